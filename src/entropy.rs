@@ -1,0 +1,58 @@
+//! Random bytes for salts, nonces and keys, drawn fast and never twice.
+
+use std::cell::RefCell;
+use std::process;
+
+use rand::rngs::{StdRng, SysRng};
+use rand::{SeedableRng, TryRng};
+use zeroize::Zeroizing;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A generator is seeded anew after this many uses, so that a leaked state tells little.
+const USES_PER_SEED: u32 = 1024;
+
+struct Seeded {
+    rng: StdRng,
+    process: u32,
+    uses: u32,
+}
+
+thread_local! {
+    static GENERATOR: RefCell<Option<Seeded>> = const { RefCell::new(None) };
+}
+
+/// Runs `work` with this thread's cryptographic generator, which the operating system seeds.
+///
+/// A forked process gets a seed of its own: otherwise parent and child would draw the same nonces.
+///
+/// # Errors
+/// `Entropy` when the operating system gives no seed; `work` did not run.
+pub(crate) fn with_rng<T>(work: impl FnOnce(&mut StdRng) -> T) -> Result<T> {
+    GENERATOR.with_borrow_mut(|slot| {
+        let usable = |seeded: &Seeded| seeded.process == process::id() && seeded.uses < USES_PER_SEED;
+        let mut seeded = match slot.take().filter(usable) {
+            Some(seeded) => seeded,
+            None => fresh()?,
+        };
+        seeded.uses += 1;
+        let result = work(&mut seeded.rng);
+        *slot = Some(seeded);
+        Ok(result)
+    })
+}
+
+fn fresh() -> Result<Seeded> {
+    let rng = StdRng::try_from_rng(&mut SysRng).map_err(|_| Error::from(ErrorKind::Entropy))?;
+    Ok(Seeded { rng, process: process::id(), uses: 0 })
+}
+
+/// Bytes straight from the operating system, for keys.
+///
+/// # Errors
+/// `Entropy`.
+pub(crate) fn key_bytes<const N: usize>() -> Result<Zeroizing<[u8; N]>> {
+    let mut bytes = Zeroizing::new([0; N]);
+    SysRng.try_fill_bytes(bytes.as_mut()).map_err(|_| Error::from(ErrorKind::Entropy))?;
+    Ok(bytes)
+}

@@ -1,0 +1,198 @@
+//! One error type for the whole crate: what went wrong, what to do about it, and never a secret.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, with a hint that says how to go on.
+///
+/// `Display` is one line, in lower case, that names the thing; [`Error::hint`] says how to mend it.
+///
+/// # Security
+/// No message, hint or source holds a secret, a plaintext or a database row: errors of the database
+/// are reduced to their SQLSTATE and the names of the objects concerned.
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The kinds of failure that a caller may want to tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A value given by the caller is not valid.
+    InvalidInput,
+    /// The vault was set up in a way that cannot work.
+    Configuration,
+    /// The owner has no stored configuration, or it was deleted.
+    NotFound,
+    /// A stored record lacks one of its four secret fields.
+    Incomplete,
+    /// Stored text looks like a token but is not one that this version can read.
+    Malformed,
+    /// A token names a key that the keyring does not hold, or not any more.
+    UnknownKey,
+    /// A token did not open: wrong keyring, or the stored value was altered.
+    Unsealable,
+    /// A slot holds text that is not ours.
+    ForeignValue,
+    /// The database refuses the owner (a foreign key).
+    UnknownOwner,
+    /// The database hides the row or forbids the operation.
+    AccessDenied,
+    /// The database is alive but too busy; the operation may be repeated.
+    Busy,
+    /// The table or its columns cannot be used as they are.
+    Schema,
+    /// The database refuses the operation and would refuse it again.
+    Rejected,
+    /// The database cannot be reached and there is no other place to use.
+    Unavailable,
+    /// The connection was lost after a write was sent: it may or may not have been applied.
+    OutcomeUnknown,
+    /// There is no keyring file.
+    KeyringMissing,
+    /// There is a keyring already, or there are tokens of another one.
+    KeyringExists,
+    /// The keyring file did not open: wrong passphrase or wrapping key, or the file was altered.
+    KeyringLocked,
+    /// The keyring file is not a keyring file that this version can read, or cannot be read or saved.
+    KeyringFile,
+    /// The keyring does not belong to this vault.
+    WrongKeyring,
+    /// The local file cannot be used.
+    LocalStore,
+    /// The local file is damaged.
+    LocalCorrupt,
+    /// The operating system gave no random bytes.
+    Entropy,
+}
+
+impl ErrorKind {
+    fn default_hint(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "correct the named value and try again",
+            Self::Configuration => "correct the named setting and build the vault again",
+            Self::NotFound => "check the user id and the tenant; nothing is stored for this owner",
+            Self::Incomplete => {
+                "other code removed part of the record; store the configuration again, or restore the row from a backup"
+            }
+            Self::Malformed => {
+                "other code changed the stored value; restore the row from a backup, or store the configuration again"
+            }
+            Self::UnknownKey => {
+                "use the keyring that holds this key id; to give the stored value up, store again with replace_unreadable (`put --replace-unreadable`)"
+            }
+            Self::Unsealable => "wrong keyring, or the stored value was altered",
+            Self::ForeignValue => {
+                "read the old value and store it through the vault with replace_foreign (`put --replace-foreign`), which overwrites it"
+            }
+            Self::UnknownOwner => "create the user first: the database has no such owner",
+            Self::AccessDenied => {
+                "check the grants and the row level security policies of the role that connects"
+            }
+            Self::Busy => "try again; if it stays so, look for long transactions that hold locks",
+            Self::Schema => "check the table and column names of the layout against the database",
+            Self::Rejected => "look the SQLSTATE up in the PostgreSQL manual, appendix A",
+            Self::Unavailable => {
+                "check that the database is up and that the URL is right; with a local file the vault would keep working"
+            }
+            Self::OutcomeUnknown => "load the configuration to see whether it was stored, or store it again",
+            Self::KeyringMissing => {
+                "make one with `retell-vault init`; if there was one, restore it from its backup: stored values open with no other"
+            }
+            Self::KeyringExists => "nothing was changed; use the existing keyring, or choose another folder",
+            Self::KeyringLocked => {
+                "check the passphrase or the wrapping key, or restore the file from its backup"
+            }
+            Self::KeyringFile => {
+                "restore the keyring file from its backup; the generation before lies beside it as keyring.json.previous"
+            }
+            Self::WrongKeyring => "use the keyring that this vault was set up with",
+            Self::LocalStore => "check free space, owner and mode of the local file and of its folder",
+            Self::LocalCorrupt => {
+                "keep the file that was set aside: `sqlite3 FILE .recover` can read what is left of it"
+            }
+            Self::Entropy => "the operating system's random source failed; nothing was written",
+        }
+    }
+}
+
+impl Error {
+    /// An error with the kind's own hint.
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let inner = Inner { kind, message: message.into(), hint: None, source: None };
+        Self { inner: Box::new(inner) }
+    }
+
+    /// The same error with a better hint than the kind's own.
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.inner.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error with its cause. The cause must not hold a secret in any of its texts.
+    pub(crate) fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.inner.source = Some(Box::new(source));
+        self
+    }
+
+    /// The same error, its message prefixed with the thing that it is about.
+    pub(crate) fn about(mut self, thing: impl fmt::Display) -> Self {
+        self.inner.message = format!("{thing}: {}", self.inner.message);
+        self
+    }
+
+    /// Which kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// How to go on, as one line.
+    pub fn hint(&self) -> &str {
+        self.inner.hint.as_deref().unwrap_or_else(|| self.inner.kind.default_hint())
+    }
+}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Self {
+        let message = match kind {
+            ErrorKind::Unsealable => "a stored value did not open",
+            ErrorKind::Entropy => "no random bytes from the operating system",
+            ErrorKind::NotFound => "no configuration is stored for this owner",
+            _ => return Self::new(kind, format!("{kind:?}")),
+        };
+        Self::new(kind, message)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.inner.kind)
+            .field("message", &self.inner.message)
+            .field("hint", &self.hint())
+            .field("source", &self.inner.source)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner.source.as_deref().map(|source| source as _)
+    }
+}

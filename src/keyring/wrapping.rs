@@ -1,0 +1,249 @@
+//! Where the key that seals the keyring file comes from.
+
+use std::fmt;
+use std::path::Path;
+
+use argon2::{Algorithm, Argon2, Block, Params};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::disk;
+use crate::entropy;
+use crate::error::{Error, ErrorKind, Result};
+
+/// RFC 9106, section 4, second recommended choice: 64 MiB, 3 passes, 4 lanes.
+const MEMORY_KIB: u32 = 64 * 1024;
+const PASSES: u32 = 3;
+const LANES: u32 = 4;
+/// What a header may ask for at most, checked before any memory is taken.
+const MAX_MEMORY_KIB: u32 = 1024 * 1024;
+const MAX_PASSES: u32 = 32;
+const MAX_LANES: u32 = 64;
+const SALT: usize = 16;
+
+/// The key that seals a keyring file: 32 uniform bytes, wiped when dropped.
+pub struct WrappingKey(pub(crate) Zeroizing<[u8; 32]>);
+
+impl WrappingKey {
+    /// A wrapping key from 32 uniform bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl fmt::Debug for WrappingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WrappingKey(…)")
+    }
+}
+
+/// How the wrapping key of a keyring file is found again. Part of the file's header; not secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Wrapping {
+    /// From a passphrase, by Argon2id version 0x13 (RFC 9106).
+    Argon2id {
+        /// 16 bytes in base64.
+        salt: String,
+        /// Memory in KiB.
+        memory_kib: u32,
+        /// Passes over the memory.
+        passes: u32,
+        /// Lanes.
+        lanes: u32,
+    },
+    /// 32 bytes that the operator keeps.
+    Raw {},
+    /// Whatever another provider needs, for example a key id and a wrapped key of a KMS.
+    External {
+        /// Which provider wrote it.
+        provider: String,
+        /// Its data.
+        data: String,
+    },
+}
+
+/// A source of wrapping keys. Implement it to keep the wrapping key in a KMS.
+pub trait WrappingKeyProvider {
+    /// A wrapping key for a new keyring file, and how to find it again.
+    ///
+    /// # Errors
+    /// Whatever the source reports.
+    fn create(&self) -> Result<(Wrapping, WrappingKey)>;
+
+    /// The wrapping key of an existing keyring file.
+    ///
+    /// # Errors
+    /// `KeyringLocked` when the file was not made by this kind of provider.
+    fn open(&self, wrapping: &Wrapping) -> Result<WrappingKey>;
+}
+
+/// A passphrase, stretched by Argon2id with 64 MiB, 3 passes and 4 lanes (RFC 9106, section 4).
+pub struct Passphrase(SecretString);
+
+impl Passphrase {
+    /// Shorter passphrases are refused for new keyrings.
+    pub const MIN_CHARS: usize = 12;
+
+    /// A passphrase. A new keyring wants at least 12 characters.
+    pub fn new(passphrase: impl Into<String>) -> Self {
+        Self(SecretString::from(passphrase.into()))
+    }
+}
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase(…)")
+    }
+}
+
+impl WrappingKeyProvider for Passphrase {
+    fn create(&self) -> Result<(Wrapping, WrappingKey)> {
+        if self.0.expose_secret().chars().count() < Self::MIN_CHARS {
+            let error =
+                Error::new(ErrorKind::InvalidInput, "the passphrase must have at least 12 characters");
+            return Err(
+                error.with_hint("take five random words, or 32 random bytes as RETELL_VAULT_WRAPPING_KEY")
+            );
+        }
+        let salt = entropy::key_bytes::<SALT>()?;
+        let salt = STANDARD.encode(salt.as_ref());
+        let wrapping = Wrapping::Argon2id { salt, memory_kib: MEMORY_KIB, passes: PASSES, lanes: LANES };
+        let key = self.open(&wrapping)?;
+        Ok((wrapping, key))
+    }
+
+    fn open(&self, wrapping: &Wrapping) -> Result<WrappingKey> {
+        let Wrapping::Argon2id { salt, memory_kib, passes, lanes } = wrapping else {
+            return Err(other_provider("a passphrase", wrapping));
+        };
+        let params = checked_params(*memory_kib, *passes, *lanes)?;
+        let salt = STANDARD.decode(salt).ok().filter(|salt| salt.len() == SALT);
+        let salt = salt.ok_or_else(|| header("the salt must be 16 bytes in base64"))?;
+        stretch(self.0.expose_secret().as_bytes(), &salt, params)
+    }
+}
+
+fn checked_params(memory_kib: u32, passes: u32, lanes: u32) -> Result<Params> {
+    if memory_kib > MAX_MEMORY_KIB || passes > MAX_PASSES || lanes > MAX_LANES {
+        return Err(header("the Argon2id parameters ask for more than 1 GiB, 32 passes or 64 lanes"));
+    }
+    Params::new(memory_kib, passes, lanes, Some(32))
+        .map_err(|_| header("the Argon2id parameters are not valid"))
+}
+
+fn stretch(passphrase: &[u8], salt: &[u8], params: Params) -> Result<WrappingKey> {
+    let mut key = Zeroizing::new([0; 32]);
+    // the plain call leaves its memory matrix behind unwiped
+    let mut memory = vec![Block::new(); params.block_count()];
+    let argon2 = Argon2::new(Algorithm::Argon2id, argon2::Version::V0x13, params);
+    let done = argon2.hash_password_into_with_memory(passphrase, salt, key.as_mut(), &mut memory);
+    memory.iter_mut().for_each(Zeroize::zeroize);
+    done.map_err(|_| header("Argon2id refused the passphrase or its parameters"))?;
+    Ok(WrappingKey(key))
+}
+
+/// 32 bytes that the operator keeps: in an environment variable, a file, a secret manager.
+pub struct RawKey(Zeroizing<[u8; 32]>);
+
+impl RawKey {
+    /// A key from its base64 text, with or without white space around it.
+    ///
+    /// # Errors
+    /// `InvalidInput` unless it is 32 bytes in standard base64.
+    pub fn from_base64(text: &str) -> Result<Self> {
+        let bytes = STANDARD.decode(text.trim()).map(Zeroizing::new).ok();
+        let key = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok());
+        let error = || Error::new(ErrorKind::InvalidInput, "the wrapping key must be 32 bytes in base64");
+        let key = key.ok_or_else(|| error().with_hint("make one with `openssl rand -base64 32`"))?;
+        Ok(Self(Zeroizing::new(key)))
+    }
+
+    /// A key from a file that only its owner can read: 32 raw bytes.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it has another length; `KeyringFile` when it cannot be read or others can read it.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        let bytes = disk::read_private(path.as_ref(), ErrorKind::KeyringFile, 1024)?;
+        let key = <[u8; 32]>::try_from(bytes.as_slice());
+        let key = key.map_err(|_| {
+            Error::new(ErrorKind::InvalidInput, "the wrapping key file must hold 32 raw bytes")
+        })?;
+        Ok(Self(Zeroizing::new(key)))
+    }
+}
+
+impl fmt::Debug for RawKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RawKey(…)")
+    }
+}
+
+impl WrappingKeyProvider for RawKey {
+    fn create(&self) -> Result<(Wrapping, WrappingKey)> {
+        Ok((Wrapping::Raw {}, WrappingKey(self.0.clone())))
+    }
+
+    fn open(&self, wrapping: &Wrapping) -> Result<WrappingKey> {
+        match wrapping {
+            Wrapping::Raw {} => Ok(WrappingKey(self.0.clone())),
+            _ => Err(other_provider("a raw wrapping key", wrapping)),
+        }
+    }
+}
+
+fn other_provider(given: &str, wrapping: &Wrapping) -> Error {
+    let wanted = match wrapping {
+        Wrapping::Argon2id { .. } => "a passphrase",
+        Wrapping::Raw {} => "a raw wrapping key",
+        Wrapping::External { .. } => "another provider",
+    };
+    let message = format!("the keyring opens with {wanted}, but {given} was given");
+    Error::new(ErrorKind::KeyringLocked, message).with_hint(format!("give {wanted}"))
+}
+
+fn header(message: &str) -> Error {
+    Error::new(ErrorKind::KeyringFile, format!("keyring header: {message}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn argon2id(memory_kib: u32, passes: u32, lanes: u32) -> Wrapping {
+        Wrapping::Argon2id { salt: STANDARD.encode([0; SALT]), memory_kib, passes, lanes }
+    }
+
+    #[test]
+    fn a_header_that_asks_for_a_terabyte_is_refused_before_memory_is_taken() {
+        let passphrase = Passphrase::new("correct horse battery");
+        for wrapping in [
+            argon2id(1 << 30, 3, 4),
+            argon2id(65536, u32::MAX, 4),
+            argon2id(65536, 3, u32::MAX),
+            argon2id(0, 0, 0),
+        ] {
+            assert_eq!(passphrase.open(&wrapping).unwrap_err().kind(), ErrorKind::KeyringFile);
+        }
+    }
+
+    /// Reference value: `argon2-cffi` 25.1, `hash_secret_raw(b"correct horse battery", bytes(16), 3, 65536, 4, 32, Type.ID)`.
+    #[test]
+    fn stretching_agrees_with_another_implementation() {
+        let key = Passphrase::new("correct horse battery").open(&argon2id(65536, 3, 4)).unwrap();
+        let hex: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, include_str!("../../tests/vectors/argon2id.hex").trim());
+    }
+
+    #[test]
+    fn wrong_lengths_of_raw_keys_and_short_passphrases_are_refused() {
+        assert!(RawKey::from_base64("").is_err());
+        assert!(RawKey::from_base64(&STANDARD.encode([1; 31])).is_err());
+        assert!(RawKey::from_base64(&STANDARD.encode([1; 32])).is_ok());
+        assert!(Passphrase::new("short").create().is_err());
+    }
+}

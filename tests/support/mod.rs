@@ -1,0 +1,8 @@
+//! What the integration tests share. A test file that says `mod support;` gets all of it.
+
+// Every test file is a program of its own, and none uses everything.
+#![allow(dead_code, unused_imports)]
+
+pub mod cluster;
+
+pub use cluster::{Cluster, CutProxy, Mode, Request, TestDb};
