@@ -1,0 +1,357 @@
+//! Connections to the database: bounded in time, safe behind a transaction pooler.
+
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Postgres, Row};
+use tokio::time::timeout;
+
+use crate::classify::{Fault, Outcome, Phase, URL_HINT, classify};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Whether a transaction pooler (PgBouncer, Supavisor) stands between the vault and the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum PoolerMode {
+    /// Recognised by port 6543, `pgbouncer=true` in the URL, or a refused start-up parameter.
+    #[default]
+    Auto,
+    /// Every operation in one explicit transaction, with unnamed statements. Costs round trips.
+    Transaction,
+    /// A direct connection, or a pooler in session mode.
+    None,
+}
+
+/// How long the vault waits for the database before it goes on without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection. 3 s by default: a healthy server answers in milliseconds.
+    pub connect: Duration,
+    /// For one operation on a connection. 10 s by default: longer than most lock waits.
+    pub operation: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(3), operation: Duration::from_secs(10) }
+    }
+}
+
+/// One statement and what is bound to it.
+#[derive(Clone)]
+pub(crate) struct Query {
+    pub(crate) sql: Arc<str>,
+    pub(crate) arguments: PgArguments,
+}
+
+/// Connections a pool of our own keeps at most.
+const MAX_CONNECTIONS: u32 = 10;
+
+pub(crate) struct Database {
+    pool: RwLock<PgPool>,
+    /// Absent when the service gave us its pool, which we then never replace.
+    own: Option<PgConnectOptions>,
+    /// Every operation in one explicit transaction, with unnamed statements.
+    transactional: AtomicBool,
+    mode: PoolerMode,
+    /// A connection broke: others in the pool may be dead too, so each is tested before use.
+    suspicious: AtomicBool,
+    timeouts: Timeouts,
+}
+
+impl Database {
+    /// With a pool of our own. Connects when first used.
+    ///
+    /// # Errors
+    /// `Configuration` for a URL that is not one; the error does not repeat it.
+    pub(crate) fn from_url(url: &str, mode: PoolerMode, timeouts: Timeouts) -> Result<Self> {
+        let (url, says_pooler) = without_pooler_parameter(url)?;
+        let options = PgConnectOptions::from_str(&url).map_err(|_| invalid_url())?;
+        let options = options.application_name("retell-vault").disable_statement_logging();
+        let transactional = match mode {
+            PoolerMode::Transaction => true,
+            PoolerMode::None => false,
+            PoolerMode::Auto => says_pooler || options.get_port() == 6543,
+        };
+        let pool = RwLock::new(build_pool(&options, transactional, timeouts));
+        Ok(Self::new(pool, Some(options), transactional, mode, timeouts))
+    }
+
+    /// With the service's pool.
+    pub(crate) fn from_pool(pool: PgPool, mode: PoolerMode, timeouts: Timeouts) -> Self {
+        let transactional = match mode {
+            PoolerMode::Transaction => true,
+            PoolerMode::None => false,
+            PoolerMode::Auto => pool.connect_options().get_port() == 6543,
+        };
+        Self::new(RwLock::new(pool), None, transactional, mode, timeouts)
+    }
+
+    fn new(pool: RwLock<PgPool>, own: Option<PgConnectOptions>, transactional: bool, mode: PoolerMode, timeouts: Timeouts) -> Self {
+        let (transactional, suspicious) = (AtomicBool::new(transactional), AtomicBool::new(false));
+        Self { pool, own, transactional, mode, suspicious, timeouts }
+    }
+
+    /// Whether operations run in the pooler-safe way.
+    pub(crate) fn is_transactional(&self) -> bool {
+        self.transactional.load(Ordering::Relaxed)
+    }
+
+    /// Where it connects to, without user or password.
+    pub(crate) fn address(&self) -> String {
+        let options = self.pool().connect_options();
+        format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default())
+    }
+
+    fn pool(&self) -> PgPool {
+        self.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn rebuild(&self) {
+        if let Some(options) = &self.own {
+            let pool = build_pool(options, self.is_transactional(), self.timeouts);
+            *self.pool.write().unwrap_or_else(PoisonError::into_inner) = pool;
+        }
+    }
+
+    /// Goes over to the pooler-safe way, unless the caller ruled it out. Says whether that changed anything.
+    pub(crate) fn suspect_pooler(&self) -> bool {
+        if self.mode == PoolerMode::None || self.transactional.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        tracing::info!("a transaction pooler was recognised: every operation runs in a transaction of its own");
+        self.rebuild();
+        true
+    }
+
+    /// Runs one statement. In the pooler-safe way it is a transaction of its own.
+    pub(crate) async fn fetch(&self, query: Query, phase: Phase) -> Result<Vec<PgRow>, Fault> {
+        if self.is_transactional() {
+            return self.transaction(vec![query], phase).await;
+        }
+        let mut connection = self.acquire().await?;
+        let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments);
+        let done = timeout(self.timeouts.operation, statement.fetch_all(&mut *connection)).await;
+        let done = self.conclude(done, phase);
+        if done.as_ref().is_err_and(|(_, broken)| *broken) {
+            drop(connection.detach());
+        }
+        done.map_err(|(fault, _)| fault)
+    }
+
+    /// Runs one reading statement, and hands over each row as it arrives.
+    pub(crate) async fn fetch_each(&self, query: Query, mut each: impl FnMut(&PgRow) -> Result<(), Fault>) -> Result<(), Fault> {
+        if self.is_transactional() {
+            return self.fetch(query, Phase::Reading).await?.iter().try_for_each(each);
+        }
+        let mut connection = self.acquire().await?;
+        let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments);
+        let mut rows = statement.fetch(&mut *connection);
+        let broken = loop {
+            let next = timeout(self.timeouts.operation, rows.try_next()).await;
+            match self.conclude(next, Phase::Reading) {
+                Ok(Some(row)) => each(&row)?,
+                Ok(None) => return Ok(()),
+                Err(broken) => break broken,
+            }
+        };
+        drop(rows);
+        if broken.1 {
+            drop(connection.detach());
+        }
+        Err(broken.0)
+    }
+
+    /// Runs statements in one transaction, in a task that the caller's cancellation cannot tear:
+    /// otherwise an open transaction could go back into the pool. Answers with the last one's rows.
+    pub(crate) async fn transaction(&self, queries: Vec<Query>, phase: Phase) -> Result<Vec<PgRow>, Fault> {
+        let connection = self.acquire().await?;
+        let (limit, persistent) = (self.timeouts.operation, !self.is_transactional());
+        let task = tokio::spawn(async move {
+            let mut connection = connection;
+            let done = timeout(limit, run_transaction(&mut connection, queries, persistent)).await;
+            if !matches!(done, Ok(Ok(_))) {
+                // it may still be inside the transaction: close it
+                drop(connection.detach());
+            }
+            done
+        });
+        let done = task.await.map_err(|_| Fault::timed_out(phase))?;
+        self.conclude(done, phase).map_err(|(fault, _)| fault)
+    }
+
+    /// The flag says whether the connection is unfit for further use.
+    fn conclude<T>(&self, done: Result<sqlx::Result<T>, tokio::time::error::Elapsed>, phase: Phase) -> Result<T, (Fault, bool)> {
+        let error = match done {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error,
+            Err(_) => return Err((Fault::timed_out(phase), true)),
+        };
+        let fault = classify(&error, phase);
+        let lost = matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous);
+        let session = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code.starts_with("25"));
+        if lost {
+            self.suspicious.store(true, Ordering::Relaxed);
+        }
+        if fault.outcome == Outcome::Pooler {
+            self.suspect_pooler();
+        }
+        Err((fault, lost || session))
+    }
+
+    async fn acquire(&self) -> Result<PoolConnection<Postgres>, Fault> {
+        if !self.suspicious.load(Ordering::Relaxed) {
+            return self.acquire_untested().await;
+        }
+        let most = self.pool().size() + 1;
+        for _ in 0..most {
+            let mut connection = self.acquire_untested().await?;
+            if matches!(timeout(self.timeouts.connect, connection.ping()).await, Ok(Ok(()))) {
+                self.suspicious.store(false, Ordering::Relaxed);
+                return Ok(connection);
+            }
+            drop(connection.detach());
+        }
+        self.acquire_untested().await
+    }
+
+    async fn acquire_untested(&self) -> Result<PoolConnection<Postgres>, Fault> {
+        let pool = self.pool();
+        let error = match timeout(self.timeouts.connect + Duration::from_millis(100), pool.acquire()).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => error,
+            Err(_) => sqlx::Error::PoolTimedOut,
+        };
+        let fault = classify(&error, Phase::Connecting);
+        let refused_parameter = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "08P01");
+        match fault.outcome {
+            Outcome::Probe => Err(self.probe().await),
+            // PgBouncer refuses a start-up parameter that sqlx sends
+            Outcome::Reject if refused_parameter && self.suspect_pooler() => Err(Fault::new(Outcome::Pooler, fault.error)),
+            _ => Err(fault),
+        }
+    }
+
+    /// Asks the server directly why the pool gave no connection.
+    async fn probe(&self) -> Fault {
+        let options = self.pool().connect_options();
+        match timeout(self.timeouts.connect, PgConnection::connect_with(&options)).await {
+            Err(_) => Fault::timed_out(Phase::Connecting),
+            Ok(Err(error)) => classify(&error, Phase::Connecting),
+            Ok(Ok(connection)) => {
+                connection.close().await.ok(); // it has served its purpose, however it ends
+                self.rebuild();
+                let error = Error::new(ErrorKind::Busy, "no free connection in the pool, though the server answers");
+                Fault::new(Outcome::Retry, error.with_hint("make the pool larger, or look for connections that are never returned"))
+            }
+        }
+    }
+
+    /// Whether the server is a standby, which may become a primary; else a read-only role.
+    pub(crate) async fn is_standby(&self) -> Result<bool, Fault> {
+        let query = Query { sql: "SELECT pg_catalog.pg_is_in_recovery()".into(), arguments: PgArguments::default() };
+        let rows = self.fetch(query, Phase::Reading).await?;
+        rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(|error| classify(&error, Phase::Reading))
+    }
+
+    /// Asks for a random tag and compares: behind a transaction pooler that was not recognised, the
+    /// answer may be another client's.
+    pub(crate) async fn canary(&self, tag: &str) -> Result<(), Fault> {
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, tag)?;
+        let query = Query { sql: "SELECT $1::text".into(), arguments };
+        let rows = self.fetch(query, Phase::Reading).await?;
+        let answer: Option<String> = rows.first().and_then(|row| row.try_get(0).ok());
+        match answer.as_deref() == Some(tag) {
+            true => Ok(()),
+            false if self.suspect_pooler() => Err(Fault::new(Outcome::Retry, wrong_answer())),
+            false => Err(wrong_answer().into()),
+        }
+    }
+}
+
+fn wrong_answer() -> Error {
+    Error::new(ErrorKind::Configuration, "the database answered another client's question")
+        .with_hint("a transaction pooler stands in between: set the pooler mode to `transaction`")
+}
+
+/// Binds one value.
+pub(crate) fn bind<'q, T>(arguments: &mut PgArguments, value: T) -> Result<(), Fault>
+where
+    T: sqlx::Encode<'q, Postgres> + sqlx::Type<Postgres> + Send + 'q,
+{
+    sqlx::Arguments::add(arguments, value).map_err(|_| Error::new(ErrorKind::InvalidInput, "a value is too long for the database").into())
+}
+
+async fn run_transaction(connection: &mut PgConnection, queries: Vec<Query>, persistent: bool) -> sqlx::Result<Vec<PgRow>> {
+    let mut transaction = connection.begin().await?;
+    let mut rows = Vec::new();
+    for query in queries {
+        let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments).persistent(persistent);
+        rows = statement.fetch_all(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(rows)
+}
+
+fn build_pool(options: &PgConnectOptions, transactional: bool, timeouts: Timeouts) -> PgPool {
+    let mut options = options.clone();
+    if transactional {
+        options = options.extra_float_digits(None).statement_cache_capacity(0);
+    }
+    PgPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(timeouts.connect)
+        // a broken connection shows itself when it is used; testing costs a round trip each time
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
+}
+
+/// `pgbouncer=true` is a convention of other clients; sqlx would log it with its value.
+fn without_pooler_parameter(url: &str) -> Result<(String, bool)> {
+    let mut parsed = url::Url::parse(url).map_err(|_| invalid_url())?;
+    if !["postgres", "postgresql"].contains(&parsed.scheme()) {
+        return Err(invalid_url());
+    }
+    let pairs: Vec<(String, String)> = parsed.query_pairs().into_owned().collect();
+    let says_pooler = pairs.iter().any(|(name, value)| name == "pgbouncer" && value == "true");
+    if !pairs.iter().any(|(name, _)| name == "pgbouncer") {
+        return Ok((url.to_owned(), false));
+    }
+    let rest = pairs.iter().filter(|(name, _)| name != "pgbouncer");
+    parsed.query_pairs_mut().clear().extend_pairs(rest);
+    Ok((parsed.into(), says_pooler))
+}
+
+fn invalid_url() -> Error {
+    Error::new(ErrorKind::Configuration, "the database URL is not valid").with_hint(URL_HINT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_url_is_refused_without_repeating_it() {
+        for bad in ["", "hunter2", "http://user:hunter2@host/db", "postgres://user:hunter2@host:port/db", "postgres://u:hunter2@h/db?sslmode=hunter2"] {
+            let error = Database::from_url(bad, PoolerMode::Auto, Timeouts::default()).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Configuration);
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+    }
+
+    #[tokio::test]
+    async fn transaction_poolers_are_recognised() {
+        let recognised = |url: &str, mode| Database::from_url(url, mode, Timeouts::default()).unwrap().is_transactional();
+        assert!(recognised("postgres://u@h:6543/db", PoolerMode::Auto));
+        assert!(recognised("postgres://u@h:5432/db?pgbouncer=true", PoolerMode::Auto));
+        assert!(recognised("postgres://u@h:5432/db", PoolerMode::Transaction));
+        assert!(!recognised("postgres://u@h:5432/db", PoolerMode::Auto));
+        assert!(!recognised("postgres://u@h:6543/db", PoolerMode::None));
+    }
+}
