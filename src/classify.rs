@@ -19,8 +19,6 @@ pub(crate) enum Outcome {
     Redetect,
     /// Would fail again: tell the caller.
     Reject,
-    /// The pool gave no connection, which hides the reason: ask the server directly.
-    Probe,
     /// The session is read-only: a standby, or a role that may not write.
     ReadOnly,
     /// A transaction pooler stands in between: stop using named statements and try again.
@@ -88,20 +86,38 @@ pub(crate) fn classify(error: &sqlx::Error, phase: Phase) -> Fault {
     match error {
         sqlx::Error::Database(database) => by_code(database.as_ref(), phase),
         sqlx::Error::Io(error) => by_io(error, phase),
-        sqlx::Error::Tls(_) => reject(ErrorKind::Configuration, "TLS with the database failed", "check the server's certificate and sslmode in the URL"),
-        sqlx::Error::PoolTimedOut => Fault::new(Outcome::Probe, unreachable("no free connection in the pool", Phase::Connecting)),
+        sqlx::Error::Tls(_) => reject(
+            ErrorKind::Configuration,
+            "TLS with the database failed",
+            "check the server's certificate and sslmode in the URL",
+        ),
         sqlx::Error::BeginFailed => Fault::new(Outcome::Retry, busy("a transaction could not be started")),
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) | sqlx::Error::TypeNotFound { .. } => {
-            Fault::new(Outcome::Redetect, Error::new(ErrorKind::Schema, "a column has another type than before"))
+        sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::TypeNotFound { .. } => Fault::new(
+            Outcome::Redetect,
+            Error::new(ErrorKind::Schema, "a column has another type than before"),
+        ),
+        sqlx::Error::PoolClosed => reject(
+            ErrorKind::Configuration,
+            "the connection pool was closed",
+            "keep the pool open as long as the vault",
+        ),
+        sqlx::Error::Configuration(_) => {
+            reject(ErrorKind::Configuration, "the database URL is not valid", URL_HINT)
         }
-        sqlx::Error::PoolClosed => reject(ErrorKind::Configuration, "the connection pool was closed", "keep the pool open as long as the vault"),
-        sqlx::Error::Configuration(_) => reject(ErrorKind::Configuration, "the database URL is not valid", URL_HINT),
         // its text may repeat what the server sent, so only the variant is named
-        _ => reject(ErrorKind::Rejected, "the database driver gave up", "see whether another client can run the same operation"),
+        _ => reject(
+            ErrorKind::Rejected,
+            "the database driver gave up",
+            "see whether another client can run the same operation",
+        ),
     }
 }
 
-pub(crate) const URL_HINT: &str = "write it as postgres://USER:PASSWORD@HOST:PORT/DATABASE, with special characters percent-encoded";
+pub(crate) const URL_HINT: &str =
+    "write it as postgres://USER:PASSWORD@HOST:PORT/DATABASE, with special characters percent-encoded";
 
 /// A connection that was lost in this phase.
 fn lost(phase: Phase) -> Outcome {
@@ -114,15 +130,27 @@ fn lost(phase: Phase) -> Outcome {
 fn by_io(error: &io::Error, phase: Phase) -> Fault {
     // rustls reports a certificate it does not trust as invalid data
     if phase == Phase::Connecting && error.kind() == io::ErrorKind::InvalidData {
-        return reject(ErrorKind::Configuration, "TLS with the database failed", "check the server's certificate and sslmode in the URL");
+        return reject(
+            ErrorKind::Configuration,
+            "TLS with the database failed",
+            "check the server's certificate and sslmode in the URL",
+        );
     }
     Fault::new(lost(phase), unreachable(&format!("the database cannot be reached ({})", error.kind()), phase))
 }
 
 fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> Fault {
     let code = error.code().unwrap_or_default().into_owned();
-    let reduced = Reduced { code: code.clone(), constraint: error.constraint().map(str::to_owned), table: error.table().map(str::to_owned) };
-    let outcome = outcome_of(&code, phase, || error.message().contains("EMAXCONN") || error.message().contains("ECHECKOUTTIMEOUT") || error.message().contains("no more connections"));
+    let reduced = Reduced {
+        code: code.clone(),
+        constraint: error.constraint().map(str::to_owned),
+        table: error.table().map(str::to_owned),
+    };
+    let outcome = outcome_of(&code, phase, || {
+        error.message().contains("EMAXCONN")
+            || error.message().contains("ECHECKOUTTIMEOUT")
+            || error.message().contains("no more connections")
+    });
     if code == "53100" {
         tracing::error!("the database's disk is full");
     }
@@ -138,7 +166,9 @@ fn outcome_of(code: &str, phase: Phase, says_full: impl Fn() -> bool) -> Outcome
     match code {
         "08P01" => Outcome::Reject,
         "08007" | "40003" if phase == Phase::Writing => Outcome::Ambiguous,
-        "08000" | "08001" | "08003" | "08004" | "08006" | "08007" | "40003" | "57P01" | "57P02" => lost(phase),
+        "08000" | "08001" | "08003" | "08004" | "08006" | "08007" | "40003" | "57P01" | "57P02" => {
+            lost(phase)
+        }
         "57P03" | "53300" => Outcome::Fallback,
         "53100" if phase == Phase::Writing => Outcome::Fallback,
         "53200" | "55P03" | "40001" | "40P01" | "57014" | "25P01" | "25P02" | "25P03" => Outcome::Retry,
@@ -153,22 +183,53 @@ fn outcome_of(code: &str, phase: Phase, says_full: impl Fn() -> bool) -> Outcome
 
 fn describe(code: &str, outcome: Outcome, phase: Phase) -> Error {
     match outcome {
-        Outcome::Fallback | Outcome::Ambiguous => return unreachable(&format!("the database is not available (SQLSTATE {code})"), phase),
+        Outcome::Fallback | Outcome::Ambiguous => {
+            return unreachable(&format!("the database is not available (SQLSTATE {code})"), phase);
+        }
         Outcome::Retry => return busy(&format!("the database is busy (SQLSTATE {code})")),
         _ => {}
     }
     let (kind, message, hint) = match code {
-        "42501" => (ErrorKind::AccessDenied, "the role may not do this, or row level security forbids it", None),
-        "25006" => (ErrorKind::AccessDenied, "the database is read-only for this role", Some("connect to the primary, or as a role that may write")),
-        "28000" | "28P01" => (ErrorKind::Configuration, "the database refuses the user or the password", Some("check user and password in the URL")),
+        "42501" => {
+            (ErrorKind::AccessDenied, "the role may not do this, or row level security forbids it", None)
+        }
+        "25006" => (
+            ErrorKind::AccessDenied,
+            "the database is read-only for this role",
+            Some("connect to the primary, or as a role that may write"),
+        ),
+        "28000" | "28P01" => (
+            ErrorKind::Configuration,
+            "the database refuses the user or the password",
+            Some("check user and password in the URL"),
+        ),
         "3D000" => (ErrorKind::Configuration, "the database named in the URL does not exist", Some(URL_HINT)),
-        "42P17" => (ErrorKind::Configuration, "a row level security policy refers to itself", Some("rewrite the policy so that it does not select from its own table")),
+        "42P17" => (
+            ErrorKind::Configuration,
+            "a row level security policy refers to itself",
+            Some("rewrite the policy so that it does not select from its own table"),
+        ),
         "57P04" => (ErrorKind::Configuration, "the database was dropped", Some(URL_HINT)),
-        "08P01" => (ErrorKind::Configuration, "the server does not speak the protocol as expected", Some("if this is a transaction pooler, set the pooler mode to `transaction`")),
+        "08P01" => (
+            ErrorKind::Configuration,
+            "the server does not speak the protocol as expected",
+            Some("if this is a transaction pooler, set the pooler mode to `transaction`"),
+        ),
         "23503" => (ErrorKind::UnknownOwner, "the database has no such owner", None),
-        "23502" => (ErrorKind::Rejected, "a column of the application must not be null", Some("create the row in the application first, or give the column a default")),
-        "42703" | "42P01" | "3F000" | "0A000" | "42804" | "42883" => (ErrorKind::Schema, "a table or column is missing or has another type", None),
-        _ => return Error::new(ErrorKind::Rejected, format!("the database refuses the operation (SQLSTATE {code})")),
+        "23502" => (
+            ErrorKind::Rejected,
+            "a column of the application must not be null",
+            Some("create the row in the application first, or give the column a default"),
+        ),
+        "42703" | "42P01" | "3F000" | "0A000" | "42804" | "42883" => {
+            (ErrorKind::Schema, "a table or column is missing or has another type", None)
+        }
+        _ => {
+            return Error::new(
+                ErrorKind::Rejected,
+                format!("the database refuses the operation (SQLSTATE {code})"),
+            );
+        }
     };
     let error = Error::new(kind, format!("{message} (SQLSTATE {code})"));
     match hint {
@@ -179,7 +240,9 @@ fn describe(code: &str, outcome: Outcome, phase: Phase) -> Error {
 
 fn unreachable(message: &str, phase: Phase) -> Error {
     match phase {
-        Phase::Writing => Error::new(ErrorKind::OutcomeUnknown, format!("{message}; the write may have been applied")),
+        Phase::Writing => {
+            Error::new(ErrorKind::OutcomeUnknown, format!("{message}; the write may have been applied"))
+        }
         _ => Error::new(ErrorKind::Unavailable, message),
     }
 }
@@ -205,16 +268,45 @@ mod tests {
         use Outcome::*;
         use Phase::*;
         let table = [
-            ("08006", Connecting, Fallback), ("08006", Reading, Fallback), ("08006", Writing, Ambiguous),
-            ("08007", Writing, Ambiguous), ("40003", Writing, Ambiguous), ("08P01", Writing, Reject),
-            ("57P01", Writing, Ambiguous), ("57P02", Reading, Fallback), ("57P03", Writing, Fallback), ("53300", Connecting, Fallback),
-            ("53100", Writing, Fallback), ("53100", Reading, Reject), ("53200", Writing, Retry), ("55P03", Writing, Retry),
-            ("40001", Writing, Retry), ("40P01", Writing, Retry), ("57014", Reading, Retry), ("25006", Writing, ReadOnly),
-            ("25P02", Writing, Retry), ("26000", Reading, Pooler), ("42P05", Writing, Pooler), ("42703", Writing, Redetect),
-            ("42P01", Reading, Redetect), ("3F000", Reading, Redetect), ("0A000", Reading, Redetect), ("42501", Writing, Reject),
-            ("42P17", Reading, Reject), ("3D000", Connecting, Reject), ("28000", Connecting, Reject), ("28P01", Connecting, Reject),
-            ("57P04", Writing, Reject), ("22001", Writing, Reject), ("23503", Writing, Reject), ("23514", Writing, Reject),
-            ("44000", Writing, Reject), ("P0001", Writing, Reject), ("XX000", Connecting, Reject), ("99999", Writing, Reject), ("", Writing, Reject),
+            ("08006", Connecting, Fallback),
+            ("08006", Reading, Fallback),
+            ("08006", Writing, Ambiguous),
+            ("08007", Writing, Ambiguous),
+            ("40003", Writing, Ambiguous),
+            ("08P01", Writing, Reject),
+            ("57P01", Writing, Ambiguous),
+            ("57P02", Reading, Fallback),
+            ("57P03", Writing, Fallback),
+            ("53300", Connecting, Fallback),
+            ("53100", Writing, Fallback),
+            ("53100", Reading, Reject),
+            ("53200", Writing, Retry),
+            ("55P03", Writing, Retry),
+            ("40001", Writing, Retry),
+            ("40P01", Writing, Retry),
+            ("57014", Reading, Retry),
+            ("25006", Writing, ReadOnly),
+            ("25P02", Writing, Retry),
+            ("26000", Reading, Pooler),
+            ("42P05", Writing, Pooler),
+            ("42703", Writing, Redetect),
+            ("42P01", Reading, Redetect),
+            ("3F000", Reading, Redetect),
+            ("0A000", Reading, Redetect),
+            ("42501", Writing, Reject),
+            ("42P17", Reading, Reject),
+            ("3D000", Connecting, Reject),
+            ("28000", Connecting, Reject),
+            ("28P01", Connecting, Reject),
+            ("57P04", Writing, Reject),
+            ("22001", Writing, Reject),
+            ("23503", Writing, Reject),
+            ("23514", Writing, Reject),
+            ("44000", Writing, Reject),
+            ("P0001", Writing, Reject),
+            ("XX000", Connecting, Reject),
+            ("99999", Writing, Reject),
+            ("", Writing, Reject),
         ];
         for (code, phase, expected) in table {
             assert_eq!(outcome(code, phase), expected, "{code} while {phase:?}");
@@ -230,6 +322,5 @@ mod tests {
         assert_eq!(io(Phase::Writing), Outcome::Ambiguous);
         let certificate = classify(&sqlx::Error::Io(io::ErrorKind::InvalidData.into()), Phase::Connecting);
         assert_eq!(certificate.outcome, Outcome::Reject);
-        assert_eq!(classify(&sqlx::Error::PoolTimedOut, Phase::Connecting).outcome, Outcome::Probe);
     }
 }

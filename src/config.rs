@@ -12,6 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::config::fields::{AgentId, ApiKey, IntegrationStatus, PhoneNumber, WebhookConfig, WebhookSecret};
 use crate::error::{Error, ErrorKind, Result};
+use crate::field::Field;
 
 /// The longest JSON text of a configuration that is read, in bytes.
 const MAX_JSON: usize = 64 * 1024;
@@ -126,6 +127,19 @@ impl RetellConfig {
         self.integration_status
     }
 
+    /// Whether a field has a value.
+    pub(crate) fn is_set(&self, field: Field) -> bool {
+        match field {
+            Field::ApiKey => true,
+            Field::CallAgentId => self.call_agent_id.is_some(),
+            Field::SmsAgentId => self.sms_agent_id.is_some(),
+            Field::WebhookSecret => self.webhook_secret.is_some(),
+            Field::PhoneNumber => self.phone_number.is_some(),
+            Field::WebhookConfig => self.webhook_config.is_some(),
+            Field::IntegrationStatus => self.integration_status.is_some(),
+        }
+    }
+
     /// A configuration from JSON of this shape, where only `api_key` is required and `null` means absent:
     /// `{"api_key", "call_agent_id", "sms_agent_id", "phone_number",
     /// "webhook_config": {"webhook_url", "events", "secret"}, "integration_status"}`.
@@ -137,7 +151,9 @@ impl RetellConfig {
             return Err(invalid("the configuration is longer than 64 KiB"));
         }
         if text.trim_start().starts_with('[') {
-            return Err(invalid("the configuration: a value of the wrong type, a list, where an object belongs"));
+            return Err(invalid(
+                "the configuration: a value of the wrong type, a list, where an object belongs",
+            ));
         }
         let raw: RawConfig = serde_json::from_str(text).map_err(without_values)?;
         raw.check()

@@ -49,6 +49,8 @@ pub(crate) struct Query {
     pub(crate) arguments: PgArguments,
 }
 
+/// How long a pool that could still grow is waited for before the server is asked directly.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// Connections a pool of our own keeps at most.
 const MAX_CONNECTIONS: u32 = 10;
 
@@ -92,7 +94,13 @@ impl Database {
         Self::new(RwLock::new(pool), None, transactional, mode, timeouts)
     }
 
-    fn new(pool: RwLock<PgPool>, own: Option<PgConnectOptions>, transactional: bool, mode: PoolerMode, timeouts: Timeouts) -> Self {
+    fn new(
+        pool: RwLock<PgPool>,
+        own: Option<PgConnectOptions>,
+        transactional: bool,
+        mode: PoolerMode,
+        timeouts: Timeouts,
+    ) -> Self {
         let (transactional, suspicious) = (AtomicBool::new(transactional), AtomicBool::new(false));
         Self { pool, own, transactional, mode, suspicious, timeouts }
     }
@@ -105,7 +113,12 @@ impl Database {
     /// Where it connects to, without user or password.
     pub(crate) fn address(&self) -> String {
         let options = self.pool().connect_options();
-        format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default())
+        format!(
+            "{}:{}/{}",
+            options.get_host(),
+            options.get_port(),
+            options.get_database().unwrap_or_default()
+        )
     }
 
     fn pool(&self) -> PgPool {
@@ -124,7 +137,9 @@ impl Database {
         if self.mode == PoolerMode::None || self.transactional.swap(true, Ordering::Relaxed) {
             return false;
         }
-        tracing::info!("a transaction pooler was recognised: every operation runs in a transaction of its own");
+        tracing::info!(
+            "a transaction pooler was recognised: every operation runs in a transaction of its own"
+        );
         self.rebuild();
         true
     }
@@ -145,7 +160,11 @@ impl Database {
     }
 
     /// Runs one reading statement, and hands over each row as it arrives.
-    pub(crate) async fn fetch_each(&self, query: Query, mut each: impl FnMut(&PgRow) -> Result<(), Fault>) -> Result<(), Fault> {
+    pub(crate) async fn fetch_each(
+        &self,
+        query: Query,
+        mut each: impl FnMut(&PgRow) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         if self.is_transactional() {
             return self.fetch(query, Phase::Reading).await?.iter().try_for_each(each);
         }
@@ -186,7 +205,11 @@ impl Database {
     }
 
     /// The flag says whether the connection is unfit for further use.
-    fn conclude<T>(&self, done: Result<sqlx::Result<T>, tokio::time::error::Elapsed>, phase: Phase) -> Result<T, (Fault, bool)> {
+    fn conclude<T>(
+        &self,
+        done: Result<sqlx::Result<T>, tokio::time::error::Elapsed>,
+        phase: Phase,
+    ) -> Result<T, (Fault, bool)> {
         let error = match done {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,
@@ -194,7 +217,10 @@ impl Database {
         };
         let fault = classify(&error, phase);
         let lost = matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous);
-        let session = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code.starts_with("25"));
+        let session = error
+            .as_database_error()
+            .and_then(|error| error.code())
+            .is_some_and(|code| code.starts_with("25"));
         if lost {
             self.suspicious.store(true, Ordering::Relaxed);
         }
@@ -222,39 +248,63 @@ impl Database {
 
     async fn acquire_untested(&self) -> Result<PoolConnection<Postgres>, Fault> {
         let pool = self.pool();
-        let error = match timeout(self.timeouts.connect + Duration::from_millis(100), pool.acquire()).await {
-            Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(error)) => error,
-            Err(_) => sqlx::Error::PoolTimedOut,
-        };
-        let fault = classify(&error, Phase::Connecting);
-        let refused_parameter = error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "08P01");
-        match fault.outcome {
-            Outcome::Probe => Err(self.probe().await),
-            // PgBouncer refuses a start-up parameter that sqlx sends
-            Outcome::Reject if refused_parameter && self.suspect_pooler() => Err(Fault::new(Outcome::Pooler, fault.error)),
-            _ => Err(fault),
+        let is_full = pool.size() >= pool.options().get_max_connections();
+        let first = if is_full { self.timeouts.connect } else { self.timeouts.connect.min(FIRST_WAIT) };
+        if let Some(connection) = self.acquire_within(&pool, first).await? {
+            return Ok(connection);
+        }
+        // the pool keeps trying without a word while the server refuses: ask the server directly
+        self.probe().await?;
+        if !is_full && let Some(connection) = self.acquire_within(&pool, self.timeouts.connect).await? {
+            return Ok(connection);
+        }
+        self.rebuild();
+        let error = Error::new(ErrorKind::Busy, "no free connection in the pool, though the server answers");
+        let error = error.with_hint("make the pool larger, or look for connections that are never returned");
+        Err(Fault::new(Outcome::Retry, error))
+    }
+
+    /// A connection from the pool; `None` when there was none in time.
+    async fn acquire_within(
+        &self,
+        pool: &PgPool,
+        limit: Duration,
+    ) -> Result<Option<PoolConnection<Postgres>>, Fault> {
+        match timeout(limit, pool.acquire()).await {
+            Ok(Ok(connection)) => Ok(Some(connection)),
+            Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => Ok(None),
+            Ok(Err(error)) => Err(self.connecting_failed(&error)),
         }
     }
 
-    /// Asks the server directly why the pool gave no connection.
-    async fn probe(&self) -> Fault {
+    fn connecting_failed(&self, error: &sqlx::Error) -> Fault {
+        let fault = classify(error, Phase::Connecting);
+        let refused_parameter =
+            error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "08P01");
+        // PgBouncer refuses a start-up parameter that sqlx sends
+        match refused_parameter && self.suspect_pooler() {
+            true => Fault::new(Outcome::Pooler, fault.error),
+            false => fault,
+        }
+    }
+
+    /// One direct connection, to learn why the pool gives none.
+    async fn probe(&self) -> Result<(), Fault> {
         let options = self.pool().connect_options();
         match timeout(self.timeouts.connect, PgConnection::connect_with(&options)).await {
-            Err(_) => Fault::timed_out(Phase::Connecting),
-            Ok(Err(error)) => classify(&error, Phase::Connecting),
+            Err(_) => Err(Fault::timed_out(Phase::Connecting)),
+            Ok(Err(error)) => Err(self.connecting_failed(&error)),
             Ok(Ok(connection)) => {
                 connection.close().await.ok(); // it has served its purpose, however it ends
-                self.rebuild();
-                let error = Error::new(ErrorKind::Busy, "no free connection in the pool, though the server answers");
-                Fault::new(Outcome::Retry, error.with_hint("make the pool larger, or look for connections that are never returned"))
+                Ok(())
             }
         }
     }
 
     /// Whether the server is a standby, which may become a primary; else a read-only role.
     pub(crate) async fn is_standby(&self) -> Result<bool, Fault> {
-        let query = Query { sql: "SELECT pg_catalog.pg_is_in_recovery()".into(), arguments: PgArguments::default() };
+        let query =
+            Query { sql: "SELECT pg_catalog.pg_is_in_recovery()".into(), arguments: PgArguments::default() };
         let rows = self.fetch(query, Phase::Reading).await?;
         rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(|error| classify(&error, Phase::Reading))
     }
@@ -285,10 +335,15 @@ pub(crate) fn bind<'q, T>(arguments: &mut PgArguments, value: T) -> Result<(), F
 where
     T: sqlx::Encode<'q, Postgres> + sqlx::Type<Postgres> + Send + 'q,
 {
-    sqlx::Arguments::add(arguments, value).map_err(|_| Error::new(ErrorKind::InvalidInput, "a value is too long for the database").into())
+    sqlx::Arguments::add(arguments, value)
+        .map_err(|_| Error::new(ErrorKind::InvalidInput, "a value is too long for the database").into())
 }
 
-async fn run_transaction(connection: &mut PgConnection, queries: Vec<Query>, persistent: bool) -> sqlx::Result<Vec<PgRow>> {
+async fn run_transaction(
+    connection: &mut PgConnection,
+    queries: Vec<Query>,
+    persistent: bool,
+) -> sqlx::Result<Vec<PgRow>> {
     let mut transaction = connection.begin().await?;
     let mut rows = Vec::new();
     for query in queries {
@@ -338,7 +393,13 @@ mod tests {
 
     #[test]
     fn a_bad_url_is_refused_without_repeating_it() {
-        for bad in ["", "hunter2", "http://user:hunter2@host/db", "postgres://user:hunter2@host:port/db", "postgres://u:hunter2@h/db?sslmode=hunter2"] {
+        for bad in [
+            "",
+            "hunter2",
+            "http://user:hunter2@host/db",
+            "postgres://user:hunter2@host:port/db",
+            "postgres://u:hunter2@h/db?sslmode=hunter2",
+        ] {
             let error = Database::from_url(bad, PoolerMode::Auto, Timeouts::default()).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Configuration);
             assert!(!format!("{error} {error:?}").contains("hunter2"));
@@ -347,7 +408,8 @@ mod tests {
 
     #[tokio::test]
     async fn transaction_poolers_are_recognised() {
-        let recognised = |url: &str, mode| Database::from_url(url, mode, Timeouts::default()).unwrap().is_transactional();
+        let recognised =
+            |url: &str, mode| Database::from_url(url, mode, Timeouts::default()).unwrap().is_transactional();
         assert!(recognised("postgres://u@h:6543/db", PoolerMode::Auto));
         assert!(recognised("postgres://u@h:5432/db?pgbouncer=true", PoolerMode::Auto));
         assert!(recognised("postgres://u@h:5432/db", PoolerMode::Transaction));

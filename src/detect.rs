@@ -72,7 +72,9 @@ pub(crate) async fn detect(database: &Database, layout: &Layout) -> Result<Optio
     let unique: bool = row.try_get("is_unique").map_err(get)?;
     if !["r", "p"].contains(&kind.as_str()) {
         let message = format!("{} is not a table", layout.table_name());
-        return Err(Error::new(ErrorKind::Schema, message).with_hint("name the table itself, not a view of it").into());
+        return Err(Error::new(ErrorKind::Schema, message)
+            .with_hint("name the table itself, not a view of it")
+            .into());
     }
     let columns = parse_columns(&columns)?;
     let user = id_kind(layout, &columns, &layout.user_column)?;
@@ -83,7 +85,8 @@ pub(crate) async fn detect(database: &Database, layout: &Layout) -> Result<Optio
 
 fn catalogue_query(layout: &Layout) -> Result<Query, Fault> {
     let names: Vec<String> = layout.all_columns().into_iter().map(str::to_owned).collect();
-    let mut owner: Vec<String> = [Some(&layout.user_column), layout.tenant_column.as_ref()].into_iter().flatten().cloned().collect();
+    let mut owner: Vec<String> =
+        [Some(&layout.user_column), layout.tenant_column.as_ref()].into_iter().flatten().cloned().collect();
     owner.sort();
     let mut arguments = PgArguments::default();
     bind(&mut arguments, layout.schema.clone())?;
@@ -126,20 +129,26 @@ impl CatalogueColumn {
 }
 
 fn parse_columns(json: &str) -> Result<Vec<CatalogueColumn>, Fault> {
-    serde_json::from_str(json).map_err(|_| Error::new(ErrorKind::Schema, "the catalogue's answer is not as expected").into())
+    serde_json::from_str(json)
+        .map_err(|_| Error::new(ErrorKind::Schema, "the catalogue's answer is not as expected").into())
 }
 
 fn id_kind(layout: &Layout, columns: &[CatalogueColumn], name: &str) -> Result<IdKind, Fault> {
     let table = layout.table_name();
     let Some(column) = columns.iter().find(|column| column.name == name) else {
         let error = Error::new(ErrorKind::Schema, format!("table {table} has no column {name}"));
-        return Err(error.with_hint("name the column that holds the id (`--user-column`, `--tenant-column`)").into());
+        return Err(error
+            .with_hint("name the column that holds the id (`--user-column`, `--tenant-column`)")
+            .into());
     };
     match column.column_type() {
         ColumnType::Uuid => Ok(IdKind::Uuid),
         ColumnType::Text | ColumnType::Varchar(_) if column.deterministic => Ok(IdKind::Text),
         _ => {
-            let message = format!("column {name} of {table} has type {}, which cannot tell owners apart safely", column.kind);
+            let message = format!(
+                "column {name} of {table} has type {}, which cannot tell owners apart safely",
+                column.kind
+            );
             let hint = "an id column must be text, varchar or uuid, with a deterministic collation";
             Err(Error::new(ErrorKind::Schema, message).with_hint(hint).into())
         }

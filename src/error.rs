@@ -38,6 +38,8 @@ pub enum ErrorKind {
     Incomplete,
     /// Stored text looks like a token but is not one that this version can read.
     Malformed,
+    /// A stored value has a format that a later version wrote.
+    UnsupportedFormat,
     /// A token names a key that the keyring does not hold, or not any more.
     UnknownKey,
     /// A token did not open: wrong keyring, or the stored value was altered.
@@ -87,6 +89,9 @@ impl ErrorKind {
             }
             Self::Malformed => {
                 "other code changed the stored value; restore the row from a backup, or store the configuration again"
+            }
+            Self::UnsupportedFormat => {
+                "a newer retell-vault may have written it: upgrade; to give the stored value up, store again with replace_unreadable (`put --replace-unreadable`)"
             }
             Self::UnknownKey => {
                 "use the keyring that holds this key id; to give the stored value up, store again with replace_unreadable (`put --replace-unreadable`)"

@@ -1,21 +1,54 @@
-//! placeholder
-#![allow(missing_docs, dead_code)]
-pub(crate) mod aead;
-pub(crate) mod config;
-pub(crate) mod disk;
-pub(crate) mod entropy;
-pub(crate) mod error;
-pub(crate) mod field;
-pub(crate) mod keyring;
-pub(crate) mod layout;
-pub(crate) mod owner;
-pub(crate) mod placement;
-pub(crate) mod record;
-pub(crate) mod sealer;
-pub(crate) mod token;
-pub(crate) mod version;
+//! Encrypted storage of Retell AI credentials in the application's own Postgres table.
+//!
+//! A [`Vault`] seals a [`RetellConfig`] with AES-256-GCM under a key of its own for every value,
+//! bound to its [`Owner`], and stores it in the best place that exists: columns made for it, a JSONB
+//! config column, packed into the one column there is, or an encrypted local file until the database
+//! returns. It acknowledges a save only when that is durable and encrypted.
+//!
+//! The README is the manual; `docs/ARCHITECTURE.md` is the map, `docs/FORMAT.md` the bytes, and
+//! `SECURITY.md` says what is promised and what is not.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod aead;
+mod classify;
+mod config;
+mod database;
+mod detect;
+mod disk;
+mod entropy;
+mod error;
+mod field;
+mod keyring;
+mod layout;
+mod local;
+mod owner;
+mod placement;
+mod postgres;
+mod record;
+mod router;
+mod sealer;
+mod sync;
+mod token;
+mod vault;
+mod version;
+
 pub use config::RetellConfig;
-pub use error::*;
+pub use config::fields::{AgentId, ApiKey, IntegrationStatus, PhoneNumber, WebhookConfig, WebhookSecret};
+pub use database::{PoolerMode, Timeouts};
+pub use error::{Error, ErrorKind, Result};
 pub use field::Field;
-pub use owner::Owner;
-pub struct VaultBuilder;
+pub use keyring::file::KeyringFile;
+pub use keyring::wrapping::{Passphrase, RawKey, Wrapping, WrappingKey, WrappingKeyProvider};
+pub use keyring::{KeyInfo, KeyState};
+pub use layout::Layout;
+pub use owner::{Owner, TenantId, UserId};
+pub use placement::Place;
+pub use router::{Fallback, StoreOptions};
+pub use sync::{BackgroundSync, SyncReport};
+pub use token::KeyId;
+pub use vault::{
+    DatabaseStatus, Forgotten, ListEntry, ListPage, Loaded, LocalStatus, RecordState, SlotStatus, Source,
+    Status, Stored, Vault, VaultBuilder,
+};
+pub use version::Version;

@@ -55,6 +55,37 @@ pub(crate) fn seal(
         .expect("all four secret fields, one version, one key")
 }
 
+/// The same record with tokens for all plain fields that are set, for a place without plain columns.
+///
+/// # Errors
+/// `UnknownKey` when the record's key is no longer in the keyring.
+pub(crate) fn seal_rest(
+    record: Record,
+    config: Option<&RetellConfig>,
+    owner: &Owner,
+    keyring: &Keyring,
+    rng: &mut impl CryptoRng,
+) -> Result<Record> {
+    let root = keyring.opener(record.key)?;
+    let mut tokens = record.tokens().to_vec();
+    for field in Field::PLAIN.into_iter().filter(|field| record.token(*field).is_none()) {
+        if let Some(json) = config.and_then(|config| field_json(config, field)) {
+            tokens.push(aead::seal(root, record.key, record.version, owner, field, json.as_bytes(), rng));
+        }
+    }
+    Record::new(tokens, record.plain)
+}
+
+/// A record with its plain fields read out of their tokens, for a place that has plain columns.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn with_plain_values(mut record: Record, owner: &Owner, keyring: &Keyring) -> Result<Record> {
+    let opened = open(&record, owner, keyring)?;
+    record.plain = opened.config.as_ref().map(plain_values).unwrap_or_default();
+    Ok(record)
+}
+
 /// The plain fields as they go into columns of their own.
 fn plain_values(config: &RetellConfig) -> PlainValues {
     PlainValues {

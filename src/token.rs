@@ -96,16 +96,22 @@ impl FromStr for Token {
         }
         let mut parts = text.splitn(5, '.');
         let mut part = || parts.next().ok_or_else(|| malformed("a token with parts missing"));
-        if part()? != SUITE {
-            return Err(malformed("a token of another format version").with_hint(
-                "a newer retell-vault may have written it: upgrade; otherwise the value was altered",
-            ));
+        let suite = part()?;
+        if suite != SUITE {
+            return Err(other_suite(suite));
         }
         let key = part()?.parse()?;
         let version = part()?.parse()?;
         let field = part()?.parse()?;
         let body = decode_body(part()?)?;
         Ok(Self { key, version, field, body })
+    }
+}
+
+fn other_suite(suite: &str) -> Error {
+    match suite.len() == SUITE.len() && claims_to_be_token(&format!("{suite}.")) {
+        true => Error::new(ErrorKind::UnsupportedFormat, format!("a token of format {suite}")),
+        false => malformed("text that does not start like a token"),
     }
 }
 
@@ -179,7 +185,10 @@ mod tests {
             "x".repeat(1 << 20),
         ];
         for bad in bad {
-            assert_eq!(bad.parse::<Token>().unwrap_err().kind(), ErrorKind::Malformed);
+            let kind = bad.parse::<Token>().unwrap_err().kind();
+            let expected =
+                if bad.starts_with("rv2") { ErrorKind::UnsupportedFormat } else { ErrorKind::Malformed };
+            assert_eq!(kind, expected);
         }
     }
 

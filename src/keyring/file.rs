@@ -175,12 +175,16 @@ impl KeyringFile {
         disk::write_private(&self.inner.path, text.as_bytes(), existing, ErrorKind::KeyringFile)
     }
 
-    /// The keys after a token named a key that is not among them: read again from the file when that
-    /// has changed, at most once a second. The wrapping key is kept, so that this costs no Argon2.
+    /// The keys for opening a token that names `key`. When that is not known and the file has changed,
+    /// it is read again, at most once a second; the wrapping key is kept, so that this costs no Argon2.
     /// A file that cannot be read leaves the keys as they are.
-    pub(crate) fn current_for(&self, unknown: KeyId) -> Arc<Keyring> {
+    pub(crate) fn holding(&self, key: KeyId) -> Arc<Keyring> {
+        let keys = self.current();
+        if keys.get(key).is_some() {
+            return keys;
+        }
         if let Err(error) = self.reload_if_changed() {
-            tracing::warn!(key = %unknown, %error, "the keyring changed on disk and cannot be taken up");
+            tracing::warn!(%key, %error, "the keyring changed on disk and cannot be taken up");
         }
         self.current()
     }
@@ -419,7 +423,7 @@ mod tests {
         next.generation = 2;
         file.save(&next, Existing::KeepAsPrevious).unwrap();
         assert!(running.current().get(KeyId(5)).is_none());
-        assert!(running.current_for(KeyId(5)).get(KeyId(5)).is_some());
+        assert!(running.holding(KeyId(5)).get(KeyId(5)).is_some());
         assert!(disk::previous(file.path()).exists());
     }
 

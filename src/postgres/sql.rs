@@ -133,14 +133,17 @@ impl Writer<'_> {
             true => {
                 let text = format!("({column} #>> '{{{OURS},{}}}')", Field::ApiKey);
                 let version = Self::version_of_text(&text);
-                format!("CASE WHEN jsonb_typeof({column}) NOT IN ('object', 'null') THEN '{FOREIGN}' ELSE {version} END COLLATE \"C\"")
+                format!(
+                    "CASE WHEN jsonb_typeof({column}) NOT IN ('object', 'null') THEN '{FOREIGN}' ELSE {version} END COLLATE \"C\""
+                )
             }
         }
     }
 
     /// The newest version that any slot of the row holds.
     fn version_of_row(&self, row: &str) -> String {
-        let versions: Vec<_> = self.placement.slots.iter().map(|slot| self.version_of_slot(row, slot)).collect();
+        let versions: Vec<_> =
+            self.placement.slots.iter().map(|slot| self.version_of_slot(row, slot)).collect();
         format!("greatest({})", versions.join(", "))
     }
 
@@ -178,7 +181,11 @@ impl Writer<'_> {
         }
         for plain in &self.placement.plain {
             let value = typed(&plain.kind, &next());
-            assignments.push((quote(&plain.column), self.plain_update(plain, &value), not_null(plain, value)));
+            assignments.push((
+                quote(&plain.column),
+                self.plain_update(plain, &value),
+                not_null(plain, value),
+            ));
         }
         if let Some(column) = &self.placement.sync_column {
             assignments.push((quote(column), "now()".to_owned(), "now()".to_owned()));
@@ -196,13 +203,13 @@ impl Writer<'_> {
 
     fn set_clause(&self, first_param: usize) -> String {
         let assignments = self.assignments(counter(first_param));
-        let parts: Vec<_> = assignments.into_iter().map(|(column, update, _)| format!("{column} = {update}")).collect();
+        let parts: Vec<_> =
+            assignments.into_iter().map(|(column, update, _)| format!("{column} = {update}")).collect();
         parts.join(", ")
     }
 
     /// Whether the row now holds what was bound: a trigger may have changed it.
-    fn holds_what_was_bound(&self, first_param: usize) -> String {
-        let mut next = counter(first_param);
+    fn holds_what_was_bound(&self, mut next: impl FnMut() -> String) -> String {
         let held = self.filled_slots().map(|slot| {
             let (column, param) = (format!("t.{}", quote(&slot.column)), next());
             match slot.json {
@@ -215,20 +222,39 @@ impl Writer<'_> {
     }
 
     fn read_columns(&self, row: &str) -> String {
-        let slots = self.placement.slots.iter().enumerate().map(|(at, slot)| format!("{} AS s{at}", self.slot_text(row, slot)));
+        let slots = self
+            .placement
+            .slots
+            .iter()
+            .enumerate()
+            .map(|(at, slot)| format!("{} AS s{at}", self.slot_text(row, slot)));
         let json = self.placement.slots.iter().find(|slot| slot.json);
         let foreign = match json {
-            Some(slot) => format!("coalesce(jsonb_typeof({row}.{}) NOT IN ('object', 'null'), false)", quote(&slot.column)),
+            Some(slot) => format!(
+                "coalesce(jsonb_typeof({row}.{}) NOT IN ('object', 'null'), false)",
+                quote(&slot.column)
+            ),
             None => "false".to_owned(),
         };
-        let plain = self.placement.plain.iter().enumerate().map(|(at, plain)| format!("{row}.{}::text AS p{at}", quote(&plain.column)));
-        let others = [format!("{foreign} AS json_is_foreign"), "(extract(epoch FROM now()) * 1000)::int8 AS now".to_owned()];
+        let plain = self
+            .placement
+            .plain
+            .iter()
+            .enumerate()
+            .map(|(at, plain)| format!("{row}.{}::text AS p{at}", quote(&plain.column)));
+        let others = [
+            format!("{foreign} AS json_is_foreign"),
+            "(extract(epoch FROM now()) * 1000)::int8 AS now".to_owned(),
+        ];
         slots.chain(plain).chain(others).collect::<Vec<_>>().join(", ")
     }
 
     fn read(&self) -> String {
         let (columns, relation, owner) = (self.read_columns("t"), self.relation(), self.is_owner("t"));
-        format!("SELECT {columns}, {} AS is_current FROM {relation} AS t WHERE {owner}", self.schema_is_current())
+        format!(
+            "SELECT {columns}, {} AS is_current FROM {relation} AS t WHERE {owner}",
+            self.schema_is_current()
+        )
     }
 
     fn update(&self) -> String {
@@ -242,7 +268,7 @@ impl Writer<'_> {
             self.version_of_row("t"),
             self.schema_is_current(),
             self.no_newer_duplicate(&version),
-            self.holds_what_was_bound(first),
+            self.holds_what_was_bound(counter(first)),
         )
     }
 
@@ -252,23 +278,28 @@ impl Writer<'_> {
             return String::new();
         }
         let (relation, owner, newest) = (self.relation(), self.is_owner("d"), self.version_of_row("d"));
-        format!(" AND NOT EXISTS (SELECT 1 FROM {relation} AS d WHERE {owner} AND {newest} >= {version} COLLATE \"C\")")
+        format!(
+            " AND NOT EXISTS (SELECT 1 FROM {relation} AS d WHERE {owner} AND {newest} >= {version} COLLATE \"C\")"
+        )
     }
 
     fn insert(&self) -> String {
         let first = self.owner_params() + 1;
-        let assignments = self.assignments(counter(first)).into_iter().map(|(column, _, insert)| (column, insert));
+        let assignments =
+            self.assignments(counter(first)).into_iter().map(|(column, _, insert)| (column, insert));
         let (columns, values): (Vec<_>, Vec<_>) = self.owner_values().into_iter().chain(assignments).unzip();
         let (relation, current) = (self.relation(), self.schema_is_current());
         let (absent, conflict) = match self.table.unique {
             true => (String::new(), " ON CONFLICT DO NOTHING"),
-            false => (format!(" AND NOT EXISTS (SELECT 1 FROM {relation} AS d WHERE {})", self.is_owner("d")), ""),
+            false => {
+                (format!(" AND NOT EXISTS (SELECT 1 FROM {relation} AS d WHERE {})", self.is_owner("d")), "")
+            }
         };
         format!(
             "INSERT INTO {relation} AS t ({}) SELECT {} WHERE {current}{absent}{conflict} RETURNING {}",
             columns.join(", "),
             values.join(", "),
-            self.holds_what_was_bound(first),
+            self.holds_what_was_bound(counter(first)),
         )
     }
 
@@ -284,7 +315,9 @@ impl Writer<'_> {
         });
         let unchanged: Vec<_> = unchanged.collect();
         let json = self.placement.slots.iter().find(|slot| slot.json);
-        let writable_json = json.map(|slot| format!(" AND coalesce(jsonb_typeof(t.{}) IN ('object', 'null'), true)", quote(&slot.column)));
+        let writable_json = json.map(|slot| {
+            format!(" AND coalesce(jsonb_typeof(t.{}) IN ('object', 'null'), true)", quote(&slot.column))
+        });
         format!(
             "UPDATE {} AS t SET {} WHERE {} AND {} AND {}{} RETURNING {}",
             self.relation(),
@@ -293,7 +326,7 @@ impl Writer<'_> {
             unchanged.join(" AND "),
             self.schema_is_current(),
             writable_json.unwrap_or_default(),
-            self.holds_what_was_bound(first),
+            self.holds_what_was_bound(counter(first)),
         )
     }
 
@@ -303,7 +336,8 @@ impl Writer<'_> {
         let (relation, owner) = (self.relation(), self.is_owner("t"));
         let names = (0..self.placement.slots.len()).map(|at| format!("pre.s{at}"));
         let plain = (0..self.placement.plain.len()).map(|at| format!("pre.p{at}"));
-        let old: Vec<_> = names.chain(plain).chain(["pre.json_is_foreign".to_owned(), "pre.now".to_owned()]).collect();
+        let old: Vec<_> =
+            names.chain(plain).chain(["pre.json_is_foreign".to_owned(), "pre.now".to_owned()]).collect();
         format!(
             "WITH pre AS MATERIALIZED (SELECT t.ctid AS place, {} FROM {relation} AS t WHERE {owner} FOR UPDATE) \
              UPDATE {relation} AS t SET {} FROM pre WHERE t.ctid = pre.place AND {owner} AND {} < {version} COLLATE \"C\" AND {}{} \
@@ -314,7 +348,7 @@ impl Writer<'_> {
             self.schema_is_current(),
             self.no_newer_duplicate(&version),
             old.join(", "),
-            self.holds_what_was_bound(first),
+            self.holds_what_was_bound(counter(first)),
         )
     }
 
@@ -366,15 +400,12 @@ impl Writer<'_> {
         names.extend((0..values).map(|at| format!("v{at}")));
         names.extend(["version".to_owned(), "ordinal".to_owned()]);
 
-        let mut value = 0;
-        let assignments = self.assignments(|| {
-            value += 1;
-            format!("n.v{}", value - 1)
-        });
-        let set: Vec<_> = assignments.into_iter().map(|(column, update, _)| format!("{column} = {update}")).collect();
+        let assignments = self.assignments(array_values());
+        let set: Vec<_> =
+            assignments.into_iter().map(|(column, update, _)| format!("{column} = {update}")).collect();
         let tenant = self.layout.tenant_column.as_ref().map(|name| format!(" AND t.{} = n.w", quote(name)));
         format!(
-            "UPDATE {} AS t SET {} FROM unnest({}) AS n({}) WHERE t.{} = n.u{} AND {} < n.version COLLATE \"C\" AND {} RETURNING n.ordinal",
+            "UPDATE {} AS t SET {} FROM unnest({}) AS n({}) WHERE t.{} = n.u{} AND {} < n.version COLLATE \"C\" AND {} RETURNING {} AS held, n.ordinal",
             self.relation(),
             set.join(", "),
             arrays.join(", "),
@@ -383,16 +414,22 @@ impl Writer<'_> {
             tenant.unwrap_or_default(),
             self.version_of_row("t"),
             self.schema_is_current(),
+            self.holds_what_was_bound(array_values()),
         )
     }
 
     fn list(&self) -> String {
-        let user = format!("t.{}::text COLLATE \"C\"", quote(&self.layout.user_column));
-        let tenant = match &self.layout.tenant_column {
-            Some(tenant) => format!("coalesce(t.{}::text, '') COLLATE \"C\"", quote(tenant)),
-            None => "'' COLLATE \"C\"".to_owned(),
+        let user = sort_key(&self.layout.user_column, self.table.user);
+        let tenant = match (&self.layout.tenant_column, self.table.tenant) {
+            (Some(tenant), Some(kind)) => format!("coalesce({}, '')", sort_key(tenant, kind)),
+            _ => "''::text".to_owned(), // ORDER BY refuses a bare constant
         };
-        let filled: Vec<_> = self.placement.slots.iter().map(|slot| format!("{} IS NOT NULL", self.slot_text("t", slot))).collect();
+        let filled: Vec<_> = self
+            .placement
+            .slots
+            .iter()
+            .map(|slot| format!("{} IS NOT NULL", self.slot_text("t", slot)))
+            .collect();
         format!(
             "SELECT {}, {}, {} AS is_current FROM {} AS t WHERE ({}) AND ({tenant}, {user}) > ($1::text, $2::text) \
              ORDER BY {tenant}, {user} LIMIT $3::int8",
@@ -413,6 +450,26 @@ fn counter(first: usize) -> impl FnMut() -> String {
     }
 }
 
+/// An id in its canonical form, in the order of its bytes, as the local file sorts it.
+fn sort_key(column: &str, kind: IdKind) -> String {
+    let text = format!("t.{}::text", quote(column));
+    match kind {
+        IdKind::Uuid => format!("{text} COLLATE \"C\""),
+        IdKind::Text => format!(
+            "CASE WHEN {text} ~ '^[0-9a-fA-F]{{8}}-([0-9a-fA-F]{{4}}-){{3}}[0-9a-fA-F]{{12}}$' THEN lower({text}) ELSE {text} END COLLATE \"C\""
+        ),
+    }
+}
+
+/// The values of a record as the columns of `n` in [`Statements::update_many`].
+fn array_values() -> impl FnMut() -> String {
+    let mut number = 0;
+    move || {
+        number += 1;
+        format!("n.v{}", number - 1)
+    }
+}
+
 fn same(value: String) -> (String, String) {
     (value.clone(), value)
 }
@@ -425,7 +482,9 @@ fn json_assignment(column: &str, param: &str) -> (String, String) {
 }
 
 fn json_clearing(column: &str, not_null: bool) -> (String, String) {
-    let update = format!("CASE WHEN jsonb_typeof(t.{column}) = 'object' THEN t.{column} - '{OURS}' ELSE t.{column} END");
+    let update = format!(
+        "CASE WHEN jsonb_typeof(t.{column}) = 'object' THEN t.{column} - '{OURS}' ELSE t.{column} END"
+    );
     (update, if not_null { "'{}'::jsonb".to_owned() } else { "NULL".to_owned() })
 }
 

@@ -39,19 +39,14 @@ impl TestDb {
     /// Makes an empty database with a random name.
     pub async fn create() -> Self {
         let name = format!("test_{:032x}", rand::random::<u128>());
-        run_sql(&server_url(), &format!("CREATE DATABASE {name}"))
-            .await
-            .expect("the database is created");
+        run_sql(&server_url(), &format!("CREATE DATABASE {name}")).await.expect("the database is created");
         let url = with_database(&server_url(), &name);
         Self { url, name }
     }
 
     /// A new pool, as a process of its own would have. It connects when it is first used.
     pub fn pool(&self) -> PgPool {
-        PgPoolOptions::new()
-            .max_connections(10)
-            .connect_lazy(&self.url)
-            .expect("our own URL is valid")
+        PgPoolOptions::new().max_connections(10).connect_lazy(&self.url).expect("our own URL is valid")
     }
 
     /// Runs a script of one or more statements, on a connection of its own.
@@ -88,9 +83,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 async fn run_sql(url: &str, sql: &str) -> sqlx::Result<()> {
     let mut connection = PgConnection::connect(url).await?;
-    sqlx::raw_sql(AssertSqlSafe(sql))
-        .execute(&mut connection)
-        .await?;
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
     connection.close().await
 }
 
@@ -99,9 +92,8 @@ fn server_url() -> String {
 }
 
 fn variable(name: &str) -> String {
-    env::var(name).unwrap_or_else(|_| {
-        panic!("{name} is not set: run scripts/test, which starts a throw-away Postgres")
-    })
+    env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run scripts/test, which starts a throw-away Postgres"))
 }
 
 fn with_database(url: &str, name: &str) -> String {
@@ -241,8 +233,7 @@ impl CutProxy {
         let upstream = (Ipv4Addr::LOCALHOST, url.port().expect("the URL has a port")).into();
         let socket = bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port is free");
         let address = socket.local_addr().expect("the port is bound");
-        url.set_port(Some(address.port()))
-            .expect("the URL has a host");
+        url.set_port(Some(address.port())).expect("the URL has a host");
 
         let shared = Arc::new(Shared {
             upstream,
@@ -257,11 +248,7 @@ impl CutProxy {
             .expect("a runtime starts");
         runtime.spawn(listen(socket, shared.clone()));
 
-        let proxy = Self {
-            url: url.into(),
-            shared,
-            runtime: Some(runtime),
-        };
+        let proxy = Self { url: url.into(), shared, runtime: Some(runtime) };
         proxy.set(Mode::Pass).await;
         proxy
     }
@@ -346,11 +333,7 @@ async fn listen(mut socket: TcpSocket, shared: Arc<Shared>) -> io::Result<()> {
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    connections: &mut JoinSet<io::Result<()>>,
-    shared: &Arc<Shared>,
-) {
+async fn accept(listener: &TcpListener, connections: &mut JoinSet<io::Result<()>>, shared: &Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
         connections.spawn(serve(client, shared.clone()));
         while connections.try_join_next().is_some() {} // forgets those that have ended
@@ -419,10 +402,7 @@ struct Answers {
 impl Default for Answers {
     /// The first answer is that to the login.
     fn default() -> Self {
-        Self {
-            asked: AtomicUsize::new(1),
-            cut: AtomicUsize::new(usize::MAX),
-        }
+        Self { asked: AtomicUsize::new(1), cut: AtomicUsize::new(usize::MAX) }
     }
 }
 
@@ -492,9 +472,7 @@ impl Statements {
         match request {
             Request::Message(part) => contains(message, part),
             Request::Execution => message[0] == b'B',
-            Request::ExecutionOf(part) => self
-                .executed(message)
-                .is_some_and(|sql| contains(sql, part)),
+            Request::ExecutionOf(part) => self.executed(message).is_some_and(|sql| contains(sql, part)),
         }
     }
 

@@ -6,3 +6,4 @@
 pub mod cluster;
 
 pub use cluster::{Cluster, CutProxy, Mode, Request, TestDb};
+pub mod vaults;

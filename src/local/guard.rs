@@ -1,0 +1,159 @@
+//! FILE.lock: who uses the file, and what its users tell each other.
+//!
+//! Locked exclusively: alone, and checking. Locked shared: a handle, or a connection of one, exists.
+//! It holds 52 bytes: `mark[8] made[8] boot[36]`.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::time::sleep;
+
+use crate::disk;
+use crate::entropy;
+use crate::error::{Error, ErrorKind, Result};
+
+use super::{fault, files};
+
+/// A check of a large file takes its time; a process that hangs in it does not get forever.
+const WAIT: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+const MADE_AT: u64 = 8;
+const MADE: [u8; 8] = *b"rv-made\n";
+const BOOT_AT: u64 = 16;
+const BOOT_LEN: usize = 36;
+
+/// A lock on FILE.lock. Every connection holds the guard too, and lets go of it after it has closed
+/// its files: as long as a connection lives, nobody else finds themselves alone.
+pub(super) struct Guard {
+    path: PathBuf,
+    file: File,
+    alone: AtomicBool,
+}
+
+/// Whether the machine has run without a break since the file was last opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Boot {
+    Same,
+    Another,
+    Unknown,
+}
+
+impl Guard {
+    /// Waits until nobody checks the file, and locks it: exclusively where nobody uses it.
+    pub(super) async fn enter(path: &Path) -> Result<Arc<Self>> {
+        let path = files::beside(path, ".lock");
+        let file = disk::ensure_private(&path, ErrorKind::LocalStore)?;
+        let guard = Self { path, file, alone: AtomicBool::new(false) };
+        guard.wait(|| Ok(guard.try_exclusive()? || guard.try_shared()?)).await?;
+        Ok(Arc::new(guard))
+    }
+
+    /// Lets others in. They may have come and gone when this returns.
+    pub(super) async fn share(&self) -> Result<()> {
+        if self.alone.swap(false, Ordering::AcqRel) {
+            self.file.unlock().map_err(|error| self.failed(error))?;
+            self.wait(|| self.try_shared()).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether this guard has locked everybody else out.
+    pub(super) fn alone(&self) -> bool {
+        self.alone.load(Ordering::Acquire)
+    }
+
+    // polled, because a blocking lock could neither be dropped nor time out
+    async fn wait(&self, mut locked: impl FnMut() -> Result<bool>) -> Result<()> {
+        for _ in 0..WAIT.as_millis() / LOOK_EVERY.as_millis() {
+            if locked()? {
+                return Ok(());
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        let problem = format!("{} is held by a process that checks the file", self.path.display());
+        Err(Error::new(ErrorKind::Busy, problem).with_hint("find the process that hangs and stop it"))
+    }
+
+    fn try_exclusive(&self) -> Result<bool> {
+        let locked = self.outcome(self.file.try_lock())?;
+        self.alone.store(locked, Ordering::Release);
+        Ok(locked)
+    }
+
+    fn try_shared(&self) -> Result<bool> {
+        self.outcome(self.file.try_lock_shared())
+    }
+
+    fn outcome(&self, tried: Result<(), TryLockError>) -> Result<bool> {
+        match tried {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(self.failed(error)),
+        }
+    }
+
+    /// A number that changes whenever a pending entry was added, before that is acknowledged.
+    pub(super) fn mark(&self) -> Option<u64> {
+        let mut mark = [0; 8];
+        match self.file.read_at(&mut mark, 0) {
+            Ok(8) => Some(u64::from_ne_bytes(mark)),
+            _ => None,
+        }
+    }
+
+    /// Tells all processes that a pending entry was added.
+    pub(super) fn change_mark(&self) -> Result<()> {
+        let mark = entropy::with_rng(|rng| rng.next_u64())?;
+        self.write(&mark.to_ne_bytes(), 0)
+    }
+
+    /// Whether FILE was made: then an empty one is a damaged one.
+    pub(super) fn is_made(&self) -> bool {
+        let mut made = [0; MADE.len()];
+        self.file.read_at(&mut made, MADE_AT).is_ok() && made == MADE
+    }
+
+    /// Says that FILE is about to be made: as long as it is empty, it is not damaged.
+    pub(super) fn set_unmade(&self) -> Result<()> {
+        self.write(&[0; MADE.len()], MADE_AT)
+    }
+
+    /// Says that FILE is whole, and that it was so since this start of the machine.
+    pub(super) fn set_made(&self) -> Result<()> {
+        self.write(&boot_id().unwrap_or([0; BOOT_LEN]), BOOT_AT)?;
+        self.write(&MADE, MADE_AT)?;
+        self.file.sync_data().map_err(|error| self.failed(error))
+    }
+
+    /// Whether the machine was started again since [`set_made`](Self::set_made).
+    pub(super) fn boot(&self) -> Boot {
+        let mut then = [0; BOOT_LEN];
+        let known = matches!(self.file.read_at(&mut then, BOOT_AT), Ok(BOOT_LEN)) && then != [0; BOOT_LEN];
+        match boot_id() {
+            Some(now) if known && now == then => Boot::Same,
+            Some(_) if known => Boot::Another,
+            _ => Boot::Unknown,
+        }
+    }
+
+    fn write(&self, bytes: &[u8], at: u64) -> Result<()> {
+        self.file.write_all_at(bytes, at).map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: io::Error) -> Error {
+        fault::io("cannot use", &self.path, error)
+    }
+}
+
+/// `random(4)`: a random UUID that stays the same until the machine is started again.
+fn boot_id() -> Option<[u8; BOOT_LEN]> {
+    let text = fs::read("/proc/sys/kernel/random/boot_id").ok()?;
+    text.get(..BOOT_LEN)?.try_into().ok()
+}

@@ -1,0 +1,222 @@
+//! Everything in the local file besides pending records: replicas, kept texts, canaries.
+
+use std::future::Future;
+
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use crate::error::Result;
+use crate::owner::Owner;
+use crate::token::KeyId;
+use crate::version::{Millis, Version};
+
+use super::pending::{tenant, to_sql};
+use super::{Base, Counts, Kept, KeptKind, LocalFile, LocalRecord, fault};
+
+// The same text is kept once: sync may come here again after it was interrupted.
+pub(super) const KEEP: &str = "INSERT INTO kept (tenant, user, kind, text, reason, at)
+ SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS
+ (SELECT 1 FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = ?3 AND text = ?4)";
+const KEPT_AFTER: &str = "SELECT id, tenant, user, kind, text, reason, at FROM kept
+ WHERE id > ?1 ORDER BY id LIMIT ?2";
+const PURGE: &str = "DELETE FROM kept WHERE at < ?1";
+const PUT_REPLICA: &str = "INSERT INTO replica (tenant, user, version, text, at) VALUES (?1, ?2, ?3, ?4, ?5)
+ ON CONFLICT (tenant, user) DO UPDATE SET version = excluded.version, text = excluded.text, at = excluded.at
+ WHERE replica.version < excluded.version";
+const REPLICA: &str = "SELECT tenant, user, version, text, at FROM replica WHERE tenant = ?1 AND user = ?2";
+const COUNTS: &str = "SELECT (SELECT count(*) FROM pending), (SELECT count(*) FROM replica),
+ (SELECT count(*) FROM kept WHERE kind = 'loser'), (SELECT count(*) FROM kept WHERE kind = 'replaced'),
+ (SELECT count(*) FROM kept WHERE kind = 'dead-letter')";
+const OWNER_COUNTS: &str = "SELECT (SELECT count(*) FROM pending WHERE tenant = ?1 AND user = ?2),
+ (SELECT count(*) FROM replica WHERE tenant = ?1 AND user = ?2),
+ (SELECT count(*) FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = 'loser'),
+ (SELECT count(*) FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = 'replaced'),
+ (SELECT count(*) FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = 'dead-letter')";
+const FORGET: [&str; 3] = [
+    "DELETE FROM pending WHERE tenant = ?1 AND user = ?2",
+    "DELETE FROM replica WHERE tenant = ?1 AND user = ?2",
+    "DELETE FROM kept WHERE tenant = ?1 AND user = ?2",
+];
+const HOLDS: &str = "SELECT EXISTS (SELECT 1 FROM pending) OR EXISTS (SELECT 1 FROM replica)
+ OR EXISTS (SELECT 1 FROM kept)";
+const CANARIES: &str = "SELECT key, sealed FROM canary ORDER BY key";
+const PUT_CANARY: &str = "INSERT INTO canary (key, sealed) VALUES (?1, ?2)
+ ON CONFLICT (key) DO UPDATE SET sealed = excluded.sealed";
+
+impl KeptKind {
+    const ALL: [Self; 3] = [Self::Loser, Self::Replaced, Self::DeadLetter];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Loser => "loser",
+            Self::Replaced => "replaced",
+            Self::DeadLetter => "dead-letter",
+        }
+    }
+}
+
+impl LocalFile {
+    /// Keeps a text for the operator; the same text of the same kind once only.
+    pub(crate) async fn keep(
+        &self,
+        owner: &Owner,
+        kind: KeptKind,
+        text: &str,
+        reason: &str,
+        at: Millis,
+    ) -> Result<()> {
+        let keep = || async move {
+            let done = sqlx::query(KEEP)
+                .bind(tenant(owner))
+                .bind(owner.user_id().as_str())
+                .bind(kind.name())
+                .bind(text)
+                .bind(reason)
+                .bind(to_sql(at))
+                .execute(&self.inner.writer);
+            done.await.map(drop)
+        };
+        self.write(keep).await
+    }
+
+    /// Up to `limit` kept texts after this id, in the order in which they came.
+    pub(crate) async fn kept_after(&self, after_id: i64, limit: u32) -> Result<Vec<Kept>> {
+        let get = || sqlx::query(KEPT_AFTER).bind(after_id).bind(limit).fetch_all(&self.inner.readers);
+        self.read(get).await?.iter().map(|row| self.kept(row)).collect()
+    }
+
+    fn kept(&self, row: &SqliteRow) -> Result<Kept> {
+        let name: &str = self.column(row, "kind")?;
+        let kind = KeptKind::ALL.into_iter().find(|kind| kind.name() == name);
+        Ok(Kept {
+            id: self.column(row, "id")?,
+            owner: self.owner(row)?,
+            kind: kind.ok_or_else(|| fault::odd_row(self.path()))?,
+            text: self.column(row, "text")?,
+            reason: self.column(row, "reason")?,
+            at: self.at(row)?,
+        })
+    }
+
+    /// Erases what was kept before this time, and says how many texts that were.
+    pub(crate) async fn purge_kept(&self, before: Millis) -> Result<u64> {
+        let purge = || async move {
+            let done = sqlx::query(PURGE).bind(to_sql(before)).execute(&self.inner.writer);
+            Ok(done.await?.rows_affected())
+        };
+        self.write(purge).await
+    }
+
+    /// Stores what the database held at this time, unless a newer replica is there.
+    pub(crate) async fn put_replica(
+        &self,
+        owner: &Owner,
+        version: Version,
+        text: &str,
+        at: Millis,
+    ) -> Result<()> {
+        let put = || async move {
+            let done = sqlx::query(PUT_REPLICA)
+                .bind(tenant(owner))
+                .bind(owner.user_id().as_str())
+                .bind(version.to_string())
+                .bind(text)
+                .bind(to_sql(at))
+                .execute(&self.inner.writer);
+            done.await.map(drop)
+        };
+        self.write(put).await
+    }
+
+    /// What the database held when it was last seen.
+    pub(crate) async fn replica(&self, owner: &Owner) -> Result<Option<LocalRecord>> {
+        let get = || {
+            sqlx::query(REPLICA)
+                .bind(tenant(owner))
+                .bind(owner.user_id().as_str())
+                .fetch_optional(&self.inner.readers)
+        };
+        let row = self.read(get).await?;
+        row.map(|row| self.record(&row, Base::Unknown)).transpose()
+    }
+
+    /// Erases everything of an owner, from the log too where no reader is in the way.
+    pub(crate) async fn forget(&self, owner: &Owner) -> Result<Counts> {
+        let forget = || async move {
+            let mut transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let (tenant, user) = (tenant(owner), owner.user_id().as_str());
+            let found =
+                sqlx::query(OWNER_COUNTS).bind(tenant).bind(user).fetch_one(&mut *transaction).await?;
+            for sql in FORGET {
+                sqlx::query(sql).bind(tenant).bind(user).execute(&mut *transaction).await?;
+            }
+            transaction.commit().await?;
+            Ok(found)
+        };
+        let found = self.write(forget).await?;
+        // the log would hold the old pages until it is overwritten; the next checkpoint does it else
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_all(&self.inner.writer).await.ok();
+        self.counts_of(&found)
+    }
+
+    /// How many entries there are.
+    pub(crate) async fn counts(&self) -> Result<Counts> {
+        let row = self.read(|| sqlx::query(COUNTS).fetch_one(&self.inner.readers)).await?;
+        self.counts_of(&row)
+    }
+
+    fn counts_of(&self, row: &SqliteRow) -> Result<Counts> {
+        let count = |index: usize| -> Result<u64> {
+            let count: i64 = row.try_get(index).map_err(|_| fault::odd_row(self.path()))?;
+            Ok(count.try_into().unwrap_or(0))
+        };
+        Ok(Counts {
+            pending: count(0)?,
+            replicas: count(1)?,
+            losers: count(2)?,
+            replaced: count(3)?,
+            dead_letters: count(4)?,
+        })
+    }
+
+    /// Whether any token is in the file: then a new keyring would be a rival of the one that made it.
+    pub(crate) async fn holds_tokens(&self) -> Result<bool> {
+        self.read(|| sqlx::query_scalar(HOLDS).fetch_one(&self.inner.readers)).await
+    }
+
+    /// What is sealed under each key, to notice a wrong keyring by.
+    pub(crate) async fn canaries(&self) -> Result<Vec<(KeyId, Vec<u8>)>> {
+        let rows: Vec<(String, Vec<u8>)> =
+            self.read(|| sqlx::query_as(CANARIES).fetch_all(&self.inner.readers)).await?;
+        let parsed = |(key, sealed): (String, Vec<u8>)| Some((key.parse().ok()?, sealed));
+        let parsed = rows.into_iter().map(parsed).collect::<Option<_>>();
+        parsed.ok_or_else(|| fault::odd_row(self.path()))
+    }
+
+    /// Stores the canary of a key in the place of the one before.
+    pub(crate) async fn put_canary(&self, key: KeyId, sealed: &[u8]) -> Result<()> {
+        let put = || async move {
+            let done = sqlx::query(PUT_CANARY).bind(key.to_string()).bind(sealed).execute(&self.inner.writer);
+            done.await.map(drop)
+        };
+        self.write(put).await
+    }
+
+    pub(super) async fn read<T, W, F>(&self, work: W) -> Result<T>
+    where
+        W: Fn() -> F,
+        F: Future<Output = sqlx::Result<T>>,
+    {
+        fault::retried(self.path(), "cannot read", work).await
+    }
+
+    /// Work that writes: repeated as a whole, and acknowledged only while the file is in its place.
+    pub(super) async fn write<T, W, F>(&self, work: W) -> Result<T>
+    where
+        W: Fn() -> F,
+        F: Future<Output = sqlx::Result<T>>,
+    {
+        let done = fault::retried(self.path(), "cannot write", work).await?;
+        self.still_there().map(|()| done)
+    }
+}

@@ -1,0 +1,221 @@
+//! Records that wait for the database.
+
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::owner::Owner;
+use crate::version::{Millis, Version};
+
+use super::kept::KEEP;
+use super::{Base, KeptKind, LocalFile, LocalRecord, PutPending, fault};
+
+// An existing base stays: what the first of several offline writes was based on is what the row held.
+const PUT: &str =
+    "INSERT INTO pending (tenant, user, version, text, base, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+ ON CONFLICT (tenant, user) DO UPDATE SET version = excluded.version, text = excluded.text, at = excluded.at
+ WHERE pending.version < excluded.version";
+const THERE: &str = "SELECT version, text FROM pending WHERE tenant = ?1 AND user = ?2";
+// one row in any case: whether anything is pending at all, and the owner's entry, of one moment
+const GET: &str = "SELECT EXISTS (SELECT 1 FROM pending) AS any, tenant, user, version, text, base, at
+ FROM (SELECT 1) LEFT JOIN pending ON tenant = ?1 AND user = ?2";
+const AFTER: &str = "SELECT tenant, user, version, text, base, at FROM pending
+ WHERE (tenant, user) > (?1, ?2) ORDER BY tenant, user LIMIT ?3";
+const REMOVE: &str = "DELETE FROM pending WHERE tenant = ?1 AND user = ?2 AND text = ?3";
+const SUPERSEDE: &str = "DELETE FROM pending WHERE tenant = ?1 AND user = ?2 AND version <= ?3";
+
+/// The upsert and the look at what was in its way are two statements: sync may remove it in between.
+const ATTEMPTS: usize = 8;
+
+impl LocalFile {
+    /// Adds a pending record, or replaces an older one of its owner, which keeps its base.
+    ///
+    /// # Errors
+    /// `LocalStore`, `LocalCorrupt`, `Busy`: not acknowledged, though it may be found later.
+    pub(crate) async fn put_pending(&self, record: &LocalRecord) -> Result<PutPending> {
+        for _ in 0..ATTEMPTS {
+            if self.upsert(record).await? {
+                // other processes must see it as soon as it is acknowledged
+                self.inner.note.none_at(None);
+                self.inner.guard.change_mark()?;
+                return Ok(PutPending::Written);
+            }
+            match self.version_there(&record.owner).await? {
+                Some((_, text)) if text == record.text => return Ok(PutPending::Written),
+                Some((version, _)) => return Ok(PutPending::Newer(version)),
+                None => {}
+            }
+        }
+        Err(Error::new(ErrorKind::Busy, "the pending record of this owner comes and goes"))
+    }
+
+    /// One statement, and no `RETURNING` fetched by `fetch_optional`: that one drops the statement
+    /// after its first row, and with it an error of the commit.
+    async fn upsert(&self, record: &LocalRecord) -> Result<bool> {
+        let put = || async move {
+            let done = sqlx::query(PUT)
+                .bind(tenant(&record.owner))
+                .bind(record.owner.user_id().as_str())
+                .bind(record.version.to_string())
+                .bind(record.text.as_str())
+                .bind(base_text(record.base))
+                .bind(to_sql(record.at))
+                .execute(&self.inner.writer);
+            Ok(done.await?.rows_affected() > 0)
+        };
+        self.write(put).await
+    }
+
+    async fn version_there(&self, owner: &Owner) -> Result<Option<(Version, String)>> {
+        let look = || {
+            sqlx::query_as(THERE)
+                .bind(tenant(owner))
+                .bind(owner.user_id().as_str())
+                .fetch_optional(&self.inner.writer)
+        };
+        let there: Option<(String, String)> = self.read(look).await?;
+        there.map(|(version, text)| Ok((self.version(&version)?, text))).transpose()
+    }
+
+    /// The pending record of an owner. About a microsecond while nothing is pending.
+    pub(crate) async fn pending(&self, owner: &Owner) -> Result<Option<LocalRecord>> {
+        if self.inner.note.says_none(&self.inner.guard) {
+            return Ok(None);
+        }
+        let sight = self.inner.note.settled(&self.inner.guard);
+        let get = || {
+            sqlx::query(GET).bind(tenant(owner)).bind(owner.user_id().as_str()).fetch_one(&self.inner.readers)
+        };
+        let row = self.read(get).await?;
+        if !self.column::<bool>(&row, "any")? {
+            self.inner.note.none_at(sight);
+        }
+        match self.column::<Option<String>>(&row, "text")? {
+            Some(_) => self.pending_record(&row).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Up to `limit` pending records, in the order of their owners, after this one.
+    pub(crate) async fn pending_after(&self, after: Option<&Owner>, limit: u32) -> Result<Vec<LocalRecord>> {
+        let (tenant, user) = after.map_or(("", ""), |owner| (tenant(owner), owner.user_id().as_str()));
+        let get = || sqlx::query(AFTER).bind(tenant).bind(user).bind(limit).fetch_all(&self.inner.readers);
+        self.read(get).await?.iter().map(|row| self.pending_record(row)).collect()
+    }
+
+    /// Removes exactly this text, so that a newer one survives. Says whether it was there.
+    pub(crate) async fn remove_pending(&self, owner: &Owner, text: &str) -> Result<bool> {
+        Ok(self.change(REMOVE, owner, text).await? > 0)
+    }
+
+    /// Drops a pending record that is not newer than what the database now holds.
+    pub(crate) async fn supersede(&self, owner: &Owner, version: Version) -> Result<()> {
+        if self.inner.note.says_none(&self.inner.guard) {
+            return Ok(());
+        }
+        self.change(SUPERSEDE, owner, &version.to_string()).await.map(drop)
+    }
+
+    async fn change(&self, sql: &'static str, owner: &Owner, value: &str) -> Result<u64> {
+        let change = || async move {
+            let done = sqlx::query(sql)
+                .bind(tenant(owner))
+                .bind(owner.user_id().as_str())
+                .bind(value)
+                .execute(&self.inner.writer);
+            Ok(done.await?.rows_affected())
+        };
+        self.write(change).await
+    }
+
+    /// Moves exactly this text from the pending records to those that are kept. On error, and when
+    /// the future is dropped, both or neither has happened.
+    pub(crate) async fn bury(
+        &self,
+        owner: &Owner,
+        text: &str,
+        kind: KeptKind,
+        reason: &str,
+        at: Millis,
+    ) -> Result<()> {
+        let bury = || async move {
+            let mut transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
+            sqlx::query(KEEP)
+                .bind(tenant(owner))
+                .bind(owner.user_id().as_str())
+                .bind(kind.name())
+                .bind(text)
+                .bind(reason)
+                .bind(to_sql(at))
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query(REMOVE)
+                .bind(tenant(owner))
+                .bind(owner.user_id().as_str())
+                .bind(text)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await
+        };
+        self.write(bury).await
+    }
+
+    fn pending_record(&self, row: &SqliteRow) -> Result<LocalRecord> {
+        let base = match self.column::<&str>(row, "base")? {
+            "unknown" => Base::Unknown,
+            "none" => Base::NoRow,
+            version => Base::Version(self.version(version)?),
+        };
+        self.record(row, base)
+    }
+
+    pub(super) fn record(&self, row: &SqliteRow, base: Base) -> Result<LocalRecord> {
+        Ok(LocalRecord {
+            owner: self.owner(row)?,
+            version: self.version(self.column(row, "version")?)?,
+            text: self.column(row, "text")?,
+            base,
+            at: self.at(row)?,
+        })
+    }
+
+    pub(super) fn owner(&self, row: &SqliteRow) -> Result<Owner> {
+        let owner = Owner::user(self.column(row, "user")?);
+        let owner = match self.column::<&str>(row, "tenant")? {
+            "" => owner,
+            tenant => owner.and_then(|owner| owner.in_tenant(tenant)),
+        };
+        owner.map_err(|_| fault::odd_row(self.path()))
+    }
+
+    pub(super) fn at(&self, row: &SqliteRow) -> Result<Millis> {
+        Ok(self.column::<i64>(row, "at")?.try_into().unwrap_or(0))
+    }
+
+    fn version(&self, text: &str) -> Result<Version> {
+        text.parse().map_err(|_| fault::odd_row(self.path()))
+    }
+
+    pub(super) fn column<'r, T>(&self, row: &'r SqliteRow, name: &str) -> Result<T>
+    where
+        T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+    {
+        row.try_get(name).map_err(|_| fault::odd_row(self.path()))
+    }
+}
+
+pub(super) fn tenant(owner: &Owner) -> &str {
+    owner.tenant_id().map_or("", |tenant| tenant.as_str())
+}
+
+fn base_text(base: Base) -> String {
+    match base {
+        Base::Unknown => "unknown".to_owned(),
+        Base::NoRow => "none".to_owned(),
+        Base::Version(version) => version.to_string(),
+    }
+}
+
+pub(super) fn to_sql(at: Millis) -> i64 {
+    i64::try_from(at).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,89 @@
+//! Keeps callers from waiting for a dead server again and again.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The first pause after a failure; each further failure doubles it.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+#[derive(Default)]
+pub(crate) struct Breaker {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    failures: u32,
+    /// While this lies ahead nobody asks the server.
+    closed_again_at: Option<Instant>,
+    reason: String,
+}
+
+impl Breaker {
+    /// The reason not to ask the server now. After the pause one caller gets through, and its
+    /// outcome decides for the others.
+    pub(crate) fn blocks(&self, now: Instant) -> Option<String> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.closed_again_at {
+            Some(until) if now < until => Some(state.reason.clone()),
+            Some(_) => {
+                state.closed_again_at = Some(now + pause(state.failures));
+                None
+            }
+            None => None,
+        }
+    }
+
+    pub(crate) fn success(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.failures > 0 {
+            tracing::info!("the database answers again");
+            *state = State::default();
+        }
+    }
+
+    pub(crate) fn failure(&self, reason: &str, now: Instant) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.failures = state.failures.saturating_add(1);
+        state.closed_again_at = Some(now + pause(state.failures));
+        state.reason = reason.to_owned();
+        tracing::warn!(reason, failures = state.failures, "the database cannot be used");
+    }
+
+    /// Whether the server is being left alone.
+    pub(crate) fn is_open(&self, now: Instant) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.closed_again_at.is_some_and(|until| now < until)
+    }
+}
+
+fn pause(failures: u32) -> Duration {
+    let doubled = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10));
+    doubled.min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_opens_lets_one_through_and_closes_by_itself() {
+        let (breaker, start) = (Breaker::default(), Instant::now());
+        assert!(breaker.blocks(start).is_none());
+        breaker.failure("refused", start);
+        assert_eq!(breaker.blocks(start).as_deref(), Some("refused"));
+        let later = start + FIRST_PAUSE;
+        assert!(breaker.blocks(later).is_none(), "one caller tries");
+        assert!(breaker.blocks(later).is_some(), "the others wait for its outcome");
+        breaker.success();
+        assert!(breaker.blocks(later).is_none());
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_limit() {
+        assert_eq!(pause(1), FIRST_PAUSE);
+        assert_eq!(pause(3), FIRST_PAUSE * 4);
+        assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
+    }
+}

@@ -1,0 +1,183 @@
+//! Many owners at once: one statement for all, and a result for each.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use futures_util::StreamExt;
+
+use crate::classify::{Fault, Outcome};
+use crate::error::{Error, ErrorKind, Result};
+use crate::owner::Owner;
+use crate::postgres::{Plan, Postgres};
+use crate::record::{Record, Row, Survey};
+use crate::router::read::may_lie_elsewhere;
+use crate::router::{Entry, Read, Router, Written, set_fields};
+use crate::version::Millis;
+
+/// How many owners are looked at one by one at the same time.
+const CONCURRENT: usize = 8;
+
+impl Router {
+    /// Loads many owners by one statement. What needs a second look is loaded by itself.
+    pub(crate) async fn load_many(&self, owners: &[Owner]) -> Vec<Result<Read>> {
+        let mut results: Vec<Option<Result<Read>>> = owners.iter().map(|_| None).collect();
+        if let Some(postgres) = &self.postgres
+            && self.breaker.blocks(Instant::now()).is_none()
+            && owners.iter().all(|owner| postgres.check_owner(owner).is_ok())
+            && let Err(fault) = self.load_by_one_statement(postgres, owners, &mut results).await
+        {
+            // each owner is loaded by itself below, and gets its own error
+            tracing::debug!(error = %fault.error, "the bulk load failed");
+            results.iter_mut().for_each(|result| *result = None);
+        }
+        let single = owners.iter().zip(results).map(|(owner, result)| async move {
+            match result {
+                Some(result) => result,
+                None => self.load(owner).await,
+            }
+        });
+        futures_util::stream::iter(single).buffered(CONCURRENT).collect().await
+    }
+
+    /// Fills in the result of every owner whose row tells all; leaves the others open.
+    async fn load_by_one_statement(
+        &self,
+        postgres: &Postgres,
+        owners: &[Owner],
+        results: &mut [Option<Result<Read>>],
+    ) -> Result<(), Fault> {
+        let plan = postgres.plan().await?;
+        if !plan.has_slots() {
+            return Ok(());
+        }
+        let mut rows: Vec<(usize, Row, Millis)> = Vec::new();
+        let is_current = postgres
+            .read_many(&plan, owners, |at, row, now| match plan.is_unique() {
+                // opened while the next rows are on their way
+                true => results[at] = self.read_row(&plan, &owners[at], &[row], now),
+                false => rows.push((at, row, now)),
+            })
+            .await?;
+        self.breaker.success();
+        if !is_current {
+            results.iter_mut().for_each(|result| *result = None);
+            postgres.refresh().await?;
+            return Ok(());
+        }
+        rows.sort_by_key(|(at, _, _)| *at);
+        for group in rows.chunk_by(|(a, _, _), (b, _, _)| a == b) {
+            let (at, now) = (group[0].0, group[0].2);
+            let group: Vec<Row> = group.iter().map(|(_, row, _)| row.clone()).collect();
+            results[at] = self.read_row(&plan, &owners[at], &group, now);
+        }
+        self.prefer_pending(owners, results).await
+    }
+
+    /// `None` when the catalogue has to be looked at again first.
+    fn read_row(&self, plan: &Plan, owner: &Owner, rows: &[Row], now: Millis) -> Option<Result<Read>> {
+        let survey = Survey::of(rows, &plan.placement.slots, now);
+        match may_lie_elsewhere(&survey) {
+            true => None,
+            false => Some(self.newest(owner, survey, None)),
+        }
+    }
+
+    /// Owners with a pending record are loaded by themselves.
+    async fn prefer_pending(
+        &self,
+        owners: &[Owner],
+        results: &mut [Option<Result<Read>>],
+    ) -> Result<(), Fault> {
+        for (owner, result) in owners.iter().zip(results) {
+            if self.pending(owner).await?.is_some() {
+                *result = None;
+            } else if let Some(Ok(read)) = result {
+                self.remember(owner, read).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores many owners by one statement. Those that it did not write are stored by themselves, so
+    /// that every owner gets its own result.
+    ///
+    /// # Errors
+    /// `InvalidInput` when an owner is there twice; nothing was written.
+    pub(crate) async fn store_many(&self, entries: &[Entry<'_>]) -> Result<Vec<Result<Written>>> {
+        let mut seen = HashSet::with_capacity(entries.len());
+        if let Some(entry) = entries.iter().find(|entry| !seen.insert(entry.owner)) {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("owner {} is there twice", entry.owner)));
+        }
+        let mut written: Vec<Option<Written>> = entries.iter().map(|_| None).collect();
+        if let Some(postgres) = &self.postgres
+            && self.breaker.blocks(Instant::now()).is_none()
+            && let Err(fault) = self.store_by_one_statement(postgres, entries, &mut written).await
+        {
+            // each owner is stored by itself below, and gets its own result
+            tracing::debug!(error = %fault.error, "the bulk store failed");
+            self.note(&fault);
+        }
+        let single = entries.iter().zip(written).map(|(entry, written)| async move {
+            match written {
+                Some(written) => Ok(written),
+                None => self.store(*entry).await,
+            }
+        });
+        Ok(futures_util::stream::iter(single).buffered(CONCURRENT).collect().await)
+    }
+
+    async fn store_by_one_statement(
+        &self,
+        postgres: &Postgres,
+        entries: &[Entry<'_>],
+        written: &mut [Option<Written>],
+    ) -> Result<(), Fault> {
+        let plan = postgres.plan().await?;
+        if plan.placement.is_local() || plan.placement.unwritable.is_some() || !plan.is_unique() {
+            return Ok(());
+        }
+        let fields = plan.placement.sealed_fields();
+        let mut order: Vec<usize> = Vec::with_capacity(entries.len());
+        for (at, entry) in entries.iter().enumerate() {
+            // an owner with a pending record, or one that does not fit the table, is stored by itself
+            if postgres.check_owner(entry.owner).is_ok() && self.pending(entry.owner).await?.is_none() {
+                order.push(at);
+            }
+        }
+        // in the order of the ids, so that two bulk writers do not wait for each other
+        order.sort_by_key(|at| entries[*at].owner);
+        let sealed: Vec<(&Owner, Record)> = order
+            .iter()
+            .map(|at| Ok((entries[*at].owner, self.seal(entries[*at], None, &fields)?)))
+            .collect::<Result<_>>()?;
+        let done = self.update_many(postgres, &plan, &sealed).await?;
+        for ((at, (_, record)), _) in order.iter().zip(&sealed).zip(done).filter(|(_, done)| *done) {
+            let place = |field| (field, plan.placement.place(field).clone());
+            let places = set_fields(entries[*at].config).into_iter().map(place).collect();
+            written[*at] =
+                Some(Written { version: record.version, places, degraded: None, replaced: Vec::new() });
+        }
+        Ok(())
+    }
+
+    /// A statement that was certainly not applied is left to the single stores.
+    async fn update_many(
+        &self,
+        postgres: &Postgres,
+        plan: &Plan,
+        sealed: &[(&Owner, Record)],
+    ) -> Result<Vec<bool>, Fault> {
+        match postgres.update_many(plan, sealed).await {
+            Ok(done) => {
+                self.breaker.success();
+                Ok(done)
+            }
+            Err(fault) if matches!(fault.outcome, Outcome::Redetect) => {
+                postgres.refresh().await?;
+                Ok(vec![false; sealed.len()])
+            }
+            Err(fault) if matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous) => Err(fault),
+            Err(_) => Ok(vec![false; sealed.len()]),
+        }
+    }
+}

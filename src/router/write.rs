@@ -1,0 +1,330 @@
+//! One record into the database: write, and when that changes nothing, look why and decide.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::classify::{Fault, Outcome};
+use crate::error::{Error, ErrorKind, Result};
+use crate::field::Field;
+use crate::local::{Base, KeptKind};
+use crate::owner::Owner;
+use crate::placement::Place;
+use crate::postgres::{Found, Plan, Postgres};
+use crate::record::{Candidate, Record, Row, Survey};
+use crate::router::{Entry, ROUNDS, Router, StoreOptions, Written, set_fields};
+use crate::version::Version;
+
+pub(super) struct Write<'a> {
+    router: &'a Router,
+    postgres: &'a Postgres,
+    entry: Entry<'a>,
+    /// The newest version of this owner that opened.
+    seen: Option<Version>,
+    /// What was sent last. It is sent again unchanged while nothing newer turns up, so that a write
+    /// whose answer was lost is recognised when it did arrive.
+    record: Option<Record>,
+    base: Base,
+    /// How often nothing explained why nothing was written.
+    unexplained: u32,
+    replaced: Vec<String>,
+}
+
+enum Step {
+    Done,
+    Again,
+}
+
+impl<'a> Write<'a> {
+    pub(super) async fn new(router: &'a Router, postgres: &'a Postgres, entry: Entry<'a>) -> Result<Self> {
+        let pending = match &router.local {
+            Some(local) => local.pending(entry.owner).await?,
+            None => None,
+        };
+        let seen =
+            pending.map(|pending| pending.version).filter(|version| !version.is_ahead_of(router.now()));
+        Ok(Self {
+            router,
+            postgres,
+            entry,
+            seen,
+            record: None,
+            base: Base::Unknown,
+            unexplained: 0,
+            replaced: Vec::new(),
+        })
+    }
+
+    /// The record that was sent and what it was based on, for the local file to take over.
+    pub(super) fn attempted(self) -> (Option<Record>, Base) {
+        (self.record, self.base)
+    }
+
+    /// # Errors
+    /// `Fallback` when certainly nothing was written and the database cannot take it; `Ambiguous` when
+    /// the outcome is unknown and reading back failed too; else the reason for the caller.
+    pub(super) async fn run(&mut self) -> Result<Written, Fault> {
+        let mut last = None;
+        for round in 0..ROUNDS {
+            let fault = match self.round().await {
+                Ok((Step::Done, plan)) => return Ok(self.written(&plan)),
+                Ok((Step::Again, _)) => continue,
+                Err(fault) => fault,
+            };
+            match fault.outcome {
+                Outcome::Retry | Outcome::Pooler => pause(round).await,
+                Outcome::Redetect => drop(self.postgres.refresh().await?),
+                Outcome::Ambiguous => self.reconcile(fault).await?,
+                Outcome::ReadOnly => return Err(self.read_only(fault).await),
+                Outcome::Reject if self.schema_moved().await => {}
+                Outcome::Fallback | Outcome::Reject => return Err(fault),
+            }
+            last = Some(fault_of_retry());
+        }
+        Err(last.unwrap_or_else(|| {
+            Error::new(ErrorKind::Busy, "other writers of this owner were always faster").into()
+        }))
+    }
+
+    async fn round(&mut self) -> Result<(Step, Arc<Plan>), Fault> {
+        let plan = plan_with_room(self.postgres).await?;
+        let record = self.record_for(&plan)?;
+        if self.postgres.update(&plan, self.entry.owner, &record).await? {
+            return Ok((Step::Done, plan));
+        }
+        let found = self.postgres.read(&plan, self.entry.owner).await?;
+        if !found.is_current {
+            self.postgres.refresh().await?;
+            return Ok((Step::Again, plan));
+        }
+        let step = match found.rows.is_empty() {
+            true => self.create(&plan, &record).await?,
+            false => self.decide(&plan, &record, &found).await?,
+        };
+        Ok((step, plan))
+    }
+
+    fn record_for(&mut self, plan: &Plan) -> Result<Record, Fault> {
+        let fields = plan.placement.sealed_fields();
+        let fits = |record: &Record| {
+            let covers = fields
+                .iter()
+                .all(|field| field.is_secret() || record.token(*field).is_some() || !self.sets(*field));
+            covers && self.seen.is_none_or(|seen| seen < record.version)
+        };
+        if let Some(record) = self.record.as_ref().filter(|record| fits(record)) {
+            return Ok(record.clone());
+        }
+        let record = self.router.seal(self.entry, self.seen, &fields)?;
+        self.record = Some(record.clone());
+        Ok(record)
+    }
+
+    fn sets(&self, field: Field) -> bool {
+        self.entry.config.is_some_and(|config| config.is_set(field))
+    }
+
+    async fn create(&mut self, plan: &Plan, record: &Record) -> Result<Step, Fault> {
+        self.base = Base::NoRow;
+        if self.entry.config.is_none() {
+            return Err(Error::from(ErrorKind::NotFound).into()); // nothing to delete
+        }
+        if self.postgres.insert(plan, self.entry.owner, record).await? {
+            return Ok(Step::Done);
+        }
+        // a row came into being meanwhile, or the schema moved, or there is a row that we cannot see
+        self.postgres.refresh_if_older().await?;
+        self.explain("a row exists that this role cannot see")
+    }
+
+    /// The row is there, and the write did not change it.
+    async fn decide(&mut self, plan: &Plan, record: &Record, found: &Found) -> Result<Step, Fault> {
+        let survey = Survey::of(&found.rows, &plan.placement.slots, found.now);
+        let overwritable = self.entry.options.replace_foreign && !survey.json_is_foreign;
+        if let Some(error) = survey.foreign_error().filter(|_| !overwritable) {
+            return Err(error.into());
+        }
+        if survey
+            .candidates
+            .iter()
+            .flat_map(|candidate| &candidate.record)
+            .any(|there| there.is_same_write(record))
+        {
+            return Ok(Step::Done); // it had been applied, and the answer was lost
+        }
+        let mut broken = Vec::new();
+        for candidate in &survey.candidates {
+            match judge(self.router, self.entry.owner, candidate, record.version, self.entry.options)? {
+                Judgement::Opens(version) => self.saw(version),
+                Judgement::Broken(reason) => broken.push(reason),
+                Judgement::Older => {}
+            }
+        }
+        if !broken.is_empty() || !survey.foreign.is_empty() {
+            return self.replace(plan, &found.rows, broken).await;
+        }
+        match self.seen.is_some_and(|seen| seen >= record.version) {
+            true => Ok(Step::Again),
+            false => self.explain("the row is there, but a policy or a trigger keeps it from being written"),
+        }
+    }
+
+    fn saw(&mut self, version: Version) {
+        self.seen = self.seen.max(Some(version));
+        self.base = Base::Version(version);
+    }
+
+    /// Writes over exactly what was found, and keeps the old tokens.
+    async fn replace(&mut self, plan: &Plan, rows: &[Row], reasons: Vec<String>) -> Result<Step, Fault> {
+        let reason = match reasons.is_empty() {
+            true => "text that the vault did not write".to_owned(),
+            false => reasons.join("; "),
+        };
+        for text in rows.iter().flat_map(old_tokens) {
+            self.router.keep(self.entry.owner, KeptKind::Replaced, &text, &reason).await?;
+        }
+        self.record = None;
+        let record = self.record_for(plan)?;
+        match self.postgres.replace(plan, self.entry.owner, &record, rows).await? {
+            true => {
+                self.replaced.push(reason);
+                Ok(Step::Done)
+            }
+            false => Ok(Step::Again),
+        }
+    }
+
+    fn explain(&mut self, reason: &str) -> Result<Step, Fault> {
+        self.unexplained += 1;
+        match self.unexplained < 2 {
+            true => Ok(Step::Again),
+            false => Err(Error::new(ErrorKind::AccessDenied, reason.to_owned()).into()),
+        }
+    }
+
+    /// After a write whose answer was lost: can the database be read at all? Then the same record is
+    /// sent again, which changes nothing if it is there already.
+    async fn reconcile(&self, fault: Fault) -> Result<(), Fault> {
+        let plan = self.postgres.plan().await.map_err(|_| copy(&fault))?;
+        match self.postgres.read(&plan, self.entry.owner).await {
+            Ok(_) => Ok(()),
+            Err(reading)
+                if matches!(reading.outcome, Outcome::Redetect | Outcome::Retry | Outcome::Pooler) =>
+            {
+                Ok(())
+            }
+            Err(_) => Err(fault),
+        }
+    }
+
+    async fn read_only(&self, fault: Fault) -> Fault {
+        match self.postgres.database.is_standby().await {
+            Ok(true) => Fault::new(
+                Outcome::Fallback,
+                Error::new(ErrorKind::Unavailable, "the database is a standby, which takes no writes"),
+            ),
+            _ => Fault::new(Outcome::Reject, fault.error),
+        }
+    }
+
+    /// After a rejection: was the picture of the schema stale, so that another try may succeed?
+    async fn schema_moved(&self) -> bool {
+        let Ok(before) = self.postgres.plan().await else { return false };
+        match self.postgres.refresh_if_older().await {
+            Ok(Some(after)) => before.placement != after.placement,
+            _ => false,
+        }
+    }
+
+    fn written(&mut self, plan: &Plan) -> Written {
+        let version = self.record.as_ref().map(|record| record.version).expect("what was written was sealed");
+        let place = |field: Field| (field, plan.placement.place(field).clone());
+        let places: Vec<(Field, Place)> = set_fields(self.entry.config).into_iter().map(place).collect();
+        Written { version, places, degraded: None, replaced: std::mem::take(&mut self.replaced) }
+    }
+}
+
+/// A plan that puts records into the database.
+pub(crate) async fn plan_with_room(postgres: &Postgres) -> Result<Arc<Plan>, Fault> {
+    let mut plan = postgres.plan().await?;
+    if plan.placement.is_local()
+        && let Some(newer) = postgres.refresh_if_older().await?
+    {
+        plan = newer;
+    }
+    if plan.placement.is_local() {
+        let message = format!("{} has no column that can hold a configuration", postgres.table_name());
+        return Err(Fault::new(Outcome::Fallback, Error::new(ErrorKind::Schema, message)));
+    }
+    if let Some(column) = &plan.placement.unwritable {
+        let message = format!("column {column} of {} may not be written", postgres.table_name());
+        let hint = format!(
+            "GRANT UPDATE ({column}) ON the table to the role that connects; a generated column cannot be used"
+        );
+        return Err(Error::new(ErrorKind::AccessDenied, message).with_hint(hint).into());
+    }
+    Ok(plan)
+}
+
+/// What a candidate means for a write of `version`.
+///
+/// # Errors
+/// Of a candidate that may be a newer writer's: a key or a format that this process does not know.
+pub(crate) fn judge(
+    router: &Router,
+    owner: &Owner,
+    candidate: &Candidate,
+    version: Version,
+    options: StoreOptions,
+) -> Result<Judgement> {
+    if candidate.version.is_some_and(|there| there < version) && candidate.record.is_ok() {
+        return Ok(Judgement::Older);
+    }
+    let opened = match &candidate.record {
+        Ok(there) => router.is_tombstone(there, owner),
+        Err(error) => Err(Error::new(error.kind(), error.to_string())),
+    };
+    let error = match (opened, candidate.version) {
+        (Ok(_), Some(version)) if !candidate.ahead => return Ok(Judgement::Opens(version)),
+        (Ok(_), _) => return Ok(Judgement::Broken("its version is more than a day ahead".to_owned())),
+        (Err(error), _) => error,
+    };
+    // a version from the future is nobody's
+    let newer_writer =
+        matches!(error.kind(), ErrorKind::UnknownKey | ErrorKind::UnsupportedFormat) && !candidate.ahead;
+    match newer_writer && !options.replace_unreadable {
+        true => Err(error),
+        false => Ok(Judgement::Broken(error.to_string())),
+    }
+}
+
+pub(crate) enum Judgement {
+    /// It is newer or equal, and opens.
+    Opens(Version),
+    /// It never wins: the reason.
+    Broken(String),
+    Older,
+}
+
+fn copy(fault: &Fault) -> Fault {
+    Fault::new(fault.outcome, Error::new(fault.error.kind(), fault.error.to_string()))
+}
+
+fn fault_of_retry() -> Fault {
+    Error::new(ErrorKind::Busy, "the database stayed busy").into()
+}
+
+/// The texts of a row that are tokens: the local file never takes anything else.
+pub(crate) fn old_tokens(row: &Row) -> Vec<String> {
+    let texts = row.slots.iter().flatten().flat_map(|text| text.split(|char: char| !is_token_char(char)));
+    texts.filter(|text| text.parse::<crate::token::Token>().is_ok()).map(str::to_owned).collect()
+}
+
+fn is_token_char(char: char) -> bool {
+    char.is_ascii_alphanumeric() || "._-".contains(char)
+}
+
+/// A short pause with some randomness, so that two rivals do not meet again at once.
+pub(crate) async fn pause(round: u32) {
+    let random = crate::entropy::with_rng(|rng| rand::Rng::next_u32(rng) % 16).unwrap_or(8);
+    tokio::time::sleep(Duration::from_millis(u64::from(5 * 2u32.pow(round.min(6)) + random))).await;
+}

@@ -1,0 +1,187 @@
+//! What services call: store, load, delete, sync, status.
+
+mod answers;
+mod builder;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use answers::{
+    DatabaseStatus, Forgotten, ListEntry, ListPage, Loaded, LocalStatus, RecordState, SlotStatus, Source,
+    Status, Stored,
+};
+pub use builder::VaultBuilder;
+
+use crate::config::RetellConfig;
+use crate::error::{ErrorKind, Result};
+use crate::keyring::file::KeyringFile;
+use crate::owner::Owner;
+use crate::router::{Entry, Router, StoreOptions};
+use crate::sync::{BackgroundSync, SyncReport};
+
+/// An encrypted store of Retell configurations. Clones share everything; one per process is enough.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), retell_vault::Error> {
+/// use retell_vault::{KeyringFile, Owner, Passphrase, RetellConfig, Vault};
+///
+/// let keyring = KeyringFile::open(".retell-vault/keyring.json", &Passphrase::new("…"))?;
+/// let vault = Vault::builder(keyring)
+///     .postgres("postgres://localhost/app")
+///     .local_file(".retell-vault/local.db")
+///     .build()
+///     .await?;
+/// let owner = Owner::user("user-42")?;
+/// let stored = vault.store(&owner, &RetellConfig::new("key_test_0000000000000000".parse()?)).await?;
+/// if let Some(reason) = &stored.degraded {
+///     eprintln!("kept in the local file: {reason}");
+/// }
+/// let loaded = vault.load(&owner).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Vault {
+    router: Arc<Router>,
+}
+
+impl Vault {
+    /// Starts building a vault over an opened keyring.
+    pub fn builder(keyring: KeyringFile) -> VaultBuilder {
+        VaultBuilder::new(keyring)
+    }
+
+    /// Stores a configuration in place of the owner's whole record. When it returns, the record is
+    /// durable and sealed: in the database, or in the local file with `degraded` saying why.
+    ///
+    /// # Errors
+    /// On error nothing was written, except `OutcomeUnknown`, which says that it may have been.
+    /// `ForeignValue` when a slot holds text that is not ours; `UnknownKey` when a newer record cannot
+    /// be read with this keyring; `UnknownOwner`, `AccessDenied`, `Schema`, `Rejected`, `Busy`.
+    pub async fn store(&self, owner: &Owner, config: &RetellConfig) -> Result<Stored> {
+        self.store_with(owner, config, StoreOptions::new()).await
+    }
+
+    /// As [`store`](Self::store), with leave to overwrite more.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store).
+    pub async fn store_with(
+        &self,
+        owner: &Owner,
+        config: &RetellConfig,
+        options: StoreOptions,
+    ) -> Result<Stored> {
+        self.router.store(Entry { owner, config: Some(config), options }).await.map(Stored::from)
+    }
+
+    /// Stores many configurations, by one statement where the owners have rows and a usable unique
+    /// constraint. Every owner gets its own result, in the order given.
+    ///
+    /// # Errors
+    /// `InvalidInput` when an owner is there twice; nothing was written. Else as [`store`](Self::store), per owner.
+    pub async fn store_many(&self, configs: &[(Owner, RetellConfig)]) -> Result<Vec<Result<Stored>>> {
+        let entry = |(owner, config)| Entry { owner, config: Some(config), options: StoreOptions::new() };
+        let entries: Vec<Entry<'_>> = configs.iter().map(|(owner, config)| entry((owner, config))).collect();
+        let results = self.router.store_many(&entries).await?;
+        Ok(results.into_iter().map(|result| result.map(Stored::from)).collect())
+    }
+
+    /// Loads the newest configuration of an owner.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none or it was deleted; `Unavailable` when the database is out of reach
+    /// and nothing is kept locally; `Incomplete`, `Malformed`, `UnknownKey`, `Unsealable` or
+    /// `ForeignValue` when the newest record cannot be read. Never an older record instead.
+    pub async fn load(&self, owner: &Owner) -> Result<Loaded> {
+        self.router.load(owner).await.and_then(Loaded::try_from)
+    }
+
+    /// Loads many owners by one statement. Every owner gets its own result, in the order given.
+    pub async fn load_many(&self, owners: &[Owner]) -> Vec<Result<Loaded>> {
+        let results = self.router.load_many(owners).await;
+        results.into_iter().map(|result| result.and_then(Loaded::try_from)).collect()
+    }
+
+    /// Deletes an owner's configuration: a tombstone takes its place, and the plain columns are cleared.
+    /// The row itself stays, since it is the application's.
+    ///
+    /// # Errors
+    /// `NotFound` when there is nothing to delete; else as [`store`](Self::store).
+    pub async fn delete(&self, owner: &Owner) -> Result<Stored> {
+        match self.router.load(owner).await {
+            Ok(read) if read.opened.config.is_none() => return Err(ErrorKind::NotFound.into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
+            // what cannot be read can be deleted all the same; the database's own word follows below
+            _ => {}
+        }
+        self.router.store(Entry { owner, config: None, options: StoreOptions::new() }).await.map(Stored::from)
+    }
+
+    /// Pushes what waits in the local file to the database. Safe in several processes at once.
+    ///
+    /// # Errors
+    /// `LocalStore`, `LocalCorrupt`. What the database says is in the report; nothing is lost either way.
+    pub async fn sync(&self) -> Result<SyncReport> {
+        self.router.sync().await
+    }
+
+    /// Synchronises every so often until the returned value is dropped.
+    pub fn sync_in_background(&self, every: Duration) -> BackgroundSync {
+        BackgroundSync::spawn(self.router.clone(), every)
+    }
+
+    /// Erases everything that the local file holds of an owner: pending records, replicas, losers,
+    /// replaced texts, dead letters. What the database holds stays: see [`delete`](Self::delete).
+    ///
+    /// # Errors
+    /// `Configuration` without a local file; `LocalStore`.
+    pub async fn forget(&self, owner: &Owner) -> Result<Forgotten> {
+        answers::forget(&self.router, owner).await
+    }
+
+    /// One page of the owners that have a record, in the order of tenant and user. `after` is the
+    /// last owner of the page before.
+    ///
+    /// # Errors
+    /// Those of the database and of the local file.
+    pub async fn list(&self, after: Option<&Owner>, limit: u32) -> Result<ListPage> {
+        answers::list(&self.router, after, limit).await
+    }
+
+    /// How things stand: the database and its columns, the local file, the keys.
+    ///
+    /// # Errors
+    /// `LocalStore`. That the database is out of reach is part of the answer.
+    pub async fn status(&self) -> Result<Status> {
+        answers::status(&self.router).await
+    }
+
+    /// Forgets what is known about the columns of the table, as after a migration.
+    ///
+    /// # Errors
+    /// Those of looking at the catalogue again.
+    pub async fn redetect(&self) -> Result<()> {
+        match &self.router.postgres {
+            Some(postgres) => postgres.refresh().await.map(drop).map_err(|fault| fault.error),
+            None => Ok(()),
+        }
+    }
+
+    /// The keys of the keyring, oldest first.
+    pub fn keys(&self) -> Vec<crate::KeyInfo> {
+        self.router.keyring.keys()
+    }
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let database = self.router.postgres.as_ref().map(|postgres| postgres.database.address());
+        let local = self.router.local.as_ref().map(|local| local.path().to_owned());
+        f.debug_struct("Vault")
+            .field("database", &database)
+            .field("local_file", &local)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,271 @@
+//! Building a vault: defaults, and the checks before the first use.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use sqlx::PgPool;
+
+use crate::classify::{Fault, Outcome};
+use crate::database::{Database, PoolerMode, Timeouts};
+use crate::entropy;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::file::KeyringFile;
+use crate::keyring::{KeyState, RootKey};
+use crate::layout::Layout;
+use crate::local::LocalFile;
+use crate::postgres::Postgres;
+use crate::router::breaker::Breaker;
+use crate::router::write::pause;
+use crate::router::{Clock, Fallback, ROUNDS, Router};
+use crate::token::NONCE;
+use crate::vault::Vault;
+use crate::version::Millis;
+
+/// Settings of a [`Vault`].
+///
+/// Defaults: no database and no local file; the default [`Layout`]; writes fall back to the local
+/// file; reads do not use it as a replica; [`Timeouts::default`]; poolers are recognised.
+#[must_use = "call build"]
+pub struct VaultBuilder {
+    keyring: KeyringFile,
+    source: DatabaseSource,
+    local: Option<PathBuf>,
+    layout: Layout,
+    fallback: Fallback,
+    offline_reads: bool,
+    timeouts: Timeouts,
+    pooler: PoolerMode,
+    clock: Clock,
+}
+
+enum DatabaseSource {
+    None,
+    Url(String),
+    Pool(PgPool),
+}
+
+impl VaultBuilder {
+    pub(super) fn new(keyring: KeyringFile) -> Self {
+        Self {
+            keyring,
+            source: DatabaseSource::None,
+            local: None,
+            layout: Layout::new(),
+            fallback: Fallback::default(),
+            offline_reads: false,
+            timeouts: Timeouts::default(),
+            pooler: PoolerMode::default(),
+            clock: Arc::new(wall_clock),
+        }
+    }
+
+    /// Uses the database at a URL, with a pool of the vault's own of at most 10 connections.
+    pub fn postgres(mut self, url: impl Into<String>) -> Self {
+        self.source = DatabaseSource::Url(url.into());
+        self
+    }
+
+    /// Uses the service's own pool.
+    pub fn pool(mut self, pool: PgPool) -> Self {
+        self.source = DatabaseSource::Pool(pool);
+        self
+    }
+
+    /// Keeps what the database cannot take in this file. Its folder must be accessible to nobody else,
+    /// and is made if it is missing.
+    pub fn local_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.local = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Other table and column names.
+    pub fn layout(mut self, layout: Layout) -> Self {
+        self.layout = layout;
+        self
+    }
+
+    /// What happens to a write that the database cannot take.
+    pub fn fallback(mut self, fallback: Fallback) -> Self {
+        self.fallback = fallback;
+        self
+    }
+
+    /// Keeps a sealed copy of what was stored and loaded in the local file, and answers with it, marked
+    /// stale, while the database is away. Costs a look into the local file on every load.
+    pub fn offline_reads(mut self) -> Self {
+        self.offline_reads = true;
+        self
+    }
+
+    /// How long the database is waited for.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Whether a transaction pooler stands in between.
+    pub fn pooler(mut self, mode: PoolerMode) -> Self {
+        self.pooler = mode;
+        self
+    }
+
+    /// Another clock than the system's, in milliseconds since 1970: for tests.
+    pub fn clock(mut self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Builds the vault: opens the local file, checks by a canary that the keyring is the right one, and
+    /// looks at the database. A database that is out of reach is no error: the vault starts without it.
+    ///
+    /// # Errors
+    /// `WrongKeyring`; `LocalStore`, `LocalCorrupt`; `Configuration` and `Schema` for a database that
+    /// answers and cannot be used, since falling back would hide that for weeks.
+    pub async fn build(self) -> Result<Vault> {
+        let router = self.router().await?;
+        if let Some(local) = &router.local {
+            check_canaries(local, &router.keyring).await?;
+        }
+        look_at_database(&router).await?;
+        Ok(Vault { router: Arc::new(router) })
+    }
+
+    /// Saves a keyring that was just [prepared](KeyringFile::prepare), then builds the vault.
+    ///
+    /// # Errors
+    /// `KeyringExists` when there is a keyring file, or when the database or the local file already
+    /// holds tokens, which another keyring made; `Unavailable` when the database cannot be asked.
+    /// Nothing was saved then. Else as [`build`](Self::build).
+    pub async fn init(self) -> Result<Vault> {
+        let keyring = self.keyring.clone();
+        let router = self.router().await?;
+        refuse_rival(&router).await?;
+        keyring.save_new()?;
+        if let Some(local) = &router.local {
+            check_canaries(local, &router.keyring).await?;
+        }
+        look_at_database(&router).await?;
+        Ok(Vault { router: Arc::new(router) })
+    }
+
+    async fn router(self) -> Result<Router> {
+        self.layout.check()?;
+        let database = match self.source {
+            DatabaseSource::None => None,
+            DatabaseSource::Url(url) => Some(Database::from_url(&url, self.pooler, self.timeouts)?),
+            DatabaseSource::Pool(pool) => Some(Database::from_pool(pool, self.pooler, self.timeouts)),
+        };
+        let local = match &self.local {
+            Some(path) => Some(LocalFile::open(path).await?),
+            None => None,
+        };
+        if database.is_none() && local.is_none() {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                "the vault has neither a database nor a local file",
+            )
+            .with_hint("call postgres, pool or local_file before build"));
+        }
+        Ok(Router {
+            postgres: database.map(|database| Postgres::new(database, self.layout)),
+            local,
+            keyring: self.keyring,
+            fallback: self.fallback,
+            offline_reads: self.offline_reads,
+            breaker: Breaker::default(),
+            clock: self.clock,
+        })
+    }
+}
+
+fn wall_clock() -> Millis {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as Millis)
+}
+
+/// Every key leaves a canary in the local file. One that the keyring cannot account for means that
+/// the keyring is another one, or an old copy.
+async fn check_canaries(local: &LocalFile, keyring: &KeyringFile) -> Result<()> {
+    let keys = keyring.current();
+    let canaries = local.canaries().await?;
+    for (id, canary) in &canaries {
+        if !keys.get(*id).is_some_and(|key| key.made_canary(canary)) {
+            let message = format!(
+                "{} was used with key {id}, which keyring {} does not hold",
+                local.path().display(),
+                keyring.path().display()
+            );
+            return Err(Error::new(ErrorKind::WrongKeyring, message));
+        }
+    }
+    let is_new = |key: &&RootKey| {
+        key.info.state != KeyState::Destroyed && canaries.iter().all(|(id, _)| *id != key.info.id)
+    };
+    for key in keys.keys().iter().filter(is_new) {
+        if let Some(canary) = key.canary(&*entropy::key_bytes::<NONCE>()?) {
+            local.put_canary(key.info.id, &canary).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A second keyring over the first one's tokens would open none of them.
+async fn refuse_rival(router: &Router) -> Result<()> {
+    let exists = |place: String| {
+        Error::new(ErrorKind::KeyringExists, format!("{place} already holds tokens of another keyring"))
+            .with_hint("use that keyring; a new one would open none of them")
+    };
+    if let Some(local) = &router.local
+        && local.holds_tokens().await?
+    {
+        return Err(exists(local.path().display().to_string()));
+    }
+    if let Some(postgres) = &router.postgres {
+        match ask(router, async || postgres.holds_tokens().await).await {
+            Ok(true) => return Err(exists(format!("table {}", postgres.table_name()))),
+            Ok(false) => {}
+            Err(fault) => return Err(fault.error),
+        }
+    }
+    Ok(())
+}
+
+/// Finds out now what would otherwise meet the first user: a wrong password, a missing table, a pooler.
+async fn look_at_database(router: &Router) -> Result<()> {
+    let Some(postgres) = &router.postgres else { return Ok(()) };
+    let tag = entropy::key_bytes::<16>()?;
+    let tag: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
+    let looked = ask(router, async || {
+        postgres.database.canary(&tag).await?;
+        postgres.plan().await.map(drop)
+    });
+    match looked.await {
+        Ok(()) => Ok(()),
+        Err(fault) if fault.outcome == Outcome::Reject => Err(fault.error),
+        Err(fault) => {
+            router.breaker.failure(&fault.error.to_string(), Instant::now());
+            Ok(())
+        }
+    }
+}
+
+/// Asks the database, again when it says that it may answer later.
+async fn ask<T>(router: &Router, question: impl AsyncFn() -> Result<T, Fault>) -> Result<T, Fault> {
+    let mut round = 0;
+    loop {
+        match question().await {
+            Err(fault) if matches!(fault.outcome, Outcome::Retry | Outcome::Pooler) && round < ROUNDS => {
+                pause(round).await
+            }
+            Err(fault) if fault.outcome == Outcome::Redetect => {
+                return Err(Fault::new(Outcome::Reject, fault.error));
+            }
+            Ok(answer) => {
+                router.breaker.success();
+                return Ok(answer);
+            }
+            Err(fault) => return Err(fault),
+        }
+        round += 1;
+    }
+}

@@ -1,0 +1,263 @@
+//! Every kind of table that exists in the wild: what goes in comes back, and nothing lies in the clear.
+
+mod support;
+
+use retell_vault::{ErrorKind, Field, Layout, Owner, Place, Source, Vault};
+use support::vaults::*;
+use support::*;
+
+/// Stores, loads and deletes on a table, and searches everything for secrets.
+async fn round_trip(table: &str, user: &str, layout: Layout, expected: &[&str; 7]) {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(table).await;
+    let vault = hosts.host(0, &db.url).layout(layout).build().await.unwrap();
+    let owner = owner(user);
+
+    for (mark, config) in [(1, full_config(1)), (2, full_config(2)), (3, small_config(3))] {
+        let stored = vault.store(&owner, &config).await.unwrap();
+        let kinds: Vec<_> = stored.places.iter().map(|(field, place)| (*field, place.kind())).collect();
+        let wanted: Vec<_> = Field::ALL.into_iter().zip(*expected).collect();
+        let wanted: Vec<_> =
+            wanted.into_iter().filter(|(field, _)| mark < 3 || *field == Field::ApiKey).collect();
+        assert_eq!(kinds, wanted);
+        assert_eq!(stored.degraded.is_some(), expected[0] == "local");
+
+        let loaded = vault.load(&owner).await.unwrap();
+        assert_eq!(loaded.config, config);
+        assert_eq!(loaded.version, stored.version);
+        assert_eq!(loaded.source == Source::Local, expected[0] == "local");
+        assert!(!loaded.stale);
+    }
+    vault.store(&owner, &full_config(4)).await.unwrap();
+    assert_no_secret(&dump(&db).await, "the dump of the database");
+    assert_no_secret(&hosts.files(), "the local files");
+
+    vault.delete(&owner).await.unwrap();
+    assert_eq!(vault.load(&owner).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(vault.delete(&owner).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+async fn dump(db: &TestDb) -> Vec<u8> {
+    let output = tokio::process::Command::new("pg_dump").arg(&db.url).output().await.unwrap();
+    assert!(output.status.success() && output.stdout.len() > 500, "pg_dump failed");
+    output.stdout
+}
+
+const UUID: &str = "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11";
+const PACKED: [&str; 7] = ["column", "packed", "packed", "packed", "packed", "packed", "packed"];
+
+#[tokio::test]
+async fn all_columns() {
+    let places = ["column", "column", "column", "json", "column", "column", "column"];
+    round_trip(ALL_COLUMNS, "user-1", Layout::new(), &places).await;
+}
+
+#[tokio::test]
+async fn only_the_jsonb_column() {
+    let table = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_agent_config jsonb)";
+    round_trip(table, "user-1", Layout::new(), &["json"; 7]).await;
+}
+
+#[tokio::test]
+async fn only_the_api_key_column_with_text_ids() {
+    let table = "CREATE TABLE user_profiles (user_id text UNIQUE, encrypted_retell_api_key text)";
+    round_trip(table, "user-1", Layout::new(), &PACKED).await;
+}
+
+#[tokio::test]
+async fn only_the_api_key_column_with_uuid_ids() {
+    let table = "CREATE TABLE user_profiles (user_id uuid PRIMARY KEY, encrypted_retell_api_key text)";
+    round_trip(table, UUID, Layout::new(), &PACKED).await;
+}
+
+#[tokio::test]
+async fn only_the_api_key_column_without_a_unique_constraint() {
+    let table = "CREATE TABLE user_profiles (user_id text, encrypted_retell_api_key text)";
+    round_trip(table, "user-1", Layout::new(), &PACKED).await;
+}
+
+#[tokio::test]
+async fn no_usable_column() {
+    let table = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key varchar(50))";
+    round_trip(table, "user-1", Layout::new(), &["local"; 7]).await;
+}
+
+#[tokio::test]
+async fn no_table() {
+    round_trip("SELECT 1", "user-1", Layout::new(), &["local"; 7]).await;
+}
+
+#[tokio::test]
+async fn another_schema_with_quoted_mixed_case_names() {
+    let table = r#"CREATE SCHEMA "My.App"; CREATE TABLE "My.App"."Pro'files" ("User Id" text PRIMARY KEY, "Retell""Key" varchar, "Cfg" jsonb NOT NULL DEFAULT '{}')"#;
+    let layout = Layout::new().table(r#""My.App"."Pro'files""#).unwrap().user_column("User Id").unwrap();
+    let layout = layout.column(Field::ApiKey, "Retell\"Key").unwrap().config_column("Cfg").unwrap();
+    round_trip(table, "user-1", layout, &["column", "json", "json", "json", "json", "json", "json"]).await;
+}
+
+#[tokio::test]
+async fn columns_that_must_not_be_null() {
+    let table = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text NOT NULL,
+        encrypted_call_agent_id varchar(40) NOT NULL DEFAULT '', encrypted_agent_config jsonb NOT NULL DEFAULT '{}')";
+    round_trip(table, "user-1", Layout::new(), &["column", "json", "json", "json", "json", "json", "json"])
+        .await;
+}
+
+#[tokio::test]
+async fn json_webhooks_and_short_status_columns() {
+    let table = "CREATE TABLE user_profiles (user_id varchar(64) PRIMARY KEY, encrypted_retell_api_key text,
+        webhook_config json, retell_integration_status varchar(3), phone_number varchar(20))";
+    round_trip(
+        table,
+        "user-1",
+        Layout::new(),
+        &["column", "packed", "packed", "packed", "column", "column", "packed"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn tenants_are_kept_apart() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec("CREATE TABLE user_profiles (org uuid NOT NULL, user_id text, encrypted_agent_config jsonb, UNIQUE (org, user_id))").await;
+    let layout = Layout::new().tenant_column("org").unwrap();
+    let vault = hosts.host(0, &db.url).layout(layout).build().await.unwrap();
+    let tenant =
+        |last: &str| owner("user-1").in_tenant(&format!("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a{last}")).unwrap();
+    vault.store(&tenant("11"), &full_config(1)).await.unwrap();
+    vault.store(&tenant("22"), &full_config(2)).await.unwrap();
+    assert_eq!(vault.load(&tenant("11")).await.unwrap().config, full_config(1));
+    let owners = [tenant("22"), tenant("11"), tenant("33")];
+    let loaded = vault.load_many(&owners).await;
+    assert_eq!(loaded[0].as_ref().unwrap().config, full_config(2));
+    assert_eq!(loaded[1].as_ref().unwrap().config, full_config(1));
+    assert_eq!(loaded[2].as_ref().unwrap_err().kind(), ErrorKind::NotFound);
+
+    let error = vault.store(&owner("user-1"), &full_config(3)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let error =
+        vault.store(&owner("user-1").in_tenant("not-a-uuid").unwrap(), &full_config(3)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn siblings_and_the_rest_of_the_row_survive() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(ALL_COLUMNS).await;
+    db.exec(r#"INSERT INTO user_profiles (user_id, full_name, encrypted_agent_config, phone_number) VALUES ('user-1', 'Ada', '{"voice":{"speed":1}}', '+14155550199')"#).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    // the first store keeps plain values that it does not set
+    vault.store(&owner("user-1"), &small_config(1)).await.unwrap();
+    assert_eq!(
+        vault.load(&owner("user-1")).await.unwrap().config.get_phone_number().unwrap().as_str(),
+        "+14155550199"
+    );
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    // later stores replace
+    vault.store(&owner("user-1"), &small_config(2)).await.unwrap();
+    assert!(vault.load(&owner("user-1")).await.unwrap().config.get_phone_number().is_none());
+    vault.delete(&owner("user-1")).await.unwrap();
+    let (name, voice): (String, String) =
+        sqlx::query_as("SELECT full_name, encrypted_agent_config #>> '{voice,speed}' FROM user_profiles")
+            .fetch_one(&db.pool())
+            .await
+            .unwrap();
+    assert_eq!((name.as_str(), voice.as_str()), ("Ada", "1"));
+}
+
+#[tokio::test]
+async fn duplicates_are_all_written_and_the_newest_is_read() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec("CREATE TABLE user_profiles (n serial, user_id text, encrypted_retell_api_key text)").await;
+    db.exec("INSERT INTO user_profiles (user_id) VALUES ('user-1'), ('user-1'), ('user-1')").await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    let distinct: (i64, i64) =
+        sqlx::query_as("SELECT count(*), count(DISTINCT encrypted_retell_api_key) FROM user_profiles")
+            .fetch_one(&db.pool())
+            .await
+            .unwrap();
+    assert_eq!(distinct, (3, 1));
+    db.exec("CREATE TABLE before AS TABLE user_profiles").await;
+    vault.store(&owner("user-1"), &full_config(2)).await.unwrap();
+    db.exec("UPDATE user_profiles t SET encrypted_retell_api_key = b.encrypted_retell_api_key FROM before b WHERE b.n = t.n AND t.n <> 2").await;
+    assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config(2));
+    assert_eq!(vault.load_many(&[owner("user-1")]).await[0].as_ref().unwrap().config, full_config(2));
+}
+
+#[tokio::test]
+async fn many_owners_at_once() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(ALL_COLUMNS).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    let configs: Vec<_> = (0..250).map(|n| (owner(&format!("user-{n}")), full_config(n))).collect();
+    for _ in 0..2 {
+        for stored in vault.store_many(&configs).await.unwrap() {
+            assert!(stored.unwrap().degraded.is_none());
+        }
+    }
+    let owners: Vec<Owner> = configs.iter().map(|(owner, _)| owner.clone()).collect();
+    for (loaded, (_, config)) in vault.load_many(&owners).await.into_iter().zip(&configs) {
+        assert_eq!(&loaded.unwrap().config, config);
+    }
+    let twice = vec![configs[0].clone(), configs[0].clone()];
+    assert_eq!(vault.store_many(&twice).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn an_owner_that_the_database_refuses_is_an_error_and_nothing_is_kept() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec("CREATE TABLE users (id text PRIMARY KEY); CREATE TABLE user_profiles (user_id text PRIMARY KEY REFERENCES users, encrypted_retell_api_key text)").await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    let error = vault.store(&owner("nobody"), &full_config(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownOwner);
+    let local = vault.status().await.unwrap().local.unwrap();
+    assert_eq!(local.pending + local.dead_letters + local.losers, 0);
+}
+
+#[tokio::test]
+async fn a_text_column_finds_either_form_of_a_uuid() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec("CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text)").await;
+    db.exec(&format!("INSERT INTO user_profiles VALUES ('{UUID}')")).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    vault.store(&owner(UUID), &full_config(1)).await.unwrap();
+    let rows: (i64,) =
+        sqlx::query_as("SELECT count(*) FROM user_profiles").fetch_one(&db.pool()).await.unwrap();
+    assert_eq!(rows.0, 1);
+    assert_eq!(vault.load(&owner(UUID)).await.unwrap().config, full_config(1));
+    assert_eq!(vault.load_many(&[owner(UUID)]).await[0].as_ref().unwrap().config, full_config(1));
+    assert_eq!(
+        vault.store_many(&[(owner(UUID), full_config(2))]).await.unwrap()[0].as_ref().unwrap().places[0]
+            .1
+            .kind(),
+        "column"
+    );
+    let page = vault.list(None, 10).await.unwrap();
+    assert_eq!(page.entries.len(), 1);
+    assert_eq!(page.entries[0].owner.user_id().as_str(), UUID.to_lowercase());
+}
+
+#[tokio::test]
+async fn a_named_table_that_is_missing_and_other_misfits_are_errors() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec("CREATE TABLE plain (user_id text); CREATE VIEW seen AS TABLE plain; CREATE TABLE numbers (user_id bigint)").await;
+    let kind = async |layout: Layout| {
+        hosts.host(0, &db.url).layout(layout).build().await.map(drop).unwrap_err().kind()
+    };
+    assert_eq!(kind(named_table("absent")).await, ErrorKind::Schema);
+    assert_eq!(kind(named_table("seen")).await, ErrorKind::Schema);
+    assert_eq!(kind(named_table("numbers")).await, ErrorKind::Schema);
+    assert_eq!(kind(named_table("plain").user_column("uid").unwrap()).await, ErrorKind::Schema);
+    assert_eq!(kind(named_table("plain").tenant_column("org").unwrap()).await, ErrorKind::Schema);
+}
+
+#[tokio::test]
+async fn places_name_their_columns() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(ALL_COLUMNS).await;
+    let vault: Vault = hosts.host(0, &db.url).build().await.unwrap();
+    let stored = vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    assert_eq!(stored.places[0], (Field::ApiKey, Place::Column("encrypted_retell_api_key".to_owned())));
+    assert_eq!(stored.places[3], (Field::WebhookSecret, Place::Json("encrypted_agent_config".to_owned())));
+}
