@@ -226,7 +226,7 @@ impl Router {
         let done = self.is_tombstone(record, &pending.owner)?
             || postgres.insert(plan, &pending.owner, record).await?;
         if !done {
-            postgres.refresh_if_older().await?;
+            postgres.refresh().await?;
             return Ok(None);
         }
         local.remove_pending(&pending.owner, &pending.text).await?;

@@ -26,6 +26,8 @@ pub(super) struct Write<'a> {
     base: Base,
     /// How often nothing explained why nothing was written.
     unexplained: u32,
+    /// The catalogue was looked at after a rejection.
+    looked_again: bool,
     replaced: Vec<String>,
 }
 
@@ -50,6 +52,7 @@ impl<'a> Write<'a> {
             record: None,
             base: Base::Unknown,
             unexplained: 0,
+            looked_again: false,
             replaced: Vec::new(),
         })
     }
@@ -71,18 +74,22 @@ impl<'a> Write<'a> {
                 Err(fault) => fault,
             };
             match fault.outcome {
-                Outcome::Retry | Outcome::Pooler => pause(round).await,
-                Outcome::Redetect => drop(self.postgres.refresh().await?),
+                Outcome::Retry | Outcome::Pooler => {
+                    pause(round).await;
+                    last = Some(fault);
+                }
+                Outcome::Redetect => {
+                    self.postgres.refresh().await?;
+                    last = Some(fault);
+                }
                 Outcome::Ambiguous => self.reconcile(fault).await?,
                 Outcome::ReadOnly => return Err(self.read_only(fault).await),
-                Outcome::Reject if self.schema_moved().await => {}
+                Outcome::Reject if self.schema_moved(&fault.error).await => {}
                 Outcome::Fallback | Outcome::Reject => return Err(fault),
             }
-            last = Some(fault_of_retry());
         }
-        Err(last.unwrap_or_else(|| {
-            Error::new(ErrorKind::Busy, "other writers of this owner were always faster").into()
-        }))
+        let busy = || Error::new(ErrorKind::Busy, "other writers of this owner were always faster");
+        Err(last.unwrap_or_else(|| busy().into()))
     }
 
     async fn round(&mut self) -> Result<(Step, Arc<Plan>), Fault> {
@@ -132,8 +139,10 @@ impl<'a> Write<'a> {
             return Ok(Step::Done);
         }
         // a row came into being meanwhile, or the schema moved, or there is a row that we cannot see
-        self.postgres.refresh_if_older().await?;
-        self.explain("a row exists that this role cannot see")
+        match self.postgres.refresh().await?.placement == plan.placement {
+            true => self.explain("a row exists that this role cannot see"),
+            false => Ok(Step::Again),
+        }
     }
 
     /// The row is there, and the write did not change it.
@@ -226,13 +235,17 @@ impl<'a> Write<'a> {
         }
     }
 
-    /// After a rejection: was the picture of the schema stale, so that another try may succeed?
-    async fn schema_moved(&self) -> bool {
-        let Ok(before) = self.postgres.plan().await else { return false };
-        match self.postgres.refresh_if_older().await {
-            Ok(Some(after)) => before.placement != after.placement,
-            _ => false,
-        }
+    /// After a rejection: was the picture of the schema stale, so that another try may succeed? A
+    /// column that changed its type meanwhile shows itself like this.
+    async fn schema_moved(&mut self, error: &Error) -> bool {
+        let may_be = matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Schema) && !self.looked_again;
+        let before = match may_be {
+            true => self.postgres.plan().await.ok(),
+            false => None,
+        };
+        let Some(before) = before else { return false };
+        self.looked_again = true;
+        self.postgres.refresh().await.is_ok_and(|after| after.placement != before.placement)
     }
 
     fn written(&mut self, plan: &Plan) -> Written {
@@ -307,10 +320,6 @@ pub(crate) enum Judgement {
 
 fn copy(fault: &Fault) -> Fault {
     Fault::new(fault.outcome, Error::new(fault.error.kind(), fault.error.to_string()))
-}
-
-fn fault_of_retry() -> Fault {
-    Error::new(ErrorKind::Busy, "the database stayed busy").into()
 }
 
 /// The texts of a row that are tokens: the local file never takes anything else.
