@@ -48,7 +48,7 @@ pub use router::{Fallback, StoreOptions};
 pub use sync::{BackgroundSync, SyncReport};
 pub use token::KeyId;
 pub use vault::{
-    DatabaseStatus, Forgotten, ListEntry, ListPage, Loaded, LocalStatus, RecordState, SlotStatus, Source,
-    Status, Stored, Vault, VaultBuilder,
+    DatabaseStatus, Forgotten, KeptReason, KeptRecord, ListEntry, ListPage, Loaded, LocalStatus, RecordState,
+    SlotStatus, Source, Status, Stored, Vault, VaultBuilder,
 };
 pub use version::Version;

@@ -73,10 +73,6 @@ impl Postgres {
         Self { database, layout, plan: Mutex::new(None) }
     }
 
-    pub(crate) fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
     /// The plan, from the catalogue when the last one is too old.
     pub(crate) async fn plan(&self) -> Result<Arc<Plan>, Fault> {
         let cached = self.cached().filter(|plan| plan.made.elapsed() < MAX_AGE);
@@ -252,7 +248,7 @@ impl Postgres {
         bind::owners(&mut arguments, table, owners)?;
         let mut places = HashMap::with_capacity(owners.len());
         for (at, owner) in owners.iter().enumerate() {
-            bind::forms(owner).for_each(|form| drop(places.insert(form, at)));
+            places.extend(bind::forms(owner).map(|form| (form, at)));
         }
         let mut is_current = true;
         let query = Query { sql: statements.read_many.clone(), arguments };

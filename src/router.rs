@@ -204,7 +204,7 @@ impl Router {
                 owner: entry.owner.clone(),
                 version: record.version,
                 text: record.packed(&Field::ALL),
-                base: base.clone(),
+                base,
                 at: self.now(),
             };
             match local.put_pending(&put).await? {

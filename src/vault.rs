@@ -2,16 +2,17 @@
 
 mod answers;
 mod builder;
+mod listing;
+mod status;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use answers::{
-    DatabaseStatus, Forgotten, ListEntry, ListPage, Loaded, LocalStatus, RecordState, SlotStatus, Source,
-    Status, Stored,
-};
+pub use answers::{Loaded, Source, Stored};
 pub use builder::VaultBuilder;
+pub use listing::{Forgotten, KeptReason, KeptRecord, ListEntry, ListPage, RecordState};
+pub use status::{DatabaseStatus, LocalStatus, SlotStatus, Status};
 
 use crate::config::RetellConfig;
 use crate::error::{ErrorKind, Result};
@@ -138,7 +139,17 @@ impl Vault {
     /// # Errors
     /// `Configuration` without a local file; `LocalStore`.
     pub async fn forget(&self, owner: &Owner) -> Result<Forgotten> {
-        answers::forget(&self.router, owner).await
+        listing::forget(&self.router, owner).await
+    }
+
+    /// What was kept aside in the local file, oldest first, after the one numbered `after` (0 at first):
+    /// losers, replaced texts and dead letters. Store what is still wanted again, then
+    /// [`forget`](Self::forget) the owner; after 90 days a sync drops it.
+    ///
+    /// # Errors
+    /// `Configuration` without a local file; `LocalStore`.
+    pub async fn kept(&self, after: i64, limit: u32) -> Result<Vec<KeptRecord>> {
+        listing::kept(&self.router, after, limit).await
     }
 
     /// One page of the owners that have a record, in the order of tenant and user. `after` is the
@@ -147,7 +158,7 @@ impl Vault {
     /// # Errors
     /// Those of the database and of the local file.
     pub async fn list(&self, after: Option<&Owner>, limit: u32) -> Result<ListPage> {
-        answers::list(&self.router, after, limit).await
+        listing::list(&self.router, after, limit).await
     }
 
     /// How things stand: the database and its columns, the local file, the keys.
@@ -155,7 +166,7 @@ impl Vault {
     /// # Errors
     /// `LocalStore`. That the database is out of reach is part of the answer.
     pub async fn status(&self) -> Result<Status> {
-        answers::status(&self.router).await
+        status::status(&self.router).await
     }
 
     /// Forgets what is known about the columns of the table, as after a migration.

@@ -1,0 +1,140 @@
+//! How things stand: the database, the local file, the keys.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::classify::Outcome;
+use crate::error::Result;
+use crate::field::Field;
+use crate::keyring::KeyInfo;
+use crate::placement::{Place, Slot};
+use crate::postgres::Postgres;
+use crate::router::Router;
+
+/// How things stand.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Status {
+    /// The database, if one was named.
+    pub database: Option<DatabaseStatus>,
+    /// The local file, if there is one.
+    pub local: Option<LocalStatus>,
+    /// Where the keyring lies.
+    pub keyring: PathBuf,
+    /// The keys, oldest first.
+    pub keys: Vec<KeyInfo>,
+}
+
+/// How the database does.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DatabaseStatus {
+    /// Host, port and database name.
+    pub address: String,
+    /// The table, with its schema.
+    pub table: String,
+    /// Whether it answers.
+    pub reachable: bool,
+    /// What is wrong: why it does not answer, or why nothing can be stored in it.
+    pub problem: Option<String>,
+    /// Whether every operation runs in a transaction of its own, for a transaction pooler.
+    pub transaction_pooler: bool,
+    /// Whether callers are being kept from waiting for a dead server.
+    pub breaker_open: bool,
+    /// The columns that can hold tokens.
+    pub slots: Vec<SlotStatus>,
+    /// Where a write would put every field.
+    pub places: Vec<(Field, Place)>,
+}
+
+/// A column that can hold tokens.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SlotStatus {
+    /// Its name.
+    pub column: String,
+    /// Whether it is the JSONB config column; else it is a text column.
+    pub json: bool,
+    /// The fields that a write puts there.
+    pub fields: Vec<Field>,
+}
+
+/// How the local file does.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LocalStatus {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Records that the database has not got yet. Without a database: all records.
+    pub pending: u64,
+    /// Copies for reading while the database is away.
+    pub replicas: u64,
+    /// Records that lost against a newer one.
+    pub losers: u64,
+    /// Texts that could not be read and were replaced.
+    pub replaced: u64,
+    /// Records that the database refused.
+    pub dead_letters: u64,
+    /// Damaged local files that were set aside.
+    pub set_aside: Vec<PathBuf>,
+}
+
+pub(super) async fn status(router: &Router) -> Result<Status> {
+    let database = match &router.postgres {
+        Some(postgres) => Some(database_status(router, postgres).await),
+        None => None,
+    };
+    let local = match &router.local {
+        None => None,
+        Some(local) => {
+            let counts = local.counts().await?;
+            Some(LocalStatus {
+                path: local.path().to_owned(),
+                pending: counts.pending,
+                replicas: counts.replicas,
+                losers: counts.losers,
+                replaced: counts.replaced,
+                dead_letters: counts.dead_letters,
+                set_aside: local.set_aside(),
+            })
+        }
+    };
+    Ok(Status { database, local, keyring: router.keyring.path().to_owned(), keys: router.keyring.keys() })
+}
+
+async fn database_status(router: &Router, postgres: &Postgres) -> DatabaseStatus {
+    let mut status = DatabaseStatus {
+        address: postgres.database.address(),
+        table: postgres.table_name(),
+        reachable: true,
+        problem: None,
+        transaction_pooler: postgres.database.is_transactional(),
+        breaker_open: router.breaker.is_open(Instant::now()),
+        slots: Vec::new(),
+        places: Vec::new(),
+    };
+    let plan = match postgres.refresh().await {
+        Ok(plan) => plan,
+        Err(fault) => {
+            router.note(&fault);
+            status.reachable = fault.outcome == Outcome::Reject;
+            status.problem = Some(fault.error.to_string());
+            return status;
+        }
+    };
+    router.breaker.success();
+    let slot = |slot: &Slot| SlotStatus {
+        column: slot.column.clone(),
+        json: slot.json,
+        fields: slot.fields.clone(),
+    };
+    status.slots = plan.placement.slots.iter().map(slot).collect();
+    status.places =
+        Field::ALL.into_iter().map(|field| (field, plan.placement.place(field).clone())).collect();
+    status.problem = match (&plan.placement.unwritable, plan.placement.is_local()) {
+        (Some(column), _) => Some(format!("column {column} may not be written")),
+        (None, true) => Some(format!("{} has no column that can hold a configuration", status.table)),
+        (None, false) => None,
+    };
+    status
+}
