@@ -110,6 +110,11 @@ impl Database {
         self.transactional.load(Ordering::Relaxed)
     }
 
+    /// How long one call may go on trying: a server that is busy for longer is an answer too.
+    pub(crate) fn patience(&self) -> Duration {
+        self.timeouts.operation
+    }
+
     /// Where it connects to, without user or password.
     pub(crate) fn address(&self) -> String {
         let options = self.pool().connect_options();
@@ -355,16 +360,22 @@ async fn run_transaction(
 }
 
 fn build_pool(options: &PgConnectOptions, transactional: bool, timeouts: Timeouts) -> PgPool {
-    let mut options = options.clone();
-    if transactional {
-        options = options.extra_float_digits(None).statement_cache_capacity(0);
-    }
+    let options = match transactional {
+        true => options.clone().extra_float_digits(None).statement_cache_capacity(0),
+        // the server gives up first, so that a write which waited too long is known not to be applied
+        false => options.clone().options([("statement_timeout", server_limit(timeouts))]),
+    };
     PgPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(timeouts.connect)
         // a broken connection shows itself when it is used; testing costs a round trip each time
         .test_before_acquire(false)
         .connect_lazy_with(options)
+}
+
+/// The time limit of a statement in milliseconds, as the server is told it.
+fn server_limit(timeouts: Timeouts) -> String {
+    (timeouts.operation.as_millis() * 9 / 10).max(1).to_string()
 }
 
 /// `pgbouncer=true` is a convention of other clients; sqlx would log it with its value.

@@ -1,7 +1,7 @@
 //! One record into the database: write, and when that changes nothing, look why and decide.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::classify::{Fault, Outcome};
 use crate::error::{Error, ErrorKind, Result};
@@ -66,6 +66,7 @@ impl<'a> Write<'a> {
     /// `Fallback` when certainly nothing was written and the database cannot take it; `Ambiguous` when
     /// the outcome is unknown and reading back failed too; else the reason for the caller.
     pub(super) async fn run(&mut self) -> Result<Written, Fault> {
+        let (started, limit) = (Instant::now(), self.postgres.database.patience());
         let mut last = None;
         for round in 0..ROUNDS {
             let fault = match self.round().await {
@@ -73,19 +74,22 @@ impl<'a> Write<'a> {
                 Ok((Step::Again, _)) => continue,
                 Err(fault) => fault,
             };
-            match fault.outcome {
+            let fault = match fault.outcome {
+                Outcome::Reject if self.schema_moved(&fault.error).await => continue,
+                Outcome::Fallback | Outcome::Reject => return Err(fault),
+                Outcome::ReadOnly => return Err(self.read_only(fault).await),
+                Outcome::Ambiguous => self.reconcile(fault).await?,
+                Outcome::Redetect => self.postgres.refresh().await.map(|_| fault)?,
                 Outcome::Retry | Outcome::Pooler => {
                     pause(round).await;
-                    last = Some(fault);
+                    fault
                 }
-                Outcome::Redetect => {
-                    self.postgres.refresh().await?;
-                    last = Some(fault);
-                }
-                Outcome::Ambiguous => self.reconcile(fault).await?,
-                Outcome::ReadOnly => return Err(self.read_only(fault).await),
-                Outcome::Reject if self.schema_moved(&fault.error).await => {}
-                Outcome::Fallback | Outcome::Reject => return Err(fault),
+            };
+            // what may have been applied stays so, whatever else fails later
+            let unknown = last.as_ref().is_some_and(|last: &Fault| last.outcome == Outcome::Ambiguous);
+            last = if unknown { last } else { Some(fault) };
+            if started.elapsed() > limit {
+                break;
             }
         }
         let busy = || Error::new(ErrorKind::Busy, "other writers of this owner were always faster");
@@ -212,14 +216,14 @@ impl<'a> Write<'a> {
 
     /// After a write whose answer was lost: can the database be read at all? Then the same record is
     /// sent again, which changes nothing if it is there already.
-    async fn reconcile(&self, fault: Fault) -> Result<(), Fault> {
-        let plan = self.postgres.plan().await.map_err(|_| copy(&fault))?;
+    async fn reconcile(&self, fault: Fault) -> Result<Fault, Fault> {
+        let Ok(plan) = self.postgres.plan().await else { return Err(fault) };
         match self.postgres.read(&plan, self.entry.owner).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(fault),
             Err(reading)
                 if matches!(reading.outcome, Outcome::Redetect | Outcome::Retry | Outcome::Pooler) =>
             {
-                Ok(())
+                Ok(fault)
             }
             Err(_) => Err(fault),
         }
@@ -316,10 +320,6 @@ pub(crate) enum Judgement {
     /// It never wins: the reason.
     Broken(String),
     Older,
-}
-
-fn copy(fault: &Fault) -> Fault {
-    Fault::new(fault.outcome, Error::new(fault.error.kind(), fault.error.to_string()))
 }
 
 /// The texts of a row that are tokens: the local file never takes anything else.
