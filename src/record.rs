@@ -250,3 +250,7 @@ fn read_object(text: &str) -> Result<Vec<Token>> {
     };
     object.into_iter().map(token).collect()
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;
