@@ -93,6 +93,32 @@ impl Passphrase {
     pub fn new(passphrase: impl Into<String>) -> Self {
         Self(SecretString::from(passphrase.into()))
     }
+
+    /// A passphrase from a file that only its owner can read: one line of UTF-8, at most 1 KiB. The
+    /// end of the line does not belong to it.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is missing, open to others, too long, empty or not one line of text.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        let bytes = read_secret(path.as_ref())?;
+        let refused = |problem| Error::new(ErrorKind::InvalidInput, format!("the passphrase file {problem}"));
+        let text = std::str::from_utf8(&bytes).map_err(|_| refused("must hold UTF-8 text"))?;
+        let line = text.strip_suffix('\n').unwrap_or(text);
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        match line {
+            "" => Err(refused("is empty")),
+            _ if line.contains(['\n', '\r']) => Err(refused("must hold one line")),
+            _ => Ok(Self::new(line)),
+        }
+    }
+}
+
+/// What a private file holds that the operator wrote.
+fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    disk::read_private(path, ErrorKind::InvalidInput, 1024).map_err(|error| match error.kind() {
+        ErrorKind::KeyringMissing => Error::new(ErrorKind::InvalidInput, error.to_string()),
+        _ => error,
+    })
 }
 
 impl fmt::Debug for Passphrase {
@@ -166,9 +192,9 @@ impl RawKey {
     /// A key from a file that only its owner can read: 32 raw bytes.
     ///
     /// # Errors
-    /// `InvalidInput` when it has another length; `KeyringFile` when it cannot be read or others can read it.
+    /// `InvalidInput` when it is missing, open to others, or has another length.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
-        let bytes = disk::read_private(path.as_ref(), ErrorKind::KeyringFile, 1024)?;
+        let bytes = read_secret(path.as_ref())?;
         let key = <[u8; 32]>::try_from(bytes.as_slice());
         let key = key.map_err(|_| {
             Error::new(ErrorKind::InvalidInput, "the wrapping key file must hold 32 raw bytes")
@@ -197,13 +223,13 @@ impl WrappingKeyProvider for RawKey {
 }
 
 fn other_provider(given: &str, wrapping: &Wrapping) -> Error {
-    let wanted = match wrapping {
-        Wrapping::Argon2id { .. } => "a passphrase",
-        Wrapping::Raw {} => "a raw wrapping key",
-        Wrapping::External { .. } => "another provider",
+    let (wanted, hint) = match wrapping {
+        Wrapping::Argon2id { .. } => ("a passphrase", "give the passphrase (RETELL_VAULT_PASSPHRASE)"),
+        Wrapping::Raw {} => ("a raw wrapping key", "give the wrapping key (RETELL_VAULT_WRAPPING_KEY)"),
+        Wrapping::External { .. } => ("another provider", "use the provider that it was made with"),
     };
     let message = format!("the keyring opens with {wanted}, but {given} was given");
-    Error::new(ErrorKind::KeyringLocked, message).with_hint(format!("give {wanted}"))
+    Error::new(ErrorKind::KeyringLocked, message).with_hint(hint)
 }
 
 fn header(message: &str) -> Error {
@@ -245,5 +271,30 @@ mod tests {
         assert!(RawKey::from_base64(&STANDARD.encode([1; 31])).is_err());
         assert!(RawKey::from_base64(&STANDARD.encode([1; 32])).is_ok());
         assert!(Passphrase::new("short").create().is_err());
+    }
+
+    #[test]
+    fn a_passphrase_file_is_private_and_one_line() {
+        use std::fs;
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("passphrase");
+        let read = |content: &[u8], mode: u32| {
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            Passphrase::from_file(&path).map(|passphrase| passphrase.0.expose_secret().to_owned())
+        };
+        for content in ["correct horse battery", "correct horse battery\n", "correct horse battery\r\n"] {
+            assert_eq!(read(content.as_bytes(), 0o600).unwrap(), "correct horse battery");
+        }
+        for bad in [&b""[..], b"\n", b"\r\n", b"one\ntwo\n", b"one\n\n", b"\xff\xfe", &[b'x'; 1025]] {
+            assert_eq!(read(bad, 0o600).unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+        assert!(read(b"correct horse battery", 0o640).unwrap_err().hint().starts_with("chmod 600"));
+        fs::remove_file(&path).unwrap();
+        let missing = Passphrase::from_file(&path).unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::InvalidInput);
+        assert!(RawKey::from_file(&path).is_err());
     }
 }
