@@ -1,0 +1,53 @@
+//! How a command fails: a message, a hint, and an exit code.
+
+use std::process::ExitCode;
+
+use retell_vault::{Error, ErrorKind};
+
+use crate::print;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const NOT_FOUND: u8 = 3;
+
+/// Why a command failed, as it goes to standard error.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    message: String,
+    hint: String,
+}
+
+impl Failure {
+    /// A failure that is not the vault's. Exit code 1.
+    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code: FAILED, message: message.into(), hint: hint.into() }
+    }
+
+    /// Options or variables that do not go together. Exit code 2.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code: USAGE, message: message.into(), hint: hint.into() }
+    }
+
+    /// Tells the user, and gives the exit code.
+    pub fn report(self) -> ExitCode {
+        print::note("error", &self.message);
+        print::note("hint", &self.hint);
+        self.code.into()
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = match error.kind() {
+            ErrorKind::NotFound => NOT_FOUND,
+            _ => FAILED,
+        };
+        let hint = match error.kind() {
+            // the library's own also advises to use a local file, which there always is here
+            ErrorKind::Unavailable => "check that the database is up and that the URL is right",
+            _ => error.hint(),
+        };
+        Self { code, message: error.to_string(), hint: hint.to_owned() }
+    }
+}

@@ -1,0 +1,39 @@
+//! The `retell-vault` command: arguments, output and exit codes around the library's public API.
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod failure;
+mod input;
+mod list;
+mod print;
+mod secret;
+mod session;
+mod show;
+mod status;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use failure::Failure;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match args::parse() {
+        Ok(cli) => run(&cli).await.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS),
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(Cli { global, command }: &Cli) -> Result<(), Failure> {
+    match command {
+        Command::Init => commands::init(global).await,
+        Command::Put(put) => commands::put(global, put).await,
+        Command::Get(get) => show::get(global, get).await,
+        Command::Delete(delete) => commands::delete(global, delete).await,
+        Command::List(list) => list::list(global, list).await,
+        Command::Forget(owner) => commands::forget(global, owner).await,
+        Command::Status => status::status(global).await,
+        Command::Sync => commands::sync(global).await,
+    }
+}

@@ -1,0 +1,73 @@
+//! From the global options to an open vault.
+
+use retell_vault::{Fallback, KeyringFile, Layout, Passphrase, Vault, VaultBuilder};
+
+use crate::args::Global;
+use crate::failure::Failure;
+use crate::secret::{self, Purpose};
+
+/// The vault of the home folder, over the database if one is named.
+pub async fn vault(global: &Global) -> Result<Vault, Failure> {
+    Ok(builder(global, keyring(global)?)?.build().await?)
+}
+
+/// The same for a write.
+pub async fn vault_for_write(global: &Global, fallback: Fallback) -> Result<Vault, Failure> {
+    Ok(builder(global, keyring(global)?)?.fallback(fallback).build().await?)
+}
+
+/// Opens the keyring.
+pub fn keyring(global: &Global) -> Result<KeyringFile, Failure> {
+    require_keyring(global)?;
+    let provider = secret::provider(global.passphrase_file.as_deref(), Purpose::Open)?;
+    Ok(KeyringFile::open(global.keyring(), &*provider)?)
+}
+
+/// Fails where there is no keyring, before anybody is asked for secrets in vain.
+pub fn require_keyring(global: &Global) -> Result<(), Failure> {
+    match global.keyring().symlink_metadata() {
+        Ok(_) => Ok(()),
+        // the passphrase does not matter: the library says what is missing
+        Err(_) => Ok(KeyringFile::open(global.keyring(), &Passphrase::new("")).map(drop)?),
+    }
+}
+
+/// A new keyring, not saved yet. Nobody is asked for a passphrase where there is one already.
+pub fn new_keyring(global: &Global) -> Result<KeyringFile, Failure> {
+    let path = global.keyring();
+    match path.symlink_metadata() {
+        Ok(_) => Ok(KeyringFile::prepare(path, &Passphrase::new(""))?),
+        Err(_) => {
+            let provider = secret::provider(global.passphrase_file.as_deref(), Purpose::Create)?;
+            Ok(KeyringFile::prepare(path, &*provider)?)
+        }
+    }
+}
+
+/// A vault over the local file and the database.
+pub fn builder(global: &Global, keyring: KeyringFile) -> Result<VaultBuilder, Failure> {
+    let builder = local(global, keyring).layout(layout(global)?).pooler(global.pooler.into());
+    Ok(match global.database_url() {
+        Some(url) => builder.postgres(url),
+        None => builder,
+    })
+}
+
+/// A vault over the local file alone.
+pub fn local(global: &Global, keyring: KeyringFile) -> VaultBuilder {
+    Vault::builder(keyring).local_file(global.local_file())
+}
+
+fn layout(global: &Global) -> Result<Layout, Failure> {
+    let mut layout = Layout::new();
+    if let Some(table) = &global.table {
+        layout = layout.table(table)?;
+    }
+    if let Some(column) = &global.user_column {
+        layout = layout.user_column(column)?;
+    }
+    if let Some(column) = &global.tenant_column {
+        layout = layout.tenant_column(column)?;
+    }
+    Ok(layout)
+}

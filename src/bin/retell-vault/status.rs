@@ -1,0 +1,167 @@
+//! `status`: the database, the local file and the keys. A database that is away is an answer.
+
+use retell_vault::{DatabaseStatus, Field, KeptReason, KeptRecord, KeyInfo, LocalStatus, Place, Status};
+use serde_json::{Value, json};
+
+use crate::args::Global;
+use crate::commands::{place_row, places_json};
+use crate::failure::Failure;
+use crate::{print, session};
+
+/// How many of the records that were kept aside are shown.
+const KEPT: u32 = 100;
+
+/// Shows how things stand.
+pub async fn status(global: &Global) -> Result<(), Failure> {
+    let vault = session::vault(global).await?;
+    let (status, kept) = (vault.status().await?, vault.kept(0, KEPT).await?);
+    match global.json {
+        true => print::json(&json!({
+            "database": status.database.as_ref().map(database_json),
+            "writes": places_json(&writes(&status)),
+            "local": status.local.as_ref().map(local_json),
+            "kept": kept.iter().map(kept_json).collect::<Vec<_>>(),
+            "keyring": status.keyring.display().to_string(),
+            "keys": status.keys.iter().map(key_json).collect::<Vec<_>>(),
+        })),
+        false => print::out(&as_text(global, &status, &kept)),
+    }
+}
+
+/// Where a write would put every field now.
+fn writes(status: &Status) -> Vec<(Field, Place)> {
+    match &status.database {
+        Some(database) if !database.places.is_empty() => database.places.clone(),
+        _ => Field::ALL.map(|field| (field, Place::Local)).to_vec(),
+    }
+}
+
+fn database_json(database: &DatabaseStatus) -> Value {
+    let slot = |slot: &retell_vault::SlotStatus| {
+        let fields: Vec<_> = slot.fields.iter().map(|field| field.name()).collect();
+        json!({ "column": slot.column, "type": slot_type(slot.json), "fields": fields })
+    };
+    json!({
+        "address": database.address,
+        "table": database.table,
+        "reachable": database.reachable,
+        "problem": database.problem,
+        "transaction_pooler": database.transaction_pooler,
+        "slots": database.slots.iter().map(slot).collect::<Vec<_>>(),
+    })
+}
+
+fn local_json(local: &LocalStatus) -> Value {
+    json!({
+        "path": local.path.display().to_string(),
+        "pending": local.pending,
+        "replicas": local.replicas,
+        "losers": local.losers,
+        "replaced": local.replaced,
+        "dead_letters": local.dead_letters,
+        "set_aside": local.set_aside.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
+    })
+}
+
+fn kept_json(kept: &KeptRecord) -> Value {
+    json!({
+        "user": kept.owner.user_id().as_str(),
+        "tenant": kept.owner.tenant_id().map(|tenant| tenant.as_str()),
+        "why": why(kept.why),
+        "reason": kept.reason,
+        "at": kept.at,
+    })
+}
+
+fn key_json(key: &KeyInfo) -> Value {
+    json!({
+        "id": key.id.to_string(),
+        "state": key.state.as_str(),
+        "created_at": key.created_at,
+        "state_since": key.state_since,
+        "fingerprint": key.fingerprint,
+    })
+}
+
+fn as_text(global: &Global, status: &Status, kept: &[KeptRecord]) -> String {
+    let mut parts = vec![print::table(&database_rows(status.database.as_ref()))];
+    if let Some(database) = status.database.as_ref().filter(|database| !database.slots.is_empty()) {
+        let rows: Vec<_> = database.slots.iter().map(slot_row).collect();
+        parts.push(titled("slots found, and what writes put there", &print::table(&rows)));
+    }
+    let places: Vec<_> = writes(status).iter().map(|place| place_row(global, place)).collect();
+    parts.push(titled("a write would go to", &print::table(&places)));
+    if let Some(local) = &status.local {
+        // without a database nothing waits for one
+        let pending = if status.database.is_some() { "pending" } else { "records" };
+        parts.push(print::table(&local_rows(local, pending)));
+    }
+    if !kept.is_empty() {
+        let rows: Vec<_> = kept.iter().map(kept_row).collect();
+        parts.push(titled("kept aside in the local file", &print::table(&rows)));
+    }
+    let keys: Vec<_> = status.keys.iter().map(key_row).collect();
+    parts.push(titled(&format!("keys in {}", status.keyring.display()), &print::table(&keys)));
+    parts.join("\n")
+}
+
+fn titled(title: &str, table: &str) -> String {
+    let lines: String = table.lines().map(|line| format!("  {line}\n")).collect();
+    format!("{title}:\n{lines}")
+}
+
+fn database_rows(database: Option<&DatabaseStatus>) -> Vec<[String; 2]> {
+    let row = |name: &str, value: &str| [name.to_owned(), value.to_owned()];
+    let Some(database) = database else {
+        return vec![row("database", "none: everything is in the local file")];
+    };
+    let reachable = if database.reachable { "reachable" } else { "not reachable" };
+    let mut rows = vec![
+        row("database", &format!("{}, {reachable}", database.address)),
+        row("table", &database.table),
+        row("pooler", if database.transaction_pooler { "transaction" } else { "none" }),
+    ];
+    rows.extend(database.problem.as_ref().map(|problem| row("problem", problem)));
+    rows
+}
+
+fn slot_row(slot: &retell_vault::SlotStatus) -> [String; 3] {
+    let fields: Vec<_> = slot.fields.iter().map(|field| field.name()).collect();
+    let fields = if fields.is_empty() { "nothing".to_owned() } else { fields.join(" ") };
+    [slot.column.clone(), slot_type(slot.json).to_owned(), fields]
+}
+
+fn slot_type(json: bool) -> &'static str {
+    if json { "jsonb" } else { "text" }
+}
+
+fn local_rows(local: &LocalStatus, pending: &str) -> Vec<[String; 2]> {
+    let mut rows = vec![["local file".to_owned(), local.path.display().to_string()]];
+    let counts = [
+        (pending, local.pending),
+        ("replicas", local.replicas),
+        ("losers", local.losers),
+        ("replaced", local.replaced),
+        ("dead letters", local.dead_letters),
+    ];
+    rows.extend(counts.map(|(name, count)| [name.to_owned(), count.to_string()]));
+    rows.extend(local.set_aside.iter().map(|path| ["set aside".to_owned(), path.display().to_string()]));
+    rows
+}
+
+fn kept_row(kept: &KeptRecord) -> [String; 4] {
+    [kept.owner.to_string(), why(kept.why).to_owned(), print::utc(kept.at), kept.reason.clone()]
+}
+
+fn why(why: KeptReason) -> &'static str {
+    match why {
+        KeptReason::Loser => "loser",
+        KeptReason::Replaced => "replaced",
+        KeptReason::DeadLetter => "dead_letter",
+        _ => "other",
+    }
+}
+
+fn key_row(key: &KeyInfo) -> [String; 3] {
+    [key.id.to_string(), key.state.as_str().to_owned(), format!("since {}", print::utc(key.state_since))]
+}
