@@ -1,7 +1,7 @@
 //! Where the passphrase or the wrapping key comes from: exactly one of three ways, else a prompt.
 
 use std::env::{self, VarError};
-use std::io::{self, ErrorKind, IsTerminal};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::Path;
 
 use retell_vault::{Passphrase, RawKey, WrappingKeyProvider};
@@ -97,6 +97,7 @@ fn prompt(purpose: Purpose) -> Result<Passphrase, Failure> {
 fn ask(question: &str) -> Result<Zeroizing<String>, Failure> {
     rpassword::prompt_password(question).map(Zeroizing::new).map_err(|error| match error.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::Interrupted => {
+            writeln!(io::stderr().lock()).ok(); // the question's line is still open
             Failure::new("no passphrase was given", "nothing was done; try again")
         }
         _ => no_source(),

@@ -1,0 +1,231 @@
+//! The command over Postgres: every column, text of others, other keys, and a database that is away.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use retell_vault::{KeyringFile, Owner, RawKey, RetellConfig, Vault};
+use serde_json::json;
+
+use crate::runner::*;
+use crate::support::TestDb;
+use crate::support::vaults::ALL_COLUMNS;
+
+/// A port that nobody listens on, and a password that nobody may see.
+const AWAY: &str = "postgres://user:hunter2@127.0.0.1:1/app";
+const USER: [&str; 2] = ["--user", "user-1"];
+
+async fn all_columns() -> (TestDb, Home) {
+    let db = TestDb::create().await;
+    db.exec(ALL_COLUMNS).await;
+    let home = Home::over(&db.url);
+    (db, home)
+}
+
+#[tokio::test]
+async fn places_are_printed_and_the_record_comes_back() {
+    let (_db, home) = all_columns().await;
+    let text = home.put(&USER, FULL).ok().out;
+    assert!(text.contains("api_key             column  encrypted_retell_api_key\n"), "{text}");
+    assert!(text.contains("webhook_secret      json    encrypted_agent_config\n"), "{text}");
+    let stored = home.put(&[&USER[..], &["--json", "--require-database"]].concat(), FULL).ok().json();
+    assert_eq!(
+        stored["stored"]["api_key"],
+        json!({ "place": "column", "column": "encrypted_retell_api_key" })
+    );
+    assert_eq!(
+        stored["stored"]["webhook_secret"],
+        json!({ "place": "json", "column": "encrypted_agent_config" })
+    );
+
+    let loaded = home.json(&["get", "--user", "user-1", "--reveal"]);
+    assert_eq!(loaded["config"], serde_json::from_str::<serde_json::Value>(FULL).unwrap());
+    assert_eq!((&loaded["source"], &loaded["version"]), (&json!("database"), &stored["version"]));
+    assert_eq!(home.json(&["list"])["owners"][0]["place"], "database");
+
+    let status = home.json(&["status"]);
+    assert_eq!(status["database"]["reachable"], true);
+    assert_eq!(status["database"]["slots"].as_array().unwrap().len(), 4);
+    assert_eq!(status["writes"]["phone_number"]["column"], "phone_number");
+    home.run(&["delete", "--user", "user-1", "--require-database"]).ok();
+    home.run(&["get", "--user", "user-1"]).fails(3, "no configuration", "check the user id");
+}
+
+#[tokio::test]
+async fn other_names_tenants_and_a_pooler() {
+    let db = TestDb::create().await;
+    db.exec(
+        r#"CREATE SCHEMA app; CREATE TABLE app."Users" (org text NOT NULL, id text, encrypted_retell_api_key text,
+        UNIQUE (org, id))"#,
+    )
+    .await;
+    let home = Home::empty_over(&db.url);
+    let names =
+        ["--table", "app.Users", "--user-column", "id", "--tenant-column", "org", "--pooler", "transaction"];
+    let run = |args: &[&str], input: &str| home.run_with(&[&names[..], args].concat(), &[], input);
+    run(&["init"], "").ok();
+    let stored = run(&["put", "--user", "user-1", "--tenant", "acme", "--json"], FULL).ok().json();
+    assert_eq!(stored["stored"]["call_agent_id"]["place"], "packed");
+    run(&["get", "--user", "user-1", "--tenant", "zoo"], "").fails(3, "no configuration", "the tenant");
+    run(&["get", "--user", "user-1"], "").fails(1, "tenant", "");
+    assert_eq!(run(&["list", "--json"], "").ok().json()["owners"][0]["tenant"], "acme");
+    assert_eq!(run(&["status", "--json"], "").ok().json()["database"]["transaction_pooler"], true);
+}
+
+#[tokio::test]
+async fn text_of_others_is_kept_until_it_is_given_up() {
+    let (db, home) = all_columns().await;
+    db.exec("INSERT INTO user_profiles (user_id, encrypted_retell_api_key) VALUES ('user-1', 'key_test_canary_4711')")
+        .await;
+    for command in [&["get"][..], &["delete"]] {
+        home.run(&[command, &USER].concat()).fails(1, "encrypted_retell_api_key", "put --replace-foreign");
+    }
+    home.put(&USER, FULL).fails(1, "text that the vault did not write", "put --replace-foreign");
+    assert_eq!(home.json(&["list"])["owners"][0]["problem"], "foreign_value");
+    let replaced = home.put(&[&USER[..], &["--replace-foreign"]].concat(), FULL).ok();
+    replaced.warns("text that the vault did not write");
+    home.run(&["get", "--user", "user-1"]).ok();
+}
+
+/// Stores with another keyring, by a clock that is an hour ahead.
+async fn store_with_another_keyring(url: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let key = RawKey::from_base64(WRAPPING_KEY).unwrap();
+    let keyring = KeyringFile::prepare(folder.path().join("other/keyring.json"), &key).unwrap();
+    // no database yet, which would refuse a rival
+    Vault::builder(keyring.clone()).local_file(folder.path().join("other/local.db")).init().await.unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+    let vault = Vault::builder(keyring).postgres(url).clock(move || now + 3_600_000).build().await.unwrap();
+    vault.store(&Owner::user("user-1").unwrap(), &RetellConfig::from_json(SMALL).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_record_under_an_unknown_key_is_kept_until_it_is_given_up() {
+    let (db, home) = all_columns().await;
+    store_with_another_keyring(&db.url).await;
+    home.run(&["get", "--user", "user-1"]).fails(1, "is not in the keyring", "--replace-unreadable");
+    home.put(&USER, FULL).fails(1, "is not in the keyring", "--replace-unreadable");
+    assert_eq!(home.json(&["list"])["owners"][0]["problem"], "unknown_key");
+
+    home.put(&[&USER[..], &["--replace-unreadable"]].concat(), FULL).ok().warns("is not in the keyring");
+    home.run(&["get", "--user", "user-1"]).ok();
+    let status = home.json(&["status"]);
+    assert_eq!(
+        status["local"]["replaced"].as_u64().unwrap(),
+        status["kept"].as_array().unwrap().len() as u64
+    );
+    assert_eq!(
+        (&status["kept"][0]["user"], &status["kept"][0]["why"]),
+        (&json!("user-1"), &json!("replaced"))
+    );
+    assert!(home.run(&["status"]).ok().out.contains("kept aside in the local file:\n  user-1  replaced  "));
+    assert!(home.json(&["forget", "--user", "user-1"])["kept"].as_u64() > Some(0));
+    assert_eq!(home.json(&["status"])["kept"], json!([]));
+}
+
+#[tokio::test]
+async fn a_rival_keyring_is_refused() {
+    let (db, home) = all_columns().await;
+    home.put(&USER, FULL).ok();
+    let mut rival = Home::empty_over(&db.url);
+    rival.run(&["init"]).fails(1, "already holds tokens of another keyring", "use that keyring");
+    rival.database = AWAY.to_owned();
+    rival.run(&["init"]).fails(1, "cannot be reached", "init asks the database first");
+    assert!(!rival.path().join("keyring.json").exists());
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_used_is_an_error() {
+    let (db, mut home) = all_columns().await;
+    home.run(&["list", "--table", "absent"]).fails(1, "public.absent does not exist", "schema and table");
+    home.run(&["status", "--table", "app.absent"]).fails(1, "app.absent does not exist", "schema and table");
+    home.run(&["list", "--user-column", "uid"]).fails(1, "no column uid", "--user-column");
+    home.run(&["get", "--user", "user-1", "--tenant", "acme"]).fails(1, "tenant", "--tenant-column");
+    let absent = db.url.replace("/test_", "/absent_");
+    for bad in ["hunter2", "postgres://user:hunter2@host:port/app", "http://user:hunter2@host/app"] {
+        home.database = bad.to_owned();
+        home.put(&USER, FULL).fails(1, "the database URL is not valid", "postgres://");
+    }
+    home.database = absent;
+    home.put(&USER, FULL).fails(1, "does not exist", "postgres://");
+    home.database = String::new();
+    assert_eq!(home.run(&["list"]).ok().out, "no records\n");
+}
+
+#[tokio::test]
+async fn while_the_database_is_away_everything_goes_on_and_sync_brings_it_back() {
+    let (db, mut home) = all_columns().await;
+    home.put(&["--user", "user-0"], FULL).ok();
+    home.database = AWAY.to_owned();
+
+    let status = home.json(&["status"]);
+    assert_eq!(
+        (&status["database"]["reachable"], &status["writes"]["api_key"]["place"]),
+        (&json!(false), &json!("local"))
+    );
+    let stored = home.put(&[&USER[..], &["--json"]].concat(), FULL).ok();
+    stored.warns("kept in the local file only: the database cannot be reached");
+    let stored = stored.json();
+    assert_eq!((&stored["degraded"], &stored["stored"]["api_key"]["place"]), (&json!(true), &json!("local")));
+    assert!(stored["reason"].as_str().unwrap().contains("cannot be reached"));
+    let required = ["--user", "user-2", "--require-database"];
+    home.put(&required, FULL).fails(1, "cannot be reached", "check that the database is up");
+
+    let loaded = home.json(&["get", "--user", "user-1"]);
+    assert_eq!((&loaded["source"], &loaded["stale"]), (&json!("local"), &json!(true)));
+    home.run(&["get", "--user", "user-0"]).fails(1, "cannot be reached", "check that the database is up");
+    let listed = home.run(&["list", "--json"]).ok();
+    listed.warns("only what the local file holds");
+    let listed = listed.json();
+    assert_eq!((&listed["complete"], &listed["owners"][0]["user"]), (&json!(false), &json!("user-1")));
+    assert_eq!(listed["owners"].as_array().unwrap().len(), 1);
+    let stopped = home.run(&["sync", "--json"]);
+    assert_eq!((stopped.code, &stopped.json()["pushed"]), (1, &json!(0)));
+    assert!(stopped.err.starts_with("error: the rest stays pending"), "{stopped:?}");
+
+    home.database = db.url.clone();
+    assert_eq!(home.json(&["status"])["local"]["pending"], 1);
+    let expected = json!({ "pushed": 1, "lost": 0, "overwritten": 0, "dead_letters": 0, "blocked": [], "stopped": null });
+    assert_eq!(home.json(&["sync"]), expected);
+    assert!(home.run(&["sync"]).ok().out.starts_with("pushed        0  "));
+    let loaded = home.json(&["get", "--user", "user-1"]);
+    assert_eq!((&loaded["source"], &loaded["version"]), (&json!("database"), &stored["version"]));
+    assert_eq!(home.json(&["status"])["local"]["pending"], 0);
+}
+
+#[tokio::test]
+async fn a_record_that_the_database_never_takes_is_shown_after_the_sync() {
+    let db = TestDb::create().await;
+    db.exec(
+        "CREATE TABLE users (id text PRIMARY KEY);
+        CREATE TABLE user_profiles (user_id text PRIMARY KEY REFERENCES users, encrypted_retell_api_key text)",
+    )
+    .await;
+    let mut home = Home::over(&db.url);
+    home.put(&USER, FULL).fails(1, "no such owner", "create the user first");
+    home.database = AWAY.to_owned();
+    home.put(&USER, FULL).ok();
+    home.database = db.url.clone();
+    let synced = home.run(&["sync"]);
+    assert_eq!(synced.code, 1);
+    assert!(synced.out.contains("dead letters  1  "), "{synced:?}");
+    assert!(synced.err.contains("hint: `retell-vault status` shows why"), "{synced:?}");
+    assert_eq!(home.json(&["status"])["kept"][0]["why"], "dead_letter");
+}
+
+#[tokio::test]
+async fn a_plain_column_that_holds_rubbish_is_left_out_with_a_warning() {
+    let (db, home) = all_columns().await;
+    home.put(&USER, FULL).ok();
+    db.exec("UPDATE user_profiles SET phone_number = 'rubbish'").await;
+    let loaded = home.run(&["get", "--user", "user-1"]).ok();
+    loaded.warns("phone_number is left out");
+    assert!(!loaded.out.contains("phone_number"));
+}
+
+#[tokio::test]
+async fn a_database_without_room_is_a_degraded_save() {
+    let db = TestDb::create().await;
+    let home = Home::over(&db.url);
+    home.put(&USER, FULL).ok().warns("no column that can hold a configuration");
+    home.put(&["--user", "user-2", "--require-database"], FULL).fails(1, "no column", "");
+    assert_eq!(home.json(&["list"])["owners"].as_array().unwrap().len(), 1);
+}
