@@ -225,7 +225,8 @@ async fn refuse_rival(router: &Router) -> Result<()> {
             Ok(true) => return Err(exists(format!("table {}", postgres.table_name()))),
             Ok(false) => {}
             Err(fault) if fault.error.kind() == ErrorKind::Unavailable => {
-                let hint = "start the database first: only it can tell whether it holds tokens of another keyring";
+                let hint =
+                    "start the database first: only it can tell whether it holds tokens of another keyring";
                 return Err(fault.error.with_hint(hint));
             }
             Err(fault) => return Err(fault.error),
