@@ -18,7 +18,7 @@ use std::{env, io};
 
 use retell_vault::{KeyringFile, Owner, Place, RawKey, RetellConfig, Source, Stored, Vault};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Row};
+use sqlx::{ConnectOptions, Connection, Row};
 
 /// Fits `text` and `uuid` columns.
 const EXAMPLE_USER: &str = "00000000-0000-4000-8000-000000000001";
@@ -141,10 +141,13 @@ fn show_files(folder: &Path, config: &RetellConfig) -> Result<(), Box<dyn Error>
 
 /// The owner's row, as the database's administrator sees it.
 async fn show_row(url: &str, ids: &[&str], config: &RetellConfig) -> Result<(), Box<dyn Error>> {
-    // PgBouncer refuses that start-up parameter
-    let options = PgConnectOptions::from_str(url)?.extra_float_digits(None);
+    // one transaction, no start-up parameter and no named statement: also fits a transaction pooler
+    let options = PgConnectOptions::from_str(url)?.extra_float_digits(None).statement_cache_capacity(0);
+    let mut connection = options.connect().await?;
+    let mut transaction = connection.begin().await?;
     let sql = "SELECT to_jsonb(t)::text FROM public.user_profiles AS t WHERE user_id::text = ANY($1)";
-    let rows = sqlx::query(sql).bind(ids).fetch_all(&mut options.connect().await?).await?;
+    let rows = sqlx::query(sql).bind(ids).fetch_all(&mut *transaction).await?;
+    transaction.commit().await?;
     for row in rows {
         show_bytes("row of public.user_profiles", row.get::<String, _>(0).as_bytes(), config)?;
     }
