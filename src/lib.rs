@@ -52,3 +52,8 @@ pub use vault::{
     SlotStatus, Source, Status, Stored, Vault, VaultBuilder,
 };
 pub use version::Version;
+
+/// The examples of the manual compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

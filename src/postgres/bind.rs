@@ -124,9 +124,9 @@ pub(super) fn entries(
     let rows: Vec<Vec<Option<String>>> =
         entries.iter().map(|(_, record)| values(placement, record)).collect();
     let width = rows.first().map_or(0, Vec::len);
-    for column in 0..width {
-        bind(&mut arguments, places.iter().map(|(_, _, at)| rows[*at][column].clone()).collect::<Vec<_>>())?;
-    }
+    let column =
+        |number: usize| places.iter().map(|(_, _, at)| rows[*at][number].clone()).collect::<Vec<_>>();
+    (0..width).try_for_each(|number| bind(&mut arguments, column(number)))?;
     bind(
         &mut arguments,
         places.iter().map(|(_, _, at)| entries[*at].1.version.to_string()).collect::<Vec<_>>(),

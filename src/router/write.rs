@@ -1,5 +1,6 @@
 //! One record into the database: write, and when that changes nothing, look why and decide.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use crate::placement::Place;
 use crate::postgres::{Found, Plan, Postgres};
 use crate::record::{Candidate, Record, Row, Survey};
 use crate::router::{Entry, ROUNDS, Router, StoreOptions, Written, set_fields};
+use crate::token::{KeyId, Token};
 use crate::version::Version;
 
 pub(super) struct Write<'a> {
@@ -322,10 +324,17 @@ pub(crate) enum Judgement {
     Older,
 }
 
-/// The texts of a row that are tokens: the local file never takes anything else.
+/// The tokens of a row, as the local file keeps them: one text for every version, so that a whole
+/// record stays one that can be opened. The local file never takes anything else.
 pub(crate) fn old_tokens(row: &Row) -> Vec<String> {
     let texts = row.slots.iter().flatten().flat_map(|text| text.split(|char: char| !is_token_char(char)));
-    texts.filter(|text| text.parse::<crate::token::Token>().is_ok()).map(str::to_owned).collect()
+    let mut records: BTreeMap<(Version, KeyId), Vec<&str>> = BTreeMap::new();
+    for text in texts {
+        if let Ok(token) = text.parse::<Token>() {
+            records.entry((token.version, token.key)).or_default().push(text);
+        }
+    }
+    records.into_values().map(|tokens| tokens.join(" ")).collect()
 }
 
 fn is_token_char(char: char) -> bool {
@@ -336,4 +345,33 @@ fn is_token_char(char: char) -> bool {
 pub(crate) async fn pause(round: u32) {
     let random = crate::entropy::with_rng(|rng| rand::Rng::next_u32(rng) % 16).unwrap_or(8);
     tokio::time::sleep(Duration::from_millis(u64::from(5 * 2u32.pow(round.min(6)) + random))).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::PlainValues;
+
+    #[test]
+    fn old_tokens_of_one_version_stay_together_and_other_text_is_left_out() {
+        let token = |version: &str, field| {
+            let body = vec![7; crate::token::OVERHEAD + crate::token::PADDING];
+            Token { key: KeyId(1), version: version.parse().unwrap(), field, body }.to_string()
+        };
+        let (older, newer) = ("0000000000000001", "0000000000000002");
+        let slots = vec![
+            Some(format!("{} {}", token(newer, Field::ApiKey), token(newer, Field::CallAgentId))),
+            Some("hunter2 rv1.nonsense".to_owned()),
+            None,
+            Some(format!(
+                r#"{{"sms_agent_id": "{}", "api_key": "{}"}}"#,
+                token(newer, Field::SmsAgentId),
+                token(older, Field::ApiKey)
+            )),
+        ];
+        let row = Row { slots, json_is_foreign: false, plain: PlainValues::default() };
+        let fields = [Field::ApiKey, Field::CallAgentId, Field::SmsAgentId];
+        let whole = fields.map(|field| token(newer, field)).join(" ");
+        assert_eq!(old_tokens(&row), [token(older, Field::ApiKey), whole]);
+    }
 }

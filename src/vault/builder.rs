@@ -224,6 +224,11 @@ async fn refuse_rival(router: &Router) -> Result<()> {
         match ask(router, async || postgres.holds_tokens().await).await {
             Ok(true) => return Err(exists(format!("table {}", postgres.table_name()))),
             Ok(false) => {}
+            Err(fault) if fault.error.kind() == ErrorKind::Unavailable => {
+                let hint =
+                    "start the database first: only it can tell whether it holds tokens of another keyring";
+                return Err(fault.error.with_hint(hint));
+            }
             Err(fault) => return Err(fault.error),
         }
     }

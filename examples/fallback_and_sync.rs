@@ -1,0 +1,150 @@
+//! An outage and the recovery, against a real Postgres server that lives in a temporary folder.
+//!
+//!     cargo run --example fallback_and_sync
+//!
+//! It needs the Postgres programs (`scripts/test --setup` installs them). The server and the folders
+//! are removed at the end, also on failure and on Ctrl-C.
+
+use std::env;
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use retell_vault::{KeyringFile, Loaded, Owner, Passphrase, RetellConfig, Stored, Vault};
+use sqlx::{Connection, PgConnection};
+use tokio::signal::unix::{SignalKind, signal};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            if let Some(error) = error.downcast_ref::<retell_vault::Error>() {
+                eprintln!("hint: {}", error.hint());
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
+    // dropped, and so removed, whichever way this function ends
+    let server = Server::new();
+    let folder = tempfile::Builder::new().prefix("retell-vault-home-").tempdir()?;
+    tokio::select! {
+        // a folder that the vault makes itself is closed to everybody else
+        done = outage(&server, folder.path().join("home")) => done,
+        () = interrupted() => Err("interrupted".into()),
+    }
+}
+
+async fn interrupted() {
+    let mut terminate = signal(SignalKind::terminate()).expect("signals can be received");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+async fn outage(server: &Server, home: PathBuf) -> Result<()> {
+    let url = server.run("start")?;
+    let table = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text)";
+    let mut connection = PgConnection::connect(&url).await?;
+    sqlx::raw_sql(table).execute(&mut connection).await?;
+    connection.close().await?;
+    println!("server     started, with a table that has one column for us\n");
+
+    let keyring = KeyringFile::prepare(home.join("keyring.json"), &Passphrase::new("only for this example"))?;
+    let vault = Vault::builder(keyring).postgres(&url).local_file(home.join("local.db")).init().await?;
+    let owner = Owner::user("user-42")?;
+
+    let first = vault.store(&owner, &config("key_test_first_00000001")).await?;
+    print_stored(&first);
+    assert!(first.degraded.is_none(), "the database is up");
+
+    server.run("kill")?;
+    println!("\nserver     killed by SIGKILL\n");
+
+    let second = vault.store(&owner, &config("key_test_second_00000002")).await?;
+    print_stored(&second);
+    assert!(second.degraded.is_some(), "the database is down");
+    let loaded = vault.load(&owner).await?;
+    print_loaded(&loaded);
+    assert!(loaded.stale, "the database could not be asked");
+    print_status(&vault).await?;
+
+    server.run("start")?;
+    println!("\nserver     started again\n");
+
+    let report = vault.sync().await?;
+    println!("sync       {} pushed, {} lost, {} refused", report.pushed, report.lost, report.dead_letters);
+    assert_eq!((report.pushed, report.stopped), (1, None));
+    let loaded = vault.load(&owner).await?;
+    print_loaded(&loaded);
+    assert_eq!(loaded.source.as_str(), "database");
+    assert_eq!((loaded.version, &loaded.config), (second.version, &config("key_test_second_00000002")));
+    print_status(&vault).await?;
+    println!("\nWhat was stored during the outage is in the database, under the version of that time.");
+    Ok(())
+}
+
+fn config(api_key: &str) -> RetellConfig {
+    RetellConfig::new(api_key.parse().expect("a valid key"))
+}
+
+fn print_stored(stored: &Stored) {
+    let places: Vec<_> = stored.places.iter().map(|(field, place)| format!("{field}: {place:?}")).collect();
+    println!("stored     version {}, {}", stored.version, places.join(", "));
+    if let Some(reason) = &stored.degraded {
+        println!("           degraded: {reason}");
+    }
+}
+
+fn print_loaded(loaded: &Loaded) {
+    let stale = if loaded.stale { "stale: the database may hold a newer one" } else { "not stale" };
+    let key = loaded.config.api_key().masked();
+    println!("loaded     version {}, {key}, from {}, {stale}", loaded.version, loaded.source.as_str());
+}
+
+async fn print_status(vault: &Vault) -> Result<()> {
+    let status = vault.status().await?;
+    let pending = status.local.map_or(0, |local| local.pending);
+    let database = status.database.map(|database| match database.problem {
+        Some(problem) => problem,
+        None => "reachable".to_owned(),
+    });
+    println!("status     {pending} pending; database: {}", database.unwrap_or_default());
+    Ok(())
+}
+
+/// A Postgres server of our own, in a folder below the temporary directory.
+struct Server {
+    folder: PathBuf,
+}
+
+impl Server {
+    fn new() -> Self {
+        Self { folder: env::temp_dir().join(format!("retell-vault-server-{:016x}", rand::random::<u64>())) }
+    }
+
+    /// Runs `scripts/cluster COMMAND FOLDER`; a start answers with the URL.
+    fn run(&self, command: &str) -> Result<String> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/cluster");
+        let output = Command::new(script).arg(command).arg(&self.folder).stdin(Stdio::null()).output()?;
+        match output.status.success() {
+            true => Ok(String::from_utf8(output.stdout)?.trim().to_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned().into()),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Err(error) = self.run("remove") {
+            eprintln!("{} could not be removed: {error}", self.folder.display());
+        }
+    }
+}
