@@ -115,6 +115,13 @@ impl Database {
         self.timeouts.operation
     }
 
+    /// Closes a pool of our own.
+    pub(crate) async fn close(&self) {
+        if self.own.is_some() {
+            self.pool().close().await;
+        }
+    }
+
     /// Where it connects to, without user or password.
     pub(crate) fn address(&self) -> String {
         let options = self.pool().connect_options();

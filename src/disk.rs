@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::process::geteuid;
@@ -101,26 +101,14 @@ pub(crate) fn read_private(path: &Path, kind: ErrorKind, limit: u64) -> Result<Z
     }
 }
 
-/// How a file that is already there is treated.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Existing {
-    Refuse,
-    /// The file that was there stays beside the new one, under the name [`previous`].
-    KeepAsPrevious,
-}
-
-/// The name under which the content before the last save stays.
-pub(crate) fn previous(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".previous");
-    path.with_file_name(name)
-}
-
-/// Replaces a private file at once: on error the old one is as it was.
-pub(crate) fn write_private(path: &Path, content: &[u8], existing: Existing, kind: ErrorKind) -> Result<()> {
-    let folder = folder_of(path);
+/// Makes a private file with this content: whole and durable, or not at all.
+///
+/// # Errors
+/// `KeyringExists` when there is a file already; else `kind`. Nothing is left behind.
+pub(crate) fn write_new_private(path: &Path, content: &[u8], kind: ErrorKind) -> Result<()> {
     let new = path.with_extension(format!("new-{}", std::process::id()));
-    let result = write_new(&new, content).and_then(|()| put_in_place(&new, path, existing));
+    let result = write_new(&new, content)
+        .and_then(|()| Ok(renameat_with(CWD, &new, CWD, path, RenameFlags::NOREPLACE)?));
     if result.is_err() {
         // what is left of the attempt is of no use; the error below says what happened
         fs::remove_file(&new).ok();
@@ -130,7 +118,7 @@ pub(crate) fn write_private(path: &Path, content: &[u8], existing: Existing, kin
             Err(Error::new(ErrorKind::KeyringExists, format!("{} exists already", path.display())))
         }
         Err(error) => Err(failed(kind, "cannot save", path, error)),
-        Ok(()) => sync_folder(folder).map_err(|error| failed(kind, "cannot save", path, error)),
+        Ok(()) => sync_folder(folder_of(path)).map_err(|error| failed(kind, "cannot save", path, error)),
     }
 }
 
@@ -142,18 +130,6 @@ fn write_new(new: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = create_private(new)?;
     file.write_all(content)?;
     file.sync_all()
-}
-
-fn put_in_place(new: &Path, path: &Path, existing: Existing) -> io::Result<()> {
-    if existing == Existing::Refuse {
-        return Ok(renameat_with(CWD, new, CWD, path, RenameFlags::NOREPLACE)?);
-    }
-    let kept = previous(path);
-    match fs::remove_file(&kept) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => fs::hard_link(path, &kept)?,
-    }
-    fs::rename(new, path)
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -216,18 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn a_save_refuses_or_keeps_what_was_there() {
+    fn a_new_file_never_takes_the_place_of_another() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("keyring.json");
-        write_private(&path, b"one", Existing::Refuse, KIND).unwrap();
-        let error = write_private(&path, b"two", Existing::Refuse, KIND).unwrap_err();
+        write_new_private(&path, b"one", KIND).unwrap();
+        let error = write_new_private(&path, b"two", KIND).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::KeyringExists);
         assert_eq!(fs::read(&path).unwrap(), b"one");
-
-        write_private(&path, b"two", Existing::KeepAsPrevious, KIND).unwrap();
-        write_private(&path, b"three", Existing::KeepAsPrevious, KIND).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"three");
-        assert_eq!(fs::read(previous(&path)).unwrap(), b"two");
-        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
     }
 }

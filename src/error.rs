@@ -118,9 +118,7 @@ impl ErrorKind {
             Self::KeyringLocked => {
                 "check the passphrase or the wrapping key, or restore the file from its backup"
             }
-            Self::KeyringFile => {
-                "restore the keyring file from its backup; the generation before lies beside it as keyring.json.previous"
-            }
+            Self::KeyringFile => "restore the keyring file from its backup",
             Self::WrongKeyring => "use the keyring that this vault was set up with",
             Self::LocalStore => "check free space, owner and mode of the local file and of its folder",
             Self::LocalCorrupt => {
@@ -154,6 +152,15 @@ impl Error {
     pub(crate) fn about(mut self, thing: impl fmt::Display) -> Self {
         self.inner.message = format!("{thing}: {}", self.inner.message);
         self
+    }
+
+    /// For a [`WrappingKeyProvider`](crate::WrappingKeyProvider) of your own: why there is no wrapping
+    /// key, and how to go on. The kind is `KeyringLocked`.
+    ///
+    /// # Security
+    /// Both texts are shown to people: keep secrets out of them.
+    pub fn no_wrapping_key(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(ErrorKind::KeyringLocked, message).with_hint(hint)
     }
 
     /// Which kind of failure this is.

@@ -111,6 +111,16 @@ impl Router {
         (self.clock)()
     }
 
+    /// Closes what was opened here.
+    pub(crate) async fn close(&self) {
+        if let Some(postgres) = &self.postgres {
+            postgres.database.close().await;
+        }
+        if let Some(local) = &self.local {
+            local.close().await;
+        }
+    }
+
     /// Writes to the database, or to the local file when that is out of reach or has no room.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.

@@ -180,6 +180,13 @@ impl Vault {
         }
     }
 
+    /// Closes the connections and the local file, for all clones of this vault. Later calls are
+    /// errors. Not needed for anything to be durable; it only leaves a tidy folder behind. A pool of
+    /// the service stays open.
+    pub async fn close(&self) {
+        self.router.close().await;
+    }
+
     /// The keys of the keyring, oldest first.
     pub fn keys(&self) -> Vec<crate::KeyInfo> {
         self.router.keyring.keys()

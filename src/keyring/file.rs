@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::aead::{decrypt_file, encrypt_file};
-use crate::disk::{self, Existing};
+use crate::disk;
 use crate::entropy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::wrapping::{Wrapping, WrappingKey, WrappingKeyProvider};
@@ -167,12 +167,8 @@ impl KeyringFile {
     /// `KeyringExists` when there is a file; `KeyringFile` when it cannot be written. Nothing is left behind.
     pub(crate) fn save_new(&self) -> Result<()> {
         disk::private_folder(disk::folder_of(&self.inner.path), ErrorKind::KeyringFile)?;
-        self.save(&self.current(), Existing::Refuse)
-    }
-
-    fn save(&self, keys: &Keyring, existing: Existing) -> Result<()> {
-        let text = seal(keys, &self.inner.wrapping, &self.inner.key)?;
-        disk::write_private(&self.inner.path, text.as_bytes(), existing, ErrorKind::KeyringFile)
+        let text = seal(&self.current(), &self.inner.wrapping, &self.inner.key)?;
+        disk::write_new_private(&self.inner.path, text.as_bytes(), ErrorKind::KeyringFile)
     }
 
     /// The keys for opening a token that names `key`. When that is not known and the file has changed,
@@ -421,10 +417,11 @@ mod tests {
         let running = KeyringFile::open(file.path(), &raw(1)).unwrap();
         let mut next = Keyring::first(KeyId(5), Zeroizing::new([5; 32]), Zeroizing::new([6; 32]), 0);
         next.generation = 2;
-        file.save(&next, Existing::KeepAsPrevious).unwrap();
+        let text = seal(&next, &file.inner.wrapping, &file.inner.key).unwrap();
+        fs::remove_file(file.path()).unwrap();
+        disk::write_new_private(file.path(), text.as_bytes(), ErrorKind::KeyringFile).unwrap();
         assert!(running.current().get(KeyId(5)).is_none());
         assert!(running.holding(KeyId(5)).get(KeyId(5)).is_some());
-        assert!(disk::previous(file.path()).exists());
     }
 
     #[test]
