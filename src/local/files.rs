@@ -106,14 +106,13 @@ pub(super) fn set_aside(path: &Path) -> Vec<PathBuf> {
     start.push(MARK);
     let ours = |found: &PathBuf| {
         let name = found.file_name().unwrap_or_default().as_encoded_bytes();
-        name.starts_with(start.as_encoded_bytes())
+        let with_another = [&b"-shm"[..], b"-journal"].iter().any(|suffix| name.ends_with(suffix));
+        name.starts_with(start.as_encoded_bytes()) && !with_another
     };
     let entries = fs::read_dir(disk::folder_of(path)).into_iter().flatten();
     let mut found: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(ours).collect();
     found.sort();
-    // NEW sorts before NEW-wal and NEW-shm, and is the one to name
-    found.dedup_by(|later, first| {
-        later.as_os_str().as_encoded_bytes().starts_with(first.as_os_str().as_encoded_bytes())
-    });
+    // a log is named only when it was alone
+    found.dedup_by(|later, first| *later == beside(first, "-wal"));
     found
 }

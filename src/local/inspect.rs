@@ -80,11 +80,15 @@ fn damaged(path: &Path, problem: &str) -> Error {
 fn put_aside(path: &Path, found: Error) -> Error {
     match files::put_aside(path) {
         Ok(new) => {
-            let new = new.display();
+            let name = new.display();
+            let way = match new.extension().is_some_and(|end| end.as_encoded_bytes().ends_with(b"-wal")) {
+                true => format!("find the file that {name} belongs to"),
+                false => format!("`sqlite3 {name} .recover` reads what is left"),
+            };
             let hint = format!(
-                "what was pending in it is not in the database yet: `sqlite3 {new} .recover` reads what is left; the next start makes a new file"
+                "what was pending in it is not in the database yet: {way}; the next start makes a new file"
             );
-            Error::new(ErrorKind::LocalCorrupt, format!("{found}; it was set aside as {new}"))
+            Error::new(ErrorKind::LocalCorrupt, format!("{found}; it was set aside as {name}"))
                 .with_hint(hint)
                 .with_source(found)
         }

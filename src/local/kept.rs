@@ -19,7 +19,8 @@ pub(super) const KEEP: &str = "INSERT INTO kept (tenant, user, kind, text, reaso
  (SELECT 1 FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = ?3 AND text = ?4)";
 const KEPT_AFTER: &str = "SELECT id, tenant, user, kind, text, reason, at FROM kept
  WHERE id > ?1 ORDER BY id LIMIT ?2";
-const PURGE: &str = "DELETE FROM kept WHERE at < ?1";
+// what the database never took is nowhere else: only an operator drops it
+const PURGE: &str = "DELETE FROM kept WHERE at < ?1 AND kind <> 'dead-letter'";
 const PUT_REPLICA: &str = "INSERT INTO replica (tenant, user, version, text, at) VALUES (?1, ?2, ?3, ?4, ?5)
  ON CONFLICT (tenant, user) DO UPDATE SET version = excluded.version, text = excluded.text, at = excluded.at
  WHERE replica.version < excluded.version";
@@ -98,7 +99,7 @@ impl LocalFile {
         })
     }
 
-    /// Erases what was kept before this time, and says how many texts that were.
+    /// Erases losers and replaced texts that were kept before this time, and says how many.
     pub(crate) async fn purge_kept(&self, before: Millis) -> Result<u64> {
         let purge = || async move {
             let done = sqlx::query(PURGE).bind(to_sql(before)).execute(&self.inner.writer);

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::guard::Guard;
 
 /// Two writes may get the same time stamp; kernels count in steps of up to 10 ms.
-const SETTLED: Duration = Duration::from_millis(100);
+pub(super) const SETTLED: Duration = Duration::from_millis(100);
 
 /// The state of the files at which the last look found nothing pending.
 pub(super) struct Note {

@@ -51,7 +51,7 @@ impl LocalFile {
 
     /// One statement, and no `RETURNING` fetched by `fetch_optional`: that one drops the statement
     /// after its first row, and with it an error of the commit.
-    async fn upsert(&self, record: &LocalRecord) -> Result<bool> {
+    pub(super) async fn upsert(&self, record: &LocalRecord) -> Result<bool> {
         let put = || async move {
             let done = sqlx::query(PUT)
                 .bind(tenant(&record.owner))

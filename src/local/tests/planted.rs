@@ -1,0 +1,125 @@
+//! Modes, planted files, and files that are not ours.
+
+use std::os::unix::fs::{chown, symlink};
+
+use sqlx::{ConnectOptions, Connection};
+
+use super::*;
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn everything_is_private() {
+    let home = Home::new();
+    let folder = home.folder.path().join("new");
+    let file = LocalFile::open(&folder.join("vault.db")).await.unwrap();
+    file.put_pending(&record(&user("ann"), 1)).await.unwrap();
+    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder).unwrap() {
+        let entry = entry.unwrap();
+        names.push(entry.file_name().into_string().unwrap());
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{names:?}");
+    }
+    names.sort();
+    assert_eq!(names, ["vault.db", "vault.db-shm", "vault.db-wal", "vault.db.lock"]);
+}
+
+#[tokio::test]
+async fn symlinks_and_folders_in_the_place_of_any_file_are_refused() {
+    for suffix in ["", "-wal", "-shm", "-journal", ".lock"] {
+        for made in [false, true] {
+            let home = Home::new();
+            if made {
+                close(home.open().await).await;
+            }
+            let (target, planted) = (home.folder.path().join("target"), home.beside(suffix));
+            fs::write(&target, b"").unwrap();
+            set_mode(&target, 0o600);
+            fs::remove_file(&planted).ok();
+            symlink(&target, &planted).unwrap();
+            assert_eq!(home.error().await.kind(), ErrorKind::LocalStore, "symlink {suffix} {made}");
+
+            fs::remove_file(&planted).unwrap();
+            fs::create_dir(&planted).unwrap();
+            set_mode(&planted, 0o700);
+            assert_eq!(home.error().await.kind(), ErrorKind::LocalStore, "folder {suffix} {made}");
+            assert_eq!(fs::read(&target).unwrap(), b"");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_handle_looks_for_planted_files_too() {
+    let home = Home::new();
+    let _file = home.open().await;
+    symlink("/dev/null", home.beside("-journal")).unwrap();
+    assert_eq!(home.error().await.kind(), ErrorKind::LocalStore);
+}
+
+#[tokio::test]
+async fn folders_and_files_open_to_others_are_refused() {
+    let home = Home::new();
+    close(home.open().await).await;
+    set_mode(home.folder.path(), 0o750);
+    assert_eq!(home.error().await.kind(), ErrorKind::LocalStore);
+    set_mode(home.folder.path(), 0o700);
+    set_mode(&home.path(), 0o640);
+    let error = home.error().await;
+    assert_eq!((error.kind(), error.hint()), (ErrorKind::LocalStore, "set its mode to 600"));
+}
+
+#[tokio::test]
+async fn files_of_another_user_are_refused() {
+    let home = Home::new();
+    close(home.open().await).await;
+    if chown(home.path(), Some(65534), None).is_err() {
+        return eprintln!("skipped: only root can give files away");
+    }
+    let error = home.error().await;
+    assert!(error.kind() == ErrorKind::LocalStore && error.to_string().contains("another user"), "{error}");
+}
+
+#[tokio::test]
+async fn a_newer_schema_and_a_database_of_another_program_are_refused_unchanged() {
+    for (sql, expected) in [
+        ("UPDATE meta SET value = '2' WHERE name = 'schema'", "schema version 2"),
+        ("DROP TABLE meta", "another program"),
+        ("DELETE FROM meta", "another program"),
+    ] {
+        let home = Home::new();
+        close(home.open().await).await;
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(home.path());
+        let mut connection = options.connect().await.unwrap();
+        sqlx::query(sql).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        let before = fs::read(home.path()).unwrap();
+
+        let error = home.error().await;
+        assert!(error.kind() == ErrorKind::LocalStore && error.to_string().contains(expected), "{error}");
+        assert_eq!(fs::read(home.path()).unwrap(), before);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_file_that_somebody_made_beforehand_is_used() {
+    let home = Home::new();
+    fs::write(home.path(), b"").unwrap();
+    set_mode(&home.path(), 0o600);
+    home.open().await.put_pending(&record(&user("ann"), 1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_to_a_file_that_was_moved_is_not_acknowledged() {
+    let home = Home::new();
+    let file = home.open().await;
+    fs::rename(home.path(), home.beside(".moved")).unwrap();
+    let error = file.put_pending(&record(&user("ann"), 1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LocalStore);
+    assert_eq!(home.error().await.kind(), ErrorKind::LocalStore, "another handle does not make a new one");
+
+    fs::rename(home.beside(".moved"), home.path()).unwrap();
+    assert_eq!(file.put_pending(&record(&user("ann"), 1)).await.unwrap(), PutPending::Written);
+}
