@@ -30,13 +30,18 @@ impl Router {
             tracing::debug!(error = %fault.error, "the bulk load failed");
             results.iter_mut().for_each(|result| *result = None);
         }
-        let single = owners.iter().zip(results).map(|(owner, result)| async move {
-            match result {
-                Some(result) => result,
-                None => self.load(owner).await,
-            }
-        });
+        let single = owners.iter().zip(results).map(|(owner, result)| self.or_load(result, owner));
+        let single: Vec<_> = single.collect();
         futures_util::stream::iter(single).buffered(CONCURRENT).collect().await
+    }
+
+    // named, and collected before the stream: with a closure that makes futures the compiler cannot
+    // see that the whole may be spawned
+    async fn or_load(&self, result: Option<Result<Read>>, owner: &Owner) -> Result<Read> {
+        match result {
+            Some(result) => result,
+            None => self.load(owner).await,
+        }
     }
 
     /// Fills in the result of every owner whose row tells all; leaves the others open.
@@ -117,13 +122,16 @@ impl Router {
             tracing::debug!(error = %fault.error, "the bulk store failed");
             self.note(&fault);
         }
-        let single = entries.iter().zip(written).map(|(entry, written)| async move {
-            match written {
-                Some(written) => Ok(written),
-                None => self.store(*entry).await,
-            }
-        });
+        let single = entries.iter().zip(written).map(|(entry, written)| self.or_store(written, *entry));
+        let single: Vec<_> = single.collect();
         Ok(futures_util::stream::iter(single).buffered(CONCURRENT).collect().await)
+    }
+
+    async fn or_store(&self, written: Option<Written>, entry: Entry<'_>) -> Result<Written> {
+        match written {
+            Some(written) => Ok(written),
+            None => self.store(entry).await,
+        }
     }
 
     async fn store_by_one_statement(
