@@ -289,14 +289,13 @@ impl Writer<'_> {
             self.assignments(counter(first)).into_iter().map(|(column, _, insert)| (column, insert));
         let (columns, values): (Vec<_>, Vec<_>) = self.owner_values().into_iter().chain(assignments).unzip();
         let (relation, current) = (self.relation(), self.schema_is_current());
-        let (absent, conflict) = match self.table.unique {
-            true => (String::new(), " ON CONFLICT DO NOTHING"),
-            false => {
-                (format!(" AND NOT EXISTS (SELECT 1 FROM {relation} AS d WHERE {})", self.is_owner("d")), "")
-            }
+        // other code takes no lock, and may run into a constraint that we cannot rely on
+        let absent = match self.table.unique {
+            true => String::new(),
+            false => format!(" AND NOT EXISTS (SELECT 1 FROM {relation} AS d WHERE {})", self.is_owner("d")),
         };
         format!(
-            "INSERT INTO {relation} AS t ({}) SELECT {} WHERE {current}{absent}{conflict} RETURNING {}",
+            "INSERT INTO {relation} AS t ({}) SELECT {} WHERE {current}{absent} ON CONFLICT DO NOTHING RETURNING {}",
             columns.join(", "),
             values.join(", "),
             self.holds_what_was_bound(counter(first)),

@@ -146,7 +146,9 @@ impl<'a> Write<'a> {
         }
         // a row came into being meanwhile, or the schema moved, or there is a row that we cannot see
         match self.postgres.refresh().await?.placement == plan.placement {
-            true => self.explain("a row exists that this role cannot see"),
+            true => self.explain(
+                "no row can be made: one that this role cannot see is in the way, or a trigger drops it",
+            ),
             false => Ok(Step::Again),
         }
     }
