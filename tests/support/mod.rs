@@ -6,4 +6,5 @@
 pub mod cluster;
 
 pub use cluster::{Cluster, CutProxy, Mode, Request, TestDb};
+pub mod rows;
 pub mod vaults;
