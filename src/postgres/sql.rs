@@ -192,9 +192,22 @@ impl Writer<'_> {
     /// The first store on a row keeps plain values that it does not set; later stores replace.
     fn plain_update(&self, plain: &PlainColumn, value: &str) -> String {
         let column = format!("t.{}", quote(&plain.column));
-        let first = format!("{} = ''", self.version_of_row("t"));
+        let first = self.holds_no_record("t");
         let value_or_old = format!("CASE WHEN {value} IS NULL AND {first} THEN {column} ELSE {value} END");
         not_null(plain, value_or_old)
+    }
+
+    /// Whether no slot of the row holds tokens, readable or not. Text that is not ours is no record.
+    fn holds_no_record(&self, row: &str) -> String {
+        let empty = self.placement.slots.iter().map(|slot| {
+            let column = format!("{row}.{}", quote(&slot.column));
+            match slot.json {
+                true => format!("coalesce({column} -> '{OURS}', 'null') IN ('null', '{{}}')"),
+                false => format!("({column} ~ '^rv[1-9]\\.') IS NOT TRUE"),
+            }
+        });
+        let empty: Vec<_> = empty.collect();
+        format!("({})", empty.join(" AND "))
     }
 
     fn set_clause(&self, first_param: usize) -> String {
