@@ -263,7 +263,8 @@ impl<'a> Write<'a> {
 /// A plan that puts records into the database.
 pub(crate) async fn plan_with_room(postgres: &Postgres) -> Result<Arc<Plan>, Fault> {
     let mut plan = postgres.plan().await?;
-    if plan.placement.is_local()
+    // somebody may have followed the hint meanwhile
+    if (plan.placement.is_local() || plan.placement.unwritable.is_some())
         && let Some(newer) = postgres.refresh_if_older().await?
     {
         plan = newer;
