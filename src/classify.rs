@@ -215,6 +215,12 @@ fn describe(code: &str, outcome: Outcome, phase: Phase) -> Error {
             "the server does not speak the protocol as expected",
             Some("if this is a transaction pooler, set the pooler mode to `transaction`"),
         ),
+        // every write of ours divides by whether the row holds what was written
+        "22012" => (
+            ErrorKind::Rejected,
+            "the table does not keep what is written: a trigger changes it",
+            Some("look at the BEFORE triggers of the table"),
+        ),
         "23503" => (ErrorKind::UnknownOwner, "the database has no such owner", None),
         "23502" => (
             ErrorKind::Rejected,

@@ -217,7 +217,8 @@ impl Writer<'_> {
         parts.join(", ")
     }
 
-    /// Whether the row now holds what was bound: a trigger may have changed it.
+    /// True when the row now holds what was bound. When a trigger changed it the division fails, which
+    /// takes the whole statement back: otherwise the record before would be gone, and this one unreadable.
     fn holds_what_was_bound(&self, mut next: impl FnMut() -> String) -> String {
         let held = self.filled_slots().map(|slot| {
             let (column, param) = (format!("t.{}", quote(&slot.column)), next());
@@ -227,7 +228,7 @@ impl Writer<'_> {
             }
         });
         let held: Vec<_> = held.collect();
-        format!("({}) IS TRUE", held.join(" AND "))
+        format!("1 / (({}) IS TRUE)::int = 1", held.join(" AND "))
     }
 
     fn read_columns(&self, row: &str) -> String {
