@@ -22,7 +22,7 @@ impl Router {
     pub(crate) async fn load_many(&self, owners: &[Owner]) -> Vec<Result<Read>> {
         let mut results: Vec<Option<Result<Read>>> = owners.iter().map(|_| None).collect();
         if let Some(postgres) = &self.postgres
-            && self.breaker.blocks(Instant::now()).is_none()
+            && !self.breaker.is_open(Instant::now())
             && owners.iter().all(|owner| postgres.check_owner(owner).is_ok())
             && let Err(fault) = self.load_by_one_statement(postgres, owners, &mut results).await
         {
@@ -52,17 +52,22 @@ impl Router {
         results: &mut [Option<Result<Read>>],
     ) -> Result<(), Fault> {
         let plan = postgres.plan().await?;
-        if !plan.has_slots() {
+        // asked only now: who gets through an open breaker has to come back with news of the server
+        if !plan.has_slots() || self.breaker.blocks(Instant::now()).is_some() {
             return Ok(());
         }
         let mut rows: Vec<(usize, Row, Millis)> = Vec::new();
+        let (mut met, mut several) = (vec![false; owners.len()], Vec::new());
         let is_current = postgres
             .read_many(&plan, owners, |at, row, now| match plan.is_unique() {
+                true if std::mem::replace(&mut met[at], true) => several.push(at),
                 // opened while the next rows are on their way
                 true => results[at] = self.read_row(&plan, &owners[at], &[row], now),
                 false => rows.push((at, row, now)),
             })
             .await?;
+        // a UUID in upper and in lower case, or a constraint that is gone
+        several.into_iter().for_each(|at| results[at] = None);
         self.breaker.success();
         if !is_current {
             results.iter_mut().for_each(|result| *result = None);
@@ -115,7 +120,7 @@ impl Router {
         }
         let mut written: Vec<Option<Written>> = entries.iter().map(|_| None).collect();
         if let Some(postgres) = &self.postgres
-            && self.breaker.blocks(Instant::now()).is_none()
+            && !self.breaker.is_open(Instant::now())
             && let Err(fault) = self.store_by_one_statement(postgres, entries, &mut written).await
         {
             // each owner is stored by itself below, and gets its own result
@@ -151,6 +156,10 @@ impl Router {
             if postgres.check_owner(entry.owner).is_ok() && self.pending(entry.owner).await?.is_none() {
                 order.push(at);
             }
+        }
+        // asked only now, as in a bulk load
+        if order.is_empty() || self.breaker.blocks(Instant::now()).is_some() {
+            return Ok(());
         }
         // in the order of the ids, so that two bulk writers do not wait for each other
         order.sort_by_key(|at| entries[*at].owner);
