@@ -190,6 +190,24 @@ async fn migrations_in_the_middle_of_many_calls() {
     }
 }
 
+/// Several rows of an owner may come into being where there could be one: the newest is the answer.
+#[tokio::test]
+async fn a_constraint_that_goes_away() {
+    let (db, _hosts, vault) = vault_on(ALL_COLUMNS).await;
+    store(&vault, &full_config(1)).await;
+    db.exec("CREATE TABLE before AS TABLE user_profiles").await;
+    store(&vault, &full_config(2)).await;
+    db.exec("ALTER TABLE user_profiles DROP CONSTRAINT user_profiles_pkey; INSERT INTO user_profiles TABLE before").await;
+    for _ in 0..2 {
+        assert_eq!(load(&vault).await, full_config(2));
+        assert_eq!(vault.load_many(&[owner("user-1")]).await.remove(0).unwrap().config, full_config(2));
+        // the newest comes first, and last
+        db.exec("DELETE FROM user_profiles WHERE (encrypted_retell_api_key) IN (SELECT encrypted_retell_api_key FROM before); INSERT INTO user_profiles TABLE before; CREATE TABLE other AS SELECT DISTINCT * FROM user_profiles ORDER BY encrypted_retell_api_key; TRUNCATE user_profiles; INSERT INTO user_profiles SELECT * FROM other ORDER BY encrypted_retell_api_key; DROP TABLE other").await;
+    }
+    store(&vault, &full_config(3)).await;
+    assert_eq!(load(&vault).await, full_config(3));
+}
+
 #[tokio::test]
 async fn columns_that_become_not_null() {
     let (db, _hosts, vault) = vault_on(ALL_COLUMNS).await;
