@@ -174,7 +174,7 @@ fn outcome_of(code: &str, phase: Phase, says_full: impl Fn() -> bool) -> Outcome
         "53200" | "55P03" | "40001" | "40P01" | "57014" | "25P01" | "25P02" | "25P03" => Outcome::Retry,
         "25006" => Outcome::ReadOnly,
         "26000" | "42P05" => Outcome::Pooler,
-        "42703" | "42P01" | "3F000" | "0A000" | "42804" | "42883" => Outcome::Redetect,
+        "42703" | "42P01" | "3F000" | "0A000" | "42804" | "42846" | "42883" => Outcome::Redetect,
         // the pooler speaks, not the server; it has no code of its own
         "XX000" | "08P02" if says_full() => Outcome::Fallback,
         _ => Outcome::Reject,
@@ -215,13 +215,19 @@ fn describe(code: &str, outcome: Outcome, phase: Phase) -> Error {
             "the server does not speak the protocol as expected",
             Some("if this is a transaction pooler, set the pooler mode to `transaction`"),
         ),
+        // every write of ours divides by whether the row holds what was written
+        "22012" => (
+            ErrorKind::Rejected,
+            "the table does not keep what is written: a trigger changes it",
+            Some("look at the BEFORE triggers of the table"),
+        ),
         "23503" => (ErrorKind::UnknownOwner, "the database has no such owner", None),
         "23502" => (
             ErrorKind::Rejected,
             "a column of the application must not be null",
             Some("create the row in the application first, or give the column a default"),
         ),
-        "42703" | "42P01" | "3F000" | "0A000" | "42804" | "42883" => {
+        "42703" | "42P01" | "3F000" | "0A000" | "42804" | "42846" | "42883" => {
             (ErrorKind::Schema, "a table or column is missing or has another type", None)
         }
         _ => {
@@ -293,6 +299,7 @@ mod tests {
             ("42P01", Reading, Redetect),
             ("3F000", Reading, Redetect),
             ("0A000", Reading, Redetect),
+            ("42846", Writing, Redetect),
             ("42501", Writing, Reject),
             ("42P17", Reading, Reject),
             ("3D000", Connecting, Reject),

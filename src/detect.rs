@@ -23,6 +23,8 @@ pub(crate) enum IdKind {
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     pub(crate) columns: Vec<Column>,
+    /// [`TYPE_NUMBER`] of the same columns in the order of the table, to notice when one changes.
+    pub(crate) types: Vec<i64>,
     pub(crate) user: IdKind,
     pub(crate) tenant: Option<IdKind>,
     /// A usable unique constraint on exactly the owner's columns: valid, not partial, not an
@@ -30,13 +32,16 @@ pub(crate) struct Table {
     pub(crate) unique: bool,
 }
 
+/// The type of a column with its modifier as one number, as [`Table::types`] has it.
+pub(crate) const TYPE_NUMBER: &str = "(atttypid::int8 << 32) + atttypmod";
+
 /// $1 schema, $2 table, $3 the names of the layout, $4 the owner's columns in order, $5 the tenant column
 const CATALOGUE: &str = "
 SELECT c.relkind::text AS kind,
   (SELECT coalesce(json_agg(json_build_object(
       'name', a.attname, 'type', CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname ELSE 'other ' || t.typname END,
-      'modifier', a.atttypmod, 'not_null', a.attnotnull, 'deterministic', coalesce(l.collisdeterministic, true),
-      'writable', a.attgenerated = '' AND has_column_privilege(c.oid, a.attnum, 'UPDATE'))), '[]')::text
+      'number', (a.atttypid::int8 << 32) + a.atttypmod, 'modifier', a.atttypmod, 'not_null', a.attnotnull, 'deterministic', coalesce(l.collisdeterministic, true),
+      'writable', a.attgenerated = '' AND has_column_privilege(c.oid, a.attnum, 'UPDATE')) ORDER BY a.attnum), '[]')::text
    FROM pg_catalog.pg_attribute a
    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
    LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
@@ -79,8 +84,9 @@ pub(crate) async fn detect(database: &Database, layout: &Layout) -> Result<Optio
     let columns = parse_columns(&columns)?;
     let user = id_kind(layout, &columns, &layout.user_column)?;
     let tenant = layout.tenant_column.as_ref().map(|name| id_kind(layout, &columns, name)).transpose()?;
+    let types = columns.iter().map(|column| column.number).collect();
     let columns = columns.into_iter().map(CatalogueColumn::into_column).collect();
-    Ok(Some(Table { columns, user, tenant, unique }))
+    Ok(Some(Table { columns, types, user, tenant, unique }))
 }
 
 fn catalogue_query(layout: &Layout) -> Result<Query, Fault> {
@@ -102,6 +108,7 @@ struct CatalogueColumn {
     name: String,
     #[serde(rename = "type")]
     kind: String,
+    number: i64,
     modifier: i32,
     not_null: bool,
     deterministic: bool,

@@ -184,8 +184,7 @@ impl Postgres {
         // a statement of its own: the INSERT must see what the holder of the lock committed
         let sql = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1::text, 0))";
         let lock = Query { sql: sql.into(), arguments };
-        let rows = self.database.transaction(vec![lock, insert], Phase::Writing).await?;
-        was_written(&rows)
+        Ok(!self.database.transaction(vec![lock, insert], Phase::Writing).await?.is_empty())
     }
 
     /// Writes a record over rows whose slots still hold exactly the given texts. False: none does.
@@ -224,12 +223,11 @@ impl Postgres {
         bind_value(&mut arguments, record.version.to_string())?;
         let rows =
             self.database.fetch(Query { sql: statements.push.clone(), arguments }, Phase::Writing).await?;
-        rows.iter().try_for_each(check_held)?;
         rows.iter().map(|row| Ok(bind::read_row(row, 0, &plan.placement)?.row)).collect()
     }
 
     async fn write(&self, query: Query) -> Result<bool, Fault> {
-        was_written(&self.database.fetch(query, Phase::Writing).await?)
+        Ok(!self.database.fetch(query, Phase::Writing).await?.is_empty())
     }
 
     /// Reads the rows of many owners by one statement and hands each over as it arrives, with the
@@ -281,7 +279,6 @@ impl Postgres {
             .await?;
         let mut written = vec![false; entries.len()];
         for row in &rows {
-            check_held(row)?;
             let ordinal: i32 = row.try_get(1).map_err(|error| classify(&error, Phase::Writing))?;
             if let Some(written) = usize::try_from(ordinal).ok().and_then(|at| written.get_mut(at)) {
                 *written = true;
@@ -345,31 +342,5 @@ fn parse_owner((tenant, user): OwnerText) -> Option<Owner> {
     match tenant {
         Some(tenant) => owner.in_tenant(&tenant).ok(),
         None => Some(owner),
-    }
-}
-
-/// Every row that a write answers with says in its first or `held` column whether it took the values.
-fn was_written(rows: &[PgRow]) -> Result<bool, Fault> {
-    for row in rows {
-        let held: bool = row.try_get(0).map_err(|error| classify(&error, Phase::Writing))?;
-        refuse_changed(held)?;
-    }
-    Ok(!rows.is_empty())
-}
-
-fn check_held(row: &PgRow) -> Result<(), Fault> {
-    let held: bool = row.try_get("held").map_err(|error| classify(&error, Phase::Writing))?;
-    refuse_changed(held)
-}
-
-fn refuse_changed(held: bool) -> Result<(), Fault> {
-    match held {
-        true => Ok(()),
-        false => Err(Error::new(
-            ErrorKind::Rejected,
-            "the table did not keep what was written: a trigger changed it",
-        )
-        .with_hint("look at the BEFORE triggers of the table")
-        .into()),
     }
 }

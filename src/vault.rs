@@ -203,3 +203,32 @@ impl fmt::Debug for Vault {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn may_be_spawned(_: &(impl Send + ?Sized)) {}
+
+    #[allow(dead_code, reason = "that it compiles is the test: a web handler spawns what it awaits")]
+    fn every_future_may_be_spawned(
+        vault: &Vault,
+        builder: VaultBuilder,
+        owner: &Owner,
+        config: &RetellConfig,
+    ) {
+        let configs = [(owner.clone(), config.clone())];
+        may_be_spawned(&builder.build());
+        may_be_spawned(&vault.store(owner, config));
+        may_be_spawned(&vault.store_with(owner, config, StoreOptions::new()));
+        may_be_spawned(&vault.store_many(&configs));
+        may_be_spawned(&vault.load(owner));
+        may_be_spawned(&vault.load_many(&[]));
+        may_be_spawned(&vault.delete(owner));
+        may_be_spawned(&vault.sync());
+        may_be_spawned(&vault.forget(owner));
+        may_be_spawned(&vault.list(None, 1));
+        may_be_spawned(&vault.status());
+        may_be_spawned(&vault.redetect());
+    }
+}

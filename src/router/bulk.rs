@@ -22,7 +22,7 @@ impl Router {
     pub(crate) async fn load_many(&self, owners: &[Owner]) -> Vec<Result<Read>> {
         let mut results: Vec<Option<Result<Read>>> = owners.iter().map(|_| None).collect();
         if let Some(postgres) = &self.postgres
-            && self.breaker.blocks(Instant::now()).is_none()
+            && !self.breaker.is_open(Instant::now())
             && owners.iter().all(|owner| postgres.check_owner(owner).is_ok())
             && let Err(fault) = self.load_by_one_statement(postgres, owners, &mut results).await
         {
@@ -30,13 +30,18 @@ impl Router {
             tracing::debug!(error = %fault.error, "the bulk load failed");
             results.iter_mut().for_each(|result| *result = None);
         }
-        let single = owners.iter().zip(results).map(|(owner, result)| async move {
-            match result {
-                Some(result) => result,
-                None => self.load(owner).await,
-            }
-        });
+        let single = owners.iter().zip(results).map(|(owner, result)| self.or_load(result, owner));
+        let single: Vec<_> = single.collect();
         futures_util::stream::iter(single).buffered(CONCURRENT).collect().await
+    }
+
+    // named, and collected before the stream: with a closure that makes futures the compiler cannot
+    // see that the whole may be spawned
+    async fn or_load(&self, result: Option<Result<Read>>, owner: &Owner) -> Result<Read> {
+        match result {
+            Some(result) => result,
+            None => self.load(owner).await,
+        }
     }
 
     /// Fills in the result of every owner whose row tells all; leaves the others open.
@@ -47,17 +52,22 @@ impl Router {
         results: &mut [Option<Result<Read>>],
     ) -> Result<(), Fault> {
         let plan = postgres.plan().await?;
-        if !plan.has_slots() {
+        // asked only now: who gets through an open breaker has to come back with news of the server
+        if !plan.has_slots() || self.breaker.blocks(Instant::now()).is_some() {
             return Ok(());
         }
         let mut rows: Vec<(usize, Row, Millis)> = Vec::new();
+        let (mut met, mut several) = (vec![false; owners.len()], Vec::new());
         let is_current = postgres
             .read_many(&plan, owners, |at, row, now| match plan.is_unique() {
+                true if std::mem::replace(&mut met[at], true) => several.push(at),
                 // opened while the next rows are on their way
                 true => results[at] = self.read_row(&plan, &owners[at], &[row], now),
                 false => rows.push((at, row, now)),
             })
             .await?;
+        // a UUID in upper and in lower case, or a constraint that is gone
+        several.into_iter().for_each(|at| results[at] = None);
         self.breaker.success();
         if !is_current {
             results.iter_mut().for_each(|result| *result = None);
@@ -110,20 +120,23 @@ impl Router {
         }
         let mut written: Vec<Option<Written>> = entries.iter().map(|_| None).collect();
         if let Some(postgres) = &self.postgres
-            && self.breaker.blocks(Instant::now()).is_none()
+            && !self.breaker.is_open(Instant::now())
             && let Err(fault) = self.store_by_one_statement(postgres, entries, &mut written).await
         {
             // each owner is stored by itself below, and gets its own result
             tracing::debug!(error = %fault.error, "the bulk store failed");
             self.note(&fault);
         }
-        let single = entries.iter().zip(written).map(|(entry, written)| async move {
-            match written {
-                Some(written) => Ok(written),
-                None => self.store(*entry).await,
-            }
-        });
+        let single = entries.iter().zip(written).map(|(entry, written)| self.or_store(written, *entry));
+        let single: Vec<_> = single.collect();
         Ok(futures_util::stream::iter(single).buffered(CONCURRENT).collect().await)
+    }
+
+    async fn or_store(&self, written: Option<Written>, entry: Entry<'_>) -> Result<Written> {
+        match written {
+            Some(written) => Ok(written),
+            None => self.store(entry).await,
+        }
     }
 
     async fn store_by_one_statement(
@@ -143,6 +156,10 @@ impl Router {
             if postgres.check_owner(entry.owner).is_ok() && self.pending(entry.owner).await?.is_none() {
                 order.push(at);
             }
+        }
+        // asked only now, as in a bulk load
+        if order.is_empty() || self.breaker.blocks(Instant::now()).is_some() {
+            return Ok(());
         }
         // in the order of the ids, so that two bulk writers do not wait for each other
         order.sort_by_key(|at| entries[*at].owner);

@@ -13,7 +13,7 @@ use crate::placement::Place;
 use crate::postgres::{Found, Plan, Postgres};
 use crate::record::{Candidate, Record, Row, Survey};
 use crate::router::{Entry, ROUNDS, Router, StoreOptions, Written, set_fields};
-use crate::token::{KeyId, Token};
+use crate::token::{KeyId, MAX_SLOT, Token, claims_to_be_token};
 use crate::version::Version;
 
 pub(super) struct Write<'a> {
@@ -28,8 +28,8 @@ pub(super) struct Write<'a> {
     base: Base,
     /// How often nothing explained why nothing was written.
     unexplained: u32,
-    /// The catalogue was looked at after a rejection.
-    looked_again: bool,
+    /// What the last round took the table for.
+    plan: Option<Arc<Plan>>,
     replaced: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ impl<'a> Write<'a> {
             record: None,
             base: Base::Unknown,
             unexplained: 0,
-            looked_again: false,
+            plan: None,
             replaced: Vec::new(),
         })
     }
@@ -72,8 +72,8 @@ impl<'a> Write<'a> {
         let mut last = None;
         for round in 0..ROUNDS {
             let fault = match self.round().await {
-                Ok((Step::Done, plan)) => return Ok(self.written(&plan)),
-                Ok((Step::Again, _)) => continue,
+                Ok(Step::Done) => return Ok(self.written()),
+                Ok(Step::Again) => continue,
                 Err(fault) => fault,
             };
             let fault = match fault.outcome {
@@ -98,22 +98,22 @@ impl<'a> Write<'a> {
         Err(last.unwrap_or_else(|| busy().into()))
     }
 
-    async fn round(&mut self) -> Result<(Step, Arc<Plan>), Fault> {
+    async fn round(&mut self) -> Result<Step, Fault> {
         let plan = plan_with_room(self.postgres).await?;
+        self.plan = Some(plan.clone());
         let record = self.record_for(&plan)?;
         if self.postgres.update(&plan, self.entry.owner, &record).await? {
-            return Ok((Step::Done, plan));
+            return Ok(Step::Done);
         }
         let found = self.postgres.read(&plan, self.entry.owner).await?;
         if !found.is_current {
             self.postgres.refresh().await?;
-            return Ok((Step::Again, plan));
+            return Ok(Step::Again);
         }
-        let step = match found.rows.is_empty() {
-            true => self.create(&plan, &record).await?,
-            false => self.decide(&plan, &record, &found).await?,
-        };
-        Ok((step, plan))
+        match found.rows.is_empty() {
+            true => self.create(&plan, &record).await,
+            false => self.decide(&plan, &record, &found).await,
+        }
     }
 
     fn record_for(&mut self, plan: &Plan) -> Result<Record, Fault> {
@@ -146,7 +146,9 @@ impl<'a> Write<'a> {
         }
         // a row came into being meanwhile, or the schema moved, or there is a row that we cannot see
         match self.postgres.refresh().await?.placement == plan.placement {
-            true => self.explain("a row exists that this role cannot see"),
+            true => self.explain(
+                "no row can be made: one that this role cannot see is in the way, or a trigger drops it",
+            ),
             false => Ok(Step::Again),
         }
     }
@@ -243,19 +245,15 @@ impl<'a> Write<'a> {
 
     /// After a rejection: was the picture of the schema stale, so that another try may succeed? A
     /// column that changed its type meanwhile shows itself like this.
-    async fn schema_moved(&mut self, error: &Error) -> bool {
-        let may_be = matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Schema) && !self.looked_again;
-        let before = match may_be {
-            true => self.postgres.plan().await.ok(),
-            false => None,
-        };
-        let Some(before) = before else { return false };
-        self.looked_again = true;
+    async fn schema_moved(&self, error: &Error) -> bool {
+        let may_be = matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Schema);
+        let Some(before) = self.plan.as_ref().filter(|_| may_be) else { return false };
         self.postgres.refresh().await.is_ok_and(|after| after.placement != before.placement)
     }
 
-    fn written(&mut self, plan: &Plan) -> Written {
+    fn written(&mut self) -> Written {
         let version = self.record.as_ref().map(|record| record.version).expect("what was written was sealed");
+        let plan = self.plan.as_ref().expect("what was written had a place");
         let place = |field: Field| (field, plan.placement.place(field).clone());
         let places: Vec<(Field, Place)> = set_fields(self.entry.config).into_iter().map(place).collect();
         Written { version, places, degraded: None, replaced: std::mem::take(&mut self.replaced) }
@@ -265,7 +263,8 @@ impl<'a> Write<'a> {
 /// A plan that puts records into the database.
 pub(crate) async fn plan_with_room(postgres: &Postgres) -> Result<Arc<Plan>, Fault> {
     let mut plan = postgres.plan().await?;
-    if plan.placement.is_local()
+    // somebody may have followed the hint meanwhile
+    if (plan.placement.is_local() || plan.placement.unwritable.is_some())
         && let Some(newer) = postgres.refresh_if_older().await?
     {
         plan = newer;
@@ -325,20 +324,21 @@ pub(crate) enum Judgement {
 }
 
 /// The tokens of a row, as the local file keeps them: one text for every version, so that a whole
-/// record stays one that can be opened. The local file never takes anything else.
+/// record stays one that can be opened, and one for every damaged or later token. The local file
+/// never takes anything else.
 pub(crate) fn old_tokens(row: &Row) -> Vec<String> {
-    let texts = row.slots.iter().flatten().flat_map(|text| text.split(|char: char| !is_token_char(char)));
+    // of the JSONB column the text is JSON, with its tokens in quotes
+    let ours = row.slots.iter().flatten().filter(|text| claims_to_be_token(text) || text.starts_with('{'));
+    let texts = ours.flat_map(|text| text.split([' ', '"']));
     let mut records: BTreeMap<(Version, KeyId), Vec<&str>> = BTreeMap::new();
-    for text in texts {
-        if let Ok(token) = text.parse::<Token>() {
-            records.entry((token.version, token.key)).or_default().push(text);
+    let mut others = Vec::new();
+    for text in texts.filter(|text| claims_to_be_token(text) && text.len() <= MAX_SLOT) {
+        match text.parse::<Token>() {
+            Ok(token) => records.entry((token.version, token.key)).or_default().push(text),
+            Err(_) => others.push(text.to_owned()),
         }
     }
-    records.into_values().map(|tokens| tokens.join(" ")).collect()
-}
-
-fn is_token_char(char: char) -> bool {
-    char.is_ascii_alphanumeric() || "._-".contains(char)
+    records.into_values().map(|tokens| tokens.join(" ")).chain(others).collect()
 }
 
 /// A short pause with some randomness, so that two rivals do not meet again at once.
@@ -373,5 +373,9 @@ mod tests {
         let fields = [Field::ApiKey, Field::CallAgentId, Field::SmsAgentId];
         let whole = fields.map(|field| token(newer, field)).join(" ");
         assert_eq!(old_tokens(&row), [token(older, Field::ApiKey), whole]);
+
+        let slots = vec![Some("rv2.later rv1.torn".to_owned()), Some(r#"{"api_key": "rv3.x"}"#.to_owned())];
+        let row = Row { slots, json_is_foreign: false, plain: PlainValues::default() };
+        assert_eq!(old_tokens(&row), ["rv2.later", "rv1.torn", "rv3.x"]);
     }
 }

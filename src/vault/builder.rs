@@ -221,7 +221,7 @@ async fn refuse_rival(router: &Router) -> Result<()> {
         return Err(exists(local.path().display().to_string()));
     }
     if let Some(postgres) = &router.postgres {
-        match ask(router, async || postgres.holds_tokens().await).await {
+        match ask(router, || postgres.holds_tokens()).await {
             Ok(true) => return Err(exists(format!("table {}", postgres.table_name()))),
             Ok(false) => {}
             Err(fault) if fault.error.kind() == ErrorKind::Unavailable => {
@@ -240,7 +240,7 @@ async fn look_at_database(router: &Router) -> Result<()> {
     let Some(postgres) = &router.postgres else { return Ok(()) };
     let tag = entropy::key_bytes::<16>()?;
     let tag: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
-    let looked = ask(router, async || {
+    let looked = ask(router, || async {
         postgres.database.canary(&tag).await?;
         postgres.plan().await.map(drop)
     });
@@ -255,7 +255,10 @@ async fn look_at_database(router: &Router) -> Result<()> {
 }
 
 /// Asks the database, again when it says that it may answer later.
-async fn ask<T>(router: &Router, question: impl AsyncFn() -> Result<T, Fault>) -> Result<T, Fault> {
+async fn ask<T, F>(router: &Router, question: impl Fn() -> F) -> Result<T, Fault>
+where
+    F: Future<Output = Result<T, Fault>>,
+{
     let mut round = 0;
     loop {
         match question().await {

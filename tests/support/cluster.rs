@@ -81,7 +81,7 @@ impl Drop for TestDb {
 /// Longer than anything takes that works.
 const LONG: Duration = Duration::from_secs(30);
 
-async fn run_sql(url: &str, sql: &str) -> sqlx::Result<()> {
+pub async fn run_sql(url: &str, sql: &str) -> sqlx::Result<()> {
     let mut connection = PgConnection::connect(url).await?;
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
     connection.close().await

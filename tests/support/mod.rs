@@ -6,4 +6,6 @@
 pub mod cluster;
 
 pub use cluster::{Cluster, CutProxy, Mode, Request, TestDb};
+pub mod role;
+pub mod rows;
 pub mod vaults;

@@ -1,0 +1,127 @@
+//! What a call costs in statements, as the server counts them.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use retell_vault::{Owner, RetellConfig, Vault};
+use sqlx::PgPool;
+use support::rows::owners;
+use support::vaults::*;
+use support::*;
+
+/// The statements of one database since they were last asked for.
+struct Statements {
+    pool: PgPool,
+}
+
+impl Statements {
+    async fn count(db: &TestDb) -> Self {
+        db.exec("CREATE EXTENSION pg_stat_statements").await;
+        let statements = Self { pool: db.pool() };
+        statements.take().await;
+        statements
+    }
+
+    /// The first word of every statement, and how often it was called.
+    async fn take(&self) -> BTreeMap<String, i64> {
+        let calls: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT upper(split_part(ltrim(query), ' ', 1)), sum(calls)::int8 FROM pg_stat_statements
+             WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+             AND query NOT LIKE '%pg_stat_statements%' GROUP BY 1",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        let reset =
+            "SELECT pg_stat_statements_reset(0, oid, 0) FROM pg_database WHERE datname = current_database()";
+        sqlx::query(reset).execute(&self.pool).await.unwrap();
+        calls.into_iter().collect()
+    }
+
+    async fn assert(&self, expected: &[(&str, i64)], what: &str) {
+        let expected = expected.iter().map(|(word, calls)| (word.to_string(), *calls)).collect();
+        assert_eq!(self.take().await, expected, "{what}");
+    }
+}
+
+fn configs(owners: &[Owner], mark: &str) -> Vec<(Owner, RetellConfig)> {
+    owners.iter().map(|owner| (owner.clone(), full_config(mark))).collect()
+}
+
+async fn store_many(vault: &Vault, owners: &[Owner], mark: &str) {
+    for stored in vault.store_many(&configs(owners, mark)).await.unwrap() {
+        assert!(stored.unwrap().degraded.is_none());
+    }
+}
+
+async fn hot_paths(table: &str, is_unique: bool) {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(table).await;
+    let (vault, owners) = (hosts.host(0, &db.url).build().await.unwrap(), owners(1000));
+    // warm up: the rows exist, the columns are known
+    store_many(&vault, &owners, "first").await;
+    let statements = Statements::count(&db).await;
+
+    for _ in 0..5 {
+        vault.load(&owners[7]).await.unwrap();
+    }
+    statements.assert(&[("SELECT", 5)], "load is one statement").await;
+
+    for mark in 0..5 {
+        vault.store(&owners[7], &full_config(mark)).await.unwrap();
+    }
+    statements.assert(&[("UPDATE", 5)], "store on a row that exists is one statement").await;
+
+    vault.delete(&owners[8]).await.unwrap();
+    statements.assert(&[("SELECT", 1), ("UPDATE", 1)], "delete looks first").await;
+    vault.store(&owners[8], &full_config("again")).await.unwrap();
+    statements.take().await;
+
+    let loaded = vault.load_many(&owners).await;
+    assert!(loaded.iter().all(|loaded| loaded.is_ok()));
+    statements.assert(&[("SELECT", 1)], "load_many of 1,000 is one statement").await;
+
+    store_many(&vault, &owners, "second").await;
+    // without a constraint every owner may have several rows, and each is written by itself
+    statements.assert(&[("UPDATE", if is_unique { 1 } else { 1000 })], "store_many of 1,000").await;
+    let loaded = vault.load_many(&owners).await;
+    assert!(loaded.iter().all(|loaded| loaded.as_ref().unwrap().config == full_config("second")));
+}
+
+#[tokio::test]
+async fn with_every_column() {
+    hot_paths(ALL_COLUMNS, true).await;
+}
+
+#[tokio::test]
+async fn with_only_the_jsonb_column() {
+    hot_paths("CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_agent_config jsonb)", true)
+        .await;
+}
+
+#[tokio::test]
+async fn with_only_the_api_key_column() {
+    hot_paths("CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text)", true)
+        .await;
+}
+
+#[tokio::test]
+async fn without_a_unique_constraint() {
+    let table = "CREATE TABLE user_profiles (user_id text, encrypted_retell_api_key text); CREATE INDEX ON user_profiles (user_id)";
+    hot_paths(table, false).await;
+}
+
+/// With replicas in the local file the database is asked no more often.
+#[tokio::test]
+async fn offline_reads_cost_the_database_nothing() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(ALL_COLUMNS).await;
+    let vault = hosts.host(0, &db.url).offline_reads().build().await.unwrap();
+    let owner = owner("user-1");
+    vault.store(&owner, &full_config(1)).await.unwrap();
+    let statements = Statements::count(&db).await;
+    vault.load(&owner).await.unwrap();
+    vault.store(&owner, &full_config(2)).await.unwrap();
+    statements.assert(&[("SELECT", 1), ("UPDATE", 1)], "one load and one store").await;
+}
