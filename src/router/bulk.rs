@@ -28,6 +28,7 @@ impl Router {
         {
             // each owner is loaded by itself below, and gets its own error
             tracing::debug!(error = %fault.error, "the bulk load failed");
+            self.note(&fault);
             results.iter_mut().for_each(|result| *result = None);
         }
         let single = owners.iter().zip(results).map(|(owner, result)| self.or_load(result, owner));
