@@ -152,7 +152,7 @@ impl Router {
     /// Tells the breaker how the server does.
     pub(crate) fn note(&self, fault: &Fault) {
         match fault.outcome {
-            Outcome::Fallback | Outcome::Ambiguous if fault.error.kind() != ErrorKind::Schema => {
+            Outcome::Fallback | Outcome::Ambiguous => {
                 self.breaker.failure(&fault.error.to_string(), Instant::now());
             }
             _ => self.breaker.success(),
@@ -180,7 +180,8 @@ impl Router {
         base: Base,
         fault: Fault,
     ) -> Result<Written> {
-        let may = matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous);
+        let may =
+            matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous | Outcome::TakesNoWrites);
         if !may || self.fallback == Fallback::Refuse || self.local.is_none() {
             return Err(fault.error);
         }

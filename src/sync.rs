@@ -99,8 +99,9 @@ impl Router {
             return Err(fault.error);
         }
         self.note(&fault);
-        if matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous) || kind == ErrorKind::Configuration
-        {
+        let out_of_reach =
+            matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous | Outcome::TakesNoWrites);
+        if out_of_reach || kind == ErrorKind::Configuration {
             return Ok(Some(fault.error.to_string()));
         }
         report.blocked.push((pending.owner.clone(), fault.error.to_string()));
@@ -138,7 +139,7 @@ impl Router {
                 Outcome::Reject if is_refused_for_good(&fault.error) => {
                     return self.bury(local, pending, &fault.error.to_string()).await;
                 }
-                Outcome::ReadOnly => return Err(Fault::new(Outcome::Fallback, fault.error)),
+                Outcome::ReadOnly => return Err(Fault::new(Outcome::TakesNoWrites, fault.error)),
                 _ => return Err(fault),
             }
         }

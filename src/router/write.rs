@@ -78,7 +78,7 @@ impl<'a> Write<'a> {
             };
             let fault = match fault.outcome {
                 Outcome::Reject if self.schema_moved(&fault.error).await => continue,
-                Outcome::Fallback | Outcome::Reject => return Err(fault),
+                Outcome::Fallback | Outcome::TakesNoWrites | Outcome::Reject => return Err(fault),
                 Outcome::ReadOnly => return Err(self.read_only(fault).await),
                 Outcome::Ambiguous => self.reconcile(fault).await?,
                 Outcome::Redetect => self.postgres.refresh().await.map(|_| fault)?,
@@ -236,7 +236,7 @@ impl<'a> Write<'a> {
     async fn read_only(&self, fault: Fault) -> Fault {
         match self.postgres.database.is_standby().await {
             Ok(true) => Fault::new(
-                Outcome::Fallback,
+                Outcome::TakesNoWrites,
                 Error::new(ErrorKind::Unavailable, "the database is a standby, which takes no writes"),
             ),
             _ => Fault::new(Outcome::Reject, fault.error),
@@ -271,7 +271,7 @@ pub(crate) async fn plan_with_room(postgres: &Postgres) -> Result<Arc<Plan>, Fau
     }
     if plan.placement.is_local() {
         let message = format!("{} has no column that can hold a configuration", postgres.table_name());
-        return Err(Fault::new(Outcome::Fallback, Error::new(ErrorKind::Schema, message)));
+        return Err(Fault::new(Outcome::TakesNoWrites, Error::new(ErrorKind::Schema, message)));
     }
     if let Some(column) = &plan.placement.unwritable {
         let message = format!("column {column} of {} may not be written", postgres.table_name());
