@@ -137,7 +137,8 @@ impl Database {
         self.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn rebuild(&self) {
+    /// Forgets every connection that is not in use. A pool of the service is left alone.
+    pub(crate) fn rebuild(&self) {
         if let Some(options) = &self.own {
             let pool = build_pool(options, self.is_transactional(), self.timeouts);
             *self.pool.write().unwrap_or_else(PoisonError::into_inner) = pool;
