@@ -169,6 +169,7 @@ impl Router {
         let before = postgres.push(&plan, &pending.owner, record).await?;
         if !before.is_empty() {
             let overwrote = self.keep_overwritten(&plan, pending, &before).await?;
+            self.seen.holds(&pending.owner, record.version);
             local.remove_pending(&pending.owner, &pending.text).await?;
             return Ok(Some(Settled::Pushed { overwrote }));
         }
@@ -220,11 +221,12 @@ impl Router {
         pending: &LocalRecord,
         record: &Record,
     ) -> Result<Option<Settled>, Fault> {
-        if matches!(pending.base, Base::Version(_)) {
+        // nothing is there that a tombstone would have to cover
+        let is_tombstone = self.is_tombstone(record, &pending.owner)?;
+        if matches!(pending.base, Base::Version(_)) && !is_tombstone {
             return self.bury(local, pending, "the row of this owner was removed meanwhile").await.map(Some);
         }
-        // nothing is there that a tombstone would have to cover
-        let done = self.is_tombstone(record, &pending.owner)?
+        let done = is_tombstone
             || postgres.insert(plan, &pending.owner, record).await?;
         if !done {
             postgres.refresh().await?;

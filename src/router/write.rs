@@ -46,8 +46,7 @@ impl<'a> Write<'a> {
             Some(local) => local.pending(entry.owner).await?,
             None => None,
         };
-        let seen =
-            pending.map(|pending| pending.version).filter(|version| !version.is_ahead_of(router.now()));
+        let seen = router.plausible(pending.map(|pending| pending.version)).max(router.seen_version(entry.owner));
         Ok(Self {
             router,
             postgres,
