@@ -13,8 +13,8 @@ pub(crate) enum Outcome {
     Fallback,
     /// May have been applied: find out by reading back, else keep it locally as well.
     Ambiguous,
-    /// Certainly not applied; the server answers, but has no room for writes now (disk full, standby,
-    /// no column): use the local file, and go on reading.
+    /// The server answers, but does not take this write now (disk full, standby, no column): use the
+    /// local file, and go on reading. Not applied, unless the error is `OutcomeUnknown`.
     TakesNoWrites,
     /// Not applied; the server is alive: try again.
     Retry,

@@ -51,6 +51,8 @@ pub(crate) struct Query {
 
 /// How long a pool that could still grow is waited for before the server is asked directly.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// How often a pool that cannot grow is looked at for a connection that was given back.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Connections a pool of our own keeps at most.
 const MAX_CONNECTIONS: u32 = 10;
 
@@ -267,7 +269,10 @@ impl Database {
             return Ok(connection);
         }
         // the pool keeps trying without a word while the server refuses: ask the server directly
-        self.probe().await?;
+        if let Err((fault, full)) = self.probe().await {
+            let idle = if full { self.acquire_idle(&pool).await } else { None };
+            return idle.ok_or(fault);
+        }
         if !is_full && let Some(connection) = self.acquire_within(&pool, self.timeouts.connect).await? {
             return Ok(connection);
         }
@@ -290,6 +295,21 @@ impl Database {
         }
     }
 
+    /// While the server has no further connection for us, those that the pool has must do: it looks at
+    /// them only before it opens a new one.
+    async fn acquire_idle(&self, pool: &PgPool) -> Option<PoolConnection<Postgres>> {
+        let look = async {
+            loop {
+                match pool.try_acquire() {
+                    None if pool.size() == 0 => return None,
+                    None => tokio::time::sleep(LOOK_EVERY).await,
+                    connection => return connection,
+                }
+            }
+        };
+        timeout(self.timeouts.connect, look).await.ok().flatten()
+    }
+
     fn connecting_failed(&self, error: &sqlx::Error) -> Fault {
         let fault = classify(error, Phase::Connecting);
         let refused_parameter =
@@ -301,12 +321,18 @@ impl Database {
         }
     }
 
-    /// One direct connection, to learn why the pool gives none.
-    async fn probe(&self) -> Result<(), Fault> {
+    /// One direct connection, to learn why the pool gives none. The flag says that the server, or a
+    /// pooler before it, has no connection left.
+    async fn probe(&self) -> Result<(), (Fault, bool)> {
         let options = self.pool().connect_options();
         match timeout(self.timeouts.connect, PgConnection::connect_with(&options)).await {
-            Err(_) => Err(Fault::timed_out(Phase::Connecting)),
-            Ok(Err(error)) => Err(self.connecting_failed(&error)),
+            Err(_) => Err((Fault::timed_out(Phase::Connecting), false)),
+            Ok(Err(error)) => {
+                let fault = self.connecting_failed(&error);
+                let code = error.as_database_error().and_then(|error| error.code());
+                let full = fault.outcome == Outcome::Fallback && code.is_some_and(|code| code != "57P03");
+                Err((fault, full))
+            }
             Ok(Ok(connection)) => {
                 connection.close().await.ok(); // it has served its purpose, however it ends
                 Ok(())

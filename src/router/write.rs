@@ -88,7 +88,11 @@ impl<'a> Write<'a> {
             }
         }
         let busy = || Error::new(ErrorKind::Busy, "other writers of this owner were always faster");
-        Err(unknown.or(last).unwrap_or_else(|| busy().into()))
+        match unknown {
+            // reading back went well each time: the server is there, and this row is not to be had
+            Some(unknown) => Err(Fault::new(Outcome::TakesNoWrites, unknown.error)),
+            None => Err(last.unwrap_or_else(|| busy().into())),
+        }
     }
 
     /// Does what makes another round worth while, and gives the fault back.
@@ -332,11 +336,11 @@ pub(crate) fn judge(
     }
 }
 
-/// What may have been applied stays so, whatever fails later.
+/// What may have been applied stays so, whatever fails later. The local file may take it all the same.
 fn still_unknown(fault: Fault, unknown: Option<Fault>) -> Fault {
     match (unknown, fault.outcome) {
         (None, _) | (_, Outcome::Ambiguous) => fault,
-        (Some(unknown), Outcome::Fallback | Outcome::TakesNoWrites) => unknown,
+        (Some(unknown), Outcome::Fallback) => unknown,
         (Some(_), outcome) => {
             let message = format!("{}; an earlier attempt may have been applied", fault.error);
             Fault::new(outcome, Error::new(ErrorKind::OutcomeUnknown, message))
