@@ -184,8 +184,7 @@ impl Router {
         base: Base,
         fault: Fault,
     ) -> Result<Written> {
-        let may =
-            matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous | Outcome::TakesNoWrites);
+        let may = matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous | Outcome::TakesNoWrites);
         if !may || self.fallback == Fallback::Refuse || self.local.is_none() {
             return Err(fault.error);
         }

@@ -226,8 +226,7 @@ impl Router {
         if matches!(pending.base, Base::Version(_)) && !is_tombstone {
             return self.bury(local, pending, "the row of this owner was removed meanwhile").await.map(Some);
         }
-        let done = is_tombstone
-            || postgres.insert(plan, &pending.owner, record).await?;
+        let done = is_tombstone || postgres.insert(plan, &pending.owner, record).await?;
         if !done {
             postgres.refresh().await?;
             return Ok(None);

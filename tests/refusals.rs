@@ -15,7 +15,8 @@ async fn stage(table: &str) -> (TestDb, Hosts) {
 
 /// A setting that every new session of the database gets.
 async fn set_for_new_sessions(db: &TestDb, setting: &str) {
-    let sql = format!("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {setting}', current_database()); END $$");
+    let sql =
+        format!("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {setting}', current_database()); END $$");
     db.exec(&sql).await;
 }
 
@@ -105,7 +106,10 @@ async fn a_write_that_still_waits_when_we_give_up_is_never_reported_as_failed() 
     assert_eq!((report.pushed, report.lost, report.overwritten), (1, 0, 0));
     assert_eq!(number(&db.url, "SELECT count(*) FROM writes").await, 2, "one application");
     let loaded = vault.load(&owner("user-1")).await.unwrap();
-    assert_eq!((loaded.config, loaded.version, loaded.source), (full_config(2), stored.version, Source::Database));
+    assert_eq!(
+        (loaded.config, loaded.version, loaded.source),
+        (full_config(2), stored.version, Source::Database)
+    );
 }
 
 fn full_key(mark: u32) -> String {
@@ -245,4 +249,29 @@ async fn what_the_database_refuses_for_good_is_not_kept() {
         assert_eq!(local(&vault).await.pending, 0);
         assert_eq!(said(&[&vault], &owner("user-1")).await, [full_key(1)]);
     }
+}
+
+#[tokio::test]
+async fn a_trigger_that_changes_what_is_written_does_not_cost_the_record_that_was_there() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    db.exec(
+        "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN NEW.encrypted_sms_agent_id = left(NEW.encrypted_sms_agent_id, 50); RETURN NEW; END $$;
+        CREATE TRIGGER meddle BEFORE INSERT OR UPDATE ON user_profiles FOR EACH ROW EXECUTE FUNCTION meddle()",
+    )
+    .await;
+    let both = [(owner("user-1"), full_config(2)), (owner("user-2"), full_config(2))];
+    for (owner, config) in &both {
+        let error = vault.store(owner, config).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Rejected);
+        assert!(error.hint().contains("trigger"));
+    }
+    for stored in vault.store_many(&both).await.unwrap() {
+        assert_eq!(stored.unwrap_err().kind(), ErrorKind::Rejected);
+    }
+    assert_eq!(said(&[&vault], &owner("user-1")).await, [full_key(1)]);
+    assert_eq!(said(&[&vault], &owner("user-2")).await, ["NotFound"]);
+    assert_eq!(local(&vault).await.pending, 0);
 }

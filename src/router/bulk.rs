@@ -166,7 +166,12 @@ impl Router {
         order.sort_by_key(|at| entries[*at].owner);
         let sealed: Vec<(&Owner, Record)> = order
             .iter()
-            .map(|at| Ok((entries[*at].owner, self.seal(entries[*at], self.seen_version(entries[*at].owner), &fields)?)))
+            .map(|at| {
+                Ok((
+                    entries[*at].owner,
+                    self.seal(entries[*at], self.seen_version(entries[*at].owner), &fields)?,
+                ))
+            })
             .collect::<Result<_>>()?;
         let done = self.update_many(postgres, &plan, &sealed).await?;
         for ((at, (_, record)), _) in order.iter().zip(&sealed).zip(done).filter(|(_, done)| *done) {

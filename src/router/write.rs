@@ -46,7 +46,8 @@ impl<'a> Write<'a> {
             Some(local) => local.pending(entry.owner).await?,
             None => None,
         };
-        let seen = router.plausible(pending.map(|pending| pending.version)).max(router.seen_version(entry.owner));
+        let seen =
+            router.plausible(pending.map(|pending| pending.version)).max(router.seen_version(entry.owner));
         Ok(Self {
             router,
             postgres,
