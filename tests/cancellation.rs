@@ -78,7 +78,9 @@ impl Operation {
 
     async fn run(self, vault: &Vault, user: &str) {
         match self {
-            Self::Update | Self::Create => drop(vault.store(&owner(user), &full_config("new")).await.unwrap()),
+            Self::Update | Self::Create => {
+                drop(vault.store(&owner(user), &full_config("new")).await.unwrap())
+            }
             Self::Delete => drop(vault.delete(&owner(user)).await.unwrap()),
             Self::Load => drop(vault.load(&owner(user)).await.unwrap()),
             Self::StoreMany => drop(vault.store_many(&pairs(user, &full_config("new"))).await.unwrap()),
@@ -151,7 +153,8 @@ async fn cut_everywhere(table: &str, mode: PoolerMode, operation: Operation) {
     }
     vault.sync().await.unwrap();
     assert_eq!(local(&vault).await.pending, 0);
-    let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    let open =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
     until(async || number(&db.url, open).await == 0).await;
     let locks = "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
         WHERE datname = current_database() AND locktype = 'advisory'";

@@ -42,7 +42,7 @@ impl Heard {
             source = error.source();
         }
         // errors are stricter than logs: neither a token nor a plain value of the row either
-        for part in ["rv1.", "+14155550100", "example.com/hook"] {
+        for part in ["rv1.", "example.com/hook", "from_the_future"] {
             assert!(!text.contains(part), "a piece of the row is in {text}");
         }
         self.say(&text);
@@ -104,21 +104,29 @@ impl Stage {
         exec(self.cluster.url(), sql).await;
     }
 
-    /// Every operation, whatever comes of it. Answers with what the store said.
-    async fn everything(&self, user: &str) -> Option<ErrorKind> {
+    /// What a service does, whatever comes of it. Answers with what the store said.
+    async fn store_and_load(&self, user: &str) -> Option<ErrorKind> {
         let (heard, vault, owner) = (&self.heard, &self.vault, owner(user));
         let said = heard.answer(vault.store(&owner, &full_config(user)).await);
-        let both = [(owner.clone(), full_config("many")), (support::vaults::owner("other"), full_config("many"))];
+        heard.answer(vault.load(&owner).await);
+        heard.answer(vault.status().await);
+        said
+    }
+
+    /// Every operation.
+    async fn everything(&self, user: &str) -> Option<ErrorKind> {
+        let (heard, vault, owner) = (&self.heard, &self.vault, owner(user));
+        let said = self.store_and_load(user).await;
+        let both =
+            [(owner.clone(), full_config("many")), (support::vaults::owner("other"), full_config("many"))];
         for stored in vault.store_many(&both).await.unwrap() {
             heard.answer(stored);
         }
-        heard.answer(vault.load(&owner).await);
         for loaded in vault.load_many(&[owner.clone(), both[1].0.clone()]).await {
             heard.answer(loaded);
         }
         heard.answer(vault.list(None, 10).await);
         heard.answer(vault.sync().await);
-        heard.answer(vault.status().await);
         for kept in vault.kept(0, 100).await.unwrap() {
             heard.say(&kept);
         }
@@ -143,7 +151,8 @@ impl Stage {
 
     async fn server_log(&self) -> Vec<u8> {
         let mut connection = connect(self.cluster.url()).await;
-        let data: String = sqlx::query_scalar("SHOW data_directory").fetch_one(&mut connection).await.unwrap();
+        let data: String =
+            sqlx::query_scalar("SHOW data_directory").fetch_one(&mut connection).await.unwrap();
         std::fs::read(PathBuf::from(data).parent().unwrap().join("log")).unwrap()
     }
 
@@ -209,11 +218,11 @@ async fn refusals(stage: &Stage) {
 
 async fn outages(stage: &Stage) {
     let lock = Lock::on_table(stage.cluster.url()).await;
-    assert_eq!(stage.everything("user-1").await, Some(ErrorKind::Busy));
+    assert_eq!(stage.store_and_load("user-1").await, Some(ErrorKind::Busy));
     lock.release().await;
     for mode in [Mode::CutAfterRequest(Request::Execution), Mode::Refuse, Mode::BlackHole] {
         stage.proxy.set(mode).await;
-        assert_eq!(stage.everything("user-1").await, None, "with a local file");
+        assert_eq!(stage.store_and_load("user-1").await, None, "with a local file");
         let strict = stage.hosts.host(2, stage.proxy.url()).timeouts(QUICK).fallback(Fallback::Refuse);
         let strict = strict.build().await.unwrap();
         stage.heard.answer(strict.store(&owner("user-1"), &full_config(2)).await);
@@ -223,7 +232,8 @@ async fn outages(stage: &Stage) {
     stage.everything("user-1").await;
     stage.cluster.restart().await;
     until(async || stage.vault.sync().await.unwrap().stopped.is_none()).await;
-    until(async || stage.vault.store(&owner("user-1"), &full_config(3)).await.unwrap().degraded.is_none()).await;
+    until(async || stage.vault.store(&owner("user-1"), &full_config(3)).await.unwrap().degraded.is_none())
+        .await;
     // URLs that do not work, each with the password in it
     for path in ["nowhere", "postgres?sslmode=require", "postgres?sslmode=nonsense"] {
         let url = url::Url::parse(&with_password(stage.cluster.url())).unwrap().join(path).unwrap();
@@ -273,9 +283,14 @@ fn invalid_input(heard: &Heard) {
         format!(r#"{{"api_key":["{}"]}}"#, CANARIES[0]),
         format!(r#"{{"api_key":"{}","call_agent_id":{{"{}":1}}}}"#, CANARIES[0], CANARIES[1]),
         format!(r#"{{"api_key":"{}""#, CANARIES[0]),
-        format!(r#"{{"{}":1}}"#, CANARIES[0]),
-        format!(r#"{{"api_key":"{}","webhook_config":{{"webhook_url":"{}","secret":["{}"]}}}}"#, CANARIES[0], CANARIES[2], CANARIES[3]),
-        format!(r#"{{"api_key":"{}","integration_status":"{}","phone_number":"{}"}}"#, CANARIES[0], CANARIES[1], CANARIES[2]),
+        format!(
+            r#"{{"api_key":"{}","webhook_config":{{"webhook_url":"{}","secret":["{}"]}}}}"#,
+            CANARIES[0], CANARIES[2], CANARIES[3]
+        ),
+        format!(
+            r#"{{"api_key":"{}","integration_status":"{}","phone_number":"{}"}}"#,
+            CANARIES[0], CANARIES[1], CANARIES[2]
+        ),
     ] {
         assert!(heard.answer(RetellConfig::from_json(&json)).is_some(), "{json}");
     }

@@ -312,7 +312,8 @@ async fn a_delete_during_an_outage_reaches_the_database() {
     for user in ["user-1", "user-2", "never-there"] {
         assert_eq!(said(&[&vault, &other], &owner(user)).await, ["NotFound", "NotFound"]);
     }
-    let plain = "SELECT count(*) FROM user_profiles WHERE phone_number IS NOT NULL OR webhook_config IS NOT NULL";
+    let plain =
+        "SELECT count(*) FROM user_profiles WHERE phone_number IS NOT NULL OR webhook_config IS NOT NULL";
     assert_eq!(number(&stage.db.url, plain).await, 0, "the plain columns are cleared too");
     assert_eq!(number(&stage.db.url, "SELECT count(*) FROM user_profiles").await, 2, "no row for nothing");
 }

@@ -14,7 +14,8 @@ use support::*;
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
-const ONE_COLUMN: &str = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text)";
+const ONE_COLUMN: &str =
+    "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text)";
 
 /// A clock that is wrong by so many milliseconds.
 fn off_by(millis: i64) -> impl Fn() -> u64 + Send + Sync + 'static {
@@ -60,10 +61,9 @@ fn key(mark: impl std::fmt::Display) -> String {
 
 #[tokio::test]
 async fn the_later_write_wins_whichever_way_it_came() {
-    for (offline_clock, winner, loser, expected) in [
-        (-MINUTE, "online", "offline", [0, 1, 0, 0, 0]),
-        (MINUTE, "offline", "online", [1, 0, 1, 0, 0]),
-    ] {
+    for (offline_clock, winner, loser, expected) in
+        [(-MINUTE, "online", "offline", [0, 1, 0, 0, 0]), (MINUTE, "offline", "online", [1, 0, 1, 0, 0])]
+    {
         let (db, hosts) = stage(ALL_COLUMNS).await;
         let other = hosts.host(1, &db.url).build().await.unwrap();
         store_offline(&hosts, 0, offline_clock, &full_config("offline")).await;
@@ -143,13 +143,16 @@ async fn of_equal_versions_the_row_wins_unless_they_say_the_same() {
     );
     let (version, our_text, their_text) = ours
         .iter()
-        .find_map(|(version, text)| theirs.iter().find(|(v, _)| v == version).map(|(_, t)| (version, text, t)))
+        .find_map(|(version, text)| {
+            theirs.iter().find(|(v, _)| v == version).map(|(_, t)| (version, text, t))
+        })
         .expect("a birthday in common");
     for (row, pushed, winner, losers) in
         [(their_text, 0, "theirs", vec![(KeptReason::Loser, key("ours"))]), (our_text, 1, "ours", vec![])]
     {
         put_pending(&hosts, 0, version, our_text).await;
-        db.exec(&format!("DELETE FROM user_profiles; INSERT INTO user_profiles VALUES ('user-1', '{row}')")).await;
+        db.exec(&format!("DELETE FROM user_profiles; INSERT INTO user_profiles VALUES ('user-1', '{row}')"))
+            .await;
         let vault = hosts.host(0, &db.url).build().await.unwrap();
         vault.forget(&owner("nobody")).await.unwrap();
         let report = vault.sync().await.unwrap();
@@ -183,15 +186,10 @@ async fn put_pending(hosts: &Hosts, host: usize, version: &str, text: &str) {
     query.execute(&mut sqlite(hosts, host).await).await.unwrap();
 }
 
-async fn sqlite(hosts: &Hosts, host: usize) -> sqlx::SqliteConnection {
-    use sqlx::ConnectOptions;
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(hosts.local_file(host));
-    options.pragma("synchronous", "OFF").connect().await.unwrap()
-}
-
 #[tokio::test]
 async fn what_the_database_will_never_take_goes_to_the_dead_letters() {
-    let users = "CREATE TABLE users (id text PRIMARY KEY); INSERT INTO users VALUES ('gone'), ('old'), ('deleted')";
+    let users =
+        "CREATE TABLE users (id text PRIMARY KEY); INSERT INTO users VALUES ('gone'), ('old'), ('deleted')";
     let (db, hosts) = stage(&format!(
         "{users}; CREATE TABLE user_profiles (user_id text PRIMARY KEY REFERENCES users, encrypted_retell_api_key text)"
     ))
@@ -211,8 +209,15 @@ async fn what_the_database_will_never_take_goes_to_the_dead_letters() {
 
     // a row that was removed meanwhile is not made again; a foreign key refuses
     let report = vault.sync().await.unwrap();
-    assert_eq!(counts(&report), [2, 0, 0, 2, 0], "pushed: the new user, and the tombstone that has nothing to cover");
-    assert_eq!(kept(&vault).await, [(KeptReason::DeadLetter, key("gone")), (KeptReason::DeadLetter, key("never-there"))]);
+    assert_eq!(
+        counts(&report),
+        [2, 0, 0, 2, 0],
+        "pushed: the new user, and the tombstone that has nothing to cover"
+    );
+    assert_eq!(
+        kept(&vault).await,
+        [(KeptReason::DeadLetter, key("gone")), (KeptReason::DeadLetter, key("never-there"))]
+    );
     assert_eq!(said(&[&vault], &owner("gone")).await, ["NotFound"]);
     assert_eq!(number(&db.url, "SELECT count(*) FROM user_profiles").await, 1);
     let status = local(&vault).await;

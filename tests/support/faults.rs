@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use retell_vault::{LocalStatus, Owner, Timeouts, Vault};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, SqliteConnection};
 
 use super::vaults::Hosts;
 
@@ -33,7 +35,9 @@ pub fn raising(sqlstate: &str) -> String {
 }
 
 pub async fn connect(url: &str) -> PgConnection {
-    PgConnection::connect(url).await.expect("the test's own connection")
+    // what a test plants itself must not be found in the logs
+    let options: PgConnectOptions = url.parse().expect("the test's own URL");
+    options.disable_statement_logging().connect().await.expect("the test's own connection")
 }
 
 /// Runs a script on any server, as `TestDb::exec` does on its own.
@@ -91,6 +95,12 @@ pub async fn until(holds: impl AsyncFn() -> bool) {
 
 pub async fn local(vault: &Vault) -> LocalStatus {
     vault.status().await.expect("status").local.expect("a local file")
+}
+
+/// The local file of a host, as `sqlite3` sees it.
+pub async fn sqlite(hosts: &Hosts, host: usize) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(hosts.local_file(host));
+    options.pragma("synchronous", "OFF").connect().await.expect("the local file")
 }
 
 /// A vault of a host whose database is out of reach.
