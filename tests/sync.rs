@@ -14,8 +14,6 @@ use support::*;
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
-const ONE_COLUMN: &str =
-    "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text)";
 
 /// A clock that is wrong by so many milliseconds.
 fn off_by(millis: i64) -> impl Fn() -> u64 + Send + Sync + 'static {
@@ -134,7 +132,7 @@ async fn a_pending_record_whose_base_was_overwritten_by_someone_else_keeps_the_l
 
 #[tokio::test]
 async fn of_equal_versions_the_row_wins_unless_they_say_the_same() {
-    let (db, hosts) = stage(ONE_COLUMN).await;
+    let (db, hosts) = stage(ALL_COLUMNS).await;
     let frozen = off_by(0)();
     // the low 16 bits are random: of enough versions at one time, two hosts have one in common
     let (ours, theirs) = tokio::join!(
@@ -151,7 +149,7 @@ async fn of_equal_versions_the_row_wins_unless_they_say_the_same() {
         [(their_text, 0, "theirs", vec![(KeptReason::Loser, key("ours"))]), (our_text, 1, "ours", vec![])]
     {
         put_pending(&hosts, 0, version, our_text).await;
-        db.exec(&format!("DELETE FROM user_profiles; INSERT INTO user_profiles VALUES ('user-1', '{row}')"))
+        db.exec(&format!("DELETE FROM user_profiles; INSERT INTO user_profiles (user_id, encrypted_retell_api_key) VALUES ('user-1', '{row}')"))
             .await;
         let vault = hosts.host(0, &db.url).build().await.unwrap();
         vault.forget(&owner("nobody")).await.unwrap();
@@ -321,7 +319,7 @@ async fn deleted_here_and_updated_there() {
 
 #[tokio::test]
 async fn what_sync_must_not_overwrite_stays_pending_with_a_reason() {
-    let (db, hosts) = stage(ONE_COLUMN).await;
+    let (db, hosts) = stage(ALL_COLUMNS).await;
     let stranger = Hosts::new().await;
     store_offline(&hosts, 0, -MINUTE, &full_config("pending")).await;
     let other = stranger.host(1, &db.url).build().await.unwrap();
@@ -349,7 +347,7 @@ async fn what_sync_must_not_overwrite_stays_pending_with_a_reason() {
 
 #[tokio::test]
 async fn forgetting_erases_the_bytes() {
-    let (_db, hosts) = stage(ONE_COLUMN).await;
+    let (_db, hosts) = stage(ALL_COLUMNS).await;
     let vault = unplugged(&hosts, 0).await;
     vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
     vault.store(&owner("user-2"), &full_config(2)).await.unwrap();
