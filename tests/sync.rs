@@ -339,8 +339,8 @@ async fn what_sync_must_not_overwrite_stays_pending_with_a_reason() {
     assert_eq!(vault.load(&owner("user-1")).await.unwrap_err().kind(), ErrorKind::ForeignValue);
     assert_eq!(local(&vault).await.pending, 1);
 
-    // another owner is not kept waiting, and once the way is free this one goes too
-    db.exec("UPDATE user_profiles SET encrypted_retell_api_key = NULL").await;
+    // once the way is free it goes
+    db.exec("DELETE FROM user_profiles; INSERT INTO user_profiles (user_id) VALUES ('user-1')").await;
     assert_eq!(counts(&vault.sync().await.unwrap()), [1, 0, 0, 0, 0]);
     assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config("pending"));
 }
