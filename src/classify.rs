@@ -13,6 +13,9 @@ pub(crate) enum Outcome {
     Fallback,
     /// May have been applied: find out by reading back, else keep it locally as well.
     Ambiguous,
+    /// The server answers, but does not take this write now (disk full, standby, no column): use the
+    /// local file, and go on reading. Not applied, unless the error is `OutcomeUnknown`.
+    TakesNoWrites,
     /// Not applied; the server is alive: try again.
     Retry,
     /// The schema moved: look at the catalogue again.
@@ -48,7 +51,7 @@ impl Fault {
 
     /// A time-out that we set ourselves.
     pub(crate) fn timed_out(phase: Phase) -> Self {
-        Self::new(lost(phase), unreachable("the database did not answer in time", phase))
+        Self::new(lost(phase), unreachable("the database did not answer in time", lost(phase)))
     }
 }
 
@@ -136,7 +139,8 @@ fn by_io(error: &io::Error, phase: Phase) -> Fault {
             "check the server's certificate and sslmode in the URL",
         );
     }
-    Fault::new(lost(phase), unreachable(&format!("the database cannot be reached ({})", error.kind()), phase))
+    let message = format!("the database cannot be reached ({})", error.kind());
+    Fault::new(lost(phase), unreachable(&message, lost(phase)))
 }
 
 fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> Fault {
@@ -154,7 +158,7 @@ fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> Fault {
     if code == "53100" {
         tracing::error!("the database's disk is full");
     }
-    let mut fault = Fault::new(outcome, describe(&code, outcome, phase));
+    let mut fault = Fault::new(outcome, describe(&code, outcome));
     if let Some(constraint) = error.constraint() {
         fault.error = fault.error.about(format_args!("constraint {constraint}"));
     }
@@ -170,7 +174,7 @@ fn outcome_of(code: &str, phase: Phase, says_full: impl Fn() -> bool) -> Outcome
             lost(phase)
         }
         "57P03" | "53300" => Outcome::Fallback,
-        "53100" if phase == Phase::Writing => Outcome::Fallback,
+        "53100" if phase == Phase::Writing => Outcome::TakesNoWrites,
         "53200" | "55P03" | "40001" | "40P01" | "57014" | "25P01" | "25P02" | "25P03" => Outcome::Retry,
         "25006" => Outcome::ReadOnly,
         "26000" | "42P05" => Outcome::Pooler,
@@ -181,10 +185,15 @@ fn outcome_of(code: &str, phase: Phase, says_full: impl Fn() -> bool) -> Outcome
     }
 }
 
-fn describe(code: &str, outcome: Outcome, phase: Phase) -> Error {
+fn describe(code: &str, outcome: Outcome) -> Error {
     match outcome {
         Outcome::Fallback | Outcome::Ambiguous => {
-            return unreachable(&format!("the database is not available (SQLSTATE {code})"), phase);
+            return unreachable(&format!("the database is not available (SQLSTATE {code})"), outcome);
+        }
+        Outcome::TakesNoWrites => {
+            let message = format!("the database takes no writes (SQLSTATE {code})");
+            return Error::new(ErrorKind::Unavailable, message)
+                .with_hint("look for a full disk on the database server");
         }
         Outcome::Retry => return busy(&format!("the database is busy (SQLSTATE {code})")),
         _ => {}
@@ -244,9 +253,9 @@ fn describe(code: &str, outcome: Outcome, phase: Phase) -> Error {
     }
 }
 
-fn unreachable(message: &str, phase: Phase) -> Error {
-    match phase {
-        Phase::Writing => {
+fn unreachable(message: &str, outcome: Outcome) -> Error {
+    match outcome {
+        Outcome::Ambiguous => {
             Error::new(ErrorKind::OutcomeUnknown, format!("{message}; the write may have been applied"))
         }
         _ => Error::new(ErrorKind::Unavailable, message),
@@ -284,7 +293,7 @@ mod tests {
             ("57P02", Reading, Fallback),
             ("57P03", Writing, Fallback),
             ("53300", Connecting, Fallback),
-            ("53100", Writing, Fallback),
+            ("53100", Writing, TakesNoWrites),
             ("53100", Reading, Reject),
             ("53200", Writing, Retry),
             ("55P03", Writing, Retry),

@@ -1,17 +1,18 @@
 //! Connections to the database: bounded in time, safe behind a transaction pooler.
 
-use std::str::FromStr;
+mod options;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Postgres, Row};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Row};
 use tokio::time::timeout;
 
-use crate::classify::{Fault, Outcome, Phase, URL_HINT, classify};
+use crate::classify::{Fault, Outcome, Phase, classify};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Whether a transaction pooler (PgBouncer, Supavisor) stands between the vault and the server.
@@ -51,8 +52,8 @@ pub(crate) struct Query {
 
 /// How long a pool that could still grow is waited for before the server is asked directly.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// Connections a pool of our own keeps at most.
-const MAX_CONNECTIONS: u32 = 10;
+/// How often a pool that cannot grow is looked at for a connection that was given back.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 pub(crate) struct Database {
     pool: RwLock<PgPool>,
@@ -72,15 +73,13 @@ impl Database {
     /// # Errors
     /// `Configuration` for a URL that is not one; the error does not repeat it.
     pub(crate) fn from_url(url: &str, mode: PoolerMode, timeouts: Timeouts) -> Result<Self> {
-        let (url, says_pooler) = without_pooler_parameter(url)?;
-        let options = PgConnectOptions::from_str(&url).map_err(|_| invalid_url())?;
-        let options = options.application_name("retell-vault").disable_statement_logging();
+        let (options, says_pooler) = options::parse(url)?;
         let transactional = match mode {
             PoolerMode::Transaction => true,
             PoolerMode::None => false,
             PoolerMode::Auto => says_pooler || options.get_port() == 6543,
         };
-        let pool = RwLock::new(build_pool(&options, transactional, timeouts));
+        let pool = RwLock::new(options::pool(&options, transactional, timeouts));
         Ok(Self::new(pool, Some(options), transactional, mode, timeouts))
     }
 
@@ -137,9 +136,10 @@ impl Database {
         self.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn rebuild(&self) {
+    /// Forgets every connection that is not in use. A pool of the service is left alone.
+    pub(crate) fn rebuild(&self) {
         if let Some(options) = &self.own {
-            let pool = build_pool(options, self.is_transactional(), self.timeouts);
+            let pool = options::pool(options, self.is_transactional(), self.timeouts);
             *self.pool.write().unwrap_or_else(PoisonError::into_inner) = pool;
         }
     }
@@ -266,7 +266,10 @@ impl Database {
             return Ok(connection);
         }
         // the pool keeps trying without a word while the server refuses: ask the server directly
-        self.probe().await?;
+        if let Err((fault, full)) = self.probe().await {
+            let idle = if full { self.acquire_idle(&pool).await } else { None };
+            return idle.ok_or(fault);
+        }
         if !is_full && let Some(connection) = self.acquire_within(&pool, self.timeouts.connect).await? {
             return Ok(connection);
         }
@@ -289,6 +292,21 @@ impl Database {
         }
     }
 
+    /// While the server has no further connection for us, those that the pool has must do: it looks at
+    /// them only before it opens a new one.
+    async fn acquire_idle(&self, pool: &PgPool) -> Option<PoolConnection<Postgres>> {
+        let look = async {
+            loop {
+                match pool.try_acquire() {
+                    None if pool.size() == 0 => return None,
+                    None => tokio::time::sleep(LOOK_EVERY).await,
+                    connection => return connection,
+                }
+            }
+        };
+        timeout(self.timeouts.connect, look).await.ok().flatten()
+    }
+
     fn connecting_failed(&self, error: &sqlx::Error) -> Fault {
         let fault = classify(error, Phase::Connecting);
         let refused_parameter =
@@ -300,12 +318,18 @@ impl Database {
         }
     }
 
-    /// One direct connection, to learn why the pool gives none.
-    async fn probe(&self) -> Result<(), Fault> {
+    /// One direct connection, to learn why the pool gives none. The flag says that the server, or a
+    /// pooler before it, has no connection left.
+    async fn probe(&self) -> Result<(), (Fault, bool)> {
         let options = self.pool().connect_options();
         match timeout(self.timeouts.connect, PgConnection::connect_with(&options)).await {
-            Err(_) => Err(Fault::timed_out(Phase::Connecting)),
-            Ok(Err(error)) => Err(self.connecting_failed(&error)),
+            Err(_) => Err((Fault::timed_out(Phase::Connecting), false)),
+            Ok(Err(error)) => {
+                let fault = self.connecting_failed(&error);
+                let code = error.as_database_error().and_then(|error| error.code());
+                let full = fault.outcome == Outcome::Fallback && code.is_some_and(|code| code != "57P03");
+                Err((fault, full))
+            }
             Ok(Ok(connection)) => {
                 connection.close().await.ok(); // it has served its purpose, however it ends
                 Ok(())
@@ -364,45 +388,6 @@ async fn run_transaction(
     }
     transaction.commit().await?;
     Ok(rows)
-}
-
-fn build_pool(options: &PgConnectOptions, transactional: bool, timeouts: Timeouts) -> PgPool {
-    let options = match transactional {
-        true => options.clone().extra_float_digits(None).statement_cache_capacity(0),
-        // the server gives up first, so that a write which waited too long is known not to be applied
-        false => options.clone().options([("statement_timeout", server_limit(timeouts))]),
-    };
-    PgPoolOptions::new()
-        .max_connections(MAX_CONNECTIONS)
-        .acquire_timeout(timeouts.connect)
-        // a broken connection shows itself when it is used; testing costs a round trip each time
-        .test_before_acquire(false)
-        .connect_lazy_with(options)
-}
-
-/// The time limit of a statement in milliseconds, as the server is told it.
-fn server_limit(timeouts: Timeouts) -> String {
-    (timeouts.operation.as_millis() * 9 / 10).max(1).to_string()
-}
-
-/// `pgbouncer=true` is a convention of other clients; sqlx would log it with its value.
-fn without_pooler_parameter(url: &str) -> Result<(String, bool)> {
-    let mut parsed = url::Url::parse(url).map_err(|_| invalid_url())?;
-    if !["postgres", "postgresql"].contains(&parsed.scheme()) {
-        return Err(invalid_url());
-    }
-    let pairs: Vec<(String, String)> = parsed.query_pairs().into_owned().collect();
-    let says_pooler = pairs.iter().any(|(name, value)| name == "pgbouncer" && value == "true");
-    if !pairs.iter().any(|(name, _)| name == "pgbouncer") {
-        return Ok((url.to_owned(), false));
-    }
-    let rest = pairs.iter().filter(|(name, _)| name != "pgbouncer");
-    parsed.query_pairs_mut().clear().extend_pairs(rest);
-    Ok((parsed.into(), says_pooler))
-}
-
-fn invalid_url() -> Error {
-    Error::new(ErrorKind::Configuration, "the database URL is not valid").with_hint(URL_HINT)
 }
 
 #[cfg(test)]

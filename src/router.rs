@@ -3,6 +3,7 @@
 pub(crate) mod breaker;
 mod bulk;
 mod read;
+pub(crate) mod seen;
 pub(crate) mod write;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::placement::Place;
 use crate::postgres::Postgres;
 use crate::record::{PlainValues, Record, read_packed};
 use crate::router::breaker::Breaker;
+use crate::router::seen::Seen;
 use crate::sealer::{self, Opened};
 use crate::version::{Millis, Version};
 
@@ -103,6 +105,7 @@ pub(crate) struct Router {
     pub(crate) fallback: Fallback,
     pub(crate) offline_reads: bool,
     pub(crate) breaker: Breaker,
+    pub(crate) seen: Seen,
     pub(crate) clock: Clock,
 }
 
@@ -137,6 +140,7 @@ impl Router {
         match write.run().await {
             Ok(written) => {
                 self.breaker.success();
+                self.seen.holds(entry.owner, written.version);
                 self.supersede(entry.owner, written.version).await;
                 self.remember_stored(entry, write.attempted().0).await;
                 Ok(written)
@@ -152,7 +156,7 @@ impl Router {
     /// Tells the breaker how the server does.
     pub(crate) fn note(&self, fault: &Fault) {
         match fault.outcome {
-            Outcome::Fallback | Outcome::Ambiguous if fault.error.kind() != ErrorKind::Schema => {
+            Outcome::Fallback | Outcome::Ambiguous => {
                 self.breaker.failure(&fault.error.to_string(), Instant::now());
             }
             _ => self.breaker.success(),
@@ -180,7 +184,7 @@ impl Router {
         base: Base,
         fault: Fault,
     ) -> Result<Written> {
-        let may = matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous);
+        let may = matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous | Outcome::TakesNoWrites);
         if !may || self.fallback == Fallback::Refuse || self.local.is_none() {
             return Err(fault.error);
         }
@@ -200,10 +204,12 @@ impl Router {
             Error::new(ErrorKind::Configuration, "there is neither a database nor a local file to store in")
         })?;
         let pending = local.pending(entry.owner).await?;
-        let mut seen = pending
-            .as_ref()
-            .map(|pending| pending.version)
-            .filter(|version| !version.is_ahead_of(self.now()));
+        let known = self.known(local, entry.owner).await?;
+        let mut seen = known.max(self.plausible(pending.map(|pending| pending.version)));
+        let base = match (base, known) {
+            (Base::Unknown, Some(version)) => Base::Version(version),
+            _ => base,
+        };
         let mut sent = sent;
         for _ in 0..ROUNDS {
             let record = match sent.take() {
@@ -227,6 +233,27 @@ impl Router {
             }
         }
         Err(Error::new(ErrorKind::Busy, "other writers of this owner were always faster"))
+    }
+
+    /// What the row was last known to hold: in this process, or in the offline replica.
+    async fn known(&self, local: &LocalFile, owner: &Owner) -> Result<Option<Version>> {
+        match self.seen_version(owner) {
+            None if self.offline_reads => {
+                let replica = local.replica(owner).await?;
+                Ok(self.plausible(replica.map(|replica| replica.version)))
+            }
+            seen => Ok(seen),
+        }
+    }
+
+    /// What the row was last known to hold, for a version that goes past it.
+    pub(crate) fn seen_version(&self, owner: &Owner) -> Option<Version> {
+        self.plausible(self.seen.get(owner))
+    }
+
+    /// A version from the future is not one to go past.
+    pub(crate) fn plausible(&self, version: Option<Version>) -> Option<Version> {
+        version.filter(|version| !version.is_ahead_of(self.now()))
     }
 
     /// Seals an entry under a version later than what was seen.

@@ -99,8 +99,9 @@ impl Router {
             return Err(fault.error);
         }
         self.note(&fault);
-        if matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous) || kind == ErrorKind::Configuration
-        {
+        let out_of_reach =
+            matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous | Outcome::TakesNoWrites);
+        if out_of_reach || kind == ErrorKind::Configuration {
             return Ok(Some(fault.error.to_string()));
         }
         report.blocked.push((pending.owner.clone(), fault.error.to_string()));
@@ -138,7 +139,7 @@ impl Router {
                 Outcome::Reject if is_refused_for_good(&fault.error) => {
                     return self.bury(local, pending, &fault.error.to_string()).await;
                 }
-                Outcome::ReadOnly => return Err(Fault::new(Outcome::Fallback, fault.error)),
+                Outcome::ReadOnly => return Err(Fault::new(Outcome::TakesNoWrites, fault.error)),
                 _ => return Err(fault),
             }
         }
@@ -168,6 +169,7 @@ impl Router {
         let before = postgres.push(&plan, &pending.owner, record).await?;
         if !before.is_empty() {
             let overwrote = self.keep_overwritten(&plan, pending, &before).await?;
+            self.seen.holds(&pending.owner, record.version);
             local.remove_pending(&pending.owner, &pending.text).await?;
             return Ok(Some(Settled::Pushed { overwrote }));
         }
@@ -219,12 +221,12 @@ impl Router {
         pending: &LocalRecord,
         record: &Record,
     ) -> Result<Option<Settled>, Fault> {
-        if matches!(pending.base, Base::Version(_)) {
+        // nothing is there that a tombstone would have to cover
+        let is_tombstone = self.is_tombstone(record, &pending.owner)?;
+        if matches!(pending.base, Base::Version(_)) && !is_tombstone {
             return self.bury(local, pending, "the row of this owner was removed meanwhile").await.map(Some);
         }
-        // nothing is there that a tombstone would have to cover
-        let done = self.is_tombstone(record, &pending.owner)?
-            || postgres.insert(plan, &pending.owner, record).await?;
+        let done = is_tombstone || postgres.insert(plan, &pending.owner, record).await?;
         if !done {
             postgres.refresh().await?;
             return Ok(None);

@@ -28,6 +28,7 @@ impl Router {
         {
             // each owner is loaded by itself below, and gets its own error
             tracing::debug!(error = %fault.error, "the bulk load failed");
+            self.note(&fault);
             results.iter_mut().for_each(|result| *result = None);
         }
         let single = owners.iter().zip(results).map(|(owner, result)| self.or_load(result, owner));
@@ -165,10 +166,16 @@ impl Router {
         order.sort_by_key(|at| entries[*at].owner);
         let sealed: Vec<(&Owner, Record)> = order
             .iter()
-            .map(|at| Ok((entries[*at].owner, self.seal(entries[*at], None, &fields)?)))
+            .map(|at| {
+                Ok((
+                    entries[*at].owner,
+                    self.seal(entries[*at], self.seen_version(entries[*at].owner), &fields)?,
+                ))
+            })
             .collect::<Result<_>>()?;
         let done = self.update_many(postgres, &plan, &sealed).await?;
         for ((at, (_, record)), _) in order.iter().zip(&sealed).zip(done).filter(|(_, done)| *done) {
+            self.seen.holds(entries[*at].owner, record.version);
             let place = |field| (field, plan.placement.place(field).clone());
             let places = set_fields(entries[*at].config).into_iter().map(place).collect();
             written[*at] =

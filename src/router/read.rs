@@ -30,6 +30,9 @@ impl Router {
         match self.survey(postgres, owner).await {
             Ok(survey) => {
                 self.breaker.success();
+                if survey.candidates.is_empty() {
+                    self.seen.gone(owner);
+                }
                 let read = self.newest(owner, survey, pending)?;
                 self.remember(owner, &read).await;
                 Ok(read)
@@ -93,8 +96,11 @@ impl Router {
         }
     }
 
-    /// Keeps an answer of the database for times when it is away, if that was asked for.
+    /// Notes an answer of the database, and keeps it for times when it is away, if that was asked for.
     pub(super) async fn remember(&self, owner: &Owner, read: &Read) {
+        if let Some(version) = self.plausible(Some(read.version)).filter(|_| !read.local) {
+            self.seen.holds(owner, version);
+        }
         let entry = Entry { owner, config: read.opened.config.as_ref(), options: StoreOptions::new() };
         self.remember_stored(entry, read.record.clone()).await;
     }

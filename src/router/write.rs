@@ -30,6 +30,8 @@ pub(super) struct Write<'a> {
     unexplained: u32,
     /// What the last round took the table for.
     plan: Option<Arc<Plan>>,
+    /// New connections were opened after one that was read-only.
+    reconnected: bool,
     replaced: Vec<String>,
 }
 
@@ -45,7 +47,7 @@ impl<'a> Write<'a> {
             None => None,
         };
         let seen =
-            pending.map(|pending| pending.version).filter(|version| !version.is_ahead_of(router.now()));
+            router.plausible(pending.map(|pending| pending.version)).max(router.seen_version(entry.owner));
         Ok(Self {
             router,
             postgres,
@@ -55,6 +57,7 @@ impl<'a> Write<'a> {
             base: Base::Unknown,
             unexplained: 0,
             plan: None,
+            reconnected: false,
             replaced: Vec::new(),
         })
     }
@@ -69,33 +72,46 @@ impl<'a> Write<'a> {
     /// the outcome is unknown and reading back failed too; else the reason for the caller.
     pub(super) async fn run(&mut self) -> Result<Written, Fault> {
         let (started, limit) = (Instant::now(), self.postgres.database.patience());
-        let mut last = None;
+        let (mut last, mut unknown) = (None, None);
         for round in 0..ROUNDS {
             let fault = match self.round().await {
                 Ok(Step::Done) => return Ok(self.written()),
                 Ok(Step::Again) => continue,
                 Err(fault) => fault,
             };
-            let fault = match fault.outcome {
-                Outcome::Reject if self.schema_moved(&fault.error).await => continue,
-                Outcome::Fallback | Outcome::Reject => return Err(fault),
-                Outcome::ReadOnly => return Err(self.read_only(fault).await),
-                Outcome::Ambiguous => self.reconcile(fault).await?,
-                Outcome::Redetect => self.postgres.refresh().await.map(|_| fault)?,
-                Outcome::Retry | Outcome::Pooler => {
-                    pause(round).await;
-                    fault
-                }
-            };
-            // what may have been applied stays so, whatever else fails later
-            let unknown = last.as_ref().is_some_and(|last: &Fault| last.outcome == Outcome::Ambiguous);
-            last = if unknown { last } else { Some(fault) };
+            match self.recover(fault, round).await {
+                Ok(fault) if fault.outcome == Outcome::Ambiguous => unknown = Some(fault),
+                Ok(fault) => last = Some(fault),
+                Err(fault) => return Err(still_unknown(fault, unknown)),
+            }
             if started.elapsed() > limit {
                 break;
             }
         }
         let busy = || Error::new(ErrorKind::Busy, "other writers of this owner were always faster");
-        Err(last.unwrap_or_else(|| busy().into()))
+        match unknown {
+            // reading back went well each time: the server is there, and this row is not to be had
+            Some(unknown) => Err(Fault::new(Outcome::TakesNoWrites, unknown.error)),
+            None => Err(last.unwrap_or_else(|| busy().into())),
+        }
+    }
+
+    /// Does what makes another round worth while, and gives the fault back.
+    ///
+    /// # Errors
+    /// The fault that another round would meet again.
+    async fn recover(&mut self, fault: Fault, round: u32) -> Result<Fault, Fault> {
+        match fault.outcome {
+            Outcome::Reject if self.schema_moved(&fault.error).await => Ok(fault),
+            Outcome::Fallback | Outcome::TakesNoWrites | Outcome::Reject => Err(fault),
+            Outcome::ReadOnly => self.read_only(fault).await,
+            Outcome::Ambiguous => self.reconcile(fault).await,
+            Outcome::Redetect => self.postgres.refresh().await.map(|_| fault),
+            Outcome::Retry | Outcome::Pooler => {
+                pause(round).await;
+                Ok(fault)
+            }
+        }
     }
 
     async fn round(&mut self) -> Result<Step, Fault> {
@@ -233,13 +249,19 @@ impl<'a> Write<'a> {
         }
     }
 
-    async fn read_only(&self, fault: Fault) -> Fault {
+    /// A standby, a role that may not write, or a connection from before a failover.
+    async fn read_only(&mut self, fault: Fault) -> Result<Fault, Fault> {
         match self.postgres.database.is_standby().await {
-            Ok(true) => Fault::new(
-                Outcome::Fallback,
+            Ok(true) => Err(Fault::new(
+                Outcome::TakesNoWrites,
                 Error::new(ErrorKind::Unavailable, "the database is a standby, which takes no writes"),
-            ),
-            _ => Fault::new(Outcome::Reject, fault.error),
+            )),
+            Ok(false) if !self.reconnected => {
+                self.reconnected = true;
+                self.postgres.database.rebuild();
+                Ok(fault)
+            }
+            _ => Err(Fault::new(Outcome::Reject, fault.error)),
         }
     }
 
@@ -271,7 +293,7 @@ pub(crate) async fn plan_with_room(postgres: &Postgres) -> Result<Arc<Plan>, Fau
     }
     if plan.placement.is_local() {
         let message = format!("{} has no column that can hold a configuration", postgres.table_name());
-        return Err(Fault::new(Outcome::Fallback, Error::new(ErrorKind::Schema, message)));
+        return Err(Fault::new(Outcome::TakesNoWrites, Error::new(ErrorKind::Schema, message)));
     }
     if let Some(column) = &plan.placement.unwritable {
         let message = format!("column {column} of {} may not be written", postgres.table_name());
@@ -312,6 +334,18 @@ pub(crate) fn judge(
     match newer_writer && !options.replace_unreadable {
         true => Err(error),
         false => Ok(Judgement::Broken(error.to_string())),
+    }
+}
+
+/// What may have been applied stays so, whatever fails later. The local file may take it all the same.
+fn still_unknown(fault: Fault, unknown: Option<Fault>) -> Fault {
+    match (unknown, fault.outcome) {
+        (None, _) | (_, Outcome::Ambiguous) => fault,
+        (Some(unknown), Outcome::Fallback) => unknown,
+        (Some(_), outcome) => {
+            let message = format!("{}; an earlier attempt may have been applied", fault.error);
+            Fault::new(outcome, Error::new(ErrorKind::OutcomeUnknown, message))
+        }
     }
 }
 

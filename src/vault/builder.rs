@@ -16,6 +16,7 @@ use crate::layout::Layout;
 use crate::local::LocalFile;
 use crate::postgres::Postgres;
 use crate::router::breaker::Breaker;
+use crate::router::seen::Seen;
 use crate::router::write::pause;
 use crate::router::{Clock, Fallback, ROUNDS, Router};
 use crate::token::NONCE;
@@ -174,6 +175,7 @@ impl VaultBuilder {
             fallback: self.fallback,
             offline_reads: self.offline_reads,
             breaker: Breaker::default(),
+            seen: Seen::default(),
             clock: self.clock,
         })
     }

@@ -117,7 +117,7 @@ async fn database_status(router: &Router, postgres: &Postgres) -> DatabaseStatus
         Ok(plan) => plan,
         Err(fault) => {
             router.note(&fault);
-            status.reachable = fault.outcome == Outcome::Reject;
+            status.reachable = !matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous);
             status.problem = Some(fault.error.to_string());
             return status;
         }

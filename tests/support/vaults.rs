@@ -83,7 +83,8 @@ fn read_all(folder: &Path, bytes: &mut Vec<u8>) {
         let path = entry.unwrap().path();
         match path.is_dir() {
             true => read_all(&path, bytes),
-            false => bytes.extend(std::fs::read(&path).unwrap()),
+            // SQLite removes its log when the last connection closes, which may be now
+            false => bytes.extend(std::fs::read(&path).unwrap_or_default()),
         }
     }
 }

@@ -1,0 +1,297 @@
+//! A secret goes through every operation and every failure, and is looked for everywhere afterwards.
+
+mod support;
+
+use std::fmt::{Debug, Write as _};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use retell_vault::{AgentId, ApiKey, Error, ErrorKind, Fallback, Result, RetellConfig, Vault, WebhookConfig};
+use support::faults::*;
+use support::vaults::*;
+use support::*;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+/// In every URL of the vaults here.
+const PASSWORD: &str = "pw_test_canary_0815";
+
+/// All that was logged at any level, and all that was answered, as it would be printed.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<String>>);
+
+impl Heard {
+    fn say(&self, what: &dyn Debug) {
+        writeln!(self.0.lock().unwrap(), "{what:?}").unwrap();
+    }
+
+    /// An answer, and an error with all that it can say.
+    fn answer<T: Debug>(&self, answer: Result<T>) -> Option<ErrorKind> {
+        self.say(&answer);
+        let error = answer.err()?;
+        self.error(&error);
+        Some(error.kind())
+    }
+
+    fn error(&self, error: &Error) {
+        let mut text = format!("{error} {error:#?} {}", error.hint());
+        let mut source = std::error::Error::source(error);
+        while let Some(error) = source {
+            write!(text, " {error} {error:#?}").unwrap();
+            source = error.source();
+        }
+        // errors are stricter than logs: neither a token nor a plain value of the row either
+        for part in ["rv1.", "example.com/hook", "from_the_future"] {
+            assert!(!text.contains(part), "a piece of the row is in {text}");
+        }
+        self.say(&text);
+    }
+}
+
+impl Visit for Heard {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        writeln!(self.0.lock().unwrap(), "{field}={value:?}").unwrap();
+    }
+}
+
+impl Subscriber for Heard {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        span.record(&mut self.clone());
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, values: &Record<'_>) {
+        values.record(&mut self.clone());
+    }
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.clone());
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+fn with_password(url: &str) -> String {
+    let mut url = url::Url::parse(url).unwrap();
+    url.set_password(Some(PASSWORD)).unwrap();
+    url.into()
+}
+
+struct Stage {
+    heard: Heard,
+    cluster: Cluster,
+    hosts: Hosts,
+    proxy: CutProxy,
+    vault: Vault,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let heard = Heard::default();
+        tracing::subscriber::set_global_default(heard.clone()).unwrap();
+        let (cluster, hosts) = (Cluster::start(&["-c", "fsync=off"]).await, Hosts::new().await);
+        exec(cluster.url(), ALL_COLUMNS).await;
+        let proxy = CutProxy::start(&with_password(cluster.url())).await;
+        let builder = hosts.host(0, proxy.url()).timeouts(QUICK).offline_reads();
+        let vault = builder.build().await.unwrap();
+        Self { heard, cluster, hosts, proxy, vault }
+    }
+
+    async fn exec(&self, sql: &str) {
+        exec(self.cluster.url(), sql).await;
+    }
+
+    /// What a service does, whatever comes of it. Answers with what the store said.
+    async fn store_and_load(&self, user: &str) -> Option<ErrorKind> {
+        let (heard, vault, owner) = (&self.heard, &self.vault, owner(user));
+        let said = heard.answer(vault.store(&owner, &full_config(user)).await);
+        heard.answer(vault.load(&owner).await);
+        heard.answer(vault.status().await);
+        said
+    }
+
+    /// Every operation.
+    async fn everything(&self, user: &str) -> Option<ErrorKind> {
+        let (heard, vault, owner) = (&self.heard, &self.vault, owner(user));
+        let said = self.store_and_load(user).await;
+        let both =
+            [(owner.clone(), full_config("many")), (support::vaults::owner("other"), full_config("many"))];
+        for stored in vault.store_many(&both).await.unwrap() {
+            heard.answer(stored);
+        }
+        for loaded in vault.load_many(&[owner.clone(), both[1].0.clone()]).await {
+            heard.answer(loaded);
+        }
+        heard.answer(vault.list(None, 10).await);
+        heard.answer(vault.sync().await);
+        for kept in vault.kept(0, 100).await.unwrap() {
+            heard.say(&kept);
+        }
+        heard.answer(vault.redetect().await);
+        heard.answer(vault.delete(&owner).await);
+        heard.answer(vault.store(&owner, &full_config(user)).await);
+        heard.say(&(vault, vault.keys(), both));
+        said
+    }
+
+    /// A failure that the database makes of every write.
+    async fn with_trigger(&self, body: &str) -> Option<ErrorKind> {
+        self.exec(&format!(
+            "CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$;
+            CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON user_profiles FOR EACH ROW EXECUTE FUNCTION fail()"
+        ))
+        .await;
+        let said = self.everything("user-1").await;
+        self.exec("DROP TRIGGER fail ON user_profiles").await;
+        said
+    }
+
+    async fn server_log(&self) -> Vec<u8> {
+        let mut connection = connect(self.cluster.url()).await;
+        let data: String =
+            sqlx::query_scalar("SHOW data_directory").fetch_one(&mut connection).await.unwrap();
+        std::fs::read(PathBuf::from(data).parent().unwrap().join("log")).unwrap()
+    }
+
+    async fn dump(&self) -> Vec<u8> {
+        let output = tokio::process::Command::new("pg_dump").arg(self.cluster.url()).output().await.unwrap();
+        assert!(output.status.success());
+        output.stdout
+    }
+
+    /// Nothing anywhere, and everywhere something: or the search would prove nothing.
+    async fn search(&self) {
+        for (place, bytes, expected) in [
+            ("the dump", self.dump().await, "rv1."),
+            ("the server's log", self.server_log().await, "ERROR"),
+            ("the local files", self.hosts.files(), "rv1."),
+            ("answers and logs", self.heard.0.lock().unwrap().clone().into_bytes(), "degraded"),
+        ] {
+            assert_no_secret(&bytes, place);
+            let has = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+            assert!(!has(PASSWORD), "the password stands in {place}");
+            assert!(has(expected), "{place} does not hold what it must");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_found_anywhere() {
+    let exposed = full_config(1).to_json_exposed();
+    assert!(CANARIES.iter().all(|canary| exposed.contains(canary)), "these are the secrets");
+    let stage = Stage::new().await;
+
+    assert_eq!(stage.everything("user-1").await, None);
+    refusals(&stage).await;
+    outages(&stage).await;
+    broken_records(&stage).await;
+    stage.search().await;
+    // after the search, since these put secrets into the database themselves
+    foreign_values(&stage).await;
+    invalid_input(&stage.heard);
+    let heard = stage.heard.0.lock().unwrap().clone();
+    assert_no_secret(heard.as_bytes(), "answers and logs");
+    assert!(!heard.contains(PASSWORD));
+}
+
+/// The row in the message, the detail, the hint; a value that has the wrong form; a constraint.
+async fn refusals(stage: &Stage) {
+    let rejected = Some(ErrorKind::Rejected);
+    let raise = "RAISE EXCEPTION 'row %', NEW USING DETAIL = NEW::text, HINT = NEW.encrypted_retell_api_key";
+    assert_eq!(stage.with_trigger(raise).await, rejected);
+    assert_eq!(stage.with_trigger("PERFORM NEW.encrypted_retell_api_key::int").await, rejected);
+    assert_eq!(stage.with_trigger("RAISE WARNING 'row %', NEW").await, None);
+    assert_eq!(stage.with_trigger("RETURN NULL").await, Some(ErrorKind::AccessDenied));
+    assert_eq!(stage.with_trigger("NEW.encrypted_sms_agent_id = 'x'").await, rejected);
+    let check = "ADD CONSTRAINT short CHECK (length(encrypted_retell_api_key) < 5) NOT VALID";
+    stage.exec(&format!("ALTER TABLE user_profiles {check}")).await;
+    assert_eq!(stage.everything("user-1").await, rejected);
+    stage.exec("ALTER TABLE user_profiles DROP CONSTRAINT short").await;
+    stage.exec("ALTER TABLE user_profiles ALTER webhook_config TYPE int[] USING NULL").await;
+    stage.everything("user-1").await;
+    stage.exec("ALTER TABLE user_profiles ALTER webhook_config TYPE jsonb USING NULL").await;
+    stage.vault.redetect().await.unwrap();
+}
+
+async fn outages(stage: &Stage) {
+    let lock = Lock::on_table(stage.cluster.url()).await;
+    assert_eq!(stage.store_and_load("user-1").await, Some(ErrorKind::Busy));
+    lock.release().await;
+    for mode in [Mode::CutAfterRequest(Request::Execution), Mode::Refuse, Mode::BlackHole] {
+        stage.proxy.set(mode).await;
+        assert_eq!(stage.store_and_load("user-1").await, None, "with a local file");
+        let strict = stage.hosts.host(2, stage.proxy.url()).timeouts(QUICK).fallback(Fallback::Refuse);
+        let strict = strict.build().await.unwrap();
+        stage.heard.answer(strict.store(&owner("user-1"), &full_config(2)).await);
+    }
+    stage.cluster.kill().await;
+    stage.proxy.set(Mode::Pass).await;
+    stage.everything("user-1").await;
+    stage.cluster.restart().await;
+    until(async || stage.vault.sync().await.unwrap().stopped.is_none()).await;
+    until(async || stage.vault.store(&owner("user-1"), &full_config(3)).await.unwrap().degraded.is_none())
+        .await;
+    // URLs that do not work, each with the password in it
+    for path in ["nowhere", "postgres?sslmode=require", "postgres?sslmode=nonsense"] {
+        let url = url::Url::parse(&with_password(stage.cluster.url())).unwrap().join(path).unwrap();
+        let built = stage.hosts.host(3, url.as_str()).timeouts(QUICK).build().await;
+        stage.heard.answer(built.map(|vault| format!("{vault:?}")));
+    }
+}
+
+/// Altered records, another keyring, the wrong owner.
+async fn broken_records(stage: &Stage) {
+    let key = "encrypted_retell_api_key";
+    let copy = format!("INSERT INTO user_profiles (user_id, {key}, encrypted_call_agent_id, encrypted_sms_agent_id, encrypted_agent_config)
+        SELECT 'thief', {key}, encrypted_call_agent_id, encrypted_sms_agent_id, encrypted_agent_config FROM user_profiles WHERE user_id = 'user-1'");
+    stage.exec(&copy).await;
+    assert_eq!(stage.heard.answer(stage.vault.load(&owner("thief")).await), Some(ErrorKind::Unsealable));
+    stage.everything("thief").await;
+    let stranger = Hosts::new().await;
+    let other = stranger.host(0, stage.cluster.url()).build().await.unwrap();
+    assert_eq!(stage.heard.answer(other.load(&owner("user-1")).await), Some(ErrorKind::UnknownKey));
+    stage.heard.answer(other.store(&owner("user-1"), &full_config(1)).await);
+    stage.exec(&format!("UPDATE user_profiles SET {key} = left({key}, -3)")).await;
+    stage.everything("user-1").await;
+    stage.exec(&format!("UPDATE user_profiles SET {key} = NULL")).await;
+    stage.everything("user-1").await;
+}
+
+async fn foreign_values(stage: &Stage) {
+    let text = format!("{}_{}", CANARIES[0], "in the clear");
+    stage.exec(&format!("UPDATE user_profiles SET encrypted_retell_api_key = '{text}'")).await;
+    assert_eq!(stage.everything("user-1").await, Some(ErrorKind::ForeignValue));
+    stage.exec(&format!(
+        "UPDATE user_profiles SET encrypted_retell_api_key = NULL, encrypted_agent_config = '{{\"retell_vault\": {{\"api_key\": \"{text}\"}}}}'"
+    ))
+    .await;
+    stage.everything("user-1").await;
+    stage.exec(&format!("UPDATE user_profiles SET encrypted_agent_config = '\"{text}\"'")).await;
+    assert_eq!(stage.everything("user-1").await, Some(ErrorKind::ForeignValue));
+}
+
+/// What a caller gave, which is not valid, is not repeated either.
+fn invalid_input(heard: &Heard) {
+    let canary = |n: usize| format!("{} and\n{}", CANARIES[n], "\u{7f}ß".repeat(200));
+    heard.answer(canary(0).parse::<ApiKey>());
+    heard.answer(canary(1).parse::<AgentId>());
+    heard.answer(WebhookConfig::new(&format!("ftp://{}", canary(3))));
+    for json in [
+        format!(r#"{{"api_key":["{}"]}}"#, CANARIES[0]),
+        format!(r#"{{"api_key":"{}","call_agent_id":{{"{}":1}}}}"#, CANARIES[0], CANARIES[1]),
+        format!(r#"{{"api_key":"{}""#, CANARIES[0]),
+        format!(
+            r#"{{"api_key":"{}","webhook_config":{{"webhook_url":"{}","secret":["{}"]}}}}"#,
+            CANARIES[0], CANARIES[2], CANARIES[3]
+        ),
+        format!(
+            r#"{{"api_key":"{}","integration_status":"{}","phone_number":"{}"}}"#,
+            CANARIES[0], CANARIES[1], CANARIES[2]
+        ),
+    ] {
+        assert!(heard.answer(RetellConfig::from_json(&json)).is_some(), "{json}");
+    }
+}

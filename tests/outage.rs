@@ -1,0 +1,319 @@
+//! The server is gone, comes back, dies in the middle: nothing that was acknowledged is lost.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use retell_vault::{ErrorKind, Fallback, PoolerMode, RetellConfig, Source, Vault, Version};
+use support::faults::*;
+use support::vaults::*;
+use support::*;
+
+/// A database behind a proxy, with one owner who has a record and one who has none.
+struct Stage {
+    db: TestDb,
+    hosts: Hosts,
+    proxy: CutProxy,
+}
+
+impl Stage {
+    async fn new(table: &str) -> Self {
+        let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+        db.exec(table).await;
+        let proxy = CutProxy::start(&db.url).await;
+        Self { db, hosts, proxy }
+    }
+
+    async fn vault(&self) -> Vault {
+        self.hosts.host(0, self.proxy.url()).timeouts(QUICK).build().await.unwrap()
+    }
+
+    /// Another host, whose way to the database is never blocked.
+    async fn other(&self) -> Vault {
+        self.hosts.host(1, &self.db.url).build().await.unwrap()
+    }
+
+    async fn writes(&self) -> i64 {
+        number(&self.db.url, "SELECT count(*) FROM writes").await
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_at_the_start() {
+    let (cluster, hosts) = (Cluster::start(&["-c", "fsync=off"]).await, Hosts::new().await);
+    exec(cluster.url(), ALL_COLUMNS).await;
+    cluster.stop().await;
+
+    let vault = hosts.host(0, cluster.url()).timeouts(QUICK).build().await.unwrap();
+    let stored = vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    assert!(stored.degraded.is_some());
+    assert!(stored.places.iter().all(|(_, place)| place.kind() == "local"));
+    let loaded = vault.load(&owner("user-1")).await.unwrap();
+    assert_eq!((loaded.source, loaded.stale, &loaded.config), (Source::Local, true, &full_config(1)));
+    assert_eq!(vault.load(&owner("user-2")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    let status = vault.status().await.unwrap();
+    assert_eq!(status.local.unwrap().pending, 1);
+    assert!(!status.database.as_ref().unwrap().reachable);
+    assert!(status.database.unwrap().problem.is_some());
+    let report = vault.sync().await.unwrap();
+    assert!(report.stopped.is_some() && report.pushed == 0);
+
+    cluster.restart().await;
+    assert_eq!(vault.sync().await.unwrap().pushed, 1);
+    assert_eq!(local(&vault).await.pending, 0);
+    let loaded = vault.load(&owner("user-1")).await.unwrap();
+    assert_eq!((loaded.source, loaded.stale, &loaded.config), (Source::Database, false, &full_config(1)));
+    assert_eq!(loaded.version, stored.version);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigkill_under_load_loses_nothing_that_was_acknowledged() {
+    let (cluster, hosts) = (Cluster::start(&[]).await, Hosts::new().await);
+    exec(cluster.url(), ALL_COLUMNS).await;
+    let vault = hosts.host(0, cluster.url()).timeouts(QUICK).build().await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> =
+        (0..8).map(|n| tokio::spawn(write_until(stop.clone(), vault.clone(), format!("user-{n}")))).collect();
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        cluster.kill().await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        cluster.restart().await;
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut acknowledged = Vec::new();
+    for writer in writers {
+        acknowledged.push(writer.await.unwrap());
+    }
+
+    let report = vault.sync().await.unwrap();
+    assert_eq!((report.stopped, report.blocked.len(), report.dead_letters), (None, 0, 0));
+    assert_eq!(report.lost, 0, "a record that this vault alone wrote lost against itself");
+    assert_eq!(local(&vault).await.pending, 0);
+    let other = hosts.host(1, cluster.url()).build().await.unwrap();
+    for (n, last) in acknowledged.iter().enumerate() {
+        let loaded = other.load(&owner(&format!("user-{n}"))).await.unwrap();
+        assert_eq!(loaded.config, last.config, "user-{n} after {} stores", last.stores);
+        assert_eq!(loaded.version, last.version);
+        assert!(last.degraded > 0 && last.degraded < last.stores, "the outage was part of it");
+    }
+}
+
+struct Last {
+    config: RetellConfig,
+    version: Version,
+    stores: u32,
+    degraded: u32,
+}
+
+/// Stores one configuration after the other, and answers with the last one that was acknowledged.
+async fn write_until(stop: Arc<AtomicBool>, vault: Vault, user: String) -> Last {
+    let (mut stores, mut degraded, mut last) = (0, 0, None::<Last>);
+    while !stop.load(Ordering::Relaxed) {
+        stores += 1;
+        let config = full_config(format!("{user}_{stores}"));
+        let stored = vault.store(&owner(&user), &config).await.expect("with a local file a store succeeds");
+        assert!(last.as_ref().is_none_or(|last| last.version < stored.version), "versions only go up");
+        degraded += u32::from(stored.degraded.is_some());
+        last = Some(Last { config, version: stored.version, stores, degraded });
+    }
+    last.unwrap()
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_waited_for_once() {
+    let stage = Stage::new(ALL_COLUMNS).await;
+    let vault = stage.vault().await;
+    // several connections, all of which will be dead
+    let owners: Vec<_> = (0..8).map(|n| owner(&format!("user-{n}"))).collect();
+    let configs: Vec<_> = owners.iter().map(|owner| (owner.clone(), full_config(1))).collect();
+    vault.store_many(&configs).await.unwrap();
+
+    stage.proxy.set(Mode::BlackHole).await;
+    let start = Instant::now();
+    assert!(vault.store(&owners[0], &full_config(2)).await.unwrap().degraded.is_some());
+    let first = start.elapsed();
+    assert!(first < BOUND, "{first:?}");
+    assert!(first >= QUICK.operation, "it was given a chance to answer");
+
+    let start = Instant::now();
+    for owner in &owners[1..] {
+        assert!(vault.store(owner, &full_config(2)).await.unwrap().degraded.is_some());
+        assert!(vault.load(owner).await.unwrap().stale);
+    }
+    assert_eq!(vault.load(&owner("user-9")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(start.elapsed() < first, "14 operations with an open breaker took {:?}", start.elapsed());
+
+    stage.proxy.set(Mode::Pass).await;
+    until(async || vault.store(&owners[0], &full_config(3)).await.unwrap().degraded.is_none()).await;
+    assert_eq!(vault.sync().await.unwrap().pushed, 7);
+    assert_eq!(local(&vault).await.pending, 0);
+    let (vault, other) = (vault, stage.other().await);
+    assert_eq!(other.load(&owners[0]).await.unwrap().config, full_config(3));
+    assert_eq!(vault.load(&owners[5]).await.unwrap().config, full_config(2));
+}
+
+#[tokio::test]
+async fn the_breaker_closes_whatever_is_called_first() {
+    // no unique constraint: here a bulk store has no statement of its own
+    let stage = Stage::new("CREATE TABLE user_profiles (user_id text, encrypted_retell_api_key text)").await;
+    let vault = stage.vault().await;
+    let configs = [(owner("user-1"), full_config(1)), (owner("user-2"), full_config(1))];
+    vault.store_many(&configs).await.unwrap();
+    stage.proxy.set(Mode::Refuse).await;
+    assert!(vault.store(&configs[0].0, &full_config(2)).await.unwrap().degraded.is_some());
+    stage.proxy.set(Mode::Pass).await;
+    until(async || {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let stored = vault.store_many(&configs).await.unwrap();
+        stored.iter().all(|stored| stored.as_ref().unwrap().degraded.is_none())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_got_lost_is_one_application() {
+    let unique = format!("{ALL_COLUMNS}; {NOTE_WRITES}");
+    let duplicates = unique.replace("user_id text PRIMARY KEY", "user_id text");
+    let cases = [
+        (&unique, PoolerMode::None, true, Request::ExecutionOf(b"UPDATE")),
+        (&unique, PoolerMode::None, false, Request::ExecutionOf(b"INSERT")),
+        (&duplicates, PoolerMode::None, false, Request::Message(b"COMMIT")),
+        (&unique, PoolerMode::Transaction, true, Request::ExecutionOf(b"UPDATE")),
+        (&unique, PoolerMode::Transaction, true, Request::Message(b"COMMIT")),
+        (&duplicates, PoolerMode::Transaction, true, Request::Message(b"COMMIT")),
+    ];
+    for (table, mode, exists, request) in cases {
+        let case = format!("{mode:?}, row exists: {exists}, {request:?}");
+        let stage = Stage::new(table).await;
+        if exists {
+            stage.db.exec("INSERT INTO user_profiles (user_id) VALUES ('user-1')").await;
+        }
+        let builder = stage.hosts.host(0, stage.proxy.url()).pooler(mode);
+        let vault = builder.build().await.unwrap();
+        vault.store(&owner("warm-up"), &full_config(0)).await.unwrap();
+        stage.db.exec("TRUNCATE writes").await;
+
+        stage.proxy.set(Mode::CutAfterRequest(request.clone())).await;
+        let stored = vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+        assert_eq!(stage.proxy.cuts(), 1, "{case}");
+        assert!(stored.degraded.is_none(), "{case}: {:?}", stored.degraded);
+        // cut inside of a transaction it was not applied, and is sent again; one write commits
+        assert_eq!(stage.writes().await, 1, "{case}");
+        let loaded = stage.other().await.load(&owner("user-1")).await.unwrap();
+        assert_eq!((loaded.config, loaded.version), (full_config(1), stored.version), "{case}");
+        assert_eq!(local(&vault).await.pending, 0, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_was_applied_after_its_connection_died_is_recognised_by_sync() {
+    let stage = Stage::new(&format!("{ALL_COLUMNS}; {NOTE_WRITES}")).await;
+    let vault = stage.vault().await;
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    let lock = Lock::on_all_rows(&stage.db.url).await;
+    let store = tokio::spawn({
+        let vault = vault.clone();
+        async move { vault.store(&owner("user-1"), &full_config(2)).await }
+    });
+    until_waiting(&stage.db.url, 1).await;
+    stage.proxy.set(Mode::Refuse).await;
+    // the server has not noticed that nobody is there any more, and applies it
+    lock.release().await;
+    let stored = store.await.unwrap().unwrap();
+    assert!(stored.degraded.is_some());
+    assert_eq!(local(&vault).await.pending, 1);
+    until(async || stage.writes().await == 2).await;
+    stage.proxy.set(Mode::Pass).await;
+    let report = vault.sync().await.unwrap();
+    assert_eq!((report.pushed, report.lost, report.overwritten), (1, 0, 0));
+    assert_eq!(stage.writes().await, 2, "it was not written again");
+    assert_eq!(local(&vault).await.pending, 0);
+    let loaded = stage.other().await.load(&owner("user-1")).await.unwrap();
+    assert_eq!((loaded.config, loaded.version), (full_config(2), stored.version));
+}
+
+#[tokio::test]
+async fn without_a_fallback_a_store_fails_and_nothing_is_kept() {
+    let stage = Stage::new(&format!("{ALL_COLUMNS}; {NOTE_WRITES}")).await;
+    let builder = stage.hosts.host(0, stage.proxy.url()).timeouts(QUICK);
+    let vault = builder.fallback(Fallback::Refuse).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+
+    // sent, and no answer: the caller must not be told that nothing was written
+    let lock = Lock::on_all_rows(&stage.db.url).await;
+    let store = tokio::spawn({
+        let vault = vault.clone();
+        async move { vault.store(&owner("user-1"), &full_config(2)).await }
+    });
+    until_waiting(&stage.db.url, 1).await;
+    stage.proxy.set(Mode::Refuse).await;
+    lock.release().await;
+    assert_eq!(store.await.unwrap().unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+    until(async || stage.writes().await == 2).await;
+
+    // not sent
+    let error = vault.store(&owner("user-2"), &full_config(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(!error.hint().is_empty());
+    assert_eq!(local(&vault).await.pending, 0);
+    stage.proxy.set(Mode::Pass).await;
+    until(async || vault.load(&owner("user-1")).await.is_ok()).await;
+    assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config(2));
+}
+
+#[tokio::test]
+async fn offline_reads_say_that_they_are_stale() {
+    let stage = Stage::new(ALL_COLUMNS).await;
+    let builder = stage.hosts.host(0, stage.proxy.url()).timeouts(QUICK).offline_reads();
+    let (vault, plain) = (builder.build().await.unwrap(), stage.other().await);
+    vault.store(&owner("stored"), &full_config(1)).await.unwrap();
+    plain.store(&owner("loaded"), &full_config(2)).await.unwrap();
+    plain.store(&owner("unseen"), &full_config(3)).await.unwrap();
+    assert!(!vault.load(&owner("loaded")).await.unwrap().stale);
+
+    stage.proxy.set(Mode::Refuse).await;
+    for (user, mark) in [("stored", 1), ("loaded", 2)] {
+        let loaded = vault.load(&owner(user)).await.unwrap();
+        assert_eq!((loaded.source, loaded.stale, loaded.config), (Source::Local, true, full_config(mark)));
+    }
+    assert_eq!(vault.load(&owner("unseen")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    let all = vault.load_many(&[owner("stored"), owner("unseen"), owner("loaded")]).await;
+    assert!(all[0].as_ref().unwrap().stale && all[1].is_err() && all[2].as_ref().unwrap().stale);
+    // a newer one from elsewhere is seen as soon as the database is back
+    plain.store(&owner("stored"), &full_config(4)).await.unwrap();
+    assert_eq!(vault.load(&owner("stored")).await.unwrap().config, full_config(1));
+    stage.proxy.set(Mode::Pass).await;
+    until(async || !vault.load(&owner("stored")).await.unwrap().stale).await;
+    assert_eq!(vault.load(&owner("stored")).await.unwrap().config, full_config(4));
+}
+
+#[tokio::test]
+async fn a_delete_during_an_outage_reaches_the_database() {
+    let stage = Stage::new(ALL_COLUMNS).await;
+    let vault = stage.vault().await;
+    for user in ["user-1", "user-2"] {
+        vault.store(&owner(user), &full_config(1)).await.unwrap();
+    }
+    stage.proxy.set(Mode::Refuse).await;
+    vault.store(&owner("user-2"), &full_config(2)).await.unwrap();
+    for user in ["user-1", "user-2", "never-there"] {
+        assert!(vault.delete(&owner(user)).await.unwrap().degraded.is_some());
+        assert_eq!(vault.load(&owner(user)).await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(vault.delete(&owner(user)).await.unwrap_err().kind(), ErrorKind::NotFound);
+    }
+    stage.proxy.set(Mode::Pass).await;
+    assert_eq!(vault.sync().await.unwrap().pushed, 3);
+    assert_eq!(local(&vault).await.pending, 0);
+    let other = stage.other().await;
+    for user in ["user-1", "user-2", "never-there"] {
+        assert_eq!(said(&[&vault, &other], &owner(user)).await, ["NotFound", "NotFound"]);
+    }
+    let plain =
+        "SELECT count(*) FROM user_profiles WHERE phone_number IS NOT NULL OR webhook_config IS NOT NULL";
+    assert_eq!(number(&stage.db.url, plain).await, 0, "the plain columns are cleared too");
+    assert_eq!(number(&stage.db.url, "SELECT count(*) FROM user_profiles").await, 2, "no row for nothing");
+}

@@ -1,0 +1,277 @@
+//! The server answers, and says no: too busy, full, read-only. Reads go on, and every no has its meaning.
+
+mod support;
+
+use retell_vault::{ErrorKind, Source};
+use support::faults::*;
+use support::vaults::*;
+use support::*;
+
+async fn stage(table: &str) -> (TestDb, Hosts) {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(table).await;
+    (db, hosts)
+}
+
+/// A setting that every new session of the database gets.
+async fn set_for_new_sessions(db: &TestDb, setting: &str) {
+    let sql =
+        format!("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {setting}', current_database()); END $$");
+    db.exec(&sql).await;
+}
+
+/// A role that may have so many connections, and the URL to connect as it.
+async fn role(db: &TestDb, connections: u32) -> (String, String) {
+    let name = format!("test_role_{:016x}", rand::random::<u64>());
+    db.exec(&format!(
+        "CREATE ROLE {name} LOGIN CONNECTION LIMIT {connections}; GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}"
+    ))
+    .await;
+    let mut url = url::Url::parse(&db.url).unwrap();
+    url.set_username(&name).unwrap();
+    (url.into(), name)
+}
+
+#[tokio::test]
+async fn too_many_connections() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let (url, role) = role(&db, 1).await;
+    let only = connect(&url).await;
+    let vault = hosts.host(0, &url).timeouts(QUICK).build().await.unwrap();
+    let stored = vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    assert!(stored.degraded.unwrap().contains("53300"), "the operator is told the reason");
+    drop(only);
+    // then it has one connection, and no hope of a second one
+    until(async || vault.sync().await.unwrap().pushed == 1).await;
+    let stores: Vec<_> = (0..8).map(|n| (owner(&format!("user-{n}")), full_config(n))).collect();
+    for stored in vault.store_many(&stores).await.unwrap() {
+        assert_eq!(stored.unwrap().degraded, None);
+    }
+    assert_eq!(vault.load(&owner("user-1")).await.unwrap().source, Source::Database);
+    drop(vault);
+    db.exec(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
+#[tokio::test]
+async fn a_lock_that_is_held_for_too_long_is_busy_and_not_a_fallback() {
+    // the server's own time-outs come first: 57014 and 55P03
+    for setting in ["statement_timeout = 150", "lock_timeout = 150"] {
+        let (db, hosts) = stage(ALL_COLUMNS).await;
+        set_for_new_sessions(&db, setting).await;
+        let vault = hosts.offline(0).pool(db.pool()).timeouts(QUICK).build().await.unwrap();
+        vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+        let lock = Lock::on_table(&db.url).await;
+        assert_eq!(vault.store(&owner("user-1"), &full_config(2)).await.unwrap_err().kind(), ErrorKind::Busy);
+        assert_eq!(vault.load(&owner("user-1")).await.unwrap_err().kind(), ErrorKind::Busy);
+        lock.release().await;
+        // nothing was written, nothing kept, and the breaker did not open
+        assert_eq!(said(&[&vault], &owner("user-1")).await, [full_key(1)]);
+        assert_eq!(local(&vault).await.pending, 0);
+        assert!(vault.store(&owner("user-1"), &full_config(3)).await.unwrap().degraded.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_is_released_in_time_is_waited_for() {
+    let (db, hosts) = stage(&format!("{ALL_COLUMNS}; {NOTE_WRITES}")).await;
+    set_for_new_sessions(&db, "lock_timeout = 200").await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    let lock = Lock::on_all_rows(&db.url).await;
+    let store = tokio::spawn({
+        let vault = vault.clone();
+        async move { vault.store(&owner("user-1"), &full_config(2)).await }
+    });
+    until_waiting(&db.url, 1).await;
+    lock.release().await;
+    assert!(store.await.unwrap().unwrap().degraded.is_none());
+    assert_eq!(number(&db.url, "SELECT count(*) FROM writes").await, 2);
+}
+
+#[tokio::test]
+async fn a_write_that_still_waits_when_we_give_up_is_never_reported_as_failed() {
+    // the service's pool has no statement time-out: the server goes on waiting without us
+    let (db, hosts) = stage(&format!("{ALL_COLUMNS}; {NOTE_WRITES}")).await;
+    let vault = hosts.offline(0).pool(db.pool()).timeouts(QUICK).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    let lock = Lock::on_all_rows(&db.url).await;
+    let start = std::time::Instant::now();
+    let stored = vault.store(&owner("user-1"), &full_config(2)).await.unwrap();
+    assert!(start.elapsed() < BOUND);
+    assert!(stored.degraded.is_some());
+    assert_eq!(vault.load(&owner("absent")).await.unwrap_err().kind(), ErrorKind::NotFound, "reads go on");
+    lock.release().await;
+    until(async || number(&db.url, "SELECT count(*) FROM writes").await > 1).await;
+    let report = vault.sync().await.unwrap();
+    assert_eq!((report.pushed, report.lost, report.overwritten), (1, 0, 0));
+    assert_eq!(number(&db.url, "SELECT count(*) FROM writes").await, 2, "one application");
+    let loaded = vault.load(&owner("user-1")).await.unwrap();
+    assert_eq!(
+        (loaded.config, loaded.version, loaded.source),
+        (full_config(2), stored.version, Source::Database)
+    );
+}
+
+fn full_key(mark: u32) -> String {
+    full_config(mark).api_key().expose_secret().to_owned()
+}
+
+#[tokio::test]
+async fn conflicts_are_retried_and_a_terminated_session_is_replaced() {
+    let (db, hosts) = stage(&format!("{ALL_COLUMNS}; {NOTE_WRITES}")).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    // what nextval counts is not rolled back
+    for (n, sqlstate) in ["40001", "40P01", "53200"].into_iter().enumerate() {
+        db.exec(&format!(
+            "DROP SEQUENCE IF EXISTS tries CASCADE; CREATE SEQUENCE tries;
+            CREATE OR REPLACE FUNCTION twice_no() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN IF nextval('tries') <= 2 THEN RAISE EXCEPTION 'no' USING ERRCODE = '{sqlstate}'; END IF; RETURN NEW; END $$;
+            CREATE OR REPLACE TRIGGER twice_no BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE FUNCTION twice_no()"
+        ))
+        .await;
+        assert!(vault.store(&owner("user-1"), &full_config(n)).await.unwrap().degraded.is_none());
+        assert_eq!(said(&[&vault], &owner("user-1")).await, [full_key(n as u32)]);
+    }
+    // idle, and in the middle of a statement: 57P01
+    let terminate = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'retell-vault'";
+    assert!(number(&db.url, terminate).await > 0);
+    assert!(vault.store(&owner("user-1"), &full_config(7)).await.unwrap().degraded.is_none());
+    let lock = Lock::on_all_rows(&db.url).await;
+    let store = tokio::spawn({
+        let vault = vault.clone();
+        async move { vault.store(&owner("user-1"), &full_config(8)).await }
+    });
+    until_waiting(&db.url, 1).await;
+    assert!(number(&db.url, terminate).await > 0);
+    lock.release().await;
+    assert!(store.await.unwrap().unwrap().degraded.is_none());
+    assert_eq!(said(&[&vault], &owner("user-1")).await, [full_key(8)]);
+    assert_eq!(number(&db.url, "SELECT count(*) FROM writes").await, 6);
+    assert_eq!(local(&vault).await.pending, 0);
+}
+
+#[tokio::test]
+async fn a_role_that_may_only_read_is_an_error() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let writer = hosts.host(1, &db.url).build().await.unwrap();
+    writer.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    set_for_new_sessions(&db, "default_transaction_read_only = on").await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    let error = vault.store(&owner("user-1"), &full_config(2)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AccessDenied);
+    assert!(error.to_string().contains("read-only") && !error.hint().is_empty());
+    assert_eq!(local(&vault).await.pending, 0);
+    assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config(1));
+
+    // sessions from before a failover: new ones may write, and the store finds that out
+    db.exec("BEGIN READ WRITE; DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET ALL', current_database()); END $$; COMMIT").await;
+    assert!(vault.store(&owner("user-1"), &full_config(3)).await.unwrap().degraded.is_none());
+}
+
+#[tokio::test]
+async fn a_standby_answers_reads_and_gets_the_writes_when_it_is_promoted() {
+    let (cluster, hosts) = (Cluster::start(&["-c", "fsync=off"]).await, Hosts::new().await);
+    exec(cluster.url(), ALL_COLUMNS).await;
+    let vault = hosts.host(0, cluster.url()).timeouts(QUICK).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    vault.store(&owner("user-2"), &full_config(1)).await.unwrap();
+    let folder: String = {
+        let mut connection = connect(cluster.url()).await;
+        sqlx::query_scalar("SHOW data_directory").fetch_one(&mut connection).await.unwrap()
+    };
+    cluster.stop().await;
+    std::fs::write(format!("{folder}/standby.signal"), "").unwrap();
+    cluster.restart().await;
+
+    let stored = vault.store(&owner("user-1"), &full_config(2)).await.unwrap();
+    assert!(stored.degraded.unwrap().contains("standby"));
+    assert!(vault.delete(&owner("user-2")).await.unwrap().degraded.is_some());
+    // a server without a primary still answers reads: they do not have to do without it
+    assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config(2));
+    let other = hosts.host(1, cluster.url()).build().await.unwrap();
+    assert_eq!(other.load(&owner("user-1")).await.unwrap().config, full_config(1));
+    for _ in 0..3 {
+        assert!(!vault.load(&owner("user-1")).await.unwrap().stale);
+        assert_eq!(vault.load(&owner("absent")).await.unwrap_err().kind(), ErrorKind::NotFound);
+    }
+    assert!(vault.sync().await.unwrap().stopped.is_some());
+    let status = vault.status().await.unwrap();
+    assert_eq!(status.local.unwrap().pending, 2);
+    assert!(!status.database.unwrap().breaker_open);
+
+    assert_eq!(number(cluster.url(), "SELECT pg_promote()::int::int8").await, 1);
+    assert_eq!(vault.sync().await.unwrap().pushed, 2);
+    assert_eq!(said(&[&vault, &other], &owner("user-1")).await, [full_key(2), full_key(2)]);
+    assert_eq!(said(&[&vault, &other], &owner("user-2")).await, ["NotFound", "NotFound"]);
+    assert!(vault.store(&owner("user-1"), &full_config(3)).await.unwrap().degraded.is_none());
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_writes_only() {
+    // a real full disk needs a mount; the SQLSTATE is what the vault sees of it
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    vault.store(&owner("user-2"), &full_config(1)).await.unwrap();
+    db.exec(&raising("53100")).await;
+    let stored = vault.store(&owner("user-1"), &full_config(2)).await.unwrap();
+    assert!(stored.degraded.unwrap().contains("53100"));
+    let loaded = vault.load(&owner("user-2")).await.unwrap();
+    assert_eq!((loaded.source, loaded.stale), (Source::Database, false));
+    let strict = hosts.host(1, &db.url).fallback(retell_vault::Fallback::Refuse).build().await.unwrap();
+    let error = strict.store(&owner("user-1"), &full_config(3)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "certainly not applied");
+    assert!(vault.sync().await.unwrap().stopped.unwrap().contains("53100"));
+    db.exec("DROP TRIGGER raise_it ON user_profiles").await;
+    assert_eq!(vault.sync().await.unwrap().pushed, 1);
+    assert_eq!(said(&[&vault], &owner("user-1")).await, [full_key(2)]);
+}
+
+#[tokio::test]
+async fn what_the_database_refuses_for_good_is_not_kept() {
+    for (sqlstate, kind) in [
+        ("42501", ErrorKind::AccessDenied),
+        ("P0001", ErrorKind::Rejected),
+        ("22001", ErrorKind::Rejected),
+        ("23514", ErrorKind::Rejected),
+        ("ZZ999", ErrorKind::Rejected),
+    ] {
+        let (db, hosts) = stage(ALL_COLUMNS).await;
+        let vault = hosts.host(0, &db.url).build().await.unwrap();
+        vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+        db.exec(&raising(sqlstate)).await;
+        for user in ["user-1", "user-2"] {
+            let error = vault.store(&owner(user), &full_config(2)).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{sqlstate}");
+        }
+        assert_eq!(local(&vault).await.pending, 0);
+        assert_eq!(said(&[&vault], &owner("user-1")).await, [full_key(1)]);
+    }
+}
+
+#[tokio::test]
+async fn a_trigger_that_changes_what_is_written_does_not_cost_the_record_that_was_there() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    db.exec(
+        "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN NEW.encrypted_sms_agent_id = left(NEW.encrypted_sms_agent_id, 50); RETURN NEW; END $$;
+        CREATE TRIGGER meddle BEFORE INSERT OR UPDATE ON user_profiles FOR EACH ROW EXECUTE FUNCTION meddle()",
+    )
+    .await;
+    let both = [(owner("user-1"), full_config(2)), (owner("user-2"), full_config(2))];
+    for (owner, config) in &both {
+        let error = vault.store(owner, config).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Rejected);
+        assert!(error.hint().contains("trigger"));
+    }
+    for stored in vault.store_many(&both).await.unwrap() {
+        assert_eq!(stored.unwrap_err().kind(), ErrorKind::Rejected);
+    }
+    assert_eq!(said(&[&vault], &owner("user-1")).await, [full_key(1)]);
+    assert_eq!(said(&[&vault], &owner("user-2")).await, ["NotFound"]);
+    assert_eq!(local(&vault).await.pending, 0);
+}

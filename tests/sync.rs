@@ -1,0 +1,400 @@
+//! Pending records and the database: every node ends with the same record, and no loser is lost.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use retell_vault::{ErrorKind, KeptReason, RetellConfig, Source, SyncReport, Vault, VaultBuilder};
+use support::faults::*;
+use support::vaults::*;
+use support::*;
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+/// A clock that is wrong by so many milliseconds.
+fn off_by(millis: i64) -> impl Fn() -> u64 + Send + Sync + 'static {
+    move || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        now.checked_add_signed(millis).unwrap()
+    }
+}
+
+async fn stage(table: &str) -> (TestDb, Hosts) {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(table).await;
+    (db, hosts)
+}
+
+fn unplugged_builder(hosts: &Hosts, host: usize) -> VaultBuilder {
+    hosts.host(host, DEAD_URL).timeouts(QUICK)
+}
+
+/// Stores while the database of the host is out of reach and its clock wrong.
+async fn store_offline(hosts: &Hosts, host: usize, clock: i64, config: &RetellConfig) {
+    let vault = unplugged_builder(hosts, host).clock(off_by(clock)).build().await.unwrap();
+    assert!(vault.store(&owner("user-1"), config).await.unwrap().degraded.is_some());
+}
+
+fn counts(report: &SyncReport) -> [u64; 5] {
+    let SyncReport { pushed, lost, overwritten, dead_letters, .. } = report;
+    [*pushed, *lost, *overwritten, *dead_letters, report.blocked.len() as u64]
+}
+
+/// What was kept, as its reason and its key.
+async fn kept(vault: &Vault) -> Vec<(KeptReason, String)> {
+    let kept = vault.kept(0, 100).await.unwrap();
+    let key = |config: Option<RetellConfig>| {
+        config.map_or("deleted".to_owned(), |config| config.api_key().expose_secret().to_owned())
+    };
+    kept.into_iter().map(|kept| (kept.why, key(kept.config.unwrap()))).collect()
+}
+
+fn key(mark: impl std::fmt::Display) -> String {
+    full_config(mark).api_key().expose_secret().to_owned()
+}
+
+#[tokio::test]
+async fn the_later_write_wins_whichever_way_it_came() {
+    for (offline_clock, winner, loser, expected) in
+        [(-MINUTE, "online", "offline", [0, 1, 0, 0, 0]), (MINUTE, "offline", "online", [1, 0, 1, 0, 0])]
+    {
+        let (db, hosts) = stage(ALL_COLUMNS).await;
+        let other = hosts.host(1, &db.url).build().await.unwrap();
+        store_offline(&hosts, 0, offline_clock, &full_config("offline")).await;
+        other.store(&owner("user-1"), &full_config("online")).await.unwrap();
+
+        let vault = hosts.host(0, &db.url).build().await.unwrap();
+        assert_eq!(said(&[&vault], &owner("user-1")).await, [key(winner)], "even before the sync");
+        let report = vault.sync().await.unwrap();
+        assert_eq!(counts(&report), expected);
+        let status = local(&vault).await;
+        assert_eq!((status.pending, status.losers, status.dead_letters), (0, 1, 0));
+        assert_eq!(kept(&vault).await, [(KeptReason::Loser, key(loser))]);
+        assert_eq!(vault.kept(0, 1).await.unwrap()[0].config.as_ref().unwrap(), &Some(full_config(loser)));
+        assert_eq!(other.load(&owner("user-1")).await.unwrap().config, full_config(winner));
+        assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config(winner));
+        assert_eq!(vault.sync().await.unwrap(), SyncReport::default());
+    }
+}
+
+#[tokio::test]
+async fn versions_stay_in_order_over_an_outage_even_when_the_clock_stands_still_or_goes_back() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let proxy = CutProxy::start(&db.url).await;
+    let time = Arc::new(AtomicU64::new(off_by(0)()));
+    let clock = time.clone();
+    let builder = hosts.host(0, proxy.url()).timeouts(QUICK).clock(move || clock.load(Ordering::SeqCst));
+    let vault = builder.build().await.unwrap();
+    let owners: Vec<_> = (0..16).map(|n| owner(&format!("user-{n}"))).collect();
+    let mut online = Vec::new();
+    for owner in &owners {
+        online.push(vault.store(owner, &full_config(1)).await.unwrap().version);
+    }
+    proxy.set(Mode::Refuse).await;
+    for (n, owner) in owners.iter().enumerate() {
+        if n == 8 {
+            time.fetch_sub(HOUR as u64, Ordering::SeqCst);
+        }
+        let stored = vault.store(owner, &full_config(2)).await.unwrap();
+        assert!(stored.degraded.is_some() && stored.version > online[n]);
+    }
+    proxy.set(Mode::Pass).await;
+    // they were based on what the rows still hold: nothing was overwritten that somebody would miss
+    assert_eq!(counts(&vault.sync().await.unwrap()), [16, 0, 0, 0, 0]);
+    for owner in &owners {
+        assert_eq!(said(&[&vault], owner).await, [key(2)]);
+    }
+    assert_eq!(local(&vault).await.losers, 0);
+}
+
+#[tokio::test]
+async fn a_pending_record_whose_base_was_overwritten_by_someone_else_keeps_the_loser() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let proxy = CutProxy::start(&db.url).await;
+    let vault = hosts.host(0, proxy.url()).timeouts(QUICK).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config("base")).await.unwrap();
+    proxy.set(Mode::Refuse).await;
+    vault.store(&owner("user-1"), &full_config("pending")).await.unwrap();
+    // a host whose clock is a minute late: newer than the base, older than the pending record
+    let other = hosts.host(1, &db.url).clock(off_by(-MINUTE)).build().await.unwrap();
+    other.store(&owner("user-1"), &full_config("elsewhere")).await.unwrap();
+    vault.store(&owner("user-1"), &full_config("pending_2")).await.unwrap();
+    proxy.set(Mode::Pass).await;
+    let report = vault.sync().await.unwrap();
+    assert_eq!(counts(&report), [1, 0, 1, 0, 0]);
+    assert_eq!(kept(&vault).await, [(KeptReason::Loser, key("elsewhere"))]);
+    assert_eq!(said(&[&vault, &other], &owner("user-1")).await, [key("pending_2"), key("pending_2")]);
+}
+
+#[tokio::test]
+async fn of_equal_versions_the_row_wins_unless_they_say_the_same() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let frozen = off_by(0)();
+    // the low 16 bits are random: of enough versions at one time, two hosts have one in common
+    let (ours, theirs) = tokio::join!(
+        many_versions(&hosts, 0, frozen, full_config("ours")),
+        many_versions(&hosts, 1, frozen, full_config("theirs"))
+    );
+    let (version, our_text, their_text) = ours
+        .iter()
+        .find_map(|(version, text)| {
+            theirs.iter().find(|(v, _)| v == version).map(|(_, t)| (version, text, t))
+        })
+        .expect("a birthday in common");
+    for (row, pushed, winner, losers) in
+        [(their_text, 0, "theirs", vec![(KeptReason::Loser, key("ours"))]), (our_text, 1, "ours", vec![])]
+    {
+        put_pending(&hosts, 0, version, our_text).await;
+        db.exec(&format!("DELETE FROM user_profiles; INSERT INTO user_profiles (user_id, encrypted_retell_api_key) VALUES ('user-1', '{row}')"))
+            .await;
+        let vault = hosts.host(0, &db.url).build().await.unwrap();
+        vault.forget(&owner("nobody")).await.unwrap();
+        let report = vault.sync().await.unwrap();
+        assert_eq!((report.pushed, report.lost), (pushed, 1 - pushed));
+        assert_eq!(kept(&vault).await, losers);
+        assert_eq!(said(&[&vault], &owner("user-1")).await, [key(winner)]);
+        assert_eq!(local(&vault).await.pending, 0);
+        vault.forget(&owner("user-1")).await.unwrap();
+    }
+}
+
+type Text = (String, String);
+
+/// Version and text of many records of one owner, all stored at the same time.
+async fn many_versions(hosts: &Hosts, host: usize, time: u64, config: RetellConfig) -> Vec<Text> {
+    let vault = hosts.offline(host).clock(move || time).build().await.unwrap();
+    let mut file = sqlite(hosts, host).await;
+    let mut texts = Vec::new();
+    for _ in 0..800 {
+        vault.store(&owner("user-1"), &config).await.unwrap();
+        let row = sqlx::query_as("SELECT version, text FROM pending").fetch_one(&mut file).await.unwrap();
+        texts.push(row);
+        sqlx::query("DELETE FROM pending").execute(&mut file).await.unwrap();
+    }
+    texts
+}
+
+async fn put_pending(hosts: &Hosts, host: usize, version: &str, text: &str) {
+    let insert = "INSERT INTO pending (tenant, user, version, text, base, at) VALUES ('', 'user-1', ?, ?, 'unknown', ?)";
+    let query = sqlx::query(insert).bind(version).bind(text).bind(off_by(0)() as i64);
+    query.execute(&mut sqlite(hosts, host).await).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_database_will_never_take_goes_to_the_dead_letters() {
+    let users =
+        "CREATE TABLE users (id text PRIMARY KEY); INSERT INTO users VALUES ('gone'), ('old'), ('deleted')";
+    let (db, hosts) = stage(&format!(
+        "{users}; CREATE TABLE user_profiles (user_id text PRIMARY KEY REFERENCES users, encrypted_retell_api_key text)"
+    ))
+    .await;
+    let proxy = CutProxy::start(&db.url).await;
+    let vault = hosts.host(0, proxy.url()).timeouts(QUICK).build().await.unwrap();
+    for user in ["gone", "deleted"] {
+        vault.store(&owner(user), &full_config(1)).await.unwrap();
+    }
+    proxy.set(Mode::Refuse).await;
+    for user in ["gone", "never-there", "old"] {
+        vault.store(&owner(user), &full_config(user)).await.unwrap();
+    }
+    vault.delete(&owner("deleted")).await.unwrap();
+    db.exec("DELETE FROM user_profiles").await;
+    proxy.set(Mode::Pass).await;
+
+    // a row that was removed meanwhile is not made again; a foreign key refuses
+    let report = vault.sync().await.unwrap();
+    assert_eq!(
+        counts(&report),
+        [2, 0, 0, 2, 0],
+        "pushed: the new user, and the tombstone that has nothing to cover"
+    );
+    assert_eq!(
+        kept(&vault).await,
+        [(KeptReason::DeadLetter, key("gone")), (KeptReason::DeadLetter, key("never-there"))]
+    );
+    assert_eq!(said(&[&vault], &owner("gone")).await, ["NotFound"]);
+    assert_eq!(number(&db.url, "SELECT count(*) FROM user_profiles").await, 1);
+    let status = local(&vault).await;
+    assert_eq!((status.pending, status.dead_letters), (0, 2));
+}
+
+#[tokio::test]
+async fn a_record_that_waited_for_more_than_30_days_is_not_pushed_any_more() {
+    for (age, expected) in [(29 * DAY, [1, 0, 0, 0, 0]), (31 * DAY, [0, 0, 0, 1, 0])] {
+        let (db, hosts) = stage(ALL_COLUMNS).await;
+        store_offline(&hosts, 0, -age, &full_config("late")).await;
+        let vault = hosts.host(0, &db.url).build().await.unwrap();
+        assert_eq!(counts(&vault.sync().await.unwrap()), expected);
+        assert_eq!(local(&vault).await.pending, 0);
+        assert_eq!(kept(&vault).await.len() as u64, expected[3]);
+        // kept for 90 days, then dropped by a sync
+        let later = hosts.host(0, &db.url).clock(off_by(89 * DAY)).build().await.unwrap();
+        later.sync().await.unwrap();
+        assert_eq!(kept(&vault).await.len() as u64, expected[3]);
+        let later = hosts.host(0, &db.url).clock(off_by(91 * DAY)).build().await.unwrap();
+        later.sync().await.unwrap();
+        assert_eq!(kept(&vault).await.len(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_vaults_sync_one_local_file_at_once() {
+    for table in [ALL_COLUMNS.to_owned(), ALL_COLUMNS.replace("PRIMARY KEY", "")] {
+        let (db, hosts) = stage(&format!("{table}; {NOTE_WRITES}")).await;
+        let vault = unplugged(&hosts, 0).await;
+        db.exec("INSERT INTO user_profiles (user_id) SELECT 'user-' || n FROM generate_series(0, 9) AS n; TRUNCATE writes")
+            .await;
+        for n in 0..20 {
+            vault.store(&owner(&format!("user-{n}")), &full_config(n)).await.unwrap();
+        }
+        let mut vaults = Vec::new();
+        for _ in 0..3 {
+            vaults.push(hosts.host(0, &db.url).build().await.unwrap());
+        }
+        let (a, b, c) = tokio::join!(vaults[0].sync(), vaults[1].sync(), vaults[2].sync());
+        for report in [a, b, c].map(Result::unwrap) {
+            assert_eq!((report.lost, report.overwritten, report.dead_letters), (0, 0, 0));
+            assert_eq!((report.stopped, report.blocked), (None, vec![]));
+        }
+        assert_eq!(number(&db.url, "SELECT count(*) FROM writes").await, 20, "each was applied once");
+        let status = local(&vaults[0]).await;
+        assert_eq!((status.pending, status.losers, status.dead_letters), (0, 0, 0));
+        for n in 0..20 {
+            assert_eq!(said(&[&vaults[1]], &owner(&format!("user-{n}"))).await, [key(n)]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn hosts_with_wrong_clocks_end_with_the_same_record() {
+    for clock in [-HOUR, -DAY, 23 * HOUR, DAY + MINUTE, 365 * DAY] {
+        let (db, hosts) = stage(ALL_COLUMNS).await;
+        let wrong = hosts.host(0, &db.url).clock(off_by(clock)).build().await.unwrap();
+        let right = hosts.host(1, &db.url).build().await.unwrap();
+        // online, the last store wins, whatever the clocks say
+        for (n, vault) in [&wrong, &right, &wrong, &wrong, &right, &right, &wrong].into_iter().enumerate() {
+            vault.store(&owner("user-1"), &full_config(n)).await.unwrap();
+            assert_eq!(said(&[&wrong, &right], &owner("user-1")).await, [key(n), key(n)], "clock {clock}");
+        }
+        // offline, the versions decide, and the loser is kept
+        drop(wrong);
+        store_offline(&hosts, 0, clock, &full_config("offline")).await;
+        right.store(&owner("user-1"), &full_config("online")).await.unwrap();
+        let wrong = hosts.host(0, &db.url).clock(off_by(clock)).build().await.unwrap();
+        let report = wrong.sync().await.unwrap();
+        assert_eq!(report.pushed + report.lost, 1, "clock {clock}: {report:?}");
+        let said = said(&[&wrong, &right], &owner("user-1")).await;
+        assert_eq!(said[0], said[1], "clock {clock}");
+        let loser = if said[0] == key("offline") { "online" } else { "offline" };
+        assert!(kept(&wrong).await.iter().any(|(_, kept)| *kept == key(loser)), "clock {clock}");
+        assert_eq!(local(&wrong).await.pending, 0);
+        // and a host with a right clock can go on from there
+        right.store(&owner("user-1"), &full_config("after")).await.unwrap();
+        assert_eq!(wrong.load(&owner("user-1")).await.unwrap().config, full_config("after"));
+    }
+}
+
+#[tokio::test]
+async fn deleted_here_and_updated_there() {
+    for (delete_clock, end) in [(-MINUTE, "updated"), (MINUTE, "NotFound")] {
+        let (db, hosts) = stage(ALL_COLUMNS).await;
+        let other = hosts.host(1, &db.url).build().await.unwrap();
+        other.store(&owner("user-1"), &full_config("first")).await.unwrap();
+        let vault = unplugged_builder(&hosts, 0).clock(off_by(delete_clock)).build().await.unwrap();
+        vault.delete(&owner("user-1")).await.unwrap();
+        other.store(&owner("user-1"), &full_config("updated")).await.unwrap();
+        let vault = hosts.host(0, &db.url).build().await.unwrap();
+        vault.sync().await.unwrap();
+        let end = if end == "updated" { key(end) } else { end.to_owned() };
+        assert_eq!(said(&[&vault, &other], &owner("user-1")).await, [end.clone(), end.clone()]);
+        let loser = if end == "NotFound" { key("updated") } else { "deleted".to_owned() };
+        assert_eq!(kept(&vault).await, [(KeptReason::Loser, loser)]);
+        assert_eq!(local(&vault).await.pending, 0);
+    }
+}
+
+#[tokio::test]
+async fn what_sync_must_not_overwrite_stays_pending_with_a_reason() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let stranger = Hosts::new().await;
+    store_offline(&hosts, 0, -MINUTE, &full_config("pending")).await;
+    let other = stranger.host(1, &db.url).build().await.unwrap();
+    other.store(&owner("user-1"), &full_config("stranger")).await.unwrap();
+
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    let report = vault.sync().await.unwrap();
+    assert_eq!(counts(&report), [0, 0, 0, 0, 1]);
+    assert_eq!(report.blocked[0].0, owner("user-1"));
+    assert!(report.blocked[0].1.contains("key"), "{}", report.blocked[0].1);
+    assert_eq!(other.load(&owner("user-1")).await.unwrap().config, full_config("stranger"));
+
+    db.exec("UPDATE user_profiles SET encrypted_retell_api_key = 'sk_of_another_system'").await;
+    let report = vault.sync().await.unwrap();
+    assert_eq!(counts(&report), [0, 0, 0, 0, 1]);
+    assert!(report.blocked[0].1.contains("encrypted_retell_api_key"), "{}", report.blocked[0].1);
+    assert_eq!(vault.load(&owner("user-1")).await.unwrap_err().kind(), ErrorKind::ForeignValue);
+    assert_eq!(local(&vault).await.pending, 1);
+
+    // once the way is free it goes
+    db.exec("DELETE FROM user_profiles; INSERT INTO user_profiles (user_id) VALUES ('user-1')").await;
+    assert_eq!(counts(&vault.sync().await.unwrap()), [1, 0, 0, 0, 0]);
+    assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config("pending"));
+}
+
+#[tokio::test]
+async fn forgetting_erases_the_bytes() {
+    let (_db, hosts) = stage(ALL_COLUMNS).await;
+    let vault = unplugged(&hosts, 0).await;
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    vault.store(&owner("user-2"), &full_config(2)).await.unwrap();
+    let token = async || -> String {
+        let sql = "SELECT substr(text, 40, 60) FROM pending WHERE user = 'user-1'";
+        sqlx::query_scalar(sql).fetch_one(&mut sqlite(&hosts, 0).await).await.unwrap()
+    };
+    let token = token().await;
+    let is_there = || hosts.files().windows(token.len()).any(|window| window == token.as_bytes());
+    assert!(is_there());
+    let forgotten = vault.forget(&owner("user-1")).await.unwrap();
+    assert_eq!((forgotten.pending, forgotten.replicas, forgotten.kept), (1, 0, 0));
+    assert!(!is_there(), "the file or its log still holds the token");
+    assert_eq!(vault.load(&owner("user-1")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(said(&[&vault], &owner("user-2")).await, [key(2)]);
+}
+
+#[tokio::test]
+async fn an_online_store_supersedes_what_is_pending() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    store_offline(&hosts, 0, 0, &full_config("pending")).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    let loaded = vault.load(&owner("user-1")).await.unwrap();
+    assert_eq!((loaded.source, loaded.stale, loaded.config), (Source::Local, false, full_config("pending")));
+    let stored = vault.store(&owner("user-1"), &full_config("online")).await.unwrap();
+    assert!(stored.degraded.is_none() && stored.version > loaded.version);
+    assert_eq!(local(&vault).await.pending, 0);
+    assert_eq!(vault.sync().await.unwrap(), SyncReport::default());
+    assert_eq!(said(&[&vault], &owner("user-1")).await, [key("online")]);
+}
+
+#[tokio::test]
+async fn the_background_sync_needs_nobody_until_it_is_dropped() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let proxy = CutProxy::start(&db.url).await;
+    proxy.set(Mode::Refuse).await;
+    let vault = hosts.host(0, proxy.url()).timeouts(QUICK).build().await.unwrap();
+    let background = vault.sync_in_background(Duration::from_millis(50));
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    proxy.set(Mode::Pass).await;
+    until(async || local(&vault).await.pending == 0).await;
+    assert_eq!(vault.load(&owner("user-1")).await.unwrap().source, Source::Database);
+
+    drop(background);
+    proxy.set(Mode::Refuse).await;
+    vault.store(&owner("user-1"), &full_config(2)).await.unwrap();
+    proxy.set(Mode::Pass).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(local(&vault).await.pending, 1);
+}
