@@ -1,6 +1,7 @@
 //! The application's table: records in, rows out. Knows no key and no configuration.
 
 mod bind;
+mod fragments;
 mod sql;
 
 use std::collections::HashMap;
@@ -157,14 +158,22 @@ impl Postgres {
         Ok(found)
     }
 
-    /// Writes a record over every row of the owner that holds an older one. False: no such row.
+    /// Writes a record over every row of the owner that holds an older one, under a key of `keys` or
+    /// none at all. False: no such row.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
-    pub(crate) async fn update(&self, plan: &Plan, owner: &Owner, record: &Record) -> Result<bool, Fault> {
+    pub(crate) async fn update(
+        &self,
+        plan: &Plan,
+        owner: &Owner,
+        record: &Record,
+        keys: &[String],
+    ) -> Result<bool, Fault> {
         let (table, statements) = plan.work()?;
         let mut arguments = self.owner_arguments(table, owner)?;
         bind::record(&mut arguments, &plan.placement, record)?;
         bind_value(&mut arguments, record.version.to_string())?;
+        bind_value(&mut arguments, keys.to_vec())?;
         self.write(Query { sql: statements.update.clone(), arguments }).await
     }
 
@@ -216,11 +225,18 @@ impl Postgres {
     }
 
     /// As [`update`](Self::update), and answers with the rows as they were before.
-    pub(crate) async fn push(&self, plan: &Plan, owner: &Owner, record: &Record) -> Result<Vec<Row>, Fault> {
+    pub(crate) async fn push(
+        &self,
+        plan: &Plan,
+        owner: &Owner,
+        record: &Record,
+        keys: &[String],
+    ) -> Result<Vec<Row>, Fault> {
         let (table, statements) = plan.work()?;
         let mut arguments = self.owner_arguments(table, owner)?;
         bind::record(&mut arguments, &plan.placement, record)?;
         bind_value(&mut arguments, record.version.to_string())?;
+        bind_value(&mut arguments, keys.to_vec())?;
         let rows =
             self.database.fetch(Query { sql: statements.push.clone(), arguments }, Phase::Writing).await?;
         rows.iter().map(|row| Ok(bind::read_row(row, 0, &plan.placement)?.row)).collect()
@@ -270,9 +286,11 @@ impl Postgres {
         &self,
         plan: &Plan,
         entries: &[(&Owner, Record)],
+        keys: &[String],
     ) -> Result<Vec<bool>, Fault> {
         let (table, statements) = plan.work()?;
-        let arguments = bind::entries(table, &plan.placement, entries)?;
+        let mut arguments = bind::entries(table, &plan.placement, entries)?;
+        bind_value(&mut arguments, keys.to_vec())?;
         let rows = self
             .database
             .fetch(Query { sql: statements.update_many.clone(), arguments }, Phase::Writing)

@@ -271,6 +271,13 @@ impl Router {
         entropy::with_rng(|rng| sealer::seal_rest(sent, entry.config, entry.owner, &keyring, rng))?
     }
 
+    /// The ids of the keys that records can be opened with.
+    pub(crate) fn known_keys(&self) -> Vec<String> {
+        let keyring = self.keyring.current();
+        let known = keyring.keys().iter().filter(|key| key.material.is_some());
+        known.map(|key| key.info.id.to_string()).collect()
+    }
+
     /// Opens a record, with the keyring read again when it names a key that is not known yet.
     pub(crate) fn open(&self, record: &Record, owner: &Owner) -> Result<Opened> {
         sealer::open(record, owner, &self.keyring.holding(record.key))

@@ -17,9 +17,10 @@ use crate::version::Millis;
 /// How many pending records are read from the local file at a time.
 const PAGE: u32 = 100;
 const DAY: Millis = 24 * 60 * 60 * 1000;
-/// A pending record older than this goes to the dead letters: what it was based on is long gone.
+/// A pending record that was based on a row longer ago goes to the dead letters: too much may have
+/// happened to the row since.
 const MAX_PENDING: Millis = 30 * DAY;
-/// How long losers, replaced texts and dead letters stay.
+/// How long losers and replaced texts stay.
 const RETENTION: Millis = 90 * DAY;
 
 /// What a synchronisation did.
@@ -114,9 +115,6 @@ impl Router {
         local: &LocalFile,
         pending: &LocalRecord,
     ) -> Result<Settled, Fault> {
-        if self.now().saturating_sub(pending.at) > MAX_PENDING {
-            return self.bury(local, pending, "it waited for more than 30 days").await;
-        }
         let record = match self.pending_record(pending) {
             Ok(record) => record,
             Err(error) if error.kind() == ErrorKind::UnknownKey => return Err(error.into()),
@@ -166,7 +164,12 @@ impl Router {
         record: &Record,
     ) -> Result<Option<Settled>, Fault> {
         let plan = plan_with_room(postgres).await?;
-        let before = postgres.push(&plan, &pending.owner, record).await?;
+        // only once the database could take it: until then this is the place where it belongs. What was
+        // never based on a row cannot have been overtaken unnoticed
+        if pending.base != Base::Unknown && self.now().saturating_sub(pending.at) > MAX_PENDING {
+            return self.bury(local, pending, "it waited for more than 30 days").await.map(Some);
+        }
+        let before = postgres.push(&plan, &pending.owner, record, &self.known_keys()).await?;
         if !before.is_empty() {
             let overwrote = self.keep_overwritten(&plan, pending, &before).await?;
             self.seen.holds(&pending.owner, record.version);

@@ -144,7 +144,7 @@ impl Vault {
 
     /// What was kept aside in the local file, oldest first, after the one numbered `after` (0 at first):
     /// losers, replaced texts and dead letters. Store what is still wanted again, then
-    /// [`forget`](Self::forget) the owner; after 90 days a sync drops it.
+    /// [`forget`](Self::forget) the owner. After 90 days a sync drops losers and replaced texts, but no dead letters.
     ///
     /// # Errors
     /// `Configuration` without a local file; `LocalStore`.

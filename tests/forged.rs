@@ -377,3 +377,24 @@ async fn foreign_text_is_never_overwritten_unasked() {
         }
     }
 }
+
+/// A vault with another keyring, and nothing local that would tell it so, overwrites nothing.
+#[tokio::test]
+async fn another_keyring_does_not_overwrite_what_it_cannot_read() {
+    for table in [ONLY_TEXT, ONLY_JSONB, ALL_COLUMNS] {
+        let (setting, other) = (Setting::on(table).await, Hosts::new().await);
+        let before = rows::table(&setting.db, "user_profiles").await;
+        let stranger = other.host(0, &setting.db.url).build().await.unwrap();
+        let error = stranger.store(&owner("user-1"), &full_config("wrong")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnknownKey);
+        let bulk = stranger.store_many(&[(owner("user-1"), full_config("wrong"))]).await.unwrap().remove(0);
+        assert_eq!(bulk.unwrap_err().kind(), ErrorKind::UnknownKey);
+        assert_eq!(stranger.delete(&owner("user-1")).await.unwrap_err().kind(), ErrorKind::UnknownKey);
+        assert_eq!(rows::table(&setting.db, "user_profiles").await, before, "nothing was changed");
+        assert_eq!(setting.load().await, Ok(full_config(1)));
+
+        let options = StoreOptions::new().replace_unreadable();
+        stranger.store_with(&owner("user-1"), &full_config("new"), options).await.unwrap();
+        assert_eq!(stranger.load(&owner("user-1")).await.unwrap().config, full_config("new"));
+    }
+}

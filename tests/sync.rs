@@ -226,19 +226,39 @@ async fn what_the_database_will_never_take_goes_to_the_dead_letters() {
 async fn a_record_that_waited_for_more_than_30_days_is_not_pushed_any_more() {
     for (age, expected) in [(29 * DAY, [1, 0, 0, 0, 0]), (31 * DAY, [0, 0, 0, 1, 0])] {
         let (db, hosts) = stage(ALL_COLUMNS).await;
-        store_offline(&hosts, 0, -age, &full_config("late")).await;
+        let proxy = CutProxy::start(&db.url).await;
+        let then = hosts.host(0, proxy.url()).timeouts(QUICK).clock(off_by(-age)).build().await.unwrap();
+        then.store(&owner("user-1"), &full_config("row")).await.unwrap();
+        proxy.set(Mode::Refuse).await;
+        then.store(&owner("user-1"), &full_config("late")).await.unwrap();
+
+        let away = hosts.host(0, proxy.url()).timeouts(QUICK).build().await.unwrap();
+        assert!(away.sync().await.unwrap().stopped.is_some());
+        assert_eq!(
+            away.load(&owner("user-1")).await.unwrap().config,
+            full_config("late"),
+            "nothing is buried unasked"
+        );
+
         let vault = hosts.host(0, &db.url).build().await.unwrap();
         assert_eq!(counts(&vault.sync().await.unwrap()), expected);
         assert_eq!(local(&vault).await.pending, 0);
-        assert_eq!(kept(&vault).await.len() as u64, expected[3]);
-        // kept for 90 days, then dropped by a sync
-        let later = hosts.host(0, &db.url).clock(off_by(89 * DAY)).build().await.unwrap();
-        later.sync().await.unwrap();
-        assert_eq!(kept(&vault).await.len() as u64, expected[3]);
+        // what the database never took stays until an operator drops it
         let later = hosts.host(0, &db.url).clock(off_by(91 * DAY)).build().await.unwrap();
         later.sync().await.unwrap();
+        assert_eq!(kept(&vault).await.len() as u64, expected[3]);
+        later.forget(&owner("user-1")).await.unwrap();
         assert_eq!(kept(&vault).await.len(), 0);
     }
+}
+
+/// A vault without a database is where its records belong; they do not grow too old there.
+#[tokio::test]
+async fn what_was_stored_before_there_was_a_database_is_pushed_at_any_age() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    store_offline(&hosts, 0, -400 * DAY, &full_config("old")).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    assert_eq!(counts(&vault.sync().await.unwrap()), [1, 0, 0, 0, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -191,7 +191,7 @@ impl Router {
         plan: &Plan,
         sealed: &[(&Owner, Record)],
     ) -> Result<Vec<bool>, Fault> {
-        match postgres.update_many(plan, sealed).await {
+        match postgres.update_many(plan, sealed, &self.known_keys()).await {
             Ok(done) => {
                 self.breaker.success();
                 Ok(done)

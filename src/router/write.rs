@@ -118,7 +118,7 @@ impl<'a> Write<'a> {
         let plan = plan_with_room(self.postgres).await?;
         self.plan = Some(plan.clone());
         let record = self.record_for(&plan)?;
-        if self.postgres.update(&plan, self.entry.owner, &record).await? {
+        if self.postgres.update(&plan, self.entry.owner, &record, &self.router.known_keys()).await? {
             return Ok(Step::Done);
         }
         let found = self.postgres.read(&plan, self.entry.owner).await?;
@@ -316,7 +316,13 @@ pub(crate) fn judge(
     version: Version,
     options: StoreOptions,
 ) -> Result<Judgement> {
-    if candidate.version.is_some_and(|there| there < version) && candidate.record.is_ok() {
+    let is_older = candidate.version.is_some_and(|there| there < version);
+    if is_older
+        && candidate
+            .record
+            .as_ref()
+            .is_ok_and(|there| router.keyring.holding(there.key).opener(there.key).is_ok())
+    {
         return Ok(Judgement::Older);
     }
     let opened = match &candidate.record {
