@@ -100,8 +100,22 @@ pub(crate) fn seal(
     let mut random = [0; SALT + NONCE];
     rng.fill_bytes(&mut random);
     let (salt, nonce) = random.split_first_chunk::<SALT>().expect("longer than a salt");
-    let nonce: &[u8; NONCE] = nonce.try_into().expect("what is left is a nonce");
+    let nonce = nonce.try_into().expect("what is left is a nonce");
+    seal_with(root, key, version, owner, field, json, salt, nonce)
+}
 
+/// The seal itself, which no randomness but salt and nonce goes into.
+#[expect(clippy::too_many_arguments, reason = "all that a token is bound to")]
+fn seal_with(
+    root: &RootSecret,
+    key: KeyId,
+    version: Version,
+    owner: &Owner,
+    field: Field,
+    json: &[u8],
+    salt: &[u8; SALT],
+    nonce: &[u8; NONCE],
+) -> Token {
     let keys = token_keys(root, &context(key, version, owner, field), salt);
     let (aes_key, commitment) = keys.split_at(32);
     let padded = json.len().max(1).next_multiple_of(PADDING);

@@ -179,3 +179,86 @@ fn wycheproof_hkdf_sha_256() {
     }
     assert!(run > 20, "only {run} vectors");
 }
+
+/// `tests/vectors/tokens.json`, which a program made that shares no code with this one.
+#[derive(serde::Deserialize)]
+struct Vectors {
+    opens: Vec<Opens>,
+    refused: Vec<Refused>,
+}
+
+#[derive(serde::Deserialize)]
+struct Opens {
+    name: String,
+    root_key: String,
+    key: String,
+    version: String,
+    tenant: Option<String>,
+    user: String,
+    field: String,
+    json: String,
+    salt: String,
+    nonce: String,
+    token: String,
+}
+
+#[derive(serde::Deserialize)]
+struct Refused {
+    name: String,
+    error: String,
+    tenant: Option<String>,
+    user: String,
+    token: String,
+}
+
+fn vectors() -> Vectors {
+    serde_json::from_str(include_str!("../tests/vectors/tokens.json")).unwrap()
+}
+
+fn bytes<const N: usize>(hex: &str) -> [u8; N] {
+    let digit = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(digit).collect::<Vec<_>>().try_into().unwrap()
+}
+
+fn owner_of(user: &str, tenant: Option<&str>) -> Owner {
+    let owner = Owner::user(user).unwrap();
+    match tenant {
+        Some(tenant) => owner.in_tenant(tenant).unwrap(),
+        None => owner,
+    }
+}
+
+#[test]
+fn the_frozen_tokens_are_sealed_and_opened_byte_by_byte() {
+    let vectors = vectors().opens;
+    assert!(vectors.len() >= 16);
+    for vector in vectors {
+        let root = RootSecret::new(&bytes(&vector.root_key));
+        let owner = owner_of(&vector.user, vector.tenant.as_deref());
+        let (key, version) = (vector.key.parse().unwrap(), version(&vector.version));
+        let field = vector.field.parse().unwrap();
+        let (salt, nonce) = (bytes(&vector.salt), bytes(&vector.nonce));
+        let sealed = seal_with(&root, key, version, &owner, field, vector.json.as_bytes(), &salt, &nonce);
+        assert_eq!(sealed.to_string(), vector.token, "{}", vector.name);
+
+        let opened = open(&root, &owner, &vector.token.parse().unwrap()).unwrap();
+        assert_eq!(opened.len() % PADDING, 0, "{}", vector.name);
+        assert_eq!(opened.trim_ascii_end(), vector.json.as_bytes(), "{}", vector.name);
+    }
+}
+
+#[test]
+fn the_frozen_bad_tokens_are_refused_with_the_right_error() {
+    let Vectors { opens, refused } = vectors();
+    assert!(refused.len() >= 24);
+    for vector in refused {
+        let owner = owner_of(&vector.user, vector.tenant.as_deref());
+        let open_it = |token: Token| {
+            let named = opens.iter().find(|opens| opens.key == token.key.to_string());
+            let named = named.ok_or_else(|| Error::from(ErrorKind::UnknownKey))?;
+            open(&RootSecret::new(&bytes(&named.root_key)), &owner, &token)
+        };
+        let error = vector.token.parse().and_then(open_it).unwrap_err();
+        assert_eq!(format!("{:?}", error.kind()), vector.error, "{}", vector.name);
+    }
+}
