@@ -110,7 +110,7 @@ async fn stores_race(table: &str, rows_before: usize) {
     let vaults = vaults(&hosts, &db).await;
     let acknowledged = race(&vaults, &owners(OWNERS)).await;
     assert_rows(&db, rows_before.max(1)).await;
-    acknowledged.check(&vaults, |mark| small_config(mark)).await;
+    acknowledged.check(&vaults, small_config).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -150,7 +150,7 @@ async fn creation_race(table: &str) {
         value(&db, "SELECT max(n) FROM (SELECT count(*) AS n FROM user_profiles GROUP BY user_id) AS o")
             .await;
     assert_eq!(most, 1);
-    acknowledged.check(&vaults, |mark| full_config(mark)).await;
+    acknowledged.check(&vaults, full_config).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -239,7 +239,7 @@ async fn siblings_in_the_jsonb_column_survive_their_writers_and_ours() {
             .await;
     let expected = format!(r#"{{"mine": {{"deep": [1]}}, "speed": {0}, "voice": {0}}}"#, EACH * 2 / 4);
     assert_eq!(siblings, vec![expected; 4]);
-    acknowledged.check(&vaults, |mark| small_config(mark)).await;
+    acknowledged.check(&vaults, small_config).await;
 }
 
 /// Bulk writers that come from both ends, on rows that exist and on rows that do not.
@@ -269,7 +269,7 @@ async fn bulk_race(table: &str) {
     }
     let rows: i64 = value(&db, "SELECT count(*) FROM user_profiles").await;
     assert_eq!(rows, 100);
-    acknowledged.check(&vaults, |mark| small_config(mark)).await;
+    acknowledged.check(&vaults, small_config).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
