@@ -31,7 +31,7 @@ const MAX_JSON: usize = 64 * 1024;
 ///
 /// # Security
 /// `Debug` shows secrets masked. The secret values are wiped from memory when dropped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RetellConfig {
     pub(crate) api_key: ApiKey,
     pub(crate) call_agent_id: Option<AgentId>,
@@ -199,6 +199,12 @@ impl RetellConfig {
             object.get_or_insert_with(|| json!({}))["secret"] = secret.into();
         }
         object
+    }
+}
+
+impl fmt::Debug for RetellConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RetellConfig({})", self.to_json_masked())
     }
 }
 
