@@ -339,14 +339,21 @@ fn invalid(message: &str) -> Error {
     Error::new(ErrorKind::InvalidInput, message)
 }
 
+/// Longer names in an error are left out: somebody may have put a secret where its name belongs.
+const MAX_NAME_SHOWN: usize = 20;
+
 /// serde_json repeats the value in errors about its type, so only texts that cannot hold one pass.
 fn without_values(error: serde_json::Error) -> Error {
     let place = format!("line {} column {}", error.line(), error.column());
     let text = error.to_string();
     let names_a_field =
         ["unknown field", "duplicate field", "missing field"].iter().any(|start| text.starts_with(start));
+    let is_short = text.split('`').nth(1).is_some_and(|name| name.len() <= MAX_NAME_SHOWN);
     let message = match error.classify() {
-        Category::Data if names_a_field => format!("the configuration: {text}"),
+        Category::Data if names_a_field && is_short => format!("the configuration: {text}"),
+        Category::Data if names_a_field => {
+            format!("the configuration: unknown field with a long name at {place}")
+        }
         Category::Data => format!("the configuration: a value of the wrong type at {place}"),
         Category::Eof => format!("the configuration is not complete JSON: it ends at {place}"),
         _ => format!("the configuration is not JSON, at {place}"),
@@ -402,6 +409,7 @@ mod tests {
             (format!(r#"{{"api_key":["{canary}"]}}"#), "wrong type"),
             (r#"{"api_key":7415926535}"#.to_owned(), "wrong type"),
             (format!(r#"{{"api_key":"{canary}","apikey2":"{canary}"}}"#), "apikey2"),
+            (format!(r#"{{"api_key":"key_test_0","{canary}":""}}"#), "long name"),
             (format!(r#"{{"api_key":"{canary}","api_key":"{canary}"}}"#), "duplicate field `api_key`"),
             (format!(r#"{{"api_key":"{canary} "}}"#), "api_key: must be"),
             (format!(r#"{{"api_key":"{canary}""#), "complete JSON"),

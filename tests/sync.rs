@@ -77,7 +77,12 @@ async fn the_later_write_wins_whichever_way_it_came() {
         assert_eq!(vault.kept(0, 1).await.unwrap()[0].config.as_ref().unwrap(), &Some(full_config(loser)));
         assert_eq!(other.load(&owner("user-1")).await.unwrap().config, full_config(winner));
         assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config(winner));
-        assert_eq!(vault.sync().await.unwrap(), SyncReport::default());
+        // kept for 90 days, then dropped by a sync
+        for (age, left) in [(89 * DAY, 1), (91 * DAY, 0)] {
+            let later = hosts.host(0, &db.url).clock(off_by(age)).build().await.unwrap();
+            assert_eq!(later.sync().await.unwrap(), SyncReport::default());
+            assert_eq!(kept(&vault).await.len(), left);
+        }
     }
 }
 
@@ -162,10 +167,8 @@ async fn of_equal_versions_the_row_wins_unless_they_say_the_same() {
     }
 }
 
-type Text = (String, String);
-
 /// Version and text of many records of one owner, all stored at the same time.
-async fn many_versions(hosts: &Hosts, host: usize, time: u64, config: RetellConfig) -> Vec<Text> {
+async fn many_versions(hosts: &Hosts, host: usize, time: u64, config: RetellConfig) -> Vec<(String, String)> {
     let vault = hosts.offline(host).clock(move || time).build().await.unwrap();
     let mut file = sqlite(hosts, host).await;
     let mut texts = Vec::new();
@@ -359,7 +362,6 @@ async fn what_sync_must_not_overwrite_stays_pending_with_a_reason() {
     assert_eq!(vault.load(&owner("user-1")).await.unwrap_err().kind(), ErrorKind::ForeignValue);
     assert_eq!(local(&vault).await.pending, 1);
 
-    // once the way is free it goes
     db.exec("DELETE FROM user_profiles; INSERT INTO user_profiles (user_id) VALUES ('user-1')").await;
     assert_eq!(counts(&vault.sync().await.unwrap()), [1, 0, 0, 0, 0]);
     assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config("pending"));
