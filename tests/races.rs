@@ -135,10 +135,12 @@ async fn creation_race(table: &str) {
     let (vaults, owners) = (vaults(&hosts, &db).await, owners(40));
     let acknowledged = Arc::new(Acknowledged::default());
     let mut tasks = JoinSet::new();
+    let together = Arc::new(tokio::sync::Barrier::new(HOSTS * 2));
     for (caller, vault) in vaults.iter().cycle().take(HOSTS * 2).cloned().enumerate() {
-        let (owners, acknowledged) = (owners.clone(), acknowledged.clone());
+        let (owners, acknowledged, together) = (owners.clone(), acknowledged.clone(), together.clone());
         tasks.spawn(async move {
             for owner in &owners {
+                together.wait().await;
                 acknowledged.add(owner, &vault.store(owner, &full_config(caller)).await.unwrap(), caller);
             }
         });

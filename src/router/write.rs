@@ -76,7 +76,12 @@ impl<'a> Write<'a> {
         for round in 0..ROUNDS {
             let fault = match self.round().await {
                 Ok(Step::Done) => return Ok(self.written()),
-                Ok(Step::Again) => continue,
+                Ok(Step::Again) if round == 0 => continue,
+                // rivals that met twice would go on meeting
+                Ok(Step::Again) => {
+                    pause(round).await;
+                    continue;
+                }
                 Err(fault) => fault,
             };
             match self.recover(fault, round).await {
@@ -381,10 +386,11 @@ pub(crate) fn old_tokens(row: &Row) -> Vec<String> {
     records.into_values().map(|tokens| tokens.join(" ")).chain(others).collect()
 }
 
-/// A short pause with some randomness, so that two rivals do not meet again at once.
+/// A short pause, longer in every round, and so random that two rivals do not meet again at once.
 pub(crate) async fn pause(round: u32) {
-    let random = crate::entropy::with_rng(|rng| rand::Rng::next_u32(rng) % 16).unwrap_or(8);
-    tokio::time::sleep(Duration::from_millis(u64::from(5 * 2u32.pow(round.min(6)) + random))).await;
+    let longer = 2u32.pow(round.min(6));
+    let random = crate::entropy::with_rng(|rng| rand::Rng::next_u32(rng) % (16 * longer)).unwrap_or(8);
+    tokio::time::sleep(Duration::from_millis(u64::from(5 * longer + random))).await;
 }
 
 #[cfg(test)]
