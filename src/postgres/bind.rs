@@ -17,15 +17,22 @@ use crate::version::Millis;
 pub(super) fn user(arguments: &mut PgArguments, kind: IdKind, id: &UserId) -> Result<(), Fault> {
     match kind {
         IdKind::Uuid => bind(arguments, required_uuid(id.as_uuid(), "user")?),
-        IdKind::Text => bind(arguments, id.forms().map(str::to_owned).collect::<Vec<_>>()),
+        IdKind::Text => bind(arguments, both_forms(id.forms())),
     }
 }
 
 pub(super) fn tenant(arguments: &mut PgArguments, kind: IdKind, id: &TenantId) -> Result<(), Fault> {
     match kind {
         IdKind::Uuid => bind(arguments, required_uuid(id.as_uuid(), "tenant")?),
-        IdKind::Text => bind(arguments, id.forms().map(str::to_owned).collect::<Vec<_>>()),
+        IdKind::Text => bind(arguments, both_forms(id.forms())),
     }
+}
+
+/// Always two, the canonical one first.
+fn both_forms<'a>(mut forms: impl Iterator<Item = &'a str>) -> [String; 2] {
+    let canonical = forms.next().unwrap_or_default().to_owned();
+    let given = forms.next().map_or_else(|| canonical.clone(), str::to_owned);
+    [canonical, given]
 }
 
 fn required_uuid(id: Option<Uuid>, what: &str) -> Result<Uuid, Fault> {
