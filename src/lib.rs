@@ -28,6 +28,7 @@ mod postgres;
 mod record;
 mod router;
 mod sealer;
+mod stack;
 mod sync;
 mod token;
 mod vault;
