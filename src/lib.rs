@@ -19,6 +19,8 @@ mod disk;
 mod entropy;
 mod error;
 mod field;
+#[doc(hidden)]
+pub mod internals;
 mod keyring;
 mod layout;
 mod local;
