@@ -128,12 +128,22 @@ pub(super) fn entries(
             "tenant",
         )?;
     }
-    let rows: Vec<Vec<Option<String>>> =
-        entries.iter().map(|(_, record)| values(placement, record)).collect();
-    let width = rows.first().map_or(0, Vec::len);
-    let column =
-        |number: usize| places.iter().map(|(_, _, at)| rows[*at][number].clone()).collect::<Vec<_>>();
-    (0..width).try_for_each(|number| bind(&mut arguments, column(number)))?;
+    // one array for each value, each filled in the order of the places
+    let mut columns: Vec<Vec<Option<String>>> = Vec::new();
+    let mut before = None;
+    for (_, _, at) in &places {
+        match before == Some(*at) {
+            // another form of the same owner
+            true => columns.iter_mut().for_each(|column| column.extend_from_within(column.len() - 1..)),
+            false => {
+                let values = values(placement, &entries[*at].1);
+                columns.resize_with(values.len(), || Vec::with_capacity(places.len()));
+                columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
+            }
+        }
+        before = Some(*at);
+    }
+    columns.into_iter().try_for_each(|column| bind(&mut arguments, column))?;
     bind(
         &mut arguments,
         places.iter().map(|(_, _, at)| entries[*at].1.version.to_string()).collect::<Vec<_>>(),
