@@ -2,6 +2,8 @@
 //!
 //! The only file with cryptography of tokens in it. `docs/FORMAT.md` says the same in prose.
 
+use std::fmt;
+
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::aes::Aes256Enc;
@@ -15,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::field::Field;
 use crate::owner::Owner;
+use crate::stack::Stack;
 use crate::token::{COMMITMENT, KeyId, NONCE, OVERHEAD, PADDING, SALT, TAG, Token, head};
 use crate::version::Version;
 
@@ -22,12 +25,20 @@ use crate::version::Version;
 type Aes256Gcm = AesGcm<Aes256Enc, aes_gcm::aes::cipher::consts::U12>;
 
 const LABEL: &[u8] = b"retell-vault/v1";
+/// Six lengths, the label, key id, version, two ids of at most 255 bytes, a field: 577 bytes at most.
+const MAX_CONTEXT: usize = 640;
 
 /// A root key, prepared: the HMAC state of HKDF-Expand.
 ///
 /// The root key is uniform, so Extract is skipped (RFC 5869, section 3.3).
 #[derive(Clone)]
 pub(crate) struct RootSecret(Hkdf<Sha256>);
+
+impl fmt::Debug for RootSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RootSecret(…)")
+    }
+}
 
 impl RootSecret {
     pub(crate) fn new(material: &[u8; 32]) -> Self {
@@ -44,30 +55,32 @@ impl RootSecret {
 
 /// What a token is sealed for. Two different purposes never have the same bytes: there are always
 /// six parts, each with its length in front, and an absent tenant differs from every present one.
-fn context(key: KeyId, version: Version, owner: &Owner, field: Field) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(192);
-    let mut part = |flag: Option<u8>, text: &[u8]| {
-        let length =
-            u16::try_from(text.len() + usize::from(flag.is_some())).expect("ids are at most 255 bytes");
-        bytes.extend_from_slice(&length.to_be_bytes());
-        bytes.extend(flag);
-        bytes.extend_from_slice(text);
-    };
-    part(None, LABEL);
-    part(None, &key.0.to_be_bytes());
-    part(None, &version.to_bytes());
+fn context(key: KeyId, version: Version, owner: &Owner, field: Field) -> Stack<MAX_CONTEXT> {
+    let mut bytes = Stack::new();
+    push_part(&mut bytes, &[], LABEL);
+    push_part(&mut bytes, &[], &key.0.to_be_bytes());
+    push_part(&mut bytes, &[], &version.to_bytes());
     match owner.tenant_id() {
-        Some(tenant) => part(Some(1), tenant.as_str().as_bytes()),
-        None => part(Some(0), b""),
+        Some(tenant) => push_part(&mut bytes, &[1], tenant.as_str().as_bytes()),
+        None => push_part(&mut bytes, &[0], &[]),
     }
-    part(None, owner.user_id().as_str().as_bytes());
-    part(None, field.name().as_bytes());
+    push_part(&mut bytes, &[], owner.user_id().as_str().as_bytes());
+    push_part(&mut bytes, &[], field.name().as_bytes());
     bytes
 }
 
+#[inline(always)]
+fn push_part(bytes: &mut Stack<MAX_CONTEXT>, flag: &[u8], text: &[u8]) {
+    let length = u16::try_from(flag.len() + text.len()).expect("ids are at most 255 bytes");
+    bytes.push(&length.to_be_bytes());
+    bytes.push(flag);
+    bytes.push(text);
+}
+
 /// The key of one token and the commitment to it.
-fn token_keys(root: &RootSecret, context: &[u8], salt: &[u8]) -> Zeroizing<[u8; 64]> {
-    root.derive(&[context, salt])
+fn token_keys(root: &RootSecret, mut context: Stack<MAX_CONTEXT>, salt: &[u8; SALT]) -> Zeroizing<[u8; 64]> {
+    context.push(salt);
+    root.derive(&[&context])
 }
 
 /// Encrypts `buffer` in place and returns the tag.
@@ -116,7 +129,7 @@ fn seal_with(
     salt: &[u8; SALT],
     nonce: &[u8; NONCE],
 ) -> Token {
-    let keys = token_keys(root, &context(key, version, owner, field), salt);
+    let keys = token_keys(root, context(key, version, owner, field), salt);
     let (aes_key, commitment) = keys.split_at(32);
     let padded = json.len().max(1).next_multiple_of(PADDING);
 
@@ -127,7 +140,7 @@ fn seal_with(
     body.extend_from_slice(json); // the capacity is there: no copy of the plaintext stays behind
     body.resize(SALT + COMMITMENT + NONCE + padded, b' ');
     let aad = head(key, version, field);
-    let tag = encrypt(aes_key, nonce, aad.as_bytes(), &mut body[SALT + COMMITMENT + NONCE..]);
+    let tag = encrypt(aes_key, nonce, &aad, &mut body[SALT + COMMITMENT + NONCE..]);
     body.extend_from_slice(&tag);
     Token { key, version, field, body }
 }
@@ -139,14 +152,14 @@ fn seal_with(
 pub(crate) fn open(root: &RootSecret, owner: &Owner, token: &Token) -> Result<Zeroizing<Vec<u8>>> {
     let split = split_body(&token.body);
     let (salt, commitment, nonce, ciphertext, tag) = split.ok_or(ErrorKind::Unsealable)?;
-    let keys = token_keys(root, &context(token.key, token.version, owner, token.field), salt);
+    let keys = token_keys(root, context(token.key, token.version, owner, token.field), salt);
     let (aes_key, expected) = keys.split_at(32);
     if !bool::from(expected.ct_eq(commitment)) {
         return Err(Error::from(ErrorKind::Unsealable));
     }
     let mut buffer = Zeroizing::new(ciphertext.to_vec());
     let aad = head(token.key, token.version, token.field);
-    decrypt(aes_key, nonce, aad.as_bytes(), &mut buffer, tag)?;
+    decrypt(aes_key, nonce, &aad, &mut buffer, tag)?;
     Ok(buffer)
 }
 

@@ -109,8 +109,10 @@ fn contexts_are_unambiguous() {
         for field in Field::ALL {
             for (key, time) in [(1, 1), (1, 2), (2, 1)] {
                 let version = Version::next(time, None, 0);
-                let before = seen
-                    .insert(context(KeyId(key), version, &owner, field), (key, time, owner.clone(), field));
+                let before = seen.insert(
+                    context(KeyId(key), version, &owner, field).to_vec(),
+                    (key, time, owner.clone(), field),
+                );
                 assert!(before.is_none(), "{before:?}");
             }
         }

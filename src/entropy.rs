@@ -31,14 +31,12 @@ thread_local! {
 pub(crate) fn with_rng<T>(work: impl FnOnce(&mut StdRng) -> T) -> Result<T> {
     GENERATOR.with_borrow_mut(|slot| {
         let usable = |seeded: &Seeded| seeded.process == process::id() && seeded.uses < USES_PER_SEED;
-        let mut seeded = match slot.take().filter(usable) {
-            Some(seeded) => seeded,
-            None => fresh()?,
+        let seeded = match slot {
+            Some(seeded) if usable(seeded) => seeded,
+            _ => slot.insert(fresh()?),
         };
         seeded.uses += 1;
-        let result = work(&mut seeded.rng);
-        *slot = Some(seeded);
-        Ok(result)
+        Ok(work(&mut seeded.rng))
     })
 }
 

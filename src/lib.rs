@@ -19,6 +19,8 @@ mod disk;
 mod entropy;
 mod error;
 mod field;
+#[doc(hidden)]
+pub mod internals;
 mod keyring;
 mod layout;
 mod local;
@@ -28,6 +30,7 @@ mod postgres;
 mod record;
 mod router;
 mod sealer;
+mod stack;
 mod sync;
 mod token;
 mod vault;

@@ -70,19 +70,31 @@ impl Record {
 
     /// What a text slot gets: the tokens of these fields, one space between them.
     pub(crate) fn packed(&self, fields: &[Field]) -> String {
-        let texts: Vec<_> =
-            fields.iter().filter_map(|field| self.token(*field)).map(Token::to_string).collect();
-        texts.join(" ")
+        let tokens = || fields.iter().filter_map(|field| self.token(*field));
+        let mut text = String::with_capacity(tokens().map(|token| token.len() + 1).sum());
+        for token in tokens() {
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            token.print(&mut text);
+        }
+        text
     }
 
-    /// What the JSONB config column gets in `retell_vault`, as JSON text.
+    /// What the JSONB config column gets in `retell_vault`, as JSON text. Neither names nor tokens
+    /// hold anything that JSON escapes.
     pub(crate) fn object(&self, fields: &[Field]) -> String {
-        let texts = fields
-            .iter()
-            .filter_map(|field| self.token(*field))
-            .map(|token| (token.field.name(), token.to_string()));
-        let texts: BTreeMap<_, _> = texts.collect();
-        serde_json::to_string(&texts).expect("texts always print")
+        let tokens = || fields.iter().filter_map(|field| self.token(*field));
+        let mut text = String::with_capacity(tokens().map(|token| token.len() + 32).sum());
+        for token in tokens() {
+            text.push_str(if text.is_empty() { "{\"" } else { ",\"" });
+            text.push_str(token.field.name());
+            text.push_str("\":\"");
+            token.print(&mut text);
+            text.push('"');
+        }
+        text.push_str(if text.is_empty() { "{}" } else { "}" });
+        text
     }
 
     /// Whether both hold the same secret tokens, byte by byte: the same write.

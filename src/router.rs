@@ -203,9 +203,9 @@ impl Router {
         let local = self.local.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::Configuration, "there is neither a database nor a local file to store in")
         })?;
-        let pending = local.pending(entry.owner).await?;
         let known = self.known(local, entry.owner).await?;
-        let mut seen = known.max(self.plausible(pending.map(|pending| pending.version)));
+        // nobody asks first what is pending: the write itself says when that is newer
+        let mut seen = known;
         let base = match (base, known) {
             (Base::Unknown, Some(version)) => Base::Version(version),
             _ => base,

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::field::Field;
+use crate::stack::Stack;
 use crate::version::{Version, hex_value};
 
 pub(crate) const SALT: usize = 32;
@@ -60,14 +61,36 @@ pub(crate) struct Token {
     pub(crate) body: Vec<u8>,
 }
 
+/// The fixed parts and dots take 31 bytes, the longest name of a field 18.
+const MAX_HEAD: usize = 64;
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// Everything before the body of a token: what the seal authenticates as associated data.
-pub(crate) fn head(key: KeyId, version: Version, field: Field) -> String {
-    format!("{SUITE}.{key}.{version}.{field}.")
+pub(crate) fn head(key: KeyId, version: Version, field: Field) -> Stack<MAX_HEAD> {
+    let mut head = Stack::new();
+    head.push(SUITE.as_bytes());
+    head.push(b".");
+    push_hex(&mut head, &key.0.to_be_bytes());
+    head.push(b".");
+    push_hex(&mut head, &version.to_bytes());
+    head.push(b".");
+    head.push(field.name().as_bytes());
+    head.push(b".");
+    head
+}
+
+fn push_hex(head: &mut Stack<MAX_HEAD>, bytes: &[u8]) {
+    for byte in bytes {
+        head.push(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
 }
 
 /// The length in bytes of a token whose JSON text is `json` bytes long.
 pub(crate) fn token_len(field: Field, json: usize) -> usize {
-    let body = OVERHEAD + json.max(1).next_multiple_of(PADDING);
+    text_len(field, OVERHEAD + json.max(1).next_multiple_of(PADDING))
+}
+
+fn text_len(field: Field, body: usize) -> usize {
     SUITE.len() + 1 + 8 + 1 + 16 + 1 + field.name().len() + 1 + (body * 4).div_ceil(3)
 }
 
@@ -127,17 +150,31 @@ fn decode_body(text: &str) -> Result<Vec<u8>> {
     }
 }
 
+impl Token {
+    /// Adds its text to another one.
+    pub(crate) fn print(&self, text: &mut String) {
+        let head = head(self.key, self.version, self.field);
+        text.push_str(str::from_utf8(&head).expect("it is ASCII"));
+        URL_SAFE_NO_PAD.encode_string(&self.body, text);
+    }
+
+    /// How long its text is.
+    pub(crate) fn len(&self) -> usize {
+        text_len(self.field, self.body.len())
+    }
+}
+
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = head(self.key, self.version, self.field);
-        URL_SAFE_NO_PAD.encode_string(&self.body, &mut text);
+        let mut text = String::with_capacity(self.len());
+        self.print(&mut text);
         f.write_str(&text)
     }
 }
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token({}…)", head(self.key, self.version, self.field))
+        write!(f, "Token({SUITE}.{}.{}.{}.…)", self.key, self.version, self.field)
     }
 }
 

@@ -34,7 +34,7 @@ impl Program {
         let mut node = Command::new("node");
         node.arg(self.folder.path().join("open_token.mjs")).arg(&self.keyring).args([user, token]);
         node.args(tenant).env("RETELL_VAULT_WRAPPING_KEY", &self.wrapping_key);
-        node.output().expect("these tests need node, see CONTRIBUTING.md")
+        node.output().expect("these tests need node, which scripts/test installs")
     }
 
     fn open(&self, user: &str, tenant: Option<&str>, token: &str) -> String {

@@ -77,9 +77,14 @@ impl LocalFile {
         there.map(|(version, text)| Ok((self.version(&version)?, text))).transpose()
     }
 
+    /// Whether nothing is pending at all, for certain. False when only SQLite could tell.
+    pub(crate) fn nothing_pending(&self) -> bool {
+        self.inner.note.says_none(&self.inner.guard)
+    }
+
     /// The pending record of an owner. About a microsecond while nothing is pending.
     pub(crate) async fn pending(&self, owner: &Owner) -> Result<Option<LocalRecord>> {
-        if self.inner.note.says_none(&self.inner.guard) {
+        if self.nothing_pending() {
             return Ok(None);
         }
         let sight = self.inner.note.settled(&self.inner.guard);
@@ -110,7 +115,7 @@ impl LocalFile {
 
     /// Drops a pending record that is not newer than what the database now holds.
     pub(crate) async fn supersede(&self, owner: &Owner, version: Version) -> Result<()> {
-        if self.inner.note.says_none(&self.inner.guard) {
+        if self.nothing_pending() {
             return Ok(());
         }
         self.change(SUPERSEDE, owner, &version.to_string()).await.map(drop)

@@ -17,15 +17,22 @@ use crate::version::Millis;
 pub(super) fn user(arguments: &mut PgArguments, kind: IdKind, id: &UserId) -> Result<(), Fault> {
     match kind {
         IdKind::Uuid => bind(arguments, required_uuid(id.as_uuid(), "user")?),
-        IdKind::Text => bind(arguments, id.forms().map(str::to_owned).collect::<Vec<_>>()),
+        IdKind::Text => bind(arguments, both_forms(id.forms())),
     }
 }
 
 pub(super) fn tenant(arguments: &mut PgArguments, kind: IdKind, id: &TenantId) -> Result<(), Fault> {
     match kind {
         IdKind::Uuid => bind(arguments, required_uuid(id.as_uuid(), "tenant")?),
-        IdKind::Text => bind(arguments, id.forms().map(str::to_owned).collect::<Vec<_>>()),
+        IdKind::Text => bind(arguments, both_forms(id.forms())),
     }
+}
+
+/// Always two, the canonical one first.
+fn both_forms<'a>(mut forms: impl Iterator<Item = &'a str>) -> [String; 2] {
+    let canonical = forms.next().unwrap_or_default().to_owned();
+    let given = forms.next().map_or_else(|| canonical.clone(), str::to_owned);
+    [canonical, given]
 }
 
 fn required_uuid(id: Option<Uuid>, what: &str) -> Result<Uuid, Fault> {
@@ -121,12 +128,22 @@ pub(super) fn entries(
             "tenant",
         )?;
     }
-    let rows: Vec<Vec<Option<String>>> =
-        entries.iter().map(|(_, record)| values(placement, record)).collect();
-    let width = rows.first().map_or(0, Vec::len);
-    let column =
-        |number: usize| places.iter().map(|(_, _, at)| rows[*at][number].clone()).collect::<Vec<_>>();
-    (0..width).try_for_each(|number| bind(&mut arguments, column(number)))?;
+    // one array for each value, each filled in the order of the places
+    let mut columns: Vec<Vec<Option<String>>> = Vec::new();
+    let mut before = None;
+    for (_, _, at) in &places {
+        match before == Some(*at) {
+            // another form of the same owner
+            true => columns.iter_mut().for_each(|column| column.extend_from_within(column.len() - 1..)),
+            false => {
+                let values = values(placement, &entries[*at].1);
+                columns.resize_with(values.len(), || Vec::with_capacity(places.len()));
+                columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
+            }
+        }
+        before = Some(*at);
+    }
+    columns.into_iter().try_for_each(|column| bind(&mut arguments, column))?;
     bind(
         &mut arguments,
         places.iter().map(|(_, _, at)| entries[*at].1.version.to_string()).collect::<Vec<_>>(),

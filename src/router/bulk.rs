@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 
 use crate::classify::{Fault, Outcome};
 use crate::error::{Error, ErrorKind, Result};
+use crate::local::LocalFile;
 use crate::owner::Owner;
 use crate::postgres::{Plan, Postgres};
 use crate::record::{Record, Row, Survey};
@@ -99,14 +100,20 @@ impl Router {
         owners: &[Owner],
         results: &mut [Option<Result<Read>>],
     ) -> Result<(), Fault> {
+        let nothing_pending = self.nothing_pending();
         for (owner, result) in owners.iter().zip(results) {
-            if self.pending(owner).await?.is_some() {
+            if !nothing_pending && self.pending(owner).await?.is_some() {
                 *result = None;
             } else if let Some(Ok(read)) = result {
                 self.remember(owner, read).await;
             }
         }
         Ok(())
+    }
+
+    /// Asked once for a bulk call: a thousand looks cost more than the rest of it.
+    fn nothing_pending(&self) -> bool {
+        self.local.as_ref().is_none_or(LocalFile::nothing_pending)
     }
 
     /// Stores many owners by one statement. Those that it did not write are stored by themselves, so
@@ -152,9 +159,12 @@ impl Router {
         }
         let fields = plan.placement.sealed_fields();
         let mut order: Vec<usize> = Vec::with_capacity(entries.len());
+        let nothing_pending = self.nothing_pending();
         for (at, entry) in entries.iter().enumerate() {
             // an owner with a pending record, or one that does not fit the table, is stored by itself
-            if postgres.check_owner(entry.owner).is_ok() && self.pending(entry.owner).await?.is_none() {
+            if postgres.check_owner(entry.owner).is_ok()
+                && (nothing_pending || self.pending(entry.owner).await?.is_none())
+            {
                 order.push(at);
             }
         }

@@ -101,8 +101,10 @@ impl Router {
         if let Some(version) = self.plausible(Some(read.version)).filter(|_| !read.local) {
             self.seen.holds(owner, version);
         }
-        let entry = Entry { owner, config: read.opened.config.as_ref(), options: StoreOptions::new() };
-        self.remember_stored(entry, read.record.clone()).await;
+        if self.offline_reads {
+            let entry = Entry { owner, config: read.opened.config.as_ref(), options: StoreOptions::new() };
+            self.remember_stored(entry, read.record.clone()).await;
+        }
     }
 
     /// Everything that the database holds for an owner.

@@ -1,0 +1,209 @@
+//! Loads and stores beside the bare statements that an application without a vault would run, on the
+//! same pool, over rows of the same size.
+//!
+//! Uses the server that `RETELL_VAULT_TEST_PG` names, or starts a throw-away one without fsync.
+
+#[path = "../tests/support/mod.rs"]
+mod fixture;
+mod support;
+
+use fixture::vaults::{ALL_COLUMNS, Hosts, full_config, named_table, owner};
+use fixture::{Cluster, TestDb};
+use retell_vault::{Owner, RetellConfig, Vault};
+use serde_json::Value;
+use sqlx::postgres::{PgPool, PgPoolOptions, PgRow};
+use sqlx::{AssertSqlSafe, Row};
+use support::{Comparison, is_wanted};
+
+const OWNERS: usize = 1000;
+
+const SELECT: &str = "SELECT encrypted_retell_api_key, encrypted_call_agent_id, encrypted_sms_agent_id,
+    encrypted_agent_config, phone_number, webhook_config, retell_integration_status FROM bare WHERE user_id = $1";
+const SELECT_MANY: &str = "SELECT encrypted_retell_api_key, encrypted_call_agent_id, encrypted_sms_agent_id,
+    encrypted_agent_config, phone_number, webhook_config, retell_integration_status, user_id
+    FROM bare WHERE user_id = ANY($1)";
+const COLUMNS: &str = "user_id, encrypted_retell_api_key, encrypted_call_agent_id, encrypted_sms_agent_id,
+    encrypted_agent_config, phone_number, webhook_config, retell_integration_status, last_retell_sync";
+const ON_CONFLICT: &str = "ON CONFLICT (user_id) DO UPDATE SET
+    encrypted_retell_api_key = excluded.encrypted_retell_api_key,
+    encrypted_call_agent_id = excluded.encrypted_call_agent_id,
+    encrypted_sms_agent_id = excluded.encrypted_sms_agent_id,
+    encrypted_agent_config = excluded.encrypted_agent_config, phone_number = excluded.phone_number,
+    webhook_config = excluded.webhook_config, retell_integration_status = excluded.retell_integration_status,
+    last_retell_sync = excluded.last_retell_sync";
+
+/// A row as an application without a vault holds it.
+struct BareRow {
+    user: String,
+    texts: [String; 3],
+    config: Value,
+    phone_number: String,
+    webhook: Value,
+    status: String,
+}
+
+impl BareRow {
+    fn read(row: &PgRow, user: String) -> Self {
+        Self {
+            user,
+            texts: [row.get(0), row.get(1), row.get(2)],
+            config: row.get(3),
+            phone_number: row.get(4),
+            webhook: row.get(5),
+            status: row.get(6),
+        }
+    }
+}
+
+async fn bare_load(pool: &PgPool, user: &str) -> BareRow {
+    let row = sqlx::query(SELECT).bind(user).fetch_one(pool).await.expect("the row is there");
+    BareRow::read(&row, user.to_owned())
+}
+
+async fn bare_load_many(pool: &PgPool, users: &[String]) -> Vec<BareRow> {
+    let rows = sqlx::query(SELECT_MANY).bind(users).fetch_all(pool).await.expect("the rows are there");
+    rows.iter().map(|row| BareRow::read(row, row.get(7))).collect()
+}
+
+async fn bare_store(pool: &PgPool, sql: &'static str, row: &BareRow) {
+    let [api_key, call, sms] = &row.texts;
+    let query = sqlx::query(sql).bind(&row.user).bind(api_key).bind(call).bind(sms).bind(&row.config);
+    let query = query.bind(&row.phone_number).bind(&row.webhook).bind(&row.status);
+    query.execute(pool).await.expect("the row is written");
+}
+
+async fn bare_store_many(pool: &PgPool, sql: &'static str, rows: &[BareRow]) {
+    let texts = |text: fn(&BareRow) -> &str| rows.iter().map(text).collect::<Vec<&str>>();
+    let values = |value: fn(&BareRow) -> &Value| rows.iter().map(value).collect::<Vec<&Value>>();
+    let query = sqlx::query(sql).bind(texts(|row| &row.user));
+    let query = query.bind(texts(|row| &row.texts[0])).bind(texts(|row| &row.texts[1]));
+    let query = query.bind(texts(|row| &row.texts[2])).bind(values(|row| &row.config));
+    let query = query.bind(texts(|row| &row.phone_number)).bind(values(|row| &row.webhook));
+    query.bind(texts(|row| &row.status)).execute(pool).await.expect("the rows are written");
+}
+
+/// A vault and a bare table with the same rows.
+struct Bench {
+    pool: PgPool,
+    vault: Vault,
+    owners: Vec<Owner>,
+    configs: Vec<(Owner, RetellConfig)>,
+    users: Vec<String>,
+    rows: Vec<BareRow>,
+}
+
+impl Bench {
+    async fn new(hosts: &Hosts, url: &str, options: PgPoolOptions, table: &str) -> Self {
+        let pool = options.connect(url).await.expect("the server answers");
+        let exec = async |sql: &str| {
+            let script = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await;
+            script.expect("the tables are made");
+        };
+        exec(&ALL_COLUMNS.replace("user_profiles", table)).await;
+        exec(&ALL_COLUMNS.replace("CREATE TABLE user_profiles", "CREATE TABLE IF NOT EXISTS bare")).await;
+        let vault = hosts.offline(1).pool(pool.clone()).layout(named_table(table)).build().await;
+        let vault = vault.expect("the vault is built");
+
+        let users: Vec<String> = (0..OWNERS).map(|n| format!("user-{n:08}")).collect();
+        let owners: Vec<Owner> = users.iter().map(|user| owner(user)).collect();
+        let configs: Vec<_> = owners.iter().cloned().zip((0..OWNERS).map(full_config)).collect();
+        for stored in vault.store_many(&configs).await.expect("no owner is there twice") {
+            assert!(stored.expect("it is stored").degraded.is_none());
+        }
+        exec(&format!("TRUNCATE bare; INSERT INTO bare SELECT * FROM {table}")).await;
+        exec("VACUUM ANALYZE bare").await;
+        exec(&format!("VACUUM ANALYZE {table}")).await;
+        let rows = bare_load_many(&pool, &users).await;
+        assert_eq!(rows.len(), OWNERS);
+        Self { pool, vault, owners, configs, users, rows }
+    }
+
+    async fn load(&self, name: &'static str) {
+        let (mut ours, mut bare) = ((0..OWNERS).cycle(), (0..OWNERS).cycle());
+        let load = async || drop(self.vault.load(&self.owners[next(&mut ours)]).await.expect("it is there"));
+        let bare = async || drop(bare_load(&self.pool, &self.users[next(&mut bare)]).await);
+        Comparison::new(name, 1.10).run_async(400, 20, load, bare).await;
+    }
+
+    async fn store(&self, name: &'static str, limit: f64) {
+        let sql = leaked(format!(
+            "INSERT INTO bare ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now()) {ON_CONFLICT}"
+        ));
+        let (mut ours, mut bare) = ((0..OWNERS).cycle(), (0..OWNERS).cycle());
+        let store = async || {
+            let (owner, config) = &self.configs[next(&mut ours)];
+            let stored = self.vault.store(owner, config).await.expect("it is stored");
+            assert!(stored.degraded.is_none());
+        };
+        let bare = async || bare_store(&self.pool, sql, &self.rows[next(&mut bare)]).await;
+        Comparison::new(name, limit).run_async(400, 20, store, bare).await;
+    }
+
+    async fn load_many(&self) {
+        let load = async || {
+            let loaded = self.vault.load_many(&self.owners).await;
+            assert!(loaded.iter().all(Result::is_ok));
+        };
+        let bare = async || assert_eq!(bare_load_many(&self.pool, &self.users).await.len(), OWNERS);
+        Comparison::new("load_many(1000)", 1.35).run_async(100, 1, load, bare).await;
+    }
+
+    async fn store_many(&self) {
+        let sql = leaked(format!(
+            "INSERT INTO bare ({COLUMNS}) SELECT *, now() FROM unnest($1::text[], $2::text[], $3::text[],
+             $4::text[], $5::jsonb[], $6::text[], $7::jsonb[], $8::text[]) {ON_CONFLICT}"
+        ));
+        let store = async || {
+            let stored = self.vault.store_many(&self.configs).await.expect("no owner is there twice");
+            assert!(
+                stored.iter().all(|stored| stored.as_ref().is_ok_and(|stored| stored.degraded.is_none()))
+            );
+        };
+        let bare = async || bare_store_many(&self.pool, sql, &self.rows).await;
+        Comparison::new("store_many(1000)", 1.55).run_async(100, 1, store, bare).await;
+    }
+}
+
+fn next(numbers: &mut impl Iterator<Item = usize>) -> usize {
+    numbers.next().expect("it goes round")
+}
+
+fn leaked(sql: String) -> &'static str {
+    sql.leak()
+}
+
+async fn measure(url: &str) {
+    let hosts = Hosts::new().await;
+    let bench = Bench::new(&hosts, url, PgPoolOptions::new().max_connections(4), "profiles").await;
+    let fsync: String =
+        sqlx::query_scalar("SHOW fsync").fetch_one(&bench.pool).await.expect("a setting of every server");
+    bench.load("load").await;
+    match fsync.as_str() {
+        "on" => bench.store("store, fsync on", 1.15).await,
+        _ => bench.store("store, fsync off", 1.30).await,
+    }
+    bench.load_many().await;
+    bench.store_many().await;
+
+    println!(
+        "on a pool that does not test connections before it hands them out, so that the bare side is faster:"
+    );
+    let options = PgPoolOptions::new().max_connections(4).test_before_acquire(false);
+    let bench = Bench::new(&hosts, url, options, "profiles_untested").await;
+    bench.load("load, untested").await;
+    bench.store("store, untested", f64::INFINITY).await;
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    if !is_wanted() {
+        return;
+    }
+    if std::env::var_os("RETELL_VAULT_TEST_PG").is_some() {
+        let database = TestDb::create().await;
+        measure(&database.url).await;
+    } else {
+        let cluster = Cluster::start(&["-c", "fsync=off"]).await;
+        measure(cluster.url()).await;
+    }
+}
