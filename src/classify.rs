@@ -139,7 +139,12 @@ fn by_io(error: &io::Error, phase: Phase) -> Fault {
             "check the server's certificate and sslmode in the URL",
         );
     }
-    let message = format!("the database cannot be reached ({})", error.kind());
+    // the standard library has no kind for it
+    let why = match error.to_string().starts_with("failed to lookup address") {
+        true => "its name could not be looked up".to_owned(),
+        false => error.kind().to_string(),
+    };
+    let message = format!("the database cannot be reached ({why})");
     Fault::new(lost(phase), unreachable(&message, lost(phase)))
 }
 
@@ -212,7 +217,11 @@ fn describe(code: &str, outcome: Outcome) -> Error {
             "the database refuses the user or the password",
             Some("check user and password in the URL"),
         ),
-        "3D000" => (ErrorKind::Configuration, "the database named in the URL does not exist", Some(URL_HINT)),
+        "3D000" => (
+            ErrorKind::Configuration,
+            "the database named in the URL does not exist",
+            Some("check the name after the last slash of the URL, and the server"),
+        ),
         "42P17" => (
             ErrorKind::Configuration,
             "a row level security policy refers to itself",

@@ -30,7 +30,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The placement for the columns that existed when it was made, and the SQL for it.
 pub(crate) struct Plan {
     pub(crate) placement: Placement,
-    /// Absent when the default table is missing or has no slot.
+    /// False when the default table is missing.
+    has_table: bool,
+    /// Absent when there is no table, or it has no slot.
     work: Option<(Table, Statements)>,
     made: Instant,
 }
@@ -107,12 +109,13 @@ impl Postgres {
     fn make_plan(&self, table: Option<Table>) -> Plan {
         let columns = table.as_ref().map(|table| table.columns.as_slice()).unwrap_or_default();
         let placement = placement(&self.layout, columns);
+        let has_table = table.is_some();
         let work = table.filter(|_| !placement.slots.is_empty());
         let work = work.map(|table| {
             let statements = Statements::new(&self.layout, &table, &placement);
             (table, statements)
         });
-        Plan { placement, work, made: Instant::now() }
+        Plan { placement, has_table, work, made: Instant::now() }
     }
 
     /// # Errors
@@ -337,7 +340,16 @@ impl Postgres {
     /// Whether any row holds a token.
     pub(crate) async fn holds_tokens(&self) -> Result<bool, Fault> {
         let plan = self.plan().await?;
-        Ok(plan.has_slots() && !self.list(&plan, None, 1).await?.is_empty())
+        let Some((_, statements)) = &plan.work else { return Ok(false) };
+        let query = Query { sql: statements.tokens.clone(), arguments: PgArguments::default() };
+        Ok(!self.database.fetch(query, Phase::Reading).await?.is_empty())
+    }
+
+    /// Why a plan without any slot has none.
+    pub(crate) fn no_room(&self, plan: &Plan) -> String {
+        let problem =
+            if plan.has_table { "has no column that can hold a configuration" } else { "does not exist" };
+        format!("table {} {problem}", self.table_name())
     }
 
     /// The table, for messages.

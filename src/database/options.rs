@@ -45,7 +45,8 @@ fn server_limit(timeouts: Timeouts) -> String {
 /// `pgbouncer=true` is a convention of other clients; sqlx would log it with its value.
 fn without_pooler_parameter(url: &str) -> Result<(String, bool)> {
     let mut parsed = url::Url::parse(url).map_err(|_| invalid_url())?;
-    if !["postgres", "postgresql"].contains(&parsed.scheme()) {
+    // without `//` the driver would take the whole rest for the name of a database on this host
+    if !["postgres", "postgresql"].contains(&parsed.scheme()) || !parsed.has_authority() {
         return Err(invalid_url());
     }
     let pairs: Vec<(String, String)> = parsed.query_pairs().into_owned().collect();

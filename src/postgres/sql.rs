@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::detect::Table;
 use crate::layout::{Layout, quote};
-use crate::placement::Placement;
+use crate::placement::{Placement, Slot};
 use crate::postgres::fragments::{OURS, Writer, array, array_values, counter, sort_key};
 
 pub(crate) struct Statements {
@@ -28,6 +28,8 @@ pub(crate) struct Statements {
     pub(crate) update_many: Arc<str>,
     /// tenant or null, user or null (start after these), limit
     pub(crate) list: Arc<str>,
+    /// Whether any row holds a token.
+    pub(crate) tokens: Arc<str>,
 }
 
 impl Statements {
@@ -42,6 +44,7 @@ impl Statements {
             read_many: writer.read_many().into(),
             update_many: writer.update_many().into(),
             list: writer.list().into(),
+            tokens: writer.tokens().into(),
         }
     }
 }
@@ -227,5 +230,13 @@ impl Writer<'_> {
             self.relation(),
             if filled.is_empty() { "false".to_owned() } else { filled.join(" OR ") },
         )
+    }
+
+    /// A token of any format. What an application left in the columns is none.
+    fn tokens(&self) -> String {
+        let token =
+            |slot: &Slot| format!("{} ~ '(^|\")rv[0-9]+\\.[0-9a-f]{{8}}\\.'", self.slot_text("t", slot));
+        let tokens: Vec<_> = self.placement.slots.iter().map(token).collect();
+        format!("SELECT 1 FROM {} AS t WHERE {} LIMIT 1", self.relation(), tokens.join(" OR "))
     }
 }

@@ -297,8 +297,8 @@ pub(crate) async fn plan_with_room(postgres: &Postgres) -> Result<Arc<Plan>, Fau
         plan = newer;
     }
     if plan.placement.is_local() {
-        let message = format!("{} has no column that can hold a configuration", postgres.table_name());
-        return Err(Fault::new(Outcome::TakesNoWrites, Error::new(ErrorKind::Schema, message)));
+        let error = Error::new(ErrorKind::Schema, postgres.no_room(&plan));
+        return Err(Fault::new(Outcome::TakesNoWrites, error));
     }
     if let Some(column) = &plan.placement.unwritable {
         let message = format!("column {column} of {} may not be written", postgres.table_name());

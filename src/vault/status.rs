@@ -133,7 +133,7 @@ async fn database_status(router: &Router, postgres: &Postgres) -> DatabaseStatus
         Field::ALL.into_iter().map(|field| (field, plan.placement.place(field).clone())).collect();
     status.problem = match (&plan.placement.unwritable, plan.placement.is_local()) {
         (Some(column), _) => Some(format!("column {column} may not be written")),
-        (None, true) => Some(format!("{} has no column that can hold a configuration", status.table)),
+        (None, true) => Some(postgres.no_room(&plan)),
         (None, false) => None,
     };
     status

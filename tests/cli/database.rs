@@ -132,6 +132,20 @@ async fn a_rival_keyring_is_refused() {
     assert!(!rival.path().join("keyring.json").exists());
 }
 
+/// What an application left in the columns is no trace of a rival.
+#[tokio::test]
+async fn init_over_text_that_is_no_token_makes_a_keyring() {
+    let db = TestDb::create().await;
+    db.exec(
+        r#"CREATE TABLE user_profiles (user_id text PRIMARY KEY,
+        encrypted_retell_api_key text NOT NULL DEFAULT '', encrypted_agent_config jsonb);
+        INSERT INTO user_profiles VALUES ('a', 'key_test_0000', '[1]'), ('b', '', '{"retell_vault": {}}'),
+        ('c', 'aXYuMTIz', 'null')"#,
+    )
+    .await;
+    Home::empty_over(&db.url).run(&["init"]).ok();
+}
+
 #[tokio::test]
 async fn a_database_that_cannot_be_used_is_an_error() {
     let (db, mut home) = all_columns().await;
@@ -140,12 +154,17 @@ async fn a_database_that_cannot_be_used_is_an_error() {
     home.run(&["list", "--user-column", "uid"]).fails(1, "no column uid", "--user-column");
     home.run(&["get", "--user", "user-1", "--tenant", "acme"]).fails(1, "tenant", "--tenant-column");
     let absent = db.url.replace("/test_", "/absent_");
-    for bad in ["hunter2", "postgres://user:hunter2@host:port/app", "http://user:hunter2@host/app"] {
+    for bad in [
+        "hunter2",
+        "postgres:/hunter2",
+        "postgres://user:hunter2@host:port/app",
+        "http://user:hunter2@host/app",
+    ] {
         home.database = bad.to_owned();
         home.put(&USER, FULL).fails(1, "the database URL is not valid", "postgres://");
     }
     home.database = absent;
-    home.put(&USER, FULL).fails(1, "does not exist", "postgres://");
+    home.put(&USER, FULL).fails(1, "does not exist", "last slash of the URL");
     home.database = String::new();
     assert_eq!(home.run(&["list"]).ok().out, "no records\n");
 }
@@ -225,6 +244,8 @@ async fn a_plain_column_that_holds_rubbish_is_left_out_with_a_warning() {
 async fn a_database_without_room_is_a_degraded_save() {
     let db = TestDb::create().await;
     let home = Home::over(&db.url);
+    home.put(&USER, FULL).ok().warns("table public.user_profiles does not exist");
+    db.exec("CREATE TABLE user_profiles (user_id text PRIMARY KEY)").await;
     home.put(&USER, FULL).ok().warns("no column that can hold a configuration");
     home.put(&["--user", "user-2", "--require-database"], FULL).fails(1, "no column", "");
     assert_eq!(home.json(&["list"])["owners"].as_array().unwrap().len(), 1);
