@@ -16,8 +16,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// # Errors
 /// `kind`, naming the folder: a symlink, another owner, or access for group or others.
 pub(crate) fn private_folder(folder: &Path, kind: ErrorKind) -> Result<()> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| failed(kind, "cannot make the folder", folder, error))?;
+    match fs::DirBuilder::new().recursive(true).mode(0o700).create(folder) {
+        // something else has its name, and `check_folder` says so
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made.map_err(|error| failed(kind, "cannot make the folder", folder, error))?,
+    }
     check_folder(folder, kind)
 }
 
@@ -58,7 +61,17 @@ pub(crate) fn open_private(path: &Path, kind: ErrorKind, write: bool) -> Result<
     let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(kind, "cannot open (a symlink is refused)", path, error)),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(refused(kind, path, "lies below a file, not a folder", "name a folder"));
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(failed(kind, "cannot open", path, error)
+                .with_hint("run as the user that it belongs to, or name another place"));
+        }
+        Err(_) if path.is_symlink() => {
+            return Err(refused(kind, path, "is a symlink", "name the file itself, in a folder of its own"));
+        }
+        Err(error) => return Err(failed(kind, "cannot open", path, error)),
     };
     let metadata = file.metadata().map_err(|error| failed(kind, "cannot look at", path, error))?;
     if !metadata.is_file() {
