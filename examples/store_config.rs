@@ -160,7 +160,7 @@ fn show_bytes(name: &str, bytes: &[u8], config: &RetellConfig) -> Result<(), Box
             return Err(format!("a secret lies in the clear in {name}").into());
         }
     }
-    println!("           {name:<18} {} bytes, no secret in them", bytes.len());
+    println!("           {name:<18} {} bytes, nothing of the credentials in them", bytes.len());
     if let Some(token) = bytes.windows(4).position(|part| part == b"rv1.") {
         let start: Vec<u8> = bytes[token..].iter().copied().take(64).collect();
         println!("           {:<18} {}…", "", String::from_utf8_lossy(&start));
