@@ -144,6 +144,11 @@ async fn init_over_text_that_is_no_token_makes_a_keyring() {
     )
     .await;
     Home::empty_over(&db.url).run(&["init"]).ok();
+
+    let token = r#"{"retell_vault": {"api_key": "rv1.0123abcd.0190000000000000.api_key.AAAA"}}"#;
+    db.exec(&format!("UPDATE user_profiles SET encrypted_agent_config = '{token}' WHERE user_id = 'b'"))
+        .await;
+    Home::empty_over(&db.url).run(&["init"]).fails(1, "tokens of another keyring", "use that keyring");
 }
 
 #[tokio::test]
