@@ -175,12 +175,14 @@ fn outcome_of(code: &str, phase: Phase, says_full: impl Fn() -> bool) -> Outcome
     match code {
         "08P01" => Outcome::Reject,
         "08007" | "40003" if phase == Phase::Writing => Outcome::Ambiguous,
-        "08000" | "08001" | "08003" | "08004" | "08006" | "08007" | "40003" | "57P01" | "57P02" => {
+        "08000" | "08001" | "08003" | "08004" | "08006" | "08007" | "40003" | "57P01" | "57P02" | "57P05" => {
             lost(phase)
         }
         "57P03" | "53300" => Outcome::Fallback,
         "53100" if phase == Phase::Writing => Outcome::TakesNoWrites,
-        "53200" | "55P03" | "40001" | "40P01" | "57014" | "25P01" | "25P02" | "25P03" => Outcome::Retry,
+        "53200" | "55P03" | "40001" | "40P01" | "57014" | "25P01" | "25P02" | "25P03" | "25P04" => {
+            Outcome::Retry
+        }
         "25006" => Outcome::ReadOnly,
         "26000" | "42P05" => Outcome::Pooler,
         "42703" | "42P01" | "3F000" | "0A000" | "42804" | "42846" | "42883" => Outcome::Redetect,
@@ -301,6 +303,8 @@ mod tests {
             ("57P01", Writing, Ambiguous),
             ("57P02", Reading, Fallback),
             ("57P03", Writing, Fallback),
+            ("57P05", Writing, Ambiguous),
+            ("57P05", Reading, Fallback),
             ("53300", Connecting, Fallback),
             ("53100", Writing, TakesNoWrites),
             ("53100", Reading, Reject),
@@ -311,6 +315,7 @@ mod tests {
             ("57014", Reading, Retry),
             ("25006", Writing, ReadOnly),
             ("25P02", Writing, Retry),
+            ("25P04", Writing, Retry),
             ("26000", Reading, Pooler),
             ("42P05", Writing, Pooler),
             ("42703", Writing, Redetect),

@@ -13,7 +13,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::classify::{Fault, Phase, classify};
 use crate::database::{Database, Query, bind as bind_value};
-use crate::detect::{Table, detect};
+use crate::detect::{IdKind, Table, detect};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
 use crate::owner::Owner;
@@ -46,6 +46,17 @@ impl Plan {
     /// Whether a bulk write may rely on one row per owner.
     pub(crate) fn is_unique(&self) -> bool {
         self.work.as_ref().is_some_and(|(table, _)| table.unique)
+    }
+
+    /// Whether the owner can have one row only. In text columns a UUID that was given in upper case
+    /// may have one for each form.
+    pub(crate) fn has_one_row(&self, owner: &Owner) -> bool {
+        let Some((table, _)) = &self.work else { return false };
+        let one = |kind: Option<IdKind>, forms: usize| kind != Some(IdKind::Text) || forms <= 1;
+        let tenant_forms = owner.tenant_id().map_or(0, |tenant| tenant.forms().count());
+        table.unique
+            && one(Some(table.user), owner.user_id().forms().count())
+            && one(table.tenant, tenant_forms)
     }
 
     fn work(&self) -> Result<(&Table, &Statements), Fault> {
@@ -263,9 +274,10 @@ impl Postgres {
         let (table, statements) = plan.work()?;
         let mut arguments = PgArguments::default();
         bind::owners(&mut arguments, table, owners)?;
-        let mut places = HashMap::with_capacity(owners.len());
+        // a row is for everyone who named its owner: twice, or a UUID in upper and in lower case
+        let mut places: HashMap<OwnerText, Vec<usize>> = HashMap::with_capacity(owners.len());
         for (at, owner) in owners.iter().enumerate() {
-            places.extend(bind::forms(owner).map(|form| (form, at)));
+            bind::forms(owner).for_each(|form| places.entry(form).or_default().push(at));
         }
         let mut is_current = true;
         let query = Query { sql: statements.read_many.clone(), arguments };
@@ -273,8 +285,8 @@ impl Postgres {
             let (tenant, user) = owner_of(row)?;
             let read = bind::read_row(row, 2, &plan.placement)?;
             is_current &= read.is_current;
-            if let Some(at) = places.get(&(tenant, user)) {
-                each(*at, read.row, read.now);
+            for at in places.get(&(tenant, user)).into_iter().flatten() {
+                each(*at, read.row.clone(), read.now);
             }
             Ok(())
         });

@@ -261,3 +261,47 @@ async fn places_name_their_columns() {
     assert_eq!(stored.places[0], (Field::ApiKey, Place::Column("encrypted_retell_api_key".to_owned())));
     assert_eq!(stored.places[3], (Field::WebhookSecret, Place::Json("encrypted_agent_config".to_owned())));
 }
+
+const UPPER: &str = "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11";
+const LOWER: &str = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+
+/// A text column may hold one UUID in both forms, each in a row of its own.
+async fn stage_of_two_forms() -> (TestDb, Hosts) {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(ALL_COLUMNS).await;
+    db.exec(&format!("INSERT INTO user_profiles (user_id) VALUES ('{UPPER}')")).await;
+    (db, hosts)
+}
+
+#[tokio::test]
+async fn a_bulk_load_gives_every_form_of_a_uuid_what_a_single_load_gives() {
+    let (db, hosts) = stage_of_two_forms().await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    vault.store(&owner(UPPER), &full_config(1)).await.unwrap();
+    vault.store(&owner(LOWER), &full_config(2)).await.unwrap();
+    assert_eq!(vault.load(&owner(UPPER)).await.unwrap().config, full_config(2));
+    for forms in [[UPPER, LOWER, UPPER], [LOWER, UPPER, LOWER]] {
+        for loaded in vault.load_many(&forms.map(owner)).await {
+            assert_eq!(loaded.unwrap().config, full_config(2));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_over_both_forms_of_a_uuid_is_later_than_either() {
+    for bulk in [false, true] {
+        let (db, hosts) = stage_of_two_forms().await;
+        let ahead = || std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64 + 3_600_000;
+        let ahead = hosts.host(1, &db.url).clock(ahead).build().await.unwrap();
+        ahead.store(&owner(LOWER), &full_config(1)).await.unwrap();
+
+        let vault = hosts.host(0, &db.url).build().await.unwrap();
+        let stored = match bulk {
+            false => vault.store(&owner(UPPER), &full_config(2)).await.unwrap(),
+            true => vault.store_many(&[(owner(UPPER), full_config(2))]).await.unwrap().remove(0).unwrap(),
+        };
+        let loaded = vault.load(&owner(UPPER)).await.unwrap();
+        assert_eq!((loaded.version, loaded.config), (stored.version, full_config(2)));
+        assert_eq!(ahead.load(&owner(LOWER)).await.unwrap().config, full_config(2));
+    }
+}

@@ -274,9 +274,13 @@ async fn offline_reads_say_that_they_are_stale() {
     plain.store(&owner("loaded"), &full_config(2)).await.unwrap();
     plain.store(&owner("unseen"), &full_config(3)).await.unwrap();
     assert!(!vault.load(&owner("loaded")).await.unwrap().stale);
+    for mark in [5, 6] {
+        let stored = vault.store_many(&[(owner("in bulk"), full_config(mark))]).await.unwrap().remove(0);
+        assert_eq!(stored.unwrap().degraded, None);
+    }
 
     stage.proxy.set(Mode::Refuse).await;
-    for (user, mark) in [("stored", 1), ("loaded", 2)] {
+    for (user, mark) in [("stored", 1), ("loaded", 2), ("in bulk", 6)] {
         let loaded = vault.load(&owner(user)).await.unwrap();
         assert_eq!((loaded.source, loaded.stale, loaded.config), (Source::Local, true, full_config(mark)));
     }

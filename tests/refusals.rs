@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use retell_vault::{ErrorKind, Source};
 use support::faults::*;
 use support::vaults::*;
@@ -274,4 +276,30 @@ async fn a_trigger_that_changes_what_is_written_does_not_cost_the_record_that_wa
     assert_eq!(said(&[&vault], &owner("user-1")).await, [full_key(1)]);
     assert_eq!(said(&[&vault], &owner("user-2")).await, ["NotFound"]);
     assert_eq!(local(&vault).await.pending, 0);
+}
+
+#[tokio::test]
+async fn sessions_that_the_server_ends_because_they_are_idle() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    set_for_new_sessions(&db, "idle_session_timeout = 200").await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let loaded = vault.load(&owner("user-1")).await.unwrap();
+    assert_eq!((loaded.source, loaded.config), (Source::Database, full_config(1)));
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(vault.store(&owner("user-1"), &full_config(2)).await.unwrap().degraded, None);
+    assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config(2));
+}
+
+#[tokio::test]
+async fn a_load_waits_for_a_locked_table_no_longer_than_a_store() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let vault = hosts.host(0, &db.url).timeouts(QUICK).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    let lock = Lock::on_table(&db.url).await;
+    let started = Instant::now();
+    assert_eq!(vault.load(&owner("user-1")).await.unwrap_err().kind(), ErrorKind::Busy);
+    assert!(started.elapsed() < 3 * QUICK.operation, "{:?}", started.elapsed());
+    lock.release().await;
 }

@@ -58,6 +58,14 @@ impl Writer<'_> {
         parts.join(" AND ")
     }
 
+    /// The bound owner has one form only. Empty where the columns tell no forms apart.
+    pub(super) fn has_one_form(&self) -> String {
+        let kinds = [Some(self.table.user), self.table.tenant].into_iter().flatten();
+        let texts = kinds.enumerate().filter(|(_, kind)| *kind == IdKind::Text);
+        let one: Vec<_> = texts.map(|(at, _)| format!("cardinality(${}::text[]) = 1", at + 1)).collect();
+        one.join(" AND ")
+    }
+
     /// The owner as a new row gets it: the canonical form comes first in the array.
     pub(super) fn owner_values(&self) -> Vec<(String, String)> {
         let value = |kind: IdKind, number: usize| match kind {

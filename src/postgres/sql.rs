@@ -79,14 +79,18 @@ impl Writer<'_> {
         (format!("${version}"), format!("${}", version + 1))
     }
 
-    /// Without a unique constraint the owner may have several rows; all are written or none.
+    /// Without a unique constraint the owner may have several rows, and with one a UUID in a text
+    /// column may have a row for each of its forms; all are written or none.
     fn no_newer_duplicate(&self, version: &str, keys: &str) -> String {
-        if self.table.unique {
-            return String::new();
-        }
+        let one_form = self.has_one_form();
+        let has_one_row = match (self.table.unique, one_form.as_str()) {
+            (true, "") => return String::new(),
+            (true, one_form) => format!("{one_form} OR "),
+            (false, _) => String::new(),
+        };
         let (relation, owner, newest) = (self.relation(), self.is_owner("d"), self.version_of_row("d", keys));
         format!(
-            " AND NOT EXISTS (SELECT 1 FROM {relation} AS d WHERE {owner} AND {newest} >= {version} COLLATE \"C\")"
+            " AND ({has_one_row}NOT EXISTS (SELECT 1 FROM {relation} AS d WHERE {owner} AND {newest} >= {version} COLLATE \"C\"))"
         )
     }
 

@@ -54,6 +54,12 @@ impl Router {
         results: &mut [Option<Result<Read>>],
     ) -> Result<(), Fault> {
         let plan = postgres.plan().await?;
+        // looked at before the database, as a single load does: what is pushed meanwhile is seen there
+        let nothing_pending = self.nothing_pending();
+        let mut waiting = Vec::with_capacity(owners.len());
+        for owner in owners {
+            waiting.push(!nothing_pending && self.pending(owner).await?.is_some());
+        }
         // asked only now: who gets through an open breaker has to come back with news of the server
         if !plan.has_slots() || self.breaker.blocks(Instant::now()).is_some() {
             return Ok(());
@@ -82,7 +88,15 @@ impl Router {
             let group: Vec<Row> = group.iter().map(|(_, row, _)| row.clone()).collect();
             results[at] = self.read_row(&plan, &owners[at], &group, now);
         }
-        self.prefer_pending(owners, results).await
+        // owners with a pending record are loaded by themselves
+        for ((owner, result), waits) in owners.iter().zip(results).zip(waiting) {
+            if waits {
+                *result = None;
+            } else if let Some(Ok(read)) = result {
+                self.remember(owner, read).await;
+            }
+        }
+        Ok(())
     }
 
     /// `None` when the catalogue has to be looked at again first.
@@ -92,23 +106,6 @@ impl Router {
             true => None,
             false => Some(self.newest(owner, survey, None)),
         }
-    }
-
-    /// Owners with a pending record are loaded by themselves.
-    async fn prefer_pending(
-        &self,
-        owners: &[Owner],
-        results: &mut [Option<Result<Read>>],
-    ) -> Result<(), Fault> {
-        let nothing_pending = self.nothing_pending();
-        for (owner, result) in owners.iter().zip(results) {
-            if !nothing_pending && self.pending(owner).await?.is_some() {
-                *result = None;
-            } else if let Some(Ok(read)) = result {
-                self.remember(owner, read).await;
-            }
-        }
-        Ok(())
     }
 
     /// Asked once for a bulk call: a thousand looks cost more than the rest of it.
@@ -161,10 +158,9 @@ impl Router {
         let mut order: Vec<usize> = Vec::with_capacity(entries.len());
         let nothing_pending = self.nothing_pending();
         for (at, entry) in entries.iter().enumerate() {
-            // an owner with a pending record, or one that does not fit the table, is stored by itself
-            if postgres.check_owner(entry.owner).is_ok()
-                && (nothing_pending || self.pending(entry.owner).await?.is_none())
-            {
+            // an owner with a pending record, with two forms, or that does not fit the table, is stored by itself
+            let fits = postgres.check_owner(entry.owner).is_ok() && plan.has_one_row(entry.owner);
+            if fits && (nothing_pending || self.pending(entry.owner).await?.is_none()) {
                 order.push(at);
             }
         }
@@ -186,6 +182,9 @@ impl Router {
         let done = self.update_many(postgres, &plan, &sealed).await?;
         for ((at, (_, record)), _) in order.iter().zip(&sealed).zip(done).filter(|(_, done)| *done) {
             self.seen.holds(entries[*at].owner, record.version);
+            if self.offline_reads {
+                self.remember_stored(entries[*at], Some(record.clone())).await;
+            }
             let place = |field| (field, plan.placement.place(field).clone());
             let places = set_fields(entries[*at].config).into_iter().map(place).collect();
             written[*at] =

@@ -11,6 +11,8 @@ use crate::record::{Record, Survey};
 use crate::router::write::pause;
 use crate::router::{Entry, ROUNDS, Read, Router, StoreOptions};
 
+const KEEPS_CHANGING: &str = "the schema of the table keeps changing";
+
 impl Router {
     /// The newest record of an owner. A tombstone is an answer too.
     ///
@@ -109,6 +111,7 @@ impl Router {
 
     /// Everything that the database holds for an owner.
     pub(super) async fn survey(&self, postgres: &Postgres, owner: &Owner) -> Result<Survey, Fault> {
+        let (started, limit) = (Instant::now(), postgres.database.patience());
         let mut last = None;
         for round in 0..ROUNDS {
             match self.survey_once(postgres, owner).await {
@@ -124,18 +127,16 @@ impl Router {
                     _ => return Err(fault),
                 },
             }
+            if started.elapsed() > limit {
+                break;
+            }
         }
-        Err(last
-            .unwrap_or_else(|| Error::new(ErrorKind::Busy, "the schema of the table keeps changing").into()))
+        Err(last.unwrap_or_else(|| Error::new(ErrorKind::Busy, KEEPS_CHANGING).into()))
     }
 
     async fn survey_once(&self, postgres: &Postgres, owner: &Owner) -> Result<Survey, Fault> {
-        let mut plan = postgres.plan().await?;
-        let mut found = read(postgres, &plan, owner).await?;
-        if !found.is_current {
-            plan = postgres.refresh().await?;
-            found = read(postgres, &plan, owner).await?;
-        }
+        let plan = postgres.plan().await?;
+        let found = read(postgres, &plan, owner).await?;
         let survey = Survey::of(&found.rows, &plan.placement.slots, found.now);
         if !may_lie_elsewhere(&survey) {
             return Ok(survey);
@@ -147,10 +148,17 @@ impl Router {
     }
 }
 
+/// # Errors
+/// Those of the database, and `Redetect` when the columns are no longer the ones of the plan: the
+/// record may lie in one that was not read.
 async fn read(postgres: &Postgres, plan: &Plan, owner: &Owner) -> Result<Found, Fault> {
-    match plan.has_slots() {
-        true => postgres.read(plan, owner).await,
-        false => Ok(Found { rows: Vec::new(), now: 0, is_current: true }),
+    if !plan.has_slots() {
+        return Ok(Found { rows: Vec::new(), now: 0, is_current: true });
+    }
+    let found = postgres.read(plan, owner).await?;
+    match found.is_current {
+        true => Ok(found),
+        false => Err(Fault::new(Outcome::Redetect, Error::new(ErrorKind::Busy, KEEPS_CHANGING))),
     }
 }
 
