@@ -218,15 +218,18 @@ fn read_slot(text: Option<&str>, json: bool) -> SlotText {
     if text.is_empty() {
         return SlotText::Empty;
     }
+    if text.len() > MAX_SLOT {
+        return SlotText::Damaged(Error::new(ErrorKind::Malformed, "a slot longer than a record"));
+    }
     let tokens = match json {
         true => read_object(text),
-        false if claims_to_be_token(text) => read_packed(text),
-        false => return SlotText::Foreign,
+        false => claims_to_be_token(text).then(|| read_packed(text)),
     };
     match tokens {
-        Ok(tokens) if tokens.is_empty() => SlotText::Empty,
-        Ok(tokens) => SlotText::Tokens(tokens),
-        Err(error) => SlotText::Damaged(error),
+        None => SlotText::Foreign,
+        Some(Ok(tokens)) if tokens.is_empty() => SlotText::Empty,
+        Some(Ok(tokens)) => SlotText::Tokens(tokens),
+        Some(Err(error)) => SlotText::Damaged(error),
     }
 }
 
@@ -238,29 +241,26 @@ pub(crate) fn read_packed(text: &str) -> Result<Vec<Token>> {
     }
 }
 
-/// The sub-object `retell_vault`: field name -> token. The name must be the token's own.
-fn read_object(text: &str) -> Result<Vec<Token>> {
-    let malformed = |message| Error::new(ErrorKind::Malformed, message);
-    if text.len() > MAX_SLOT {
-        return Err(malformed("retell_vault is longer than a record"));
-    }
-    let value: Value = serde_json::from_str(text).map_err(|_| malformed("retell_vault is not JSON"))?;
-    let object = match value {
-        Value::Null => return Ok(Vec::new()),
-        Value::Object(object) => object,
-        _ => return Err(malformed("retell_vault is not an object")),
+/// The sub-object `retell_vault`: field name -> token. The name must be the token's own. `None` when
+/// it is something that we never write: no object, or a value that does not even claim to be a token.
+fn read_object(text: &str) -> Option<Result<Vec<Token>>> {
+    let object = match serde_json::from_str(text) {
+        Ok(Value::Null) => return Some(Ok(Vec::new())),
+        Ok(Value::Object(object)) => object,
+        _ => return None,
     };
-    let token = |(name, value): (String, Value)| {
-        let token: Token = value
-            .as_str()
-            .ok_or_else(|| malformed("retell_vault holds something that is not a text"))?
-            .parse()?;
-        match token.field.name() == name {
-            true => Ok(token),
-            false => Err(malformed("retell_vault holds a token under the name of another field")),
-        }
+    let texts: Option<Vec<(&String, &str)>> = object
+        .iter()
+        .map(|(name, value)| Some((name, value.as_str().filter(|text| claims_to_be_token(text))?)))
+        .collect();
+    let token = |(name, text): (&String, &str)| match text.parse::<Token>()? {
+        token if token.field.name() == name => Ok(token),
+        _ => Err(Error::new(
+            ErrorKind::Malformed,
+            "retell_vault holds a token under the name of another field",
+        )),
     };
-    object.into_iter().map(token).collect()
+    Some(texts?.into_iter().map(token).collect())
 }
 
 #[cfg(test)]

@@ -115,13 +115,12 @@ fn damaged_text_is_an_error_even_beside_a_whole_record() {
 #[test]
 fn an_object_is_read_strictly() {
     let token = token(Field::ApiKey, NOW, 1).to_string();
-    for object in [
-        format!(r#"{{"sms_agent_id":"{token}"}}"#),
-        r#"{"api_key":1}"#.to_owned(),
-        r#""text""#.to_owned(),
-        "[]".to_owned(),
-    ] {
+    for object in [format!(r#"{{"sms_agent_id":"{token}"}}"#), r#"{"api_key":"rv1.torn"}"#.to_owned()] {
         assert_eq!(newest(&[row(None, None, Some(object))]).unwrap_err().kind(), ErrorKind::Malformed);
+    }
+    for foreign in [r#"{"api_key":1}"#, r#"{"x":"hunter2"}"#, r#"{"api_key":null}"#, r#""text""#, "[]", "7"] {
+        let error = newest(&[row(None, None, Some(foreign.to_owned()))]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ForeignValue);
     }
     for nothing in ["null", "{}", ""] {
         assert_eq!(

@@ -169,9 +169,12 @@ impl Router {
         if pending.base != Base::Unknown && self.now().saturating_sub(pending.at) > MAX_PENDING {
             return self.bury(local, pending, "it waited for more than 30 days").await.map(Some);
         }
+        // kept before it is replaced: whoever dies in between has lost nothing
+        let found = postgres.read(&plan, &pending.owner).await?;
+        let kept = self.keep_overwritten(&plan, pending, record, &found.rows).await?;
         let before = postgres.push(&plan, &pending.owner, record, &self.known_keys()).await?;
         if !before.is_empty() {
-            let overwrote = self.keep_overwritten(&plan, pending, &before).await?;
+            let overwrote = self.keep_overwritten(&plan, pending, record, &before).await? || kept;
             self.seen.holds(&pending.owner, record.version);
             local.remove_pending(&pending.owner, &pending.text).await?;
             return Ok(Some(Settled::Pushed { overwrote }));
@@ -187,10 +190,20 @@ impl Router {
         }
     }
 
-    /// Keeps what the push replaced, unless the pending record was based on it.
-    async fn keep_overwritten(&self, plan: &Plan, pending: &LocalRecord, before: &[Row]) -> Result<bool> {
-        let survey = Survey::of(before, &plan.placement.slots, self.now());
-        let Some(newest) = survey.candidates.into_iter().next() else { return Ok(false) };
+    /// Keeps what the push replaces, unless the pending record was based on it.
+    async fn keep_overwritten(
+        &self,
+        plan: &Plan,
+        pending: &LocalRecord,
+        record: &Record,
+        rows: &[Row],
+    ) -> Result<bool> {
+        let survey = Survey::of(rows, &plan.placement.slots, self.now());
+        let newest = survey.candidates.into_iter().next();
+        let Some(newest) = newest.filter(|newest| newest.version.is_some_and(|there| there < record.version))
+        else {
+            return Ok(false);
+        };
         if matches!(pending.base, Base::Version(base) if newest.version == Some(base)) {
             return Ok(false);
         }
@@ -199,7 +212,7 @@ impl Router {
         match newest.record.and_then(|record| self.sealed_whole(&pending.owner, record)) {
             Ok(text) => self.keep(&pending.owner, KeptKind::Loser, &text, reason).await?,
             Err(_) => {
-                for text in before.iter().flat_map(old_tokens) {
+                for text in rows.iter().flat_map(old_tokens) {
                     self.keep(&pending.owner, KeptKind::Loser, &text, reason).await?;
                 }
             }

@@ -309,3 +309,30 @@ async fn a_partitioned_table() {
         assert_eq!(guest.load().await, Err(ErrorKind::NotFound));
     }
 }
+
+/// Who may make functions and operators in a schema of the search path (CVE-2018-1058) does not get
+/// ours to run them: `varchar` columns invite a better match than Postgres' own for `text`.
+#[tokio::test]
+async fn functions_in_the_search_path_are_not_called() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(
+        "CREATE TABLE user_profiles (user_id varchar PRIMARY KEY, encrypted_retell_api_key varchar, encrypted_agent_config jsonb);
+        CREATE FUNCTION public.trap(varchar, text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+        CREATE FUNCTION public.left(varchar, int) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+        CREATE FUNCTION public.substr(varchar, int, int) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+        CREATE FUNCTION public.lower(varchar) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+        CREATE OPERATOR public.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = public.trap);
+        CREATE OPERATOR public.~ (LEFTARG = varchar, RIGHTARG = text, FUNCTION = public.trap)",
+    )
+    .await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    for mark in 1..4 {
+        vault.store(&owner("user-1"), &full_config(mark)).await.unwrap();
+        vault.store_many(&[(owner("user-2"), full_config(mark))]).await.unwrap().remove(0).unwrap();
+        assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config(mark));
+        let loaded = vault.load_many(&[owner("user-1"), owner("user-2")]).await;
+        assert!(loaded.iter().all(|loaded| loaded.as_ref().unwrap().config == full_config(mark)));
+    }
+    assert_eq!(vault.list(None, 10).await.unwrap().entries.len(), 2);
+    vault.delete(&owner("user-1")).await.unwrap();
+}

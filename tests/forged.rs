@@ -398,3 +398,43 @@ async fn another_keyring_does_not_overwrite_what_it_cannot_read() {
         assert_eq!(stranger.load(&owner("user-1")).await.unwrap().config, full_config("new"));
     }
 }
+
+/// The sub-object `retell_vault` is ours by name only: what we never write there is not overwritten.
+#[tokio::test]
+async fn foreign_values_in_our_part_of_the_jsonb_column_are_not_overwritten() {
+    for table in [ONLY_JSONB, ALL_COLUMNS] {
+        let setting = Setting::on(table).await;
+        for ours in [r#""hunter2""#, "[1]", "7", r#"{"x":"hunter2"}"#, r#"{"webhook_secret":"hunter2"}"#] {
+            let set = format!(
+                r#"UPDATE user_profiles SET encrypted_agent_config = '{{"voice":1,"retell_vault":{ours}}}' WHERE user_id = 'user-1'"#
+            );
+            setting.db.exec(&set).await;
+            let before = rows::table(&setting.db, "user_profiles").await;
+            let error = setting.vault.store(&owner("user-1"), &full_config(2)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ForeignValue, "{ours}");
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+            assert_eq!(rows::table(&setting.db, "user_profiles").await, before, "nothing was changed");
+        }
+        let options = StoreOptions::new().replace_foreign();
+        setting.vault.store_with(&owner("user-1"), &full_config("healed"), options).await.unwrap();
+        assert_eq!(setting.load().await, Ok(full_config("healed")));
+        let voice: String = value(
+            &setting.db,
+            "SELECT encrypted_agent_config ->> 'voice' FROM user_profiles WHERE user_id = 'user-1'",
+        )
+        .await;
+        assert_eq!(voice, "1", "siblings survive");
+    }
+}
+
+/// A token of the JSONB column that names an unknown key is looked at even where it is not the API key's.
+#[tokio::test]
+async fn every_entry_of_the_jsonb_column_counts() {
+    let setting = Setting::on(ALL_COLUMNS).await;
+    setting
+        .db
+        .exec("UPDATE user_profiles SET encrypted_agent_config = replace(encrypted_agent_config::text, 'rv1.', 'rv1.0badcafe')::jsonb, encrypted_retell_api_key = NULL, encrypted_call_agent_id = NULL, encrypted_sms_agent_id = NULL WHERE user_id = 'user-1'")
+        .await;
+    let stored = setting.vault.store(&owner("user-1"), &full_config("healed")).await.unwrap();
+    assert!(!stored.replaced.is_empty() && setting.replaced().await > 0, "it was replaced unseen");
+}

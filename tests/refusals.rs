@@ -303,3 +303,24 @@ async fn a_load_waits_for_a_locked_table_no_longer_than_a_store() {
     assert!(started.elapsed() < 3 * QUICK.operation, "{:?}", started.elapsed());
     lock.release().await;
 }
+
+/// A thousand owners do not wait one by one for a lock that all of them need.
+#[tokio::test]
+async fn bulk_calls_wait_for_a_locked_table_once() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let vault = hosts.host(0, &db.url).timeouts(QUICK).build().await.unwrap();
+    let configs: Vec<_> = (0..200).map(|n| (owner(&format!("user-{n}")), small_config(n))).collect();
+    vault.store_many(&configs).await.unwrap().into_iter().for_each(|stored| drop(stored.unwrap()));
+    let owners: Vec<_> = configs.iter().map(|(owner, _)| owner.clone()).collect();
+    let lock = Lock::on_table(&db.url).await;
+    let started = Instant::now();
+    for loaded in vault.load_many(&owners).await {
+        assert_eq!(loaded.unwrap_err().kind(), ErrorKind::Busy);
+    }
+    for stored in vault.store_many(&configs).await.unwrap() {
+        assert_eq!(stored.unwrap_err().kind(), ErrorKind::Busy);
+    }
+    assert!(started.elapsed() < 6 * QUICK.operation, "{:?}", started.elapsed());
+    lock.release().await;
+    assert!(vault.load_many(&owners).await.iter().all(Result::is_ok));
+}

@@ -13,10 +13,12 @@ use crate::version::{Millis, Version};
 use super::pending::{tenant, to_sql};
 use super::{Base, Counts, Kept, KeptKind, LocalFile, LocalRecord, fault};
 
-// The same text is kept once: sync may come here again after it was interrupted.
+// The same text is kept once, and of losers the same record, told by its key and version: sync may
+// come here again after it was interrupted.
 pub(super) const KEEP: &str = "INSERT INTO kept (tenant, user, kind, text, reason, at)
  SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS
- (SELECT 1 FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = ?3 AND text = ?4)";
+ (SELECT 1 FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = ?3
+  AND (text = ?4 OR (?3 = 'loser' AND length(?4) > 30 AND substr(text, 1, 30) = substr(?4, 1, 30))))";
 const KEPT_AFTER: &str = "SELECT id, tenant, user, kind, text, reason, at FROM kept
  WHERE id > ?1 ORDER BY id LIMIT ?2";
 // what the database never took is nowhere else: only an operator drops it
@@ -25,6 +27,7 @@ const PUT_REPLICA: &str = "INSERT INTO replica (tenant, user, version, text, at)
  ON CONFLICT (tenant, user) DO UPDATE SET version = excluded.version, text = excluded.text, at = excluded.at
  WHERE replica.version < excluded.version";
 const REPLICA: &str = "SELECT tenant, user, version, text, at FROM replica WHERE tenant = ?1 AND user = ?2";
+const REMOVE_REPLICA: &str = "DELETE FROM replica WHERE tenant = ?1 AND user = ?2";
 const COUNTS: &str = "SELECT (SELECT count(*) FROM pending), (SELECT count(*) FROM replica),
  (SELECT count(*) FROM kept WHERE kind = 'loser'), (SELECT count(*) FROM kept WHERE kind = 'replaced'),
  (SELECT count(*) FROM kept WHERE kind = 'dead-letter')";
@@ -127,6 +130,18 @@ impl LocalFile {
             done.await.map(drop)
         };
         self.write(put).await
+    }
+
+    /// Drops the replica of an owner of whom the database holds nothing any more.
+    pub(crate) async fn remove_replica(&self, owner: &Owner) -> Result<()> {
+        let remove = || async move {
+            let done = sqlx::query(REMOVE_REPLICA)
+                .bind(tenant(owner))
+                .bind(owner.user_id().as_str())
+                .execute(&self.inner.writer);
+            done.await.map(drop)
+        };
+        self.write(remove).await
     }
 
     /// What the database held when it was last seen.

@@ -48,7 +48,7 @@ impl Writer<'_> {
         let column = |name: &str, kind: IdKind, number: usize| match kind {
             IdKind::Uuid => format!("{row}.{} = ${number}", quote(name)),
             IdKind::Text => {
-                format!("{row}.{} IN ((${number}::text[])[1], (${number}::text[])[2])", quote(name))
+                format!("{row}.{}::text IN ((${number}::text[])[1], (${number}::text[])[2])", quote(name))
             }
         };
         let mut parts = vec![column(&self.layout.user_column, self.table.user, 1)];
@@ -62,7 +62,8 @@ impl Writer<'_> {
     pub(super) fn has_one_form(&self) -> String {
         let kinds = [Some(self.table.user), self.table.tenant].into_iter().flatten();
         let texts = kinds.enumerate().filter(|(_, kind)| *kind == IdKind::Text);
-        let one: Vec<_> = texts.map(|(at, _)| format!("cardinality(${}::text[]) = 1", at + 1)).collect();
+        let one: Vec<_> =
+            texts.map(|(at, _)| format!("(${0}::text[])[1] = (${0}::text[])[2]", at + 1)).collect();
         one.join(" AND ")
     }
 
@@ -88,29 +89,36 @@ impl Writer<'_> {
         }
     }
 
+    // Columns are cast to text, and functions named with their schema: otherwise a role that may make
+    // functions in a schema of the search path could put a better match for varchar before them.
+
     /// The version that a text holds: empty for none, [`FOREIGN`] for text that is not ours, or names
     /// a key that the writer does not know: what it cannot read it does not overwrite unseen.
     fn version_of_text(text: &str, keys: &str) -> String {
         format!(
             "CASE WHEN {text} IS NULL OR {text} = '' THEN '' \
-             WHEN left({text}, 30) ~ '^rv1\\.[0-9a-f]{{8}}\\.[0-9a-f]{{16}}\\.$' AND substr({text}, 5, 8) = ANY({keys}::text[]) \
-             THEN substr({text}, 14, 16) ELSE '{FOREIGN}' END COLLATE \"C\""
+             WHEN pg_catalog.left({text}, 30) ~ '^rv1\\.[0-9a-f]{{8}}\\.[0-9a-f]{{16}}\\.$' \
+             AND pg_catalog.substr({text}, 5, 8) = ANY({keys}::text[]) \
+             THEN pg_catalog.substr({text}, 14, 16) ELSE '{FOREIGN}' END COLLATE \"C\""
         )
     }
 
-    /// Every record has one token of the API key, so in the JSONB column that one tells the version.
+    /// Of the JSONB column the newest version that any of our entries there holds.
     fn version_of_slot(&self, row: &str, slot: &Slot, keys: &str) -> String {
         let column = format!("{row}.{}", quote(&slot.column));
-        match slot.json {
-            false => Self::version_of_text(&column, keys),
-            true => {
-                let text = format!("({column} #>> '{{{OURS},{}}}')", Field::ApiKey);
-                let version = Self::version_of_text(&text, keys);
-                format!(
-                    "CASE WHEN jsonb_typeof({column}) NOT IN ('object', 'null') THEN '{FOREIGN}' ELSE {version} END COLLATE \"C\""
-                )
-            }
+        if !slot.json {
+            return Self::version_of_text(&format!("{column}::text"), keys);
         }
+        let not_an_object = |value: &str| {
+            format!("coalesce(pg_catalog.jsonb_typeof({value}), 'null') NOT IN ('object', 'null')")
+        };
+        let ours = format!("({column} -> '{OURS}')");
+        let (foreign, ours_foreign) = (not_an_object(&column), not_an_object(&ours));
+        let version = Self::version_of_text("e.value", keys);
+        format!(
+            "CASE WHEN {foreign} OR {ours_foreign} THEN '{FOREIGN}' WHEN {ours} IS NULL OR {ours} = 'null' THEN '' \
+             ELSE coalesce((SELECT max({version}) FROM pg_catalog.jsonb_each_text({ours}) AS e), '') END COLLATE \"C\""
+        )
     }
 
     /// The newest version that any slot of the row holds.
@@ -157,7 +165,7 @@ impl Writer<'_> {
             ));
         }
         if let Some(column) = &self.placement.sync_column {
-            assignments.push((quote(column), "now()".to_owned(), "now()".to_owned()));
+            assignments.push((quote(column), "pg_catalog.now()".to_owned(), "pg_catalog.now()".to_owned()));
         }
         assignments
     }
@@ -176,7 +184,7 @@ impl Writer<'_> {
             let column = format!("{row}.{}", quote(&slot.column));
             match slot.json {
                 true => format!("coalesce({column} -> '{OURS}', 'null') IN ('null', '{{}}')"),
-                false => format!("({column} ~ '^rv[1-9]\\.') IS NOT TRUE"),
+                false => format!("({column}::text ~ '^rv[1-9]\\.') IS NOT TRUE"),
             }
         });
         let empty: Vec<_> = empty.collect();
@@ -197,7 +205,7 @@ impl Writer<'_> {
             let (column, param) = (format!("t.{}", quote(&slot.column)), next());
             match slot.json {
                 true => format!("({column} -> '{OURS}') = {param}::text::jsonb"),
-                false => format!("{column} = {param}"),
+                false => format!("{column}::text = {param}::text"),
             }
         });
         let held: Vec<_> = held.collect();
@@ -214,7 +222,7 @@ impl Writer<'_> {
         let json = self.placement.slots.iter().find(|slot| slot.json);
         let foreign = match json {
             Some(slot) => format!(
-                "coalesce(jsonb_typeof({row}.{}) NOT IN ('object', 'null'), false)",
+                "coalesce(pg_catalog.jsonb_typeof({row}.{}) NOT IN ('object', 'null'), false)",
                 quote(&slot.column)
             ),
             None => "false".to_owned(),
@@ -227,7 +235,7 @@ impl Writer<'_> {
             .map(|(at, plain)| format!("{row}.{}::text AS p{at}", quote(&plain.column)));
         let others = [
             format!("{foreign} AS json_is_foreign"),
-            "(extract(epoch FROM now()) * 1000)::int8 AS now".to_owned(),
+            "(extract(epoch FROM pg_catalog.now()) * 1000)::int8 AS now".to_owned(),
         ];
         slots.chain(plain).chain(others).collect::<Vec<_>>().join(", ")
     }
@@ -256,7 +264,7 @@ pub(super) fn sort_key(column: &str, kind: IdKind) -> String {
     match kind {
         IdKind::Uuid => format!("{text} COLLATE \"C\""),
         IdKind::Text => format!(
-            "CASE WHEN {text} ~ '^[0-9a-fA-F]{{8}}-([0-9a-fA-F]{{4}}-){{3}}[0-9a-fA-F]{{12}}$' THEN lower({text}) ELSE {text} END COLLATE \"C\""
+            "CASE WHEN {text} ~ '^[0-9a-fA-F]{{8}}-([0-9a-fA-F]{{4}}-){{3}}[0-9a-fA-F]{{12}}$' THEN pg_catalog.lower({text}) ELSE {text} END COLLATE \"C\""
         ),
     }
 }
@@ -277,13 +285,14 @@ fn same(value: String) -> (String, String) {
 /// Siblings of our sub-object, which other code wrote, survive.
 fn json_assignment(column: &str, param: &str) -> (String, String) {
     let ours = format!("{param}::text::jsonb");
-    let update = format!("jsonb_set(coalesce(nullif(t.{column}, 'null'), '{{}}'), '{{{OURS}}}', {ours})");
-    (update, format!("jsonb_build_object('{OURS}', {ours})"))
+    let update =
+        format!("pg_catalog.jsonb_set(coalesce(nullif(t.{column}, 'null'), '{{}}'), '{{{OURS}}}', {ours})");
+    (update, format!("pg_catalog.jsonb_build_object('{OURS}', {ours})"))
 }
 
 fn json_clearing(column: &str, not_null: bool) -> (String, String) {
     let update = format!(
-        "CASE WHEN jsonb_typeof(t.{column}) = 'object' THEN t.{column} - '{OURS}' ELSE t.{column} END"
+        "CASE WHEN pg_catalog.jsonb_typeof(t.{column}) = 'object' THEN t.{column} - '{OURS}' ELSE t.{column} END"
     );
     (update, if not_null { "'{}'::jsonb".to_owned() } else { "NULL".to_owned() })
 }
@@ -312,6 +321,14 @@ fn not_null(plain: &PlainColumn, value: String) -> String {
 fn literal(text: &str) -> String {
     // the E form means the same under every setting of standard_conforming_strings
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// An id column of `t`, of a type for which no better operator can be put before Postgres' own.
+pub(super) fn id_column(name: &str, kind: IdKind) -> String {
+    match kind {
+        IdKind::Uuid => format!("t.{}", quote(name)),
+        IdKind::Text => format!("t.{}::text", quote(name)),
+    }
 }
 
 pub(super) fn array(kind: IdKind) -> &'static str {

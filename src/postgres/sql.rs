@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::detect::Table;
 use crate::layout::{Layout, quote};
 use crate::placement::{Placement, Slot};
-use crate::postgres::fragments::{OURS, Writer, array, array_values, counter, sort_key};
+use crate::postgres::fragments::{OURS, Writer, array, array_values, counter, id_column, sort_key};
 
 pub(crate) struct Statements {
     /// The rows of one owner.
@@ -120,13 +120,16 @@ impl Writer<'_> {
             let column = format!("t.{}", quote(&slot.column));
             match slot.json {
                 true => format!("({column} -> '{OURS}') IS NOT DISTINCT FROM {}::text::jsonb", old()),
-                false => format!("{column} IS NOT DISTINCT FROM {}::text", old()),
+                false => format!("{column}::text IS NOT DISTINCT FROM {}::text", old()),
             }
         });
         let unchanged: Vec<_> = unchanged.collect();
         let json = self.placement.slots.iter().find(|slot| slot.json);
         let writable_json = json.map(|slot| {
-            format!(" AND coalesce(jsonb_typeof(t.{}) IN ('object', 'null'), true)", quote(&slot.column))
+            format!(
+                " AND coalesce(pg_catalog.jsonb_typeof(t.{}) IN ('object', 'null'), true)",
+                quote(&slot.column)
+            )
         });
         format!(
             "UPDATE {} AS t SET {} WHERE {} AND {} AND {}{} RETURNING {}",
@@ -163,12 +166,15 @@ impl Writer<'_> {
     }
 
     fn read_many(&self) -> String {
-        let user = format!("t.{}", quote(&self.layout.user_column));
+        let user = id_column(&self.layout.user_column, self.table.user);
         let users = array(self.table.user);
         let owners = match (&self.layout.tenant_column, self.table.tenant) {
             (Some(tenant), Some(kind)) => {
                 let tenants = array(kind);
-                format!("({user}, t.{}) IN (SELECT * FROM unnest($1::{users}, $2::{tenants}))", quote(tenant))
+                format!(
+                    "({user}, {}) IN (SELECT * FROM unnest($1::{users}, $2::{tenants}))",
+                    id_column(tenant, kind)
+                )
             }
             _ => format!("{user} = ANY($1::{users})"),
         };
@@ -198,14 +204,15 @@ impl Writer<'_> {
         let assignments = self.assignments(array_values());
         let set: Vec<_> =
             assignments.into_iter().map(|(column, update, _)| format!("{column} = {update}")).collect();
-        let tenant = self.layout.tenant_column.as_ref().map(|name| format!(" AND t.{} = n.w", quote(name)));
+        let tenant = self.layout.tenant_column.as_ref().zip(self.table.tenant);
+        let tenant = tenant.map(|(name, kind)| format!(" AND {} = n.w", id_column(name, kind)));
         format!(
-            "UPDATE {} AS t SET {} FROM unnest({}) AS n({}) WHERE t.{} = n.u{} AND {} < n.version COLLATE \"C\" AND {} RETURNING {} AS held, n.ordinal",
+            "UPDATE {} AS t SET {} FROM unnest({}) AS n({}) WHERE {} = n.u{} AND {} < n.version COLLATE \"C\" AND {} RETURNING {} AS held, n.ordinal",
             self.relation(),
             set.join(", "),
             arrays.join(", "),
             names.join(", "),
-            quote(&self.layout.user_column),
+            id_column(&self.layout.user_column, self.table.user),
             tenant.unwrap_or_default(),
             self.version_of_row("t", &keys),
             self.schema_is_current(),

@@ -21,6 +21,7 @@ const CONCURRENT: usize = 8;
 impl Router {
     /// Loads many owners by one statement. What needs a second look is loaded by itself.
     pub(crate) async fn load_many(&self, owners: &[Owner]) -> Vec<Result<Read>> {
+        let started = Instant::now();
         let mut results: Vec<Option<Result<Read>>> = owners.iter().map(|_| None).collect();
         if let Some(postgres) = &self.postgres
             && !self.breaker.is_open(Instant::now())
@@ -30,6 +31,9 @@ impl Router {
             // each owner is loaded by itself below, and gets its own error
             tracing::debug!(error = %fault.error, "the bulk load failed");
             self.note(&fault);
+            if waited_in_vain(postgres, &fault, started) {
+                return owners.iter().map(|_| Err(busy(&fault))).collect();
+            }
             results.iter_mut().for_each(|result| *result = None);
         }
         let single = owners.iter().zip(results).map(|(owner, result)| self.or_load(result, owner));
@@ -123,6 +127,7 @@ impl Router {
         if let Some(entry) = entries.iter().find(|entry| !seen.insert(entry.owner)) {
             return Err(Error::new(ErrorKind::InvalidInput, format!("owner {} is there twice", entry.owner)));
         }
+        let started = Instant::now();
         let mut written: Vec<Option<Written>> = entries.iter().map(|_| None).collect();
         if let Some(postgres) = &self.postgres
             && !self.breaker.is_open(Instant::now())
@@ -131,6 +136,9 @@ impl Router {
             // each owner is stored by itself below, and gets its own result
             tracing::debug!(error = %fault.error, "the bulk store failed");
             self.note(&fault);
+            if waited_in_vain(postgres, &fault, started) {
+                return Ok(entries.iter().map(|_| Err(busy(&fault))).collect());
+            }
         }
         let single = entries.iter().zip(written).map(|(entry, written)| self.or_store(written, *entry));
         let single: Vec<_> = single.collect();
@@ -200,6 +208,7 @@ impl Router {
         plan: &Plan,
         sealed: &[(&Owner, Record)],
     ) -> Result<Vec<bool>, Fault> {
+        let started = Instant::now();
         match postgres.update_many(plan, sealed, &self.known_keys()).await {
             Ok(done) => {
                 self.breaker.success();
@@ -209,8 +218,23 @@ impl Router {
                 postgres.refresh().await?;
                 Ok(vec![false; sealed.len()])
             }
-            Err(fault) if matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous) => Err(fault),
+            Err(fault)
+                if matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous)
+                    || waited_in_vain(postgres, &fault, started) =>
+            {
+                Err(fault)
+            }
             Err(_) => Ok(vec![false; sealed.len()]),
         }
     }
+}
+
+/// The statement waited for as long as it may, for a lock most likely. A thousand owners that wait one
+/// by one would take hours: all of them get that answer.
+fn waited_in_vain(postgres: &Postgres, fault: &Fault, started: Instant) -> bool {
+    fault.outcome == Outcome::Retry && started.elapsed() >= postgres.database.patience() * 8 / 10
+}
+
+fn busy(fault: &Fault) -> Error {
+    Error::new(fault.error.kind(), fault.error.to_string())
 }

@@ -33,7 +33,7 @@ impl Router {
             Ok(survey) => {
                 self.breaker.success();
                 if survey.candidates.is_empty() {
-                    self.seen.gone(owner);
+                    self.forget_seen(owner).await;
                 }
                 let read = self.newest(owner, survey, pending)?;
                 self.remember(owner, &read).await;
@@ -46,6 +46,16 @@ impl Router {
                     _ => Err(fault.error),
                 }
             }
+        }
+    }
+
+    /// The database holds nothing of this owner any more: neither does what is remembered of it.
+    async fn forget_seen(&self, owner: &Owner) {
+        self.seen.gone(owner);
+        if let (Some(local), true) = (&self.local, self.offline_reads)
+            && let Err(error) = local.remove_replica(owner).await
+        {
+            tracing::warn!(%error, "the offline replica of a row that is gone could not be removed");
         }
     }
 
