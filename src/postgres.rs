@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
 use crate::owner::Owner;
 use crate::placement::{Placement, placement};
+use crate::postgres::fragments::Forms;
 use crate::postgres::sql::Statements;
 use crate::record::{Record, Row};
 use crate::version::Millis;
@@ -33,8 +34,15 @@ pub(crate) struct Plan {
     /// False when the default table is missing.
     has_table: bool,
     /// Absent when there is no table, or it has no slot.
-    work: Option<(Table, Statements)>,
+    work: Option<Work>,
     made: Instant,
+}
+
+struct Work {
+    table: Table,
+    /// For an owner with one form, and all that is about no single owner.
+    one_form: Statements,
+    two_forms: Statements,
 }
 
 impl Plan {
@@ -45,13 +53,13 @@ impl Plan {
 
     /// Whether a bulk write may rely on one row per owner.
     pub(crate) fn is_unique(&self) -> bool {
-        self.work.as_ref().is_some_and(|(table, _)| table.unique)
+        self.work.as_ref().is_some_and(|work| work.table.unique)
     }
 
     /// Whether the owner can have one row only. In text columns a UUID that was given in upper case
     /// may have one for each form.
     pub(crate) fn has_one_row(&self, owner: &Owner) -> bool {
-        let Some((table, _)) = &self.work else { return false };
+        let Some(Work { table, .. }) = &self.work else { return false };
         let one = |kind: Option<IdKind>, forms: usize| kind != Some(IdKind::Text) || forms <= 1;
         let tenant_forms = owner.tenant_id().map_or(0, |tenant| tenant.forms().count());
         table.unique
@@ -60,8 +68,20 @@ impl Plan {
     }
 
     fn work(&self) -> Result<(&Table, &Statements), Fault> {
-        let work = self.work.as_ref().map(|(table, statements)| (table, statements));
-        work.ok_or_else(|| {
+        self.some_work().map(|work| (&work.table, &work.one_form))
+    }
+
+    fn work_for(&self, owner: &Owner) -> Result<(&Table, &Statements), Fault> {
+        let tenant_forms = owner.tenant_id().map_or(1, |tenant| tenant.forms().count());
+        let work = self.some_work()?;
+        match owner.user_id().forms().count().max(tenant_forms) {
+            1 => Ok((&work.table, &work.one_form)),
+            _ => Ok((&work.table, &work.two_forms)),
+        }
+    }
+
+    fn some_work(&self) -> Result<&Work, Fault> {
+        self.work.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::Schema, "the table has no column that can hold tokens").into()
         })
     }
@@ -123,8 +143,9 @@ impl Postgres {
         let has_table = table.is_some();
         let work = table.filter(|_| !placement.slots.is_empty());
         let work = work.map(|table| {
-            let statements = Statements::new(&self.layout, &table, &placement);
-            (table, statements)
+            let statements = |forms| Statements::new(&self.layout, &table, &placement, forms);
+            let (one_form, two_forms) = (statements(Forms::One), statements(Forms::Two));
+            Work { table, one_form, two_forms }
         });
         Plan { placement, has_table, work, made: Instant::now() }
     }
@@ -158,7 +179,7 @@ impl Postgres {
 
     /// The rows of one owner.
     pub(crate) async fn read(&self, plan: &Plan, owner: &Owner) -> Result<Found, Fault> {
-        let (table, statements) = plan.work()?;
+        let (table, statements) = plan.work_for(owner)?;
         let arguments = self.owner_arguments(table, owner)?;
         let rows =
             self.database.fetch(Query { sql: statements.read.clone(), arguments }, Phase::Reading).await?;
@@ -183,7 +204,7 @@ impl Postgres {
         record: &Record,
         keys: &[String],
     ) -> Result<bool, Fault> {
-        let (table, statements) = plan.work()?;
+        let (table, statements) = plan.work_for(owner)?;
         let mut arguments = self.owner_arguments(table, owner)?;
         bind::record(&mut arguments, &plan.placement, record)?;
         bind_value(&mut arguments, record.version.to_string())?;
@@ -195,7 +216,7 @@ impl Postgres {
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn insert(&self, plan: &Plan, owner: &Owner, record: &Record) -> Result<bool, Fault> {
-        let (table, statements) = plan.work()?;
+        let (table, statements) = plan.work_for(owner)?;
         let mut arguments = self.owner_arguments(table, owner)?;
         bind::record(&mut arguments, &plan.placement, record)?;
         let insert = Query { sql: statements.insert.clone(), arguments };
@@ -220,7 +241,7 @@ impl Postgres {
         record: &Record,
         old: &[Row],
     ) -> Result<bool, Fault> {
-        let (table, statements) = plan.work()?;
+        let (table, statements) = plan.work_for(owner)?;
         let mut written = false;
         let mut done: Vec<&Vec<Option<String>>> = Vec::new();
         for row in old {
@@ -246,7 +267,7 @@ impl Postgres {
         record: &Record,
         keys: &[String],
     ) -> Result<Vec<Row>, Fault> {
-        let (table, statements) = plan.work()?;
+        let (table, statements) = plan.work_for(owner)?;
         let mut arguments = self.owner_arguments(table, owner)?;
         bind::record(&mut arguments, &plan.placement, record)?;
         bind_value(&mut arguments, record.version.to_string())?;
@@ -352,7 +373,7 @@ impl Postgres {
     /// Whether any row holds a token.
     pub(crate) async fn holds_tokens(&self) -> Result<bool, Fault> {
         let plan = self.plan().await?;
-        let Some((_, statements)) = &plan.work else { return Ok(false) };
+        let Some(Work { one_form: statements, .. }) = &plan.work else { return Ok(false) };
         let query = Query { sql: statements.tokens.clone(), arguments: PgArguments::default() };
         Ok(!self.database.fetch(query, Phase::Reading).await?.is_empty())
     }

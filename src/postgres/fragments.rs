@@ -16,6 +16,15 @@ pub(super) struct Writer<'a> {
     pub(super) layout: &'a Layout,
     pub(super) table: &'a Table,
     pub(super) placement: &'a Placement,
+    pub(super) forms: Forms,
+}
+
+/// Under how many texts a text column may hold the bound owner.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Forms {
+    One,
+    /// A UUID that was not given in its canonical form.
+    Two,
 }
 
 impl Writer<'_> {
@@ -43,11 +52,13 @@ impl Writer<'_> {
     /// The row's owner is the one bound. A text column may hold either form of a UUID.
     ///
     /// Not `= ANY($1)`: an array of unknown length makes Postgres plan anew at every execution, which
-    /// takes longer than all the rest.
+    /// takes longer than all the rest. And not always both forms: the plan for two lookups, kept since
+    /// the table was empty, is a scan of the whole table.
     pub(super) fn is_owner(&self, row: &str) -> String {
-        let column = |name: &str, kind: IdKind, number: usize| match kind {
-            IdKind::Uuid => format!("{row}.{} = ${number}", quote(name)),
-            IdKind::Text => {
+        let column = |name: &str, kind: IdKind, number: usize| match (kind, self.forms) {
+            (IdKind::Uuid, _) => format!("{row}.{} = ${number}", quote(name)),
+            (IdKind::Text, Forms::One) => format!("{row}.{}::text = (${number}::text[])[1]", quote(name)),
+            (IdKind::Text, Forms::Two) => {
                 format!("{row}.{}::text IN ((${number}::text[])[1], (${number}::text[])[2])", quote(name))
             }
         };
@@ -58,13 +69,10 @@ impl Writer<'_> {
         parts.join(" AND ")
     }
 
-    /// The bound owner has one form only. Empty where the columns tell no forms apart.
-    pub(super) fn has_one_form(&self) -> String {
-        let kinds = [Some(self.table.user), self.table.tenant].into_iter().flatten();
-        let texts = kinds.enumerate().filter(|(_, kind)| *kind == IdKind::Text);
-        let one: Vec<_> =
-            texts.map(|(at, _)| format!("(${0}::text[])[1] = (${0}::text[])[2]", at + 1)).collect();
-        one.join(" AND ")
+    /// Whether the columns can hold the owner in one form only.
+    pub(super) fn has_one_form(&self) -> bool {
+        let is_text = self.table.user == IdKind::Text || self.table.tenant == Some(IdKind::Text);
+        self.forms == Forms::One || !is_text
     }
 
     /// The owner as a new row gets it: the canonical form comes first in the array.

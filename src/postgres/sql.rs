@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::detect::Table;
 use crate::layout::{Layout, quote};
 use crate::placement::{Placement, Slot};
-use crate::postgres::fragments::{OURS, Writer, array, array_values, counter, id_column, sort_key};
+use crate::postgres::fragments::{Forms, OURS, Writer, array, array_values, counter, id_column, sort_key};
 
 pub(crate) struct Statements {
     /// The rows of one owner.
@@ -33,8 +33,8 @@ pub(crate) struct Statements {
 }
 
 impl Statements {
-    pub(crate) fn new(layout: &Layout, table: &Table, placement: &Placement) -> Self {
-        let writer = Writer { layout, table, placement };
+    pub(super) fn new(layout: &Layout, table: &Table, placement: &Placement, forms: Forms) -> Self {
+        let writer = Writer { layout, table, placement, forms };
         Self {
             read: writer.read().into(),
             update: writer.update().into(),
@@ -82,15 +82,12 @@ impl Writer<'_> {
     /// Without a unique constraint the owner may have several rows, and with one a UUID in a text
     /// column may have a row for each of its forms; all are written or none.
     fn no_newer_duplicate(&self, version: &str, keys: &str) -> String {
-        let one_form = self.has_one_form();
-        let has_one_row = match (self.table.unique, one_form.as_str()) {
-            (true, "") => return String::new(),
-            (true, one_form) => format!("{one_form} OR "),
-            (false, _) => String::new(),
-        };
+        if self.table.unique && self.has_one_form() {
+            return String::new();
+        }
         let (relation, owner, newest) = (self.relation(), self.is_owner("d"), self.version_of_row("d", keys));
         format!(
-            " AND ({has_one_row}NOT EXISTS (SELECT 1 FROM {relation} AS d WHERE {owner} AND {newest} >= {version} COLLATE \"C\"))"
+            " AND NOT EXISTS (SELECT 1 FROM {relation} AS d WHERE {owner} AND {newest} >= {version} COLLATE \"C\")"
         )
     }
 
