@@ -11,6 +11,12 @@ pub fn is_wanted() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }
 
+/// Whether a comparison was asked for: words after `--` pick those whose names hold one of them.
+fn is_asked_for(name: &str) -> bool {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    words.is_empty() || words.iter().any(|word| name.contains(word.as_str()))
+}
+
 /// Times of the vault's own work beside those of its baseline, round by round.
 pub struct Comparison {
     name: &'static str,
@@ -31,6 +37,9 @@ impl Comparison {
         mut ours: impl FnMut() -> A,
         mut bare: impl FnMut() -> B,
     ) {
+        if !is_asked_for(self.name) {
+            return;
+        }
         for round in 0..rounds {
             let (a, b) = match round % 2 {
                 0 => (timed(calls, &mut ours), timed(calls, &mut bare)),
@@ -52,6 +61,9 @@ impl Comparison {
         mut ours: impl AsyncFnMut(),
         mut bare: impl AsyncFnMut(),
     ) {
+        if !is_asked_for(self.name) {
+            return;
+        }
         for round in 0..rounds {
             let (a, b) = match round % 2 {
                 0 => (timed_async(calls, &mut ours).await, timed_async(calls, &mut bare).await),
