@@ -2,24 +2,23 @@
 
 mod bind;
 mod fragments;
+mod plan;
 mod sql;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::classify::{Fault, Phase, classify};
 use crate::database::{Database, Query, bind as bind_value};
-use crate::detect::{IdKind, Table, detect};
+use crate::detect::{Table, detect};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Layout;
 use crate::owner::Owner;
-use crate::placement::{Placement, placement};
-use crate::postgres::fragments::Forms;
-use crate::postgres::sql::Statements;
+pub(crate) use crate::postgres::plan::Plan;
 use crate::record::{Record, Row};
 use crate::version::Millis;
 
@@ -27,65 +26,6 @@ use crate::version::Millis;
 const MAX_AGE: Duration = Duration::from_secs(300);
 /// Looking again because nothing was found happens at most this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// The placement for the columns that existed when it was made, and the SQL for it.
-pub(crate) struct Plan {
-    pub(crate) placement: Placement,
-    /// False when the default table is missing.
-    has_table: bool,
-    /// Absent when there is no table, or it has no slot.
-    work: Option<Work>,
-    made: Instant,
-}
-
-struct Work {
-    table: Table,
-    /// For an owner with one form, and all that is about no single owner.
-    one_form: Statements,
-    two_forms: Statements,
-}
-
-impl Plan {
-    /// Whether the database has a place to read tokens from.
-    pub(crate) fn has_slots(&self) -> bool {
-        self.work.is_some()
-    }
-
-    /// Whether a bulk write may rely on one row per owner.
-    pub(crate) fn is_unique(&self) -> bool {
-        self.work.as_ref().is_some_and(|work| work.table.unique)
-    }
-
-    /// Whether the owner can have one row only. In text columns a UUID that was given in upper case
-    /// may have one for each form.
-    pub(crate) fn has_one_row(&self, owner: &Owner) -> bool {
-        let Some(Work { table, .. }) = &self.work else { return false };
-        let one = |kind: Option<IdKind>, forms: usize| kind != Some(IdKind::Text) || forms <= 1;
-        let tenant_forms = owner.tenant_id().map_or(0, |tenant| tenant.forms().count());
-        table.unique
-            && one(Some(table.user), owner.user_id().forms().count())
-            && one(table.tenant, tenant_forms)
-    }
-
-    fn work(&self) -> Result<(&Table, &Statements), Fault> {
-        self.some_work().map(|work| (&work.table, &work.one_form))
-    }
-
-    fn work_for(&self, owner: &Owner) -> Result<(&Table, &Statements), Fault> {
-        let tenant_forms = owner.tenant_id().map_or(1, |tenant| tenant.forms().count());
-        let work = self.some_work()?;
-        match owner.user_id().forms().count().max(tenant_forms) {
-            1 => Ok((&work.table, &work.one_form)),
-            _ => Ok((&work.table, &work.two_forms)),
-        }
-    }
-
-    fn some_work(&self) -> Result<&Work, Fault> {
-        self.work.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Schema, "the table has no column that can hold tokens").into()
-        })
-    }
-}
 
 /// What a read found.
 pub(crate) struct Found {
@@ -109,7 +49,7 @@ impl Postgres {
 
     /// The plan, from the catalogue when the last one is too old.
     pub(crate) async fn plan(&self) -> Result<Arc<Plan>, Fault> {
-        let cached = self.cached().filter(|plan| plan.made.elapsed() < MAX_AGE);
+        let cached = self.cached().filter(|plan| plan.age() < MAX_AGE);
         match cached {
             Some(plan) => Ok(plan),
             None => self.refresh().await,
@@ -123,7 +63,7 @@ impl Postgres {
     /// Looks at the catalogue now.
     pub(crate) async fn refresh(&self) -> Result<Arc<Plan>, Fault> {
         let detected = detect(&self.database, &self.layout).await;
-        let plan = detected.map(|table| Arc::new(self.make_plan(table)));
+        let plan = detected.map(|table| Arc::new(Plan::new(&self.layout, table)));
         // after a failure the old picture is not trusted either
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan.as_ref().ok().cloned();
         plan
@@ -132,22 +72,9 @@ impl Postgres {
     /// Looks at the catalogue now, unless that was done a moment ago.
     pub(crate) async fn refresh_if_older(&self) -> Result<Option<Arc<Plan>>, Fault> {
         match self.cached() {
-            Some(plan) if plan.made.elapsed() < LOOK_EVERY => Ok(None),
+            Some(plan) if plan.age() < LOOK_EVERY => Ok(None),
             _ => self.refresh().await.map(Some),
         }
-    }
-
-    fn make_plan(&self, table: Option<Table>) -> Plan {
-        let columns = table.as_ref().map(|table| table.columns.as_slice()).unwrap_or_default();
-        let placement = placement(&self.layout, columns);
-        let has_table = table.is_some();
-        let work = table.filter(|_| !placement.slots.is_empty());
-        let work = work.map(|table| {
-            let statements = |forms| Statements::new(&self.layout, &table, &placement, forms);
-            let (one_form, two_forms) = (statements(Forms::One), statements(Forms::Two));
-            Work { table, one_form, two_forms }
-        });
-        Plan { placement, has_table, work, made: Instant::now() }
     }
 
     /// # Errors
@@ -373,7 +300,7 @@ impl Postgres {
     /// Whether any row holds a token.
     pub(crate) async fn holds_tokens(&self) -> Result<bool, Fault> {
         let plan = self.plan().await?;
-        let Some(Work { one_form: statements, .. }) = &plan.work else { return Ok(false) };
+        let Ok((_, statements)) = plan.work() else { return Ok(false) };
         let query = Query { sql: statements.tokens.clone(), arguments: PgArguments::default() };
         Ok(!self.database.fetch(query, Phase::Reading).await?.is_empty())
     }
