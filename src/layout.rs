@@ -130,6 +130,11 @@ impl Layout {
         self.columns[field as usize].as_deref()
     }
 
+    /// Whether a column is made for the tokens of a secret field.
+    pub(crate) fn is_for_secrets(&self, column: &str) -> bool {
+        Field::SECRET.into_iter().any(|field| self.column_of(field) == Some(column))
+    }
+
     /// Every column that the layout names, the owner's first.
     pub(crate) fn all_columns(&self) -> Vec<&str> {
         let owner = [Some(self.user_column.as_str()), self.tenant_column.as_deref()];

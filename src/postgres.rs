@@ -1,9 +1,12 @@
 //! The application's table: records in, rows out. Knows no key and no configuration.
 
 mod bind;
+pub(crate) mod census;
+mod cursor;
 mod fragments;
 mod plan;
 mod sql;
+pub(crate) mod walk;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -230,7 +233,7 @@ impl Postgres {
         let mut is_current = true;
         let query = Query { sql: statements.read_many.clone(), arguments };
         let handed_over = self.database.fetch_each(query, |row| {
-            let (tenant, user) = owner_of(row)?;
+            let (tenant, user) = owner_of(row, 0)?;
             let read = bind::read_row(row, 2, &plan.placement)?;
             is_current &= read.is_current;
             for at in places.get(&(tenant, user)).into_iter().flatten() {
@@ -290,7 +293,7 @@ impl Postgres {
         let mut listed = Vec::with_capacity(rows.len());
         for row in &rows {
             let read = bind::read_row(row, 2, &plan.placement)?;
-            if let Some(owner) = parse_owner(owner_of(row)?) {
+            if let Some(owner) = parse_owner(owner_of(row, 0)?) {
                 listed.push((owner, read.row, read.now));
             }
         }
@@ -308,7 +311,7 @@ impl Postgres {
     /// Why a plan without any slot has none.
     pub(crate) fn no_room(&self, plan: &Plan) -> String {
         let problem =
-            if plan.has_table { "has no column that can hold a configuration" } else { "does not exist" };
+            if plan.table().is_some() { "has no column that can hold a configuration" } else { "does not exist" };
         format!("table {} {problem}", self.table_name())
     }
 
@@ -320,10 +323,11 @@ impl Postgres {
 
 type OwnerText = (Option<String>, String);
 
-fn owner_of(row: &PgRow) -> Result<OwnerText, Fault> {
+/// The owner in the columns from `first` on: user, tenant.
+fn owner_of(row: &PgRow, first: usize) -> Result<OwnerText, Fault> {
     let get = |error: sqlx::Error| classify(&error, Phase::Reading);
-    let user: Option<String> = row.try_get(0).map_err(get)?;
-    let tenant: Option<String> = row.try_get(1).map_err(get)?;
+    let user: Option<String> = row.try_get(first).map_err(get)?;
+    let tenant: Option<String> = row.try_get(first + 1).map_err(get)?;
     Ok((tenant, user.unwrap_or_default()))
 }
 

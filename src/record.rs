@@ -70,37 +70,45 @@ impl Record {
 
     /// What a text slot gets: the tokens of these fields, one space between them.
     pub(crate) fn packed(&self, fields: &[Field]) -> String {
-        let tokens = || fields.iter().filter_map(|field| self.token(*field));
-        let mut text = String::with_capacity(tokens().map(|token| token.len() + 1).sum());
-        for token in tokens() {
-            if !text.is_empty() {
-                text.push(' ');
-            }
-            token.print(&mut text);
-        }
-        text
+        print_packed(fields.iter().filter_map(|field| self.token(*field)))
     }
 
-    /// What the JSONB config column gets in `retell_vault`, as JSON text. Neither names nor tokens
-    /// hold anything that JSON escapes.
+    /// What the JSONB config column gets in `retell_vault`, as JSON text.
     pub(crate) fn object(&self, fields: &[Field]) -> String {
-        let tokens = || fields.iter().filter_map(|field| self.token(*field));
-        let mut text = String::with_capacity(tokens().map(|token| token.len() + 32).sum());
-        for token in tokens() {
-            text.push_str(if text.is_empty() { "{\"" } else { ",\"" });
-            text.push_str(token.field.name());
-            text.push_str("\":\"");
-            token.print(&mut text);
-            text.push('"');
-        }
-        text.push_str(if text.is_empty() { "{}" } else { "}" });
-        text
+        print_object(fields.iter().filter_map(|field| self.token(*field)))
     }
 
     /// Whether both hold the same secret tokens, byte by byte: the same write.
     pub(crate) fn is_same_write(&self, other: &Record) -> bool {
         Field::SECRET.iter().all(|field| self.token(*field) == other.token(*field))
     }
+}
+
+/// Tokens as a text slot holds them: one space between them.
+pub(crate) fn print_packed<'a>(tokens: impl Iterator<Item = &'a Token> + Clone) -> String {
+    let mut text = String::with_capacity(tokens.clone().map(|token| token.len() + 1).sum());
+    for token in tokens {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        token.print(&mut text);
+    }
+    text
+}
+
+/// Tokens as `retell_vault` holds them: field name -> token. Neither names nor tokens hold anything
+/// that JSON escapes.
+pub(crate) fn print_object<'a>(tokens: impl Iterator<Item = &'a Token> + Clone) -> String {
+    let mut text = String::with_capacity(tokens.clone().map(|token| token.len() + 32).sum());
+    for token in tokens {
+        text.push_str(if text.is_empty() { "{\"" } else { ",\"" });
+        text.push_str(token.field.name());
+        text.push_str("\":\"");
+        token.print(&mut text);
+        text.push('"');
+    }
+    text.push_str(if text.is_empty() { "{}" } else { "}" });
+    text
 }
 
 /// What one row of the database holds in the columns of the layout.
@@ -206,14 +214,15 @@ impl Survey {
     }
 }
 
-enum SlotText {
+/// What one slot holds.
+pub(crate) enum SlotText {
     Empty,
     Tokens(Vec<Token>),
     Foreign,
     Damaged(Error),
 }
 
-fn read_slot(text: Option<&str>, json: bool) -> SlotText {
+pub(crate) fn read_slot(text: Option<&str>, json: bool) -> SlotText {
     let text = text.unwrap_or_default();
     if text.is_empty() {
         return SlotText::Empty;

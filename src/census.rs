@@ -1,0 +1,133 @@
+//! A recount of all tokens: how many each place holds under each key.
+
+use std::fmt;
+
+use crate::classify::Fault;
+use crate::error::{Error, ErrorKind, Result};
+use crate::local::LocalFile;
+use crate::postgres::{Plan, Postgres};
+use crate::router::Router;
+use crate::token::KeyId;
+
+/// A place where tokens lie.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum TokenPlace {
+    /// A column of the table.
+    Column(String),
+    /// What the local file holds, by sort: `pending`, `replica`, `loser`, `replaced`, `dead-letter`.
+    Local(String),
+}
+
+impl fmt::Display for TokenPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Column(column) => write!(f, "column {column}"),
+            Self::Local(sort) => write!(f, "local file, {sort}"),
+        }
+    }
+}
+
+/// The tokens of one place under one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenCount {
+    /// Where they lie.
+    pub place: TokenPlace,
+    /// The key that they name. Absent for text that names none: the vault did not write it.
+    pub key: Option<KeyId>,
+    /// How many.
+    pub tokens: u64,
+}
+
+/// What a recount found: every place of the layout, and of the local file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Census {
+    /// In the order of the places. A place without tokens is not there.
+    pub counts: Vec<TokenCount>,
+}
+
+impl Census {
+    /// How many tokens name a key.
+    pub fn tokens_of(&self, key: KeyId) -> u64 {
+        self.of(key).map(|count| count.tokens).sum()
+    }
+
+    /// The places that hold tokens of a key.
+    pub fn of(&self, key: KeyId) -> impl Iterator<Item = &TokenCount> {
+        self.counts.iter().filter(move |count| count.key == Some(key))
+    }
+
+    /// The keys that are named, each with the number of its tokens.
+    pub fn keys(&self) -> Vec<(KeyId, u64)> {
+        let mut keys: Vec<KeyId> = self.counts.iter().filter_map(|count| count.key).collect();
+        keys.sort();
+        keys.dedup();
+        keys.into_iter().map(|key| (key, self.tokens_of(key))).collect()
+    }
+
+    /// How many tokens name another key than this one.
+    pub fn tokens_besides(&self, key: KeyId) -> u64 {
+        let others = self.counts.iter().filter(|count| count.key.is_some_and(|other| other != key));
+        others.map(|count| count.tokens).sum()
+    }
+}
+
+impl Router {
+    /// Counts all tokens, wherever they lie.
+    ///
+    /// # Errors
+    /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from us:
+    /// a count of a part would be worth nothing. `LocalStore`.
+    pub(crate) async fn census(&self) -> Result<Census> {
+        let mut counts = match &self.postgres {
+            Some(postgres) => count_rows(postgres).await.map_err(|fault| fault.error)?,
+            None => Vec::new(),
+        };
+        if let Some(local) = &self.local {
+            counts.extend(count_local(local).await?);
+        }
+        counts.sort_by(|a, b| (&a.place, a.key).cmp(&(&b.place, b.key)));
+        Ok(Census { counts })
+    }
+}
+
+async fn count_rows(postgres: &Postgres) -> Result<Vec<TokenCount>, Fault> {
+    let plan = sees_all(postgres).await?;
+    let counts = postgres.tokens_per_key(&plan).await?;
+    let count = |count: crate::postgres::census::ColumnCount| TokenCount {
+        place: TokenPlace::Column(count.column),
+        key: count.key,
+        tokens: count.tokens,
+    };
+    Ok(counts.into_iter().map(count).collect())
+}
+
+/// The table as it is now.
+///
+/// # Errors
+/// Those of the database, and `AccessDenied` when row level security may hide rows from our role.
+pub(crate) async fn sees_all(postgres: &Postgres) -> Result<std::sync::Arc<Plan>, Fault> {
+    let plan = postgres.refresh().await?;
+    if plan.has_slots() && postgres.may_hide_rows().await? {
+        let message = format!(
+            "row level security may hide rows of {} from this role, so nothing can be said about all of them",
+            postgres.table_name()
+        );
+        return Err(Error::new(ErrorKind::AccessDenied, message)
+            .with_hint("connect as a role with BYPASSRLS, or as the table's owner where it is not forced")
+            .into());
+    }
+    Ok(plan)
+}
+
+async fn count_local(local: &LocalFile) -> Result<Vec<TokenCount>> {
+    let counts = local.tokens_per_key().await?;
+    let count = |count: crate::local::walk::LocalCount| TokenCount {
+        place: TokenPlace::Local(count.place),
+        key: count.key,
+        tokens: count.tokens,
+    };
+    Ok(counts.into_iter().map(count).collect())
+}

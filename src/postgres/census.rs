@@ -1,0 +1,108 @@
+//! A recount: how many tokens each column holds under each key.
+
+use sqlx::Row as _;
+use sqlx::postgres::PgArguments;
+
+use crate::classify::{Fault, Phase, classify};
+use crate::database::Query;
+use crate::detect::Table;
+use crate::layout::{Layout, quote};
+use crate::placement::ColumnType;
+use crate::postgres::fragments::OURS;
+use crate::postgres::{Plan, Postgres};
+use crate::token::KeyId;
+
+/// Tokens of one column under one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ColumnCount {
+    pub(crate) column: String,
+    /// Absent for text that names no key.
+    pub(crate) key: Option<KeyId>,
+    pub(crate) tokens: u64,
+}
+
+impl Postgres {
+    /// Counts the tokens in every column of the layout that could hold one, in one snapshot.
+    ///
+    /// It goes by the layout and the catalogue, not by the placement or by what a walk visits: what
+    /// those forget is found here.
+    pub(crate) async fn tokens_per_key(&self, plan: &Plan) -> Result<Vec<ColumnCount>, Fault> {
+        let Some(table) = plan.table() else { return Ok(Vec::new()) };
+        let columns = counted(&self.layout, table);
+        if columns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query =
+            Query { sql: census(&self.layout, &columns).into(), arguments: PgArguments::default() };
+        let rows = self.database.survey(query).await?;
+        let get = |error: sqlx::Error| classify(&error, Phase::Reading);
+        let mut counts = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let at: i32 = row.try_get(0).map_err(get)?;
+            let key: Option<String> = row.try_get(1).map_err(get)?;
+            let tokens: i64 = row.try_get(2).map_err(get)?;
+            let Some(column) = usize::try_from(at).ok().and_then(|at| columns.get(at)) else { continue };
+            // what stands in a plain column and is no token is the application's own
+            if key.is_none() && !column.sealed {
+                continue;
+            }
+            counts.push(ColumnCount {
+                column: column.name.to_owned(),
+                key: key.and_then(|key| key.parse().ok()),
+                tokens: tokens.try_into().unwrap_or(0),
+            });
+        }
+        Ok(counts)
+    }
+}
+
+struct Counted<'a> {
+    name: &'a str,
+    json: bool,
+    /// Whether it is made for tokens only.
+    sealed: bool,
+}
+
+/// Every column of the layout, besides the owner's, that can hold text.
+fn counted<'a>(layout: &'a Layout, table: &Table) -> Vec<Counted<'a>> {
+    let owner = [Some(layout.user_column.as_str()), layout.tenant_column.as_deref()];
+    let names = layout.all_columns().into_iter().filter(|name| !owner.contains(&Some(name)));
+    let counted = names.filter_map(|name| {
+        let json = match table.columns.iter().find(|column| column.name == name)?.kind {
+            ColumnType::Text | ColumnType::Varchar(_) => false,
+            ColumnType::Jsonb if name == layout.config_column => true,
+            _ => return None,
+        };
+        let sealed = json || layout.is_for_secrets(name);
+        Some(Counted { name, json, sealed })
+    });
+    counted.collect()
+}
+
+/// Every piece between two spaces, and every entry of our part of the JSONB column.
+fn census(layout: &Layout, columns: &[Counted<'_>]) -> String {
+    let pieces = columns.iter().enumerate().map(|(at, Counted { name, json, .. })| {
+        let column = format!("t.{}", quote(name));
+        match json {
+            false => format!(
+                "SELECT {at}, e.value FROM unnest(pg_catalog.string_to_array({column}::text, ' ')) AS e (value)"
+            ),
+            true => {
+                let ours = format!("({column} -> '{OURS}')");
+                format!(
+                    "SELECT {at}, e.value FROM pg_catalog.jsonb_each_text(CASE pg_catalog.jsonb_typeof({ours}) \
+                     WHEN 'object' THEN {ours} WHEN 'null' THEN NULL ELSE pg_catalog.jsonb_build_object('', {ours}) END) AS e"
+                )
+            }
+        }
+    });
+    let pieces: Vec<_> = pieces.collect();
+    format!(
+        "SELECT x.at, CASE WHEN pg_catalog.left(x.value, 13) ~ '^rv[1-9]\\.[0-9a-f]{{8}}\\.$' \
+         THEN pg_catalog.substr(x.value, 5, 8) END, count(*) FROM {}.{} AS t CROSS JOIN LATERAL ({}) AS x (at, value) \
+         WHERE coalesce(x.value, '-') <> '' GROUP BY 1, 2",
+        quote(&layout.schema),
+        quote(&layout.table),
+        pieces.join(" UNION ALL "),
+    )
+}
