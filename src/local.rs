@@ -15,6 +15,8 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod wal;
+#[cfg_attr(not(test), expect(dead_code, reason = "key rotation will call it"))]
+pub(crate) mod walk;
 
 use std::fs;
 use std::io;

@@ -171,7 +171,7 @@ impl LocalFile {
         };
         let found = self.write(forget).await?;
         // the log would hold the old pages until it is overwritten; the next checkpoint does it else
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_all(&self.inner.writer).await.ok();
+        self.checkpoint().await.ok();
         self.counts_of(&found)
     }
 

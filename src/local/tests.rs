@@ -3,6 +3,7 @@
 mod damage;
 mod planted;
 mod processes;
+mod walking;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,0 +1,220 @@
+//! Every text of the file, for key rotation: page by page, swapped for new ones, and counted by key.
+
+use std::collections::BTreeMap;
+
+use futures_util::TryStreamExt;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+
+use crate::error::Result;
+use crate::owner::Owner;
+use crate::token::KeyId;
+
+use super::{LocalFile, fault};
+
+/// A table that holds tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LocalPlace {
+    Pending,
+    Replica,
+    Kept,
+}
+
+/// One text of a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LocalText {
+    /// The rowid. Names the text only together with the text itself: SQLite gives it out again.
+    pub(crate) id: i64,
+    pub(crate) owner: Owner,
+    pub(crate) text: String,
+}
+
+/// A text, and what it is to be replaced with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Swap {
+    pub(crate) id: i64,
+    pub(crate) old: String,
+    pub(crate) new: String,
+}
+
+/// How many tokens of a place name a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LocalCount {
+    /// What a table says about the row in `kind`, else the name of the table.
+    pub(crate) place: String,
+    /// `None`: pieces of text that name no key.
+    pub(crate) key: Option<KeyId>,
+    pub(crate) tokens: u64,
+}
+
+/// The tables are asked for, not listed here: one that the walk forgets is counted all the same.
+const TABLES: &str = "SELECT name, EXISTS (SELECT 1 FROM pragma_table_xinfo(tables.name) WHERE lower(name) = 'kind')
+ FROM sqlite_schema AS tables WHERE type = 'table'
+ AND EXISTS (SELECT 1 FROM pragma_table_xinfo(tables.name) WHERE lower(name) = 'text')
+ ORDER BY name";
+/// Answers with whether readers or writers were in the way.
+const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+
+/// Tokens by label and key.
+type Tally = BTreeMap<String, BTreeMap<Option<KeyId>, u64>>;
+
+impl LocalPlace {
+    pub(crate) const ALL: [Self; 3] = [Self::Pending, Self::Replica, Self::Kept];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Replica => "replica",
+            Self::Kept => "kept",
+        }
+    }
+
+    fn select(self) -> &'static str {
+        match self {
+            Self::Pending => {
+                "SELECT rowid AS id, tenant, user, text FROM pending WHERE rowid > ?1 ORDER BY rowid LIMIT ?2"
+            }
+            Self::Replica => {
+                "SELECT rowid AS id, tenant, user, text FROM replica WHERE rowid > ?1 ORDER BY rowid LIMIT ?2"
+            }
+            Self::Kept => {
+                "SELECT rowid AS id, tenant, user, text FROM kept WHERE rowid > ?1 ORDER BY rowid LIMIT ?2"
+            }
+        }
+    }
+
+    fn swap(self) -> &'static str {
+        match self {
+            Self::Pending => "UPDATE pending SET text = ?3 WHERE rowid = ?1 AND text = ?2",
+            Self::Replica => "UPDATE replica SET text = ?3 WHERE rowid = ?1 AND text = ?2",
+            Self::Kept => "UPDATE kept SET text = ?3 WHERE rowid = ?1 AND text = ?2",
+        }
+    }
+}
+
+impl LocalFile {
+    /// Up to `limit` texts after this id, in the order of their ids. Who walks over all of them sees
+    /// every text that was there from the first page to the last.
+    pub(crate) async fn texts_after(
+        &self,
+        place: LocalPlace,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<LocalText>> {
+        let get = || sqlx::query(place.select()).bind(after).bind(limit).fetch_all(&self.inner.readers);
+        let rows = self.read(get).await?;
+        let text = |row: &SqliteRow| {
+            Ok(LocalText {
+                id: self.column(row, "id")?,
+                owner: self.owner(row)?,
+                text: self.column(row, "text")?,
+            })
+        };
+        rows.iter().map(text).collect()
+    }
+
+    /// Replaces texts that are still exactly the old ones, and nothing else of their rows; says how
+    /// many. On error, and when the future is dropped, all of them were replaced or none.
+    pub(crate) async fn swap_texts(&self, place: LocalPlace, swaps: &[Swap]) -> Result<u64> {
+        if swaps.is_empty() {
+            return Ok(0);
+        }
+        let swap = || async move {
+            // dropped before its commit is sent, the transaction rolls itself back
+            let mut transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let mut swapped = 0;
+            for swap in swaps {
+                let done = sqlx::query(place.swap())
+                    .bind(swap.id)
+                    .bind(swap.old.as_str())
+                    .bind(swap.new.as_str())
+                    .execute(&mut *transaction);
+                swapped += done.await?.rows_affected();
+            }
+            transaction.commit().await?;
+            Ok(swapped)
+        };
+        self.write(swap).await
+    }
+
+    /// Moves the log into the file and empties it: it holds what was replaced or erased until then.
+    /// False when a reader or writer was in the way, of any process; it may be tried again.
+    pub(crate) async fn checkpoint(&self) -> Result<bool> {
+        let checkpoint = || async {
+            let row = sqlx::query(CHECKPOINT).fetch_one(&self.inner.writer).await?;
+            row.try_get::<i64, _>(0).map(|blocked| blocked == 0)
+        };
+        self.write(checkpoint).await
+    }
+
+    /// Counts the tokens of all texts of the file by the key that they name, as of one moment.
+    pub(crate) async fn tokens_per_key(&self) -> Result<Vec<LocalCount>> {
+        let count = || async {
+            let mut transaction = self.inner.readers.begin().await?;
+            let tables: Vec<(String, bool)> = sqlx::query_as(TABLES).fetch_all(&mut *transaction).await?;
+            let mut tally = Tally::new();
+            for (table, has_kind) in tables {
+                count_table(&mut transaction, &table, has_kind, &mut tally).await?;
+            }
+            transaction.rollback().await?;
+            Ok(tally)
+        };
+        let tally = fault::retried(self.path(), "cannot count the tokens of", count).await?;
+        let counts = tally.into_iter().flat_map(|(place, keys)| {
+            keys.into_iter().map(move |(key, tokens)| LocalCount { place: place.clone(), key, tokens })
+        });
+        Ok(counts.collect())
+    }
+}
+
+/// Row by row: a file of any size takes the memory of some rows. As bytes, so that a value of any type
+/// and encoding is counted.
+async fn count_table(
+    connection: &mut SqliteConnection,
+    table: &str,
+    has_kind: bool,
+    tally: &mut Tally,
+) -> sqlx::Result<()> {
+    let kind = if has_kind { "CAST(kind AS BLOB)" } else { "NULL" };
+    let quoted = table.replace('"', "\"\"");
+    let sql = format!("SELECT CAST(text AS BLOB), {kind} FROM \"{quoted}\"");
+    let mut rows = sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        let kind = row.try_get::<Option<&[u8]>, _>(1)?.map(String::from_utf8_lossy);
+        let label = kind.as_deref().unwrap_or(table);
+        if !tally.contains_key(label) {
+            tally.insert(label.to_owned(), BTreeMap::new());
+        }
+        if let (Some(text), Some(keys)) = (row.try_get::<Option<&[u8]>, _>(0)?, tally.get_mut(label)) {
+            for piece in text.split(|byte| *byte == b' ').filter(|piece| !piece.is_empty()) {
+                *keys.entry(named_key(piece)).or_default() += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The key that a piece of text names, whatever else is wrong with it.
+fn named_key(piece: &[u8]) -> Option<KeyId> {
+    match piece {
+        [b'r', b'v', b'1'..=b'9', b'.', rest @ ..] if rest.get(8) == Some(&b'.') => {
+            str::from_utf8(&rest[..8]).ok()?.parse().ok()
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_piece_names_its_key_and_nothing_else_does() {
+        for names in ["rv1.000000ab.", "rv9.000000ab.junk", "rv1.000000ab.00000000000000ff.api_key.AA\u{e9}"] {
+            assert_eq!(named_key(names.as_bytes()), Some(KeyId(0xab)), "{names}");
+        }
+        for not in ["rv1.000000ab", "rv0.000000ab.", "rv1.000000AB.x", "rv1.0000000ab.x", "rv1.+00000ab.", "xrv1.000000ab."] {
+            assert_eq!(named_key(not.as_bytes()), None, "{not}");
+        }
+    }
+}
