@@ -1,0 +1,198 @@
+//! One stretch of the table: read a page, seal it anew, exchange it, go on.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::Sender;
+
+use crate::classify::{Fault, Outcome};
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::Keyring;
+use crate::postgres::Postgres;
+use crate::postgres::walk::{Exchange, Found, Stretch, Walk};
+use crate::rotate::rows::{Resealed, reseal_row};
+use crate::rotate::throttle::Throttle;
+use crate::rotate::{Tally, UnreadableRow};
+use crate::router::Router;
+use crate::router::write::pause;
+
+/// After so many single rows in a row that the database refuses it is not the rows.
+const MAX_REFUSED: u32 = 100;
+
+/// What a shard tells while it works.
+pub(super) enum Message {
+    Unreadable(UnreadableRow),
+    Batch(Tally),
+    Paused(String),
+}
+
+pub(super) struct Shard {
+    pub(super) router: Arc<Router>,
+    pub(super) walk: Arc<Walk>,
+    pub(super) stretch: Stretch,
+    pub(super) throttle: Arc<Throttle>,
+    pub(super) messages: Sender<Message>,
+    pub(super) refused: u32,
+}
+
+impl Shard {
+    /// Works to the end of the stretch.
+    ///
+    /// # Errors
+    /// `Redetect` when the schema is no longer the one of the walk. Every batch before it is done.
+    pub(super) async fn run(mut self) -> Result<(), Fault> {
+        let router = self.router.clone();
+        let Some(postgres) = &router.postgres else { return Ok(()) };
+        loop {
+            let keyring = router.keyring.for_sealing()?;
+            let primary = keyring.primary().0;
+            let page = steadily(postgres, || postgres.page(&self.walk, &self.stretch, primary)).await?;
+            let page = page.ok_or_else(moved)?;
+            let Some(last) = page.last else { return Ok(()) };
+            let probe = page.found.iter().find_map(|found| found.owner.clone());
+            let mut tally = Tally { visited: page.rows, ..Tally::default() };
+            let exchanges = self.reseal(page.found, keyring, &mut tally).await?;
+            if !exchanges.is_empty() {
+                self.throttle.pace(exchanges.len()).await;
+                let messages = &self.messages;
+                let tell = async |reason| drop(messages.send(Message::Paused(reason)).await);
+                self.throttle.relief(postgres, probe.as_ref(), tell).await?;
+                self.exchange(postgres, exchanges, &mut tally).await?;
+            }
+            self.tell(Message::Batch(tally)).await;
+            self.stretch.after = Some(last);
+        }
+    }
+
+    /// Nobody listening means that the run was cancelled, which ends this task too.
+    async fn tell(&self, message: Message) {
+        self.messages.send(message).await.ok();
+    }
+
+    /// Seals what was found anew, away from the threads that serve others.
+    async fn reseal(
+        &mut self,
+        found: Vec<Found>,
+        keyring: Arc<Keyring>,
+        tally: &mut Tally,
+    ) -> Result<Vec<Exchange>> {
+        let walk = self.walk.clone();
+        let work = move || {
+            let reseal = |found: Found| Ok((reseal_row(&found, &walk.slots, &keyring)?, found));
+            found.into_iter().map(reseal).collect::<Result<Vec<_>>>()
+        };
+        let resealed = tokio::task::spawn_blocking(work).await;
+        let resealed = resealed.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
+        let mut exchanges = Vec::with_capacity(resealed.len());
+        for (Resealed { new, troubles }, found) in resealed {
+            tally.unreadable += u64::from(!troubles.is_empty());
+            for trouble in troubles {
+                let row = UnreadableRow::new(&found.name, trouble.column, &trouble.error);
+                self.tell(Message::Unreadable(row)).await;
+            }
+            exchanges.extend(new.map(|new| Exchange { found, new }));
+        }
+        Ok(exchanges)
+    }
+
+    /// Exchanges all at once; where the database refuses that, ever smaller parts, so that one row
+    /// which is locked or refused keeps no other from being done.
+    async fn exchange(
+        &mut self,
+        postgres: &Postgres,
+        exchanges: Vec<Exchange>,
+        tally: &mut Tally,
+    ) -> Result<(), Fault> {
+        let mut parts = vec![exchanges];
+        while let Some(mut part) = parts.pop() {
+            let done = steadily(postgres, || postgres.exchange(&self.walk, &part)).await;
+            let fault = match done {
+                Ok(done) => {
+                    let resealed = done.iter().filter(|done| **done).count() as u64;
+                    tally.resealed += resealed;
+                    tally.changed += done.len() as u64 - resealed;
+                    self.refused = 0;
+                    continue;
+                }
+                Err(fault) => fault,
+            };
+            let refused = fault.outcome == Outcome::Reject && fault.error.kind() == ErrorKind::Rejected;
+            match (fault.outcome, part.as_slice()) {
+                _ if fault.outcome != Outcome::Retry && !refused => return Err(fault),
+                (_, [_, _, ..]) => {
+                    let rest = part.split_off(part.len() / 2);
+                    parts.extend([rest, part]);
+                }
+                // somebody holds the row: it is met again in the next pass
+                (Outcome::Retry, _) => tally.changed += 1,
+                _ if self.refused >= MAX_REFUSED => return Err(fault),
+                (_, row) => {
+                    self.refused += 1;
+                    tally.unreadable += 1;
+                    let name = row.first().map(|exchange| exchange.found.name.as_str());
+                    let row = UnreadableRow::new(name.unwrap_or_default(), None, &fault.error);
+                    self.tell(Message::Unreadable(row)).await;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn moved() -> Fault {
+    Fault::new(Outcome::Redetect, Error::new(ErrorKind::Schema, "the schema of the table keeps changing"))
+}
+
+/// Asks again for as long as a call may take, where asking again can help. What is asked changes
+/// nothing when it is done twice.
+pub(super) async fn steadily<T, F>(postgres: &Postgres, ask: impl Fn() -> F) -> Result<T, Fault>
+where
+    F: Future<Output = Result<T, Fault>>,
+{
+    let started = Instant::now();
+    let mut round = 0;
+    loop {
+        let fault = match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(fault) => fault,
+        };
+        let again = match fault.outcome {
+            // smaller parts help more than waiting
+            Outcome::Retry => round < 2,
+            Outcome::Fallback | Outcome::Ambiguous | Outcome::Pooler => {
+                started.elapsed() < postgres.database.patience()
+            }
+            Outcome::ReadOnly => {
+                let standby = postgres.database.is_standby().await.unwrap_or(false);
+                return Err(Fault::new(Outcome::Reject, read_only(standby)));
+            }
+            _ => false,
+        };
+        if !again {
+            return Err(stopped(fault));
+        }
+        pause(round).await;
+        round += 1;
+    }
+}
+
+fn read_only(standby: bool) -> Error {
+    match standby {
+        true => Error::new(ErrorKind::Unavailable, "the database is a standby, which takes no writes")
+            .with_hint("name the primary server; nothing was lost, and the same command goes on"),
+        false => Error::new(ErrorKind::AccessDenied, "the database takes only reads from this role")
+            .with_hint("look at default_transaction_read_only of the role and of the database"),
+    }
+}
+
+/// What was sent last may have been applied or not: either way it is found out by going on.
+fn stopped(fault: Fault) -> Fault {
+    match fault.outcome {
+        Outcome::Fallback | Outcome::Ambiguous => {
+            let error = Error::new(ErrorKind::Unavailable, fault.error.to_string());
+            let hint = "nothing is lost; when the database is back, the same command goes on where this one ended";
+            Fault::new(fault.outcome, error.with_hint(hint))
+        }
+        _ => fault,
+    }
+}

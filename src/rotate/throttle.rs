@@ -1,0 +1,101 @@
+//! How fast a rotation may go: a rate, and pauses while others suffer.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::classify::Fault;
+use crate::owner::Owner;
+use crate::postgres::Postgres;
+use crate::rotate::RotateOptions;
+
+/// How long a pause lasts before it is looked again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Shared by all that work on one table.
+pub(super) struct Throttle {
+    rate: Option<u32>,
+    max_latency: Option<Duration>,
+    max_replica_lag: Option<u64>,
+    /// When the rows that were announced so far will have had their time.
+    free_at: Mutex<Instant>,
+}
+
+impl Throttle {
+    pub(super) fn new(options: &RotateOptions) -> Self {
+        Self {
+            rate: options.rate,
+            max_latency: options.max_latency,
+            max_replica_lag: options.max_replica_lag,
+            free_at: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Waits until this many rows more may be written.
+    pub(super) async fn pace(&self, rows: usize) {
+        let Some(rate) = self.rate else { return };
+        let time = Duration::from_secs_f64(rows as f64 / f64::from(rate.max(1)));
+        let start = {
+            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let start = (*free_at).max(Instant::now());
+            *free_at = start + time;
+            start
+        };
+        tokio::time::sleep_until(start.into()).await;
+    }
+
+    /// Waits as long as others suffer, and says why each time that it looked.
+    ///
+    /// # Errors
+    /// Those of the database, and `AccessDenied` when the lag of replicas cannot be seen by our role.
+    pub(super) async fn relief(
+        &self,
+        postgres: &Postgres,
+        probe: Option<&Owner>,
+        mut tell: impl AsyncFnMut(String),
+    ) -> Result<(), Fault> {
+        while let Some(reason) = self.trouble(postgres, probe).await? {
+            tell(reason).await;
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn trouble(&self, postgres: &Postgres, probe: Option<&Owner>) -> Result<Option<String>, Fault> {
+        if let Some(limit) = self.max_replica_lag {
+            let lag = postgres.replica_lag().await?;
+            if lag > limit {
+                let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
+                return Ok(Some(format!("a replica is {} MiB behind, more than {}", mib(lag), mib(limit))));
+            }
+        }
+        if let (Some(limit), Some(owner)) = (self.max_latency, probe) {
+            let started = Instant::now();
+            let plan = postgres.plan().await?;
+            postgres.read(&plan, owner).await?;
+            let took = started.elapsed();
+            if took > limit {
+                let (took, limit) = (took.as_millis(), limit.as_millis());
+                return Ok(Some(format!("a read takes {took} ms, more than {limit}")));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn rows_are_spread_over_the_time_that_the_rate_gives_them() {
+        let throttle = Throttle::new(&RotateOptions::new().rate(100));
+        let started = tokio::time::Instant::now();
+        let begun = Instant::now();
+        for _ in 0..5 {
+            throttle.pace(50).await;
+        }
+        // the first half second's worth may start at once
+        let waited = started.elapsed().max(begun.elapsed());
+        assert!(waited >= Duration::from_millis(1900), "{waited:?}");
+    }
+}
