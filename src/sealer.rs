@@ -1,5 +1,7 @@
 //! `RetellConfig` <-> `Record`: the only file where plaintext and ciphertext of a configuration meet.
 
+pub(crate) mod reseal;
+
 use rand::CryptoRng;
 use serde_json::Value;
 use zeroize::Zeroizing;

@@ -403,6 +403,10 @@ fn futures_can_be_spawned() {
         is_send(&file.bury(&record.owner, "", KeptKind::Loser, "", 0));
         is_send(&file.forget(&record.owner));
         is_send(&file.canaries());
+        is_send(&file.texts_after(walk::LocalPlace::Kept, 0, 1));
+        is_send(&file.swap_texts(walk::LocalPlace::Kept, &[]));
+        is_send(&file.tokens_per_key());
+        is_send(&file.checkpoint());
     }
     let _ = check;
 }

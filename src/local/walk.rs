@@ -48,7 +48,8 @@ pub(crate) struct LocalCount {
 }
 
 /// The tables are asked for, not listed here: one that the walk forgets is counted all the same.
-const TABLES: &str = "SELECT name, EXISTS (SELECT 1 FROM pragma_table_xinfo(tables.name) WHERE lower(name) = 'kind')
+const TABLES: &str =
+    "SELECT name, EXISTS (SELECT 1 FROM pragma_table_xinfo(tables.name) WHERE lower(name) = 'kind')
  FROM sqlite_schema AS tables WHERE type = 'table'
  AND EXISTS (SELECT 1 FROM pragma_table_xinfo(tables.name) WHERE lower(name) = 'text')
  ORDER BY name";
@@ -210,10 +211,18 @@ mod tests {
 
     #[test]
     fn a_damaged_piece_names_its_key_and_nothing_else_does() {
-        for names in ["rv1.000000ab.", "rv9.000000ab.junk", "rv1.000000ab.00000000000000ff.api_key.AA\u{e9}"] {
+        for names in ["rv1.000000ab.", "rv9.000000ab.junk", "rv1.000000ab.00000000000000ff.api_key.AA\u{e9}"]
+        {
             assert_eq!(named_key(names.as_bytes()), Some(KeyId(0xab)), "{names}");
         }
-        for not in ["rv1.000000ab", "rv0.000000ab.", "rv1.000000AB.x", "rv1.0000000ab.x", "rv1.+00000ab.", "xrv1.000000ab."] {
+        for not in [
+            "rv1.000000ab",
+            "rv0.000000ab.",
+            "rv1.000000AB.x",
+            "rv1.0000000ab.x",
+            "rv1.+00000ab.",
+            "xrv1.000000ab.",
+        ] {
             assert_eq!(named_key(not.as_bytes()), None, "{not}");
         }
     }
