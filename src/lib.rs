@@ -11,6 +11,7 @@
 #![warn(missing_docs)]
 
 mod aead;
+mod census;
 mod classify;
 mod config;
 mod database;
@@ -28,6 +29,7 @@ mod owner;
 mod placement;
 mod postgres;
 mod record;
+mod rotate;
 mod router;
 mod sealer;
 mod stack;
@@ -36,6 +38,7 @@ mod token;
 mod vault;
 mod version;
 
+pub use census::{Census, TokenCount, TokenPlace};
 pub use config::RetellConfig;
 pub use config::fields::{AgentId, ApiKey, IntegrationStatus, PhoneNumber, WebhookConfig, WebhookSecret};
 pub use database::{PoolerMode, Timeouts};
@@ -47,6 +50,9 @@ pub use keyring::{KeyInfo, KeyState};
 pub use layout::Layout;
 pub use owner::{Owner, TenantId, UserId};
 pub use placement::Place;
+pub use rotate::{
+    RotateEstimate, RotateEvent, RotateOptions, RotateProgress, Rotation, UnreadableRow,
+};
 pub use router::{Fallback, StoreOptions};
 pub use sync::{BackgroundSync, SyncReport};
 pub use token::KeyId;

@@ -15,7 +15,6 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod wal;
-#[cfg_attr(not(test), expect(dead_code, reason = "key rotation will call it"))]
 pub(crate) mod walk;
 
 use std::fs;

@@ -16,18 +16,18 @@ use tokio::task::JoinSet;
 use crate::census::{Census, sees_all};
 use crate::classify::{Fault, Outcome};
 use crate::error::{Error, ErrorKind, Result};
-use crate::postgres::walk::Walk;
+use crate::local::walk::LocalPlace;
+use crate::postgres::walk::{Stretch, Walk};
 use crate::postgres::{Plan, Postgres};
 use crate::rotate::shard::{Message, Shard, steadily};
 use crate::rotate::throttle::Throttle;
 use crate::router::Router;
+use crate::router::write::check_writable;
 use crate::token::KeyId;
 
 /// A pass more helps as long as other writers are in the way. This many of them are somebody who goes
 /// on sealing under an old key.
 const MAX_PASSES: u32 = 10;
-/// How often the picture of the schema is taken again in one pass.
-const MAX_REDETECTIONS: u32 = 5;
 
 /// How to rotate.
 ///
@@ -257,9 +257,10 @@ impl Router {
         }
         let walk = postgres.walk(&plan, options.rows_to_a_batch(), None).await?;
         let keyring = self.keyring.for_sealing()?;
-        (estimate.rows, estimate.to_do) = postgres.count_rows(&walk, estimate.key).await?;
+        estimate.rows = postgres.count_rows(&walk).await?;
+        estimate.to_do = postgres.count_found(&walk, estimate.key).await?;
         let started = Instant::now();
-        let Some(page) = postgres.page(&walk, &Default::default(), estimate.key).await? else {
+        let Some(page) = postgres.page(&walk, &Stretch::default(), estimate.key).await? else {
             return Ok(());
         };
         let found = page.found.len();
@@ -281,7 +282,7 @@ impl Run<'_> {
     async fn run(mut self) -> Result<Rotation> {
         loop {
             let (resealed, local) = (self.progress.resealed, self.progress.local);
-            self.pass().await?;
+            let whole = self.pass().await?;
             let key = self.router.keyring.for_sealing()?.primary().0;
             let census = self.router.census().await?;
             let complete = census.tokens_besides(key) == 0;
@@ -289,39 +290,37 @@ impl Run<'_> {
             progress.elapsed = self.started.elapsed();
             // a pass that found nothing to do will not find more the next time
             let idle = progress.resealed == resealed && progress.local == local && progress.changed == 0;
-            if complete || idle || progress.pass >= MAX_PASSES {
+            if complete || (whole && idle) || progress.pass >= MAX_PASSES {
                 let (progress, unreadable) = (self.progress, self.unreadable);
                 return Ok(Rotation { key, complete, progress, unreadable, census });
             }
         }
     }
 
-    /// Every place once.
-    async fn pass(&mut self) -> Result<()> {
+    /// Every place once. False: the schema moved, and rows may have been passed over.
+    async fn pass(&mut self) -> Result<bool> {
         let RotateProgress { pass, resealed, local, .. } = self.progress;
         self.progress = RotateProgress { pass: pass + 1, resealed, local, ..RotateProgress::default() };
         self.unreadable.clear();
         self.reseal_local().await?;
         let Some(postgres) = &self.router.postgres else {
             (self.listener)(RotateEvent::Pass(&self.progress));
-            return Ok(());
+            return Ok(true);
         };
-        for _ in 0..MAX_REDETECTIONS {
-            match self.reseal_rows(postgres).await {
-                Ok(()) => return Ok(()),
-                Err(fault) if fault.outcome == Outcome::Redetect => {}
-                Err(fault) => return Err(fault.error),
-            }
+        match self.reseal_rows(postgres).await {
+            Ok(()) => Ok(true),
+            Err(fault) if fault.outcome == Outcome::Redetect && self.progress.pass < MAX_PASSES => Ok(false),
+            Err(fault) => Err(fault.error),
         }
-        Err(Error::new(ErrorKind::Schema, "the schema of the table keeps changing")
-            .with_hint("nothing is lost: run it again when the migration is over"))
     }
 
     async fn reseal_local(&mut self) -> Result<()> {
         let Some(local) = &self.router.local else { return Ok(()) };
         let mut unreadable = Vec::new();
         let without = self.options.without.as_deref();
-        let done = self.router.reseal_local(local, without, |owner, place, error| {
+        let places: Vec<_> =
+            LocalPlace::ALL.into_iter().filter(|place| Some(place.name()) != without).collect();
+        let done = self.router.reseal_local(local, &places, |owner, place, error| {
             let place = format!("local file, {place}");
             unreadable.push(UnreadableRow::new(&owner.to_string(), Some(place), error));
         });
@@ -349,7 +348,7 @@ impl Run<'_> {
         }
         let options = self.options;
         let walk = postgres.walk(&plan, options.rows_to_a_batch(), options.without.as_deref()).await?;
-        let rows = postgres.rows(&walk).await?;
+        let rows = postgres.count_rows(&walk).await?;
         self.progress = RotateProgress { rows, visited: 0, changed: 0, ..self.progress };
         (self.listener)(RotateEvent::Pass(&self.progress));
         // a table of a few pages is not worth cutting up
@@ -362,7 +361,7 @@ impl Run<'_> {
     async fn work(
         &mut self,
         walk: Arc<Walk>,
-        stretches: Vec<crate::postgres::walk::Stretch>,
+        stretches: Vec<Stretch>,
     ) -> Result<(), Fault> {
         let throttle = Arc::new(Throttle::new(self.options));
         let (messages, mut heard) = mpsc::channel(64);
@@ -373,13 +372,16 @@ impl Run<'_> {
             shards.spawn(Shard { router, walk, stretch, throttle, messages, refused: 0 }.run());
         }
         drop(messages);
-        while let Some(message) = heard.recv().await {
-            self.hear(message);
+        loop {
+            tokio::select! {
+                Some(message) = heard.recv() => self.hear(message),
+                // the first failure ends the others, after their current statement
+                Some(ended) = shards.join_next() => {
+                    ended.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
+                }
+                else => return Ok(()),
+            }
         }
-        while let Some(ended) = shards.join_next().await {
-            ended.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
-        }
-        Ok(())
     }
 
     fn hear(&mut self, message: Message) {
@@ -405,8 +407,6 @@ impl Run<'_> {
 /// `AccessDenied` when it hides rows from us, or a column of it may not be written.
 async fn writable(postgres: &Postgres) -> Result<Arc<Plan>, Fault> {
     let plan = sees_all(postgres).await?;
-    match plan.unwritable(postgres) {
-        Some(error) => Err(error.into()),
-        None => Ok(plan),
-    }
+    check_writable(postgres, &plan)?;
+    Ok(plan)
 }

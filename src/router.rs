@@ -2,7 +2,6 @@
 
 pub(crate) mod breaker;
 mod bulk;
-#[cfg_attr(not(test), expect(dead_code, reason = "key rotation will call it"))]
 pub(crate) mod local_keys;
 mod read;
 pub(crate) mod seen;

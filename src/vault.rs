@@ -14,10 +14,12 @@ pub use builder::VaultBuilder;
 pub use listing::{Forgotten, KeptReason, KeptRecord, ListEntry, ListPage, RecordState};
 pub use status::{DatabaseStatus, LocalStatus, SlotStatus, Status};
 
+use crate::census::Census;
 use crate::config::RetellConfig;
 use crate::error::{ErrorKind, Result};
 use crate::keyring::file::KeyringFile;
 use crate::owner::Owner;
+use crate::rotate::{RotateEstimate, RotateEvent, RotateOptions, Rotation};
 use crate::router::{Entry, Router, StoreOptions};
 use crate::sync::{BackgroundSync, SyncReport};
 
@@ -180,6 +182,43 @@ impl Vault {
         }
     }
 
+    /// Seals every token anew that is not under the primary key, wherever it lies: in every slot of the
+    /// table, and in the local file with its pending records, replicas, losers and dead letters.
+    /// Versions, plain columns and the application's own data stay as they are.
+    ///
+    /// The service goes on reading and writing meanwhile, and a newer write always wins. It is safe to drop
+    /// the future, to kill the process and to run this twice at once: every batch is whole, and the next
+    /// run finds what is left. `listener` is told of every batch, and of everything that could not be opened.
+    ///
+    /// # Errors
+    /// `AccessDenied` when the role may not write the table, or may not see all of its rows;
+    /// `Unavailable` when the database is out of reach; `LocalStore`. What was done so far is good.
+    pub async fn rotate(
+        &self,
+        options: &RotateOptions,
+        mut listener: impl FnMut(RotateEvent<'_>) + Send,
+    ) -> Result<Rotation> {
+        self.router.rotate(options, &mut listener).await
+    }
+
+    /// Says what [`rotate`](Self::rotate) would do and about how long it would take. Writes nothing.
+    ///
+    /// # Errors
+    /// As [`rotate`](Self::rotate).
+    pub async fn estimate_rotation(&self, options: &RotateOptions) -> Result<RotateEstimate> {
+        self.router.estimate_rotation(options).await
+    }
+
+    /// Counts the tokens of every place by the key that they name. Reads the whole table, in about a
+    /// second for 200,000 rows.
+    ///
+    /// # Errors
+    /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from our
+    /// role: a count of a part would be worth nothing. `LocalStore`.
+    pub async fn census(&self) -> Result<Census> {
+        self.router.census().await
+    }
+
     /// Closes the connections and the local file, for all clones of this vault. Later calls are
     /// errors. Not needed for anything to be durable; it only leaves a tidy folder behind. A pool of
     /// the service stays open.
@@ -230,5 +269,7 @@ mod tests {
         may_be_spawned(&vault.list(None, 1));
         may_be_spawned(&vault.status());
         may_be_spawned(&vault.redetect());
+        may_be_spawned(&vault.census());
+        may_be_spawned(&vault.rotate(&RotateOptions::new(), |_| {}));
     }
 }

@@ -161,6 +161,10 @@ impl KeyringFile {
         self.inner.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(crate) fn for_sealing(&self) -> Result<Arc<Keyring>> {
+        Ok(self.current())
+    }
+
     /// Saves a keyring for the first time.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::classify::{Fault, Phase, classify};
 use crate::database::{Query, bind};
+use crate::error::{Error, ErrorKind};
 use crate::layout::quote;
 use crate::owner::Owner;
 use crate::placement::Slot;
@@ -20,6 +21,10 @@ use crate::token::KeyId;
 
 /// How long an exchange waits for a row that somebody else has locked.
 const LOCK_TIMEOUT: &str = "1s";
+
+/// The lag, and whether it is hidden from us.
+const LAG: &str = "SELECT coalesce(max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), replay_lsn)), 0)::int8, \
+ coalesce(bool_or(state IS NULL), false) FROM pg_catalog.pg_stat_replication";
 
 /// The rows between two positions: after the first, up to and with the second.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +69,7 @@ pub(crate) struct Walk {
     exchange: Arc<str>,
     middle: Arc<str>,
     count: Arc<str>,
+    count_found: Arc<str>,
 }
 
 impl Walk {
@@ -76,8 +82,10 @@ impl Walk {
         let middle = format!(
             "SELECT {selected} FROM {relation} AS t WHERE {has_position} ORDER BY {order} OFFSET $1::int8 LIMIT 1"
         );
-        let count = format!("SELECT count(*) FROM {relation} AS t").into();
-        Self { pages, exchange, middle: middle.into(), count, cursor, slots }
+        let count = format!("SELECT count(*) FROM {relation} AS t");
+        let count_found = format!("{count} WHERE {}", needs_any(writer, &slots));
+        let (middle, count, count_found) = (middle.into(), count.into(), count_found.into());
+        Self { pages, exchange, middle, count, count_found, cursor, slots }
     }
 }
 
@@ -96,8 +104,18 @@ impl Postgres {
 
     /// How many rows there are.
     pub(crate) async fn count_rows(&self, walk: &Walk) -> Result<u64, Fault> {
-        let query = Query { sql: walk.count.clone(), arguments: PgArguments::default() };
-        let rows = self.database.survey(query).await?;
+        self.count(walk.count.clone(), PgArguments::default()).await
+    }
+
+    /// How many rows have something that is not under the primary key.
+    pub(crate) async fn count_found(&self, walk: &Walk, primary: KeyId) -> Result<u64, Fault> {
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, start_of_tokens(primary))?;
+        self.count(walk.count_found.clone(), arguments).await
+    }
+
+    async fn count(&self, sql: Arc<str>, arguments: PgArguments) -> Result<u64, Fault> {
+        let rows = self.database.survey(Query { sql, arguments }).await?;
         let count = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>(0));
         let count = count.map_err(|error| classify(&error, Phase::Reading))?;
         Ok(count.try_into().unwrap_or(0))
@@ -127,7 +145,7 @@ impl Postgres {
     ) -> Result<Option<Page>, Fault> {
         let sql = &walk.pages[usize::from(stretch.after.is_some())][usize::from(stretch.until.is_some())];
         let mut arguments = PgArguments::default();
-        bind(&mut arguments, format!("rv1.{primary}."))?;
+        bind(&mut arguments, start_of_tokens(primary))?;
         let positions = [&stretch.after, &stretch.until].into_iter().flatten().flatten();
         positions.cloned().try_for_each(|text| bind(&mut arguments, text))?;
         let query = Query { sql: sql.clone(), arguments };
@@ -175,6 +193,23 @@ impl Postgres {
         Ok(done)
     }
 
+    /// How many bytes of WAL the replica that is furthest behind has not applied yet. Zero without replicas.
+    ///
+    /// # Errors
+    /// `AccessDenied` when our role may not see that.
+    pub(crate) async fn replica_lag(&self) -> Result<u64, Fault> {
+        let query = Query { sql: LAG.into(), arguments: PgArguments::default() };
+        let rows = self.database.fetch(query, Phase::Reading).await?;
+        let get = |error: sqlx::Error| classify(&error, Phase::Reading);
+        let Some(row) = rows.first() else { return Ok(0) };
+        if row.try_get(1).map_err(get)? {
+            let error = Error::new(ErrorKind::AccessDenied, "this role may not see how far replicas are behind");
+            return Err(error.with_hint("GRANT pg_monitor to the role that connects").into());
+        }
+        let lag: i64 = row.try_get(0).map_err(get)?;
+        Ok(lag.try_into().unwrap_or(0))
+    }
+
     /// Whether row level security may hide rows from this role.
     pub(crate) async fn may_hide_rows(&self) -> Result<bool, Fault> {
         let mut arguments = PgArguments::default();
@@ -184,6 +219,10 @@ impl Postgres {
         let active = rows.first().map_or(Ok(false), |row| row.try_get(0));
         active.map_err(|error| classify(&error, Phase::Reading))
     }
+}
+
+fn start_of_tokens(key: KeyId) -> String {
+    format!("rv1.{key}.")
 }
 
 fn column<T>(exchanges: &[Exchange], value: impl Fn(&Exchange) -> T) -> Vec<T> {
@@ -217,7 +256,6 @@ fn page(
     after: bool,
     until: bool,
 ) -> String {
-    let needs: Vec<_> = slots.iter().map(|slot| needs(writer, slot)).collect();
     let texts: Vec<_> = slots.iter().map(|slot| writer.slot_text("t", slot)).collect();
     let mut conditions = vec![cursor.has_position()];
     conditions.extend(after.then(|| cursor.compared(">", 2)));
@@ -231,13 +269,18 @@ fn page(
         "SELECT {}, {}, CASE WHEN {} THEN ARRAY[{}]::text[] END, {} FROM {} AS t WHERE {} ORDER BY {} {limit}",
         cursor.selected(),
         writer.owner_columns(),
-        if needs.is_empty() { "false".to_owned() } else { needs.join(" OR ") },
+        needs_any(writer, slots),
         texts.join(", "),
         writer.schema_is_current(),
         writer.relation(),
         conditions.join(" AND "),
         cursor.order(),
     )
+}
+
+fn needs_any(writer: &Writer<'_>, slots: &[Slot]) -> String {
+    let needs: Vec<_> = slots.iter().map(|slot| needs(writer, slot)).collect();
+    if needs.is_empty() { "false".to_owned() } else { needs.join(" OR ") }
 }
 
 /// Whether a slot holds anything but tokens under the primary key.

@@ -9,7 +9,7 @@ use crate::owner::Owner;
 use crate::placement::Slot;
 use crate::postgres::walk::Found;
 use crate::record::{PlainValues, Record, SlotText, print_object, print_packed, read_slot};
-use crate::sealer;
+use crate::sealer::reseal::reseal;
 use crate::token::Token;
 use crate::version::Version;
 
@@ -112,5 +112,5 @@ fn reseal_record(
     if record.key == keyring.primary().0 {
         return Ok(Ok(None));
     }
-    entropy::with_rng(|rng| sealer::reseal(record.tokens(), owner, keyring, rng).map(Some))
+    entropy::with_rng(|rng| reseal(record.tokens(), owner, keyring, rng).map(Some))
 }

@@ -11,7 +11,7 @@ use crate::keyring::Keyring;
 use crate::postgres::Postgres;
 use crate::postgres::walk::{Exchange, Found, Stretch, Walk};
 use crate::rotate::rows::{Resealed, reseal_row};
-use crate::rotate::throttle::Throttle;
+use crate::rotate::throttle::{PAUSE, Throttle};
 use crate::rotate::{Tally, UnreadableRow};
 use crate::router::Router;
 use crate::router::write::pause;
@@ -54,9 +54,11 @@ impl Shard {
             let exchanges = self.reseal(page.found, keyring, &mut tally).await?;
             if !exchanges.is_empty() {
                 self.throttle.pace(exchanges.len()).await;
-                let messages = &self.messages;
-                let tell = async |reason| drop(messages.send(Message::Paused(reason)).await);
-                self.throttle.relief(postgres, probe.as_ref(), tell).await?;
+                let trouble = || self.throttle.trouble(postgres, probe.as_ref());
+                while let Some(reason) = steadily(postgres, trouble).await? {
+                    self.tell(Message::Paused(reason)).await;
+                    tokio::time::sleep(PAUSE).await;
+                }
                 self.exchange(postgres, exchanges, &mut tally).await?;
             }
             self.tell(Message::Batch(tally)).await;

@@ -9,7 +9,7 @@ use crate::postgres::Postgres;
 use crate::rotate::RotateOptions;
 
 /// How long a pause lasts before it is looked again.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 /// Shared by all that work on one table.
 pub(super) struct Throttle {
@@ -32,35 +32,29 @@ impl Throttle {
 
     /// Waits until this many rows more may be written.
     pub(super) async fn pace(&self, rows: usize) {
-        let Some(rate) = self.rate else { return };
-        let time = Duration::from_secs_f64(rows as f64 / f64::from(rate.max(1)));
-        let start = {
-            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-            let start = (*free_at).max(Instant::now());
-            *free_at = start + time;
-            start
-        };
-        tokio::time::sleep_until(start.into()).await;
+        if let Some(start) = self.slot(Instant::now(), rows) {
+            tokio::time::sleep_until(start.into()).await;
+        }
     }
 
-    /// Waits as long as others suffer, and says why each time that it looked.
+    /// When these rows have their turn. The next ones have it when the time of these is over.
+    fn slot(&self, now: Instant, rows: usize) -> Option<Instant> {
+        let time = Duration::from_secs_f64(rows as f64 / f64::from(self.rate?));
+        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = (*free_at).max(now);
+        *free_at = start + time;
+        Some(start)
+    }
+
+    /// Why others suffer, if they do. `probe` is an owner to read for that.
     ///
     /// # Errors
     /// Those of the database, and `AccessDenied` when the lag of replicas cannot be seen by our role.
-    pub(super) async fn relief(
+    pub(super) async fn trouble(
         &self,
         postgres: &Postgres,
         probe: Option<&Owner>,
-        mut tell: impl AsyncFnMut(String),
-    ) -> Result<(), Fault> {
-        while let Some(reason) = self.trouble(postgres, probe).await? {
-            tell(reason).await;
-            tokio::time::sleep(PAUSE).await;
-        }
-        Ok(())
-    }
-
-    async fn trouble(&self, postgres: &Postgres, probe: Option<&Owner>) -> Result<Option<String>, Fault> {
+    ) -> Result<Option<String>, Fault> {
         if let Some(limit) = self.max_replica_lag {
             let lag = postgres.replica_lag().await?;
             if lag > limit {
@@ -86,16 +80,18 @@ impl Throttle {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn rows_are_spread_over_the_time_that_the_rate_gives_them() {
+    #[test]
+    fn rows_are_spread_over_the_time_that_the_rate_gives_them() {
         let throttle = Throttle::new(&RotateOptions::new().rate(100));
-        let started = tokio::time::Instant::now();
-        let begun = Instant::now();
-        for _ in 0..5 {
-            throttle.pace(50).await;
+        let now = Instant::now();
+        let slots: Vec<_> = (0..4).filter_map(|_| throttle.slot(now, 50)).collect();
+        assert_eq!(slots.len(), 4);
+        for pair in slots.windows(2) {
+            assert_eq!(pair[1] - pair[0], Duration::from_millis(500));
         }
-        // the first half second's worth may start at once
-        let waited = started.elapsed().max(begun.elapsed());
-        assert!(waited >= Duration::from_millis(1900), "{waited:?}");
+        // what was not used does not add up
+        let later = slots[3] + Duration::from_secs(60);
+        assert_eq!(throttle.slot(later, 50), Some(later));
+        assert_eq!(Throttle::new(&RotateOptions::new()).slot(now, 50), None);
     }
 }

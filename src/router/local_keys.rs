@@ -9,7 +9,7 @@ use crate::keyring::Keyring;
 use crate::local::LocalFile;
 use crate::local::walk::{LocalPlace, LocalText, Swap};
 use crate::owner::Owner;
-use crate::record::read_packed;
+use crate::record::{print_packed, read_packed};
 use crate::router::Router;
 use crate::sealer::reseal::reseal;
 use crate::token::{KeyId, Token, claims_to_be_token};
@@ -41,17 +41,19 @@ impl Router {
     pub(crate) async fn reseal_local(
         &self,
         local: &LocalFile,
+        places: &[LocalPlace],
         unreadable: impl FnMut(&Owner, &'static str, &Error) + Send,
     ) -> Result<LocalResealed> {
         let keyring = self.keyring.current();
         let report = LocalResealed::default();
-        Walk { local, keyring, unreadable, told: BTreeSet::new(), report }.run().await
+        Walk { local, places, keyring, unreadable, told: BTreeSet::new(), report }.run().await
     }
 }
 
 /// One walk over the local file.
 struct Walk<'a, F> {
     local: &'a LocalFile,
+    places: &'a [LocalPlace],
     keyring: Arc<Keyring>,
     unreadable: F,
     /// What was told to `unreadable`: every pass meets it again.
@@ -63,8 +65,8 @@ impl<F: FnMut(&Owner, &'static str, &Error) + Send> Walk<'_, F> {
     async fn run(mut self) -> Result<LocalResealed> {
         for _ in 0..PASSES {
             let mut found = 0;
-            for place in LocalPlace::ALL {
-                found += self.pass(place).await?;
+            for place in self.places {
+                found += self.pass(*place).await?;
             }
             if found == 0 {
                 break;
@@ -142,19 +144,8 @@ fn resealed(text: &LocalText, keyring: &Keyring) -> Result<(Option<String>, Opti
             Err(error) => problem = problem.or(Some(error)),
         }
     }
-    let new = packed(&tokens, text.text.len());
+    let new = print_packed(tokens.iter());
     Ok(((new != text.text).then_some(new), problem))
-}
-
-fn packed(tokens: &[Token], length: usize) -> String {
-    let mut text = String::with_capacity(length);
-    for token in tokens {
-        if !text.is_empty() {
-            text.push(' ');
-        }
-        token.print(&mut text);
-    }
-    text
 }
 
 #[cfg(test)]

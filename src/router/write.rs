@@ -300,14 +300,19 @@ pub(crate) async fn plan_with_room(postgres: &Postgres) -> Result<Arc<Plan>, Fau
         let error = Error::new(ErrorKind::Schema, postgres.no_room(&plan));
         return Err(Fault::new(Outcome::TakesNoWrites, error));
     }
-    if let Some(column) = &plan.placement.unwritable {
-        let message = format!("column {column} of {} may not be written", postgres.table_name());
-        let hint = format!(
-            "GRANT UPDATE ({column}) ON the table to the role that connects; a generated column cannot be used"
-        );
-        return Err(Error::new(ErrorKind::AccessDenied, message).with_hint(hint).into());
-    }
+    check_writable(postgres, &plan)?;
     Ok(plan)
+}
+
+/// # Errors
+/// `AccessDenied` for a column that a write would have to touch and may not.
+pub(crate) fn check_writable(postgres: &Postgres, plan: &Plan) -> Result<()> {
+    let Some(column) = &plan.placement.unwritable else { return Ok(()) };
+    let message = format!("column {column} of {} may not be written", postgres.table_name());
+    let hint = format!(
+        "GRANT UPDATE ({column}) ON the table to the role that connects; a generated column cannot be used"
+    );
+    Err(Error::new(ErrorKind::AccessDenied, message).with_hint(hint))
 }
 
 /// What a candidate means for a write of `version`.
