@@ -43,9 +43,7 @@ impl Router {
         local: &LocalFile,
         unreadable: impl FnMut(&Owner, &'static str, &Error) + Send,
     ) -> Result<LocalResealed> {
-        let keyring = self.keyring.current();
-        let report = LocalResealed::default();
-        Walk { local, keyring, unreadable, told: BTreeSet::new(), report }.run().await
+        Walk::new(local, self.keyring.current(), unreadable).run().await
     }
 }
 
@@ -59,7 +57,11 @@ struct Walk<'a, F> {
     report: LocalResealed,
 }
 
-impl<F: FnMut(&Owner, &'static str, &Error) + Send> Walk<'_, F> {
+impl<'a, F: FnMut(&Owner, &'static str, &Error) + Send> Walk<'a, F> {
+    fn new(local: &'a LocalFile, keyring: Arc<Keyring>, unreadable: F) -> Self {
+        Self { local, keyring, unreadable, told: BTreeSet::new(), report: LocalResealed::default() }
+    }
+
     async fn run(mut self) -> Result<LocalResealed> {
         for _ in 0..PASSES {
             let mut found = 0;
