@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::classify::Fault;
 use crate::error::{Error, ErrorKind, Result};
-use crate::local::LocalFile;
+use crate::local::{LocalFile, Noted};
 use crate::postgres::{Plan, Postgres};
 use crate::router::Router;
 use crate::token::KeyId;
@@ -81,9 +81,10 @@ impl Router {
     /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from us:
     /// a count of a part would be worth nothing. `LocalStore`.
     pub(crate) async fn census(&self) -> Result<Census> {
-        let mut counts = match &self.postgres {
-            Some(postgres) => count_rows(postgres).await.map_err(|fault| fault.error)?,
-            None => Vec::new(),
+        let mut counts = match (&self.postgres, &self.local) {
+            (Some(postgres), _) => count_rows(postgres).await.map_err(|fault| fault.error)?,
+            (None, Some(local)) => no_database(local).await?,
+            (None, None) => Vec::new(),
         };
         if let Some(local) = &self.local {
             counts.extend(count_local(local).await?);
@@ -102,6 +103,14 @@ async fn count_rows(postgres: &Postgres) -> Result<Vec<TokenCount>, Fault> {
         tokens: count.tokens,
     };
     Ok(counts.into_iter().map(count).collect())
+}
+
+/// # Errors
+/// `Configuration` when the file has been used with a database.
+async fn no_database(local: &LocalFile) -> Result<Vec<TokenCount>> {
+    let Some(address) = local.noted(Noted::Database).await? else { return Ok(Vec::new()) };
+    let message = format!("the tokens in database {address} would be left out: no database was named");
+    Err(Error::new(ErrorKind::Configuration, message).with_hint("name it with DATABASE_URL or --database-url"))
 }
 
 /// The table as it is now.

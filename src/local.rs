@@ -95,6 +95,24 @@ pub(crate) enum KeptKind {
     DeadLetter,
 }
 
+/// What is noted about the file as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Noted {
+    /// The generation of the keyring under whose primary key all of it was last sealed.
+    KeyringGeneration,
+    /// The database that it was last used with.
+    Database,
+}
+
+impl Noted {
+    fn name(self) -> &'static str {
+        match self {
+            Self::KeyringGeneration => "keyring_generation",
+            Self::Database => "database",
+        }
+    }
+}
+
 /// A text that stays until an operator drops it or its retention ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Kept {

@@ -5,6 +5,7 @@ mod bulk;
 pub(crate) mod local_keys;
 mod read;
 pub(crate) mod seen;
+pub(crate) mod takeup;
 pub(crate) mod write;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::postgres::Postgres;
 use crate::record::{PlainValues, Record, read_packed};
 use crate::router::breaker::Breaker;
 use crate::router::seen::Seen;
+use crate::router::takeup::TakenUp;
 use crate::sealer::{self, Opened};
 use crate::version::{Millis, Version};
 
@@ -108,6 +110,7 @@ pub(crate) struct Router {
     pub(crate) breaker: Breaker,
     pub(crate) seen: Seen,
     pub(crate) clock: Clock,
+    pub(crate) taken_up: TakenUp,
 }
 
 impl Router {
@@ -129,6 +132,7 @@ impl Router {
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn store(&self, entry: Entry<'_>) -> Result<Written> {
+        self.take_up().await;
         let Some(postgres) = &self.postgres else {
             return self.store_locally(entry, None, Base::Unknown, None).await;
         };

@@ -56,6 +56,7 @@ impl Router {
     pub(crate) async fn sync(&self) -> Result<SyncReport> {
         let mut report = SyncReport::default();
         let (Some(postgres), Some(local)) = (&self.postgres, &self.local) else { return Ok(report) };
+        self.take_up().await;
         let mut after: Option<Owner> = None;
         loop {
             let page = local.pending_after(after.as_ref(), PAGE).await?;

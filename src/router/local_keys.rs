@@ -44,9 +44,7 @@ impl Router {
         places: &[LocalPlace],
         unreadable: impl FnMut(&Owner, &'static str, &Error) + Send,
     ) -> Result<LocalResealed> {
-        let keyring = self.keyring.current();
-        let report = LocalResealed::default();
-        Walk { local, places, keyring, unreadable, told: BTreeSet::new(), report }.run().await
+        Walk::new(local, places, self.keyring.for_sealing()?, unreadable).run().await
     }
 }
 
@@ -61,7 +59,11 @@ struct Walk<'a, F> {
     report: LocalResealed,
 }
 
-impl<F: FnMut(&Owner, &'static str, &Error) + Send> Walk<'_, F> {
+impl<'a, F: FnMut(&Owner, &'static str, &Error) + Send> Walk<'a, F> {
+    fn new(local: &'a LocalFile, places: &'a [LocalPlace], keyring: Arc<Keyring>, unreadable: F) -> Self {
+        Self { local, places, keyring, unreadable, told: BTreeSet::new(), report: LocalResealed::default() }
+    }
+
     async fn run(mut self) -> Result<LocalResealed> {
         for _ in 0..PASSES {
             let mut found = 0;

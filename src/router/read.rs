@@ -20,6 +20,7 @@ impl Router {
     /// `NotFound`; `Unavailable` when the database is out of reach and nothing is kept locally;
     /// whatever is wrong with the newest record. Never a silent step back to an older one.
     pub(crate) async fn load(&self, owner: &Owner) -> Result<Read> {
+        self.take_up().await;
         let pending = self.pending(owner).await?;
         let Some(postgres) = &self.postgres else {
             let pending = pending.ok_or(ErrorKind::NotFound)?;

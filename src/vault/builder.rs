@@ -13,10 +13,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::file::KeyringFile;
 use crate::keyring::{KeyState, RootKey};
 use crate::layout::Layout;
-use crate::local::LocalFile;
+use crate::local::{LocalFile, Noted};
 use crate::postgres::Postgres;
 use crate::router::breaker::Breaker;
 use crate::router::seen::Seen;
+use crate::router::takeup::TakenUp;
 use crate::router::write::pause;
 use crate::router::{Clock, Fallback, ROUNDS, Router};
 use crate::token::NONCE;
@@ -125,11 +126,7 @@ impl VaultBuilder {
     /// answers and cannot be used, since falling back would hide that for weeks.
     pub async fn build(self) -> Result<Vault> {
         let router = self.router().await?;
-        if let Some(local) = &router.local {
-            check_canaries(local, &router.keyring).await?;
-        }
-        look_at_database(&router).await?;
-        Ok(Vault { router: Arc::new(router) })
+        finish(router).await
     }
 
     /// Saves a keyring that was just [prepared](KeyringFile::prepare), then builds the vault.
@@ -143,11 +140,7 @@ impl VaultBuilder {
         let router = self.router().await?;
         refuse_rival(&router).await?;
         keyring.save_new()?;
-        if let Some(local) = &router.local {
-            check_canaries(local, &router.keyring).await?;
-        }
-        look_at_database(&router).await?;
-        Ok(Vault { router: Arc::new(router) })
+        finish(router).await
     }
 
     async fn router(self) -> Result<Router> {
@@ -177,7 +170,28 @@ impl VaultBuilder {
             breaker: Breaker::default(),
             seen: Seen::default(),
             clock: self.clock,
+            taken_up: TakenUp::default(),
         })
+    }
+}
+
+async fn finish(router: Router) -> Result<Vault> {
+    if let Some(local) = &router.local {
+        check_canaries(local, &router.keyring).await?;
+        note_database(local, router.postgres.as_ref()).await?;
+    }
+    router.take_up_first().await?;
+    look_at_database(&router).await?;
+    Ok(Vault { router: Arc::new(router) })
+}
+
+/// A rotation or a recount without the database that the file belongs to would miss most of it.
+async fn note_database(local: &LocalFile, postgres: Option<&Postgres>) -> Result<()> {
+    let Some(postgres) = postgres else { return Ok(()) };
+    let address = postgres.database.address();
+    match local.noted(Noted::Database).await? {
+        Some(noted) if noted == address => Ok(()),
+        _ => local.note_down(Noted::Database, &address).await,
     }
 }
 
