@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::process::geteuid;
@@ -98,19 +98,119 @@ fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
 
+/// Tells whether a file is another one, or was written to: every save makes a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: u64,
+    length: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Self {
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        Self { inode: metadata.ino(), length: metadata.len(), changed }
+    }
+}
+
+/// What lies at the path now, if anything does.
+pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
+    fs::symlink_metadata(path).ok().as_ref().map(Stamp::of)
+}
+
 /// The content of a private file of at most `limit` bytes.
 ///
 /// # Errors
 /// `kind`; `KeyringMissing` when there is no such file.
 pub(crate) fn read_private(path: &Path, kind: ErrorKind, limit: u64) -> Result<Zeroizing<Vec<u8>>> {
+    read_private_stamped(path, kind, limit).map(|(content, _)| content)
+}
+
+/// The same, with the stamp of the file that was read.
+pub(crate) fn read_private_stamped(
+    path: &Path,
+    kind: ErrorKind,
+    limit: u64,
+) -> Result<(Zeroizing<Vec<u8>>, Stamp)> {
     let missing = || Error::new(ErrorKind::KeyringMissing, format!("{} does not exist", path.display()));
     let file = open_private(path, kind, false)?.ok_or_else(missing)?;
+    // before it is read: what is written meanwhile gives it another stamp
+    let metadata = file.metadata().map_err(|error| failed(kind, "cannot look at", path, error))?;
     let mut content = Zeroizing::new(Vec::with_capacity(limit.min(64 * 1024) as usize));
     let read = file.take(limit + 1).read_to_end(&mut content);
     read.map_err(|error| failed(kind, "cannot read", path, error))?;
     match content.len() as u64 > limit {
         true => Err(refused(kind, path, "is too long", "name the right file")),
-        false => Ok(content),
+        false => Ok((content, Stamp::of(&metadata))),
+    }
+}
+
+/// The path of a file beside another one: its name with something added.
+pub(crate) fn beside(path: &Path, added: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(added);
+    name.into()
+}
+
+/// A private file, whole and durable under a name of its own, that has not taken its place yet. It is
+/// removed when it is dropped before that.
+///
+/// The name is always the same: only one process at a time may make one, and what a process that died
+/// has left is removed by the next.
+pub(crate) struct Draft {
+    new: PathBuf,
+    place: PathBuf,
+    file: Option<File>,
+}
+
+impl Draft {
+    /// # Errors
+    /// `kind`. Nothing is left behind.
+    pub(crate) fn write(place: &Path, content: &[u8], kind: ErrorKind) -> Result<Self> {
+        let mut draft = Self { new: Self::name(place), place: place.to_owned(), file: None };
+        let file =
+            write_new(&draft.new, content).map_err(|error| failed(kind, "cannot save", place, error))?;
+        draft.file = Some(file);
+        Ok(draft)
+    }
+
+    fn name(place: &Path) -> PathBuf {
+        beside(place, ".new")
+    }
+
+    /// Removes what a process that died has left.
+    ///
+    /// # Errors
+    /// `kind`: something that is not a file has its name.
+    pub(crate) fn remove_stale(place: &Path, kind: ErrorKind) -> Result<()> {
+        let new = Self::name(place);
+        remove_if_there(&new).map_err(|error| failed(kind, "cannot remove", &new, error))
+    }
+
+    /// Where it lies until it takes its place.
+    pub(crate) fn path(&self) -> &Path {
+        &self.new
+    }
+
+    /// Takes its place; what was there, if only a symlink, is gone.
+    ///
+    /// # Errors
+    /// `kind`. What was there is still there, and nothing is left behind.
+    pub(crate) fn put_in_place(mut self, kind: ErrorKind) -> Result<Stamp> {
+        let cannot = |error| failed(kind, "cannot save", &self.place, error);
+        fs::rename(&self.new, &self.place).map_err(cannot)?;
+        let file = self.file.take().expect("a draft that exists was written");
+        // the rename may have changed its time
+        file.metadata().map(|metadata| Stamp::of(&metadata)).map_err(cannot)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            // of no use to anybody, and the next draft removes it
+            fs::remove_file(&self.new).ok();
+        }
     }
 }
 
@@ -121,7 +221,7 @@ pub(crate) fn read_private(path: &Path, kind: ErrorKind, limit: u64) -> Result<Z
 pub(crate) fn write_new_private(path: &Path, content: &[u8], kind: ErrorKind) -> Result<()> {
     let new = path.with_extension(format!("new-{}", std::process::id()));
     let result = write_new(&new, content)
-        .and_then(|()| Ok(renameat_with(CWD, &new, CWD, path, RenameFlags::NOREPLACE)?));
+        .and_then(|_| Ok(renameat_with(CWD, &new, CWD, path, RenameFlags::NOREPLACE)?));
     if result.is_err() {
         // what is left of the attempt is of no use; the error below says what happened
         fs::remove_file(&new).ok();
@@ -131,22 +231,35 @@ pub(crate) fn write_new_private(path: &Path, content: &[u8], kind: ErrorKind) ->
             Err(Error::new(ErrorKind::KeyringExists, format!("{} exists already", path.display())))
         }
         Err(error) => Err(failed(kind, "cannot save", path, error)),
-        Ok(()) => sync_folder(folder_of(path)).map_err(|error| failed(kind, "cannot save", path, error)),
+        Ok(()) => sync_folder(folder_of(path), kind),
     }
 }
 
-fn write_new(new: &Path, content: &[u8]) -> io::Result<()> {
-    match fs::remove_file(new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {} // a file of this name was left by a process that died
-    }
+fn write_new(new: &Path, content: &[u8]) -> io::Result<File> {
+    remove_if_there(new)?; // a file of this name was left by a process that died
     let mut file = create_private(new)?;
-    file.write_all(content)?;
-    file.sync_all()
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // what is left of the attempt is of no use; the error says what happened
+        fs::remove_file(new).ok();
+    }
+    written.map(|()| file)
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes what was renamed in a folder durable.
+///
+/// # Errors
+/// `kind`.
+pub(crate) fn sync_folder(folder: &Path, kind: ErrorKind) -> Result<()> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| failed(kind, "cannot sync the folder", folder, error))
 }
 
 /// The folder that a file lies in.

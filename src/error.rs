@@ -68,6 +68,10 @@ pub enum ErrorKind {
     KeyringLocked,
     /// The keyring file is not a keyring file that this version can read, or cannot be read or saved.
     KeyringFile,
+    /// The state of a root key does not allow the change.
+    KeyState,
+    /// Stored values still name the root key.
+    KeyInUse,
     /// The keyring does not belong to this vault.
     WrongKeyring,
     /// The local file cannot be used.
@@ -119,6 +123,12 @@ impl ErrorKind {
                 "check the passphrase or the wrapping key, or restore the file from its backup"
             }
             Self::KeyringFile => "restore the keyring file from its backup",
+            Self::KeyState => {
+                "look at the states with `retell-vault status`; keys go from pending to primary, retired and destroyed, never back"
+            }
+            Self::KeyInUse => {
+                "seal the stored values under the primary key first (rotate), then destroy the key"
+            }
             Self::WrongKeyring => "use the keyring that this vault was set up with",
             Self::LocalStore => "check free space, owner and mode of the local file and of its folder",
             Self::LocalCorrupt => {

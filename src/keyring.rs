@@ -1,6 +1,10 @@
 //! The root keys: ids, states, and which one seals.
 
+mod change;
 pub(crate) mod file;
+mod format;
+pub(crate) mod life;
+mod reload;
 pub(crate) mod wrapping;
 
 use std::fmt;
@@ -17,7 +21,7 @@ const CANARY_LABEL: &[u8] = b"retell-vault/v1/canary";
 const CANARY: &[u8] = b"retell-vault canary";
 
 /// What a root key may be used for. Keys go through the states in this order and never back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyState {
     /// Opens, does not seal yet: every process gets to know it first.
     Pending,
@@ -66,6 +70,7 @@ pub struct KeyInfo {
 pub(crate) type Material = Zeroizing<[u8; 32]>;
 
 /// One root key. `secret` and `material` are absent exactly when it is destroyed.
+#[derive(Clone)]
 pub(crate) struct RootKey {
     pub(crate) info: KeyInfo,
     pub(crate) material: Option<Material>,
@@ -127,13 +132,16 @@ pub(crate) struct Keyring {
     /// For later sub-keys; rotation does not replace it.
     pub(crate) stable: Material,
     keys: Vec<RootKey>,
+    /// Keys that another process destroyed while this one still had their material. They are no key
+    /// material any more, so that they cannot get into a file.
+    lingering: Vec<(KeyId, RootSecret)>,
 }
 
 impl Keyring {
     /// A first keyring with one primary key.
     pub(crate) fn first(id: KeyId, material: Material, stable: Material, now: Millis) -> Self {
         let keys = vec![RootKey::new(id, KeyState::Primary, material, now)];
-        Self { generation: 1, stable, keys }
+        Self { generation: 1, stable, keys, lingering: Vec::new() }
     }
 
     /// # Errors
@@ -144,7 +152,7 @@ impl Keyring {
         ids.sort();
         ids.dedup();
         match primaries == 1 && ids.len() == keys.len() {
-            true => Ok(Self { generation, stable, keys }),
+            true => Ok(Self { generation, stable, keys, lingering: Vec::new() }),
             false => Err(Error::new(
                 ErrorKind::KeyringFile,
                 "the keyring must hold one primary key and no id twice",
@@ -172,10 +180,49 @@ impl Keyring {
     /// # Errors
     /// `UnknownKey`, which names the id.
     pub(crate) fn opener(&self, id: KeyId) -> Result<&RootSecret> {
-        match self.get(id) {
-            None => Err(unknown(format!("key {id} is not in the keyring"))),
-            Some(key) => key.secret.as_ref().ok_or_else(|| unknown(format!("key {id} was destroyed"))),
-        }
+        let key = self.known(id)?;
+        let secret = key.secret.as_ref().or_else(|| self.lingering(id));
+        secret.ok_or_else(|| unknown(format!("key {id} was destroyed")))
+    }
+
+    /// The ids of all keys that open, those among them that only linger.
+    pub(crate) fn openable(&self) -> Vec<KeyId> {
+        let held = self.keys.iter().filter(|key| key.secret.is_some()).map(|key| key.info.id);
+        held.chain(self.lingering.iter().map(|(id, _)| *id)).collect()
+    }
+
+    /// # Errors
+    /// `UnknownKey`, which names the id.
+    fn known(&self, id: KeyId) -> Result<&RootKey> {
+        self.get(id).ok_or_else(|| unknown(format!("key {id} is not in the keyring")))
+    }
+
+    fn lingering(&self, id: KeyId) -> Option<&RootSecret> {
+        self.lingering.iter().find(|(lingering, _)| *lingering == id).map(|(_, secret)| secret)
+    }
+
+    pub(crate) fn lingers(&self) -> bool {
+        !self.lingering.is_empty()
+    }
+
+    /// The same without the keys that only linger.
+    pub(crate) fn without_lingering(&self) -> Self {
+        let (generation, stable, keys) = (self.generation, self.stable.clone(), self.keys.clone());
+        Self { generation, stable, keys, lingering: Vec::new() }
+    }
+
+    /// The same, where keys that are destroyed here and were not in `earlier` still open.
+    pub(crate) fn lingering_from(mut self, earlier: &Self) -> Self {
+        let destroyed = self.keys.iter().filter(|key| key.secret.is_none()).map(|key| key.info.id);
+        let secret = |id| earlier.opener(id).ok().map(|secret| (id, secret.clone()));
+        self.lingering = destroyed.filter_map(secret).collect();
+        self
+    }
+
+    /// The same, where this key does not linger.
+    pub(crate) fn letting_go_of(mut self, id: KeyId) -> Self {
+        self.lingering.retain(|(lingering, _)| *lingering != id);
+        self
     }
 }
 

@@ -26,6 +26,7 @@ use crate::router::breaker::Breaker;
 use crate::router::seen::Seen;
 use crate::router::takeup::TakenUp;
 use crate::sealer::{self, Opened};
+use crate::token::KeyId;
 use crate::version::{Millis, Version};
 
 /// How often a write is tried against moving targets before the caller hears of it.
@@ -263,7 +264,7 @@ impl Router {
 
     /// Seals an entry under a version later than what was seen.
     pub(crate) fn seal(&self, entry: Entry<'_>, seen: Option<Version>, fields: &[Field]) -> Result<Record> {
-        let (now, keyring) = (self.now(), self.keyring.current());
+        let (now, keyring) = (self.now(), self.keyring.for_sealing()?);
         entropy::with_rng(|rng| {
             let version = Version::next(now, seen, random_step(rng));
             sealer::seal(entry.config, entry.owner, version, fields, &keyring, rng)
@@ -278,9 +279,7 @@ impl Router {
 
     /// The ids of the keys that records can be opened with.
     pub(crate) fn known_keys(&self) -> Vec<String> {
-        let keyring = self.keyring.current();
-        let known = keyring.keys().iter().filter(|key| key.material.is_some());
-        known.map(|key| key.info.id.to_string()).collect()
+        self.keyring.current().openable().iter().map(KeyId::to_string).collect()
     }
 
     /// Opens a record, with the keyring read again when it names a key that is not known yet.

@@ -1,0 +1,96 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::*;
+use crate::keyring::format::{parse, unseal};
+use crate::keyring::wrapping::{Passphrase, RawKey};
+
+fn raw(byte: u8) -> RawKey {
+    RawKey::from_base64(&STANDARD.encode([byte; 32])).unwrap()
+}
+
+fn saved(folder: &Path) -> KeyringFile {
+    let file = KeyringFile::prepare(folder.join("home/keyring.json"), &raw(1)).unwrap();
+    file.save_new().unwrap();
+    file
+}
+
+#[test]
+fn a_keyring_comes_back_from_its_file_and_is_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = saved(folder.path());
+    let opened = KeyringFile::open(made.path(), &raw(1)).unwrap();
+    assert_eq!(opened.keys(), made.keys());
+    let before = fs::read(made.path()).unwrap();
+    assert_eq!(made.save_new().unwrap_err().kind(), ErrorKind::KeyringExists);
+    assert_eq!(KeyringFile::prepare(made.path(), &raw(1)).unwrap_err().kind(), ErrorKind::KeyringExists);
+    assert_eq!(fs::read(made.path()).unwrap(), before);
+}
+
+#[test]
+fn wrong_keys_and_other_providers_are_told_apart_from_missing_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path()).path().to_owned();
+    let kind = |result: Result<KeyringFile>| result.unwrap_err().kind();
+    assert_eq!(kind(KeyringFile::open(&path, &raw(2))), ErrorKind::KeyringLocked);
+    assert_eq!(kind(KeyringFile::open(&path, &Passphrase::new("correct horse"))), ErrorKind::KeyringLocked);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(kind(KeyringFile::open(&path, &raw(1))), ErrorKind::KeyringMissing);
+    assert!(!path.exists());
+}
+
+#[test]
+fn every_changed_byte_and_every_truncation_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path()).path().to_owned();
+    let text = fs::read(&path).unwrap();
+    for at in 0..text.len() {
+        let mut changed = text.clone();
+        changed[at] ^= 1;
+        let parsed = |bytes: &[u8]| {
+            parse(bytes).and_then(|outer| unseal(&outer, &raw(1).open(&outer.header.wrapping)?))
+        };
+        // white space between the parts carries no meaning
+        assert!(text[at].is_ascii_whitespace() || parsed(&changed).is_err(), "byte {at}");
+        assert!(at == text.len() - 1 || parsed(&text[..at]).is_err(), "cut at {at}");
+    }
+}
+
+#[test]
+fn a_key_is_found_by_the_start_of_its_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = saved(folder.path());
+    // seventeen keys cannot all start with another digit
+    for _ in 0..16 {
+        file.add_key().unwrap();
+    }
+    let ids: Vec<String> = file.keys().iter().map(|key| key.id.to_string()).collect();
+    for id in &ids {
+        assert_eq!(file.find_key(id).unwrap().to_string(), *id);
+    }
+    let starting = |digit: &str| ids.iter().filter(|id| id.starts_with(digit)).collect::<Vec<_>>();
+    let digits: Vec<String> = (0..16).map(|digit| format!("{digit:x}")).collect();
+    let shared = digits.iter().find(|digit| starting(digit).len() > 1).unwrap();
+    let error = file.find_key(shared).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    for id in starting(shared) {
+        assert!(error.to_string().contains(id.as_str()), "{error}");
+    }
+    for bad in ["", "x", "ABCDEF01", "0x", "123456789", "é", " 1"] {
+        assert_eq!(file.find_key(bad).unwrap_err().kind(), ErrorKind::InvalidInput, "{bad:?}");
+    }
+    let absent = (0..u32::MAX).map(|id| format!("{id:08x}")).find(|id| !ids.contains(id)).unwrap();
+    let error = file.find_key(&absent).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownKey);
+    assert!(error.to_string().contains(&absent));
+}
+
+#[test]
+fn neither_the_file_nor_debug_shows_key_material() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = KeyringFile::prepare(folder.path().join("home/keyring.json"), &raw(1)).unwrap();
+    file.save_new().unwrap();
+    let material = STANDARD.encode(file.current().keys()[0].material.as_ref().unwrap().as_ref());
+    let text = fs::read_to_string(file.path()).unwrap() + &format!("{file:?}");
+    assert!(!text.contains(&material));
+}
