@@ -105,9 +105,11 @@ async fn count_rows(postgres: &Postgres) -> Result<Vec<TokenCount>, Fault> {
     Ok(counts.into_iter().map(count).collect())
 }
 
+/// Counts for a vault that has no database.
+///
 /// # Errors
 /// `Configuration` when the file has been used with a database.
-async fn no_database(local: &LocalFile) -> Result<Vec<TokenCount>> {
+pub(crate) async fn no_database(local: &LocalFile) -> Result<Vec<TokenCount>> {
     let Some(address) = local.noted(Noted::Database).await? else { return Ok(Vec::new()) };
     let message = format!("the tokens in database {address} would be left out: no database was named");
     Err(Error::new(ErrorKind::Configuration, message).with_hint("name it with DATABASE_URL or --database-url"))

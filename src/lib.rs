@@ -57,7 +57,7 @@ pub use router::{Fallback, StoreOptions};
 pub use sync::{BackgroundSync, SyncReport};
 pub use token::KeyId;
 pub use vault::{
-    DatabaseStatus, Forgotten, KeptReason, KeptRecord, ListEntry, ListPage, Loaded, LocalStatus, RecordState,
+    DatabaseStatus, DestroyOptions, Forgotten, KeptReason, KeptRecord, ListEntry, ListPage, Loaded, LocalStatus, RecordState,
     SlotStatus, Source, Status, Stored, Vault, VaultBuilder,
 };
 pub use version::Version;

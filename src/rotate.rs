@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::census::{Census, sees_all};
+use crate::census::{Census, no_database, sees_all};
 use crate::classify::{Fault, Outcome};
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::walk::LocalPlace;
@@ -223,6 +223,9 @@ impl Router {
         options: &RotateOptions,
         listener: &mut (dyn FnMut(RotateEvent<'_>) + Send),
     ) -> Result<Rotation> {
+        if let (None, Some(local)) = (&self.postgres, &self.local) {
+            no_database(local).await?;
+        }
         let run = Run {
             router: self,
             options,

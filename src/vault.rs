@@ -2,6 +2,7 @@
 
 mod answers;
 mod builder;
+mod keys;
 mod listing;
 mod status;
 
@@ -11,17 +12,20 @@ use std::time::Duration;
 
 pub use answers::{Loaded, Source, Stored};
 pub use builder::VaultBuilder;
+pub use keys::DestroyOptions;
 pub use listing::{Forgotten, KeptReason, KeptRecord, ListEntry, ListPage, RecordState};
 pub use status::{DatabaseStatus, LocalStatus, SlotStatus, Status};
 
 use crate::census::Census;
 use crate::config::RetellConfig;
 use crate::error::{ErrorKind, Result};
+use crate::keyring::KeyInfo;
 use crate::keyring::file::KeyringFile;
 use crate::owner::Owner;
 use crate::rotate::{RotateEstimate, RotateEvent, RotateOptions, Rotation};
 use crate::router::{Entry, Router, StoreOptions};
 use crate::sync::{BackgroundSync, SyncReport};
+use crate::token::KeyId;
 
 /// An encrypted store of Retell configurations. Clones share everything; one per process is enough.
 ///
@@ -219,6 +223,19 @@ impl Vault {
         self.router.census().await
     }
 
+    /// Destroys a retired key for good, here and in the generation of the keyring before, after counting
+    /// that no token names it any more, in any column or in the local file.
+    ///
+    /// # Errors
+    /// `KeyInUse`, saying how many tokens are left and where; `KeyState` unless it has been retired for
+    /// 24 hours; `UnknownKey`; else as [`census`](Self::census). On error nothing was destroyed.
+    ///
+    /// # Security
+    /// Backups of the keyring still hold it.
+    pub async fn destroy_key(&self, id: KeyId, options: DestroyOptions) -> Result<KeyInfo> {
+        keys::destroy(&self.router, id, options).await
+    }
+
     /// Closes the connections and the local file, for all clones of this vault. Later calls are
     /// errors. Not needed for anything to be durable; it only leaves a tidy folder behind. A pool of
     /// the service stays open.
@@ -227,7 +244,7 @@ impl Vault {
     }
 
     /// The keys of the keyring, oldest first.
-    pub fn keys(&self) -> Vec<crate::KeyInfo> {
+    pub fn keys(&self) -> Vec<KeyInfo> {
         self.router.keyring.keys()
     }
 }

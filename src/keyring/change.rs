@@ -137,7 +137,6 @@ impl KeyringFile {
     /// # Errors
     /// `UnknownKey`; `KeyState` unless it is retired, and has been for a day if that matters; else as
     /// [`add_key`](Self::add_key). On error the file is as it was, unless the error says that it was saved.
-    #[cfg_attr(not(test), expect(dead_code, reason = "`key destroy` will use it"))]
     pub(crate) fn destroy_key(&self, id: KeyId, grace: Grace) -> Result<KeyInfo> {
         let keys = self.change(|found| match found.keys.destroy(id, now(), grace)? {
             Some(keys) => {

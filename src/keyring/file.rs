@@ -149,10 +149,6 @@ impl KeyringFile {
         self.inner.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn for_sealing(&self) -> Result<Arc<Keyring>> {
-        Ok(self.current())
-    }
-
     /// Saves a keyring for the first time.
     ///
     /// # Errors

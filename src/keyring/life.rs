@@ -15,7 +15,6 @@ const ADD_THEN_PROMOTE: &str = "run `retell-vault key add`, then `retell-vault k
 
 /// Whether a key must have been retired for a day before it is destroyed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "`key destroy` will use it"))]
 pub(crate) enum Grace {
     Wait,
     /// Whoever asks knows that nothing was sealed under it for long enough.

@@ -83,14 +83,7 @@ impl KeyringFile {
         self.current()
     }
 
-    /// Whether another process destroyed keys that still open here.
-    #[cfg_attr(not(test), expect(dead_code, reason = "sealing the local file anew will use it"))]
-    pub(crate) fn lingers(&self) -> bool {
-        self.state().keys.lingers()
-    }
-
     /// Wipes the keys that another process destroyed: nothing here needs them any more.
-    #[cfg_attr(not(test), expect(dead_code, reason = "sealing the local file anew will use it"))]
     pub(crate) fn let_go(&self) {
         let mut state = self.state_mut();
         if state.keys.lingers() {

@@ -21,6 +21,7 @@ const CONCURRENT: usize = 8;
 impl Router {
     /// Loads many owners by one statement. What needs a second look is loaded by itself.
     pub(crate) async fn load_many(&self, owners: &[Owner]) -> Vec<Result<Read>> {
+        self.take_up().await;
         let started = Instant::now();
         let mut results: Vec<Option<Result<Read>>> = owners.iter().map(|_| None).collect();
         if let Some(postgres) = &self.postgres
@@ -127,6 +128,7 @@ impl Router {
         if let Some(entry) = entries.iter().find(|entry| !seen.insert(entry.owner)) {
             return Err(Error::new(ErrorKind::InvalidInput, format!("owner {} is there twice", entry.owner)));
         }
+        self.take_up().await;
         let started = Instant::now();
         let mut written: Vec<Option<Written>> = entries.iter().map(|_| None).collect();
         if let Some(postgres) = &self.postgres

@@ -6,7 +6,7 @@ use rand::CryptoRng;
 
 use crate::aead;
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::Keyring;
+use crate::keyring::{KeyState, Keyring};
 use crate::owner::Owner;
 use crate::token::{KeyId, Token};
 use crate::version::Version;
@@ -18,7 +18,7 @@ use crate::version::Version;
 /// # Errors
 /// `Malformed` when the tokens of one version name several keys or hold a field twice: what is refused
 /// as a mixture must not become a record by being sealed anew. `UnknownKey` and `Unsealable` of the
-/// first token that does not open. Nothing is answered then.
+/// first token that does not open, `Busy` of one under a pending key. Nothing is answered then.
 pub(crate) fn reseal(
     tokens: &[Token],
     owner: &Owner,
@@ -31,10 +31,20 @@ pub(crate) fn reseal(
         if token.key == primary {
             return Ok(token.clone());
         }
+        refuse_pending(keyring, token.key)?;
         let json = aead::open(keyring.opener(token.key)?, owner, token)?;
         Ok(aead::seal(root, primary, token.version, owner, token.field, &json, rng))
     };
     tokens.iter().map(reseal).collect()
+}
+
+/// What is sealed under a key that we believe to be pending was sealed by a process that knows better:
+/// our keyring is a second old, and sealing under the primary key of then would be a step back.
+fn refuse_pending(keyring: &Keyring, id: KeyId) -> Result<()> {
+    match keyring.get(id).is_some_and(|key| key.info.state == KeyState::Pending) {
+        true => Err(Error::new(ErrorKind::Busy, format!("key {id} is becoming the primary key right now"))),
+        false => Ok(()),
+    }
 }
 
 fn refuse_mixtures(tokens: &[Token]) -> Result<()> {

@@ -1,0 +1,69 @@
+//! Destroying a key: only after a recount.
+
+use crate::census::{Census, TokenCount};
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::KeyInfo;
+use crate::keyring::life::Grace;
+use crate::router::Router;
+use crate::token::KeyId;
+
+/// What may be taken for granted when a key is destroyed. Nothing by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DestroyOptions {
+    force: bool,
+    other_hosts_synced: bool,
+}
+
+impl DestroyOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Does not wait until the key has been retired for 24 hours: no process goes on that has not read
+    /// the keyring since.
+    pub fn force(mut self) -> Self {
+        self.force = true;
+        self
+    }
+
+    /// Every other host has synchronised and taken up the keyring in which the key is retired, so that no
+    /// local file elsewhere names it. Needed whenever there is a database, which several hosts may share.
+    pub fn other_hosts_synced(mut self) -> Self {
+        self.other_hosts_synced = true;
+        self
+    }
+}
+
+pub(super) async fn destroy(router: &Router, id: KeyId, options: DestroyOptions) -> Result<KeyInfo> {
+    let grace = if options.force { Grace::Waive } else { Grace::Wait };
+    // the cheap reasons to refuse first
+    router.keyring.for_sealing()?.destroy(id, router.now(), grace)?;
+    if router.postgres.is_some() && !options.other_hosts_synced {
+        let message = format!("local files of other hosts may hold records under key {id}, and cannot be counted here");
+        let hint = "run `retell-vault sync`, then `retell-vault rotate` on every host, then repeat with --other-hosts-synced";
+        return Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint));
+    }
+    router.take_up().await;
+    refuse_in_use(id, &router.census().await?)?;
+    router.keyring.destroy_key(id, grace)
+}
+
+fn refuse_in_use(id: KeyId, census: &Census) -> Result<()> {
+    let places: Vec<_> = census.of(id).map(place).collect();
+    match places.is_empty() {
+        true => Ok(()),
+        false => {
+            let message = format!(
+                "{} tokens still name key {id}: {}",
+                census.tokens_of(id),
+                places.join("; ")
+            );
+            Err(Error::new(ErrorKind::KeyInUse, message))
+        }
+    }
+}
+
+fn place(count: &TokenCount) -> String {
+    format!("{} in {}", count.tokens, count.place)
+}
