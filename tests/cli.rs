@@ -3,6 +3,8 @@
 
 #[path = "cli/database.rs"]
 mod database;
+#[path = "cli/keys.rs"]
+mod keys;
 #[path = "cli/refusals.rs"]
 mod refusals;
 #[path = "cli/runner.rs"]

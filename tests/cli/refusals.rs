@@ -126,7 +126,14 @@ fn wrong_usage_is_exit_code_2_and_repeats_no_secret() {
 #[test]
 fn help_explains_exit_codes_and_variables_and_shows_no_value() {
     let home = Home::empty_over("postgres://user:hunter2@db.example.com/app");
-    for args in [&["--help"][..], &["-h"], &["put", "--help"], &["help", "get"], &["sync", "-h"]] {
+    for args in [
+        &["--help"][..],
+        &["-h"],
+        &["put", "--help"],
+        &["help", "get"],
+        &["sync", "-h"],
+        &["key", "add", "--help"],
+    ] {
         let help = home.run(args).ok().out;
         for part in ["Exit codes:", "3  nothing is stored", "RETELL_VAULT_WRAPPING_KEY", "DATABASE_URL"] {
             assert!(help.contains(part), "{args:?} {help}");

@@ -34,6 +34,15 @@ It replaces what was stored before as a whole.
 
 "#;
 
+const REWRAP_HELP: &str = "\
+The new secret, exactly one:
+  --new-passphrase-file FILE     a file of mode 0600 with the new passphrase
+  RETELL_VAULT_NEW_PASSPHRASE    the new passphrase
+  RETELL_VAULT_NEW_WRAPPING_KEY  base64 of 32 bytes, for a keyring without a passphrase
+  With none of them, a new passphrase is asked for at the terminal, twice.
+
+";
+
 /// Stores Retell AI credentials encrypted: in the application's Postgres table, or in a local file.
 #[derive(Parser)]
 #[command(name = "retell-vault", version)]
@@ -136,6 +145,37 @@ pub enum Command {
     Status,
     /// Send what waits in the local file to the database; fails if anything stays behind
     Sync,
+    /// Change the root keys of the keyring, or the secret that opens it
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+/// What is done to the keyring. Needs neither the database nor the local file.
+#[derive(Subcommand)]
+pub enum KeyCommand {
+    /// Make a new key; it is pending: it opens, and does not seal yet
+    Add,
+    /// Make a pending key the primary one, which seals from now on
+    Promote(KeyArg),
+    /// Give a pending key up; the primary key is retired by promoting another one
+    Retire(KeyArg),
+    /// Seal the keyring file under a new passphrase or wrapping key
+    Rewrap(Rewrap),
+}
+
+/// Which key.
+#[derive(Args)]
+pub struct KeyArg {
+    /// Id of the key, or enough of its first digits
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+#[derive(Args)]
+pub struct Rewrap {
+    /// File of mode 0600 with the new passphrase
+    #[arg(long, value_name = "FILE")]
+    pub new_passphrase_file: Option<PathBuf>,
 }
 
 /// Whose configuration.
@@ -271,12 +311,19 @@ fn column(text: &str) -> retell_vault::Result<String> {
     Layout::new().user_column(text).map(|_| text.to_owned())
 }
 
+/// Every command explains the environment and the exit codes, some more.
+fn with_help(command: clap::Command) -> clap::Command {
+    let own = match command.get_name() {
+        "put" => PUT_HELP,
+        "rewrap" => REWRAP_HELP,
+        _ => "",
+    };
+    command.after_help(format!("{own}{AFTER_HELP}")).mut_subcommands(with_help)
+}
+
 /// Reads the command line. Ends the process for `--help`, `--version`, and most mistakes.
 pub fn parse() -> Result<Cli, Failure> {
-    let command = Cli::command().after_help(AFTER_HELP).mut_subcommands(|command| {
-        let put = if command.get_name() == "put" { PUT_HELP } else { "" };
-        command.after_help(format!("{put}{AFTER_HELP}"))
-    });
+    let command = with_help(Cli::command());
     let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.or_else(|error| match error.get(ContextKind::InvalidArg) {
         // clap would repeat it, and it may be a secret

@@ -5,6 +5,7 @@ mod args;
 mod commands;
 mod failure;
 mod input;
+mod key;
 mod list;
 mod print;
 mod secret;
@@ -35,5 +36,6 @@ async fn run(Cli { global, command }: &Cli) -> Result<(), Failure> {
         Command::Forget(owner) => commands::forget(global, owner).await,
         Command::Status => status::status(global).await,
         Command::Sync => commands::sync(global).await,
+        Command::Key(command) => key::run(global, command),
     }
 }

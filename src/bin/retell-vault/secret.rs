@@ -9,10 +9,6 @@ use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 
-const PASSPHRASE: &str = "RETELL_VAULT_PASSPHRASE";
-const WRAPPING_KEY: &str = "RETELL_VAULT_WRAPPING_KEY";
-const PASSPHRASE_FILE: &str = "--passphrase-file";
-
 /// What the secret is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -20,6 +16,44 @@ pub enum Purpose {
     Open,
     /// To make one: a typing error would lock it for ever, so a prompt asks twice.
     Create,
+    /// To seal one anew. It has names of its own, beside those of what opens it now.
+    Rewrap,
+}
+
+/// How the user knows the sources.
+struct Names {
+    wrapping_key: &'static str,
+    passphrase: &'static str,
+    passphrase_file: &'static str,
+    /// What to do when several are given.
+    which: &'static str,
+    question: &'static str,
+}
+
+const NAMES: Names = Names {
+    wrapping_key: "RETELL_VAULT_WRAPPING_KEY",
+    passphrase: "RETELL_VAULT_PASSPHRASE",
+    passphrase_file: "--passphrase-file",
+    which: "give the one that the keyring was made with",
+    question: "Passphrase of the keyring: ",
+};
+const NEW_NAMES: Names = Names {
+    wrapping_key: "RETELL_VAULT_NEW_WRAPPING_KEY",
+    passphrase: "RETELL_VAULT_NEW_PASSPHRASE",
+    passphrase_file: "--new-passphrase-file",
+    which: "give the one that shall open the keyring from now on",
+    question: NEW_PASSPHRASE,
+};
+const NEW_PASSPHRASE: &str = "New passphrase, at least 12 characters: ";
+
+impl Purpose {
+    fn names(self) -> Names {
+        match self {
+            Self::Open => NAMES,
+            Self::Create => Names { question: NEW_PASSPHRASE, ..NAMES },
+            Self::Rewrap => NEW_NAMES,
+        }
+    }
 }
 
 enum Source<'a> {
@@ -29,11 +63,11 @@ enum Source<'a> {
 }
 
 impl Source<'_> {
-    fn name(&self) -> &'static str {
+    fn name(&self, names: &Names) -> &'static str {
         match self {
-            Self::WrappingKey(_) => WRAPPING_KEY,
-            Self::Passphrase(_) => PASSPHRASE,
-            Self::PassphraseFile(_) => PASSPHRASE_FILE,
+            Self::WrappingKey(_) => names.wrapping_key,
+            Self::Passphrase(_) => names.passphrase,
+            Self::PassphraseFile(_) => names.passphrase_file,
         }
     }
 
@@ -46,22 +80,23 @@ impl Source<'_> {
     }
 }
 
-/// What opens the keyring, from the environment, a file, or whoever sits at the terminal.
+/// What opens the keyring, or shall open it, from the environment, a file, or whoever sits at the terminal.
 pub fn provider(file: Option<&Path>, purpose: Purpose) -> Result<Box<dyn WrappingKeyProvider>, Failure> {
+    let names = purpose.names();
     let sources = [
-        variable(WRAPPING_KEY)?.map(Source::WrappingKey),
-        variable(PASSPHRASE)?.map(Source::Passphrase),
+        variable(names.wrapping_key)?.map(Source::WrappingKey),
+        variable(names.passphrase)?.map(Source::Passphrase),
         file.map(Source::PassphraseFile),
     ];
     let sources: Vec<Source<'_>> = sources.into_iter().flatten().collect();
     match sources.as_slice() {
-        [] => Ok(Box::new(prompt(purpose)?)),
+        [] => Ok(Box::new(prompt(purpose, &names)?)),
         [source] => Ok(source.provider()?),
         several => {
-            let names: Vec<_> = several.iter().map(Source::name).collect();
+            let given: Vec<_> = several.iter().map(|source| source.name(&names)).collect();
             Err(Failure::usage(
-                format!("{} are given, and only one can be meant", names.join(" and ")),
-                "give the one that the keyring was made with",
+                format!("{} are given, and only one can be meant", given.join(" and ")),
+                names.which,
             ))
         }
     }
@@ -79,36 +114,35 @@ fn variable(name: &str) -> Result<Option<Zeroizing<String>>, Failure> {
     }
 }
 
-fn prompt(purpose: Purpose) -> Result<Passphrase, Failure> {
+fn prompt(purpose: Purpose, names: &Names) -> Result<Passphrase, Failure> {
     // scripts get an error, even when a terminal could be found for them
     if !io::stdin().is_terminal() && !io::stderr().is_terminal() {
-        return Err(no_source());
+        return Err(no_source(names));
     }
-    let passphrase = ask(match purpose {
-        Purpose::Open => "Passphrase of the keyring: ",
-        Purpose::Create => "New passphrase, at least 12 characters: ",
-    })?;
-    if purpose == Purpose::Create && passphrase != ask("The same again: ")? {
-        return Err(Failure::new("the two passphrases differ", "nothing was made; try again"));
+    let passphrase = ask(names.question, names)?;
+    if purpose != Purpose::Open && passphrase != ask("The same again: ", names)? {
+        return Err(Failure::new("the two passphrases differ", "nothing was changed; try again"));
     }
     Ok(Passphrase::new(passphrase.as_str()))
 }
 
-fn ask(question: &str) -> Result<Zeroizing<String>, Failure> {
+fn ask(question: &str, names: &Names) -> Result<Zeroizing<String>, Failure> {
     rpassword::prompt_password(question).map(Zeroizing::new).map_err(|error| match error.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::Interrupted => {
             writeln!(io::stderr().lock()).ok(); // the question's line is still open
             Failure::new("no passphrase was given", "nothing was done; try again")
         }
-        _ => no_source(),
+        _ => no_source(names),
     })
 }
 
-fn no_source() -> Failure {
+fn no_source(names: &Names) -> Failure {
+    let Names { wrapping_key, passphrase, passphrase_file, .. } = names;
+    let new = if *passphrase == NEW_NAMES.passphrase { "new " } else { "" };
     Failure::usage(
-        "no passphrase, no wrapping key, and no terminal to ask at",
+        format!("no {new}passphrase, no {new}wrapping key, and no terminal to ask at"),
         format!(
-            "set {PASSPHRASE}, or name a file with {PASSPHRASE_FILE}, or set {WRAPPING_KEY} to base64 of 32 bytes"
+            "set {passphrase}, or name a file with {passphrase_file}, or set {wrapping_key} to base64 of 32 bytes"
         ),
     )
 }

@@ -73,7 +73,8 @@ fn kept_json(kept: &KeptRecord) -> Value {
     })
 }
 
-fn key_json(key: &KeyInfo) -> Value {
+/// What may be known about a key.
+pub fn key_json(key: &KeyInfo) -> Value {
     json!({
         "id": key.id.to_string(),
         "state": key.state.as_str(),
