@@ -310,8 +310,11 @@ impl Postgres {
 
     /// Why a plan without any slot has none.
     pub(crate) fn no_room(&self, plan: &Plan) -> String {
-        let problem =
-            if plan.table().is_some() { "has no column that can hold a configuration" } else { "does not exist" };
+        let problem = if plan.table().is_some() {
+            "has no column that can hold a configuration"
+        } else {
+            "does not exist"
+        };
         format!("table {} {problem}", self.table_name())
     }
 

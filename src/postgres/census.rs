@@ -32,8 +32,7 @@ impl Postgres {
         if columns.is_empty() {
             return Ok(Vec::new());
         }
-        let query =
-            Query { sql: census(&self.layout, &columns).into(), arguments: PgArguments::default() };
+        let query = Query { sql: census(&self.layout, &columns).into(), arguments: PgArguments::default() };
         let rows = self.database.survey(query).await?;
         let get = |error: sqlx::Error| classify(&error, Phase::Reading);
         let mut counts = Vec::with_capacity(rows.len());

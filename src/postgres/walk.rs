@@ -95,8 +95,7 @@ impl Postgres {
     pub(crate) async fn walk(&self, plan: &Plan, batch: u32, without: Option<&str>) -> Result<Walk, Fault> {
         let (table, _) = plan.work()?;
         let cursor = Cursor::find(&self.database, &self.layout, table).await?;
-        let writer =
-            Writer { layout: &self.layout, table, placement: &plan.placement, forms: Forms::One };
+        let writer = Writer { layout: &self.layout, table, placement: &plan.placement, forms: Forms::One };
         let slots = plan.placement.slots.iter().filter(|slot| Some(slot.column.as_str()) != without);
         let slots = slots.cloned().collect();
         Ok(Walk::new(&writer, cursor, slots, batch))
@@ -203,7 +202,8 @@ impl Postgres {
         let get = |error: sqlx::Error| classify(&error, Phase::Reading);
         let Some(row) = rows.first() else { return Ok(0) };
         if row.try_get(1).map_err(get)? {
-            let error = Error::new(ErrorKind::AccessDenied, "this role may not see how far replicas are behind");
+            let error =
+                Error::new(ErrorKind::AccessDenied, "this role may not see how far replicas are behind");
             return Err(error.with_hint("GRANT pg_monitor to the role that connects").into());
         }
         let lag: i64 = row.try_get(0).map_err(get)?;

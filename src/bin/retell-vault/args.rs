@@ -1,11 +1,15 @@
 //! The command line, and its help.
 
+mod keys;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 use retell_vault::{Fallback, Layout, Owner, PoolerMode, StoreOptions, TenantId, UserId};
+
+pub use keys::{Destroy, KeyArg, KeyCommand, Rewrap, Rotate};
 
 use crate::failure::Failure;
 
@@ -33,15 +37,6 @@ const PUT_HELP: &str = r#"The configuration, of which only api_key is required:
 It replaces what was stored before as a whole.
 
 "#;
-
-const REWRAP_HELP: &str = "\
-The new secret, exactly one:
-  --new-passphrase-file FILE     a file of mode 0600 with the new passphrase
-  RETELL_VAULT_NEW_PASSPHRASE    the new passphrase
-  RETELL_VAULT_NEW_WRAPPING_KEY  base64 of 32 bytes, for a keyring without a passphrase
-  With none of them, a new passphrase is asked for at the terminal, twice.
-
-";
 
 /// Stores Retell AI credentials encrypted: in the application's Postgres table, or in a local file.
 #[derive(Parser)]
@@ -145,37 +140,11 @@ pub enum Command {
     Status,
     /// Send what waits in the local file to the database; fails if anything stays behind
     Sync,
-    /// Change the root keys of the keyring, or the secret that opens it
+    /// Show, check or change the root keys of the keyring, or the secret that opens it
     #[command(subcommand)]
     Key(KeyCommand),
-}
-
-/// What is done to the keyring. Needs neither the database nor the local file.
-#[derive(Subcommand)]
-pub enum KeyCommand {
-    /// Make a new key; it is pending: it opens, and does not seal yet
-    Add,
-    /// Make a pending key the primary one, which seals from now on
-    Promote(KeyArg),
-    /// Give a pending key up; the primary key is retired by promoting another one
-    Retire(KeyArg),
-    /// Seal the keyring file under a new passphrase or wrapping key
-    Rewrap(Rewrap),
-}
-
-/// Which key.
-#[derive(Args)]
-pub struct KeyArg {
-    /// Id of the key, or enough of its first digits
-    #[arg(value_name = "ID")]
-    pub id: String,
-}
-
-#[derive(Args)]
-pub struct Rewrap {
-    /// File of mode 0600 with the new passphrase
-    #[arg(long, value_name = "FILE")]
-    pub new_passphrase_file: Option<PathBuf>,
+    /// Seal everything anew that is not under the primary key; fails if anything stays behind
+    Rotate(Rotate),
 }
 
 /// Whose configuration.
@@ -315,7 +284,10 @@ fn column(text: &str) -> retell_vault::Result<String> {
 fn with_help(command: clap::Command) -> clap::Command {
     let own = match command.get_name() {
         "put" => PUT_HELP,
-        "rewrap" => REWRAP_HELP,
+        "rewrap" => keys::REWRAP_HELP,
+        "rotate" => keys::ROTATE_HELP,
+        "check" => keys::CHECK_HELP,
+        "destroy" => keys::DESTROY_HELP,
         _ => "",
     };
     command.after_help(format!("{own}{AFTER_HELP}")).mut_subcommands(with_help)

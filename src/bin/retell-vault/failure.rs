@@ -29,6 +29,11 @@ impl Failure {
         Self { code: USAGE, message: message.into(), hint: hint.into() }
     }
 
+    /// What failed.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Tells the user, and gives the exit code.
     pub fn report(self) -> ExitCode {
         print::note("error", &self.message);

@@ -1,4 +1,9 @@
-//! `key`: the life of the root keys, and what opens the keyring. Needs the keyring file and nothing else.
+//! `key`: the life of the root keys, and what opens the keyring. What changes no more than the keyring file
+//! needs nothing else.
+
+mod check;
+mod destroy;
+mod list;
 
 use retell_vault::{KeyInfo, KeyringFile};
 use serde_json::json;
@@ -11,8 +16,11 @@ use crate::{print, session, status};
 const COPY: &str = "back the keyring file up, and copy it to every host that has one";
 
 /// Runs one of them.
-pub fn run(global: &Global, command: &KeyCommand) -> Result<(), Failure> {
+pub async fn run(global: &Global, command: &KeyCommand) -> Result<(), Failure> {
     match command {
+        KeyCommand::List => list::list(global).await,
+        KeyCommand::Check => check::check(global).await,
+        KeyCommand::Destroy(options) => destroy::destroy(global, options).await,
         KeyCommand::Add => add(global),
         KeyCommand::Promote(key) => promote(global, key),
         KeyCommand::Retire(key) => retire(global, key),

@@ -85,17 +85,11 @@ fn state(state: RecordState) -> &'static str {
     }
 }
 
-/// `UnknownKey` as `unknown_key`.
 fn problem(state: RecordState) -> Option<String> {
-    let RecordState::Unreadable(kind) = state else { return None };
-    let mut words = String::new();
-    for char in format!("{kind:?}").chars() {
-        if char.is_ascii_uppercase() && !words.is_empty() {
-            words.push('_');
-        }
-        words.push(char.to_ascii_lowercase());
+    match state {
+        RecordState::Unreadable(kind) => Some(print::kind(kind)),
+        _ => None,
     }
-    Some(words)
 }
 
 fn next_options(owner: &Owner) -> String {

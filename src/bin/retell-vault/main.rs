@@ -2,12 +2,16 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod census;
 mod commands;
 mod failure;
 mod input;
 mod key;
 mod list;
 mod print;
+mod progress;
+mod report;
+mod rotate;
 mod secret;
 mod session;
 mod show;
@@ -36,6 +40,7 @@ async fn run(Cli { global, command }: &Cli) -> Result<(), Failure> {
         Command::Forget(owner) => commands::forget(global, owner).await,
         Command::Status => status::status(global).await,
         Command::Sync => commands::sync(global).await,
-        Command::Key(command) => key::run(global, command),
+        Command::Key(command) => key::run(global, command).await,
+        Command::Rotate(rotate) => rotate::rotate(global, rotate).await,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -62,6 +63,43 @@ pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
     text
 }
 
+/// A table below its title.
+pub fn titled(title: &str, table: &str) -> String {
+    let lines: String = table.lines().map(|line| format!("  {line}\n")).collect();
+    format!("{title}:\n{lines}")
+}
+
+/// `UnknownKey` as `unknown_key`.
+pub fn kind(kind: retell_vault::ErrorKind) -> String {
+    let mut words = String::new();
+    for char in format!("{kind:?}").chars() {
+        if char.is_ascii_uppercase() && !words.is_empty() {
+            words.push('_');
+        }
+        words.push(char.to_ascii_lowercase());
+    }
+    words
+}
+
+/// `1 row`, `2 rows`.
+pub fn count(number: u64, thing: &str) -> String {
+    match number {
+        1 => format!("1 {thing}"),
+        _ => format!("{number} {thing}s"),
+    }
+}
+
+/// About how long: `0.4 s`, `90 s`, `12 min`, `3 h 20 min`.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..10 => format!("{:.1} s", time.as_secs_f64()),
+        10..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
 /// Milliseconds since 1970 as `2026-01-31 23:59:59Z`.
 pub fn utc(millis: u64) -> String {
     let seconds = millis / 1000;
@@ -94,6 +132,18 @@ mod tests {
         assert_eq!(utc(951_782_400_000), "2000-02-29 00:00:00Z");
         assert_eq!(utc(1_769_903_999_999), "2026-01-31 23:59:59Z");
         assert_eq!(utc(4_107_542_400_000), "2100-03-01 00:00:00Z");
+    }
+
+    #[test]
+    fn kinds_and_counts_are_words() {
+        assert_eq!(kind(retell_vault::ErrorKind::UnknownKey), "unknown_key");
+        assert_eq!([count(0, "row"), count(1, "row"), count(2, "row")], ["0 rows", "1 row", "2 rows"]);
+    }
+
+    #[test]
+    fn durations_are_rough() {
+        let texts = [0.44, 119.0, 121.0, 12_000.0].map(|seconds| duration(Duration::from_secs_f64(seconds)));
+        assert_eq!(texts, ["0.4 s", "119 s", "2 min", "3 h 20 min"]);
     }
 
     #[test]

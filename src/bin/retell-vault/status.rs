@@ -88,10 +88,10 @@ fn as_text(global: &Global, status: &Status, kept: &[KeptRecord]) -> String {
     let mut parts = vec![print::table(&database_rows(status.database.as_ref()))];
     if let Some(database) = status.database.as_ref().filter(|database| !database.slots.is_empty()) {
         let rows: Vec<_> = database.slots.iter().map(slot_row).collect();
-        parts.push(titled("slots found, and what writes put there", &print::table(&rows)));
+        parts.push(print::titled("slots found, and what writes put there", &print::table(&rows)));
     }
     let places: Vec<_> = writes(status).iter().map(|place| place_row(global, place)).collect();
-    parts.push(titled("a write would go to", &print::table(&places)));
+    parts.push(print::titled("a write would go to", &print::table(&places)));
     if let Some(local) = &status.local {
         // without a database nothing waits for one
         let pending = if status.database.is_some() { "pending" } else { "records" };
@@ -99,16 +99,11 @@ fn as_text(global: &Global, status: &Status, kept: &[KeptRecord]) -> String {
     }
     if !kept.is_empty() {
         let rows: Vec<_> = kept.iter().map(kept_row).collect();
-        parts.push(titled("kept aside in the local file", &print::table(&rows)));
+        parts.push(print::titled("kept aside in the local file", &print::table(&rows)));
     }
     let keys: Vec<_> = status.keys.iter().map(key_row).collect();
-    parts.push(titled(&format!("keys in {}", status.keyring.display()), &print::table(&keys)));
+    parts.push(print::titled(&format!("keys in {}", status.keyring.display()), &print::table(&keys)));
     parts.join("\n")
-}
-
-fn titled(title: &str, table: &str) -> String {
-    let lines: String = table.lines().map(|line| format!("  {line}\n")).collect();
-    format!("{title}:\n{lines}")
 }
 
 fn database_rows(database: Option<&DatabaseStatus>) -> Vec<[String; 2]> {

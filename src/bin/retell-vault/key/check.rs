@@ -1,0 +1,105 @@
+//! `key check`: whether keys and tokens fit together, and what to do where they do not.
+
+use retell_vault::{Census, KeyId, KeyInfo, KeyState};
+use serde_json::{Value, json};
+
+use crate::args::Global;
+use crate::failure::Failure;
+use crate::{census, print, session};
+
+/// Something that is wrong.
+struct Finding {
+    problem: &'static str,
+    key: Option<KeyId>,
+    tokens: u64,
+    text: String,
+    advice: String,
+}
+
+/// Opens every key, as building the vault does, and looks what the tokens name.
+pub async fn check(global: &Global) -> Result<(), Failure> {
+    let vault = session::vault(global).await?;
+    let census = vault.census().await?;
+    let keys = vault.keys();
+    let mut findings: Vec<_> =
+        census.keys().iter().filter_map(|named| of_tokens(&keys, &census, *named)).collect();
+    findings.extend(keys.iter().filter(|key| key.state == KeyState::Pending).map(pending));
+    findings.extend(foreign(&census));
+    let (count, tokens) = (keys.len() as u64, census.keys().iter().map(|(_, tokens)| tokens).sum());
+    match global.json {
+        true => print::json(&as_json(&findings, count, tokens))?,
+        false => print::out(&as_text(&findings, count, tokens))?,
+    }
+    match findings.len() as u64 {
+        0 => Ok(()),
+        found => Err(Failure::new(
+            format!("{} to mend", print::count(found, "thing")),
+            "what to do is said with each; then run `retell-vault key check` again",
+        )),
+    }
+}
+
+fn of_tokens(keys: &[KeyInfo], census: &Census, (id, tokens): (KeyId, u64)) -> Option<Finding> {
+    let state = keys.iter().find(|key| key.id == id).map(|key| key.state);
+    let lost = "find a copy of the keyring that holds it; where there is none, restore these records from a \
+                backup or store them again with `retell-vault put --replace-unreadable`";
+    let (problem, what, advice) = match state {
+        None => ("unknown_key", "which the keyring does not hold", lost),
+        Some(KeyState::Destroyed) => ("destroyed_key", "which was destroyed", lost),
+        Some(KeyState::Retired) => {
+            ("retired_key", "which is retired", "seal them anew: `retell-vault rotate`")
+        }
+        Some(KeyState::Primary | KeyState::Pending) => return None,
+    };
+    let places = census::places(census, Some(id));
+    let text = format!("{} under key {id}, {what}: {places}", print::count(tokens, "token"));
+    Some(Finding { problem, key: Some(id), tokens, text, advice: advice.to_owned() })
+}
+
+fn pending(key: &KeyInfo) -> Finding {
+    let id = key.id;
+    let text = format!("key {id} is pending since {}: it does not seal yet", print::utc(key.state_since));
+    let advice = format!(
+        "when every process of every host has this keyring, `retell-vault key promote {id}`; to give it up, `retell-vault key retire {id}`"
+    );
+    Finding { problem: "pending_key", key: Some(id), tokens: 0, text, advice }
+}
+
+fn foreign(census: &Census) -> Option<Finding> {
+    let tokens: u64 =
+        census.counts.iter().filter(|count| count.key.is_none()).map(|count| count.tokens).sum();
+    let places = census::places(census, None);
+    let text = format!(
+        "{} of text that names no key, in columns for tokens: {places}",
+        print::count(tokens, "piece")
+    );
+    let advice = "nothing protects it: `retell-vault list` says whose it is; store it through the vault with \
+                  `retell-vault put --replace-foreign`, or clear it";
+    (tokens > 0).then(|| Finding { problem: "no_token", key: None, tokens, text, advice: advice.to_owned() })
+}
+
+fn as_json(findings: &[Finding], keys: u64, tokens: u64) -> Value {
+    let finding = |finding: &Finding| {
+        json!({
+            "problem": finding.problem,
+            "key": finding.key.map(|key| key.to_string()),
+            "tokens": finding.tokens,
+            "text": finding.text,
+            "advice": finding.advice,
+        })
+    };
+    let findings: Vec<_> = findings.iter().map(finding).collect();
+    json!({ "ok": findings.is_empty(), "keys": keys, "tokens": tokens, "findings": findings })
+}
+
+fn as_text(findings: &[Finding], keys: u64, tokens: u64) -> String {
+    let (keys, tokens) = (print::count(keys, "key"), print::count(tokens, "token"));
+    let mut text = format!("{keys}, {tokens}\n");
+    match findings {
+        [] => text.push_str("nothing is wrong\n"),
+        _ => findings.iter().for_each(|Finding { text: what, advice, .. }| {
+            text.push_str(&print::table(&[[format!("wrong: {what}")], [format!("  {advice}")]]));
+        }),
+    }
+    text
+}

@@ -1,0 +1,114 @@
+//! The report of a rotation: a private file with a line of JSON for everything that could not be opened.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use retell_vault::UnreadableRow;
+use rustix::fs::OFlags;
+use serde_json::{Map, Value, json};
+
+use crate::failure::Failure;
+use crate::print;
+
+const MEMBERS: [&str; 4] = ["kind", "owner", "place", "reason"];
+/// Longer than any line that we write.
+const LINE: u64 = 64 * 1024;
+
+/// A report that is being written.
+pub struct Report {
+    path: PathBuf,
+    file: BufWriter<File>,
+    /// The first error. What is written after it would be a report with holes.
+    failed: Option<io::Error>,
+}
+
+impl Report {
+    /// Makes the file, or takes the report of an earlier run, which stays until the first pass begins.
+    /// Anything else that lies there is refused.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let unusable = |error: io::Error| {
+            Failure::new(
+                format!("cannot write the report {}: {error}", path.display()),
+                "nothing was done; name a file in a folder that you may write to",
+            )
+        };
+        let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let file = match new {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Self::take_earlier(path, unusable)?,
+            new => new.map_err(unusable)?,
+        };
+        Ok(Self { path: path.to_owned(), file: BufWriter::new(file), failed: None })
+    }
+
+    fn take_earlier(path: &Path, unusable: impl Fn(io::Error) -> Failure) -> Result<File, Failure> {
+        let other = || {
+            Failure::new(
+                format!("{} exists, and is not a report of an earlier run", path.display()),
+                "nothing was done; name another file",
+            )
+        };
+        // a symlink would lead to somebody else's file, and opening a pipe would wait
+        if !fs::symlink_metadata(path).map_err(&unusable)?.is_file() {
+            return Err(other());
+        }
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let flags = i32::try_from(flags.bits()).expect("flags of open are an int");
+        let file =
+            OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).map_err(&unusable)?;
+        if !is_report(&file).map_err(&unusable)? {
+            return Err(other());
+        }
+        file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(unusable)?;
+        Ok(file)
+    }
+
+    /// Starts anew: a pass tells everything again.
+    pub fn restart(&mut self) {
+        self.write(|file| {
+            file.flush()?;
+            file.get_ref().set_len(0)?;
+            file.rewind()
+        });
+    }
+
+    /// A line more.
+    pub fn add(&mut self, row: &UnreadableRow) {
+        let line = json!({
+            "owner": row.owner,
+            "place": row.place,
+            "kind": print::kind(row.kind),
+            "reason": row.reason,
+        });
+        self.write(|file| writeln!(file, "{line}"));
+    }
+
+    /// Everything is in the file, or why not.
+    pub fn finish(&mut self) -> Result<(), Failure> {
+        self.write(|file| file.flush());
+        match self.failed.take() {
+            None => Ok(()),
+            Some(error) => Err(Failure::new(
+                format!("the report {} could not be written: {error}", self.path.display()),
+                "mend that, then run the same command again: a run over what is done already is quick",
+            )),
+        }
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) {
+        if self.failed.is_none() {
+            self.failed = write(&mut self.file).err();
+        }
+    }
+}
+
+/// Empty, as the report of a run with nothing to report, or beginning with a line of ours.
+fn is_report(file: &File) -> io::Result<bool> {
+    let mut line = Vec::new();
+    BufReader::new(io::Read::take(file, LINE)).read_until(b'\n', &mut line)?;
+    let is_ours = |object: &Map<String, Value>| {
+        object.len() == MEMBERS.len() && MEMBERS.iter().all(|member| object.contains_key(*member))
+    };
+    Ok(line.is_empty() || serde_json::from_slice(&line).is_ok_and(|object| is_ours(&object)))
+}

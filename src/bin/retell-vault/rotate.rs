@@ -1,0 +1,132 @@
+//! `rotate`: everything under the primary key, and what it says when that did not come about.
+
+mod new_key;
+mod outcome;
+
+use retell_vault::{Error, ErrorKind, KeyringFile, RotateEstimate, Rotation};
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::args::{Global, Rotate};
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::{census, print, session};
+
+const GO_ON: &str = "what is done stays done; run the same command to go on";
+
+/// Rotates, or says what that would do.
+pub async fn rotate(global: &Global, options: &Rotate) -> Result<(), Failure> {
+    let keyring = session::keyring(global)?;
+    if options.dry_run {
+        return dry_run(global, options, keyring).await;
+    }
+    let report = options.report.as_deref().map(Report::open).transpose()?;
+    let mut progress = Progress::new(global.json, report);
+    let mut interrupt = Interrupt::listen()?;
+    let done = tokio::select! {
+        done = carry_out(global, options, &keyring, &mut progress) => Some(done),
+        () = interrupt.comes() => None,
+    };
+    let written = progress.finish();
+    match done {
+        None => Err(interrupted(global, &progress)?),
+        Some(Err(failure)) => {
+            if progress.has_begun() {
+                print::warning(&format!("it stopped: {}", progress.how_far()));
+            }
+            Err(failure)
+        }
+        Some(Ok(rotation)) => {
+            let judged = outcome::tell(global, options, &keyring.keys(), &rotation, &progress);
+            judged.and(written)
+        }
+    }
+}
+
+async fn carry_out(
+    global: &Global,
+    options: &Rotate,
+    keyring: &KeyringFile,
+    progress: &mut Progress,
+) -> Result<Rotation, Failure> {
+    let vault = session::builder(global, keyring.clone())?.build().await?;
+    if options.new_key {
+        new_key::bring_in(global, options, &vault, keyring).await?;
+    }
+    vault.rotate(&options.options(), |event| progress.hear(event)).await.map_err(stopped)
+}
+
+fn stopped(error: Error) -> Failure {
+    match error.kind() {
+        ErrorKind::Unavailable => Failure::new(
+            error.to_string(),
+            "check that the database is up and that the URL is right; nothing is lost, and the same command goes on",
+        ),
+        _ => error.into(),
+    }
+}
+
+fn interrupted(global: &Global, progress: &Progress) -> Result<Failure, Failure> {
+    if global.json {
+        print::json(&progress.json("interrupted"))?;
+    }
+    Ok(Failure::new(format!("interrupted: {}", progress.how_far()), GO_ON))
+}
+
+/// Ctrl-C, or whoever ends services.
+struct Interrupt([Signal; 2]);
+
+impl Interrupt {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Failure::new(format!("cannot listen to signals: {error}"), GO_ON))
+        };
+        Ok(Self([listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?]))
+    }
+
+    /// Waits for one. What is dropped then ends after its current statements.
+    async fn comes(&mut self) {
+        let [interrupt, terminate] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+}
+
+async fn dry_run(global: &Global, options: &Rotate, keyring: KeyringFile) -> Result<(), Failure> {
+    let vault = session::builder(global, keyring.clone())?.build().await?;
+    let estimate = vault.estimate_rotation(&options.options()).await?;
+    let local = local_tokens(&estimate);
+    if global.json {
+        return print::json(&json!({
+            "dry_run": true,
+            "key": estimate.key.to_string(),
+            "rows": estimate.rows,
+            "to_do": estimate.to_do,
+            "local_tokens": local,
+            "seconds": estimate.time.as_millis() as f64 / 1000.0,
+            "census": census::json(&estimate.census),
+        }));
+    }
+    let rows = [
+        ("primary key", estimate.key.to_string()),
+        ("to do", format!("{} of {}", estimate.to_do, print::count(estimate.rows, "row"))),
+        ("local file", format!("{} to seal anew", print::count(local, "token"))),
+        ("time", format!("about {}", print::duration(estimate.time))),
+    ];
+    let rows = rows.map(|(name, value)| [name.to_owned(), value]);
+    let tokens = census::rows(&estimate.census, &keyring.keys());
+    print::out(&format!("{}\n{}", print::table(&rows), print::titled("tokens", &print::table(&tokens))))
+}
+
+/// Tokens of the local file that are not under the primary key.
+fn local_tokens(estimate: &RotateEstimate) -> u64 {
+    let counts = estimate.census.counts.iter();
+    let others = counts.filter(|count| {
+        matches!(count.place, retell_vault::TokenPlace::Local(_))
+            && count.key.is_some_and(|key| key != estimate.key)
+    });
+    others.map(|count| count.tokens).sum()
+}

@@ -1,0 +1,82 @@
+//! `rotate --new-key`: which key everything goes under. Whatever interrupts it, keys do not heap up.
+
+use retell_vault::{Census, KeyId, KeyInfo, KeyState, KeyringFile, Vault};
+use serde_json::json;
+
+use crate::args::{Global, Rotate};
+use crate::failure::Failure;
+use crate::print;
+
+/// What the keys and their tokens tell about an earlier run.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// None is unfinished.
+    Add,
+    /// It made a key and did not promote it, or `key add` made it: the oldest of these.
+    Promote(KeyId),
+    /// It promoted a key and did not seal everything anew: so many tokens are left.
+    GoOn(u64),
+}
+
+impl Step {
+    fn of(keys: &[KeyInfo], census: &Census) -> Self {
+        let ids = |state| keys.iter().filter(move |key| key.state == state).map(|key| key.id);
+        // a retired key that is left over comes from a promotion; an unknown one does not
+        let left = ids(KeyState::Retired).map(|key| census.tokens_of(key)).sum();
+        match (ids(KeyState::Pending).next(), left) {
+            (Some(pending), _) => Self::Promote(pending),
+            (None, 0) => Self::Add,
+            (None, left) => Self::GoOn(left),
+        }
+    }
+}
+
+/// Makes the key primary under which everything is sealed anew. No key is made for a rotation that
+/// could not begin: the database is asked first.
+pub async fn bring_in(
+    global: &Global,
+    options: &Rotate,
+    vault: &Vault,
+    keyring: &KeyringFile,
+) -> Result<(), Failure> {
+    let estimate = vault.estimate_rotation(&options.options()).await.map_err(|error| {
+        print::warning("no key was made: the rotation could not begin");
+        super::stopped(error)
+    })?;
+    let id = match Step::of(&keyring.keys(), &estimate.census) {
+        Step::GoOn(left) => {
+            let left = print::count(left, "token");
+            let text = format!(
+                "{left} of retired keys left: the rotation to key {} goes on, and no new key is made",
+                estimate.key
+            );
+            return tell(global, "resumed", estimate.key, &text);
+        }
+        Step::Promote(id) => {
+            let text = format!("key {id} is pending: it is taken, and no new key is made");
+            tell(global, "resumed", id, &text)?;
+            id
+        }
+        Step::Add => {
+            let id = keyring.add_key()?.id;
+            tell(global, "added", id, &format!("added key {id}"))?;
+            id
+        }
+    };
+    keyring.promote_key(id)?;
+    let text = format!("promoted key {id}; key {} is retired: it opens, and seals no more", estimate.key);
+    tell(global, "promoted", id, &text)?;
+    let path = keyring.path().display();
+    print::hint(&format!("back {path} up now: what is sealed from now on opens with nothing else"));
+    Ok(())
+}
+
+fn tell(global: &Global, step: &str, key: KeyId, text: &str) -> Result<(), Failure> {
+    match global.json {
+        true => print::json(&json!({ "event": "key", "step": step, "key": key.to_string() })),
+        false => {
+            print::note("step", text);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What a rotation came to: what was done, what is left and what to do about it.
+
+use std::time::Duration;
+
+use retell_vault::{KeyInfo, KeyState, Rotation};
+use serde_json::{Map, Value, json};
+
+use crate::args::{Global, Rotate};
+use crate::failure::Failure;
+use crate::progress::{Progress, members};
+use crate::{census, print};
+
+/// How long a key must have been retired before `key destroy` takes it, in milliseconds.
+const GRACE: u64 = 24 * 60 * 60 * 1000;
+
+/// Tells it.
+///
+/// # Errors
+/// Anything left under another key than the primary one.
+pub fn tell(
+    global: &Global,
+    options: &Rotate,
+    keys: &[KeyInfo],
+    rotation: &Rotation,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    match global.json {
+        true => print::json(&as_json(rotation, progress.elapsed()))?,
+        false => print::out(&as_text(keys, rotation, progress.elapsed()))?,
+    }
+    warn_of_unreadable(options, rotation);
+    match rotation.complete {
+        true => {
+            hint_at_destruction(global, keys, rotation);
+            Ok(())
+        }
+        false => Err(not_complete(keys, rotation)),
+    }
+}
+
+fn as_json(rotation: &Rotation, elapsed: Duration) -> Value {
+    let causes: Map<_, _> =
+        rotation.unreadable.iter().map(|(kind, count)| (print::kind(*kind), json!(count))).collect();
+    let mut object = members("done", &rotation.progress, elapsed);
+    object.insert("complete".to_owned(), json!(rotation.complete));
+    object.insert("key".to_owned(), json!(rotation.key.to_string()));
+    object.insert("causes".to_owned(), Value::Object(causes));
+    object.insert("census".to_owned(), census::json(&rotation.census));
+    Value::Object(object)
+}
+
+fn as_text(keys: &[KeyInfo], rotation: &Rotation, elapsed: Duration) -> String {
+    let done = &rotation.progress;
+    let rate = done.resealed as f64 / elapsed.as_secs_f64().max(0.001);
+    let (resealed, local) = (print::count(done.resealed, "row"), print::count(done.local, "text"));
+    let rows = [
+        ("sealed anew", format!("{resealed}, {local} of the local file")),
+        ("passes", done.pass.to_string()),
+        ("time", format!("{}, {rate:.0} rows a second", print::duration(elapsed))),
+        ("not opened", unreadable(rotation).unwrap_or_else(|| "nothing".to_owned())),
+    ];
+    let tokens = print::table(&census::rows(&rotation.census, keys));
+    let verdict = match rotation.complete {
+        true => format!("complete: every token is under key {}", rotation.key),
+        false => format!("not complete: {}", left(keys, rotation)),
+    };
+    let summary = print::table(&rows.map(|(name, value)| [name.to_owned(), value]));
+    format!("{summary}\n{}\n{verdict}\n", print::titled("tokens", &tokens))
+}
+
+/// `2 unsealable, 1 unknown_key`.
+fn unreadable(rotation: &Rotation) -> Option<String> {
+    let causes = rotation.unreadable.iter();
+    let causes: Vec<_> = causes.map(|(kind, count)| format!("{count} {}", print::kind(*kind))).collect();
+    (!causes.is_empty()).then(|| causes.join(", "))
+}
+
+/// `3 tokens under key 0123abcd (retired): 3 in column a`.
+fn left(keys: &[KeyInfo], rotation: &Rotation) -> String {
+    let others = rotation.census.keys().into_iter().filter(|(key, _)| *key != rotation.key);
+    let left = others.map(|(key, tokens)| {
+        let (tokens, state) = (print::count(tokens, "token"), census::state(keys, key));
+        let places = census::places(&rotation.census, Some(key));
+        format!("{tokens} left under key {key} ({state}): {places}")
+    });
+    left.collect::<Vec<_>>().join("; ")
+}
+
+fn warn_of_unreadable(options: &Rotate, rotation: &Rotation) {
+    let Some(causes) = unreadable(rotation) else { return };
+    print::warning(&format!("left as it is, since it could not be opened: {causes}"));
+    match &options.report {
+        Some(path) => print::hint(&format!("{} says which, where and why", path.display())),
+        None => print::hint("run the same command with --report FILE to see which, where and why"),
+    }
+}
+
+/// Why tokens may be left, and what to do next.
+fn not_complete(keys: &[KeyInfo], rotation: &Rotation) -> Failure {
+    let left = rotation.census.keys().into_iter().filter(|(key, _)| *key != rotation.key);
+    let is_unknown =
+        left.clone().any(|(key, _)| ["unknown", "destroyed"].contains(&census::state(keys, key)));
+    let unopened = !rotation.unreadable.is_empty();
+    let mut advice = Vec::new();
+    if unopened {
+        advice.push(
+            "restore what could not be opened from a backup, or store it again with `retell-vault put --replace-unreadable`",
+        );
+    }
+    if is_unknown {
+        advice.push("look for the keyring that holds the keys which this one does not");
+    }
+    if !unopened || rotation.progress.changed > 0 {
+        advice.push(
+            "look for a process that still seals under an old key: give it this keyring, or restart it",
+        );
+    }
+    let tokens: u64 = left.map(|(_, tokens)| tokens).sum();
+    Failure::new(
+        format!(
+            "the rotation is not complete: {} not under key {}",
+            match tokens {
+                1 => "1 token is".to_owned(),
+                _ => format!("{tokens} tokens are"),
+            },
+            rotation.key
+        ),
+        format!("{}; then run the same command again", advice.join("; ")),
+    )
+}
+
+/// When and how the old keys can go.
+fn hint_at_destruction(global: &Global, keys: &[KeyInfo], rotation: &Rotation) {
+    let retired = keys.iter().filter(|key| key.state == KeyState::Retired);
+    let idle: Vec<_> = retired.filter(|key| rotation.census.tokens_of(key.id) == 0).collect();
+    for key in &idle {
+        let since = print::utc(key.state_since);
+        let from = print::utc(key.state_since + GRACE);
+        let other_hosts = match global.database_url() {
+            Some(_) => " --other-hosts-synced, when every other host has run `sync` and `rotate`",
+            None => "",
+        };
+        print::hint(&format!(
+            "key {0} is retired since {since} and seals nothing any more; from {from} on it can be destroyed: `retell-vault key destroy {0}`{other_hosts}",
+            key.id
+        ));
+    }
+    if !idle.is_empty() {
+        print::hint(
+            "backups of the database made before now still need it: keep a copy of the keyring as long as you keep those",
+        );
+    }
+}
