@@ -210,6 +210,8 @@ struct Run<'a> {
     listener: &'a mut (dyn FnMut(RotateEvent<'_>) + Send),
     progress: RotateProgress,
     unreadable: Vec<(ErrorKind, u64)>,
+    /// What the local file held, until the pass is announced: only then is it told.
+    untold: Vec<UnreadableRow>,
     started: Instant,
 }
 
@@ -232,6 +234,7 @@ impl Router {
             listener,
             progress: RotateProgress::default(),
             unreadable: Vec::new(),
+            untold: Vec::new(),
             started: Instant::now(),
         };
         run.run().await
@@ -305,9 +308,10 @@ impl Run<'_> {
         let RotateProgress { pass, resealed, local, .. } = self.progress;
         self.progress = RotateProgress { pass: pass + 1, resealed, local, ..RotateProgress::default() };
         self.unreadable.clear();
+        self.untold.clear();
         self.reseal_local().await?;
         let Some(postgres) = &self.router.postgres else {
-            (self.listener)(RotateEvent::Pass(&self.progress));
+            self.announce();
             return Ok(true);
         };
         match self.reseal_rows(postgres).await {
@@ -319,7 +323,7 @@ impl Run<'_> {
 
     async fn reseal_local(&mut self) -> Result<()> {
         let Some(local) = &self.router.local else { return Ok(()) };
-        let mut unreadable = Vec::new();
+        let unreadable = &mut self.untold;
         let without = self.options.without.as_deref();
         let places: Vec<_> =
             LocalPlace::ALL.into_iter().filter(|place| Some(place.name()) != without).collect();
@@ -328,11 +332,15 @@ impl Run<'_> {
             unreadable.push(UnreadableRow::new(&owner.to_string(), Some(place), error));
         });
         self.progress.local += done.await?.resealed;
-        for row in unreadable {
+        Ok(())
+    }
+
+    fn announce(&mut self) {
+        (self.listener)(RotateEvent::Pass(&self.progress));
+        for row in std::mem::take(&mut self.untold) {
             self.progress.unreadable += 1;
             self.note_unreadable(&row);
         }
-        Ok(())
     }
 
     fn note_unreadable(&mut self, row: &UnreadableRow) {
@@ -346,14 +354,14 @@ impl Run<'_> {
     async fn reseal_rows(&mut self, postgres: &Postgres) -> Result<(), Fault> {
         let plan = steadily(postgres, || writable(postgres)).await?;
         if !plan.has_slots() {
-            (self.listener)(RotateEvent::Pass(&self.progress));
+            self.announce();
             return Ok(());
         }
         let options = self.options;
         let walk = postgres.walk(&plan, options.rows_to_a_batch(), options.without.as_deref()).await?;
         let rows = postgres.count_rows(&walk).await?;
         self.progress = RotateProgress { rows, visited: 0, changed: 0, ..self.progress };
-        (self.listener)(RotateEvent::Pass(&self.progress));
+        self.announce();
         // a table of a few pages is not worth cutting up
         let jobs = u64::from(options.jobs).min(rows / u64::from(options.rows_to_a_batch()) + 1) as u32;
         let stretches = postgres.stretches(&walk, rows, jobs).await?;
@@ -361,11 +369,7 @@ impl Run<'_> {
     }
 
     /// Lets one task work on each stretch. Dropping this ends them after their current statement.
-    async fn work(
-        &mut self,
-        walk: Arc<Walk>,
-        stretches: Vec<Stretch>,
-    ) -> Result<(), Fault> {
+    async fn work(&mut self, walk: Arc<Walk>, stretches: Vec<Stretch>) -> Result<(), Fault> {
         let throttle = Arc::new(Throttle::new(self.options));
         let (messages, mut heard) = mpsc::channel(64);
         let mut shards = JoinSet::new();
