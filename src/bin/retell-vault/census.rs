@@ -38,5 +38,5 @@ pub fn state(keys: &[KeyInfo], id: KeyId) -> &'static str {
 pub fn places(census: &Census, key: Option<KeyId>) -> String {
     let counts = census.counts.iter().filter(|count| count.key == key);
     let places: Vec<_> = counts.map(|count| format!("{} in {}", count.tokens, count.place)).collect();
-    places.join("; ")
+    places.join(", ")
 }

@@ -37,7 +37,8 @@ of them, `retell-vault key promote`, then `retell-vault rotate` on every host, f
 
 --new-key does all of that for a single host. It makes at most one key for each rotation that is carried
 through: if a pending key is there, it promotes the oldest of these; if tokens are left under a retired key,
-it goes on with the rotation to the primary key, and makes no new one; it says so.
+it goes on with the rotation to the primary key, and makes no new one; it says so. The keys of the keyring are
+the only trace that it needs: no file of its own could be lost.
 
 --json prints a line for every batch, {\"event\":\"batch\",…}, and {\"event\":\"done\",…} at the end.
 

@@ -50,7 +50,11 @@ pub async fn bring_in(
                 "{left} of retired keys left: the rotation to key {} goes on, and no new key is made",
                 estimate.key
             );
-            return tell(global, "resumed", estimate.key, &text);
+            tell(global, "resumed", estimate.key, &text)?;
+            print::hint(
+                "for a new key all the same: `retell-vault key add`, then `key promote`, then `rotate`",
+            );
+            return Ok(());
         }
         Step::Promote(id) => {
             let text = format!("key {id} is pending: it is taken, and no new key is made");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retell_vault::{KeyInfo, KeyState, Rotation};
+use retell_vault::{ErrorKind, KeyInfo, KeyState, Rotation};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Global, Rotate};
@@ -31,7 +31,9 @@ pub fn tell(
     warn_of_unreadable(options, rotation);
     match rotation.complete {
         true => {
-            hint_at_destruction(global, keys, rotation);
+            if !global.json {
+                hint_at_destruction(global, keys, rotation);
+            }
             Ok(())
         }
         false => Err(not_complete(keys, rotation)),
@@ -57,7 +59,7 @@ fn as_text(keys: &[KeyInfo], rotation: &Rotation, elapsed: Duration) -> String {
         ("sealed anew", format!("{resealed}, {local} of the local file")),
         ("passes", done.pass.to_string()),
         ("time", format!("{}, {rate:.0} rows a second", print::duration(elapsed))),
-        ("not opened", unreadable(rotation).unwrap_or_else(|| "nothing".to_owned())),
+        ("left as it is", unreadable(rotation).unwrap_or_else(|| "nothing".to_owned())),
     ];
     let tokens = print::table(&census::rows(&rotation.census, keys));
     let verdict = match rotation.complete {
@@ -88,7 +90,7 @@ fn left(keys: &[KeyInfo], rotation: &Rotation) -> String {
 
 fn warn_of_unreadable(options: &Rotate, rotation: &Rotation) {
     let Some(causes) = unreadable(rotation) else { return };
-    print::warning(&format!("left as it is, since it could not be opened: {causes}"));
+    print::warning(&format!("left as it is: {causes}"));
     match &options.report {
         Some(path) => print::hint(&format!("{} says which, where and why", path.display())),
         None => print::hint("run the same command with --report FILE to see which, where and why"),
@@ -101,8 +103,12 @@ fn not_complete(keys: &[KeyInfo], rotation: &Rotation) -> Failure {
     let is_unknown =
         left.clone().any(|(key, _)| ["unknown", "destroyed"].contains(&census::state(keys, key)));
     let unopened = !rotation.unreadable.is_empty();
+    let refused = |(kind, _): &(ErrorKind, u64)| *kind == ErrorKind::Rejected;
     let mut advice = Vec::new();
-    if unopened {
+    if rotation.unreadable.iter().any(refused) {
+        advice.push("mend what makes the database refuse rows");
+    }
+    if !rotation.unreadable.iter().all(refused) {
         advice.push(
             "restore what could not be opened from a backup, or store it again with `retell-vault put --replace-unreadable`",
         );
@@ -137,11 +143,11 @@ fn hint_at_destruction(global: &Global, keys: &[KeyInfo], rotation: &Rotation) {
         let since = print::utc(key.state_since);
         let from = print::utc(key.state_since + GRACE);
         let other_hosts = match global.database_url() {
-            Some(_) => " --other-hosts-synced, when every other host has run `sync` and `rotate`",
-            None => "",
+            Some(_) => " --other-hosts-synced` once every other host has run `sync` and `rotate`",
+            None => "`",
         };
         print::hint(&format!(
-            "key {0} is retired since {since} and seals nothing any more; from {from} on it can be destroyed: `retell-vault key destroy {0}`{other_hosts}",
+            "key {0} is retired since {since} and seals nothing any more; from {from} on it can be destroyed: `retell-vault key destroy {0}{other_hosts}",
             key.id
         ));
     }
