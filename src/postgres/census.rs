@@ -89,7 +89,7 @@ fn census(layout: &Layout, columns: &[Counted<'_>]) -> String {
             true => {
                 let ours = format!("({column} -> '{OURS}')");
                 format!(
-                    "SELECT {at}, e.value FROM pg_catalog.jsonb_each_text(CASE pg_catalog.jsonb_typeof({ours}) \
+                    "SELECT {at}, e.value FROM pg_catalog.jsonb_each_text(CASE coalesce(pg_catalog.jsonb_typeof({ours}), 'null') \
                      WHEN 'object' THEN {ours} WHEN 'null' THEN NULL ELSE pg_catalog.jsonb_build_object('', {ours}) END) AS e"
                 )
             }
