@@ -3,10 +3,14 @@
 
 #[path = "cli/database.rs"]
 mod database;
+#[path = "cli/key_tokens.rs"]
+mod key_tokens;
 #[path = "cli/keys.rs"]
 mod keys;
 #[path = "cli/refusals.rs"]
 mod refusals;
+#[path = "cli/rotation.rs"]
+mod rotation;
 #[path = "cli/runner.rs"]
 mod runner;
 mod support;

@@ -153,7 +153,7 @@ fn hint_at_destruction(global: &Global, keys: &[KeyInfo], rotation: &Rotation) {
     }
     if !idle.is_empty() {
         print::hint(
-            "backups of the database made before now still need it: keep a copy of the keyring as long as you keep those",
+            "backups made before now still need it: keep a copy of the keyring as long as you keep those",
         );
     }
 }
