@@ -8,6 +8,8 @@ use std::process::Child;
 use retell_vault::{KeyringFile, Vault};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 use crate::runner::*;
 use crate::support::TestDb;
@@ -291,6 +293,31 @@ async fn what_cannot_be_opened_is_reported_and_it_is_not_complete() {
     home.run(&["forget", "--user", "user-3"]).ok();
     home.run(&["rotate", "--report", report]).ok();
     assert_eq!(fs::read(&path).unwrap(), b"");
+}
+
+#[tokio::test]
+async fn what_the_local_file_holds_is_reported_too() {
+    let (db, mut home) = seeded(ONE_COLUMN, 2).await;
+    home.database = "postgres://user:hunter2@127.0.0.1:1/app".to_owned();
+    home.put(&["--user", "waits"], FULL).ok();
+    home.database = db.url.clone();
+    let local = SqliteConnectOptions::new().filename(home.path().join("local.db"));
+    let mut local = local.connect().await.unwrap();
+    let sql = "UPDATE pending SET text = substr(text, 1, 69) || CASE substr(text, 70, 1) WHEN 'A' THEN 'B' ELSE 'A' END
+        || substr(text, 71)";
+    assert_eq!(sqlx::query(sql).execute(&mut local).await.unwrap().rows_affected(), 1);
+    local.close().await.unwrap();
+
+    let report = home.path().join("report.jsonl");
+    let rotated = home.run(&["rotate", "--new-key", "--report", report.to_str().unwrap()]);
+    assert_eq!(rotated.code, 1);
+    assert!(rotated.out.contains("not complete: 7 tokens left under key "), "{rotated:?}");
+    assert!(rotated.out.contains(" (retired): 7 in local file, pending\n"), "{rotated:?}");
+    let [line] = &events(&fs::read_to_string(&report).unwrap())[..] else { panic!("{report:?}") };
+    assert_eq!(
+        [&line["owner"], &line["place"], &line["kind"]],
+        [&json!("waits"), &json!("local file, pending"), &json!("unsealable")]
+    );
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::report::Report;
 
 /// Time between two lines where there is no terminal.
 const LINES: Duration = Duration::from_secs(5);
-const BAR: &str = "pass {prefix} [{bar:30}] {pos}/{len} rows, {per_sec}, {eta} left{msg}";
+const BAR: &str = "pass {prefix} [{bar:30}] {pos} of {len} rows{msg}";
 
 /// Listens to a rotation.
 pub struct Progress {
@@ -78,15 +78,17 @@ impl Progress {
     }
 
     fn show_batch(&mut self) {
+        let pace = self.pace();
         match &mut self.shown {
             Shown::Bar(bar) => {
-                bar.set_message("");
+                bar.set_message(pace);
                 bar.set_position(self.last.visited);
             }
             Shown::Lines { last } if last.elapsed() < LINES => {}
             Shown::Lines { last } => {
                 *last = Instant::now();
-                print::note("progress", &self.line());
+                let RotateProgress { pass, rows, visited, .. } = self.last;
+                print::note("progress", &format!("pass {pass}, {visited} of {rows} rows{pace}"));
             }
             Shown::Json => {
                 let line = self.json("batch");
@@ -106,12 +108,13 @@ impl Progress {
         }
     }
 
-    fn line(&self) -> String {
-        let RotateProgress { pass, rows, visited, .. } = self.last;
+    /// How fast this pass is, and about how long it will take.
+    fn pace(&self) -> String {
+        let RotateProgress { rows, visited, .. } = self.last;
         let rate = visited as f64 / self.pass_began.elapsed().as_secs_f64().max(0.001);
         let left = rows.saturating_sub(visited) as f64 / rate.max(0.001);
         let left = print::duration(Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX));
-        format!("pass {pass}, {visited} of {rows} rows, {rate:.0} rows a second, about {left} left")
+        format!(", {rate:.0} rows a second, about {left} left")
     }
 
     /// How far it got.

@@ -43,36 +43,53 @@ pub async fn bring_in(
         print::warning("no key was made: the rotation could not begin");
         super::stopped(error)
     })?;
-    let id = match Step::of(&keyring.keys(), &estimate.census) {
-        Step::GoOn(left) => {
-            let left = print::count(left, "token");
-            let text = format!(
-                "{left} of retired keys left: the rotation to key {} goes on, and no new key is made",
-                estimate.key
-            );
-            tell(global, "resumed", estimate.key, &text)?;
-            print::hint(
-                "for a new key all the same: `retell-vault key add`, then `key promote`, then `rotate`",
-            );
-            return Ok(());
-        }
-        Step::Promote(id) => {
-            let text = format!("key {id} is pending: it is taken, and no new key is made");
-            tell(global, "resumed", id, &text)?;
-            id
-        }
-        Step::Add => {
-            let id = keyring.add_key()?.id;
-            tell(global, "added", id, &format!("added key {id}"))?;
-            id
-        }
-    };
+    let step = Step::of(&keyring.keys(), &estimate.census);
+    let Some(id) = pending(global, keyring, step, estimate.key)? else { return Ok(()) };
     keyring.promote_key(id)?;
     let text = format!("promoted key {id}; key {} is retired: it opens, and seals no more", estimate.key);
     tell(global, "promoted", id, &text)?;
     let path = keyring.path().display();
-    print::hint(&format!("back {path} up now: what is sealed from now on opens with nothing else"));
+    hint(global, &format!("back {path} up now: what is sealed from now on opens with nothing else"));
     Ok(())
+}
+
+/// The key to promote, made where there is none. `None`: the primary key is the one.
+fn pending(
+    global: &Global,
+    keyring: &KeyringFile,
+    step: Step,
+    primary: KeyId,
+) -> Result<Option<KeyId>, Failure> {
+    match step {
+        Step::Add => {
+            let id = keyring.add_key()?.id;
+            tell(global, "added", id, &format!("added key {id}"))?;
+            Ok(Some(id))
+        }
+        Step::Promote(id) => {
+            let text = format!("key {id} is pending: it is taken, and no new key is made");
+            tell(global, "resumed", id, &text)?;
+            Ok(Some(id))
+        }
+        Step::GoOn(left) => {
+            let left = print::count(left, "token");
+            let text = format!(
+                "{left} of retired keys left: the rotation to key {primary} goes on, and no new key is made"
+            );
+            tell(global, "resumed", primary, &text)?;
+            hint(
+                global,
+                "for a new key all the same: `retell-vault key add`, then `key promote`, then `rotate`",
+            );
+            Ok(None)
+        }
+    }
+}
+
+fn hint(global: &Global, text: &str) {
+    if !global.json {
+        print::hint(text);
+    }
 }
 
 fn tell(global: &Global, step: &str, key: KeyId, text: &str) -> Result<(), Failure> {

@@ -53,12 +53,15 @@ fn as_json(rotation: &Rotation, elapsed: Duration) -> Value {
 
 fn as_text(keys: &[KeyInfo], rotation: &Rotation, elapsed: Duration) -> String {
     let done = &rotation.progress;
-    let rate = done.resealed as f64 / elapsed.as_secs_f64().max(0.001);
+    let rate = match done.resealed {
+        0 => String::new(),
+        rows => format!(", {:.0} rows a second", rows as f64 / elapsed.as_secs_f64().max(0.001)),
+    };
     let (resealed, local) = (print::count(done.resealed, "row"), print::count(done.local, "text"));
     let rows = [
         ("sealed anew", format!("{resealed}, {local} of the local file")),
         ("passes", done.pass.to_string()),
-        ("time", format!("{}, {rate:.0} rows a second", print::duration(elapsed))),
+        ("time", format!("{}{rate}", print::duration(elapsed))),
         ("left as it is", unreadable(rotation).unwrap_or_else(|| "nothing".to_owned())),
     ];
     let tokens = print::table(&census::rows(&rotation.census, keys));
