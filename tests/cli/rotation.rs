@@ -71,18 +71,17 @@ fn all_readable(home: &Home, users: usize) {
 }
 
 /// Starts it, and waits until it has sealed rows anew.
-fn started(home: &Home, args: &[&str]) -> (Child, BufReader<impl Read>) {
+fn started(home: &Home, args: &[&str]) -> (Child, impl Read + use<>) {
     let mut child = home.command(args).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    loop {
-        line.clear();
-        assert!(out.read_line(&mut line).unwrap() > 0, "it ended before it was interrupted");
-        let event: Value = serde_json::from_str(&line).unwrap();
-        if event["event"] == "batch" && event["resealed"].as_u64() > Some(1) {
-            return (child, out);
-        }
-    }
+    until_under_way(&mut out);
+    (child, out)
+}
+
+fn until_under_way(out: &mut impl BufRead) {
+    let mut lines = out.lines().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let under_way = |event: Value| event["event"] == "batch" && event["resealed"].as_u64() > Some(1);
+    assert!(lines.any(under_way), "it ended before it was interrupted");
 }
 
 #[tokio::test]
