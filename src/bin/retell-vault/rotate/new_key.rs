@@ -72,9 +72,9 @@ fn pending(
             Ok(Some(id))
         }
         Step::GoOn(left) => {
-            let left = print::count(left, "token");
             let text = format!(
-                "{left} of retired keys left: the rotation to key {primary} goes on, and no new key is made"
+                "{} left under retired keys: the rotation to key {primary} goes on, and no new key is made",
+                print::count(left, "token")
             );
             tell(global, "resumed", primary, &text)?;
             hint(

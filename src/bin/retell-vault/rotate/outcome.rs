@@ -119,6 +119,9 @@ fn not_complete(keys: &[KeyInfo], rotation: &Rotation) -> Failure {
     if is_unknown {
         advice.push("look for the keyring that holds the keys which this one does not");
     }
+    if rotation.progress.changed > 0 {
+        advice.push("look for a long transaction that holds rows locked");
+    }
     if !unopened || rotation.progress.changed > 0 {
         advice.push(
             "look for a process that still seals under an old key: give it this keyring, or restart it",
@@ -156,7 +159,7 @@ fn hint_at_destruction(global: &Global, keys: &[KeyInfo], rotation: &Rotation) {
     }
     if !idle.is_empty() {
         print::hint(
-            "backups made before now still need it: keep a copy of the keyring as long as you keep those",
+            "backups made before now still need the retired keys: keep a copy of the keyring as long as you keep those",
         );
     }
 }
