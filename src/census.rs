@@ -112,7 +112,8 @@ async fn count_rows(postgres: &Postgres) -> Result<Vec<TokenCount>, Fault> {
 pub(crate) async fn no_database(local: &LocalFile) -> Result<Vec<TokenCount>> {
     let Some(address) = local.noted(Noted::Database).await? else { return Ok(Vec::new()) };
     let message = format!("the tokens in database {address} would be left out: no database was named");
-    Err(Error::new(ErrorKind::Configuration, message).with_hint("name it with DATABASE_URL or --database-url"))
+    Err(Error::new(ErrorKind::Configuration, message)
+        .with_hint("name it with DATABASE_URL or --database-url"))
 }
 
 /// The table as it is now.

@@ -1,6 +1,7 @@
 //! Connections to the database: bounded in time, safe behind a transaction pooler.
 
 mod options;
+mod transaction;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -52,8 +53,6 @@ pub(crate) struct Query {
 
 /// How long a pool that could still grow is waited for before the server is asked directly.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// How long going over a whole table may take: long enough for any.
-const SURVEY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a pool that cannot grow is looked at for a connection that was given back.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -198,45 +197,6 @@ impl Database {
             drop(connection.detach());
         }
         Err(broken.0)
-    }
-
-    /// Runs statements in one transaction, in a task that the caller's cancellation cannot tear:
-    /// otherwise an open transaction could go back into the pool. Answers with the last one's rows.
-    pub(crate) async fn transaction(&self, queries: Vec<Query>, phase: Phase) -> Result<Vec<PgRow>, Fault> {
-        self.transaction_within(self.timeouts.operation, queries, phase).await
-    }
-
-    /// Runs a reading statement that goes over the whole table, for as long as it takes. It fails when
-    /// row level security would hide something from it.
-    pub(crate) async fn survey(&self, query: Query) -> Result<Vec<PgRow>, Fault> {
-        let settings = [
-            "SELECT pg_catalog.set_config('statement_timeout', '0', true)",
-            "SELECT pg_catalog.set_config('row_security', 'off', true)",
-        ];
-        let settings = settings.map(|sql| Query { sql: sql.into(), arguments: PgArguments::default() });
-        let queries = settings.into_iter().chain([query]).collect();
-        self.transaction_within(SURVEY, queries, Phase::Reading).await
-    }
-
-    async fn transaction_within(
-        &self,
-        limit: Duration,
-        queries: Vec<Query>,
-        phase: Phase,
-    ) -> Result<Vec<PgRow>, Fault> {
-        let connection = self.acquire().await?;
-        let persistent = !self.is_transactional();
-        let task = tokio::spawn(async move {
-            let mut connection = connection;
-            let done = timeout(limit, run_transaction(&mut connection, queries, persistent)).await;
-            if !matches!(done, Ok(Ok(_))) {
-                // it may still be inside the transaction: close it
-                drop(connection.detach());
-            }
-            done
-        });
-        let done = task.await.map_err(|_| Fault::timed_out(phase))?;
-        self.conclude(done, phase).map_err(|(fault, _)| fault)
     }
 
     /// The flag says whether the connection is unfit for further use.
@@ -396,21 +356,6 @@ where
 {
     sqlx::Arguments::add(arguments, value)
         .map_err(|_| Error::new(ErrorKind::InvalidInput, "a value is too long for the database").into())
-}
-
-async fn run_transaction(
-    connection: &mut PgConnection,
-    queries: Vec<Query>,
-    persistent: bool,
-) -> sqlx::Result<Vec<PgRow>> {
-    let mut transaction = connection.begin().await?;
-    let mut rows = Vec::new();
-    for query in queries {
-        let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments).persistent(persistent);
-        rows = statement.fetch_all(&mut *transaction).await?;
-    }
-    transaction.commit().await?;
-    Ok(rows)
 }
 
 #[cfg(test)]

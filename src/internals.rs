@@ -1,4 +1,4 @@
-//! For the programs in `benches/` only. This is no API: anything here changes or goes without notice.
+//! For the programs in `benches/` and `tests/` only. This is no API: anything here changes or goes without notice.
 
 use zeroize::Zeroizing;
 
@@ -7,6 +7,7 @@ use crate::entropy;
 use crate::error::Result;
 use crate::field::Field;
 use crate::owner::Owner;
+use crate::rotate::RotateOptions;
 use crate::token::{KeyId, Token};
 use crate::version::Version;
 
@@ -15,6 +16,12 @@ use crate::version::Version;
 pub struct Sealer {
     root: RootSecret,
     owner: Owner,
+}
+
+/// Options for a rotation that leaves one place out: a column, or `pending`, `replica`, `kept`. For the
+/// test that such a rotation is never called complete.
+pub fn rotate_without(options: RotateOptions, place: &str) -> RotateOptions {
+    RotateOptions { without: Some(place.to_owned()), ..options }
 }
 
 /// A sealed value.

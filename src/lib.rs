@@ -50,15 +50,13 @@ pub use keyring::{KeyInfo, KeyState};
 pub use layout::Layout;
 pub use owner::{Owner, TenantId, UserId};
 pub use placement::Place;
-pub use rotate::{
-    RotateEstimate, RotateEvent, RotateOptions, RotateProgress, Rotation, UnreadableRow,
-};
+pub use rotate::{RotateEstimate, RotateEvent, RotateOptions, RotateProgress, Rotation, UnreadableRow};
 pub use router::{Fallback, StoreOptions};
 pub use sync::{BackgroundSync, SyncReport};
 pub use token::KeyId;
 pub use vault::{
-    DatabaseStatus, DestroyOptions, Forgotten, KeptReason, KeptRecord, ListEntry, ListPage, Loaded, LocalStatus, RecordState,
-    SlotStatus, Source, Status, Stored, Vault, VaultBuilder,
+    DatabaseStatus, DestroyOptions, Forgotten, KeptReason, KeptRecord, ListEntry, ListPage, Loaded,
+    LocalStatus, RecordState, SlotStatus, Source, Status, Stored, Vault, VaultBuilder,
 };
 pub use version::Version;
 

@@ -3,6 +3,8 @@
 //! There is no checkpoint that could be lost: "not under the primary key" is the checkpoint. Whether
 //! all is done is found out by a recount that knows nothing of the walk.
 
+mod options;
+mod report;
 mod rows;
 mod shard;
 mod throttle;
@@ -13,186 +15,22 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::census::{Census, no_database, sees_all};
+use crate::census::{no_database, sees_all};
 use crate::classify::{Fault, Outcome};
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::walk::LocalPlace;
 use crate::postgres::walk::{Stretch, Walk};
 use crate::postgres::{Plan, Postgres};
+pub use crate::rotate::options::RotateOptions;
+pub use crate::rotate::report::{RotateEstimate, RotateEvent, RotateProgress, Rotation, UnreadableRow};
 use crate::rotate::shard::{Message, Shard, steadily};
 use crate::rotate::throttle::Throttle;
 use crate::router::Router;
 use crate::router::write::check_writable;
-use crate::token::KeyId;
 
 /// A pass more helps as long as other writers are in the way. This many of them are somebody who goes
 /// on sealing under an old key.
 const MAX_PASSES: u32 = 10;
-
-/// How to rotate.
-///
-/// Defaults: 1,000 rows to a batch (500 to 2,000 make no difference), one job more than there are
-/// processors but at most 4 (a job waits for the server half of its time), no rate, no pauses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RotateOptions {
-    batch: u32,
-    jobs: u32,
-    pub(crate) rate: Option<u32>,
-    pub(crate) max_latency: Option<Duration>,
-    pub(crate) max_replica_lag: Option<u64>,
-    /// A place that the walk leaves out, for the test that the recount notices.
-    pub(crate) without: Option<String>,
-}
-
-impl Default for RotateOptions {
-    fn default() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
-        Self {
-            batch: 1000,
-            jobs: (processors + 1).min(4),
-            rate: None,
-            max_latency: None,
-            max_replica_lag: None,
-            without: None,
-        }
-    }
-}
-
-impl RotateOptions {
-    /// The largest batch: a statement of 100,000 rows holds its locks for seconds.
-    pub const MAX_BATCH: u32 = 100_000;
-    /// The most jobs: each has a connection of its own.
-    pub const MAX_JOBS: u32 = 64;
-
-    /// The defaults.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Rows that are read and written by one statement, 1 to 100,000.
-    pub fn batch(mut self, rows: u32) -> Self {
-        self.batch = rows.clamp(1, Self::MAX_BATCH);
-        self
-    }
-
-    /// Parts of the table that are worked on at the same time, 1 to 64. Each takes a connection.
-    pub fn jobs(mut self, jobs: u32) -> Self {
-        self.jobs = jobs.clamp(1, Self::MAX_JOBS);
-        self
-    }
-
-    /// At most this many rows a second, over all jobs.
-    pub fn rate(mut self, rows_per_second: u32) -> Self {
-        self.rate = Some(rows_per_second.max(1));
-        self
-    }
-
-    /// Pauses while reading one row takes longer than this.
-    pub fn max_latency(mut self, limit: Duration) -> Self {
-        self.max_latency = Some(limit);
-        self
-    }
-
-    /// Pauses while a replica is more than this many bytes of WAL behind. The role must be allowed to
-    /// see that (`pg_monitor`).
-    pub fn max_replica_lag(mut self, bytes: u64) -> Self {
-        self.max_replica_lag = Some(bytes);
-        self
-    }
-
-    /// A batch is never more than a second's worth of rows.
-    fn rows_to_a_batch(&self) -> u32 {
-        self.rate.map_or(self.batch, |rate| rate.min(self.batch))
-    }
-}
-
-/// How far a rotation is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RotateProgress {
-    /// Which pass over all places this is, from 1.
-    pub pass: u32,
-    /// Rows in the table when the pass began.
-    pub rows: u64,
-    /// Rows that this pass has looked at.
-    pub visited: u64,
-    /// Rows that were sealed anew, in all passes.
-    pub resealed: u64,
-    /// Rows that somebody else wrote or held meanwhile, in this pass: they are met again.
-    pub changed: u64,
-    /// Rows with something that could not be opened, in this pass.
-    pub unreadable: u64,
-    /// Texts of the local file that were sealed anew, in all passes.
-    pub local: u64,
-    /// Since the start.
-    pub elapsed: Duration,
-}
-
-/// Something that could not be opened. It stays as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct UnreadableRow {
-    /// The owner as it stands in the row: `user`, or `tenant/user`.
-    pub owner: String,
-    /// The column, or the part of the local file, where that can be told.
-    pub place: Option<String>,
-    /// What kind of failure it is: `UnknownKey`, `Unsealable`, `ForeignValue` and so on.
-    pub kind: ErrorKind,
-    /// The same in words.
-    pub reason: String,
-}
-
-impl UnreadableRow {
-    fn new(owner: &str, place: Option<String>, error: &Error) -> Self {
-        Self { owner: owner.to_owned(), place, kind: error.kind(), reason: error.to_string() }
-    }
-}
-
-/// What happens during a rotation.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum RotateEvent<'a> {
-    /// A pass over all places begins. What cannot be opened is met again, and told again.
-    Pass(&'a RotateProgress),
-    /// A batch is done.
-    Batch(&'a RotateProgress),
-    /// Something could not be opened.
-    Unreadable(&'a UnreadableRow),
-    /// It waits, for this reason, and looks again in half a second.
-    Paused(&'a str),
-}
-
-/// What a rotation did, and what the recount after it says.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Rotation {
-    /// The primary key.
-    pub key: KeyId,
-    /// The recount found no token under any other key, in any place.
-    pub complete: bool,
-    /// The last state of affairs.
-    pub progress: RotateProgress,
-    /// What could not be opened in the last pass, by kind.
-    pub unreadable: Vec<(ErrorKind, u64)>,
-    /// The recount.
-    pub census: Census,
-}
-
-/// What there is to do.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct RotateEstimate {
-    /// The primary key.
-    pub key: KeyId,
-    /// All tokens, by place and key.
-    pub census: Census,
-    /// Rows in the table.
-    pub rows: u64,
-    /// Rows with something not under the primary key.
-    pub to_do: u64,
-    /// About how long it would take: from reading and sealing one batch, times three for writing it.
-    pub time: Duration,
-}
 
 /// What a batch did.
 #[derive(Default)]

@@ -100,11 +100,7 @@ fn token_at(tokens: &[Option<Vec<Token>>], (slot, at): Place) -> Option<Token> {
 }
 
 /// `Ok(Ok(None))`: it is under the primary key already.
-fn reseal_record(
-    tokens: Vec<Token>,
-    owner: &Owner,
-    keyring: &Keyring,
-) -> Result<Result<Option<Vec<Token>>>> {
+fn reseal_record(tokens: Vec<Token>, owner: &Owner, keyring: &Keyring) -> Result<Result<Option<Vec<Token>>>> {
     let record = match Record::new(tokens, PlainValues::default()) {
         Ok(record) => record,
         Err(error) => return Ok(Err(error)),

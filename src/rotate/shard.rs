@@ -84,7 +84,8 @@ impl Shard {
             found.into_iter().map(reseal).collect::<Result<Vec<_>>>()
         };
         let resealed = tokio::task::spawn_blocking(work).await;
-        let resealed = resealed.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
+        let resealed =
+            resealed.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
         let mut exchanges = Vec::with_capacity(resealed.len());
         for (Resealed { new, troubles }, found) in resealed {
             tally.unreadable += u64::from(!troubles.is_empty());
@@ -192,7 +193,8 @@ fn stopped(fault: Fault) -> Fault {
     match fault.outcome {
         Outcome::Fallback | Outcome::Ambiguous => {
             let error = Error::new(ErrorKind::Unavailable, fault.error.to_string());
-            let hint = "nothing is lost; when the database is back, the same command goes on where this one ended";
+            let hint =
+                "nothing is lost; when the database is back, the same command goes on where this one ended";
             Fault::new(fault.outcome, error.with_hint(hint))
         }
         _ => fault,

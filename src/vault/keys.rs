@@ -40,7 +40,8 @@ pub(super) async fn destroy(router: &Router, id: KeyId, options: DestroyOptions)
     // the cheap reasons to refuse first
     router.keyring.for_sealing()?.destroy(id, router.now(), grace)?;
     if router.postgres.is_some() && !options.other_hosts_synced {
-        let message = format!("local files of other hosts may hold records under key {id}, and cannot be counted here");
+        let message =
+            format!("local files of other hosts may hold records under key {id}, and cannot be counted here");
         let hint = "run `retell-vault sync`, then `retell-vault rotate` on every host, then repeat with --other-hosts-synced";
         return Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint));
     }
@@ -54,11 +55,8 @@ fn refuse_in_use(id: KeyId, census: &Census) -> Result<()> {
     match places.is_empty() {
         true => Ok(()),
         false => {
-            let message = format!(
-                "{} tokens still name key {id}: {}",
-                census.tokens_of(id),
-                places.join("; ")
-            );
+            let message =
+                format!("{} tokens still name key {id}: {}", census.tokens_of(id), places.join("; "));
             Err(Error::new(ErrorKind::KeyInUse, message))
         }
     }

@@ -1,0 +1,69 @@
+//! Several statements in one transaction, which nobody can leave open.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::time::timeout;
+
+use crate::classify::{Fault, Phase};
+use crate::database::{Database, Query};
+
+/// How long going over a whole table may take: long enough for any.
+const SURVEY: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Database {
+    /// Runs statements in one transaction, in a task that the caller's cancellation cannot tear:
+    /// otherwise an open transaction could go back into the pool. Answers with the last one's rows.
+    pub(crate) async fn transaction(&self, queries: Vec<Query>, phase: Phase) -> Result<Vec<PgRow>, Fault> {
+        self.transaction_within(self.timeouts.operation, queries, phase).await
+    }
+
+    /// Runs a reading statement that goes over the whole table, for as long as it takes. It fails when
+    /// row level security would hide something from it.
+    pub(crate) async fn survey(&self, query: Query) -> Result<Vec<PgRow>, Fault> {
+        let settings = [
+            "SELECT pg_catalog.set_config('statement_timeout', '0', true)",
+            "SELECT pg_catalog.set_config('row_security', 'off', true)",
+        ];
+        let settings = settings.map(|sql| Query { sql: sql.into(), arguments: PgArguments::default() });
+        let queries = settings.into_iter().chain([query]).collect();
+        self.transaction_within(SURVEY, queries, Phase::Reading).await
+    }
+
+    async fn transaction_within(
+        &self,
+        limit: Duration,
+        queries: Vec<Query>,
+        phase: Phase,
+    ) -> Result<Vec<PgRow>, Fault> {
+        let connection = self.acquire().await?;
+        let persistent = !self.is_transactional();
+        let task = tokio::spawn(async move {
+            let mut connection = connection;
+            let done = timeout(limit, run_transaction(&mut connection, queries, persistent)).await;
+            if !matches!(done, Ok(Ok(_))) {
+                // it may still be inside the transaction: close it
+                drop(connection.detach());
+            }
+            done
+        });
+        let done = task.await.map_err(|_| Fault::timed_out(phase))?;
+        self.conclude(done, phase).map_err(|(fault, _)| fault)
+    }
+}
+
+async fn run_transaction(
+    connection: &mut PgConnection,
+    queries: Vec<Query>,
+    persistent: bool,
+) -> sqlx::Result<Vec<PgRow>> {
+    let mut transaction = connection.begin().await?;
+    let mut rows = Vec::new();
+    for query in queries {
+        let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments).persistent(persistent);
+        rows = statement.fetch_all(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(rows)
+}

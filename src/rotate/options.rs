@@ -1,0 +1,80 @@
+//! How to rotate: sizes, and consideration for others.
+
+use std::time::Duration;
+
+/// How to rotate.
+///
+/// Defaults: 1,000 rows to a batch (500 to 2,000 make no difference), one job more than there are
+/// processors but at most 4 (a job waits for the server half of its time), no rate, no pauses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RotateOptions {
+    pub(super) batch: u32,
+    pub(super) jobs: u32,
+    pub(super) rate: Option<u32>,
+    pub(super) max_latency: Option<Duration>,
+    pub(super) max_replica_lag: Option<u64>,
+    /// A place that the walk leaves out, for the test that the recount notices.
+    pub(crate) without: Option<String>,
+}
+
+impl Default for RotateOptions {
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+        Self {
+            batch: 1000,
+            jobs: (processors + 1).min(4),
+            rate: None,
+            max_latency: None,
+            max_replica_lag: None,
+            without: None,
+        }
+    }
+}
+
+impl RotateOptions {
+    /// The largest batch: a statement of 100,000 rows holds its locks for seconds.
+    pub const MAX_BATCH: u32 = 100_000;
+    /// The most jobs: each has a connection of its own.
+    pub const MAX_JOBS: u32 = 64;
+
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Rows that are read and written by one statement, 1 to 100,000.
+    pub fn batch(mut self, rows: u32) -> Self {
+        self.batch = rows.clamp(1, Self::MAX_BATCH);
+        self
+    }
+
+    /// Parts of the table that are worked on at the same time, 1 to 64. Each takes a connection.
+    pub fn jobs(mut self, jobs: u32) -> Self {
+        self.jobs = jobs.clamp(1, Self::MAX_JOBS);
+        self
+    }
+
+    /// At most this many rows a second, over all jobs.
+    pub fn rate(mut self, rows_per_second: u32) -> Self {
+        self.rate = Some(rows_per_second.max(1));
+        self
+    }
+
+    /// Pauses while reading one row takes longer than this.
+    pub fn max_latency(mut self, limit: Duration) -> Self {
+        self.max_latency = Some(limit);
+        self
+    }
+
+    /// Pauses while a replica is more than this many bytes of WAL behind. The role must be allowed to
+    /// see that (`pg_monitor`).
+    pub fn max_replica_lag(mut self, bytes: u64) -> Self {
+        self.max_replica_lag = Some(bytes);
+        self
+    }
+
+    /// A batch is never more than a second's worth of rows.
+    pub(super) fn rows_to_a_batch(&self) -> u32 {
+        self.rate.map_or(self.batch, |rate| rate.min(self.batch))
+    }
+}
