@@ -20,8 +20,9 @@ pub struct Sealer {
 
 /// Options for a rotation that leaves one place out: a column, or `pending`, `replica`, `kept`. For the
 /// test that such a rotation is never called complete.
-pub fn rotate_without(options: RotateOptions, place: &str) -> RotateOptions {
-    RotateOptions { without: Some(place.to_owned()), ..options }
+pub fn rotate_without(mut options: RotateOptions, place: &str) -> RotateOptions {
+    options.without = Some(place.to_owned());
+    options
 }
 
 /// A sealed value.
