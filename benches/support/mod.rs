@@ -12,7 +12,7 @@ pub fn is_wanted() -> bool {
 }
 
 /// Whether a comparison was asked for: words after `--` pick those whose names hold one of them.
-fn is_asked_for(name: &str) -> bool {
+pub fn is_asked_for(name: &str) -> bool {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     words.is_empty() || words.iter().any(|word| name.contains(word.as_str()))
 }
@@ -77,12 +77,19 @@ impl Comparison {
         self.print();
     }
 
+    /// A round that was measured elsewhere.
+    pub fn add(&mut self, ours: Duration, bare: Duration) {
+        self.rounds.push((per_call(ours, 1), per_call(bare, 1)));
+    }
+
     /// The ratio is the median of the rounds' ratios: what disturbs a round disturbs both sides.
-    fn print(&self) {
+    /// Answers with the median times in nanoseconds.
+    pub fn print(&self) -> (f64, f64) {
         let ours = median(self.rounds.iter().map(|(ours, _)| *ours));
         let bare = median(self.rounds.iter().map(|(_, bare)| *bare));
         let ratio = median(self.rounds.iter().map(|(ours, bare)| ours / bare));
         println!("ratio {}: {ratio:.2} (limit {})   {} / {}", self.name, self.limit, time(ours), time(bare));
+        (ours, bare)
     }
 }
 
