@@ -30,8 +30,17 @@ pub(crate) struct Record {
 
 impl Record {
     /// # Errors
-    /// `Incomplete` when a secret field is missing; `Malformed` for a field twice or mixed versions or keys.
+    /// As [`check`](Self::check).
     pub(crate) fn new(tokens: Vec<Token>, plain: PlainValues) -> Result<Self> {
+        let (version, key) = Self::check(&tokens)?;
+        Ok(Self { version, key, tokens, plain })
+    }
+
+    /// Whether these are the tokens of a record: the version and the key of all of them.
+    ///
+    /// # Errors
+    /// `Incomplete` when a secret field is missing; `Malformed` for a field twice or mixed versions or keys.
+    pub(crate) fn check(tokens: &[Token]) -> Result<(Version, KeyId)> {
         let (version, key) = match tokens.first() {
             Some(first) => (first.version, first.key),
             None => return Err(Error::new(ErrorKind::Incomplete, "a record without tokens")),
@@ -57,7 +66,7 @@ impl Record {
                 ));
             }
         }
-        Ok(Self { version, key, tokens, plain })
+        Ok((version, key))
     }
 
     pub(crate) fn token(&self, field: Field) -> Option<&Token> {

@@ -135,9 +135,19 @@ impl Run<'_> {
             // a pass that found nothing to do will not find more the next time
             let idle = progress.resealed == resealed && progress.local == local && progress.changed == 0;
             if complete || (whole && idle) || progress.pass >= MAX_PASSES {
+                self.forget_old_texts().await;
                 let (progress, unreadable) = (self.progress, self.unreadable);
                 return Ok(Rotation { key, complete, progress, unreadable, census });
             }
+        }
+    }
+
+    /// The log of the local file holds the old texts until it is emptied.
+    async fn forget_old_texts(&self) {
+        if let (Some(local), true) = (&self.router.local, self.progress.local > 0)
+            && !local.checkpoint().await.unwrap_or(false)
+        {
+            tracing::info!("the log of the local file was in use; it is emptied later");
         }
     }
 

@@ -1,5 +1,7 @@
 //! A recount: how many tokens each column holds under each key.
 
+use std::collections::BTreeMap;
+
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
@@ -35,24 +37,28 @@ impl Postgres {
         let query = Query { sql: census(&self.layout, &columns).into(), arguments: PgArguments::default() };
         let rows = self.database.survey(query).await?;
         let get = |error: sqlx::Error| classify(&error, Phase::Reading);
-        let mut counts = Vec::with_capacity(rows.len());
+        let mut tally: BTreeMap<(usize, Option<KeyId>), u64> = BTreeMap::new();
         for row in &rows {
             let at: i32 = row.try_get(0).map_err(get)?;
-            let key: Option<String> = row.try_get(1).map_err(get)?;
+            let head: Option<String> = row.try_get(1).map_err(get)?;
             let tokens: i64 = row.try_get(2).map_err(get)?;
-            let Some(column) = usize::try_from(at).ok().and_then(|at| columns.get(at)) else { continue };
-            // what stands in a plain column and is no token is the application's own
-            if key.is_none() && !column.sealed {
-                continue;
-            }
-            counts.push(ColumnCount {
-                column: column.name.to_owned(),
-                key: key.and_then(|key| key.parse().ok()),
-                tokens: tokens.try_into().unwrap_or(0),
-            });
+            let place = (usize::try_from(at).unwrap_or_default(), head.as_deref().and_then(named_key));
+            *tally.entry(place).or_default() += u64::try_from(tokens).unwrap_or(0);
         }
-        Ok(counts)
+        let count = |((at, key), tokens): ((usize, Option<KeyId>), u64)| {
+            let column = columns.get(at)?;
+            // what stands in a plain column and is no token is the application's own
+            let counts = key.is_some() || column.sealed;
+            counts.then(|| ColumnCount { column: column.name.to_owned(), key, tokens })
+        };
+        Ok(tally.into_iter().filter_map(count).collect())
     }
+}
+
+/// The key that a token names which starts like this: `rv1.0123abcd.`
+fn named_key(head: &str) -> Option<KeyId> {
+    let is_token = matches!(head.as_bytes(), [b'r', b'v', b'1'..=b'9', b'.', .., b'.']);
+    head.get(4..12).filter(|_| is_token)?.parse().ok()
 }
 
 struct Counted<'a> {
@@ -80,12 +86,17 @@ fn counted<'a>(layout: &'a Layout, table: &Table) -> Vec<Counted<'a>> {
 
 /// Every piece between two spaces, and every entry of our part of the JSONB column.
 fn census(layout: &Layout, columns: &[Counted<'_>]) -> String {
-    let pieces = columns.iter().enumerate().map(|(at, Counted { name, json, .. })| {
+    let pieces = columns.iter().enumerate().map(|(at, Counted { name, json, sealed })| {
         let column = format!("t.{}", quote(name));
         match json {
-            false => format!(
-                "SELECT {at}, e.value FROM unnest(pg_catalog.string_to_array({column}::text, ' ')) AS e (value)"
-            ),
+            false => {
+                let pieces = format!("pg_catalog.string_to_array({column}::text, ' ')");
+                let pieces = match sealed {
+                    true => pieces,
+                    false => format!("CASE WHEN pg_catalog.strpos({column}::text, 'rv') > 0 THEN {pieces} END"),
+                };
+                format!("SELECT {at}, e.value FROM unnest({pieces}) AS e (value)")
+            }
             true => {
                 let ours = format!("({column} -> '{OURS}')");
                 format!(
@@ -97,11 +108,26 @@ fn census(layout: &Layout, columns: &[Counted<'_>]) -> String {
     });
     let pieces: Vec<_> = pieces.collect();
     format!(
-        "SELECT x.at, CASE WHEN pg_catalog.left(x.value, 13) ~ '^rv[1-9]\\.[0-9a-f]{{8}}\\.$' \
-         THEN pg_catalog.substr(x.value, 5, 8) END, count(*) FROM {}.{} AS t CROSS JOIN LATERAL ({}) AS x (at, value) \
+        "SELECT x.at, CASE WHEN x.value LIKE 'rv_.________.%' THEN pg_catalog.left(x.value, 13) END, count(*) FROM {}.{} AS t CROSS JOIN LATERAL ({}) AS x (at, value) \
          WHERE coalesce(x.value, '-') <> '' GROUP BY 1, 2",
         quote(&layout.schema),
         quote(&layout.table),
         pieces.join(" UNION ALL "),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_head_of_a_token_names_a_key() {
+        assert_eq!(named_key("rv1.000000ab."), Some(KeyId(0xab)));
+        assert_eq!(named_key("rv9.000000ab."), Some(KeyId(0xab)));
+        for not in
+            ["", "rv0.000000ab.", "rv1.000000AB.", "rv1.+00000ab.", "rv1.0000 0ab.", "rv1.\u{e9}00000ab."]
+        {
+            assert_eq!(named_key(not), None, "{not}");
+        }
+    }
 }

@@ -167,13 +167,13 @@ impl Postgres {
     pub(crate) async fn exchange(&self, walk: &Walk, exchanges: &[Exchange]) -> Result<Vec<bool>, Fault> {
         let mut arguments = PgArguments::default();
         for at in 0..walk.cursor.width() {
-            bind(&mut arguments, column(exchanges, |exchange| exchange.found.position[at].clone()))?;
+            bind(&mut arguments, column(exchanges, |exchange| exchange.found.position[at].as_str()))?;
         }
         for at in 0..walk.slots.len() {
-            bind(&mut arguments, column(exchanges, |exchange| exchange.found.texts[at].clone()))?;
+            bind(&mut arguments, column(exchanges, |exchange| exchange.found.texts[at].as_deref()))?;
         }
         for at in 0..walk.slots.len() {
-            bind(&mut arguments, column(exchanges, |exchange| exchange.new[at].clone()))?;
+            bind(&mut arguments, column(exchanges, |exchange| exchange.new[at].as_deref()))?;
         }
         bind(&mut arguments, (0..exchanges.len() as i32).collect::<Vec<_>>())?;
         let exchange = Query { sql: walk.exchange.clone(), arguments };
@@ -225,7 +225,7 @@ fn start_of_tokens(key: KeyId) -> String {
     format!("rv1.{key}.")
 }
 
-fn column<T>(exchanges: &[Exchange], value: impl Fn(&Exchange) -> T) -> Vec<T> {
+fn column<'a, T>(exchanges: &'a [Exchange], value: impl Fn(&'a Exchange) -> T) -> Vec<T> {
     exchanges.iter().map(value).collect()
 }
 
@@ -309,17 +309,23 @@ fn exchange(writer: &Writer<'_>, cursor: &Cursor, slots: &[Slot]) -> String {
     let names: Vec<_> =
         names('k', cursor.width()).chain(names('o', slots.len())).chain(names('v', slots.len())).collect();
     let mut arrays: Vec<_> = (1..=names.len()).map(|number| format!("${number}::text[]")).collect();
+    for (array, _) in
+        arrays[cursor.width() + slots.len()..].iter_mut().zip(slots).filter(|(_, slot)| slot.json)
+    {
+        // parsed once, here
+        array.push_str("::jsonb[]");
+    }
     arrays.push(format!("${}::int4[]", names.len() + 1));
     let (mut set, mut unchanged, mut held) = (Vec::new(), Vec::new(), Vec::new());
     for (at, slot) in slots.iter().enumerate() {
         let column = quote(&slot.column);
         if slot.json {
-            let new = format!("n.v{at}::jsonb");
             set.push(format!(
-                "{column} = CASE WHEN n.v{at} IS NULL THEN t.{column} ELSE pg_catalog.jsonb_set(t.{column}, '{{{OURS}}}', {new}) END"
+                "{column} = CASE WHEN n.v{at} IS NULL THEN t.{column} ELSE pg_catalog.jsonb_set(t.{column}, '{{{OURS}}}', n.v{at}) END"
             ));
-            unchanged.push(format!("(t.{column} -> '{OURS}') IS NOT DISTINCT FROM n.o{at}::jsonb"));
-            held.push(format!("(n.v{at} IS NULL OR (t.{column} -> '{OURS}') = {new})"));
+            // the text that was read is Postgres' own, and the same value always has the same
+            unchanged.push(format!("(t.{column} -> '{OURS}')::text IS NOT DISTINCT FROM n.o{at}"));
+            held.push(format!("(n.v{at} IS NULL OR (t.{column} -> '{OURS}') = n.v{at})"));
         } else {
             set.push(format!("{column} = n.v{at}"));
             unchanged.push(format!("t.{column}::text IS NOT DISTINCT FROM n.o{at}"));

@@ -1,17 +1,17 @@
 //! The tokens of one row, sealed anew: a pure function.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use crate::entropy;
 use crate::error::{Error, ErrorKind, Result};
+use crate::field::Field;
 use crate::keyring::Keyring;
 use crate::owner::Owner;
 use crate::placement::Slot;
 use crate::postgres::walk::Found;
-use crate::record::{PlainValues, Record, SlotText, print_object, print_packed, read_slot};
+use crate::record::{Record, SlotText, print_object, print_packed, read_slot};
 use crate::sealer::reseal::reseal;
 use crate::token::Token;
-use crate::version::Version;
 
 /// Something in a row that could not be opened, and stays as it is.
 pub(super) struct Trouble {
@@ -34,79 +34,69 @@ pub(super) struct Resealed {
 /// `Entropy`.
 pub(super) fn reseal_row(found: &Found, slots: &[Slot], keyring: &Keyring) -> Result<Resealed> {
     let mut troubles = Vec::new();
-    let mut tokens = read_slots(found, slots, &mut troubles);
+    let read = read_slots(found, slots, &mut troubles);
     let Some(owner) = &found.owner else {
         let error = Error::new(ErrorKind::InvalidInput, "the row's owner is not a valid one");
         return Ok(Resealed { new: None, troubles: vec![Trouble { column: None, error }] });
     };
+    let (places, old): (Vec<usize>, Vec<Token>) = read.into_iter().unzip();
     let mut changed = vec![false; slots.len()];
-    for places in versions(&tokens).values() {
-        let record: Vec<Token> = places.iter().filter_map(|place| token_at(&tokens, *place)).collect();
+    let mut tokens = Vec::with_capacity(old.len());
+    for record in old.chunk_by(|one, next| one.version == next.version) {
+        let places = &places[tokens.len()..][..record.len()];
         match reseal_record(record, owner, keyring)? {
-            Ok(None) => {}
             Ok(Some(resealed)) => {
-                for ((slot, at), token) in places.iter().zip(resealed) {
-                    changed[*slot] = true;
-                    if let Some(held) = tokens[*slot].as_mut().and_then(|held| held.get_mut(*at)) {
-                        *held = token;
-                    }
-                }
+                places.iter().for_each(|slot| changed[*slot] = true);
+                tokens.extend(resealed.into_iter().map(Cow::Owned));
             }
-            Err(error) => troubles.push(Trouble { column: None, error }),
+            unchanged => {
+                tokens.extend(record.iter().map(Cow::Borrowed));
+                troubles.extend(unchanged.err().map(|error| Trouble { column: None, error }));
+            }
         }
     }
-    let print = |(at, slot): (usize, &Slot)| match (&tokens[at], changed[at], slot.json) {
-        (Some(tokens), true, true) => Some(print_object(tokens.iter())),
-        (Some(tokens), true, false) => Some(print_packed(tokens.iter())),
-        (_, _, true) => None,
-        (_, _, false) => found.texts[at].clone(),
+    let print = |(at, slot): (usize, &Slot)| {
+        let held =
+            || places.iter().zip(&tokens).filter(move |(place, _)| **place == at).map(|(_, token)| &**token);
+        match (changed[at], slot.json) {
+            (true, true) => Some(print_object(held())),
+            (true, false) => Some(print_packed(held())),
+            (false, true) => None,
+            (false, false) => found.texts[at].clone(),
+        }
     };
     let new = changed.contains(&true).then(|| slots.iter().enumerate().map(print).collect());
     Ok(Resealed { new, troubles })
 }
 
-/// The tokens of every slot. `None`: the slot stays as it is.
-fn read_slots(found: &Found, slots: &[Slot], troubles: &mut Vec<Trouble>) -> Vec<Option<Vec<Token>>> {
-    let mut read = |(slot, text): (&Slot, &Option<String>)| {
+/// The tokens of all slots, each with its slot, record by record. A slot that holds anything else as
+/// well stays as it is.
+fn read_slots(found: &Found, slots: &[Slot], troubles: &mut Vec<Trouble>) -> Vec<(usize, Token)> {
+    let mut read: Vec<(usize, Token)> = Vec::with_capacity(Field::ALL.len());
+    for (at, (slot, text)) in slots.iter().zip(&found.texts).enumerate() {
         let error = match read_slot(text.as_deref(), slot.json) {
-            SlotText::Empty => return None,
-            SlotText::Tokens(tokens) => return Some(tokens),
+            SlotText::Empty => continue,
+            SlotText::Tokens(tokens) => {
+                read.extend(tokens.into_iter().map(|token| (at, token)));
+                continue;
+            }
             SlotText::Foreign => {
                 Error::new(ErrorKind::ForeignValue, "it holds text that the vault did not write")
             }
             SlotText::Damaged(error) => error,
         };
         troubles.push(Trouble { column: Some(slot.column.clone()), error });
-        None
-    };
-    slots.iter().zip(&found.texts).map(&mut read).collect()
-}
-
-/// Slot, and place in it.
-type Place = (usize, usize);
-
-fn versions(tokens: &[Option<Vec<Token>>]) -> BTreeMap<Version, Vec<Place>> {
-    let mut versions: BTreeMap<Version, Vec<Place>> = BTreeMap::new();
-    for (slot, held) in tokens.iter().enumerate() {
-        for (at, token) in held.iter().flatten().enumerate() {
-            versions.entry(token.version).or_default().push((slot, at));
-        }
     }
-    versions
-}
-
-fn token_at(tokens: &[Option<Vec<Token>>], (slot, at): Place) -> Option<Token> {
-    tokens.get(slot)?.as_ref()?.get(at).cloned()
+    // stable: within a slot and a version nothing changes its place
+    read.sort_by_key(|(_, token)| token.version);
+    read
 }
 
 /// `Ok(Ok(None))`: it is under the primary key already.
-fn reseal_record(tokens: Vec<Token>, owner: &Owner, keyring: &Keyring) -> Result<Result<Option<Vec<Token>>>> {
-    let record = match Record::new(tokens, PlainValues::default()) {
-        Ok(record) => record,
-        Err(error) => return Ok(Err(error)),
-    };
-    if record.key == keyring.primary().0 {
-        return Ok(Ok(None));
+fn reseal_record(tokens: &[Token], owner: &Owner, keyring: &Keyring) -> Result<Result<Option<Vec<Token>>>> {
+    match Record::check(tokens) {
+        Err(error) => Ok(Err(error)),
+        Ok((_, key)) if key == keyring.primary().0 => Ok(Ok(None)),
+        Ok(_) => entropy::with_rng(|rng| reseal(tokens, owner, keyring, rng).map(Some)),
     }
-    entropy::with_rng(|rng| reseal(record.tokens(), owner, keyring, rng).map(Some))
 }
