@@ -5,8 +5,11 @@
 //! config column, packed into the one column there is, or an encrypted local file until the database
 //! returns. It acknowledges a save only when that is durable and encrypted.
 //!
-//! The README is the manual; `docs/ARCHITECTURE.md` is the map, `docs/FORMAT.md` the bytes, and
-//! `SECURITY.md` says what is promised and what is not.
+//! Root keys live in a [`KeyringFile`]. [`Vault::rotate`] seals everything anew under a new one while
+//! the service goes on, and [`Vault::destroy_key`] ends an old one, after a count of what it sealed.
+//!
+//! The README is the manual and `docs/OPERATIONS.md` the runbook; `docs/ARCHITECTURE.md` is the map,
+//! `docs/FORMAT.md` the bytes, and `SECURITY.md` says what is promised and what is not.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -84,7 +84,7 @@ async fn refuse_destroyed(local: &LocalFile, keyring: &Keyring) -> Result<()> {
                 count.tokens,
                 count.place
             );
-            let hint = "put a copy of the keyring from before back and run `retell-vault rotate`; to give those records up, move the file away";
+            let hint = "put back a copy of the keyring in which that key is retired, run `retell-vault rotate`, then bring this keyring in again; to give those records up, move the file away";
             return Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint));
         }
     }

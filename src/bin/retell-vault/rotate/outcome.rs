@@ -103,26 +103,29 @@ fn warn_of_unreadable(options: &Rotate, rotation: &Rotation) {
 /// Why tokens may be left, and what to do next.
 fn not_complete(keys: &[KeyInfo], rotation: &Rotation) -> Failure {
     let left = rotation.census.keys().into_iter().filter(|(key, _)| *key != rotation.key);
-    let is_unknown =
-        left.clone().any(|(key, _)| ["unknown", "destroyed"].contains(&census::state(keys, key)));
-    let unopened = !rotation.unreadable.is_empty();
-    let refused = |(kind, _): &(ErrorKind, u64)| *kind == ErrorKind::Rejected;
+    let is_left = |states: &[&str]| left.clone().any(|(key, _)| states.contains(&census::state(keys, key)));
+    let kinds = || rotation.unreadable.iter().map(|(kind, _)| *kind);
     let mut advice = Vec::new();
-    if rotation.unreadable.iter().any(refused) {
+    if is_left(&["pending"]) {
+        advice.push("copy the newest keyring to this host: a key that is pending here seals elsewhere");
+    }
+    if is_left(&["unknown", "destroyed"]) {
+        advice.push(
+            "find a keyring that holds the keys which this one does not; where there is none, store those records again with `retell-vault put --replace-unreadable`, and drop what only the local file keeps of them with `retell-vault forget`",
+        );
+    }
+    if kinds().any(|kind| kind == ErrorKind::Rejected) {
         advice.push("mend what makes the database refuse rows");
     }
-    if !rotation.unreadable.iter().all(refused) {
+    if !kinds().all(|kind| matches!(kind, ErrorKind::Rejected | ErrorKind::UnknownKey | ErrorKind::Busy)) {
         advice.push(
             "restore what could not be opened from a backup, or store it again with `retell-vault put --replace-unreadable`",
         );
     }
-    if is_unknown {
-        advice.push("look for the keyring that holds the keys which this one does not");
-    }
     if rotation.progress.changed > 0 {
         advice.push("look for a long transaction that holds rows locked");
     }
-    if !unopened || rotation.progress.changed > 0 {
+    if advice.is_empty() || rotation.progress.changed > 0 {
         advice.push(
             "look for a process that still seals under an old key: give it this keyring, or restart it",
         );
@@ -137,7 +140,8 @@ fn not_complete(keys: &[KeyInfo], rotation: &Rotation) -> Failure {
             },
             rotation.key
         ),
-        format!("{}; then run the same command again", advice.join("; ")),
+        // without: where only keys are left that nobody knows, it would make another one each time
+        format!("{}; then run it again, without --new-key", advice.join("; ")),
     )
 }
 
