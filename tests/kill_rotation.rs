@@ -33,7 +33,7 @@ use support::vaults::*;
 use tempfile::TempDir;
 
 /// Users of each shape of row.
-const USERS: usize = 125;
+const USERS: usize = 100;
 /// Users of each sort of text in the local file.
 const LOCAL: usize = 15;
 /// Nothing listens there.
@@ -201,7 +201,7 @@ impl Scene {
                 sealed.key
             );
         }
-        self.everything_opens().await;
+        tokio::join!(self.everything_opens(), self.offline_copies_open());
         let primaries: Vec<_> = keys.iter().filter(|key| key.state == KeyState::Primary).collect();
         let [primary] = primaries[..] else { panic!("{keys:?}") };
         let primary = primary.id.to_string();
@@ -211,7 +211,7 @@ impl Scene {
 
     async fn everything_opens(&self) {
         let (_folder, keyring, local) = self.copy();
-        let vault = Vault::builder(keyring.clone()).postgres(&self.db.url).local_file(&local);
+        let vault = Vault::builder(keyring).postgres(&self.db.url).local_file(&local);
         let vault = vault.build().await.unwrap();
         load(&vault, &self.configs).await;
         let kept = vault.kept(0, 1_000).await.unwrap();
@@ -221,6 +221,10 @@ impl Scene {
             assert_eq!(kept.config.unwrap(), Some(full_config(user)));
         }
         vault.close().await;
+    }
+
+    async fn offline_copies_open(&self) {
+        let (_folder, keyring, local) = self.copy();
         let away = Vault::builder(keyring).postgres(NOWHERE).local_file(local).offline_reads();
         let away = away.build().await.unwrap();
         load(&away, &self.offline).await;
