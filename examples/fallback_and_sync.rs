@@ -5,14 +5,15 @@
 //! It needs the Postgres programs (`scripts/test --setup` installs them). The server and the folders
 //! are removed at the end, also on failure and on Ctrl-C.
 
-use std::env;
+mod server;
+
 use std::error::Error;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 use retell_vault::{KeyringFile, Loaded, Owner, Passphrase, RetellConfig, Stored, Vault};
+use server::{Server, interrupted};
 use sqlx::{Connection, PgConnection};
-use tokio::signal::unix::{SignalKind, signal};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -38,14 +39,6 @@ async fn run() -> Result<()> {
         // a folder that the vault makes itself is closed to everybody else
         done = outage(&server, folder.path().join("home")) => done,
         () = interrupted() => Err("interrupted".into()),
-    }
-}
-
-async fn interrupted() {
-    let mut terminate = signal(SignalKind::terminate()).expect("signals can be received");
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
     }
 }
 
@@ -118,33 +111,4 @@ async fn print_status(vault: &Vault) -> Result<()> {
     });
     println!("status     {pending} pending; database: {}", database.unwrap_or_default());
     Ok(())
-}
-
-/// A Postgres server of our own, in a folder below the temporary directory.
-struct Server {
-    folder: PathBuf,
-}
-
-impl Server {
-    fn new() -> Self {
-        Self { folder: env::temp_dir().join(format!("retell-vault-server-{:016x}", rand::random::<u64>())) }
-    }
-
-    /// Runs `scripts/cluster COMMAND FOLDER`; a start answers with the URL.
-    fn run(&self, command: &str) -> Result<String> {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/cluster");
-        let output = Command::new(script).arg(command).arg(&self.folder).stdin(Stdio::null()).output()?;
-        match output.status.success() {
-            true => Ok(String::from_utf8(output.stdout)?.trim().to_owned()),
-            false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned().into()),
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Err(error) = self.run("remove") {
-            eprintln!("{} could not be removed: {error}", self.folder.display());
-        }
-    }
 }

@@ -1,0 +1,323 @@
+//! A key rotation from the first key to the destruction of it, while a service goes on writing and the
+//! rotating process is killed half-way. Everything that is said is checked.
+//!
+//!     cargo run --example rotate_keys
+//!
+//! It needs the Postgres programs (`scripts/test --setup` installs them). The server and the folders
+//! are removed at the end, also on failure and on Ctrl-C.
+
+mod server;
+
+use std::env;
+use std::error::Error;
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use retell_vault::{
+    DestroyOptions, ErrorKind, KeyId, KeyState, KeyringFile, Layout, Owner, Passphrase, RetellConfig,
+    RotateEvent, RotateOptions, Vault,
+};
+use server::{Server, interrupted};
+use sqlx::{Connection, PgConnection};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Owners of each vault: 1,000 in four vaults.
+const OWNERS: usize = 250;
+/// Tells this program that it is the process which gets killed.
+const CHILD: &str = "ROTATE_KEYS_EXAMPLE_CHILD";
+
+/// Tables as applications have them. The vault finds out by itself where everything fits.
+const TABLES: &str = "
+    CREATE TABLE every_column (user_id text PRIMARY KEY, encrypted_retell_api_key text,
+        encrypted_call_agent_id text, encrypted_sms_agent_id text, encrypted_agent_config jsonb,
+        phone_number text, webhook_config jsonb, retell_integration_status text, last_retell_sync timestamptz);
+    CREATE TABLE jsonb_only (user_id text PRIMARY KEY, encrypted_agent_config jsonb);
+    CREATE TABLE one_column (user_id text PRIMARY KEY, encrypted_retell_api_key text)";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            if let Some(error) = error.downcast_ref::<retell_vault::Error>() {
+                eprintln!("hint: {}", error.hint());
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
+    if let Ok(setup) = env::var(CHILD) {
+        let (home, url) = setup.split_once('|').ok_or("the variable names no home and no URL")?;
+        return rotate_slowly(Path::new(home), url).await;
+    }
+    // dropped, and so removed, whichever way this function ends
+    let server = Server::new();
+    let folder = tempfile::Builder::new().prefix("retell-vault-home-").tempdir()?;
+    // a folder that the vault makes itself is closed to everybody else
+    let home = folder.path().join("home");
+    tokio::select! {
+        done = rotation(&server, &home) => done,
+        () = interrupted() => Err("interrupted".into()),
+    }
+}
+
+async fn rotation(server: &Server, home: &Path) -> Result<()> {
+    let url = prepare(server, home).await?;
+    let keyring = open_keyring(home)?;
+    let vaults = open_vaults(&keyring, home, &url).await?;
+    let old = keyring.keys()[0].id;
+    store_everybody(&vaults).await?;
+    say("stored", format!("1,000 owners in four places, all under key {old}"));
+    show_census(&vaults).await?;
+
+    // The service has two writers, which store what changes and remember what was acknowledged.
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers = [0, 1].map(|writer| start_writer(writer, vaults.clone(), stop.clone()));
+
+    // 1. A new key opens from the start, and seals once it is promoted. In between, bring the keyring
+    //    file to every host, and back it up: from the promotion on nothing else opens what is stored.
+    let new = keyring.add_key()?.id;
+    keyring.promote_key(new)?;
+    say("promoted", format!("key {new}; key {old} is retired: it opens, and seals no more"));
+    refuse_to_destroy(&vaults, old).await?;
+
+    // 2. Seal everything anew. It may be interrupted in any way, and is simply called again.
+    kill_a_rotation_half_way(home, &url).await?;
+    let left = tokens_left(&vaults, old).await?;
+    assert!(left.iter().any(|left| *left > 0), "it was killed before it was done");
+    say("killed", format!("half-way, by SIGKILL; tokens left under the old key: {left:?}"));
+    for (name, vault) in &vaults {
+        resume(name, vault, new).await?;
+    }
+
+    // 3. Nothing was lost: neither what was there before, nor what was stored meanwhile.
+    stop.store(true, Ordering::SeqCst);
+    let [first, second] = writers;
+    let written = prove_nothing_was_lost(&vaults, [first.await??, second.await??]).await?;
+    say(
+        "loaded",
+        format!("all 1,000 owners, as last acknowledged; {written} stores came during the rotation"),
+    );
+    show_census(&vaults).await?;
+    for (name, vault) in &vaults {
+        let keys: Vec<_> = vault.census().await?.keys().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, [new], "{name}: the census names only the new key");
+    }
+
+    // 4. Only now the old key can go.
+    destroy(&vaults, old).await?;
+    for (_, vault) in &open_vaults(&open_keyring(home)?, home, &url).await? {
+        load_everybody(vault).await?;
+    }
+    say("destroyed", format!("key {old}; a new process opens everything without it"));
+    Ok(())
+}
+
+fn say(what: &str, text: String) {
+    println!("{what:<10} {text}");
+}
+
+// --- Set-up ---
+
+/// A server with the tables, and a keyring with its first key. Answers with the URL.
+async fn prepare(server: &Server, home: &Path) -> Result<String> {
+    let url = server.run("start").map_err(|error| error.to_string())?;
+    let mut connection = PgConnection::connect(&url).await?;
+    sqlx::raw_sql(TABLES).execute(&mut connection).await?;
+    connection.close().await?;
+    let keyring = KeyringFile::prepare(home.join("keyring.json"), &passphrase())?;
+    Vault::builder(keyring).local_file(home.join("local.db")).init().await?.close().await;
+    Ok(url)
+}
+
+fn passphrase() -> Passphrase {
+    Passphrase::new("only for this example")
+}
+
+fn open_keyring(home: &Path) -> Result<KeyringFile> {
+    Ok(KeyringFile::open(home.join("keyring.json"), &passphrase())?)
+}
+
+type Vaults = Vec<(&'static str, Vault)>;
+
+/// A vault for each table, and one that has no database. All share one keyring.
+async fn open_vaults(keyring: &KeyringFile, home: &Path, url: &str) -> Result<Vaults> {
+    let mut vaults = Vec::new();
+    for table in ["every_column", "jsonb_only", "one_column"] {
+        let layout = Layout::new().table(table)?;
+        vaults.push((table, Vault::builder(keyring.clone()).postgres(url).layout(layout).build().await?));
+    }
+    let local = Vault::builder(keyring.clone()).local_file(home.join("local.db"));
+    vaults.push(("local_file", local.build().await?));
+    Ok(vaults)
+}
+
+// --- The service ---
+
+fn owner(number: usize) -> Owner {
+    Owner::user(&format!("user-{number}")).expect("a valid id")
+}
+
+/// What an owner has after being stored so many times.
+fn config(number: usize, times: usize) -> RetellConfig {
+    let json = format!(
+        r#"{{"api_key":"key_test_{number}_{times}","call_agent_id":"agent_test_call_{number}",
+        "sms_agent_id":"agent_test_sms_{number}","phone_number":"+14155550100",
+        "webhook_config":{{"webhook_url":"https://example.com/hook","secret":"whsec_test_{number}_{times}"}},
+        "integration_status":"active"}}"#
+    );
+    RetellConfig::from_json(&json).expect("a valid configuration")
+}
+
+async fn store_everybody(vaults: &Vaults) -> Result<()> {
+    let configs: Vec<_> = (0..OWNERS).map(|number| (owner(number), config(number, 1))).collect();
+    for (name, vault) in vaults {
+        for stored in vault.store_many(&configs).await? {
+            assert!(stored?.degraded.is_none(), "{name}: the database is up");
+        }
+    }
+    Ok(())
+}
+
+/// How often each owner was stored, and acknowledged: by vault and number.
+type Acknowledged = Vec<(usize, usize, usize)>;
+
+/// Stores every fifth owner of every vault, again and again, until it is told to stop.
+fn start_writer(writer: usize, vaults: Vaults, stop: Arc<AtomicBool>) -> JoinHandle<Result<Acknowledged>> {
+    tokio::spawn(async move {
+        let mut acknowledged = Vec::new();
+        for times in 2.. {
+            for number in (writer..OWNERS).step_by(5) {
+                for (at, (_, vault)) in vaults.iter().enumerate() {
+                    if stop.load(Ordering::SeqCst) {
+                        return Ok(acknowledged);
+                    }
+                    vault.store(&owner(number), &config(number, times)).await?;
+                    acknowledged.push((at, number, times));
+                }
+            }
+        }
+        unreachable!("the numbers do not end")
+    })
+}
+
+// --- The rotation ---
+
+/// The child: as a service of its own would do it, one vault after the other, but slowly.
+async fn rotate_slowly(home: &Path, url: &str) -> Result<()> {
+    let keyring = open_keyring(home)?;
+    for (name, vault) in open_vaults(&keyring, home, url).await? {
+        let options = RotateOptions::new().batch(10).rate(200);
+        let tell = |event: RotateEvent<'_>| {
+            if let RotateEvent::Batch(progress) = event {
+                println!("{name} {}", progress.resealed);
+            }
+        };
+        vault.rotate(&options, tell).await?;
+    }
+    Ok(())
+}
+
+/// Starts this program again, and kills it when it is in the middle of the second vault.
+async fn kill_a_rotation_half_way(home: &Path, url: &str) -> Result<()> {
+    let mut child = Command::new(env::current_exe()?)
+        .env(CHILD, format!("{}|{url}", home.display()))
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
+    loop {
+        let line = lines.next_line().await?.ok_or("the rotating process ended before it was killed")?;
+        let resealed = line.strip_prefix("jsonb_only ").and_then(|rows| rows.parse::<usize>().ok());
+        if resealed.is_some_and(|rows| rows >= OWNERS / 5) {
+            child.kill().await?;
+            return Ok(());
+        }
+    }
+}
+
+/// Calls it again: what is under the new key already is passed over. A recount decides whether it is complete.
+async fn resume(name: &str, vault: &Vault, new: KeyId) -> Result<()> {
+    let rotation = vault.rotate(&RotateOptions::new(), |_| {}).await?;
+    let progress = &rotation.progress;
+    let texts = progress.resealed + progress.local;
+    say("resumed", format!("{name}: {texts} records sealed anew in {} passes", progress.pass));
+    assert!(rotation.complete && rotation.key == new && rotation.unreadable.is_empty());
+    Ok(())
+}
+
+// --- The proof ---
+
+/// The tokens of every place, by the key that they name.
+async fn show_census(vaults: &Vaults) -> Result<()> {
+    for (name, vault) in vaults {
+        let keys = vault.census().await?.keys();
+        let keys: Vec<_> = keys.iter().map(|(key, tokens)| format!("{tokens} under {key}")).collect();
+        say("census", format!("{name}: {}", keys.join(", ")));
+    }
+    Ok(())
+}
+
+/// Every owner loads what was acknowledged last. Answers with the number of stores.
+async fn prove_nothing_was_lost(vaults: &Vaults, stored: [Acknowledged; 2]) -> Result<usize> {
+    let stored = stored.concat();
+    let mut expected = vec![[1; OWNERS]; vaults.len()];
+    for &(at, number, times) in &stored {
+        expected[at][number] = times;
+    }
+    for ((name, vault), expected) in vaults.iter().zip(expected) {
+        for (number, loaded) in load_everybody(vault).await?.into_iter().enumerate() {
+            assert_eq!(loaded, config(number, expected[number]), "{name}: {}", owner(number));
+        }
+    }
+    Ok(stored.len())
+}
+
+async fn load_everybody(vault: &Vault) -> Result<Vec<RetellConfig>> {
+    let owners: Vec<_> = (0..OWNERS).map(owner).collect();
+    let loaded = vault.load_many(&owners).await;
+    loaded.into_iter().map(|loaded| Ok(loaded?.config)).collect()
+}
+
+async fn tokens_left(vaults: &Vaults, key: KeyId) -> Result<Vec<u64>> {
+    let mut left = Vec::new();
+    for (_, vault) in vaults {
+        left.push(vault.census().await?.tokens_of(key));
+    }
+    Ok(left)
+}
+
+/// A key that tokens of the table name is not destroyed, whatever one takes for granted. A local file is
+/// sealed anew by any call that notices the new key, so it would not refuse.
+async fn refuse_to_destroy(vaults: &Vaults, old: KeyId) -> Result<()> {
+    for (name, vault) in &vaults[..3] {
+        let refused = vault.destroy_key(old, granted()).await.expect_err("tokens name it");
+        assert_eq!(refused.kind(), ErrorKind::KeyInUse);
+        say("refused", format!("{name}: {refused}"));
+    }
+    Ok(())
+}
+
+/// Without `force`, a key must have been retired for a day, so that every process has noticed.
+/// Without `other_hosts_synced`, the local files of other hosts are taken into account. Here is no other.
+fn granted() -> DestroyOptions {
+    DestroyOptions::new().force().other_hosts_synced()
+}
+
+/// A vault counts in its own table and local file only: where several share a keyring, each must say
+/// that it holds no token of the key before one of them destroys it.
+async fn destroy(vaults: &Vaults, old: KeyId) -> Result<()> {
+    assert_eq!(tokens_left(vaults, old).await?, [0; 4]);
+    let destroyed = vaults[0].1.destroy_key(old, granted()).await?;
+    assert_eq!((destroyed.id, destroyed.state), (old, KeyState::Destroyed));
+    Ok(())
+}

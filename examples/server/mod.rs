@@ -1,0 +1,48 @@
+//! A throw-away Postgres server for the examples, and the end of an example by a signal.
+
+use std::env;
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// A Postgres server of our own, in a folder below the temporary directory.
+pub struct Server {
+    folder: PathBuf,
+}
+
+impl Server {
+    pub fn new() -> Self {
+        Self { folder: env::temp_dir().join(format!("retell-vault-server-{:016x}", rand::random::<u64>())) }
+    }
+
+    /// Runs `scripts/cluster COMMAND FOLDER`; a start answers with the URL.
+    pub fn run(&self, command: &str) -> Result<String> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/cluster");
+        let output = Command::new(script).arg(command).arg(&self.folder).stdin(Stdio::null()).output()?;
+        match output.status.success() {
+            true => Ok(String::from_utf8(output.stdout)?.trim().to_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned().into()),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Err(error) = self.run("remove") {
+            eprintln!("{} could not be removed: {error}", self.folder.display());
+        }
+    }
+}
+
+/// Returns on Ctrl-C, or when somebody ends the program.
+pub async fn interrupted() {
+    let mut terminate = signal(SignalKind::terminate()).expect("signals can be received");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
