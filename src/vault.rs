@@ -202,7 +202,8 @@ impl Vault {
         options: &RotateOptions,
         mut listener: impl FnMut(RotateEvent<'_>) + Send,
     ) -> Result<Rotation> {
-        self.router.rotate(options, &mut listener).await
+        // the compiler follows futures in futures only so deep, and the caller nests this one further
+        Box::pin(self.router.rotate(options, &mut listener)).await
     }
 
     /// Says what [`rotate`](Self::rotate) would do and about how long it would take. Writes nothing.
