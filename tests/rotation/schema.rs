@@ -106,3 +106,23 @@ async fn a_table_that_goes() {
     completes(&stage.vault(0).await).await;
     stage.all_load().await;
 }
+
+/// The default table is allowed to be missing; that it held nothing is not known then.
+#[tokio::test]
+async fn a_default_table_that_goes() {
+    let gone = "ALTER TABLE user_profiles RENAME TO gone";
+    let stage = Stage::on(ALL_COLUMNS, USERS).await;
+    let error = rotate_during(&stage, gone).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Schema, "{error:?}");
+    assert!(error.to_string().contains("user_profiles") && !error.hint().is_empty(), "{error:?}");
+    for host in 1..3 {
+        let vault = stage.vault(host).await;
+        let error = vault.destroy_key(stage.old, at_once()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Schema, "{error:?}");
+        vault.close().await;
+    }
+    stage.db.exec("ALTER TABLE gone RENAME TO user_profiles").await;
+    stage.all_load().await;
+    completes(&stage.vault(0).await).await;
+    stage.all_load().await;
+}
