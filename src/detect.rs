@@ -162,7 +162,7 @@ fn id_kind(layout: &Layout, columns: &[CatalogueColumn], name: &str) -> Result<I
     }
 }
 
-fn missing_table(layout: &Layout) -> Error {
+pub(crate) fn missing_table(layout: &Layout) -> Error {
     Error::new(ErrorKind::Schema, format!("table {} does not exist", layout.table_name()))
         .with_hint("check schema and table name (case matters), and that the URL names the right database")
 }

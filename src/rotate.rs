@@ -50,6 +50,8 @@ struct Run<'a> {
     unreadable: Vec<(ErrorKind, u64)>,
     /// What the local file held, until the pass is announced: only then is it told.
     untold: Vec<UnreadableRow>,
+    /// There was a table.
+    walked: bool,
     started: Instant,
 }
 
@@ -73,6 +75,7 @@ impl Router {
             progress: RotateProgress::default(),
             unreadable: Vec::new(),
             untold: Vec::new(),
+            walked: false,
             started: Instant::now(),
         };
         run.run().await
@@ -129,6 +132,9 @@ impl Run<'_> {
             let whole = self.pass().await?;
             let key = self.router.keyring.for_sealing()?.primary().0;
             let census = self.router.census().await?;
+            if let (Some(postgres), true) = (&self.router.postgres, self.walked) {
+                postgres.refuse_without_table().await.map_err(|fault| fault.error)?;
+            }
             let complete = census.tokens_besides(key) == 0;
             let progress = &mut self.progress;
             progress.elapsed = self.started.elapsed();
@@ -205,6 +211,7 @@ impl Run<'_> {
             self.announce();
             return Ok(());
         }
+        self.walked = true;
         let options = self.options;
         let walk = postgres.walk(&plan, options.rows_to_a_batch(), options.without.as_deref()).await?;
         let rows = postgres.count_rows(&walk).await?;

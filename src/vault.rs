@@ -196,13 +196,15 @@ impl Vault {
     ///
     /// # Errors
     /// `AccessDenied` when the role may not write the table, or may not see all of its rows;
-    /// `Unavailable` when the database is out of reach; `LocalStore`. What was done so far is good.
+    /// `Unavailable` when the database is out of reach; `Schema` when the table goes away on the way;
+    /// `LocalStore`. What was done so far is good.
     pub async fn rotate(
         &self,
         options: &RotateOptions,
         mut listener: impl FnMut(RotateEvent<'_>) + Send,
     ) -> Result<Rotation> {
-        self.router.rotate(options, &mut listener).await
+        // the compiler follows futures in futures only so deep, and the caller nests this one further
+        Box::pin(self.router.rotate(options, &mut listener)).await
     }
 
     /// Says what [`rotate`](Self::rotate) would do and about how long it would take. Writes nothing.
@@ -228,7 +230,8 @@ impl Vault {
     ///
     /// # Errors
     /// `KeyInUse`, saying how many tokens are left and where; `KeyState` unless it has been retired for
-    /// 24 hours; `UnknownKey`; else as [`census`](Self::census). On error nothing was destroyed.
+    /// 24 hours; `UnknownKey`; `Schema` when the table is not there to be counted; else as
+    /// [`census`](Self::census). On error nothing was destroyed.
     ///
     /// # Security
     /// Backups of the keyring still hold it.

@@ -48,6 +48,11 @@ impl Plan {
         self.texts.is_some()
     }
 
+    /// Whether there is a table: the default one may be missing.
+    pub(crate) fn has_table(&self) -> bool {
+        self.table.is_some()
+    }
+
     /// What the catalogue said, unless the default table is missing.
     pub(super) fn table(&self) -> Option<&Table> {
         self.table.as_ref()

@@ -10,6 +10,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::classify::{Fault, Phase, classify};
 use crate::database::{Query, bind};
+use crate::detect::missing_table;
 use crate::error::{Error, ErrorKind};
 use crate::layout::quote;
 use crate::owner::Owner;
@@ -208,6 +209,17 @@ impl Postgres {
         }
         let lag: i64 = row.try_get(0).map_err(get)?;
         Ok(lag.try_into().unwrap_or(0))
+    }
+
+    /// Refuses to go on without a table: what it held may be elsewhere, and was not counted.
+    ///
+    /// # Errors
+    /// `Schema` when the default table is missing.
+    pub(crate) async fn refuse_without_table(&self) -> Result<(), Fault> {
+        match self.plan().await?.has_table() {
+            true => Ok(()),
+            false => Err(missing_table(&self.layout).into()),
+        }
     }
 
     /// Whether row level security may hide rows from this role.

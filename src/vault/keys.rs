@@ -47,6 +47,9 @@ pub(super) async fn destroy(router: &Router, id: KeyId, options: DestroyOptions)
     }
     router.take_up().await;
     refuse_in_use(id, &router.census().await?)?;
+    if let Some(postgres) = &router.postgres {
+        postgres.refuse_without_table().await.map_err(|fault| fault.error)?;
+    }
     router.keyring.destroy_key(id, grace)
 }
 

@@ -62,14 +62,19 @@ impl Lock {
         Self::by(url, "BEGIN; SELECT * FROM user_profiles FOR UPDATE").await
     }
 
+    pub async fn on_row(url: &str, user: &str) -> Self {
+        Self::by(url, &format!("BEGIN; SELECT * FROM user_profiles WHERE user_id = '{user}' FOR UPDATE"))
+            .await
+    }
+
     /// Nobody can even read.
     pub async fn on_table(url: &str) -> Self {
         Self::by(url, "BEGIN; LOCK TABLE user_profiles").await
     }
 
-    async fn by(url: &str, sql: &'static str) -> Self {
+    async fn by(url: &str, sql: &str) -> Self {
         let mut connection = connect(url).await;
-        sqlx::raw_sql(sql).execute(&mut connection).await.expect("the lock");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("the lock");
         Self { connection }
     }
 

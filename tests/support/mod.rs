@@ -8,5 +8,6 @@ pub mod faults;
 
 pub use cluster::{Cluster, CutProxy, Mode, Request, TestDb};
 pub mod role;
+pub mod rotation;
 pub mod rows;
 pub mod vaults;
