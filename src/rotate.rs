@@ -149,7 +149,7 @@ impl Run<'_> {
     }
 
     /// The log of the local file holds the old texts until it is emptied.
-    async fn forget_old_texts(&self) {
+    async fn forget_old_texts(&mut self) {
         if let (Some(local), true) = (&self.router.local, self.progress.local > 0)
             && !local.checkpoint().await.unwrap_or(false)
         {
