@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::process::Child;
 
 use retell_vault::{KeyringFile, Vault};
@@ -292,6 +292,25 @@ async fn what_cannot_be_opened_is_reported_and_it_is_not_complete() {
     home.run(&["forget", "--user", "user-3"]).ok();
     home.run(&["rotate", "--report", report]).ok();
     assert_eq!(fs::read(&path).unwrap(), b"");
+}
+
+#[tokio::test]
+async fn a_host_whose_keyring_is_behind_is_told_to_get_the_newest() {
+    let (db, home) = seeded(ALL_COLUMNS, 2).await;
+    let id = home.json(&["key", "add"])["key"]["id"].as_str().unwrap().to_owned();
+    // another host got the keyring before the key was promoted, and not since
+    let behind = Home::empty_over(&db.url);
+    fs::DirBuilder::new().mode(0o700).create(behind.path()).unwrap();
+    fs::copy(home.path().join("keyring.json"), behind.path().join("keyring.json")).unwrap();
+    home.run(&["key", "promote", &id]).ok();
+    home.run(&["rotate"]).ok();
+
+    let rotated = behind.run(&["rotate"]);
+    assert_eq!(rotated.code, 1);
+    rotated.warns("2 busy");
+    assert!(rotated.err.contains("hint: copy the newest keyring to this host"), "{rotated:?}");
+    assert!(!rotated.err.contains("--replace-unreadable"), "{rotated:?}");
+    assert_eq!(keys(&home).last().unwrap().2, home.json(&["key", "check"])["tokens"].as_u64().unwrap());
 }
 
 #[tokio::test]
