@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::classify::Fault;
 use crate::error::{Error, ErrorKind, Result};
-use crate::local::{LocalFile, Noted};
+use crate::local::LocalFile;
 use crate::postgres::{Plan, Postgres};
 use crate::router::Router;
 use crate::token::KeyId;
@@ -81,16 +81,36 @@ impl Router {
     /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from us:
     /// a count of a part would be worth nothing. `LocalStore`.
     pub(crate) async fn census(&self) -> Result<Census> {
-        let mut counts = match (&self.postgres, &self.local) {
-            (Some(postgres), _) => count_rows(postgres).await.map_err(|fault| fault.error)?,
-            (None, Some(local)) => no_database(local).await?,
-            (None, None) => Vec::new(),
+        self.refuse_without_table().await?;
+        let mut counts = match &self.postgres {
+            Some(postgres) => count_rows(postgres).await.map_err(|fault| fault.error)?,
+            None => Vec::new(),
         };
         if let Some(local) = &self.local {
             counts.extend(count_local(local).await?);
         }
         counts.sort_by(|a, b| (&a.place, a.key).cmp(&(&b.place, b.key)));
         Ok(Census { counts })
+    }
+
+    /// Refuses to say anything about all tokens when a table with some of them was not named.
+    ///
+    /// # Errors
+    /// `Configuration` when the local file has been used with a table, and none is named or it is not there.
+    pub(crate) async fn refuse_without_table(&self) -> Result<()> {
+        let Some(local) = &self.local else { return Ok(()) };
+        let used_with = local.used_with().await?;
+        let problem = match &self.postgres {
+            _ if used_with.is_empty() => return Ok(()),
+            None => "no database was named".to_owned(),
+            Some(postgres) => match postgres.refresh().await.map_err(|fault| fault.error)?.has_table() {
+                true => return Ok(()),
+                false => format!("{} does not exist", postgres.place()),
+            },
+        };
+        let message = format!("{problem}, and the tokens of {} would be left out", used_with.join(", "));
+        Err(Error::new(ErrorKind::Configuration, message)
+            .with_hint("name the database and the table that the service uses (DATABASE_URL, --table)"))
     }
 }
 
@@ -103,17 +123,6 @@ async fn count_rows(postgres: &Postgres) -> Result<Vec<TokenCount>, Fault> {
         tokens: count.tokens,
     };
     Ok(counts.into_iter().map(count).collect())
-}
-
-/// Counts for a vault that has no database.
-///
-/// # Errors
-/// `Configuration` when the file has been used with a database.
-pub(crate) async fn no_database(local: &LocalFile) -> Result<Vec<TokenCount>> {
-    let Some(address) = local.noted(Noted::Database).await? else { return Ok(Vec::new()) };
-    let message = format!("the tokens in database {address} would be left out: no database was named");
-    Err(Error::new(ErrorKind::Configuration, message)
-        .with_hint("name it with DATABASE_URL or --database-url"))
 }
 
 /// The table as it is now.

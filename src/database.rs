@@ -320,6 +320,14 @@ impl Database {
         }
     }
 
+    /// Whether a session of ours may write: no standby, and no read-only role or database.
+    pub(crate) async fn takes_writes(&self) -> Result<bool, Fault> {
+        let sql = "SELECT pg_catalog.current_setting('transaction_read_only') = 'off'";
+        let query = Query { sql: sql.into(), arguments: PgArguments::default() };
+        let rows = self.fetch(query, Phase::Reading).await?;
+        rows.first().map_or(Ok(true), |row| row.try_get(0)).map_err(|error| classify(&error, Phase::Reading))
+    }
+
     /// Whether the server is a standby, which may become a primary; else a read-only role.
     pub(crate) async fn is_standby(&self) -> Result<bool, Fault> {
         let query =

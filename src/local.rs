@@ -10,6 +10,7 @@ mod guard;
 mod inspect;
 mod kept;
 mod note;
+mod origin;
 mod pending;
 mod schema;
 #[cfg(test)]
@@ -93,24 +94,6 @@ pub(crate) enum KeptKind {
     Replaced,
     /// A pending record that the database will never take.
     DeadLetter,
-}
-
-/// What is noted about the file as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Noted {
-    /// The generation of the keyring under whose primary key all of it was last sealed.
-    KeyringGeneration,
-    /// The database that it was last used with.
-    Database,
-}
-
-impl Noted {
-    fn name(self) -> &'static str {
-        match self {
-            Self::KeyringGeneration => "keyring_generation",
-            Self::Database => "database",
-        }
-    }
 }
 
 /// A text that stays until an operator drops it or its retention ends.

@@ -318,6 +318,11 @@ impl Postgres {
         format!("table {} {problem}", self.table_name())
     }
 
+    /// The table and the database that it is in, as they were named.
+    pub(crate) fn place(&self) -> String {
+        format!("{} in {}", self.table_name(), self.database.address())
+    }
+
     /// The table, for messages.
     pub(crate) fn table_name(&self) -> String {
         self.layout.table_name()

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::census::{no_database, sees_all};
+use crate::census::sees_all;
 use crate::classify::{Fault, Outcome};
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::walk::LocalPlace;
@@ -23,7 +23,7 @@ use crate::postgres::walk::{Stretch, Walk};
 use crate::postgres::{Plan, Postgres};
 pub use crate::rotate::options::RotateOptions;
 pub use crate::rotate::report::{RotateEstimate, RotateEvent, RotateProgress, Rotation, UnreadableRow};
-use crate::rotate::shard::{Message, Shard, steadily};
+use crate::rotate::shard::{Message, Shard, read_only, steadily};
 use crate::rotate::throttle::Throttle;
 use crate::router::Router;
 use crate::router::write::check_writable;
@@ -65,9 +65,7 @@ impl Router {
         options: &RotateOptions,
         listener: &mut (dyn FnMut(RotateEvent<'_>) + Send),
     ) -> Result<Rotation> {
-        if let (None, Some(local)) = (&self.postgres, &self.local) {
-            no_database(local).await?;
-        }
+        self.refuse_without_table().await?;
         let run = Run {
             router: self,
             options,
@@ -270,5 +268,8 @@ impl Run<'_> {
 async fn writable(postgres: &Postgres) -> Result<Arc<Plan>, Fault> {
     let plan = sees_all(postgres).await?;
     check_writable(postgres, &plan)?;
-    Ok(plan)
+    match postgres.database.takes_writes().await? {
+        true => Ok(plan),
+        false => Err(read_only(postgres).await.into()),
+    }
 }

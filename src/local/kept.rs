@@ -11,7 +11,7 @@ use crate::token::KeyId;
 use crate::version::{Millis, Version};
 
 use super::pending::{tenant, to_sql};
-use super::{Base, Counts, Kept, KeptKind, LocalFile, LocalRecord, Noted, fault};
+use super::{Base, Counts, Kept, KeptKind, LocalFile, LocalRecord, fault};
 
 // The same text is kept once, and of losers the same record, told by its key and version: sync may
 // come here again after it was interrupted.
@@ -46,10 +46,6 @@ const HOLDS: &str = "SELECT EXISTS (SELECT 1 FROM pending) OR EXISTS (SELECT 1 F
 const CANARIES: &str = "SELECT key, sealed FROM canary ORDER BY key";
 const PUT_CANARY: &str = "INSERT INTO canary (key, sealed) VALUES (?1, ?2)
  ON CONFLICT (key) DO UPDATE SET sealed = excluded.sealed";
-
-const META: &str = "SELECT value FROM meta WHERE name = ?1";
-const PUT_META: &str = "INSERT INTO meta (name, value) VALUES (?1, ?2)
- ON CONFLICT (name) DO UPDATE SET value = excluded.value";
 
 impl KeptKind {
     const ALL: [Self; 3] = [Self::Loser, Self::Replaced, Self::DeadLetter];
@@ -217,20 +213,6 @@ impl LocalFile {
     pub(crate) async fn put_canary(&self, key: KeyId, sealed: &[u8]) -> Result<()> {
         let put = || async move {
             let done = sqlx::query(PUT_CANARY).bind(key.to_string()).bind(sealed).execute(&self.inner.writer);
-            done.await.map(drop)
-        };
-        self.write(put).await
-    }
-
-    /// Something that was noted about the file as a whole.
-    pub(crate) async fn noted(&self, note: Noted) -> Result<Option<String>> {
-        self.read(|| sqlx::query_scalar(META).bind(note.name()).fetch_optional(&self.inner.readers)).await
-    }
-
-    /// Notes it, in the place of what was noted before.
-    pub(crate) async fn note_down(&self, note: Noted, value: &str) -> Result<()> {
-        let put = || async move {
-            let done = sqlx::query(PUT_META).bind(note.name()).bind(value).execute(&self.inner.writer);
             done.await.map(drop)
         };
         self.write(put).await

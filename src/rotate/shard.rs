@@ -166,8 +166,7 @@ where
                 started.elapsed() < postgres.database.patience()
             }
             Outcome::ReadOnly => {
-                let standby = postgres.database.is_standby().await.unwrap_or(false);
-                return Err(Fault::new(Outcome::Reject, read_only(standby)));
+                return Err(Fault::new(Outcome::Reject, read_only(postgres).await));
             }
             _ => false,
         };
@@ -179,8 +178,8 @@ where
     }
 }
 
-fn read_only(standby: bool) -> Error {
-    match standby {
+pub(super) async fn read_only(postgres: &Postgres) -> Error {
+    match postgres.database.is_standby().await.unwrap_or(false) {
         true => Error::new(ErrorKind::Unavailable, "the database is a standby, which takes no writes")
             .with_hint("name the primary server; nothing was lost, and the same command goes on"),
         false => Error::new(ErrorKind::AccessDenied, "the database takes only reads from this role")

@@ -7,8 +7,8 @@ use tokio::sync::Mutex;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::{KeyState, Keyring};
+use crate::local::LocalFile;
 use crate::local::walk::LocalPlace;
-use crate::local::{LocalFile, Noted};
 use crate::router::Router;
 
 /// Which generation of the keyring this process has taken up.
@@ -40,15 +40,17 @@ impl Router {
     /// As [`take_up`](Self::take_up), when the vault is built.
     ///
     /// # Errors
-    /// `KeyInUse` when the local file names a key that the keyring has destroyed: nobody could open
+    /// `WrongKeyring` when the local file was used with a later generation of it; `KeyInUse` when it names a key that the keyring has destroyed: nobody could open
     /// that any more, and it must not be found out later. `LocalStore`.
     pub(crate) async fn take_up_first(&self) -> Result<()> {
         let keyring = self.keyring.current();
         if let Some(local) = &self.local {
-            if is_noted(local, &keyring).await? {
+            let noted = local.keyring_generation().await?;
+            if noted == Some(keyring.generation) {
                 self.taken_up.generation.store(keyring.generation, Ordering::Release);
                 return Ok(());
             }
+            refuse_older(local, noted, &keyring)?;
             refuse_destroyed(local, &keyring).await?;
         }
         self.take_up().await;
@@ -61,17 +63,23 @@ impl Router {
                 tracing::warn!(%owner, place, %error, "a local text could not be sealed anew");
             });
             done.await?;
-            local.note_down(Noted::KeyringGeneration, &keyring.generation.to_string()).await?;
+            local.note_keyring_generation(keyring.generation).await?;
         }
         self.keyring.let_go();
         Ok(())
     }
 }
 
-/// Whether all of the file was sealed under this generation of the keyring.
-async fn is_noted(local: &LocalFile, keyring: &Keyring) -> Result<bool> {
-    let noted = local.noted(Noted::KeyringGeneration).await?;
-    Ok(noted.is_some_and(|noted| noted == keyring.generation.to_string()))
+/// An older copy does not know what was promoted, and what was destroyed, since.
+fn refuse_older(local: &LocalFile, noted: Option<u64>, keyring: &Keyring) -> Result<()> {
+    let Some(noted) = noted.filter(|noted| *noted > keyring.generation) else { return Ok(()) };
+    let message = format!(
+        "the keyring is generation {}, but {} was used with generation {noted}: an older copy was put back",
+        keyring.generation,
+        local.path().display()
+    );
+    let hint = "use the newest copy of the keyring; if this is the newest that is left, move the local file away, with all that is pending in it";
+    Err(Error::new(ErrorKind::WrongKeyring, message).with_hint(hint))
 }
 
 async fn refuse_destroyed(local: &LocalFile, keyring: &Keyring) -> Result<()> {

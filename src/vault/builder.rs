@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::file::KeyringFile;
 use crate::keyring::{KeyState, RootKey};
 use crate::layout::Layout;
-use crate::local::{LocalFile, Noted};
+use crate::local::LocalFile;
 use crate::postgres::Postgres;
 use crate::router::breaker::Breaker;
 use crate::router::seen::Seen;
@@ -178,21 +178,10 @@ impl VaultBuilder {
 async fn finish(router: Router) -> Result<Vault> {
     if let Some(local) = &router.local {
         check_canaries(local, &router.keyring).await?;
-        note_database(local, router.postgres.as_ref()).await?;
     }
     router.take_up_first().await?;
     look_at_database(&router).await?;
     Ok(Vault { router: Arc::new(router) })
-}
-
-/// A rotation or a recount without the database that the file belongs to would miss most of it.
-async fn note_database(local: &LocalFile, postgres: Option<&Postgres>) -> Result<()> {
-    let Some(postgres) = postgres else { return Ok(()) };
-    let address = postgres.database.address();
-    match local.noted(Noted::Database).await? {
-        Some(noted) if noted == address => Ok(()),
-        _ => local.note_down(Noted::Database, &address).await,
-    }
 }
 
 fn wall_clock() -> Millis {
@@ -261,12 +250,21 @@ async fn look_at_database(router: &Router) -> Result<()> {
         postgres.plan().await.map(drop)
     });
     match looked.await {
-        Ok(()) => Ok(()),
+        Ok(()) => note_used(router, postgres).await,
         Err(fault) if fault.outcome == Outcome::Reject => Err(fault.error),
         Err(fault) => {
             router.breaker.failure(&fault.error.to_string(), Instant::now());
             Ok(())
         }
+    }
+}
+
+/// A recount without a table that the file belongs to would miss what lies there.
+async fn note_used(router: &Router, postgres: &Postgres) -> Result<()> {
+    let has_table = postgres.plan().await.is_ok_and(|plan| plan.has_table());
+    match &router.local {
+        Some(local) if has_table => local.note_used_with(&postgres.place()).await,
+        _ => Ok(()),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::token::KeyId;
 pub struct DestroyOptions {
     force: bool,
     other_hosts_synced: bool,
+    other_tables_counted: bool,
 }
 
 impl DestroyOptions {
@@ -33,6 +34,13 @@ impl DestroyOptions {
         self.other_hosts_synced = true;
         self
     }
+
+    /// No token names the key in any other table that the local file was used with; or they are other
+    /// names of this one.
+    pub fn other_tables_counted(mut self) -> Self {
+        self.other_tables_counted = true;
+        self
+    }
 }
 
 pub(super) async fn destroy(router: &Router, id: KeyId, options: DestroyOptions) -> Result<KeyInfo> {
@@ -45,12 +53,32 @@ pub(super) async fn destroy(router: &Router, id: KeyId, options: DestroyOptions)
         let hint = "run `retell-vault sync`, then `retell-vault rotate` on every host, then repeat with --other-hosts-synced";
         return Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint));
     }
+    if !options.other_tables_counted {
+        refuse_other_tables(router, id).await?;
+    }
     router.take_up().await;
     refuse_in_use(id, &router.census().await?)?;
     if let Some(postgres) = &router.postgres {
         postgres.refuse_without_table().await.map_err(|fault| fault.error)?;
     }
     router.keyring.destroy_key(id, grace)
+}
+
+/// The local file remembers every table that it was used with.
+async fn refuse_other_tables(router: &Router, id: KeyId) -> Result<()> {
+    let (Some(local), Some(postgres)) = (&router.local, &router.postgres) else { return Ok(()) };
+    let (here, mut others) = (postgres.place(), local.used_with().await?);
+    others.retain(|place| *place != here);
+    if others.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "key {id} may be in use in {}, which {} was used with too; only {here} is counted",
+        others.join(", "),
+        local.path().display()
+    );
+    let hint = "look there with `retell-vault key list`; when nothing names the key there, or it is this table under another name, repeat with --other-tables-counted";
+    Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint))
 }
 
 fn refuse_in_use(id: KeyId, census: &Census) -> Result<()> {

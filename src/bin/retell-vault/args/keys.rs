@@ -88,6 +88,9 @@ pub struct Destroy {
     /// Every other host has synchronised and rotated, so that no local file elsewhere names the key
     #[arg(long)]
     other_hosts_synced: bool,
+    /// No token names the key in any other table that this home was used with
+    #[arg(long)]
+    other_tables_counted: bool,
 }
 
 impl Destroy {
@@ -99,6 +102,9 @@ impl Destroy {
         }
         if self.other_hosts_synced {
             options = options.other_hosts_synced();
+        }
+        if self.other_tables_counted {
+            options = options.other_tables_counted();
         }
         options
     }

@@ -43,6 +43,7 @@ pub async fn bring_in(
         print::warning("no key was made: the rotation could not begin");
         super::stopped(error)
     })?;
+    refuse_unknown(&keyring.keys(), &estimate.census)?;
     let step = Step::of(&keyring.keys(), &estimate.census);
     let Some(id) = pending(global, keyring, step, estimate.key)? else { return Ok(()) };
     keyring.promote_key(id)?;
@@ -51,6 +52,21 @@ pub async fn bring_in(
     let path = keyring.path().display();
     hint(global, &format!("back {path} up now: what is sealed from now on opens with nothing else"));
     Ok(())
+}
+
+/// Another host may have brought a new key in already: a second one would be its rival.
+fn refuse_unknown(keys: &[KeyInfo], census: &Census) -> Result<(), Failure> {
+    let unknown = census.keys().into_iter().find(|(id, _)| keys.iter().all(|key| key.id != *id));
+    match unknown {
+        None => Ok(()),
+        Some((id, tokens)) => Err(Failure::new(
+            format!(
+                "{} under key {id}, which this keyring does not hold; no key was made",
+                print::count(tokens, "token")
+            ),
+            "copy the newest keyring to this host; if there is none with that key, bring a new one in with `retell-vault key add` and `key promote`, then `rotate`",
+        )),
+    }
 }
 
 /// The key to promote, made where there is none. `None`: the primary key is the one.
