@@ -5,30 +5,18 @@
 //! It needs the Postgres programs (`scripts/test --setup` installs them). The server and the folders
 //! are removed at the end, also on failure and on Ctrl-C.
 
-mod server;
+mod support;
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use retell_vault::{KeyringFile, Loaded, Owner, Passphrase, RetellConfig, Stored, Vault};
-use server::{Server, interrupted};
 use sqlx::{Connection, PgConnection};
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+use support::{Result, Server, ended, interrupted};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            if let Some(error) = error.downcast_ref::<retell_vault::Error>() {
-                eprintln!("hint: {}", error.hint());
-            }
-            ExitCode::FAILURE
-        }
-    }
+    ended(run().await)
 }
 
 async fn run() -> Result<()> {

@@ -6,10 +6,9 @@
 //! It needs the Postgres programs (`scripts/test --setup` installs them). The server and the folders
 //! are removed at the end, also on failure and on Ctrl-C.
 
-mod server;
+mod support;
 
 use std::env;
-use std::error::Error;
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
@@ -19,16 +18,15 @@ use retell_vault::{
     DestroyOptions, ErrorKind, KeyId, KeyState, KeyringFile, Layout, Owner, Passphrase, RetellConfig,
     RotateEvent, RotateOptions, Vault,
 };
-use server::{Server, interrupted};
 use sqlx::{Connection, PgConnection};
+use support::{Result, Server, ended, interrupted};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
-
 /// Owners of each vault: 1,000 in four vaults.
 const OWNERS: usize = 250;
+const PASSPHRASE: &str = "only for this example";
 /// Tells this program that it is the process which gets killed.
 const CHILD: &str = "ROTATE_KEYS_EXAMPLE_CHILD";
 
@@ -42,16 +40,7 @@ const TABLES: &str = "
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            if let Some(error) = error.downcast_ref::<retell_vault::Error>() {
-                eprintln!("hint: {}", error.hint());
-            }
-            ExitCode::FAILURE
-        }
-    }
+    ended(run().await)
 }
 
 async fn run() -> Result<()> {
@@ -76,49 +65,31 @@ async fn rotation(server: &Server, home: &Path) -> Result<()> {
     let vaults = open_vaults(&keyring, home, &url).await?;
     let old = keyring.keys()[0].id;
     store_everybody(&vaults).await?;
-    say("stored", format!("1,000 owners in four places, all under key {old}"));
-    show_census(&vaults).await?;
+    census_names_only(&vaults, old).await?;
 
     // The service has two writers, which store what changes and remember what was acknowledged.
     let stop = Arc::new(AtomicBool::new(false));
     let writers = [0, 1].map(|writer| start_writer(writer, vaults.clone(), stop.clone()));
 
-    // 1. A new key opens from the start, and seals once it is promoted. In between, bring the keyring
-    //    file to every host, and back it up: from the promotion on nothing else opens what is stored.
-    let new = keyring.add_key()?.id;
-    keyring.promote_key(new)?;
-    say("promoted", format!("key {new}; key {old} is retired: it opens, and seals no more"));
+    let new = bring_in_a_key(&keyring)?;
     refuse_to_destroy(&vaults, old).await?;
-
-    // 2. Seal everything anew. It may be interrupted in any way, and is simply called again.
     kill_a_rotation_half_way(home, &url).await?;
     let left = tokens_left(&vaults, old).await?;
-    assert!(left.iter().any(|left| *left > 0), "it was killed before it was done");
+    assert_ne!(left, [0; 4], "it was killed before it was done");
     say("killed", format!("half-way, by SIGKILL; tokens left under the old key: {left:?}"));
     for (name, vault) in &vaults {
         resume(name, vault, new).await?;
     }
 
-    // 3. Nothing was lost: neither what was there before, nor what was stored meanwhile.
     stop.store(true, Ordering::SeqCst);
     let [first, second] = writers;
-    let written = prove_nothing_was_lost(&vaults, [first.await??, second.await??]).await?;
-    say(
-        "loaded",
-        format!("all 1,000 owners, as last acknowledged; {written} stores came during the rotation"),
-    );
-    show_census(&vaults).await?;
-    for (name, vault) in &vaults {
-        let keys: Vec<_> = vault.census().await?.keys().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, [new], "{name}: the census names only the new key");
-    }
-
-    // 4. Only now the old key can go.
+    prove_nothing_was_lost(&vaults, [first.await??, second.await??]).await?;
+    census_names_only(&vaults, new).await?;
     destroy(&vaults, old).await?;
     for (_, vault) in &open_vaults(&open_keyring(home)?, home, &url).await? {
         load_everybody(vault).await?;
     }
-    say("destroyed", format!("key {old}; a new process opens everything without it"));
+    say("opened", format!("everything, with a keyring that has lost key {old}"));
     Ok(())
 }
 
@@ -126,25 +97,19 @@ fn say(what: &str, text: String) {
     println!("{what:<10} {text}");
 }
 
-// --- Set-up ---
-
 /// A server with the tables, and a keyring with its first key. Answers with the URL.
 async fn prepare(server: &Server, home: &Path) -> Result<String> {
-    let url = server.run("start").map_err(|error| error.to_string())?;
+    let url = server.run("start")?;
     let mut connection = PgConnection::connect(&url).await?;
     sqlx::raw_sql(TABLES).execute(&mut connection).await?;
     connection.close().await?;
-    let keyring = KeyringFile::prepare(home.join("keyring.json"), &passphrase())?;
+    let keyring = KeyringFile::prepare(home.join("keyring.json"), &Passphrase::new(PASSPHRASE))?;
     Vault::builder(keyring).local_file(home.join("local.db")).init().await?.close().await;
     Ok(url)
 }
 
-fn passphrase() -> Passphrase {
-    Passphrase::new("only for this example")
-}
-
 fn open_keyring(home: &Path) -> Result<KeyringFile> {
-    Ok(KeyringFile::open(home.join("keyring.json"), &passphrase())?)
+    Ok(KeyringFile::open(home.join("keyring.json"), &Passphrase::new(PASSPHRASE))?)
 }
 
 type Vaults = Vec<(&'static str, Vault)>;
@@ -156,8 +121,8 @@ async fn open_vaults(keyring: &KeyringFile, home: &Path, url: &str) -> Result<Va
         let layout = Layout::new().table(table)?;
         vaults.push((table, Vault::builder(keyring.clone()).postgres(url).layout(layout).build().await?));
     }
-    let local = Vault::builder(keyring.clone()).local_file(home.join("local.db"));
-    vaults.push(("local_file", local.build().await?));
+    let local = home.join("local.db");
+    vaults.push(("local_file", Vault::builder(keyring.clone()).local_file(local).build().await?));
     Ok(vaults)
 }
 
@@ -184,11 +149,12 @@ async fn store_everybody(vaults: &Vaults) -> Result<()> {
         for stored in vault.store_many(&configs).await? {
             assert!(stored?.degraded.is_none(), "{name}: the database is up");
         }
+        say("stored", format!("{OWNERS} owners in {name}"));
     }
     Ok(())
 }
 
-/// How often each owner was stored, and acknowledged: by vault and number.
+/// What was stored and acknowledged, in order: place of the vault, number of the owner, how often by now.
 type Acknowledged = Vec<(usize, usize, usize)>;
 
 /// Stores every fifth owner of every vault, again and again, until it is told to stop.
@@ -211,6 +177,14 @@ fn start_writer(writer: usize, vaults: Vaults, stop: Arc<AtomicBool>) -> JoinHan
 }
 
 // --- The rotation ---
+
+/// A new key opens from the start, and seals once it is promoted. In between, bring the keyring file to
+/// every host, and back it up: from the promotion on nothing else opens what is stored.
+fn bring_in_a_key(keyring: &KeyringFile) -> Result<KeyId> {
+    let new = keyring.promote_key(keyring.add_key()?.id)?.id;
+    say("promoted", format!("key {new}; the key before is retired: it opens, and seals no more"));
+    Ok(new)
+}
 
 /// The child: as a service of its own would do it, one vault after the other, but slowly.
 async fn rotate_slowly(home: &Path, url: &str) -> Result<()> {
@@ -248,27 +222,27 @@ async fn kill_a_rotation_half_way(home: &Path, url: &str) -> Result<()> {
 /// Calls it again: what is under the new key already is passed over. A recount decides whether it is complete.
 async fn resume(name: &str, vault: &Vault, new: KeyId) -> Result<()> {
     let rotation = vault.rotate(&RotateOptions::new(), |_| {}).await?;
-    let progress = &rotation.progress;
-    let texts = progress.resealed + progress.local;
-    say("resumed", format!("{name}: {texts} records sealed anew in {} passes", progress.pass));
+    let records = rotation.progress.resealed + rotation.progress.local;
+    say("resumed", format!("{name}: {records} more records sealed anew, and the recount says complete"));
     assert!(rotation.complete && rotation.key == new && rotation.unreadable.is_empty());
     Ok(())
 }
 
 // --- The proof ---
 
-/// The tokens of every place, by the key that they name.
-async fn show_census(vaults: &Vaults) -> Result<()> {
+/// Counts the tokens of every place, by the key that they name.
+async fn census_names_only(vaults: &Vaults, key: KeyId) -> Result<()> {
     for (name, vault) in vaults {
         let keys = vault.census().await?.keys();
-        let keys: Vec<_> = keys.iter().map(|(key, tokens)| format!("{tokens} under {key}")).collect();
-        say("census", format!("{name}: {}", keys.join(", ")));
+        let [(named, tokens)] = keys[..] else { return Err(format!("{name}: {keys:?}").into()) };
+        assert_eq!(named, key, "{name}");
+        say("census", format!("{name}: {tokens} tokens, all under key {key}"));
     }
     Ok(())
 }
 
-/// Every owner loads what was acknowledged last. Answers with the number of stores.
-async fn prove_nothing_was_lost(vaults: &Vaults, stored: [Acknowledged; 2]) -> Result<usize> {
+/// Every owner loads what was acknowledged last.
+async fn prove_nothing_was_lost(vaults: &Vaults, stored: [Acknowledged; 2]) -> Result<()> {
     let stored = stored.concat();
     let mut expected = vec![[1; OWNERS]; vaults.len()];
     for &(at, number, times) in &stored {
@@ -279,7 +253,8 @@ async fn prove_nothing_was_lost(vaults: &Vaults, stored: [Acknowledged; 2]) -> R
             assert_eq!(loaded, config(number, expected[number]), "{name}: {}", owner(number));
         }
     }
-    Ok(stored.len())
+    say("loaded", format!("all as last acknowledged, {} stores during the rotation among it", stored.len()));
+    Ok(())
 }
 
 async fn load_everybody(vault: &Vault) -> Result<Vec<RetellConfig>> {
@@ -319,5 +294,6 @@ async fn destroy(vaults: &Vaults, old: KeyId) -> Result<()> {
     assert_eq!(tokens_left(vaults, old).await?, [0; 4]);
     let destroyed = vaults[0].1.destroy_key(old, granted()).await?;
     assert_eq!((destroyed.id, destroyed.state), (old, KeyState::Destroyed));
+    say("destroyed", format!("key {old}"));
     Ok(())
 }

@@ -33,13 +33,13 @@ use support::vaults::*;
 use tempfile::TempDir;
 
 /// Users of each shape of row.
-const USERS: usize = 100;
+const USERS: usize = 60;
 /// Users of each sort of text in the local file.
 const LOCAL: usize = 15;
 /// Nothing listens there.
 const NOWHERE: &str = "postgres://user:hunter2@127.0.0.1:1/app";
 /// Small batches, so that a kill finds some done and some not.
-const ROTATE: [&str; 4] = ["rotate", "--batch", "20", "--json"];
+const ROTATE: [&str; 4] = ["rotate", "--batch", "12", "--json"];
 
 /// What a text must go on saying: who it belongs to, at which version, in how many tokens.
 type Versions = BTreeMap<String, (String, usize)>;

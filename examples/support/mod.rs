@@ -1,13 +1,13 @@
-//! A throw-away Postgres server for the examples, and the end of an example by a signal.
+//! What the examples share: a throw-away Postgres server, and how they end.
 
 use std::env;
 use std::error::Error;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// A Postgres server of our own, in a folder below the temporary directory.
 pub struct Server {
@@ -45,4 +45,14 @@ pub async fn interrupted() {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
     }
+}
+
+/// Says what went wrong, if anything.
+pub fn ended(done: Result<()>) -> ExitCode {
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    eprintln!("error: {error}");
+    if let Some(error) = error.downcast_ref::<retell_vault::Error>() {
+        eprintln!("hint: {}", error.hint());
+    }
+    ExitCode::FAILURE
 }
