@@ -63,9 +63,17 @@ fn named_key(head: &str) -> Option<KeyId> {
 
 struct Counted<'a> {
     name: &'a str,
-    json: bool,
+    form: Form,
     /// Whether it is made for tokens only.
     sealed: bool,
+}
+
+/// How a column holds tokens.
+enum Form {
+    Text,
+    Jsonb,
+    /// As no slot does. It was one before its type was changed, and may be again.
+    Other,
 }
 
 /// Every column of the layout, besides the owner's, that can hold text.
@@ -73,23 +81,25 @@ fn counted<'a>(layout: &'a Layout, table: &Table) -> Vec<Counted<'a>> {
     let owner = [Some(layout.user_column.as_str()), layout.tenant_column.as_deref()];
     let names = layout.all_columns().into_iter().filter(|name| !owner.contains(&Some(name)));
     let counted = names.filter_map(|name| {
-        let json = match table.columns.iter().find(|column| column.name == name)?.kind {
-            ColumnType::Text | ColumnType::Varchar(_) => false,
-            ColumnType::Jsonb if name == layout.config_column => true,
+        let (config, secret) = (name == layout.config_column, layout.is_for_secrets(name));
+        let (form, sealed) = match table.columns.iter().find(|column| column.name == name)?.kind {
+            ColumnType::Jsonb if config => (Form::Jsonb, true),
+            ColumnType::Text | ColumnType::Varchar(_) if !config => (Form::Text, secret),
+            _ if config || secret => (Form::Other, false),
             _ => return None,
         };
-        let sealed = json || layout.is_for_secrets(name);
-        Some(Counted { name, json, sealed })
+        Some(Counted { name, form, sealed })
     });
     counted.collect()
 }
 
-/// Every piece between two spaces, and every entry of our part of the JSONB column.
+/// Every piece between two spaces, and every entry of our part of the JSONB column. In a column of
+/// another type, whatever looks like the start of a token.
 fn census(layout: &Layout, columns: &[Counted<'_>]) -> String {
-    let pieces = columns.iter().enumerate().map(|(at, Counted { name, json, sealed })| {
+    let pieces = columns.iter().enumerate().map(|(at, Counted { name, form, sealed })| {
         let column = format!("t.{}", quote(name));
-        match json {
-            false => {
+        match form {
+            Form::Text => {
                 let pieces = format!("pg_catalog.string_to_array({column}::text, ' ')");
                 let pieces = match sealed {
                     true => pieces,
@@ -97,13 +107,17 @@ fn census(layout: &Layout, columns: &[Counted<'_>]) -> String {
                 };
                 format!("SELECT {at}, e.value FROM unnest({pieces}) AS e (value)")
             }
-            true => {
+            Form::Jsonb => {
                 let ours = format!("({column} -> '{OURS}')");
                 format!(
                     "SELECT {at}, e.value FROM pg_catalog.jsonb_each_text(CASE coalesce(pg_catalog.jsonb_typeof({ours}), 'null') \
                      WHEN 'object' THEN {ours} WHEN 'null' THEN NULL ELSE pg_catalog.jsonb_build_object('', {ours}) END) AS e"
                 )
             }
+            Form::Other => format!(
+                "SELECT {at}, e.value[1] FROM pg_catalog.regexp_matches({column}::text, \
+                 'rv[1-9]\\.[0-9a-f]{{8}}\\.[0-9a-f]{{16}}\\.', 'g') AS e (value)"
+            ),
         }
     });
     let pieces: Vec<_> = pieces.collect();

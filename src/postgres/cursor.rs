@@ -12,7 +12,8 @@ use crate::error::{Error, ErrorKind};
 use crate::layout::{Layout, quote};
 
 /// The best key: unique, never null, of types whose text means the same value again. The primary
-/// key comes first, then the key with the fewest columns. $1 schema, $2 table
+/// key comes first, then the key with the fewest columns. A table with children in the sense of INHERITS has
+/// none: theirs hold for themselves alone. $1 schema, $2 table
 const KEY: &str = "
 SELECT (SELECT json_agg(json_build_array(a.attname, t.typname) ORDER BY k.at)::text
   FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (number, at)
@@ -23,6 +24,7 @@ JOIN pg_catalog.pg_class c ON c.oid = i.indrelid JOIN pg_catalog.pg_namespace n 
 JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid JOIN pg_catalog.pg_am m ON m.oid = x.relam
 WHERE n.nspname = $1 AND c.relname = $2 AND m.amname = 'btree'
   AND i.indisunique AND i.indisvalid AND i.indisready AND i.indislive AND i.indpred IS NULL AND i.indexprs IS NULL
+  AND (c.relkind = 'p' OR NOT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid))
   AND NOT EXISTS (SELECT 1 FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS k (number)
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid

@@ -126,3 +126,36 @@ async fn a_default_table_that_goes() {
     completes(&stage.vault(0).await).await;
     stage.all_load().await;
 }
+
+/// A column of the layout whose type is none that a slot can have still holds what it held.
+#[tokio::test]
+async fn a_column_of_another_type_is_counted() {
+    for (column, kind, other) in [
+        ("encrypted_agent_config", "jsonb", "json"),
+        ("encrypted_agent_config", "jsonb", "text"),
+        ("encrypted_retell_api_key", "text", "char(9000)"),
+        ("encrypted_retell_api_key", "text", "short_text"),
+        ("encrypted_retell_api_key", "text", "varchar(9000)"),
+    ] {
+        let columns = format!(
+            "CREATE DOMAIN short_text AS text; CREATE TABLE user_profiles (user_id text PRIMARY KEY, {column} {kind})"
+        );
+        let stage = Stage::on(&columns, USERS).await;
+        let retype = |kind: &str| {
+            format!("ALTER TABLE user_profiles ALTER COLUMN {column} TYPE {kind} USING {column}::{kind}")
+        };
+        stage.db.exec(&retype(other)).await;
+        let vault = stage.vault(0).await;
+        let (rotation, _) = rotate(&vault, &small()).await.unwrap();
+        if !rotation.complete {
+            assert!(rotation.census.tokens_of(stage.old) >= 4 * USERS as u64, "{other}: {rotation:?}");
+            refuses_to_destroy(&vault, stage.old, &format!("in column {column}")).await;
+        } else {
+            assert_eq!(rotation.progress.resealed, USERS as u64, "{other}: {rotation:?}");
+        }
+        stage.db.exec(&retype(kind)).await;
+        stage.all_load().await;
+        completes(&vault).await;
+        stage.all_load().await;
+    }
+}

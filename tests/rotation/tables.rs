@@ -137,6 +137,26 @@ async fn partitions() {
     }
 }
 
+/// A key of the parent holds for the parent alone: a child may have the same position once more.
+#[tokio::test]
+async fn children() {
+    let columns =
+        "CREATE TABLE user_profiles (id serial PRIMARY KEY, user_id text, encrypted_retell_api_key text);
+        CREATE TABLE child (note text) INHERITS (user_profiles)";
+    let stage = Stage::on(columns, USERS).await;
+    let clash = "INSERT INTO child SELECT id - 11, user_id, encrypted_retell_api_key FROM ONLY user_profiles WHERE id > 11;
+        DELETE FROM ONLY user_profiles WHERE id > 11";
+    stage.db.exec(clash).await;
+    let vault = stage.vault(0).await;
+    for options in [single(), small()] {
+        let (rotation, _) = rotate(&vault, &options).await.unwrap();
+        assert!(rotation.complete, "{rotation:?}");
+    }
+    stage.all_load().await;
+    vault.destroy_key(stage.old, at_once()).await.unwrap();
+    stage.all_load().await;
+}
+
 #[tokio::test]
 async fn names_that_need_quotes() {
     let layout = Layout::new().table(r#""My Schema"."User; Profiles""#).unwrap();
