@@ -96,20 +96,21 @@ impl Router {
     /// Refuses to say anything about all tokens when a table with some of them was not named.
     ///
     /// # Errors
-    /// `Configuration` when the local file has been used with a table, and none is named or it is not there.
+    /// `Configuration` when the local file has been used with a table, and none is named; `Schema` when the
+    /// named one is not there.
     pub(crate) async fn refuse_without_table(&self) -> Result<()> {
         let Some(local) = &self.local else { return Ok(()) };
         let used_with = local.used_with().await?;
-        let problem = match &self.postgres {
+        let (kind, problem) = match &self.postgres {
             _ if used_with.is_empty() => return Ok(()),
-            None => "no database was named".to_owned(),
+            None => (ErrorKind::Configuration, "no database was named".to_owned()),
             Some(postgres) => match postgres.refresh().await.map_err(|fault| fault.error)?.has_table() {
                 true => return Ok(()),
-                false => format!("{} does not exist", postgres.place()),
+                false => (ErrorKind::Schema, format!("{} does not exist", postgres.place())),
             },
         };
         let message = format!("{problem}, and the tokens of {} would be left out", used_with.join(", "));
-        Err(Error::new(ErrorKind::Configuration, message)
+        Err(Error::new(kind, message)
             .with_hint("name the database and the table that the service uses (DATABASE_URL, --table)"))
     }
 }

@@ -373,6 +373,10 @@ async fn a_rotation_that_cannot_begin_makes_no_key() {
     let reader = Role::create(&db, "GRANT SELECT ON user_profiles TO guest").await;
     home.database = reader.url.clone();
     home.run(&["rotate", "--new-key"]).fails(1, "may not be written", "GRANT UPDATE");
+    let script = "GRANT SELECT, UPDATE ON user_profiles TO guest; ALTER ROLE guest SET default_transaction_read_only = on";
+    let read_only = Role::create(&db, script).await;
+    home.database = read_only.url.clone();
+    home.run(&["rotate", "--new-key"]).fails(1, "takes only reads", "default_transaction_read_only");
     home.database = "postgres://user:hunter2@127.0.0.1:1/app".to_owned();
     for args in [&["rotate", "--new-key"][..], &["rotate"], &["rotate", "--dry-run"]] {
         home.run(args).fails(1, "cannot be reached", "check that the database is up");
@@ -381,6 +385,18 @@ async fn a_rotation_that_cannot_begin_makes_no_key() {
     home.run(&["rotate", "--new-key"]).fails(1, "no database was named", "DATABASE_URL");
     home.database = db.url.clone();
     assert_eq!(states(&home), ["primary"]);
+}
+
+#[tokio::test]
+async fn a_host_whose_keyring_is_behind_makes_no_rival_key() {
+    let (db, home) = seeded(ONE_COLUMN, 5).await;
+    let behind = Home::empty_over(&db.url);
+    fs::DirBuilder::new().mode(0o700).create(behind.path()).unwrap();
+    fs::copy(home.path().join("keyring.json"), behind.path().join("keyring.json")).unwrap();
+    home.run(&["rotate", "--new-key"]).ok();
+    behind.run(&["rotate", "--new-key"]).fails(1, "no key was made", "newest keyring");
+    assert_eq!(states(&behind), ["primary", "unknown"]);
+    all_readable(&home, 5);
 }
 
 #[test]

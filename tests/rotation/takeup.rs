@@ -142,3 +142,43 @@ async fn destroying_asks_for_what_cannot_be_counted() {
     vault.destroy_key(stage.old, at_once()).await.unwrap();
     stage.all_load().await;
 }
+
+#[tokio::test]
+async fn an_older_keyring_that_is_put_back_is_refused() {
+    let stage = Stage::on(PACKED, 3).await;
+    let keyring = stage.hosts.keyring();
+    let next = keyring.add_key().unwrap().id;
+    // it holds every key, and does not know which one seals
+    let older = fs::read(keyring.path()).unwrap();
+    keyring.promote_key(next).unwrap();
+    let newest = fs::read(keyring.path()).unwrap();
+    stage.vault(0).await.close().await;
+
+    fs::write(keyring.path(), older).unwrap();
+    let error = stage.hosts.host(0, &stage.db.url).build().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WrongKeyring, "{error:?}");
+    assert!(error.to_string().contains("generation") && error.hint().contains("newest"), "{error:?}");
+    fs::write(keyring.path(), newest).unwrap();
+    completes(&stage.vault(0).await).await;
+    stage.all_load().await;
+}
+
+#[tokio::test]
+async fn a_key_is_not_destroyed_while_another_table_may_need_it() {
+    let stage = Stage::on(PACKED, 3).await;
+    stage.db.exec(&PACKED.replace("user_profiles", "others")).await;
+    let others = || stage.hosts.host(0, &stage.db.url).layout(named_table("others")).build();
+    let vault = others().await.unwrap();
+    vault.store(&owner("elsewhere"), &full_config(1)).await.unwrap();
+    vault.close().await;
+
+    let vault = stage.vault(0).await;
+    completes(&vault).await;
+    let error = vault.destroy_key(stage.old, at_once()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyInUse, "{error:?}");
+    assert!(error.to_string().contains("public.others"), "{error:?}");
+    completes(&others().await.unwrap()).await;
+    vault.destroy_key(stage.old, at_once().other_tables_counted()).await.unwrap();
+    others().await.unwrap().load(&owner("elsewhere")).await.unwrap();
+    stage.all_load().await;
+}
