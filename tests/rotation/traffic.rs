@@ -12,7 +12,7 @@ use crate::support::TestDb;
 use crate::support::rotation::*;
 use crate::support::vaults::*;
 
-const ROWS: usize = 5_000;
+const ROWS: usize = 3_000;
 const CALLERS: usize = 4;
 const CHUNK: usize = 500;
 
@@ -172,7 +172,7 @@ async fn many_rows_under_traffic() {
     let operators = vaults(&hosts, &db, 2).await;
     for (operator, (name, ..)) in operators.iter().zip(TABLES) {
         refuses_to_destroy(operator, old, "tokens still name key").await;
-        let rotation = operator.rotate(&RotateOptions::new().batch(200), |_| {}).await.unwrap();
+        let rotation = operator.rotate(&RotateOptions::new().batch(100), |_| {}).await.unwrap();
         assert!(rotation.complete && rotation.key == new, "{name}: {rotation:?}");
         assert!(rotation.unreadable.is_empty(), "{name}: {rotation:?}");
         assert!(rotation.progress.resealed > 0, "{name}: {rotation:?}");
