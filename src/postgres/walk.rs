@@ -21,7 +21,7 @@ use crate::postgres::{Plan, Postgres, owner_of, parse_owner};
 use crate::token::KeyId;
 
 /// How long an exchange waits for a row that somebody else has locked.
-const LOCK_TIMEOUT: &str = "1s";
+const LOCK_TIMEOUT: &str = "250ms";
 
 /// The lag, and whether it is hidden from us.
 const LAG: &str = "SELECT coalesce(max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), replay_lsn)), 0)::int8, \

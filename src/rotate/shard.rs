@@ -108,7 +108,8 @@ impl Shard {
     ) -> Result<(), Fault> {
         let mut parts = vec![exchanges];
         while let Some(mut part) = parts.pop() {
-            let done = steadily(postgres, || postgres.exchange(&self.walk, &part)).await;
+            // smaller parts help more than waiting
+            let done = with_patience(postgres, 0, || postgres.exchange(&self.walk, &part)).await;
             let fault = match done {
                 Ok(done) => {
                     let resealed = done.iter().filter(|done| **done).count() as u64;
@@ -152,6 +153,14 @@ pub(super) async fn steadily<T, F>(postgres: &Postgres, ask: impl Fn() -> F) -> 
 where
     F: Future<Output = Result<T, Fault>>,
 {
+    with_patience(postgres, 2, ask).await
+}
+
+/// `busy` says how often a database that is alive and busy is asked again.
+async fn with_patience<T, F>(postgres: &Postgres, busy: u32, ask: impl Fn() -> F) -> Result<T, Fault>
+where
+    F: Future<Output = Result<T, Fault>>,
+{
     let started = Instant::now();
     let mut round = 0;
     loop {
@@ -160,8 +169,7 @@ where
             Err(fault) => fault,
         };
         let again = match fault.outcome {
-            // smaller parts help more than waiting
-            Outcome::Retry => round < 2,
+            Outcome::Retry => round < busy,
             Outcome::Fallback | Outcome::Ambiguous | Outcome::Pooler => {
                 started.elapsed() < postgres.database.patience()
             }

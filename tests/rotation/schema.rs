@@ -115,7 +115,7 @@ async fn a_default_table_that_goes() {
     let stage = Stage::on(ALL_COLUMNS, USERS).await;
     let error = rotate_during(&stage, gone).await.unwrap_err();
     // the local file knows which table it was used with
-    assert_eq!(error.kind(), ErrorKind::Configuration, "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Schema, "{error:?}");
     assert!(error.to_string().contains("user_profiles") && !error.hint().is_empty(), "{error:?}");
     for host in 1..3 {
         let vault = stage.vault(host).await;
