@@ -116,7 +116,7 @@ impl KeyringFile {
         let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         if !(1..=8).contains(&prefix.len()) || !prefix.bytes().all(is_digit) {
             let error = Error::new(ErrorKind::InvalidInput, "a key is named by 1 to 8 lower-case hex digits");
-            return Err(error.with_hint("`retell-vault status` lists the keys"));
+            return Err(error.with_hint("`retell-vault key list` lists the keys"));
         }
         let ids = self.keys().into_iter().map(|key| key.id);
         let found: Vec<KeyId> = ids.filter(|id| id.to_string().starts_with(prefix)).collect();
@@ -125,7 +125,7 @@ impl KeyringFile {
             [] => {
                 let message = format!("no key of {} starts with {prefix}", self.path().display());
                 Err(Error::new(ErrorKind::UnknownKey, message)
-                    .with_hint("`retell-vault status` lists the keys"))
+                    .with_hint("`retell-vault key list` lists the keys"))
             }
             several => {
                 let names: Vec<String> = several.iter().map(KeyId::to_string).collect();

@@ -2,8 +2,8 @@
 
 use crate::census::{Census, TokenCount};
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::KeyInfo;
 use crate::keyring::life::Grace;
+use crate::keyring::{KeyInfo, KeyState};
 use crate::router::Router;
 use crate::token::KeyId;
 
@@ -47,6 +47,10 @@ pub(super) async fn destroy(router: &Router, id: KeyId, options: DestroyOptions)
     let grace = if options.force { Grace::Waive } else { Grace::Wait };
     // the cheap reasons to refuse first
     router.keyring.for_sealing()?.destroy(id, router.now(), grace)?;
+    if router.keyring.current().get(id).is_some_and(|key| key.info.state == KeyState::Destroyed) {
+        // only makes sure that the generation before has lost it too
+        return router.keyring.destroy_key(id, grace);
+    }
     if router.postgres.is_some() && !options.other_hosts_synced {
         let message =
             format!("local files of other hosts may hold records under key {id}, and cannot be counted here");

@@ -397,6 +397,16 @@ async fn a_host_whose_keyring_is_behind_makes_no_rival_key() {
     behind.run(&["rotate", "--new-key"]).fails(1, "no key was made", "newest keyring");
     assert_eq!(states(&behind), ["primary", "unknown"]);
     all_readable(&home, 5);
+
+    // the same with a keyring that holds the new key, and does not know that it seals
+    let id = home.json(&["key", "add"])["key"]["id"].as_str().unwrap().to_owned();
+    fs::copy(home.path().join("keyring.json"), behind.path().join("keyring.json")).unwrap();
+    home.run(&["key", "promote", &id]).ok();
+    home.run(&["rotate"]).ok();
+    let checked = behind.run(&["key", "check"]);
+    checked.fails(1, "1 thing to mend", "what to do");
+    assert!(checked.out.contains("not the newest") && !checked.out.contains("key retire"), "{}", checked.out);
+    behind.run(&["key", "retire", &id]).fails(1, "promoted on another host", "newest keyring");
 }
 
 #[test]

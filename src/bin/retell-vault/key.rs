@@ -5,7 +5,7 @@ mod check;
 mod destroy;
 mod list;
 
-use retell_vault::{KeyInfo, KeyringFile};
+use retell_vault::{KeyId, KeyInfo, KeyState, KeyringFile};
 use serde_json::json;
 
 use crate::args::{Global, KeyArg, KeyCommand, Rewrap};
@@ -23,7 +23,7 @@ pub async fn run(global: &Global, command: &KeyCommand) -> Result<(), Failure> {
         KeyCommand::Destroy(options) => destroy::destroy(global, options).await,
         KeyCommand::Add => add(global),
         KeyCommand::Promote(key) => promote(global, key),
-        KeyCommand::Retire(key) => retire(global, key),
+        KeyCommand::Retire(key) => retire(global, key).await,
         KeyCommand::Rewrap(options) => rewrap(global, options),
     }
 }
@@ -57,15 +57,38 @@ fn promote(global: &Global, key: &KeyArg) -> Result<(), Failure> {
     report(global, &keyring, &key, &text, &hints)
 }
 
-fn retire(global: &Global, key: &KeyArg) -> Result<(), Failure> {
+async fn retire(global: &Global, key: &KeyArg) -> Result<(), Failure> {
     let keyring = session::keyring(global)?;
-    let key = keyring.retire_key(keyring.find_key(&key.id)?)?;
+    let id = keyring.find_key(&key.id)?;
+    refuse_sealing(global, &keyring, id).await?;
+    let key = keyring.retire_key(id)?;
     let text = format!(
         "key {} is retired since {}: it opens, and will never seal\n",
         key.id,
         print::utc(key.state_since)
     );
     report(global, &keyring, &key, &text, &[COPY.to_owned()])
+}
+
+/// A pending key that seals all the same was promoted on another host. It is looked for where a
+/// database is named; without one, this command needs nothing but the keyring.
+async fn refuse_sealing(global: &Global, keyring: &KeyringFile, id: KeyId) -> Result<(), Failure> {
+    let is_pending = keyring.keys().iter().any(|key| key.id == id && key.state == KeyState::Pending);
+    if !is_pending || global.database_url().is_none() {
+        return Ok(());
+    }
+    let vault = session::builder(global, keyring.clone())?.build().await?;
+    match vault.census().await.map(|census| census.tokens_of(id)) {
+        Ok(0) => Ok(()),
+        Ok(tokens) => Err(Failure::new(
+            format!("{} under key {id}: it was promoted on another host", print::count(tokens, "token")),
+            "nothing was changed; copy the newest keyring to this host",
+        )),
+        Err(error) => {
+            print::warning(&format!("whether key {id} seals on another host was not looked at: {error}"));
+            Ok(())
+        }
+    }
 }
 
 fn rewrap(global: &Global, options: &Rewrap) -> Result<(), Failure> {

@@ -23,7 +23,8 @@ pub async fn check(global: &Global) -> Result<(), Failure> {
     let keys = vault.keys();
     let mut findings: Vec<_> =
         census.keys().iter().filter_map(|named| of_tokens(&keys, &census, *named)).collect();
-    findings.extend(keys.iter().filter(|key| key.state == KeyState::Pending).map(pending));
+    let waits = |key: &&KeyInfo| key.state == KeyState::Pending && census.tokens_of(key.id) == 0;
+    findings.extend(keys.iter().filter(waits).map(pending));
     findings.extend(foreign(&census));
     let (count, tokens) = (keys.len() as u64, census.keys().iter().map(|(_, tokens)| tokens).sum());
     match global.json {
@@ -49,7 +50,12 @@ fn of_tokens(keys: &[KeyInfo], census: &Census, (id, tokens): (KeyId, u64)) -> O
         Some(KeyState::Retired) => {
             ("retired_key", "which is retired", "seal them anew: `retell-vault rotate`")
         }
-        Some(KeyState::Primary | KeyState::Pending) => return None,
+        Some(KeyState::Pending) => (
+            "older_keyring",
+            "which is pending here and seals elsewhere: this keyring is not the newest",
+            "copy the newest keyring to this host, and change no keys here before",
+        ),
+        Some(KeyState::Primary) => return None,
     };
     let places = census::places(census, Some(id));
     let text = format!("{} under key {id}, {what}: {places}", print::count(tokens, "token"));
