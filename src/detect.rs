@@ -38,8 +38,8 @@ pub(crate) const TYPE_NUMBER: &str = "(atttypid::int8 << 32) + atttypmod";
 /// $1 schema, $2 table, $3 the names of the layout, $4 the owner's columns in order, $5 the tenant column
 const CATALOGUE: &str = "
 SELECT c.relkind::text AS kind,
-  (SELECT coalesce(json_agg(json_build_object(
-      'name', a.attname, 'type', CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname ELSE 'other ' || t.typname END,
+  (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
+      'name', a.attname, 'type', CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace::oid THEN t.typname::text ELSE 'other '::text || t.typname::text END,
       'number', (a.atttypid::int8 << 32) + a.atttypmod, 'modifier', a.atttypmod, 'not_null', a.attnotnull, 'deterministic', coalesce(l.collisdeterministic, true),
       'writable', a.attgenerated = '' AND has_column_privilege(c.oid, a.attnum, 'UPDATE')) ORDER BY a.attnum), '[]')::text
    FROM pg_catalog.pg_attribute a
@@ -49,10 +49,10 @@ SELECT c.relkind::text AS kind,
   EXISTS (SELECT 1 FROM pg_catalog.pg_index i
    WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indisready AND i.indislive
      AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
-     AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\")
-          FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS k
-          JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k) = $4
-     AND ($5::text IS NULL OR coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::bool, false)
+     AND (SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\")
+          FROM pg_catalog.unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS k
+          JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k)::text = ($4::text[])::text
+     AND ($5::text IS NULL OR coalesce((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct'::text)::bool, false)
           OR EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = $5 AND a.attnotnull))
   ) AS is_unique
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

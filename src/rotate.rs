@@ -32,6 +32,10 @@ use crate::router::write::check_writable;
 /// on sealing under an old key.
 const MAX_PASSES: u32 = 10;
 
+/// How old a primary key must be before a recount means something: a process that has not looked at the
+/// keyring since seals under the key before for a second more.
+const TAKEN_UP: Duration = Duration::from_millis(1500);
+
 /// What a batch did.
 #[derive(Default)]
 struct Tally {
@@ -128,6 +132,7 @@ impl Run<'_> {
         loop {
             let (resealed, local) = (self.progress.resealed, self.progress.local);
             let whole = self.pass().await?;
+            self.outwait_promotion().await?;
             let key = self.router.keyring.for_sealing()?.primary().0;
             let census = self.router.census().await?;
             if let (Some(postgres), true) = (&self.router.postgres, self.walked) {
@@ -144,6 +149,19 @@ impl Run<'_> {
                 return Ok(Rotation { key, complete, progress, unreadable, census });
             }
         }
+    }
+
+    /// Waits until everybody has taken the primary key up, which takes no time unless it is new.
+    async fn outwait_promotion(&mut self) -> Result<()> {
+        let keyring = self.router.keyring.for_sealing()?;
+        let (primary, _) = keyring.primary();
+        let since = keyring.get(primary).map_or(0, |key| key.info.state_since);
+        let age = Duration::from_millis(self.router.now().saturating_sub(since));
+        // the first key of a keyring has none before it
+        if keyring.keys().len() > 1 {
+            tokio::time::sleep(TAKEN_UP.saturating_sub(age)).await;
+        }
+        Ok(())
     }
 
     /// The log of the local file holds the old texts until it is emptied.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use retell_vault::{Error, ErrorKind, Owner, Vault};
 use support::role::Role;
+use support::rotation::{completes, promote};
 use support::rows::*;
 use support::vaults::*;
 use support::*;
@@ -322,7 +323,29 @@ async fn functions_in_the_search_path_are_not_called() {
         CREATE FUNCTION public.substr(varchar, int, int) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
         CREATE FUNCTION public.lower(varchar) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
         CREATE OPERATOR public.= (LEFTARG = varchar, RIGHTARG = text, FUNCTION = public.trap);
-        CREATE OPERATOR public.~ (LEFTARG = varchar, RIGHTARG = text, FUNCTION = public.trap)",
+        CREATE OPERATOR public.~ (LEFTARG = varchar, RIGHTARG = text, FUNCTION = public.trap);
+        CREATE FUNCTION public.unnest(text[]) RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+        CREATE FUNCTION public.unnest(int2[]) RETURNS SETOF int2 LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+        CREATE FUNCTION public.json_build_array(name, name) RETURNS json LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+        CREATE FUNCTION public.trap_json(json, json) RETURNS json LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+        CREATE AGGREGATE public.json_agg(json) (SFUNC = public.trap_json, STYPE = json, INITCOND = '[]');
+        CREATE FUNCTION public.trap_text(text[], text) RETURNS text[] LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+        CREATE AGGREGATE public.array_agg(text) (SFUNC = public.trap_text, STYPE = text[], INITCOND = '{}');
+        CREATE FUNCTION public.trap(oid, regclass) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+        CREATE FUNCTION public.trap(oid, regnamespace) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+        CREATE FUNCTION public.trap(int8[], int8[]) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+        CREATE FUNCTION public.trap(text[], text[]) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+        CREATE FUNCTION public.trap(jsonb, jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+        CREATE FUNCTION public.trap(numeric, int4) RETURNS numeric LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+        CREATE OPERATOR public.= (LEFTARG = oid, RIGHTARG = regclass, FUNCTION = public.trap);
+        CREATE OPERATOR public.= (LEFTARG = oid, RIGHTARG = regnamespace, FUNCTION = public.trap);
+        CREATE OPERATOR public.<> (LEFTARG = oid, RIGHTARG = regnamespace, FUNCTION = public.trap);
+        CREATE OPERATOR public.= (LEFTARG = int8[], RIGHTARG = int8[], FUNCTION = public.trap);
+        CREATE OPERATOR public.= (LEFTARG = text[], RIGHTARG = text[], FUNCTION = public.trap);
+        CREATE OPERATOR public.-> (LEFTARG = jsonb, RIGHTARG = jsonb, FUNCTION = public.trap);
+        CREATE OPERATOR public.->> (LEFTARG = jsonb, RIGHTARG = jsonb, FUNCTION = public.trap);
+        CREATE OPERATOR public.- (LEFTARG = jsonb, RIGHTARG = jsonb, FUNCTION = public.trap);
+        CREATE OPERATOR public.* (LEFTARG = numeric, RIGHTARG = int4, FUNCTION = public.trap)",
     )
     .await;
     let vault = hosts.host(0, &db.url).build().await.unwrap();
@@ -334,5 +357,8 @@ async fn functions_in_the_search_path_are_not_called() {
         assert!(loaded.iter().all(|loaded| loaded.as_ref().unwrap().config == full_config(mark)));
     }
     assert_eq!(vault.list(None, 10).await.unwrap().entries.len(), 2);
+    promote(&hosts);
+    let vault = hosts.host(1, &db.url).build().await.unwrap();
+    completes(&vault).await;
     vault.delete(&owner("user-1")).await.unwrap();
 }

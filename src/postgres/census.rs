@@ -105,10 +105,10 @@ fn census(layout: &Layout, columns: &[Counted<'_>]) -> String {
                     true => pieces,
                     false => format!("CASE WHEN pg_catalog.strpos({column}::text, 'rv') > 0 THEN {pieces} END"),
                 };
-                format!("SELECT {at}, e.value FROM unnest({pieces}) AS e (value)")
+                format!("SELECT {at}, e.value FROM pg_catalog.unnest({pieces}) AS e (value)")
             }
             Form::Jsonb => {
-                let ours = format!("({column} -> '{OURS}')");
+                let ours = format!("({column} -> '{OURS}'::text)");
                 format!(
                     "SELECT {at}, e.value FROM pg_catalog.jsonb_each_text(CASE coalesce(pg_catalog.jsonb_typeof({ours}), 'null') \
                      WHEN 'object' THEN {ours} WHEN 'null' THEN NULL ELSE pg_catalog.jsonb_build_object('', {ours}) END) AS e"

@@ -15,8 +15,8 @@ use crate::layout::{Layout, quote};
 /// key comes first, then the key with the fewest columns. A table with children in the sense of INHERITS has
 /// none: theirs hold for themselves alone. $1 schema, $2 table
 const KEY: &str = "
-SELECT (SELECT json_agg(json_build_array(a.attname, t.typname) ORDER BY k.at)::text
-  FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (number, at)
+SELECT (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attname, t.typname) ORDER BY k.at)::text
+  FROM pg_catalog.unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (number, at)
   JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid) AS columns
 FROM pg_catalog.pg_index i
@@ -25,13 +25,13 @@ JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid JOIN pg_catalog.pg_am m ON m.
 WHERE n.nspname = $1 AND c.relname = $2 AND m.amname = 'btree'
   AND i.indisunique AND i.indisvalid AND i.indisready AND i.indislive AND i.indpred IS NULL AND i.indexprs IS NULL
   AND (c.relkind = 'p' OR NOT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid))
-  AND NOT EXISTS (SELECT 1 FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS k (number)
+  AND NOT EXISTS (SELECT 1 FROM pg_catalog.unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS k (number)
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
     WHERE NOT a.attnotnull OR NOT coalesce(l.collisdeterministic, true)
       OR NOT has_column_privilege(c.oid, a.attnum, 'SELECT')
-      OR t.typnamespace <> 'pg_catalog'::regnamespace
+      OR t.typnamespace <> 'pg_catalog'::regnamespace::oid
       OR t.typname NOT IN ('int2', 'int4', 'int8', 'uuid', 'text', 'varchar', 'date', 'timestamp', 'timestamptz'))
 ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid LIMIT 1";
 

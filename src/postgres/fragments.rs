@@ -92,7 +92,7 @@ impl Writer<'_> {
     pub(super) fn slot_text(&self, row: &str, slot: &Slot) -> String {
         let column = format!("{row}.{}", quote(&slot.column));
         match slot.json {
-            true => format!("({column} -> '{OURS}')::text"),
+            true => format!("({column} -> '{OURS}'::text)::text"),
             false => format!("{column}::text"),
         }
     }
@@ -120,7 +120,7 @@ impl Writer<'_> {
         let not_an_object = |value: &str| {
             format!("coalesce(pg_catalog.jsonb_typeof({value}), 'null') NOT IN ('object', 'null')")
         };
-        let ours = format!("({column} -> '{OURS}')");
+        let ours = format!("({column} -> '{OURS}'::text)");
         let (foreign, ours_foreign) = (not_an_object(&column), not_an_object(&ours));
         let version = Self::version_of_text("e.value", keys);
         format!(
@@ -143,8 +143,8 @@ impl Writer<'_> {
         let types: Vec<_> = self.table.types.iter().map(i64::to_string).collect();
         // not slower than counting: 20 microseconds
         format!(
-            "ARRAY(SELECT {TYPE_NUMBER} FROM pg_catalog.pg_attribute WHERE attrelid = {}::regclass \
-             AND attnum > 0 AND NOT attisdropped AND attname IN ({}) ORDER BY attnum) = '{{{}}}'::int8[]",
+            "ARRAY(SELECT {TYPE_NUMBER} FROM pg_catalog.pg_attribute WHERE attrelid = {}::regclass::oid \
+             AND attnum > 0 AND NOT attisdropped AND attname IN ({}) ORDER BY attnum)::text = '{{{}}}'",
             literal(&self.relation()),
             names.join(", "),
             types.join(",")
@@ -191,7 +191,7 @@ impl Writer<'_> {
         let empty = self.placement.slots.iter().map(|slot| {
             let column = format!("{row}.{}", quote(&slot.column));
             match slot.json {
-                true => format!("coalesce({column} -> '{OURS}', 'null') IN ('null', '{{}}')"),
+                true => format!("coalesce({column} -> '{OURS}'::text, 'null') IN ('null', '{{}}')"),
                 false => format!("({column}::text ~ '^rv[1-9]\\.') IS NOT TRUE"),
             }
         });
@@ -212,7 +212,7 @@ impl Writer<'_> {
         let held = self.filled_slots().map(|slot| {
             let (column, param) = (format!("t.{}", quote(&slot.column)), next());
             match slot.json {
-                true => format!("({column} -> '{OURS}') = {param}::text::jsonb"),
+                true => format!("({column} -> '{OURS}'::text) = {param}::text::jsonb"),
                 false => format!("{column}::text = {param}::text"),
             }
         });
@@ -243,7 +243,7 @@ impl Writer<'_> {
             .map(|(at, plain)| format!("{row}.{}::text AS p{at}", quote(&plain.column)));
         let others = [
             format!("{foreign} AS json_is_foreign"),
-            "(extract(epoch FROM pg_catalog.now()) * 1000)::int8 AS now".to_owned(),
+            "(extract(epoch FROM pg_catalog.now()) * 1000::numeric)::int8 AS now".to_owned(),
         ];
         slots.chain(plain).chain(others).collect::<Vec<_>>().join(", ")
     }
@@ -300,7 +300,7 @@ fn json_assignment(column: &str, param: &str) -> (String, String) {
 
 fn json_clearing(column: &str, not_null: bool) -> (String, String) {
     let update = format!(
-        "CASE WHEN pg_catalog.jsonb_typeof(t.{column}) = 'object' THEN t.{column} - '{OURS}' ELSE t.{column} END"
+        "CASE WHEN pg_catalog.jsonb_typeof(t.{column}) = 'object' THEN t.{column} - '{OURS}'::text ELSE t.{column} END"
     );
     (update, if not_null { "'{}'::jsonb".to_owned() } else { "NULL".to_owned() })
 }

@@ -116,7 +116,7 @@ impl Writer<'_> {
         let unchanged = self.placement.slots.iter().map(|slot| {
             let column = format!("t.{}", quote(&slot.column));
             match slot.json {
-                true => format!("({column} -> '{OURS}') IS NOT DISTINCT FROM {}::text::jsonb", old()),
+                true => format!("({column} -> '{OURS}'::text) IS NOT DISTINCT FROM {}::text::jsonb", old()),
                 false => format!("{column}::text IS NOT DISTINCT FROM {}::text", old()),
             }
         });

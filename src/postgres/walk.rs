@@ -302,12 +302,12 @@ fn needs(writer: &Writer<'_>, slot: &Slot) -> String {
     if !slot.json {
         return format!(
             "coalesce({text} <> '' AND ({} OR (pg_catalog.strpos({text}, ' ') > 0 AND EXISTS \
-             (SELECT 1 FROM unnest(pg_catalog.string_to_array({text}, ' ')) AS e (value) WHERE {}))), false)",
+             (SELECT 1 FROM pg_catalog.unnest(pg_catalog.string_to_array({text}, ' ')) AS e (value) WHERE {}))), false)",
             another(&text),
             another("e.value"),
         );
     }
-    let ours = format!("(t.{} -> '{OURS}')", quote(&slot.column));
+    let ours = format!("(t.{} -> '{OURS}'::text)", quote(&slot.column));
     format!(
         "CASE coalesce(pg_catalog.jsonb_typeof({ours}), 'null') WHEN 'null' THEN false WHEN 'object' THEN EXISTS \
          (SELECT 1 FROM pg_catalog.jsonb_each_text({ours}) AS e WHERE ({}) IS NOT FALSE) ELSE true END",
@@ -336,8 +336,8 @@ fn exchange(writer: &Writer<'_>, cursor: &Cursor, slots: &[Slot]) -> String {
                 "{column} = CASE WHEN n.v{at} IS NULL THEN t.{column} ELSE pg_catalog.jsonb_set(t.{column}, '{{{OURS}}}', n.v{at}) END"
             ));
             // the text that was read is Postgres' own, and the same value always has the same
-            unchanged.push(format!("(t.{column} -> '{OURS}')::text IS NOT DISTINCT FROM n.o{at}"));
-            held.push(format!("(n.v{at} IS NULL OR (t.{column} -> '{OURS}') = n.v{at})"));
+            unchanged.push(format!("(t.{column} -> '{OURS}'::text)::text IS NOT DISTINCT FROM n.o{at}"));
+            held.push(format!("(n.v{at} IS NULL OR (t.{column} -> '{OURS}'::text) = n.v{at})"));
         } else {
             set.push(format!("{column} = n.v{at}"));
             unchanged.push(format!("t.{column}::text IS NOT DISTINCT FROM n.o{at}"));

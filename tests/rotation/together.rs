@@ -101,3 +101,27 @@ async fn owners_who_write_and_go_meanwhile() {
     }
     assert_eq!(fresh.load(&owner("new")).await.unwrap().config, full_config("new"));
 }
+
+/// Who looked at the keyring just before the promotion seals under the old key for a second more. A rotation
+/// that is done before that second is over has to wait for it: nothing is left after `complete`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_in_the_second_after_a_promotion() {
+    let stage = Stage::on(ALL_COLUMNS, 3).await;
+    let (operator, writer) = (stage.vault(0).await, stage.vault(1).await);
+    completes(&operator).await;
+    until_taken_up().await;
+    writer.store(&owner("before"), &full_config(0)).await.unwrap();
+    let (old, _) = promote(&stage.hosts);
+    operator.close().await;
+    let operator = stage.vault(0).await;
+    let options = small();
+    // after everything else is done
+    let store = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        writer.store(&owner("late"), &full_config(1)).await.unwrap();
+    };
+    let (rotated, ()) = tokio::join!(rotate(&operator, &options), store);
+    assert!(rotated.unwrap().0.complete);
+    assert_eq!(operator.census().await.unwrap().tokens_of(old), 0);
+    operator.destroy_key(old, at_once()).await.unwrap();
+}
