@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use crate::classify::{Fault, Outcome};
+use crate::entropy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::field::Field;
+use crate::keyring::KeyState;
 use crate::local::{Base, KeptKind, LocalFile, LocalRecord};
 use crate::owner::Owner;
 use crate::postgres::{Found, Plan, Postgres};
 use crate::record::{Record, Row, Survey};
 use crate::router::write::{Judgement, judge, old_tokens, pause, plan_with_room};
 use crate::router::{ROUNDS, Router, StoreOptions};
-use crate::sealer;
+use crate::sealer::{self, reseal::reseal};
 use crate::version::Millis;
 
 /// How many pending records are read from the local file at a time.
@@ -56,9 +58,9 @@ impl Router {
     pub(crate) async fn sync(&self) -> Result<SyncReport> {
         let mut report = SyncReport::default();
         let (Some(postgres), Some(local)) = (&self.postgres, &self.local) else { return Ok(report) };
-        self.take_up().await;
         let mut after: Option<Owner> = None;
         loop {
+            self.take_up().await;
             let page = local.pending_after(after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.owner.clone());
@@ -153,7 +155,20 @@ impl Router {
     fn pending_record(&self, pending: &LocalRecord) -> Result<Record> {
         let record = self.local_record(&pending.text)?;
         let keyring = self.keyring.holding(record.key);
-        sealer::with_plain_values(record, &pending.owner, &keyring)
+        let record = sealer::with_plain_values(record, &pending.owner, &keyring)?;
+        self.under_primary(record, &pending.owner)
+    }
+
+    /// Nothing is pushed under a key that was retired since it was sealed: a rotation may have counted
+    /// the database already.
+    fn under_primary(&self, record: Record, owner: &Owner) -> Result<Record> {
+        let keyring = self.keyring.for_sealing()?;
+        let is_retired = keyring.get(record.key).is_some_and(|key| key.info.state == KeyState::Retired);
+        if !is_retired {
+            return Ok(record);
+        }
+        let tokens = entropy::with_rng(|rng| reseal(record.tokens(), owner, &keyring, rng))??;
+        Record::new(tokens, record.plain)
     }
 
     /// `None`: things moved, look again.

@@ -60,12 +60,23 @@ pub(super) async fn destroy(router: &Router, id: KeyId, options: DestroyOptions)
     if !options.other_tables_counted {
         refuse_other_tables(router, id).await?;
     }
+    refuse_standby(router).await?;
     router.take_up().await;
     refuse_in_use(id, &router.census().await?)?;
     if let Some(postgres) = &router.postgres {
         postgres.refuse_without_table().await.map_err(|fault| fault.error)?;
     }
     router.keyring.destroy_key(id, grace)
+}
+
+/// A standby shows the rows as they were.
+async fn refuse_standby(router: &Router) -> Result<()> {
+    let Some(postgres) = &router.postgres else { return Ok(()) };
+    match postgres.database.is_standby().await.map_err(|fault| fault.error)? {
+        true => Err(Error::new(ErrorKind::Unavailable, "the database is a standby, which may be behind")
+            .with_hint("nothing was destroyed; name the primary server")),
+        false => Ok(()),
+    }
 }
 
 /// The local file remembers every table that it was used with.

@@ -104,9 +104,9 @@ fn a_key_is_named_by_the_start_of_its_id() {
         home.run(&["key", "promote", shared]).fails(1, id, "more digits");
     }
     let absent = (0..u32::MAX).map(|id| format!("{id:08x}")).find(|id| !ids.contains(id)).unwrap();
-    home.run(&["key", "promote", &absent]).fails(1, &format!("starts with {absent}"), "status");
+    home.run(&["key", "promote", &absent]).fails(1, &format!("starts with {absent}"), "key list");
     for bad in ["", "xyz", "123456789", "ABC"] {
-        home.run(&["key", "retire", bad]).fails(1, "1 to 8 lower-case hex digits", "status");
+        home.run(&["key", "retire", bad]).fails(1, "1 to 8 lower-case hex digits", "key list");
     }
     assert_eq!(keyring(&home), before);
 

@@ -404,7 +404,7 @@ async fn a_host_whose_keyring_is_behind_makes_no_rival_key() {
     home.run(&["key", "promote", &id]).ok();
     home.run(&["rotate"]).ok();
     let checked = behind.run(&["key", "check"]);
-    checked.fails(1, "1 thing to mend", "what to do");
+    assert!(checked.code == 1 && checked.err.contains("1 thing to mend"), "{}", checked.err);
     assert!(checked.out.contains("not the newest") && !checked.out.contains("key retire"), "{}", checked.out);
     behind.run(&["key", "retire", &id]).fails(1, "promoted on another host", "newest keyring");
 }
