@@ -167,8 +167,9 @@ fn peak() -> f64 {
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-/// Rotates in a process of its own, which has done nothing else.
-async fn peak_of(subject: &Subject) -> f64 {
+/// Rotates in a process of its own, which has done nothing else. Answers with its peak and the seconds
+/// that it took.
+async fn peak_of(subject: &Subject) -> (f64, f64) {
     subject.new_key().await;
     let home = subject.hosts.local_file(0);
     let home = home.parent().expect("it lies in a folder");
@@ -180,7 +181,11 @@ async fn peak_of(subject: &Subject) -> f64 {
         .await
         .expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.trim().parse().unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+    let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    match numbers[..] {
+        [peak, seconds] => (peak, seconds),
+        _ => panic!("{text}{}", String::from_utf8_lossy(&output.stderr)),
+    }
 }
 
 async fn child(url: &str) {
@@ -191,7 +196,7 @@ async fn child(url: &str) {
     let vault = builder.postgres(url).build().await.expect("the vault is built");
     let rotation = vault.rotate(&RotateOptions::new(), |_| {}).await.expect("it rotates");
     assert!(rotation.complete);
-    println!("{}", peak());
+    println!("{} {}", peak(), rotation.progress.elapsed.as_secs_f64());
 }
 
 async fn memory(many: &Subject, url: &str) {
@@ -199,11 +204,13 @@ async fn memory(many: &Subject, url: &str) {
         return;
     }
     let few = Subject::new(url, FEW).await;
-    let (few, many_rows, many) = (peak_of(&few).await, many.rows, peak_of(many).await);
-    let ratio = many / few;
+    let ((few, _), rows) = (peak_of(&few).await, many.rows);
+    let (many, seconds) = peak_of(many).await;
     println!(
-        "ratio memory of a rotation: {ratio:.2} (limit 1.1)   {many} KiB for {many_rows} rows / {few} KiB for {FEW}"
+        "ratio memory of a rotation: {:.2} (limit 1.1)   {many} KiB for {rows} rows / {few} KiB for {FEW}",
+        many / few
     );
+    println!("      {rows} rows in {seconds:.1} s, {:.0} rows/s", rows as f64 / seconds);
 }
 
 // --- Foreground ---
@@ -272,7 +279,7 @@ async fn main() {
     };
     let subject = Subject::new(&urls[0], rows()).await;
     // as the library's own default
-    let jobs = std::thread::available_parallelism().map_or(2, |count| count.get() as u32 + 1).min(4);
+    let jobs = std::thread::available_parallelism().map_or(2, |count| count.get() as u32).min(4);
     compare(&subject, "rotate, one bare connection", 1.0 / 0.95, jobs, 1).await;
     compare(&subject, "rotate, as many bare connections", 1.0 / 0.6, jobs, jobs as usize).await;
     memory(&subject, &urls[1]).await;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// How to rotate.
 ///
-/// Defaults: 1,000 rows to a batch (500 to 2,000 make no difference), one job more than there are
-/// processors but at most 4 (a job waits for the server half of its time), no rate, no pauses.
+/// Defaults: 1,000 rows to a batch (500 to 2,000 make no difference), a job for each processor but at
+/// most 4, no rate, no pauses. One job leaves the most to others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RotateOptions {
     pub(super) batch: u32,
@@ -22,7 +22,7 @@ impl Default for RotateOptions {
         let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
         Self {
             batch: 1000,
-            jobs: (processors + 1).min(4),
+            jobs: processors.min(4),
             rate: None,
             max_latency: None,
             max_replica_lag: None,
@@ -73,8 +73,8 @@ impl RotateOptions {
         self
     }
 
-    /// A batch is never more than a second's worth of rows.
+    /// With a rate, a batch is a twentieth of a second's worth of rows: others wait for one at most.
     pub(super) fn rows_to_a_batch(&self) -> u32 {
-        self.rate.map_or(self.batch, |rate| rate.min(self.batch))
+        self.rate.map_or(self.batch, |rate| rate.div_ceil(20).min(self.batch))
     }
 }
