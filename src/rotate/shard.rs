@@ -8,9 +8,10 @@ use tokio::sync::mpsc::Sender;
 use crate::classify::{Fault, Outcome};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::Keyring;
+use crate::owner::Owner;
 use crate::postgres::Postgres;
 use crate::postgres::walk::{Exchange, Found, Stretch, Walk};
-use crate::rotate::rows::{Resealed, reseal_row};
+use crate::rotate::rows::{Resealed, Trouble, reseal_row};
 use crate::rotate::throttle::{PAUSE, Throttle};
 use crate::rotate::{Tally, UnreadableRow};
 use crate::router::Router;
@@ -51,19 +52,33 @@ impl Shard {
             let Some(last) = page.last else { return Ok(()) };
             let probe = page.found.iter().find_map(|found| found.owner.clone());
             let mut tally = Tally { visited: page.rows, ..Tally::default() };
-            let exchanges = self.reseal(page.found, keyring, &mut tally).await?;
-            if !exchanges.is_empty() {
-                self.throttle.pace(exchanges.len()).await;
-                let trouble = || self.throttle.trouble(postgres, probe.as_ref());
-                while let Some(reason) = steadily(postgres, trouble).await? {
-                    self.tell(Message::Paused(reason)).await;
-                    tokio::time::sleep(PAUSE).await;
-                }
+            let (exchanges, unreadable) = self.reseal(page.found, keyring, &mut tally).await?;
+            let rows = exchanges.len();
+            if rows > 0 && self.paused(postgres, probe.as_ref()).await? {
+                // in a long pause a key may have been retired, and more: look again
+                continue;
+            }
+            for row in unreadable {
+                self.tell(Message::Unreadable(row)).await;
+            }
+            if rows > 0 {
                 self.exchange(postgres, exchanges, &mut tally).await?;
             }
             self.tell(Message::Batch(tally)).await;
             self.stretch.after = Some(last);
+            self.throttle.pace(rows).await;
         }
+    }
+
+    /// Waits while others suffer. Says whether it did.
+    async fn paused(&self, postgres: &Postgres, probe: Option<&Owner>) -> Result<bool, Fault> {
+        let mut paused = false;
+        while let Some(reason) = steadily(postgres, || self.throttle.trouble(postgres, probe)).await? {
+            self.tell(Message::Paused(reason)).await;
+            tokio::time::sleep(PAUSE).await;
+            paused = true;
+        }
+        Ok(paused)
     }
 
     /// Nobody listening means that the run was cancelled, which ends this task too.
@@ -73,11 +88,11 @@ impl Shard {
 
     /// Seals what was found anew, away from the threads that serve others.
     async fn reseal(
-        &mut self,
+        &self,
         found: Vec<Found>,
         keyring: Arc<Keyring>,
         tally: &mut Tally,
-    ) -> Result<Vec<Exchange>> {
+    ) -> Result<(Vec<Exchange>, Vec<UnreadableRow>)> {
         let walk = self.walk.clone();
         let work = move || {
             let reseal = |found: Found| Ok((reseal_row(&found, &walk.slots, &keyring)?, found));
@@ -86,16 +101,14 @@ impl Shard {
         let resealed = tokio::task::spawn_blocking(work).await;
         let resealed =
             resealed.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
-        let mut exchanges = Vec::with_capacity(resealed.len());
+        let (mut exchanges, mut unreadable) = (Vec::with_capacity(resealed.len()), Vec::new());
         for (Resealed { new, troubles }, found) in resealed {
             tally.unreadable += u64::from(!troubles.is_empty());
-            for trouble in troubles {
-                let row = UnreadableRow::new(&found.name, trouble.column, &trouble.error);
-                self.tell(Message::Unreadable(row)).await;
-            }
+            let told = |trouble: Trouble| UnreadableRow::new(&found.name, trouble.column, &trouble.error);
+            unreadable.extend(troubles.into_iter().map(told));
             exchanges.extend(new.map(|new| Exchange { found, new }));
         }
-        Ok(exchanges)
+        Ok((exchanges, unreadable))
     }
 
     /// Exchanges all at once; where the database refuses that, ever smaller parts, so that one row

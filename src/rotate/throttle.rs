@@ -30,20 +30,19 @@ impl Throttle {
         }
     }
 
-    /// Waits until this many rows more may be written.
+    /// Waits until the rows that were written have had their time.
     pub(super) async fn pace(&self, rows: usize) {
-        if let Some(start) = self.slot(Instant::now(), rows) {
-            tokio::time::sleep_until(start.into()).await;
+        if let Some(over) = self.over(Instant::now(), rows) {
+            tokio::time::sleep_until(over.into()).await;
         }
     }
 
-    /// When these rows have their turn. The next ones have it when the time of these is over.
-    fn slot(&self, now: Instant, rows: usize) -> Option<Instant> {
+    /// When the time of these rows is over, which begins when that of all before is.
+    fn over(&self, now: Instant, rows: usize) -> Option<Instant> {
         let time = Duration::from_secs_f64(rows as f64 / f64::from(self.rate?));
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = (*free_at).max(now);
-        *free_at = start + time;
-        Some(start)
+        *free_at = (*free_at).max(now) + time;
+        Some(*free_at)
     }
 
     /// Why others suffer, if they do. `probe` is an owner to read for that.
@@ -84,14 +83,13 @@ mod tests {
     fn rows_are_spread_over_the_time_that_the_rate_gives_them() {
         let throttle = Throttle::new(&RotateOptions::new().rate(100));
         let now = Instant::now();
-        let slots: Vec<_> = (0..4).filter_map(|_| throttle.slot(now, 50)).collect();
-        assert_eq!(slots.len(), 4);
-        for pair in slots.windows(2) {
-            assert_eq!(pair[1] - pair[0], Duration::from_millis(500));
-        }
+        let half = Duration::from_millis(500);
+        let over: Vec<_> = (0..4).filter_map(|_| throttle.over(now, 50)).collect();
+        assert_eq!(over.len(), 4);
+        assert!(over.windows(2).all(|pair| pair[1] - pair[0] == half));
         // what was not used does not add up
-        let later = slots[3] + Duration::from_secs(60);
-        assert_eq!(throttle.slot(later, 50), Some(later));
-        assert_eq!(Throttle::new(&RotateOptions::new()).slot(now, 50), None);
+        let later = over[3] + Duration::from_secs(60);
+        assert_eq!(throttle.over(later, 50), Some(later + half));
+        assert_eq!(Throttle::new(&RotateOptions::new()).over(now, 50), None);
     }
 }
