@@ -152,6 +152,15 @@ impl Guard {
     }
 }
 
+impl Drop for Guard {
+    /// Not only by closing: a child of this process that has not come to its `exec` yet holds the file
+    /// open as well, and with it the lock.
+    fn drop(&mut self) {
+        // closing it, right after this, is the other way
+        self.file.unlock().ok();
+    }
+}
+
 /// `random(4)`: a random UUID that stays the same until the machine is started again.
 fn boot_id() -> Option<[u8; BOOT_LEN]> {
     let text = fs::read("/proc/sys/kernel/random/boot_id").ok()?;
