@@ -3,23 +3,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
 use super::*;
 use crate::keyring::KeyState;
+use crate::keyring::file::tests::{raw, saved};
 use crate::keyring::wrapping::{Passphrase, RawKey, Wrapping};
-
-fn raw(byte: u8) -> RawKey {
-    RawKey::from_base64(&STANDARD.encode([byte; 32])).unwrap()
-}
-
-fn saved(folder: &Path) -> KeyringFile {
-    let file = KeyringFile::prepare(folder.join("home/keyring.json"), &raw(1)).unwrap();
-    file.save_new().unwrap();
-    file
-}
 
 fn new() -> (TempDir, KeyringFile) {
     let folder = tempfile::tempdir().unwrap();

@@ -193,4 +193,4 @@ pub(super) fn read(path: &Path) -> Result<OnDisk> {
 
 #[cfg(test)]
 #[path = "file_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -5,11 +5,11 @@ use super::*;
 use crate::keyring::format::{parse, unseal};
 use crate::keyring::wrapping::{Passphrase, RawKey};
 
-fn raw(byte: u8) -> RawKey {
+pub(in crate::keyring) fn raw(byte: u8) -> RawKey {
     RawKey::from_base64(&STANDARD.encode([byte; 32])).unwrap()
 }
 
-fn saved(folder: &Path) -> KeyringFile {
+pub(in crate::keyring) fn saved(folder: &Path) -> KeyringFile {
     let file = KeyringFile::prepare(folder.join("home/keyring.json"), &raw(1)).unwrap();
     file.save_new().unwrap();
     file

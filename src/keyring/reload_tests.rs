@@ -1,16 +1,9 @@
 use std::fs;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use super::*;
 use crate::keyring::KeyState;
+use crate::keyring::file::tests::{raw, saved};
 use crate::keyring::life::Grace;
-use crate::keyring::wrapping::RawKey;
-
-fn raw(byte: u8) -> RawKey {
-    RawKey::from_base64(&STANDARD.encode([byte; 32])).unwrap()
-}
 
 /// A keyring that an operator changes, and a process that runs with it.
 struct Fixture {
@@ -22,8 +15,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let operator = KeyringFile::prepare(folder.path().join("home/keyring.json"), &raw(1)).unwrap();
-        operator.save_new().unwrap();
+        let operator = saved(folder.path());
         let running = KeyringFile::open(operator.path(), &raw(1)).unwrap();
         Self { _folder: folder, operator, running }
     }

@@ -40,8 +40,9 @@ impl Router {
     /// As [`take_up`](Self::take_up), when the vault is built.
     ///
     /// # Errors
-    /// `WrongKeyring` when the local file was used with a later generation of it; `KeyInUse` when it names a key that the keyring has destroyed: nobody could open
-    /// that any more, and it must not be found out later. `LocalStore`.
+    /// `WrongKeyring` when the local file was used with a later generation of it; `KeyInUse` when it names
+    /// a key that the keyring has destroyed: nobody could open that any more, and it must not be found
+    /// out later. `LocalStore`.
     pub(crate) async fn take_up_first(&self) -> Result<()> {
         let keyring = self.keyring.current();
         if let Some(local) = &self.local {
