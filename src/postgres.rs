@@ -50,6 +50,10 @@ impl Postgres {
         Self { database, layout, plan: Mutex::new(None) }
     }
 
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// The plan, from the catalogue when the last one is too old.
     pub(crate) async fn plan(&self) -> Result<Arc<Plan>, Fault> {
         let cached = self.cached().filter(|plan| plan.age() < MAX_AGE);

@@ -18,12 +18,16 @@ pub use status::{DatabaseStatus, LocalStatus, SlotStatus, Status};
 
 use crate::census::Census;
 use crate::config::RetellConfig;
+use crate::doctor;
+use crate::doctor::finding::Diagnosis;
+use crate::doctor::options::{DoctorOptions, DoctorProgress};
 use crate::error::{ErrorKind, Result};
 use crate::keyring::KeyInfo;
 use crate::keyring::file::KeyringFile;
 use crate::owner::Owner;
 use crate::rotate::{RotateEstimate, RotateEvent, RotateOptions, Rotation};
 use crate::router::{Entry, Router, StoreOptions};
+use crate::schema::Schema;
 use crate::sync::{BackgroundSync, SyncReport};
 use crate::token::KeyId;
 
@@ -239,6 +243,24 @@ impl Vault {
         keys::destroy(&self.router, id, options).await
     }
 
+    /// The schema of the table: what is missing, and the way there and back.
+    pub fn schema(&self) -> Schema {
+        Schema::new(self.router.clone())
+    }
+
+    /// Looks for what would leak or lose credentials: in the schema, in who may reach the table, in the
+    /// keys, in the rows, in the local file. Changes nothing. `listener` is told how far a deep look is.
+    ///
+    /// # Errors
+    /// `LocalStore`. What cannot be looked at is a finding.
+    pub async fn doctor(
+        &self,
+        options: &DoctorOptions,
+        mut listener: impl FnMut(&DoctorProgress) + Send,
+    ) -> Result<Diagnosis> {
+        Box::pin(doctor::examine(&self.router, options, &mut listener)).await
+    }
+
     /// Closes the connections and the local file, for all clones of this vault. Later calls are
     /// errors. Not needed for anything to be durable; it only leaves a tidy folder behind. A pool of
     /// the service stays open.
@@ -291,5 +313,6 @@ mod tests {
         may_be_spawned(&vault.redetect());
         may_be_spawned(&vault.census());
         may_be_spawned(&vault.rotate(&RotateOptions::new(), |_| {}));
+        may_be_spawned(&vault.doctor(&DoctorOptions::new(), |_| {}));
     }
 }

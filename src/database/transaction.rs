@@ -31,6 +31,17 @@ impl Database {
         self.transaction_within(SURVEY, queries, Phase::Reading).await
     }
 
+    /// Runs a reading statement with an empty search path, so that nobody can put objects of their own in
+    /// the way of the built-in ones, and what the catalogue prints is qualified.
+    pub(crate) async fn inspect(&self, query: Query) -> Result<Vec<PgRow>, Fault> {
+        let settings = [
+            "SELECT pg_catalog.set_config('search_path', '', true)",
+            "SELECT pg_catalog.set_config('transaction_read_only', 'on', true)",
+        ];
+        let settings = settings.map(|sql| Query { sql: sql.into(), arguments: PgArguments::default() });
+        self.transaction(settings.into_iter().chain([query]).collect(), Phase::Reading).await
+    }
+
     async fn transaction_within(
         &self,
         limit: Duration,

@@ -54,7 +54,7 @@ impl Plan {
     }
 
     /// What the catalogue said, unless the default table is missing.
-    pub(super) fn table(&self) -> Option<&Table> {
+    pub(crate) fn table(&self) -> Option<&Table> {
         self.table.as_ref()
     }
 

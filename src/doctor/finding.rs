@@ -1,0 +1,171 @@
+//! What the doctor finds, and how it is mended.
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Severity {
+    /// Worth knowing; nothing is at risk.
+    Notice,
+    /// A protection is missing, or something will fail.
+    Warning,
+    /// Credentials leak or are lost, or anybody could make them.
+    Critical,
+}
+
+impl Severity {
+    /// `notice`, `warning` or `critical`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Notice => "notice",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// What a finding is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Area {
+    /// Columns, constraints and indexes.
+    Schema,
+    /// Secrets that lie open.
+    Exposure,
+    /// Who may read and write the table.
+    Access,
+    /// Keys, and what is sealed under them.
+    Keys,
+    /// The server, the connection, the local file.
+    Operation,
+}
+
+impl Area {
+    /// `schema`, `exposure`, `access`, `keys` or `operation`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Schema => "schema",
+            Self::Exposure => "exposure",
+            Self::Access => "access",
+            Self::Keys => "keys",
+            Self::Operation => "operation",
+        }
+    }
+}
+
+/// How a finding is mended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mend {
+    /// One or more SQL statements, for the owner of the table.
+    Sql(String),
+    /// A command of this program, or of the shell.
+    Command(String),
+    /// What only a person can decide.
+    Advice(String),
+}
+
+impl Mend {
+    /// `sql`, `command` or `advice`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Sql(_) => "sql",
+            Self::Command(_) => "command",
+            Self::Advice(_) => "advice",
+        }
+    }
+
+    /// The statements, the command, or the words.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Sql(text) | Self::Command(text) | Self::Advice(text) => text,
+        }
+    }
+}
+
+/// Something that is wrong.
+///
+/// # Security
+/// Holds names of objects, counts and ids of owners, never a stored value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// What it is called, the same every time: `plaintext`.
+    pub id: &'static str,
+    /// What it is about.
+    pub area: Area,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The object: `column public.user_profiles.api_key`.
+    pub object: String,
+    /// What is the case, and what that means.
+    pub meaning: String,
+    /// How many rows, tokens or records, where something was counted.
+    pub count: Option<u64>,
+    /// Some of the owners concerned, at most five, as they stand in the rows: `user`, or `tenant/user`.
+    pub owners: Vec<String>,
+    /// How it is mended.
+    pub mend: Mend,
+}
+
+impl Finding {
+    pub(crate) fn new(
+        (area, severity, id): (Area, Severity, &'static str),
+        object: impl Into<String>,
+        meaning: impl Into<String>,
+        mend: Mend,
+    ) -> Self {
+        let (object, meaning) = (object.into(), meaning.into());
+        Self { id, area, severity, object, meaning, count: None, owners: Vec::new(), mend }
+    }
+
+    /// The same with a count, and some of the owners.
+    pub(crate) fn of(mut self, count: u64, owners: Vec<String>) -> Self {
+        self.count = Some(count);
+        self.owners = owners;
+        self
+    }
+}
+
+/// How the patient is on the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Health {
+    /// Nothing but notices.
+    Healthy,
+    /// At least one warning.
+    Degraded,
+    /// At least one critical finding.
+    Critical,
+}
+
+impl Health {
+    /// `healthy`, `degraded` or `critical`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// Everything that the doctor found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Diagnosis {
+    /// The worst first.
+    pub findings: Vec<Finding>,
+    /// What was only sampled or could not be looked at, and what was counted.
+    pub notes: Vec<String>,
+}
+
+impl Diagnosis {
+    /// The worst of the findings decides.
+    pub fn health(&self) -> Health {
+        match self.findings.iter().map(|finding| finding.severity).max() {
+            None | Some(Severity::Notice) => Health::Healthy,
+            Some(Severity::Warning) => Health::Degraded,
+            Some(Severity::Critical) => Health::Critical,
+        }
+    }
+}

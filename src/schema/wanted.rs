@@ -1,0 +1,109 @@
+//! What the schema should be: a profile, and what goes with it.
+
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How much of the schema is looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Profile {
+    /// The columns of the layout, a usable unique constraint on the owner, and guards that let only tokens
+    /// into the columns made for them.
+    Credentials,
+    /// In addition the columns of a user profile, indexes, the `updated_at` trigger, and functions for
+    /// callers that speak only SQL.
+    FullProfile,
+}
+
+impl Profile {
+    /// `credentials` or `full-profile`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Credentials => "credentials",
+            Self::FullProfile => "full-profile",
+        }
+    }
+}
+
+impl FromStr for Profile {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found =
+            [Self::Credentials, Self::FullProfile].into_iter().find(|profile| profile.as_str() == text);
+        found.ok_or_else(|| {
+            Error::new(ErrorKind::InvalidInput, "there is no such schema profile")
+                .with_hint("the profiles are `credentials` and `full-profile`")
+        })
+    }
+}
+
+/// What becomes of row level security.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RowSecurity {
+    /// Switched on with the policies of the vault on Supabase (where `auth.uid()` exists), whose API would
+    /// otherwise show the table; elsewhere it stays as it is. A table that has it on already keeps its policies.
+    #[default]
+    Auto,
+    /// Switched on, with the policies of the vault.
+    On,
+    /// Stays as it is.
+    Leave,
+}
+
+/// What the schema should be. Made from a [`Profile`], with everything else at its default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub(crate) profile: Profile,
+    pub(crate) row_security: RowSecurity,
+    pub(crate) force: bool,
+    pub(crate) service_roles: Vec<String>,
+    pub(crate) remove_duplicates: bool,
+}
+
+impl From<Profile> for Wanted {
+    fn from(profile: Profile) -> Self {
+        Self {
+            profile,
+            row_security: RowSecurity::default(),
+            force: false,
+            service_roles: Vec::new(),
+            remove_duplicates: false,
+        }
+    }
+}
+
+impl Wanted {
+    /// Another choice for row level security.
+    pub fn row_security(mut self, row_security: RowSecurity) -> Self {
+        self.row_security = row_security;
+        self
+    }
+
+    /// Row level security for the owner of the table too. Not by default, since services often connect as
+    /// the owner. The role that applies the plan, and the [service roles](Self::service_role), get a policy.
+    pub fn force_row_security(mut self) -> Self {
+        self.force = true;
+        self
+    }
+
+    /// A role that may see every row. `service_role` is one where it exists; roles with BYPASSRLS need none.
+    pub fn service_role(mut self, role: &str) -> Self {
+        self.service_roles.push(role.to_owned());
+        self
+    }
+
+    /// Moves all but the newest row of an owner to a table beside, where owners have several. Without it
+    /// a plan is blocked there, since rows of the application would go.
+    pub fn remove_duplicates(mut self) -> Self {
+        self.remove_duplicates = true;
+        self
+    }
+
+    /// The profile.
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+}
