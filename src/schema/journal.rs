@@ -1,0 +1,143 @@
+//! The steps that were applied, recorded in the database beside the table, so that they can be taken back.
+
+use sqlx::Row as _;
+
+use crate::classify::{Fault, Phase, classify};
+use crate::database::direct::Direct;
+use crate::layout::Layout;
+use crate::schema::names::{in_schema, literal, relation as table};
+use crate::schema::step::{LockLevel, Stake, Step};
+use crate::schema::wanted::Profile;
+
+const NAME: &str = "retell_vault_steps";
+
+/// The journal as it stands in SQL. All tables of a schema share it.
+pub(crate) fn relation(layout: &Layout) -> String {
+    in_schema(layout, NAME)
+}
+
+/// Makes the journal where there is none. Can be run twice.
+pub(crate) fn create_sql(layout: &Layout) -> Vec<String> {
+    let create = format!(
+        "CREATE TABLE IF NOT EXISTS {} (\n  \
+         seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,\n  \
+         relation text NOT NULL,\n  step text NOT NULL,\n  profile text NOT NULL,\n  \
+         sql text[] NOT NULL,\n  undo text[] NOT NULL,\n  \
+         concurrent boolean NOT NULL,\n  rewrites boolean NOT NULL,\n  \
+         stake_count text,\n  stake_backup text,\n  done boolean NOT NULL,\n  \
+         at timestamptz NOT NULL DEFAULT pg_catalog.now())",
+        relation(layout)
+    );
+    [vec![create], lock_down_sql(&relation(layout))].concat()
+}
+
+/// Hides a table from everybody but its owner. Supabase would otherwise show it to every client.
+pub(crate) fn lock_down_sql(relation: &str) -> Vec<String> {
+    let revoke = literal(&format!("REVOKE ALL ON TABLE {relation} FROM "));
+    let revoke = format!(
+        "DECLARE r text; BEGIN FOR r IN SELECT rolname FROM pg_catalog.pg_roles \
+         WHERE rolname IN ('anon', 'authenticated', 'service_role') \
+         LOOP EXECUTE {revoke} || pg_catalog.quote_ident(r); END LOOP; END"
+    );
+    vec![
+        format!("ALTER TABLE {relation} ENABLE ROW LEVEL SECURITY"),
+        format!("REVOKE ALL ON TABLE {relation} FROM PUBLIC"),
+        format!("DO {}", literal(&revoke)),
+    ]
+}
+
+/// Records a step. One of the same id that would be taken back in the same way is replaced: it was begun by a
+/// run that was killed, or what it made has gone since.
+pub(crate) fn record_sql(layout: &Layout, profile: Profile, step: &Step, done: bool) -> Vec<String> {
+    let (journal, relation, id) = (relation(layout), literal(&table(layout)), literal(&step.id));
+    let (sql, undo) = (array(&step.sql), array(&step.undo));
+    let stake = |part: fn(&Stake) -> &String| match &step.stake {
+        Some(stake) => literal(part(stake)),
+        None => "NULL".to_owned(),
+    };
+    let (count, backup) = (stake(|stake| &stake.count), stake(|stake| &stake.backup));
+    let (profile, concurrent, rewrites) = (literal(profile.as_str()), step.concurrent, step.rewrites);
+    vec![
+        format!("DELETE FROM {journal} WHERE relation = {relation} AND step = {id} AND undo = {undo}"),
+        format!(
+            "INSERT INTO {journal} (relation, step, profile, sql, undo, concurrent, rewrites, stake_count, stake_backup, done) \
+             VALUES ({relation}, {id}, {profile}, {sql}, {undo}, {concurrent}, {rewrites}, {count}, {backup}, {done})"
+        ),
+    ]
+}
+
+/// Whatever was begun is done: the plan says so.
+pub(super) fn finish_sql(layout: &Layout) -> String {
+    let (journal, relation) = (relation(layout), literal(&table(layout)));
+    format!("UPDATE {journal} SET done = true WHERE relation = {relation} AND NOT done")
+}
+
+/// Forgets a step, and the whole journal when nothing is recorded in it any more.
+pub(super) fn forget_sql(layout: &Layout, seq: i64) -> Vec<String> {
+    let journal = relation(layout);
+    let drop = format!("BEGIN IF NOT EXISTS (SELECT FROM {journal}) THEN DROP TABLE {journal}; END IF; END");
+    vec![format!("DELETE FROM {journal} WHERE seq = {seq}"), format!("DO {}", literal(&drop))]
+}
+
+fn array(texts: &[String]) -> String {
+    let texts: Vec<String> = texts.iter().map(|text| literal(text)).collect();
+    format!("ARRAY[{}]::text[]", texts.join(", "))
+}
+
+/// A recorded step, from the other side.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) seq: i64,
+    pub(super) stake: Option<Stake>,
+    /// What takes it back, under the same id.
+    pub(super) reversal: Step,
+}
+
+/// Who owns the journal; `None`: there is none. The flag says whether we may act as its owner.
+pub(super) async fn owner(direct: &mut Direct, layout: &Layout) -> Result<Option<(String, bool)>, Fault> {
+    let sql = format!(
+        "SELECT pg_catalog.pg_get_userbyid(relowner)::text, pg_catalog.pg_has_role(relowner, 'USAGE')
+         FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass({})",
+        literal(&relation(layout))
+    );
+    let rows = direct.query(&sql).await?;
+    let read = rows.first().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose();
+    read.map_err(|error| classify(&error, Phase::Reading))
+}
+
+/// What is recorded for the table, the latest first.
+pub(super) async fn entries(direct: &mut Direct, layout: &Layout) -> Result<Vec<Entry>, Fault> {
+    if owner(direct, layout).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT seq, step, undo, concurrent, rewrites, stake_count, stake_backup FROM {} \
+         WHERE relation = {} ORDER BY seq DESC",
+        relation(layout),
+        literal(&table(layout))
+    );
+    let rows = direct.query(&sql).await?;
+    let entries: sqlx::Result<_> = rows.iter().map(|row| entry(row, layout)).collect();
+    entries.map_err(|error| classify(&error, Phase::Reading))
+}
+
+fn entry(row: &sqlx::postgres::PgRow, layout: &Layout) -> sqlx::Result<Entry> {
+    let (count, backup): (Option<String>, Option<String>) =
+        (row.try_get("stake_count")?, row.try_get("stake_backup")?);
+    let id: String = row.try_get("step")?;
+    let reversal = Step {
+        object: format!("{} of {}", id.replacen('.', " ", 1), layout.table_name()),
+        id,
+        reason: "it is taken back".to_owned(),
+        sql: row.try_get("undo")?,
+        undo: Vec::new(),
+        lock: LockLevel::AccessExclusive,
+        rewrites: row.try_get("rewrites")?,
+        concurrent: row.try_get("concurrent")?,
+        instead: None,
+        done_if: String::new(),
+        stake: None,
+    };
+    let stake = count.zip(backup).map(|(count, backup)| Stake { count, backup });
+    Ok(Entry { seq: row.try_get("seq")?, stake, reversal })
+}
