@@ -2,11 +2,13 @@
 
 mod apply;
 mod columns;
+mod duplicates;
 mod evidence;
 mod functions;
 mod guards;
+mod index;
 mod indexes;
-pub(crate) mod journal;
+mod journal;
 mod lock;
 pub(crate) mod names;
 pub(crate) mod options;
@@ -17,6 +19,7 @@ mod roll_back;
 mod row_security;
 mod script;
 pub(crate) mod step;
+pub(crate) mod tokens;
 mod updated_at;
 pub(crate) mod wanted;
 mod work;
@@ -107,7 +110,7 @@ pub(crate) async fn draw(postgres: &Postgres, wanted: &Wanted) -> Result<Plan, F
     let picture = Picture::take(&postgres.database, postgres.layout()).await?;
     let detected = postgres.refresh().await?;
     let table = detected.table().ok_or_else(|| crate::detect::missing_table(postgres.layout()))?;
-    let evidence = Evidence::default();
+    let evidence = Evidence::gather(&postgres.database, postgres.layout(), &picture, table.unique).await?;
     let subject = Subject {
         layout: postgres.layout(),
         wanted,
