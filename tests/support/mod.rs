@@ -10,4 +10,6 @@ pub use cluster::{Cluster, CutProxy, Mode, Request, TestDb};
 pub mod role;
 pub mod rotation;
 pub mod rows;
+pub mod schema;
+pub mod supabase;
 pub mod vaults;
