@@ -1,8 +1,10 @@
 //! The schema of the application's table: planned, applied, verified, and taken back.
 
 mod columns;
+mod deparsed;
 mod evidence;
 mod functions;
+mod grants;
 mod guards;
 mod indexes;
 pub(crate) mod names;
