@@ -3,8 +3,10 @@
 mod apply;
 mod columns;
 mod duplicates;
+mod deparsed;
 mod evidence;
 mod functions;
+mod grants;
 mod guards;
 mod index;
 mod indexes;
