@@ -15,8 +15,8 @@ use crate::schema::names::relation;
 use crate::schema::picture::Picture;
 use crate::schema::tokens::{Kind, holds_foreign, holds_unknown_status};
 
-/// A table of this size is looked at as a whole; of a larger one as much is looked at: about 20,000 rows.
-const LOOKED_AT: i64 = 16 << 20;
+/// A table of this size is looked at as a whole; of a larger one as much is looked at: some 10,000 rows.
+const LOOKED_AT: i64 = 8 << 20;
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_millis(700);
 

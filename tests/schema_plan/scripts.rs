@@ -12,7 +12,7 @@ use super::whole_plan;
 /// Duplicates, a type that must change, and legacy text in a column made for tokens.
 const LEGACY: &str = "CREATE TABLE user_profiles (user_id text, note text, encrypted_retell_api_key character varying(60),
     encrypted_call_agent_id text, encrypted_agent_config json);
-    INSERT INTO user_profiles VALUES ('a', '1', 'key_test_legacy', NULL, '{}'), ('a', '2', NULL, '', NULL), ('b', '3', NULL, NULL, NULL)";
+    INSERT INTO user_profiles VALUES ('a', '1', NULL, NULL, '{}'), ('a', '2', NULL, '', NULL), ('b', '3', 'key_test_legacy', NULL, NULL)";
 
 async fn legacy() -> (TestDb, SchemaPlan) {
     let db = TestDb::create().await;
@@ -74,7 +74,8 @@ async fn a_search_path_full_of_traps() {
          CREATE OPERATOR traps.~ (LEFTARG = text, RIGHTARG = text, FUNCTION = traps.trap);
          CREATE FUNCTION traps.trap(name, text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''trapped''; END';
          CREATE OPERATOR traps.= (LEFTARG = name, RIGHTARG = text, FUNCTION = traps.trap);
-         CREATE TABLE traps.pg_attribute (); CREATE TABLE traps.pg_roles (rolname text)",
+         CREATE TABLE traps.pg_attribute (); CREATE TABLE traps.pg_roles (rolname text);
+         CREATE DOMAIN traps.text AS pg_catalog.text CHECK (false); CREATE DOMAIN traps.timestamptz AS date CHECK (false)",
     )
     .await;
     psql(&db, &format!("SET search_path = traps, pg_catalog, public;\n{}", plan.script()));
