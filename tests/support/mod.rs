@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod faults;
 
 pub use cluster::{Cluster, CutProxy, Mode, Request, TestDb};
+pub mod doctor;
 pub mod role;
 pub mod rotation;
 pub mod rows;
