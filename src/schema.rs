@@ -13,6 +13,7 @@ pub(crate) mod plan;
 mod row_security;
 mod script;
 pub(crate) mod step;
+pub(crate) mod tokens;
 mod updated_at;
 pub(crate) mod wanted;
 
