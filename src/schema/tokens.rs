@@ -1,5 +1,7 @@
 //! What a column made for tokens may hold, as a condition in SQL.
 
+use crate::config::fields::IntegrationStatus;
+
 /// The sub-object of the JSONB column that is ours.
 pub(crate) const OURS: &str = "retell_vault";
 
@@ -33,4 +35,10 @@ pub(crate) fn holds_foreign(value: &str, kind: Kind) -> String {
             )
         }
     }
+}
+
+/// As [`holds_foreign`], for the status column: true when the value is none of the integration's.
+pub(crate) fn holds_unknown_status(value: &str) -> String {
+    let known = IntegrationStatus::ALL.map(|status| format!("'{}'", status.as_str()));
+    format!("{value} NOT IN ({})", known.join(", "))
 }
