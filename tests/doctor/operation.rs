@@ -4,9 +4,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use retell_vault::{Area, DoctorOptions, Finding, Mend, PoolerMode, Severity, Vault};
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::support::doctor::{Clinic, Planted};
 use crate::support::faults::unplugged;
@@ -47,11 +50,19 @@ async fn clocks_that_differ() {
 #[tokio::test]
 async fn a_pooler_that_nobody_told_of() {
     let clinic = Clinic::new().await;
-    let url = clinic.db.bouncer_url();
-    let vault = |mode| clinic.hosts.host(0, &url).pooler(mode).build();
-    assert_eq!(ids(&found(&vault(PoolerMode::None).await.unwrap()).await), ["pooler_not_recognised"]);
-    let vault = vault(PoolerMode::Transaction).await.unwrap();
-    let diagnosis = vault.doctor(&DoctorOptions::new(), |_| {}).await.unwrap();
+    // a service that made its pool fit for PgBouncer, and did not say so
+    let options = PgConnectOptions::from_str(&clinic.db.bouncer_url()).unwrap();
+    let options = options.extra_float_digits(None).statement_cache_capacity(0);
+    let vault = |mode| {
+        let pool = PgPoolOptions::new().max_connections(2).connect_lazy_with(options.clone());
+        clinic.hosts.offline(0).pool(pool).pooler(mode).build()
+    };
+    let unaware = vault(PoolerMode::None).await.unwrap();
+    let findings = found(&unaware).await;
+    assert!(ids(&findings).contains(&"pooler_not_recognised"), "{findings:#?}");
+    unaware.close().await;
+    let aware = vault(PoolerMode::Transaction).await.unwrap();
+    let diagnosis = aware.doctor(&DoctorOptions::new(), |_| {}).await.unwrap();
     assert!(diagnosis.findings.is_empty(), "{:#?}", diagnosis.findings);
     assert!(diagnosis.notes.iter().any(|note| note.contains("transaction pooler")), "{:?}", diagnosis.notes);
 }
