@@ -97,7 +97,7 @@ impl Slots {
         let texts: Vec<_> = self.texts.iter().map(|(_, column)| format!("t.{column}::pg_catalog.text")).collect();
         let ours = format!("t.{} -> '{OURS}'::pg_catalog.text", self.config);
         format!(
-            "coalesce((SELECT pg_catalog.max(pg_catalog.substr(held.token, 14, 16)) FROM \
+            "coalesce((SELECT pg_catalog.max(pg_catalog.substr(held.token, 14, 16) COLLATE \"C\") FROM \
              (SELECT pg_catalog.unnest(pg_catalog.string_to_array(pg_catalog.concat_ws(' ', {}), ' ')) \
              UNION ALL SELECT value FROM pg_catalog.jsonb_each_text(CASE pg_catalog.jsonb_typeof({ours}) WHEN 'object' THEN {ours} ELSE '{{}}' END)) \
              AS held (token)), '') COLLATE \"C\"",
