@@ -150,8 +150,6 @@ fn page(scan: &Scan, after: bool, limit: u32) -> Arc<str> {
         false => format!("FETCH FIRST {limit} ROWS WITH TIES"),
     };
     let (position, order, conditions) = (cursor.selected(), cursor.order(), conditions.join(" AND "));
-    format!(
-        "SELECT {position}, {selected} FROM {relation} AS t WHERE {conditions} ORDER BY {order} {limit}"
-    )
-    .into()
+    format!("SELECT {position}, {selected} FROM {relation} AS t WHERE {conditions} ORDER BY {order} {limit}")
+        .into()
 }
