@@ -2,6 +2,7 @@
 
 mod options;
 mod transaction;
+pub(crate) mod trial;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
