@@ -1,6 +1,7 @@
 //! Connections to the database: bounded in time, safe behind a transaction pooler.
 
 mod options;
+mod route;
 mod transaction;
 pub(crate) mod trial;
 
@@ -15,6 +16,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Row};
 use tokio::time::timeout;
 
 use crate::classify::{Fault, Outcome, Phase, classify};
+pub(crate) use crate::database::route::{Encryption, Route};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Whether a transaction pooler (PgBouncer, Supavisor) stands between the vault and the server.

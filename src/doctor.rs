@@ -48,14 +48,14 @@ fn rank(finding: &Finding) -> (Reverse<Severity>, Area, &str, &str) {
 }
 
 async fn look_at_database(host: &Host<'_>, postgres: &Postgres) -> Vec<Finding> {
-    let server = match Server::ask(postgres).await {
+    let server = match Server::ask(postgres, || host.router.now()).await {
         Ok(server) => server,
         Err(fault) => {
             host.router.note(&fault);
             return vec![unreachable(postgres, &fault)];
         }
     };
-    let mut findings = operation::look_at_server(host, postgres, &server);
+    let mut findings = operation::look_at_server(host, postgres, &server).await;
     match server.kind_of_table {
         None => findings.push(missing_table(postgres)),
         Some('r' | 'p') => findings.extend(look_at_table(host, postgres).await),

@@ -149,7 +149,8 @@ fn is_text(kind: &ColumnType) -> bool {
     matches!(kind, ColumnType::Text | ColumnType::Varchar(_))
 }
 
-fn usable(field: Field, column: &Column) -> bool {
+/// Whether a field can live in this column of its own.
+pub(crate) fn usable(field: Field, column: &Column) -> bool {
     let longest = longest_json(field);
     match (&column.kind, field) {
         (ColumnType::Json | ColumnType::Jsonb, Field::WebhookConfig) => true,

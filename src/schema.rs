@@ -1,10 +1,13 @@
 //! The schema of the application's table: planned, applied, verified, and taken back.
 
 mod columns;
+mod duplicates;
 mod evidence;
 mod functions;
 mod guards;
+mod index;
 mod indexes;
+mod journal;
 pub(crate) mod names;
 pub(crate) mod options;
 mod owner;
@@ -13,6 +16,7 @@ pub(crate) mod plan;
 mod row_security;
 mod script;
 pub(crate) mod step;
+pub(crate) mod tokens;
 mod updated_at;
 pub(crate) mod wanted;
 
@@ -61,7 +65,7 @@ pub(crate) async fn draw(postgres: &Postgres, wanted: &Wanted) -> Result<Plan, F
     let picture = Picture::take(&postgres.database, postgres.layout()).await?;
     let detected = postgres.refresh().await?;
     let table = detected.table().ok_or_else(|| crate::detect::missing_table(postgres.layout()))?;
-    let evidence = Evidence::default();
+    let evidence = Evidence::gather(&postgres.database, postgres.layout(), &picture, table.unique).await?;
     let subject = Subject {
         layout: postgres.layout(),
         wanted,

@@ -233,7 +233,8 @@ pub enum IntegrationStatus {
 }
 
 impl IntegrationStatus {
-    const ALL: [Self; 5] = [Self::NotConfigured, Self::Configured, Self::Active, Self::Error, Self::Disabled];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::NotConfigured, Self::Configured, Self::Active, Self::Error, Self::Disabled];
 
     /// The word that is stored.
     pub fn as_str(self) -> &'static str {

@@ -12,6 +12,12 @@ use crate::database::{Database, Query};
 /// How long going over a whole table may take: long enough for any.
 const SURVEY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How a look at the catalogue begins.
+const INSPECTION: [&str; 2] = [
+    "SELECT pg_catalog.set_config('search_path', '', true)",
+    "SELECT pg_catalog.set_config('transaction_read_only', 'on', true)",
+];
+
 impl Database {
     /// Runs statements in one transaction, in a task that the caller's cancellation cannot tear:
     /// otherwise an open transaction could go back into the pool. Answers with the last one's rows.
@@ -26,20 +32,35 @@ impl Database {
             "SELECT pg_catalog.set_config('statement_timeout', '0', true)",
             "SELECT pg_catalog.set_config('row_security', 'off', true)",
         ];
-        let settings = settings.map(|sql| Query { sql: sql.into(), arguments: PgArguments::default() });
-        let queries = settings.into_iter().chain([query]).collect();
+        let queries = settings.map(setting).into_iter().chain([query]).collect();
         self.transaction_within(SURVEY, queries, Phase::Reading).await
     }
 
     /// Runs a reading statement with an empty search path, so that nobody can put objects of their own in
     /// the way of the built-in ones, and what the catalogue prints is qualified.
     pub(crate) async fn inspect(&self, query: Query) -> Result<Vec<PgRow>, Fault> {
-        let settings = [
-            "SELECT pg_catalog.set_config('search_path', '', true)",
-            "SELECT pg_catalog.set_config('transaction_read_only', 'on', true)",
-        ];
-        let settings = settings.map(|sql| Query { sql: sql.into(), arguments: PgArguments::default() });
-        self.transaction(settings.into_iter().chain([query]).collect(), Phase::Reading).await
+        let queries = INSPECTION.map(setting).into_iter().chain([query]).collect();
+        self.transaction(queries, Phase::Reading).await
+    }
+
+    /// As [`Database::inspect`]; the server gives up after the limit, which is `Busy`.
+    pub(crate) async fn inspect_within(&self, limit: Duration, query: Query) -> Result<Vec<PgRow>, Fault> {
+        let millis = limit.as_millis();
+        let limit = format!("SELECT pg_catalog.set_config('statement_timeout', '{millis}', true)");
+        let queries = INSPECTION.map(setting).into_iter().chain([setting(&limit), query]).collect();
+        self.transaction(queries, Phase::Reading).await
+    }
+
+    /// As [`inspect`](Self::inspect), for rows of a table: the server gives up after `limit`, and refuses when row
+    /// level security would hide some.
+    pub(crate) async fn glance(&self, query: Query, limit: Duration) -> Result<Vec<PgRow>, Fault> {
+        let settings = format!(
+            "SELECT pg_catalog.set_config('search_path', '', true), pg_catalog.set_config('transaction_read_only', 'on', true), \
+             pg_catalog.set_config('row_security', 'off', true), pg_catalog.set_config('statement_timeout', '{}', true)",
+            limit.as_millis().max(1)
+        );
+        let settings = Query { sql: settings.into(), arguments: PgArguments::default() };
+        self.transaction_within(limit + self.timeouts.operation, vec![settings, query], Phase::Reading).await
     }
 
     async fn transaction_within(
@@ -62,6 +83,10 @@ impl Database {
         let done = task.await.map_err(|_| Fault::timed_out(phase))?;
         self.conclude(done, phase).map_err(|(fault, _)| fault)
     }
+}
+
+fn setting(sql: &str) -> Query {
+    Query { sql: sql.into(), arguments: PgArguments::default() }
 }
 
 async fn run_transaction(

@@ -25,16 +25,21 @@ SELECT json_build_object(
                       FROM pg_partitioned_table p
                       CROSS JOIN unnest(p.partattrs::int2[]) AS k
                       LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k
-                      WHERE p.partrelid = c.oid)),
+                      WHERE p.partrelid = c.oid),
+    -- tables whose foreign keys delete or change their rows when a row of ours goes
+    'cascades', (SELECT coalesce(json_agg(DISTINCT k.conrelid::regclass::text), '[]') FROM pg_constraint k
+                 WHERE k.confrelid = c.oid AND k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd'))),
   'columns', (SELECT coalesce(json_agg(json_build_object(
       'name', a.attname,
       'type', format_type(a.atttypid, a.atttypmod),
       'not_null', a.attnotnull,
+      'collation', CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::regcollation::text END,
       'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
       'generated', a.attgenerated <> '',
       'identity', a.attidentity <> '',
       'writable', a.attgenerated = '' AND has_column_privilege(c.oid, a.attnum, 'UPDATE')) ORDER BY a.attnum), '[]')
-    FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
   'constraints', (SELECT coalesce(json_agg(json_build_object(
       'name', k.conname,

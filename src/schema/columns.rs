@@ -1,6 +1,297 @@
-//! TODO
+//! Columns that are missing, and those of a type that the vault cannot use.
 
+use crate::field::Field;
+use crate::layout::{Layout, quote};
+use crate::placement::{Column as Seen, ColumnType, usable};
+use crate::schema::names::{literal, owner_columns};
+use crate::schema::picture::Column;
 use crate::schema::plan::Subject;
-use crate::schema::step::Draft;
+use crate::schema::step::{Draft, LockLevel, Stake, Step};
 
-pub(super) fn draft(_subject: &Subject<'_>, _draft: &mut Draft) {}
+const TIMESTAMPTZ: &str = "timestamp with time zone";
+
+/// A column as it should be.
+struct Wanted {
+    name: String,
+    /// As `format_type` writes it.
+    kind: &'static str,
+    default: Preset,
+    not_null: bool,
+    used_for: Use,
+}
+
+enum Use {
+    Field(Field),
+    Config,
+    Sync,
+    /// The application's: one of another type stays as it is.
+    Profile,
+}
+
+/// What a row gets that says nothing.
+enum Preset {
+    Nothing,
+    Constant(&'static str),
+    /// Only new rows: of those that are there nobody knows it.
+    NewRows(&'static str),
+}
+
+pub(super) fn draft(subject: &Subject<'_>, draft: &mut Draft) {
+    for wanted in wanted(subject) {
+        match subject.picture.column(&wanted.name) {
+            None => draft.steps.push(add(subject, &wanted)),
+            Some(column) => compare(subject, &wanted, column, draft),
+        }
+    }
+}
+
+/// The type that a column has once the plan is applied; `None`: there is no such column.
+pub(super) fn kind_after(subject: &Subject<'_>, name: &str) -> Option<String> {
+    let is_there = subject.picture.column(name);
+    let wanted = wanted(subject).into_iter().find(|wanted| wanted.name == name);
+    match (is_there, wanted) {
+        (Some(column), Some(wanted)) if must_change(subject, &wanted, column) => Some(wanted.kind.to_owned()),
+        (Some(column), _) => Some(column.kind.clone()),
+        (None, wanted) => wanted.map(|wanted| wanted.kind.to_owned()),
+    }
+}
+
+fn wanted(subject: &Subject<'_>) -> Vec<Wanted> {
+    let mut all = credentials(subject.layout);
+    if subject.is_full() {
+        let used = subject.layout.all_columns();
+        all.extend(profile().into_iter().filter(|wanted| !used.contains(&wanted.name.as_str())));
+    }
+    all
+}
+
+fn credentials(layout: &Layout) -> Vec<Wanted> {
+    let column = |name: &str, kind, used_for| Wanted {
+        name: name.to_owned(),
+        kind,
+        default: Preset::Nothing,
+        not_null: false,
+        used_for,
+    };
+    let field = |field: Field| {
+        let kind = if field == Field::WebhookConfig { "jsonb" } else { "text" };
+        Some(column(layout.column_of(field)?, kind, Use::Field(field)))
+    };
+    let fields = Field::ALL.into_iter().filter_map(field);
+    let config = column(&layout.config_column, "jsonb", Use::Config);
+    fields.chain([config, column(&layout.sync_column, TIMESTAMPTZ, Use::Sync)]).collect()
+}
+
+fn profile() -> Vec<Wanted> {
+    let columns = [
+        ("department", "text", Preset::Nothing),
+        ("position", "text", Preset::Nothing),
+        ("phone", "text", Preset::Nothing),
+        ("avatar_url", "text", Preset::Nothing),
+        ("timezone", "text", Preset::Constant("'UTC'::text")),
+        ("language", "text", Preset::Constant("'en'::text")),
+        ("is_active", "boolean", Preset::Constant("true")),
+        ("metadata", "jsonb", Preset::Constant("'{}'::jsonb")),
+        ("preferences", "jsonb", Preset::Constant("'{}'::jsonb")),
+        ("updated_at", TIMESTAMPTZ, Preset::NewRows("pg_catalog.now()")),
+    ];
+    let wanted = |(name, kind, default): (&str, _, _)| Wanted {
+        name: name.to_owned(),
+        kind,
+        default,
+        not_null: name == "is_active",
+        used_for: Use::Profile,
+    };
+    columns.into_iter().map(wanted).collect()
+}
+
+// --- Missing columns ---
+
+fn add(subject: &Subject<'_>, wanted: &Wanted) -> Step {
+    let (relation, column) = (subject.relation(), quote(&wanted.name));
+    let not_null = if wanted.not_null { " NOT NULL" } else { "" };
+    let add = |default: &str| {
+        format!("ALTER TABLE {relation} ADD COLUMN {column} {}{default}{not_null}", wanted.kind)
+    };
+    let sql = match wanted.default {
+        Preset::Nothing => vec![add("")],
+        // a constant is kept in the catalogue for the rows that are there: no rewrite
+        Preset::Constant(value) => vec![add(&format!(" DEFAULT {value}"))],
+        Preset::NewRows(value) => {
+            vec![add(""), format!("ALTER TABLE {relation} ALTER COLUMN {column} SET DEFAULT {value}")]
+        }
+    };
+    let holds_data = match wanted.default {
+        Preset::Constant(value) => format!("{column} IS DISTINCT FROM {value}"),
+        Preset::Nothing | Preset::NewRows(_) => format!("{column} IS NOT NULL"),
+    };
+    Step {
+        id: format!("column.{}", wanted.name),
+        object: object(subject, &wanted.name),
+        reason: format!("{} is missing", purpose(wanted)),
+        sql,
+        undo: vec![format!("ALTER TABLE {relation} DROP COLUMN {column}")],
+        lock: LockLevel::AccessExclusive,
+        rewrites: false,
+        concurrent: false,
+        instead: None,
+        done_if: exists(subject, &wanted.name, ""),
+        stake: Some(stake(subject, &column, &holds_data)),
+    }
+}
+
+fn purpose(wanted: &Wanted) -> String {
+    match wanted.used_for {
+        Use::Field(field) if field.is_secret() => format!("the column for the tokens of {}", field.name()),
+        Use::Field(field) => format!("the column for {}", field.name()),
+        Use::Config => "the column for tokens that have none of their own".to_owned(),
+        Use::Sync => "the column for the time of the last write".to_owned(),
+        Use::Profile => format!("the column {} of the full profile", wanted.name),
+    }
+}
+
+// --- Columns of another type ---
+
+fn compare(subject: &Subject<'_>, wanted: &Wanted, column: &Column, draft: &mut Draft) {
+    let object = object(subject, &wanted.name);
+    if matches!(wanted.used_for, Use::Profile) {
+        if !is_like(&column.kind, wanted.kind) {
+            let note = format!("{object} is {} and not {}; it stays as it is", column.kind, wanted.kind);
+            draft.notes.push(note);
+        }
+    } else if column.generated || column.identity {
+        let what = if column.generated { "generated by the database" } else { "an identity column" };
+        let reason = format!("it is {what}, so the vault cannot write it");
+        draft.block(object, reason, "name another column in the layout, or rename this one");
+    } else if !column.writable && subject.picture.table.owned {
+        let hint = format!(
+            "run `GRANT UPDATE ({}) ON {} TO {}`",
+            quote(&wanted.name),
+            subject.relation(),
+            quote(&subject.picture.server.role)
+        );
+        draft.block(object, "the vault may not write it", hint);
+    } else if !is_usable(subject, wanted) {
+        draft.steps.push(change(subject, wanted, column));
+    }
+}
+
+fn is_like(kind: &str, wanted: &str) -> bool {
+    kind == wanted || (wanted == "text" && kind.starts_with("character varying"))
+}
+
+fn must_change(subject: &Subject<'_>, wanted: &Wanted, column: &Column) -> bool {
+    !matches!(wanted.used_for, Use::Profile)
+        && !column.generated
+        && !column.identity
+        && !is_usable(subject, wanted)
+}
+
+fn is_usable(subject: &Subject<'_>, wanted: &Wanted) -> bool {
+    let Some(seen) = seen(subject, &wanted.name) else { return true };
+    match wanted.used_for {
+        Use::Field(field) => usable(field, seen),
+        Use::Config => seen.kind == ColumnType::Jsonb,
+        Use::Sync => seen.kind == ColumnType::Timestamptz,
+        Use::Profile => true,
+    }
+}
+
+fn seen<'a>(subject: &'a Subject<'_>, name: &str) -> Option<&'a Seen> {
+    subject.table.columns.iter().find(|column| column.name == name)
+}
+
+fn change(subject: &Subject<'_>, wanted: &Wanted, column: &Column) -> Step {
+    let name = quote(&wanted.name);
+    let bound = match seen(subject, &wanted.name).map(|seen| &seen.kind) {
+        Some(ColumnType::Varchar(length)) if wanted.kind == "text" => Some(*length),
+        _ => None,
+    };
+    let (old, new) = (column.kind.as_str(), wanted.kind);
+    let default = column.default.as_ref();
+    let carried = default.map(|default| convert(&format!("({default})::{old}"), old, new));
+    // what is cut off by a bound would be lost; other values either come back or keep the undo from happening
+    let stake = bound.map(|length| stake(subject, &name, &format!("pg_catalog.length({name}) > {length}")));
+    Step {
+        id: format!("type.{}", wanted.name),
+        object: object(subject, &wanted.name),
+        reason: match bound {
+            Some(length) => format!("{length} characters are too few for what the vault writes there"),
+            None => format!("its type is {old}, which the vault cannot use there"),
+        },
+        sql: vec![retype(subject, column, (old, new), carried.as_ref())],
+        undo: vec![retype(subject, column, (new, old), default)],
+        lock: LockLevel::AccessExclusive,
+        // a bound is lifted in the catalogue alone
+        rewrites: bound.is_none(),
+        concurrent: false,
+        instead: None,
+        done_if: exists(
+            subject,
+            &wanted.name,
+            &format!(" AND pg_catalog.format_type(a.atttypid, a.atttypmod) = {}", literal(new)),
+        ),
+        stake,
+    }
+}
+
+/// One statement, so that the table is rewritten at most once and no row is ever without its default.
+fn retype(
+    subject: &Subject<'_>,
+    column: &Column,
+    (from, to): (&str, &str),
+    default: Option<&String>,
+) -> String {
+    let name = quote(&column.name);
+    let is_text = |kind: &str| kind == "text" || kind.starts_with("character varying");
+    let collation = match &column.collation {
+        Some(collation) if is_text(to) => format!(" COLLATE {collation}"),
+        _ => String::new(),
+    };
+    let using = match is_text(from) && to == "text" {
+        true => String::new(),
+        false => format!(" USING {}", convert(&name, from, to)),
+    };
+    let change = format!("ALTER COLUMN {name} TYPE {to}{collation}{using}");
+    let change = match default {
+        None => change,
+        Some(default) => {
+            format!("ALTER COLUMN {name} DROP DEFAULT, {change}, ALTER COLUMN {name} SET DEFAULT {default}")
+        }
+    };
+    format!("ALTER TABLE {} {change}", subject.relation())
+}
+
+/// By way of text, which every type has. Times without a zone are taken for UTC whatever the session's is.
+fn convert(value: &str, from: &str, to: &str) -> String {
+    let without_zone = |kind: &str| kind.starts_with("timestamp") && kind.ends_with("without time zone");
+    match (without_zone(from) && to == TIMESTAMPTZ) || (from == TIMESTAMPTZ && without_zone(to)) {
+        true => format!("({value} AT TIME ZONE 'UTC')::{to}"),
+        false => format!("{value}::text::{to}"),
+    }
+}
+
+// --- Shared ---
+
+fn object(subject: &Subject<'_>, name: &str) -> String {
+    format!("column {}.{name}", subject.layout.table_name())
+}
+
+/// Whether a column `a` is there, and what else is said about it.
+fn exists(subject: &Subject<'_>, name: &str, also: &str) -> String {
+    format!(
+        "EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = {}::pg_catalog.regclass \
+         AND a.attname = {} AND NOT a.attisdropped{also})",
+        literal(&subject.relation()),
+        literal(name)
+    )
+}
+
+fn stake(subject: &Subject<'_>, column: &str, holds_data: &str) -> Stake {
+    let relation = subject.relation();
+    let owner = owner_columns(subject.layout).join(", ");
+    Stake {
+        count: format!("SELECT pg_catalog.count(*) FROM {relation} WHERE {holds_data}"),
+        backup: format!("SELECT {owner}, {column} FROM {relation} WHERE {holds_data}"),
+    }
+}

@@ -17,6 +17,12 @@ pub(crate) fn in_schema(layout: &Layout, name: &str) -> String {
     format!("{}.{}", quote(&layout.schema), quote(name))
 }
 
+/// The columns that name the owner, quoted, the tenant's first.
+pub(crate) fn owner_columns(layout: &Layout) -> Vec<String> {
+    let names = [layout.tenant_column.as_ref(), Some(&layout.user_column)];
+    names.into_iter().flatten().map(|name| quote(name)).collect()
+}
+
 /// A string literal that means the same under every setting.
 pub(crate) fn literal(text: &str) -> String {
     match text.contains('\\') {

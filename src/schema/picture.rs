@@ -67,6 +67,8 @@ pub(crate) struct Relation {
     pub(crate) bytes: i64,
     /// The columns of the partition key; `None` in place of an expression.
     pub(crate) partition_key: Vec<Option<String>>,
+    /// Tables whose foreign keys delete or change their rows when a row of ours goes.
+    pub(crate) cascades: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -76,6 +78,8 @@ pub(crate) struct Column {
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) not_null: bool,
+    /// As it stands in SQL; `None` for the default of the type.
+    pub(crate) collation: Option<String>,
     pub(crate) default: Option<String>,
     pub(crate) generated: bool,
     pub(crate) identity: bool,

@@ -1,7 +1,140 @@
 //! A plan as a script for an SQL editor.
 
+use crate::schema::journal;
 use crate::schema::plan::Plan;
+use crate::schema::step::Step;
 
-pub(crate) fn script(_plan: &Plan) -> String {
-    todo!()
+/// How long a statement of the script waits for a lock: everybody who comes after it waits too.
+const LOCK_TIMEOUT: &str = "5s";
+
+pub(crate) fn script(plan: &Plan) -> String {
+    let mut parts = vec![header(plan)];
+    if plan.steps.is_empty() {
+        parts.push("-- Nothing to do.".to_owned());
+    } else {
+        parts.push(format!("SET lock_timeout = '{LOCK_TIMEOUT}';"));
+        parts.push(journal(plan));
+        parts.extend(plan.steps.iter().enumerate().map(|(at, step)| {
+            format!(
+                "{}\n{}",
+                comment(&format!("{}. {}: {}", at + 1, step.id, step.reason)),
+                block(plan, step)
+            )
+        }));
+        parts.push("RESET lock_timeout;\nNOTIFY pgrst, 'reload schema';".to_owned());
+    }
+    parts.join("\n\n") + "\n"
+}
+
+fn header(plan: &Plan) -> String {
+    let profile = plan.wanted.profile().as_str();
+    let mut lines = vec![
+        format!("retell-vault: the schema of {}, profile {profile}.", plan.table),
+        "Can be run twice: what is there is left alone. Run it as the owner of the table.".to_owned(),
+    ];
+    if plan.steps.iter().any(|step| step.concurrent) {
+        lines.push("Writes to the table wait while an index is built.".to_owned());
+    }
+    lines.extend(
+        plan.steps
+            .iter()
+            .filter(|step| step.rewrites)
+            .map(|step| format!("{} rewrites the table: nobody reads or writes it meanwhile.", step.id)),
+    );
+    lines.extend(
+        plan.blocked.iter().map(|blocked| {
+            format!("Left as it is: {}: {} ({}).", blocked.object, blocked.reason, blocked.hint)
+        }),
+    );
+    lines.extend(plan.notes.iter().map(|note| format!("Note: {note}.")));
+    lines.iter().map(|line| comment(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// A name of the application may hold a line break, which would end the comment.
+fn comment(text: &str) -> String {
+    let text: String = text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+    format!("-- {text}")
+}
+
+fn journal(plan: &Plan) -> String {
+    let statements = journal::create_sql(&plan.layout);
+    let statements: Vec<String> = statements.iter().map(|sql| format!("{sql};")).collect();
+    format!(
+        "-- What is done is recorded, so that `schema rollback` can take it back.\n{}",
+        statements.join("\n")
+    )
+}
+
+// --- One step ---
+
+fn block(plan: &Plan, step: &Step) -> String {
+    let unless_done = match &step.instead {
+        None => apply(plan, step),
+        // the other form has its own condition
+        Some(instead) => format!(
+            "IF ({}) THEN\n{}\nELSE\n{}\nEND IF;",
+            instead.when,
+            indented(&when_not_done(&instead.step, &apply(plan, &instead.step))),
+            indented(&apply(plan, step))
+        ),
+    };
+    let body = format!(
+        "BEGIN\n  PERFORM pg_catalog.set_config('search_path', '', true);\n{}\nEND",
+        indented(&when_not_done(step, &unless_done))
+    );
+    format!("DO {};", dollars(&format!("\n{body}\n")))
+}
+
+fn when_not_done(step: &Step, statements: &str) -> String {
+    format!("IF ({}) IS NOT TRUE THEN\n{}\nEND IF;", step.done_if, indented(statements))
+}
+
+/// The step and its record.
+fn apply(plan: &Plan, step: &Step) -> String {
+    let statements = step.sql.iter().map(|sql| format!("EXECUTE {};", dollars(&in_transaction(step, sql))));
+    let record = journal::record_sql(&plan.layout, plan.wanted.profile(), step, true);
+    let record = record.into_iter().map(|sql| format!("{sql};"));
+    statements.chain(record).collect::<Vec<_>>().join("\n")
+}
+
+/// Editors run a script in one transaction, where nothing can be built concurrently.
+fn in_transaction(step: &Step, sql: &str) -> String {
+    match step.concurrent {
+        // the keyword stands before every name
+        true => sql.replacen(" CONCURRENTLY", "", 1),
+        false => sql.to_owned(),
+    }
+}
+
+fn indented(text: &str) -> String {
+    format!("  {}", text.replace('\n', "\n  "))
+}
+
+/// The text between dollar quotes whose tag does not occur in it.
+fn dollars(text: &str) -> String {
+    let tags = (0..).map(|number: usize| match number {
+        0 => "$vault$".to_owned(),
+        number => format!("$vault{number}$"),
+    });
+    // a text that ends in part of a tag would close it early
+    let fits = |tag: &String| !format!("{text}$").contains(tag.as_str());
+    let tag = tags.into_iter().find(fits).expect("numbers do not end");
+    format!("{tag}{text}{tag}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_never_occurs_in_what_it_quotes() {
+        assert_eq!(dollars("a"), "$vault$a$vault$");
+        assert_eq!(dollars("$vault$a$vault$"), "$vault1$$vault$a$vault$$vault1$");
+        assert_eq!(dollars("a$vault"), "$vault1$a$vault$vault1$");
+    }
+
+    #[test]
+    fn a_comment_is_one_line() {
+        assert_eq!(comment("a\n; DROP TABLE b"), "-- a ; DROP TABLE b");
+    }
 }
