@@ -11,4 +11,6 @@ pub mod doctor;
 pub mod role;
 pub mod rotation;
 pub mod rows;
+pub mod schema;
+pub mod supabase;
 pub mod vaults;
