@@ -1,9 +1,11 @@
 //! The schema of the application's table: planned, applied, verified, and taken back.
 
 mod columns;
+mod deparsed;
 mod duplicates;
 mod evidence;
 mod functions;
+mod grants;
 mod guards;
 mod index;
 mod indexes;

@@ -31,6 +31,15 @@ pub(crate) fn literal(text: &str) -> String {
     }
 }
 
+/// A text in dollar quotes, for the body of a function.
+pub(crate) fn dollar_quoted(text: &str) -> String {
+    let mut tag = "$retell_vault$".to_owned();
+    while text.contains(&tag) {
+        tag.insert(1, 'x');
+    }
+    format!("{tag}{text}{tag}")
+}
+
 /// `retell_vault_<parts>`, with a digest in place of what is too long.
 pub(crate) fn our_name(parts: &[&str]) -> String {
     let name = format!("retell_vault_{}", parts.join("_"));

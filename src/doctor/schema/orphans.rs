@@ -13,6 +13,7 @@ use crate::doctor::Patient;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::error::{Error, ErrorKind};
 use crate::layout::{Layout, quote};
+use crate::schema::journal::lock_down_sql;
 use crate::schema::names::{in_schema, our_name, relation};
 
 /// How long all rows may take to be compared.

@@ -1,0 +1,148 @@
+//! The triggers that guard a column while rows are left that a CHECK constraint would refuse: such a
+//! constraint would break every update of theirs, and its error would print the row.
+
+use crate::layout::quote;
+use crate::schema::grants::revoke;
+use crate::schema::guards::rule::Rule;
+use crate::schema::deparsed;
+use crate::schema::names::{dollar_quoted, in_schema, literal, our_name, relation};
+use crate::schema::picture::Trigger;
+use crate::schema::plan::Subject;
+
+const FUNCTION: &str = "retell_vault_refuse_foreign";
+
+/// The error names the column and never the value, which may be a secret in the clear.
+const BODY: &str = "
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = 'check_violation',
+    MESSAGE = pg_catalog.format('column %s of %s takes only %s', TG_ARGV[1], TG_ARGV[0], TG_ARGV[2]),
+    HINT = 'write it through retell-vault';
+END
+";
+
+/// The two triggers of one rule. They come after the row: a BEFORE trigger of the application may change it.
+pub(super) struct Triggers<'a> {
+    subject: &'a Subject<'a>,
+    rule: &'a Rule<'a>,
+}
+
+impl<'a> Triggers<'a> {
+    pub(super) fn new(subject: &'a Subject<'a>, rule: &'a Rule<'a>) -> Self {
+        Self { subject, rule }
+    }
+
+    fn names(&self) -> [String; 2] {
+        ["insert", "update"].map(|event| our_name(&[self.rule.column, event]))
+    }
+
+    fn definitions(&self) -> [String; 2] {
+        let broken = self.rule.is_broken("new.");
+        let (new, old) = (self.rule.value("new."), self.rule.value("old."));
+        let [insert, update] = self.names();
+        [
+            self.definition(&insert, "INSERT", &broken),
+            self.definition(&update, "UPDATE", &format!("{new} IS DISTINCT FROM {old} AND ({broken})")),
+        ]
+    }
+
+    fn definition(&self, name: &str, event: &str, when: &str) -> String {
+        let layout = self.subject.layout;
+        let words = [layout.table_name(), self.rule.column.to_owned(), self.rule.takes()];
+        let words: Vec<_> = words.iter().map(|word| literal(word)).collect();
+        format!(
+            "CREATE TRIGGER {} AFTER {event} ON {} FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION {}({})",
+            quote(name),
+            relation(layout),
+            in_schema(layout, FUNCTION),
+            words.join(", ")
+        )
+    }
+
+    fn there(&self) -> impl Iterator<Item = &'a Trigger> {
+        let names = self.names();
+        self.subject.picture.triggers.iter().filter(move |trigger| names.contains(&trigger.name))
+    }
+
+    /// Whether there are any, as they should be or not.
+    pub(super) fn are_there(&self) -> bool {
+        self.there().next().is_some()
+    }
+
+    /// Whether both are there as they should be.
+    pub(super) fn guard(&self) -> bool {
+        let guards = |definition: &String| {
+            self.there().any(|trigger| {
+                trigger.enabled && trigger.source == BODY && deparsed::same(definition, &trigger.definition)
+            })
+        };
+        self.definitions().iter().all(guards)
+    }
+
+    pub(super) fn create(&self) -> Vec<String> {
+        let function = self.function();
+        let create = format!(
+            "CREATE OR REPLACE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS {}",
+            dollar_quoted(BODY)
+        );
+        let locked = revoke(self.subject.picture, &function);
+        [create, locked].into_iter().chain(self.drop()).chain(self.definitions()).collect()
+    }
+
+    pub(super) fn drop(&self) -> Vec<String> {
+        let relation = relation(self.subject.layout);
+        let drop = |name: String| format!("DROP TRIGGER IF EXISTS {} ON {relation}", quote(&name));
+        self.names().map(drop).into()
+    }
+
+    /// Back to the triggers and the function that are there now.
+    pub(super) fn restore(&self) -> Vec<String> {
+        let relation = relation(self.subject.layout);
+        let back = |trigger: &Trigger| {
+            let disabled = format!("ALTER TABLE {relation} DISABLE TRIGGER {}", quote(&trigger.name));
+            [trigger.definition.clone()].into_iter().chain((!trigger.enabled).then_some(disabled))
+        };
+        self.drop().into_iter().chain([self.function_before()]).chain(self.there().flat_map(back)).collect()
+    }
+
+    /// The function as it is now. Where there is none it goes, unless other triggers have come to use it.
+    fn function_before(&self) -> String {
+        let functions = &self.subject.picture.functions;
+        let before = functions.iter().find(|function| function.name == FUNCTION && function.arguments.is_empty());
+        let function = self.function();
+        match before {
+            Some(before) => before.definition.clone(),
+            None => {
+                let unless_used = format!(
+                    " BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgfoid = pg_catalog.to_regprocedure({})) \
+                     THEN DROP FUNCTION IF EXISTS {function}; END IF; END ",
+                    literal(&function)
+                );
+                format!("DO {}", dollar_quoted(&unless_used))
+            }
+        }
+    }
+
+    fn function(&self) -> String {
+        format!("{}()", in_schema(self.subject.layout, FUNCTION))
+    }
+
+    /// Both are there as [`Triggers::create`] makes them.
+    pub(super) fn done_if(&self) -> String {
+        let names: Vec<_> = self.names().iter().map(|name| literal(name)).collect();
+        let definitions = self.definitions();
+        let is_wanted = |trigger: &&Trigger| {
+            definitions.iter().any(|wanted| deparsed::same(wanted, &trigger.definition))
+        };
+        let unlike = self.there().filter(|trigger| !is_wanted(trigger)).map(|trigger| {
+            format!(" AND pg_catalog.pg_get_triggerdef(t.oid) <> {}", literal(&trigger.definition))
+        });
+        format!(
+            "(SELECT pg_catalog.count(*) = 2 FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid \
+             WHERE t.tgrelid = {}::pg_catalog.regclass AND t.tgenabled <> 'D' AND f.prosrc = {} AND t.tgname IN ({}){})",
+            literal(&relation(self.subject.layout)),
+            literal(BODY),
+            names.join(", "),
+            unlike.collect::<String>()
+        )
+    }
+}
