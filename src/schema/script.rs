@@ -67,6 +67,8 @@ fn journal(plan: &Plan) -> String {
 
 // --- One step ---
 
+// Nothing is indented: function bodies stand in here, and blanks would change them.
+
 fn block(plan: &Plan, step: &Step) -> String {
     let unless_done = match &step.instead {
         None => apply(plan, step),
@@ -74,19 +76,19 @@ fn block(plan: &Plan, step: &Step) -> String {
         Some(instead) => format!(
             "IF ({}) THEN\n{}\nELSE\n{}\nEND IF;",
             instead.when,
-            indented(&when_not_done(&instead.step, &apply(plan, &instead.step))),
-            indented(&apply(plan, step))
+            when_not_done(&instead.step, &apply(plan, &instead.step)),
+            apply(plan, step)
         ),
     };
     let body = format!(
-        "BEGIN\n  PERFORM pg_catalog.set_config('search_path', '', true);\n{}\nEND",
-        indented(&when_not_done(step, &unless_done))
+        "BEGIN\nPERFORM pg_catalog.set_config('search_path', '', true);\n{}\nEND",
+        when_not_done(step, &unless_done)
     );
     format!("DO {};", dollars(&format!("\n{body}\n")))
 }
 
 fn when_not_done(step: &Step, statements: &str) -> String {
-    format!("IF ({}) IS NOT TRUE THEN\n{}\nEND IF;", step.done_if, indented(statements))
+    format!("IF ({}) IS NOT TRUE THEN\n{}\nEND IF;", step.done_if, statements)
 }
 
 /// The step and its record.
@@ -104,10 +106,6 @@ fn in_transaction(step: &Step, sql: &str) -> String {
         true => sql.replacen(" CONCURRENTLY", "", 1),
         false => sql.to_owned(),
     }
-}
-
-fn indented(text: &str) -> String {
-    format!("  {}", text.replace('\n', "\n  "))
 }
 
 /// The text between dollar quotes whose tag does not occur in it.
