@@ -4,6 +4,7 @@ pub(crate) mod direct;
 mod options;
 mod route;
 mod transaction;
+pub(crate) mod trial;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
