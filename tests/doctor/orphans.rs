@@ -34,6 +34,26 @@ async fn rows_of_owners_who_are_gone_are_moved_beside() {
 }
 
 #[tokio::test]
+async fn of_a_large_table_a_sample_is_compared() {
+    let clinic = Clinic::new().await.options(DoctorOptions::new().users_table("users", "id"));
+    clinic
+        .db
+        .exec(
+            "CREATE TABLE users (id text PRIMARY KEY);
+             INSERT INTO user_profiles (user_id, full_name) SELECT n::text, repeat('x', 1900) FROM generate_series(1, 20000) AS n",
+        )
+        .await;
+    let diagnosis = clinic.diagnose().await;
+    let orphans = diagnosis.findings.iter().find(|finding| finding.id == "orphans").expect("it is found");
+    assert!(orphans.count.unwrap() > 0 && orphans.owners.len() == 5, "{orphans:?}");
+    assert!(
+        diagnosis.notes.iter().any(|note| note.contains("a sample of the rows")),
+        "{:?}",
+        diagnosis.notes
+    );
+}
+
+#[tokio::test]
 async fn a_users_table_that_is_not_there_is_said() {
     let clinic = Clinic::new().await.options(DoctorOptions::new().users_table("auth.users", "id"));
     let findings = clinic.finds_only("not_examined").await;

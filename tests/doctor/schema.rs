@@ -106,9 +106,8 @@ async fn a_role_without_grants_and_a_column_that_is_computed() {
              ALTER TABLE user_profiles ADD phone_number text GENERATED ALWAYS AS (upper(full_name)) STORED",
         )
         .await;
-    let findings = clinic.diagnose().await.findings;
-    let generated = findings.iter().find(|finding| finding.id == "column_generated").expect("it is found");
-    assert!(matches!(generated.mend, Mend::Advice(_)) && generated.object.ends_with("phone_number"));
+    let findings = clinic.finds_only("column_generated").await;
+    assert!(matches!(findings[0].mend, Mend::Advice(_)) && findings[0].object.ends_with("phone_number"));
 }
 
 #[tokio::test]

@@ -80,7 +80,9 @@ fn ignores_rows(patient: &Patient<'_>, policy: &Policy) -> Option<Finding> {
         return None;
     }
     let (severity, meaning) = match session {
-        true => (Severity::Warning, "the policy asks only whether somebody is signed in: each user has every row"),
+        true => {
+            (Severity::Warning, "the policy asks only whether somebody is signed in: each user has every row")
+        }
         false => (
             Severity::Notice,
             "the policy looks at no column of the table: whoever meets its condition has every row",

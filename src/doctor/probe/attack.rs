@@ -121,7 +121,8 @@ impl Attack {
         Ok(match sql.is_empty() {
             false => Mend::Sql(sql.concat().trim_end_matches(";\n").to_owned()),
             true => Mend::Advice(
-                "no policy of the table explains it: see whether the role is a member of the table's owner".to_owned(),
+                "no policy of the table explains it: see whether the role is a member of the table's owner"
+                    .to_owned(),
             ),
         })
     }
@@ -160,11 +161,8 @@ fn writable_columns(patient: &Patient<'_>) -> Vec<String> {
 
 /// Whether the actor sees the row of its own owner.
 pub(super) async fn sees_own(actor: &Actor<'_>) -> Result<bool, Fault> {
-    let sql = format!(
-        "SELECT pg_catalog.count(*) FROM {} WHERE {}",
-        relation(actor.patient),
-        actor.is_owner(1)
-    );
+    let sql =
+        format!("SELECT pg_catalog.count(*) FROM {} WHERE {}", relation(actor.patient), actor.is_owner(1));
     match actor.attempt(actor.query(sql, &[actor.owner])?).await? {
         Trial::Done { rows, .. } => Ok(one::<i64>(rows.first().map(|row| row.try_get(0)))? > 0),
         Trial::Refused { .. } => Ok(false),

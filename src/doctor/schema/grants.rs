@@ -35,9 +35,8 @@ struct Missing {
     privilege: String,
 }
 
-pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
+pub(super) async fn look(patient: &Patient<'_>) -> Result<Option<Finding>, Fault> {
     let answer = ask(patient).await?;
-    let mut findings: Vec<Finding> = generated(patient).collect();
     let role = quote(&patient.picture.server.role);
     let mut grants = Vec::new();
     if !answer.usage {
@@ -51,10 +50,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
             grants.push(format!("GRANT {privilege} ({}) ON TABLE {table} TO {role}", columns.join(", ")));
         }
     }
-    if !grants.is_empty() {
-        findings.push(missing_grant(patient, &answer, grants.join(";\n")));
-    }
-    Ok(findings)
+    Ok((!grants.is_empty()).then(|| missing_grant(patient, &answer, grants.join(";\n"))))
 }
 
 async fn ask(patient: &Patient<'_>) -> Result<Answer, Fault> {
@@ -93,22 +89,4 @@ fn missing_grant(patient: &Patient<'_>, answer: &Answer, sql: String) -> Finding
     );
     let object = format!("table {}", patient.layout.table_name());
     Finding::new((Area::Schema, Severity::Warning, "missing_grant"), object, meaning, Mend::Sql(sql))
-}
-
-/// What the database computes cannot be written by anybody.
-fn generated<'a>(patient: &'a Patient<'_>) -> impl Iterator<Item = Finding> + 'a {
-    let written = written(patient);
-    let columns = patient.picture.columns.iter();
-    columns.filter(move |column| column.generated && written.contains(&column.name)).map(|column| {
-        Finding::new(
-            (Area::Schema, Severity::Warning, "column_generated"),
-            format!("column {}.{}", patient.layout.table_name(), column.name),
-            "the database computes this column, so that every store fails",
-            Mend::Advice(
-                "name another column in the layout, or make this one an ordinary one: `ALTER TABLE … ALTER COLUMN … \
-                 DROP EXPRESSION`"
-                    .to_owned(),
-            ),
-        )
-    })
 }

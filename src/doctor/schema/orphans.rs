@@ -16,16 +16,21 @@ use crate::layout::{Layout, quote};
 use crate::schema::journal::lock_down_sql;
 use crate::schema::names::{in_schema, our_name, relation};
 
+/// A table with more bytes than this is only sampled.
+const SMALL: i64 = 32 * 1024 * 1024;
+/// Bytes of a sample, about.
+const SAMPLE: i64 = 8 * 1024 * 1024;
 /// How long all rows may take to be compared.
 const ALL_ROWS: Duration = Duration::from_millis(1000);
-/// How long a sample may take after that.
-const SOME_ROWS: Duration = Duration::from_millis(400);
-/// Rows of a sample, about.
-const SAMPLE: f64 = 20_000.0;
+/// How long a sample may take.
+const SOME_ROWS: Duration = Duration::from_millis(500);
 /// More than this are not counted.
 const MOST: i64 = 1000;
 /// How many owners a finding names.
 const OWNERS: usize = 5;
+
+/// As the vault takes UUIDs: in their form of 36 characters.
+const UUID: &str = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$";
 
 /// $1 the schema of the application's users, $2 the table, $3 the column. Runs with an empty search_path.
 const TYPE: &str = "SELECT format_type(a.atttypid, NULL)
@@ -37,7 +42,8 @@ const TYPE: &str = "SELECT format_type(a.atttypid, NULL)
 struct Users {
     layout: Layout,
     column: String,
-    is_uuid: bool,
+    /// The type of the column.
+    kind: String,
 }
 
 #[derive(Deserialize)]
@@ -49,15 +55,13 @@ struct Orphans {
 pub(super) async fn look(patient: &Patient<'_>) -> Result<Option<Finding>, Fault> {
     let Some((table, column)) = &patient.options.users_table else { return Ok(None) };
     let users = Users::find(patient, table, column).await?;
-    let everywhere = relation(patient.layout);
-    let mut sampled = false;
-    let mut found = count(patient, &users, &everywhere, ALL_ROWS).await;
-    if found.as_ref().is_err_and(|fault| fault.outcome == Outcome::Retry) {
-        sampled = true;
-        let percent = (SAMPLE * 100.0 / patient.picture.table.rows.max(1) as f64).clamp(0.01, 100.0);
-        let some = format!("{everywhere} AS s TABLESAMPLE SYSTEM ({percent:.4})");
-        found = count(patient, &users, &some, SOME_ROWS).await;
-    }
+    let (found, sampled) = match patient.picture.table.bytes {
+        ..=SMALL => match count(patient, &users, "", ALL_ROWS).await {
+            Err(fault) if fault.outcome == Outcome::Retry => (sample(patient, &users).await, true),
+            counted => (counted, false),
+        },
+        _ => (sample(patient, &users).await, true),
+    };
     let table = users.layout.table_name();
     match found {
         Err(fault) if fault.outcome == Outcome::Retry => {
@@ -98,33 +102,50 @@ impl Users {
                 .with_hint("name the table of the application's users and its id column")
         };
         let kind: Result<String, _> = rows.first().ok_or_else(missing)?.try_get(0);
-        let is_uuid = kind.map_err(|error| classify(&error, Phase::Reading))? == "uuid";
-        Ok(Self { layout, column: column.to_owned(), is_uuid })
+        let kind = kind.map_err(|error| classify(&error, Phase::Reading))?;
+        Ok(Self { layout, column: column.to_owned(), kind })
     }
 
     /// A condition that holds for a row `o` of an owner whom they do not have.
     fn condition(&self, patient: &Patient<'_>) -> String {
         let owner = format!("o.{}", quote(&patient.layout.user_column));
         let user = format!("u.{}", quote(&self.column));
-        let same = match (patient.plan.table().map(|table| table.user), self.is_uuid) {
-            (Some(IdKind::Uuid), true) => format!("{user} = {owner}"),
-            // an id may be written in capitals, and is not one to cast otherwise
-            (_, true) => format!("{user}::pg_catalog.text = pg_catalog.lower({owner}::pg_catalog.text)"),
-            (Some(IdKind::Uuid), false) => {
-                format!("pg_catalog.lower({user}::pg_catalog.text) = {owner}::pg_catalog.text")
+        // in a form that an index of the users serves
+        let owner_kind = patient.plan.table().map(|table| table.user);
+        let same = match (owner_kind, self.kind.as_str()) {
+            (Some(IdKind::Uuid), "uuid") => format!("{user} = {owner}"),
+            (_, "uuid") => format!(
+                "{user} = CASE WHEN {owner} ~ '{UUID}' THEN {owner}::pg_catalog.text::pg_catalog.uuid END"
+            ),
+            (Some(IdKind::Uuid), "text" | "character varying") => {
+                let owner = format!("{owner}::pg_catalog.text");
+                format!("{user} = ANY (ARRAY[{owner}, pg_catalog.upper({owner})])")
             }
-            (_, false) => format!("{user}::pg_catalog.text = {owner}::pg_catalog.text"),
+            (_, "text" | "character varying") => format!("{user} = {owner}"),
+            _ => format!("{user}::pg_catalog.text = {owner}::pg_catalog.text"),
         };
         let users = relation(&self.layout);
         format!("{owner} IS NOT NULL AND NOT EXISTS (SELECT FROM {users} AS u WHERE {same})")
     }
 }
 
-async fn count(patient: &Patient<'_>, users: &Users, from: &str, limit: Duration) -> Result<Orphans, Fault> {
+async fn sample(patient: &Patient<'_>, users: &Users) -> Result<Orphans, Fault> {
+    let percent = (SAMPLE as f64 * 100.0 / patient.picture.table.bytes.max(1) as f64).min(100.0);
+    count(patient, users, &format!("TABLESAMPLE SYSTEM ({percent:.6})"), SOME_ROWS).await
+}
+
+/// In all rows, or in those of a `TABLESAMPLE` clause.
+async fn count(
+    patient: &Patient<'_>,
+    users: &Users,
+    sample: &str,
+    limit: Duration,
+) -> Result<Orphans, Fault> {
     let (user, condition) = (quote(&patient.layout.user_column), users.condition(patient));
+    let table = relation(patient.layout);
     let sql = format!(
         "SELECT json_build_object('count', count(*), 'owners', coalesce((array_agg(owner))[1:{OWNERS}], '{{}}'))::text
-         FROM (SELECT o.{user}::text AS owner FROM (SELECT * FROM {from}) AS o WHERE {condition} LIMIT {MOST}) AS orphans"
+         FROM (SELECT o.{user}::text AS owner FROM {table} AS o {sample} WHERE {condition} LIMIT {MOST}) AS orphans"
     );
     let query = Query { sql: sql.into(), arguments: PgArguments::default() };
     let rows = patient.postgres.database.glance(query, limit).await?;

@@ -11,6 +11,7 @@ use crate::doctor::Patient;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::error::ErrorKind;
 use crate::field::Field;
+use crate::schema::picture::Column;
 use crate::schema::plan::Plan;
 use crate::schema::step::{Blocked, Step};
 
@@ -40,7 +41,7 @@ pub(super) async fn findings(patient: &Patient<'_>, plan: &Plan) -> Result<Vec<F
     }
     let mended =
         groups.into_iter().map(|group| Finding { mend: Mend::Sql(group.sql.join(";\n")), ..group.finding });
-    Ok(mended.chain(plan.blocked.iter().map(blocked)).collect())
+    Ok(mended.chain(plan.blocked.iter().filter_map(|it| blocked(patient, it))).collect())
 }
 
 /// The column, or the noun of the step.
@@ -146,11 +147,20 @@ async fn applies(patient: &Patient<'_>, when: &str) -> Result<bool, Fault> {
     }
 }
 
-fn blocked(blocked: &Blocked) -> Finding {
-    Finding::new(
-        (Area::Schema, Severity::Warning, "schema_blocked"),
+/// `None` for a grant that is missing, which is found where grants are looked at, with the SQL for it.
+fn blocked(patient: &Patient<'_>, blocked: &Blocked) -> Option<Finding> {
+    let object = |column: &&Column| format!("column {}.{}", patient.layout.table_name(), column.name);
+    let column = patient.picture.columns.iter().find(|column| object(column) == blocked.object);
+    let id = match column {
+        Some(column) if column.generated || column.identity => "column_generated",
+        Some(column) if !column.writable => return None,
+        _ => "schema_blocked",
+    };
+    let mend = Mend::Advice(blocked.hint.clone());
+    Some(Finding::new(
+        (Area::Schema, Severity::Warning, id),
         blocked.object.clone(),
         blocked.reason.clone(),
-        Mend::Advice(blocked.hint.clone()),
-    )
+        mend,
+    ))
 }
