@@ -140,11 +140,10 @@ impl Server {
 
     fn skewed(&self, address: &str) -> Option<Finding> {
         let skew = self.skew.unsigned_abs();
-        let severity = match skew {
-            ..=SKEW => return None,
-            ..=GREAT_SKEW => Severity::Warning,
-            _ => Severity::Critical,
-        };
+        if skew <= SKEW {
+            return None;
+        }
+        let severity = if skew > GREAT_SKEW { Severity::Critical } else { Severity::Warning };
         let ahead = if self.skew > 0 { "ahead of" } else { "behind" };
         let meaning = format!(
             "the server's clock is {} s {ahead} this host's: records are ordered by clocks, so that an older \
