@@ -2,7 +2,9 @@
 
 pub(crate) mod direct;
 mod options;
+mod route;
 mod transaction;
+pub(crate) mod trial;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,6 +17,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Row};
 use tokio::time::timeout;
 
 use crate::classify::{Fault, Outcome, Phase, classify};
+pub(crate) use crate::database::route::{Encryption, Route};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Whether a transaction pooler (PgBouncer, Supavisor) stands between the vault and the server.

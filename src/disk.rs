@@ -51,6 +51,26 @@ fn check_access(metadata: &fs::Metadata, path: &Path, kind: ErrorKind, mend: &st
     Ok(())
 }
 
+/// What keeps a file or a folder from being private.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Openness {
+    /// Its mode, and the one that it should have, as `chmod` takes it.
+    Mode { mode: u32, private: &'static str },
+    /// It belongs to another user.
+    Stranger,
+}
+
+/// Looks at a path without opening it. `None`: private, or missing.
+pub(crate) fn openness(path: &Path) -> Option<Openness> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if metadata.uid() != geteuid().as_raw() {
+        return Some(Openness::Stranger);
+    }
+    let private = if metadata.is_dir() { "700" } else { "600" };
+    (mode & 0o077 != 0).then_some(Openness::Mode { mode, private })
+}
+
 /// Opens an existing private file.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ pub(crate) mod census;
 mod cursor;
 mod fragments;
 mod plan;
+pub(crate) mod scan;
 mod sql;
 pub(crate) mod walk;
 

@@ -10,7 +10,7 @@ mod grants;
 mod guards;
 mod index;
 mod indexes;
-mod journal;
+pub(crate) mod journal;
 mod lock;
 pub(crate) mod names;
 pub(crate) mod options;

@@ -1,9 +1,23 @@
-//! TODO
+//! Columns, constraints and indexes.
+
+mod grants;
+mod indexes;
+mod orphans;
+mod planned;
 
 use crate::classify::Fault;
 use crate::doctor::Patient;
 use crate::doctor::finding::Finding;
+use crate::schema::draw;
+use crate::schema::wanted::{Profile, RowSecurity, Wanted};
 
-pub(super) async fn look(_patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
-    Ok(Vec::new())
+pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
+    // row level security is looked at by what it lets through
+    let wanted = Wanted::from(Profile::Credentials).row_security(RowSecurity::Leave).remove_duplicates();
+    let plan = draw(patient.postgres, &wanted).await?;
+    let mut findings = planned::findings(patient, &plan).await?;
+    findings.extend(grants::look(patient).await?);
+    findings.extend(indexes::look(patient, &plan));
+    findings.extend(orphans::look(patient).await?);
+    Ok(findings)
 }

@@ -21,6 +21,7 @@ const GET: &str = "SELECT EXISTS (SELECT 1 FROM pending) AS any, tenant, user, v
  FROM (SELECT 1) LEFT JOIN pending ON tenant = ?1 AND user = ?2";
 const AFTER: &str = "SELECT tenant, user, version, text, base, at FROM pending
  WHERE (tenant, user) > (?1, ?2) ORDER BY tenant, user LIMIT ?3";
+const OLDEST: &str = "SELECT min(at) FROM pending";
 const REMOVE: &str = "DELETE FROM pending WHERE tenant = ?1 AND user = ?2 AND text = ?3";
 const SUPERSEDE: &str = "DELETE FROM pending WHERE tenant = ?1 AND user = ?2 AND version <= ?3";
 
@@ -106,6 +107,13 @@ impl LocalFile {
         let (tenant, user) = after.map_or(("", ""), |owner| (tenant(owner), owner.user_id().as_str()));
         let get = || sqlx::query(AFTER).bind(tenant).bind(user).bind(limit).fetch_all(&self.inner.readers);
         self.read(get).await?.iter().map(|row| self.pending_record(row)).collect()
+    }
+
+    /// When the first of them was put there, if there is any.
+    pub(crate) async fn oldest_pending(&self) -> Result<Option<Millis>> {
+        let oldest = || sqlx::query_scalar(OLDEST).fetch_one(&self.inner.readers);
+        let oldest: Option<i64> = self.read(oldest).await?;
+        Ok(oldest.map(|at| at.try_into().unwrap_or(0)))
     }
 
     /// Removes exactly this text, so that a newer one survives. Says whether it was there.

@@ -1,0 +1,147 @@
+//! Who may reach the table, and by which ways: one catalogue query.
+
+use serde::Deserialize;
+use sqlx::Row as _;
+use sqlx::postgres::PgArguments;
+
+use crate::classify::{Fault, Phase, classify};
+use crate::database::{Database, Query, bind};
+use crate::detect::missing_table;
+use crate::error::{Error, ErrorKind};
+use crate::field::Field;
+use crate::layout::Layout;
+
+/// The query; [`Facts`] is what it answers with.
+const CATALOGUE: &str = include_str!("facts.sql");
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Facts {
+    /// Whether row level security never holds for us: a superuser, or BYPASSRLS.
+    pub(crate) bypassing_me: bool,
+    /// What everybody and `anon` may do with the table.
+    pub(crate) granted: Vec<Grant>,
+    /// Whether everybody, `anon` or `authenticated` may read or write.
+    pub(crate) users_reach: bool,
+    /// Roles with BYPASSRLS and rights on the table, without the usual ones.
+    pub(crate) bypassing: Vec<String>,
+    pub(crate) policies: Vec<Policy>,
+    /// Roles that we can act as, of those that the table is open to.
+    pub(crate) actors: Vec<String>,
+    /// SECURITY DEFINER routines that name the table.
+    pub(crate) routines: Vec<Routine>,
+    /// Views of the table, and views of those.
+    pub(crate) views: Vec<View>,
+    /// Tables of ours in the same schema, and partitions of the table.
+    pub(crate) beside: Vec<Beside>,
+    /// What `auth.uid()` returns, where it exists.
+    pub(crate) auth_uid_type: Option<String>,
+}
+
+/// Rights that someone from outside has.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Grant {
+    /// `public` or `anon`.
+    pub(crate) holder: String,
+    /// Who got it: the holder, or a role that it is a member of.
+    pub(crate) grantee: String,
+    /// Who gave it, when that is not the owner of the table.
+    pub(crate) grantor: Option<String>,
+    pub(crate) privileges: Vec<String>,
+    /// None: the whole table.
+    pub(crate) columns: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Policy {
+    pub(crate) name: String,
+    /// As in pg_policy.polcmd: `*` all, `r` select, `a` insert, `w` update, `d` delete.
+    pub(crate) command: char,
+    pub(crate) permissive: bool,
+    pub(crate) using: Option<String>,
+    pub(crate) check: Option<String>,
+    /// Whether it looks at a column of the table.
+    pub(crate) names_columns: bool,
+    pub(crate) holds_for_us: bool,
+    pub(crate) roles: Vec<PolicyRole>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct PolicyRole {
+    /// `public` for everybody.
+    pub(crate) name: String,
+    /// Whether it is meant to see every row.
+    pub(crate) service: bool,
+    /// Whether it has rights on the table.
+    pub(crate) reaches: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Routine {
+    /// Qualified, with the types of its arguments.
+    pub(crate) signature: String,
+    pub(crate) fixed_path: bool,
+    /// Of `public` and `anon` those who may call it.
+    pub(crate) callers: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct View {
+    /// Qualified and quoted.
+    pub(crate) relation: String,
+    pub(crate) materialized: bool,
+    /// Whether it reads with the rights of who asks.
+    pub(crate) invoker: bool,
+    /// Whether it reads a column that the vault uses.
+    pub(crate) uses: bool,
+    /// Who may read it, without its owner and the services.
+    pub(crate) readers: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Beside {
+    /// Qualified and quoted.
+    pub(crate) relation: String,
+    pub(crate) partition: bool,
+    pub(crate) row_security: bool,
+    /// Of `public`, `anon` and `authenticated` those who have rights.
+    pub(crate) readers: Vec<String>,
+}
+
+impl Facts {
+    pub(crate) async fn take(database: &Database, layout: &Layout) -> Result<Self, Fault> {
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, layout.schema.clone())?;
+        bind(&mut arguments, layout.table.clone())?;
+        bind(&mut arguments, columns(layout))?;
+        let rows = database.inspect(Query { sql: CATALOGUE.into(), arguments }).await?;
+        let row = rows.first().ok_or_else(|| missing_table(layout))?;
+        let json: String = row.try_get(0).map_err(|error| classify(&error, Phase::Reading))?;
+        serde_json::from_str(&json).map_err(|_| {
+            Error::new(ErrorKind::Schema, "the catalogue's answer about access is not as expected").into()
+        })
+    }
+
+    /// Whether some policy shows and takes every row for us, and none takes rows away.
+    pub(crate) fn all_is_ours(&self) -> bool {
+        let ours = || self.policies.iter().filter(|policy| policy.holds_for_us);
+        ours().all(|policy| policy.permissive)
+            && ours().any(|policy| policy.command == '*' && policy.is_open_to_all_rows())
+    }
+}
+
+impl Policy {
+    /// Whether it is one of ours by its name.
+    pub(crate) fn is_ours(&self) -> bool {
+        ["retell_vault_owner", "retell_vault_service"].contains(&self.name.as_str())
+    }
+
+    fn is_open_to_all_rows(&self) -> bool {
+        self.using.as_deref() == Some("true") && self.check.as_deref().is_none_or(|check| check == "true")
+    }
+}
+
+/// The columns that the vault uses for what it stores.
+pub(crate) fn columns(layout: &Layout) -> Vec<String> {
+    let fields = Field::ALL.into_iter().filter_map(|field| layout.column_of(field));
+    fields.chain([layout.config_column.as_str()]).map(str::to_owned).collect()
+}

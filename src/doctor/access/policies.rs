@@ -1,0 +1,127 @@
+//! Policies that let through more than a user's own rows.
+
+use crate::doctor::Patient;
+use crate::doctor::access::facts::{Facts, Policy, PolicyRole};
+use crate::doctor::access::grants::role;
+use crate::doctor::access::row_security::{relation, warning};
+use crate::doctor::access::tautology::{asks_only_for_a_session, is_always_true};
+use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::layout::quote;
+
+/// Policies mean nothing while row level security is off, and restrictive ones only take away.
+pub(super) fn look(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
+    if !patient.picture.table.row_security {
+        return Vec::new();
+    }
+    let permissive = facts.policies.iter().filter(|policy| policy.permissive);
+    permissive.filter_map(|policy| judge(patient, facts, policy)).collect()
+}
+
+/// The worst that can be said of a policy.
+fn judge(patient: &Patient<'_>, facts: &Facts, policy: &Policy) -> Option<Finding> {
+    if users(policy).next().is_none() {
+        return None;
+    }
+    always_true(patient, policy)
+        .or_else(|| reaches_anon(patient, facts, policy))
+        .or_else(|| ignores_rows(patient, policy))
+}
+
+/// Those of its roles that are not meant to see every row.
+fn users(policy: &Policy) -> impl Iterator<Item = &PolicyRole> {
+    policy.roles.iter().filter(|role| !role.service)
+}
+
+/// Whether a part of the policy holds for every row.
+pub(in crate::doctor) fn is_open(policy: &Policy) -> bool {
+    let conditions = || policy.using.iter().chain(&policy.check);
+    conditions().any(|condition| is_always_true(condition) || asks_only_for_a_session(condition))
+}
+
+fn always_true(patient: &Patient<'_>, policy: &Policy) -> Option<Finding> {
+    let conditions = || policy.using.iter().chain(&policy.check);
+    if !conditions().any(|condition| is_always_true(condition)) {
+        return None;
+    }
+    let reached = users(policy).any(|role| role.reaches);
+    let severity = if reached { Severity::Critical } else { Severity::Warning };
+    let what = match policy.using.as_deref().is_some_and(is_always_true) {
+        true => "every row",
+        false => "rows of anybody as new ones",
+    };
+    let who = users(policy).map(|role| role.name.as_str()).collect::<Vec<_>>().join(", ");
+    let meaning = format!("the policy is always true: for {}, it lets {who} have {what}", command(policy));
+    let kind = (Area::Access, severity, "policy_always_true");
+    Some(Finding::new(kind, object(patient, policy), meaning, without(patient, policy, |role| role.service)))
+}
+
+/// A policy for who is not signed in; one for everybody only while such a one has rights. Ours is for
+/// everybody where there is no role for those who are signed in.
+fn reaches_anon(patient: &Patient<'_>, facts: &Facts, policy: &Policy) -> Option<Finding> {
+    let names = |name: &str| policy.roles.iter().any(|role| role.name == name);
+    let public_reaches = names("public") && !facts.granted.is_empty() && !policy.is_ours();
+    if !names("anon") && !public_reaches {
+        return None;
+    }
+    let meaning = format!("the policy for {} holds for who is not signed in", command(policy));
+    let mend = match names("public") && patient.picture.has_role("authenticated") {
+        true => Mend::Sql(alter(patient, policy, "TO authenticated")),
+        false => without(patient, policy, |role| !["anon", "public"].contains(&role.name.as_str())),
+    };
+    Some(Finding::new(warning("policy_reaches_anon"), object(patient, policy), meaning, mend))
+}
+
+/// A condition that looks at no column treats all rows alike. It may be meant for an administrator.
+fn ignores_rows(patient: &Patient<'_>, policy: &Policy) -> Option<Finding> {
+    let conditions = || policy.using.iter().chain(&policy.check);
+    let session = conditions().any(|condition| asks_only_for_a_session(condition));
+    let closed = conditions().all(|condition| condition == "false");
+    if closed || (policy.names_columns && !session) {
+        return None;
+    }
+    let (severity, meaning) = match session {
+        true => {
+            (Severity::Warning, "the policy asks only whether somebody is signed in: each user has every row")
+        }
+        false => (
+            Severity::Notice,
+            "the policy looks at no column of the table: whoever meets its condition has every row",
+        ),
+    };
+    let advice = "compare the column of the owner with who asks, as in `user_id = (SELECT auth.uid())`; a policy \
+                  for an administrator is better given to a role of its own";
+    let kind = (Area::Access, severity, "policy_ignores_rows");
+    Some(Finding::new(kind, object(patient, policy), meaning, Mend::Advice(advice.to_owned())))
+}
+
+/// The policy for those of its roles only; nobody is left: it goes.
+fn without(patient: &Patient<'_>, policy: &Policy, stays: impl Fn(&PolicyRole) -> bool) -> Mend {
+    let left: Vec<String> =
+        policy.roles.iter().filter(|role| stays(role)).map(|left| role(&left.name)).collect();
+    Mend::Sql(match left.is_empty() {
+        true => drop_policy(patient, policy),
+        false => alter(patient, policy, &format!("TO {}", left.join(", "))),
+    })
+}
+
+fn alter(patient: &Patient<'_>, policy: &Policy, change: &str) -> String {
+    format!("ALTER POLICY {} ON {} {change}", quote(&policy.name), relation(patient))
+}
+
+pub(in crate::doctor) fn drop_policy(patient: &Patient<'_>, policy: &Policy) -> String {
+    format!("DROP POLICY {} ON {}", quote(&policy.name), relation(patient))
+}
+
+fn object(patient: &Patient<'_>, policy: &Policy) -> String {
+    format!("policy {} on {}", policy.name, patient.layout.table_name())
+}
+
+fn command(policy: &Policy) -> &'static str {
+    match policy.command {
+        'r' => "SELECT",
+        'a' => "INSERT",
+        'w' => "UPDATE",
+        'd' => "DELETE",
+        _ => "everything",
+    }
+}

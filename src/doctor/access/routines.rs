@@ -1,0 +1,35 @@
+//! Routines that run with the rights of their owner.
+
+use crate::doctor::access::facts::{Facts, Routine};
+use crate::doctor::access::grants::roles;
+use crate::doctor::access::row_security::{critical, warning};
+use crate::doctor::finding::{Finding, Mend};
+
+pub(super) fn look(facts: &Facts) -> Vec<Finding> {
+    facts.routines.iter().flat_map(|routine| [free_path(routine), callable(routine)]).flatten().collect()
+}
+
+fn free_path(routine: &Routine) -> Option<Finding> {
+    if routine.fixed_path {
+        return None;
+    }
+    let meaning = "it runs with the rights of its owner and names the table, but looks names up where its caller \
+                   says: a caller's own function or table takes the place of what is meant. With an empty path \
+                   every name in it must say its schema";
+    let sql = format!("ALTER ROUTINE {} SET search_path = ''", routine.signature);
+    Some(Finding::new(warning("definer_search_path"), object(routine), meaning, Mend::Sql(sql)))
+}
+
+fn callable(routine: &Routine) -> Option<Finding> {
+    if routine.callers.is_empty() {
+        return None;
+    }
+    let meaning = "it runs with the rights of its owner, for whom policies need not hold, names the table, and \
+                   may be called without being signed in; the roles that need it get EXECUTE of their own";
+    let sql = format!("REVOKE EXECUTE ON ROUTINE {} FROM {}", routine.signature, roles(&routine.callers));
+    Some(Finding::new(critical("definer_callable"), object(routine), meaning, Mend::Sql(sql)))
+}
+
+fn object(routine: &Routine) -> String {
+    format!("routine {}", routine.signature)
+}

@@ -1,0 +1,110 @@
+//! Row level security: off, without the owner, or hiding rows from the vault itself.
+
+use crate::classify::Fault;
+use crate::doctor::Patient;
+use crate::doctor::access::facts::Facts;
+use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::schema::wanted::{Profile, RowSecurity, Wanted};
+use crate::schema::{self, names};
+
+/// Our policies, and row level security switched on.
+pub(in crate::doctor) fn on() -> Wanted {
+    Wanted::from(Profile::Credentials).row_security(RowSecurity::On)
+}
+
+/// What the plan for this says about row level security, as the doctor's mend.
+pub(in crate::doctor) async fn planned(patient: &Patient<'_>, wanted: &Wanted) -> Result<Mend, Fault> {
+    let sql = planned_sql(patient, wanted).await?;
+    Ok(match sql.is_empty() {
+        false => Mend::Sql(sql.join(";\n")),
+        true => Mend::Advice(
+            "the policies of the vault are there already; look at the other policies of the table".to_owned(),
+        ),
+    })
+}
+
+/// The statements of the planner's step for row level security; none when there is nothing to do.
+pub(in crate::doctor) async fn planned_sql(
+    patient: &Patient<'_>,
+    wanted: &Wanted,
+) -> Result<Vec<String>, Fault> {
+    let plan = schema::draw(patient.postgres, wanted).await?;
+    let steps = plan.steps.into_iter().filter(|step| step.id == "row_security");
+    Ok(steps.flat_map(|step| step.sql).collect())
+}
+
+/// Off, though ordinary users reach the table.
+pub(super) async fn off(patient: &Patient<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
+    let picture = patient.picture;
+    if picture.table.row_security || !(facts.users_reach || picture.server.auth_uid) {
+        return Ok(None);
+    }
+    let meaning = match facts.users_reach {
+        true => "row level security is off, and ordinary users have rights on the table: each sees every row",
+        false => {
+            "row level security is off on a server whose API gives the tables to its users: one grant, and each \
+             sees every row"
+        }
+    };
+    let mend = planned(patient, &on()).await?;
+    Ok(Some(Finding::new(critical("row_security_off"), table(patient), meaning, mend)))
+}
+
+/// On, though not for the owner, and that is us.
+pub(super) async fn not_forced(patient: &Patient<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
+    let (table_is, me) = (&patient.picture.table, &patient.picture.server.role);
+    let owner = if facts.bypassing_me { table_is.owner == *me } else { table_is.owned };
+    if !table_is.row_security || table_is.forced || !owner {
+        return Ok(None);
+    }
+    // for a role that bypasses row level security the force changes nothing
+    let (severity, rest) = match facts.bypassing_me {
+        true => (Severity::Notice, ", and by its BYPASSRLS or superuser right too"),
+        false => (Severity::Warning, ""),
+    };
+    let meaning = format!(
+        "row level security is not forced, and the application connects as {me}, who owns the table: the \
+         policies do not hold for it{rest}"
+    );
+    let mend = planned(patient, &on().force_row_security()).await?;
+    Ok(Some(Finding::new((Area::Access, severity, "row_security_not_forced"), table(patient), meaning, mend)))
+}
+
+/// It holds for the vault, and no policy shows it everything.
+pub(super) async fn hides_from_us(patient: &Patient<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
+    if !patient.picture.table.row_security_active || facts.all_is_ours() {
+        return Ok(None);
+    }
+    let me = &patient.picture.server.role;
+    let meaning = format!(
+        "row level security may hide rows from {me}, as whom the vault connects: loads miss them, and counting, \
+         rotating and destroying are refused"
+    );
+    let restricts = facts.policies.iter().any(|policy| policy.holds_for_us && !policy.permissive);
+    let mend = match restricts {
+        true => Mend::Advice(format!(
+            "a restrictive policy holds for {me}: connect as a role that it is not for, or one with BYPASSRLS"
+        )),
+        false => planned(patient, &on().service_role(me)).await?,
+    };
+    let kind = (Area::Access, Severity::Warning, "row_security_hides_rows");
+    Ok(Some(Finding::new(kind, table(patient), meaning, mend)))
+}
+
+pub(super) fn critical(id: &'static str) -> (Area, Severity, &'static str) {
+    (Area::Access, Severity::Critical, id)
+}
+
+pub(super) fn warning(id: &'static str) -> (Area, Severity, &'static str) {
+    (Area::Access, Severity::Warning, id)
+}
+
+/// The table as the object of a finding.
+pub(in crate::doctor) fn table(patient: &Patient<'_>) -> String {
+    format!("table {}", patient.layout.table_name())
+}
+
+/// The table as it stands in SQL.
+pub(in crate::doctor) fn relation(patient: &Patient<'_>) -> String {
+    names::relation(patient.layout)
+}

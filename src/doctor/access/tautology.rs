@@ -1,0 +1,162 @@
+//! Conditions that hold for every row: recognised by their text, as the server prints it.
+//!
+//! A heuristic: it knows the forms that people write, and cannot know all.
+
+/// Whether the condition is true whatever the row and whoever asks.
+pub(super) fn is_always_true(condition: &str) -> bool {
+    let condition = bare(condition);
+    let (either, both) = (split(condition, " OR "), split(condition, " AND "));
+    if either.len() > 1 {
+        return either.into_iter().any(is_always_true);
+    }
+    if both.len() > 1 {
+        return both.into_iter().all(is_always_true);
+    }
+    condition == "true"
+        || condition.strip_prefix("NOT ").map(bare) == Some("false")
+        || condition.strip_suffix(" IS NOT NULL").is_some_and(is_name)
+        || is_same(condition)
+}
+
+/// The name of a column, and nothing computed.
+fn is_name(text: &str) -> bool {
+    text.chars().all(|char| char.is_alphanumeric() || "_\"".contains(char))
+}
+
+/// Whether the condition holds for everybody who is signed in, or for everybody who is not.
+pub(super) fn asks_only_for_a_session(condition: &str) -> bool {
+    let is_form = |part: &str| {
+        let text: String = part.chars().filter(|char| !" ()".contains(*char)).collect();
+        let text =
+            text.replace("SELECT", "").replace("ASuid", "").replace("ASrole", "").replace("::text", "");
+        ["auth.uidISNOTNULL", "auth.role='authenticated'", "auth.role='anon'"].contains(&text.as_str())
+    };
+    split(bare(condition), " OR ").into_iter().any(is_form)
+}
+
+/// Both sides of a comparison are the same.
+fn is_same(condition: &str) -> bool {
+    [" = ", " >= ", " <= ", " IS NOT DISTINCT FROM "].into_iter().any(|operator| {
+        let sides = split(condition, operator);
+        sides.len() == 2 && bare(sides[0]) == bare(sides[1]) && !is_volatile(sides[0])
+    })
+}
+
+/// `random() = random()` is not.
+fn is_volatile(side: &str) -> bool {
+    side.contains("random")
+}
+
+/// Without parentheses around the whole, and space.
+fn bare(mut text: &str) -> &str {
+    loop {
+        text = text.trim();
+        let inner = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+        match inner {
+            Some(inner) if is_balanced(inner) => text = inner,
+            _ => return text,
+        }
+    }
+}
+
+/// Whether every parenthesis that is opened is closed later, and none is closed before.
+fn is_balanced(text: &str) -> bool {
+    let mut depth = Depth::default();
+    text.chars().all(|char| depth.take(char) >= 0) && depth.open == 0
+}
+
+/// Splits at a separator outside of parentheses and quotes.
+fn split<'a>(text: &'a str, separator: &str) -> Vec<&'a str> {
+    let (mut parts, mut start, mut depth) = (Vec::new(), 0, Depth::default());
+    for (at, char) in text.char_indices() {
+        if depth.is_outside() && at >= start && text[at..].starts_with(separator) {
+            parts.push(&text[start..at]);
+            start = at + separator.len();
+        }
+        depth.take(char);
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+/// How deep in parentheses a text is, and whether in quotes.
+#[derive(Default)]
+struct Depth {
+    open: i32,
+    quote: Option<char>,
+}
+
+impl Depth {
+    fn take(&mut self, char: char) -> i32 {
+        match (self.quote, char) {
+            (Some(quote), _) if quote == char => self.quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => self.quote = Some(char),
+            (None, '(') => self.open += 1,
+            (None, ')') => self.open -= 1,
+            _ => {}
+        }
+        self.open
+    }
+
+    fn is_outside(&self) -> bool {
+        self.open == 0 && self.quote.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_write_for_everything_is_recognised() {
+        let open = [
+            "true",
+            "(true)",
+            "(1 = 1)",
+            "(user_id = user_id)",
+            "((user_id)::text = (user_id)::text)",
+            "((user_id = 'a OR b'::text) OR true)",
+            "((1 = 1) AND (2 = 2))",
+            "(NOT false)",
+            "('x)'::text = 'x)'::text)",
+            "(user_id IS NOT DISTINCT FROM user_id)",
+            "(user_id IS NOT NULL)",
+        ];
+        for condition in open {
+            assert!(is_always_true(condition), "{condition}");
+        }
+    }
+
+    #[test]
+    fn what_compares_with_something_else_is_not() {
+        let closed = [
+            "false",
+            "(user_id = auth.uid())",
+            "((user_id = auth.uid()) AND true)",
+            "(user_id = ' OR true'::text)",
+            "(user_id = owner_id)",
+            "(random() = random())",
+            "((a = b) OR (c = d))",
+            "(NOT true)",
+        ];
+        for condition in closed {
+            assert!(!is_always_true(condition), "{condition}");
+        }
+    }
+
+    #[test]
+    fn who_only_has_to_be_signed_in_sees_everything() {
+        for condition in [
+            "(auth.uid() IS NOT NULL)",
+            "(auth.role() = 'authenticated'::text)",
+            "(( SELECT auth.uid() AS uid) IS NOT NULL)",
+            "(( SELECT auth.role() AS role) = 'anon'::text)",
+        ] {
+            assert!(asks_only_for_a_session(condition), "{condition}");
+        }
+        for condition in ["is_admin()", "((auth.uid() IS NOT NULL) AND (user_id = auth.uid()))"] {
+            assert!(!asks_only_for_a_session(condition), "{condition}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What a text is that stands where only tokens should: a pure guess from its form.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
+
+use crate::record::read_packed;
+use crate::token::claims_to_be_token;
+
+/// Text shorter than this may be base64 or hex by accident.
+const SHORTEST_CODE: usize = 8;
+/// Shorter than a nonce and one block: no ciphertext.
+const SHORTEST_CIPHERTEXT: usize = 16;
+/// What the keys and ids of Retell and its like start with.
+const PREFIXES: [&str; 7] = ["key_", "agent_", "whsec_", "sk_", "pk_", "sk-", "bearer "];
+
+const FORGIVING: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+const CODES: [GeneralPurpose; 2] = [
+    GeneralPurpose::new(&alphabet::STANDARD, FORGIVING),
+    GeneralPurpose::new(&alphabet::URL_SAFE, FORGIVING),
+];
+
+/// What a text looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Class {
+    /// No text.
+    Empty,
+    /// Tokens, of this format or a later one.
+    Tokens,
+    /// Anybody can read it.
+    Plaintext,
+    /// Base64 or hex of something that anybody can read: an encoding, no encryption.
+    Encoded,
+    /// Base64, hex or armour of bytes: encrypted by other code, by the look of it.
+    Ciphertext,
+    /// Starts like a token and is none.
+    Malformed,
+}
+
+/// Guesses from the form alone. Whatever is in doubt is plaintext.
+pub(crate) fn classify(text: &str) -> Class {
+    if claims_to_be_token(text) {
+        return match text.split(' ').all(|piece| is_token(piece) || is_later_token(piece)) {
+            true => Class::Tokens,
+            false => Class::Malformed,
+        };
+    }
+    match text.trim() {
+        _ if text.is_empty() => Class::Empty,
+        text if is_armour(text) => Class::Ciphertext,
+        text if has_known_prefix(text) => Class::Plaintext,
+        text => of_code(text).unwrap_or(Class::Plaintext),
+    }
+}
+
+fn is_token(piece: &str) -> bool {
+    read_packed(piece).is_ok()
+}
+
+/// `rv2.` and on: what follows the head is not ours to judge.
+fn is_later_token(piece: &str) -> bool {
+    claims_to_be_token(piece) && !piece.starts_with("rv1.") && piece.as_bytes().get(12) == Some(&b'.')
+}
+
+fn has_known_prefix(text: &str) -> bool {
+    let starts =
+        |prefix: &&str| text.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
+    PREFIXES.iter().any(|prefix| starts(&prefix))
+}
+
+/// `-----BEGIN PGP MESSAGE-----`, bytes that were put into a text, `v1:…`, `{"iv":…}`, `iv:ciphertext`.
+fn is_armour(text: &str) -> bool {
+    let is_bytes = text.chars().any(|char| char.is_control() && !char.is_whitespace() || char == '\u{fffd}');
+    text.starts_with("-----BEGIN ") || is_bytes || is_numbered(text) || is_envelope(text) || is_in_parts(text)
+}
+
+/// `v1:…` and the like.
+fn is_numbered(text: &str) -> bool {
+    let number = text.strip_prefix(['v', 'V']).and_then(|rest| rest.split_once([':', '$']));
+    number.is_some_and(|(number, rest)| {
+        !rest.is_empty() && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// A JSON object with a nonce and what goes with it.
+fn is_envelope(text: &str) -> bool {
+    let has = |names: &[&str]| names.iter().any(|name| text.contains(&format!("\"{name}\"")));
+    text.starts_with('{')
+        && has(&["iv", "nonce", "tag", "authTag"])
+        && has(&["ct", "data", "content", "ciphertext", "encrypted", "encryptedData"])
+}
+
+/// Hex or base64 with colons or dots between: a nonce, a tag, a ciphertext.
+fn is_in_parts(text: &str) -> bool {
+    let is_part =
+        |part: &str| part.len() >= SHORTEST_CODE && (bytes_of_hex(part).is_some() || is_mixed(part));
+    let parts = |mark: char| text.contains(mark) && text.split(mark).all(is_part);
+    parts(':') || parts('.')
+}
+
+/// What base64 or hex decodes to. `None` for text that is neither.
+fn of_code(text: &str) -> Option<Class> {
+    let (hex, is_escaped) = match text.strip_prefix("\\x") {
+        Some(hex) => (hex, true),
+        None => (text, false),
+    };
+    if let Some(bytes) = bytes_of_hex(hex).filter(|_| is_escaped || hex.len() >= SHORTEST_CODE) {
+        let is_long = is_escaped || bytes.len() >= SHORTEST_CIPHERTEXT;
+        return of_bytes(&bytes).or_else(|| is_long.then_some(Class::Ciphertext));
+    }
+    if text.len() < SHORTEST_CODE {
+        return None;
+    }
+    let text: Zeroizing<String> = Zeroizing::new(text.split_ascii_whitespace().collect());
+    let bytes = CODES.iter().find_map(|code| code.decode(text.as_bytes()).ok()).map(Zeroizing::new)?;
+    let is_long = bytes.len() >= SHORTEST_CIPHERTEXT && text.len() % 4 == 0;
+    of_bytes(&bytes).or_else(|| (is_long && is_mixed(&text)).then_some(Class::Ciphertext))
+}
+
+/// `None`: bytes that are no text.
+fn of_bytes(bytes: &[u8]) -> Option<Class> {
+    let text = str::from_utf8(bytes).ok()?;
+    let printable = |char: char| !char.is_control() || char.is_whitespace();
+    (!text.is_empty() && text.chars().all(printable)).then_some(Class::Encoded)
+}
+
+fn bytes_of_hex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let pair = |pair: &[u8]| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8);
+    let even = !text.is_empty() && text.len().is_multiple_of(2);
+    even.then(|| text.as_bytes().chunks_exact(2).map(pair).collect::<Option<Vec<_>>>())?.map(Zeroizing::new)
+}
+
+/// Base64 as random bytes make it: capitals, small letters and digits or signs, no other characters.
+fn is_mixed(text: &str) -> bool {
+    let has = |test: fn(&u8) -> bool| text.as_bytes().iter().any(|byte| test(byte));
+    let sign = |byte: u8| matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || sign(byte))
+        && has(u8::is_ascii_uppercase)
+        && has(u8::is_ascii_lowercase)
+        && has(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'/' | b'='))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_people_keep_in_such_columns_is_told_apart() {
+        let random: Vec<u8> = (0..48u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let cases: Vec<(String, Class)> = vec![
+            (String::new(), Class::Empty),
+            ("  ".into(), Class::Plaintext),
+            ("key_test_0123456789abcdef".into(), Class::Plaintext),
+            ("agent_test_oncall".into(), Class::Plaintext),
+            ("hunter2".into(), Class::Plaintext),
+            ("MySecretPassphrase".into(), Class::Plaintext),
+            ("Ünïcode secret".into(), Class::Plaintext),
+            (STANDARD.encode("key_test_abc"), Class::Encoded),
+            (URL_SAFE_NO_PAD.encode("key_test_abcd"), Class::Encoded),
+            ("6b65795f746573745f61626364".into(), Class::Encoded),
+            ("\\x6b65795f74657374".into(), Class::Encoded),
+            (STANDARD.encode(&random), Class::Ciphertext),
+            (hex.clone(), Class::Ciphertext),
+            (format!("\\x{hex}"), Class::Ciphertext),
+            (format!("{}:{hex}", &hex[..32]), Class::Ciphertext),
+            ("-----BEGIN PGP MESSAGE-----\n\nabc\n-----END PGP MESSAGE-----".into(), Class::Ciphertext),
+            ("v1:abcdef".into(), Class::Ciphertext),
+            (r#"{"iv":"00","data":"11"}"#.into(), Class::Ciphertext),
+            ("rv1.".into(), Class::Malformed),
+            ("rv1.0123abcd.00000000000000ff.api_key.".into(), Class::Malformed),
+            ("rv2.0123abcd.anything-at-all".into(), Class::Tokens),
+        ];
+        for (text, class) in cases {
+            assert_eq!(classify(&text), class, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,80}|rv[0-9]\\.[ -~]{0,40}|[A-Za-z0-9+/=_:.\\\\x-]{0,80}|[\\x00-\\x7fä€]{0,40}") {
+            classify(&text);
+        }
+
+        #[test]
+        fn printable_text_in_base64_is_no_encryption(text in "[ -~]{8,40}") {
+            prop_assume!(!text.trim().is_empty());
+            let class = classify(&STANDARD.encode(&text));
+            prop_assert!(matches!(class, Class::Encoded), "{class:?}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What the server says about itself and about our connection.
+
+use serde::Deserialize;
+use sqlx::Row as _;
+use sqlx::postgres::PgArguments;
+
+use crate::classify::{Fault, Outcome, Phase, classify};
+use crate::database::{Query, bind};
+use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::error::{Error, ErrorKind};
+use crate::layout::quote;
+use crate::postgres::Postgres;
+use crate::version::Millis;
+
+/// $1 the schema of the table, $2 its name. Runs with an empty search_path.
+const ASK: &str = "SELECT json_build_object(
+    'version', current_setting('server_version_num')::int,
+    'now', (extract(epoch FROM clock_timestamp()) * 1000)::int8,
+    'role', current_user,
+    'database', current_database(),
+    'is_standby', pg_is_in_recovery(),
+    'read_only', (SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only' AND setting = 'on'),
+    'tls', (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()),
+    'kind_of_table', (SELECT c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                      WHERE n.nspname = $1 AND c.relname = $2))::text";
+
+/// How often the first question is asked: a transaction pooler is recognised by its first refusal.
+const ROUNDS: u32 = 3;
+/// The oldest server that the vault is made for.
+const OLDEST: i32 = 130_000;
+/// Clocks that differ by more than this are not looked after.
+const SKEW: Millis = 60 * 1000;
+/// Beyond this, one host's writes win against later ones of others for an hour or more.
+const GREAT_SKEW: Millis = 60 * 60 * 1000;
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Server {
+    /// 150004 for 15.4.
+    version: i32,
+    /// Its clock, in milliseconds since 1970.
+    now: Millis,
+    role: String,
+    database: String,
+    is_standby: bool,
+    /// Where it is said that a session of ours is read-only, if it is: as in pg_settings.source.
+    read_only: Option<String>,
+    /// Whether the connection that the server sees is encrypted; behind a pooler that one is the pooler's.
+    pub(super) tls: Option<bool>,
+    /// As in pg_class.relkind; `None` when there is nothing of this name.
+    pub(crate) kind_of_table: Option<char>,
+    /// How far its clock is ahead of ours, or ours ahead of its, in milliseconds.
+    #[serde(default)]
+    skew: i64,
+}
+
+impl Server {
+    pub(crate) async fn ask(postgres: &Postgres, clock: impl Fn() -> Millis) -> Result<Self, Fault> {
+        let mut round = 1;
+        loop {
+            match Self::ask_once(postgres, &clock).await {
+                Err(fault) if round < ROUNDS && matches!(fault.outcome, Outcome::Retry | Outcome::Pooler) => {
+                    round += 1;
+                }
+                answered => return answered,
+            }
+        }
+    }
+
+    async fn ask_once(postgres: &Postgres, clock: impl Fn() -> Millis) -> Result<Self, Fault> {
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, postgres.layout().schema.clone())?;
+        bind(&mut arguments, postgres.layout().table.clone())?;
+        let before = clock();
+        let rows = postgres.database.inspect(Query { sql: ASK.into(), arguments }).await?;
+        let after = clock();
+        let odd = || Error::new(ErrorKind::Rejected, "the server's answer is not as expected");
+        let json: Result<String, _> = rows.first().ok_or_else(odd)?.try_get(0);
+        let json = json.map_err(|error| classify(&error, Phase::Reading))?;
+        let mut server: Self = serde_json::from_str(&json).map_err(|_| odd())?;
+        // it looked at its clock at some time between
+        server.skew = difference(server.now, server.now.clamp(before, after.max(before)));
+        Ok(server)
+    }
+
+    pub(super) fn findings(&self, address: &str) -> Vec<Finding> {
+        [self.old(address), self.unwilling(address), self.skewed(address)].into_iter().flatten().collect()
+    }
+
+    fn old(&self, address: &str) -> Option<Finding> {
+        let major = self.version / 10_000;
+        (self.version < OLDEST).then(|| {
+            Finding::new(
+                (Area::Operation, Severity::Critical, "server_too_old"),
+                address,
+                format!("the server is Postgres {major}: the vault is made for 13 and later, and others get no security fixes"),
+                Mend::Advice("move to a supported version of Postgres".to_owned()),
+            )
+        })
+    }
+
+    /// Whether it takes no writes from us.
+    fn unwilling(&self, address: &str) -> Option<Finding> {
+        if self.is_standby {
+            return Some(Finding::new(
+                (Area::Operation, Severity::Warning, "standby"),
+                address,
+                "the server is a standby: it answers reads, and what is stored waits in the local file",
+                Mend::Advice("name the primary in the URL".to_owned()),
+            ));
+        }
+        let source = self.read_only.as_deref()?;
+        Some(Finding::new(
+            (Area::Operation, Severity::Warning, "read_only"),
+            address,
+            format!(
+                "sessions of role {} are read-only (default_transaction_read_only): nothing can be stored",
+                self.role
+            ),
+            self.writable_again(source),
+        ))
+    }
+
+    fn writable_again(&self, source: &str) -> Mend {
+        let (role, database) = (quote(&self.role), quote(&self.database));
+        let whose = match source {
+            "database" => format!("DATABASE {database}"),
+            "user" => format!("ROLE {role}"),
+            "database user" => format!("ROLE {role} IN DATABASE {database}"),
+            _ => {
+                let advice = format!(
+                    "default_transaction_read_only is on (by {source}): switch it off there, or connect elsewhere"
+                );
+                return Mend::Advice(advice);
+            }
+        };
+        Mend::Sql(format!(
+            "SET default_transaction_read_only = off;\nALTER {whose} RESET default_transaction_read_only"
+        ))
+    }
+
+    fn skewed(&self, address: &str) -> Option<Finding> {
+        let skew = self.skew.unsigned_abs();
+        if skew <= SKEW {
+            return None;
+        }
+        let severity = if skew > GREAT_SKEW { Severity::Critical } else { Severity::Warning };
+        let ahead = if self.skew > 0 { "ahead of" } else { "behind" };
+        let meaning = format!(
+            "the server's clock is {} s {ahead} this host's: records are ordered by clocks, so that an older \
+             configuration may win against a newer one",
+            skew / 1000
+        );
+        let mend = Mend::Advice("synchronise both clocks (NTP), the wrong one first".to_owned());
+        Some(Finding::new((Area::Operation, severity, "clock_skew"), address, meaning, mend))
+    }
+}
+
+fn difference(one: Millis, other: Millis) -> i64 {
+    i64::try_from(i128::from(one) - i128::from(other)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(change: impl Fn(&mut Server)) -> Server {
+        let mut server = Server {
+            version: OLDEST,
+            now: 0,
+            role: "app".to_owned(),
+            database: "it's".to_owned(),
+            is_standby: false,
+            read_only: None,
+            tls: None,
+            kind_of_table: None,
+            skew: 0,
+        };
+        change(&mut server);
+        server
+    }
+
+    fn found(change: impl Fn(&mut Server)) -> Vec<(&'static str, Severity)> {
+        let findings = server(change).findings("database");
+        findings.iter().map(|finding| (finding.id, finding.severity)).collect()
+    }
+
+    #[test]
+    fn what_a_server_says_about_itself() {
+        assert_eq!(found(|_| {}), []);
+        assert_eq!(found(|server| server.version = 120_018), [("server_too_old", Severity::Critical)]);
+        assert_eq!(found(|server| server.is_standby = true), [("standby", Severity::Warning)]);
+        assert_eq!(found(|server| server.skew = 59_000), []);
+        assert_eq!(found(|server| server.skew = -61_000), [("clock_skew", Severity::Warning)]);
+        assert_eq!(found(|server| server.skew = 3_700_000), [("clock_skew", Severity::Critical)]);
+    }
+
+    #[test]
+    fn read_only_is_mended_where_it_was_said() {
+        let mend = |source: &str| server(|_| {}).writable_again(source);
+        assert!(
+            mend("database").text().ends_with("ALTER DATABASE \"it's\" RESET default_transaction_read_only")
+        );
+        assert!(mend("database user").text().contains("ALTER ROLE \"app\" IN DATABASE \"it's\" RESET"));
+        assert_eq!(mend("configuration file").kind(), "advice");
+    }
+}

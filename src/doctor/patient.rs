@@ -1,0 +1,64 @@
+//! What the examinations share.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::doctor::options::{DoctorOptions, DoctorProgress};
+use crate::layout::Layout;
+use crate::postgres::{Plan, Postgres};
+use crate::router::Router;
+use crate::schema::picture::Picture;
+
+/// What the examinations of this host share: keyring and local file.
+pub(crate) struct Host<'a> {
+    pub(crate) router: &'a Router,
+    pub(crate) options: &'a DoctorOptions,
+    notes: Mutex<Vec<String>>,
+    tell: &'a (dyn Fn(&DoctorProgress) + Sync),
+}
+
+impl<'a> Host<'a> {
+    pub(super) fn new(
+        router: &'a Router,
+        options: &'a DoctorOptions,
+        tell: &'a (dyn Fn(&DoctorProgress) + Sync),
+    ) -> Self {
+        Self { router, options, notes: Mutex::default(), tell }
+    }
+
+    /// Adds to the notes of the diagnosis: what was sampled, skipped or counted.
+    pub(crate) fn note(&self, note: impl Into<String>) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note.into());
+    }
+
+    /// Tells the caller how far a deep look is.
+    pub(crate) fn tell(&self, progress: &DoctorProgress) {
+        (self.tell)(progress);
+    }
+
+    pub(super) fn notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What the examinations of a table share.
+pub(crate) struct Patient<'a> {
+    pub(crate) host: &'a Host<'a>,
+    pub(crate) router: &'a Router,
+    pub(crate) postgres: &'a Postgres,
+    pub(crate) layout: &'a Layout,
+    pub(crate) picture: &'a Picture,
+    pub(crate) plan: &'a Plan,
+    pub(crate) options: &'a DoctorOptions,
+}
+
+impl<'a> Patient<'a> {
+    pub(super) fn new(
+        host: &'a Host<'a>,
+        postgres: &'a Postgres,
+        picture: &'a Picture,
+        plan: &'a Plan,
+    ) -> Self {
+        let (router, options, layout) = (host.router, host.options, postgres.layout());
+        Self { host, router, postgres, layout, picture, plan, options }
+    }
+}

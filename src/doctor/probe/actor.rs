@@ -1,0 +1,155 @@
+//! Who the probe acts as, and how the two owners stand in its statements.
+
+use serde_json::json;
+use sqlx::Row as _;
+use sqlx::postgres::PgArguments;
+
+use crate::classify::{Fault, Phase, classify};
+use crate::database::trial::{Trial, local_setting};
+use crate::database::{Query, bind};
+use crate::detect::IdKind;
+use crate::doctor::Patient;
+use crate::doctor::access::facts::Facts;
+use crate::doctor::access::row_security::relation;
+use crate::error::{Error, ErrorKind};
+use crate::layout::quote;
+use crate::owner::Owner;
+
+/// How long a row that somebody else holds is waited for, in milliseconds.
+const LOCK_TIMEOUT: &str = "1000";
+
+pub(super) struct Actor<'a> {
+    pub(super) patient: &'a Patient<'a>,
+    pub(super) role: String,
+    pub(super) owner: &'a Owner,
+    pub(super) other: &'a Owner,
+    /// The columns of the owner, with their types.
+    columns: Vec<(&'a str, IdKind)>,
+}
+
+impl<'a> Actor<'a> {
+    /// `authenticated` where we can be it, else ourselves; `None` when policies are not meant to hold for us.
+    pub(super) fn choose(
+        patient: &'a Patient<'a>,
+        facts: &Facts,
+        owner: &'a Owner,
+        other: &'a Owner,
+    ) -> Option<Self> {
+        let (server, about) = (&patient.picture.server, &patient.picture.table);
+        let unbound = facts.bypassing_me || (about.owned && !about.forced) || facts.all_is_ours();
+        let role = match facts.actors.iter().find(|name| *name == "authenticated") {
+            Some(role) => role.clone(),
+            None if unbound => return None,
+            None => server.role.clone(),
+        };
+        let table = patient.plan.table()?;
+        let user = Some((patient.layout.user_column.as_str(), table.user));
+        let tenant = patient.layout.tenant_column.as_deref().zip(table.tenant);
+        let columns = [user, tenant].into_iter().flatten().collect();
+        Some(Self { patient, role, owner, other, columns })
+    }
+
+    /// The condition for the rows of an owner whose values are bound from this number on.
+    pub(super) fn is_owner(&self, first: usize) -> String {
+        let column = |(at, (name, kind)): (usize, &(&str, IdKind))| match kind {
+            IdKind::Uuid => format!("{} = ${}::uuid", quote(name), first + at),
+            IdKind::Text => format!("{}::text = ANY(${}::text[])", quote(name), first + at),
+        };
+        self.columns.iter().enumerate().map(column).collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// The columns of the owner, and the bound values for them, as a new row gets them.
+    pub(super) fn assignments(&self, first: usize) -> (Vec<String>, Vec<String>) {
+        let value = |(at, (_, kind)): (usize, &(&str, IdKind))| match kind {
+            IdKind::Uuid => format!("${}::uuid", first + at),
+            IdKind::Text => format!("(${}::text[])[1]", first + at),
+        };
+        let names = self.columns.iter().map(|(name, _)| quote(name)).collect();
+        (names, self.columns.iter().enumerate().map(value).collect())
+    }
+
+    /// How many parameters an owner takes.
+    pub(super) fn parameters(&self) -> usize {
+        self.columns.len()
+    }
+
+    pub(super) fn query(&self, sql: String, owners: &[&Owner]) -> Result<Query, Fault> {
+        let mut arguments = PgArguments::default();
+        for owner in owners {
+            self.bind_owner(&mut arguments, owner)?;
+        }
+        Ok(Query { sql: sql.into(), arguments })
+    }
+
+    fn bind_owner(&self, arguments: &mut PgArguments, owner: &Owner) -> Result<(), Fault> {
+        let user = (owner.user_id().as_uuid(), owner.user_id().forms().map(str::to_owned).collect());
+        let tenant = owner.tenant_id().map(|id| (id.as_uuid(), id.forms().map(str::to_owned).collect()));
+        for ((_, kind), (uuid, forms)) in self.columns.iter().zip([Some(user), tenant].into_iter().flatten())
+        {
+            let forms: Vec<String> = forms;
+            match kind {
+                IdKind::Uuid => bind(arguments, uuid.ok_or_else(not_a_uuid)?)?,
+                IdKind::Text => bind(arguments, forms)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One statement as the actor, with the claims of its owner.
+    pub(super) async fn attempt(&self, statement: Query) -> Result<Trial, Fault> {
+        let user = self.owner.user_id().as_str();
+        let tenant = self.owner.tenant_id().map(|tenant| tenant.as_str());
+        let claims = json!({
+            "sub": user, "role": self.role, "tenant_id": tenant, "app_metadata": { "tenant_id": tenant },
+        });
+        let queries = vec![
+            local_setting("lock_timeout", LOCK_TIMEOUT)?,
+            local_setting("request.jwt.claims", &claims.to_string())?,
+            local_setting("request.jwt.claim.sub", user)?,
+            local_setting("request.jwt.claim.role", &self.role)?,
+            local_setting("role", &self.role)?,
+            statement,
+        ];
+        match self.patient.postgres.database.attempt(queries).await? {
+            Trial::Refused { last: false, .. } => {
+                let message = format!("the probe may not act as role {}", self.role);
+                Err(Error::new(ErrorKind::AccessDenied, message)
+                    .with_hint("connect as a member of that role, or as its administrator")
+                    .into())
+            }
+            trial => Ok(trial),
+        }
+    }
+
+    /// How many rows of an owner the vault itself sees.
+    pub(super) async fn count_as_ourselves(&self, owner: &Owner) -> Result<i64, Fault> {
+        let sql =
+            format!("SELECT pg_catalog.count(*) FROM {} WHERE {}", relation(self.patient), self.is_owner(1));
+        let rows = self.patient.postgres.database.fetch(self.query(sql, &[owner])?, Phase::Reading).await?;
+        one(rows.first().map(|row| row.try_get(0)))
+    }
+
+    /// Which versions of rows the two owners have: another after each write that was not rolled back.
+    pub(super) async fn row_versions(&self) -> Result<String, Fault> {
+        let (owner, other) = (self.is_owner(1), self.is_owner(1 + self.parameters()));
+        let sql = format!(
+            "SELECT coalesce(pg_catalog.string_agg(pg_catalog.concat_ws(' ', tableoid, ctid, xmin), ',' ORDER BY tableoid, ctid), '') \
+             FROM {} WHERE ({owner}) OR ({other})",
+            relation(self.patient)
+        );
+        let query = self.query(sql, &[self.owner, self.other])?;
+        let rows = self.patient.postgres.database.fetch(query, Phase::Reading).await?;
+        one(rows.first().map(|row| row.try_get(0)))
+    }
+}
+
+/// The value of an answer that always has one.
+pub(super) fn one<T: Default>(value: Option<sqlx::Result<T>>) -> Result<T, Fault> {
+    value.transpose().map(Option::unwrap_or_default).map_err(|error| classify(&error, Phase::Reading))
+}
+
+fn not_a_uuid() -> Fault {
+    Error::new(ErrorKind::InvalidInput, "an owner of the probe is not a UUID, but the column is of type uuid")
+        .with_hint("write it like a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11")
+        .into()
+}

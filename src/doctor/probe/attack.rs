@@ -1,0 +1,170 @@
+//! What one owner tries with the row of another.
+
+use sqlx::Row as _;
+
+use crate::classify::Fault;
+use crate::database::Query;
+use crate::database::trial::Trial;
+use crate::doctor::Patient;
+use crate::doctor::access::facts::{Facts, Policy};
+use crate::doctor::access::policies::{drop_policy, is_open};
+use crate::doctor::access::row_security::{on, planned_sql, relation, table};
+use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::doctor::probe::actor::{Actor, one};
+use crate::layout::quote;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attack {
+    /// Reads it.
+    Read,
+    /// Writes each of its columns.
+    Update,
+    Delete,
+    /// Makes another row for the other owner.
+    Insert,
+    /// Gives the own row to the other owner.
+    Move,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Succeeded,
+    HeldBack,
+}
+
+impl Attack {
+    pub(super) const ALL: [Self; 5] = [Self::Read, Self::Update, Self::Delete, Self::Insert, Self::Move];
+
+    fn id(self) -> &'static str {
+        match self {
+            Self::Read => "probe_reads",
+            Self::Update => "probe_updates",
+            Self::Delete => "probe_deletes",
+            Self::Insert => "probe_inserts",
+            Self::Move => "probe_moves",
+        }
+    }
+
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Read => "one owner read the row of another",
+            Self::Update => "one owner changed the row of another",
+            Self::Delete => "one owner deleted the row of another",
+            Self::Insert => "one owner made a row for another",
+            Self::Move => "one owner gave the own row to another",
+        }
+    }
+
+    /// The policies that may have let it through, as in pg_policy.polcmd.
+    fn command(self) -> char {
+        match self {
+            Self::Read => 'r',
+            Self::Update | Self::Move => 'w',
+            Self::Delete => 'd',
+            Self::Insert => 'a',
+        }
+    }
+
+    pub(super) async fn run(self, actor: &Actor<'_>) -> Result<Outcome, Fault> {
+        for statement in self.statements(actor)? {
+            if outcome(&actor.attempt(statement).await?)? == Outcome::Succeeded {
+                return Ok(Outcome::Succeeded);
+            }
+        }
+        Ok(Outcome::HeldBack)
+    }
+
+    /// Values stay where they are: what is read is a count.
+    fn statements(self, actor: &Actor<'_>) -> Result<Vec<Query>, Fault> {
+        let (relation, other) = (relation(actor.patient), actor.is_owner(1));
+        let about_other = |sql: String| actor.query(sql, &[actor.other]);
+        Ok(match self {
+            Self::Read => vec![about_other(format!("SELECT 1 FROM {relation} WHERE {other}"))?],
+            Self::Delete => vec![about_other(format!("DELETE FROM {relation} WHERE {other}"))?],
+            Self::Update => {
+                let update = |column| format!("UPDATE {relation} SET {column} = {column} WHERE {other}");
+                let updates = writable_columns(actor.patient).into_iter().map(update);
+                updates.map(about_other).collect::<Result<_, _>>()?
+            }
+            Self::Insert => {
+                let (names, values) = actor.assignments(1);
+                let (names, values) = (names.join(", "), values.join(", "));
+                vec![about_other(format!("INSERT INTO {relation} ({names}) VALUES ({values})"))?]
+            }
+            Self::Move => {
+                let (names, values) = actor.assignments(1);
+                let sets: Vec<String> =
+                    names.iter().zip(&values).map(|(name, value)| format!("{name} = {value}")).collect();
+                let own = actor.is_owner(1 + actor.parameters());
+                let sql = format!("UPDATE {relation} SET {} WHERE {own}", sets.join(", "));
+                vec![actor.query(sql, &[actor.other, actor.owner])?]
+            }
+        })
+    }
+
+    pub(super) async fn finding(self, actor: &Actor<'_>, facts: &Facts) -> Result<Finding, Fault> {
+        let patient = actor.patient;
+        let meaning = format!("{}, as role {} (tried, and rolled back)", self.meaning(), actor.role);
+        let kind = (Area::Access, Severity::Critical, self.id());
+        let mut finding = Finding::new(kind, table(patient), meaning, self.mend(patient, facts).await?);
+        finding.owners = vec![actor.owner.to_string(), actor.other.to_string()];
+        Ok(finding)
+    }
+
+    /// Without the policies that let it through, and with ours.
+    async fn mend(self, patient: &Patient<'_>, facts: &Facts) -> Result<Mend, Fault> {
+        let drops = self.suspects(facts).into_iter().map(|policy| drop_policy(patient, policy) + ";\n");
+        // each finding has the whole, and one after the other they must run
+        let drops = drops.map(|sql| sql.replacen("DROP POLICY", "DROP POLICY IF EXISTS", 1));
+        let sql: Vec<String> =
+            drops.chain(planned_sql(patient, &on()).await?.into_iter().map(|sql| sql + ";\n")).collect();
+        Ok(match sql.is_empty() {
+            false => Mend::Sql(sql.concat().trim_end_matches(";\n").to_owned()),
+            true => Mend::Advice(
+                "no policy of the table explains it: see whether the role is a member of the table's owner"
+                    .to_owned(),
+            ),
+        })
+    }
+
+    /// The open ones among those for this command; where none is known to be open, all of them.
+    fn suspects(self, facts: &Facts) -> Vec<&Policy> {
+        let for_users = |policy: &&Policy| policy.roles.iter().any(|role| !role.service);
+        let command = |policy: &&Policy| [self.command(), '*'].contains(&policy.command);
+        let candidates: Vec<&Policy> = facts
+            .policies
+            .iter()
+            .filter(|policy| policy.permissive && !policy.is_ours())
+            .filter(for_users)
+            .filter(command)
+            .collect();
+        let open: Vec<&Policy> = candidates.iter().copied().filter(|policy| is_open(policy)).collect();
+        if open.is_empty() { candidates } else { open }
+    }
+}
+
+/// A constraint that refuses is one that was reached: row level security is asked before.
+fn outcome(trial: &Trial) -> Result<Outcome, Fault> {
+    Ok(match trial {
+        Trial::Done { affected, .. } if *affected > 0 => Outcome::Succeeded,
+        Trial::Refused { code, .. } if code.starts_with("23") => Outcome::Succeeded,
+        Trial::Done { .. } | Trial::Refused { .. } => Outcome::HeldBack,
+    })
+}
+
+/// A right may be for some columns only, so each is tried that the vault uses.
+fn writable_columns(patient: &Patient<'_>) -> Vec<String> {
+    let used = patient.layout.all_columns();
+    let columns = patient.picture.columns.iter().filter(|column| !column.generated);
+    columns.filter(|column| used.contains(&column.name.as_str())).map(|column| quote(&column.name)).collect()
+}
+
+/// Whether the actor sees the row of its own owner.
+pub(super) async fn sees_own(actor: &Actor<'_>) -> Result<bool, Fault> {
+    let sql =
+        format!("SELECT pg_catalog.count(*) FROM {} WHERE {}", relation(actor.patient), actor.is_owner(1));
+    match actor.attempt(actor.query(sql, &[actor.owner])?).await? {
+        Trial::Done { rows, .. } => Ok(one::<i64>(rows.first().map(|row| row.try_get(0)))? > 0),
+        Trial::Refused { .. } => Ok(false),
+    }
+}

@@ -1,0 +1,190 @@
+//! Rows of owners whom the application does not know any more.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use sqlx::Row as _;
+use sqlx::postgres::PgArguments;
+
+use crate::classify::{Fault, Outcome, Phase, classify};
+use crate::database::{Query, bind};
+use crate::detect::IdKind;
+use crate::doctor::Patient;
+use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::error::{Error, ErrorKind};
+use crate::layout::{Layout, quote};
+use crate::schema::journal::lock_down_sql;
+use crate::schema::names::{in_schema, our_name, relation};
+
+/// A table with more bytes than this is only sampled.
+const SMALL: i64 = 32 * 1024 * 1024;
+/// Bytes of a sample, about.
+const SAMPLE: i64 = 8 * 1024 * 1024;
+/// How long all rows may take to be compared.
+const ALL_ROWS: Duration = Duration::from_millis(1000);
+/// How long a sample may take.
+const SOME_ROWS: Duration = Duration::from_millis(500);
+/// More than this are not counted.
+const MOST: i64 = 1000;
+/// How many owners a finding names.
+const OWNERS: usize = 5;
+
+/// As the vault takes UUIDs: in their form of 36 characters.
+const UUID: &str = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$";
+
+/// $1 the schema of the application's users, $2 the table, $3 the column. Runs with an empty search_path.
+const TYPE: &str = "SELECT format_type(a.atttypid, NULL)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3 AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE n.nspname = $1 AND c.relname = $2";
+
+/// The application's users.
+struct Users {
+    layout: Layout,
+    column: String,
+    /// The type of the column.
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct Orphans {
+    count: i64,
+    owners: Vec<String>,
+}
+
+pub(super) async fn look(patient: &Patient<'_>) -> Result<Option<Finding>, Fault> {
+    let Some((table, column)) = &patient.options.users_table else { return Ok(None) };
+    let users = Users::find(patient, table, column).await?;
+    let (found, sampled) = match patient.picture.table.bytes {
+        ..=SMALL => match count(patient, &users, "", ALL_ROWS).await {
+            Err(fault) if fault.outcome == Outcome::Retry => (sample(patient, &users).await, true),
+            counted => (counted, false),
+        },
+        _ => (sample(patient, &users).await, true),
+    };
+    let table = users.layout.table_name();
+    match found {
+        Err(fault) if fault.outcome == Outcome::Retry => {
+            patient
+                .host
+                .note(format!("whether every owner is in {table} was not seen in the time that there is"));
+            Ok(None)
+        }
+        Err(fault) if fault.error.kind() == ErrorKind::AccessDenied => {
+            patient.host.note(format!(
+                "whether every owner is in {table} was not seen: our role may not see all rows"
+            ));
+            Ok(None)
+        }
+        Err(fault) => Err(fault),
+        Ok(found) => {
+            if sampled {
+                patient
+                    .host
+                    .note(format!("whether every owner is in {table} was looked at in a sample of the rows"));
+            }
+            Ok((found.count > 0).then(|| finding(patient, &users, &found)))
+        }
+    }
+}
+
+impl Users {
+    async fn find(patient: &Patient<'_>, table: &str, column: &str) -> Result<Self, Fault> {
+        let layout = patient.layout.clone().table(table)?;
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, layout.schema.clone())?;
+        bind(&mut arguments, layout.table.clone())?;
+        bind(&mut arguments, column.to_owned())?;
+        let rows = patient.postgres.database.inspect(Query { sql: TYPE.into(), arguments }).await?;
+        let missing = || {
+            let message = format!("there is no column {column} in a table {}", layout.table_name());
+            Error::new(ErrorKind::Schema, message)
+                .with_hint("name the table of the application's users and its id column")
+        };
+        let kind: Result<String, _> = rows.first().ok_or_else(missing)?.try_get(0);
+        let kind = kind.map_err(|error| classify(&error, Phase::Reading))?;
+        Ok(Self { layout, column: column.to_owned(), kind })
+    }
+
+    /// A condition that holds for a row `o` of an owner whom they do not have.
+    fn condition(&self, patient: &Patient<'_>) -> String {
+        let owner = format!("o.{}", quote(&patient.layout.user_column));
+        let user = format!("u.{}", quote(&self.column));
+        // in a form that an index of the users serves
+        let owner_kind = patient.plan.table().map(|table| table.user);
+        let same = match (owner_kind, self.kind.as_str()) {
+            (Some(IdKind::Uuid), "uuid") => format!("{user} = {owner}"),
+            (_, "uuid") => format!(
+                "{user} = CASE WHEN {owner} ~ '{UUID}' THEN {owner}::pg_catalog.text::pg_catalog.uuid END"
+            ),
+            (Some(IdKind::Uuid), "text" | "character varying") => {
+                let owner = format!("{owner}::pg_catalog.text");
+                format!("{user} = ANY (ARRAY[{owner}, pg_catalog.upper({owner})])")
+            }
+            (_, "text" | "character varying") => format!("{user} = {owner}"),
+            _ => format!("{user}::pg_catalog.text = {owner}::pg_catalog.text"),
+        };
+        let users = relation(&self.layout);
+        format!("{owner} IS NOT NULL AND NOT EXISTS (SELECT FROM {users} AS u WHERE {same})")
+    }
+}
+
+async fn sample(patient: &Patient<'_>, users: &Users) -> Result<Orphans, Fault> {
+    let percent = (SAMPLE as f64 * 100.0 / patient.picture.table.bytes.max(1) as f64).min(100.0);
+    count(patient, users, &format!("TABLESAMPLE SYSTEM ({percent:.6})"), SOME_ROWS).await
+}
+
+/// In all rows, or in those of a `TABLESAMPLE` clause.
+async fn count(
+    patient: &Patient<'_>,
+    users: &Users,
+    sample: &str,
+    limit: Duration,
+) -> Result<Orphans, Fault> {
+    let (user, condition) = (quote(&patient.layout.user_column), users.condition(patient));
+    let table = relation(patient.layout);
+    let sql = format!(
+        "SELECT json_build_object('count', count(*), 'owners', coalesce((array_agg(owner))[1:{OWNERS}], '{{}}'))::text
+         FROM (SELECT o.{user}::text AS owner FROM {table} AS o {sample} WHERE {condition} LIMIT {MOST}) AS orphans"
+    );
+    let query = Query { sql: sql.into(), arguments: PgArguments::default() };
+    let rows = patient.postgres.database.glance(query, limit).await?;
+    let odd = || Error::new(ErrorKind::Schema, "the database's answer is not as expected");
+    let json: Result<String, _> = rows.first().ok_or_else(odd)?.try_get(0);
+    let json = json.map_err(|error| classify(&error, Phase::Reading))?;
+    Ok(serde_json::from_str(&json).map_err(|_| odd())?)
+}
+
+fn finding(patient: &Patient<'_>, users: &Users, found: &Orphans) -> Finding {
+    let at_least = if found.count >= MOST { "at least " } else { "" };
+    let (table, user) = (users.layout.table_name(), quote(&patient.layout.user_column));
+    let meaning = format!(
+        "{at_least}{} rows belong to owners who are not in {table}: credentials of users who are gone. The rows are moved \
+         to a table beside; a foreign key keeps it so (`ALTER TABLE {} ADD FOREIGN KEY ({user}) REFERENCES {} ({}) ON \
+         DELETE CASCADE`, where both columns have one type)",
+        found.count,
+        relation(patient.layout),
+        relation(&users.layout),
+        quote(&users.column)
+    );
+    let object = format!("table {}", patient.layout.table_name());
+    let mend = Mend::Sql(moved(patient, users));
+    Finding::new((Area::Schema, Severity::Warning, "orphans"), object, meaning, mend)
+        .of(found.count.unsigned_abs(), found.owners.clone())
+}
+
+fn moved(patient: &Patient<'_>, users: &Users) -> String {
+    let table = relation(patient.layout);
+    let beside = in_schema(patient.layout, &our_name(&["backup", "orphans", &patient.layout.table]));
+    let mut sql = vec![
+        "BEGIN".to_owned(),
+        format!("CREATE TABLE IF NOT EXISTS {beside} AS SELECT * FROM {table} WITH NO DATA"),
+    ];
+    sql.extend(lock_down_sql(&beside));
+    sql.push(format!(
+        "WITH gone AS (DELETE FROM {table} AS o WHERE {} RETURNING o.*) INSERT INTO {beside} SELECT * FROM gone",
+        users.condition(patient)
+    ));
+    sql.push("COMMIT".to_owned());
+    sql.join(";\n")
+}

@@ -1,0 +1,14 @@
+//! The doctor, over planted misconfigurations: each is found, alone, and mended by its own SQL.
+
+mod support;
+
+#[path = "doctor/frame.rs"]
+mod frame;
+#[path = "doctor/indexes.rs"]
+mod indexes;
+#[path = "doctor/operation.rs"]
+mod operation;
+#[path = "doctor/orphans.rs"]
+mod orphans;
+#[path = "doctor/schema.rs"]
+mod schema;

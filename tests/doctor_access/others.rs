@@ -1,0 +1,127 @@
+//! What other users of the server may do, partitions, and tables of other names.
+
+use retell_vault::{DoctorOptions, Layout, Severity};
+
+use crate::clinics::{apply, guarded, supabase_clinic, supabase_clinic_with};
+use crate::support::doctor::Clinic;
+use crate::support::role::Role;
+use crate::support::vaults::ALL_COLUMNS;
+
+/// Mends every finding, which all have this id, and finds nothing any more.
+async fn mends(clinic: &Clinic, id: &str) {
+    for finding in clinic.finds_only(id).await {
+        clinic.mend(&finding).await;
+    }
+    clinic.is_clean().await;
+}
+
+#[tokio::test]
+async fn a_role_for_which_no_policy_holds() {
+    let clinic = supabase_clinic().await;
+    let _role =
+        Role::create(&clinic.db, "ALTER ROLE guest BYPASSRLS; GRANT SELECT ON user_profiles TO guest").await;
+    mends(&clinic, "bypasses_row_security").await;
+}
+
+#[tokio::test]
+async fn a_role_for_which_no_policy_holds_and_without_rights_is_no_finding() {
+    let clinic = supabase_clinic().await;
+    let _role = Role::create(&clinic.db, "ALTER ROLE guest BYPASSRLS").await;
+    clinic.is_clean().await;
+}
+
+#[tokio::test]
+async fn what_somebody_else_passed_on() {
+    let clinic = supabase_clinic().await;
+    let _role = Role::create(
+        &clinic.db,
+        "GRANT SELECT, UPDATE ON user_profiles TO guest WITH GRANT OPTION; SET ROLE guest;
+         GRANT SELECT ON user_profiles TO anon; GRANT UPDATE (phone_number) ON user_profiles TO anon; RESET ROLE",
+    )
+    .await;
+    let findings = clinic.finds_only("granted_to_anon").await;
+    assert!(findings.iter().all(|finding| finding.meaning.contains("granted by guest_")), "{findings:#?}");
+    mends(&clinic, "granted_to_anon").await;
+}
+
+#[tokio::test]
+async fn the_application_owns_the_table_and_is_not_held_back() {
+    let clinic = supabase_clinic().await;
+    let role = Role::create(
+        &clinic.db,
+        "GRANT CREATE ON SCHEMA public TO guest; GRANT USAGE ON SCHEMA auth TO guest",
+    )
+    .await;
+    let sql = format!(
+        "ALTER TABLE user_profiles OWNER TO {}; ALTER TABLE user_profiles NO FORCE ROW LEVEL SECURITY",
+        role.name
+    );
+    clinic.db.exec(&sql).await;
+    let clinic = clinic.by(&role.url);
+    let findings = clinic.finds_only("row_security_not_forced").await;
+    assert_eq!(findings[0].severity, Severity::Warning);
+    mends(&clinic, "row_security_not_forced").await;
+}
+
+#[tokio::test]
+async fn the_vault_does_not_see_every_row() {
+    let clinic = supabase_clinic().await;
+    let role =
+        Role::create(&clinic.db, "GRANT SELECT, INSERT, UPDATE, DELETE ON user_profiles TO guest").await;
+    let clinic = clinic.by(&role.url);
+    mends(&clinic, "row_security_hides_rows").await;
+}
+
+#[tokio::test]
+async fn a_partition_that_is_asked_by_its_own_name() {
+    let table = ALL_COLUMNS.to_owned()
+        + " PARTITION BY HASH (user_id); CREATE TABLE part_0 PARTITION OF user_profiles FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+           REVOKE ALL ON part_0 FROM anon, authenticated";
+    let clinic = supabase_clinic_with(&table, Layout::new(), "public.user_profiles").await;
+    clinic.db.exec("GRANT SELECT ON part_0 TO authenticated").await;
+    mends(&clinic, "partition_open").await;
+}
+
+#[tokio::test]
+async fn names_with_quotes_uuids_and_tenants() {
+    let relation = r#""My ""App""".users+"#.to_owned().replace("users+", "\"User's\"");
+    let table = format!(
+        r#"CREATE SCHEMA "My ""App"""; GRANT USAGE ON SCHEMA "My ""App""" TO authenticated;
+           CREATE TABLE {relation} ("User" uuid NOT NULL, "Tenant" text NOT NULL, UNIQUE ("Tenant", "User"),
+             encrypted_retell_api_key text, encrypted_call_agent_id text, encrypted_sms_agent_id text,
+             encrypted_agent_config jsonb, phone_number text, webhook_config jsonb,
+             retell_integration_status text, last_retell_sync timestamptz);
+           GRANT SELECT, INSERT, UPDATE, DELETE ON {relation} TO authenticated"#
+    );
+    let layout =
+        Layout::new().table(&relation).unwrap().user_column("User").unwrap().tenant_column("Tenant").unwrap();
+    let clinic = supabase_clinic_with(&table, layout, &relation).await;
+    for (id, plant) in [
+        ("row_security_off", "ALTER TABLE user_profiles DISABLE ROW LEVEL SECURITY"),
+        ("granted_to_anon", "GRANT SELECT (phone_number) ON user_profiles TO anon"),
+        (
+            "policy_always_true",
+            r#"CREATE POLICY "a ""b"" 'c'" ON user_profiles TO authenticated USING ("User" = "User")"#,
+        ),
+        (
+            "definer_search_path",
+            r#"CREATE FUNCTION "My ""App"""."f""g"("a""b" text[]) RETURNS bigint LANGUAGE sql SECURITY DEFINER
+               AS $$ SELECT count(*) FROM user_profiles $$; REVOKE EXECUTE ON FUNCTION "My ""App"""."f""g" FROM PUBLIC"#,
+        ),
+        (
+            "view_without_invoker",
+            r#"CREATE VIEW "My ""App"""."v""w" AS SELECT * FROM user_profiles;
+               GRANT SELECT ON "My ""App"""."v""w" TO authenticated"#,
+        ),
+    ] {
+        clinic.db.exec(&plant.replace("user_profiles", &relation)).await;
+        mends(&clinic, id).await;
+    }
+}
+
+#[tokio::test]
+async fn on_a_plain_server_policies_are_for_whom_the_claims_name() {
+    let clinic = Clinic::bare(ALL_COLUMNS, Layout::new()).await.options(DoctorOptions::new());
+    apply(&clinic, guarded()).await;
+    clinic.is_clean().await;
+}

@@ -1,0 +1,138 @@
+//! Planted misconfigurations: the doctor finds each one alone, and its own SQL mends it.
+
+use std::process::Stdio;
+
+use retell_vault::{Diagnosis, DoctorOptions, Finding, Layout, Mend, Profile, Vault};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use super::TestDb;
+use super::vaults::{ALL_COLUMNS, Hosts};
+
+/// Something wrong, and what the doctor calls it.
+pub struct Planted {
+    pub id: &'static str,
+    pub plant: &'static str,
+}
+
+/// A database in which the doctor finds nothing.
+pub struct Clinic {
+    pub db: TestDb,
+    pub hosts: Hosts,
+    pub layout: Layout,
+    pub options: DoctorOptions,
+    url: String,
+}
+
+impl Clinic {
+    /// The usual table.
+    pub async fn new() -> Self {
+        Self::with(ALL_COLUMNS, Layout::new()).await
+    }
+
+    /// Another table, with everything that the plan for it says.
+    pub async fn with(table: &str, layout: Layout) -> Self {
+        let clinic = Self::bare(table, layout).await;
+        clinic.apply_plan().await;
+        clinic
+    }
+
+    /// A table as it is.
+    pub async fn bare(table: &str, layout: Layout) -> Self {
+        let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+        db.exec(table).await;
+        let url = db.url.clone();
+        Self { db, hosts, layout, options: DoctorOptions::new(), url }
+    }
+
+    /// The same, with something else that the doctor looks at.
+    pub fn options(mut self, options: DoctorOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// The same, as another user of the server, or by another way.
+    pub fn by(mut self, url: &str) -> Self {
+        self.url = url.to_owned();
+        self
+    }
+
+    pub async fn vault(&self) -> Vault {
+        let builder = self.hosts.host(0, &self.url).layout(self.layout.clone());
+        builder.build().await.unwrap()
+    }
+
+    async fn apply_plan(&self) {
+        let vault = self.vault().await;
+        let plan = vault.schema().plan(Profile::Credentials).await.unwrap();
+        assert_eq!(plan.blocked, []);
+        for sql in plan.steps.iter().flat_map(|step| &step.sql) {
+            self.psql(sql).await;
+        }
+        vault.close().await;
+    }
+
+    /// What a doctor finds who comes anew.
+    pub async fn diagnose(&self) -> Diagnosis {
+        let vault = self.vault().await;
+        let diagnosis = vault.doctor(&self.options, |_| {}).await.unwrap();
+        vault.close().await;
+        diagnosis
+    }
+
+    pub async fn is_clean(&self) {
+        let diagnosis = self.diagnose().await;
+        assert!(diagnosis.findings.is_empty(), "{:#?}", diagnosis.findings);
+    }
+
+    /// The findings, which all have this id.
+    pub async fn finds_only(&self, id: &str) -> Vec<Finding> {
+        let findings = self.diagnose().await.findings;
+        let ids: Vec<&str> = findings.iter().map(|finding| finding.id).collect();
+        assert!(!ids.is_empty() && ids.iter().all(|found| *found == id), "{id}: {findings:#?}");
+        findings
+    }
+
+    /// Plants, finds it and nothing else, mends it with what the doctor says, and finds nothing any more.
+    pub async fn finds_and_mends(&self, planted: &Planted) -> Vec<Finding> {
+        self.db.exec(planted.plant).await;
+        let findings = self.finds_only(planted.id).await;
+        for finding in &findings {
+            self.mend(finding).await;
+        }
+        let left = self.diagnose().await.findings;
+        assert!(left.is_empty(), "{} is left: {left:#?}\nafter {findings:#?}", planted.id);
+        findings
+    }
+
+    /// Runs the SQL of a finding.
+    pub async fn mend(&self, finding: &Finding) {
+        match &finding.mend {
+            Mend::Sql(sql) => self.psql(sql).await,
+            other => panic!("{} is not mended by SQL: {other:?}", finding.id),
+        }
+    }
+
+    /// As a person would run it, statement by statement.
+    pub async fn psql(&self, sql: &str) {
+        let mut psql = Command::new("psql")
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", &self.db.url])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("psql runs");
+        let mut input = psql.stdin.take().expect("it was piped");
+        input.write_all(format!("{sql}\n;").as_bytes()).await.expect("psql reads");
+        drop(input);
+        let output = psql.wait_with_output().await.expect("psql ends");
+        assert!(output.status.success(), "{}\nin: {sql}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// Each one in a database of its own.
+pub async fn each_is_found_and_mended(planted: &[Planted]) {
+    for planted in planted {
+        Clinic::new().await.finds_and_mends(planted).await;
+    }
+}
