@@ -9,7 +9,7 @@ mod grants;
 mod guards;
 mod index;
 mod indexes;
-mod journal;
+pub(crate) mod journal;
 pub(crate) mod names;
 pub(crate) mod options;
 mod owner;

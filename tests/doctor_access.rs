@@ -75,8 +75,11 @@ async fn what_a_policy_can_reach_decides_how_bad_it_is() {
                 CREATE POLICY open ON user_profiles TO authenticated USING (true)",
     };
     assert_eq!(clinic.finds_and_mends(&open).await[0].severity, Severity::Warning);
-    let open = Planted { plant: "GRANT SELECT ON user_profiles TO authenticated;
-        CREATE POLICY open ON user_profiles TO authenticated USING (true)", ..open };
+    let open = Planted {
+        plant: "GRANT SELECT ON user_profiles TO authenticated;
+        CREATE POLICY open ON user_profiles TO authenticated USING (true)",
+        ..open
+    };
     assert_eq!(clinic.finds_and_mends(&open).await[0].severity, Severity::Critical);
 }
 
@@ -109,7 +112,10 @@ async fn policies_for_who_is_not_signed_in() {
     ])
     .await;
     let clinic = supabase_clinic().await;
-    clinic.db.exec("CREATE POLICY everybody ON user_profiles USING (user_id = (SELECT auth.uid())::text)").await;
+    clinic
+        .db
+        .exec("CREATE POLICY everybody ON user_profiles USING (user_id = (SELECT auth.uid())::text)")
+        .await;
     clinic.is_clean().await;
     clinic.db.exec("GRANT SELECT ON user_profiles TO anon").await;
     let findings = clinic.diagnose().await.findings;
@@ -174,7 +180,8 @@ async fn routines_with_the_rights_of_their_owner() {
         },
         Planted {
             id: "definer_callable",
-            plant: "CREATE SCHEMA \"Api v2\"; CREATE PROCEDURE \"Api v2\".wipe() LANGUAGE sql SECURITY DEFINER
+            plant:
+                "CREATE SCHEMA \"Api v2\"; CREATE PROCEDURE \"Api v2\".wipe() LANGUAGE sql SECURITY DEFINER
                       SET search_path = '' AS 'DELETE FROM public.user_profiles'",
         },
         Planted {

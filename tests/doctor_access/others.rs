@@ -18,7 +18,8 @@ async fn mends(clinic: &Clinic, id: &str) {
 #[tokio::test]
 async fn a_role_for_which_no_policy_holds() {
     let clinic = supabase_clinic().await;
-    let _role = Role::create(&clinic.db, "ALTER ROLE guest BYPASSRLS; GRANT SELECT ON user_profiles TO guest").await;
+    let _role =
+        Role::create(&clinic.db, "ALTER ROLE guest BYPASSRLS; GRANT SELECT ON user_profiles TO guest").await;
     mends(&clinic, "bypasses_row_security").await;
 }
 
@@ -46,8 +47,15 @@ async fn what_somebody_else_passed_on() {
 #[tokio::test]
 async fn the_application_owns_the_table_and_is_not_held_back() {
     let clinic = supabase_clinic().await;
-    let role = Role::create(&clinic.db, "GRANT CREATE ON SCHEMA public TO guest; GRANT USAGE ON SCHEMA auth TO guest").await;
-    let sql = format!("ALTER TABLE user_profiles OWNER TO {}; ALTER TABLE user_profiles NO FORCE ROW LEVEL SECURITY", role.name);
+    let role = Role::create(
+        &clinic.db,
+        "GRANT CREATE ON SCHEMA public TO guest; GRANT USAGE ON SCHEMA auth TO guest",
+    )
+    .await;
+    let sql = format!(
+        "ALTER TABLE user_profiles OWNER TO {}; ALTER TABLE user_profiles NO FORCE ROW LEVEL SECURITY",
+        role.name
+    );
     clinic.db.exec(&sql).await;
     let clinic = clinic.by(&role.url);
     let findings = clinic.finds_only("row_security_not_forced").await;
@@ -58,7 +66,8 @@ async fn the_application_owns_the_table_and_is_not_held_back() {
 #[tokio::test]
 async fn the_vault_does_not_see_every_row() {
     let clinic = supabase_clinic().await;
-    let role = Role::create(&clinic.db, "GRANT SELECT, INSERT, UPDATE, DELETE ON user_profiles TO guest").await;
+    let role =
+        Role::create(&clinic.db, "GRANT SELECT, INSERT, UPDATE, DELETE ON user_profiles TO guest").await;
     let clinic = clinic.by(&role.url);
     mends(&clinic, "row_security_hides_rows").await;
 }
@@ -84,12 +93,16 @@ async fn names_with_quotes_uuids_and_tenants() {
              retell_integration_status text, last_retell_sync timestamptz);
            GRANT SELECT, INSERT, UPDATE, DELETE ON {relation} TO authenticated"#
     );
-    let layout = Layout::new().table(&relation).unwrap().user_column("User").unwrap().tenant_column("Tenant").unwrap();
+    let layout =
+        Layout::new().table(&relation).unwrap().user_column("User").unwrap().tenant_column("Tenant").unwrap();
     let clinic = supabase_clinic_with(&table, layout, &relation).await;
     for (id, plant) in [
         ("row_security_off", "ALTER TABLE user_profiles DISABLE ROW LEVEL SECURITY"),
         ("granted_to_anon", "GRANT SELECT (phone_number) ON user_profiles TO anon"),
-        ("policy_always_true", r#"CREATE POLICY "a ""b"" 'c'" ON user_profiles TO authenticated USING ("User" = "User")"#),
+        (
+            "policy_always_true",
+            r#"CREATE POLICY "a ""b"" 'c'" ON user_profiles TO authenticated USING ("User" = "User")"#,
+        ),
         (
             "definer_search_path",
             r#"CREATE FUNCTION "My ""App"""."f""g"("a""b" text[]) RETURNS bigint LANGUAGE sql SECURITY DEFINER

@@ -80,7 +80,9 @@ fn ignores_rows(patient: &Patient<'_>, policy: &Policy) -> Option<Finding> {
         return None;
     }
     let (severity, meaning) = match session {
-        true => (Severity::Warning, "the policy asks only whether somebody is signed in: each user has every row"),
+        true => {
+            (Severity::Warning, "the policy asks only whether somebody is signed in: each user has every row")
+        }
         false => (
             Severity::Notice,
             "the policy looks at no column of the table: whoever meets its condition has every row",
@@ -107,7 +109,7 @@ fn alter(patient: &Patient<'_>, policy: &Policy, change: &str) -> String {
 }
 
 pub(in crate::doctor) fn drop_policy(patient: &Patient<'_>, policy: &Policy) -> String {
-    format!("DROP POLICY {} ON {}", quote(&policy.name), relation(patient))
+    format!("DROP POLICY IF EXISTS {} ON {}", quote(&policy.name), relation(patient))
 }
 
 fn object(patient: &Patient<'_>, policy: &Policy) -> String {

@@ -4,8 +4,12 @@ use crate::classify::Fault;
 use crate::doctor::Patient;
 use crate::doctor::access::facts::Facts;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::layout::quote;
 use crate::schema::wanted::{Profile, RowSecurity, Wanted};
 use crate::schema::{self, names};
+
+/// The names of our policies.
+pub(super) const OURS: [&str; 2] = ["retell_vault_owner", "retell_vault_service"];
 
 /// Our policies, and row level security switched on.
 pub(in crate::doctor) fn on() -> Wanted {
@@ -30,7 +34,13 @@ pub(in crate::doctor) async fn planned_sql(
 ) -> Result<Vec<String>, Fault> {
     let plan = schema::draw(patient.postgres, wanted).await?;
     let steps = plan.steps.into_iter().filter(|step| step.id == "row_security");
-    Ok(steps.flat_map(|step| step.sql).collect())
+    let sql: Vec<String> = steps.flat_map(|step| step.sql).collect();
+    let drops = OURS.into_iter().map(|name| format!("{} ON {}", quote(name), relation(patient)));
+    let drops =
+        drops.filter(|policy| sql.iter().any(|sql| sql.starts_with(&format!("CREATE POLICY {policy} "))));
+    // several findings may be mended by the same statements, one after the other
+    let drops: Vec<String> = drops.map(|policy| format!("DROP POLICY IF EXISTS {policy}")).collect();
+    Ok(drops.into_iter().chain(sql).collect())
 }
 
 /// Off, though ordinary users reach the table.

@@ -27,7 +27,8 @@ fn is_name(text: &str) -> bool {
 pub(super) fn asks_only_for_a_session(condition: &str) -> bool {
     let is_form = |part: &str| {
         let text: String = part.chars().filter(|char| !" ()".contains(*char)).collect();
-        let text = text.replace("SELECT", "").replace("ASuid", "").replace("ASrole", "").replace("::text", "");
+        let text =
+            text.replace("SELECT", "").replace("ASuid", "").replace("ASrole", "").replace("::text", "");
         ["auth.uidISNOTNULL", "auth.role='authenticated'", "auth.role='anon'"].contains(&text.as_str())
     };
     split(bare(condition), " OR ").into_iter().any(is_form)

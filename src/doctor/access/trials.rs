@@ -8,7 +8,7 @@ use crate::database::trial::{Trial, local_setting};
 use crate::doctor::Patient;
 use crate::doctor::access::facts::{Facts, Policy};
 use crate::doctor::access::policies::drop_policy;
-use crate::doctor::access::row_security::{on, planned_sql, table, warning, relation};
+use crate::doctor::access::row_security::{on, planned_sql, relation, table, warning};
 use crate::doctor::finding::{Finding, Mend};
 use crate::layout::quote;
 
@@ -57,7 +57,8 @@ async fn recurses(patient: &Patient<'_>, actor: &str) -> Result<bool, Fault> {
 }
 
 async fn found(patient: &Patient<'_>, suspects: &[&Policy], actor: &str) -> Result<Finding, Fault> {
-    let direct: Vec<&Policy> = suspects.iter().copied().filter(|policy| names_table(patient, policy)).collect();
+    let direct: Vec<&Policy> =
+        suspects.iter().copied().filter(|policy| names_table(patient, policy)).collect();
     let guilty = if direct.is_empty() { suspects } else { &direct };
     let names: Vec<&str> = guilty.iter().map(|policy| policy.name.as_str()).collect();
     let meaning = format!(
@@ -91,7 +92,12 @@ pub(super) async fn auth_uid(patient: &Patient<'_>, facts: &Facts) -> Result<Opt
     let meaning = "auth.uid() fails on an empty claim, which a connection keeps after its first request with one: \
                    statements under a policy that asks for it fail now and then";
     let finding = || {
-        Finding::new(warning("auth_uid_breaks"), "function auth.uid()", meaning, Mend::Sql(replacement(returns)))
+        Finding::new(
+            warning("auth_uid_breaks"),
+            "function auth.uid()",
+            meaning,
+            Mend::Sql(replacement(returns)),
+        )
     };
     Ok(broken.then(finding))
 }

@@ -32,8 +32,10 @@ fn judge(patient: &Patient<'_>, view: &View) -> Option<Finding> {
         ),
         false => (
             "view_without_invoker",
-            format!("it reads the table with the rights of its owner, so {readers} may see what they may not in \
-                     the table itself"),
+            format!(
+                "it reads the table with the rights of its owner, so {readers} may see what they may not in \
+                     the table itself"
+            ),
             invoker(patient, view),
         ),
     };

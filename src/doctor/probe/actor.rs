@@ -84,7 +84,8 @@ impl<'a> Actor<'a> {
     fn bind_owner(&self, arguments: &mut PgArguments, owner: &Owner) -> Result<(), Fault> {
         let user = (owner.user_id().as_uuid(), owner.user_id().forms().map(str::to_owned).collect());
         let tenant = owner.tenant_id().map(|id| (id.as_uuid(), id.forms().map(str::to_owned).collect()));
-        for ((_, kind), (uuid, forms)) in self.columns.iter().zip([Some(user), tenant].into_iter().flatten()) {
+        for ((_, kind), (uuid, forms)) in self.columns.iter().zip([Some(user), tenant].into_iter().flatten())
+        {
             let forms: Vec<String> = forms;
             match kind {
                 IdKind::Uuid => bind(arguments, uuid.ok_or_else(not_a_uuid)?)?,
@@ -122,7 +123,8 @@ impl<'a> Actor<'a> {
 
     /// How many rows of an owner the vault itself sees.
     pub(super) async fn count_as_ourselves(&self, owner: &Owner) -> Result<i64, Fault> {
-        let sql = format!("SELECT pg_catalog.count(*) FROM {} WHERE {}", relation(self.patient), self.is_owner(1));
+        let sql =
+            format!("SELECT pg_catalog.count(*) FROM {} WHERE {}", relation(self.patient), self.is_owner(1));
         let rows = self.patient.postgres.database.fetch(self.query(sql, &[owner])?, Phase::Reading).await?;
         one(rows.first().map(|row| row.try_get(0)))
     }
