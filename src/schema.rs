@@ -9,7 +9,7 @@ mod grants;
 mod guards;
 mod index;
 mod indexes;
-pub(crate) mod journal;
+mod journal;
 pub(crate) mod names;
 pub(crate) mod options;
 mod owner;

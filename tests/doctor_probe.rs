@@ -118,7 +118,15 @@ async fn a_table_that_lies_open_for_moving_is_not_locked_as_a_whole() {
         CREATE POLICY look ON user_profiles FOR SELECT TO authenticated USING (user_id = (SELECT auth.uid())::text);
         CREATE POLICY change ON user_profiles FOR UPDATE TO authenticated USING (true)";
     clinic.db.exec(policy).await;
+    // a sequence is not rolled back: it tells how many rows were met
+    let count = "CREATE SEQUENCE met; GRANT USAGE ON met TO authenticated;
+        CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql AS
+          $$ BEGIN PERFORM nextval('public.met'); RETURN NEW; END $$;
+        CREATE TRIGGER count_it BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE FUNCTION count_it()";
+    clinic.db.exec(count).await;
     assert_eq!(went_through(&clinic).await, ["probe_moves"]);
+    let met: i64 = rows::value(&clinic.db, "SELECT last_value FROM met").await;
+    assert!((90..=110).contains(&met), "{met}");
 }
 
 #[tokio::test]

@@ -14,8 +14,7 @@ const STORE: &str = include_str!("store.sql");
 /// of a secret field with a column of its own into it, the others into the JSONB column.
 pub(super) fn body(subject: &Subject<'_>, owner: &OwnerParams) -> String {
     let slots = Slots::new(subject);
-    let names =
-        |fields: &[Field]| fields.iter().map(|field| literal(field.name())).collect::<Vec<_>>().join(", ");
+    let names = |fields: &[Field]| fields.iter().map(|field| literal(field.name())).collect::<Vec<_>>().join(", ");
     let dedicated: Vec<_> = slots.texts.iter().map(|(field, _)| *field).collect();
     let no_tenant = match owner.params.len() {
         1 => String::new(),
@@ -83,10 +82,8 @@ impl Slots {
 
     fn foreign(&self) -> String {
         let config = format!("t.{}", self.config);
-        let texts = self
-            .texts
-            .iter()
-            .map(|(_, column)| holds_foreign(&format!("t.{column}::pg_catalog.text"), Kind::Text));
+        let texts =
+            self.texts.iter().map(|(_, column)| holds_foreign(&format!("t.{column}::pg_catalog.text"), Kind::Text));
         let others = [
             format!("pg_catalog.jsonb_typeof({config}) NOT IN ('object', 'null')"),
             holds_foreign(&config, Kind::Json),
@@ -97,8 +94,7 @@ impl Slots {
     /// The newest version that any token of the row `t` has. Only columns of `t`, so that it is looked at
     /// again after a wait for the row.
     fn newest(&self) -> String {
-        let texts: Vec<_> =
-            self.texts.iter().map(|(_, column)| format!("t.{column}::pg_catalog.text")).collect();
+        let texts: Vec<_> = self.texts.iter().map(|(_, column)| format!("t.{column}::pg_catalog.text")).collect();
         let ours = format!("t.{} -> '{OURS}'::pg_catalog.text", self.config);
         format!(
             "coalesce((SELECT pg_catalog.max(pg_catalog.substr(held.token, 14, 16) COLLATE \"C\") FROM \
