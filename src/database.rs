@@ -1,5 +1,6 @@
 //! Connections to the database: bounded in time, safe behind a transaction pooler.
 
+pub(crate) mod direct;
 mod options;
 mod route;
 mod transaction;

@@ -1,6 +1,7 @@
 //! What would leak or lose credentials, found before it happens.
 
 mod access;
+mod deep;
 mod exposure;
 pub(crate) mod finding;
 mod keys;
@@ -8,6 +9,7 @@ mod operation;
 pub(crate) mod options;
 mod patient;
 mod probe;
+mod rows;
 mod schema;
 
 use std::cmp::Reverse;
@@ -80,10 +82,9 @@ async fn look_at_table(host: &Host<'_>, postgres: &Postgres) -> Vec<Finding> {
     let patient = Patient::new(host, postgres, &picture, &plan);
     let looks = [
         (Area::Schema, schema::look(&patient).await),
-        (Area::Exposure, exposure::look(&patient).await),
+        (Area::Exposure, rows::look(&patient).await),
         (Area::Access, access::look(&patient).await),
         (Area::Access, probe::look(&patient).await),
-        (Area::Keys, keys::look(&patient).await),
     ];
     let found = |(area, look): (Area, Result<Vec<Finding>, Fault>)| {
         look.unwrap_or_else(|fault| vec![not_examined(postgres, area, &fault)])

@@ -54,6 +54,8 @@ pub enum ErrorKind {
     Busy,
     /// The table or its columns cannot be used as they are.
     Schema,
+    /// The schema has changed since the plan was made.
+    StalePlan,
     /// The database refuses the operation and would refuse it again.
     Rejected,
     /// The database cannot be reached and there is no other place to use.
@@ -110,6 +112,7 @@ impl ErrorKind {
             }
             Self::Busy => "try again; if it stays so, look for long transactions that hold locks",
             Self::Schema => "check the table and column names of the layout against the database",
+            Self::StalePlan => "plan again, look at the new plan, and apply that",
             Self::Rejected => "look the SQLSTATE up in the PostgreSQL manual, appendix A",
             Self::Unavailable => {
                 "check that the database is up and that the URL is right; with a local file the vault would keep working"

@@ -1,5 +1,6 @@
 //! The schema of the application's table: planned, applied, verified, and taken back.
 
+mod apply;
 mod columns;
 mod deparsed;
 mod duplicates;
@@ -9,18 +10,21 @@ mod grants;
 mod guards;
 mod index;
 mod indexes;
-mod journal;
+pub(crate) mod journal;
+mod lock;
 pub(crate) mod names;
 pub(crate) mod options;
 mod owner;
 pub(crate) mod picture;
 pub(crate) mod plan;
+mod roll_back;
 mod row_security;
 mod script;
 pub(crate) mod step;
 pub(crate) mod tokens;
 mod updated_at;
 pub(crate) mod wanted;
+mod work;
 
 use std::sync::Arc;
 
@@ -29,6 +33,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::Postgres;
 use crate::router::Router;
 use crate::schema::evidence::Evidence;
+use crate::schema::options::{Applied, ApplyOptions, RollBackOptions, RolledBack, SchemaEvent};
 use crate::schema::picture::Picture;
 use crate::schema::plan::{Plan, Subject};
 use crate::schema::wanted::Wanted;
@@ -52,6 +57,46 @@ impl Schema {
     pub async fn plan(&self, wanted: impl Into<Wanted>) -> Result<Plan> {
         let postgres = self.postgres()?;
         draw(postgres, &wanted.into()).await.map_err(|fault| fault.error)
+    }
+
+    /// Applies a plan over a connection of its own, each step together with its record or not at all. Steps that
+    /// another run has done meanwhile are left out; so whoever applies twice, or after a run that was killed,
+    /// does what is left.
+    ///
+    /// Nobody waits for it: a lock that is not free within the [lock time-out](ApplyOptions::lock_timeout) is
+    /// given up and asked for again later, so readers and writers get through.
+    ///
+    /// # Errors
+    /// Before anything was done: `Schema` for a plan with something in the way, or with a step that rewrites
+    /// the table and was not allowed to; `StalePlan`; `AccessDenied`, naming what the role lacks; `Configuration`
+    /// behind a transaction pooler; `Busy` when another run does not end.
+    /// At a step, which was not done then: `Busy`, naming who holds the lock; `Schema` when owners have several
+    /// rows; `AccessDenied`; `OutcomeUnknown` when the connection was lost. The steps before it stay applied.
+    pub async fn apply(
+        &self,
+        plan: &Plan,
+        options: &ApplyOptions,
+        mut listener: impl FnMut(SchemaEvent<'_>) + Send,
+    ) -> Result<Applied> {
+        let postgres = self.postgres()?;
+        let applied = Box::pin(apply::apply(postgres, plan, options, &mut listener)).await;
+        applied.map_err(|fault| fault.error)
+    }
+
+    /// Takes back what [`apply`](Self::apply) recorded for this table, the latest first. Data that would be lost
+    /// is copied to a table beside, if losing it was allowed at all.
+    ///
+    /// # Errors
+    /// Before anything was undone: `Schema` when something holds data, or the table would be rewritten, and
+    /// that was not allowed; else as [`apply`](Self::apply).
+    pub async fn roll_back(
+        &self,
+        options: &RollBackOptions,
+        mut listener: impl FnMut(SchemaEvent<'_>) + Send,
+    ) -> Result<RolledBack> {
+        let postgres = self.postgres()?;
+        let undone = Box::pin(roll_back::roll_back(postgres, options, &mut listener)).await;
+        undone.map_err(|fault| fault.error)
     }
 
     fn postgres(&self) -> Result<&Postgres> {

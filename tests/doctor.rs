@@ -4,3 +4,11 @@ mod support;
 
 #[path = "doctor/frame.rs"]
 mod frame;
+#[path = "doctor/indexes.rs"]
+mod indexes;
+#[path = "doctor/operation.rs"]
+mod operation;
+#[path = "doctor/orphans.rs"]
+mod orphans;
+#[path = "doctor/schema.rs"]
+mod schema;

@@ -127,3 +127,16 @@ async fn look(database: &Database, sql: String) -> Result<Option<PgRow>, Fault> 
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_tables_are_sampled_and_small_ones_are_not() {
+        assert_eq!(sample(0), None);
+        assert_eq!(sample(LOOKED_AT), None);
+        let share = " TABLESAMPLE SYSTEM (25.000000) REPEATABLE (0)";
+        assert_eq!(sample(4 * LOOKED_AT).as_deref(), Some(share));
+    }
+}

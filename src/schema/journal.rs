@@ -1,8 +1,12 @@
 //! The steps that were applied, recorded in the database beside the table, so that they can be taken back.
 
+use sqlx::Row as _;
+
+use crate::classify::{Fault, Phase, classify};
+use crate::database::direct::Direct;
 use crate::layout::Layout;
 use crate::schema::names::{in_schema, literal, relation as table};
-use crate::schema::step::{Stake, Step};
+use crate::schema::step::{LockLevel, Stake, Step};
 use crate::schema::wanted::Profile;
 
 const NAME: &str = "retell_vault_steps";
@@ -62,7 +66,78 @@ pub(crate) fn record_sql(layout: &Layout, profile: Profile, step: &Step, done: b
     ]
 }
 
+/// Whatever was begun is done: the plan says so.
+pub(super) fn finish_sql(layout: &Layout) -> String {
+    let (journal, relation) = (relation(layout), literal(&table(layout)));
+    format!("UPDATE {journal} SET done = true WHERE relation = {relation} AND NOT done")
+}
+
+/// Forgets a step, and the whole journal when nothing is recorded in it any more.
+pub(super) fn forget_sql(layout: &Layout, seq: i64) -> Vec<String> {
+    let journal = relation(layout);
+    let drop = format!("BEGIN IF NOT EXISTS (SELECT FROM {journal}) THEN DROP TABLE {journal}; END IF; END");
+    vec![format!("DELETE FROM {journal} WHERE seq = {seq}"), format!("DO {}", literal(&drop))]
+}
+
 fn array(texts: &[String]) -> String {
     let texts: Vec<String> = texts.iter().map(|text| literal(text)).collect();
     format!("ARRAY[{}]::text[]", texts.join(", "))
+}
+
+/// A recorded step, from the other side.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) seq: i64,
+    pub(super) stake: Option<Stake>,
+    /// What takes it back, under the same id.
+    pub(super) reversal: Step,
+}
+
+/// Who owns the journal; `None`: there is none. The flag says whether we may act as its owner.
+pub(super) async fn owner(direct: &mut Direct, layout: &Layout) -> Result<Option<(String, bool)>, Fault> {
+    let sql = format!(
+        "SELECT pg_catalog.pg_get_userbyid(relowner)::text, pg_catalog.pg_has_role(relowner, 'USAGE')
+         FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass({})",
+        literal(&relation(layout))
+    );
+    let rows = direct.query(&sql).await?;
+    let read = rows.first().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose();
+    read.map_err(|error| classify(&error, Phase::Reading))
+}
+
+/// What is recorded for the table, the latest first.
+pub(super) async fn entries(direct: &mut Direct, layout: &Layout) -> Result<Vec<Entry>, Fault> {
+    if owner(direct, layout).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT seq, step, undo, concurrent, rewrites, stake_count, stake_backup FROM {} \
+         WHERE relation = {} ORDER BY seq DESC",
+        relation(layout),
+        literal(&table(layout))
+    );
+    let rows = direct.query(&sql).await?;
+    let entries: sqlx::Result<_> = rows.iter().map(|row| entry(row, layout)).collect();
+    entries.map_err(|error| classify(&error, Phase::Reading))
+}
+
+fn entry(row: &sqlx::postgres::PgRow, layout: &Layout) -> sqlx::Result<Entry> {
+    let (count, backup): (Option<String>, Option<String>) =
+        (row.try_get("stake_count")?, row.try_get("stake_backup")?);
+    let id: String = row.try_get("step")?;
+    let reversal = Step {
+        object: format!("{} of {}", id.replacen('.', " ", 1), layout.table_name()),
+        id,
+        reason: "it is taken back".to_owned(),
+        sql: row.try_get("undo")?,
+        undo: Vec::new(),
+        lock: LockLevel::AccessExclusive,
+        rewrites: row.try_get("rewrites")?,
+        concurrent: row.try_get("concurrent")?,
+        instead: None,
+        done_if: String::new(),
+        stake: None,
+    };
+    let stake = count.zip(backup).map(|(count, backup)| Stake { count, backup });
+    Ok(Entry { seq: row.try_get("seq")?, stake, reversal })
 }

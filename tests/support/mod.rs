@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod cluster;
+pub mod dump;
 pub mod faults;
 
 pub use cluster::{Cluster, CutProxy, Mode, Request, TestDb};

@@ -2,14 +2,47 @@
 
 /// Words that say where a value is from or what was done to it, not what it is.
 const DECORATION: [&str; 26] = [
-    "retell", "ai", "my", "user", "customer", "client", "default", "call", "sms", "voice", "phone", "inbound",
-    "outbound", "encrypted", "enc", "plain", "plaintext", "raw", "old", "new", "legacy", "backup", "bak", "tmp",
-    "copy", "text",
+    "retell",
+    "ai",
+    "my",
+    "user",
+    "customer",
+    "client",
+    "default",
+    "call",
+    "sms",
+    "voice",
+    "phone",
+    "inbound",
+    "outbound",
+    "encrypted",
+    "enc",
+    "plain",
+    "plaintext",
+    "raw",
+    "old",
+    "new",
+    "legacy",
+    "backup",
+    "bak",
+    "tmp",
+    "copy",
+    "text",
 ];
 /// What it is, without blanks.
 const SECRETS: [&str; 12] = [
-    "apikey", "key", "secretkey", "apisecret", "apitoken", "accesstoken", "secret", "token", "webhooksecret",
-    "webhooktoken", "signingsecret", "credentials",
+    "apikey",
+    "key",
+    "secretkey",
+    "apisecret",
+    "apitoken",
+    "accesstoken",
+    "secret",
+    "token",
+    "webhooksecret",
+    "webhooktoken",
+    "signingsecret",
+    "credentials",
 ];
 /// Too common by themselves: secrets only where Retell or a webhook is named too.
 const COMMON: [&str; 3] = ["key", "secret", "token"];
@@ -85,8 +118,18 @@ mod tests {
     #[test]
     fn columns_that_look_like_credentials_are_recognised() {
         for name in [
-            "retell_api_key", "api_key", "apiKey", "retell_key", "webhook_secret", "retell_webhook_secret",
-            "RetellAPIKey", "encrypted_api_key_old", "api_key_v2", "retell_token", "apikey", "retell_ai_api_key",
+            "retell_api_key",
+            "api_key",
+            "apiKey",
+            "retell_key",
+            "webhook_secret",
+            "retell_webhook_secret",
+            "RetellAPIKey",
+            "encrypted_api_key_old",
+            "api_key_v2",
+            "retell_token",
+            "apikey",
+            "retell_ai_api_key",
         ] {
             assert_eq!(of_column(name), Some(Alike::Secret), "{name}");
         }
@@ -98,8 +141,22 @@ mod tests {
     #[test]
     fn other_columns_are_left_alone() {
         for name in [
-            "id", "key", "token", "email", "phone", "api_key_hash", "api_key_id", "api_key_created", "agent_name",
-            "secretary", "metadata", "webhook_config", "full_name", "retell_integration_status", "user_id", "",
+            "id",
+            "key",
+            "token",
+            "email",
+            "phone",
+            "api_key_hash",
+            "api_key_id",
+            "api_key_created",
+            "agent_name",
+            "secretary",
+            "metadata",
+            "webhook_config",
+            "full_name",
+            "retell_integration_status",
+            "user_id",
+            "",
         ] {
             assert_eq!(of_column(name), None, "{name}");
         }

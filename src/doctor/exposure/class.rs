@@ -66,7 +66,8 @@ fn is_later_token(piece: &str) -> bool {
 }
 
 fn has_known_prefix(text: &str) -> bool {
-    let starts = |prefix: &&str| text.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
+    let starts =
+        |prefix: &&str| text.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
     PREFIXES.iter().any(|prefix| starts(&prefix))
 }
 
@@ -94,7 +95,8 @@ fn is_envelope(text: &str) -> bool {
 
 /// Hex or base64 with colons or dots between: a nonce, a tag, a ciphertext.
 fn is_in_parts(text: &str) -> bool {
-    let is_part = |part: &str| part.len() >= SHORTEST_CODE && (bytes_of_hex(part).is_some() || is_mixed(part));
+    let is_part =
+        |part: &str| part.len() >= SHORTEST_CODE && (bytes_of_hex(part).is_some() || is_mixed(part));
     let parts = |mark: char| text.contains(mark) && text.split(mark).all(is_part);
     parts(':') || parts('.')
 }

@@ -64,7 +64,10 @@ fn holds_secret(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn found(json: &str, look: fn(&Map<String, Value>, &mut Vec<(Spot, Class)>)) -> Vec<(String, bool, Class)> {
+    fn found(
+        json: &str,
+        look: fn(&Map<String, Value>, &mut Vec<(Spot, Class)>),
+    ) -> Vec<(String, bool, Class)> {
         let mut found = Vec::new();
         look(serde_json::from_str::<Value>(json).unwrap().as_object().unwrap(), &mut found);
         found.into_iter().map(|(spot, class)| (spot.path.join("."), spot.in_address, class)).collect()
@@ -83,11 +86,18 @@ mod tests {
 
     #[test]
     fn a_webhook_with_a_secret_in_its_address_is_found() {
-        for url in
-            ["https://u:p@example.com/h", "https://example.com/h?token=abc", "https://t@example.com", "https://e.com?api_key=1"]
-        {
+        for url in [
+            "https://u:p@example.com/h",
+            "https://example.com/h?token=abc",
+            "https://t@example.com",
+            "https://e.com?api_key=1",
+        ] {
             let json = format!(r#"{{"webhook_url":"{url}"}}"#);
-            assert_eq!(found(&json, of_webhook), [("webhook_url".to_owned(), true, Class::Plaintext)], "{url}");
+            assert_eq!(
+                found(&json, of_webhook),
+                [("webhook_url".to_owned(), true, Class::Plaintext)],
+                "{url}"
+            );
         }
         let clean = r#"{"webhook_url":"https://example.com/h?page=2","events":["call_ended"],"secret":null}"#;
         assert_eq!(found(clean, of_webhook), []);

@@ -56,7 +56,10 @@ pub(super) async fn pooler(host: &Host<'_>, database: &Database, address: &str) 
         address,
         "two connections share one session of the server, as behind a transaction pooler, and the vault does not \
          treat it as one: statements fail now and then, and answers may be another client's",
-        Mend::Command("retell-vault --pooler transaction status".to_owned()),
+        Mend::Advice(
+            "say so (`--pooler transaction`, `PoolerMode::Transaction`), or connect without the pooler"
+                .to_owned(),
+        ),
     ))
 }
 

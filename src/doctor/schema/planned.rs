@@ -9,36 +9,84 @@ use crate::classify::{Fault, Outcome};
 use crate::database::Query;
 use crate::doctor::Patient;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::error::ErrorKind;
+use crate::field::Field;
 use crate::schema::plan::Plan;
 use crate::schema::step::{Blocked, Step};
 
 /// How long it may take to find out which form of a step applies.
 const LIMIT: Duration = Duration::from_millis(500);
 
+/// The steps about one thing make one finding: a column and what guards it, the owner's duplicates and the index.
+struct Group {
+    about: String,
+    finding: Finding,
+    sql: Vec<String>,
+    /// The guard that was decided on, and whether it takes its other form, which needs no further step.
+    decided: Option<(String, bool)>,
+}
+
 pub(super) async fn findings(patient: &Patient<'_>, plan: &Plan) -> Result<Vec<Finding>, Fault> {
-    let mut findings: Vec<Finding> = Vec::new();
-    let mut last = "";
+    let mut groups: Vec<Group> = Vec::new();
     for step in &plan.steps {
-        let sql = mending(patient, step).await?;
-        match findings.last_mut().map(|finding| &mut finding.mend) {
-            // the steps of one noun follow each other: `guard.a`, `guard.a.validate`
-            Some(Mend::Sql(before)) if belongs(&step.id, last) => *before = format!("{before};\n{sql}"),
-            _ => {
-                findings.push(finding(patient, step, sql));
-                last = &step.id;
-            }
-        }
+        let about = about(patient, step);
+        let at = groups.iter().position(|group| group.about == about);
+        let at = at.unwrap_or_else(|| {
+            let finding = finding(patient, step);
+            groups.push(Group { about, finding, sql: Vec::new(), decided: None });
+            groups.len() - 1
+        });
+        groups[at].add(patient, step).await?;
     }
-    findings.extend(plan.blocked.iter().map(blocked));
-    Ok(findings)
+    let mended =
+        groups.into_iter().map(|group| Finding { mend: Mend::Sql(group.sql.join(";\n")), ..group.finding });
+    Ok(mended.chain(plan.blocked.iter().map(blocked)).collect())
 }
 
-fn belongs(id: &str, to: &str) -> bool {
-    id.strip_prefix(to).is_some_and(|rest| rest.starts_with('.'))
-        || (to, id) == ("owner.duplicates", "owner.unique")
+/// The column, or the noun of the step.
+fn about(patient: &Patient<'_>, step: &Step) -> String {
+    let (noun, name) = step.id.split_once('.').unwrap_or((&step.id, ""));
+    let column = match noun {
+        "column" | "type" => name,
+        "guard" => guarded(name),
+        "status" => patient.layout.column_of(Field::IntegrationStatus).unwrap_or_default(),
+        _ => return noun.to_owned(),
+    };
+    format!("column {column}")
 }
 
-fn finding(patient: &Patient<'_>, step: &Step, sql: String) -> Finding {
+/// The column of `guard.<column>`, `guard.<column>.validate` and `guard.<column>.trigger`, without `guard.`
+fn guarded(name: &str) -> &str {
+    [".validate", ".trigger"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
+}
+
+impl Group {
+    async fn add(&mut self, patient: &Patient<'_>, step: &Step) -> Result<(), Fault> {
+        let guard = guarded(&step.id);
+        // what was decided for a guard holds for its validation, which asks whether the guard is there
+        let decided = self.decided.as_ref().filter(|(id, _)| id == guard).map(|(_, other)| *other);
+        let other = match (&step.instead, decided) {
+            (_, Some(true)) => return Ok(()),
+            (Some(instead), None) => applies(patient, &instead.when).await?.then_some(&instead.step),
+            _ => None,
+        };
+        self.decided = Some((guard.to_owned(), other.is_some()));
+        self.sql.push(as_one(other.unwrap_or(step)));
+        Ok(())
+    }
+}
+
+/// What a person runs. A step that is not concurrent is one transaction.
+fn as_one(step: &Step) -> String {
+    let sql = step.sql.join(";\n");
+    match step.concurrent || step.sql.len() < 2 {
+        true => sql,
+        false => format!("BEGIN;\n{sql};\nCOMMIT"),
+    }
+}
+
+/// Its SQL comes later.
+fn finding(patient: &Patient<'_>, step: &Step) -> Finding {
     let noun = step.id.split('.').next().unwrap_or_default();
     let name = step.id.split('.').nth(1).unwrap_or_default();
     let no_room = patient.plan.placement.is_local();
@@ -73,8 +121,8 @@ fn finding(patient: &Patient<'_>, step: &Step, sql: String) -> Finding {
         "status" => (Severity::Notice, "status_unchecked", "other code can store a status that nobody knows"),
         _ => (Severity::Warning, "schema_differs", "the schema is not as the vault wants it"),
     };
-    let meaning = format!("{}: {danger}", step.reason);
-    Finding::new((Area::Schema, severity, id), step.object.clone(), meaning, Mend::Sql(sql))
+    let meaning = format!("{}; {danger}", step.reason);
+    Finding::new((Area::Schema, severity, id), step.object.clone(), meaning, Mend::Sql(String::new()))
 }
 
 fn kind_of(patient: &Patient<'_>, noun: &str, column: &str) -> &'static str {
@@ -86,25 +134,14 @@ fn kind_of(patient: &Patient<'_>, noun: &str, column: &str) -> &'static str {
     }
 }
 
-/// What a person runs. A step that is not concurrent is one transaction.
-async fn mending(patient: &Patient<'_>, step: &Step) -> Result<String, Fault> {
-    let step = match &step.instead {
-        Some(instead) if applies(patient, &instead.when).await? => &instead.step,
-        _ => step,
-    };
-    let sql = step.sql.join(";\n");
-    Ok(match step.concurrent || step.sql.len() < 2 {
-        true => sql,
-        false => format!("BEGIN;\n{sql};\nCOMMIT"),
-    })
-}
-
 async fn applies(patient: &Patient<'_>, when: &str) -> Result<bool, Fault> {
     let query = Query { sql: when.into(), arguments: PgArguments::default() };
     match patient.postgres.database.glance(query, LIMIT).await {
         Ok(rows) => Ok(rows.first().is_some_and(|row| row.try_get(0).unwrap_or(false))),
-        // on a large table nothing was found in the time that there is
-        Err(fault) if fault.outcome == Outcome::Retry => Ok(false),
+        // on a large table nothing was found in the time that there is; a column that is missing holds nothing
+        Err(fault) if matches!(fault.outcome, Outcome::Retry | Outcome::Redetect) => Ok(false),
+        // rows that we may not see may hold anything
+        Err(fault) if fault.error.kind() == ErrorKind::AccessDenied => Ok(true),
         Err(fault) => Err(fault),
     }
 }

@@ -1,0 +1,185 @@
+//! The rows of the table: some of them, or with [`deep`](crate::DoctorOptions::deep) all, each one opened.
+
+pub(crate) mod tally;
+
+use std::time::Duration;
+
+use crate::classify::{Fault, Outcome};
+use crate::doctor::exposure::alike::of_column;
+use crate::doctor::finding::Finding;
+use crate::doctor::rows::tally::{Role, Tally};
+use crate::doctor::{Patient, deep, exposure, keys};
+use crate::error::{Error, ErrorKind};
+use crate::field::Field;
+use crate::postgres::scan::{Portion, Scan, Watched};
+use crate::schema::picture::Column;
+use crate::token::MAX_SLOT;
+
+/// Tables with more rows than this are sampled.
+const ALL: u64 = 20_000;
+/// How many rows a sample is meant to have.
+const SAMPLE: u64 = 10_000;
+/// How long the server may take for them.
+const LIMIT: Duration = Duration::from_millis(700);
+/// A row takes at least this many bytes, where the server has no estimate of their number.
+const SMALL_ROW: u64 = 128;
+/// The longest JSON that is looked into.
+const LONGEST_JSON: usize = 1 << 20;
+/// So much of a look-alike is enough to tell what it is.
+const LONGEST_ALIKE: usize = 4096;
+
+/// The columns that are looked at, and what for.
+pub(crate) struct Columns {
+    pub(crate) watched: Vec<Watched>,
+    /// With the longest text of each.
+    pub(crate) roles: Vec<(Role, usize)>,
+}
+
+/// What was seen in the rows, and how many of them were looked at.
+pub(crate) struct Seen<'a> {
+    pub(crate) patient: &'a Patient<'a>,
+    pub(crate) columns: &'a Columns,
+    pub(crate) tally: Tally,
+    /// Every row was looked at.
+    pub(crate) is_exact: bool,
+}
+
+/// Exposure and keys, in one look at the rows.
+pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
+    if patient.picture.table.row_security_active {
+        return Err(hidden(patient).into());
+    }
+    let columns = Columns::of(patient);
+    let scan = patient.postgres.scan(patient.plan, &columns.watched).await?;
+    let (tally, is_exact) = match patient.options.deep {
+        true => (deep::rows(patient, &columns, &scan).await?, true),
+        false => match some_rows(patient, &columns, &scan).await? {
+            Some(seen) => seen,
+            None => return Ok(Vec::new()),
+        },
+    };
+    let seen = Seen { patient, columns: &columns, tally, is_exact };
+    seen.note();
+    let mut findings = exposure::findings(&seen);
+    findings.extend(keys::of_rows(&seen));
+    Ok(findings)
+}
+
+/// All rows of a small table, some of a large one. `None`: that took too long.
+async fn some_rows(
+    patient: &Patient<'_>,
+    columns: &Columns,
+    scan: &Scan,
+) -> Result<Option<(Tally, bool)>, Fault> {
+    let portion = portion(patient.picture.table.rows, patient.picture.table.bytes);
+    let rows = match patient.postgres.some_rows(scan, portion, LIMIT).await {
+        Ok(rows) => rows,
+        Err(fault) if fault.outcome == Outcome::Retry => {
+            patient.host.note(format!(
+                "the rows of {} were not looked at, since the server took too long: look when it is less busy, or with --deep",
+                patient.postgres.table_name()
+            ));
+            return Ok(None);
+        }
+        Err(fault) => return Err(fault),
+    };
+    let is_exact = matches!(portion, Portion::First(_)) && rows.len() as u64 <= ALL;
+    let mut tally = Tally::default();
+    rows.iter().try_for_each(|row| tally.take(row, &columns.roles, None))?;
+    Ok(Some((tally, is_exact)))
+}
+
+/// From the server's estimates of rows, -1 for none, and bytes.
+fn portion(rows: i64, bytes: i64) -> Portion {
+    let most = u64::try_from(bytes).unwrap_or_default() / SMALL_ROW;
+    let rows = u64::try_from(rows).unwrap_or(most);
+    match rows <= ALL {
+        true => Portion::First(ALL + 1),
+        false => Portion::Sample((SAMPLE as f64 * 100.0 / rows as f64).min(100.0), ALL),
+    }
+}
+
+fn hidden(patient: &Patient<'_>) -> Error {
+    let table = patient.postgres.table_name();
+    Error::new(ErrorKind::AccessDenied, format!("row level security may hide rows of {table} from this role"))
+        .with_hint("connect as a role with BYPASSRLS, or as the table's owner where it is not forced")
+}
+
+impl Columns {
+    fn of(patient: &Patient<'_>) -> Self {
+        let roles =
+            patient.picture.columns.iter().filter_map(|column| Some((column, role(patient, column)?)));
+        let (mut watched, mut kept) = (Vec::new(), Vec::new());
+        for (column, role) in roles {
+            let longest = match role {
+                Role::Slot => MAX_SLOT,
+                Role::Config | Role::Webhook => LONGEST_JSON,
+                Role::Alike(_) => LONGEST_ALIKE,
+            };
+            watched.push(Watched { column: column.name.clone(), longest });
+            kept.push((role, longest));
+        }
+        Self { watched, roles: kept }
+    }
+}
+
+fn role(patient: &Patient<'_>, column: &Column) -> Option<Role> {
+    let (layout, name) = (patient.layout, column.name.as_str());
+    let is_text = ["text", "character", "json", "bytea"].iter().any(|kind| column.kind.starts_with(kind))
+        || column.kind.ends_with("citext");
+    match name {
+        _ if !is_text => None,
+        _ if layout.is_for_secrets(name) => Some(Role::Slot),
+        _ if name == layout.config_column => Some(Role::Config),
+        _ if layout.column_of(Field::WebhookConfig) == Some(name) => Some(Role::Webhook),
+        _ if layout.all_columns().contains(&name) => None,
+        _ => of_column(name).map(Role::Alike),
+    }
+}
+
+impl Seen<'_> {
+    /// The column as it stands in findings: `column public.user_profiles.api_key`.
+    pub(crate) fn object(&self, at: usize) -> String {
+        format!("column {}.{}", self.patient.postgres.table_name(), self.columns.watched[at].column)
+    }
+
+    /// What a count means: of all rows, or of a sample.
+    pub(crate) fn of_how_many(&self) -> String {
+        match self.is_exact {
+            true => String::new(),
+            false => format!(" (of {} rows that were looked at)", self.tally.rows),
+        }
+    }
+
+    fn note(&self) {
+        let (table, rows) = (self.patient.postgres.table_name(), self.tally.rows);
+        let note = |note: String| self.patient.host.note(note);
+        note(match self.is_exact {
+            true => format!("all {rows} rows of {table} were looked at"),
+            false => format!(
+                "{rows} of about {} rows of {table} were looked at; `retell-vault doctor --deep` looks at all",
+                self.patient.picture.table.rows.max(0)
+            ),
+        });
+        if self.tally.too_long > 0 {
+            note(format!(
+                "{} JSON values of {table} are longer than 1 MiB and were not looked into",
+                self.tally.too_long
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_tables_are_sampled_and_small_ones_read() {
+        assert!(matches!(portion(0, 0), Portion::First(_)));
+        assert!(matches!(portion(20_000, 1 << 40), Portion::First(_)));
+        assert!(matches!(portion(-1, 8192), Portion::First(_)));
+        assert!(matches!(portion(1_000_000, 0), Portion::Sample(percent, _) if percent == 1.0));
+        assert!(matches!(portion(-1, 1 << 30), Portion::Sample(percent, _) if percent < 1.0));
+    }
+}

@@ -1,0 +1,202 @@
+//! Applying a plan: each step with its record, or not at all.
+
+use crate::classify::{Fault, Outcome};
+use crate::database::direct::Refusal;
+use crate::error::{Error, ErrorKind};
+use crate::postgres::Postgres;
+use crate::schema::options::{Applied, ApplyOptions, SchemaEvent};
+use crate::schema::plan::Plan;
+use crate::schema::step::{Instead, Step};
+use crate::schema::work::{Listener, Work};
+use crate::schema::{draw, journal};
+
+/// A step may make room for another one that could not be planned before, and that for one more.
+const ROUNDS: usize = 3;
+
+pub(super) async fn apply(
+    postgres: &Postgres,
+    given: &Plan,
+    options: &ApplyOptions,
+    listener: Listener<'_>,
+) -> Result<Applied, Fault> {
+    if given.layout != *postgres.layout() {
+        let message = format!("the plan is not for this vault: it was made for {}", given.table);
+        return Err(Error::new(ErrorKind::InvalidInput, message).into());
+    }
+    may_apply(given, options)?;
+    let work = Work::begin(postgres, options, listener).await?;
+    let mut run = Run { work, postgres, given, options, applied: Applied::default(), replaced: Vec::new() };
+    let done = run.rounds().await;
+    if done.is_err() && run.applied.steps.is_empty() {
+        return done.map(|()| run.applied);
+    }
+    let ended = run.end(done.is_ok()).await;
+    postgres.refresh().await.ok(); // what was looked at before is forgotten in any case
+    done.and(ended)
+}
+
+/// What must be decided before anything is done.
+fn may_apply(plan: &Plan, options: &ApplyOptions) -> Result<(), Error> {
+    if let Some(blocked) = plan.blocked.first() {
+        let error = Error::new(ErrorKind::Schema, format!("{}: {}", blocked.object, blocked.reason));
+        return Err(error.with_hint(blocked.hint.clone()));
+    }
+    match plan.steps.iter().find(|step| step.rewrites && !options.allow_rewrite) {
+        None => Ok(()),
+        Some(step) => Err(rewrites(step)),
+    }
+}
+
+pub(super) fn rewrites(step: &Step) -> Error {
+    let message = format!("step {} rewrites the table, which nobody can read or write meanwhile", step.id);
+    Error::new(ErrorKind::Schema, message)
+        .with_hint("choose a quiet time, then allow it with allow_rewrite (`--allow-rewrite`)")
+}
+
+struct Run<'a> {
+    work: Work<'a>,
+    postgres: &'a Postgres,
+    given: &'a Plan,
+    options: &'a ApplyOptions,
+    applied: Applied,
+    /// The ids of steps that took their other form: the plan goes on naming them.
+    replaced: Vec<String>,
+}
+
+impl Run<'_> {
+    async fn rounds(&mut self) -> Result<(), Fault> {
+        let mut plan = draw(self.postgres, &self.given.wanted).await?;
+        if !is_covered(&plan, self.given) {
+            let message = format!("the schema of {} has changed since the plan was made", plan.table);
+            return Err(Error::new(ErrorKind::StalePlan, message).into());
+        }
+        for _ in 0..ROUNDS {
+            if self.left(&plan).is_none() {
+                return Ok(());
+            }
+            for step in &plan.steps {
+                self.step(step).await?;
+            }
+            plan = draw(self.postgres, &self.given.wanted).await?;
+            may_apply(&plan, self.options)?;
+        }
+        match self.left(&plan) {
+            None => Ok(()),
+            Some(step) => {
+                let message = format!("step {} was applied and is still needed", step.id);
+                let hint = "look whether another process or an event trigger changes the schema too";
+                Err(Error::new(ErrorKind::Schema, message).with_hint(hint).into())
+            }
+        }
+    }
+
+    fn left<'p>(&self, plan: &'p Plan) -> Option<&'p Step> {
+        plan.steps.iter().find(|step| !self.replaced.contains(&step.id))
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<(), Fault> {
+        if self.replaced.contains(&step.id) {
+            return Ok(());
+        }
+        self.work.tell(SchemaEvent::Begins(step));
+        let done = match &step.instead {
+            Some(other) if self.holds(&other.when).await.map_err(|fault| self.within(step, fault))? => {
+                self.instead(step, other).await
+            }
+            other => match (self.run(step).await, other) {
+                (Err(refusal), Some(other)) if refusal.code == "23514" => self.instead(step, other).await,
+                (done, _) => done,
+            },
+        };
+        done.map_err(|refusal| self.within(step, explain(refusal)))
+    }
+
+    /// The other form of a step, once: several steps may have the same one.
+    async fn instead(&mut self, step: &Step, other: &Instead) -> Result<(), Refusal> {
+        self.replaced.push(step.id.clone());
+        if self.applied.steps.contains(&other.step.id) {
+            return Ok(());
+        }
+        self.work.tell(SchemaEvent::Instead(&other.step));
+        self.run(&other.step).await
+    }
+
+    async fn holds(&mut self, query: &str) -> Result<bool, Fault> {
+        let answer: Option<bool> = self.work.direct.value(query).await?;
+        Ok(answer.unwrap_or(false))
+    }
+
+    async fn run(&mut self, step: &Step) -> Result<(), Refusal> {
+        match step.concurrent {
+            false => {
+                let statements = [step.sql.clone(), self.record(step, true)].concat();
+                self.work.together(step, &statements).await?;
+            }
+            true => {
+                let (begun, done) = (self.record(step, false), self.record(step, true));
+                self.work.together(step, &begun).await?;
+                self.work.has_journal = true;
+                self.work.one_by_one(step).await?;
+                self.work.together(step, &done).await?;
+            }
+        }
+        self.work.has_journal = true;
+        self.work.tell(SchemaEvent::Applied(step));
+        self.applied.steps.push(step.id.clone());
+        Ok(())
+    }
+
+    fn record(&self, step: &Step, done: bool) -> Vec<String> {
+        let create = match self.work.has_journal {
+            true => Vec::new(),
+            false => journal::create_sql(self.work.layout),
+        };
+        let record = journal::record_sql(self.work.layout, self.given.wanted.profile, step, done);
+        [create, record].concat()
+    }
+
+    fn within(&self, step: &Step, fault: Fault) -> Fault {
+        let before = match self.applied.steps.len() {
+            0 => "nothing was done before it".to_owned(),
+            1 => "the step before it is applied and recorded".to_owned(),
+            many => format!("the {many} steps before it are applied and recorded"),
+        };
+        let error = fault.error.about(format_args!("step {} ({before})", step.id));
+        Fault::new(fault.outcome, error)
+    }
+
+    async fn end(mut self, is_complete: bool) -> Result<Applied, Fault> {
+        if is_complete && self.work.has_journal {
+            self.work.direct.run(&journal::finish_sql(self.work.layout)).await?;
+        }
+        self.work.end().await?;
+        Ok(self.applied)
+    }
+}
+
+/// Whether everything that is left to do was in the plan that was given.
+fn is_covered(fresh: &Plan, given: &Plan) -> bool {
+    let others = given.steps.iter().filter_map(|step| step.instead.as_ref()).map(|other| &other.step);
+    let known: Vec<&Step> = given.steps.iter().chain(others).collect();
+    let is_known = |step: &Step| known.iter().any(|known| known.id == step.id && known.sql == step.sql);
+    fresh.blocked.is_empty() && fresh.steps.iter().all(is_known)
+}
+
+/// What the server's refusal means here.
+fn explain(refusal: Refusal) -> Fault {
+    let Refusal { code, fault } = refusal;
+    let error = match code.as_str() {
+        "23505" => Error::new(ErrorKind::Schema, "owners have several rows, so none can be the only one")
+            .with_hint(
+                "let the plan move all but the newest aside with remove_duplicates (`--remove-duplicates`)",
+            ),
+        "42501" => fault.error.about("the role lacks a right for it"),
+        _ if fault.outcome == Outcome::Ambiguous => {
+            let message = "the connection was lost, so it may have been applied or not";
+            Error::new(ErrorKind::OutcomeUnknown, message)
+                .with_hint("plan and apply again: that goes on where this ended")
+        }
+        _ => fault.error,
+    };
+    Fault::new(fault.outcome, error)
+}

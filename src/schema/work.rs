@@ -1,0 +1,188 @@
+//! Doing one step: under the lock of the schema, and again and again until the table's lock is free.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::classify::{Fault, Outcome};
+use crate::database::direct::{Direct, Refusal};
+use crate::entropy;
+use crate::error::{Error, ErrorKind};
+use crate::layout::{Layout, quote};
+use crate::postgres::Postgres;
+use crate::schema::names::{literal, relation};
+use crate::schema::options::{ApplyOptions, SchemaEvent};
+use crate::schema::picture::Picture;
+use crate::schema::step::Step;
+use crate::schema::{journal, lock};
+
+pub(super) type Listener<'a> = &'a mut (dyn FnMut(SchemaEvent<'_>) + Send);
+
+/// A run that has the schema for itself, and the rights for it.
+pub(super) struct Work<'a> {
+    pub(super) direct: Direct,
+    pub(super) layout: &'a Layout,
+    pub(super) listener: Listener<'a>,
+    /// Whether the journal exists.
+    pub(super) has_journal: bool,
+    options: &'a ApplyOptions,
+}
+
+impl<'a> Work<'a> {
+    /// # Errors
+    /// `Configuration` behind a transaction pooler; `Busy` when another run does not end; `AccessDenied`,
+    /// naming the role and what it lacks. Nothing was done.
+    pub(super) async fn begin(
+        postgres: &'a Postgres,
+        options: &'a ApplyOptions,
+        listener: Listener<'a>,
+    ) -> Result<Self, Fault> {
+        let layout = postgres.layout();
+        let mut direct = postgres.database.direct().await?;
+        let mut on_wait = || listener(SchemaEvent::Waiting);
+        lock::take(&mut direct, layout, options.patience, &mut on_wait).await?;
+        takes_writes(&mut direct).await?;
+        let picture = Picture::take(&postgres.database, layout).await?;
+        let journal = journal::owner(&mut direct, layout).await?;
+        has_rights(layout, &picture, journal.as_ref())?;
+        // a policy that hides rows must make a statement fail, not do half of it
+        direct.query("SELECT set_config('row_security', 'off', false)").await?;
+        Ok(Self { direct, layout, listener, has_journal: journal.is_some(), options })
+    }
+
+    /// Tells everybody who caches the schema, and lets go of it.
+    pub(super) async fn end(mut self) -> Result<(), Fault> {
+        self.direct.run("NOTIFY pgrst, 'reload schema'").await?;
+        lock::release(&mut self.direct, self.layout).await?;
+        self.direct.close().await;
+        Ok(())
+    }
+
+    pub(super) fn tell(&mut self, event: SchemaEvent<'_>) {
+        (self.listener)(event);
+    }
+
+    /// Runs statements that belong to a step as one transaction.
+    pub(super) async fn together(&mut self, step: &Step, statements: &[String]) -> Result<(), Refusal> {
+        let started = Instant::now();
+        loop {
+            match self.direct.transaction(statements, self.options.lock_timeout).await {
+                Err(refusal) if refusal.is_locked() => self.wait(step, started).await?,
+                done => return done,
+            }
+        }
+    }
+
+    /// Runs the statements of a step one by one. What a failed try leaves behind is removed.
+    ///
+    /// Readers and writers do not wait for these statements, nor for their locks: so they may wait for as long
+    /// as there is patience, instead of beginning again with an index that was nearly built.
+    pub(super) async fn one_by_one(&mut self, step: &Step) -> Result<(), Refusal> {
+        let started = Instant::now();
+        loop {
+            let refusal = match self.each(step, started).await {
+                Ok(()) => return Ok(()),
+                Err(refusal) => refusal,
+            };
+            self.drop_leftovers(step).await.ok(); // what is left, the next plan finds; what counts is why it failed
+            match refusal.is_locked() {
+                true => self.wait(step, started).await?,
+                false => return Err(refusal),
+            }
+        }
+    }
+
+    async fn each(&mut self, step: &Step, started: Instant) -> Result<(), Refusal> {
+        for statement in &step.sql {
+            let left = self.options.patience.saturating_sub(started.elapsed());
+            self.direct.alone(statement, left.max(self.options.lock_timeout)).await?;
+        }
+        Ok(())
+    }
+
+    /// Indexes that a failed `CREATE INDEX CONCURRENTLY` of this step left invalid.
+    async fn drop_leftovers(&mut self, step: &Step) -> Result<(), Refusal> {
+        let sql = format!(
+            "SELECT n.nspname::text, x.relname::text FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+             JOIN pg_namespace n ON n.oid = x.relnamespace
+             WHERE NOT i.indisvalid AND x.relkind = 'i' AND (i.indrelid = {table}
+               OR i.indrelid IN (SELECT relid FROM pg_partition_tree({table})))",
+            table = self.table()
+        );
+        for row in self.direct.query(&sql).await? {
+            let (schema, name): (String, String) = (sqlx::Row::get(&row, 0), sqlx::Row::get(&row, 1));
+            let name = quote(&name);
+            if step.sql.iter().any(|statement| statement.contains(&name)) {
+                let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {}.{name}", quote(&schema));
+                self.direct.alone(&drop, self.options.lock_timeout).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets those go first who queued behind us.
+    async fn wait(&mut self, step: &Step, started: Instant) -> Result<(), Refusal> {
+        if started.elapsed() >= self.options.patience {
+            return Err(self.busy(step).await?);
+        }
+        (self.listener)(SchemaEvent::Locked(step));
+        let most = self.options.lock_timeout.max(Duration::from_millis(20));
+        let part = entropy::with_rng(|rng| rand::Rng::next_u32(rng) % 1000).unwrap_or(500);
+        sleep(most + most * part / 1000).await;
+        Ok(())
+    }
+
+    /// Names who holds the lock, as far as the server tells us.
+    async fn busy(&mut self, step: &Step) -> Result<Refusal, Refusal> {
+        let sql = format!(
+            "SELECT coalesce(string_agg('process ' || pid || coalesce(' (' || nullif(name, '') || ')', ''), ', '), 'unknown')
+             FROM (SELECT a.pid, a.application_name AS name FROM pg_stat_activity a
+               WHERE a.pid <> pg_backend_pid() AND (EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.granted
+                 AND (l.relation = {table} OR l.relation IN (SELECT relid FROM pg_partition_tree({table}))))
+                 OR {concurrent} AND a.backend_type = 'client backend' AND a.backend_xmin IS NOT NULL)
+               ORDER BY a.xact_start, a.pid LIMIT 3) AS holders",
+            table = self.table(),
+            concurrent = step.concurrent
+        );
+        let holders: String = self.direct.value(&sql).await?;
+        let message = format!("the lock is held by {holders}");
+        let error = Error::new(ErrorKind::Busy, message).with_hint(
+            "wait for that transaction to end, or end it with pg_terminate_backend, then try again",
+        );
+        Ok(Refusal { code: String::new(), fault: Fault::new(Outcome::Reject, error) })
+    }
+
+    /// The table as a value of SQL.
+    fn table(&self) -> String {
+        format!("{}::regclass", literal(&relation(self.layout)))
+    }
+}
+
+async fn takes_writes(direct: &mut Direct) -> Result<(), Fault> {
+    let why: Option<String> = direct
+        .value(
+            "SELECT CASE WHEN pg_is_in_recovery() THEN 'the server is a standby'
+             WHEN current_setting('transaction_read_only') = 'on' THEN 'the database is read-only for this role' END",
+        )
+        .await?;
+    match why {
+        None => Ok(()),
+        Some(why) => Err(Error::new(ErrorKind::AccessDenied, why)
+            .with_hint("connect to the primary, or as a role that may write")
+            .into()),
+    }
+}
+
+fn has_rights(layout: &Layout, picture: &Picture, journal: Option<&(String, bool)>) -> Result<(), Error> {
+    let (role, owner) = (&picture.server.role, &picture.table.owner);
+    let lacks = match journal {
+        _ if !picture.table.owned => format!("does not own table {}, {owner} does", layout.table_name()),
+        _ if !picture.table.can_create => format!("may create nothing in schema {}", layout.schema),
+        Some((owner, false)) => {
+            format!("does not own the journal {}, {owner} does", journal::relation(layout))
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::AccessDenied, format!("role {role} {lacks}"))
+        .with_hint("connect as the owner of the table, with the right to create in its schema"))
+}
