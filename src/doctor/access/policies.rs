@@ -19,9 +19,7 @@ pub(super) fn look(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
 
 /// The worst that can be said of a policy.
 fn judge(patient: &Patient<'_>, facts: &Facts, policy: &Policy) -> Option<Finding> {
-    if users(policy).next().is_none() {
-        return None;
-    }
+    users(policy).next()?;
     always_true(patient, policy)
         .or_else(|| reaches_anon(patient, facts, policy))
         .or_else(|| ignores_rows(patient, policy))
