@@ -39,7 +39,8 @@ pub(in crate::doctor) async fn planned_sql(
     let drops =
         drops.filter(|policy| sql.iter().any(|sql| sql.starts_with(&format!("CREATE POLICY {policy} "))));
     // several findings may be mended by the same statements, one after the other
-    let drops: Vec<String> = drops.map(|policy| format!("DROP POLICY IF EXISTS {policy}")).collect();
+    let drops = drops.map(|policy| format!("DROP POLICY IF EXISTS {policy}"));
+    let drops: Vec<String> = drops.filter(|drop| !sql.contains(drop)).collect();
     Ok(drops.into_iter().chain(sql).collect())
 }
 
@@ -70,7 +71,7 @@ pub(super) async fn not_forced(patient: &Patient<'_>, facts: &Facts) -> Result<O
     // for a role that bypasses row level security the force changes nothing
     let (severity, rest) = match facts.bypassing_me {
         true => (Severity::Notice, ", and by its BYPASSRLS or superuser right too"),
-        false => (Severity::Warning, ""),
+        false => (Severity::Warning, "; once it is forced, counting and rotating need a role with BYPASSRLS"),
     };
     let meaning = format!(
         "row level security is not forced, and the application connects as {me}, who owns the table: the \
