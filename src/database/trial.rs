@@ -1,6 +1,6 @@
 //! Statements that are only tried: whatever comes of them, it is rolled back.
 
-use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::postgres::PgArguments;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::time::timeout;
 
@@ -9,8 +9,8 @@ use crate::database::{Database, Query, bind};
 
 /// What came of a trial.
 pub(crate) enum Trial {
-    /// The rows of the last statement, and how many it found or changed.
-    Done { rows: Vec<PgRow>, affected: u64 },
+    /// How many rows the last statement found or changed.
+    Done { affected: u64 },
     /// The server refused a statement, with this SQLSTATE.
     Refused { last: bool, code: String },
 }
@@ -41,7 +41,7 @@ impl Database {
         // nothing is ever written, so a lost answer leaves nothing in doubt
         let done = task.await.map_err(|_| Fault::timed_out(Phase::Reading))?;
         match self.conclude(done, Phase::Reading).map_err(|(fault, _)| fault)? {
-            Ran::Done { rows, affected } => Ok(Trial::Done { rows, affected }),
+            Ran::Done { affected } => Ok(Trial::Done { affected }),
             Ran::Failed { last, error } => refused(last, &error),
         }
     }
@@ -57,7 +57,7 @@ fn refused(last: bool, error: &sqlx::Error) -> Result<Trial, Fault> {
 }
 
 enum Ran {
-    Done { rows: Vec<PgRow>, affected: u64 },
+    Done { affected: u64 },
     Failed { last: bool, error: sqlx::Error },
 }
 
@@ -67,11 +67,11 @@ async fn run_trial(
     persistent: bool,
 ) -> sqlx::Result<Ran> {
     let mut transaction = connection.begin().await?;
-    let (mut ran, count) = (Ran::Done { rows: Vec::new(), affected: 0 }, queries.len());
+    let (mut ran, count) = (Ran::Done { affected: 0 }, queries.len());
     for (at, query) in queries.into_iter().enumerate() {
         let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments).persistent(persistent);
-        match fetch(statement, &mut transaction).await {
-            Ok((rows, affected)) => ran = Ran::Done { rows, affected },
+        match statement.execute(&mut *transaction).await {
+            Ok(done) => ran = Ran::Done { affected: done.rows_affected() },
             Err(error) if error.as_database_error().is_some() => {
                 ran = Ran::Failed { last: at + 1 == count, error };
                 break;
@@ -81,20 +81,4 @@ async fn run_trial(
     }
     transaction.rollback().await?;
     Ok(ran)
-}
-
-type Statement = sqlx::query::Query<'static, sqlx::Postgres, PgArguments>;
-
-/// All rows of a statement, and its count.
-async fn fetch(statement: Statement, connection: &mut PgConnection) -> sqlx::Result<(Vec<PgRow>, u64)> {
-    use futures_util::TryStreamExt as _;
-    let (mut rows, mut affected) = (Vec::new(), 0);
-    let mut answers = statement.fetch_many(connection);
-    while let Some(answer) = answers.try_next().await? {
-        match answer {
-            sqlx::Either::Left(done) => affected = done.rows_affected(),
-            sqlx::Either::Right(row) => rows.push(row),
-        }
-    }
-    Ok((rows, affected))
 }

@@ -60,16 +60,11 @@ impl<'a> Guard<'a> {
             _ if broken => self.draft_triggers(draft),
             Some(_) => draft.steps.push(self.validate()),
             // whether rows break the rule is not known: the triggers guard it as well
-            None if self.triggers.guard() && !self.is_proved() => {
+            None if self.triggers.guard() && !self.subject.evidence.foreign_is_proved => {
                 draft.notes.push(format!("{} is guarded by triggers", self.rule.object()));
             }
             None => draft.steps.extend([self.add(), self.validate()]),
         }
-    }
-
-    /// Whether every row was looked at.
-    fn is_proved(&self) -> bool {
-        self.subject.evidence.foreign_is_proved && self.rule.is_for_tokens()
     }
 
     fn draft_triggers(&self, draft: &mut Draft) {

@@ -7,6 +7,7 @@ use sqlx::postgres::PgArguments;
 use crate::classify::{Fault, Phase, classify};
 use crate::database::{Database, Query, bind};
 use crate::detect::missing_table;
+use crate::doctor::access::row_security::OURS;
 use crate::error::{Error, ErrorKind};
 use crate::field::Field;
 use crate::layout::Layout;
@@ -132,7 +133,7 @@ impl Facts {
 impl Policy {
     /// Whether it is one of ours by its name.
     pub(crate) fn is_ours(&self) -> bool {
-        ["retell_vault_owner", "retell_vault_service"].contains(&self.name.as_str())
+        OURS.contains(&self.name.as_str())
     }
 
     fn is_open_to_all_rows(&self) -> bool {

@@ -26,7 +26,11 @@ fn to_outsider(patient: &Patient<'_>, grant: &Grant) -> Finding {
         holder if holder == grant.grantee => holder.to_owned(),
         holder => format!("{holder}, as a member of {},", grant.grantee),
     };
-    let by = grant.grantor.as_ref().map(|grantor| format!(", granted by {grantor}")).unwrap_or_default();
+    let by = grant
+        .grantor
+        .as_ref()
+        .map(|grantor| format!(", granted by {grantor}, who alone takes it back"))
+        .unwrap_or_default();
     let meaning = format!(
         "{who} may {} here{by}: nobody needs that who is not signed in, and no policy should be all that is in \
          the way",
@@ -35,8 +39,7 @@ fn to_outsider(patient: &Patient<'_>, grant: &Grant) -> Finding {
     Finding::new((Area::Access, severity, id), object, meaning, Mend::Sql(revoke(patient, grant)))
 }
 
-/// A REVOKE by the owner takes back only what the owner granted; what others passed on goes with their right
-/// to pass it on.
+/// A REVOKE by the owner takes back only what the owner granted, so whoever passed it on takes it back.
 fn revoke(patient: &Patient<'_>, grant: &Grant) -> String {
     if grant.holder != "public" && grant.holder != grant.grantee {
         return format!("REVOKE {} FROM {}", quote(&grant.grantee), quote(&grant.holder));
@@ -45,15 +48,11 @@ fn revoke(patient: &Patient<'_>, grant: &Grant) -> String {
         [] => String::new(),
         columns => format!(" ({})", columns.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ")),
     };
-    let relation = relation(patient);
+    let (relation, grantee) = (relation(patient), role(&grant.grantee));
+    let revoke = format!("REVOKE ALL PRIVILEGES{columns} ON TABLE {relation} FROM {grantee}");
     match &grant.grantor {
-        Some(grantor) => format!(
-            "REVOKE GRANT OPTION FOR ALL PRIVILEGES{columns} ON TABLE {relation} FROM {} CASCADE",
-            quote(grantor)
-        ),
-        None => {
-            format!("REVOKE ALL PRIVILEGES{columns} ON TABLE {relation} FROM {}", role(&grant.grantee))
-        }
+        Some(grantor) => format!("SET ROLE {};\n{revoke};\nRESET ROLE", quote(grantor)),
+        None => revoke,
     }
 }
 

@@ -19,9 +19,7 @@ pub(super) fn look(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
 
 /// The worst that can be said of a policy.
 fn judge(patient: &Patient<'_>, facts: &Facts, policy: &Policy) -> Option<Finding> {
-    if users(policy).next().is_none() {
-        return None;
-    }
+    users(policy).next()?;
     always_true(patient, policy)
         .or_else(|| reaches_anon(patient, facts, policy))
         .or_else(|| ignores_rows(patient, policy))
@@ -109,7 +107,7 @@ fn alter(patient: &Patient<'_>, policy: &Policy, change: &str) -> String {
 }
 
 pub(in crate::doctor) fn drop_policy(patient: &Patient<'_>, policy: &Policy) -> String {
-    format!("DROP POLICY {} ON {}", quote(&policy.name), relation(patient))
+    format!("DROP POLICY IF EXISTS {} ON {}", quote(&policy.name), relation(patient))
 }
 
 fn object(patient: &Patient<'_>, policy: &Policy) -> String {

@@ -4,8 +4,12 @@ use crate::classify::Fault;
 use crate::doctor::Patient;
 use crate::doctor::access::facts::Facts;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::layout::quote;
 use crate::schema::wanted::{Profile, RowSecurity, Wanted};
 use crate::schema::{self, names};
+
+/// The names of our policies.
+pub(super) const OURS: [&str; 2] = ["retell_vault_owner", "retell_vault_service"];
 
 /// Our policies, and row level security switched on.
 pub(in crate::doctor) fn on() -> Wanted {
@@ -30,7 +34,14 @@ pub(in crate::doctor) async fn planned_sql(
 ) -> Result<Vec<String>, Fault> {
     let plan = schema::draw(patient.postgres, wanted).await?;
     let steps = plan.steps.into_iter().filter(|step| step.id == "row_security");
-    Ok(steps.flat_map(|step| step.sql).collect())
+    let sql: Vec<String> = steps.flat_map(|step| step.sql).collect();
+    let drops = OURS.into_iter().map(|name| format!("{} ON {}", quote(name), relation(patient)));
+    let drops =
+        drops.filter(|policy| sql.iter().any(|sql| sql.starts_with(&format!("CREATE POLICY {policy} "))));
+    // several findings may be mended by the same statements, one after the other
+    let drops = drops.map(|policy| format!("DROP POLICY IF EXISTS {policy}"));
+    let drops: Vec<String> = drops.filter(|drop| !sql.contains(drop)).collect();
+    Ok(drops.into_iter().chain(sql).collect())
 }
 
 /// Off, though ordinary users reach the table.
@@ -60,7 +71,7 @@ pub(super) async fn not_forced(patient: &Patient<'_>, facts: &Facts) -> Result<O
     // for a role that bypasses row level security the force changes nothing
     let (severity, rest) = match facts.bypassing_me {
         true => (Severity::Notice, ", and by its BYPASSRLS or superuser right too"),
-        false => (Severity::Warning, ""),
+        false => (Severity::Warning, "; once it is forced, counting and rotating need a role with BYPASSRLS"),
     };
     let meaning = format!(
         "row level security is not forced, and the application connects as {me}, who owns the table: the \

@@ -144,7 +144,7 @@ impl<'a> Actor<'a> {
 }
 
 /// The value of an answer that always has one.
-pub(super) fn one<T: Default>(value: Option<sqlx::Result<T>>) -> Result<T, Fault> {
+fn one<T: Default>(value: Option<sqlx::Result<T>>) -> Result<T, Fault> {
     value.transpose().map(Option::unwrap_or_default).map_err(|error| classify(&error, Phase::Reading))
 }
 
