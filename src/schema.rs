@@ -2,8 +2,8 @@
 
 mod apply;
 mod columns;
-mod duplicates;
 mod deparsed;
+mod duplicates;
 mod evidence;
 mod functions;
 mod grants;

@@ -15,8 +15,8 @@ use crate::schema::names::relation;
 use crate::schema::picture::Picture;
 use crate::schema::tokens::{Kind, holds_foreign, holds_unknown_status};
 
-/// A table of this size is looked at as a whole; of a larger one as much is looked at: about 20,000 rows.
-const LOOKED_AT: i64 = 16 << 20;
+/// A table of this size is looked at as a whole; of a larger one as much is looked at: some 10,000 rows.
+const LOOKED_AT: i64 = 8 << 20;
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_millis(700);
 
@@ -125,5 +125,18 @@ async fn look(database: &Database, sql: String) -> Result<Option<PgRow>, Fault> 
             ErrorKind::Busy | ErrorKind::AccessDenied => Ok(None),
             _ => Err(fault),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_tables_are_sampled_and_small_ones_are_not() {
+        assert_eq!(sample(0), None);
+        assert_eq!(sample(LOOKED_AT), None);
+        let share = " TABLESAMPLE SYSTEM (25.000000) REPEATABLE (0)";
+        assert_eq!(sample(4 * LOOKED_AT).as_deref(), Some(share));
     }
 }

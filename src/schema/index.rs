@@ -30,8 +30,10 @@ impl Wanted {
     pub(super) fn is_served_by(&self, index: &Index) -> bool {
         let same_rows = match (&self.predicate, &index.predicate) {
             (None, None) => true,
-            // the server writes the condition in its own words; the column is in both
-            (Some(wanted), Some(found)) => found.contains(&wanted.column),
+            // the server writes the condition in its own words; the column is in both, quoted if it must be
+            (Some(wanted), Some(found)) => {
+                found.contains(&wanted.column) || found.contains(&quote(&wanted.column))
+            }
             _ => false,
         };
         index.valid

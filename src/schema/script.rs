@@ -58,11 +58,17 @@ fn comment(text: &str) -> String {
 
 fn journal(plan: &Plan) -> String {
     let statements = journal::create_sql(&plan.layout);
-    let statements: Vec<String> = statements.iter().map(|sql| format!("{sql};")).collect();
+    let statements: Vec<String> = statements.iter().map(|sql| format!("EXECUTE {};", dollars(sql))).collect();
     format!(
         "-- What is done is recorded, so that `schema rollback` can take it back.\n{}",
-        statements.join("\n")
+        transaction(&statements.join("\n"))
     )
+}
+
+/// One statement that means the same under every search path of the session.
+fn transaction(statements: &str) -> String {
+    let body = format!("BEGIN\nPERFORM pg_catalog.set_config('search_path', '', true);\n{statements}\nEND");
+    format!("DO {};", dollars(&format!("\n{body}\n")))
 }
 
 // --- One step ---
@@ -80,11 +86,7 @@ fn block(plan: &Plan, step: &Step) -> String {
             apply(plan, step)
         ),
     };
-    let body = format!(
-        "BEGIN\nPERFORM pg_catalog.set_config('search_path', '', true);\n{}\nEND",
-        when_not_done(step, &unless_done)
-    );
-    format!("DO {};", dollars(&format!("\n{body}\n")))
+    transaction(&when_not_done(step, &unless_done))
 }
 
 fn when_not_done(step: &Step, statements: &str) -> String {

@@ -51,10 +51,9 @@ fn step(subject: &Subject<'_>) -> Step {
         ),
         false => (vec![create_trigger(subject)], vec![format!("DROP TRIGGER {trigger} ON {relation}")]),
     };
-    if let Some((create, drop)) = function(subject) {
-        sql.splice(0..0, create);
-        undo.push(drop);
-    }
+    let (create, drop) = function(subject);
+    sql.splice(0..0, create);
+    undo.push(drop);
     Step {
         id: "updated_at".to_owned(),
         object: format!("trigger {NAME} of {}", subject.layout.table_name()),
@@ -88,29 +87,27 @@ fn create_trigger(subject: &Subject<'_>) -> String {
     )
 }
 
-/// How the function is made and taken back, unless it is there.
-fn function(subject: &Subject<'_>) -> Option<(Vec<String>, String)> {
-    let old = subject
-        .picture
-        .functions
-        .iter()
-        .find(|function| function.name == NAME && function.arguments.is_empty());
-    if old.is_some_and(|old| old.source == BODY) {
-        return None;
-    }
+/// How the function is made, unless it is there, and how it is taken back.
+fn function(subject: &Subject<'_>) -> (Vec<String>, String) {
     let name = in_schema(subject.layout, NAME);
-    let create = format!(
-        "CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS {}",
-        literal(BODY)
-    );
+    let functions = &subject.picture.functions;
+    match functions.iter().find(|function| function.name == NAME && function.arguments.is_empty()) {
+        None => (create_function(subject, &name), drop_unused(&name)),
+        Some(old) if old.source == BODY => (Vec::new(), drop_unused(&name)),
+        Some(old) => (create_function(subject, &name), old.definition.clone()),
+    }
+}
+
+fn create_function(subject: &Subject<'_>, name: &str) -> Vec<String> {
     let others = subject.picture.server.roles.iter().map(|role| quote(&role.name));
     let others: Vec<String> = ["PUBLIC".to_owned()].into_iter().chain(others).collect();
-    let revoke = format!("REVOKE ALL ON FUNCTION {name}() FROM {}", others.join(", "));
-    let drop = match old {
-        Some(old) => old.definition.clone(),
-        None => drop_unused(&name),
-    };
-    Some((vec![create, revoke], drop))
+    vec![
+        format!(
+            "CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS {}",
+            literal(BODY)
+        ),
+        format!("REVOKE ALL ON FUNCTION {name}() FROM {}", others.join(", ")),
+    ]
 }
 
 /// Another table of the schema may have come to use it.

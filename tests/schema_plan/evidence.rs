@@ -1,0 +1,46 @@
+//! What is found out by looking at rows, and when it is not.
+
+use retell_vault::{Layout, Profile, Wanted};
+
+use super::support::role::Role;
+use super::support::*;
+use super::{ids, plan, try_plan};
+
+/// Row level security hides rows from us: then the index is planned, and what is not known is said.
+#[tokio::test]
+async fn rows_that_we_may_not_see_prove_nothing() {
+    let db = TestDb::create().await;
+    db.exec(
+        "CREATE TABLE user_profiles (user_id text); INSERT INTO user_profiles VALUES ('a'), ('a');
+         ALTER TABLE user_profiles ENABLE ROW LEVEL SECURITY",
+    )
+    .await;
+    let guest = Role::create(&db, "GRANT ALL ON user_profiles TO guest").await;
+    let plan = try_plan(&guest.url, &Layout::new(), &Profile::Credentials.into()).await.unwrap();
+    assert!(ids(&plan).contains(&"owner.unique"));
+    assert!(plan.notes.iter().any(|note| note.contains("was not found out")), "{:?}", plan.notes);
+}
+
+/// Rows without a user belong to nobody, so they are no duplicates of each other.
+#[tokio::test]
+async fn rows_without_a_user_are_no_duplicates() {
+    let db = TestDb::create().await;
+    db.exec(
+        "CREATE TABLE user_profiles (user_id text); INSERT INTO user_profiles VALUES (NULL), (NULL), ('a')",
+    )
+    .await;
+    let wanted = Wanted::from(Profile::Credentials).remove_duplicates();
+    let plan = plan(&db, &Layout::new(), &wanted).await;
+    assert!(!ids(&plan).contains(&"owner.duplicates"), "{:?}", ids(&plan));
+}
+
+/// A table without any right to read it is no reason to fail: the catalogue says what is missing.
+#[tokio::test]
+async fn without_the_right_to_read() {
+    let db = TestDb::create().await;
+    db.exec("CREATE TABLE user_profiles (user_id text, encrypted_retell_api_key text)").await;
+    let guest = Role::create(&db, "GRANT UPDATE ON user_profiles TO guest").await;
+    let plan = try_plan(&guest.url, &Layout::new(), &Profile::Credentials.into()).await.unwrap();
+    assert!(ids(&plan).contains(&"column.encrypted_agent_config"));
+    assert!(plan.notes.iter().any(|note| note.contains("was not found out")), "{:?}", plan.notes);
+}
