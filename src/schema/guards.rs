@@ -1,7 +1,7 @@
 //! The database itself lets only tokens into the columns made for them, and only a status that exists
 //! into its column: by a CHECK constraint, or by triggers while rows are left that break it.
 
-pub(super) mod rule;
+mod rule;
 mod trigger;
 
 use crate::layout::quote;
@@ -43,7 +43,8 @@ impl<'a> Guard<'a> {
         let (name, definition) = (rule.constraint(), rule.check());
         let sees_to_it = |found: &&Constraint| {
             let printed = found.definition.trim_end_matches(" NOT VALID");
-            let of_the_application = !rule.is_for_tokens() && found.columns == [rule.column] && found.name != name;
+            let of_the_application =
+                !rule.is_for_tokens() && found.columns == [rule.column] && found.name != name;
             found.kind == 'c' && (of_the_application || deparsed::same(&definition, printed))
         };
         let constraints = &subject.picture.constraints;
@@ -59,16 +60,11 @@ impl<'a> Guard<'a> {
             _ if broken => self.draft_triggers(draft),
             Some(_) => draft.steps.push(self.validate()),
             // whether rows break the rule is not known: the triggers guard it as well
-            None if self.triggers.guard() && !self.is_proved() => {
+            None if self.triggers.guard() && !self.subject.evidence.foreign_is_proved => {
                 draft.notes.push(format!("{} is guarded by triggers", self.rule.object()));
             }
             None => draft.steps.extend([self.add(), self.validate()]),
         }
-    }
-
-    /// Whether every row was looked at.
-    fn is_proved(&self) -> bool {
-        self.subject.evidence.foreign_is_proved && self.rule.is_for_tokens()
     }
 
     fn draft_triggers(&self, draft: &mut Draft) {

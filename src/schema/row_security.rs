@@ -47,7 +47,8 @@ impl<'a> There<'a> {
     fn missing(&self) -> Vec<(Wanted, Option<&'a Policy>)> {
         let owner = Some((Wanted::owner(self.subject), self.owner));
         let service = Wanted::service(self.subject).map(|wanted| (wanted, self.service));
-        let is_missing = |(wanted, there): &(Wanted, Option<&Policy>)| !there.is_some_and(|there| wanted.is(there));
+        let is_missing =
+            |(wanted, there): &(Wanted, Option<&Policy>)| !there.is_some_and(|there| wanted.is(there));
         [owner, service].into_iter().flatten().filter(is_missing).collect()
     }
 
@@ -77,7 +78,12 @@ impl<'a> There<'a> {
             id: "row_security".to_owned(),
             object: format!("table {}", self.subject.layout.table_name()),
             reason: self.reason(),
-            sql: leak.map(|_| self.drop(SERVICE)).into_iter().chain(create).chain(switch.into_iter().flatten()).collect(),
+            sql: leak
+                .map(|_| self.drop(SERVICE))
+                .into_iter()
+                .chain(create)
+                .chain(switch.into_iter().flatten())
+                .collect(),
             undo: (back.into_iter().flatten())
                 .chain(undone)
                 .chain(leak.map(|policy| definition(policy, &relation)))
@@ -110,8 +116,9 @@ impl<'a> There<'a> {
     fn done_if(&self, missing: &[(Wanted, Option<&Policy>)], leak: Option<&Policy>) -> String {
         let table = format!("{}::pg_catalog.regclass", literal(&relation(self.subject.layout)));
         let forced = if self.subject.wanted.force { " AND relforcerowsecurity" } else { "" };
-        let switched =
-            format!("EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = {table} AND relrowsecurity{forced})");
+        let switched = format!(
+            "EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = {table} AND relrowsecurity{forced})"
+        );
         let policy = |name: &str, and: &str| {
             format!(
                 "EXISTS (SELECT FROM pg_catalog.pg_policy WHERE polrelid = {table} AND polname = {}{and})",

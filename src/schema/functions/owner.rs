@@ -46,7 +46,10 @@ impl OwnerParams {
     }
 
     fn each(&self) -> impl Iterator<Item = (&str, &str, IdKind)> {
-        self.params.iter().zip(&self.columns).map(|((param, _), (column, kind))| (*param, column.as_str(), *kind))
+        self.params
+            .iter()
+            .zip(&self.columns)
+            .map(|((param, _), (column, kind))| (*param, column.as_str(), *kind))
     }
 }
 

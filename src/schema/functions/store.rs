@@ -4,7 +4,7 @@ use crate::field::Field;
 use crate::layout::quote;
 use crate::schema::functions::owner::OwnerParams;
 use crate::schema::functions::template::fill;
-use crate::schema::names::literal;
+use crate::schema::names::{literal, owner_columns};
 use crate::schema::plan::Subject;
 use crate::schema::tokens::{Kind, OURS, holds_foreign};
 
@@ -14,7 +14,8 @@ const STORE: &str = include_str!("store.sql");
 /// of a secret field with a column of its own into it, the others into the JSONB column.
 pub(super) fn body(subject: &Subject<'_>, owner: &OwnerParams) -> String {
     let slots = Slots::new(subject);
-    let names = |fields: &[Field]| fields.iter().map(|field| literal(field.name())).collect::<Vec<_>>().join(", ");
+    let names =
+        |fields: &[Field]| fields.iter().map(|field| literal(field.name())).collect::<Vec<_>>().join(", ");
     let dedicated: Vec<_> = slots.texts.iter().map(|(field, _)| *field).collect();
     let no_tenant = match owner.params.len() {
         1 => String::new(),
@@ -22,7 +23,12 @@ pub(super) fn body(subject: &Subject<'_>, owner: &OwnerParams) -> String {
     };
     let inserted: Vec<_> = owner.values().into_iter().chain(slots.inserts(subject)).collect();
     let (columns, values): (Vec<_>, Vec<_>) = inserted.into_iter().unzip();
-    let unique: Vec<_> = owner.values().into_iter().map(|(column, _)| column).collect();
+    // beside a deferrable constraint Postgres asks for one; elsewhere a column that is called like a
+    // parameter would be taken for it
+    let target = match subject.table.deferrable {
+        true => format!(" ({})", owner_columns(subject.layout).join(", ")),
+        false => String::new(),
+    };
     fill(
         STORE,
         &[
@@ -38,7 +44,7 @@ pub(super) fn body(subject: &Subject<'_>, owner: &OwnerParams) -> String {
             ("newest", slots.newest()),
             ("columns", columns.join(", ")),
             ("values", values.join(", ")),
-            ("unique", unique.join(", ")),
+            ("target", target),
         ],
     )
 }
@@ -82,8 +88,10 @@ impl Slots {
 
     fn foreign(&self) -> String {
         let config = format!("t.{}", self.config);
-        let texts =
-            self.texts.iter().map(|(_, column)| holds_foreign(&format!("t.{column}::pg_catalog.text"), Kind::Text));
+        let texts = self
+            .texts
+            .iter()
+            .map(|(_, column)| holds_foreign(&format!("t.{column}::pg_catalog.text"), Kind::Text));
         let others = [
             format!("pg_catalog.jsonb_typeof({config}) NOT IN ('object', 'null')"),
             holds_foreign(&config, Kind::Json),
@@ -94,7 +102,8 @@ impl Slots {
     /// The newest version that any token of the row `t` has. Only columns of `t`, so that it is looked at
     /// again after a wait for the row.
     fn newest(&self) -> String {
-        let texts: Vec<_> = self.texts.iter().map(|(_, column)| format!("t.{column}::pg_catalog.text")).collect();
+        let texts: Vec<_> =
+            self.texts.iter().map(|(_, column)| format!("t.{column}::pg_catalog.text")).collect();
         let ours = format!("t.{} -> '{OURS}'::pg_catalog.text", self.config);
         format!(
             "coalesce((SELECT pg_catalog.max(pg_catalog.substr(held.token, 14, 16) COLLATE \"C\") FROM \

@@ -60,7 +60,7 @@ BEGIN
     IF FOUND THEN
       RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = v_at, HINT = 'load it with retell-vault first';
     END IF;
-    INSERT INTO <<relation>> AS t (<<columns>>) VALUES (<<values>>) ON CONFLICT (<<unique>>) DO NOTHING;
+    INSERT INTO <<relation>> AS t (<<columns>>) VALUES (<<values>>) ON CONFLICT<<target>> DO NOTHING;
     IF FOUND THEN
       RETURN v_version;
     END IF;
