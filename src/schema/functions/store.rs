@@ -25,7 +25,7 @@ pub(super) fn body(subject: &Subject<'_>, owner: &OwnerParams) -> String {
     let (columns, values): (Vec<_>, Vec<_>) = inserted.into_iter().unzip();
     // beside a deferrable constraint Postgres asks for one; elsewhere a column that is called like a
     // parameter would be taken for it
-    let target = match subject.table.deferrable {
+    let target = match subject.picture.indexes.iter().any(|index| !index.immediate) {
         true => format!(" ({})", owner_columns(subject.layout).join(", ")),
         false => String::new(),
     };
