@@ -1,7 +1,7 @@
 //! The database itself lets only tokens into the columns made for them, and only a status that exists
 //! into its column: by a CHECK constraint, or by triggers while rows are left that break it.
 
-pub(super) mod rule;
+mod rule;
 mod trigger;
 
 use crate::layout::quote;

@@ -40,5 +40,6 @@ pub(crate) fn holds_foreign(value: &str, kind: Kind) -> String {
 /// As [`holds_foreign`], for the status column: true when the value is none of the integration's.
 pub(crate) fn holds_unknown_status(value: &str) -> String {
     let known = IntegrationStatus::ALL.map(|status| format!("'{}'", status.as_str()));
-    format!("{value} NOT IN ({})", known.join(", "))
+    // as the server prints it again, so that it can be compared
+    format!("{value} <> ALL (ARRAY[{}])", known.join(", "))
 }

@@ -3,13 +3,13 @@
 use crate::config::fields::IntegrationStatus;
 use crate::field::Field;
 use crate::layout::{Layout, quote};
-use crate::schema::names::{literal, our_name, relation};
-use crate::schema::tokens::{Kind, OURS, holds_foreign};
+use crate::schema::names::{our_name, relation};
+use crate::schema::tokens::{Kind, OURS, holds_foreign, holds_unknown_status};
 
 /// What a column may hold, for the database to see to.
-pub(in crate::schema) struct Rule<'a> {
+pub(super) struct Rule<'a> {
     layout: &'a Layout,
-    pub(in crate::schema) column: &'a str,
+    pub(super) column: &'a str,
     /// The id of the step that sees to it.
     pub(super) id: String,
     holds: Holds,
@@ -23,7 +23,7 @@ enum Holds {
 
 impl<'a> Rule<'a> {
     /// For every column made for tokens, and for the status.
-    pub(in crate::schema) fn all(layout: &'a Layout) -> Vec<Self> {
+    pub(super) fn all(layout: &'a Layout) -> Vec<Self> {
         let secrets = Field::SECRET.into_iter().filter_map(|field| layout.column_of(field));
         let texts = secrets.map(|column| (column, Holds::Tokens(Kind::Text)));
         let config = (layout.config_column.as_str(), Holds::Tokens(Kind::Json));
@@ -44,16 +44,13 @@ impl<'a> Rule<'a> {
     }
 
     /// True for a row that breaks the rule; false or NULL otherwise. `row` is empty, or `new.`.
-    pub(in crate::schema) fn is_broken(&self, row: &str) -> String {
+    pub(super) fn is_broken(&self, row: &str) -> String {
         let column = format!("{row}{}", quote(self.column));
         match self.holds {
             Holds::Tokens(Kind::Json) => holds_foreign(&column, Kind::Json),
             // the cast: a role that may make functions could put a better match for varchar in the way
             Holds::Tokens(Kind::Text) => holds_foreign(&format!("{column}::text"), Kind::Text),
-            Holds::Status => {
-                let words: Vec<_> = statuses().into_iter().map(literal).collect();
-                format!("{column}::text <> ALL (ARRAY[{}])", words.join(", "))
-            }
+            Holds::Status => holds_unknown_status(&format!("{column}::text")),
         }
     }
 
@@ -86,7 +83,9 @@ impl<'a> Rule<'a> {
     pub(super) fn takes(&self) -> String {
         match self.holds {
             Holds::Tokens(_) => "tokens of retell-vault".to_owned(),
-            Holds::Status => statuses().join(", "),
+            Holds::Status => {
+                format!("one of {}", IntegrationStatus::ALL.map(IntegrationStatus::as_str).join(", "))
+            }
         }
     }
 
@@ -102,8 +101,4 @@ impl<'a> Rule<'a> {
     pub(super) fn object(&self) -> String {
         format!("column {}.{}", self.layout.table_name(), self.column)
     }
-}
-
-fn statuses() -> [&'static str; 5] {
-    IntegrationStatus::ALL.map(IntegrationStatus::as_str)
 }
