@@ -141,6 +141,7 @@ impl Run<'_> {
         statements.extend(step.sql.iter().chain(forget).cloned());
         let done = self.work.together(step, &statements).await;
         if let (Ok(()), Some(name)) = (&done, backup) {
+            let name = format!("{}.{name}", self.work.layout.schema);
             self.work.tell(SchemaEvent::BackedUp(&name));
             self.undone.backups.push(name);
         }

@@ -37,7 +37,7 @@ async fn data_is_kept_or_copied_but_never_lost() {
     assert_eq!(undone.backups, told);
     assert_eq!(undone.backups.len(), 8, "one for each column: {told:?}");
     // the name of the column may be cut from that of the table
-    let named = "SELECT table_name::text FROM information_schema.columns
+    let named = "SELECT table_schema || '.' || table_name FROM information_schema.columns
         WHERE starts_with(table_name, 'retell_vault_backup_') AND column_name = 'encrypted_retell_api_key'";
     let backup: String = value(&stage.db, named).await;
     assert!(undone.backups.contains(&backup));
@@ -67,7 +67,7 @@ async fn backups_get_names_of_their_own() {
         let options = RollBackOptions::new().allow_data_loss();
         backups.extend(vault.schema().roll_back(&options, |_| {}).await.unwrap().backups);
     }
-    let base = "retell_vault_backup_user_profiles_column_phone_number";
+    let base = "public.retell_vault_backup_user_profiles_column_phone_number";
     assert_eq!(backups, [base.to_owned(), format!("{base}_2"), format!("{base}_3")]);
     for (round, backup) in backups.iter().enumerate() {
         let phone: String = value(&stage.db, &format!("SELECT DISTINCT phone_number FROM {backup}")).await;
