@@ -159,7 +159,7 @@ async fn a_plan_killed_at_any_statement_is_completed_and_taken_back() {
     scene.db.exec("DROP EVENT TRIGGER hang").await;
     scene.completes("undisturbed").await;
 
-    println!("{all} statements");
+    println!("{all} statements of the schema in one run");
     let offset = rand::random::<u64>() % all;
     for kill in 0..all.min(kills) {
         // spread over all of them, and somewhere else in every run
