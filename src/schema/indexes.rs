@@ -1,5 +1,7 @@
 //! Indexes for what applications look up in a full profile. None on ciphertext.
 
+use std::collections::HashSet;
+
 use crate::field::Field;
 use crate::layout::quote;
 use crate::schema::columns::kind_after;
@@ -45,7 +47,10 @@ fn wanted(subject: &Subject<'_>) -> Vec<(Wanted, String)> {
         (index(subject, column, "gin", &[column]), format!("rows are looked up by what {column} contains"))
     });
 
-    lookups.chain(documents).chain(active(subject)).chain(configured(subject, status)).collect()
+    let all = lookups.chain(documents).chain(active(subject)).chain(configured(subject, status));
+    // a layout may use a name of the full profile for a field of its own
+    let mut names = HashSet::new();
+    all.filter(|(wanted, _)| names.insert(wanted.name.clone())).collect()
 }
 
 fn active(subject: &Subject<'_>) -> Vec<(Wanted, String)> {

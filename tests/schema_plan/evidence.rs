@@ -3,6 +3,8 @@
 use retell_vault::{Layout, Profile, Wanted};
 
 use super::support::role::Role;
+use super::support::rows::value;
+use super::support::schema::run_steps;
 use super::support::*;
 use super::{ids, plan, try_plan};
 
@@ -43,4 +45,22 @@ async fn without_the_right_to_read() {
     let plan = try_plan(&guest.url, &Layout::new(), &Profile::Credentials.into()).await.unwrap();
     assert!(ids(&plan).contains(&"column.encrypted_agent_config"));
     assert!(plan.notes.iter().any(|note| note.contains("was not found out")), "{:?}", plan.notes);
+}
+
+/// Where the tenant may be NULL, no tenant is a tenant like any other, for the index and for the rows.
+#[tokio::test]
+async fn rows_without_a_tenant_may_be_duplicates() {
+    let db = TestDb::create().await;
+    db.exec(
+        "CREATE TABLE user_profiles (user_id text, tenant text, note int);
+         INSERT INTO user_profiles VALUES ('a', NULL, 1), ('a', NULL, 2), ('a', 't', 3)",
+    )
+    .await;
+    let layout = Layout::new().tenant_column("tenant").unwrap();
+    let wanted = Wanted::from(Profile::Credentials).remove_duplicates();
+    let first = plan(&db, &layout, &wanted).await;
+    run_steps(&db, &first).await;
+    assert!(plan(&db, &layout, &wanted).await.is_empty());
+    let left = "SELECT string_agg(note::text, ',' ORDER BY note) FROM user_profiles";
+    assert_eq!(value::<String>(&db, left).await, "2,3");
 }

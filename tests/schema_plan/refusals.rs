@@ -100,6 +100,7 @@ async fn no_column_is_planned_twice() {
     let layout = named_table("people")
         .user_column("department")
         .and_then(|layout| layout.column(retell_vault::Field::PhoneNumber, "phone"))
+        .and_then(|layout| layout.column(retell_vault::Field::WebhookConfig, "metadata"))
         .and_then(|layout| layout.sync_column("updated_at"))
         .unwrap();
     let plan = plan(&db, &layout, &Profile::FullProfile.into()).await;
