@@ -18,6 +18,9 @@ use crate::schema::step::{Draft, LockLevel, Step};
 /// What a body of ours holds, in every version of it.
 const MARK: &str = "-- retell-vault";
 
+/// As the catalogue has it.
+const SETTING: &str = "search_path=\"\"";
+
 const PROFILE: &str = include_str!("functions/profile.sql");
 const STATUS: &str = include_str!("functions/status.sql");
 
@@ -110,21 +113,19 @@ impl Wanted<'_> {
     }
 
     fn is(&self, there: &Function) -> bool {
-        let mut grantees = there.grantees.clone();
-        grantees.sort();
+        let lets_in = |role: &str| there.grantees.iter().any(|grantee| grantee == role);
         // whom the application has let in besides stays
-        let lets_in = |role: &String| grantees.contains(role);
         there.source == self.body
             && !there.security_definer
-            && there.settings == ["search_path=\"\""]
-            && !["public", "anon"].iter().any(|role| grantees.iter().any(|grantee| grantee == role))
-            && self.callers().iter().all(lets_in)
+            && there.settings == [SETTING]
+            && !["public", "anon"].into_iter().any(lets_in)
+            && self.callers().into_iter().all(lets_in)
     }
 
     /// Those of `authenticated` and `service_role` that exist.
-    fn callers(&self) -> Vec<String> {
+    fn callers(&self) -> Vec<&'static str> {
         let callers = ["authenticated", "service_role"].into_iter();
-        callers.filter(|role| self.subject.picture.has_role(role)).map(str::to_owned).collect()
+        callers.filter(|role| self.subject.picture.has_role(role)).collect()
     }
 
     fn step(&self, object: String, there: Option<&Function>) -> Step {
@@ -175,16 +176,18 @@ impl Wanted<'_> {
     }
 
     fn done_if(&self) -> String {
-        let closed = ["public", "anon"].into_iter();
-        let closed = closed.filter(|role| *role == "public" || self.subject.picture.has_role(role));
-        let closed = closed.map(|role| {
-            format!(" AND NOT pg_catalog.has_function_privilege({}, oid, 'EXECUTE')", literal(role))
-        });
+        let may =
+            |role: &str| format!("pg_catalog.has_function_privilege({}, oid, 'EXECUTE')", literal(role));
+        let anon = self.subject.picture.has_role("anon").then_some("anon");
+        let closed = ["public"].into_iter().chain(anon).map(|role| format!(" AND NOT {}", may(role)));
+        let open = self.callers().into_iter().map(|role| format!(" AND {}", may(role)));
         format!(
-            "EXISTS (SELECT FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regprocedure({}) AND prosrc = {} AND NOT prosecdef{})",
+            "EXISTS (SELECT FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regprocedure({}) AND prosrc = {} \
+             AND NOT prosecdef AND proconfig = ARRAY[{}]{})",
             literal(&self.signature()),
             literal(&self.body),
-            closed.collect::<String>()
+            literal(SETTING),
+            closed.chain(open).collect::<String>()
         )
     }
 }

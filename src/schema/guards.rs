@@ -104,7 +104,12 @@ impl<'a> Guard<'a> {
             true => (self.triggers.drop(), self.triggers.restore(), LockLevel::AccessExclusive),
             false => (Vec::new(), Vec::new(), LockLevel::ShareUpdateExclusive),
         };
-        let when = format!("{} OR NOT {}", self.rule.anything_breaks_it(), self.has_check(""));
+        // one that is there from an earlier try says nothing about the rows
+        let when = match self.check {
+            Some(_) => self.rule.anything_breaks_it(),
+            None => "SELECT false".to_owned(),
+        };
+        let when = format!("{when} OR NOT {}", self.has_check(""));
         Step {
             id: format!("{}.validate", self.rule.id),
             object: self.rule.object(),
