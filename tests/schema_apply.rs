@@ -8,6 +8,8 @@ mod locks;
 mod refusals;
 #[path = "schema_apply/roll_back.rs"]
 mod roll_back;
+#[path = "schema_apply/tables.rs"]
+mod tables;
 #[path = "schema_apply/traffic.rs"]
 mod traffic;
 

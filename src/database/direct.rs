@@ -45,6 +45,13 @@ impl Refusal {
     }
 }
 
+/// What we refuse ourselves.
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { code: String::new(), fault: error.into() }
+    }
+}
+
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         refusal.fault
@@ -130,7 +137,7 @@ impl Direct {
         lock_timeout: Duration,
     ) -> Result<(), Refusal> {
         self.run("BEGIN").await?;
-        let limit = format!("SET LOCAL lock_timeout = {}", lock_timeout.as_millis().max(1));
+        let limit = format!("SET LOCAL lock_timeout = {}", milliseconds(lock_timeout));
         for statement in [&limit].into_iter().chain(statements) {
             if let Err(refusal) = self.run(statement).await {
                 self.run("ROLLBACK").await.ok(); // what counts is why it failed
@@ -142,7 +149,7 @@ impl Direct {
 
     /// Runs one statement outside of a transaction. It waits for each lock this long at most.
     pub(crate) async fn alone(&mut self, statement: &str, lock_timeout: Duration) -> Result<(), Refusal> {
-        self.run(&format!("SET lock_timeout = {}", lock_timeout.as_millis().max(1))).await?;
+        self.run(&format!("SET lock_timeout = {}", milliseconds(lock_timeout))).await?;
         let done = self.run(statement).await;
         self.run("SET lock_timeout = 0").await.ok(); // a lost connection has failed the statement already
         done
@@ -173,6 +180,11 @@ impl Direct {
     pub(crate) async fn close(self) {
         self.connection.close().await.ok();
     }
+}
+
+/// As a setting of the server: 0 would be no limit, and more than fits is one of 24 days.
+fn milliseconds(limit: Duration) -> i32 {
+    i32::try_from(limit.as_millis()).unwrap_or(i32::MAX).max(1)
 }
 
 fn refused(error: &sqlx::Error, phase: Phase) -> Refusal {

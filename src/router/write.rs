@@ -72,26 +72,25 @@ impl<'a> Write<'a> {
     /// the outcome is unknown and reading back failed too; else the reason for the caller.
     pub(super) async fn run(&mut self) -> Result<Written, Fault> {
         let (started, limit) = (Instant::now(), self.postgres.database.patience());
-        let (mut last, mut unknown) = (None, None);
-        for round in 0..ROUNDS {
-            let fault = match self.round().await {
+        let (mut last, mut unknown, mut round) = (None, None, 0);
+        while round < ROUNDS {
+            let before = self.plan.clone();
+            match self.round().await {
                 Ok(Step::Done) => return Ok(self.written()),
-                Ok(Step::Again) if round == 0 => continue,
+                Ok(Step::Again) if round == 0 => {}
                 // rivals that met twice would go on meeting
-                Ok(Step::Again) => {
-                    pause(round).await;
-                    continue;
-                }
-                Err(fault) => fault,
-            };
-            match self.recover(fault, round).await {
-                Ok(fault) if fault.outcome == Outcome::Ambiguous => unknown = Some(fault),
-                Ok(fault) => last = Some(fault),
-                Err(fault) => return Err(still_unknown(fault, unknown)),
+                Ok(Step::Again) => pause(round).await,
+                Err(fault) => match self.recover(fault, round).await {
+                    Ok(fault) if fault.outcome == Outcome::Ambiguous => unknown = Some(fault),
+                    Ok(fault) => last = Some(fault),
+                    Err(fault) => return Err(still_unknown(fault, unknown)),
+                },
             }
             if started.elapsed() > limit {
                 break;
             }
+            // where columns come one after the other, only time ends it
+            round += u32::from(!self.has_moved_since(before.as_deref()));
         }
         let busy = || Error::new(ErrorKind::Busy, "other writers of this owner were always faster");
         match unknown {
@@ -99,6 +98,11 @@ impl<'a> Write<'a> {
             Some(unknown) => Err(Fault::new(Outcome::TakesNoWrites, unknown.error)),
             None => Err(last.unwrap_or_else(|| busy().into())),
         }
+    }
+
+    fn has_moved_since(&self, before: Option<&Plan>) -> bool {
+        let plans = before.zip(self.plan.as_deref());
+        plans.is_some_and(|(before, now)| before.placement != now.placement)
     }
 
     /// Does what makes another round worth while, and gives the fault back.

@@ -102,7 +102,7 @@ pub enum SchemaEvent<'a> {
     Applied(&'a Step),
     /// A step was taken back; this is its id.
     Undone(&'a str),
-    /// Data was copied to this table before it was dropped.
+    /// Data was copied to this table, `schema.table`, before it was dropped.
     BackedUp(&'a str),
 }
 
@@ -120,7 +120,7 @@ pub struct Applied {
 pub struct RolledBack {
     /// The ids of the steps that were taken back, the latest first.
     pub steps: Vec<String>,
-    /// The tables that hold what was dropped.
+    /// The tables that hold what was dropped, as `schema.table`.
     pub backups: Vec<String>,
 }
 

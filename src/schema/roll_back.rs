@@ -64,10 +64,10 @@ impl Run<'_> {
     }
 
     /// How many rows would lose data. None where what is counted has gone already.
-    async fn count(&mut self, stake: &Stake) -> Result<i64, Fault> {
+    async fn count(&mut self, stake: &Stake) -> Result<i64, Refusal> {
         match self.work.direct.value(&stake.count).await {
             Err(refusal) if ["42P01", "42703"].contains(&refusal.code.as_str()) => Ok(0),
-            counted => Ok(counted?),
+            counted => counted,
         }
     }
 
@@ -75,8 +75,8 @@ impl Run<'_> {
         for entry in entries {
             let step = &entry.reversal;
             self.work.tell(SchemaEvent::Begins(step));
-            if let Err(fault) = self.undo(entry).await {
-                return Err(Fault::new(fault.outcome, self.explain(step, fault)));
+            if let Err(refusal) = self.undo(entry).await {
+                return Err(Fault::new(refusal.fault.outcome, self.explain(step, refusal)));
             }
             self.work.tell(SchemaEvent::Undone(&step.id));
             self.undone.steps.push(step.id.clone());
@@ -84,9 +84,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn explain(&self, step: &Step, fault: Fault) -> Error {
-        let error = match fault.outcome {
-            Outcome::Ambiguous => {
+    fn explain(&self, step: &Step, refusal: Refusal) -> Error {
+        let Refusal { code, fault } = refusal;
+        let error = match code.as_str() {
+            "42703" | "42704" | "42P01" | "42883" => {
+                Error::new(ErrorKind::Schema, "what the step made was removed or renamed by others")
+                    .with_hint("apply the plan again, which makes it anew, then roll back")
+            }
+            _ if fault.outcome == Outcome::Ambiguous => {
                 let message = "the connection was lost, so it may have been taken back or not";
                 Error::new(ErrorKind::OutcomeUnknown, message)
                     .with_hint("roll back again: that goes on where this ended")
@@ -101,31 +106,26 @@ impl Run<'_> {
         error.about(format_args!("taking back step {} ({before})", step.id))
     }
 
-    async fn undo(&mut self, entry: &Entry) -> Result<(), Fault> {
+    async fn undo(&mut self, entry: &Entry) -> Result<(), Refusal> {
         let (step, forget) = (&entry.reversal, journal::forget_sql(self.work.layout, entry.seq));
         if step.concurrent {
             self.work.one_by_one(step).await?;
-            return Ok(self.work.together(step, &forget).await?);
+            return self.work.together(step, &forget).await;
         }
         let Some(stake) = &entry.stake else {
-            return Ok(self.work.together(step, &[step.sql.clone(), forget].concat()).await?);
+            return self.work.together(step, &[step.sql.clone(), forget].concat()).await;
         };
         loop {
-            match self.undo_with_care(step, stake, &forget).await? {
+            match self.undo_with_care(step, stake, &forget).await {
                 Err(refusal) if refusal.code == MORE_ROWS => {}
-                done => return Ok(done?),
+                done => return done,
             }
         }
     }
 
     /// Undoes a step in the same transaction that copies what is lost with it. Nobody writes meanwhile, so
     /// that nothing is lost that was not counted, or not copied.
-    async fn undo_with_care(
-        &mut self,
-        step: &Step,
-        stake: &Stake,
-        forget: &[String],
-    ) -> Result<Result<(), Refusal>, Fault> {
+    async fn undo_with_care(&mut self, step: &Step, stake: &Stake, forget: &[String]) -> Result<(), Refusal> {
         let rows = self.count(stake).await?;
         self.may_lose(step, rows)?;
         let mut statements =
@@ -139,16 +139,17 @@ impl Run<'_> {
             Some(name) => statements.extend(backup_sql(&in_schema(self.work.layout, name), stake)),
         }
         statements.extend(step.sql.iter().chain(forget).cloned());
-        let done = self.work.together(step, &statements).await;
-        if let (Ok(()), Some(name)) = (&done, backup) {
+        self.work.together(step, &statements).await?;
+        if let Some(name) = backup {
+            let name = format!("{}.{name}", self.work.layout.schema);
             self.work.tell(SchemaEvent::BackedUp(&name));
             self.undone.backups.push(name);
         }
-        Ok(done)
+        Ok(())
     }
 
     /// A name for a backup that no other relation has.
-    async fn free_name(&mut self, step: &Step) -> Result<String, Fault> {
+    async fn free_name(&mut self, step: &Step) -> Result<String, Refusal> {
         let id = step.id.replace('.', "_");
         let base = ["backup", &self.work.layout.table, &id];
         let mut name = our_name(&base);
@@ -160,9 +161,9 @@ impl Run<'_> {
         Ok(name)
     }
 
-    async fn exists(&mut self, name: &str) -> Result<bool, Fault> {
+    async fn exists(&mut self, name: &str) -> Result<bool, Refusal> {
         let name = literal(&in_schema(self.work.layout, name));
-        Ok(self.work.direct.value(&format!("SELECT to_regclass({name}) IS NOT NULL")).await?)
+        self.work.direct.value(&format!("SELECT to_regclass({name}) IS NOT NULL")).await
     }
 }
 

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::classify::{Fault, Outcome};
+use crate::classify::Fault;
 use crate::database::direct::{Direct, Refusal};
 use crate::entropy;
 use crate::error::{Error, ErrorKind};
 use crate::layout::{Layout, quote};
 use crate::postgres::Postgres;
-use crate::schema::names::{literal, relation};
+use crate::schema::names::{in_schema, literal, relation};
 use crate::schema::options::{ApplyOptions, SchemaEvent};
 use crate::schema::picture::Picture;
 use crate::schema::step::Step;
@@ -103,19 +103,15 @@ impl<'a> Work<'a> {
     /// Indexes that a failed `CREATE INDEX CONCURRENTLY` of this step left invalid.
     async fn drop_leftovers(&mut self, step: &Step) -> Result<(), Refusal> {
         let sql = format!(
-            "SELECT n.nspname::text, x.relname::text FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
-             JOIN pg_namespace n ON n.oid = x.relnamespace
-             WHERE NOT i.indisvalid AND x.relkind = 'i' AND (i.indrelid = {table}
-               OR i.indrelid IN (SELECT relid FROM pg_partition_tree({table})))",
-            table = self.table()
+            "SELECT coalesce(array_agg(x.relname::text), '{{}}') FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+             WHERE i.indrelid = {} AND NOT i.indisvalid AND x.relkind = 'i'",
+            self.table()
         );
-        for row in self.direct.query(&sql).await? {
-            let (schema, name): (String, String) = (sqlx::Row::get(&row, 0), sqlx::Row::get(&row, 1));
-            let name = quote(&name);
-            if step.sql.iter().any(|statement| statement.contains(&name)) {
-                let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {}.{name}", quote(&schema));
-                self.direct.alone(&drop, self.options.lock_timeout).await?;
-            }
+        let invalid: Vec<String> = self.direct.value(&sql).await?;
+        let is_ours = |name: &String| step.sql.iter().any(|statement| statement.contains(&quote(name)));
+        for name in invalid.iter().filter(|name| is_ours(name)) {
+            let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {}", in_schema(self.layout, name));
+            self.direct.alone(&drop, self.options.lock_timeout).await?;
         }
         Ok(())
     }
@@ -149,7 +145,7 @@ impl<'a> Work<'a> {
         let error = Error::new(ErrorKind::Busy, message).with_hint(
             "wait for that transaction to end, or end it with pg_terminate_backend, then try again",
         );
-        Ok(Refusal { code: String::new(), fault: Fault::new(Outcome::Reject, error) })
+        Ok(error.into())
     }
 
     /// The table as a value of SQL.

@@ -149,7 +149,7 @@ async fn a_run_that_is_dropped() {
     let before = schema_of(&stage.db).await;
     let vault = stage.vault(0).await;
     let wanted = plan(&vault, Profile::FullProfile).await;
-    for stop_at in 0..wanted.steps.len() {
+    for stop_at in (0..wanted.steps.len()).step_by(4) {
         let (tell, told) = tokio::sync::oneshot::channel();
         let (mut tell, mut begun) = (Some(tell), 0);
         let listener = move |event: SchemaEvent<'_>| {
