@@ -4,6 +4,7 @@ mod bind;
 pub(crate) mod census;
 mod cursor;
 mod fragments;
+mod pages;
 mod plan;
 mod sql;
 pub(crate) mod walk;
