@@ -8,6 +8,7 @@ pub mod dump;
 pub mod faults;
 
 pub use cluster::{Cluster, CutProxy, Mode, Request, TestDb};
+pub mod promotion;
 pub mod role;
 pub mod rotation;
 pub mod rows;
