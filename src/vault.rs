@@ -334,6 +334,7 @@ mod tests {
         may_be_spawned(&vault.census());
         may_be_spawned(&vault.rotate(&RotateOptions::new(), |_| {}));
         may_be_spawned(&vault.promote(&PromoteOptions::new(), |_| {}));
+        may_be_spawned(&vault.schema().verify(crate::Profile::Credentials));
         may_be_spawned(&vault.doctor(&DoctorOptions::new(), |_| {}));
     }
 }

@@ -14,7 +14,8 @@ mod traffic;
 use std::time::Duration;
 
 use retell_vault::{
-    Applied, ApplyOptions, Profile, Result, RollBackOptions, RolledBack, SchemaEvent, SchemaPlan, Vault, Wanted,
+    Applied, ApplyOptions, Profile, Result, RollBackOptions, RolledBack, SchemaEvent, SchemaPlan, Vault,
+    Wanted,
 };
 use support::dump::schema_of;
 use support::rows::value;
@@ -95,7 +96,8 @@ async fn a_plan_is_applied_once_and_taken_back() {
     let left = plan(&vault, Profile::FullProfile).await;
     assert!(left.is_empty(), "{left}");
     let recorded: String =
-        value(&stage.db, "SELECT string_agg(step, ',' ORDER BY seq) FROM retell_vault_steps WHERE done").await;
+        value(&stage.db, "SELECT string_agg(step, ',' ORDER BY seq) FROM retell_vault_steps WHERE done")
+            .await;
     assert_eq!(recorded, applied.steps.join(","));
     // the vault looks at the new columns without being told
     let stored = vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
@@ -156,9 +158,11 @@ async fn two_at_once_both_end_well() {
 /// The journal is one for the schema; each table has its own steps in it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_tables_share_the_journal() {
-    let stage = Stage::on(r#"CREATE TABLE one (user_id text); CREATE TABLE "Other ""x""" (user_id uuid)"#).await;
+    let stage =
+        Stage::on(r#"CREATE TABLE one (user_id text); CREATE TABLE "Other ""x""" (user_id uuid)"#).await;
     let before = schema_of(&stage.db).await;
-    let vault = async |host, layout| stage.hosts.host(host, &stage.db.url).layout(layout).build().await.unwrap();
+    let vault =
+        async |host, layout| stage.hosts.host(host, &stage.db.url).layout(layout).build().await.unwrap();
     let one = vault(0, named_table("one")).await;
     let other = vault(1, named_table(r#"public."Other ""x""""#)).await;
     let (_, first) = tokio::join!(migrate(&one, Profile::Credentials), migrate(&other, Profile::Credentials));

@@ -43,7 +43,8 @@ impl<'a> Guard<'a> {
         let (name, definition) = (rule.constraint(), rule.check());
         let sees_to_it = |found: &&Constraint| {
             let printed = found.definition.trim_end_matches(" NOT VALID");
-            let of_the_application = !rule.is_for_tokens() && found.columns == [rule.column] && found.name != name;
+            let of_the_application =
+                !rule.is_for_tokens() && found.columns == [rule.column] && found.name != name;
             found.kind == 'c' && (of_the_application || deparsed::same(&definition, printed))
         };
         let constraints = &subject.picture.constraints;

@@ -94,8 +94,7 @@ async fn an_index_that_is_kept_from_being_built() {
     let at = wanted.steps.iter().position(|step| step.concurrent).expect("a concurrent step");
     // it has no lock on the table, but an old snapshot, for which the index waits at last
     let mut report = session(&stage, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await;
-    let error =
-        vault.schema().apply(&wanted, &patience(Duration::from_secs(1)), |_| {}).await.unwrap_err();
+    let error = vault.schema().apply(&wanted, &patience(Duration::from_secs(1)), |_| {}).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy, "{error:?}");
     assert!(error.to_string().contains("(a long report)"), "{error}");
     assert!(error.to_string().contains(&format!("step {} (the {at} steps before it", wanted.steps[at].id)));

@@ -95,7 +95,10 @@ async fn data_that_comes_at_the_last_moment() {
     let schema = vault.schema();
     let (undone, ()) = tokio::join!(schema.roll_back(&options, listener), commit);
     let error = undone.unwrap_err();
-    assert!(error.to_string().contains("phone_number of public.user_profiles holds data in 1 row"), "{error}");
+    assert!(
+        error.to_string().contains("phone_number of public.user_profiles holds data in 1 row"),
+        "{error}"
+    );
     let phone = "SELECT phone_number FROM user_profiles WHERE user_id = 'user-1'";
     assert_eq!(value::<String>(&stage.db, phone).await, "+1415555");
     // what was taken back before comes again

@@ -89,7 +89,10 @@ async fn nobody_fails_and_nobody_waits_for_long() {
         operations += seen.operations;
         longest = longest.max(seen.longest);
     }
-    println!("{} steps in {took:?} under {operations} operations; the longest took {longest:?}", applied.steps.len());
+    println!(
+        "{} steps in {took:?} under {operations} operations; the longest took {longest:?}",
+        applied.steps.len()
+    );
     assert_eq!(applied.steps.len(), wanted.steps.len());
     assert!(plan(&vault, Profile::FullProfile).await.is_empty());
     assert!(longest < Duration::from_secs(2), "a client waited for {longest:?}");

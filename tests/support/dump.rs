@@ -15,6 +15,7 @@ pub async fn schema_of(db: &TestDb) -> String {
     assert!(output.status.success(), "pg_dump failed: {}", String::from_utf8_lossy(&output.stderr));
     let script = String::from_utf8(output.stdout).expect("a dump is UTF-8");
     // newer versions put a random key around the script
-    let lines = script.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
+    let lines =
+        script.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -2,9 +2,9 @@
 //! constraint would break every update of theirs, and its error would print the row.
 
 use crate::layout::quote;
+use crate::schema::deparsed;
 use crate::schema::grants::revoke;
 use crate::schema::guards::rule::Rule;
-use crate::schema::deparsed;
 use crate::schema::names::{dollar_quoted, in_schema, literal, our_name, relation};
 use crate::schema::picture::Trigger;
 use crate::schema::plan::Subject;
@@ -107,7 +107,8 @@ impl<'a> Triggers<'a> {
     /// The function as it is now. Where there is none it goes, unless other triggers have come to use it.
     fn function_before(&self) -> String {
         let functions = &self.subject.picture.functions;
-        let before = functions.iter().find(|function| function.name == FUNCTION && function.arguments.is_empty());
+        let before =
+            functions.iter().find(|function| function.name == FUNCTION && function.arguments.is_empty());
         let function = self.function();
         match before {
             Some(before) => before.definition.clone(),
@@ -130,9 +131,8 @@ impl<'a> Triggers<'a> {
     pub(super) fn done_if(&self) -> String {
         let names: Vec<_> = self.names().iter().map(|name| literal(name)).collect();
         let definitions = self.definitions();
-        let is_wanted = |trigger: &&Trigger| {
-            definitions.iter().any(|wanted| deparsed::same(wanted, &trigger.definition))
-        };
+        let is_wanted =
+            |trigger: &&Trigger| definitions.iter().any(|wanted| deparsed::same(wanted, &trigger.definition));
         let unlike = self.there().filter(|trigger| !is_wanted(trigger)).map(|trigger| {
             format!(" AND pg_catalog.pg_get_triggerdef(t.oid) <> {}", literal(&trigger.definition))
         });
