@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use retell_vault::{RotateOptions, Version};
 
-use crate::support::faults::until;
+use crate::support::faults::{Lock, connect, until, until_waiting};
 use crate::support::promotion::*;
 use crate::support::rows::value;
 use crate::support::vaults::*;
@@ -101,7 +101,7 @@ async fn writers_go_on() {
 async fn a_locked_row_is_met_again() {
     let stage = Stage::on(PACKED, 6).await;
     stage.db.exec(ADD_ALL).await;
-    let lock = crate::support::faults::Lock::on_row(&stage.db.url, "user-2").await;
+    let lock = Lock::on_row(&stage.db.url, "user-2").await;
     let vault = stage.vault(0).await;
     let release = async {
         until(async || value::<i64>(&stage.db, MOVED).await == 5).await;
@@ -110,5 +110,27 @@ async fn a_locked_row_is_met_again() {
     let (promoted, ()) = tokio::join!(promote(&vault), release);
     let (promotion, _) = promoted.unwrap();
     assert!(promotion.complete && promotion.promoted == 6 && promotion.passes > 1, "{promotion:?}");
+    stage.all_load().await;
+}
+
+/// What the application puts into its own column while a batch is on its way is not thrown away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_column_that_is_set_meanwhile() {
+    let stage = Stage::on(PACKED, 6).await;
+    stage.db.exec(ADD_ALL).await;
+    let mut application = connect(&stage.db.url).await;
+    let set = "BEGIN; UPDATE user_profiles SET phone_number = '+14155559999' WHERE user_id = 'user-2'";
+    sqlx::raw_sql(set).execute(&mut application).await.unwrap();
+    let vault = stage.vault(0).await;
+    let commit = async {
+        until_waiting(&stage.db.url, 1).await;
+        sqlx::raw_sql("COMMIT").execute(&mut application).await.unwrap();
+    };
+    let (promoted, ()) = tokio::join!(promote(&vault), commit);
+    let (promotion, left) = promoted.unwrap();
+    assert_eq!((promotion.complete, promotion.promoted, left.len()), (false, 6, 1), "{promotion:?}");
+    let phone: String =
+        value(&stage.db, "SELECT phone_number FROM user_profiles WHERE user_id = 'user-2'").await;
+    assert_eq!(phone, "+14155559999");
     stage.all_load().await;
 }
