@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use retell_vault::{RotateOptions, Version};
+use sqlx::AssertSqlSafe;
 
 use crate::support::faults::{Lock, connect, until, until_waiting};
 use crate::support::promotion::*;
@@ -133,4 +134,34 @@ async fn a_plain_column_that_is_set_meanwhile() {
         value(&stage.db, "SELECT phone_number FROM user_profiles WHERE user_id = 'user-2'").await;
     assert_eq!(phone, "+14155559999");
     stage.all_load().await;
+}
+
+/// A record that is stored while a batch is on its way wins.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_stored_meanwhile() {
+    let stage = Stage::on(PACKED, 6).await;
+    stage.db.exec("ALTER TABLE user_profiles ADD encrypted_call_agent_id text").await;
+    stage.db.exec("CREATE TABLE old AS TABLE user_profiles").await;
+    let vault = stage.vault(0).await;
+    let newer = vault.store(&owner("user-2"), &full_config("newer")).await.unwrap();
+    // the same store again, as slow as we like
+    let exchange = |from: &str, to: &str| {
+        format!(
+            "UPDATE {to} AS t SET encrypted_retell_api_key = f.encrypted_retell_api_key,
+             encrypted_call_agent_id = f.encrypted_call_agent_id FROM {from} AS f WHERE f.user_id = t.user_id AND f.user_id = 'user-2'"
+        )
+    };
+    stage.db.exec("CREATE TABLE newer AS TABLE user_profiles").await;
+    stage.db.exec(&exchange("old", "user_profiles")).await;
+    let mut other = connect(&stage.db.url).await;
+    let begin = format!("BEGIN; {}", exchange("newer", "user_profiles"));
+    sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut other).await.unwrap();
+    let commit = async {
+        until_waiting(&stage.db.url, 1).await;
+        sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+    };
+    let (promoted, ()) = tokio::join!(promote(&vault), commit);
+    assert!(promoted.unwrap().0.complete);
+    let loaded = vault.load(&owner("user-2")).await.unwrap();
+    assert_eq!((loaded.version, loaded.config), (newer.version, full_config("newer")));
 }

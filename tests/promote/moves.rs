@@ -51,6 +51,34 @@ async fn json_records_to_columns_of_their_own_and_siblings_stay() {
     assert_eq!(keys, "[1, 2.50] webhook_secret");
 }
 
+/// Nothing of ours stays in the JSONB column, and all that is the application's does.
+#[tokio::test]
+async fn json_records_that_leave_the_column() {
+    let layout = Layout::new().column(Field::WebhookSecret, "encrypted_webhook_secret").unwrap();
+    let stage = Stage::with(JSON, layout, owners(USERS)).await;
+    stage
+        .db
+        .exec("UPDATE user_profiles SET encrypted_agent_config = encrypted_agent_config || '{\"theirs\": 1}' WHERE user_id <> 'user-1'")
+        .await;
+    stage
+        .db
+        .exec(
+            "ALTER TABLE user_profiles ADD encrypted_webhook_secret text, ADD encrypted_retell_api_key text,
+        ADD encrypted_call_agent_id text, ADD encrypted_sms_agent_id text, ADD phone_number text,
+        ADD webhook_config jsonb, ADD retell_integration_status text",
+        )
+        .await;
+    let (promotion, left) = promote(&stage.vault(0).await).await.unwrap();
+    assert!(promotion.complete && promotion.promoted == USERS as u64, "{promotion:?} {left:?}");
+    stage.all_load().await;
+    let left: String = value(
+        &stage.db,
+        "SELECT string_agg(DISTINCT encrypted_agent_config::text, ' ' ORDER BY encrypted_agent_config::text) FROM user_profiles",
+    )
+    .await;
+    assert_eq!(left, "{\"theirs\": 1} {}");
+}
+
 /// One column after another, in an order that takes tokens through every sort of place.
 #[tokio::test]
 async fn one_column_after_another() {
