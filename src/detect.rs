@@ -30,6 +30,8 @@ pub(crate) struct Table {
     /// A usable unique constraint on exactly the owner's columns: valid, not partial, not an
     /// expression, not deferrable, the tenant NOT NULL or NULLS NOT DISTINCT.
     pub(crate) unique: bool,
+    /// Whether any unique constraint is deferrable: Postgres then refuses `ON CONFLICT` without a target.
+    pub(crate) deferrable: bool,
 }
 
 /// The type of a column with its modifier as one number, as [`Table::types`] has it.
@@ -54,7 +56,8 @@ SELECT c.relkind::text AS kind,
           JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k)::text = ($4::text[])::text
      AND ($5::text IS NULL OR coalesce((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct'::text)::bool, false)
           OR EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = $5 AND a.attnotnull))
-  ) AS is_unique
+  ) AS is_unique,
+  EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND NOT i.indimmediate) AS has_deferrable
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2";
 
@@ -75,6 +78,7 @@ pub(crate) async fn detect(database: &Database, layout: &Layout) -> Result<Optio
     let kind: String = row.try_get("kind").map_err(get)?;
     let columns: String = row.try_get("columns").map_err(get)?;
     let unique: bool = row.try_get("is_unique").map_err(get)?;
+    let deferrable: bool = row.try_get("has_deferrable").map_err(get)?;
     if !["r", "p"].contains(&kind.as_str()) {
         let message = format!("{} is not a table", layout.table_name());
         return Err(Error::new(ErrorKind::Schema, message)
@@ -86,7 +90,7 @@ pub(crate) async fn detect(database: &Database, layout: &Layout) -> Result<Optio
     let tenant = layout.tenant_column.as_ref().map(|name| id_kind(layout, &columns, name)).transpose()?;
     let types = columns.iter().map(|column| column.number).collect();
     let columns = columns.into_iter().map(CatalogueColumn::into_column).collect();
-    Ok(Some(Table { columns, types, user, tenant, unique }))
+    Ok(Some(Table { columns, types, user, tenant, unique, deferrable }))
 }
 
 fn catalogue_query(layout: &Layout) -> Result<Query, Fault> {

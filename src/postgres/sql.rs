@@ -106,11 +106,25 @@ impl Writer<'_> {
             false => format!(" AND NOT EXISTS (SELECT 1 FROM {relation} AS d WHERE {})", self.is_owner("d")),
         };
         format!(
-            "INSERT INTO {relation} AS t ({}) SELECT {} WHERE {current}{absent} ON CONFLICT DO NOTHING RETURNING {}",
+            "INSERT INTO {relation} AS t ({}) SELECT {} WHERE {current}{absent}{} RETURNING {}",
             columns.join(", "),
             values.join(", "),
+            self.unless_there(),
             self.holds_what_was_bound(counter(first)),
         )
+    }
+
+    /// Beside a deferrable constraint the clause needs a target; without a usable constraint there is none,
+    /// and the lock alone keeps two of us apart.
+    fn unless_there(&self) -> String {
+        match (self.table.deferrable, self.table.unique) {
+            (false, _) => " ON CONFLICT DO NOTHING".to_owned(),
+            (true, true) => {
+                let (columns, _): (Vec<_>, Vec<_>) = self.owner_values().into_iter().unzip();
+                format!(" ON CONFLICT ({}) DO NOTHING", columns.join(", "))
+            }
+            (true, false) => String::new(),
+        }
     }
 
     fn replace(&self) -> String {

@@ -34,17 +34,14 @@ async fn keys_of_every_type() {
         "id numeric PRIMARY KEY DEFAULT random(), user_id text UNIQUE",
         "id float8 PRIMARY KEY DEFAULT random(), user_id text",
         "id serial UNIQUE DEFERRABLE INITIALLY DEFERRED, user_id text",
+        "id serial UNIQUE DEFERRABLE INITIALLY DEFERRED, user_id text UNIQUE",
         "n int, id text GENERATED ALWAYS AS (md5(user_id)) STORED PRIMARY KEY, user_id varchar(60)",
     ] {
         let columns = format!(
             "CREATE TABLE user_profiles ({key}, {slots});
             DO $do$ BEGIN EXECUTE format('ALTER DATABASE %I SET datestyle = ''Postgres, DMY''; ALTER DATABASE %1$I SET timezone = ''Asia/Kolkata''', current_database()); END $do$"
         );
-        // no row can be made beside such a constraint
-        let rows =
-            "; INSERT INTO user_profiles (user_id) SELECT 'user-' || n FROM generate_series(0, 22) AS n";
-        let rows = if key.contains("DEFERRABLE") { rows } else { "" };
-        let stage = Stage::on(&(columns + rows), USERS).await;
+        let stage = Stage::on(&columns, USERS).await;
         let rotation = stage.rotates("user_profiles").await;
         assert_eq!(rotation.progress.resealed, USERS as u64, "{key}");
         assert_eq!(rotation.progress.visited, USERS as u64, "{key}");
