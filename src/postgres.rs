@@ -4,6 +4,7 @@ mod bind;
 pub(crate) mod census;
 mod cursor;
 mod fragments;
+mod pages;
 mod plan;
 pub(crate) mod scan;
 mod sql;
@@ -114,18 +115,14 @@ impl Postgres {
 
     /// The rows of one owner.
     pub(crate) async fn read(&self, plan: &Plan, owner: &Owner) -> Result<Found, Fault> {
+        let rows = self.database.fetch(self.read_query(plan, owner)?, Phase::Reading).await?;
+        read_rows(plan, &rows)
+    }
+
+    /// What [`read`](Self::read) sends; [`read_rows`] reads the answer.
+    pub(crate) fn read_query(&self, plan: &Plan, owner: &Owner) -> Result<Query, Fault> {
         let (table, statements) = plan.work_for(owner)?;
-        let arguments = self.owner_arguments(table, owner)?;
-        let rows =
-            self.database.fetch(Query { sql: statements.read.clone(), arguments }, Phase::Reading).await?;
-        let mut found = Found { rows: Vec::with_capacity(rows.len()), now: 0, is_current: true };
-        for row in &rows {
-            let read = bind::read_row(row, 0, &plan.placement)?;
-            found.rows.push(read.row);
-            found.now = read.now;
-            found.is_current &= read.is_current;
-        }
-        Ok(found)
+        Ok(Query { sql: statements.read.clone(), arguments: self.owner_arguments(table, owner)? })
     }
 
     /// Writes a record over every row of the owner that holds an older one, under a key of `keys` or
@@ -139,22 +136,31 @@ impl Postgres {
         record: &Record,
         keys: &[String],
     ) -> Result<bool, Fault> {
+        self.write(self.update_query(plan, owner, record, keys)?).await
+    }
+
+    /// What [`update`](Self::update) sends. It answers with a row for each that was written.
+    pub(crate) fn update_query(
+        &self,
+        plan: &Plan,
+        owner: &Owner,
+        record: &Record,
+        keys: &[String],
+    ) -> Result<Query, Fault> {
         let (table, statements) = plan.work_for(owner)?;
         let mut arguments = self.owner_arguments(table, owner)?;
         bind::record(&mut arguments, &plan.placement, record)?;
         bind_value(&mut arguments, record.version.to_string())?;
         bind_value(&mut arguments, keys.to_vec())?;
-        self.write(Query { sql: statements.update.clone(), arguments }).await
+        Ok(Query { sql: statements.update.clone(), arguments })
     }
 
     /// Makes a row for an owner that has none. False: there is one, or the schema moved.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn insert(&self, plan: &Plan, owner: &Owner, record: &Record) -> Result<bool, Fault> {
-        let (table, statements) = plan.work_for(owner)?;
-        let mut arguments = self.owner_arguments(table, owner)?;
-        bind::record(&mut arguments, &plan.placement, record)?;
-        let insert = Query { sql: statements.insert.clone(), arguments };
+        let (table, _) = plan.work_for(owner)?;
+        let insert = self.insert_query(plan, owner, record)?;
         if table.unique {
             return self.write(insert).await;
         }
@@ -164,6 +170,29 @@ impl Postgres {
         let sql = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1::text, 0))";
         let lock = Query { sql: sql.into(), arguments };
         Ok(!self.database.transaction(vec![lock, insert], Phase::Writing).await?.is_empty())
+    }
+
+    /// What [`insert`](Self::insert) sends. It answers with the row that was made.
+    pub(crate) fn insert_query(&self, plan: &Plan, owner: &Owner, record: &Record) -> Result<Query, Fault> {
+        let (table, statements) = plan.work_for(owner)?;
+        let mut arguments = self.owner_arguments(table, owner)?;
+        bind::record(&mut arguments, &plan.placement, record)?;
+        Ok(Query { sql: statements.insert.clone(), arguments })
+    }
+
+    /// Puts a text that is no token into one slot of the owner's rows: what other code may try, to see
+    /// whether the database lets it.
+    pub(crate) fn forge_query(
+        &self,
+        plan: &Plan,
+        owner: &Owner,
+        at: usize,
+        text: &str,
+    ) -> Result<Query, Fault> {
+        let (table, statements) = plan.work_for(owner)?;
+        let mut arguments = self.owner_arguments(table, owner)?;
+        bind_value(&mut arguments, text.to_owned())?;
+        Ok(Query { sql: statements.forge[at].clone(), arguments })
     }
 
     /// Writes a record over rows whose slots still hold exactly the given texts. False: none does.
@@ -332,6 +361,18 @@ impl Postgres {
     pub(crate) fn table_name(&self) -> String {
         self.layout.table_name()
     }
+}
+
+/// The answer to a [`Postgres::read_query`].
+pub(crate) fn read_rows(plan: &Plan, rows: &[PgRow]) -> Result<Found, Fault> {
+    let mut found = Found { rows: Vec::with_capacity(rows.len()), now: 0, is_current: true };
+    for row in rows {
+        let read = bind::read_row(row, 0, &plan.placement)?;
+        found.rows.push(read.row);
+        found.now = read.now;
+        found.is_current &= read.is_current;
+    }
+    Ok(found)
 }
 
 type OwnerText = (Option<String>, String);

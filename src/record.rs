@@ -18,6 +18,18 @@ pub(crate) struct PlainValues {
     pub(crate) integration_status: Option<String>,
 }
 
+impl PlainValues {
+    /// The text that the column of a field gets.
+    pub(crate) fn text(&self, field: Field) -> Option<String> {
+        match field {
+            Field::PhoneNumber => self.phone_number.clone(),
+            Field::WebhookConfig => self.webhook_config.as_ref().map(ToString::to_string),
+            Field::IntegrationStatus => self.integration_status.clone(),
+            _ => None,
+        }
+    }
+}
+
 /// All tokens of one owner under one version and one key, and the plain fields.
 /// A record that exists holds all four secret fields, and no field twice.
 #[derive(Clone, Debug)]

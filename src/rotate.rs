@@ -5,25 +5,23 @@
 
 mod options;
 mod report;
-mod rows;
-mod shard;
-mod throttle;
+pub(crate) mod rows;
+pub(crate) mod shard;
+pub(crate) mod throttle;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-
 use crate::census::sees_all;
 use crate::classify::{Fault, Outcome};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::local::walk::LocalPlace;
-use crate::postgres::walk::{Stretch, Walk};
+use crate::postgres::walk::Stretch;
 use crate::postgres::{Plan, Postgres};
 pub use crate::rotate::options::RotateOptions;
 pub use crate::rotate::report::{RotateEstimate, RotateEvent, RotateProgress, Rotation, UnreadableRow};
-use crate::rotate::shard::{Message, Shard, read_only, steadily};
+use crate::rotate::rows::reseal_row;
+use crate::rotate::shard::{Job, Message, read_only, steadily};
 use crate::rotate::throttle::Throttle;
 use crate::router::Router;
 use crate::router::write::check_writable;
@@ -38,11 +36,14 @@ const TAKEN_UP: Duration = Duration::from_millis(1500);
 
 /// What a batch did.
 #[derive(Default)]
-struct Tally {
-    visited: u64,
-    resealed: u64,
-    changed: u64,
-    unreadable: u64,
+pub(crate) struct Tally {
+    pub(crate) visited: u64,
+    /// Rows that got new texts.
+    pub(crate) exchanged: u64,
+    /// Rows that somebody else wrote or held meanwhile.
+    pub(crate) changed: u64,
+    /// Rows of which something stays as it is.
+    pub(crate) unreadable: u64,
 }
 
 /// What happens, and what it adds up to.
@@ -113,7 +114,7 @@ impl Router {
             return Ok(());
         };
         let found = page.found.len();
-        let resealed = page.found.iter().map(|found| rows::reseal_row(found, &walk.slots, &keyring));
+        let resealed = page.found.iter().map(|found| reseal_row(found, &walk, &keyring));
         resealed.collect::<Result<Vec<_>>>()?;
         if found > 0 {
             let jobs = f64::from(options.jobs.min(2));
@@ -236,30 +237,13 @@ impl Run<'_> {
         // a table of a few pages is not worth cutting up
         let jobs = u64::from(options.jobs).min(rows / u64::from(options.rows_to_a_batch()) + 1) as u32;
         let stretches = postgres.stretches(&walk, rows, jobs).await?;
-        self.work(Arc::new(walk), stretches).await
-    }
-
-    /// Lets one task work on each stretch. Dropping this ends them after their current statement.
-    async fn work(&mut self, walk: Arc<Walk>, stretches: Vec<Stretch>) -> Result<(), Fault> {
-        let throttle = Arc::new(Throttle::new(self.options));
-        let (messages, mut heard) = mpsc::channel(64);
-        let mut shards = JoinSet::new();
-        for stretch in stretches {
-            let (router, walk, throttle) = (self.router.clone(), walk.clone(), throttle.clone());
-            let messages = messages.clone();
-            shards.spawn(Shard { router, walk, stretch, throttle, messages, refused: 0 }.run());
-        }
-        drop(messages);
-        loop {
-            tokio::select! {
-                Some(message) = heard.recv() => self.hear(message),
-                // the first failure ends the others, after their current statement
-                Some(ended) = shards.join_next() => {
-                    ended.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
-                }
-                else => return Ok(()),
-            }
-        }
+        let job = Job {
+            router: self.router.clone(),
+            walk: Arc::new(walk),
+            throttle: Arc::new(Throttle::new(options)),
+            rework: reseal_row,
+        };
+        job.run(stretches, |message| self.hear(message)).await
     }
 
     fn hear(&mut self, message: Message) {
@@ -269,7 +253,7 @@ impl Run<'_> {
             Message::Batch(tally) => {
                 let progress = &mut self.progress;
                 progress.visited += tally.visited;
-                progress.resealed += tally.resealed;
+                progress.resealed += tally.exchanged;
                 progress.changed += tally.changed;
                 progress.unreadable += tally.unreadable;
                 progress.elapsed = self.started.elapsed();
@@ -283,7 +267,7 @@ impl Run<'_> {
 ///
 /// # Errors
 /// `AccessDenied` when it hides rows from us, or a column of it may not be written.
-async fn writable(postgres: &Postgres) -> Result<Arc<Plan>, Fault> {
+pub(crate) async fn writable(postgres: &Postgres) -> Result<Arc<Plan>, Fault> {
     let plan = sees_all(postgres).await?;
     check_writable(postgres, &plan)?;
     match postgres.database.takes_writes().await? {

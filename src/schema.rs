@@ -23,6 +23,7 @@ mod script;
 pub(crate) mod step;
 pub(crate) mod tokens;
 mod updated_at;
+pub(crate) mod verify;
 pub(crate) mod wanted;
 mod work;
 
@@ -36,6 +37,7 @@ use crate::schema::evidence::Evidence;
 use crate::schema::options::{Applied, ApplyOptions, RollBackOptions, RolledBack, SchemaEvent};
 use crate::schema::picture::Picture;
 use crate::schema::plan::{Plan, Subject};
+use crate::schema::verify::Verification;
 use crate::schema::wanted::Wanted;
 
 /// The schema of the vault's table. See [`Vault::schema`](crate::Vault::schema).
@@ -81,6 +83,24 @@ impl Schema {
         let postgres = self.postgres()?;
         let applied = Box::pin(apply::apply(postgres, plan, options, &mut listener)).await;
         applied.map_err(|fault| fault.error)
+    }
+
+    /// Reads the schema again, and tries it: a configuration of a test owner is stored, loaded, stored again
+    /// and deleted, exactly as the vault does it, and text that is no token is offered to every column made for
+    /// tokens. All that happens in one transaction that is rolled back, over a connection of its own; the owner is
+    /// a random UUID that no row has.
+    ///
+    /// Triggers of the application fire in that transaction. What they write to the database, and their NOTIFY,
+    /// is rolled back with it; a sequence that gave a number goes on from there, and whatever a trigger does outside
+    /// of the database is done.
+    ///
+    /// # Errors
+    /// `Configuration` without a database or behind a transaction pooler; `Schema` when the table is missing;
+    /// those of asking the database. What is wrong with the schema is in the answer.
+    pub async fn verify(&self, wanted: impl Into<Wanted>) -> Result<Verification> {
+        let (postgres, wanted) = (self.postgres()?, wanted.into());
+        let verified = Box::pin(verify::verify(&self.router, postgres, &wanted)).await;
+        verified.map_err(|fault| fault.error)
     }
 
     /// Takes back what [`apply`](Self::apply) recorded for this table, the latest first. Data that would be lost

@@ -25,6 +25,7 @@ use crate::error::{ErrorKind, Result};
 use crate::keyring::KeyInfo;
 use crate::keyring::file::KeyringFile;
 use crate::owner::Owner;
+use crate::promote::{PromoteEvent, PromoteOptions, Promotion};
 use crate::rotate::{RotateEstimate, RotateEvent, RotateOptions, Rotation};
 use crate::router::{Entry, Router, StoreOptions};
 use crate::schema::Schema;
@@ -261,6 +262,25 @@ impl Vault {
         Box::pin(doctor::examine(&self.router, options, &mut listener)).await
     }
 
+    /// Moves every record to the best places that there are, after columns were added: what is packed beside
+    /// another token or lies in the JSONB column to the columns made for it, plain values out of their tokens
+    /// into their own columns, and what waits in the local file to the database. Versions stay, and so do the
+    /// texts of secret fields, the application's own data, and the time of the last synchronisation.
+    ///
+    /// Every record loads as before. A plain column that holds another value than the record is left alone;
+    /// the record's value stays sealed then, and goes on to win. `listener` is told of that, and of every row
+    /// that cannot be read. The service goes on meanwhile, as with [`rotate`](Self::rotate).
+    ///
+    /// # Errors
+    /// `Configuration` without a database; else as [`rotate`](Self::rotate). What was done so far is good.
+    pub async fn promote(
+        &self,
+        options: &PromoteOptions,
+        mut listener: impl FnMut(PromoteEvent<'_>) + Send,
+    ) -> Result<Promotion> {
+        Box::pin(self.router.promote(options, &mut listener)).await
+    }
+
     /// Closes the connections and the local file, for all clones of this vault. Later calls are
     /// errors. Not needed for anything to be durable; it only leaves a tidy folder behind. A pool of
     /// the service stays open.
@@ -313,6 +333,8 @@ mod tests {
         may_be_spawned(&vault.redetect());
         may_be_spawned(&vault.census());
         may_be_spawned(&vault.rotate(&RotateOptions::new(), |_| {}));
+        may_be_spawned(&vault.promote(&PromoteOptions::new(), |_| {}));
+        may_be_spawned(&vault.schema().verify(crate::Profile::Credentials));
         may_be_spawned(&vault.doctor(&DoctorOptions::new(), |_| {}));
     }
 }

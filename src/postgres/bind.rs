@@ -51,16 +51,7 @@ fn values(placement: &Placement, record: &Record) -> Vec<Option<String>> {
         true => Some(record.object(&slot.fields)),
         false => Some(record.packed(&slot.fields)),
     });
-    slots.chain(placement.plain.iter().map(|plain| plain_text(&record.plain, plain.field))).collect()
-}
-
-fn plain_text(plain: &PlainValues, field: Field) -> Option<String> {
-    match field {
-        Field::PhoneNumber => plain.phone_number.clone(),
-        Field::WebhookConfig => plain.webhook_config.as_ref().map(ToString::to_string),
-        Field::IntegrationStatus => plain.integration_status.clone(),
-        _ => None,
-    }
+    slots.chain(placement.plain.iter().map(|plain| record.plain.text(plain.field))).collect()
 }
 
 pub(super) fn record(

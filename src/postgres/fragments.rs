@@ -227,25 +227,31 @@ impl Writer<'_> {
             .iter()
             .enumerate()
             .map(|(at, slot)| format!("{} AS s{at}", self.slot_text(row, slot)));
-        let json = self.placement.slots.iter().find(|slot| slot.json);
-        let foreign = match json {
-            Some(slot) => format!(
-                "coalesce(pg_catalog.jsonb_typeof({row}.{}) NOT IN ('object', 'null'), false)",
-                quote(&slot.column)
-            ),
-            None => "false".to_owned(),
-        };
         let plain = self
             .placement
             .plain
             .iter()
             .enumerate()
             .map(|(at, plain)| format!("{row}.{}::text AS p{at}", quote(&plain.column)));
-        let others = [
-            format!("{foreign} AS json_is_foreign"),
-            "(extract(epoch FROM pg_catalog.now()) * 1000::numeric)::int8 AS now".to_owned(),
-        ];
+        let others =
+            [format!("{} AS json_is_foreign", self.json_is_foreign(row)), format!("{} AS now", self.now())];
         slots.chain(plain).chain(others).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether the JSONB column holds something that is neither object nor null.
+    pub(super) fn json_is_foreign(&self, row: &str) -> String {
+        match self.placement.slots.iter().find(|slot| slot.json) {
+            Some(slot) => format!(
+                "coalesce(pg_catalog.jsonb_typeof({row}.{}) NOT IN ('object', 'null'), false)",
+                quote(&slot.column)
+            ),
+            None => "false".to_owned(),
+        }
+    }
+
+    /// The database's clock, in milliseconds since 1970.
+    pub(super) fn now(&self) -> &'static str {
+        "(extract(epoch FROM pg_catalog.now()) * 1000::numeric)::int8"
     }
 
     /// The owner's columns as text, for answers about several owners.
@@ -305,7 +311,7 @@ fn json_clearing(column: &str, not_null: bool) -> (String, String) {
     (update, if not_null { "'{}'::jsonb".to_owned() } else { "NULL".to_owned() })
 }
 
-fn typed(kind: &ColumnType, param: &str) -> String {
+pub(super) fn typed(kind: &ColumnType, param: &str) -> String {
     match kind {
         ColumnType::Json => format!("{param}::text::json"),
         ColumnType::Jsonb => format!("{param}::text::jsonb"),

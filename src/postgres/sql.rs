@@ -30,6 +30,8 @@ pub(crate) struct Statements {
     pub(crate) list: Arc<str>,
     /// Whether any row holds a token.
     pub(crate) tokens: Arc<str>,
+    /// For every slot: + a text that is no token
+    pub(crate) forge: Vec<Arc<str>>,
 }
 
 impl Statements {
@@ -45,6 +47,7 @@ impl Statements {
             update_many: writer.update_many().into(),
             list: writer.list().into(),
             tokens: writer.tokens().into(),
+            forge: placement.slots.iter().map(|slot| writer.forge(slot).into()).collect(),
         }
     }
 }
@@ -260,5 +263,20 @@ impl Writer<'_> {
             |slot: &Slot| format!("{} ~ '(^|\")rv[0-9]+\\.[0-9a-f]{{8}}\\.'", self.slot_text("t", slot));
         let tokens: Vec<_> = self.placement.slots.iter().map(token).collect();
         format!("SELECT 1 FROM {} AS t WHERE {} LIMIT 1", self.relation(), tokens.join(" OR "))
+    }
+
+    fn forge(&self, slot: &Slot) -> String {
+        let (column, text) = (quote(&slot.column), format!("${}::text", self.owner_params() + 1));
+        let forged = match slot.json {
+            true => format!(
+                "pg_catalog.jsonb_build_object('{OURS}', pg_catalog.jsonb_build_object('api_key', {text}))"
+            ),
+            false => text,
+        };
+        format!(
+            "UPDATE {} AS t SET {column} = {forged} WHERE {} RETURNING 1",
+            self.relation(),
+            self.is_owner("t")
+        )
     }
 }

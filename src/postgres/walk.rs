@@ -14,11 +14,13 @@ use crate::detect::missing_table;
 use crate::error::{Error, ErrorKind};
 use crate::layout::quote;
 use crate::owner::Owner;
-use crate::placement::Slot;
+use crate::placement::{PlainColumn, Slot};
 use crate::postgres::cursor::{Cursor, Position};
-use crate::postgres::fragments::{Forms, OURS, Writer};
+use crate::postgres::fragments::{Forms, Writer};
+use crate::postgres::pages::{Pages, Sought};
 use crate::postgres::{Plan, Postgres, owner_of, parse_owner};
 use crate::token::KeyId;
+use crate::version::Millis;
 
 /// How long an exchange waits for a row that somebody else has locked.
 const LOCK_TIMEOUT: &str = "250ms";
@@ -34,7 +36,7 @@ pub(crate) struct Stretch {
     pub(crate) until: Option<Position>,
 }
 
-/// A row that has something not under the primary key.
+/// A row that has something of what the walk looks for.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
     position: Position,
@@ -42,8 +44,20 @@ pub(crate) struct Found {
     pub(crate) name: String,
     /// Absent when the row's owner is not a valid one.
     pub(crate) owner: Option<Owner>,
-    /// The text of every slot of the walk. Of the JSONB column only what is ours.
-    pub(crate) texts: Vec<Option<String>>,
+    pub(crate) texts: Texts,
+    /// The JSONB column holds something that is neither object nor null.
+    pub(crate) json_is_foreign: bool,
+    /// The database's clock.
+    pub(crate) now: Millis,
+}
+
+/// What the columns of a walk hold in one row, or get.
+#[derive(Debug, Clone)]
+pub(crate) struct Texts {
+    /// The text of every slot. Of the JSONB column only what is ours.
+    pub(crate) slots: Vec<Option<String>>,
+    /// The text of every plain column.
+    pub(crate) plain: Vec<Option<String>>,
 }
 
 /// What one page holds.
@@ -55,16 +69,19 @@ pub(crate) struct Page {
     pub(crate) last: Option<Position>,
 }
 
-/// New texts for the slots of a row. `None` in place of a JSONB slot: it stays as it is.
+/// New texts for the columns of a row. What stays has its old one.
 pub(crate) struct Exchange {
     pub(crate) found: Found,
-    pub(crate) new: Vec<Option<String>>,
+    pub(crate) new: Texts,
 }
 
 /// A way over the table as the catalogue describes it now.
 pub(crate) struct Walk {
     cursor: Cursor,
+    sought: Sought,
     pub(crate) slots: Vec<Slot>,
+    /// The plain columns that an exchange may set.
+    pub(crate) plain: Vec<PlainColumn>,
     /// For each of: from the start, after a position; to the end, up to a position.
     pages: [[Arc<str>; 2]; 2],
     exchange: Arc<str>,
@@ -74,32 +91,66 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    fn new(writer: &Writer<'_>, cursor: Cursor, slots: Vec<Slot>, batch: u32) -> Self {
-        let page = |after, until| page(writer, &cursor, &slots, batch, after, until).into();
+    fn new(
+        writer: &Writer<'_>,
+        cursor: Cursor,
+        sought: Sought,
+        slots: Vec<Slot>,
+        plain: Vec<PlainColumn>,
+        batch: u32,
+    ) -> Self {
+        let texts = Pages { writer, cursor: &cursor, sought, slots: &slots, plain: &plain };
+        let page = |after, until| texts.page(batch, after, until).into();
         let pages = [[page(false, false), page(false, true)], [page(true, false), page(true, true)]];
-        let exchange = exchange(writer, &cursor, &slots).into();
+        let exchange = texts.exchange().into();
         let relation = writer.relation();
         let (selected, order, has_position) = (cursor.selected(), cursor.order(), cursor.has_position());
         let middle = format!(
             "SELECT {selected} FROM {relation} AS t WHERE {has_position} ORDER BY {order} OFFSET $1::int8 LIMIT 1"
         );
         let count = format!("SELECT count(*) FROM {relation} AS t");
-        let count_found = format!("{count} WHERE {}", needs_any(writer, &slots));
+        let count_found = format!("{count} WHERE {}", texts.holds_sought());
         let (middle, count, count_found) = (middle.into(), count.into(), count_found.into());
-        Self { pages, exchange, middle, count, count_found, cursor, slots }
+        Self { pages, exchange, middle, count, count_found, cursor, sought, slots, plain }
+    }
+
+    /// The arguments of a search, before any position.
+    fn sought(&self, primary: KeyId) -> Result<PgArguments, Fault> {
+        let mut arguments = PgArguments::default();
+        if self.sought == Sought::OtherKeys {
+            bind(&mut arguments, start_of_tokens(primary))?;
+        }
+        Ok(arguments)
     }
 }
 
 impl Postgres {
-    /// Plans a walk over every slot that exists, with at most `batch` rows to a page. `without` names a
-    /// column to leave out, which only a test of the recount does.
+    /// Plans a walk over every slot that exists, which looks for what is not under the primary key, with at
+    /// most `batch` rows to a page. `without` names a column to leave out, which only a test of the recount does.
     pub(crate) async fn walk(&self, plan: &Plan, batch: u32, without: Option<&str>) -> Result<Walk, Fault> {
+        let slots = plan.placement.slots.iter().filter(|slot| Some(slot.column.as_str()) != without);
+        self.walk_for(plan, Sought::OtherKeys, slots.cloned().collect(), Vec::new(), batch).await
+    }
+
+    /// Plans a walk over every slot that exists, which looks for tokens that are not where the placement
+    /// wants them.
+    pub(crate) async fn walk_misplaced(&self, plan: &Plan, batch: u32) -> Result<Walk, Fault> {
+        let (slots, plain) = (plan.placement.slots.clone(), plan.placement.plain.clone());
+        self.walk_for(plan, Sought::Misplaced, slots, plain, batch).await
+    }
+
+    async fn walk_for(
+        &self,
+        plan: &Plan,
+        sought: Sought,
+        slots: Vec<Slot>,
+        plain: Vec<PlainColumn>,
+        batch: u32,
+    ) -> Result<Walk, Fault> {
         let (table, _) = plan.work()?;
         let cursor = Cursor::find(&self.database, &self.layout, table).await?;
         let writer = Writer { layout: &self.layout, table, placement: &plan.placement, forms: Forms::One };
-        let slots = plan.placement.slots.iter().filter(|slot| Some(slot.column.as_str()) != without);
-        let slots = slots.cloned().collect();
-        Ok(Walk::new(&writer, cursor, slots, batch))
+        Ok(Walk::new(&writer, cursor, sought, slots, plain, batch))
     }
 
     /// How many rows there are.
@@ -107,11 +158,9 @@ impl Postgres {
         self.count(walk.count.clone(), PgArguments::default()).await
     }
 
-    /// How many rows have something that is not under the primary key.
+    /// How many rows have something of what the walk looks for.
     pub(crate) async fn count_found(&self, walk: &Walk, primary: KeyId) -> Result<u64, Fault> {
-        let mut arguments = PgArguments::default();
-        bind(&mut arguments, start_of_tokens(primary))?;
-        self.count(walk.count_found.clone(), arguments).await
+        self.count(walk.count_found.clone(), walk.sought(primary)?).await
     }
 
     async fn count(&self, sql: Arc<str>, arguments: PgArguments) -> Result<u64, Fault> {
@@ -144,8 +193,7 @@ impl Postgres {
         primary: KeyId,
     ) -> Result<Option<Page>, Fault> {
         let sql = &walk.pages[usize::from(stretch.after.is_some())][usize::from(stretch.until.is_some())];
-        let mut arguments = PgArguments::default();
-        bind(&mut arguments, start_of_tokens(primary))?;
+        let mut arguments = walk.sought(primary)?;
         let positions = [&stretch.after, &stretch.until].into_iter().flatten().flatten();
         positions.cloned().try_for_each(|text| bind(&mut arguments, text))?;
         let query = Query { sql: sql.clone(), arguments };
@@ -161,7 +209,7 @@ impl Postgres {
         Ok(is_current.then_some(page))
     }
 
-    /// Puts new texts in the place of old ones, by one statement, where every slot of the row still
+    /// Puts new texts in the place of old ones, by one statement, where every column of the walk still
     /// holds exactly what was found. Answers with which rows that were.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
@@ -170,11 +218,16 @@ impl Postgres {
         for at in 0..walk.cursor.width() {
             bind(&mut arguments, column(exchanges, |exchange| exchange.found.position[at].as_str()))?;
         }
-        for at in 0..walk.slots.len() {
-            bind(&mut arguments, column(exchanges, |exchange| exchange.found.texts[at].as_deref()))?;
+        let (old, new): (TextsOf, TextsOf) = (|exchange| &exchange.found.texts, |exchange| &exchange.new);
+        for texts in [old, new] {
+            for at in 0..walk.slots.len() {
+                bind(&mut arguments, column(exchanges, |exchange| texts(exchange).slots[at].as_deref()))?;
+            }
         }
-        for at in 0..walk.slots.len() {
-            bind(&mut arguments, column(exchanges, |exchange| exchange.new[at].as_deref()))?;
+        for texts in [old, new] {
+            for at in 0..walk.plain.len() {
+                bind(&mut arguments, column(exchanges, |exchange| texts(exchange).plain[at].as_deref()))?;
+            }
         }
         bind(&mut arguments, (0..exchanges.len() as i32).collect::<Vec<_>>())?;
         let exchange = Query { sql: walk.exchange.clone(), arguments };
@@ -233,6 +286,8 @@ impl Postgres {
     }
 }
 
+type TextsOf = fn(&Exchange) -> &Texts;
+
 fn start_of_tokens(key: KeyId) -> String {
     format!("rv1.{key}.")
 }
@@ -245,115 +300,22 @@ fn column<'a, T>(exchanges: &'a [Exchange], value: impl Fn(&'a Exchange) -> T) -
 fn read_into(found: &mut Vec<Found>, row: &PgRow, cursor: &Cursor) -> Result<bool, Fault> {
     let get = |error: sqlx::Error| classify(&error, Phase::Reading);
     let first = cursor.width();
-    let texts: Option<Vec<Option<String>>> = row.try_get(first + 2).map_err(get)?;
-    if let Some(texts) = texts {
+    let slots: Option<Vec<Option<String>>> = row.try_get(first + 2).map_err(get)?;
+    if let Some(slots) = slots {
         let owner = owner_of(row, first)?;
         let name = match &owner {
             (Some(tenant), user) => format!("{tenant}/{user}"),
             (None, user) => user.clone(),
         };
-        found.push(Found { position: cursor.position(row)?, name, owner: parse_owner(owner), texts });
+        let now: i64 = row.try_get(first + 6).map_err(get)?;
+        found.push(Found {
+            position: cursor.position(row)?,
+            name,
+            owner: parse_owner(owner),
+            texts: Texts { slots, plain: row.try_get(first + 4).map_err(get)? },
+            json_is_foreign: row.try_get(first + 5).map_err(get)?,
+            now: Millis::try_from(now).unwrap_or_default(),
+        });
     }
     row.try_get(first + 3).map_err(get)
-}
-
-// --- SQL ---
-
-/// $1 how a token under the primary key starts, then the positions.
-fn page(
-    writer: &Writer<'_>,
-    cursor: &Cursor,
-    slots: &[Slot],
-    batch: u32,
-    after: bool,
-    until: bool,
-) -> String {
-    let texts: Vec<_> = slots.iter().map(|slot| writer.slot_text("t", slot)).collect();
-    let mut conditions = vec![cursor.has_position()];
-    conditions.extend(after.then(|| cursor.compared(">", 2)));
-    conditions.extend(until.then(|| cursor.compared("<=", if after { 2 + cursor.width() } else { 2 })));
-    // all rows of one position come in one page, or the rest would be passed over
-    let limit = match cursor.unique {
-        true => format!("LIMIT {batch}"),
-        false => format!("FETCH FIRST {batch} ROWS WITH TIES"),
-    };
-    format!(
-        "SELECT {}, {}, CASE WHEN {} THEN ARRAY[{}]::text[] END, {} FROM {} AS t WHERE {} ORDER BY {} {limit}",
-        cursor.selected(),
-        writer.owner_columns(),
-        needs_any(writer, slots),
-        texts.join(", "),
-        writer.schema_is_current(),
-        writer.relation(),
-        conditions.join(" AND "),
-        cursor.order(),
-    )
-}
-
-fn needs_any(writer: &Writer<'_>, slots: &[Slot]) -> String {
-    let needs: Vec<_> = slots.iter().map(|slot| needs(writer, slot)).collect();
-    if needs.is_empty() { "false".to_owned() } else { needs.join(" OR ") }
-}
-
-/// Whether a slot holds anything but tokens under the primary key.
-fn needs(writer: &Writer<'_>, slot: &Slot) -> String {
-    let text = writer.slot_text("t", slot);
-    let another = |value: &str| format!("pg_catalog.left({value}, 13) <> $1::text");
-    if !slot.json {
-        return format!(
-            "coalesce({text} <> '' AND ({} OR (pg_catalog.strpos({text}, ' ') > 0 AND EXISTS \
-             (SELECT 1 FROM pg_catalog.unnest(pg_catalog.string_to_array({text}, ' ')) AS e (value) WHERE {}))), false)",
-            another(&text),
-            another("e.value"),
-        );
-    }
-    let ours = format!("(t.{} -> '{OURS}'::text)", quote(&slot.column));
-    format!(
-        "CASE coalesce(pg_catalog.jsonb_typeof({ours}), 'null') WHEN 'null' THEN false WHEN 'object' THEN EXISTS \
-         (SELECT 1 FROM pg_catalog.jsonb_each_text({ours}) AS e WHERE ({}) IS NOT FALSE) ELSE true END",
-        another("e.value"),
-    )
-}
-
-/// The positions, the old texts and the new texts as arrays, and the ordinals.
-fn exchange(writer: &Writer<'_>, cursor: &Cursor, slots: &[Slot]) -> String {
-    let names = |letter: char, count: usize| (0..count).map(move |at| format!("{letter}{at}"));
-    let names: Vec<_> =
-        names('k', cursor.width()).chain(names('o', slots.len())).chain(names('v', slots.len())).collect();
-    let mut arrays: Vec<_> = (1..=names.len()).map(|number| format!("${number}::text[]")).collect();
-    for (array, _) in
-        arrays[cursor.width() + slots.len()..].iter_mut().zip(slots).filter(|(_, slot)| slot.json)
-    {
-        // parsed once, here
-        array.push_str("::jsonb[]");
-    }
-    arrays.push(format!("${}::int4[]", names.len() + 1));
-    let (mut set, mut unchanged, mut held) = (Vec::new(), Vec::new(), Vec::new());
-    for (at, slot) in slots.iter().enumerate() {
-        let column = quote(&slot.column);
-        if slot.json {
-            set.push(format!(
-                "{column} = CASE WHEN n.v{at} IS NULL THEN t.{column} ELSE pg_catalog.jsonb_set(t.{column}, '{{{OURS}}}', n.v{at}) END"
-            ));
-            // the text that was read is Postgres' own, and the same value always has the same
-            unchanged.push(format!("(t.{column} -> '{OURS}'::text)::text IS NOT DISTINCT FROM n.o{at}"));
-            held.push(format!("(n.v{at} IS NULL OR (t.{column} -> '{OURS}'::text) = n.v{at})"));
-        } else {
-            set.push(format!("{column} = n.v{at}"));
-            unchanged.push(format!("t.{column}::text IS NOT DISTINCT FROM n.o{at}"));
-            held.push(format!("t.{column}::text IS NOT DISTINCT FROM n.v{at}"));
-        }
-    }
-    // a trigger that changes our values makes the statement fail, as everywhere
-    format!(
-        "UPDATE {} AS t SET {} FROM unnest({}) AS n ({}, ordinal) WHERE {} AND {} AND {} RETURNING 1 / (({}) IS TRUE)::int = 1, n.ordinal",
-        writer.relation(),
-        set.join(", "),
-        arrays.join(", "),
-        names.join(", "),
-        cursor.is_at(),
-        unchanged.join(" AND "),
-        writer.schema_is_current(),
-        held.join(" AND "),
-    )
 }

@@ -43,7 +43,7 @@ pub struct UnreadableRow {
 }
 
 impl UnreadableRow {
-    pub(super) fn new(owner: &str, place: Option<String>, error: &Error) -> Self {
+    pub(crate) fn new(owner: &str, place: Option<String>, error: &Error) -> Self {
         Self { owner: owner.to_owned(), place, kind: error.kind(), reason: error.to_string() }
     }
 }

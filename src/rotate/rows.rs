@@ -8,36 +8,46 @@ use crate::field::Field;
 use crate::keyring::Keyring;
 use crate::owner::Owner;
 use crate::placement::Slot;
-use crate::postgres::walk::Found;
+use crate::postgres::walk::{Found, Texts, Walk};
 use crate::record::{Record, SlotText, print_object, print_packed, read_slot};
 use crate::sealer::reseal::reseal;
 use crate::token::Token;
 
-/// Something in a row that could not be opened, and stays as it is.
-pub(super) struct Trouble {
+/// Something in a row that stays as it is.
+pub(crate) struct Trouble {
     /// Where, as far as that can be told.
-    pub(super) column: Option<String>,
-    pub(super) error: Error,
+    pub(crate) column: Option<String>,
+    pub(crate) error: Error,
+}
+
+impl Trouble {
+    /// Of a row whose owner cannot be one of ours.
+    pub(crate) fn no_owner() -> Self {
+        let error = Error::new(ErrorKind::InvalidInput, "the row's owner is not a valid one");
+        Self { column: None, error }
+    }
 }
 
 /// What a row gets.
-pub(super) struct Resealed {
-    /// New texts for its slots; `None` when there is nothing to write.
-    pub(super) new: Option<Vec<Option<String>>>,
-    pub(super) troubles: Vec<Trouble>,
+pub(crate) struct Reworked {
+    /// New texts for its columns; `None` when there is nothing to write.
+    pub(crate) new: Option<Texts>,
+    pub(crate) troubles: Vec<Trouble>,
 }
+
+/// What is done to each row: a pure function but for randomness.
+pub(crate) type Rework = fn(&Found, &Walk, &Keyring) -> Result<Reworked>;
 
 /// Seals every record of a row anew that is not under the primary key, each as a whole under its own
 /// version. What cannot be opened stays as it is.
 ///
 /// # Errors
 /// `Entropy`.
-pub(super) fn reseal_row(found: &Found, slots: &[Slot], keyring: &Keyring) -> Result<Resealed> {
-    let mut troubles = Vec::new();
+pub(crate) fn reseal_row(found: &Found, walk: &Walk, keyring: &Keyring) -> Result<Reworked> {
+    let (slots, mut troubles) = (&walk.slots, Vec::new());
     let read = read_slots(found, slots, &mut troubles);
     let Some(owner) = &found.owner else {
-        let error = Error::new(ErrorKind::InvalidInput, "the row's owner is not a valid one");
-        return Ok(Resealed { new: None, troubles: vec![Trouble { column: None, error }] });
+        return Ok(Reworked { new: None, troubles: vec![Trouble::no_owner()] });
     };
     let (places, old): (Vec<usize>, Vec<Token>) = read.into_iter().unzip();
     let mut changed = vec![false; slots.len()];
@@ -61,19 +71,21 @@ pub(super) fn reseal_row(found: &Found, slots: &[Slot], keyring: &Keyring) -> Re
         match (changed[at], slot.json) {
             (true, true) => Some(print_object(held())),
             (true, false) => Some(print_packed(held())),
-            (false, true) => None,
-            (false, false) => found.texts[at].clone(),
+            (false, _) => found.texts.slots[at].clone(),
         }
     };
-    let new = changed.contains(&true).then(|| slots.iter().enumerate().map(print).collect());
-    Ok(Resealed { new, troubles })
+    let new = changed.contains(&true).then(|| Texts {
+        slots: slots.iter().enumerate().map(print).collect(),
+        plain: found.texts.plain.clone(),
+    });
+    Ok(Reworked { new, troubles })
 }
 
 /// The tokens of all slots, each with its slot, record by record. A slot that holds anything else as
 /// well stays as it is.
-fn read_slots(found: &Found, slots: &[Slot], troubles: &mut Vec<Trouble>) -> Vec<(usize, Token)> {
+pub(crate) fn read_slots(found: &Found, slots: &[Slot], troubles: &mut Vec<Trouble>) -> Vec<(usize, Token)> {
     let mut read: Vec<(usize, Token)> = Vec::with_capacity(Field::ALL.len());
-    for (at, (slot, text)) in slots.iter().zip(&found.texts).enumerate() {
+    for (at, (slot, text)) in slots.iter().zip(&found.texts.slots).enumerate() {
         let error = match read_slot(text.as_deref(), slot.json) {
             SlotText::Empty => continue,
             SlotText::Tokens(tokens) => {

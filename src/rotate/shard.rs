@@ -1,9 +1,10 @@
-//! One stretch of the table: read a page, seal it anew, exchange it, go on.
+//! One stretch of the table: read a page, rework it, exchange it, go on.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::{self, Sender};
+use tokio::task::JoinSet;
 
 use crate::classify::{Fault, Outcome};
 use crate::error::{Error, ErrorKind, Result};
@@ -11,7 +12,7 @@ use crate::keyring::Keyring;
 use crate::owner::Owner;
 use crate::postgres::Postgres;
 use crate::postgres::walk::{Exchange, Found, Stretch, Walk};
-use crate::rotate::rows::{Resealed, Trouble, reseal_row};
+use crate::rotate::rows::{Rework, Reworked, Trouble};
 use crate::rotate::throttle::{PAUSE, Throttle};
 use crate::rotate::{Tally, UnreadableRow};
 use crate::router::Router;
@@ -21,19 +22,53 @@ use crate::router::write::pause;
 const MAX_REFUSED: u32 = 100;
 
 /// What a shard tells while it works.
-pub(super) enum Message {
+pub(crate) enum Message {
     Unreadable(UnreadableRow),
     Batch(Tally),
     Paused(String),
 }
 
-pub(super) struct Shard {
-    pub(super) router: Arc<Router>,
-    pub(super) walk: Arc<Walk>,
-    pub(super) stretch: Stretch,
-    pub(super) throttle: Arc<Throttle>,
-    pub(super) messages: Sender<Message>,
-    pub(super) refused: u32,
+/// What several shards share.
+#[derive(Clone)]
+pub(crate) struct Job {
+    pub(crate) router: Arc<Router>,
+    pub(crate) walk: Arc<Walk>,
+    pub(crate) throttle: Arc<Throttle>,
+    pub(crate) rework: Rework,
+}
+
+impl Job {
+    /// Lets one task work on each stretch. Dropping this ends them after their current statement.
+    pub(crate) async fn run(
+        self,
+        stretches: Vec<Stretch>,
+        mut hear: impl FnMut(Message),
+    ) -> Result<(), Fault> {
+        let (messages, mut heard) = mpsc::channel(64);
+        let mut shards = JoinSet::new();
+        for stretch in stretches {
+            let shard = Shard { job: self.clone(), stretch, messages: messages.clone(), refused: 0 };
+            shards.spawn(shard.run());
+        }
+        drop(messages);
+        loop {
+            tokio::select! {
+                Some(message) = heard.recv() => hear(message),
+                // the first failure ends the others, after their current statement
+                Some(ended) = shards.join_next() => {
+                    ended.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
+                }
+                else => return Ok(()),
+            }
+        }
+    }
+}
+
+struct Shard {
+    job: Job,
+    stretch: Stretch,
+    messages: Sender<Message>,
+    refused: u32,
 }
 
 impl Shard {
@@ -41,18 +76,18 @@ impl Shard {
     ///
     /// # Errors
     /// `Redetect` when the schema is no longer the one of the walk. Every batch before it is done.
-    pub(super) async fn run(mut self) -> Result<(), Fault> {
-        let router = self.router.clone();
+    async fn run(mut self) -> Result<(), Fault> {
+        let router = self.job.router.clone();
         let Some(postgres) = &router.postgres else { return Ok(()) };
         loop {
             let keyring = router.keyring.for_sealing()?;
             let primary = keyring.primary().0;
-            let page = steadily(postgres, || postgres.page(&self.walk, &self.stretch, primary)).await?;
+            let page = steadily(postgres, || postgres.page(&self.job.walk, &self.stretch, primary)).await?;
             let page = page.ok_or_else(moved)?;
             let Some(last) = page.last else { return Ok(()) };
             let probe = page.found.iter().find_map(|found| found.owner.clone());
             let mut tally = Tally { visited: page.rows, ..Tally::default() };
-            let (exchanges, unreadable) = self.reseal(page.found, keyring, &mut tally).await?;
+            let (exchanges, unreadable) = self.rework(page.found, keyring, &mut tally).await?;
             let rows = exchanges.len();
             if rows > 0 && self.paused(postgres, probe.as_ref()).await? {
                 // in a long pause a key may have been retired, and more: look again
@@ -66,14 +101,14 @@ impl Shard {
             }
             self.tell(Message::Batch(tally)).await;
             self.stretch.after = Some(last);
-            self.throttle.pace(rows).await;
+            self.job.throttle.pace(rows).await;
         }
     }
 
     /// Waits while others suffer. Says whether it did.
     async fn paused(&self, postgres: &Postgres, probe: Option<&Owner>) -> Result<bool, Fault> {
         let mut paused = false;
-        while let Some(reason) = steadily(postgres, || self.throttle.trouble(postgres, probe)).await? {
+        while let Some(reason) = steadily(postgres, || self.job.throttle.trouble(postgres, probe)).await? {
             self.tell(Message::Paused(reason)).await;
             tokio::time::sleep(PAUSE).await;
             paused = true;
@@ -86,23 +121,23 @@ impl Shard {
         self.messages.send(message).await.ok();
     }
 
-    /// Seals what was found anew, away from the threads that serve others.
-    async fn reseal(
+    /// Reworks what was found, away from the threads that serve others.
+    async fn rework(
         &self,
         found: Vec<Found>,
         keyring: Arc<Keyring>,
         tally: &mut Tally,
     ) -> Result<(Vec<Exchange>, Vec<UnreadableRow>)> {
-        let walk = self.walk.clone();
+        let (walk, rework) = (self.job.walk.clone(), self.job.rework);
         let work = move || {
-            let reseal = |found: Found| Ok((reseal_row(&found, &walk.slots, &keyring)?, found));
-            found.into_iter().map(reseal).collect::<Result<Vec<_>>>()
+            let rework = |found: Found| Ok((rework(&found, &walk, &keyring)?, found));
+            found.into_iter().map(rework).collect::<Result<Vec<_>>>()
         };
-        let resealed = tokio::task::spawn_blocking(work).await;
-        let resealed =
-            resealed.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
-        let (mut exchanges, mut unreadable) = (Vec::with_capacity(resealed.len()), Vec::new());
-        for (Resealed { new, troubles }, found) in resealed {
+        let reworked = tokio::task::spawn_blocking(work).await;
+        let reworked =
+            reworked.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
+        let (mut exchanges, mut unreadable) = (Vec::with_capacity(reworked.len()), Vec::new());
+        for (Reworked { new, troubles }, found) in reworked {
             tally.unreadable += u64::from(!troubles.is_empty());
             let told = |trouble: Trouble| UnreadableRow::new(&found.name, trouble.column, &trouble.error);
             unreadable.extend(troubles.into_iter().map(told));
@@ -122,12 +157,12 @@ impl Shard {
         let mut parts = vec![exchanges];
         while let Some(mut part) = parts.pop() {
             // smaller parts help more than waiting
-            let done = with_patience(postgres, 0, || postgres.exchange(&self.walk, &part)).await;
+            let done = with_patience(postgres, 0, || postgres.exchange(&self.job.walk, &part)).await;
             let fault = match done {
                 Ok(done) => {
-                    let resealed = done.iter().filter(|done| **done).count() as u64;
-                    tally.resealed += resealed;
-                    tally.changed += done.len() as u64 - resealed;
+                    let exchanged = done.iter().filter(|done| **done).count() as u64;
+                    tally.exchanged += exchanged;
+                    tally.changed += done.len() as u64 - exchanged;
                     self.refused = 0;
                     continue;
                 }
@@ -162,7 +197,7 @@ fn moved() -> Fault {
 
 /// Asks again for as long as a call may take, where asking again can help. What is asked changes
 /// nothing when it is done twice.
-pub(super) async fn steadily<T, F>(postgres: &Postgres, ask: impl Fn() -> F) -> Result<T, Fault>
+pub(crate) async fn steadily<T, F>(postgres: &Postgres, ask: impl Fn() -> F) -> Result<T, Fault>
 where
     F: Future<Output = Result<T, Fault>>,
 {
@@ -199,7 +234,7 @@ where
     }
 }
 
-pub(super) async fn read_only(postgres: &Postgres) -> Error {
+pub(crate) async fn read_only(postgres: &Postgres) -> Error {
     match postgres.database.is_standby().await.unwrap_or(false) {
         true => Error::new(ErrorKind::Unavailable, "the database is a standby, which takes no writes")
             .with_hint("name the primary server; nothing was lost, and the same command goes on"),

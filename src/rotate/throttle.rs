@@ -1,4 +1,4 @@
-//! How fast a rotation may go: a rate, and pauses while others suffer.
+//! How fast a walk may go: a rate, and pauses while others suffer.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::rotate::RotateOptions;
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 /// Shared by all that work on one table.
-pub(super) struct Throttle {
+pub(crate) struct Throttle {
     rate: Option<u32>,
     max_latency: Option<Duration>,
     max_replica_lag: Option<u64>,
@@ -21,7 +21,7 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    pub(super) fn new(options: &RotateOptions) -> Self {
+    pub(crate) fn new(options: &RotateOptions) -> Self {
         Self {
             rate: options.rate,
             max_latency: options.max_latency,

@@ -123,18 +123,3 @@ pub struct RolledBack {
     /// The tables that hold what was dropped, as `schema.table`.
     pub backups: Vec<String>,
 }
-
-/// What verifying found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Verification {
-    /// What was tried, in words, with how it ended: `None` is well.
-    pub checks: Vec<(String, Option<String>)>,
-}
-
-impl Verification {
-    /// Whether every check ended well.
-    pub fn is_good(&self) -> bool {
-        self.checks.iter().all(|(_, problem)| problem.is_none())
-    }
-}

@@ -1,0 +1,101 @@
+//! Whether what was made is there, and valid.
+
+use crate::classify::Fault;
+use crate::database::direct::Direct;
+use crate::field::Field;
+use crate::layout::Layout;
+use crate::postgres::Postgres;
+use crate::schema::journal;
+use crate::schema::names::our_name;
+use crate::schema::picture::Picture;
+use crate::schema::verify::Checks;
+
+/// How every name of ours starts.
+const OURS: &str = "retell_vault_";
+
+pub(super) async fn look(postgres: &Postgres, direct: &mut Direct, checks: &mut Checks) -> Result<(), Fault> {
+    let layout = postgres.layout();
+    let picture = Picture::take(&postgres.database, layout).await?;
+    are_valid(&picture, checks);
+    let unique = postgres.plan().await?.table().is_some_and(|table| table.unique);
+    let seen = Seen { layout, picture: &picture, unique };
+    let what = "what the journal records";
+    match journal::owner(direct, layout).await? {
+        None => {}
+        Some((_, true)) => {
+            for entry in journal::entries(direct, layout).await? {
+                seen.look_for(&entry.reversal.id, checks);
+            }
+        }
+        Some((owner, false)) => checks.skip(what, format!("the journal belongs to role {owner}")),
+    }
+    Ok(())
+}
+
+/// What carries our name is in force.
+fn are_valid(picture: &Picture, checks: &mut Checks) {
+    let of_ours = |name: &str| name.starts_with(OURS);
+    let mut look = |what: String, is_good: bool, problem: &str| match is_good {
+        true => checks.pass(what),
+        false => checks.fail(what, problem),
+    };
+    for constraint in picture.constraints.iter().filter(|constraint| of_ours(&constraint.name)) {
+        let what = format!("constraint {}", constraint.name);
+        look(what, constraint.validated, "it is not validated: rows from before it may break it");
+    }
+    for index in picture.indexes.iter().filter(|index| of_ours(&index.name)) {
+        look(format!("index {}", index.name), index.valid, "it is not valid, so it is not used");
+    }
+    for trigger in picture.triggers.iter().filter(|trigger| of_ours(&trigger.name)) {
+        look(format!("trigger {}", trigger.name), trigger.enabled, "it is disabled");
+    }
+}
+
+/// What there is to be found.
+struct Seen<'a> {
+    layout: &'a Layout,
+    picture: &'a Picture,
+    unique: bool,
+}
+
+impl Seen<'_> {
+    /// Whether what a recorded step made is still there.
+    fn look_for(&self, id: &str, checks: &mut Checks) {
+        match self.holds(id) {
+            Some(true) => checks.pass(format!("recorded step {id}")),
+            Some(false) => {
+                checks.fail(format!("recorded step {id}"), "what it made has been removed since");
+            }
+            // it made nothing that stays
+            None => {}
+        }
+    }
+
+    fn holds(&self, id: &str) -> Option<bool> {
+        let (kind, name) = id.split_once('.').unwrap_or((id, ""));
+        let picture = self.picture;
+        match kind {
+            "column" | "type" => Some(picture.column(name).is_some()),
+            "index" => Some(picture.indexes.iter().any(|index| index.name == name)),
+            "function" => Some(picture.functions.iter().any(|function| function.name == name)),
+            "guard" => {
+                let column = [".validate", ".trigger"].iter().find_map(|end| name.strip_suffix(end));
+                Some(self.guards(column.unwrap_or(name)))
+            }
+            "status" => self.layout.column_of(Field::IntegrationStatus).map(|column| self.guards(column)),
+            "owner" if name == "unique" => Some(self.unique),
+            "updated_at" => Some(picture.triggers.iter().any(|trigger| trigger.name.starts_with(OURS))),
+            "row_security" => Some(picture.table.row_security),
+            _ => None,
+        }
+    }
+
+    /// A constraint or a trigger of ours sees to what a column holds.
+    fn guards(&self, column: &str) -> bool {
+        let check = |what: &str| our_name(&[&self.layout.table, column, what]);
+        let (tokens, values, trigger) = (check("tokens"), check("values"), our_name(&[column, "update"]));
+        let constraints = &self.picture.constraints;
+        constraints.iter().any(|found| found.name == tokens || found.name == values)
+            || self.picture.triggers.iter().any(|found| found.name == trigger)
+    }
+}

@@ -1,0 +1,249 @@
+//! A test owner's configuration, stored, loaded and deleted in a transaction that is rolled back, with the very
+//! statements that the vault sends.
+
+use std::sync::Arc;
+
+use sqlx::postgres::PgRow;
+use uuid::{Builder, Uuid};
+
+use crate::classify::Fault;
+use crate::config::RetellConfig;
+use crate::database::Query;
+use crate::database::direct::{Direct, Refusal};
+use crate::entropy;
+use crate::error::Result;
+use crate::layout::Layout;
+use crate::owner::Owner;
+use crate::postgres::{Plan, Postgres, read_rows};
+use crate::record::{Record, Survey};
+use crate::router::write::check_writable;
+use crate::router::{Entry, Router, StoreOptions};
+use crate::schema::verify::Checks;
+use crate::version::Version;
+
+/// Triggers of the application find what they find on every other day: the statements of the vault are safe on
+/// any path. Somebody who holds a lock is not waited for, and a trigger that hangs neither.
+const SETTINGS: &str =
+    "SET LOCAL search_path TO DEFAULT; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '30s'";
+
+/// What an application's own constraints and triggers say about a row that it did not make itself: a column that
+/// may not be null, an owner that is unknown elsewhere, a check, no partition, a text that is too long.
+const OF_THE_APPLICATION: [&str; 7] = ["23502", "23503", "23505", "23514", "23P01", "22001", "P0001"];
+
+/// Text that is no token, and is recognised if it should ever be found.
+const NO_TOKEN: &str = "retell-vault test: no token";
+
+const STORE: &str = "store of a new test owner";
+const STORE_AGAIN: &str = "store with every field over it";
+const LOAD: &str = "load";
+const DELETE: &str = "delete";
+const CLEAN: &str = "nothing of the test owner stays";
+
+/// Tries everything, and takes it back.
+pub(super) async fn run(
+    router: &Router,
+    postgres: &Postgres,
+    direct: &mut Direct,
+    checks: &mut Checks,
+) -> Result<(), Fault> {
+    let plan = postgres.plan().await?;
+    if plan.placement.is_local() {
+        checks.fail(STORE, postgres.no_room(&plan));
+        return Ok(());
+    }
+    if let Err(error) = check_writable(postgres, &plan) {
+        checks.fail(STORE, error);
+        return Ok(());
+    }
+    let owner = test_owner(postgres.layout())?;
+    let mut trial = Trial { router, postgres, plan, owner, direct, checks, version: None };
+    trial.direct.run("BEGIN").await?;
+    trial.direct.run(SETTINGS).await?;
+    let tried = trial.try_all().await;
+    trial.direct.run("ROLLBACK").await?;
+    tried?;
+    trial.look_for_remains().await
+}
+
+/// Fits columns of type text and uuid.
+fn test_owner(layout: &Layout) -> Result<Owner> {
+    let owner = Owner::user(&random_uuid()?.to_string())?;
+    match layout.tenant_column {
+        Some(_) => owner.in_tenant(&random_uuid()?.to_string()),
+        None => Ok(owner),
+    }
+}
+
+fn random_uuid() -> Result<Uuid> {
+    entropy::with_rng(|rng| {
+        let mut bytes = [0; 16];
+        rand::Rng::fill_bytes(rng, &mut bytes);
+        Builder::from_random_bytes(bytes).into_uuid()
+    })
+}
+
+fn config(json: &str) -> RetellConfig {
+    RetellConfig::from_json(json).expect("the test configurations are valid")
+}
+
+/// Nothing that goes into a plain column, where an application may have constraints.
+fn secrets_only() -> RetellConfig {
+    config(r#"{"api_key": "key_test_verify_0000000001", "sms_agent_id": "agent_test_verify"}"#)
+}
+
+fn every_field() -> RetellConfig {
+    config(
+        r#"{"api_key": "key_test_verify_0000000002", "call_agent_id": "agent_test_verify_call",
+        "sms_agent_id": "agent_test_verify_sms", "phone_number": "+14155550100", "integration_status": "active",
+        "webhook_config": {"webhook_url": "https://example.com/verify", "secret": "whsec_test_verify"}}"#,
+    )
+}
+
+struct Trial<'a> {
+    router: &'a Router,
+    postgres: &'a Postgres,
+    plan: Arc<Plan>,
+    owner: Owner,
+    direct: &'a mut Direct,
+    checks: &'a mut Checks,
+    /// Of what was stored last.
+    version: Option<Version>,
+}
+
+impl Trial<'_> {
+    async fn try_all(&mut self) -> Result<(), Fault> {
+        if !self.is_free().await? || !self.stores_first(&secrets_only()).await? {
+            return Ok(());
+        }
+        let mut stored = secrets_only();
+        self.loads(LOAD, Some(&stored)).await?;
+        if self.stores(STORE_AGAIN, Some(&every_field())).await? {
+            stored = every_field();
+            self.loads("load of every field", Some(&stored)).await?;
+        }
+        self.refuses_plaintext().await?;
+        self.loads("load after that", Some(&stored)).await?;
+        if self.stores(DELETE, None).await? {
+            self.loads("load after the delete", None).await?;
+        }
+        Ok(())
+    }
+
+    /// Never an owner that exists. One that does, by a chance of one in 2^122, is not tried with.
+    async fn is_free(&mut self) -> Result<bool, Fault> {
+        match self.attempt(self.postgres.read_query(&self.plan, &self.owner)?).await? {
+            Ok(rows) if rows.is_empty() => return Ok(true),
+            Ok(_) => self.checks.skip(STORE, "the test owner has a row already"),
+            Err(refusal) => self.checks.fail(LOAD, refusal.fault.error),
+        }
+        Ok(false)
+    }
+
+    async fn stores_first(&mut self, config: &RetellConfig) -> Result<bool, Fault> {
+        let record = self.seal(Some(config))?;
+        let insert = self.postgres.insert_query(&self.plan, &self.owner, &record)?;
+        let problem = "no row was made: a trigger drops it, or one that this role cannot see is in the way";
+        self.writes(STORE, insert, problem).await
+    }
+
+    /// Over the row that is there; a tombstone without a configuration.
+    async fn stores(&mut self, what: &str, config: Option<&RetellConfig>) -> Result<bool, Fault> {
+        let record = self.seal(config)?;
+        let keys = self.router.known_keys();
+        let update = self.postgres.update_query(&self.plan, &self.owner, &record, &keys)?;
+        self.writes(what, update, "the row is there, but a policy or a trigger keeps it from being written")
+            .await
+    }
+
+    fn seal(&mut self, config: Option<&RetellConfig>) -> Result<Record> {
+        let entry = Entry { owner: &self.owner, config, options: StoreOptions::new() };
+        let record = self.router.seal(entry, self.version, &self.plan.placement.sealed_fields())?;
+        self.version = Some(record.version);
+        Ok(record)
+    }
+
+    async fn writes(&mut self, what: &str, query: Query, nothing_written: &str) -> Result<bool, Fault> {
+        match self.attempt(query).await? {
+            Ok(rows) if rows.is_empty() => self.checks.fail(what, nothing_written),
+            Ok(_) => {
+                self.checks.pass(what);
+                return Ok(true);
+            }
+            Err(refusal) if is_of_the_application(&refusal) => {
+                let error = refusal.fault.error;
+                self.checks.skip(what, format!("the application's own rules refuse the row: {error}"));
+            }
+            Err(refusal) => self.checks.fail(what, refusal.fault.error),
+        }
+        Ok(false)
+    }
+
+    async fn loads(&mut self, what: &str, expected: Option<&RetellConfig>) -> Result<(), Fault> {
+        let rows = match self.attempt(self.postgres.read_query(&self.plan, &self.owner)?).await? {
+            Ok(rows) => rows,
+            Err(refusal) => {
+                self.checks.fail(what, refusal.fault.error);
+                return Ok(());
+            }
+        };
+        let found = read_rows(&self.plan, &rows)?;
+        let survey = Survey::of(&found.rows, &self.plan.placement.slots, found.now);
+        let opened = survey.newest().and_then(|record| self.router.open(&record, &self.owner));
+        match opened {
+            Ok(opened) if opened.config.as_ref() == expected && opened.ignored.is_empty() => {
+                self.checks.pass(what);
+            }
+            Ok(_) => self.checks.fail(what, "what is read is not what was stored: something changes it"),
+            Err(error) => self.checks.fail(what, error),
+        }
+        Ok(())
+    }
+
+    async fn refuses_plaintext(&mut self) -> Result<(), Fault> {
+        let columns: Vec<_> = self.plan.placement.slots.iter().map(|slot| slot.column.clone()).collect();
+        for (at, column) in columns.iter().enumerate() {
+            let what = format!("column {column} refuses text that is no token");
+            let forge = self.postgres.forge_query(&self.plan, &self.owner, at, NO_TOKEN)?;
+            match self.attempt(forge).await? {
+                Ok(rows) if rows.is_empty() => self.checks.skip(what, "the row cannot be written"),
+                Ok(_) => self.checks.fail(what, "it takes it"),
+                Err(refusal) if is_a_rule(&refusal) => self.checks.pass(what),
+                Err(refusal) => self.checks.fail(what, refusal.fault.error),
+            }
+        }
+        Ok(())
+    }
+
+    /// After the end of the transaction.
+    async fn look_for_remains(&mut self) -> Result<(), Fault> {
+        let query = self.postgres.read_query(&self.plan, &self.owner)?;
+        match self.direct.fetch(query).await {
+            Ok(rows) if rows.is_empty() => self.checks.pass(CLEAN),
+            Ok(_) => self.checks.fail(CLEAN, format!("the row of {} is there", self.owner)),
+            Err(refusal) => self.checks.fail(CLEAN, refusal.fault.error),
+        }
+        Ok(())
+    }
+
+    /// Runs one statement; what the server refuses leaves the transaction as it was.
+    ///
+    /// # Errors
+    /// When the connection is lost, which ends the transaction as well.
+    async fn attempt(&mut self, query: Query) -> Result<Result<Vec<PgRow>, Refusal>, Fault> {
+        self.direct.run("SAVEPOINT attempt").await?;
+        let done = self.direct.fetch(query).await;
+        let end = if done.is_ok() { "RELEASE SAVEPOINT attempt" } else { "ROLLBACK TO SAVEPOINT attempt" };
+        self.direct.run(end).await?;
+        Ok(done)
+    }
+}
+
+/// A constraint or a trigger said so.
+fn is_a_rule(refusal: &Refusal) -> bool {
+    OF_THE_APPLICATION.contains(&refusal.code.as_str())
+}
+
+/// Our own guards must let our own tokens in.
+fn is_of_the_application(refusal: &Refusal) -> bool {
+    is_a_rule(refusal) && !refusal.fault.error.to_string().contains("retell_vault_")
+}

@@ -1,0 +1,11 @@
+//! Columns were added: promotion moves every record to its best places. It loads as before, at the same
+//! version, and lies as a store of today would put it.
+
+mod support;
+
+#[path = "promote/meanwhile.rs"]
+mod meanwhile;
+#[path = "promote/moves.rs"]
+mod moves;
+#[path = "promote/stays.rs"]
+mod stays;
