@@ -139,7 +139,7 @@ impl Run<'_> {
     }
 
     /// A recount that knows nothing of the walk: rows with something that is not where it belongs.
-    async fn left(&self) -> Result<u64, Fault> {
+    async fn left(&mut self) -> Result<u64, Fault> {
         let plan = self.postgres.refresh().await?;
         if !has_places(&plan) {
             return Ok(0);
