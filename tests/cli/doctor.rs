@@ -41,19 +41,18 @@ async fn a_missing_protection_is_degraded_until_its_sql_has_run() {
     db.exec("ALTER TABLE user_profiles DROP COLUMN phone_number").await;
     let text = home.run(&["doctor"]);
     assert_eq!(text.code, 1, "{text:?}");
-    assert!(text.out.starts_with("degraded: 1 warning\n\nwarning: missing_column (schema), "), "{}", text.out);
+    assert!(text.out.starts_with("degraded: 1 warning\n\nwarning: column_missing (schema), "), "{}", text.out);
     assert_eq!(text.err, "");
     let degraded = home.run(&["doctor", "--json"]);
     assert_eq!((degraded.code, &degraded.json()["health"]), (1, &json!("degraded")));
     let diagnosis = degraded.json();
-    let found = finding(&diagnosis, "missing_column");
+    let found = finding(&diagnosis, "column_missing");
     assert_eq!((&found["area"], &found["severity"]), (&json!("schema"), &json!("warning")));
     let object = found["object"].as_str().unwrap();
     assert!(object.contains("phone_number") && found["meaning"].is_string(), "{found}");
     assert_eq!((&found["mend"]["kind"], &found["owners"]), (&json!("sql"), &json!([])));
     let sql = found["mend"]["text"].as_str().unwrap();
-    let copyable: String = sql.lines().map(|line| format!("    {line}\n")).collect();
-    assert!(text.out.contains(&format!("  mend it with this SQL:\n{copyable}")), "{}", text.out);
+    assert!(text.out.contains(&format!("  mend it with this SQL:\n    {sql};\n")), "{}", text.out);
     db.exec(sql).await;
     home.run(&["doctor"]).ok();
 }

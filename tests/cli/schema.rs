@@ -212,7 +212,7 @@ async fn what_does_not_exist_is_a_usage_error_or_is_named() {
     assert_eq!(home.run(&["schema", "apply", "--lock-timeout", "0"]).code, 2);
     assert_eq!(home.run(&["schema", "apply", "--row-security", "off"]).code, 2);
     db.exec("ALTER TABLE user_profiles RENAME TO people; CREATE VIEW user_profiles AS SELECT * FROM people").await;
-    home.run(&["schema", "plan"]).fails(1, "view", "");
+    home.run(&["schema", "plan"]).fails(1, "is not a table", "view");
     home.database = String::new();
     for command in ["plan", "apply", "verify", "rollback"] {
         home.run(&["schema", command]).fails(1, "no database is named", "--database-url");

@@ -84,13 +84,13 @@ fn finding_text(finding: &Finding) -> String {
     if let Some(concerned) = concerned(finding) {
         text.push_str(&print::indented(2, &concerned));
     }
-    let how = match mend {
-        Mend::Sql(_) => "mend it with this SQL:",
-        Mend::Command(_) => "mend it with this command:",
-        _ => "what to do:",
+    let (how, what) = match mend {
+        Mend::Sql(sql) => ("mend it with this SQL:", format!("{};", sql.trim_end().trim_end_matches(';'))),
+        Mend::Command(command) => ("mend it with this command:", command.clone()),
+        _ => ("what to do:", mend.text().to_owned()),
     };
     text.push_str(&print::indented(2, how));
-    text.push_str(&print::indented(4, mend.text()));
+    text.push_str(&print::indented(4, &what));
     text
 }
 

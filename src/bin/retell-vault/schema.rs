@@ -4,7 +4,7 @@ mod apply;
 mod plan;
 mod promote;
 mod rollback;
-
+mod verify;
 
 use retell_vault::{SchemaEvent, Step};
 
@@ -16,9 +16,8 @@ use crate::print;
 pub async fn run(global: &Global, command: &SchemaCommand) -> Result<(), Failure> {
     match command {
         SchemaCommand::Plan(options) => plan::plan(global, options).await,
-        SchemaCommand::Verify(_) => todo!(),
         SchemaCommand::Apply(options) => apply::apply(global, options).await,
-
+        SchemaCommand::Verify(wanted) => verify::verify(global, wanted).await,
         SchemaCommand::Rollback(options) => rollback::rollback(global, options).await,
         SchemaCommand::Promote(options) => promote::promote(global, options).await,
     }
