@@ -85,12 +85,13 @@ async fn roll_back(vault: &Vault) -> Result<()> {
     let refused = refused.expect_err("the new columns hold data");
     println!("\nroll back  refused: {refused}");
     let options = RollBackOptions::new().allow_data_loss();
-    let rolled_back = vault.schema().roll_back(&options, |event| {
+    let tell = |event: SchemaEvent<'_>| {
         if let SchemaEvent::BackedUp(table) = event {
             println!("copied     what is dropped to {table}");
         }
-    });
-    println!("roll back  {} steps taken back", rolled_back.await?.steps.len());
+    };
+    let rolled_back = vault.schema().roll_back(&options, tell).await?;
+    println!("roll back  {} steps taken back", rolled_back.steps.len());
     Ok(())
 }
 
