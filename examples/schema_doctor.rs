@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use retell_vault::{
-    ApplyOptions, Diagnosis, DoctorOptions, Health, KeyringFile, Mend, Owner, Passphrase, Profile, PromoteOptions,
-    RetellConfig, RollBackOptions, SchemaEvent, Vault,
+    ApplyOptions, Diagnosis, DoctorOptions, Health, KeyringFile, Mend, Owner, Passphrase, Profile,
+    PromoteOptions, RetellConfig, RollBackOptions, SchemaEvent, Vault,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use support::{Result, Server, ended, interrupted};

@@ -41,7 +41,11 @@ async fn a_missing_protection_is_degraded_until_its_sql_has_run() {
     db.exec("ALTER TABLE user_profiles DROP COLUMN phone_number").await;
     let text = home.run(&["doctor"]);
     assert_eq!(text.code, 1, "{text:?}");
-    assert!(text.out.starts_with("degraded: 1 warning\n\nwarning: column_missing (schema), "), "{}", text.out);
+    assert!(
+        text.out.starts_with("degraded: 1 warning\n\nwarning: column_missing (schema), "),
+        "{}",
+        text.out
+    );
     assert_eq!(text.err, "");
     let degraded = home.run(&["doctor", "--json"]);
     assert_eq!((degraded.code, &degraded.json()["health"]), (1, &json!("degraded")));

@@ -56,7 +56,11 @@ async fn planned_applied_verified_and_taken_back() {
 
         let applied = home.run(&[&["schema", "apply"], &options[..]].concat()).ok();
         assert!(applied.out.starts_with("applied ") && applied.out.ends_with("public.user_profiles\n"));
-        assert!(applied.err.contains("plan: 1. ") && applied.err.contains("step: column."), "{}", applied.err);
+        assert!(
+            applied.err.contains("plan: 1. ") && applied.err.contains("step: column."),
+            "{}",
+            applied.err
+        );
         assert_eq!(
             home.run(&[&["schema", "plan"], &options[..]].concat()).ok().lines().next().unwrap(),
             format!("public.user_profiles, profile {profile}: nothing to do")
@@ -89,7 +93,10 @@ async fn drop_backups(db: &TestDb) -> String {
 async fn a_plan_shows_every_part_of_a_step() {
     let (_db, home) = over(BARE).await;
     let planned = plan(&home, &[]);
-    assert_eq!((&planned["table"], &planned["profile"]), (&json!("public.user_profiles"), &json!("credentials")));
+    assert_eq!(
+        (&planned["table"], &planned["profile"]),
+        (&json!("public.user_profiles"), &json!("credentials"))
+    );
     assert_eq!(planned["blocked"], json!([]));
     let column = &planned["steps"].as_array().unwrap()[..];
     let column = column.iter().find(|step| step["id"] == "column.phone_number").unwrap();
@@ -144,7 +151,11 @@ async fn verifying_fails_where_something_is_missing() {
     let bad = home.run(&["schema", "verify"]);
     assert_eq!(bad.code, 1, "{bad:?}");
     assert!(bad.out.contains("failed") && bad.out.contains("phone_number"), "{}", bad.out);
-    assert!(bad.err.contains("error: ") && bad.err.contains("hint: `retell-vault schema plan`"), "{}", bad.err);
+    assert!(
+        bad.err.contains("error: ") && bad.err.contains("hint: `retell-vault schema plan`"),
+        "{}",
+        bad.err
+    );
     let bad = home.run(&["schema", "verify", "--json"]);
     assert_eq!((bad.code, &bad.json()["good"]), (1, &json!(false)));
 }
@@ -211,7 +222,8 @@ async fn what_does_not_exist_is_a_usage_error_or_is_named() {
     assert_eq!(home.run(&["schema", "plan", "--sql", "--json"]).code, 2);
     assert_eq!(home.run(&["schema", "apply", "--lock-timeout", "0"]).code, 2);
     assert_eq!(home.run(&["schema", "apply", "--row-security", "off"]).code, 2);
-    db.exec("ALTER TABLE user_profiles RENAME TO people; CREATE VIEW user_profiles AS SELECT * FROM people").await;
+    db.exec("ALTER TABLE user_profiles RENAME TO people; CREATE VIEW user_profiles AS SELECT * FROM people")
+        .await;
     home.run(&["schema", "plan"]).fails(1, "is not a table", "view");
     home.database = String::new();
     for command in ["plan", "apply", "verify", "rollback"] {

@@ -67,7 +67,11 @@ fn as_text(diagnosis: &Diagnosis) -> String {
 
 /// `1 critical, 2 warnings`.
 fn totals(findings: &[Finding]) -> String {
-    let kinds = [(Severity::Critical, "critical finding"), (Severity::Warning, "warning"), (Severity::Notice, "notice")];
+    let kinds = [
+        (Severity::Critical, "critical finding"),
+        (Severity::Warning, "warning"),
+        (Severity::Notice, "notice"),
+    ];
     let counted = kinds.into_iter().filter_map(|(severity, word)| {
         let number = findings.iter().filter(|finding| finding.severity == severity).count() as u64;
         (number > 0).then(|| print::count(number, word))
@@ -78,8 +82,7 @@ fn totals(findings: &[Finding]) -> String {
 
 fn finding_text(finding: &Finding) -> String {
     let Finding { severity, area, id, object, meaning, mend, .. } = finding;
-    let mut text =
-        print::indented(0, &format!("{}: {id} ({}), {object}", severity.as_str(), area.as_str()));
+    let mut text = print::indented(0, &format!("{}: {id} ({}), {object}", severity.as_str(), area.as_str()));
     text.push_str(&print::indented(2, meaning));
     if let Some(concerned) = concerned(finding) {
         text.push_str(&print::indented(2, &concerned));

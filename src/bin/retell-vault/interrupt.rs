@@ -20,6 +20,9 @@ pub async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<Opti
 
 fn listen(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| {
-        Failure::new(format!("cannot listen to signals: {error}"), "nothing was done; run the same command again")
+        Failure::new(
+            format!("cannot listen to signals: {error}"),
+            "nothing was done; run the same command again",
+        )
     })
 }

@@ -63,7 +63,10 @@ impl Teller {
     /// How a run ends that somebody interrupts.
     fn interrupted(&self, done: &str) -> Failure {
         Failure::new(
-            format!("interrupted: {} {done}, and the one under way is taken back", print::count(self.done, "step")),
+            format!(
+                "interrupted: {} {done}, and the one under way is taken back",
+                print::count(self.done, "step")
+            ),
             "run the same command to go on",
         )
     }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum, value_parser};
-use retell_vault::{ApplyOptions, Profile, PromoteOptions, RollBackOptions, RotateOptions, RowSecurity, Wanted};
+use retell_vault::{
+    ApplyOptions, Profile, PromoteOptions, RollBackOptions, RotateOptions, RowSecurity, Wanted,
+};
 
 pub const PLAN_HELP: &str = "\
 Exit code 0 whatever there is to do; `schema verify` is the one that judges.
@@ -178,8 +180,7 @@ impl Rollback {
     /// How to take steps back.
     pub fn options(&self) -> RollBackOptions {
         let locks = &self.locks;
-        let mut options =
-            RollBackOptions::new().lock_timeout(locks.timeout()).patience(locks.patience());
+        let mut options = RollBackOptions::new().lock_timeout(locks.timeout()).patience(locks.patience());
         if self.allow_data_loss {
             options = options.allow_data_loss();
         }

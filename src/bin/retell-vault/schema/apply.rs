@@ -34,7 +34,9 @@ fn tell(global: &Global, plan: &SchemaPlan, applied: &Applied) -> Result<(), Fai
         print::hint("records move into the new columns with `retell-vault schema promote`");
     }
     if !applied.steps.is_empty() {
-        print::hint("`retell-vault schema verify` tries it out; `retell-vault schema rollback` takes it back");
+        print::hint(
+            "`retell-vault schema verify` tries it out; `retell-vault schema rollback` takes it back",
+        );
     }
     print::out(&match applied.steps.len() as u64 {
         0 => format!("nothing to do: {} is as wanted\n", plan.table),

@@ -31,7 +31,9 @@ fn tell(global: &Global, rolled_back: &RolledBack) -> Result<(), Failure> {
         return print::json(&json!({ "undone": rolled_back.steps, "backups": rolled_back.backups }));
     }
     if !rolled_back.backups.is_empty() {
-        print::hint("only the owner of the backup tables can read them; drop them when nobody needs the data");
+        print::hint(
+            "only the owner of the backup tables can read them; drop them when nobody needs the data",
+        );
     }
     print::out(&match rolled_back.steps.len() as u64 {
         0 => "nothing to take back: no step is recorded\n".to_owned(),
