@@ -13,12 +13,12 @@ use crate::{print, session};
 /// Examines everything. A failure is critical: nothing is known then.
 pub async fn doctor(global: &Global, options: &Doctor) -> Result<ExitCode, Failure> {
     let options = options.options(global)?;
-    let diagnosis = examine(global, &options).await.map_err(Failure::as_critical)?;
+    let diagnosis = examine(global, &options).await.map_err(Failure::into_critical)?;
     match global.json {
         true => print::json(&as_json(&diagnosis)),
         false => print::out(&as_text(&diagnosis)),
     }
-    .map_err(Failure::as_critical)?;
+    .map_err(Failure::into_critical)?;
     Ok(match diagnosis.health() {
         Health::Healthy => ExitCode::SUCCESS,
         Health::Degraded => ExitCode::from(1),

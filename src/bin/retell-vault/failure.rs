@@ -32,7 +32,7 @@ impl Failure {
     }
 
     /// The same, as `doctor` ends where it could not look.
-    pub fn as_critical(self) -> Self {
+    pub fn into_critical(self) -> Self {
         Self { code: CRITICAL, ..self }
     }
 
