@@ -8,8 +8,12 @@
 //! Root keys live in a [`KeyringFile`]. [`Vault::rotate`] seals everything anew under a new one while
 //! the service goes on, and [`Vault::destroy_key`] ends an old one, after a count of what it sealed.
 //!
-//! The README is the manual and `docs/OPERATIONS.md` the runbook; `docs/ARCHITECTURE.md` is the map,
-//! `docs/FORMAT.md` the bytes, and `SECURITY.md` says what is promised and what is not.
+//! [`Vault::schema`] plans what the table lacks, applies, verifies and takes it back; [`Vault::doctor`] finds
+//! what would leak or lose credentials.
+//!
+//! The README is the manual, `docs/SCHEMA.md` and `docs/DOCTOR.md` those of schema and doctor, and
+//! `docs/OPERATIONS.md` the runbook; `docs/ARCHITECTURE.md` is the map, `docs/FORMAT.md` the bytes, and
+//! `SECURITY.md` says what is promised and what is not.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -79,3 +83,12 @@ pub use version::Version;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So do those of the other manuals.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/SCHEMA.md")]
+struct SchemaManual;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/DOCTOR.md")]
+struct DoctorManual;

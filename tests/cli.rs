@@ -3,6 +3,8 @@
 
 #[path = "cli/database.rs"]
 mod database;
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/key_tokens.rs"]
 mod key_tokens;
 #[path = "cli/keys.rs"]
@@ -13,6 +15,8 @@ mod refusals;
 mod rotation;
 #[path = "cli/runner.rs"]
 mod runner;
+#[path = "cli/schema.rs"]
+mod schema;
 mod support;
 
 use std::fs;

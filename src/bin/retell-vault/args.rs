@@ -1,6 +1,8 @@
 //! The command line, and its help.
 
+mod doctor;
 mod keys;
+mod schema;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,26 +11,28 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 use retell_vault::{Fallback, Layout, Owner, PoolerMode, StoreOptions, TenantId, UserId};
 
+pub use doctor::Doctor;
 pub use keys::{Destroy, KeyArg, KeyCommand, Rewrap, Rotate};
+pub use schema::{Apply, Plan, Promote, Rollback, SchemaCommand, WantedArgs};
 
 use crate::failure::Failure;
 
 const DEFAULT_HOME: &str = ".retell-vault";
-const AFTER_HELP: &str = "\
+const ENVIRONMENT: &str = "\
 Environment:
   RETELL_VAULT_HOME          the same as --home
   DATABASE_URL               the same as --database-url, and in no process list
   RETELL_VAULT_PASSPHRASE    the passphrase of the keyring
   RETELL_VAULT_WRAPPING_KEY  base64 of 32 bytes, for a keyring without a passphrase
-  With none of the last two and no --passphrase-file, the passphrase is asked for at the terminal.
-
+  With none of the last two and no --passphrase-file, the passphrase is asked for at the terminal.";
+const EXIT_CODES: &str = "\
 Exit codes:
   0  done; a save that waits in the local file for the database is done, with a warning
   1  failed
   2  wrong usage
   3  nothing is stored for this owner
-
-Errors go to standard error as `error: …` and `hint: …`, with --json too.";
+  `doctor` has its own: 0 healthy, 1 degraded, 2 critical";
+const ERRORS: &str = "Errors go to standard error as `error: …` and `hint: …`, with --json too.";
 const PUT_HELP: &str = r#"The configuration, of which only api_key is required:
   {"api_key": "key_…", "call_agent_id": "agent_…", "sms_agent_id": "agent_…",
    "phone_number": "+14155550100",
@@ -145,6 +149,11 @@ pub enum Command {
     Key(KeyCommand),
     /// Seal everything anew that is not under the primary key; fails if anything stays behind
     Rotate(Rotate),
+    /// Plan, apply, verify or take back what the table lacks; move records to better columns
+    #[command(subcommand)]
+    Schema(SchemaCommand),
+    /// Look for what would leak or lose credentials, and say how to mend it; has exit codes of its own
+    Doctor(Doctor),
 }
 
 /// Whose configuration.
@@ -288,9 +297,15 @@ fn with_help(command: clap::Command) -> clap::Command {
         "rotate" => keys::ROTATE_HELP,
         "check" => keys::CHECK_HELP,
         "destroy" => keys::DESTROY_HELP,
+        "plan" => schema::PLAN_HELP,
+        "apply" => schema::APPLY_HELP,
+        "verify" => schema::VERIFY_HELP,
+        "rollback" => schema::ROLLBACK_HELP,
         _ => "",
     };
-    command.after_help(format!("{own}{AFTER_HELP}")).mut_subcommands(with_help)
+    let codes = if command.get_name() == "doctor" { doctor::EXIT_CODES } else { EXIT_CODES };
+    let help = format!("{own}{ENVIRONMENT}\n\n{codes}\n\n{ERRORS}");
+    command.after_help(help).mut_subcommands(with_help)
 }
 
 /// Reads the command line. Ends the process for `--help`, `--version`, and most mistakes.

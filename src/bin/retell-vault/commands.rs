@@ -146,7 +146,8 @@ pub fn place_row(global: &Global, (field, place): &(Field, Place)) -> [String; 3
     [field.name().to_owned(), place.kind().to_owned(), name]
 }
 
-fn report_json(report: &SyncReport) -> Value {
+/// What became of the records that waited.
+pub fn report_json(report: &SyncReport) -> Value {
     let blocked = report.blocked.iter().map(|(owner, reason)| {
         let tenant = owner.tenant_id().map(|tenant| tenant.as_str());
         json!({ "user": owner.user_id().as_str(), "tenant": tenant, "reason": reason })

@@ -9,6 +9,8 @@ use crate::print;
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NOT_FOUND: u8 = 3;
+/// Of `doctor`, which cannot call a database healthy or degraded that it has not seen.
+const CRITICAL: u8 = 2;
 
 /// Why a command failed, as it goes to standard error.
 #[derive(Debug)]
@@ -27,6 +29,11 @@ impl Failure {
     /// Options or variables that do not go together. Exit code 2.
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code: USAGE, message: message.into(), hint: hint.into() }
+    }
+
+    /// The same, as `doctor` ends where it could not look.
+    pub fn into_critical(self) -> Self {
+        Self { code: CRITICAL, ..self }
     }
 
     /// What failed.

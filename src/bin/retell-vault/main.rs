@@ -4,14 +4,18 @@
 mod args;
 mod census;
 mod commands;
+mod doctor;
 mod failure;
 mod input;
+mod interrupt;
 mod key;
 mod list;
+mod meter;
 mod print;
 mod progress;
 mod report;
 mod rotate;
+mod schema;
 mod secret;
 mod session;
 mod show;
@@ -25,12 +29,12 @@ use failure::Failure;
 #[tokio::main]
 async fn main() -> ExitCode {
     match args::parse() {
-        Ok(cli) => run(&cli).await.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS),
+        Ok(cli) => run(&cli).await.unwrap_or_else(Failure::report),
         Err(failure) => failure.report(),
     }
 }
 
-async fn run(Cli { global, command }: &Cli) -> Result<(), Failure> {
+async fn run(Cli { global, command }: &Cli) -> Result<ExitCode, Failure> {
     match command {
         Command::Init => commands::init(global).await,
         Command::Put(put) => commands::put(global, put).await,
@@ -42,5 +46,9 @@ async fn run(Cli { global, command }: &Cli) -> Result<(), Failure> {
         Command::Sync => commands::sync(global).await,
         Command::Key(command) => key::run(global, command).await,
         Command::Rotate(rotate) => rotate::rotate(global, rotate).await,
-    }
+        Command::Schema(command) => schema::run(global, command).await,
+        // its verdict is no failure, and has exit codes of its own
+        Command::Doctor(options) => return doctor::doctor(global, options).await,
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -69,6 +69,16 @@ pub fn titled(title: &str, table: &str) -> String {
     format!("{title}:\n{lines}")
 }
 
+/// A text of one or more lines, so many spaces further in.
+pub fn indented(by: usize, text: &str) -> String {
+    let steers = |char: char| char.is_control() && char != '\t';
+    let line = |line: &str| match line.trim_end() {
+        "" => "\n".to_owned(),
+        line => format!("{:by$}{}\n", "", line.replace(steers, "\u{fffd}")),
+    };
+    text.lines().map(line).collect()
+}
+
 /// `UnknownKey` as `unknown_key`.
 pub fn kind(kind: retell_vault::ErrorKind) -> String {
     let mut words = String::new();
@@ -144,6 +154,11 @@ mod tests {
     fn durations_are_rough() {
         let texts = [0.44, 119.0, 121.0, 12_000.0].map(|seconds| duration(Duration::from_secs_f64(seconds)));
         assert_eq!(texts, ["0.4 s", "119 s", "2 min", "3 h 20 min"]);
+    }
+
+    #[test]
+    fn texts_go_further_in_and_cannot_steer_the_terminal() {
+        assert_eq!(indented(2, "a\n\n\tb\u{1b}[2J\n"), "  a\n\n  \tb\u{fffd}[2J\n");
     }
 
     #[test]

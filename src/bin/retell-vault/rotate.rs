@@ -5,10 +5,10 @@ mod outcome;
 
 use retell_vault::{Error, ErrorKind, KeyringFile, RotateEstimate, Rotation};
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{Global, Rotate};
 use crate::failure::Failure;
+use crate::interrupt::unless_interrupted;
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::{census, print, session};
@@ -23,11 +23,7 @@ pub async fn rotate(global: &Global, options: &Rotate) -> Result<(), Failure> {
     }
     let report = options.report.as_deref().map(Report::open).transpose()?;
     let mut progress = Progress::new(global.json, report);
-    let mut interrupt = Interrupt::listen()?;
-    let done = tokio::select! {
-        done = carry_out(global, options, &keyring, &mut progress) => Some(done),
-        () = interrupt.comes() => None,
-    };
+    let done = unless_interrupted(carry_out(global, options, &keyring, &mut progress)).await?;
     let written = progress.finish();
     match done {
         None => Err(interrupted(global, &progress)?),
@@ -72,27 +68,6 @@ fn interrupted(global: &Global, progress: &Progress) -> Result<Failure, Failure>
         print::json(&progress.json("interrupted"))?;
     }
     Ok(Failure::new(format!("interrupted: {}", progress.how_far()), GO_ON))
-}
-
-/// Ctrl-C, or whoever ends services.
-struct Interrupt([Signal; 2]);
-
-impl Interrupt {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Failure::new(format!("cannot listen to signals: {error}"), GO_ON))
-        };
-        Ok(Self([listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?]))
-    }
-
-    /// Waits for one. What is dropped then ends after its current statements.
-    async fn comes(&mut self) {
-        let [interrupt, terminate] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    }
 }
 
 async fn dry_run(global: &Global, options: &Rotate, keyring: KeyringFile) -> Result<(), Failure> {

@@ -1,0 +1,120 @@
+//! A half-migrated table: examined, planned, applied, verified, mended, and taken back, on a real Postgres
+//! server that lives in a temporary folder.
+//!
+//!     cargo run --example schema_doctor
+//!
+//! It needs the Postgres programs (`scripts/test --setup` installs them). The server and the folders
+//! are removed at the end, also on failure and on Ctrl-C.
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use retell_vault::{
+    ApplyOptions, Diagnosis, DoctorOptions, Health, KeyringFile, Mend, Owner, Passphrase, Profile,
+    PromoteOptions, RetellConfig, RollBackOptions, SchemaEvent, Vault,
+};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use support::{Result, Server, ended, interrupted};
+
+/// One column that fits, one that is too short for a token, one that somebody stores plaintext in.
+const TABLE: &str = "
+    CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text,
+        encrypted_call_agent_id varchar(64), api_key text);
+    INSERT INTO user_profiles (user_id, api_key) VALUES ('user-7', 'key_test_in_the_clear')";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    ended(run().await)
+}
+
+async fn run() -> Result<()> {
+    // dropped, and so removed, whichever way this function ends
+    let server = Server::new();
+    let folder = tempfile::Builder::new().prefix("retell-vault-home-").tempdir()?;
+    tokio::select! {
+        // a folder that the vault makes itself is closed to everybody else
+        done = migrate(&server, folder.path().join("home")) => done,
+        () = interrupted() => Err("interrupted".into()),
+    }
+}
+
+async fn migrate(server: &Server, home: PathBuf) -> Result<()> {
+    let url = server.run("start")?;
+    execute(&url, TABLE).await?;
+    let keyring = KeyringFile::prepare(home.join("keyring.json"), &Passphrase::new("only for this example"))?;
+    let vault = Vault::builder(keyring).postgres(&url).local_file(home.join("local.db")).init().await?;
+    let (owner, config) = (Owner::user("user-42")?, config());
+    vault.store(&owner, &config).await?;
+    println!("stored     a configuration, packed into the one column that fits\n");
+
+    let sick = examine(&vault).await?;
+    assert_eq!(sick.health(), Health::Critical, "an API key lies open");
+
+    apply(&vault).await?;
+    let promotion = vault.promote(&PromoteOptions::new(), |_event| {}).await?;
+    println!("promoted   {} record to the new columns\n", promotion.promoted);
+    assert!(promotion.complete);
+
+    for finding in &examine(&vault).await?.findings {
+        if let Mend::Sql(sql) = &finding.mend {
+            execute(&url, sql).await?;
+            println!("mended     {}", finding.id);
+        }
+    }
+    assert_eq!(examine(&vault).await?.health(), Health::Healthy);
+    assert_eq!(vault.load(&owner).await?.config, config);
+
+    roll_back(&vault).await
+}
+
+async fn apply(vault: &Vault) -> Result<()> {
+    let schema = vault.schema();
+    let plan = schema.plan(Profile::Credentials).await?;
+    println!("plan       {} steps for {}\n{plan}", plan.steps.len(), plan.table);
+    schema.apply(&plan, &ApplyOptions::new(), |_event| {}).await?;
+    assert!(schema.plan(Profile::Credentials).await?.is_empty(), "there is nothing left to do");
+    assert!(schema.verify(Profile::Credentials).await?.is_good(), "it was tried out, and rolled back");
+    println!("applied    and verified");
+    Ok(())
+}
+
+async fn roll_back(vault: &Vault) -> Result<()> {
+    let refused = vault.schema().roll_back(&RollBackOptions::new(), |_event| {}).await;
+    let refused = refused.expect_err("the new columns hold data");
+    println!("\nroll back  refused: {refused}");
+    let options = RollBackOptions::new().allow_data_loss();
+    let tell = |event: SchemaEvent<'_>| {
+        if let SchemaEvent::BackedUp(table) = event {
+            println!("copied     what is dropped to {table}");
+        }
+    };
+    let rolled_back = vault.schema().roll_back(&options, tell).await?;
+    println!("roll back  {} steps taken back", rolled_back.steps.len());
+    Ok(())
+}
+
+async fn examine(vault: &Vault) -> Result<Diagnosis> {
+    let diagnosis = vault.doctor(&DoctorOptions::new(), |_progress| {}).await?;
+    println!("doctor     {}", diagnosis.health().as_str());
+    for finding in &diagnosis.findings {
+        println!("           {}: {}, {}", finding.severity.as_str(), finding.id, finding.object);
+    }
+    Ok(diagnosis)
+}
+
+async fn execute(url: &str, sql: &str) -> Result<()> {
+    let mut connection = PgConnection::connect(url).await?;
+    // one by one, since some of them must not be in a transaction
+    for statement in sql.split_inclusive(";\n") {
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
+    }
+    connection.close().await?;
+    Ok(())
+}
+
+fn config() -> RetellConfig {
+    let config = RetellConfig::new("key_test_first_00000001".parse().expect("a valid key"));
+    config.phone_number("+14155550100".parse().expect("a valid number"))
+}

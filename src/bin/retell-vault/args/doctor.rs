@@ -1,0 +1,77 @@
+//! The options of `doctor`, and its help.
+
+use std::time::Duration;
+
+use clap::{Args, value_parser};
+use retell_vault::{DoctorOptions, Owner};
+
+use crate::args::{Global, column, owner, table};
+use crate::failure::Failure;
+
+pub const EXIT_CODES: &str = "\
+Exit codes, which are those of doctor alone:
+  0  healthy: nothing was found but notices
+  1  degraded: a protection is missing, or something will fail
+  2  critical: credentials leak or are lost; also where it could not look, and for wrong usage, which
+     both say `error: …` and give no verdict";
+const DAY: u64 = 24 * 60 * 60;
+
+#[derive(Args)]
+pub struct Doctor {
+    /// Open every record, in the database and in the local file; takes as long as reading the table
+    #[arg(long)]
+    deep: bool,
+    /// How old the primary key may be [default: 365]
+    #[arg(long, value_name = "DAYS", value_parser = value_parser!(u64).range(1..=36_500))]
+    key_age: Option<u64>,
+    /// The table of the application's users; owners who are not in it are found
+    #[arg(long, value_name = "[SCHEMA.]TABLE", value_parser = table, requires = "users_column")]
+    users_table: Option<String>,
+    /// Its column with the user id
+    #[arg(long, value_name = "COLUMN", value_parser = column, requires = "users_table")]
+    users_column: Option<String>,
+    /// Act as the first owner and try to read and write the row of the second; always rolled back
+    ///
+    /// Both must have a row. An owner is USER, or TENANT/USER where --tenant-column is given.
+    #[arg(long, num_args = 2, value_names = ["OWNER_A", "OWNER_B"])]
+    probe: Option<Vec<String>>,
+}
+
+impl Doctor {
+    /// What to look at.
+    ///
+    /// # Errors
+    /// What was given for `--probe` names no owner.
+    pub fn options(&self, global: &Global) -> Result<DoctorOptions, Failure> {
+        let mut options = DoctorOptions::new();
+        if self.deep {
+            options = options.deep();
+        }
+        if let Some(days) = self.key_age {
+            options = options.key_age(Duration::from_secs(days * DAY));
+        }
+        if let (Some(table), Some(column)) = (&self.users_table, &self.users_column) {
+            options = options.users_table(table, column);
+        }
+        if let Some([actor, other]) = self.probe.as_deref() {
+            options = options.probe(probed(global, actor)?, probed(global, other)?);
+        }
+        Ok(options)
+    }
+}
+
+/// An owner as it is given to `--probe`.
+fn probed(global: &Global, text: &str) -> Result<Owner, Failure> {
+    let wrong = |message: String| {
+        Failure::usage(message, "an owner is USER, or TENANT/USER in a table with tenants (--tenant-column)")
+    };
+    let parsed = match &global.tenant_column {
+        None => owner(text, None),
+        Some(_) => {
+            let split = text.split_once('/');
+            let (tenant, user) = split.ok_or_else(|| wrong("--probe: an owner has no tenant".to_owned()))?;
+            owner(user, Some(tenant))
+        }
+    };
+    parsed.map_err(|failure| wrong(format!("--probe: {}", failure.message())))
+}

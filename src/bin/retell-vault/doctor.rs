@@ -1,0 +1,108 @@
+//! `doctor`: what was found, worst first, and how to mend it. Its exit codes are a verdict.
+
+use std::process::ExitCode;
+
+use retell_vault::{Diagnosis, DoctorOptions, Finding, Health, Mend, Severity};
+use serde_json::{Value, json};
+
+use crate::args::{Doctor, Global};
+use crate::failure::Failure;
+use crate::meter::Meter;
+use crate::{print, session};
+
+/// Examines everything. A failure is critical: nothing is known then.
+pub async fn doctor(global: &Global, options: &Doctor) -> Result<ExitCode, Failure> {
+    let options = options.options(global)?;
+    let diagnosis = examine(global, &options).await.map_err(Failure::into_critical)?;
+    match global.json {
+        true => print::json(&as_json(&diagnosis)),
+        false => print::out(&as_text(&diagnosis)),
+    }
+    .map_err(Failure::into_critical)?;
+    Ok(match diagnosis.health() {
+        Health::Healthy => ExitCode::SUCCESS,
+        Health::Degraded => ExitCode::from(1),
+        _ => ExitCode::from(2),
+    })
+}
+
+async fn examine(global: &Global, options: &DoctorOptions) -> Result<Diagnosis, Failure> {
+    let vault = session::vault(global).await?;
+    let mut meter = Meter::new();
+    Ok(vault.doctor(options, |progress| meter.show(progress.opened, progress.rows)).await?)
+}
+
+fn as_json(diagnosis: &Diagnosis) -> Value {
+    json!({
+        "health": diagnosis.health().as_str(),
+        "findings": diagnosis.findings.iter().map(finding_json).collect::<Vec<_>>(),
+        "notes": diagnosis.notes,
+    })
+}
+
+fn finding_json(finding: &Finding) -> Value {
+    json!({
+        "id": finding.id,
+        "area": finding.area.as_str(),
+        "severity": finding.severity.as_str(),
+        "object": finding.object,
+        "meaning": finding.meaning,
+        "count": finding.count,
+        "owners": finding.owners,
+        "mend": { "kind": finding.mend.kind(), "text": finding.mend.text() },
+    })
+}
+
+fn as_text(diagnosis: &Diagnosis) -> String {
+    let mut text = format!("{}: {}\n", diagnosis.health().as_str(), totals(&diagnosis.findings));
+    for finding in &diagnosis.findings {
+        text.push_str(&format!("\n{}", finding_text(finding)));
+    }
+    if !diagnosis.notes.is_empty() {
+        let notes: String = diagnosis.notes.iter().map(|note| print::indented(0, note)).collect();
+        text.push_str(&format!("\n{}", print::titled("notes", &notes)));
+    }
+    text
+}
+
+/// `1 critical, 2 warnings`.
+fn totals(findings: &[Finding]) -> String {
+    let kinds = [
+        (Severity::Critical, "critical finding"),
+        (Severity::Warning, "warning"),
+        (Severity::Notice, "notice"),
+    ];
+    let counted = kinds.into_iter().filter_map(|(severity, word)| {
+        let number = findings.iter().filter(|finding| finding.severity == severity).count() as u64;
+        (number > 0).then(|| print::count(number, word))
+    });
+    let counted: Vec<_> = counted.collect();
+    if counted.is_empty() { "nothing was found".to_owned() } else { counted.join(", ") }
+}
+
+fn finding_text(finding: &Finding) -> String {
+    let Finding { severity, area, id, object, meaning, mend, .. } = finding;
+    let mut text = print::indented(0, &format!("{}: {id} ({}), {object}", severity.as_str(), area.as_str()));
+    text.push_str(&print::indented(2, meaning));
+    if let Some(concerned) = concerned(finding) {
+        text.push_str(&print::indented(2, &concerned));
+    }
+    let (how, what) = match mend {
+        Mend::Sql(sql) => ("mend it with this SQL:", format!("{};", sql.trim_end().trim_end_matches(';'))),
+        Mend::Command(command) => ("mend it with this command:", command.clone()),
+        _ => ("what to do:", mend.text().to_owned()),
+    };
+    text.push_str(&print::indented(2, how));
+    text.push_str(&print::indented(4, &what));
+    text
+}
+
+/// `3: user-1, user-2, …`.
+fn concerned(finding: &Finding) -> Option<String> {
+    let count = finding.count?;
+    let more = if count > finding.owners.len() as u64 { ", …" } else { "" };
+    Some(match finding.owners.is_empty() {
+        true => format!("counted: {count}"),
+        false => format!("counted: {count}; owners: {}{more}", finding.owners.join(", ")),
+    })
+}

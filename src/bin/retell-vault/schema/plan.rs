@@ -1,0 +1,112 @@
+//! `schema plan`: the steps with all that is known about them.
+
+use retell_vault::{Blocked, Instead, SchemaPlan, Step};
+use serde_json::{Value, json};
+
+use crate::args::{Global, Plan};
+use crate::failure::Failure;
+use crate::{print, session};
+
+/// Shows the plan, or prints it as a script.
+pub async fn plan(global: &Global, options: &Plan) -> Result<(), Failure> {
+    let vault = session::vault(global).await?;
+    let plan = vault.schema().plan(options.wanted.wanted()).await?;
+    if options.sql {
+        warn_of_blocked(&plan);
+        return print::out(&plan.script());
+    }
+    match global.json {
+        true => print::json(&as_json(&plan)),
+        false => print::out(&as_text(&plan)),
+    }
+}
+
+/// A script can do no more than the steps.
+fn warn_of_blocked(plan: &SchemaPlan) {
+    for blocked in &plan.blocked {
+        print::warning(&format!("the script leaves this out: {}: {}", blocked.object, blocked.reason));
+        print::hint(&blocked.hint);
+    }
+}
+
+fn as_json(plan: &SchemaPlan) -> Value {
+    json!({
+        "table": plan.table,
+        "profile": plan.wanted().profile().as_str(),
+        "steps": plan.steps.iter().map(step_json).collect::<Vec<_>>(),
+        "blocked": plan.blocked.iter().map(blocked_json).collect::<Vec<_>>(),
+        "notes": plan.notes,
+    })
+}
+
+fn step_json(step: &Step) -> Value {
+    let instead = step.instead.as_ref();
+    json!({
+        "id": step.id,
+        "object": step.object,
+        "reason": step.reason,
+        "sql": step.sql,
+        "undo": step.undo,
+        "lock": step.lock.as_str(),
+        "rewrites": step.rewrites,
+        "concurrent": step.concurrent,
+        "instead": instead.map(|instead| json!({ "when": instead.when, "step": step_json(&instead.step) })),
+    })
+}
+
+fn blocked_json(blocked: &Blocked) -> Value {
+    json!({ "object": blocked.object, "reason": blocked.reason, "hint": blocked.hint })
+}
+
+fn as_text(plan: &SchemaPlan) -> String {
+    let profile = plan.wanted().profile().as_str();
+    let much = match (plan.steps.len() as u64, plan.blocked.is_empty()) {
+        (0, true) => "nothing to do".to_owned(),
+        (steps, _) => print::count(steps, "step"),
+    };
+    let mut text = print::indented(0, &format!("{}, profile {profile}: {much}", plan.table));
+    for (at, step) in plan.steps.iter().enumerate() {
+        text.push_str(&format!("\n{}. {}", at + 1, step_text(step)));
+    }
+    for Blocked { object, reason, hint, .. } in &plan.blocked {
+        text.push_str(&print::indented(0, &format!("\nblocked: {object}: {reason}")));
+        text.push_str(&print::indented(2, hint));
+    }
+    if !plan.notes.is_empty() {
+        let notes: String = plan.notes.iter().map(|note| print::indented(0, note)).collect();
+        text.push_str(&format!("\n{}", print::titled("notes", &notes)));
+    }
+    text
+}
+
+fn step_text(step: &Step) -> String {
+    let mut text = print::indented(0, &format!("{}: {}", step.id, step.reason));
+    text.push_str(&print::indented(3, &format!("{}, {}", step.object, conditions(step))));
+    text.push_str(&print::indented(5, &statements(&step.sql)));
+    if !step.undo.is_empty() {
+        text.push_str(&print::indented(3, "undo:"));
+        text.push_str(&print::indented(5, &statements(&step.undo)));
+    }
+    if let Some(Instead { step, .. }) = step.instead.as_deref() {
+        // in full it would be longer than all the rest
+        text.push_str(&print::indented(3, &format!("or {}: {} (--json has its SQL)", step.id, step.reason)));
+    }
+    text
+}
+
+/// The lock, and what else it means for those who use the table.
+fn conditions(step: &Step) -> String {
+    let mut conditions = format!("lock {}", step.lock);
+    if step.rewrites {
+        conditions.push_str(", rewrites the table");
+    }
+    if step.concurrent {
+        conditions.push_str(", outside of a transaction");
+    }
+    conditions
+}
+
+/// As they can be copied.
+fn statements(sql: &[String]) -> String {
+    sql.iter().map(|sql| format!("{};\n", sql.trim_end().trim_end_matches(';'))).collect()
+}

@@ -1,0 +1,75 @@
+//! `schema promote`: records move into the better columns that they have by now.
+
+use retell_vault::{PromoteEvent, Promotion};
+use serde_json::{Value, json};
+
+use crate::args::{Global, Promote};
+use crate::failure::Failure;
+use crate::interrupt::unless_interrupted;
+use crate::meter::Meter;
+use crate::{commands, print, session};
+
+/// How many of the rows that stay as they are, are named.
+const NAMED: usize = 10;
+
+/// Moves them.
+pub async fn promote(global: &Global, options: &Promote) -> Result<(), Failure> {
+    let vault = session::vault(global).await?;
+    let (mut meter, mut left) = (Meter::new(), Vec::new());
+    let options = options.options();
+    let work = vault.promote(&options, |event| match event {
+        PromoteEvent::Batch(progress) => meter.show(progress.visited, progress.rows),
+        PromoteEvent::Unreadable(row) if left.len() < NAMED => {
+            let place = row.place.as_deref().map(|place| format!(", {place}")).unwrap_or_default();
+            left.push(format!("{}{place}: {}", row.owner, row.reason));
+        }
+        // each pass meets them again
+        PromoteEvent::Pass(_) => left.clear(),
+        _ => {}
+    });
+    let done = unless_interrupted(work).await?;
+    drop(meter);
+    match done {
+        None => Err(Failure::new("interrupted", "what is done stays done; run the same command to go on")),
+        Some(promotion) => tell(global, &promotion?, &left),
+    }
+}
+
+fn tell(global: &Global, promotion: &Promotion, left: &[String]) -> Result<(), Failure> {
+    match global.json {
+        true => print::json(&as_json(promotion))?,
+        false => print::out(&as_text(promotion))?,
+    }
+    left.iter().for_each(|row| print::warning(&format!("left as it is: {row}")));
+    match promotion.complete {
+        true => Ok(()),
+        false => Err(Failure::new(
+            "not every record is where it belongs",
+            "mend what is named, or wait until nobody writes these rows; then run the same command again",
+        )),
+    }
+}
+
+fn as_json(promotion: &Promotion) -> Value {
+    json!({
+        "complete": promotion.complete,
+        "rows": promotion.rows,
+        "promoted": promotion.promoted,
+        "changed": promotion.changed,
+        "unreadable": promotion.unreadable,
+        "passes": promotion.passes,
+        "seconds": promotion.elapsed.as_millis() as f64 / 1000.0,
+        "local": commands::report_json(&promotion.local),
+    })
+}
+
+fn as_text(promotion: &Promotion) -> String {
+    let rows = [
+        ("promoted", format!("{} of {}", promotion.promoted, promotion.rows)),
+        ("left as it is", print::count(promotion.unreadable, "row")),
+        ("written by others", print::count(promotion.changed, "row")),
+        ("local file", format!("{} taken to the database", print::count(promotion.local.pushed, "record"))),
+        ("time", print::duration(promotion.elapsed)),
+    ];
+    print::table(&rows.map(|(name, value)| [name.to_owned(), value]))
+}
