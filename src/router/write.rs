@@ -90,7 +90,8 @@ impl<'a> Write<'a> {
                 break;
             }
             // where columns come one after the other, only time ends it
-            round += u32::from(!self.has_moved_since(before.as_deref()));
+            let plans = before.zip(self.plan.as_deref());
+            round += u32::from(!plans.is_some_and(|(then, now)| then.placement != now.placement));
         }
         let busy = || Error::new(ErrorKind::Busy, "other writers of this owner were always faster");
         match unknown {
@@ -98,11 +99,6 @@ impl<'a> Write<'a> {
             Some(unknown) => Err(Fault::new(Outcome::TakesNoWrites, unknown.error)),
             None => Err(last.unwrap_or_else(|| busy().into())),
         }
-    }
-
-    fn has_moved_since(&self, before: Option<&Plan>) -> bool {
-        let plans = before.zip(self.plan.as_deref());
-        plans.is_some_and(|(before, now)| before.placement != now.placement)
     }
 
     /// Does what makes another round worth while, and gives the fault back.
