@@ -97,10 +97,13 @@ async fn found(clinic: &Clinic) -> Vec<Finding> {
     diagnosis.findings.into_iter().filter(in_rows).collect()
 }
 
-async fn only(clinic: &Clinic, id: &str, object: &str) -> Finding {
-    let findings = found(clinic).await;
+fn only_one(findings: Vec<Finding>) -> Finding {
     assert_eq!(findings.len(), 1, "{findings:#?}");
-    let finding = findings.into_iter().next().unwrap();
+    findings.into_iter().next().unwrap()
+}
+
+async fn only(clinic: &Clinic, id: &str, object: &str) -> Finding {
+    let finding = only_one(found(clinic).await);
     assert_eq!((finding.id, finding.object.as_str()), (id, object));
     finding
 }
@@ -176,6 +179,28 @@ async fn text_that_is_no_token_is_found_in_our_part_of_the_json() {
         let finding = only(&clinic, id, object).await;
         assert_eq!(finding.owners, ["user-4"]);
         put(&clinic, &finding, &owner("user-4")).await;
+        assert_eq!(found(&clinic).await, [], "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_config_column_that_holds_no_object_is_found_and_cleared() {
+    let clinic = usual().await;
+    for (id, value) in [
+        ("plaintext", format!(r#""key_test_{CANARY}""#)),
+        ("encoded_plaintext", format!(r#""{BASE64}""#)),
+        ("plaintext", format!(r#"["{CANARY}"]"#)),
+    ] {
+        let plant = "UPDATE user_profiles SET encrypted_agent_config =";
+        clinic.db.exec(&format!("{plant} '{value}' WHERE user_id = 'user-7'")).await;
+        let finding = only(&clinic, id, "column public.user_profiles.encrypted_agent_config").await;
+        clinic.mend(&finding).await;
+        // what had been in it is gone, which is the next thing to mend
+        let finding = only_one(found(&clinic).await);
+        assert_eq!((finding.id, finding.owners), ("incomplete_record", vec!["user-7".to_owned()]));
+        let vault = clinic.vault().await;
+        vault.store(&owner("user-7"), &full_config("again")).await.unwrap();
+        vault.close().await;
         assert_eq!(found(&clinic).await, [], "{value}");
     }
 }
