@@ -6,6 +6,7 @@ use crate::aead::{self, RootSecret};
 use crate::entropy;
 use crate::error::Result;
 use crate::field::Field;
+use crate::keyring::file::KeyringFile;
 use crate::owner::Owner;
 use crate::rotate::RotateOptions;
 use crate::token::{KeyId, Token};
@@ -23,6 +24,15 @@ pub struct Sealer {
 pub fn rotate_without(mut options: RotateOptions, place: &str) -> RotateOptions {
     options.without = Some(place.to_owned());
     options
+}
+
+/// Opens one token under the key of the keyring that it names.
+///
+/// # Errors
+/// `Malformed`, `UnknownKey`, `Unsealable`.
+pub fn open_token(keyring: &KeyringFile, owner: &Owner, text: &str) -> Result<Zeroizing<Vec<u8>>> {
+    let token: Token = text.parse()?;
+    aead::open(keyring.current().opener(token.key)?, owner, &token)
 }
 
 /// A sealed value.

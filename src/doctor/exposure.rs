@@ -81,6 +81,10 @@ fn consequence(role: Role, place: &Place, class: Class) -> &'static str {
             "the column is none of the vault's and, by its name, holds what belongs there; store the values through the \
              vault first and stop what writes them, since the SQL clears them for good"
         }
+        (Role::Config, Place::Whole, _) => {
+            "the column holds neither an object nor null, so that the vault never writes it; store what is still needed \
+             through the vault afterwards: the SQL clears it for good"
+        }
         (_, _, Class::Malformed) => {
             "the record does not load; restore it from a backup, or store the configuration again"
         }

@@ -17,6 +17,9 @@ const DAY: u64 = 24 * 60 * 60 * 1000;
 const LOST: &str = "find a copy of the keyring that holds it; where there is none, restore these records from a \
                     backup, or store them again with `retell-vault put --replace-unreadable`";
 
+/// What a load may answer with.
+const IN_USE: [LocalPlace; 2] = [LocalPlace::Pending, LocalPlace::Replica];
+
 /// How many tokens name a key, by place.
 type Named = BTreeMap<KeyId, BTreeMap<String, u64>>;
 
@@ -51,9 +54,16 @@ fn age(host: &Host<'_>) -> Option<Finding> {
 async fn of_local(host: &Host<'_>, local: &LocalFile) -> Result<Vec<Finding>> {
     let (mut named, mut nameless) = (Named::new(), 0);
     for count in local.tokens_per_key().await? {
+        // what was kept aside may be unreadable: that is why it was replaced
+        let is_in_use = IN_USE.map(LocalPlace::name).contains(&count.place.as_str());
         match count.key {
-            Some(key) => *named.entry(key).or_default().entry(count.place).or_default() += count.tokens,
-            None => nameless += count.tokens,
+            Some(key)
+                if is_in_use || state(host.router, key).is_some_and(|state| state < KeyState::Destroyed) =>
+            {
+                *named.entry(key).or_default().entry(count.place).or_default() += count.tokens;
+            }
+            None if is_in_use => nameless += count.tokens,
+            _ => {}
         }
     }
     note_counts(host, "the local file", &named, "");
@@ -66,7 +76,7 @@ async fn of_local(host: &Host<'_>, local: &LocalFile) -> Result<Vec<Finding>> {
             tables.join(", ")
         ));
     }
-    for place in LocalPlace::ALL.into_iter().filter(|_| host.options.deep) {
+    for place in IN_USE.into_iter().filter(|_| host.options.deep) {
         let object = format!("local file, {}", place.name());
         let tally = deep::texts(host, local, place).await?;
         let troubles = tally.troubles.iter().filter(|(trouble, _)| matches!(trouble, Trouble::Unreadable(_)));

@@ -151,16 +151,39 @@ impl Seen<'_> {
         }
     }
 
+    /// The columns for tokens that a validated constraint of ours keeps free of anything else.
+    fn proved(&self) -> Option<String> {
+        let slots = self.columns.watched.iter().zip(&self.columns.roles);
+        let slots = slots.filter(|(_, (role, _))| matches!(role, Role::Slot | Role::Config));
+        let is_proved = |column: &str| {
+            self.patient.picture.constraints.iter().any(|constraint| {
+                constraint.kind == 'c'
+                    && constraint.validated
+                    && constraint.name.starts_with("retell_vault_")
+                    && constraint.columns == [column]
+            })
+        };
+        let proved: Vec<_> =
+            slots.map(|(watched, _)| watched.column.as_str()).filter(|column| is_proved(column)).collect();
+        (!proved.is_empty()).then(|| proved.join(", "))
+    }
+
     fn note(&self) {
         let (table, rows) = (self.patient.postgres.table_name(), self.tally.rows);
         let note = |note: String| self.patient.host.note(note);
+        let estimate = match self.patient.picture.table.rows {
+            rows @ 1.. => format!(" of about {rows}"),
+            _ => String::new(),
+        };
         note(match self.is_exact {
             true => format!("all {rows} rows of {table} were looked at"),
             false => format!(
-                "{rows} of about {} rows of {table} were looked at; `retell-vault doctor --deep` looks at all",
-                self.patient.picture.table.rows.max(0)
+                "{rows}{estimate} rows of {table} were looked at; `retell-vault doctor --deep` looks at all"
             ),
         });
+        if let (false, Some(proved)) = (self.is_exact, self.proved()) {
+            note(format!("a constraint proves of every row of {table} that only tokens are in {proved}"));
+        }
         if self.tally.too_long > 0 {
             note(format!(
                 "{} JSON values of {table} are longer than 1 MiB and were not looked into",

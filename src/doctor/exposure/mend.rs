@@ -25,6 +25,7 @@ pub(super) fn mend(seen: &Seen<'_>, at: usize, place: &Place, class: Class) -> M
     match (seen.columns.roles[at].0, place) {
         (_, Place::Key(spot)) => without_key(&relation, name, column, spot),
         (Role::Alike(_), _) => cleared(&relation, name, column),
+        (Role::Config, Place::Whole) => without_scalar(&relation, name, column),
         _ => Mend::Command(put(seen, class).to_owned()),
     }
 }
@@ -50,6 +51,14 @@ fn cleared(relation: &str, name: &str, column: Option<&Column>) -> Mend {
     let (name, empty) = (quote(name), NOTHING.map(literal).join(", "));
     Mend::Sql(format!(
         "UPDATE {relation} SET {name} = {nothing} WHERE {name}::text NOT IN ({empty}) AND {name}::text !~ '^rv[1-9][.]'"
+    ))
+}
+
+fn without_scalar(relation: &str, name: &str, column: Option<&Column>) -> Mend {
+    let nothing = if column.is_some_and(|column| column.not_null) { "'{}'" } else { "NULL" };
+    let name = quote(name);
+    Mend::Sql(format!(
+        "UPDATE {relation} SET {name} = {nothing} WHERE pg_catalog.jsonb_typeof({name}::jsonb) NOT IN ('object', 'null')"
     ))
 }
 

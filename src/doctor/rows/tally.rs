@@ -194,6 +194,10 @@ impl Tally {
                 _ => of_webhook(object, &mut found),
             }
         }
+        if let (Role::Config, Some(class)) = (role, instead_of_object(&value)) {
+            look.is_spoilt = true;
+            self.expose(look, at, Place::Whole, class);
+        }
         wipe(&mut value);
         for (spot, class) in found {
             self.expose(look, at, Place::Key(spot), class);
@@ -267,6 +271,15 @@ impl Tally {
         if let Err(reason) = record.and_then(|record| opens(&record, Some(owner), keyring)) {
             self.trouble(Trouble::Unreadable(reason), &name);
         }
+    }
+}
+
+/// What a config column holds that is neither an object nor null, and that the vault therefore never writes.
+fn instead_of_object(value: &Value) -> Option<Class> {
+    match value {
+        Value::Null | Value::Object(_) => None,
+        Value::String(text) => Some(classify(text)),
+        _ => Some(Class::Plaintext),
     }
 }
 

@@ -1,0 +1,235 @@
+//! Keys and what is sealed under them: every finding provoked, in the table and in the local file.
+
+mod support;
+
+use std::time::Duration;
+
+use retell_vault::{
+    Area, DoctorOptions, DoctorProgress, Finding, KeyId, Mend, RotateOptions, Severity, Vault,
+};
+use support::faults::sqlite;
+use support::rotation::{Stage, at_once, completes};
+use support::vaults::{ALL_COLUMNS, Hosts, full_config, owner};
+
+const COLUMNS: [&str; 3] = ["encrypted_retell_api_key", "encrypted_call_agent_id", "encrypted_sms_agent_id"];
+
+/// What is found about keys and records. The rows are clean otherwise.
+async fn found_with(vault: &Vault, options: &DoctorOptions) -> Vec<Finding> {
+    let diagnosis = vault.doctor(options, |_| {}).await.unwrap();
+    assert!(!format!("{diagnosis:?}").contains("rv1."), "{diagnosis:?}");
+    let in_rows = |finding: &Finding| matches!(finding.area, Area::Exposure | Area::Keys);
+    diagnosis.findings.into_iter().filter(in_rows).collect()
+}
+
+async fn found(vault: &Vault) -> Vec<Finding> {
+    found_with(vault, &DoctorOptions::new()).await
+}
+
+fn the_one(findings: Vec<Finding>, id: &str, severity: Severity) -> Finding {
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    let finding = findings.into_iter().next().unwrap();
+    assert_eq!((finding.id, finding.severity), (id, severity), "{finding:#?}");
+    finding
+}
+
+/// Ten users, all under the primary key.
+async fn rotated() -> (Stage, Vault) {
+    let stage = Stage::on(ALL_COLUMNS, 10).await;
+    let vault = stage.vault(0).await;
+    completes(&vault).await;
+    assert_eq!(found(&vault).await, []);
+    (stage, vault)
+}
+
+/// Changes the text of every token in the rows.
+async fn altered(stage: &Stage, pattern: &str, by: &str, rows: &str) {
+    let change = |column: &str| format!("{column} = regexp_replace({column}, '{pattern}', '{by}')");
+    let columns: Vec<_> = COLUMNS.iter().map(|column| change(column)).collect();
+    let json = format!("regexp_replace(encrypted_agent_config::text, '{pattern}', '{by}')::jsonb");
+    let sql = format!(
+        "UPDATE user_profiles SET {}, encrypted_agent_config = {json} WHERE {rows}",
+        columns.join(", ")
+    );
+    stage.db.exec(&sql).await;
+}
+
+// --- Keys ---
+
+#[tokio::test]
+async fn tokens_under_a_retired_key_are_found_and_sealed_anew() {
+    let stage = Stage::on(ALL_COLUMNS, 10).await;
+    let vault = stage.vault(0).await;
+    let finding = the_one(found(&vault).await, "retired_key", Severity::Warning);
+    assert_eq!(finding.object, format!("table public.user_profiles, key {}", stage.old));
+    assert_eq!(finding.count, Some(40));
+    assert_eq!(finding.mend, Mend::Command("retell-vault rotate".to_owned()));
+    vault.rotate(&RotateOptions::new(), |_| {}).await.unwrap();
+    assert_eq!(found(&vault).await, []);
+    let diagnosis = vault.doctor(&DoctorOptions::new(), |_| {}).await.unwrap();
+    let note = format!("public.user_profiles: 40 tokens under key {}, primary", stage.new);
+    assert!(diagnosis.notes.contains(&note), "{:?}", diagnosis.notes);
+}
+
+#[tokio::test]
+async fn a_key_that_nobody_knows_is_found() {
+    let (stage, vault) = rotated().await;
+    altered(&stage, "rv1[.][0-9a-f]{8}", "rv1.deadbeef", "user_id = 'user-1'").await;
+    let finding = the_one(found(&vault).await, "unknown_key", Severity::Critical);
+    assert_eq!(finding.object, "table public.user_profiles, key deadbeef");
+    assert_eq!(finding.count, Some(4));
+}
+
+#[tokio::test]
+async fn a_destroyed_key_is_found_in_rows_that_came_back() {
+    let stage = Stage::on(ALL_COLUMNS, 10).await;
+    stage.db.exec("CREATE TABLE backup AS SELECT * FROM user_profiles").await;
+    let vault = stage.vault(0).await;
+    completes(&vault).await;
+    vault.destroy_key(stage.old, at_once()).await.unwrap();
+    stage
+        .db
+        .exec("DELETE FROM user_profiles WHERE user_id = 'user-2'; INSERT INTO user_profiles SELECT * FROM backup WHERE user_id = 'user-2'")
+        .await;
+    let finding = the_one(found(&vault).await, "destroyed_key", Severity::Critical);
+    assert!(finding.object.ends_with(&stage.old.to_string()), "{finding:?}");
+}
+
+#[tokio::test]
+async fn a_key_that_is_pending_here_and_seals_elsewhere_is_found() {
+    let (stage, vault) = rotated().await;
+    let pending: KeyId = stage.hosts.keyring().add_key().unwrap().id;
+    altered(&stage, "rv1[.][0-9a-f]{8}", &format!("rv1.{pending}"), "user_id = 'user-1'").await;
+    the_one(found(&vault).await, "older_keyring", Severity::Critical);
+}
+
+#[tokio::test]
+async fn an_old_primary_key_is_found() {
+    let (_stage, vault) = rotated().await;
+    let options = DoctorOptions::new().key_age(Duration::ZERO);
+    let finding = the_one(found_with(&vault, &options).await, "old_key", Severity::Warning);
+    assert_eq!(finding.mend, Mend::Command("retell-vault rotate --new-key".to_owned()));
+}
+
+#[tokio::test]
+async fn another_keyring_is_told_from_one_key_that_is_missing() {
+    let (stage, _vault) = rotated().await;
+    let others = Hosts::new().await;
+    let stranger = others.host(0, &stage.db.url).build().await.unwrap();
+    let finding = the_one(found(&stranger).await, "wrong_keyring", Severity::Critical);
+    assert_eq!(finding.count, Some(40));
+}
+
+// --- Records ---
+
+#[tokio::test]
+async fn a_record_of_two_versions_is_found() {
+    let (stage, vault) = rotated().await;
+    stage.db.exec("CREATE TABLE backup AS SELECT * FROM user_profiles").await;
+    vault.store(&owner("user-3"), &full_config("later")).await.unwrap();
+    let back =
+        "UPDATE user_profiles AS t SET encrypted_sms_agent_id = b.encrypted_sms_agent_id FROM backup AS b
+        WHERE t.user_id = 'user-3' AND b.user_id = 'user-3'";
+    stage.db.exec(back).await;
+    let finding = the_one(found(&vault).await, "mixed_record", Severity::Critical);
+    assert_eq!((finding.count, finding.owners), (Some(1), vec!["user-3".to_owned()]));
+    vault.store(&owner("user-3"), &full_config("again")).await.unwrap();
+    assert_eq!(found(&vault).await, []);
+}
+
+#[tokio::test]
+async fn a_record_without_one_of_its_fields_is_found() {
+    let (stage, vault) = rotated().await;
+    for column in COLUMNS {
+        stage.db.exec(&format!("UPDATE user_profiles SET {column} = NULL WHERE user_id = 'user-4'")).await;
+        let finding = the_one(found(&vault).await, "incomplete_record", Severity::Critical);
+        assert_eq!(finding.owners, ["user-4"]);
+        vault.store(&owner("user-4"), &full_config("again")).await.unwrap();
+        assert_eq!(found(&vault).await, [], "{column}");
+    }
+}
+
+#[tokio::test]
+async fn versions_from_the_future_and_later_formats_are_found() {
+    let (stage, vault) = rotated().await;
+    altered(&stage, "(rv1[.][0-9a-f]{8})[.][0-9a-f]{16}", "\\1.fffffffffffff000", "user_id = 'user-5'").await;
+    the_one(found(&vault).await, "version_ahead", Severity::Warning);
+    vault.store(&owner("user-5"), &full_config("again")).await.unwrap();
+    altered(&stage, "rv1[.]", "rv2.", "user_id = 'user-5'").await;
+    let finding = the_one(found(&vault).await, "later_format", Severity::Critical);
+    assert_eq!(finding.owners, ["user-5"]);
+}
+
+// --- Deep ---
+
+#[tokio::test]
+async fn what_does_not_open_is_found_by_a_deep_look_only() {
+    let (stage, vault) = rotated().await;
+    let deep = DoctorOptions::new().deep();
+    assert_eq!(found_with(&vault, &deep).await, []);
+    let copy = "UPDATE user_profiles AS t SET encrypted_retell_api_key = b.encrypted_retell_api_key,
+        encrypted_call_agent_id = b.encrypted_call_agent_id, encrypted_sms_agent_id = b.encrypted_sms_agent_id,
+        encrypted_agent_config = b.encrypted_agent_config
+        FROM user_profiles AS b WHERE t.user_id IN ('user-6', 'user-7') AND b.user_id = 'user-8'";
+    stage.db.exec(copy).await;
+    assert_eq!(found(&vault).await, []);
+    let finding = the_one(found_with(&vault, &deep).await, "unreadable_record", Severity::Critical);
+    assert_eq!(finding.count, Some(2));
+    assert_eq!(finding.owners, ["user-6", "user-7"]);
+}
+
+#[tokio::test]
+async fn one_altered_character_is_found_by_a_deep_look() {
+    let (stage, vault) = rotated().await;
+    let alter = "UPDATE user_profiles SET encrypted_sms_agent_id = overlay(encrypted_sms_agent_id PLACING
+        CASE substr(encrypted_sms_agent_id, 100, 1) WHEN 'A' THEN 'B' ELSE 'A' END FROM 100 FOR 1) WHERE user_id = 'user-9'";
+    stage.db.exec(alter).await;
+    assert_eq!(found(&vault).await, []);
+    let findings = found_with(&vault, &DoctorOptions::new().deep()).await;
+    assert_eq!(the_one(findings, "unreadable_record", Severity::Critical).owners, ["user-9"]);
+}
+
+/// A table without any key is walked along its owners, several rows of one among them.
+#[tokio::test]
+async fn a_deep_look_tells_how_far_it_is_and_sees_every_row() {
+    for key in ["PRIMARY KEY", "NOT NULL"] {
+        let stage = Stage::on(&ALL_COLUMNS.replace("PRIMARY KEY", key), 10).await;
+        let vault = stage.vault(0).await;
+        completes(&vault).await;
+        stage
+            .db
+            .exec(
+                "INSERT INTO user_profiles (user_id) SELECT 'empty-' || n FROM generate_series(1, 2490) AS n",
+            )
+            .await;
+        let mut told: Vec<DoctorProgress> = Vec::new();
+        vault.doctor(&DoctorOptions::new().deep(), |progress| told.push(*progress)).await.unwrap();
+        let opened: Vec<u64> = told.iter().map(|progress| progress.opened).collect();
+        assert_eq!(opened, [1000, 2000, 2500], "{told:?}");
+        assert!(told.iter().all(|progress| progress.rows == 2500));
+    }
+}
+
+// --- The local file ---
+
+#[tokio::test]
+async fn records_of_the_local_file_are_looked_at_too() {
+    let hosts = Hosts::new().await;
+    let vault = hosts.offline(0).build().await.unwrap();
+    for user in ["one", "two"] {
+        vault.store(&owner(user), &full_config(user)).await.unwrap();
+    }
+    let deep = DoctorOptions::new().deep();
+    assert_eq!(found_with(&vault, &deep).await, []);
+    let swap = sqlx::raw_sql("UPDATE pending SET user = user || '-moved'");
+    swap.execute(&mut sqlite(&hosts, 0).await).await.unwrap();
+    assert_eq!(found(&vault).await, []);
+    let finding = the_one(found_with(&vault, &deep).await, "unreadable_record", Severity::Critical);
+    assert_eq!((finding.object.as_str(), finding.count), ("local file, pending", Some(2)));
+
+    let unknown = sqlx::raw_sql(
+        "UPDATE pending SET text = replace(text, substr(text, 5, 8), 'deadbeef') WHERE user = 'one-moved'",
+    );
+    unknown.execute(&mut sqlite(&hosts, 0).await).await.unwrap();
+    let findings = found(&vault).await;
+    assert!(findings.iter().any(|finding| finding.id == "unknown_key"), "{findings:#?}");
+}
