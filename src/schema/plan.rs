@@ -82,8 +82,9 @@ impl fmt::Display for Plan {
 /// Pure: the same subject gives the same plan.
 pub(crate) fn plan(subject: &Subject<'_>) -> Plan {
     let mut draft = Draft::default();
-    columns::draft(subject, &mut draft);
+    // before the columns: rows that come back after them would not be as they were
     owner::draft(subject, &mut draft);
+    columns::draft(subject, &mut draft);
     guards::draft(subject, &mut draft);
     updated_at::draft(subject, &mut draft);
     indexes::draft(subject, &mut draft);
