@@ -322,6 +322,19 @@ async fn a_partitioned_table() {
 }
 
 #[tokio::test]
+async fn a_table_that_is_partitioned_by_another_column() {
+    let start = Start::new(
+        "CREATE TABLE user_profiles (user_id text NOT NULL, region text) PARTITION BY LIST (region);
+         CREATE TABLE part_eu PARTITION OF user_profiles FOR VALUES IN ('eu');
+         CREATE TABLE part_rest PARTITION OF user_profiles DEFAULT;
+         INSERT INTO user_profiles VALUES ('ada', 'eu'), ('bob', 'us')",
+    );
+    let journey = Journey::begin(start).await;
+    let plan = journey.there_and_back("user_profiles").await;
+    assert!(plan.notes.iter().any(|note| note.contains("partitioned by region")), "{:?}", plan.notes);
+}
+
+#[tokio::test]
 async fn one_million_rows() {
     let start = Start::new(
         "CREATE TABLE user_profiles (user_id text, department text, full_name text);

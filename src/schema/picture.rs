@@ -125,8 +125,6 @@ pub(crate) struct Trigger {
     pub(crate) name: String,
     pub(crate) definition: String,
     pub(crate) enabled: bool,
-    /// `schema.name`, not quoted.
-    pub(crate) function: String,
     /// The body of its function.
     pub(crate) source: String,
 }
@@ -147,7 +145,6 @@ pub(crate) struct Policy {
 pub(crate) struct Function {
     pub(crate) name: String,
     pub(crate) arguments: String,
-    pub(crate) result: String,
     /// The body.
     pub(crate) source: String,
     pub(crate) security_definer: bool,
