@@ -120,6 +120,31 @@ async fn an_old_key_and_a_missing_user_are_found_on_request() {
     home.run(&args).ok();
 }
 
+#[tokio::test]
+async fn nothing_is_healthy_that_was_not_looked_at() {
+    let (db, mut home) = clean().await;
+    // what was said of the users is wrong, which hides nothing else
+    db.exec("ALTER TABLE user_profiles DROP COLUMN phone_number").await;
+    let diagnosis = home.run(&["doctor", "--users-table", "nosuch", "--users-column", "id", "--json"]).json();
+    finding(&diagnosis, "not_examined");
+    finding(&diagnosis, "column_missing");
+    home.run(&["doctor", "--probe", "user-1", "user-1"]).fails(2, "--probe: ", "two different owners");
+
+    // its table is known, and no database is named
+    home.database = String::new();
+    let degraded = home.run(&["doctor", "--json"]);
+    assert_eq!(degraded.code, 1, "{degraded:?}");
+    let diagnosis = degraded.json();
+    let meaning = finding(&diagnosis, "not_examined")["meaning"].to_string();
+    assert!(meaning.contains("public.user_profiles"), "{meaning}");
+    for (option, args) in [
+        ("--probe", &["doctor", "--probe", "user-1", "user-2"][..]),
+        ("--users-table", &["doctor", "--users-table", "users", "--users-column", "id"]),
+    ] {
+        home.run(args).fails(2, &format!("{option} is given, but no database"), "--database-url");
+    }
+}
+
 #[test]
 fn it_says_that_its_exit_codes_are_its_own() {
     let help = Home::empty().run(&["doctor", "--help"]).ok().out;
