@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::runner::*;
 use crate::support::TestDb;
@@ -142,6 +142,48 @@ async fn what_no_step_can_mend_blocks_until_it_is_allowed() {
 }
 
 #[tokio::test]
+async fn the_script_makes_nothing_in_the_wrong_place() {
+    let (db, home) = over(BARE).await;
+    let script = home.run(&["schema", "plan", "--sql"]).ok().out;
+    // each statement for itself, as psql runs them
+    let first = format!("{};", script.split(";\n\n-- 1. ").next().unwrap());
+
+    db.exec("ALTER TABLE user_profiles RENAME TO people").await;
+    let error = refused(&db, &first).await;
+    assert!(error.contains("table public.user_profiles does not exist in database "), "{error}");
+    db.exec("ALTER TABLE people RENAME TO user_profiles").await;
+
+    db.exec("GRANT CREATE ON SCHEMA public TO pg_monitor").await;
+    let error = refused(&db, &format!("SET ROLE pg_monitor; {first}")).await;
+    assert!(error.contains("role pg_monitor does not own table public.user_profiles"), "{error}");
+    assert!(value::<bool>(&db, "SELECT to_regclass('retell_vault_steps') IS NULL").await);
+}
+
+async fn refused(db: &TestDb, sql: &str) -> String {
+    let mut connection = PgConnection::connect(&db.url).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn a_service_role_that_cannot_be_one_is_found_before_the_first_step() {
+    let (db, home) = over(BARE).await;
+    let before: Value = value(&db, SHAPE).await;
+    for (role, reason) in
+        [("nosuch", "does not exist"), ("", "does not exist"), ("public", "stands for users")]
+    {
+        let args = ["schema", "apply", "--row-security", "on", "--service-role", role];
+        home.run(&args).fails(1, &format!("role {role}: it {reason}"), "--service-role");
+    }
+    assert_eq!(value::<Value>(&db, SHAPE).await, before);
+    let planned = plan(&home, &["--service-role", "pg_monitor"]);
+    assert!(planned["notes"].to_string().contains("--row-security on"), "{planned}");
+    for contrary in [&["--force-row-security"][..], &["--service-role", "pg_monitor"]] {
+        let args = [&["schema", "plan", "--row-security", "leave"], contrary].concat();
+        home.run(&args).fails(2, "--row-security leave", "one or the other");
+    }
+}
+
+#[tokio::test]
 async fn verifying_fails_where_something_is_missing() {
     let (db, home) = over(BARE).await;
     home.run(&["schema", "apply"]).ok();
@@ -174,6 +216,17 @@ async fn records_move_into_the_new_columns() {
     assert_eq!(rows[0]["phone_number"], "+14155550100", "{rows}");
     let again = home.run(&["schema", "promote"]).ok();
     assert!(again.out.starts_with("promoted           0 of 2\n"), "{}", again.out);
+}
+
+#[tokio::test]
+async fn what_keeps_records_in_the_local_file_is_said() {
+    let (_db, home) = over(BARE).await;
+    home.put(&["--user", "user-1"], SMALL).ok();
+    let stays = home.run(&["schema", "promote"]);
+    assert_eq!(stays.code, 1, "{stays:?}");
+    stays.warns("the records of the local file stay there: table public.user_profiles has no column");
+    home.run(&["schema", "apply"]).ok();
+    home.run(&["schema", "promote"]).ok();
 }
 
 #[tokio::test]
