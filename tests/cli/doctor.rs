@@ -1,9 +1,11 @@
 //! `doctor`: its verdict is its exit code, and what it says mends.
 
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 
 use crate::runner::*;
 use crate::support::TestDb;
+use crate::support::role::Role;
 
 const BARE: &str = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, full_name text)";
 
@@ -143,6 +145,29 @@ async fn nothing_is_healthy_that_was_not_looked_at() {
     ] {
         home.run(args).fails(2, &format!("{option} is given, but no database"), "--database-url");
     }
+}
+
+#[tokio::test]
+async fn users_who_cannot_be_looked_at_are_said() {
+    let (db, mut home) = clean().await;
+    db.exec("CREATE TABLE users (id text PRIMARY KEY); INSERT INTO users VALUES ('user-1')").await;
+    let args = ["doctor", "--users-table", "users", "--users-column", "id", "--json"];
+    let said = |ran: Ran| {
+        assert_ne!(ran.code, 0, "{ran:?}");
+        finding(&ran.json(), "not_examined")["meaning"].to_string()
+    };
+    home.run(&args).ok();
+
+    let mut holder = PgConnection::connect(&db.url).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE users").execute(&mut holder).await.unwrap();
+    let meaning = said(home.run(&args));
+    assert!(meaning.contains("too long to compare the owners with public.users"), "{meaning}");
+    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+
+    let role = Role::create(&db, "GRANT SELECT, INSERT, UPDATE ON user_profiles TO guest").await;
+    home.database = role.url.clone();
+    let meaning = said(home.run(&args));
+    assert!(meaning.contains("42501"), "{meaning}");
 }
 
 #[test]

@@ -235,17 +235,7 @@ async fn an_interrupted_run_says_so_and_the_same_command_goes_on() {
     let mut holder = PgConnection::connect(&db.url).await.unwrap();
     sqlx::raw_sql("BEGIN; SELECT * FROM user_profiles").execute(&mut holder).await.unwrap();
     for signal in [Signal::INT, Signal::TERM] {
-        let mut child = home.command(&["schema", "apply"]).spawn().unwrap();
-        let mut errors = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.starts_with("waits: column.") {
-            line.clear();
-            assert_ne!(errors.read_line(&mut line).unwrap(), 0, "it ended before it waited");
-        }
-        kill_process(Pid::from_child(&child), signal).unwrap();
-        let mut rest = String::new();
-        errors.read_to_string(&mut rest).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(1), "{rest}");
+        let rest = interrupt(&home, "apply", "waits: column.", signal);
         assert!(rest.contains("error: interrupted: 0 steps applied, "), "{rest}");
         assert!(rest.contains("hint: run the same command to go on"), "{rest}");
     }
@@ -254,6 +244,31 @@ async fn an_interrupted_run_says_so_and_the_same_command_goes_on() {
     sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
     home.run(&args).ok();
     assert_eq!(steps(&plan(&home, &[])), [""; 0]);
+
+    sqlx::raw_sql("BEGIN; SELECT * FROM user_profiles").execute(&mut holder).await.unwrap();
+    let rest = interrupt(&home, "rollback", "waits: status.check: ", Signal::INT);
+    assert!(
+        rest.contains("error: interrupted: 1 step taken back, and the one under way stays applied"),
+        "{rest}"
+    );
+    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+    home.run(&["schema", "rollback"]).ok();
+}
+
+/// Sends the signal as soon as the command says this, and answers with what it says then.
+fn interrupt(home: &Home, command: &str, says: &str, signal: Signal) -> String {
+    let mut child = home.command(&["schema", command]).spawn().unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with(says) {
+        line.clear();
+        assert_ne!(errors.read_line(&mut line).unwrap(), 0, "it ended before it said {says}");
+    }
+    kill_process(Pid::from_child(&child), signal).unwrap();
+    let mut rest = String::new();
+    errors.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{rest}");
+    rest
 }
 
 #[tokio::test]
