@@ -19,9 +19,10 @@ pub(crate) enum Deed {
 /// A condition of SQL: row level security may keep rows of a relation from our role. `relation` is an
 /// expression of its oid.
 ///
-/// It does not where it does not apply to us, nor where one of the policies for us that grant something has
-/// exactly `true` as its condition, and none takes anything away. Whom a policy is for is decided as the server
-/// does: everybody, or a role whose rights are ours.
+/// It does not where it does not apply to us, nor where a policy for us by name, or for everybody, has exactly
+/// `true` as its condition, and none takes anything away from anybody. That is less than the server would let us
+/// see: whose rights are ours may change between a look and a count, and nothing can hold it. Policies stay for
+/// as long as the relation is held.
 pub(crate) fn may_hide(relation: &str, deed: Deed) -> String {
     let takes = "coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), 'true') = 'true'";
     let (commands, grants) = match deed {
@@ -29,17 +30,16 @@ pub(crate) fn may_hide(relation: &str, deed: Deed) -> String {
         Deed::Update => ("'*', 'w'", format!(" AND {takes}")),
         Deed::Everything => ("'*', 'r', 'a', 'w', 'd'", format!(" AND {takes} AND p.polcmd = '*'")),
     };
+    let ours = "ARRAY[0, (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user)]::oid[]";
     format!(
         "(pg_catalog.row_security_active({relation}) AND NOT coalesce((\
-         SELECT pg_catalog.bool_and(p.polpermissive) AND \
-         pg_catalog.bool_or(pg_catalog.pg_get_expr(p.polqual, p.polrelid) = 'true'{grants}) \
-         FROM pg_catalog.pg_policy AS p WHERE p.polrelid = {relation} AND p.polcmd IN ({commands}) \
-         AND EXISTS (SELECT FROM pg_catalog.unnest(p.polroles) AS r (role) \
-         WHERE CASE r.role WHEN 0 THEN true ELSE pg_catalog.pg_has_role(current_user, r.role, 'USAGE') END)), false))"
+         SELECT pg_catalog.bool_and(p.polpermissive) AND pg_catalog.bool_or(p.polroles && {ours} \
+         AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) = 'true'{grants}) \
+         FROM pg_catalog.pg_policy AS p WHERE p.polrelid = {relation} AND p.polcmd IN ({commands})), false))"
     )
 }
 
-/// Makes the rest of the transaction see every row of some relations or fail, and says which setting does that.
+/// Makes the rest of the transaction see every row of some relations or fail.
 ///
 /// Where policies apply to us and hide nothing, they stay on. In any other case the server refuses what they
 /// would change.

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::time::timeout;
 
-use crate::classify::{Fault, Phase, classify};
+use crate::classify::{Fault, Phase};
 use crate::database::sight::all_or_nothing;
 use crate::database::{Database, Query};
-use crate::error::{Error, ErrorKind};
 
 /// How long going over a whole table may take: long enough for any.
 const SURVEY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -24,35 +23,24 @@ impl Database {
     /// Runs statements in one transaction, in a task that the caller's cancellation cannot tear:
     /// otherwise an open transaction could go back into the pool. Answers with the last one's rows.
     pub(crate) async fn transaction(&self, queries: Vec<Query>, phase: Phase) -> Result<Vec<PgRow>, Fault> {
-        self.rows_within(self.timeouts.operation, queries, phase).await
+        self.transaction_within(self.timeouts.operation, queries, phase).await
     }
 
     /// Runs a reading statement that goes over a whole relation, for as long as it takes. It fails when row
-    /// level security would hide something from it, also when that changes meanwhile.
+    /// level security would hide something from it, also when policies change meanwhile.
     pub(crate) async fn survey(&self, relation: &str, query: Query) -> Result<Vec<PgRow>, Fault> {
         let queries = vec![
             setting(
                 "SELECT pg_catalog.set_config('statement_timeout', '0', true), \
                  pg_catalog.set_config('row_security', 'on', true)",
             ),
-            // holds the relation, so that its policies stay as they are until the end
+            // holds the relation, so that its policies stay as they are until the end; unlike LOCK TABLE, it asks
+            // for no right on more than a column
             setting(&format!("SELECT 1 FROM {relation} LIMIT 0")),
             all_or_nothing(&[relation])?,
             query,
-            // whose rights are ours is held by nothing
-            all_or_nothing(&[relation])?,
         ];
-        // a plan from before would still have the policies of before for roles whose rights became ours since
-        let mut answers = self.answers_within(SURVEY, queries, Phase::Reading, false).await?;
-        let (after, rows, before) = (answers.pop(), answers.pop(), answers.pop());
-        match value(before)? == value(after)? {
-            true => Ok(rows.unwrap_or_default()),
-            false => {
-                Err(Error::new(ErrorKind::AccessDenied, "what this role may see changed during the count")
-                    .with_hint("count again")
-                    .into())
-            }
-        }
+        self.transaction_within(SURVEY, queries, Phase::Reading).await
     }
 
     /// Runs a reading statement with an empty search path, so that nobody can put objects of their own in
@@ -84,29 +72,17 @@ impl Database {
             limit.as_millis().max(1)
         );
         let queries = vec![setting(&settings), all_or_nothing(relations)?, query];
-        self.rows_within(limit + self.timeouts.operation, queries, Phase::Reading).await
+        self.transaction_within(limit + self.timeouts.operation, queries, Phase::Reading).await
     }
 
-    /// The rows of the last statement.
-    async fn rows_within(
+    async fn transaction_within(
         &self,
         limit: Duration,
         queries: Vec<Query>,
         phase: Phase,
     ) -> Result<Vec<PgRow>, Fault> {
-        let mut answers = self.answers_within(limit, queries, phase, !self.is_transactional()).await?;
-        Ok(answers.pop().unwrap_or_default())
-    }
-
-    /// The rows of each statement. `persistent`: the server may keep their plans.
-    async fn answers_within(
-        &self,
-        limit: Duration,
-        queries: Vec<Query>,
-        phase: Phase,
-        persistent: bool,
-    ) -> Result<Vec<Vec<PgRow>>, Fault> {
         let connection = self.acquire().await?;
+        let persistent = !self.is_transactional();
         let task = tokio::spawn(async move {
             let mut connection = connection;
             let done = timeout(limit, run_transaction(&mut connection, queries, persistent)).await;
@@ -121,12 +97,6 @@ impl Database {
     }
 }
 
-/// The text that a statement answers with.
-fn value(rows: Option<Vec<PgRow>>) -> Result<Option<String>, Fault> {
-    let row = rows.and_then(|rows| rows.into_iter().next());
-    row.map(|row| row.try_get(0)).transpose().map_err(|error| classify(&error, Phase::Reading))
-}
-
 fn setting(sql: &str) -> Query {
     Query { sql: sql.into(), arguments: PgArguments::default() }
 }
@@ -135,14 +105,14 @@ async fn run_transaction(
     connection: &mut PgConnection,
     queries: Vec<Query>,
     persistent: bool,
-) -> sqlx::Result<Vec<Vec<PgRow>>> {
+) -> sqlx::Result<Vec<PgRow>> {
     // every statement sees what was committed before the locks that it or an earlier one waited for
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-    let mut answers = Vec::new();
+    let mut rows = Vec::new();
     for query in queries {
         let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments).persistent(persistent);
-        answers.push(statement.fetch_all(&mut *transaction).await?);
+        rows = statement.fetch_all(&mut *transaction).await?;
     }
     transaction.commit().await?;
-    Ok(answers)
+    Ok(rows)
 }

@@ -62,7 +62,6 @@ pub(crate) struct Policy {
     pub(crate) check: Option<String>,
     /// Whether it looks at a column of the table.
     pub(crate) names_columns: bool,
-    pub(crate) holds_for_us: bool,
     pub(crate) roles: Vec<PolicyRole>,
 }
 

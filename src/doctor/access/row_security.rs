@@ -90,7 +90,7 @@ pub(super) async fn hides_from_us(patient: &Patient<'_>, facts: &Facts) -> Resul
     let me = &patient.picture.server.role;
     let meaning = match table_is.hides_rows {
         true => format!(
-            "row level security may hide rows from {me}, as whom the vault connects: loads miss them, and counting, \
+            "row level security may hide rows from {me}, as whom the vault connects: loads may miss them, and counting, \
              rotating and destroying are refused"
         ),
         false => format!(
@@ -98,10 +98,11 @@ pub(super) async fn hides_from_us(patient: &Patient<'_>, facts: &Facts) -> Resul
              and rotating may be refused"
         ),
     };
-    let restricts = facts.policies.iter().any(|policy| policy.holds_for_us && !policy.permissive);
+    let restricts = facts.policies.iter().any(|policy| !policy.permissive);
     let mend = match restricts {
         true => Mend::Advice(format!(
-            "a restrictive policy holds for {me}: connect as a role that it is not for, or one with BYPASSRLS"
+            "a restrictive policy holds for {me}, or would as soon as it got a role that the policy is for: connect as \
+             a role with BYPASSRLS, or as the owner of the table where row level security is not forced"
         )),
         false => planned(patient, &on().service_role(me)).await?,
     };
