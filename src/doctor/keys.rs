@@ -91,7 +91,7 @@ fn damaged(pieces: u64) -> Finding {
         "local file",
         "text that names no key stands in place of tokens: the local file was altered, or is damaged",
         Mend::Advice(
-            "`retell-vault kept` and `retell-vault list` say whose records do not open; store them again"
+            "`retell-vault list` says whose records do not open; store them again, then `retell-vault forget`"
                 .to_owned(),
         ),
     )

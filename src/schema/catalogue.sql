@@ -78,9 +78,8 @@ SELECT json_build_object(
       'name', t.tgname,
       'definition', pg_get_triggerdef(t.oid),
       'enabled', t.tgenabled <> 'D',
-      'function', fn.nspname || '.' || f.proname,
       'source', f.prosrc) ORDER BY t.tgname), '[]')
-    FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid JOIN pg_namespace fn ON fn.oid = f.pronamespace
+    FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
     WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
   'policies', (SELECT coalesce(json_agg(json_build_object(
       'name', p.polname,
@@ -94,7 +93,6 @@ SELECT json_build_object(
   'functions', (SELECT coalesce(json_agg(json_build_object(
       'name', f.proname,
       'arguments', pg_get_function_identity_arguments(f.oid),
-      'result', pg_get_function_result(f.oid),
       'source', f.prosrc,
       'security_definer', f.prosecdef,
       'settings', coalesce(to_json(f.proconfig), '[]'),

@@ -130,8 +130,6 @@ pub(crate) struct Trigger {
     pub(crate) name: String,
     pub(crate) definition: String,
     pub(crate) enabled: bool,
-    /// `schema.name`, not quoted.
-    pub(crate) function: String,
     /// The body of its function.
     pub(crate) source: String,
 }
@@ -152,7 +150,6 @@ pub(crate) struct Policy {
 pub(crate) struct Function {
     pub(crate) name: String,
     pub(crate) arguments: String,
-    pub(crate) result: String,
     /// The body.
     pub(crate) source: String,
     pub(crate) security_definer: bool,
