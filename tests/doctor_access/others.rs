@@ -112,7 +112,6 @@ async fn everything_works(clinic: Clinic) {
     assert!(vault.promote(&PromoteOptions::new(), |_| {}).await.unwrap().complete);
     completes(&vault).await;
     vault.destroy_key(old, at_once()).await.unwrap();
-    assert!(vault.schema().verify(guarded()).await.unwrap().failed().next().is_none());
     vault.close().await;
     clinic.is_clean().await;
 }
