@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::time::timeout;
 
 use crate::classify::{Fault, Phase};
+use crate::database::sight::all_or_nothing;
 use crate::database::{Database, Query};
 
 /// How long going over a whole table may take: long enough for any.
@@ -25,14 +26,20 @@ impl Database {
         self.transaction_within(self.timeouts.operation, queries, phase).await
     }
 
-    /// Runs a reading statement that goes over the whole table, for as long as it takes. It fails when
-    /// row level security would hide something from it.
-    pub(crate) async fn survey(&self, query: Query) -> Result<Vec<PgRow>, Fault> {
-        let settings = [
-            "SELECT pg_catalog.set_config('statement_timeout', '0', true)",
-            "SELECT pg_catalog.set_config('row_security', 'off', true)",
+    /// Runs a reading statement that goes over a whole relation, for as long as it takes. It fails when row
+    /// level security would hide something from it, also when policies change meanwhile.
+    pub(crate) async fn survey(&self, relation: &str, query: Query) -> Result<Vec<PgRow>, Fault> {
+        let queries = vec![
+            setting(
+                "SELECT pg_catalog.set_config('statement_timeout', '0', true), \
+                 pg_catalog.set_config('row_security', 'on', true)",
+            ),
+            // holds the relation, so that its policies stay as they are until the end; unlike LOCK TABLE, it asks
+            // for no right on more than a column
+            setting(&format!("SELECT 1 FROM {relation} LIMIT 0")),
+            all_or_nothing(&[relation])?,
+            query,
         ];
-        let queries = settings.map(setting).into_iter().chain([query]).collect();
         self.transaction_within(SURVEY, queries, Phase::Reading).await
     }
 
@@ -51,16 +58,21 @@ impl Database {
         self.transaction(queries, Phase::Reading).await
     }
 
-    /// As [`inspect`](Self::inspect), for rows of a table: the server gives up after `limit`, and refuses when row
-    /// level security would hide some.
-    pub(crate) async fn glance(&self, query: Query, limit: Duration) -> Result<Vec<PgRow>, Fault> {
+    /// As [`inspect`](Self::inspect), for rows of some relations: the server gives up after `limit`, and refuses
+    /// when row level security would hide some.
+    pub(crate) async fn glance(
+        &self,
+        relations: &[&str],
+        query: Query,
+        limit: Duration,
+    ) -> Result<Vec<PgRow>, Fault> {
         let settings = format!(
             "SELECT pg_catalog.set_config('search_path', '', true), pg_catalog.set_config('transaction_read_only', 'on', true), \
-             pg_catalog.set_config('row_security', 'off', true), pg_catalog.set_config('statement_timeout', '{}', true)",
+             pg_catalog.set_config('statement_timeout', '{}', true)",
             limit.as_millis().max(1)
         );
-        let settings = Query { sql: settings.into(), arguments: PgArguments::default() };
-        self.transaction_within(limit + self.timeouts.operation, vec![settings, query], Phase::Reading).await
+        let queries = vec![setting(&settings), all_or_nothing(relations)?, query];
+        self.transaction_within(limit + self.timeouts.operation, queries, Phase::Reading).await
     }
 
     async fn transaction_within(
@@ -94,7 +106,8 @@ async fn run_transaction(
     queries: Vec<Query>,
     persistent: bool,
 ) -> sqlx::Result<Vec<PgRow>> {
-    let mut transaction = connection.begin().await?;
+    // every statement sees what was committed before the locks that it or an earlier one waited for
+    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
     let mut rows = Vec::new();
     for query in queries {
         let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments).persistent(persistent);

@@ -19,6 +19,8 @@ SELECT json_build_object(
     'row_security', c.relrowsecurity,
     'forced', c.relforcerowsecurity,
     'row_security_active', row_security_active(c.oid),
+    'hides_rows', {hides_rows},
+    'holds_back', {holds_back},
     'rows', c.reltuples::int8,
     'bytes', (SELECT coalesce(sum(pg_relation_size(p.relid)), 0)::int8 FROM pg_partition_tree(c.oid) p WHERE p.isleaf)
              + CASE c.relkind WHEN 'r' THEN pg_relation_size(c.oid) ELSE 0 END,
