@@ -44,12 +44,6 @@ impl Start {
         }
     }
 
-    fn roll_back_options(&self) -> RollBackOptions {
-        match self.rewrites {
-            true => RollBackOptions::new().allow_rewrite(),
-            false => RollBackOptions::new(),
-        }
-    }
 }
 
 /// A database at the start of a journey, and a vault over it.
@@ -86,12 +80,12 @@ impl Journey {
     }
 
     async fn back(&self) {
-        self.vault.schema().roll_back(&self.start.roll_back_options(), |_| {}).await.unwrap();
+        self.vault.schema().roll_back(&RollBackOptions::new().allow_rewrite(), |_| {}).await.unwrap();
     }
 
     /// Rolls back whatever is lost, and names the tables that hold it.
     async fn back_with_losses(&self) -> Vec<String> {
-        let options = self.start.roll_back_options().allow_data_loss();
+        let options = RollBackOptions::new().allow_rewrite().allow_data_loss();
         self.vault.schema().roll_back(&options, |_| {}).await.unwrap().backups
     }
 
