@@ -8,10 +8,10 @@ mod locks;
 mod planted;
 #[path = "schema_apply/refusals.rs"]
 mod refusals;
-#[path = "schema_apply/roll_back.rs"]
-mod roll_back;
 #[path = "schema_apply/roles.rs"]
 mod roles;
+#[path = "schema_apply/roll_back.rs"]
+mod roll_back;
 #[path = "schema_apply/tables.rs"]
 mod tables;
 #[path = "schema_apply/traffic.rs"]

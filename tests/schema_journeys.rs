@@ -43,7 +43,6 @@ impl Start {
             false => ApplyOptions::new(),
         }
     }
-
 }
 
 /// A database at the start of a journey, and a vault over it.

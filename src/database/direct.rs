@@ -17,7 +17,8 @@ const NAME: &str = "retell-vault schema";
 /// No time limit of the server's role or of a pool holds here, whichever this version of the server has. Texts of
 /// SQL that the catalogue printed mean here what they meant there. The server looks every 5 s whether the client is
 /// still there (from version 14 on), so that a killed run does not keep its locks for as long as an index takes.
-const SETTINGS: &str = "SELECT pg_catalog.set_config(name, CASE name WHEN 'client_connection_check_interval' THEN '5s'
+const SETTINGS: &str =
+    "SELECT pg_catalog.set_config(name, CASE name WHEN 'client_connection_check_interval' THEN '5s'
         WHEN 'standard_conforming_strings' THEN 'on' WHEN 'DateStyle' THEN 'ISO' ELSE '0' END, false)
     FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
         'idle_in_transaction_session_timeout', 'idle_session_timeout', 'client_connection_check_interval',

@@ -149,7 +149,10 @@ impl Wanted<'_> {
                 Some(_) => "it is not as this version makes it, or open to others",
             }
             .to_owned(),
-            sql: [self.create(), locked, function_is_ours(self.subject.layout, &signature)].into_iter().chain(open).collect(),
+            sql: [self.create(), locked, function_is_ours(self.subject.layout, &signature)]
+                .into_iter()
+                .chain(open)
+                .collect(),
             undo,
             lock: LockLevel::None,
             rewrites: false,

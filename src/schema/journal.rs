@@ -51,10 +51,7 @@ pub(crate) fn lock_down_sql(relation: &str) -> Vec<String> {
          LOOP EXECUTE {revoke} || r; END LOOP; END",
         literal(relation)
     );
-    vec![
-        format!("ALTER TABLE {relation} ENABLE ROW LEVEL SECURITY"),
-        format!("DO {}", literal(&revoke)),
-    ]
+    vec![format!("ALTER TABLE {relation} ENABLE ROW LEVEL SECURITY"), format!("DO {}", literal(&revoke))]
 }
 
 /// Records a step. One of the same id that would be taken back in the same way is replaced: it was begun by a

@@ -93,7 +93,8 @@ impl Run<'_> {
             literal(&relation)
         );
         let is_forced: bool = self.work.direct.value(&sql).await?;
-        let alter = |force: &str| is_forced.then(|| format!("ALTER TABLE {relation} {force} ROW LEVEL SECURITY"));
+        let alter =
+            |force: &str| is_forced.then(|| format!("ALTER TABLE {relation} {force} ROW LEVEL SECURITY"));
         Ok((alter("NO FORCE"), alter("FORCE")))
     }
 
@@ -113,8 +114,13 @@ impl Run<'_> {
     fn explain(&self, step: &Step, refusal: Refusal) -> Error {
         let Refusal { code, fault } = refusal;
         let error = match code.as_str() {
-            "09000" => Error::new(ErrorKind::Schema, "a trigger or rule of the table keeps rows from coming back")
-                .with_hint("switch it off (`ALTER TABLE … DISABLE TRIGGER …`), roll back again, and switch it on"),
+            "09000" => Error::new(
+                ErrorKind::Schema,
+                "a trigger or rule of the table keeps rows from coming back",
+            )
+            .with_hint(
+                "switch it off (`ALTER TABLE … DISABLE TRIGGER …`), roll back again, and switch it on",
+            ),
             "42703" | "42704" | "42P01" | "42883" => {
                 Error::new(ErrorKind::Schema, "what the step made was removed or renamed by others")
                     .with_hint("apply the plan again, which makes it anew, then roll back")

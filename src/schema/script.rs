@@ -67,7 +67,9 @@ fn journal(plan: &Plan) -> String {
 
 /// One statement that means the same under every search path of the session.
 fn transaction(statements: &str) -> String {
-    let body = format!("BEGIN\nPERFORM pg_catalog.set_config('search_path', '', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('datestyle', 'ISO', true);\n{statements}\nEND");
+    let body = format!(
+        "BEGIN\nPERFORM pg_catalog.set_config('search_path', '', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('datestyle', 'ISO', true);\n{statements}\nEND"
+    );
     format!("DO {};", dollars(&format!("\n{body}\n")))
 }
 

@@ -53,7 +53,12 @@ fn step(subject: &Subject<'_>) -> Step {
         false => (vec![create_trigger(subject)], vec![format!("DROP TRIGGER {trigger} ON {relation}")]),
     };
     let (create, drop) = function(subject);
-    sql.splice(0..0, create.into_iter().chain([function_is_ours(subject.layout, &format!("{}()", in_schema(subject.layout, NAME)))]));
+    sql.splice(
+        0..0,
+        create
+            .into_iter()
+            .chain([function_is_ours(subject.layout, &format!("{}()", in_schema(subject.layout, NAME)))]),
+    );
     undo.push(drop);
     Step {
         id: "updated_at".to_owned(),

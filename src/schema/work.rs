@@ -173,7 +173,10 @@ fn has_rights(layout: &Layout, picture: &Picture, journal: Option<&(String, bool
     let (role, owner) = (&picture.server.role, &picture.table.owner);
     let lacks = match journal {
         Some((owner, false)) if picture.table.owned => {
-            let message = format!("role {role} may not use the journal {}, which {owner} owns", journal::relation(layout));
+            let message = format!(
+                "role {role} may not use the journal {}, which {owner} owns",
+                journal::relation(layout)
+            );
             let hint = "connect as its owner; if that is none of the owners of the table, nobody should run what it says: drop it";
             return Err(Error::new(ErrorKind::AccessDenied, message).with_hint(hint));
         }

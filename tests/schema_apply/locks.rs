@@ -98,7 +98,8 @@ async fn an_index_that_is_kept_from_being_built() {
     assert_eq!(error.kind(), ErrorKind::Busy, "{error:?}");
     assert!(error.to_string().contains("(a long report)"), "{error}");
     assert!(error.to_string().contains(&format!("step {} (the {at} steps before it", wanted.steps[at].id)));
-    let indexes = "SELECT count(*) FROM pg_index WHERE indrelid = 'user_profiles'::regclass AND NOT indisprimary";
+    let indexes =
+        "SELECT count(*) FROM pg_index WHERE indrelid = 'user_profiles'::regclass AND NOT indisprimary";
     assert_eq!(value::<i64>(&stage.db, indexes).await, 0);
     run(&mut report, "COMMIT").await;
     let rest = migrate(&vault, Profile::FullProfile).await;

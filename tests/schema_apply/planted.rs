@@ -97,7 +97,8 @@ async fn a_planted_function_is_not_used() {
 #[tokio::test]
 async fn default_privileges_do_not_open_the_journal() {
     let stage = Stage::on(BARE).await;
-    let guest = Role::create(&stage.db, "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO guest, PUBLIC").await;
+    let guest =
+        Role::create(&stage.db, "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO guest, PUBLIC").await;
     migrate(&stage.vault(0).await, Profile::Credentials).await;
     let open = format!(
         "SELECT count(*) FROM unnest('{{SELECT,INSERT,UPDATE,DELETE,TRIGGER}}'::text[]) AS p
