@@ -218,8 +218,10 @@ fn explain(refusal: Refusal) -> Fault {
             ),
         PLANTED => Error::new(ErrorKind::Schema, "a function or table of the name that it needs belongs to another role")
             .with_hint(HINT),
-        "0A000" => Error::new(ErrorKind::Schema, "the server cannot do it while something depends on the column, or on this kind of table")
-            .with_hint("drop views, rules, policies and generated columns that use the column, and make them again afterwards"),
+        "0A000" | "42883" => Error::new(ErrorKind::Schema, "something uses the column as it is, and stands in the way")
+            .with_hint("drop the views, rules, policies, indexes, constraints and generated columns that use it, and make them again afterwards"),
+        "42809" => Error::new(ErrorKind::Schema, "the table is a partition or has a type, so it gets no columns of its own")
+            .with_hint("name the partitioned table, or alter the type yourself"),
         "42501" => fault.error.about("the role lacks a right for it"),
         _ if fault.outcome == Outcome::Ambiguous => {
             let message = "the connection was lost, so it may have been applied or not";

@@ -187,5 +187,21 @@ async fn a_view_of_a_column_that_gets_another_type() {
     let wanted = plan(&vault, Profile::Credentials).await;
     let error = vault.schema().apply(&wanted, &hasty().allow_rewrite(), |_| {}).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Schema, "{error:?}");
-    assert!(error.hint().contains("drop views"), "{error:?}");
+    assert!(error.hint().contains("views"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_partition_is_not_the_table() {
+    let stage = Stage::on(
+        "CREATE TABLE everybody (user_id text NOT NULL) PARTITION BY HASH (user_id);
+         CREATE TABLE user_profiles PARTITION OF everybody FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+    )
+    .await;
+    let before = schema_of(&stage.db).await;
+    let vault = stage.vault(0).await;
+    let error = apply(&vault, &plan(&vault, Profile::Credentials).await).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Schema, "{error:?}");
+    assert!(error.hint().contains("partitioned table"), "{error:?}");
+    roll_back(&vault).await.unwrap();
+    assert_eq!(schema_of(&stage.db).await, before);
 }
