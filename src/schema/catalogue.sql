@@ -8,7 +8,8 @@ SELECT json_build_object(
     'auth_uid', EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
                         WHERE n.nspname = 'auth' AND p.proname = 'uid' AND p.pronargs = 0),
     'roles', (SELECT coalesce(json_agg(json_build_object('name', rolname, 'bypasses', rolbypassrls OR rolsuper) ORDER BY rolname), '[]')
-              FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role'))),
+              FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role')),
+    'role_names', (SELECT json_agg(rolname ORDER BY rolname) FROM pg_roles)),
   'table', json_build_object(
     'oid', c.oid::int8,
     'kind', c.relkind,

@@ -38,6 +38,8 @@ pub(crate) struct Server {
     pub(crate) auth_uid: bool,
     /// Of `anon`, `authenticated` and `service_role` those that exist.
     pub(crate) roles: Vec<Role>,
+    /// Those of the whole server.
+    pub(crate) role_names: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
