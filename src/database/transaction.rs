@@ -13,11 +13,11 @@ use crate::database::{Database, Query};
 /// How long going over a whole table may take: long enough for any.
 const SURVEY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How a look at the catalogue begins.
-const INSPECTION: [&str; 2] = [
-    "SELECT pg_catalog.set_config('search_path', '', true)",
-    "SELECT pg_catalog.set_config('transaction_read_only', 'on', true)",
-];
+/// How a look at the catalogue begins. What it prints is to read the same whatever the role's own settings are, and to
+/// mean the same in another session.
+const INSPECTION: &str = "SELECT pg_catalog.set_config('search_path', '', true),
+    pg_catalog.set_config('transaction_read_only', 'on', true), pg_catalog.set_config('quote_all_identifiers', 'off', true),
+    pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('datestyle', 'ISO', true)";
 
 impl Database {
     /// Runs statements in one transaction, in a task that the caller's cancellation cannot tear:
@@ -46,7 +46,7 @@ impl Database {
     /// Runs a reading statement with an empty search path, so that nobody can put objects of their own in
     /// the way of the built-in ones, and what the catalogue prints is qualified.
     pub(crate) async fn inspect(&self, query: Query) -> Result<Vec<PgRow>, Fault> {
-        let queries = INSPECTION.map(setting).into_iter().chain([query]).collect();
+        let queries = vec![setting(INSPECTION), query];
         self.transaction(queries, Phase::Reading).await
     }
 
@@ -54,7 +54,7 @@ impl Database {
     pub(crate) async fn inspect_within(&self, limit: Duration, query: Query) -> Result<Vec<PgRow>, Fault> {
         let millis = limit.as_millis();
         let limit = format!("SELECT pg_catalog.set_config('statement_timeout', '{millis}', true)");
-        let queries = INSPECTION.map(setting).into_iter().chain([setting(&limit), query]).collect();
+        let queries = vec![setting(INSPECTION), setting(&limit), query];
         self.transaction(queries, Phase::Reading).await
     }
 

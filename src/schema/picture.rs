@@ -24,7 +24,7 @@ pub(crate) struct Picture {
     pub(crate) triggers: Vec<Trigger>,
     pub(crate) policies: Vec<Policy>,
     pub(crate) functions: Vec<Function>,
-    /// Tables of the same schema whose names start with `retell_vault_`.
+    /// Relations of the same schema whose names start with `retell_vault_`.
     pub(crate) ours: Vec<String>,
 }
 
@@ -159,6 +159,8 @@ pub(crate) struct Function {
     pub(crate) settings: Vec<String>,
     /// `CREATE OR REPLACE FUNCTION …`
     pub(crate) definition: String,
+    /// Whether its owner has the rights of the owner of the table.
+    pub(crate) trusted: bool,
     /// Who may execute it besides its owner.
     pub(crate) grantees: Vec<String>,
 }
