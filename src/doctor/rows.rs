@@ -9,6 +9,7 @@ use crate::doctor::exposure::alike::of_column;
 use crate::doctor::finding::Finding;
 use crate::doctor::rows::tally::{Role, Tally};
 use crate::doctor::{Patient, deep, exposure, keys};
+use crate::error::{Error, ErrorKind};
 use crate::field::Field;
 use crate::postgres::scan::{Portion, Scan, Watched};
 use crate::schema::picture::Column;
