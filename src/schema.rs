@@ -34,7 +34,7 @@ use crate::classify::Fault;
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::Postgres;
 use crate::router::Router;
-use crate::schema::evidence::Evidence;
+use crate::schema::evidence::Look;
 use crate::schema::options::{Applied, ApplyOptions, RollBackOptions, RolledBack, SchemaEvent};
 use crate::schema::picture::Picture;
 use crate::schema::plan::{Plan, Subject};
@@ -133,7 +133,13 @@ pub(crate) async fn draw(postgres: &Postgres, wanted: &Wanted) -> Result<Plan, F
     let picture = Picture::take(&postgres.database, postgres.layout()).await?;
     let detected = postgres.refresh().await?;
     let table = detected.table().ok_or_else(|| crate::detect::missing_table(postgres.layout()))?;
-    let evidence = Evidence::gather(&postgres.database, postgres.layout(), &picture, table.unique).await?;
+    let look = Look {
+        database: &postgres.database,
+        layout: postgres.layout(),
+        picture: &picture,
+        extent: wanted.extent,
+    };
+    let evidence = look.gather(table.unique).await?;
     let subject =
         Subject { layout: postgres.layout(), wanted, picture: &picture, table, evidence: &evidence };
     Ok(plan::plan(&subject))

@@ -32,66 +32,84 @@ pub(crate) struct Evidence {
     pub(crate) duplicates: Option<bool>,
 }
 
-impl Evidence {
-    /// Looks for less than a second, however large the table is. `unique`: owners cannot have several rows.
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// For less than a second, however large the table is.
+    Bounded,
+    /// Every row, for as long as it takes.
+    EveryRow,
+}
+
+/// A look at the rows of a table.
+pub(crate) struct Look<'a> {
+    pub(crate) database: &'a Database,
+    pub(crate) layout: &'a Layout,
+    pub(crate) picture: &'a Picture,
+    pub(crate) extent: Extent,
+}
+
+impl Look<'_> {
+    /// `unique`: owners cannot have several rows.
     ///
     /// # Errors
     /// Those of asking the database. Rows that we may not see are no error: nothing is known then.
-    pub(crate) async fn gather(
-        database: &Database,
-        layout: &Layout,
-        picture: &Picture,
-        unique: bool,
-    ) -> Result<Self, Fault> {
-        if picture.table.hides_rows {
-            return Ok(Self { duplicates: unique.then_some(false), ..Self::default() });
+    pub(crate) async fn gather(&self, unique: bool) -> Result<Evidence, Fault> {
+        if self.picture.table.hides_rows {
+            return Ok(Evidence { duplicates: unique.then_some(false), ..Evidence::default() });
         }
-        let (foreign, duplicates) = tokio::try_join!(
-            foreign(database, layout, picture),
-            duplicates(database, layout, picture, unique)
-        )?;
-        let (foreign, foreign_is_proved) = foreign;
-        Ok(Self { foreign, foreign_is_proved, duplicates })
+        let ((foreign, foreign_is_proved), duplicates) =
+            tokio::try_join!(self.foreign(), self.duplicates(unique))?;
+        Ok(Evidence { foreign, foreign_is_proved, duplicates })
     }
-}
 
-async fn duplicates(
-    database: &Database,
-    layout: &Layout,
-    picture: &Picture,
-    unique: bool,
-) -> Result<Option<bool>, Fault> {
-    if unique {
-        return Ok(Some(false));
+    async fn duplicates(&self, unique: bool) -> Result<Option<bool>, Fault> {
+        if unique {
+            return Ok(Some(false));
+        }
+        let row = self.ask(format!("SELECT {}", duplicates_exist(self.layout, self.picture))).await?;
+        row.map(|row| row.try_get(0)).transpose().map_err(|error| classify(&error, Phase::Reading))
     }
-    let sql = format!("SELECT {}", duplicates_exist(layout, picture));
-    let row = look(database, sql).await?;
-    row.map(|row| row.try_get(0)).transpose().map_err(|error| classify(&error, Phase::Reading))
-}
 
-/// The columns in which something foreign was seen, and whether every row was looked at.
-async fn foreign(
-    database: &Database,
-    layout: &Layout,
-    picture: &Picture,
-) -> Result<(Vec<String>, bool), Fault> {
-    let conditions = conditions(layout, picture);
-    if conditions.is_empty() {
-        return Ok((Vec::new(), true));
+    /// The columns in which something foreign was seen, and whether every row was looked at.
+    async fn foreign(&self) -> Result<(Vec<String>, bool), Fault> {
+        let conditions = conditions(self.layout, self.picture);
+        if conditions.is_empty() {
+            return Ok((Vec::new(), true));
+        }
+        let found: Vec<String> =
+            conditions.iter().map(|(_, sql)| format!("coalesce(pg_catalog.bool_or({sql}), false)")).collect();
+        let sample = match self.extent {
+            Extent::Bounded => sample(self.picture.table.bytes),
+            Extent::EveryRow => None,
+        };
+        let sql = format!(
+            "SELECT ARRAY[{}] FROM {} AS t{}",
+            found.join(", "),
+            relation(self.layout),
+            sample.as_deref().unwrap_or_default()
+        );
+        let Some(row) = self.ask(sql).await? else { return Ok((Vec::new(), false)) };
+        let found: Vec<bool> = row.try_get(0).map_err(|error| classify(&error, Phase::Reading))?;
+        let foreign = conditions.into_iter().zip(found).filter(|(_, found)| *found);
+        Ok((foreign.map(|((name, _), _)| name).collect(), sample.is_none()))
     }
-    let found: Vec<String> =
-        conditions.iter().map(|(_, sql)| format!("coalesce(pg_catalog.bool_or({sql}), false)")).collect();
-    let sample = sample(picture.table.bytes);
-    let sql = format!(
-        "SELECT ARRAY[{}] FROM {} AS t{}",
-        found.join(", "),
-        relation(layout),
-        sample.as_deref().unwrap_or_default()
-    );
-    let Some(row) = look(database, sql).await? else { return Ok((Vec::new(), false)) };
-    let found: Vec<bool> = row.try_get(0).map_err(|error| classify(&error, Phase::Reading))?;
-    let foreign = conditions.into_iter().zip(found).filter(|(_, found)| *found);
-    Ok((foreign.map(|((name, _), _)| name).collect(), sample.is_none()))
+
+    /// One row; `None` when that would have taken too long, or we may not see it.
+    async fn ask(&self, sql: String) -> Result<Option<PgRow>, Fault> {
+        let query = Query { sql: sql.into(), arguments: PgArguments::default() };
+        let asked = match self.extent {
+            Extent::Bounded => self.database.inspect_within(PATIENCE, query).await,
+            Extent::EveryRow => self.database.survey(&relation(self.layout), query).await,
+        };
+        match asked {
+            Ok(rows) => Ok(rows.into_iter().next()),
+            Err(fault) => match fault.error.kind() {
+                ErrorKind::Busy | ErrorKind::AccessDenied => Ok(None),
+                _ => Err(fault),
+            },
+        }
+    }
 }
 
 /// For every column that is there, the condition that it holds something foreign.
@@ -114,18 +132,6 @@ fn conditions(layout: &Layout, picture: &Picture) -> Vec<(String, String)> {
 fn sample(bytes: i64) -> Option<String> {
     let share = || LOOKED_AT as f64 * 100.0 / bytes as f64;
     (bytes > LOOKED_AT).then(|| format!(" TABLESAMPLE SYSTEM ({:.6}) REPEATABLE (0)", share()))
-}
-
-/// One row; `None` when that would have taken too long, or we may not see it.
-async fn look(database: &Database, sql: String) -> Result<Option<PgRow>, Fault> {
-    let query = Query { sql: sql.into(), arguments: PgArguments::default() };
-    match database.inspect_within(PATIENCE, query).await {
-        Ok(rows) => Ok(rows.into_iter().next()),
-        Err(fault) => match fault.error.kind() {
-            ErrorKind::Busy | ErrorKind::AccessDenied => Ok(None),
-            _ => Err(fault),
-        },
-    }
 }
 
 #[cfg(test)]

@@ -61,7 +61,11 @@ impl<'a> Guard<'a> {
             Some(_) => draft.steps.push(self.validate()),
             // whether rows break the rule is not known: the triggers guard it as well
             None if self.triggers.guard() && !self.subject.evidence.foreign_is_proved => {
-                draft.notes.push(format!("{} is guarded by triggers", self.rule.object()));
+                draft.notes.push(format!(
+                    "{} is guarded by triggers; whether a CHECK constraint could take their place shows a look at \
+                     every row (`--every-row`)",
+                    self.rule.object()
+                ));
             }
             None => draft.steps.extend([self.add(), self.validate()]),
         }

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::schema::evidence::Extent;
 
 /// How much of the schema is looked after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,6 +62,7 @@ pub struct Wanted {
     pub(crate) force: bool,
     pub(crate) service_roles: Vec<String>,
     pub(crate) remove_duplicates: bool,
+    pub(crate) extent: Extent,
 }
 
 impl From<Profile> for Wanted {
@@ -71,6 +73,7 @@ impl From<Profile> for Wanted {
             force: false,
             service_roles: Vec::new(),
             remove_duplicates: false,
+            extent: Extent::Bounded,
         }
     }
 }
@@ -99,6 +102,13 @@ impl Wanted {
     /// a plan is blocked there, since rows of the application would go.
     pub fn remove_duplicates(mut self) -> Self {
         self.remove_duplicates = true;
+        self
+    }
+
+    /// Looks at every row, for as long as it takes. By default a plan looks for less than a second, at a part
+    /// of a large table; then triggers that guard a column stay, even when nothing is left that needs them.
+    pub fn look_at_every_row(mut self) -> Self {
+        self.extent = Extent::EveryRow;
         self
     }
 

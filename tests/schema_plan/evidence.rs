@@ -64,3 +64,28 @@ async fn rows_without_a_tenant_may_be_duplicates() {
     let left = "SELECT string_agg(note::text, ',' ORDER BY note) FROM user_profiles";
     assert_eq!(value::<String>(&db, left).await, "2,3");
 }
+
+/// Of a large table a plan looks at a part, so triggers stay until every row was looked at.
+#[tokio::test]
+async fn every_row_is_looked_at_on_request() {
+    let db = TestDb::create().await;
+    db.exec(
+        "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text, filler text);
+         INSERT INTO user_profiles SELECT n::text, NULL, repeat('x', 900) FROM generate_series(1, 12000) AS n;
+         UPDATE user_profiles SET encrypted_retell_api_key = 'key_test_legacy' WHERE user_id = '1'; ANALYZE user_profiles",
+    )
+    .await;
+    let every_row = Wanted::from(Profile::Credentials).look_at_every_row();
+    let first = plan(&db, &Layout::new(), &every_row).await;
+    assert!(first.steps.iter().any(|step| step.id == "guard.encrypted_retell_api_key.trigger"), "{first}");
+    run_steps(&db, &first).await;
+
+    db.exec("UPDATE user_profiles SET encrypted_retell_api_key = NULL").await;
+    let bounded = plan(&db, &Layout::new(), &Profile::Credentials.into()).await;
+    assert!(bounded.is_empty(), "{:?}", ids(&bounded));
+    assert!(bounded.notes.iter().any(|note| note.contains("--every-row")), "{:?}", bounded.notes);
+    let rest = plan(&db, &Layout::new(), &every_row).await;
+    assert!(rest.steps.iter().any(|step| step.id == "guard.encrypted_retell_api_key.validate"), "{rest}");
+    run_steps(&db, &rest).await;
+    assert!(plan(&db, &Layout::new(), &every_row).await.is_empty());
+}

@@ -38,9 +38,20 @@ impl Wanted {
         let forced = [Some(&subject.picture.table.owner), (!server.superuser).then_some(&server.role)];
         let forced = forced.into_iter().flatten().filter(|_| subject.wanted.force).cloned();
         let mut roles: Vec<String> = service.chain(named).chain(forced).collect();
+        if roles.is_empty() {
+            return None;
+        }
+        // services that were let in by an earlier plan stay
+        let there = subject.picture.policies.iter().find(|policy| policy.name == SERVICE);
+        roles.extend(
+            there
+                .filter(|policy| is_for_services(policy))
+                .into_iter()
+                .flat_map(|policy| policy.roles.clone()),
+        );
         roles.sort();
         roles.dedup();
-        (!roles.is_empty()).then(|| Self { name: SERVICE, roles, condition: "true".to_owned() })
+        Some(Self { name: SERVICE, roles, condition: "true".to_owned() })
     }
 
     pub(super) fn is(&self, there: &Policy) -> bool {
@@ -48,7 +59,6 @@ impl Wanted {
             condition.as_ref().is_some_and(|printed| same(&self.condition, printed))
         };
         let lets_in = |role: &String| there.roles.contains(role);
-        // services that were let in by an earlier plan stay
         let roles = match self.name {
             OWNER => there.roles == self.roles,
             _ => self.roles.iter().all(lets_in) && is_for_services(there),

@@ -67,6 +67,9 @@ pub struct WantedArgs {
     /// Keep only the newest row of each owner; the others go to a table beside
     #[arg(long)]
     remove_duplicates: bool,
+    /// Look at every row of a large table too, for as long as it takes
+    #[arg(long)]
+    every_row: bool,
 }
 
 impl WantedArgs {
@@ -88,6 +91,9 @@ impl WantedArgs {
         }
         if self.remove_duplicates {
             wanted = wanted.remove_duplicates();
+        }
+        if self.every_row {
+            wanted = wanted.look_at_every_row();
         }
         Ok(self.service_role.iter().fold(wanted, |wanted, role| wanted.service_role(role)))
     }
