@@ -82,6 +82,7 @@ async fn look_at_table(host: &Host<'_>, postgres: &Postgres) -> Vec<Finding> {
     let patient = Patient::new(host, postgres, &picture, &plan);
     let looks = [
         (Area::Schema, schema::look(&patient).await),
+        (Area::Schema, schema::look_for_orphans(&patient).await),
         (Area::Exposure, rows::look(&patient).await),
         (Area::Access, access::look(&patient).await),
         (Area::Access, probe::look(&patient).await),
@@ -102,7 +103,7 @@ fn unreachable(postgres: &Postgres, fault: &Fault) -> Finding {
         (Area::Operation, Severity::Critical, "database_unreachable"),
         format!("database {}", postgres.database.address()),
         meaning,
-        Mend::Advice(fault.error.hint().to_owned()),
+        Mend::Advice("check that the database is up and that the URL is right".to_owned()),
     )
 }
 

@@ -52,17 +52,14 @@ pub(crate) struct Seen<'a> {
 
 /// Exposure and keys, in one look at the rows.
 pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
-    if patient.picture.table.row_security_active {
-        return Err(hidden(patient).into());
+    if patient.picture.table.hides_rows {
+        return Err(patient.postgres.hidden_rows().into());
     }
     let columns = Columns::of(patient);
     let scan = patient.postgres.scan(patient.plan, &columns.watched).await?;
     let (tally, is_exact) = match patient.options.deep {
         true => (deep::rows(patient, &columns, &scan).await?, true),
-        false => match some_rows(patient, &columns, &scan).await? {
-            Some(seen) => seen,
-            None => return Ok(vec![out_of_time(patient)]),
-        },
+        false => some_rows(patient, &columns, &scan).await?,
     };
     let seen = Seen { patient, columns: &columns, tally, is_exact };
     seen.note();
@@ -72,22 +69,23 @@ pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
     Ok(findings)
 }
 
-/// All rows of a small table, some of a large one. `None`: that took too long.
-async fn some_rows(
-    patient: &Patient<'_>,
-    columns: &Columns,
-    scan: &Scan,
-) -> Result<Option<(Tally, bool)>, Fault> {
+/// All rows of a small table, some of a large one.
+async fn some_rows(patient: &Patient<'_>, columns: &Columns, scan: &Scan) -> Result<(Tally, bool), Fault> {
     let portion = portion(patient.picture.table.rows, patient.picture.table.bytes);
     let rows = match patient.postgres.some_rows(scan, portion, LIMIT).await {
         Ok(rows) => rows,
-        Err(fault) if fault.outcome == Outcome::Retry => return Ok(None),
+        Err(fault) if fault.outcome == Outcome::Retry => return Err(too_slow(patient).into()),
         Err(fault) => return Err(fault),
     };
     let is_exact = matches!(portion, Portion::First(_)) && rows.len() as u64 <= ALL;
     let mut tally = Tally::default();
     rows.iter().try_for_each(|row| tally.take(row, &columns.roles, None))?;
-    Ok(Some((tally, is_exact)))
+    Ok((tally, is_exact))
+}
+
+fn too_slow(patient: &Patient<'_>) -> Error {
+    let message = format!("the server takes too long to give rows of {}", patient.postgres.table_name());
+    Error::new(ErrorKind::Busy, message).with_hint("look when it is less busy, or with --deep")
 }
 
 /// From the server's estimates of rows, -1 for none, and bytes.
@@ -98,29 +96,6 @@ fn portion(rows: i64, bytes: i64) -> Portion {
         true => Portion::First(ALL + 1),
         false => Portion::Sample((SAMPLE as f64 * 100.0 / rows as f64).min(100.0), ALL),
     }
-}
-
-fn out_of_time(patient: &Patient<'_>) -> Finding {
-    not_examined(
-        patient,
-        "the rows could not be looked at: the server took too long",
-        "look when it is less busy, or with `retell-vault doctor --deep`",
-    )
-}
-
-fn not_examined(patient: &Patient<'_>, meaning: impl Into<String>, advice: &str) -> Finding {
-    Finding::new(
-        (Area::Exposure, Severity::Warning, "not_examined"),
-        format!("table {}", patient.postgres.table_name()),
-        meaning,
-        Mend::Advice(advice.to_owned()),
-    )
-}
-
-fn hidden(patient: &Patient<'_>) -> Error {
-    let table = patient.postgres.table_name();
-    Error::new(ErrorKind::AccessDenied, format!("row level security may hide rows of {table} from this role"))
-        .with_hint("connect as a role with BYPASSRLS, or as the table's owner where it is not forced")
 }
 
 impl Columns {
@@ -174,7 +149,13 @@ impl Seen<'_> {
         let meaning =
             "JSON that is longer than 1 MiB, deeper than 127 levels, or damaged, is not looked into";
         let advice = "see for yourself whether there are secrets in it; settings are shorter";
-        (count > 0).then(|| not_examined(self.patient, meaning, advice).of(count, Vec::new()))
+        let finding = Finding::new(
+            (Area::Exposure, Severity::Warning, "not_examined"),
+            format!("table {}", self.patient.postgres.table_name()),
+            meaning,
+            Mend::Advice(advice.to_owned()),
+        );
+        (count > 0).then(|| finding.of(count, Vec::new()))
     }
 
     /// The columns for tokens that a validated constraint of ours keeps free of anything else.
@@ -202,7 +183,7 @@ impl Seen<'_> {
             _ => String::new(),
         };
         note(match self.is_exact {
-            true => format!("all {rows} rows of {table} were looked at"),
+            true => format!("every row of {table} was looked at: {rows}"),
             false => format!(
                 "{rows}{estimate} rows of {table} were looked at; `retell-vault doctor --deep` looks at all"
             ),

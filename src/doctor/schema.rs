@@ -18,6 +18,10 @@ pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
     let mut findings = planned::findings(patient, &plan).await?;
     findings.extend(grants::look(patient).await?);
     findings.extend(indexes::look(patient, &plan));
-    findings.extend(orphans::look(patient).await?);
     Ok(findings)
+}
+
+/// Apart from the rest, since it fails where the users' table is not what was said.
+pub(super) async fn look_for_orphans(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
+    Ok(orphans::look(patient).await?.into_iter().collect())
 }

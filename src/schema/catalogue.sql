@@ -8,7 +8,8 @@ SELECT json_build_object(
     'auth_uid', EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
                         WHERE n.nspname = 'auth' AND p.proname = 'uid' AND p.pronargs = 0),
     'roles', (SELECT coalesce(json_agg(json_build_object('name', rolname, 'bypasses', rolbypassrls OR rolsuper) ORDER BY rolname), '[]')
-              FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role'))),
+              FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role')),
+    'role_names', (SELECT json_agg(rolname ORDER BY rolname) FROM pg_roles)),
   'table', json_build_object(
     'oid', c.oid::int8,
     'kind', c.relkind,
@@ -18,6 +19,8 @@ SELECT json_build_object(
     'row_security', c.relrowsecurity,
     'forced', c.relforcerowsecurity,
     'row_security_active', row_security_active(c.oid),
+    'hides_rows', {hides_rows},
+    'holds_back', {holds_back},
     'rows', c.reltuples::int8,
     'bytes', (SELECT coalesce(sum(pg_relation_size(p.relid)), 0)::int8 FROM pg_partition_tree(c.oid) p WHERE p.isleaf)
              + CASE c.relkind WHEN 'r' THEN pg_relation_size(c.oid) ELSE 0 END,
@@ -76,9 +79,8 @@ SELECT json_build_object(
       'name', t.tgname,
       'definition', pg_get_triggerdef(t.oid),
       'enabled', t.tgenabled <> 'D',
-      'function', fn.nspname || '.' || f.proname,
       'source', f.prosrc) ORDER BY t.tgname), '[]')
-    FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid JOIN pg_namespace fn ON fn.oid = f.pronamespace
+    FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
     WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
   'policies', (SELECT coalesce(json_agg(json_build_object(
       'name', p.polname,
@@ -92,9 +94,9 @@ SELECT json_build_object(
   'functions', (SELECT coalesce(json_agg(json_build_object(
       'name', f.proname,
       'arguments', pg_get_function_identity_arguments(f.oid),
-      'result', pg_get_function_result(f.oid),
       'source', f.prosrc,
       'security_definer', f.prosecdef,
+      'trusted', pg_has_role(f.proowner, c.relowner, 'USAGE'),
       'settings', coalesce(to_json(f.proconfig), '[]'),
       'definition', pg_get_functiondef(f.oid),
       'grantees', (SELECT coalesce(json_agg(CASE g.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(g.grantee) END), '[]')
@@ -107,7 +109,7 @@ SELECT json_build_object(
            OR f.proname IN ('store_retell_config', 'get_complete_user_profile', 'update_retell_integration_status'))),
   -- other relations of the schema whose names are ours
   'ours', (SELECT coalesce(json_agg(o.relname ORDER BY o.relname), '[]') FROM pg_class o
-           WHERE o.relnamespace = c.relnamespace AND o.relkind = 'r' AND o.relname LIKE 'retell\_vault\_%')
+           WHERE o.relnamespace = c.relnamespace AND o.relname LIKE 'retell\_vault\_%')
 )::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2

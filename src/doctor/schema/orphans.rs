@@ -65,16 +65,8 @@ pub(super) async fn look(patient: &Patient<'_>) -> Result<Option<Finding>, Fault
     let table = users.layout.table_name();
     match found {
         Err(fault) if fault.outcome == Outcome::Retry => {
-            patient
-                .host
-                .note(format!("whether every owner is in {table} was not seen in the time that there is"));
-            Ok(None)
-        }
-        Err(fault) if fault.error.kind() == ErrorKind::AccessDenied => {
-            patient.host.note(format!(
-                "whether every owner is in {table} was not seen: our role may not see all rows"
-            ));
-            Ok(None)
+            let message = format!("the server takes too long to compare the owners with {table}");
+            Err(Error::new(ErrorKind::Busy, message).with_hint("look when it is less busy").into())
         }
         Err(fault) => Err(fault),
         Ok(found) => {
@@ -148,7 +140,8 @@ async fn count(
          FROM (SELECT o.{user}::text AS owner FROM {table} AS o {sample} WHERE {condition} LIMIT {MOST}) AS orphans"
     );
     let query = Query { sql: sql.into(), arguments: PgArguments::default() };
-    let rows = patient.postgres.database.glance(query, limit).await?;
+    let users = relation(&users.layout);
+    let rows = patient.postgres.database.glance(&[&table, &users], query, limit).await?;
     let odd = || Error::new(ErrorKind::Schema, "the database's answer is not as expected");
     let json: Result<String, _> = rows.first().ok_or_else(odd)?.try_get(0);
     let json = json.map_err(|error| classify(&error, Phase::Reading))?;

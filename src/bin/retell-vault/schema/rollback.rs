@@ -21,7 +21,7 @@ pub async fn rollback(global: &Global, options: &Rollback) -> Result<(), Failure
         event => teller.hear(event),
     });
     match unless_interrupted(work).await? {
-        None => Err(teller.interrupted("taken back")),
+        None => Err(teller.interrupted("taken back", "stays applied")),
         Some(rolled_back) => tell(global, &rolled_back?),
     }
 }
@@ -33,6 +33,9 @@ fn tell(global: &Global, rolled_back: &RolledBack) -> Result<(), Failure> {
     if !rolled_back.backups.is_empty() {
         print::hint(
             "only the owner of the backup tables can read them; drop them when nobody needs the data",
+        );
+        print::hint(
+            "records whose tokens lie in them do not load until these are put back: docs/SCHEMA.md, \"Roll back\"",
         );
     }
     print::out(&match rolled_back.steps.len() as u64 {
