@@ -32,6 +32,9 @@ async fn grants() {
             plant: "GRANT UPDATE (encrypted_retell_api_key), SELECT (webhook_config) ON user_profiles TO anon",
         },
         Planted { id: "granted_to_public", plant: "GRANT INSERT, DELETE ON user_profiles TO PUBLIC" },
+        Planted { id: "granted_to_anon", plant: "GRANT TRUNCATE ON user_profiles TO anon" },
+        Planted { id: "granted_to_public", plant: "GRANT TRIGGER ON user_profiles TO PUBLIC" },
+        Planted { id: "granted_to_anon", plant: "GRANT UPDATE (user_id) ON user_profiles TO anon" },
     ])
     .await;
 }
@@ -39,7 +42,7 @@ async fn grants() {
 #[tokio::test]
 async fn rights_that_open_nothing_are_no_finding() {
     let clinic = supabase_clinic().await;
-    clinic.db.exec("GRANT TRUNCATE, REFERENCES, TRIGGER ON user_profiles TO anon, PUBLIC").await;
+    clinic.db.exec("GRANT REFERENCES ON user_profiles TO anon, PUBLIC").await;
     clinic.db.exec("GRANT SELECT (full_name) ON user_profiles TO anon").await;
     clinic.is_clean().await;
 }
@@ -103,11 +106,11 @@ async fn policies_for_who_is_not_signed_in() {
     all_are_found_and_mended(&[
         Planted {
             id: "policy_reaches_anon",
-            plant: "CREATE POLICY outside ON user_profiles FOR SELECT TO anon USING (full_name = 'public')",
+            plant: "CREATE POLICY outside ON user_profiles FOR SELECT TO anon USING (user_id = (SELECT auth.uid())::text)",
         },
         Planted {
             id: "policy_reaches_anon",
-            plant: "CREATE POLICY outside ON user_profiles TO anon, authenticated USING (full_name = 'public')",
+            plant: "CREATE POLICY outside ON user_profiles TO anon, authenticated USING (user_id = (SELECT auth.uid())::text)",
         },
     ])
     .await;
@@ -131,6 +134,12 @@ async fn policies_for_who_is_not_signed_in() {
 async fn policies_that_look_at_no_column() {
     for (condition, severity) in [
         ("(SELECT auth.uid()) IS NOT NULL", Severity::Warning),
+        ("auth.uid() IS NOT NULL AND user_id = user_id", Severity::Warning),
+        ("length(user_id) >= 0", Severity::Warning),
+        ("user_id LIKE '%'", Severity::Warning),
+        ("user_id = ANY (ARRAY[user_id])", Severity::Warning),
+        ("1 < 2", Severity::Warning),
+        ("user_id = (SELECT auth.uid())::text OR full_name = 'public'", Severity::Warning),
         ("auth.jwt() ->> 'role' = 'admin'", Severity::Notice),
     ] {
         let clinic = supabase_clinic().await;
@@ -190,6 +199,19 @@ async fn routines_with_the_rights_of_their_owner() {
                       SET search_path = '' AS 'SELECT count(*) FROM public.user_profiles';
                     REVOKE EXECUTE ON FUNCTION peek FROM PUBLIC",
         },
+        Planted {
+            id: "definer_callable",
+            plant: "CREATE VIEW below AS SELECT * FROM user_profiles; REVOKE ALL ON below FROM anon, authenticated;
+                    CREATE FUNCTION peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER
+                      SET search_path = '' AS 'SELECT count(*) FROM public.below'",
+        },
+        Planted {
+            id: "definer_search_path",
+            plant: "CREATE SCHEMA \"Open to all\"; GRANT CREATE ON SCHEMA \"Open to all\" TO authenticated;
+                    CREATE FUNCTION peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER
+                      SET search_path = public, \"Open to all\" AS 'SELECT count(*) FROM user_profiles';
+                    REVOKE EXECUTE ON FUNCTION peek FROM PUBLIC, anon",
+        },
     ])
     .await;
 }
@@ -222,6 +244,16 @@ async fn views() {
         Planted {
             id: "materialized_view",
             plant: "CREATE MATERIALIZED VIEW copy AS SELECT user_id, encrypted_retell_api_key FROM user_profiles",
+        },
+        Planted {
+            id: "view_without_invoker",
+            plant: "CREATE VIEW narrow AS SELECT * FROM user_profiles; REVOKE ALL ON narrow FROM anon, authenticated;
+                    GRANT SELECT (encrypted_retell_api_key) ON narrow TO anon",
+        },
+        Planted {
+            id: "vault_table_open",
+            plant: "CREATE TABLE retell_vault_copy (a text); ALTER TABLE retell_vault_copy ENABLE ROW LEVEL SECURITY;
+                    REVOKE ALL ON retell_vault_copy FROM anon, authenticated; GRANT SELECT (a) ON retell_vault_copy TO anon",
         },
     ])
     .await;

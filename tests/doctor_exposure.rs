@@ -263,6 +263,15 @@ async fn columns_that_look_like_credentials_are_found_and_cleared() {
             "encoded_plaintext",
             Severity::Critical,
         ),
+        (
+            "api_keys",
+            "text[] NOT NULL DEFAULT '{}'",
+            format!("ARRAY['key_test_{CANARY}']"),
+            "plaintext",
+            Severity::Critical,
+        ),
+        ("retell_token", "text", format!("'rv1.0123abcd.{CANARY}'"), "malformed_token", Severity::Critical),
+        ("retellkey", "name", format!("'{CANARY}'"), "plaintext", Severity::Critical),
         ("call_agent_id", "text", format!("'agent_test_{CANARY}'"), "plaintext", Severity::Warning),
         ("sms_agent_id", "text", format!("'agent_test_{CANARY}'"), "plaintext", Severity::Warning),
         ("agent_id", "text", format!("'agent_test_{CANARY}'"), "plaintext", Severity::Warning),
@@ -401,4 +410,72 @@ async fn rows_that_are_hidden_are_not_called_clean() {
     let findings = found(&clinic).await;
     drop(role); // while its database is there
     assert!(findings.iter().any(|finding| finding.id == "not_examined"), "{findings:#?}");
+}
+
+#[tokio::test]
+async fn secrets_in_the_defaults_of_columns_are_found_and_dropped() {
+    let clinic = usual().await;
+    clinic.db.exec("ALTER TABLE user_profiles ADD COLUMN api_key text DEFAULT ''").await;
+    for (id, column, value) in [
+        ("plaintext", "encrypted_retell_api_key", format!("key_test_{CANARY}")),
+        ("encoded_plaintext", "api_key", BASE64.to_owned()),
+        ("plaintext", "encrypted_agent_config", format!(r#"{{"token":"{CANARY}"}}"#)),
+        ("secret_in_webhook_config", "webhook_config", format!(r#"{{"headers":[{{"secret":"{CANARY}"}}]}}"#)),
+    ] {
+        let plant = format!("ALTER TABLE user_profiles ALTER COLUMN {column} SET DEFAULT '{value}'");
+        clinic.db.exec(&plant).await;
+        is_mended_by_sql(&clinic, id, &format!("default of column public.user_profiles.{column}")).await;
+    }
+}
+
+/// Where the way leads over lists and keys that are not told, only the application can take it.
+#[tokio::test]
+async fn secrets_in_lists_and_under_keys_of_all_sorts_are_found() {
+    let clinic = usual().await;
+    for (value, at) in [
+        (format!(r#"{{"accounts":[{{"api_key":"{CANARY}"}}]}}"#), "accounts.[].api_key"),
+        (format!(r#"{{"0b1c2d3e4f":{{"api_key":"{CANARY}"}}}}"#), "….api_key"),
+        (format!(r#"{{"key_0123456789{CANARY}":1}}"#), "…"),
+    ] {
+        let update = "UPDATE user_profiles SET encrypted_agent_config = encrypted_agent_config";
+        clinic.db.exec(&format!("{update} || '{value}' WHERE user_id = 'user-5'")).await;
+        let object = format!("column public.user_profiles.encrypted_agent_config, key {at}");
+        let finding = only(&clinic, "plaintext", &object).await;
+        assert!(matches!(finding.mend, Mend::Advice(_)), "{finding:?}");
+        clinic
+            .db
+            .exec(&format!("{update} - ARRAY(SELECT jsonb_object_keys('{value}')) WHERE user_id = 'user-5'"))
+            .await;
+    }
+    assert_eq!(found(&clinic).await, []);
+}
+
+#[tokio::test]
+async fn json_that_differs_in_every_row_makes_few_findings() {
+    let clinic = usual().await;
+    clinic
+        .db
+        .exec(&format!(
+            "INSERT INTO user_profiles (user_id, webhook_config) SELECT 'many-' || n,
+            jsonb_build_object(translate(n::text, '0123456789', 'abcdefghij'), '{{\"token\":\"{CANARY}\"}}'::jsonb)
+            FROM generate_series(1, 1000) AS n"
+        ))
+        .await;
+    let findings = found(&clinic).await;
+    assert!((2..=101).contains(&findings.len()), "{}", findings.len());
+    assert_eq!(findings.iter().filter_map(|finding| finding.count).sum::<u64>(), 1000);
+}
+
+#[tokio::test]
+async fn json_that_is_too_deep_is_not_called_clean() {
+    let clinic = usual().await;
+    clinic
+        .db
+        .exec(&format!(
+            "UPDATE user_profiles SET webhook_config = (repeat('[', 200) || '\"{CANARY}\"' || repeat(']', 200))::jsonb
+            WHERE user_id = 'user-1'"
+        ))
+        .await;
+    let finding = only(&clinic, "not_examined", "table public.user_profiles").await;
+    assert_eq!(finding.count, Some(1));
 }

@@ -187,3 +187,18 @@ async fn where_we_cannot_be_another_role_we_act_as_ourselves() {
     let acted = findings.iter().find(|finding| finding.id == "probe_reads").unwrap();
     assert!(acted.meaning.contains(&role.name), "{}", acted.meaning);
 }
+
+#[tokio::test]
+async fn what_a_trigger_of_the_application_refuses_did_not_get_through() {
+    let clinic = two_rows().await;
+    apply(&clinic, policies()).await;
+    clinic
+        .db
+        .exec(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+               AS $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'check_violation'; END $$;
+             CREATE TRIGGER refuse BEFORE INSERT ON user_profiles FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .await;
+    assert_eq!(went_through(&clinic).await, Vec::<&str>::new());
+}

@@ -11,8 +11,9 @@ use crate::database::{Database, Query, bind};
 pub(crate) enum Trial {
     /// How many rows the last statement found or changed.
     Done { affected: u64 },
-    /// The server refused a statement, with this SQLSTATE.
-    Refused { last: bool, code: String },
+    /// The server refused a statement, with this SQLSTATE; whether it names a table, as it does for constraints of
+    /// its own, and not for what a trigger raises.
+    Refused { last: bool, code: String, names_table: bool },
 }
 
 /// A setting for the rest of a transaction.
@@ -49,9 +50,10 @@ impl Database {
 
 fn refused(last: bool, error: &sqlx::Error) -> Result<Trial, Fault> {
     let fault = classify(error, Phase::Reading);
+    let names_table = error.as_database_error().is_some_and(|error| error.table().is_some());
     let code = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
     match (fault.outcome, code) {
-        (Outcome::Reject | Outcome::Redetect, Some(code)) => Ok(Trial::Refused { last, code }),
+        (Outcome::Reject | Outcome::Redetect, Some(code)) => Ok(Trial::Refused { last, code, names_table }),
         _ => Err(fault),
     }
 }

@@ -23,6 +23,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
     findings.extend(row_security::hides_from_us(patient, &facts).await?);
     findings.extend(grants::to_outsiders(patient, &facts));
     findings.extend(grants::bypassing(patient, &facts));
+    findings.extend(grants::owning(patient, &facts));
     findings.extend(policies::look(patient, &facts));
     findings.extend(routines::look(&facts));
     findings.extend(views::look(patient, &facts));

@@ -2,6 +2,7 @@
 
 pub(crate) mod alike;
 pub(crate) mod class;
+mod defaults;
 pub(crate) mod json;
 mod mend;
 
@@ -17,7 +18,8 @@ pub(crate) use crate::doctor::exposure::mend::NOTHING;
 /// What was seen, as findings.
 pub(crate) fn findings(seen: &Seen<'_>) -> Vec<Finding> {
     let exposed = seen.tally.exposed.iter();
-    exposed.map(|((at, place, class), sighting)| finding(seen, *at, place, *class, sighting)).collect()
+    let exposed = exposed.map(|((at, place, class), sighting)| finding(seen, *at, place, *class, sighting));
+    exposed.chain(defaults::findings(seen)).collect()
 }
 
 fn finding(seen: &Seen<'_>, at: usize, place: &Place, class: Class, sighting: &Sighting) -> Finding {
@@ -65,8 +67,8 @@ fn what(class: Class) -> &'static str {
 
 fn consequence(role: Role, place: &Place, class: Class) -> &'static str {
     match (role, place, class) {
-        (Role::Webhook, Place::Key(spot), _) if spot.in_address => {
-            "the address of the webhook holds a password or token, which everybody reads who may read the table; \
+        (_, Place::Key(spot), _) if spot.in_address => {
+            "the address holds a password or token, which everybody reads who may read the table; \
              let the receiver check the vault's webhook secret; the SQL takes user, password and parameters out of it"
         }
         (Role::Webhook, ..) => {

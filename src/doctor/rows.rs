@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::classify::{Fault, Outcome};
 use crate::doctor::exposure::alike::of_column;
-use crate::doctor::finding::Finding;
+use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::doctor::rows::tally::{Role, Tally};
 use crate::doctor::{Patient, deep, exposure, keys};
 use crate::error::{Error, ErrorKind};
@@ -27,6 +27,12 @@ const SMALL_ROW: u64 = 128;
 const LONGEST_JSON: usize = 1 << 20;
 /// So much of a look-alike is enough to tell what it is.
 const LONGEST_ALIKE: usize = 4096;
+
+/// Types, by the start of their names, in which no secret has room.
+const NO_TEXT: [&str; 14] = [
+    "smallint", "integer", "bigint", "numeric", "real", "double", "boolean", "date", "time", "interval",
+    "uuid", "inet", "cidr", "oid",
+];
 
 /// The columns that are looked at, and what for.
 pub(crate) struct Columns {
@@ -59,6 +65,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
     seen.note();
     let mut findings = exposure::findings(&seen);
     findings.extend(keys::of_rows(&seen));
+    findings.extend(seen.too_long());
     Ok(findings)
 }
 
@@ -111,8 +118,8 @@ impl Columns {
 
 fn role(patient: &Patient<'_>, column: &Column) -> Option<Role> {
     let (layout, name) = (patient.layout, column.name.as_str());
-    let is_text = ["text", "character", "json", "bytea"].iter().any(|kind| column.kind.starts_with(kind))
-        || column.kind.ends_with("citext");
+    // a domain, and an array, may hold anything
+    let is_text = !NO_TEXT.iter().any(|kind| column.kind.starts_with(kind));
     match name {
         _ if !is_text => None,
         _ if layout.is_for_secrets(name) => Some(Role::Slot),
@@ -135,6 +142,20 @@ impl Seen<'_> {
             true => String::new(),
             false => format!(" (of {} rows that were looked at)", self.tally.rows),
         }
+    }
+
+    fn too_long(&self) -> Option<Finding> {
+        let count = self.tally.too_long;
+        let meaning =
+            "JSON that is longer than 1 MiB, deeper than 127 levels, or damaged, is not looked into";
+        let advice = "see for yourself whether there are secrets in it; settings are shorter";
+        let finding = Finding::new(
+            (Area::Exposure, Severity::Warning, "not_examined"),
+            format!("table {}", self.patient.postgres.table_name()),
+            meaning,
+            Mend::Advice(advice.to_owned()),
+        );
+        (count > 0).then(|| finding.of(count, Vec::new()))
     }
 
     /// The columns for tokens that a validated constraint of ours keeps free of anything else.
@@ -169,12 +190,6 @@ impl Seen<'_> {
         });
         if let (false, Some(proved)) = (self.is_exact, self.proved()) {
             note(format!("a constraint proves of every row of {table} that only tokens are in {proved}"));
-        }
-        if self.tally.too_long > 0 {
-            note(format!(
-                "{} JSON values of {table} are longer than 1 MiB and were not looked into",
-                self.tally.too_long
-            ));
         }
     }
 }

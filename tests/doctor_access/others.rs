@@ -169,3 +169,46 @@ async fn on_a_plain_server_policies_are_for_whom_the_claims_name() {
     apply(&clinic, guarded()).await;
     clinic.is_clean().await;
 }
+
+/// Roles belong to the server, so what these are given is taken back before another test sees it: each grant is
+/// to a role of this test.
+#[tokio::test]
+async fn what_anon_has_as_a_member() {
+    for (id, grant) in [
+        ("policy_reaches_anon", "CREATE POLICY p ON user_profiles TO guest USING (user_id = (SELECT auth.uid())::text)"),
+        (
+            "definer_callable",
+            "CREATE FUNCTION peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = ''
+               AS 'SELECT count(*) FROM public.user_profiles'; REVOKE EXECUTE ON FUNCTION peek FROM PUBLIC, anon;
+             GRANT EXECUTE ON FUNCTION peek TO guest",
+        ),
+    ] {
+        let clinic = supabase_clinic().await;
+        let _role = Role::create(&clinic.db, &format!("{grant}; GRANT guest TO anon")).await;
+        mends(&clinic, id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_is_what_the_owner_is() {
+    let clinic = supabase_clinic().await;
+    let _role = Role::create(
+        &clinic.db,
+        "GRANT CREATE ON SCHEMA public TO guest; ALTER TABLE user_profiles OWNER TO guest; GRANT guest TO authenticated",
+    )
+    .await;
+    mends(&clinic, "bypasses_row_security").await;
+    clinic.db.exec("ALTER TABLE user_profiles OWNER TO CURRENT_USER").await;
+}
+
+#[tokio::test]
+async fn a_partition_and_its_view_are_open_to_another_role() {
+    let table = ALL_COLUMNS.to_owned()
+        + " PARTITION BY HASH (user_id); CREATE TABLE part_0 PARTITION OF user_profiles FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+           REVOKE ALL ON part_0 FROM anon, authenticated";
+    let clinic = supabase_clinic_with(&table, Layout::new(), "public.user_profiles").await;
+    let _role = Role::create(&clinic.db, "GRANT SELECT (encrypted_retell_api_key) ON part_0 TO guest").await;
+    mends(&clinic, "partition_open").await;
+    clinic.db.exec("CREATE VIEW of_part AS SELECT * FROM part_0; REVOKE ALL ON of_part FROM anon").await;
+    mends(&clinic, "view_without_invoker").await;
+}

@@ -25,10 +25,12 @@ pub(crate) struct Facts {
     pub(crate) users_reach: bool,
     /// Roles with BYPASSRLS and rights on the table, without the usual ones.
     pub(crate) bypassing: Vec<String>,
+    /// Of `anon` and `authenticated` those who have what the table's owner has.
+    pub(crate) owning: Vec<String>,
     pub(crate) policies: Vec<Policy>,
     /// Roles that we can act as, of those that the table is open to.
     pub(crate) actors: Vec<String>,
-    /// SECURITY DEFINER routines that name the table.
+    /// SECURITY DEFINER routines that name the table, a partition or a view of it.
     pub(crate) routines: Vec<Routine>,
     /// Views of the table, and views of those.
     pub(crate) views: Vec<View>,
@@ -71,6 +73,8 @@ pub(crate) struct PolicyRole {
     pub(crate) name: String,
     /// Whether it is meant to see every row.
     pub(crate) service: bool,
+    /// Whether `anon` is a member of it.
+    pub(crate) anons: bool,
     /// Whether it has rights on the table.
     pub(crate) reaches: bool,
 }
@@ -80,7 +84,9 @@ pub(crate) struct Routine {
     /// Qualified, with the types of its arguments.
     pub(crate) signature: String,
     pub(crate) fixed_path: bool,
-    /// Of `public` and `anon` those who may call it.
+    /// Whether ordinary users may make things in a schema of its path.
+    pub(crate) open_path: bool,
+    /// Of `public`, `anon` and what `anon` is a member of those who may call it.
     pub(crate) callers: Vec<String>,
 }
 
@@ -103,7 +109,8 @@ pub(crate) struct Beside {
     pub(crate) relation: String,
     pub(crate) partition: bool,
     pub(crate) row_security: bool,
-    /// Of `public`, `anon` and `authenticated` those who have rights.
+    /// Those who have rights: ordinary users, and where no row level security is in the way anybody but its owner
+    /// and the services.
     pub(crate) readers: Vec<String>,
 }
 
@@ -113,6 +120,8 @@ impl Facts {
         bind(&mut arguments, layout.schema.clone())?;
         bind(&mut arguments, layout.table.clone())?;
         bind(&mut arguments, columns(layout))?;
+        let owner = [Some(&layout.user_column), layout.tenant_column.as_ref()];
+        bind(&mut arguments, owner.into_iter().flatten().cloned().collect::<Vec<String>>())?;
         let rows = database.inspect(Query { sql: CATALOGUE.into(), arguments }).await?;
         let row = rows.first().ok_or_else(|| missing_table(layout))?;
         let json: String = row.try_get(0).map_err(|error| classify(&error, Phase::Reading))?;

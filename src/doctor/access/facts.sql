@@ -1,7 +1,7 @@
 -- Who may reach the table, and by which ways, as one JSON object.
--- $1 its schema, $2 its name, $3 the columns that the vault uses. Runs with an empty search_path.
+-- $1 its schema, $2 its name, $3 the columns that the vault uses, $4 those that say whose a row is. Runs with an empty search_path.
 WITH RECURSIVE t AS (
-  SELECT c.oid, c.relname, c.relowner, c.relacl, c.relnamespace
+  SELECT c.oid, c.relname, c.relowner, c.relacl, c.relnamespace, c.relrowsecurity
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE n.nspname = $1 AND c.relname = $2),
 supabase AS (
@@ -20,8 +20,10 @@ rights AS (
   FROM t CROSS JOIN aclexplode(coalesce(t.relacl, acldefault('r', t.relowner))) AS g
   UNION ALL
   SELECT g.grantee, g.grantor, g.privilege_type, a.attname::text
-  FROM t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = ANY($3)
-  CROSS JOIN aclexplode(a.attacl) AS g),
+  FROM t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+  CROSS JOIN aclexplode(a.attacl) AS g
+  -- who may write whose a row is gives it to another
+  WHERE a.attname = ANY($3) OR (a.attname = ANY($4) AND g.privilege_type IN ('INSERT', 'UPDATE'))),
 -- everybody (0), and the role of who is not signed in
 outsiders AS (
   SELECT 0::oid AS holder, 'public'::text AS name
@@ -32,12 +34,26 @@ granted AS (
     coalesce(array_agg(DISTINCT g.attribute ORDER BY g.attribute) FILTER (WHERE g.attribute IS NOT NULL), '{}') AS attributes
   FROM outsiders o JOIN rights g
     ON CASE WHEN o.holder = 0 OR g.grantee = 0 THEN o.holder = g.grantee ELSE pg_has_role(o.holder, g.grantee, 'USAGE') END
-  WHERE g.privilege IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+  -- policies hold neither for TRUNCATE nor for what a trigger of theirs sees
+  WHERE g.privilege IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER')
   GROUP BY o.name, g.grantee, g.grantor, g.attribute IS NOT NULL),
+-- those that are anon's too, as a member
+anons AS (
+  SELECT g.oid FROM pg_roles g JOIN pg_roles a ON a.rolname = 'anon' AND a.oid <> g.oid AND pg_has_role(a.oid, g.oid, 'USAGE')
+  WHERE NOT a.rolsuper),
+-- ordinary users, and the roles whose rights they have
+ordinary AS (
+  SELECT 0::oid AS oid
+  UNION SELECT g.oid FROM pg_roles g JOIN pg_roles u ON u.rolname IN ('anon', 'authenticated') AND pg_has_role(u.oid, g.oid, 'USAGE')),
+partitions AS (
+  SELECT i.inhrelid AS oid FROM pg_inherits i JOIN t ON i.inhparent = t.oid
+  UNION
+  SELECT i.inhrelid FROM pg_inherits i JOIN partitions p ON i.inhparent = p.oid),
+whole AS (SELECT oid FROM t UNION SELECT oid FROM partitions),
 -- views of the table, and views of those
 views AS (
   SELECT r.ev_class AS oid, bool_or(d.refobjsubid = 0 OR a.attname = ANY($3)) AS uses
-  FROM t JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid AND d.classid = 'pg_rewrite'::regclass
+  FROM whole t JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid AND d.classid = 'pg_rewrite'::regclass
   JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_class <> t.oid
   LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
   GROUP BY r.ev_class
@@ -45,10 +61,10 @@ views AS (
   SELECT r.ev_class, v.uses
   FROM views v JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid AND d.classid = 'pg_rewrite'::regclass
   JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_class <> v.oid),
-partitions AS (
-  SELECT i.inhrelid AS oid FROM pg_inherits i JOIN t ON i.inhparent = t.oid
-  UNION
-  SELECT i.inhrelid FROM pg_inherits i JOIN partitions p ON i.inhparent = p.oid)
+-- what a function may name to read or write credentials
+named AS (
+  SELECT c.oid, lower(c.relname) AS name, '(^|[^[:alnum:]_$])' || regexp_replace(c.relname, '([^[:alnum:]_])', '\\\1', 'g') || '($|[^[:alnum:]_$])' AS pattern
+  FROM pg_class c WHERE c.oid IN (SELECT oid FROM whole UNION SELECT oid FROM views WHERE uses))
 SELECT json_build_object(
   'bypassing_me', (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user),
   'granted', (SELECT coalesce(json_agg(json_build_object(
@@ -64,6 +80,8 @@ SELECT json_build_object(
       WHERE r.rolbypassrls AND NOT r.rolsuper AND r.oid <> t.relowner AND r.rolname NOT IN (current_user, 'service_role')
         AND NOT (supabase.here AND (r.rolname = 'postgres' OR r.rolname LIKE 'supabase\_%'))
         AND (has_any_column_privilege(r.oid, t.oid, 'SELECT, INSERT, UPDATE') OR has_table_privilege(r.oid, t.oid, 'DELETE'))),
+  'owning', (SELECT coalesce(json_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles r CROSS JOIN t
+      WHERE r.rolname IN ('anon', 'authenticated') AND NOT r.rolsuper AND pg_has_role(r.oid, t.relowner, 'USAGE')),
   'policies', (SELECT coalesce(json_agg(json_build_object(
       'name', p.polname,
       'command', p.polcmd,
@@ -75,6 +93,7 @@ SELECT json_build_object(
       'roles', (SELECT json_agg(json_build_object(
           'name', CASE r WHEN 0 THEN 'public' ELSE pg_get_userbyid(r) END,
           'service', r IN (SELECT oid FROM services),
+          'anons', r IN (SELECT oid FROM anons),
           'reaches', CASE r
             WHEN 0 THEN EXISTS (SELECT FROM rights g WHERE g.grantee NOT IN (SELECT oid FROM services)
                                 AND g.privilege IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE'))
@@ -90,23 +109,30 @@ SELECT json_build_object(
   'routines', (SELECT coalesce(json_agg(json_build_object(
       'signature', f.oid::regprocedure::text,
       'fixed_path', EXISTS (SELECT FROM unnest(f.proconfig) AS s WHERE s LIKE 'search\_path=%'),
-      'callers', (SELECT coalesce(json_agg(o.name ORDER BY o.name), '[]') FROM outsiders o
+      'open_path', EXISTS (SELECT FROM unnest(f.proconfig) AS s CROSS JOIN unnest(string_to_array(substr(s, 13), ',')) AS part
+                           JOIN pg_namespace n ON n.nspname = btrim(part, ' "')
+                           CROSS JOIN aclexplode(n.nspacl) AS g
+                           WHERE s LIKE 'search\_path=%' AND g.privilege_type = 'CREATE' AND g.grantee IN (SELECT oid FROM ordinary)),
+      'callers', (SELECT coalesce(json_agg(DISTINCT CASE g.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(g.grantee) END), '[]')
+                  FROM aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) AS g
                   WHERE f.prorettype NOT IN ('pg_catalog.trigger'::regtype, 'pg_catalog.event_trigger'::regtype)
-                    AND EXISTS (SELECT FROM aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) AS g
-                                WHERE g.privilege_type = 'EXECUTE' AND g.grantee = o.holder))
+                    AND g.privilege_type = 'EXECUTE' AND g.grantee <> f.proowner
+                    AND (g.grantee IN (SELECT holder FROM outsiders) OR g.grantee IN (SELECT oid FROM anons)))
       ) ORDER BY f.oid::regprocedure::text), '[]')
-    FROM pg_proc f JOIN pg_language l ON l.oid = f.prolang CROSS JOIN t
+    FROM pg_proc f JOIN pg_language l ON l.oid = f.prolang
     WHERE f.prosecdef AND l.lanname NOT IN ('internal', 'c')
-      AND (f.prosrc ~* ('(^|[^[:alnum:]_$])' || regexp_replace(t.relname, '([^[:alnum:]_])', '\\\1', 'g') || '($|[^[:alnum:]_$])')
+      -- few texts have the name at all, and looking for it is cheap
+      AND EXISTS (SELECT FROM named AS x WHERE CASE WHEN strpos(lower(f.prosrc), x.name) > 0 THEN f.prosrc ~* x.pattern END
            OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = f.oid
-                      AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid))),
+                      AND d.refclassid = 'pg_class'::regclass AND d.refobjid = x.oid))),
   'views', (SELECT coalesce(json_agg(json_build_object(
       'relation', quote_ident(n.nspname) || '.' || quote_ident(c.relname),
       'materialized', c.relkind = 'm',
       'invoker', coalesce((SELECT o.option_value::bool FROM pg_options_to_table(c.reloptions) AS o WHERE o.option_name = 'security_invoker'), false),
       'uses', v.uses,
       'readers', (SELECT coalesce(json_agg(DISTINCT CASE g.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(g.grantee) END), '[]')
-                  FROM aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS g
+                  FROM (SELECT g.* FROM aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS g
+                        UNION ALL SELECT g.* FROM pg_attribute a CROSS JOIN aclexplode(a.attacl) AS g WHERE a.attrelid = c.oid) AS g
                   WHERE g.grantee <> c.relowner AND g.grantee NOT IN (SELECT oid FROM services)
                     AND g.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE'))
       ) ORDER BY n.nspname, c.relname), '[]')
@@ -119,8 +145,10 @@ SELECT json_build_object(
       'partition', p.oid IS NOT NULL,
       'row_security', c.relrowsecurity,
       'readers', (SELECT coalesce(json_agg(DISTINCT CASE g.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(g.grantee) END), '[]')
-                  FROM aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS g
-                  WHERE (g.grantee = 0 OR pg_get_userbyid(g.grantee) IN ('anon', 'authenticated'))
+                  FROM (SELECT g.* FROM aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS g
+                        UNION ALL SELECT g.* FROM pg_attribute a CROSS JOIN aclexplode(a.attacl) AS g WHERE a.attrelid = c.oid) AS g
+                  WHERE g.grantee <> c.relowner AND g.grantee NOT IN (SELECT oid FROM services)
+                    AND (g.grantee IN (SELECT oid FROM ordinary) OR (NOT c.relrowsecurity AND (t.relrowsecurity OR p.oid IS NULL)))
                     AND g.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE'))
       ) ORDER BY n.nspname, c.relname), '[]')
     FROM t JOIN pg_class c ON c.oid <> t.oid AND c.relkind IN ('r', 'p', 'f') JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -2,7 +2,7 @@
 
 use crate::doctor::Patient;
 use crate::doctor::access::facts::{Facts, Grant};
-use crate::doctor::access::row_security::{relation, table, warning};
+use crate::doctor::access::row_security::{critical, relation, table, warning};
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::layout::quote;
 
@@ -83,4 +83,20 @@ pub(super) fn bypassing(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
         )
     };
     facts.bypassing.iter().map(finding).collect()
+}
+
+/// Users who are what the owner of the table is: no policy holds for them, and they may switch them off.
+pub(super) fn owning(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
+    let owner = &patient.picture.table.owner;
+    let finding = |name: &String| {
+        let mend = match name == owner {
+            true => Mend::Advice("give the table to a role that no user is".to_owned()),
+            false => Mend::Sql(format!("REVOKE {} FROM {}", quote(owner), quote(name))),
+        };
+        let meaning = format!(
+            "it has the rights of {owner}, who owns the table: policies hold it back as little as the owner"
+        );
+        Finding::new(critical("bypasses_row_security"), format!("role {name}"), meaning, mend)
+    };
+    facts.owning.iter().map(finding).collect()
 }

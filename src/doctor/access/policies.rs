@@ -4,7 +4,7 @@ use crate::doctor::Patient;
 use crate::doctor::access::facts::{Facts, Policy, PolicyRole};
 use crate::doctor::access::grants::role;
 use crate::doctor::access::row_security::{relation, warning};
-use crate::doctor::access::tautology::{asks_only_for_a_session, is_always_true};
+use crate::doctor::access::tautology::{asks_only_for_a_session, ignores_who_asks, is_always_true};
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::layout::quote;
 
@@ -58,8 +58,14 @@ fn always_true(patient: &Patient<'_>, policy: &Policy) -> Option<Finding> {
 fn reaches_anon(patient: &Patient<'_>, facts: &Facts, policy: &Policy) -> Option<Finding> {
     let names = |name: &str| policy.roles.iter().any(|role| role.name == name);
     let public_reaches = names("public") && !facts.granted.is_empty() && !policy.is_ours();
+    let groups = || policy.roles.iter().filter(|role| role.anons && !role.service);
     if !names("anon") && !public_reaches {
-        return None;
+        let group = groups().next()?;
+        let meaning = format!("the policy holds for anon, as a member of {}", group.name);
+        let revokes: Vec<_> =
+            groups().map(|group| format!("REVOKE {} FROM anon", quote(&group.name))).collect();
+        let mend = Mend::Sql(revokes.join(";\n"));
+        return Some(Finding::new(warning("policy_reaches_anon"), object(patient, policy), meaning, mend));
     }
     let meaning = format!("the policy for {} holds for who is not signed in", command(policy));
     let mend = match names("public") && patient.picture.has_role("authenticated") {
@@ -69,19 +75,24 @@ fn reaches_anon(patient: &Patient<'_>, facts: &Facts, policy: &Policy) -> Option
     Some(Finding::new(warning("policy_reaches_anon"), object(patient, policy), meaning, mend))
 }
 
-/// A condition that looks at no column treats all rows alike. It may be meant for an administrator.
+/// A condition that asks neither for the row nor for who wants it. It may be meant for an administrator, or for
+/// rows that are public: these have credentials all the same.
 fn ignores_rows(patient: &Patient<'_>, policy: &Policy) -> Option<Finding> {
     let conditions = || policy.using.iter().chain(&policy.check);
     let session = conditions().any(|condition| asks_only_for_a_session(condition));
+    let everybody = conditions().any(|condition| ignores_who_asks(condition));
     let closed = conditions().all(|condition| condition == "false");
-    if closed || (policy.names_columns && !session) {
+    if closed || (policy.names_columns && !session && !everybody) {
         return None;
     }
-    let (severity, meaning) = match session {
-        true => {
+    let (severity, meaning) = match (session, everybody) {
+        (true, _) => {
             (Severity::Warning, "the policy asks only whether somebody is signed in: each user has every row")
         }
-        false => (
+        (_, true) => {
+            (Severity::Warning, "the policy does not ask who wants a row: each has what anybody has")
+        }
+        _ => (
             Severity::Notice,
             "the policy looks at no column of the table: whoever meets its condition has every row",
         ),

@@ -10,12 +10,16 @@ pub(super) fn look(facts: &Facts) -> Vec<Finding> {
 }
 
 fn free_path(routine: &Routine) -> Option<Finding> {
-    if routine.fixed_path {
-        return None;
-    }
-    let meaning = "it runs with the rights of its owner and names the table, but looks names up where its caller \
-                   says: a caller's own function or table takes the place of what is meant. With an empty path \
-                   every name in it must say its schema";
+    let place = match (routine.fixed_path, routine.open_path) {
+        (true, false) => return None,
+        (true, true) => "in a schema where its caller may make things",
+        (false, _) => "where its caller says",
+    };
+    let meaning = format!(
+        "it runs with the rights of its owner and names the table or a view of it, but looks names up {place}: a \
+         caller's own function or table takes the place of what is meant. With an empty path every name in it \
+         must say its schema"
+    );
     let sql = format!("ALTER ROUTINE {} SET search_path = ''", routine.signature);
     Some(Finding::new(warning("definer_search_path"), object(routine), meaning, Mend::Sql(sql)))
 }
@@ -24,8 +28,8 @@ fn callable(routine: &Routine) -> Option<Finding> {
     if routine.callers.is_empty() {
         return None;
     }
-    let meaning = "it runs with the rights of its owner, for whom policies need not hold, names the table, and \
-                   may be called without being signed in; the roles that need it get EXECUTE of their own";
+    let meaning = "it runs with the rights of its owner, for whom policies need not hold, names the table or a view \
+                   of it, and may be called without being signed in; the roles that need it get EXECUTE of their own";
     let sql = format!("REVOKE EXECUTE ON ROUTINE {} FROM {}", routine.signature, roles(&routine.callers));
     Some(Finding::new(critical("definer_callable"), object(routine), meaning, Mend::Sql(sql)))
 }

@@ -49,7 +49,7 @@ async fn recurses(patient: &Patient<'_>, actor: &str) -> Result<bool, Fault> {
     for statement in statements {
         let become_actor = local_setting("role", actor)?;
         let trial = patient.postgres.database.attempt(vec![become_actor, plain(&statement)]).await?;
-        if matches!(trial, Trial::Refused { last: true, code } if code == RECURSION) {
+        if matches!(trial, Trial::Refused { last: true, code, .. } if code == RECURSION) {
             return Ok(true);
         }
     }
@@ -86,7 +86,7 @@ pub(super) async fn auth_uid(patient: &Patient<'_>, facts: &Facts) -> Result<Opt
     ];
     // no right to call it is no finding
     let broken = match patient.postgres.database.attempt(queries).await? {
-        Trial::Refused { last: true, code } => code != "42501",
+        Trial::Refused { last: true, code, .. } => code != "42501",
         Trial::Refused { .. } | Trial::Done { .. } => false,
     };
     let meaning = "auth.uid() fails on an empty claim, which a connection keeps after its first request with one: \

@@ -1,7 +1,7 @@
 //! Names that secrets go by: of columns beside the layout's, and of keys in JSON.
 
 /// Words that say where a value is from or what was done to it, not what it is.
-const DECORATION: [&str; 26] = [
+const DECORATION: [&str; 37] = [
     "retell",
     "ai",
     "my",
@@ -28,13 +28,25 @@ const DECORATION: [&str; 26] = [
     "tmp",
     "copy",
     "text",
+    "prod",
+    "production",
+    "live",
+    "test",
+    "dev",
+    "staging",
+    "value",
+    "primary",
+    "secondary",
+    "current",
+    "list",
 ];
 /// What it is, without blanks.
-const SECRETS: [&str; 12] = [
+const SECRETS: [&str; 13] = [
     "apikey",
     "key",
     "secretkey",
     "apisecret",
+    "apisecretkey",
     "apitoken",
     "accesstoken",
     "secret",
@@ -42,13 +54,29 @@ const SECRETS: [&str; 12] = [
     "webhooksecret",
     "webhooktoken",
     "signingsecret",
-    "credentials",
+    "credential",
 ];
 /// Too common by themselves: secrets only where Retell or a webhook is named too.
 const COMMON: [&str; 3] = ["key", "secret", "token"];
+/// The same; alone they are as a rule the user's own.
+const OWN: [&str; 11] = [
+    "password",
+    "passwd",
+    "bearer",
+    "bearertoken",
+    "authtoken",
+    "privatekey",
+    "accesskey",
+    "secretaccesskey",
+    "signingkey",
+    "webhooksigningkey",
+    "webhooksigningsecret",
+];
 const AGENTS: [&str; 2] = ["agentid", "agentconfig"];
-/// In the settings of a webhook, besides [`SECRETS`].
-const WEBHOOK: [&str; 5] = ["authorization", "auth", "password", "passwd", "bearer"];
+/// In JSON, besides [`SECRETS`] and [`OWN`].
+const HEADERS: [&str; 3] = ["authorization", "auth", "hmacsecret"];
+/// In the parameters of an address, besides all these.
+const SIGNATURES: [&str; 2] = ["sig", "signature"];
 
 /// What a name says that a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,15 +94,29 @@ pub(crate) fn of_column(name: &str) -> Option<Alike> {
     let is_named = words.iter().any(|word| word == "retell" || word == "webhook");
     match core.as_str() {
         core if AGENTS.contains(&core) => Some(Alike::Agent),
-        core if COMMON.contains(&core) && !is_named => None,
+        core if (COMMON.contains(&core) || OWN.contains(&core)) && !is_named => None,
+        core if OWN.contains(&core) => Some(Alike::Secret),
         core if SECRETS.contains(&core) => Some(Alike::Secret),
         _ => None,
     }
 }
 
-/// Whether a key in the JSON of a configuration holds a secret. There the common names are enough.
+/// Whether a key in JSON holds a secret. There the common names are enough.
 pub(crate) fn is_secret_key(name: &str) -> bool {
-    SECRETS.contains(&core(&words(name)).as_str())
+    let core = core(&words(name));
+    [&SECRETS[..], &OWN, &HEADERS].iter().any(|names| names.contains(&core.as_str()))
+}
+
+/// Whether a text is a key of Retell or the secret of a webhook by its form, wherever it stands.
+pub(crate) fn is_credential(text: &str) -> bool {
+    let is_long = |rest: &str, least: usize| {
+        rest.len() >= least
+            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-+/=".contains(&byte))
+    };
+    let text = text.trim();
+    text.strip_prefix("key_")
+        .is_some_and(|rest| is_long(rest, 20) && rest.bytes().any(|byte| byte.is_ascii_digit()))
+        || text.strip_prefix("whsec_").is_some_and(|rest| is_long(rest, 16))
 }
 
 /// Whether a name may be said aloud: it is a word, and cannot be somebody's key that serves as a name.
@@ -84,9 +126,9 @@ pub(crate) fn may_be_told(name: &str) -> bool {
     (1..=40).contains(&name.len()) && name.bytes().all(is_plain) && digits <= 2
 }
 
-/// Whether a key in the settings of a webhook, or a parameter in its address, holds a secret.
-pub(crate) fn is_webhook_secret(name: &str) -> bool {
-    is_secret_key(name) || WEBHOOK.contains(&core(&words(name)).as_str())
+/// Whether a parameter in an address holds a secret.
+pub(crate) fn is_secret_parameter(name: &str) -> bool {
+    is_secret_key(name) || SIGNATURES.contains(&core(&words(name)).as_str())
 }
 
 /// `retellApiKey2` -> `retell`, `api`, `key`.
@@ -104,11 +146,19 @@ fn words(name: &str) -> Vec<String> {
     }
     words.retain(|word| !word.is_empty() && word != "v" && word != "x");
     words
+        .into_iter()
+        .flat_map(|word| match word.strip_prefix("retell") {
+            Some(rest) if !rest.is_empty() => vec!["retell".to_owned(), rest.to_owned()],
+            _ => vec![word],
+        })
+        .collect()
 }
 
 fn core(words: &[String]) -> String {
     let rest = words.iter().filter(|word| !DECORATION.contains(&word.as_str()));
-    rest.map(String::as_str).collect()
+    let core: String = rest.map(String::as_str).collect();
+    // several are as good as one
+    core.strip_suffix('s').map(str::to_owned).unwrap_or(core)
 }
 
 #[cfg(test)]
@@ -130,10 +180,18 @@ mod tests {
             "retell_token",
             "apikey",
             "retell_ai_api_key",
+            "api_keys",
+            "retellapikey",
+            "retell_auth_token",
+            "retell_password",
+            "retell_credential",
+            "prod_api_key",
+            "api_secret_key",
+            "retell_webhook_signing_key",
         ] {
             assert_eq!(of_column(name), Some(Alike::Secret), "{name}");
         }
-        for name in ["call_agent_id", "sms_agent_id", "agent_id", "retell_agent_id", "agentId"] {
+        for name in ["call_agent_id", "sms_agent_id", "agent_id", "retell_agent_id", "agentId", "agent_ids"] {
             assert_eq!(of_column(name), Some(Alike::Agent), "{name}");
         }
     }
@@ -156,6 +214,11 @@ mod tests {
             "full_name",
             "retell_integration_status",
             "user_id",
+            "password",
+            "passwords",
+            "private_key",
+            "auth_token",
+            "address",
             "",
         ] {
             assert_eq!(of_column(name), None, "{name}");
@@ -164,10 +227,29 @@ mod tests {
 
     #[test]
     fn in_json_the_common_names_are_enough() {
-        for name in ["api_key", "apiKey", "retell_api_key", "secret", "token", "x-api-key"] {
+        for name in [
+            "api_key",
+            "apiKey",
+            "retell_api_key",
+            "secret",
+            "token",
+            "x-api-key",
+            "Authorization",
+            "password",
+        ] {
             assert!(is_secret_key(name), "{name}");
         }
-        assert!(is_webhook_secret("Authorization") && is_webhook_secret("password"));
-        assert!(!is_webhook_secret("webhook_url") && !is_webhook_secret("events"));
+        assert!(is_secret_parameter("sig") && !is_secret_key("sig"));
+        assert!(!is_secret_key("webhook_url") && !is_secret_key("events"));
+    }
+
+    #[test]
+    fn what_has_the_form_of_a_credential_is_one() {
+        for text in ["key_0123456789abcdef01234567", "whsec_0123456789abcdef"] {
+            assert!(is_credential(text), "{text}");
+        }
+        for text in ["key_performance_indicators", "key_1", "agent_0123456789abcdef01234567", "whsec_", ""] {
+            assert!(!is_credential(text), "{text}");
+        }
     }
 }

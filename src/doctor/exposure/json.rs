@@ -3,11 +3,17 @@
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::doctor::exposure::alike::{is_secret_key, is_webhook_secret, may_be_told};
+use crate::doctor::exposure::alike::{is_credential, is_secret_key, is_secret_parameter, may_be_told};
 use crate::doctor::exposure::class::{Class, classify};
 
-/// Deeper objects are not looked into.
-const DEEPEST: usize = 4;
+/// In place of the number in a list.
+const ANY_ITEM: &str = "[]";
+/// In place of a key that may be somebody's secret itself.
+const UNTOLD: &str = "…";
+/// Under a key that is named like a secret these hold it.
+const INNER: [&str; 4] = ["value", "plain", "plaintext", "raw"];
+/// What a pair says its name by: `{"name": "Authorization", "value": "…"}`.
+const NAMES: [&str; 3] = ["name", "key", "header"];
 
 /// Where in a JSON value something was found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,45 +24,89 @@ pub(crate) struct Spot {
     pub(crate) in_address: bool,
 }
 
-/// What other code keeps beside the vault's own part of the config column.
-pub(crate) fn beside(object: &Map<String, Value>, found: &mut Vec<(Spot, Class)>) {
-    walk(object, &mut Vec::new(), &is_secret_key, false, found);
+impl Spot {
+    /// Somewhere, when there are too many places to name.
+    pub(crate) fn somewhere() -> Self {
+        Self { path: vec![UNTOLD.to_owned()], in_address: false }
+    }
+
+    /// Whether the path leads to it in every row.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.path.iter().all(|key| key != ANY_ITEM && key != UNTOLD)
+    }
 }
 
-/// The settings of a webhook, in which no secret belongs.
-pub(crate) fn of_webhook(object: &Map<String, Value>, found: &mut Vec<(Spot, Class)>) {
-    walk(object, &mut Vec::new(), &is_webhook_secret, true, found);
+/// What other code keeps beside the vault's own part of the config column, or in the settings of a webhook.
+pub(crate) fn look_into(value: &Value, found: &mut Vec<(Spot, Class)>) {
+    Walk { path: Vec::new(), found }.value(value, false);
 }
 
-fn walk(
-    object: &Map<String, Value>,
-    path: &mut Vec<String>,
-    is_secret: &dyn Fn(&str) -> bool,
-    addresses: bool,
-    found: &mut Vec<(Spot, Class)>,
-) {
-    for (name, value) in object.iter().filter(|(name, _)| may_be_told(name)) {
-        path.push(name.clone());
-        let spot = |in_address| Spot { path: path.clone(), in_address };
+/// As deep as JSON is read at all.
+struct Walk<'a> {
+    path: Vec<String>,
+    found: &'a mut Vec<(Spot, Class)>,
+}
+
+impl Walk<'_> {
+    fn value(&mut self, value: &Value, is_secret: bool) {
         match value {
-            Value::String(text) if is_secret(name) => match classify(text) {
-                Class::Empty | Class::Tokens => {}
-                class => found.push((spot(false), class)),
-            },
-            Value::String(text) if addresses && holds_secret(text) => {
-                found.push((spot(true), Class::Plaintext));
-            }
-            Value::Object(inner) if path.len() < DEEPEST => walk(inner, path, is_secret, addresses, found),
+            Value::String(text) => self.text(text, is_secret),
+            Value::Array(items) => self.under(ANY_ITEM, |walk| {
+                items.iter().for_each(|item| walk.value(item, is_secret));
+            }),
+            Value::Object(object) => self.object(object, is_secret),
             _ => {}
         }
-        path.pop();
+    }
+
+    fn under(&mut self, key: &str, look: impl FnOnce(&mut Self)) {
+        self.path.push(key.to_owned());
+        look(self);
+        self.path.pop();
+    }
+
+    fn object(&mut self, object: &Map<String, Value>, is_secret: bool) {
+        let told = NAMES.iter().find_map(|name| object.get(*name)?.as_str());
+        let pair = told.filter(|_| object.contains_key("value"));
+        for (name, value) in object {
+            let by_name = match pair {
+                Some(told) if name == "value" => is_secret_key(told),
+                Some(_) if NAMES.contains(&name.as_str()) => false,
+                _ => is_secret_key(name) || (is_secret && INNER.contains(&name.as_str())),
+            };
+            // inside of a secret that is an object its parts are asked for their own names
+            let key = if may_be_told(name) { name } else { UNTOLD };
+            self.under(key, |walk| {
+                if is_credential(name) {
+                    walk.push(false, Class::Plaintext);
+                }
+                walk.value(value, by_name);
+            });
+        }
+    }
+
+    fn text(&mut self, text: &str, is_secret: bool) {
+        match classify(text) {
+            Class::Empty | Class::Tokens => {}
+            class if is_secret => self.push(false, class),
+            _ if is_credential(text) => self.push(false, Class::Plaintext),
+            _ if holds_secret(text) => self.push(true, Class::Plaintext),
+            _ => {}
+        }
+    }
+
+    fn push(&mut self, in_address: bool, class: Class) {
+        let path = if self.path.is_empty() { Spot::somewhere().path } else { self.path.clone() };
+        self.found.push((Spot { path, in_address }, class));
     }
 }
 
 /// An address with a password, or with a parameter that is named like a secret.
 fn holds_secret(text: &str) -> bool {
     let Ok(url) = Url::parse(text) else { return false };
-    let parameter = url.query_pairs().any(|(name, value)| is_webhook_secret(&name) && !value.is_empty());
+    let fragment = url::form_urlencoded::parse(url.fragment().unwrap_or_default().as_bytes());
+    let mut parameters = url.query_pairs().chain(fragment);
+    let parameter = parameters.any(|(name, value)| is_secret_parameter(&name) && !value.is_empty());
     url.has_authority() && (parameter || !url.username().is_empty() || url.password().is_some())
 }
 
@@ -64,42 +114,60 @@ fn holds_secret(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn found(
-        json: &str,
-        look: fn(&Map<String, Value>, &mut Vec<(Spot, Class)>),
-    ) -> Vec<(String, bool, Class)> {
+    fn found(json: &str) -> Vec<(String, bool, Class)> {
         let mut found = Vec::new();
-        look(serde_json::from_str::<Value>(json).unwrap().as_object().unwrap(), &mut found);
+        look_into(&serde_json::from_str::<Value>(json).unwrap(), &mut found);
         found.into_iter().map(|(spot, class)| (spot.path.join("."), spot.in_address, class)).collect()
     }
 
     #[test]
     fn secrets_are_found_by_the_names_of_their_keys() {
-        let json = r#"{"apiKey":"key_test_1","voice":"anna","nested":{"token":"a2V5X3Rlc3RfMTIz"},"secret":"","list":["x"],
-            "key_98345798345":"x","other":{"0123456789abcdef":{"token":"t"}}}"#;
+        let json = r#"{"apiKey":"key_test_1","voice":"anna","nested":{"token":"a2V5X3Rlc3RfMTIz"},"secret":"",
+            "list":["x"],"key_98345798345":"x"}"#;
         let expected = [
             ("apiKey".to_owned(), false, Class::Plaintext),
+            // `key` and a number, and not told
+            ("…".to_owned(), false, Class::Plaintext),
             ("nested.token".to_owned(), false, Class::Encoded),
         ];
-        assert_eq!(found(json, beside), expected);
+        assert_eq!(found(json), expected);
     }
 
     #[test]
-    fn a_webhook_with_a_secret_in_its_address_is_found() {
+    fn secrets_are_found_however_they_are_packed() {
+        for (json, path) in [
+            (r#"{"accounts":[{"api_key":"x"}]}"#, "accounts.[].api_key"),
+            (r#"{"api_key":["x"]}"#, "api_key.[]"),
+            (r#"{"api_key":{"value":"x"}}"#, "api_key.value"),
+            (r#"{"a":{"b":{"c":{"d":{"e":{"api_key":"x"}}}}}}"#, "a.b.c.d.e.api_key"),
+            (r#"{"0123456789abcdef":{"token":"t"}}"#, "….token"),
+            (r#"{"retell":"key_0123456789abcdef01234567"}"#, "retell"),
+            (r#"{"key_0123456789abcdef01234567":true}"#, "…"),
+            (r#"[{"name":"Authorization","value":"Bearer x"}]"#, "[].value"),
+            (r#"{"headers":[{"key":"X-Api-Key","value":"x"}]}"#, "headers.[].value"),
+            (r#""whsec_0123456789abcdef""#, "…"),
+        ] {
+            assert_eq!(found(json), [(path.to_owned(), false, Class::Plaintext)], "{json}");
+        }
+        let clean =
+            r#"{"fields":[{"key":"voice","value":"anna"}],"max_tokens":4,"auth":{"type":"none"},"token":{}}"#;
+        assert_eq!(found(clean), []);
+    }
+
+    #[test]
+    fn an_address_with_a_secret_in_it_is_found() {
         for url in [
             "https://u:p@example.com/h",
             "https://example.com/h?token=abc",
             "https://t@example.com",
             "https://e.com?api_key=1",
+            "https://e.com/h?sig=1",
+            "https://e.com/h#access_token=1",
         ] {
             let json = format!(r#"{{"webhook_url":"{url}"}}"#);
-            assert_eq!(
-                found(&json, of_webhook),
-                [("webhook_url".to_owned(), true, Class::Plaintext)],
-                "{url}"
-            );
+            assert_eq!(found(&json), [("webhook_url".to_owned(), true, Class::Plaintext)], "{url}");
         }
         let clean = r#"{"webhook_url":"https://example.com/h?page=2","events":["call_ended"],"secret":null}"#;
-        assert_eq!(found(clean, of_webhook), []);
+        assert_eq!(found(clean), []);
     }
 }

@@ -8,9 +8,12 @@ use crate::doctor::rows::tally::{Place, Role};
 use crate::layout::quote;
 use crate::schema::names::{literal, relation};
 use crate::schema::picture::Column;
+use crate::schema::tokens::{Kind, holds_foreign};
 
 /// Parameters of an address that may be secrets: at least those that are looked for.
-const PARAMETERS: &str = "[?&][^=&#]*(key|token|secret|auth|passw|bearer|credential)[^=&#]*=";
+const PARAMETERS: &str = "[?&#][^=&#]*(key|token|secret|auth|passw|bearer|credential|sig)[^=&#]*=";
+/// No token is shorter.
+const SHORTEST_TOKEN: usize = 150;
 /// The user and the password in an address.
 const USER: &str = "^([^:/?#]+://)[^/?#@]*@";
 /// Values that hold nothing.
@@ -45,12 +48,14 @@ fn cleared(relation: &str, name: &str, column: Option<&Column>) -> Mend {
     }
     let nothing = match column {
         Some(column) if !column.not_null => "NULL",
-        Some(column) if column.kind.starts_with("json") => "'{}'",
+        Some(column) if column.kind.starts_with("json") || column.kind.ends_with("[]") => "'{}'",
         _ => "''",
     };
     let (name, empty) = (quote(name), NOTHING.map(literal).join(", "));
+    let foreign = holds_foreign(&format!("{name}::text"), Kind::Text);
     Mend::Sql(format!(
-        "UPDATE {relation} SET {name} = {nothing} WHERE {name}::text NOT IN ({empty}) AND {name}::text !~ '^rv[1-9][.]'"
+        "UPDATE {relation} SET {name} = {nothing} WHERE {name}::text NOT IN ({empty}) \
+         AND (pg_catalog.length({name}::text) < {SHORTEST_TOKEN} OR ({foreign}))"
     ))
 }
 
@@ -64,7 +69,13 @@ fn without_scalar(relation: &str, name: &str, column: Option<&Column>) -> Mend {
 
 fn without_key(relation: &str, name: &str, column: Option<&Column>, spot: &Spot) -> Mend {
     let kind = match column.map(|column| column.kind.as_str()) {
-        Some(kind @ ("json" | "jsonb")) => kind,
+        Some(kind @ ("json" | "jsonb")) if spot.is_exact() => kind,
+        Some("json" | "jsonb") => {
+            return Mend::Advice(format!(
+                "remove it in the application, which knows what the lists and keys on the way to it are: {}",
+                spot.path.join(".")
+            ));
+        }
         _ => {
             return Mend::Advice(format!(
                 "remove the key {} from the JSON texts of {name}",
@@ -81,7 +92,7 @@ fn without_key(relation: &str, name: &str, column: Option<&Column>, spot: &Spot)
         true => {
             let (user, kept, parameters) = (literal(USER), literal(r"\1"), literal(PARAMETERS));
             let bare = format!(
-                "pg_catalog.regexp_replace(pg_catalog.regexp_replace({value}, {user}, {kept}), '[?].*$', '')"
+                "pg_catalog.regexp_replace(pg_catalog.regexp_replace({value}, {user}, {kept}), '[?#].*$', '')"
             );
             let new = format!("pg_catalog.jsonb_set({json}, {path}, pg_catalog.to_jsonb({bare}))");
             (new, format!("({value} ~ {user} OR {value} ~* {parameters})"))

@@ -151,11 +151,16 @@ const BOUND: &str = "1000 / (100 - pg_catalog.set_config('retell_vault.met', (co
 /// SQLSTATE of that.
 const BOUND_REACHED: &str = "22012";
 
-/// A constraint that refuses is one that was reached: row level security is asked before.
+/// A constraint that refuses is one that was reached: row level security is asked before. A trigger of the
+/// application may raise the same, before it is asked.
 fn outcome(trial: &Trial) -> Outcome {
     match trial {
         Trial::Done { affected } if *affected > 0 => Outcome::Succeeded,
-        Trial::Refused { code, .. } if code.starts_with("23") || code == BOUND_REACHED => Outcome::Succeeded,
+        Trial::Refused { code, names_table, .. }
+            if (*names_table && code.starts_with("23")) || code == BOUND_REACHED =>
+        {
+            Outcome::Succeeded
+        }
         Trial::Done { .. } | Trial::Refused { .. } => Outcome::HeldBack,
     }
 }

@@ -9,7 +9,7 @@ use crate::config::wipe;
 use crate::doctor::exposure::NOTHING;
 use crate::doctor::exposure::alike::Alike;
 use crate::doctor::exposure::class::{Class, classify};
-use crate::doctor::exposure::json::{Spot, beside, of_webhook};
+use crate::doctor::exposure::json::{Spot, look_into};
 use crate::error::ErrorKind;
 use crate::keyring::Keyring;
 use crate::owner::Owner;
@@ -21,6 +21,9 @@ use crate::token::{KeyId, Token, claims_to_be_token};
 
 /// So many owners are named with a finding.
 const NAMED: usize = 5;
+
+/// So many findings are told apart by the place in JSON.
+const PLACES: usize = 100;
 
 /// What a column is looked at for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,7 +91,7 @@ pub(crate) struct Tally {
     pub(crate) exposed: BTreeMap<(usize, Place, Class), Sighting>,
     pub(crate) tokens: BTreeMap<(usize, KeyId), u64>,
     pub(crate) troubles: BTreeMap<Trouble, Sighting>,
-    /// JSON too long to be looked into.
+    /// JSON too long or too deep to be looked into.
     pub(crate) too_long: u64,
 }
 
@@ -179,28 +182,37 @@ impl Tally {
     }
 
     fn json(&mut self, look: &mut Look<'_>, at: usize, role: Role, text: &str) {
-        let mut value = serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
+        let Some(mut value) = read(text) else {
+            self.too_long += 1;
+            return;
+        };
         let mut found = Vec::new();
-        if let Some(object) = value.as_object_mut() {
-            match role {
-                Role::Config => {
-                    let ours = object.remove(OURS);
-                    beside(object, &mut found);
-                    if let Some(mut ours) = ours {
-                        self.ours(look, at, &ours);
-                        wipe(&mut ours);
-                    }
-                }
-                _ => of_webhook(object, &mut found),
+        if role == Role::Config {
+            if let Some(mut ours) = value.as_object_mut().and_then(|object| object.remove(OURS)) {
+                self.ours(look, at, &ours);
+                wipe(&mut ours);
+            }
+            if let Some(class) = instead_of_object(&value) {
+                look.is_spoilt = true;
+                self.expose(look, at, Place::Whole, class);
             }
         }
-        if let (Role::Config, Some(class)) = (role, instead_of_object(&value)) {
-            look.is_spoilt = true;
-            self.expose(look, at, Place::Whole, class);
+        if role == Role::Webhook || value.is_object() {
+            look_into(&value, &mut found);
         }
         wipe(&mut value);
         for (spot, class) in found {
-            self.expose(look, at, Place::Key(spot), class);
+            let place = self.place(at, spot, class);
+            self.expose(look, at, place, class);
+        }
+    }
+
+    /// Of many places only the first are named, so that keys that differ from row to row take no memory.
+    fn place(&self, at: usize, spot: Spot, class: Class) -> Place {
+        let (place, few) = (Place::Key(spot), self.exposed.len() < PLACES);
+        match few || self.exposed.contains_key(&(at, place.clone(), class)) {
+            true => place,
+            false => Place::Key(Spot::somewhere()),
         }
     }
 
@@ -271,6 +283,15 @@ impl Tally {
         if let Err(reason) = record.and_then(|record| opens(&record, Some(owner), keyring)) {
             self.trouble(Trouble::Unreadable(reason), &name);
         }
+    }
+}
+
+/// In a column of text there may be no JSON at all. `None`: too deep, or damaged.
+fn read(text: &str) -> Option<Value> {
+    match serde_json::from_str(text) {
+        Ok(value) => Some(value),
+        Err(_) if text.trim_start().starts_with(['{', '[']) => None,
+        Err(_) => Some(Value::String(text.to_owned())),
     }
 }
 
