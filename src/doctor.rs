@@ -80,9 +80,10 @@ async fn look_at_table(host: &Host<'_>, postgres: &Postgres) -> Vec<Finding> {
         Err(fault) => return vec![not_examined(postgres, Area::Schema, &fault)],
     };
     let patient = Patient::new(host, postgres, &picture, &plan);
+    // what leaks comes first, while there is time
     let looks = [
-        (Area::Schema, schema::look(&patient).await),
         (Area::Exposure, rows::look(&patient).await),
+        (Area::Schema, schema::look(&patient).await),
         (Area::Access, access::look(&patient).await),
         (Area::Access, probe::look(&patient).await),
     ];

@@ -1,6 +1,7 @@
 //! What the examinations share.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
 use crate::layout::Layout;
@@ -8,12 +9,18 @@ use crate::postgres::{Plan, Postgres};
 use crate::router::Router;
 use crate::schema::picture::Picture;
 
+/// How long the looks that can be cut short may take together, from the beginning of the examination.
+const BUDGET: Duration = Duration::from_millis(1300);
+/// However late it is, a look gets this much.
+const LEAST: Duration = Duration::from_millis(30);
+
 /// What the examinations of this host share: keyring and local file.
 pub(crate) struct Host<'a> {
     pub(crate) router: &'a Router,
     pub(crate) options: &'a DoctorOptions,
     notes: Mutex<Vec<String>>,
     tell: &'a (dyn Fn(&DoctorProgress) + Sync),
+    started: Instant,
 }
 
 impl<'a> Host<'a> {
@@ -22,7 +29,7 @@ impl<'a> Host<'a> {
         options: &'a DoctorOptions,
         tell: &'a (dyn Fn(&DoctorProgress) + Sync),
     ) -> Self {
-        Self { router, options, notes: Mutex::default(), tell }
+        Self { router, options, notes: Mutex::default(), tell, started: Instant::now() }
     }
 
     /// Adds to the notes of the diagnosis: what was sampled, skipped or counted.
@@ -33,6 +40,14 @@ impl<'a> Host<'a> {
     /// Tells the caller how far a deep look is.
     pub(crate) fn tell(&self, progress: &DoctorProgress) {
         (self.tell)(progress);
+    }
+
+    /// How long the server may take for a look that can be cut short: `most`, or what is left. A deep look has time.
+    pub(crate) fn patience(&self, most: Duration) -> Duration {
+        match self.options.deep {
+            true => most,
+            false => most.min(BUDGET.saturating_sub(self.started.elapsed())).max(LEAST),
+        }
     }
 
     pub(super) fn notes(&self) -> Vec<String> {

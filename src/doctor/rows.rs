@@ -72,7 +72,7 @@ async fn some_rows(
     scan: &Scan,
 ) -> Result<Option<(Tally, bool)>, Fault> {
     let portion = portion(patient.picture.table.rows, patient.picture.table.bytes);
-    let rows = match patient.postgres.some_rows(scan, portion, LIMIT).await {
+    let rows = match patient.postgres.some_rows(scan, portion, patient.host.patience(LIMIT)).await {
         Ok(rows) => rows,
         Err(fault) if fault.outcome == Outcome::Retry => {
             patient.host.note(format!(

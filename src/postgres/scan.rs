@@ -134,7 +134,13 @@ fn selected(layout: &Layout, watched: &[Watched]) -> String {
         "(pg_catalog.date_part('epoch', pg_catalog.statement_timestamp()) * 1000)::int8".to_owned(),
     ];
     let texts = watched.iter().map(|Watched { column, longest }| {
-        format!("pg_catalog.left(t.{}::text, {})", quote(column), longest + 1)
+        let text = format!("t.{}::text", quote(column));
+        // `left` counts characters, which costs more than everything else
+        format!(
+            "CASE WHEN pg_catalog.octet_length({text}) <= {longest} THEN {text} \
+             ELSE pg_catalog.left({text}, {}) END",
+            longest + 1
+        )
     });
     columns.extend(texts);
     columns.join(", ")
