@@ -15,6 +15,8 @@ mod schema;
 use std::cmp::Reverse;
 use std::sync::{Mutex, PoisonError};
 
+use futures_util::future::join;
+
 use crate::classify::Fault;
 use crate::doctor::finding::{Area, Diagnosis, Finding, Mend, Severity};
 use crate::doctor::operation::server::Server;
@@ -80,10 +82,11 @@ async fn look_at_table(host: &Host<'_>, postgres: &Postgres) -> Vec<Finding> {
         Err(fault) => return vec![not_examined(postgres, Area::Schema, &fault)],
     };
     let patient = Patient::new(host, postgres, &picture, &plan);
-    // what leaks comes first, while there is time
+    // at the same time: a deep look at the rows is long
+    let (exposure, schema) = join(rows::look(&patient), schema::look(&patient)).await;
     let looks = [
-        (Area::Exposure, rows::look(&patient).await),
-        (Area::Schema, schema::look(&patient).await),
+        (Area::Exposure, exposure),
+        (Area::Schema, schema),
         (Area::Access, access::look(&patient).await),
         (Area::Access, probe::look(&patient).await),
     ];

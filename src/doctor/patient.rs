@@ -9,8 +9,8 @@ use crate::postgres::{Plan, Postgres};
 use crate::router::Router;
 use crate::schema::picture::Picture;
 
-/// How long the looks that can be cut short may take together, from the beginning of the examination.
-const BUDGET: Duration = Duration::from_millis(1300);
+/// How long the looks at a table that can be cut short may take together.
+const BUDGET: Duration = Duration::from_millis(1200);
 /// However late it is, a look gets this much.
 const LEAST: Duration = Duration::from_millis(30);
 
@@ -20,7 +20,6 @@ pub(crate) struct Host<'a> {
     pub(crate) options: &'a DoctorOptions,
     notes: Mutex<Vec<String>>,
     tell: &'a (dyn Fn(&DoctorProgress) + Sync),
-    started: Instant,
 }
 
 impl<'a> Host<'a> {
@@ -29,7 +28,7 @@ impl<'a> Host<'a> {
         options: &'a DoctorOptions,
         tell: &'a (dyn Fn(&DoctorProgress) + Sync),
     ) -> Self {
-        Self { router, options, notes: Mutex::default(), tell, started: Instant::now() }
+        Self { router, options, notes: Mutex::default(), tell }
     }
 
     /// Adds to the notes of the diagnosis: what was sampled, skipped or counted.
@@ -40,14 +39,6 @@ impl<'a> Host<'a> {
     /// Tells the caller how far a deep look is.
     pub(crate) fn tell(&self, progress: &DoctorProgress) {
         (self.tell)(progress);
-    }
-
-    /// How long the server may take for a look that can be cut short: `most`, or what is left. A deep look has time.
-    pub(crate) fn patience(&self, most: Duration) -> Duration {
-        match self.options.deep {
-            true => most,
-            false => most.min(BUDGET.saturating_sub(self.started.elapsed())).max(LEAST),
-        }
     }
 
     pub(super) fn notes(&self) -> Vec<String> {
@@ -64,6 +55,7 @@ pub(crate) struct Patient<'a> {
     pub(crate) picture: &'a Picture,
     pub(crate) plan: &'a Plan,
     pub(crate) options: &'a DoctorOptions,
+    started: Instant,
 }
 
 impl<'a> Patient<'a> {
@@ -74,6 +66,11 @@ impl<'a> Patient<'a> {
         plan: &'a Plan,
     ) -> Self {
         let (router, options, layout) = (host.router, host.options, postgres.layout());
-        Self { host, router, postgres, layout, picture, plan, options }
+        Self { host, router, postgres, layout, picture, plan, options, started: Instant::now() }
+    }
+
+    /// How long the server may take for a look that can be cut short: `most`, or what is left.
+    pub(crate) fn patience(&self, most: Duration) -> Duration {
+        most.min(BUDGET.saturating_sub(self.started.elapsed())).max(LEAST)
     }
 }

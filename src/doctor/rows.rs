@@ -72,7 +72,7 @@ async fn some_rows(
     scan: &Scan,
 ) -> Result<Option<(Tally, bool)>, Fault> {
     let portion = portion(patient.picture.table.rows, patient.picture.table.bytes);
-    let rows = match patient.postgres.some_rows(scan, portion, patient.host.patience(LIMIT)).await {
+    let rows = match patient.postgres.some_rows(scan, portion, patient.patience(LIMIT)).await {
         Ok(rows) => rows,
         Err(fault) if fault.outcome == Outcome::Retry => {
             patient.host.note(format!(
@@ -116,7 +116,8 @@ impl Columns {
                 Role::Config | Role::Webhook => LONGEST_JSON,
                 Role::Alike(_) => LONGEST_ALIKE,
             };
-            watched.push(Watched { column: column.name.clone(), longest });
+            let is_json = column.kind.starts_with("json");
+            watched.push(Watched { column: column.name.clone(), longest, is_json });
             kept.push((role, longest));
         }
         Self { watched, roles: kept }
