@@ -15,7 +15,7 @@ mod schema;
 use std::cmp::Reverse;
 use std::sync::{Mutex, PoisonError};
 
-use futures_util::future::join;
+use futures_util::future::join3;
 
 use crate::classify::Fault;
 use crate::doctor::finding::{Area, Diagnosis, Finding, Mend, Severity};
@@ -83,10 +83,12 @@ async fn look_at_table(host: &Host<'_>, postgres: &Postgres) -> Vec<Finding> {
     };
     let patient = Patient::new(host, postgres, &picture, &plan);
     // at the same time: a deep look at the rows is long
-    let (exposure, schema) = join(rows::look(&patient), schema::look(&patient)).await;
+    let (schema, orphans, exposure) =
+        join3(schema::look(&patient), schema::look_for_orphans(&patient), rows::look(&patient)).await;
     let looks = [
-        (Area::Exposure, exposure),
         (Area::Schema, schema),
+        (Area::Schema, orphans),
+        (Area::Exposure, exposure),
         (Area::Access, access::look(&patient).await),
         (Area::Access, probe::look(&patient).await),
     ];
@@ -106,7 +108,7 @@ fn unreachable(postgres: &Postgres, fault: &Fault) -> Finding {
         (Area::Operation, Severity::Critical, "database_unreachable"),
         format!("database {}", postgres.database.address()),
         meaning,
-        Mend::Advice(fault.error.hint().to_owned()),
+        Mend::Advice("check that the database is up and that the URL is right".to_owned()),
     )
 }
 

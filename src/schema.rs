@@ -133,13 +133,7 @@ pub(crate) async fn draw(postgres: &Postgres, wanted: &Wanted) -> Result<Plan, F
     let detected = postgres.refresh().await?;
     let table = detected.table().ok_or_else(|| crate::detect::missing_table(postgres.layout()))?;
     let evidence = Evidence::gather(&postgres.database, postgres.layout(), &picture, table.unique).await?;
-    let subject = Subject {
-        layout: postgres.layout(),
-        wanted,
-        picture: &picture,
-        table,
-        placement: &detected.placement,
-        evidence: &evidence,
-    };
+    let subject =
+        Subject { layout: postgres.layout(), wanted, picture: &picture, table, evidence: &evidence };
     Ok(plan::plan(&subject))
 }

@@ -43,13 +43,6 @@ impl Start {
             false => ApplyOptions::new(),
         }
     }
-
-    fn roll_back_options(&self) -> RollBackOptions {
-        match self.rewrites {
-            true => RollBackOptions::new().allow_rewrite(),
-            false => RollBackOptions::new(),
-        }
-    }
 }
 
 /// A database at the start of a journey, and a vault over it.
@@ -86,12 +79,12 @@ impl Journey {
     }
 
     async fn back(&self) {
-        self.vault.schema().roll_back(&self.start.roll_back_options(), |_| {}).await.unwrap();
+        self.vault.schema().roll_back(&RollBackOptions::new().allow_rewrite(), |_| {}).await.unwrap();
     }
 
     /// Rolls back whatever is lost, and names the tables that hold it.
     async fn back_with_losses(&self) -> Vec<String> {
-        let options = self.start.roll_back_options().allow_data_loss();
+        let options = RollBackOptions::new().allow_rewrite().allow_data_loss();
         self.vault.schema().roll_back(&options, |_| {}).await.unwrap().backups
     }
 
@@ -319,6 +312,19 @@ async fn a_partitioned_table() {
          INSERT INTO user_profiles VALUES ('ada', 'eu'), ('bob', 'us'), ('eve', 'eu')",
     );
     Journey::begin(start).await.there_and_back("user_profiles").await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_partitioned_by_another_column() {
+    let start = Start::new(
+        "CREATE TABLE user_profiles (user_id text NOT NULL, region text) PARTITION BY LIST (region);
+         CREATE TABLE part_eu PARTITION OF user_profiles FOR VALUES IN ('eu');
+         CREATE TABLE part_rest PARTITION OF user_profiles DEFAULT;
+         INSERT INTO user_profiles VALUES ('ada', 'eu'), ('bob', 'us')",
+    );
+    let journey = Journey::begin(start).await;
+    let plan = journey.there_and_back("user_profiles").await;
+    assert!(plan.notes.iter().any(|note| note.contains("partitioned by region")), "{:?}", plan.notes);
 }
 
 #[tokio::test]

@@ -71,10 +71,7 @@ async fn of_local(host: &Host<'_>, local: &LocalFile) -> Result<Vec<Finding>> {
     findings.extend((nameless > 0).then(|| damaged(nameless)));
     let tables = local.used_with().await?;
     if host.router.postgres.is_none() && !tables.is_empty() {
-        host.note(format!(
-            "the local file was used with {}, whose tokens were not looked at",
-            tables.join(", ")
-        ));
+        findings.push(not_examined(&tables));
     }
     for place in IN_USE.into_iter().filter(|_| host.options.deep) {
         let object = format!("local file, {}", place.name());
@@ -85,13 +82,26 @@ async fn of_local(host: &Host<'_>, local: &LocalFile) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// Whoever forgets to name the database must not be told that all is well.
+fn not_examined(tables: &[String]) -> Finding {
+    Finding::new(
+        (Area::Keys, Severity::Warning, "not_examined"),
+        "database",
+        format!(
+            "no database is named, but the local file was used with {}: nothing there was looked at",
+            tables.join(", ")
+        ),
+        Mend::Advice("name the database (`--database-url`)".to_owned()),
+    )
+}
+
 fn damaged(pieces: u64) -> Finding {
     Finding::new(
         (Area::Keys, Severity::Critical, "damaged_local_record"),
         "local file",
         "text that names no key stands in place of tokens: the local file was altered, or is damaged",
         Mend::Advice(
-            "`retell-vault kept` and `retell-vault list` say whose records do not open; store them again"
+            "`retell-vault list` says whose records do not open; store them again, then `retell-vault forget`"
                 .to_owned(),
         ),
     )

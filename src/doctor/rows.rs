@@ -53,10 +53,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
     let scan = patient.postgres.scan(patient.plan, &columns.watched).await?;
     let (tally, is_exact) = match patient.options.deep {
         true => (deep::rows(patient, &columns, &scan).await?, true),
-        false => match some_rows(patient, &columns, &scan).await? {
-            Some(seen) => seen,
-            None => return Ok(Vec::new()),
-        },
+        false => some_rows(patient, &columns, &scan).await?,
     };
     let seen = Seen { patient, columns: &columns, tally, is_exact };
     seen.note();
@@ -65,28 +62,23 @@ pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
     Ok(findings)
 }
 
-/// All rows of a small table, some of a large one. `None`: that took too long.
-async fn some_rows(
-    patient: &Patient<'_>,
-    columns: &Columns,
-    scan: &Scan,
-) -> Result<Option<(Tally, bool)>, Fault> {
+/// All rows of a small table, some of a large one.
+async fn some_rows(patient: &Patient<'_>, columns: &Columns, scan: &Scan) -> Result<(Tally, bool), Fault> {
     let portion = portion(patient.picture.table.rows, patient.picture.table.bytes);
     let rows = match patient.postgres.some_rows(scan, portion, patient.patience(LIMIT)).await {
         Ok(rows) => rows,
-        Err(fault) if fault.outcome == Outcome::Retry => {
-            patient.host.note(format!(
-                "the rows of {} were not looked at, since the server took too long: look when it is less busy, or with --deep",
-                patient.postgres.table_name()
-            ));
-            return Ok(None);
-        }
+        Err(fault) if fault.outcome == Outcome::Retry => return Err(too_slow(patient).into()),
         Err(fault) => return Err(fault),
     };
     let is_exact = matches!(portion, Portion::First(_)) && rows.len() as u64 <= ALL;
     let mut tally = Tally::default();
     rows.iter().try_for_each(|row| tally.take(row, &columns.roles, None))?;
-    Ok(Some((tally, is_exact)))
+    Ok((tally, is_exact))
+}
+
+fn too_slow(patient: &Patient<'_>) -> Error {
+    let message = format!("the server takes too long to give rows of {}", patient.postgres.table_name());
+    Error::new(ErrorKind::Busy, message).with_hint("look when it is less busy, or with --deep")
 }
 
 /// From the server's estimates of rows, -1 for none, and bytes.
@@ -177,7 +169,7 @@ impl Seen<'_> {
             _ => String::new(),
         };
         note(match self.is_exact {
-            true => format!("all {rows} rows of {table} were looked at"),
+            true => format!("every row of {table} was looked at: {rows}"),
             false => format!(
                 "{rows}{estimate} rows of {table} were looked at; `retell-vault doctor --deep` looks at all"
             ),

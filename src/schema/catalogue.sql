@@ -8,7 +8,8 @@ SELECT json_build_object(
     'auth_uid', EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
                         WHERE n.nspname = 'auth' AND p.proname = 'uid' AND p.pronargs = 0),
     'roles', (SELECT coalesce(json_agg(json_build_object('name', rolname, 'bypasses', rolbypassrls OR rolsuper) ORDER BY rolname), '[]')
-              FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role'))),
+              FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role')),
+    'role_names', (SELECT json_agg(rolname ORDER BY rolname) FROM pg_roles)),
   'table', json_build_object(
     'oid', c.oid::int8,
     'kind', c.relkind,
@@ -76,9 +77,8 @@ SELECT json_build_object(
       'name', t.tgname,
       'definition', pg_get_triggerdef(t.oid),
       'enabled', t.tgenabled <> 'D',
-      'function', fn.nspname || '.' || f.proname,
       'source', f.prosrc) ORDER BY t.tgname), '[]')
-    FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid JOIN pg_namespace fn ON fn.oid = f.pronamespace
+    FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
     WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
   'policies', (SELECT coalesce(json_agg(json_build_object(
       'name', p.polname,
@@ -92,7 +92,6 @@ SELECT json_build_object(
   'functions', (SELECT coalesce(json_agg(json_build_object(
       'name', f.proname,
       'arguments', pg_get_function_identity_arguments(f.oid),
-      'result', pg_get_function_result(f.oid),
       'source', f.prosrc,
       'security_definer', f.prosecdef,
       'settings', coalesce(to_json(f.proconfig), '[]'),

@@ -56,7 +56,9 @@ pub(crate) fn record_sql(layout: &Layout, profile: Profile, step: &Step, done: b
         None => "NULL".to_owned(),
     };
     let (count, backup) = (stake(|stake| &stake.count), stake(|stake| &stake.backup));
-    let (profile, concurrent, rewrites) = (literal(profile.as_str()), step.concurrent, step.rewrites);
+    let (profile, concurrent) = (literal(profile.as_str()), step.concurrent);
+    // lifting a bound does not rewrite the table, putting it back does
+    let rewrites = step.id.starts_with("type.");
     vec![
         format!("DELETE FROM {journal} WHERE relation = {relation} AND step = {id} AND undo = {undo}"),
         format!(

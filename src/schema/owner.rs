@@ -11,7 +11,18 @@ use crate::schema::step::Draft;
 const POSTGRES_15: i32 = 150_000;
 
 pub(super) fn draft(subject: &Subject<'_>, draft: &mut Draft) {
-    if subject.table.unique || is_blocked(subject, draft) {
+    if subject.table.unique {
+        return;
+    }
+    if let Some(key) = foreign_partition_key(subject) {
+        draft.notes.push(format!(
+            "no unique constraint on the owner is possible: {} is partitioned by {key}, which it would have to contain; \
+             the vault works without, creating rows under a lock of their owner",
+            subject.layout.table_name()
+        ));
+        return;
+    }
+    if is_blocked(subject, draft) {
         return;
     }
     let index = unique(subject);
@@ -29,12 +40,9 @@ pub(super) fn draft(subject: &Subject<'_>, draft: &mut Draft) {
 
 /// Whether nothing can be done, which is then told.
 fn is_blocked(subject: &Subject<'_>, draft: &mut Draft) -> bool {
-    let (reason, hint) = if let Some(key) = foreign_partition_key(subject) {
-        (
-            format!("the table is partitioned by {key}, and a unique constraint must contain that"),
-            "partition the table by a column of the owner, or make the owner unique in a table that is not partitioned".to_owned(),
-        )
-    } else if nulls_count(subject.layout, subject.picture) && subject.picture.server.version < POSTGRES_15 {
+    let (reason, hint) = if nulls_count(subject.layout, subject.picture)
+        && subject.picture.server.version < POSTGRES_15
+    {
         let tenant = subject.layout.tenant_column.as_deref().unwrap_or_default();
         (
             format!("{tenant} may be NULL, and before Postgres 15 no unique constraint sees that"),

@@ -38,6 +38,8 @@ pub(crate) struct Server {
     pub(crate) auth_uid: bool,
     /// Of `anon`, `authenticated` and `service_role` those that exist.
     pub(crate) roles: Vec<Role>,
+    /// Those of the whole server.
+    pub(crate) role_names: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -125,8 +127,6 @@ pub(crate) struct Trigger {
     pub(crate) name: String,
     pub(crate) definition: String,
     pub(crate) enabled: bool,
-    /// `schema.name`, not quoted.
-    pub(crate) function: String,
     /// The body of its function.
     pub(crate) source: String,
 }
@@ -147,7 +147,6 @@ pub(crate) struct Policy {
 pub(crate) struct Function {
     pub(crate) name: String,
     pub(crate) arguments: String,
-    pub(crate) result: String,
     /// The body.
     pub(crate) source: String,
     pub(crate) security_definer: bool,

@@ -4,7 +4,6 @@ use std::fmt;
 
 use crate::detect::Table;
 use crate::layout::Layout;
-use crate::placement::Placement;
 use crate::schema::evidence::Evidence;
 use crate::schema::names::relation;
 use crate::schema::picture::Picture;
@@ -19,7 +18,6 @@ pub(crate) struct Subject<'a> {
     pub(crate) picture: &'a Picture,
     /// The columns of the layout as the vault itself sees them.
     pub(crate) table: &'a Table,
-    pub(crate) placement: &'a Placement,
     pub(crate) evidence: &'a Evidence,
 }
 

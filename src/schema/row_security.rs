@@ -6,24 +6,48 @@ use crate::layout::quote;
 use crate::schema::names::{literal, relation};
 use crate::schema::picture::Policy;
 use crate::schema::plan::Subject;
-use crate::schema::row_security::policy::{OWNER, SERVICE, Wanted, definition, is_for_services};
+use crate::schema::row_security::policy::{OWNER, SERVICE, USERS, Wanted, definition, is_for_services};
 use crate::schema::step::{Draft, LockLevel, Step};
 use crate::schema::wanted::RowSecurity;
 
 pub(super) fn draft(subject: &Subject<'_>, draft: &mut Draft) {
     let there = There::new(subject);
+    let (table, services) = (subject.layout.table_name(), &subject.wanted.service_roles);
     match subject.wanted.row_security {
         RowSecurity::Leave => {}
         RowSecurity::On => there.draft(draft),
         // to ask for it to be forced is to ask for it
         RowSecurity::Auto if subject.wanted.force || there.is_ours() => there.draft(draft),
-        RowSecurity::Auto if subject.picture.table.row_security => draft.notes.push(format!(
-            "{} has row level security with policies of its own, which stay as they are",
-            subject.layout.table_name()
-        )),
+        RowSecurity::Auto if subject.picture.table.row_security => draft
+            .notes
+            .push(format!("{table} has row level security with policies of its own, which stay as they are")),
         RowSecurity::Auto if subject.picture.server.auth_uid => there.draft(draft),
-        RowSecurity::Auto => {}
+        RowSecurity::Auto if services.is_empty() => {}
+        RowSecurity::Auto => draft.notes.push(format!(
+            "{table} has no row level security, so {} needs no policy; `--row-security on` switches it on",
+            services.join(", ")
+        )),
     }
+}
+
+/// Roles that cannot be let in: found before the first step, and not by the last one.
+fn is_blocked(subject: &Subject<'_>, draft: &mut Draft) -> bool {
+    let before = draft.blocked.len();
+    for role in &subject.wanted.service_roles {
+        let reason = match role.as_str() {
+            users if USERS.contains(&users) => "it stands for users, and a service role sees every row",
+            other if !subject.picture.server.role_names.iter().any(|there| there == other) => {
+                "it does not exist"
+            }
+            _ => continue,
+        };
+        draft.block(
+            format!("role {role}"),
+            reason,
+            "name the role of a service (`--service-role`, case matters)",
+        );
+    }
+    draft.blocked.len() > before
 }
 
 /// What is there of it.
@@ -58,6 +82,9 @@ impl<'a> There<'a> {
     }
 
     fn draft(&self, draft: &mut Draft) {
+        if is_blocked(self.subject, draft) {
+            return;
+        }
         let table = &self.subject.picture.table;
         let (missing, leak) = (self.missing(), self.leak());
         let enable = !table.row_security;

@@ -1,6 +1,7 @@
 //! A plan as a script for an SQL editor.
 
 use crate::schema::journal;
+use crate::schema::names::{literal, relation};
 use crate::schema::plan::Plan;
 use crate::schema::step::Step;
 
@@ -58,10 +59,25 @@ fn comment(text: &str) -> String {
 
 fn journal(plan: &Plan) -> String {
     let statements = journal::create_sql(&plan.layout);
-    let statements: Vec<String> = statements.iter().map(|sql| format!("EXECUTE {};", dollars(sql))).collect();
+    let statements = statements.iter().map(|sql| format!("EXECUTE {};", dollars(sql)));
+    let statements: Vec<String> = [refuse_others(plan)].into_iter().chain(statements).collect();
     format!(
         "-- What is done is recorded, so that `schema rollback` can take it back.\n{}",
         transaction(&statements.join("\n"))
+    )
+}
+
+/// In the wrong database, or as somebody who does not own the table, nothing is made.
+fn refuse_others(plan: &Plan) -> String {
+    let (name, table) = (literal(&plan.table), literal(&relation(&plan.layout)));
+    format!(
+        "IF pg_catalog.to_regclass({table}) IS NULL THEN\n\
+         RAISE EXCEPTION 'table % does not exist in database %', {name}, pg_catalog.current_database();\n\
+         END IF;\n\
+         IF (SELECT NOT pg_catalog.pg_has_role(relowner, 'USAGE') FROM pg_catalog.pg_class \
+         WHERE oid = {table}::pg_catalog.regclass) THEN\n\
+         RAISE EXCEPTION 'role % does not own table %', CURRENT_USER, {name};\n\
+         END IF;"
     )
 }
 

@@ -1,9 +1,11 @@
 //! `doctor`: its verdict is its exit code, and what it says mends.
 
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 
 use crate::runner::*;
 use crate::support::TestDb;
+use crate::support::role::Role;
 
 const BARE: &str = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, full_name text)";
 
@@ -118,6 +120,54 @@ async fn an_old_key_and_a_missing_user_are_found_on_request() {
     assert!(found.out.contains("user-1"), "{}", found.out);
     db.exec("INSERT INTO users VALUES ('user-1')").await;
     home.run(&args).ok();
+}
+
+#[tokio::test]
+async fn nothing_is_healthy_that_was_not_looked_at() {
+    let (db, mut home) = clean().await;
+    // what was said of the users is wrong, which hides nothing else
+    db.exec("ALTER TABLE user_profiles DROP COLUMN phone_number").await;
+    let diagnosis = home.run(&["doctor", "--users-table", "nosuch", "--users-column", "id", "--json"]).json();
+    finding(&diagnosis, "not_examined");
+    finding(&diagnosis, "column_missing");
+    home.run(&["doctor", "--probe", "user-1", "user-1"]).fails(2, "--probe: ", "two different owners");
+
+    // its table is known, and no database is named
+    home.database = String::new();
+    let degraded = home.run(&["doctor", "--json"]);
+    assert_eq!(degraded.code, 1, "{degraded:?}");
+    let diagnosis = degraded.json();
+    let meaning = finding(&diagnosis, "not_examined")["meaning"].to_string();
+    assert!(meaning.contains("public.user_profiles"), "{meaning}");
+    for (option, args) in [
+        ("--probe", &["doctor", "--probe", "user-1", "user-2"][..]),
+        ("--users-table", &["doctor", "--users-table", "users", "--users-column", "id"]),
+    ] {
+        home.run(args).fails(2, &format!("{option} is given, but no database"), "--database-url");
+    }
+}
+
+#[tokio::test]
+async fn users_who_cannot_be_looked_at_are_said() {
+    let (db, mut home) = clean().await;
+    db.exec("CREATE TABLE users (id text PRIMARY KEY); INSERT INTO users VALUES ('user-1')").await;
+    let args = ["doctor", "--users-table", "users", "--users-column", "id", "--json"];
+    let said = |ran: Ran| {
+        assert_ne!(ran.code, 0, "{ran:?}");
+        finding(&ran.json(), "not_examined")["meaning"].to_string()
+    };
+    home.run(&args).ok();
+
+    let mut holder = PgConnection::connect(&db.url).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE users").execute(&mut holder).await.unwrap();
+    let meaning = said(home.run(&args));
+    assert!(meaning.contains("too long to compare the owners with public.users"), "{meaning}");
+    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+
+    let role = Role::create(&db, "GRANT SELECT, INSERT, UPDATE ON user_profiles TO guest").await;
+    home.database = role.url.clone();
+    let meaning = said(home.run(&args));
+    assert!(meaning.contains("42501"), "{meaning}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::runner::*;
 use crate::support::TestDb;
@@ -142,6 +142,48 @@ async fn what_no_step_can_mend_blocks_until_it_is_allowed() {
 }
 
 #[tokio::test]
+async fn the_script_makes_nothing_in_the_wrong_place() {
+    let (db, home) = over(BARE).await;
+    let script = home.run(&["schema", "plan", "--sql"]).ok().out;
+    // each statement for itself, as psql runs them
+    let first = format!("{};", script.split(";\n\n-- 1. ").next().unwrap());
+
+    db.exec("ALTER TABLE user_profiles RENAME TO people").await;
+    let error = refused(&db, &first).await;
+    assert!(error.contains("table public.user_profiles does not exist in database "), "{error}");
+    db.exec("ALTER TABLE people RENAME TO user_profiles").await;
+
+    db.exec("GRANT CREATE ON SCHEMA public TO pg_monitor").await;
+    let error = refused(&db, &format!("SET ROLE pg_monitor; {first}")).await;
+    assert!(error.contains("role pg_monitor does not own table public.user_profiles"), "{error}");
+    assert!(value::<bool>(&db, "SELECT to_regclass('retell_vault_steps') IS NULL").await);
+}
+
+async fn refused(db: &TestDb, sql: &str) -> String {
+    let mut connection = PgConnection::connect(&db.url).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn a_service_role_that_cannot_be_one_is_found_before_the_first_step() {
+    let (db, home) = over(BARE).await;
+    let before: Value = value(&db, SHAPE).await;
+    for (role, reason) in
+        [("nosuch", "does not exist"), ("", "does not exist"), ("public", "stands for users")]
+    {
+        let args = ["schema", "apply", "--row-security", "on", "--service-role", role];
+        home.run(&args).fails(1, &format!("role {role}: it {reason}"), "--service-role");
+    }
+    assert_eq!(value::<Value>(&db, SHAPE).await, before);
+    let planned = plan(&home, &["--service-role", "pg_monitor"]);
+    assert!(planned["notes"].to_string().contains("--row-security on"), "{planned}");
+    for contrary in [&["--force-row-security"][..], &["--service-role", "pg_monitor"]] {
+        let args = [&["schema", "plan", "--row-security", "leave"], contrary].concat();
+        home.run(&args).fails(2, "--row-security leave", "one or the other");
+    }
+}
+
+#[tokio::test]
 async fn verifying_fails_where_something_is_missing() {
     let (db, home) = over(BARE).await;
     home.run(&["schema", "apply"]).ok();
@@ -177,22 +219,23 @@ async fn records_move_into_the_new_columns() {
 }
 
 #[tokio::test]
+async fn what_keeps_records_in_the_local_file_is_said() {
+    let (_db, home) = over(BARE).await;
+    home.put(&["--user", "user-1"], SMALL).ok();
+    let stays = home.run(&["schema", "promote"]);
+    assert_eq!(stays.code, 1, "{stays:?}");
+    stays.warns("the records of the local file stay there: table public.user_profiles has no column");
+    home.run(&["schema", "apply"]).ok();
+    home.run(&["schema", "promote"]).ok();
+}
+
+#[tokio::test]
 async fn an_interrupted_run_says_so_and_the_same_command_goes_on() {
     let (db, home) = over(BARE).await;
     let mut holder = PgConnection::connect(&db.url).await.unwrap();
     sqlx::raw_sql("BEGIN; SELECT * FROM user_profiles").execute(&mut holder).await.unwrap();
     for signal in [Signal::INT, Signal::TERM] {
-        let mut child = home.command(&["schema", "apply"]).spawn().unwrap();
-        let mut errors = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.starts_with("waits: column.") {
-            line.clear();
-            assert_ne!(errors.read_line(&mut line).unwrap(), 0, "it ended before it waited");
-        }
-        kill_process(Pid::from_child(&child), signal).unwrap();
-        let mut rest = String::new();
-        errors.read_to_string(&mut rest).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(1), "{rest}");
+        let rest = interrupt(&home, "apply", "waits: column.", signal);
         assert!(rest.contains("error: interrupted: 0 steps applied, "), "{rest}");
         assert!(rest.contains("hint: run the same command to go on"), "{rest}");
     }
@@ -201,6 +244,31 @@ async fn an_interrupted_run_says_so_and_the_same_command_goes_on() {
     sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
     home.run(&args).ok();
     assert_eq!(steps(&plan(&home, &[])), [""; 0]);
+
+    sqlx::raw_sql("BEGIN; SELECT * FROM user_profiles").execute(&mut holder).await.unwrap();
+    let rest = interrupt(&home, "rollback", "waits: status.check: ", Signal::INT);
+    assert!(
+        rest.contains("error: interrupted: 1 step taken back, and the one under way stays applied"),
+        "{rest}"
+    );
+    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+    home.run(&["schema", "rollback"]).ok();
+}
+
+/// Sends the signal as soon as the command says this, and answers with what it says then.
+fn interrupt(home: &Home, command: &str, says: &str, signal: Signal) -> String {
+    let mut child = home.command(&["schema", command]).spawn().unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with(says) {
+        line.clear();
+        assert_ne!(errors.read_line(&mut line).unwrap(), 0, "it ended before it said {says}");
+    }
+    kill_process(Pid::from_child(&child), signal).unwrap();
+    let mut rest = String::new();
+    errors.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{rest}");
+    rest
 }
 
 #[tokio::test]

@@ -60,13 +60,11 @@ impl Teller {
         }
     }
 
-    /// How a run ends that somebody interrupts.
-    fn interrupted(&self, done: &str) -> Failure {
+    /// How a run ends that somebody interrupts: what became of so many steps, and of the one under way.
+    fn interrupted(&self, done: &str, under_way: &str) -> Failure {
+        let steps = print::count(self.done, "step");
         Failure::new(
-            format!(
-                "interrupted: {} {done}, and the one under way is taken back",
-                print::count(self.done, "step")
-            ),
+            format!("interrupted: {steps} {done}, and the one under way {under_way}"),
             "run the same command to go on",
         )
     }

@@ -60,7 +60,7 @@ async fn pending(host: &Host<'_>, local: &LocalFile, count: u64) -> Result<Findi
     let first = local.pending_after(None, OWNERS as u32).await?;
     let owners = first.iter().map(|record| record.owner.to_string()).collect();
     let meaning = format!(
-        "{count} records are only in the local file of this host, the oldest for {} s: other hosts do not see them",
+        "records are only in the local file of this host, the oldest for {} s: other hosts do not see them",
         age / 1000
     );
     let mend = Mend::Command("retell-vault sync".to_owned());

@@ -65,16 +65,8 @@ pub(super) async fn look(patient: &Patient<'_>) -> Result<Option<Finding>, Fault
     let table = users.layout.table_name();
     match found {
         Err(fault) if fault.outcome == Outcome::Retry => {
-            patient
-                .host
-                .note(format!("whether every owner is in {table} was not seen in the time that there is"));
-            Ok(None)
-        }
-        Err(fault) if fault.error.kind() == ErrorKind::AccessDenied => {
-            patient.host.note(format!(
-                "whether every owner is in {table} was not seen: our role may not see all rows"
-            ));
-            Ok(None)
+            let message = format!("the server takes too long to compare the owners with {table}");
+            Err(Error::new(ErrorKind::Busy, message).with_hint("look when it is less busy").into())
         }
         Err(fault) => Err(fault),
         Ok(found) => {

@@ -12,7 +12,7 @@ pub(super) const OWNER: &str = "retell_vault_owner";
 pub(super) const SERVICE: &str = "retell_vault_service";
 
 /// Whom a policy for services must not let in.
-const USERS: [&str; 3] = ["public", "anon", "authenticated"];
+pub(super) const USERS: [&str; 3] = ["public", "anon", "authenticated"];
 
 /// A policy for every command, with one condition for what is read and what is written.
 pub(super) struct Wanted {

@@ -41,7 +41,7 @@ impl Doctor {
     /// What to look at.
     ///
     /// # Errors
-    /// What was given for `--probe` names no owner.
+    /// What was given for `--probe` names no two owners, or there is no database to look into.
     pub fn options(&self, global: &Global) -> Result<DoctorOptions, Failure> {
         let mut options = DoctorOptions::new();
         if self.deep {
@@ -54,9 +54,30 @@ impl Doctor {
             options = options.users_table(table, column);
         }
         if let Some([actor, other]) = self.probe.as_deref() {
-            options = options.probe(probed(global, actor)?, probed(global, other)?);
+            let (actor, other) = (probed(global, actor)?, probed(global, other)?);
+            if actor == other {
+                return Err(Failure::usage("--probe: both owners are the same", "name two different owners"));
+            }
+            options = options.probe(actor, other);
         }
+        self.check_database(global)?;
         Ok(options)
+    }
+
+    /// Without a database nothing would be probed or compared, and that must not look like a good end.
+    fn check_database(&self, global: &Global) -> Result<(), Failure> {
+        let option = match (&self.probe, &self.users_table) {
+            (Some(_), _) => "--probe",
+            (None, Some(_)) => "--users-table",
+            (None, None) => return Ok(()),
+        };
+        match global.database_url() {
+            Some(_) => Ok(()),
+            None => Err(Failure::usage(
+                format!("{option} is given, but no database"),
+                "name it with DATABASE_URL or --database-url",
+            )),
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use retell_vault::{
     ApplyOptions, Profile, PromoteOptions, RollBackOptions, RotateOptions, RowSecurity, Wanted,
 };
 
+use crate::failure::Failure;
+
 pub const PLAN_HELP: &str = "\
 Exit code 0 whatever there is to do; `schema verify` is the one that judges.
 
@@ -69,7 +71,17 @@ pub struct WantedArgs {
 
 impl WantedArgs {
     /// The same for the library.
-    pub fn wanted(&self) -> Wanted {
+    ///
+    /// # Errors
+    /// Row level security shall stay as it is, and be changed.
+    pub fn wanted(&self) -> Result<Wanted, Failure> {
+        let changes = self.force_row_security || !self.service_role.is_empty();
+        if matches!(self.row_security, RowSecurityMode::Leave) && changes {
+            return Err(Failure::usage(
+                "--row-security leave changes no policy, so that --force-row-security and --service-role do nothing",
+                "leave one or the other out",
+            ));
+        }
         let mut wanted = Wanted::from(Profile::from(self.profile)).row_security(self.row_security.into());
         if self.force_row_security {
             wanted = wanted.force_row_security();
@@ -77,7 +89,7 @@ impl WantedArgs {
         if self.remove_duplicates {
             wanted = wanted.remove_duplicates();
         }
-        self.service_role.iter().fold(wanted, |wanted, role| wanted.service_role(role))
+        Ok(self.service_role.iter().fold(wanted, |wanted, role| wanted.service_role(role)))
     }
 }
 

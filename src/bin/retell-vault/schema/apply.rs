@@ -11,9 +11,10 @@ use crate::{print, session};
 
 /// Plans, tells the steps, and applies them.
 pub async fn apply(global: &Global, options: &Apply) -> Result<(), Failure> {
+    let wanted = options.wanted.wanted()?;
     let vault = session::vault(global).await?;
     let schema = vault.schema();
-    let plan = schema.plan(options.wanted.wanted()).await?;
+    let plan = schema.plan(wanted).await?;
     for line in plan.to_string().lines() {
         print::note("plan", line);
     }
@@ -21,7 +22,7 @@ pub async fn apply(global: &Global, options: &Apply) -> Result<(), Failure> {
     let options = options.options();
     let work = schema.apply(&plan, &options, |event| teller.hear(event));
     match unless_interrupted(work).await? {
-        None => Err(teller.interrupted("applied")),
+        None => Err(teller.interrupted("applied", "is taken back")),
         Some(applied) => tell(global, &plan, &applied?),
     }
 }

@@ -9,8 +9,9 @@ use crate::{print, session};
 
 /// Shows the plan, or prints it as a script.
 pub async fn plan(global: &Global, options: &Plan) -> Result<(), Failure> {
+    let wanted = options.wanted.wanted()?;
     let vault = session::vault(global).await?;
-    let plan = vault.schema().plan(options.wanted.wanted()).await?;
+    let plan = vault.schema().plan(wanted).await?;
     if options.sql {
         warn_of_blocked(&plan);
         return print::out(&plan.script());

@@ -1,6 +1,6 @@
 //! `schema promote`: records move into the better columns that they have by now.
 
-use retell_vault::{PromoteEvent, Promotion};
+use retell_vault::{PromoteEvent, Promotion, SyncReport};
 use serde_json::{Value, json};
 
 use crate::args::{Global, Promote};
@@ -41,12 +41,28 @@ fn tell(global: &Global, promotion: &Promotion, left: &[String]) -> Result<(), F
         false => print::out(&as_text(promotion))?,
     }
     left.iter().for_each(|row| print::warning(&format!("left as it is: {row}")));
+    warn_of_local(&promotion.local);
     match promotion.complete {
         true => Ok(()),
         false => Err(Failure::new(
             "not every record is where it belongs",
             "mend what is named, or wait until nobody writes these rows; then run the same command again",
         )),
+    }
+}
+
+/// Why records stay in the local file.
+fn warn_of_local(local: &SyncReport) {
+    if let Some(reason) = &local.stopped {
+        print::warning(&format!("the records of the local file stay there: {reason}"));
+    }
+    for (owner, reason) in &local.blocked {
+        print::warning(&format!("{owner} stays in the local file: {reason}"));
+    }
+    if local.dead_letters > 0 {
+        print::warning(
+            "the database will never take some records of the local file: `retell-vault status` shows why",
+        );
     }
 }
 

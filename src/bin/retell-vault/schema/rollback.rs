@@ -21,7 +21,7 @@ pub async fn rollback(global: &Global, options: &Rollback) -> Result<(), Failure
         event => teller.hear(event),
     });
     match unless_interrupted(work).await? {
-        None => Err(teller.interrupted("taken back")),
+        None => Err(teller.interrupted("taken back", "stays applied")),
         Some(rolled_back) => tell(global, &rolled_back?),
     }
 }

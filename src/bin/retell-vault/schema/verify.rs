@@ -12,8 +12,9 @@ use crate::{print, session};
 /// # Errors
 /// A check that failed, too.
 pub async fn verify(global: &Global, wanted: &WantedArgs) -> Result<(), Failure> {
+    let wanted = wanted.wanted()?;
     let vault = session::vault(global).await?;
-    let verification = vault.schema().verify(wanted.wanted()).await?;
+    let verification = vault.schema().verify(wanted).await?;
     match global.json {
         true => print::json(&as_json(&verification))?,
         false => print::out(&as_text(&verification))?,
