@@ -15,8 +15,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
     // row level security is looked at by what it lets through
     let wanted = Wanted::from(Profile::Credentials).row_security(RowSecurity::Leave).remove_duplicates();
     let plan = draw(patient.postgres, &wanted).await?;
-    let mut findings: Vec<Finding> = orphans::look(patient).await?.into_iter().collect();
-    findings.extend(planned::findings(patient, &plan).await?);
+    let mut findings = planned::findings(patient, &plan).await?;
     findings.extend(grants::look(patient).await?);
     findings.extend(indexes::look(patient, &plan));
     Ok(findings)
