@@ -3,6 +3,7 @@
 pub(crate) mod direct;
 mod options;
 mod route;
+pub(crate) mod sight;
 mod transaction;
 pub(crate) mod trial;
 

@@ -7,6 +7,7 @@ mod fragments;
 mod pages;
 mod plan;
 pub(crate) mod scan;
+mod sight;
 mod sql;
 pub(crate) mod walk;
 
@@ -21,7 +22,7 @@ use crate::classify::{Fault, Phase, classify};
 use crate::database::{Database, Query, bind as bind_value};
 use crate::detect::{Table, detect};
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::Layout;
+use crate::layout::{Layout, quote};
 use crate::owner::Owner;
 pub(crate) use crate::postgres::plan::Plan;
 use crate::record::{Record, Row};
@@ -360,6 +361,11 @@ impl Postgres {
     /// The table, for messages.
     pub(crate) fn table_name(&self) -> String {
         self.layout.table_name()
+    }
+
+    /// The table as it stands in SQL.
+    pub(crate) fn relation(&self) -> String {
+        format!("{}.{}", quote(&self.layout.schema), quote(&self.layout.table))
     }
 }
 

@@ -266,9 +266,12 @@ impl Run<'_> {
 /// The table as it is now.
 ///
 /// # Errors
-/// `AccessDenied` when it hides rows from us, or a column of it may not be written.
+/// `AccessDenied` when it hides rows from us or keeps them as they are, or a column of it may not be written.
 pub(crate) async fn writable(postgres: &Postgres) -> Result<Arc<Plan>, Fault> {
     let plan = sees_all(postgres).await?;
+    if plan.has_slots() {
+        postgres.refuse_fixed_rows().await?;
+    }
     check_writable(postgres, &plan)?;
     match postgres.database.takes_writes().await? {
         true => Ok(plan),

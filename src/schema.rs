@@ -22,6 +22,7 @@ mod row_security;
 mod script;
 pub(crate) mod step;
 pub(crate) mod tokens;
+mod trust;
 mod updated_at;
 pub(crate) mod verify;
 pub(crate) mod wanted;

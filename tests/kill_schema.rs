@@ -128,7 +128,7 @@ impl Scene {
     async fn goes_back(&self, after: &str) {
         let local = self.hosts.local_file(0);
         let vault = vault_in(local.parent().unwrap(), &self.db.url).await;
-        let undone = vault.schema().roll_back(&RollBackOptions::new(), |_| {}).await;
+        let undone = vault.schema().roll_back(&RollBackOptions::new().allow_rewrite(), |_| {}).await;
         undone.unwrap_or_else(|error| panic!("{after}: {error:?}"));
         assert_eq!(schema_of(&self.db).await, self.before, "{after}");
         vault.close().await;

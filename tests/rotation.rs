@@ -8,6 +8,8 @@ mod support;
 mod access;
 #[path = "rotation/places.rs"]
 mod places;
+#[path = "rotation/policies.rs"]
+mod policies;
 #[path = "rotation/schema.rs"]
 mod schema;
 #[path = "rotation/tables.rs"]

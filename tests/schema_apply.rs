@@ -4,8 +4,12 @@ mod support;
 
 #[path = "schema_apply/locks.rs"]
 mod locks;
+#[path = "schema_apply/planted.rs"]
+mod planted;
 #[path = "schema_apply/refusals.rs"]
 mod refusals;
+#[path = "schema_apply/roles.rs"]
+mod roles;
 #[path = "schema_apply/roll_back.rs"]
 mod roll_back;
 #[path = "schema_apply/tables.rs"]

@@ -14,15 +14,17 @@ use crate::error::{Error, ErrorKind};
 /// By this name the connection is known in `pg_stat_activity`.
 const NAME: &str = "retell-vault schema";
 
-/// No time limit of the server's role or of a pool holds here, and no name is looked up on a path that
-/// others can put objects on. The server looks every 5 s whether the client is still there (from version 14
-/// on), so that a killed run does not keep its locks for as long as an index takes.
+/// No time limit of the server's role or of a pool holds here, whichever this version of the server has. Texts of
+/// SQL that the catalogue printed mean here what they meant there. The server looks every 5 s whether the client is
+/// still there (from version 14 on), so that a killed run does not keep its locks for as long as an index takes.
 const SETTINGS: &str =
-    "SELECT set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false),
-    set_config('idle_in_transaction_session_timeout', '0', false),
-    CASE WHEN current_setting('server_version_num')::int >= 140000
-         THEN set_config('client_connection_check_interval', '5s', false) END";
+    "SELECT pg_catalog.set_config(name, CASE name WHEN 'client_connection_check_interval' THEN '5s'
+        WHEN 'standard_conforming_strings' THEN 'on' WHEN 'DateStyle' THEN 'ISO' ELSE '0' END, false)
+    FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
+        'idle_in_transaction_session_timeout', 'idle_session_timeout', 'client_connection_check_interval',
+        'standard_conforming_strings', 'DateStyle')";
 
+/// No name is looked up on a path that others can put objects on.
 const EMPTY_PATH: &str = "SELECT pg_catalog.set_config('search_path', '', false)";
 
 const SETTINGS_HOLD: &str = "SELECT pg_catalog.current_setting('statement_timeout') = '0'

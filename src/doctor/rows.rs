@@ -46,8 +46,8 @@ pub(crate) struct Seen<'a> {
 
 /// Exposure and keys, in one look at the rows.
 pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
-    if patient.picture.table.row_security_active {
-        return Err(hidden(patient).into());
+    if patient.picture.table.hides_rows {
+        return Err(patient.postgres.hidden_rows().into());
     }
     let columns = Columns::of(patient);
     let scan = patient.postgres.scan(patient.plan, &columns.watched).await?;
@@ -89,12 +89,6 @@ fn portion(rows: i64, bytes: i64) -> Portion {
         true => Portion::First(ALL + 1),
         false => Portion::Sample((SAMPLE as f64 * 100.0 / rows as f64).min(100.0), ALL),
     }
-}
-
-fn hidden(patient: &Patient<'_>) -> Error {
-    let table = patient.postgres.table_name();
-    Error::new(ErrorKind::AccessDenied, format!("row level security may hide rows of {table} from this role"))
-        .with_hint("connect as a role with BYPASSRLS, or as the table's owner where it is not forced")
 }
 
 impl Columns {

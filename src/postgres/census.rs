@@ -35,7 +35,7 @@ impl Postgres {
             return Ok(Vec::new());
         }
         let query = Query { sql: census(&self.layout, &columns).into(), arguments: PgArguments::default() };
-        let rows = self.database.survey(query).await?;
+        let rows = self.database.survey(&self.relation(), query).await?;
         let get = |error: sqlx::Error| classify(&error, Phase::Reading);
         let mut tally: BTreeMap<(usize, Option<KeyId>), u64> = BTreeMap::new();
         for row in &rows {

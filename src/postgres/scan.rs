@@ -98,8 +98,7 @@ impl Postgres {
     pub(crate) async fn scan(&self, plan: &Plan, watched: &[Watched]) -> Result<Scan, Fault> {
         let table = plan.table().ok_or_else(|| crate::detect::missing_table(&self.layout))?;
         let cursor = Cursor::find(&self.database, &self.layout, table).await?;
-        let relation = format!("{}.{}", quote(&self.layout.schema), quote(&self.layout.table));
-        Ok(Scan { cursor, relation, selected: selected(&self.layout, watched) })
+        Ok(Scan { cursor, relation: self.relation(), selected: selected(&self.layout, watched) })
     }
 
     /// Some rows. The server gives up after `limit`.
@@ -115,7 +114,7 @@ impl Postgres {
         };
         let sql = format!("SELECT {} FROM {} AS t{sample} LIMIT {most}", scan.selected, scan.relation);
         let query = Query { sql: sql.into(), arguments: PgArguments::default() };
-        let rows = self.database.glance(query, limit).await?;
+        let rows = self.database.glance(&[&scan.relation], query, limit).await?;
         Ok(rows.into_iter().map(|row| Scanned { row, first: 0 }).collect())
     }
 
@@ -130,7 +129,7 @@ impl Postgres {
         let mut arguments = PgArguments::default();
         after.into_iter().flatten().try_for_each(|text| bind(&mut arguments, text.clone()))?;
         let query = Query { sql: page(scan, after.is_some(), limit), arguments };
-        let rows = self.database.glance(query, patience).await?;
+        let rows = self.database.glance(&[&scan.relation], query, patience).await?;
         let last = rows.last().map(|row| scan.cursor.position(row)).transpose()?;
         let first = scan.cursor.width();
         Ok((rows.into_iter().map(|row| Scanned { row, first }).collect(), last))
@@ -139,7 +138,8 @@ impl Postgres {
     /// How many rows there are.
     pub(crate) async fn number_of_rows(&self, scan: &Scan) -> Result<u64, Fault> {
         let sql = format!("SELECT count(*) FROM {}", scan.relation).into();
-        let rows = self.database.survey(Query { sql, arguments: PgArguments::default() }).await?;
+        let rows =
+            self.database.survey(&scan.relation, Query { sql, arguments: PgArguments::default() }).await?;
         let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(reading)?;
         Ok(count.try_into().unwrap_or(0))
     }

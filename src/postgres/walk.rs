@@ -12,7 +12,6 @@ use crate::classify::{Fault, Phase, classify};
 use crate::database::{Query, bind};
 use crate::detect::missing_table;
 use crate::error::{Error, ErrorKind};
-use crate::layout::quote;
 use crate::owner::Owner;
 use crate::placement::{PlainColumn, Slot};
 use crate::postgres::cursor::{Cursor, Position};
@@ -164,7 +163,7 @@ impl Postgres {
     }
 
     async fn count(&self, sql: Arc<str>, arguments: PgArguments) -> Result<u64, Fault> {
-        let rows = self.database.survey(Query { sql, arguments }).await?;
+        let rows = self.database.survey(&self.relation(), Query { sql, arguments }).await?;
         let count = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>(0));
         let count = count.map_err(|error| classify(&error, Phase::Reading))?;
         Ok(count.try_into().unwrap_or(0))
@@ -176,7 +175,8 @@ impl Postgres {
         for part in 1..u64::from(parts.max(1)) {
             let mut arguments = PgArguments::default();
             bind(&mut arguments, (rows / u64::from(parts) * part) as i64)?;
-            let found = self.database.survey(Query { sql: walk.middle.clone(), arguments }).await?;
+            let found =
+                self.database.survey(&self.relation(), Query { sql: walk.middle.clone(), arguments }).await?;
             borders.extend(found.first().map(|row| walk.cursor.position(row)).transpose()?);
         }
         borders.dedup();
@@ -273,16 +273,6 @@ impl Postgres {
             true => Ok(()),
             false => Err(missing_table(&self.layout).into()),
         }
-    }
-
-    /// Whether row level security may hide rows from this role.
-    pub(crate) async fn may_hide_rows(&self) -> Result<bool, Fault> {
-        let mut arguments = PgArguments::default();
-        bind(&mut arguments, format!("{}.{}", quote(&self.layout.schema), quote(&self.layout.table)))?;
-        let sql = "SELECT pg_catalog.row_security_active($1::text::regclass)";
-        let rows = self.database.fetch(Query { sql: sql.into(), arguments }, Phase::Reading).await?;
-        let active = rows.first().map_or(Ok(false), |row| row.try_get(0));
-        active.map_err(|error| classify(&error, Phase::Reading))
     }
 }
 

@@ -7,11 +7,14 @@ use crate::postgres::Postgres;
 use crate::schema::options::{Applied, ApplyOptions, SchemaEvent};
 use crate::schema::plan::Plan;
 use crate::schema::step::{Instead, Step};
+use crate::schema::trust::{HINT, PLANTED};
 use crate::schema::work::{Listener, Work};
 use crate::schema::{draw, journal};
 
 /// A step may make room for another one that could not be planned before, and that for one more.
 const ROUNDS: usize = 3;
+/// How many connections of the pool may turn out to be closed when the table is looked at.
+const CLOSED: usize = 3;
 
 pub(super) async fn apply(
     postgres: &Postgres,
@@ -65,7 +68,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn rounds(&mut self) -> Result<(), Fault> {
-        let mut plan = draw(self.postgres, &self.given.wanted).await?;
+        let mut plan = self.draw().await?;
         if !is_covered(&plan, self.given) {
             let message = format!("the schema of {} has changed since the plan was made", plan.table);
             return Err(Error::new(ErrorKind::StalePlan, message).into());
@@ -77,7 +80,7 @@ impl Run<'_> {
             for step in &plan.steps {
                 self.step(step).await?;
             }
-            plan = draw(self.postgres, &self.given.wanted).await?;
+            plan = self.draw().await?;
             may_apply(&plan, self.options)?;
         }
         match self.left(&plan) {
@@ -88,6 +91,17 @@ impl Run<'_> {
                 Err(Error::new(ErrorKind::Schema, message).with_hint(hint).into())
             }
         }
+    }
+
+    /// Connections of the pool may have been closed while a step took its time, which only their use shows.
+    async fn draw(&self) -> Result<Plan, Fault> {
+        for _ in 0..CLOSED {
+            match draw(self.postgres, &self.given.wanted).await {
+                Err(fault) if fault.outcome == Outcome::Fallback => {}
+                drawn => return drawn,
+            }
+        }
+        draw(self.postgres, &self.given.wanted).await
     }
 
     fn left<'p>(&self, plan: &'p Plan) -> Option<&'p Step> {
@@ -122,8 +136,12 @@ impl Run<'_> {
     }
 
     async fn holds(&mut self, query: &str) -> Result<bool, Fault> {
-        let answer: Option<bool> = self.work.direct.value(query).await?;
-        Ok(answer.unwrap_or(false))
+        match self.work.direct.value::<Option<bool>>(query).await {
+            Ok(answer) => Ok(answer.unwrap_or(false)),
+            // a policy that is forced hides rows from the owner of the table: some may be such rows
+            Err(refusal) if refusal.code == "42501" => Ok(true),
+            Err(refusal) => Err(refusal.into()),
+        }
     }
 
     async fn run(&mut self, step: &Step) -> Result<(), Refusal> {
@@ -198,6 +216,12 @@ fn explain(refusal: Refusal) -> Fault {
             .with_hint(
                 "let the plan move all but the newest aside with remove_duplicates (`--remove-duplicates`)",
             ),
+        PLANTED => Error::new(ErrorKind::Schema, "a function or table of the name that it needs belongs to another role")
+            .with_hint(HINT),
+        "0A000" | "42883" => Error::new(ErrorKind::Schema, "something uses the column as it is, and stands in the way")
+            .with_hint("drop the views, rules, policies, indexes, constraints and generated columns that use it, and make them again afterwards"),
+        "42809" => Error::new(ErrorKind::Schema, "the table is a partition or has a type, so it gets no columns of its own")
+            .with_hint("name the partitioned table, or alter the type yourself"),
         "42501" => fault.error.about("the role lacks a right for it"),
         _ if fault.outcome == Outcome::Ambiguous => {
             let message = "the connection was lost, so it may have been applied or not";

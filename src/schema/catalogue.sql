@@ -19,6 +19,8 @@ SELECT json_build_object(
     'row_security', c.relrowsecurity,
     'forced', c.relforcerowsecurity,
     'row_security_active', row_security_active(c.oid),
+    'hides_rows', {hides_rows},
+    'holds_back', {holds_back},
     'rows', c.reltuples::int8,
     'bytes', (SELECT coalesce(sum(pg_relation_size(p.relid)), 0)::int8 FROM pg_partition_tree(c.oid) p WHERE p.isleaf)
              + CASE c.relkind WHEN 'r' THEN pg_relation_size(c.oid) ELSE 0 END,
@@ -94,6 +96,7 @@ SELECT json_build_object(
       'arguments', pg_get_function_identity_arguments(f.oid),
       'source', f.prosrc,
       'security_definer', f.prosecdef,
+      'trusted', pg_has_role(f.proowner, c.relowner, 'USAGE'),
       'settings', coalesce(to_json(f.proconfig), '[]'),
       'definition', pg_get_functiondef(f.oid),
       'grantees', (SELECT coalesce(json_agg(CASE g.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(g.grantee) END), '[]')
@@ -106,7 +109,7 @@ SELECT json_build_object(
            OR f.proname IN ('store_retell_config', 'get_complete_user_profile', 'update_retell_integration_status'))),
   -- other relations of the schema whose names are ours
   'ours', (SELECT coalesce(json_agg(o.relname ORDER BY o.relname), '[]') FROM pg_class o
-           WHERE o.relnamespace = c.relnamespace AND o.relkind = 'r' AND o.relname LIKE 'retell\_vault\_%')
+           WHERE o.relnamespace = c.relnamespace AND o.relname LIKE 'retell\_vault\_%')
 )::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2

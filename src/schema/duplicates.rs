@@ -4,7 +4,7 @@ use crate::field::Field;
 use crate::layout::{Layout, quote};
 use crate::schema::index::Wanted;
 use crate::schema::journal::lock_down_sql;
-use crate::schema::names::{in_schema, our_name, owner_columns, relation};
+use crate::schema::names::{in_schema, literal, our_name, owner_columns, relation};
 use crate::schema::picture::Picture;
 use crate::schema::plan::Subject;
 use crate::schema::step::{LockLevel, Step};
@@ -44,7 +44,7 @@ pub(super) fn remove(subject: &Subject<'_>, index: &Wanted) -> Step {
         object: format!("rows of {}", subject.layout.table_name()),
         reason: format!("{known}: all but the newest of each go to a table beside"),
         sql: sql.into_iter().chain(lock_down_sql(&beside)).chain([removed]).collect(),
-        undo: vec![restored, format!("DROP TABLE {beside}")],
+        undo: vec![all_of(&restored, &beside), format!("DROP TABLE {beside}")],
         lock: LockLevel::ShareRowExclusive,
         rewrites: false,
         concurrent: false,
@@ -56,6 +56,19 @@ pub(super) fn remove(subject: &Subject<'_>, index: &Wanted) -> Step {
         ),
         stake: None,
     }
+}
+
+/// The rows go back, every one: a trigger of the application that drops a row of an owner who has one already
+/// must not lose it.
+fn all_of(restored: &str, beside: &str) -> String {
+    let body = format!(
+        "DECLARE n bigint; BEGIN EXECUTE {}; GET DIAGNOSTICS n = ROW_COUNT; \
+         IF n <> (SELECT pg_catalog.count(*) FROM {beside}) THEN \
+         RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = {}; END IF; END",
+        literal(restored),
+        literal(&format!("a trigger or rule keeps rows of {beside} from coming back"))
+    );
+    format!("DO {}", literal(&body))
 }
 
 /// The table that keeps the rows which were removed: an earlier one is not touched.

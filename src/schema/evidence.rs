@@ -43,7 +43,7 @@ impl Evidence {
         picture: &Picture,
         unique: bool,
     ) -> Result<Self, Fault> {
-        if picture.table.row_security_active {
+        if picture.table.hides_rows {
             return Ok(Self { duplicates: unique.then_some(false), ..Self::default() });
         }
         let (foreign, duplicates) = tokio::try_join!(

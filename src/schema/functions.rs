@@ -14,6 +14,7 @@ use crate::schema::names::{dollar_quoted, in_schema, literal};
 use crate::schema::picture::Function;
 use crate::schema::plan::Subject;
 use crate::schema::step::{Draft, LockLevel, Step};
+use crate::schema::trust::function_is_ours;
 
 /// What a body of ours holds, in every version of it.
 const MARK: &str = "-- retell-vault";
@@ -117,6 +118,7 @@ impl Wanted<'_> {
         // whom the application has let in besides stays
         there.source == self.body
             && !there.security_definer
+            && there.trusted
             && there.settings == [SETTING]
             && !["public", "anon"].into_iter().any(lets_in)
             && self.callers().into_iter().all(lets_in)
@@ -147,7 +149,10 @@ impl Wanted<'_> {
                 Some(_) => "it is not as this version makes it, or open to others",
             }
             .to_owned(),
-            sql: [self.create(), locked].into_iter().chain(open).collect(),
+            sql: [self.create(), locked, function_is_ours(self.subject.layout, &signature)]
+                .into_iter()
+                .chain(open)
+                .collect(),
             undo,
             lock: LockLevel::None,
             rewrites: false,

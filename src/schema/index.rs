@@ -4,7 +4,7 @@ use crate::layout::quote;
 use crate::schema::names::{in_schema, literal};
 use crate::schema::picture::Index;
 use crate::schema::plan::Subject;
-use crate::schema::step::{LockLevel, Step};
+use crate::schema::step::{Draft, LockLevel, Step};
 
 /// An index that is ours to build.
 pub(super) struct Wanted {
@@ -45,7 +45,19 @@ impl Wanted {
             && same_rows
     }
 
-    pub(super) fn step(&self, subject: &Subject<'_>, id: String, reason: String) -> Step {
+    /// The step that builds it, unless the name belongs to something else: undoing it would drop that.
+    pub(super) fn draft(&self, subject: &Subject<'_>, id: String, reason: String, draft: &mut Draft) {
+        let is_it = |index: &Index| index.name == self.name;
+        if subject.picture.ours.contains(&self.name) && !subject.picture.indexes.iter().any(is_it) {
+            let object = format!("index {}.{}", subject.layout.schema, self.name);
+            let reason = "the name belongs to something that is no index of this table";
+            draft.block(object, reason, "rename or drop that");
+        } else {
+            draft.steps.push(self.step(subject, id, reason));
+        }
+    }
+
+    fn step(&self, subject: &Subject<'_>, id: String, reason: String) -> Step {
         let name = in_schema(subject.layout, &self.name);
         // an index over partitions cannot be built concurrently
         let concurrent = !subject.picture.is_partitioned();

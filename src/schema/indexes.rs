@@ -25,7 +25,7 @@ pub(super) fn draft(subject: &Subject<'_>, draft: &mut Draft) {
         let is_there = subject.picture.indexes.iter().any(|index| wanted.is_served_by(index));
         if !is_there {
             let id = format!("index.{}", wanted.name);
-            draft.steps.push(wanted.step(subject, id, reason));
+            wanted.draft(subject, id, reason, draft);
         }
     }
     draft.notes.push(NONE_ON_CIPHERTEXT.to_owned());

@@ -7,6 +7,7 @@ use crate::database::direct::Direct;
 use crate::layout::Layout;
 use crate::schema::names::{in_schema, literal, relation as table};
 use crate::schema::step::{LockLevel, Stake, Step};
+use crate::schema::trust::{is_trusted, table_is_ours};
 use crate::schema::wanted::Profile;
 
 const NAME: &str = "retell_vault_steps";
@@ -28,22 +29,29 @@ pub(crate) fn create_sql(layout: &Layout) -> Vec<String> {
          at timestamptz NOT NULL DEFAULT pg_catalog.now())",
         relation(layout)
     );
-    [vec![create], lock_down_sql(&relation(layout))].concat()
+    let relation = relation(layout);
+    // locked by then, so nobody exchanges it any more
+    [vec![create], lock_down_sql(&relation), vec![is_ours_sql(layout)]].concat()
+}
+
+/// Fails when the journal was planted by others.
+pub(super) fn is_ours_sql(layout: &Layout) -> String {
+    table_is_ours(layout, &relation(layout))
 }
 
 /// Hides a table from everybody but its owner. Supabase would otherwise show it to every client.
 pub(crate) fn lock_down_sql(relation: &str) -> Vec<String> {
     let revoke = literal(&format!("REVOKE ALL ON TABLE {relation} FROM "));
+    // default privileges may have given it to anybody, with the right to hang triggers on it
     let revoke = format!(
-        "DECLARE r text; BEGIN FOR r IN SELECT rolname FROM pg_catalog.pg_roles \
-         WHERE rolname IN ('anon', 'authenticated', 'service_role') \
-         LOOP EXECUTE {revoke} || pg_catalog.quote_ident(r); END LOOP; END"
+        "DECLARE r text; BEGIN FOR r IN SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' \
+         ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END \
+         FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) AS a \
+         WHERE c.oid = {}::pg_catalog.regclass AND a.grantee <> c.relowner \
+         LOOP EXECUTE {revoke} || r; END LOOP; END",
+        literal(relation)
     );
-    vec![
-        format!("ALTER TABLE {relation} ENABLE ROW LEVEL SECURITY"),
-        format!("REVOKE ALL ON TABLE {relation} FROM PUBLIC"),
-        format!("DO {}", literal(&revoke)),
-    ]
+    vec![format!("ALTER TABLE {relation} ENABLE ROW LEVEL SECURITY"), format!("DO {}", literal(&revoke))]
 }
 
 /// Records a step. One of the same id that would be taken back in the same way is replaced: it was begun by a
@@ -95,11 +103,14 @@ pub(super) struct Entry {
     pub(super) reversal: Step,
 }
 
-/// Who owns the journal; `None`: there is none. The flag says whether we may act as its owner.
+/// Who owns the journal; `None`: there is none. The flag says whether we may act as its owner, and whether its SQL
+/// may be trusted.
 pub(super) async fn owner(direct: &mut Direct, layout: &Layout) -> Result<Option<(String, bool)>, Fault> {
     let sql = format!(
-        "SELECT pg_catalog.pg_get_userbyid(relowner)::text, pg_catalog.pg_has_role(relowner, 'USAGE')
-         FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass({})",
+        "SELECT pg_catalog.pg_get_userbyid(relowner)::text,
+           relkind = 'r' AND pg_catalog.pg_has_role(relowner, 'USAGE') AND {}
+         FROM pg_catalog.pg_class j WHERE oid = pg_catalog.to_regclass({})",
+        is_trusted(layout, "j.relowner"),
         literal(&relation(layout))
     );
     let rows = direct.query(&sql).await?;

@@ -35,7 +35,7 @@ pub(super) fn draft(subject: &Subject<'_>, draft: &mut Draft) {
         )),
     }
     let reason = "no usable unique constraint keeps an owner from having two rows";
-    draft.steps.push(index.step(subject, "owner.unique".to_owned(), reason.to_owned()));
+    index.draft(subject, "owner.unique".to_owned(), reason.to_owned(), draft);
 }
 
 /// Whether nothing can be done, which is then told.

@@ -5,12 +5,13 @@ use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
 use crate::classify::{Fault, Phase, classify};
+use crate::database::sight::{Deed, may_hide};
 use crate::database::{Database, Query, bind};
 use crate::detect::missing_table;
 use crate::error::{Error, ErrorKind};
 use crate::layout::Layout;
 
-/// The query; [`Picture`] is what it answers with.
+/// The query, with two conditions left open; [`Picture`] is what it answers with.
 const CATALOGUE: &str = include_str!("catalogue.sql");
 
 #[derive(Debug, Clone, Deserialize)]
@@ -23,7 +24,7 @@ pub(crate) struct Picture {
     pub(crate) triggers: Vec<Trigger>,
     pub(crate) policies: Vec<Policy>,
     pub(crate) functions: Vec<Function>,
-    /// Tables of the same schema whose names start with `retell_vault_`.
+    /// Relations of the same schema whose names start with `retell_vault_`.
     pub(crate) ours: Vec<String>,
 }
 
@@ -63,6 +64,10 @@ pub(crate) struct Relation {
     pub(crate) forced: bool,
     /// Whether row level security applies to us.
     pub(crate) row_security_active: bool,
+    /// Whether it may hide rows from us.
+    pub(crate) hides_rows: bool,
+    /// Whether it may keep us from reading, changing or making some row.
+    pub(crate) holds_back: bool,
     /// The server's estimate; -1 when it has none.
     pub(crate) rows: i64,
     /// Of the main fork, with all partitions.
@@ -154,8 +159,16 @@ pub(crate) struct Function {
     pub(crate) settings: Vec<String>,
     /// `CREATE OR REPLACE FUNCTION …`
     pub(crate) definition: String,
+    /// Whether its owner has the rights of the owner of the table.
+    pub(crate) trusted: bool,
     /// Who may execute it besides its owner.
     pub(crate) grantees: Vec<String>,
+}
+
+fn catalogue() -> String {
+    let open = [("{hides_rows}", Deed::Read), ("{holds_back}", Deed::Everything)];
+    open.into_iter()
+        .fold(CATALOGUE.to_owned(), |sql, (name, deed)| sql.replace(name, &may_hide("c.oid", deed)))
 }
 
 impl Picture {
@@ -165,7 +178,7 @@ impl Picture {
         let mut arguments = PgArguments::default();
         bind(&mut arguments, layout.schema.clone())?;
         bind(&mut arguments, layout.table.clone())?;
-        let rows = database.inspect(Query { sql: CATALOGUE.into(), arguments }).await?;
+        let rows = database.inspect(Query { sql: catalogue().into(), arguments }).await?;
         let row = rows.first().ok_or_else(|| missing_table(layout))?;
         let json: String = row.try_get(0).map_err(|error| classify(&error, Phase::Reading))?;
         let picture: Self = serde_json::from_str(&json)

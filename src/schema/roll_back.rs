@@ -47,7 +47,7 @@ impl Run<'_> {
             return Err(rewrites(step).into());
         }
         for (entry, stake) in entries.iter().filter_map(|entry| Some((entry, entry.stake.as_ref()?))) {
-            let rows = self.count(stake).await?;
+            let rows = self.count(&entry.reversal, stake).await?;
             self.may_lose(&entry.reversal, rows)?;
         }
         Ok(())
@@ -64,11 +64,38 @@ impl Run<'_> {
     }
 
     /// How many rows would lose data. None where what is counted has gone already.
-    async fn count(&mut self, stake: &Stake) -> Result<i64, Refusal> {
-        match self.work.direct.value(&stake.count).await {
+    async fn count(&mut self, step: &Step, stake: &Stake) -> Result<i64, Refusal> {
+        let counted = match self.work.direct.value(&stake.count).await {
+            Err(refusal) if refusal.code == "42501" => self.count_unforced(step, stake).await,
+            counted => counted,
+        };
+        match counted {
             Err(refusal) if ["42P01", "42703"].contains(&refusal.code.as_str()) => Ok(0),
             counted => counted,
         }
+    }
+
+    /// The same where policies are forced on the owner of the table too, and hide rows that would lose data.
+    async fn count_unforced(&mut self, step: &Step, stake: &Stake) -> Result<i64, Refusal> {
+        let (unforced, forced) = self.forced().await?;
+        let count =
+            format!("SELECT pg_catalog.set_config('retell_vault.rows', ({})::text, false)", stake.count);
+        let statements: Vec<_> = unforced.into_iter().chain([count]).chain(forced).collect();
+        self.work.together(step, &statements).await?;
+        self.work.direct.value("SELECT pg_catalog.current_setting('retell_vault.rows')::int8").await
+    }
+
+    /// What lets the owner of a table see every row for the rest of a transaction, and what ends that.
+    async fn forced(&mut self) -> Result<(Option<String>, Option<String>), Refusal> {
+        let relation = relation(self.work.layout);
+        let sql = format!(
+            "SELECT relforcerowsecurity FROM pg_catalog.pg_class WHERE oid = {}::pg_catalog.regclass",
+            literal(&relation)
+        );
+        let is_forced: bool = self.work.direct.value(&sql).await?;
+        let alter =
+            |force: &str| is_forced.then(|| format!("ALTER TABLE {relation} {force} ROW LEVEL SECURITY"));
+        Ok((alter("NO FORCE"), alter("FORCE")))
     }
 
     async fn undo_all(&mut self, entries: &[Entry]) -> Result<(), Fault> {
@@ -87,6 +114,13 @@ impl Run<'_> {
     fn explain(&self, step: &Step, refusal: Refusal) -> Error {
         let Refusal { code, fault } = refusal;
         let error = match code.as_str() {
+            "09000" => Error::new(
+                ErrorKind::Schema,
+                "a trigger or rule of the table keeps rows from coming back",
+            )
+            .with_hint(
+                "switch it off (`ALTER TABLE … DISABLE TRIGGER …`), roll back again, and switch it on",
+            ),
             "42703" | "42704" | "42P01" | "42883" => {
                 Error::new(ErrorKind::Schema, "what the step made was removed or renamed by others")
                     .with_hint("apply the plan again, which makes it anew, then roll back")
@@ -126,10 +160,12 @@ impl Run<'_> {
     /// Undoes a step in the same transaction that copies what is lost with it. Nobody writes meanwhile, so
     /// that nothing is lost that was not counted, or not copied.
     async fn undo_with_care(&mut self, step: &Step, stake: &Stake, forget: &[String]) -> Result<(), Refusal> {
-        let rows = self.count(stake).await?;
+        let rows = self.count(step, stake).await?;
         self.may_lose(step, rows)?;
+        let (unforced, forced) = self.forced().await?;
         let mut statements =
             vec![format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", relation(self.work.layout))];
+        statements.extend(unforced);
         let backup = match rows {
             0 => None,
             _ => Some(self.free_name(step).await?),
@@ -138,7 +174,7 @@ impl Run<'_> {
             None => statements.push(guard(stake)),
             Some(name) => statements.extend(backup_sql(&in_schema(self.work.layout, name), stake)),
         }
-        statements.extend(step.sql.iter().chain(forget).cloned());
+        statements.extend(step.sql.iter().chain(&forced).chain(forget).cloned());
         self.work.together(step, &statements).await?;
         if let Some(name) = backup {
             let name = format!("{}.{name}", self.work.layout.schema);

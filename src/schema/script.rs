@@ -83,7 +83,9 @@ fn refuse_others(plan: &Plan) -> String {
 
 /// One statement that means the same under every search path of the session.
 fn transaction(statements: &str) -> String {
-    let body = format!("BEGIN\nPERFORM pg_catalog.set_config('search_path', '', true);\n{statements}\nEND");
+    let body = format!(
+        "BEGIN\nPERFORM pg_catalog.set_config('search_path', '', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('datestyle', 'ISO', true);\n{statements}\nEND"
+    );
     format!("DO {};", dollars(&format!("\n{body}\n")))
 }
 
@@ -112,9 +114,11 @@ fn when_not_done(step: &Step, statements: &str) -> String {
 /// The step and its record.
 fn apply(plan: &Plan, step: &Step) -> String {
     let statements = step.sql.iter().map(|sql| format!("EXECUTE {};", dollars(&in_transaction(step, sql))));
+    // whoever runs the script may go on after an error
+    let is_ours = format!("EXECUTE {};", dollars(&journal::is_ours_sql(&plan.layout)));
     let record = journal::record_sql(&plan.layout, plan.wanted.profile(), step, true);
     let record = record.into_iter().map(|sql| format!("{sql};"));
-    statements.chain(record).collect::<Vec<_>>().join("\n")
+    [is_ours].into_iter().chain(statements).chain(record).collect::<Vec<_>>().join("\n")
 }
 
 /// Editors run a script in one transaction, where nothing can be built concurrently.

@@ -6,6 +6,7 @@ use crate::schema::names::{in_schema, literal};
 use crate::schema::picture::Trigger;
 use crate::schema::plan::Subject;
 use crate::schema::step::{Draft, LockLevel, Step};
+use crate::schema::trust::function_is_ours;
 
 /// The name of the trigger, and of the function that all tables of a schema share.
 const NAME: &str = "retell_vault_touch_updated_at";
@@ -52,7 +53,12 @@ fn step(subject: &Subject<'_>) -> Step {
         false => (vec![create_trigger(subject)], vec![format!("DROP TRIGGER {trigger} ON {relation}")]),
     };
     let (create, drop) = function(subject);
-    sql.splice(0..0, create);
+    sql.splice(
+        0..0,
+        create
+            .into_iter()
+            .chain([function_is_ours(subject.layout, &format!("{}()", in_schema(subject.layout, NAME)))]),
+    );
     undo.push(drop);
     Step {
         id: "updated_at".to_owned(),

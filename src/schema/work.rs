@@ -172,11 +172,16 @@ async fn takes_writes(direct: &mut Direct) -> Result<(), Fault> {
 fn has_rights(layout: &Layout, picture: &Picture, journal: Option<&(String, bool)>) -> Result<(), Error> {
     let (role, owner) = (&picture.server.role, &picture.table.owner);
     let lacks = match journal {
+        Some((owner, false)) if picture.table.owned => {
+            let message = format!(
+                "role {role} may not use the journal {}, which {owner} owns",
+                journal::relation(layout)
+            );
+            let hint = "connect as its owner; if that is none of the owners of the table, nobody should run what it says: drop it";
+            return Err(Error::new(ErrorKind::AccessDenied, message).with_hint(hint));
+        }
         _ if !picture.table.owned => format!("does not own table {}, {owner} does", layout.table_name()),
         _ if !picture.table.can_create => format!("may create nothing in schema {}", layout.schema),
-        Some((owner, false)) => {
-            format!("does not own the journal {}, {owner} does", journal::relation(layout))
-        }
         _ => return Ok(()),
     };
     Err(Error::new(ErrorKind::AccessDenied, format!("role {role} {lacks}"))

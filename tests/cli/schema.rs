@@ -218,6 +218,65 @@ async fn records_move_into_the_new_columns() {
     assert!(again.out.starts_with("promoted           0 of 2\n"), "{}", again.out);
 }
 
+/// Killed in the middle of it: whatever was moved is whole, the rest is where it was.
+#[tokio::test]
+async fn a_promotion_killed_in_the_middle_is_completed_by_the_next() {
+    let (db, home) = over(ONE_COLUMN).await;
+    let users: Vec<_> = (0..8).map(|user| format!("user-{user}")).collect();
+    for user in &users {
+        home.put(&["--user", user], FULL).ok();
+    }
+    home.run(&["schema", "apply"]).ok();
+    db.exec(
+        "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN new; END $$;
+         CREATE TRIGGER slowly BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE FUNCTION slowly()",
+    )
+    .await;
+    let moved = async || value::<i64>(&db, "SELECT count(encrypted_call_agent_id) FROM user_profiles").await;
+    for _ in 0..2 {
+        let (mut child, before) =
+            (home.command(&["schema", "promote", "--batch", "1"]).spawn().unwrap(), moved().await);
+        while moved().await == before {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(moved().await < 8, "it was in the middle");
+        for user in &users {
+            home.run(&["get", "--user", user]).ok();
+        }
+    }
+    let promoted = home.json(&["schema", "promote"]);
+    assert_eq!(promoted["complete"], true, "{promoted}");
+    assert_eq!(moved().await, 8);
+    for user in &users {
+        assert_eq!(home.json(&["get", "--user", user])["config"]["phone_number"], "+14155550100");
+    }
+}
+
+/// The manual has the SQL for it.
+#[tokio::test]
+async fn tokens_come_back_from_the_backups() {
+    let (db, home) = over(ONE_COLUMN).await;
+    home.put(&["--user", "user-1"], FULL).ok();
+    home.put(&["--user", "user-2"], SMALL).ok();
+    home.run(&["schema", "apply"]).ok();
+    home.run(&["schema", "promote"]).ok();
+    let undone = home.run(&["schema", "rollback", "--allow-data-loss"]).ok();
+    assert!(undone.err.contains("docs/SCHEMA.md"), "{}", undone.err);
+    home.run(&["get", "--user", "user-1"]).fails(1, "lacks", "");
+    let manual = include_str!("../../docs/SCHEMA.md");
+    let sql = manual.split("```sql\nBEGIN;").nth(1).unwrap().split("COMMIT;").next().unwrap();
+    db.exec(sql).await;
+    for (user, fields) in [("user-1", 4), ("user-2", 4)] {
+        let packed = format!(
+            "SELECT cardinality(string_to_array(encrypted_retell_api_key, ' '))::int8 FROM user_profiles WHERE user_id = '{user}'"
+        );
+        home.run(&["get", "--user", user]).ok();
+        assert_eq!(value::<i64>(&db, &packed).await, fields, "{user}");
+    }
+}
+
 #[tokio::test]
 async fn what_keeps_records_in_the_local_file_is_said() {
     let (_db, home) = over(BARE).await;

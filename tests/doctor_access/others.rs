@@ -1,18 +1,22 @@
 //! What other users of the server may do, partitions, and tables of other names.
 
-use retell_vault::{Area, DoctorOptions, Finding, Layout, Severity};
+use retell_vault::{DoctorOptions, Finding, Layout, PromoteOptions, Severity};
 
 use crate::clinics::{apply, guarded, supabase_clinic, supabase_clinic_with};
 use crate::support::doctor::Clinic;
 use crate::support::role::Role;
-use crate::support::vaults::ALL_COLUMNS;
+use crate::support::rotation::{at_once, completes, promote};
+use crate::support::rows::owners;
+use crate::support::vaults::{ALL_COLUMNS, full_config};
 
 /// Mends every finding, which all have this id, and finds nothing any more.
-async fn mends(clinic: &Clinic, id: &str) {
-    for finding in clinic.finds_only(id).await {
-        clinic.mend(&finding).await;
+async fn mends(clinic: &Clinic, id: &str) -> Vec<Finding> {
+    let findings = clinic.finds_only(id).await;
+    for finding in &findings {
+        clinic.mend(finding).await;
     }
     clinic.is_clean().await;
+    findings
 }
 
 #[tokio::test]
@@ -44,21 +48,6 @@ async fn what_somebody_else_passed_on() {
     mends(&clinic, "granted_to_anon").await;
 }
 
-/// The same for a role that row level security holds for, to whom the doctor shows no more than access.
-async fn mends_access(clinic: &Clinic, id: &str) -> Vec<Finding> {
-    let access = async || {
-        let findings = clinic.diagnose().await.findings.into_iter();
-        findings.filter(|finding| finding.area == Area::Access).collect::<Vec<_>>()
-    };
-    let findings = access().await;
-    assert!(!findings.is_empty() && findings.iter().all(|finding| finding.id == id), "{id}: {findings:#?}");
-    for finding in &findings {
-        clinic.mend(finding).await;
-    }
-    assert_eq!(access().await, []);
-    findings
-}
-
 #[tokio::test]
 async fn the_application_owns_the_table_and_is_not_held_back() {
     let clinic = supabase_clinic().await;
@@ -73,17 +62,58 @@ async fn the_application_owns_the_table_and_is_not_held_back() {
     );
     clinic.db.exec(&sql).await;
     let clinic = clinic.by(&role.url);
-    let findings = mends_access(&clinic, "row_security_not_forced").await;
+    let findings = mends(&clinic, "row_security_not_forced").await;
     assert_eq!(findings[0].severity, Severity::Warning);
+    everything_works(clinic).await;
 }
 
 #[tokio::test]
 async fn the_vault_does_not_see_every_row() {
     let clinic = supabase_clinic().await;
-    let role =
-        Role::create(&clinic.db, "GRANT SELECT, INSERT, UPDATE, DELETE ON user_profiles TO guest").await;
+    let role = Role::create(
+        &clinic.db,
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON user_profiles TO guest; GRANT USAGE ON SCHEMA auth TO guest",
+    )
+    .await;
     let clinic = clinic.by(&role.url);
-    mends_access(&clinic, "row_security_hides_rows").await;
+    let findings = clinic.diagnose().await.findings;
+    let ids: Vec<&str> = findings.iter().map(|finding| finding.id).collect();
+    assert_eq!(ids, ["not_examined", "row_security_hides_rows"]);
+    clinic.mend(&findings[1]).await;
+    clinic.is_clean().await;
+    everything_works(clinic).await;
+}
+
+#[tokio::test]
+async fn the_vault_sees_every_row_and_may_not_write_it() {
+    let clinic = supabase_clinic().await;
+    let role = Role::create(
+        &clinic.db,
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON user_profiles TO guest;
+         CREATE POLICY reads ON user_profiles FOR SELECT TO guest USING (true)",
+    )
+    .await;
+    let clinic = clinic.by(&role.url);
+    let findings = mends(&clinic, "row_security_hides_rows").await;
+    assert!(findings[0].meaning.contains("writing rows"), "{findings:#?}");
+}
+
+/// For the role of the application: the deep look, a promotion, a rotation, the end of a key.
+async fn everything_works(clinic: Clinic) {
+    let vault = clinic.vault().await;
+    for (n, owner) in owners(5).into_iter().enumerate() {
+        vault.store(&owner, &full_config(n)).await.unwrap();
+    }
+    vault.close().await;
+    let clinic = clinic.options(DoctorOptions::new().deep());
+    clinic.is_clean().await;
+    let (old, _) = promote(&clinic.hosts);
+    let vault = clinic.vault().await;
+    assert!(vault.promote(&PromoteOptions::new(), |_| {}).await.unwrap().complete);
+    completes(&vault).await;
+    vault.destroy_key(old, at_once()).await.unwrap();
+    vault.close().await;
+    clinic.is_clean().await;
 }
 
 #[tokio::test]

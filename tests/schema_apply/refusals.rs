@@ -101,7 +101,7 @@ async fn roles_that_lack_a_right() {
         (
             "ALTER TABLE user_profiles OWNER TO guest; GRANT CREATE ON SCHEMA public TO guest;
              CREATE TABLE retell_vault_steps ()",
-            "does not own the journal",
+            "may not use the journal",
         ),
     ];
     for (grants, lack) in grants {
@@ -156,4 +156,52 @@ async fn a_transaction_pooler() {
         }
         assert_eq!(schema_of(&stage.db).await, before);
     }
+}
+
+/// Undoing the index would drop what has the name.
+#[tokio::test]
+async fn an_index_whose_name_is_taken() {
+    let stage = Stage::on(
+        "CREATE TABLE user_profiles (user_id text); CREATE TABLE other (a text);
+         CREATE INDEX retell_vault_user_profiles_owner ON other (a)",
+    )
+    .await;
+    let before = schema_of(&stage.db).await;
+    let vault = stage.vault(0).await;
+    let wanted = plan(&vault, Profile::Credentials).await;
+    assert!(wanted.blocked[0].object.contains("retell_vault_user_profiles_owner"), "{wanted:?}");
+    let error = apply(&vault, &wanted).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Schema, "{error:?}");
+    roll_back(&vault).await.unwrap();
+    assert_eq!(schema_of(&stage.db).await, before);
+}
+
+#[tokio::test]
+async fn a_view_of_a_column_that_gets_another_type() {
+    let stage = Stage::on(
+        "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_agent_config text);
+         CREATE VIEW configs AS SELECT encrypted_agent_config FROM user_profiles",
+    )
+    .await;
+    let vault = stage.vault(0).await;
+    let wanted = plan(&vault, Profile::Credentials).await;
+    let error = vault.schema().apply(&wanted, &hasty().allow_rewrite(), |_| {}).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Schema, "{error:?}");
+    assert!(error.hint().contains("views"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_partition_is_not_the_table() {
+    let stage = Stage::on(
+        "CREATE TABLE everybody (user_id text NOT NULL) PARTITION BY HASH (user_id);
+         CREATE TABLE user_profiles PARTITION OF everybody FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+    )
+    .await;
+    let before = schema_of(&stage.db).await;
+    let vault = stage.vault(0).await;
+    let error = apply(&vault, &plan(&vault, Profile::Credentials).await).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Schema, "{error:?}");
+    assert!(error.hint().contains("partitioned table"), "{error:?}");
+    roll_back(&vault).await.unwrap();
+    assert_eq!(schema_of(&stage.db).await, before);
 }

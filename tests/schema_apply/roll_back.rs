@@ -1,6 +1,6 @@
 //! Taking back what holds data, and what others have changed since.
 
-use retell_vault::{ErrorKind, Profile, RollBackOptions, SchemaEvent};
+use retell_vault::{ErrorKind, Profile, RollBackOptions, SchemaEvent, Wanted};
 
 use super::support::dump::schema_of;
 use super::support::supabase;
@@ -143,4 +143,27 @@ async fn what_others_removed_comes_back_and_is_recorded_once() {
     assert_eq!(undone, all, "each is recorded once");
     assert!(!has_journal(&stage.db).await);
     assert_eq!(schema_of(&stage.db).await, before);
+}
+
+/// A trigger that drops rows of owners who have one would lose what was kept beside.
+#[tokio::test]
+async fn rows_that_a_trigger_keeps_out_are_not_lost() {
+    let stage = Stage::on(
+        "CREATE TABLE user_profiles (user_id text, n int);
+         INSERT INTO user_profiles VALUES ('twice', 1), ('twice', 2);
+         CREATE FUNCTION only_new() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           IF EXISTS (SELECT FROM public.user_profiles WHERE user_id = new.user_id) THEN RETURN NULL; END IF;
+           RETURN new; END $$;
+         CREATE TRIGGER only_new BEFORE INSERT ON user_profiles FOR EACH ROW EXECUTE FUNCTION only_new()",
+    )
+    .await;
+    let vault = stage.vault(0).await;
+    migrate(&vault, Wanted::from(Profile::Credentials).remove_duplicates()).await;
+    let error = roll_back(&vault).await.unwrap_err();
+    assert!(error.hint().contains("DISABLE TRIGGER"), "{error:?}");
+    let kept = "SELECT n FROM retell_vault_duplicates_user_profiles";
+    assert_eq!(value::<i32>(&stage.db, kept).await, 1);
+    stage.db.exec("ALTER TABLE user_profiles DISABLE TRIGGER only_new").await;
+    roll_back(&vault).await.unwrap();
+    assert_eq!(value::<i64>(&stage.db, "SELECT count(*) FROM user_profiles").await, 2);
 }

@@ -62,7 +62,6 @@ pub(crate) struct Policy {
     pub(crate) check: Option<String>,
     /// Whether it looks at a column of the table.
     pub(crate) names_columns: bool,
-    pub(crate) holds_for_us: bool,
     pub(crate) roles: Vec<PolicyRole>,
 }
 
@@ -121,23 +120,12 @@ impl Facts {
             Error::new(ErrorKind::Schema, "the catalogue's answer about access is not as expected").into()
         })
     }
-
-    /// Whether some policy shows and takes every row for us, and none takes rows away.
-    pub(crate) fn all_is_ours(&self) -> bool {
-        let ours = || self.policies.iter().filter(|policy| policy.holds_for_us);
-        ours().all(|policy| policy.permissive)
-            && ours().any(|policy| policy.command == '*' && policy.is_open_to_all_rows())
-    }
 }
 
 impl Policy {
     /// Whether it is one of ours by its name.
     pub(crate) fn is_ours(&self) -> bool {
         OURS.contains(&self.name.as_str())
-    }
-
-    fn is_open_to_all_rows(&self) -> bool {
-        self.using.as_deref() == Some("true") && self.check.as_deref().is_none_or(|check| check == "true")
     }
 }
 

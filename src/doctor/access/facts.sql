@@ -72,8 +72,6 @@ SELECT json_build_object(
       'check', pg_get_expr(p.polwithcheck, p.polrelid),
       'names_columns', EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_policy'::regclass AND d.objid = p.oid
                                AND d.refclassid = 'pg_class'::regclass AND d.refobjid = p.polrelid AND d.refobjsubid > 0),
-      'holds_for_us', EXISTS (SELECT FROM unnest(p.polroles) AS r
-                              WHERE CASE r WHEN 0 THEN true ELSE pg_has_role(current_user, r, 'USAGE') END),
       'roles', (SELECT json_agg(json_build_object(
           'name', CASE r WHEN 0 THEN 'public' ELSE pg_get_userbyid(r) END,
           'service', r IN (SELECT oid FROM services),

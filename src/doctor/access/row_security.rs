@@ -71,7 +71,7 @@ pub(super) async fn not_forced(patient: &Patient<'_>, facts: &Facts) -> Result<O
     // for a role that bypasses row level security the force changes nothing
     let (severity, rest) = match facts.bypassing_me {
         true => (Severity::Notice, ", and by its BYPASSRLS or superuser right too"),
-        false => (Severity::Warning, "; once it is forced, counting and rotating need a role with BYPASSRLS"),
+        false => (Severity::Warning, ""),
     };
     let meaning = format!(
         "row level security is not forced, and the application connects as {me}, who owns the table: the \
@@ -81,20 +81,28 @@ pub(super) async fn not_forced(patient: &Patient<'_>, facts: &Facts) -> Result<O
     Ok(Some(Finding::new((Area::Access, severity, "row_security_not_forced"), table(patient), meaning, mend)))
 }
 
-/// It holds for the vault, and no policy shows it everything.
+/// It holds for the vault, and no policy gives it everything.
 pub(super) async fn hides_from_us(patient: &Patient<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
-    if !patient.picture.table.row_security_active || facts.all_is_ours() {
+    let table_is = &patient.picture.table;
+    if !table_is.holds_back {
         return Ok(None);
     }
     let me = &patient.picture.server.role;
-    let meaning = format!(
-        "row level security may hide rows from {me}, as whom the vault connects: loads miss them, and counting, \
-         rotating and destroying are refused"
-    );
-    let restricts = facts.policies.iter().any(|policy| policy.holds_for_us && !policy.permissive);
+    let meaning = match table_is.hides_rows {
+        true => format!(
+            "row level security may hide rows from {me}, as whom the vault connects: loads may miss them, and counting, \
+             rotating and destroying are refused"
+        ),
+        false => format!(
+            "row level security may keep {me}, as whom the vault connects, from writing rows that it sees: stores fail, \
+             and rotating may be refused"
+        ),
+    };
+    let restricts = facts.policies.iter().any(|policy| !policy.permissive);
     let mend = match restricts {
         true => Mend::Advice(format!(
-            "a restrictive policy holds for {me}: connect as a role that it is not for, or one with BYPASSRLS"
+            "a restrictive policy holds for {me}, or would as soon as it got a role that the policy is for: connect as \
+             a role with BYPASSRLS, or as the owner of the table where row level security is not forced"
         )),
         false => planned(patient, &on().service_role(me)).await?,
     };

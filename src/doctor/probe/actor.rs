@@ -36,7 +36,8 @@ impl<'a> Actor<'a> {
         other: &'a Owner,
     ) -> Option<Self> {
         let (server, about) = (&patient.picture.server, &patient.picture.table);
-        let unbound = facts.bypassing_me || (about.owned && !about.forced) || facts.all_is_ours();
+        let sees_all = about.row_security_active && !about.holds_back;
+        let unbound = facts.bypassing_me || (about.owned && !about.forced) || sees_all;
         let role = match facts.actors.iter().find(|name| *name == "authenticated") {
             Some(role) => role.clone(),
             None if unbound => return None,

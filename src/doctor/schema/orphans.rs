@@ -140,7 +140,8 @@ async fn count(
          FROM (SELECT o.{user}::text AS owner FROM {table} AS o {sample} WHERE {condition} LIMIT {MOST}) AS orphans"
     );
     let query = Query { sql: sql.into(), arguments: PgArguments::default() };
-    let rows = patient.postgres.database.glance(query, patient.patience(limit)).await?;
+    let users = relation(&users.layout);
+    let rows = patient.postgres.database.glance(&[&table, &users], query, patient.patience(limit)).await?;
     let odd = || Error::new(ErrorKind::Schema, "the database's answer is not as expected");
     let json: Result<String, _> = rows.first().ok_or_else(odd)?.try_get(0);
     let json = json.map_err(|error| classify(&error, Phase::Reading))?;

@@ -8,6 +8,7 @@ use crate::schema::guards::rule::Rule;
 use crate::schema::names::{dollar_quoted, in_schema, literal, our_name, relation};
 use crate::schema::picture::Trigger;
 use crate::schema::plan::Subject;
+use crate::schema::trust::function_is_ours;
 
 const FUNCTION: &str = "retell_vault_refuse_foreign";
 
@@ -85,7 +86,8 @@ impl<'a> Triggers<'a> {
             dollar_quoted(BODY)
         );
         let locked = revoke(self.subject.picture, &function);
-        [create, locked].into_iter().chain(self.drop()).chain(self.definitions()).collect()
+        let ours = function_is_ours(self.subject.layout, &function);
+        [create, locked, ours].into_iter().chain(self.drop()).chain(self.definitions()).collect()
     }
 
     pub(super) fn drop(&self) -> Vec<String> {

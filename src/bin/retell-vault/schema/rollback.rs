@@ -34,6 +34,9 @@ fn tell(global: &Global, rolled_back: &RolledBack) -> Result<(), Failure> {
         print::hint(
             "only the owner of the backup tables can read them; drop them when nobody needs the data",
         );
+        print::hint(
+            "records whose tokens lie in them do not load until these are put back: docs/SCHEMA.md, \"Roll back\"",
+        );
     }
     print::out(&match rolled_back.steps.len() as u64 {
         0 => "nothing to take back: no step is recorded\n".to_owned(),
