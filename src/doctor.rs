@@ -15,6 +15,8 @@ mod schema;
 use std::cmp::Reverse;
 use std::sync::{Mutex, PoisonError};
 
+use futures_util::future::join3;
+
 use crate::classify::Fault;
 use crate::doctor::finding::{Area, Diagnosis, Finding, Mend, Severity};
 use crate::doctor::operation::server::Server;
@@ -80,10 +82,13 @@ async fn look_at_table(host: &Host<'_>, postgres: &Postgres) -> Vec<Finding> {
         Err(fault) => return vec![not_examined(postgres, Area::Schema, &fault)],
     };
     let patient = Patient::new(host, postgres, &picture, &plan);
+    // at the same time: a deep look at the rows is long
+    let (schema, orphans, exposure) =
+        join3(schema::look(&patient), schema::look_for_orphans(&patient), rows::look(&patient)).await;
     let looks = [
-        (Area::Schema, schema::look(&patient).await),
-        (Area::Schema, schema::look_for_orphans(&patient).await),
-        (Area::Exposure, rows::look(&patient).await),
+        (Area::Schema, schema),
+        (Area::Schema, orphans),
+        (Area::Exposure, exposure),
         (Area::Access, access::look(&patient).await),
         (Area::Access, probe::look(&patient).await),
     ];

@@ -18,12 +18,14 @@ use crate::postgres::scan::{Scan, Scanned};
 
 /// Rows of a page.
 const PAGE: u32 = 1000;
+/// For more rows than this the server's estimate will do.
+const MANY: u64 = 100_000;
 
 /// Looks at every row, and opens its records while the next page is on its way.
 pub(super) async fn rows(patient: &Patient<'_>, columns: &Columns, scan: &Scan) -> Result<Tally, Fault> {
     let (postgres, patience) = (patient.postgres, patient.postgres.database.patience());
     let roles: Arc<[(Role, usize)]> = columns.roles.clone().into();
-    let mut progress = DoctorProgress { rows: postgres.number_of_rows(scan).await?, opened: 0 };
+    let mut progress = DoctorProgress { rows: number_of_rows(patient, scan).await?, opened: 0 };
     let mut tally = Tally::default();
     let (mut page, mut last) = postgres.rows_after(scan, None, PAGE, patience).await?;
     while let Some(position) = last {
@@ -35,10 +37,18 @@ pub(super) async fn rows(patient: &Patient<'_>, columns: &Columns, scan: &Scan) 
         let (opened, next) = join(opened, postgres.rows_after(scan, Some(&position), PAGE, patience)).await;
         tally = opened.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
         (page, last) = next?;
-        progress.opened = tally.rows;
+        progress = DoctorProgress { rows: progress.rows.max(tally.rows), opened: tally.rows };
         patient.host.tell(&progress);
     }
     Ok(tally)
+}
+
+/// Only a small table is counted: that takes a look at all of it.
+async fn number_of_rows(patient: &Patient<'_>, scan: &Scan) -> Result<u64, Fault> {
+    match u64::try_from(patient.picture.table.rows) {
+        Ok(estimate) if estimate > MANY => Ok(estimate),
+        _ => patient.postgres.number_of_rows(scan).await,
+    }
 }
 
 fn opened(

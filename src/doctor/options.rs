@@ -58,7 +58,7 @@ impl DoctorOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct DoctorProgress {
-    /// Rows in the table when it began.
+    /// Rows in the table when it began; of a large table about so many.
     pub rows: u64,
     /// Rows that were opened.
     pub opened: u64,

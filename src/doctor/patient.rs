@@ -1,12 +1,18 @@
 //! What the examinations share.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
 use crate::layout::Layout;
 use crate::postgres::{Plan, Postgres};
 use crate::router::Router;
 use crate::schema::picture::Picture;
+
+/// How long the looks at a table that can be cut short may take together.
+const BUDGET: Duration = Duration::from_millis(1200);
+/// However late it is, a look gets this much.
+const LEAST: Duration = Duration::from_millis(30);
 
 /// What the examinations of this host share: keyring and local file.
 pub(crate) struct Host<'a> {
@@ -49,6 +55,7 @@ pub(crate) struct Patient<'a> {
     pub(crate) picture: &'a Picture,
     pub(crate) plan: &'a Plan,
     pub(crate) options: &'a DoctorOptions,
+    started: Instant,
 }
 
 impl<'a> Patient<'a> {
@@ -59,6 +66,11 @@ impl<'a> Patient<'a> {
         plan: &'a Plan,
     ) -> Self {
         let (router, options, layout) = (host.router, host.options, postgres.layout());
-        Self { host, router, postgres, layout, picture, plan, options }
+        Self { host, router, postgres, layout, picture, plan, options, started: Instant::now() }
+    }
+
+    /// How long the server may take for a look that can be cut short: `most`, or what is left.
+    pub(crate) fn patience(&self, most: Duration) -> Duration {
+        most.min(BUDGET.saturating_sub(self.started.elapsed())).max(LEAST)
     }
 }

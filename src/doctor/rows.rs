@@ -72,7 +72,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
 /// All rows of a small table, some of a large one.
 async fn some_rows(patient: &Patient<'_>, columns: &Columns, scan: &Scan) -> Result<(Tally, bool), Fault> {
     let portion = portion(patient.picture.table.rows, patient.picture.table.bytes);
-    let rows = match patient.postgres.some_rows(scan, portion, LIMIT).await {
+    let rows = match patient.postgres.some_rows(scan, portion, patient.patience(LIMIT)).await {
         Ok(rows) => rows,
         Err(fault) if fault.outcome == Outcome::Retry => return Err(too_slow(patient).into()),
         Err(fault) => return Err(fault),
@@ -109,7 +109,8 @@ impl Columns {
                 Role::Config | Role::Webhook => LONGEST_JSON,
                 Role::Alike(_) => LONGEST_ALIKE,
             };
-            watched.push(Watched { column: column.name.clone(), longest });
+            let is_json = column.kind.starts_with("json");
+            watched.push(Watched { column: column.name.clone(), longest, is_json });
             kept.push((role, longest));
         }
         Self { watched, roles: kept }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Row as _, ValueRef as _};
 
 use crate::classify::{Fault, Phase, classify};
 use crate::database::{Query, bind};
@@ -20,6 +20,21 @@ pub(crate) struct Watched {
     pub(crate) column: String,
     /// Longer texts are cut, so that no row takes much memory.
     pub(crate) longest: usize,
+    pub(crate) is_json: bool,
+}
+
+impl Watched {
+    /// Counting characters, as `left` does, would cost more than everything else, and so would printing JSON twice.
+    fn selected(&self) -> String {
+        let (text, enough) = (format!("t.{}::text", quote(&self.column)), self.longest + 4);
+        match self.is_json {
+            true => format!("pg_catalog.substr(pg_catalog.convert_to({text}, 'UTF8'), 1, {enough})"),
+            false => format!(
+                "CASE WHEN pg_catalog.octet_length({text}) <= {} THEN {text} ELSE pg_catalog.left({text}, {enough}) END",
+                self.longest
+            ),
+        }
+    }
 }
 
 /// Which rows.
@@ -61,9 +76,15 @@ impl Scanned {
         Ok(u64::try_from(now).unwrap_or_default())
     }
 
-    /// The text of one of the columns that are looked at.
+    /// The text of one of the columns that are looked at. The last character of a cut one may be missing.
     pub(crate) fn text(&self, at: usize) -> Result<Option<&str>, Fault> {
-        self.row.try_get(self.first + 3 + at).map_err(reading)
+        let value = self.row.try_get_raw(self.first + 3 + at).map_err(reading)?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        let bytes = value.as_bytes().map_err(|error| reading(sqlx::Error::Decode(error)))?;
+        let text = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        Ok(Some(text))
     }
 }
 
@@ -133,10 +154,7 @@ fn selected(layout: &Layout, watched: &[Watched]) -> String {
         format!("{tenant}::text"),
         "(pg_catalog.date_part('epoch', pg_catalog.statement_timestamp()) * 1000)::int8".to_owned(),
     ];
-    let texts = watched.iter().map(|Watched { column, longest }| {
-        format!("pg_catalog.left(t.{}::text, {})", quote(column), longest + 1)
-    });
-    columns.extend(texts);
+    columns.extend(watched.iter().map(Watched::selected));
     columns.join(", ")
 }
 

@@ -19,6 +19,10 @@ pub(super) fn nulls_count(layout: &Layout, picture: &Picture) -> bool {
 /// All but the newest row of each owner go to a table beside. `index`: what they stand in the way of.
 pub(super) fn remove(subject: &Subject<'_>, index: &Wanted) -> Step {
     let (relation, beside) = (subject.relation(), beside(subject));
+    let known = match subject.evidence.duplicates {
+        Some(_) => "owners have several rows",
+        None => "owners may have several rows, which was not found out in the time that there is",
+    };
     let columns = columns(subject).join(", ");
     let removed = format!(
         "WITH gone AS (DELETE FROM {relation} AS t USING ({}) AS r \
@@ -38,7 +42,7 @@ pub(super) fn remove(subject: &Subject<'_>, index: &Wanted) -> Step {
     Step {
         id: "owner.duplicates".to_owned(),
         object: format!("rows of {}", subject.layout.table_name()),
-        reason: "owners have several rows: all but the newest of each go to a table beside".to_owned(),
+        reason: format!("{known}: all but the newest of each go to a table beside"),
         sql: sql.into_iter().chain(lock_down_sql(&beside)).chain([removed]).collect(),
         undo: vec![all_of(&restored, &beside), format!("DROP TABLE {beside}")],
         lock: LockLevel::ShareRowExclusive,

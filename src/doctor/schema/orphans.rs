@@ -141,7 +141,7 @@ async fn count(
     );
     let query = Query { sql: sql.into(), arguments: PgArguments::default() };
     let users = relation(&users.layout);
-    let rows = patient.postgres.database.glance(&[&table, &users], query, limit).await?;
+    let rows = patient.postgres.database.glance(&[&table, &users], query, patient.patience(limit)).await?;
     let odd = || Error::new(ErrorKind::Schema, "the database's answer is not as expected");
     let json: Result<String, _> = rows.first().ok_or_else(odd)?.try_get(0);
     let json = json.map_err(|error| classify(&error, Phase::Reading))?;

@@ -137,7 +137,12 @@ fn kind_of(patient: &Patient<'_>, noun: &str, column: &str) -> &'static str {
 
 async fn applies(patient: &Patient<'_>, when: &str) -> Result<bool, Fault> {
     let query = Query { sql: when.into(), arguments: PgArguments::default() };
-    match patient.postgres.database.glance(&[&patient.postgres.relation()], query, LIMIT).await {
+    match patient
+        .postgres
+        .database
+        .glance(&[&patient.postgres.relation()], query, patient.patience(LIMIT))
+        .await
+    {
         Ok(rows) => Ok(rows.first().is_some_and(|row| row.try_get(0).unwrap_or(false))),
         // on a large table nothing was found in the time that there is; a column that is missing holds nothing
         Err(fault) if matches!(fault.outcome, Outcome::Retry | Outcome::Redetect) => Ok(false),
