@@ -68,7 +68,7 @@ fn is_later_token(piece: &str) -> bool {
 fn has_known_prefix(text: &str) -> bool {
     let starts =
         |prefix: &&str| text.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
-    PREFIXES.iter().any(|prefix| starts(&prefix))
+    PREFIXES.iter().any(starts)
 }
 
 /// `-----BEGIN PGP MESSAGE-----`, bytes that were put into a text, `v1:…`, `{"iv":…}`, `iv:ciphertext`.
@@ -116,7 +116,7 @@ fn of_code(text: &str) -> Option<Class> {
     }
     let text: Zeroizing<String> = Zeroizing::new(text.split_ascii_whitespace().collect());
     let bytes = CODES.iter().find_map(|code| code.decode(text.as_bytes()).ok()).map(Zeroizing::new)?;
-    let is_long = bytes.len() >= SHORTEST_CIPHERTEXT && text.len() % 4 == 0;
+    let is_long = bytes.len() >= SHORTEST_CIPHERTEXT && text.len().is_multiple_of(4);
     of_bytes(&bytes).or_else(|| (is_long && is_mixed(&text)).then_some(Class::Ciphertext))
 }
 
@@ -136,7 +136,7 @@ fn bytes_of_hex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
 
 /// Base64 as random bytes make it: capitals, small letters and digits or signs, no other characters.
 fn is_mixed(text: &str) -> bool {
-    let has = |test: fn(&u8) -> bool| text.as_bytes().iter().any(|byte| test(byte));
+    let has = |test: fn(&u8) -> bool| text.as_bytes().iter().any(test);
     let sign = |byte: u8| matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || sign(byte))
         && has(u8::is_ascii_uppercase)
