@@ -13,7 +13,7 @@ use crate::support::rotation::*;
 use crate::support::vaults::*;
 
 const USERS: usize = 12;
-const COUNTS: usize = 150;
+const COUNTS: usize = 40;
 const ON: &str = "ALTER TABLE user_profiles ENABLE ROW LEVEL SECURITY;";
 /// What the doctor recommends: the application owns the table and is under the policies.
 const FORCED: &str =

@@ -1,12 +1,12 @@
 //! What is found out by looking at rows, and when it is not.
 
-use retell_vault::{Layout, Profile, Wanted};
+use retell_vault::{Layout, Profile, SchemaPlan, Wanted};
 
 use super::support::role::Role;
 use super::support::rows::value;
 use super::support::schema::run_steps;
 use super::support::*;
-use super::{ids, plan, try_plan};
+use super::{ids, plan, try_plan, whole_plan};
 
 /// Row level security hides rows from us: then the index is planned, and what is not known is said.
 #[tokio::test]
@@ -76,16 +76,20 @@ async fn every_row_is_looked_at_on_request() {
     )
     .await;
     let every_row = Wanted::from(Profile::Credentials).look_at_every_row();
-    let first = plan(&db, &Layout::new(), &every_row).await;
+    let first = whole(&db, &every_row).await;
     assert!(first.steps.iter().any(|step| step.id == "guard.encrypted_retell_api_key.trigger"), "{first}");
     run_steps(&db, &first).await;
 
     db.exec("UPDATE user_profiles SET encrypted_retell_api_key = NULL").await;
-    let bounded = plan(&db, &Layout::new(), &Profile::Credentials.into()).await;
+    let bounded = whole(&db, &Profile::Credentials.into()).await;
     assert!(bounded.is_empty(), "{:?}", ids(&bounded));
     assert!(bounded.notes.iter().any(|note| note.contains("--every-row")), "{:?}", bounded.notes);
-    let rest = plan(&db, &Layout::new(), &every_row).await;
+    let rest = whole(&db, &every_row).await;
     assert!(rest.steps.iter().any(|step| step.id == "guard.encrypted_retell_api_key.validate"), "{rest}");
     run_steps(&db, &rest).await;
-    assert!(plan(&db, &Layout::new(), &every_row).await.is_empty());
+    assert!(whole(&db, &every_row).await.is_empty());
+}
+
+async fn whole(db: &TestDb, wanted: &Wanted) -> SchemaPlan {
+    whole_plan(&db.url, &Layout::new(), wanted).await.unwrap()
 }
