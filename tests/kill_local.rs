@@ -1,6 +1,6 @@
 //! SIGKILL while processes write to the local file: what was acknowledged is there afterwards.
 //!
-//! `RETELL_VAULT_KILLS=200 scripts/test --test kill_local` runs a longer campaign.
+//! `RETELL_VAULT_TEST_KILLS=200 scripts/test --test kill_local` runs a longer campaign.
 
 mod support;
 
@@ -100,7 +100,7 @@ async fn check(vault: &Vault, writer: usize, last: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_writes_survive_sigkill() {
-    let kills = env::var("RETELL_VAULT_KILLS").map_or(20, |kills| kills.parse().unwrap());
+    let kills = env::var("RETELL_VAULT_TEST_KILLS").map_or(20, |kills| kills.parse().unwrap());
     let hosts = Hosts::new().await;
     let local = hosts.local_file(0);
     let folder = local.parent().unwrap();

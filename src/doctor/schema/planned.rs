@@ -88,8 +88,7 @@ fn as_one(step: &Step) -> String {
 
 /// Its SQL comes later.
 fn finding(patient: &Patient<'_>, step: &Step) -> Finding {
-    let noun = step.id.split('.').next().unwrap_or_default();
-    let name = step.id.split('.').nth(1).unwrap_or_default();
+    let (noun, name) = step.id.split_once('.').unwrap_or((&step.id, ""));
     let no_room = patient.plan.placement.is_local();
     let (severity, id, danger) = match noun {
         "column" | "type" if no_room => (
