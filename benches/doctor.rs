@@ -3,14 +3,16 @@
 //!
 //! `DOCTOR_ROWS` sets the number of rows (1,000,000). Not pinned: a deep look uses two processors.
 
+#[path = "support/databases.rs"]
+mod databases;
 #[path = "../tests/support/mod.rs"]
 mod fixture;
 mod support;
 
 use std::time::{Duration, Instant};
 
+use databases::Databases;
 use fixture::vaults::{ALL_COLUMNS, Hosts, full_config, owner};
-use fixture::{Cluster, TestDb};
 use futures_util::TryStreamExt;
 use retell_vault::{DoctorOptions, KeyringFile, Profile, Vault, internals};
 use sqlx::{Connection, PgConnection, Row};
@@ -162,17 +164,8 @@ async fn main() {
     if let Ok(url) = std::env::var(CHILD) {
         return child(&url).await;
     }
-    let options =
-        ["-c", "fsync=off", "-c", "autovacuum=off", "-c", "max_wal_size=8GB", "-c", "shared_buffers=512MB"];
-    let (cluster, databases) = match std::env::var_os("RETELL_VAULT_TEST_PG") {
-        Some(_) => (None, Some((TestDb::create().await, TestDb::create().await))),
-        None => (Some((Cluster::start(&options).await, Cluster::start(&options).await)), None),
-    };
-    let urls = match (&cluster, &databases) {
-        (Some((one, two)), _) => [one.url().to_owned(), two.url().to_owned()],
-        (_, Some((one, two))) => [one.url.clone(), two.url.clone()],
-        _ => unreachable!("one of the two was made"),
-    };
+    let databases = Databases::make().await;
+    let urls = databases.urls();
     let subject = Subject::new(&urls[0], rows()).await;
     let vault = subject.vault().await;
     if is_asked_for("plan") {
