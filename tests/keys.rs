@@ -30,6 +30,25 @@ fn holds_token_of(home: &Path, key: KeyId) -> bool {
 }
 
 #[tokio::test]
+async fn a_keyring_that_is_saved_nowhere_seals_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let (path, local) = (home.path().join("home/keyring.json"), home.path().join("home/local.db"));
+    let prepared = KeyringFile::prepare(&path, &raw('A')).unwrap();
+    let builder = || Vault::builder(prepared.clone()).local_file(&local);
+    let refused = builder().build().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Configuration);
+    assert!(refused.to_string().contains("keyring.json") && refused.hint().contains("init()"), "{refused}");
+    assert!(!path.exists() && !local.exists(), "nothing was begun");
+
+    // once it is saved, every clone of it may be built with, and another process opens what it sealed
+    let owner = Owner::user("user-1").unwrap();
+    builder().init().await.unwrap().store(&owner, &config()).await.unwrap();
+    builder().build().await.unwrap().load(&owner).await.unwrap();
+    let opened = KeyringFile::open(&path, &raw('A')).unwrap();
+    Vault::builder(opened).local_file(&local).build().await.unwrap().load(&owner).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_running_vault_seals_under_the_promoted_key_and_opens_what_was_stored_before() {
     let home = tempfile::tempdir().unwrap();
     let (vault, operator) = running(home.path()).await;

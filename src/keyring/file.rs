@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use zeroize::Zeroizing;
@@ -35,6 +36,8 @@ pub struct KeyringFile {
 pub(super) struct Inner {
     pub(super) path: PathBuf,
     pub(super) watch: Watch,
+    /// False for a keyring that was prepared and lies nowhere but in memory.
+    saved: AtomicBool,
     state: RwLock<State>,
 }
 
@@ -61,7 +64,8 @@ pub(super) struct OnDisk {
 
 impl KeyringFile {
     /// A new keyring with one key, not saved yet: [`VaultBuilder::init`](crate::VaultBuilder::init)
-    /// saves it after making sure that there are no tokens of another keyring.
+    /// saves it after making sure that there are no tokens of another keyring, and
+    /// [`VaultBuilder::build`](crate::VaultBuilder::build) refuses it until then.
     ///
     /// # Errors
     /// `KeyringExists` when the file is there; `InvalidInput` for a passphrase that is too short.
@@ -92,8 +96,8 @@ impl KeyringFile {
 
     fn from_parts(path: &Path, wrapped: Wrapped, keys: Keyring, stamp: Option<Stamp>) -> Self {
         let state = State { keys: Arc::new(keys), wrapped: Arc::new(wrapped), overtaken: false };
-        let (path, watch) = (path.to_owned(), Watch::new(stamp));
-        Self { inner: Arc::new(Inner { path, watch, state: RwLock::new(state) }) }
+        let (path, saved, watch) = (path.to_owned(), AtomicBool::new(stamp.is_some()), Watch::new(stamp));
+        Self { inner: Arc::new(Inner { path, watch, saved, state: RwLock::new(state) }) }
     }
 
     /// Where the file lies.
@@ -157,7 +161,22 @@ impl KeyringFile {
         disk::private_folder(disk::folder_of(&self.inner.path), ErrorKind::KeyringFile)?;
         let wrapped = self.state().wrapped.clone();
         let text = format::seal(&self.current(), &wrapped.wrapping, &wrapped.key)?;
-        disk::write_new_private(&self.inner.path, text.as_bytes(), ErrorKind::KeyringFile)
+        disk::write_new_private(&self.inner.path, text.as_bytes(), ErrorKind::KeyringFile)?;
+        self.inner.saved.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// # Errors
+    /// `Configuration` for a keyring that was prepared and never saved: what it seals is lost when the
+    /// process ends.
+    pub(crate) fn refuse_unsaved(&self) -> Result<()> {
+        if self.inner.saved.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let path = self.inner.path.display();
+        let message = format!("the keyring {path} was prepared and is saved nowhere");
+        let hint = "call `init()` instead of `build()` for a new keyring: it saves the keyring first";
+        Err(Error::new(ErrorKind::Configuration, message).with_hint(hint))
     }
 }
 
