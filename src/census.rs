@@ -5,6 +5,7 @@ use std::fmt;
 use crate::classify::Fault;
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::LocalFile;
+use crate::postgres::census::counted_columns;
 use crate::postgres::{Plan, Postgres};
 use crate::router::Router;
 use crate::token::KeyId;
@@ -46,6 +47,9 @@ pub struct TokenCount {
 pub struct Census {
     /// In the order of the places. A place without tokens is not there.
     pub counts: Vec<TokenCount>,
+    /// What can hold tokens and was not counted, since the layout does not name it: `column public.users.notes`,
+    /// and tables of the vault's own beside the table. Empty without a database.
+    pub not_looked_at: Vec<String>,
 }
 
 impl Census {
@@ -75,22 +79,22 @@ impl Census {
 }
 
 impl Router {
-    /// Counts all tokens, wherever they lie.
+    /// Counts the tokens in every column of the layout and in the local file, and says what else there is.
     ///
     /// # Errors
     /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from us:
     /// a count of a part would be worth nothing. `LocalStore`.
     pub(crate) async fn census(&self) -> Result<Census> {
         self.refuse_without_table().await?;
-        let mut counts = match &self.postgres {
+        let (mut counts, not_looked_at) = match &self.postgres {
             Some(postgres) => count_rows(postgres).await.map_err(|fault| fault.error)?,
-            None => Vec::new(),
+            None => Default::default(),
         };
         if let Some(local) = &self.local {
             counts.extend(count_local(local).await?);
         }
         counts.sort_by(|a, b| (&a.place, a.key).cmp(&(&b.place, b.key)));
-        Ok(Census { counts })
+        Ok(Census { counts, not_looked_at })
     }
 
     /// Refuses to say anything about all tokens when a table with some of them was not named.
@@ -115,15 +119,16 @@ impl Router {
     }
 }
 
-async fn count_rows(postgres: &Postgres) -> Result<Vec<TokenCount>, Fault> {
+async fn count_rows(postgres: &Postgres) -> Result<(Vec<TokenCount>, Vec<String>), Fault> {
     let plan = sees_all(postgres).await?;
+    let not_looked_at = postgres.not_looked_at(&counted_columns(postgres.layout(), &plan)).await?;
     let counts = postgres.tokens_per_key(&plan).await?;
     let count = |count: crate::postgres::census::ColumnCount| TokenCount {
         place: TokenPlace::Column(count.column),
         key: count.key,
         tokens: count.tokens,
     };
-    Ok(counts.into_iter().map(count).collect())
+    Ok((counts.into_iter().map(count).collect(), not_looked_at))
 }
 
 /// The table as it is now.

@@ -4,6 +4,7 @@ mod bind;
 pub(crate) mod census;
 mod cursor;
 mod fragments;
+mod outside;
 mod pages;
 mod plan;
 pub(crate) mod scan;
@@ -27,7 +28,6 @@ use crate::owner::Owner;
 pub(crate) use crate::postgres::plan::Plan;
 use crate::record::{Record, Row};
 use crate::version::Millis;
-
 /// How long a picture of the schema is used before the catalogue is looked at again.
 const MAX_AGE: Duration = Duration::from_secs(300);
 /// Looking again because nothing was found happens at most this often.

@@ -220,8 +220,8 @@ impl Vault {
         self.router.estimate_rotation(options).await
     }
 
-    /// Counts the tokens of every place by the key that they name. Reads the whole table, in about a
-    /// second for 200,000 rows.
+    /// Counts the tokens of every column of the layout, and of the local file, by the key that they name, and
+    /// says which other columns were not looked at. Reads the whole table, in about a second for 200,000 rows.
     ///
     /// # Errors
     /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from our
@@ -231,10 +231,11 @@ impl Vault {
     }
 
     /// Destroys a retired key for good, here and in the generation of the keyring before, after counting
-    /// that no token names it any more, in any column or in the local file.
+    /// that no token names it any more: in any column of the table that can hold text, in the vault's own tables
+    /// beside it, or in the local file.
     ///
     /// # Errors
-    /// `KeyInUse`, saying how many tokens are left and where; `KeyState` unless it has been retired for
+    /// `KeyInUse`, saying how many tokens are left and where; `AccessDenied`, naming a column that may not be read; `KeyState` unless it has been retired for
     /// 24 hours; `UnknownKey`; `Schema` when the table is not there to be counted; else as
     /// [`census`](Self::census). On error nothing was destroyed.
     ///

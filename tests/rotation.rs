@@ -6,6 +6,8 @@ mod support;
 
 #[path = "rotation/access.rs"]
 mod access;
+#[path = "rotation/outside.rs"]
+mod outside;
 #[path = "rotation/places.rs"]
 mod places;
 #[path = "rotation/policies.rs"]

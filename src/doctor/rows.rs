@@ -63,10 +63,21 @@ pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
     };
     let seen = Seen { patient, columns: &columns, tally, is_exact };
     seen.note();
+    note_not_looked_at(patient, &columns).await?;
     let mut findings = exposure::findings(&seen);
     findings.extend(keys::of_rows(&seen));
     findings.extend(seen.too_long());
     Ok(findings)
+}
+
+/// Tokens are counted, and secrets are looked for, in these columns only.
+async fn note_not_looked_at(patient: &Patient<'_>, columns: &Columns) -> Result<(), Fault> {
+    let looked_at: Vec<&str> = columns.watched.iter().map(|watched| watched.column.as_str()).collect();
+    let not_looked_at = patient.postgres.not_looked_at(&looked_at).await?;
+    if !not_looked_at.is_empty() {
+        patient.host.note(format!("values were not looked at in {}", not_looked_at.join(", ")));
+    }
+    Ok(())
 }
 
 /// All rows of a small table, some of a large one.

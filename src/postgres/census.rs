@@ -55,6 +55,12 @@ impl Postgres {
     }
 }
 
+/// The columns of the layout that a count looks at.
+pub(crate) fn counted_columns<'a>(layout: &'a Layout, plan: &Plan) -> Vec<&'a str> {
+    let columns = plan.table().map(|table| counted(layout, table)).unwrap_or_default();
+    columns.into_iter().map(|column| column.name).collect()
+}
+
 /// The key that a token names which starts like this: `rv1.0123abcd.`
 fn named_key(head: &str) -> Option<KeyId> {
     let is_token = matches!(head.as_bytes(), [b'r', b'v', b'1'..=b'9', b'.', .., b'.']);
@@ -76,15 +82,14 @@ enum Form {
     Other,
 }
 
-/// Every column of the layout, besides the owner's, that can hold text.
+/// Every column of the layout that can hold text.
 fn counted<'a>(layout: &'a Layout, table: &Table) -> Vec<Counted<'a>> {
-    let owner = [Some(layout.user_column.as_str()), layout.tenant_column.as_deref()];
-    let names = layout.all_columns().into_iter().filter(|name| !owner.contains(&Some(name)));
-    let counted = names.filter_map(|name| {
+    let counted = layout.all_columns().into_iter().filter_map(|name| {
         let (config, secret) = (name == layout.config_column, layout.is_for_secrets(name));
         let (form, sealed) = match table.columns.iter().find(|column| column.name == name)?.kind {
             ColumnType::Jsonb if config => (Form::Jsonb, true),
             ColumnType::Text | ColumnType::Varchar(_) if !config => (Form::Text, secret),
+            ColumnType::Json | ColumnType::Jsonb => (Form::Other, false),
             _ if config || secret => (Form::Other, false),
             _ => return None,
         };
@@ -93,8 +98,8 @@ fn counted<'a>(layout: &'a Layout, table: &Table) -> Vec<Counted<'a>> {
     counted.collect()
 }
 
-/// Every piece between two spaces, and every entry of our part of the JSONB column. In a column of
-/// another type, whatever looks like the start of a token.
+/// Every piece between two spaces, and every entry of our part of the JSONB column. In the rest of that, and in a
+/// column of another type, whatever looks like the start of a token.
 fn census(layout: &Layout, columns: &[Counted<'_>]) -> String {
     let pieces = columns.iter().enumerate().map(|(at, Counted { name, form, sealed })| {
         let column = format!("t.{}", quote(name));
@@ -109,15 +114,17 @@ fn census(layout: &Layout, columns: &[Counted<'_>]) -> String {
             }
             Form::Jsonb => {
                 let ours = format!("({column} -> '{OURS}'::text)");
+                let rest = format!(
+                    "(CASE pg_catalog.jsonb_typeof({column}) WHEN 'object' THEN {column} - '{OURS}'::text ELSE {column} END)"
+                );
                 format!(
                     "SELECT {at}, e.value FROM pg_catalog.jsonb_each_text(CASE coalesce(pg_catalog.jsonb_typeof({ours}), 'null') \
-                     WHEN 'object' THEN {ours} WHEN 'null' THEN NULL ELSE pg_catalog.jsonb_build_object('', {ours}) END) AS e"
+                     WHEN 'object' THEN {ours} WHEN 'null' THEN NULL ELSE pg_catalog.jsonb_build_object('', {ours}) END) AS e \
+                     UNION ALL {}",
+                    heads(at, &rest)
                 )
             }
-            Form::Other => format!(
-                "SELECT {at}, e.value[1] FROM pg_catalog.regexp_matches({column}::text, \
-                 'rv[1-9]\\.[0-9a-f]{{8}}\\.[0-9a-f]{{16}}\\.', 'g') AS e (value)"
-            ),
+            Form::Other => heads(at, &column),
         }
     });
     let pieces: Vec<_> = pieces.collect();
@@ -127,6 +134,15 @@ fn census(layout: &Layout, columns: &[Counted<'_>]) -> String {
         quote(&layout.schema),
         quote(&layout.table),
         pieces.join(" UNION ALL "),
+    )
+}
+
+/// Whatever looks like the start of a token in a value of any type.
+fn heads(at: usize, value: &str) -> String {
+    format!(
+        "SELECT {at}, e.value[1] FROM pg_catalog.regexp_matches(\
+         CASE WHEN pg_catalog.strpos({value}::text, 'rv') > 0 THEN {value}::text END, \
+         'rv[1-9]\\.[0-9a-f]{{8}}\\.[0-9a-f]{{16}}\\.', 'g') AS e (value)"
     )
 }
 

@@ -4,6 +4,7 @@ use crate::census::{Census, TokenCount};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::life::Grace;
 use crate::keyring::{KeyInfo, KeyState};
+use crate::postgres::Postgres;
 use crate::router::Router;
 use crate::token::KeyId;
 
@@ -65,6 +66,7 @@ pub(super) async fn destroy(router: &Router, id: KeyId, options: DestroyOptions)
     refuse_in_use(id, &router.census().await?)?;
     if let Some(postgres) = &router.postgres {
         postgres.refuse_without_table().await.map_err(|fault| fault.error)?;
+        refuse_outside(id, postgres).await?;
     }
     router.keyring.destroy_key(id, grace)
 }
@@ -106,6 +108,22 @@ fn refuse_in_use(id: KeyId, census: &Census) -> Result<()> {
             Err(Error::new(ErrorKind::KeyInUse, message))
         }
     }
+}
+
+/// Tokens in columns that the layout does not name are lost with the key all the same: a column that was renamed,
+/// a layout that this process was not told of, duplicates that `schema apply` moved aside.
+async fn refuse_outside(id: KeyId, postgres: &Postgres) -> Result<()> {
+    let found = postgres.tokens_anywhere(id).await.map_err(|fault| fault.error)?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let tokens: u64 = found.iter().map(|(_, tokens)| tokens).sum();
+    let places: Vec<_> =
+        found.iter().map(|(column, tokens)| format!("{tokens} in column {column}")).collect();
+    let message = format!("{tokens} tokens outside of the layout still name key {id}: {}", places.join("; "));
+    let hint = "nothing was destroyed; where these are records that are in use, rotate with the layout that names their \
+                columns; clear or drop what nobody needs";
+    Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint))
 }
 
 fn place(count: &TokenCount) -> String {

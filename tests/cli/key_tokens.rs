@@ -59,13 +59,18 @@ async fn keys_are_listed_with_their_tokens() {
     let text = home.run(&["key", "list"]).ok().out;
     assert!(text.starts_with("key       state    created"), "{text}");
     assert!(text.contains(&format!("{}  primary  20", id(&first))), "{text}");
-    assert!(text.ends_with("0123abcd  unknown  -                     -                     1\n"), "{text}");
+    let last = "0123abcd  unknown  -                     -                     1\nnot looked at, since the layout does \
+                not name it: column public.user_profiles.full_name\n";
+    assert!(text.ends_with(last), "{text}");
+    let listed = home.json(&["key", "list"]);
+    assert_eq!(listed["not_looked_at"], json!(["column public.user_profiles.full_name"]));
 
     home.database = "postgres://user:hunter2@127.0.0.1:1/app".to_owned();
     let away = home.run(&["key", "list"]).ok();
     away.warns("the tokens were not counted: the database cannot be reached");
     assert!(away.out.contains("Z  unknown\n"), "{away:?}");
     assert_eq!(home.json(&["key", "list"])["keys"][0]["tokens"], Value::Null);
+    assert_eq!(home.json(&["key", "list"])["not_looked_at"], Value::Null);
     home.run(&["key", "check"]).fails(1, "cannot be reached", "check that the database is up");
 }
 
@@ -73,7 +78,13 @@ async fn keys_are_listed_with_their_tokens() {
 async fn a_check_finds_what_is_wrong_and_says_what_to_do() {
     let (db, home) = stored().await;
     let checked = home.run(&["key", "check"]).ok();
-    assert_eq!((checked.out.as_str(), checked.err.as_str()), ("1 key, 4 tokens\nnothing is wrong\n", ""));
+    assert_eq!(
+        (checked.out.as_str(), checked.err.as_str()),
+        (
+            "1 key, 4 tokens\nnothing is wrong in the layout\nnot looked at, since the layout does not name it: column public.user_profiles.full_name\n",
+            ""
+        )
+    );
 
     let new = home.json(&["key", "add"])["key"]["id"].as_str().unwrap().to_owned();
     assert_eq!(problems(&home), [("pending_key".to_owned(), json!(new), 0)]);

@@ -115,13 +115,14 @@ async fn everything_goes_under_a_new_key_wherever_it_lies() {
         );
         assert!(rotated.out.contains(&format!("  {new}  primary  local file, pending")), "{}", rotated.out);
         assert!(!rotated.out.contains(old), "{}", rotated.out);
-        assert!(rotated.out.ends_with(&format!("\ncomplete: every token is under key {new}\n")));
+        let verdict = format!("\ncomplete in the layout: every token is under key {new}\n");
+        assert!(rotated.out.contains(&verdict), "{}", rotated.out);
 
         all_readable(&home, 25);
         assert_eq!(home.json(&["get", "--user", "user-7"]), before);
         assert_eq!(home.json(&["sync"])["pushed"], 1);
         home.run(&["get", "--user", "waits"]).ok();
-        assert!(home.run(&["key", "check"]).ok().out.ends_with("nothing is wrong\n"));
+        assert!(home.run(&["key", "check"]).ok().out.contains("\nnothing is wrong in the layout\n"));
         if columns == ALL_COLUMNS {
             let rows = table(&db, "user_profiles").await;
             let theirs =
@@ -257,7 +258,7 @@ async fn what_cannot_be_opened_is_reported_and_it_is_not_complete() {
         rotated.warns("1 unsealable");
         rotated.warns("1 foreign_value");
         let left = format!("not complete: 4 tokens left under key {old} (retired): 1 in column ");
-        assert!(rotated.out.contains(&left) && !rotated.out.contains("\ncomplete"), "{rotated:?}");
+        assert!(rotated.out.contains(&left) && !rotated.out.contains("\ncomplete in"), "{rotated:?}");
         assert!(rotated.err.contains("error: the rotation is not complete: 4 tokens are not"), "{rotated:?}");
         assert!(rotated.err.contains("put --replace-unreadable"), "{rotated:?}");
 
@@ -418,7 +419,10 @@ fn without_a_database_the_local_file_is_rotated() {
     let held = keys(&home);
     let [(old, ..), (new, state, 7)] = &held[..] else { panic!("{held:?}") };
     assert_eq!(state, "primary");
-    assert!(rotated.out.ends_with(&format!("complete: every token is under key {new}\n")), "{rotated:?}");
+    assert!(
+        rotated.out.ends_with(&format!("\ncomplete in the local file: every token is under key {new}\n")),
+        "{rotated:?}"
+    );
     assert!(rotated.err.contains(&format!("`retell-vault key destroy {old}`\n")), "{rotated:?}");
     home.run(&["get", "--user", "user-1"]).ok();
 }

@@ -3,6 +3,9 @@
 use retell_vault::{Census, KeyId, KeyInfo, TokenPlace};
 use serde_json::{Value, json};
 
+use crate::args::Global;
+use crate::print;
+
 /// One object for every place and key.
 pub fn json(census: &Census) -> Value {
     let count = |count: &retell_vault::TokenCount| {
@@ -27,6 +30,33 @@ pub fn rows(census: &Census, keys: &[KeyInfo]) -> Vec<[String; 4]> {
         [key, state.to_owned(), count.place.to_string(), count.tokens.to_string()]
     };
     std::iter::once(heading).chain(counts.iter().map(row)).collect()
+}
+
+/// What a count covers.
+pub fn scope(global: &Global) -> &'static str {
+    match global.database_url() {
+        Some(_) => "in the layout",
+        None => "in the local file",
+    }
+}
+
+/// A line that says what was not counted, or nothing.
+pub fn not_looked_at(census: &Census) -> String {
+    match census.not_looked_at.as_slice() {
+        [] => String::new(),
+        places => {
+            print::table(&[[format!("not looked at, since the layout does not name it: {}", some(places))]])
+        }
+    }
+}
+
+/// Names of a list that may be long.
+fn some(places: &[String]) -> String {
+    const SHOWN: usize = 12;
+    match places.len() {
+        0..=SHOWN => places.join(", "),
+        all => format!("{}, and {} more (--json lists all)", places[..SHOWN].join(", "), all - SHOWN),
+    }
 }
 
 /// The state of a key that a token names.

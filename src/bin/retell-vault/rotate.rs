@@ -83,6 +83,7 @@ async fn dry_run(global: &Global, options: &Rotate, keyring: KeyringFile) -> Res
             "local_tokens": local,
             "seconds": estimate.time.as_millis() as f64 / 1000.0,
             "census": census::json(&estimate.census),
+            "not_looked_at": estimate.census.not_looked_at,
         }));
     }
     let rows = [
@@ -93,7 +94,8 @@ async fn dry_run(global: &Global, options: &Rotate, keyring: KeyringFile) -> Res
     ];
     let rows = rows.map(|(name, value)| [name.to_owned(), value]);
     let tokens = census::rows(&estimate.census, &keyring.keys());
-    print::out(&format!("{}\n{}", print::table(&rows), print::titled("tokens", &print::table(&tokens))))
+    let tokens = print::titled("tokens", &print::table(&tokens));
+    print::out(&format!("{}\n{tokens}{}", print::table(&rows), census::not_looked_at(&estimate.census)))
 }
 
 /// Tokens of the local file that are not under the primary key.

@@ -28,8 +28,8 @@ pub async fn check(global: &Global) -> Result<(), Failure> {
     findings.extend(foreign(&census));
     let (count, tokens) = (keys.len() as u64, census.keys().iter().map(|(_, tokens)| tokens).sum());
     match global.json {
-        true => print::json(&as_json(&findings, count, tokens))?,
-        false => print::out(&as_text(&findings, count, tokens))?,
+        true => print::json(&as_json(&findings, &census, count, tokens))?,
+        false => print::out(&as_text(global, &findings, &census, count, tokens))?,
     }
     match findings.len() as u64 {
         0 => Ok(()),
@@ -84,7 +84,7 @@ fn foreign(census: &Census) -> Option<Finding> {
     (tokens > 0).then(|| Finding { problem: "no_token", key: None, tokens, text, advice: advice.to_owned() })
 }
 
-fn as_json(findings: &[Finding], keys: u64, tokens: u64) -> Value {
+fn as_json(findings: &[Finding], census: &Census, keys: u64, tokens: u64) -> Value {
     let finding = |finding: &Finding| {
         json!({
             "problem": finding.problem,
@@ -95,17 +95,18 @@ fn as_json(findings: &[Finding], keys: u64, tokens: u64) -> Value {
         })
     };
     let findings: Vec<_> = findings.iter().map(finding).collect();
-    json!({ "ok": findings.is_empty(), "keys": keys, "tokens": tokens, "findings": findings })
+    let ok = findings.is_empty();
+    json!({ "ok": ok, "keys": keys, "tokens": tokens, "findings": findings, "not_looked_at": census.not_looked_at })
 }
 
-fn as_text(findings: &[Finding], keys: u64, tokens: u64) -> String {
+fn as_text(global: &Global, findings: &[Finding], census: &Census, keys: u64, tokens: u64) -> String {
     let (keys, tokens) = (print::count(keys, "key"), print::count(tokens, "token"));
     let mut text = format!("{keys}, {tokens}\n");
     match findings {
-        [] => text.push_str("nothing is wrong\n"),
+        [] => text.push_str(&format!("nothing is wrong {}\n", census::scope(global))),
         _ => findings.iter().for_each(|Finding { text: what, advice, .. }| {
             text.push_str(&print::table(&[[format!("wrong: {what}")], [format!("  {advice}")]]));
         }),
     }
-    text
+    text + &census::not_looked_at(census)
 }

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 
 use crate::args::Global;
 use crate::failure::Failure;
-use crate::{print, session, status};
+use crate::{census, print, session, status};
 
 /// Lists the keys. Without the database, or without a local file that fits, there are still the keys.
 pub async fn list(global: &Global) -> Result<(), Failure> {
     let keyring = session::keyring(global)?;
-    let census = match census(global, &keyring).await {
+    let census = match count(global, &keyring).await {
         Ok(census) => Some(census),
         Err(failure) => {
             print::warning(&format!("the tokens were not counted: {}", failure.message()));
@@ -20,11 +20,14 @@ pub async fn list(global: &Global) -> Result<(), Failure> {
     let keys = keyring.keys();
     match global.json {
         true => print::json(&as_json(&keyring, &keys, census.as_ref())),
-        false => print::out(&print::table(&as_rows(&keys, census.as_ref()))),
+        false => {
+            let not_looked_at = census.as_ref().map(census::not_looked_at).unwrap_or_default();
+            print::out(&(print::table(&as_rows(&keys, census.as_ref())) + &not_looked_at))
+        }
     }
 }
 
-async fn census(global: &Global, keyring: &KeyringFile) -> Result<Census, Failure> {
+async fn count(global: &Global, keyring: &KeyringFile) -> Result<Census, Failure> {
     let vault = session::builder(global, keyring.clone())?.build().await?;
     Ok(vault.census().await?)
 }
@@ -46,7 +49,12 @@ fn as_json(keyring: &KeyringFile, keys: &[KeyInfo], census: Option<&Census>) -> 
         json!({ "id": id, "state": "unknown", "created_at": null, "state_since": null, "fingerprint": null,
             "tokens": tokens })
     });
-    json!({ "keyring": keyring.path().display().to_string(), "keys": known.chain(unknown).collect::<Vec<_>>() })
+    let not_looked_at = census.map(|census| census.not_looked_at.as_slice());
+    json!({
+        "keyring": keyring.path().display().to_string(),
+        "keys": known.chain(unknown).collect::<Vec<_>>(),
+        "not_looked_at": not_looked_at,
+    })
 }
 
 fn as_rows(keys: &[KeyInfo], census: Option<&Census>) -> Vec<[String; 5]> {

@@ -26,7 +26,7 @@ pub fn tell(
 ) -> Result<(), Failure> {
     match global.json {
         true => print::json(&as_json(rotation, progress.elapsed()))?,
-        false => print::out(&as_text(keys, rotation, progress.elapsed()))?,
+        false => print::out(&as_text(global, keys, rotation, progress.elapsed()))?,
     }
     warn_of_unreadable(options, rotation);
     match rotation.complete {
@@ -48,10 +48,11 @@ fn as_json(rotation: &Rotation, elapsed: Duration) -> Value {
     object.insert("key".to_owned(), json!(rotation.key.to_string()));
     object.insert("causes".to_owned(), Value::Object(causes));
     object.insert("census".to_owned(), census::json(&rotation.census));
+    object.insert("not_looked_at".to_owned(), json!(rotation.census.not_looked_at));
     Value::Object(object)
 }
 
-fn as_text(keys: &[KeyInfo], rotation: &Rotation, elapsed: Duration) -> String {
+fn as_text(global: &Global, keys: &[KeyInfo], rotation: &Rotation, elapsed: Duration) -> String {
     let done = &rotation.progress;
     let rate = match done.resealed {
         0 => String::new(),
@@ -66,11 +67,12 @@ fn as_text(keys: &[KeyInfo], rotation: &Rotation, elapsed: Duration) -> String {
     ];
     let tokens = print::table(&census::rows(&rotation.census, keys));
     let verdict = match rotation.complete {
-        true => format!("complete: every token is under key {}", rotation.key),
+        true => format!("complete {}: every token is under key {}", census::scope(global), rotation.key),
         false => format!("not complete: {}", left(keys, rotation)),
     };
     let summary = print::table(&rows.map(|(name, value)| [name.to_owned(), value]));
-    format!("{summary}\n{}\n{verdict}\n", print::titled("tokens", &tokens))
+    let not_looked_at = census::not_looked_at(&rotation.census);
+    format!("{summary}\n{}\n{verdict}\n{not_looked_at}", print::titled("tokens", &tokens))
 }
 
 /// `2 unsealable, 1 unknown_key`.
