@@ -2,15 +2,15 @@
 
 use zeroize::Zeroizing;
 
-use crate::aead::{self, RootSecret};
-use crate::entropy;
+use crate::crypto::aead::{self, RootSecret};
+use crate::crypto::random;
 use crate::error::Result;
-use crate::field::Field;
 use crate::keyring::file::KeyringFile;
-use crate::owner::Owner;
-use crate::rotate::RotateOptions;
-use crate::token::{KeyId, Token};
-use crate::version::Version;
+use crate::record::field::Field;
+use crate::record::owner::Owner;
+use crate::record::token::{KeyId, Token};
+use crate::record::version::Version;
+use crate::rotation::options::RotateOptions;
 
 /// Seals and opens single API keys of one owner, as the vault does.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Sealer {
         let version = Version::next(1_700_000_000_000, None, 0);
         let seal =
             |rng: &mut _| aead::seal(&self.root, KeyId(7), version, &self.owner, Field::ApiKey, json, rng);
-        entropy::with_rng(seal).map(Sealed)
+        random::with_rng(seal).map(Sealed)
     }
 
     /// # Errors

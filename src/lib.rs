@@ -17,67 +17,54 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-mod aead;
-mod census;
-mod classify;
-mod config;
-mod database;
-mod detect;
-mod disk;
+mod crypto;
 mod doctor;
-mod entropy;
 mod error;
-mod field;
 #[doc(hidden)]
 pub mod internals;
 mod keyring;
-mod layout;
 mod local;
-mod owner;
-mod placement;
 mod postgres;
-mod promote;
 mod record;
-mod rotate;
-mod router;
+mod rotation;
 mod schema;
-mod sealer;
-mod stack;
-mod sync;
-mod token;
+mod store;
 mod vault;
-mod version;
 
-pub use census::{Census, TokenCount, TokenPlace};
-pub use config::RetellConfig;
-pub use config::fields::{AgentId, ApiKey, IntegrationStatus, PhoneNumber, WebhookConfig, WebhookSecret};
-pub use database::{PoolerMode, Timeouts};
 pub use doctor::finding::{Area, Diagnosis, Finding, Health, Mend, Severity};
 pub use doctor::options::{DoctorOptions, DoctorProgress};
 pub use error::{Error, ErrorKind, Result};
-pub use field::Field;
 pub use keyring::file::KeyringFile;
+pub use keyring::keys::{KeyInfo, KeyState};
 pub use keyring::wrapping::{Passphrase, RawKey, Wrapping, WrappingKey, WrappingKeyProvider};
-pub use keyring::{KeyInfo, KeyState};
-pub use layout::Layout;
-pub use owner::{Owner, TenantId, UserId};
-pub use placement::Place;
-pub use promote::{PromoteEvent, PromoteOptions, PromoteProgress, Promotion};
-pub use rotate::{RotateEstimate, RotateEvent, RotateOptions, RotateProgress, Rotation, UnreadableRow};
-pub use router::{Fallback, StoreOptions};
+pub use postgres::connection::pool::{PoolerMode, Timeouts};
+pub use record::field::Field;
+pub use record::layout::Layout;
+pub use record::owner::{Owner, TenantId, UserId};
+pub use record::placement::Place;
+pub use record::retell::RetellConfig;
+pub use record::token::KeyId;
+pub use record::values::{AgentId, ApiKey, IntegrationStatus, PhoneNumber, WebhookConfig, WebhookSecret};
+pub use record::version::Version;
+pub use rotation::destroy_key::DestroyOptions;
+pub use rotation::options::RotateOptions;
+pub use rotation::promote_options::PromoteOptions;
+pub use rotation::promote_report::{PromoteEvent, PromoteProgress, Promotion};
+pub use rotation::report::{RotateEstimate, RotateEvent, RotateProgress, Rotation, UnreadableRow};
+pub use rotation::token_count::{Census, TokenCount, TokenPlace};
 pub use schema::Schema;
 pub use schema::options::{Applied, ApplyOptions, RollBackOptions, RolledBack, SchemaEvent};
 pub use schema::plan::Plan as SchemaPlan;
 pub use schema::step::{Blocked, Instead, LockLevel, Step};
 pub use schema::verify::{Check, CheckOutcome, Verification};
 pub use schema::wanted::{Profile, RowSecurity, Wanted};
-pub use sync::{BackgroundSync, SyncReport};
-pub use token::KeyId;
-pub use vault::{
-    DatabaseStatus, DestroyOptions, Forgotten, KeptReason, KeptRecord, ListEntry, ListPage, Loaded,
-    LocalStatus, RecordState, SlotStatus, Source, Status, Stored, Vault, VaultBuilder,
-};
-pub use version::Version;
+pub use store::core::{Fallback, StoreOptions};
+pub use store::sync::{BackgroundSync, SyncReport};
+pub use vault::Vault;
+pub use vault::answers::{Loaded, Source, Stored};
+pub use vault::builder::VaultBuilder;
+pub use vault::listing::{Forgotten, KeptReason, KeptRecord, ListEntry, ListPage, RecordState};
+pub use vault::status::{DatabaseStatus, LocalStatus, SlotStatus, Status};
 
 /// The examples of the manual compile.
 #[cfg(doctest)]

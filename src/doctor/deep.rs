@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use futures_util::future::join;
 
-use crate::classify::Fault;
 use crate::doctor::options::DoctorProgress;
 use crate::doctor::rows::Columns;
 use crate::doctor::rows::tally::{Role, Tally};
 use crate::doctor::{Host, Patient};
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::Keyring;
-use crate::local::LocalFile;
+use crate::keyring::keys::Keyring;
+use crate::local::file::LocalFile;
 use crate::local::walk::LocalPlace;
-use crate::postgres::scan::{Scan, Scanned};
+use crate::postgres::connection::errors::Fault;
+use crate::postgres::walk::scan::{Scan, Scanned};
 
 /// Rows of a page.
 const PAGE: u32 = 1000;

@@ -7,11 +7,11 @@ use crate::doctor::rows::Seen;
 use crate::doctor::rows::tally::{Sighting, Trouble};
 use crate::doctor::{Host, deep};
 use crate::error::Result;
-use crate::keyring::KeyState;
-use crate::local::LocalFile;
+use crate::keyring::keys::KeyState;
+use crate::local::file::LocalFile;
 use crate::local::walk::LocalPlace;
-use crate::router::Router;
-use crate::token::KeyId;
+use crate::record::token::KeyId;
+use crate::store::core::Router;
 
 const DAY: u64 = 24 * 60 * 60 * 1000;
 const LOST: &str = "find a copy of the keyring that holds it; where there is none, restore these records from a \

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::owner::Owner;
+use crate::record::owner::Owner;
 
 /// How old a primary key may become before the doctor says so: a year, a common rotation period.
 const KEY_AGE: Duration = Duration::from_secs(365 * 24 * 60 * 60);

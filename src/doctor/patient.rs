@@ -4,10 +4,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
-use crate::layout::Layout;
-use crate::postgres::{Plan, Postgres};
-use crate::router::Router;
-use crate::schema::picture::Picture;
+use crate::postgres::catalogue::picture::Picture;
+use crate::postgres::statements::plan::{Plan, Postgres};
+use crate::record::layout::Layout;
+use crate::store::core::Router;
 
 /// How long the looks at a table that can be cut short may take together.
 const BUDGET: Duration = Duration::from_millis(1200);

@@ -4,14 +4,15 @@ use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::disk::{self, Draft};
-use crate::entropy;
+use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::file::{KeyringFile, OnDisk, Wrapped, now, random_id, read};
+use crate::keyring::format;
+use crate::keyring::keys::{KeyInfo, Keyring};
 use crate::keyring::life::Grace;
+use crate::keyring::private_file::{self, Draft};
 use crate::keyring::wrapping::{WrappingKey, WrappingKeyProvider};
-use crate::keyring::{KeyInfo, Keyring, format};
-use crate::token::{KeyId, NONCE};
+use crate::record::token::{KeyId, NONCE};
 
 const KIND: ErrorKind = ErrorKind::KeyringFile;
 const NOTHING_SAVED: &str =
@@ -69,7 +70,7 @@ impl KeyringFile {
     /// wrapped anew since it was opened; `KeyringFile` when it is damaged, an older generation, or cannot
     /// be saved; `Entropy`. On error the file is as it was, unless the error says that it was saved.
     pub fn add_key(&self) -> Result<KeyInfo> {
-        let material = entropy::key_bytes()?;
+        let material = random::key_bytes()?;
         let mut added = None;
         let keys = self.change(|found| {
             let mut id = random_id()?;
@@ -163,15 +164,15 @@ impl KeyringFile {
     }
 
     fn lock_file(&self) -> Result<Lock> {
-        disk::check_folder(disk::folder_of(self.path()), KIND)?;
-        if disk::stamp(self.path()).is_none() {
+        private_file::check_folder(private_file::folder_of(self.path()), KIND)?;
+        if private_file::stamp(self.path()).is_none() {
             // no lock without a keyring
             read(self.path())?;
         }
-        let path = disk::beside(self.path(), ".lock");
-        let file = match disk::open_private(&path, KIND, false)? {
+        let path = private_file::beside(self.path(), ".lock");
+        let file = match private_file::open_private(&path, KIND, false)? {
             Some(file) => file,
-            None => disk::ensure_private(&path, KIND).map_err(unsaved)?,
+            None => private_file::ensure_private(&path, KIND).map_err(unsaved)?,
         };
         match file.try_lock() {
             Ok(()) => Ok(Lock(file)),
@@ -188,7 +189,7 @@ impl KeyringFile {
     }
 
     fn previous(&self) -> PathBuf {
-        disk::beside(self.path(), ".previous")
+        private_file::beside(self.path(), ".previous")
     }
 
     fn find(&self) -> Result<Found> {
@@ -220,7 +221,7 @@ impl KeyringFile {
         prove(&new, &next)?;
 
         let mut seen = self.inner.watch.hold();
-        if disk::stamp(self.path()) != Some(found.disk.stamp) {
+        if private_file::stamp(self.path()) != Some(found.disk.stamp) {
             let message = format!("{} changed on disk meanwhile; nothing was saved", self.path().display());
             return Err(Error::new(KIND, message).with_hint("look who else writes it, then try again"));
         }
@@ -244,7 +245,7 @@ impl KeyringFile {
     /// died. Unless it shows that it does not, it is replaced by the present one.
     fn wipe_previous(&self, found: &Found, id: KeyId) -> Result<()> {
         let path = self.previous();
-        if disk::stamp(&path).is_none() {
+        if private_file::stamp(&path).is_none() {
             return Ok(());
         }
         let keys = read(&path).and_then(|previous| format::unseal(&previous.outer, &found.wrapped.key));
@@ -257,7 +258,7 @@ impl KeyringFile {
     }
 
     fn sync_folder(&self) -> Result<()> {
-        disk::sync_folder(disk::folder_of(self.path()), KIND).map_err(|error| {
+        private_file::sync_folder(private_file::folder_of(self.path()), KIND).map_err(|error| {
             error
                 .about("the keyring was saved, but a power failure may undo that")
                 .with_hint("check the disk, then look at the keys")
@@ -271,7 +272,7 @@ fn prove(new: &Draft, next: &Next) -> Result<()> {
     let saved = saved.map_err(|error| unsaved(error.about("the new keyring does not read back")))?;
     let same = saved.generation == next.keys.generation && saved.follows(&next.keys);
     for key in next.keys.keys() {
-        let canary = key.canary(&*entropy::key_bytes::<NONCE>()?);
+        let canary = key.canary(&*random::key_bytes::<NONCE>()?);
         let opens = saved.get(key.info.id).is_some_and(|saved| match &canary {
             Some(canary) => saved.material.is_some() && saved.made_canary(canary),
             None => saved.material.is_none(),

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use super::*;
-use crate::keyring::KeyState;
 use crate::keyring::file::tests::{raw, saved};
+use crate::keyring::keys::KeyState;
 use crate::keyring::wrapping::{Passphrase, RawKey, Wrapping};
 
 fn new() -> (TempDir, KeyringFile) {
@@ -18,7 +18,8 @@ fn new() -> (TempDir, KeyringFile) {
 
 /// The name and the content of everything beside the keyring.
 fn files(file: &KeyringFile) -> Vec<(String, Vec<u8>)> {
-    let entries = fs::read_dir(disk::folder_of(file.path())).unwrap().map(|entry| entry.unwrap().path());
+    let entries =
+        fs::read_dir(private_file::folder_of(file.path())).unwrap().map(|entry| entry.unwrap().path());
     let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
     let mut files: Vec<_> =
         entries.map(|path| (name(&path), fs::read(&path).unwrap_or_else(|_| b"no file".to_vec()))).collect();
@@ -78,14 +79,14 @@ fn a_change_is_on_disk_in_memory_and_in_every_clone_and_the_file_before_stays() 
 #[test]
 fn what_is_so_already_or_refused_writes_nothing() {
     let (_folder, file, old) = rotated();
-    let (before, stamp) = (files(&file), disk::stamp(file.path()));
+    let (before, stamp) = (files(&file), private_file::stamp(file.path()));
     file.promote_key(primary(&file)).unwrap();
     file.retire_key(old).unwrap();
     assert_eq!(file.promote_key(old).unwrap_err().kind(), ErrorKind::KeyState);
     assert_eq!(file.retire_key(primary(&file)).unwrap_err().kind(), ErrorKind::KeyState);
     assert_eq!(file.retire_key(KeyId(7)).unwrap_err().kind(), ErrorKind::UnknownKey);
     assert_eq!(file.destroy_key(old, Grace::Wait).unwrap_err().kind(), ErrorKind::KeyState);
-    assert_eq!((files(&file), disk::stamp(file.path())), (before, stamp));
+    assert_eq!((files(&file), private_file::stamp(file.path())), (before, stamp));
 }
 
 #[test]
@@ -109,7 +110,7 @@ fn a_second_destroy_wipes_what_the_first_one_left_behind() {
     let (_folder, file, old) = rotated();
     let before = fs::read(file.path()).unwrap();
     file.destroy_key(old, Grace::Waive).unwrap();
-    let draft = disk::beside(file.path(), ".new");
+    let draft = private_file::beside(file.path(), ".new");
     let outside = file.path().with_file_name("outside");
     let holding_the_key = || fs::write(file.previous(), &before).unwrap();
     let damaged = || fs::write(file.previous(), b"{}").unwrap();
@@ -129,9 +130,13 @@ fn a_second_destroy_wipes_what_the_first_one_left_behind() {
 
     fs::remove_file(&outside).unwrap();
     file.add_key().unwrap();
-    let (files_before, kept) = (files(&file), disk::stamp(&file.previous()));
+    let (files_before, kept) = (files(&file), private_file::stamp(&file.previous()));
     file.destroy_key(old, Grace::Wait).unwrap();
-    assert_eq!((files(&file), disk::stamp(&file.previous())), (files_before, kept), "what is clean stays");
+    assert_eq!(
+        (files(&file), private_file::stamp(&file.previous())),
+        (files_before, kept),
+        "what is clean stays"
+    );
     fs::remove_file(file.previous()).unwrap();
     file.destroy_key(old, Grace::Wait).unwrap();
     assert!(!file.previous().exists());
@@ -143,7 +148,7 @@ fn whoever_dies_between_the_renames_of_a_destroy_does_it_again() {
     let before = fs::read(file.path()).unwrap();
     file.destroy_key(old, Grace::Waive).unwrap();
     // the previous file has taken its place already, the file itself has not
-    fs::rename(file.path(), disk::beside(file.path(), ".new")).unwrap();
+    fs::rename(file.path(), private_file::beside(file.path(), ".new")).unwrap();
     fs::write(file.path(), &before).unwrap();
     fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
     let next = KeyringFile::open(file.path(), &raw(1)).unwrap();
@@ -278,7 +283,7 @@ fn a_file_that_changes_while_the_new_one_is_written_is_left_alone() {
         .change(|found| {
             // somebody who takes no lock
             fs::write(file.path(), &found.disk.text).unwrap();
-            Ok(Some(Next::new(found, found.keys.add(KeyId(5), entropy::key_bytes()?, 0)?)))
+            Ok(Some(Next::new(found, found.keys.add(KeyId(5), random::key_bytes()?, 0)?)))
         })
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyringFile);
@@ -301,7 +306,7 @@ fn what_is_planted_is_refused_or_replaced_and_never_followed() {
     let (folder, file) = new();
     let outside = folder.path().join("outside");
     fs::write(&outside, b"precious").unwrap();
-    let lock = disk::beside(file.path(), ".lock");
+    let lock = private_file::beside(file.path(), ".lock");
     symlink(&outside, &lock).unwrap();
     assert!(file.add_key().unwrap_err().to_string().contains("is a symlink"));
     fs::remove_file(&lock).unwrap();
@@ -312,7 +317,7 @@ fn what_is_planted_is_refused_or_replaced_and_never_followed() {
 
     // files and links in the way of the new file and of the previous one are replaced
     for name in [".new", ".previous", ".previous.new"] {
-        let path = disk::beside(file.path(), name);
+        let path = private_file::beside(file.path(), name);
         fs::remove_file(&path).ok();
         symlink(&outside, &path).unwrap();
     }
@@ -323,7 +328,7 @@ fn what_is_planted_is_refused_or_replaced_and_never_followed() {
 
     // folders are not
     for name in [".new", ".previous", ".previous.new"] {
-        let path = disk::beside(file.path(), name);
+        let path = private_file::beside(file.path(), name);
         fs::remove_file(&path).ok();
         fs::create_dir(&path).unwrap();
         let before = files(&file);
@@ -333,7 +338,7 @@ fn what_is_planted_is_refused_or_replaced_and_never_followed() {
         file.add_key().unwrap();
     }
 
-    let home = disk::folder_of(file.path());
+    let home = private_file::folder_of(file.path());
     fs::set_permissions(home, fs::Permissions::from_mode(0o755)).unwrap();
     assert!(file.add_key().unwrap_err().hint().starts_with("chmod 700"));
 }

@@ -8,15 +8,15 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use zeroize::Zeroizing;
 
-use crate::disk::{self, Stamp};
-use crate::entropy;
+use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::format::{self, Outer};
+use crate::keyring::keys::{KeyInfo, Keyring};
+use crate::keyring::private_file::{self, Stamp};
 use crate::keyring::reload::Watch;
 use crate::keyring::wrapping::{Wrapping, WrappingKey, WrappingKeyProvider};
-use crate::keyring::{KeyInfo, Keyring};
-use crate::token::KeyId;
-use crate::version::Millis;
+use crate::record::token::KeyId;
+use crate::record::version::Millis;
 
 /// A keyring of a thousand keys is about 300 KiB.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -75,7 +75,7 @@ impl KeyringFile {
             return Err(Error::new(ErrorKind::KeyringExists, format!("{} exists already", path.display())));
         }
         let id = random_id()?;
-        let keys = Keyring::first(id, entropy::key_bytes()?, entropy::key_bytes()?, now());
+        let keys = Keyring::first(id, random::key_bytes()?, random::key_bytes()?, now());
         let (wrapping, key) = provider.create()?;
         Ok(Self::from_parts(path, Wrapped { wrapping, key }, keys, None))
     }
@@ -158,10 +158,10 @@ impl KeyringFile {
     /// # Errors
     /// `KeyringExists` when there is a file; `KeyringFile` when it cannot be written. Nothing is left behind.
     pub(crate) fn save_new(&self) -> Result<()> {
-        disk::private_folder(disk::folder_of(&self.inner.path), ErrorKind::KeyringFile)?;
+        private_file::private_folder(private_file::folder_of(&self.inner.path), ErrorKind::KeyringFile)?;
         let wrapped = self.state().wrapped.clone();
         let text = format::seal(&self.current(), &wrapped.wrapping, &wrapped.key)?;
-        disk::write_new_private(&self.inner.path, text.as_bytes(), ErrorKind::KeyringFile)?;
+        private_file::write_new_private(&self.inner.path, text.as_bytes(), ErrorKind::KeyringFile)?;
         self.inner.saved.store(true, Ordering::Release);
         Ok(())
     }
@@ -191,7 +191,7 @@ impl fmt::Debug for KeyringFile {
 
 /// An id that may be taken already.
 pub(super) fn random_id() -> Result<KeyId> {
-    Ok(KeyId(u32::from_be_bytes(*entropy::key_bytes::<4>()?)))
+    Ok(KeyId(u32::from_be_bytes(*random::key_bytes::<4>()?)))
 }
 
 /// The wall clock, which only marks when a key entered its state.
@@ -203,9 +203,9 @@ pub(super) fn now() -> Millis {
 /// A keyring file, read and taken apart, not opened yet.
 pub(super) fn read(path: &Path) -> Result<OnDisk> {
     if fs::symlink_metadata(path).is_ok() {
-        disk::check_folder(disk::folder_of(path), ErrorKind::KeyringFile)?;
+        private_file::check_folder(private_file::folder_of(path), ErrorKind::KeyringFile)?;
     }
-    let (text, stamp) = disk::read_private_stamped(path, ErrorKind::KeyringFile, MAX_FILE)?;
+    let (text, stamp) = private_file::read_private_stamped(path, ErrorKind::KeyringFile, MAX_FILE)?;
     let outer = format::parse(&text).map_err(|error| error.about(path.display()))?;
     Ok(OnDisk { text, stamp, outer })
 }

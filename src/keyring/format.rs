@@ -5,12 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::aead::{decrypt_file, encrypt_file};
-use crate::entropy;
+use crate::crypto::aead::{decrypt_file, encrypt_file};
+use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::keys::{KeyInfo, KeyState, Keyring, Material, RootKey};
 use crate::keyring::wrapping::{Wrapping, WrappingKey};
-use crate::keyring::{KeyInfo, KeyState, Keyring, Material, RootKey};
-use crate::token::NONCE;
+use crate::record::token::NONCE;
 
 const FORMAT: &str = "retell-vault-keyring";
 const VERSION: u32 = 1;
@@ -84,7 +84,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Outer> {
 /// # Errors
 /// `Entropy`.
 pub(super) fn seal(keys: &Keyring, wrapping: &Wrapping, key: &WrappingKey) -> Result<String> {
-    let nonce = *entropy::key_bytes::<NONCE>()?;
+    let nonce = *random::key_bytes::<NONCE>()?;
     let header = Header {
         format: FORMAT.to_owned(),
         version: VERSION,

@@ -4,9 +4,9 @@
 //! The keyring that it is asked of stays as it is.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::{KeyState, Keyring, Material, RootKey};
-use crate::token::KeyId;
-use crate::version::Millis;
+use crate::keyring::keys::{KeyState, Keyring, Material, RootKey};
+use crate::record::token::KeyId;
+use crate::record::version::Millis;
 
 /// How long a key must have been retired before it is destroyed: longer than any process takes to
 /// notice, and than a version may lie ahead.

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::keyring::KeyInfo;
+use crate::keyring::keys::KeyInfo;
 
 const A: KeyId = KeyId(0xa);
 const B: KeyId = KeyId(0xb);

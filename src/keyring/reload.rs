@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::disk::{self, Stamp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::Keyring;
 use crate::keyring::file::{KeyringFile, Wrapped, read};
 use crate::keyring::format;
-use crate::token::KeyId;
+use crate::keyring::keys::Keyring;
+use crate::keyring::private_file::{self, Stamp};
+use crate::record::token::KeyId;
 
 /// How often sealing, and how often an unknown key id, makes us look at the file again.
 const LOOK_EVERY_MS: u64 = 1000;
@@ -108,7 +108,7 @@ impl KeyringFile {
     }
 
     fn take_up_if_changed(&self, seen: &mut Seen) {
-        let stamp = disk::stamp(&self.inner.path);
+        let stamp = private_file::stamp(&self.inner.path);
         let is_taken = stamp.is_some() && stamp == seen.taken;
         if is_taken && !self.state().overtaken {
             seen.warned = None;

@@ -1,8 +1,8 @@
 use std::fs;
 
 use super::*;
-use crate::keyring::KeyState;
 use crate::keyring::file::tests::{raw, saved};
+use crate::keyring::keys::KeyState;
 use crate::keyring::life::Grace;
 
 /// A keyring that an operator changes, and a process that runs with it.
@@ -38,7 +38,7 @@ impl Fixture {
 
     fn replace(&self, content: &[u8]) {
         fs::remove_file(self.operator.path()).ok();
-        disk::write_new_private(self.operator.path(), content, ErrorKind::KeyringFile).unwrap();
+        private_file::write_new_private(self.operator.path(), content, ErrorKind::KeyringFile).unwrap();
     }
 }
 
@@ -116,7 +116,7 @@ fn what_cannot_be_taken_up_is_remembered_so_that_it_is_warned_of_once() {
     assert_eq!(warned(), Some(None));
     fixture.replace(b"{}");
     fixture.seals_with().unwrap();
-    assert_eq!(warned(), Some(disk::stamp(fixture.operator.path())));
+    assert_eq!(warned(), Some(private_file::stamp(fixture.operator.path())));
 }
 
 #[test]

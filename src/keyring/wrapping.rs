@@ -10,9 +10,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::disk;
-use crate::entropy;
+use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::private_file;
 
 /// RFC 9106, section 4, second recommended choice: 64 MiB, 3 passes, 4 lanes.
 const MEMORY_KIB: u32 = 64 * 1024;
@@ -115,7 +115,7 @@ impl Passphrase {
 
 /// What a private file holds that the operator wrote.
 fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    disk::read_private(path, ErrorKind::InvalidInput, 1024).map_err(|error| match error.kind() {
+    private_file::read_private(path, ErrorKind::InvalidInput, 1024).map_err(|error| match error.kind() {
         ErrorKind::KeyringMissing => Error::new(ErrorKind::InvalidInput, error.to_string()),
         _ => error,
     })
@@ -136,7 +136,7 @@ impl WrappingKeyProvider for Passphrase {
                 error.with_hint("take five random words, or 32 random bytes as RETELL_VAULT_WRAPPING_KEY")
             );
         }
-        let salt = entropy::key_bytes::<SALT>()?;
+        let salt = random::key_bytes::<SALT>()?;
         let salt = STANDARD.encode(salt.as_ref());
         let wrapping = Wrapping::Argon2id { salt, memory_kib: MEMORY_KIB, passes: PASSES, lanes: LANES };
         let key = self.open(&wrapping)?;

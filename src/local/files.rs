@@ -12,14 +12,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::geteuid;
 
-use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::private_file;
 
-use super::fault;
+use crate::local::errors;
 
 /// What SQLite may have made: the file itself comes first.
 const SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 const MARK: &str = ".corrupt-";
+
+/// Which file a path names: device and inode.
+pub(super) type Identity = (u64, u64);
 
 /// The file whose name is that of FILE and a suffix.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -39,7 +42,7 @@ pub(super) fn length(path: &Path) -> Result<Option<u64>> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(fault::io("cannot look at", path, error)),
+        Err(error) => return Err(errors::io("cannot look at", path, error)),
     };
     let (problem, hint) = match metadata.permissions().mode() & 0o777 {
         _ if !metadata.is_file() => ("is not a regular file, or is a symlink", "move it away"),
@@ -56,17 +59,17 @@ pub(super) fn length(path: &Path) -> Result<Option<u64>> {
 pub(super) fn content(path: &Path) -> Result<Vec<u8>> {
     match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        read => read.map_err(|error| fault::io("cannot read", path, error)),
+        read => read.map_err(|error| errors::io("cannot read", path, error)),
     }
 }
 
 /// Makes an empty private file whose name is durable. Only while no other handle exists.
 pub(super) fn make(path: &Path) -> Result<()> {
-    drop(disk::ensure_private(path, ErrorKind::LocalStore)?);
-    let folder = disk::folder_of(path);
-    sync_folder(folder).map_err(|error| fault::io("cannot make", path, error))?;
+    drop(private_file::ensure_private(path, ErrorKind::LocalStore)?);
+    let folder = private_file::folder_of(path);
+    sync_folder(folder).map_err(|error| errors::io("cannot make", path, error))?;
     // the folder may be as new as the file; its parent may be closed to us
-    sync_folder(disk::folder_of(folder)).ok();
+    sync_folder(private_file::folder_of(folder)).ok();
     Ok(())
 }
 
@@ -88,7 +91,7 @@ pub(super) fn put_aside(path: &Path) -> io::Result<PathBuf> {
             Err(error) => return Err(error),
         }
     }
-    sync_folder(disk::folder_of(path))?;
+    sync_folder(private_file::folder_of(path))?;
     first.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
@@ -109,10 +112,19 @@ pub(super) fn set_aside(path: &Path) -> Vec<PathBuf> {
         let with_another = [&b"-shm"[..], b"-journal"].iter().any(|suffix| name.ends_with(suffix));
         name.starts_with(start.as_encoded_bytes()) && !with_another
     };
-    let entries = fs::read_dir(disk::folder_of(path)).into_iter().flatten();
+    let entries = fs::read_dir(private_file::folder_of(path)).into_iter().flatten();
     let mut found: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(ours).collect();
     found.sort();
     // a log is named only when it was alone
     found.dedup_by(|later, first| *later == beside(first, "-wal"));
     found
+}
+
+/// Which file is there now, if any.
+pub(super) fn identity(path: &Path) -> Result<Option<Identity>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(errors::io("cannot look at", path, error)),
+    }
 }

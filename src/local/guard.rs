@@ -14,11 +14,11 @@ use std::time::Duration;
 use rand::Rng;
 use tokio::time::sleep;
 
-use crate::disk;
-use crate::entropy;
+use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::private_file;
 
-use super::{fault, files};
+use crate::local::{errors, files};
 
 /// A check of a large file takes its time; a process that hangs in it does not get forever.
 const WAIT: Duration = Duration::from_secs(60);
@@ -49,7 +49,7 @@ impl Guard {
     /// Waits until nobody checks the file, and locks it: exclusively where nobody uses it.
     pub(super) async fn enter(path: &Path) -> Result<Arc<Self>> {
         let path = files::beside(path, ".lock");
-        let file = disk::ensure_private(&path, ErrorKind::LocalStore)?;
+        let file = private_file::ensure_private(&path, ErrorKind::LocalStore)?;
         let guard = Self { path, file, alone: AtomicBool::new(false) };
         guard.wait(|| Ok(guard.try_exclusive()? || guard.try_shared()?)).await?;
         Ok(Arc::new(guard))
@@ -110,7 +110,7 @@ impl Guard {
 
     /// Tells all processes that a pending entry was added.
     pub(super) fn change_mark(&self) -> Result<()> {
-        let mark = entropy::with_rng(|rng| rng.next_u64())?;
+        let mark = random::with_rng(|rng| rng.next_u64())?;
         self.write(&mark.to_ne_bytes(), 0)
     }
 
@@ -148,7 +148,7 @@ impl Guard {
     }
 
     fn failed(&self, error: io::Error) -> Error {
-        fault::io("cannot use", &self.path, error)
+        errors::io("cannot use", &self.path, error)
     }
 }
 

@@ -8,8 +8,9 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use crate::error::{Error, ErrorKind, Result};
 
-use super::guard::Guard;
-use super::{Identity, connect, fault, files, identity, schema, wal};
+use crate::local::files::{Identity, identity};
+use crate::local::guard::Guard;
+use crate::local::{errors, files, sqlite, wal};
 
 /// Leaves a sound file behind, and says which.
 ///
@@ -37,8 +38,8 @@ async fn check_or_make(path: &Path, guard: &Arc<Guard>) -> Result<()> {
         Some(0) => {}
         Some(_) => check(path, guard).await?,
     }
-    let mut connection = connected(path, connect::options(path, guard).journal_mode(connect::WAL)).await?;
-    schema::make(path, &mut connection).await?;
+    let mut connection = connected(path, sqlite::options(path, guard).journal_mode(sqlite::WAL)).await?;
+    sqlite::make(path, &mut connection).await?;
     closed(path, connection).await?;
     guard.set_made()
 }
@@ -53,24 +54,24 @@ async fn check(path: &Path, guard: &Arc<Guard>) -> Result<()> {
     // read-only, so that closing does not merge the log into a file that turns out to be damaged;
     // but only a writer can undo what a journal has half done, when the file was being made
     let undo = files::length(&files::beside(path, "-journal"))?.is_some();
-    let mut connection = connected(path, connect::options(path, guard).read_only(!undo)).await?;
+    let mut connection = connected(path, sqlite::options(path, guard).read_only(!undo)).await?;
     let report: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(1)")
         .fetch_all(&mut connection)
         .await
-        .map_err(|error| fault::meaning(path, "cannot check", error))?;
+        .map_err(|error| errors::meaning(path, "cannot check", error))?;
     if report != ["ok"] {
         return Err(damaged(path, "its pages are damaged"));
     }
-    schema::verify(path, &mut connection).await?;
+    sqlite::verify(path, &mut connection).await?;
     closed(path, connection).await
 }
 
 async fn connected(path: &Path, options: sqlx::sqlite::SqliteConnectOptions) -> Result<SqliteConnection> {
-    fault::retried(path, "cannot open", || options.connect()).await
+    errors::retried(path, "cannot open", || options.connect()).await
 }
 
 async fn closed(path: &Path, connection: SqliteConnection) -> Result<()> {
-    connection.close().await.map_err(|error| fault::meaning(path, "cannot close", error))
+    connection.close().await.map_err(|error| errors::meaning(path, "cannot close", error))
 }
 
 fn damaged(path: &Path, problem: &str) -> Error {

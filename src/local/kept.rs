@@ -1,17 +1,16 @@
 //! Everything in the local file besides pending records: replicas, kept texts, canaries.
 
-use std::future::Future;
-
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::Result;
-use crate::owner::Owner;
-use crate::token::KeyId;
-use crate::version::{Millis, Version};
+use crate::record::owner::Owner;
+use crate::record::token::KeyId;
+use crate::record::version::{Millis, Version};
 
-use super::pending::{tenant, to_sql};
-use super::{Base, Counts, Kept, KeptKind, LocalFile, LocalRecord, fault};
+use crate::local::errors;
+use crate::local::file::{Base, Counts, Kept, KeptKind, LocalFile, LocalRecord, tenant, to_sql};
+use crate::local::pending::REMOVE;
 
 // The same text is kept once, and of losers the same record, told by its key and version: sync may
 // come here again after it was interrupted.
@@ -83,6 +82,38 @@ impl LocalFile {
         self.write(keep).await
     }
 
+    /// Moves exactly this text from the pending records to those that are kept. On error, and when
+    /// the future is dropped, both or neither has happened.
+    pub(crate) async fn bury(
+        &self,
+        owner: &Owner,
+        text: &str,
+        kind: KeptKind,
+        reason: &str,
+        at: Millis,
+    ) -> Result<()> {
+        let bury = || async move {
+            let mut transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
+            sqlx::query(KEEP)
+                .bind(tenant(owner))
+                .bind(owner.user_id().as_str())
+                .bind(kind.name())
+                .bind(text)
+                .bind(reason)
+                .bind(to_sql(at))
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query(REMOVE)
+                .bind(tenant(owner))
+                .bind(owner.user_id().as_str())
+                .bind(text)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await
+        };
+        self.write(bury).await
+    }
+
     /// Up to `limit` kept texts after this id, in the order in which they came.
     pub(crate) async fn kept_after(&self, after_id: i64, limit: u32) -> Result<Vec<Kept>> {
         let get = || sqlx::query(KEPT_AFTER).bind(after_id).bind(limit).fetch_all(&self.inner.readers);
@@ -95,7 +126,7 @@ impl LocalFile {
         Ok(Kept {
             id: self.column(row, "id")?,
             owner: self.owner(row)?,
-            kind: kind.ok_or_else(|| fault::odd_row(self.path()))?,
+            kind: kind.ok_or_else(|| errors::odd_row(self.path()))?,
             text: self.column(row, "text")?,
             reason: self.column(row, "reason")?,
             at: self.at(row)?,
@@ -183,7 +214,7 @@ impl LocalFile {
 
     fn counts_of(&self, row: &SqliteRow) -> Result<Counts> {
         let count = |index: usize| -> Result<u64> {
-            let count: i64 = row.try_get(index).map_err(|_| fault::odd_row(self.path()))?;
+            let count: i64 = row.try_get(index).map_err(|_| errors::odd_row(self.path()))?;
             Ok(count.try_into().unwrap_or(0))
         };
         Ok(Counts {
@@ -206,7 +237,7 @@ impl LocalFile {
             self.read(|| sqlx::query_as(CANARIES).fetch_all(&self.inner.readers)).await?;
         let parsed = |(key, sealed): (String, Vec<u8>)| Some((key.parse().ok()?, sealed));
         let parsed = rows.into_iter().map(parsed).collect::<Option<_>>();
-        parsed.ok_or_else(|| fault::odd_row(self.path()))
+        parsed.ok_or_else(|| errors::odd_row(self.path()))
     }
 
     /// Stores the canary of a key in the place of the one before.
@@ -216,23 +247,5 @@ impl LocalFile {
             done.await.map(drop)
         };
         self.write(put).await
-    }
-
-    pub(super) async fn read<T, W, F>(&self, work: W) -> Result<T>
-    where
-        W: Fn() -> F,
-        F: Future<Output = sqlx::Result<T>>,
-    {
-        fault::retried(self.path(), "cannot read", work).await
-    }
-
-    /// Work that writes: repeated as a whole, and acknowledged only while the file is in its place.
-    pub(super) async fn write<T, W, F>(&self, work: W) -> Result<T>
-    where
-        W: Fn() -> F,
-        F: Future<Output = sqlx::Result<T>>,
-    {
-        let done = fault::retried(self.path(), "cannot write", work).await?;
-        self.still_there().map(|()| done)
     }
 }

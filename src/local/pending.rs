@@ -1,14 +1,12 @@
 //! Records that wait for the database.
 
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::owner::Owner;
-use crate::version::{Millis, Version};
+use crate::record::owner::Owner;
+use crate::record::version::{Millis, Version};
 
-use super::kept::KEEP;
-use super::{Base, KeptKind, LocalFile, LocalRecord, PutPending, fault};
+use crate::local::file::{Base, LocalFile, LocalRecord, PutPending, tenant, to_sql};
 
 // An existing base stays: what the first of several offline writes was based on is what the row held.
 const PUT: &str =
@@ -22,7 +20,7 @@ const GET: &str = "SELECT EXISTS (SELECT 1 FROM pending) AS any, tenant, user, v
 const AFTER: &str = "SELECT tenant, user, version, text, base, at FROM pending
  WHERE (tenant, user) > (?1, ?2) ORDER BY tenant, user LIMIT ?3";
 const OLDEST: &str = "SELECT min(at) FROM pending";
-const REMOVE: &str = "DELETE FROM pending WHERE tenant = ?1 AND user = ?2 AND text = ?3";
+pub(super) const REMOVE: &str = "DELETE FROM pending WHERE tenant = ?1 AND user = ?2 AND text = ?3";
 const SUPERSEDE: &str = "DELETE FROM pending WHERE tenant = ?1 AND user = ?2 AND version <= ?3";
 
 /// The upsert and the look at what was in its way are two statements: sync may remove it in between.
@@ -37,7 +35,7 @@ impl LocalFile {
         for _ in 0..ATTEMPTS {
             if self.upsert(record).await? {
                 // other processes must see it as soon as it is acknowledged
-                self.inner.note.none_at(None);
+                self.inner.nothing_pending.none_at(None);
                 self.inner.guard.change_mark()?;
                 return Ok(PutPending::Written);
             }
@@ -80,7 +78,7 @@ impl LocalFile {
 
     /// Whether nothing is pending at all, for certain. False when only SQLite could tell.
     pub(crate) fn nothing_pending(&self) -> bool {
-        self.inner.note.says_none(&self.inner.guard)
+        self.inner.nothing_pending.says_none(&self.inner.guard)
     }
 
     /// The pending record of an owner. About a microsecond while nothing is pending.
@@ -88,13 +86,13 @@ impl LocalFile {
         if self.nothing_pending() {
             return Ok(None);
         }
-        let sight = self.inner.note.settled(&self.inner.guard);
+        let sight = self.inner.nothing_pending.settled(&self.inner.guard);
         let get = || {
             sqlx::query(GET).bind(tenant(owner)).bind(owner.user_id().as_str()).fetch_one(&self.inner.readers)
         };
         let row = self.read(get).await?;
         if !self.column::<bool>(&row, "any")? {
-            self.inner.note.none_at(sight);
+            self.inner.nothing_pending.none_at(sight);
         }
         match self.column::<Option<String>>(&row, "text")? {
             Some(_) => self.pending_record(&row).map(Some),
@@ -141,38 +139,6 @@ impl LocalFile {
         self.write(change).await
     }
 
-    /// Moves exactly this text from the pending records to those that are kept. On error, and when
-    /// the future is dropped, both or neither has happened.
-    pub(crate) async fn bury(
-        &self,
-        owner: &Owner,
-        text: &str,
-        kind: KeptKind,
-        reason: &str,
-        at: Millis,
-    ) -> Result<()> {
-        let bury = || async move {
-            let mut transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
-            sqlx::query(KEEP)
-                .bind(tenant(owner))
-                .bind(owner.user_id().as_str())
-                .bind(kind.name())
-                .bind(text)
-                .bind(reason)
-                .bind(to_sql(at))
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::query(REMOVE)
-                .bind(tenant(owner))
-                .bind(owner.user_id().as_str())
-                .bind(text)
-                .execute(&mut *transaction)
-                .await?;
-            transaction.commit().await
-        };
-        self.write(bury).await
-    }
-
     fn pending_record(&self, row: &SqliteRow) -> Result<LocalRecord> {
         let base = match self.column::<&str>(row, "base")? {
             "unknown" => Base::Unknown,
@@ -181,44 +147,6 @@ impl LocalFile {
         };
         self.record(row, base)
     }
-
-    pub(super) fn record(&self, row: &SqliteRow, base: Base) -> Result<LocalRecord> {
-        Ok(LocalRecord {
-            owner: self.owner(row)?,
-            version: self.version(self.column(row, "version")?)?,
-            text: self.column(row, "text")?,
-            base,
-            at: self.at(row)?,
-        })
-    }
-
-    pub(super) fn owner(&self, row: &SqliteRow) -> Result<Owner> {
-        let owner = Owner::user(self.column(row, "user")?);
-        let owner = match self.column::<&str>(row, "tenant")? {
-            "" => owner,
-            tenant => owner.and_then(|owner| owner.in_tenant(tenant)),
-        };
-        owner.map_err(|_| fault::odd_row(self.path()))
-    }
-
-    pub(super) fn at(&self, row: &SqliteRow) -> Result<Millis> {
-        Ok(self.column::<i64>(row, "at")?.try_into().unwrap_or(0))
-    }
-
-    fn version(&self, text: &str) -> Result<Version> {
-        text.parse().map_err(|_| fault::odd_row(self.path()))
-    }
-
-    pub(super) fn column<'r, T>(&self, row: &'r SqliteRow, name: &str) -> Result<T>
-    where
-        T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
-    {
-        row.try_get(name).map_err(|_| fault::odd_row(self.path()))
-    }
-}
-
-pub(super) fn tenant(owner: &Owner) -> &str {
-    owner.tenant_id().map_or("", |tenant| tenant.as_str())
 }
 
 fn base_text(base: Base) -> String {
@@ -227,8 +155,4 @@ fn base_text(base: Base) -> String {
         Base::NoRow => "none".to_owned(),
         Base::Version(version) => version.to_string(),
     }
-}
-
-pub(super) fn to_sql(at: Millis) -> i64 {
-    i64::try_from(at).unwrap_or(i64::MAX)
 }

@@ -14,9 +14,14 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tempfile::TempDir;
 
-use crate::token::KeyId;
+use crate::record::token::KeyId;
 
-use super::*;
+use crate::error::{Error, ErrorKind};
+use crate::local::file::*;
+use crate::local::guard::Guard;
+use crate::local::{files, guard, nothing_pending, wal, walk};
+use crate::record::owner::Owner;
+use crate::record::version::Version;
 
 /// A folder of its own for each test, with a local file to be.
 struct Home {
@@ -256,9 +261,9 @@ async fn canaries_are_not_tokens_of_an_owner() {
 
 /// Waits until the log is old enough, and makes the handle note that nothing is pending.
 async fn settle(file: &LocalFile) {
-    tokio::time::sleep(note::SETTLED + Duration::from_millis(30)).await;
+    tokio::time::sleep(nothing_pending::SETTLED + Duration::from_millis(30)).await;
     assert!(file.pending(&user("nobody")).await.unwrap().is_none());
-    assert!(file.inner.note.says_none(&file.inner.guard), "noted");
+    assert!(file.inner.nothing_pending.says_none(&file.inner.guard), "noted");
 }
 
 #[tokio::test]
@@ -270,7 +275,7 @@ async fn a_handle_that_noted_that_nothing_is_pending_sees_what_another_one_adds(
         settle(&one).await;
         settle(&other).await;
         other.put_pending(&record(&ann, number)).await.unwrap();
-        assert!(!one.inner.note.says_none(&one.inner.guard));
+        assert!(!one.inner.nothing_pending.says_none(&one.inner.guard));
         assert!(one.pending(&ann).await.unwrap().is_some());
         assert!(other.pending(&ann).await.unwrap().is_some());
         assert!(one.remove_pending(&ann, &text(number)).await.unwrap());
@@ -292,7 +297,7 @@ async fn a_log_that_was_just_written_is_not_trusted() {
     let file = home.open().await;
     file.put_canary(KeyId(1), b"x").await.unwrap();
     assert!(file.pending(&user("ann")).await.unwrap().is_none());
-    assert!(!file.inner.note.says_none(&file.inner.guard));
+    assert!(!file.inner.nothing_pending.says_none(&file.inner.guard));
 }
 
 #[tokio::test]

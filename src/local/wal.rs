@@ -9,7 +9,7 @@
 //! frame   page number[4] pages after commit, else 0[4] salt[8] checksum[8] page[page size]
 //! ```
 
-use super::guard::Boot;
+use crate::local::guard::Boot;
 
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;

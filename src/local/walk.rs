@@ -7,10 +7,11 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use crate::error::Result;
-use crate::owner::Owner;
-use crate::token::KeyId;
+use crate::record::owner::Owner;
+use crate::record::token::KeyId;
 
-use super::{LocalFile, fault};
+use crate::local::errors;
+use crate::local::file::LocalFile;
 
 /// A table that holds tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,7 +161,7 @@ impl LocalFile {
             transaction.rollback().await?;
             Ok(tally)
         };
-        let tally = fault::retried(self.path(), "cannot count the tokens of", count).await?;
+        let tally = errors::retried(self.path(), "cannot count the tokens of", count).await?;
         let counts = tally.into_iter().flat_map(|(place, keys)| {
             keys.into_iter().map(move |(key, tokens)| LocalCount { place: place.clone(), key, tokens })
         });

@@ -1,9 +1,9 @@
 //! Applying a plan: each step with its record, or not at all.
 
-use crate::classify::{Fault, Outcome};
-use crate::database::direct::Refusal;
 use crate::error::{Error, ErrorKind};
-use crate::postgres::Postgres;
+use crate::postgres::connection::direct::Refusal;
+use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::statements::plan::Postgres;
 use crate::schema::options::{Applied, ApplyOptions, SchemaEvent};
 use crate::schema::plan::Plan;
 use crate::schema::step::{Instead, Step};

@@ -1,10 +1,11 @@
 //! Columns that are missing, and those of a type that the vault cannot use.
 
-use crate::field::Field;
-use crate::layout::{Layout, quote};
-use crate::placement::{Column as Seen, ColumnType, usable};
-use crate::schema::names::{literal, owner_columns};
-use crate::schema::picture::Column;
+use crate::postgres::catalogue::picture::Column;
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{literal, owner_columns};
+use crate::record::field::Field;
+use crate::record::layout::Layout;
+use crate::record::placement::{Column as Seen, ColumnType, usable};
 use crate::schema::plan::Subject;
 use crate::schema::step::{Draft, LockLevel, Stake, Step};
 

@@ -1,14 +1,15 @@
 //! Owners with several rows: which they are, and the way to one row each.
 
-use crate::field::Field;
-use crate::layout::{Layout, quote};
+use crate::postgres::catalogue::picture::Picture;
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{in_schema, literal, our_name, owner_columns, relation};
+use crate::postgres::sql::token::OURS;
+use crate::record::field::Field;
+use crate::record::layout::Layout;
 use crate::schema::index::Wanted;
 use crate::schema::journal::lock_down_sql;
-use crate::schema::names::{in_schema, literal, our_name, owner_columns, relation};
-use crate::schema::picture::Picture;
 use crate::schema::plan::Subject;
 use crate::schema::step::{LockLevel, Step};
-use crate::schema::tokens::OURS;
 
 /// Whether NULL in an owner's column is a value like any other: only where the tenant may be NULL.
 pub(super) fn nulls_count(layout: &Layout, picture: &Picture) -> bool {

@@ -5,15 +5,16 @@ use std::time::Duration;
 use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
-use crate::classify::{Fault, Phase, classify};
-use crate::database::{Database, Query};
 use crate::error::ErrorKind;
-use crate::field::Field;
-use crate::layout::{Layout, quote};
+use crate::postgres::catalogue::picture::Picture;
+use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::pool::{Database, Query};
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::relation;
+use crate::postgres::sql::token::{Kind, holds_foreign, holds_unknown_status};
+use crate::record::field::Field;
+use crate::record::layout::Layout;
 use crate::schema::duplicates::duplicates_exist;
-use crate::schema::names::relation;
-use crate::schema::picture::Picture;
-use crate::schema::tokens::{Kind, holds_foreign, holds_unknown_status};
 
 /// A table of this size is looked at as a whole; of a larger one as much is looked at: some 10,000 rows.
 const LOOKED_AT: i64 = 8 << 20;

@@ -1,7 +1,7 @@
 //! Who may execute a function of ours.
 
-use crate::layout::quote;
-use crate::schema::picture::Picture;
+use crate::postgres::catalogue::picture::Picture;
+use crate::postgres::sql::names::quote;
 
 /// Takes a function away from everybody but its owner: Postgres gives a new one to PUBLIC, and Supabase's
 /// default privileges give it to each of its roles.

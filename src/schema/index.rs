@@ -1,8 +1,8 @@
 //! One index as it should be, and the step that builds it without keeping anybody from writing.
 
-use crate::layout::quote;
-use crate::schema::names::{in_schema, literal};
-use crate::schema::picture::Index;
+use crate::postgres::catalogue::picture::Index;
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{in_schema, literal};
 use crate::schema::plan::Subject;
 use crate::schema::step::{Draft, LockLevel, Step};
 

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use crate::field::Field;
-use crate::layout::quote;
+use crate::postgres::sql::names::our_name;
+use crate::postgres::sql::names::quote;
+use crate::record::field::Field;
 use crate::schema::columns::kind_after;
 use crate::schema::index::{Predicate, Wanted};
-use crate::schema::names::our_name;
 use crate::schema::plan::Subject;
 use crate::schema::step::Draft;
 

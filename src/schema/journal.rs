@@ -2,10 +2,10 @@
 
 use sqlx::Row as _;
 
-use crate::classify::{Fault, Phase, classify};
-use crate::database::direct::Direct;
-use crate::layout::Layout;
-use crate::schema::names::{in_schema, literal, relation as table};
+use crate::postgres::connection::direct::Direct;
+use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::sql::names::{in_schema, literal, relation as table};
+use crate::record::layout::Layout;
 use crate::schema::step::{LockLevel, Stake, Step};
 use crate::schema::trust::{is_trusted, table_is_ours};
 use crate::schema::wanted::Profile;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
-use crate::classify::Fault;
-use crate::database::direct::Direct;
 use crate::error::{Error, ErrorKind};
-use crate::layout::Layout;
+use crate::postgres::connection::direct::Direct;
+use crate::postgres::connection::errors::Fault;
+use crate::record::layout::Layout;
 use crate::schema::journal;
 
 /// How often the lock is asked for. A session that waits for it inside of one statement would hold a

@@ -1,9 +1,9 @@
 //! A usable unique constraint on the owner.
 
-use crate::layout::quote;
+use crate::postgres::sql::names::our_name;
+use crate::postgres::sql::names::quote;
 use crate::schema::duplicates::{nulls_count, remove};
 use crate::schema::index::Wanted;
-use crate::schema::names::our_name;
 use crate::schema::plan::Subject;
 use crate::schema::step::Draft;
 

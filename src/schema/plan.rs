@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use crate::detect::Table;
-use crate::layout::Layout;
+use crate::postgres::catalogue::detect::Table;
+use crate::postgres::catalogue::picture::Picture;
+use crate::postgres::sql::names::relation;
+use crate::record::layout::Layout;
 use crate::schema::evidence::Evidence;
-use crate::schema::names::relation;
-use crate::schema::picture::Picture;
 use crate::schema::step::{Blocked, Draft, Step};
 use crate::schema::wanted::{Profile, Wanted};
 use crate::schema::{columns, functions, guards, indexes, owner, row_security, updated_at};

@@ -1,12 +1,12 @@
 //! Taking recorded steps back, the latest first.
 
-use crate::classify::{Fault, Outcome};
-use crate::database::direct::Refusal;
 use crate::error::{Error, ErrorKind};
-use crate::postgres::Postgres;
+use crate::postgres::connection::direct::Refusal;
+use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::sql::names::{in_schema, literal, our_name, relation};
+use crate::postgres::statements::plan::Postgres;
 use crate::schema::apply::rewrites;
 use crate::schema::journal::{self, Entry};
-use crate::schema::names::{in_schema, literal, our_name, relation};
 use crate::schema::options::{RollBackOptions, RolledBack, SchemaEvent};
 use crate::schema::step::{Stake, Step};
 use crate::schema::work::{Listener, Work};

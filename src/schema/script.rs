@@ -1,7 +1,7 @@
 //! A plan as a script for an SQL editor.
 
+use crate::postgres::sql::names::{literal, relation};
 use crate::schema::journal;
-use crate::schema::names::{literal, relation};
 use crate::schema::plan::Plan;
 use crate::schema::step::Step;
 

@@ -4,8 +4,8 @@
 //! of our name, which triggers run. To a superuser, and to a role that is a member of others, such objects
 //! look like its own.
 
-use crate::layout::Layout;
-use crate::schema::names::{literal, relation};
+use crate::postgres::sql::names::{literal, relation};
+use crate::record::layout::Layout;
 
 /// Raised by our own statements: an object of our name is somebody else's.
 pub(super) const PLANTED: &str = "RV002";

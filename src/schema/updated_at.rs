@@ -1,9 +1,9 @@
 //! `updated_at` follows every change of a row, whoever makes it.
 
-use crate::layout::quote;
+use crate::postgres::catalogue::picture::Trigger;
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{in_schema, literal};
 use crate::schema::columns::kind_after;
-use crate::schema::names::{in_schema, literal};
-use crate::schema::picture::Trigger;
 use crate::schema::plan::Subject;
 use crate::schema::step::{Draft, LockLevel, Step};
 use crate::schema::trust::function_is_ours;

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::classify::Fault;
-use crate::database::direct::{Direct, Refusal};
-use crate::entropy;
+use crate::crypto::random;
 use crate::error::{Error, ErrorKind};
-use crate::layout::{Layout, quote};
-use crate::postgres::Postgres;
-use crate::schema::names::{in_schema, literal, relation};
+use crate::postgres::catalogue::picture::Picture;
+use crate::postgres::connection::direct::{Direct, Refusal};
+use crate::postgres::connection::errors::Fault;
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{in_schema, literal, relation};
+use crate::postgres::statements::plan::Postgres;
+use crate::record::layout::Layout;
 use crate::schema::options::{ApplyOptions, SchemaEvent};
-use crate::schema::picture::Picture;
 use crate::schema::step::Step;
 use crate::schema::{journal, lock};
 
@@ -123,7 +124,7 @@ impl<'a> Work<'a> {
         }
         (self.listener)(SchemaEvent::Locked(step));
         let most = self.options.lock_timeout.max(Duration::from_millis(20));
-        let part = entropy::with_rng(|rng| rand::Rng::next_u32(rng) % 1000).unwrap_or(500);
+        let part = random::with_rng(|rng| rand::Rng::next_u32(rng) % 1000).unwrap_or(500);
         sleep(most + most * part / 1000).await;
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! What a store and a load answer with.
 
-use crate::config::RetellConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::field::Field;
-use crate::placement::Place;
-use crate::router::{Read, Written};
-use crate::version::Version;
+use crate::record::field::Field;
+use crate::record::placement::Place;
+use crate::record::retell::RetellConfig;
+use crate::record::version::Version;
+use crate::store::core::{Read, Written};
 
 /// What became of a store.
 #[derive(Debug, Clone)]

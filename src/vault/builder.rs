@@ -6,23 +6,23 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sqlx::PgPool;
 
-use crate::classify::{Fault, Outcome};
-use crate::database::{Database, PoolerMode, Timeouts};
-use crate::entropy;
+use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::file::KeyringFile;
-use crate::keyring::{KeyState, RootKey};
-use crate::layout::Layout;
-use crate::local::LocalFile;
-use crate::postgres::Postgres;
-use crate::router::breaker::Breaker;
-use crate::router::seen::Seen;
-use crate::router::takeup::TakenUp;
-use crate::router::write::pause;
-use crate::router::{Clock, Fallback, ROUNDS, Router};
-use crate::token::NONCE;
+use crate::keyring::keys::{KeyState, RootKey};
+use crate::local::file::LocalFile;
+use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::pool::{Database, PoolerMode, Timeouts};
+use crate::postgres::statements::plan::Postgres;
+use crate::record::layout::Layout;
+use crate::record::token::NONCE;
+use crate::record::version::Millis;
+use crate::store::breaker::Breaker;
+use crate::store::core::{Clock, Fallback, ROUNDS, Router};
+use crate::store::reload::TakenUp;
+use crate::store::seen::Seen;
+use crate::store::write::pause;
 use crate::vault::Vault;
-use crate::version::Millis;
 
 /// Settings of a [`Vault`].
 ///
@@ -45,6 +45,13 @@ enum DatabaseSource {
     None,
     Url(String),
     Pool(PgPool),
+}
+
+impl Vault {
+    /// Starts building a vault over an opened keyring.
+    pub fn builder(keyring: KeyringFile) -> VaultBuilder {
+        VaultBuilder::new(keyring)
+    }
 }
 
 impl VaultBuilder {
@@ -209,7 +216,7 @@ async fn check_canaries(local: &LocalFile, keyring: &KeyringFile) -> Result<()> 
         key.info.state != KeyState::Destroyed && canaries.iter().all(|(id, _)| *id != key.info.id)
     };
     for key in keys.keys().iter().filter(is_new) {
-        if let Some(canary) = key.canary(&*entropy::key_bytes::<NONCE>()?) {
+        if let Some(canary) = key.canary(&*random::key_bytes::<NONCE>()?) {
             local.put_canary(key.info.id, &canary).await?;
         }
     }
@@ -245,7 +252,7 @@ async fn refuse_rival(router: &Router) -> Result<()> {
 /// Finds out now what would otherwise meet the first user: a wrong password, a missing table, a pooler.
 async fn look_at_database(router: &Router) -> Result<()> {
     let Some(postgres) = &router.postgres else { return Ok(()) };
-    let tag = entropy::key_bytes::<16>()?;
+    let tag = random::key_bytes::<16>()?;
     let tag: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
     let looked = ask(router, || async {
         postgres.database.canary(&tag).await?;

@@ -1,16 +1,16 @@
 //! Going through what is stored: owners page by page, what was kept, and forgetting it.
 
-use crate::classify::Fault;
-use crate::config::RetellConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::local::{Kept, KeptKind, LocalFile, LocalRecord};
-use crate::owner::Owner;
-use crate::placement::Slot;
-use crate::postgres::Postgres;
-use crate::record::{Record, Row, Survey};
-use crate::router::Router;
-use crate::vault::Source;
-use crate::version::{Millis, Version};
+use crate::local::file::{Kept, KeptKind, LocalFile, LocalRecord};
+use crate::postgres::connection::errors::Fault;
+use crate::postgres::statements::plan::Postgres;
+use crate::record::owner::Owner;
+use crate::record::placement::Slot;
+use crate::record::record::{Record, Row, Survey};
+use crate::record::retell::RetellConfig;
+use crate::record::version::{Millis, Version};
+use crate::store::core::Router;
+use crate::vault::answers::Source;
 
 /// What was erased from the local file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

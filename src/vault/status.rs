@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::classify::Outcome;
 use crate::error::Result;
-use crate::field::Field;
-use crate::keyring::KeyInfo;
-use crate::placement::{Place, Slot};
-use crate::postgres::Postgres;
-use crate::router::Router;
+use crate::keyring::keys::KeyInfo;
+use crate::postgres::connection::errors::Outcome;
+use crate::postgres::statements::plan::Postgres;
+use crate::record::field::Field;
+use crate::record::placement::{Place, Slot};
+use crate::store::core::Router;
 
 /// How things stand.
 #[derive(Debug, Clone)]

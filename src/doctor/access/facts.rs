@@ -4,13 +4,13 @@ use serde::Deserialize;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
-use crate::classify::{Fault, Phase, classify};
-use crate::database::{Database, Query, bind};
-use crate::detect::missing_table;
 use crate::doctor::access::row_security::OURS;
 use crate::error::{Error, ErrorKind};
-use crate::field::Field;
-use crate::layout::Layout;
+use crate::postgres::catalogue::detect::missing_table;
+use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::pool::{Database, Query, bind};
+use crate::record::field::Field;
+use crate::record::layout::Layout;
 
 /// The query; [`Facts`] is what it answers with.
 const CATALOGUE: &str = include_str!("facts.sql");

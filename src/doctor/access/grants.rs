@@ -4,7 +4,7 @@ use crate::doctor::Patient;
 use crate::doctor::access::facts::{Facts, Grant};
 use crate::doctor::access::row_security::{critical, relation, table, warning};
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
-use crate::layout::quote;
+use crate::postgres::sql::names::quote;
 
 pub(super) fn to_outsiders(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
     facts.granted.iter().map(|grant| to_outsider(patient, grant)).collect()

@@ -1,12 +1,13 @@
 //! Row level security: off, without the owner, or hiding rows from the vault itself.
 
-use crate::classify::Fault;
 use crate::doctor::Patient;
 use crate::doctor::access::facts::Facts;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
-use crate::layout::quote;
+use crate::postgres::connection::errors::Fault;
+use crate::postgres::sql::names;
+use crate::postgres::sql::names::quote;
+use crate::schema;
 use crate::schema::wanted::{Profile, RowSecurity, Wanted};
-use crate::schema::{self, names};
 
 /// The names of our policies.
 pub(super) const OURS: [&str; 2] = ["retell_vault_owner", "retell_vault_service"];

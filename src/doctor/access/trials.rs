@@ -2,15 +2,15 @@
 
 use sqlx::postgres::PgArguments;
 
-use crate::classify::Fault;
-use crate::database::Query;
-use crate::database::trial::{Trial, local_setting};
 use crate::doctor::Patient;
 use crate::doctor::access::facts::{Facts, Policy};
 use crate::doctor::access::policies::drop_policy;
 use crate::doctor::access::row_security::{on, planned_sql, relation, table, warning};
 use crate::doctor::finding::{Finding, Mend};
-use crate::layout::quote;
+use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::pool::Query;
+use crate::postgres::connection::transaction::{Trial, local_setting};
+use crate::postgres::sql::names::quote;
 
 /// SQLSTATE of policies that need themselves to be decided.
 const RECURSION: &str = "42P17";

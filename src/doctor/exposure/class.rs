@@ -5,8 +5,8 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
-use crate::record::read_packed;
-use crate::token::claims_to_be_token;
+use crate::record::record::read_packed;
+use crate::record::token::claims_to_be_token;
 
 /// Text shorter than this may be base64 or hex by accident.
 const SHORTEST_CODE: usize = 8;

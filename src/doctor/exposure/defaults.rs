@@ -8,8 +8,8 @@ use crate::doctor::exposure::{NOTHING, id};
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::doctor::rows::Seen;
 use crate::doctor::rows::tally::Role;
-use crate::layout::quote;
-use crate::schema::names::relation;
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::relation;
 
 pub(super) fn findings(seen: &Seen<'_>) -> Vec<Finding> {
     (0..seen.columns.watched.len()).filter_map(|at| of_column(seen, at)).collect()

@@ -5,10 +5,10 @@ use crate::doctor::exposure::json::Spot;
 use crate::doctor::finding::Mend;
 use crate::doctor::rows::Seen;
 use crate::doctor::rows::tally::{Place, Role};
-use crate::layout::quote;
-use crate::schema::names::{literal, relation};
-use crate::schema::picture::Column;
-use crate::schema::tokens::{Kind, holds_foreign};
+use crate::postgres::catalogue::picture::Column;
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{literal, relation};
+use crate::postgres::sql::token::{Kind, holds_foreign};
 
 /// Parameters of an address that may be secrets: at least those that are looked for.
 const PARAMETERS: &str = "[?&#][^=&#]*(key|token|secret|auth|passw|bearer|credential|sig)[^=&#]*=";

@@ -2,21 +2,21 @@
 
 use std::path::Path;
 
-use crate::disk::{self, Openness};
 use crate::doctor::Host;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::keyring::private_file::{self, Openness};
 
 pub(super) fn look(host: &Host<'_>) -> Vec<Finding> {
     let keyring = host.router.keyring.path();
     let mut places = vec![
         (keyring.to_owned(), "keyring_open", "the keyring"),
-        (disk::beside(keyring, ".previous"), "keyring_open", "the keyring before the last change"),
-        (disk::folder_of(keyring).to_owned(), "keyring_open", "the folder of the keyring"),
+        (private_file::beside(keyring, ".previous"), "keyring_open", "the keyring before the last change"),
+        (private_file::folder_of(keyring).to_owned(), "keyring_open", "the folder of the keyring"),
     ];
     if let Some(local) = &host.router.local {
-        let files = ["", "-wal", "-shm", "-journal"].map(|suffix| disk::beside(local.path(), suffix));
+        let files = ["", "-wal", "-shm", "-journal"].map(|suffix| private_file::beside(local.path(), suffix));
         places.extend(files.map(|file| (file, "local_file_open", "the local file")));
-        let folder = disk::folder_of(local.path()).to_owned();
+        let folder = private_file::folder_of(local.path()).to_owned();
         if places.iter().all(|(path, ..)| *path != folder) {
             places.push((folder, "local_file_open", "the folder of the local file"));
         }
@@ -25,7 +25,7 @@ pub(super) fn look(host: &Host<'_>) -> Vec<Finding> {
 }
 
 fn open_to_others(path: &Path, id: &'static str, what: &str) -> Option<Finding> {
-    let (problem, mend) = match disk::openness(path)? {
+    let (problem, mend) = match private_file::openness(path)? {
         Openness::Mode { mode, private } => (
             format!("is open to group or others (mode {mode:03o})"),
             Mend::Command(format!("chmod {private} {}", shell_word(path))),

@@ -1,9 +1,10 @@
 //! The way to the server: encrypted, and through which pooler.
 
-use crate::database::{Database, Encryption, Route};
 use crate::doctor::Host;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::doctor::operation::server::Server;
+use crate::postgres::connection::pool::Database;
+use crate::postgres::connection::route::{Encryption, Route};
 
 pub(super) fn encryption(route: &Route, server: &Server, address: &str) -> Option<Finding> {
     // what the server says is about the pooler's connection where there is one

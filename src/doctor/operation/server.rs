@@ -4,13 +4,13 @@ use serde::Deserialize;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
-use crate::classify::{Fault, Outcome, Phase, classify};
-use crate::database::{Query, bind};
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::error::{Error, ErrorKind};
-use crate::layout::quote;
-use crate::postgres::Postgres;
-use crate::version::Millis;
+use crate::postgres::connection::errors::{Fault, Outcome, Phase, classify};
+use crate::postgres::connection::pool::{Query, bind};
+use crate::postgres::sql::names::quote;
+use crate::postgres::statements::plan::Postgres;
+use crate::record::version::Millis;
 
 /// $1 the schema of the table, $2 its name. Runs with an empty search_path.
 const ASK: &str = "SELECT json_build_object(

@@ -3,9 +3,9 @@
 use crate::doctor::Host;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::error::Result;
-use crate::local::{KeptKind, LocalFile};
-use crate::owner::Owner;
-use crate::version::Millis;
+use crate::local::file::{KeptKind, LocalFile};
+use crate::record::owner::Owner;
+use crate::record::version::Millis;
 
 /// What waits for longer than this is not on its way any more.
 const LONG: Millis = 60 * 60 * 1000;

@@ -4,16 +4,16 @@ use serde_json::json;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
-use crate::classify::{Fault, Phase, classify};
-use crate::database::trial::{Trial, local_setting};
-use crate::database::{Query, bind};
-use crate::detect::IdKind;
 use crate::doctor::Patient;
 use crate::doctor::access::facts::Facts;
 use crate::doctor::access::row_security::relation;
 use crate::error::{Error, ErrorKind};
-use crate::layout::quote;
-use crate::owner::Owner;
+use crate::postgres::catalogue::detect::IdKind;
+use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::pool::{Query, bind};
+use crate::postgres::connection::transaction::{Trial, local_setting};
+use crate::postgres::sql::names::quote;
+use crate::record::owner::Owner;
 
 /// How long a row that somebody else holds is waited for, in milliseconds.
 const LOCK_TIMEOUT: &str = "1000";

@@ -1,15 +1,15 @@
 //! What one owner tries with the row of another.
 
-use crate::classify::Fault;
-use crate::database::Query;
-use crate::database::trial::Trial;
 use crate::doctor::Patient;
 use crate::doctor::access::facts::{Facts, Policy};
 use crate::doctor::access::policies::{drop_policy, is_open};
 use crate::doctor::access::row_security::{on, planned_sql, relation, table};
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::doctor::probe::actor::Actor;
-use crate::layout::quote;
+use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::pool::Query;
+use crate::postgres::connection::transaction::Trial;
+use crate::postgres::sql::names::quote;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attack {

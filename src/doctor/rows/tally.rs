@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::classify::Fault;
-use crate::config::wipe;
+use crate::crypto::sealer;
 use crate::doctor::exposure::NOTHING;
 use crate::doctor::exposure::alike::Alike;
 use crate::doctor::exposure::class::{Class, classify};
 use crate::doctor::exposure::json::{Spot, look_into};
 use crate::error::ErrorKind;
-use crate::keyring::Keyring;
-use crate::owner::Owner;
-use crate::postgres::scan::Scanned;
-use crate::record::{PlainValues, Record};
-use crate::schema::tokens::OURS;
-use crate::sealer;
-use crate::token::{KeyId, Token, claims_to_be_token};
+use crate::keyring::keys::Keyring;
+use crate::postgres::connection::errors::Fault;
+use crate::postgres::sql::token::OURS;
+use crate::postgres::walk::scan::Scanned;
+use crate::record::owner::Owner;
+use crate::record::record::{PlainValues, Record};
+use crate::record::retell::wipe;
+use crate::record::token::{KeyId, Token, claims_to_be_token};
 
 /// So many owners are named with a finding.
 const NAMED: usize = 5;

@@ -4,13 +4,13 @@ use serde::Deserialize;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
-use crate::classify::{Fault, Phase, classify};
-use crate::database::{Query, bind};
 use crate::doctor::Patient;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::error::{Error, ErrorKind};
-use crate::layout::quote;
-use crate::schema::names::relation;
+use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::pool::{Query, bind};
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::relation;
 
 /// $1 the table, $2 the columns of the owner, $3 the others that the vault writes. Runs with an empty search_path.
 const MISSING: &str = "SELECT json_build_object(

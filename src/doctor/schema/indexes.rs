@@ -2,9 +2,9 @@
 
 use crate::doctor::Patient;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
-use crate::layout::quote;
-use crate::schema::names::{in_schema, relation};
-use crate::schema::picture::Index;
+use crate::postgres::catalogue::picture::Index;
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{in_schema, relation};
 use crate::schema::plan::Plan;
 
 /// So many uses of the other indexes say that the table was in use: then one without any is not needed.

@@ -6,15 +6,16 @@ use serde::Deserialize;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
-use crate::classify::{Fault, Outcome, Phase, classify};
-use crate::database::{Query, bind};
-use crate::detect::IdKind;
 use crate::doctor::Patient;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::error::{Error, ErrorKind};
-use crate::layout::{Layout, quote};
+use crate::postgres::catalogue::detect::IdKind;
+use crate::postgres::connection::errors::{Fault, Outcome, Phase, classify};
+use crate::postgres::connection::pool::{Query, bind};
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{in_schema, our_name, relation};
+use crate::record::layout::Layout;
 use crate::schema::journal::lock_down_sql;
-use crate::schema::names::{in_schema, our_name, relation};
 
 /// A table with more bytes than this is only sampled.
 const SMALL: i64 = 32 * 1024 * 1024;

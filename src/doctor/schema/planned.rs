@@ -5,13 +5,13 @@ use std::time::Duration;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
-use crate::classify::{Fault, Outcome};
-use crate::database::Query;
 use crate::doctor::Patient;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::error::ErrorKind;
-use crate::field::Field;
-use crate::schema::picture::Column;
+use crate::postgres::catalogue::picture::Column;
+use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::pool::Query;
+use crate::record::field::Field;
 use crate::schema::plan::Plan;
 use crate::schema::step::{Blocked, Step};
 

@@ -1,7 +1,7 @@
 //! The owner of a row, as the parameters of a function.
 
-use crate::detect::IdKind;
-use crate::layout::quote;
+use crate::postgres::catalogue::detect::IdKind;
+use crate::postgres::sql::names::quote;
 use crate::schema::plan::Subject;
 
 /// A user, and a tenant where the layout has a column for it.

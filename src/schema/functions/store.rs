@@ -1,12 +1,12 @@
 //! The function that stores a record that was sealed elsewhere.
 
-use crate::field::Field;
-use crate::layout::quote;
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{literal, owner_columns};
+use crate::postgres::sql::token::{Kind, OURS, holds_foreign};
+use crate::record::field::Field;
 use crate::schema::functions::owner::OwnerParams;
 use crate::schema::functions::template::fill;
-use crate::schema::names::{literal, owner_columns};
 use crate::schema::plan::Subject;
-use crate::schema::tokens::{Kind, OURS, holds_foreign};
 
 const STORE: &str = include_str!("store.sql");
 

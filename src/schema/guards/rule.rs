@@ -1,10 +1,11 @@
 //! What a column may hold.
 
-use crate::config::fields::IntegrationStatus;
-use crate::field::Field;
-use crate::layout::{Layout, quote};
-use crate::schema::names::{our_name, relation};
-use crate::schema::tokens::{Kind, OURS, holds_foreign, holds_unknown_status};
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{our_name, relation};
+use crate::postgres::sql::token::{Kind, OURS, holds_foreign, holds_unknown_status};
+use crate::record::field::Field;
+use crate::record::layout::Layout;
+use crate::record::values::IntegrationStatus;
 
 /// What a column may hold, for the database to see to.
 pub(super) struct Rule<'a> {

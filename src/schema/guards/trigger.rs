@@ -1,12 +1,12 @@
 //! The triggers that guard a column while rows are left that a CHECK constraint would refuse: such a
 //! constraint would break every update of theirs, and its error would print the row.
 
-use crate::layout::quote;
+use crate::postgres::catalogue::picture::Trigger;
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{dollar_quoted, in_schema, literal, our_name, relation};
 use crate::schema::deparsed;
 use crate::schema::grants::revoke;
 use crate::schema::guards::rule::Rule;
-use crate::schema::names::{dollar_quoted, in_schema, literal, our_name, relation};
-use crate::schema::picture::Trigger;
 use crate::schema::plan::Subject;
 use crate::schema::trust::function_is_ours;
 

@@ -1,11 +1,11 @@
 //! The two policies of the vault: an owner's own rows, and every row for services.
 
-use crate::detect::IdKind;
-use crate::layout::quote;
+use crate::postgres::catalogue::detect::IdKind;
+use crate::postgres::catalogue::picture::Policy;
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::relation;
 use crate::schema::deparsed::same;
 use crate::schema::grants::role_name;
-use crate::schema::names::relation;
-use crate::schema::picture::Policy;
 use crate::schema::plan::Subject;
 
 pub(super) const OWNER: &str = "retell_vault_owner";

@@ -1,13 +1,13 @@
 //! Whether what was made is there, and valid.
 
-use crate::classify::Fault;
-use crate::database::direct::Direct;
-use crate::field::Field;
-use crate::layout::Layout;
-use crate::postgres::Postgres;
+use crate::postgres::catalogue::picture::Picture;
+use crate::postgres::connection::direct::Direct;
+use crate::postgres::connection::errors::Fault;
+use crate::postgres::sql::names::our_name;
+use crate::postgres::statements::plan::Postgres;
+use crate::record::field::Field;
+use crate::record::layout::Layout;
 use crate::schema::journal;
-use crate::schema::names::our_name;
-use crate::schema::picture::Picture;
 use crate::schema::verify::Checks;
 
 /// How every name of ours starts.

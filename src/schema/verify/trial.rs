@@ -6,20 +6,21 @@ use std::sync::Arc;
 use sqlx::postgres::PgRow;
 use uuid::{Builder, Uuid};
 
-use crate::classify::Fault;
-use crate::config::RetellConfig;
-use crate::database::Query;
-use crate::database::direct::{Direct, Refusal};
-use crate::entropy;
+use crate::crypto::random;
 use crate::error::Result;
-use crate::layout::Layout;
-use crate::owner::Owner;
-use crate::postgres::{Plan, Postgres, read_rows};
-use crate::record::{Record, Survey};
-use crate::router::write::check_writable;
-use crate::router::{Entry, Router, StoreOptions};
+use crate::postgres::connection::direct::{Direct, Refusal};
+use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::pool::Query;
+use crate::postgres::statements::plan::{Plan, Postgres};
+use crate::postgres::statements::read::read_rows;
+use crate::record::layout::Layout;
+use crate::record::owner::Owner;
+use crate::record::record::{Record, Survey};
+use crate::record::retell::RetellConfig;
+use crate::record::version::Version;
 use crate::schema::verify::Checks;
-use crate::version::Version;
+use crate::store::core::{Entry, Router, StoreOptions};
+use crate::store::write::check_writable;
 
 /// Triggers of the application find what they find on every other day: the statements of the vault are safe on
 /// any path. Somebody who holds a lock is not waited for, and a trigger that hangs neither.
@@ -75,7 +76,7 @@ fn test_owner(layout: &Layout) -> Result<Owner> {
 }
 
 fn random_uuid() -> Result<Uuid> {
-    entropy::with_rng(|rng| {
+    random::with_rng(|rng| {
         let mut bytes = [0; 16];
         rand::Rng::fill_bytes(rng, &mut bytes);
         Builder::from_random_bytes(bytes).into_uuid()

@@ -1,0 +1,6 @@
+//! Sealing and opening: the only place where plaintext and ciphertext meet.
+
+pub(crate) mod aead;
+pub(crate) mod random;
+pub(crate) mod reseal;
+pub(crate) mod sealer;

@@ -1,0 +1,282 @@
+//! The root keys: ids, states, and which one seals.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::crypto::aead::{RootSecret, decrypt_file, encrypt_file};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::token::{KeyId, NONCE};
+use crate::record::version::Millis;
+
+const FINGERPRINT_LABEL: &[u8] = b"retell-vault/v1/fingerprint";
+const CANARY_LABEL: &[u8] = b"retell-vault/v1/canary";
+const CANARY: &[u8] = b"retell-vault canary";
+
+/// What a root key may be used for. Keys go through the states in this order and never back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyState {
+    /// Opens, does not seal yet: every process gets to know it first.
+    Pending,
+    /// Opens and seals. Exactly one key is primary.
+    Primary,
+    /// Opens only.
+    Retired,
+    /// The material is gone; the id stays, because ids are never used again.
+    Destroyed,
+}
+
+impl KeyState {
+    const ALL: [Self; 4] = [Self::Pending, Self::Primary, Self::Retired, Self::Destroyed];
+
+    /// The word used in the keyring file and in output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Primary => "primary",
+            Self::Retired => "retired",
+            Self::Destroyed => "destroyed",
+        }
+    }
+
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+/// What may be known about a root key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyInfo {
+    /// Its id, as it stands in tokens.
+    pub id: KeyId,
+    /// Its state.
+    pub state: KeyState,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at: u64,
+    /// Since when it has been in its state, in milliseconds since 1970.
+    pub state_since: u64,
+    /// Identifies the key material and tells nothing about it: 32 hex digits.
+    pub fingerprint: String,
+}
+
+pub(crate) type Material = Zeroizing<[u8; 32]>;
+
+/// One root key. `secret` and `material` are absent exactly when it is destroyed.
+#[derive(Clone)]
+pub(crate) struct RootKey {
+    pub(crate) info: KeyInfo,
+    pub(crate) material: Option<Material>,
+    pub(super) secret: Option<RootSecret>,
+}
+
+impl RootKey {
+    pub(crate) fn new(id: KeyId, state: KeyState, material: Material, now: Millis) -> Self {
+        let secret = RootSecret::new(&material);
+        let fingerprint = fingerprint(&secret);
+        let info = KeyInfo { id, state, created_at: now, state_since: now, fingerprint };
+        Self { info, material: Some(material), secret: Some(secret) }
+    }
+
+    /// A key as read from a keyring file.
+    ///
+    /// # Errors
+    /// `KeyringFile` when state, material and fingerprint do not belong together.
+    pub(crate) fn restore(info: KeyInfo, material: Option<Material>) -> Result<Self> {
+        let secret = material.as_deref().map(RootSecret::new);
+        let consistent = match &secret {
+            Some(secret) => info.state != KeyState::Destroyed && fingerprint(secret) == info.fingerprint,
+            None => info.state == KeyState::Destroyed,
+        };
+        match consistent {
+            true => Ok(Self { info, material, secret }),
+            false => Err(Error::new(
+                ErrorKind::KeyringFile,
+                format!("key {} of the keyring is inconsistent", info.id),
+            )),
+        }
+    }
+
+    /// A sealed text that only this key opens. It tells later whether the keyring is the right one.
+    pub(crate) fn canary(&self, nonce: &[u8; NONCE]) -> Option<Vec<u8>> {
+        let key = self.secret.as_ref()?.derive(&[CANARY_LABEL]);
+        let mut canary = nonce.to_vec();
+        canary.extend(encrypt_file(&key, nonce, &self.info.id.0.to_be_bytes(), CANARY.to_vec()));
+        Some(canary)
+    }
+
+    /// Whether this key made the canary. A destroyed key cannot tell, and passes.
+    pub(crate) fn made_canary(&self, canary: &[u8]) -> bool {
+        let Some(secret) = &self.secret else { return true };
+        let Some((nonce, sealed)) = canary.split_first_chunk::<NONCE>() else { return false };
+        let key = secret.derive(&[CANARY_LABEL]);
+        decrypt_file(&key, nonce, &self.info.id.0.to_be_bytes(), sealed).is_ok_and(|text| *text == CANARY)
+    }
+}
+
+fn fingerprint(secret: &RootSecret) -> String {
+    let bytes = secret.derive::<32>(&[FINGERPRINT_LABEL]);
+    bytes[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The root keys of one environment, as they are at one generation.
+pub(crate) struct Keyring {
+    pub(crate) generation: u64,
+    /// For later sub-keys; rotation does not replace it.
+    pub(crate) stable: Material,
+    pub(super) keys: Vec<RootKey>,
+    /// Keys that another process destroyed while this one still had their material. They are no key
+    /// material any more, so that they cannot get into a file.
+    lingering: Vec<(KeyId, RootSecret)>,
+}
+
+impl Keyring {
+    /// A first keyring with one primary key.
+    pub(crate) fn first(id: KeyId, material: Material, stable: Material, now: Millis) -> Self {
+        let keys = vec![RootKey::new(id, KeyState::Primary, material, now)];
+        Self { generation: 1, stable, keys, lingering: Vec::new() }
+    }
+
+    /// # Errors
+    /// `KeyringFile` unless there is exactly one primary key and no id twice.
+    pub(crate) fn restore(generation: u64, stable: Material, keys: Vec<RootKey>) -> Result<Self> {
+        let primaries = keys.iter().filter(|key| key.info.state == KeyState::Primary).count();
+        let mut ids: Vec<_> = keys.iter().map(|key| key.info.id).collect();
+        ids.sort();
+        ids.dedup();
+        match primaries == 1 && ids.len() == keys.len() {
+            true => Ok(Self { generation, stable, keys, lingering: Vec::new() }),
+            false => Err(Error::new(
+                ErrorKind::KeyringFile,
+                "the keyring must hold one primary key and no id twice",
+            )),
+        }
+    }
+
+    pub(crate) fn keys(&self) -> &[RootKey] {
+        &self.keys
+    }
+
+    pub(crate) fn get(&self, id: KeyId) -> Option<&RootKey> {
+        self.keys.iter().find(|key| key.info.id == id)
+    }
+
+    /// The key that seals.
+    pub(crate) fn primary(&self) -> (KeyId, &RootSecret) {
+        let primary = self.keys.iter().find(|key| key.info.state == KeyState::Primary);
+        let primary = primary.expect("checked when the keyring was made");
+        (primary.info.id, primary.secret.as_ref().expect("only destroyed keys have none"))
+    }
+
+    /// The key that a token names. Never another one.
+    ///
+    /// # Errors
+    /// `UnknownKey`, which names the id.
+    pub(crate) fn opener(&self, id: KeyId) -> Result<&RootSecret> {
+        let key = self.known(id)?;
+        let secret = key.secret.as_ref().or_else(|| self.lingering(id));
+        secret.ok_or_else(|| unknown(format!("key {id} was destroyed")))
+    }
+
+    /// The ids of all keys that open, those among them that only linger.
+    pub(crate) fn openable(&self) -> Vec<KeyId> {
+        let held = self.keys.iter().filter(|key| key.secret.is_some()).map(|key| key.info.id);
+        held.chain(self.lingering.iter().map(|(id, _)| *id)).collect()
+    }
+
+    /// # Errors
+    /// `UnknownKey`, which names the id.
+    pub(super) fn known(&self, id: KeyId) -> Result<&RootKey> {
+        self.get(id).ok_or_else(|| unknown(format!("key {id} is not in the keyring")))
+    }
+
+    fn lingering(&self, id: KeyId) -> Option<&RootSecret> {
+        self.lingering.iter().find(|(lingering, _)| *lingering == id).map(|(_, secret)| secret)
+    }
+
+    pub(crate) fn lingers(&self) -> bool {
+        !self.lingering.is_empty()
+    }
+
+    /// The same without the keys that only linger.
+    pub(crate) fn without_lingering(&self) -> Self {
+        let (generation, stable, keys) = (self.generation, self.stable.clone(), self.keys.clone());
+        Self { generation, stable, keys, lingering: Vec::new() }
+    }
+
+    /// The same, where keys that are destroyed here and were not in `earlier` still open.
+    pub(crate) fn lingering_from(mut self, earlier: &Self) -> Self {
+        let destroyed = self.keys.iter().filter(|key| key.secret.is_none()).map(|key| key.info.id);
+        let secret = |id| earlier.opener(id).ok().map(|secret| (id, secret.clone()));
+        self.lingering = destroyed.filter_map(secret).collect();
+        self
+    }
+
+    /// The same, where this key does not linger.
+    pub(crate) fn letting_go_of(mut self, id: KeyId) -> Self {
+        self.lingering.retain(|(lingering, _)| *lingering != id);
+        self
+    }
+}
+
+fn unknown(message: String) -> Error {
+    Error::new(ErrorKind::UnknownKey, message)
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<_> = self.keys.iter().map(|key| &key.info).collect();
+        f.debug_struct("Keyring")
+            .field("generation", &self.generation)
+            .field("keys", &keys)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keyring() -> Keyring {
+        Keyring::first(KeyId(7), Zeroizing::new([1; 32]), Zeroizing::new([2; 32]), 1_000)
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        let error = keyring().opener(KeyId(0xdead)).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::UnknownKey);
+        assert!(error.to_string().contains("0000dead"));
+    }
+
+    #[test]
+    fn a_canary_tells_keys_apart_even_with_the_same_id() {
+        let ours = keyring();
+        let other = RootKey::new(KeyId(7), KeyState::Primary, Zeroizing::new([3; 32]), 0);
+        let canary = ours.keys()[0].canary(&[9; NONCE]).unwrap();
+        assert!(ours.keys()[0].made_canary(&canary));
+        assert!(!other.made_canary(&canary));
+        assert!(!other.made_canary(&canary[..5]));
+    }
+
+    #[test]
+    fn a_keyring_has_exactly_one_primary_and_no_id_twice() {
+        let key = |id, state| RootKey::new(KeyId(id), state, Zeroizing::new([1; 32]), 0);
+        let restore = |keys| Keyring::restore(1, Zeroizing::new([2; 32]), keys);
+        assert!(restore(vec![]).is_err());
+        assert!(restore(vec![key(1, KeyState::Retired)]).is_err());
+        assert!(restore(vec![key(1, KeyState::Primary), key(2, KeyState::Primary)]).is_err());
+        assert!(restore(vec![key(1, KeyState::Primary), key(1, KeyState::Retired)]).is_err());
+        assert!(restore(vec![key(1, KeyState::Primary), key(2, KeyState::Pending)]).is_ok());
+    }
+
+    #[test]
+    fn debug_shows_no_material() {
+        let text = format!(
+            "{:?}",
+            Keyring::first(KeyId(7), Zeroizing::new([0xAB; 32]), Zeroizing::new([0xCD; 32]), 0)
+        );
+        assert!(
+            !text.to_lowercase().contains("abab") && !text.contains("171, 171") && !text.contains("205, 205")
+        );
+    }
+}

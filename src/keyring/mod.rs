@@ -1,0 +1,10 @@
+//! The root keys: their life, the file that they lie in, and what opens it.
+
+pub(crate) mod change;
+pub(crate) mod file;
+pub(crate) mod format;
+pub(crate) mod keys;
+pub(crate) mod life;
+pub(crate) mod private_file;
+pub(crate) mod reload;
+pub(crate) mod wrapping;

@@ -1,0 +1,231 @@
+//! The local file: SQLite, for what cannot go to the database now. It holds tokens only.
+//!
+//! Beside FILE lie `FILE-wal` and `FILE-shm` of SQLite, `FILE.lock`, which says who uses it, and
+//! `FILE.corrupt-*`, which was set aside. Several processes may use one file at the same time.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqlitePool};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::private_file;
+use crate::record::owner::Owner;
+use crate::record::version::{Millis, Version};
+
+use crate::local::files::{self, Identity, identity};
+use crate::local::guard::Guard;
+use crate::local::nothing_pending::NothingPending;
+use crate::local::{errors, inspect, sqlite};
+
+/// How often opening starts again when another process makes or sets the file aside meanwhile.
+const ROUNDS: usize = 5;
+
+/// An open local file. Clones share it.
+#[derive(Clone)]
+pub(crate) struct LocalFile {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    path: PathBuf,
+    identity: Identity,
+    /// One connection: writers of this process queue here, in order, not in SQLite's busy loop.
+    pub(super) writer: SqlitePool,
+    pub(super) readers: SqlitePool,
+    pub(super) guard: Arc<Guard>,
+    pub(super) nothing_pending: NothingPending,
+}
+
+/// What a pending record was based on when it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Base {
+    /// The row was never looked at.
+    Unknown,
+    /// There was no row.
+    NoRow,
+    /// The row held this version.
+    Version(Version),
+}
+
+/// One record of the local file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LocalRecord {
+    pub(crate) owner: Owner,
+    pub(crate) version: Version,
+    /// All tokens, packed.
+    pub(crate) text: String,
+    /// Always `Unknown` in a replica.
+    pub(crate) base: Base,
+    pub(crate) at: Millis,
+}
+
+/// What became of a pending record that was to be put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PutPending {
+    /// It is durable, now or since an earlier attempt.
+    Written,
+    /// Nothing was written: this version is there, which is as new or newer.
+    Newer(Version),
+}
+
+/// Why a text is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeptKind {
+    /// A record that lost against another one.
+    Loser,
+    /// A text of the database that was unreadable and was replaced.
+    Replaced,
+    /// A pending record that the database will never take.
+    DeadLetter,
+}
+
+/// A text that stays until an operator drops it or its retention ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) id: i64,
+    pub(crate) owner: Owner,
+    pub(crate) kind: KeptKind,
+    pub(crate) text: String,
+    pub(crate) reason: String,
+    pub(crate) at: Millis,
+}
+
+/// How many entries of each sort there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) pending: u64,
+    pub(crate) replicas: u64,
+    pub(crate) losers: u64,
+    pub(crate) replaced: u64,
+    pub(crate) dead_letters: u64,
+}
+
+impl LocalFile {
+    /// Opens the file, and makes it if it is missing. When no other handle uses it, it is checked
+    /// first: a damaged one is set aside, and the next call starts with a new one.
+    ///
+    /// # Errors
+    /// `LocalCorrupt`, naming where the damaged file is now; `LocalStore`; `Busy`.
+    pub(crate) async fn open(path: &Path) -> Result<Self> {
+        // absolute: independent of a later change of the folder, and never a `file:` URI for SQLite
+        let path = std::path::absolute(path).map_err(|error| errors::io("cannot use", path, error))?;
+        private_file::private_folder(private_file::folder_of(&path), ErrorKind::LocalStore)?;
+        for _ in 0..ROUNDS {
+            let guard = Guard::enter(&path).await?;
+            let checked = match guard.alone() {
+                true => Some(inspect::make_ready(&path, &guard).await?),
+                false => None,
+            };
+            guard.share().await?;
+            // between the two locks another process may have set it aside
+            match identity(&path)? {
+                Some(found) if checked.is_none_or(|checked| checked == found) => {
+                    return Self::connect(path, found, guard).await;
+                }
+                _ => {}
+            }
+        }
+        let problem = format!("{} was removed, but another process still uses it", path.display());
+        Err(Error::new(ErrorKind::LocalStore, problem)
+            .with_hint("stop the processes that use it, then start again"))
+    }
+
+    async fn connect(path: PathBuf, identity: Identity, guard: Arc<Guard>) -> Result<Self> {
+        files::refuse_planted(&path)?;
+        let options = sqlite::options(&path, &guard);
+        let (writer, readers) = sqlite::pools(&path, options).await?;
+        let nothing_pending = NothingPending::new(files::beside(&path, "-wal"));
+        Ok(Self { inner: Arc::new(Inner { path, identity, writer, readers, guard, nothing_pending }) })
+    }
+
+    /// Closes all connections, for all clones. Later calls are errors.
+    ///
+    /// Dropping the last clone does the same in the background: until it is done, opening the file
+    /// again counts as a second handle, and is not checked.
+    pub(crate) async fn close(&self) {
+        self.inner.readers.close().await;
+        self.inner.writer.close().await;
+    }
+
+    /// The absolute path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// The damaged files that were set aside and are still in the folder.
+    pub(crate) fn set_aside(&self) -> Vec<PathBuf> {
+        files::set_aside(&self.inner.path)
+    }
+
+    pub(super) async fn read<T, W, F>(&self, work: W) -> Result<T>
+    where
+        W: Fn() -> F,
+        F: Future<Output = sqlx::Result<T>>,
+    {
+        errors::retried(self.path(), "cannot read", work).await
+    }
+
+    /// Work that writes: repeated as a whole, and acknowledged only while the file is in its place.
+    pub(super) async fn write<T, W, F>(&self, work: W) -> Result<T>
+    where
+        W: Fn() -> F,
+        F: Future<Output = sqlx::Result<T>>,
+    {
+        let done = errors::retried(self.path(), "cannot write", work).await?;
+        self.still_there().map(|()| done)
+    }
+
+    pub(super) fn record(&self, row: &SqliteRow, base: Base) -> Result<LocalRecord> {
+        Ok(LocalRecord {
+            owner: self.owner(row)?,
+            version: self.version(self.column(row, "version")?)?,
+            text: self.column(row, "text")?,
+            base,
+            at: self.at(row)?,
+        })
+    }
+
+    pub(super) fn owner(&self, row: &SqliteRow) -> Result<Owner> {
+        let owner = Owner::user(self.column(row, "user")?);
+        let owner = match self.column::<&str>(row, "tenant")? {
+            "" => owner,
+            tenant => owner.and_then(|owner| owner.in_tenant(tenant)),
+        };
+        owner.map_err(|_| errors::odd_row(self.path()))
+    }
+
+    pub(super) fn at(&self, row: &SqliteRow) -> Result<Millis> {
+        Ok(self.column::<i64>(row, "at")?.try_into().unwrap_or(0))
+    }
+
+    pub(super) fn version(&self, text: &str) -> Result<Version> {
+        text.parse().map_err(|_| errors::odd_row(self.path()))
+    }
+
+    pub(super) fn column<'r, T>(&self, row: &'r SqliteRow, name: &str) -> Result<T>
+    where
+        T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+    {
+        row.try_get(name).map_err(|_| errors::odd_row(self.path()))
+    }
+
+    /// What was written to a file that nobody can find any more must not be acknowledged.
+    pub(super) fn still_there(&self) -> Result<()> {
+        if identity(&self.inner.path)? == Some(self.inner.identity) {
+            return Ok(());
+        }
+        let problem = format!("{} was removed or replaced while in use", self.inner.path.display());
+        Err(Error::new(ErrorKind::LocalStore, problem)
+            .with_hint("start again, and leave the file to the vault"))
+    }
+}
+
+pub(super) fn tenant(owner: &Owner) -> &str {
+    owner.tenant_id().map_or("", |tenant| tenant.as_str())
+}
+
+pub(super) fn to_sql(at: Millis) -> i64 {
+    i64::try_from(at).unwrap_or(i64::MAX)
+}

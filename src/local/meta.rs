@@ -1,0 +1,44 @@
+//! Where the file belongs: the keyring under which it was sealed, and the databases that it was used with.
+
+use crate::error::Result;
+
+use crate::local::file::LocalFile;
+
+const GENERATION: &str = "SELECT value FROM meta WHERE name = 'keyring_generation'";
+const PUT_GENERATION: &str = "INSERT INTO meta (name, value) VALUES ('keyring_generation', ?1)
+ ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+const USED_WITH: &str = "SELECT value FROM meta WHERE name LIKE 'used_with:%' ORDER BY value";
+const PUT_USED_WITH: &str =
+    "INSERT INTO meta (name, value) VALUES ('used_with:' || ?1, ?1) ON CONFLICT DO NOTHING";
+
+impl LocalFile {
+    /// The generation of the keyring under whose primary key all of the file was last sealed.
+    pub(crate) async fn keyring_generation(&self) -> Result<Option<u64>> {
+        let get = || sqlx::query_scalar(GENERATION).fetch_optional(&self.inner.readers);
+        let noted: Option<String> = self.read(get).await?;
+        Ok(noted.and_then(|noted| noted.parse().ok()))
+    }
+
+    /// Notes that it is this one now.
+    pub(crate) async fn note_keyring_generation(&self, generation: u64) -> Result<()> {
+        self.put(PUT_GENERATION, &generation.to_string()).await
+    }
+
+    /// The databases and tables that the file was ever used with, as they were named.
+    pub(crate) async fn used_with(&self) -> Result<Vec<String>> {
+        self.read(|| sqlx::query_scalar(USED_WITH).fetch_all(&self.inner.readers)).await
+    }
+
+    /// Notes one more. Nothing is written when it is noted already.
+    pub(crate) async fn note_used_with(&self, place: &str) -> Result<()> {
+        match self.used_with().await?.iter().any(|noted| noted == place) {
+            true => Ok(()),
+            false => self.put(PUT_USED_WITH, place).await,
+        }
+    }
+
+    async fn put(&self, sql: &'static str, value: &str) -> Result<()> {
+        let put = || async move { sqlx::query(sql).bind(value).execute(&self.inner.writer).await.map(drop) };
+        self.write(put).await
+    }
+}

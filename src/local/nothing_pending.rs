@@ -1,0 +1,69 @@
+//! "Nothing is pending": noted, so that a load need not ask SQLite every time.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use crate::local::guard::Guard;
+
+/// Two writes may get the same time stamp; kernels count in steps of up to 10 ms.
+pub(super) const SETTLED: Duration = Duration::from_millis(100);
+
+/// The state of the files at which the last look found nothing pending.
+pub(super) struct NothingPending {
+    wal: PathBuf,
+    empty_at: Mutex<Option<FileState>>,
+}
+
+/// What changes when anybody adds a pending entry.
+///
+/// The mark changes exactly then, before the entry is acknowledged. The log changes with every write,
+/// so it also tells of a writer that died before it could change the mark.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileState {
+    mark: u64,
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: SystemTime,
+}
+
+impl NothingPending {
+    pub(super) fn new(wal: PathBuf) -> Self {
+        Self { wal, empty_at: Mutex::new(None) }
+    }
+
+    /// Whether nothing is pending, for certain.
+    pub(super) fn says_none(&self, guard: &Guard) -> bool {
+        let noted = *self.empty_at.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.is_some() && noted == self.look(guard)
+    }
+
+    /// To be taken before the question is asked; `None` when the answer cannot be noted.
+    pub(super) fn settled(&self, guard: &Guard) -> Option<FileState> {
+        let now = SystemTime::now();
+        let state = self.look(guard)?;
+        // an error means that it lies in the future: a clock was set
+        let age = now.duration_since(state.modified).ok()?;
+        (age >= SETTLED).then_some(state)
+    }
+
+    /// Notes that a question asked after the look found nothing pending at all.
+    pub(super) fn none_at(&self, state: Option<FileState>) {
+        *self.empty_at.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Without a log nothing is known: SQLite keeps one as long as a connection is open.
+    fn look(&self, guard: &Guard) -> Option<FileState> {
+        let log = fs::symlink_metadata(&self.wal).ok()?;
+        Some(FileState {
+            mark: guard.mark()?,
+            device: log.dev(),
+            inode: log.ino(),
+            length: log.len(),
+            modified: log.modified().ok()?,
+        })
+    }
+}

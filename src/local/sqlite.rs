@@ -1,0 +1,128 @@
+//! How SQLite is opened, and the tables.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
+
+use crate::error::{Error, ErrorKind, Result};
+
+use crate::local::errors;
+use crate::local::guard::Guard;
+
+pub(super) const WAL: SqliteJournalMode = SqliteJournalMode::Wal;
+
+const BUSY: Duration = Duration::from_secs(5);
+/// Longer than `BUSY`: the queue before the writer waits for the one that waits for SQLite.
+const ACQUIRE: Duration = Duration::from_secs(10);
+const READERS: u32 = 3;
+
+/// Goes up when an older program could not use the file any more.
+const VERSION: u32 = 1;
+
+/// `tenant` is '' where there is none. Versions are 16 hex digits, which sort like the number.
+/// A record of 1 to 3 KB would overflow the pages of a table WITHOUT ROWID.
+const TABLES: &str = "
+CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE pending (
+    tenant TEXT NOT NULL, user TEXT NOT NULL, version TEXT NOT NULL, text TEXT NOT NULL,
+    base TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (tenant, user)
+) STRICT;
+CREATE TABLE replica (
+    tenant TEXT NOT NULL, user TEXT NOT NULL, version TEXT NOT NULL, text TEXT NOT NULL,
+    at INTEGER NOT NULL, PRIMARY KEY (tenant, user)
+) STRICT;
+CREATE TABLE kept (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, user TEXT NOT NULL,
+    kind TEXT NOT NULL, text TEXT NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX kept_owner ON kept (tenant, user, kind);
+CREATE TABLE canary (key TEXT NOT NULL PRIMARY KEY, sealed BLOB NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO meta VALUES ('schema', '1');
+";
+
+const HAS: &str = "SELECT count(*), count(*) FILTER (WHERE name = 'meta') FROM sqlite_schema";
+const SCHEMA: &str = "SELECT value FROM meta WHERE name = 'schema'";
+
+pub(super) fn options(path: &Path, guard: &Arc<Guard>) -> SqliteConnectOptions {
+    let guard = Arc::clone(guard);
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false) // it is made beforehand, with its mode
+        .busy_timeout(BUSY)
+        .synchronous(SqliteSynchronous::Full) // a commit that was acknowledged survives a power cut
+        .pragma("secure_delete", "ON")
+        .pragma("cell_size_check", "ON")
+        .pragma("trusted_schema", "OFF")
+        .disable_statement_logging()
+        // never used to compare: SQLite drops it after it has closed its files, and the guard with it
+        .collation("guard", move |a, b| {
+            let _held = &guard;
+            a.cmp(b)
+        })
+}
+
+/// One writer, since SQLite has one anyway, and some readers. None of them is ever idle for too long:
+/// as long as one is open, the log stays.
+pub(super) async fn pools(path: &Path, options: SqliteConnectOptions) -> Result<(SqlitePool, SqlitePool)> {
+    let pool = |connections| {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false) // a file does not hang up
+    };
+    let opened = errors::retried(path, "cannot open", || pool(1).connect_with(options.clone())).await;
+    let writer = opened?;
+    let mut connection =
+        writer.acquire().await.map_err(|error| errors::meaning(path, "cannot open", error))?;
+    verify(path, &mut connection).await?;
+    drop(connection);
+    Ok((writer, pool(READERS).connect_lazy_with(options)))
+}
+
+/// Makes the tables in an empty database. Does nothing when they are there.
+pub(super) async fn make(path: &Path, connection: &mut SqliteConnection) -> Result<()> {
+    if is_made(path, connection).await? {
+        return Ok(());
+    }
+    let made = async {
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::raw_sql(TABLES).execute(&mut *transaction).await?;
+        transaction.commit().await
+    };
+    made.await.map_err(|error| errors::meaning(path, "cannot make the tables of", error))
+}
+
+/// # Errors
+/// `LocalStore` for a file of another program, or of a newer version of this one.
+pub(super) async fn verify(path: &Path, connection: &mut SqliteConnection) -> Result<()> {
+    is_made(path, connection).await.map(drop)
+}
+
+async fn is_made(path: &Path, connection: &mut SqliteConnection) -> Result<bool> {
+    let unreadable = |error| errors::meaning(path, "cannot read", error);
+    let found: (i64, i64) = sqlx::query_as(HAS).fetch_one(&mut *connection).await.map_err(unreadable)?;
+    match found {
+        (0, _) => return Ok(false),
+        (_, 0) => return Err(refused(path, "is a database of another program", "name another file")),
+        _ => {}
+    }
+    let version: Option<String> =
+        sqlx::query_scalar(SCHEMA).fetch_optional(&mut *connection).await.map_err(unreadable)?;
+    match version.as_deref().map(str::parse) {
+        Some(Ok(VERSION)) => Ok(true),
+        Some(Ok(newer)) if newer > VERSION => {
+            let problem = format!("has schema version {newer}; this program knows {VERSION}");
+            Err(refused(path, &problem, "use the newer retell-vault that wrote it"))
+        }
+        _ => Err(refused(path, "is a database of another program", "name another file")),
+    }
+}
+
+fn refused(path: &Path, problem: &str, hint: &str) -> Error {
+    Error::new(ErrorKind::LocalStore, format!("{} {problem}", path.display())).with_hint(hint)
+}

@@ -1,0 +1,149 @@
+//! What row level security keeps from our role: the rule, what looks only where nothing is hidden, and what refuses.
+
+use std::time::Duration;
+
+use sqlx::Row as _;
+use sqlx::postgres::{PgArguments, PgRow};
+
+use crate::error::{Error, ErrorKind};
+use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::pool::{Database, Query, bind};
+use crate::postgres::connection::transaction::setting;
+use crate::postgres::sql::names::relation;
+use crate::record::layout::Layout;
+
+/// How long going over a whole table may take: long enough for any.
+const SURVEY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What somebody does with rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowAction {
+    /// Reading them.
+    Read,
+    /// Changing them; whether they can be read is another question.
+    Update,
+    /// Whatever there is.
+    Everything,
+}
+
+/// A condition of SQL: row level security may keep rows of a relation from our role. `relation` is an
+/// expression of its oid.
+///
+/// It does not where it does not apply to us, nor where a policy for us by name, or for everybody, has exactly
+/// `true` as its condition, and none takes anything away from anybody. That is less than the server would let us
+/// see: whose rights are ours may change between a look and a count, and nothing can hold it. Policies stay for
+/// as long as the relation is held.
+pub(crate) fn may_hide(relation: &str, action: RowAction) -> String {
+    let takes = "coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), 'true') = 'true'";
+    let (commands, grants) = match action {
+        RowAction::Read => ("'*', 'r'", String::new()),
+        RowAction::Update => ("'*', 'w'", format!(" AND {takes}")),
+        RowAction::Everything => ("'*', 'r', 'a', 'w', 'd'", format!(" AND {takes} AND p.polcmd = '*'")),
+    };
+    let ours = "ARRAY[0, (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user)]::oid[]";
+    format!(
+        "(pg_catalog.row_security_active({relation}) AND NOT coalesce((\
+         SELECT pg_catalog.bool_and(p.polpermissive) AND pg_catalog.bool_or(p.polroles && {ours} \
+         AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) = 'true'{grants}) \
+         FROM pg_catalog.pg_policy AS p WHERE p.polrelid = {relation} AND p.polcmd IN ({commands})), false))"
+    )
+}
+
+/// Makes the rest of the transaction see every row of some relations or fail.
+///
+/// Where policies apply to us and hide nothing, they stay on. In any other case the server refuses what they
+/// would change.
+pub(super) fn all_or_nothing(relations: &[&str]) -> Result<Query, Fault> {
+    let names: Vec<String> = relations.iter().map(|relation| (*relation).to_owned()).collect();
+    let mut arguments = PgArguments::default();
+    bind(&mut arguments, names)?;
+    let sql = format!(
+        "SELECT pg_catalog.set_config('row_security', CASE \
+         WHEN pg_catalog.bool_or(pg_catalog.row_security_active(t.relation)) AND NOT pg_catalog.bool_or({}) \
+         THEN 'on' ELSE 'off' END, true) \
+         FROM (SELECT n.name::regclass::oid FROM pg_catalog.unnest($1::text[]) AS n (name)) AS t (relation)",
+        may_hide("t.relation", RowAction::Read)
+    );
+    Ok(Query { sql: sql.into(), arguments })
+}
+
+impl Database {
+    /// Runs a reading statement that goes over a whole relation, for as long as it takes. It fails when row
+    /// level security would hide something from it, also when policies change meanwhile.
+    pub(crate) async fn survey(&self, relation: &str, query: Query) -> Result<Vec<PgRow>, Fault> {
+        let queries = vec![
+            setting(
+                "SELECT pg_catalog.set_config('statement_timeout', '0', true), \
+                 pg_catalog.set_config('search_path', '', true), pg_catalog.set_config('row_security', 'on', true)",
+            ),
+            // holds the relation, so that its policies stay as they are until the end; unlike LOCK TABLE, it asks
+            // for no right on more than a column
+            setting(&format!("SELECT 1 FROM {relation} LIMIT 0")),
+            all_or_nothing(&[relation])?,
+            query,
+        ];
+        self.transaction_within(SURVEY, queries, Phase::Reading).await
+    }
+
+    /// As [`inspect`](Self::inspect), for rows of some relations: the server gives up after `limit`, and refuses
+    /// when row level security would hide some.
+    pub(crate) async fn glance(
+        &self,
+        relations: &[&str],
+        query: Query,
+        limit: Duration,
+    ) -> Result<Vec<PgRow>, Fault> {
+        let settings = format!(
+            "SELECT pg_catalog.set_config('search_path', '', true), pg_catalog.set_config('transaction_read_only', 'on', true), \
+             pg_catalog.set_config('statement_timeout', '{}', true)",
+            limit.as_millis().max(1)
+        );
+        let queries = vec![setting(&settings), all_or_nothing(relations)?, query];
+        self.transaction_within(limit + self.timeouts.operation, queries, Phase::Reading).await
+    }
+}
+
+/// What opens a table whose policies hold for us.
+const HINT: &str = "give the role a policy for every row (`retell-vault schema plan --row-security on --service-role ROLE`), \
+                    or connect as one with BYPASSRLS";
+
+/// # Errors
+/// `AccessDenied` when policies may hide rows of the table from our role.
+pub(crate) async fn refuse_hidden_rows(database: &Database, layout: &Layout) -> Result<(), Fault> {
+    match may_hide_from_us(database, layout, RowAction::Read).await? {
+        true => Err(hidden_rows(layout).into()),
+        false => Ok(()),
+    }
+}
+
+/// # Errors
+/// `AccessDenied` when policies may keep our role from changing rows that it sees.
+pub(crate) async fn refuse_fixed_rows(database: &Database, layout: &Layout) -> Result<(), Fault> {
+    if !may_hide_from_us(database, layout, RowAction::Update).await? {
+        return Ok(());
+    }
+    let message =
+        format!("row level security may keep this role from changing rows of {}", layout.table_name());
+    Err(Error::new(ErrorKind::AccessDenied, message).with_hint(HINT).into())
+}
+
+/// Nothing can be said about the table.
+pub(crate) fn hidden_rows(layout: &Layout) -> Error {
+    let message = format!(
+        "row level security may hide rows of {} from this role, so nothing can be said about all of them",
+        layout.table_name()
+    );
+    Error::new(ErrorKind::AccessDenied, message).with_hint(HINT)
+}
+
+async fn may_hide_from_us(database: &Database, layout: &Layout, action: RowAction) -> Result<bool, Fault> {
+    let mut arguments = PgArguments::default();
+    bind(&mut arguments, relation(layout))?;
+    let sql = format!(
+        "SELECT {} FROM (SELECT $1::text::regclass::oid) AS t (relation)",
+        may_hide("t.relation", action)
+    );
+    let rows = database.fetch(Query { sql: sql.into(), arguments }, Phase::Reading).await?;
+    let may = rows.first().map_or(Ok(false), |row| row.try_get(0));
+    may.map_err(|error| classify(&error, Phase::Reading))
+}

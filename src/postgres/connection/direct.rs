@@ -1,0 +1,195 @@
+//! One connection of its own, straight to the server: for what takes long, and for session locks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
+use tokio::time::timeout;
+
+use crate::error::{Error, ErrorKind};
+use crate::postgres::connection::errors::{Fault, Outcome, Phase, classify};
+use crate::postgres::connection::pool::{Database, Query};
+
+/// By this name the connection is known in `pg_stat_activity`.
+const NAME: &str = "retell-vault schema";
+
+/// No time limit of the server's role or of a pool holds here, whichever this version of the server has. Texts of
+/// SQL that the catalogue printed mean here what they meant there. The server looks every 5 s whether the client is
+/// still there (from version 14 on), so that a killed run does not keep its locks for as long as an index takes.
+const SETTINGS: &str =
+    "SELECT pg_catalog.set_config(name, CASE name WHEN 'client_connection_check_interval' THEN '5s'
+        WHEN 'standard_conforming_strings' THEN 'on' WHEN 'DateStyle' THEN 'ISO' ELSE '0' END, false)
+    FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
+        'idle_in_transaction_session_timeout', 'idle_session_timeout', 'client_connection_check_interval',
+        'standard_conforming_strings', 'DateStyle')";
+
+/// No name is looked up on a path that others can put objects on.
+const EMPTY_PATH: &str = "SELECT pg_catalog.set_config('search_path', '', false)";
+
+const SETTINGS_HOLD: &str = "SELECT pg_catalog.current_setting('statement_timeout') = '0'
+    AND pg_catalog.current_setting('search_path') IN ('', '\"\"') AND pg_catalog.pg_backend_pid() = ";
+
+const PID: &str = "SELECT pg_catalog.pg_backend_pid()";
+
+/// A statement that the server did not do.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// The SQLSTATE; empty when the server said nothing.
+    pub(crate) code: String,
+    pub(crate) fault: Fault,
+}
+
+impl Refusal {
+    /// Somebody else held a lock, or got in the way: not done, and worth another try.
+    pub(crate) fn is_locked(&self) -> bool {
+        ["55P03", "40P01", "40001"].contains(&self.code.as_str())
+    }
+}
+
+/// What we refuse ourselves.
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { code: String::new(), fault: error.into() }
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        refusal.fault
+    }
+}
+
+/// A connection outside of the pool, without time limits and with an empty search path. Dropping it ends
+/// the session: an open transaction is rolled back and session locks are let go.
+pub(crate) struct Direct {
+    connection: PgConnection,
+}
+
+impl Database {
+    /// # Errors
+    /// `Configuration` where a transaction pooler stands in between; those of connecting.
+    pub(crate) async fn direct(&self) -> Result<Direct, Fault> {
+        if self.is_transactional() {
+            return Err(pooled().into());
+        }
+        let options = PgConnectOptions::clone(&self.pool().connect_options());
+        let options = options.application_name(NAME).disable_statement_logging();
+        let mut direct = self.connect(&options).await?;
+        let mut other = self.connect(&options).await?;
+        let checks = async {
+            if shares_a_session(&mut direct, &mut other).await? {
+                return Err(Fault::from(pooled()));
+            }
+            let pid: i32 = direct.value(PID).await?;
+            direct.query(EMPTY_PATH).await?;
+            direct.query(SETTINGS).await?;
+            match direct.value(&format!("{SETTINGS_HOLD}{pid}")).await? {
+                true => Ok(()),
+                false => Err(pooled().into()),
+            }
+        };
+        timeout(self.timeouts.operation, checks).await.map_err(|_| Fault::timed_out(Phase::Connecting))??;
+        other.close().await;
+        Ok(direct)
+    }
+
+    async fn connect(&self, options: &PgConnectOptions) -> Result<Direct, Fault> {
+        match timeout(self.timeouts.connect, PgConnection::connect_with(options)).await {
+            Ok(Ok(connection)) => Ok(Direct { connection }),
+            Ok(Err(error)) => match self.connecting_failed(&error) {
+                fault if fault.outcome == Outcome::Pooler => Err(pooled().into()),
+                fault => Err(fault),
+            },
+            Err(_) => Err(Fault::timed_out(Phase::Connecting)),
+        }
+    }
+}
+
+/// A transaction pooler gives a session to whoever has a transaction, so an idle client's session is
+/// another client's a moment later.
+async fn shares_a_session(idle: &mut Direct, busy: &mut Direct) -> Result<bool, Fault> {
+    let before: i32 = idle.value(PID).await?;
+    busy.run("BEGIN").await?;
+    let theirs: i32 = busy.value(PID).await?;
+    let shares = theirs == before || idle.value::<i32>(PID).await? != before;
+    busy.run("ROLLBACK").await?;
+    Ok(shares)
+}
+
+fn pooled() -> Error {
+    Error::new(ErrorKind::Configuration, "a transaction pooler stands between the vault and the server")
+        .with_hint(
+            "schema changes need a direct connection: give the URL of the server itself, not the pooler's \
+             (on Supabase port 5432 instead of 6543)",
+        )
+}
+
+impl Direct {
+    /// Runs statements that answer with nothing, in one round trip: outside of a transaction, unless one is open.
+    pub(crate) async fn run(&mut self, sql: &str) -> Result<(), Refusal> {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await;
+        done.map(drop).map_err(|error| refused(&error, Phase::Writing))
+    }
+
+    /// Runs statements as one transaction. It waits for each lock this long at most.
+    pub(crate) async fn transaction(
+        &mut self,
+        statements: &[String],
+        lock_timeout: Duration,
+    ) -> Result<(), Refusal> {
+        self.run("BEGIN").await?;
+        let limit = format!("SET LOCAL lock_timeout = {}", milliseconds(lock_timeout));
+        for statement in [&limit].into_iter().chain(statements) {
+            if let Err(refusal) = self.run(statement).await {
+                self.run("ROLLBACK").await.ok(); // what counts is why it failed
+                return Err(refusal);
+            }
+        }
+        self.run("COMMIT").await
+    }
+
+    /// Runs one statement outside of a transaction. It waits for each lock this long at most.
+    pub(crate) async fn alone(&mut self, statement: &str, lock_timeout: Duration) -> Result<(), Refusal> {
+        self.run(&format!("SET lock_timeout = {}", milliseconds(lock_timeout))).await?;
+        let done = self.run(statement).await;
+        self.run("SET lock_timeout = 0").await.ok(); // a lost connection has failed the statement already
+        done
+    }
+
+    /// Asks for rows.
+    pub(crate) async fn query(&mut self, sql: &str) -> Result<Vec<PgRow>, Refusal> {
+        self.fetch(Query { sql: Arc::from(sql), arguments: PgArguments::default() }).await
+    }
+
+    /// Asks for rows, with values bound.
+    pub(crate) async fn fetch(&mut self, query: Query) -> Result<Vec<PgRow>, Refusal> {
+        let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments).persistent(false);
+        statement.fetch_all(&mut self.connection).await.map_err(|error| refused(&error, Phase::Writing))
+    }
+
+    /// Asks for the one value of a query that answers with one row.
+    pub(crate) async fn value<T>(&mut self, sql: &str) -> Result<T, Refusal>
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        let rows = self.query(sql).await?;
+        let value = rows.first().ok_or(sqlx::Error::RowNotFound).and_then(|row| row.try_get(0));
+        value.map_err(|error| refused(&error, Phase::Reading))
+    }
+
+    /// Says goodbye to the server. It notices without that too, only later.
+    pub(crate) async fn close(self) {
+        self.connection.close().await.ok();
+    }
+}
+
+/// As a setting of the server: 0 would be no limit, and more than fits is one of 24 days.
+fn milliseconds(limit: Duration) -> i32 {
+    i32::try_from(limit.as_millis()).unwrap_or(i32::MAX).max(1)
+}
+
+fn refused(error: &sqlx::Error, phase: Phase) -> Refusal {
+    let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
+    Refusal { code, fault: classify(error, phase) }
+}

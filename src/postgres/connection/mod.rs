@@ -1,0 +1,8 @@
+//! Connections: bounded in time, safe behind a transaction pooler, and what their errors mean.
+
+pub(crate) mod direct;
+pub(crate) mod errors;
+pub(crate) mod options;
+pub(crate) mod pool;
+pub(crate) mod route;
+pub(crate) mod transaction;

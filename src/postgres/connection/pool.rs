@@ -1,0 +1,396 @@
+//! Connections to the database: bounded in time, safe behind a transaction pooler.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Row};
+use tokio::time::timeout;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::postgres::connection::errors::{Fault, Outcome, Phase, classify};
+use crate::postgres::connection::options;
+
+/// Whether a transaction pooler (PgBouncer, Supavisor) stands between the vault and the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum PoolerMode {
+    /// Recognised by port 6543, `pgbouncer=true` in the URL, or a refused start-up parameter.
+    #[default]
+    Auto,
+    /// Every operation in one explicit transaction, with unnamed statements. Costs round trips.
+    Transaction,
+    /// A direct connection, or a pooler in session mode.
+    None,
+}
+
+/// How long the vault waits for the database before it goes on without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection. 3 s by default: a healthy server answers in milliseconds.
+    pub connect: Duration,
+    /// For one operation on a connection. 10 s by default: longer than most lock waits.
+    pub operation: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(3), operation: Duration::from_secs(10) }
+    }
+}
+
+/// One statement and what is bound to it.
+#[derive(Clone)]
+pub(crate) struct Query {
+    pub(crate) sql: Arc<str>,
+    pub(crate) arguments: PgArguments,
+}
+
+/// How long a pool that could still grow is waited for before the server is asked directly.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// How often a pool that cannot grow is looked at for a connection that was given back.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+pub(crate) struct Database {
+    pool: RwLock<PgPool>,
+    /// Absent when the service gave us its pool, which we then never replace.
+    own: Option<PgConnectOptions>,
+    /// Every operation in one explicit transaction, with unnamed statements.
+    transactional: AtomicBool,
+    mode: PoolerMode,
+    /// A connection broke: others in the pool may be dead too, so each is tested before use.
+    suspicious: AtomicBool,
+    pub(in crate::postgres) timeouts: Timeouts,
+}
+
+impl Database {
+    /// With a pool of our own. Connects when first used.
+    ///
+    /// # Errors
+    /// `Configuration` for a URL that is not one; the error does not repeat it.
+    pub(crate) fn from_url(url: &str, mode: PoolerMode, timeouts: Timeouts) -> Result<Self> {
+        let (options, says_pooler) = options::parse(url)?;
+        let transactional = match mode {
+            PoolerMode::Transaction => true,
+            PoolerMode::None => false,
+            PoolerMode::Auto => says_pooler || options.get_port() == 6543,
+        };
+        let pool = RwLock::new(options::pool(&options, transactional, timeouts));
+        Ok(Self::new(pool, Some(options), transactional, mode, timeouts))
+    }
+
+    /// With the service's pool.
+    pub(crate) fn from_pool(pool: PgPool, mode: PoolerMode, timeouts: Timeouts) -> Self {
+        let transactional = match mode {
+            PoolerMode::Transaction => true,
+            PoolerMode::None => false,
+            PoolerMode::Auto => pool.connect_options().get_port() == 6543,
+        };
+        Self::new(RwLock::new(pool), None, transactional, mode, timeouts)
+    }
+
+    fn new(
+        pool: RwLock<PgPool>,
+        own: Option<PgConnectOptions>,
+        transactional: bool,
+        mode: PoolerMode,
+        timeouts: Timeouts,
+    ) -> Self {
+        let (transactional, suspicious) = (AtomicBool::new(transactional), AtomicBool::new(false));
+        Self { pool, own, transactional, mode, suspicious, timeouts }
+    }
+
+    /// Whether operations run in the pooler-safe way.
+    pub(crate) fn is_transactional(&self) -> bool {
+        self.transactional.load(Ordering::Relaxed)
+    }
+
+    /// How long one call may go on trying: a server that is busy for longer is an answer too.
+    pub(crate) fn patience(&self) -> Duration {
+        self.timeouts.operation
+    }
+
+    /// Closes a pool of our own.
+    pub(crate) async fn close(&self) {
+        if self.own.is_some() {
+            self.pool().close().await;
+        }
+    }
+
+    /// Where it connects to, without user or password.
+    pub(crate) fn address(&self) -> String {
+        let options = self.pool().connect_options();
+        format!(
+            "{}:{}/{}",
+            options.get_host(),
+            options.get_port(),
+            options.get_database().unwrap_or_default()
+        )
+    }
+
+    pub(super) fn pool(&self) -> PgPool {
+        self.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets every connection that is not in use. A pool of the service is left alone.
+    pub(crate) fn rebuild(&self) {
+        if let Some(options) = &self.own {
+            let pool = options::pool(options, self.is_transactional(), self.timeouts);
+            *self.pool.write().unwrap_or_else(PoisonError::into_inner) = pool;
+        }
+    }
+
+    /// Goes over to the pooler-safe way, unless the caller ruled it out. Says whether that changed anything.
+    pub(crate) fn suspect_pooler(&self) -> bool {
+        if self.mode == PoolerMode::None || self.transactional.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        tracing::info!(
+            "a transaction pooler was recognised: every operation runs in a transaction of its own"
+        );
+        self.rebuild();
+        true
+    }
+
+    /// Runs one statement. In the pooler-safe way it is a transaction of its own.
+    pub(crate) async fn fetch(&self, query: Query, phase: Phase) -> Result<Vec<PgRow>, Fault> {
+        if self.is_transactional() {
+            return self.transaction(vec![query], phase).await;
+        }
+        let mut connection = self.acquire().await?;
+        let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments);
+        let done = timeout(self.timeouts.operation, statement.fetch_all(&mut *connection)).await;
+        let done = self.conclude(done, phase);
+        if done.as_ref().is_err_and(|(_, broken)| *broken) {
+            drop(connection.detach());
+        }
+        done.map_err(|(fault, _)| fault)
+    }
+
+    /// Runs one reading statement, and hands over each row as it arrives.
+    pub(crate) async fn fetch_each(
+        &self,
+        query: Query,
+        mut each: impl FnMut(&PgRow) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        if self.is_transactional() {
+            return self.fetch(query, Phase::Reading).await?.iter().try_for_each(each);
+        }
+        let mut connection = self.acquire().await?;
+        let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments);
+        let mut rows = statement.fetch(&mut *connection);
+        let broken = loop {
+            let next = timeout(self.timeouts.operation, rows.try_next()).await;
+            match self.conclude(next, Phase::Reading) {
+                Ok(Some(row)) => each(&row)?,
+                Ok(None) => return Ok(()),
+                Err(broken) => break broken,
+            }
+        };
+        drop(rows);
+        if broken.1 {
+            drop(connection.detach());
+        }
+        Err(broken.0)
+    }
+
+    /// The flag says whether the connection is unfit for further use.
+    pub(super) fn conclude<T>(
+        &self,
+        done: Result<sqlx::Result<T>, tokio::time::error::Elapsed>,
+        phase: Phase,
+    ) -> Result<T, (Fault, bool)> {
+        let error = match done {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error,
+            Err(_) => return Err((Fault::timed_out(phase), true)),
+        };
+        let fault = classify(&error, phase);
+        let lost = matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous);
+        let session = error
+            .as_database_error()
+            .and_then(|error| error.code())
+            .is_some_and(|code| code.starts_with("25"));
+        if lost {
+            self.suspicious.store(true, Ordering::Relaxed);
+        }
+        if fault.outcome == Outcome::Pooler {
+            self.suspect_pooler();
+        }
+        Err((fault, lost || session))
+    }
+
+    pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, Fault> {
+        if !self.suspicious.load(Ordering::Relaxed) {
+            return self.acquire_untested().await;
+        }
+        let most = self.pool().size() + 1;
+        for _ in 0..most {
+            let mut connection = self.acquire_untested().await?;
+            if matches!(timeout(self.timeouts.connect, connection.ping()).await, Ok(Ok(()))) {
+                self.suspicious.store(false, Ordering::Relaxed);
+                return Ok(connection);
+            }
+            drop(connection.detach());
+        }
+        self.acquire_untested().await
+    }
+
+    async fn acquire_untested(&self) -> Result<PoolConnection<Postgres>, Fault> {
+        let pool = self.pool();
+        let is_full = pool.size() >= pool.options().get_max_connections();
+        let first = if is_full { self.timeouts.connect } else { self.timeouts.connect.min(FIRST_WAIT) };
+        if let Some(connection) = self.acquire_within(&pool, first).await? {
+            return Ok(connection);
+        }
+        // the pool keeps trying without a word while the server refuses: ask the server directly
+        if let Err((fault, full)) = self.probe().await {
+            let idle = if full { self.acquire_idle(&pool).await } else { None };
+            return idle.ok_or(fault);
+        }
+        if !is_full && let Some(connection) = self.acquire_within(&pool, self.timeouts.connect).await? {
+            return Ok(connection);
+        }
+        self.rebuild();
+        let error = Error::new(ErrorKind::Busy, "no free connection in the pool, though the server answers");
+        let error = error.with_hint("make the pool larger, or look for connections that are never returned");
+        Err(Fault::new(Outcome::Retry, error))
+    }
+
+    /// A connection from the pool; `None` when there was none in time.
+    async fn acquire_within(
+        &self,
+        pool: &PgPool,
+        limit: Duration,
+    ) -> Result<Option<PoolConnection<Postgres>>, Fault> {
+        match timeout(limit, pool.acquire()).await {
+            Ok(Ok(connection)) => Ok(Some(connection)),
+            Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => Ok(None),
+            Ok(Err(error)) => Err(self.connecting_failed(&error)),
+        }
+    }
+
+    /// While the server has no further connection for us, those that the pool has must do: it looks at
+    /// them only before it opens a new one.
+    async fn acquire_idle(&self, pool: &PgPool) -> Option<PoolConnection<Postgres>> {
+        let look = async {
+            loop {
+                match pool.try_acquire() {
+                    None if pool.size() == 0 => return None,
+                    None => tokio::time::sleep(LOOK_EVERY).await,
+                    connection => return connection,
+                }
+            }
+        };
+        timeout(self.timeouts.connect, look).await.ok().flatten()
+    }
+
+    pub(super) fn connecting_failed(&self, error: &sqlx::Error) -> Fault {
+        let fault = classify(error, Phase::Connecting);
+        let refused_parameter =
+            error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "08P01");
+        // PgBouncer refuses a start-up parameter that sqlx sends
+        match refused_parameter && self.suspect_pooler() {
+            true => Fault::new(Outcome::Pooler, fault.error),
+            false => fault,
+        }
+    }
+
+    /// One direct connection, to learn why the pool gives none. The flag says that the server, or a
+    /// pooler before it, has no connection left.
+    async fn probe(&self) -> Result<(), (Fault, bool)> {
+        let options = self.pool().connect_options();
+        match timeout(self.timeouts.connect, PgConnection::connect_with(&options)).await {
+            Err(_) => Err((Fault::timed_out(Phase::Connecting), false)),
+            Ok(Err(error)) => {
+                let fault = self.connecting_failed(&error);
+                let code = error.as_database_error().and_then(|error| error.code());
+                let full = fault.outcome == Outcome::Fallback && code.is_some_and(|code| code != "57P03");
+                Err((fault, full))
+            }
+            Ok(Ok(connection)) => {
+                connection.close().await.ok(); // it has served its purpose, however it ends
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a session of ours may write: no standby, and no read-only role or database.
+    pub(crate) async fn takes_writes(&self) -> Result<bool, Fault> {
+        let sql = "SELECT pg_catalog.current_setting('transaction_read_only') = 'off'";
+        let query = Query { sql: sql.into(), arguments: PgArguments::default() };
+        let rows = self.fetch(query, Phase::Reading).await?;
+        rows.first().map_or(Ok(true), |row| row.try_get(0)).map_err(|error| classify(&error, Phase::Reading))
+    }
+
+    /// Whether the server is a standby, which may become a primary; else a read-only role.
+    pub(crate) async fn is_standby(&self) -> Result<bool, Fault> {
+        let query =
+            Query { sql: "SELECT pg_catalog.pg_is_in_recovery()".into(), arguments: PgArguments::default() };
+        let rows = self.fetch(query, Phase::Reading).await?;
+        rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(|error| classify(&error, Phase::Reading))
+    }
+
+    /// Asks for a random tag and compares: behind a transaction pooler that was not recognised, the
+    /// answer may be another client's.
+    pub(crate) async fn canary(&self, tag: &str) -> Result<(), Fault> {
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, tag)?;
+        let query = Query { sql: "SELECT $1::text".into(), arguments };
+        let rows = self.fetch(query, Phase::Reading).await?;
+        let answer: Option<String> = rows.first().and_then(|row| row.try_get(0).ok());
+        match answer.as_deref() == Some(tag) {
+            true => Ok(()),
+            false if self.suspect_pooler() => Err(Fault::new(Outcome::Retry, wrong_answer())),
+            false => Err(wrong_answer().into()),
+        }
+    }
+}
+
+fn wrong_answer() -> Error {
+    Error::new(ErrorKind::Configuration, "the database answered another client's question")
+        .with_hint("a transaction pooler stands in between: set the pooler mode to `transaction`")
+}
+
+/// Binds one value.
+pub(crate) fn bind<'q, T>(arguments: &mut PgArguments, value: T) -> Result<(), Fault>
+where
+    T: sqlx::Encode<'q, Postgres> + sqlx::Type<Postgres> + Send + 'q,
+{
+    sqlx::Arguments::add(arguments, value)
+        .map_err(|_| Error::new(ErrorKind::InvalidInput, "a value is too long for the database").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_url_is_refused_without_repeating_it() {
+        for bad in [
+            "",
+            "hunter2",
+            "http://user:hunter2@host/db",
+            "postgres://user:hunter2@host:port/db",
+            "postgres://u:hunter2@h/db?sslmode=hunter2",
+        ] {
+            let error = Database::from_url(bad, PoolerMode::Auto, Timeouts::default()).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Configuration);
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+    }
+
+    #[tokio::test]
+    async fn transaction_poolers_are_recognised() {
+        let recognised =
+            |url: &str, mode| Database::from_url(url, mode, Timeouts::default()).unwrap().is_transactional();
+        assert!(recognised("postgres://u@h:6543/db", PoolerMode::Auto));
+        assert!(recognised("postgres://u@h:5432/db?pgbouncer=true", PoolerMode::Auto));
+        assert!(recognised("postgres://u@h:5432/db", PoolerMode::Transaction));
+        assert!(!recognised("postgres://u@h:5432/db", PoolerMode::Auto));
+        assert!(!recognised("postgres://u@h:6543/db", PoolerMode::None));
+    }
+}

@@ -1,0 +1,159 @@
+//! Several statements in one transaction, which nobody can leave open.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::time::timeout;
+
+use crate::postgres::connection::errors::{Fault, Outcome, Phase, classify};
+use crate::postgres::connection::pool::{Database, Query, bind};
+
+/// How a look at the catalogue begins. What it prints is to read the same whatever the role's own settings are, and to
+/// mean the same in another session.
+const INSPECTION: &str = "SELECT pg_catalog.set_config('search_path', '', true),
+    pg_catalog.set_config('transaction_read_only', 'on', true), pg_catalog.set_config('quote_all_identifiers', 'off', true),
+    pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('datestyle', 'ISO', true)";
+
+impl Database {
+    /// Runs statements in one transaction, in a task that the caller's cancellation cannot tear:
+    /// otherwise an open transaction could go back into the pool. Answers with the last one's rows.
+    pub(crate) async fn transaction(&self, queries: Vec<Query>, phase: Phase) -> Result<Vec<PgRow>, Fault> {
+        self.transaction_within(self.timeouts.operation, queries, phase).await
+    }
+
+    /// Runs a reading statement with an empty search path, so that nobody can put objects of their own in
+    /// the way of the built-in ones, and what the catalogue prints is qualified.
+    pub(crate) async fn inspect(&self, query: Query) -> Result<Vec<PgRow>, Fault> {
+        let queries = vec![setting(INSPECTION), query];
+        self.transaction(queries, Phase::Reading).await
+    }
+
+    /// As [`Database::inspect`]; the server gives up after the limit, which is `Busy`.
+    pub(crate) async fn inspect_within(&self, limit: Duration, query: Query) -> Result<Vec<PgRow>, Fault> {
+        let millis = limit.as_millis();
+        let limit = format!("SELECT pg_catalog.set_config('statement_timeout', '{millis}', true)");
+        let queries = vec![setting(INSPECTION), setting(&limit), query];
+        self.transaction(queries, Phase::Reading).await
+    }
+
+    pub(in crate::postgres) async fn transaction_within(
+        &self,
+        limit: Duration,
+        queries: Vec<Query>,
+        phase: Phase,
+    ) -> Result<Vec<PgRow>, Fault> {
+        let connection = self.acquire().await?;
+        let persistent = !self.is_transactional();
+        let task = tokio::spawn(async move {
+            let mut connection = connection;
+            let done = timeout(limit, run_transaction(&mut connection, queries, persistent)).await;
+            if !matches!(done, Ok(Ok(_))) {
+                // it may still be inside the transaction: close it
+                drop(connection.detach());
+            }
+            done
+        });
+        let done = task.await.map_err(|_| Fault::timed_out(phase))?;
+        self.conclude(done, phase).map_err(|(fault, _)| fault)
+    }
+}
+
+/// A statement without parameters.
+pub(in crate::postgres) fn setting(sql: &str) -> Query {
+    Query { sql: sql.into(), arguments: PgArguments::default() }
+}
+
+async fn run_transaction(
+    connection: &mut PgConnection,
+    queries: Vec<Query>,
+    persistent: bool,
+) -> sqlx::Result<Vec<PgRow>> {
+    // every statement sees what was committed before the locks that it or an earlier one waited for
+    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    let mut rows = Vec::new();
+    for query in queries {
+        let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments).persistent(persistent);
+        rows = statement.fetch_all(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(rows)
+}
+
+/// What came of a trial.
+pub(crate) enum Trial {
+    /// How many rows the last statement found or changed.
+    Done { affected: u64 },
+    /// The server refused a statement, with this SQLSTATE; whether it names a table, as it does for constraints of
+    /// its own, and not for what a trigger raises.
+    Refused { last: bool, code: String, names_table: bool },
+}
+
+/// A setting for the rest of a transaction.
+pub(crate) fn local_setting(name: &str, value: &str) -> Result<Query, Fault> {
+    let mut arguments = PgArguments::default();
+    bind(&mut arguments, name)?;
+    bind(&mut arguments, value)?;
+    Ok(Query { sql: "SELECT pg_catalog.set_config($1, $2, true)".into(), arguments })
+}
+
+impl Database {
+    /// Runs statements in one transaction that never commits, in a task that the caller's cancellation
+    /// cannot tear. A refusal is an answer; what the server could not judge now is a fault.
+    pub(crate) async fn attempt(&self, queries: Vec<Query>) -> Result<Trial, Fault> {
+        let connection = self.acquire().await?;
+        let (limit, persistent) = (self.timeouts.operation, !self.is_transactional());
+        let task = tokio::spawn(async move {
+            let mut connection = connection;
+            let done = timeout(limit, run_trial(&mut connection, queries, persistent)).await;
+            if !matches!(done, Ok(Ok(_))) {
+                // it may still be inside the transaction: closing it rolls back
+                drop(connection.detach());
+            }
+            done
+        });
+        // nothing is ever written, so a lost answer leaves nothing in doubt
+        let done = task.await.map_err(|_| Fault::timed_out(Phase::Reading))?;
+        match self.conclude(done, Phase::Reading).map_err(|(fault, _)| fault)? {
+            Ran::Done { affected } => Ok(Trial::Done { affected }),
+            Ran::Failed { last, error } => refused(last, &error),
+        }
+    }
+}
+
+fn refused(last: bool, error: &sqlx::Error) -> Result<Trial, Fault> {
+    let fault = classify(error, Phase::Reading);
+    let names_table = error.as_database_error().is_some_and(|error| error.table().is_some());
+    let code = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
+    match (fault.outcome, code) {
+        (Outcome::Reject | Outcome::Redetect, Some(code)) => Ok(Trial::Refused { last, code, names_table }),
+        _ => Err(fault),
+    }
+}
+
+enum Ran {
+    Done { affected: u64 },
+    Failed { last: bool, error: sqlx::Error },
+}
+
+async fn run_trial(
+    connection: &mut PgConnection,
+    queries: Vec<Query>,
+    persistent: bool,
+) -> sqlx::Result<Ran> {
+    let mut transaction = connection.begin().await?;
+    let (mut ran, count) = (Ran::Done { affected: 0 }, queries.len());
+    for (at, query) in queries.into_iter().enumerate() {
+        let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments).persistent(persistent);
+        match statement.execute(&mut *transaction).await {
+            Ok(done) => ran = Ran::Done { affected: done.rows_affected() },
+            Err(error) if error.as_database_error().is_some() => {
+                ran = Ran::Failed { last: at + 1 == count, error };
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    transaction.rollback().await?;
+    Ok(ran)
+}

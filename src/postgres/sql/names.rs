@@ -1,0 +1,83 @@
+//! Names and literals as they go into SQL text.
+
+use sha2::{Digest, Sha256};
+
+use crate::record::layout::Layout;
+
+/// Longest name of a Postgres object in bytes (NAMEDATALEN - 1).
+const MAX_NAME: usize = 63;
+
+/// A name as it goes into SQL text.
+pub(crate) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The table as it stands in SQL: quoted, with its schema.
+pub(crate) fn relation(layout: &Layout) -> String {
+    in_schema(layout, &layout.table)
+}
+
+/// Another object of the table's schema, quoted.
+pub(crate) fn in_schema(layout: &Layout, name: &str) -> String {
+    format!("{}.{}", quote(&layout.schema), quote(name))
+}
+
+/// The columns that name the owner, quoted, the tenant's first.
+pub(crate) fn owner_columns(layout: &Layout) -> Vec<String> {
+    let names = [layout.tenant_column.as_ref(), Some(&layout.user_column)];
+    names.into_iter().flatten().map(|name| quote(name)).collect()
+}
+
+/// A string literal that means the same under every setting.
+pub(crate) fn literal(text: &str) -> String {
+    match text.contains('\\') {
+        true => format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''")),
+        false => format!("'{}'", text.replace('\'', "''")),
+    }
+}
+
+/// A text in dollar quotes, for the body of a function.
+pub(crate) fn dollar_quoted(text: &str) -> String {
+    let mut tag = "$retell_vault$".to_owned();
+    while text.contains(&tag) {
+        tag.insert(1, 'x');
+    }
+    format!("{tag}{text}{tag}")
+}
+
+/// `retell_vault_<parts>`, with a digest in place of what is too long.
+pub(crate) fn our_name(parts: &[&str]) -> String {
+    let name = format!("retell_vault_{}", parts.join("_"));
+    if name.len() <= MAX_NAME {
+        return name;
+    }
+    let digest: String = Sha256::digest(&name).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let mut end = MAX_NAME - digest.len() - 1;
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}_{digest}", &name[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_cut_and_stay_apart() {
+        let (one, other) = (our_name(&[&"ä".repeat(60), "a"]), our_name(&[&"ä".repeat(60), "b"]));
+        assert!(one.len() <= MAX_NAME && one != other);
+        assert_eq!(our_name(&["user_profiles", "phone"]), "retell_vault_user_profiles_phone");
+    }
+
+    #[test]
+    fn names_cannot_leave_their_quotes() {
+        assert_eq!(quote("a\"b"), "\"a\"\"b\"");
+    }
+
+    #[test]
+    fn literals_survive_quotes_and_backslashes() {
+        assert_eq!(literal("it's"), "'it''s'");
+        assert_eq!(literal(r"a\.b'"), r"E'a\\.b'''");
+    }
+}

@@ -1,0 +1,8 @@
+//! The statements of the hot path: their texts, what is bound, and what is read.
+
+pub(crate) mod bind;
+pub(crate) mod fragments;
+pub(crate) mod plan;
+pub(crate) mod read;
+pub(crate) mod texts;
+pub(crate) mod write;

@@ -1,0 +1,191 @@
+//! The table as it was last seen: what the catalogue said, and the placement and the SQL that follow from it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::postgres::catalogue::detect::{IdKind, Table, detect};
+use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::pool::Database;
+use crate::postgres::sql::names::relation;
+use crate::postgres::statements::fragments::Forms;
+use crate::postgres::statements::texts::Statements;
+use crate::record::layout::Layout;
+use crate::record::owner::Owner;
+use crate::record::placement::{Placement, placement};
+
+/// How long a picture of the schema is used before the catalogue is looked at again.
+const MAX_AGE: Duration = Duration::from_secs(300);
+/// Looking again because nothing was found happens at most this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The placement for the columns that existed when it was made, and the SQL for it.
+pub(crate) struct Plan {
+    pub(crate) placement: Placement,
+    /// Absent when the default table is missing.
+    table: Option<Table>,
+    /// Absent when there is no table, or it has no slot.
+    texts: Option<Texts>,
+    made: Instant,
+}
+
+struct Texts {
+    /// For an owner with one form, and all that is about no single owner.
+    one_form: Statements,
+    two_forms: Statements,
+}
+
+impl Plan {
+    pub(in crate::postgres) fn new(layout: &Layout, table: Option<Table>) -> Self {
+        let columns = table.as_ref().map(|table| table.columns.as_slice()).unwrap_or_default();
+        let placement = placement(layout, columns);
+        let with_slots = table.as_ref().filter(|_| !placement.slots.is_empty());
+        let texts = with_slots.map(|table| {
+            let statements = |forms| Statements::new(layout, table, &placement, forms);
+            Texts { one_form: statements(Forms::One), two_forms: statements(Forms::Two) }
+        });
+        Self { placement, table, texts, made: Instant::now() }
+    }
+
+    pub(in crate::postgres) fn age(&self) -> Duration {
+        self.made.elapsed()
+    }
+
+    /// Whether the database has a place to read tokens from.
+    pub(crate) fn has_slots(&self) -> bool {
+        self.texts.is_some()
+    }
+
+    /// Whether there is a table: the default one may be missing.
+    pub(crate) fn has_table(&self) -> bool {
+        self.table.is_some()
+    }
+
+    /// What the catalogue said, unless the default table is missing.
+    pub(crate) fn table(&self) -> Option<&Table> {
+        self.table.as_ref()
+    }
+
+    /// Whether a bulk write may rely on one row per owner.
+    pub(crate) fn is_unique(&self) -> bool {
+        self.has_slots() && self.table.as_ref().is_some_and(|table| table.unique)
+    }
+
+    /// Whether the owner can have one row only. In text columns a UUID that was given in upper case
+    /// may have one for each form.
+    pub(crate) fn has_one_row(&self, owner: &Owner) -> bool {
+        let Some(table) = &self.table else { return false };
+        let one = |kind: Option<IdKind>, forms: usize| kind != Some(IdKind::Text) || forms <= 1;
+        let tenant_forms = owner.tenant_id().map_or(0, |tenant| tenant.forms().count());
+        table.unique
+            && one(Some(table.user), owner.user_id().forms().count())
+            && one(table.tenant, tenant_forms)
+    }
+
+    pub(in crate::postgres) fn work(&self) -> Result<(&Table, &Statements), Fault> {
+        self.some_work().map(|(table, texts)| (table, &texts.one_form))
+    }
+
+    pub(in crate::postgres) fn work_for(&self, owner: &Owner) -> Result<(&Table, &Statements), Fault> {
+        let tenant_forms = owner.tenant_id().map_or(1, |tenant| tenant.forms().count());
+        let (table, texts) = self.some_work()?;
+        match owner.user_id().forms().count().max(tenant_forms) {
+            1 => Ok((table, &texts.one_form)),
+            _ => Ok((table, &texts.two_forms)),
+        }
+    }
+
+    fn some_work(&self) -> Result<(&Table, &Texts), Fault> {
+        self.table.as_ref().zip(self.texts.as_ref()).ok_or_else(|| {
+            Error::new(ErrorKind::Schema, "the table has no column that can hold tokens").into()
+        })
+    }
+}
+
+/// The application's table in its database.
+pub(crate) struct Postgres {
+    pub(crate) database: Database,
+    pub(in crate::postgres) layout: Layout,
+    plan: Mutex<Option<Arc<Plan>>>,
+}
+
+impl Postgres {
+    pub(crate) fn new(database: Database, layout: Layout) -> Self {
+        Self { database, layout, plan: Mutex::new(None) }
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The plan, from the catalogue when the last one is too old.
+    pub(crate) async fn plan(&self) -> Result<Arc<Plan>, Fault> {
+        let cached = self.cached().filter(|plan| plan.age() < MAX_AGE);
+        match cached {
+            Some(plan) => Ok(plan),
+            None => self.refresh().await,
+        }
+    }
+
+    fn cached(&self) -> Option<Arc<Plan>> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks at the catalogue now.
+    pub(crate) async fn refresh(&self) -> Result<Arc<Plan>, Fault> {
+        let detected = detect(&self.database, &self.layout).await;
+        let plan = detected.map(|table| Arc::new(Plan::new(&self.layout, table)));
+        // after a failure the old picture is not trusted either
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan.as_ref().ok().cloned();
+        plan
+    }
+
+    /// Looks at the catalogue now, unless that was done a moment ago.
+    pub(crate) async fn refresh_if_older(&self) -> Result<Option<Arc<Plan>>, Fault> {
+        match self.cached() {
+            Some(plan) if plan.age() < LOOK_EVERY => Ok(None),
+            _ => self.refresh().await.map(Some),
+        }
+    }
+
+    /// # Errors
+    /// `InvalidInput` when the owner has a tenant and the layout none, or the reverse.
+    pub(crate) fn check_owner(&self, owner: &Owner) -> Result<()> {
+        let (message, hint) = match (owner.tenant_id(), &self.layout.tenant_column) {
+            (Some(_), None) => (
+                "the owner has a tenant, but the layout has no tenant column",
+                "name it with `tenant_column` (`--tenant-column`)",
+            ),
+            (None, Some(_)) => (
+                "the owner has no tenant, but the layout has a tenant column",
+                "give the tenant (`--tenant`)",
+            ),
+            _ => return Ok(()),
+        };
+        Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint))
+    }
+
+    /// Why a plan without any slot has none.
+    pub(crate) fn no_room(&self, plan: &Plan) -> String {
+        let problem = if plan.table().is_some() {
+            "has no column that can hold a configuration"
+        } else {
+            "does not exist"
+        };
+        format!("table {} {problem}", self.table_name())
+    }
+
+    /// The table and the database that it is in, as they were named.
+    pub(crate) fn place(&self) -> String {
+        format!("{} in {}", self.table_name(), self.database.address())
+    }
+
+    /// The table, for messages.
+    pub(crate) fn table_name(&self) -> String {
+        self.layout.table_name()
+    }
+    /// The table as it stands in SQL.
+    pub(crate) fn relation(&self) -> String {
+        relation(&self.layout)
+    }
+}

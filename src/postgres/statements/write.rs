@@ -1,0 +1,160 @@
+//! Writing records into the rows of owners.
+
+use sqlx::Row as _;
+use sqlx::postgres::PgArguments;
+
+use crate::error::Result;
+use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::pool::{Query, bind as bind_value};
+use crate::postgres::statements::bind;
+use crate::postgres::statements::plan::{Plan, Postgres};
+use crate::record::owner::Owner;
+use crate::record::record::{Record, Row};
+
+impl Postgres {
+    /// Writes a record over every row of the owner that holds an older one, under a key of `keys` or
+    /// none at all. False: no such row.
+    ///
+    /// On error nothing was written, unless the error says that the outcome is unknown.
+    pub(crate) async fn update(
+        &self,
+        plan: &Plan,
+        owner: &Owner,
+        record: &Record,
+        keys: &[String],
+    ) -> Result<bool, Fault> {
+        self.write(self.update_query(plan, owner, record, keys)?).await
+    }
+
+    /// What [`update`](Self::update) sends. It answers with a row for each that was written.
+    pub(crate) fn update_query(
+        &self,
+        plan: &Plan,
+        owner: &Owner,
+        record: &Record,
+        keys: &[String],
+    ) -> Result<Query, Fault> {
+        let (table, statements) = plan.work_for(owner)?;
+        let mut arguments = bind::owner(self, table, owner)?;
+        bind::record(&mut arguments, &plan.placement, record)?;
+        bind_value(&mut arguments, record.version.to_string())?;
+        bind_value(&mut arguments, keys.to_vec())?;
+        Ok(Query { sql: statements.update.clone(), arguments })
+    }
+
+    /// Makes a row for an owner that has none. False: there is one, or the schema moved.
+    ///
+    /// On error nothing was written, unless the error says that the outcome is unknown.
+    pub(crate) async fn insert(&self, plan: &Plan, owner: &Owner, record: &Record) -> Result<bool, Fault> {
+        let (table, _) = plan.work_for(owner)?;
+        let insert = self.insert_query(plan, owner, record)?;
+        if table.unique {
+            return self.write(insert).await;
+        }
+        let mut arguments = PgArguments::default();
+        bind_value(&mut arguments, format!("retell-vault {} {owner}", self.layout.table_name()))?;
+        // a statement of its own: the INSERT must see what the holder of the lock committed
+        let sql = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1::text, 0))";
+        let lock = Query { sql: sql.into(), arguments };
+        Ok(!self.database.transaction(vec![lock, insert], Phase::Writing).await?.is_empty())
+    }
+
+    /// What [`insert`](Self::insert) sends. It answers with the row that was made.
+    pub(crate) fn insert_query(&self, plan: &Plan, owner: &Owner, record: &Record) -> Result<Query, Fault> {
+        let (table, statements) = plan.work_for(owner)?;
+        let mut arguments = bind::owner(self, table, owner)?;
+        bind::record(&mut arguments, &plan.placement, record)?;
+        Ok(Query { sql: statements.insert.clone(), arguments })
+    }
+
+    /// Puts a text that is no token into one slot of the owner's rows: what other code may try, to see
+    /// whether the database lets it.
+    pub(crate) fn forge_query(
+        &self,
+        plan: &Plan,
+        owner: &Owner,
+        at: usize,
+        text: &str,
+    ) -> Result<Query, Fault> {
+        let (table, statements) = plan.work_for(owner)?;
+        let mut arguments = bind::owner(self, table, owner)?;
+        bind_value(&mut arguments, text.to_owned())?;
+        Ok(Query { sql: statements.forge[at].clone(), arguments })
+    }
+
+    /// Writes a record over rows whose slots still hold exactly the given texts. False: none does.
+    ///
+    /// On error some of several rows may have been written, each one whole.
+    pub(crate) async fn replace(
+        &self,
+        plan: &Plan,
+        owner: &Owner,
+        record: &Record,
+        old: &[Row],
+    ) -> Result<bool, Fault> {
+        let (table, statements) = plan.work_for(owner)?;
+        let mut written = false;
+        let mut done: Vec<&Vec<Option<String>>> = Vec::new();
+        for row in old {
+            if done.contains(&&row.slots) {
+                continue;
+            }
+            let mut arguments = bind::owner(self, table, owner)?;
+            bind::record(&mut arguments, &plan.placement, record)?;
+            for text in &row.slots {
+                bind_value(&mut arguments, text.clone())?;
+            }
+            written |= self.write(Query { sql: statements.replace.clone(), arguments }).await?;
+            done.push(&row.slots);
+        }
+        Ok(written)
+    }
+
+    /// As [`update`](Self::update), and answers with the rows as they were before.
+    pub(crate) async fn push(
+        &self,
+        plan: &Plan,
+        owner: &Owner,
+        record: &Record,
+        keys: &[String],
+    ) -> Result<Vec<Row>, Fault> {
+        let (table, statements) = plan.work_for(owner)?;
+        let mut arguments = bind::owner(self, table, owner)?;
+        bind::record(&mut arguments, &plan.placement, record)?;
+        bind_value(&mut arguments, record.version.to_string())?;
+        bind_value(&mut arguments, keys.to_vec())?;
+        let rows =
+            self.database.fetch(Query { sql: statements.push.clone(), arguments }, Phase::Writing).await?;
+        rows.iter().map(|row| Ok(bind::read_row(row, 0, &plan.placement)?.row)).collect()
+    }
+
+    async fn write(&self, query: Query) -> Result<bool, Fault> {
+        Ok(!self.database.fetch(query, Phase::Writing).await?.is_empty())
+    }
+
+    /// Writes many records by one statement over rows that hold older ones. Says which were written.
+    ///
+    /// On error nothing was written, unless the error says that the outcome is unknown.
+    pub(crate) async fn update_many(
+        &self,
+        plan: &Plan,
+        entries: &[(&Owner, Record)],
+        keys: &[String],
+    ) -> Result<Vec<bool>, Fault> {
+        let (table, statements) = plan.work()?;
+        let mut arguments = bind::entries(table, &plan.placement, entries)?;
+        bind_value(&mut arguments, keys.to_vec())?;
+        let rows = self
+            .database
+            .fetch(Query { sql: statements.update_many.clone(), arguments }, Phase::Writing)
+            .await?;
+        let mut written = vec![false; entries.len()];
+        for row in &rows {
+            let ordinal: i32 = row.try_get(1).map_err(|error| classify(&error, Phase::Writing))?;
+            if let Some(written) = usize::try_from(ordinal).ok().and_then(|at| written.get_mut(at)) {
+                *written = true;
+            }
+        }
+        Ok(written)
+    }
+}

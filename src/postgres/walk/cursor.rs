@@ -1,0 +1,144 @@
+//! What a walk over the whole table goes along: its primary key, or another unique one.
+
+use std::sync::Arc;
+
+use sqlx::Row as _;
+use sqlx::postgres::{PgArguments, PgRow};
+
+use crate::error::{Error, ErrorKind};
+use crate::postgres::catalogue::detect::{IdKind, Table};
+use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::pool::{Database, Query, bind};
+use crate::postgres::sql::names::quote;
+use crate::record::layout::Layout;
+
+/// The best key: unique, never null, of types whose text means the same value again. The primary
+/// key comes first, then the key with the fewest columns. A table with children in the sense of INHERITS has
+/// none: theirs hold for themselves alone. $1 schema, $2 table
+const KEY: &str = "
+SELECT (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attname, t.typname) ORDER BY k.at)::text
+  FROM pg_catalog.unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (number, at)
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
+  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid) AS columns
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_class c ON c.oid = i.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid JOIN pg_catalog.pg_am m ON m.oid = x.relam
+WHERE n.nspname = $1 AND c.relname = $2 AND m.amname = 'btree'
+  AND i.indisunique AND i.indisvalid AND i.indisready AND i.indislive AND i.indpred IS NULL AND i.indexprs IS NULL
+  AND (c.relkind = 'p' OR NOT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid))
+  AND NOT EXISTS (SELECT 1 FROM pg_catalog.unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS k (number)
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
+    WHERE NOT a.attnotnull OR NOT coalesce(l.collisdeterministic, true)
+      OR NOT has_column_privilege(c.oid, a.attnum, 'SELECT')
+      OR t.typnamespace <> 'pg_catalog'::regnamespace::oid
+      OR t.typname NOT IN ('int2', 'int4', 'int8', 'uuid', 'text', 'varchar', 'date', 'timestamp', 'timestamptz'))
+ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid LIMIT 1";
+
+/// A place in the order of the cursor: one text for each of its columns.
+pub(crate) type Position = Vec<String>;
+
+/// The columns that a walk goes along, and the SQL that they make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// Name and type.
+    columns: Vec<(String, String)>,
+    /// Else these are the owner's columns, and several rows may be at one position.
+    pub(in crate::postgres) unique: bool,
+}
+
+impl Cursor {
+    /// Looks for the best key. A table without one is walked along its owner's columns.
+    pub(in crate::postgres) async fn find(
+        database: &Database,
+        layout: &Layout,
+        table: &Table,
+    ) -> Result<Self, Fault> {
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, layout.schema.clone())?;
+        bind(&mut arguments, layout.table.clone())?;
+        let rows = database.fetch(Query { sql: Arc::from(KEY), arguments }, Phase::Reading).await?;
+        let Some(row) = rows.first() else { return Ok(Self::along_the_owner(layout, table)) };
+        let json: String = row.try_get(0).map_err(|error| classify(&error, Phase::Reading))?;
+        let columns = serde_json::from_str(&json)
+            .map_err(|_| Error::new(ErrorKind::Schema, "the catalogue's answer is not as expected"))?;
+        Ok(Self { columns, unique: true })
+    }
+
+    fn along_the_owner(layout: &Layout, table: &Table) -> Self {
+        let kind = |kind: IdKind| match kind {
+            IdKind::Text => "text".to_owned(),
+            IdKind::Uuid => "uuid".to_owned(),
+        };
+        let tenant = layout.tenant_column.clone().zip(table.tenant.map(kind));
+        let user = (layout.user_column.clone(), kind(table.user));
+        Self { columns: tenant.into_iter().chain([user]).collect(), unique: false }
+    }
+
+    /// How many texts a position has.
+    pub(in crate::postgres) fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// The columns, to order by and to compare.
+    pub(in crate::postgres) fn order(&self) -> String {
+        let columns: Vec<_> = self.columns.iter().map(|(name, kind)| column(name, kind)).collect();
+        columns.join(", ")
+    }
+
+    /// The position of a row.
+    pub(in crate::postgres) fn selected(&self) -> String {
+        let columns: Vec<_> =
+            self.columns.iter().map(|(name, _)| format!("t.{}::text", quote(name))).collect();
+        columns.join(", ")
+    }
+
+    /// A position that is bound, as values to compare with.
+    fn bound(&self, first: usize) -> String {
+        let values: Vec<_> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, (_, kind))| format!("${}::text::{kind}", first + at))
+            .collect();
+        values.join(", ")
+    }
+
+    /// `comparison` is `>` or `<=`.
+    pub(in crate::postgres) fn compared(&self, comparison: &str, first: usize) -> String {
+        format!("({}) {comparison} ({})", self.order(), self.bound(first))
+    }
+
+    /// The row of `t` is the one at the position in `n.k0`, `n.k1` and so on.
+    pub(in crate::postgres) fn is_at(&self) -> String {
+        let equal: Vec<_> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, (name, kind))| format!("{} = n.k{at}::{kind}", column(name, kind)))
+            .collect();
+        equal.join(" AND ")
+    }
+
+    /// A row without an owner has no position, and nothing that could be opened.
+    pub(in crate::postgres) fn has_position(&self) -> String {
+        let columns: Vec<_> =
+            self.columns.iter().map(|(name, _)| format!("t.{} IS NOT NULL", quote(name))).collect();
+        columns.join(" AND ")
+    }
+
+    /// The position in the first columns of an answer.
+    pub(in crate::postgres) fn position(&self, row: &PgRow) -> Result<Position, Fault> {
+        let get = |at: usize| row.try_get(at).map_err(|error| classify(&error, Phase::Reading));
+        (0..self.width()).map(get).collect()
+    }
+}
+
+/// Of a type for which no better operator can be put before Postgres' own.
+fn column(name: &str, kind: &str) -> String {
+    match kind {
+        "varchar" | "text" => format!("t.{}::text", quote(name)),
+        _ => format!("t.{}", quote(name)),
+    }
+}

@@ -1,0 +1,8 @@
+//! Every row of the table in turn, and counting.
+
+pub(crate) mod cursor;
+pub(crate) mod pages;
+pub(crate) mod rows;
+pub(crate) mod scan;
+pub(crate) mod token_count;
+pub(crate) mod tokens_outside;

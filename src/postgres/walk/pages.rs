@@ -1,0 +1,188 @@
+//! The SQL of a walk: its pages, and the exchange of what was found in them.
+
+use crate::postgres::sql::names::quote;
+use crate::postgres::statements::fragments::{OURS, Writer, typed};
+use crate::postgres::walk::cursor::Cursor;
+use crate::record::placement::{PlainColumn, Slot};
+
+/// What a walk looks for in the slots of a row. Text that is no token is part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::postgres) enum Sought {
+    /// What is not under the primary key. $1 is how tokens under it start.
+    OtherKeys,
+    /// Tokens of fields that the placement wants elsewhere.
+    Misplaced,
+}
+
+/// Everything that the texts are made of.
+pub(in crate::postgres) struct Pages<'a> {
+    pub(in crate::postgres) writer: &'a Writer<'a>,
+    pub(in crate::postgres) cursor: &'a Cursor,
+    pub(in crate::postgres) sought: Sought,
+    pub(in crate::postgres) slots: &'a [Slot],
+    pub(in crate::postgres) plain: &'a [PlainColumn],
+}
+
+impl Pages<'_> {
+    /// What is looked for, then the positions.
+    pub(in crate::postgres) fn page(&self, batch: u32, after: bool, until: bool) -> String {
+        let Self { writer, cursor, .. } = self;
+        let slots: Vec<_> = self.slots.iter().map(|slot| writer.slot_text("t", slot)).collect();
+        let plain: Vec<_> =
+            self.plain.iter().map(|plain| format!("t.{}::text", quote(&plain.column))).collect();
+        let first = match self.sought {
+            Sought::OtherKeys => 2,
+            Sought::Misplaced => 1,
+        };
+        let mut conditions = vec![cursor.has_position()];
+        conditions.extend(after.then(|| cursor.compared(">", first)));
+        conditions
+            .extend(until.then(|| cursor.compared("<=", if after { first + cursor.width() } else { first })));
+        // all rows of one position come in one page, or the rest would be passed over
+        let limit = match cursor.unique {
+            true => format!("LIMIT {batch}"),
+            false => format!("FETCH FIRST {batch} ROWS WITH TIES"),
+        };
+        format!(
+            "SELECT {}, {}, CASE WHEN {} THEN ARRAY[{}]::text[] END, {}, ARRAY[{}]::text[], {}, {} \
+             FROM {} AS t WHERE {} ORDER BY {} {limit}",
+            cursor.selected(),
+            writer.owner_columns(),
+            self.holds_sought(),
+            slots.join(", "),
+            writer.schema_is_current(),
+            plain.join(", "),
+            writer.json_is_foreign("t"),
+            writer.now(),
+            writer.relation(),
+            conditions.join(" AND "),
+            cursor.order(),
+        )
+    }
+
+    /// Whether a row has something of what is looked for.
+    pub(in crate::postgres) fn holds_sought(&self) -> String {
+        let slots: Vec<_> = self.slots.iter().map(|slot| self.slot_holds_sought(slot)).collect();
+        if slots.is_empty() { "false".to_owned() } else { slots.join(" OR ") }
+    }
+
+    fn slot_holds_sought(&self, slot: &Slot) -> String {
+        let text = self.writer.slot_text("t", slot);
+        let sought = |value: &str| self.is_sought(slot, value);
+        if !slot.json {
+            return format!(
+                "coalesce({text} <> '' AND ({} OR (pg_catalog.strpos({text}, ' ') > 0 AND EXISTS \
+                 (SELECT 1 FROM pg_catalog.unnest(pg_catalog.string_to_array({text}, ' ')) AS e (value) WHERE {}))), false)",
+                sought(&text),
+                sought("e.value"),
+            );
+        }
+        let ours = format!("(t.{} -> '{OURS}'::text)", quote(&slot.column));
+        format!(
+            "CASE coalesce(pg_catalog.jsonb_typeof({ours}), 'null') WHEN 'null' THEN false WHEN 'object' THEN EXISTS \
+             (SELECT 1 FROM pg_catalog.jsonb_each_text({ours}) AS e WHERE ({}) IS NOT FALSE) ELSE true END",
+            sought("e.value"),
+        )
+    }
+
+    /// Whether one value in a slot is what is looked for.
+    fn is_sought(&self, slot: &Slot, value: &str) -> String {
+        let fields: Vec<_> = slot.fields.iter().map(|field| format!("'{}'", field.name())).collect();
+        match self.sought {
+            Sought::OtherKeys => format!("pg_catalog.left({value}, 13) <> $1::text"),
+            Sought::Misplaced if fields.is_empty() => "true".to_owned(),
+            Sought::Misplaced => format!(
+                "(pg_catalog.left({value}, 4) <> 'rv1.' OR pg_catalog.split_part({value}, '.', 4) NOT IN ({}))",
+                fields.join(", ")
+            ),
+        }
+    }
+
+    /// The positions, the old texts and the new texts of the slots, those of the plain columns, all as
+    /// arrays, and the ordinals.
+    pub(in crate::postgres) fn exchange(&self) -> String {
+        let Self { writer, cursor, slots, plain, .. } = self;
+        let names = |letter: char, count: usize| (0..count).map(move |at| format!("{letter}{at}"));
+        let names: Vec<_> = names('k', cursor.width())
+            .chain(names('o', slots.len()))
+            .chain(names('v', slots.len()))
+            .chain(names('q', plain.len()))
+            .chain(names('p', plain.len()))
+            .collect();
+        let mut arrays: Vec<_> = (1..=names.len()).map(|number| format!("${number}::text[]")).collect();
+        let new_slots = arrays[cursor.width() + slots.len()..].iter_mut().zip(*slots);
+        for (array, _) in new_slots.filter(|(_, slot)| slot.json) {
+            // parsed once, here
+            array.push_str("::jsonb[]");
+        }
+        arrays.push(format!("${}::int4[]", names.len() + 1));
+        let columns = slots.iter().enumerate().map(|(at, slot)| exchange_slot(at, slot));
+        let columns = columns.chain(plain.iter().enumerate().map(|(at, plain)| exchange_plain(at, plain)));
+        let (mut set, mut unchanged, mut held) = (Vec::new(), Vec::new(), Vec::new());
+        for column in columns {
+            set.push(column.set);
+            unchanged.push(column.unchanged);
+            held.push(column.held);
+        }
+        // a trigger that changes our values makes the statement fail, as everywhere
+        format!(
+            "UPDATE {} AS t SET {} FROM unnest({}) AS n ({}, ordinal) WHERE {} AND {} AND {} RETURNING 1 / (({}) IS TRUE)::int = 1, n.ordinal",
+            writer.relation(),
+            set.join(", "),
+            arrays.join(", "),
+            names.join(", "),
+            cursor.is_at(),
+            unchanged.join(" AND "),
+            writer.schema_is_current(),
+            held.join(" AND "),
+        )
+    }
+}
+
+/// One column of an exchange.
+struct Exchanged {
+    set: String,
+    /// It holds what was found.
+    unchanged: String,
+    /// It holds what it was to get.
+    held: String,
+}
+
+fn exchange_slot(at: usize, slot: &Slot) -> Exchanged {
+    let column = quote(&slot.column);
+    if !slot.json {
+        return Exchanged {
+            set: format!("{column} = n.v{at}"),
+            unchanged: format!("t.{column}::text IS NOT DISTINCT FROM n.o{at}"),
+            held: format!("t.{column}::text IS NOT DISTINCT FROM n.v{at}"),
+        };
+    }
+    let ours = format!("(t.{column} -> '{OURS}'::text)");
+    // what stays is not written anew, since the application may keep much beside it
+    Exchanged {
+        set: format!(
+            "{column} = CASE WHEN {ours} IS NOT DISTINCT FROM n.v{at} THEN t.{column} \
+             WHEN n.v{at} IS NULL THEN t.{column} - '{OURS}'::text \
+             ELSE pg_catalog.jsonb_set(coalesce(nullif(t.{column}, 'null'), '{{}}'), '{{{OURS}}}', n.v{at}) END"
+        ),
+        // the text that was read is Postgres' own, and the same value always has the same
+        unchanged: format!(
+            "{ours}::text IS NOT DISTINCT FROM n.o{at} \
+             AND (n.v{at} IS NULL OR coalesce(pg_catalog.jsonb_typeof(t.{column}) IN ('object', 'null'), true))"
+        ),
+        held: format!("{ours} IS NOT DISTINCT FROM n.v{at}"),
+    }
+}
+
+fn exchange_plain(at: usize, plain: &PlainColumn) -> Exchanged {
+    let column = quote(&plain.column);
+    let new = typed(&plain.kind, &format!("n.p{at}"));
+    let same = |value: &str| format!("t.{column}::text IS NOT DISTINCT FROM {value}");
+    let (unchanged, kept) = (same(&format!("n.q{at}")), same(&format!("n.p{at}")));
+    Exchanged {
+        set: format!("{column} = CASE WHEN {kept} THEN t.{column} ELSE {new} END"),
+        unchanged,
+        // printed again, since jsonb has a form of its own
+        held: same(&format!("({new})::text")),
+    }
+}

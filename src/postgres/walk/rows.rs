@@ -1,0 +1,312 @@
+//! A walk over every row of the table, page by page, and the exchange of texts in what it found.
+//!
+//! No lock is held between two statements, and nothing but the position is remembered: whoever walks
+//! again finds what is left to do by looking.
+
+use std::sync::Arc;
+
+use sqlx::Row as _;
+use sqlx::postgres::{PgArguments, PgRow};
+
+use crate::error::{Error, ErrorKind};
+use crate::postgres::catalogue::detect::missing_table;
+use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::pool::{Query, bind};
+use crate::postgres::statements::bind::{owner_of, parse_owner};
+use crate::postgres::statements::fragments::{Forms, Writer};
+use crate::postgres::statements::plan::{Plan, Postgres};
+use crate::postgres::walk::cursor::{Cursor, Position};
+use crate::postgres::walk::pages::{Pages, Sought};
+use crate::record::owner::Owner;
+use crate::record::placement::{PlainColumn, Slot};
+use crate::record::token::KeyId;
+use crate::record::version::Millis;
+
+/// How long an exchange waits for a row that somebody else has locked.
+const LOCK_TIMEOUT: &str = "250ms";
+
+/// The lag, and whether it is hidden from us.
+const LAG: &str = "SELECT coalesce(max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), replay_lsn)), 0)::int8, \
+ coalesce(bool_or(state IS NULL), false) FROM pg_catalog.pg_stat_replication";
+
+/// The rows between two positions: after the first, up to and with the second.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stretch {
+    pub(crate) after: Option<Position>,
+    pub(crate) until: Option<Position>,
+}
+
+/// A row that has something of what the walk looks for.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    position: Position,
+    /// As it stands in the row, for messages.
+    pub(crate) name: String,
+    /// Absent when the row's owner is not a valid one.
+    pub(crate) owner: Option<Owner>,
+    pub(crate) texts: Texts,
+    /// The JSONB column holds something that is neither object nor null.
+    pub(crate) json_is_foreign: bool,
+    /// The database's clock.
+    pub(crate) now: Millis,
+}
+
+/// What the columns of a walk hold in one row, or get.
+#[derive(Debug, Clone)]
+pub(crate) struct Texts {
+    /// The text of every slot. Of the JSONB column only what is ours.
+    pub(crate) slots: Vec<Option<String>>,
+    /// The text of every plain column.
+    pub(crate) plain: Vec<Option<String>>,
+}
+
+/// What one page holds.
+pub(crate) struct Page {
+    /// All rows, whether there is something to do or not.
+    pub(crate) rows: u64,
+    pub(crate) found: Vec<Found>,
+    /// The position of the last row; absent when there was none.
+    pub(crate) last: Option<Position>,
+}
+
+/// New texts for the columns of a row. What stays has its old one.
+pub(crate) struct Exchange {
+    pub(crate) found: Found,
+    pub(crate) new: Texts,
+}
+
+/// A way over the table as the catalogue describes it now.
+pub(crate) struct Walk {
+    cursor: Cursor,
+    sought: Sought,
+    pub(crate) slots: Vec<Slot>,
+    /// The plain columns that an exchange may set.
+    pub(crate) plain: Vec<PlainColumn>,
+    /// For each of: from the start, after a position; to the end, up to a position.
+    pages: [[Arc<str>; 2]; 2],
+    exchange: Arc<str>,
+    middle: Arc<str>,
+    count: Arc<str>,
+    count_found: Arc<str>,
+}
+
+impl Walk {
+    fn new(
+        writer: &Writer<'_>,
+        cursor: Cursor,
+        sought: Sought,
+        slots: Vec<Slot>,
+        plain: Vec<PlainColumn>,
+        batch: u32,
+    ) -> Self {
+        let texts = Pages { writer, cursor: &cursor, sought, slots: &slots, plain: &plain };
+        let page = |after, until| texts.page(batch, after, until).into();
+        let pages = [[page(false, false), page(false, true)], [page(true, false), page(true, true)]];
+        let exchange = texts.exchange().into();
+        let relation = writer.relation();
+        let (selected, order, has_position) = (cursor.selected(), cursor.order(), cursor.has_position());
+        let middle = format!(
+            "SELECT {selected} FROM {relation} AS t WHERE {has_position} ORDER BY {order} OFFSET $1::int8 LIMIT 1"
+        );
+        let count = format!("SELECT count(*) FROM {relation} AS t");
+        let count_found = format!("{count} WHERE {}", texts.holds_sought());
+        let (middle, count, count_found) = (middle.into(), count.into(), count_found.into());
+        Self { pages, exchange, middle, count, count_found, cursor, sought, slots, plain }
+    }
+
+    /// The arguments of a search, before any position.
+    fn sought(&self, primary: KeyId) -> Result<PgArguments, Fault> {
+        let mut arguments = PgArguments::default();
+        if self.sought == Sought::OtherKeys {
+            bind(&mut arguments, start_of_tokens(primary))?;
+        }
+        Ok(arguments)
+    }
+}
+
+impl Postgres {
+    /// Plans a walk over every slot that exists, which looks for what is not under the primary key, with at
+    /// most `batch` rows to a page. `without` names a column to leave out, which only a test of the recount does.
+    pub(crate) async fn walk(&self, plan: &Plan, batch: u32, without: Option<&str>) -> Result<Walk, Fault> {
+        let slots = plan.placement.slots.iter().filter(|slot| Some(slot.column.as_str()) != without);
+        self.walk_for(plan, Sought::OtherKeys, slots.cloned().collect(), Vec::new(), batch).await
+    }
+
+    /// Plans a walk over every slot that exists, which looks for tokens that are not where the placement
+    /// wants them.
+    pub(crate) async fn walk_misplaced(&self, plan: &Plan, batch: u32) -> Result<Walk, Fault> {
+        let (slots, plain) = (plan.placement.slots.clone(), plan.placement.plain.clone());
+        self.walk_for(plan, Sought::Misplaced, slots, plain, batch).await
+    }
+
+    async fn walk_for(
+        &self,
+        plan: &Plan,
+        sought: Sought,
+        slots: Vec<Slot>,
+        plain: Vec<PlainColumn>,
+        batch: u32,
+    ) -> Result<Walk, Fault> {
+        let (table, _) = plan.work()?;
+        let cursor = Cursor::find(&self.database, self.layout(), table).await?;
+        let writer = Writer { layout: self.layout(), table, placement: &plan.placement, forms: Forms::One };
+        Ok(Walk::new(&writer, cursor, sought, slots, plain, batch))
+    }
+
+    /// How many rows there are.
+    pub(crate) async fn count_rows(&self, walk: &Walk) -> Result<u64, Fault> {
+        self.count(walk.count.clone(), PgArguments::default()).await
+    }
+
+    /// How many rows have something of what the walk looks for.
+    pub(crate) async fn count_found(&self, walk: &Walk, primary: KeyId) -> Result<u64, Fault> {
+        self.count(walk.count_found.clone(), walk.sought(primary)?).await
+    }
+
+    async fn count(&self, sql: Arc<str>, arguments: PgArguments) -> Result<u64, Fault> {
+        let rows = self.database.survey(&self.relation(), Query { sql, arguments }).await?;
+        let count = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>(0));
+        let count = count.map_err(|error| classify(&error, Phase::Reading))?;
+        Ok(count.try_into().unwrap_or(0))
+    }
+
+    /// The whole table as stretches of about the same number of rows.
+    pub(crate) async fn stretches(&self, walk: &Walk, rows: u64, parts: u32) -> Result<Vec<Stretch>, Fault> {
+        let mut borders = Vec::new();
+        for part in 1..u64::from(parts.max(1)) {
+            let mut arguments = PgArguments::default();
+            bind(&mut arguments, (rows / u64::from(parts) * part) as i64)?;
+            let found =
+                self.database.survey(&self.relation(), Query { sql: walk.middle.clone(), arguments }).await?;
+            borders.extend(found.first().map(|row| walk.cursor.position(row)).transpose()?);
+        }
+        borders.dedup();
+        let starts = std::iter::once(None).chain(borders.iter().cloned().map(Some));
+        let ends = borders.iter().cloned().map(Some).chain([None]);
+        Ok(starts.zip(ends).map(|(after, until)| Stretch { after, until }).collect())
+    }
+
+    /// The next page of a stretch, or `None` when the schema is no longer the one of the walk.
+    pub(crate) async fn page(
+        &self,
+        walk: &Walk,
+        stretch: &Stretch,
+        primary: KeyId,
+    ) -> Result<Option<Page>, Fault> {
+        let sql = &walk.pages[usize::from(stretch.after.is_some())][usize::from(stretch.until.is_some())];
+        let mut arguments = walk.sought(primary)?;
+        let positions = [&stretch.after, &stretch.until].into_iter().flatten().flatten();
+        positions.cloned().try_for_each(|text| bind(&mut arguments, text))?;
+        let query = Query { sql: sql.clone(), arguments };
+        let mut page = Page { rows: 0, found: Vec::new(), last: None };
+        let mut is_current = true;
+        let each = |row: &PgRow| {
+            page.rows += 1;
+            page.last = Some(walk.cursor.position(row)?);
+            is_current &= read_into(&mut page.found, row, &walk.cursor)?;
+            Ok(())
+        };
+        self.database.fetch_each(query, each).await?;
+        Ok(is_current.then_some(page))
+    }
+
+    /// Puts new texts in the place of old ones, by one statement, where every column of the walk still
+    /// holds exactly what was found. Answers with which rows that were.
+    ///
+    /// On error nothing was written, unless the error says that the outcome is unknown.
+    pub(crate) async fn exchange(&self, walk: &Walk, exchanges: &[Exchange]) -> Result<Vec<bool>, Fault> {
+        let mut arguments = PgArguments::default();
+        for at in 0..walk.cursor.width() {
+            bind(&mut arguments, column(exchanges, |exchange| exchange.found.position[at].as_str()))?;
+        }
+        let (old, new): (TextsOf, TextsOf) = (|exchange| &exchange.found.texts, |exchange| &exchange.new);
+        for texts in [old, new] {
+            for at in 0..walk.slots.len() {
+                bind(&mut arguments, column(exchanges, |exchange| texts(exchange).slots[at].as_deref()))?;
+            }
+        }
+        for texts in [old, new] {
+            for at in 0..walk.plain.len() {
+                bind(&mut arguments, column(exchanges, |exchange| texts(exchange).plain[at].as_deref()))?;
+            }
+        }
+        bind(&mut arguments, (0..exchanges.len() as i32).collect::<Vec<_>>())?;
+        let exchange = Query { sql: walk.exchange.clone(), arguments };
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, LOCK_TIMEOUT)?;
+        let sql = "SELECT pg_catalog.set_config('lock_timeout', $1::text, true)";
+        let patience = Query { sql: sql.into(), arguments };
+        let rows = self.database.transaction(vec![patience, exchange], Phase::Writing).await?;
+        let mut done = vec![false; exchanges.len()];
+        for row in &rows {
+            let at: i32 = row.try_get(1).map_err(|error| classify(&error, Phase::Writing))?;
+            if let Some(done) = usize::try_from(at).ok().and_then(|at| done.get_mut(at)) {
+                *done = true;
+            }
+        }
+        Ok(done)
+    }
+
+    /// How many bytes of WAL the replica that is furthest behind has not applied yet. Zero without replicas.
+    ///
+    /// # Errors
+    /// `AccessDenied` when our role may not see that.
+    pub(crate) async fn replica_lag(&self) -> Result<u64, Fault> {
+        let query = Query { sql: LAG.into(), arguments: PgArguments::default() };
+        let rows = self.database.fetch(query, Phase::Reading).await?;
+        let get = |error: sqlx::Error| classify(&error, Phase::Reading);
+        let Some(row) = rows.first() else { return Ok(0) };
+        if row.try_get(1).map_err(get)? {
+            let error =
+                Error::new(ErrorKind::AccessDenied, "this role may not see how far replicas are behind");
+            return Err(error.with_hint("GRANT pg_monitor to the role that connects").into());
+        }
+        let lag: i64 = row.try_get(0).map_err(get)?;
+        Ok(lag.try_into().unwrap_or(0))
+    }
+
+    /// Refuses to go on without a table: what it held may be elsewhere, and was not counted.
+    ///
+    /// # Errors
+    /// `Schema` when the default table is missing.
+    pub(crate) async fn refuse_without_table(&self) -> Result<(), Fault> {
+        match self.plan().await?.has_table() {
+            true => Ok(()),
+            false => Err(missing_table(self.layout()).into()),
+        }
+    }
+}
+
+type TextsOf = fn(&Exchange) -> &Texts;
+
+fn start_of_tokens(key: KeyId) -> String {
+    format!("rv1.{key}.")
+}
+
+fn column<'a, T>(exchanges: &'a [Exchange], value: impl Fn(&'a Exchange) -> T) -> Vec<T> {
+    exchanges.iter().map(value).collect()
+}
+
+/// Adds a row that has something to do. Says whether the schema is the one of the walk.
+fn read_into(found: &mut Vec<Found>, row: &PgRow, cursor: &Cursor) -> Result<bool, Fault> {
+    let get = |error: sqlx::Error| classify(&error, Phase::Reading);
+    let first = cursor.width();
+    let slots: Option<Vec<Option<String>>> = row.try_get(first + 2).map_err(get)?;
+    if let Some(slots) = slots {
+        let owner = owner_of(row, first)?;
+        let name = match &owner {
+            (Some(tenant), user) => format!("{tenant}/{user}"),
+            (None, user) => user.clone(),
+        };
+        let now: i64 = row.try_get(first + 6).map_err(get)?;
+        found.push(Found {
+            position: cursor.position(row)?,
+            name,
+            owner: parse_owner(owner),
+            texts: Texts { slots, plain: row.try_get(first + 4).map_err(get)? },
+            json_is_foreign: row.try_get(first + 5).map_err(get)?,
+            now: Millis::try_from(now).unwrap_or_default(),
+        });
+    }
+    row.try_get(first + 3).map_err(get)
+}

@@ -1,0 +1,176 @@
+//! Rows for the doctor, who only looks: some of them, or all page by page. Texts are read where they
+//! arrived, and not copied.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Row as _, ValueRef as _};
+
+use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::pool::{Query, bind};
+use crate::postgres::sql::names::quote;
+use crate::postgres::statements::bind::{owner_of, parse_owner};
+use crate::postgres::statements::plan::{Plan, Postgres};
+use crate::postgres::walk::cursor::{Cursor, Position};
+use crate::record::layout::Layout;
+use crate::record::owner::Owner;
+
+/// A column to look at.
+#[derive(Debug, Clone)]
+pub(crate) struct Watched {
+    pub(crate) column: String,
+    /// Longer texts are cut, so that no row takes much memory.
+    pub(crate) longest: usize,
+    pub(crate) is_json: bool,
+}
+
+impl Watched {
+    /// Counting characters, as `left` does, would cost more than everything else, and so would printing JSON twice.
+    fn selected(&self) -> String {
+        let (text, enough) = (format!("t.{}::text", quote(&self.column)), self.longest + 4);
+        match self.is_json {
+            true => format!("pg_catalog.substr(pg_catalog.convert_to({text}, 'UTF8'), 1, {enough})"),
+            false => format!(
+                "CASE WHEN pg_catalog.octet_length({text}) <= {} THEN {text} ELSE pg_catalog.left({text}, {enough}) END",
+                self.longest
+            ),
+        }
+    }
+}
+
+/// Which rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Portion {
+    /// All, unless there are more than this.
+    First(u64),
+    /// Those on about so many percent of the table's pages, but not more than this.
+    Sample(f64, u64),
+}
+
+/// A way over the table.
+pub(crate) struct Scan {
+    cursor: Cursor,
+    relation: String,
+    selected: String,
+}
+
+/// A row as it arrived.
+pub(crate) struct Scanned {
+    row: PgRow,
+    first: usize,
+}
+
+impl Scanned {
+    /// As it stands in the row, and as an owner unless it is not a valid one.
+    pub(crate) fn owner(&self) -> Result<(String, Option<Owner>), Fault> {
+        let owner = owner_of(&self.row, self.first)?;
+        let name = match &owner {
+            (Some(tenant), user) => format!("{tenant}/{user}"),
+            (None, user) => user.clone(),
+        };
+        Ok((name, parse_owner(owner)))
+    }
+
+    /// The database's clock.
+    pub(crate) fn now(&self) -> Result<u64, Fault> {
+        let now: i64 = self.row.try_get(self.first + 2).map_err(reading)?;
+        Ok(u64::try_from(now).unwrap_or_default())
+    }
+
+    /// The text of one of the columns that are looked at. The last character of a cut one may be missing.
+    pub(crate) fn text(&self, at: usize) -> Result<Option<&str>, Fault> {
+        let value = self.row.try_get_raw(self.first + 3 + at).map_err(reading)?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        let bytes = value.as_bytes().map_err(|error| reading(sqlx::Error::Decode(error)))?;
+        let text = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        Ok(Some(text))
+    }
+}
+
+fn reading(error: sqlx::Error) -> Fault {
+    classify(&error, Phase::Reading)
+}
+
+impl Postgres {
+    /// # Errors
+    /// `Schema` when the default table is missing; those of asking for its keys.
+    pub(crate) async fn scan(&self, plan: &Plan, watched: &[Watched]) -> Result<Scan, Fault> {
+        let table =
+            plan.table().ok_or_else(|| crate::postgres::catalogue::detect::missing_table(self.layout()))?;
+        let cursor = Cursor::find(&self.database, self.layout(), table).await?;
+        Ok(Scan { cursor, relation: self.relation(), selected: selected(self.layout(), watched) })
+    }
+
+    /// Some rows. The server gives up after `limit`.
+    pub(crate) async fn some_rows(
+        &self,
+        scan: &Scan,
+        portion: Portion,
+        limit: Duration,
+    ) -> Result<Vec<Scanned>, Fault> {
+        let (sample, most) = match portion {
+            Portion::First(most) => (String::new(), most),
+            Portion::Sample(percent, most) => (format!(" TABLESAMPLE SYSTEM ({percent:.6})"), most),
+        };
+        let sql = format!("SELECT {} FROM {} AS t{sample} LIMIT {most}", scan.selected, scan.relation);
+        let query = Query { sql: sql.into(), arguments: PgArguments::default() };
+        let rows = self.database.glance(&[&scan.relation], query, limit).await?;
+        Ok(rows.into_iter().map(|row| Scanned { row, first: 0 }).collect())
+    }
+
+    /// The rows after a position, in the order of the table's key, and the position of the last one.
+    pub(crate) async fn rows_after(
+        &self,
+        scan: &Scan,
+        after: Option<&Position>,
+        limit: u32,
+        patience: Duration,
+    ) -> Result<(Vec<Scanned>, Option<Position>), Fault> {
+        let mut arguments = PgArguments::default();
+        after.into_iter().flatten().try_for_each(|text| bind(&mut arguments, text.clone()))?;
+        let query = Query { sql: page(scan, after.is_some(), limit), arguments };
+        let rows = self.database.glance(&[&scan.relation], query, patience).await?;
+        let last = rows.last().map(|row| scan.cursor.position(row)).transpose()?;
+        let first = scan.cursor.width();
+        Ok((rows.into_iter().map(|row| Scanned { row, first }).collect(), last))
+    }
+
+    /// How many rows there are.
+    pub(crate) async fn number_of_rows(&self, scan: &Scan) -> Result<u64, Fault> {
+        let sql = format!("SELECT count(*) FROM {}", scan.relation).into();
+        let rows =
+            self.database.survey(&scan.relation, Query { sql, arguments: PgArguments::default() }).await?;
+        let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(reading)?;
+        Ok(count.try_into().unwrap_or(0))
+    }
+}
+
+// --- SQL ---
+
+fn selected(layout: &Layout, watched: &[Watched]) -> String {
+    let tenant = layout.tenant_column.as_ref().map_or("NULL".to_owned(), |name| format!("t.{}", quote(name)));
+    let mut columns = vec![
+        format!("t.{}::text", quote(&layout.user_column)),
+        format!("{tenant}::text"),
+        "(pg_catalog.date_part('epoch', pg_catalog.statement_timestamp()) * 1000)::int8".to_owned(),
+    ];
+    columns.extend(watched.iter().map(Watched::selected));
+    columns.join(", ")
+}
+
+/// The position comes first. All rows of one position come in one page, or the rest would be passed over.
+fn page(scan: &Scan, after: bool, limit: u32) -> Arc<str> {
+    let Scan { cursor, relation, selected } = scan;
+    let mut conditions = vec![cursor.has_position()];
+    conditions.extend(after.then(|| cursor.compared(">", 1)));
+    let limit = match cursor.unique {
+        true => format!("LIMIT {limit}"),
+        false => format!("FETCH FIRST {limit} ROWS WITH TIES"),
+    };
+    let (position, order, conditions) = (cursor.selected(), cursor.order(), conditions.join(" AND "));
+    format!("SELECT {position}, {selected} FROM {relation} AS t WHERE {conditions} ORDER BY {order} {limit}")
+        .into()
+}

@@ -1,0 +1,164 @@
+//! A recount: how many tokens each column holds under each key.
+
+use std::collections::BTreeMap;
+
+use sqlx::Row as _;
+use sqlx::postgres::PgArguments;
+
+use crate::postgres::catalogue::detect::Table;
+use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::pool::Query;
+use crate::postgres::sql::names::quote;
+use crate::postgres::statements::fragments::OURS;
+use crate::postgres::statements::plan::{Plan, Postgres};
+use crate::record::layout::Layout;
+use crate::record::placement::ColumnType;
+use crate::record::token::KeyId;
+
+/// Tokens of one column under one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ColumnCount {
+    pub(crate) column: String,
+    /// Absent for text that names no key.
+    pub(crate) key: Option<KeyId>,
+    pub(crate) tokens: u64,
+}
+
+impl Postgres {
+    /// Counts the tokens in every column of the layout that could hold one, in one snapshot.
+    ///
+    /// It goes by the layout and the catalogue, not by the placement or by what a walk visits: what
+    /// those forget is found here.
+    pub(crate) async fn tokens_per_key(&self, plan: &Plan) -> Result<Vec<ColumnCount>, Fault> {
+        let Some(table) = plan.table() else { return Ok(Vec::new()) };
+        let columns = counted(self.layout(), table);
+        if columns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = Query { sql: census(self.layout(), &columns).into(), arguments: PgArguments::default() };
+        let rows = self.database.survey(&self.relation(), query).await?;
+        let get = |error: sqlx::Error| classify(&error, Phase::Reading);
+        let mut tally: BTreeMap<(usize, Option<KeyId>), u64> = BTreeMap::new();
+        for row in &rows {
+            let at: i32 = row.try_get(0).map_err(get)?;
+            let head: Option<String> = row.try_get(1).map_err(get)?;
+            let tokens: i64 = row.try_get(2).map_err(get)?;
+            let place = (usize::try_from(at).unwrap_or_default(), head.as_deref().and_then(named_key));
+            *tally.entry(place).or_default() += u64::try_from(tokens).unwrap_or(0);
+        }
+        let count = |((at, key), tokens): ((usize, Option<KeyId>), u64)| {
+            let column = columns.get(at)?;
+            // what stands in a plain column and is no token is the application's own
+            let counts = key.is_some() || column.sealed;
+            counts.then(|| ColumnCount { column: column.name.to_owned(), key, tokens })
+        };
+        Ok(tally.into_iter().filter_map(count).collect())
+    }
+}
+
+/// The columns of the layout that a count looks at.
+pub(crate) fn counted_columns<'a>(layout: &'a Layout, plan: &Plan) -> Vec<&'a str> {
+    let columns = plan.table().map(|table| counted(layout, table)).unwrap_or_default();
+    columns.into_iter().map(|column| column.name).collect()
+}
+
+/// The key that a token names which starts like this: `rv1.0123abcd.`
+fn named_key(head: &str) -> Option<KeyId> {
+    let is_token = matches!(head.as_bytes(), [b'r', b'v', b'1'..=b'9', b'.', .., b'.']);
+    head.get(4..12).filter(|_| is_token)?.parse().ok()
+}
+
+struct Counted<'a> {
+    name: &'a str,
+    form: Form,
+    /// Whether it is made for tokens only.
+    sealed: bool,
+}
+
+/// How a column holds tokens.
+enum Form {
+    Text,
+    Jsonb,
+    /// As no slot does. It was one before its type was changed, and may be again.
+    Other,
+}
+
+/// Every column of the layout that can hold text.
+fn counted<'a>(layout: &'a Layout, table: &Table) -> Vec<Counted<'a>> {
+    let counted = layout.all_columns().into_iter().filter_map(|name| {
+        let (config, secret) = (name == layout.config_column, layout.is_for_secrets(name));
+        let (form, sealed) = match table.columns.iter().find(|column| column.name == name)?.kind {
+            ColumnType::Jsonb if config => (Form::Jsonb, true),
+            ColumnType::Text | ColumnType::Varchar(_) if !config => (Form::Text, secret),
+            ColumnType::Json | ColumnType::Jsonb => (Form::Other, false),
+            _ if config || secret => (Form::Other, false),
+            _ => return None,
+        };
+        Some(Counted { name, form, sealed })
+    });
+    counted.collect()
+}
+
+/// Every piece between two spaces, and every entry of our part of the JSONB column. In the rest of that, and in a
+/// column of another type, whatever looks like the start of a token.
+fn census(layout: &Layout, columns: &[Counted<'_>]) -> String {
+    let pieces = columns.iter().enumerate().map(|(at, Counted { name, form, sealed })| {
+        let column = format!("t.{}", quote(name));
+        match form {
+            Form::Text => {
+                let pieces = format!("pg_catalog.string_to_array({column}::text, ' ')");
+                let pieces = match sealed {
+                    true => pieces,
+                    false => format!("CASE WHEN pg_catalog.strpos({column}::text, 'rv') > 0 THEN {pieces} END"),
+                };
+                format!("SELECT {at}, e.value FROM pg_catalog.unnest({pieces}) AS e (value)")
+            }
+            Form::Jsonb => {
+                let ours = format!("({column} -> '{OURS}'::text)");
+                let rest = format!(
+                    "(CASE pg_catalog.jsonb_typeof({column}) WHEN 'object' THEN {column} - '{OURS}'::text ELSE {column} END)"
+                );
+                format!(
+                    "SELECT {at}, e.value FROM pg_catalog.jsonb_each_text(CASE coalesce(pg_catalog.jsonb_typeof({ours}), 'null') \
+                     WHEN 'object' THEN {ours} WHEN 'null' THEN NULL ELSE pg_catalog.jsonb_build_object('', {ours}) END) AS e \
+                     UNION ALL {}",
+                    heads(at, &rest)
+                )
+            }
+            Form::Other => heads(at, &column),
+        }
+    });
+    let pieces: Vec<_> = pieces.collect();
+    format!(
+        "SELECT x.at, CASE WHEN x.value LIKE 'rv_.________.%' THEN pg_catalog.left(x.value, 13) END, count(*) FROM {}.{} AS t CROSS JOIN LATERAL ({}) AS x (at, value) \
+         WHERE coalesce(x.value, '-') <> '' GROUP BY 1, 2",
+        quote(&layout.schema),
+        quote(&layout.table),
+        pieces.join(" UNION ALL "),
+    )
+}
+
+/// Whatever looks like the start of a token in a value of any type.
+fn heads(at: usize, value: &str) -> String {
+    format!(
+        "SELECT {at}, e.value[1] FROM pg_catalog.regexp_matches(\
+         CASE WHEN pg_catalog.strpos({value}::text, 'rv') > 0 THEN {value}::text END, \
+         'rv[1-9]\\.[0-9a-f]{{8}}\\.[0-9a-f]{{16}}\\.', 'g') AS e (value)"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_head_of_a_token_names_a_key() {
+        assert_eq!(named_key("rv1.000000ab."), Some(KeyId(0xab)));
+        assert_eq!(named_key("rv9.000000ab."), Some(KeyId(0xab)));
+        for not in
+            ["", "rv0.000000ab.", "rv1.000000AB.", "rv1.+00000ab.", "rv1.0000 0ab.", "rv1.\u{e9}00000ab."]
+        {
+            assert_eq!(named_key(not), None, "{not}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Tokens outside of the layout: in other columns of the table, and in our own tables beside it.
+
+use serde::Deserialize;
+use sqlx::Row as _;
+use sqlx::postgres::PgArguments;
+
+use crate::error::{Error, ErrorKind};
+use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::pool::{Query, bind};
+use crate::postgres::sql::names::quote;
+use crate::postgres::statements::plan::Postgres;
+use crate::record::token::KeyId;
+
+/// Every column that can hold a token as text, in the table, in tables that inherit from it, and in our own
+/// tables of its schema. $1 schema, $2 table.
+///
+/// A type is asked for what it cannot hold, so that one that is not thought of is looked at.
+const COLUMNS: &str = "
+WITH RECURSIVE family (oid, root) AS (
+  SELECT c.oid, true FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE n.nspname = $1 AND c.relname = $2
+  UNION SELECT i.inhrelid, false FROM pg_inherits i JOIN family f ON f.oid = i.inhparent
+), relations (oid, schema, name, own, root) AS (
+  SELECT c.oid, n.nspname, c.relname, false, f.root
+  FROM family f JOIN pg_class c ON c.oid = f.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+  UNION ALL SELECT c.oid, n.nspname, c.relname, true, true
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE n.nspname = $1 AND c.relname LIKE 'retell\\_vault\\_%' AND c.relname <> $2 AND c.relkind IN ('r', 'p', 'm')
+    AND c.oid NOT IN (SELECT oid FROM family)
+)
+SELECT coalesce(json_agg(json_build_object('schema', r.schema, 'table', r.name, 'own', r.own, 'name', a.attname,
+    'bytes', a.atttypid = 'bytea'::regtype, 'readable', has_column_privilege(r.oid, a.attnum, 'SELECT'))
+  ORDER BY NOT r.root, r.own, r.schema, r.name, a.attnum), '[]')::text
+FROM relations r JOIN pg_attribute a ON a.attrelid = r.oid
+JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+WHERE a.attnum > 0 AND NOT a.attisdropped AND (r.root OR a.attinhcount = 0)
+  AND coalesce(e.typcategory, t.typcategory) NOT IN ('B', 'D', 'E', 'G', 'I', 'N', 'T', 'V')
+  AND coalesce(e.oid, t.oid) NOT IN ('uuid'::regtype, 'pg_lsn'::regtype) AND e.oid IS DISTINCT FROM 'bytea'::regtype";
+
+/// A column that can hold a token as text.
+#[derive(Debug, Deserialize)]
+struct TextColumn {
+    schema: String,
+    table: String,
+    /// It is in a table that the vault made: removed duplicates, the journal.
+    own: bool,
+    name: String,
+    /// It is of type bytea.
+    bytes: bool,
+    readable: bool,
+}
+
+impl TextColumn {
+    /// For messages: `public.user_profiles.notes`.
+    fn place(&self) -> String {
+        format!("{}.{}.{}", self.schema, self.table, self.name)
+    }
+
+    fn is_of_the_same_table(&self, other: &Self) -> bool {
+        (&self.schema, &self.table) == (&other.schema, &other.table)
+    }
+
+    /// Its value as text. Not by a cast: the owner of a type may have made one that runs a function.
+    fn text(&self) -> String {
+        let column = format!("t.{}", quote(&self.name));
+        match self.bytes {
+            true => format!("pg_catalog.encode({column}::bytea, 'escape')"),
+            false => format!("pg_catalog.format('%s', {column})"),
+        }
+    }
+}
+
+impl Postgres {
+    /// What can hold tokens and is not looked at, in words: columns of the table besides those in `looked_at`, and
+    /// tables beside it, as a whole.
+    pub(crate) async fn not_looked_at(&self, looked_at: &[&str]) -> Result<Vec<String>, Fault> {
+        let mut places: Vec<String> = Vec::new();
+        for column in self.text_columns().await? {
+            let place = match (&column.schema, &column.table) == (&self.layout().schema, &self.layout().table)
+            {
+                true if looked_at.contains(&column.name.as_str()) => continue,
+                true => format!("column {}", column.place()),
+                false => format!("table {}.{}", column.schema, column.table),
+            };
+            if places.last() != Some(&place) {
+                places.push(place);
+            }
+        }
+        Ok(places)
+    }
+
+    /// How many tokens under a key there are in each column of the table that can hold text, whatever the layout
+    /// says of it, and in our own tables beside it. Columns without one are left out.
+    ///
+    /// # Errors
+    /// `AccessDenied`, naming the column, when our role may not read one, or may not see every row.
+    pub(crate) async fn tokens_anywhere(&self, key: KeyId) -> Result<Vec<(String, u64)>, Fault> {
+        let columns = self.text_columns().await?;
+        if let Some(hidden) = columns.iter().find(|column| !column.readable) {
+            return Err(may_not_be_read(hidden).into());
+        }
+        let mut found = Vec::new();
+        for columns in columns.chunk_by(TextColumn::is_of_the_same_table) {
+            found.extend(self.tokens_of_table(columns, key).await?);
+        }
+        Ok(found)
+    }
+
+    async fn text_columns(&self) -> Result<Vec<TextColumn>, Fault> {
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, self.layout().schema.clone())?;
+        bind(&mut arguments, self.layout().table.clone())?;
+        let rows = self.database.inspect(Query { sql: COLUMNS.into(), arguments }).await?;
+        let json = rows.first().map_or(Ok("[]".to_owned()), |row| row.try_get::<String, _>(0));
+        let json = json.map_err(|error| classify(&error, Phase::Reading))?;
+        serde_json::from_str(&json)
+            .map_err(|_| Error::new(ErrorKind::Schema, "the catalogue's answer is not as expected").into())
+    }
+
+    async fn tokens_of_table(&self, columns: &[TextColumn], key: KeyId) -> Result<Vec<(String, u64)>, Fault> {
+        let relation = format!("{}.{}", quote(&columns[0].schema), quote(&columns[0].table));
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, format!(".{key}."))?;
+        bind(&mut arguments, format!("rv[1-9]\\.{key}\\.[0-9a-f]{{16}}\\."))?;
+        let query = Query { sql: count(&relation, columns).into(), arguments };
+        let rows = self.database.survey(&relation, query).await?;
+        let get = |error: sqlx::Error| classify(&error, Phase::Reading);
+        let mut found = Vec::new();
+        for row in &rows {
+            let (at, tokens): (i32, i64) = (row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?);
+            let column = usize::try_from(at).ok().and_then(|at| columns.get(at));
+            found.extend(column.map(|column| (column.place(), u64::try_from(tokens).unwrap_or(0))));
+        }
+        Ok(found)
+    }
+}
+
+/// $1 a part of every head under the key, which is looked for first since that is fast; $2 the head.
+fn count(relation: &str, columns: &[TextColumn]) -> String {
+    let texts = columns.iter().enumerate().map(|(at, column)| format!("({at}, {})", column.text()));
+    format!(
+        "SELECT c.at, count(*) FROM {relation} AS t CROSS JOIN LATERAL (VALUES {}) AS c (at, text) \
+         CROSS JOIN LATERAL pg_catalog.regexp_matches(c.text, $2::text, 'g') \
+         WHERE pg_catalog.strpos(c.text, $1::text) > 0 GROUP BY c.at ORDER BY c.at",
+        texts.collect::<Vec<_>>().join(", ")
+    )
+}
+
+fn may_not_be_read(column: &TextColumn) -> Error {
+    let (place, owner) =
+        (column.place(), if column.own { "the owner of that table" } else { "the table's owner" });
+    Error::new(
+        ErrorKind::AccessDenied,
+        format!("column {place} may not be read, so tokens in it cannot be counted"),
+    )
+    .with_hint(format!("run this as {owner}, or GRANT SELECT ON the table to the role that connects"))
+}

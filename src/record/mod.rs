@@ -1,0 +1,12 @@
+//! What is stored: fields, owners, versions, tokens, records, and where they go. Pure.
+
+pub(crate) mod field;
+pub(crate) mod layout;
+pub(crate) mod owner;
+pub(crate) mod placement;
+pub(crate) mod record;
+pub(crate) mod retell;
+pub(crate) mod stack;
+pub(crate) mod token;
+pub(crate) mod values;
+pub(crate) mod version;

@@ -1,0 +1,251 @@
+//! The text form of one sealed field: parse and print. `docs/FORMAT.md` has the byte table.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::field::Field;
+use crate::record::stack::Stack;
+use crate::record::version::{Version, hex_value};
+
+pub(crate) const SALT: usize = 32;
+pub(crate) const COMMITMENT: usize = 32;
+pub(crate) const NONCE: usize = 12;
+pub(crate) const TAG: usize = 16;
+/// What a body holds besides the ciphertext.
+pub(crate) const OVERHEAD: usize = SALT + COMMITMENT + NONCE + TAG;
+/// Plaintexts are padded to a multiple of this, so that lengths leak little.
+pub(crate) const PADDING: usize = 64;
+
+const SUITE: &str = "rv1";
+/// The longest token accepted, in bytes. The longest field makes one of about 9,000.
+const MAX_TOKEN: usize = 16 * 1024;
+/// The longest slot accepted, in bytes: all seven fields packed.
+pub(crate) const MAX_SLOT: usize = 7 * (MAX_TOKEN + 1);
+
+/// The id of a root key: random, unique in its keyring, never used again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(pub(crate) u32);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let id = hex_value(text, 8).and_then(|id| u32::try_from(id).ok());
+        id.map(Self).ok_or_else(|| malformed("a key id must be 8 lower-case hex digits"))
+    }
+}
+
+/// One sealed field. A token that exists is well formed; whether it opens is another matter.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub(crate) key: KeyId,
+    pub(crate) version: Version,
+    pub(crate) field: Field,
+    /// salt, commitment, nonce, ciphertext, tag
+    pub(crate) body: Vec<u8>,
+}
+
+/// The fixed parts and dots take 31 bytes, the longest name of a field 18.
+const MAX_HEAD: usize = 64;
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// Everything before the body of a token: what the seal authenticates as associated data.
+pub(crate) fn head(key: KeyId, version: Version, field: Field) -> Stack<MAX_HEAD> {
+    let mut head = Stack::new();
+    head.push(SUITE.as_bytes());
+    head.push(b".");
+    push_hex(&mut head, &key.0.to_be_bytes());
+    head.push(b".");
+    push_hex(&mut head, &version.to_bytes());
+    head.push(b".");
+    head.push(field.name().as_bytes());
+    head.push(b".");
+    head
+}
+
+fn push_hex(head: &mut Stack<MAX_HEAD>, bytes: &[u8]) {
+    for byte in bytes {
+        head.push(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+}
+
+/// The length in bytes of a token whose JSON text is `json` bytes long.
+pub(crate) fn token_len(field: Field, json: usize) -> usize {
+    text_len(field, OVERHEAD + json.max(1).next_multiple_of(PADDING))
+}
+
+fn text_len(field: Field, body: usize) -> usize {
+    SUITE.len() + 1 + 8 + 1 + 16 + 1 + field.name().len() + 1 + (body * 4).div_ceil(3)
+}
+
+/// Whether text claims to be a token, of this version or a later one.
+pub(crate) fn claims_to_be_token(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next() == Some(b'r')
+        && bytes.next() == Some(b'v')
+        && bytes.next().is_some_and(|digit| (b'1'..=b'9').contains(&digit))
+        && bytes.next() == Some(b'.')
+}
+
+fn malformed(message: &str) -> Error {
+    Error::new(ErrorKind::Malformed, message)
+}
+
+impl FromStr for Token {
+    type Err = Error;
+
+    /// # Errors
+    /// `Malformed`. Lengths are checked before any other work, and only canonical base64 is taken,
+    /// so that every token has exactly one text.
+    fn from_str(text: &str) -> Result<Self> {
+        if text.len() > MAX_TOKEN {
+            return Err(malformed("a token longer than 16 KiB"));
+        }
+        let mut parts = text.splitn(5, '.');
+        let mut part = || parts.next().ok_or_else(|| malformed("a token with parts missing"));
+        let suite = part()?;
+        if suite != SUITE {
+            return Err(other_suite(suite));
+        }
+        let key = part()?.parse()?;
+        let version = part()?.parse()?;
+        let field = part()?.parse()?;
+        let body = decode_body(part()?)?;
+        Ok(Self { key, version, field, body })
+    }
+}
+
+fn other_suite(suite: &str) -> Error {
+    match suite.len() == SUITE.len() && claims_to_be_token(&format!("{suite}.")) {
+        true => Error::new(ErrorKind::UnsupportedFormat, format!("a token of format {suite}")),
+        false => malformed("text that does not start like a token"),
+    }
+}
+
+fn decode_body(text: &str) -> Result<Vec<u8>> {
+    // the engine refuses padding, other alphabets and non-zero trailing bits
+    let body = URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| malformed("a token whose body is not canonical base64url"))?;
+    let ciphertext = body.len().checked_sub(OVERHEAD).filter(|length| *length > 0);
+    match ciphertext {
+        Some(length) if length % PADDING == 0 => Ok(body),
+        _ => Err(malformed("a token whose body has a length that no seal produces")),
+    }
+}
+
+impl Token {
+    /// Adds its text to another one.
+    pub(crate) fn print(&self, text: &mut String) {
+        let head = head(self.key, self.version, self.field);
+        text.push_str(str::from_utf8(&head).expect("it is ASCII"));
+        URL_SAFE_NO_PAD.encode_string(&self.body, text);
+    }
+
+    /// How long its text is.
+    pub(crate) fn len(&self) -> usize {
+        text_len(self.field, self.body.len())
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::with_capacity(self.len());
+        self.print(&mut text);
+        f.write_str(&text)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({SUITE}.{}.{}.{}.…)", self.key, self.version, self.field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn token() -> Token {
+        let body = (0..OVERHEAD + PADDING).map(|n| n as u8).collect();
+        Token { key: KeyId(0xab), version: "00000000000000ff".parse().unwrap(), field: Field::ApiKey, body }
+    }
+
+    #[test]
+    fn print_and_parse_are_inverse() {
+        let text = token().to_string();
+        assert!(text.starts_with("rv1.000000ab.00000000000000ff.api_key."));
+        assert_eq!(text.parse::<Token>().unwrap(), token());
+        assert_eq!(text.len(), token_len(Field::ApiKey, 64));
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let text = token().to_string();
+        for end in 0..text.len() {
+            assert!(text[..end].parse::<Token>().is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn white_space_case_padding_and_other_alphabets_are_refused() {
+        let text = token().to_string();
+        let upper = text.replace("000000ab", "000000AB");
+        let bad = [
+            format!(" {text}"),
+            format!("{text} "),
+            format!("{text}\n"),
+            format!("{text}="),
+            format!("{text}AAAA"),
+            format!("{text}\0"),
+            upper,
+            text.replacen("rv1", "rv2", 1),
+            text.replace("api_key", "api_keys"),
+            text.replace("AAEC", "AA+C"),
+            "x".repeat(1 << 20),
+        ];
+        for bad in bad {
+            let kind = bad.parse::<Token>().unwrap_err().kind();
+            let expected =
+                if bad.starts_with("rv2") { ErrorKind::UnsupportedFormat } else { ErrorKind::Malformed };
+            assert_eq!(kind, expected);
+        }
+    }
+
+    #[test]
+    fn unused_trailing_bits_must_be_zero() {
+        let mut token = token();
+        token.body.extend_from_slice(&[0; PADDING]); // 220 bytes: the last digit has unused bits
+        let text = token.to_string();
+        assert!(text.parse::<Token>().is_ok());
+        let (start, last) = text.split_at(text.len() - 1);
+        let next = (last.as_bytes()[0] + 1) as char;
+        assert!(format!("{start}{next}").parse::<Token>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_refused_or_comes_back_the_same(text in "rv1\\.[0-9a-f]{7,9}\\.[0-9a-f]{15,17}\\.(api_key|phone|call_agent_id)\\.[A-Za-z0-9_-]{0,300}") {
+            if let Ok(token) = text.parse::<Token>() {
+                prop_assert_eq!(token.to_string(), text);
+            }
+        }
+    }
+}

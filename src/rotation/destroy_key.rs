@@ -1,0 +1,131 @@
+//! Destroying a key: only after a recount.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::keys::{KeyInfo, KeyState};
+use crate::keyring::life::Grace;
+use crate::postgres::statements::plan::Postgres;
+use crate::record::token::KeyId;
+use crate::rotation::token_count::{Census, TokenCount};
+use crate::store::core::Router;
+
+/// What may be taken for granted when a key is destroyed. Nothing by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DestroyOptions {
+    force: bool,
+    other_hosts_synced: bool,
+    other_tables_counted: bool,
+}
+
+impl DestroyOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Does not wait until the key has been retired for 24 hours: no process goes on that has not read
+    /// the keyring since.
+    pub fn force(mut self) -> Self {
+        self.force = true;
+        self
+    }
+
+    /// Every other host has synchronised and taken up the keyring in which the key is retired, so that no
+    /// local file elsewhere names it. Needed whenever there is a database, which several hosts may share.
+    pub fn other_hosts_synced(mut self) -> Self {
+        self.other_hosts_synced = true;
+        self
+    }
+
+    /// No token names the key in any other table that the local file was used with; or they are other
+    /// names of this one.
+    pub fn other_tables_counted(mut self) -> Self {
+        self.other_tables_counted = true;
+        self
+    }
+}
+
+pub(crate) async fn destroy_key(router: &Router, id: KeyId, options: DestroyOptions) -> Result<KeyInfo> {
+    let grace = if options.force { Grace::Waive } else { Grace::Wait };
+    // the cheap reasons to refuse first
+    router.keyring.for_sealing()?.destroy(id, router.now(), grace)?;
+    if router.keyring.current().get(id).is_some_and(|key| key.info.state == KeyState::Destroyed) {
+        // only makes sure that the generation before has lost it too
+        return router.keyring.destroy_key(id, grace);
+    }
+    if router.postgres.is_some() && !options.other_hosts_synced {
+        let message =
+            format!("local files of other hosts may hold records under key {id}, and cannot be counted here");
+        let hint = "run `retell-vault sync`, then `retell-vault rotate` on every host, then repeat with --other-hosts-synced";
+        return Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint));
+    }
+    if !options.other_tables_counted {
+        refuse_other_tables(router, id).await?;
+    }
+    refuse_standby(router).await?;
+    router.take_up().await;
+    refuse_in_use(id, &router.census().await?)?;
+    if let Some(postgres) = &router.postgres {
+        postgres.refuse_without_table().await.map_err(|fault| fault.error)?;
+        refuse_outside(id, postgres).await?;
+    }
+    router.keyring.destroy_key(id, grace)
+}
+
+/// A standby shows the rows as they were.
+async fn refuse_standby(router: &Router) -> Result<()> {
+    let Some(postgres) = &router.postgres else { return Ok(()) };
+    match postgres.database.is_standby().await.map_err(|fault| fault.error)? {
+        true => Err(Error::new(ErrorKind::Unavailable, "the database is a standby, which may be behind")
+            .with_hint("nothing was destroyed; name the primary server")),
+        false => Ok(()),
+    }
+}
+
+/// The local file remembers every table that it was used with.
+async fn refuse_other_tables(router: &Router, id: KeyId) -> Result<()> {
+    let (Some(local), Some(postgres)) = (&router.local, &router.postgres) else { return Ok(()) };
+    let (here, mut others) = (postgres.place(), local.used_with().await?);
+    others.retain(|place| *place != here);
+    if others.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "key {id} may be in use in {}, which {} was used with too; only {here} is counted",
+        others.join(", "),
+        local.path().display()
+    );
+    let hint = "look there with `retell-vault key list`; when nothing names the key there, or it is this table under another name, repeat with --other-tables-counted";
+    Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint))
+}
+
+fn refuse_in_use(id: KeyId, census: &Census) -> Result<()> {
+    let places: Vec<_> = census.of(id).map(place).collect();
+    match places.is_empty() {
+        true => Ok(()),
+        false => {
+            let message =
+                format!("{} tokens still name key {id}: {}", census.tokens_of(id), places.join("; "));
+            Err(Error::new(ErrorKind::KeyInUse, message))
+        }
+    }
+}
+
+/// Tokens in columns that the layout does not name are lost with the key all the same: a column that was renamed,
+/// a layout that this process was not told of, duplicates that `schema apply` moved aside.
+async fn refuse_outside(id: KeyId, postgres: &Postgres) -> Result<()> {
+    let found = postgres.tokens_anywhere(id).await.map_err(|fault| fault.error)?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let tokens: u64 = found.iter().map(|(_, tokens)| tokens).sum();
+    let places: Vec<_> =
+        found.iter().map(|(column, tokens)| format!("{tokens} in column {column}")).collect();
+    let message = format!("{tokens} tokens outside of the layout still name key {id}: {}", places.join("; "));
+    let hint = "nothing was destroyed; where these are records that are in use, rotate with the layout that names their \
+                columns; clear or drop what nobody needs";
+    Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint))
+}
+
+fn place(count: &TokenCount) -> String {
+    format!("{} in {}", count.tokens, count.place)
+}

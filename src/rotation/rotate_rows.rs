@@ -1,0 +1,114 @@
+//! The tokens of one row, sealed anew: a pure function.
+
+use std::borrow::Cow;
+
+use crate::crypto::random;
+use crate::crypto::reseal::reseal;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::keys::Keyring;
+use crate::postgres::walk::rows::{Found, Texts, Walk};
+use crate::record::field::Field;
+use crate::record::owner::Owner;
+use crate::record::placement::Slot;
+use crate::record::record::{Record, SlotText, print_object, print_packed, read_slot};
+use crate::record::token::Token;
+
+/// Something in a row that stays as it is.
+pub(crate) struct Trouble {
+    /// Where, as far as that can be told.
+    pub(crate) column: Option<String>,
+    pub(crate) error: Error,
+}
+
+impl Trouble {
+    /// Of a row whose owner cannot be one of ours.
+    pub(crate) fn no_owner() -> Self {
+        let error = Error::new(ErrorKind::InvalidInput, "the row's owner is not a valid one");
+        Self { column: None, error }
+    }
+}
+
+/// What a row gets.
+pub(crate) struct Reworked {
+    /// New texts for its columns; `None` when there is nothing to write.
+    pub(crate) new: Option<Texts>,
+    pub(crate) troubles: Vec<Trouble>,
+}
+
+/// What is done to each row: a pure function but for randomness.
+pub(crate) type Rework = fn(&Found, &Walk, &Keyring) -> Result<Reworked>;
+
+/// Seals every record of a row anew that is not under the primary key, each as a whole under its own
+/// version. What cannot be opened stays as it is.
+///
+/// # Errors
+/// `Entropy`.
+pub(crate) fn reseal_row(found: &Found, walk: &Walk, keyring: &Keyring) -> Result<Reworked> {
+    let (slots, mut troubles) = (&walk.slots, Vec::new());
+    let read = read_slots(found, slots, &mut troubles);
+    let Some(owner) = &found.owner else {
+        return Ok(Reworked { new: None, troubles: vec![Trouble::no_owner()] });
+    };
+    let (places, old): (Vec<usize>, Vec<Token>) = read.into_iter().unzip();
+    let mut changed = vec![false; slots.len()];
+    let mut tokens = Vec::with_capacity(old.len());
+    for record in old.chunk_by(|one, next| one.version == next.version) {
+        let places = &places[tokens.len()..][..record.len()];
+        match reseal_record(record, owner, keyring)? {
+            Ok(Some(resealed)) => {
+                places.iter().for_each(|slot| changed[*slot] = true);
+                tokens.extend(resealed.into_iter().map(Cow::Owned));
+            }
+            unchanged => {
+                tokens.extend(record.iter().map(Cow::Borrowed));
+                troubles.extend(unchanged.err().map(|error| Trouble { column: None, error }));
+            }
+        }
+    }
+    let print = |(at, slot): (usize, &Slot)| {
+        let held =
+            || places.iter().zip(&tokens).filter(move |(place, _)| **place == at).map(|(_, token)| &**token);
+        match (changed[at], slot.json) {
+            (true, true) => Some(print_object(held())),
+            (true, false) => Some(print_packed(held())),
+            (false, _) => found.texts.slots[at].clone(),
+        }
+    };
+    let new = changed.contains(&true).then(|| Texts {
+        slots: slots.iter().enumerate().map(print).collect(),
+        plain: found.texts.plain.clone(),
+    });
+    Ok(Reworked { new, troubles })
+}
+
+/// The tokens of all slots, each with its slot, record by record. A slot that holds anything else as
+/// well stays as it is.
+pub(crate) fn read_slots(found: &Found, slots: &[Slot], troubles: &mut Vec<Trouble>) -> Vec<(usize, Token)> {
+    let mut read: Vec<(usize, Token)> = Vec::with_capacity(Field::ALL.len());
+    for (at, (slot, text)) in slots.iter().zip(&found.texts.slots).enumerate() {
+        let error = match read_slot(text.as_deref(), slot.json) {
+            SlotText::Empty => continue,
+            SlotText::Tokens(tokens) => {
+                read.extend(tokens.into_iter().map(|token| (at, token)));
+                continue;
+            }
+            SlotText::Foreign => {
+                Error::new(ErrorKind::ForeignValue, "it holds text that the vault did not write")
+            }
+            SlotText::Damaged(error) => error,
+        };
+        troubles.push(Trouble { column: Some(slot.column.clone()), error });
+    }
+    // stable: within a slot and a version nothing changes its place
+    read.sort_by_key(|(_, token)| token.version);
+    read
+}
+
+/// `Ok(Ok(None))`: it is under the primary key already.
+fn reseal_record(tokens: &[Token], owner: &Owner, keyring: &Keyring) -> Result<Result<Option<Vec<Token>>>> {
+    match Record::check(tokens) {
+        Err(error) => Ok(Err(error)),
+        Ok((_, key)) if key == keyring.primary().0 => Ok(Ok(None)),
+        Ok(_) => random::with_rng(|rng| reseal(tokens, owner, keyring, rng).map(Some)),
+    }
+}

@@ -1,0 +1,269 @@
+//! One stretch of the table: read a page, rework it, exchange it, go on.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::{self, Sender};
+use tokio::task::JoinSet;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::keys::Keyring;
+use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::statements::plan::Postgres;
+use crate::postgres::walk::rows::{Exchange, Found, Stretch, Walk};
+use crate::record::owner::Owner;
+use crate::rotation::report::UnreadableRow;
+use crate::rotation::rotate_rows::{Rework, Reworked, Trouble};
+use crate::rotation::throttle::{PAUSE, Throttle};
+use crate::store::core::Router;
+use crate::store::write::pause;
+
+/// After so many single rows in a row that the database refuses it is not the rows.
+const MAX_REFUSED: u32 = 100;
+
+/// What a batch did.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) visited: u64,
+    /// Rows that got new texts.
+    pub(crate) exchanged: u64,
+    /// Rows that somebody else wrote or held meanwhile.
+    pub(crate) changed: u64,
+    /// Rows of which something stays as it is.
+    pub(crate) unreadable: u64,
+}
+
+/// What a shard tells while it works.
+pub(crate) enum Message {
+    Unreadable(UnreadableRow),
+    Batch(Tally),
+    Paused(String),
+}
+
+/// What several shards share.
+#[derive(Clone)]
+pub(crate) struct Job {
+    pub(crate) router: Arc<Router>,
+    pub(crate) walk: Arc<Walk>,
+    pub(crate) throttle: Arc<Throttle>,
+    pub(crate) rework: Rework,
+}
+
+impl Job {
+    /// Lets one task work on each stretch. Dropping this ends them after their current statement.
+    pub(crate) async fn run(
+        self,
+        stretches: Vec<Stretch>,
+        mut hear: impl FnMut(Message),
+    ) -> Result<(), Fault> {
+        let (messages, mut heard) = mpsc::channel(64);
+        let mut shards = JoinSet::new();
+        for stretch in stretches {
+            let shard = Shard { job: self.clone(), stretch, messages: messages.clone(), refused: 0 };
+            shards.spawn(shard.run());
+        }
+        drop(messages);
+        loop {
+            tokio::select! {
+                Some(message) = heard.recv() => hear(message),
+                // the first failure ends the others, after their current statement
+                Some(ended) = shards.join_next() => {
+                    ended.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
+                }
+                else => return Ok(()),
+            }
+        }
+    }
+}
+
+struct Shard {
+    job: Job,
+    stretch: Stretch,
+    messages: Sender<Message>,
+    refused: u32,
+}
+
+impl Shard {
+    /// Works to the end of the stretch.
+    ///
+    /// # Errors
+    /// `Redetect` when the schema is no longer the one of the walk. Every batch before it is done.
+    async fn run(mut self) -> Result<(), Fault> {
+        let router = self.job.router.clone();
+        let Some(postgres) = &router.postgres else { return Ok(()) };
+        loop {
+            let keyring = router.keyring.for_sealing()?;
+            let primary = keyring.primary().0;
+            let page = steadily(postgres, || postgres.page(&self.job.walk, &self.stretch, primary)).await?;
+            let page = page.ok_or_else(moved)?;
+            let Some(last) = page.last else { return Ok(()) };
+            let probe = page.found.iter().find_map(|found| found.owner.clone());
+            let mut tally = Tally { visited: page.rows, ..Tally::default() };
+            let (exchanges, unreadable) = self.rework(page.found, keyring, &mut tally).await?;
+            let rows = exchanges.len();
+            if rows > 0 && self.paused(postgres, probe.as_ref()).await? {
+                // in a long pause a key may have been retired, and more: look again
+                continue;
+            }
+            for row in unreadable {
+                self.tell(Message::Unreadable(row)).await;
+            }
+            if rows > 0 {
+                self.exchange(postgres, exchanges, &mut tally).await?;
+            }
+            self.tell(Message::Batch(tally)).await;
+            self.stretch.after = Some(last);
+            self.job.throttle.pace(rows).await;
+        }
+    }
+
+    /// Waits while others suffer. Says whether it did.
+    async fn paused(&self, postgres: &Postgres, probe: Option<&Owner>) -> Result<bool, Fault> {
+        let mut paused = false;
+        while let Some(reason) = steadily(postgres, || self.job.throttle.trouble(postgres, probe)).await? {
+            self.tell(Message::Paused(reason)).await;
+            tokio::time::sleep(PAUSE).await;
+            paused = true;
+        }
+        Ok(paused)
+    }
+
+    /// Nobody listening means that the run was cancelled, which ends this task too.
+    async fn tell(&self, message: Message) {
+        self.messages.send(message).await.ok();
+    }
+
+    /// Reworks what was found, away from the threads that serve others.
+    async fn rework(
+        &self,
+        found: Vec<Found>,
+        keyring: Arc<Keyring>,
+        tally: &mut Tally,
+    ) -> Result<(Vec<Exchange>, Vec<UnreadableRow>)> {
+        let (walk, rework) = (self.job.walk.clone(), self.job.rework);
+        let work = move || {
+            let rework = |found: Found| Ok((rework(&found, &walk, &keyring)?, found));
+            found.into_iter().map(rework).collect::<Result<Vec<_>>>()
+        };
+        let reworked = tokio::task::spawn_blocking(work).await;
+        let reworked =
+            reworked.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
+        let (mut exchanges, mut unreadable) = (Vec::with_capacity(reworked.len()), Vec::new());
+        for (Reworked { new, troubles }, found) in reworked {
+            tally.unreadable += u64::from(!troubles.is_empty());
+            let told = |trouble: Trouble| UnreadableRow::new(&found.name, trouble.column, &trouble.error);
+            unreadable.extend(troubles.into_iter().map(told));
+            exchanges.extend(new.map(|new| Exchange { found, new }));
+        }
+        Ok((exchanges, unreadable))
+    }
+
+    /// Exchanges all at once; where the database refuses that, ever smaller parts, so that one row
+    /// which is locked or refused keeps no other from being done.
+    async fn exchange(
+        &mut self,
+        postgres: &Postgres,
+        exchanges: Vec<Exchange>,
+        tally: &mut Tally,
+    ) -> Result<(), Fault> {
+        let mut parts = vec![exchanges];
+        while let Some(mut part) = parts.pop() {
+            // smaller parts help more than waiting
+            let done = with_patience(postgres, 0, || postgres.exchange(&self.job.walk, &part)).await;
+            let fault = match done {
+                Ok(done) => {
+                    let exchanged = done.iter().filter(|done| **done).count() as u64;
+                    tally.exchanged += exchanged;
+                    tally.changed += done.len() as u64 - exchanged;
+                    self.refused = 0;
+                    continue;
+                }
+                Err(fault) => fault,
+            };
+            let refused = fault.outcome == Outcome::Reject && fault.error.kind() == ErrorKind::Rejected;
+            match (fault.outcome, part.as_slice()) {
+                _ if fault.outcome != Outcome::Retry && !refused => return Err(fault),
+                (_, [_, _, ..]) => {
+                    let rest = part.split_off(part.len() / 2);
+                    parts.extend([rest, part]);
+                }
+                // somebody holds the row: it is met again in the next pass
+                (Outcome::Retry, _) => tally.changed += 1,
+                _ if self.refused >= MAX_REFUSED => return Err(fault),
+                (_, row) => {
+                    self.refused += 1;
+                    tally.unreadable += 1;
+                    let name = row.first().map(|exchange| exchange.found.name.as_str());
+                    let row = UnreadableRow::new(name.unwrap_or_default(), None, &fault.error);
+                    self.tell(Message::Unreadable(row)).await;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn moved() -> Fault {
+    Fault::new(Outcome::Redetect, Error::new(ErrorKind::Schema, "the schema of the table keeps changing"))
+}
+
+/// Asks again for as long as a call may take, where asking again can help. What is asked changes
+/// nothing when it is done twice.
+pub(crate) async fn steadily<T, F>(postgres: &Postgres, ask: impl Fn() -> F) -> Result<T, Fault>
+where
+    F: Future<Output = Result<T, Fault>>,
+{
+    with_patience(postgres, 2, ask).await
+}
+
+/// `busy` says how often a database that is alive and busy is asked again.
+async fn with_patience<T, F>(postgres: &Postgres, busy: u32, ask: impl Fn() -> F) -> Result<T, Fault>
+where
+    F: Future<Output = Result<T, Fault>>,
+{
+    let started = Instant::now();
+    let mut round = 0;
+    loop {
+        let fault = match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(fault) => fault,
+        };
+        let again = match fault.outcome {
+            Outcome::Retry => round < busy,
+            Outcome::Fallback | Outcome::Ambiguous | Outcome::Pooler => {
+                started.elapsed() < postgres.database.patience()
+            }
+            Outcome::ReadOnly => {
+                return Err(Fault::new(Outcome::Reject, read_only(postgres).await));
+            }
+            _ => false,
+        };
+        if !again {
+            return Err(stopped(fault));
+        }
+        pause(round).await;
+        round += 1;
+    }
+}
+
+pub(crate) async fn read_only(postgres: &Postgres) -> Error {
+    match postgres.database.is_standby().await.unwrap_or(false) {
+        true => Error::new(ErrorKind::Unavailable, "the database is a standby, which takes no writes")
+            .with_hint("name the primary server; nothing was lost, and the same command goes on"),
+        false => Error::new(ErrorKind::AccessDenied, "the database takes only reads from this role")
+            .with_hint("look at default_transaction_read_only of the role and of the database"),
+    }
+}
+
+/// What was sent last may have been applied or not: either way it is found out by going on.
+fn stopped(fault: Fault) -> Fault {
+    match fault.outcome {
+        Outcome::Fallback | Outcome::Ambiguous => {
+            let error = Error::new(ErrorKind::Unavailable, fault.error.to_string());
+            let hint =
+                "nothing is lost; when the database is back, the same command goes on where this one ended";
+            Fault::new(fault.outcome, error.with_hint(hint))
+        }
+        _ => fault,
+    }
+}

@@ -1,0 +1,155 @@
+//! A recount of all tokens: how many each place holds under each key.
+
+use std::fmt;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::local::file::LocalFile;
+use crate::postgres::catalogue::row_visibility::refuse_hidden_rows;
+use crate::postgres::connection::errors::Fault;
+use crate::postgres::statements::plan::{Plan, Postgres};
+use crate::postgres::walk::token_count::counted_columns;
+use crate::record::token::KeyId;
+use crate::store::core::Router;
+
+/// A place where tokens lie.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum TokenPlace {
+    /// A column of the table.
+    Column(String),
+    /// What the local file holds, by sort: `pending`, `replica`, `loser`, `replaced`, `dead-letter`.
+    Local(String),
+}
+
+impl fmt::Display for TokenPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Column(column) => write!(f, "column {column}"),
+            Self::Local(sort) => write!(f, "local file, {sort}"),
+        }
+    }
+}
+
+/// The tokens of one place under one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenCount {
+    /// Where they lie.
+    pub place: TokenPlace,
+    /// The key that they name. Absent for text that names none: the vault did not write it.
+    pub key: Option<KeyId>,
+    /// How many.
+    pub tokens: u64,
+}
+
+/// What a recount found: every place of the layout, and of the local file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Census {
+    /// In the order of the places. A place without tokens is not there.
+    pub counts: Vec<TokenCount>,
+    /// What can hold tokens and was not counted, since the layout does not name it: `column public.users.notes`,
+    /// and tables of the vault's own beside the table. Empty without a database.
+    pub not_looked_at: Vec<String>,
+}
+
+impl Census {
+    /// How many tokens name a key.
+    pub fn tokens_of(&self, key: KeyId) -> u64 {
+        self.of(key).map(|count| count.tokens).sum()
+    }
+
+    /// The places that hold tokens of a key.
+    pub fn of(&self, key: KeyId) -> impl Iterator<Item = &TokenCount> {
+        self.counts.iter().filter(move |count| count.key == Some(key))
+    }
+
+    /// The keys that are named, each with the number of its tokens.
+    pub fn keys(&self) -> Vec<(KeyId, u64)> {
+        let mut keys: Vec<KeyId> = self.counts.iter().filter_map(|count| count.key).collect();
+        keys.sort();
+        keys.dedup();
+        keys.into_iter().map(|key| (key, self.tokens_of(key))).collect()
+    }
+
+    /// How many tokens name another key than this one.
+    pub fn tokens_besides(&self, key: KeyId) -> u64 {
+        let others = self.counts.iter().filter(|count| count.key.is_some_and(|other| other != key));
+        others.map(|count| count.tokens).sum()
+    }
+}
+
+impl Router {
+    /// Counts the tokens in every column of the layout and in the local file, and says what else there is.
+    ///
+    /// # Errors
+    /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from us:
+    /// a count of a part would be worth nothing. `LocalStore`.
+    pub(crate) async fn census(&self) -> Result<Census> {
+        self.refuse_without_table().await?;
+        let (mut counts, not_looked_at) = match &self.postgres {
+            Some(postgres) => count_rows(postgres).await.map_err(|fault| fault.error)?,
+            None => Default::default(),
+        };
+        if let Some(local) = &self.local {
+            counts.extend(count_local(local).await?);
+        }
+        counts.sort_by(|a, b| (&a.place, a.key).cmp(&(&b.place, b.key)));
+        Ok(Census { counts, not_looked_at })
+    }
+
+    /// Refuses to say anything about all tokens when a table with some of them was not named.
+    ///
+    /// # Errors
+    /// `Configuration` when the local file has been used with a table, and none is named; `Schema` when the
+    /// named one is not there.
+    pub(crate) async fn refuse_without_table(&self) -> Result<()> {
+        let Some(local) = &self.local else { return Ok(()) };
+        let used_with = local.used_with().await?;
+        let (kind, problem) = match &self.postgres {
+            _ if used_with.is_empty() => return Ok(()),
+            None => (ErrorKind::Configuration, "no database was named".to_owned()),
+            Some(postgres) => match postgres.refresh().await.map_err(|fault| fault.error)?.has_table() {
+                true => return Ok(()),
+                false => (ErrorKind::Schema, format!("{} does not exist", postgres.place())),
+            },
+        };
+        let message = format!("{problem}, and the tokens of {} would be left out", used_with.join(", "));
+        Err(Error::new(kind, message)
+            .with_hint("name the database and the table that the service uses (DATABASE_URL, --table)"))
+    }
+}
+
+async fn count_rows(postgres: &Postgres) -> Result<(Vec<TokenCount>, Vec<String>), Fault> {
+    let plan = sees_all(postgres).await?;
+    let not_looked_at = postgres.not_looked_at(&counted_columns(postgres.layout(), &plan)).await?;
+    let counts = postgres.tokens_per_key(&plan).await?;
+    let count = |count: crate::postgres::walk::token_count::ColumnCount| TokenCount {
+        place: TokenPlace::Column(count.column),
+        key: count.key,
+        tokens: count.tokens,
+    };
+    Ok((counts.into_iter().map(count).collect(), not_looked_at))
+}
+
+/// The table as it is now.
+///
+/// # Errors
+/// Those of the database, and `AccessDenied` when row level security may hide rows from our role.
+pub(crate) async fn sees_all(postgres: &Postgres) -> Result<std::sync::Arc<Plan>, Fault> {
+    let plan = postgres.refresh().await?;
+    if plan.has_slots() {
+        refuse_hidden_rows(&postgres.database, postgres.layout()).await?;
+    }
+    Ok(plan)
+}
+
+async fn count_local(local: &LocalFile) -> Result<Vec<TokenCount>> {
+    let counts = local.tokens_per_key().await?;
+    let count = |count: crate::local::walk::LocalCount| TokenCount {
+        place: TokenPlace::Local(count.place),
+        key: count.key,
+        tokens: count.tokens,
+    };
+    Ok(counts.into_iter().map(count).collect())
+}

@@ -1,0 +1,198 @@
+//! Functions for callers that speak only SQL. They run with the rights of their caller.
+
+mod owner;
+mod store;
+mod template;
+
+use crate::postgres::catalogue::picture::Function;
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{dollar_quoted, in_schema, literal};
+use crate::record::field::Field;
+use crate::record::values::IntegrationStatus;
+use crate::schema::functions::owner::OwnerParams;
+use crate::schema::functions::template::fill;
+use crate::schema::grants::{grant, revoke};
+use crate::schema::plan::Subject;
+use crate::schema::step::{Draft, LockLevel, Step};
+use crate::schema::trust::function_is_ours;
+
+/// What a body of ours holds, in every version of it.
+const MARK: &str = "-- retell-vault";
+
+/// As the catalogue has it.
+const SETTING: &str = "search_path=\"\"";
+
+const PROFILE: &str = include_str!("profile.sql");
+const STATUS: &str = include_str!("status.sql");
+
+pub(super) fn draft(subject: &Subject<'_>, draft: &mut Draft) {
+    if subject.is_full() {
+        for wanted in wanted(subject) {
+            wanted.draft(draft);
+        }
+    }
+}
+
+fn wanted<'a>(subject: &'a Subject<'a>) -> Vec<Wanted<'a>> {
+    let owner = OwnerParams::new(subject);
+    let relation = ("relation", subject.relation());
+    let condition = ("owner", owner.condition());
+    let store = Wanted {
+        subject,
+        name: "store_retell_config",
+        params: owner.and("p_tokens", "jsonb"),
+        result: "text",
+        volatility: "",
+        body: store::body(subject, &owner),
+    };
+    let profile = Wanted {
+        subject,
+        name: "get_complete_user_profile",
+        params: owner.params.clone(),
+        result: "jsonb",
+        volatility: " STABLE",
+        body: fill(PROFILE, &[relation.clone(), condition.clone()]),
+    };
+    let status = subject.layout.column_of(Field::IntegrationStatus).map(|column| {
+        let words = IntegrationStatus::ALL.map(IntegrationStatus::as_str);
+        let statuses = words.map(literal).join(", ");
+        let values = [
+            relation,
+            condition,
+            ("status", quote(column)),
+            ("statuses", statuses),
+            ("status_words", words.join(", ")),
+        ];
+        Wanted {
+            subject,
+            name: "update_retell_integration_status",
+            params: owner.and("p_status", "text"),
+            result: "void",
+            volatility: "",
+            body: fill(STATUS, &values),
+        }
+    });
+    [store, profile].into_iter().chain(status).collect()
+}
+
+/// A function as it should be.
+struct Wanted<'a> {
+    subject: &'a Subject<'a>,
+    name: &'static str,
+    /// Names and types.
+    params: Vec<(&'static str, &'static str)>,
+    result: &'static str,
+    volatility: &'static str,
+    body: String,
+}
+
+impl Wanted<'_> {
+    fn draft(&self, draft: &mut Draft) {
+        let object = format!("function {}.{}", self.subject.layout.schema, self.name);
+        match self.there() {
+            Some(there) if !there.source.contains(MARK) => draft.block(
+                object,
+                "a function of this name and with these parameters is there, and is not of retell-vault",
+                "rename it, or plan the profile `credentials`, which needs no functions",
+            ),
+            Some(there) if self.is(there) => {}
+            there => draft.steps.push(self.step(object, there)),
+        }
+    }
+
+    fn there(&self) -> Option<&Function> {
+        let functions = &self.subject.picture.functions;
+        functions.iter().find(|function| function.name == self.name && self.has_params_of(function))
+    }
+
+    /// Whatever they are called.
+    fn has_params_of(&self, function: &Function) -> bool {
+        let theirs: Vec<_> = function.arguments.split(", ").filter(|argument| !argument.is_empty()).collect();
+        let is = |theirs: &&str, kind: &str| *theirs == kind || theirs.ends_with(&format!(" {kind}"));
+        theirs.len() == self.params.len()
+            && theirs.iter().zip(&self.params).all(|(theirs, (_, kind))| is(theirs, kind))
+    }
+
+    fn is(&self, there: &Function) -> bool {
+        let lets_in = |role: &str| there.grantees.iter().any(|grantee| grantee == role);
+        // whom the application has let in besides stays
+        there.source == self.body
+            && !there.security_definer
+            && there.trusted
+            && there.settings == [SETTING]
+            && !["public", "anon"].into_iter().any(lets_in)
+            && self.callers().into_iter().all(lets_in)
+    }
+
+    /// Those of `authenticated` and `service_role` that exist.
+    fn callers(&self) -> Vec<&'static str> {
+        let callers = ["authenticated", "service_role"].into_iter();
+        callers.filter(|role| self.subject.picture.has_role(role)).collect()
+    }
+
+    fn step(&self, object: String, there: Option<&Function>) -> Step {
+        let signature = self.signature();
+        let locked = revoke(self.subject.picture, &signature);
+        let open = grant(&signature, &self.callers());
+        let undo = match there {
+            None => vec![format!("DROP FUNCTION IF EXISTS {signature}")],
+            Some(there) => [there.definition.clone(), locked.clone()]
+                .into_iter()
+                .chain(grant(&signature, &there.grantees))
+                .collect(),
+        };
+        Step {
+            id: format!("function.{}", self.name),
+            object,
+            reason: match there {
+                None => "callers that speak only SQL have no other way that is safe",
+                Some(_) => "it is not as this version makes it, or open to others",
+            }
+            .to_owned(),
+            sql: [self.create(), locked, function_is_ours(self.subject.layout, &signature)]
+                .into_iter()
+                .chain(open)
+                .collect(),
+            undo,
+            lock: LockLevel::None,
+            rewrites: false,
+            concurrent: false,
+            instead: None,
+            done_if: self.done_if(),
+            stake: None,
+        }
+    }
+
+    fn create(&self) -> String {
+        let params: Vec<_> = self.params.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
+        format!(
+            "CREATE OR REPLACE FUNCTION {}({}) RETURNS {} LANGUAGE plpgsql{} SECURITY INVOKER SET search_path = '' AS {}",
+            in_schema(self.subject.layout, self.name),
+            params.join(", "),
+            self.result,
+            self.volatility,
+            dollar_quoted(&self.body)
+        )
+    }
+
+    fn signature(&self) -> String {
+        let kinds: Vec<_> = self.params.iter().map(|(_, kind)| *kind).collect();
+        format!("{}({})", in_schema(self.subject.layout, self.name), kinds.join(", "))
+    }
+
+    fn done_if(&self) -> String {
+        let may =
+            |role: &str| format!("pg_catalog.has_function_privilege({}, oid, 'EXECUTE')", literal(role));
+        let anon = self.subject.picture.has_role("anon").then_some("anon");
+        let closed = ["public"].into_iter().chain(anon).map(|role| format!(" AND NOT {}", may(role)));
+        let open = self.callers().into_iter().map(|role| format!(" AND {}", may(role)));
+        format!(
+            "EXISTS (SELECT FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regprocedure({}) AND prosrc = {} \
+             AND NOT prosecdef AND proconfig = ARRAY[{}]{})",
+            literal(&self.signature()),
+            literal(&self.body),
+            literal(SETTING),
+            closed.chain(open).collect::<String>()
+        )
+    }
+}

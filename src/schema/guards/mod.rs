@@ -1,0 +1,193 @@
+//! The database itself lets only tokens into the columns made for them, and only a status that exists
+//! into its column: by a CHECK constraint, or by triggers while rows are left that break it.
+
+mod rule;
+mod trigger;
+
+use crate::postgres::catalogue::picture::Constraint;
+use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{literal, relation};
+use crate::schema::deparsed;
+use crate::schema::guards::rule::Rule;
+use crate::schema::guards::trigger::Triggers;
+use crate::schema::plan::Subject;
+use crate::schema::step::{Draft, Instead, LockLevel, Step};
+
+pub(super) fn draft(subject: &Subject<'_>, draft: &mut Draft) {
+    for rule in Rule::all(subject.layout) {
+        Guard::new(subject, &rule).draft(draft);
+    }
+    let checks = draft.steps.iter().any(|step| step.instead.is_some());
+    if checks && !subject.evidence.foreign_is_proved {
+        draft.notes.push(
+            "not every row was looked at for text that is no token: that is done before a CHECK constraint is added, \
+             and triggers take its place where there is any"
+                .to_owned(),
+        );
+    }
+}
+
+/// One rule, and what of it is there.
+struct Guard<'a> {
+    subject: &'a Subject<'a>,
+    rule: &'a Rule<'a>,
+    /// A constraint that sees to the rule, under whatever name.
+    check: Option<&'a Constraint>,
+    /// A constraint of our name that does not.
+    stale: Option<&'a Constraint>,
+    triggers: Triggers<'a>,
+}
+
+impl<'a> Guard<'a> {
+    fn new(subject: &'a Subject<'a>, rule: &'a Rule<'a>) -> Self {
+        let (name, definition) = (rule.constraint(), rule.check());
+        let sees_to_it = |found: &&Constraint| {
+            let printed = found.definition.trim_end_matches(" NOT VALID");
+            let of_the_application =
+                !rule.is_for_tokens() && found.columns == [rule.column] && found.name != name;
+            found.kind == 'c' && (of_the_application || deparsed::same(&definition, printed))
+        };
+        let constraints = &subject.picture.constraints;
+        let check = constraints.iter().find(sees_to_it);
+        let stale = constraints.iter().find(|found| found.name == name && !sees_to_it(found));
+        Self { subject, rule, check, stale, triggers: Triggers::new(subject, rule) }
+    }
+
+    fn draft(&self, draft: &mut Draft) {
+        let broken = self.subject.evidence.foreign.iter().any(|column| column == self.rule.column);
+        match self.check {
+            Some(check) if check.validated || check.name != self.rule.constraint() => {}
+            _ if broken => self.draft_triggers(draft),
+            Some(_) => draft.steps.push(self.validate()),
+            // whether rows break the rule is not known: the triggers guard it as well
+            None if self.triggers.guard() && !self.subject.evidence.foreign_is_proved => {
+                draft.notes.push(format!(
+                    "{} is guarded by triggers; whether a CHECK constraint could take their place shows a look at \
+                     every row (`--every-row`)",
+                    self.rule.object()
+                ));
+            }
+            None => draft.steps.extend([self.add(), self.validate()]),
+        }
+    }
+
+    fn draft_triggers(&self, draft: &mut Draft) {
+        draft.notes.push(format!(
+            "{} holds {}: triggers keep more from coming in; when it is gone, plan again for a CHECK constraint",
+            self.rule.object(),
+            self.rule.what_breaks_it()
+        ));
+        if self.check.is_some() || !self.triggers.guard() {
+            draft.steps.push(self.by_triggers());
+        }
+    }
+
+    /// New rows only: the table is not read under the lock.
+    fn add(&self) -> Step {
+        let add = self.alter(&format!("ADD CONSTRAINT {} {} NOT VALID", self.name(), self.rule.check()));
+        let replaced = self.stale.map(|_| self.drop_check());
+        Step {
+            id: self.rule.id.clone(),
+            object: self.rule.object(),
+            reason: format!("the database is to take only {} here", self.rule.takes()),
+            sql: replaced.into_iter().chain([add]).collect(),
+            undo: [self.drop_check()].into_iter().chain(self.restore_check()).collect(),
+            lock: LockLevel::AccessExclusive,
+            rewrites: false,
+            concurrent: false,
+            instead: self.instead(&self.rule.anything_breaks_it()),
+            done_if: self.has_check(""),
+            stake: None,
+        }
+    }
+
+    /// Reads the table while others write. Triggers that guarded it till now are not needed any more.
+    fn validate(&self) -> Step {
+        let validate = self.alter(&format!("VALIDATE CONSTRAINT {}", self.name()));
+        let (drop, restore, lock) = match self.triggers.are_there() {
+            true => (self.triggers.drop(), self.triggers.restore(), LockLevel::AccessExclusive),
+            false => (Vec::new(), Vec::new(), LockLevel::ShareUpdateExclusive),
+        };
+        // one that is there from an earlier try says nothing about the rows
+        let when = match self.check {
+            Some(_) => self.rule.anything_breaks_it(),
+            None => "SELECT false".to_owned(),
+        };
+        let when = format!("{when} OR NOT {}", self.has_check(""));
+        Step {
+            id: format!("{}.validate", self.rule.id),
+            object: self.rule.object(),
+            reason: format!("the rows that are there are to hold only {} too", self.rule.takes()),
+            sql: [validate].into_iter().chain(drop).collect(),
+            undo: restore,
+            lock,
+            rewrites: false,
+            concurrent: false,
+            instead: self.instead(&when),
+            done_if: self.has_check(" AND convalidated"),
+            stake: None,
+        }
+    }
+
+    fn instead(&self, when: &str) -> Option<Box<Instead>> {
+        Some(Box::new(Instead { when: when.to_owned(), step: self.by_triggers() }))
+    }
+
+    /// In place of a CHECK constraint, of which one may be there by now.
+    fn by_triggers(&self) -> Step {
+        let undo = self.triggers.restore().into_iter();
+        let undo = match self.restore_check() {
+            Some(check) => undo.chain([self.drop_check(), check]).collect(),
+            None => undo.collect(),
+        };
+        Step {
+            id: format!("{}.trigger", self.rule.id),
+            object: self.rule.object(),
+            reason: format!(
+                "the database is to take only {} here, and {} is there already",
+                self.rule.takes(),
+                self.rule.what_breaks_it()
+            ),
+            sql: [self.drop_check()].into_iter().chain(self.triggers.create()).collect(),
+            undo,
+            lock: LockLevel::AccessExclusive,
+            rewrites: false,
+            concurrent: false,
+            instead: None,
+            done_if: format!("{} AND NOT {}", self.triggers.done_if(), self.has_check("")),
+            stake: None,
+        }
+    }
+
+    fn name(&self) -> String {
+        quote(&self.rule.constraint())
+    }
+
+    fn alter(&self, action: &str) -> String {
+        format!("ALTER TABLE {} {action}", relation(self.subject.layout))
+    }
+
+    fn drop_check(&self) -> String {
+        self.alter(&format!("DROP CONSTRAINT IF EXISTS {}", self.name()))
+    }
+
+    /// The constraint of our name as it is now.
+    fn restore_check(&self) -> Option<String> {
+        let ours = self.check.filter(|check| check.name == self.rule.constraint());
+        let now = ours.or(self.stale)?;
+        Some(self.alter(&format!("ADD CONSTRAINT {} {}", self.name(), now.definition)))
+    }
+
+    /// Whether the constraint is there, and is not the one that it replaces.
+    fn has_check(&self, and: &str) -> String {
+        let unlike = self.stale.map(|stale| {
+            format!(" AND pg_catalog.pg_get_constraintdef(oid) <> {}", literal(&stale.definition))
+        });
+        format!(
+            "EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = {}::pg_catalog.regclass AND conname = {}{}{and})",
+            literal(&relation(self.subject.layout)),
+            literal(&self.rule.constraint()),
+            unlike.unwrap_or_default()
+        )
+    }
+}

@@ -1,0 +1,11 @@
+//! Store, load and sync: functions over one state.
+
+pub(crate) mod breaker;
+pub(crate) mod bulk;
+pub(crate) mod core;
+pub(crate) mod load;
+pub(crate) mod local_keys;
+pub(crate) mod reload;
+pub(crate) mod seen;
+pub(crate) mod sync;
+pub(crate) mod write;

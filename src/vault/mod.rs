@@ -1,0 +1,335 @@
+//! What services call: store, load, delete, sync, status.
+
+pub(crate) mod answers;
+pub(crate) mod builder;
+pub(crate) mod listing;
+pub(crate) mod status;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::doctor;
+use crate::doctor::finding::Diagnosis;
+use crate::doctor::options::{DoctorOptions, DoctorProgress};
+use crate::error::{ErrorKind, Result};
+use crate::keyring::keys::KeyInfo;
+use crate::record::owner::Owner;
+use crate::record::retell::RetellConfig;
+use crate::record::token::KeyId;
+use crate::rotation::destroy_key::{DestroyOptions, destroy_key};
+use crate::rotation::options::RotateOptions;
+use crate::rotation::promote_options::PromoteOptions;
+use crate::rotation::promote_report::{PromoteEvent, Promotion};
+use crate::rotation::report::{RotateEstimate, RotateEvent, Rotation};
+use crate::rotation::token_count::Census;
+use crate::schema::Schema;
+use crate::store::core::{Entry, Router, StoreOptions};
+use crate::store::sync::{BackgroundSync, SyncReport};
+use crate::vault::answers::{Loaded, Stored};
+use crate::vault::listing::{Forgotten, KeptRecord, ListPage};
+use crate::vault::status::Status;
+
+/// An encrypted store of Retell configurations. Clones share everything; one per process is enough.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), retell_vault::Error> {
+/// use retell_vault::{KeyringFile, Owner, Passphrase, RetellConfig, Vault};
+///
+/// let keyring = KeyringFile::open(".retell-vault/keyring.json", &Passphrase::new("…"))?;
+/// let vault = Vault::builder(keyring)
+///     .postgres("postgres://localhost/app")
+///     .local_file(".retell-vault/local.db")
+///     .build()
+///     .await?;
+/// let owner = Owner::user("user-42")?;
+/// let stored = vault.store(&owner, &RetellConfig::new("key_test_0000000000000000".parse()?)).await?;
+/// if let Some(reason) = &stored.degraded {
+///     eprintln!("kept in the local file: {reason}");
+/// }
+/// let loaded = vault.load(&owner).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Vault {
+    pub(super) router: Arc<Router>,
+}
+
+impl Vault {
+    /// Stores a configuration in place of the owner's whole record. When it returns, the record is
+    /// durable and sealed: in the database, or in the local file with `degraded` saying why.
+    ///
+    /// # Errors
+    /// On error nothing was written, except `OutcomeUnknown`, which says that it may have been.
+    /// `ForeignValue` when a slot holds text that is not ours; `UnknownKey` when a newer record cannot
+    /// be read with this keyring; `UnknownOwner`, `AccessDenied`, `Schema`, `Rejected`, `Busy`.
+    pub async fn store(&self, owner: &Owner, config: &RetellConfig) -> Result<Stored> {
+        self.store_with(owner, config, StoreOptions::new()).await
+    }
+
+    /// As [`store`](Self::store), with leave to overwrite more.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store).
+    pub async fn store_with(
+        &self,
+        owner: &Owner,
+        config: &RetellConfig,
+        options: StoreOptions,
+    ) -> Result<Stored> {
+        self.router.store(Entry { owner, config: Some(config), options }).await.map(Stored::from)
+    }
+
+    /// Stores many configurations, by one statement where the owners have rows and a usable unique
+    /// constraint. Every owner gets its own result, in the order given.
+    ///
+    /// # Errors
+    /// `InvalidInput` when an owner is there twice; nothing was written. Else as [`store`](Self::store), per owner.
+    pub async fn store_many(&self, configs: &[(Owner, RetellConfig)]) -> Result<Vec<Result<Stored>>> {
+        let entry = |(owner, config)| Entry { owner, config: Some(config), options: StoreOptions::new() };
+        let entries: Vec<Entry<'_>> = configs.iter().map(|(owner, config)| entry((owner, config))).collect();
+        let results = self.router.store_many(&entries).await?;
+        Ok(results.into_iter().map(|result| result.map(Stored::from)).collect())
+    }
+
+    /// Loads the newest configuration of an owner.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none or it was deleted; `Unavailable` when the database is out of reach
+    /// and nothing is kept locally; `Incomplete`, `Malformed`, `UnknownKey`, `Unsealable` or
+    /// `ForeignValue` when the newest record cannot be read. Never an older record instead.
+    pub async fn load(&self, owner: &Owner) -> Result<Loaded> {
+        self.router.load(owner).await.and_then(Loaded::try_from)
+    }
+
+    /// Loads many owners by one statement. Every owner gets its own result, in the order given.
+    pub async fn load_many(&self, owners: &[Owner]) -> Vec<Result<Loaded>> {
+        let results = self.router.load_many(owners).await;
+        results.into_iter().map(|result| result.and_then(Loaded::try_from)).collect()
+    }
+
+    /// Deletes an owner's configuration: a tombstone takes its place, and the plain columns are cleared.
+    /// The row itself stays, since it is the application's.
+    ///
+    /// # Errors
+    /// `NotFound` when there is nothing to delete; else as [`store`](Self::store).
+    pub async fn delete(&self, owner: &Owner) -> Result<Stored> {
+        match self.router.load(owner).await {
+            Ok(read) if read.opened.config.is_none() => return Err(ErrorKind::NotFound.into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
+            // what cannot be read can be deleted all the same; the database's own word follows below
+            _ => {}
+        }
+        self.router.store(Entry { owner, config: None, options: StoreOptions::new() }).await.map(Stored::from)
+    }
+
+    /// Pushes what waits in the local file to the database. Safe in several processes at once.
+    ///
+    /// # Errors
+    /// `LocalStore`, `LocalCorrupt`. What the database says is in the report; nothing is lost either way.
+    pub async fn sync(&self) -> Result<SyncReport> {
+        self.router.sync().await
+    }
+
+    /// Synchronises every so often until the returned value is dropped.
+    pub fn sync_in_background(&self, every: Duration) -> BackgroundSync {
+        BackgroundSync::spawn(self.router.clone(), every)
+    }
+
+    /// Erases everything that the local file holds of an owner: pending records, replicas, losers,
+    /// replaced texts, dead letters. What the database holds stays: see [`delete`](Self::delete).
+    ///
+    /// # Errors
+    /// `Configuration` without a local file; `LocalStore`.
+    pub async fn forget(&self, owner: &Owner) -> Result<Forgotten> {
+        listing::forget(&self.router, owner).await
+    }
+
+    /// What was kept aside in the local file, oldest first, after the one numbered `after` (0 at first):
+    /// losers, replaced texts and dead letters. Store what is still wanted again, then
+    /// [`forget`](Self::forget) the owner. After 90 days a sync drops losers and replaced texts, but no dead letters.
+    ///
+    /// # Errors
+    /// `Configuration` without a local file; `LocalStore`.
+    pub async fn kept(&self, after: i64, limit: u32) -> Result<Vec<KeptRecord>> {
+        listing::kept(&self.router, after, limit).await
+    }
+
+    /// One page of the owners that have a record, in the order of tenant and user. `after` is the
+    /// last owner of the page before.
+    ///
+    /// # Errors
+    /// Those of the database and of the local file.
+    pub async fn list(&self, after: Option<&Owner>, limit: u32) -> Result<ListPage> {
+        listing::list(&self.router, after, limit).await
+    }
+
+    /// How things stand: the database and its columns, the local file, the keys.
+    ///
+    /// # Errors
+    /// `LocalStore`. That the database is out of reach is part of the answer.
+    pub async fn status(&self) -> Result<Status> {
+        status::status(&self.router).await
+    }
+
+    /// Forgets what is known about the columns of the table, as after a migration.
+    ///
+    /// # Errors
+    /// Those of looking at the catalogue again.
+    pub async fn redetect(&self) -> Result<()> {
+        match &self.router.postgres {
+            Some(postgres) => postgres.refresh().await.map(drop).map_err(|fault| fault.error),
+            None => Ok(()),
+        }
+    }
+
+    /// Seals every token anew that is not under the primary key, wherever it lies: in every slot of the
+    /// table, and in the local file with its pending records, replicas, losers and dead letters.
+    /// Versions, plain columns and the application's own data stay as they are.
+    ///
+    /// The service goes on reading and writing meanwhile, and a newer write always wins. It is safe to drop
+    /// the future, to kill the process and to run this twice at once: every batch is whole, and the next
+    /// run finds what is left. `listener` is told of every batch, and of everything that could not be opened.
+    ///
+    /// # Errors
+    /// `AccessDenied` when the role may not write the table, or may not see all of its rows;
+    /// `Unavailable` when the database is out of reach; `Schema` when the table goes away on the way;
+    /// `LocalStore`. What was done so far is good.
+    pub async fn rotate(
+        &self,
+        options: &RotateOptions,
+        mut listener: impl FnMut(RotateEvent<'_>) + Send,
+    ) -> Result<Rotation> {
+        // the compiler follows futures in futures only so deep, and the caller nests this one further
+        Box::pin(self.router.rotate(options, &mut listener)).await
+    }
+
+    /// Says what [`rotate`](Self::rotate) would do and about how long it would take. Writes nothing.
+    ///
+    /// # Errors
+    /// As [`rotate`](Self::rotate).
+    pub async fn estimate_rotation(&self, options: &RotateOptions) -> Result<RotateEstimate> {
+        self.router.estimate_rotation(options).await
+    }
+
+    /// Counts the tokens of every column of the layout, and of the local file, by the key that they name, and
+    /// says which other columns were not looked at. Reads the whole table, in about a second for 200,000 rows.
+    ///
+    /// # Errors
+    /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from our
+    /// role: a count of a part would be worth nothing. `LocalStore`.
+    pub async fn census(&self) -> Result<Census> {
+        self.router.census().await
+    }
+
+    /// Destroys a retired key for good, here and in the generation of the keyring before, after counting
+    /// that no token names it any more: in any column of the table that can hold text, in the vault's own tables
+    /// beside it, or in the local file.
+    ///
+    /// # Errors
+    /// `KeyInUse`, saying how many tokens are left and where; `AccessDenied`, naming a column that may not be read; `KeyState` unless it has been retired for
+    /// 24 hours; `UnknownKey`; `Schema` when the table is not there to be counted; else as
+    /// [`census`](Self::census). On error nothing was destroyed.
+    ///
+    /// # Security
+    /// Backups of the keyring still hold it.
+    pub async fn destroy_key(&self, id: KeyId, options: DestroyOptions) -> Result<KeyInfo> {
+        destroy_key(&self.router, id, options).await
+    }
+
+    /// The schema of the table: what is missing, and the way there and back.
+    pub fn schema(&self) -> Schema {
+        Schema::new(self.router.clone())
+    }
+
+    /// Looks for what would leak or lose credentials: in the schema, in who may reach the table, in the
+    /// keys, in the rows, in the local file. Changes nothing. `listener` is told how far a deep look is.
+    ///
+    /// # Errors
+    /// `LocalStore`. What cannot be looked at is a finding.
+    pub async fn doctor(
+        &self,
+        options: &DoctorOptions,
+        mut listener: impl FnMut(&DoctorProgress) + Send,
+    ) -> Result<Diagnosis> {
+        Box::pin(doctor::examine(&self.router, options, &mut listener)).await
+    }
+
+    /// Moves every record to the best places that there are, after columns were added: what is packed beside
+    /// another token or lies in the JSONB column to the columns made for it, plain values out of their tokens
+    /// into their own columns, and what waits in the local file to the database. Versions stay, and so do the
+    /// texts of secret fields, the application's own data, and the time of the last synchronisation.
+    ///
+    /// Every record loads as before. A plain column that holds another value than the record is left alone;
+    /// the record's value stays sealed then, and goes on to win. `listener` is told of that, and of every row
+    /// that cannot be read. The service goes on meanwhile, as with [`rotate`](Self::rotate).
+    ///
+    /// # Errors
+    /// `Configuration` without a database; else as [`rotate`](Self::rotate). What was done so far is good.
+    pub async fn promote(
+        &self,
+        options: &PromoteOptions,
+        mut listener: impl FnMut(PromoteEvent<'_>) + Send,
+    ) -> Result<Promotion> {
+        Box::pin(self.router.promote(options, &mut listener)).await
+    }
+
+    /// Closes the connections and the local file, for all clones of this vault. Later calls are
+    /// errors. Not needed for anything to be durable; it only leaves a tidy folder behind. A pool of
+    /// the service stays open.
+    pub async fn close(&self) {
+        self.router.close().await;
+    }
+
+    /// The keys of the keyring, oldest first.
+    pub fn keys(&self) -> Vec<KeyInfo> {
+        self.router.keyring.keys()
+    }
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let database = self.router.postgres.as_ref().map(|postgres| postgres.database.address());
+        let local = self.router.local.as_ref().map(|local| local.path().to_owned());
+        f.debug_struct("Vault")
+            .field("database", &database)
+            .field("local_file", &local)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::builder::VaultBuilder;
+
+    fn may_be_spawned(_: &(impl Send + ?Sized)) {}
+
+    #[allow(dead_code, reason = "that it compiles is the test: a web handler spawns what it awaits")]
+    fn every_future_may_be_spawned(
+        vault: &Vault,
+        builder: VaultBuilder,
+        owner: &Owner,
+        config: &RetellConfig,
+    ) {
+        let configs = [(owner.clone(), config.clone())];
+        may_be_spawned(&builder.build());
+        may_be_spawned(&vault.store(owner, config));
+        may_be_spawned(&vault.store_with(owner, config, StoreOptions::new()));
+        may_be_spawned(&vault.store_many(&configs));
+        may_be_spawned(&vault.load(owner));
+        may_be_spawned(&vault.load_many(&[]));
+        may_be_spawned(&vault.delete(owner));
+        may_be_spawned(&vault.sync());
+        may_be_spawned(&vault.forget(owner));
+        may_be_spawned(&vault.list(None, 1));
+        may_be_spawned(&vault.status());
+        may_be_spawned(&vault.redetect());
+        may_be_spawned(&vault.census());
+        may_be_spawned(&vault.rotate(&RotateOptions::new(), |_| {}));
+        may_be_spawned(&vault.promote(&PromoteOptions::new(), |_| {}));
+        may_be_spawned(&vault.schema().verify(crate::Profile::Credentials));
+        may_be_spawned(&vault.doctor(&DoctorOptions::new(), |_| {}));
+    }
+}
