@@ -2,5 +2,4 @@
 
 pub(crate) mod aead;
 pub(crate) mod random;
-pub(crate) mod reseal;
 pub(crate) mod sealer;

@@ -1,17 +1,18 @@
 //! `RetellConfig` <-> `Record`: the only file where plaintext and ciphertext of a configuration meet.
 
+use std::collections::BTreeMap;
+
 use rand::CryptoRng;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::crypto::aead;
+use crate::crypto::aead::{self, RootSecret};
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::keys::Keyring;
 use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::record::record::{PlainValues, Record};
 use crate::record::retell::{RetellConfig, webhook_from_value, webhook_to_value};
-use crate::record::token::Token;
+use crate::record::token::{KeyId, Token};
 use crate::record::values::{AgentId, ApiKey, IntegrationStatus, WebhookSecret};
 use crate::record::version::Version;
 
@@ -24,7 +25,7 @@ pub(crate) struct Opened {
     pub(crate) ignored: Vec<Field>,
 }
 
-/// Seals a configuration, or a tombstone, under the primary key.
+/// Seals a configuration, or a tombstone, under a key: the primary one.
 ///
 /// Every secret field gets a token, an absent one a sealed `null`: otherwise removing a token would
 /// silently switch a protection off. Of the plain fields, those in `fields` that are set get one.
@@ -33,10 +34,9 @@ pub(crate) fn seal(
     owner: &Owner,
     version: Version,
     fields: &[Field],
-    keyring: &Keyring,
+    (key, root): (KeyId, &RootSecret),
     rng: &mut impl CryptoRng,
 ) -> Record {
-    let (key, root) = keyring.primary();
     let token = |field: Field| {
         let json = config.and_then(|config| field_json(config, field));
         let json = match (&json, field.is_secret()) {
@@ -57,16 +57,17 @@ pub(crate) fn seal(
 
 /// The same record with tokens for all plain fields that are set, for a place without plain columns.
 ///
+/// `root` is the record's own key.
+///
 /// # Errors
-/// `UnknownKey` when the record's key is no longer in the keyring.
+/// None that a record can cause: it holds every secret field already.
 pub(crate) fn seal_rest(
     record: Record,
     config: Option<&RetellConfig>,
     owner: &Owner,
-    keyring: &Keyring,
+    root: &RootSecret,
     rng: &mut impl CryptoRng,
 ) -> Result<Record> {
-    let root = keyring.opener(record.key)?;
     let mut tokens = record.tokens().to_vec();
     for field in Field::PLAIN.into_iter().filter(|field| record.token(*field).is_none()) {
         if let Some(json) = config.and_then(|config| field_json(config, field)) {
@@ -80,8 +81,8 @@ pub(crate) fn seal_rest(
 ///
 /// # Errors
 /// As [`open`].
-pub(crate) fn with_plain_values(mut record: Record, owner: &Owner, keyring: &Keyring) -> Result<Record> {
-    let opened = open(&record, owner, keyring)?;
+pub(crate) fn with_plain_values(mut record: Record, owner: &Owner, root: &RootSecret) -> Result<Record> {
+    let opened = open(&record, owner, root)?;
     record.plain = opened.config.as_ref().map(plain_values).unwrap_or_default();
     Ok(record)
 }
@@ -126,12 +127,11 @@ fn quoted(text: &str) -> Zeroizing<String> {
     json
 }
 
-/// Opens a record: every token, under the key that it names.
+/// Opens a record: every token, under the key that the record names.
 ///
 /// # Errors
-/// `UnknownKey`, `Unsealable`.
-pub(crate) fn open(record: &Record, owner: &Owner, keyring: &Keyring) -> Result<Opened> {
-    let root = keyring.opener(record.key)?;
+/// `Unsealable`.
+pub(crate) fn open(record: &Record, owner: &Owner, root: &RootSecret) -> Result<Opened> {
     let open = |field: Field| record.token(field).map(|token| open_token(root, owner, token)).transpose();
     let api_key = open(Field::ApiKey)?.flatten();
     let call_agent_id = secret::<AgentId>(open(Field::CallAgentId)?)?;
@@ -163,16 +163,59 @@ pub(crate) fn open(record: &Record, owner: &Owner, keyring: &Keyring) -> Result<
 ///
 /// # Errors
 /// As [`open`].
-pub(crate) fn is_tombstone(record: &Record, owner: &Owner, keyring: &Keyring) -> Result<bool> {
-    let root = keyring.opener(record.key)?;
+pub(crate) fn is_tombstone(record: &Record, owner: &Owner, root: &RootSecret) -> Result<bool> {
     let token = record.token(Field::ApiKey).ok_or(ErrorKind::Incomplete)?;
     Ok(open_token(root, owner, token)?.is_none())
+}
+
+/// The same tokens under the primary key, each with its version, field and length, in the same order.
+/// Those that are under it already come back as they are, unopened. A record that lacks a field still
+/// lacks it afterwards.
+///
+/// # Errors
+/// `Malformed` when the tokens of one version name several keys or hold a field twice: what is refused
+/// as a mixture must not become a record by being re-encrypted. `Unsealable` of the first token that does
+/// not open, and whatever `opener` says of its key. Nothing is answered then.
+pub(crate) fn reencrypt<'k>(
+    tokens: &[Token],
+    owner: &Owner,
+    (primary, root): (KeyId, &RootSecret),
+    opener: impl Fn(KeyId) -> Result<&'k RootSecret>,
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<Token>> {
+    refuse_mixtures(tokens)?;
+    let reencrypt = |token: &Token| {
+        if token.key == primary {
+            return Ok(token.clone());
+        }
+        let json = aead::open(opener(token.key)?, owner, token)?;
+        Ok(aead::seal(root, primary, token.version, owner, token.field, &json, rng))
+    };
+    tokens.iter().map(reencrypt).collect()
+}
+
+fn refuse_mixtures(tokens: &[Token]) -> Result<()> {
+    let mut keys: BTreeMap<Version, KeyId> = BTreeMap::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let (version, field) = (token.version, token.field);
+        if *keys.entry(version).or_insert(token.key) != token.key {
+            return Err(malformed(format!("the record of version {version} mixes keys")));
+        }
+        if tokens[..at].iter().any(|before| (before.version, before.field) == (version, field)) {
+            return Err(malformed(format!("the record of version {version} holds {field} twice")));
+        }
+    }
+    Ok(())
+}
+
+fn malformed(message: String) -> Error {
+    Error::new(ErrorKind::Malformed, message)
 }
 
 type SecretText = Zeroizing<String>;
 
 /// The text in a token, or `None` for a sealed `null`.
-fn open_token(root: &aead::RootSecret, owner: &Owner, token: &Token) -> Result<Option<SecretText>> {
+fn open_token(root: &RootSecret, owner: &Owner, token: &Token) -> Result<Option<SecretText>> {
     let json = aead::open(root, owner, token)?;
     let text: Option<SecretText> = serde_json::from_slice(&json).map_err(|_| unsealable())?;
     Ok(text)
@@ -182,7 +225,7 @@ fn secret<T: std::str::FromStr>(text: Option<Option<SecretText>>) -> Result<Opti
     text.flatten().map(|text| text.parse().map_err(|_| unsealable())).transpose()
 }
 
-fn open_plain(root: &aead::RootSecret, owner: &Owner, token: &Token) -> Result<Value> {
+fn open_plain(root: &RootSecret, owner: &Owner, token: &Token) -> Result<Value> {
     let json = aead::open(root, owner, token)?;
     serde_json::from_slice(&json).map_err(|_| unsealable())
 }
@@ -221,3 +264,7 @@ fn set_plain(config: &mut RetellConfig, field: Field, value: &Value) -> Result<(
 #[cfg(test)]
 #[path = "sealer_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "reencrypt_tests.rs"]
+mod reencrypt_tests;

@@ -2,6 +2,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::*;
+use crate::keyring::keys::Keyring;
 use crate::record::token::KeyId;
 
 fn keyring(byte: u8) -> Keyring {
@@ -26,33 +27,34 @@ fn version(number: u64) -> Version {
 }
 
 fn seal_all(config: Option<&RetellConfig>) -> Record {
-    seal(config, &owner(), version(5), &Field::ALL, &keyring(1), &mut StdRng::seed_from_u64(1))
+    seal(config, &owner(), version(5), &Field::ALL, keyring(1).primary(), &mut StdRng::seed_from_u64(1))
 }
 
 #[test]
 fn a_configuration_comes_back_from_its_tokens() {
-    let opened = open(&seal_all(Some(&config())), &owner(), &keyring(1)).unwrap();
+    let opened = open(&seal_all(Some(&config())), &owner(), keyring(1).primary().1).unwrap();
     assert_eq!(opened.config.unwrap(), config());
 }
 
 #[test]
 fn plain_columns_serve_the_fields_that_have_no_token() {
-    let record = seal(Some(&config()), &owner(), version(5), &[], &keyring(1), &mut StdRng::seed_from_u64(1));
+    let record =
+        seal(Some(&config()), &owner(), version(5), &[], keyring(1).primary(), &mut StdRng::seed_from_u64(1));
     assert_eq!(record.tokens().len(), 4);
-    assert_eq!(open(&record, &owner(), &keyring(1)).unwrap().config.unwrap(), config());
+    assert_eq!(open(&record, &owner(), keyring(1).primary().1).unwrap().config.unwrap(), config());
 }
 
 #[test]
 fn a_token_beats_the_column_and_a_bad_column_is_reported() {
     let mut record = seal_all(Some(&config()));
     record.plain.phone_number = Some("+19995550100".to_owned());
-    let opened = open(&record, &owner(), &keyring(1)).unwrap();
+    let opened = open(&record, &owner(), keyring(1).primary().1).unwrap();
     assert_eq!(opened.config.unwrap().get_phone_number().unwrap().as_str(), "+14155550100");
 
     let mut record =
-        seal(Some(&config()), &owner(), version(5), &[], &keyring(1), &mut StdRng::seed_from_u64(1));
+        seal(Some(&config()), &owner(), version(5), &[], keyring(1).primary(), &mut StdRng::seed_from_u64(1));
     record.plain.phone_number = Some("call me".to_owned());
-    let opened = open(&record, &owner(), &keyring(1)).unwrap();
+    let opened = open(&record, &owner(), keyring(1).primary().1).unwrap();
     assert_eq!(opened.ignored, [Field::PhoneNumber]);
     assert!(opened.config.unwrap().get_phone_number().is_none());
 }
@@ -61,8 +63,8 @@ fn a_token_beats_the_column_and_a_bad_column_is_reported() {
 fn a_tombstone_opens_as_nothing() {
     let record = seal_all(None);
     assert_eq!(record.tokens().len(), 4);
-    assert!(open(&record, &owner(), &keyring(1)).unwrap().config.is_none());
-    assert!(is_tombstone(&record, &owner(), &keyring(1)).unwrap());
+    assert!(open(&record, &owner(), keyring(1).primary().1).unwrap().config.is_none());
+    assert!(is_tombstone(&record, &owner(), keyring(1).primary().1).unwrap());
 }
 
 #[test]
@@ -78,7 +80,8 @@ fn a_removed_secret_is_incomplete_and_never_switched_off() {
 
 #[test]
 fn fields_mixed_in_from_another_version_are_refused() {
-    let old = seal(Some(&config()), &owner(), version(4), &[], &keyring(1), &mut StdRng::seed_from_u64(2));
+    let old =
+        seal(Some(&config()), &owner(), version(4), &[], keyring(1).primary(), &mut StdRng::seed_from_u64(2));
     let mut tokens = seal_all(Some(&config())).tokens().to_vec();
     let at = tokens.iter().position(|token| token.field == Field::WebhookSecret).unwrap();
     tokens[at] = old.token(Field::WebhookSecret).unwrap().clone();
@@ -86,11 +89,11 @@ fn fields_mixed_in_from_another_version_are_refused() {
     // relabelled with the record's version it no longer opens
     tokens[at].version = version(5);
     let record = Record::new(tokens, PlainValues::default()).unwrap();
-    assert_eq!(open(&record, &owner(), &keyring(1)).unwrap_err().kind(), ErrorKind::Unsealable);
+    assert_eq!(open(&record, &owner(), keyring(1).primary().1).unwrap_err().kind(), ErrorKind::Unsealable);
 }
 
 #[test]
 fn another_key_with_the_same_id_opens_nothing() {
-    let error = open(&seal_all(Some(&config())), &owner(), &keyring(9)).unwrap_err();
+    let error = open(&seal_all(Some(&config())), &owner(), keyring(9).primary().1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsealable);
 }

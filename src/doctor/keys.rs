@@ -11,7 +11,7 @@ use crate::keyring::keys::KeyState;
 use crate::local::file::LocalFile;
 use crate::local::walk::LocalPlace;
 use crate::record::token::KeyId;
-use crate::store::core::Router;
+use crate::store::core::Core;
 
 const DAY: u64 = 24 * 60 * 60 * 1000;
 const LOST: &str = "find a copy of the keyring that holds it; where there is none, restore these records from a \
@@ -135,11 +135,11 @@ fn note_counts(host: &Host<'_>, place: &str, named: &Named, of_how_many: &str) {
 }
 
 /// The keyring file is read again for a key that is not known, since another process may have made it.
-fn state(router: &Router, key: KeyId) -> Option<KeyState> {
+fn state(router: &Core, key: KeyId) -> Option<KeyState> {
     router.keyring.holding(key).get(key).map(|key| key.info.state)
 }
 
-fn of_keys(router: &Router, place: &str, named: &Named, of_how_many: &str) -> Vec<Finding> {
+fn of_keys(router: &Core, place: &str, named: &Named, of_how_many: &str) -> Vec<Finding> {
     let states: Vec<_> = named.keys().map(|key| (*key, state(router, *key))).collect();
     if !states.is_empty() && states.iter().all(|(_, state)| state.is_none()) {
         return vec![wrong_keyring(place, named, of_how_many)];

@@ -25,11 +25,11 @@ use crate::error::{ErrorKind, Result};
 use crate::postgres::catalogue::picture::Picture;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::statements::plan::Postgres;
-use crate::store::core::Router;
+use crate::store::core::Core;
 
 /// Examines everything. A finding for what could not be examined.
 pub(crate) async fn examine(
-    router: &Router,
+    router: &Core,
     options: &DoctorOptions,
     listener: &mut (dyn FnMut(&DoctorProgress) + Send),
 ) -> Result<Diagnosis> {

@@ -7,7 +7,7 @@ use crate::doctor::options::{DoctorOptions, DoctorProgress};
 use crate::postgres::catalogue::picture::Picture;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::layout::Layout;
-use crate::store::core::Router;
+use crate::store::core::Core;
 
 /// How long the looks at a table that can be cut short may take together.
 const BUDGET: Duration = Duration::from_millis(1200);
@@ -16,7 +16,7 @@ const LEAST: Duration = Duration::from_millis(30);
 
 /// What the examinations of this host share: keyring and local file.
 pub(crate) struct Host<'a> {
-    pub(crate) router: &'a Router,
+    pub(crate) router: &'a Core,
     pub(crate) options: &'a DoctorOptions,
     notes: Mutex<Vec<String>>,
     tell: &'a (dyn Fn(&DoctorProgress) + Sync),
@@ -24,7 +24,7 @@ pub(crate) struct Host<'a> {
 
 impl<'a> Host<'a> {
     pub(super) fn new(
-        router: &'a Router,
+        router: &'a Core,
         options: &'a DoctorOptions,
         tell: &'a (dyn Fn(&DoctorProgress) + Sync),
     ) -> Self {
@@ -49,7 +49,7 @@ impl<'a> Host<'a> {
 /// What the examinations of a table share.
 pub(crate) struct Patient<'a> {
     pub(crate) host: &'a Host<'a>,
-    pub(crate) router: &'a Router,
+    pub(crate) router: &'a Core,
     pub(crate) postgres: &'a Postgres,
     pub(crate) layout: &'a Layout,
     pub(crate) picture: &'a Picture,

@@ -27,7 +27,7 @@ enum Previous {
 }
 
 /// What a change starts from.
-struct Found {
+struct CurrentKeyring {
     disk: OnDisk,
     keys: Keyring,
     wrapped: Arc<Wrapped>,
@@ -44,7 +44,7 @@ struct Next {
 }
 
 impl Next {
-    fn new(found: &Found, keys: Keyring) -> Self {
+    fn new(found: &CurrentKeyring, keys: Keyring) -> Self {
         let (wrapped, again) = (found.wrapped.clone(), WrappingKey(found.wrapped.key.0.clone()));
         Self { keys, wrapped, again, previous: Previous::Keep, destroyed: None }
     }
@@ -63,7 +63,7 @@ impl Drop for Lock {
 impl KeyringFile {
     /// Adds a pending key: it opens, and does not seal before it is [promoted](Self::promote_key).
     ///
-    /// Every process of every host must have the new file first. A running one takes it up by itself.
+    /// Every process of every host must have the new file first. A running one reloads it by itself.
     ///
     /// # Errors
     /// `Busy` while another process changes the file; `KeyringMissing`; `KeyringLocked` when it was
@@ -90,7 +90,7 @@ impl KeyringFile {
     /// `UnknownKey`; `KeyState` for a retired or destroyed key; else as [`add_key`](Self::add_key). On
     /// error the file is as it was, unless the error says that it was saved.
     pub fn promote_key(&self, id: KeyId) -> Result<KeyInfo> {
-        let promoted = |found: &Found| found.keys.promote(id, now());
+        let promoted = |found: &CurrentKeyring| found.keys.promote(id, now());
         let keys = self.change(|found| Ok(promoted(found)?.map(|keys| Next::new(found, keys))))?;
         info(&keys, id)
     }
@@ -102,7 +102,7 @@ impl KeyringFile {
     /// `UnknownKey`; `KeyState` for a primary or destroyed key; else as [`add_key`](Self::add_key). On
     /// error the file is as it was, unless the error says that it was saved.
     pub fn retire_key(&self, id: KeyId) -> Result<KeyInfo> {
-        let retired = |found: &Found| found.keys.retire(id, now());
+        let retired = |found: &CurrentKeyring| found.keys.retire(id, now());
         let keys = self.change(|found| Ok(retired(found)?.map(|keys| Next::new(found, keys))))?;
         info(&keys, id)
     }
@@ -150,7 +150,7 @@ impl KeyringFile {
     }
 
     /// Reads the file anew, alone, and saves what `step` makes of it. Gives the keys as they are now.
-    fn change(&self, step: impl FnOnce(&Found) -> Result<Option<Next>>) -> Result<Arc<Keyring>> {
+    fn change(&self, step: impl FnOnce(&CurrentKeyring) -> Result<Option<Next>>) -> Result<Arc<Keyring>> {
         let _lock = self.lock_file()?;
         let found = self.find()?;
         for place in [self.path().to_owned(), self.previous()] {
@@ -192,7 +192,7 @@ impl KeyringFile {
         private_file::beside(self.path(), ".previous")
     }
 
-    fn find(&self) -> Result<Found> {
+    fn find(&self) -> Result<CurrentKeyring> {
         let disk = read(self.path())?;
         let wrapped = self.state().wrapped.clone();
         let keys = format::unseal(&disk.outer, &wrapped.key).map_err(|error| match error.kind() {
@@ -205,12 +205,12 @@ impl KeyringFile {
             _ => error.about(self.path().display()),
         })?;
         self.check_follows(&keys)?;
-        Ok(Found { disk, keys, wrapped })
+        Ok(CurrentKeyring { disk, keys, wrapped })
     }
 
     /// Both files are written and durable before either takes its place, and the new one has been shown
     /// to open all that the keys in memory seal.
-    fn save(&self, found: Found, next: Next) -> Result<()> {
+    fn save(&self, found: CurrentKeyring, next: Next) -> Result<()> {
         let text = format::seal(&next.keys, &next.wrapped.wrapping, &next.wrapped.key)?;
         let before = match next.previous {
             Previous::Keep => found.disk.text.as_slice(),
@@ -227,23 +227,23 @@ impl KeyringFile {
         }
         // the previous one first: whoever dies in between has destroyed nothing, and does it again
         previous.put_in_place(KIND).map_err(unsaved)?;
-        seen.taken = Some(new.put_in_place(KIND).map_err(unsaved)?);
+        seen.loaded = Some(new.put_in_place(KIND).map_err(unsaved)?);
         self.take(next.keys, next.wrapped, next.destroyed);
         self.sync_folder()
     }
 
     /// Nothing was to be done, but the file may be newer than the keys in memory.
-    fn take_found(&self, found: Found) {
+    fn take_found(&self, found: CurrentKeyring) {
         let mut seen = self.inner.watch.hold();
         if self.check_follows(&found.keys).is_ok() {
-            seen.taken = Some(found.disk.stamp);
+            seen.loaded = Some(found.disk.stamp);
             self.take(found.keys, found.wrapped, None);
         }
     }
 
     /// The generation before may hold a key that is destroyed: on another host, or by a process that
     /// died. Unless it shows that it does not, it is replaced by the present one.
-    fn wipe_previous(&self, found: &Found, id: KeyId) -> Result<()> {
+    fn wipe_previous(&self, found: &CurrentKeyring, id: KeyId) -> Result<()> {
         let path = self.previous();
         if private_file::stamp(&path).is_none() {
             return Ok(());

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
 
 use zeroize::Zeroizing;
 
@@ -13,7 +14,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::format::{self, Outer};
 use crate::keyring::keys::{KeyInfo, Keyring};
 use crate::keyring::private_file::{self, Stamp};
-use crate::keyring::reload::Watch;
 use crate::keyring::wrapping::{Wrapping, WrappingKey, WrappingKeyProvider};
 use crate::record::token::KeyId;
 use crate::record::version::Millis;
@@ -30,23 +30,68 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// in different places. The root keys and the wrapping key stay in memory, and are wiped when dropped.
 #[derive(Clone)]
 pub struct KeyringFile {
-    pub(super) inner: Arc<Inner>,
+    pub(super) inner: Arc<SharedKeyring>,
 }
 
-pub(super) struct Inner {
+pub(super) struct SharedKeyring {
     pub(super) path: PathBuf,
     pub(super) watch: Watch,
     /// False for a keyring that was prepared and lies nowhere but in memory.
     saved: AtomicBool,
-    state: RwLock<State>,
+    state: RwLock<KeyringState>,
 }
 
 /// What changes together.
-pub(super) struct State {
+pub(super) struct KeyringState {
     pub(super) keys: Arc<Keyring>,
     pub(super) wrapped: Arc<Wrapped>,
     /// The file was wrapped anew and has changed since: what seals now cannot be known.
     pub(super) overtaken: bool,
+}
+
+/// When the file is looked at again, and what it looked like.
+pub(super) struct Watch {
+    started: Instant,
+    /// The next look before sealing, in milliseconds after `started`.
+    pub(super) sealing: AtomicU64,
+    /// The same for unknown keys: looks for sealing must not make them wait.
+    pub(super) unknown: AtomicU64,
+    seen: Mutex<SeenFile>,
+}
+
+pub(super) struct SeenFile {
+    /// The file whose content is in memory.
+    pub(super) loaded: Option<Stamp>,
+    /// What was last warned of: a file that could not be reloaded, or that there was none.
+    pub(super) warned: Option<Option<Stamp>>,
+}
+
+impl Watch {
+    pub(super) fn new(loaded: Option<Stamp>) -> Self {
+        let (sealing, unknown) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self {
+            started: Instant::now(),
+            sealing,
+            unknown,
+            seen: Mutex::new(SeenFile { loaded, warned: None }),
+        }
+    }
+
+    pub(super) fn millis(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Held while the file is read, or replaced: so memory follows the file.
+    pub(super) fn hold(&self) -> MutexGuard<'_, SeenFile> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As if a second had passed.
+    #[cfg(test)]
+    pub(super) fn make_due(&self) {
+        self.sealing.store(0, Ordering::Release);
+        self.unknown.store(0, Ordering::Release);
+    }
 }
 
 /// How the file is sealed.
@@ -95,9 +140,9 @@ impl KeyringFile {
     }
 
     fn from_parts(path: &Path, wrapped: Wrapped, keys: Keyring, stamp: Option<Stamp>) -> Self {
-        let state = State { keys: Arc::new(keys), wrapped: Arc::new(wrapped), overtaken: false };
+        let state = KeyringState { keys: Arc::new(keys), wrapped: Arc::new(wrapped), overtaken: false };
         let (path, saved, watch) = (path.to_owned(), AtomicBool::new(stamp.is_some()), Watch::new(stamp));
-        Self { inner: Arc::new(Inner { path, watch, saved, state: RwLock::new(state) }) }
+        Self { inner: Arc::new(SharedKeyring { path, watch, saved, state: RwLock::new(state) }) }
     }
 
     /// Where the file lies.
@@ -145,11 +190,11 @@ impl KeyringFile {
         self.state().keys.clone()
     }
 
-    pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
+    pub(super) fn state(&self) -> RwLockReadGuard<'_, KeyringState> {
         self.inner.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+    pub(super) fn state_mut(&self) -> RwLockWriteGuard<'_, KeyringState> {
         self.inner.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 

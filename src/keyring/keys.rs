@@ -127,14 +127,14 @@ pub(crate) struct Keyring {
     pub(super) keys: Vec<RootKey>,
     /// Keys that another process destroyed while this one still had their material. They are no key
     /// material any more, so that they cannot get into a file.
-    lingering: Vec<(KeyId, RootSecret)>,
+    retained: Vec<(KeyId, RootSecret)>,
 }
 
 impl Keyring {
     /// A first keyring with one primary key.
     pub(crate) fn first(id: KeyId, material: Material, stable: Material, now: Millis) -> Self {
         let keys = vec![RootKey::new(id, KeyState::Primary, material, now)];
-        Self { generation: 1, stable, keys, lingering: Vec::new() }
+        Self { generation: 1, stable, keys, retained: Vec::new() }
     }
 
     /// # Errors
@@ -145,7 +145,7 @@ impl Keyring {
         ids.sort();
         ids.dedup();
         match primaries == 1 && ids.len() == keys.len() {
-            true => Ok(Self { generation, stable, keys, lingering: Vec::new() }),
+            true => Ok(Self { generation, stable, keys, retained: Vec::new() }),
             false => Err(Error::new(
                 ErrorKind::KeyringFile,
                 "the keyring must hold one primary key and no id twice",
@@ -174,14 +174,30 @@ impl Keyring {
     /// `UnknownKey`, which names the id.
     pub(crate) fn opener(&self, id: KeyId) -> Result<&RootSecret> {
         let key = self.known(id)?;
-        let secret = key.secret.as_ref().or_else(|| self.lingering(id));
+        let secret = key.secret.as_ref().or_else(|| self.retained(id));
         secret.ok_or_else(|| unknown(format!("key {id} was destroyed")))
     }
 
-    /// The ids of all keys that open, those among them that only linger.
+    /// The key that opens what is to be re-encrypted.
+    ///
+    /// What is sealed under a key that is pending here was sealed by a process with a newer keyring. The primary key
+    /// of this one is a second old then, and re-encrypting under it would be a step back.
+    ///
+    /// # Errors
+    /// `Busy` for a pending key; `UnknownKey`, which names the id.
+    pub(crate) fn opener_for_reencryption(&self, id: KeyId) -> Result<&RootSecret> {
+        match self.get(id).is_some_and(|key| key.info.state == KeyState::Pending) {
+            true => {
+                Err(Error::new(ErrorKind::Busy, format!("key {id} is becoming the primary key right now")))
+            }
+            false => self.opener(id),
+        }
+    }
+
+    /// The ids of all keys that open, those among them that are only retained.
     pub(crate) fn openable(&self) -> Vec<KeyId> {
         let held = self.keys.iter().filter(|key| key.secret.is_some()).map(|key| key.info.id);
-        held.chain(self.lingering.iter().map(|(id, _)| *id)).collect()
+        held.chain(self.retained.iter().map(|(id, _)| *id)).collect()
     }
 
     /// # Errors
@@ -190,31 +206,31 @@ impl Keyring {
         self.get(id).ok_or_else(|| unknown(format!("key {id} is not in the keyring")))
     }
 
-    fn lingering(&self, id: KeyId) -> Option<&RootSecret> {
-        self.lingering.iter().find(|(lingering, _)| *lingering == id).map(|(_, secret)| secret)
+    fn retained(&self, id: KeyId) -> Option<&RootSecret> {
+        self.retained.iter().find(|(retained, _)| *retained == id).map(|(_, secret)| secret)
     }
 
-    pub(crate) fn lingers(&self) -> bool {
-        !self.lingering.is_empty()
+    pub(crate) fn retains(&self) -> bool {
+        !self.retained.is_empty()
     }
 
     /// The same without the keys that only linger.
-    pub(crate) fn without_lingering(&self) -> Self {
+    pub(crate) fn without_retained(&self) -> Self {
         let (generation, stable, keys) = (self.generation, self.stable.clone(), self.keys.clone());
-        Self { generation, stable, keys, lingering: Vec::new() }
+        Self { generation, stable, keys, retained: Vec::new() }
     }
 
     /// The same, where keys that are destroyed here and were not in `earlier` still open.
-    pub(crate) fn lingering_from(mut self, earlier: &Self) -> Self {
+    pub(crate) fn retaining_from(mut self, earlier: &Self) -> Self {
         let destroyed = self.keys.iter().filter(|key| key.secret.is_none()).map(|key| key.info.id);
         let secret = |id| earlier.opener(id).ok().map(|secret| (id, secret.clone()));
-        self.lingering = destroyed.filter_map(secret).collect();
+        self.retained = destroyed.filter_map(secret).collect();
         self
     }
 
     /// The same, where this key does not linger.
-    pub(crate) fn letting_go_of(mut self, id: KeyId) -> Self {
-        self.lingering.retain(|(lingering, _)| *lingering != id);
+    pub(crate) fn without_retained_key(mut self, id: KeyId) -> Self {
+        self.retained.retain(|(retained, _)| *retained != id);
         self
     }
 }

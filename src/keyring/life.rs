@@ -99,7 +99,7 @@ impl Keyring {
 
     /// The same keys, for a keyring that is wrapped anew.
     pub(crate) fn next(&self) -> Self {
-        let mut next = self.without_lingering();
+        let mut next = self.without_retained();
         next.generation += 1;
         next
     }

@@ -142,16 +142,16 @@ fn what_follows_a_keyring_loses_no_key_and_takes_none_back() {
 fn what_was_destroyed_elsewhere_lingers_and_is_never_key_material() {
     let ours = three();
     let theirs = || ours.destroy(A, 99, Grace::Waive).unwrap().unwrap();
-    let taken = theirs().lingering_from(&ours);
-    assert!(taken.lingers() && taken.opener(A).is_ok());
+    let taken = theirs().retaining_from(&ours);
+    assert!(taken.retains() && taken.opener(A).is_ok());
     assert_eq!(taken.get(A).unwrap().info.state, KeyState::Destroyed);
     assert!(taken.get(A).unwrap().material.is_none());
     assert_eq!(taken.openable(), [B, C, A]);
-    let again = theirs().next().lingering_from(&taken);
-    assert!(again.opener(A).is_ok(), "it lingers on over the next generation");
-    assert!(!again.next().lingers(), "a next generation to save holds none");
-    assert!(again.without_lingering().opener(A).is_err());
-    assert!(theirs().lingering_from(&ours).letting_go_of(A).opener(A).is_err());
+    let again = theirs().next().retaining_from(&taken);
+    assert!(again.opener(A).is_ok(), "it retains on over the next generation");
+    assert!(!again.next().retains(), "a next generation to save holds none");
+    assert!(again.without_retained().opener(A).is_err());
+    assert!(theirs().retaining_from(&ours).without_retained_key(A).opener(A).is_err());
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -1,12 +1,11 @@
-//! A keyring file that changes under a running process, and what the process takes up of it.
+//! A keyring file that changes under a running process, and what the process loads of it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::file::{KeyringFile, Wrapped, read};
+use crate::keyring::file::{KeyringFile, SeenFile, Wrapped, read};
 use crate::keyring::format;
 use crate::keyring::keys::Keyring;
 use crate::keyring::private_file::{self, Stamp};
@@ -15,48 +14,8 @@ use crate::record::token::KeyId;
 /// How often sealing, and how often an unknown key id, makes us look at the file again.
 const LOOK_EVERY_MS: u64 = 1000;
 
-/// When the file is looked at again, and what it looked like.
-pub(super) struct Watch {
-    started: Instant,
-    /// The next look before sealing, in milliseconds after `started`.
-    sealing: AtomicU64,
-    /// The same for unknown keys: looks for sealing must not make them wait.
-    unknown: AtomicU64,
-    seen: Mutex<Seen>,
-}
-
-pub(super) struct Seen {
-    /// The file whose content is in memory.
-    pub(super) taken: Option<Stamp>,
-    /// What was last warned of: a file that could not be taken up, or that there was none.
-    warned: Option<Option<Stamp>>,
-}
-
-impl Watch {
-    pub(super) fn new(taken: Option<Stamp>) -> Self {
-        let (sealing, unknown) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { started: Instant::now(), sealing, unknown, seen: Mutex::new(Seen { taken, warned: None }) }
-    }
-
-    fn millis(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
-    }
-
-    /// Held while the file is read and taken up, or replaced: so memory follows the file.
-    pub(super) fn hold(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// As if a second had passed.
-    #[cfg(test)]
-    pub(super) fn make_due(&self) {
-        self.sealing.store(0, Ordering::Release);
-        self.unknown.store(0, Ordering::Release);
-    }
-}
-
 impl KeyringFile {
-    /// The keys for sealing something new. The file is looked at once a second, and taken up when it
+    /// The keys for sealing something new. The file is looked at once a second, and reloaded when it
     /// has changed. While it is missing, damaged or an older generation, the keys in memory go on.
     ///
     /// # Errors
@@ -84,10 +43,10 @@ impl KeyringFile {
     }
 
     /// Wipes the keys that another process destroyed: nothing here needs them any more.
-    pub(crate) fn let_go(&self) {
+    pub(crate) fn wipe_retained(&self) {
         let mut state = self.state_mut();
-        if state.keys.lingers() {
-            state.keys = Arc::new(state.keys.without_lingering());
+        if state.keys.retains() {
+            state.keys = Arc::new(state.keys.without_retained());
         }
     }
 
@@ -102,22 +61,22 @@ impl KeyringFile {
         let mut seen = watch.hold();
         if is_due() {
             let next = watch.millis() + LOOK_EVERY_MS;
-            self.take_up_if_changed(&mut seen);
+            self.reload_if_changed(&mut seen);
             due.store(next, Ordering::Release);
         }
     }
 
-    fn take_up_if_changed(&self, seen: &mut Seen) {
+    fn reload_if_changed(&self, seen: &mut SeenFile) {
         let stamp = private_file::stamp(&self.inner.path);
-        let is_taken = stamp.is_some() && stamp == seen.taken;
-        if is_taken && !self.state().overtaken {
+        let is_loaded = stamp.is_some() && stamp == seen.loaded;
+        if is_loaded && !self.state().overtaken {
             seen.warned = None;
             return;
         }
         match self.reload() {
-            Ok(stamp) => (seen.taken, seen.warned) = (Some(stamp), None),
+            Ok(stamp) => (seen.loaded, seen.warned) = (Some(stamp), None),
             Err(error) if seen.warned != Some(stamp) => {
-                tracing::warn!(%error, "the keyring changed on disk and cannot be taken up");
+                tracing::warn!(%error, "the keyring changed on disk and cannot be reloaded");
                 seen.warned = Some(stamp);
             }
             Err(_) => {}
@@ -164,13 +123,13 @@ impl KeyringFile {
         Err(Error::new(ErrorKind::KeyringFile, format!("{} is {problem}", self.inner.path.display())))
     }
 
-    /// Takes up what the file holds. Keys that were destroyed there still open here, except one that
+    /// Loads what the file holds. Keys that were destroyed there still open here, except one that
     /// was destroyed by us: it was made sure before that nothing needs it.
     pub(super) fn take(&self, keys: Keyring, wrapped: Arc<Wrapped>, destroyed: Option<KeyId>) {
         let mut state = self.state_mut();
-        let keys = keys.lingering_from(&state.keys);
+        let keys = keys.retaining_from(&state.keys);
         state.keys = Arc::new(match destroyed {
-            Some(id) => keys.letting_go_of(id),
+            Some(id) => keys.without_retained_key(id),
             None => keys,
         });
         (state.wrapped, state.overtaken) = (wrapped, false);

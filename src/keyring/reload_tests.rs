@@ -183,11 +183,11 @@ fn a_key_that_is_destroyed_elsewhere_lingers_until_it_is_let_go() {
     let old = fixture.primary();
     let new = fixture.promote();
     fixture.operator.destroy_key(old, Grace::Waive).unwrap();
-    assert!(fixture.operator.current().opener(old).is_err() && !fixture.operator.current().lingers());
+    assert!(fixture.operator.current().opener(old).is_err() && !fixture.operator.current().retains());
 
     assert_eq!(fixture.seals_with().unwrap(), new);
     let running = &fixture.running;
-    assert!(running.current().lingers());
+    assert!(running.current().retains());
     assert!(running.holding(old).opener(old).is_ok());
     assert_eq!(running.keys()[0].state, KeyState::Destroyed);
     assert_eq!(running.current().openable(), [new, old]);
@@ -195,14 +195,14 @@ fn a_key_that_is_destroyed_elsewhere_lingers_until_it_is_let_go() {
     // it gets into no file, and stays over the next change, of this process or another
     running.add_key().unwrap();
     let saved = KeyringFile::open(running.path(), &raw(1)).unwrap();
-    assert!(saved.current().opener(old).is_err() && !saved.current().lingers());
-    assert!(running.current().lingers());
+    assert!(saved.current().opener(old).is_err() && !saved.current().retains());
+    assert!(running.current().retains());
     fixture.operator.add_key().unwrap();
     fixture.seals_with().unwrap();
-    assert!(running.current().lingers());
+    assert!(running.current().retains());
 
     let clone = running.clone();
-    running.let_go();
-    assert!(!clone.current().lingers() && clone.current().opener(old).is_err());
+    running.wipe_retained();
+    assert!(!clone.current().retains() && clone.current().opener(old).is_err());
     assert_eq!(clone.current().primary().0, new);
 }

@@ -25,10 +25,10 @@ const ROUNDS: usize = 5;
 /// An open local file. Clones share it.
 #[derive(Clone)]
 pub(crate) struct LocalFile {
-    pub(super) inner: Arc<Inner>,
+    pub(super) inner: Arc<OpenFile>,
 }
 
-pub(super) struct Inner {
+pub(super) struct OpenFile {
     path: PathBuf,
     identity: Identity,
     /// One connection: writers of this process queue here, in order, not in SQLite's busy loop.
@@ -73,8 +73,8 @@ pub(crate) enum PutPending {
 /// Why a text is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeptKind {
-    /// A record that lost against another one.
-    Loser,
+    /// A record that a newer one superseded.
+    Superseded,
     /// A text of the database that was unreadable and was replaced.
     Replaced,
     /// A pending record that the database will never take.
@@ -97,7 +97,7 @@ pub(crate) struct Kept {
 pub(crate) struct Counts {
     pub(crate) pending: u64,
     pub(crate) replicas: u64,
-    pub(crate) losers: u64,
+    pub(crate) superseded: u64,
     pub(crate) replaced: u64,
     pub(crate) dead_letters: u64,
 }
@@ -137,7 +137,7 @@ impl LocalFile {
         let options = sqlite::options(&path, &guard);
         let (writer, readers) = sqlite::pools(&path, options).await?;
         let nothing_pending = NothingPending::new(files::beside(&path, "-wal"));
-        Ok(Self { inner: Arc::new(Inner { path, identity, writer, readers, guard, nothing_pending }) })
+        Ok(Self { inner: Arc::new(OpenFile { path, identity, writer, readers, guard, nothing_pending }) })
     }
 
     /// Closes all connections, for all clones. Later calls are errors.

@@ -47,11 +47,11 @@ const PUT_CANARY: &str = "INSERT INTO canary (key, sealed) VALUES (?1, ?2)
  ON CONFLICT (key) DO UPDATE SET sealed = excluded.sealed";
 
 impl KeptKind {
-    const ALL: [Self; 3] = [Self::Loser, Self::Replaced, Self::DeadLetter];
+    const ALL: [Self; 3] = [Self::Superseded, Self::Replaced, Self::DeadLetter];
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Loser => "loser",
+            Self::Superseded => "loser",
             Self::Replaced => "replaced",
             Self::DeadLetter => "dead-letter",
         }
@@ -84,7 +84,7 @@ impl LocalFile {
 
     /// Moves exactly this text from the pending records to those that are kept. On error, and when
     /// the future is dropped, both or neither has happened.
-    pub(crate) async fn bury(
+    pub(crate) async fn set_pending_aside(
         &self,
         owner: &Owner,
         text: &str,
@@ -92,7 +92,7 @@ impl LocalFile {
         reason: &str,
         at: Millis,
     ) -> Result<()> {
-        let bury = || async move {
+        let set_aside = || async move {
             let mut transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
             sqlx::query(KEEP)
                 .bind(tenant(owner))
@@ -111,7 +111,7 @@ impl LocalFile {
                 .await?;
             transaction.commit().await
         };
-        self.write(bury).await
+        self.write(set_aside).await
     }
 
     /// Up to `limit` kept texts after this id, in the order in which they came.
@@ -220,7 +220,7 @@ impl LocalFile {
         Ok(Counts {
             pending: count(0)?,
             replicas: count(1)?,
-            losers: count(2)?,
+            superseded: count(2)?,
             replaced: count(3)?,
             dead_letters: count(4)?,
         })

@@ -175,15 +175,15 @@ async fn what_is_kept_is_kept_once_until_it_is_purged() {
     let file = home.open().await;
     let ann = user("ann");
     file.put_pending(&record(&ann, 5)).await.unwrap();
-    file.bury(&ann, &text(4), KeptKind::Loser, "an older text", 10).await.unwrap();
+    file.set_pending_aside(&ann, &text(4), KeptKind::Superseded, "an older text", 10).await.unwrap();
     assert!(file.pending(&ann).await.unwrap().is_some(), "another text survives");
     for _ in 0..2 {
-        file.bury(&ann, &text(5), KeptKind::DeadLetter, "rejected: 23514", 20).await.unwrap();
+        file.set_pending_aside(&ann, &text(5), KeptKind::DeadLetter, "rejected: 23514", 20).await.unwrap();
         file.keep(&ann, KeptKind::Replaced, "junk", "unreadable", 30).await.unwrap();
     }
     assert!(file.pending(&ann).await.unwrap().is_none());
 
-    let counts = Counts { losers: 1, replaced: 1, dead_letters: 1, ..Counts::default() };
+    let counts = Counts { superseded: 1, replaced: 1, dead_letters: 1, ..Counts::default() };
     assert_eq!(file.counts().await.unwrap(), counts);
     let first = file.kept_after(0, 2).await.unwrap();
     let rest = file.kept_after(first[1].id, 2).await.unwrap();
@@ -199,7 +199,7 @@ async fn what_is_kept_is_kept_once_until_it_is_purged() {
     assert_eq!(file.purge_kept(31).await.unwrap(), 1);
     let left = file.kept_after(0, 9).await.unwrap();
     assert_eq!(left, [first[1].clone()], "a dead letter is nowhere else, and stays");
-    file.keep(&ann, KeptKind::Loser, "next", "", 40).await.unwrap();
+    file.keep(&ann, KeptKind::Superseded, "next", "", 40).await.unwrap();
     assert!(file.kept_after(rest[0].id, 9).await.unwrap().len() == 1, "ids are never used again");
 }
 
@@ -225,10 +225,10 @@ async fn forgetting_leaves_no_byte_of_the_owner_and_all_of_the_others() {
     for (owner, base) in [(&ann, 100), (&bob, 200)] {
         file.put_pending(&record(owner, base + 5)).await.unwrap();
         file.put_replica(owner, version(1), &text(base + 1), 1).await.unwrap();
-        file.keep(owner, KeptKind::Loser, &text(base + 2), "older", 1).await.unwrap();
-        file.keep(owner, KeptKind::Loser, &text(base + 3), "older", 1).await.unwrap();
+        file.keep(owner, KeptKind::Superseded, &text(base + 2), "older", 1).await.unwrap();
+        file.keep(owner, KeptKind::Superseded, &text(base + 3), "older", 1).await.unwrap();
     }
-    let each = Counts { pending: 1, replicas: 1, losers: 2, ..Counts::default() };
+    let each = Counts { pending: 1, replicas: 1, superseded: 2, ..Counts::default() };
     assert!(file.holds_tokens().await.unwrap());
 
     assert_eq!(file.forget(&ann).await.unwrap(), each);
@@ -340,7 +340,7 @@ async fn futures_dropped_at_any_await_leave_both_or_neither() {
         file.put_pending(&record(&ann, round)).await.unwrap();
         let text = text(round);
         {
-            let mut bury = Box::pin(file.bury(&ann, &text, KeptKind::DeadLetter, "dropped", 1));
+            let mut bury = Box::pin(file.set_pending_aside(&ann, &text, KeptKind::DeadLetter, "dropped", 1));
             let end = Instant::now() + Duration::from_micros(round * 5);
             while (&mut bury).now_or_never().is_none() && Instant::now() < end {
                 tokio::task::yield_now().await;
@@ -405,7 +405,7 @@ fn futures_can_be_spawned() {
         is_send(&file.put_pending(record));
         is_send(&file.pending(&record.owner));
         is_send(&file.pending_after(None, 1));
-        is_send(&file.bury(&record.owner, "", KeptKind::Loser, "", 0));
+        is_send(&file.set_pending_aside(&record.owner, "", KeptKind::Superseded, "", 0));
         is_send(&file.forget(&record.owner));
         is_send(&file.canaries());
         is_send(&file.texts_after(walk::LocalPlace::Kept, 0, 1));

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use crate::error::Result;
 use crate::record::owner::Owner;
-use crate::record::token::KeyId;
+use crate::record::token::{KeyId, named_key};
 
 use crate::local::errors;
 use crate::local::file::LocalFile;
@@ -58,7 +58,7 @@ const TABLES: &str =
 const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
 /// Tokens by label and key.
-type Tally = BTreeMap<String, BTreeMap<Option<KeyId>, u64>>;
+type TokensByKey = BTreeMap<String, BTreeMap<Option<KeyId>, u64>>;
 
 impl LocalPlace {
     pub(crate) const ALL: [Self; 3] = [Self::Pending, Self::Replica, Self::Kept];
@@ -154,7 +154,7 @@ impl LocalFile {
         let count = || async {
             let mut transaction = self.inner.readers.begin().await?;
             let tables: Vec<(String, bool)> = sqlx::query_as(TABLES).fetch_all(&mut *transaction).await?;
-            let mut tally = Tally::new();
+            let mut tally = TokensByKey::new();
             for (table, has_kind) in tables {
                 count_table(&mut transaction, &table, has_kind, &mut tally).await?;
             }
@@ -175,7 +175,7 @@ async fn count_table(
     connection: &mut SqliteConnection,
     table: &str,
     has_kind: bool,
-    tally: &mut Tally,
+    tally: &mut TokensByKey,
 ) -> sqlx::Result<()> {
     let kind = if has_kind { "CAST(kind AS BLOB)" } else { "NULL" };
     let quoted = table.replace('"', "\"\"");
@@ -194,37 +194,4 @@ async fn count_table(
         }
     }
     Ok(())
-}
-
-/// The key that a piece of text names, whatever else is wrong with it.
-fn named_key(piece: &[u8]) -> Option<KeyId> {
-    match piece {
-        [b'r', b'v', b'1'..=b'9', b'.', rest @ ..] if rest.get(8) == Some(&b'.') => {
-            str::from_utf8(&rest[..8]).ok()?.parse().ok()
-        }
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_damaged_piece_names_its_key_and_nothing_else_does() {
-        for names in ["rv1.000000ab.", "rv9.000000ab.junk", "rv1.000000ab.00000000000000ff.api_key.AA\u{e9}"]
-        {
-            assert_eq!(named_key(names.as_bytes()), Some(KeyId(0xab)), "{names}");
-        }
-        for not in [
-            "rv1.000000ab",
-            "rv0.000000ab.",
-            "rv1.000000AB.x",
-            "rv1.0000000ab.x",
-            "rv1.+00000ab.",
-            "xrv1.000000ab.",
-        ] {
-            assert_eq!(named_key(not.as_bytes()), None, "{not}");
-        }
-    }
 }

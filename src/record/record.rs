@@ -138,13 +138,13 @@ pub(crate) struct Row {
     /// The text of every slot, in the order of the placement. Of the JSONB column: `retell_vault`.
     pub(crate) slots: Vec<Option<String>>,
     /// The JSONB column holds something that is neither object nor null.
-    pub(crate) json_is_foreign: bool,
+    pub(crate) json_is_unrecognised: bool,
     pub(crate) plain: PlainValues,
 }
 
 /// One version that some row holds, whole or not.
 #[derive(Debug)]
-pub(crate) struct Candidate {
+pub(crate) struct FoundRecord {
     /// Absent when the text is too damaged to tell.
     pub(crate) version: Option<Version>,
     pub(crate) record: Result<Record>,
@@ -154,29 +154,29 @@ pub(crate) struct Candidate {
 
 /// Everything found in the rows of one owner.
 #[derive(Debug, Default)]
-pub(crate) struct Survey {
+pub(crate) struct FoundRecords {
     /// The one that wins comes first.
-    pub(crate) candidates: Vec<Candidate>,
+    pub(crate) records: Vec<FoundRecord>,
     /// The columns that hold text which is not ours.
-    pub(crate) foreign: Vec<String>,
+    pub(crate) unrecognised: Vec<String>,
     /// The JSONB column holds neither an object nor null; it is never written.
-    pub(crate) json_is_foreign: bool,
+    pub(crate) json_is_unrecognised: bool,
 }
 
-impl Survey {
+impl FoundRecords {
     /// Looks at every slot of every row of one owner.
     pub(crate) fn of(rows: &[Row], slots: &[Slot], now: Millis) -> Self {
-        let mut survey = Self::default();
+        let mut found = Self::default();
         for row in rows {
-            survey.add(row, slots, now);
+            found.add(row, slots, now);
         }
         // stable: of equal versions, which only exact copies have, the first row is as good as any
-        survey.candidates.sort_by_key(|candidate| {
-            (candidate.ahead, candidate.version.is_some(), std::cmp::Reverse(candidate.version))
+        found.records.sort_by_key(|record| {
+            (record.ahead, record.version.is_some(), std::cmp::Reverse(record.version))
         });
-        survey.foreign.sort();
-        survey.foreign.dedup();
-        survey
+        found.unrecognised.sort();
+        found.unrecognised.dedup();
+        found
     }
 
     fn add(&mut self, row: &Row, slots: &[Slot], now: Millis) {
@@ -187,8 +187,8 @@ impl Survey {
                 SlotText::Tokens(tokens) => tokens
                     .into_iter()
                     .for_each(|token| versions.entry(token.version).or_default().push(token)),
-                SlotText::Foreign => self.foreign.push(slot.column.clone()),
-                SlotText::Damaged(error) => self.candidates.push(Candidate {
+                SlotText::Unrecognised => self.unrecognised.push(slot.column.clone()),
+                SlotText::Damaged(error) => self.records.push(FoundRecord {
                     version: None,
                     record: Err(error.about(format_args!("column {}", slot.column))),
                     ahead: false,
@@ -197,23 +197,23 @@ impl Survey {
         }
         for (version, tokens) in versions {
             let record = Record::new(tokens, row.plain.clone());
-            self.candidates.push(Candidate {
+            self.records.push(FoundRecord {
                 version: Some(version),
                 record,
                 ahead: version.is_ahead_of(now),
             });
         }
-        self.json_is_foreign |= row.json_is_foreign;
+        self.json_is_unrecognised |= row.json_is_unrecognised;
     }
 
     /// The error for text that is not ours, if there is any.
-    pub(crate) fn foreign_error(&self) -> Option<Error> {
-        if self.json_is_foreign {
+    pub(crate) fn unrecognised_error(&self) -> Option<Error> {
+        if self.json_is_unrecognised {
             let message = "the JSONB config column holds neither an object nor null";
             let hint = "it belongs to other code and is never overwritten: set it to an object or NULL, or name another config column";
             return Some(Error::new(ErrorKind::ForeignValue, message).with_hint(hint));
         }
-        let columns = self.foreign.join(", ");
+        let columns = self.unrecognised.join(", ");
         (!columns.is_empty()).then(|| {
             Error::new(ErrorKind::ForeignValue, format!("text that the vault did not write is in {columns}"))
         })
@@ -225,10 +225,10 @@ impl Survey {
     /// `NotFound`; `ForeignValue`; whatever is wrong with the newest record. Never a step back to an
     /// older record because the newest cannot be read.
     pub(crate) fn newest(self) -> Result<Record> {
-        let foreign = self.foreign_error();
-        match (self.candidates.into_iter().next().map(|candidate| candidate.record), foreign) {
+        let unrecognised = self.unrecognised_error();
+        match (self.records.into_iter().next().map(|found| found.record), unrecognised) {
             (Some(Ok(record)), _) => Ok(record),
-            (_, Some(foreign)) => Err(foreign),
+            (_, Some(unrecognised)) => Err(unrecognised),
             (Some(Err(error)), None) => Err(error),
             (None, None) => Err(ErrorKind::NotFound.into()),
         }
@@ -239,7 +239,7 @@ impl Survey {
 pub(crate) enum SlotText {
     Empty,
     Tokens(Vec<Token>),
-    Foreign,
+    Unrecognised,
     Damaged(Error),
 }
 
@@ -256,7 +256,7 @@ pub(crate) fn read_slot(text: Option<&str>, json: bool) -> SlotText {
         false => claims_to_be_token(text).then(|| read_packed(text)),
     };
     match tokens {
-        None => SlotText::Foreign,
+        None => SlotText::Unrecognised,
         Some(Ok(tokens)) if tokens.is_empty() => SlotText::Empty,
         Some(Ok(tokens)) => SlotText::Tokens(tokens),
         Some(Err(error)) => SlotText::Damaged(error),

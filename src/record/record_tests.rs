@@ -25,7 +25,7 @@ fn slots() -> Vec<Slot> {
 }
 
 fn row(a: Option<String>, b: Option<String>, j: Option<String>) -> Row {
-    Row { slots: vec![a, b, j], json_is_foreign: false, plain: PlainValues::default() }
+    Row { slots: vec![a, b, j], json_is_unrecognised: false, plain: PlainValues::default() }
 }
 
 /// A record whose first two fields lie in the text columns, the others in the JSONB column.
@@ -36,7 +36,7 @@ fn spread(at: Millis) -> Row {
 }
 
 fn newest(rows: &[Row]) -> Result<Version> {
-    Survey::of(rows, &slots(), NOW).newest().map(|record| record.version)
+    FoundRecords::of(rows, &slots(), NOW).newest().map(|record| record.version)
 }
 
 #[test]
@@ -87,9 +87,9 @@ fn mixed_keys_and_doubled_fields_are_refused() {
 fn text_that_is_not_ours_is_reported_and_does_not_hide_a_whole_record() {
     let foreign = |text: &str| row(Some(text.to_owned()), None, None);
     for text in ["key_live_plaintext", "a2V5X2xpdmU=", "rv1", "RV1.", " rv1.0", "null"] {
-        let survey = Survey::of(&[foreign(text)], &slots(), NOW);
-        assert_eq!(survey.foreign, ["a"], "{text}");
-        assert_eq!(survey.newest().unwrap_err().kind(), ErrorKind::ForeignValue);
+        let found = FoundRecords::of(&[foreign(text)], &slots(), NOW);
+        assert_eq!(found.unrecognised, ["a"], "{text}");
+        assert_eq!(found.newest().unwrap_err().kind(), ErrorKind::ForeignValue);
     }
     assert_eq!(newest(&[foreign("key_live_plaintext"), spread(NOW)]).unwrap(), version(NOW));
     let error = newest(&[foreign("key_live_plaintext")]).unwrap_err();
@@ -135,7 +135,7 @@ proptest! {
     #[test]
     fn any_text_gets_an_answer(a in any_slot(), b in any_slot(), j in any_slot()) {
         let rows = [row(a, b, j)];
-        if let Ok(record) = Survey::of(&rows, &slots(), NOW).newest() {
+        if let Ok(record) = FoundRecords::of(&rows, &slots(), NOW).newest() {
             prop_assert!(Field::SECRET.iter().all(|field| record.token(*field).is_some()));
         }
     }

@@ -103,6 +103,21 @@ pub(crate) fn claims_to_be_token(text: &str) -> bool {
         && bytes.next() == Some(b'.')
 }
 
+/// How every token under a key starts.
+pub(crate) fn start_under(key: KeyId) -> String {
+    format!("{SUITE}.{key}.")
+}
+
+/// The key that a text names which starts like a token, of this version or a later one, whatever else is wrong with it.
+pub(crate) fn named_key(text: &[u8]) -> Option<KeyId> {
+    match text {
+        [b'r', b'v', b'1'..=b'9', b'.', rest @ ..] if rest.get(8) == Some(&b'.') => {
+            str::from_utf8(&rest[..8]).ok()?.parse().ok()
+        }
+        _ => None,
+    }
+}
+
 fn malformed(message: &str) -> Error {
     Error::new(ErrorKind::Malformed, message)
 }
@@ -194,6 +209,18 @@ mod tests {
         assert!(text.starts_with("rv1.000000ab.00000000000000ff.api_key."));
         assert_eq!(text.parse::<Token>().unwrap(), token());
         assert_eq!(text.len(), token_len(Field::ApiKey, 64));
+    }
+
+    #[test]
+    fn a_damaged_piece_names_its_key_and_nothing_else_does() {
+        for names in ["rv1.000000ab.", "rv9.000000ab.junk", "rv1.000000ab.00000000000000ff.api_key.AA\u{e9}"]
+        {
+            assert_eq!(named_key(names.as_bytes()), Some(KeyId(0xab)), "{names}");
+        }
+        let not = ["", "rv1.000000ab", "rv0.000000ab.", "rv1.000000AB.x", "rv1.0000000ab.x", "rv1.+00000ab."];
+        for not in not.into_iter().chain(["xrv1.000000ab.", "rv1.0000 0ab.", "rv1.\u{e9}00000ab."]) {
+            assert_eq!(named_key(not.as_bytes()), None, "{not}");
+        }
     }
 
     #[test]

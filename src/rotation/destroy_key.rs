@@ -5,8 +5,9 @@ use crate::keyring::keys::{KeyInfo, KeyState};
 use crate::keyring::life::Grace;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::token::KeyId;
-use crate::rotation::token_count::{Census, TokenCount};
-use crate::store::core::Router;
+use crate::rotation::token_count::{Census, TokenCount, count_tokens};
+use crate::store::core::Core;
+use crate::store::reload::reload_keyring;
 
 /// What may be taken for granted when a key is destroyed. Nothing by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,36 +45,36 @@ impl DestroyOptions {
     }
 }
 
-pub(crate) async fn destroy_key(router: &Router, id: KeyId, options: DestroyOptions) -> Result<KeyInfo> {
+pub(crate) async fn destroy_key(core: &Core, id: KeyId, options: DestroyOptions) -> Result<KeyInfo> {
     let grace = if options.force { Grace::Waive } else { Grace::Wait };
     // the cheap reasons to refuse first
-    router.keyring.for_sealing()?.destroy(id, router.now(), grace)?;
-    if router.keyring.current().get(id).is_some_and(|key| key.info.state == KeyState::Destroyed) {
+    core.keyring.for_sealing()?.destroy(id, core.now(), grace)?;
+    if core.keyring.current().get(id).is_some_and(|key| key.info.state == KeyState::Destroyed) {
         // only makes sure that the generation before has lost it too
-        return router.keyring.destroy_key(id, grace);
+        return core.keyring.destroy_key(id, grace);
     }
-    if router.postgres.is_some() && !options.other_hosts_synced {
+    if core.postgres.is_some() && !options.other_hosts_synced {
         let message =
             format!("local files of other hosts may hold records under key {id}, and cannot be counted here");
         let hint = "run `retell-vault sync`, then `retell-vault rotate` on every host, then repeat with --other-hosts-synced";
         return Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint));
     }
     if !options.other_tables_counted {
-        refuse_other_tables(router, id).await?;
+        refuse_other_tables(core, id).await?;
     }
-    refuse_standby(router).await?;
-    router.take_up().await;
-    refuse_in_use(id, &router.census().await?)?;
-    if let Some(postgres) = &router.postgres {
+    refuse_standby(core).await?;
+    reload_keyring(core).await;
+    refuse_in_use(id, &count_tokens(core).await?)?;
+    if let Some(postgres) = &core.postgres {
         postgres.refuse_without_table().await.map_err(|fault| fault.error)?;
         refuse_outside(id, postgres).await?;
     }
-    router.keyring.destroy_key(id, grace)
+    core.keyring.destroy_key(id, grace)
 }
 
 /// A standby shows the rows as they were.
-async fn refuse_standby(router: &Router) -> Result<()> {
-    let Some(postgres) = &router.postgres else { return Ok(()) };
+async fn refuse_standby(core: &Core) -> Result<()> {
+    let Some(postgres) = &core.postgres else { return Ok(()) };
     match postgres.database.is_standby().await.map_err(|fault| fault.error)? {
         true => Err(Error::new(ErrorKind::Unavailable, "the database is a standby, which may be behind")
             .with_hint("nothing was destroyed; name the primary server")),
@@ -82,8 +83,8 @@ async fn refuse_standby(router: &Router) -> Result<()> {
 }
 
 /// The local file remembers every table that it was used with.
-async fn refuse_other_tables(router: &Router, id: KeyId) -> Result<()> {
-    let (Some(local), Some(postgres)) = (&router.local, &router.postgres) else { return Ok(()) };
+async fn refuse_other_tables(core: &Core, id: KeyId) -> Result<()> {
+    let (Some(local), Some(postgres)) = (&core.local, &core.postgres) else { return Ok(()) };
     let (here, mut others) = (postgres.place(), local.used_with().await?);
     others.retain(|place| *place != here);
     if others.is_empty() {

@@ -16,43 +16,36 @@ use crate::rotation::promote_rows::promote_row;
 use crate::rotation::rotate::writable;
 use crate::rotation::shard::{Job, Message, steadily};
 use crate::rotation::throttle::Throttle;
-use crate::store::core::Router;
-use crate::store::sync::SyncReport;
+use crate::store::core::Core;
+use crate::store::sync::{SyncReport, sync};
 
 /// A pass more helps as long as other writers are in the way.
 const MAX_PASSES: u32 = 10;
 
-impl Router {
-    /// Moves every record to the places that the columns of now give it: first the pending ones of the
-    /// local file, then what lies in the table.
-    ///
-    /// Safe to cancel, to kill, and to run twice at once: every batch is whole, and the next run finds
-    /// what is left. On error everything that was done so far is good.
-    pub(crate) async fn promote(
-        self: &Arc<Self>,
-        options: &PromoteOptions,
-        listener: &mut (dyn FnMut(PromoteEvent<'_>) + Send),
-    ) -> Result<Promotion> {
-        let postgres = self.postgres.as_ref().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Configuration,
-                "no database is named, so there is nowhere to move records to",
-            )
+/// Moves every record to the places that the columns of now give it: first the pending ones of the
+/// local file, then what lies in the table.
+///
+/// Safe to cancel, to kill, and to run twice at once: every batch is whole, and the next run finds
+/// what is left. On error everything that was done so far is good.
+pub(crate) async fn promote(
+    core: &Arc<Core>,
+    options: &PromoteOptions,
+    listener: &mut (dyn FnMut(PromoteEvent<'_>) + Send),
+) -> Result<Promotion> {
+    let postgres = core.postgres.as_ref().ok_or_else(|| {
+        Error::new(ErrorKind::Configuration, "no database is named, so there is nowhere to move records to")
             .with_hint("give the vault a database (`--database-url`)")
-        })?;
-        postgres.refresh().await.map_err(|fault| fault.error)?;
-        let local = self.sync().await?;
-        listener(PromoteEvent::Synced(&local));
-        let progress = PromoteProgress::default();
-        Run { router: self, postgres, options, listener, local, progress, started: Instant::now() }
-            .run()
-            .await
-    }
+    })?;
+    postgres.refresh().await.map_err(|fault| fault.error)?;
+    let local = sync(core).await?;
+    listener(PromoteEvent::Synced(&local));
+    let progress = PromoteProgress::default();
+    PromotionRun { core, postgres, options, listener, local, progress, started: Instant::now() }.run().await
 }
 
 /// What happens, and what it adds up to.
-struct Run<'a> {
-    router: &'a Arc<Router>,
+struct PromotionRun<'a> {
+    core: &'a Arc<Core>,
     postgres: &'a Postgres,
     options: &'a PromoteOptions,
     listener: &'a mut (dyn FnMut(PromoteEvent<'_>) + Send),
@@ -61,7 +54,7 @@ struct Run<'a> {
     started: Instant,
 }
 
-impl Run<'_> {
+impl PromotionRun<'_> {
     async fn run(mut self) -> Result<Promotion> {
         loop {
             let before = self.progress.promoted;
@@ -110,7 +103,7 @@ impl Run<'_> {
         self.progress.rows = self.postgres.count_rows(&walk).await?;
         (self.listener)(PromoteEvent::Pass(&self.progress));
         let job = Job {
-            router: self.router.clone(),
+            core: self.core.clone(),
             walk: Arc::new(walk),
             throttle: Arc::new(Throttle::new(&RotateOptions::new())),
             rework: promote_row,
@@ -142,7 +135,7 @@ impl Run<'_> {
             return Ok(0);
         }
         let walk = self.postgres.walk_misplaced(&plan, self.options.batch).await?;
-        let primary = self.router.keyring.for_sealing()?.primary().0;
+        let primary = self.core.keyring.for_sealing()?.primary().0;
         self.postgres.count_found(&walk, primary).await
     }
 }

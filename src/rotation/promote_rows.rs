@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::crypto::sealer::with_plain_values;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
-use crate::postgres::walk::rows::{Found, Texts, Walk};
+use crate::postgres::walk::rows::{FoundRow, RowTexts, TableWalk};
 use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::record::placement::{ColumnType, PlainColumn, Slot};
@@ -18,7 +18,7 @@ use crate::rotation::rotate_rows::{Reworked, Trouble, read_slots};
 ///
 /// The row stays as it is when it holds anything that is not ours or not readable, and a plain value stays
 /// sealed when its column holds another one.
-pub(super) fn promote_row(found: &Found, walk: &Walk, keyring: &Keyring) -> Result<Reworked> {
+pub(super) fn promote_row(found: &FoundRow, walk: &TableWalk, keyring: &Keyring) -> Result<Reworked> {
     let mut troubles = Vec::new();
     let held = read_slots(found, &walk.slots, &mut troubles);
     let Some(owner) = &found.owner else {
@@ -32,7 +32,7 @@ pub(super) fn promote_row(found: &Found, walk: &Walk, keyring: &Keyring) -> Resu
         let plain = moving.plain_columns();
         let slots = moving.slots()?;
         let has_changed = slots != found.texts.slots || plain != found.texts.plain;
-        let new = has_changed.then_some(Texts { slots, plain });
+        let new = has_changed.then_some(RowTexts { slots, plain });
         Ok(Reworked { new, troubles: moving.troubles })
     });
     Ok(moved.unwrap_or_else(|error| Reworked { new: None, troubles: vec![Trouble { column: None, error }] }))
@@ -42,7 +42,7 @@ pub(super) fn promote_row(found: &Found, walk: &Walk, keyring: &Keyring) -> Resu
 ///
 /// # Errors
 /// `UnknownKey` of any record; whatever is wrong with the newest one.
-fn newest(held: &[(usize, Token)], found: &Found, owner: &Owner, keyring: &Keyring) -> Result<Record> {
+fn newest(held: &[(usize, Token)], found: &FoundRow, owner: &Owner, keyring: &Keyring) -> Result<Record> {
     let version = held.last().map(|(_, token)| token.version).ok_or(ErrorKind::NotFound)?;
     if version.is_ahead_of(found.now) {
         let message = format!("the record of version {version} is more than a day ahead");
@@ -52,13 +52,16 @@ fn newest(held: &[(usize, Token)], found: &Found, owner: &Owner, keyring: &Keyri
     held.iter().try_for_each(|(_, token)| keyring.opener(token.key).map(drop))?;
     let tokens = held.iter().map(|(_, token)| token).filter(|token| token.version == version);
     let record = Record::new(tokens.cloned().collect(), PlainValues::default())?;
-    with_plain_values(record, owner, keyring)
+    {
+        let root = keyring.opener(record.key)?;
+        with_plain_values(record, owner, root)
+    }
 }
 
 /// One record on its way.
 struct Move<'a> {
-    found: &'a Found,
-    walk: &'a Walk,
+    found: &'a FoundRow,
+    walk: &'a TableWalk,
     /// Every token of the row with its slot, those of the newest record last.
     held: &'a [(usize, Token)],
     record: Record,
@@ -118,7 +121,7 @@ impl Move<'_> {
         let stays = held.len() == tokens.len() && tokens.iter().all(|token| held.contains(token));
         match (slot.json, tokens.is_empty()) {
             _ if stays => Ok(old.clone()),
-            (true, false) if self.found.json_is_foreign => {
+            (true, false) if self.found.json_is_unrecognised => {
                 let message = format!("column {} holds neither an object nor null", slot.column);
                 Err(Error::new(ErrorKind::ForeignValue, message))
             }

@@ -14,12 +14,12 @@ use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::rows::Stretch;
 use crate::rotation::options::RotateOptions;
 use crate::rotation::report::{RotateEstimate, RotateEvent, RotateProgress, Rotation, UnreadableRow};
-use crate::rotation::rotate_rows::reseal_row;
+use crate::rotation::rotate_rows::reencrypt_row;
 use crate::rotation::shard::{Job, Message, read_only, steadily};
 use crate::rotation::throttle::Throttle;
-use crate::rotation::token_count::sees_all;
-use crate::store::core::Router;
-use crate::store::write::check_writable;
+use crate::rotation::token_count::{count_tokens, refuse_without_table, sees_all};
+use crate::store::core::Core;
+use crate::store::reencrypt_local::reencrypt_local;
 
 /// A pass more helps as long as other writers are in the way. This many of them are somebody who goes
 /// on sealing under an old key.
@@ -30,8 +30,8 @@ const MAX_PASSES: u32 = 10;
 const TAKEN_UP: Duration = Duration::from_millis(1500);
 
 /// What happens, and what it adds up to.
-struct Run<'a> {
-    router: &'a Arc<Router>,
+struct RotationRun<'a> {
+    core: &'a Arc<Core>,
     options: &'a RotateOptions,
     listener: &'a mut (dyn FnMut(RotateEvent<'_>) + Send),
     progress: RotateProgress,
@@ -43,83 +43,81 @@ struct Run<'a> {
     started: Instant,
 }
 
-impl Router {
-    /// Seals everything anew that is not under the primary key.
-    ///
-    /// Safe to cancel, to kill, and to run twice at once: every batch is whole, and the next run finds
-    /// what is left. On error everything that was done so far is good.
-    pub(crate) async fn rotate(
-        self: &Arc<Self>,
-        options: &RotateOptions,
-        listener: &mut (dyn FnMut(RotateEvent<'_>) + Send),
-    ) -> Result<Rotation> {
-        self.refuse_without_table().await?;
-        let run = Run {
-            router: self,
-            options,
-            listener,
-            progress: RotateProgress::default(),
-            unreadable: Vec::new(),
-            untold: Vec::new(),
-            walked: false,
-            started: Instant::now(),
-        };
-        run.run().await
-    }
-
-    /// Counts what there is to do, and tries it on one batch without writing anything.
-    pub(crate) async fn estimate_rotation(&self, options: &RotateOptions) -> Result<RotateEstimate> {
-        let key = self.keyring.for_sealing()?.primary().0;
-        let census = self.census().await?;
-        let mut estimate = RotateEstimate { key, census, rows: 0, to_do: 0, time: Duration::ZERO };
-        if let Some(postgres) = &self.postgres {
-            self.estimate_rows(postgres, options, &mut estimate).await.map_err(|fault| fault.error)?;
-        }
-        Ok(estimate)
-    }
-
-    async fn estimate_rows(
-        &self,
-        postgres: &Postgres,
-        options: &RotateOptions,
-        estimate: &mut RotateEstimate,
-    ) -> Result<(), Fault> {
-        let plan = writable(postgres).await?;
-        if !plan.has_slots() {
-            return Ok(());
-        }
-        let walk = postgres.walk(&plan, options.rows_to_a_batch(), None).await?;
-        let keyring = self.keyring.for_sealing()?;
-        estimate.rows = postgres.count_rows(&walk).await?;
-        estimate.to_do = postgres.count_found(&walk, estimate.key).await?;
-        let started = Instant::now();
-        let Some(page) = postgres.page(&walk, &Stretch::default(), estimate.key).await? else {
-            return Ok(());
-        };
-        let found = page.found.len();
-        let resealed = page.found.iter().map(|found| reseal_row(found, &walk, &keyring));
-        resealed.collect::<Result<Vec<_>>>()?;
-        if found > 0 {
-            let jobs = f64::from(options.jobs.min(2));
-            let batches = estimate.to_do as f64 / found as f64;
-            estimate.time = started.elapsed().mul_f64(3.0 * batches / jobs);
-        }
-        if let Some(rate) = options.rate {
-            estimate.time = estimate.time.max(Duration::from_secs(estimate.to_do / u64::from(rate)));
-        }
-        Ok(())
-    }
+/// Seals everything anew that is not under the primary key.
+///
+/// Safe to cancel, to kill, and to run twice at once: every batch is whole, and the next run finds
+/// what is left. On error everything that was done so far is good.
+pub(crate) async fn rotate(
+    core: &Arc<Core>,
+    options: &RotateOptions,
+    listener: &mut (dyn FnMut(RotateEvent<'_>) + Send),
+) -> Result<Rotation> {
+    refuse_without_table(core).await?;
+    let run = RotationRun {
+        core,
+        options,
+        listener,
+        progress: RotateProgress::default(),
+        unreadable: Vec::new(),
+        untold: Vec::new(),
+        walked: false,
+        started: Instant::now(),
+    };
+    run.run().await
 }
 
-impl Run<'_> {
+/// Counts what there is to do, and tries it on one batch without writing anything.
+pub(crate) async fn estimate_rotation(core: &Core, options: &RotateOptions) -> Result<RotateEstimate> {
+    let key = core.keyring.for_sealing()?.primary().0;
+    let census = count_tokens(core).await?;
+    let mut estimate = RotateEstimate { key, census, rows: 0, to_do: 0, time: Duration::ZERO };
+    if let Some(postgres) = &core.postgres {
+        estimate_rows(core, postgres, options, &mut estimate).await.map_err(|fault| fault.error)?;
+    }
+    Ok(estimate)
+}
+
+async fn estimate_rows(
+    core: &Core,
+    postgres: &Postgres,
+    options: &RotateOptions,
+    estimate: &mut RotateEstimate,
+) -> Result<(), Fault> {
+    let plan = writable(postgres).await?;
+    if !plan.has_slots() {
+        return Ok(());
+    }
+    let walk = postgres.walk(&plan, options.rows_to_a_batch(), None).await?;
+    let keyring = core.keyring.for_sealing()?;
+    estimate.rows = postgres.count_rows(&walk).await?;
+    estimate.to_do = postgres.count_found(&walk, estimate.key).await?;
+    let started = Instant::now();
+    let Some(page) = postgres.page(&walk, &Stretch::default(), estimate.key).await? else {
+        return Ok(());
+    };
+    let found = page.found.len();
+    let resealed = page.found.iter().map(|found| reencrypt_row(found, &walk, &keyring));
+    resealed.collect::<Result<Vec<_>>>()?;
+    if found > 0 {
+        let jobs = f64::from(options.jobs.min(2));
+        let batches = estimate.to_do as f64 / found as f64;
+        estimate.time = started.elapsed().mul_f64(3.0 * batches / jobs);
+    }
+    if let Some(rate) = options.rate {
+        estimate.time = estimate.time.max(Duration::from_secs(estimate.to_do / u64::from(rate)));
+    }
+    Ok(())
+}
+
+impl RotationRun<'_> {
     async fn run(mut self) -> Result<Rotation> {
         loop {
             let (resealed, local) = (self.progress.resealed, self.progress.local);
             let whole = self.pass().await?;
             self.outwait_promotion().await?;
-            let key = self.router.keyring.for_sealing()?.primary().0;
-            let census = self.router.census().await?;
-            if let (Some(postgres), true) = (&self.router.postgres, self.walked) {
+            let key = self.core.keyring.for_sealing()?.primary().0;
+            let census = count_tokens(self.core).await?;
+            if let (Some(postgres), true) = (&self.core.postgres, self.walked) {
                 postgres.refuse_without_table().await.map_err(|fault| fault.error)?;
             }
             let complete = census.tokens_besides(key) == 0;
@@ -137,10 +135,10 @@ impl Run<'_> {
 
     /// Waits until everybody has taken the primary key up, which takes no time unless it is new.
     async fn outwait_promotion(&mut self) -> Result<()> {
-        let keyring = self.router.keyring.for_sealing()?;
+        let keyring = self.core.keyring.for_sealing()?;
         let (primary, _) = keyring.primary();
         let since = keyring.get(primary).map_or(0, |key| key.info.state_since);
-        let age = Duration::from_millis(self.router.now().saturating_sub(since));
+        let age = Duration::from_millis(self.core.now().saturating_sub(since));
         // the first key of a keyring has none before it
         if keyring.keys().len() > 1 {
             tokio::time::sleep(TAKEN_UP.saturating_sub(age)).await;
@@ -150,7 +148,7 @@ impl Run<'_> {
 
     /// The log of the local file holds the old texts until it is emptied.
     async fn forget_old_texts(&mut self) {
-        if let (Some(local), true) = (&self.router.local, self.progress.local > 0)
+        if let (Some(local), true) = (&self.core.local, self.progress.local > 0)
             && !local.checkpoint().await.unwrap_or(false)
         {
             tracing::info!("the log of the local file was in use; it is emptied later");
@@ -163,29 +161,29 @@ impl Run<'_> {
         self.progress = RotateProgress { pass: pass + 1, resealed, local, ..RotateProgress::default() };
         self.unreadable.clear();
         self.untold.clear();
-        self.reseal_local().await?;
-        let Some(postgres) = &self.router.postgres else {
+        self.reencrypt_local().await?;
+        let Some(postgres) = &self.core.postgres else {
             self.announce();
             return Ok(true);
         };
-        match self.reseal_rows(postgres).await {
+        match self.reencrypt_rows(postgres).await {
             Ok(()) => Ok(true),
             Err(fault) if fault.outcome == Outcome::Redetect && self.progress.pass < MAX_PASSES => Ok(false),
             Err(fault) => Err(fault.error),
         }
     }
 
-    async fn reseal_local(&mut self) -> Result<()> {
-        let Some(local) = &self.router.local else { return Ok(()) };
+    async fn reencrypt_local(&mut self) -> Result<()> {
+        let Some(local) = &self.core.local else { return Ok(()) };
         let unreadable = &mut self.untold;
         let without = self.options.without.as_deref();
         let places: Vec<_> =
             LocalPlace::ALL.into_iter().filter(|place| Some(place.name()) != without).collect();
-        let done = self.router.reseal_local(local, &places, |owner, place, error| {
+        let done = reencrypt_local(self.core, local, &places, |owner, place, error| {
             let place = format!("local file, {place}");
             unreadable.push(UnreadableRow::new(&owner.to_string(), Some(place), error));
         });
-        self.progress.local += done.await?.resealed;
+        self.progress.local += done.await?.reencrypted;
         Ok(())
     }
 
@@ -205,7 +203,7 @@ impl Run<'_> {
         (self.listener)(RotateEvent::Unreadable(row));
     }
 
-    async fn reseal_rows(&mut self, postgres: &Postgres) -> Result<(), Fault> {
+    async fn reencrypt_rows(&mut self, postgres: &Postgres) -> Result<(), Fault> {
         let plan = steadily(postgres, || writable(postgres)).await?;
         if !plan.has_slots() {
             self.announce();
@@ -221,10 +219,10 @@ impl Run<'_> {
         let jobs = u64::from(options.jobs).min(rows / u64::from(options.rows_to_a_batch()) + 1) as u32;
         let stretches = postgres.stretches(&walk, rows, jobs).await?;
         let job = Job {
-            router: self.router.clone(),
+            core: self.core.clone(),
             walk: Arc::new(walk),
             throttle: Arc::new(Throttle::new(options)),
-            rework: reseal_row,
+            rework: reencrypt_row,
         };
         job.run(stretches, |message| self.hear(message)).await
     }
@@ -255,7 +253,7 @@ pub(crate) async fn writable(postgres: &Postgres) -> Result<Arc<Plan>, Fault> {
     if plan.has_slots() {
         refuse_fixed_rows(&postgres.database, postgres.layout()).await?;
     }
-    check_writable(postgres, &plan)?;
+    postgres.check_writable(&plan)?;
     match postgres.database.takes_writes().await? {
         true => Ok(plan),
         false => Err(read_only(postgres).await.into()),

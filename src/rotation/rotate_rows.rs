@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use crate::crypto::random;
-use crate::crypto::reseal::reseal;
+use crate::crypto::sealer::reencrypt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
-use crate::postgres::walk::rows::{Found, Texts, Walk};
+use crate::postgres::walk::rows::{FoundRow, RowTexts, TableWalk};
 use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::record::placement::Slot;
@@ -31,19 +31,19 @@ impl Trouble {
 /// What a row gets.
 pub(crate) struct Reworked {
     /// New texts for its columns; `None` when there is nothing to write.
-    pub(crate) new: Option<Texts>,
+    pub(crate) new: Option<RowTexts>,
     pub(crate) troubles: Vec<Trouble>,
 }
 
 /// What is done to each row: a pure function but for randomness.
-pub(crate) type Rework = fn(&Found, &Walk, &Keyring) -> Result<Reworked>;
+pub(crate) type Rework = fn(&FoundRow, &TableWalk, &Keyring) -> Result<Reworked>;
 
 /// Seals every record of a row anew that is not under the primary key, each as a whole under its own
 /// version. What cannot be opened stays as it is.
 ///
 /// # Errors
 /// `Entropy`.
-pub(crate) fn reseal_row(found: &Found, walk: &Walk, keyring: &Keyring) -> Result<Reworked> {
+pub(crate) fn reencrypt_row(found: &FoundRow, walk: &TableWalk, keyring: &Keyring) -> Result<Reworked> {
     let (slots, mut troubles) = (&walk.slots, Vec::new());
     let read = read_slots(found, slots, &mut troubles);
     let Some(owner) = &found.owner else {
@@ -54,7 +54,7 @@ pub(crate) fn reseal_row(found: &Found, walk: &Walk, keyring: &Keyring) -> Resul
     let mut tokens = Vec::with_capacity(old.len());
     for record in old.chunk_by(|one, next| one.version == next.version) {
         let places = &places[tokens.len()..][..record.len()];
-        match reseal_record(record, owner, keyring)? {
+        match reencrypt_record(record, owner, keyring)? {
             Ok(Some(resealed)) => {
                 places.iter().for_each(|slot| changed[*slot] = true);
                 tokens.extend(resealed.into_iter().map(Cow::Owned));
@@ -74,7 +74,7 @@ pub(crate) fn reseal_row(found: &Found, walk: &Walk, keyring: &Keyring) -> Resul
             (false, _) => found.texts.slots[at].clone(),
         }
     };
-    let new = changed.contains(&true).then(|| Texts {
+    let new = changed.contains(&true).then(|| RowTexts {
         slots: slots.iter().enumerate().map(print).collect(),
         plain: found.texts.plain.clone(),
     });
@@ -83,7 +83,11 @@ pub(crate) fn reseal_row(found: &Found, walk: &Walk, keyring: &Keyring) -> Resul
 
 /// The tokens of all slots, each with its slot, record by record. A slot that holds anything else as
 /// well stays as it is.
-pub(crate) fn read_slots(found: &Found, slots: &[Slot], troubles: &mut Vec<Trouble>) -> Vec<(usize, Token)> {
+pub(crate) fn read_slots(
+    found: &FoundRow,
+    slots: &[Slot],
+    troubles: &mut Vec<Trouble>,
+) -> Vec<(usize, Token)> {
     let mut read: Vec<(usize, Token)> = Vec::with_capacity(Field::ALL.len());
     for (at, (slot, text)) in slots.iter().zip(&found.texts.slots).enumerate() {
         let error = match read_slot(text.as_deref(), slot.json) {
@@ -92,7 +96,7 @@ pub(crate) fn read_slots(found: &Found, slots: &[Slot], troubles: &mut Vec<Troub
                 read.extend(tokens.into_iter().map(|token| (at, token)));
                 continue;
             }
-            SlotText::Foreign => {
+            SlotText::Unrecognised => {
                 Error::new(ErrorKind::ForeignValue, "it holds text that the vault did not write")
             }
             SlotText::Damaged(error) => error,
@@ -105,10 +109,17 @@ pub(crate) fn read_slots(found: &Found, slots: &[Slot], troubles: &mut Vec<Troub
 }
 
 /// `Ok(Ok(None))`: it is under the primary key already.
-fn reseal_record(tokens: &[Token], owner: &Owner, keyring: &Keyring) -> Result<Result<Option<Vec<Token>>>> {
+fn reencrypt_record(
+    tokens: &[Token],
+    owner: &Owner,
+    keyring: &Keyring,
+) -> Result<Result<Option<Vec<Token>>>> {
     match Record::check(tokens) {
         Err(error) => Ok(Err(error)),
         Ok((_, key)) if key == keyring.primary().0 => Ok(Ok(None)),
-        Ok(_) => random::with_rng(|rng| reseal(tokens, owner, keyring, rng).map(Some)),
+        Ok(_) => random::with_rng(|rng| {
+            let opener = |key| keyring.opener_for_reencryption(key);
+            reencrypt(tokens, owner, keyring.primary(), opener, rng).map(Some)
+        }),
     }
 }

@@ -10,20 +10,19 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
 use crate::postgres::connection::errors::{Fault, Outcome};
 use crate::postgres::statements::plan::Postgres;
-use crate::postgres::walk::rows::{Exchange, Found, Stretch, Walk};
+use crate::postgres::walk::rows::{Exchange, FoundRow, Stretch, TableWalk};
 use crate::record::owner::Owner;
 use crate::rotation::report::UnreadableRow;
 use crate::rotation::rotate_rows::{Rework, Reworked, Trouble};
 use crate::rotation::throttle::{PAUSE, Throttle};
-use crate::store::core::Router;
-use crate::store::write::pause;
+use crate::store::core::{Core, pause};
 
 /// After so many single rows in a row that the database refuses it is not the rows.
 const MAX_REFUSED: u32 = 100;
 
 /// What a batch did.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct BatchCounts {
     pub(crate) visited: u64,
     /// Rows that got new texts.
     pub(crate) exchanged: u64,
@@ -36,15 +35,15 @@ pub(crate) struct Tally {
 /// What a shard tells while it works.
 pub(crate) enum Message {
     Unreadable(UnreadableRow),
-    Batch(Tally),
+    Batch(BatchCounts),
     Paused(String),
 }
 
 /// What several shards share.
 #[derive(Clone)]
 pub(crate) struct Job {
-    pub(crate) router: Arc<Router>,
-    pub(crate) walk: Arc<Walk>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) walk: Arc<TableWalk>,
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) rework: Rework,
 }
@@ -89,16 +88,16 @@ impl Shard {
     /// # Errors
     /// `Redetect` when the schema is no longer the one of the walk. Every batch before it is done.
     async fn run(mut self) -> Result<(), Fault> {
-        let router = self.job.router.clone();
-        let Some(postgres) = &router.postgres else { return Ok(()) };
+        let core = self.job.core.clone();
+        let Some(postgres) = &core.postgres else { return Ok(()) };
         loop {
-            let keyring = router.keyring.for_sealing()?;
+            let keyring = core.keyring.for_sealing()?;
             let primary = keyring.primary().0;
             let page = steadily(postgres, || postgres.page(&self.job.walk, &self.stretch, primary)).await?;
             let page = page.ok_or_else(moved)?;
             let Some(last) = page.last else { return Ok(()) };
             let probe = page.found.iter().find_map(|found| found.owner.clone());
-            let mut tally = Tally { visited: page.rows, ..Tally::default() };
+            let mut tally = BatchCounts { visited: page.rows, ..BatchCounts::default() };
             let (exchanges, unreadable) = self.rework(page.found, keyring, &mut tally).await?;
             let rows = exchanges.len();
             if rows > 0 && self.paused(postgres, probe.as_ref()).await? {
@@ -136,13 +135,13 @@ impl Shard {
     /// Reworks what was found, away from the threads that serve others.
     async fn rework(
         &self,
-        found: Vec<Found>,
+        found: Vec<FoundRow>,
         keyring: Arc<Keyring>,
-        tally: &mut Tally,
+        tally: &mut BatchCounts,
     ) -> Result<(Vec<Exchange>, Vec<UnreadableRow>)> {
         let (walk, rework) = (self.job.walk.clone(), self.job.rework);
         let work = move || {
-            let rework = |found: Found| Ok((rework(&found, &walk, &keyring)?, found));
+            let rework = |found: FoundRow| Ok((rework(&found, &walk, &keyring)?, found));
             found.into_iter().map(rework).collect::<Result<Vec<_>>>()
         };
         let reworked = tokio::task::spawn_blocking(work).await;
@@ -164,7 +163,7 @@ impl Shard {
         &mut self,
         postgres: &Postgres,
         exchanges: Vec<Exchange>,
-        tally: &mut Tally,
+        tally: &mut BatchCounts,
     ) -> Result<(), Fault> {
         let mut parts = vec![exchanges];
         while let Some(mut part) = parts.pop() {

@@ -1,4 +1,4 @@
-//! A recount of all tokens: how many each place holds under each key.
+//! The token count: how many tokens each place holds under each key.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::postgres::connection::errors::Fault;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::token_count::counted_columns;
 use crate::record::token::KeyId;
-use crate::store::core::Router;
+use crate::store::core::Core;
 
 /// A place where tokens lie.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +42,7 @@ pub struct TokenCount {
     pub tokens: u64,
 }
 
-/// What a recount found: every place of the layout, and of the local file.
+/// What a token count found: every place of the layout, and of the local file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Census {
@@ -79,45 +79,43 @@ impl Census {
     }
 }
 
-impl Router {
-    /// Counts the tokens in every column of the layout and in the local file, and says what else there is.
-    ///
-    /// # Errors
-    /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from us:
-    /// a count of a part would be worth nothing. `LocalStore`.
-    pub(crate) async fn census(&self) -> Result<Census> {
-        self.refuse_without_table().await?;
-        let (mut counts, not_looked_at) = match &self.postgres {
-            Some(postgres) => count_rows(postgres).await.map_err(|fault| fault.error)?,
-            None => Default::default(),
-        };
-        if let Some(local) = &self.local {
-            counts.extend(count_local(local).await?);
-        }
-        counts.sort_by(|a, b| (&a.place, a.key).cmp(&(&b.place, b.key)));
-        Ok(Census { counts, not_looked_at })
+/// Counts the tokens in every column of the layout and in the local file, and says what else there is.
+///
+/// # Errors
+/// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from us:
+/// a count of a part would be worth nothing. `LocalStore`.
+pub(crate) async fn count_tokens(core: &Core) -> Result<Census> {
+    refuse_without_table(core).await?;
+    let (mut counts, not_looked_at) = match &core.postgres {
+        Some(postgres) => count_rows(postgres).await.map_err(|fault| fault.error)?,
+        None => Default::default(),
+    };
+    if let Some(local) = &core.local {
+        counts.extend(count_local(local).await?);
     }
+    counts.sort_by(|a, b| (&a.place, a.key).cmp(&(&b.place, b.key)));
+    Ok(Census { counts, not_looked_at })
+}
 
-    /// Refuses to say anything about all tokens when a table with some of them was not named.
-    ///
-    /// # Errors
-    /// `Configuration` when the local file has been used with a table, and none is named; `Schema` when the
-    /// named one is not there.
-    pub(crate) async fn refuse_without_table(&self) -> Result<()> {
-        let Some(local) = &self.local else { return Ok(()) };
-        let used_with = local.used_with().await?;
-        let (kind, problem) = match &self.postgres {
-            _ if used_with.is_empty() => return Ok(()),
-            None => (ErrorKind::Configuration, "no database was named".to_owned()),
-            Some(postgres) => match postgres.refresh().await.map_err(|fault| fault.error)?.has_table() {
-                true => return Ok(()),
-                false => (ErrorKind::Schema, format!("{} does not exist", postgres.place())),
-            },
-        };
-        let message = format!("{problem}, and the tokens of {} would be left out", used_with.join(", "));
-        Err(Error::new(kind, message)
-            .with_hint("name the database and the table that the service uses (DATABASE_URL, --table)"))
-    }
+/// Refuses to say anything about all tokens when a table with some of them was not named.
+///
+/// # Errors
+/// `Configuration` when the local file has been used with a table, and none is named; `Schema` when the
+/// named one is not there.
+pub(crate) async fn refuse_without_table(core: &Core) -> Result<()> {
+    let Some(local) = &core.local else { return Ok(()) };
+    let used_with = local.used_with().await?;
+    let (kind, problem) = match &core.postgres {
+        _ if used_with.is_empty() => return Ok(()),
+        None => (ErrorKind::Configuration, "no database was named".to_owned()),
+        Some(postgres) => match postgres.refresh().await.map_err(|fault| fault.error)?.has_table() {
+            true => return Ok(()),
+            false => (ErrorKind::Schema, format!("{} does not exist", postgres.place())),
+        },
+    };
+    let message = format!("{problem}, and the tokens of {} would be left out", used_with.join(", "));
+    Err(Error::new(kind, message)
+        .with_hint("name the database and the table that the service uses (DATABASE_URL, --table)"))
 }
 
 async fn count_rows(postgres: &Postgres) -> Result<(Vec<TokenCount>, Vec<String>), Fault> {

@@ -36,16 +36,16 @@ use crate::schema::options::{Applied, ApplyOptions, RollBackOptions, RolledBack,
 use crate::schema::plan::{Plan, Subject};
 use crate::schema::verify::Verification;
 use crate::schema::wanted::Wanted;
-use crate::store::core::Router;
+use crate::store::core::Core;
 
 /// The schema of the vault's table. See [`Vault::schema`](crate::Vault::schema).
 #[derive(Clone)]
 pub struct Schema {
-    router: Arc<Router>,
+    router: Arc<Core>,
 }
 
 impl Schema {
-    pub(crate) fn new(router: Arc<Router>) -> Self {
+    pub(crate) fn new(router: Arc<Core>) -> Self {
         Self { router }
     }
 

@@ -9,11 +9,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 pub(crate) struct Breaker {
-    state: Mutex<State>,
+    state: Mutex<BreakerState>,
 }
 
 #[derive(Default)]
-struct State {
+struct BreakerState {
     failures: u32,
     /// While this lies ahead nobody asks the server.
     closed_again_at: Option<Instant>,
@@ -39,7 +39,7 @@ impl Breaker {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.failures > 0 {
             tracing::info!("the database answers again");
-            *state = State::default();
+            *state = BreakerState::default();
         }
     }
 

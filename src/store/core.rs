@@ -1,13 +1,16 @@
-//! Where a record goes and where it comes from: the database, or the local file when that cannot take it.
+//! The state of a vault, and the small things that every operation does with it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
 
 use crate::crypto::random;
 use crate::crypto::sealer::{self, Opened};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::keyring::file::KeyringFile;
-use crate::local::file::{Base, KeptKind, LocalFile, LocalRecord, PutPending};
+use crate::local::file::LocalFile;
 use crate::postgres::connection::errors::{Fault, Outcome};
 use crate::postgres::statements::plan::Postgres;
 use crate::record::field::Field;
@@ -18,8 +21,7 @@ use crate::record::retell::RetellConfig;
 use crate::record::token::KeyId;
 use crate::record::version::{Millis, Version};
 use crate::store::breaker::Breaker;
-use crate::store::reload::TakenUp;
-use crate::store::seen::Seen;
+use crate::store::seen::SeenVersions;
 
 /// How often a write is tried against moving targets before the caller hears of it.
 pub(crate) const ROUNDS: u32 = 5;
@@ -63,7 +65,7 @@ impl StoreOptions {
 
 /// One thing to write: a configuration, or a tombstone.
 #[derive(Clone, Copy)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct StoreRequest<'a> {
     pub(crate) owner: &'a Owner,
     pub(crate) config: Option<&'a RetellConfig>,
     pub(crate) options: StoreOptions,
@@ -71,7 +73,7 @@ pub(crate) struct Entry<'a> {
 
 /// What became of a write.
 #[derive(Debug, Clone)]
-pub(crate) struct Written {
+pub(crate) struct StoredRecord {
     pub(crate) version: Version,
     /// Where every field that was set is.
     pub(crate) places: Vec<(Field, Place)>,
@@ -83,7 +85,7 @@ pub(crate) struct Written {
 
 /// What was found for an owner.
 #[derive(Debug)]
-pub(crate) struct Read {
+pub(crate) struct LoadedRecord {
     pub(crate) opened: Opened,
     pub(crate) version: Version,
     pub(crate) local: bool,
@@ -94,19 +96,28 @@ pub(crate) struct Read {
 
 pub(crate) type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
 
-pub(crate) struct Router {
+/// Everything that a vault is made of. The operations are functions over it.
+pub(crate) struct Core {
     pub(crate) postgres: Option<Postgres>,
     pub(crate) local: Option<LocalFile>,
     pub(crate) keyring: KeyringFile,
     pub(crate) fallback: Fallback,
     pub(crate) offline_reads: bool,
     pub(crate) breaker: Breaker,
-    pub(crate) seen: Seen,
+    pub(crate) seen: SeenVersions,
     pub(crate) clock: Clock,
-    pub(crate) taken_up: TakenUp,
+    pub(crate) reloaded: ReloadedGeneration,
 }
 
-impl Router {
+/// The generation of the keyring under which the local file is sealed, as far as this process knows.
+#[derive(Default)]
+pub(crate) struct ReloadedGeneration {
+    pub(super) generation: AtomicU64,
+    /// Held by the caller that does the work; the others need not wait for it.
+    pub(super) working: Mutex<()>,
+}
+
+impl Core {
     pub(crate) fn now(&self) -> Millis {
         (self.clock)()
     }
@@ -121,36 +132,6 @@ impl Router {
         }
     }
 
-    /// Writes to the database, or to the local file when that is out of reach or has no room.
-    ///
-    /// On error nothing was written, unless the error says that the outcome is unknown.
-    pub(crate) async fn store(&self, entry: Entry<'_>) -> Result<Written> {
-        self.take_up().await;
-        let Some(postgres) = &self.postgres else {
-            return self.store_locally(entry, None, Base::Unknown, None).await;
-        };
-        postgres.check_owner(entry.owner)?;
-        if let Some(reason) = self.breaker.blocks(Instant::now()) {
-            let fault = Fault::new(Outcome::Fallback, Error::new(ErrorKind::Unavailable, reason));
-            return self.fall_back(entry, None, Base::Unknown, fault).await;
-        }
-        let mut write = crate::store::write::Write::new(self, postgres, entry).await?;
-        match write.run().await {
-            Ok(written) => {
-                self.breaker.success();
-                self.seen.holds(entry.owner, written.version);
-                self.supersede(entry.owner, written.version).await;
-                self.remember_stored(entry, write.attempted().0).await;
-                Ok(written)
-            }
-            Err(fault) => {
-                self.note(&fault);
-                let (record, base) = write.attempted();
-                self.fall_back(entry, record, base, fault).await
-            }
-        }
-    }
-
     /// Tells the breaker how the server does.
     pub(crate) fn note(&self, fault: &Fault) {
         match fault.outcome {
@@ -161,90 +142,7 @@ impl Router {
         }
     }
 
-    /// An online write of an owner makes what waits in the local file for it obsolete.
-    async fn supersede(&self, owner: &Owner, version: Version) {
-        let Some(local) = &self.local else { return };
-        let done = match local.pending(owner).await {
-            Ok(None) => return,
-            Ok(Some(_)) => local.supersede(owner, version).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = done {
-            // sync finds the newer version in the database and drops the entry then
-            tracing::warn!(%error, "an obsolete pending record could not be removed");
-        }
-    }
-
-    async fn fall_back(
-        &self,
-        entry: Entry<'_>,
-        record: Option<Record>,
-        base: Base,
-        fault: Fault,
-    ) -> Result<Written> {
-        let may = matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous | Outcome::TakesNoWrites);
-        if !may || self.fallback == Fallback::Refuse || self.local.is_none() {
-            return Err(fault.error);
-        }
-        self.store_locally(entry, record, base, Some(fault.error.to_string())).await
-    }
-
-    /// Keeps a write in the local file until the database takes it. A record that was already sent
-    /// keeps its version and its text, so that a write which did arrive is recognised.
-    async fn store_locally(
-        &self,
-        entry: Entry<'_>,
-        sent: Option<Record>,
-        base: Base,
-        degraded: Option<String>,
-    ) -> Result<Written> {
-        let local = self.local.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Configuration, "there is neither a database nor a local file to store in")
-        })?;
-        let known = self.known(local, entry.owner).await?;
-        // nobody asks first what is pending: the write itself says when that is newer
-        let mut seen = known;
-        let base = match (base, known) {
-            (Base::Unknown, Some(version)) => Base::Version(version),
-            _ => base,
-        };
-        let mut sent = sent;
-        for _ in 0..ROUNDS {
-            let record = match sent.take() {
-                Some(sent) => self.seal_rest(entry, sent)?,
-                None => self.seal(entry, seen, &Field::ALL)?,
-            };
-            let put = LocalRecord {
-                owner: entry.owner.clone(),
-                version: record.version,
-                text: record.packed(&Field::ALL),
-                base,
-                at: self.now(),
-            };
-            match local.put_pending(&put).await? {
-                PutPending::Written => {
-                    let places =
-                        set_fields(entry.config).into_iter().map(|field| (field, Place::Local)).collect();
-                    return Ok(Written { version: record.version, places, degraded, replaced: Vec::new() });
-                }
-                PutPending::Newer(version) => seen = Some(version),
-            }
-        }
-        Err(Error::new(ErrorKind::Busy, "other writers of this owner were always faster"))
-    }
-
-    /// What the row was last known to hold: in this process, or in the offline replica.
-    async fn known(&self, local: &LocalFile, owner: &Owner) -> Result<Option<Version>> {
-        match self.seen_version(owner) {
-            None if self.offline_reads => {
-                let replica = local.replica(owner).await?;
-                Ok(self.plausible(replica.map(|replica| replica.version)))
-            }
-            seen => Ok(seen),
-        }
-    }
-
-    /// What the row was last known to hold, for a version that goes past it.
+    /// The version that the row was last known to hold, for a version that goes past it.
     pub(crate) fn seen_version(&self, owner: &Owner) -> Option<Version> {
         self.plausible(self.seen.get(owner))
     }
@@ -254,19 +152,25 @@ impl Router {
         version.filter(|version| !version.is_ahead_of(self.now()))
     }
 
-    /// Seals an entry under a version later than what was seen.
-    pub(crate) fn seal(&self, entry: Entry<'_>, seen: Option<Version>, fields: &[Field]) -> Result<Record> {
+    /// Seals a request under the primary key and a version later than what was seen.
+    pub(crate) fn seal(
+        &self,
+        request: StoreRequest<'_>,
+        seen: Option<Version>,
+        fields: &[Field],
+    ) -> Result<Record> {
         let (now, keyring) = (self.now(), self.keyring.for_sealing()?);
         random::with_rng(|rng| {
             let version = Version::next(now, seen, random_step(rng));
-            sealer::seal(entry.config, entry.owner, version, fields, &keyring, rng)
+            sealer::seal(request.config, request.owner, version, fields, keyring.primary(), rng)
         })
     }
 
     /// The same record with tokens for the plain fields that had a column of their own.
-    pub(crate) fn seal_rest(&self, entry: Entry<'_>, sent: Record) -> Result<Record> {
+    pub(crate) fn seal_rest(&self, request: StoreRequest<'_>, sent: Record) -> Result<Record> {
         let keyring = self.keyring.current();
-        random::with_rng(|rng| sealer::seal_rest(sent, entry.config, entry.owner, &keyring, rng))?
+        let root = keyring.opener(sent.key)?;
+        random::with_rng(|rng| sealer::seal_rest(sent, request.config, request.owner, root, rng))?
     }
 
     /// The ids of the keys that records can be opened with.
@@ -276,45 +180,17 @@ impl Router {
 
     /// Opens a record, with the keyring read again when it names a key that is not known yet.
     pub(crate) fn open(&self, record: &Record, owner: &Owner) -> Result<Opened> {
-        sealer::open(record, owner, &self.keyring.holding(record.key))
+        sealer::open(record, owner, self.keyring.holding(record.key).opener(record.key)?)
     }
 
     /// Whether a record opens, and is a tombstone.
     pub(crate) fn is_tombstone(&self, record: &Record, owner: &Owner) -> Result<bool> {
-        sealer::is_tombstone(record, owner, &self.keyring.holding(record.key))
+        sealer::is_tombstone(record, owner, self.keyring.holding(record.key).opener(record.key)?)
     }
 
     /// The record of a local entry.
     pub(crate) fn local_record(&self, text: &str) -> Result<Record> {
         Record::new(read_packed(text)?, PlainValues::default())
-    }
-
-    /// Keeps what was stored for times when the database is away, if that was asked for.
-    pub(super) async fn remember_stored(&self, entry: Entry<'_>, record: Option<Record>) {
-        let (Some(local), true, Some(record)) = (&self.local, self.offline_reads, record) else { return };
-        if let Err(error) = self.put_replica(local, entry, record).await {
-            tracing::warn!(%error, "the offline replica could not be written");
-        }
-    }
-
-    /// The offline replica of a record, wholly sealed.
-    async fn put_replica(&self, local: &LocalFile, entry: Entry<'_>, record: Record) -> Result<()> {
-        if local.replica(entry.owner).await?.is_some_and(|replica| replica.version >= record.version) {
-            return Ok(());
-        }
-        let sealed = self.seal_rest(entry, record)?;
-        local.put_replica(entry.owner, sealed.version, &sealed.packed(&Field::ALL), self.now()).await
-    }
-
-    /// Keeps texts that are about to be overwritten, or lost against a newer one.
-    pub(crate) async fn keep(&self, owner: &Owner, kind: KeptKind, text: &str, reason: &str) -> Result<()> {
-        match &self.local {
-            Some(local) => local.keep(owner, kind, text, reason, self.now()).await,
-            None => {
-                tracing::warn!(reason, "a record is replaced, and there is no local file to keep it in");
-                Ok(())
-            }
-        }
     }
 }
 
@@ -326,4 +202,11 @@ fn random_step(rng: &mut impl rand::Rng) -> u16 {
 pub(crate) fn set_fields(config: Option<&RetellConfig>) -> Vec<Field> {
     let Some(config) = config else { return Vec::new() };
     Field::ALL.into_iter().filter(|field| config.is_set(*field)).collect()
+}
+
+/// A short pause, longer in every round, and so random that two rivals do not meet again at once.
+pub(crate) async fn pause(round: u32) {
+    let longer = 2u32.pow(round.min(6));
+    let random = random::with_rng(|rng| rand::Rng::next_u32(rng) % (16 * longer)).unwrap_or(8);
+    tokio::time::sleep(Duration::from_millis(u64::from(5 * longer + random))).await;
 }

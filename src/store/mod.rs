@@ -3,9 +3,12 @@
 pub(crate) mod breaker;
 pub(crate) mod bulk;
 pub(crate) mod core;
+pub(crate) mod decide;
+pub(crate) mod fallback;
 pub(crate) mod load;
-pub(crate) mod local_keys;
+pub(crate) mod reencrypt_local;
 pub(crate) mod reload;
 pub(crate) mod seen;
+pub(crate) mod store;
 pub(crate) mod sync;
 pub(crate) mod write;

@@ -1,74 +1,62 @@
-//! A changed keyring is taken up: what the local file holds is sealed anew under its primary key.
+//! A changed keyring is reloaded: the texts of the local file are re-encrypted under its primary key.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use tokio::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::{KeyState, Keyring};
 use crate::local::file::LocalFile;
 use crate::local::walk::LocalPlace;
-use crate::store::core::Router;
+use crate::store::core::Core;
+use crate::store::reencrypt_local::reencrypt_local;
 
-/// Which generation of the keyring this process has taken up.
-#[derive(Default)]
-pub(crate) struct TakenUp {
-    generation: AtomicU64,
-    /// Held by the one who does the work; the others need not wait for it.
-    working: Mutex<()>,
+/// Follows a keyring that has changed. Costs next to nothing while it has not.
+///
+/// A key that was destroyed elsewhere stays in the memory of this process until the local file needs it no more.
+pub(crate) async fn reload_keyring(core: &Core) {
+    // what sealing cannot go on with, sealing says
+    let Ok(keyring) = core.keyring.for_sealing() else { return };
+    if core.reloaded.generation.load(Ordering::Acquire) == keyring.generation {
+        return;
+    }
+    let Ok(_working) = core.reloaded.working.try_lock() else { return };
+    match reencrypt_for(core, &keyring).await {
+        Ok(()) => core.reloaded.generation.store(keyring.generation, Ordering::Release),
+        // tried again by the next call; until then destroyed keys stay
+        Err(error) => tracing::warn!(%error, "the local file could not be re-encrypted"),
+    }
 }
 
-impl Router {
-    /// Takes a changed keyring up. Costs next to nothing while it has not changed.
-    ///
-    /// A key that was destroyed elsewhere stays in the memory of this process until the local file needs it no more.
-    pub(crate) async fn take_up(&self) {
-        // what sealing cannot go on with, sealing says
-        let Ok(keyring) = self.keyring.for_sealing() else { return };
-        if self.taken_up.generation.load(Ordering::Acquire) == keyring.generation {
-            return;
+/// As [`reload_keyring`], when the vault is built.
+///
+/// # Errors
+/// `WrongKeyring` when the local file was used with a later generation of it; `KeyInUse` when it names
+/// a key that the keyring has destroyed: nobody could open that any more, and it must not be found
+/// out later. `LocalStore`.
+pub(crate) async fn reload_keyring_first(core: &Core) -> Result<()> {
+    let keyring = core.keyring.current();
+    if let Some(local) = &core.local {
+        let noted = local.keyring_generation().await?;
+        if noted == Some(keyring.generation) {
+            core.reloaded.generation.store(keyring.generation, Ordering::Release);
+            return Ok(());
         }
-        let Ok(_working) = self.taken_up.working.try_lock() else { return };
-        match self.reseal_for(&keyring).await {
-            Ok(()) => self.taken_up.generation.store(keyring.generation, Ordering::Release),
-            // tried again by the next call; until then destroyed keys stay
-            Err(error) => tracing::warn!(%error, "the local file could not be sealed anew"),
-        }
+        refuse_older(local, noted, &keyring)?;
+        refuse_destroyed(local, &keyring).await?;
     }
+    reload_keyring(core).await;
+    Ok(())
+}
 
-    /// As [`take_up`](Self::take_up), when the vault is built.
-    ///
-    /// # Errors
-    /// `WrongKeyring` when the local file was used with a later generation of it; `KeyInUse` when it names
-    /// a key that the keyring has destroyed: nobody could open that any more, and it must not be found
-    /// out later. `LocalStore`.
-    pub(crate) async fn take_up_first(&self) -> Result<()> {
-        let keyring = self.keyring.current();
-        if let Some(local) = &self.local {
-            let noted = local.keyring_generation().await?;
-            if noted == Some(keyring.generation) {
-                self.taken_up.generation.store(keyring.generation, Ordering::Release);
-                return Ok(());
-            }
-            refuse_older(local, noted, &keyring)?;
-            refuse_destroyed(local, &keyring).await?;
-        }
-        self.take_up().await;
-        Ok(())
+async fn reencrypt_for(core: &Core, keyring: &Keyring) -> Result<()> {
+    if let Some(local) = &core.local {
+        let done = reencrypt_local(core, local, &LocalPlace::ALL, |owner, place, error| {
+            tracing::warn!(%owner, place, %error, "a local text could not be re-encrypted");
+        });
+        done.await?;
+        local.note_keyring_generation(keyring.generation).await?;
     }
-
-    async fn reseal_for(&self, keyring: &Arc<Keyring>) -> Result<()> {
-        if let Some(local) = &self.local {
-            let done = self.reseal_local(local, &LocalPlace::ALL, |owner, place, error| {
-                tracing::warn!(%owner, place, %error, "a local text could not be sealed anew");
-            });
-            done.await?;
-            local.note_keyring_generation(keyring.generation).await?;
-        }
-        self.keyring.let_go();
-        Ok(())
-    }
+    core.keyring.wipe_retained();
+    Ok(())
 }
 
 /// An older copy does not know what was promoted, and what was destroyed, since.

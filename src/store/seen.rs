@@ -13,7 +13,7 @@ const GENERATION: usize = 10_000;
 /// What this process knows of the rows, for writes that cannot look: their version must be later, and
 /// sync must be able to tell what they were based on. The owners that were met longest ago are forgotten.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct SeenVersions {
     // under a random key: nobody can choose ids that collide
     hasher: RandomState,
     generations: Mutex<Generations>,
@@ -31,7 +31,7 @@ impl Generations {
     }
 }
 
-impl Seen {
+impl SeenVersions {
     /// The newest version that the owner's row was seen to hold.
     pub(crate) fn get(&self, owner: &Owner) -> Option<Version> {
         self.generations.lock().unwrap_or_else(PoisonError::into_inner).get(self.hasher.hash_one(owner))
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn it_remembers_the_newest_version_of_the_owners_met_last() {
-        let (seen, version) = (Seen::default(), |n| Version::next(n, None, 0));
+        let (seen, version) = (SeenVersions::default(), |n| Version::next(n, None, 0));
         let owner = |n: usize| Owner::user(&format!("user-{n}")).unwrap();
         seen.holds(&owner(0), version(7));
         seen.holds(&owner(0), version(6));

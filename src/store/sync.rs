@@ -1,22 +1,23 @@
-//! Pending records to the database: last write wins by version, and the loser is kept.
+//! Pending records to the database: the last write wins by its version, and the superseded record is kept.
 
 use std::time::Duration;
 
 use crate::crypto::random;
-use crate::crypto::reseal::reseal;
 use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::KeyState;
 use crate::local::file::{Base, KeptKind, LocalFile, LocalRecord};
 use crate::postgres::connection::errors::{Fault, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
-use crate::postgres::statements::read::Found;
+use crate::postgres::statements::read::FoundRows;
 use crate::record::field::Field;
 use crate::record::owner::Owner;
-use crate::record::record::{Record, Row, Survey};
+use crate::record::record::{FoundRecords, Record, Row};
 use crate::record::version::Millis;
-use crate::store::core::{ROUNDS, Router, StoreOptions};
-use crate::store::write::{Judgement, judge, old_tokens, pause, plan_with_room};
+use crate::store::core::{Core, ROUNDS, StoreOptions, StoreRequest, pause};
+use crate::store::decide::{Obstacle, keep_tokens, obstacle};
+use crate::store::fallback::keep;
+use crate::store::reload::reload_keyring;
 
 /// How many pending records are read from the local file at a time.
 const PAGE: u32 = 100;
@@ -24,7 +25,7 @@ const DAY: Millis = 24 * 60 * 60 * 1000;
 /// A pending record that was based on a row longer ago goes to the dead letters: too much may have
 /// happened to the row since.
 const MAX_PENDING: Millis = 30 * DAY;
-/// How long losers and replaced texts stay.
+/// How long superseded records and replaced texts stay.
 const RETENTION: Millis = 90 * DAY;
 
 /// What a synchronisation did.
@@ -48,87 +49,89 @@ pub struct SyncReport {
 /// What became of one pending record.
 enum Settled {
     Pushed { overwrote: bool },
-    Lost,
-    Dead,
+    Superseded,
+    DeadLetter,
 }
 
-impl Router {
-    /// Pushes every pending record. Safe to run in several processes at once.
-    ///
-    /// # Errors
-    /// Of the local file. What the database says is in the report; nothing pending is lost either way.
-    pub(crate) async fn sync(&self) -> Result<SyncReport> {
-        let mut report = SyncReport::default();
-        let (Some(postgres), Some(local)) = (&self.postgres, &self.local) else { return Ok(report) };
-        let mut after: Option<Owner> = None;
-        loop {
-            self.take_up().await;
-            let page = local.pending_after(after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.owner.clone());
-            for pending in &page {
-                let settled = self.settle(postgres, local, pending).await;
-                if let Some(stopped) = self.note_settled(&mut report, pending, settled)? {
-                    report.stopped = Some(stopped);
-                    return Ok(report);
-                }
+/// Pushes every pending record. Safe to run in several processes at once.
+///
+/// # Errors
+/// Of the local file. What the database says is in the report; nothing pending is lost either way.
+pub(crate) async fn sync(core: &Core) -> Result<SyncReport> {
+    let mut report = SyncReport::default();
+    let (Some(postgres), Some(local)) = (&core.postgres, &core.local) else { return Ok(report) };
+    let mut after: Option<Owner> = None;
+    loop {
+        reload_keyring(core).await;
+        let page = local.pending_after(after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.owner.clone());
+        for pending in &page {
+            let settled = Push { core, postgres, local, pending }.settle().await;
+            if let Some(stopped) = note_settled(core, &mut report, pending, settled)? {
+                report.stopped = Some(stopped);
+                return Ok(report);
             }
         }
-        local.purge_kept(self.now().saturating_sub(RETENTION)).await?;
-        Ok(report)
     }
+    local.purge_kept(core.now().saturating_sub(RETENTION)).await?;
+    Ok(report)
+}
 
-    /// Adds to the report; answers with the reason to stop.
-    fn note_settled(
-        &self,
-        report: &mut SyncReport,
-        pending: &LocalRecord,
-        settled: Result<Settled, Fault>,
-    ) -> Result<Option<String>> {
-        let fault = match settled {
-            Ok(settled) => {
-                self.breaker.success();
-                match settled {
-                    Settled::Pushed { overwrote } => {
-                        report.pushed += 1;
-                        report.overwritten += u64::from(overwrote);
-                    }
-                    Settled::Lost => report.lost += 1,
-                    Settled::Dead => report.dead_letters += 1,
+/// Adds to the report; answers with the reason to stop.
+fn note_settled(
+    core: &Core,
+    report: &mut SyncReport,
+    pending: &LocalRecord,
+    settled: Result<Settled, Fault>,
+) -> Result<Option<String>> {
+    let fault = match settled {
+        Ok(settled) => {
+            core.breaker.success();
+            match settled {
+                Settled::Pushed { overwrote } => {
+                    report.pushed += 1;
+                    report.overwritten += u64::from(overwrote);
                 }
-                return Ok(None);
+                Settled::Superseded => report.lost += 1,
+                Settled::DeadLetter => report.dead_letters += 1,
             }
-            Err(fault) => fault,
-        };
-        let kind = fault.error.kind();
-        if matches!(kind, ErrorKind::LocalStore | ErrorKind::LocalCorrupt) {
-            return Err(fault.error);
+            return Ok(None);
         }
-        self.note(&fault);
-        let out_of_reach =
-            matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous | Outcome::TakesNoWrites);
-        if out_of_reach || kind == ErrorKind::Configuration {
-            return Ok(Some(fault.error.to_string()));
-        }
-        report.blocked.push((pending.owner.clone(), fault.error.to_string()));
-        Ok(None)
+        Err(fault) => fault,
+    };
+    let kind = fault.error.kind();
+    if matches!(kind, ErrorKind::LocalStore | ErrorKind::LocalCorrupt) {
+        return Err(fault.error);
     }
+    core.note(&fault);
+    let out_of_reach =
+        matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous | Outcome::TakesNoWrites);
+    if out_of_reach || kind == ErrorKind::Configuration {
+        return Ok(Some(fault.error.to_string()));
+    }
+    report.blocked.push((pending.owner.clone(), fault.error.to_string()));
+    Ok(None)
+}
 
-    async fn settle(
-        &self,
-        postgres: &Postgres,
-        local: &LocalFile,
-        pending: &LocalRecord,
-    ) -> Result<Settled, Fault> {
-        let record = match self.pending_record(pending) {
+/// One pending record on its way to the database.
+struct Push<'a> {
+    core: &'a Core,
+    postgres: &'a Postgres,
+    local: &'a LocalFile,
+    pending: &'a LocalRecord,
+}
+
+impl Push<'_> {
+    async fn settle(&self) -> Result<Settled, Fault> {
+        let record = match self.record() {
             Ok(record) => record,
             Err(error) if error.kind() == ErrorKind::UnknownKey => return Err(error.into()),
-            Err(error) => return self.bury(local, pending, &error.to_string()).await,
+            Err(error) => return self.dead_letter(&error.to_string()).await,
         };
         let mut unexplained = 0;
         for round in 0..ROUNDS {
-            let settled = self.settle_once(postgres, local, pending, &record).await;
-            let fault = match settled {
+            let fault = match self.settle_once(&record).await {
                 Ok(Some(settled)) => return Ok(settled),
                 Ok(None) => {
                     unexplained += 1;
@@ -138,9 +141,9 @@ impl Router {
             };
             match fault.outcome {
                 Outcome::Retry | Outcome::Pooler => pause(round).await,
-                Outcome::Redetect => drop(postgres.refresh().await?),
+                Outcome::Redetect => drop(self.postgres.refresh().await?),
                 Outcome::Reject if is_refused_for_good(&fault.error) => {
-                    return self.bury(local, pending, &fault.error.to_string()).await;
+                    return self.dead_letter(&fault.error.to_string()).await;
                 }
                 Outcome::ReadOnly => return Err(Fault::new(Outcome::TakesNoWrites, fault.error)),
                 _ => return Err(fault),
@@ -153,47 +156,42 @@ impl Router {
         Err(Error::new(ErrorKind::Busy, message).into())
     }
 
-    /// The record of a pending entry, with plain values for the columns of the database.
-    fn pending_record(&self, pending: &LocalRecord) -> Result<Record> {
-        let record = self.local_record(&pending.text)?;
-        let keyring = self.keyring.holding(record.key);
-        let record = sealer::with_plain_values(record, &pending.owner, &keyring)?;
-        self.under_primary(record, &pending.owner)
-    }
-
-    /// Nothing is pushed under a key that was retired since it was sealed: a rotation may have counted
-    /// the database already.
-    fn under_primary(&self, record: Record, owner: &Owner) -> Result<Record> {
-        let keyring = self.keyring.for_sealing()?;
+    /// The record of the pending entry, with plain values for the columns of the database.
+    fn record(&self) -> Result<Record> {
+        let owner = &self.pending.owner;
+        let record = self.core.local_record(&self.pending.text)?;
+        let keyring = self.core.keyring.holding(record.key);
+        let root = keyring.opener(record.key)?;
+        let record = sealer::with_plain_values(record, owner, root)?;
+        // nothing is pushed under a key that was retired since: a rotation may have counted the database already
+        let keyring = self.core.keyring.for_sealing()?;
         let is_retired = keyring.get(record.key).is_some_and(|key| key.info.state == KeyState::Retired);
         if !is_retired {
             return Ok(record);
         }
-        let tokens = random::with_rng(|rng| reseal(record.tokens(), owner, &keyring, rng))??;
+        let tokens = random::with_rng(|rng| {
+            let opener = |key| keyring.opener_for_reencryption(key);
+            sealer::reencrypt(record.tokens(), owner, keyring.primary(), opener, rng)
+        })??;
         Record::new(tokens, record.plain)
     }
 
     /// `None`: things moved, look again.
-    async fn settle_once(
-        &self,
-        postgres: &Postgres,
-        local: &LocalFile,
-        pending: &LocalRecord,
-        record: &Record,
-    ) -> Result<Option<Settled>, Fault> {
-        let plan = plan_with_room(postgres).await?;
+    async fn settle_once(&self, record: &Record) -> Result<Option<Settled>, Fault> {
+        let Self { core, postgres, local, pending } = self;
+        let plan = postgres.plan_with_room().await?;
         // only once the database could take it: until then this is the place where it belongs. What was
         // never based on a row cannot have been overtaken unnoticed
-        if pending.base != Base::Unknown && self.now().saturating_sub(pending.at) > MAX_PENDING {
-            return self.bury(local, pending, "it waited for more than 30 days").await.map(Some);
+        if pending.base != Base::Unknown && core.now().saturating_sub(pending.at) > MAX_PENDING {
+            return self.dead_letter("it waited for more than 30 days").await.map(Some);
         }
-        // kept before it is replaced: whoever dies in between has lost nothing
+        // kept before it is replaced: a process that is killed in between has lost nothing
         let found = postgres.read(&plan, &pending.owner).await?;
-        let kept = self.keep_overwritten(&plan, pending, record, &found.rows).await?;
-        let before = postgres.push(&plan, &pending.owner, record, &self.known_keys()).await?;
+        let kept = self.keep_overwritten(&plan, record, &found.rows).await?;
+        let before = postgres.push(&plan, &pending.owner, record, &core.known_keys()).await?;
         if !before.is_empty() {
-            let overwrote = self.keep_overwritten(&plan, pending, record, &before).await? || kept;
-            self.seen.holds(&pending.owner, record.version);
+            let overwrote = self.keep_overwritten(&plan, record, &before).await? || kept;
+            core.seen.holds(&pending.owner, record.version);
             local.remove_pending(&pending.owner, &pending.text).await?;
             return Ok(Some(Settled::Pushed { overwrote }));
         }
@@ -203,21 +201,16 @@ impl Router {
             return Ok(None);
         }
         match found.rows.is_empty() {
-            true => self.create(postgres, &plan, local, pending, record).await,
-            false => self.decide(postgres, &plan, local, pending, record, &found).await,
+            true => self.create(&plan, record).await,
+            false => self.decide(&plan, record, &found).await,
         }
     }
 
     /// Keeps what the push replaces, unless the pending record was based on it.
-    async fn keep_overwritten(
-        &self,
-        plan: &Plan,
-        pending: &LocalRecord,
-        record: &Record,
-        rows: &[Row],
-    ) -> Result<bool> {
-        let survey = Survey::of(rows, &plan.placement.slots, self.now());
-        let newest = survey.candidates.into_iter().next();
+    async fn keep_overwritten(&self, plan: &Plan, record: &Record, rows: &[Row]) -> Result<bool> {
+        let Self { core, pending, .. } = self;
+        let found = FoundRecords::of(rows, &plan.placement.slots, core.now());
+        let newest = found.records.into_iter().next();
         let Some(newest) = newest.filter(|newest| newest.version.is_some_and(|there| there < record.version))
         else {
             return Ok(false);
@@ -227,38 +220,28 @@ impl Router {
         }
         let reason =
             "a record that was stored elsewhere meanwhile, replaced by a newer one from this local file";
-        match newest.record.and_then(|record| self.sealed_whole(&pending.owner, record)) {
-            Ok(text) => self.keep(&pending.owner, KeptKind::Loser, &text, reason).await?,
-            Err(_) => {
-                for text in rows.iter().flat_map(old_tokens) {
-                    self.keep(&pending.owner, KeptKind::Loser, &text, reason).await?;
-                }
-            }
+        match newest.record.and_then(|record| self.sealed_whole(record)) {
+            Ok(text) => keep(core, &pending.owner, KeptKind::Superseded, &text, reason).await?,
+            Err(_) => keep_tokens(core, &pending.owner, KeptKind::Superseded, rows, reason).await?,
         }
         Ok(true)
     }
 
     /// A record of the database with its plain columns sealed too.
-    fn sealed_whole(&self, owner: &Owner, record: Record) -> Result<String> {
-        let opened = self.open(&record, owner)?;
-        let entry =
-            crate::store::core::Entry { owner, config: opened.config.as_ref(), options: StoreOptions::new() };
-        Ok(self.seal_rest(entry, record)?.packed(&Field::ALL))
+    fn sealed_whole(&self, record: Record) -> Result<String> {
+        let owner = &self.pending.owner;
+        let opened = self.core.open(&record, owner)?;
+        let request = StoreRequest { owner, config: opened.config.as_ref(), options: StoreOptions::new() };
+        Ok(self.core.seal_rest(request, record)?.packed(&Field::ALL))
     }
 
     /// The owner has no row: one is made only where none had been before.
-    async fn create(
-        &self,
-        postgres: &Postgres,
-        plan: &Plan,
-        local: &LocalFile,
-        pending: &LocalRecord,
-        record: &Record,
-    ) -> Result<Option<Settled>, Fault> {
+    async fn create(&self, plan: &Plan, record: &Record) -> Result<Option<Settled>, Fault> {
+        let Self { core, postgres, local, pending } = self;
         // nothing is there that a tombstone would have to cover
-        let is_tombstone = self.is_tombstone(record, &pending.owner)?;
+        let is_tombstone = core.is_tombstone(record, &pending.owner)?;
         if matches!(pending.base, Base::Version(_)) && !is_tombstone {
-            return self.bury(local, pending, "the row of this owner was removed meanwhile").await.map(Some);
+            return self.dead_letter("the row of this owner was removed meanwhile").await.map(Some);
         }
         let done = is_tombstone || postgres.insert(plan, &pending.owner, record).await?;
         if !done {
@@ -272,65 +255,47 @@ impl Router {
     /// The row is there, and holds something that is not older.
     async fn decide(
         &self,
-        postgres: &Postgres,
         plan: &Plan,
-        local: &LocalFile,
-        pending: &LocalRecord,
         record: &Record,
-        found: &Found,
+        found: &FoundRows,
     ) -> Result<Option<Settled>, Fault> {
+        let Self { core, postgres, local, pending } = self;
         let owner = &pending.owner;
-        let survey = Survey::of(&found.rows, &plan.placement.slots, found.now);
-        if let Some(error) = survey.foreign_error() {
-            return Err(error.into());
-        }
-        let same_version = survey
-            .candidates
-            .iter()
-            .flat_map(|candidate| &candidate.record)
-            .find(|there| there.version == record.version);
-        if let Some(there) = same_version
-            && (there.is_same_write(record) || self.is_same_plaintext(owner, there, record))
-        {
-            local.remove_pending(owner, &pending.text).await?;
-            return Ok(Some(Settled::Pushed { overwrote: false }));
-        }
-        let mut broken = Vec::new();
-        for candidate in &survey.candidates {
-            match judge(self, owner, candidate, record.version, StoreOptions::new())? {
-                Judgement::Opens(_) => {
-                    let reason = "the database holds a newer record";
-                    local.bury(owner, &pending.text, KeptKind::Loser, reason, self.now()).await?;
-                    return Ok(Some(Settled::Lost));
+        let overwrote = match obstacle(core, plan, owner, record, found, StoreOptions::new())? {
+            Obstacle::SameWrite => false,
+            Obstacle::Newer(_)
+            | Obstacle::Overwritable { newer: Some(_), .. }
+            | Obstacle::Refused { newer: Some(_), .. } => return self.supersede().await.map(Some),
+            Obstacle::Refused { error, .. } => return Err(error.into()),
+            Obstacle::Unexplained => return Ok(None),
+            Obstacle::Overwritable { reason, .. } => {
+                keep_tokens(core, owner, KeptKind::Replaced, &found.rows, &reason).await?;
+                if !postgres.replace(plan, owner, record, &found.rows).await? {
+                    return Ok(None);
                 }
-                Judgement::Broken(reason) => broken.push(reason),
-                Judgement::Older => {}
+                true
             }
-        }
-        if broken.is_empty() {
-            return Ok(None);
-        }
-        for text in found.rows.iter().flat_map(old_tokens) {
-            self.keep(owner, KeptKind::Replaced, &text, &broken.join("; ")).await?;
-        }
-        if !postgres.replace(plan, owner, record, &found.rows).await? {
-            return Ok(None);
-        }
+        };
         local.remove_pending(owner, &pending.text).await?;
-        Ok(Some(Settled::Pushed { overwrote: true }))
+        Ok(Some(Settled::Pushed { overwrote }))
     }
 
-    fn is_same_plaintext(&self, owner: &Owner, there: &Record, ours: &Record) -> bool {
-        match (self.open(there, owner), self.open(ours, owner)) {
-            (Ok(there), Ok(ours)) => there.config == ours.config,
-            _ => false,
-        }
+    async fn supersede(&self) -> Result<Settled, Fault> {
+        let reason = "the database holds a newer record";
+        self.set_aside(KeptKind::Superseded, reason).await?;
+        Ok(Settled::Superseded)
     }
 
-    async fn bury(&self, local: &LocalFile, pending: &LocalRecord, reason: &str) -> Result<Settled, Fault> {
-        tracing::warn!(owner = %pending.owner, reason, "a pending record goes to the dead letters");
-        local.bury(&pending.owner, &pending.text, KeptKind::DeadLetter, reason, self.now()).await?;
-        Ok(Settled::Dead)
+    async fn dead_letter(&self, reason: &str) -> Result<Settled, Fault> {
+        tracing::warn!(owner = %self.pending.owner, reason, "a pending record goes to the dead letters");
+        self.set_aside(KeptKind::DeadLetter, reason).await?;
+        Ok(Settled::DeadLetter)
+    }
+
+    /// The pending record waits no more, and is kept for the operator.
+    async fn set_aside(&self, kind: KeptKind, reason: &str) -> Result<()> {
+        let Self { core, local, pending, .. } = self;
+        local.set_pending_aside(&pending.owner, &pending.text, kind, reason, core.now()).await
     }
 }
 
@@ -347,11 +312,11 @@ pub struct BackgroundSync {
 }
 
 impl BackgroundSync {
-    pub(crate) fn spawn(router: std::sync::Arc<Router>, every: Duration) -> Self {
+    pub(crate) fn spawn(core: std::sync::Arc<Core>, every: Duration) -> Self {
         let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(every).await;
-                match router.sync().await {
+                match sync(&core).await {
                     Ok(report) if report == SyncReport::default() => {}
                     Ok(report) => tracing::info!(?report, "synchronised"),
                     Err(error) => tracing::warn!(%error, "synchronisation failed"),

@@ -5,7 +5,7 @@ use crate::record::field::Field;
 use crate::record::placement::Place;
 use crate::record::retell::RetellConfig;
 use crate::record::version::Version;
-use crate::store::core::{Read, Written};
+use crate::store::core::{LoadedRecord, StoredRecord};
 
 /// What became of a store.
 #[derive(Debug, Clone)]
@@ -21,9 +21,9 @@ pub struct Stored {
     pub replaced: Vec<String>,
 }
 
-impl From<Written> for Stored {
-    fn from(written: Written) -> Self {
-        let Written { version, places, degraded, replaced } = written;
+impl From<StoredRecord> for Stored {
+    fn from(written: StoredRecord) -> Self {
+        let StoredRecord { version, places, degraded, replaced } = written;
         Self { version, places, degraded, replaced }
     }
 }
@@ -63,10 +63,10 @@ pub struct Loaded {
     pub ignored: Vec<Field>,
 }
 
-impl TryFrom<Read> for Loaded {
+impl TryFrom<LoadedRecord> for Loaded {
     type Error = Error;
 
-    fn try_from(read: Read) -> Result<Self> {
+    fn try_from(read: LoadedRecord) -> Result<Self> {
         let config = read.opened.config.ok_or(ErrorKind::NotFound)?;
         let source = if read.local { Source::Local } else { Source::Database };
         Ok(Self { config, version: read.version, source, stale: read.stale, ignored: read.opened.ignored })

@@ -18,10 +18,9 @@ use crate::record::layout::Layout;
 use crate::record::token::NONCE;
 use crate::record::version::Millis;
 use crate::store::breaker::Breaker;
-use crate::store::core::{Clock, Fallback, ROUNDS, Router};
-use crate::store::reload::TakenUp;
-use crate::store::seen::Seen;
-use crate::store::write::pause;
+use crate::store::core::{Clock, Core, Fallback, ROUNDS, ReloadedGeneration, pause};
+use crate::store::reload::reload_keyring_first;
+use crate::store::seen::SeenVersions;
 use crate::vault::Vault;
 
 /// Settings of a [`Vault`].
@@ -134,8 +133,8 @@ impl VaultBuilder {
     /// for a database that answers and cannot be used, since falling back would hide that for weeks.
     pub async fn build(self) -> Result<Vault> {
         self.keyring.refuse_unsaved()?;
-        let router = self.router().await?;
-        finish(router).await
+        let core = self.core().await?;
+        finish(core).await
     }
 
     /// Saves a keyring that was just [prepared](KeyringFile::prepare), then builds the vault.
@@ -146,13 +145,13 @@ impl VaultBuilder {
     /// Nothing was saved then. Else as [`build`](Self::build).
     pub async fn init(self) -> Result<Vault> {
         let keyring = self.keyring.clone();
-        let router = self.router().await?;
-        refuse_rival(&router).await?;
+        let core = self.core().await?;
+        refuse_rival(&core).await?;
         keyring.save_new()?;
-        finish(router).await
+        finish(core).await
     }
 
-    async fn router(self) -> Result<Router> {
+    async fn core(self) -> Result<Core> {
         self.layout.check()?;
         let database = match self.source {
             DatabaseSource::None => None,
@@ -170,27 +169,27 @@ impl VaultBuilder {
             )
             .with_hint("call postgres, pool or local_file before build"));
         }
-        Ok(Router {
+        Ok(Core {
             postgres: database.map(|database| Postgres::new(database, self.layout)),
             local,
             keyring: self.keyring,
             fallback: self.fallback,
             offline_reads: self.offline_reads,
             breaker: Breaker::default(),
-            seen: Seen::default(),
+            seen: SeenVersions::default(),
             clock: self.clock,
-            taken_up: TakenUp::default(),
+            reloaded: ReloadedGeneration::default(),
         })
     }
 }
 
-async fn finish(router: Router) -> Result<Vault> {
-    if let Some(local) = &router.local {
-        check_canaries(local, &router.keyring).await?;
+async fn finish(core: Core) -> Result<Vault> {
+    if let Some(local) = &core.local {
+        check_canaries(local, &core.keyring).await?;
     }
-    router.take_up_first().await?;
-    look_at_database(&router).await?;
-    Ok(Vault { router: Arc::new(router) })
+    reload_keyring_first(&core).await?;
+    look_at_database(&core).await?;
+    Ok(Vault { core: Arc::new(core) })
 }
 
 fn wall_clock() -> Millis {
@@ -224,18 +223,18 @@ async fn check_canaries(local: &LocalFile, keyring: &KeyringFile) -> Result<()> 
 }
 
 /// A second keyring over the first one's tokens would open none of them.
-async fn refuse_rival(router: &Router) -> Result<()> {
+async fn refuse_rival(core: &Core) -> Result<()> {
     let exists = |place: String| {
         Error::new(ErrorKind::KeyringExists, format!("{place} already holds tokens of another keyring"))
             .with_hint("use that keyring; a new one would open none of them")
     };
-    if let Some(local) = &router.local
+    if let Some(local) = &core.local
         && local.holds_tokens().await?
     {
         return Err(exists(local.path().display().to_string()));
     }
-    if let Some(postgres) = &router.postgres {
-        match ask(router, || postgres.holds_tokens()).await {
+    if let Some(postgres) = &core.postgres {
+        match ask(core, || postgres.holds_tokens()).await {
             Ok(true) => return Err(exists(format!("table {}", postgres.table_name()))),
             Ok(false) => {}
             Err(fault) if fault.error.kind() == ErrorKind::Unavailable => {
@@ -250,35 +249,35 @@ async fn refuse_rival(router: &Router) -> Result<()> {
 }
 
 /// Finds out now what would otherwise meet the first user: a wrong password, a missing table, a pooler.
-async fn look_at_database(router: &Router) -> Result<()> {
-    let Some(postgres) = &router.postgres else { return Ok(()) };
+async fn look_at_database(core: &Core) -> Result<()> {
+    let Some(postgres) = &core.postgres else { return Ok(()) };
     let tag = random::key_bytes::<16>()?;
     let tag: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
-    let looked = ask(router, || async {
+    let looked = ask(core, || async {
         postgres.database.canary(&tag).await?;
         postgres.plan().await.map(drop)
     });
     match looked.await {
-        Ok(()) => note_used(router, postgres).await,
+        Ok(()) => note_used(core, postgres).await,
         Err(fault) if fault.outcome == Outcome::Reject => Err(fault.error),
         Err(fault) => {
-            router.breaker.failure(&fault.error.to_string(), Instant::now());
+            core.breaker.failure(&fault.error.to_string(), Instant::now());
             Ok(())
         }
     }
 }
 
 /// A recount without a table that the file belongs to would miss what lies there.
-async fn note_used(router: &Router, postgres: &Postgres) -> Result<()> {
+async fn note_used(core: &Core, postgres: &Postgres) -> Result<()> {
     let has_table = postgres.plan().await.is_ok_and(|plan| plan.has_table());
-    match &router.local {
+    match &core.local {
         Some(local) if has_table => local.note_used_with(&postgres.place()).await,
         _ => Ok(()),
     }
 }
 
 /// Asks the database, again when it says that it may answer later.
-async fn ask<T, F>(router: &Router, question: impl Fn() -> F) -> Result<T, Fault>
+async fn ask<T, F>(core: &Core, question: impl Fn() -> F) -> Result<T, Fault>
 where
     F: Future<Output = Result<T, Fault>>,
 {
@@ -292,7 +291,7 @@ where
                 return Err(Fault::new(Outcome::Reject, fault.error));
             }
             Ok(answer) => {
-                router.breaker.success();
+                core.breaker.success();
                 return Ok(answer);
             }
             Err(fault) => return Err(fault),

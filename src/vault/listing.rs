@@ -6,10 +6,10 @@ use crate::postgres::connection::errors::Fault;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::owner::Owner;
 use crate::record::placement::Slot;
-use crate::record::record::{Record, Row, Survey};
+use crate::record::record::{FoundRecords, Record, Row};
 use crate::record::retell::RetellConfig;
 use crate::record::version::{Millis, Version};
-use crate::store::core::Router;
+use crate::store::core::Core;
 use crate::vault::answers::Source;
 
 /// What was erased from the local file.
@@ -24,9 +24,9 @@ pub struct Forgotten {
     pub kept: u64,
 }
 
-pub(super) async fn forget(router: &Router, owner: &Owner) -> Result<Forgotten> {
-    let counts = local_file(router)?.forget(owner).await?;
-    let kept = counts.losers + counts.replaced + counts.dead_letters;
+pub(super) async fn forget(core: &Core, owner: &Owner) -> Result<Forgotten> {
+    let counts = local_file(core)?.forget(owner).await?;
+    let kept = counts.superseded + counts.replaced + counts.dead_letters;
     Ok(Forgotten { pending: counts.pending, replicas: counts.replicas, kept })
 }
 
@@ -66,17 +66,17 @@ pub struct ListPage {
     pub more: bool,
 }
 
-pub(super) async fn list(router: &Router, after: Option<&Owner>, limit: u32) -> Result<ListPage> {
+pub(super) async fn list(core: &Core, after: Option<&Owner>, limit: u32) -> Result<ListPage> {
     let limit = limit.max(1);
-    let mut entries = match &router.postgres {
-        Some(postgres) => list_database(router, postgres, after, limit).await.map_err(|fault| fault.error)?,
+    let mut entries = match &core.postgres {
+        Some(postgres) => list_database(core, postgres, after, limit).await.map_err(|fault| fault.error)?,
         None => Vec::new(),
     };
     let mut more = entries.len() >= limit as usize;
-    if let Some(local) = &router.local {
+    if let Some(local) = &core.local {
         let pending = local.pending_after(after, limit).await?;
         more |= pending.len() >= limit as usize;
-        entries.extend(pending.iter().map(|pending| list_pending(router, pending)));
+        entries.extend(pending.iter().map(|pending| list_pending(core, pending)));
     }
     // of one owner's two entries the newer comes first, and stays
     entries.sort_by(|a, b| a.owner.cmp(&b.owner).then(b.version.cmp(&a.version)));
@@ -87,7 +87,7 @@ pub(super) async fn list(router: &Router, after: Option<&Owner>, limit: u32) -> 
 }
 
 async fn list_database(
-    router: &Router,
+    core: &Core,
     postgres: &Postgres,
     after: Option<&Owner>,
     limit: u32,
@@ -98,24 +98,24 @@ async fn list_database(
     }
     let rows = postgres.list(&plan, after, limit).await?;
     let entries =
-        rows.into_iter().map(|(owner, row, now)| list_row(router, owner, row, now, &plan.placement.slots));
+        rows.into_iter().map(|(owner, row, now)| list_row(core, owner, row, now, &plan.placement.slots));
     Ok(entries.collect())
 }
 
-fn list_row(router: &Router, owner: Owner, row: Row, now: Millis, slots: &[Slot]) -> ListEntry {
-    let survey = Survey::of(&[row], slots, now);
-    let version = survey.candidates.first().and_then(|candidate| candidate.version);
-    let state = state_of(router, &owner, survey.newest());
+fn list_row(core: &Core, owner: Owner, row: Row, now: Millis, slots: &[Slot]) -> ListEntry {
+    let found = FoundRecords::of(&[row], slots, now);
+    let version = found.records.first().and_then(|found| found.version);
+    let state = state_of(core, &owner, found.newest());
     ListEntry { owner, version, source: Source::Database, state }
 }
 
-fn list_pending(router: &Router, pending: &LocalRecord) -> ListEntry {
-    let state = state_of(router, &pending.owner, router.local_record(&pending.text));
+fn list_pending(core: &Core, pending: &LocalRecord) -> ListEntry {
+    let state = state_of(core, &pending.owner, core.local_record(&pending.text));
     ListEntry { owner: pending.owner.clone(), version: Some(pending.version), source: Source::Local, state }
 }
 
-fn state_of(router: &Router, owner: &Owner, record: Result<Record>) -> RecordState {
-    match record.and_then(|record| router.is_tombstone(&record, owner)) {
+fn state_of(core: &Core, owner: &Owner, record: Result<Record>) -> RecordState {
+    match record.and_then(|record| core.is_tombstone(&record, owner)) {
         Ok(false) => RecordState::Readable,
         Ok(true) => RecordState::Deleted,
         Err(error) => RecordState::Unreadable(error.kind()),
@@ -152,16 +152,16 @@ pub struct KeptRecord {
     pub config: Result<Option<RetellConfig>>,
 }
 
-pub(super) async fn kept(router: &Router, after: i64, limit: u32) -> Result<Vec<KeptRecord>> {
-    let kept = local_file(router)?.kept_after(after, limit).await?;
-    Ok(kept.into_iter().map(|kept| open_kept(router, kept)).collect())
+pub(super) async fn kept(core: &Core, after: i64, limit: u32) -> Result<Vec<KeptRecord>> {
+    let kept = local_file(core)?.kept_after(after, limit).await?;
+    Ok(kept.into_iter().map(|kept| open_kept(core, kept)).collect())
 }
 
-fn open_kept(router: &Router, kept: Kept) -> KeptRecord {
-    let record = router.local_record(&kept.text);
-    let opened = record.and_then(|record| router.open(&record, &kept.owner));
+fn open_kept(core: &Core, kept: Kept) -> KeptRecord {
+    let record = core.local_record(&kept.text);
+    let opened = record.and_then(|record| core.open(&record, &kept.owner));
     let why = match kept.kind {
-        KeptKind::Loser => KeptReason::Loser,
+        KeptKind::Superseded => KeptReason::Loser,
         KeptKind::Replaced => KeptReason::Replaced,
         KeptKind::DeadLetter => KeptReason::DeadLetter,
     };
@@ -169,6 +169,6 @@ fn open_kept(router: &Router, kept: Kept) -> KeptRecord {
     KeptRecord { id: kept.id, owner: kept.owner, why, reason: kept.reason, at: kept.at, config }
 }
 
-fn local_file(router: &Router) -> Result<&LocalFile> {
-    router.local.as_ref().ok_or_else(|| Error::new(ErrorKind::Configuration, "the vault has no local file"))
+fn local_file(core: &Core) -> Result<&LocalFile> {
+    core.local.as_ref().ok_or_else(|| Error::new(ErrorKind::Configuration, "the vault has no local file"))
 }

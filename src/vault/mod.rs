@@ -12,20 +12,25 @@ use std::time::Duration;
 use crate::doctor;
 use crate::doctor::finding::Diagnosis;
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::keyring::keys::KeyInfo;
 use crate::record::owner::Owner;
 use crate::record::retell::RetellConfig;
 use crate::record::token::KeyId;
 use crate::rotation::destroy_key::{DestroyOptions, destroy_key};
 use crate::rotation::options::RotateOptions;
+use crate::rotation::promote::promote;
 use crate::rotation::promote_options::PromoteOptions;
 use crate::rotation::promote_report::{PromoteEvent, Promotion};
 use crate::rotation::report::{RotateEstimate, RotateEvent, Rotation};
-use crate::rotation::token_count::Census;
+use crate::rotation::rotate::{estimate_rotation, rotate};
+use crate::rotation::token_count::{Census, count_tokens};
 use crate::schema::Schema;
-use crate::store::core::{Entry, Router, StoreOptions};
-use crate::store::sync::{BackgroundSync, SyncReport};
+use crate::store::bulk::{load_many, store_many};
+use crate::store::core::{Core, StoreOptions, StoreRequest};
+use crate::store::load::load;
+use crate::store::store::{delete, store};
+use crate::store::sync::{BackgroundSync, SyncReport, sync};
 use crate::vault::answers::{Loaded, Stored};
 use crate::vault::listing::{Forgotten, KeptRecord, ListPage};
 use crate::vault::status::Status;
@@ -53,7 +58,7 @@ use crate::vault::status::Status;
 /// ```
 #[derive(Clone)]
 pub struct Vault {
-    pub(super) router: Arc<Router>,
+    pub(super) core: Arc<Core>,
 }
 
 impl Vault {
@@ -78,7 +83,7 @@ impl Vault {
         config: &RetellConfig,
         options: StoreOptions,
     ) -> Result<Stored> {
-        self.router.store(Entry { owner, config: Some(config), options }).await.map(Stored::from)
+        store(&self.core, StoreRequest { owner, config: Some(config), options }).await.map(Stored::from)
     }
 
     /// Stores many configurations, by one statement where the owners have rows and a usable unique
@@ -87,9 +92,11 @@ impl Vault {
     /// # Errors
     /// `InvalidInput` when an owner is there twice; nothing was written. Else as [`store`](Self::store), per owner.
     pub async fn store_many(&self, configs: &[(Owner, RetellConfig)]) -> Result<Vec<Result<Stored>>> {
-        let entry = |(owner, config)| Entry { owner, config: Some(config), options: StoreOptions::new() };
-        let entries: Vec<Entry<'_>> = configs.iter().map(|(owner, config)| entry((owner, config))).collect();
-        let results = self.router.store_many(&entries).await?;
+        let entry =
+            |(owner, config)| StoreRequest { owner, config: Some(config), options: StoreOptions::new() };
+        let entries: Vec<StoreRequest<'_>> =
+            configs.iter().map(|(owner, config)| entry((owner, config))).collect();
+        let results = store_many(&self.core, &entries).await?;
         Ok(results.into_iter().map(|result| result.map(Stored::from)).collect())
     }
 
@@ -100,12 +107,12 @@ impl Vault {
     /// and nothing is kept locally; `Incomplete`, `Malformed`, `UnknownKey`, `Unsealable` or
     /// `ForeignValue` when the newest record cannot be read. Never an older record instead.
     pub async fn load(&self, owner: &Owner) -> Result<Loaded> {
-        self.router.load(owner).await.and_then(Loaded::try_from)
+        load(&self.core, owner).await.and_then(Loaded::try_from)
     }
 
     /// Loads many owners by one statement. Every owner gets its own result, in the order given.
     pub async fn load_many(&self, owners: &[Owner]) -> Vec<Result<Loaded>> {
-        let results = self.router.load_many(owners).await;
+        let results = load_many(&self.core, owners).await;
         results.into_iter().map(|result| result.and_then(Loaded::try_from)).collect()
     }
 
@@ -115,13 +122,7 @@ impl Vault {
     /// # Errors
     /// `NotFound` when there is nothing to delete; else as [`store`](Self::store).
     pub async fn delete(&self, owner: &Owner) -> Result<Stored> {
-        match self.router.load(owner).await {
-            Ok(read) if read.opened.config.is_none() => return Err(ErrorKind::NotFound.into()),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
-            // what cannot be read can be deleted all the same; the database's own word follows below
-            _ => {}
-        }
-        self.router.store(Entry { owner, config: None, options: StoreOptions::new() }).await.map(Stored::from)
+        delete(&self.core, owner).await.map(Stored::from)
     }
 
     /// Pushes what waits in the local file to the database. Safe in several processes at once.
@@ -129,12 +130,12 @@ impl Vault {
     /// # Errors
     /// `LocalStore`, `LocalCorrupt`. What the database says is in the report; nothing is lost either way.
     pub async fn sync(&self) -> Result<SyncReport> {
-        self.router.sync().await
+        sync(&self.core).await
     }
 
     /// Synchronises every so often until the returned value is dropped.
     pub fn sync_in_background(&self, every: Duration) -> BackgroundSync {
-        BackgroundSync::spawn(self.router.clone(), every)
+        BackgroundSync::spawn(self.core.clone(), every)
     }
 
     /// Erases everything that the local file holds of an owner: pending records, replicas, losers,
@@ -143,7 +144,7 @@ impl Vault {
     /// # Errors
     /// `Configuration` without a local file; `LocalStore`.
     pub async fn forget(&self, owner: &Owner) -> Result<Forgotten> {
-        listing::forget(&self.router, owner).await
+        listing::forget(&self.core, owner).await
     }
 
     /// What was kept aside in the local file, oldest first, after the one numbered `after` (0 at first):
@@ -153,7 +154,7 @@ impl Vault {
     /// # Errors
     /// `Configuration` without a local file; `LocalStore`.
     pub async fn kept(&self, after: i64, limit: u32) -> Result<Vec<KeptRecord>> {
-        listing::kept(&self.router, after, limit).await
+        listing::kept(&self.core, after, limit).await
     }
 
     /// One page of the owners that have a record, in the order of tenant and user. `after` is the
@@ -162,7 +163,7 @@ impl Vault {
     /// # Errors
     /// Those of the database and of the local file.
     pub async fn list(&self, after: Option<&Owner>, limit: u32) -> Result<ListPage> {
-        listing::list(&self.router, after, limit).await
+        listing::list(&self.core, after, limit).await
     }
 
     /// How things stand: the database and its columns, the local file, the keys.
@@ -170,7 +171,7 @@ impl Vault {
     /// # Errors
     /// `LocalStore`. That the database is out of reach is part of the answer.
     pub async fn status(&self) -> Result<Status> {
-        status::status(&self.router).await
+        status::status(&self.core).await
     }
 
     /// Forgets what is known about the columns of the table, as after a migration.
@@ -178,7 +179,7 @@ impl Vault {
     /// # Errors
     /// Those of looking at the catalogue again.
     pub async fn redetect(&self) -> Result<()> {
-        match &self.router.postgres {
+        match &self.core.postgres {
             Some(postgres) => postgres.refresh().await.map(drop).map_err(|fault| fault.error),
             None => Ok(()),
         }
@@ -202,7 +203,7 @@ impl Vault {
         mut listener: impl FnMut(RotateEvent<'_>) + Send,
     ) -> Result<Rotation> {
         // the compiler follows futures in futures only so deep, and the caller nests this one further
-        Box::pin(self.router.rotate(options, &mut listener)).await
+        Box::pin(rotate(&self.core, options, &mut listener)).await
     }
 
     /// Says what [`rotate`](Self::rotate) would do and about how long it would take. Writes nothing.
@@ -210,7 +211,7 @@ impl Vault {
     /// # Errors
     /// As [`rotate`](Self::rotate).
     pub async fn estimate_rotation(&self, options: &RotateOptions) -> Result<RotateEstimate> {
-        self.router.estimate_rotation(options).await
+        estimate_rotation(&self.core, options).await
     }
 
     /// Counts the tokens of every column of the layout, and of the local file, by the key that they name, and
@@ -220,7 +221,7 @@ impl Vault {
     /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from our
     /// role: a count of a part would be worth nothing. `LocalStore`.
     pub async fn census(&self) -> Result<Census> {
-        self.router.census().await
+        count_tokens(&self.core).await
     }
 
     /// Destroys a retired key for good, here and in the generation of the keyring before, after counting
@@ -235,12 +236,12 @@ impl Vault {
     /// # Security
     /// Backups of the keyring still hold it.
     pub async fn destroy_key(&self, id: KeyId, options: DestroyOptions) -> Result<KeyInfo> {
-        destroy_key(&self.router, id, options).await
+        destroy_key(&self.core, id, options).await
     }
 
     /// The schema of the table: what is missing, and the way there and back.
     pub fn schema(&self) -> Schema {
-        Schema::new(self.router.clone())
+        Schema::new(self.core.clone())
     }
 
     /// Looks for what would leak or lose credentials: in the schema, in who may reach the table, in the
@@ -253,7 +254,7 @@ impl Vault {
         options: &DoctorOptions,
         mut listener: impl FnMut(&DoctorProgress) + Send,
     ) -> Result<Diagnosis> {
-        Box::pin(doctor::examine(&self.router, options, &mut listener)).await
+        Box::pin(doctor::examine(&self.core, options, &mut listener)).await
     }
 
     /// Moves every record to the best places that there are, after columns were added: what is packed beside
@@ -272,26 +273,26 @@ impl Vault {
         options: &PromoteOptions,
         mut listener: impl FnMut(PromoteEvent<'_>) + Send,
     ) -> Result<Promotion> {
-        Box::pin(self.router.promote(options, &mut listener)).await
+        Box::pin(promote(&self.core, options, &mut listener)).await
     }
 
     /// Closes the connections and the local file, for all clones of this vault. Later calls are
     /// errors. Not needed for anything to be durable; it only leaves a tidy folder behind. A pool of
     /// the service stays open.
     pub async fn close(&self) {
-        self.router.close().await;
+        self.core.close().await;
     }
 
     /// The keys of the keyring, oldest first.
     pub fn keys(&self) -> Vec<KeyInfo> {
-        self.router.keyring.keys()
+        self.core.keyring.keys()
     }
 }
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let database = self.router.postgres.as_ref().map(|postgres| postgres.database.address());
-        let local = self.router.local.as_ref().map(|local| local.path().to_owned());
+        let database = self.core.postgres.as_ref().map(|postgres| postgres.database.address());
+        let local = self.core.local.as_ref().map(|local| local.path().to_owned());
         f.debug_struct("Vault")
             .field("database", &database)
             .field("local_file", &local)

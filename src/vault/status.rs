@@ -9,7 +9,7 @@ use crate::postgres::connection::errors::Outcome;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::field::Field;
 use crate::record::placement::{Place, Slot};
-use crate::store::core::Router;
+use crate::store::core::Core;
 
 /// How things stand.
 #[derive(Debug, Clone)]
@@ -79,12 +79,12 @@ pub struct LocalStatus {
     pub set_aside: Vec<PathBuf>,
 }
 
-pub(super) async fn status(router: &Router) -> Result<Status> {
-    let database = match &router.postgres {
-        Some(postgres) => Some(database_status(router, postgres).await),
+pub(super) async fn status(core: &Core) -> Result<Status> {
+    let database = match &core.postgres {
+        Some(postgres) => Some(database_status(core, postgres).await),
         None => None,
     };
-    let local = match &router.local {
+    let local = match &core.local {
         None => None,
         Some(local) => {
             let counts = local.counts().await?;
@@ -92,37 +92,37 @@ pub(super) async fn status(router: &Router) -> Result<Status> {
                 path: local.path().to_owned(),
                 pending: counts.pending,
                 replicas: counts.replicas,
-                losers: counts.losers,
+                losers: counts.superseded,
                 replaced: counts.replaced,
                 dead_letters: counts.dead_letters,
                 set_aside: local.set_aside(),
             })
         }
     };
-    Ok(Status { database, local, keyring: router.keyring.path().to_owned(), keys: router.keyring.keys() })
+    Ok(Status { database, local, keyring: core.keyring.path().to_owned(), keys: core.keyring.keys() })
 }
 
-async fn database_status(router: &Router, postgres: &Postgres) -> DatabaseStatus {
+async fn database_status(core: &Core, postgres: &Postgres) -> DatabaseStatus {
     let mut status = DatabaseStatus {
         address: postgres.database.address(),
         table: postgres.table_name(),
         reachable: true,
         problem: None,
         transaction_pooler: postgres.database.is_transactional(),
-        breaker_open: router.breaker.is_open(Instant::now()),
+        breaker_open: core.breaker.is_open(Instant::now()),
         slots: Vec::new(),
         places: Vec::new(),
     };
     let plan = match postgres.refresh().await {
         Ok(plan) => plan,
         Err(fault) => {
-            router.note(&fault);
+            core.note(&fault);
             status.reachable = !matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous);
             status.problem = Some(fault.error.to_string());
             return status;
         }
     };
-    router.breaker.success();
+    core.breaker.success();
     let slot = |slot: &Slot| SlotStatus {
         column: slot.column.clone(),
         json: slot.json,

@@ -27,7 +27,7 @@ pub(super) async fn look(host: &Host<'_>, local: &LocalFile) -> Result<Vec<Findi
         (Severity::Notice, "kept_records", "could not be read, were replaced, and are kept for 90 days");
     let kept = [
         (KeptKind::DeadLetter, counts.dead_letters, letters),
-        (KeptKind::Loser, counts.losers, losers),
+        (KeptKind::Superseded, counts.superseded, losers),
         (KeptKind::Replaced, counts.replaced, replaced),
     ];
     for (kind, count, (severity, id, what)) in kept.into_iter().filter(|(_, count, _)| *count > 0) {

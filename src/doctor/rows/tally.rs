@@ -307,7 +307,7 @@ fn instead_of_object(value: &Value) -> Option<Class> {
 /// Why a record does not open. A key that is not there is another finding.
 fn opens(record: &Record, owner: Option<&Owner>, keyring: &Keyring) -> Result<(), String> {
     let Some(owner) = owner else { return Err("its owner is not a valid one".to_owned()) };
-    match sealer::open(record, owner, keyring) {
+    match keyring.opener(record.key).and_then(|root| sealer::open(record, owner, root)) {
         Err(error) if error.kind() != ErrorKind::UnknownKey => Err(reason(error.kind())),
         _ => Ok(()),
     }

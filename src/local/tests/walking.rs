@@ -14,7 +14,7 @@ async fn put(file: &LocalFile, place: LocalPlace, id: &str, number: u64) {
         LocalPlace::Replica => {
             file.put_replica(&owner, version(number), &text(number), 1).await.unwrap();
         }
-        LocalPlace::Kept => file.keep(&owner, KeptKind::Loser, &text(number), "older", 1).await.unwrap(),
+        LocalPlace::Kept => file.keep(&owner, KeptKind::Superseded, &text(number), "older", 1).await.unwrap(),
     }
 }
 
@@ -201,7 +201,7 @@ async fn tokens_are_counted_by_place_and_key_also_where_the_walk_does_not_go() {
     file.put_replica(&user("ann"), version(1), "rv2.0000000a.\u{0}\u{e9} junk rv1.0000000A.x", 1)
         .await
         .unwrap();
-    for (kind, pieces) in [(KeptKind::Loser, 1), (KeptKind::Replaced, 2), (KeptKind::DeadLetter, 3)] {
+    for (kind, pieces) in [(KeptKind::Superseded, 1), (KeptKind::Replaced, 2), (KeptKind::DeadLetter, 3)] {
         file.keep(&user("ann"), kind, &of("0000000a", pieces), "why", 1).await.unwrap();
         file.keep(&user("bob"), kind, &of("0000000a", pieces), "why", 1).await.unwrap();
     }
@@ -260,7 +260,10 @@ async fn a_recount_is_of_one_moment() {
     // the text moves from place to place, and is never in two or none of them
     let moving = tokio::spawn(async move {
         for round in 0..50 {
-            mover.bury(&user("ann"), &text(1), KeptKind::DeadLetter, "moved", round).await.unwrap();
+            mover
+                .set_pending_aside(&user("ann"), &text(1), KeptKind::DeadLetter, "moved", round)
+                .await
+                .unwrap();
             let back =
                 "BEGIN IMMEDIATE; INSERT INTO pending SELECT tenant, user, '00', text, 'none', at FROM kept;
                         DELETE FROM kept; COMMIT";

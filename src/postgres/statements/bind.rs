@@ -192,7 +192,7 @@ pub(in crate::postgres) fn read_row(
     Ok(ReadRow {
         row: Row {
             slots: (0..slots).map(|at| row.try_get(first + at)).collect::<Result<_, _>>().map_err(get)?,
-            json_is_foreign: row.try_get(others).map_err(get)?,
+            json_is_unrecognised: row.try_get(others).map_err(get)?,
             plain,
         },
         now: Millis::try_from(now).unwrap_or_default(),

@@ -237,13 +237,15 @@ impl Writer<'_> {
             .iter()
             .enumerate()
             .map(|(at, plain)| format!("{row}.{}::text AS p{at}", quote(&plain.column)));
-        let others =
-            [format!("{} AS json_is_foreign", self.json_is_foreign(row)), format!("{} AS now", self.now())];
+        let others = [
+            format!("{} AS json_is_unrecognised", self.json_is_unrecognised(row)),
+            format!("{} AS now", self.now()),
+        ];
         slots.chain(plain).chain(others).collect::<Vec<_>>().join(", ")
     }
 
     /// Whether the JSONB column holds something that is neither object nor null.
-    pub(in crate::postgres) fn json_is_foreign(&self, row: &str) -> String {
+    pub(in crate::postgres) fn json_is_unrecognised(&self, row: &str) -> String {
         match self.placement.slots.iter().find(|slot| slot.json) {
             Some(slot) => format!(
                 "coalesce(pg_catalog.jsonb_typeof({row}.{}) NOT IN ('object', 'null'), false)",

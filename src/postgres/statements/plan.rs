@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::catalogue::detect::{IdKind, Table, detect};
-use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::errors::{Fault, Outcome};
 use crate::postgres::connection::pool::Database;
 use crate::postgres::sql::names::relation;
 use crate::postgres::statements::fragments::Forms;
@@ -25,11 +25,11 @@ pub(crate) struct Plan {
     /// Absent when the default table is missing.
     table: Option<Table>,
     /// Absent when there is no table, or it has no slot.
-    texts: Option<Texts>,
+    texts: Option<StatementsByForm>,
     made: Instant,
 }
 
-struct Texts {
+struct StatementsByForm {
     /// For an owner with one form, and all that is about no single owner.
     one_form: Statements,
     two_forms: Statements,
@@ -42,7 +42,7 @@ impl Plan {
         let with_slots = table.as_ref().filter(|_| !placement.slots.is_empty());
         let texts = with_slots.map(|table| {
             let statements = |forms| Statements::new(layout, table, &placement, forms);
-            Texts { one_form: statements(Forms::One), two_forms: statements(Forms::Two) }
+            StatementsByForm { one_form: statements(Forms::One), two_forms: statements(Forms::Two) }
         });
         Self { placement, table, texts, made: Instant::now() }
     }
@@ -95,7 +95,7 @@ impl Plan {
         }
     }
 
-    fn some_work(&self) -> Result<(&Table, &Texts), Fault> {
+    fn some_work(&self) -> Result<(&Table, &StatementsByForm), Fault> {
         self.table.as_ref().zip(self.texts.as_ref()).ok_or_else(|| {
             Error::new(ErrorKind::Schema, "the table has no column that can hold tokens").into()
         })
@@ -146,6 +146,34 @@ impl Postgres {
             Some(plan) if plan.age() < LOOK_EVERY => Ok(None),
             _ => self.refresh().await.map(Some),
         }
+    }
+
+    /// A plan that puts records into the database.
+    pub(crate) async fn plan_with_room(&self) -> Result<Arc<Plan>, Fault> {
+        let mut plan = self.plan().await?;
+        // somebody may have followed the hint meanwhile
+        if (plan.placement.is_local() || plan.placement.unwritable.is_some())
+            && let Some(newer) = self.refresh_if_older().await?
+        {
+            plan = newer;
+        }
+        if plan.placement.is_local() {
+            let error = Error::new(ErrorKind::Schema, self.no_room(&plan));
+            return Err(Fault::new(Outcome::TakesNoWrites, error));
+        }
+        self.check_writable(&plan)?;
+        Ok(plan)
+    }
+
+    /// # Errors
+    /// `AccessDenied` for a column that a write would have to touch and may not.
+    pub(crate) fn check_writable(&self, plan: &Plan) -> Result<()> {
+        let Some(column) = &plan.placement.unwritable else { return Ok(()) };
+        let message = format!("column {column} of {} may not be written", self.table_name());
+        let hint = format!(
+            "GRANT UPDATE ({column}) ON the table to the role that connects; a generated column cannot be used"
+        );
+        Err(Error::new(ErrorKind::AccessDenied, message).with_hint(hint))
     }
 
     /// # Errors

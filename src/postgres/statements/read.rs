@@ -14,7 +14,7 @@ use crate::record::record::Row;
 use crate::record::version::Millis;
 
 /// What a read found.
-pub(crate) struct Found {
+pub(crate) struct FoundRows {
     pub(crate) rows: Vec<Row>,
     /// The database's clock. Zero when there is no row.
     pub(crate) now: Millis,
@@ -24,7 +24,7 @@ pub(crate) struct Found {
 
 impl Postgres {
     /// The rows of one owner.
-    pub(crate) async fn read(&self, plan: &Plan, owner: &Owner) -> Result<Found, Fault> {
+    pub(crate) async fn read(&self, plan: &Plan, owner: &Owner) -> Result<FoundRows, Fault> {
         let rows = self.database.fetch(self.read_query(plan, owner)?, Phase::Reading).await?;
         read_rows(plan, &rows)
     }
@@ -108,8 +108,8 @@ impl Postgres {
 }
 
 /// The answer to a [`Postgres::read_query`].
-pub(crate) fn read_rows(plan: &Plan, rows: &[PgRow]) -> Result<Found, Fault> {
-    let mut found = Found { rows: Vec::with_capacity(rows.len()), now: 0, is_current: true };
+pub(crate) fn read_rows(plan: &Plan, rows: &[PgRow]) -> Result<FoundRows, Fault> {
+    let mut found = FoundRows { rows: Vec::with_capacity(rows.len()), now: 0, is_current: true };
     for row in rows {
         let read = bind::read_row(row, 0, &plan.placement)?;
         found.rows.push(read.row);

@@ -172,7 +172,7 @@ impl Writer<'_> {
         let names = (0..self.placement.slots.len()).map(|at| format!("pre.s{at}"));
         let plain = (0..self.placement.plain.len()).map(|at| format!("pre.p{at}"));
         let old: Vec<_> =
-            names.chain(plain).chain(["pre.json_is_foreign".to_owned(), "pre.now".to_owned()]).collect();
+            names.chain(plain).chain(["pre.json_is_unrecognised".to_owned(), "pre.now".to_owned()]).collect();
         format!(
             "WITH pre AS MATERIALIZED (SELECT t.ctid AS place, {} FROM {relation} AS t WHERE {owner} FOR UPDATE) \
              UPDATE {relation} AS t SET {} FROM pre WHERE t.ctid = pre.place AND {owner} AND {} < {version} COLLATE \"C\" AND {}{} \

@@ -52,7 +52,7 @@ impl Pages<'_> {
             slots.join(", "),
             writer.schema_is_current(),
             plain.join(", "),
-            writer.json_is_foreign("t"),
+            writer.json_is_unrecognised("t"),
             writer.now(),
             writer.relation(),
             conditions.join(" AND "),

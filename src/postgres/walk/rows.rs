@@ -19,7 +19,7 @@ use crate::postgres::walk::cursor::{Cursor, Position};
 use crate::postgres::walk::pages::{Pages, Sought};
 use crate::record::owner::Owner;
 use crate::record::placement::{PlainColumn, Slot};
-use crate::record::token::KeyId;
+use crate::record::token::{KeyId, start_under};
 use crate::record::version::Millis;
 
 /// How long an exchange waits for a row that somebody else has locked.
@@ -38,22 +38,22 @@ pub(crate) struct Stretch {
 
 /// A row that has something of what the walk looks for.
 #[derive(Debug, Clone)]
-pub(crate) struct Found {
+pub(crate) struct FoundRow {
     position: Position,
     /// As it stands in the row, for messages.
     pub(crate) name: String,
     /// Absent when the row's owner is not a valid one.
     pub(crate) owner: Option<Owner>,
-    pub(crate) texts: Texts,
+    pub(crate) texts: RowTexts,
     /// The JSONB column holds something that is neither object nor null.
-    pub(crate) json_is_foreign: bool,
+    pub(crate) json_is_unrecognised: bool,
     /// The database's clock.
     pub(crate) now: Millis,
 }
 
 /// What the columns of a walk hold in one row, or get.
 #[derive(Debug, Clone)]
-pub(crate) struct Texts {
+pub(crate) struct RowTexts {
     /// The text of every slot. Of the JSONB column only what is ours.
     pub(crate) slots: Vec<Option<String>>,
     /// The text of every plain column.
@@ -64,19 +64,19 @@ pub(crate) struct Texts {
 pub(crate) struct Page {
     /// All rows, whether there is something to do or not.
     pub(crate) rows: u64,
-    pub(crate) found: Vec<Found>,
+    pub(crate) found: Vec<FoundRow>,
     /// The position of the last row; absent when there was none.
     pub(crate) last: Option<Position>,
 }
 
 /// New texts for the columns of a row. What stays has its old one.
 pub(crate) struct Exchange {
-    pub(crate) found: Found,
-    pub(crate) new: Texts,
+    pub(crate) found: FoundRow,
+    pub(crate) new: RowTexts,
 }
 
 /// A way over the table as the catalogue describes it now.
-pub(crate) struct Walk {
+pub(crate) struct TableWalk {
     cursor: Cursor,
     sought: Sought,
     pub(crate) slots: Vec<Slot>,
@@ -90,7 +90,7 @@ pub(crate) struct Walk {
     count_found: Arc<str>,
 }
 
-impl Walk {
+impl TableWalk {
     fn new(
         writer: &Writer<'_>,
         cursor: Cursor,
@@ -118,7 +118,7 @@ impl Walk {
     fn sought(&self, primary: KeyId) -> Result<PgArguments, Fault> {
         let mut arguments = PgArguments::default();
         if self.sought == Sought::OtherKeys {
-            bind(&mut arguments, start_of_tokens(primary))?;
+            bind(&mut arguments, start_under(primary))?;
         }
         Ok(arguments)
     }
@@ -127,14 +127,19 @@ impl Walk {
 impl Postgres {
     /// Plans a walk over every slot that exists, which looks for what is not under the primary key, with at
     /// most `batch` rows to a page. `without` names a column to leave out, which only a test of the recount does.
-    pub(crate) async fn walk(&self, plan: &Plan, batch: u32, without: Option<&str>) -> Result<Walk, Fault> {
+    pub(crate) async fn walk(
+        &self,
+        plan: &Plan,
+        batch: u32,
+        without: Option<&str>,
+    ) -> Result<TableWalk, Fault> {
         let slots = plan.placement.slots.iter().filter(|slot| Some(slot.column.as_str()) != without);
         self.walk_for(plan, Sought::OtherKeys, slots.cloned().collect(), Vec::new(), batch).await
     }
 
     /// Plans a walk over every slot that exists, which looks for tokens that are not where the placement
     /// wants them.
-    pub(crate) async fn walk_misplaced(&self, plan: &Plan, batch: u32) -> Result<Walk, Fault> {
+    pub(crate) async fn walk_misplaced(&self, plan: &Plan, batch: u32) -> Result<TableWalk, Fault> {
         let (slots, plain) = (plan.placement.slots.clone(), plan.placement.plain.clone());
         self.walk_for(plan, Sought::Misplaced, slots, plain, batch).await
     }
@@ -146,20 +151,20 @@ impl Postgres {
         slots: Vec<Slot>,
         plain: Vec<PlainColumn>,
         batch: u32,
-    ) -> Result<Walk, Fault> {
+    ) -> Result<TableWalk, Fault> {
         let (table, _) = plan.work()?;
         let cursor = Cursor::find(&self.database, self.layout(), table).await?;
         let writer = Writer { layout: self.layout(), table, placement: &plan.placement, forms: Forms::One };
-        Ok(Walk::new(&writer, cursor, sought, slots, plain, batch))
+        Ok(TableWalk::new(&writer, cursor, sought, slots, plain, batch))
     }
 
     /// How many rows there are.
-    pub(crate) async fn count_rows(&self, walk: &Walk) -> Result<u64, Fault> {
+    pub(crate) async fn count_rows(&self, walk: &TableWalk) -> Result<u64, Fault> {
         self.count(walk.count.clone(), PgArguments::default()).await
     }
 
     /// How many rows have something of what the walk looks for.
-    pub(crate) async fn count_found(&self, walk: &Walk, primary: KeyId) -> Result<u64, Fault> {
+    pub(crate) async fn count_found(&self, walk: &TableWalk, primary: KeyId) -> Result<u64, Fault> {
         self.count(walk.count_found.clone(), walk.sought(primary)?).await
     }
 
@@ -171,7 +176,12 @@ impl Postgres {
     }
 
     /// The whole table as stretches of about the same number of rows.
-    pub(crate) async fn stretches(&self, walk: &Walk, rows: u64, parts: u32) -> Result<Vec<Stretch>, Fault> {
+    pub(crate) async fn stretches(
+        &self,
+        walk: &TableWalk,
+        rows: u64,
+        parts: u32,
+    ) -> Result<Vec<Stretch>, Fault> {
         let mut borders = Vec::new();
         for part in 1..u64::from(parts.max(1)) {
             let mut arguments = PgArguments::default();
@@ -189,7 +199,7 @@ impl Postgres {
     /// The next page of a stretch, or `None` when the schema is no longer the one of the walk.
     pub(crate) async fn page(
         &self,
-        walk: &Walk,
+        walk: &TableWalk,
         stretch: &Stretch,
         primary: KeyId,
     ) -> Result<Option<Page>, Fault> {
@@ -214,7 +224,11 @@ impl Postgres {
     /// holds exactly what was found. Answers with which rows that were.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
-    pub(crate) async fn exchange(&self, walk: &Walk, exchanges: &[Exchange]) -> Result<Vec<bool>, Fault> {
+    pub(crate) async fn exchange(
+        &self,
+        walk: &TableWalk,
+        exchanges: &[Exchange],
+    ) -> Result<Vec<bool>, Fault> {
         let mut arguments = PgArguments::default();
         for at in 0..walk.cursor.width() {
             bind(&mut arguments, column(exchanges, |exchange| exchange.found.position[at].as_str()))?;
@@ -277,18 +291,14 @@ impl Postgres {
     }
 }
 
-type TextsOf = fn(&Exchange) -> &Texts;
-
-fn start_of_tokens(key: KeyId) -> String {
-    format!("rv1.{key}.")
-}
+type TextsOf = fn(&Exchange) -> &RowTexts;
 
 fn column<'a, T>(exchanges: &'a [Exchange], value: impl Fn(&'a Exchange) -> T) -> Vec<T> {
     exchanges.iter().map(value).collect()
 }
 
 /// Adds a row that has something to do. Says whether the schema is the one of the walk.
-fn read_into(found: &mut Vec<Found>, row: &PgRow, cursor: &Cursor) -> Result<bool, Fault> {
+fn read_into(found: &mut Vec<FoundRow>, row: &PgRow, cursor: &Cursor) -> Result<bool, Fault> {
     let get = |error: sqlx::Error| classify(&error, Phase::Reading);
     let first = cursor.width();
     let slots: Option<Vec<Option<String>>> = row.try_get(first + 2).map_err(get)?;
@@ -299,12 +309,12 @@ fn read_into(found: &mut Vec<Found>, row: &PgRow, cursor: &Cursor) -> Result<boo
             (None, user) => user.clone(),
         };
         let now: i64 = row.try_get(first + 6).map_err(get)?;
-        found.push(Found {
+        found.push(FoundRow {
             position: cursor.position(row)?,
             name,
             owner: parse_owner(owner),
-            texts: Texts { slots, plain: row.try_get(first + 4).map_err(get)? },
-            json_is_foreign: row.try_get(first + 5).map_err(get)?,
+            texts: RowTexts { slots, plain: row.try_get(first + 4).map_err(get)? },
+            json_is_unrecognised: row.try_get(first + 5).map_err(get)?,
             now: Millis::try_from(now).unwrap_or_default(),
         });
     }

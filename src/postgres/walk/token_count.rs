@@ -13,7 +13,7 @@ use crate::postgres::statements::fragments::OURS;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::layout::Layout;
 use crate::record::placement::ColumnType;
-use crate::record::token::KeyId;
+use crate::record::token::{KeyId, named_key};
 
 /// Tokens of one column under one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,10 @@ impl Postgres {
             let at: i32 = row.try_get(0).map_err(get)?;
             let head: Option<String> = row.try_get(1).map_err(get)?;
             let tokens: i64 = row.try_get(2).map_err(get)?;
-            let place = (usize::try_from(at).unwrap_or_default(), head.as_deref().and_then(named_key));
+            let place = (
+                usize::try_from(at).unwrap_or_default(),
+                head.as_deref().and_then(|head| named_key(head.as_bytes())),
+            );
             *tally.entry(place).or_default() += u64::try_from(tokens).unwrap_or(0);
         }
         let count = |((at, key), tokens): ((usize, Option<KeyId>), u64)| {
@@ -60,12 +63,6 @@ impl Postgres {
 pub(crate) fn counted_columns<'a>(layout: &'a Layout, plan: &Plan) -> Vec<&'a str> {
     let columns = plan.table().map(|table| counted(layout, table)).unwrap_or_default();
     columns.into_iter().map(|column| column.name).collect()
-}
-
-/// The key that a token names which starts like this: `rv1.0123abcd.`
-fn named_key(head: &str) -> Option<KeyId> {
-    let is_token = matches!(head.as_bytes(), [b'r', b'v', b'1'..=b'9', b'.', .., b'.']);
-    head.get(4..12).filter(|_| is_token)?.parse().ok()
 }
 
 struct Counted<'a> {
@@ -145,20 +142,4 @@ fn heads(at: usize, value: &str) -> String {
          CASE WHEN pg_catalog.strpos({value}::text, 'rv') > 0 THEN {value}::text END, \
          'rv[1-9]\\.[0-9a-f]{{8}}\\.[0-9a-f]{{16}}\\.', 'g') AS e (value)"
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_head_of_a_token_names_a_key() {
-        assert_eq!(named_key("rv1.000000ab."), Some(KeyId(0xab)));
-        assert_eq!(named_key("rv9.000000ab."), Some(KeyId(0xab)));
-        for not in
-            ["", "rv0.000000ab.", "rv1.000000AB.", "rv1.+00000ab.", "rv1.0000 0ab.", "rv1.\u{e9}00000ab."]
-        {
-            assert_eq!(named_key(not), None, "{not}");
-        }
-    }
 }

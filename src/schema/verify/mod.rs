@@ -10,7 +10,7 @@ use crate::postgres::statements::plan::Postgres;
 use crate::schema::draw;
 use crate::schema::plan::Plan;
 use crate::schema::wanted::Wanted;
-use crate::store::core::Router;
+use crate::store::core::Core;
 
 /// What verifying found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Checks {
 /// # Errors
 /// `Configuration` behind a transaction pooler; those of the database. Nothing stays behind either way.
 pub(super) async fn verify(
-    router: &Router,
+    router: &Core,
     postgres: &Postgres,
     wanted: &Wanted,
 ) -> Result<Verification, Fault> {

@@ -15,12 +15,11 @@ use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::read_rows;
 use crate::record::layout::Layout;
 use crate::record::owner::Owner;
-use crate::record::record::{Record, Survey};
+use crate::record::record::{FoundRecords, Record};
 use crate::record::retell::RetellConfig;
 use crate::record::version::Version;
 use crate::schema::verify::Checks;
-use crate::store::core::{Entry, Router, StoreOptions};
-use crate::store::write::check_writable;
+use crate::store::core::{Core, StoreOptions, StoreRequest};
 
 /// Triggers of the application find what they find on every other day: the statements of the vault are safe on
 /// any path. Somebody who holds a lock is not waited for, and a trigger that hangs neither.
@@ -42,7 +41,7 @@ const CLEAN: &str = "nothing of the test owner stays";
 
 /// Tries everything, and takes it back.
 pub(super) async fn run(
-    router: &Router,
+    router: &Core,
     postgres: &Postgres,
     direct: &mut Direct,
     checks: &mut Checks,
@@ -52,7 +51,7 @@ pub(super) async fn run(
         checks.fail(STORE, postgres.no_room(&plan));
         return Ok(());
     }
-    if let Err(error) = check_writable(postgres, &plan) {
+    if let Err(error) = postgres.check_writable(&plan) {
         checks.fail(STORE, error);
         return Ok(());
     }
@@ -101,7 +100,7 @@ fn every_field() -> RetellConfig {
 }
 
 struct Trial<'a> {
-    router: &'a Router,
+    router: &'a Core,
     postgres: &'a Postgres,
     plan: Arc<Plan>,
     owner: Owner,
@@ -157,7 +156,7 @@ impl Trial<'_> {
     }
 
     fn seal(&mut self, config: Option<&RetellConfig>) -> Result<Record> {
-        let entry = Entry { owner: &self.owner, config, options: StoreOptions::new() };
+        let entry = StoreRequest { owner: &self.owner, config, options: StoreOptions::new() };
         let record = self.router.seal(entry, self.version, &self.plan.placement.sealed_fields())?;
         self.version = Some(record.version);
         Ok(record)
@@ -188,7 +187,7 @@ impl Trial<'_> {
             }
         };
         let found = read_rows(&self.plan, &rows)?;
-        let survey = Survey::of(&found.rows, &self.plan.placement.slots, found.now);
+        let survey = FoundRecords::of(&found.rows, &self.plan.placement.slots, found.now);
         let opened = survey.newest().and_then(|record| self.router.open(&record, &self.owner));
         match opened {
             Ok(opened) if opened.config.as_ref() == expected && opened.ignored.is_empty() => {

@@ -2,12 +2,14 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use zeroize::Zeroizing;
 
-use super::*;
+use super::{Owner, Token, Version, aead};
 use crate::crypto::sealer;
-use crate::keyring::keys::{KeyState, RootKey};
+use crate::error::{ErrorKind, Result};
+use crate::keyring::keys::{KeyState, Keyring, RootKey};
 use crate::record::field::Field;
 use crate::record::record::{PlainValues, Record};
 use crate::record::retell::RetellConfig;
+use crate::record::token::KeyId;
 
 const OLD: KeyId = KeyId(0x01d);
 const OLDER: KeyId = KeyId(0x01de);
@@ -46,7 +48,9 @@ fn token(keyring: &Keyring, number: u64, field: Field, json: &[u8]) -> Token {
 }
 
 fn record(keyring: &Keyring, number: u64, config: Option<&RetellConfig>) -> Vec<Token> {
-    sealer::seal(config, &owner(), version(number), &Field::ALL, keyring, &mut rng()).tokens().to_vec()
+    sealer::seal(config, &owner(), version(number), &Field::ALL, keyring.primary(), &mut rng())
+        .tokens()
+        .to_vec()
 }
 
 fn config() -> RetellConfig {
@@ -58,11 +62,16 @@ fn config() -> RetellConfig {
 
 fn opened(tokens: Vec<Token>, keyring: &Keyring) -> Option<RetellConfig> {
     let record = Record::new(tokens, PlainValues::default()).unwrap();
-    sealer::open(&record, &owner(), keyring).unwrap().config
+    sealer::open(&record, &owner(), keyring.opener(record.key).unwrap()).unwrap().config
+}
+
+/// As rotation and sync do it.
+fn reencrypt(tokens: &[Token], owner: &Owner, keyring: &Keyring, rng: &mut StdRng) -> Result<Vec<Token>> {
+    sealer::reencrypt(tokens, owner, keyring.primary(), |key| keyring.opener_for_reencryption(key), rng)
 }
 
 fn kind(tokens: &[Token], owner: &Owner, keyring: &Keyring) -> ErrorKind {
-    reseal(tokens, owner, keyring, &mut rng()).unwrap_err().kind()
+    reencrypt(tokens, owner, keyring, &mut rng()).unwrap_err().kind()
 }
 
 #[test]
@@ -72,7 +81,7 @@ fn every_field_of_every_length_holds_the_same_under_the_new_key() {
         for length in [1, 2, 63, 64, 65, 128, 500, 6000] {
             let json = vec![b'7'; length];
             let old = token(&before(), 5, field, &json);
-            let new = reseal(std::slice::from_ref(&old), &owner(), &after(), &mut rng()).unwrap();
+            let new = reencrypt(std::slice::from_ref(&old), &owner(), &after(), &mut rng()).unwrap();
             let [new] = new.as_slice() else { panic!("one token") };
             assert_eq!((new.key, new.version, new.field), (NEW, old.version, field));
             assert_eq!(new.to_string().len(), old.to_string().len(), "{field} {length}");
@@ -88,7 +97,7 @@ fn a_configuration_and_a_tombstone_open_without_the_old_key() {
     let only_new = keyring(&[(NEW, KeyState::Primary)]);
     for config in [Some(config()), None] {
         let old = record(&before(), 5, config.as_ref());
-        let new = reseal(&old, &owner(), &after(), &mut rng()).unwrap();
+        let new = reencrypt(&old, &owner(), &after(), &mut rng()).unwrap();
         assert!(new.iter().map(|token| token.field).eq(old.iter().map(|token| token.field)));
         assert_eq!(opened(new, &only_new), config);
     }
@@ -97,7 +106,7 @@ fn a_configuration_and_a_tombstone_open_without_the_old_key() {
 #[test]
 fn every_token_gets_a_salt_of_its_own() {
     let old = record(&before(), 5, Some(&config()));
-    let new = reseal(&old, &owner(), &after(), &mut rng()).unwrap();
+    let new = reencrypt(&old, &owner(), &after(), &mut rng()).unwrap();
     let mut salts: Vec<_> = new.iter().map(|token| token.body[..32].to_vec()).collect();
     salts.sort();
     salts.dedup();
@@ -107,10 +116,14 @@ fn every_token_gets_a_salt_of_its_own() {
 #[test]
 fn what_is_under_the_primary_comes_back_unopened() {
     let mut tokens = record(&keyring(&[(NEW, KeyState::Primary)]), 5, Some(&config()));
-    assert_eq!(reseal(&tokens, &owner(), &after(), &mut rng()).unwrap(), tokens);
+    assert_eq!(reencrypt(&tokens, &owner(), &after(), &mut rng()).unwrap(), tokens);
     tokens[0].body[100] ^= 1;
-    assert_eq!(reseal(&tokens, &owner(), &after(), &mut rng()).unwrap(), tokens, "altered, and left alone");
-    assert!(reseal(&[], &owner(), &after(), &mut rng()).unwrap().is_empty());
+    assert_eq!(
+        reencrypt(&tokens, &owner(), &after(), &mut rng()).unwrap(),
+        tokens,
+        "altered, and left alone"
+    );
+    assert!(reencrypt(&[], &owner(), &after(), &mut rng()).unwrap().is_empty());
 }
 
 #[test]
@@ -121,7 +134,7 @@ fn versions_under_different_keys_are_resealed_each_for_itself() {
     // interleaved, so that the order tells
     let tokens: Vec<Token> =
         (0..4).flat_map(|at| [older[at].clone(), current[at].clone(), old[at].clone()]).collect();
-    let new = reseal(&tokens, &owner(), &after(), &mut rng()).unwrap();
+    let new = reencrypt(&tokens, &owner(), &after(), &mut rng()).unwrap();
     assert!(new.iter().all(|token| token.key == NEW));
     let names =
         |tokens: &[Token]| tokens.iter().map(|token| (token.version, token.field)).collect::<Vec<_>>();
@@ -146,7 +159,7 @@ fn a_mixture_of_keys_or_a_field_twice_is_refused_before_anything_is_opened() {
     }
     let twice = [old.clone(), vec![old[1].clone()]].concat();
     assert_eq!(kind(&twice, &owner(), &after()), ErrorKind::Malformed);
-    let under_primary = reseal(&old, &owner(), &after(), &mut rng()).unwrap();
+    let under_primary = reencrypt(&old, &owner(), &after(), &mut rng()).unwrap();
     let twice = [under_primary.clone(), vec![under_primary[1].clone()]].concat();
     assert_eq!(kind(&twice, &owner(), &after()), ErrorKind::Malformed);
 }
@@ -161,7 +174,7 @@ fn one_token_that_does_not_open_leaves_no_answer() {
     assert_eq!(kind(&altered, &owner(), &after()), ErrorKind::Unsealable);
 
     let unknown = keyring(&[(NEW, KeyState::Primary)]);
-    let error = reseal(&old, &owner(), &unknown, &mut rng()).unwrap_err();
+    let error = reencrypt(&old, &owner(), &unknown, &mut rng()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnknownKey);
     assert!(error.to_string().contains(&OLD.to_string()), "{error}");
 
@@ -177,7 +190,7 @@ fn one_token_that_does_not_open_leaves_no_answer() {
 fn what_is_incomplete_stays_incomplete() {
     let mut old = record(&before(), 5, Some(&config()));
     old.remove(3);
-    let new = reseal(&old, &owner(), &after(), &mut rng()).unwrap();
+    let new = reencrypt(&old, &owner(), &after(), &mut rng()).unwrap();
     assert!(new.iter().all(|token| token.key == NEW));
     assert_eq!(new.len(), old.len());
     assert_eq!(Record::new(new, PlainValues::default()).unwrap_err().kind(), ErrorKind::Incomplete);

@@ -4,67 +4,72 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::crypto::random;
-use crate::crypto::reseal::reseal;
+use crate::crypto::sealer::reencrypt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
 use crate::local::file::LocalFile;
 use crate::local::walk::{LocalPlace, LocalText, Swap};
 use crate::record::owner::Owner;
 use crate::record::record::{print_packed, read_packed};
-use crate::record::token::{KeyId, Token, claims_to_be_token};
+use crate::record::token::{KeyId, Token, claims_to_be_token, start_under};
 use crate::record::version::Version;
-use crate::store::core::Router;
+use crate::store::core::Core;
 
 /// How many texts are read, and replaced in one transaction.
 const PAGE: u32 = 500;
 /// Texts change while they are walked over; who writes all the time is not waited for.
 const PASSES: u32 = 5;
 
-/// What resealing the local file did.
+/// What re-encrypting the local file did.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct LocalResealed {
+pub(crate) struct LocalReencrypted {
     /// Texts that were replaced.
-    pub(crate) resealed: u64,
-    /// Texts with tokens of other keys that could not be resealed, by the reason.
+    pub(crate) reencrypted: u64,
+    /// Texts with tokens of other keys that could not be reencrypted, by the reason.
     pub(crate) unreadable: Vec<(ErrorKind, u64)>,
 }
 
-impl Router {
-    /// Seals anew, under the primary key, every text of the local file with a token that is not under
-    /// it. What cannot be opened stays as it is, and `unreadable` is told of it, once.
-    ///
-    /// A text that somebody changes meanwhile is left to the next pass. The log of the file holds the
-    /// old texts until [`LocalFile::checkpoint`].
-    ///
-    /// # Errors
-    /// Of the local file, and `Entropy`. Texts that were resealed by then stay so; the rest is as it was.
-    pub(crate) async fn reseal_local(
-        &self,
-        local: &LocalFile,
-        places: &[LocalPlace],
-        unreadable: impl FnMut(&Owner, &'static str, &Error) + Send,
-    ) -> Result<LocalResealed> {
-        Walk::new(local, places, self.keyring.for_sealing()?, unreadable).run().await
-    }
+/// Seals anew, under the primary key, every text of the local file with a token that is not under
+/// it. What cannot be opened stays as it is, and `unreadable` is told of it, once.
+///
+/// A text that somebody changes meanwhile is left to the next pass. The log of the file holds the
+/// old texts until [`LocalFile::checkpoint`].
+///
+/// # Errors
+/// Of the local file, and `Entropy`. Texts that were reencrypted by then stay so; the rest is as it was.
+pub(crate) async fn reencrypt_local(
+    core: &Core,
+    local: &LocalFile,
+    places: &[LocalPlace],
+    unreadable: impl FnMut(&Owner, &'static str, &Error) + Send,
+) -> Result<LocalReencrypted> {
+    LocalReencryption::new(local, places, core.keyring.for_sealing()?, unreadable).run().await
 }
 
 /// One walk over the local file.
-struct Walk<'a, F> {
+struct LocalReencryption<'a, F> {
     local: &'a LocalFile,
     places: &'a [LocalPlace],
     keyring: Arc<Keyring>,
     unreadable: F,
     /// What was told to `unreadable`: every pass meets it again.
     told: BTreeSet<(LocalPlace, i64)>,
-    report: LocalResealed,
+    report: LocalReencrypted,
 }
 
-impl<'a, F: FnMut(&Owner, &'static str, &Error) + Send> Walk<'a, F> {
+impl<'a, F: FnMut(&Owner, &'static str, &Error) + Send> LocalReencryption<'a, F> {
     fn new(local: &'a LocalFile, places: &'a [LocalPlace], keyring: Arc<Keyring>, unreadable: F) -> Self {
-        Self { local, places, keyring, unreadable, told: BTreeSet::new(), report: LocalResealed::default() }
+        Self {
+            local,
+            places,
+            keyring,
+            unreadable,
+            told: BTreeSet::new(),
+            report: LocalReencrypted::default(),
+        }
     }
 
-    async fn run(mut self) -> Result<LocalResealed> {
+    async fn run(mut self) -> Result<LocalReencrypted> {
         for _ in 0..PASSES {
             let mut found = 0;
             for place in self.places {
@@ -87,7 +92,7 @@ impl<'a, F: FnMut(&Owner, &'static str, &Error) + Send> Walk<'a, F> {
             after = last.id;
             let swaps = self.swaps(place, page)?;
             found += swaps.len();
-            self.report.resealed += self.local.swap_texts(place, &swaps).await?;
+            self.report.reencrypted += self.local.swap_texts(place, &swaps).await?;
         }
     }
 
@@ -95,7 +100,7 @@ impl<'a, F: FnMut(&Owner, &'static str, &Error) + Send> Walk<'a, F> {
         let primary = self.keyring.primary().0;
         let mut swaps = Vec::new();
         for text in page.into_iter().filter(|text| names_another_key(&text.text, primary)) {
-            let (new, problem) = resealed(&text, &self.keyring)?;
+            let (new, problem) = reencrypted(&text, &self.keyring)?;
             if let Some(error) = problem {
                 self.tell(place, &text, &error);
             }
@@ -119,9 +124,19 @@ impl<'a, F: FnMut(&Owner, &'static str, &Error) + Send> Walk<'a, F> {
     }
 }
 
+/// See [`reencrypt`].
+fn reencrypt_under(
+    tokens: &[Token],
+    owner: &Owner,
+    keyring: &Keyring,
+    rng: &mut impl rand::CryptoRng,
+) -> Result<Vec<Token>> {
+    reencrypt(tokens, owner, keyring.primary(), |key| keyring.opener_for_reencryption(key), rng)
+}
+
 /// Whether a piece of the text claims to be a token and is not under this key: told without decoding.
 fn names_another_key(text: &str, primary: KeyId) -> bool {
-    let head = format!("rv1.{primary}.");
+    let head = start_under(primary);
     text.split(' ').any(|piece| claims_to_be_token(piece) && !piece.starts_with(&head))
 }
 
@@ -131,7 +146,7 @@ fn names_another_key(text: &str, primary: KeyId) -> bool {
 ///
 /// # Errors
 /// `Entropy`.
-fn resealed(text: &LocalText, keyring: &Keyring) -> Result<(Option<String>, Option<Error>)> {
+fn reencrypted(text: &LocalText, keyring: &Keyring) -> Result<(Option<String>, Option<Error>)> {
     let mut tokens = match read_packed(&text.text) {
         Ok(tokens) => tokens,
         Err(error) => return Ok((None, Some(error))),
@@ -141,7 +156,7 @@ fn resealed(text: &LocalText, keyring: &Keyring) -> Result<(Option<String>, Opti
     for version in versions {
         let (places, group): (Vec<usize>, Vec<Token>) =
             tokens.iter().cloned().enumerate().filter(|(_, token)| token.version == version).unzip();
-        match random::with_rng(|rng| reseal(&group, &text.owner, keyring, rng))? {
+        match random::with_rng(|rng| reencrypt_under(&group, &text.owner, keyring, rng))? {
             Ok(group) => places.into_iter().zip(group).for_each(|(at, token)| tokens[at] = token),
             Err(error) => problem = problem.or(Some(error)),
         }
@@ -151,5 +166,5 @@ fn resealed(text: &LocalText, keyring: &Keyring) -> Result<(Option<String>, Opti
 }
 
 #[cfg(test)]
-#[path = "local_keys_tests.rs"]
+#[path = "reencrypt_local_tests.rs"]
 mod tests;

@@ -49,15 +49,16 @@ fn config(number: u64) -> RetellConfig {
 /// The text of a record under a key.
 fn sealed(owner: &Owner, number: u64, key: KeyId) -> String {
     let config = config(number);
-    let seal =
-        |rng: &mut _| sealer::seal(Some(&config), owner, version(number), &Field::ALL, &only(key), rng);
+    let seal = |rng: &mut _| {
+        sealer::seal(Some(&config), owner, version(number), &Field::ALL, only(key).primary(), rng)
+    };
     random::with_rng(seal).unwrap().packed(&Field::ALL)
 }
 
 /// Panics unless it opens under the new key alone and is what was sealed.
 fn assert_opens(text: &str, owner: &Owner, number: u64) {
     let record = Record::new(read_packed(text).unwrap(), PlainValues::default()).unwrap();
-    let opened = sealer::open(&record, owner, &only(NEW)).unwrap();
+    let opened = sealer::open(&record, owner, only(NEW).primary().1).unwrap();
     assert_eq!(opened.config, Some(config(number)));
     assert_eq!(record.version, version(number));
 }
@@ -83,7 +84,7 @@ impl Home {
                 self.local.put_pending(&record).await.unwrap();
             }
             LocalPlace::Replica => self.local.put_replica(owner, version(1), &text, 7).await.unwrap(),
-            LocalPlace::Kept => self.local.keep(owner, KeptKind::Loser, &text, "why", 7).await.unwrap(),
+            LocalPlace::Kept => self.local.keep(owner, KeptKind::Superseded, &text, "why", 7).await.unwrap(),
         }
     }
 
@@ -91,12 +92,12 @@ impl Home {
         self.local.texts_after(place, 0, 10_000).await.unwrap()
     }
 
-    async fn reseal(&self, keyring: &Arc<Keyring>) -> (LocalResealed, Told) {
+    async fn reencrypt(&self, keyring: &Arc<Keyring>) -> (LocalReencrypted, Told) {
         let mut told = Told::new();
         let unreadable = |owner: &Owner, place, error: &Error| {
             told.push((owner.to_string(), place, error.kind()));
         };
-        let walk = Walk::new(&self.local, &LocalPlace::ALL, keyring.clone(), unreadable);
+        let walk = LocalReencryption::new(&self.local, &LocalPlace::ALL, keyring.clone(), unreadable);
         let report = walk.run().await.unwrap();
         (report, told)
     }
@@ -120,8 +121,8 @@ async fn every_text_of_every_place_opens_under_the_new_key() {
         }
     }
     let before = home.texts(LocalPlace::Pending).await;
-    let (report, told) = home.reseal(&promoted()).await;
-    assert_eq!(report, LocalResealed { resealed: 24, unreadable: vec![] });
+    let (report, told) = home.reencrypt(&promoted()).await;
+    assert_eq!(report, LocalReencrypted { reencrypted: 24, unreadable: vec![] });
     assert!(told.is_empty());
     assert_eq!(home.others().await, 0);
     for place in LocalPlace::ALL {
@@ -133,7 +134,7 @@ async fn every_text_of_every_place_opens_under_the_new_key() {
     assert_eq!((&before[0], &before[5]), (&after[0], &after[5]), "under the new key already");
     assert!(before.iter().zip(&after).all(|(before, after)| before.text.len() == after.text.len()));
 
-    assert_eq!(home.reseal(&promoted()).await.0, LocalResealed::default(), "nothing is left to do");
+    assert_eq!(home.reencrypt(&promoted()).await.0, LocalReencrypted::default(), "nothing is left to do");
     assert_eq!(home.texts(LocalPlace::Pending).await, after);
 }
 
@@ -145,7 +146,7 @@ async fn pages_do_not_end_the_walk() {
         let owner = user(&format!("user-{number:04}"));
         home.put(LocalPlace::Kept, &owner, sealed(&owner, number, OLD)).await;
     }
-    assert_eq!(home.reseal(&promoted()).await.0.resealed, total);
+    assert_eq!(home.reencrypt(&promoted()).await.0.reencrypted, total);
     assert_eq!(home.others().await, 0);
 }
 
@@ -170,7 +171,7 @@ async fn what_cannot_be_opened_is_told_once_and_stays_as_it_is() {
     home.put(LocalPlace::Kept, &bob, "not ours, and under no key".to_owned()).await;
     let kept = home.texts(LocalPlace::Kept).await;
 
-    let (report, told) = home.reseal(&promoted()).await;
+    let (report, told) = home.reencrypt(&promoted()).await;
     let expected = [
         ("ann", "pending", ErrorKind::UnknownKey),
         ("ann", "replica", ErrorKind::Unsealable),
@@ -186,7 +187,7 @@ async fn what_cannot_be_opened_is_told_once_and_stays_as_it_is() {
         (ErrorKind::Malformed, 2),
         (ErrorKind::UnsupportedFormat, 1),
     ];
-    assert_eq!(report, LocalResealed { resealed: 1, unreadable: kinds.to_vec() });
+    assert_eq!(report, LocalReencrypted { reencrypted: 1, unreadable: kinds.to_vec() });
     assert_eq!(home.texts(LocalPlace::Kept).await, kept);
     assert_opens(&home.local.pending(&bob).await.unwrap().unwrap().text, &bob, 5);
 }
@@ -197,12 +198,12 @@ async fn of_a_text_with_several_versions_those_that_open_are_sealed_anew() {
     let ann = user("ann");
     let (old, lost, new) = (sealed(&ann, 1, OLD), sealed(&ann, 2, LOST), sealed(&ann, 3, NEW));
     home.put(LocalPlace::Kept, &ann, [&*new, &*lost, &*old].join(" ")).await;
-    let (report, told) = home.reseal(&promoted()).await;
-    assert_eq!(report, LocalResealed { resealed: 1, unreadable: vec![(ErrorKind::UnknownKey, 1)] });
+    let (report, told) = home.reencrypt(&promoted()).await;
+    assert_eq!(report, LocalReencrypted { reencrypted: 1, unreadable: vec![(ErrorKind::UnknownKey, 1)] });
     assert_eq!(told, [("ann".to_owned(), "kept", ErrorKind::UnknownKey)]);
     let text = home.texts(LocalPlace::Kept).await.remove(0).text;
-    let resealed = text.strip_prefix(&format!("{new} {lost} ")).unwrap();
-    assert_opens(resealed, &ann, 1);
+    let reencrypted = text.strip_prefix(&format!("{new} {lost} ")).unwrap();
+    assert_opens(reencrypted, &ann, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -225,10 +226,10 @@ async fn what_is_written_meanwhile_is_never_lost() {
         }
     });
     while !writing.is_finished() {
-        home.reseal(&promoted()).await;
+        home.reencrypt(&promoted()).await;
     }
     writing.await.unwrap();
-    home.reseal(&promoted()).await;
+    home.reencrypt(&promoted()).await;
     assert_eq!(home.others().await, 0);
     for owner in &ids {
         let pending = home.local.pending(owner).await.unwrap().unwrap();
@@ -241,8 +242,8 @@ fn is_send<T: Send>(_: &T) {}
 
 #[test]
 fn the_walk_can_be_spawned() {
-    fn check(router: &Router, local: &LocalFile) {
-        is_send(&router.reseal_local(local, &LocalPlace::ALL, |_, _, _| {}));
+    fn check(core: &Core, local: &LocalFile) {
+        is_send(&reencrypt_local(core, local, &LocalPlace::ALL, |_, _, _| {}));
     }
     let _ = check;
 }

@@ -1,0 +1,196 @@
+//! A write changed no row: what the rows that are there mean for it. Store and sync decide alike.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::local::file::KeptKind;
+use crate::postgres::statements::plan::Plan;
+use crate::postgres::statements::read::FoundRows;
+use crate::record::owner::Owner;
+use crate::record::record::{FoundRecord, FoundRecords, Record, Row};
+use crate::record::token::{KeyId, MAX_SLOT, Token, claims_to_be_token};
+use crate::record::version::Version;
+use crate::store::core::{Core, StoreOptions};
+use crate::store::fallback::keep;
+
+/// What stands in the way of a write.
+#[derive(Debug)]
+pub(super) enum Obstacle {
+    /// Nothing: the same write is there already, and its answer was lost.
+    SameWrite,
+    /// A record that opens, and is as new or newer: its version.
+    Newer(Version),
+    /// Text that may be overwritten, once it is kept: why it is no record that wins. The version of the newest
+    /// record that opens beside it, if there is one.
+    Overwritable { reason: String, newer: Option<Version> },
+    /// A record that may be a newer writer's and does not open here. The version of the newest record that opens
+    /// beside it, if there is one.
+    Refused { error: Error, newer: Option<Version> },
+    /// Nothing that can be seen.
+    Unexplained,
+}
+
+/// Says why a write of `record` did not change the rows that were found.
+///
+/// # Errors
+/// `ForeignValue` for text that the vault did not write, unless `options` allow to overwrite it.
+pub(super) fn obstacle(
+    core: &Core,
+    plan: &Plan,
+    owner: &Owner,
+    record: &Record,
+    found: &FoundRows,
+    options: StoreOptions,
+) -> Result<Obstacle> {
+    let found = FoundRecords::of(&found.rows, &plan.placement.slots, found.now);
+    let overwritable = options.replace_foreign && !found.json_is_unrecognised;
+    if let Some(error) = found.unrecognised_error().filter(|_| !overwritable) {
+        return Err(error);
+    }
+    if found
+        .records
+        .iter()
+        .flat_map(|found| &found.record)
+        .any(|there| is_same_write(core, owner, there, record))
+    {
+        return Ok(Obstacle::SameWrite);
+    }
+    let (mut newer, mut unreadable, mut refused) = (None, Vec::new(), None);
+    for there in &found.records {
+        match judge(core, owner, there, record.version, options) {
+            Ok(Judgement::Opens(version)) => newer = newer.max(Some(version)),
+            Ok(Judgement::Broken(reason)) => unreadable.push(reason),
+            Ok(Judgement::Older) => {}
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    if let Some(error) = refused {
+        return Ok(Obstacle::Refused { error, newer });
+    }
+    Ok(match (newer, unreadable.as_slice(), found.unrecognised.as_slice()) {
+        (Some(version), [], []) => Obstacle::Newer(version),
+        (None, [], []) => Obstacle::Unexplained,
+        (newer, [], _) => {
+            Obstacle::Overwritable { reason: "text that the vault did not write".to_owned(), newer }
+        }
+        (newer, reasons, _) => Obstacle::Overwritable { reason: reasons.join("; "), newer },
+    })
+}
+
+/// The same tokens, or those of the same write after a rotation has re-encrypted them.
+fn is_same_write(core: &Core, owner: &Owner, there: &Record, ours: &Record) -> bool {
+    let is_same_plaintext = || match (core.open(there, owner), core.open(ours, owner)) {
+        (Ok(there), Ok(ours)) => there.config == ours.config,
+        _ => false,
+    };
+    there.version == ours.version && (there.is_same_write(ours) || is_same_plaintext())
+}
+
+/// Keeps the tokens of rows that are about to be overwritten, or lost against a newer record.
+pub(super) async fn keep_tokens(
+    core: &Core,
+    owner: &Owner,
+    kind: KeptKind,
+    rows: &[Row],
+    reason: &str,
+) -> Result<()> {
+    for text in rows.iter().flat_map(old_tokens) {
+        keep(core, owner, kind, &text, reason).await?;
+    }
+    Ok(())
+}
+
+enum Judgement {
+    /// It is newer or equal, and opens.
+    Opens(Version),
+    /// It never wins: the reason.
+    Broken(String),
+    Older,
+}
+
+/// What a found record means for a write of `version`.
+///
+/// # Errors
+/// Of a record that may be a newer writer's: a key or a format that this process does not know.
+fn judge(
+    core: &Core,
+    owner: &Owner,
+    found: &FoundRecord,
+    version: Version,
+    options: StoreOptions,
+) -> Result<Judgement> {
+    let is_older = found.version.is_some_and(|there| there < version);
+    if is_older
+        && found.record.as_ref().is_ok_and(|there| core.keyring.holding(there.key).opener(there.key).is_ok())
+    {
+        return Ok(Judgement::Older);
+    }
+    let opened = match &found.record {
+        Ok(there) => core.is_tombstone(there, owner),
+        Err(error) => Err(Error::new(error.kind(), error.to_string())),
+    };
+    let error = match (opened, found.version) {
+        (Ok(_), Some(version)) if !found.ahead => return Ok(Judgement::Opens(version)),
+        (Ok(_), _) => return Ok(Judgement::Broken("its version is more than a day ahead".to_owned())),
+        (Err(error), _) => error,
+    };
+    // a version from the future is nobody's
+    let newer_writer =
+        matches!(error.kind(), ErrorKind::UnknownKey | ErrorKind::UnsupportedFormat) && !found.ahead;
+    match newer_writer && !options.replace_unreadable {
+        true => Err(error),
+        false => Ok(Judgement::Broken(error.to_string())),
+    }
+}
+
+/// The tokens of a row, as the local file keeps them: one text for every version, so that a whole
+/// record stays one that can be opened, and one for every damaged or later token. The local file
+/// never takes anything else.
+fn old_tokens(row: &Row) -> Vec<String> {
+    // of the JSONB column the text is JSON, with its tokens in quotes
+    let ours = row.slots.iter().flatten().filter(|text| claims_to_be_token(text) || text.starts_with('{'));
+    let texts = ours.flat_map(|text| text.split([' ', '"']));
+    let mut records: BTreeMap<(Version, KeyId), Vec<&str>> = BTreeMap::new();
+    let mut others = Vec::new();
+    for text in texts.filter(|text| claims_to_be_token(text) && text.len() <= MAX_SLOT) {
+        match text.parse::<Token>() {
+            Ok(token) => records.entry((token.version, token.key)).or_default().push(text),
+            Err(_) => others.push(text.to_owned()),
+        }
+    }
+    records.into_values().map(|tokens| tokens.join(" ")).chain(others).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::field::Field;
+    use crate::record::record::PlainValues;
+
+    #[test]
+    fn old_tokens_of_one_version_stay_together_and_other_text_is_left_out() {
+        let token = |version: &str, field| {
+            let body = vec![7; crate::record::token::OVERHEAD + crate::record::token::PADDING];
+            Token { key: KeyId(1), version: version.parse().unwrap(), field, body }.to_string()
+        };
+        let (older, newer) = ("0000000000000001", "0000000000000002");
+        let slots = vec![
+            Some(format!("{} {}", token(newer, Field::ApiKey), token(newer, Field::CallAgentId))),
+            Some("hunter2 rv1.nonsense".to_owned()),
+            None,
+            Some(format!(
+                r#"{{"sms_agent_id": "{}", "api_key": "{}"}}"#,
+                token(newer, Field::SmsAgentId),
+                token(older, Field::ApiKey)
+            )),
+        ];
+        let row = Row { slots, json_is_unrecognised: false, plain: PlainValues::default() };
+        let fields = [Field::ApiKey, Field::CallAgentId, Field::SmsAgentId];
+        let whole = fields.map(|field| token(newer, field)).join(" ");
+        assert_eq!(old_tokens(&row), [token(older, Field::ApiKey), whole]);
+
+        let slots = vec![Some("rv2.later rv1.torn".to_owned()), Some(r#"{"api_key": "rv3.x"}"#.to_owned())];
+        let row = Row { slots, json_is_unrecognised: false, plain: PlainValues::default() };
+        assert_eq!(old_tokens(&row), ["rv2.later", "rv1.torn", "rv3.x"]);
+    }
+}

@@ -1,0 +1,127 @@
+//! The local file beside the database: what the database cannot take, replicas, and what is kept aside.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::local::file::{Base, KeptKind, LocalFile, LocalRecord, PutPending};
+use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::record::field::Field;
+use crate::record::owner::Owner;
+use crate::record::placement::Place;
+use crate::record::record::Record;
+use crate::record::version::Version;
+use crate::store::core::{Core, Fallback, ROUNDS, StoreRequest, StoredRecord, set_fields};
+
+pub(super) async fn fall_back(
+    core: &Core,
+    request: StoreRequest<'_>,
+    record: Option<Record>,
+    base: Base,
+    fault: Fault,
+) -> Result<StoredRecord> {
+    let may = matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous | Outcome::TakesNoWrites);
+    if !may || core.fallback == Fallback::Refuse || core.local.is_none() {
+        return Err(fault.error);
+    }
+    store_locally(core, request, record, base, Some(fault.error.to_string())).await
+}
+
+/// Keeps a write in the local file until the database takes it. A record that was already sent
+/// keeps its version and its text, so that a write which did arrive is recognised.
+pub(super) async fn store_locally(
+    core: &Core,
+    request: StoreRequest<'_>,
+    sent: Option<Record>,
+    base: Base,
+    degraded: Option<String>,
+) -> Result<StoredRecord> {
+    let local = core.local.as_ref().ok_or_else(|| {
+        Error::new(ErrorKind::Configuration, "there is neither a database nor a local file to store in")
+    })?;
+    let known = known(core, local, request.owner).await?;
+    // nobody asks first what is pending: the write itself says when that is newer
+    let mut seen = known;
+    let base = match (base, known) {
+        (Base::Unknown, Some(version)) => Base::Version(version),
+        _ => base,
+    };
+    let mut sent = sent;
+    for _ in 0..ROUNDS {
+        let record = match sent.take() {
+            Some(sent) => core.seal_rest(request, sent)?,
+            None => core.seal(request, seen, &Field::ALL)?,
+        };
+        let put = LocalRecord {
+            owner: request.owner.clone(),
+            version: record.version,
+            text: record.packed(&Field::ALL),
+            base,
+            at: core.now(),
+        };
+        match local.put_pending(&put).await? {
+            PutPending::Written => {
+                let places =
+                    set_fields(request.config).into_iter().map(|field| (field, Place::Local)).collect();
+                return Ok(StoredRecord { version: record.version, places, degraded, replaced: Vec::new() });
+            }
+            PutPending::Newer(version) => seen = Some(version),
+        }
+    }
+    Err(Error::new(ErrorKind::Busy, "other writers of this owner were always faster"))
+}
+
+/// What the row was last known to hold: in this process, or in the offline replica.
+async fn known(core: &Core, local: &LocalFile, owner: &Owner) -> Result<Option<Version>> {
+    match core.seen_version(owner) {
+        None if core.offline_reads => {
+            let replica = local.replica(owner).await?;
+            Ok(core.plausible(replica.map(|replica| replica.version)))
+        }
+        seen => Ok(seen),
+    }
+}
+
+/// An online write of an owner makes what waits in the local file for it obsolete.
+pub(super) async fn supersede_pending(core: &Core, owner: &Owner, version: Version) {
+    let Some(local) = &core.local else { return };
+    let done = match local.pending(owner).await {
+        Ok(None) => return,
+        Ok(Some(_)) => local.supersede(owner, version).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = done {
+        // sync finds the newer version in the database and drops the request then
+        tracing::warn!(%error, "an obsolete pending record could not be removed");
+    }
+}
+
+/// Keeps what was stored for times when the database is away, if that was asked for.
+pub(super) async fn remember_stored(core: &Core, request: StoreRequest<'_>, record: Option<Record>) {
+    let (Some(local), true, Some(record)) = (&core.local, core.offline_reads, record) else { return };
+    if let Err(error) = put_replica(core, local, request, record).await {
+        tracing::warn!(%error, "the offline replica could not be written");
+    }
+}
+
+/// The offline replica of a record, wholly sealed.
+async fn put_replica(
+    core: &Core,
+    local: &LocalFile,
+    request: StoreRequest<'_>,
+    record: Record,
+) -> Result<()> {
+    if local.replica(request.owner).await?.is_some_and(|replica| replica.version >= record.version) {
+        return Ok(());
+    }
+    let sealed = core.seal_rest(request, record)?;
+    local.put_replica(request.owner, sealed.version, &sealed.packed(&Field::ALL), core.now()).await
+}
+
+/// Keeps texts that are about to be overwritten, or lost against a newer one.
+pub(super) async fn keep(core: &Core, owner: &Owner, kind: KeptKind, text: &str, reason: &str) -> Result<()> {
+    match &core.local {
+        Some(local) => local.keep(owner, kind, text, reason, core.now()).await,
+        None => {
+            tracing::warn!(reason, "a record is replaced, and there is no local file to keep it in");
+            Ok(())
+        }
+    }
+}
