@@ -37,7 +37,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use keyring::file::KeyringFile;
 pub use keyring::keys::{KeyInfo, KeyState};
 pub use keyring::wrapping::{Passphrase, RawKey, Wrapping, WrappingKey, WrappingKeyProvider};
-pub use postgres::connection::pool::{PoolerMode, Timeouts};
+pub use postgres::connection::options::{PoolerMode, Timeouts};
 pub use record::field::Field;
 pub use record::layout::Layout;
 pub use record::owner::{Owner, TenantId, UserId};

@@ -50,7 +50,7 @@ pub(crate) struct LocalCount {
 
 /// The tables are asked for, not listed here: one that the walk forgets is counted all the same.
 const TABLES: &str =
-    "SELECT name, EXISTS (SELECT 1 FROM pragma_table_xinfo(tables.name) WHERE lower(name) = 'kind')
+    "SELECT name, printf('\"%w\"', name), EXISTS (SELECT 1 FROM pragma_table_xinfo(tables.name) WHERE lower(name) = 'kind')
  FROM sqlite_schema AS tables WHERE type = 'table'
  AND EXISTS (SELECT 1 FROM pragma_table_xinfo(tables.name) WHERE lower(name) = 'text')
  ORDER BY name";
@@ -153,10 +153,11 @@ impl LocalFile {
     pub(crate) async fn tokens_per_key(&self) -> Result<Vec<LocalCount>> {
         let count = || async {
             let mut transaction = self.inner.readers.begin().await?;
-            let tables: Vec<(String, bool)> = sqlx::query_as(TABLES).fetch_all(&mut *transaction).await?;
+            let tables: Vec<(String, String, bool)> =
+                sqlx::query_as(TABLES).fetch_all(&mut *transaction).await?;
             let mut tally = TokensByKey::new();
-            for (table, has_kind) in tables {
-                count_table(&mut transaction, &table, has_kind, &mut tally).await?;
+            for (table, quoted, has_kind) in tables {
+                count_table(&mut transaction, &table, &quoted, has_kind, &mut tally).await?;
             }
             transaction.rollback().await?;
             Ok(tally)
@@ -174,12 +175,12 @@ impl LocalFile {
 async fn count_table(
     connection: &mut SqliteConnection,
     table: &str,
+    quoted: &str,
     has_kind: bool,
     tally: &mut TokensByKey,
 ) -> sqlx::Result<()> {
     let kind = if has_kind { "CAST(kind AS BLOB)" } else { "NULL" };
-    let quoted = table.replace('"', "\"\"");
-    let sql = format!("SELECT CAST(text AS BLOB), {kind} FROM \"{quoted}\"");
+    let sql = format!("SELECT CAST(text AS BLOB), {kind} FROM {quoted}");
     let mut rows = sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch(connection);
     while let Some(row) = rows.try_next().await? {
         let kind = row.try_get::<Option<&[u8]>, _>(1)?.map(String::from_utf8_lossy);

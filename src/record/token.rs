@@ -20,7 +20,12 @@ pub(crate) const OVERHEAD: usize = SALT + COMMITMENT + NONCE + TAG;
 /// Plaintexts are padded to a multiple of this, so that lengths leak little.
 pub(crate) const PADDING: usize = 64;
 
-const SUITE: &str = "rv1";
+pub(crate) const SUITE: &str = "rv1";
+/// The length of a suite and a key id with their dots.
+pub(crate) const START_LEN: usize = SUITE.len() + 1 + 8 + 1;
+/// Where the version stands, counted from 1 as SQL does, and its length.
+pub(crate) const VERSION_AT: usize = START_LEN + 1;
+pub(crate) const VERSION_LEN: usize = 16;
 /// The longest token accepted, in bytes. The longest field makes one of about 9,000.
 const MAX_TOKEN: usize = 16 * 1024;
 /// The longest slot accepted, in bytes: all seven fields packed.

@@ -3,7 +3,7 @@
 use crate::postgres::catalogue::picture::Picture;
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::names::{in_schema, literal, our_name, owner_columns, relation};
-use crate::postgres::sql::token::OURS;
+use crate::postgres::sql::token::{any_version, member};
 use crate::record::field::Field;
 use crate::record::layout::Layout;
 use crate::schema::index::Wanted;
@@ -131,24 +131,17 @@ fn version_of_row(subject: &Subject<'_>) -> String {
     let is_there = |name: &str| subject.picture.column(name).is_some();
     let texts = Field::SECRET.into_iter().filter_map(|field| layout.column_of(field));
     let texts =
-        texts.filter(|name| is_there(name)).map(|name| version_of_text(&format!("t.{}::text", quote(name))));
+        texts.filter(|name| is_there(name)).map(|name| any_version(&format!("t.{}::text", quote(name))));
     let config =
         subject.picture.column(&layout.config_column).filter(|column| column.kind.starts_with("json"));
     let config = config.map(|column| {
-        let ours = format!("(t.{}::jsonb -> '{OURS}'::text)", quote(&column.name));
+        let ours = member(&format!("t.{}::jsonb", quote(&column.name)));
         format!(
             "CASE pg_catalog.jsonb_typeof({ours}) WHEN 'object' THEN \
              (SELECT pg_catalog.max({}) FROM pg_catalog.jsonb_each_text({ours}) AS e) END",
-            version_of_text("e.value")
+            any_version("e.value")
         )
     });
     let versions: Vec<String> = ["NULL::text".to_owned()].into_iter().chain(texts).chain(config).collect();
     format!("greatest({}) COLLATE \"C\"", versions.join(", "))
-}
-
-fn version_of_text(text: &str) -> String {
-    format!(
-        "CASE WHEN pg_catalog.left({text}, 30) ~ '^rv[1-9][.][0-9a-f]{{8}}[.][0-9a-f]{{16}}[.]$' \
-         THEN pg_catalog.substr({text}, 14, 16) END COLLATE \"C\""
-    )
 }

@@ -11,7 +11,7 @@ use crate::postgres::connection::errors::{Fault, Phase, classify};
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::names::relation;
-use crate::postgres::sql::token::{Kind, holds_foreign, holds_unknown_status};
+use crate::postgres::sql::token::{Kind, holds_unknown_status, holds_unrecognised};
 use crate::record::field::Field;
 use crate::record::layout::Layout;
 use crate::schema::duplicates::duplicates_exist;
@@ -118,13 +118,13 @@ fn conditions(layout: &Layout, picture: &Picture) -> Vec<(String, String)> {
     let is_there = |name: &&str| picture.column(name).is_some();
     let value = |name: &str| format!("t.{}::text", quote(name));
     let secrets = Field::SECRET.into_iter().filter_map(|field| layout.column_of(field)).filter(is_there);
-    let secrets = secrets.map(|name| (name.to_owned(), holds_foreign(&value(name), Kind::Text)));
+    let secrets = secrets.map(|name| (name.to_owned(), holds_unrecognised(&value(name), Kind::Text)));
     let status = layout.column_of(Field::IntegrationStatus).filter(is_there);
     let status = status.map(|name| (name.to_owned(), holds_unknown_status(&value(name))));
     // a column of another type holds nothing of ours
     let config = picture.column(&layout.config_column).filter(|column| column.kind == "jsonb");
     let config = config.map(|column| {
-        (column.name.clone(), holds_foreign(&format!("t.{}", quote(&column.name)), Kind::Json))
+        (column.name.clone(), holds_unrecognised(&format!("t.{}", quote(&column.name)), Kind::Json))
     });
     secrets.chain(status).chain(config).collect()
 }

@@ -8,7 +8,7 @@ use crate::doctor::rows::tally::{Place, Role};
 use crate::postgres::catalogue::picture::Column;
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::names::{literal, relation};
-use crate::postgres::sql::token::{Kind, holds_foreign};
+use crate::postgres::sql::token::{Kind, holds_unrecognised};
 
 /// Parameters of an address that may be secrets: at least those that are looked for.
 const PARAMETERS: &str = "[?&#][^=&#]*(key|token|secret|auth|passw|bearer|credential|sig)[^=&#]*=";
@@ -52,7 +52,7 @@ fn cleared(relation: &str, name: &str, column: Option<&Column>) -> Mend {
         _ => "''",
     };
     let (name, empty) = (quote(name), NOTHING.map(literal).join(", "));
-    let foreign = holds_foreign(&format!("{name}::text"), Kind::Text);
+    let foreign = holds_unrecognised(&format!("{name}::text"), Kind::Text);
     Mend::Sql(format!(
         "UPDATE {relation} SET {name} = {nothing} WHERE {name}::text NOT IN ({empty}) \
          AND (pg_catalog.length({name}::text) < {SHORTEST_TOKEN} OR ({foreign}))"

@@ -11,7 +11,7 @@ use crate::doctor::exposure::class::Class;
 use crate::doctor::finding::{Area, Finding, Severity};
 use crate::doctor::rows::Seen;
 use crate::doctor::rows::tally::{Place, Role, Sighting};
-use crate::postgres::sql::token::OURS;
+use crate::postgres::sql::token::MEMBER;
 
 pub(crate) use crate::doctor::exposure::mend::NOTHING;
 
@@ -26,7 +26,7 @@ fn finding(seen: &Seen<'_>, at: usize, place: &Place, class: Class, sighting: &S
     let role = seen.columns.roles[at].0;
     let object = match place {
         Place::Whole => seen.object(at),
-        Place::Ours => format!("{}, {OURS}", seen.object(at)),
+        Place::Ours => format!("{}, {MEMBER}", seen.object(at)),
         Place::Key(spot) => format!("{}, key {}", seen.object(at), spot.path.join(".")),
     };
     let id = if role == Role::Webhook { "secret_in_webhook_config" } else { id(class) };

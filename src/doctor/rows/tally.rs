@@ -12,7 +12,7 @@ use crate::doctor::exposure::json::{Spot, look_into};
 use crate::error::ErrorKind;
 use crate::keyring::keys::Keyring;
 use crate::postgres::connection::errors::Fault;
-use crate::postgres::sql::token::OURS;
+use crate::postgres::sql::token::MEMBER;
 use crate::postgres::walk::scan::Scanned;
 use crate::record::owner::Owner;
 use crate::record::record::{PlainValues, Record};
@@ -188,7 +188,7 @@ impl Tally {
         };
         let mut found = Vec::new();
         if role == Role::Config {
-            if let Some(mut ours) = value.as_object_mut().and_then(|object| object.remove(OURS)) {
+            if let Some(mut ours) = value.as_object_mut().and_then(|object| object.remove(MEMBER)) {
                 self.ours(look, at, &ours);
                 wipe(&mut ours);
             }

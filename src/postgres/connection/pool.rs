@@ -12,35 +12,7 @@ use tokio::time::timeout;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::connection::errors::{Fault, Outcome, Phase, classify};
-use crate::postgres::connection::options;
-
-/// Whether a transaction pooler (PgBouncer, Supavisor) stands between the vault and the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum PoolerMode {
-    /// Recognised by port 6543, `pgbouncer=true` in the URL, or a refused start-up parameter.
-    #[default]
-    Auto,
-    /// Every operation in one explicit transaction, with unnamed statements. Costs round trips.
-    Transaction,
-    /// A direct connection, or a pooler in session mode.
-    None,
-}
-
-/// How long the vault waits for the database before it goes on without it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// For a connection. 3 s by default: a healthy server answers in milliseconds.
-    pub connect: Duration,
-    /// For one operation on a connection. 10 s by default: longer than most lock waits.
-    pub operation: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(3), operation: Duration::from_secs(10) }
-    }
-}
+use crate::postgres::connection::options::{self, PoolerMode, Timeouts};
 
 /// One statement and what is bound to it.
 #[derive(Clone)]

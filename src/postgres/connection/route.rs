@@ -89,7 +89,7 @@ fn is_this_host(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::connection::pool::{PoolerMode, Timeouts};
+    use crate::postgres::connection::options::{PoolerMode, Timeouts};
 
     #[tokio::test]
     async fn a_route_is_read_from_the_url() {

@@ -1,19 +1,155 @@
-//! What a column made for tokens may hold, as a condition in SQL.
+//! What a token looks like in SQL: how it starts, where its parts stand, and where it lies in the JSONB column.
+//!
+//! No other file spells any of this; `record/token.rs` says the same for Rust. Patterns have brackets instead of
+//! backslashes, since they stand in literals of several languages and settings.
 
+use crate::record::token::{KeyId, START_LEN, SUITE, VERSION_AT, VERSION_LEN, start_under};
 use crate::record::values::IntegrationStatus;
 
-/// The sub-object of the JSONB column that is ours.
-pub(crate) const OURS: &str = "retell_vault";
+/// The member of the JSONB config column that is ours: an object of tokens by the names of their fields.
+pub(crate) const MEMBER: &str = "retell_vault";
 
-/// One token of any suite. Brackets instead of backslashes: it stands in literals of two languages.
-const TOKEN: &str = "rv[1-9][.][0-9a-f]{8}[.][0-9a-f]{16}[.][a-z_]+[.][A-Za-z0-9_-]+";
+/// A "version" that sorts after every version: of text that is no token, or is under a key that is not known.
+pub(crate) const UNRECOGNISED: &str = "g";
+
+/// Every suite, also those of later versions of this program.
+const ANY_SUITE: &str = "rv[1-9]";
+
+/// The parts before the field, as a pattern.
+fn head(suite: &str) -> String {
+    format!("{suite}[.][0-9a-f]{{8}}[.][0-9a-f]{{16}}[.]")
+}
+
+/// A whole token, as a pattern. Whether its body is one is another question.
+fn whole(suite: &str) -> String {
+    format!("{}[a-z_]+[.][A-Za-z0-9_-]+", head(suite))
+}
+
+/// A whole token of our own suite, as a pattern.
+pub(crate) fn token_pattern() -> String {
+    whole(SUITE)
+}
+
+// --- The JSONB column ---
+
+/// Our member of a JSONB value.
+pub(crate) fn member(value: &str) -> String {
+    format!("({value} -> '{MEMBER}'::text)")
+}
+
+/// A JSONB value with our member replaced. What other code wrote beside it stays.
+pub(crate) fn with_member(value: &str, new: &str) -> String {
+    format!("pg_catalog.jsonb_set(coalesce(nullif({value}, 'null'), '{{}}'), '{{{MEMBER}}}', {new})")
+}
+
+/// A JSONB value with nothing but our member.
+pub(crate) fn only_member(new: &str) -> String {
+    format!("pg_catalog.jsonb_build_object('{MEMBER}', {new})")
+}
+
+/// A JSONB object without our member.
+pub(crate) fn without_member(object: &str) -> String {
+    format!("{object} - '{MEMBER}'::text")
+}
+
+// --- Versions ---
+
+/// The version that a token has.
+pub(crate) fn version(token: &str) -> String {
+    format!("pg_catalog.substr({token}, {VERSION_AT}, {VERSION_LEN})")
+}
+
+/// The version that a text holds: empty for none, [`UNRECOGNISED`] for a text that does not start like a token of
+/// our suite under one of `keys`. A writer does not overwrite unseen what it cannot read.
+pub(crate) fn known_version(text: &str, keys: &str) -> String {
+    format!(
+        "CASE WHEN {text} IS NULL OR {text} = '' THEN '' \
+         WHEN pg_catalog.left({text}, {HEAD_LEN}) ~ '^{}$' AND {} = ANY({keys}::text[]) \
+         THEN {} ELSE '{UNRECOGNISED}' END COLLATE \"C\"",
+        head(SUITE),
+        key(text),
+        version(text),
+        HEAD_LEN = VERSION_AT + VERSION_LEN,
+    )
+}
+
+/// The version that a text holds, of any suite and under any key; NULL for none.
+pub(crate) fn any_version(text: &str) -> String {
+    format!(
+        "CASE WHEN pg_catalog.left({text}, {}) ~ '^{}$' THEN {} END COLLATE \"C\"",
+        VERSION_AT + VERSION_LEN,
+        head(ANY_SUITE),
+        version(text)
+    )
+}
+
+// --- Keys ---
+
+/// The id of the key that a token names.
+fn key(token: &str) -> String {
+    format!("pg_catalog.substr({token}, {}, 8)", SUITE.len() + 2)
+}
+
+/// A condition: a text does not start as `start` says, which is what [`start_under`] makes.
+pub(crate) fn is_not_under(text: &str, start: &str) -> String {
+    format!("pg_catalog.left({text}, {START_LEN}) <> {start}")
+}
+
+/// The start of a text that names a key, of any suite; NULL of another text.
+pub(crate) fn start_of(text: &str) -> String {
+    format!("CASE WHEN {text} LIKE 'rv_.________.%' THEN pg_catalog.left({text}, {START_LEN}) END")
+}
+
+/// What every token under a key holds, whatever its suite; and the pattern of its head.
+pub(crate) fn patterns_under(id: KeyId) -> (String, String) {
+    let start = start_under(id);
+    let any_suite = start.replacen(SUITE, ANY_SUITE, 1).replace('.', "[.]");
+    (start[SUITE.len()..].to_owned(), format!("{any_suite}[0-9a-f]{{16}}[.]"))
+}
+
+// --- Whether a text holds tokens ---
+
+/// A condition that is cheap: a text may hold a token somewhere.
+pub(crate) fn may_hold(text: &str) -> String {
+    format!("pg_catalog.strpos({text}, 'rv') > 0")
+}
+
+/// A table expression with one row for each head of a token in a value of any type.
+pub(crate) fn heads(value: &str) -> String {
+    format!(
+        "pg_catalog.regexp_matches(CASE WHEN {} THEN {value}::text END, '{}', 'g')",
+        may_hold(&format!("{value}::text")),
+        head(ANY_SUITE)
+    )
+}
+
+/// A condition: a text starts like a token, of this version or a later one.
+pub(crate) fn claims_to_be_token(text: &str) -> String {
+    format!("{text} ~ '^{ANY_SUITE}[.]'")
+}
+
+/// A condition: the text of a slot, or of our member, holds a token of any version.
+pub(crate) fn holds_any(text: &str) -> String {
+    format!("{text} ~ '(^|\")rv[0-9]+[.][0-9a-f]{{8}}[.]'")
+}
+
+/// A condition: a text is not a token of our suite for one of these fields.
+pub(crate) fn is_not_of(text: &str, fields: &[&str]) -> String {
+    let fields: Vec<_> = fields.iter().map(|field| format!("'{field}'")).collect();
+    let start = format!("{SUITE}.");
+    format!(
+        "(pg_catalog.left({text}, {}) <> '{start}' OR pg_catalog.split_part({text}, '.', 4) NOT IN ({}))",
+        start.len(),
+        fields.join(", ")
+    )
+}
 
 /// What a value that may hold tokens is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Text: one token, or several with a blank between.
     Text,
-    /// JSONB: an object of tokens under [`OURS`]; what else is there belongs to the application.
+    /// JSONB: an object of tokens under [`MEMBER`]; what else is there belongs to the application.
     Json,
 }
 
@@ -21,12 +157,13 @@ pub(crate) enum Kind {
 /// otherwise. It is immutable and has no subquery, so that a CHECK constraint may use it as `(…) IS NOT TRUE`.
 ///
 /// `value` is an SQL expression: a quoted column, `NEW."column"`.
-pub(crate) fn holds_foreign(value: &str, kind: Kind) -> String {
+pub(crate) fn holds_unrecognised(value: &str, kind: Kind) -> String {
+    let token = whole(ANY_SUITE);
     match kind {
-        Kind::Text => format!("{value} <> '' AND ({value} || ' ') !~ '^(?:{TOKEN} )+$'"),
+        Kind::Text => format!("{value} <> '' AND ({value} || ' ') !~ '^(?:{token} )+$'"),
         Kind::Json => {
-            let ours = format!("({value} -> '{OURS}'::text)");
-            let not_a_token = format!("@.type() != \"string\" || !(@ like_regex \"^{TOKEN}$\")");
+            let ours = member(value);
+            let not_a_token = format!("@.type() != \"string\" || !(@ like_regex \"^{token}$\")");
             // strict: lax would look into arrays, and find the tokens there
             format!(
                 "CASE pg_catalog.jsonb_typeof({ours}) WHEN 'null' THEN false \
@@ -37,9 +174,30 @@ pub(crate) fn holds_foreign(value: &str, kind: Kind) -> String {
     }
 }
 
-/// As [`holds_foreign`], for the status column: true when the value is none of the integration's.
+/// As [`holds_unrecognised`], for the status column: true when the value is none of the integration's.
 pub(crate) fn holds_unknown_status(value: &str) -> String {
     let known = IntegrationStatus::ALL.map(|status| format!("'{}'", status.as_str()));
     // as the server prints it again, so that it can be compared
     format!("{value} <> ALL (ARRAY[{}])", known.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::token::{OVERHEAD, PADDING, Token};
+
+    /// The places that SQL counts are those of a real token.
+    #[test]
+    fn the_parts_stand_where_sql_looks_for_them() {
+        let body = vec![7; OVERHEAD + PADDING];
+        let field = crate::record::field::Field::ApiKey;
+        let token = Token { key: KeyId(0xab), version: "00000000000000ff".parse().unwrap(), field, body };
+        let text = token.to_string();
+        let part = |at: usize, len: usize| &text[at - 1..][..len];
+        assert_eq!(part(VERSION_AT, VERSION_LEN), "00000000000000ff");
+        assert_eq!(part(SUITE.len() + 2, 8), "000000ab");
+        assert_eq!(text[..START_LEN], start_under(KeyId(0xab)));
+        assert_eq!(patterns_under(KeyId(0xab)).0, ".000000ab.");
+        assert_eq!(patterns_under(KeyId(0xab)).1, "rv[1-9][.]000000ab[.][0-9a-f]{16}[.]");
+    }
 }

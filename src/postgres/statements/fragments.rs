@@ -1,16 +1,11 @@
 //! The parts that SQL texts are made of: guards, assignments, columns to read.
 
 use crate::postgres::catalogue::detect::{IdKind, TYPE_NUMBER, Table};
-use crate::postgres::sql::names::{literal, quote};
+use crate::postgres::sql::names::{literal, quote, relation};
+use crate::postgres::sql::token::{self, UNRECOGNISED};
 use crate::record::field::Field;
 use crate::record::layout::Layout;
 use crate::record::placement::{ColumnType, Placement, PlainColumn, Slot};
-
-/// The sub-object of the JSONB config column that is ours.
-pub(in crate::postgres) const OURS: &str = "retell_vault";
-
-/// What a slot holds that is neither empty nor a token. Sorts after every version.
-const FOREIGN: &str = "g";
 
 /// Everything that the texts are made of.
 pub(in crate::postgres) struct Writer<'a> {
@@ -30,7 +25,7 @@ pub(in crate::postgres) enum Forms {
 
 impl Writer<'_> {
     pub(in crate::postgres) fn relation(&self) -> String {
-        format!("{}.{}", quote(&self.layout.schema), quote(&self.layout.table))
+        relation(self.layout)
     }
 
     fn tenants(&self) -> usize {
@@ -93,7 +88,7 @@ impl Writer<'_> {
     pub(in crate::postgres) fn slot_text(&self, row: &str, slot: &Slot) -> String {
         let column = format!("{row}.{}", quote(&slot.column));
         match slot.json {
-            true => format!("({column} -> '{OURS}'::text)::text"),
+            true => format!("{}::text", token::member(&column)),
             false => format!("{column}::text"),
         }
     }
@@ -101,31 +96,20 @@ impl Writer<'_> {
     // Columns are cast to text, and functions named with their schema: otherwise a role that may make
     // functions in a schema of the search path could put a better match for varchar before them.
 
-    /// The version that a text holds: empty for none, [`FOREIGN`] for text that is not ours, or names
-    /// a key that the writer does not know: what it cannot read it does not overwrite unseen.
-    fn version_of_text(text: &str, keys: &str) -> String {
-        format!(
-            "CASE WHEN {text} IS NULL OR {text} = '' THEN '' \
-             WHEN pg_catalog.left({text}, 30) ~ '^rv1\\.[0-9a-f]{{8}}\\.[0-9a-f]{{16}}\\.$' \
-             AND pg_catalog.substr({text}, 5, 8) = ANY({keys}::text[]) \
-             THEN pg_catalog.substr({text}, 14, 16) ELSE '{FOREIGN}' END COLLATE \"C\""
-        )
-    }
-
     /// Of the JSONB column the newest version that any of our entries there holds.
     fn version_of_slot(&self, row: &str, slot: &Slot, keys: &str) -> String {
         let column = format!("{row}.{}", quote(&slot.column));
         if !slot.json {
-            return Self::version_of_text(&format!("{column}::text"), keys);
+            return token::known_version(&format!("{column}::text"), keys);
         }
         let not_an_object = |value: &str| {
             format!("coalesce(pg_catalog.jsonb_typeof({value}), 'null') NOT IN ('object', 'null')")
         };
-        let ours = format!("({column} -> '{OURS}'::text)");
-        let (foreign, ours_foreign) = (not_an_object(&column), not_an_object(&ours));
-        let version = Self::version_of_text("e.value", keys);
+        let ours = token::member(&column);
+        let (unrecognised, ours_unrecognised) = (not_an_object(&column), not_an_object(&ours));
+        let version = token::known_version("e.value", keys);
         format!(
-            "CASE WHEN {foreign} OR {ours_foreign} THEN '{FOREIGN}' WHEN {ours} IS NULL OR {ours} = 'null' THEN '' \
+            "CASE WHEN {unrecognised} OR {ours_unrecognised} THEN '{UNRECOGNISED}' WHEN {ours} IS NULL OR {ours} = 'null' THEN '' \
              ELSE coalesce((SELECT max({version}) FROM pg_catalog.jsonb_each_text({ours}) AS e), '') END COLLATE \"C\""
         )
     }
@@ -195,8 +179,8 @@ impl Writer<'_> {
         let empty = self.placement.slots.iter().map(|slot| {
             let column = format!("{row}.{}", quote(&slot.column));
             match slot.json {
-                true => format!("coalesce({column} -> '{OURS}'::text, 'null') IN ('null', '{{}}')"),
-                false => format!("({column}::text ~ '^rv[1-9]\\.') IS NOT TRUE"),
+                true => format!("coalesce({}, 'null') IN ('null', '{{}}')", token::member(&column)),
+                false => format!("({}) IS NOT TRUE", token::claims_to_be_token(&format!("{column}::text"))),
             }
         });
         let empty: Vec<_> = empty.collect();
@@ -216,7 +200,7 @@ impl Writer<'_> {
         let held = self.filled_slots().map(|slot| {
             let (column, param) = (format!("t.{}", quote(&slot.column)), next());
             match slot.json {
-                true => format!("({column} -> '{OURS}'::text) = {param}::text::jsonb"),
+                true => format!("{} = {param}::text::jsonb", token::member(&column)),
                 false => format!("{column}::text = {param}::text"),
             }
         });
@@ -305,14 +289,13 @@ fn same(value: String) -> (String, String) {
 /// Siblings of our sub-object, which other code wrote, survive.
 fn json_assignment(column: &str, param: &str) -> (String, String) {
     let ours = format!("{param}::text::jsonb");
-    let update =
-        format!("pg_catalog.jsonb_set(coalesce(nullif(t.{column}, 'null'), '{{}}'), '{{{OURS}}}', {ours})");
-    (update, format!("pg_catalog.jsonb_build_object('{OURS}', {ours})"))
+    (token::with_member(&format!("t.{column}"), &ours), token::only_member(&ours))
 }
 
 fn json_clearing(column: &str, not_null: bool) -> (String, String) {
     let update = format!(
-        "CASE WHEN pg_catalog.jsonb_typeof(t.{column}) = 'object' THEN t.{column} - '{OURS}'::text ELSE t.{column} END"
+        "CASE WHEN pg_catalog.jsonb_typeof(t.{column}) = 'object' THEN {} ELSE t.{column} END",
+        token::without_member(&format!("t.{column}"))
     );
     (update, if not_null { "'{}'::jsonb".to_owned() } else { "NULL".to_owned() })
 }

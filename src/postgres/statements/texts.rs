@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use crate::postgres::catalogue::detect::Table;
 use crate::postgres::sql::names::quote;
+use crate::postgres::sql::token;
 use crate::postgres::statements::fragments::{
-    Forms, OURS, Writer, array, array_values, counter, id_column, sort_key,
+    Forms, Writer, array, array_values, counter, id_column, sort_key,
 };
 use crate::record::layout::Layout;
 use crate::record::placement::{Placement, Slot};
@@ -141,7 +142,9 @@ impl Writer<'_> {
         let unchanged = self.placement.slots.iter().map(|slot| {
             let column = format!("t.{}", quote(&slot.column));
             match slot.json {
-                true => format!("({column} -> '{OURS}'::text) IS NOT DISTINCT FROM {}::text::jsonb", old()),
+                true => {
+                    format!("{} IS NOT DISTINCT FROM {}::text::jsonb", token::member(&column), old())
+                }
                 false => format!("{column}::text IS NOT DISTINCT FROM {}::text", old()),
             }
         });
@@ -267,18 +270,15 @@ impl Writer<'_> {
 
     /// A token of any format. What an application left in the columns is none.
     fn tokens(&self) -> String {
-        let token =
-            |slot: &Slot| format!("{} ~ '(^|\")rv[0-9]+\\.[0-9a-f]{{8}}\\.'", self.slot_text("t", slot));
-        let tokens: Vec<_> = self.placement.slots.iter().map(token).collect();
+        let holds = |slot: &Slot| token::holds_any(&self.slot_text("t", slot));
+        let tokens: Vec<_> = self.placement.slots.iter().map(holds).collect();
         format!("SELECT 1 FROM {} AS t WHERE {} LIMIT 1", self.relation(), tokens.join(" OR "))
     }
 
     fn forge(&self, slot: &Slot) -> String {
         let (column, text) = (quote(&slot.column), format!("${}::text", self.owner_params() + 1));
         let forged = match slot.json {
-            true => format!(
-                "pg_catalog.jsonb_build_object('{OURS}', pg_catalog.jsonb_build_object('api_key', {text}))"
-            ),
+            true => token::only_member(&format!("pg_catalog.jsonb_build_object('api_key', {text})")),
             false => text,
         };
         format!(

@@ -1,7 +1,8 @@
 //! The SQL of a walk: its pages, and the exchange of what was found in them.
 
 use crate::postgres::sql::names::quote;
-use crate::postgres::statements::fragments::{OURS, Writer, typed};
+use crate::postgres::sql::token;
+use crate::postgres::statements::fragments::{Writer, typed};
 use crate::postgres::walk::cursor::Cursor;
 use crate::record::placement::{PlainColumn, Slot};
 
@@ -77,7 +78,7 @@ impl Pages<'_> {
                 sought("e.value"),
             );
         }
-        let ours = format!("(t.{} -> '{OURS}'::text)", quote(&slot.column));
+        let ours = token::member(&format!("t.{}", quote(&slot.column)));
         format!(
             "CASE coalesce(pg_catalog.jsonb_typeof({ours}), 'null') WHEN 'null' THEN false WHEN 'object' THEN EXISTS \
              (SELECT 1 FROM pg_catalog.jsonb_each_text({ours}) AS e WHERE ({}) IS NOT FALSE) ELSE true END",
@@ -87,14 +88,11 @@ impl Pages<'_> {
 
     /// Whether one value in a slot is what is looked for.
     fn is_sought(&self, slot: &Slot, value: &str) -> String {
-        let fields: Vec<_> = slot.fields.iter().map(|field| format!("'{}'", field.name())).collect();
+        let fields: Vec<_> = slot.fields.iter().map(|field| field.name()).collect();
         match self.sought {
-            Sought::OtherKeys => format!("pg_catalog.left({value}, 13) <> $1::text"),
+            Sought::OtherKeys => token::is_not_under(value, "$1::text"),
             Sought::Misplaced if fields.is_empty() => "true".to_owned(),
-            Sought::Misplaced => format!(
-                "(pg_catalog.left({value}, 4) <> 'rv1.' OR pg_catalog.split_part({value}, '.', 4) NOT IN ({}))",
-                fields.join(", ")
-            ),
+            Sought::Misplaced => token::is_not_of(value, &fields),
         }
     }
 
@@ -157,13 +155,15 @@ fn exchange_slot(at: usize, slot: &Slot) -> Exchanged {
             held: format!("t.{column}::text IS NOT DISTINCT FROM n.v{at}"),
         };
     }
-    let ours = format!("(t.{column} -> '{OURS}'::text)");
+    let held = format!("t.{column}");
+    let ours = token::member(&held);
     // what stays is not written anew, since the application may keep much beside it
     Exchanged {
         set: format!(
             "{column} = CASE WHEN {ours} IS NOT DISTINCT FROM n.v{at} THEN t.{column} \
-             WHEN n.v{at} IS NULL THEN t.{column} - '{OURS}'::text \
-             ELSE pg_catalog.jsonb_set(coalesce(nullif(t.{column}, 'null'), '{{}}'), '{{{OURS}}}', n.v{at}) END"
+             WHEN n.v{at} IS NULL THEN {} ELSE {} END",
+            token::without_member(&held),
+            token::with_member(&held, &format!("n.v{at}"))
         ),
         // the text that was read is Postgres' own, and the same value always has the same
         unchanged: format!(

@@ -8,8 +8,8 @@ use sqlx::postgres::PgArguments;
 use crate::postgres::catalogue::detect::Table;
 use crate::postgres::connection::errors::{Fault, Phase, classify};
 use crate::postgres::connection::pool::Query;
-use crate::postgres::sql::names::quote;
-use crate::postgres::statements::fragments::OURS;
+use crate::postgres::sql::names::{quote, relation};
+use crate::postgres::sql::token;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::layout::Layout;
 use crate::record::placement::ColumnType;
@@ -106,14 +106,17 @@ fn census(layout: &Layout, columns: &[Counted<'_>]) -> String {
                 let pieces = format!("pg_catalog.string_to_array({column}::text, ' ')");
                 let pieces = match sealed {
                     true => pieces,
-                    false => format!("CASE WHEN pg_catalog.strpos({column}::text, 'rv') > 0 THEN {pieces} END"),
+                    false => {
+                        format!("CASE WHEN {} THEN {pieces} END", token::may_hold(&format!("{column}::text")))
+                    }
                 };
                 format!("SELECT {at}, e.value FROM pg_catalog.unnest({pieces}) AS e (value)")
             }
             Form::Jsonb => {
-                let ours = format!("({column} -> '{OURS}'::text)");
+                let ours = token::member(&column);
                 let rest = format!(
-                    "(CASE pg_catalog.jsonb_typeof({column}) WHEN 'object' THEN {column} - '{OURS}'::text ELSE {column} END)"
+                    "(CASE pg_catalog.jsonb_typeof({column}) WHEN 'object' THEN {} ELSE {column} END)",
+                    token::without_member(&column)
                 );
                 format!(
                     "SELECT {at}, e.value FROM pg_catalog.jsonb_each_text(CASE coalesce(pg_catalog.jsonb_typeof({ours}), 'null') \
@@ -127,19 +130,15 @@ fn census(layout: &Layout, columns: &[Counted<'_>]) -> String {
     });
     let pieces: Vec<_> = pieces.collect();
     format!(
-        "SELECT x.at, CASE WHEN x.value LIKE 'rv_.________.%' THEN pg_catalog.left(x.value, 13) END, count(*) FROM {}.{} AS t CROSS JOIN LATERAL ({}) AS x (at, value) \
+        "SELECT x.at, {}, count(*) FROM {} AS t CROSS JOIN LATERAL ({}) AS x (at, value) \
          WHERE coalesce(x.value, '-') <> '' GROUP BY 1, 2",
-        quote(&layout.schema),
-        quote(&layout.table),
+        token::start_of("x.value"),
+        relation(layout),
         pieces.join(" UNION ALL "),
     )
 }
 
 /// Whatever looks like the start of a token in a value of any type.
 fn heads(at: usize, value: &str) -> String {
-    format!(
-        "SELECT {at}, e.value[1] FROM pg_catalog.regexp_matches(\
-         CASE WHEN pg_catalog.strpos({value}::text, 'rv') > 0 THEN {value}::text END, \
-         'rv[1-9]\\.[0-9a-f]{{8}}\\.[0-9a-f]{{16}}\\.', 'g') AS e (value)"
-    )
+    format!("SELECT {at}, e.value[1] FROM {} AS e (value)", token::heads(value))
 }

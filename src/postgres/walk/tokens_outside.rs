@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::postgres::connection::errors::{Fault, Phase, classify};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
+use crate::postgres::sql::token::patterns_under;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::token::KeyId;
 
@@ -120,8 +121,9 @@ impl Postgres {
     async fn tokens_of_table(&self, columns: &[TextColumn], key: KeyId) -> Result<Vec<(String, u64)>, Fault> {
         let relation = format!("{}.{}", quote(&columns[0].schema), quote(&columns[0].table));
         let mut arguments = PgArguments::default();
-        bind(&mut arguments, format!(".{key}."))?;
-        bind(&mut arguments, format!("rv[1-9]\\.{key}\\.[0-9a-f]{{16}}\\."))?;
+        let (part, head) = patterns_under(key);
+        bind(&mut arguments, part)?;
+        bind(&mut arguments, head)?;
         let query = Query { sql: count(&relation, columns).into(), arguments };
         let rows = self.database.survey(&relation, query).await?;
         let get = |error: sqlx::Error| classify(&error, Phase::Reading);

@@ -2,7 +2,9 @@
 
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::names::{literal, owner_columns};
-use crate::postgres::sql::token::{Kind, OURS, holds_foreign};
+use crate::postgres::sql::token::{
+    Kind, holds_unrecognised, member, only_member, token_pattern, version, with_member, without_member,
+};
 use crate::record::field::Field;
 use crate::schema::functions::owner::OwnerParams;
 use crate::schema::functions::template::fill;
@@ -33,6 +35,7 @@ pub(super) fn body(subject: &Subject<'_>, owner: &OwnerParams) -> String {
         STORE,
         &[
             ("relation", subject.relation()),
+            ("token", token_pattern()),
             ("owner", owner.condition()),
             ("no_tenant", no_tenant),
             ("secrets", names(&Field::SECRET)),
@@ -77,9 +80,11 @@ impl Slots {
         let others = [
             // what other code wrote beside ours stays
             format!(
-                "{} = CASE WHEN v_rest <> '{{}}' THEN pg_catalog.jsonb_set(coalesce(nullif({config}, 'null'), '{{}}'), '{{{OURS}}}', v_rest) \
-                 WHEN pg_catalog.jsonb_typeof({config}) = 'object' THEN {config} - '{OURS}'::pg_catalog.text ELSE {config} END",
-                self.config
+                "{} = CASE WHEN v_rest <> '{{}}' THEN {} \
+                 WHEN pg_catalog.jsonb_typeof({config}) = 'object' THEN {} ELSE {config} END",
+                self.config,
+                with_member(&config, "v_rest"),
+                without_member(&config)
             ),
             format!("{} = pg_catalog.now()", self.sync),
         ];
@@ -91,10 +96,10 @@ impl Slots {
         let texts = self
             .texts
             .iter()
-            .map(|(_, column)| holds_foreign(&format!("t.{column}::pg_catalog.text"), Kind::Text));
+            .map(|(_, column)| holds_unrecognised(&format!("t.{column}::pg_catalog.text"), Kind::Text));
         let others = [
             format!("pg_catalog.jsonb_typeof({config}) NOT IN ('object', 'null')"),
-            holds_foreign(&config, Kind::Json),
+            holds_unrecognised(&config, Kind::Json),
         ];
         texts.chain(others).map(|condition| format!("({condition}) IS TRUE")).collect::<Vec<_>>().join(" OR ")
     }
@@ -104,12 +109,13 @@ impl Slots {
     fn newest(&self) -> String {
         let texts: Vec<_> =
             self.texts.iter().map(|(_, column)| format!("t.{column}::pg_catalog.text")).collect();
-        let ours = format!("t.{} -> '{OURS}'::pg_catalog.text", self.config);
+        let ours = member(&format!("t.{}", self.config));
         format!(
-            "coalesce((SELECT pg_catalog.max(pg_catalog.substr(held.token, 14, 16) COLLATE \"C\") FROM \
+            "coalesce((SELECT pg_catalog.max({} COLLATE \"C\") FROM \
              (SELECT pg_catalog.unnest(pg_catalog.string_to_array(pg_catalog.concat_ws(' ', {}), ' ')) \
              UNION ALL SELECT value FROM pg_catalog.jsonb_each_text(CASE pg_catalog.jsonb_typeof({ours}) WHEN 'object' THEN {ours} ELSE '{{}}' END)) \
              AS held (token)), '') COLLATE \"C\"",
+            version("held.token"),
             [&["NULL".to_owned()], texts.as_slice()].concat().join(", ")
         )
     }
@@ -119,9 +125,7 @@ impl Slots {
         let must_be = |column: &str| subject.picture.column(column).is_some_and(|column| column.not_null);
         let nothing = if must_be(&subject.layout.config_column) { "'{}'" } else { "NULL" };
         let texts = self.texts.iter().map(|(field, column)| (column.clone(), Self::token(*field)));
-        let config = format!(
-            "CASE WHEN v_rest <> '{{}}' THEN pg_catalog.jsonb_build_object('{OURS}', v_rest) ELSE {nothing} END"
-        );
+        let config = format!("CASE WHEN v_rest <> '{{}}' THEN {} ELSE {nothing} END", only_member("v_rest"));
         let others = [(self.config.clone(), config), (self.sync.clone(), "pg_catalog.now()".to_owned())];
         texts.chain(others).chain(blanks(subject)).collect()
     }

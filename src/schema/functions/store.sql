@@ -23,7 +23,7 @@ BEGIN
     WHERE CASE
       WHEN e.field <> ALL (ARRAY[<<fields>>]) OR pg_catalog.jsonb_typeof(e.token) <> 'string' THEN true
       WHEN pg_catalog.length(e.token #>> '{}') > 16384 THEN true
-      WHEN (e.token #>> '{}') !~ '^rv1[.][0-9a-f]{8}[.][0-9a-f]{16}[.][a-z_]+[.][A-Za-z0-9_-]+$' THEN true
+      WHEN (e.token #>> '{}') !~ '^<<token>>$' THEN true
       WHEN pg_catalog.split_part(e.token #>> '{}', '.', 4) <> e.field THEN true
       WHEN pg_catalog.length(b.body) % 4 = 1 THEN true
       ELSE (SELECT pg_catalog.length(d.bytes) <= 92 OR (pg_catalog.length(d.bytes) - 92) % 64 <> 0

@@ -2,7 +2,7 @@
 
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::names::{our_name, relation};
-use crate::postgres::sql::token::{Kind, OURS, holds_foreign, holds_unknown_status};
+use crate::postgres::sql::token::{Kind, holds_unknown_status, holds_unrecognised, member};
 use crate::record::field::Field;
 use crate::record::layout::Layout;
 use crate::record::values::IntegrationStatus;
@@ -48,9 +48,9 @@ impl<'a> Rule<'a> {
     pub(super) fn is_broken(&self, row: &str) -> String {
         let column = format!("{row}{}", quote(self.column));
         match self.holds {
-            Holds::Tokens(Kind::Json) => holds_foreign(&column, Kind::Json),
+            Holds::Tokens(Kind::Json) => holds_unrecognised(&column, Kind::Json),
             // the cast: a role that may make functions could put a better match for varchar in the way
-            Holds::Tokens(Kind::Text) => holds_foreign(&format!("{column}::text"), Kind::Text),
+            Holds::Tokens(Kind::Text) => holds_unrecognised(&format!("{column}::text"), Kind::Text),
             Holds::Status => holds_unknown_status(&format!("{column}::text")),
         }
     }
@@ -59,7 +59,7 @@ impl<'a> Rule<'a> {
     pub(super) fn value(&self, row: &str) -> String {
         let column = format!("{row}{}", quote(self.column));
         match self.holds {
-            Holds::Tokens(Kind::Json) => format!("({column} -> '{OURS}'::text)"),
+            Holds::Tokens(Kind::Json) => member(&column),
             _ => format!("{column}::text"),
         }
     }
