@@ -17,8 +17,9 @@ use zeroize::Zeroizing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::field::Field;
 use crate::record::owner::Owner;
-use crate::record::stack::Stack;
-use crate::record::token::{COMMITMENT, KeyId, NONCE, OVERHEAD, PADDING, SALT, TAG, Token, head};
+use crate::record::token::{
+    COMMITMENT, KeyId, MAX_HEAD, NONCE, OVERHEAD, PADDING, SALT, Stack, TAG, Token, head,
+};
 use crate::record::version::Version;
 
 /// AES-256-GCM that also opens: GCM only ever encrypts blocks, so no decryption schedule is needed.
@@ -75,6 +76,11 @@ fn push_part(bytes: &mut Stack<MAX_CONTEXT>, flag: &[u8], text: &[u8]) {
     bytes.push(&length.to_be_bytes());
     bytes.push(flag);
     bytes.push(text);
+}
+
+/// The associated data of a token (AAD): its text before the body, which names suite, key, version and field.
+fn associated_data(key: KeyId, version: Version, field: Field) -> Stack<MAX_HEAD> {
+    head(key, version, field)
 }
 
 /// The key of one token and the commitment to it.
@@ -139,7 +145,7 @@ fn seal_with(
     body.extend_from_slice(nonce);
     body.extend_from_slice(json); // the capacity is there: no copy of the plaintext stays behind
     body.resize(SALT + COMMITMENT + NONCE + padded, b' ');
-    let aad = head(key, version, field);
+    let aad = associated_data(key, version, field);
     let tag = encrypt(aes_key, nonce, &aad, &mut body[SALT + COMMITMENT + NONCE..]);
     body.extend_from_slice(&tag);
     Token { key, version, field, body }
@@ -158,7 +164,7 @@ pub(crate) fn open(root: &RootSecret, owner: &Owner, token: &Token) -> Result<Ze
         return Err(Error::from(ErrorKind::Unsealable));
     }
     let mut buffer = Zeroizing::new(ciphertext.to_vec());
-    let aad = head(token.key, token.version, token.field);
+    let aad = associated_data(token.key, token.version, token.field);
     decrypt(aes_key, nonce, &aad, &mut buffer, tag)?;
     Ok(buffer)
 }

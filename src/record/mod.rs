@@ -6,7 +6,6 @@ pub(crate) mod owner;
 pub(crate) mod placement;
 pub(crate) mod record;
 pub(crate) mod retell;
-pub(crate) mod stack;
 pub(crate) mod token;
 pub(crate) mod values;
 pub(crate) mod version;

@@ -1,6 +1,7 @@
 //! The text form of one sealed field: parse and print. `docs/FORMAT.md` has the byte table.
 
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 
 use base64::Engine;
@@ -8,7 +9,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::field::Field;
-use crate::record::stack::Stack;
 use crate::record::version::{Version, hex_value};
 
 pub(crate) const SALT: usize = 32;
@@ -67,10 +67,36 @@ pub(crate) struct Token {
 }
 
 /// The fixed parts and dots take 31 bytes, the longest name of a field 18.
-const MAX_HEAD: usize = 64;
+pub(crate) const MAX_HEAD: usize = 64;
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-/// Everything before the body of a token: what the seal authenticates as associated data.
+/// Up to `N` bytes. More is a mistake of the caller, and panics.
+pub(crate) struct Stack<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Stack<N> {
+    pub(crate) fn new() -> Self {
+        Self { bytes: [0; N], len: 0 }
+    }
+
+    #[inline(always)] // lengths that are known then need no call of memcpy
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..][..bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+}
+
+impl<const N: usize> Deref for Stack<N> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Everything before the body of a token.
 pub(crate) fn head(key: KeyId, version: Version, field: Field) -> Stack<MAX_HEAD> {
     let mut head = Stack::new();
     head.push(SUITE.as_bytes());

@@ -5,45 +5,10 @@ use crate::keyring::keys::{KeyInfo, KeyState};
 use crate::keyring::life::Grace;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::token::KeyId;
+use crate::rotation::options::DestroyOptions;
 use crate::rotation::token_count::{Census, TokenCount, count_tokens};
 use crate::store::core::Core;
 use crate::store::reload::reload_keyring;
-
-/// What may be taken for granted when a key is destroyed. Nothing by default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DestroyOptions {
-    force: bool,
-    other_hosts_synced: bool,
-    other_tables_counted: bool,
-}
-
-impl DestroyOptions {
-    /// The defaults.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Does not wait until the key has been retired for 24 hours: no process goes on that has not read
-    /// the keyring since.
-    pub fn force(mut self) -> Self {
-        self.force = true;
-        self
-    }
-
-    /// Every other host has synchronised and taken up the keyring in which the key is retired, so that no
-    /// local file elsewhere names it. Needed whenever there is a database, which several hosts may share.
-    pub fn other_hosts_synced(mut self) -> Self {
-        self.other_hosts_synced = true;
-        self
-    }
-
-    /// No token names the key in any other table that the local file was used with; or they are other
-    /// names of this one.
-    pub fn other_tables_counted(mut self) -> Self {
-        self.other_tables_counted = true;
-        self
-    }
-}
 
 pub(crate) async fn destroy_key(core: &Core, id: KeyId, options: DestroyOptions) -> Result<KeyInfo> {
     let grace = if options.force { Grace::Waive } else { Grace::Wait };

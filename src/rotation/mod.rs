@@ -3,8 +3,6 @@
 pub(crate) mod destroy_key;
 pub(crate) mod options;
 pub(crate) mod promote;
-pub(crate) mod promote_options;
-pub(crate) mod promote_report;
 pub(crate) mod promote_rows;
 pub(crate) mod report;
 pub(crate) mod rotate;

@@ -1,4 +1,4 @@
-//! How to rotate: sizes, and consideration for others.
+//! How to rotate, to promote, and to destroy a key.
 
 use std::time::Duration;
 
@@ -76,5 +76,68 @@ impl RotateOptions {
     /// With a rate, a batch is a twentieth of a second's worth of rows: others wait for one at most.
     pub(super) fn rows_to_a_batch(&self) -> u32 {
         self.rate.map_or(self.batch, |rate| rate.div_ceil(20).min(self.batch))
+    }
+}
+
+/// How to promote.
+///
+/// Defaults: 1,000 rows to a batch, as a rotation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromoteOptions {
+    pub(super) batch: u32,
+}
+
+impl Default for PromoteOptions {
+    fn default() -> Self {
+        Self { batch: 1000 }
+    }
+}
+
+impl PromoteOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Rows that are read and written by one statement, 1 to [`RotateOptions::MAX_BATCH`].
+    pub fn batch(mut self, rows: u32) -> Self {
+        self.batch = rows.clamp(1, RotateOptions::MAX_BATCH);
+        self
+    }
+}
+
+/// What may be taken for granted when a key is destroyed. Nothing by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DestroyOptions {
+    pub(super) force: bool,
+    pub(super) other_hosts_synced: bool,
+    pub(super) other_tables_counted: bool,
+}
+
+impl DestroyOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Does not wait until the key has been retired for 24 hours: no process goes on that has not read
+    /// the keyring since.
+    pub fn force(mut self) -> Self {
+        self.force = true;
+        self
+    }
+
+    /// Every other host has synchronised and taken up the keyring in which the key is retired, so that no
+    /// local file elsewhere names it. Needed whenever there is a database, which several hosts may share.
+    pub fn other_hosts_synced(mut self) -> Self {
+        self.other_hosts_synced = true;
+        self
+    }
+
+    /// No token names the key in any other table that the local file was used with; or they are other
+    /// names of this one.
+    pub fn other_tables_counted(mut self) -> Self {
+        self.other_tables_counted = true;
+        self
     }
 }

@@ -11,7 +11,7 @@ use crate::record::owner::Owner;
 use crate::record::placement::{ColumnType, PlainColumn, Slot};
 use crate::record::record::{PlainValues, Record, print_object, print_packed};
 use crate::record::token::Token;
-use crate::rotation::rotate_rows::{Reworked, Trouble, read_slots};
+use crate::rotation::rotate_rows::{Reworked, RowProblem, read_slots};
 
 /// Moves the tokens of the newest record to where the placement wants them, and opens those of plain fields
 /// that have a column of their own now. Older records of ours go, as with a store.
@@ -19,23 +19,24 @@ use crate::rotation::rotate_rows::{Reworked, Trouble, read_slots};
 /// The row stays as it is when it holds anything that is not ours or not readable, and a plain value stays
 /// sealed when its column holds another one.
 pub(super) fn promote_row(found: &FoundRow, walk: &TableWalk, keyring: &Keyring) -> Result<Reworked> {
-    let mut troubles = Vec::new();
-    let held = read_slots(found, &walk.slots, &mut troubles);
+    let mut problems = Vec::new();
+    let held = read_slots(found, &walk.slots, &mut problems);
     let Some(owner) = &found.owner else {
-        return Ok(Reworked { new: None, troubles: vec![Trouble::no_owner()] });
+        return Ok(Reworked { new: None, problems: vec![RowProblem::no_owner()] });
     };
-    if !troubles.is_empty() {
-        return Ok(Reworked { new: None, troubles });
+    if !problems.is_empty() {
+        return Ok(Reworked { new: None, problems });
     }
     let moved = newest(&held, found, owner, keyring).and_then(|record| {
-        let mut moving = Move { found, walk, held: &held, record, opened: Vec::new(), troubles: Vec::new() };
+        let mut moving = Move { found, walk, held: &held, record, opened: Vec::new(), problems: Vec::new() };
         let plain = moving.plain_columns();
         let slots = moving.slots()?;
         let has_changed = slots != found.texts.slots || plain != found.texts.plain;
         let new = has_changed.then_some(RowTexts { slots, plain });
-        Ok(Reworked { new, troubles: moving.troubles })
+        Ok(Reworked { new, problems: moving.problems })
     });
-    Ok(moved.unwrap_or_else(|error| Reworked { new: None, troubles: vec![Trouble { column: None, error }] }))
+    Ok(moved
+        .unwrap_or_else(|error| Reworked { new: None, problems: vec![RowProblem { column: None, error }] }))
 }
 
 /// The newest record with its plain values, when a store might write over everything else.
@@ -67,7 +68,7 @@ struct Move<'a> {
     record: Record,
     /// The fields that have their value in a column now, and no token any more.
     opened: Vec<Field>,
-    troubles: Vec<Trouble>,
+    problems: Vec<RowProblem>,
 }
 
 impl Move<'_> {
@@ -101,7 +102,7 @@ impl Move<'_> {
                 format!("{} stays sealed, since it holds no valid value", column.field),
             ),
         };
-        self.troubles.push(Trouble { column: Some(column.column.clone()), error });
+        self.problems.push(RowProblem { column: Some(column.column.clone()), error });
         old.clone()
     }
 

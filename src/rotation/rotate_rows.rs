@@ -14,13 +14,13 @@ use crate::record::record::{Record, SlotText, print_object, print_packed, read_s
 use crate::record::token::Token;
 
 /// Something in a row that stays as it is.
-pub(crate) struct Trouble {
+pub(crate) struct RowProblem {
     /// Where, as far as that can be told.
     pub(crate) column: Option<String>,
     pub(crate) error: Error,
 }
 
-impl Trouble {
+impl RowProblem {
     /// Of a row whose owner cannot be one of ours.
     pub(crate) fn no_owner() -> Self {
         let error = Error::new(ErrorKind::InvalidInput, "the row's owner is not a valid one");
@@ -32,7 +32,7 @@ impl Trouble {
 pub(crate) struct Reworked {
     /// New texts for its columns; `None` when there is nothing to write.
     pub(crate) new: Option<RowTexts>,
-    pub(crate) troubles: Vec<Trouble>,
+    pub(crate) problems: Vec<RowProblem>,
 }
 
 /// What is done to each row: a pure function but for randomness.
@@ -44,10 +44,10 @@ pub(crate) type Rework = fn(&FoundRow, &TableWalk, &Keyring) -> Result<Reworked>
 /// # Errors
 /// `Entropy`.
 pub(crate) fn reencrypt_row(found: &FoundRow, walk: &TableWalk, keyring: &Keyring) -> Result<Reworked> {
-    let (slots, mut troubles) = (&walk.slots, Vec::new());
-    let read = read_slots(found, slots, &mut troubles);
+    let (slots, mut problems) = (&walk.slots, Vec::new());
+    let read = read_slots(found, slots, &mut problems);
     let Some(owner) = &found.owner else {
-        return Ok(Reworked { new: None, troubles: vec![Trouble::no_owner()] });
+        return Ok(Reworked { new: None, problems: vec![RowProblem::no_owner()] });
     };
     let (places, old): (Vec<usize>, Vec<Token>) = read.into_iter().unzip();
     let mut changed = vec![false; slots.len()];
@@ -61,7 +61,7 @@ pub(crate) fn reencrypt_row(found: &FoundRow, walk: &TableWalk, keyring: &Keyrin
             }
             unchanged => {
                 tokens.extend(record.iter().map(Cow::Borrowed));
-                troubles.extend(unchanged.err().map(|error| Trouble { column: None, error }));
+                problems.extend(unchanged.err().map(|error| RowProblem { column: None, error }));
             }
         }
     }
@@ -78,7 +78,7 @@ pub(crate) fn reencrypt_row(found: &FoundRow, walk: &TableWalk, keyring: &Keyrin
         slots: slots.iter().enumerate().map(print).collect(),
         plain: found.texts.plain.clone(),
     });
-    Ok(Reworked { new, troubles })
+    Ok(Reworked { new, problems })
 }
 
 /// The tokens of all slots, each with its slot, record by record. A slot that holds anything else as
@@ -86,7 +86,7 @@ pub(crate) fn reencrypt_row(found: &FoundRow, walk: &TableWalk, keyring: &Keyrin
 pub(crate) fn read_slots(
     found: &FoundRow,
     slots: &[Slot],
-    troubles: &mut Vec<Trouble>,
+    problems: &mut Vec<RowProblem>,
 ) -> Vec<(usize, Token)> {
     let mut read: Vec<(usize, Token)> = Vec::with_capacity(Field::ALL.len());
     for (at, (slot, text)) in slots.iter().zip(&found.texts.slots).enumerate() {
@@ -101,7 +101,7 @@ pub(crate) fn read_slots(
             }
             SlotText::Damaged(error) => error,
         };
-        troubles.push(Trouble { column: Some(slot.column.clone()), error });
+        problems.push(RowProblem { column: Some(slot.column.clone()), error });
     }
     // stable: within a slot and a version nothing changes its place
     read.sort_by_key(|(_, token)| token.version);

@@ -13,7 +13,7 @@ use crate::postgres::statements::plan::Postgres;
 use crate::postgres::walk::rows::{Exchange, FoundRow, Stretch, TableWalk};
 use crate::record::owner::Owner;
 use crate::rotation::report::UnreadableRow;
-use crate::rotation::rotate_rows::{Rework, Reworked, Trouble};
+use crate::rotation::rotate_rows::{Rework, Reworked, RowProblem};
 use crate::rotation::throttle::{PAUSE, Throttle};
 use crate::store::core::{Core, pause};
 
@@ -148,10 +148,10 @@ impl Shard {
         let reworked =
             reworked.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
         let (mut exchanges, mut unreadable) = (Vec::with_capacity(reworked.len()), Vec::new());
-        for (Reworked { new, troubles }, found) in reworked {
-            tally.unreadable += u64::from(!troubles.is_empty());
-            let told = |trouble: Trouble| UnreadableRow::new(&found.name, trouble.column, &trouble.error);
-            unreadable.extend(troubles.into_iter().map(told));
+        for (Reworked { new, problems }, found) in reworked {
+            tally.unreadable += u64::from(!problems.is_empty());
+            let told = |problem: RowProblem| UnreadableRow::new(&found.name, problem.column, &problem.error);
+            unreadable.extend(problems.into_iter().map(told));
             exchanges.extend(new.map(|new| Exchange { found, new }));
         }
         Ok((exchanges, unreadable))
