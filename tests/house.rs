@@ -155,30 +155,122 @@ fn graph(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
         let named = imports(&source.text).into_iter().map(|path| {
             file_of(&files, in_crate, &path).unwrap_or_else(|| panic!("{} imports {path:?}", source.path))
         });
-        named.filter(|file| *file != source.path).collect()
+        let folder =
+            source.path.strip_suffix("mod.rs").or(source.path.strip_suffix("lib.rs")).unwrap_or(in_crate);
+        let children = children(source).into_iter().filter_map(|child| file_of(&files, folder, &[child]));
+        named.chain(children).filter(|file| *file != source.path).collect()
     };
     sources.iter().map(|source| (source.path.clone(), of(source))).collect()
 }
 
-/// Where a folder stands in the map: its first file there.
-fn layer(map: &[String], path: &str) -> usize {
-    let folder = |path: &str| path.split_once('/').map_or(path, |(folder, _)| folder).to_owned();
-    map.iter()
-        .position(|file| folder(file) == folder(path))
-        .unwrap_or_else(|| panic!("{path} is not on the map"))
+/// Every file of the library and of the command is on the map, and nothing else is.
+#[test]
+fn the_map_names_every_file() {
+    let files: BTreeSet<String> = sources().into_iter().map(|source| source.path).collect();
+    let map = map();
+    let on_map: BTreeSet<String> = map.iter().cloned().collect();
+    assert_eq!(map.len(), on_map.len(), "a file stands on the map twice");
+    let missing: Vec<_> = files.difference(&on_map).collect();
+    let gone: Vec<_> = on_map.difference(&files).collect();
+    assert!(missing.is_empty() && gone.is_empty(), "not on the map: {missing:?}; not in src/: {gone:?}");
 }
 
+/// A file imports only files that stand before it on the map. So no files form a circle.
 #[test]
 fn imports_point_down() {
     let (map, sources) = (map(), sources());
-    let mut checked = 0;
-    for (file, imported) in graph(&sources).iter().filter(|(file, _)| !file.starts_with("bin/")) {
-        for target in imported {
-            assert!(layer(&map, target) <= layer(&map, file), "{file} imports {target}, which is above it");
-            checked += 1;
+    let place =
+        |path: &str| map.iter().position(|file| file == path).unwrap_or_else(|| panic!("{path}: no map"));
+    let (mut checked, mut upward) = (0, Vec::new());
+    for (file, imported) in graph(&sources) {
+        checked += imported.len();
+        upward.extend(
+            imported
+                .iter()
+                .filter(|target| place(target) > place(&file))
+                .map(|target| format!("{file} -> {target}")),
+        );
+    }
+    assert!(upward.is_empty(), "imports of files that stand behind on the map: {upward:#?}");
+    assert!(checked > 800, "only {checked} imports were looked at");
+}
+
+/// Otherwise the graph of imports would miss some.
+#[test]
+fn imports_are_written_from_the_root_and_name_the_file_that_defines() {
+    for Source { path, text } in sources().iter().filter(|source| source.path != "lib.rs") {
+        for line in text.lines().map(str::trim) {
+            assert!(!line.replace("pub(super)", "").contains("super::"), "{path}: {line}");
+            let reexports = line.starts_with("pub use ") || line.starts_with("pub(crate) use ");
+            assert!(!reexports, "{path} exports again: {line}");
         }
     }
-    assert!(checked > 400, "only {checked} imports were looked at");
+}
+
+/// A reader who meets a name knows which type it is.
+#[test]
+fn one_type_name_is_one_type() {
+    let mut types: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for Source { path, text } in sources() {
+        for line in text.lines() {
+            let line = line.trim_start_matches("pub(crate) ").trim_start_matches("pub(super) ");
+            let line = line.trim_start_matches("pub(in crate::postgres) ").trim_start_matches("pub ");
+            let kinds = ["struct ", "enum ", "trait ", "type "];
+            if let Some(rest) = kinds.iter().find_map(|kind| line.strip_prefix(kind)) {
+                let name = rest.chars().take_while(|char| char.is_alphanumeric()).collect();
+                types.entry(name).or_default().push(path.clone());
+            }
+        }
+    }
+    assert!(types.len() > 200, "only {} types were found", types.len());
+    types.retain(|_, files| files.len() > 1);
+    assert!(types.is_empty(), "names of several types: {types:#?}");
+}
+
+/// What a token looks like, our member of the JSONB column, and how a name is quoted stand in one place each.
+#[test]
+fn one_vocabulary_of_sql() {
+    let (rust, sql, names) = ("record/token.rs", "postgres/sql/token.rs", "postgres/sql/names.rs");
+    let mut files = Vec::new();
+    collect(&root().join("src"), &mut files);
+    let mut met = BTreeSet::new();
+    for file in files {
+        let path = relative(&file);
+        let text = without_comments(without_tests(&fs::read_to_string(&file).unwrap()));
+        let mut may = |what: &str, found: bool, places: &[&str]| {
+            assert!(!found || is_test_file(&path) || places.contains(&path.as_str()), "{path} spells {what}");
+            if found {
+                met.insert(what.to_owned());
+            }
+        };
+        let starts = ["rv1", "rv2", "rv[", "'rv", "\"rv", ")rv", "^rv"];
+        let starts_token = starts.iter().any(|start| text.contains(start)) && !text.contains("b\"rv-made");
+        may("how a token starts", starts_token, &[rust, sql]);
+        let member = text.match_indices("retell_vault").any(|(at, name)| {
+            let (before, after) = (&text[..at], &text[at + name.len()..]);
+            let is_crate = after.starts_with("::");
+            // names of our tables, of settings of a session, and of a tag between dollars
+            let is_longer = after.starts_with(['_', '.', '$']) || before.ends_with(['_', '$']);
+            !is_crate && !is_longer
+        });
+        may("the member of the JSONB column", member, &[rust]);
+        let quotes =
+            text.contains(".replace('\"'") || text.contains("fn quote(") || text.contains("fn literal(");
+        may("how a name or a literal is quoted", quotes, &[names]);
+    }
+    assert_eq!(met.len(), 3, "the patterns of this test find nothing any more: {met:?}");
+}
+
+/// The core that a stranger reviews in an afternoon.
+#[test]
+fn the_security_core_is_small() {
+    let is_core = |path: &str| path.starts_with("record/") || path.starts_with("crypto/");
+    let mut files = Vec::new();
+    collect(&root().join("src"), &mut files);
+    let core = files.iter().filter(|file| is_core(&relative(file)) && !is_test_file(&relative(file)));
+    let lines: usize =
+        core.map(|file| without_tests(&fs::read_to_string(file).unwrap()).lines().count()).sum();
+    assert!((1000..=2800).contains(&lines), "{lines} lines");
 }
 
 #[test]

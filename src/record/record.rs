@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::field::Field;
 use crate::record::placement::Slot;
-use crate::record::token::{KeyId, MAX_SLOT, Token, claims_to_be_token};
+use crate::record::token::{KeyId, MAX_SLOT, MEMBER, Token, claims_to_be_token};
 use crate::record::version::{Millis, Version};
 
 /// The plain fields as they stand in columns of their own.
@@ -287,7 +287,7 @@ fn read_object(text: &str) -> Option<Result<Vec<Token>>> {
         token if token.field.name() == name => Ok(token),
         _ => Err(Error::new(
             ErrorKind::Malformed,
-            "retell_vault holds a token under the name of another field",
+            format!("{MEMBER} holds a token under the name of another field"),
         )),
     };
     Some(texts?.into_iter().map(token).collect())

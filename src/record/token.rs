@@ -20,6 +20,8 @@ pub(crate) const OVERHEAD: usize = SALT + COMMITMENT + NONCE + TAG;
 /// Plaintexts are padded to a multiple of this, so that lengths leak little.
 pub(crate) const PADDING: usize = 64;
 
+/// The member of the JSONB config column that is ours: an object of tokens by the names of their fields.
+pub(crate) const MEMBER: &str = "retell_vault";
 pub(crate) const SUITE: &str = "rv1";
 /// The length of a suite and a key id with their dots.
 pub(crate) const START_LEN: usize = SUITE.len() + 1 + 8 + 1;

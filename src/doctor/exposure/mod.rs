@@ -11,7 +11,7 @@ use crate::doctor::exposure::class::Class;
 use crate::doctor::finding::{Area, Finding, Severity};
 use crate::doctor::rows::Seen;
 use crate::doctor::rows::tally::{Place, Role, Sighting};
-use crate::postgres::sql::token::MEMBER;
+use crate::record::token::MEMBER;
 
 pub(crate) use crate::doctor::exposure::mend::NOTHING;
 

@@ -12,11 +12,11 @@ use crate::doctor::exposure::json::{Spot, look_into};
 use crate::error::ErrorKind;
 use crate::keyring::keys::Keyring;
 use crate::postgres::connection::errors::Fault;
-use crate::postgres::sql::token::MEMBER;
 use crate::postgres::walk::scan::Scanned;
 use crate::record::owner::Owner;
 use crate::record::record::{PlainValues, Record};
 use crate::record::retell::wipe;
+use crate::record::token::MEMBER;
 use crate::record::token::{KeyId, Token, claims_to_be_token};
 
 /// So many owners are named with a finding.

@@ -3,11 +3,8 @@
 //! No other file spells any of this; `record/token.rs` says the same for Rust. Patterns have brackets instead of
 //! backslashes, since they stand in literals of several languages and settings.
 
-use crate::record::token::{KeyId, START_LEN, SUITE, VERSION_AT, VERSION_LEN, start_under};
+use crate::record::token::{KeyId, MEMBER, START_LEN, SUITE, VERSION_AT, VERSION_LEN, start_under};
 use crate::record::values::IntegrationStatus;
-
-/// The member of the JSONB config column that is ours: an object of tokens by the names of their fields.
-pub(crate) const MEMBER: &str = "retell_vault";
 
 /// A "version" that sorts after every version: of text that is no token, or is under a key that is not known.
 pub(crate) const UNRECOGNISED: &str = "g";
