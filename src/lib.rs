@@ -54,9 +54,9 @@ pub use rotation::report::{RotateEstimate, RotateEvent, RotateProgress, Rotation
 pub use rotation::token_count::{Census, TokenCount, TokenPlace};
 pub use schema::Schema;
 pub use schema::options::{Applied, ApplyOptions, RollBackOptions, RolledBack, SchemaEvent};
-pub use schema::plan::Plan as SchemaPlan;
+pub use schema::plan::SchemaPlan;
 pub use schema::step::{Blocked, Instead, LockLevel, Step};
-pub use schema::verify::{Check, CheckOutcome, Verification};
+pub use schema::verification::{Check, CheckOutcome, Verification};
 pub use schema::wanted::{Profile, RowSecurity, Wanted};
 pub use store::core::{Fallback, StoreOptions};
 pub use store::sync::{BackgroundSync, SyncReport};

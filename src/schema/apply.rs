@@ -4,12 +4,12 @@ use crate::error::{Error, ErrorKind};
 use crate::postgres::connection::direct::Refusal;
 use crate::postgres::connection::errors::{Fault, Outcome};
 use crate::postgres::statements::plan::Postgres;
+use crate::schema::journal;
+use crate::schema::object_owner::{HINT, PLANTED};
 use crate::schema::options::{Applied, ApplyOptions, SchemaEvent};
-use crate::schema::plan::Plan;
+use crate::schema::plan::{SchemaPlan, plan};
 use crate::schema::step::{Instead, Step};
-use crate::schema::trust::{HINT, PLANTED};
-use crate::schema::work::{Listener, Work};
-use crate::schema::{draw, journal};
+use crate::schema::step_runner::{Listener, StepRunner};
 
 /// A step may make room for another one that could not be planned before, and that for one more.
 const ROUNDS: usize = 3;
@@ -18,7 +18,7 @@ const CLOSED: usize = 3;
 
 pub(super) async fn apply(
     postgres: &Postgres,
-    given: &Plan,
+    given: &SchemaPlan,
     options: &ApplyOptions,
     listener: Listener<'_>,
 ) -> Result<Applied, Fault> {
@@ -27,8 +27,9 @@ pub(super) async fn apply(
         return Err(Error::new(ErrorKind::InvalidInput, message).into());
     }
     may_apply(given, options)?;
-    let work = Work::begin(postgres, options, listener).await?;
-    let mut run = Run { work, postgres, given, options, applied: Applied::default(), replaced: Vec::new() };
+    let runner = StepRunner::begin(postgres, options, listener).await?;
+    let mut run =
+        ApplyRun { runner, postgres, given, options, applied: Applied::default(), replaced: Vec::new() };
     let done = run.rounds().await;
     if done.is_err() && run.applied.steps.is_empty() {
         return done.map(|()| run.applied);
@@ -39,7 +40,7 @@ pub(super) async fn apply(
 }
 
 /// What must be decided before anything is done.
-fn may_apply(plan: &Plan, options: &ApplyOptions) -> Result<(), Error> {
+fn may_apply(plan: &SchemaPlan, options: &ApplyOptions) -> Result<(), Error> {
     if let Some(blocked) = plan.blocked.first() {
         let error = Error::new(ErrorKind::Schema, format!("{}: {}", blocked.object, blocked.reason));
         return Err(error.with_hint(blocked.hint.clone()));
@@ -56,19 +57,19 @@ pub(super) fn rewrites(step: &Step) -> Error {
         .with_hint("choose a quiet time, then allow it with allow_rewrite (`--allow-rewrite`)")
 }
 
-struct Run<'a> {
-    work: Work<'a>,
+struct ApplyRun<'a> {
+    runner: StepRunner<'a>,
     postgres: &'a Postgres,
-    given: &'a Plan,
+    given: &'a SchemaPlan,
     options: &'a ApplyOptions,
     applied: Applied,
     /// The ids of steps that took their other form: the plan goes on naming them.
     replaced: Vec<String>,
 }
 
-impl Run<'_> {
+impl ApplyRun<'_> {
     async fn rounds(&mut self) -> Result<(), Fault> {
-        let mut plan = self.draw().await?;
+        let mut plan = self.plan().await?;
         if !is_covered(&plan, self.given) {
             let message = format!("the schema of {} has changed since the plan was made", plan.table);
             return Err(Error::new(ErrorKind::StalePlan, message).into());
@@ -80,7 +81,7 @@ impl Run<'_> {
             for step in &plan.steps {
                 self.step(step).await?;
             }
-            plan = self.draw().await?;
+            plan = self.plan().await?;
             may_apply(&plan, self.options)?;
         }
         match self.left(&plan) {
@@ -94,17 +95,17 @@ impl Run<'_> {
     }
 
     /// Connections of the pool may have been closed while a step took its time, which only their use shows.
-    async fn draw(&self) -> Result<Plan, Fault> {
+    async fn plan(&self) -> Result<SchemaPlan, Fault> {
         for _ in 0..CLOSED {
-            match draw(self.postgres, &self.given.wanted).await {
+            match plan(self.postgres, &self.given.wanted).await {
                 Err(fault) if fault.outcome == Outcome::Fallback => {}
-                drawn => return drawn,
+                planned => return planned,
             }
         }
-        draw(self.postgres, &self.given.wanted).await
+        plan(self.postgres, &self.given.wanted).await
     }
 
-    fn left<'p>(&self, plan: &'p Plan) -> Option<&'p Step> {
+    fn left<'p>(&self, plan: &'p SchemaPlan) -> Option<&'p Step> {
         plan.steps.iter().find(|step| !self.replaced.contains(&step.id))
     }
 
@@ -112,7 +113,7 @@ impl Run<'_> {
         if self.replaced.contains(&step.id) {
             return Ok(());
         }
-        self.work.tell(SchemaEvent::Begins(step));
+        self.runner.tell(SchemaEvent::Begins(step));
         let done = match &step.instead {
             Some(other) if self.holds(&other.when).await.map_err(|fault| self.within(step, fault))? => {
                 self.instead(step, other).await
@@ -131,12 +132,12 @@ impl Run<'_> {
         if self.applied.steps.contains(&other.step.id) {
             return Ok(());
         }
-        self.work.tell(SchemaEvent::Instead(&other.step));
+        self.runner.tell(SchemaEvent::Instead(&other.step));
         self.run(&other.step).await
     }
 
     async fn holds(&mut self, query: &str) -> Result<bool, Fault> {
-        match self.work.direct.value::<Option<bool>>(query).await {
+        match self.runner.direct.value::<Option<bool>>(query).await {
             Ok(answer) => Ok(answer.unwrap_or(false)),
             // a policy that is forced hides rows from the owner of the table: some may be such rows
             Err(refusal) if refusal.code == "42501" => Ok(true),
@@ -148,28 +149,28 @@ impl Run<'_> {
         match step.concurrent {
             false => {
                 let statements = [step.sql.clone(), self.record(step, true)].concat();
-                self.work.together(step, &statements).await?;
+                self.runner.together(step, &statements).await?;
             }
             true => {
                 let (begun, done) = (self.record(step, false), self.record(step, true));
-                self.work.together(step, &begun).await?;
-                self.work.has_journal = true;
-                self.work.one_by_one(step).await?;
-                self.work.together(step, &done).await?;
+                self.runner.together(step, &begun).await?;
+                self.runner.has_journal = true;
+                self.runner.one_by_one(step).await?;
+                self.runner.together(step, &done).await?;
             }
         }
-        self.work.has_journal = true;
-        self.work.tell(SchemaEvent::Applied(step));
+        self.runner.has_journal = true;
+        self.runner.tell(SchemaEvent::Applied(step));
         self.applied.steps.push(step.id.clone());
         Ok(())
     }
 
     fn record(&self, step: &Step, done: bool) -> Vec<String> {
-        let create = match self.work.has_journal {
+        let create = match self.runner.has_journal {
             true => Vec::new(),
-            false => journal::create_sql(self.work.layout),
+            false => journal::create_sql(self.runner.layout),
         };
-        let record = journal::record_sql(self.work.layout, self.given.wanted.profile, step, done);
+        let record = journal::record_sql(self.runner.layout, self.given.wanted.profile, step, done);
         [create, record].concat()
     }
 
@@ -184,16 +185,16 @@ impl Run<'_> {
     }
 
     async fn end(mut self, is_complete: bool) -> Result<Applied, Fault> {
-        if is_complete && self.work.has_journal {
-            self.work.direct.run(&journal::finish_sql(self.work.layout)).await?;
+        if is_complete && self.runner.has_journal {
+            self.runner.direct.run(&journal::finish_sql(self.runner.layout)).await?;
         }
-        self.work.end().await?;
+        self.runner.end().await?;
         Ok(self.applied)
     }
 }
 
 /// Whether everything that is left to do was in the plan that was given.
-fn is_covered(fresh: &Plan, given: &Plan) -> bool {
+fn is_covered(fresh: &SchemaPlan, given: &SchemaPlan) -> bool {
     let others = given.steps.iter().filter_map(|step| step.instead.as_ref()).map(|other| &other.step);
     let known: Vec<&Step> = given.steps.iter().chain(others).collect();
     let is_known = |step: &Step| known.iter().any(|known| known.id == step.id && is_same(known, step));

@@ -1,18 +1,17 @@
 //! Columns that are missing, and those of a type that the vault cannot use.
 
 use crate::postgres::catalogue::picture::Column;
-use crate::postgres::sql::names::quote;
-use crate::postgres::sql::names::{literal, owner_columns};
+use crate::postgres::sql::names::{literal, owner_columns, quote};
 use crate::record::field::Field;
 use crate::record::layout::Layout;
 use crate::record::placement::{Column as Seen, ColumnType, usable};
-use crate::schema::plan::Subject;
-use crate::schema::step::{Draft, LockLevel, Stake, Step};
+use crate::schema::plan_input::{PlanDraft, PlanInput};
+use crate::schema::step::{DataAtRisk, LockLevel, Step};
 
 const TIMESTAMPTZ: &str = "timestamp with time zone";
 
 /// A column as it should be.
-struct Wanted {
+struct WantedColumn {
     name: String,
     /// As `format_type` writes it.
     kind: &'static str,
@@ -37,37 +36,37 @@ enum Preset {
     NewRows(&'static str),
 }
 
-pub(super) fn draft(subject: &Subject<'_>, draft: &mut Draft) {
-    for wanted in wanted(subject) {
-        match subject.picture.column(&wanted.name) {
-            None => draft.steps.push(add(subject, &wanted)),
-            Some(column) => compare(subject, &wanted, column, draft),
+pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
+    for wanted in wanted(input) {
+        match input.picture.column(&wanted.name) {
+            None => draft.steps.push(add(input, &wanted)),
+            Some(column) => compare(input, &wanted, column, draft),
         }
     }
 }
 
 /// The type that a column has once the plan is applied; `None`: there is no such column.
-pub(super) fn kind_after(subject: &Subject<'_>, name: &str) -> Option<String> {
-    let is_there = subject.picture.column(name);
-    let wanted = wanted(subject).into_iter().find(|wanted| wanted.name == name);
+pub(super) fn kind_after(input: &PlanInput<'_>, name: &str) -> Option<String> {
+    let is_there = input.picture.column(name);
+    let wanted = wanted(input).into_iter().find(|wanted| wanted.name == name);
     match (is_there, wanted) {
-        (Some(column), Some(wanted)) if must_change(subject, &wanted, column) => Some(wanted.kind.to_owned()),
+        (Some(column), Some(wanted)) if must_change(input, &wanted, column) => Some(wanted.kind.to_owned()),
         (Some(column), _) => Some(column.kind.clone()),
         (None, wanted) => wanted.map(|wanted| wanted.kind.to_owned()),
     }
 }
 
-fn wanted(subject: &Subject<'_>) -> Vec<Wanted> {
-    let mut all = credentials(subject.layout);
-    if subject.is_full() {
-        let used = subject.layout.all_columns();
+fn wanted(input: &PlanInput<'_>) -> Vec<WantedColumn> {
+    let mut all = credentials(input.layout);
+    if input.is_full() {
+        let used = input.layout.all_columns();
         all.extend(profile().into_iter().filter(|wanted| !used.contains(&wanted.name.as_str())));
     }
     all
 }
 
-fn credentials(layout: &Layout) -> Vec<Wanted> {
-    let column = |name: &str, kind, used_for| Wanted {
+fn credentials(layout: &Layout) -> Vec<WantedColumn> {
+    let column = |name: &str, kind, used_for| WantedColumn {
         name: name.to_owned(),
         kind,
         default: Preset::Nothing,
@@ -83,7 +82,7 @@ fn credentials(layout: &Layout) -> Vec<Wanted> {
     fields.chain([config, column(&layout.sync_column, TIMESTAMPTZ, Use::Sync)]).collect()
 }
 
-fn profile() -> Vec<Wanted> {
+fn profile() -> Vec<WantedColumn> {
     let columns = [
         ("department", "text", Preset::Nothing),
         ("position", "text", Preset::Nothing),
@@ -96,7 +95,7 @@ fn profile() -> Vec<Wanted> {
         ("preferences", "jsonb", Preset::Constant("'{}'::jsonb")),
         ("updated_at", TIMESTAMPTZ, Preset::NewRows("pg_catalog.now()")),
     ];
-    let wanted = |(name, kind, default): (&str, _, _)| Wanted {
+    let wanted = |(name, kind, default): (&str, _, _)| WantedColumn {
         name: name.to_owned(),
         kind,
         default,
@@ -108,8 +107,8 @@ fn profile() -> Vec<Wanted> {
 
 // --- Missing columns ---
 
-fn add(subject: &Subject<'_>, wanted: &Wanted) -> Step {
-    let (relation, column) = (subject.relation(), quote(&wanted.name));
+fn add(input: &PlanInput<'_>, wanted: &WantedColumn) -> Step {
+    let (relation, column) = (input.relation(), quote(&wanted.name));
     let not_null = if wanted.not_null { " NOT NULL" } else { "" };
     let add = |default: &str| {
         format!("ALTER TABLE {relation} ADD COLUMN {column} {}{default}{not_null}", wanted.kind)
@@ -128,7 +127,7 @@ fn add(subject: &Subject<'_>, wanted: &Wanted) -> Step {
     };
     Step {
         id: format!("column.{}", wanted.name),
-        object: object(subject, &wanted.name),
+        object: object(input, &wanted.name),
         reason: format!("{} is missing", purpose(wanted)),
         sql,
         undo: vec![format!("ALTER TABLE {relation} DROP COLUMN {column}")],
@@ -136,12 +135,12 @@ fn add(subject: &Subject<'_>, wanted: &Wanted) -> Step {
         rewrites: false,
         concurrent: false,
         instead: None,
-        done_if: exists(subject, &wanted.name, ""),
-        stake: Some(stake(subject, &column, &holds_data)),
+        done_if: exists(input, &wanted.name, ""),
+        at_risk: Some(at_risk(input, &column, &holds_data)),
     }
 }
 
-fn purpose(wanted: &Wanted) -> String {
+fn purpose(wanted: &WantedColumn) -> String {
     match wanted.used_for {
         Use::Field(field) if field.is_secret() => format!("the column for the tokens of {}", field.name()),
         Use::Field(field) => format!("the column for {}", field.name()),
@@ -153,8 +152,8 @@ fn purpose(wanted: &Wanted) -> String {
 
 // --- Columns of another type ---
 
-fn compare(subject: &Subject<'_>, wanted: &Wanted, column: &Column, draft: &mut Draft) {
-    let object = object(subject, &wanted.name);
+fn compare(input: &PlanInput<'_>, wanted: &WantedColumn, column: &Column, draft: &mut PlanDraft) {
+    let object = object(input, &wanted.name);
     if matches!(wanted.used_for, Use::Profile) {
         if !is_like(&column.kind, wanted.kind) {
             let note = format!("{object} is {} and not {}; it stays as it is", column.kind, wanted.kind);
@@ -164,16 +163,16 @@ fn compare(subject: &Subject<'_>, wanted: &Wanted, column: &Column, draft: &mut 
         let what = if column.generated { "generated by the database" } else { "an identity column" };
         let reason = format!("it is {what}, so the vault cannot write it");
         draft.block(object, reason, "name another column in the layout, or rename this one");
-    } else if !column.writable && subject.picture.table.owned {
+    } else if !column.writable && input.picture.table.owned {
         let hint = format!(
             "run `GRANT UPDATE ({}) ON {} TO {}`",
             quote(&wanted.name),
-            subject.relation(),
-            quote(&subject.picture.server.role)
+            input.relation(),
+            quote(&input.picture.server.role)
         );
         draft.block(object, "the vault may not write it", hint);
-    } else if !is_usable(subject, wanted) {
-        draft.steps.push(change(subject, wanted, column));
+    } else if !is_usable(input, wanted) {
+        draft.steps.push(change(input, wanted, column));
     }
 }
 
@@ -181,15 +180,15 @@ fn is_like(kind: &str, wanted: &str) -> bool {
     kind == wanted || (wanted == "text" && kind.starts_with("character varying"))
 }
 
-fn must_change(subject: &Subject<'_>, wanted: &Wanted, column: &Column) -> bool {
+fn must_change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &Column) -> bool {
     !matches!(wanted.used_for, Use::Profile)
         && !column.generated
         && !column.identity
-        && !is_usable(subject, wanted)
+        && !is_usable(input, wanted)
 }
 
-fn is_usable(subject: &Subject<'_>, wanted: &Wanted) -> bool {
-    let Some(seen) = seen(subject, &wanted.name) else { return true };
+fn is_usable(input: &PlanInput<'_>, wanted: &WantedColumn) -> bool {
+    let Some(seen) = seen(input, &wanted.name) else { return true };
     match wanted.used_for {
         Use::Field(field) => usable(field, seen),
         Use::Config => seen.kind == ColumnType::Jsonb,
@@ -198,13 +197,13 @@ fn is_usable(subject: &Subject<'_>, wanted: &Wanted) -> bool {
     }
 }
 
-fn seen<'a>(subject: &'a Subject<'_>, name: &str) -> Option<&'a Seen> {
-    subject.table.columns.iter().find(|column| column.name == name)
+fn seen<'a>(input: &'a PlanInput<'_>, name: &str) -> Option<&'a Seen> {
+    input.table.columns.iter().find(|column| column.name == name)
 }
 
-fn change(subject: &Subject<'_>, wanted: &Wanted, column: &Column) -> Step {
+fn change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &Column) -> Step {
     let name = quote(&wanted.name);
-    let bound = match seen(subject, &wanted.name).map(|seen| &seen.kind) {
+    let bound = match seen(input, &wanted.name).map(|seen| &seen.kind) {
         Some(ColumnType::Varchar(length)) if wanted.kind == "text" => Some(*length),
         _ => None,
     };
@@ -212,33 +211,33 @@ fn change(subject: &Subject<'_>, wanted: &Wanted, column: &Column) -> Step {
     let default = column.default.as_ref();
     let carried = default.map(|default| convert(&format!("({default})::{old}"), old, new));
     // what is cut off by a bound would be lost; other values either come back or keep the undo from happening
-    let stake = bound.map(|length| stake(subject, &name, &format!("pg_catalog.length({name}) > {length}")));
+    let at_risk = bound.map(|length| at_risk(input, &name, &format!("pg_catalog.length({name}) > {length}")));
     Step {
         id: format!("type.{}", wanted.name),
-        object: object(subject, &wanted.name),
+        object: object(input, &wanted.name),
         reason: match bound {
             Some(length) => format!("{length} characters are too few for what the vault writes there"),
             None => format!("its type is {old}, which the vault cannot use there"),
         },
-        sql: vec![retype(subject, column, (old, new), carried.as_ref())],
-        undo: vec![retype(subject, column, (new, old), default)],
+        sql: vec![retype(input, column, (old, new), carried.as_ref())],
+        undo: vec![retype(input, column, (new, old), default)],
         lock: LockLevel::AccessExclusive,
         // a bound is lifted in the catalogue alone
         rewrites: bound.is_none(),
         concurrent: false,
         instead: None,
         done_if: exists(
-            subject,
+            input,
             &wanted.name,
             &format!(" AND pg_catalog.format_type(a.atttypid, a.atttypmod) = {}", literal(new)),
         ),
-        stake,
+        at_risk,
     }
 }
 
 /// One statement, so that the table is rewritten at most once and no row is ever without its default.
 fn retype(
-    subject: &Subject<'_>,
+    input: &PlanInput<'_>,
     column: &Column,
     (from, to): (&str, &str),
     default: Option<&String>,
@@ -260,7 +259,7 @@ fn retype(
             format!("ALTER COLUMN {name} DROP DEFAULT, {change}, ALTER COLUMN {name} SET DEFAULT {default}")
         }
     };
-    format!("ALTER TABLE {} {change}", subject.relation())
+    format!("ALTER TABLE {} {change}", input.relation())
 }
 
 /// By way of text, which every type has. Times without a zone are taken for UTC whatever the session's is.
@@ -274,24 +273,24 @@ fn convert(value: &str, from: &str, to: &str) -> String {
 
 // --- Shared ---
 
-fn object(subject: &Subject<'_>, name: &str) -> String {
-    format!("column {}.{name}", subject.layout.table_name())
+fn object(input: &PlanInput<'_>, name: &str) -> String {
+    format!("column {}.{name}", input.layout.table_name())
 }
 
 /// Whether a column `a` is there, and what else is said about it.
-fn exists(subject: &Subject<'_>, name: &str, also: &str) -> String {
+fn exists(input: &PlanInput<'_>, name: &str, also: &str) -> String {
     format!(
         "EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = {}::pg_catalog.regclass \
          AND a.attname = {} AND NOT a.attisdropped{also})",
-        literal(&subject.relation()),
+        literal(&input.relation()),
         literal(name)
     )
 }
 
-fn stake(subject: &Subject<'_>, column: &str, holds_data: &str) -> Stake {
-    let relation = subject.relation();
-    let owner = owner_columns(subject.layout).join(", ");
-    Stake {
+fn at_risk(input: &PlanInput<'_>, column: &str, holds_data: &str) -> DataAtRisk {
+    let relation = input.relation();
+    let owner = owner_columns(input.layout).join(", ");
+    DataAtRisk {
         count: format!("SELECT pg_catalog.count(*) FROM {relation} WHERE {holds_data}"),
         backup: format!("SELECT {owner}, {column} FROM {relation} WHERE {holds_data}"),
     }

@@ -9,12 +9,11 @@ use crate::error::ErrorKind;
 use crate::postgres::catalogue::picture::Picture;
 use crate::postgres::connection::errors::{Fault, Phase, classify};
 use crate::postgres::connection::pool::{Database, Query};
-use crate::postgres::sql::names::quote;
-use crate::postgres::sql::names::relation;
+use crate::postgres::sql::names::{owner_columns, quote, relation};
 use crate::postgres::sql::token::{Kind, holds_unknown_status, holds_unrecognised};
 use crate::record::field::Field;
 use crate::record::layout::Layout;
-use crate::schema::duplicates::duplicates_exist;
+use crate::schema::wanted::Extent;
 
 /// A table of this size is looked at as a whole; of a larger one as much is looked at: some 10,000 rows.
 const LOOKED_AT: i64 = 8 << 20;
@@ -33,24 +32,15 @@ pub(crate) struct Evidence {
     pub(crate) duplicates: Option<bool>,
 }
 
-/// How much is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Extent {
-    /// For less than a second, however large the table is.
-    Bounded,
-    /// Every row, for as long as it takes.
-    EveryRow,
-}
-
 /// A look at the rows of a table.
-pub(crate) struct Look<'a> {
+pub(crate) struct RowInspection<'a> {
     pub(crate) database: &'a Database,
     pub(crate) layout: &'a Layout,
     pub(crate) picture: &'a Picture,
     pub(crate) extent: Extent,
 }
 
-impl Look<'_> {
+impl RowInspection<'_> {
     /// `unique`: owners cannot have several rows.
     ///
     /// # Errors
@@ -133,6 +123,33 @@ fn conditions(layout: &Layout, picture: &Picture) -> Vec<(String, String)> {
 fn sample(bytes: i64) -> Option<String> {
     let share = || LOOKED_AT as f64 * 100.0 / bytes as f64;
     (bytes > LOOKED_AT).then(|| format!(" TABLESAMPLE SYSTEM ({:.6}) REPEATABLE (0)", share()))
+}
+
+// --- Owners with several rows ---
+
+/// Whether NULL in an owner's column is a value like any other: only where the tenant may be NULL.
+pub(super) fn nulls_count(layout: &Layout, picture: &Picture) -> bool {
+    let tenant = layout.tenant_column.as_ref().and_then(|name| picture.column(name));
+    tenant.is_some_and(|column| !column.not_null)
+}
+
+/// A condition: an owner has several rows.
+pub(super) fn duplicates_exist(layout: &Layout, picture: &Picture) -> String {
+    format!(
+        "EXISTS (SELECT FROM {} AS t{} GROUP BY {} HAVING pg_catalog.count(*) > 1)",
+        relation(layout),
+        with_owner(layout, picture),
+        owner_columns(layout).join(", ")
+    )
+}
+
+/// Rows whose owner another row could have too.
+pub(super) fn with_owner(layout: &Layout, picture: &Picture) -> String {
+    let named = owner_columns(layout).into_iter().map(|column| format!("t.{column} IS NOT NULL"));
+    match nulls_count(layout, picture) {
+        true => String::new(),
+        false => format!(" WHERE {}", named.collect::<Vec<_>>().join(" AND ")),
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! Indexes for what applications look up in a full profile. None on ciphertext.
+//! Indexes as they should be: for what applications look up in a full profile, none on ciphertext. Each is built
+//! without keeping anybody from writing.
 
 use std::collections::HashSet;
 
-use crate::postgres::sql::names::our_name;
-use crate::postgres::sql::names::quote;
+use crate::postgres::catalogue::picture::Index;
+use crate::postgres::sql::names::{in_schema, literal, our_name, quote};
 use crate::record::field::Field;
 use crate::schema::columns::kind_after;
-use crate::schema::index::{Predicate, Wanted};
-use crate::schema::plan::Subject;
-use crate::schema::step::Draft;
+use crate::schema::plan_input::{PlanDraft, PlanInput};
+use crate::schema::step::{LockLevel, Step};
 
 /// Types without an order, and those whose order nobody looks things up by.
 const UNORDERED: [&str; 11] =
@@ -17,71 +17,193 @@ const UNORDERED: [&str; 11] =
 const NONE_ON_CIPHERTEXT: &str = "columns made for tokens get no index: every sealing of the same value gives \
     another text, so nothing could be looked up there, and every write would pay for it";
 
-pub(super) fn draft(subject: &Subject<'_>, draft: &mut Draft) {
-    if !subject.is_full() {
+/// An index that is ours to build.
+pub(super) struct WantedIndex {
+    pub(super) name: String,
+    /// `btree` or `gin`.
+    pub(super) method: &'static str,
+    /// Key columns in order, not quoted.
+    pub(super) columns: Vec<String>,
+    pub(super) unique: bool,
+    pub(super) nulls_not_distinct: bool,
+    pub(super) predicate: Option<Predicate>,
+}
+
+/// Which rows an index holds.
+pub(super) struct Predicate {
+    /// The column that decides, not quoted.
+    pub(super) column: String,
+    pub(super) sql: String,
+}
+
+impl WantedIndex {
+    /// Whether a valid index does the same, whatever its name.
+    fn is_served_by(&self, index: &Index) -> bool {
+        let same_rows = match (&self.predicate, &index.predicate) {
+            (None, None) => true,
+            // the server writes the condition in its own words; the column is in both, quoted if it must be
+            (Some(wanted), Some(found)) => {
+                found.contains(&wanted.column) || found.contains(&quote(&wanted.column))
+            }
+            _ => false,
+        };
+        index.valid
+            && !index.has_expressions
+            && index.method == self.method
+            && index.columns == self.columns
+            && (index.unique || !self.unique)
+            && (index.nulls_not_distinct || !self.nulls_not_distinct)
+            && same_rows
+    }
+
+    /// The step that builds it, unless the name belongs to something else: undoing it would drop that.
+    pub(super) fn draft(&self, input: &PlanInput<'_>, id: String, reason: String, draft: &mut PlanDraft) {
+        let is_it = |index: &Index| index.name == self.name;
+        if input.picture.ours.contains(&self.name) && !input.picture.indexes.iter().any(is_it) {
+            let object = format!("index {}.{}", input.layout.schema, self.name);
+            let reason = "the name belongs to something that is no index of this table";
+            draft.block(object, reason, "rename or drop that");
+        } else {
+            draft.steps.push(self.step(input, id, reason));
+        }
+    }
+
+    fn step(&self, input: &PlanInput<'_>, id: String, reason: String) -> Step {
+        let name = in_schema(input.layout, &self.name);
+        // an index over partitions cannot be built concurrently
+        let concurrent = !input.picture.is_partitioned();
+        let concurrently = if concurrent { "CONCURRENTLY " } else { "" };
+        let drop = format!("DROP INDEX {concurrently}IF EXISTS {name}");
+        let old = input.picture.indexes.iter().find(|index| index.name == self.name);
+        let restored = old.filter(|index| index.valid).map(|index| in_words(&index.definition, concurrently));
+        let create = self.create(input, concurrently);
+        Step {
+            id,
+            object: format!("index {}.{}", input.layout.schema, self.name),
+            reason,
+            sql: old.map(|_| drop.clone()).into_iter().chain([create]).collect(),
+            undo: [drop].into_iter().chain(restored).collect(),
+            lock: if concurrent { LockLevel::ShareUpdateExclusive } else { LockLevel::Share },
+            rewrites: false,
+            concurrent,
+            instead: None,
+            done_if: self.done_if(input),
+            at_risk: None,
+        }
+    }
+
+    fn create(&self, input: &PlanInput<'_>, concurrently: &str) -> String {
+        let unique = if self.unique { "UNIQUE " } else { "" };
+        let columns: Vec<String> = self.columns.iter().map(|column| quote(column)).collect();
+        let nulls = if self.nulls_not_distinct { " NULLS NOT DISTINCT" } else { "" };
+        let rows = self.predicate.as_ref().map(|predicate| format!(" WHERE {}", predicate.sql));
+        format!(
+            "CREATE {unique}INDEX {concurrently}{} ON {} USING {} ({}){nulls}{}",
+            quote(&self.name),
+            input.relation(),
+            self.method,
+            columns.join(", "),
+            rows.unwrap_or_default()
+        )
+    }
+
+    pub(super) fn done_if(&self, input: &PlanInput<'_>) -> String {
+        let columns: Vec<String> = self.columns.iter().map(|column| literal(column)).collect();
+        let also = [
+            (self.unique, " AND i.indisunique".to_owned()),
+            (
+                self.nulls_not_distinct,
+                " AND (pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct'::text)::bool".to_owned(),
+            ),
+            (self.predicate.is_some(), " AND i.indpred IS NOT NULL".to_owned()),
+            (self.predicate.is_none(), " AND i.indpred IS NULL".to_owned()),
+        ];
+        let also: String = also.into_iter().filter(|(applies, _)| *applies).map(|(_, sql)| sql).collect();
+        format!(
+            "EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid \
+             JOIN pg_catalog.pg_am m ON m.oid = x.relam \
+             WHERE i.indrelid = {}::pg_catalog.regclass AND x.relname = {} AND m.amname = '{}' \
+             AND i.indisvalid AND i.indisready{also} AND ARRAY(SELECT a.attname::text \
+             FROM pg_catalog.unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (number, at) \
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number ORDER BY k.at) \
+             = ARRAY[{}]::text[])",
+            literal(&input.relation()),
+            literal(&self.name),
+            self.method,
+            columns.join(", ")
+        )
+    }
+}
+
+/// The definition of an index, built the way we do.
+fn in_words(definition: &str, concurrently: &str) -> String {
+    definition.replacen("INDEX ", &format!("INDEX {concurrently}"), 1)
+}
+
+pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
+    if !input.is_full() {
         return;
     }
-    for (wanted, reason) in wanted(subject) {
-        let is_there = subject.picture.indexes.iter().any(|index| wanted.is_served_by(index));
+    for (wanted, reason) in wanted(input) {
+        let is_there = input.picture.indexes.iter().any(|index| wanted.is_served_by(index));
         if !is_there {
             let id = format!("index.{}", wanted.name);
-            wanted.draft(subject, id, reason, draft);
+            wanted.draft(input, id, reason, draft);
         }
     }
     draft.notes.push(NONE_ON_CIPHERTEXT.to_owned());
 }
 
 /// Each with its reason.
-fn wanted(subject: &Subject<'_>) -> Vec<(Wanted, String)> {
-    let layout = subject.layout;
+fn wanted(input: &PlanInput<'_>) -> Vec<(WantedIndex, String)> {
+    let layout = input.layout;
     let status = layout.column_of(Field::IntegrationStatus);
     let lookups = [Some("department"), Some("phone"), status].into_iter().flatten();
-    let lookups = lookups.filter(|column| is_ordered(subject, column));
-    let lookups = lookups.map(|column| {
-        (index(subject, column, "btree", &[column]), format!("rows are looked up by {column}"))
-    });
+    let lookups = lookups.filter(|column| is_ordered(input, column));
+    let lookups = lookups
+        .map(|column| (index(input, column, "btree", &[column]), format!("rows are looked up by {column}")));
 
     let documents = [Some("metadata"), Some("preferences"), layout.column_of(Field::WebhookConfig)];
-    let documents = documents.into_iter().flatten().filter(|column| has_type(subject, column, "jsonb"));
+    let documents = documents.into_iter().flatten().filter(|column| has_type(input, column, "jsonb"));
     let documents = documents.map(|column| {
-        (index(subject, column, "gin", &[column]), format!("rows are looked up by what {column} contains"))
+        (index(input, column, "gin", &[column]), format!("rows are looked up by what {column} contains"))
     });
 
-    let all = lookups.chain(documents).chain(active(subject)).chain(configured(subject, status));
+    let all = lookups.chain(documents).chain(active(input)).chain(configured(input, status));
     // a layout may use a name of the full profile for a field of its own
     let mut names = HashSet::new();
     all.filter(|(wanted, _)| names.insert(wanted.name.clone())).collect()
 }
 
-fn active(subject: &Subject<'_>) -> Vec<(Wanted, String)> {
-    if !has_type(subject, "is_active", "boolean") {
+fn active(input: &PlanInput<'_>) -> Vec<(WantedIndex, String)> {
+    if !has_type(input, "is_active", "boolean") {
         return Vec::new();
     }
     let mut all = Vec::new();
-    if is_ordered(subject, "department") {
-        let both = index(subject, "is_active_department", "btree", &["is_active", "department"]);
+    if is_ordered(input, "department") {
+        let both = index(input, "is_active_department", "btree", &["is_active", "department"]);
         all.push((both, "the active users of a department are listed".to_owned()));
     }
     let predicate = Predicate { column: "is_active".to_owned(), sql: "is_active".to_owned() };
-    all.push((partial(subject, "active_users", predicate), "active users are listed".to_owned()));
+    all.push((partial(input, "active_users", predicate), "active users are listed".to_owned()));
     all
 }
 
-fn configured(subject: &Subject<'_>, status: Option<&str>) -> Option<(Wanted, String)> {
-    let status = status.filter(|status| is_text(subject, status))?;
+fn configured(input: &PlanInput<'_>, status: Option<&str>) -> Option<(WantedIndex, String)> {
+    let status = status.filter(|status| is_text(input, status))?;
     let sql = format!("{} IN ('configured', 'active')", quote(status));
     let predicate = Predicate { column: status.to_owned(), sql };
-    Some((partial(subject, "configured_users", predicate), "configured users are listed".to_owned()))
+    Some((partial(input, "configured_users", predicate), "configured users are listed".to_owned()))
 }
 
-fn partial(subject: &Subject<'_>, purpose: &str, predicate: Predicate) -> Wanted {
-    let user = subject.layout.user_column.as_str();
-    Wanted { predicate: Some(predicate), ..index(subject, purpose, "btree", &[user]) }
+fn partial(input: &PlanInput<'_>, purpose: &str, predicate: Predicate) -> WantedIndex {
+    let user = input.layout.user_column.as_str();
+    WantedIndex { predicate: Some(predicate), ..index(input, purpose, "btree", &[user]) }
 }
 
-fn index(subject: &Subject<'_>, purpose: &str, method: &'static str, columns: &[&str]) -> Wanted {
-    Wanted {
-        name: our_name(&[&subject.layout.table, purpose]),
+fn index(input: &PlanInput<'_>, purpose: &str, method: &'static str, columns: &[&str]) -> WantedIndex {
+    WantedIndex {
+        name: our_name(&[&input.layout.table, purpose]),
         method,
         columns: columns.iter().map(|&column| column.to_owned()).collect(),
         unique: false,
@@ -90,14 +212,14 @@ fn index(subject: &Subject<'_>, purpose: &str, method: &'static str, columns: &[
     }
 }
 
-fn has_type(subject: &Subject<'_>, column: &str, kind: &str) -> bool {
-    kind_after(subject, column).is_some_and(|found| found == kind)
+fn has_type(input: &PlanInput<'_>, column: &str, kind: &str) -> bool {
+    kind_after(input, column).is_some_and(|found| found == kind)
 }
 
-fn is_text(subject: &Subject<'_>, column: &str) -> bool {
-    kind_after(subject, column).is_some_and(|kind| kind == "text" || kind.starts_with("character varying"))
+fn is_text(input: &PlanInput<'_>, column: &str) -> bool {
+    kind_after(input, column).is_some_and(|kind| kind == "text" || kind.starts_with("character varying"))
 }
 
-fn is_ordered(subject: &Subject<'_>, column: &str) -> bool {
-    kind_after(subject, column).is_some_and(|kind| !UNORDERED.contains(&kind.as_str()))
+fn is_ordered(input: &PlanInput<'_>, column: &str) -> bool {
+    kind_after(input, column).is_some_and(|kind| !UNORDERED.contains(&kind.as_str()))
 }

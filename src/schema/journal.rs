@@ -6,8 +6,8 @@ use crate::postgres::connection::direct::Direct;
 use crate::postgres::connection::errors::{Fault, Phase, classify};
 use crate::postgres::sql::names::{in_schema, literal, relation as table};
 use crate::record::layout::Layout;
-use crate::schema::step::{LockLevel, Stake, Step};
-use crate::schema::trust::{is_trusted, table_is_ours};
+use crate::schema::object_owner::{is_trusted, lock_down_sql, table_is_ours};
+use crate::schema::step::{DataAtRisk, LockLevel, Step};
 use crate::schema::wanted::Profile;
 
 const NAME: &str = "retell_vault_steps";
@@ -39,31 +39,16 @@ pub(super) fn is_ours_sql(layout: &Layout) -> String {
     table_is_ours(layout, &relation(layout))
 }
 
-/// Hides a table from everybody but its owner. Supabase would otherwise show it to every client.
-pub(crate) fn lock_down_sql(relation: &str) -> Vec<String> {
-    let revoke = literal(&format!("REVOKE ALL ON TABLE {relation} FROM "));
-    // default privileges may have given it to anybody, with the right to hang triggers on it
-    let revoke = format!(
-        "DECLARE r text; BEGIN FOR r IN SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' \
-         ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END \
-         FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) AS a \
-         WHERE c.oid = {}::pg_catalog.regclass AND a.grantee <> c.relowner \
-         LOOP EXECUTE {revoke} || r; END LOOP; END",
-        literal(relation)
-    );
-    vec![format!("ALTER TABLE {relation} ENABLE ROW LEVEL SECURITY"), format!("DO {}", literal(&revoke))]
-}
-
 /// Records a step. One of the same id that would be taken back in the same way is replaced: it was begun by a
 /// run that was killed, or what it made has gone since.
 pub(crate) fn record_sql(layout: &Layout, profile: Profile, step: &Step, done: bool) -> Vec<String> {
     let (journal, relation, id) = (relation(layout), literal(&table(layout)), literal(&step.id));
     let (sql, undo) = (array(&step.sql), array(&step.undo));
-    let stake = |part: fn(&Stake) -> &String| match &step.stake {
-        Some(stake) => literal(part(stake)),
+    let at_risk = |part: fn(&DataAtRisk) -> &String| match &step.at_risk {
+        Some(at_risk) => literal(part(at_risk)),
         None => "NULL".to_owned(),
     };
-    let (count, backup) = (stake(|stake| &stake.count), stake(|stake| &stake.backup));
+    let (count, backup) = (at_risk(|at_risk| &at_risk.count), at_risk(|at_risk| &at_risk.backup));
     let (profile, concurrent) = (literal(profile.as_str()), step.concurrent);
     // lifting a bound does not rewrite the table, putting it back does
     let rewrites = step.id.starts_with("type.");
@@ -96,9 +81,9 @@ fn array(texts: &[String]) -> String {
 
 /// A recorded step, from the other side.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct JournalEntry {
     pub(super) seq: i64,
-    pub(super) stake: Option<Stake>,
+    pub(super) at_risk: Option<DataAtRisk>,
     /// What takes it back, under the same id.
     pub(super) reversal: Step,
 }
@@ -119,7 +104,7 @@ pub(super) async fn owner(direct: &mut Direct, layout: &Layout) -> Result<Option
 }
 
 /// What is recorded for the table, the latest first.
-pub(super) async fn entries(direct: &mut Direct, layout: &Layout) -> Result<Vec<Entry>, Fault> {
+pub(super) async fn entries(direct: &mut Direct, layout: &Layout) -> Result<Vec<JournalEntry>, Fault> {
     if owner(direct, layout).await?.is_none() {
         return Ok(Vec::new());
     }
@@ -134,7 +119,7 @@ pub(super) async fn entries(direct: &mut Direct, layout: &Layout) -> Result<Vec<
     entries.map_err(|error| classify(&error, Phase::Reading))
 }
 
-fn entry(row: &sqlx::postgres::PgRow, layout: &Layout) -> sqlx::Result<Entry> {
+fn entry(row: &sqlx::postgres::PgRow, layout: &Layout) -> sqlx::Result<JournalEntry> {
     let (count, backup): (Option<String>, Option<String>) =
         (row.try_get("stake_count")?, row.try_get("stake_backup")?);
     let id: String = row.try_get("step")?;
@@ -149,8 +134,8 @@ fn entry(row: &sqlx::postgres::PgRow, layout: &Layout) -> sqlx::Result<Entry> {
         concurrent: row.try_get("concurrent")?,
         instead: None,
         done_if: String::new(),
-        stake: None,
+        at_risk: None,
     };
-    let stake = count.zip(backup).map(|(count, backup)| Stake { count, backup });
-    Ok(Entry { seq: row.try_get("seq")?, stake, reversal })
+    let at_risk = count.zip(backup).map(|(count, backup)| DataAtRisk { count, backup });
+    Ok(JournalEntry { seq: row.try_get("seq")?, at_risk, reversal })
 }

@@ -2,39 +2,34 @@
 
 mod apply;
 mod columns;
-mod deparsed;
-mod duplicates;
 mod evidence;
 mod functions;
-mod grants;
 mod guards;
-mod index;
 mod indexes;
 pub(crate) mod journal;
-mod lock;
+pub(crate) mod object_owner;
 pub(crate) mod options;
-mod owner;
+mod owner_unique;
 pub(crate) mod plan;
+mod plan_input;
 mod roll_back;
+mod round_trip;
 mod row_security;
 mod script;
 pub(crate) mod step;
-mod trust;
+mod step_runner;
 mod updated_at;
-pub(crate) mod verify;
+pub(crate) mod verification;
+mod verify;
 pub(crate) mod wanted;
-mod work;
 
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::postgres::catalogue::picture::Picture;
-use crate::postgres::connection::errors::Fault;
 use crate::postgres::statements::plan::Postgres;
-use crate::schema::evidence::Look;
 use crate::schema::options::{Applied, ApplyOptions, RollBackOptions, RolledBack, SchemaEvent};
-use crate::schema::plan::{Plan, Subject};
-use crate::schema::verify::Verification;
+use crate::schema::plan::SchemaPlan;
+use crate::schema::verification::Verification;
 use crate::schema::wanted::Wanted;
 use crate::store::core::Core;
 
@@ -54,9 +49,9 @@ impl Schema {
     /// # Errors
     /// `Configuration` without a database; `Schema` when the table is missing or is not one; those of asking the
     /// database.
-    pub async fn plan(&self, wanted: impl Into<Wanted>) -> Result<Plan> {
+    pub async fn plan(&self, wanted: impl Into<Wanted>) -> Result<SchemaPlan> {
         let postgres = self.postgres()?;
-        draw(postgres, &wanted.into()).await.map_err(|fault| fault.error)
+        plan::plan(postgres, &wanted.into()).await.map_err(|fault| fault.error)
     }
 
     /// Applies a plan over a connection of its own, each step together with its record or not at all. Steps that
@@ -74,7 +69,7 @@ impl Schema {
     /// rows; `AccessDenied`; `OutcomeUnknown` when the connection was lost. The steps before it stay applied.
     pub async fn apply(
         &self,
-        plan: &Plan,
+        plan: &SchemaPlan,
         options: &ApplyOptions,
         mut listener: impl FnMut(SchemaEvent<'_>) + Send,
     ) -> Result<Applied> {
@@ -123,23 +118,4 @@ impl Schema {
                 .with_hint("give the vault a database (`--database-url`)")
         })
     }
-}
-
-/// A plan from what is there now.
-pub(crate) async fn draw(postgres: &Postgres, wanted: &Wanted) -> Result<Plan, Fault> {
-    let picture = Picture::take(&postgres.database, postgres.layout()).await?;
-    let detected = postgres.refresh().await?;
-    let table = detected
-        .table()
-        .ok_or_else(|| crate::postgres::catalogue::detect::missing_table(postgres.layout()))?;
-    let look = Look {
-        database: &postgres.database,
-        layout: postgres.layout(),
-        picture: &picture,
-        extent: wanted.extent,
-    };
-    let evidence = look.gather(table.unique).await?;
-    let subject =
-        Subject { layout: postgres.layout(), wanted, picture: &picture, table, evidence: &evidence };
-    Ok(plan::plan(&subject))
 }

@@ -2,40 +2,21 @@
 
 use std::fmt;
 
-use crate::postgres::catalogue::detect::Table;
+use crate::postgres::catalogue::detect::missing_table;
 use crate::postgres::catalogue::picture::Picture;
-use crate::postgres::sql::names::relation;
+use crate::postgres::connection::errors::Fault;
+use crate::postgres::statements::plan::Postgres;
 use crate::record::layout::Layout;
-use crate::schema::evidence::Evidence;
-use crate::schema::step::{Blocked, Draft, Step};
-use crate::schema::wanted::{Profile, Wanted};
-use crate::schema::{columns, functions, guards, indexes, owner, row_security, updated_at};
-
-/// Everything that a plan is computed from.
-pub(crate) struct Subject<'a> {
-    pub(crate) layout: &'a Layout,
-    pub(crate) wanted: &'a Wanted,
-    pub(crate) picture: &'a Picture,
-    /// The columns of the layout as the vault itself sees them.
-    pub(crate) table: &'a Table,
-    pub(crate) evidence: &'a Evidence,
-}
-
-impl Subject<'_> {
-    /// The table as it stands in SQL: quoted, with its schema.
-    pub(crate) fn relation(&self) -> String {
-        relation(self.layout)
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.wanted.profile == Profile::FullProfile
-    }
-}
+use crate::schema::evidence::RowInspection;
+use crate::schema::plan_input::{PlanDraft, PlanInput};
+use crate::schema::step::{Blocked, Step};
+use crate::schema::wanted::Wanted;
+use crate::schema::{columns, functions, guards, indexes, owner_unique, row_security, updated_at};
 
 /// Ordered steps from the schema that is there to the one that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Plan {
+pub struct SchemaPlan {
     /// The table, as `schema.table`.
     pub table: String,
     /// What to do, in order. Nothing: the schema is as wanted.
@@ -48,7 +29,7 @@ pub struct Plan {
     pub(crate) layout: Layout,
 }
 
-impl Plan {
+impl SchemaPlan {
     /// What was wanted.
     pub fn wanted(&self) -> &Wanted {
         &self.wanted
@@ -58,16 +39,9 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.blocked.is_empty()
     }
-
-    /// The same as a script for an SQL editor. It can be run twice, and undone with
-    /// [`Schema::roll_back`](crate::Schema::roll_back). Indexes are not built concurrently there, since
-    /// editors run scripts in a transaction: writes wait meanwhile.
-    pub fn script(&self) -> String {
-        crate::schema::script::script(self)
-    }
 }
 
-impl fmt::Display for Plan {
+impl fmt::Display for SchemaPlan {
     /// One line for each step.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, step) in self.steps.iter().enumerate() {
@@ -77,23 +51,40 @@ impl fmt::Display for Plan {
     }
 }
 
-/// Pure: the same subject gives the same plan.
-pub(crate) fn plan(subject: &Subject<'_>) -> Plan {
-    let mut draft = Draft::default();
+/// A plan from what is there now.
+pub(crate) async fn plan(postgres: &Postgres, wanted: &Wanted) -> Result<SchemaPlan, Fault> {
+    let picture = Picture::take(&postgres.database, postgres.layout()).await?;
+    let detected = postgres.refresh().await?;
+    let table = detected.table().ok_or_else(|| missing_table(postgres.layout()))?;
+    let inspection = RowInspection {
+        database: &postgres.database,
+        layout: postgres.layout(),
+        picture: &picture,
+        extent: wanted.extent,
+    };
+    let evidence = inspection.gather(table.unique).await?;
+    let input =
+        PlanInput { layout: postgres.layout(), wanted, picture: &picture, table, evidence: &evidence };
+    Ok(draft(&input))
+}
+
+/// Pure: the same input gives the same plan.
+fn draft(input: &PlanInput<'_>) -> SchemaPlan {
+    let mut draft = PlanDraft::default();
     // before the columns: rows that come back after them would not be as they were
-    owner::draft(subject, &mut draft);
-    columns::draft(subject, &mut draft);
-    guards::draft(subject, &mut draft);
-    updated_at::draft(subject, &mut draft);
-    indexes::draft(subject, &mut draft);
-    functions::draft(subject, &mut draft);
-    row_security::draft(subject, &mut draft);
-    Plan {
-        table: subject.layout.table_name(),
+    owner_unique::draft(input, &mut draft);
+    columns::draft(input, &mut draft);
+    guards::draft(input, &mut draft);
+    updated_at::draft(input, &mut draft);
+    indexes::draft(input, &mut draft);
+    functions::draft(input, &mut draft);
+    row_security::draft(input, &mut draft);
+    SchemaPlan {
+        table: input.layout.table_name(),
         steps: draft.steps,
         blocked: draft.blocked,
         notes: draft.notes,
-        wanted: subject.wanted.clone(),
-        layout: subject.layout.clone(),
+        wanted: input.wanted.clone(),
+        layout: input.layout.clone(),
     }
 }

@@ -6,10 +6,11 @@ use crate::postgres::connection::errors::{Fault, Outcome};
 use crate::postgres::sql::names::{in_schema, literal, our_name, relation};
 use crate::postgres::statements::plan::Postgres;
 use crate::schema::apply::rewrites;
-use crate::schema::journal::{self, Entry};
+use crate::schema::journal::{self, JournalEntry};
+use crate::schema::object_owner::lock_down_sql;
 use crate::schema::options::{RollBackOptions, RolledBack, SchemaEvent};
-use crate::schema::step::{Stake, Step};
-use crate::schema::work::{Listener, Work};
+use crate::schema::step::{DataAtRisk, Step};
+use crate::schema::step_runner::{Listener, StepRunner};
 
 /// Raised by ourselves: rows have come since they were counted.
 const MORE_ROWS: &str = "RV001";
@@ -19,35 +20,35 @@ pub(super) async fn roll_back(
     options: &RollBackOptions,
     listener: Listener<'_>,
 ) -> Result<RolledBack, Fault> {
-    let mut work = Work::begin(postgres, &options.apply, listener).await?;
-    let entries = journal::entries(&mut work.direct, work.layout).await?;
-    let mut run = Run { work, options, undone: RolledBack::default() };
+    let mut runner = StepRunner::begin(postgres, &options.apply, listener).await?;
+    let entries = journal::entries(&mut runner.direct, runner.layout).await?;
+    let mut run = RollBackRun { runner, options, undone: RolledBack::default() };
     run.may_undo(&entries).await?;
     let done = run.undo_all(&entries).await;
-    let Run { work, undone, .. } = run;
+    let RollBackRun { runner, undone, .. } = run;
     if done.is_err() && undone.steps.is_empty() {
         return done.map(|()| undone);
     }
-    let ended = work.end().await;
+    let ended = runner.end().await;
     postgres.refresh().await.ok(); // what was looked at before is forgotten in any case
     done.and(ended).map(|()| undone)
 }
 
-struct Run<'a> {
-    work: Work<'a>,
+struct RollBackRun<'a> {
+    runner: StepRunner<'a>,
     options: &'a RollBackOptions,
     undone: RolledBack,
 }
 
-impl Run<'_> {
+impl RollBackRun<'_> {
     /// What must be decided before anything is undone.
-    async fn may_undo(&mut self, entries: &[Entry]) -> Result<(), Fault> {
+    async fn may_undo(&mut self, entries: &[JournalEntry]) -> Result<(), Fault> {
         let rewriting = entries.iter().map(|entry| &entry.reversal).find(|step| step.rewrites);
         if let Some(step) = rewriting.filter(|_| !self.options.apply.allow_rewrite) {
             return Err(rewrites(step).into());
         }
-        for (entry, stake) in entries.iter().filter_map(|entry| Some((entry, entry.stake.as_ref()?))) {
-            let rows = self.count(&entry.reversal, stake).await?;
+        for (entry, at_risk) in entries.iter().filter_map(|entry| Some((entry, entry.at_risk.as_ref()?))) {
+            let rows = self.count(&entry.reversal, at_risk).await?;
             self.may_lose(&entry.reversal, rows)?;
         }
         Ok(())
@@ -64,9 +65,9 @@ impl Run<'_> {
     }
 
     /// How many rows would lose data. None where what is counted has gone already.
-    async fn count(&mut self, step: &Step, stake: &Stake) -> Result<i64, Refusal> {
-        let counted = match self.work.direct.value(&stake.count).await {
-            Err(refusal) if refusal.code == "42501" => self.count_unforced(step, stake).await,
+    async fn count(&mut self, step: &Step, at_risk: &DataAtRisk) -> Result<i64, Refusal> {
+        let counted = match self.runner.direct.value(&at_risk.count).await {
+            Err(refusal) if refusal.code == "42501" => self.count_unforced(step, at_risk).await,
             counted => counted,
         };
         match counted {
@@ -76,36 +77,36 @@ impl Run<'_> {
     }
 
     /// The same where policies are forced on the owner of the table too, and hide rows that would lose data.
-    async fn count_unforced(&mut self, step: &Step, stake: &Stake) -> Result<i64, Refusal> {
+    async fn count_unforced(&mut self, step: &Step, at_risk: &DataAtRisk) -> Result<i64, Refusal> {
         let (unforced, forced) = self.forced().await?;
         let count =
-            format!("SELECT pg_catalog.set_config('retell_vault.rows', ({})::text, false)", stake.count);
+            format!("SELECT pg_catalog.set_config('retell_vault.rows', ({})::text, false)", at_risk.count);
         let statements: Vec<_> = unforced.into_iter().chain([count]).chain(forced).collect();
-        self.work.together(step, &statements).await?;
-        self.work.direct.value("SELECT pg_catalog.current_setting('retell_vault.rows')::int8").await
+        self.runner.together(step, &statements).await?;
+        self.runner.direct.value("SELECT pg_catalog.current_setting('retell_vault.rows')::int8").await
     }
 
     /// What lets the owner of a table see every row for the rest of a transaction, and what ends that.
     async fn forced(&mut self) -> Result<(Option<String>, Option<String>), Refusal> {
-        let relation = relation(self.work.layout);
+        let relation = relation(self.runner.layout);
         let sql = format!(
             "SELECT relforcerowsecurity FROM pg_catalog.pg_class WHERE oid = {}::pg_catalog.regclass",
             literal(&relation)
         );
-        let is_forced: bool = self.work.direct.value(&sql).await?;
+        let is_forced: bool = self.runner.direct.value(&sql).await?;
         let alter =
             |force: &str| is_forced.then(|| format!("ALTER TABLE {relation} {force} ROW LEVEL SECURITY"));
         Ok((alter("NO FORCE"), alter("FORCE")))
     }
 
-    async fn undo_all(&mut self, entries: &[Entry]) -> Result<(), Fault> {
+    async fn undo_all(&mut self, entries: &[JournalEntry]) -> Result<(), Fault> {
         for entry in entries {
             let step = &entry.reversal;
-            self.work.tell(SchemaEvent::Begins(step));
+            self.runner.tell(SchemaEvent::Begins(step));
             if let Err(refusal) = self.undo(entry).await {
                 return Err(Fault::new(refusal.fault.outcome, self.explain(step, refusal)));
             }
-            self.work.tell(SchemaEvent::Undone(&step.id));
+            self.runner.tell(SchemaEvent::Undone(&step.id));
             self.undone.steps.push(step.id.clone());
         }
         Ok(())
@@ -140,17 +141,17 @@ impl Run<'_> {
         error.about(format_args!("taking back step {} ({before})", step.id))
     }
 
-    async fn undo(&mut self, entry: &Entry) -> Result<(), Refusal> {
-        let (step, forget) = (&entry.reversal, journal::forget_sql(self.work.layout, entry.seq));
+    async fn undo(&mut self, entry: &JournalEntry) -> Result<(), Refusal> {
+        let (step, forget) = (&entry.reversal, journal::forget_sql(self.runner.layout, entry.seq));
         if step.concurrent {
-            self.work.one_by_one(step).await?;
-            return self.work.together(step, &forget).await;
+            self.runner.one_by_one(step).await?;
+            return self.runner.together(step, &forget).await;
         }
-        let Some(stake) = &entry.stake else {
-            return self.work.together(step, &[step.sql.clone(), forget].concat()).await;
+        let Some(at_risk) = &entry.at_risk else {
+            return self.runner.together(step, &[step.sql.clone(), forget].concat()).await;
         };
         loop {
-            match self.undo_with_care(step, stake, &forget).await {
+            match self.undo_with_care(step, at_risk, &forget).await {
                 Err(refusal) if refusal.code == MORE_ROWS => {}
                 done => return done,
             }
@@ -159,26 +160,31 @@ impl Run<'_> {
 
     /// Undoes a step in the same transaction that copies what is lost with it. Nobody writes meanwhile, so
     /// that nothing is lost that was not counted, or not copied.
-    async fn undo_with_care(&mut self, step: &Step, stake: &Stake, forget: &[String]) -> Result<(), Refusal> {
-        let rows = self.count(step, stake).await?;
+    async fn undo_with_care(
+        &mut self,
+        step: &Step,
+        at_risk: &DataAtRisk,
+        forget: &[String],
+    ) -> Result<(), Refusal> {
+        let rows = self.count(step, at_risk).await?;
         self.may_lose(step, rows)?;
         let (unforced, forced) = self.forced().await?;
         let mut statements =
-            vec![format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", relation(self.work.layout))];
+            vec![format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", relation(self.runner.layout))];
         statements.extend(unforced);
         let backup = match rows {
             0 => None,
             _ => Some(self.free_name(step).await?),
         };
         match &backup {
-            None => statements.push(guard(stake)),
-            Some(name) => statements.extend(backup_sql(&in_schema(self.work.layout, name), stake)),
+            None => statements.push(guard(at_risk)),
+            Some(name) => statements.extend(backup_sql(&in_schema(self.runner.layout, name), at_risk)),
         }
         statements.extend(step.sql.iter().chain(&forced).chain(forget).cloned());
-        self.work.together(step, &statements).await?;
+        self.runner.together(step, &statements).await?;
         if let Some(name) = backup {
-            let name = format!("{}.{name}", self.work.layout.schema);
-            self.work.tell(SchemaEvent::BackedUp(&name));
+            let name = format!("{}.{name}", self.runner.layout.schema);
+            self.runner.tell(SchemaEvent::BackedUp(&name));
             self.undone.backups.push(name);
         }
         Ok(())
@@ -187,7 +193,7 @@ impl Run<'_> {
     /// A name for a backup that no other relation has.
     async fn free_name(&mut self, step: &Step) -> Result<String, Refusal> {
         let id = step.id.replace('.', "_");
-        let base = ["backup", &self.work.layout.table, &id];
+        let base = ["backup", &self.runner.layout.table, &id];
         let mut name = our_name(&base);
         let mut number = 1;
         while self.exists(&name).await? {
@@ -198,22 +204,22 @@ impl Run<'_> {
     }
 
     async fn exists(&mut self, name: &str) -> Result<bool, Refusal> {
-        let name = literal(&in_schema(self.work.layout, name));
-        self.work.direct.value(&format!("SELECT to_regclass({name}) IS NOT NULL")).await
+        let name = literal(&in_schema(self.runner.layout, name));
+        self.runner.direct.value(&format!("SELECT to_regclass({name}) IS NOT NULL")).await
     }
 }
 
-fn backup_sql(backup: &str, stake: &Stake) -> Vec<String> {
-    let copy = format!("CREATE TABLE {backup} AS {}", stake.backup);
-    [vec![copy], journal::lock_down_sql(backup)].concat()
+fn backup_sql(backup: &str, at_risk: &DataAtRisk) -> Vec<String> {
+    let copy = format!("CREATE TABLE {backup} AS {}", at_risk.backup);
+    [vec![copy], lock_down_sql(backup)].concat()
 }
 
 /// Fails when there is anything to lose after all. What is counted may have gone: then nothing is lost.
-fn guard(stake: &Stake) -> String {
+fn guard(at_risk: &DataAtRisk) -> String {
     let body = format!(
         "DECLARE n bigint; BEGIN EXECUTE {} INTO n; IF n > 0 THEN RAISE EXCEPTION USING ERRCODE = '{MORE_ROWS}'; END IF; \
          EXCEPTION WHEN undefined_column OR undefined_table THEN NULL; END",
-        literal(&stake.count)
+        literal(&at_risk.count)
     );
     format!("DO {}", literal(&body))
 }

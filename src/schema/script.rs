@@ -2,13 +2,22 @@
 
 use crate::postgres::sql::names::{literal, relation};
 use crate::schema::journal;
-use crate::schema::plan::Plan;
+use crate::schema::plan::SchemaPlan;
 use crate::schema::step::Step;
 
 /// How long a statement of the script waits for a lock: everybody who comes after it waits too.
 const LOCK_TIMEOUT: &str = "5s";
 
-pub(crate) fn script(plan: &Plan) -> String {
+impl SchemaPlan {
+    /// The same as a script for an SQL editor. It can be run twice, and undone with
+    /// [`Schema::roll_back`](crate::Schema::roll_back). Indexes are not built concurrently there, since
+    /// editors run scripts in a transaction: writes wait meanwhile.
+    pub fn script(&self) -> String {
+        script(self)
+    }
+}
+
+fn script(plan: &SchemaPlan) -> String {
     let mut parts = vec![header(plan)];
     if plan.steps.is_empty() {
         parts.push("-- Nothing to do.".to_owned());
@@ -27,7 +36,7 @@ pub(crate) fn script(plan: &Plan) -> String {
     parts.join("\n\n") + "\n"
 }
 
-fn header(plan: &Plan) -> String {
+fn header(plan: &SchemaPlan) -> String {
     let profile = plan.wanted.profile().as_str();
     let mut lines = vec![
         format!("retell-vault: the schema of {}, profile {profile}.", plan.table),
@@ -57,7 +66,7 @@ fn comment(text: &str) -> String {
     format!("-- {text}")
 }
 
-fn journal(plan: &Plan) -> String {
+fn journal(plan: &SchemaPlan) -> String {
     let statements = journal::create_sql(&plan.layout);
     let statements = statements.iter().map(|sql| format!("EXECUTE {};", dollars(sql)));
     let statements: Vec<String> = [refuse_others(plan)].into_iter().chain(statements).collect();
@@ -68,7 +77,7 @@ fn journal(plan: &Plan) -> String {
 }
 
 /// In the wrong database, or as somebody who does not own the table, nothing is made.
-fn refuse_others(plan: &Plan) -> String {
+fn refuse_others(plan: &SchemaPlan) -> String {
     let (name, table) = (literal(&plan.table), literal(&relation(&plan.layout)));
     format!(
         "IF pg_catalog.to_regclass({table}) IS NULL THEN\n\
@@ -93,7 +102,7 @@ fn transaction(statements: &str) -> String {
 
 // Nothing is indented: function bodies stand in here, and blanks would change them.
 
-fn block(plan: &Plan, step: &Step) -> String {
+fn block(plan: &SchemaPlan, step: &Step) -> String {
     let unless_done = match &step.instead {
         None => apply(plan, step),
         // the other form has its own condition
@@ -112,7 +121,7 @@ fn when_not_done(step: &Step, statements: &str) -> String {
 }
 
 /// The step and its record.
-fn apply(plan: &Plan, step: &Step) -> String {
+fn apply(plan: &SchemaPlan, step: &Step) -> String {
     let statements = step.sql.iter().map(|sql| format!("EXECUTE {};", dollars(&in_transaction(step, sql))));
     // whoever runs the script may go on after an error
     let is_ours = format!("EXECUTE {};", dollars(&journal::is_ours_sql(&plan.layout)));

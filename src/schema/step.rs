@@ -63,7 +63,7 @@ pub struct Step {
     /// A condition in SQL that holds once the step was applied.
     pub(crate) done_if: String,
     /// How undoing it is kept from losing data.
-    pub(crate) stake: Option<Stake>,
+    pub(crate) at_risk: Option<DataAtRisk>,
 }
 
 /// Another step, for the case that a query finds something.
@@ -78,7 +78,7 @@ pub struct Instead {
 
 /// What would be lost when a step is undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stake {
+pub(crate) struct DataAtRisk {
     /// A query that counts the rows whose data would be lost.
     pub(crate) count: String,
     /// A query for what is copied to a table beside before that.
@@ -95,23 +95,4 @@ pub struct Blocked {
     pub reason: String,
     /// How to go on.
     pub hint: String,
-}
-
-/// What is missing, as the sub-planners put it together.
-#[derive(Debug, Default)]
-pub(crate) struct Draft {
-    pub(crate) steps: Vec<Step>,
-    pub(crate) blocked: Vec<Blocked>,
-    pub(crate) notes: Vec<String>,
-}
-
-impl Draft {
-    pub(crate) fn block(
-        &mut self,
-        object: impl Into<String>,
-        reason: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
-        self.blocked.push(Blocked { object: object.into(), reason: reason.into(), hint: hint.into() });
-    }
 }

@@ -1,12 +1,11 @@
 //! `updated_at` follows every change of a row, whoever makes it.
 
 use crate::postgres::catalogue::picture::Trigger;
-use crate::postgres::sql::names::quote;
-use crate::postgres::sql::names::{in_schema, literal};
+use crate::postgres::sql::names::{in_schema, literal, quote};
 use crate::schema::columns::kind_after;
-use crate::schema::plan::Subject;
-use crate::schema::step::{Draft, LockLevel, Step};
-use crate::schema::trust::function_is_ours;
+use crate::schema::object_owner::{function_is_ours, revoke};
+use crate::schema::plan_input::{PlanDraft, PlanInput};
+use crate::schema::step::{LockLevel, Step};
 
 /// The name of the trigger, and of the function that all tables of a schema share.
 const NAME: &str = "retell_vault_touch_updated_at";
@@ -18,17 +17,17 @@ BEGIN
 END
 ";
 
-pub(super) fn draft(subject: &Subject<'_>, draft: &mut Draft) {
-    if !subject.is_full() || subject.picture.triggers.iter().any(touches) {
+pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
+    if !input.is_full() || input.picture.triggers.iter().any(touches) {
         return;
     }
-    let kind = kind_after(subject, "updated_at").unwrap_or_default();
-    let generated = subject.picture.column("updated_at").is_some_and(|column| column.generated);
+    let kind = kind_after(input, "updated_at").unwrap_or_default();
+    let generated = input.picture.column("updated_at").is_some_and(|column| column.generated);
     match kind.starts_with("timestamp") && !generated {
-        true => draft.steps.push(step(subject)),
+        true => draft.steps.push(step(input)),
         false => draft.notes.push(format!(
             "updated_at of {} is no plain time stamp, so no trigger keeps it up to date",
-            subject.layout.table_name()
+            input.layout.table_name()
         )),
     }
 }
@@ -42,27 +41,27 @@ fn touches(trigger: &Trigger) -> bool {
         && words.iter().any(|text| text.contains("updated_at"))
 }
 
-fn step(subject: &Subject<'_>) -> Step {
-    let (relation, trigger) = (subject.relation(), quote(NAME));
-    let disabled = subject.picture.triggers.iter().any(|found| found.name == NAME);
+fn step(input: &PlanInput<'_>) -> Step {
+    let (relation, trigger) = (input.relation(), quote(NAME));
+    let disabled = input.picture.triggers.iter().any(|found| found.name == NAME);
     let (mut sql, mut undo) = match disabled {
         true => (
             vec![format!("ALTER TABLE {relation} ENABLE TRIGGER {trigger}")],
             vec![format!("ALTER TABLE {relation} DISABLE TRIGGER {trigger}")],
         ),
-        false => (vec![create_trigger(subject)], vec![format!("DROP TRIGGER {trigger} ON {relation}")]),
+        false => (vec![create_trigger(input)], vec![format!("DROP TRIGGER {trigger} ON {relation}")]),
     };
-    let (create, drop) = function(subject);
+    let (create, drop) = function(input);
     sql.splice(
         0..0,
         create
             .into_iter()
-            .chain([function_is_ours(subject.layout, &format!("{}()", in_schema(subject.layout, NAME)))]),
+            .chain([function_is_ours(input.layout, &format!("{}()", in_schema(input.layout, NAME)))]),
     );
     undo.push(drop);
     Step {
         id: "updated_at".to_owned(),
-        object: format!("trigger {NAME} of {}", subject.layout.table_name()),
+        object: format!("trigger {NAME} of {}", input.layout.table_name()),
         reason: "nothing keeps updated_at up to date".to_owned(),
         sql,
         undo,
@@ -76,43 +75,41 @@ fn step(subject: &Subject<'_>) -> Step {
             literal(&relation),
             literal(NAME)
         ),
-        stake: None,
+        at_risk: None,
     }
 }
 
-fn create_trigger(subject: &Subject<'_>) -> String {
+fn create_trigger(input: &PlanInput<'_>) -> String {
     // compared as bytes, since json has no equality. A whole row with generated columns cannot be compared
     // there, so on such a table every UPDATE counts
-    let generated = subject.picture.columns.iter().any(|column| column.generated);
+    let generated = input.picture.columns.iter().any(|column| column.generated);
     let when = if generated { "" } else { "WHEN (OLD.* OPERATOR(pg_catalog.*<>) NEW.*) " };
     format!(
         "CREATE TRIGGER {} BEFORE UPDATE ON {} FOR EACH ROW {when}EXECUTE FUNCTION {}()",
         quote(NAME),
-        subject.relation(),
-        in_schema(subject.layout, NAME)
+        input.relation(),
+        in_schema(input.layout, NAME)
     )
 }
 
 /// How the function is made, unless it is there, and how it is taken back.
-fn function(subject: &Subject<'_>) -> (Vec<String>, String) {
-    let name = in_schema(subject.layout, NAME);
-    let functions = &subject.picture.functions;
+fn function(input: &PlanInput<'_>) -> (Vec<String>, String) {
+    let name = in_schema(input.layout, NAME);
+    let functions = &input.picture.functions;
     match functions.iter().find(|function| function.name == NAME && function.arguments.is_empty()) {
-        None => (create_function(subject, &name), drop_unused(&name)),
+        None => (create_function(input, &name), drop_unused(&name)),
         Some(old) if old.source == BODY => (Vec::new(), drop_unused(&name)),
-        Some(old) => (create_function(subject, &name), old.definition.clone()),
+        Some(old) => (create_function(input, &name), old.definition.clone()),
     }
 }
 
-fn create_function(subject: &Subject<'_>, name: &str) -> Vec<String> {
-    let others = subject.picture.server.roles.iter().map(|role| quote(&role.name));
-    let others: Vec<String> = ["PUBLIC".to_owned()].into_iter().chain(others).collect();
+fn create_function(input: &PlanInput<'_>, name: &str) -> Vec<String> {
     vec![
         format!(
             "CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS {}",
             literal(BODY)
         ),
-        format!("REVOKE ALL ON FUNCTION {name}() FROM {}", others.join(", ")),
+        revoke(input.picture, &format!("{name}()")),
     ]
 }
 

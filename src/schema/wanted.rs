@@ -3,7 +3,6 @@
 use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::evidence::Extent;
 
 /// How much of the schema is looked after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +51,15 @@ pub enum RowSecurity {
     On,
     /// Stays as it is.
     Leave,
+}
+
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// For less than a second, however large the table is.
+    Bounded,
+    /// Every row, for as long as it takes.
+    EveryRow,
 }
 
 /// What the schema should be. Made from a [`Profile`], with everything else at its default.

@@ -33,7 +33,7 @@ pub(in crate::doctor) async fn planned_sql(
     patient: &Patient<'_>,
     wanted: &Wanted,
 ) -> Result<Vec<String>, Fault> {
-    let plan = schema::draw(patient.postgres, wanted).await?;
+    let plan = schema::plan::plan(patient.postgres, wanted).await?;
     let steps = plan.steps.into_iter().filter(|step| step.id == "row_security");
     let sql: Vec<String> = steps.flat_map(|step| step.sql).collect();
     let drops = OURS.into_iter().map(|name| format!("{} ON {}", quote(name), relation(patient)));

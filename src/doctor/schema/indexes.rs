@@ -5,14 +5,14 @@ use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::postgres::catalogue::picture::Index;
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::names::{in_schema, relation};
-use crate::schema::plan::Plan;
+use crate::schema::plan::SchemaPlan;
 
 /// So many uses of the other indexes say that the table was in use: then one without any is not needed.
 const MANY_SCANS: i64 = 10_000;
 /// Indexes of ours start so. What the wanted schema has is wanted, used or not.
 const OURS: &str = "retell_vault_";
 
-pub(super) fn look(patient: &Patient<'_>, plan: &Plan) -> Vec<Finding> {
+pub(super) fn look(patient: &Patient<'_>, plan: &SchemaPlan) -> Vec<Finding> {
     let planned = |index: &Index| {
         let name = quote(&index.name);
         plan.steps.iter().flat_map(|step| &step.sql).any(|sql| sql.contains(&name))

@@ -15,7 +15,7 @@ use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::names::{in_schema, our_name, relation};
 use crate::record::layout::Layout;
-use crate::schema::journal::lock_down_sql;
+use crate::schema::object_owner::lock_down_sql;
 
 /// A table with more bytes than this is only sampled.
 const SMALL: i64 = 32 * 1024 * 1024;

@@ -12,7 +12,7 @@ use crate::postgres::catalogue::picture::Column;
 use crate::postgres::connection::errors::{Fault, Outcome};
 use crate::postgres::connection::pool::Query;
 use crate::record::field::Field;
-use crate::schema::plan::Plan;
+use crate::schema::plan::SchemaPlan;
 use crate::schema::step::{Blocked, Step};
 
 /// How long it may take to find out which form of a step applies.
@@ -27,7 +27,7 @@ struct Group {
     decided: Option<(String, bool)>,
 }
 
-pub(super) async fn findings(patient: &Patient<'_>, plan: &Plan) -> Result<Vec<Finding>, Fault> {
+pub(super) async fn findings(patient: &Patient<'_>, plan: &SchemaPlan) -> Result<Vec<Finding>, Fault> {
     let mut groups: Vec<Group> = Vec::new();
     for step in &plan.steps {
         let about = about(patient, step);

@@ -1,20 +1,15 @@
 //! Functions for callers that speak only SQL. They run with the rights of their caller.
 
-mod owner;
-mod store;
-mod template;
+mod bodies;
 
 use crate::postgres::catalogue::picture::Function;
-use crate::postgres::sql::names::quote;
-use crate::postgres::sql::names::{dollar_quoted, in_schema, literal};
+use crate::postgres::sql::names::{dollar_quoted, in_schema, literal, quote};
 use crate::record::field::Field;
 use crate::record::values::IntegrationStatus;
-use crate::schema::functions::owner::OwnerParams;
-use crate::schema::functions::template::fill;
-use crate::schema::grants::{grant, revoke};
-use crate::schema::plan::Subject;
-use crate::schema::step::{Draft, LockLevel, Step};
-use crate::schema::trust::function_is_ours;
+use crate::schema::functions::bodies::{OwnerParams, fill, store_body};
+use crate::schema::object_owner::{function_is_ours, grant, revoke};
+use crate::schema::plan_input::{PlanDraft, PlanInput};
+use crate::schema::step::{LockLevel, Step};
 
 /// What a body of ours holds, in every version of it.
 const MARK: &str = "-- retell-vault";
@@ -25,35 +20,35 @@ const SETTING: &str = "search_path=\"\"";
 const PROFILE: &str = include_str!("profile.sql");
 const STATUS: &str = include_str!("status.sql");
 
-pub(super) fn draft(subject: &Subject<'_>, draft: &mut Draft) {
-    if subject.is_full() {
-        for wanted in wanted(subject) {
+pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
+    if input.is_full() {
+        for wanted in wanted(input) {
             wanted.draft(draft);
         }
     }
 }
 
-fn wanted<'a>(subject: &'a Subject<'a>) -> Vec<Wanted<'a>> {
-    let owner = OwnerParams::new(subject);
-    let relation = ("relation", subject.relation());
+fn wanted<'a>(input: &'a PlanInput<'a>) -> Vec<WantedFunction<'a>> {
+    let owner = OwnerParams::new(input);
+    let relation = ("relation", input.relation());
     let condition = ("owner", owner.condition());
-    let store = Wanted {
-        subject,
+    let store = WantedFunction {
+        input,
         name: "store_retell_config",
         params: owner.and("p_tokens", "jsonb"),
         result: "text",
         volatility: "",
-        body: store::body(subject, &owner),
+        body: store_body(input, &owner),
     };
-    let profile = Wanted {
-        subject,
+    let profile = WantedFunction {
+        input,
         name: "get_complete_user_profile",
         params: owner.params.clone(),
         result: "jsonb",
         volatility: " STABLE",
         body: fill(PROFILE, &[relation.clone(), condition.clone()]),
     };
-    let status = subject.layout.column_of(Field::IntegrationStatus).map(|column| {
+    let status = input.layout.column_of(Field::IntegrationStatus).map(|column| {
         let words = IntegrationStatus::ALL.map(IntegrationStatus::as_str);
         let statuses = words.map(literal).join(", ");
         let values = [
@@ -63,8 +58,8 @@ fn wanted<'a>(subject: &'a Subject<'a>) -> Vec<Wanted<'a>> {
             ("statuses", statuses),
             ("status_words", words.join(", ")),
         ];
-        Wanted {
-            subject,
+        WantedFunction {
+            input,
             name: "update_retell_integration_status",
             params: owner.and("p_status", "text"),
             result: "void",
@@ -76,8 +71,8 @@ fn wanted<'a>(subject: &'a Subject<'a>) -> Vec<Wanted<'a>> {
 }
 
 /// A function as it should be.
-struct Wanted<'a> {
-    subject: &'a Subject<'a>,
+struct WantedFunction<'a> {
+    input: &'a PlanInput<'a>,
     name: &'static str,
     /// Names and types.
     params: Vec<(&'static str, &'static str)>,
@@ -86,9 +81,9 @@ struct Wanted<'a> {
     body: String,
 }
 
-impl Wanted<'_> {
-    fn draft(&self, draft: &mut Draft) {
-        let object = format!("function {}.{}", self.subject.layout.schema, self.name);
+impl WantedFunction<'_> {
+    fn draft(&self, draft: &mut PlanDraft) {
+        let object = format!("function {}.{}", self.input.layout.schema, self.name);
         match self.there() {
             Some(there) if !there.source.contains(MARK) => draft.block(
                 object,
@@ -101,7 +96,7 @@ impl Wanted<'_> {
     }
 
     fn there(&self) -> Option<&Function> {
-        let functions = &self.subject.picture.functions;
+        let functions = &self.input.picture.functions;
         functions.iter().find(|function| function.name == self.name && self.has_params_of(function))
     }
 
@@ -127,12 +122,12 @@ impl Wanted<'_> {
     /// Those of `authenticated` and `service_role` that exist.
     fn callers(&self) -> Vec<&'static str> {
         let callers = ["authenticated", "service_role"].into_iter();
-        callers.filter(|role| self.subject.picture.has_role(role)).collect()
+        callers.filter(|role| self.input.picture.has_role(role)).collect()
     }
 
     fn step(&self, object: String, there: Option<&Function>) -> Step {
         let signature = self.signature();
-        let locked = revoke(self.subject.picture, &signature);
+        let locked = revoke(self.input.picture, &signature);
         let open = grant(&signature, &self.callers());
         let undo = match there {
             None => vec![format!("DROP FUNCTION IF EXISTS {signature}")],
@@ -149,7 +144,7 @@ impl Wanted<'_> {
                 Some(_) => "it is not as this version makes it, or open to others",
             }
             .to_owned(),
-            sql: [self.create(), locked, function_is_ours(self.subject.layout, &signature)]
+            sql: [self.create(), locked, function_is_ours(self.input.layout, &signature)]
                 .into_iter()
                 .chain(open)
                 .collect(),
@@ -159,7 +154,7 @@ impl Wanted<'_> {
             concurrent: false,
             instead: None,
             done_if: self.done_if(),
-            stake: None,
+            at_risk: None,
         }
     }
 
@@ -167,7 +162,7 @@ impl Wanted<'_> {
         let params: Vec<_> = self.params.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
         format!(
             "CREATE OR REPLACE FUNCTION {}({}) RETURNS {} LANGUAGE plpgsql{} SECURITY INVOKER SET search_path = '' AS {}",
-            in_schema(self.subject.layout, self.name),
+            in_schema(self.input.layout, self.name),
             params.join(", "),
             self.result,
             self.volatility,
@@ -177,13 +172,13 @@ impl Wanted<'_> {
 
     fn signature(&self) -> String {
         let kinds: Vec<_> = self.params.iter().map(|(_, kind)| *kind).collect();
-        format!("{}({})", in_schema(self.subject.layout, self.name), kinds.join(", "))
+        format!("{}({})", in_schema(self.input.layout, self.name), kinds.join(", "))
     }
 
     fn done_if(&self) -> String {
         let may =
             |role: &str| format!("pg_catalog.has_function_privilege({}, oid, 'EXECUTE')", literal(role));
-        let anon = self.subject.picture.has_role("anon").then_some("anon");
+        let anon = self.input.picture.has_role("anon").then_some("anon");
         let closed = ["public"].into_iter().chain(anon).map(|role| format!(" AND NOT {}", may(role)));
         let open = self.callers().into_iter().map(|role| format!(" AND {}", may(role)));
         format!(

@@ -2,23 +2,21 @@
 //! into its column: by a CHECK constraint, or by triggers while rows are left that break it.
 
 mod rule;
-mod trigger;
+mod triggers;
 
-use crate::postgres::catalogue::picture::Constraint;
-use crate::postgres::sql::names::quote;
-use crate::postgres::sql::names::{literal, relation};
-use crate::schema::deparsed;
+use crate::postgres::catalogue::picture::{Constraint, is_same_expression};
+use crate::postgres::sql::names::{literal, quote, relation};
 use crate::schema::guards::rule::Rule;
-use crate::schema::guards::trigger::Triggers;
-use crate::schema::plan::Subject;
-use crate::schema::step::{Draft, Instead, LockLevel, Step};
+use crate::schema::guards::triggers::Triggers;
+use crate::schema::plan_input::{PlanDraft, PlanInput};
+use crate::schema::step::{Instead, LockLevel, Step};
 
-pub(super) fn draft(subject: &Subject<'_>, draft: &mut Draft) {
-    for rule in Rule::all(subject.layout) {
-        Guard::new(subject, &rule).draft(draft);
+pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
+    for rule in Rule::all(input.layout) {
+        ColumnGuard::new(input, &rule).draft(draft);
     }
     let checks = draft.steps.iter().any(|step| step.instead.is_some());
-    if checks && !subject.evidence.foreign_is_proved {
+    if checks && !input.evidence.foreign_is_proved {
         draft.notes.push(
             "not every row was looked at for text that is no token: that is done before a CHECK constraint is added, \
              and triggers take its place where there is any"
@@ -28,8 +26,8 @@ pub(super) fn draft(subject: &Subject<'_>, draft: &mut Draft) {
 }
 
 /// One rule, and what of it is there.
-struct Guard<'a> {
-    subject: &'a Subject<'a>,
+struct ColumnGuard<'a> {
+    input: &'a PlanInput<'a>,
     rule: &'a Rule<'a>,
     /// A constraint that sees to the rule, under whatever name.
     check: Option<&'a Constraint>,
@@ -38,29 +36,29 @@ struct Guard<'a> {
     triggers: Triggers<'a>,
 }
 
-impl<'a> Guard<'a> {
-    fn new(subject: &'a Subject<'a>, rule: &'a Rule<'a>) -> Self {
+impl<'a> ColumnGuard<'a> {
+    fn new(input: &'a PlanInput<'a>, rule: &'a Rule<'a>) -> Self {
         let (name, definition) = (rule.constraint(), rule.check());
         let sees_to_it = |found: &&Constraint| {
             let printed = found.definition.trim_end_matches(" NOT VALID");
             let of_the_application =
                 !rule.is_for_tokens() && found.columns == [rule.column] && found.name != name;
-            found.kind == 'c' && (of_the_application || deparsed::same(&definition, printed))
+            found.kind == 'c' && (of_the_application || is_same_expression(&definition, printed))
         };
-        let constraints = &subject.picture.constraints;
+        let constraints = &input.picture.constraints;
         let check = constraints.iter().find(sees_to_it);
         let stale = constraints.iter().find(|found| found.name == name && !sees_to_it(found));
-        Self { subject, rule, check, stale, triggers: Triggers::new(subject, rule) }
+        Self { input, rule, check, stale, triggers: Triggers::new(input, rule) }
     }
 
-    fn draft(&self, draft: &mut Draft) {
-        let broken = self.subject.evidence.foreign.iter().any(|column| column == self.rule.column);
+    fn draft(&self, draft: &mut PlanDraft) {
+        let broken = self.input.evidence.foreign.iter().any(|column| column == self.rule.column);
         match self.check {
             Some(check) if check.validated || check.name != self.rule.constraint() => {}
             _ if broken => self.draft_triggers(draft),
             Some(_) => draft.steps.push(self.validate()),
             // whether rows break the rule is not known: the triggers guard it as well
-            None if self.triggers.guard() && !self.subject.evidence.foreign_is_proved => {
+            None if self.triggers.guard() && !self.input.evidence.foreign_is_proved => {
                 draft.notes.push(format!(
                     "{} is guarded by triggers; whether a CHECK constraint could take their place shows a look at \
                      every row (`--every-row`)",
@@ -71,7 +69,7 @@ impl<'a> Guard<'a> {
         }
     }
 
-    fn draft_triggers(&self, draft: &mut Draft) {
+    fn draft_triggers(&self, draft: &mut PlanDraft) {
         draft.notes.push(format!(
             "{} holds {}: triggers keep more from coming in; when it is gone, plan again for a CHECK constraint",
             self.rule.object(),
@@ -97,7 +95,7 @@ impl<'a> Guard<'a> {
             concurrent: false,
             instead: self.instead(&self.rule.anything_breaks_it()),
             done_if: self.has_check(""),
-            stake: None,
+            at_risk: None,
         }
     }
 
@@ -125,7 +123,7 @@ impl<'a> Guard<'a> {
             concurrent: false,
             instead: self.instead(&when),
             done_if: self.has_check(" AND convalidated"),
-            stake: None,
+            at_risk: None,
         }
     }
 
@@ -155,7 +153,7 @@ impl<'a> Guard<'a> {
             concurrent: false,
             instead: None,
             done_if: format!("{} AND NOT {}", self.triggers.done_if(), self.has_check("")),
-            stake: None,
+            at_risk: None,
         }
     }
 
@@ -164,7 +162,7 @@ impl<'a> Guard<'a> {
     }
 
     fn alter(&self, action: &str) -> String {
-        format!("ALTER TABLE {} {action}", relation(self.subject.layout))
+        format!("ALTER TABLE {} {action}", relation(self.input.layout))
     }
 
     fn drop_check(&self) -> String {
@@ -185,7 +183,7 @@ impl<'a> Guard<'a> {
         });
         format!(
             "EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = {}::pg_catalog.regclass AND conname = {}{}{and})",
-            literal(&relation(self.subject.layout)),
+            literal(&relation(self.input.layout)),
             literal(&self.rule.constraint()),
             unlike.unwrap_or_default()
         )

@@ -1,7 +1,6 @@
 //! What a column may hold.
 
-use crate::postgres::sql::names::quote;
-use crate::postgres::sql::names::{our_name, relation};
+use crate::postgres::sql::names::{our_name, quote, relation};
 use crate::postgres::sql::token::{Kind, holds_unknown_status, holds_unrecognised, member};
 use crate::record::field::Field;
 use crate::record::layout::Layout;

@@ -1,4 +1,4 @@
-//! Whether what was made is there, and valid.
+//! Whether the schema is as wanted, and works: everything is read again, and tried.
 
 use crate::postgres::catalogue::picture::Picture;
 use crate::postgres::connection::direct::Direct;
@@ -7,24 +7,57 @@ use crate::postgres::sql::names::our_name;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::field::Field;
 use crate::record::layout::Layout;
-use crate::schema::journal;
-use crate::schema::verify::Checks;
+use crate::schema::plan::{SchemaPlan, plan};
+use crate::schema::verification::{Checks, Verification};
+use crate::schema::wanted::Wanted;
+use crate::schema::{journal, round_trip};
+use crate::store::core::Core;
 
 /// How every name of ours starts.
 const OURS: &str = "retell_vault_";
 
-pub(super) async fn look(postgres: &Postgres, direct: &mut Direct, checks: &mut Checks) -> Result<(), Fault> {
+/// # Errors
+/// `Configuration` behind a transaction pooler; those of the database. Nothing stays behind either way.
+pub(super) async fn verify(
+    router: &Core,
+    postgres: &Postgres,
+    wanted: &Wanted,
+) -> Result<Verification, Fault> {
+    let mut direct = postgres.database.direct().await?;
+    let mut checks = Checks::default();
+    plan_is_empty(&plan(postgres, wanted).await?, &mut checks);
+    look_at_objects(postgres, &mut direct, &mut checks).await?;
+    round_trip::run(router, postgres, &mut direct, &mut checks).await?;
+    direct.close().await;
+    Ok(checks.done())
+}
+
+/// Whoever plans again finds nothing to do.
+fn plan_is_empty(plan: &SchemaPlan, checks: &mut Checks) {
+    for step in &plan.steps {
+        checks.fail(&step.object, format!("step {} is left to do: {}", step.id, step.reason));
+    }
+    for blocked in &plan.blocked {
+        checks.fail(&blocked.object, &blocked.reason);
+    }
+    if plan.is_empty() {
+        checks.pass("nothing is left to do");
+    }
+}
+
+/// Whether what was made is there, and valid.
+async fn look_at_objects(postgres: &Postgres, direct: &mut Direct, checks: &mut Checks) -> Result<(), Fault> {
     let layout = postgres.layout();
     let picture = Picture::take(&postgres.database, layout).await?;
     are_valid(&picture, checks);
     let unique = postgres.plan().await?.table().is_some_and(|table| table.unique);
-    let seen = Seen { layout, picture: &picture, unique };
+    let found = RecordedObjects { layout, picture: &picture, unique };
     let what = "what the journal records";
     match journal::owner(direct, layout).await? {
         None => {}
         Some((_, true)) => {
             for entry in journal::entries(direct, layout).await? {
-                seen.look_for(&entry.reversal.id, checks);
+                found.look_for(&entry.reversal.id, checks);
             }
         }
         Some((owner, false)) => checks.skip(what, format!("the journal belongs to role {owner}")),
@@ -52,13 +85,13 @@ fn are_valid(picture: &Picture, checks: &mut Checks) {
 }
 
 /// What there is to be found.
-struct Seen<'a> {
+struct RecordedObjects<'a> {
     layout: &'a Layout,
     picture: &'a Picture,
     unique: bool,
 }
 
-impl Seen<'_> {
+impl RecordedObjects<'_> {
     /// Whether what a recorded step made is still there.
     fn look_for(&self, id: &str, checks: &mut Checks) {
         match self.holds(id) {

@@ -18,7 +18,7 @@ use crate::record::owner::Owner;
 use crate::record::record::{FoundRecords, Record};
 use crate::record::retell::RetellConfig;
 use crate::record::version::Version;
-use crate::schema::verify::Checks;
+use crate::schema::verification::Checks;
 use crate::store::core::{Core, StoreOptions, StoreRequest};
 
 /// Triggers of the application find what they find on every other day: the statements of the vault are safe on
@@ -56,13 +56,13 @@ pub(super) async fn run(
         return Ok(());
     }
     let owner = test_owner(postgres.layout())?;
-    let mut trial = Trial { router, postgres, plan, owner, direct, checks, version: None };
-    trial.direct.run("BEGIN").await?;
-    trial.direct.run(SETTINGS).await?;
-    let tried = trial.try_all().await;
-    trial.direct.run("ROLLBACK").await?;
+    let mut round_trip = RoundTrip { router, postgres, plan, owner, direct, checks, version: None };
+    round_trip.direct.run("BEGIN").await?;
+    round_trip.direct.run(SETTINGS).await?;
+    let tried = round_trip.try_all().await;
+    round_trip.direct.run("ROLLBACK").await?;
     tried?;
-    trial.look_for_remains().await
+    round_trip.look_for_remains().await
 }
 
 /// Fits columns of type text and uuid.
@@ -99,7 +99,7 @@ fn every_field() -> RetellConfig {
     )
 }
 
-struct Trial<'a> {
+struct RoundTrip<'a> {
     router: &'a Core,
     postgres: &'a Postgres,
     plan: Arc<Plan>,
@@ -110,7 +110,7 @@ struct Trial<'a> {
     version: Option<Version>,
 }
 
-impl Trial<'_> {
+impl RoundTrip<'_> {
     async fn try_all(&mut self) -> Result<(), Fault> {
         if !self.is_free().await? || !self.stores_first(&secrets_only()).await? {
             return Ok(());

@@ -1,7 +1,8 @@
-//! Doing one step: under the lock of the schema, and again and again until the table's lock is free.
+//! Doing one step: one run at a time for a schema, and again and again until the lock of the table is free.
 
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
 use crate::crypto::random;
@@ -9,18 +10,21 @@ use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::picture::Picture;
 use crate::postgres::connection::direct::{Direct, Refusal};
 use crate::postgres::connection::errors::Fault;
-use crate::postgres::sql::names::quote;
-use crate::postgres::sql::names::{in_schema, literal, relation};
+use crate::postgres::sql::names::{in_schema, literal, quote, relation};
 use crate::postgres::statements::plan::Postgres;
 use crate::record::layout::Layout;
+use crate::schema::journal;
 use crate::schema::options::{ApplyOptions, SchemaEvent};
 use crate::schema::step::Step;
-use crate::schema::{journal, lock};
+
+/// How often the lock is asked for. A session that waits for it inside of one statement would hold a
+/// snapshot, for which the other run's `CREATE INDEX CONCURRENTLY` would wait in turn.
+const ASK_EVERY: Duration = Duration::from_millis(250);
 
 pub(super) type Listener<'a> = &'a mut (dyn FnMut(SchemaEvent<'_>) + Send);
 
 /// A run that has the schema for itself, and the rights for it.
-pub(super) struct Work<'a> {
+pub(super) struct StepRunner<'a> {
     pub(super) direct: Direct,
     pub(super) layout: &'a Layout,
     pub(super) listener: Listener<'a>,
@@ -29,7 +33,7 @@ pub(super) struct Work<'a> {
     options: &'a ApplyOptions,
 }
 
-impl<'a> Work<'a> {
+impl<'a> StepRunner<'a> {
     /// # Errors
     /// `Configuration` behind a transaction pooler; `Busy` when another run does not end; `AccessDenied`,
     /// naming the role and what it lacks. Nothing was done.
@@ -41,7 +45,7 @@ impl<'a> Work<'a> {
         let layout = postgres.layout();
         let mut direct = postgres.database.direct().await?;
         let mut on_wait = || listener(SchemaEvent::Waiting);
-        lock::take(&mut direct, layout, options.patience, &mut on_wait).await?;
+        take_lock(&mut direct, layout, options.patience, &mut on_wait).await?;
         takes_writes(&mut direct).await?;
         let picture = Picture::take(&postgres.database, layout).await?;
         let journal = journal::owner(&mut direct, layout).await?;
@@ -54,7 +58,7 @@ impl<'a> Work<'a> {
     /// Tells everybody who caches the schema, and lets go of it.
     pub(super) async fn end(mut self) -> Result<(), Fault> {
         self.direct.run("NOTIFY pgrst, 'reload schema'").await?;
-        lock::release(&mut self.direct, self.layout).await?;
+        release_lock(&mut self.direct, self.layout).await?;
         self.direct.close().await;
         Ok(())
     }
@@ -187,4 +191,53 @@ fn has_rights(layout: &Layout, picture: &Picture, journal: Option<&(String, bool
     };
     Err(Error::new(ErrorKind::AccessDenied, format!("role {role} {lacks}"))
         .with_hint("connect as the owner of the table, with the right to create in its schema"))
+}
+
+/// Takes the lock of the layout's schema for as long as the session lives. It is one for all tables of a
+/// schema, since they share the journal.
+///
+/// # Errors
+/// `Busy` when another run still has it after `patience`.
+async fn take_lock(
+    direct: &mut Direct,
+    layout: &Layout,
+    patience: Duration,
+    on_wait: &mut (dyn FnMut() + Send),
+) -> Result<(), Fault> {
+    let (key, started) = (lock_key(layout), Instant::now());
+    let mut has_waited = false;
+    while !direct.value::<bool>(&format!("SELECT pg_catalog.pg_try_advisory_lock({key})")).await? {
+        if started.elapsed() >= patience {
+            return Err(locked_by(direct, layout, key).await?.into());
+        }
+        if !has_waited {
+            on_wait();
+        }
+        has_waited = true;
+        sleep(ASK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// Lets go of it at once, and not only when the server has noticed that the session is over.
+async fn release_lock(direct: &mut Direct, layout: &Layout) -> Result<(), Fault> {
+    direct.value::<bool>(&format!("SELECT pg_catalog.pg_advisory_unlock({})", lock_key(layout))).await?;
+    Ok(())
+}
+
+fn lock_key(layout: &Layout) -> i64 {
+    let digest = Sha256::digest(format!("retell-vault schema {}", journal::relation(layout)));
+    i64::from_be_bytes(std::array::from_fn(|at| digest[at]))
+}
+
+async fn locked_by(direct: &mut Direct, layout: &Layout, key: i64) -> Result<Error, Fault> {
+    let sql = format!(
+        "SELECT coalesce(string_agg('process ' || pid, ', ' ORDER BY pid), 'unknown') FROM pg_catalog.pg_locks
+         WHERE locktype = 'advisory' AND granted AND objsubid = 1
+           AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+           AND (classid::int8 << 32 | objid::int8) = {key}"
+    );
+    let holder: String = direct.value(&sql).await?;
+    let message = format!("another run is changing schema {} ({holder})", layout.schema);
+    Ok(Error::new(ErrorKind::Busy, message).with_hint("wait until it has ended, then try again"))
 }

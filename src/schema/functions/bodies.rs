@@ -1,21 +1,20 @@
-//! The function that stores a record that was sealed elsewhere.
+//! The bodies of the functions: texts with places to fill in, and what goes into them.
 
-use crate::postgres::sql::names::quote;
-use crate::postgres::sql::names::{literal, owner_columns};
+use crate::postgres::catalogue::detect::IdKind;
+use crate::postgres::sql::names::{literal, owner_columns, quote};
 use crate::postgres::sql::token::{
     Kind, holds_unrecognised, member, only_member, token_pattern, version, with_member, without_member,
 };
 use crate::record::field::Field;
-use crate::schema::functions::owner::OwnerParams;
-use crate::schema::functions::template::fill;
-use crate::schema::plan::Subject;
+use crate::schema::plan_input::PlanInput;
 
 const STORE: &str = include_str!("store.sql");
 
-/// The body. Tokens go where the vault would put them once all columns of the layout are there: those
-/// of a secret field with a column of its own into it, the others into the JSONB column.
-pub(super) fn body(subject: &Subject<'_>, owner: &OwnerParams) -> String {
-    let slots = Slots::new(subject);
+/// The body of the function that stores a record that was sealed elsewhere. It puts tokens where the vault would put
+/// them once all columns of the layout are there: the token of a secret field into the field's own column, if it has
+/// one, and the others into the JSONB column.
+pub(super) fn store_body(input: &PlanInput<'_>, owner: &OwnerParams) -> String {
+    let slots = Slots::new(input);
     let names =
         |fields: &[Field]| fields.iter().map(|field| literal(field.name())).collect::<Vec<_>>().join(", ");
     let dedicated: Vec<_> = slots.texts.iter().map(|(field, _)| *field).collect();
@@ -23,18 +22,18 @@ pub(super) fn body(subject: &Subject<'_>, owner: &OwnerParams) -> String {
         1 => String::new(),
         _ => " OR p_tenant IS NULL".to_owned(),
     };
-    let inserted: Vec<_> = owner.values().into_iter().chain(slots.inserts(subject)).collect();
+    let inserted: Vec<_> = owner.values().into_iter().chain(slots.inserts(input)).collect();
     let (columns, values): (Vec<_>, Vec<_>) = inserted.into_iter().unzip();
     // beside a deferrable constraint Postgres asks for one; elsewhere a column that is called like a
     // parameter would be taken for it
-    let target = match subject.picture.indexes.iter().any(|index| !index.immediate) {
-        true => format!(" ({})", owner_columns(subject.layout).join(", ")),
+    let target = match input.picture.indexes.iter().any(|index| !index.immediate) {
+        true => format!(" ({})", owner_columns(input.layout).join(", ")),
         false => String::new(),
     };
     fill(
         STORE,
         &[
-            ("relation", subject.relation()),
+            ("relation", input.relation()),
             ("token", token_pattern()),
             ("owner", owner.condition()),
             ("no_tenant", no_tenant),
@@ -60,8 +59,8 @@ struct Slots {
 }
 
 impl Slots {
-    fn new(subject: &Subject<'_>) -> Self {
-        let layout = subject.layout;
+    fn new(input: &PlanInput<'_>) -> Self {
+        let layout = input.layout;
         let own = |field: Field| Some((field, quote(layout.column_of(field)?)));
         Self {
             texts: Field::SECRET.into_iter().filter_map(own).collect(),
@@ -121,20 +120,20 @@ impl Slots {
     }
 
     /// The columns of a new row besides the owner's, and their values.
-    fn inserts(&self, subject: &Subject<'_>) -> Vec<(String, String)> {
-        let must_be = |column: &str| subject.picture.column(column).is_some_and(|column| column.not_null);
-        let nothing = if must_be(&subject.layout.config_column) { "'{}'" } else { "NULL" };
+    fn inserts(&self, input: &PlanInput<'_>) -> Vec<(String, String)> {
+        let must_be = |column: &str| input.picture.column(column).is_some_and(|column| column.not_null);
+        let nothing = if must_be(&input.layout.config_column) { "'{}'" } else { "NULL" };
         let texts = self.texts.iter().map(|(field, column)| (column.clone(), Self::token(*field)));
         let config = format!("CASE WHEN v_rest <> '{{}}' THEN {} ELSE {nothing} END", only_member("v_rest"));
         let others = [(self.config.clone(), config), (self.sync.clone(), "pg_catalog.now()".to_owned())];
-        texts.chain(others).chain(blanks(subject)).collect()
+        texts.chain(others).chain(blanks(input)).collect()
     }
 }
 
 /// What the vault writes into plain columns that may not be null and have no default.
-fn blanks(subject: &Subject<'_>) -> impl Iterator<Item = (String, String)> {
+fn blanks(input: &PlanInput<'_>) -> impl Iterator<Item = (String, String)> {
     let blank = |field: Field| {
-        let column = subject.picture.column(subject.layout.column_of(field)?)?;
+        let column = input.picture.column(input.layout.column_of(field)?)?;
         let value = match field {
             Field::IntegrationStatus => "'not_configured'",
             Field::WebhookConfig => "'{}'",
@@ -143,4 +142,92 @@ fn blanks(subject: &Subject<'_>) -> impl Iterator<Item = (String, String)> {
         (column.not_null && column.default.is_none()).then(|| (quote(&column.name), value.to_owned()))
     };
     Field::PLAIN.into_iter().filter_map(blank)
+}
+
+/// A user, and a tenant where the layout has a column for it.
+pub(super) struct OwnerParams {
+    /// Names and types.
+    pub(super) params: Vec<(&'static str, &'static str)>,
+    columns: Vec<(String, IdKind)>,
+}
+
+impl OwnerParams {
+    pub(super) fn new(input: &PlanInput<'_>) -> Self {
+        let user = (input.layout.user_column.as_str(), input.table.user, "p_user");
+        let tenant = input.layout.tenant_column.as_deref().zip(input.table.tenant);
+        let tenant = tenant.map(|(column, kind)| (column, kind, "p_tenant"));
+        let all = [user].into_iter().chain(tenant);
+        let (params, columns) =
+            all.map(|(column, kind, param)| ((param, type_of(kind)), (quote(column), kind))).unzip();
+        Self { params, columns }
+    }
+
+    /// With one more parameter.
+    pub(super) fn and(&self, name: &'static str, kind: &'static str) -> Vec<(&'static str, &'static str)> {
+        self.params.iter().copied().chain([(name, kind)]).collect()
+    }
+
+    /// Whether the row `t` is the owner's. A text column may hold a UUID as it was given, or in its canonical form.
+    pub(super) fn condition(&self) -> String {
+        let is = |(param, column, kind): (&str, &str, IdKind)| match kind {
+            IdKind::Uuid => format!("t.{column} = {param}"),
+            IdKind::Text => format!("t.{column}::pg_catalog.text IN ({param}, {})", canonical(param)),
+        };
+        self.each().map(is).collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// The owner's columns, and what a new row gets there.
+    pub(super) fn values(&self) -> Vec<(String, String)> {
+        let value = |(param, column, kind): (&str, &str, IdKind)| match kind {
+            IdKind::Uuid => (column.to_owned(), param.to_owned()),
+            IdKind::Text => (column.to_owned(), canonical(param)),
+        };
+        self.each().map(value).collect()
+    }
+
+    fn each(&self) -> impl Iterator<Item = (&str, &str, IdKind)> {
+        self.params
+            .iter()
+            .zip(&self.columns)
+            .map(|((param, _), (column, kind))| (*param, column.as_str(), *kind))
+    }
+}
+
+fn type_of(kind: IdKind) -> &'static str {
+    match kind {
+        IdKind::Text => "text",
+        IdKind::Uuid => "uuid",
+    }
+}
+
+fn canonical(param: &str) -> String {
+    format!(
+        "CASE WHEN {param} ~ '^[0-9a-fA-F]{{8}}-([0-9a-fA-F]{{4}}-){{3}}[0-9a-fA-F]{{12}}$' THEN pg_catalog.lower({param}) ELSE {param} END"
+    )
+}
+
+/// Puts values in place of `<<name>>`. What a value holds is not looked at again: it may be a name that the
+/// application chose.
+pub(super) fn fill(template: &str, values: &[(&str, String)]) -> String {
+    let mut text = String::with_capacity(2 * template.len());
+    let mut parts = template.split("<<");
+    text.extend(parts.next());
+    for part in parts {
+        let (name, rest) = part.split_once(">>").expect("every place in our templates is closed");
+        let value = values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+        text.push_str(value.expect("every place in our templates has a value"));
+        text.push_str(rest);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_not_templates() {
+        let values = [("a", "<<b>>".to_owned()), ("b", "2".to_owned())];
+        assert_eq!(fill("1 <<a>> <<b>>", &values), "1 <<b>> 2");
+    }
 }

@@ -1,14 +1,11 @@
 //! The triggers that guard a column while rows are left that a CHECK constraint would refuse: such a
 //! constraint would break every update of theirs, and its error would print the row.
 
-use crate::postgres::catalogue::picture::Trigger;
-use crate::postgres::sql::names::quote;
-use crate::postgres::sql::names::{dollar_quoted, in_schema, literal, our_name, relation};
-use crate::schema::deparsed;
-use crate::schema::grants::revoke;
+use crate::postgres::catalogue::picture::{Trigger, is_same_expression};
+use crate::postgres::sql::names::{dollar_quoted, in_schema, literal, our_name, quote, relation};
 use crate::schema::guards::rule::Rule;
-use crate::schema::plan::Subject;
-use crate::schema::trust::function_is_ours;
+use crate::schema::object_owner::{function_is_ours, revoke};
+use crate::schema::plan_input::PlanInput;
 
 const FUNCTION: &str = "retell_vault_refuse_foreign";
 
@@ -23,13 +20,13 @@ END
 
 /// The two triggers of one rule. They come after the row: a BEFORE trigger of the application may change it.
 pub(super) struct Triggers<'a> {
-    subject: &'a Subject<'a>,
+    input: &'a PlanInput<'a>,
     rule: &'a Rule<'a>,
 }
 
 impl<'a> Triggers<'a> {
-    pub(super) fn new(subject: &'a Subject<'a>, rule: &'a Rule<'a>) -> Self {
-        Self { subject, rule }
+    pub(super) fn new(input: &'a PlanInput<'a>, rule: &'a Rule<'a>) -> Self {
+        Self { input, rule }
     }
 
     fn names(&self) -> [String; 2] {
@@ -47,7 +44,7 @@ impl<'a> Triggers<'a> {
     }
 
     fn definition(&self, name: &str, event: &str, when: &str) -> String {
-        let layout = self.subject.layout;
+        let layout = self.input.layout;
         let words = [layout.table_name(), self.rule.column.to_owned(), self.rule.takes()];
         let words: Vec<_> = words.iter().map(|word| literal(word)).collect();
         format!(
@@ -61,7 +58,7 @@ impl<'a> Triggers<'a> {
 
     fn there(&self) -> impl Iterator<Item = &'a Trigger> {
         let names = self.names();
-        self.subject.picture.triggers.iter().filter(move |trigger| names.contains(&trigger.name))
+        self.input.picture.triggers.iter().filter(move |trigger| names.contains(&trigger.name))
     }
 
     /// Whether there are any, as they should be or not.
@@ -73,7 +70,9 @@ impl<'a> Triggers<'a> {
     pub(super) fn guard(&self) -> bool {
         let guards = |definition: &String| {
             self.there().any(|trigger| {
-                trigger.enabled && trigger.source == BODY && deparsed::same(definition, &trigger.definition)
+                trigger.enabled
+                    && trigger.source == BODY
+                    && is_same_expression(definition, &trigger.definition)
             })
         };
         self.definitions().iter().all(guards)
@@ -85,20 +84,20 @@ impl<'a> Triggers<'a> {
             "CREATE OR REPLACE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS {}",
             dollar_quoted(BODY)
         );
-        let locked = revoke(self.subject.picture, &function);
-        let ours = function_is_ours(self.subject.layout, &function);
+        let locked = revoke(self.input.picture, &function);
+        let ours = function_is_ours(self.input.layout, &function);
         [create, locked, ours].into_iter().chain(self.drop()).chain(self.definitions()).collect()
     }
 
     pub(super) fn drop(&self) -> Vec<String> {
-        let relation = relation(self.subject.layout);
+        let relation = relation(self.input.layout);
         let drop = |name: String| format!("DROP TRIGGER IF EXISTS {} ON {relation}", quote(&name));
         self.names().map(drop).into()
     }
 
     /// Back to the triggers and the function that are there now.
     pub(super) fn restore(&self) -> Vec<String> {
-        let relation = relation(self.subject.layout);
+        let relation = relation(self.input.layout);
         let back = |trigger: &Trigger| {
             let disabled = format!("ALTER TABLE {relation} DISABLE TRIGGER {}", quote(&trigger.name));
             [trigger.definition.clone()].into_iter().chain((!trigger.enabled).then_some(disabled))
@@ -108,7 +107,7 @@ impl<'a> Triggers<'a> {
 
     /// The function as it is now. Where there is none it goes, unless other triggers have come to use it.
     fn function_before(&self) -> String {
-        let functions = &self.subject.picture.functions;
+        let functions = &self.input.picture.functions;
         let before =
             functions.iter().find(|function| function.name == FUNCTION && function.arguments.is_empty());
         let function = self.function();
@@ -126,22 +125,23 @@ impl<'a> Triggers<'a> {
     }
 
     fn function(&self) -> String {
-        format!("{}()", in_schema(self.subject.layout, FUNCTION))
+        format!("{}()", in_schema(self.input.layout, FUNCTION))
     }
 
     /// Both are there as [`Triggers::create`] makes them.
     pub(super) fn done_if(&self) -> String {
         let names: Vec<_> = self.names().iter().map(|name| literal(name)).collect();
         let definitions = self.definitions();
-        let is_wanted =
-            |trigger: &&Trigger| definitions.iter().any(|wanted| deparsed::same(wanted, &trigger.definition));
+        let is_wanted = |trigger: &&Trigger| {
+            definitions.iter().any(|wanted| is_same_expression(wanted, &trigger.definition))
+        };
         let unlike = self.there().filter(|trigger| !is_wanted(trigger)).map(|trigger| {
             format!(" AND pg_catalog.pg_get_triggerdef(t.oid) <> {}", literal(&trigger.definition))
         });
         format!(
             "(SELECT pg_catalog.count(*) = 2 FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid \
              WHERE t.tgrelid = {}::pg_catalog.regclass AND t.tgenabled <> 'D' AND f.prosrc = {} AND t.tgname IN ({}){})",
-            literal(&relation(self.subject.layout)),
+            literal(&relation(self.input.layout)),
             literal(BODY),
             names.join(", "),
             unlike.collect::<String>()

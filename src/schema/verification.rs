@@ -1,16 +1,6 @@
-//! Whether the schema is as wanted, and works: everything is read again, and tried.
-
-mod objects;
-mod trial;
+//! What verifying found.
 
 use std::fmt;
-
-use crate::postgres::connection::errors::Fault;
-use crate::postgres::statements::plan::Postgres;
-use crate::schema::draw;
-use crate::schema::plan::Plan;
-use crate::schema::wanted::Wanted;
-use crate::store::core::Core;
 
 /// What verifying found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,48 +56,23 @@ impl fmt::Display for Check {
 
 /// The checks as they add up.
 #[derive(Default)]
-struct Checks(Vec<Check>);
+pub(super) struct Checks(Vec<Check>);
 
 impl Checks {
-    fn pass(&mut self, what: impl Into<String>) {
+    pub(super) fn pass(&mut self, what: impl Into<String>) {
         self.0.push(Check { what: what.into(), outcome: CheckOutcome::Passed });
     }
 
-    fn fail(&mut self, what: impl Into<String>, reason: impl fmt::Display) {
+    pub(super) fn fail(&mut self, what: impl Into<String>, reason: impl fmt::Display) {
         self.0.push(Check { what: what.into(), outcome: CheckOutcome::Failed(reason.to_string()) });
     }
 
-    fn skip(&mut self, what: impl Into<String>, reason: impl fmt::Display) {
+    pub(super) fn skip(&mut self, what: impl Into<String>, reason: impl fmt::Display) {
         let outcome = CheckOutcome::Skipped(format!("not exercised: {reason}"));
         self.0.push(Check { what: what.into(), outcome });
     }
-}
 
-/// # Errors
-/// `Configuration` behind a transaction pooler; those of the database. Nothing stays behind either way.
-pub(super) async fn verify(
-    router: &Core,
-    postgres: &Postgres,
-    wanted: &Wanted,
-) -> Result<Verification, Fault> {
-    let mut direct = postgres.database.direct().await?;
-    let mut checks = Checks::default();
-    plan_is_empty(&draw(postgres, wanted).await?, &mut checks);
-    objects::look(postgres, &mut direct, &mut checks).await?;
-    trial::run(router, postgres, &mut direct, &mut checks).await?;
-    direct.close().await;
-    Ok(Verification { checks: checks.0 })
-}
-
-/// Whoever plans again finds nothing to do.
-fn plan_is_empty(plan: &Plan, checks: &mut Checks) {
-    for step in &plan.steps {
-        checks.fail(&step.object, format!("step {} is left to do: {}", step.id, step.reason));
-    }
-    for blocked in &plan.blocked {
-        checks.fail(&blocked.object, &blocked.reason);
-    }
-    if plan.is_empty() {
-        checks.pass("nothing is left to do");
+    pub(super) fn done(self) -> Verification {
+        Verification { checks: self.0 }
     }
 }

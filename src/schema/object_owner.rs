@@ -1,0 +1,93 @@
+//! Who owns the objects that the vault makes and uses, and who else may use them.
+//!
+//! The vault uses objects of roles that could act as the owner of the table anyhow, and no others.
+//!
+//! Whoever may make objects in the schema could plant a journal, whose SQL a rollback runs, or a function
+//! of our name, which triggers run. To a superuser, and to a role that is a member of others, such objects
+//! look like its own.
+
+use crate::postgres::catalogue::picture::Picture;
+use crate::postgres::sql::names::{literal, quote, relation};
+use crate::record::layout::Layout;
+
+/// Raised by our own statements: an object of our name is somebody else's.
+pub(super) const PLANTED: &str = "RV002";
+
+pub(super) const HINT: &str = "look at what is called retell_vault_… in the schema, and at the functions of the full profile; \
+     drop what nobody knows";
+
+/// A condition: the role that a query answers with has all the rights of the owner of the table.
+pub(super) fn is_trusted(layout: &Layout, owner: &str) -> String {
+    format!(
+        "(SELECT pg_catalog.pg_has_role(({owner}), t.relowner, 'USAGE') FROM pg_catalog.pg_class t \
+         WHERE t.oid = pg_catalog.to_regclass({})) IS TRUE",
+        literal(&relation(layout))
+    )
+}
+
+/// A statement that fails when a function is not as trusted as that. It stands after the one that makes it,
+/// since a function that is replaced keeps its owner.
+pub(super) fn function_is_ours(layout: &Layout, signature: &str) -> String {
+    let owner = format!(
+        "SELECT proowner FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regprocedure({})",
+        literal(signature)
+    );
+    check(layout, signature, &owner)
+}
+
+/// The same of a table.
+pub(super) fn table_is_ours(layout: &Layout, table: &str) -> String {
+    let owner = format!(
+        "SELECT relowner FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass({}) AND relkind = 'r'",
+        literal(table)
+    );
+    check(layout, table, &owner)
+}
+
+fn check(layout: &Layout, what: &str, owner: &str) -> String {
+    let message = format!("{what} belongs to a role without the rights of the owner of {}", relation(layout));
+    let body = format!(
+        "BEGIN IF NOT ({}) THEN RAISE EXCEPTION USING ERRCODE = '{PLANTED}', MESSAGE = {}, HINT = {}; END IF; END",
+        is_trusted(layout, owner),
+        literal(&message),
+        literal(HINT)
+    );
+    format!("DO {}", literal(&body))
+}
+
+/// Takes a function away from everybody but its owner: Postgres gives a new one to PUBLIC, and Supabase's
+/// default privileges give it to each of its roles.
+pub(super) fn revoke(picture: &Picture, function: &str) -> String {
+    let roles = picture.server.roles.iter().map(|role| quote(&role.name));
+    let everybody: Vec<_> = std::iter::once("PUBLIC".to_owned()).chain(roles).collect();
+    format!("REVOKE ALL ON FUNCTION {function} FROM {}", everybody.join(", "))
+}
+
+/// Gives a function to roles. `public` is everybody.
+pub(super) fn grant(function: &str, roles: &[impl AsRef<str>]) -> Option<String> {
+    let names: Vec<_> = roles.iter().map(|role| role_name(role.as_ref())).collect();
+    (!names.is_empty()).then(|| format!("GRANT EXECUTE ON FUNCTION {function} TO {}", names.join(", ")))
+}
+
+/// A role as it stands in SQL, from its name in the catalogue.
+pub(super) fn role_name(role: &str) -> String {
+    match role {
+        "public" => "PUBLIC".to_owned(),
+        other => quote(other),
+    }
+}
+
+/// Hides a table from everybody but its owner. Supabase would otherwise show it to every client.
+pub(crate) fn lock_down_sql(relation: &str) -> Vec<String> {
+    let revoke = literal(&format!("REVOKE ALL ON TABLE {relation} FROM "));
+    // default privileges may have given it to anybody, with the right to hang triggers on it
+    let revoke = format!(
+        "DECLARE r text; BEGIN FOR r IN SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' \
+         ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END \
+         FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) AS a \
+         WHERE c.oid = {}::pg_catalog.regclass AND a.grantee <> c.relowner \
+         LOOP EXECUTE {revoke} || r; END LOOP; END",
+        literal(relation)
+    );
+    vec![format!("ALTER TABLE {relation} ENABLE ROW LEVEL SECURITY"), format!("DO {}", literal(&revoke))]
+}

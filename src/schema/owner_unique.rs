@@ -1,0 +1,205 @@
+//! A usable unique constraint on the owner, and the way from several rows of an owner to one.
+
+use crate::postgres::sql::names::{in_schema, literal, our_name, owner_columns, quote};
+use crate::postgres::sql::token::{any_version, member};
+use crate::record::field::Field;
+use crate::schema::evidence::{duplicates_exist, nulls_count, with_owner};
+use crate::schema::indexes::WantedIndex;
+use crate::schema::object_owner::lock_down_sql;
+use crate::schema::plan_input::{PlanDraft, PlanInput};
+use crate::schema::step::{LockLevel, Step};
+
+/// `NULLS NOT DISTINCT` came with this one.
+const POSTGRES_15: i32 = 150_000;
+
+pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
+    if input.table.unique {
+        return;
+    }
+    if let Some(key) = foreign_partition_key(input) {
+        draft.notes.push(format!(
+            "no unique constraint on the owner is possible: {} is partitioned by {key}, which it would have to contain; \
+             the vault works without, creating rows under a lock of their owner",
+            input.layout.table_name()
+        ));
+        return;
+    }
+    if is_blocked(input, draft) {
+        return;
+    }
+    let index = unique(input);
+    match input.evidence.duplicates {
+        Some(false) => {}
+        _ if input.wanted.remove_duplicates => draft.steps.push(remove_duplicates(input, &index)),
+        _ => draft.notes.push(format!(
+            "whether owners have several rows in {} was not found out; building the unique index shows it",
+            input.layout.table_name()
+        )),
+    }
+    let reason = "no usable unique constraint keeps an owner from having two rows";
+    index.draft(input, "owner.unique".to_owned(), reason.to_owned(), draft);
+}
+
+/// Whether nothing can be done, which is then told.
+fn is_blocked(input: &PlanInput<'_>, draft: &mut PlanDraft) -> bool {
+    let (reason, hint) =
+        if nulls_count(input.layout, input.picture) && input.picture.server.version < POSTGRES_15 {
+            let tenant = input.layout.tenant_column.as_deref().unwrap_or_default();
+            (
+                format!("{tenant} may be NULL, and before Postgres 15 no unique constraint sees that"),
+                format!("run `ALTER TABLE {} ALTER COLUMN {} SET NOT NULL`", input.relation(), quote(tenant)),
+            )
+        } else {
+            match duplicates_stand(input) {
+                Some(words) => words,
+                None => return false,
+            }
+        };
+    draft.block(format!("owner of {}", input.layout.table_name()), reason, hint);
+    true
+}
+
+fn duplicates_stand(input: &PlanInput<'_>) -> Option<(String, String)> {
+    let cascades = &input.picture.table.cascades;
+    match (input.wanted.remove_duplicates, input.evidence.duplicates) {
+        (_, Some(false)) => None,
+        (false, Some(true)) => Some((
+            "owners have several rows".to_owned(),
+            "all but the newest row of each can be moved to a table beside (`--remove-duplicates`, `Wanted::remove_duplicates`)".to_owned(),
+        )),
+        (true, _) if !cascades.is_empty() => Some((
+            format!("owners may have several rows, and removing one would change rows of {}", cascades.join(", ")),
+            "remove the rows yourself, or drop ON DELETE CASCADE, SET NULL or SET DEFAULT from the foreign keys".to_owned(),
+        )),
+        _ => None,
+    }
+}
+
+/// What the table is partitioned by besides the owner's columns.
+fn foreign_partition_key(input: &PlanInput<'_>) -> Option<String> {
+    let layout = input.layout;
+    let is_owner = |name: &String| *name == layout.user_column || Some(name) == layout.tenant_column.as_ref();
+    let key = input.picture.table.partition_key.iter();
+    let mut foreign = key.filter(|column| !column.as_ref().is_some_and(is_owner));
+    foreign.next().map(|column| column.clone().unwrap_or_else(|| "an expression".to_owned()))
+}
+
+fn unique(input: &PlanInput<'_>) -> WantedIndex {
+    let names = [input.layout.tenant_column.as_ref(), Some(&input.layout.user_column)];
+    WantedIndex {
+        name: our_name(&[&input.layout.table, "owner"]),
+        method: "btree",
+        columns: names.into_iter().flatten().cloned().collect(),
+        unique: true,
+        nulls_not_distinct: nulls_count(input.layout, input.picture),
+        predicate: None,
+    }
+}
+
+/// All but the newest row of each owner go to a table beside. `index`: what they stand in the way of.
+fn remove_duplicates(input: &PlanInput<'_>, index: &WantedIndex) -> Step {
+    let (relation, beside) = (input.relation(), beside(input));
+    let known = match input.evidence.duplicates {
+        Some(_) => "owners have several rows",
+        None => "owners may have several rows, which was not found out in the time that there is",
+    };
+    let columns = columns(input).join(", ");
+    let removed = format!(
+        "WITH gone AS (DELETE FROM {relation} AS t USING ({}) AS r \
+         WHERE t.ctid = r.ctid AND t.tableoid = r.tableoid AND r.place > 1 RETURNING t.*) \
+         INSERT INTO {beside} ({columns}) SELECT {columns} FROM gone",
+        ranked(input)
+    );
+    let sql = [
+        // writers wait, so that what is counted as the newest row stays it
+        format!("LOCK TABLE {relation} IN SHARE ROW EXCLUSIVE MODE"),
+        // fails where a policy would hide rows
+        "SELECT pg_catalog.set_config('row_security', 'off', true)".to_owned(),
+        format!("CREATE TABLE {beside} AS SELECT {columns} FROM {relation} WITH NO DATA"),
+    ];
+    let restored =
+        format!("INSERT INTO {relation} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {beside}");
+    Step {
+        id: "owner.duplicates".to_owned(),
+        object: format!("rows of {}", input.layout.table_name()),
+        reason: format!("{known}: all but the newest of each go to a table beside"),
+        sql: sql.into_iter().chain(lock_down_sql(&beside)).chain([removed]).collect(),
+        undo: vec![all_of(&restored, &beside), format!("DROP TABLE {beside}")],
+        lock: LockLevel::ShareRowExclusive,
+        rewrites: false,
+        concurrent: false,
+        instead: None,
+        done_if: format!(
+            "({} OR NOT {})",
+            index.done_if(input),
+            duplicates_exist(input.layout, input.picture)
+        ),
+        at_risk: None,
+    }
+}
+
+/// The rows go back, every one: a trigger of the application that drops a row of an owner who has one already
+/// must not lose it.
+fn all_of(restored: &str, beside: &str) -> String {
+    let body = format!(
+        "DECLARE n bigint; BEGIN EXECUTE {}; GET DIAGNOSTICS n = ROW_COUNT; \
+         IF n <> (SELECT pg_catalog.count(*) FROM {beside}) THEN \
+         RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = {}; END IF; END",
+        literal(restored),
+        literal(&format!("a trigger or rule keeps rows of {beside} from coming back"))
+    );
+    format!("DO {}", literal(&body))
+}
+
+/// The table that keeps the rows which were removed: an earlier one is not touched.
+fn beside(input: &PlanInput<'_>) -> String {
+    let table = input.layout.table.as_str();
+    let first = our_name(&["duplicates", table]);
+    let others = (2..).map(|number: usize| our_name(&["duplicates", &number.to_string(), table]));
+    let is_free = |name: &String| !input.picture.ours.contains(name);
+    let name = [first].into_iter().chain(others).find(is_free).expect("numbers do not end");
+    in_schema(input.layout, &name)
+}
+
+/// What can be put back as it was.
+fn columns(input: &PlanInput<'_>) -> Vec<String> {
+    let columns = input.picture.columns.iter().filter(|column| !column.generated);
+    columns.map(|column| quote(&column.name)).collect()
+}
+
+/// Every row with its place among those of its owner, the newest first.
+fn ranked(input: &PlanInput<'_>) -> String {
+    let updated_at = input.picture.column("updated_at").filter(|column| column.kind.starts_with("timestamp"));
+    let newest = [
+        Some(format!("{} DESC NULLS LAST", version_of_row(input))),
+        updated_at.map(|_| "t.updated_at DESC NULLS LAST".to_owned()),
+        Some("t.tableoid, t.ctid DESC".to_owned()),
+    ];
+    format!(
+        "SELECT t.ctid, t.tableoid, pg_catalog.row_number() OVER (PARTITION BY {} ORDER BY {}) AS place FROM {} AS t{}",
+        owner_columns(input.layout).join(", "),
+        newest.into_iter().flatten().collect::<Vec<_>>().join(", "),
+        input.relation(),
+        with_owner(input.layout, input.picture)
+    )
+}
+
+/// The newest version that any slot of the row holds, as `postgres::fragments` reads it.
+fn version_of_row(input: &PlanInput<'_>) -> String {
+    let layout = input.layout;
+    let is_there = |name: &str| input.picture.column(name).is_some();
+    let texts = Field::SECRET.into_iter().filter_map(|field| layout.column_of(field));
+    let texts =
+        texts.filter(|name| is_there(name)).map(|name| any_version(&format!("t.{}::text", quote(name))));
+    let config = input.picture.column(&layout.config_column).filter(|column| column.kind.starts_with("json"));
+    let config = config.map(|column| {
+        let ours = member(&format!("t.{}::jsonb", quote(&column.name)));
+        format!(
+            "CASE pg_catalog.jsonb_typeof({ours}) WHEN 'object' THEN \
+             (SELECT pg_catalog.max({}) FROM pg_catalog.jsonb_each_text({ours}) AS e) END",
+            any_version("e.value")
+        )
+    });
+    let versions: Vec<String> = ["NULL::text".to_owned()].into_iter().chain(texts).chain(config).collect();
+    format!("greatest({}) COLLATE \"C\"", versions.join(", "))
+}
