@@ -82,6 +82,20 @@ impl Mend {
     }
 }
 
+/// What a finding is called, the same every time, and what it is about. All of them stand in `ids.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FindingId {
+    pub(crate) name: &'static str,
+    pub(crate) area: Area,
+}
+
+impl FindingId {
+    /// The same for another area: any may have a part that could not be looked at.
+    pub(crate) fn in_area(self, area: Area) -> Self {
+        Self { area, ..self }
+    }
+}
+
 /// Something that is wrong.
 ///
 /// # Security
@@ -109,12 +123,14 @@ pub struct Finding {
 
 impl Finding {
     pub(crate) fn new(
-        (area, severity, id): (Area, Severity, &'static str),
+        id: FindingId,
+        severity: Severity,
         object: impl Into<String>,
         meaning: impl Into<String>,
         mend: Mend,
     ) -> Self {
         let (object, meaning) = (object.into(), meaning.into());
+        let FindingId { name: id, area } = id;
         Self { id, area, severity, object, meaning, count: None, owners: Vec::new(), mend }
     }
 
@@ -126,7 +142,7 @@ impl Finding {
     }
 }
 
-/// How the patient is on the whole.
+/// How things stand on the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Health {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::doctor::context::HostContext;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
-use crate::doctor::rows::Seen;
-use crate::doctor::rows::tally::{Sighting, Trouble};
-use crate::doctor::{Host, deep};
+use crate::doctor::ids;
+use crate::doctor::rows::counts::{ExaminedRows, Occurrences, RecordProblem, RowCounts};
 use crate::error::Result;
 use crate::keyring::keys::KeyState;
 use crate::local::file::LocalFile;
@@ -13,6 +13,8 @@ use crate::local::walk::LocalPlace;
 use crate::record::token::KeyId;
 use crate::store::core::Core;
 
+/// Texts of the local file that are opened at a time.
+const PAGE: u32 = 1000;
 const DAY: u64 = 24 * 60 * 60 * 1000;
 const LOST: &str = "find a copy of the keyring that holds it; where there is none, restore these records from a \
                     backup, or store them again with `retell-vault put --replace-unreadable`";
@@ -27,7 +29,7 @@ type Named = BTreeMap<KeyId, BTreeMap<String, u64>>;
 ///
 /// # Errors
 /// `LocalStore`.
-pub(super) async fn look_at_host(host: &Host<'_>) -> Result<Vec<Finding>> {
+pub(super) async fn look_at_host(host: &HostContext<'_>) -> Result<Vec<Finding>> {
     let mut findings: Vec<Finding> = age(host).into_iter().collect();
     if let Some(local) = &host.router.local {
         findings.extend(of_local(host, local).await?);
@@ -36,14 +38,15 @@ pub(super) async fn look_at_host(host: &Host<'_>) -> Result<Vec<Finding>> {
 }
 
 /// A primary key that has sealed for too long.
-fn age(host: &Host<'_>) -> Option<Finding> {
+fn age(host: &HostContext<'_>) -> Option<Finding> {
     let limit = u64::try_from(host.options.key_age.as_millis()).unwrap_or(u64::MAX);
     let keys = host.router.keyring.keys();
     let primary = keys.iter().find(|key| key.state == KeyState::Primary)?;
     let age = host.router.now().saturating_sub(primary.created_at);
     (age > limit).then(|| {
         Finding::new(
-            (Area::Keys, Severity::Warning, "old_key"),
+            ids::OLD_KEY,
+            Severity::Warning,
             format!("key {}", primary.id),
             format!("the primary key is {} days old, more than {}", age / DAY, limit / DAY),
             Mend::Command("retell-vault rotate --new-key".to_owned()),
@@ -51,7 +54,7 @@ fn age(host: &Host<'_>) -> Option<Finding> {
     })
 }
 
-async fn of_local(host: &Host<'_>, local: &LocalFile) -> Result<Vec<Finding>> {
+async fn of_local(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Finding>> {
     let (mut named, mut nameless) = (Named::new(), 0);
     for count in local.tokens_per_key().await? {
         // what was kept aside may be unreadable: that is why it was replaced
@@ -75,17 +78,32 @@ async fn of_local(host: &Host<'_>, local: &LocalFile) -> Result<Vec<Finding>> {
     }
     for place in IN_USE.into_iter().filter(|_| host.options.deep) {
         let object = format!("local file, {}", place.name());
-        let tally = deep::texts(host, local, place).await?;
-        let troubles = tally.troubles.iter().filter(|(trouble, _)| matches!(trouble, Trouble::Unreadable(_)));
-        findings.extend(troubles.map(|(trouble, sighting)| of_trouble(&object, "", trouble, sighting)));
+        let counts = open_texts(host, local, place).await?;
+        let problems =
+            counts.problems.iter().filter(|(problem, _)| matches!(problem, RecordProblem::Unreadable(_)));
+        findings.extend(problems.map(|(problem, occurrences)| of_problem(&object, "", problem, occurrences)));
     }
     Ok(findings)
+}
+
+/// Opens the texts of one sort in the local file.
+async fn open_texts(host: &HostContext<'_>, local: &LocalFile, place: LocalPlace) -> Result<RowCounts> {
+    let mut counts = RowCounts::default();
+    let mut after = i64::MIN;
+    loop {
+        let texts = local.texts_after(place, after, PAGE).await?;
+        let Some(last) = texts.last() else { return Ok(counts) };
+        after = last.id;
+        let keyring = host.router.keyring.current();
+        texts.iter().for_each(|text| counts.take_local(&text.owner, &text.text, &keyring));
+    }
 }
 
 /// Whoever forgets to name the database must not be told that all is well.
 fn not_examined(tables: &[String]) -> Finding {
     Finding::new(
-        (Area::Keys, Severity::Warning, "not_examined"),
+        ids::NOT_EXAMINED.in_area(Area::Keys),
+        Severity::Warning,
         "database",
         format!(
             "no database is named, but the local file was used with {}: nothing there was looked at",
@@ -97,7 +115,7 @@ fn not_examined(tables: &[String]) -> Finding {
 
 fn damaged(pieces: u64) -> Finding {
     Finding::new(
-        (Area::Keys, Severity::Critical, "damaged_local_record"),
+        ids::DAMAGED_LOCAL_RECORD, Severity::Critical,
         "local file",
         "text that names no key stands in place of tokens: the local file was altered, or is damaged",
         Mend::Advice(
@@ -109,24 +127,24 @@ fn damaged(pieces: u64) -> Finding {
 }
 
 /// What was seen in the rows of the table.
-pub(super) fn of_rows(seen: &Seen<'_>) -> Vec<Finding> {
+pub(super) fn of_rows(rows: &ExaminedRows<'_>) -> Vec<Finding> {
     let mut named = Named::new();
-    for ((at, key), tokens) in &seen.tally.tokens {
-        let column = &seen.columns.watched[*at].column;
+    for ((at, key), tokens) in &rows.counts.tokens {
+        let column = &rows.columns.watched[*at].column;
         named.entry(*key).or_default().insert(format!("column {column}"), *tokens);
     }
-    let (host, table) = (seen.patient.host, seen.patient.postgres.table_name());
-    note_counts(host, &table, &named, &seen.of_how_many());
+    let (host, table) = (rows.context.host, rows.context.postgres.table_name());
+    note_counts(host, &table, &named, &rows.of_how_many());
     let object = format!("table {table}");
-    let mut findings = of_keys(host.router, &object, &named, &seen.of_how_many());
-    let troubles = seen.tally.troubles.iter();
+    let mut findings = of_keys(host.router, &object, &named, &rows.of_how_many());
+    let problems = rows.counts.problems.iter();
     findings.extend(
-        troubles.map(|(trouble, sighting)| of_trouble(&object, &seen.of_how_many(), trouble, sighting)),
+        problems.map(|(problem, occurrences)| of_problem(&object, &rows.of_how_many(), problem, occurrences)),
     );
     findings
 }
 
-fn note_counts(host: &Host<'_>, place: &str, named: &Named, of_how_many: &str) {
+fn note_counts(host: &HostContext<'_>, place: &str, named: &Named, of_how_many: &str) {
     for (key, places) in named {
         let tokens: u64 = places.values().sum();
         let state = state(host.router, *key).map_or("unknown", KeyState::as_str);
@@ -156,13 +174,8 @@ fn wrong_keyring(place: &str, named: &Named, of_how_many: &str) -> Finding {
     );
     let advice = "use the keyring that the service uses, or the right table; store nothing with this one";
     let tokens = named.values().flat_map(BTreeMap::values).sum();
-    Finding::new(
-        (Area::Keys, Severity::Critical, "wrong_keyring"),
-        place,
-        meaning,
-        Mend::Advice(advice.to_owned()),
-    )
-    .of(tokens, Vec::new())
+    Finding::new(ids::WRONG_KEYRING, Severity::Critical, place, meaning, Mend::Advice(advice.to_owned()))
+        .of(tokens, Vec::new())
 }
 
 fn of_key(
@@ -175,25 +188,25 @@ fn of_key(
     let (severity, id, what, mend) = match state {
         None => (
             Severity::Critical,
-            "unknown_key",
+            ids::UNKNOWN_KEY,
             "under a key that the keyring does not hold: they do not open",
             Mend::Advice(LOST.to_owned()),
         ),
         Some(KeyState::Destroyed) => (
             Severity::Critical,
-            "destroyed_key",
+            ids::DESTROYED_KEY,
             "under a key that was destroyed: they do not open",
             Mend::Advice(LOST.to_owned()),
         ),
         Some(KeyState::Retired) => (
             Severity::Warning,
-            "retired_key",
+            ids::RETIRED_KEY,
             "under a retired key, which cannot be destroyed before they are sealed anew",
             Mend::Command("retell-vault rotate".to_owned()),
         ),
         Some(KeyState::Pending) => (
             Severity::Critical,
-            "older_keyring",
+            ids::OLDER_KEYRING,
             "under a key that is pending here and seals elsewhere: this keyring is not the newest",
             Mend::Advice("copy the newest keyring to this host, and change no keys here before".to_owned()),
         ),
@@ -201,53 +214,49 @@ fn of_key(
     };
     let listed: Vec<_> = places.iter().map(|(place, tokens)| format!("{tokens} in {place}")).collect();
     let meaning = format!("tokens{of_how_many} are {what} ({})", listed.join(", "));
-    let finding = Finding::new((Area::Keys, severity, id), format!("{place}, key {key}"), meaning, mend);
+    let finding = Finding::new(id, severity, format!("{place}, key {key}"), meaning, mend);
     Some(finding.of(places.values().sum(), Vec::new()))
 }
 
-fn of_trouble(place: &str, of_how_many: &str, trouble: &Trouble, sighting: &Sighting) -> Finding {
+fn of_problem(place: &str, of_how_many: &str, problem: &RecordProblem, occurrences: &Occurrences) -> Finding {
     let again = "restore the rows from a backup, or store these configurations again: `retell-vault put`";
-    let (severity, id, what, mend) = match trouble {
-        Trouble::Mixed => (
+    let (severity, id, what, mend) = match problem {
+        RecordProblem::Mixed => (
             Severity::Critical,
-            "mixed_record",
+            ids::MIXED_RECORD,
             "rows hold tokens of several versions or keys, or a field twice: other code wrote part of a record, and it \
              does not load"
                 .to_owned(),
             again,
         ),
-        Trouble::Incomplete => (
+        RecordProblem::Incomplete => (
             Severity::Critical,
-            "incomplete_record",
+            ids::INCOMPLETE_RECORD,
             "records lack a secret field: other code removed it, and they do not load".to_owned(),
             again,
         ),
-        Trouble::Ahead => (
+        RecordProblem::Ahead => (
             Severity::Warning,
-            "version_ahead",
+            ids::VERSION_AHEAD,
             "records have versions more than 24 hours ahead of the server's clock: a clock was wrong, or they are \
              forged; they win against nothing"
                 .to_owned(),
             "set the clocks of all hosts, then store these configurations again: `retell-vault put`",
         ),
-        Trouble::LaterFormat => (
+        RecordProblem::LaterFormat => (
             Severity::Critical,
-            "later_format",
+            ids::LATER_FORMAT,
             "records have a format that a later version of this program wrote".to_owned(),
             "upgrade retell-vault on this host",
         ),
-        Trouble::Unreadable(reason) => (
+        RecordProblem::Unreadable(reason) => (
             Severity::Critical,
-            "unreadable_record",
+            ids::UNREADABLE_RECORD,
             format!("records do not open: {reason}"),
             again,
         ),
     };
-    let finding = Finding::new(
-        (Area::Keys, severity, id),
-        place,
-        format!("{what}{of_how_many}"),
-        Mend::Advice(mend.to_owned()),
-    );
-    finding.of(sighting.count, sighting.owners.clone())
+    let finding =
+        Finding::new(id, severity, place, format!("{what}{of_how_many}"), Mend::Advice(mend.to_owned()));
+    finding.of(occurrences.count, occurrences.owners.clone())
 }

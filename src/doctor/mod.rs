@@ -1,26 +1,29 @@
 //! What would leak or lose credentials, found before it happens.
 
 mod access;
-mod deep;
+mod context;
 mod exposure;
 pub(crate) mod finding;
+mod host_files;
+mod ids;
 mod keys;
-mod operation;
 pub(crate) mod options;
-mod patient;
+mod orphans;
 mod probe;
+mod probe_actor;
 mod rows;
 mod schema;
+mod server;
 
 use std::cmp::Reverse;
 use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::join3;
 
+use crate::doctor::context::{HostContext, TableContext};
 use crate::doctor::finding::{Area, Diagnosis, Finding, Mend, Severity};
-use crate::doctor::operation::server::Server;
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
-pub(crate) use crate::doctor::patient::{Host, Patient};
+use crate::doctor::server::ServerState;
 use crate::error::{ErrorKind, Result};
 use crate::postgres::catalogue::picture::Picture;
 use crate::postgres::connection::errors::Fault;
@@ -35,8 +38,8 @@ pub(crate) async fn examine(
 ) -> Result<Diagnosis> {
     let listener = Mutex::new(listener);
     let tell = |progress: &DoctorProgress| listener.lock().unwrap_or_else(PoisonError::into_inner)(progress);
-    let host = Host::new(router, options, &tell);
-    let mut findings = operation::look_at_host(&host).await?;
+    let host = HostContext::new(router, options, &tell);
+    let mut findings = host_files::look(&host).await?;
     findings.extend(keys::look_at_host(&host).await?);
     match &router.postgres {
         Some(postgres) => findings.extend(look_at_database(&host, postgres).await),
@@ -51,16 +54,16 @@ fn rank(finding: &Finding) -> (Reverse<Severity>, Area, &str, &str) {
     (Reverse(finding.severity), finding.area, finding.id, &finding.object)
 }
 
-async fn look_at_database(host: &Host<'_>, postgres: &Postgres) -> Vec<Finding> {
-    let server = match Server::ask(postgres, || host.router.now()).await {
-        Ok(server) => server,
+async fn look_at_database(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Finding> {
+    let state = match ServerState::ask(postgres, || host.router.now()).await {
+        Ok(state) => state,
         Err(fault) => {
             host.router.note(&fault);
             return vec![unreachable(postgres, &fault)];
         }
     };
-    let mut findings = operation::look_at_server(host, postgres, &server).await;
-    match server.kind_of_table {
+    let mut findings = server::look(host, postgres, &state).await;
+    match state.kind_of_table {
         None => findings.push(missing_table(postgres)),
         Some('r' | 'p') => findings.extend(look_at_table(host, postgres).await),
         Some(_) => findings.push(not_a_table(postgres)),
@@ -68,7 +71,7 @@ async fn look_at_database(host: &Host<'_>, postgres: &Postgres) -> Vec<Finding> 
     findings
 }
 
-async fn look_at_table(host: &Host<'_>, postgres: &Postgres) -> Vec<Finding> {
+async fn look_at_table(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Finding> {
     let pictured = Picture::take(&postgres.database, postgres.layout()).await;
     let picture = match pictured {
         Ok(picture) => picture,
@@ -81,21 +84,29 @@ async fn look_at_table(host: &Host<'_>, postgres: &Postgres) -> Vec<Finding> {
         }
         Err(fault) => return vec![not_examined(postgres, Area::Schema, &fault)],
     };
-    let patient = Patient::new(host, postgres, &picture, &plan);
+    let context = TableContext::new(host, postgres, &picture, &plan);
     // at the same time: a deep look at the rows is long
     let (schema, orphans, exposure) =
-        join3(schema::look(&patient), schema::look_for_orphans(&patient), rows::look(&patient)).await;
+        join3(schema::look(&context), orphans::look(&context), look_at_rows(&context)).await;
     let looks = [
         (Area::Schema, schema),
-        (Area::Schema, orphans),
+        (Area::Schema, orphans.map(Vec::from_iter)),
         (Area::Exposure, exposure),
-        (Area::Access, access::look(&patient).await),
-        (Area::Access, probe::look(&patient).await),
+        (Area::Access, access::look(&context).await),
+        (Area::Access, probe::look(&context).await),
     ];
     let found = |(area, look): (Area, Result<Vec<Finding>, Fault>)| {
         look.unwrap_or_else(|fault| vec![not_examined(postgres, area, &fault)])
     };
     looks.into_iter().flat_map(found).collect()
+}
+
+/// Exposure and keys, in one look at the rows.
+async fn look_at_rows(context: &TableContext<'_>) -> Result<Vec<Finding>, Fault> {
+    let rows = rows::examine(context).await?;
+    let mut findings = exposure::findings(&rows);
+    findings.extend(keys::of_rows(&rows));
+    Ok(findings)
 }
 
 fn unreachable(postgres: &Postgres, fault: &Fault) -> Finding {
@@ -105,7 +116,8 @@ fn unreachable(postgres: &Postgres, fault: &Fault) -> Finding {
         fault.error
     );
     Finding::new(
-        (Area::Operation, Severity::Critical, "database_unreachable"),
+        ids::DATABASE_UNREACHABLE,
+        Severity::Critical,
         format!("database {}", postgres.database.address()),
         meaning,
         Mend::Advice("check that the database is up and that the URL is right".to_owned()),
@@ -114,7 +126,8 @@ fn unreachable(postgres: &Postgres, fault: &Fault) -> Finding {
 
 fn missing_table(postgres: &Postgres) -> Finding {
     Finding::new(
-        (Area::Schema, Severity::Critical, "table_missing"),
+        ids::TABLE_MISSING,
+        Severity::Critical,
         table(postgres),
         "the table does not exist: configurations are kept in the local file of this host only",
         Mend::Advice(
@@ -127,7 +140,8 @@ fn missing_table(postgres: &Postgres) -> Finding {
 
 fn not_a_table(postgres: &Postgres) -> Finding {
     Finding::new(
-        (Area::Schema, Severity::Critical, "not_a_table"),
+        ids::NOT_A_TABLE,
+        Severity::Critical,
         table(postgres),
         "what has this name is not a table: the vault neither reads nor writes it",
         Mend::Advice("name the table itself (`--table`), not a view of it".to_owned()),
@@ -136,7 +150,8 @@ fn not_a_table(postgres: &Postgres) -> Finding {
 
 fn unusable_owner(postgres: &Postgres, fault: &Fault) -> Finding {
     Finding::new(
-        (Area::Schema, Severity::Critical, "owner_unusable"),
+        ids::OWNER_UNUSABLE,
+        Severity::Critical,
         table(postgres),
         format!("{}: the vault refuses the table, and nothing else in it was looked at", fault.error),
         Mend::Advice(fault.error.hint().to_owned()),
@@ -145,7 +160,8 @@ fn unusable_owner(postgres: &Postgres, fault: &Fault) -> Finding {
 
 fn not_examined(postgres: &Postgres, area: Area, fault: &Fault) -> Finding {
     Finding::new(
-        (area, Severity::Warning, "not_examined"),
+        ids::NOT_EXAMINED.in_area(area),
+        Severity::Warning,
         table(postgres),
         format!("this could not be looked at ({}): {}", area.as_str(), fault.error),
         Mend::Advice(fault.error.hint().to_owned()),

@@ -4,7 +4,6 @@ use serde::Deserialize;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
-use crate::doctor::access::row_security::OURS;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::detect::missing_table;
 use crate::postgres::connection::errors::{Fault, Phase, classify};
@@ -128,13 +127,6 @@ impl Facts {
         serde_json::from_str(&json).map_err(|_| {
             Error::new(ErrorKind::Schema, "the catalogue's answer about access is not as expected").into()
         })
-    }
-}
-
-impl Policy {
-    /// Whether it is one of ours by its name.
-    pub(crate) fn is_ours(&self) -> bool {
-        OURS.contains(&self.name.as_str())
     }
 }
 

@@ -1,25 +1,42 @@
-//! Rights of everybody, of who is not signed in, and of roles that policies do not hold for.
+//! Rights on the table: those that others should not have, and those that the vault lacks.
 
-use crate::doctor::Patient;
+use serde::Deserialize;
+use sqlx::Row as _;
+use sqlx::postgres::PgArguments;
+
 use crate::doctor::access::facts::{Facts, Grant};
-use crate::doctor::access::row_security::{critical, relation, table, warning};
-use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::doctor::context::TableContext;
+use crate::doctor::finding::{Finding, Mend, Severity};
+use crate::doctor::ids;
+use crate::error::{Error, ErrorKind};
+use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
 
-pub(super) fn to_outsiders(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
-    facts.granted.iter().map(|grant| to_outsider(patient, grant)).collect()
+/// $1 the table, $2 the columns of the owner, $3 the others that the vault writes. Runs with an empty search_path.
+const MISSING: &str = "SELECT json_build_object(
+  'usage', has_schema_privilege(n.oid, 'USAGE'),
+  'missing', (SELECT coalesce(json_agg(json_build_object('column', a.attname, 'privilege', p.privilege) ORDER BY a.attnum), '[]')
+    FROM pg_attribute a CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE')) AS p (privilege)
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+      AND (a.attname = ANY($3) OR (a.attname = ANY($2) AND p.privilege <> 'UPDATE'))
+      AND NOT has_column_privilege(c.oid, a.attnum, p.privilege)))::text
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid";
+
+pub(super) fn to_outsiders(context: &TableContext<'_>, facts: &Facts) -> Vec<Finding> {
+    facts.granted.iter().map(|grant| to_outsider(context, grant)).collect()
 }
 
-fn to_outsider(patient: &Patient<'_>, grant: &Grant) -> Finding {
-    let id = if grant.holder == "public" { "granted_to_public" } else { "granted_to_anon" };
+fn to_outsider(context: &TableContext<'_>, grant: &Grant) -> Finding {
+    let id = if grant.holder == "public" { ids::GRANTED_TO_PUBLIC } else { ids::GRANTED_TO_ANON };
     // with row level security on, a policy still stands in between
-    let severity = match patient.picture.table.row_security {
+    let severity = match context.picture.table.row_security {
         true => Severity::Warning,
         false => Severity::Critical,
     };
     let object = match grant.columns.as_slice() {
-        [] => table(patient),
-        columns => format!("columns {} of {}", columns.join(", "), patient.layout.table_name()),
+        [] => context.object(),
+        columns => format!("columns {} of {}", columns.join(", "), context.layout.table_name()),
     };
     let who = match grant.holder.as_str() {
         "public" => "everybody".to_owned(),
@@ -36,11 +53,11 @@ fn to_outsider(patient: &Patient<'_>, grant: &Grant) -> Finding {
          the way",
         grant.privileges.join(", ")
     );
-    Finding::new((Area::Access, severity, id), object, meaning, Mend::Sql(revoke(patient, grant)))
+    Finding::new(id, severity, object, meaning, Mend::Sql(revoke(context, grant)))
 }
 
 /// A REVOKE by the owner takes back only what the owner granted, so whoever passed it on takes it back.
-fn revoke(patient: &Patient<'_>, grant: &Grant) -> String {
+fn revoke(context: &TableContext<'_>, grant: &Grant) -> String {
     if grant.holder != "public" && grant.holder != grant.grantee {
         return format!("REVOKE {} FROM {}", quote(&grant.grantee), quote(&grant.holder));
     }
@@ -48,7 +65,7 @@ fn revoke(patient: &Patient<'_>, grant: &Grant) -> String {
         [] => String::new(),
         columns => format!(" ({})", columns.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ")),
     };
-    let (relation, grantee) = (relation(patient), role(&grant.grantee));
+    let (relation, grantee) = (context.relation(), role(&grant.grantee));
     let revoke = format!("REVOKE ALL PRIVILEGES{columns} ON TABLE {relation} FROM {grantee}");
     match &grant.grantor {
         Some(grantor) => format!("SET ROLE {};\n{revoke};\nRESET ROLE", quote(grantor)),
@@ -70,13 +87,14 @@ pub(super) fn roles(names: &[String]) -> String {
 }
 
 /// Roles with BYPASSRLS and rights on the table. Without row level security there is nothing to bypass.
-pub(super) fn bypassing(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
-    if !patient.picture.table.row_security {
+pub(super) fn bypassing(context: &TableContext<'_>, facts: &Facts) -> Vec<Finding> {
+    if !context.picture.table.row_security {
         return Vec::new();
     }
     let finding = |name: &String| {
         Finding::new(
-            warning("bypasses_row_security"),
+            ids::BYPASSES_ROW_SECURITY,
+            Severity::Warning,
             format!("role {name}"),
             "the role has rights on the table, and no policy holds for it: it sees every row",
             Mend::Sql(format!("ALTER ROLE {} NOBYPASSRLS", quote(name))),
@@ -86,8 +104,8 @@ pub(super) fn bypassing(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
 }
 
 /// Users who are what the owner of the table is: no policy holds for them, and they may switch them off.
-pub(super) fn owning(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
-    let owner = &patient.picture.table.owner;
+pub(super) fn owning(context: &TableContext<'_>, facts: &Facts) -> Vec<Finding> {
+    let owner = &context.picture.table.owner;
     let finding = |name: &String| {
         let mend = match name == owner {
             true => Mend::Advice("give the table to a role that no user is".to_owned()),
@@ -96,7 +114,76 @@ pub(super) fn owning(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
         let meaning = format!(
             "it has the rights of {owner}, who owns the table: policies hold it back as little as the owner"
         );
-        Finding::new(critical("bypasses_row_security"), format!("role {name}"), meaning, mend)
+        Finding::new(ids::BYPASSES_ROW_SECURITY, Severity::Critical, format!("role {name}"), meaning, mend)
     };
     facts.owning.iter().map(finding).collect()
+}
+
+#[derive(Deserialize)]
+struct GrantsAnswer {
+    /// Whether the names of the schema may be used.
+    usage: bool,
+    missing: Vec<MissingGrant>,
+}
+
+#[derive(Deserialize)]
+struct MissingGrant {
+    column: String,
+    privilege: String,
+}
+
+/// What the vault's own role may not do with the table, and has to.
+pub(in crate::doctor) async fn missing(context: &TableContext<'_>) -> Result<Option<Finding>, Fault> {
+    let answer = ask(context).await?;
+    let role = quote(&context.picture.server.role);
+    let mut grants = Vec::new();
+    if !answer.usage {
+        grants.push(format!("GRANT USAGE ON SCHEMA {} TO {role}", quote(&context.layout.schema)));
+    }
+    for privilege in ["SELECT", "INSERT", "UPDATE"] {
+        let columns = answer.missing.iter().filter(|missing| missing.privilege == privilege);
+        let columns: Vec<String> = columns.map(|missing| quote(&missing.column)).collect();
+        if !columns.is_empty() {
+            let table = context.relation();
+            grants.push(format!("GRANT {privilege} ({}) ON TABLE {table} TO {role}", columns.join(", ")));
+        }
+    }
+    Ok((!grants.is_empty()).then(|| missing_grant(context, &answer, grants.join(";\n"))))
+}
+
+async fn ask(context: &TableContext<'_>) -> Result<GrantsAnswer, Fault> {
+    let layout = context.layout;
+    let owner: Vec<String> =
+        [layout.tenant_column.as_ref(), Some(&layout.user_column)].into_iter().flatten().cloned().collect();
+    let mut arguments = PgArguments::default();
+    bind(&mut arguments, context.picture.table.oid)?;
+    bind(&mut arguments, owner)?;
+    bind(&mut arguments, written(context))?;
+    let rows = context.postgres.database.inspect(Query { sql: MISSING.into(), arguments }).await?;
+    let odd = || Error::new(ErrorKind::Schema, "the catalogue's answer is not as expected");
+    let json: Result<String, _> = rows.first().ok_or_else(odd)?.try_get(0);
+    let json = json.map_err(|error| classify(&error, Phase::Reading))?;
+    Ok(serde_json::from_str(&json).map_err(|_| odd())?)
+}
+
+/// The columns that a write sets or clears.
+fn written(context: &TableContext<'_>) -> Vec<String> {
+    let placement = &context.plan.placement;
+    let slots = placement.slots.iter().map(|slot| &slot.column);
+    let plain = placement.plain.iter().map(|plain| &plain.column);
+    slots.chain(plain).chain(&placement.sync_column).cloned().collect()
+}
+
+fn missing_grant(context: &TableContext<'_>, answer: &GrantsAnswer, sql: String) -> Finding {
+    let mut columns: Vec<&str> = answer.missing.iter().map(|missing| missing.column.as_str()).collect();
+    columns.dedup();
+    let what = match columns.is_empty() {
+        true => "the names of its schema".to_owned(),
+        false => columns.join(", "),
+    };
+    let meaning = format!(
+        "role {} may not read or write {what}: storing fails, and so may loading",
+        context.picture.server.role
+    );
+    Finding::new(ids::MISSING_GRANT, Severity::Warning, context.object(), meaning, Mend::Sql(sql))
 }

@@ -1,33 +1,49 @@
-//! Policies that let through more than a user's own rows.
+//! Policies that let through more than a user's own rows, and policies that fail when they are tried.
 
-use crate::doctor::Patient;
+use sqlx::postgres::PgArguments;
+
 use crate::doctor::access::facts::{Facts, Policy, PolicyRole};
 use crate::doctor::access::grants::role;
-use crate::doctor::access::row_security::{relation, warning};
-use crate::doctor::access::tautology::{asks_only_for_a_session, ignores_who_asks, is_always_true};
-use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::doctor::access::policy_conditions::{asks_only_for_a_session, ignores_who_asks, is_always_true};
+use crate::doctor::access::row_security::{OUR_POLICIES, on, planned_sql};
+use crate::doctor::context::TableContext;
+use crate::doctor::finding::{Finding, Mend, Severity};
+use crate::doctor::ids;
+use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::pool::Query;
+use crate::postgres::connection::transaction::{Trial, local_setting};
 use crate::postgres::sql::names::quote;
 
+/// SQLSTATE of policies that need themselves to be decided.
+const RECURSION: &str = "42P17";
+/// More roles than this are not tried: each takes a round trip for each kind of statement.
+const ACTORS: usize = 8;
+
 /// Policies mean nothing while row level security is off, and restrictive ones only take away.
-pub(super) fn look(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
-    if !patient.picture.table.row_security {
+pub(super) fn look(context: &TableContext<'_>, facts: &Facts) -> Vec<Finding> {
+    if !context.picture.table.row_security {
         return Vec::new();
     }
     let permissive = facts.policies.iter().filter(|policy| policy.permissive);
-    permissive.filter_map(|policy| judge(patient, facts, policy)).collect()
+    permissive.filter_map(|policy| judge(context, facts, policy)).collect()
 }
 
 /// The worst that can be said of a policy.
-fn judge(patient: &Patient<'_>, facts: &Facts, policy: &Policy) -> Option<Finding> {
+fn judge(context: &TableContext<'_>, facts: &Facts, policy: &Policy) -> Option<Finding> {
     users(policy).next()?;
-    always_true(patient, policy)
-        .or_else(|| reaches_anon(patient, facts, policy))
-        .or_else(|| ignores_rows(patient, policy))
+    always_true(context, policy)
+        .or_else(|| reaches_anon(context, facts, policy))
+        .or_else(|| ignores_rows(context, policy))
 }
 
 /// Those of its roles that are not meant to see every row.
 fn users(policy: &Policy) -> impl Iterator<Item = &PolicyRole> {
     policy.roles.iter().filter(|role| !role.service)
+}
+
+/// Whether it is one of the vault's own, by its name.
+pub(in crate::doctor) fn is_ours(policy: &Policy) -> bool {
+    OUR_POLICIES.contains(&policy.name.as_str())
 }
 
 /// Whether a part of the policy holds for every row.
@@ -36,7 +52,7 @@ pub(in crate::doctor) fn is_open(policy: &Policy) -> bool {
     conditions().any(|condition| is_always_true(condition) || asks_only_for_a_session(condition))
 }
 
-fn always_true(patient: &Patient<'_>, policy: &Policy) -> Option<Finding> {
+fn always_true(context: &TableContext<'_>, policy: &Policy) -> Option<Finding> {
     let conditions = || policy.using.iter().chain(&policy.check);
     if !conditions().any(|condition| is_always_true(condition)) {
         return None;
@@ -49,15 +65,20 @@ fn always_true(patient: &Patient<'_>, policy: &Policy) -> Option<Finding> {
     };
     let who = users(policy).map(|role| role.name.as_str()).collect::<Vec<_>>().join(", ");
     let meaning = format!("the policy is always true: for {}, it lets {who} have {what}", command(policy));
-    let kind = (Area::Access, severity, "policy_always_true");
-    Some(Finding::new(kind, object(patient, policy), meaning, without(patient, policy, |role| role.service)))
+    Some(Finding::new(
+        ids::POLICY_ALWAYS_TRUE,
+        severity,
+        object(context, policy),
+        meaning,
+        without(context, policy, |role| role.service),
+    ))
 }
 
 /// A policy for who is not signed in; one for everybody only while such a one has rights. Ours is for
 /// everybody where there is no role for those who are signed in.
-fn reaches_anon(patient: &Patient<'_>, facts: &Facts, policy: &Policy) -> Option<Finding> {
+fn reaches_anon(context: &TableContext<'_>, facts: &Facts, policy: &Policy) -> Option<Finding> {
     let names = |name: &str| policy.roles.iter().any(|role| role.name == name);
-    let public_reaches = names("public") && !facts.granted.is_empty() && !policy.is_ours();
+    let public_reaches = names("public") && !facts.granted.is_empty() && !is_ours(policy);
     let groups = || policy.roles.iter().filter(|role| role.anons && !role.service);
     if !names("anon") && !public_reaches {
         let group = groups().next()?;
@@ -65,19 +86,25 @@ fn reaches_anon(patient: &Patient<'_>, facts: &Facts, policy: &Policy) -> Option
         let revokes: Vec<_> =
             groups().map(|group| format!("REVOKE {} FROM anon", quote(&group.name))).collect();
         let mend = Mend::Sql(revokes.join(";\n"));
-        return Some(Finding::new(warning("policy_reaches_anon"), object(patient, policy), meaning, mend));
+        return Some(Finding::new(
+            ids::POLICY_REACHES_ANON,
+            Severity::Warning,
+            object(context, policy),
+            meaning,
+            mend,
+        ));
     }
     let meaning = format!("the policy for {} holds for who is not signed in", command(policy));
-    let mend = match names("public") && patient.picture.has_role("authenticated") {
-        true => Mend::Sql(alter(patient, policy, "TO authenticated")),
-        false => without(patient, policy, |role| !["anon", "public"].contains(&role.name.as_str())),
+    let mend = match names("public") && context.picture.has_role("authenticated") {
+        true => Mend::Sql(alter(context, policy, "TO authenticated")),
+        false => without(context, policy, |role| !["anon", "public"].contains(&role.name.as_str())),
     };
-    Some(Finding::new(warning("policy_reaches_anon"), object(patient, policy), meaning, mend))
+    Some(Finding::new(ids::POLICY_REACHES_ANON, Severity::Warning, object(context, policy), meaning, mend))
 }
 
 /// A condition that asks neither for the row nor for who wants it. It may be meant for an administrator, or for
 /// rows that are public: these have credentials all the same.
-fn ignores_rows(patient: &Patient<'_>, policy: &Policy) -> Option<Finding> {
+fn ignores_rows(context: &TableContext<'_>, policy: &Policy) -> Option<Finding> {
     let conditions = || policy.using.iter().chain(&policy.check);
     let session = conditions().any(|condition| asks_only_for_a_session(condition));
     let everybody = conditions().any(|condition| ignores_who_asks(condition));
@@ -99,30 +126,35 @@ fn ignores_rows(patient: &Patient<'_>, policy: &Policy) -> Option<Finding> {
     };
     let advice = "compare the column of the owner with who asks, as in `user_id = (SELECT auth.uid())`; a policy \
                   for an administrator is better given to a role of its own";
-    let kind = (Area::Access, severity, "policy_ignores_rows");
-    Some(Finding::new(kind, object(patient, policy), meaning, Mend::Advice(advice.to_owned())))
+    Some(Finding::new(
+        ids::POLICY_IGNORES_ROWS,
+        severity,
+        object(context, policy),
+        meaning,
+        Mend::Advice(advice.to_owned()),
+    ))
 }
 
 /// The policy for those of its roles only; nobody is left: it goes.
-fn without(patient: &Patient<'_>, policy: &Policy, stays: impl Fn(&PolicyRole) -> bool) -> Mend {
+fn without(context: &TableContext<'_>, policy: &Policy, stays: impl Fn(&PolicyRole) -> bool) -> Mend {
     let left: Vec<String> =
         policy.roles.iter().filter(|role| stays(role)).map(|left| role(&left.name)).collect();
     Mend::Sql(match left.is_empty() {
-        true => drop_policy(patient, policy),
-        false => alter(patient, policy, &format!("TO {}", left.join(", "))),
+        true => drop_policy(context, policy),
+        false => alter(context, policy, &format!("TO {}", left.join(", "))),
     })
 }
 
-fn alter(patient: &Patient<'_>, policy: &Policy, change: &str) -> String {
-    format!("ALTER POLICY {} ON {} {change}", quote(&policy.name), relation(patient))
+fn alter(context: &TableContext<'_>, policy: &Policy, change: &str) -> String {
+    format!("ALTER POLICY {} ON {} {change}", quote(&policy.name), context.relation())
 }
 
-pub(in crate::doctor) fn drop_policy(patient: &Patient<'_>, policy: &Policy) -> String {
-    format!("DROP POLICY IF EXISTS {} ON {}", quote(&policy.name), relation(patient))
+pub(in crate::doctor) fn drop_policy(context: &TableContext<'_>, policy: &Policy) -> String {
+    format!("DROP POLICY IF EXISTS {} ON {}", quote(&policy.name), context.relation())
 }
 
-fn object(patient: &Patient<'_>, policy: &Policy) -> String {
-    format!("policy {} on {}", policy.name, patient.layout.table_name())
+fn object(context: &TableContext<'_>, policy: &Policy) -> String {
+    format!("policy {} on {}", policy.name, context.layout.table_name())
 }
 
 fn command(policy: &Policy) -> &'static str {
@@ -133,4 +165,113 @@ fn command(policy: &Policy) -> &'static str {
         'd' => "DELETE",
         _ => "everything",
     }
+}
+
+/// Policies that read the table that they guard, directly or by way of others.
+pub(super) async fn recursion(context: &TableContext<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
+    let suspects: Vec<&Policy> = facts.policies.iter().filter(|policy| has_subquery(policy)).collect();
+    if suspects.is_empty() || !context.picture.table.row_security {
+        return Ok(None);
+    }
+    let own = context.picture.table.row_security_active.then(|| context.picture.server.role.clone());
+    let actors = facts.actors.iter().take(ACTORS).cloned().chain(own);
+    for actor in actors {
+        if recurses(context, &actor).await? {
+            return recursion_finding(context, &suspects, &actor).await.map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn has_subquery(policy: &Policy) -> bool {
+    policy.using.iter().chain(&policy.check).any(|condition| condition.contains("SELECT "))
+}
+
+/// `EXPLAIN` applies the policies and runs nothing.
+async fn recurses(context: &TableContext<'_>, actor: &str) -> Result<bool, Fault> {
+    let (relation, user) = (context.relation(), quote(&context.layout.user_column));
+    let statements = [
+        format!("EXPLAIN SELECT 1 FROM {relation}"),
+        format!("EXPLAIN UPDATE {relation} SET {user} = {user}"),
+        format!("EXPLAIN DELETE FROM {relation}"),
+        format!("EXPLAIN INSERT INTO {relation} ({user}) VALUES (NULL)"),
+    ];
+    for statement in statements {
+        let become_actor = local_setting("role", actor)?;
+        let trial = context.postgres.database.attempt(vec![become_actor, plain(&statement)]).await?;
+        if matches!(trial, Trial::Refused { last: true, code, .. } if code == RECURSION) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn recursion_finding(
+    context: &TableContext<'_>,
+    suspects: &[&Policy],
+    actor: &str,
+) -> Result<Finding, Fault> {
+    let direct: Vec<&Policy> =
+        suspects.iter().copied().filter(|policy| names_table(context, policy)).collect();
+    let guilty = if direct.is_empty() { suspects } else { &direct };
+    let names: Vec<&str> = guilty.iter().map(|policy| policy.name.as_str()).collect();
+    let meaning = format!(
+        "a policy reads the table that it guards (SQLSTATE {RECURSION}), so every statement of {actor} fails: {}",
+        names.join(", ")
+    );
+    let drops = guilty.iter().map(|policy| drop_policy(context, policy));
+    let sql: Vec<String> = drops.chain(planned_sql(context, &on()).await?).collect();
+    Ok(Finding::new(
+        ids::POLICY_RECURSION,
+        Severity::Warning,
+        context.object(),
+        meaning,
+        Mend::Sql(sql.join(";\n")),
+    ))
+}
+
+fn names_table(context: &TableContext<'_>, policy: &Policy) -> bool {
+    let mut conditions = policy.using.iter().chain(&policy.check);
+    conditions.any(|condition| condition.contains(&context.layout.table))
+}
+
+/// `auth.uid()` with the empty claims that a pooled connection is left with.
+pub(super) async fn auth_uid(context: &TableContext<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
+    let Some(returns) = &facts.auth_uid_type else { return Ok(None) };
+    let queries = vec![
+        local_setting("transaction_read_only", "on")?,
+        local_setting("request.jwt.claims", "")?,
+        local_setting("request.jwt.claim.sub", "")?,
+        plain("SELECT auth.uid() IS NULL"),
+    ];
+    // no right to call it is no finding
+    let broken = match context.postgres.database.attempt(queries).await? {
+        Trial::Refused { last: true, code, .. } => code != "42501",
+        Trial::Refused { .. } | Trial::Done { .. } => false,
+    };
+    let meaning = "auth.uid() fails on an empty claim, which a connection keeps after its first request with one: \
+                   statements under a policy that asks for it fail now and then";
+    let finding = || {
+        Finding::new(
+            ids::AUTH_UID_BREAKS,
+            Severity::Warning,
+            "function auth.uid()",
+            meaning,
+            Mend::Sql(replacement(returns)),
+        )
+    };
+    Ok(broken.then(finding))
+}
+
+fn replacement(returns: &str) -> String {
+    format!(
+        "CREATE OR REPLACE FUNCTION auth.uid() RETURNS {returns} LANGUAGE sql STABLE AS $$\n  \
+         SELECT coalesce(nullif(pg_catalog.current_setting('request.jwt.claim.sub', true), ''),\n    \
+         nullif(nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::pg_catalog.jsonb ->> 'sub', ''))\
+         ::{returns}\n$$"
+    )
+}
+
+fn plain(sql: &str) -> Query {
+    Query { sql: sql.into(), arguments: PgArguments::default() }
 }

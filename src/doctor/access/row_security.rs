@@ -1,16 +1,16 @@
 //! Row level security: off, without the owner, or hiding rows from the vault itself.
 
-use crate::doctor::Patient;
 use crate::doctor::access::facts::Facts;
-use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::doctor::context::TableContext;
+use crate::doctor::finding::{Finding, Mend, Severity};
+use crate::doctor::ids;
 use crate::postgres::connection::errors::Fault;
-use crate::postgres::sql::names;
 use crate::postgres::sql::names::quote;
-use crate::schema;
+use crate::schema::plan::plan;
 use crate::schema::wanted::{Profile, RowSecurity, Wanted};
 
 /// The names of our policies.
-pub(super) const OURS: [&str; 2] = ["retell_vault_owner", "retell_vault_service"];
+pub(super) const OUR_POLICIES: [&str; 2] = ["retell_vault_owner", "retell_vault_service"];
 
 /// Our policies, and row level security switched on.
 pub(in crate::doctor) fn on() -> Wanted {
@@ -18,8 +18,8 @@ pub(in crate::doctor) fn on() -> Wanted {
 }
 
 /// What the plan for this says about row level security, as the doctor's mend.
-pub(in crate::doctor) async fn planned(patient: &Patient<'_>, wanted: &Wanted) -> Result<Mend, Fault> {
-    let sql = planned_sql(patient, wanted).await?;
+async fn planned(context: &TableContext<'_>, wanted: &Wanted) -> Result<Mend, Fault> {
+    let sql = planned_sql(context, wanted).await?;
     Ok(match sql.is_empty() {
         false => Mend::Sql(sql.join(";\n")),
         true => Mend::Advice(
@@ -30,13 +30,13 @@ pub(in crate::doctor) async fn planned(patient: &Patient<'_>, wanted: &Wanted) -
 
 /// The statements of the planner's step for row level security; none when there is nothing to do.
 pub(in crate::doctor) async fn planned_sql(
-    patient: &Patient<'_>,
+    context: &TableContext<'_>,
     wanted: &Wanted,
 ) -> Result<Vec<String>, Fault> {
-    let plan = schema::plan::plan(patient.postgres, wanted).await?;
+    let plan = plan(context.postgres, wanted).await?;
     let steps = plan.steps.into_iter().filter(|step| step.id == "row_security");
     let sql: Vec<String> = steps.flat_map(|step| step.sql).collect();
-    let drops = OURS.into_iter().map(|name| format!("{} ON {}", quote(name), relation(patient)));
+    let drops = OUR_POLICIES.into_iter().map(|name| format!("{} ON {}", quote(name), context.relation()));
     let drops =
         drops.filter(|policy| sql.iter().any(|sql| sql.starts_with(&format!("CREATE POLICY {policy} "))));
     // several findings may be mended by the same statements, one after the other
@@ -46,8 +46,8 @@ pub(in crate::doctor) async fn planned_sql(
 }
 
 /// Off, though ordinary users reach the table.
-pub(super) async fn off(patient: &Patient<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
-    let picture = patient.picture;
+pub(super) async fn off(context: &TableContext<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
+    let picture = context.picture;
     if picture.table.row_security || !(facts.users_reach || picture.server.auth_uid) {
         return Ok(None);
     }
@@ -58,13 +58,13 @@ pub(super) async fn off(patient: &Patient<'_>, facts: &Facts) -> Result<Option<F
              sees every row"
         }
     };
-    let mend = planned(patient, &on()).await?;
-    Ok(Some(Finding::new(critical("row_security_off"), table(patient), meaning, mend)))
+    let mend = planned(context, &on()).await?;
+    Ok(Some(Finding::new(ids::ROW_SECURITY_OFF, Severity::Critical, context.object(), meaning, mend)))
 }
 
 /// On, though not for the owner, and that is us.
-pub(super) async fn not_forced(patient: &Patient<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
-    let (table_is, me) = (&patient.picture.table, &patient.picture.server.role);
+pub(super) async fn not_forced(context: &TableContext<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
+    let (table_is, me) = (&context.picture.table, &context.picture.server.role);
     let owner = if facts.bypassing_me { table_is.owner == *me } else { table_is.owned };
     if !table_is.row_security || table_is.forced || !owner {
         return Ok(None);
@@ -78,17 +78,20 @@ pub(super) async fn not_forced(patient: &Patient<'_>, facts: &Facts) -> Result<O
         "row level security is not forced, and the application connects as {me}, who owns the table: the \
          policies do not hold for it{rest}"
     );
-    let mend = planned(patient, &on().force_row_security()).await?;
-    Ok(Some(Finding::new((Area::Access, severity, "row_security_not_forced"), table(patient), meaning, mend)))
+    let mend = planned(context, &on().force_row_security()).await?;
+    Ok(Some(Finding::new(ids::ROW_SECURITY_NOT_FORCED, severity, context.object(), meaning, mend)))
 }
 
 /// It holds for the vault, and no policy gives it everything.
-pub(super) async fn hides_from_us(patient: &Patient<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
-    let table_is = &patient.picture.table;
+pub(super) async fn hides_from_us(
+    context: &TableContext<'_>,
+    facts: &Facts,
+) -> Result<Option<Finding>, Fault> {
+    let table_is = &context.picture.table;
     if !table_is.holds_back {
         return Ok(None);
     }
-    let me = &patient.picture.server.role;
+    let me = &context.picture.server.role;
     let meaning = match table_is.hides_rows {
         true => format!(
             "row level security may hide rows from {me}, as whom the vault connects: loads may miss them, and counting, \
@@ -105,26 +108,7 @@ pub(super) async fn hides_from_us(patient: &Patient<'_>, facts: &Facts) -> Resul
             "a restrictive policy holds for {me}, or would as soon as it got a role that the policy is for: connect as \
              a role with BYPASSRLS, or as the owner of the table where row level security is not forced"
         )),
-        false => planned(patient, &on().service_role(me)).await?,
+        false => planned(context, &on().service_role(me)).await?,
     };
-    let kind = (Area::Access, Severity::Warning, "row_security_hides_rows");
-    Ok(Some(Finding::new(kind, table(patient), meaning, mend)))
-}
-
-pub(super) fn critical(id: &'static str) -> (Area, Severity, &'static str) {
-    (Area::Access, Severity::Critical, id)
-}
-
-pub(super) fn warning(id: &'static str) -> (Area, Severity, &'static str) {
-    (Area::Access, Severity::Warning, id)
-}
-
-/// The table as the object of a finding.
-pub(in crate::doctor) fn table(patient: &Patient<'_>) -> String {
-    format!("table {}", patient.layout.table_name())
-}
-
-/// The table as it stands in SQL.
-pub(in crate::doctor) fn relation(patient: &Patient<'_>) -> String {
-    names::relation(patient.layout)
+    Ok(Some(Finding::new(ids::ROW_SECURITY_HIDES_ROWS, Severity::Warning, context.object(), meaning, mend)))
 }

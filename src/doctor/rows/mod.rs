@@ -1,20 +1,25 @@
-//! The rows of the table: some of them, or with [`deep`](crate::DoctorOptions::deep) all, each one opened.
+//! The values in the rows of the table: some rows, or with [`deep`](crate::DoctorOptions::deep) all, each one opened.
 
-pub(crate) mod tally;
+pub(super) mod columns;
+pub(super) mod counts;
+pub(super) mod json_secrets;
+pub(super) mod name_patterns;
+pub(super) mod text_class;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::doctor::exposure::alike::of_column;
-use crate::doctor::finding::{Area, Finding, Mend, Severity};
-use crate::doctor::rows::tally::{Role, Tally};
-use crate::doctor::{Patient, deep, exposure, keys};
+use futures_util::future::join;
+
+use crate::doctor::context::TableContext;
+use crate::doctor::options::DoctorProgress;
+use crate::doctor::rows::columns::{ColumnRole, WatchedColumns};
+use crate::doctor::rows::counts::{ExaminedRows, RowCounts};
 use crate::error::{Error, ErrorKind};
-use crate::postgres::catalogue::picture::Column;
+use crate::keyring::keys::Keyring;
 use crate::postgres::catalogue::row_visibility::hidden_rows;
 use crate::postgres::connection::errors::{Fault, Outcome};
-use crate::postgres::walk::scan::{Portion, Scan, Watched};
-use crate::record::field::Field;
-use crate::record::token::MAX_SLOT;
+use crate::postgres::walk::scan::{Portion, Scan, Scanned};
 
 /// Tables with more rows than this are sampled.
 const ALL: u64 = 20_000;
@@ -24,79 +29,94 @@ const SAMPLE: u64 = 10_000;
 const LIMIT: Duration = Duration::from_millis(700);
 /// A row takes at least this many bytes, where the server has no estimate of their number.
 const SMALL_ROW: u64 = 128;
-/// The longest JSON that is looked into.
-const LONGEST_JSON: usize = 1 << 20;
-/// So much of a look-alike is enough to tell what it is.
-const LONGEST_ALIKE: usize = 4096;
+/// Rows of a page, where every row is opened.
+const PAGE: u32 = 1000;
+/// For more rows than this the server's estimate will do.
+const MANY: u64 = 100_000;
 
-/// Types, by the start of their names, in which no secret has room.
-const NO_TEXT: [&str; 14] = [
-    "smallint", "integer", "bigint", "numeric", "real", "double", "boolean", "date", "time", "interval",
-    "uuid", "inet", "cidr", "oid",
-];
-
-/// The columns that are looked at, and what for.
-pub(crate) struct Columns {
-    pub(crate) watched: Vec<Watched>,
-    /// With the longest text of each.
-    pub(crate) roles: Vec<(Role, usize)>,
-}
-
-/// What was seen in the rows, and how many of them were looked at.
-pub(crate) struct Seen<'a> {
-    pub(crate) patient: &'a Patient<'a>,
-    pub(crate) columns: &'a Columns,
-    pub(crate) tally: Tally,
-    /// Every row was looked at.
-    pub(crate) is_exact: bool,
-}
-
-/// Exposure and keys, in one look at the rows.
-pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
-    if patient.picture.table.hides_rows {
-        return Err(hidden_rows(patient.layout).into());
+/// Looks at the rows, and notes how many that were and in which columns.
+pub(super) async fn examine<'a>(context: &'a TableContext<'a>) -> Result<ExaminedRows<'a>, Fault> {
+    if context.picture.table.hides_rows {
+        return Err(hidden_rows(context.layout).into());
     }
-    let columns = Columns::of(patient);
-    let scan = patient.postgres.scan(patient.plan, &columns.watched).await?;
-    let (tally, is_exact) = match patient.options.deep {
-        true => (deep::rows(patient, &columns, &scan).await?, true),
-        false => some_rows(patient, &columns, &scan).await?,
+    let columns = WatchedColumns::of(context);
+    let scan = context.postgres.scan(context.plan, &columns.watched).await?;
+    let (counts, is_exact) = match context.options.deep {
+        true => (every_row(context, &columns, &scan).await?, true),
+        false => some_rows(context, &columns, &scan).await?,
     };
-    let seen = Seen { patient, columns: &columns, tally, is_exact };
-    seen.note();
-    note_not_looked_at(patient, &columns).await?;
-    let mut findings = exposure::findings(&seen);
-    findings.extend(keys::of_rows(&seen));
-    findings.extend(seen.too_long());
-    Ok(findings)
+    let rows = ExaminedRows { context, columns, counts, is_exact };
+    note_extent(&rows);
+    note_not_looked_at(context, &rows.columns).await?;
+    Ok(rows)
+}
+
+/// How many rows were looked at, and what is known of the others.
+fn note_extent(rows: &ExaminedRows<'_>) {
+    let (context, table, looked_at) = (rows.context, rows.context.postgres.table_name(), rows.counts.rows);
+    let note = |note: String| context.host.note(note);
+    let estimate = match context.picture.table.rows {
+        rows @ 1.. => format!(" of about {rows}"),
+        _ => String::new(),
+    };
+    note(match rows.is_exact {
+        true => format!("every row of {table} was looked at: {looked_at}"),
+        false => format!(
+            "{looked_at}{estimate} rows of {table} were looked at; `retell-vault doctor --deep` looks at all"
+        ),
+    });
+    if let (false, Some(proved)) = (rows.is_exact, proved(rows)) {
+        note(format!("a constraint proves of every row of {table} that only tokens are in {proved}"));
+    }
+}
+
+/// The columns for tokens that a validated constraint of ours keeps free of anything else.
+fn proved(rows: &ExaminedRows<'_>) -> Option<String> {
+    let slots = rows.columns.watched.iter().zip(&rows.columns.roles);
+    let slots = slots.filter(|(_, (role, _))| matches!(role, ColumnRole::Slot | ColumnRole::Config));
+    let is_proved = |column: &str| {
+        rows.context.picture.constraints.iter().any(|constraint| {
+            constraint.kind == 'c'
+                && constraint.validated
+                && constraint.name.starts_with("retell_vault_")
+                && constraint.columns == [column]
+        })
+    };
+    let proved: Vec<_> =
+        slots.map(|(watched, _)| watched.column.as_str()).filter(|column| is_proved(column)).collect();
+    (!proved.is_empty()).then(|| proved.join(", "))
 }
 
 /// Tokens are counted, and secrets are looked for, in these columns only.
-async fn note_not_looked_at(patient: &Patient<'_>, columns: &Columns) -> Result<(), Fault> {
+async fn note_not_looked_at(context: &TableContext<'_>, columns: &WatchedColumns) -> Result<(), Fault> {
     let looked_at: Vec<&str> = columns.watched.iter().map(|watched| watched.column.as_str()).collect();
-    let not_looked_at = patient.postgres.not_looked_at(&looked_at).await?;
+    let not_looked_at = context.postgres.not_looked_at(&looked_at).await?;
     if !not_looked_at.is_empty() {
-        patient.host.note(format!("values were not looked at in {}", not_looked_at.join(", ")));
+        context.host.note(format!("values were not looked at in {}", not_looked_at.join(", ")));
     }
     Ok(())
 }
 
 /// All rows of a small table, some of a large one.
-async fn some_rows(patient: &Patient<'_>, columns: &Columns, scan: &Scan) -> Result<(Tally, bool), Fault> {
-    let portion = portion(patient.picture.table.rows, patient.picture.table.bytes);
-    let rows = match patient.postgres.some_rows(scan, portion, patient.patience(LIMIT)).await {
+async fn some_rows(
+    context: &TableContext<'_>,
+    columns: &WatchedColumns,
+    scan: &Scan,
+) -> Result<(RowCounts, bool), Fault> {
+    let portion = portion(context.picture.table.rows, context.picture.table.bytes);
+    let rows = match context.postgres.some_rows(scan, portion, context.patience(LIMIT)).await {
         Ok(rows) => rows,
-        Err(fault) if fault.outcome == Outcome::Retry => return Err(too_slow(patient).into()),
+        Err(fault) if fault.outcome == Outcome::Retry => return Err(too_slow(context).into()),
         Err(fault) => return Err(fault),
     };
     let is_exact = matches!(portion, Portion::First(_)) && rows.len() as u64 <= ALL;
-    let mut tally = Tally::default();
-    rows.iter().try_for_each(|row| tally.take(row, &columns.roles, None))?;
-    Ok((tally, is_exact))
+    let mut counts = RowCounts::default();
+    rows.iter().try_for_each(|row| counts.take(row, &columns.roles, None))?;
+    Ok((counts, is_exact))
 }
 
-fn too_slow(patient: &Patient<'_>) -> Error {
-    let message = format!("the server takes too long to give rows of {}", patient.postgres.table_name());
+fn too_slow(context: &TableContext<'_>) -> Error {
+    let message = format!("the server takes too long to give rows of {}", context.postgres.table_name());
     Error::new(ErrorKind::Busy, message).with_hint("look when it is less busy, or with --deep")
 }
 
@@ -110,101 +130,49 @@ fn portion(rows: i64, bytes: i64) -> Portion {
     }
 }
 
-impl Columns {
-    fn of(patient: &Patient<'_>) -> Self {
-        let roles =
-            patient.picture.columns.iter().filter_map(|column| Some((column, role(patient, column)?)));
-        let (mut watched, mut kept) = (Vec::new(), Vec::new());
-        for (column, role) in roles {
-            let longest = match role {
-                Role::Slot => MAX_SLOT,
-                Role::Config | Role::Webhook => LONGEST_JSON,
-                Role::Alike(_) => LONGEST_ALIKE,
-            };
-            let is_json = column.kind.starts_with("json");
-            watched.push(Watched { column: column.name.clone(), longest, is_json });
-            kept.push((role, longest));
-        }
-        Self { watched, roles: kept }
-    }
-}
-
-fn role(patient: &Patient<'_>, column: &Column) -> Option<Role> {
-    let (layout, name) = (patient.layout, column.name.as_str());
-    // a domain, and an array, may hold anything
-    let is_text = !NO_TEXT.iter().any(|kind| column.kind.starts_with(kind));
-    match name {
-        _ if !is_text => None,
-        _ if layout.is_for_secrets(name) => Some(Role::Slot),
-        _ if name == layout.config_column => Some(Role::Config),
-        _ if layout.column_of(Field::WebhookConfig) == Some(name) => Some(Role::Webhook),
-        _ if layout.all_columns().contains(&name) => None,
-        _ => of_column(name).map(Role::Alike),
-    }
-}
-
-impl Seen<'_> {
-    /// The column as it stands in findings: `column public.user_profiles.api_key`.
-    pub(crate) fn object(&self, at: usize) -> String {
-        format!("column {}.{}", self.patient.postgres.table_name(), self.columns.watched[at].column)
-    }
-
-    /// What a count means: of all rows, or of a sample.
-    pub(crate) fn of_how_many(&self) -> String {
-        match self.is_exact {
-            true => String::new(),
-            false => format!(" (of {} rows that were looked at)", self.tally.rows),
-        }
-    }
-
-    fn too_long(&self) -> Option<Finding> {
-        let count = self.tally.too_long;
-        let meaning =
-            "JSON that is longer than 1 MiB, deeper than 127 levels, or damaged, is not looked into";
-        let advice = "see for yourself whether there are secrets in it; settings are shorter";
-        let finding = Finding::new(
-            (Area::Exposure, Severity::Warning, "not_examined"),
-            format!("table {}", self.patient.postgres.table_name()),
-            meaning,
-            Mend::Advice(advice.to_owned()),
-        );
-        (count > 0).then(|| finding.of(count, Vec::new()))
-    }
-
-    /// The columns for tokens that a validated constraint of ours keeps free of anything else.
-    fn proved(&self) -> Option<String> {
-        let slots = self.columns.watched.iter().zip(&self.columns.roles);
-        let slots = slots.filter(|(_, (role, _))| matches!(role, Role::Slot | Role::Config));
-        let is_proved = |column: &str| {
-            self.patient.picture.constraints.iter().any(|constraint| {
-                constraint.kind == 'c'
-                    && constraint.validated
-                    && constraint.name.starts_with("retell_vault_")
-                    && constraint.columns == [column]
-            })
-        };
-        let proved: Vec<_> =
-            slots.map(|(watched, _)| watched.column.as_str()).filter(|column| is_proved(column)).collect();
-        (!proved.is_empty()).then(|| proved.join(", "))
-    }
-
-    fn note(&self) {
-        let (table, rows) = (self.patient.postgres.table_name(), self.tally.rows);
-        let note = |note: String| self.patient.host.note(note);
-        let estimate = match self.patient.picture.table.rows {
-            rows @ 1.. => format!(" of about {rows}"),
-            _ => String::new(),
-        };
-        note(match self.is_exact {
-            true => format!("every row of {table} was looked at: {rows}"),
-            false => format!(
-                "{rows}{estimate} rows of {table} were looked at; `retell-vault doctor --deep` looks at all"
-            ),
+/// Looks at every row, and opens its records while the next page is on its way. Pages follow each other, so that a
+/// table of any size takes the memory of two of them, and no snapshot is held.
+async fn every_row(
+    context: &TableContext<'_>,
+    columns: &WatchedColumns,
+    scan: &Scan,
+) -> Result<RowCounts, Fault> {
+    let (postgres, patience) = (context.postgres, context.postgres.database.patience());
+    let roles: Arc<[(ColumnRole, usize)]> = columns.roles.clone().into();
+    let mut progress = DoctorProgress { rows: number_of_rows(context, scan).await?, opened: 0 };
+    let mut counts = RowCounts::default();
+    let (mut page, mut last) = postgres.rows_after(scan, None, PAGE, patience).await?;
+    while let Some(position) = last {
+        let keyring = context.router.keyring.current();
+        let opened = tokio::task::spawn_blocking({
+            let roles = roles.clone();
+            move || opened(&page, &roles, &keyring, counts)
         });
-        if let (false, Some(proved)) = (self.is_exact, self.proved()) {
-            note(format!("a constraint proves of every row of {table} that only tokens are in {proved}"));
-        }
+        let (opened, next) = join(opened, postgres.rows_after(scan, Some(&position), PAGE, patience)).await;
+        counts = opened.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
+        (page, last) = next?;
+        progress = DoctorProgress { rows: progress.rows.max(counts.rows), opened: counts.rows };
+        context.host.tell(&progress);
     }
+    Ok(counts)
+}
+
+/// Only a small table is counted: that takes a look at all of it.
+async fn number_of_rows(context: &TableContext<'_>, scan: &Scan) -> Result<u64, Fault> {
+    match u64::try_from(context.picture.table.rows) {
+        Ok(estimate) if estimate > MANY => Ok(estimate),
+        _ => context.postgres.number_of_rows(scan).await,
+    }
+}
+
+fn opened(
+    rows: &[Scanned],
+    roles: &[(ColumnRole, usize)],
+    keyring: &Keyring,
+    mut counts: RowCounts,
+) -> Result<RowCounts, Fault> {
+    rows.iter().try_for_each(|row| counts.take(row, roles, Some(keyring)))?;
+    Ok(counts)
 }
 
 #[cfg(test)]

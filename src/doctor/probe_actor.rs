@@ -4,9 +4,8 @@ use serde_json::json;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
-use crate::doctor::Patient;
 use crate::doctor::access::facts::Facts;
-use crate::doctor::access::row_security::relation;
+use crate::doctor::context::TableContext;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::detect::IdKind;
 use crate::postgres::connection::errors::{Fault, Phase, classify};
@@ -19,7 +18,7 @@ use crate::record::owner::Owner;
 const LOCK_TIMEOUT: &str = "1000";
 
 pub(super) struct Actor<'a> {
-    pub(super) patient: &'a Patient<'a>,
+    pub(super) context: &'a TableContext<'a>,
     pub(super) role: String,
     pub(super) owner: &'a Owner,
     pub(super) other: &'a Owner,
@@ -30,12 +29,12 @@ pub(super) struct Actor<'a> {
 impl<'a> Actor<'a> {
     /// `authenticated` where we can be it, else ourselves; `None` when policies are not meant to hold for us.
     pub(super) fn choose(
-        patient: &'a Patient<'a>,
+        context: &'a TableContext<'a>,
         facts: &Facts,
         owner: &'a Owner,
         other: &'a Owner,
     ) -> Option<Self> {
-        let (server, about) = (&patient.picture.server, &patient.picture.table);
+        let (server, about) = (&context.picture.server, &context.picture.table);
         let sees_all = about.row_security_active && !about.holds_back;
         let unbound = facts.bypassing_me || (about.owned && !about.forced) || sees_all;
         let role = match facts.actors.iter().find(|name| *name == "authenticated") {
@@ -43,11 +42,11 @@ impl<'a> Actor<'a> {
             None if unbound => return None,
             None => server.role.clone(),
         };
-        let table = patient.plan.table()?;
-        let user = Some((patient.layout.user_column.as_str(), table.user));
-        let tenant = patient.layout.tenant_column.as_deref().zip(table.tenant);
+        let table = context.plan.table()?;
+        let user = Some((context.layout.user_column.as_str(), table.user));
+        let tenant = context.layout.tenant_column.as_deref().zip(table.tenant);
         let columns = [user, tenant].into_iter().flatten().collect();
-        Some(Self { patient, role, owner, other, columns })
+        Some(Self { context, role, owner, other, columns })
     }
 
     /// The condition for the rows of an owner whose values are bound from this number on.
@@ -111,7 +110,7 @@ impl<'a> Actor<'a> {
             local_setting("role", &self.role)?,
             statement,
         ];
-        match self.patient.postgres.database.attempt(queries).await? {
+        match self.context.postgres.database.attempt(queries).await? {
             Trial::Refused { last: false, .. } => {
                 let message = format!("the probe may not act as role {}", self.role);
                 Err(Error::new(ErrorKind::AccessDenied, message)
@@ -125,8 +124,8 @@ impl<'a> Actor<'a> {
     /// How many rows of an owner the vault itself sees.
     pub(super) async fn count_as_ourselves(&self, owner: &Owner) -> Result<i64, Fault> {
         let sql =
-            format!("SELECT pg_catalog.count(*) FROM {} WHERE {}", relation(self.patient), self.is_owner(1));
-        let rows = self.patient.postgres.database.fetch(self.query(sql, &[owner])?, Phase::Reading).await?;
+            format!("SELECT pg_catalog.count(*) FROM {} WHERE {}", self.context.relation(), self.is_owner(1));
+        let rows = self.context.postgres.database.fetch(self.query(sql, &[owner])?, Phase::Reading).await?;
         one(rows.first().map(|row| row.try_get(0)))
     }
 
@@ -136,10 +135,10 @@ impl<'a> Actor<'a> {
         let sql = format!(
             "SELECT coalesce(pg_catalog.string_agg(pg_catalog.concat_ws(' ', tableoid, ctid, xmin), ',' ORDER BY tableoid, ctid), '') \
              FROM {} WHERE ({owner}) OR ({other})",
-            relation(self.patient)
+            self.context.relation()
         );
         let query = self.query(sql, &[self.owner, self.other])?;
-        let rows = self.patient.postgres.database.fetch(query, Phase::Reading).await?;
+        let rows = self.context.postgres.database.fetch(query, Phase::Reading).await?;
         one(rows.first().map(|row| row.try_get(0)))
     }
 }

@@ -12,6 +12,8 @@ use crate::record::token::{SUITE, claims_to_be_token};
 const SHORTEST_CODE: usize = 8;
 /// Shorter than a nonce and one block: no ciphertext.
 const SHORTEST_CIPHERTEXT: usize = 16;
+/// Values that hold nothing.
+pub(crate) const EMPTY_VALUES: [&str; 6] = ["", "null", "{}", "[]", "\"\"", "\\x"];
 /// What the keys and ids of Retell and its like start with.
 const PREFIXES: [&str; 7] = ["key_", "agent_", "whsec_", "sk_", "pk_", "sk-", "bearer "];
 
@@ -25,7 +27,7 @@ const CODES: [GeneralPurpose; 2] = [
 
 /// What a text looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Class {
+pub(crate) enum TextClass {
     /// No text.
     Empty,
     /// Tokens, of this format or a later one.
@@ -41,18 +43,18 @@ pub(crate) enum Class {
 }
 
 /// Guesses from the form alone. Whatever is in doubt is plaintext.
-pub(crate) fn classify(text: &str) -> Class {
+pub(crate) fn classify(text: &str) -> TextClass {
     if claims_to_be_token(text) {
         return match text.split(' ').all(|piece| is_token(piece) || is_later_token(piece)) {
-            true => Class::Tokens,
-            false => Class::Malformed,
+            true => TextClass::Tokens,
+            false => TextClass::Malformed,
         };
     }
     match text.trim() {
-        _ if text.is_empty() => Class::Empty,
-        text if is_armour(text) => Class::Ciphertext,
-        text if has_known_prefix(text) => Class::Plaintext,
-        text => of_code(text).unwrap_or(Class::Plaintext),
+        _ if text.is_empty() => TextClass::Empty,
+        text if is_armour(text) => TextClass::Ciphertext,
+        text if has_known_prefix(text) => TextClass::Plaintext,
+        text => of_code(text).unwrap_or(TextClass::Plaintext),
     }
 }
 
@@ -102,14 +104,14 @@ fn is_in_parts(text: &str) -> bool {
 }
 
 /// What base64 or hex decodes to. `None` for text that is neither.
-fn of_code(text: &str) -> Option<Class> {
+fn of_code(text: &str) -> Option<TextClass> {
     let (hex, is_escaped) = match text.strip_prefix("\\x") {
         Some(hex) => (hex, true),
         None => (text, false),
     };
     if let Some(bytes) = bytes_of_hex(hex).filter(|_| is_escaped || hex.len() >= SHORTEST_CODE) {
         let is_long = is_escaped || bytes.len() >= SHORTEST_CIPHERTEXT;
-        return of_bytes(&bytes).or_else(|| is_long.then_some(Class::Ciphertext));
+        return of_bytes(&bytes).or_else(|| is_long.then_some(TextClass::Ciphertext));
     }
     if text.len() < SHORTEST_CODE {
         return None;
@@ -117,14 +119,14 @@ fn of_code(text: &str) -> Option<Class> {
     let text: Zeroizing<String> = Zeroizing::new(text.split_ascii_whitespace().collect());
     let bytes = CODES.iter().find_map(|code| code.decode(text.as_bytes()).ok()).map(Zeroizing::new)?;
     let is_long = bytes.len() >= SHORTEST_CIPHERTEXT && text.len().is_multiple_of(4);
-    of_bytes(&bytes).or_else(|| (is_long && is_mixed(&text)).then_some(Class::Ciphertext))
+    of_bytes(&bytes).or_else(|| (is_long && is_mixed(&text)).then_some(TextClass::Ciphertext))
 }
 
 /// `None`: bytes that are no text.
-fn of_bytes(bytes: &[u8]) -> Option<Class> {
+fn of_bytes(bytes: &[u8]) -> Option<TextClass> {
     let text = str::from_utf8(bytes).ok()?;
     let printable = |char: char| !char.is_control() || char.is_whitespace();
-    (!text.is_empty() && text.chars().all(printable)).then_some(Class::Encoded)
+    (!text.is_empty() && text.chars().all(printable)).then_some(TextClass::Encoded)
 }
 
 fn bytes_of_hex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
@@ -154,28 +156,28 @@ mod tests {
     fn what_people_keep_in_such_columns_is_told_apart() {
         let random: Vec<u8> = (0..48u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let cases: Vec<(String, Class)> = vec![
-            (String::new(), Class::Empty),
-            ("  ".into(), Class::Plaintext),
-            ("key_test_0123456789abcdef".into(), Class::Plaintext),
-            ("agent_test_oncall".into(), Class::Plaintext),
-            ("hunter2".into(), Class::Plaintext),
-            ("MySecretPassphrase".into(), Class::Plaintext),
-            ("Ünïcode secret".into(), Class::Plaintext),
-            (STANDARD.encode("key_test_abc"), Class::Encoded),
-            (URL_SAFE_NO_PAD.encode("key_test_abcd"), Class::Encoded),
-            ("6b65795f746573745f61626364".into(), Class::Encoded),
-            ("\\x6b65795f74657374".into(), Class::Encoded),
-            (STANDARD.encode(&random), Class::Ciphertext),
-            (hex.clone(), Class::Ciphertext),
-            (format!("\\x{hex}"), Class::Ciphertext),
-            (format!("{}:{hex}", &hex[..32]), Class::Ciphertext),
-            ("-----BEGIN PGP MESSAGE-----\n\nabc\n-----END PGP MESSAGE-----".into(), Class::Ciphertext),
-            ("v1:abcdef".into(), Class::Ciphertext),
-            (r#"{"iv":"00","data":"11"}"#.into(), Class::Ciphertext),
-            ("rv1.".into(), Class::Malformed),
-            ("rv1.0123abcd.00000000000000ff.api_key.".into(), Class::Malformed),
-            ("rv2.0123abcd.anything-at-all".into(), Class::Tokens),
+        let cases: Vec<(String, TextClass)> = vec![
+            (String::new(), TextClass::Empty),
+            ("  ".into(), TextClass::Plaintext),
+            ("key_test_0123456789abcdef".into(), TextClass::Plaintext),
+            ("agent_test_oncall".into(), TextClass::Plaintext),
+            ("hunter2".into(), TextClass::Plaintext),
+            ("MySecretPassphrase".into(), TextClass::Plaintext),
+            ("Ünïcode secret".into(), TextClass::Plaintext),
+            (STANDARD.encode("key_test_abc"), TextClass::Encoded),
+            (URL_SAFE_NO_PAD.encode("key_test_abcd"), TextClass::Encoded),
+            ("6b65795f746573745f61626364".into(), TextClass::Encoded),
+            ("\\x6b65795f74657374".into(), TextClass::Encoded),
+            (STANDARD.encode(&random), TextClass::Ciphertext),
+            (hex.clone(), TextClass::Ciphertext),
+            (format!("\\x{hex}"), TextClass::Ciphertext),
+            (format!("{}:{hex}", &hex[..32]), TextClass::Ciphertext),
+            ("-----BEGIN PGP MESSAGE-----\n\nabc\n-----END PGP MESSAGE-----".into(), TextClass::Ciphertext),
+            ("v1:abcdef".into(), TextClass::Ciphertext),
+            (r#"{"iv":"00","data":"11"}"#.into(), TextClass::Ciphertext),
+            ("rv1.".into(), TextClass::Malformed),
+            ("rv1.0123abcd.00000000000000ff.api_key.".into(), TextClass::Malformed),
+            ("rv2.0123abcd.anything-at-all".into(), TextClass::Tokens),
         ];
         for (text, class) in cases {
             assert_eq!(classify(&text), class, "{text}");
@@ -192,7 +194,7 @@ mod tests {
         fn printable_text_in_base64_is_no_encryption(text in "[ -~]{8,40}") {
             prop_assume!(!text.trim().is_empty());
             let class = classify(&STANDARD.encode(&text));
-            prop_assert!(matches!(class, Class::Encoded), "{class:?}");
+            prop_assert!(matches!(class, TextClass::Encoded), "{class:?}");
         }
     }
 }

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::doctor::exposure::alike::{is_credential, is_secret_key, is_secret_parameter, may_be_told};
-use crate::doctor::exposure::class::{Class, classify};
+use crate::doctor::rows::name_patterns::{is_credential, is_secret_key, is_secret_parameter, may_be_told};
+use crate::doctor::rows::text_class::{TextClass, classify};
 
 /// In place of the number in a list.
 const ANY_ITEM: &str = "[]";
@@ -17,42 +17,42 @@ const NAMES: [&str; 3] = ["name", "key", "header"];
 
 /// Where in a JSON value something was found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Spot {
+pub(crate) struct JsonPath {
     /// The keys on the way.
-    pub(crate) path: Vec<String>,
+    pub(crate) keys: Vec<String>,
     /// It is an address with a password or a token in it.
     pub(crate) in_address: bool,
 }
 
-impl Spot {
+impl JsonPath {
     /// Somewhere, when there are too many places to name.
     pub(crate) fn somewhere() -> Self {
-        Self { path: vec![UNTOLD.to_owned()], in_address: false }
+        Self { keys: vec![UNTOLD.to_owned()], in_address: false }
     }
 
     /// Whether the path leads to it in every row.
     pub(crate) fn is_exact(&self) -> bool {
-        self.path.iter().all(|key| key != ANY_ITEM && key != UNTOLD)
+        self.keys.iter().all(|key| key != ANY_ITEM && key != UNTOLD)
     }
 }
 
 /// What other code keeps beside the vault's own part of the config column, or in the settings of a webhook.
-pub(crate) fn look_into(value: &Value, found: &mut Vec<(Spot, Class)>) {
-    Walk { path: Vec::new(), found }.value(value, false);
+pub(crate) fn look_into(value: &Value, found: &mut Vec<(JsonPath, TextClass)>) {
+    JsonSearch { keys: Vec::new(), found }.value(value, false);
 }
 
 /// As deep as JSON is read at all.
-struct Walk<'a> {
-    path: Vec<String>,
-    found: &'a mut Vec<(Spot, Class)>,
+struct JsonSearch<'a> {
+    keys: Vec<String>,
+    found: &'a mut Vec<(JsonPath, TextClass)>,
 }
 
-impl Walk<'_> {
+impl JsonSearch<'_> {
     fn value(&mut self, value: &Value, is_secret: bool) {
         match value {
             Value::String(text) => self.text(text, is_secret),
-            Value::Array(items) => self.under(ANY_ITEM, |walk| {
-                items.iter().for_each(|item| walk.value(item, is_secret));
+            Value::Array(items) => self.under(ANY_ITEM, |search| {
+                items.iter().for_each(|item| search.value(item, is_secret));
             }),
             Value::Object(object) => self.object(object, is_secret),
             _ => {}
@@ -60,9 +60,9 @@ impl Walk<'_> {
     }
 
     fn under(&mut self, key: &str, look: impl FnOnce(&mut Self)) {
-        self.path.push(key.to_owned());
+        self.keys.push(key.to_owned());
         look(self);
-        self.path.pop();
+        self.keys.pop();
     }
 
     fn object(&mut self, object: &Map<String, Value>, is_secret: bool) {
@@ -76,28 +76,28 @@ impl Walk<'_> {
             };
             // inside of a secret that is an object its parts are asked for their own names
             let key = if may_be_told(name) { name } else { UNTOLD };
-            self.under(key, |walk| {
+            self.under(key, |search| {
                 if is_credential(name) {
-                    walk.push(false, Class::Plaintext);
+                    search.push(false, TextClass::Plaintext);
                 }
-                walk.value(value, by_name);
+                search.value(value, by_name);
             });
         }
     }
 
     fn text(&mut self, text: &str, is_secret: bool) {
         match classify(text) {
-            Class::Empty | Class::Tokens => {}
+            TextClass::Empty | TextClass::Tokens => {}
             class if is_secret => self.push(false, class),
-            _ if is_credential(text) => self.push(false, Class::Plaintext),
-            _ if holds_secret(text) => self.push(true, Class::Plaintext),
+            _ if is_credential(text) => self.push(false, TextClass::Plaintext),
+            _ if holds_secret(text) => self.push(true, TextClass::Plaintext),
             _ => {}
         }
     }
 
-    fn push(&mut self, in_address: bool, class: Class) {
-        let path = if self.path.is_empty() { Spot::somewhere().path } else { self.path.clone() };
-        self.found.push((Spot { path, in_address }, class));
+    fn push(&mut self, in_address: bool, class: TextClass) {
+        let keys = if self.keys.is_empty() { JsonPath::somewhere().keys } else { self.keys.clone() };
+        self.found.push((JsonPath { keys, in_address }, class));
     }
 }
 
@@ -114,10 +114,10 @@ fn holds_secret(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn found(json: &str) -> Vec<(String, bool, Class)> {
+    fn found(json: &str) -> Vec<(String, bool, TextClass)> {
         let mut found = Vec::new();
         look_into(&serde_json::from_str::<Value>(json).unwrap(), &mut found);
-        found.into_iter().map(|(spot, class)| (spot.path.join("."), spot.in_address, class)).collect()
+        found.into_iter().map(|(path, class)| (path.keys.join("."), path.in_address, class)).collect()
     }
 
     #[test]
@@ -125,10 +125,10 @@ mod tests {
         let json = r#"{"apiKey":"key_test_1","voice":"anna","nested":{"token":"a2V5X3Rlc3RfMTIz"},"secret":"",
             "list":["x"],"key_98345798345":"x"}"#;
         let expected = [
-            ("apiKey".to_owned(), false, Class::Plaintext),
+            ("apiKey".to_owned(), false, TextClass::Plaintext),
             // `key` and a number, and not told
-            ("…".to_owned(), false, Class::Plaintext),
-            ("nested.token".to_owned(), false, Class::Encoded),
+            ("…".to_owned(), false, TextClass::Plaintext),
+            ("nested.token".to_owned(), false, TextClass::Encoded),
         ];
         assert_eq!(found(json), expected);
     }
@@ -147,7 +147,7 @@ mod tests {
             (r#"{"headers":[{"key":"X-Api-Key","value":"x"}]}"#, "headers.[].value"),
             (r#""whsec_0123456789abcdef""#, "…"),
         ] {
-            assert_eq!(found(json), [(path.to_owned(), false, Class::Plaintext)], "{json}");
+            assert_eq!(found(json), [(path.to_owned(), false, TextClass::Plaintext)], "{json}");
         }
         let clean =
             r#"{"fields":[{"key":"voice","value":"anna"}],"max_tokens":4,"auth":{"type":"none"},"token":{}}"#;
@@ -165,7 +165,7 @@ mod tests {
             "https://e.com/h#access_token=1",
         ] {
             let json = format!(r#"{{"webhook_url":"{url}"}}"#);
-            assert_eq!(found(&json), [("webhook_url".to_owned(), true, Class::Plaintext)], "{url}");
+            assert_eq!(found(&json), [("webhook_url".to_owned(), true, TextClass::Plaintext)], "{url}");
         }
         let clean = r#"{"webhook_url":"https://example.com/h?page=2","events":["call_ended"],"secret":null}"#;
         assert_eq!(found(clean), []);

@@ -6,8 +6,9 @@ use serde::Deserialize;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
-use crate::doctor::Patient;
-use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::doctor::context::TableContext;
+use crate::doctor::finding::{Finding, Mend, Severity};
+use crate::doctor::ids;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::detect::IdKind;
 use crate::postgres::connection::errors::{Fault, Outcome, Phase, classify};
@@ -53,15 +54,16 @@ struct Orphans {
     owners: Vec<String>,
 }
 
-pub(super) async fn look(patient: &Patient<'_>) -> Result<Option<Finding>, Fault> {
-    let Some((table, column)) = &patient.options.users_table else { return Ok(None) };
-    let users = Users::find(patient, table, column).await?;
-    let (found, sampled) = match patient.picture.table.bytes {
-        ..=SMALL => match count(patient, &users, "", ALL_ROWS).await {
-            Err(fault) if fault.outcome == Outcome::Retry => (sample(patient, &users).await, true),
+/// Fails where the users' table is not what was said.
+pub(super) async fn look(context: &TableContext<'_>) -> Result<Option<Finding>, Fault> {
+    let Some((table, column)) = &context.options.users_table else { return Ok(None) };
+    let users = Users::find(context, table, column).await?;
+    let (found, sampled) = match context.picture.table.bytes {
+        ..=SMALL => match count(context, &users, "", ALL_ROWS).await {
+            Err(fault) if fault.outcome == Outcome::Retry => (sample(context, &users).await, true),
             counted => (counted, false),
         },
-        _ => (sample(patient, &users).await, true),
+        _ => (sample(context, &users).await, true),
     };
     let table = users.layout.table_name();
     match found {
@@ -72,23 +74,23 @@ pub(super) async fn look(patient: &Patient<'_>) -> Result<Option<Finding>, Fault
         Err(fault) => Err(fault),
         Ok(found) => {
             if sampled {
-                patient
+                context
                     .host
                     .note(format!("whether every owner is in {table} was looked at in a sample of the rows"));
             }
-            Ok((found.count > 0).then(|| finding(patient, &users, &found)))
+            Ok((found.count > 0).then(|| finding(context, &users, &found)))
         }
     }
 }
 
 impl Users {
-    async fn find(patient: &Patient<'_>, table: &str, column: &str) -> Result<Self, Fault> {
-        let layout = patient.layout.clone().table(table)?;
+    async fn find(context: &TableContext<'_>, table: &str, column: &str) -> Result<Self, Fault> {
+        let layout = context.layout.clone().table(table)?;
         let mut arguments = PgArguments::default();
         bind(&mut arguments, layout.schema.clone())?;
         bind(&mut arguments, layout.table.clone())?;
         bind(&mut arguments, column.to_owned())?;
-        let rows = patient.postgres.database.inspect(Query { sql: TYPE.into(), arguments }).await?;
+        let rows = context.postgres.database.inspect(Query { sql: TYPE.into(), arguments }).await?;
         let missing = || {
             let message = format!("there is no column {column} in a table {}", layout.table_name());
             Error::new(ErrorKind::Schema, message)
@@ -100,11 +102,11 @@ impl Users {
     }
 
     /// A condition that holds for a row `o` of an owner whom they do not have.
-    fn condition(&self, patient: &Patient<'_>) -> String {
-        let owner = format!("o.{}", quote(&patient.layout.user_column));
+    fn condition(&self, context: &TableContext<'_>) -> String {
+        let owner = format!("o.{}", quote(&context.layout.user_column));
         let user = format!("u.{}", quote(&self.column));
         // in a form that an index of the users serves
-        let owner_kind = patient.plan.table().map(|table| table.user);
+        let owner_kind = context.plan.table().map(|table| table.user);
         let same = match (owner_kind, self.kind.as_str()) {
             (Some(IdKind::Uuid), "uuid") => format!("{user} = {owner}"),
             (_, "uuid") => format!(
@@ -122,54 +124,53 @@ impl Users {
     }
 }
 
-async fn sample(patient: &Patient<'_>, users: &Users) -> Result<Orphans, Fault> {
-    let percent = (SAMPLE as f64 * 100.0 / patient.picture.table.bytes.max(1) as f64).min(100.0);
-    count(patient, users, &format!("TABLESAMPLE SYSTEM ({percent:.6})"), SOME_ROWS).await
+async fn sample(context: &TableContext<'_>, users: &Users) -> Result<Orphans, Fault> {
+    let percent = (SAMPLE as f64 * 100.0 / context.picture.table.bytes.max(1) as f64).min(100.0);
+    count(context, users, &format!("TABLESAMPLE SYSTEM ({percent:.6})"), SOME_ROWS).await
 }
 
 /// In all rows, or in those of a `TABLESAMPLE` clause.
 async fn count(
-    patient: &Patient<'_>,
+    context: &TableContext<'_>,
     users: &Users,
     sample: &str,
     limit: Duration,
 ) -> Result<Orphans, Fault> {
-    let (user, condition) = (quote(&patient.layout.user_column), users.condition(patient));
-    let table = relation(patient.layout);
+    let (user, condition) = (quote(&context.layout.user_column), users.condition(context));
+    let table = context.relation();
     let sql = format!(
         "SELECT json_build_object('count', count(*), 'owners', coalesce((array_agg(owner))[1:{OWNERS}], '{{}}'))::text
          FROM (SELECT o.{user}::text AS owner FROM {table} AS o {sample} WHERE {condition} LIMIT {MOST}) AS orphans"
     );
     let query = Query { sql: sql.into(), arguments: PgArguments::default() };
     let users = relation(&users.layout);
-    let rows = patient.postgres.database.glance(&[&table, &users], query, patient.patience(limit)).await?;
+    let rows = context.postgres.database.glance(&[&table, &users], query, context.patience(limit)).await?;
     let odd = || Error::new(ErrorKind::Schema, "the database's answer is not as expected");
     let json: Result<String, _> = rows.first().ok_or_else(odd)?.try_get(0);
     let json = json.map_err(|error| classify(&error, Phase::Reading))?;
     Ok(serde_json::from_str(&json).map_err(|_| odd())?)
 }
 
-fn finding(patient: &Patient<'_>, users: &Users, found: &Orphans) -> Finding {
+fn finding(context: &TableContext<'_>, users: &Users, found: &Orphans) -> Finding {
     let at_least = if found.count >= MOST { "at least " } else { "" };
-    let (table, user) = (users.layout.table_name(), quote(&patient.layout.user_column));
+    let (table, user) = (users.layout.table_name(), quote(&context.layout.user_column));
     let meaning = format!(
         "{at_least}{} rows belong to owners who are not in {table}: credentials of users who are gone. The rows are moved \
          to a table beside; a foreign key keeps it so (`ALTER TABLE {} ADD FOREIGN KEY ({user}) REFERENCES {} ({}) ON \
          DELETE CASCADE`, where both columns have one type)",
         found.count,
-        relation(patient.layout),
+        context.relation(),
         relation(&users.layout),
         quote(&users.column)
     );
-    let object = format!("table {}", patient.layout.table_name());
-    let mend = Mend::Sql(moved(patient, users));
-    Finding::new((Area::Schema, Severity::Warning, "orphans"), object, meaning, mend)
+    let mend = Mend::Sql(moved(context, users));
+    Finding::new(ids::ORPHANS, Severity::Warning, context.object(), meaning, mend)
         .of(found.count.unsigned_abs(), found.owners.clone())
 }
 
-fn moved(patient: &Patient<'_>, users: &Users) -> String {
-    let table = relation(patient.layout);
-    let beside = in_schema(patient.layout, &our_name(&["backup", "orphans", &patient.layout.table]));
+fn moved(context: &TableContext<'_>, users: &Users) -> String {
+    let table = context.relation();
+    let beside = in_schema(context.layout, &our_name(&["backup", "orphans", &context.layout.table]));
     let mut sql = vec![
         "BEGIN".to_owned(),
         format!("CREATE TABLE IF NOT EXISTS {beside} AS SELECT * FROM {table} WITH NO DATA"),
@@ -177,7 +178,7 @@ fn moved(patient: &Patient<'_>, users: &Users) -> String {
     sql.extend(lock_down_sql(&beside));
     sql.push(format!(
         "WITH gone AS (DELETE FROM {table} AS o WHERE {} RETURNING o.*) INSERT INTO {beside} SELECT * FROM gone",
-        users.condition(patient)
+        users.condition(context)
     ));
     sql.push("COMMIT".to_owned());
     sql.join(";\n")

@@ -80,7 +80,7 @@ const SIGNATURES: [&str; 2] = ["sig", "signature"];
 
 /// What a name says that a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Alike {
+pub(crate) enum NameMatch {
     /// An API key, a webhook secret.
     Secret,
     /// The id of an agent.
@@ -88,15 +88,15 @@ pub(crate) enum Alike {
 }
 
 /// What a column beside the layout's holds, going by its name.
-pub(crate) fn of_column(name: &str) -> Option<Alike> {
+pub(crate) fn of_column(name: &str) -> Option<NameMatch> {
     let words = words(name);
     let core = core(&words);
     let is_named = words.iter().any(|word| word == "retell" || word == "webhook");
     match core.as_str() {
-        core if AGENTS.contains(&core) => Some(Alike::Agent),
+        core if AGENTS.contains(&core) => Some(NameMatch::Agent),
         core if (COMMON.contains(&core) || OWN.contains(&core)) && !is_named => None,
-        core if OWN.contains(&core) => Some(Alike::Secret),
-        core if SECRETS.contains(&core) => Some(Alike::Secret),
+        core if OWN.contains(&core) => Some(NameMatch::Secret),
+        core if SECRETS.contains(&core) => Some(NameMatch::Secret),
         _ => None,
     }
 }
@@ -189,10 +189,10 @@ mod tests {
             "api_secret_key",
             "retell_webhook_signing_key",
         ] {
-            assert_eq!(of_column(name), Some(Alike::Secret), "{name}");
+            assert_eq!(of_column(name), Some(NameMatch::Secret), "{name}");
         }
         for name in ["call_agent_id", "sms_agent_id", "agent_id", "retell_agent_id", "agentId", "agent_ids"] {
-            assert_eq!(of_column(name), Some(Alike::Agent), "{name}");
+            assert_eq!(of_column(name), Some(NameMatch::Agent), "{name}");
         }
     }
 

@@ -1,13 +1,16 @@
-//! What the server says about itself and about our connection.
+//! The server, as it describes itself, and the connection to it: encrypted, and through which pooler.
 
 use serde::Deserialize;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
-use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::doctor::context::HostContext;
+use crate::doctor::finding::{Finding, Mend, Severity};
+use crate::doctor::ids;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::connection::errors::{Fault, Outcome, Phase, classify};
-use crate::postgres::connection::pool::{Query, bind};
+use crate::postgres::connection::pool::{Database, Query, bind};
+use crate::postgres::connection::route::{Encryption, Route};
 use crate::postgres::sql::names::quote;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::version::Millis;
@@ -33,8 +36,9 @@ const SKEW: Millis = 60 * 1000;
 /// Beyond this, one host's writes win against later ones of others for an hour or more.
 const GREAT_SKEW: Millis = 60 * 60 * 1000;
 
+/// What the server says about itself and about our connection.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Server {
+pub(crate) struct ServerState {
     /// 150004 for 15.4.
     version: i32,
     /// Its clock, in milliseconds since 1970.
@@ -45,7 +49,7 @@ pub(crate) struct Server {
     /// Where it is said that a session of ours is read-only, if it is: as in pg_settings.source.
     read_only: Option<String>,
     /// Whether the connection that the server sees is encrypted; behind a pooler that one is the pooler's.
-    pub(super) tls: Option<bool>,
+    tls: Option<bool>,
     /// As in pg_class.relkind; `None` when there is nothing of this name.
     pub(crate) kind_of_table: Option<char>,
     /// How far its clock is ahead of ours, or ours ahead of its, in milliseconds.
@@ -53,7 +57,16 @@ pub(crate) struct Server {
     skew: i64,
 }
 
-impl Server {
+/// The server, and the way to it.
+pub(super) async fn look(host: &HostContext<'_>, postgres: &Postgres, server: &ServerState) -> Vec<Finding> {
+    let address = format!("database {}", postgres.database.address());
+    let mut findings = server.findings(&address);
+    findings.extend(encryption_finding(&postgres.database.route(), server, &address));
+    findings.extend(pooler(host, &postgres.database, &address).await);
+    findings
+}
+
+impl ServerState {
     pub(crate) async fn ask(postgres: &Postgres, clock: impl Fn() -> Millis) -> Result<Self, Fault> {
         let mut round = 1;
         loop {
@@ -82,7 +95,7 @@ impl Server {
         Ok(server)
     }
 
-    pub(super) fn findings(&self, address: &str) -> Vec<Finding> {
+    fn findings(&self, address: &str) -> Vec<Finding> {
         [self.old(address), self.unwilling(address), self.skewed(address)].into_iter().flatten().collect()
     }
 
@@ -90,7 +103,7 @@ impl Server {
         let major = self.version / 10_000;
         (self.version < OLDEST).then(|| {
             Finding::new(
-                (Area::Operation, Severity::Critical, "server_too_old"),
+                ids::SERVER_TOO_OLD, Severity::Critical,
                 address,
                 format!("the server is Postgres {major}: the vault is made for 13 and later, and others get no security fixes"),
                 Mend::Advice("move to a supported version of Postgres".to_owned()),
@@ -102,7 +115,8 @@ impl Server {
     fn unwilling(&self, address: &str) -> Option<Finding> {
         if self.is_standby {
             return Some(Finding::new(
-                (Area::Operation, Severity::Warning, "standby"),
+                ids::STANDBY,
+                Severity::Warning,
                 address,
                 "the server is a standby: it answers reads, and what is stored waits in the local file",
                 Mend::Advice("name the primary in the URL".to_owned()),
@@ -110,7 +124,8 @@ impl Server {
         }
         let source = self.read_only.as_deref()?;
         Some(Finding::new(
-            (Area::Operation, Severity::Warning, "read_only"),
+            ids::READ_ONLY,
+            Severity::Warning,
             address,
             format!(
                 "sessions of role {} are read-only (default_transaction_read_only): nothing can be stored",
@@ -151,7 +166,7 @@ impl Server {
             skew / 1000
         );
         let mend = Mend::Advice("synchronise both clocks (NTP), the wrong one first".to_owned());
-        Some(Finding::new((Area::Operation, severity, "clock_skew"), address, meaning, mend))
+        Some(Finding::new(ids::CLOCK_SKEW, severity, address, meaning, mend))
     }
 }
 
@@ -159,12 +174,71 @@ fn difference(one: Millis, other: Millis) -> i64 {
     i64::try_from(i128::from(one) - i128::from(other)).unwrap_or(i64::MAX)
 }
 
+fn encryption_finding(route: &Route, server: &ServerState, address: &str) -> Option<Finding> {
+    // what the server says is about the pooler's connection where there is one
+    let plain = match route.encryption {
+        Encryption::Never => true,
+        Encryption::Perhaps => !route.pooled && server.tls == Some(false),
+        Encryption::Unverified => false,
+        Encryption::Verified => return None,
+    };
+    if route.is_local {
+        return None;
+    }
+    let (severity, id, meaning) = match plain {
+        true => (
+            Severity::Critical,
+            ids::TLS_OFF,
+            "the connection to another host is not encrypted: whoever is on the way reads the password and every \
+             answer",
+        ),
+        false => (
+            Severity::Warning,
+            ids::TLS_UNVERIFIED,
+            "the server's certificate is not checked: whoever is on the way can answer in its place, and read the \
+             password",
+        ),
+    };
+    let mend = "add `sslmode=verify-full` to the URL, and `sslrootcert=FILE` where the certificate is not by a \
+                public authority";
+    Some(Finding::new(id, severity, address, meaning, Mend::Advice(mend.to_owned())))
+}
+
+async fn pooler(host: &HostContext<'_>, database: &Database, address: &str) -> Option<Finding> {
+    if database.is_transactional() {
+        host.note("a transaction pooler stands in between: every operation is a transaction of its own");
+        return None;
+    }
+    match database.shares_sessions().await {
+        Ok(true) => {}
+        Ok(false) => return None,
+        Err(fault) => {
+            host.note(format!(
+                "whether a transaction pooler stands in between is not known: {}",
+                fault.error
+            ));
+            return None;
+        }
+    }
+    Some(Finding::new(
+        ids::POOLER_NOT_RECOGNISED,
+        Severity::Warning,
+        address,
+        "two connections share one session of the server, as behind a transaction pooler, and the vault does not \
+         treat it as one: statements fail now and then, and answers may be another client's",
+        Mend::Advice(
+            "say so (`--pooler transaction`, `PoolerMode::Transaction`), or connect without the pooler"
+                .to_owned(),
+        ),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn server(change: impl Fn(&mut Server)) -> Server {
-        let mut server = Server {
+    fn server(change: impl Fn(&mut ServerState)) -> ServerState {
+        let mut server = ServerState {
             version: OLDEST,
             now: 0,
             role: "app".to_owned(),
@@ -179,7 +253,7 @@ mod tests {
         server
     }
 
-    fn found(change: impl Fn(&mut Server)) -> Vec<(&'static str, Severity)> {
+    fn found(change: impl Fn(&mut ServerState)) -> Vec<(&'static str, Severity)> {
         let findings = server(change).findings("database");
         findings.iter().map(|finding| (finding.id, finding.severity)).collect()
     }
@@ -202,5 +276,33 @@ mod tests {
         );
         assert!(mend("database user").text().contains("ALTER ROLE \"app\" IN DATABASE \"it's\" RESET"));
         assert_eq!(mend("configuration file").kind(), "advice");
+    }
+
+    fn found_over(
+        encryption: Encryption,
+        is_local: bool,
+        pooled: bool,
+        tls: bool,
+    ) -> Option<(Severity, &'static str)> {
+        let json = serde_json::json!({
+            "version": 150000, "now": 0, "role": "app", "database": "app", "is_standby": false, "read_only": null,
+            "tls": tls, "kind_of_table": "r"
+        });
+        let server = serde_json::from_value(json).unwrap();
+        let found = encryption_finding(&Route { encryption, is_local, pooled }, &server, "database");
+        found.map(|finding| (finding.severity, finding.id))
+    }
+
+    #[test]
+    fn only_a_verified_certificate_is_good_enough_for_another_host() {
+        let (off, unverified) =
+            (Some((Severity::Critical, "tls_off")), Some((Severity::Warning, "tls_unverified")));
+        assert_eq!(found_over(Encryption::Verified, false, false, true), None);
+        assert_eq!(found_over(Encryption::Unverified, false, false, true), unverified);
+        assert_eq!(found_over(Encryption::Perhaps, false, false, true), unverified);
+        assert_eq!(found_over(Encryption::Perhaps, false, false, false), off);
+        assert_eq!(found_over(Encryption::Perhaps, false, true, false), unverified);
+        assert_eq!(found_over(Encryption::Never, false, true, true), off);
+        assert_eq!(found_over(Encryption::Never, true, false, false), None);
     }
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::crypto::sealer;
-use crate::doctor::exposure::NOTHING;
-use crate::doctor::exposure::alike::Alike;
-use crate::doctor::exposure::class::{Class, classify};
-use crate::doctor::exposure::json::{Spot, look_into};
+use crate::doctor::context::TableContext;
+use crate::doctor::rows::columns::{ColumnPart, ColumnRole, WatchedColumns};
+use crate::doctor::rows::json_secrets::{JsonPath, look_into};
+use crate::doctor::rows::text_class::{EMPTY_VALUES, TextClass, classify};
 use crate::error::ErrorKind;
 use crate::keyring::keys::Keyring;
 use crate::postgres::connection::errors::Fault;
@@ -25,31 +25,9 @@ const NAMED: usize = 5;
 /// So many findings are told apart by the place in JSON.
 const PLACES: usize = 100;
 
-/// What a column is looked at for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
-    /// Tokens, and nothing else.
-    Slot,
-    /// Tokens in our part; the rest belongs to the application.
-    Config,
-    /// The settings of the webhook.
-    Webhook,
-    /// By its name it holds what belongs into the vault.
-    Alike(Alike),
-}
-
-/// Where in a column something was found.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
-    Whole,
-    /// Our part of the config column.
-    Ours,
-    Key(Spot),
-}
-
 /// What is wrong with a record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Trouble {
+pub(crate) enum RecordProblem {
     /// Tokens of several versions or keys, or a field twice.
     Mixed,
     /// A secret field is missing.
@@ -64,14 +42,14 @@ pub(crate) enum Trouble {
 
 /// How often, and some of those concerned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Sighting {
+pub(crate) struct Occurrences {
     pub(crate) count: u64,
     pub(crate) owners: Vec<String>,
     /// The row that was counted last: a row counts once.
     row: u64,
 }
 
-impl Sighting {
+impl Occurrences {
     fn add(&mut self, row: u64, owner: &str) {
         if self.count > 0 && self.row == row {
             return;
@@ -83,27 +61,51 @@ impl Sighting {
     }
 }
 
-/// Everything that was seen.
+/// Everything that was counted.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct RowCounts {
     pub(crate) rows: u64,
     /// By the number of the column.
-    pub(crate) exposed: BTreeMap<(usize, Place, Class), Sighting>,
+    pub(crate) exposed: BTreeMap<(usize, ColumnPart, TextClass), Occurrences>,
     pub(crate) tokens: BTreeMap<(usize, KeyId), u64>,
-    pub(crate) troubles: BTreeMap<Trouble, Sighting>,
+    pub(crate) problems: BTreeMap<RecordProblem, Occurrences>,
     /// JSON too long or too deep to be looked into.
     pub(crate) too_long: u64,
 }
 
+/// What the rows of the table hold, and how many of them were looked at.
+pub(crate) struct ExaminedRows<'a> {
+    pub(crate) context: &'a TableContext<'a>,
+    pub(crate) columns: WatchedColumns,
+    pub(crate) counts: RowCounts,
+    /// Every row was looked at.
+    pub(crate) is_exact: bool,
+}
+
+impl ExaminedRows<'_> {
+    /// The column as it stands in findings: `column public.user_profiles.api_key`.
+    pub(crate) fn object(&self, at: usize) -> String {
+        format!("column {}.{}", self.context.postgres.table_name(), self.columns.watched[at].column)
+    }
+
+    /// What a count means: of all rows, or of a sample.
+    pub(crate) fn of_how_many(&self) -> String {
+        match self.is_exact {
+            true => String::new(),
+            false => format!(" (of {} rows that were looked at)", self.counts.rows),
+        }
+    }
+}
+
 /// One row while it is looked at.
-struct Look<'a> {
+struct CurrentRow<'a> {
     owner: &'a str,
     tokens: Vec<Token>,
     /// It has something that is no token, or is of a later format: no record to judge.
-    is_spoilt: bool,
+    is_no_record: bool,
 }
 
-impl Tally {
+impl RowCounts {
     /// Looks at one row. With a keyring every record in it is opened.
     ///
     /// # Errors
@@ -111,136 +113,143 @@ impl Tally {
     pub(crate) fn take(
         &mut self,
         row: &Scanned,
-        roles: &[(Role, usize)],
+        roles: &[(ColumnRole, usize)],
         keyring: Option<&Keyring>,
     ) -> Result<(), Fault> {
         self.rows += 1;
         let (name, owner) = row.owner()?;
-        let mut look = Look { owner: &name, tokens: Vec::new(), is_spoilt: false };
+        let mut current = CurrentRow { owner: &name, tokens: Vec::new(), is_no_record: false };
         for (at, (role, longest)) in roles.iter().enumerate() {
             let Some(text) = row.text(at)?.filter(|text| !text.is_empty()) else { continue };
             match role {
-                Role::Slot => self.slot(&mut look, at, text),
-                Role::Alike(_) => self.alike(&look, at, text),
-                Role::Config | Role::Webhook if text.len() > *longest => self.too_long += 1,
-                Role::Config | Role::Webhook => self.json(&mut look, at, *role, text),
+                ColumnRole::Slot => self.slot(&mut current, at, text),
+                ColumnRole::Named(_) => self.named(&current, at, text),
+                ColumnRole::Config | ColumnRole::Webhook if text.len() > *longest => self.too_long += 1,
+                ColumnRole::Config | ColumnRole::Webhook => self.json(&mut current, at, *role, text),
             }
         }
-        let Look { tokens, is_spoilt, .. } = look;
-        if !is_spoilt && !tokens.is_empty() {
+        let CurrentRow { tokens, is_no_record, .. } = current;
+        if !is_no_record && !tokens.is_empty() {
             self.record(&name, tokens, owner.as_ref(), row.now()?, keyring);
         }
         Ok(())
     }
 
-    fn expose(&mut self, look: &Look<'_>, at: usize, place: Place, class: Class) {
+    fn expose(&mut self, current: &CurrentRow<'_>, at: usize, part: ColumnPart, class: TextClass) {
         // where a token was expected, nothing and a token of another field are damage too
-        let class = if matches!(class, Class::Empty | Class::Tokens) { Class::Malformed } else { class };
-        self.exposed.entry((at, place, class)).or_default().add(self.rows, look.owner);
+        let class =
+            if matches!(class, TextClass::Empty | TextClass::Tokens) { TextClass::Malformed } else { class };
+        self.exposed.entry((at, part, class)).or_default().add(self.rows, current.owner);
     }
 
-    fn trouble(&mut self, trouble: Trouble, owner: &str) {
-        self.troubles.entry(trouble).or_default().add(self.rows, owner);
+    fn problem(&mut self, problem: RecordProblem, owner: &str) {
+        self.problems.entry(problem).or_default().add(self.rows, owner);
     }
 
-    fn slot(&mut self, look: &mut Look<'_>, at: usize, text: &str) {
-        if !self.pieces(look, at, text) {
-            look.is_spoilt = true;
-            self.expose(look, at, Place::Whole, classify(text));
+    fn slot(&mut self, current: &mut CurrentRow<'_>, at: usize, text: &str) {
+        if !self.pieces(current, at, text) {
+            current.is_no_record = true;
+            self.expose(current, at, ColumnPart::Whole, classify(text));
         }
     }
 
     /// Takes the tokens of a text. False: it holds something else.
-    fn pieces(&mut self, look: &mut Look<'_>, at: usize, text: &str) -> bool {
-        let held = look.tokens.len();
+    fn pieces(&mut self, current: &mut CurrentRow<'_>, at: usize, text: &str) -> bool {
+        let held = current.tokens.len();
         for piece in text.split(' ') {
             match piece.parse::<Token>() {
-                Ok(token) => look.tokens.push(token),
+                Ok(token) => current.tokens.push(token),
                 Err(error) if error.kind() == ErrorKind::UnsupportedFormat && claims_to_be_token(piece) => {
-                    look.is_spoilt = true;
-                    self.trouble(Trouble::LaterFormat, look.owner);
+                    current.is_no_record = true;
+                    self.problem(RecordProblem::LaterFormat, current.owner);
                     let key = piece.get(4..12).and_then(|id| id.parse().ok());
                     key.into_iter().for_each(|key| *self.tokens.entry((at, key)).or_default() += 1);
                 }
                 Err(_) => return false,
             }
         }
-        for token in &look.tokens[held..] {
+        for token in &current.tokens[held..] {
             *self.tokens.entry((at, token.key)).or_default() += 1;
         }
         true
     }
 
-    fn alike(&mut self, look: &Look<'_>, at: usize, text: &str) {
-        if NOTHING.contains(&text.trim()) {
+    fn named(&mut self, current: &CurrentRow<'_>, at: usize, text: &str) {
+        if EMPTY_VALUES.contains(&text.trim()) {
             return;
         }
         match classify(text) {
-            Class::Empty | Class::Tokens => {}
-            class => self.expose(look, at, Place::Whole, class),
+            TextClass::Empty | TextClass::Tokens => {}
+            class => self.expose(current, at, ColumnPart::Whole, class),
         }
     }
 
-    fn json(&mut self, look: &mut Look<'_>, at: usize, role: Role, text: &str) {
+    fn json(&mut self, current: &mut CurrentRow<'_>, at: usize, role: ColumnRole, text: &str) {
         let Some(mut value) = read(text) else {
             self.too_long += 1;
             return;
         };
         let mut found = Vec::new();
-        if role == Role::Config {
+        if role == ColumnRole::Config {
             if let Some(mut ours) = value.as_object_mut().and_then(|object| object.remove(MEMBER)) {
-                self.ours(look, at, &ours);
+                self.ours(current, at, &ours);
                 wipe(&mut ours);
             }
             if let Some(class) = instead_of_object(&value) {
-                look.is_spoilt = true;
-                self.expose(look, at, Place::Whole, class);
+                current.is_no_record = true;
+                self.expose(current, at, ColumnPart::Whole, class);
             }
         }
-        if role == Role::Webhook || value.is_object() {
+        if role == ColumnRole::Webhook || value.is_object() {
             look_into(&value, &mut found);
         }
         wipe(&mut value);
-        for (spot, class) in found {
-            let place = self.place(at, spot, class);
-            self.expose(look, at, place, class);
+        for (path, class) in found {
+            let part = self.part(at, path, class);
+            self.expose(current, at, part, class);
         }
     }
 
     /// Of many places only the first are named, so that keys that differ from row to row take no memory.
-    fn place(&self, at: usize, spot: Spot, class: Class) -> Place {
-        let (place, few) = (Place::Key(spot), self.exposed.len() < PLACES);
-        match few || self.exposed.contains_key(&(at, place.clone(), class)) {
-            true => place,
-            false => Place::Key(Spot::somewhere()),
+    fn part(&self, at: usize, path: JsonPath, class: TextClass) -> ColumnPart {
+        let (part, few) = (ColumnPart::Key(path), self.exposed.len() < PLACES);
+        match few || self.exposed.contains_key(&(at, part.clone(), class)) {
+            true => part,
+            false => ColumnPart::Key(JsonPath::somewhere()),
         }
     }
 
     /// Our part of the config column: field name -> token.
-    fn ours(&mut self, look: &mut Look<'_>, at: usize, ours: &Value) {
-        let foreign = match ours {
+    fn ours(&mut self, current: &mut CurrentRow<'_>, at: usize, ours: &Value) {
+        let unrecognised = match ours {
             Value::Null => None,
             Value::Object(object) => {
-                object.iter().find_map(|(name, value)| self.entry(look, at, name, value))
+                object.iter().find_map(|(name, value)| self.entry(current, at, name, value))
             }
             Value::String(text) => Some(classify(text)),
-            _ => Some(Class::Plaintext),
+            _ => Some(TextClass::Plaintext),
         };
-        if let Some(class) = foreign {
-            look.is_spoilt = true;
-            self.expose(look, at, Place::Ours, class);
+        if let Some(class) = unrecognised {
+            current.is_no_record = true;
+            self.expose(current, at, ColumnPart::Ours, class);
         }
     }
 
     /// What an entry is, when it is not a token of the field that it is named for.
-    fn entry(&mut self, look: &mut Look<'_>, at: usize, name: &str, value: &Value) -> Option<Class> {
-        let Some(text) = value.as_str() else { return Some(Class::Plaintext) };
-        let held = look.tokens.len();
-        if !self.pieces(look, at, text) {
+    fn entry(
+        &mut self,
+        current: &mut CurrentRow<'_>,
+        at: usize,
+        name: &str,
+        value: &Value,
+    ) -> Option<TextClass> {
+        let Some(text) = value.as_str() else { return Some(TextClass::Plaintext) };
+        let held = current.tokens.len();
+        if !self.pieces(current, at, text) {
             return Some(classify(text));
         }
-        let misnamed = look.tokens[held..].iter().any(|token| token.field.name() != name);
-        misnamed.then_some(Class::Malformed)
+        let misnamed = current.tokens[held..].iter().any(|token| token.field.name() != name);
+        misnamed.then_some(TextClass::Malformed)
     }
 
     fn record(
@@ -252,36 +261,36 @@ impl Tally {
         keyring: Option<&Keyring>,
     ) {
         if tokens.iter().any(|token| token.version.is_ahead_of(now)) {
-            self.trouble(Trouble::Ahead, name);
+            self.problem(RecordProblem::Ahead, name);
         }
         let record = match Record::new(tokens, PlainValues::default()) {
             Ok(record) => record,
             Err(error) => {
                 let incomplete = error.kind() == ErrorKind::Incomplete;
-                let trouble = if incomplete { Trouble::Incomplete } else { Trouble::Mixed };
-                return self.trouble(trouble, name);
+                let problem = if incomplete { RecordProblem::Incomplete } else { RecordProblem::Mixed };
+                return self.problem(problem, name);
             }
         };
         if let Some(keyring) = keyring
             && let Err(reason) = opens(&record, owner, keyring)
         {
-            self.trouble(Trouble::Unreadable(reason), name);
+            self.problem(RecordProblem::Unreadable(reason), name);
         }
     }
 
-    /// A record of the local file, in the place with this number.
+    /// A record of the local file.
     pub(crate) fn take_local(&mut self, owner: &Owner, text: &str, keyring: &Keyring) {
         self.rows += 1;
         let name = owner.to_string();
-        let mut look = Look { owner: &name, tokens: Vec::new(), is_spoilt: false };
-        let all = self.pieces(&mut look, 0, text);
+        let mut current = CurrentRow { owner: &name, tokens: Vec::new(), is_no_record: false };
+        let all = self.pieces(&mut current, 0, text);
         let record = match all {
-            true if look.is_spoilt => return,
-            true => Record::new(look.tokens, PlainValues::default()).map_err(|error| reason(error.kind())),
+            true if current.is_no_record => return,
+            true => Record::new(current.tokens, PlainValues::default()).map_err(|error| reason(error.kind())),
             false => Err(reason(ErrorKind::Malformed)),
         };
         if let Err(reason) = record.and_then(|record| opens(&record, Some(owner), keyring)) {
-            self.trouble(Trouble::Unreadable(reason), &name);
+            self.problem(RecordProblem::Unreadable(reason), &name);
         }
     }
 }
@@ -296,11 +305,11 @@ fn read(text: &str) -> Option<Value> {
 }
 
 /// What a config column holds that is neither an object nor null, and that the vault therefore never writes.
-fn instead_of_object(value: &Value) -> Option<Class> {
+fn instead_of_object(value: &Value) -> Option<TextClass> {
     match value {
         Value::Null | Value::Object(_) => None,
         Value::String(text) => Some(classify(text)),
-        _ => Some(Class::Plaintext),
+        _ => Some(TextClass::Plaintext),
     }
 }
 

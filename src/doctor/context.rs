@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
 use crate::postgres::catalogue::picture::Picture;
+use crate::postgres::sql::names;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::layout::Layout;
 use crate::store::core::Core;
@@ -15,14 +16,14 @@ const BUDGET: Duration = Duration::from_millis(1200);
 const LEAST: Duration = Duration::from_millis(30);
 
 /// What the examinations of this host share: keyring and local file.
-pub(crate) struct Host<'a> {
+pub(crate) struct HostContext<'a> {
     pub(crate) router: &'a Core,
     pub(crate) options: &'a DoctorOptions,
     notes: Mutex<Vec<String>>,
     tell: &'a (dyn Fn(&DoctorProgress) + Sync),
 }
 
-impl<'a> Host<'a> {
+impl<'a> HostContext<'a> {
     pub(super) fn new(
         router: &'a Core,
         options: &'a DoctorOptions,
@@ -47,8 +48,8 @@ impl<'a> Host<'a> {
 }
 
 /// What the examinations of a table share.
-pub(crate) struct Patient<'a> {
-    pub(crate) host: &'a Host<'a>,
+pub(crate) struct TableContext<'a> {
+    pub(crate) host: &'a HostContext<'a>,
     pub(crate) router: &'a Core,
     pub(crate) postgres: &'a Postgres,
     pub(crate) layout: &'a Layout,
@@ -58,15 +59,25 @@ pub(crate) struct Patient<'a> {
     started: Instant,
 }
 
-impl<'a> Patient<'a> {
+impl<'a> TableContext<'a> {
     pub(super) fn new(
-        host: &'a Host<'a>,
+        host: &'a HostContext<'a>,
         postgres: &'a Postgres,
         picture: &'a Picture,
         plan: &'a Plan,
     ) -> Self {
         let (router, options, layout) = (host.router, host.options, postgres.layout());
         Self { host, router, postgres, layout, picture, plan, options, started: Instant::now() }
+    }
+
+    /// The table as the object of a finding.
+    pub(crate) fn object(&self) -> String {
+        format!("table {}", self.layout.table_name())
+    }
+
+    /// The table as it stands in SQL.
+    pub(crate) fn relation(&self) -> String {
+        names::relation(self.layout)
     }
 
     /// How long the server may take for a look that can be cut short: `most`, or what is left.

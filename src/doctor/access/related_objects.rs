@@ -1,0 +1,152 @@
+//! Other ways to the rows, for which the policies of the table do not hold: views, routines that run with the rights
+//! of their owner, partitions, and the tables of the vault beside it.
+
+use crate::doctor::access::facts::{Beside, Facts, Routine, View};
+use crate::doctor::access::grants::roles;
+use crate::doctor::context::TableContext;
+use crate::doctor::finding::{Finding, Mend, Severity};
+use crate::doctor::ids;
+
+/// The first version whose views can read with the rights of who asks.
+const SECURITY_INVOKER: i32 = 150_000;
+
+pub(super) fn views(context: &TableContext<'_>, facts: &Facts) -> Vec<Finding> {
+    facts.views.iter().filter_map(|view| around_policies(context, view)).collect()
+}
+
+/// A view of other columns is of no concern, unless it goes round row level security.
+fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
+    let concerns = view.uses || context.picture.table.row_security;
+    if view.readers.is_empty() || view.invoker || !concerns {
+        return None;
+    }
+    let ordinary = |reader: &String| ["public", "anon", "authenticated"].contains(&reader.as_str());
+    let severity = match view.readers.iter().any(ordinary) {
+        true => Severity::Critical,
+        false => Severity::Warning,
+    };
+    let readers = view.readers.join(", ");
+    let (id, meaning, mend) = match view.materialized {
+        true => (
+            ids::MATERIALIZED_VIEW,
+            format!("it is a copy of the table for which no policy holds, and {readers} may read it"),
+            Mend::Sql(format!("REVOKE ALL ON TABLE {} FROM {}", view.relation, roles(&view.readers))),
+        ),
+        false => (
+            ids::VIEW_WITHOUT_INVOKER,
+            format!(
+                "it reads the table with the rights of its owner, so {readers} may see what they may not in \
+                     the table itself"
+            ),
+            invoker(context, view),
+        ),
+    };
+    Some(Finding::new(id, severity, format!("view {}", view.relation), meaning, mend))
+}
+
+fn invoker(context: &TableContext<'_>, view: &View) -> Mend {
+    match context.picture.server.version >= SECURITY_INVOKER {
+        true => Mend::Sql(format!("ALTER VIEW {} SET (security_invoker = true)", view.relation)),
+        false => Mend::Advice(format!(
+            "before PostgreSQL 15 a view cannot read with the rights of who asks: `REVOKE ALL ON TABLE {} FROM {}`, \
+             or put the policy's condition into the view, with `security_barrier`",
+            view.relation,
+            roles(&view.readers)
+        )),
+    }
+}
+
+pub(super) fn routines(facts: &Facts) -> Vec<Finding> {
+    facts.routines.iter().flat_map(|routine| [free_path(routine), callable(routine)]).flatten().collect()
+}
+
+fn free_path(routine: &Routine) -> Option<Finding> {
+    let place = match (routine.fixed_path, routine.open_path) {
+        (true, false) => return None,
+        (true, true) => "in a schema where its caller may make things",
+        (false, _) => "where its caller says",
+    };
+    let meaning = format!(
+        "it runs with the rights of its owner and names the table or a view of it, but looks names up {place}: a \
+         caller's own function or table takes the place of what is meant. With an empty path every name in it \
+         must say its schema"
+    );
+    let sql = format!("ALTER ROUTINE {} SET search_path = ''", routine.signature);
+    Some(Finding::new(
+        ids::DEFINER_SEARCH_PATH,
+        Severity::Warning,
+        routine_object(routine),
+        meaning,
+        Mend::Sql(sql),
+    ))
+}
+
+fn callable(routine: &Routine) -> Option<Finding> {
+    if routine.callers.is_empty() {
+        return None;
+    }
+    let meaning = "it runs with the rights of its owner, for whom policies need not hold, names the table or a view \
+                   of it, and may be called without being signed in; the roles that need it get EXECUTE of their own";
+    let sql = format!("REVOKE EXECUTE ON ROUTINE {} FROM {}", routine.signature, roles(&routine.callers));
+    Some(Finding::new(
+        ids::DEFINER_CALLABLE,
+        Severity::Critical,
+        routine_object(routine),
+        meaning,
+        Mend::Sql(sql),
+    ))
+}
+
+fn routine_object(routine: &Routine) -> String {
+    format!("routine {}", routine.signature)
+}
+
+pub(super) fn tables(facts: &Facts) -> Vec<Finding> {
+    facts.beside.iter().filter_map(of_table).collect()
+}
+
+fn of_table(table: &Beside) -> Option<Finding> {
+    match table.partition {
+        true => open_partition(table),
+        false => open_vault_table(table),
+    }
+}
+
+/// A partition that is asked by its own name answers without the policies of the whole.
+fn open_partition(table: &Beside) -> Option<Finding> {
+    if table.readers.is_empty() || table.row_security {
+        return None;
+    }
+    let meaning = format!(
+        "a partition that is asked by its own name answers without the policies of the whole, and {} may ask",
+        table.readers.join(", ")
+    );
+    Some(Finding::new(
+        ids::PARTITION_OPEN,
+        Severity::Critical,
+        format!("partition {}", table.relation),
+        meaning,
+        Mend::Sql(format!("REVOKE ALL ON TABLE {} FROM {}", table.relation, roles(&table.readers))),
+    ))
+}
+
+/// Backups and the journal of the schema may hold what was in the table.
+fn open_vault_table(table: &Beside) -> Option<Finding> {
+    let revoke = || format!("REVOKE ALL ON TABLE {} FROM {}", table.relation, roles(&table.readers));
+    let enable = || format!("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", table.relation);
+    let (severity, sql) = match (table.row_security, table.readers.is_empty()) {
+        (true, true) => return None,
+        (true, false) => (Severity::Warning, revoke()),
+        (false, true) => (Severity::Warning, enable()),
+        (false, false) => (Severity::Critical, format!("{};\n{}", enable(), revoke())),
+    };
+    let meaning = "it is a table of the vault's own, which may hold what was in the table, and it is not closed: \
+                   row level security is to be on without a policy, and nobody else has rights";
+    Some(Finding::new(
+        ids::VAULT_TABLE_OPEN,
+        severity,
+        format!("table {}", table.relation),
+        meaning,
+        Mend::Sql(sql),
+    ))
+}

@@ -1,0 +1,263 @@
+//! Secrets that lie open, text in the vault's columns that it did not write, and how both are taken away.
+
+use serde_json::Value;
+
+use crate::doctor::finding::{Area, Finding, FindingId, Mend, Severity};
+use crate::doctor::ids;
+use crate::doctor::rows::columns::{ColumnPart, ColumnRole};
+use crate::doctor::rows::counts::{ExaminedRows, Occurrences};
+use crate::doctor::rows::json_secrets::{JsonPath, look_into};
+use crate::doctor::rows::name_patterns::NameMatch;
+use crate::doctor::rows::text_class::{EMPTY_VALUES, TextClass, classify};
+use crate::postgres::catalogue::picture::Column;
+use crate::postgres::sql::names::{literal, quote, relation};
+use crate::postgres::sql::token::{Kind, holds_unrecognised};
+use crate::record::token::MEMBER;
+
+/// Parameters of an address that may be secrets: at least those that are looked for.
+const PARAMETERS: &str = "[?&#][^=&#]*(key|token|secret|auth|passw|bearer|credential|sig)[^=&#]*=";
+/// No token is shorter.
+const SHORTEST_TOKEN: usize = 150;
+/// The user and the password in an address.
+const USER: &str = "^([^:/?#]+://)[^/?#@]*@";
+
+/// What the rows and the defaults of their columns hold, as findings.
+pub(super) fn findings(rows: &ExaminedRows<'_>) -> Vec<Finding> {
+    let exposed = rows.counts.exposed.iter();
+    let exposed =
+        exposed.map(|((at, part, class), occurrences)| finding(rows, *at, part, *class, occurrences));
+    exposed.chain(in_defaults(rows)).chain(too_long(rows)).collect()
+}
+
+fn finding(
+    rows: &ExaminedRows<'_>,
+    at: usize,
+    part: &ColumnPart,
+    class: TextClass,
+    occurrences: &Occurrences,
+) -> Finding {
+    let role = rows.columns.roles[at].0;
+    let object = match part {
+        ColumnPart::Whole => rows.object(at),
+        ColumnPart::Ours => format!("{}, {MEMBER}", rows.object(at)),
+        ColumnPart::Key(path) => format!("{}, key {}", rows.object(at), path.keys.join(".")),
+    };
+    let id = if role == ColumnRole::Webhook { ids::SECRET_IN_WEBHOOK_CONFIG } else { id(class) };
+    let meaning = format!("{}{}: {}", what(class), rows.of_how_many(), consequence(role, part, class));
+    let finding = Finding::new(id, severity(role, class), object, meaning, fix(rows, at, part, class));
+    finding.of(occurrences.count, occurrences.owners.clone())
+}
+
+fn id(class: TextClass) -> FindingId {
+    match class {
+        TextClass::Ciphertext => ids::FOREIGN_CIPHERTEXT,
+        TextClass::Encoded => ids::ENCODED_PLAINTEXT,
+        TextClass::Malformed | TextClass::Tokens | TextClass::Empty => ids::MALFORMED_TOKEN,
+        TextClass::Plaintext => ids::PLAINTEXT,
+    }
+}
+
+fn severity(role: ColumnRole, class: TextClass) -> Severity {
+    match (role, class) {
+        (ColumnRole::Named(NameMatch::Agent), _) | (_, TextClass::Ciphertext) => Severity::Warning,
+        _ => Severity::Critical,
+    }
+}
+
+fn what(class: TextClass) -> &'static str {
+    match class {
+        TextClass::Plaintext => "plain text",
+        TextClass::Encoded => "base64 or hex of plain text, which is no encryption",
+        TextClass::Ciphertext => "what looks like the ciphertext of other code",
+        TextClass::Malformed | TextClass::Tokens | TextClass::Empty => {
+            "text that starts like a token and is none"
+        }
+    }
+}
+
+fn consequence(role: ColumnRole, part: &ColumnPart, class: TextClass) -> &'static str {
+    match (role, part, class) {
+        (_, ColumnPart::Key(path), _) if path.in_address => {
+            "the address holds a password or token, which everybody reads who may read the table; \
+             let the receiver check the vault's webhook secret; the SQL takes user, password and parameters out of it"
+        }
+        (ColumnRole::Webhook, ..) => {
+            "this column is not encrypted; store the value through the vault first, where it is still needed: the SQL \
+             removes it for good"
+        }
+        (_, ColumnPart::Key(_), _) => {
+            "everybody reads it who may read the table; it belongs to the application: store it through the vault first \
+             and stop what writes it, since the SQL removes it for good"
+        }
+        (ColumnRole::Named(_), ..) => {
+            "the column is none of the vault's and, by its name, holds what belongs there; store the values through the \
+             vault first and stop what writes them, since the SQL clears them for good"
+        }
+        (ColumnRole::Config, ColumnPart::Whole, _) => {
+            "the column holds neither an object nor null, so that the vault never writes it; store what is still needed \
+             through the vault afterwards: the SQL clears it for good"
+        }
+        (_, _, TextClass::Malformed) => {
+            "the record does not load; restore it from a backup, or store the configuration again"
+        }
+        (_, _, TextClass::Ciphertext) => {
+            "the vault neither reads nor overwrites it; open it with the code that wrote it, and store it through the vault"
+        }
+        _ => {
+            "the vault neither reads nor overwrites it, and everybody reads it who may read the table; store it through \
+             the vault, which replaces it"
+        }
+    }
+}
+
+/// Secrets in the defaults of columns, which the catalogue shows to everybody.
+fn in_defaults(rows: &ExaminedRows<'_>) -> Vec<Finding> {
+    (0..rows.columns.watched.len()).filter_map(|at| in_default(rows, at)).collect()
+}
+
+fn in_default(rows: &ExaminedRows<'_>, at: usize) -> Option<Finding> {
+    let (name, role) = (&rows.columns.watched[at].column, rows.columns.roles[at].0);
+    let column = rows.context.picture.column(name).filter(|column| !column.generated)?;
+    let class = worst(role, &literal_text(column.default.as_deref()?)?)?;
+    let drop =
+        format!("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", relation(rows.context.layout), quote(name));
+    let meaning = "the default of the column is a value of its own: the catalogue shows it to everybody, and every \
+                   new row gets it; rows that are made without the column have nothing there once it is gone";
+    let id = if role == ColumnRole::Webhook { ids::SECRET_IN_WEBHOOK_CONFIG } else { id(class) };
+    let severity = if let ColumnRole::Named(_) = role { severity(role, class) } else { Severity::Critical };
+    let object = format!("default of {}", rows.object(at));
+    Some(Finding::new(id, severity, object, meaning, Mend::Sql(drop)))
+}
+
+/// What is wrong with a default for such a column.
+fn worst(role: ColumnRole, text: &str) -> Option<TextClass> {
+    let json = || serde_json::from_str::<Value>(text).ok();
+    match role {
+        _ if EMPTY_VALUES.contains(&text.trim()) => None,
+        ColumnRole::Slot | ColumnRole::Named(_) => Some(classify(text)),
+        ColumnRole::Config | ColumnRole::Webhook => {
+            let mut found = Vec::new();
+            look_into(&json()?, &mut found);
+            found.into_iter().map(|(_, class)| class).min()
+        }
+    }
+}
+
+/// The text of `'…'::type` and `E'…'::type`. Of anything else, which is computed, `None`.
+fn literal_text(expression: &str) -> Option<String> {
+    let quoted = expression.strip_prefix('E').unwrap_or(expression).strip_prefix('\'')?;
+    let (text, kind) = quoted.rsplit_once('\'')?;
+    let is_plain = kind.is_empty() || kind.starts_with("::");
+    is_plain.then(|| text.replace("''", "'"))
+}
+
+/// JSON that was not looked into.
+fn too_long(rows: &ExaminedRows<'_>) -> Option<Finding> {
+    let count = rows.counts.too_long;
+    let meaning = "JSON that is longer than 1 MiB, deeper than 127 levels, or damaged, is not looked into";
+    let advice = "see for yourself whether there are secrets in it; settings are shorter";
+    let finding = Finding::new(
+        ids::NOT_EXAMINED.in_area(Area::Exposure),
+        Severity::Warning,
+        rows.context.object(),
+        meaning,
+        Mend::Advice(advice.to_owned()),
+    );
+    (count > 0).then(|| finding.of(count, Vec::new()))
+}
+
+/// The vault's own columns are mended by storing through the vault, since the text may be all that there is of a
+/// credential. The application's are cleared.
+fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart, class: TextClass) -> Mend {
+    let name = &rows.columns.watched[at].column;
+    let column = rows.context.picture.column(name);
+    let relation = relation(rows.context.layout);
+    match (rows.columns.roles[at].0, part) {
+        (_, ColumnPart::Key(path)) => without_key(&relation, name, column, path),
+        (ColumnRole::Named(_), _) => cleared(&relation, name, column),
+        (ColumnRole::Config, ColumnPart::Whole) => without_scalar(&relation, name, column),
+        _ => Mend::Command(put(rows, class).to_owned()),
+    }
+}
+
+fn put(rows: &ExaminedRows<'_>, class: TextClass) -> &'static str {
+    match (rows.context.layout.tenant_column.is_some(), class) {
+        (false, TextClass::Malformed) => "retell-vault put --user ID --replace-unreadable",
+        (true, TextClass::Malformed) => "retell-vault put --tenant ID --user ID --replace-unreadable",
+        (false, _) => "retell-vault put --user ID --replace-foreign",
+        (true, _) => "retell-vault put --tenant ID --user ID --replace-foreign",
+    }
+}
+
+fn cleared(relation: &str, name: &str, column: Option<&Column>) -> Mend {
+    if column.is_some_and(|column| column.generated) {
+        return Mend::Advice(format!("{name} is generated from other columns: drop it"));
+    }
+    let nothing = match column {
+        Some(column) if !column.not_null => "NULL",
+        Some(column) if column.kind.starts_with("json") || column.kind.ends_with("[]") => "'{}'",
+        _ => "''",
+    };
+    let (name, empty) = (quote(name), EMPTY_VALUES.map(literal).join(", "));
+    let unrecognised = holds_unrecognised(&format!("{name}::text"), Kind::Text);
+    Mend::Sql(format!(
+        "UPDATE {relation} SET {name} = {nothing} WHERE {name}::text NOT IN ({empty}) \
+         AND (pg_catalog.length({name}::text) < {SHORTEST_TOKEN} OR ({unrecognised}))"
+    ))
+}
+
+fn without_scalar(relation: &str, name: &str, column: Option<&Column>) -> Mend {
+    let nothing = if column.is_some_and(|column| column.not_null) { "'{}'" } else { "NULL" };
+    let name = quote(name);
+    Mend::Sql(format!(
+        "UPDATE {relation} SET {name} = {nothing} WHERE pg_catalog.jsonb_typeof({name}::jsonb) NOT IN ('object', 'null')"
+    ))
+}
+
+fn without_key(relation: &str, name: &str, column: Option<&Column>, path: &JsonPath) -> Mend {
+    let kind = match column.map(|column| column.kind.as_str()) {
+        Some(kind @ ("json" | "jsonb")) if path.is_exact() => kind,
+        Some("json" | "jsonb") => {
+            return Mend::Advice(format!(
+                "remove it in the application, which knows what the lists and keys on the way to it are: {}",
+                path.keys.join(".")
+            ));
+        }
+        _ => {
+            return Mend::Advice(format!(
+                "remove the key {} from the JSON texts of {name}",
+                path.keys.join(".")
+            ));
+        }
+    };
+    let name = quote(name);
+    let keys: Vec<_> = path.keys.iter().map(|key| literal(key)).collect();
+    let keys = format!("ARRAY[{}]::text[]", keys.join(", "));
+    let (value, json) = (format!("({name} #>> {keys})"), format!("{name}::jsonb"));
+    let (new, condition) = match path.in_address {
+        false => (format!("({json} #- {keys})"), format!("{value} <> ''")),
+        true => {
+            let (user, kept, parameters) = (literal(USER), literal(r"\1"), literal(PARAMETERS));
+            let bare = format!(
+                "pg_catalog.regexp_replace(pg_catalog.regexp_replace({value}, {user}, {kept}), '[?#].*$', '')"
+            );
+            let new = format!("pg_catalog.jsonb_set({json}, {keys}, pg_catalog.to_jsonb({bare}))");
+            (new, format!("({value} ~ {user} OR {value} ~* {parameters})"))
+        }
+    };
+    Mend::Sql(format!("UPDATE {relation} SET {name} = {new}::{kind} WHERE {condition}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_literal_is_a_value() {
+        assert_eq!(literal_text("'it''s'::text").as_deref(), Some("it's"));
+        assert_eq!(literal_text("''::character varying").as_deref(), Some(""));
+        for computed in ["now()", "NULL::text", "('a'::text || 'b'::text)", "gen_random_uuid()"] {
+            assert_eq!(literal_text(computed), None, "{computed}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The files of this host: readable by nobody but their owner, and what waits in the local file.
+
+use std::path::Path;
+
+use crate::doctor::context::HostContext;
+use crate::doctor::finding::{Finding, FindingId, Mend, Severity};
+use crate::doctor::ids;
+use crate::error::Result;
+use crate::keyring::private_file::{self, Openness};
+use crate::local::file::{KeptKind, LocalFile};
+use crate::record::owner::Owner;
+use crate::record::version::Millis;
+
+/// What waits for longer than this is not on its way any more.
+const LONG: Millis = 60 * 60 * 1000;
+/// How many owners a finding names.
+const OWNERS: usize = 5;
+/// How many kept texts are looked through for owners to name.
+const KEPT: u32 = 200;
+
+/// The files of this host, and what waits in them.
+///
+/// # Errors
+/// `LocalStore`.
+pub(super) async fn look(host: &HostContext<'_>) -> Result<Vec<Finding>> {
+    let mut findings = openness(host);
+    if let Some(local) = &host.router.local {
+        findings.extend(waiting(host, local).await?);
+    }
+    Ok(findings)
+}
+
+/// The files that others can read.
+fn openness(host: &HostContext<'_>) -> Vec<Finding> {
+    let keyring = host.router.keyring.path();
+    let mut places = vec![
+        (keyring.to_owned(), ids::KEYRING_OPEN, "the keyring"),
+        (private_file::beside(keyring, ".previous"), ids::KEYRING_OPEN, "the keyring before the last change"),
+        (private_file::folder_of(keyring).to_owned(), ids::KEYRING_OPEN, "the folder of the keyring"),
+    ];
+    if let Some(local) = &host.router.local {
+        let files = ["", "-wal", "-shm", "-journal"].map(|suffix| private_file::beside(local.path(), suffix));
+        places.extend(files.map(|file| (file, ids::LOCAL_FILE_OPEN, "the local file")));
+        let folder = private_file::folder_of(local.path()).to_owned();
+        if places.iter().all(|(path, ..)| *path != folder) {
+            places.push((folder, ids::LOCAL_FILE_OPEN, "the folder of the local file"));
+        }
+    }
+    places.into_iter().filter_map(|(path, id, what)| open_to_others(&path, id, what)).collect()
+}
+
+fn open_to_others(path: &Path, id: FindingId, what: &str) -> Option<Finding> {
+    let (problem, mend) = match private_file::openness(path)? {
+        Openness::Mode { mode, private } => (
+            format!("is open to group or others (mode {mode:03o})"),
+            Mend::Command(format!("chmod {private} {}", shell_word(path))),
+        ),
+        Openness::Stranger => (
+            "belongs to another user".to_owned(),
+            Mend::Advice(
+                "run as its owner, or move it to a folder of this user and make that one private".to_owned(),
+            ),
+        ),
+    };
+    let meaning =
+        format!("{what} {problem}: a vault that starts refuses it, and others may have copied it meanwhile");
+    Some(Finding::new(id, Severity::Critical, format!("file {}", path.display()), meaning, mend))
+}
+
+/// As one word for the shell.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = text.chars().all(|char| char.is_ascii_alphanumeric() || "/._-+".contains(char));
+    match is_plain && !text.starts_with('-') {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+/// What waits in the local file, and what the database never took.
+async fn waiting(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Finding>> {
+    let counts = local.counts().await?;
+    let mut findings = Vec::new();
+    // without a database the local file is where records belong
+    if host.router.postgres.is_some() && counts.pending > 0 {
+        findings.push(pending(host, local, counts.pending).await?);
+    }
+    let letters =
+        (Severity::Warning, ids::DEAD_LETTERS, "were refused by the database and are kept only here");
+    let losers = (Severity::Notice, ids::KEPT_RECORDS, "lost against newer ones and are kept for 90 days");
+    let replaced =
+        (Severity::Notice, ids::KEPT_RECORDS, "could not be read, were replaced, and are kept for 90 days");
+    let kept = [
+        (KeptKind::DeadLetter, counts.dead_letters, letters),
+        (KeptKind::Superseded, counts.superseded, losers),
+        (KeptKind::Replaced, counts.replaced, replaced),
+    ];
+    for (kind, count, (severity, id, what)) in kept.into_iter().filter(|(_, count, _)| *count > 0) {
+        let owners = kept_owners(local, kind).await?;
+        let meaning = format!("{count} records {what}");
+        let advice = "see whether what the owners have now is right, and store it anew where it is not; then drop what \
+                      is kept with `retell-vault forget --user ID`";
+        let mend = Mend::Advice(advice.to_owned());
+        findings.push(Finding::new(id, severity, object(local), meaning, mend).of(count, owners));
+    }
+    findings.extend(local.set_aside().into_iter().map(|path| {
+        Finding::new(
+            ids::LOCAL_FILE_DAMAGED,
+            Severity::Warning,
+            format!("file {}", path.display()),
+            "the local file was damaged and set aside; what waited in it is not in the database",
+            Mend::Advice(
+                "recover it with `sqlite3 FILE .recover`, or remove it when nothing waited".to_owned(),
+            ),
+        )
+    }));
+    Ok(findings)
+}
+
+async fn pending(host: &HostContext<'_>, local: &LocalFile, count: u64) -> Result<Finding> {
+    let oldest = local.oldest_pending().await?.unwrap_or_default();
+    let age = host.router.now().saturating_sub(oldest);
+    let severity = if age > LONG { Severity::Warning } else { Severity::Notice };
+    let first = local.pending_after(None, OWNERS as u32).await?;
+    let owners = first.iter().map(|record| record.owner.to_string()).collect();
+    let meaning = format!(
+        "records are only in the local file of this host, the oldest for {} s: other hosts do not see them",
+        age / 1000
+    );
+    let mend = Mend::Command("retell-vault sync".to_owned());
+    let finding = Finding::new(ids::PENDING_RECORDS, severity, object(local), meaning, mend);
+    Ok(finding.of(count, owners))
+}
+
+async fn kept_owners(local: &LocalFile, kind: KeptKind) -> Result<Vec<String>> {
+    let kept = local.kept_after(0, KEPT).await?;
+    let mut owners: Vec<&Owner> =
+        kept.iter().filter(|kept| kept.kind == kind).map(|kept| &kept.owner).collect();
+    owners.dedup();
+    Ok(owners.into_iter().take(OWNERS).map(Owner::to_string).collect())
+}
+
+fn object(local: &LocalFile) -> String {
+    format!("local file {}", local.path().display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_paths_are_one_word_for_the_shell() {
+        assert_eq!(shell_word(Path::new("/srv/vault/keyring.json")), "/srv/vault/keyring.json");
+        assert_eq!(shell_word(Path::new("it's; here")), r"'it'\''s; here'");
+    }
+}

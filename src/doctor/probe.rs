@@ -1,0 +1,285 @@
+//! Acts as one owner, and proves that another's row can be neither read nor written. Always rolled back.
+
+use crate::doctor::access::facts::{Facts, Policy};
+use crate::doctor::access::policies::{drop_policy, is_open, is_ours};
+use crate::doctor::access::row_security::{on, planned_sql};
+use crate::doctor::context::TableContext;
+use crate::doctor::finding::{Finding, FindingId, Mend, Severity};
+use crate::doctor::ids;
+use crate::doctor::probe_actor::Actor;
+use crate::error::{Error, ErrorKind};
+use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::pool::Query;
+use crate::postgres::connection::transaction::Trial;
+use crate::postgres::sql::names::quote;
+use crate::record::owner::Owner;
+
+/// Counts the rows that a statement has met, and divides by zero at the hundredth: an owner has fewer, and a
+/// table that lies open is not locked as a whole.
+const BOUND: &str = "1000 / (100 - pg_catalog.set_config('retell_vault.met', (coalesce(nullif(\
+    pg_catalog.current_setting('retell_vault.met', true), ''), '0')::int + 1)::text, true)::int)";
+/// SQLSTATE of that.
+const BOUND_REACHED: &str = "22012";
+
+pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Fault> {
+    let Some((actor, other)) = &context.options.probe else { return Ok(Vec::new()) };
+    for owner in [actor, other] {
+        context.postgres.check_owner(owner)?;
+    }
+    if actor == other {
+        return Err(Error::new(ErrorKind::InvalidInput, "the probe needs two different owners").into());
+    }
+    let facts = Facts::take(&context.postgres.database, context.layout).await?;
+    let Some(actor) = Actor::choose(context, &facts, actor, other) else {
+        return Ok(vec![meaningless(context)]);
+    };
+    let before = actor.row_versions().await?;
+    let findings = run(&actor, &facts).await?;
+    match actor.row_versions().await? == before {
+        true => Ok(findings),
+        false => Ok(findings.into_iter().chain([changed(context)]).collect()),
+    }
+}
+
+async fn run(actor: &Actor<'_>, facts: &Facts) -> Result<Vec<Finding>, Fault> {
+    if actor.count_as_ourselves(actor.other).await? == 0 {
+        return Ok(vec![without_row(actor.context, actor.other)]);
+    }
+    let has_own = actor.count_as_ourselves(actor.owner).await? > 0;
+    let mut findings = Vec::new();
+    for attack in Attack::ALL {
+        if attack == Attack::Move && !has_own {
+            actor.context.host.note("the probe's actor has no row of its own, so moving it was not tried");
+            continue;
+        }
+        if attack.run(actor).await? == AttackOutcome::Succeeded {
+            findings.push(attack.finding(actor, facts).await?);
+        }
+    }
+    if has_own && !sees_own(actor).await? {
+        findings.push(own_row_hidden(actor));
+    }
+    actor.context.host.note(format!(
+        "the probe acted as role {} with the claims of {}, and was rolled back",
+        actor.role, actor.owner
+    ));
+    Ok(findings)
+}
+
+/// What one owner tries with the row of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attack {
+    /// Reads it.
+    Read,
+    /// Writes each of its columns.
+    Update,
+    Delete,
+    /// Makes another row for the other owner.
+    Insert,
+    /// Gives the own row to the other owner.
+    Move,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AttackOutcome {
+    Succeeded,
+    HeldBack,
+}
+
+impl Attack {
+    const ALL: [Self; 5] = [Self::Read, Self::Update, Self::Delete, Self::Insert, Self::Move];
+
+    fn id(self) -> FindingId {
+        match self {
+            Self::Read => ids::PROBE_READS,
+            Self::Update => ids::PROBE_UPDATES,
+            Self::Delete => ids::PROBE_DELETES,
+            Self::Insert => ids::PROBE_INSERTS,
+            Self::Move => ids::PROBE_MOVES,
+        }
+    }
+
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Read => "one owner read the row of another",
+            Self::Update => "one owner changed the row of another",
+            Self::Delete => "one owner deleted the row of another",
+            Self::Insert => "one owner made a row for another",
+            Self::Move => "one owner gave the own row to another",
+        }
+    }
+
+    /// The policies that may have let it through, as in pg_policy.polcmd.
+    fn command(self) -> char {
+        match self {
+            Self::Read => 'r',
+            Self::Update | Self::Move => 'w',
+            Self::Delete => 'd',
+            Self::Insert => 'a',
+        }
+    }
+
+    async fn run(self, actor: &Actor<'_>) -> Result<AttackOutcome, Fault> {
+        for statement in self.statements(actor)? {
+            if outcome(&actor.attempt(statement).await?) == AttackOutcome::Succeeded {
+                return Ok(AttackOutcome::Succeeded);
+            }
+        }
+        Ok(AttackOutcome::HeldBack)
+    }
+
+    /// Nothing that is stored is read: what comes back is how many rows there were.
+    fn statements(self, actor: &Actor<'_>) -> Result<Vec<Query>, Fault> {
+        let (relation, other) = (actor.context.relation(), actor.is_owner(1));
+        let about_other = |sql: String| actor.query(sql, &[actor.other]);
+        Ok(match self {
+            Self::Read => vec![about_other(format!("SELECT 1 FROM {relation} WHERE {other}"))?],
+            Self::Delete => vec![about_other(format!("DELETE FROM {relation} WHERE {other}"))?],
+            Self::Update => {
+                let update = |column| format!("UPDATE {relation} SET {column} = {column} WHERE {other}");
+                let updates = writable_columns(actor.context).into_iter().map(update);
+                updates.map(about_other).collect::<Result<_, _>>()?
+            }
+            Self::Insert => {
+                let (names, values) = actor.assignments(1);
+                let (names, values) = (names.join(", "), values.join(", "));
+                vec![about_other(format!("INSERT INTO {relation} ({names}) VALUES ({values})"))?]
+            }
+            Self::Move => {
+                let (names, values) = actor.assignments(1);
+                let set = |value: &dyn Fn(&str) -> String| {
+                    let pairs = names.iter().zip(&values);
+                    let sets: Vec<String> =
+                        pairs.map(|(name, its)| format!("{name} = {}", value(its))).collect();
+                    format!("UPDATE {relation} SET {}", sets.join(", "))
+                };
+                let own = actor.is_owner(1 + actor.parameters());
+                let openly = format!("{} WHERE {own}", set(&str::to_owned));
+                // without a condition, no policy for reading is asked where the row has gone
+                let blindly = set(&|value| format!("CASE WHEN {BOUND} > 0 THEN {value} ELSE {value} END"));
+                vec![actor.query(openly, &[actor.other, actor.owner])?, about_other(blindly)?]
+            }
+        })
+    }
+
+    async fn finding(self, actor: &Actor<'_>, facts: &Facts) -> Result<Finding, Fault> {
+        let context = actor.context;
+        let meaning = format!("{}, as role {} (tried, and rolled back)", self.meaning(), actor.role);
+        let mend = self.fix(context, facts).await?;
+        let mut finding = Finding::new(self.id(), Severity::Critical, context.object(), meaning, mend);
+        finding.owners = vec![actor.owner.to_string(), actor.other.to_string()];
+        Ok(finding)
+    }
+
+    /// Without the policies that let it through, and with ours.
+    async fn fix(self, context: &TableContext<'_>, facts: &Facts) -> Result<Mend, Fault> {
+        let drops = self.suspects(facts).into_iter().map(|policy| drop_policy(context, policy));
+        let sql: Vec<String> = drops.chain(planned_sql(context, &on()).await?).collect();
+        Ok(match sql.is_empty() {
+            false => Mend::Sql(sql.join(";\n")),
+            true => Mend::Advice(
+                "no policy of the table explains it: see whether the role is a member of the table's owner"
+                    .to_owned(),
+            ),
+        })
+    }
+
+    /// The open ones among those for this command; where none is known to be open, all of them.
+    fn suspects(self, facts: &Facts) -> Vec<&Policy> {
+        let for_users = |policy: &&Policy| policy.roles.iter().any(|role| !role.service);
+        let command = |policy: &&Policy| [self.command(), '*'].contains(&policy.command);
+        let candidates: Vec<&Policy> = facts
+            .policies
+            .iter()
+            .filter(|policy| policy.permissive && !is_ours(policy))
+            .filter(for_users)
+            .filter(command)
+            .collect();
+        let open: Vec<&Policy> = candidates.iter().copied().filter(|policy| is_open(policy)).collect();
+        if open.is_empty() { candidates } else { open }
+    }
+}
+
+/// A constraint that refuses is one that was reached: row level security is asked before. A trigger of the
+/// application may raise the same, before it is asked.
+fn outcome(trial: &Trial) -> AttackOutcome {
+    match trial {
+        Trial::Done { affected } if *affected > 0 => AttackOutcome::Succeeded,
+        Trial::Refused { code, names_table, .. }
+            if (*names_table && code.starts_with("23")) || code == BOUND_REACHED =>
+        {
+            AttackOutcome::Succeeded
+        }
+        Trial::Done { .. } | Trial::Refused { .. } => AttackOutcome::HeldBack,
+    }
+}
+
+/// A right may be for some columns only, so each is tried that the vault uses.
+fn writable_columns(context: &TableContext<'_>) -> Vec<String> {
+    let used = context.layout.all_columns();
+    let columns = context.picture.columns.iter().filter(|column| !column.generated);
+    columns.filter(|column| used.contains(&column.name.as_str())).map(|column| quote(&column.name)).collect()
+}
+
+/// Whether the actor sees the row of its own owner.
+async fn sees_own(actor: &Actor<'_>) -> Result<bool, Fault> {
+    let sql = format!("SELECT 1 FROM {} WHERE {}", actor.context.relation(), actor.is_owner(1));
+    let trial = actor.attempt(actor.query(sql, &[actor.owner])?).await?;
+    Ok(matches!(trial, Trial::Done { affected } if affected > 0))
+}
+
+fn meaningless(context: &TableContext<'_>) -> Finding {
+    let meaning = format!(
+        "the probe proves nothing: there is no role `authenticated` to act as, and no policy is to hold back {}, \
+         as whom the vault connects",
+        context.picture.server.role
+    );
+    Finding::new(
+        ids::PROBE_MEANINGLESS, Severity::Warning,
+        context.object(),
+        meaning,
+        Mend::Advice(
+            "run the probe over a connection of the role that the users' requests run as, which does not own \
+             the table"
+                .to_owned(),
+        ),
+    )
+}
+
+fn without_row(context: &TableContext<'_>, other: &Owner) -> Finding {
+    let mut finding = Finding::new(
+        ids::PROBE_WITHOUT_ROW,
+        Severity::Warning,
+        context.object(),
+        "the probe proves nothing: the other owner has no row that the vault sees",
+        Mend::Advice("name an owner with a row".to_owned()),
+    );
+    finding.owners = vec![other.to_string()];
+    finding
+}
+
+fn own_row_hidden(actor: &Actor<'_>) -> Finding {
+    let mut finding = Finding::new(
+        ids::PROBE_OWN_ROW_HIDDEN, Severity::Notice,
+        actor.context.object(),
+        format!("as {}, the owner does not see the own row either", actor.role),
+        Mend::Advice(
+            "where users read the table themselves, give them the right and a policy for their own rows; where \
+             only services do, this is as it should be"
+                .to_owned(),
+        ),
+    );
+    finding.owners = vec![actor.owner.to_string()];
+    finding
+}
+
+/// Everything is rolled back, so the probe did not do it.
+fn changed(context: &TableContext<'_>) -> Finding {
+    Finding::new(
+        ids::PROBE_ROWS_CHANGED,
+        Severity::Notice,
+        context.object(),
+        "somebody wrote the rows of the two owners while the probe ran: what it says may be of another moment",
+        Mend::Advice("probe again".to_owned()),
+    )
+}

@@ -1,0 +1,82 @@
+//! The columns whose values are looked at, and what for.
+
+use crate::doctor::context::TableContext;
+use crate::doctor::rows::json_secrets::JsonPath;
+use crate::doctor::rows::name_patterns::{NameMatch, of_column};
+use crate::postgres::catalogue::picture::Column;
+use crate::postgres::walk::scan::Watched;
+use crate::record::field::Field;
+use crate::record::token::MAX_SLOT;
+
+/// The longest JSON that is looked into.
+const LONGEST_JSON: usize = 1 << 20;
+/// So much of a text is enough to tell what it is.
+const LONGEST_TEXT: usize = 4096;
+
+/// Types, by the start of their names, in which no secret has room.
+const NO_TEXT: [&str; 14] = [
+    "smallint", "integer", "bigint", "numeric", "real", "double", "boolean", "date", "time", "interval",
+    "uuid", "inet", "cidr", "oid",
+];
+
+/// What a column is looked at for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ColumnRole {
+    /// Tokens, and nothing else.
+    Slot,
+    /// Tokens in our part; the rest belongs to the application.
+    Config,
+    /// The settings of the webhook.
+    Webhook,
+    /// By its name it holds what belongs into the vault.
+    Named(NameMatch),
+}
+
+/// The part of a column in which something was found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ColumnPart {
+    Whole,
+    /// Our part of the config column.
+    Ours,
+    Key(JsonPath),
+}
+
+/// The columns that are looked at, and what for.
+pub(crate) struct WatchedColumns {
+    pub(crate) watched: Vec<Watched>,
+    /// With the longest text of each.
+    pub(crate) roles: Vec<(ColumnRole, usize)>,
+}
+
+impl WatchedColumns {
+    pub(super) fn of(context: &TableContext<'_>) -> Self {
+        let roles =
+            context.picture.columns.iter().filter_map(|column| Some((column, role(context, column)?)));
+        let (mut watched, mut kept) = (Vec::new(), Vec::new());
+        for (column, role) in roles {
+            let longest = match role {
+                ColumnRole::Slot => MAX_SLOT,
+                ColumnRole::Config | ColumnRole::Webhook => LONGEST_JSON,
+                ColumnRole::Named(_) => LONGEST_TEXT,
+            };
+            let is_json = column.kind.starts_with("json");
+            watched.push(Watched { column: column.name.clone(), longest, is_json });
+            kept.push((role, longest));
+        }
+        Self { watched, roles: kept }
+    }
+}
+
+fn role(context: &TableContext<'_>, column: &Column) -> Option<ColumnRole> {
+    let (layout, name) = (context.layout, column.name.as_str());
+    // a domain, and an array, may hold anything
+    let is_text = !NO_TEXT.iter().any(|kind| column.kind.starts_with(kind));
+    match name {
+        _ if !is_text => None,
+        _ if layout.is_for_secrets(name) => Some(ColumnRole::Slot),
+        _ if name == layout.config_column => Some(ColumnRole::Config),
+        _ if layout.column_of(Field::WebhookConfig) == Some(name) => Some(ColumnRole::Webhook),
+        _ if layout.all_columns().contains(&name) => None,
+        _ => of_column(name).map(ColumnRole::Named),
+    }
+}

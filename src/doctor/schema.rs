@@ -1,0 +1,290 @@
+//! Columns, constraints and indexes.
+
+use std::time::Duration;
+
+use sqlx::Row as _;
+use sqlx::postgres::PgArguments;
+
+use crate::doctor::access::grants;
+use crate::doctor::context::TableContext;
+use crate::doctor::finding::{Finding, FindingId, Mend, Severity};
+use crate::doctor::ids;
+use crate::error::ErrorKind;
+use crate::postgres::catalogue::picture::{Column, Index};
+use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::pool::Query;
+use crate::postgres::sql::names::{in_schema, quote};
+use crate::record::field::Field;
+use crate::schema::plan::{SchemaPlan, plan};
+use crate::schema::step::{Blocked, Step};
+use crate::schema::wanted::{Profile, RowSecurity, Wanted};
+
+/// How long it may take to find out which form of a step applies.
+const LIMIT: Duration = Duration::from_millis(500);
+
+/// So many uses of the other indexes say that the table was in use: then one without any is not needed.
+const MANY_SCANS: i64 = 10_000;
+/// Indexes of ours start so. What the wanted schema has is wanted, used or not.
+const OURS: &str = "retell_vault_";
+
+/// The steps about one thing make one finding: a column and what guards it, the owner's duplicates and the index.
+struct Group {
+    about: String,
+    finding: Finding,
+    sql: Vec<String>,
+    /// The guard that was decided on, and whether it takes its other form, which needs no further step.
+    decided: Option<(String, bool)>,
+}
+
+pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Fault> {
+    // row level security is looked at by what it lets through
+    let wanted = Wanted::from(Profile::Credentials).row_security(RowSecurity::Leave).remove_duplicates();
+    let plan = plan(context.postgres, &wanted).await?;
+    let mut findings = in_plan(context, &plan).await?;
+    findings.extend(grants::missing(context).await?);
+    findings.extend(in_indexes(context, &plan));
+    Ok(findings)
+}
+
+/// What the plan for the schema says, as findings: the doctor and the plan never disagree.
+async fn in_plan(context: &TableContext<'_>, plan: &SchemaPlan) -> Result<Vec<Finding>, Fault> {
+    let mut groups: Vec<Group> = Vec::new();
+    for step in &plan.steps {
+        let about = about(context, step);
+        let at = groups.iter().position(|group| group.about == about);
+        let at = at.unwrap_or_else(|| {
+            let finding = finding(context, step);
+            groups.push(Group { about, finding, sql: Vec::new(), decided: None });
+            groups.len() - 1
+        });
+        groups[at].add(context, step).await?;
+    }
+    let mended =
+        groups.into_iter().map(|group| Finding { mend: Mend::Sql(group.sql.join(";\n")), ..group.finding });
+    Ok(mended.chain(plan.blocked.iter().filter_map(|it| blocked(context, it))).collect())
+}
+
+/// The column, or the noun of the step.
+fn about(context: &TableContext<'_>, step: &Step) -> String {
+    let (noun, name) = step.id.split_once('.').unwrap_or((&step.id, ""));
+    let column = match noun {
+        "column" | "type" => name,
+        "guard" => guarded(name),
+        "status" => context.layout.column_of(Field::IntegrationStatus).unwrap_or_default(),
+        _ => return noun.to_owned(),
+    };
+    format!("column {column}")
+}
+
+/// The column of `guard.<column>`, `guard.<column>.validate` and `guard.<column>.trigger`, without `guard.`
+fn guarded(name: &str) -> &str {
+    [".validate", ".trigger"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
+}
+
+impl Group {
+    async fn add(&mut self, context: &TableContext<'_>, step: &Step) -> Result<(), Fault> {
+        let guard = guarded(&step.id);
+        // what was decided for a guard holds for its validation, which asks whether the guard is there
+        let decided = self.decided.as_ref().filter(|(id, _)| id == guard).map(|(_, other)| *other);
+        let other = match (&step.instead, decided) {
+            (_, Some(true)) => return Ok(()),
+            (Some(instead), None) => applies(context, &instead.when).await?.then_some(&instead.step),
+            _ => None,
+        };
+        self.decided = Some((guard.to_owned(), other.is_some()));
+        self.sql.push(as_one(other.unwrap_or(step)));
+        Ok(())
+    }
+}
+
+/// What a person runs. A step that is not concurrent is one transaction.
+fn as_one(step: &Step) -> String {
+    let sql = step.sql.join(";\n");
+    match step.concurrent || step.sql.len() < 2 {
+        true => sql,
+        false => format!("BEGIN;\n{sql};\nCOMMIT"),
+    }
+}
+
+/// Its SQL comes later.
+fn finding(context: &TableContext<'_>, step: &Step) -> Finding {
+    let (noun, name) = step.id.split_once('.').unwrap_or((&step.id, ""));
+    let no_room = context.plan.placement.is_local();
+    let (severity, id, danger) = match noun {
+        "column" | "type" if no_room => (
+            Severity::Critical,
+            kind_of(context, noun, name),
+            "there is no room for a record in the database, so that \
+             all are kept in the local file of this host",
+        ),
+        "column" | "type" => (
+            Severity::Warning,
+            kind_of(context, noun, name),
+            "until then what belongs here is kept in another place",
+        ),
+        "owner" if name == "duplicates" => (
+            Severity::Warning,
+            ids::DUPLICATE_OWNERS,
+            "every write goes to all rows of the owner, and the newest is read; the others are copied to a table beside \
+             before they go",
+        ),
+        "owner" => (
+            Severity::Warning,
+            ids::OWNER_NOT_UNIQUE,
+            "two rows for one owner can come into being, and each new owner costs a lock",
+        ),
+        "guard" => (
+            Severity::Warning,
+            ids::COLUMN_UNGUARDED,
+            "other code can store secrets in the clear here, where everybody takes them for encrypted",
+        ),
+        "status" => {
+            (Severity::Notice, ids::STATUS_UNCHECKED, "other code can store a status that nobody knows")
+        }
+        _ => (Severity::Warning, ids::SCHEMA_DIFFERS, "the schema is not as the vault wants it"),
+    };
+    let meaning = format!("{}; {danger}", step.reason);
+    Finding::new(id, severity, step.object.clone(), meaning, Mend::Sql(String::new()))
+}
+
+fn kind_of(context: &TableContext<'_>, noun: &str, column: &str) -> FindingId {
+    let is_short = |kind: &str| kind.starts_with("character varying");
+    match context.picture.column(column) {
+        _ if noun == "column" => ids::COLUMN_MISSING,
+        Some(found) if is_short(&found.kind) => ids::COLUMN_TOO_SHORT,
+        _ => ids::COLUMN_MISTYPED,
+    }
+}
+
+async fn applies(context: &TableContext<'_>, when: &str) -> Result<bool, Fault> {
+    let query = Query { sql: when.into(), arguments: PgArguments::default() };
+    match context.postgres.database.glance(&[&context.relation()], query, context.patience(LIMIT)).await {
+        Ok(rows) => Ok(rows.first().is_some_and(|row| row.try_get(0).unwrap_or(false))),
+        // on a large table nothing was found in the time that there is; a column that is missing holds nothing
+        Err(fault) if matches!(fault.outcome, Outcome::Retry | Outcome::Redetect) => Ok(false),
+        // rows that we may not see may hold anything
+        Err(fault) if fault.error.kind() == ErrorKind::AccessDenied => Ok(true),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// `None` for a grant that is missing, which is found where grants are looked at, with the SQL for it.
+fn blocked(context: &TableContext<'_>, blocked: &Blocked) -> Option<Finding> {
+    let object = |column: &&Column| format!("column {}.{}", context.layout.table_name(), column.name);
+    let column = context.picture.columns.iter().find(|column| object(column) == blocked.object);
+    let id = match column {
+        Some(column) if column.generated || column.identity => ids::COLUMN_GENERATED,
+        Some(column) if !column.writable => return None,
+        _ => ids::SCHEMA_BLOCKED,
+    };
+    let mend = Mend::Advice(blocked.hint.clone());
+    Some(Finding::new(id, Severity::Warning, blocked.object.clone(), blocked.reason.clone(), mend))
+}
+
+/// Indexes that do not work, are not needed, or hold ciphertext.
+fn in_indexes(context: &TableContext<'_>, plan: &SchemaPlan) -> Vec<Finding> {
+    let planned = |index: &Index| {
+        let name = quote(&index.name);
+        plan.steps.iter().flat_map(|step| &step.sql).any(|sql| sql.contains(&name))
+    };
+    let all = &context.picture.indexes;
+    // what the plan builds anew is its business
+    all.iter()
+        .filter(|index| !planned(index))
+        .filter_map(|index| index_problem(context, index, all))
+        .collect()
+}
+
+fn index_problem(context: &TableContext<'_>, index: &Index, all: &[Index]) -> Option<Finding> {
+    let object = format!("index {}.{}", context.layout.schema, index.name);
+    let finding = |id, severity, meaning: String, sql: String| {
+        Some(Finding::new(id, severity, object, meaning, Mend::Sql(sql)))
+    };
+    if !index.valid {
+        let meaning = "it was not built to its end: no query uses it, and every write pays for it";
+        return finding(ids::INVALID_INDEX, Severity::Warning, meaning.to_owned(), rebuilt(context, index));
+    }
+    if holds_ciphertext(context, index) {
+        let meaning = "it holds ciphertext, by which nothing can be found: every write pays for it, copies of tokens \
+                       stay in it, and a text of more than 2704 bytes does not fit";
+        return finding(
+            ids::INDEX_ON_CIPHERTEXT,
+            Severity::Warning,
+            meaning.to_owned(),
+            dropped(context, index),
+        );
+    }
+    if let Some(other) = all.iter().find(|other| makes_needless(other, index)) {
+        let meaning = format!("index {} does the same: every write pays for both", other.name);
+        return finding(ids::DUPLICATE_INDEX, Severity::Warning, meaning, dropped(context, index));
+    }
+    let scans: i64 = all.iter().map(|index| index.scans).sum();
+    if is_dispensable(context, index) && index.scans == 0 && scans >= MANY_SCANS {
+        let meaning = format!(
+            "no query has used it since the statistics were reset, while the other indexes were used {scans} times; \
+             standbys have statistics of their own"
+        );
+        return finding(ids::UNUSED_INDEX, Severity::Notice, meaning, dropped(context, index));
+    }
+    None
+}
+
+fn rebuilt(context: &TableContext<'_>, index: &Index) -> String {
+    let is_leftover = index.name.ends_with("_ccnew") || index.name.ends_with("_ccold");
+    // what kept a unique index from being built would do so again
+    match index.constraint.is_none() && (is_leftover || index.unique) {
+        true => dropped(context, index),
+        false => format!("REINDEX INDEX {}{}", concurrently(context), in_schema(context.layout, &index.name)),
+    }
+}
+
+fn dropped(context: &TableContext<'_>, index: &Index) -> String {
+    match &index.constraint {
+        Some(name) => format!("ALTER TABLE {} DROP CONSTRAINT {}", context.relation(), quote(name)),
+        None => format!("DROP INDEX {}{}", concurrently(context), in_schema(context.layout, &index.name)),
+    }
+}
+
+/// Indexes over partitions can be neither dropped nor rebuilt concurrently.
+fn concurrently(context: &TableContext<'_>) -> &'static str {
+    if context.picture.is_partitioned() { "" } else { "CONCURRENTLY " }
+}
+
+fn holds_ciphertext(context: &TableContext<'_>, index: &Index) -> bool {
+    let layout = context.layout;
+    let is_secret = |column: &String| layout.is_for_secrets(column) || *column == layout.config_column;
+    if index.columns.iter().chain(&index.included).any(is_secret) {
+        return true;
+    }
+    // an expression over the JSONB column may be about the application's part of it
+    let columns = context.picture.columns.iter().filter(|column| layout.is_for_secrets(&column.name));
+    let expressions = index.definition.split(" WHERE ").next().unwrap_or_default();
+    index.has_expressions && columns.into_iter().any(|column| expressions.contains(&column.name))
+}
+
+/// Whether `index` could go, since `other` does the same and stays.
+fn makes_needless(other: &Index, index: &Index) -> bool {
+    let does_the_same = other.valid
+        && form(other) == form(index)
+        && (other.unique || !index.unique)
+        && other.immediate == index.immediate;
+    // of two that could each stand for the other, one stays
+    let rank =
+        |index: &Index| (index.constraint.is_some(), index.unique, std::cmp::Reverse(index.name.clone()));
+    does_the_same && index.constraint.is_none() && rank(other) > rank(index)
+}
+
+/// The definition without `CREATE [UNIQUE] INDEX name`.
+fn form(index: &Index) -> &str {
+    let definition = &index.definition;
+    let start = if index.unique { "CREATE UNIQUE INDEX " } else { "CREATE INDEX " };
+    let named = definition.strip_prefix(start).unwrap_or(definition);
+    let quoted = quote(&index.name);
+    named.strip_prefix(quoted.as_str()).or_else(|| named.strip_prefix(index.name.as_str())).unwrap_or(named)
+}
+
+fn is_dispensable(context: &TableContext<'_>, index: &Index) -> bool {
+    let serves = index.unique || index.primary || index.constraint.is_some();
+    // the server keeps no statistics of an index over partitions
+    !serves && !index.name.starts_with(OURS) && !context.picture.is_partitioned()
+}
