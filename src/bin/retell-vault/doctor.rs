@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use retell_vault::{Diagnosis, DoctorOptions, Finding, Health, Mend, Severity};
 use serde_json::{Value, json};
 
-use crate::args::{Doctor, Global};
+use crate::args::doctor::DoctorArgs;
+use crate::args::global::Global;
 use crate::failure::Failure;
-use crate::meter::Meter;
+use crate::progress::RowProgress;
 use crate::{print, session};
 
 /// Examines everything. A failure is critical: nothing is known then.
-pub async fn doctor(global: &Global, options: &Doctor) -> Result<ExitCode, Failure> {
+pub async fn doctor(global: &Global, options: &DoctorArgs) -> Result<ExitCode, Failure> {
     let options = options.options(global)?;
     let diagnosis = examine(global, &options).await.map_err(Failure::into_critical)?;
     match global.json {
@@ -28,8 +29,8 @@ pub async fn doctor(global: &Global, options: &Doctor) -> Result<ExitCode, Failu
 
 async fn examine(global: &Global, options: &DoctorOptions) -> Result<Diagnosis, Failure> {
     let vault = session::vault(global).await?;
-    let mut meter = Meter::new();
-    Ok(vault.doctor(options, |progress| meter.show(progress.opened, progress.rows)).await?)
+    let mut shown = RowProgress::new();
+    Ok(vault.doctor(options, |progress| shown.show(progress.opened, progress.rows)).await?)
 }
 
 fn as_json(diagnosis: &Diagnosis) -> Value {

@@ -4,8 +4,6 @@ use std::process::ExitCode;
 
 use retell_vault::{Error, ErrorKind};
 
-use crate::print;
-
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NOT_FOUND: u8 = 3;
@@ -41,10 +39,13 @@ impl Failure {
         &self.message
     }
 
-    /// Tells the user, and gives the exit code.
-    pub fn report(self) -> ExitCode {
-        print::note("error", &self.message);
-        print::note("hint", &self.hint);
+    /// What to do about it.
+    pub fn hint(&self) -> &str {
+        &self.hint
+    }
+
+    /// With what the process ends.
+    pub fn exit_code(&self) -> ExitCode {
         self.code.into()
     }
 }

@@ -3,12 +3,13 @@
 use retell_vault::{ErrorKind, ListEntry, ListPage, Owner, RecordState};
 use serde_json::{Value, json};
 
-use crate::args::{Global, List};
+use crate::args::global::Global;
+use crate::args::records::ListArgs;
 use crate::failure::Failure;
 use crate::{print, session};
 
 /// Lists owners.
-pub async fn list(global: &Global, list: &List) -> Result<(), Failure> {
+pub async fn list(global: &Global, list: &ListArgs) -> Result<(), Failure> {
     let after = list.after()?;
     let (page, complete) = page(global, after.as_ref(), list.limit).await?;
     let next = page.entries.last().map(|last| &last.owner).filter(|_| page.more);

@@ -2,48 +2,47 @@
 #![forbid(unsafe_code)]
 
 mod args;
-mod census;
-mod commands;
 mod doctor;
 mod failure;
-mod input;
-mod interrupt;
 mod key;
 mod list;
-mod meter;
 mod print;
 mod progress;
-mod report;
+mod records;
 mod rotate;
 mod schema;
 mod secret;
 mod session;
-mod show;
 mod status;
+mod token_count;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command};
-use failure::Failure;
+use crate::args::{Cli, Command};
+use crate::failure::Failure;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match args::parse() {
-        Ok(cli) => run(&cli).await.unwrap_or_else(Failure::report),
-        Err(failure) => failure.report(),
-    }
+    let ended = match args::parse() {
+        Ok(cli) => run(&cli).await,
+        Err(failure) => Err(failure),
+    };
+    ended.unwrap_or_else(|failure| {
+        print::failure(&failure);
+        failure.exit_code()
+    })
 }
 
 async fn run(Cli { global, command }: &Cli) -> Result<ExitCode, Failure> {
     match command {
-        Command::Init => commands::init(global).await,
-        Command::Put(put) => commands::put(global, put).await,
-        Command::Get(get) => show::get(global, get).await,
-        Command::Delete(delete) => commands::delete(global, delete).await,
+        Command::Init => session::init(global).await,
+        Command::Put(put) => records::put(global, put).await,
+        Command::Get(get) => records::get(global, get).await,
+        Command::Delete(delete) => records::delete(global, delete).await,
         Command::List(list) => list::list(global, list).await,
-        Command::Forget(owner) => commands::forget(global, owner).await,
+        Command::Forget(owner) => records::forget(global, owner).await,
         Command::Status => status::status(global).await,
-        Command::Sync => commands::sync(global).await,
+        Command::Sync => records::sync(global).await,
         Command::Key(command) => key::run(global, command).await,
         Command::Rotate(rotate) => rotate::rotate(global, rotate).await,
         Command::Schema(command) => schema::run(global, command).await,

@@ -36,6 +36,17 @@ pub fn hint(text: &str) {
     note("hint", text);
 }
 
+/// Why a command failed.
+pub fn failure(failure: &Failure) {
+    note("error", failure.message());
+    note("hint", failure.hint());
+}
+
+/// Ends the line of a question that was not answered.
+pub fn end_line() {
+    writeln!(io::stderr().lock()).ok();
+}
+
 /// One line on standard error, after its label. Nobody can be told when that fails.
 pub fn note(label: &str, text: &str) {
     writeln!(io::stderr().lock(), "{label}: {}", clean(text)).ok();

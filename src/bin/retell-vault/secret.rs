@@ -1,13 +1,14 @@
 //! Where the passphrase or the wrapping key comes from: exactly one of three ways, else a prompt.
 
 use std::env::{self, VarError};
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::path::Path;
 
 use retell_vault::{Passphrase, RawKey, WrappingKeyProvider};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+use crate::print;
 
 /// What the secret is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,13 +57,13 @@ impl Purpose {
     }
 }
 
-enum Source<'a> {
+enum SecretSource<'a> {
     WrappingKey(Zeroizing<String>),
     Passphrase(Zeroizing<String>),
     PassphraseFile(&'a Path),
 }
 
-impl Source<'_> {
+impl SecretSource<'_> {
     fn name(&self, names: &Names) -> &'static str {
         match self {
             Self::WrappingKey(_) => names.wrapping_key,
@@ -84,11 +85,11 @@ impl Source<'_> {
 pub fn provider(file: Option<&Path>, purpose: Purpose) -> Result<Box<dyn WrappingKeyProvider>, Failure> {
     let names = purpose.names();
     let sources = [
-        variable(names.wrapping_key)?.map(Source::WrappingKey),
-        variable(names.passphrase)?.map(Source::Passphrase),
-        file.map(Source::PassphraseFile),
+        variable(names.wrapping_key)?.map(SecretSource::WrappingKey),
+        variable(names.passphrase)?.map(SecretSource::Passphrase),
+        file.map(SecretSource::PassphraseFile),
     ];
-    let sources: Vec<Source<'_>> = sources.into_iter().flatten().collect();
+    let sources: Vec<SecretSource<'_>> = sources.into_iter().flatten().collect();
     match sources.as_slice() {
         [] => Ok(Box::new(prompt(purpose, &names)?)),
         [source] => Ok(source.provider()?),
@@ -129,7 +130,7 @@ fn prompt(purpose: Purpose, names: &Names) -> Result<Passphrase, Failure> {
 fn ask(question: &str, names: &Names) -> Result<Zeroizing<String>, Failure> {
     rpassword::prompt_password(question).map(Zeroizing::new).map_err(|error| match error.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::Interrupted => {
-            writeln!(io::stderr().lock()).ok(); // the question's line is still open
+            print::end_line();
             Failure::new("no passphrase was given", "nothing was done; try again")
         }
         _ => no_source(names),

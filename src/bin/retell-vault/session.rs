@@ -1,9 +1,11 @@
-//! From the global options to an open vault.
+//! From the global options to a keyring, and to an open vault.
 
-use retell_vault::{Fallback, KeyringFile, Layout, Passphrase, Vault, VaultBuilder};
+use retell_vault::{ErrorKind, Fallback, KeyringFile, Layout, Passphrase, Vault, VaultBuilder};
+use serde_json::json;
 
-use crate::args::Global;
+use crate::args::global::Global;
 use crate::failure::Failure;
+use crate::print;
 use crate::secret::{self, Purpose};
 
 /// The vault of the home folder, over the database if one is named.
@@ -32,8 +34,26 @@ pub fn require_keyring(global: &Global) -> Result<(), Failure> {
     }
 }
 
+/// Makes the keyring, unless there is one or its rival's traces are found.
+pub async fn init(global: &Global) -> Result<(), Failure> {
+    let keyring = new_keyring(global)?;
+    let (path, key) = (keyring.path().display().to_string(), keyring.keys()[0].id.to_string());
+    builder(global, keyring)?.init().await.map_err(|error| match error.kind() {
+        ErrorKind::Unavailable => Failure::new(
+            error.to_string(),
+            "init asks the database first whether another keyring is in use there: start it, or name none",
+        ),
+        _ => error.into(),
+    })?;
+    if global.json {
+        return print::json(&json!({ "keyring": path, "key": key }));
+    }
+    print::hint("back it up, and what opens it, in different places: stored values open with nothing else");
+    print::out(&format!("made {path} with key {key}\n"))
+}
+
 /// A new keyring, not saved yet. Nobody is asked for a passphrase where there is one already.
-pub fn new_keyring(global: &Global) -> Result<KeyringFile, Failure> {
+fn new_keyring(global: &Global) -> Result<KeyringFile, Failure> {
     let path = global.keyring();
     match path.symlink_metadata() {
         Ok(_) => Ok(KeyringFile::prepare(path, &Passphrase::new(""))?),

@@ -3,9 +3,9 @@
 use retell_vault::{DatabaseStatus, Field, KeptReason, KeptRecord, KeyInfo, LocalStatus, Place, Status};
 use serde_json::{Value, json};
 
-use crate::args::Global;
-use crate::commands::{place_row, places_json};
+use crate::args::global::Global;
 use crate::failure::Failure;
+use crate::records::{place_row, places_json};
 use crate::{print, session};
 
 /// How many of the records that were kept aside are shown.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, value_parser};
 use retell_vault::{DoctorOptions, Owner};
 
-use crate::args::{Global, column, owner, table};
+use crate::args::global::{Global, column, owner, table};
 use crate::failure::Failure;
 
 pub const EXIT_CODES: &str = "\
@@ -17,7 +17,7 @@ Exit codes, which are those of doctor alone:
 const DAY: u64 = 24 * 60 * 60;
 
 #[derive(Args)]
-pub struct Doctor {
+pub struct DoctorArgs {
     /// Open every record, in the database and in the local file; takes as long as reading the table
     #[arg(long)]
     deep: bool,
@@ -37,7 +37,7 @@ pub struct Doctor {
     probe: Option<Vec<String>>,
 }
 
-impl Doctor {
+impl DoctorArgs {
     /// What to look at.
     ///
     /// # Errors

@@ -54,34 +54,34 @@ pub enum KeyCommand {
     /// Make a new key; it is pending: it opens, and does not seal yet
     Add,
     /// Make a pending key the primary one, which seals from now on
-    Promote(KeyArg),
+    Promote(KeyArgs),
     /// Give a pending key up; the primary key is retired by promoting another one
-    Retire(KeyArg),
+    Retire(KeyArgs),
     /// Destroy a retired key for good, after counting that nothing is sealed under it
-    Destroy(Destroy),
+    Destroy(DestroyArgs),
     /// Seal the keyring file under a new passphrase or wrapping key
-    Rewrap(Rewrap),
+    Rewrap(RewrapArgs),
 }
 
 /// Which key.
 #[derive(Args)]
-pub struct KeyArg {
+pub struct KeyArgs {
     /// Id of the key, or enough of its first digits
     #[arg(value_name = "ID")]
     pub id: String,
 }
 
 #[derive(Args)]
-pub struct Rewrap {
+pub struct RewrapArgs {
     /// File of mode 0600 with the new passphrase
     #[arg(long, value_name = "FILE")]
     pub new_passphrase_file: Option<PathBuf>,
 }
 
 #[derive(Args)]
-pub struct Destroy {
+pub struct DestroyArgs {
     #[command(flatten)]
-    pub key: KeyArg,
+    pub key: KeyArgs,
     /// Do not wait until the key has been retired for 24 hours: no process runs that has not noticed
     #[arg(long)]
     force: bool,
@@ -93,7 +93,7 @@ pub struct Destroy {
     other_tables_counted: bool,
 }
 
-impl Destroy {
+impl DestroyArgs {
     /// What is taken for granted.
     pub fn options(&self) -> DestroyOptions {
         let mut options = DestroyOptions::new();
@@ -111,7 +111,7 @@ impl Destroy {
 }
 
 #[derive(Args)]
-pub struct Rotate {
+pub struct RotateArgs {
     /// Make and promote a new key first, for a single host; see below
     #[arg(long, conflicts_with = "dry_run")]
     pub new_key: bool,
@@ -141,7 +141,7 @@ pub struct Rotate {
     pub report: Option<PathBuf>,
 }
 
-impl Rotate {
+impl RotateArgs {
     /// How to rotate.
     pub fn options(&self) -> RotateOptions {
         let mut options = RotateOptions::new();

@@ -34,19 +34,19 @@ It may be interrupted (Ctrl-C), killed, and run again: the same command goes on.
 #[derive(Subcommand)]
 pub enum SchemaCommand {
     /// Show what the table lacks, step by step, with its SQL; changes nothing
-    Plan(Plan),
+    Plan(PlanArgs),
     /// Make the same plan and apply it; nothing is asked
-    Apply(Apply),
+    Apply(ApplyArgs),
     /// Look at everything again, and try it out in a transaction that is rolled back
     Verify(WantedArgs),
     /// Take the steps back that were applied, the latest first
-    Rollback(Rollback),
+    Rollback(RollbackArgs),
     /// Move records into the better columns that they have by now
     ///
     /// Records that lie packed in one column, in the JSONB column or in the local file. The service may go on
     /// meanwhile, and whatever it stores wins. Run it again after an interruption. Exit code 1 unless everything
     /// that can be read is where it belongs.
-    Promote(Promote),
+    Promote(PromoteArgs),
 }
 
 /// What the schema should be.
@@ -137,7 +137,7 @@ impl From<RowSecurityMode> for RowSecurity {
 }
 
 #[derive(Args)]
-pub struct Plan {
+pub struct PlanArgs {
     #[command(flatten)]
     pub wanted: WantedArgs,
     /// Print a script for an SQL editor that does the same, and nothing else
@@ -146,14 +146,14 @@ pub struct Plan {
 }
 
 #[derive(Args)]
-pub struct Apply {
+pub struct ApplyArgs {
     #[command(flatten)]
     pub wanted: WantedArgs,
     #[command(flatten)]
     locks: Locks,
 }
 
-impl Apply {
+impl ApplyArgs {
     /// How to apply.
     pub fn options(&self) -> ApplyOptions {
         let options = ApplyOptions::new().lock_timeout(self.locks.timeout()).patience(self.locks.patience());
@@ -186,7 +186,7 @@ impl Locks {
 }
 
 #[derive(Args)]
-pub struct Rollback {
+pub struct RollbackArgs {
     /// Drop columns that hold data too, after copying it to a table beside
     #[arg(long)]
     allow_data_loss: bool,
@@ -194,7 +194,7 @@ pub struct Rollback {
     locks: Locks,
 }
 
-impl Rollback {
+impl RollbackArgs {
     /// How to take steps back.
     pub fn options(&self) -> RollBackOptions {
         let locks = &self.locks;
@@ -207,13 +207,13 @@ impl Rollback {
 }
 
 #[derive(Args)]
-pub struct Promote {
+pub struct PromoteArgs {
     /// Rows to a statement, 1 to 100000 [default: 1000]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=i64::from(RotateOptions::MAX_BATCH)))]
     batch: Option<u32>,
 }
 
-impl Promote {
+impl PromoteArgs {
     /// How to move them.
     pub fn options(&self) -> PromoteOptions {
         self.batch.map_or_else(PromoteOptions::new, |rows| PromoteOptions::new().batch(rows))

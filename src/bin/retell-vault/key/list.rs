@@ -3,9 +3,9 @@
 use retell_vault::{Census, KeyInfo, KeyringFile};
 use serde_json::{Value, json};
 
-use crate::args::Global;
+use crate::args::global::Global;
 use crate::failure::Failure;
-use crate::{census, print, session, status};
+use crate::{print, session, status, token_count};
 
 /// Lists the keys. Without the database, or without a local file that fits, there are still the keys.
 pub async fn list(global: &Global) -> Result<(), Failure> {
@@ -21,7 +21,7 @@ pub async fn list(global: &Global) -> Result<(), Failure> {
     match global.json {
         true => print::json(&as_json(&keyring, &keys, census.as_ref())),
         false => {
-            let not_looked_at = census.as_ref().map(census::not_looked_at).unwrap_or_default();
+            let not_looked_at = census.as_ref().map(token_count::not_looked_at).unwrap_or_default();
             print::out(&(print::table(&as_rows(&keys, census.as_ref())) + &not_looked_at))
         }
     }

@@ -2,13 +2,13 @@
 //! needs nothing else.
 
 mod check;
-mod destroy;
 mod list;
 
-use retell_vault::{KeyId, KeyInfo, KeyState, KeyringFile};
+use retell_vault::{Error, ErrorKind, KeyId, KeyInfo, KeyState, KeyringFile};
 use serde_json::json;
 
-use crate::args::{Global, KeyArg, KeyCommand, Rewrap};
+use crate::args::global::Global;
+use crate::args::keys::{DestroyArgs, KeyArgs, KeyCommand, RewrapArgs};
 use crate::failure::Failure;
 use crate::secret::{self, Purpose};
 use crate::{print, session, status};
@@ -20,7 +20,7 @@ pub async fn run(global: &Global, command: &KeyCommand) -> Result<(), Failure> {
     match command {
         KeyCommand::List => list::list(global).await,
         KeyCommand::Check => check::check(global).await,
-        KeyCommand::Destroy(options) => destroy::destroy(global, options).await,
+        KeyCommand::Destroy(options) => destroy(global, options).await,
         KeyCommand::Add => add(global),
         KeyCommand::Promote(key) => promote(global, key),
         KeyCommand::Retire(key) => retire(global, key).await,
@@ -42,7 +42,7 @@ fn add(global: &Global) -> Result<(), Failure> {
     report(global, &keyring, &key, &text, &hints)
 }
 
-fn promote(global: &Global, key: &KeyArg) -> Result<(), Failure> {
+fn promote(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global)?;
     let key = keyring.promote_key(keyring.find_key(&key.id)?)?;
     let text = format!(
@@ -57,7 +57,7 @@ fn promote(global: &Global, key: &KeyArg) -> Result<(), Failure> {
     report(global, &keyring, &key, &text, &hints)
 }
 
-async fn retire(global: &Global, key: &KeyArg) -> Result<(), Failure> {
+async fn retire(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global)?;
     let id = keyring.find_key(&key.id)?;
     refuse_sealing(global, &keyring, id).await?;
@@ -91,7 +91,37 @@ async fn refuse_sealing(global: &Global, keyring: &KeyringFile, id: KeyId) -> Re
     }
 }
 
-fn rewrap(global: &Global, options: &Rewrap) -> Result<(), Failure> {
+/// The end of a key: there is no way back.
+async fn destroy(global: &Global, options: &DestroyArgs) -> Result<(), Failure> {
+    let keyring = session::keyring(global)?;
+    let id = keyring.find_key(&options.key.id)?;
+    let vault = session::builder(global, keyring.clone())?.build().await?;
+    let key = vault.destroy_key(id, options.options()).await.map_err(not_destroyed)?;
+    let path = keyring.path().display().to_string();
+    if global.json {
+        return print::json(&json!({ "keyring": path, "key": status::key_json(&key) }));
+    }
+    print::hint(
+        "copies and backups of the keyring file still hold the key: replace or delete them, on every host",
+    );
+    print::hint("backups of the database from before the rotation open with nothing but such a copy");
+    print::out(&format!(
+        "key {id} is destroyed since {}: this cannot be undone\n",
+        print::utc(key.state_since)
+    ))
+}
+
+fn not_destroyed(error: Error) -> Failure {
+    match error.kind() {
+        ErrorKind::Unavailable => Failure::new(
+            error.to_string(),
+            "nothing was destroyed: the tokens in the database must be counted first; start it",
+        ),
+        _ => error.into(),
+    }
+}
+
+fn rewrap(global: &Global, options: &RewrapArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global)?;
     let provider = secret::provider(options.new_passphrase_file.as_deref(), Purpose::Rewrap)?;
     keyring.rewrap(&*provider)?;

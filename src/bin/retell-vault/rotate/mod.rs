@@ -2,27 +2,30 @@
 
 mod new_key;
 mod outcome;
+mod progress;
+mod report;
 
-use retell_vault::{Error, ErrorKind, KeyringFile, RotateEstimate, Rotation};
+use retell_vault::{KeyringFile, RotateEstimate, Rotation};
 use serde_json::json;
 
-use crate::args::{Global, Rotate};
+use crate::args::global::Global;
+use crate::args::keys::RotateArgs;
 use crate::failure::Failure;
-use crate::interrupt::unless_interrupted;
-use crate::progress::Progress;
-use crate::report::Report;
-use crate::{census, print, session};
+use crate::progress::unless_interrupted;
+use crate::rotate::progress::RotationProgress;
+use crate::rotate::report::Report;
+use crate::{print, session, token_count};
 
 const GO_ON: &str = "what is done stays done; run the same command to go on";
 
 /// Rotates, or says what that would do.
-pub async fn rotate(global: &Global, options: &Rotate) -> Result<(), Failure> {
+pub async fn rotate(global: &Global, options: &RotateArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global)?;
     if options.dry_run {
         return dry_run(global, options, keyring).await;
     }
     let report = options.report.as_deref().map(Report::open).transpose()?;
-    let mut progress = Progress::new(global.json, report);
+    let mut progress = RotationProgress::new(global.json, report);
     let done = unless_interrupted(carry_out(global, options, &keyring, &mut progress)).await?;
     let written = progress.finish();
     match done {
@@ -42,35 +45,25 @@ pub async fn rotate(global: &Global, options: &Rotate) -> Result<(), Failure> {
 
 async fn carry_out(
     global: &Global,
-    options: &Rotate,
+    options: &RotateArgs,
     keyring: &KeyringFile,
-    progress: &mut Progress,
+    progress: &mut RotationProgress,
 ) -> Result<Rotation, Failure> {
     let vault = session::builder(global, keyring.clone())?.build().await?;
     if options.new_key {
         new_key::bring_in(global, options, &vault, keyring).await?;
     }
-    vault.rotate(&options.options(), |event| progress.hear(event)).await.map_err(stopped)
+    vault.rotate(&options.options(), |event| progress.hear(event)).await.map_err(outcome::stopped)
 }
 
-fn stopped(error: Error) -> Failure {
-    match error.kind() {
-        ErrorKind::Unavailable => Failure::new(
-            error.to_string(),
-            "check that the database is up and that the URL is right; nothing is lost, and the same command goes on",
-        ),
-        _ => error.into(),
-    }
-}
-
-fn interrupted(global: &Global, progress: &Progress) -> Result<Failure, Failure> {
+fn interrupted(global: &Global, progress: &RotationProgress) -> Result<Failure, Failure> {
     if global.json {
         print::json(&progress.json("interrupted"))?;
     }
     Ok(Failure::new(format!("interrupted: {}", progress.how_far()), GO_ON))
 }
 
-async fn dry_run(global: &Global, options: &Rotate, keyring: KeyringFile) -> Result<(), Failure> {
+async fn dry_run(global: &Global, options: &RotateArgs, keyring: KeyringFile) -> Result<(), Failure> {
     let vault = session::builder(global, keyring.clone())?.build().await?;
     let estimate = vault.estimate_rotation(&options.options()).await?;
     let local = local_tokens(&estimate);
@@ -82,7 +75,7 @@ async fn dry_run(global: &Global, options: &Rotate, keyring: KeyringFile) -> Res
             "to_do": estimate.to_do,
             "local_tokens": local,
             "seconds": estimate.time.as_millis() as f64 / 1000.0,
-            "census": census::json(&estimate.census),
+            "census": token_count::json(&estimate.census),
             "not_looked_at": estimate.census.not_looked_at,
         }));
     }
@@ -93,9 +86,9 @@ async fn dry_run(global: &Global, options: &Rotate, keyring: KeyringFile) -> Res
         ("time", format!("about {}", print::duration(estimate.time))),
     ];
     let rows = rows.map(|(name, value)| [name.to_owned(), value]);
-    let tokens = census::rows(&estimate.census, &keyring.keys());
+    let tokens = token_count::rows(&estimate.census, &keyring.keys());
     let tokens = print::titled("tokens", &print::table(&tokens));
-    print::out(&format!("{}\n{tokens}{}", print::table(&rows), census::not_looked_at(&estimate.census)))
+    print::out(&format!("{}\n{tokens}{}", print::table(&rows), token_count::not_looked_at(&estimate.census)))
 }
 
 /// Tokens of the local file that are not under the primary key.

@@ -3,13 +3,15 @@
 use retell_vault::{Census, KeyId, KeyInfo, KeyState, KeyringFile, Vault};
 use serde_json::json;
 
-use crate::args::{Global, Rotate};
+use crate::args::global::Global;
+use crate::args::keys::RotateArgs;
 use crate::failure::Failure;
 use crate::print;
+use crate::rotate::outcome::stopped;
 
 /// What the keys and their tokens tell about an earlier run.
 #[derive(Debug, PartialEq, Eq)]
-enum Step {
+enum NextStep {
     /// None is unfinished.
     Add,
     /// It made a key and did not promote it, or `key add` made it: the oldest of these.
@@ -18,7 +20,7 @@ enum Step {
     GoOn(u64),
 }
 
-impl Step {
+impl NextStep {
     fn of(keys: &[KeyInfo], census: &Census) -> Self {
         let ids = |state| keys.iter().filter(move |key| key.state == state).map(|key| key.id);
         // a retired key that is left over comes from a promotion; an unknown one does not
@@ -35,16 +37,16 @@ impl Step {
 /// could not begin: the database is asked first.
 pub async fn bring_in(
     global: &Global,
-    options: &Rotate,
+    options: &RotateArgs,
     vault: &Vault,
     keyring: &KeyringFile,
 ) -> Result<(), Failure> {
     let estimate = vault.estimate_rotation(&options.options()).await.map_err(|error| {
         print::warning("no key was made: the rotation could not begin");
-        super::stopped(error)
+        stopped(error)
     })?;
     refuse_unknown(&keyring.keys(), &estimate.census)?;
-    let step = Step::of(&keyring.keys(), &estimate.census);
+    let step = NextStep::of(&keyring.keys(), &estimate.census);
     let Some(id) = pending(global, keyring, step, estimate.key)? else { return Ok(()) };
     keyring.promote_key(id)?;
     let text = format!("promoted key {id}; key {} is retired: it opens, and seals no more", estimate.key);
@@ -73,21 +75,21 @@ fn refuse_unknown(keys: &[KeyInfo], census: &Census) -> Result<(), Failure> {
 fn pending(
     global: &Global,
     keyring: &KeyringFile,
-    step: Step,
+    step: NextStep,
     primary: KeyId,
 ) -> Result<Option<KeyId>, Failure> {
     match step {
-        Step::Add => {
+        NextStep::Add => {
             let id = keyring.add_key()?.id;
             tell(global, "added", id, &format!("added key {id}"))?;
             Ok(Some(id))
         }
-        Step::Promote(id) => {
+        NextStep::Promote(id) => {
             let text = format!("key {id} is pending: it is taken, and no new key is made");
             tell(global, "resumed", id, &text)?;
             Ok(Some(id))
         }
-        Step::GoOn(left) => {
+        NextStep::GoOn(left) => {
             let text = format!(
                 "{} left under retired keys: the rotation to key {primary} goes on, and no new key is made",
                 print::count(left, "token")

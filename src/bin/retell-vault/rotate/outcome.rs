@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use retell_vault::{ErrorKind, KeyInfo, KeyState, Rotation};
+use retell_vault::{Error, ErrorKind, KeyInfo, KeyState, Rotation};
 use serde_json::{Map, Value, json};
 
-use crate::args::{Global, Rotate};
+use crate::args::global::Global;
+use crate::args::keys::RotateArgs;
 use crate::failure::Failure;
-use crate::progress::{Progress, members};
-use crate::{census, print};
+use crate::rotate::progress::{RotationProgress, members};
+use crate::{print, token_count};
 
 /// How long a key must have been retired before `key destroy` takes it, in milliseconds.
 const GRACE: u64 = 24 * 60 * 60 * 1000;
@@ -19,10 +20,10 @@ const GRACE: u64 = 24 * 60 * 60 * 1000;
 /// Anything left under another key than the primary one.
 pub fn tell(
     global: &Global,
-    options: &Rotate,
+    options: &RotateArgs,
     keys: &[KeyInfo],
     rotation: &Rotation,
-    progress: &Progress,
+    progress: &RotationProgress,
 ) -> Result<(), Failure> {
     match global.json {
         true => print::json(&as_json(rotation, progress.elapsed()))?,
@@ -47,7 +48,7 @@ fn as_json(rotation: &Rotation, elapsed: Duration) -> Value {
     object.insert("complete".to_owned(), json!(rotation.complete));
     object.insert("key".to_owned(), json!(rotation.key.to_string()));
     object.insert("causes".to_owned(), Value::Object(causes));
-    object.insert("census".to_owned(), census::json(&rotation.census));
+    object.insert("census".to_owned(), token_count::json(&rotation.census));
     object.insert("not_looked_at".to_owned(), json!(rotation.census.not_looked_at));
     Value::Object(object)
 }
@@ -65,13 +66,13 @@ fn as_text(global: &Global, keys: &[KeyInfo], rotation: &Rotation, elapsed: Dura
         ("time", format!("{}{rate}", print::duration(elapsed))),
         ("left as it is", unreadable(rotation).unwrap_or_else(|| "nothing".to_owned())),
     ];
-    let tokens = print::table(&census::rows(&rotation.census, keys));
+    let tokens = print::table(&token_count::rows(&rotation.census, keys));
     let verdict = match rotation.complete {
-        true => format!("complete {}: every token is under key {}", census::scope(global), rotation.key),
+        true => format!("complete {}: every token is under key {}", token_count::scope(global), rotation.key),
         false => format!("not complete: {}", left(keys, rotation)),
     };
     let summary = print::table(&rows.map(|(name, value)| [name.to_owned(), value]));
-    let not_looked_at = census::not_looked_at(&rotation.census);
+    let not_looked_at = token_count::not_looked_at(&rotation.census);
     format!("{summary}\n{}\n{verdict}\n{not_looked_at}", print::titled("tokens", &tokens))
 }
 
@@ -86,14 +87,14 @@ fn unreadable(rotation: &Rotation) -> Option<String> {
 fn left(keys: &[KeyInfo], rotation: &Rotation) -> String {
     let others = rotation.census.keys().into_iter().filter(|(key, _)| *key != rotation.key);
     let left = others.map(|(key, tokens)| {
-        let (tokens, state) = (print::count(tokens, "token"), census::state(keys, key));
-        let places = census::places(&rotation.census, Some(key));
+        let (tokens, state) = (print::count(tokens, "token"), token_count::state(keys, key));
+        let places = token_count::places(&rotation.census, Some(key));
         format!("{tokens} left under key {key} ({state}): {places}")
     });
     left.collect::<Vec<_>>().join("; ")
 }
 
-fn warn_of_unreadable(options: &Rotate, rotation: &Rotation) {
+fn warn_of_unreadable(options: &RotateArgs, rotation: &Rotation) {
     let Some(causes) = unreadable(rotation) else { return };
     print::warning(&format!("left as it is: {causes}"));
     match &options.report {
@@ -105,7 +106,8 @@ fn warn_of_unreadable(options: &Rotate, rotation: &Rotation) {
 /// Why tokens may be left, and what to do next.
 fn not_complete(keys: &[KeyInfo], rotation: &Rotation) -> Failure {
     let left = rotation.census.keys().into_iter().filter(|(key, _)| *key != rotation.key);
-    let is_left = |states: &[&str]| left.clone().any(|(key, _)| states.contains(&census::state(keys, key)));
+    let is_left =
+        |states: &[&str]| left.clone().any(|(key, _)| states.contains(&token_count::state(keys, key)));
     let kinds = || rotation.unreadable.iter().map(|(kind, _)| *kind);
     let mut advice = Vec::new();
     if is_left(&["pending"]) {
@@ -167,5 +169,16 @@ fn hint_at_destruction(global: &Global, keys: &[KeyInfo], rotation: &Rotation) {
         print::hint(
             "backups made before now still need the retired keys: keep a copy of the keyring as long as you keep those",
         );
+    }
+}
+
+/// Why a rotation could not go on.
+pub fn stopped(error: Error) -> Failure {
+    match error.kind() {
+        ErrorKind::Unavailable => Failure::new(
+            error.to_string(),
+            "check that the database is up and that the URL is right; nothing is lost, and the same command goes on",
+        ),
+        _ => error.into(),
     }
 }

@@ -1,14 +1,15 @@
-//! `schema plan`: the steps with all that is known about them.
+//! `schema plan` and `schema verify`: what the table lacks, and whether it works. Neither changes anything.
 
-use retell_vault::{Blocked, Instead, SchemaPlan, Step};
+use retell_vault::{Blocked, Check, CheckOutcome, Instead, SchemaPlan, Step, Verification};
 use serde_json::{Value, json};
 
-use crate::args::{Global, Plan};
+use crate::args::global::Global;
+use crate::args::schema::{PlanArgs, WantedArgs};
 use crate::failure::Failure;
 use crate::{print, session};
 
 /// Shows the plan, or prints it as a script.
-pub async fn plan(global: &Global, options: &Plan) -> Result<(), Failure> {
+pub async fn plan(global: &Global, options: &PlanArgs) -> Result<(), Failure> {
     let wanted = options.wanted.wanted()?;
     let vault = session::vault(global).await?;
     let plan = vault.schema().plan(wanted).await?;
@@ -17,8 +18,8 @@ pub async fn plan(global: &Global, options: &Plan) -> Result<(), Failure> {
         return print::out(&plan.script());
     }
     match global.json {
-        true => print::json(&as_json(&plan)),
-        false => print::out(&as_text(&plan)),
+        true => print::json(&plan_json(&plan)),
+        false => print::out(&plan_text(&plan)),
     }
 }
 
@@ -30,7 +31,7 @@ fn warn_of_blocked(plan: &SchemaPlan) {
     }
 }
 
-fn as_json(plan: &SchemaPlan) -> Value {
+fn plan_json(plan: &SchemaPlan) -> Value {
     json!({
         "table": plan.table,
         "profile": plan.wanted().profile().as_str(),
@@ -59,7 +60,7 @@ fn blocked_json(blocked: &Blocked) -> Value {
     json!({ "object": blocked.object, "reason": blocked.reason, "hint": blocked.hint })
 }
 
-fn as_text(plan: &SchemaPlan) -> String {
+fn plan_text(plan: &SchemaPlan) -> String {
     let profile = plan.wanted().profile().as_str();
     let much = match (plan.steps.len() as u64, plan.blocked.is_empty()) {
         (0, true) => "nothing to do".to_owned(),
@@ -110,4 +111,54 @@ fn conditions(step: &Step) -> String {
 /// As they can be copied.
 fn statements(sql: &[String]) -> String {
     sql.iter().map(|sql| format!("{};\n", sql.trim_end().trim_end_matches(';'))).collect()
+}
+
+/// Looks at everything again and tries it out.
+///
+/// # Errors
+/// A check that failed, too.
+pub async fn verify(global: &Global, wanted: &WantedArgs) -> Result<(), Failure> {
+    let wanted = wanted.wanted()?;
+    let vault = session::vault(global).await?;
+    let verification = vault.schema().verify(wanted).await?;
+    match global.json {
+        true => print::json(&verification_json(&verification))?,
+        false => print::out(&verification_text(&verification))?,
+    }
+    match verification.failed().count() as u64 {
+        0 => Ok(()),
+        failed => Err(Failure::new(
+            format!("the schema is not as wanted: {} failed", print::count(failed, "check")),
+            "`retell-vault schema plan` with the same options shows what is missing, `retell-vault doctor` what else is wrong",
+        )),
+    }
+}
+
+fn verification_json(verification: &Verification) -> Value {
+    let check = |check: &Check| {
+        let (outcome, reason) = outcome(&check.outcome);
+        json!({ "what": check.what, "outcome": outcome, "reason": reason })
+    };
+    let checks: Vec<_> = verification.checks.iter().map(check).collect();
+    json!({ "good": verification.is_good(), "checks": checks })
+}
+
+fn verification_text(verification: &Verification) -> String {
+    let row = |check: &Check| {
+        let (outcome, reason) = outcome(&check.outcome);
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        [outcome.to_owned(), format!("{}{reason}", check.what)]
+    };
+    let rows: Vec<_> = verification.checks.iter().map(row).collect();
+    let verdict = if verification.is_good() { "the schema is as wanted\n" } else { "" };
+    format!("{}{verdict}", print::table(&rows))
+}
+
+fn outcome(outcome: &CheckOutcome) -> (&'static str, Option<&str>) {
+    match outcome {
+        CheckOutcome::Passed => ("passed", None),
+        CheckOutcome::Failed(reason) => ("failed", Some(reason)),
+        CheckOutcome::Skipped(reason) => ("skipped", Some(reason)),
+        _ => ("other", None),
+    }
 }

@@ -3,22 +3,23 @@
 use retell_vault::{PromoteEvent, Promotion, SyncReport};
 use serde_json::{Value, json};
 
-use crate::args::{Global, Promote};
+use crate::args::global::Global;
+use crate::args::schema::PromoteArgs;
 use crate::failure::Failure;
-use crate::interrupt::unless_interrupted;
-use crate::meter::Meter;
-use crate::{commands, print, session};
+use crate::progress::RowProgress;
+use crate::progress::unless_interrupted;
+use crate::{print, records, session};
 
 /// How many of the rows that stay as they are, are named.
 const NAMED: usize = 10;
 
 /// Moves them.
-pub async fn promote(global: &Global, options: &Promote) -> Result<(), Failure> {
+pub async fn promote(global: &Global, options: &PromoteArgs) -> Result<(), Failure> {
     let vault = session::vault(global).await?;
-    let (mut meter, mut left) = (Meter::new(), Vec::new());
+    let (mut shown, mut left) = (RowProgress::new(), Vec::new());
     let options = options.options();
     let work = vault.promote(&options, |event| match event {
-        PromoteEvent::Batch(progress) => meter.show(progress.visited, progress.rows),
+        PromoteEvent::Batch(progress) => shown.show(progress.visited, progress.rows),
         PromoteEvent::Unreadable(row) if left.len() < NAMED => {
             let place = row.place.as_deref().map(|place| format!(", {place}")).unwrap_or_default();
             left.push(format!("{}{place}: {}", row.owner, row.reason));
@@ -28,7 +29,7 @@ pub async fn promote(global: &Global, options: &Promote) -> Result<(), Failure> 
         _ => {}
     });
     let done = unless_interrupted(work).await?;
-    drop(meter);
+    drop(shown);
     match done {
         None => Err(Failure::new("interrupted", "what is done stays done; run the same command to go on")),
         Some(promotion) => tell(global, &promotion?, &left),
@@ -75,7 +76,7 @@ fn as_json(promotion: &Promotion) -> Value {
         "unreadable": promotion.unreadable,
         "passes": promotion.passes,
         "seconds": promotion.elapsed.as_millis() as f64 / 1000.0,
-        "local": commands::report_json(&promotion.local),
+        "local": records::report_json(&promotion.local),
     })
 }
 

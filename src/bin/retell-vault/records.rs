@@ -1,50 +1,98 @@
-//! The commands that change something.
+//! `put`, `get`, `delete`, `forget` and `sync`: the records of owners.
 
-use retell_vault::{ErrorKind, Field, Owner, Place, Stored, SyncReport};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use retell_vault::{Field, Loaded, Owner, Place, RetellConfig, Stored, SyncReport};
 use serde_json::{Map, Value, json};
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::args::{Delete, Global, OwnerArgs, Put};
+use crate::args::global::Global;
+use crate::args::records::{DeleteArgs, GetArgs, OwnerArgs, PutArgs};
 use crate::failure::Failure;
-use crate::{input, print, session};
+use crate::{print, session};
 
-/// Makes the keyring, unless there is one or its rival's traces are found.
-pub async fn init(global: &Global) -> Result<(), Failure> {
-    let keyring = session::new_keyring(global)?;
-    let (path, key) = (keyring.path().display().to_string(), keyring.keys()[0].id.to_string());
-    session::builder(global, keyring)?.init().await.map_err(|error| match error.kind() {
-        ErrorKind::Unavailable => Failure::new(
-            error.to_string(),
-            "init asks the database first whether another keyring is in use there: start it, or name none",
-        ),
-        _ => error.into(),
-    })?;
-    if global.json {
-        return print::json(&json!({ "keyring": path, "key": key }));
-    }
-    print::hint("back it up, and what opens it, in different places: stored values open with nothing else");
-    print::out(&format!("made {path} with key {key}\n"))
-}
+/// The longest JSON text that is read, in bytes.
+const MAX_CONFIG: usize = 64 * 1024;
+const SHAPE: &str = r#"the least is {"api_key": "…"}; `retell-vault put --help` shows all fields"#;
 
 /// Stores a configuration.
-pub async fn put(global: &Global, put: &Put) -> Result<(), Failure> {
+pub async fn put(global: &Global, put: &PutArgs) -> Result<(), Failure> {
     let (owner, fallback) = (put.owner.owner()?, put.fallback(global)?);
     session::require_keyring(global)?;
-    let config = input::read(put.file.as_deref())?;
+    let config = read_config(put.file.as_deref())?;
     let vault = session::vault_for_write(global, fallback).await?;
     let stored = vault.store_with(&owner, &config, put.options()).await?;
-    warn_of(&stored);
+    warn_of_stored(&stored);
     match global.json {
         true => print::json(&stored_json(&stored)),
         false => print::out(&stored_text(global, &owner, &stored)),
     }
 }
 
+/// Reads the configuration to store, from a file or standard input: bounded, checked, and wiped.
+fn read_config(file: Option<&Path>) -> Result<RetellConfig, Failure> {
+    let bytes = match file {
+        Some(path) if path != Path::new("-") => bounded(File::open(path), &path.display().to_string())?,
+        _ => bounded(standard_input(), "standard input")?,
+    };
+    let text = std::str::from_utf8(&bytes).map_err(|_| invalid("the configuration is not UTF-8 text"))?;
+    match text.trim_ascii() {
+        "" => Err(invalid("the configuration is empty")),
+        _ => Ok(RetellConfig::from_json(text)?),
+    }
+}
+
+/// Standard input without Rust's buffer, which would keep a copy.
+fn standard_input() -> io::Result<File> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        print::hint("type or paste the configuration as JSON, then press Ctrl-D");
+    }
+    stdin.as_fd().try_clone_to_owned().map(File::from)
+}
+
+fn bounded(file: io::Result<File>, name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    // room enough that the buffer never moves and leaves a copy behind
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_CONFIG + 64));
+    let read = file.and_then(|file| file.take(MAX_CONFIG as u64 + 1).read_to_end(&mut bytes));
+    match read {
+        Err(error) => Err(Failure::new(
+            format!("cannot read {name}: {error}"),
+            "give the configuration as JSON on standard input, or name its file with --file",
+        )),
+        Ok(length) if length > MAX_CONFIG => Err(invalid("the configuration is longer than 64 KiB")),
+        Ok(_) => Ok(bytes),
+    }
+}
+
+fn invalid(message: &str) -> Failure {
+    Failure::new(message, SHAPE)
+}
+
+/// Shows a configuration, masked unless its secrets are asked for.
+pub async fn get(global: &Global, get: &GetArgs) -> Result<(), Failure> {
+    let owner = get.owner.owner()?;
+    let loaded = session::vault(global).await?.load(&owner).await?;
+    warn_of_loaded(&loaded);
+    let config = match get.reveal {
+        true => loaded.config.to_json_exposed(),
+        false => Zeroizing::new(loaded.config.to_json_masked()),
+    };
+    match global.json {
+        true => print::out(&config_json(&config, &loaded)),
+        false => print::out(&config_text(&config, &loaded)),
+    }
+}
+
 /// Deletes a configuration.
-pub async fn delete(global: &Global, delete: &Delete) -> Result<(), Failure> {
+pub async fn delete(global: &Global, delete: &DeleteArgs) -> Result<(), Failure> {
     let (owner, fallback) = (delete.owner.owner()?, delete.fallback(global)?);
     let vault = session::vault_for_write(global, fallback).await?;
     let stored = vault.delete(&owner).await?;
-    warn_of(&stored);
+    warn_of_stored(&stored);
     match global.json {
         true => print::json(&json!({
             "deleted": true,
@@ -107,7 +155,7 @@ fn judge(report: SyncReport) -> Result<(), Failure> {
 }
 
 /// What a writer has to know although the write is durable.
-fn warn_of(stored: &Stored) {
+fn warn_of_stored(stored: &Stored) {
     for reason in &stored.replaced {
         print::warning(&format!("overwritten: {reason}"));
         print::hint("`retell-vault status` lists what was kept of it: sealed values are, plain text is not");
@@ -171,4 +219,64 @@ fn report_text(report: &SyncReport) -> String {
         ("blocked", report.blocked.len() as u64, "records that stay pending"),
     ];
     print::table(&rows.map(|(what, count, meaning)| [what.to_owned(), count.to_string(), meaning.to_owned()]))
+}
+
+fn warn_of_loaded(loaded: &Loaded) {
+    if loaded.stale {
+        print::warning("the database cannot be reached and may hold a newer record");
+    }
+    for field in &loaded.ignored {
+        print::warning(&format!("{field} is left out: its column holds something that is not valid"));
+    }
+}
+
+/// Put together as text, since a JSON value would hold secrets that nobody wipes.
+fn config_json(config: &str, loaded: &Loaded) -> Zeroizing<String> {
+    let (source, version, stale) = (loaded.source.as_str(), loaded.version, loaded.stale);
+    let rest = format!(",\"source\":\"{source}\",\"version\":\"{version}\",\"stale\":{stale}}}\n");
+    joined(&["{\"config\":", config, &rest])
+}
+
+fn config_text(config: &str, loaded: &Loaded) -> Zeroizing<String> {
+    let mut config: Value = serde_json::from_str(config).expect("the library prints JSON");
+    let mut rows = Vec::new();
+    push_rows(&mut config, &mut rows);
+    let about = [
+        ["version".to_owned(), format!("{}, {}", loaded.version, print::utc(loaded.version.millis()))],
+        ["source".to_owned(), loaded.source.as_str().to_owned()],
+    ];
+    rows.extend(about);
+    let text = Zeroizing::new(print::table(&rows));
+    rows.iter_mut().flatten().for_each(Zeroize::zeroize);
+    text
+}
+
+/// A row for every text in it; a webhook's are named `webhook_secret` and so on. What has no text of
+/// its own is a list of events.
+fn push_rows(config: &mut Value, rows: &mut Vec<[String; 2]>) {
+    let Value::Object(fields) = config else { return };
+    for (name, value) in fields.iter_mut() {
+        match value {
+            Value::String(text) => rows.push([row_name(name), std::mem::take(text)]),
+            Value::Array(events) if !events.is_empty() => {
+                let events: Vec<_> = events.iter().filter_map(Value::as_str).collect();
+                rows.push([row_name(name), events.join(", ")]);
+            }
+            other => push_rows(other, rows),
+        }
+    }
+}
+
+fn row_name(name: &str) -> String {
+    match name {
+        "events" | "secret" => format!("webhook_{name}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// In one buffer of the right size, so that nothing is copied and left behind.
+fn joined(parts: &[&str]) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(parts.iter().map(|part| part.len()).sum()));
+    parts.iter().for_each(|part| text.push_str(part));
+    text
 }

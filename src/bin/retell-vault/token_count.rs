@@ -3,7 +3,7 @@
 use retell_vault::{Census, KeyId, KeyInfo, TokenPlace};
 use serde_json::{Value, json};
 
-use crate::args::Global;
+use crate::args::global::Global;
 use crate::print;
 
 /// One object for every place and key.

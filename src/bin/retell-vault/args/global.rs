@@ -1,0 +1,107 @@
+//! The options that every command has, and how ids and names on the command line are checked.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use retell_vault::{Layout, Owner, PoolerMode, TenantId, UserId};
+
+use crate::failure::Failure;
+
+const DEFAULT_HOME: &str = ".retell-vault";
+
+#[derive(Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Folder of keyring.json and local.db [default: .retell-vault]
+    #[arg(long, global = true, value_name = "DIR", env = "RETELL_VAULT_HOME", hide_env_values = true)]
+    home: Option<OsString>,
+    /// Postgres to store in, postgres://USER:PASSWORD@HOST/DATABASE; without it, the local file only
+    #[arg(long, global = true, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// Table of the application's users [default: public.user_profiles]
+    #[arg(long, global = true, value_name = "[SCHEMA.]TABLE", value_parser = table)]
+    pub table: Option<String>,
+    /// Its column with the user id [default: user_id]
+    #[arg(long, global = true, value_name = "COLUMN", value_parser = column)]
+    pub user_column: Option<String>,
+    /// Its column with the tenant id [default: none]
+    #[arg(long, global = true, value_name = "COLUMN", value_parser = column)]
+    pub tenant_column: Option<String>,
+    /// Whether a transaction pooler (PgBouncer, Supavisor) stands before Postgres
+    #[arg(long, global = true, value_name = "MODE", default_value = "auto")]
+    pub pooler: Pooler,
+    /// File of mode 0600 with the passphrase of the keyring
+    #[arg(long, global = true, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Print the result as one line of JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Global {
+    fn home(&self) -> &Path {
+        let given = self.home.as_deref().filter(|home| !home.is_empty());
+        given.map_or(Path::new(DEFAULT_HOME), Path::new)
+    }
+
+    /// Where the keyring lies.
+    pub fn keyring(&self) -> PathBuf {
+        self.home().join("keyring.json")
+    }
+
+    /// Where the local file lies.
+    pub fn local_file(&self) -> PathBuf {
+        self.home().join("local.db")
+    }
+
+    /// The database, if one is named. An empty variable names none.
+    pub fn database_url(&self) -> Option<&str> {
+        self.database_url.as_deref().filter(|url| !url.is_empty())
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Pooler {
+    /// Recognised by its port or its answers
+    Auto,
+    /// There is one
+    Transaction,
+    /// There is none
+    None,
+}
+
+impl From<Pooler> for PoolerMode {
+    fn from(pooler: Pooler) -> Self {
+        match pooler {
+            Pooler::Auto => Self::Auto,
+            Pooler::Transaction => Self::Transaction,
+            Pooler::None => Self::None,
+        }
+    }
+}
+
+pub fn owner(user: &str, tenant: Option<&str>) -> Result<Owner, Failure> {
+    let owner = Owner::user(user)?;
+    Ok(match tenant {
+        Some(tenant) => owner.in_tenant(tenant)?,
+        None => owner,
+    })
+}
+
+/// Texts are checked here, so that a wrong one is a usage error, and kept as they were given.
+pub fn user(text: &str) -> retell_vault::Result<String> {
+    text.parse::<UserId>().map(|_| text.to_owned())
+}
+
+pub fn tenant(text: &str) -> retell_vault::Result<String> {
+    text.parse::<TenantId>().map(|_| text.to_owned())
+}
+
+pub fn table(text: &str) -> retell_vault::Result<String> {
+    Layout::new().table(text).map(|_| text.to_owned())
+}
+
+pub fn column(text: &str) -> retell_vault::Result<String> {
+    Layout::new().user_column(text).map(|_| text.to_owned())
+}

@@ -1,0 +1,126 @@
+//! The options of `put`, `get`, `delete`, `list` and `forget`, and their help.
+
+use std::path::PathBuf;
+
+use clap::{Args, value_parser};
+use retell_vault::{Fallback, Owner, StoreOptions};
+
+use crate::args::global::{Global, owner, tenant, user};
+use crate::failure::Failure;
+
+pub const PUT_HELP: &str = r#"The configuration, of which only api_key is required:
+  {"api_key": "key_…", "call_agent_id": "agent_…", "sms_agent_id": "agent_…",
+   "phone_number": "+14155550100",
+   "webhook_config": {"webhook_url": "https://…", "events": ["call_ended"], "secret": "…"},
+   "integration_status": "not_configured" | "configured" | "active" | "error" | "disabled"}
+It replaces what was stored before as a whole.
+
+"#;
+
+/// Whose configuration.
+#[derive(Args)]
+pub struct OwnerArgs {
+    /// Whose configuration
+    #[arg(long, value_name = "ID", value_parser = user)]
+    user: String,
+    /// The tenant of the user
+    #[arg(long, value_name = "ID", value_parser = tenant)]
+    tenant: Option<String>,
+}
+
+impl OwnerArgs {
+    pub fn owner(&self) -> Result<Owner, Failure> {
+        owner(&self.user, self.tenant.as_deref())
+    }
+}
+
+#[derive(Args)]
+pub struct PutArgs {
+    #[command(flatten)]
+    pub owner: OwnerArgs,
+    /// File with the configuration; standard input without it, or when it is -
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Fail when the database cannot take it, instead of keeping it in the local file
+    #[arg(long)]
+    require_database: bool,
+    /// Replace a stored record that cannot be opened; its old text is kept in the local file
+    #[arg(long)]
+    replace_unreadable: bool,
+    /// Overwrite text in the vault's columns that the vault did not write, for good
+    #[arg(long)]
+    replace_foreign: bool,
+}
+
+impl PutArgs {
+    /// What may be overwritten.
+    pub fn options(&self) -> StoreOptions {
+        let mut options = StoreOptions::new();
+        if self.replace_unreadable {
+            options = options.replace_unreadable();
+        }
+        if self.replace_foreign {
+            options = options.replace_foreign();
+        }
+        options
+    }
+
+    pub fn fallback(&self, global: &Global) -> Result<Fallback, Failure> {
+        fallback(self.require_database, global)
+    }
+}
+
+#[derive(Args)]
+pub struct GetArgs {
+    #[command(flatten)]
+    pub owner: OwnerArgs,
+    /// Show the secrets themselves
+    #[arg(long)]
+    pub reveal: bool,
+}
+
+#[derive(Args)]
+pub struct DeleteArgs {
+    #[command(flatten)]
+    pub owner: OwnerArgs,
+    /// Fail when the database cannot take it, instead of noting it in the local file
+    #[arg(long)]
+    require_database: bool,
+}
+
+impl DeleteArgs {
+    pub fn fallback(&self, global: &Global) -> Result<Fallback, Failure> {
+        fallback(self.require_database, global)
+    }
+}
+
+#[derive(Args)]
+pub struct ListArgs {
+    /// How many owners
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    /// Only owners after this one: the last of the page before
+    #[arg(long, value_name = "ID", value_parser = user)]
+    after_user: Option<String>,
+    /// The tenant of that one
+    #[arg(long, value_name = "ID", value_parser = tenant, requires = "after_user")]
+    after_tenant: Option<String>,
+}
+
+impl ListArgs {
+    /// The last owner of the page before.
+    pub fn after(&self) -> Result<Option<Owner>, Failure> {
+        self.after_user.as_deref().map(|user| owner(user, self.after_tenant.as_deref())).transpose()
+    }
+}
+
+fn fallback(require_database: bool, global: &Global) -> Result<Fallback, Failure> {
+    match (require_database, global.database_url()) {
+        (false, _) => Ok(Fallback::LocalFile),
+        (true, Some(_)) => Ok(Fallback::Refuse),
+        (true, None) => Err(Failure::usage(
+            "--require-database is given, but no database",
+            "name it with DATABASE_URL or --database-url",
+        )),
+    }
+}

@@ -1,0 +1,136 @@
+//! `schema apply` and `schema rollback`: steps that are applied one by one, or taken back, the latest first.
+
+use retell_vault::{Applied, RolledBack, SchemaEvent, SchemaPlan, Step};
+use serde_json::{Value, json};
+
+use crate::args::global::Global;
+use crate::args::schema::{ApplyArgs, RollbackArgs};
+use crate::failure::Failure;
+use crate::progress::unless_interrupted;
+use crate::{print, session};
+
+/// Plans, tells the steps, and applies them.
+pub async fn apply(global: &Global, options: &ApplyArgs) -> Result<(), Failure> {
+    let wanted = options.wanted.wanted()?;
+    let vault = session::vault(global).await?;
+    let schema = vault.schema();
+    let plan = schema.plan(wanted).await?;
+    for line in plan.to_string().lines() {
+        print::note("plan", line);
+    }
+    let mut progress = StepProgress::default();
+    let options = options.options();
+    let work = schema.apply(&plan, &options, |event| progress.hear(event));
+    match unless_interrupted(work).await? {
+        None => Err(progress.interrupted("applied", "is taken back")),
+        Some(applied) => tell_applied(global, &plan, &applied?),
+    }
+}
+
+fn tell_applied(global: &Global, plan: &SchemaPlan, applied: &Applied) -> Result<(), Failure> {
+    if global.json {
+        return print::json(&as_json(plan, applied));
+    }
+    if applied.steps.iter().any(|step| step.starts_with("column.") || step.starts_with("type.")) {
+        print::hint("records move into the new columns with `retell-vault schema promote`");
+    }
+    if !applied.steps.is_empty() {
+        print::hint(
+            "`retell-vault schema verify` tries it out; `retell-vault schema rollback` takes it back",
+        );
+    }
+    print::out(&match applied.steps.len() as u64 {
+        0 => format!("nothing to do: {} is as wanted\n", plan.table),
+        steps => format!("applied {} to {}\n", print::count(steps, "step"), plan.table),
+    })
+}
+
+fn as_json(plan: &SchemaPlan, applied: &Applied) -> Value {
+    json!({
+        "table": plan.table,
+        "profile": plan.wanted().profile().as_str(),
+        "applied": applied.steps,
+    })
+}
+
+/// Takes the recorded steps back.
+pub async fn rollback(global: &Global, options: &RollbackArgs) -> Result<(), Failure> {
+    let vault = session::vault(global).await?;
+    let schema = vault.schema();
+    let mut progress = StepProgress::default();
+    let options = options.options();
+    let work = schema.roll_back(&options, |event| match event {
+        // its end is told
+        SchemaEvent::Begins(_) => {}
+        event => progress.hear(event),
+    });
+    match unless_interrupted(work).await? {
+        None => Err(progress.interrupted("taken back", "stays applied")),
+        Some(rolled_back) => tell_rolled_back(global, &rolled_back?),
+    }
+}
+
+fn tell_rolled_back(global: &Global, rolled_back: &RolledBack) -> Result<(), Failure> {
+    if global.json {
+        return print::json(&json!({ "undone": rolled_back.steps, "backups": rolled_back.backups }));
+    }
+    if !rolled_back.backups.is_empty() {
+        print::hint(
+            "only the owner of the backup tables can read them; drop them when nobody needs the data",
+        );
+        print::hint(
+            "records whose tokens lie in them do not load until these are put back: docs/SCHEMA.md, \"Roll back\"",
+        );
+    }
+    print::out(&match rolled_back.steps.len() as u64 {
+        0 => "nothing to take back: no step is recorded\n".to_owned(),
+        steps => format!("took back {}\n", print::count(steps, "step")),
+    })
+}
+
+/// Tells on standard error what happens to the table, and counts it.
+#[derive(Default)]
+struct StepProgress {
+    /// Steps that were applied, or taken back.
+    done: u64,
+    /// The step that waits for its lock, so that it is told once.
+    waits: Option<String>,
+}
+
+impl StepProgress {
+    fn hear(&mut self, event: SchemaEvent<'_>) {
+        match event {
+            SchemaEvent::Waiting => print::note("waits", "another run is at work on this table"),
+            SchemaEvent::Begins(step) => print::note("step", &step.id),
+            SchemaEvent::Locked(step) => self.wait(step),
+            SchemaEvent::Instead(step) => print::warning(&format!(
+                "{}: {}; `retell-vault doctor` says which rows hold it back",
+                step.id, step.reason
+            )),
+            SchemaEvent::Applied(_) => self.done += 1,
+            SchemaEvent::Undone(step) => {
+                self.done += 1;
+                print::note("undone", step);
+            }
+            SchemaEvent::BackedUp(table) => print::note("backup", table),
+            _ => {}
+        }
+    }
+
+    fn wait(&mut self, step: &Step) {
+        if self.waits.as_ref() != Some(&step.id) {
+            let text = format!("{}: the table is in use; it lets others go first, and tries again", step.id);
+            print::note("waits", &text);
+            self.waits = Some(step.id.clone());
+        }
+    }
+
+    /// How a run ends that somebody interrupts: what became of so many steps, and of the one under way.
+    fn interrupted(&self, done: &str, under_way: &str) -> Failure {
+        let steps = print::count(self.done, "step");
+        Failure::new(
+            format!("interrupted: {steps} {done}, and the one under way {under_way}"),
+            "run the same command to go on",
+        )
+    }
+}
