@@ -18,7 +18,8 @@ fn sources() -> Vec<Source> {
         let text = fs::read_to_string(path).unwrap();
         Source { path: relative(path), text: without_comments(without_tests(&text)) }
     };
-    files.iter().map(source).filter(|source| !is_test_file(&source.path)).collect()
+    let is_source = |source: &Source| source.path.ends_with(".rs") && !is_test_file(&source.path);
+    files.iter().map(source).filter(is_source).collect()
 }
 
 fn root() -> PathBuf {
