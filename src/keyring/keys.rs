@@ -214,7 +214,7 @@ impl Keyring {
         !self.retained.is_empty()
     }
 
-    /// The same without the keys that only linger.
+    /// The same without the keys that are only retained.
     pub(crate) fn without_retained(&self) -> Self {
         let (generation, stable, keys) = (self.generation, self.stable.clone(), self.keys.clone());
         Self { generation, stable, keys, retained: Vec::new() }
@@ -228,7 +228,7 @@ impl Keyring {
         self
     }
 
-    /// The same, where this key does not linger.
+    /// The same, without this key among the retained ones.
     pub(crate) fn without_retained_key(mut self, id: KeyId) -> Self {
         self.retained.retain(|(retained, _)| *retained != id);
         self

@@ -5,19 +5,22 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::error::Result;
 use crate::record::owner::Owner;
-use crate::record::token::KeyId;
+use crate::record::token::{KeyId, VERSION_AT, VERSION_LEN};
 use crate::record::version::{Millis, Version};
 
 use crate::local::errors;
 use crate::local::file::{Base, Counts, Kept, KeptKind, LocalFile, LocalRecord, tenant, to_sql};
 use crate::local::pending::REMOVE;
 
-// The same text is kept once, and of losers the same record, told by its key and version: sync may
+/// How long the part of a token is that names suite, key and version.
+const HEAD: i64 = (VERSION_AT + VERSION_LEN) as i64;
+
+// The same text is kept once, and a superseded record once, told by its key and version: sync may
 // come here again after it was interrupted.
 pub(super) const KEEP: &str = "INSERT INTO kept (tenant, user, kind, text, reason, at)
  SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS
  (SELECT 1 FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = ?3
-  AND (text = ?4 OR (?3 = 'loser' AND length(?4) > 30 AND substr(text, 1, 30) = substr(?4, 1, 30))))";
+  AND (text = ?4 OR (?3 = 'loser' AND length(?4) > ?7 AND substr(text, 1, ?7) = substr(?4, 1, ?7))))";
 const KEPT_AFTER: &str = "SELECT id, tenant, user, kind, text, reason, at FROM kept
  WHERE id > ?1 ORDER BY id LIMIT ?2";
 // what the database never took is nowhere else: only an operator drops it
@@ -76,6 +79,7 @@ impl LocalFile {
                 .bind(text)
                 .bind(reason)
                 .bind(to_sql(at))
+                .bind(HEAD)
                 .execute(&self.inner.writer);
             done.await.map(drop)
         };
@@ -101,6 +105,7 @@ impl LocalFile {
                 .bind(text)
                 .bind(reason)
                 .bind(to_sql(at))
+                .bind(HEAD)
                 .execute(&mut *transaction)
                 .await?;
             sqlx::query(REMOVE)
@@ -133,7 +138,7 @@ impl LocalFile {
         })
     }
 
-    /// Erases losers and replaced texts that were kept before this time, and says how many.
+    /// Erases superseded records and replaced texts that were kept before this time, and says how many.
     pub(crate) async fn purge_kept(&self, before: Millis) -> Result<u64> {
         let purge = || async move {
             let done = sqlx::query(PURGE).bind(to_sql(before)).execute(&self.inner.writer);

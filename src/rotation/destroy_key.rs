@@ -1,4 +1,4 @@
-//! Destroying a key: only after a recount.
+//! Destroying a key: what keeps a key that is in use from being destroyed.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::{KeyInfo, KeyState};
@@ -64,13 +64,13 @@ async fn refuse_other_tables(core: &Core, id: KeyId) -> Result<()> {
     Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint))
 }
 
-fn refuse_in_use(id: KeyId, census: &Census) -> Result<()> {
-    let places: Vec<_> = census.of(id).map(place).collect();
+fn refuse_in_use(id: KeyId, counted: &Census) -> Result<()> {
+    let places: Vec<_> = counted.of(id).map(place).collect();
     match places.is_empty() {
         true => Ok(()),
         false => {
             let message =
-                format!("{} tokens still name key {id}: {}", census.tokens_of(id), places.join("; "));
+                format!("{} tokens still name key {id}: {}", counted.tokens_of(id), places.join("; "));
             Err(Error::new(ErrorKind::KeyInUse, message))
         }
     }

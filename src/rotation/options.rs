@@ -13,7 +13,7 @@ pub struct RotateOptions {
     pub(super) rate: Option<u32>,
     pub(super) max_latency: Option<Duration>,
     pub(super) max_replica_lag: Option<u64>,
-    /// A place that the walk leaves out, for the test that the recount notices.
+    /// A place that the walk leaves out, for the test that the token count notices.
     pub(crate) without: Option<String>,
 }
 
@@ -127,7 +127,7 @@ impl DestroyOptions {
         self
     }
 
-    /// Every other host has synchronised and taken up the keyring in which the key is retired, so that no
+    /// Every other host has synchronised and reloaded the keyring in which the key is retired, so that no
     /// local file elsewhere names it. Needed whenever there is a database, which several hosts may share.
     pub fn other_hosts_synced(mut self) -> Self {
         self.other_hosts_synced = true;

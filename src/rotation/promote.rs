@@ -128,7 +128,7 @@ impl PromotionRun<'_> {
         }
     }
 
-    /// A recount that knows nothing of the walk: rows with something that is not where it belongs.
+    /// Counts rows with something that is not where it belongs. Knows nothing of the walk.
     async fn left(&mut self) -> Result<u64, Fault> {
         let plan = self.postgres.refresh().await?;
         if !has_places(&plan) {

@@ -16,13 +16,13 @@ pub struct RotateProgress {
     pub rows: u64,
     /// Rows that this pass has looked at.
     pub visited: u64,
-    /// Rows that were sealed anew, in all passes.
+    /// Rows that were re-encrypted, in all passes.
     pub resealed: u64,
     /// Rows that somebody else wrote or held meanwhile, in this pass: they are met again.
     pub changed: u64,
     /// Rows with something that could not be opened, in this pass.
     pub unreadable: u64,
-    /// Texts of the local file that were sealed anew, in all passes.
+    /// Texts of the local file that were re-encrypted, in all passes.
     pub local: u64,
     /// Since the start.
     pub elapsed: Duration,
@@ -62,19 +62,19 @@ pub enum RotateEvent<'a> {
     Paused(&'a str),
 }
 
-/// What a rotation did, and what the recount after it says.
+/// What a rotation did, and what the token count after it says.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Rotation {
     /// The primary key.
     pub key: KeyId,
-    /// The recount found no token under any other key, in any place.
+    /// The token count found no token under any other key, in any column of the layout and in the local file.
     pub complete: bool,
     /// The last state of affairs.
     pub progress: RotateProgress,
     /// What could not be opened in the last pass, by kind.
     pub unreadable: Vec<(ErrorKind, u64)>,
-    /// The recount.
+    /// The token count.
     pub census: Census,
 }
 
@@ -143,7 +143,7 @@ pub struct Promotion {
     pub unreadable: u64,
     /// What became of the records that waited in the local file.
     pub local: SyncReport,
-    /// A recount found everything where it belongs, and nothing waits in the local file of this host.
+    /// A count found everything where it belongs, and nothing waits in the local file of this host.
     pub complete: bool,
     /// How often it went over the table.
     pub passes: u32,

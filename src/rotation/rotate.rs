@@ -1,7 +1,7 @@
 //! Re-encryption: every token, wherever it lies, under the primary key.
 //!
 //! There is no checkpoint that could be lost: "not under the primary key" is the checkpoint. Whether
-//! all is done is found out by a recount that knows nothing of the walk.
+//! all is done is found out by a token count that knows nothing of the walk.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,9 +25,9 @@ use crate::store::reencrypt_local::reencrypt_local;
 /// on sealing under an old key.
 const MAX_PASSES: u32 = 10;
 
-/// How old a primary key must be before a recount means something: a process that has not looked at the
+/// How old a primary key must be before a token count means something: a process that has not looked at the
 /// keyring since seals under the key before for a second more.
-const TAKEN_UP: Duration = Duration::from_millis(1500);
+const RELOADED: Duration = Duration::from_millis(1500);
 
 /// What happens, and what it adds up to.
 struct RotationRun<'a> {
@@ -43,7 +43,7 @@ struct RotationRun<'a> {
     started: Instant,
 }
 
-/// Seals everything anew that is not under the primary key.
+/// Re-encrypts everything that is not under the primary key.
 ///
 /// Safe to cancel, to kill, and to run twice at once: every batch is whole, and the next run finds
 /// what is left. On error everything that was done so far is good.
@@ -133,7 +133,7 @@ impl RotationRun<'_> {
         }
     }
 
-    /// Waits until everybody has taken the primary key up, which takes no time unless it is new.
+    /// Waits until every process has reloaded the keyring, which takes no time unless the primary key is new.
     async fn outwait_promotion(&mut self) -> Result<()> {
         let keyring = self.core.keyring.for_sealing()?;
         let (primary, _) = keyring.primary();
@@ -141,7 +141,7 @@ impl RotationRun<'_> {
         let age = Duration::from_millis(self.core.now().saturating_sub(since));
         // the first key of a keyring has none before it
         if keyring.keys().len() > 1 {
-            tokio::time::sleep(TAKEN_UP.saturating_sub(age)).await;
+            tokio::time::sleep(RELOADED.saturating_sub(age)).await;
         }
         Ok(())
     }

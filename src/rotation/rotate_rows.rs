@@ -1,4 +1,4 @@
-//! The tokens of one row, sealed anew: a pure function.
+//! The tokens of one row, re-encrypted: a pure function.
 
 use std::borrow::Cow;
 
@@ -38,7 +38,7 @@ pub(crate) struct Reworked {
 /// What is done to each row: a pure function but for randomness.
 pub(crate) type Rework = fn(&FoundRow, &TableWalk, &Keyring) -> Result<Reworked>;
 
-/// Seals every record of a row anew that is not under the primary key, each as a whole under its own
+/// Re-encrypts every record of a row that is not under the primary key, each as a whole under its own
 /// version. What cannot be opened stays as it is.
 ///
 /// # Errors

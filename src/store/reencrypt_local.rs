@@ -29,7 +29,7 @@ pub(crate) struct LocalReencrypted {
     pub(crate) unreadable: Vec<(ErrorKind, u64)>,
 }
 
-/// Seals anew, under the primary key, every text of the local file with a token that is not under
+/// Re-encrypts, under the primary key, every text of the local file with a token that is not under
 /// it. What cannot be opened stays as it is, and `unreadable` is told of it, once.
 ///
 /// A text that somebody changes meanwhile is left to the next pass. The log of the file holds the
@@ -140,7 +140,7 @@ fn names_another_key(text: &str, primary: KeyId) -> bool {
     text.split(' ').any(|piece| claims_to_be_token(piece) && !piece.starts_with(&head))
 }
 
-/// The text with every version sealed anew that opens, if there is one, and the first thing that is
+/// The text with every version re-encrypted that opens, if there is one, and the first thing that is
 /// wrong with the others. A text with a piece that is no token is left as it is: whatever it belongs
 /// to must not end up under another key than its rest.
 ///

@@ -34,9 +34,9 @@ const RETENTION: Millis = 90 * DAY;
 pub struct SyncReport {
     /// Pending records that the database has now.
     pub pushed: u64,
-    /// Pending records that lost against a newer one in the database; they are kept as losers.
+    /// Pending records that a newer one in the database superseded; they are kept as superseded records.
     pub lost: u64,
-    /// Records in the database that a pending one replaced without being based on them; they are kept as losers.
+    /// Records in the database that a pending one replaced without being based on them; they are kept as superseded records.
     pub overwritten: u64,
     /// Pending records that the database refuses, that are older than 30 days, or whose row is gone.
     pub dead_letters: u64,

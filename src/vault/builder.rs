@@ -268,7 +268,7 @@ async fn look_at_database(core: &Core) -> Result<()> {
     }
 }
 
-/// A recount without a table that the file belongs to would miss what lies there.
+/// A token count without a table that the file belongs to would miss what lies there.
 async fn note_used(core: &Core, postgres: &Postgres) -> Result<()> {
     let has_table = postgres.plan().await.is_ok_and(|plan| plan.has_table());
     match &core.local {

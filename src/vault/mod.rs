@@ -139,8 +139,8 @@ impl Vault {
         BackgroundSync::spawn(self.core.clone(), every)
     }
 
-    /// Erases everything that the local file holds of an owner: pending records, replicas, losers,
-    /// replaced texts, dead letters. What the database holds stays: see [`delete`](Self::delete).
+    /// Erases everything that the local file holds of an owner: pending records, replicas,
+    /// superseded records, replaced texts, dead letters. What the database holds stays: see [`delete`](Self::delete).
     ///
     /// # Errors
     /// `Configuration` without a local file; `LocalStore`.
@@ -149,8 +149,8 @@ impl Vault {
     }
 
     /// What was kept aside in the local file, oldest first, after the one numbered `after` (0 at first):
-    /// losers, replaced texts and dead letters. Store what is still wanted again, then
-    /// [`forget`](Self::forget) the owner. After 90 days a sync drops losers and replaced texts, but no dead letters.
+    /// superseded records, replaced texts and dead letters. Store what is still wanted again, then
+    /// [`forget`](Self::forget) the owner. After 90 days a sync drops superseded records and replaced texts, but no dead letters.
     ///
     /// # Errors
     /// `Configuration` without a local file; `LocalStore`.
@@ -186,8 +186,8 @@ impl Vault {
         }
     }
 
-    /// Seals every token anew that is not under the primary key, wherever it lies: in every slot of the
-    /// table, and in the local file with its pending records, replicas, losers and dead letters.
+    /// Re-encrypts every token that is not under the primary key, wherever it lies: in every slot of the
+    /// table, and in the local file with its pending records, replicas, superseded records and dead letters.
     /// Versions, plain columns and the application's own data stay as they are.
     ///
     /// The service goes on reading and writing meanwhile, and a newer write always wins. It is safe to drop

@@ -47,7 +47,7 @@ impl Writer<'_> {
 
     /// The row's owner is the one bound. A text column may hold either form of a UUID.
     ///
-    /// Not `= ANY($1)`: an array of unknown length makes Postgres plan anew at every execution, which
+    /// Not `= ANY($1)`: an array of unknown length makes Postgres plan again at every execution, which
     /// takes longer than all the rest. And not always both forms: the plan for two lookups, kept since
     /// the table was empty, is a scan of the whole table.
     pub(in crate::postgres) fn is_owner(&self, row: &str) -> String {

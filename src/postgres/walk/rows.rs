@@ -126,7 +126,7 @@ impl TableWalk {
 
 impl Postgres {
     /// Plans a walk over every slot that exists, which looks for what is not under the primary key, with at
-    /// most `batch` rows to a page. `without` names a column to leave out, which only a test of the recount does.
+    /// most `batch` rows to a page. `without` names a column to leave out, which only a test of the token count does.
     pub(crate) async fn walk(
         &self,
         plan: &Plan,

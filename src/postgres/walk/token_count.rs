@@ -1,4 +1,4 @@
-//! A recount: how many tokens each column holds under each key.
+//! The token count of the table: how many tokens each column of the layout holds under each key.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,8 @@ impl Postgres {
         if columns.is_empty() {
             return Ok(Vec::new());
         }
-        let query = Query { sql: census(self.layout(), &columns).into(), arguments: PgArguments::default() };
+        let query =
+            Query { sql: count_sql(self.layout(), &columns).into(), arguments: PgArguments::default() };
         let rows = self.database.survey(&self.relation(), query).await?;
         let get = |error: sqlx::Error| classify(&error, Phase::Reading);
         let mut tally: BTreeMap<(usize, Option<KeyId>), u64> = BTreeMap::new();
@@ -98,7 +99,7 @@ fn counted<'a>(layout: &'a Layout, table: &Table) -> Vec<Counted<'a>> {
 
 /// Every piece between two spaces, and every entry of our part of the JSONB column. In the rest of that, and in a
 /// column of another type, whatever looks like the start of a token.
-fn census(layout: &Layout, columns: &[Counted<'_>]) -> String {
+fn count_sql(layout: &Layout, columns: &[Counted<'_>]) -> String {
     let pieces = columns.iter().enumerate().map(|(at, Counted { name, form, sealed })| {
         let column = format!("t.{}", quote(name));
         match form {
