@@ -42,12 +42,12 @@ fn users(policy: &Policy) -> impl Iterator<Item = &PolicyRole> {
 }
 
 /// Whether it is one of the vault's own, by its name.
-pub(in crate::doctor) fn is_ours(policy: &Policy) -> bool {
+pub(crate) fn is_ours(policy: &Policy) -> bool {
     OUR_POLICIES.contains(&policy.name.as_str())
 }
 
 /// Whether a part of the policy holds for every row.
-pub(in crate::doctor) fn is_open(policy: &Policy) -> bool {
+pub(crate) fn is_open(policy: &Policy) -> bool {
     let conditions = || policy.using.iter().chain(&policy.check);
     conditions().any(|condition| is_always_true(condition) || asks_only_for_a_session(condition))
 }
@@ -149,7 +149,7 @@ fn alter(context: &TableContext<'_>, policy: &Policy, change: &str) -> String {
     format!("ALTER POLICY {} ON {} {change}", quote(&policy.name), context.relation())
 }
 
-pub(in crate::doctor) fn drop_policy(context: &TableContext<'_>, policy: &Policy) -> String {
+pub(crate) fn drop_policy(context: &TableContext<'_>, policy: &Policy) -> String {
     format!("DROP POLICY IF EXISTS {} ON {}", quote(&policy.name), context.relation())
 }
 
