@@ -10,6 +10,8 @@ use crate::schema::wanted::RowSecurity;
 
 const OWNER: &str = "retell_vault_owner";
 const SERVICE: &str = "retell_vault_service";
+/// The names of our policies.
+pub(crate) const OUR_POLICIES: [&str; 2] = [OWNER, SERVICE];
 
 /// Whom a policy for services must not let in.
 const USERS: [&str; 3] = ["public", "anon", "authenticated"];

@@ -133,7 +133,7 @@ struct MissingGrant {
 }
 
 /// What the vault's own role may not do with the table, and has to.
-pub(in crate::doctor) async fn missing(context: &TableContext<'_>) -> Result<Option<Finding>, Fault> {
+pub(crate) async fn missing(context: &TableContext<'_>) -> Result<Option<Finding>, Fault> {
     let answer = ask(context).await?;
     let role = quote(&context.picture.server.role);
     let mut grants = Vec::new();

@@ -5,7 +5,7 @@ use sqlx::postgres::PgArguments;
 use crate::doctor::access::facts::{Facts, Policy, PolicyRole};
 use crate::doctor::access::grants::role;
 use crate::doctor::access::policy_conditions::{asks_only_for_a_session, ignores_who_asks, is_always_true};
-use crate::doctor::access::row_security::{OUR_POLICIES, on, planned_sql};
+use crate::doctor::access::row_security::{on, planned_sql};
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::ids;
@@ -13,6 +13,7 @@ use crate::postgres::connection::errors::Fault;
 use crate::postgres::connection::pool::Query;
 use crate::postgres::connection::transaction::{Trial, local_setting};
 use crate::postgres::sql::names::quote;
+use crate::schema::row_security::OUR_POLICIES;
 
 /// SQLSTATE of policies that need themselves to be decided.
 const RECURSION: &str = "42P17";
@@ -42,12 +43,12 @@ fn users(policy: &Policy) -> impl Iterator<Item = &PolicyRole> {
 }
 
 /// Whether it is one of the vault's own, by its name.
-pub(in crate::doctor) fn is_ours(policy: &Policy) -> bool {
+pub(crate) fn is_ours(policy: &Policy) -> bool {
     OUR_POLICIES.contains(&policy.name.as_str())
 }
 
 /// Whether a part of the policy holds for every row.
-pub(in crate::doctor) fn is_open(policy: &Policy) -> bool {
+pub(crate) fn is_open(policy: &Policy) -> bool {
     let conditions = || policy.using.iter().chain(&policy.check);
     conditions().any(|condition| is_always_true(condition) || asks_only_for_a_session(condition))
 }
@@ -149,7 +150,7 @@ fn alter(context: &TableContext<'_>, policy: &Policy, change: &str) -> String {
     format!("ALTER POLICY {} ON {} {change}", quote(&policy.name), context.relation())
 }
 
-pub(in crate::doctor) fn drop_policy(context: &TableContext<'_>, policy: &Policy) -> String {
+pub(crate) fn drop_policy(context: &TableContext<'_>, policy: &Policy) -> String {
     format!("DROP POLICY IF EXISTS {} ON {}", quote(&policy.name), context.relation())
 }
 

@@ -7,13 +7,11 @@ use crate::doctor::ids;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::sql::names::quote;
 use crate::schema::plan::plan;
+use crate::schema::row_security::OUR_POLICIES;
 use crate::schema::wanted::{Profile, RowSecurity, Wanted};
 
-/// The names of our policies.
-pub(super) const OUR_POLICIES: [&str; 2] = ["retell_vault_owner", "retell_vault_service"];
-
 /// Our policies, and row level security switched on.
-pub(in crate::doctor) fn on() -> Wanted {
+pub(crate) fn on() -> Wanted {
     Wanted::from(Profile::Credentials).row_security(RowSecurity::On)
 }
 
@@ -29,10 +27,7 @@ async fn planned(context: &TableContext<'_>, wanted: &Wanted) -> Result<Mend, Fa
 }
 
 /// The statements of the planner's step for row level security; none when there is nothing to do.
-pub(in crate::doctor) async fn planned_sql(
-    context: &TableContext<'_>,
-    wanted: &Wanted,
-) -> Result<Vec<String>, Fault> {
+pub(crate) async fn planned_sql(context: &TableContext<'_>, wanted: &Wanted) -> Result<Vec<String>, Fault> {
     let plan = plan(context.postgres, wanted).await?;
     let steps = plan.steps.into_iter().filter(|step| step.id == "row_security");
     let sql: Vec<String> = steps.flat_map(|step| step.sql).collect();

@@ -17,7 +17,7 @@ use crate::record::owner::Owner;
 use crate::record::record::{PlainValues, Record};
 use crate::record::retell::wipe;
 use crate::record::token::MEMBER;
-use crate::record::token::{KeyId, Token, claims_to_be_token};
+use crate::record::token::{KeyId, Token, claims_to_be_token, named_key};
 
 /// So many owners are named with a finding.
 const NAMED: usize = 5;
@@ -162,7 +162,7 @@ impl RowCounts {
                 Err(error) if error.kind() == ErrorKind::UnsupportedFormat && claims_to_be_token(piece) => {
                     current.is_no_record = true;
                     self.problem(RecordProblem::LaterFormat, current.owner);
-                    let key = piece.get(4..12).and_then(|id| id.parse().ok());
+                    let key = named_key(piece.as_bytes());
                     key.into_iter().for_each(|key| *self.tokens.entry((at, key)).or_default() += 1);
                 }
                 Err(_) => return false,

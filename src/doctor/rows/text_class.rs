@@ -6,7 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
 use crate::record::record::read_packed;
-use crate::record::token::{SUITE, claims_to_be_token};
+use crate::record::token::{START_LEN, SUITE, claims_to_be_token};
 
 /// Text shorter than this may be base64 or hex by accident.
 const SHORTEST_CODE: usize = 8;
@@ -64,7 +64,9 @@ fn is_token(piece: &str) -> bool {
 
 /// `rv2.` and on: what follows the head is not ours to judge.
 fn is_later_token(piece: &str) -> bool {
-    claims_to_be_token(piece) && !piece.starts_with(SUITE) && piece.as_bytes().get(12) == Some(&b'.')
+    claims_to_be_token(piece)
+        && !piece.starts_with(SUITE)
+        && piece.as_bytes().get(START_LEN - 1) == Some(&b'.')
 }
 
 fn has_known_prefix(text: &str) -> bool {
