@@ -45,7 +45,7 @@ pub(super) async fn rows(patient: &Patient<'_>, columns: &Columns, scan: &Scan) 
 
 /// Only a small table is counted: that takes a look at all of it.
 async fn number_of_rows(patient: &Patient<'_>, scan: &Scan) -> Result<u64, Fault> {
-    match u64::try_from(patient.picture.table.rows) {
+    match u64::try_from(patient.definitions.relation.rows) {
         Ok(estimate) if estimate > MANY => Ok(estimate),
         _ => patient.postgres.number_of_rows(scan).await,
     }

@@ -1,14 +1,14 @@
 //! Tables of ours beside the table, and its partitions: its policies do not hold for them.
 
-use crate::doctor::access::facts::{Beside, Facts};
 use crate::doctor::access::grants::roles;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::postgres::catalogue::access::{RelatedTable, TableAccess};
 
-pub(super) fn look(facts: &Facts) -> Vec<Finding> {
-    facts.beside.iter().filter_map(judge).collect()
+pub(super) fn look(access: &TableAccess) -> Vec<Finding> {
+    access.related_tables.iter().filter_map(judge).collect()
 }
 
-fn judge(table: &Beside) -> Option<Finding> {
+fn judge(table: &RelatedTable) -> Option<Finding> {
     match table.partition {
         true => partition(table),
         false => ours(table),
@@ -16,7 +16,7 @@ fn judge(table: &Beside) -> Option<Finding> {
 }
 
 /// A partition that is asked by its own name answers without the policies of the whole.
-fn partition(table: &Beside) -> Option<Finding> {
+fn partition(table: &RelatedTable) -> Option<Finding> {
     if table.readers.is_empty() || table.row_security {
         return None;
     }
@@ -33,7 +33,7 @@ fn partition(table: &Beside) -> Option<Finding> {
 }
 
 /// Backups and the journal of the schema may hold what was in the table.
-fn ours(table: &Beside) -> Option<Finding> {
+fn ours(table: &RelatedTable) -> Option<Finding> {
     let revoke = || format!("REVOKE ALL ON TABLE {} FROM {}", table.relation, roles(&table.readers));
     let enable = || format!("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", table.relation);
     let (severity, sql) = match (table.row_security, table.readers.is_empty()) {

@@ -1,19 +1,19 @@
 //! Rights of everybody, of who is not signed in, and of roles that policies do not hold for.
 
 use crate::doctor::Patient;
-use crate::doctor::access::facts::{Facts, Grant};
 use crate::doctor::access::row_security::{critical, relation, table, warning};
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::postgres::catalogue::access::{Grant, TableAccess};
 use crate::postgres::sql::names::quote;
 
-pub(super) fn to_outsiders(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
-    facts.granted.iter().map(|grant| to_outsider(patient, grant)).collect()
+pub(super) fn to_outsiders(patient: &Patient<'_>, access: &TableAccess) -> Vec<Finding> {
+    access.granted.iter().map(|grant| to_outsider(patient, grant)).collect()
 }
 
 fn to_outsider(patient: &Patient<'_>, grant: &Grant) -> Finding {
     let id = if grant.holder == "public" { "granted_to_public" } else { "granted_to_anon" };
     // with row level security on, a policy still stands in between
-    let severity = match patient.picture.table.row_security {
+    let severity = match patient.definitions.relation.row_security {
         true => Severity::Warning,
         false => Severity::Critical,
     };
@@ -70,8 +70,8 @@ pub(super) fn roles(names: &[String]) -> String {
 }
 
 /// Roles with BYPASSRLS and rights on the table. Without row level security there is nothing to bypass.
-pub(super) fn bypassing(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
-    if !patient.picture.table.row_security {
+pub(super) fn bypassing(patient: &Patient<'_>, access: &TableAccess) -> Vec<Finding> {
+    if !patient.definitions.relation.row_security {
         return Vec::new();
     }
     let finding = |name: &String| {
@@ -82,12 +82,12 @@ pub(super) fn bypassing(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
             Mend::Sql(format!("ALTER ROLE {} NOBYPASSRLS", quote(name))),
         )
     };
-    facts.bypassing.iter().map(finding).collect()
+    access.bypassing.iter().map(finding).collect()
 }
 
 /// Users who are what the owner of the table is: no policy holds for them, and they may switch them off.
-pub(super) fn owning(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
-    let owner = &patient.picture.table.owner;
+pub(super) fn owning(patient: &Patient<'_>, access: &TableAccess) -> Vec<Finding> {
+    let owner = &patient.definitions.relation.owner;
     let finding = |name: &String| {
         let mend = match name == owner {
             true => Mend::Advice("give the table to a role that no user is".to_owned()),
@@ -98,5 +98,5 @@ pub(super) fn owning(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
         );
         Finding::new(critical("bypasses_row_security"), format!("role {name}"), meaning, mend)
     };
-    facts.owning.iter().map(finding).collect()
+    access.owning.iter().map(finding).collect()
 }

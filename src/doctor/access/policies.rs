@@ -1,33 +1,34 @@
 //! Policies that let through more than a user's own rows.
 
 use crate::doctor::Patient;
-use crate::doctor::access::facts::{Facts, Policy, PolicyRole};
 use crate::doctor::access::grants::role;
 use crate::doctor::access::row_security::{relation, warning};
 use crate::doctor::access::tautology::{asks_only_for_a_session, ignores_who_asks, is_always_true};
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::postgres::catalogue::access::{PolicyRole, TableAccess};
+use crate::postgres::catalogue::table::Policy;
 use crate::postgres::sql::names::quote;
 
 /// Policies mean nothing while row level security is off, and restrictive ones only take away.
-pub(super) fn look(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
-    if !patient.picture.table.row_security {
+pub(super) fn look(patient: &Patient<'_>, access: &TableAccess) -> Vec<Finding> {
+    if !patient.definitions.relation.row_security {
         return Vec::new();
     }
-    let permissive = facts.policies.iter().filter(|policy| policy.permissive);
-    permissive.filter_map(|policy| judge(patient, facts, policy)).collect()
+    let permissive = patient.definitions.policies.iter().filter(|policy| policy.permissive);
+    permissive.filter_map(|policy| judge(patient, access, policy)).collect()
 }
 
 /// The worst that can be said of a policy.
-fn judge(patient: &Patient<'_>, facts: &Facts, policy: &Policy) -> Option<Finding> {
-    users(policy).next()?;
-    always_true(patient, policy)
-        .or_else(|| reaches_anon(patient, facts, policy))
+fn judge(patient: &Patient<'_>, access: &TableAccess, policy: &Policy) -> Option<Finding> {
+    users(access, policy).next()?;
+    always_true(patient, access, policy)
+        .or_else(|| reaches_anon(patient, access, policy))
         .or_else(|| ignores_rows(patient, policy))
 }
 
 /// Those of its roles that are not meant to see every row.
-fn users(policy: &Policy) -> impl Iterator<Item = &PolicyRole> {
-    policy.roles.iter().filter(|role| !role.service)
+fn users<'a>(access: &'a TableAccess, policy: &'a Policy) -> impl Iterator<Item = &'a PolicyRole> {
+    access.roles_of(policy).filter(|role| !role.service)
 }
 
 /// Whether a part of the policy holds for every row.
@@ -36,29 +37,34 @@ pub(in crate::doctor) fn is_open(policy: &Policy) -> bool {
     conditions().any(|condition| is_always_true(condition) || asks_only_for_a_session(condition))
 }
 
-fn always_true(patient: &Patient<'_>, policy: &Policy) -> Option<Finding> {
+fn always_true(patient: &Patient<'_>, access: &TableAccess, policy: &Policy) -> Option<Finding> {
     let conditions = || policy.using.iter().chain(&policy.check);
     if !conditions().any(|condition| is_always_true(condition)) {
         return None;
     }
-    let reached = users(policy).any(|role| role.reaches);
+    let reached = users(access, policy).any(|role| role.reaches);
     let severity = if reached { Severity::Critical } else { Severity::Warning };
     let what = match policy.using.as_deref().is_some_and(is_always_true) {
         true => "every row",
         false => "rows of anybody as new ones",
     };
-    let who = users(policy).map(|role| role.name.as_str()).collect::<Vec<_>>().join(", ");
+    let who = users(access, policy).map(|role| role.name.as_str()).collect::<Vec<_>>().join(", ");
     let meaning = format!("the policy is always true: for {}, it lets {who} have {what}", command(policy));
     let kind = (Area::Access, severity, "policy_always_true");
-    Some(Finding::new(kind, object(patient, policy), meaning, without(patient, policy, |role| role.service)))
+    Some(Finding::new(
+        kind,
+        object(patient, policy),
+        meaning,
+        without(patient, access, policy, |role| role.service),
+    ))
 }
 
 /// A policy for who is not signed in; one for everybody only while such a one has rights. Ours is for
 /// everybody where there is no role for those who are signed in.
-fn reaches_anon(patient: &Patient<'_>, facts: &Facts, policy: &Policy) -> Option<Finding> {
-    let names = |name: &str| policy.roles.iter().any(|role| role.name == name);
-    let public_reaches = names("public") && !facts.granted.is_empty() && !policy.is_ours();
-    let groups = || policy.roles.iter().filter(|role| role.anons && !role.service);
+fn reaches_anon(patient: &Patient<'_>, access: &TableAccess, policy: &Policy) -> Option<Finding> {
+    let names = |name: &str| policy.roles.iter().any(|role| role == name);
+    let public_reaches = names("public") && !access.granted.is_empty() && !policy.is_ours();
+    let groups = || access.roles_of(policy).filter(|role| role.anons && !role.service);
     if !names("anon") && !public_reaches {
         let group = groups().next()?;
         let meaning = format!("the policy holds for anon, as a member of {}", group.name);
@@ -68,9 +74,9 @@ fn reaches_anon(patient: &Patient<'_>, facts: &Facts, policy: &Policy) -> Option
         return Some(Finding::new(warning("policy_reaches_anon"), object(patient, policy), meaning, mend));
     }
     let meaning = format!("the policy for {} holds for who is not signed in", command(policy));
-    let mend = match names("public") && patient.picture.has_role("authenticated") {
+    let mend = match names("public") && patient.definitions.has_role("authenticated") {
         true => Mend::Sql(alter(patient, policy, "TO authenticated")),
-        false => without(patient, policy, |role| !["anon", "public"].contains(&role.name.as_str())),
+        false => without(patient, access, policy, |role| !["anon", "public"].contains(&role.name.as_str())),
     };
     Some(Finding::new(warning("policy_reaches_anon"), object(patient, policy), meaning, mend))
 }
@@ -104,9 +110,14 @@ fn ignores_rows(patient: &Patient<'_>, policy: &Policy) -> Option<Finding> {
 }
 
 /// The policy for those of its roles only; nobody is left: it goes.
-fn without(patient: &Patient<'_>, policy: &Policy, stays: impl Fn(&PolicyRole) -> bool) -> Mend {
+fn without(
+    patient: &Patient<'_>,
+    access: &TableAccess,
+    policy: &Policy,
+    stays: impl Fn(&PolicyRole) -> bool,
+) -> Mend {
     let left: Vec<String> =
-        policy.roles.iter().filter(|role| stays(role)).map(|left| role(&left.name)).collect();
+        access.roles_of(policy).filter(|role| stays(role)).map(|left| role(&left.name)).collect();
     Mend::Sql(match left.is_empty() {
         true => drop_policy(patient, policy),
         false => alter(patient, policy, &format!("TO {}", left.join(", "))),

@@ -1,12 +1,12 @@
 //! Routines that run with the rights of their owner.
 
-use crate::doctor::access::facts::{Facts, Routine};
 use crate::doctor::access::grants::roles;
 use crate::doctor::access::row_security::{critical, warning};
 use crate::doctor::finding::{Finding, Mend};
+use crate::postgres::catalogue::access::{Routine, TableAccess};
 
-pub(super) fn look(facts: &Facts) -> Vec<Finding> {
-    facts.routines.iter().flat_map(|routine| [free_path(routine), callable(routine)]).flatten().collect()
+pub(super) fn look(access: &TableAccess) -> Vec<Finding> {
+    access.routines.iter().flat_map(|routine| [free_path(routine), callable(routine)]).flatten().collect()
 }
 
 fn free_path(routine: &Routine) -> Option<Finding> {

@@ -1,16 +1,14 @@
 //! Row level security: off, without the owner, or hiding rows from the vault itself.
 
 use crate::doctor::Patient;
-use crate::doctor::access::facts::Facts;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::postgres::catalogue::access::TableAccess;
+use crate::postgres::catalogue::table::OUR_POLICIES;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::sql::names;
 use crate::postgres::sql::names::quote;
-use crate::schema;
+use crate::schema::plan::plan_from;
 use crate::schema::wanted::{Profile, RowSecurity, Wanted};
-
-/// The names of our policies.
-pub(super) const OURS: [&str; 2] = ["retell_vault_owner", "retell_vault_service"];
 
 /// Our policies, and row level security switched on.
 pub(in crate::doctor) fn on() -> Wanted {
@@ -33,10 +31,10 @@ pub(in crate::doctor) async fn planned_sql(
     patient: &Patient<'_>,
     wanted: &Wanted,
 ) -> Result<Vec<String>, Fault> {
-    let plan = schema::plan::plan(patient.postgres, wanted).await?;
+    let plan = plan_from(patient.postgres, patient.table, patient.definitions, wanted).await?;
     let steps = plan.steps.into_iter().filter(|step| step.id == "row_security");
     let sql: Vec<String> = steps.flat_map(|step| step.sql).collect();
-    let drops = OURS.into_iter().map(|name| format!("{} ON {}", quote(name), relation(patient)));
+    let drops = OUR_POLICIES.into_iter().map(|name| format!("{} ON {}", quote(name), relation(patient)));
     let drops =
         drops.filter(|policy| sql.iter().any(|sql| sql.starts_with(&format!("CREATE POLICY {policy} "))));
     // several findings may be mended by the same statements, one after the other
@@ -46,12 +44,12 @@ pub(in crate::doctor) async fn planned_sql(
 }
 
 /// Off, though ordinary users reach the table.
-pub(super) async fn off(patient: &Patient<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
-    let picture = patient.picture;
-    if picture.table.row_security || !(facts.users_reach || picture.server.auth_uid) {
+pub(super) async fn off(patient: &Patient<'_>, access: &TableAccess) -> Result<Option<Finding>, Fault> {
+    let definitions = patient.definitions;
+    if definitions.relation.row_security || !(access.users_reach || definitions.server.auth_uid) {
         return Ok(None);
     }
-    let meaning = match facts.users_reach {
+    let meaning = match access.users_reach {
         true => "row level security is off, and ordinary users have rights on the table: each sees every row",
         false => {
             "row level security is off on a server whose API gives the tables to its users: one grant, and each \
@@ -63,14 +61,17 @@ pub(super) async fn off(patient: &Patient<'_>, facts: &Facts) -> Result<Option<F
 }
 
 /// On, though not for the owner, and that is us.
-pub(super) async fn not_forced(patient: &Patient<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
-    let (table_is, me) = (&patient.picture.table, &patient.picture.server.role);
-    let owner = if facts.bypassing_me { table_is.owner == *me } else { table_is.owned };
+pub(super) async fn not_forced(
+    patient: &Patient<'_>,
+    access: &TableAccess,
+) -> Result<Option<Finding>, Fault> {
+    let (table_is, me) = (&patient.definitions.relation, &patient.definitions.server.role);
+    let owner = if access.bypassing_me { table_is.owner == *me } else { table_is.owned };
     if !table_is.row_security || table_is.forced || !owner {
         return Ok(None);
     }
     // for a role that bypasses row level security the force changes nothing
-    let (severity, rest) = match facts.bypassing_me {
+    let (severity, rest) = match access.bypassing_me {
         true => (Severity::Notice, ", and by its BYPASSRLS or superuser right too"),
         false => (Severity::Warning, ""),
     };
@@ -83,12 +84,12 @@ pub(super) async fn not_forced(patient: &Patient<'_>, facts: &Facts) -> Result<O
 }
 
 /// It holds for the vault, and no policy gives it everything.
-pub(super) async fn hides_from_us(patient: &Patient<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
-    let table_is = &patient.picture.table;
+pub(super) async fn hides_from_us(patient: &Patient<'_>) -> Result<Option<Finding>, Fault> {
+    let table_is = &patient.definitions.relation;
     if !table_is.holds_back {
         return Ok(None);
     }
-    let me = &patient.picture.server.role;
+    let me = &patient.definitions.server.role;
     let meaning = match table_is.hides_rows {
         true => format!(
             "row level security may hide rows from {me}, as whom the vault connects: loads may miss them, and counting, \
@@ -99,7 +100,7 @@ pub(super) async fn hides_from_us(patient: &Patient<'_>, facts: &Facts) -> Resul
              and rotating may be refused"
         ),
     };
-    let restricts = facts.policies.iter().any(|policy| !policy.permissive);
+    let restricts = patient.definitions.policies.iter().any(|policy| !policy.permissive);
     let mend = match restricts {
         true => Mend::Advice(format!(
             "a restrictive policy holds for {me}, or would as soon as it got a role that the policy is for: connect as \

@@ -3,10 +3,11 @@
 use sqlx::postgres::PgArguments;
 
 use crate::doctor::Patient;
-use crate::doctor::access::facts::{Facts, Policy};
 use crate::doctor::access::policies::drop_policy;
 use crate::doctor::access::row_security::{on, planned_sql, relation, table, warning};
 use crate::doctor::finding::{Finding, Mend};
+use crate::postgres::catalogue::access::TableAccess;
+use crate::postgres::catalogue::table::Policy;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::connection::pool::Query;
 use crate::postgres::connection::transaction::{Trial, local_setting};
@@ -18,13 +19,15 @@ const RECURSION: &str = "42P17";
 const ACTORS: usize = 8;
 
 /// Policies that read the table that they guard, directly or by way of others.
-pub(super) async fn recursion(patient: &Patient<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
-    let suspects: Vec<&Policy> = facts.policies.iter().filter(|policy| has_subquery(policy)).collect();
-    if suspects.is_empty() || !patient.picture.table.row_security {
+pub(super) async fn recursion(patient: &Patient<'_>, access: &TableAccess) -> Result<Option<Finding>, Fault> {
+    let suspects: Vec<&Policy> =
+        patient.definitions.policies.iter().filter(|policy| has_subquery(policy)).collect();
+    if suspects.is_empty() || !patient.definitions.relation.row_security {
         return Ok(None);
     }
-    let own = patient.picture.table.row_security_active.then(|| patient.picture.server.role.clone());
-    let actors = facts.actors.iter().take(ACTORS).cloned().chain(own);
+    let own =
+        patient.definitions.relation.row_security_active.then(|| patient.definitions.server.role.clone());
+    let actors = access.actors.iter().take(ACTORS).cloned().chain(own);
     for actor in actors {
         if recurses(patient, &actor).await? {
             return found(patient, &suspects, &actor).await.map(Some);
@@ -76,8 +79,8 @@ fn names_table(patient: &Patient<'_>, policy: &Policy) -> bool {
 }
 
 /// `auth.uid()` with the empty claims that a pooled connection is left with.
-pub(super) async fn auth_uid(patient: &Patient<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
-    let Some(returns) = &facts.auth_uid_type else { return Ok(None) };
+pub(super) async fn auth_uid(patient: &Patient<'_>, access: &TableAccess) -> Result<Option<Finding>, Fault> {
+    let Some(returns) = &access.auth_uid_type else { return Ok(None) };
     let queries = vec![
         local_setting("transaction_read_only", "on")?,
         local_setting("request.jwt.claims", "")?,

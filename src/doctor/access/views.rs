@@ -1,20 +1,20 @@
 //! Views that read the table with the rights of their owner.
 
 use crate::doctor::Patient;
-use crate::doctor::access::facts::{Facts, View};
 use crate::doctor::access::grants::roles;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::postgres::catalogue::access::{TableAccess, View};
 
 /// The first version whose views can read with the rights of who asks.
 const SECURITY_INVOKER: i32 = 150_000;
 
-pub(super) fn look(patient: &Patient<'_>, facts: &Facts) -> Vec<Finding> {
-    facts.views.iter().filter_map(|view| judge(patient, view)).collect()
+pub(super) fn look(patient: &Patient<'_>, access: &TableAccess) -> Vec<Finding> {
+    access.views.iter().filter_map(|view| judge(patient, view)).collect()
 }
 
 /// A view of other columns is of no concern, unless it goes round row level security.
 fn judge(patient: &Patient<'_>, view: &View) -> Option<Finding> {
-    let concerns = view.uses || patient.picture.table.row_security;
+    let concerns = view.uses || patient.definitions.relation.row_security;
     if view.readers.is_empty() || view.invoker || !concerns {
         return None;
     }
@@ -43,7 +43,7 @@ fn judge(patient: &Patient<'_>, view: &View) -> Option<Finding> {
 }
 
 fn invoker(patient: &Patient<'_>, view: &View) -> Mend {
-    match patient.picture.server.version >= SECURITY_INVOKER {
+    match patient.definitions.server.version >= SECURITY_INVOKER {
         true => Mend::Sql(format!("ALTER VIEW {} SET (security_invoker = true)", view.relation)),
         false => Mend::Advice(format!(
             "before PostgreSQL 15 a view cannot read with the rights of who asks: `REVOKE ALL ON TABLE {} FROM {}`, \

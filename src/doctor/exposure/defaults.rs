@@ -17,8 +17,8 @@ pub(super) fn findings(seen: &Seen<'_>) -> Vec<Finding> {
 
 fn of_column(seen: &Seen<'_>, at: usize) -> Option<Finding> {
     let (name, role) = (&seen.columns.watched[at].column, seen.columns.roles[at].0);
-    let column = seen.patient.picture.column(name).filter(|column| !column.generated)?;
-    let class = worst(role, &literal(column.default.as_deref()?)?)?;
+    let column = seen.patient.table.column(name).filter(|column| !column.generated)?;
+    let class = worst(role, &literal(seen.patient.definitions.default_of(&column.name)?)?)?;
     let drop =
         format!("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", relation(seen.patient.layout), quote(name));
     let meaning = "the default of the column is a value of its own: the catalogue shows it to everybody, and every \

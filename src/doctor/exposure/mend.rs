@@ -5,7 +5,7 @@ use crate::doctor::exposure::json::Spot;
 use crate::doctor::finding::Mend;
 use crate::doctor::rows::Seen;
 use crate::doctor::rows::tally::{Place, Role};
-use crate::postgres::catalogue::picture::Column;
+use crate::postgres::catalogue::table::TableColumn;
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::names::{literal, relation};
 use crate::postgres::sql::token::{Kind, holds_foreign};
@@ -23,7 +23,7 @@ pub(crate) const NOTHING: [&str; 6] = ["", "null", "{}", "[]", "\"\"", "\\x"];
 /// credential. The application's are cleared.
 pub(super) fn mend(seen: &Seen<'_>, at: usize, place: &Place, class: Class) -> Mend {
     let name = &seen.columns.watched[at].column;
-    let column = seen.patient.picture.column(name);
+    let column = seen.patient.table.column(name);
     let relation = relation(seen.patient.layout);
     match (seen.columns.roles[at].0, place) {
         (_, Place::Key(spot)) => without_key(&relation, name, column, spot),
@@ -42,7 +42,7 @@ fn put(seen: &Seen<'_>, class: Class) -> &'static str {
     }
 }
 
-fn cleared(relation: &str, name: &str, column: Option<&Column>) -> Mend {
+fn cleared(relation: &str, name: &str, column: Option<&TableColumn>) -> Mend {
     if column.is_some_and(|column| column.generated) {
         return Mend::Advice(format!("{name} is generated from other columns: drop it"));
     }
@@ -59,7 +59,7 @@ fn cleared(relation: &str, name: &str, column: Option<&Column>) -> Mend {
     ))
 }
 
-fn without_scalar(relation: &str, name: &str, column: Option<&Column>) -> Mend {
+fn without_scalar(relation: &str, name: &str, column: Option<&TableColumn>) -> Mend {
     let nothing = if column.is_some_and(|column| column.not_null) { "'{}'" } else { "NULL" };
     let name = quote(name);
     Mend::Sql(format!(
@@ -67,7 +67,7 @@ fn without_scalar(relation: &str, name: &str, column: Option<&Column>) -> Mend {
     ))
 }
 
-fn without_key(relation: &str, name: &str, column: Option<&Column>, spot: &Spot) -> Mend {
+fn without_key(relation: &str, name: &str, column: Option<&TableColumn>, spot: &Spot) -> Mend {
     let kind = match column.map(|column| column.kind.as_str()) {
         Some(kind @ ("json" | "jsonb")) if spot.is_exact() => kind,
         Some("json" | "jsonb") => {

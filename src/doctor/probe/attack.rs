@@ -1,11 +1,12 @@
 //! What one owner tries with the row of another.
 
 use crate::doctor::Patient;
-use crate::doctor::access::facts::{Facts, Policy};
 use crate::doctor::access::policies::{drop_policy, is_open};
 use crate::doctor::access::row_security::{on, planned_sql, relation, table};
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::doctor::probe::actor::Actor;
+use crate::postgres::catalogue::access::TableAccess;
+use crate::postgres::catalogue::table::Policy;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::connection::pool::Query;
 use crate::postgres::connection::transaction::Trial;
@@ -106,18 +107,18 @@ impl Attack {
         })
     }
 
-    pub(super) async fn finding(self, actor: &Actor<'_>, facts: &Facts) -> Result<Finding, Fault> {
+    pub(super) async fn finding(self, actor: &Actor<'_>, access: &TableAccess) -> Result<Finding, Fault> {
         let patient = actor.patient;
         let meaning = format!("{}, as role {} (tried, and rolled back)", self.meaning(), actor.role);
         let kind = (Area::Access, Severity::Critical, self.id());
-        let mut finding = Finding::new(kind, table(patient), meaning, self.mend(patient, facts).await?);
+        let mut finding = Finding::new(kind, table(patient), meaning, self.mend(patient, access).await?);
         finding.owners = vec![actor.owner.to_string(), actor.other.to_string()];
         Ok(finding)
     }
 
     /// Without the policies that let it through, and with ours.
-    async fn mend(self, patient: &Patient<'_>, facts: &Facts) -> Result<Mend, Fault> {
-        let drops = self.suspects(facts).into_iter().map(|policy| drop_policy(patient, policy));
+    async fn mend(self, patient: &Patient<'_>, access: &TableAccess) -> Result<Mend, Fault> {
+        let drops = self.suspects(patient, access).into_iter().map(|policy| drop_policy(patient, policy));
         let sql: Vec<String> = drops.chain(planned_sql(patient, &on()).await?).collect();
         Ok(match sql.is_empty() {
             false => Mend::Sql(sql.join(";\n")),
@@ -129,10 +130,11 @@ impl Attack {
     }
 
     /// The open ones among those for this command; where none is known to be open, all of them.
-    fn suspects(self, facts: &Facts) -> Vec<&Policy> {
-        let for_users = |policy: &&Policy| policy.roles.iter().any(|role| !role.service);
+    fn suspects<'a>(self, patient: &'a Patient<'_>, access: &TableAccess) -> Vec<&'a Policy> {
+        let for_users = |policy: &&Policy| access.roles_of(policy).any(|role| !role.service);
         let command = |policy: &&Policy| [self.command(), '*'].contains(&policy.command);
-        let candidates: Vec<&Policy> = facts
+        let candidates: Vec<&Policy> = patient
+            .definitions
             .policies
             .iter()
             .filter(|policy| policy.permissive && !policy.is_ours())
@@ -168,7 +170,7 @@ fn outcome(trial: &Trial) -> Outcome {
 /// A right may be for some columns only, so each is tried that the vault uses.
 fn writable_columns(patient: &Patient<'_>) -> Vec<String> {
     let used = patient.layout.all_columns();
-    let columns = patient.picture.columns.iter().filter(|column| !column.generated);
+    let columns = patient.table.columns.iter().filter(|column| !column.generated);
     columns.filter(|column| used.contains(&column.name.as_str())).map(|column| quote(&column.name)).collect()
 }
 

@@ -4,12 +4,12 @@ mod actor;
 mod attack;
 
 use crate::doctor::Patient;
-use crate::doctor::access::facts::Facts;
 use crate::doctor::access::row_security::table;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::doctor::probe::actor::Actor;
 use crate::doctor::probe::attack::{Attack, Outcome};
 use crate::error::{Error, ErrorKind};
+use crate::postgres::catalogue::access::TableAccess;
 use crate::postgres::connection::errors::Fault;
 use crate::record::owner::Owner;
 
@@ -21,19 +21,19 @@ pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
     if actor == other {
         return Err(Error::new(ErrorKind::InvalidInput, "the probe needs two different owners").into());
     }
-    let facts = Facts::take(&patient.postgres.database, patient.layout).await?;
-    let Some(actor) = Actor::choose(patient, &facts, actor, other) else {
+    let access = patient.access()?;
+    let Some(actor) = Actor::choose(patient, access, actor, other) else {
         return Ok(vec![meaningless(patient)]);
     };
     let before = actor.row_versions().await?;
-    let findings = run(&actor, &facts).await?;
+    let findings = run(&actor, access).await?;
     match actor.row_versions().await? == before {
         true => Ok(findings),
         false => Ok(findings.into_iter().chain([changed(patient)]).collect()),
     }
 }
 
-async fn run(actor: &Actor<'_>, facts: &Facts) -> Result<Vec<Finding>, Fault> {
+async fn run(actor: &Actor<'_>, access: &TableAccess) -> Result<Vec<Finding>, Fault> {
     if actor.count_as_ourselves(actor.other).await? == 0 {
         return Ok(vec![without_row(actor.patient, actor.other)]);
     }
@@ -45,7 +45,7 @@ async fn run(actor: &Actor<'_>, facts: &Facts) -> Result<Vec<Finding>, Fault> {
             continue;
         }
         if attack.run(actor).await? == Outcome::Succeeded {
-            findings.push(attack.finding(actor, facts).await?);
+            findings.push(attack.finding(actor, access).await?);
         }
     }
     if has_own && !attack::sees_own(actor).await? {
@@ -62,7 +62,7 @@ fn meaningless(patient: &Patient<'_>) -> Finding {
     let meaning = format!(
         "the probe proves nothing: there is no role `authenticated` to act as, and no policy is to hold back {}, \
          as whom the vault connects",
-        patient.picture.server.role
+        patient.definitions.server.role
     );
     Finding::new(
         (Area::Access, Severity::Warning, "probe_meaningless"),

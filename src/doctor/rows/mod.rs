@@ -9,8 +9,8 @@ use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::doctor::rows::tally::{Role, Tally};
 use crate::doctor::{Patient, deep, exposure, keys};
 use crate::error::{Error, ErrorKind};
-use crate::postgres::catalogue::picture::Column;
 use crate::postgres::catalogue::row_visibility::hidden_rows;
+use crate::postgres::catalogue::table::TableColumn;
 use crate::postgres::connection::errors::{Fault, Outcome};
 use crate::postgres::walk::scan::{Portion, Scan, Watched};
 use crate::record::field::Field;
@@ -53,7 +53,7 @@ pub(crate) struct Seen<'a> {
 
 /// Exposure and keys, in one look at the rows.
 pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
-    if patient.picture.table.hides_rows {
+    if patient.definitions.relation.hides_rows {
         return Err(hidden_rows(patient.layout).into());
     }
     let columns = Columns::of(patient);
@@ -83,7 +83,7 @@ async fn note_not_looked_at(patient: &Patient<'_>, columns: &Columns) -> Result<
 
 /// All rows of a small table, some of a large one.
 async fn some_rows(patient: &Patient<'_>, columns: &Columns, scan: &Scan) -> Result<(Tally, bool), Fault> {
-    let portion = portion(patient.picture.table.rows, patient.picture.table.bytes);
+    let portion = portion(patient.definitions.relation.rows, patient.definitions.relation.bytes);
     let rows = match patient.postgres.some_rows(scan, portion, patient.patience(LIMIT)).await {
         Ok(rows) => rows,
         Err(fault) if fault.outcome == Outcome::Retry => return Err(too_slow(patient).into()),
@@ -112,8 +112,7 @@ fn portion(rows: i64, bytes: i64) -> Portion {
 
 impl Columns {
     fn of(patient: &Patient<'_>) -> Self {
-        let roles =
-            patient.picture.columns.iter().filter_map(|column| Some((column, role(patient, column)?)));
+        let roles = patient.table.columns.iter().filter_map(|column| Some((column, role(patient, column)?)));
         let (mut watched, mut kept) = (Vec::new(), Vec::new());
         for (column, role) in roles {
             let longest = match role {
@@ -129,7 +128,7 @@ impl Columns {
     }
 }
 
-fn role(patient: &Patient<'_>, column: &Column) -> Option<Role> {
+fn role(patient: &Patient<'_>, column: &TableColumn) -> Option<Role> {
     let (layout, name) = (patient.layout, column.name.as_str());
     // a domain, and an array, may hold anything
     let is_text = !NO_TEXT.iter().any(|kind| column.kind.starts_with(kind));
@@ -176,7 +175,7 @@ impl Seen<'_> {
         let slots = self.columns.watched.iter().zip(&self.columns.roles);
         let slots = slots.filter(|(_, (role, _))| matches!(role, Role::Slot | Role::Config));
         let is_proved = |column: &str| {
-            self.patient.picture.constraints.iter().any(|constraint| {
+            self.patient.definitions.constraints.iter().any(|constraint| {
                 constraint.kind == 'c'
                     && constraint.validated
                     && constraint.name.starts_with("retell_vault_")
@@ -191,7 +190,7 @@ impl Seen<'_> {
     fn note(&self) {
         let (table, rows) = (self.patient.postgres.table_name(), self.tally.rows);
         let note = |note: String| self.patient.host.note(note);
-        let estimate = match self.patient.picture.table.rows {
+        let estimate = match self.patient.definitions.relation.rows {
             rows @ 1.. => format!(" of about {rows}"),
             _ => String::new(),
         };

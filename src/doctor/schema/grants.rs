@@ -37,7 +37,7 @@ struct Missing {
 
 pub(super) async fn look(patient: &Patient<'_>) -> Result<Option<Finding>, Fault> {
     let answer = ask(patient).await?;
-    let role = quote(&patient.picture.server.role);
+    let role = quote(&patient.definitions.server.role);
     let mut grants = Vec::new();
     if !answer.usage {
         grants.push(format!("GRANT USAGE ON SCHEMA {} TO {role}", quote(&patient.layout.schema)));
@@ -58,7 +58,7 @@ async fn ask(patient: &Patient<'_>) -> Result<Answer, Fault> {
     let owner: Vec<String> =
         [layout.tenant_column.as_ref(), Some(&layout.user_column)].into_iter().flatten().cloned().collect();
     let mut arguments = PgArguments::default();
-    bind(&mut arguments, patient.picture.table.oid)?;
+    bind(&mut arguments, patient.definitions.relation.oid)?;
     bind(&mut arguments, owner)?;
     bind(&mut arguments, written(patient))?;
     let rows = patient.postgres.database.inspect(Query { sql: MISSING.into(), arguments }).await?;
@@ -85,7 +85,7 @@ fn missing_grant(patient: &Patient<'_>, answer: &Answer, sql: String) -> Finding
     };
     let meaning = format!(
         "role {} may not read or write {what}: storing fails, and so may loading",
-        patient.picture.server.role
+        patient.definitions.server.role
     );
     let object = format!("table {}", patient.layout.table_name());
     Finding::new((Area::Schema, Severity::Warning, "missing_grant"), object, meaning, Mend::Sql(sql))

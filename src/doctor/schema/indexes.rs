@@ -2,7 +2,7 @@
 
 use crate::doctor::Patient;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
-use crate::postgres::catalogue::picture::Index;
+use crate::postgres::catalogue::table::{Index, IndexDefinition};
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::names::{in_schema, relation};
 use crate::schema::plan::SchemaPlan;
@@ -17,7 +17,7 @@ pub(super) fn look(patient: &Patient<'_>, plan: &SchemaPlan) -> Vec<Finding> {
         let name = quote(&index.name);
         plan.steps.iter().flat_map(|step| &step.sql).any(|sql| sql.contains(&name))
     };
-    let all = &patient.picture.indexes;
+    let all = &patient.table.indexes;
     // what the plan builds anew is its business
     all.iter().filter(|index| !planned(index)).filter_map(|index| problem(patient, index, all)).collect()
 }
@@ -41,12 +41,12 @@ fn problem(patient: &Patient<'_>, index: &Index, all: &[Index]) -> Option<Findin
             dropped(patient, index),
         );
     }
-    if let Some(other) = all.iter().find(|other| makes_needless(other, index)) {
+    if let Some(other) = all.iter().find(|other| makes_needless(patient, other, index)) {
         let meaning = format!("index {} does the same: every write pays for both", other.name);
         return finding(Severity::Warning, "duplicate_index", meaning, dropped(patient, index));
     }
-    let scans: i64 = all.iter().map(|index| index.scans).sum();
-    if is_dispensable(patient, index) && index.scans == 0 && scans >= MANY_SCANS {
+    let scans: i64 = all.iter().map(|index| definition(patient, index).scans).sum();
+    if is_dispensable(patient, index) && definition(patient, index).scans == 0 && scans >= MANY_SCANS {
         let meaning = format!(
             "no query has used it since the statistics were reset, while the other indexes were used {scans} times; \
              standbys have statistics of their own"
@@ -59,14 +59,14 @@ fn problem(patient: &Patient<'_>, index: &Index, all: &[Index]) -> Option<Findin
 fn rebuilt(patient: &Patient<'_>, index: &Index) -> String {
     let is_leftover = index.name.ends_with("_ccnew") || index.name.ends_with("_ccold");
     // what kept a unique index from being built would do so again
-    match index.constraint.is_none() && (is_leftover || index.unique) {
+    match definition(patient, index).constraint.is_none() && (is_leftover || index.unique) {
         true => dropped(patient, index),
         false => format!("REINDEX INDEX {}{}", concurrently(patient), in_schema(patient.layout, &index.name)),
     }
 }
 
 fn dropped(patient: &Patient<'_>, index: &Index) -> String {
-    match &index.constraint {
+    match &definition(patient, index).constraint {
         Some(name) => format!("ALTER TABLE {} DROP CONSTRAINT {}", relation(patient.layout), quote(name)),
         None => format!("DROP INDEX {}{}", concurrently(patient), in_schema(patient.layout, &index.name)),
     }
@@ -74,36 +74,41 @@ fn dropped(patient: &Patient<'_>, index: &Index) -> String {
 
 /// Indexes over partitions can be neither dropped nor rebuilt concurrently.
 fn concurrently(patient: &Patient<'_>) -> &'static str {
-    if patient.picture.is_partitioned() { "" } else { "CONCURRENTLY " }
+    if patient.table.is_partitioned() { "" } else { "CONCURRENTLY " }
 }
 
 fn holds_ciphertext(patient: &Patient<'_>, index: &Index) -> bool {
     let layout = patient.layout;
     let is_secret = |column: &String| layout.is_for_secrets(column) || *column == layout.config_column;
-    if index.columns.iter().chain(&index.included).any(is_secret) {
+    if index.columns.iter().chain(&definition(patient, index).included).any(is_secret) {
         return true;
     }
     // an expression over the JSONB column may be about the application's part of it
-    let columns = patient.picture.columns.iter().filter(|column| layout.is_for_secrets(&column.name));
-    let expressions = index.definition.split(" WHERE ").next().unwrap_or_default();
+    let columns = patient.table.columns.iter().filter(|column| layout.is_for_secrets(&column.name));
+    let expressions = definition(patient, index).sql.split(" WHERE ").next().unwrap_or_default();
     index.has_expressions && columns.into_iter().any(|column| expressions.contains(&column.name))
 }
 
 /// Whether `index` could go, since `other` does the same and stays.
-fn makes_needless(other: &Index, index: &Index) -> bool {
+fn makes_needless(patient: &Patient<'_>, other: &Index, index: &Index) -> bool {
     let does_the_same = other.valid
-        && form(other) == form(index)
+        && form(patient, other) == form(patient, index)
         && (other.unique || !index.unique)
         && other.immediate == index.immediate;
     // of two that could each stand for the other, one stays
-    let rank =
-        |index: &Index| (index.constraint.is_some(), index.unique, std::cmp::Reverse(index.name.clone()));
-    does_the_same && index.constraint.is_none() && rank(other) > rank(index)
+    let rank = |index: &Index| {
+        (definition(patient, index).constraint.is_some(), index.unique, std::cmp::Reverse(index.name.clone()))
+    };
+    does_the_same && definition(patient, index).constraint.is_none() && rank(other) > rank(index)
+}
+
+fn definition<'a>(patient: &'a Patient<'_>, index: &Index) -> &'a IndexDefinition {
+    patient.definitions.of_index(index)
 }
 
 /// The definition without `CREATE [UNIQUE] INDEX name`.
-fn form(index: &Index) -> &str {
-    let definition = &index.definition;
+fn form<'a>(patient: &'a Patient<'_>, index: &Index) -> &'a str {
+    let definition = definition(patient, index).sql.as_str();
     let start = if index.unique { "CREATE UNIQUE INDEX " } else { "CREATE INDEX " };
     let named = definition.strip_prefix(start).unwrap_or(definition);
     let quoted = quote(&index.name);
@@ -111,7 +116,7 @@ fn form(index: &Index) -> &str {
 }
 
 fn is_dispensable(patient: &Patient<'_>, index: &Index) -> bool {
-    let serves = index.unique || index.primary || index.constraint.is_some();
+    let serves = index.unique || index.primary || definition(patient, index).constraint.is_some();
     // the server keeps no statistics of an index over partitions
-    !serves && !index.name.starts_with(OURS) && !patient.picture.is_partitioned()
+    !serves && !index.name.starts_with(OURS) && !patient.table.is_partitioned()
 }

@@ -9,7 +9,7 @@ use sqlx::postgres::PgArguments;
 use crate::doctor::Patient;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::error::{Error, ErrorKind};
-use crate::postgres::catalogue::detect::IdKind;
+use crate::postgres::catalogue::table::IdKind;
 use crate::postgres::connection::errors::{Fault, Outcome, Phase, classify};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
@@ -56,7 +56,7 @@ struct Orphans {
 pub(super) async fn look(patient: &Patient<'_>) -> Result<Option<Finding>, Fault> {
     let Some((table, column)) = &patient.options.users_table else { return Ok(None) };
     let users = Users::find(patient, table, column).await?;
-    let (found, sampled) = match patient.picture.table.bytes {
+    let (found, sampled) = match patient.definitions.relation.bytes {
         ..=SMALL => match count(patient, &users, "", ALL_ROWS).await {
             Err(fault) if fault.outcome == Outcome::Retry => (sample(patient, &users).await, true),
             counted => (counted, false),
@@ -123,7 +123,7 @@ impl Users {
 }
 
 async fn sample(patient: &Patient<'_>, users: &Users) -> Result<Orphans, Fault> {
-    let percent = (SAMPLE as f64 * 100.0 / patient.picture.table.bytes.max(1) as f64).min(100.0);
+    let percent = (SAMPLE as f64 * 100.0 / patient.definitions.relation.bytes.max(1) as f64).min(100.0);
     count(patient, users, &format!("TABLESAMPLE SYSTEM ({percent:.6})"), SOME_ROWS).await
 }
 

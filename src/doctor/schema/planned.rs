@@ -8,7 +8,7 @@ use sqlx::postgres::PgArguments;
 use crate::doctor::Patient;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::error::ErrorKind;
-use crate::postgres::catalogue::picture::Column;
+use crate::postgres::catalogue::table::TableColumn;
 use crate::postgres::connection::errors::{Fault, Outcome};
 use crate::postgres::connection::pool::Query;
 use crate::record::field::Field;
@@ -127,7 +127,7 @@ fn finding(patient: &Patient<'_>, step: &Step) -> Finding {
 
 fn kind_of(patient: &Patient<'_>, noun: &str, column: &str) -> &'static str {
     let is_short = |kind: &str| kind.starts_with("character varying");
-    match patient.picture.column(column) {
+    match patient.table.column(column) {
         _ if noun == "column" => "column_missing",
         Some(found) if is_short(&found.kind) => "column_too_short",
         _ => "column_mistyped",
@@ -153,8 +153,8 @@ async fn applies(patient: &Patient<'_>, when: &str) -> Result<bool, Fault> {
 
 /// `None` for a grant that is missing, which is found where grants are looked at, with the SQL for it.
 fn blocked(patient: &Patient<'_>, blocked: &Blocked) -> Option<Finding> {
-    let object = |column: &&Column| format!("column {}.{}", patient.layout.table_name(), column.name);
-    let column = patient.picture.columns.iter().find(|column| object(column) == blocked.object);
+    let object = |column: &&TableColumn| format!("column {}.{}", patient.layout.table_name(), column.name);
+    let column = patient.table.columns.iter().find(|column| object(column) == blocked.object);
     let id = match column {
         Some(column) if column.generated || column.identity => "column_generated",
         Some(column) if !column.writable => return None,
