@@ -4,7 +4,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
-use crate::postgres::catalogue::picture::Picture;
+use crate::error::Error;
+use crate::postgres::catalogue::access::TableAccess;
+use crate::postgres::catalogue::table::{Table, TableDefinitions};
+use crate::postgres::connection::errors::Fault;
 use crate::postgres::sql::names;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::layout::Layout;
@@ -53,7 +56,9 @@ pub(crate) struct TableContext<'a> {
     pub(crate) router: &'a Core,
     pub(crate) postgres: &'a Postgres,
     pub(crate) layout: &'a Layout,
-    pub(crate) picture: &'a Picture,
+    pub(crate) table: &'a Table,
+    pub(crate) definitions: &'a TableDefinitions,
+    access: &'a Result<TableAccess, Fault>,
     pub(crate) plan: &'a Plan,
     pub(crate) options: &'a DoctorOptions,
     started: Instant,
@@ -63,11 +68,24 @@ impl<'a> TableContext<'a> {
     pub(super) fn new(
         host: &'a HostContext<'a>,
         postgres: &'a Postgres,
-        picture: &'a Picture,
-        plan: &'a Plan,
+        (plan, table): (&'a Plan, &'a Table),
+        definitions: &'a TableDefinitions,
+        access: &'a Result<TableAccess, Fault>,
     ) -> Self {
         let (router, options, layout) = (host.router, host.options, postgres.layout());
-        Self { host, router, postgres, layout, picture, plan, options, started: Instant::now() }
+        let started = Instant::now();
+        Self { host, router, postgres, layout, table, definitions, access, plan, options, started }
+    }
+
+    /// Who may reach the table.
+    ///
+    /// # Errors
+    /// Those of asking for it, which was done once for all examinations.
+    pub(crate) fn access(&self) -> Result<&'a TableAccess, Fault> {
+        self.access.as_ref().map_err(|fault| {
+            let error = Error::new(fault.error.kind(), fault.error.to_string());
+            Fault::new(fault.outcome, error.with_hint(fault.error.hint().to_owned()))
+        })
     }
 
     /// The table as the object of a finding.

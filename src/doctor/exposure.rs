@@ -9,7 +9,7 @@ use crate::doctor::rows::counts::{ExaminedRows, Occurrences};
 use crate::doctor::rows::json_secrets::{JsonPath, look_into};
 use crate::doctor::rows::name_patterns::NameMatch;
 use crate::doctor::rows::text_class::{EMPTY_VALUES, TextClass, classify};
-use crate::postgres::catalogue::picture::Column;
+use crate::postgres::catalogue::table::TableColumn;
 use crate::postgres::sql::names::{literal, quote, relation};
 use crate::postgres::sql::token::{Kind, holds_unrecognised};
 use crate::record::token::MEMBER;
@@ -117,8 +117,8 @@ fn in_defaults(rows: &ExaminedRows<'_>) -> Vec<Finding> {
 
 fn in_default(rows: &ExaminedRows<'_>, at: usize) -> Option<Finding> {
     let (name, role) = (&rows.columns.watched[at].column, rows.columns.roles[at].0);
-    let column = rows.context.picture.column(name).filter(|column| !column.generated)?;
-    let class = worst(role, &literal_text(column.default.as_deref()?)?)?;
+    let column = rows.context.table.column(name).filter(|column| !column.generated)?;
+    let class = worst(role, &literal_text(rows.context.definitions.default_of(&column.name)?)?)?;
     let drop =
         format!("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", relation(rows.context.layout), quote(name));
     let meaning = "the default of the column is a value of its own: the catalogue shows it to everybody, and every \
@@ -170,7 +170,7 @@ fn too_long(rows: &ExaminedRows<'_>) -> Option<Finding> {
 /// credential. The application's are cleared.
 fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart, class: TextClass) -> Mend {
     let name = &rows.columns.watched[at].column;
-    let column = rows.context.picture.column(name);
+    let column = rows.context.table.column(name);
     let relation = relation(rows.context.layout);
     match (rows.columns.roles[at].0, part) {
         (_, ColumnPart::Key(path)) => without_key(&relation, name, column, path),
@@ -189,7 +189,7 @@ fn put(rows: &ExaminedRows<'_>, class: TextClass) -> &'static str {
     }
 }
 
-fn cleared(relation: &str, name: &str, column: Option<&Column>) -> Mend {
+fn cleared(relation: &str, name: &str, column: Option<&TableColumn>) -> Mend {
     if column.is_some_and(|column| column.generated) {
         return Mend::Advice(format!("{name} is generated from other columns: drop it"));
     }
@@ -206,7 +206,7 @@ fn cleared(relation: &str, name: &str, column: Option<&Column>) -> Mend {
     ))
 }
 
-fn without_scalar(relation: &str, name: &str, column: Option<&Column>) -> Mend {
+fn without_scalar(relation: &str, name: &str, column: Option<&TableColumn>) -> Mend {
     let nothing = if column.is_some_and(|column| column.not_null) { "'{}'" } else { "NULL" };
     let name = quote(name);
     Mend::Sql(format!(
@@ -214,7 +214,7 @@ fn without_scalar(relation: &str, name: &str, column: Option<&Column>) -> Mend {
     ))
 }
 
-fn without_key(relation: &str, name: &str, column: Option<&Column>, path: &JsonPath) -> Mend {
+fn without_key(relation: &str, name: &str, column: Option<&TableColumn>, path: &JsonPath) -> Mend {
     let kind = match column.map(|column| column.kind.as_str()) {
         Some(kind @ ("json" | "jsonb")) if path.is_exact() => kind,
         Some("json" | "jsonb") => {

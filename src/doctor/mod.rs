@@ -25,7 +25,6 @@ use crate::doctor::finding::{Area, Diagnosis, Finding, Mend, Severity};
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
 use crate::doctor::server::ServerState;
 use crate::error::{ErrorKind, Result};
-use crate::postgres::catalogue::picture::Picture;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::statements::plan::Postgres;
 use crate::store::core::Core;
@@ -72,19 +71,18 @@ async fn look_at_database(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Fi
 }
 
 async fn look_at_table(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Finding> {
-    let pictured = Picture::take(&postgres.database, postgres.layout()).await;
-    let picture = match pictured {
-        Ok(picture) => picture,
-        Err(fault) => return vec![not_examined(postgres, Area::Schema, &fault)],
-    };
-    let plan = match postgres.refresh().await {
-        Ok(plan) => plan,
+    let (plan, definitions, access) = match postgres.refresh_with_access().await {
+        Ok(taken) => taken,
         Err(fault) if fault.error.kind() == ErrorKind::Schema => {
             return vec![unusable_owner(postgres, &fault)];
         }
         Err(fault) => return vec![not_examined(postgres, Area::Schema, &fault)],
     };
-    let context = TableContext::new(host, postgres, &picture, &plan);
+    let table = match plan.some_table(postgres.layout()) {
+        Ok(table) => table,
+        Err(error) => return vec![not_examined(postgres, Area::Schema, &error.into())],
+    };
+    let context = TableContext::new(host, postgres, (&plan, table), &definitions, &access);
     // at the same time: a deep look at the rows is long
     let (schema, orphans, exposure) =
         join3(schema::look(&context), orphans::look(&context), look_at_rows(&context)).await;

@@ -10,7 +10,7 @@ use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::ids;
 use crate::error::{Error, ErrorKind};
-use crate::postgres::catalogue::detect::IdKind;
+use crate::postgres::catalogue::table::IdKind;
 use crate::postgres::connection::errors::{Fault, Outcome, Phase, classify};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
@@ -58,7 +58,7 @@ struct Orphans {
 pub(super) async fn look(context: &TableContext<'_>) -> Result<Option<Finding>, Fault> {
     let Some((table, column)) = &context.options.users_table else { return Ok(None) };
     let users = Users::find(context, table, column).await?;
-    let (found, sampled) = match context.picture.table.bytes {
+    let (found, sampled) = match context.definitions.relation.bytes {
         ..=SMALL => match count(context, &users, "", ALL_ROWS).await {
             Err(fault) if fault.outcome == Outcome::Retry => (sample(context, &users).await, true),
             counted => (counted, false),
@@ -125,7 +125,7 @@ impl Users {
 }
 
 async fn sample(context: &TableContext<'_>, users: &Users) -> Result<Orphans, Fault> {
-    let percent = (SAMPLE as f64 * 100.0 / context.picture.table.bytes.max(1) as f64).min(100.0);
+    let percent = (SAMPLE as f64 * 100.0 / context.definitions.relation.bytes.max(1) as f64).min(100.0);
     count(context, users, &format!("TABLESAMPLE SYSTEM ({percent:.6})"), SOME_ROWS).await
 }
 

@@ -1,13 +1,14 @@
 //! Acts as one owner, and proves that another's row can be neither read nor written. Always rolled back.
 
-use crate::doctor::access::facts::{Facts, Policy};
-use crate::doctor::access::policies::{drop_policy, is_open, is_ours};
+use crate::doctor::access::policies::{drop_policy, is_open};
 use crate::doctor::access::row_security::{on, planned_sql};
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, FindingId, Mend, Severity};
 use crate::doctor::ids;
 use crate::doctor::probe_actor::Actor;
 use crate::error::{Error, ErrorKind};
+use crate::postgres::catalogue::access::TableAccess;
+use crate::postgres::catalogue::table::Policy;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::connection::pool::Query;
 use crate::postgres::connection::transaction::Trial;
@@ -29,19 +30,19 @@ pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Fau
     if actor == other {
         return Err(Error::new(ErrorKind::InvalidInput, "the probe needs two different owners").into());
     }
-    let facts = Facts::take(&context.postgres.database, context.layout).await?;
-    let Some(actor) = Actor::choose(context, &facts, actor, other) else {
+    let access = context.access()?;
+    let Some(actor) = Actor::choose(context, access, actor, other) else {
         return Ok(vec![meaningless(context)]);
     };
     let before = actor.row_versions().await?;
-    let findings = run(&actor, &facts).await?;
+    let findings = run(&actor, access).await?;
     match actor.row_versions().await? == before {
         true => Ok(findings),
         false => Ok(findings.into_iter().chain([changed(context)]).collect()),
     }
 }
 
-async fn run(actor: &Actor<'_>, facts: &Facts) -> Result<Vec<Finding>, Fault> {
+async fn run(actor: &Actor<'_>, access: &TableAccess) -> Result<Vec<Finding>, Fault> {
     if actor.count_as_ourselves(actor.other).await? == 0 {
         return Ok(vec![without_row(actor.context, actor.other)]);
     }
@@ -53,7 +54,7 @@ async fn run(actor: &Actor<'_>, facts: &Facts) -> Result<Vec<Finding>, Fault> {
             continue;
         }
         if attack.run(actor).await? == AttackOutcome::Succeeded {
-            findings.push(attack.finding(actor, facts).await?);
+            findings.push(attack.finding(actor, access).await?);
         }
     }
     if has_own && !sees_own(actor).await? {
@@ -162,18 +163,18 @@ impl Attack {
         })
     }
 
-    async fn finding(self, actor: &Actor<'_>, facts: &Facts) -> Result<Finding, Fault> {
+    async fn finding(self, actor: &Actor<'_>, access: &TableAccess) -> Result<Finding, Fault> {
         let context = actor.context;
         let meaning = format!("{}, as role {} (tried, and rolled back)", self.meaning(), actor.role);
-        let mend = self.fix(context, facts).await?;
+        let mend = self.fix(context, access).await?;
         let mut finding = Finding::new(self.id(), Severity::Critical, context.object(), meaning, mend);
         finding.owners = vec![actor.owner.to_string(), actor.other.to_string()];
         Ok(finding)
     }
 
     /// Without the policies that let it through, and with ours.
-    async fn fix(self, context: &TableContext<'_>, facts: &Facts) -> Result<Mend, Fault> {
-        let drops = self.suspects(facts).into_iter().map(|policy| drop_policy(context, policy));
+    async fn fix(self, context: &TableContext<'_>, access: &TableAccess) -> Result<Mend, Fault> {
+        let drops = self.suspects(context, access).into_iter().map(|policy| drop_policy(context, policy));
         let sql: Vec<String> = drops.chain(planned_sql(context, &on()).await?).collect();
         Ok(match sql.is_empty() {
             false => Mend::Sql(sql.join(";\n")),
@@ -185,13 +186,14 @@ impl Attack {
     }
 
     /// The open ones among those for this command; where none is known to be open, all of them.
-    fn suspects(self, facts: &Facts) -> Vec<&Policy> {
-        let for_users = |policy: &&Policy| policy.roles.iter().any(|role| !role.service);
+    fn suspects<'a>(self, context: &'a TableContext<'_>, access: &TableAccess) -> Vec<&'a Policy> {
+        let for_users = |policy: &&Policy| access.roles_of(policy).any(|role| !role.service);
         let command = |policy: &&Policy| [self.command(), '*'].contains(&policy.command);
-        let candidates: Vec<&Policy> = facts
+        let candidates: Vec<&Policy> = context
+            .definitions
             .policies
             .iter()
-            .filter(|policy| policy.permissive && !is_ours(policy))
+            .filter(|policy| policy.permissive && !policy.is_ours())
             .filter(for_users)
             .filter(command)
             .collect();
@@ -217,7 +219,7 @@ fn outcome(trial: &Trial) -> AttackOutcome {
 /// A right may be for some columns only, so each is tried that the vault uses.
 fn writable_columns(context: &TableContext<'_>) -> Vec<String> {
     let used = context.layout.all_columns();
-    let columns = context.picture.columns.iter().filter(|column| !column.generated);
+    let columns = context.table.columns.iter().filter(|column| !column.generated);
     columns.filter(|column| used.contains(&column.name.as_str())).map(|column| quote(&column.name)).collect()
 }
 
@@ -232,7 +234,7 @@ fn meaningless(context: &TableContext<'_>) -> Finding {
     let meaning = format!(
         "the probe proves nothing: there is no role `authenticated` to act as, and no policy is to hold back {}, \
          as whom the vault connects",
-        context.picture.server.role
+        context.definitions.server.role
     );
     Finding::new(
         ids::PROBE_MEANINGLESS, Severity::Warning,

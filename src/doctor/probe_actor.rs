@@ -4,10 +4,10 @@ use serde_json::json;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
-use crate::doctor::access::facts::Facts;
 use crate::doctor::context::TableContext;
 use crate::error::{Error, ErrorKind};
-use crate::postgres::catalogue::detect::IdKind;
+use crate::postgres::catalogue::access::TableAccess;
+use crate::postgres::catalogue::table::IdKind;
 use crate::postgres::connection::errors::{Fault, Phase, classify};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::connection::transaction::{Trial, local_setting};
@@ -30,14 +30,14 @@ impl<'a> Actor<'a> {
     /// `authenticated` where we can be it, else ourselves; `None` when policies are not meant to hold for us.
     pub(super) fn choose(
         context: &'a TableContext<'a>,
-        facts: &Facts,
+        access: &TableAccess,
         owner: &'a Owner,
         other: &'a Owner,
     ) -> Option<Self> {
-        let (server, about) = (&context.picture.server, &context.picture.table);
+        let (server, about) = (&context.definitions.server, &context.definitions.relation);
         let sees_all = about.row_security_active && !about.holds_back;
-        let unbound = facts.bypassing_me || (about.owned && !about.forced) || sees_all;
-        let role = match facts.actors.iter().find(|name| *name == "authenticated") {
+        let unbound = access.bypassing_me || (about.owned && !about.forced) || sees_all;
+        let role = match access.actors.iter().find(|name| *name == "authenticated") {
             Some(role) => role.clone(),
             None if unbound => return None,
             None => server.role.clone(),

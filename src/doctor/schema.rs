@@ -10,12 +10,12 @@ use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, FindingId, Mend, Severity};
 use crate::doctor::ids;
 use crate::error::ErrorKind;
-use crate::postgres::catalogue::picture::{Column, Index};
+use crate::postgres::catalogue::table::{Index, IndexDefinition, TableColumn};
 use crate::postgres::connection::errors::{Fault, Outcome};
 use crate::postgres::connection::pool::Query;
 use crate::postgres::sql::names::{in_schema, quote};
 use crate::record::field::Field;
-use crate::schema::plan::{SchemaPlan, plan};
+use crate::schema::plan::{SchemaPlan, plan_from};
 use crate::schema::step::{Blocked, Step};
 use crate::schema::wanted::{Profile, RowSecurity, Wanted};
 
@@ -39,7 +39,7 @@ struct Group {
 pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Fault> {
     // row level security is looked at by what it lets through
     let wanted = Wanted::from(Profile::Credentials).row_security(RowSecurity::Leave).remove_duplicates();
-    let plan = plan(context.postgres, &wanted).await?;
+    let plan = plan_from(context.postgres, context.table, context.definitions, &wanted).await?;
     let mut findings = in_plan(context, &plan).await?;
     findings.extend(grants::missing(context).await?);
     findings.extend(in_indexes(context, &plan));
@@ -149,7 +149,7 @@ fn finding(context: &TableContext<'_>, step: &Step) -> Finding {
 
 fn kind_of(context: &TableContext<'_>, noun: &str, column: &str) -> FindingId {
     let is_short = |kind: &str| kind.starts_with("character varying");
-    match context.picture.column(column) {
+    match context.table.column(column) {
         _ if noun == "column" => ids::COLUMN_MISSING,
         Some(found) if is_short(&found.kind) => ids::COLUMN_TOO_SHORT,
         _ => ids::COLUMN_MISTYPED,
@@ -170,8 +170,8 @@ async fn applies(context: &TableContext<'_>, when: &str) -> Result<bool, Fault> 
 
 /// `None` for a grant that is missing, which is found where grants are looked at, with the SQL for it.
 fn blocked(context: &TableContext<'_>, blocked: &Blocked) -> Option<Finding> {
-    let object = |column: &&Column| format!("column {}.{}", context.layout.table_name(), column.name);
-    let column = context.picture.columns.iter().find(|column| object(column) == blocked.object);
+    let object = |column: &&TableColumn| format!("column {}.{}", context.layout.table_name(), column.name);
+    let column = context.table.columns.iter().find(|column| object(column) == blocked.object);
     let id = match column {
         Some(column) if column.generated || column.identity => ids::COLUMN_GENERATED,
         Some(column) if !column.writable => return None,
@@ -187,7 +187,7 @@ fn in_indexes(context: &TableContext<'_>, plan: &SchemaPlan) -> Vec<Finding> {
         let name = quote(&index.name);
         plan.steps.iter().flat_map(|step| &step.sql).any(|sql| sql.contains(&name))
     };
-    let all = &context.picture.indexes;
+    let all = &context.table.indexes;
     // what the plan builds anew is its business
     all.iter()
         .filter(|index| !planned(index))
@@ -214,12 +214,12 @@ fn index_problem(context: &TableContext<'_>, index: &Index, all: &[Index]) -> Op
             dropped(context, index),
         );
     }
-    if let Some(other) = all.iter().find(|other| makes_needless(other, index)) {
+    if let Some(other) = all.iter().find(|other| makes_needless(context, other, index)) {
         let meaning = format!("index {} does the same: every write pays for both", other.name);
         return finding(ids::DUPLICATE_INDEX, Severity::Warning, meaning, dropped(context, index));
     }
-    let scans: i64 = all.iter().map(|index| index.scans).sum();
-    if is_dispensable(context, index) && index.scans == 0 && scans >= MANY_SCANS {
+    let scans: i64 = all.iter().map(|index| definition(context, index).scans).sum();
+    if is_dispensable(context, index) && definition(context, index).scans == 0 && scans >= MANY_SCANS {
         let meaning = format!(
             "no query has used it since the statistics were reset, while the other indexes were used {scans} times; \
              standbys have statistics of their own"
@@ -232,14 +232,14 @@ fn index_problem(context: &TableContext<'_>, index: &Index, all: &[Index]) -> Op
 fn rebuilt(context: &TableContext<'_>, index: &Index) -> String {
     let is_leftover = index.name.ends_with("_ccnew") || index.name.ends_with("_ccold");
     // what kept a unique index from being built would do so again
-    match index.constraint.is_none() && (is_leftover || index.unique) {
+    match definition(context, index).constraint.is_none() && (is_leftover || index.unique) {
         true => dropped(context, index),
         false => format!("REINDEX INDEX {}{}", concurrently(context), in_schema(context.layout, &index.name)),
     }
 }
 
 fn dropped(context: &TableContext<'_>, index: &Index) -> String {
-    match &index.constraint {
+    match &definition(context, index).constraint {
         Some(name) => format!("ALTER TABLE {} DROP CONSTRAINT {}", context.relation(), quote(name)),
         None => format!("DROP INDEX {}{}", concurrently(context), in_schema(context.layout, &index.name)),
     }
@@ -247,36 +247,41 @@ fn dropped(context: &TableContext<'_>, index: &Index) -> String {
 
 /// Indexes over partitions can be neither dropped nor rebuilt concurrently.
 fn concurrently(context: &TableContext<'_>) -> &'static str {
-    if context.picture.is_partitioned() { "" } else { "CONCURRENTLY " }
+    if context.table.is_partitioned() { "" } else { "CONCURRENTLY " }
 }
 
 fn holds_ciphertext(context: &TableContext<'_>, index: &Index) -> bool {
     let layout = context.layout;
     let is_secret = |column: &String| layout.is_for_secrets(column) || *column == layout.config_column;
-    if index.columns.iter().chain(&index.included).any(is_secret) {
+    if index.columns.iter().chain(&definition(context, index).included).any(is_secret) {
         return true;
     }
     // an expression over the JSONB column may be about the application's part of it
-    let columns = context.picture.columns.iter().filter(|column| layout.is_for_secrets(&column.name));
-    let expressions = index.definition.split(" WHERE ").next().unwrap_or_default();
+    let columns = context.table.columns.iter().filter(|column| layout.is_for_secrets(&column.name));
+    let expressions = definition(context, index).sql.split(" WHERE ").next().unwrap_or_default();
     index.has_expressions && columns.into_iter().any(|column| expressions.contains(&column.name))
 }
 
 /// Whether `index` could go, since `other` does the same and stays.
-fn makes_needless(other: &Index, index: &Index) -> bool {
+fn makes_needless(context: &TableContext<'_>, other: &Index, index: &Index) -> bool {
     let does_the_same = other.valid
-        && form(other) == form(index)
+        && form(context, other) == form(context, index)
         && (other.unique || !index.unique)
         && other.immediate == index.immediate;
     // of two that could each stand for the other, one stays
-    let rank =
-        |index: &Index| (index.constraint.is_some(), index.unique, std::cmp::Reverse(index.name.clone()));
-    does_the_same && index.constraint.is_none() && rank(other) > rank(index)
+    let rank = |index: &Index| {
+        (definition(context, index).constraint.is_some(), index.unique, std::cmp::Reverse(index.name.clone()))
+    };
+    does_the_same && definition(context, index).constraint.is_none() && rank(other) > rank(index)
+}
+
+fn definition<'a>(context: &'a TableContext<'_>, index: &Index) -> &'a IndexDefinition {
+    context.definitions.of_index(index)
 }
 
 /// The definition without `CREATE [UNIQUE] INDEX name`.
-fn form(index: &Index) -> &str {
-    let definition = &index.definition;
+fn form<'a>(context: &'a TableContext<'_>, index: &Index) -> &'a str {
+    let definition = definition(context, index).sql.as_str();
     let start = if index.unique { "CREATE UNIQUE INDEX " } else { "CREATE INDEX " };
     let named = definition.strip_prefix(start).unwrap_or(definition);
     let quoted = quote(&index.name);
@@ -284,7 +289,7 @@ fn form(index: &Index) -> &str {
 }
 
 fn is_dispensable(context: &TableContext<'_>, index: &Index) -> bool {
-    let serves = index.unique || index.primary || index.constraint.is_some();
+    let serves = index.unique || index.primary || definition(context, index).constraint.is_some();
     // the server keeps no statistics of an index over partitions
-    !serves && !index.name.starts_with(OURS) && !context.picture.is_partitioned()
+    !serves && !index.name.starts_with(OURS) && !context.table.is_partitioned()
 }

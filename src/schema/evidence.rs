@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::ErrorKind;
-use crate::postgres::catalogue::picture::Picture;
+use crate::postgres::catalogue::table::{Table, TableDefinitions};
 use crate::postgres::connection::errors::{Fault, Phase, classify};
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::sql::names::{owner_columns, quote, relation};
@@ -36,17 +36,17 @@ pub(crate) struct Evidence {
 pub(crate) struct RowInspection<'a> {
     pub(crate) database: &'a Database,
     pub(crate) layout: &'a Layout,
-    pub(crate) picture: &'a Picture,
+    pub(crate) table: &'a Table,
+    pub(crate) definitions: &'a TableDefinitions,
     pub(crate) extent: Extent,
 }
 
 impl RowInspection<'_> {
-    /// `unique`: owners cannot have several rows.
-    ///
     /// # Errors
     /// Those of asking the database. Rows that we may not see are no error: nothing is known then.
-    pub(crate) async fn gather(&self, unique: bool) -> Result<Evidence, Fault> {
-        if self.picture.table.hides_rows {
+    pub(crate) async fn gather(&self) -> Result<Evidence, Fault> {
+        let unique = self.table.unique;
+        if self.definitions.relation.hides_rows {
             return Ok(Evidence { duplicates: unique.then_some(false), ..Evidence::default() });
         }
         let ((foreign, foreign_is_proved), duplicates) =
@@ -58,20 +58,20 @@ impl RowInspection<'_> {
         if unique {
             return Ok(Some(false));
         }
-        let row = self.ask(format!("SELECT {}", duplicates_exist(self.layout, self.picture))).await?;
+        let row = self.ask(format!("SELECT {}", duplicates_exist(self.layout, self.table))).await?;
         row.map(|row| row.try_get(0)).transpose().map_err(|error| classify(&error, Phase::Reading))
     }
 
     /// The columns in which something foreign was seen, and whether every row was looked at.
     async fn foreign(&self) -> Result<(Vec<String>, bool), Fault> {
-        let conditions = conditions(self.layout, self.picture);
+        let conditions = conditions(self.layout, self.table);
         if conditions.is_empty() {
             return Ok((Vec::new(), true));
         }
         let found: Vec<String> =
             conditions.iter().map(|(_, sql)| format!("coalesce(pg_catalog.bool_or({sql}), false)")).collect();
         let sample = match self.extent {
-            Extent::Bounded => sample(self.picture.table.bytes),
+            Extent::Bounded => sample(self.definitions.relation.bytes),
             Extent::EveryRow => None,
         };
         let sql = format!(
@@ -104,15 +104,15 @@ impl RowInspection<'_> {
 }
 
 /// For every column that is there, the condition that it holds something foreign.
-fn conditions(layout: &Layout, picture: &Picture) -> Vec<(String, String)> {
-    let is_there = |name: &&str| picture.column(name).is_some();
+fn conditions(layout: &Layout, table: &Table) -> Vec<(String, String)> {
+    let is_there = |name: &&str| table.column(name).is_some();
     let value = |name: &str| format!("t.{}::text", quote(name));
     let secrets = Field::SECRET.into_iter().filter_map(|field| layout.column_of(field)).filter(is_there);
     let secrets = secrets.map(|name| (name.to_owned(), holds_unrecognised(&value(name), Kind::Text)));
     let status = layout.column_of(Field::IntegrationStatus).filter(is_there);
     let status = status.map(|name| (name.to_owned(), holds_unknown_status(&value(name))));
     // a column of another type holds nothing of ours
-    let config = picture.column(&layout.config_column).filter(|column| column.kind == "jsonb");
+    let config = table.column(&layout.config_column).filter(|column| column.kind == "jsonb");
     let config = config.map(|column| {
         (column.name.clone(), holds_unrecognised(&format!("t.{}", quote(&column.name)), Kind::Json))
     });
@@ -128,25 +128,25 @@ fn sample(bytes: i64) -> Option<String> {
 // --- Owners with several rows ---
 
 /// Whether NULL in an owner's column is a value like any other: only where the tenant may be NULL.
-pub(super) fn nulls_count(layout: &Layout, picture: &Picture) -> bool {
-    let tenant = layout.tenant_column.as_ref().and_then(|name| picture.column(name));
+pub(super) fn nulls_count(layout: &Layout, table: &Table) -> bool {
+    let tenant = layout.tenant_column.as_ref().and_then(|name| table.column(name));
     tenant.is_some_and(|column| !column.not_null)
 }
 
 /// A condition: an owner has several rows.
-pub(super) fn duplicates_exist(layout: &Layout, picture: &Picture) -> String {
+pub(super) fn duplicates_exist(layout: &Layout, table: &Table) -> String {
     format!(
         "EXISTS (SELECT FROM {} AS t{} GROUP BY {} HAVING pg_catalog.count(*) > 1)",
         relation(layout),
-        with_owner(layout, picture),
+        with_owner(layout, table),
         owner_columns(layout).join(", ")
     )
 }
 
 /// Rows whose owner another row could have too.
-pub(super) fn with_owner(layout: &Layout, picture: &Picture) -> String {
+pub(super) fn with_owner(layout: &Layout, table: &Table) -> String {
     let named = owner_columns(layout).into_iter().map(|column| format!("t.{column} IS NOT NULL"));
-    match nulls_count(layout, picture) {
+    match nulls_count(layout, table) {
         true => String::new(),
         false => format!(" WHERE {}", named.collect::<Vec<_>>().join(" AND ")),
     }

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use crate::postgres::catalogue::picture::Index;
+use crate::postgres::catalogue::table::{Index, TableDefinitions};
 use crate::postgres::sql::names::{in_schema, literal, our_name, quote};
 use crate::record::field::Field;
 use crate::schema::columns::kind_after;
@@ -38,8 +38,8 @@ pub(super) struct Predicate {
 
 impl WantedIndex {
     /// Whether a valid index does the same, whatever its name.
-    fn is_served_by(&self, index: &Index) -> bool {
-        let same_rows = match (&self.predicate, &index.predicate) {
+    fn is_served_by(&self, index: &Index, definitions: &TableDefinitions) -> bool {
+        let same_rows = match (&self.predicate, &definitions.of_index(index).predicate) {
             (None, None) => true,
             // the server writes the condition in its own words; the column is in both, quoted if it must be
             (Some(wanted), Some(found)) => {
@@ -59,7 +59,7 @@ impl WantedIndex {
     /// The step that builds it, unless the name belongs to something else: undoing it would drop that.
     pub(super) fn draft(&self, input: &PlanInput<'_>, id: String, reason: String, draft: &mut PlanDraft) {
         let is_it = |index: &Index| index.name == self.name;
-        if input.picture.ours.contains(&self.name) && !input.picture.indexes.iter().any(is_it) {
+        if input.definitions.ours.contains(&self.name) && !input.table.indexes.iter().any(is_it) {
             let object = format!("index {}.{}", input.layout.schema, self.name);
             let reason = "the name belongs to something that is no index of this table";
             draft.block(object, reason, "rename or drop that");
@@ -71,11 +71,13 @@ impl WantedIndex {
     fn step(&self, input: &PlanInput<'_>, id: String, reason: String) -> Step {
         let name = in_schema(input.layout, &self.name);
         // an index over partitions cannot be built concurrently
-        let concurrent = !input.picture.is_partitioned();
+        let concurrent = !input.table.is_partitioned();
         let concurrently = if concurrent { "CONCURRENTLY " } else { "" };
         let drop = format!("DROP INDEX {concurrently}IF EXISTS {name}");
-        let old = input.picture.indexes.iter().find(|index| index.name == self.name);
-        let restored = old.filter(|index| index.valid).map(|index| in_words(&index.definition, concurrently));
+        let old = input.table.indexes.iter().find(|index| index.name == self.name);
+        let restored = old
+            .filter(|index| index.valid)
+            .map(|index| in_words(&input.definitions.of_index(index).sql, concurrently));
         let create = self.create(input, concurrently);
         Step {
             id,
@@ -145,7 +147,7 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
         return;
     }
     for (wanted, reason) in wanted(input) {
-        let is_there = input.picture.indexes.iter().any(|index| wanted.is_served_by(index));
+        let is_there = input.table.indexes.iter().any(|index| wanted.is_served_by(index, input.definitions));
         if !is_there {
             let id = format!("index.{}", wanted.name);
             wanted.draft(input, id, reason, draft);

@@ -14,7 +14,7 @@ pub(crate) mod plan;
 mod plan_input;
 mod roll_back;
 mod round_trip;
-pub(crate) mod row_security;
+mod row_security;
 mod script;
 pub(crate) mod step;
 mod step_runner;

@@ -6,7 +6,7 @@
 //! of our name, which triggers run. To a superuser, and to a role that is a member of others, such objects
 //! look like its own.
 
-use crate::postgres::catalogue::picture::Picture;
+use crate::postgres::catalogue::table::TableDefinitions;
 use crate::postgres::sql::names::{literal, quote, relation};
 use crate::record::layout::Layout;
 
@@ -57,8 +57,8 @@ fn check(layout: &Layout, what: &str, owner: &str) -> String {
 
 /// Takes a function away from everybody but its owner: Postgres gives a new one to PUBLIC, and Supabase's
 /// default privileges give it to each of its roles.
-pub(super) fn revoke(picture: &Picture, function: &str) -> String {
-    let roles = picture.server.roles.iter().map(|role| quote(&role.name));
+pub(super) fn revoke(definitions: &TableDefinitions, function: &str) -> String {
+    let roles = definitions.server.roles.iter().map(|role| quote(&role.name));
     let everybody: Vec<_> = std::iter::once("PUBLIC".to_owned()).chain(roles).collect();
     format!("REVOKE ALL ON FUNCTION {function} FROM {}", everybody.join(", "))
 }

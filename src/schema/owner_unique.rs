@@ -43,7 +43,7 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
 /// Whether nothing can be done, which is then told.
 fn is_blocked(input: &PlanInput<'_>, draft: &mut PlanDraft) -> bool {
     let (reason, hint) =
-        if nulls_count(input.layout, input.picture) && input.picture.server.version < POSTGRES_15 {
+        if nulls_count(input.layout, input.table) && input.definitions.server.version < POSTGRES_15 {
             let tenant = input.layout.tenant_column.as_deref().unwrap_or_default();
             (
                 format!("{tenant} may be NULL, and before Postgres 15 no unique constraint sees that"),
@@ -60,7 +60,7 @@ fn is_blocked(input: &PlanInput<'_>, draft: &mut PlanDraft) -> bool {
 }
 
 fn duplicates_stand(input: &PlanInput<'_>) -> Option<(String, String)> {
-    let cascades = &input.picture.table.cascades;
+    let cascades = &input.definitions.relation.cascades;
     match (input.wanted.remove_duplicates, input.evidence.duplicates) {
         (_, Some(false)) => None,
         (false, Some(true)) => Some((
@@ -79,7 +79,7 @@ fn duplicates_stand(input: &PlanInput<'_>) -> Option<(String, String)> {
 fn foreign_partition_key(input: &PlanInput<'_>) -> Option<String> {
     let layout = input.layout;
     let is_owner = |name: &String| *name == layout.user_column || Some(name) == layout.tenant_column.as_ref();
-    let key = input.picture.table.partition_key.iter();
+    let key = input.definitions.relation.partition_key.iter();
     let mut foreign = key.filter(|column| !column.as_ref().is_some_and(is_owner));
     foreign.next().map(|column| column.clone().unwrap_or_else(|| "an expression".to_owned()))
 }
@@ -91,7 +91,7 @@ fn unique(input: &PlanInput<'_>) -> WantedIndex {
         method: "btree",
         columns: names.into_iter().flatten().cloned().collect(),
         unique: true,
-        nulls_not_distinct: nulls_count(input.layout, input.picture),
+        nulls_not_distinct: nulls_count(input.layout, input.table),
         predicate: None,
     }
 }
@@ -129,11 +129,7 @@ fn remove_duplicates(input: &PlanInput<'_>, index: &WantedIndex) -> Step {
         rewrites: false,
         concurrent: false,
         instead: None,
-        done_if: format!(
-            "({} OR NOT {})",
-            index.done_if(input),
-            duplicates_exist(input.layout, input.picture)
-        ),
+        done_if: format!("({} OR NOT {})", index.done_if(input), duplicates_exist(input.layout, input.table)),
         at_risk: None,
     }
 }
@@ -156,20 +152,20 @@ fn beside(input: &PlanInput<'_>) -> String {
     let table = input.layout.table.as_str();
     let first = our_name(&["duplicates", table]);
     let others = (2..).map(|number: usize| our_name(&["duplicates", &number.to_string(), table]));
-    let is_free = |name: &String| !input.picture.ours.contains(name);
+    let is_free = |name: &String| !input.definitions.ours.contains(name);
     let name = [first].into_iter().chain(others).find(is_free).expect("numbers do not end");
     in_schema(input.layout, &name)
 }
 
 /// What can be put back as it was.
 fn columns(input: &PlanInput<'_>) -> Vec<String> {
-    let columns = input.picture.columns.iter().filter(|column| !column.generated);
+    let columns = input.table.columns.iter().filter(|column| !column.generated);
     columns.map(|column| quote(&column.name)).collect()
 }
 
 /// Every row with its place among those of its owner, the newest first.
 fn ranked(input: &PlanInput<'_>) -> String {
-    let updated_at = input.picture.column("updated_at").filter(|column| column.kind.starts_with("timestamp"));
+    let updated_at = input.table.column("updated_at").filter(|column| column.kind.starts_with("timestamp"));
     let newest = [
         Some(format!("{} DESC NULLS LAST", version_of_row(input))),
         updated_at.map(|_| "t.updated_at DESC NULLS LAST".to_owned()),
@@ -180,18 +176,18 @@ fn ranked(input: &PlanInput<'_>) -> String {
         owner_columns(input.layout).join(", "),
         newest.into_iter().flatten().collect::<Vec<_>>().join(", "),
         input.relation(),
-        with_owner(input.layout, input.picture)
+        with_owner(input.layout, input.table)
     )
 }
 
 /// The newest version that any slot of the row holds, as `postgres::fragments` reads it.
 fn version_of_row(input: &PlanInput<'_>) -> String {
     let layout = input.layout;
-    let is_there = |name: &str| input.picture.column(name).is_some();
+    let is_there = |name: &str| input.table.column(name).is_some();
     let texts = Field::SECRET.into_iter().filter_map(|field| layout.column_of(field));
     let texts =
         texts.filter(|name| is_there(name)).map(|name| any_version(&format!("t.{}::text", quote(name))));
-    let config = input.picture.column(&layout.config_column).filter(|column| column.kind.starts_with("json"));
+    let config = input.table.column(&layout.config_column).filter(|column| column.kind.starts_with("json"));
     let config = config.map(|column| {
         let ours = member(&format!("t.{}::jsonb", quote(&column.name)));
         format!(

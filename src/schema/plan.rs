@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::postgres::catalogue::detect::missing_table;
-use crate::postgres::catalogue::picture::Picture;
+use crate::postgres::catalogue::table::{Table, TableDefinitions};
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::layout::Layout;
@@ -52,20 +51,25 @@ impl fmt::Display for SchemaPlan {
 }
 
 /// A plan from what is there now.
+///
+/// # Errors
+/// `Schema` when the table is missing or cannot be used; those of asking the database.
 pub(crate) async fn plan(postgres: &Postgres, wanted: &Wanted) -> Result<SchemaPlan, Fault> {
-    let picture = Picture::take(&postgres.database, postgres.layout()).await?;
-    let detected = postgres.refresh().await?;
-    let table = detected.table().ok_or_else(|| missing_table(postgres.layout()))?;
-    let inspection = RowInspection {
-        database: &postgres.database,
-        layout: postgres.layout(),
-        picture: &picture,
-        extent: wanted.extent,
-    };
-    let evidence = inspection.gather(table.unique).await?;
-    let input =
-        PlanInput { layout: postgres.layout(), wanted, picture: &picture, table, evidence: &evidence };
-    Ok(draft(&input))
+    let (current, definitions) = postgres.refresh_with_definitions().await?;
+    plan_from(postgres, current.some_table(postgres.layout())?, &definitions, wanted).await
+}
+
+/// A plan from what the catalogue has said, and from a look at the rows.
+pub(crate) async fn plan_from(
+    postgres: &Postgres,
+    table: &Table,
+    definitions: &TableDefinitions,
+    wanted: &Wanted,
+) -> Result<SchemaPlan, Fault> {
+    let (layout, extent) = (postgres.layout(), wanted.extent);
+    let inspection = RowInspection { database: &postgres.database, layout, table, definitions, extent };
+    let evidence = inspection.gather().await?;
+    Ok(draft(&PlanInput { layout, wanted, table, definitions, evidence: &evidence }))
 }
 
 /// Pure: the same input gives the same plan.

@@ -1,7 +1,6 @@
 //! What a plan is computed from, and what it is put together in.
 
-use crate::postgres::catalogue::detect::Table;
-use crate::postgres::catalogue::picture::Picture;
+use crate::postgres::catalogue::table::{Table, TableDefinitions};
 use crate::postgres::sql::names::relation;
 use crate::record::layout::Layout;
 use crate::schema::evidence::Evidence;
@@ -12,9 +11,8 @@ use crate::schema::wanted::{Profile, Wanted};
 pub(crate) struct PlanInput<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) wanted: &'a Wanted,
-    pub(crate) picture: &'a Picture,
-    /// The columns of the layout as the vault itself sees them.
     pub(crate) table: &'a Table,
+    pub(crate) definitions: &'a TableDefinitions,
     pub(crate) evidence: &'a Evidence,
 }
 

@@ -1,17 +1,14 @@
 //! Row level security: owners see their own rows, and services every row.
 
-use crate::postgres::catalogue::detect::IdKind;
-use crate::postgres::catalogue::picture::{Policy, is_same_expression};
+use crate::postgres::catalogue::table::{IdKind, OUR_POLICIES, Policy, is_same_expression};
 use crate::postgres::sql::names::{literal, quote, relation};
 use crate::schema::object_owner::role_name;
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{LockLevel, Step};
 use crate::schema::wanted::RowSecurity;
 
-const OWNER: &str = "retell_vault_owner";
-const SERVICE: &str = "retell_vault_service";
-/// The names of our policies.
-pub(crate) const OUR_POLICIES: [&str; 2] = [OWNER, SERVICE];
+const OWNER: &str = OUR_POLICIES[0];
+const SERVICE: &str = OUR_POLICIES[1];
 
 /// Whom a policy for services must not let in.
 const USERS: [&str; 3] = ["public", "anon", "authenticated"];
@@ -24,10 +21,10 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
         RowSecurity::On => there.draft(draft),
         // to ask for it to be forced is to ask for it
         RowSecurity::Auto if input.wanted.force || there.is_ours() => there.draft(draft),
-        RowSecurity::Auto if input.picture.table.row_security => draft
+        RowSecurity::Auto if input.definitions.relation.row_security => draft
             .notes
             .push(format!("{table} has row level security with policies of its own, which stay as they are")),
-        RowSecurity::Auto if input.picture.server.auth_uid => there.draft(draft),
+        RowSecurity::Auto if input.definitions.server.auth_uid => there.draft(draft),
         RowSecurity::Auto if services.is_empty() => {}
         RowSecurity::Auto => draft.notes.push(format!(
             "{table} has no row level security, so {} needs no policy; `--row-security on` switches it on",
@@ -42,7 +39,7 @@ fn is_blocked(input: &PlanInput<'_>, draft: &mut PlanDraft) -> bool {
     for role in &input.wanted.service_roles {
         let reason = match role.as_str() {
             users if USERS.contains(&users) => "it stands for users, and a service role sees every row",
-            other if !input.picture.server.role_names.iter().any(|there| there == other) => {
+            other if !input.definitions.server.role_names.iter().any(|there| there == other) => {
                 "it does not exist"
             }
             _ => continue,
@@ -65,7 +62,7 @@ struct ExistingPolicies<'a> {
 
 impl<'a> ExistingPolicies<'a> {
     fn new(input: &'a PlanInput<'a>) -> Self {
-        let find = |name: &str| input.picture.policies.iter().find(|policy| policy.name == name);
+        let find = |name: &str| input.definitions.policies.iter().find(|policy| policy.name == name);
         Self { input, owner: find(OWNER), service: find(SERVICE) }
     }
 
@@ -91,7 +88,7 @@ impl<'a> ExistingPolicies<'a> {
         if is_blocked(self.input, draft) {
             return;
         }
-        let table = &self.input.picture.table;
+        let table = &self.input.definitions.relation;
         let (missing, leak) = (self.missing(), self.leak());
         let enable = !table.row_security;
         let force = self.input.wanted.force && !table.forced;
@@ -131,7 +128,7 @@ impl<'a> ExistingPolicies<'a> {
     }
 
     fn reason(&self) -> String {
-        match self.input.picture.table.row_security {
+        match self.input.definitions.relation.row_security {
             false => "whoever may read the table sees the rows of all users",
             true => "its policies are not as they should be",
         }
@@ -193,25 +190,25 @@ struct WantedPolicy {
 impl WantedPolicy {
     /// Owners see and write their own rows. It reads no table, so it cannot recurse.
     fn owner(input: &PlanInput<'_>) -> Self {
-        let role = if input.picture.has_role("authenticated") { "authenticated" } else { "public" };
+        let role = if input.definitions.has_role("authenticated") { "authenticated" } else { "public" };
         Self { name: OWNER, roles: vec![role.to_owned()], condition: owner_condition(input) }
     }
 
     /// Services see every row. None, where nobody needs it.
     fn service(input: &PlanInput<'_>) -> Option<Self> {
-        let server = &input.picture.server;
+        let server = &input.definitions.server;
         let service = server.roles.iter().filter(|role| role.name == "service_role" && !role.bypasses);
         let service = service.map(|role| role.name.clone());
         let named = input.wanted.service_roles.iter().cloned();
         // who owns the table is under the policies too when they are forced
-        let forced = [Some(&input.picture.table.owner), (!server.superuser).then_some(&server.role)];
+        let forced = [Some(&input.definitions.relation.owner), (!server.superuser).then_some(&server.role)];
         let forced = forced.into_iter().flatten().filter(|_| input.wanted.force).cloned();
         let mut roles: Vec<String> = service.chain(named).chain(forced).collect();
         if roles.is_empty() {
             return None;
         }
         // services that were let in by an earlier plan stay
-        let there = input.picture.policies.iter().find(|policy| policy.name == SERVICE);
+        let there = input.definitions.policies.iter().find(|policy| policy.name == SERVICE);
         roles.extend(
             there
                 .filter(|policy| is_for_services(policy))
@@ -278,14 +275,14 @@ fn definition(policy: &Policy, table: &str) -> String {
 /// that is missing or empty is nobody.
 fn owner_condition(input: &PlanInput<'_>) -> String {
     let layout = input.layout;
-    let user = match input.picture.server.auth_uid {
+    let user = match input.definitions.server.auth_uid {
         true => ("(SELECT auth.uid() AS uid)".to_owned(), IdKind::Uuid),
         false => (claim("->> 'sub'"), IdKind::Text),
     };
     let user = is_claimed(&layout.user_column, input.table.user, &user);
     let Some((column, kind)) = layout.tenant_column.as_deref().zip(input.table.tenant) else { return user };
     // users may edit their `user_metadata`, but not this
-    let path = match input.picture.server.auth_uid {
+    let path = match input.definitions.server.auth_uid {
         true => "-> 'app_metadata' ->> 'tenant_id'",
         false => "->> 'tenant_id'",
     };

@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind};
-use crate::postgres::catalogue::picture::Picture;
+use crate::postgres::catalogue::snapshot;
+use crate::postgres::catalogue::table::TableDefinitions;
 use crate::postgres::connection::direct::{Direct, Refusal};
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::sql::names::{in_schema, literal, quote, relation};
@@ -47,9 +48,9 @@ impl<'a> StepRunner<'a> {
         let mut on_wait = || listener(SchemaEvent::Waiting);
         take_lock(&mut direct, layout, options.patience, &mut on_wait).await?;
         takes_writes(&mut direct).await?;
-        let picture = Picture::take(&postgres.database, layout).await?;
+        let definitions = snapshot::take_definitions(&postgres.database, layout).await?;
         let journal = journal::owner(&mut direct, layout).await?;
-        has_rights(layout, &picture, journal.as_ref())?;
+        has_rights(layout, &definitions, journal.as_ref())?;
         // a policy that hides rows must make a statement fail, not do half of it
         direct.query("SELECT set_config('row_security', 'off', false)").await?;
         Ok(Self { direct, layout, listener, has_journal: journal.is_some(), options })
@@ -174,10 +175,14 @@ async fn takes_writes(direct: &mut Direct) -> Result<(), Fault> {
     }
 }
 
-fn has_rights(layout: &Layout, picture: &Picture, journal: Option<&(String, bool)>) -> Result<(), Error> {
-    let (role, owner) = (&picture.server.role, &picture.table.owner);
+fn has_rights(
+    layout: &Layout,
+    definitions: &TableDefinitions,
+    journal: Option<&(String, bool)>,
+) -> Result<(), Error> {
+    let (role, owner) = (&definitions.server.role, &definitions.relation.owner);
     let lacks = match journal {
-        Some((owner, false)) if picture.table.owned => {
+        Some((owner, false)) if definitions.relation.owned => {
             let message = format!(
                 "role {role} may not use the journal {}, which {owner} owns",
                 journal::relation(layout)
@@ -185,8 +190,10 @@ fn has_rights(layout: &Layout, picture: &Picture, journal: Option<&(String, bool
             let hint = "connect as its owner; if that is none of the owners of the table, nobody should run what it says: drop it";
             return Err(Error::new(ErrorKind::AccessDenied, message).with_hint(hint));
         }
-        _ if !picture.table.owned => format!("does not own table {}, {owner} does", layout.table_name()),
-        _ if !picture.table.can_create => format!("may create nothing in schema {}", layout.schema),
+        _ if !definitions.relation.owned => {
+            format!("does not own table {}, {owner} does", layout.table_name())
+        }
+        _ if !definitions.relation.can_create => format!("may create nothing in schema {}", layout.schema),
         _ => return Ok(()),
     };
     Err(Error::new(ErrorKind::AccessDenied, format!("role {role} {lacks}"))

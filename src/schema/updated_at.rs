@@ -1,6 +1,6 @@
 //! `updated_at` follows every change of a row, whoever makes it.
 
-use crate::postgres::catalogue::picture::Trigger;
+use crate::postgres::catalogue::table::Trigger;
 use crate::postgres::sql::names::{in_schema, literal, quote};
 use crate::schema::columns::kind_after;
 use crate::schema::object_owner::{function_is_ours, revoke};
@@ -18,11 +18,11 @@ END
 ";
 
 pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
-    if !input.is_full() || input.picture.triggers.iter().any(touches) {
+    if !input.is_full() || input.definitions.triggers.iter().any(touches) {
         return;
     }
     let kind = kind_after(input, "updated_at").unwrap_or_default();
-    let generated = input.picture.column("updated_at").is_some_and(|column| column.generated);
+    let generated = input.table.column("updated_at").is_some_and(|column| column.generated);
     match kind.starts_with("timestamp") && !generated {
         true => draft.steps.push(step(input)),
         false => draft.notes.push(format!(
@@ -43,7 +43,7 @@ fn touches(trigger: &Trigger) -> bool {
 
 fn step(input: &PlanInput<'_>) -> Step {
     let (relation, trigger) = (input.relation(), quote(NAME));
-    let disabled = input.picture.triggers.iter().any(|found| found.name == NAME);
+    let disabled = input.definitions.triggers.iter().any(|found| found.name == NAME);
     let (mut sql, mut undo) = match disabled {
         true => (
             vec![format!("ALTER TABLE {relation} ENABLE TRIGGER {trigger}")],
@@ -82,7 +82,7 @@ fn step(input: &PlanInput<'_>) -> Step {
 fn create_trigger(input: &PlanInput<'_>) -> String {
     // compared as bytes, since json has no equality. A whole row with generated columns cannot be compared
     // there, so on such a table every UPDATE counts
-    let generated = input.picture.columns.iter().any(|column| column.generated);
+    let generated = input.table.columns.iter().any(|column| column.generated);
     let when = if generated { "" } else { "WHEN (OLD.* OPERATOR(pg_catalog.*<>) NEW.*) " };
     format!(
         "CREATE TRIGGER {} BEFORE UPDATE ON {} FOR EACH ROW {when}EXECUTE FUNCTION {}()",
@@ -95,7 +95,7 @@ fn create_trigger(input: &PlanInput<'_>) -> String {
 /// How the function is made, unless it is there, and how it is taken back.
 fn function(input: &PlanInput<'_>) -> (Vec<String>, String) {
     let name = in_schema(input.layout, NAME);
-    let functions = &input.picture.functions;
+    let functions = &input.definitions.functions;
     match functions.iter().find(|function| function.name == NAME && function.arguments.is_empty()) {
         None => (create_function(input, &name), drop_unused(&name)),
         Some(old) if old.source == BODY => (Vec::new(), drop_unused(&name)),
@@ -109,7 +109,7 @@ fn create_function(input: &PlanInput<'_>, name: &str) -> Vec<String> {
             "CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS {}",
             literal(BODY)
         ),
-        revoke(input.picture, &format!("{name}()")),
+        revoke(input.definitions, &format!("{name}()")),
     ]
 }
 

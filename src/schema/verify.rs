@@ -1,13 +1,13 @@
 //! Whether the schema is as wanted, and works: everything is read again, and tried.
 
-use crate::postgres::catalogue::picture::Picture;
+use crate::postgres::catalogue::table::{Table, TableDefinitions};
 use crate::postgres::connection::direct::Direct;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::sql::names::our_name;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::field::Field;
 use crate::record::layout::Layout;
-use crate::schema::plan::{SchemaPlan, plan};
+use crate::schema::plan::{SchemaPlan, plan_from};
 use crate::schema::verification::{Checks, Verification};
 use crate::schema::wanted::Wanted;
 use crate::schema::{journal, round_trip};
@@ -25,8 +25,15 @@ pub(super) async fn verify(
 ) -> Result<Verification, Fault> {
     let mut direct = postgres.database.direct().await?;
     let mut checks = Checks::default();
-    plan_is_empty(&plan(postgres, wanted).await?, &mut checks);
-    look_at_objects(postgres, &mut direct, &mut checks).await?;
+    let (current, definitions) = postgres.refresh_with_definitions().await?;
+    let found = ExistingObjects {
+        layout: postgres.layout(),
+        table: current.some_table(postgres.layout())?,
+        definitions: &definitions,
+    };
+    plan_is_empty(&plan_from(postgres, found.table, &definitions, wanted).await?, &mut checks);
+    found.are_valid(&mut checks);
+    found.are_as_recorded(&mut direct, &mut checks).await?;
     round_trip::run(router, postgres, &mut direct, &mut checks).await?;
     direct.close().await;
     Ok(checks.done())
@@ -45,53 +52,49 @@ fn plan_is_empty(plan: &SchemaPlan, checks: &mut Checks) {
     }
 }
 
-/// Whether what was made is there, and valid.
-async fn look_at_objects(postgres: &Postgres, direct: &mut Direct, checks: &mut Checks) -> Result<(), Fault> {
-    let layout = postgres.layout();
-    let picture = Picture::take(&postgres.database, layout).await?;
-    are_valid(&picture, checks);
-    let unique = postgres.plan().await?.table().is_some_and(|table| table.unique);
-    let found = RecordedObjects { layout, picture: &picture, unique };
-    let what = "what the journal records";
-    match journal::owner(direct, layout).await? {
-        None => {}
-        Some((_, true)) => {
-            for entry in journal::entries(direct, layout).await? {
-                found.look_for(&entry.reversal.id, checks);
+/// What there is of what the vault made.
+struct ExistingObjects<'a> {
+    layout: &'a Layout,
+    table: &'a Table,
+    definitions: &'a TableDefinitions,
+}
+
+impl ExistingObjects<'_> {
+    /// What carries our name is in force.
+    fn are_valid(&self, checks: &mut Checks) {
+        let of_ours = |name: &str| name.starts_with(OURS);
+        let mut look = |what: String, is_good: bool, problem: &str| match is_good {
+            true => checks.pass(what),
+            false => checks.fail(what, problem),
+        };
+        for constraint in self.definitions.constraints.iter().filter(|constraint| of_ours(&constraint.name)) {
+            let what = format!("constraint {}", constraint.name);
+            look(what, constraint.validated, "it is not validated: rows from before it may break it");
+        }
+        for index in self.table.indexes.iter().filter(|index| of_ours(&index.name)) {
+            look(format!("index {}", index.name), index.valid, "it is not valid, so it is not used");
+        }
+        for trigger in self.definitions.triggers.iter().filter(|trigger| of_ours(&trigger.name)) {
+            look(format!("trigger {}", trigger.name), trigger.enabled, "it is disabled");
+        }
+    }
+
+    /// What the journal records is still there.
+    async fn are_as_recorded(&self, direct: &mut Direct, checks: &mut Checks) -> Result<(), Fault> {
+        match journal::owner(direct, self.layout).await? {
+            None => {}
+            Some((_, true)) => {
+                for entry in journal::entries(direct, self.layout).await? {
+                    self.look_for(&entry.reversal.id, checks);
+                }
+            }
+            Some((owner, false)) => {
+                checks.skip("what the journal records", format!("the journal belongs to role {owner}"));
             }
         }
-        Some((owner, false)) => checks.skip(what, format!("the journal belongs to role {owner}")),
+        Ok(())
     }
-    Ok(())
-}
 
-/// What carries our name is in force.
-fn are_valid(picture: &Picture, checks: &mut Checks) {
-    let of_ours = |name: &str| name.starts_with(OURS);
-    let mut look = |what: String, is_good: bool, problem: &str| match is_good {
-        true => checks.pass(what),
-        false => checks.fail(what, problem),
-    };
-    for constraint in picture.constraints.iter().filter(|constraint| of_ours(&constraint.name)) {
-        let what = format!("constraint {}", constraint.name);
-        look(what, constraint.validated, "it is not validated: rows from before it may break it");
-    }
-    for index in picture.indexes.iter().filter(|index| of_ours(&index.name)) {
-        look(format!("index {}", index.name), index.valid, "it is not valid, so it is not used");
-    }
-    for trigger in picture.triggers.iter().filter(|trigger| of_ours(&trigger.name)) {
-        look(format!("trigger {}", trigger.name), trigger.enabled, "it is disabled");
-    }
-}
-
-/// What there is to be found.
-struct RecordedObjects<'a> {
-    layout: &'a Layout,
-    picture: &'a Picture,
-    unique: bool,
-}
-
-impl RecordedObjects<'_> {
     /// Whether what a recorded step made is still there.
     fn look_for(&self, id: &str, checks: &mut Checks) {
         match self.holds(id) {
@@ -106,19 +109,20 @@ impl RecordedObjects<'_> {
 
     fn holds(&self, id: &str) -> Option<bool> {
         let (kind, name) = id.split_once('.').unwrap_or((id, ""));
-        let picture = self.picture;
         match kind {
-            "column" | "type" => Some(picture.column(name).is_some()),
-            "index" => Some(picture.indexes.iter().any(|index| index.name == name)),
-            "function" => Some(picture.functions.iter().any(|function| function.name == name)),
+            "column" | "type" => Some(self.table.column(name).is_some()),
+            "index" => Some(self.table.indexes.iter().any(|index| index.name == name)),
+            "function" => Some(self.definitions.functions.iter().any(|function| function.name == name)),
             "guard" => {
                 let column = [".validate", ".trigger"].iter().find_map(|end| name.strip_suffix(end));
                 Some(self.guards(column.unwrap_or(name)))
             }
             "status" => self.layout.column_of(Field::IntegrationStatus).map(|column| self.guards(column)),
-            "owner" if name == "unique" => Some(self.unique),
-            "updated_at" => Some(picture.triggers.iter().any(|trigger| trigger.name.starts_with(OURS))),
-            "row_security" => Some(picture.table.row_security),
+            "owner" if name == "unique" => Some(self.table.unique),
+            "updated_at" => {
+                Some(self.definitions.triggers.iter().any(|trigger| trigger.name.starts_with(OURS)))
+            }
+            "row_security" => Some(self.definitions.relation.row_security),
             _ => None,
         }
     }
@@ -127,8 +131,8 @@ impl RecordedObjects<'_> {
     fn guards(&self, column: &str) -> bool {
         let check = |what: &str| our_name(&[&self.layout.table, column, what]);
         let (tokens, values, trigger) = (check("tokens"), check("values"), our_name(&[column, "update"]));
-        let constraints = &self.picture.constraints;
+        let constraints = &self.definitions.constraints;
         constraints.iter().any(|found| found.name == tokens || found.name == values)
-            || self.picture.triggers.iter().any(|found| found.name == trigger)
+            || self.definitions.triggers.iter().any(|found| found.name == trigger)
     }
 }

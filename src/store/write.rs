@@ -260,7 +260,7 @@ impl<'a> Write<'a> {
         }
     }
 
-    /// After a rejection: was the picture of the schema stale, so that another try may succeed? A
+    /// After a rejection: was the catalogue snapshot stale, so that another try may succeed? A
     /// column that changed its type meanwhile shows itself like this.
     async fn schema_moved(&self, error: &Error) -> bool {
         let may_be = matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Schema);

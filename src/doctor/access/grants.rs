@@ -4,11 +4,11 @@ use serde::Deserialize;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
-use crate::doctor::access::facts::{Facts, Grant};
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::ids;
 use crate::error::{Error, ErrorKind};
+use crate::postgres::catalogue::access::{Grant, TableAccess};
 use crate::postgres::connection::errors::{Fault, Phase, classify};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
@@ -23,14 +23,14 @@ const MISSING: &str = "SELECT json_build_object(
       AND NOT has_column_privilege(c.oid, a.attnum, p.privilege)))::text
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid";
 
-pub(super) fn to_outsiders(context: &TableContext<'_>, facts: &Facts) -> Vec<Finding> {
-    facts.granted.iter().map(|grant| to_outsider(context, grant)).collect()
+pub(super) fn to_outsiders(context: &TableContext<'_>, access: &TableAccess) -> Vec<Finding> {
+    access.granted.iter().map(|grant| to_outsider(context, grant)).collect()
 }
 
 fn to_outsider(context: &TableContext<'_>, grant: &Grant) -> Finding {
     let id = if grant.holder == "public" { ids::GRANTED_TO_PUBLIC } else { ids::GRANTED_TO_ANON };
     // with row level security on, a policy still stands in between
-    let severity = match context.picture.table.row_security {
+    let severity = match context.definitions.relation.row_security {
         true => Severity::Warning,
         false => Severity::Critical,
     };
@@ -87,8 +87,8 @@ pub(super) fn roles(names: &[String]) -> String {
 }
 
 /// Roles with BYPASSRLS and rights on the table. Without row level security there is nothing to bypass.
-pub(super) fn bypassing(context: &TableContext<'_>, facts: &Facts) -> Vec<Finding> {
-    if !context.picture.table.row_security {
+pub(super) fn bypassing(context: &TableContext<'_>, access: &TableAccess) -> Vec<Finding> {
+    if !context.definitions.relation.row_security {
         return Vec::new();
     }
     let finding = |name: &String| {
@@ -100,12 +100,12 @@ pub(super) fn bypassing(context: &TableContext<'_>, facts: &Facts) -> Vec<Findin
             Mend::Sql(format!("ALTER ROLE {} NOBYPASSRLS", quote(name))),
         )
     };
-    facts.bypassing.iter().map(finding).collect()
+    access.bypassing.iter().map(finding).collect()
 }
 
 /// Users who are what the owner of the table is: no policy holds for them, and they may switch them off.
-pub(super) fn owning(context: &TableContext<'_>, facts: &Facts) -> Vec<Finding> {
-    let owner = &context.picture.table.owner;
+pub(super) fn owning(context: &TableContext<'_>, access: &TableAccess) -> Vec<Finding> {
+    let owner = &context.definitions.relation.owner;
     let finding = |name: &String| {
         let mend = match name == owner {
             true => Mend::Advice("give the table to a role that no user is".to_owned()),
@@ -116,7 +116,7 @@ pub(super) fn owning(context: &TableContext<'_>, facts: &Facts) -> Vec<Finding> 
         );
         Finding::new(ids::BYPASSES_ROW_SECURITY, Severity::Critical, format!("role {name}"), meaning, mend)
     };
-    facts.owning.iter().map(finding).collect()
+    access.owning.iter().map(finding).collect()
 }
 
 #[derive(Deserialize)]
@@ -135,7 +135,7 @@ struct MissingGrant {
 /// What the vault's own role may not do with the table, and has to.
 pub(crate) async fn missing(context: &TableContext<'_>) -> Result<Option<Finding>, Fault> {
     let answer = ask(context).await?;
-    let role = quote(&context.picture.server.role);
+    let role = quote(&context.definitions.server.role);
     let mut grants = Vec::new();
     if !answer.usage {
         grants.push(format!("GRANT USAGE ON SCHEMA {} TO {role}", quote(&context.layout.schema)));
@@ -156,7 +156,7 @@ async fn ask(context: &TableContext<'_>) -> Result<GrantsAnswer, Fault> {
     let owner: Vec<String> =
         [layout.tenant_column.as_ref(), Some(&layout.user_column)].into_iter().flatten().cloned().collect();
     let mut arguments = PgArguments::default();
-    bind(&mut arguments, context.picture.table.oid)?;
+    bind(&mut arguments, context.definitions.relation.oid)?;
     bind(&mut arguments, owner)?;
     bind(&mut arguments, written(context))?;
     let rows = context.postgres.database.inspect(Query { sql: MISSING.into(), arguments }).await?;
@@ -183,7 +183,7 @@ fn missing_grant(context: &TableContext<'_>, answer: &GrantsAnswer, sql: String)
     };
     let meaning = format!(
         "role {} may not read or write {what}: storing fails, and so may loading",
-        context.picture.server.role
+        context.definitions.server.role
     );
     Finding::new(ids::MISSING_GRANT, Severity::Warning, context.object(), meaning, Mend::Sql(sql))
 }

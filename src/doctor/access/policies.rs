@@ -2,18 +2,18 @@
 
 use sqlx::postgres::PgArguments;
 
-use crate::doctor::access::facts::{Facts, Policy, PolicyRole};
 use crate::doctor::access::grants::role;
 use crate::doctor::access::policy_conditions::{asks_only_for_a_session, ignores_who_asks, is_always_true};
 use crate::doctor::access::row_security::{on, planned_sql};
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::ids;
+use crate::postgres::catalogue::access::{PolicyRole, TableAccess};
+use crate::postgres::catalogue::table::Policy;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::connection::pool::Query;
 use crate::postgres::connection::transaction::{Trial, local_setting};
 use crate::postgres::sql::names::quote;
-use crate::schema::row_security::OUR_POLICIES;
 
 /// SQLSTATE of policies that need themselves to be decided.
 const RECURSION: &str = "42P17";
@@ -21,30 +21,25 @@ const RECURSION: &str = "42P17";
 const ACTORS: usize = 8;
 
 /// Policies mean nothing while row level security is off, and restrictive ones only take away.
-pub(super) fn look(context: &TableContext<'_>, facts: &Facts) -> Vec<Finding> {
-    if !context.picture.table.row_security {
+pub(super) fn look(context: &TableContext<'_>, access: &TableAccess) -> Vec<Finding> {
+    if !context.definitions.relation.row_security {
         return Vec::new();
     }
-    let permissive = facts.policies.iter().filter(|policy| policy.permissive);
-    permissive.filter_map(|policy| judge(context, facts, policy)).collect()
+    let permissive = context.definitions.policies.iter().filter(|policy| policy.permissive);
+    permissive.filter_map(|policy| judge(context, access, policy)).collect()
 }
 
 /// The worst that can be said of a policy.
-fn judge(context: &TableContext<'_>, facts: &Facts, policy: &Policy) -> Option<Finding> {
-    users(policy).next()?;
-    always_true(context, policy)
-        .or_else(|| reaches_anon(context, facts, policy))
+fn judge(context: &TableContext<'_>, access: &TableAccess, policy: &Policy) -> Option<Finding> {
+    users(access, policy).next()?;
+    always_true(context, access, policy)
+        .or_else(|| reaches_anon(context, access, policy))
         .or_else(|| ignores_rows(context, policy))
 }
 
 /// Those of its roles that are not meant to see every row.
-fn users(policy: &Policy) -> impl Iterator<Item = &PolicyRole> {
-    policy.roles.iter().filter(|role| !role.service)
-}
-
-/// Whether it is one of the vault's own, by its name.
-pub(crate) fn is_ours(policy: &Policy) -> bool {
-    OUR_POLICIES.contains(&policy.name.as_str())
+fn users<'a>(access: &'a TableAccess, policy: &'a Policy) -> impl Iterator<Item = &'a PolicyRole> {
+    access.roles_of(policy).filter(|role| !role.service)
 }
 
 /// Whether a part of the policy holds for every row.
@@ -53,34 +48,34 @@ pub(crate) fn is_open(policy: &Policy) -> bool {
     conditions().any(|condition| is_always_true(condition) || asks_only_for_a_session(condition))
 }
 
-fn always_true(context: &TableContext<'_>, policy: &Policy) -> Option<Finding> {
+fn always_true(context: &TableContext<'_>, access: &TableAccess, policy: &Policy) -> Option<Finding> {
     let conditions = || policy.using.iter().chain(&policy.check);
     if !conditions().any(|condition| is_always_true(condition)) {
         return None;
     }
-    let reached = users(policy).any(|role| role.reaches);
+    let reached = users(access, policy).any(|role| role.reaches);
     let severity = if reached { Severity::Critical } else { Severity::Warning };
     let what = match policy.using.as_deref().is_some_and(is_always_true) {
         true => "every row",
         false => "rows of anybody as new ones",
     };
-    let who = users(policy).map(|role| role.name.as_str()).collect::<Vec<_>>().join(", ");
+    let who = users(access, policy).map(|role| role.name.as_str()).collect::<Vec<_>>().join(", ");
     let meaning = format!("the policy is always true: for {}, it lets {who} have {what}", command(policy));
     Some(Finding::new(
         ids::POLICY_ALWAYS_TRUE,
         severity,
         object(context, policy),
         meaning,
-        without(context, policy, |role| role.service),
+        without(context, access, policy, |role| role.service),
     ))
 }
 
 /// A policy for who is not signed in; one for everybody only while such a one has rights. Ours is for
 /// everybody where there is no role for those who are signed in.
-fn reaches_anon(context: &TableContext<'_>, facts: &Facts, policy: &Policy) -> Option<Finding> {
-    let names = |name: &str| policy.roles.iter().any(|role| role.name == name);
-    let public_reaches = names("public") && !facts.granted.is_empty() && !is_ours(policy);
-    let groups = || policy.roles.iter().filter(|role| role.anons && !role.service);
+fn reaches_anon(context: &TableContext<'_>, access: &TableAccess, policy: &Policy) -> Option<Finding> {
+    let names = |name: &str| policy.roles.iter().any(|role| role == name);
+    let public_reaches = names("public") && !access.granted.is_empty() && !policy.is_ours();
+    let groups = || access.roles_of(policy).filter(|role| role.anons && !role.service);
     if !names("anon") && !public_reaches {
         let group = groups().next()?;
         let meaning = format!("the policy holds for anon, as a member of {}", group.name);
@@ -96,9 +91,9 @@ fn reaches_anon(context: &TableContext<'_>, facts: &Facts, policy: &Policy) -> O
         ));
     }
     let meaning = format!("the policy for {} holds for who is not signed in", command(policy));
-    let mend = match names("public") && context.picture.has_role("authenticated") {
+    let mend = match names("public") && context.definitions.has_role("authenticated") {
         true => Mend::Sql(alter(context, policy, "TO authenticated")),
-        false => without(context, policy, |role| !["anon", "public"].contains(&role.name.as_str())),
+        false => without(context, access, policy, |role| !["anon", "public"].contains(&role.name.as_str())),
     };
     Some(Finding::new(ids::POLICY_REACHES_ANON, Severity::Warning, object(context, policy), meaning, mend))
 }
@@ -137,9 +132,14 @@ fn ignores_rows(context: &TableContext<'_>, policy: &Policy) -> Option<Finding> 
 }
 
 /// The policy for those of its roles only; nobody is left: it goes.
-fn without(context: &TableContext<'_>, policy: &Policy, stays: impl Fn(&PolicyRole) -> bool) -> Mend {
+fn without(
+    context: &TableContext<'_>,
+    access: &TableAccess,
+    policy: &Policy,
+    stays: impl Fn(&PolicyRole) -> bool,
+) -> Mend {
     let left: Vec<String> =
-        policy.roles.iter().filter(|role| stays(role)).map(|left| role(&left.name)).collect();
+        access.roles_of(policy).filter(|role| stays(role)).map(|left| role(&left.name)).collect();
     Mend::Sql(match left.is_empty() {
         true => drop_policy(context, policy),
         false => alter(context, policy, &format!("TO {}", left.join(", "))),
@@ -169,13 +169,18 @@ fn command(policy: &Policy) -> &'static str {
 }
 
 /// Policies that read the table that they guard, directly or by way of others.
-pub(super) async fn recursion(context: &TableContext<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
-    let suspects: Vec<&Policy> = facts.policies.iter().filter(|policy| has_subquery(policy)).collect();
-    if suspects.is_empty() || !context.picture.table.row_security {
+pub(super) async fn recursion(
+    context: &TableContext<'_>,
+    access: &TableAccess,
+) -> Result<Option<Finding>, Fault> {
+    let suspects: Vec<&Policy> =
+        context.definitions.policies.iter().filter(|policy| has_subquery(policy)).collect();
+    if suspects.is_empty() || !context.definitions.relation.row_security {
         return Ok(None);
     }
-    let own = context.picture.table.row_security_active.then(|| context.picture.server.role.clone());
-    let actors = facts.actors.iter().take(ACTORS).cloned().chain(own);
+    let own =
+        context.definitions.relation.row_security_active.then(|| context.definitions.server.role.clone());
+    let actors = access.actors.iter().take(ACTORS).cloned().chain(own);
     for actor in actors {
         if recurses(context, &actor).await? {
             return recursion_finding(context, &suspects, &actor).await.map(Some);
@@ -237,8 +242,11 @@ fn names_table(context: &TableContext<'_>, policy: &Policy) -> bool {
 }
 
 /// `auth.uid()` with the empty claims that a pooled connection is left with.
-pub(super) async fn auth_uid(context: &TableContext<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
-    let Some(returns) = &facts.auth_uid_type else { return Ok(None) };
+pub(super) async fn auth_uid(
+    context: &TableContext<'_>,
+    access: &TableAccess,
+) -> Result<Option<Finding>, Fault> {
+    let Some(returns) = &access.auth_uid_type else { return Ok(None) };
     let queries = vec![
         local_setting("transaction_read_only", "on")?,
         local_setting("request.jwt.claims", "")?,

@@ -1,22 +1,22 @@
 //! Other ways to the rows, for which the policies of the table do not hold: views, routines that run with the rights
 //! of their owner, partitions, and the tables of the vault beside it.
 
-use crate::doctor::access::facts::{Beside, Facts, Routine, View};
 use crate::doctor::access::grants::roles;
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::ids;
+use crate::postgres::catalogue::access::{RelatedTable, Routine, TableAccess, View};
 
 /// The first version whose views can read with the rights of who asks.
 const SECURITY_INVOKER: i32 = 150_000;
 
-pub(super) fn views(context: &TableContext<'_>, facts: &Facts) -> Vec<Finding> {
-    facts.views.iter().filter_map(|view| around_policies(context, view)).collect()
+pub(super) fn views(context: &TableContext<'_>, access: &TableAccess) -> Vec<Finding> {
+    access.views.iter().filter_map(|view| around_policies(context, view)).collect()
 }
 
 /// A view of other columns is of no concern, unless it goes round row level security.
 fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
-    let concerns = view.uses || context.picture.table.row_security;
+    let concerns = view.uses || context.definitions.relation.row_security;
     if view.readers.is_empty() || view.invoker || !concerns {
         return None;
     }
@@ -45,7 +45,7 @@ fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
 }
 
 fn invoker(context: &TableContext<'_>, view: &View) -> Mend {
-    match context.picture.server.version >= SECURITY_INVOKER {
+    match context.definitions.server.version >= SECURITY_INVOKER {
         true => Mend::Sql(format!("ALTER VIEW {} SET (security_invoker = true)", view.relation)),
         false => Mend::Advice(format!(
             "before PostgreSQL 15 a view cannot read with the rights of who asks: `REVOKE ALL ON TABLE {} FROM {}`, \
@@ -56,8 +56,8 @@ fn invoker(context: &TableContext<'_>, view: &View) -> Mend {
     }
 }
 
-pub(super) fn routines(facts: &Facts) -> Vec<Finding> {
-    facts.routines.iter().flat_map(|routine| [free_path(routine), callable(routine)]).flatten().collect()
+pub(super) fn routines(access: &TableAccess) -> Vec<Finding> {
+    access.routines.iter().flat_map(|routine| [free_path(routine), callable(routine)]).flatten().collect()
 }
 
 fn free_path(routine: &Routine) -> Option<Finding> {
@@ -101,11 +101,11 @@ fn routine_object(routine: &Routine) -> String {
     format!("routine {}", routine.signature)
 }
 
-pub(super) fn tables(facts: &Facts) -> Vec<Finding> {
-    facts.beside.iter().filter_map(of_table).collect()
+pub(super) fn tables(access: &TableAccess) -> Vec<Finding> {
+    access.related_tables.iter().filter_map(of_table).collect()
 }
 
-fn of_table(table: &Beside) -> Option<Finding> {
+fn of_table(table: &RelatedTable) -> Option<Finding> {
     match table.partition {
         true => open_partition(table),
         false => open_vault_table(table),
@@ -113,7 +113,7 @@ fn of_table(table: &Beside) -> Option<Finding> {
 }
 
 /// A partition that is asked by its own name answers without the policies of the whole.
-fn open_partition(table: &Beside) -> Option<Finding> {
+fn open_partition(table: &RelatedTable) -> Option<Finding> {
     if table.readers.is_empty() || table.row_security {
         return None;
     }
@@ -131,7 +131,7 @@ fn open_partition(table: &Beside) -> Option<Finding> {
 }
 
 /// Backups and the journal of the schema may hold what was in the table.
-fn open_vault_table(table: &Beside) -> Option<Finding> {
+fn open_vault_table(table: &RelatedTable) -> Option<Finding> {
     let revoke = || format!("REVOKE ALL ON TABLE {} FROM {}", table.relation, roles(&table.readers));
     let enable = || format!("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", table.relation);
     let (severity, sql) = match (table.row_security, table.readers.is_empty()) {

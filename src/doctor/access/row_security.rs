@@ -1,13 +1,13 @@
 //! Row level security: off, without the owner, or hiding rows from the vault itself.
 
-use crate::doctor::access::facts::Facts;
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::ids;
+use crate::postgres::catalogue::access::TableAccess;
+use crate::postgres::catalogue::table::OUR_POLICIES;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::sql::names::quote;
-use crate::schema::plan::plan;
-use crate::schema::row_security::OUR_POLICIES;
+use crate::schema::plan::plan_from;
 use crate::schema::wanted::{Profile, RowSecurity, Wanted};
 
 /// Our policies, and row level security switched on.
@@ -28,7 +28,7 @@ async fn planned(context: &TableContext<'_>, wanted: &Wanted) -> Result<Mend, Fa
 
 /// The statements of the planner's step for row level security; none when there is nothing to do.
 pub(crate) async fn planned_sql(context: &TableContext<'_>, wanted: &Wanted) -> Result<Vec<String>, Fault> {
-    let plan = plan(context.postgres, wanted).await?;
+    let plan = plan_from(context.postgres, context.table, context.definitions, wanted).await?;
     let steps = plan.steps.into_iter().filter(|step| step.id == "row_security");
     let sql: Vec<String> = steps.flat_map(|step| step.sql).collect();
     let drops = OUR_POLICIES.into_iter().map(|name| format!("{} ON {}", quote(name), context.relation()));
@@ -41,12 +41,12 @@ pub(crate) async fn planned_sql(context: &TableContext<'_>, wanted: &Wanted) -> 
 }
 
 /// Off, though ordinary users reach the table.
-pub(super) async fn off(context: &TableContext<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
-    let picture = context.picture;
-    if picture.table.row_security || !(facts.users_reach || picture.server.auth_uid) {
+pub(super) async fn off(context: &TableContext<'_>, access: &TableAccess) -> Result<Option<Finding>, Fault> {
+    let definitions = context.definitions;
+    if definitions.relation.row_security || !(access.users_reach || definitions.server.auth_uid) {
         return Ok(None);
     }
-    let meaning = match facts.users_reach {
+    let meaning = match access.users_reach {
         true => "row level security is off, and ordinary users have rights on the table: each sees every row",
         false => {
             "row level security is off on a server whose API gives the tables to its users: one grant, and each \
@@ -58,14 +58,17 @@ pub(super) async fn off(context: &TableContext<'_>, facts: &Facts) -> Result<Opt
 }
 
 /// On, though not for the owner, and that is us.
-pub(super) async fn not_forced(context: &TableContext<'_>, facts: &Facts) -> Result<Option<Finding>, Fault> {
-    let (table_is, me) = (&context.picture.table, &context.picture.server.role);
-    let owner = if facts.bypassing_me { table_is.owner == *me } else { table_is.owned };
+pub(super) async fn not_forced(
+    context: &TableContext<'_>,
+    access: &TableAccess,
+) -> Result<Option<Finding>, Fault> {
+    let (table_is, me) = (&context.definitions.relation, &context.definitions.server.role);
+    let owner = if access.bypassing_me { table_is.owner == *me } else { table_is.owned };
     if !table_is.row_security || table_is.forced || !owner {
         return Ok(None);
     }
     // for a role that bypasses row level security the force changes nothing
-    let (severity, rest) = match facts.bypassing_me {
+    let (severity, rest) = match access.bypassing_me {
         true => (Severity::Notice, ", and by its BYPASSRLS or superuser right too"),
         false => (Severity::Warning, ""),
     };
@@ -78,15 +81,12 @@ pub(super) async fn not_forced(context: &TableContext<'_>, facts: &Facts) -> Res
 }
 
 /// It holds for the vault, and no policy gives it everything.
-pub(super) async fn hides_from_us(
-    context: &TableContext<'_>,
-    facts: &Facts,
-) -> Result<Option<Finding>, Fault> {
-    let table_is = &context.picture.table;
+pub(super) async fn hides_from_us(context: &TableContext<'_>) -> Result<Option<Finding>, Fault> {
+    let table_is = &context.definitions.relation;
     if !table_is.holds_back {
         return Ok(None);
     }
-    let me = &context.picture.server.role;
+    let me = &context.definitions.server.role;
     let meaning = match table_is.hides_rows {
         true => format!(
             "row level security may hide rows from {me}, as whom the vault connects: loads may miss them, and counting, \
@@ -97,7 +97,7 @@ pub(super) async fn hides_from_us(
              and rotating may be refused"
         ),
     };
-    let restricts = facts.policies.iter().any(|policy| !policy.permissive);
+    let restricts = context.definitions.policies.iter().any(|policy| !policy.permissive);
     let mend = match restricts {
         true => Mend::Advice(format!(
             "a restrictive policy holds for {me}, or would as soon as it got a role that the policy is for: connect as \

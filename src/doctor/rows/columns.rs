@@ -3,7 +3,7 @@
 use crate::doctor::context::TableContext;
 use crate::doctor::rows::json_secrets::JsonPath;
 use crate::doctor::rows::name_patterns::{NameMatch, of_column};
-use crate::postgres::catalogue::picture::Column;
+use crate::postgres::catalogue::table::TableColumn;
 use crate::postgres::walk::scan::Watched;
 use crate::record::field::Field;
 use crate::record::token::MAX_SLOT;
@@ -50,8 +50,7 @@ pub(crate) struct WatchedColumns {
 
 impl WatchedColumns {
     pub(super) fn of(context: &TableContext<'_>) -> Self {
-        let roles =
-            context.picture.columns.iter().filter_map(|column| Some((column, role(context, column)?)));
+        let roles = context.table.columns.iter().filter_map(|column| Some((column, role(context, column)?)));
         let (mut watched, mut kept) = (Vec::new(), Vec::new());
         for (column, role) in roles {
             let longest = match role {
@@ -67,7 +66,7 @@ impl WatchedColumns {
     }
 }
 
-fn role(context: &TableContext<'_>, column: &Column) -> Option<ColumnRole> {
+fn role(context: &TableContext<'_>, column: &TableColumn) -> Option<ColumnRole> {
     let (layout, name) = (context.layout, column.name.as_str());
     // a domain, and an array, may hold anything
     let is_text = !NO_TEXT.iter().any(|kind| column.kind.starts_with(kind));

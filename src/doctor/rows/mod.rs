@@ -36,7 +36,7 @@ const MANY: u64 = 100_000;
 
 /// Looks at the rows, and notes how many that were and in which columns.
 pub(super) async fn examine<'a>(context: &'a TableContext<'a>) -> Result<ExaminedRows<'a>, Fault> {
-    if context.picture.table.hides_rows {
+    if context.definitions.relation.hides_rows {
         return Err(hidden_rows(context.layout).into());
     }
     let columns = WatchedColumns::of(context);
@@ -55,7 +55,7 @@ pub(super) async fn examine<'a>(context: &'a TableContext<'a>) -> Result<Examine
 fn note_extent(rows: &ExaminedRows<'_>) {
     let (context, table, looked_at) = (rows.context, rows.context.postgres.table_name(), rows.counts.rows);
     let note = |note: String| context.host.note(note);
-    let estimate = match context.picture.table.rows {
+    let estimate = match context.definitions.relation.rows {
         rows @ 1.. => format!(" of about {rows}"),
         _ => String::new(),
     };
@@ -75,7 +75,7 @@ fn proved(rows: &ExaminedRows<'_>) -> Option<String> {
     let slots = rows.columns.watched.iter().zip(&rows.columns.roles);
     let slots = slots.filter(|(_, (role, _))| matches!(role, ColumnRole::Slot | ColumnRole::Config));
     let is_proved = |column: &str| {
-        rows.context.picture.constraints.iter().any(|constraint| {
+        rows.context.definitions.constraints.iter().any(|constraint| {
             constraint.kind == 'c'
                 && constraint.validated
                 && constraint.name.starts_with("retell_vault_")
@@ -103,7 +103,7 @@ async fn some_rows(
     columns: &WatchedColumns,
     scan: &Scan,
 ) -> Result<(RowCounts, bool), Fault> {
-    let portion = portion(context.picture.table.rows, context.picture.table.bytes);
+    let portion = portion(context.definitions.relation.rows, context.definitions.relation.bytes);
     let rows = match context.postgres.some_rows(scan, portion, context.patience(LIMIT)).await {
         Ok(rows) => rows,
         Err(fault) if fault.outcome == Outcome::Retry => return Err(too_slow(context).into()),
@@ -159,7 +159,7 @@ async fn every_row(
 
 /// Only a small table is counted: that takes a look at all of it.
 async fn number_of_rows(context: &TableContext<'_>, scan: &Scan) -> Result<u64, Fault> {
-    match u64::try_from(context.picture.table.rows) {
+    match u64::try_from(context.definitions.relation.rows) {
         Ok(estimate) if estimate > MANY => Ok(estimate),
         _ => context.postgres.number_of_rows(scan).await,
     }

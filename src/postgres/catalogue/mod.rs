@@ -1,5 +1,6 @@
 //! What the catalogue says about the table.
 
-pub(crate) mod detect;
-pub(crate) mod picture;
+pub(crate) mod access;
 pub(crate) mod row_visibility;
+pub(crate) mod snapshot;
+pub(crate) mod table;

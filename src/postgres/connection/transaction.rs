@@ -15,6 +15,12 @@ const INSPECTION: &str = "SELECT pg_catalog.set_config('search_path', '', true),
     pg_catalog.set_config('transaction_read_only', 'on', true), pg_catalog.set_config('quote_all_identifiers', 'off', true),
     pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('datestyle', 'ISO', true)";
 
+/// Every statement sees what was committed before the locks that it or an earlier one waited for.
+const READ_COMMITTED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+/// Every statement sees the state that the first one saw.
+const REPEATABLE_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+
 impl Database {
     /// Runs statements in one transaction, in a task that the caller's cancellation cannot tear:
     /// otherwise an open transaction could go back into the pool. Answers with the last one's rows.
@@ -27,6 +33,15 @@ impl Database {
     pub(crate) async fn inspect(&self, query: Query) -> Result<Vec<PgRow>, Fault> {
         let queries = vec![setting(INSPECTION), query];
         self.transaction(queries, Phase::Reading).await
+    }
+
+    /// As [`Database::inspect`], for statements that must see one and the same state of the database. Answers with the
+    /// rows of each.
+    pub(crate) async fn inspect_together(&self, queries: Vec<Query>) -> Result<Vec<Vec<PgRow>>, Fault> {
+        let queries = [setting(INSPECTION)].into_iter().chain(queries).collect();
+        let done = self.run_within(self.timeouts.operation, REPEATABLE_READ, queries, Phase::Reading);
+        // the first answer is that of the settings
+        Ok(done.await?.split_off(1))
     }
 
     /// As [`Database::inspect`]; the server gives up after the limit, which is `Busy`.
@@ -43,11 +58,22 @@ impl Database {
         queries: Vec<Query>,
         phase: Phase,
     ) -> Result<Vec<PgRow>, Fault> {
+        let done = self.run_within(limit, READ_COMMITTED, queries, phase).await?;
+        Ok(done.into_iter().next_back().unwrap_or_default())
+    }
+
+    async fn run_within(
+        &self,
+        limit: Duration,
+        begin: &'static str,
+        queries: Vec<Query>,
+        phase: Phase,
+    ) -> Result<Vec<Vec<PgRow>>, Fault> {
         let connection = self.acquire().await?;
         let persistent = !self.is_transactional();
         let task = tokio::spawn(async move {
             let mut connection = connection;
-            let done = timeout(limit, run_transaction(&mut connection, queries, persistent)).await;
+            let done = timeout(limit, run_transaction(&mut connection, begin, queries, persistent)).await;
             if !matches!(done, Ok(Ok(_))) {
                 // it may still be inside the transaction: close it
                 drop(connection.detach());
@@ -66,15 +92,15 @@ pub(in crate::postgres) fn setting(sql: &str) -> Query {
 
 async fn run_transaction(
     connection: &mut PgConnection,
+    begin: &'static str,
     queries: Vec<Query>,
     persistent: bool,
-) -> sqlx::Result<Vec<PgRow>> {
-    // every statement sees what was committed before the locks that it or an earlier one waited for
-    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+) -> sqlx::Result<Vec<Vec<PgRow>>> {
+    let mut transaction = connection.begin_with(begin).await?;
     let mut rows = Vec::new();
     for query in queries {
         let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments).persistent(persistent);
-        rows = statement.fetch_all(&mut *transaction).await?;
+        rows.push(statement.fetch_all(&mut *transaction).await?);
     }
     transaction.commit().await?;
     Ok(rows)

@@ -5,7 +5,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
-use crate::postgres::catalogue::detect::{IdKind, Table};
+use crate::postgres::catalogue::table::{IdKind, Table};
 use crate::postgres::connection::errors::{Fault, Phase, classify};
 use crate::postgres::connection::pool::bind;
 use crate::postgres::statements::plan::Postgres;

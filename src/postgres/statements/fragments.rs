@@ -1,6 +1,6 @@
 //! The parts that SQL texts are made of: guards, assignments, columns to read.
 
-use crate::postgres::catalogue::detect::{IdKind, TYPE_NUMBER, Table};
+use crate::postgres::catalogue::table::{IdKind, TYPE_NUMBER, Table};
 use crate::postgres::sql::names::{literal, quote, relation};
 use crate::postgres::sql::token::{self, UNRECOGNISED};
 use crate::record::field::Field;
@@ -122,7 +122,7 @@ impl Writer<'_> {
     }
 
     /// The columns that exist, and their types, are still the ones this text was made for: otherwise
-    /// a host with a stale picture would write, or look, where nobody else does.
+    /// a host with a stale snapshot would write, or look, where nobody else does.
     pub(in crate::postgres) fn schema_is_current(&self) -> String {
         let names: Vec<_> = self.layout.all_columns().into_iter().map(literal).collect();
         let types: Vec<_> = self.table.types.iter().map(i64::to_string).collect();

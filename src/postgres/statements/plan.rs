@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::postgres::catalogue::detect::{IdKind, Table, detect};
+use crate::postgres::catalogue::access::TableAccess;
+use crate::postgres::catalogue::snapshot;
+use crate::postgres::catalogue::table::{IdKind, Table, TableDefinitions, missing_table};
 use crate::postgres::connection::errors::{Fault, Outcome};
 use crate::postgres::connection::pool::Database;
 use crate::postgres::sql::names::relation;
@@ -14,7 +16,7 @@ use crate::record::layout::Layout;
 use crate::record::owner::Owner;
 use crate::record::placement::{Placement, placement};
 
-/// How long a picture of the schema is used before the catalogue is looked at again.
+/// How long a snapshot of the catalogue is used before the catalogue is looked at again.
 const MAX_AGE: Duration = Duration::from_secs(300);
 /// Looking again because nothing was found happens at most this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -25,11 +27,11 @@ pub(crate) struct Plan {
     /// Absent when the default table is missing.
     table: Option<Table>,
     /// Absent when there is no table, or it has no slot.
-    texts: Option<StatementsByForm>,
+    texts: Option<StatementForms>,
     made: Instant,
 }
 
-struct StatementsByForm {
+struct StatementForms {
     /// For an owner with one form, and all that is about no single owner.
     one_form: Statements,
     two_forms: Statements,
@@ -37,12 +39,12 @@ struct StatementsByForm {
 
 impl Plan {
     pub(in crate::postgres) fn new(layout: &Layout, table: Option<Table>) -> Self {
-        let columns = table.as_ref().map(|table| table.columns.as_slice()).unwrap_or_default();
+        let columns = table.as_ref().map(|table| table.layout_columns.as_slice()).unwrap_or_default();
         let placement = placement(layout, columns);
         let with_slots = table.as_ref().filter(|_| !placement.slots.is_empty());
         let texts = with_slots.map(|table| {
             let statements = |forms| Statements::new(layout, table, &placement, forms);
-            StatementsByForm { one_form: statements(Forms::One), two_forms: statements(Forms::Two) }
+            StatementForms { one_form: statements(Forms::One), two_forms: statements(Forms::Two) }
         });
         Self { placement, table, texts, made: Instant::now() }
     }
@@ -64,6 +66,14 @@ impl Plan {
     /// What the catalogue said, unless the default table is missing.
     pub(crate) fn table(&self) -> Option<&Table> {
         self.table.as_ref()
+    }
+
+    /// What the catalogue said.
+    ///
+    /// # Errors
+    /// `Schema` when the default table is missing.
+    pub(crate) fn some_table(&self, layout: &Layout) -> Result<&Table, Error> {
+        self.table.as_ref().ok_or_else(|| missing_table(layout))
     }
 
     /// Whether a bulk write may rely on one row per owner.
@@ -95,7 +105,7 @@ impl Plan {
         }
     }
 
-    fn some_work(&self) -> Result<(&Table, &StatementsByForm), Fault> {
+    fn some_work(&self) -> Result<(&Table, &StatementForms), Fault> {
         self.table.as_ref().zip(self.texts.as_ref()).ok_or_else(|| {
             Error::new(ErrorKind::Schema, "the table has no column that can hold tokens").into()
         })
@@ -133,11 +143,43 @@ impl Postgres {
 
     /// Looks at the catalogue now.
     pub(crate) async fn refresh(&self) -> Result<Arc<Plan>, Fault> {
-        let detected = detect(&self.database, &self.layout).await;
-        let plan = detected.map(|table| Arc::new(Plan::new(&self.layout, table)));
-        // after a failure the old picture is not trusted either
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan.as_ref().ok().cloned();
+        // in a box: what is inlined here makes every future of an application deeper
+        let taken = Box::pin(snapshot::take(&self.database, &self.layout)).await;
+        Ok(self.plan_for(taken.inspect_err(|_| self.forget())?))
+    }
+
+    /// Looks at the catalogue now, and at how the table is defined.
+    ///
+    /// # Errors
+    /// As [`snapshot::take_with_definitions`].
+    pub(crate) async fn refresh_with_definitions(&self) -> Result<(Arc<Plan>, TableDefinitions), Fault> {
+        let taken = Box::pin(snapshot::take_with_definitions(&self.database, &self.layout)).await;
+        let (table, definitions) = taken.inspect_err(|_| self.forget())?;
+        Ok((self.plan_for(Some(table)), definitions))
+    }
+
+    /// As [`refresh_with_definitions`](Self::refresh_with_definitions), and at who may reach the table.
+    ///
+    /// # Errors
+    /// As [`snapshot::take_with_access`].
+    pub(crate) async fn refresh_with_access(
+        &self,
+    ) -> Result<(Arc<Plan>, TableDefinitions, Result<TableAccess, Fault>), Fault> {
+        let taken = Box::pin(snapshot::take_with_access(&self.database, &self.layout)).await;
+        let (table, definitions, access) = taken.inspect_err(|_| self.forget())?;
+        Ok((self.plan_for(Some(table)), definitions, access))
+    }
+
+    /// The plan for a table that was just looked at. It is kept.
+    fn plan_for(&self, table: Option<Table>) -> Arc<Plan> {
+        let plan = Arc::new(Plan::new(&self.layout, table));
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan.clone());
         plan
+    }
+
+    /// After a failure the old snapshot is not trusted either.
+    fn forget(&self) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Looks at the catalogue now, unless that was done a moment ago.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::postgres::catalogue::detect::Table;
+use crate::postgres::catalogue::table::Table;
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::token;
 use crate::postgres::statements::fragments::{

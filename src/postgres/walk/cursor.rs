@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
-use crate::postgres::catalogue::detect::{IdKind, Table};
+use crate::postgres::catalogue::table::{IdKind, Table};
 use crate::postgres::connection::errors::{Fault, Phase, classify};
 use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::sql::names::quote;

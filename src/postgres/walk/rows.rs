@@ -9,7 +9,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
-use crate::postgres::catalogue::detect::missing_table;
+use crate::postgres::catalogue::table::missing_table;
 use crate::postgres::connection::errors::{Fault, Phase, classify};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::statements::bind::{owner_of, parse_owner};

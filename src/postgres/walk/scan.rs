@@ -98,8 +98,7 @@ impl Postgres {
     /// # Errors
     /// `Schema` when the default table is missing; those of asking for its keys.
     pub(crate) async fn scan(&self, plan: &Plan, watched: &[Watched]) -> Result<Scan, Fault> {
-        let table =
-            plan.table().ok_or_else(|| crate::postgres::catalogue::detect::missing_table(self.layout()))?;
+        let table = plan.some_table(self.layout())?;
         let cursor = Cursor::find(&self.database, self.layout(), table).await?;
         Ok(Scan { cursor, relation: self.relation(), selected: selected(self.layout(), watched) })
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
-use crate::postgres::catalogue::detect::Table;
+use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::{Fault, Phase, classify};
 use crate::postgres::connection::pool::Query;
 use crate::postgres::sql::names::{quote, relation};
@@ -85,7 +85,7 @@ enum Form {
 fn counted<'a>(layout: &'a Layout, table: &Table) -> Vec<Counted<'a>> {
     let counted = layout.all_columns().into_iter().filter_map(|name| {
         let (config, secret) = (name == layout.config_column, layout.is_for_secrets(name));
-        let (form, sealed) = match table.columns.iter().find(|column| column.name == name)?.kind {
+        let (form, sealed) = match table.layout_columns.iter().find(|column| column.name == name)?.kind {
             ColumnType::Jsonb if config => (Form::Jsonb, true),
             ColumnType::Text | ColumnType::Varchar(_) if !config => (Form::Text, secret),
             ColumnType::Json | ColumnType::Jsonb => (Form::Other, false),

@@ -1,55 +1,17 @@
 //! Tokens outside of the layout: in other columns of the table, and in our own tables beside it.
 
-use serde::Deserialize;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
 use crate::error::{Error, ErrorKind};
+use crate::postgres::catalogue::snapshot::text_columns;
+use crate::postgres::catalogue::table::TextColumn;
 use crate::postgres::connection::errors::{Fault, Phase, classify};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::token::patterns_under;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::token::KeyId;
-
-/// Every column that can hold a token as text, in the table, in tables that inherit from it, and in our own
-/// tables of its schema. $1 schema, $2 table.
-///
-/// A type is asked for what it cannot hold, so that one that is not thought of is looked at.
-const COLUMNS: &str = "
-WITH RECURSIVE family (oid, root) AS (
-  SELECT c.oid, true FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE n.nspname = $1 AND c.relname = $2
-  UNION SELECT i.inhrelid, false FROM pg_inherits i JOIN family f ON f.oid = i.inhparent
-), relations (oid, schema, name, own, root) AS (
-  SELECT c.oid, n.nspname, c.relname, false, f.root
-  FROM family f JOIN pg_class c ON c.oid = f.oid JOIN pg_namespace n ON n.oid = c.relnamespace
-  UNION ALL SELECT c.oid, n.nspname, c.relname, true, true
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE n.nspname = $1 AND c.relname LIKE 'retell\\_vault\\_%' AND c.relname <> $2 AND c.relkind IN ('r', 'p', 'm')
-    AND c.oid NOT IN (SELECT oid FROM family)
-)
-SELECT coalesce(json_agg(json_build_object('schema', r.schema, 'table', r.name, 'own', r.own, 'name', a.attname,
-    'bytes', a.atttypid = 'bytea'::regtype, 'readable', has_column_privilege(r.oid, a.attnum, 'SELECT'))
-  ORDER BY NOT r.root, r.own, r.schema, r.name, a.attnum), '[]')::text
-FROM relations r JOIN pg_attribute a ON a.attrelid = r.oid
-JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
-WHERE a.attnum > 0 AND NOT a.attisdropped AND (r.root OR a.attinhcount = 0)
-  AND coalesce(e.typcategory, t.typcategory) NOT IN ('B', 'D', 'E', 'G', 'I', 'N', 'T', 'V')
-  AND coalesce(e.oid, t.oid) NOT IN ('uuid'::regtype, 'pg_lsn'::regtype) AND e.oid IS DISTINCT FROM 'bytea'::regtype";
-
-/// A column that can hold a token as text.
-#[derive(Debug, Deserialize)]
-struct TextColumn {
-    schema: String,
-    table: String,
-    /// It is in a table that the vault made: removed duplicates, the journal.
-    own: bool,
-    name: String,
-    /// It is of type bytea.
-    bytes: bool,
-    readable: bool,
-}
 
 impl TextColumn {
     /// For messages: `public.user_profiles.notes`.
@@ -76,7 +38,7 @@ impl Postgres {
     /// tables beside it, as a whole.
     pub(crate) async fn not_looked_at(&self, looked_at: &[&str]) -> Result<Vec<String>, Fault> {
         let mut places: Vec<String> = Vec::new();
-        for column in self.text_columns().await? {
+        for column in text_columns(&self.database, self.layout()).await? {
             let place = match (&column.schema, &column.table) == (&self.layout().schema, &self.layout().table)
             {
                 true if looked_at.contains(&column.name.as_str()) => continue,
@@ -96,7 +58,7 @@ impl Postgres {
     /// # Errors
     /// `AccessDenied`, naming the column, when our role may not read one, or may not see every row.
     pub(crate) async fn tokens_anywhere(&self, key: KeyId) -> Result<Vec<(String, u64)>, Fault> {
-        let columns = self.text_columns().await?;
+        let columns = text_columns(&self.database, self.layout()).await?;
         if let Some(hidden) = columns.iter().find(|column| !column.readable) {
             return Err(may_not_be_read(hidden).into());
         }
@@ -105,17 +67,6 @@ impl Postgres {
             found.extend(self.tokens_of_table(columns, key).await?);
         }
         Ok(found)
-    }
-
-    async fn text_columns(&self) -> Result<Vec<TextColumn>, Fault> {
-        let mut arguments = PgArguments::default();
-        bind(&mut arguments, self.layout().schema.clone())?;
-        bind(&mut arguments, self.layout().table.clone())?;
-        let rows = self.database.inspect(Query { sql: COLUMNS.into(), arguments }).await?;
-        let json = rows.first().map_or(Ok("[]".to_owned()), |row| row.try_get::<String, _>(0));
-        let json = json.map_err(|error| classify(&error, Phase::Reading))?;
-        serde_json::from_str(&json)
-            .map_err(|_| Error::new(ErrorKind::Schema, "the catalogue's answer is not as expected").into())
     }
 
     async fn tokens_of_table(&self, columns: &[TextColumn], key: KeyId) -> Result<Vec<(String, u64)>, Fault> {

@@ -1,6 +1,6 @@
 //! The bodies of the functions: texts with places to fill in, and what goes into them.
 
-use crate::postgres::catalogue::detect::IdKind;
+use crate::postgres::catalogue::table::IdKind;
 use crate::postgres::sql::names::{literal, owner_columns, quote};
 use crate::postgres::sql::token::{
     Kind, holds_unrecognised, member, only_member, token_pattern, version, with_member, without_member,
@@ -26,7 +26,7 @@ pub(super) fn store_body(input: &PlanInput<'_>, owner: &OwnerParams) -> String {
     let (columns, values): (Vec<_>, Vec<_>) = inserted.into_iter().unzip();
     // beside a deferrable constraint Postgres asks for one; elsewhere a column that is called like a
     // parameter would be taken for it
-    let target = match input.picture.indexes.iter().any(|index| !index.immediate) {
+    let target = match input.table.deferrable {
         true => format!(" ({})", owner_columns(input.layout).join(", ")),
         false => String::new(),
     };
@@ -121,7 +121,7 @@ impl Slots {
 
     /// The columns of a new row besides the owner's, and their values.
     fn inserts(&self, input: &PlanInput<'_>) -> Vec<(String, String)> {
-        let must_be = |column: &str| input.picture.column(column).is_some_and(|column| column.not_null);
+        let must_be = |column: &str| input.table.column(column).is_some_and(|column| column.not_null);
         let nothing = if must_be(&input.layout.config_column) { "'{}'" } else { "NULL" };
         let texts = self.texts.iter().map(|(field, column)| (column.clone(), Self::token(*field)));
         let config = format!("CASE WHEN v_rest <> '{{}}' THEN {} ELSE {nothing} END", only_member("v_rest"));
@@ -133,13 +133,14 @@ impl Slots {
 /// What the vault writes into plain columns that may not be null and have no default.
 fn blanks(input: &PlanInput<'_>) -> impl Iterator<Item = (String, String)> {
     let blank = |field: Field| {
-        let column = input.picture.column(input.layout.column_of(field)?)?;
+        let column = input.table.column(input.layout.column_of(field)?)?;
         let value = match field {
             Field::IntegrationStatus => "'not_configured'",
             Field::WebhookConfig => "'{}'",
             _ => "''",
         };
-        (column.not_null && column.default.is_none()).then(|| (quote(&column.name), value.to_owned()))
+        (column.not_null && input.definitions.default_of(&column.name).is_none())
+            .then(|| (quote(&column.name), value.to_owned()))
     };
     Field::PLAIN.into_iter().filter_map(blank)
 }

@@ -2,7 +2,7 @@
 
 mod bodies;
 
-use crate::postgres::catalogue::picture::Function;
+use crate::postgres::catalogue::table::Function;
 use crate::postgres::sql::names::{dollar_quoted, in_schema, literal, quote};
 use crate::record::field::Field;
 use crate::record::values::IntegrationStatus;
@@ -96,7 +96,7 @@ impl WantedFunction<'_> {
     }
 
     fn there(&self) -> Option<&Function> {
-        let functions = &self.input.picture.functions;
+        let functions = &self.input.definitions.functions;
         functions.iter().find(|function| function.name == self.name && self.has_params_of(function))
     }
 
@@ -122,12 +122,12 @@ impl WantedFunction<'_> {
     /// Those of `authenticated` and `service_role` that exist.
     fn callers(&self) -> Vec<&'static str> {
         let callers = ["authenticated", "service_role"].into_iter();
-        callers.filter(|role| self.input.picture.has_role(role)).collect()
+        callers.filter(|role| self.input.definitions.has_role(role)).collect()
     }
 
     fn step(&self, object: String, there: Option<&Function>) -> Step {
         let signature = self.signature();
-        let locked = revoke(self.input.picture, &signature);
+        let locked = revoke(self.input.definitions, &signature);
         let open = grant(&signature, &self.callers());
         let undo = match there {
             None => vec![format!("DROP FUNCTION IF EXISTS {signature}")],
@@ -178,7 +178,7 @@ impl WantedFunction<'_> {
     fn done_if(&self) -> String {
         let may =
             |role: &str| format!("pg_catalog.has_function_privilege({}, oid, 'EXECUTE')", literal(role));
-        let anon = self.input.picture.has_role("anon").then_some("anon");
+        let anon = self.input.definitions.has_role("anon").then_some("anon");
         let closed = ["public"].into_iter().chain(anon).map(|role| format!(" AND NOT {}", may(role)));
         let open = self.callers().into_iter().map(|role| format!(" AND {}", may(role)));
         format!(

@@ -4,7 +4,7 @@
 mod rule;
 mod triggers;
 
-use crate::postgres::catalogue::picture::{Constraint, is_same_expression};
+use crate::postgres::catalogue::table::{Constraint, is_same_expression};
 use crate::postgres::sql::names::{literal, quote, relation};
 use crate::schema::guards::rule::Rule;
 use crate::schema::guards::triggers::Triggers;
@@ -45,7 +45,7 @@ impl<'a> ColumnGuard<'a> {
                 !rule.is_for_tokens() && found.columns == [rule.column] && found.name != name;
             found.kind == 'c' && (of_the_application || is_same_expression(&definition, printed))
         };
-        let constraints = &input.picture.constraints;
+        let constraints = &input.definitions.constraints;
         let check = constraints.iter().find(sees_to_it);
         let stale = constraints.iter().find(|found| found.name == name && !sees_to_it(found));
         Self { input, rule, check, stale, triggers: Triggers::new(input, rule) }

@@ -1,7 +1,7 @@
 //! The triggers that guard a column while rows are left that a CHECK constraint would refuse: such a
 //! constraint would break every update of theirs, and its error would print the row.
 
-use crate::postgres::catalogue::picture::{Trigger, is_same_expression};
+use crate::postgres::catalogue::table::{Trigger, is_same_expression};
 use crate::postgres::sql::names::{dollar_quoted, in_schema, literal, our_name, quote, relation};
 use crate::schema::guards::rule::Rule;
 use crate::schema::object_owner::{function_is_ours, revoke};
@@ -58,7 +58,7 @@ impl<'a> Triggers<'a> {
 
     fn there(&self) -> impl Iterator<Item = &'a Trigger> {
         let names = self.names();
-        self.input.picture.triggers.iter().filter(move |trigger| names.contains(&trigger.name))
+        self.input.definitions.triggers.iter().filter(move |trigger| names.contains(&trigger.name))
     }
 
     /// Whether there are any, as they should be or not.
@@ -84,7 +84,7 @@ impl<'a> Triggers<'a> {
             "CREATE OR REPLACE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS {}",
             dollar_quoted(BODY)
         );
-        let locked = revoke(self.input.picture, &function);
+        let locked = revoke(self.input.definitions, &function);
         let ours = function_is_ours(self.input.layout, &function);
         [create, locked, ours].into_iter().chain(self.drop()).chain(self.definitions()).collect()
     }
@@ -107,7 +107,7 @@ impl<'a> Triggers<'a> {
 
     /// The function as it is now. Where there is none it goes, unless other triggers have come to use it.
     fn function_before(&self) -> String {
-        let functions = &self.input.picture.functions;
+        let functions = &self.input.definitions.functions;
         let before =
             functions.iter().find(|function| function.name == FUNCTION && function.arguments.is_empty());
         let function = self.function();

@@ -1,21 +1,21 @@
-//! Who may reach the table, and by which ways: one catalogue query.
+//! Who may reach the table, and by which ways.
 
 use serde::Deserialize;
 use sqlx::Row as _;
-use sqlx::postgres::PgArguments;
+use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
-use crate::postgres::catalogue::detect::missing_table;
+use crate::postgres::catalogue::table::{Policy, missing_table};
 use crate::postgres::connection::errors::{Fault, Phase, classify};
-use crate::postgres::connection::pool::{Database, Query, bind};
+use crate::postgres::connection::pool::{Query, bind};
 use crate::record::field::Field;
 use crate::record::layout::Layout;
 
-/// The query; [`Facts`] is what it answers with.
-const CATALOGUE: &str = include_str!("facts.sql");
+/// The query; [`TableAccess`] is what it answers with.
+const ACCESS: &str = include_str!("access.sql");
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Facts {
+pub(crate) struct TableAccess {
     /// Whether row level security never holds for us: a superuser, or BYPASSRLS.
     pub(crate) bypassing_me: bool,
     /// What everybody and `anon` may do with the table.
@@ -26,7 +26,8 @@ pub(crate) struct Facts {
     pub(crate) bypassing: Vec<String>,
     /// Of `anon` and `authenticated` those who have what the table's owner has.
     pub(crate) owning: Vec<String>,
-    pub(crate) policies: Vec<Policy>,
+    /// Every role that a policy of the table is for.
+    policy_roles: Vec<PolicyRole>,
     /// Roles that we can act as, of those that the table is open to.
     pub(crate) actors: Vec<String>,
     /// SECURITY DEFINER routines that name the table, a partition or a view of it.
@@ -34,7 +35,7 @@ pub(crate) struct Facts {
     /// Views of the table, and views of those.
     pub(crate) views: Vec<View>,
     /// Tables of ours in the same schema, and partitions of the table.
-    pub(crate) beside: Vec<Beside>,
+    pub(crate) related_tables: Vec<RelatedTable>,
     /// What `auth.uid()` returns, where it exists.
     pub(crate) auth_uid_type: Option<String>,
 }
@@ -53,19 +54,7 @@ pub(crate) struct Grant {
     pub(crate) columns: Vec<String>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Policy {
-    pub(crate) name: String,
-    /// As in pg_policy.polcmd: `*` all, `r` select, `a` insert, `w` update, `d` delete.
-    pub(crate) command: char,
-    pub(crate) permissive: bool,
-    pub(crate) using: Option<String>,
-    pub(crate) check: Option<String>,
-    /// Whether it looks at a column of the table.
-    pub(crate) names_columns: bool,
-    pub(crate) roles: Vec<PolicyRole>,
-}
-
+/// A role that a policy is for.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct PolicyRole {
     /// `public` for everybody.
@@ -103,7 +92,7 @@ pub(crate) struct View {
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Beside {
+pub(crate) struct RelatedTable {
     /// Qualified and quoted.
     pub(crate) relation: String,
     pub(crate) partition: bool,
@@ -113,25 +102,34 @@ pub(crate) struct Beside {
     pub(crate) readers: Vec<String>,
 }
 
-impl Facts {
-    pub(crate) async fn take(database: &Database, layout: &Layout) -> Result<Self, Fault> {
-        let mut arguments = PgArguments::default();
-        bind(&mut arguments, layout.schema.clone())?;
-        bind(&mut arguments, layout.table.clone())?;
-        bind(&mut arguments, columns(layout))?;
-        let owner = [Some(&layout.user_column), layout.tenant_column.as_ref()];
-        bind(&mut arguments, owner.into_iter().flatten().cloned().collect::<Vec<String>>())?;
-        let rows = database.inspect(Query { sql: CATALOGUE.into(), arguments }).await?;
+impl TableAccess {
+    pub(super) fn parse(layout: &Layout, rows: &[PgRow]) -> Result<Self, Fault> {
         let row = rows.first().ok_or_else(|| missing_table(layout))?;
         let json: String = row.try_get(0).map_err(|error| classify(&error, Phase::Reading))?;
         serde_json::from_str(&json).map_err(|_| {
             Error::new(ErrorKind::Schema, "the catalogue's answer about access is not as expected").into()
         })
     }
+
+    /// The roles of a policy, in its order.
+    pub(crate) fn roles_of(&self, policy: &Policy) -> impl Iterator<Item = &PolicyRole> {
+        let role = |name: &String| self.policy_roles.iter().find(|role| role.name == *name);
+        policy.roles.iter().filter_map(role)
+    }
+}
+
+pub(super) fn access_query(layout: &Layout) -> Result<Query, Fault> {
+    let mut arguments = PgArguments::default();
+    bind(&mut arguments, layout.schema.clone())?;
+    bind(&mut arguments, layout.table.clone())?;
+    bind(&mut arguments, columns(layout))?;
+    let owner = [Some(&layout.user_column), layout.tenant_column.as_ref()];
+    bind(&mut arguments, owner.into_iter().flatten().cloned().collect::<Vec<String>>())?;
+    Ok(Query { sql: ACCESS.into(), arguments })
 }
 
 /// The columns that the vault uses for what it stores.
-pub(crate) fn columns(layout: &Layout) -> Vec<String> {
+fn columns(layout: &Layout) -> Vec<String> {
     let fields = Field::ALL.into_iter().filter_map(|field| layout.column_of(field));
     fields.chain([layout.config_column.as_str()]).map(str::to_owned).collect()
 }

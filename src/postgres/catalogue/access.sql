@@ -1,4 +1,5 @@
--- Who may reach the table, and by which ways, as one JSON object.
+-- Who may reach the table, and by which ways, as one JSON object. It searches the sources of functions, so it is too
+-- slow for the vault itself.
 -- $1 its schema, $2 its name, $3 the columns that the vault uses, $4 those that say whose a row is. Runs with an empty search_path.
 WITH RECURSIVE t AS (
   SELECT c.oid, c.relname, c.relowner, c.relacl, c.relnamespace, c.relrowsecurity
@@ -82,24 +83,16 @@ SELECT json_build_object(
         AND (has_any_column_privilege(r.oid, t.oid, 'SELECT, INSERT, UPDATE') OR has_table_privilege(r.oid, t.oid, 'DELETE'))),
   'owning', (SELECT coalesce(json_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles r CROSS JOIN t
       WHERE r.rolname IN ('anon', 'authenticated') AND NOT r.rolsuper AND pg_has_role(r.oid, t.relowner, 'USAGE')),
-  'policies', (SELECT coalesce(json_agg(json_build_object(
-      'name', p.polname,
-      'command', p.polcmd,
-      'permissive', p.polpermissive,
-      'using', pg_get_expr(p.polqual, p.polrelid),
-      'check', pg_get_expr(p.polwithcheck, p.polrelid),
-      'names_columns', EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_policy'::regclass AND d.objid = p.oid
-                               AND d.refclassid = 'pg_class'::regclass AND d.refobjid = p.polrelid AND d.refobjsubid > 0),
-      'roles', (SELECT json_agg(json_build_object(
-          'name', CASE r WHEN 0 THEN 'public' ELSE pg_get_userbyid(r) END,
-          'service', r IN (SELECT oid FROM services),
-          'anons', r IN (SELECT oid FROM anons),
-          'reaches', CASE r
-            WHEN 0 THEN EXISTS (SELECT FROM rights g WHERE g.grantee NOT IN (SELECT oid FROM services)
-                                AND g.privilege IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE'))
-            ELSE has_any_column_privilege(r, p.polrelid, 'SELECT, INSERT, UPDATE') OR has_table_privilege(r, p.polrelid, 'DELETE') END))
-        FROM unnest(p.polroles) AS r)) ORDER BY p.polname), '[]')
-    FROM pg_policy p JOIN t ON p.polrelid = t.oid),
+  -- those that policies are for
+  'policy_roles', (SELECT coalesce(json_agg(json_build_object(
+      'name', CASE r.oid WHEN 0 THEN 'public' ELSE pg_get_userbyid(r.oid) END,
+      'service', r.oid IN (SELECT oid FROM services),
+      'anons', r.oid IN (SELECT oid FROM anons),
+      'reaches', CASE r.oid
+        WHEN 0 THEN EXISTS (SELECT FROM rights g WHERE g.grantee NOT IN (SELECT oid FROM services)
+                            AND g.privilege IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE'))
+        ELSE has_any_column_privilege(r.oid, t.oid, 'SELECT, INSERT, UPDATE') OR has_table_privilege(r.oid, t.oid, 'DELETE') END)), '[]')
+    FROM t CROSS JOIN (SELECT DISTINCT unnest(p.polroles) AS oid FROM pg_policy p JOIN t ON p.polrelid = t.oid) AS r),
   -- whom we can act as, of those that policies are for
   'actors', (SELECT coalesce(json_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles r CROSS JOIN t
       WHERE pg_has_role(current_user, r.oid, 'MEMBER') AND NOT r.rolsuper AND NOT r.rolbypassrls
@@ -140,7 +133,7 @@ SELECT json_build_object(
     JOIN pg_class c ON c.oid = v.oid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('v', 'm')),
   -- tables of ours beside it, and its partitions, which the policies of the whole do not hold for
-  'beside', (SELECT coalesce(json_agg(json_build_object(
+  'related_tables', (SELECT coalesce(json_agg(json_build_object(
       'relation', quote_ident(n.nspname) || '.' || quote_ident(c.relname),
       'partition', p.oid IS NOT NULL,
       'row_security', c.relrowsecurity,

@@ -1,0 +1,208 @@
+//! One look at the catalogue: what is there now, of one moment.
+
+use serde::Deserialize;
+use sqlx::Row as _;
+use sqlx::postgres::{PgArguments, PgRow};
+
+use crate::error::{Error, ErrorKind};
+use crate::postgres::catalogue::access::{TableAccess, access_query};
+use crate::postgres::catalogue::row_visibility::{RowAction, may_hide};
+use crate::postgres::catalogue::table::{
+    Index, TYPE_NUMBER, Table, TableColumn, TableDefinitions, TextColumn, missing_table,
+};
+use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::pool::{Database, Query, bind};
+use crate::record::layout::Layout;
+
+/// The query, with three expressions left open, and with parts that are left out unless they are wanted.
+const SNAPSHOT: &str = include_str!("snapshot.sql");
+
+/// A part of the query that not everybody needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// [`TableDefinitions`].
+    Definitions,
+    /// Every [`TextColumn`].
+    TextColumns,
+}
+
+impl Part {
+    /// The name of the marks around it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Definitions => "definitions",
+            Self::TextColumns => "text_columns",
+        }
+    }
+}
+
+/// What the query answers with.
+#[derive(Deserialize)]
+struct Answer {
+    table: Option<TableAnswer>,
+    text_columns: Option<Vec<TextColumn>>,
+}
+
+#[derive(Deserialize)]
+struct TableAnswer {
+    kind: char,
+    columns: Vec<TableColumn>,
+    indexes: Vec<Index>,
+    definitions: Option<TableDefinitions>,
+}
+
+/// The table. `None`: the default one is missing, which only means that there is no room in the database.
+///
+/// # Errors
+/// `Schema` for a named table that is missing, and for one that cannot be used.
+pub(crate) async fn take(database: &Database, layout: &Layout) -> Result<Option<Table>, Fault> {
+    match ask(database, layout, &[]).await?.table {
+        Some(answer) => answer.check(layout)?.table(layout).map(Some),
+        None if layout.table_was_named => Err(missing_table(layout).into()),
+        None => Ok(None),
+    }
+}
+
+/// The table with its definitions.
+///
+/// # Errors
+/// `Schema` for a table that is missing, and for one that cannot be used.
+pub(crate) async fn take_with_definitions(
+    database: &Database,
+    layout: &Layout,
+) -> Result<(Table, TableDefinitions), Fault> {
+    ask(database, layout, &[Part::Definitions]).await?.defined_table(layout)
+}
+
+/// The definitions alone, also of a table whose owners the vault cannot tell apart.
+///
+/// # Errors
+/// `Schema` when the table is missing or is not a table.
+pub(crate) async fn take_definitions(
+    database: &Database,
+    layout: &Layout,
+) -> Result<TableDefinitions, Fault> {
+    let answer = ask(database, layout, &[Part::Definitions]).await?;
+    answer.table.ok_or_else(|| missing_table(layout))?.check(layout)?.definitions()
+}
+
+/// Everything about the table, seen in one and the same state of the database.
+///
+/// # Errors
+/// As [`take_with_definitions`]. Where only the second query fails, its failure stands in place of its answer.
+pub(crate) async fn take_with_access(
+    database: &Database,
+    layout: &Layout,
+) -> Result<(Table, TableDefinitions, Result<TableAccess, Fault>), Fault> {
+    let queries = vec![query(layout, &[Part::Definitions])?, access_query(layout)?];
+    match database.inspect_together(queries).await {
+        Ok(answers) => {
+            let (table, definitions) = parse(rows_of(&answers, 0))?.defined_table(layout)?;
+            Ok((table, definitions, TableAccess::parse(layout, rows_of(&answers, 1))))
+        }
+        // the transaction has failed as a whole
+        Err(fault) => {
+            let (table, definitions) = take_with_definitions(database, layout).await?;
+            Ok((table, definitions, Err(fault)))
+        }
+    }
+}
+
+/// The columns that can hold a token as text: of the table, of tables that inherit from it, and of our own tables
+/// beside it, which are there even when the table is not.
+pub(crate) async fn text_columns(database: &Database, layout: &Layout) -> Result<Vec<TextColumn>, Fault> {
+    Ok(ask(database, layout, &[Part::TextColumns]).await?.text_columns.unwrap_or_default())
+}
+
+fn rows_of(answers: &[Vec<PgRow>], at: usize) -> &[PgRow] {
+    answers.get(at).map(Vec::as_slice).unwrap_or_default()
+}
+
+async fn ask(database: &Database, layout: &Layout, parts: &[Part]) -> Result<Answer, Fault> {
+    parse(&database.inspect(query(layout, parts)?).await?)
+}
+
+fn query(layout: &Layout, parts: &[Part]) -> Result<Query, Fault> {
+    let mut arguments = PgArguments::default();
+    bind(&mut arguments, layout.schema.clone())?;
+    bind(&mut arguments, layout.table.clone())?;
+    Ok(Query { sql: with_parts(parts).into(), arguments })
+}
+
+/// The query without the parts that are not wanted.
+fn with_parts(parts: &[Part]) -> String {
+    let unwanted = [Part::Definitions, Part::TextColumns].into_iter().filter(|part| !parts.contains(part));
+    let sql = unwanted.fold(SNAPSHOT.to_owned(), |sql, part| {
+        let (from, to) = (format!("-- [{}\n", part.name()), format!("-- {}]\n", part.name()));
+        let (before, rest) = sql.split_once(&from).expect("the part begins with its mark");
+        let (_, after) = rest.split_once(&to).expect("the part ends with its mark");
+        format!("{before}{after}")
+    });
+    sql.replace("{type_number}", TYPE_NUMBER)
+        .replace("{hides_rows}", &may_hide("c.oid", RowAction::Read))
+        .replace("{holds_back}", &may_hide("c.oid", RowAction::Everything))
+}
+
+fn parse(rows: &[PgRow]) -> Result<Answer, Fault> {
+    let row = rows.first().ok_or_else(unexpected)?;
+    let json: String = row.try_get(0).map_err(|error| classify(&error, Phase::Reading))?;
+    serde_json::from_str(&json).map_err(|_| unexpected().into())
+}
+
+impl Answer {
+    fn defined_table(self, layout: &Layout) -> Result<(Table, TableDefinitions), Fault> {
+        let mut answer = self.table.ok_or_else(|| missing_table(layout))?.check(layout)?;
+        let definitions = answer.definitions.take().ok_or_else(unexpected)?;
+        Ok((answer.table(layout)?, definitions))
+    }
+}
+
+impl TableAnswer {
+    /// # Errors
+    /// `Schema` when it is not a table.
+    fn check(self, layout: &Layout) -> Result<Self, Fault> {
+        match self.kind {
+            'r' | 'p' => Ok(self),
+            _ => Err(Error::new(ErrorKind::Schema, format!("{} is not a table", layout.table_name()))
+                .with_hint("name the table itself, not a view of it")
+                .into()),
+        }
+    }
+
+    fn table(self, layout: &Layout) -> Result<Table, Fault> {
+        Table::new(layout, self.kind, self.columns, self.indexes)
+    }
+
+    fn definitions(self) -> Result<TableDefinitions, Fault> {
+        self.definitions.ok_or_else(|| unexpected().into())
+    }
+}
+
+fn unexpected() -> Error {
+    Error::new(ErrorKind::Schema, "the catalogue's answer is not as expected")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_vault_asks_for_nothing_that_takes_a_lock_or_that_a_role_may_be_denied() {
+        let sql = with_parts(&[]);
+        for not in [
+            "pg_get_",
+            "_size(",
+            "pg_proc",
+            "pg_policy",
+            "pg_roles",
+            "pg_stat",
+            "pg_partition_tree",
+            "-- [",
+            "{",
+        ] {
+            assert!(!sql.contains(not), "{not}");
+        }
+        let all = with_parts(&[Part::Definitions, Part::TextColumns]);
+        assert!(all.contains("'definitions'") && all.contains("'text_columns'"));
+    }
+}

@@ -1,0 +1,163 @@
+-- What the catalogue says about the table, in one snapshot, as one JSON object. The vault itself asks for the first part
+-- alone: it takes no lock, and reads only what every role may read. A part between two marks, `-- [name` and
+-- `-- name]`, is left out unless it is wanted.
+-- $1 the schema of the table, $2 its name. Runs with an empty search_path.
+SELECT json_build_object(
+'table', (SELECT json_build_object(
+  'kind', c.relkind,
+  'columns', (SELECT coalesce(json_agg(json_build_object(
+      'name', a.attname,
+      'type', format_type(a.atttypid, a.atttypmod),
+      'base', CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname::text ELSE 'other '::text || t.typname::text END,
+      'modifier', a.atttypmod,
+      'number', {type_number},
+      'not_null', a.attnotnull,
+      'deterministic', coalesce(l.collisdeterministic, true),
+      'generated', a.attgenerated <> '',
+      'identity', a.attidentity <> '',
+      'writable', a.attgenerated = '' AND has_column_privilege(c.oid, a.attnum, 'UPDATE')) ORDER BY a.attnum), '[]')
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_collation l ON l.oid = a.attcollation
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+  'indexes', (SELECT coalesce(json_agg(json_build_object(
+      'name', x.relname,
+      'method', m.amname,
+      'unique', i.indisunique,
+      'primary', i.indisprimary,
+      'immediate', i.indimmediate,
+      'valid', i.indisvalid AND i.indisready,
+      'live', i.indislive,
+      'nulls_not_distinct', coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::bool, false),
+      'partial', i.indpred IS NOT NULL,
+      'has_expressions', i.indexprs IS NOT NULL,
+      'columns', (SELECT coalesce(json_agg(a.attname ORDER BY k.at), '[]')
+                  FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (number, at)
+                  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number)
+      ) ORDER BY x.relname), '[]')
+    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
+    WHERE i.indrelid = c.oid)
+-- [definitions
+  -- The server locks a relation before it prints an expression of it, or says how large it is.
+, 'definitions', json_build_object(
+    'server', json_build_object(
+      'version', current_setting('server_version_num')::int,
+      'role', current_user,
+      'superuser', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+      'auth_uid', EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                          WHERE n.nspname = 'auth' AND p.proname = 'uid' AND p.pronargs = 0),
+      'roles', (SELECT coalesce(json_agg(json_build_object('name', rolname, 'bypasses', rolbypassrls OR rolsuper) ORDER BY rolname), '[]')
+                FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role')),
+      'role_names', (SELECT json_agg(rolname ORDER BY rolname) FROM pg_roles)),
+    'relation', json_build_object(
+      'oid', c.oid::int8,
+      'owner', pg_get_userbyid(c.relowner),
+      'owned', pg_has_role(c.relowner, 'USAGE'),
+      'can_create', has_schema_privilege(n.oid, 'CREATE'),
+      'row_security', c.relrowsecurity,
+      'forced', c.relforcerowsecurity,
+      'row_security_active', row_security_active(c.oid),
+      'hides_rows', {hides_rows},
+      'holds_back', {holds_back},
+      'rows', c.reltuples::int8,
+      'bytes', (SELECT coalesce(sum(pg_relation_size(p.relid)), 0)::int8 FROM pg_partition_tree(c.oid) p WHERE p.isleaf)
+               + CASE c.relkind WHEN 'r' THEN pg_relation_size(c.oid) ELSE 0 END,
+      'partition_key', (SELECT coalesce(json_agg(a.attname), '[]')
+                        FROM pg_partitioned_table p
+                        CROSS JOIN unnest(p.partattrs::int2[]) AS k
+                        LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k
+                        WHERE p.partrelid = c.oid),
+      -- tables whose foreign keys delete or change their rows when a row of ours goes
+      'cascades', (SELECT coalesce(json_agg(DISTINCT k.conrelid::regclass::text), '[]') FROM pg_constraint k
+                   WHERE k.confrelid = c.oid AND k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd'))),
+    'columns', (SELECT coalesce(json_agg(json_build_object(
+        'name', a.attname,
+        'collation', CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::regcollation::text END,
+        'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END) ORDER BY a.attnum), '[]')
+      FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+      LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+    'indexes', (SELECT coalesce(json_agg(json_build_object(
+        'name', x.relname,
+        'sql', pg_get_indexdef(i.indexrelid),
+        'predicate', pg_get_expr(i.indpred, i.indrelid),
+        'constraint', (SELECT k.conname FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.conrelid = c.oid LIMIT 1),
+        'scans', coalesce(s.idx_scan, 0),
+        'included', (SELECT coalesce(json_agg(a.attname ORDER BY k.at), '[]')
+                     FROM unnest((i.indkey::int2[])[i.indnkeyatts:]) WITH ORDINALITY AS k (number, at)
+                     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number)) ORDER BY x.relname), '[]')
+      FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+      LEFT JOIN pg_stat_all_indexes s ON s.indexrelid = i.indexrelid
+      WHERE i.indrelid = c.oid),
+    'constraints', (SELECT coalesce(json_agg(json_build_object(
+        'name', k.conname,
+        'kind', k.contype,
+        'definition', pg_get_constraintdef(k.oid),
+        'validated', k.convalidated,
+        'columns', (SELECT coalesce(json_agg(a.attname), '[]') FROM pg_attribute a
+                    WHERE a.attrelid = c.oid AND a.attnum = ANY(k.conkey))) ORDER BY k.conname), '[]')
+      FROM pg_constraint k WHERE k.conrelid = c.oid),
+    'triggers', (SELECT coalesce(json_agg(json_build_object(
+        'name', t.tgname,
+        'definition', pg_get_triggerdef(t.oid),
+        'enabled', t.tgenabled <> 'D',
+        'source', f.prosrc) ORDER BY t.tgname), '[]')
+      FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+      WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
+    'policies', (SELECT coalesce(json_agg(json_build_object(
+        'name', p.polname,
+        'command', p.polcmd,
+        'permissive', p.polpermissive,
+        'roles', (SELECT json_agg(CASE r WHEN 0 THEN 'public' ELSE pg_get_userbyid(r) END) FROM unnest(p.polroles) AS r),
+        'using', pg_get_expr(p.polqual, p.polrelid),
+        'check', pg_get_expr(p.polwithcheck, p.polrelid),
+        'names_columns', EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_policy'::regclass AND d.objid = p.oid
+                                 AND d.refclassid = 'pg_class'::regclass AND d.refobjid = p.polrelid AND d.refobjsubid > 0)) ORDER BY p.polname), '[]')
+      FROM pg_policy p WHERE p.polrelid = c.oid),
+    -- of the schema of the table: those that are ours, and those that the wanted schema names
+    'functions', (SELECT coalesce(json_agg(json_build_object(
+        'name', f.proname,
+        'arguments', pg_get_function_identity_arguments(f.oid),
+        'source', f.prosrc,
+        'security_definer', f.prosecdef,
+        'trusted', pg_has_role(f.proowner, c.relowner, 'USAGE'),
+        'settings', coalesce(to_json(f.proconfig), '[]'),
+        'definition', pg_get_functiondef(f.oid),
+        'grantees', (SELECT coalesce(json_agg(CASE g.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(g.grantee) END), '[]')
+                     FROM aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) AS g
+                     WHERE g.privilege_type = 'EXECUTE' AND g.grantee <> f.proowner)
+        ) ORDER BY f.proname), '[]')
+      FROM pg_proc f
+      WHERE f.pronamespace = c.relnamespace AND f.prokind = 'f'
+        AND (f.proname LIKE 'retell\_vault\_%'
+             OR f.proname IN ('store_retell_config', 'get_complete_user_profile', 'update_retell_integration_status'))),
+    -- other relations of the schema whose names are ours
+    'ours', (SELECT coalesce(json_agg(o.relname ORDER BY o.relname), '[]') FROM pg_class o
+             WHERE o.relnamespace = c.relnamespace AND o.relname LIKE 'retell\_vault\_%')
+  )
+-- definitions]
+  ) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2)
+-- [text_columns
+  -- Every column that can hold a token as text, in the table, in tables that inherit from it, and in our own tables of
+  -- its schema. A type is asked for what it cannot hold, so that one that is not thought of is looked at.
+, 'text_columns', (
+  WITH RECURSIVE family (oid, root) AS (
+    SELECT c.oid, true FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.relname = $2
+    UNION SELECT i.inhrelid, false FROM pg_inherits i JOIN family f ON f.oid = i.inhparent
+  ), relations (oid, schema, name, own, root) AS (
+    SELECT c.oid, n.nspname, c.relname, false, f.root
+    FROM family f JOIN pg_class c ON c.oid = f.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+    UNION ALL SELECT c.oid, n.nspname, c.relname, true, true
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.relname LIKE 'retell\_vault\_%' AND c.relname <> $2 AND c.relkind IN ('r', 'p', 'm')
+      AND c.oid NOT IN (SELECT oid FROM family)
+  )
+  SELECT coalesce(json_agg(json_build_object('schema', r.schema, 'table', r.name, 'own', r.own, 'name', a.attname,
+      'bytes', a.atttypid = 'bytea'::regtype, 'readable', has_column_privilege(r.oid, a.attnum, 'SELECT'))
+    ORDER BY NOT r.root, r.own, r.schema, r.name, a.attnum), '[]')
+  FROM relations r JOIN pg_attribute a ON a.attrelid = r.oid
+  JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+  WHERE a.attnum > 0 AND NOT a.attisdropped AND (r.root OR a.attinhcount = 0)
+    AND coalesce(e.typcategory, t.typcategory) NOT IN ('B', 'D', 'E', 'G', 'I', 'N', 'T', 'V')
+    AND coalesce(e.oid, t.oid) NOT IN ('uuid'::regtype, 'pg_lsn'::regtype) AND e.oid IS DISTINCT FROM 'bytea'::regtype)
+-- text_columns]
+)::text
