@@ -6,7 +6,7 @@ use crate::doctor::access::row_security::{relation, warning};
 use crate::doctor::access::tautology::{asks_only_for_a_session, ignores_who_asks, is_always_true};
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::postgres::catalogue::access::{PolicyRole, TableAccess};
-use crate::postgres::catalogue::table::Policy;
+use crate::postgres::catalogue::definitions::Policy;
 use crate::postgres::sql::names::quote;
 
 /// Policies mean nothing while row level security is off, and restrictive ones only take away.

@@ -3,7 +3,7 @@
 use crate::doctor::Patient;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::postgres::catalogue::access::TableAccess;
-use crate::postgres::catalogue::table::OUR_POLICIES;
+use crate::postgres::catalogue::definitions::OUR_POLICIES;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::sql::names;
 use crate::postgres::sql::names::quote;

@@ -7,7 +7,7 @@ use crate::doctor::access::policies::drop_policy;
 use crate::doctor::access::row_security::{on, planned_sql, relation, table, warning};
 use crate::doctor::finding::{Finding, Mend};
 use crate::postgres::catalogue::access::TableAccess;
-use crate::postgres::catalogue::table::Policy;
+use crate::postgres::catalogue::definitions::Policy;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::connection::pool::Query;
 use crate::postgres::connection::transaction::{Trial, local_setting};

@@ -6,7 +6,7 @@ use crate::doctor::access::row_security::{on, planned_sql, relation, table};
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
 use crate::doctor::probe::actor::Actor;
 use crate::postgres::catalogue::access::TableAccess;
-use crate::postgres::catalogue::table::Policy;
+use crate::postgres::catalogue::definitions::Policy;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::connection::pool::Query;
 use crate::postgres::connection::transaction::Trial;

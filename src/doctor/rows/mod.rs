@@ -13,6 +13,7 @@ use crate::postgres::catalogue::row_visibility::hidden_rows;
 use crate::postgres::catalogue::table::TableColumn;
 use crate::postgres::connection::errors::{Fault, Outcome};
 use crate::postgres::walk::scan::{Portion, Scan, Watched};
+use crate::postgres::walk::tokens_outside::not_looked_at;
 use crate::record::field::Field;
 use crate::record::token::MAX_SLOT;
 
@@ -64,7 +65,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
     };
     let seen = Seen { patient, columns: &columns, tally, is_exact };
     seen.note();
-    note_not_looked_at(patient, &columns).await?;
+    note_not_looked_at(patient, &columns);
     let mut findings = exposure::findings(&seen);
     findings.extend(keys::of_rows(&seen));
     findings.extend(seen.too_long());
@@ -72,13 +73,12 @@ pub(super) async fn look(patient: &Patient<'_>) -> Result<Vec<Finding>, Fault> {
 }
 
 /// Tokens are counted, and secrets are looked for, in these columns only.
-async fn note_not_looked_at(patient: &Patient<'_>, columns: &Columns) -> Result<(), Fault> {
+fn note_not_looked_at(patient: &Patient<'_>, columns: &Columns) {
     let looked_at: Vec<&str> = columns.watched.iter().map(|watched| watched.column.as_str()).collect();
-    let not_looked_at = patient.postgres.not_looked_at(&looked_at).await?;
+    let not_looked_at = not_looked_at(patient.layout, &patient.snapshot.text_columns, &looked_at);
     if !not_looked_at.is_empty() {
         patient.host.note(format!("values were not looked at in {}", not_looked_at.join(", ")));
     }
-    Ok(())
 }
 
 /// All rows of a small table, some of a large one.

@@ -2,7 +2,8 @@
 
 use crate::doctor::Patient;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
-use crate::postgres::catalogue::table::{Index, IndexDefinition};
+use crate::postgres::catalogue::definitions::IndexDefinition;
+use crate::postgres::catalogue::table::Index;
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::names::{in_schema, relation};
 use crate::schema::plan::SchemaPlan;
