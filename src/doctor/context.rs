@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
 use crate::error::Error;
 use crate::postgres::catalogue::access::TableAccess;
-use crate::postgres::catalogue::table::{Table, TableDefinitions};
+use crate::postgres::catalogue::definitions::TableDefinitions;
+use crate::postgres::catalogue::snapshot::DetailedSnapshot;
+use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::sql::names;
 use crate::postgres::statements::plan::{Plan, Postgres};
@@ -58,7 +60,7 @@ pub(crate) struct TableContext<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) table: &'a Table,
     pub(crate) definitions: &'a TableDefinitions,
-    access: &'a Result<TableAccess, Fault>,
+    pub(crate) snapshot: &'a DetailedSnapshot,
     pub(crate) plan: &'a Plan,
     pub(crate) options: &'a DoctorOptions,
     started: Instant,
@@ -68,13 +70,12 @@ impl<'a> TableContext<'a> {
     pub(super) fn new(
         host: &'a HostContext<'a>,
         postgres: &'a Postgres,
-        (plan, table): (&'a Plan, &'a Table),
-        definitions: &'a TableDefinitions,
-        access: &'a Result<TableAccess, Fault>,
+        plan: &'a Plan,
+        snapshot: &'a DetailedSnapshot,
     ) -> Self {
         let (router, options, layout) = (host.router, host.options, postgres.layout());
-        let started = Instant::now();
-        Self { host, router, postgres, layout, table, definitions, access, plan, options, started }
+        let (table, definitions, started) = (&snapshot.table, &snapshot.definitions, Instant::now());
+        Self { host, router, postgres, layout, table, definitions, snapshot, plan, options, started }
     }
 
     /// Who may reach the table.
@@ -82,7 +83,7 @@ impl<'a> TableContext<'a> {
     /// # Errors
     /// Those of asking for it, which was done once for all examinations.
     pub(crate) fn access(&self) -> Result<&'a TableAccess, Fault> {
-        self.access.as_ref().map_err(|fault| {
+        self.snapshot.access.as_ref().map_err(|fault| {
             let error = Error::new(fault.error.kind(), fault.error.to_string());
             Fault::new(fault.outcome, error.with_hint(fault.error.hint().to_owned()))
         })

@@ -71,18 +71,14 @@ async fn look_at_database(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Fi
 }
 
 async fn look_at_table(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Finding> {
-    let (plan, definitions, access) = match postgres.refresh_with_access().await {
+    let (plan, snapshot) = match postgres.refresh_with_access().await {
         Ok(taken) => taken,
         Err(fault) if fault.error.kind() == ErrorKind::Schema => {
             return vec![unusable_owner(postgres, &fault)];
         }
         Err(fault) => return vec![not_examined(postgres, Area::Schema, &fault)],
     };
-    let table = match plan.some_table(postgres.layout()) {
-        Ok(table) => table,
-        Err(error) => return vec![not_examined(postgres, Area::Schema, &error.into())],
-    };
-    let context = TableContext::new(host, postgres, (&plan, table), &definitions, &access);
+    let context = TableContext::new(host, postgres, &plan, &snapshot);
     // at the same time: a deep look at the rows is long
     let (schema, orphans, exposure) =
         join3(schema::look(&context), orphans::look(&context), look_at_rows(&context)).await;

@@ -8,7 +8,7 @@ use crate::doctor::ids;
 use crate::doctor::probe_actor::Actor;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::access::TableAccess;
-use crate::postgres::catalogue::table::Policy;
+use crate::postgres::catalogue::definitions::Policy;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::connection::pool::Query;
 use crate::postgres::connection::transaction::Trial;

@@ -6,7 +6,8 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::ErrorKind;
-use crate::postgres::catalogue::table::{Table, TableDefinitions};
+use crate::postgres::catalogue::definitions::TableDefinitions;
+use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::{Fault, Phase, classify};
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::sql::names::{owner_columns, quote, relation};

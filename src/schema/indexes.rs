@@ -3,7 +3,8 @@
 
 use std::collections::HashSet;
 
-use crate::postgres::catalogue::table::{Index, TableDefinitions};
+use crate::postgres::catalogue::definitions::TableDefinitions;
+use crate::postgres::catalogue::table::Index;
 use crate::postgres::sql::names::{in_schema, literal, our_name, quote};
 use crate::record::field::Field;
 use crate::schema::columns::kind_after;

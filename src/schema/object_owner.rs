@@ -6,7 +6,7 @@
 //! of our name, which triggers run. To a superuser, and to a role that is a member of others, such objects
 //! look like its own.
 
-use crate::postgres::catalogue::table::TableDefinitions;
+use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::sql::names::{literal, quote, relation};
 use crate::record::layout::Layout;
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::postgres::catalogue::table::{Table, TableDefinitions};
+use crate::postgres::catalogue::definitions::TableDefinitions;
+use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::layout::Layout;

@@ -1,6 +1,7 @@
 //! What a plan is computed from, and what it is put together in.
 
-use crate::postgres::catalogue::table::{Table, TableDefinitions};
+use crate::postgres::catalogue::definitions::TableDefinitions;
+use crate::postgres::catalogue::table::Table;
 use crate::postgres::sql::names::relation;
 use crate::record::layout::Layout;
 use crate::schema::evidence::Evidence;

@@ -1,6 +1,7 @@
 //! Row level security: owners see their own rows, and services every row.
 
-use crate::postgres::catalogue::table::{IdKind, OUR_POLICIES, Policy, is_same_expression};
+use crate::postgres::catalogue::definitions::{OUR_POLICIES, Policy, is_same_expression};
+use crate::postgres::catalogue::table::IdKind;
 use crate::postgres::sql::names::{literal, quote, relation};
 use crate::schema::object_owner::role_name;
 use crate::schema::plan_input::{PlanDraft, PlanInput};

@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind};
+use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::snapshot;
-use crate::postgres::catalogue::table::TableDefinitions;
 use crate::postgres::connection::direct::{Direct, Refusal};
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::sql::names::{in_schema, literal, quote, relation};

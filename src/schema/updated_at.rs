@@ -1,6 +1,6 @@
 //! `updated_at` follows every change of a row, whoever makes it.
 
-use crate::postgres::catalogue::table::Trigger;
+use crate::postgres::catalogue::definitions::Trigger;
 use crate::postgres::sql::names::{in_schema, literal, quote};
 use crate::schema::columns::kind_after;
 use crate::schema::object_owner::{function_is_ours, revoke};

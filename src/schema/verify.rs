@@ -1,6 +1,7 @@
 //! Whether the schema is as wanted, and works: everything is read again, and tried.
 
-use crate::postgres::catalogue::table::{Table, TableDefinitions};
+use crate::postgres::catalogue::definitions::TableDefinitions;
+use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::direct::Direct;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::sql::names::our_name;

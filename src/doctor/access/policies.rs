@@ -9,7 +9,7 @@ use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::ids;
 use crate::postgres::catalogue::access::{PolicyRole, TableAccess};
-use crate::postgres::catalogue::table::Policy;
+use crate::postgres::catalogue::definitions::Policy;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::connection::pool::Query;
 use crate::postgres::connection::transaction::{Trial, local_setting};

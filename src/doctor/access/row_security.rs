@@ -4,7 +4,7 @@ use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::ids;
 use crate::postgres::catalogue::access::TableAccess;
-use crate::postgres::catalogue::table::OUR_POLICIES;
+use crate::postgres::catalogue::definitions::OUR_POLICIES;
 use crate::postgres::connection::errors::Fault;
 use crate::postgres::sql::names::quote;
 use crate::schema::plan::plan_from;

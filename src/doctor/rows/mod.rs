@@ -20,6 +20,7 @@ use crate::keyring::keys::Keyring;
 use crate::postgres::catalogue::row_visibility::hidden_rows;
 use crate::postgres::connection::errors::{Fault, Outcome};
 use crate::postgres::walk::scan::{Portion, Scan, Scanned};
+use crate::postgres::walk::tokens_outside::not_looked_at;
 
 /// Tables with more rows than this are sampled.
 const ALL: u64 = 20_000;
@@ -47,7 +48,7 @@ pub(super) async fn examine<'a>(context: &'a TableContext<'a>) -> Result<Examine
     };
     let rows = ExaminedRows { context, columns, counts, is_exact };
     note_extent(&rows);
-    note_not_looked_at(context, &rows.columns).await?;
+    note_not_looked_at(context, &rows.columns);
     Ok(rows)
 }
 
@@ -88,13 +89,12 @@ fn proved(rows: &ExaminedRows<'_>) -> Option<String> {
 }
 
 /// Tokens are counted, and secrets are looked for, in these columns only.
-async fn note_not_looked_at(context: &TableContext<'_>, columns: &WatchedColumns) -> Result<(), Fault> {
+fn note_not_looked_at(context: &TableContext<'_>, columns: &WatchedColumns) {
     let looked_at: Vec<&str> = columns.watched.iter().map(|watched| watched.column.as_str()).collect();
-    let not_looked_at = context.postgres.not_looked_at(&looked_at).await?;
+    let not_looked_at = not_looked_at(context.layout, &context.snapshot.text_columns, &looked_at);
     if !not_looked_at.is_empty() {
         context.host.note(format!("values were not looked at in {}", not_looked_at.join(", ")));
     }
-    Ok(())
 }
 
 /// All rows of a small table, some of a large one.

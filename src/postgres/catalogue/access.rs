@@ -5,7 +5,8 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
-use crate::postgres::catalogue::table::{Policy, missing_table};
+use crate::postgres::catalogue::definitions::Policy;
+use crate::postgres::catalogue::table::missing_table;
 use crate::postgres::connection::errors::{Fault, Phase, classify};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::record::field::Field;

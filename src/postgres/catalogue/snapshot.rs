@@ -6,10 +6,9 @@ use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::access::{TableAccess, access_query};
+use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::row_visibility::{RowAction, may_hide};
-use crate::postgres::catalogue::table::{
-    Index, TYPE_NUMBER, Table, TableColumn, TableDefinitions, TextColumn, missing_table,
-};
+use crate::postgres::catalogue::table::{Index, TYPE_NUMBER, Table, TableColumn, TextColumn, missing_table};
 use crate::postgres::connection::errors::{Fault, Phase, classify};
 use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::record::layout::Layout;
@@ -38,7 +37,7 @@ impl Part {
 
 /// What the query answers with.
 #[derive(Deserialize)]
-struct Answer {
+struct SnapshotAnswer {
     table: Option<TableAnswer>,
     text_columns: Option<Vec<TextColumn>>,
 }
@@ -49,6 +48,15 @@ struct TableAnswer {
     columns: Vec<TableColumn>,
     indexes: Vec<Index>,
     definitions: Option<TableDefinitions>,
+}
+
+/// Everything about the table, seen in one and the same state of the database.
+pub(crate) struct DetailedSnapshot {
+    pub(crate) table: Table,
+    pub(crate) definitions: TableDefinitions,
+    pub(crate) text_columns: Vec<TextColumn>,
+    /// The failure of its query, where only that failed.
+    pub(crate) access: Result<TableAccess, Fault>,
 }
 
 /// The table. `None`: the default one is missing, which only means that there is no room in the database.
@@ -71,7 +79,8 @@ pub(crate) async fn take_with_definitions(
     database: &Database,
     layout: &Layout,
 ) -> Result<(Table, TableDefinitions), Fault> {
-    ask(database, layout, &[Part::Definitions]).await?.defined_table(layout)
+    let (table, definitions, _) = ask(database, layout, &[Part::Definitions]).await?.defined(layout)?;
+    Ok((table, definitions))
 }
 
 /// The definitions alone, also of a table whose owners the vault cannot tell apart.
@@ -86,26 +95,23 @@ pub(crate) async fn take_definitions(
     answer.table.ok_or_else(|| missing_table(layout))?.check(layout)?.definitions()
 }
 
-/// Everything about the table, seen in one and the same state of the database.
+/// Everything.
 ///
 /// # Errors
-/// As [`take_with_definitions`]. Where only the second query fails, its failure stands in place of its answer.
+/// As [`take_with_definitions`].
 pub(crate) async fn take_with_access(
     database: &Database,
     layout: &Layout,
-) -> Result<(Table, TableDefinitions, Result<TableAccess, Fault>), Fault> {
-    let queries = vec![query(layout, &[Part::Definitions])?, access_query(layout)?];
-    match database.inspect_together(queries).await {
-        Ok(answers) => {
-            let (table, definitions) = parse(rows_of(&answers, 0))?.defined_table(layout)?;
-            Ok((table, definitions, TableAccess::parse(layout, rows_of(&answers, 1))))
-        }
-        // the transaction has failed as a whole
-        Err(fault) => {
-            let (table, definitions) = take_with_definitions(database, layout).await?;
-            Ok((table, definitions, Err(fault)))
-        }
-    }
+) -> Result<DetailedSnapshot, Fault> {
+    const PARTS: [Part; 2] = [Part::Definitions, Part::TextColumns];
+    let queries = vec![query(layout, &PARTS)?, access_query(layout)?];
+    let (answer, access) = match database.inspect_together(queries).await {
+        Ok(answers) => (parse(rows_of(&answers, 0))?, TableAccess::parse(layout, rows_of(&answers, 1))),
+        // the transaction has failed as a whole, and perhaps only by its second query
+        Err(fault) => (ask(database, layout, &PARTS).await?, Err(fault)),
+    };
+    let (table, definitions, text_columns) = answer.defined(layout)?;
+    Ok(DetailedSnapshot { table, definitions, text_columns, access })
 }
 
 /// The columns that can hold a token as text: of the table, of tables that inherit from it, and of our own tables
@@ -118,7 +124,7 @@ fn rows_of(answers: &[Vec<PgRow>], at: usize) -> &[PgRow] {
     answers.get(at).map(Vec::as_slice).unwrap_or_default()
 }
 
-async fn ask(database: &Database, layout: &Layout, parts: &[Part]) -> Result<Answer, Fault> {
+async fn ask(database: &Database, layout: &Layout, parts: &[Part]) -> Result<SnapshotAnswer, Fault> {
     parse(&database.inspect(query(layout, parts)?).await?)
 }
 
@@ -143,17 +149,17 @@ fn with_parts(parts: &[Part]) -> String {
         .replace("{holds_back}", &may_hide("c.oid", RowAction::Everything))
 }
 
-fn parse(rows: &[PgRow]) -> Result<Answer, Fault> {
+fn parse(rows: &[PgRow]) -> Result<SnapshotAnswer, Fault> {
     let row = rows.first().ok_or_else(unexpected)?;
     let json: String = row.try_get(0).map_err(|error| classify(&error, Phase::Reading))?;
     serde_json::from_str(&json).map_err(|_| unexpected().into())
 }
 
-impl Answer {
-    fn defined_table(self, layout: &Layout) -> Result<(Table, TableDefinitions), Fault> {
+impl SnapshotAnswer {
+    fn defined(self, layout: &Layout) -> Result<(Table, TableDefinitions, Vec<TextColumn>), Fault> {
         let mut answer = self.table.ok_or_else(|| missing_table(layout))?.check(layout)?;
         let definitions = answer.definitions.take().ok_or_else(unexpected)?;
-        Ok((answer.table(layout)?, definitions))
+        Ok((answer.table(layout)?, definitions, self.text_columns.unwrap_or_default()))
     }
 }
 

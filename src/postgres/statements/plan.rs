@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::postgres::catalogue::access::TableAccess;
-use crate::postgres::catalogue::snapshot;
-use crate::postgres::catalogue::table::{IdKind, Table, TableDefinitions, missing_table};
+use crate::postgres::catalogue::definitions::TableDefinitions;
+use crate::postgres::catalogue::snapshot::{self, DetailedSnapshot};
+use crate::postgres::catalogue::table::{IdKind, Table, missing_table};
 use crate::postgres::connection::errors::{Fault, Outcome};
 use crate::postgres::connection::pool::Database;
 use crate::postgres::sql::names::relation;
@@ -158,16 +158,14 @@ impl Postgres {
         Ok((self.plan_for(Some(table)), definitions))
     }
 
-    /// As [`refresh_with_definitions`](Self::refresh_with_definitions), and at who may reach the table.
+    /// Looks at everything in the catalogue now.
     ///
     /// # Errors
     /// As [`snapshot::take_with_access`].
-    pub(crate) async fn refresh_with_access(
-        &self,
-    ) -> Result<(Arc<Plan>, TableDefinitions, Result<TableAccess, Fault>), Fault> {
+    pub(crate) async fn refresh_with_access(&self) -> Result<(Arc<Plan>, DetailedSnapshot), Fault> {
         let taken = Box::pin(snapshot::take_with_access(&self.database, &self.layout)).await;
-        let (table, definitions, access) = taken.inspect_err(|_| self.forget())?;
-        Ok((self.plan_for(Some(table)), definitions, access))
+        let snapshot = taken.inspect_err(|_| self.forget())?;
+        Ok((self.plan_for(Some(snapshot.table.clone())), snapshot))
     }
 
     /// The plan for a table that was just looked at. It is kept.

@@ -11,6 +11,7 @@ use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::token::patterns_under;
 use crate::postgres::statements::plan::Postgres;
+use crate::record::layout::Layout;
 use crate::record::token::KeyId;
 
 impl TextColumn {
@@ -33,23 +34,27 @@ impl TextColumn {
     }
 }
 
-impl Postgres {
-    /// What can hold tokens and is not looked at, in words: columns of the table besides those in `looked_at`, and
-    /// tables beside it, as a whole.
-    pub(crate) async fn not_looked_at(&self, looked_at: &[&str]) -> Result<Vec<String>, Fault> {
-        let mut places: Vec<String> = Vec::new();
-        for column in text_columns(&self.database, self.layout()).await? {
-            let place = match (&column.schema, &column.table) == (&self.layout().schema, &self.layout().table)
-            {
-                true if looked_at.contains(&column.name.as_str()) => continue,
-                true => format!("column {}", column.place()),
-                false => format!("table {}.{}", column.schema, column.table),
-            };
-            if places.last() != Some(&place) {
-                places.push(place);
-            }
+/// What can hold tokens and is not looked at, in words: columns of the table besides those in `looked_at`, and
+/// tables beside it, as a whole.
+pub(crate) fn not_looked_at(layout: &Layout, columns: &[TextColumn], looked_at: &[&str]) -> Vec<String> {
+    let mut places: Vec<String> = Vec::new();
+    for column in columns {
+        let place = match (&column.schema, &column.table) == (&layout.schema, &layout.table) {
+            true if looked_at.contains(&column.name.as_str()) => continue,
+            true => format!("column {}", column.place()),
+            false => format!("table {}.{}", column.schema, column.table),
+        };
+        if places.last() != Some(&place) {
+            places.push(place);
         }
-        Ok(places)
+    }
+    places
+}
+
+impl Postgres {
+    /// As [`not_looked_at`], for the columns that are there now.
+    pub(crate) async fn not_looked_at(&self, looked_at: &[&str]) -> Result<Vec<String>, Fault> {
+        Ok(not_looked_at(self.layout(), &text_columns(&self.database, self.layout()).await?, looked_at))
     }
 
     /// How many tokens under a key there are in each column of the table that can hold text, whatever the layout

@@ -2,7 +2,7 @@
 
 mod bodies;
 
-use crate::postgres::catalogue::table::Function;
+use crate::postgres::catalogue::definitions::Function;
 use crate::postgres::sql::names::{dollar_quoted, in_schema, literal, quote};
 use crate::record::field::Field;
 use crate::record::values::IntegrationStatus;

@@ -4,7 +4,7 @@
 mod rule;
 mod triggers;
 
-use crate::postgres::catalogue::table::{Constraint, is_same_expression};
+use crate::postgres::catalogue::definitions::{Constraint, is_same_expression};
 use crate::postgres::sql::names::{literal, quote, relation};
 use crate::schema::guards::rule::Rule;
 use crate::schema::guards::triggers::Triggers;

@@ -1,7 +1,7 @@
 //! The triggers that guard a column while rows are left that a CHECK constraint would refuse: such a
 //! constraint would break every update of theirs, and its error would print the row.
 
-use crate::postgres::catalogue::table::{Trigger, is_same_expression};
+use crate::postgres::catalogue::definitions::{Trigger, is_same_expression};
 use crate::postgres::sql::names::{dollar_quoted, in_schema, literal, our_name, quote, relation};
 use crate::schema::guards::rule::Rule;
 use crate::schema::object_owner::{function_is_ours, revoke};

@@ -1,0 +1,211 @@
+//! How the table is defined: what a plan for the schema, and the doctor, need besides the table itself.
+
+use serde::Deserialize;
+
+use crate::postgres::catalogue::table::Index;
+
+/// The policies that the vault makes: for the owner of a row, and for services.
+pub(crate) const OUR_POLICIES: [&str; 2] = ["retell_vault_owner", "retell_vault_service"];
+
+/// How the table is defined. Asking for it waits for whoever has locked the table.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct TableDefinitions {
+    pub(crate) server: CatalogueServer,
+    pub(crate) relation: Relation,
+    columns: Vec<ColumnDefinition>,
+    indexes: Vec<IndexDefinition>,
+    pub(crate) constraints: Vec<Constraint>,
+    pub(crate) triggers: Vec<Trigger>,
+    pub(crate) policies: Vec<Policy>,
+    pub(crate) functions: Vec<Function>,
+    /// Relations of the same schema whose names start with `retell_vault_`.
+    pub(crate) ours: Vec<String>,
+}
+
+impl TableDefinitions {
+    /// The default of a column, in SQL.
+    pub(crate) fn default_of(&self, column: &str) -> Option<&str> {
+        self.column(column)?.default.as_deref()
+    }
+
+    /// The collation of a column as it stands in SQL; `None` for the default of its type.
+    pub(crate) fn collation_of(&self, column: &str) -> Option<&str> {
+        self.column(column)?.collation.as_deref()
+    }
+
+    fn column(&self, name: &str) -> Option<&ColumnDefinition> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// # Panics
+    /// For an index that is not of the same snapshot.
+    pub(crate) fn of_index(&self, index: &Index) -> &IndexDefinition {
+        let found = self.indexes.iter().find(|definition| definition.name == index.name);
+        found.expect("one query answers with the indexes and their definitions")
+    }
+
+    /// Whether one of `anon`, `authenticated` and `service_role` exists.
+    pub(crate) fn has_role(&self, name: &str) -> bool {
+        self.server.roles.iter().any(|role| role.name == name)
+    }
+}
+
+/// The server, and our role on it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct CatalogueServer {
+    /// 150004 for 15.4.
+    pub(crate) version: i32,
+    /// Who we are.
+    pub(crate) role: String,
+    pub(crate) superuser: bool,
+    /// Whether `auth.uid()` exists, as on Supabase.
+    pub(crate) auth_uid: bool,
+    /// Of `anon`, `authenticated` and `service_role` those that exist.
+    pub(crate) roles: Vec<ApiRole>,
+    /// Those of the whole server.
+    pub(crate) role_names: Vec<String>,
+}
+
+/// A role of the API that Supabase puts before a database.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct ApiRole {
+    pub(crate) name: String,
+    /// Whether row level security does not apply to it.
+    pub(crate) bypasses: bool,
+}
+
+/// The table as a whole, and what our role may do with it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Relation {
+    pub(crate) oid: i64,
+    pub(crate) owner: String,
+    /// Whether we may act as its owner.
+    pub(crate) owned: bool,
+    /// Whether we may make things in its schema.
+    pub(crate) can_create: bool,
+    pub(crate) row_security: bool,
+    pub(crate) forced: bool,
+    /// Whether row level security applies to us.
+    pub(crate) row_security_active: bool,
+    /// Whether it may hide rows from us.
+    pub(crate) hides_rows: bool,
+    /// Whether it may keep us from reading, changing or making some row.
+    pub(crate) holds_back: bool,
+    /// The server's estimate; -1 when it has none.
+    pub(crate) rows: i64,
+    /// Of the main fork, with all partitions.
+    pub(crate) bytes: i64,
+    /// The columns of the partition key; `None` in place of an expression.
+    pub(crate) partition_key: Vec<Option<String>>,
+    /// Tables whose foreign keys delete or change their rows when a row of ours goes.
+    pub(crate) cascades: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct ColumnDefinition {
+    name: String,
+    collation: Option<String>,
+    default: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct IndexDefinition {
+    name: String,
+    /// `CREATE INDEX …`
+    pub(crate) sql: String,
+    pub(crate) predicate: Option<String>,
+    /// The constraint that it serves.
+    pub(crate) constraint: Option<String>,
+    /// How often it was used since the statistics were reset.
+    pub(crate) scans: i64,
+    pub(crate) included: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Constraint {
+    pub(crate) name: String,
+    /// As in pg_constraint.contype: `c` check, `u` unique, `p` primary, `f` foreign key.
+    pub(crate) kind: char,
+    pub(crate) definition: String,
+    pub(crate) validated: bool,
+    pub(crate) columns: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Trigger {
+    pub(crate) name: String,
+    pub(crate) definition: String,
+    pub(crate) enabled: bool,
+    /// The body of its function.
+    pub(crate) source: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Policy {
+    pub(crate) name: String,
+    /// As in pg_policy.polcmd: `*` all, `r` select, `a` insert, `w` update, `d` delete.
+    pub(crate) command: char,
+    pub(crate) permissive: bool,
+    /// `public` for everybody.
+    pub(crate) roles: Vec<String>,
+    pub(crate) using: Option<String>,
+    pub(crate) check: Option<String>,
+    /// Whether it looks at a column of the table.
+    pub(crate) names_columns: bool,
+}
+
+impl Policy {
+    /// Whether it is one of ours by its name.
+    pub(crate) fn is_ours(&self) -> bool {
+        OUR_POLICIES.contains(&self.name.as_str())
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Function {
+    pub(crate) name: String,
+    pub(crate) arguments: String,
+    /// The body.
+    pub(crate) source: String,
+    pub(crate) security_definer: bool,
+    /// `search_path=""` and the like.
+    pub(crate) settings: Vec<String>,
+    /// `CREATE OR REPLACE FUNCTION …`
+    pub(crate) definition: String,
+    /// Whether its owner has the rights of the owner of the table.
+    pub(crate) trusted: bool,
+    /// Who may execute it besides its owner.
+    pub(crate) grantees: Vec<String>,
+}
+
+// --- Expressions as the server prints them ---
+
+/// What the server adds when it prints an expression.
+const ADDED: [&str; 4] = ["pg_catalog.", "::text[]", "::text", "::jsonpath"];
+
+/// Whether two texts are the same expression: one as it is written here, one as the server prints it with
+/// an empty search path.
+pub(crate) fn is_same_expression(written: &str, printed: &str) -> bool {
+    bare(written) == bare(printed)
+}
+
+fn bare(text: &str) -> String {
+    let is_added = |char: char| char.is_whitespace() || "()\"".contains(char);
+    let text = text.replace(is_added, "");
+    // a literal with a backslash is written in the E form, and printed as the session's settings are
+    let text = text.replace("E'", "'").replace("\\\\", "\\");
+    ADDED.iter().fold(text, |text, added| text.replace(added, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parentheses_casts_and_quotes_make_no_difference_but_names_and_values_do() {
+        assert!(is_same_expression(r#"("a"::text <> 'x') IS NOT TRUE"#, "(((a <> 'x'::text)) IS NOT TRUE)"));
+        assert!(is_same_expression(r"f(E'a\\b')", r"f('a\b')"));
+        assert!(!is_same_expression(r#"("a" <> 'x') IS NOT TRUE"#, "(((a <> 'y'::text)) IS NOT TRUE)"));
+        assert!(!is_same_expression(r#""a" = 'x'"#, "((a = 'x'::text) OR true)"));
+    }
+}
