@@ -9,7 +9,7 @@ use crate::postgres::catalogue::access::TableAccess;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::snapshot::DetailedSnapshot;
 use crate::postgres::catalogue::table::Table;
-use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::sql::names;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::layout::Layout;
@@ -22,7 +22,7 @@ const LEAST: Duration = Duration::from_millis(30);
 
 /// What the examinations of this host share: keyring and local file.
 pub(crate) struct HostContext<'a> {
-    pub(crate) router: &'a Core,
+    pub(crate) core: &'a Core,
     pub(crate) options: &'a DoctorOptions,
     notes: Mutex<Vec<String>>,
     tell: &'a (dyn Fn(&DoctorProgress) + Sync),
@@ -30,11 +30,11 @@ pub(crate) struct HostContext<'a> {
 
 impl<'a> HostContext<'a> {
     pub(super) fn new(
-        router: &'a Core,
+        core: &'a Core,
         options: &'a DoctorOptions,
         tell: &'a (dyn Fn(&DoctorProgress) + Sync),
     ) -> Self {
-        Self { router, options, notes: Mutex::default(), tell }
+        Self { core, options, notes: Mutex::default(), tell }
     }
 
     /// Adds to the notes of the diagnosis: what was sampled, skipped or counted.
@@ -55,7 +55,7 @@ impl<'a> HostContext<'a> {
 /// What the examinations of a table share.
 pub(crate) struct TableContext<'a> {
     pub(crate) host: &'a HostContext<'a>,
-    pub(crate) router: &'a Core,
+    pub(crate) core: &'a Core,
     pub(crate) postgres: &'a Postgres,
     pub(crate) layout: &'a Layout,
     pub(crate) table: &'a Table,
@@ -73,19 +73,19 @@ impl<'a> TableContext<'a> {
         plan: &'a Plan,
         snapshot: &'a DetailedSnapshot,
     ) -> Self {
-        let (router, options, layout) = (host.router, host.options, postgres.layout());
+        let (core, options, layout) = (host.core, host.options, postgres.layout());
         let (table, definitions, started) = (&snapshot.table, &snapshot.definitions, Instant::now());
-        Self { host, router, postgres, layout, table, definitions, snapshot, plan, options, started }
+        Self { host, core, postgres, layout, table, definitions, snapshot, plan, options, started }
     }
 
     /// Who may reach the table.
     ///
     /// # Errors
     /// Those of asking for it, which was done once for all examinations.
-    pub(crate) fn access(&self) -> Result<&'a TableAccess, Fault> {
+    pub(crate) fn access(&self) -> Result<&'a TableAccess, DatabaseError> {
         self.snapshot.access.as_ref().map_err(|fault| {
             let error = Error::new(fault.error.kind(), fault.error.to_string());
-            Fault::new(fault.outcome, error.with_hint(fault.error.hint().to_owned()))
+            DatabaseError::new(fault.outcome, error.with_hint(fault.error.hint().to_owned()))
         })
     }
 

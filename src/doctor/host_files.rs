@@ -24,7 +24,7 @@ const KEPT: u32 = 200;
 /// `LocalStore`.
 pub(super) async fn look(host: &HostContext<'_>) -> Result<Vec<Finding>> {
     let mut findings = openness(host);
-    if let Some(local) = &host.router.local {
+    if let Some(local) = &host.core.local {
         findings.extend(waiting(host, local).await?);
     }
     Ok(findings)
@@ -32,13 +32,13 @@ pub(super) async fn look(host: &HostContext<'_>) -> Result<Vec<Finding>> {
 
 /// The files that others can read.
 fn openness(host: &HostContext<'_>) -> Vec<Finding> {
-    let keyring = host.router.keyring.path();
+    let keyring = host.core.keyring.path();
     let mut places = vec![
         (keyring.to_owned(), ids::KEYRING_OPEN, "the keyring"),
         (private_file::beside(keyring, ".previous"), ids::KEYRING_OPEN, "the keyring before the last change"),
         (private_file::folder_of(keyring).to_owned(), ids::KEYRING_OPEN, "the folder of the keyring"),
     ];
-    if let Some(local) = &host.router.local {
+    if let Some(local) = &host.core.local {
         let files = ["", "-wal", "-shm", "-journal"].map(|suffix| private_file::beside(local.path(), suffix));
         places.extend(files.map(|file| (file, ids::LOCAL_FILE_OPEN, "the local file")));
         let folder = private_file::folder_of(local.path()).to_owned();
@@ -82,7 +82,7 @@ async fn waiting(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findin
     let counts = local.counts().await?;
     let mut findings = Vec::new();
     // without a database the local file is where records belong
-    if host.router.postgres.is_some() && counts.pending > 0 {
+    if host.core.postgres.is_some() && counts.pending > 0 {
         findings.push(pending(host, local, counts.pending).await?);
     }
     let letters =
@@ -119,7 +119,7 @@ async fn waiting(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findin
 
 async fn pending(host: &HostContext<'_>, local: &LocalFile, count: u64) -> Result<Finding> {
     let oldest = local.oldest_pending().await?.unwrap_or_default();
-    let age = host.router.now().saturating_sub(oldest);
+    let age = host.core.now().saturating_sub(oldest);
     let severity = if age > LONG { Severity::Warning } else { Severity::Notice };
     let first = local.pending_after(None, OWNERS as u32).await?;
     let owners = first.iter().map(|record| record.owner.to_string()).collect();

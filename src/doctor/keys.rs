@@ -31,7 +31,7 @@ type Named = BTreeMap<KeyId, BTreeMap<String, u64>>;
 /// `LocalStore`.
 pub(super) async fn look_at_host(host: &HostContext<'_>) -> Result<Vec<Finding>> {
     let mut findings: Vec<Finding> = age(host).into_iter().collect();
-    if let Some(local) = &host.router.local {
+    if let Some(local) = &host.core.local {
         findings.extend(of_local(host, local).await?);
     }
     Ok(findings)
@@ -40,9 +40,9 @@ pub(super) async fn look_at_host(host: &HostContext<'_>) -> Result<Vec<Finding>>
 /// A primary key that has sealed for too long.
 fn age(host: &HostContext<'_>) -> Option<Finding> {
     let limit = u64::try_from(host.options.key_age.as_millis()).unwrap_or(u64::MAX);
-    let keys = host.router.keyring.keys();
+    let keys = host.core.keyring.keys();
     let primary = keys.iter().find(|key| key.state == KeyState::Primary)?;
-    let age = host.router.now().saturating_sub(primary.created_at);
+    let age = host.core.now().saturating_sub(primary.created_at);
     (age > limit).then(|| {
         Finding::new(
             ids::OLD_KEY,
@@ -61,7 +61,7 @@ async fn of_local(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findi
         let is_in_use = IN_USE.map(LocalPlace::name).contains(&count.place.as_str());
         match count.key {
             Some(key)
-                if is_in_use || state(host.router, key).is_some_and(|state| state < KeyState::Destroyed) =>
+                if is_in_use || state(host.core, key).is_some_and(|state| state < KeyState::Destroyed) =>
             {
                 *named.entry(key).or_default().entry(count.place).or_default() += count.tokens;
             }
@@ -70,10 +70,10 @@ async fn of_local(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findi
         }
     }
     note_counts(host, "the local file", &named, "");
-    let mut findings = of_keys(host.router, "local file", &named, "");
+    let mut findings = of_keys(host.core, "local file", &named, "");
     findings.extend((nameless > 0).then(|| damaged(nameless)));
     let tables = local.used_with().await?;
-    if host.router.postgres.is_none() && !tables.is_empty() {
+    if host.core.postgres.is_none() && !tables.is_empty() {
         findings.push(not_examined(&tables));
     }
     for place in IN_USE.into_iter().filter(|_| host.options.deep) {
@@ -94,7 +94,7 @@ async fn open_texts(host: &HostContext<'_>, local: &LocalFile, place: LocalPlace
         let texts = local.texts_after(place, after, PAGE).await?;
         let Some(last) = texts.last() else { return Ok(counts) };
         after = last.id;
-        let keyring = host.router.keyring.current();
+        let keyring = host.core.keyring.current();
         texts.iter().for_each(|text| counts.take_local(&text.owner, &text.text, &keyring));
     }
 }
@@ -136,7 +136,7 @@ pub(super) fn of_rows(rows: &ExaminedRows<'_>) -> Vec<Finding> {
     let (host, table) = (rows.context.host, rows.context.postgres.table_name());
     note_counts(host, &table, &named, &rows.of_how_many());
     let object = format!("table {table}");
-    let mut findings = of_keys(host.router, &object, &named, &rows.of_how_many());
+    let mut findings = of_keys(host.core, &object, &named, &rows.of_how_many());
     let problems = rows.counts.problems.iter();
     findings.extend(
         problems.map(|(problem, occurrences)| of_problem(&object, &rows.of_how_many(), problem, occurrences)),
@@ -147,18 +147,18 @@ pub(super) fn of_rows(rows: &ExaminedRows<'_>) -> Vec<Finding> {
 fn note_counts(host: &HostContext<'_>, place: &str, named: &Named, of_how_many: &str) {
     for (key, places) in named {
         let tokens: u64 = places.values().sum();
-        let state = state(host.router, *key).map_or("unknown", KeyState::as_str);
+        let state = state(host.core, *key).map_or("unknown", KeyState::as_str);
         host.note(format!("{place}: {tokens} tokens under key {key}, {state}{of_how_many}"));
     }
 }
 
 /// The keyring file is read again for a key that is not known, since another process may have made it.
-fn state(router: &Core, key: KeyId) -> Option<KeyState> {
-    router.keyring.holding(key).get(key).map(|key| key.info.state)
+fn state(core: &Core, key: KeyId) -> Option<KeyState> {
+    core.keyring.holding(key).get(key).map(|key| key.info.state)
 }
 
-fn of_keys(router: &Core, place: &str, named: &Named, of_how_many: &str) -> Vec<Finding> {
-    let states: Vec<_> = named.keys().map(|key| (*key, state(router, *key))).collect();
+fn of_keys(core: &Core, place: &str, named: &Named, of_how_many: &str) -> Vec<Finding> {
+    let states: Vec<_> = named.keys().map(|key| (*key, state(core, *key))).collect();
     if !states.is_empty() && states.iter().all(|(_, state)| state.is_none()) {
         return vec![wrong_keyring(place, named, of_how_many)];
     }

@@ -25,22 +25,22 @@ use crate::doctor::finding::{Area, Diagnosis, Finding, Mend, Severity};
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
 use crate::doctor::server::ServerState;
 use crate::error::{ErrorKind, Result};
-use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
 use crate::store::core::Core;
 
 /// Examines everything. A finding for what could not be examined.
 pub(crate) async fn examine(
-    router: &Core,
+    core: &Core,
     options: &DoctorOptions,
     listener: &mut (dyn FnMut(&DoctorProgress) + Send),
 ) -> Result<Diagnosis> {
     let listener = Mutex::new(listener);
     let tell = |progress: &DoctorProgress| listener.lock().unwrap_or_else(PoisonError::into_inner)(progress);
-    let host = HostContext::new(router, options, &tell);
+    let host = HostContext::new(core, options, &tell);
     let mut findings = host_files::look(&host).await?;
     findings.extend(keys::look_at_host(&host).await?);
-    match &router.postgres {
+    match &core.postgres {
         Some(postgres) => findings.extend(look_at_database(&host, postgres).await),
         None => host.note("no database is named: only the keyring and the local file were looked at"),
     }
@@ -54,10 +54,10 @@ fn rank(finding: &Finding) -> (Reverse<Severity>, Area, &str, &str) {
 }
 
 async fn look_at_database(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Finding> {
-    let state = match ServerState::ask(postgres, || host.router.now()).await {
+    let state = match ServerState::ask(postgres, || host.core.now()).await {
         Ok(state) => state,
         Err(fault) => {
-            host.router.note(&fault);
+            host.core.note(&fault);
             return vec![unreachable(postgres, &fault)];
         }
     };
@@ -89,21 +89,21 @@ async fn look_at_table(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Findi
         (Area::Access, access::look(&context).await),
         (Area::Access, probe::look(&context).await),
     ];
-    let found = |(area, look): (Area, Result<Vec<Finding>, Fault>)| {
+    let found = |(area, look): (Area, Result<Vec<Finding>, DatabaseError>)| {
         look.unwrap_or_else(|fault| vec![not_examined(postgres, area, &fault)])
     };
     looks.into_iter().flat_map(found).collect()
 }
 
 /// Exposure and keys, in one look at the rows.
-async fn look_at_rows(context: &TableContext<'_>) -> Result<Vec<Finding>, Fault> {
+async fn look_at_rows(context: &TableContext<'_>) -> Result<Vec<Finding>, DatabaseError> {
     let rows = rows::examine(context).await?;
     let mut findings = exposure::findings(&rows);
     findings.extend(keys::of_rows(&rows));
     Ok(findings)
 }
 
-fn unreachable(postgres: &Postgres, fault: &Fault) -> Finding {
+fn unreachable(postgres: &Postgres, fault: &DatabaseError) -> Finding {
     let meaning = format!(
         "the database does not serve: {}; nothing in it was looked at, and what is stored now waits in the local \
          file where there is one",
@@ -142,7 +142,7 @@ fn not_a_table(postgres: &Postgres) -> Finding {
     )
 }
 
-fn unusable_owner(postgres: &Postgres, fault: &Fault) -> Finding {
+fn unusable_owner(postgres: &Postgres, fault: &DatabaseError) -> Finding {
     Finding::new(
         ids::OWNER_UNUSABLE,
         Severity::Critical,
@@ -152,7 +152,7 @@ fn unusable_owner(postgres: &Postgres, fault: &Fault) -> Finding {
     )
 }
 
-fn not_examined(postgres: &Postgres, area: Area, fault: &Fault) -> Finding {
+fn not_examined(postgres: &Postgres, area: Area, fault: &DatabaseError) -> Finding {
     Finding::new(
         ids::NOT_EXAMINED.in_area(area),
         Severity::Warning,

@@ -11,7 +11,7 @@ use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::ids;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::table::IdKind;
-use crate::postgres::connection::errors::{Fault, Outcome, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::names::{in_schema, our_name, relation};
@@ -55,7 +55,7 @@ struct Orphans {
 }
 
 /// Fails where the users' table is not what was said.
-pub(super) async fn look(context: &TableContext<'_>) -> Result<Option<Finding>, Fault> {
+pub(super) async fn look(context: &TableContext<'_>) -> Result<Option<Finding>, DatabaseError> {
     let Some((table, column)) = &context.options.users_table else { return Ok(None) };
     let users = Users::find(context, table, column).await?;
     let (found, sampled) = match context.definitions.relation.bytes {
@@ -84,7 +84,7 @@ pub(super) async fn look(context: &TableContext<'_>) -> Result<Option<Finding>, 
 }
 
 impl Users {
-    async fn find(context: &TableContext<'_>, table: &str, column: &str) -> Result<Self, Fault> {
+    async fn find(context: &TableContext<'_>, table: &str, column: &str) -> Result<Self, DatabaseError> {
         let layout = context.layout.clone().table(table)?;
         let mut arguments = PgArguments::default();
         bind(&mut arguments, layout.schema.clone())?;
@@ -97,7 +97,7 @@ impl Users {
                 .with_hint("name the table of the application's users and its id column")
         };
         let kind: Result<String, _> = rows.first().ok_or_else(missing)?.try_get(0);
-        let kind = kind.map_err(|error| classify(&error, Phase::Reading))?;
+        let kind = kind.map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         Ok(Self { layout, column: column.to_owned(), kind })
     }
 
@@ -124,7 +124,7 @@ impl Users {
     }
 }
 
-async fn sample(context: &TableContext<'_>, users: &Users) -> Result<Orphans, Fault> {
+async fn sample(context: &TableContext<'_>, users: &Users) -> Result<Orphans, DatabaseError> {
     let percent = (SAMPLE as f64 * 100.0 / context.definitions.relation.bytes.max(1) as f64).min(100.0);
     count(context, users, &format!("TABLESAMPLE SYSTEM ({percent:.6})"), SOME_ROWS).await
 }
@@ -135,7 +135,7 @@ async fn count(
     users: &Users,
     sample: &str,
     limit: Duration,
-) -> Result<Orphans, Fault> {
+) -> Result<Orphans, DatabaseError> {
     let (user, condition) = (quote(&context.layout.user_column), users.condition(context));
     let table = context.relation();
     let sql = format!(
@@ -144,10 +144,11 @@ async fn count(
     );
     let query = Query { sql: sql.into(), arguments: PgArguments::default() };
     let users = relation(&users.layout);
-    let rows = context.postgres.database.glance(&[&table, &users], query, context.patience(limit)).await?;
+    let rows =
+        context.postgres.database.quick_check(&[&table, &users], query, context.patience(limit)).await?;
     let odd = || Error::new(ErrorKind::Schema, "the database's answer is not as expected");
     let json: Result<String, _> = rows.first().ok_or_else(odd)?.try_get(0);
-    let json = json.map_err(|error| classify(&error, Phase::Reading))?;
+    let json = json.map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
     Ok(serde_json::from_str(&json).map_err(|_| odd())?)
 }
 

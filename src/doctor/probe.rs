@@ -9,7 +9,7 @@ use crate::doctor::probe_actor::Actor;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::access::TableAccess;
 use crate::postgres::catalogue::definitions::Policy;
-use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::Query;
 use crate::postgres::connection::transaction::Trial;
 use crate::postgres::sql::names::quote;
@@ -22,7 +22,7 @@ const BOUND: &str = "1000 / (100 - pg_catalog.set_config('retell_vault.met', (co
 /// SQLSTATE of that.
 const BOUND_REACHED: &str = "22012";
 
-pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Fault> {
+pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, DatabaseError> {
     let Some((actor, other)) = &context.options.probe else { return Ok(Vec::new()) };
     for owner in [actor, other] {
         context.postgres.check_owner(owner)?;
@@ -42,7 +42,7 @@ pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Fau
     }
 }
 
-async fn run(actor: &Actor<'_>, access: &TableAccess) -> Result<Vec<Finding>, Fault> {
+async fn run(actor: &Actor<'_>, access: &TableAccess) -> Result<Vec<Finding>, DatabaseError> {
     if actor.count_as_ourselves(actor.other).await? == 0 {
         return Ok(vec![without_row(actor.context, actor.other)]);
     }
@@ -120,7 +120,7 @@ impl Attack {
         }
     }
 
-    async fn run(self, actor: &Actor<'_>) -> Result<AttackOutcome, Fault> {
+    async fn run(self, actor: &Actor<'_>) -> Result<AttackOutcome, DatabaseError> {
         for statement in self.statements(actor)? {
             if outcome(&actor.attempt(statement).await?) == AttackOutcome::Succeeded {
                 return Ok(AttackOutcome::Succeeded);
@@ -130,7 +130,7 @@ impl Attack {
     }
 
     /// Nothing that is stored is read: what comes back is how many rows there were.
-    fn statements(self, actor: &Actor<'_>) -> Result<Vec<Query>, Fault> {
+    fn statements(self, actor: &Actor<'_>) -> Result<Vec<Query>, DatabaseError> {
         let (relation, other) = (actor.context.relation(), actor.is_owner(1));
         let about_other = |sql: String| actor.query(sql, &[actor.other]);
         Ok(match self {
@@ -163,7 +163,7 @@ impl Attack {
         })
     }
 
-    async fn finding(self, actor: &Actor<'_>, access: &TableAccess) -> Result<Finding, Fault> {
+    async fn finding(self, actor: &Actor<'_>, access: &TableAccess) -> Result<Finding, DatabaseError> {
         let context = actor.context;
         let meaning = format!("{}, as role {} (tried, and rolled back)", self.meaning(), actor.role);
         let mend = self.fix(context, access).await?;
@@ -173,7 +173,7 @@ impl Attack {
     }
 
     /// Without the policies that let it through, and with ours.
-    async fn fix(self, context: &TableContext<'_>, access: &TableAccess) -> Result<Mend, Fault> {
+    async fn fix(self, context: &TableContext<'_>, access: &TableAccess) -> Result<Mend, DatabaseError> {
         let drops = self.suspects(context, access).into_iter().map(|policy| drop_policy(context, policy));
         let sql: Vec<String> = drops.chain(planned_sql(context, &on()).await?).collect();
         Ok(match sql.is_empty() {
@@ -224,7 +224,7 @@ fn writable_columns(context: &TableContext<'_>) -> Vec<String> {
 }
 
 /// Whether the actor sees the row of its own owner.
-async fn sees_own(actor: &Actor<'_>) -> Result<bool, Fault> {
+async fn sees_own(actor: &Actor<'_>) -> Result<bool, DatabaseError> {
     let sql = format!("SELECT 1 FROM {} WHERE {}", actor.context.relation(), actor.is_owner(1));
     let trial = actor.attempt(actor.query(sql, &[actor.owner])?).await?;
     Ok(matches!(trial, Trial::Done { affected } if affected > 0))

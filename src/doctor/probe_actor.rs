@@ -8,7 +8,7 @@ use crate::doctor::context::TableContext;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::access::TableAccess;
 use crate::postgres::catalogue::table::IdKind;
-use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::connection::transaction::{Trial, local_setting};
 use crate::postgres::sql::names::quote;
@@ -73,7 +73,7 @@ impl<'a> Actor<'a> {
         self.columns.len()
     }
 
-    pub(super) fn query(&self, sql: String, owners: &[&Owner]) -> Result<Query, Fault> {
+    pub(super) fn query(&self, sql: String, owners: &[&Owner]) -> Result<Query, DatabaseError> {
         let mut arguments = PgArguments::default();
         for owner in owners {
             self.bind_owner(&mut arguments, owner)?;
@@ -81,7 +81,7 @@ impl<'a> Actor<'a> {
         Ok(Query { sql: sql.into(), arguments })
     }
 
-    fn bind_owner(&self, arguments: &mut PgArguments, owner: &Owner) -> Result<(), Fault> {
+    fn bind_owner(&self, arguments: &mut PgArguments, owner: &Owner) -> Result<(), DatabaseError> {
         let user = (owner.user_id().as_uuid(), owner.user_id().forms().map(str::to_owned).collect());
         let tenant = owner.tenant_id().map(|id| (id.as_uuid(), id.forms().map(str::to_owned).collect()));
         for ((_, kind), (uuid, forms)) in self.columns.iter().zip([Some(user), tenant].into_iter().flatten())
@@ -96,7 +96,7 @@ impl<'a> Actor<'a> {
     }
 
     /// One statement as the actor, with the claims of its owner.
-    pub(super) async fn attempt(&self, statement: Query) -> Result<Trial, Fault> {
+    pub(super) async fn attempt(&self, statement: Query) -> Result<Trial, DatabaseError> {
         let user = self.owner.user_id().as_str();
         let tenant = self.owner.tenant_id().map(|tenant| tenant.as_str());
         let claims = json!({
@@ -122,7 +122,7 @@ impl<'a> Actor<'a> {
     }
 
     /// How many rows of an owner the vault itself sees.
-    pub(super) async fn count_as_ourselves(&self, owner: &Owner) -> Result<i64, Fault> {
+    pub(super) async fn count_as_ourselves(&self, owner: &Owner) -> Result<i64, DatabaseError> {
         let sql =
             format!("SELECT pg_catalog.count(*) FROM {} WHERE {}", self.context.relation(), self.is_owner(1));
         let rows = self.context.postgres.database.fetch(self.query(sql, &[owner])?, Phase::Reading).await?;
@@ -130,7 +130,7 @@ impl<'a> Actor<'a> {
     }
 
     /// Which versions of rows the two owners have: another after each write that was not rolled back.
-    pub(super) async fn row_versions(&self) -> Result<String, Fault> {
+    pub(super) async fn row_versions(&self) -> Result<String, DatabaseError> {
         let (owner, other) = (self.is_owner(1), self.is_owner(1 + self.parameters()));
         let sql = format!(
             "SELECT coalesce(pg_catalog.string_agg(pg_catalog.concat_ws(' ', tableoid, ctid, xmin), ',' ORDER BY tableoid, ctid), '') \
@@ -144,11 +144,14 @@ impl<'a> Actor<'a> {
 }
 
 /// The value of an answer that always has one.
-fn one<T: Default>(value: Option<sqlx::Result<T>>) -> Result<T, Fault> {
-    value.transpose().map(Option::unwrap_or_default).map_err(|error| classify(&error, Phase::Reading))
+fn one<T: Default>(value: Option<sqlx::Result<T>>) -> Result<T, DatabaseError> {
+    value
+        .transpose()
+        .map(Option::unwrap_or_default)
+        .map_err(|error| DatabaseError::of(&error, Phase::Reading))
 }
 
-fn not_a_uuid() -> Fault {
+fn not_a_uuid() -> DatabaseError {
     Error::new(ErrorKind::InvalidInput, "an owner of the probe is not a UUID, but the column is of type uuid")
         .with_hint("write it like a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11")
         .into()

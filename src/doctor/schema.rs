@@ -12,7 +12,7 @@ use crate::doctor::ids;
 use crate::error::ErrorKind;
 use crate::postgres::catalogue::definitions::IndexDefinition;
 use crate::postgres::catalogue::table::{Index, TableColumn};
-use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::connection::pool::Query;
 use crate::postgres::sql::names::{in_schema, quote};
 use crate::record::field::Field;
@@ -37,7 +37,7 @@ struct Group {
     decided: Option<(String, bool)>,
 }
 
-pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Fault> {
+pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, DatabaseError> {
     // row level security is looked at by what it lets through
     let wanted = Wanted::from(Profile::Credentials).row_security(RowSecurity::Leave).remove_duplicates();
     let plan = plan_from(context.postgres, context.table, context.definitions, &wanted).await?;
@@ -48,7 +48,7 @@ pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Fau
 }
 
 /// What the plan for the schema says, as findings: the doctor and the plan never disagree.
-async fn in_plan(context: &TableContext<'_>, plan: &SchemaPlan) -> Result<Vec<Finding>, Fault> {
+async fn in_plan(context: &TableContext<'_>, plan: &SchemaPlan) -> Result<Vec<Finding>, DatabaseError> {
     let mut groups: Vec<Group> = Vec::new();
     for step in &plan.steps {
         let about = about(context, step);
@@ -83,7 +83,7 @@ fn guarded(name: &str) -> &str {
 }
 
 impl Group {
-    async fn add(&mut self, context: &TableContext<'_>, step: &Step) -> Result<(), Fault> {
+    async fn add(&mut self, context: &TableContext<'_>, step: &Step) -> Result<(), DatabaseError> {
         let guard = guarded(&step.id);
         // what was decided for a guard holds for its validation, which asks whether the guard is there
         let decided = self.decided.as_ref().filter(|(id, _)| id == guard).map(|(_, other)| *other);
@@ -157,9 +157,10 @@ fn kind_of(context: &TableContext<'_>, noun: &str, column: &str) -> FindingId {
     }
 }
 
-async fn applies(context: &TableContext<'_>, when: &str) -> Result<bool, Fault> {
+async fn applies(context: &TableContext<'_>, when: &str) -> Result<bool, DatabaseError> {
     let query = Query { sql: when.into(), arguments: PgArguments::default() };
-    match context.postgres.database.glance(&[&context.relation()], query, context.patience(LIMIT)).await {
+    match context.postgres.database.quick_check(&[&context.relation()], query, context.patience(LIMIT)).await
+    {
         Ok(rows) => Ok(rows.first().is_some_and(|row| row.try_get(0).unwrap_or(false))),
         // on a large table nothing was found in the time that there is; a column that is missing holds nothing
         Err(fault) if matches!(fault.outcome, Outcome::Retry | Outcome::Redetect) => Ok(false),

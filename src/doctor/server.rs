@@ -8,7 +8,7 @@ use crate::doctor::context::HostContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::ids;
 use crate::error::{Error, ErrorKind};
-use crate::postgres::connection::errors::{Fault, Outcome, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::connection::route::{Encryption, Route};
 use crate::postgres::sql::names::quote;
@@ -67,7 +67,7 @@ pub(super) async fn look(host: &HostContext<'_>, postgres: &Postgres, server: &S
 }
 
 impl ServerState {
-    pub(crate) async fn ask(postgres: &Postgres, clock: impl Fn() -> Millis) -> Result<Self, Fault> {
+    pub(crate) async fn ask(postgres: &Postgres, clock: impl Fn() -> Millis) -> Result<Self, DatabaseError> {
         let mut round = 1;
         loop {
             match Self::ask_once(postgres, &clock).await {
@@ -79,7 +79,7 @@ impl ServerState {
         }
     }
 
-    async fn ask_once(postgres: &Postgres, clock: impl Fn() -> Millis) -> Result<Self, Fault> {
+    async fn ask_once(postgres: &Postgres, clock: impl Fn() -> Millis) -> Result<Self, DatabaseError> {
         let mut arguments = PgArguments::default();
         bind(&mut arguments, postgres.layout().schema.clone())?;
         bind(&mut arguments, postgres.layout().table.clone())?;
@@ -88,7 +88,7 @@ impl ServerState {
         let after = clock();
         let odd = || Error::new(ErrorKind::Rejected, "the server's answer is not as expected");
         let json: Result<String, _> = rows.first().ok_or_else(odd)?.try_get(0);
-        let json = json.map_err(|error| classify(&error, Phase::Reading))?;
+        let json = json.map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         let mut server: Self = serde_json::from_str(&json).map_err(|_| odd())?;
         // it looked at its clock at some time between
         server.skew = difference(server.now, server.now.clamp(before, after.max(before)));

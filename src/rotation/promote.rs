@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::rotation::options::PromoteOptions;
 use crate::rotation::options::RotateOptions;
@@ -93,7 +93,7 @@ impl PromotionRun<'_> {
         }
     }
 
-    async fn promote_rows(&mut self) -> Result<(), Fault> {
+    async fn promote_rows(&mut self) -> Result<(), DatabaseError> {
         let plan = steadily(self.postgres, || writable(self.postgres)).await?;
         if !has_places(&plan) {
             (self.listener)(PromoteEvent::Pass(&self.progress));
@@ -129,7 +129,7 @@ impl PromotionRun<'_> {
     }
 
     /// Counts rows with something that is not where it belongs. Knows nothing of the walk.
-    async fn left(&mut self) -> Result<u64, Fault> {
+    async fn left(&mut self) -> Result<u64, DatabaseError> {
         let plan = self.postgres.refresh().await?;
         if !has_places(&plan) {
             return Ok(0);

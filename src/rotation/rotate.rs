@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::error::{ErrorKind, Result};
 use crate::local::walk::LocalPlace;
 use crate::postgres::catalogue::row_visibility::refuse_fixed_rows;
-use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::rows::Stretch;
 use crate::rotation::options::RotateOptions;
@@ -82,7 +82,7 @@ async fn estimate_rows(
     postgres: &Postgres,
     options: &RotateOptions,
     estimate: &mut RotateEstimate,
-) -> Result<(), Fault> {
+) -> Result<(), DatabaseError> {
     let plan = writable(postgres).await?;
     if !plan.has_slots() {
         return Ok(());
@@ -203,7 +203,7 @@ impl RotationRun<'_> {
         (self.listener)(RotateEvent::Unreadable(row));
     }
 
-    async fn reencrypt_rows(&mut self, postgres: &Postgres) -> Result<(), Fault> {
+    async fn reencrypt_rows(&mut self, postgres: &Postgres) -> Result<(), DatabaseError> {
         let plan = steadily(postgres, || writable(postgres)).await?;
         if !plan.has_slots() {
             self.announce();
@@ -248,7 +248,7 @@ impl RotationRun<'_> {
 ///
 /// # Errors
 /// `AccessDenied` when it hides rows from us or keeps them as they are, or a column of it may not be written.
-pub(crate) async fn writable(postgres: &Postgres) -> Result<Arc<Plan>, Fault> {
+pub(crate) async fn writable(postgres: &Postgres) -> Result<Arc<Plan>, DatabaseError> {
     let plan = sees_all(postgres).await?;
     if plan.has_slots() {
         refuse_fixed_rows(&postgres.database, postgres.layout()).await?;

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
-use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::Postgres;
 use crate::postgres::walk::rows::{Exchange, FoundRow, Stretch, TableWalk};
 use crate::record::owner::Owner;
@@ -54,7 +54,7 @@ impl Job {
         self,
         stretches: Vec<Stretch>,
         mut hear: impl FnMut(Message),
-    ) -> Result<(), Fault> {
+    ) -> Result<(), DatabaseError> {
         let (messages, mut heard) = mpsc::channel(64);
         let mut shards = JoinSet::new();
         for stretch in stretches {
@@ -87,7 +87,7 @@ impl Shard {
     ///
     /// # Errors
     /// `Redetect` when the schema is no longer the one of the walk. Every batch before it is done.
-    async fn run(mut self) -> Result<(), Fault> {
+    async fn run(mut self) -> Result<(), DatabaseError> {
         let core = self.job.core.clone();
         let Some(postgres) = &core.postgres else { return Ok(()) };
         loop {
@@ -117,7 +117,7 @@ impl Shard {
     }
 
     /// Waits while others suffer. Says whether it did.
-    async fn paused(&self, postgres: &Postgres, probe: Option<&Owner>) -> Result<bool, Fault> {
+    async fn paused(&self, postgres: &Postgres, probe: Option<&Owner>) -> Result<bool, DatabaseError> {
         let mut paused = false;
         while let Some(reason) = steadily(postgres, || self.job.throttle.trouble(postgres, probe)).await? {
             self.tell(Message::Paused(reason)).await;
@@ -164,7 +164,7 @@ impl Shard {
         postgres: &Postgres,
         exchanges: Vec<Exchange>,
         tally: &mut BatchCounts,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), DatabaseError> {
         let mut parts = vec![exchanges];
         while let Some(mut part) = parts.pop() {
             // smaller parts help more than waiting
@@ -202,23 +202,26 @@ impl Shard {
     }
 }
 
-fn moved() -> Fault {
-    Fault::new(Outcome::Redetect, Error::new(ErrorKind::Schema, "the schema of the table keeps changing"))
+fn moved() -> DatabaseError {
+    DatabaseError::new(
+        Outcome::Redetect,
+        Error::new(ErrorKind::Schema, "the schema of the table keeps changing"),
+    )
 }
 
 /// Asks again for as long as a call may take, where asking again can help. What is asked changes
 /// nothing when it is done twice.
-pub(crate) async fn steadily<T, F>(postgres: &Postgres, ask: impl Fn() -> F) -> Result<T, Fault>
+pub(crate) async fn steadily<T, F>(postgres: &Postgres, ask: impl Fn() -> F) -> Result<T, DatabaseError>
 where
-    F: Future<Output = Result<T, Fault>>,
+    F: Future<Output = Result<T, DatabaseError>>,
 {
     with_patience(postgres, 2, ask).await
 }
 
 /// `busy` says how often a database that is alive and busy is asked again.
-async fn with_patience<T, F>(postgres: &Postgres, busy: u32, ask: impl Fn() -> F) -> Result<T, Fault>
+async fn with_patience<T, F>(postgres: &Postgres, busy: u32, ask: impl Fn() -> F) -> Result<T, DatabaseError>
 where
-    F: Future<Output = Result<T, Fault>>,
+    F: Future<Output = Result<T, DatabaseError>>,
 {
     let started = Instant::now();
     let mut round = 0;
@@ -233,7 +236,7 @@ where
                 started.elapsed() < postgres.database.patience()
             }
             Outcome::ReadOnly => {
-                return Err(Fault::new(Outcome::Reject, read_only(postgres).await));
+                return Err(DatabaseError::new(Outcome::Reject, read_only(postgres).await));
             }
             _ => false,
         };
@@ -255,13 +258,13 @@ pub(crate) async fn read_only(postgres: &Postgres) -> Error {
 }
 
 /// What was sent last may have been applied or not: either way it is found out by going on.
-fn stopped(fault: Fault) -> Fault {
+fn stopped(fault: DatabaseError) -> DatabaseError {
     match fault.outcome {
         Outcome::Fallback | Outcome::Ambiguous => {
             let error = Error::new(ErrorKind::Unavailable, fault.error.to_string());
             let hint =
                 "nothing is lost; when the database is back, the same command goes on where this one ended";
-            Fault::new(fault.outcome, error.with_hint(hint))
+            DatabaseError::new(fault.outcome, error.with_hint(hint))
         }
         _ => fault,
     }

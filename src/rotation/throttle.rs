@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::owner::Owner;
 use crate::rotation::options::RotateOptions;
@@ -53,7 +53,7 @@ impl Throttle {
         &self,
         postgres: &Postgres,
         probe: Option<&Owner>,
-    ) -> Result<Option<String>, Fault> {
+    ) -> Result<Option<String>, DatabaseError> {
         if let Some(limit) = self.max_replica_lag {
             let lag = postgres.replica_lag().await?;
             if lag > limit {

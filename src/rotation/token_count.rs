@@ -5,7 +5,7 @@ use std::fmt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::LocalFile;
 use crate::postgres::catalogue::row_visibility::refuse_hidden_rows;
-use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::token_count::counted_columns;
 use crate::record::token::KeyId;
@@ -118,7 +118,7 @@ pub(crate) async fn refuse_without_table(core: &Core) -> Result<()> {
         .with_hint("name the database and the table that the service uses (DATABASE_URL, --table)"))
 }
 
-async fn count_rows(postgres: &Postgres) -> Result<(Vec<TokenCount>, Vec<String>), Fault> {
+async fn count_rows(postgres: &Postgres) -> Result<(Vec<TokenCount>, Vec<String>), DatabaseError> {
     let plan = sees_all(postgres).await?;
     let not_looked_at = postgres.not_looked_at(&counted_columns(postgres.layout(), &plan)).await?;
     let counts = postgres.tokens_per_key(&plan).await?;
@@ -134,7 +134,7 @@ async fn count_rows(postgres: &Postgres) -> Result<(Vec<TokenCount>, Vec<String>
 ///
 /// # Errors
 /// Those of the database, and `AccessDenied` when row level security may hide rows from our role.
-pub(crate) async fn sees_all(postgres: &Postgres) -> Result<std::sync::Arc<Plan>, Fault> {
+pub(crate) async fn sees_all(postgres: &Postgres) -> Result<std::sync::Arc<Plan>, DatabaseError> {
     let plan = postgres.refresh().await?;
     if plan.has_slots() {
         refuse_hidden_rows(&postgres.database, postgres.layout()).await?;

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::postgres::connection::direct::Refusal;
-use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::Postgres;
 use crate::schema::journal;
 use crate::schema::object_owner::{HINT, PLANTED};
@@ -21,7 +21,7 @@ pub(super) async fn apply(
     given: &SchemaPlan,
     options: &ApplyOptions,
     listener: Listener<'_>,
-) -> Result<Applied, Fault> {
+) -> Result<Applied, DatabaseError> {
     if given.layout != *postgres.layout() {
         let message = format!("the plan is not for this vault: it was made for {}", given.table);
         return Err(Error::new(ErrorKind::InvalidInput, message).into());
@@ -68,7 +68,7 @@ struct ApplyRun<'a> {
 }
 
 impl ApplyRun<'_> {
-    async fn rounds(&mut self) -> Result<(), Fault> {
+    async fn rounds(&mut self) -> Result<(), DatabaseError> {
         let mut plan = self.plan().await?;
         if !is_covered(&plan, self.given) {
             let message = format!("the schema of {} has changed since the plan was made", plan.table);
@@ -95,7 +95,7 @@ impl ApplyRun<'_> {
     }
 
     /// Connections of the pool may have been closed while a step took its time, which only their use shows.
-    async fn plan(&self) -> Result<SchemaPlan, Fault> {
+    async fn plan(&self) -> Result<SchemaPlan, DatabaseError> {
         for _ in 0..CLOSED {
             match plan(self.postgres, &self.given.wanted).await {
                 Err(fault) if fault.outcome == Outcome::Fallback => {}
@@ -109,7 +109,7 @@ impl ApplyRun<'_> {
         plan.steps.iter().find(|step| !self.replaced.contains(&step.id))
     }
 
-    async fn step(&mut self, step: &Step) -> Result<(), Fault> {
+    async fn step(&mut self, step: &Step) -> Result<(), DatabaseError> {
         if self.replaced.contains(&step.id) {
             return Ok(());
         }
@@ -136,7 +136,7 @@ impl ApplyRun<'_> {
         self.run(&other.step).await
     }
 
-    async fn holds(&mut self, query: &str) -> Result<bool, Fault> {
+    async fn holds(&mut self, query: &str) -> Result<bool, DatabaseError> {
         match self.runner.direct.value::<Option<bool>>(query).await {
             Ok(answer) => Ok(answer.unwrap_or(false)),
             // a policy that is forced hides rows from the owner of the table: some may be such rows
@@ -174,17 +174,17 @@ impl ApplyRun<'_> {
         [create, record].concat()
     }
 
-    fn within(&self, step: &Step, fault: Fault) -> Fault {
+    fn within(&self, step: &Step, fault: DatabaseError) -> DatabaseError {
         let before = match self.applied.steps.len() {
             0 => "nothing was done before it".to_owned(),
             1 => "the step before it is applied and recorded".to_owned(),
             many => format!("the {many} steps before it are applied and recorded"),
         };
         let error = fault.error.about(format_args!("step {} ({before})", step.id));
-        Fault::new(fault.outcome, error)
+        DatabaseError::new(fault.outcome, error)
     }
 
-    async fn end(mut self, is_complete: bool) -> Result<Applied, Fault> {
+    async fn end(mut self, is_complete: bool) -> Result<Applied, DatabaseError> {
         if is_complete && self.runner.has_journal {
             self.runner.direct.run(&journal::finish_sql(self.runner.layout)).await?;
         }
@@ -210,7 +210,7 @@ fn is_same(one: &Step, other: &Step) -> bool {
 }
 
 /// What the server's refusal means here.
-fn explain(refusal: Refusal) -> Fault {
+fn explain(refusal: Refusal) -> DatabaseError {
     let Refusal { code, fault } = refusal;
     let error = match code.as_str() {
         "23505" => Error::new(ErrorKind::Schema, "owners have several rows, so none can be the only one")
@@ -231,5 +231,5 @@ fn explain(refusal: Refusal) -> Fault {
         }
         _ => fault.error,
     };
-    Fault::new(fault.outcome, error)
+    DatabaseError::new(fault.outcome, error)
 }

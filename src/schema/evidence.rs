@@ -8,7 +8,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use crate::error::ErrorKind;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
-use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::sql::names::{owner_columns, quote, relation};
 use crate::postgres::sql::token::{Kind, holds_unknown_status, holds_unrecognised};
@@ -45,7 +45,7 @@ pub(crate) struct RowInspection<'a> {
 impl RowInspection<'_> {
     /// # Errors
     /// Those of asking the database. Rows that we may not see are no error: nothing is known then.
-    pub(crate) async fn gather(&self) -> Result<Evidence, Fault> {
+    pub(crate) async fn gather(&self) -> Result<Evidence, DatabaseError> {
         let unique = self.table.unique;
         if self.definitions.relation.hides_rows {
             return Ok(Evidence { duplicates: unique.then_some(false), ..Evidence::default() });
@@ -55,16 +55,16 @@ impl RowInspection<'_> {
         Ok(Evidence { foreign, foreign_is_proved, duplicates })
     }
 
-    async fn duplicates(&self, unique: bool) -> Result<Option<bool>, Fault> {
+    async fn duplicates(&self, unique: bool) -> Result<Option<bool>, DatabaseError> {
         if unique {
             return Ok(Some(false));
         }
         let row = self.ask(format!("SELECT {}", duplicates_exist(self.layout, self.table))).await?;
-        row.map(|row| row.try_get(0)).transpose().map_err(|error| classify(&error, Phase::Reading))
+        row.map(|row| row.try_get(0)).transpose().map_err(|error| DatabaseError::of(&error, Phase::Reading))
     }
 
     /// The columns in which something foreign was seen, and whether every row was looked at.
-    async fn foreign(&self) -> Result<(Vec<String>, bool), Fault> {
+    async fn foreign(&self) -> Result<(Vec<String>, bool), DatabaseError> {
         let conditions = conditions(self.layout, self.table);
         if conditions.is_empty() {
             return Ok((Vec::new(), true));
@@ -82,17 +82,17 @@ impl RowInspection<'_> {
             sample.as_deref().unwrap_or_default()
         );
         let Some(row) = self.ask(sql).await? else { return Ok((Vec::new(), false)) };
-        let found: Vec<bool> = row.try_get(0).map_err(|error| classify(&error, Phase::Reading))?;
+        let found: Vec<bool> = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         let foreign = conditions.into_iter().zip(found).filter(|(_, found)| *found);
         Ok((foreign.map(|((name, _), _)| name).collect(), sample.is_none()))
     }
 
     /// One row; `None` when that would have taken too long, or we may not see it.
-    async fn ask(&self, sql: String) -> Result<Option<PgRow>, Fault> {
+    async fn ask(&self, sql: String) -> Result<Option<PgRow>, DatabaseError> {
         let query = Query { sql: sql.into(), arguments: PgArguments::default() };
         let asked = match self.extent {
             Extent::Bounded => self.database.inspect_within(PATIENCE, query).await,
-            Extent::EveryRow => self.database.survey(&relation(self.layout), query).await,
+            Extent::EveryRow => self.database.fetch_from_all_rows(&relation(self.layout), query).await,
         };
         match asked {
             Ok(rows) => Ok(rows.into_iter().next()),

@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 
 use crate::postgres::connection::direct::Direct;
-use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::sql::names::{in_schema, literal, relation as table};
 use crate::record::layout::Layout;
 use crate::schema::object_owner::{is_trusted, lock_down_sql, table_is_ours};
@@ -90,7 +90,10 @@ pub(super) struct JournalEntry {
 
 /// Who owns the journal; `None`: there is none. The flag says whether we may act as its owner, and whether its SQL
 /// may be trusted.
-pub(super) async fn owner(direct: &mut Direct, layout: &Layout) -> Result<Option<(String, bool)>, Fault> {
+pub(super) async fn owner(
+    direct: &mut Direct,
+    layout: &Layout,
+) -> Result<Option<(String, bool)>, DatabaseError> {
     let sql = format!(
         "SELECT pg_catalog.pg_get_userbyid(relowner)::text,
            relkind = 'r' AND pg_catalog.pg_has_role(relowner, 'USAGE') AND {}
@@ -100,11 +103,14 @@ pub(super) async fn owner(direct: &mut Direct, layout: &Layout) -> Result<Option
     );
     let rows = direct.query(&sql).await?;
     let read = rows.first().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose();
-    read.map_err(|error| classify(&error, Phase::Reading))
+    read.map_err(|error| DatabaseError::of(&error, Phase::Reading))
 }
 
 /// What is recorded for the table, the latest first.
-pub(super) async fn entries(direct: &mut Direct, layout: &Layout) -> Result<Vec<JournalEntry>, Fault> {
+pub(super) async fn entries(
+    direct: &mut Direct,
+    layout: &Layout,
+) -> Result<Vec<JournalEntry>, DatabaseError> {
     if owner(direct, layout).await?.is_none() {
         return Ok(Vec::new());
     }
@@ -116,7 +122,7 @@ pub(super) async fn entries(direct: &mut Direct, layout: &Layout) -> Result<Vec<
     );
     let rows = direct.query(&sql).await?;
     let entries: sqlx::Result<_> = rows.iter().map(|row| entry(row, layout)).collect();
-    entries.map_err(|error| classify(&error, Phase::Reading))
+    entries.map_err(|error| DatabaseError::of(&error, Phase::Reading))
 }
 
 fn entry(row: &sqlx::postgres::PgRow, layout: &Layout) -> sqlx::Result<JournalEntry> {

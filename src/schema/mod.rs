@@ -36,12 +36,12 @@ use crate::store::core::Core;
 /// The schema of the vault's table. See [`Vault::schema`](crate::Vault::schema).
 #[derive(Clone)]
 pub struct Schema {
-    router: Arc<Core>,
+    core: Arc<Core>,
 }
 
 impl Schema {
-    pub(crate) fn new(router: Arc<Core>) -> Self {
-        Self { router }
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
     }
 
     /// Compares the table with what is wanted: a [`Profile`](crate::Profile), or [`Wanted`] for more. Changes nothing.
@@ -92,7 +92,7 @@ impl Schema {
     /// those of asking the database. What is wrong with the schema is in the answer.
     pub async fn verify(&self, wanted: impl Into<Wanted>) -> Result<Verification> {
         let (postgres, wanted) = (self.postgres()?, wanted.into());
-        let verified = Box::pin(verify::verify(&self.router, postgres, &wanted)).await;
+        let verified = Box::pin(verify::verify(&self.core, postgres, &wanted)).await;
         verified.map_err(|fault| fault.error)
     }
 
@@ -113,7 +113,7 @@ impl Schema {
     }
 
     fn postgres(&self) -> Result<&Postgres> {
-        self.router.postgres.as_ref().ok_or_else(|| {
+        self.core.postgres.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::Configuration, "no database is named, so there is no schema")
                 .with_hint("give the vault a database (`--database-url`)")
         })

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
-use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::layout::Layout;
 use crate::schema::evidence::RowInspection;
@@ -55,7 +55,7 @@ impl fmt::Display for SchemaPlan {
 ///
 /// # Errors
 /// `Schema` when the table is missing or cannot be used; those of asking the database.
-pub(crate) async fn plan(postgres: &Postgres, wanted: &Wanted) -> Result<SchemaPlan, Fault> {
+pub(crate) async fn plan(postgres: &Postgres, wanted: &Wanted) -> Result<SchemaPlan, DatabaseError> {
     let (current, definitions) = postgres.refresh_with_definitions().await?;
     plan_from(postgres, current.some_table(postgres.layout())?, &definitions, wanted).await
 }
@@ -66,7 +66,7 @@ pub(crate) async fn plan_from(
     table: &Table,
     definitions: &TableDefinitions,
     wanted: &Wanted,
-) -> Result<SchemaPlan, Fault> {
+) -> Result<SchemaPlan, DatabaseError> {
     let (layout, extent) = (postgres.layout(), wanted.extent);
     let inspection = RowInspection { database: &postgres.database, layout, table, definitions, extent };
     let evidence = inspection.gather().await?;

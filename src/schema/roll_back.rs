@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::postgres::connection::direct::Refusal;
-use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::sql::names::{in_schema, literal, our_name, relation};
 use crate::postgres::statements::plan::Postgres;
 use crate::schema::apply::rewrites;
@@ -19,7 +19,7 @@ pub(super) async fn roll_back(
     postgres: &Postgres,
     options: &RollBackOptions,
     listener: Listener<'_>,
-) -> Result<RolledBack, Fault> {
+) -> Result<RolledBack, DatabaseError> {
     let mut runner = StepRunner::begin(postgres, &options.apply, listener).await?;
     let entries = journal::entries(&mut runner.direct, runner.layout).await?;
     let mut run = RollBackRun { runner, options, undone: RolledBack::default() };
@@ -42,7 +42,7 @@ struct RollBackRun<'a> {
 
 impl RollBackRun<'_> {
     /// What must be decided before anything is undone.
-    async fn may_undo(&mut self, entries: &[JournalEntry]) -> Result<(), Fault> {
+    async fn may_undo(&mut self, entries: &[JournalEntry]) -> Result<(), DatabaseError> {
         let rewriting = entries.iter().map(|entry| &entry.reversal).find(|step| step.rewrites);
         if let Some(step) = rewriting.filter(|_| !self.options.apply.allow_rewrite) {
             return Err(rewrites(step).into());
@@ -99,12 +99,12 @@ impl RollBackRun<'_> {
         Ok((alter("NO FORCE"), alter("FORCE")))
     }
 
-    async fn undo_all(&mut self, entries: &[JournalEntry]) -> Result<(), Fault> {
+    async fn undo_all(&mut self, entries: &[JournalEntry]) -> Result<(), DatabaseError> {
         for entry in entries {
             let step = &entry.reversal;
             self.runner.tell(SchemaEvent::Begins(step));
             if let Err(refusal) = self.undo(entry).await {
-                return Err(Fault::new(refusal.fault.outcome, self.explain(step, refusal)));
+                return Err(DatabaseError::new(refusal.fault.outcome, self.explain(step, refusal)));
             }
             self.runner.tell(SchemaEvent::Undone(&step.id));
             self.undone.steps.push(step.id.clone());

@@ -9,7 +9,7 @@ use uuid::{Builder, Uuid};
 use crate::crypto::random;
 use crate::error::Result;
 use crate::postgres::connection::direct::{Direct, Refusal};
-use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::Query;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::read_rows;
@@ -41,11 +41,11 @@ const CLEAN: &str = "nothing of the test owner stays";
 
 /// Tries everything, and takes it back.
 pub(super) async fn run(
-    router: &Core,
+    core: &Core,
     postgres: &Postgres,
     direct: &mut Direct,
     checks: &mut Checks,
-) -> Result<(), Fault> {
+) -> Result<(), DatabaseError> {
     let plan = postgres.plan().await?;
     if plan.placement.is_local() {
         checks.fail(STORE, postgres.no_room(&plan));
@@ -56,7 +56,7 @@ pub(super) async fn run(
         return Ok(());
     }
     let owner = test_owner(postgres.layout())?;
-    let mut round_trip = RoundTrip { router, postgres, plan, owner, direct, checks, version: None };
+    let mut round_trip = RoundTrip { core, postgres, plan, owner, direct, checks, version: None };
     round_trip.direct.run("BEGIN").await?;
     round_trip.direct.run(SETTINGS).await?;
     let tried = round_trip.try_all().await;
@@ -100,7 +100,7 @@ fn every_field() -> RetellConfig {
 }
 
 struct RoundTrip<'a> {
-    router: &'a Core,
+    core: &'a Core,
     postgres: &'a Postgres,
     plan: Arc<Plan>,
     owner: Owner,
@@ -111,7 +111,7 @@ struct RoundTrip<'a> {
 }
 
 impl RoundTrip<'_> {
-    async fn try_all(&mut self) -> Result<(), Fault> {
+    async fn try_all(&mut self) -> Result<(), DatabaseError> {
         if !self.is_free().await? || !self.stores_first(&secrets_only()).await? {
             return Ok(());
         }
@@ -130,7 +130,7 @@ impl RoundTrip<'_> {
     }
 
     /// Never an owner that exists. One that does, by a chance of one in 2^122, is not tried with.
-    async fn is_free(&mut self) -> Result<bool, Fault> {
+    async fn is_free(&mut self) -> Result<bool, DatabaseError> {
         match self.attempt(self.postgres.read_query(&self.plan, &self.owner)?).await? {
             Ok(rows) if rows.is_empty() => return Ok(true),
             Ok(_) => self.checks.skip(STORE, "the test owner has a row already"),
@@ -139,7 +139,7 @@ impl RoundTrip<'_> {
         Ok(false)
     }
 
-    async fn stores_first(&mut self, config: &RetellConfig) -> Result<bool, Fault> {
+    async fn stores_first(&mut self, config: &RetellConfig) -> Result<bool, DatabaseError> {
         let record = self.seal(Some(config))?;
         let insert = self.postgres.insert_query(&self.plan, &self.owner, &record)?;
         let problem = "no row was made: a trigger drops it, or one that this role cannot see is in the way";
@@ -147,9 +147,9 @@ impl RoundTrip<'_> {
     }
 
     /// Over the row that is there; a tombstone without a configuration.
-    async fn stores(&mut self, what: &str, config: Option<&RetellConfig>) -> Result<bool, Fault> {
+    async fn stores(&mut self, what: &str, config: Option<&RetellConfig>) -> Result<bool, DatabaseError> {
         let record = self.seal(config)?;
-        let keys = self.router.known_keys();
+        let keys = self.core.known_keys();
         let update = self.postgres.update_query(&self.plan, &self.owner, &record, &keys)?;
         self.writes(what, update, "the row is there, but a policy or a trigger keeps it from being written")
             .await
@@ -157,12 +157,17 @@ impl RoundTrip<'_> {
 
     fn seal(&mut self, config: Option<&RetellConfig>) -> Result<Record> {
         let entry = StoreRequest { owner: &self.owner, config, options: StoreOptions::new() };
-        let record = self.router.seal(entry, self.version, &self.plan.placement.sealed_fields())?;
+        let record = self.core.seal(entry, self.version, &self.plan.placement.sealed_fields())?;
         self.version = Some(record.version);
         Ok(record)
     }
 
-    async fn writes(&mut self, what: &str, query: Query, nothing_written: &str) -> Result<bool, Fault> {
+    async fn writes(
+        &mut self,
+        what: &str,
+        query: Query,
+        nothing_written: &str,
+    ) -> Result<bool, DatabaseError> {
         match self.attempt(query).await? {
             Ok(rows) if rows.is_empty() => self.checks.fail(what, nothing_written),
             Ok(_) => {
@@ -178,7 +183,7 @@ impl RoundTrip<'_> {
         Ok(false)
     }
 
-    async fn loads(&mut self, what: &str, expected: Option<&RetellConfig>) -> Result<(), Fault> {
+    async fn loads(&mut self, what: &str, expected: Option<&RetellConfig>) -> Result<(), DatabaseError> {
         let rows = match self.attempt(self.postgres.read_query(&self.plan, &self.owner)?).await? {
             Ok(rows) => rows,
             Err(refusal) => {
@@ -188,7 +193,7 @@ impl RoundTrip<'_> {
         };
         let found = read_rows(&self.plan, &rows)?;
         let survey = FoundRecords::of(&found.rows, &self.plan.placement.slots, found.now);
-        let opened = survey.newest().and_then(|record| self.router.open(&record, &self.owner));
+        let opened = survey.newest().and_then(|record| self.core.open(&record, &self.owner));
         match opened {
             Ok(opened) if opened.config.as_ref() == expected && opened.ignored.is_empty() => {
                 self.checks.pass(what);
@@ -199,7 +204,7 @@ impl RoundTrip<'_> {
         Ok(())
     }
 
-    async fn refuses_plaintext(&mut self) -> Result<(), Fault> {
+    async fn refuses_plaintext(&mut self) -> Result<(), DatabaseError> {
         let columns: Vec<_> = self.plan.placement.slots.iter().map(|slot| slot.column.clone()).collect();
         for (at, column) in columns.iter().enumerate() {
             let what = format!("column {column} refuses text that is no token");
@@ -215,7 +220,7 @@ impl RoundTrip<'_> {
     }
 
     /// After the end of the transaction.
-    async fn look_for_remains(&mut self) -> Result<(), Fault> {
+    async fn look_for_remains(&mut self) -> Result<(), DatabaseError> {
         let query = self.postgres.read_query(&self.plan, &self.owner)?;
         match self.direct.fetch(query).await {
             Ok(rows) if rows.is_empty() => self.checks.pass(CLEAN),
@@ -229,7 +234,7 @@ impl RoundTrip<'_> {
     ///
     /// # Errors
     /// When the connection is lost, which ends the transaction as well.
-    async fn attempt(&mut self, query: Query) -> Result<Result<Vec<PgRow>, Refusal>, Fault> {
+    async fn attempt(&mut self, query: Query) -> Result<Result<Vec<PgRow>, Refusal>, DatabaseError> {
         self.direct.run("SAVEPOINT attempt").await?;
         let done = self.direct.fetch(query).await;
         let end = if done.is_ok() { "RELEASE SAVEPOINT attempt" } else { "ROLLBACK TO SAVEPOINT attempt" };

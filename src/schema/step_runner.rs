@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::snapshot;
 use crate::postgres::connection::direct::{Direct, Refusal};
-use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::sql::names::{in_schema, literal, quote, relation};
 use crate::postgres::statements::plan::Postgres;
 use crate::record::layout::Layout;
@@ -42,7 +42,7 @@ impl<'a> StepRunner<'a> {
         postgres: &'a Postgres,
         options: &'a ApplyOptions,
         listener: Listener<'a>,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, DatabaseError> {
         let layout = postgres.layout();
         let mut direct = postgres.database.direct().await?;
         let mut on_wait = || listener(SchemaEvent::Waiting);
@@ -57,7 +57,7 @@ impl<'a> StepRunner<'a> {
     }
 
     /// Tells everybody who caches the schema, and lets go of it.
-    pub(super) async fn end(mut self) -> Result<(), Fault> {
+    pub(super) async fn end(mut self) -> Result<(), DatabaseError> {
         self.direct.run("NOTIFY pgrst, 'reload schema'").await?;
         release_lock(&mut self.direct, self.layout).await?;
         self.direct.close().await;
@@ -160,7 +160,7 @@ impl<'a> StepRunner<'a> {
     }
 }
 
-async fn takes_writes(direct: &mut Direct) -> Result<(), Fault> {
+async fn takes_writes(direct: &mut Direct) -> Result<(), DatabaseError> {
     let why: Option<String> = direct
         .value(
             "SELECT CASE WHEN pg_is_in_recovery() THEN 'the server is a standby'
@@ -210,7 +210,7 @@ async fn take_lock(
     layout: &Layout,
     patience: Duration,
     on_wait: &mut (dyn FnMut() + Send),
-) -> Result<(), Fault> {
+) -> Result<(), DatabaseError> {
     let (key, started) = (lock_key(layout), Instant::now());
     let mut has_waited = false;
     while !direct.value::<bool>(&format!("SELECT pg_catalog.pg_try_advisory_lock({key})")).await? {
@@ -227,7 +227,7 @@ async fn take_lock(
 }
 
 /// Lets go of it at once, and not only when the server has noticed that the session is over.
-async fn release_lock(direct: &mut Direct, layout: &Layout) -> Result<(), Fault> {
+async fn release_lock(direct: &mut Direct, layout: &Layout) -> Result<(), DatabaseError> {
     direct.value::<bool>(&format!("SELECT pg_catalog.pg_advisory_unlock({})", lock_key(layout))).await?;
     Ok(())
 }
@@ -237,7 +237,7 @@ fn lock_key(layout: &Layout) -> i64 {
     i64::from_be_bytes(std::array::from_fn(|at| digest[at]))
 }
 
-async fn locked_by(direct: &mut Direct, layout: &Layout, key: i64) -> Result<Error, Fault> {
+async fn locked_by(direct: &mut Direct, layout: &Layout, key: i64) -> Result<Error, DatabaseError> {
     let sql = format!(
         "SELECT coalesce(string_agg('process ' || pid, ', ' ORDER BY pid), 'unknown') FROM pg_catalog.pg_locks
          WHERE locktype = 'advisory' AND granted AND objsubid = 1

@@ -3,7 +3,7 @@
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::direct::Direct;
-use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::sql::names::our_name;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::field::Field;
@@ -20,10 +20,10 @@ const OURS: &str = "retell_vault_";
 /// # Errors
 /// `Configuration` behind a transaction pooler; those of the database. Nothing stays behind either way.
 pub(super) async fn verify(
-    router: &Core,
+    core: &Core,
     postgres: &Postgres,
     wanted: &Wanted,
-) -> Result<Verification, Fault> {
+) -> Result<Verification, DatabaseError> {
     let mut direct = postgres.database.direct().await?;
     let mut checks = Checks::default();
     let (current, definitions) = postgres.refresh_with_definitions().await?;
@@ -35,7 +35,7 @@ pub(super) async fn verify(
     plan_is_empty(&plan_from(postgres, found.table, &definitions, wanted).await?, &mut checks);
     found.are_valid(&mut checks);
     found.are_as_recorded(&mut direct, &mut checks).await?;
-    round_trip::run(router, postgres, &mut direct, &mut checks).await?;
+    round_trip::run(core, postgres, &mut direct, &mut checks).await?;
     direct.close().await;
     Ok(checks.done())
 }
@@ -81,7 +81,7 @@ impl ExistingObjects<'_> {
     }
 
     /// What the journal records is still there.
-    async fn are_as_recorded(&self, direct: &mut Direct, checks: &mut Checks) -> Result<(), Fault> {
+    async fn are_as_recorded(&self, direct: &mut Direct, checks: &mut Checks) -> Result<(), DatabaseError> {
         match journal::owner(direct, self.layout).await? {
             None => {}
             Some((_, true)) => {

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::LocalFile;
-use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::owner::Owner;
 use crate::record::record::{FoundRecords, Record, Row};
@@ -59,7 +59,7 @@ async fn load_by_one_statement(
     postgres: &Postgres,
     owners: &[Owner],
     results: &mut [Option<Result<LoadedRecord>>],
-) -> Result<(), Fault> {
+) -> Result<(), DatabaseError> {
     let plan = postgres.plan().await?;
     // looked at before the database, as a single load does: what is pushed meanwhile is seen there
     let nothing_pending = nothing_pending(core);
@@ -174,7 +174,7 @@ async fn store_by_one_statement(
     postgres: &Postgres,
     requests: &[StoreRequest<'_>],
     written: &mut [Option<StoredRecord>],
-) -> Result<(), Fault> {
+) -> Result<(), DatabaseError> {
     let plan = postgres.plan().await?;
     if plan.placement.is_local() || plan.placement.unwritable.is_some() || !plan.is_unique() {
         return Ok(());
@@ -224,7 +224,7 @@ async fn update_many(
     postgres: &Postgres,
     plan: &Plan,
     sealed: &[(&Owner, Record)],
-) -> Result<Vec<bool>, Fault> {
+) -> Result<Vec<bool>, DatabaseError> {
     let started = Instant::now();
     match postgres.update_many(plan, sealed, &core.known_keys()).await {
         Ok(done) => {
@@ -247,10 +247,10 @@ async fn update_many(
 
 /// The statement waited for as long as it may, for a lock most likely. A thousand owners that wait one
 /// by one would take hours: all of them get that answer.
-fn waited_in_vain(postgres: &Postgres, fault: &Fault, started: Instant) -> bool {
+fn waited_in_vain(postgres: &Postgres, fault: &DatabaseError, started: Instant) -> bool {
     fault.outcome == Outcome::Retry && started.elapsed() >= postgres.database.patience() * 8 / 10
 }
 
-fn busy(fault: &Fault) -> Error {
+fn busy(fault: &DatabaseError) -> Error {
     Error::new(fault.error.kind(), fault.error.to_string())
 }

@@ -11,7 +11,7 @@ use crate::crypto::sealer::{self, Opened};
 use crate::error::Result;
 use crate::keyring::file::KeyringFile;
 use crate::local::file::LocalFile;
-use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::Postgres;
 use crate::record::field::Field;
 use crate::record::owner::Owner;
@@ -133,7 +133,7 @@ impl Core {
     }
 
     /// Tells the breaker how the server does.
-    pub(crate) fn note(&self, fault: &Fault) {
+    pub(crate) fn note(&self, fault: &DatabaseError) {
         match fault.outcome {
             Outcome::Fallback | Outcome::Ambiguous => {
                 self.breaker.failure(&fault.error.to_string(), Instant::now());

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::{Base, KeptKind, LocalFile, LocalRecord, PutPending};
-use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::record::placement::Place;
@@ -15,7 +15,7 @@ pub(super) async fn fall_back(
     request: StoreRequest<'_>,
     record: Option<Record>,
     base: Base,
-    fault: Fault,
+    fault: DatabaseError,
 ) -> Result<StoredRecord> {
     let may = matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous | Outcome::TakesNoWrites);
     if !may || core.fallback == Fallback::Refuse || core.local.is_none() {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::LocalRecord;
-use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
 use crate::record::owner::Owner;
@@ -128,7 +128,7 @@ pub(super) async fn remember(core: &Core, owner: &Owner, read: &LoadedRecord) {
 }
 
 /// Everything that the database holds for an owner.
-pub(super) async fn find_records(postgres: &Postgres, owner: &Owner) -> Result<FoundRecords, Fault> {
+pub(super) async fn find_records(postgres: &Postgres, owner: &Owner) -> Result<FoundRecords, DatabaseError> {
     let (started, limit) = (Instant::now(), postgres.database.patience());
     let (mut last, mut plan, mut round) = (None, None, 0);
     while round < ROUNDS {
@@ -159,7 +159,7 @@ pub(super) async fn find_records(postgres: &Postgres, owner: &Owner) -> Result<F
     Err(last.unwrap_or_else(|| Error::new(ErrorKind::Busy, KEEPS_CHANGING).into()))
 }
 
-async fn find_records_once(postgres: &Postgres, owner: &Owner) -> Result<FoundRecords, Fault> {
+async fn find_records_once(postgres: &Postgres, owner: &Owner) -> Result<FoundRecords, DatabaseError> {
     let plan = postgres.plan().await?;
     let found = read_current(postgres, &plan, owner).await?;
     let found = FoundRecords::of(&found.rows, &plan.placement.slots, found.now);
@@ -175,14 +175,14 @@ async fn find_records_once(postgres: &Postgres, owner: &Owner) -> Result<FoundRe
 /// # Errors
 /// Those of the database, and `Redetect` when the columns are no longer the ones of the plan: the
 /// record may lie in one that was not read.
-async fn read_current(postgres: &Postgres, plan: &Plan, owner: &Owner) -> Result<FoundRows, Fault> {
+async fn read_current(postgres: &Postgres, plan: &Plan, owner: &Owner) -> Result<FoundRows, DatabaseError> {
     if !plan.has_slots() {
         return Ok(FoundRows { rows: Vec::new(), now: 0, is_current: true });
     }
     let found = postgres.read(plan, owner).await?;
     match found.is_current {
         true => Ok(found),
-        false => Err(Fault::new(Outcome::Redetect, Error::new(ErrorKind::Busy, KEEPS_CHANGING))),
+        false => Err(DatabaseError::new(Outcome::Redetect, Error::new(ErrorKind::Busy, KEEPS_CHANGING))),
     }
 }
 

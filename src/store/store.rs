@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::Base;
-use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
 use crate::store::core::{Core, StoreOptions, StoreRequest, StoredRecord};
 use crate::store::fallback::{fall_back, remember_stored, store_locally, supersede_pending};
@@ -22,7 +22,7 @@ pub(crate) async fn store(core: &Core, request: StoreRequest<'_>) -> Result<Stor
     };
     postgres.check_owner(request.owner)?;
     if let Some(reason) = core.breaker.blocks(Instant::now()) {
-        let fault = Fault::new(Outcome::Fallback, Error::new(ErrorKind::Unavailable, reason));
+        let fault = DatabaseError::new(Outcome::Fallback, Error::new(ErrorKind::Unavailable, reason));
         return fall_back(core, request, None, Base::Unknown, fault).await;
     }
     let mut write = Write::new(core, postgres, request).await?;

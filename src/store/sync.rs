@@ -7,7 +7,7 @@ use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::KeyState;
 use crate::local::file::{Base, KeptKind, LocalFile, LocalRecord};
-use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
 use crate::record::field::Field;
@@ -83,7 +83,7 @@ fn note_settled(
     core: &Core,
     report: &mut SyncReport,
     pending: &LocalRecord,
-    settled: Result<Settled, Fault>,
+    settled: Result<Settled, DatabaseError>,
 ) -> Result<Option<String>> {
     let fault = match settled {
         Ok(settled) => {
@@ -123,7 +123,7 @@ struct Push<'a> {
 }
 
 impl Push<'_> {
-    async fn settle(&self) -> Result<Settled, Fault> {
+    async fn settle(&self) -> Result<Settled, DatabaseError> {
         let record = match self.record() {
             Ok(record) => record,
             Err(error) if error.kind() == ErrorKind::UnknownKey => return Err(error.into()),
@@ -145,7 +145,7 @@ impl Push<'_> {
                 Outcome::Reject if is_refused_for_good(&fault.error) => {
                     return self.dead_letter(&fault.error.to_string()).await;
                 }
-                Outcome::ReadOnly => return Err(Fault::new(Outcome::TakesNoWrites, fault.error)),
+                Outcome::ReadOnly => return Err(DatabaseError::new(Outcome::TakesNoWrites, fault.error)),
                 _ => return Err(fault),
             }
         }
@@ -177,7 +177,7 @@ impl Push<'_> {
     }
 
     /// `None`: things moved, look again.
-    async fn settle_once(&self, record: &Record) -> Result<Option<Settled>, Fault> {
+    async fn settle_once(&self, record: &Record) -> Result<Option<Settled>, DatabaseError> {
         let Self { core, postgres, local, pending } = self;
         let plan = postgres.plan_with_room().await?;
         // only once the database could take it: until then this is the place where it belongs. What was
@@ -236,7 +236,7 @@ impl Push<'_> {
     }
 
     /// The owner has no row: one is made only where none had been before.
-    async fn create(&self, plan: &Plan, record: &Record) -> Result<Option<Settled>, Fault> {
+    async fn create(&self, plan: &Plan, record: &Record) -> Result<Option<Settled>, DatabaseError> {
         let Self { core, postgres, local, pending } = self;
         // nothing is there that a tombstone would have to cover
         let is_tombstone = core.is_tombstone(record, &pending.owner)?;
@@ -258,7 +258,7 @@ impl Push<'_> {
         plan: &Plan,
         record: &Record,
         found: &FoundRows,
-    ) -> Result<Option<Settled>, Fault> {
+    ) -> Result<Option<Settled>, DatabaseError> {
         let Self { core, postgres, local, pending } = self;
         let owner = &pending.owner;
         let overwrote = match obstacle(core, plan, owner, record, found, StoreOptions::new())? {
@@ -280,13 +280,13 @@ impl Push<'_> {
         Ok(Some(Settled::Pushed { overwrote }))
     }
 
-    async fn supersede(&self) -> Result<Settled, Fault> {
+    async fn supersede(&self) -> Result<Settled, DatabaseError> {
         let reason = "the database holds a newer record";
         self.set_aside(KeptKind::Superseded, reason).await?;
         Ok(Settled::Superseded)
     }
 
-    async fn dead_letter(&self, reason: &str) -> Result<Settled, Fault> {
+    async fn dead_letter(&self, reason: &str) -> Result<Settled, DatabaseError> {
         tracing::warn!(owner = %self.pending.owner, reason, "a pending record goes to the dead letters");
         self.set_aside(KeptKind::DeadLetter, reason).await?;
         Ok(Settled::DeadLetter)

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::{Base, KeptKind};
-use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
 use crate::record::field::Field;
@@ -73,7 +73,7 @@ impl<'a> Write<'a> {
     /// # Errors
     /// `Fallback` when certainly nothing was written and the database cannot take it; `Ambiguous` when
     /// the outcome is unknown and reading back failed too; else the reason for the caller.
-    pub(super) async fn run(&mut self) -> Result<StoredRecord, Fault> {
+    pub(super) async fn run(&mut self) -> Result<StoredRecord, DatabaseError> {
         let (started, limit) = (Instant::now(), self.postgres.database.patience());
         let (mut last, mut unknown, mut round) = (None, None, 0);
         while round < ROUNDS {
@@ -99,7 +99,7 @@ impl<'a> Write<'a> {
         let busy = || Error::new(ErrorKind::Busy, "other writers of this owner were always faster");
         match unknown {
             // reading back went well each time: the server is there, and this row is not to be had
-            Some(unknown) => Err(Fault::new(Outcome::TakesNoWrites, unknown.error)),
+            Some(unknown) => Err(DatabaseError::new(Outcome::TakesNoWrites, unknown.error)),
             None => Err(last.unwrap_or_else(|| busy().into())),
         }
     }
@@ -108,7 +108,7 @@ impl<'a> Write<'a> {
     ///
     /// # Errors
     /// The fault that another round would meet again.
-    async fn recover(&mut self, fault: Fault, round: u32) -> Result<Fault, Fault> {
+    async fn recover(&mut self, fault: DatabaseError, round: u32) -> Result<DatabaseError, DatabaseError> {
         match fault.outcome {
             Outcome::Reject if self.schema_moved(&fault.error).await => Ok(fault),
             Outcome::Fallback | Outcome::TakesNoWrites | Outcome::Reject => Err(fault),
@@ -122,7 +122,7 @@ impl<'a> Write<'a> {
         }
     }
 
-    async fn round(&mut self) -> Result<Round, Fault> {
+    async fn round(&mut self) -> Result<Round, DatabaseError> {
         let plan = self.postgres.plan_with_room().await?;
         self.plan = Some(plan.clone());
         let record = self.record_for(&plan)?;
@@ -140,7 +140,7 @@ impl<'a> Write<'a> {
         }
     }
 
-    fn record_for(&mut self, plan: &Plan) -> Result<Record, Fault> {
+    fn record_for(&mut self, plan: &Plan) -> Result<Record, DatabaseError> {
         let fields = plan.placement.sealed_fields();
         let fits = |record: &Record| {
             let covers = fields
@@ -160,7 +160,7 @@ impl<'a> Write<'a> {
         self.request.config.is_some_and(|config| config.is_set(field))
     }
 
-    async fn create(&mut self, plan: &Plan, record: &Record) -> Result<Round, Fault> {
+    async fn create(&mut self, plan: &Plan, record: &Record) -> Result<Round, DatabaseError> {
         self.base = Base::NoRow;
         if self.request.config.is_none() {
             return Err(Error::from(ErrorKind::NotFound).into()); // nothing to delete
@@ -178,7 +178,12 @@ impl<'a> Write<'a> {
     }
 
     /// The row is there, and the write did not change it.
-    async fn decide(&mut self, plan: &Plan, record: &Record, found: &FoundRows) -> Result<Round, Fault> {
+    async fn decide(
+        &mut self,
+        plan: &Plan,
+        record: &Record,
+        found: &FoundRows,
+    ) -> Result<Round, DatabaseError> {
         let (owner, options) = (self.request.owner, self.request.options);
         match obstacle(self.core, plan, owner, record, found, options)? {
             Obstacle::SameWrite => Ok(Round::Done),
@@ -198,7 +203,7 @@ impl<'a> Write<'a> {
         }
     }
 
-    fn unexplained(&mut self) -> Result<Round, Fault> {
+    fn unexplained(&mut self) -> Result<Round, DatabaseError> {
         self.explain("the row is there, but a policy or a trigger keeps it from being written")
     }
 
@@ -208,7 +213,7 @@ impl<'a> Write<'a> {
     }
 
     /// Writes over exactly what was found, and keeps the old tokens.
-    async fn replace(&mut self, plan: &Plan, rows: &[Row], reason: String) -> Result<Round, Fault> {
+    async fn replace(&mut self, plan: &Plan, rows: &[Row], reason: String) -> Result<Round, DatabaseError> {
         keep_tokens(self.core, self.request.owner, KeptKind::Replaced, rows, &reason).await?;
         self.record = None;
         let record = self.record_for(plan)?;
@@ -221,7 +226,7 @@ impl<'a> Write<'a> {
         }
     }
 
-    fn explain(&mut self, reason: &str) -> Result<Round, Fault> {
+    fn explain(&mut self, reason: &str) -> Result<Round, DatabaseError> {
         self.unexplained += 1;
         match self.unexplained < 2 {
             true => Ok(Round::Again),
@@ -231,7 +236,7 @@ impl<'a> Write<'a> {
 
     /// After a write whose answer was lost: can the database be read at all? Then the same record is
     /// sent again, which changes nothing if it is there already.
-    async fn reconcile(&self, fault: Fault) -> Result<Fault, Fault> {
+    async fn reconcile(&self, fault: DatabaseError) -> Result<DatabaseError, DatabaseError> {
         let Ok(plan) = self.postgres.plan().await else { return Err(fault) };
         match self.postgres.read(&plan, self.request.owner).await {
             Ok(_) => Ok(fault),
@@ -245,9 +250,9 @@ impl<'a> Write<'a> {
     }
 
     /// A standby, a role that may not write, or a connection from before a failover.
-    async fn read_only(&mut self, fault: Fault) -> Result<Fault, Fault> {
+    async fn read_only(&mut self, fault: DatabaseError) -> Result<DatabaseError, DatabaseError> {
         match self.postgres.database.is_standby().await {
-            Ok(true) => Err(Fault::new(
+            Ok(true) => Err(DatabaseError::new(
                 Outcome::TakesNoWrites,
                 Error::new(ErrorKind::Unavailable, "the database is a standby, which takes no writes"),
             )),
@@ -256,7 +261,7 @@ impl<'a> Write<'a> {
                 self.postgres.database.rebuild();
                 Ok(fault)
             }
-            _ => Err(Fault::new(Outcome::Reject, fault.error)),
+            _ => Err(DatabaseError::new(Outcome::Reject, fault.error)),
         }
     }
 
@@ -278,13 +283,13 @@ impl<'a> Write<'a> {
 }
 
 /// What may have been applied stays so, whatever fails later. The local file may take it all the same.
-fn still_unknown(fault: Fault, unknown: Option<Fault>) -> Fault {
+fn still_unknown(fault: DatabaseError, unknown: Option<DatabaseError>) -> DatabaseError {
     match (unknown, fault.outcome) {
         (None, _) | (_, Outcome::Ambiguous) => fault,
         (Some(unknown), Outcome::Fallback) => unknown,
         (Some(_), outcome) => {
             let message = format!("{}; an earlier attempt may have been applied", fault.error);
-            Fault::new(outcome, Error::new(ErrorKind::OutcomeUnknown, message))
+            DatabaseError::new(outcome, Error::new(ErrorKind::OutcomeUnknown, message))
         }
     }
 }

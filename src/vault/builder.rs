@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::file::KeyringFile;
 use crate::keyring::keys::{KeyState, RootKey};
 use crate::local::file::LocalFile;
-use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::connection::options::{PoolerMode, Timeouts};
 use crate::postgres::connection::pool::Database;
 use crate::postgres::statements::plan::Postgres;
@@ -278,9 +278,9 @@ async fn note_used(core: &Core, postgres: &Postgres) -> Result<()> {
 }
 
 /// Asks the database, again when it says that it may answer later.
-async fn ask<T, F>(core: &Core, question: impl Fn() -> F) -> Result<T, Fault>
+async fn ask<T, F>(core: &Core, question: impl Fn() -> F) -> Result<T, DatabaseError>
 where
-    F: Future<Output = Result<T, Fault>>,
+    F: Future<Output = Result<T, DatabaseError>>,
 {
     let mut round = 0;
     loop {
@@ -289,7 +289,7 @@ where
                 pause(round).await
             }
             Err(fault) if fault.outcome == Outcome::Redetect => {
-                return Err(Fault::new(Outcome::Reject, fault.error));
+                return Err(DatabaseError::new(Outcome::Reject, fault.error));
             }
             Ok(answer) => {
                 core.breaker.success();

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::{Kept, KeptKind, LocalFile, LocalRecord};
-use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::owner::Owner;
 use crate::record::placement::Slot;
@@ -91,7 +91,7 @@ async fn list_database(
     postgres: &Postgres,
     after: Option<&Owner>,
     limit: u32,
-) -> Result<Vec<ListEntry>, Fault> {
+) -> Result<Vec<ListEntry>, DatabaseError> {
     let plan = postgres.plan().await?;
     if !plan.has_slots() {
         return Ok(Vec::new());

@@ -9,7 +9,7 @@ use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::ids;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::access::{Grant, TableAccess};
-use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
 
@@ -133,7 +133,7 @@ struct MissingGrant {
 }
 
 /// What the vault's own role may not do with the table, and has to.
-pub(crate) async fn missing(context: &TableContext<'_>) -> Result<Option<Finding>, Fault> {
+pub(crate) async fn missing(context: &TableContext<'_>) -> Result<Option<Finding>, DatabaseError> {
     let answer = ask(context).await?;
     let role = quote(&context.definitions.server.role);
     let mut grants = Vec::new();
@@ -151,7 +151,7 @@ pub(crate) async fn missing(context: &TableContext<'_>) -> Result<Option<Finding
     Ok((!grants.is_empty()).then(|| missing_grant(context, &answer, grants.join(";\n"))))
 }
 
-async fn ask(context: &TableContext<'_>) -> Result<GrantsAnswer, Fault> {
+async fn ask(context: &TableContext<'_>) -> Result<GrantsAnswer, DatabaseError> {
     let layout = context.layout;
     let owner: Vec<String> =
         [layout.tenant_column.as_ref(), Some(&layout.user_column)].into_iter().flatten().cloned().collect();
@@ -162,7 +162,7 @@ async fn ask(context: &TableContext<'_>) -> Result<GrantsAnswer, Fault> {
     let rows = context.postgres.database.inspect(Query { sql: MISSING.into(), arguments }).await?;
     let odd = || Error::new(ErrorKind::Schema, "the catalogue's answer is not as expected");
     let json: Result<String, _> = rows.first().ok_or_else(odd)?.try_get(0);
-    let json = json.map_err(|error| classify(&error, Phase::Reading))?;
+    let json = json.map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
     Ok(serde_json::from_str(&json).map_err(|_| odd())?)
 }
 

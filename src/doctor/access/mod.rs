@@ -8,9 +8,9 @@ pub(super) mod row_security;
 
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::Finding;
-use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::errors::DatabaseError;
 
-pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Fault> {
+pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, DatabaseError> {
     let access = context.access()?;
     let mut findings = Vec::new();
     findings.extend(row_security::off(context, access).await?);

@@ -10,7 +10,7 @@ use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::ids;
 use crate::postgres::catalogue::access::{PolicyRole, TableAccess};
 use crate::postgres::catalogue::definitions::Policy;
-use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::Query;
 use crate::postgres::connection::transaction::{Trial, local_setting};
 use crate::postgres::sql::names::quote;
@@ -172,7 +172,7 @@ fn command(policy: &Policy) -> &'static str {
 pub(super) async fn recursion(
     context: &TableContext<'_>,
     access: &TableAccess,
-) -> Result<Option<Finding>, Fault> {
+) -> Result<Option<Finding>, DatabaseError> {
     let suspects: Vec<&Policy> =
         context.definitions.policies.iter().filter(|policy| has_subquery(policy)).collect();
     if suspects.is_empty() || !context.definitions.relation.row_security {
@@ -194,7 +194,7 @@ fn has_subquery(policy: &Policy) -> bool {
 }
 
 /// `EXPLAIN` applies the policies and runs nothing.
-async fn recurses(context: &TableContext<'_>, actor: &str) -> Result<bool, Fault> {
+async fn recurses(context: &TableContext<'_>, actor: &str) -> Result<bool, DatabaseError> {
     let (relation, user) = (context.relation(), quote(&context.layout.user_column));
     let statements = [
         format!("EXPLAIN SELECT 1 FROM {relation}"),
@@ -216,7 +216,7 @@ async fn recursion_finding(
     context: &TableContext<'_>,
     suspects: &[&Policy],
     actor: &str,
-) -> Result<Finding, Fault> {
+) -> Result<Finding, DatabaseError> {
     let direct: Vec<&Policy> =
         suspects.iter().copied().filter(|policy| names_table(context, policy)).collect();
     let guilty = if direct.is_empty() { suspects } else { &direct };
@@ -245,7 +245,7 @@ fn names_table(context: &TableContext<'_>, policy: &Policy) -> bool {
 pub(super) async fn auth_uid(
     context: &TableContext<'_>,
     access: &TableAccess,
-) -> Result<Option<Finding>, Fault> {
+) -> Result<Option<Finding>, DatabaseError> {
     let Some(returns) = &access.auth_uid_type else { return Ok(None) };
     let queries = vec![
         local_setting("transaction_read_only", "on")?,

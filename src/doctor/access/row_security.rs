@@ -5,7 +5,7 @@ use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::ids;
 use crate::postgres::catalogue::access::TableAccess;
 use crate::postgres::catalogue::definitions::OUR_POLICIES;
-use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::sql::names::quote;
 use crate::schema::plan::plan_from;
 use crate::schema::wanted::{Profile, RowSecurity, Wanted};
@@ -16,7 +16,7 @@ pub(crate) fn on() -> Wanted {
 }
 
 /// What the plan for this says about row level security, as the doctor's mend.
-async fn planned(context: &TableContext<'_>, wanted: &Wanted) -> Result<Mend, Fault> {
+async fn planned(context: &TableContext<'_>, wanted: &Wanted) -> Result<Mend, DatabaseError> {
     let sql = planned_sql(context, wanted).await?;
     Ok(match sql.is_empty() {
         false => Mend::Sql(sql.join(";\n")),
@@ -27,7 +27,10 @@ async fn planned(context: &TableContext<'_>, wanted: &Wanted) -> Result<Mend, Fa
 }
 
 /// The statements of the planner's step for row level security; none when there is nothing to do.
-pub(crate) async fn planned_sql(context: &TableContext<'_>, wanted: &Wanted) -> Result<Vec<String>, Fault> {
+pub(crate) async fn planned_sql(
+    context: &TableContext<'_>,
+    wanted: &Wanted,
+) -> Result<Vec<String>, DatabaseError> {
     let plan = plan_from(context.postgres, context.table, context.definitions, wanted).await?;
     let steps = plan.steps.into_iter().filter(|step| step.id == "row_security");
     let sql: Vec<String> = steps.flat_map(|step| step.sql).collect();
@@ -41,7 +44,10 @@ pub(crate) async fn planned_sql(context: &TableContext<'_>, wanted: &Wanted) -> 
 }
 
 /// Off, though ordinary users reach the table.
-pub(super) async fn off(context: &TableContext<'_>, access: &TableAccess) -> Result<Option<Finding>, Fault> {
+pub(super) async fn off(
+    context: &TableContext<'_>,
+    access: &TableAccess,
+) -> Result<Option<Finding>, DatabaseError> {
     let definitions = context.definitions;
     if definitions.relation.row_security || !(access.users_reach || definitions.server.auth_uid) {
         return Ok(None);
@@ -61,7 +67,7 @@ pub(super) async fn off(context: &TableContext<'_>, access: &TableAccess) -> Res
 pub(super) async fn not_forced(
     context: &TableContext<'_>,
     access: &TableAccess,
-) -> Result<Option<Finding>, Fault> {
+) -> Result<Option<Finding>, DatabaseError> {
     let (table_is, me) = (&context.definitions.relation, &context.definitions.server.role);
     let owner = if access.bypassing_me { table_is.owner == *me } else { table_is.owned };
     if !table_is.row_security || table_is.forced || !owner {
@@ -81,7 +87,7 @@ pub(super) async fn not_forced(
 }
 
 /// It holds for the vault, and no policy gives it everything.
-pub(super) async fn hides_from_us(context: &TableContext<'_>) -> Result<Option<Finding>, Fault> {
+pub(super) async fn hides_from_us(context: &TableContext<'_>) -> Result<Option<Finding>, DatabaseError> {
     let table_is = &context.definitions.relation;
     if !table_is.holds_back {
         return Ok(None);

@@ -11,7 +11,7 @@ use crate::doctor::rows::json_secrets::{JsonPath, look_into};
 use crate::doctor::rows::text_class::{EMPTY_VALUES, TextClass, classify};
 use crate::error::ErrorKind;
 use crate::keyring::keys::Keyring;
-use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::walk::scan::Scanned;
 use crate::record::owner::Owner;
 use crate::record::record::{PlainValues, Record};
@@ -115,7 +115,7 @@ impl RowCounts {
         row: &Scanned,
         roles: &[(ColumnRole, usize)],
         keyring: Option<&Keyring>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), DatabaseError> {
         self.rows += 1;
         let (name, owner) = row.owner()?;
         let mut current = CurrentRow { owner: &name, tokens: Vec::new(), is_no_record: false };

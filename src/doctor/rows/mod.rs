@@ -18,7 +18,7 @@ use crate::doctor::rows::counts::{ExaminedRows, RowCounts};
 use crate::error::{Error, ErrorKind};
 use crate::keyring::keys::Keyring;
 use crate::postgres::catalogue::row_visibility::hidden_rows;
-use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::walk::scan::{Portion, Scan, Scanned};
 use crate::postgres::walk::tokens_outside::not_looked_at;
 
@@ -36,7 +36,7 @@ const PAGE: u32 = 1000;
 const MANY: u64 = 100_000;
 
 /// Looks at the rows, and notes how many that were and in which columns.
-pub(super) async fn examine<'a>(context: &'a TableContext<'a>) -> Result<ExaminedRows<'a>, Fault> {
+pub(super) async fn examine<'a>(context: &'a TableContext<'a>) -> Result<ExaminedRows<'a>, DatabaseError> {
     if context.definitions.relation.hides_rows {
         return Err(hidden_rows(context.layout).into());
     }
@@ -102,7 +102,7 @@ async fn some_rows(
     context: &TableContext<'_>,
     columns: &WatchedColumns,
     scan: &Scan,
-) -> Result<(RowCounts, bool), Fault> {
+) -> Result<(RowCounts, bool), DatabaseError> {
     let portion = portion(context.definitions.relation.rows, context.definitions.relation.bytes);
     let rows = match context.postgres.some_rows(scan, portion, context.patience(LIMIT)).await {
         Ok(rows) => rows,
@@ -136,14 +136,14 @@ async fn every_row(
     context: &TableContext<'_>,
     columns: &WatchedColumns,
     scan: &Scan,
-) -> Result<RowCounts, Fault> {
+) -> Result<RowCounts, DatabaseError> {
     let (postgres, patience) = (context.postgres, context.postgres.database.patience());
     let roles: Arc<[(ColumnRole, usize)]> = columns.roles.clone().into();
     let mut progress = DoctorProgress { rows: number_of_rows(context, scan).await?, opened: 0 };
     let mut counts = RowCounts::default();
     let (mut page, mut last) = postgres.rows_after(scan, None, PAGE, patience).await?;
     while let Some(position) = last {
-        let keyring = context.router.keyring.current();
+        let keyring = context.core.keyring.current();
         let opened = tokio::task::spawn_blocking({
             let roles = roles.clone();
             move || opened(&page, &roles, &keyring, counts)
@@ -158,7 +158,7 @@ async fn every_row(
 }
 
 /// Only a small table is counted: that takes a look at all of it.
-async fn number_of_rows(context: &TableContext<'_>, scan: &Scan) -> Result<u64, Fault> {
+async fn number_of_rows(context: &TableContext<'_>, scan: &Scan) -> Result<u64, DatabaseError> {
     match u64::try_from(context.definitions.relation.rows) {
         Ok(estimate) if estimate > MANY => Ok(estimate),
         _ => context.postgres.number_of_rows(scan).await,
@@ -170,7 +170,7 @@ fn opened(
     roles: &[(ColumnRole, usize)],
     keyring: &Keyring,
     mut counts: RowCounts,
-) -> Result<RowCounts, Fault> {
+) -> Result<RowCounts, DatabaseError> {
     rows.iter().try_for_each(|row| counts.take(row, roles, Some(keyring)))?;
     Ok(counts)
 }

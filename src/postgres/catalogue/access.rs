@@ -7,7 +7,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::definitions::Policy;
 use crate::postgres::catalogue::table::missing_table;
-use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::record::field::Field;
 use crate::record::layout::Layout;
@@ -104,9 +104,9 @@ pub(crate) struct RelatedTable {
 }
 
 impl TableAccess {
-    pub(super) fn parse(layout: &Layout, rows: &[PgRow]) -> Result<Self, Fault> {
+    pub(super) fn parse(layout: &Layout, rows: &[PgRow]) -> Result<Self, DatabaseError> {
         let row = rows.first().ok_or_else(|| missing_table(layout))?;
-        let json: String = row.try_get(0).map_err(|error| classify(&error, Phase::Reading))?;
+        let json: String = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         serde_json::from_str(&json).map_err(|_| {
             Error::new(ErrorKind::Schema, "the catalogue's answer about access is not as expected").into()
         })
@@ -119,7 +119,7 @@ impl TableAccess {
     }
 }
 
-pub(super) fn access_query(layout: &Layout) -> Result<Query, Fault> {
+pub(super) fn access_query(layout: &Layout) -> Result<Query, DatabaseError> {
     let mut arguments = PgArguments::default();
     bind(&mut arguments, layout.schema.clone())?;
     bind(&mut arguments, layout.table.clone())?;

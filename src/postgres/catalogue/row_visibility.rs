@@ -6,14 +6,14 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
-use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::connection::transaction::setting;
 use crate::postgres::sql::names::relation;
 use crate::record::layout::Layout;
 
 /// How long going over a whole table may take: long enough for any.
-const SURVEY: Duration = Duration::from_secs(24 * 60 * 60);
+const ALL_ROWS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What somebody does with rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub(crate) fn may_hide(relation: &str, action: RowAction) -> String {
 ///
 /// Where policies apply to us and hide nothing, they stay on. In any other case the server refuses what they
 /// would change.
-pub(super) fn all_or_nothing(relations: &[&str]) -> Result<Query, Fault> {
+pub(super) fn all_or_nothing(relations: &[&str]) -> Result<Query, DatabaseError> {
     let names: Vec<String> = relations.iter().map(|relation| (*relation).to_owned()).collect();
     let mut arguments = PgArguments::default();
     bind(&mut arguments, names)?;
@@ -70,7 +70,11 @@ pub(super) fn all_or_nothing(relations: &[&str]) -> Result<Query, Fault> {
 impl Database {
     /// Runs a reading statement that goes over a whole relation, for as long as it takes. It fails when row
     /// level security would hide something from it, also when policies change meanwhile.
-    pub(crate) async fn survey(&self, relation: &str, query: Query) -> Result<Vec<PgRow>, Fault> {
+    pub(crate) async fn fetch_from_all_rows(
+        &self,
+        relation: &str,
+        query: Query,
+    ) -> Result<Vec<PgRow>, DatabaseError> {
         let queries = vec![
             setting(
                 "SELECT pg_catalog.set_config('statement_timeout', '0', true), \
@@ -82,17 +86,17 @@ impl Database {
             all_or_nothing(&[relation])?,
             query,
         ];
-        self.transaction_within(SURVEY, queries, Phase::Reading).await
+        self.transaction_within(ALL_ROWS, queries, Phase::Reading).await
     }
 
     /// As [`inspect`](Self::inspect), for rows of some relations: the server gives up after `limit`, and refuses
     /// when row level security would hide some.
-    pub(crate) async fn glance(
+    pub(crate) async fn quick_check(
         &self,
         relations: &[&str],
         query: Query,
         limit: Duration,
-    ) -> Result<Vec<PgRow>, Fault> {
+    ) -> Result<Vec<PgRow>, DatabaseError> {
         let settings = format!(
             "SELECT pg_catalog.set_config('search_path', '', true), pg_catalog.set_config('transaction_read_only', 'on', true), \
              pg_catalog.set_config('statement_timeout', '{}', true)",
@@ -109,7 +113,7 @@ const HINT: &str = "give the role a policy for every row (`retell-vault schema p
 
 /// # Errors
 /// `AccessDenied` when policies may hide rows of the table from our role.
-pub(crate) async fn refuse_hidden_rows(database: &Database, layout: &Layout) -> Result<(), Fault> {
+pub(crate) async fn refuse_hidden_rows(database: &Database, layout: &Layout) -> Result<(), DatabaseError> {
     match may_hide_from_us(database, layout, RowAction::Read).await? {
         true => Err(hidden_rows(layout).into()),
         false => Ok(()),
@@ -118,7 +122,7 @@ pub(crate) async fn refuse_hidden_rows(database: &Database, layout: &Layout) -> 
 
 /// # Errors
 /// `AccessDenied` when policies may keep our role from changing rows that it sees.
-pub(crate) async fn refuse_fixed_rows(database: &Database, layout: &Layout) -> Result<(), Fault> {
+pub(crate) async fn refuse_fixed_rows(database: &Database, layout: &Layout) -> Result<(), DatabaseError> {
     if !may_hide_from_us(database, layout, RowAction::Update).await? {
         return Ok(());
     }
@@ -136,7 +140,11 @@ pub(crate) fn hidden_rows(layout: &Layout) -> Error {
     Error::new(ErrorKind::AccessDenied, message).with_hint(HINT)
 }
 
-async fn may_hide_from_us(database: &Database, layout: &Layout, action: RowAction) -> Result<bool, Fault> {
+async fn may_hide_from_us(
+    database: &Database,
+    layout: &Layout,
+    action: RowAction,
+) -> Result<bool, DatabaseError> {
     let mut arguments = PgArguments::default();
     bind(&mut arguments, relation(layout))?;
     let sql = format!(
@@ -145,5 +153,5 @@ async fn may_hide_from_us(database: &Database, layout: &Layout, action: RowActio
     );
     let rows = database.fetch(Query { sql: sql.into(), arguments }, Phase::Reading).await?;
     let may = rows.first().map_or(Ok(false), |row| row.try_get(0));
-    may.map_err(|error| classify(&error, Phase::Reading))
+    may.map_err(|error| DatabaseError::of(&error, Phase::Reading))
 }

@@ -9,7 +9,7 @@ use crate::postgres::catalogue::access::{TableAccess, access_query};
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::row_visibility::{RowAction, may_hide};
 use crate::postgres::catalogue::table::{Index, TYPE_NUMBER, Table, TableColumn, TextColumn, missing_table};
-use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::record::layout::Layout;
 
@@ -56,14 +56,14 @@ pub(crate) struct DetailedSnapshot {
     pub(crate) definitions: TableDefinitions,
     pub(crate) text_columns: Vec<TextColumn>,
     /// The failure of its query, where only that failed.
-    pub(crate) access: Result<TableAccess, Fault>,
+    pub(crate) access: Result<TableAccess, DatabaseError>,
 }
 
 /// The table. `None`: the default one is missing, which only means that there is no room in the database.
 ///
 /// # Errors
 /// `Schema` for a named table that is missing, and for one that cannot be used.
-pub(crate) async fn take(database: &Database, layout: &Layout) -> Result<Option<Table>, Fault> {
+pub(crate) async fn take(database: &Database, layout: &Layout) -> Result<Option<Table>, DatabaseError> {
     match ask(database, layout, &[]).await?.table {
         Some(answer) => answer.check(layout)?.table(layout).map(Some),
         None if layout.table_was_named => Err(missing_table(layout).into()),
@@ -78,7 +78,7 @@ pub(crate) async fn take(database: &Database, layout: &Layout) -> Result<Option<
 pub(crate) async fn take_with_definitions(
     database: &Database,
     layout: &Layout,
-) -> Result<(Table, TableDefinitions), Fault> {
+) -> Result<(Table, TableDefinitions), DatabaseError> {
     let (table, definitions, _) = ask(database, layout, &[Part::Definitions]).await?.defined(layout)?;
     Ok((table, definitions))
 }
@@ -90,7 +90,7 @@ pub(crate) async fn take_with_definitions(
 pub(crate) async fn take_definitions(
     database: &Database,
     layout: &Layout,
-) -> Result<TableDefinitions, Fault> {
+) -> Result<TableDefinitions, DatabaseError> {
     let answer = ask(database, layout, &[Part::Definitions]).await?;
     answer.table.ok_or_else(|| missing_table(layout))?.check(layout)?.definitions()
 }
@@ -102,7 +102,7 @@ pub(crate) async fn take_definitions(
 pub(crate) async fn take_with_access(
     database: &Database,
     layout: &Layout,
-) -> Result<DetailedSnapshot, Fault> {
+) -> Result<DetailedSnapshot, DatabaseError> {
     const PARTS: [Part; 2] = [Part::Definitions, Part::TextColumns];
     let queries = vec![query(layout, &PARTS)?, access_query(layout)?];
     let (answer, access) = match database.inspect_together(queries).await {
@@ -116,7 +116,10 @@ pub(crate) async fn take_with_access(
 
 /// The columns that can hold a token as text: of the table, of tables that inherit from it, and of our own tables
 /// beside it, which are there even when the table is not.
-pub(crate) async fn text_columns(database: &Database, layout: &Layout) -> Result<Vec<TextColumn>, Fault> {
+pub(crate) async fn text_columns(
+    database: &Database,
+    layout: &Layout,
+) -> Result<Vec<TextColumn>, DatabaseError> {
     Ok(ask(database, layout, &[Part::TextColumns]).await?.text_columns.unwrap_or_default())
 }
 
@@ -124,11 +127,11 @@ fn rows_of(answers: &[Vec<PgRow>], at: usize) -> &[PgRow] {
     answers.get(at).map(Vec::as_slice).unwrap_or_default()
 }
 
-async fn ask(database: &Database, layout: &Layout, parts: &[Part]) -> Result<SnapshotAnswer, Fault> {
+async fn ask(database: &Database, layout: &Layout, parts: &[Part]) -> Result<SnapshotAnswer, DatabaseError> {
     parse(&database.inspect(query(layout, parts)?).await?)
 }
 
-fn query(layout: &Layout, parts: &[Part]) -> Result<Query, Fault> {
+fn query(layout: &Layout, parts: &[Part]) -> Result<Query, DatabaseError> {
     let mut arguments = PgArguments::default();
     bind(&mut arguments, layout.schema.clone())?;
     bind(&mut arguments, layout.table.clone())?;
@@ -149,14 +152,14 @@ fn with_parts(parts: &[Part]) -> String {
         .replace("{holds_back}", &may_hide("c.oid", RowAction::Everything))
 }
 
-fn parse(rows: &[PgRow]) -> Result<SnapshotAnswer, Fault> {
+fn parse(rows: &[PgRow]) -> Result<SnapshotAnswer, DatabaseError> {
     let row = rows.first().ok_or_else(unexpected)?;
-    let json: String = row.try_get(0).map_err(|error| classify(&error, Phase::Reading))?;
+    let json: String = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
     serde_json::from_str(&json).map_err(|_| unexpected().into())
 }
 
 impl SnapshotAnswer {
-    fn defined(self, layout: &Layout) -> Result<(Table, TableDefinitions, Vec<TextColumn>), Fault> {
+    fn defined(self, layout: &Layout) -> Result<(Table, TableDefinitions, Vec<TextColumn>), DatabaseError> {
         let mut answer = self.table.ok_or_else(|| missing_table(layout))?.check(layout)?;
         let definitions = answer.definitions.take().ok_or_else(unexpected)?;
         Ok((answer.table(layout)?, definitions, self.text_columns.unwrap_or_default()))
@@ -166,7 +169,7 @@ impl SnapshotAnswer {
 impl TableAnswer {
     /// # Errors
     /// `Schema` when it is not a table.
-    fn check(self, layout: &Layout) -> Result<Self, Fault> {
+    fn check(self, layout: &Layout) -> Result<Self, DatabaseError> {
         match self.kind {
             'r' | 'p' => Ok(self),
             _ => Err(Error::new(ErrorKind::Schema, format!("{} is not a table", layout.table_name()))
@@ -175,11 +178,11 @@ impl TableAnswer {
         }
     }
 
-    fn table(self, layout: &Layout) -> Result<Table, Fault> {
+    fn table(self, layout: &Layout) -> Result<Table, DatabaseError> {
         Table::new(layout, self.kind, self.columns, self.indexes)
     }
 
-    fn definitions(self) -> Result<TableDefinitions, Fault> {
+    fn definitions(self) -> Result<TableDefinitions, DatabaseError> {
         self.definitions.ok_or_else(|| unexpected().into())
     }
 }

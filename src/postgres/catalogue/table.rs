@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind};
-use crate::postgres::connection::errors::Fault;
+use crate::postgres::connection::errors::DatabaseError;
 use crate::record::layout::Layout;
 use crate::record::placement::{Column, ColumnType};
 
@@ -46,7 +46,7 @@ impl Table {
         kind: char,
         columns: Vec<TableColumn>,
         indexes: Vec<Index>,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, DatabaseError> {
         let named = layout.all_columns();
         let used = || columns.iter().filter(|column| named.contains(&column.name.as_str()));
         let layout_columns = used().map(TableColumn::to_column).collect();
@@ -111,7 +111,7 @@ impl TableColumn {
     }
 }
 
-fn id_kind(layout: &Layout, columns: &[TableColumn], name: &str) -> Result<IdKind, Fault> {
+fn id_kind(layout: &Layout, columns: &[TableColumn], name: &str) -> Result<IdKind, DatabaseError> {
     let table = layout.table_name();
     let Some(column) = columns.iter().find(|column| column.name == name) else {
         let error = Error::new(ErrorKind::Schema, format!("table {table} has no column {name}"));

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 use tokio::time::timeout;
 
 use crate::error::{Error, ErrorKind};
-use crate::postgres::connection::errors::{Fault, Outcome, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Database, Query};
 
 /// By this name the connection is known in `pg_stat_activity`.
@@ -37,7 +37,7 @@ const PID: &str = "SELECT pg_catalog.pg_backend_pid()";
 pub(crate) struct Refusal {
     /// The SQLSTATE; empty when the server said nothing.
     pub(crate) code: String,
-    pub(crate) fault: Fault,
+    pub(crate) fault: DatabaseError,
 }
 
 impl Refusal {
@@ -54,7 +54,7 @@ impl From<Error> for Refusal {
     }
 }
 
-impl From<Refusal> for Fault {
+impl From<Refusal> for DatabaseError {
     fn from(refusal: Refusal) -> Self {
         refusal.fault
     }
@@ -69,7 +69,7 @@ pub(crate) struct Direct {
 impl Database {
     /// # Errors
     /// `Configuration` where a transaction pooler stands in between; those of connecting.
-    pub(crate) async fn direct(&self) -> Result<Direct, Fault> {
+    pub(crate) async fn direct(&self) -> Result<Direct, DatabaseError> {
         if self.is_transactional() {
             return Err(pooled().into());
         }
@@ -79,7 +79,7 @@ impl Database {
         let mut other = self.connect(&options).await?;
         let checks = async {
             if shares_a_session(&mut direct, &mut other).await? {
-                return Err(Fault::from(pooled()));
+                return Err(DatabaseError::from(pooled()));
             }
             let pid: i32 = direct.value(PID).await?;
             direct.query(EMPTY_PATH).await?;
@@ -89,26 +89,28 @@ impl Database {
                 false => Err(pooled().into()),
             }
         };
-        timeout(self.timeouts.operation, checks).await.map_err(|_| Fault::timed_out(Phase::Connecting))??;
+        timeout(self.timeouts.operation, checks)
+            .await
+            .map_err(|_| DatabaseError::timed_out(Phase::Connecting))??;
         other.close().await;
         Ok(direct)
     }
 
-    async fn connect(&self, options: &PgConnectOptions) -> Result<Direct, Fault> {
+    async fn connect(&self, options: &PgConnectOptions) -> Result<Direct, DatabaseError> {
         match timeout(self.timeouts.connect, PgConnection::connect_with(options)).await {
             Ok(Ok(connection)) => Ok(Direct { connection }),
             Ok(Err(error)) => match self.connecting_failed(&error) {
                 fault if fault.outcome == Outcome::Pooler => Err(pooled().into()),
                 fault => Err(fault),
             },
-            Err(_) => Err(Fault::timed_out(Phase::Connecting)),
+            Err(_) => Err(DatabaseError::timed_out(Phase::Connecting)),
         }
     }
 }
 
 /// A transaction pooler gives a session to whoever has a transaction, so an idle client's session is
 /// another client's a moment later.
-async fn shares_a_session(idle: &mut Direct, busy: &mut Direct) -> Result<bool, Fault> {
+async fn shares_a_session(idle: &mut Direct, busy: &mut Direct) -> Result<bool, DatabaseError> {
     let before: i32 = idle.value(PID).await?;
     busy.run("BEGIN").await?;
     let theirs: i32 = busy.value(PID).await?;
@@ -191,5 +193,5 @@ fn milliseconds(limit: Duration) -> i32 {
 
 fn refused(error: &sqlx::Error, phase: Phase) -> Refusal {
     let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
-    Refusal { code, fault: classify(error, phase) }
+    Refusal { code, fault: DatabaseError::of(error, phase) }
 }

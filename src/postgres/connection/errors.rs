@@ -39,14 +39,51 @@ pub(crate) enum Phase {
 
 /// A failure and what to do about it.
 #[derive(Debug)]
-pub(crate) struct Fault {
+pub(crate) struct DatabaseError {
     pub(crate) outcome: Outcome,
     pub(crate) error: Error,
 }
 
-impl Fault {
+impl DatabaseError {
     pub(crate) fn new(outcome: Outcome, error: Error) -> Self {
         Self { outcome, error }
+    }
+
+    /// The table of `docs/ARCHITECTURE.md`, section "When the database fails".
+    pub(crate) fn of(error: &sqlx::Error, phase: Phase) -> DatabaseError {
+        match error {
+            sqlx::Error::Database(database) => by_code(database.as_ref(), phase),
+            sqlx::Error::Io(error) => by_io(error, phase),
+            sqlx::Error::Tls(_) => reject(
+                ErrorKind::Configuration,
+                "TLS with the database failed",
+                "check the server's certificate and sslmode in the URL",
+            ),
+            sqlx::Error::BeginFailed => {
+                DatabaseError::new(Outcome::Retry, busy("a transaction could not be started"))
+            }
+            sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::TypeNotFound { .. } => DatabaseError::new(
+                Outcome::Redetect,
+                Error::new(ErrorKind::Schema, "a column has another type than before"),
+            ),
+            sqlx::Error::PoolClosed => reject(
+                ErrorKind::Configuration,
+                "the connection pool was closed",
+                "keep the pool open as long as the vault",
+            ),
+            sqlx::Error::Configuration(_) => {
+                reject(ErrorKind::Configuration, "the database URL is not valid", URL_HINT)
+            }
+            // its text may repeat what the server sent, so only the variant is named
+            _ => reject(
+                ErrorKind::Rejected,
+                "the database driver gave up",
+                "see whether another client can run the same operation",
+            ),
+        }
     }
 
     /// A time-out that we set ourselves.
@@ -55,7 +92,7 @@ impl Fault {
     }
 }
 
-impl From<Error> for Fault {
+impl From<Error> for DatabaseError {
     fn from(error: Error) -> Self {
         Self::new(Outcome::Reject, error)
     }
@@ -84,41 +121,6 @@ impl fmt::Display for Reduced {
 
 impl std::error::Error for Reduced {}
 
-/// The table of `docs/ARCHITECTURE.md`, section "When the database fails".
-pub(crate) fn classify(error: &sqlx::Error, phase: Phase) -> Fault {
-    match error {
-        sqlx::Error::Database(database) => by_code(database.as_ref(), phase),
-        sqlx::Error::Io(error) => by_io(error, phase),
-        sqlx::Error::Tls(_) => reject(
-            ErrorKind::Configuration,
-            "TLS with the database failed",
-            "check the server's certificate and sslmode in the URL",
-        ),
-        sqlx::Error::BeginFailed => Fault::new(Outcome::Retry, busy("a transaction could not be started")),
-        sqlx::Error::ColumnDecode { .. }
-        | sqlx::Error::Decode(_)
-        | sqlx::Error::ColumnNotFound(_)
-        | sqlx::Error::TypeNotFound { .. } => Fault::new(
-            Outcome::Redetect,
-            Error::new(ErrorKind::Schema, "a column has another type than before"),
-        ),
-        sqlx::Error::PoolClosed => reject(
-            ErrorKind::Configuration,
-            "the connection pool was closed",
-            "keep the pool open as long as the vault",
-        ),
-        sqlx::Error::Configuration(_) => {
-            reject(ErrorKind::Configuration, "the database URL is not valid", URL_HINT)
-        }
-        // its text may repeat what the server sent, so only the variant is named
-        _ => reject(
-            ErrorKind::Rejected,
-            "the database driver gave up",
-            "see whether another client can run the same operation",
-        ),
-    }
-}
-
 pub(crate) const URL_HINT: &str =
     "write it as postgres://USER:PASSWORD@HOST:PORT/DATABASE, with special characters percent-encoded";
 
@@ -130,7 +132,7 @@ fn lost(phase: Phase) -> Outcome {
     }
 }
 
-fn by_io(error: &io::Error, phase: Phase) -> Fault {
+fn by_io(error: &io::Error, phase: Phase) -> DatabaseError {
     // rustls reports a certificate it does not trust as invalid data
     if phase == Phase::Connecting && error.kind() == io::ErrorKind::InvalidData {
         return reject(
@@ -145,10 +147,10 @@ fn by_io(error: &io::Error, phase: Phase) -> Fault {
         false => error.kind().to_string(),
     };
     let message = format!("the database cannot be reached ({why})");
-    Fault::new(lost(phase), unreachable(&message, lost(phase)))
+    DatabaseError::new(lost(phase), unreachable(&message, lost(phase)))
 }
 
-fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> Fault {
+fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> DatabaseError {
     let code = error.code().unwrap_or_default().into_owned();
     let reduced = Reduced {
         code: code.clone(),
@@ -163,7 +165,7 @@ fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> Fault {
     if code == "53100" {
         tracing::error!("the database's disk is full");
     }
-    let mut fault = Fault::new(outcome, describe(&code, outcome));
+    let mut fault = DatabaseError::new(outcome, describe(&code, outcome));
     if let Some(constraint) = error.constraint() {
         fault.error = fault.error.about(format_args!("constraint {constraint}"));
     }
@@ -277,8 +279,8 @@ fn busy(message: &str) -> Error {
     Error::new(ErrorKind::Busy, message)
 }
 
-fn reject(kind: ErrorKind, message: &str, hint: &str) -> Fault {
-    Fault::new(Outcome::Reject, Error::new(kind, message).with_hint(hint))
+fn reject(kind: ErrorKind, message: &str, hint: &str) -> DatabaseError {
+    DatabaseError::new(Outcome::Reject, Error::new(kind, message).with_hint(hint))
 }
 
 #[cfg(test)]
@@ -346,11 +348,13 @@ mod tests {
 
     #[test]
     fn io_errors_before_and_after_the_write_was_sent() {
-        let io = |phase| classify(&sqlx::Error::Io(io::ErrorKind::ConnectionReset.into()), phase).outcome;
+        let io =
+            |phase| DatabaseError::of(&sqlx::Error::Io(io::ErrorKind::ConnectionReset.into()), phase).outcome;
         assert_eq!(io(Phase::Connecting), Outcome::Fallback);
         assert_eq!(io(Phase::Reading), Outcome::Fallback);
         assert_eq!(io(Phase::Writing), Outcome::Ambiguous);
-        let certificate = classify(&sqlx::Error::Io(io::ErrorKind::InvalidData.into()), Phase::Connecting);
+        let certificate =
+            DatabaseError::of(&sqlx::Error::Io(io::ErrorKind::InvalidData.into()), Phase::Connecting);
         assert_eq!(certificate.outcome, Outcome::Reject);
     }
 }

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Row};
 use tokio::time::timeout;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::postgres::connection::errors::{Fault, Outcome, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::options::{self, PoolerMode, Timeouts};
 
 /// One statement and what is bound to it.
@@ -128,7 +128,7 @@ impl Database {
     }
 
     /// Runs one statement. In the pooler-safe way it is a transaction of its own.
-    pub(crate) async fn fetch(&self, query: Query, phase: Phase) -> Result<Vec<PgRow>, Fault> {
+    pub(crate) async fn fetch(&self, query: Query, phase: Phase) -> Result<Vec<PgRow>, DatabaseError> {
         if self.is_transactional() {
             return self.transaction(vec![query], phase).await;
         }
@@ -146,8 +146,8 @@ impl Database {
     pub(crate) async fn fetch_each(
         &self,
         query: Query,
-        mut each: impl FnMut(&PgRow) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+        mut each: impl FnMut(&PgRow) -> Result<(), DatabaseError>,
+    ) -> Result<(), DatabaseError> {
         if self.is_transactional() {
             return self.fetch(query, Phase::Reading).await?.iter().try_for_each(each);
         }
@@ -174,13 +174,13 @@ impl Database {
         &self,
         done: Result<sqlx::Result<T>, tokio::time::error::Elapsed>,
         phase: Phase,
-    ) -> Result<T, (Fault, bool)> {
+    ) -> Result<T, (DatabaseError, bool)> {
         let error = match done {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,
-            Err(_) => return Err((Fault::timed_out(phase), true)),
+            Err(_) => return Err((DatabaseError::timed_out(phase), true)),
         };
-        let fault = classify(&error, phase);
+        let fault = DatabaseError::of(&error, phase);
         let lost = matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous);
         let session = error
             .as_database_error()
@@ -195,7 +195,7 @@ impl Database {
         Err((fault, lost || session))
     }
 
-    pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, Fault> {
+    pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, DatabaseError> {
         if !self.suspicious.load(Ordering::Relaxed) {
             return self.acquire_untested().await;
         }
@@ -211,7 +211,7 @@ impl Database {
         self.acquire_untested().await
     }
 
-    async fn acquire_untested(&self) -> Result<PoolConnection<Postgres>, Fault> {
+    async fn acquire_untested(&self) -> Result<PoolConnection<Postgres>, DatabaseError> {
         let pool = self.pool();
         let is_full = pool.size() >= pool.options().get_max_connections();
         let first = if is_full { self.timeouts.connect } else { self.timeouts.connect.min(FIRST_WAIT) };
@@ -229,7 +229,7 @@ impl Database {
         self.rebuild();
         let error = Error::new(ErrorKind::Busy, "no free connection in the pool, though the server answers");
         let error = error.with_hint("make the pool larger, or look for connections that are never returned");
-        Err(Fault::new(Outcome::Retry, error))
+        Err(DatabaseError::new(Outcome::Retry, error))
     }
 
     /// A connection from the pool; `None` when there was none in time.
@@ -237,7 +237,7 @@ impl Database {
         &self,
         pool: &PgPool,
         limit: Duration,
-    ) -> Result<Option<PoolConnection<Postgres>>, Fault> {
+    ) -> Result<Option<PoolConnection<Postgres>>, DatabaseError> {
         match timeout(limit, pool.acquire()).await {
             Ok(Ok(connection)) => Ok(Some(connection)),
             Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) => Ok(None),
@@ -260,23 +260,23 @@ impl Database {
         timeout(self.timeouts.connect, look).await.ok().flatten()
     }
 
-    pub(super) fn connecting_failed(&self, error: &sqlx::Error) -> Fault {
-        let fault = classify(error, Phase::Connecting);
+    pub(super) fn connecting_failed(&self, error: &sqlx::Error) -> DatabaseError {
+        let fault = DatabaseError::of(error, Phase::Connecting);
         let refused_parameter =
             error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "08P01");
         // PgBouncer refuses a start-up parameter that sqlx sends
         match refused_parameter && self.suspect_pooler() {
-            true => Fault::new(Outcome::Pooler, fault.error),
+            true => DatabaseError::new(Outcome::Pooler, fault.error),
             false => fault,
         }
     }
 
     /// One direct connection, to learn why the pool gives none. The flag says that the server, or a
     /// pooler before it, has no connection left.
-    async fn probe(&self) -> Result<(), (Fault, bool)> {
+    async fn probe(&self) -> Result<(), (DatabaseError, bool)> {
         let options = self.pool().connect_options();
         match timeout(self.timeouts.connect, PgConnection::connect_with(&options)).await {
-            Err(_) => Err((Fault::timed_out(Phase::Connecting), false)),
+            Err(_) => Err((DatabaseError::timed_out(Phase::Connecting), false)),
             Ok(Err(error)) => {
                 let fault = self.connecting_failed(&error);
                 let code = error.as_database_error().and_then(|error| error.code());
@@ -291,24 +291,28 @@ impl Database {
     }
 
     /// Whether a session of ours may write: no standby, and no read-only role or database.
-    pub(crate) async fn takes_writes(&self) -> Result<bool, Fault> {
+    pub(crate) async fn takes_writes(&self) -> Result<bool, DatabaseError> {
         let sql = "SELECT pg_catalog.current_setting('transaction_read_only') = 'off'";
         let query = Query { sql: sql.into(), arguments: PgArguments::default() };
         let rows = self.fetch(query, Phase::Reading).await?;
-        rows.first().map_or(Ok(true), |row| row.try_get(0)).map_err(|error| classify(&error, Phase::Reading))
+        rows.first()
+            .map_or(Ok(true), |row| row.try_get(0))
+            .map_err(|error| DatabaseError::of(&error, Phase::Reading))
     }
 
     /// Whether the server is a standby, which may become a primary; else a read-only role.
-    pub(crate) async fn is_standby(&self) -> Result<bool, Fault> {
+    pub(crate) async fn is_standby(&self) -> Result<bool, DatabaseError> {
         let query =
             Query { sql: "SELECT pg_catalog.pg_is_in_recovery()".into(), arguments: PgArguments::default() };
         let rows = self.fetch(query, Phase::Reading).await?;
-        rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(|error| classify(&error, Phase::Reading))
+        rows.first()
+            .map_or(Ok(false), |row| row.try_get(0))
+            .map_err(|error| DatabaseError::of(&error, Phase::Reading))
     }
 
     /// Asks for a random tag and compares: behind a transaction pooler that was not recognised, the
     /// answer may be another client's.
-    pub(crate) async fn canary(&self, tag: &str) -> Result<(), Fault> {
+    pub(crate) async fn canary(&self, tag: &str) -> Result<(), DatabaseError> {
         let mut arguments = PgArguments::default();
         bind(&mut arguments, tag)?;
         let query = Query { sql: "SELECT $1::text".into(), arguments };
@@ -316,7 +320,7 @@ impl Database {
         let answer: Option<String> = rows.first().and_then(|row| row.try_get(0).ok());
         match answer.as_deref() == Some(tag) {
             true => Ok(()),
-            false if self.suspect_pooler() => Err(Fault::new(Outcome::Retry, wrong_answer())),
+            false if self.suspect_pooler() => Err(DatabaseError::new(Outcome::Retry, wrong_answer())),
             false => Err(wrong_answer().into()),
         }
     }
@@ -328,7 +332,7 @@ fn wrong_answer() -> Error {
 }
 
 /// Binds one value.
-pub(crate) fn bind<'q, T>(arguments: &mut PgArguments, value: T) -> Result<(), Fault>
+pub(crate) fn bind<'q, T>(arguments: &mut PgArguments, value: T) -> Result<(), DatabaseError>
 where
     T: sqlx::Encode<'q, Postgres> + sqlx::Type<Postgres> + Send + 'q,
 {

@@ -6,7 +6,7 @@ use sqlx::postgres::PgSslMode;
 use sqlx::{Connection, PgConnection, Row};
 use tokio::time::timeout;
 
-use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::Database;
 
 /// Long enough for two connections to another continent.
@@ -52,12 +52,12 @@ impl Database {
 
     /// Whether two connections of ours are served by one session of the server in turn, as a
     /// transaction pooler does it. On an idle one: a busy one may give each a session of its own.
-    pub(crate) async fn shares_sessions(&self) -> Result<bool, Fault> {
+    pub(crate) async fn shares_sessions(&self) -> Result<bool, DatabaseError> {
         let limit = self.patience().min(LIMIT);
         let compared = timeout(limit, self.compare_sessions()).await;
         compared
-            .map_err(|_| Fault::timed_out(Phase::Reading))?
-            .map_err(|error| classify(&error, Phase::Reading))
+            .map_err(|_| DatabaseError::timed_out(Phase::Reading))?
+            .map_err(|error| DatabaseError::of(&error, Phase::Reading))
     }
 
     async fn compare_sessions(&self) -> sqlx::Result<bool> {

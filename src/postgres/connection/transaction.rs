@@ -6,7 +6,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::time::timeout;
 
-use crate::postgres::connection::errors::{Fault, Outcome, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
 
 /// How a look at the catalogue begins. What it prints is to read the same whatever the role's own settings are, and to
@@ -24,20 +24,27 @@ const REPEATABLE_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 impl Database {
     /// Runs statements in one transaction, in a task that the caller's cancellation cannot tear:
     /// otherwise an open transaction could go back into the pool. Answers with the last one's rows.
-    pub(crate) async fn transaction(&self, queries: Vec<Query>, phase: Phase) -> Result<Vec<PgRow>, Fault> {
+    pub(crate) async fn transaction(
+        &self,
+        queries: Vec<Query>,
+        phase: Phase,
+    ) -> Result<Vec<PgRow>, DatabaseError> {
         self.transaction_within(self.timeouts.operation, queries, phase).await
     }
 
     /// Runs a reading statement with an empty search path, so that nobody can put objects of their own in
     /// the way of the built-in ones, and what the catalogue prints is qualified.
-    pub(crate) async fn inspect(&self, query: Query) -> Result<Vec<PgRow>, Fault> {
+    pub(crate) async fn inspect(&self, query: Query) -> Result<Vec<PgRow>, DatabaseError> {
         let queries = vec![setting(INSPECTION), query];
         self.transaction(queries, Phase::Reading).await
     }
 
     /// As [`Database::inspect`], for statements that must see one and the same state of the database. Answers with the
     /// rows of each.
-    pub(crate) async fn inspect_together(&self, queries: Vec<Query>) -> Result<Vec<Vec<PgRow>>, Fault> {
+    pub(crate) async fn inspect_together(
+        &self,
+        queries: Vec<Query>,
+    ) -> Result<Vec<Vec<PgRow>>, DatabaseError> {
         let queries = [setting(INSPECTION)].into_iter().chain(queries).collect();
         let done = self.run_within(self.timeouts.operation, REPEATABLE_READ, queries, Phase::Reading);
         // the first answer is that of the settings
@@ -45,7 +52,11 @@ impl Database {
     }
 
     /// As [`Database::inspect`]; the server gives up after the limit, which is `Busy`.
-    pub(crate) async fn inspect_within(&self, limit: Duration, query: Query) -> Result<Vec<PgRow>, Fault> {
+    pub(crate) async fn inspect_within(
+        &self,
+        limit: Duration,
+        query: Query,
+    ) -> Result<Vec<PgRow>, DatabaseError> {
         let millis = limit.as_millis();
         let limit = format!("SELECT pg_catalog.set_config('statement_timeout', '{millis}', true)");
         let queries = vec![setting(INSPECTION), setting(&limit), query];
@@ -57,7 +68,7 @@ impl Database {
         limit: Duration,
         queries: Vec<Query>,
         phase: Phase,
-    ) -> Result<Vec<PgRow>, Fault> {
+    ) -> Result<Vec<PgRow>, DatabaseError> {
         let done = self.run_within(limit, READ_COMMITTED, queries, phase).await?;
         Ok(done.into_iter().next_back().unwrap_or_default())
     }
@@ -68,7 +79,7 @@ impl Database {
         begin: &'static str,
         queries: Vec<Query>,
         phase: Phase,
-    ) -> Result<Vec<Vec<PgRow>>, Fault> {
+    ) -> Result<Vec<Vec<PgRow>>, DatabaseError> {
         let connection = self.acquire().await?;
         let persistent = !self.is_transactional();
         let task = tokio::spawn(async move {
@@ -80,7 +91,7 @@ impl Database {
             }
             done
         });
-        let done = task.await.map_err(|_| Fault::timed_out(phase))?;
+        let done = task.await.map_err(|_| DatabaseError::timed_out(phase))?;
         self.conclude(done, phase).map_err(|(fault, _)| fault)
     }
 }
@@ -116,7 +127,7 @@ pub(crate) enum Trial {
 }
 
 /// A setting for the rest of a transaction.
-pub(crate) fn local_setting(name: &str, value: &str) -> Result<Query, Fault> {
+pub(crate) fn local_setting(name: &str, value: &str) -> Result<Query, DatabaseError> {
     let mut arguments = PgArguments::default();
     bind(&mut arguments, name)?;
     bind(&mut arguments, value)?;
@@ -126,7 +137,7 @@ pub(crate) fn local_setting(name: &str, value: &str) -> Result<Query, Fault> {
 impl Database {
     /// Runs statements in one transaction that never commits, in a task that the caller's cancellation
     /// cannot tear. A refusal is an answer; what the server could not judge now is a fault.
-    pub(crate) async fn attempt(&self, queries: Vec<Query>) -> Result<Trial, Fault> {
+    pub(crate) async fn attempt(&self, queries: Vec<Query>) -> Result<Trial, DatabaseError> {
         let connection = self.acquire().await?;
         let (limit, persistent) = (self.timeouts.operation, !self.is_transactional());
         let task = tokio::spawn(async move {
@@ -139,7 +150,7 @@ impl Database {
             done
         });
         // nothing is ever written, so a lost answer leaves nothing in doubt
-        let done = task.await.map_err(|_| Fault::timed_out(Phase::Reading))?;
+        let done = task.await.map_err(|_| DatabaseError::timed_out(Phase::Reading))?;
         match self.conclude(done, Phase::Reading).map_err(|(fault, _)| fault)? {
             Ran::Done { affected } => Ok(Trial::Done { affected }),
             Ran::Failed { last, error } => refused(last, &error),
@@ -147,8 +158,8 @@ impl Database {
     }
 }
 
-fn refused(last: bool, error: &sqlx::Error) -> Result<Trial, Fault> {
-    let fault = classify(error, Phase::Reading);
+fn refused(last: bool, error: &sqlx::Error) -> Result<Trial, DatabaseError> {
+    let fault = DatabaseError::of(error, Phase::Reading);
     let names_table = error.as_database_error().is_some_and(|error| error.table().is_some());
     let code = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
     match (fault.outcome, code) {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::table::{IdKind, Table};
-use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::bind;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::field::Field;
@@ -15,14 +15,14 @@ use crate::record::placement::{Placement, PlainColumn};
 use crate::record::record::{PlainValues, Record, Row};
 use crate::record::version::Millis;
 
-fn user(arguments: &mut PgArguments, kind: IdKind, id: &UserId) -> Result<(), Fault> {
+fn user(arguments: &mut PgArguments, kind: IdKind, id: &UserId) -> Result<(), DatabaseError> {
     match kind {
         IdKind::Uuid => bind(arguments, required_uuid(id.as_uuid(), "user")?),
         IdKind::Text => bind(arguments, both_forms(id.forms())),
     }
 }
 
-fn tenant(arguments: &mut PgArguments, kind: IdKind, id: &TenantId) -> Result<(), Fault> {
+fn tenant(arguments: &mut PgArguments, kind: IdKind, id: &TenantId) -> Result<(), DatabaseError> {
     match kind {
         IdKind::Uuid => bind(arguments, required_uuid(id.as_uuid(), "tenant")?),
         IdKind::Text => bind(arguments, both_forms(id.forms())),
@@ -36,7 +36,7 @@ fn both_forms<'a>(mut forms: impl Iterator<Item = &'a str>) -> [String; 2] {
     [canonical, given]
 }
 
-fn required_uuid(id: Option<Uuid>, what: &str) -> Result<Uuid, Fault> {
+fn required_uuid(id: Option<Uuid>, what: &str) -> Result<Uuid, DatabaseError> {
     let error = || {
         Error::new(
             ErrorKind::InvalidInput,
@@ -59,7 +59,7 @@ pub(in crate::postgres) fn record(
     arguments: &mut PgArguments,
     placement: &Placement,
     record: &Record,
-) -> Result<(), Fault> {
+) -> Result<(), DatabaseError> {
     values(placement, record).into_iter().try_for_each(|value| bind(arguments, value))
 }
 
@@ -71,7 +71,7 @@ pub(in crate::postgres) fn owner(
     postgres: &Postgres,
     table: &Table,
     owner: &Owner,
-) -> Result<PgArguments, Fault> {
+) -> Result<PgArguments, DatabaseError> {
     postgres.check_owner(owner)?;
     let mut arguments = PgArguments::default();
     user(&mut arguments, table.user, owner.user_id())?;
@@ -86,7 +86,7 @@ pub(in crate::postgres) fn owners(
     arguments: &mut PgArguments,
     table: &Table,
     owners: &[Owner],
-) -> Result<(), Fault> {
+) -> Result<(), DatabaseError> {
     let forms: Vec<_> = owners.iter().flat_map(forms).collect();
     let users = forms.iter().map(|(_, user)| user.clone()).collect();
     ids(arguments, table.user, users, "user")?;
@@ -110,7 +110,12 @@ pub(in crate::postgres) fn forms(owner: &Owner) -> impl Iterator<Item = (Option<
         .flat_map(move |tenant| users.clone().into_iter().map(move |user| (tenant.clone(), user)))
 }
 
-fn ids(arguments: &mut PgArguments, kind: IdKind, texts: Vec<String>, what: &str) -> Result<(), Fault> {
+fn ids(
+    arguments: &mut PgArguments,
+    kind: IdKind,
+    texts: Vec<String>,
+    what: &str,
+) -> Result<(), DatabaseError> {
     match kind {
         IdKind::Text => bind(arguments, texts),
         IdKind::Uuid => {
@@ -127,7 +132,7 @@ pub(in crate::postgres) fn entries(
     table: &Table,
     placement: &Placement,
     entries: &[(&Owner, Record)],
-) -> Result<PgArguments, Fault> {
+) -> Result<PgArguments, DatabaseError> {
     let mut places: Vec<(Option<String>, String, usize)> = Vec::with_capacity(entries.len());
     for (at, (owner, _)) in entries.iter().enumerate() {
         places.extend(forms(owner).map(|(tenant, user)| (tenant, user, at)));
@@ -178,8 +183,8 @@ pub(in crate::postgres) fn read_row(
     row: &PgRow,
     first: usize,
     placement: &Placement,
-) -> Result<ReadRow, Fault> {
-    let get = |error: sqlx::Error| classify(&error, Phase::Reading);
+) -> Result<ReadRow, DatabaseError> {
+    let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
     let slots = placement.slots.len();
     let plain_at = first + slots;
     let mut plain = PlainValues::default();
@@ -214,8 +219,8 @@ fn set_plain(plain: &mut PlainValues, column: &PlainColumn, text: Option<String>
 pub(crate) type OwnerText = (Option<String>, String);
 
 /// The owner in the columns from `first` on: user, tenant.
-pub(crate) fn owner_of(row: &PgRow, first: usize) -> Result<OwnerText, Fault> {
-    let get = |error: sqlx::Error| classify(&error, Phase::Reading);
+pub(crate) fn owner_of(row: &PgRow, first: usize) -> Result<OwnerText, DatabaseError> {
+    let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
     let user: Option<String> = row.try_get(first).map_err(get)?;
     let tenant: Option<String> = row.try_get(first + 1).map_err(get)?;
     Ok((tenant, user.unwrap_or_default()))

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::snapshot::{self, DetailedSnapshot};
 use crate::postgres::catalogue::table::{IdKind, Table, missing_table};
-use crate::postgres::connection::errors::{Fault, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::connection::pool::Database;
 use crate::postgres::sql::names::relation;
 use crate::postgres::statements::fragments::Forms;
@@ -92,11 +92,14 @@ impl Plan {
             && one(table.tenant, tenant_forms)
     }
 
-    pub(in crate::postgres) fn work(&self) -> Result<(&Table, &Statements), Fault> {
+    pub(in crate::postgres) fn work(&self) -> Result<(&Table, &Statements), DatabaseError> {
         self.some_work().map(|(table, texts)| (table, &texts.one_form))
     }
 
-    pub(in crate::postgres) fn work_for(&self, owner: &Owner) -> Result<(&Table, &Statements), Fault> {
+    pub(in crate::postgres) fn work_for(
+        &self,
+        owner: &Owner,
+    ) -> Result<(&Table, &Statements), DatabaseError> {
         let tenant_forms = owner.tenant_id().map_or(1, |tenant| tenant.forms().count());
         let (table, texts) = self.some_work()?;
         match owner.user_id().forms().count().max(tenant_forms) {
@@ -105,7 +108,7 @@ impl Plan {
         }
     }
 
-    fn some_work(&self) -> Result<(&Table, &StatementForms), Fault> {
+    fn some_work(&self) -> Result<(&Table, &StatementForms), DatabaseError> {
         self.table.as_ref().zip(self.texts.as_ref()).ok_or_else(|| {
             Error::new(ErrorKind::Schema, "the table has no column that can hold tokens").into()
         })
@@ -129,7 +132,7 @@ impl Postgres {
     }
 
     /// The plan, from the catalogue when the last one is too old.
-    pub(crate) async fn plan(&self) -> Result<Arc<Plan>, Fault> {
+    pub(crate) async fn plan(&self) -> Result<Arc<Plan>, DatabaseError> {
         let cached = self.cached().filter(|plan| plan.age() < MAX_AGE);
         match cached {
             Some(plan) => Ok(plan),
@@ -142,7 +145,7 @@ impl Postgres {
     }
 
     /// Looks at the catalogue now.
-    pub(crate) async fn refresh(&self) -> Result<Arc<Plan>, Fault> {
+    pub(crate) async fn refresh(&self) -> Result<Arc<Plan>, DatabaseError> {
         // in a box: what is inlined here makes every future of an application deeper
         let taken = Box::pin(snapshot::take(&self.database, &self.layout)).await;
         Ok(self.plan_for(taken.inspect_err(|_| self.forget())?))
@@ -152,7 +155,9 @@ impl Postgres {
     ///
     /// # Errors
     /// As [`snapshot::take_with_definitions`].
-    pub(crate) async fn refresh_with_definitions(&self) -> Result<(Arc<Plan>, TableDefinitions), Fault> {
+    pub(crate) async fn refresh_with_definitions(
+        &self,
+    ) -> Result<(Arc<Plan>, TableDefinitions), DatabaseError> {
         let taken = Box::pin(snapshot::take_with_definitions(&self.database, &self.layout)).await;
         let (table, definitions) = taken.inspect_err(|_| self.forget())?;
         Ok((self.plan_for(Some(table)), definitions))
@@ -162,7 +167,7 @@ impl Postgres {
     ///
     /// # Errors
     /// As [`snapshot::take_with_access`].
-    pub(crate) async fn refresh_with_access(&self) -> Result<(Arc<Plan>, DetailedSnapshot), Fault> {
+    pub(crate) async fn refresh_with_access(&self) -> Result<(Arc<Plan>, DetailedSnapshot), DatabaseError> {
         let taken = Box::pin(snapshot::take_with_access(&self.database, &self.layout)).await;
         let snapshot = taken.inspect_err(|_| self.forget())?;
         Ok((self.plan_for(Some(snapshot.table.clone())), snapshot))
@@ -181,7 +186,7 @@ impl Postgres {
     }
 
     /// Looks at the catalogue now, unless that was done a moment ago.
-    pub(crate) async fn refresh_if_older(&self) -> Result<Option<Arc<Plan>>, Fault> {
+    pub(crate) async fn refresh_if_older(&self) -> Result<Option<Arc<Plan>>, DatabaseError> {
         match self.cached() {
             Some(plan) if plan.age() < LOOK_EVERY => Ok(None),
             _ => self.refresh().await.map(Some),
@@ -189,7 +194,7 @@ impl Postgres {
     }
 
     /// A plan that puts records into the database.
-    pub(crate) async fn plan_with_room(&self) -> Result<Arc<Plan>, Fault> {
+    pub(crate) async fn plan_with_room(&self) -> Result<Arc<Plan>, DatabaseError> {
         let mut plan = self.plan().await?;
         // somebody may have followed the hint meanwhile
         if (plan.placement.is_local() || plan.placement.unwritable.is_some())
@@ -199,7 +204,7 @@ impl Postgres {
         }
         if plan.placement.is_local() {
             let error = Error::new(ErrorKind::Schema, self.no_room(&plan));
-            return Err(Fault::new(Outcome::TakesNoWrites, error));
+            return Err(DatabaseError::new(Outcome::TakesNoWrites, error));
         }
         self.check_writable(&plan)?;
         Ok(plan)

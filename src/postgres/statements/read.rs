@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::Result;
-use crate::postgres::connection::errors::{Fault, Phase};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
 use crate::postgres::statements::bind;
 use crate::postgres::statements::plan::{Plan, Postgres};
@@ -24,13 +24,13 @@ pub(crate) struct FoundRows {
 
 impl Postgres {
     /// The rows of one owner.
-    pub(crate) async fn read(&self, plan: &Plan, owner: &Owner) -> Result<FoundRows, Fault> {
+    pub(crate) async fn read(&self, plan: &Plan, owner: &Owner) -> Result<FoundRows, DatabaseError> {
         let rows = self.database.fetch(self.read_query(plan, owner)?, Phase::Reading).await?;
         read_rows(plan, &rows)
     }
 
     /// What [`read`](Self::read) sends; [`read_rows`] reads the answer.
-    pub(crate) fn read_query(&self, plan: &Plan, owner: &Owner) -> Result<Query, Fault> {
+    pub(crate) fn read_query(&self, plan: &Plan, owner: &Owner) -> Result<Query, DatabaseError> {
         let (table, statements) = plan.work_for(owner)?;
         Ok(Query { sql: statements.read.clone(), arguments: bind::owner(self, table, owner)? })
     }
@@ -45,7 +45,7 @@ impl Postgres {
         plan: &Plan,
         owners: &[Owner],
         mut each: impl FnMut(usize, Row, Millis),
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, DatabaseError> {
         let (table, statements) = plan.work()?;
         let mut arguments = PgArguments::default();
         bind::owners(&mut arguments, table, owners)?;
@@ -76,7 +76,7 @@ impl Postgres {
         plan: &Plan,
         after: Option<&Owner>,
         limit: u32,
-    ) -> Result<Vec<(Owner, Row, Millis)>, Fault> {
+    ) -> Result<Vec<(Owner, Row, Millis)>, DatabaseError> {
         let (_, statements) = plan.work()?;
         let mut arguments = PgArguments::default();
         let tenant = after.and_then(Owner::tenant_id).map(|tenant| tenant.as_str().to_owned());
@@ -99,7 +99,7 @@ impl Postgres {
     }
 
     /// Whether any row holds a token.
-    pub(crate) async fn holds_tokens(&self) -> Result<bool, Fault> {
+    pub(crate) async fn holds_tokens(&self) -> Result<bool, DatabaseError> {
         let plan = self.plan().await?;
         let Ok((_, statements)) = plan.work() else { return Ok(false) };
         let query = Query { sql: statements.tokens.clone(), arguments: PgArguments::default() };
@@ -108,7 +108,7 @@ impl Postgres {
 }
 
 /// The answer to a [`Postgres::read_query`].
-pub(crate) fn read_rows(plan: &Plan, rows: &[PgRow]) -> Result<FoundRows, Fault> {
+pub(crate) fn read_rows(plan: &Plan, rows: &[PgRow]) -> Result<FoundRows, DatabaseError> {
     let mut found = FoundRows { rows: Vec::with_capacity(rows.len()), now: 0, is_current: true };
     for row in rows {
         let read = bind::read_row(row, 0, &plan.placement)?;

@@ -4,7 +4,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
 use crate::error::Result;
-use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
 use crate::postgres::statements::bind;
 use crate::postgres::statements::plan::{Plan, Postgres};
@@ -22,7 +22,7 @@ impl Postgres {
         owner: &Owner,
         record: &Record,
         keys: &[String],
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, DatabaseError> {
         self.write(self.update_query(plan, owner, record, keys)?).await
     }
 
@@ -33,7 +33,7 @@ impl Postgres {
         owner: &Owner,
         record: &Record,
         keys: &[String],
-    ) -> Result<Query, Fault> {
+    ) -> Result<Query, DatabaseError> {
         let (table, statements) = plan.work_for(owner)?;
         let mut arguments = bind::owner(self, table, owner)?;
         bind::record(&mut arguments, &plan.placement, record)?;
@@ -45,7 +45,12 @@ impl Postgres {
     /// Makes a row for an owner that has none. False: there is one, or the schema moved.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
-    pub(crate) async fn insert(&self, plan: &Plan, owner: &Owner, record: &Record) -> Result<bool, Fault> {
+    pub(crate) async fn insert(
+        &self,
+        plan: &Plan,
+        owner: &Owner,
+        record: &Record,
+    ) -> Result<bool, DatabaseError> {
         let (table, _) = plan.work_for(owner)?;
         let insert = self.insert_query(plan, owner, record)?;
         if table.unique {
@@ -60,7 +65,12 @@ impl Postgres {
     }
 
     /// What [`insert`](Self::insert) sends. It answers with the row that was made.
-    pub(crate) fn insert_query(&self, plan: &Plan, owner: &Owner, record: &Record) -> Result<Query, Fault> {
+    pub(crate) fn insert_query(
+        &self,
+        plan: &Plan,
+        owner: &Owner,
+        record: &Record,
+    ) -> Result<Query, DatabaseError> {
         let (table, statements) = plan.work_for(owner)?;
         let mut arguments = bind::owner(self, table, owner)?;
         bind::record(&mut arguments, &plan.placement, record)?;
@@ -75,7 +85,7 @@ impl Postgres {
         owner: &Owner,
         at: usize,
         text: &str,
-    ) -> Result<Query, Fault> {
+    ) -> Result<Query, DatabaseError> {
         let (table, statements) = plan.work_for(owner)?;
         let mut arguments = bind::owner(self, table, owner)?;
         bind_value(&mut arguments, text.to_owned())?;
@@ -91,7 +101,7 @@ impl Postgres {
         owner: &Owner,
         record: &Record,
         old: &[Row],
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, DatabaseError> {
         let (table, statements) = plan.work_for(owner)?;
         let mut written = false;
         let mut done: Vec<&Vec<Option<String>>> = Vec::new();
@@ -117,7 +127,7 @@ impl Postgres {
         owner: &Owner,
         record: &Record,
         keys: &[String],
-    ) -> Result<Vec<Row>, Fault> {
+    ) -> Result<Vec<Row>, DatabaseError> {
         let (table, statements) = plan.work_for(owner)?;
         let mut arguments = bind::owner(self, table, owner)?;
         bind::record(&mut arguments, &plan.placement, record)?;
@@ -128,7 +138,7 @@ impl Postgres {
         rows.iter().map(|row| Ok(bind::read_row(row, 0, &plan.placement)?.row)).collect()
     }
 
-    async fn write(&self, query: Query) -> Result<bool, Fault> {
+    async fn write(&self, query: Query) -> Result<bool, DatabaseError> {
         Ok(!self.database.fetch(query, Phase::Writing).await?.is_empty())
     }
 
@@ -140,7 +150,7 @@ impl Postgres {
         plan: &Plan,
         entries: &[(&Owner, Record)],
         keys: &[String],
-    ) -> Result<Vec<bool>, Fault> {
+    ) -> Result<Vec<bool>, DatabaseError> {
         let (table, statements) = plan.work()?;
         let mut arguments = bind::entries(table, &plan.placement, entries)?;
         bind_value(&mut arguments, keys.to_vec())?;
@@ -150,7 +160,7 @@ impl Postgres {
             .await?;
         let mut written = vec![false; entries.len()];
         for row in &rows {
-            let ordinal: i32 = row.try_get(1).map_err(|error| classify(&error, Phase::Writing))?;
+            let ordinal: i32 = row.try_get(1).map_err(|error| DatabaseError::of(&error, Phase::Writing))?;
             if let Some(written) = usize::try_from(ordinal).ok().and_then(|at| written.get_mut(at)) {
                 *written = true;
             }

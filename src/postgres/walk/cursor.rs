@@ -7,7 +7,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::table::{IdKind, Table};
-use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::sql::names::quote;
 use crate::record::layout::Layout;
@@ -54,13 +54,13 @@ impl Cursor {
         database: &Database,
         layout: &Layout,
         table: &Table,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, DatabaseError> {
         let mut arguments = PgArguments::default();
         bind(&mut arguments, layout.schema.clone())?;
         bind(&mut arguments, layout.table.clone())?;
         let rows = database.fetch(Query { sql: Arc::from(KEY), arguments }, Phase::Reading).await?;
         let Some(row) = rows.first() else { return Ok(Self::along_the_owner(layout, table)) };
-        let json: String = row.try_get(0).map_err(|error| classify(&error, Phase::Reading))?;
+        let json: String = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         let columns = serde_json::from_str(&json)
             .map_err(|_| Error::new(ErrorKind::Schema, "the catalogue's answer is not as expected"))?;
         Ok(Self { columns, unique: true })
@@ -129,8 +129,8 @@ impl Cursor {
     }
 
     /// The position in the first columns of an answer.
-    pub(in crate::postgres) fn position(&self, row: &PgRow) -> Result<Position, Fault> {
-        let get = |at: usize| row.try_get(at).map_err(|error| classify(&error, Phase::Reading));
+    pub(in crate::postgres) fn position(&self, row: &PgRow) -> Result<Position, DatabaseError> {
+        let get = |at: usize| row.try_get(at).map_err(|error| DatabaseError::of(&error, Phase::Reading));
         (0..self.width()).map(get).collect()
     }
 }

@@ -10,7 +10,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::table::missing_table;
-use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::statements::bind::{owner_of, parse_owner};
 use crate::postgres::statements::fragments::{Forms, Writer};
@@ -115,7 +115,7 @@ impl TableWalk {
     }
 
     /// The arguments of a search, before any position.
-    fn sought(&self, primary: KeyId) -> Result<PgArguments, Fault> {
+    fn sought(&self, primary: KeyId) -> Result<PgArguments, DatabaseError> {
         let mut arguments = PgArguments::default();
         if self.sought == Sought::OtherKeys {
             bind(&mut arguments, start_under(primary))?;
@@ -132,14 +132,14 @@ impl Postgres {
         plan: &Plan,
         batch: u32,
         without: Option<&str>,
-    ) -> Result<TableWalk, Fault> {
+    ) -> Result<TableWalk, DatabaseError> {
         let slots = plan.placement.slots.iter().filter(|slot| Some(slot.column.as_str()) != without);
         self.walk_for(plan, Sought::OtherKeys, slots.cloned().collect(), Vec::new(), batch).await
     }
 
     /// Plans a walk over every slot that exists, which looks for tokens that are not where the placement
     /// wants them.
-    pub(crate) async fn walk_misplaced(&self, plan: &Plan, batch: u32) -> Result<TableWalk, Fault> {
+    pub(crate) async fn walk_misplaced(&self, plan: &Plan, batch: u32) -> Result<TableWalk, DatabaseError> {
         let (slots, plain) = (plan.placement.slots.clone(), plan.placement.plain.clone());
         self.walk_for(plan, Sought::Misplaced, slots, plain, batch).await
     }
@@ -151,7 +151,7 @@ impl Postgres {
         slots: Vec<Slot>,
         plain: Vec<PlainColumn>,
         batch: u32,
-    ) -> Result<TableWalk, Fault> {
+    ) -> Result<TableWalk, DatabaseError> {
         let (table, _) = plan.work()?;
         let cursor = Cursor::find(&self.database, self.layout(), table).await?;
         let writer = Writer { layout: self.layout(), table, placement: &plan.placement, forms: Forms::One };
@@ -159,19 +159,19 @@ impl Postgres {
     }
 
     /// How many rows there are.
-    pub(crate) async fn count_rows(&self, walk: &TableWalk) -> Result<u64, Fault> {
+    pub(crate) async fn count_rows(&self, walk: &TableWalk) -> Result<u64, DatabaseError> {
         self.count(walk.count.clone(), PgArguments::default()).await
     }
 
     /// How many rows have something of what the walk looks for.
-    pub(crate) async fn count_found(&self, walk: &TableWalk, primary: KeyId) -> Result<u64, Fault> {
+    pub(crate) async fn count_found(&self, walk: &TableWalk, primary: KeyId) -> Result<u64, DatabaseError> {
         self.count(walk.count_found.clone(), walk.sought(primary)?).await
     }
 
-    async fn count(&self, sql: Arc<str>, arguments: PgArguments) -> Result<u64, Fault> {
-        let rows = self.database.survey(&self.relation(), Query { sql, arguments }).await?;
+    async fn count(&self, sql: Arc<str>, arguments: PgArguments) -> Result<u64, DatabaseError> {
+        let rows = self.database.fetch_from_all_rows(&self.relation(), Query { sql, arguments }).await?;
         let count = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>(0));
-        let count = count.map_err(|error| classify(&error, Phase::Reading))?;
+        let count = count.map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         Ok(count.try_into().unwrap_or(0))
     }
 
@@ -181,13 +181,15 @@ impl Postgres {
         walk: &TableWalk,
         rows: u64,
         parts: u32,
-    ) -> Result<Vec<Stretch>, Fault> {
+    ) -> Result<Vec<Stretch>, DatabaseError> {
         let mut borders = Vec::new();
         for part in 1..u64::from(parts.max(1)) {
             let mut arguments = PgArguments::default();
             bind(&mut arguments, (rows / u64::from(parts) * part) as i64)?;
-            let found =
-                self.database.survey(&self.relation(), Query { sql: walk.middle.clone(), arguments }).await?;
+            let found = self
+                .database
+                .fetch_from_all_rows(&self.relation(), Query { sql: walk.middle.clone(), arguments })
+                .await?;
             borders.extend(found.first().map(|row| walk.cursor.position(row)).transpose()?);
         }
         borders.dedup();
@@ -202,7 +204,7 @@ impl Postgres {
         walk: &TableWalk,
         stretch: &Stretch,
         primary: KeyId,
-    ) -> Result<Option<Page>, Fault> {
+    ) -> Result<Option<Page>, DatabaseError> {
         let sql = &walk.pages[usize::from(stretch.after.is_some())][usize::from(stretch.until.is_some())];
         let mut arguments = walk.sought(primary)?;
         let positions = [&stretch.after, &stretch.until].into_iter().flatten().flatten();
@@ -228,7 +230,7 @@ impl Postgres {
         &self,
         walk: &TableWalk,
         exchanges: &[Exchange],
-    ) -> Result<Vec<bool>, Fault> {
+    ) -> Result<Vec<bool>, DatabaseError> {
         let mut arguments = PgArguments::default();
         for at in 0..walk.cursor.width() {
             bind(&mut arguments, column(exchanges, |exchange| exchange.found.position[at].as_str()))?;
@@ -253,7 +255,7 @@ impl Postgres {
         let rows = self.database.transaction(vec![patience, exchange], Phase::Writing).await?;
         let mut done = vec![false; exchanges.len()];
         for row in &rows {
-            let at: i32 = row.try_get(1).map_err(|error| classify(&error, Phase::Writing))?;
+            let at: i32 = row.try_get(1).map_err(|error| DatabaseError::of(&error, Phase::Writing))?;
             if let Some(done) = usize::try_from(at).ok().and_then(|at| done.get_mut(at)) {
                 *done = true;
             }
@@ -265,10 +267,10 @@ impl Postgres {
     ///
     /// # Errors
     /// `AccessDenied` when our role may not see that.
-    pub(crate) async fn replica_lag(&self) -> Result<u64, Fault> {
+    pub(crate) async fn replica_lag(&self) -> Result<u64, DatabaseError> {
         let query = Query { sql: LAG.into(), arguments: PgArguments::default() };
         let rows = self.database.fetch(query, Phase::Reading).await?;
-        let get = |error: sqlx::Error| classify(&error, Phase::Reading);
+        let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
         let Some(row) = rows.first() else { return Ok(0) };
         if row.try_get(1).map_err(get)? {
             let error =
@@ -283,7 +285,7 @@ impl Postgres {
     ///
     /// # Errors
     /// `Schema` when the default table is missing.
-    pub(crate) async fn refuse_without_table(&self) -> Result<(), Fault> {
+    pub(crate) async fn refuse_without_table(&self) -> Result<(), DatabaseError> {
         match self.plan().await?.has_table() {
             true => Ok(()),
             false => Err(missing_table(self.layout()).into()),
@@ -298,8 +300,8 @@ fn column<'a, T>(exchanges: &'a [Exchange], value: impl Fn(&'a Exchange) -> T) -
 }
 
 /// Adds a row that has something to do. Says whether the schema is the one of the walk.
-fn read_into(found: &mut Vec<FoundRow>, row: &PgRow, cursor: &Cursor) -> Result<bool, Fault> {
-    let get = |error: sqlx::Error| classify(&error, Phase::Reading);
+fn read_into(found: &mut Vec<FoundRow>, row: &PgRow, cursor: &Cursor) -> Result<bool, DatabaseError> {
+    let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
     let first = cursor.width();
     let slots: Option<Vec<Option<String>>> = row.try_get(first + 2).map_err(get)?;
     if let Some(slots) = slots {

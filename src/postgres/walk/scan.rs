@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Row as _, ValueRef as _};
 
-use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
 use crate::postgres::statements::bind::{owner_of, parse_owner};
@@ -63,7 +63,7 @@ pub(crate) struct Scanned {
 
 impl Scanned {
     /// As it stands in the row, and as an owner unless it is not a valid one.
-    pub(crate) fn owner(&self) -> Result<(String, Option<Owner>), Fault> {
+    pub(crate) fn owner(&self) -> Result<(String, Option<Owner>), DatabaseError> {
         let owner = owner_of(&self.row, self.first)?;
         let name = match &owner {
             (Some(tenant), user) => format!("{tenant}/{user}"),
@@ -73,13 +73,13 @@ impl Scanned {
     }
 
     /// The database's clock.
-    pub(crate) fn now(&self) -> Result<u64, Fault> {
+    pub(crate) fn now(&self) -> Result<u64, DatabaseError> {
         let now: i64 = self.row.try_get(self.first + 2).map_err(reading)?;
         Ok(u64::try_from(now).unwrap_or_default())
     }
 
     /// The text of one of the columns that are looked at. The last character of a cut one may be missing.
-    pub(crate) fn text(&self, at: usize) -> Result<Option<&str>, Fault> {
+    pub(crate) fn text(&self, at: usize) -> Result<Option<&str>, DatabaseError> {
         let value = self.row.try_get_raw(self.first + 3 + at).map_err(reading)?;
         if value.is_null() {
             return Ok(None);
@@ -90,14 +90,14 @@ impl Scanned {
     }
 }
 
-fn reading(error: sqlx::Error) -> Fault {
-    classify(&error, Phase::Reading)
+fn reading(error: sqlx::Error) -> DatabaseError {
+    DatabaseError::of(&error, Phase::Reading)
 }
 
 impl Postgres {
     /// # Errors
     /// `Schema` when the default table is missing; those of asking for its keys.
-    pub(crate) async fn scan(&self, plan: &Plan, watched: &[Watched]) -> Result<Scan, Fault> {
+    pub(crate) async fn scan(&self, plan: &Plan, watched: &[Watched]) -> Result<Scan, DatabaseError> {
         let table = plan.some_table(self.layout())?;
         let cursor = Cursor::find(&self.database, self.layout(), table).await?;
         Ok(Scan { cursor, relation: self.relation(), selected: selected(self.layout(), watched) })
@@ -109,14 +109,14 @@ impl Postgres {
         scan: &Scan,
         portion: Portion,
         limit: Duration,
-    ) -> Result<Vec<Scanned>, Fault> {
+    ) -> Result<Vec<Scanned>, DatabaseError> {
         let (sample, most) = match portion {
             Portion::First(most) => (String::new(), most),
             Portion::Sample(percent, most) => (format!(" TABLESAMPLE SYSTEM ({percent:.6})"), most),
         };
         let sql = format!("SELECT {} FROM {} AS t{sample} LIMIT {most}", scan.selected, scan.relation);
         let query = Query { sql: sql.into(), arguments: PgArguments::default() };
-        let rows = self.database.glance(&[&scan.relation], query, limit).await?;
+        let rows = self.database.quick_check(&[&scan.relation], query, limit).await?;
         Ok(rows.into_iter().map(|row| Scanned { row, first: 0 }).collect())
     }
 
@@ -127,21 +127,23 @@ impl Postgres {
         after: Option<&Position>,
         limit: u32,
         patience: Duration,
-    ) -> Result<(Vec<Scanned>, Option<Position>), Fault> {
+    ) -> Result<(Vec<Scanned>, Option<Position>), DatabaseError> {
         let mut arguments = PgArguments::default();
         after.into_iter().flatten().try_for_each(|text| bind(&mut arguments, text.clone()))?;
         let query = Query { sql: page(scan, after.is_some(), limit), arguments };
-        let rows = self.database.glance(&[&scan.relation], query, patience).await?;
+        let rows = self.database.quick_check(&[&scan.relation], query, patience).await?;
         let last = rows.last().map(|row| scan.cursor.position(row)).transpose()?;
         let first = scan.cursor.width();
         Ok((rows.into_iter().map(|row| Scanned { row, first }).collect(), last))
     }
 
     /// How many rows there are.
-    pub(crate) async fn number_of_rows(&self, scan: &Scan) -> Result<u64, Fault> {
+    pub(crate) async fn number_of_rows(&self, scan: &Scan) -> Result<u64, DatabaseError> {
         let sql = format!("SELECT count(*) FROM {}", scan.relation).into();
-        let rows =
-            self.database.survey(&scan.relation, Query { sql, arguments: PgArguments::default() }).await?;
+        let rows = self
+            .database
+            .fetch_from_all_rows(&scan.relation, Query { sql, arguments: PgArguments::default() })
+            .await?;
         let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(reading)?;
         Ok(count.try_into().unwrap_or(0))
     }

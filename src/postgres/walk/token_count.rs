@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
 use crate::postgres::catalogue::table::Table;
-use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::Query;
 use crate::postgres::sql::names::{quote, relation};
 use crate::postgres::sql::token;
@@ -29,7 +29,7 @@ impl Postgres {
     ///
     /// It goes by the layout and the catalogue, not by the placement or by what a walk visits: what
     /// those forget is found here.
-    pub(crate) async fn tokens_per_key(&self, plan: &Plan) -> Result<Vec<ColumnCount>, Fault> {
+    pub(crate) async fn tokens_per_key(&self, plan: &Plan) -> Result<Vec<ColumnCount>, DatabaseError> {
         let Some(table) = plan.table() else { return Ok(Vec::new()) };
         let columns = counted(self.layout(), table);
         if columns.is_empty() {
@@ -37,8 +37,8 @@ impl Postgres {
         }
         let query =
             Query { sql: count_sql(self.layout(), &columns).into(), arguments: PgArguments::default() };
-        let rows = self.database.survey(&self.relation(), query).await?;
-        let get = |error: sqlx::Error| classify(&error, Phase::Reading);
+        let rows = self.database.fetch_from_all_rows(&self.relation(), query).await?;
+        let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
         let mut tally: BTreeMap<(usize, Option<KeyId>), u64> = BTreeMap::new();
         for row in &rows {
             let at: i32 = row.try_get(0).map_err(get)?;

@@ -6,7 +6,7 @@ use sqlx::postgres::PgArguments;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::snapshot::text_columns;
 use crate::postgres::catalogue::table::TextColumn;
-use crate::postgres::connection::errors::{Fault, Phase, classify};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::token::patterns_under;
@@ -53,7 +53,7 @@ pub(crate) fn not_looked_at(layout: &Layout, columns: &[TextColumn], looked_at: 
 
 impl Postgres {
     /// As [`not_looked_at`], for the columns that are there now.
-    pub(crate) async fn not_looked_at(&self, looked_at: &[&str]) -> Result<Vec<String>, Fault> {
+    pub(crate) async fn not_looked_at(&self, looked_at: &[&str]) -> Result<Vec<String>, DatabaseError> {
         Ok(not_looked_at(self.layout(), &text_columns(&self.database, self.layout()).await?, looked_at))
     }
 
@@ -62,7 +62,7 @@ impl Postgres {
     ///
     /// # Errors
     /// `AccessDenied`, naming the column, when our role may not read one, or may not see every row.
-    pub(crate) async fn tokens_anywhere(&self, key: KeyId) -> Result<Vec<(String, u64)>, Fault> {
+    pub(crate) async fn tokens_anywhere(&self, key: KeyId) -> Result<Vec<(String, u64)>, DatabaseError> {
         let columns = text_columns(&self.database, self.layout()).await?;
         if let Some(hidden) = columns.iter().find(|column| !column.readable) {
             return Err(may_not_be_read(hidden).into());
@@ -74,15 +74,19 @@ impl Postgres {
         Ok(found)
     }
 
-    async fn tokens_of_table(&self, columns: &[TextColumn], key: KeyId) -> Result<Vec<(String, u64)>, Fault> {
+    async fn tokens_of_table(
+        &self,
+        columns: &[TextColumn],
+        key: KeyId,
+    ) -> Result<Vec<(String, u64)>, DatabaseError> {
         let relation = format!("{}.{}", quote(&columns[0].schema), quote(&columns[0].table));
         let mut arguments = PgArguments::default();
         let (part, head) = patterns_under(key);
         bind(&mut arguments, part)?;
         bind(&mut arguments, head)?;
         let query = Query { sql: count(&relation, columns).into(), arguments };
-        let rows = self.database.survey(&relation, query).await?;
-        let get = |error: sqlx::Error| classify(&error, Phase::Reading);
+        let rows = self.database.fetch_from_all_rows(&relation, query).await?;
+        let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
         let mut found = Vec::new();
         for row in &rows {
             let (at, tokens): (i32, i64) = (row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?);
