@@ -125,7 +125,7 @@ fn rows_of(answers: &[Vec<PgRow>], at: usize) -> &[PgRow] {
 }
 
 async fn ask(database: &Database, layout: &Layout, parts: &[Part]) -> Result<SnapshotAnswer, Fault> {
-    parse(&database.inspect(query(layout, parts)?).await?)
+    parse(&Box::pin(database.inspect(query(layout, parts)?)).await?)
 }
 
 fn query(layout: &Layout, parts: &[Part]) -> Result<Query, Fault> {
