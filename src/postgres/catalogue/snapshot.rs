@@ -128,7 +128,7 @@ fn rows_of(answers: &[Vec<PgRow>], at: usize) -> &[PgRow] {
 }
 
 async fn ask(database: &Database, layout: &Layout, parts: &[Part]) -> Result<SnapshotAnswer, DatabaseError> {
-    parse(&database.inspect(query(layout, parts)?).await?)
+    parse(&Box::pin(database.inspect(query(layout, parts)?)).await?)
 }
 
 fn query(layout: &Layout, parts: &[Part]) -> Result<Query, DatabaseError> {

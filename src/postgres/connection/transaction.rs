@@ -69,7 +69,8 @@ impl Database {
         queries: Vec<Query>,
         phase: Phase,
     ) -> Result<Vec<PgRow>, DatabaseError> {
-        let done = self.run_within(limit, READ_COMMITTED, queries, phase).await?;
+        // in a box: an application's futures would become too deep for the compiler otherwise
+        let done = Box::pin(self.run_within(limit, READ_COMMITTED, queries, phase)).await?;
         Ok(done.into_iter().next_back().unwrap_or_default())
     }
 

@@ -146,7 +146,6 @@ impl Postgres {
 
     /// Looks at the catalogue now.
     pub(crate) async fn refresh(&self) -> Result<Arc<Plan>, DatabaseError> {
-        // in a box: what is inlined here makes every future of an application deeper
         let taken = Box::pin(snapshot::take(&self.database, &self.layout)).await;
         Ok(self.plan_for(taken.inspect_err(|_| self.forget())?))
     }
