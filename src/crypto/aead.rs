@@ -17,9 +17,8 @@ use zeroize::Zeroizing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::field::Field;
 use crate::record::owner::Owner;
-use crate::record::token::{
-    COMMITMENT, KeyId, MAX_HEAD, NONCE, OVERHEAD, PADDING, SALT, Stack, TAG, Token, head,
-};
+use crate::record::padding::{pad, padded_len};
+use crate::record::token::{COMMITMENT, KeyId, MAX_HEAD, NONCE, OVERHEAD, SALT, Stack, TAG, Token, head};
 use crate::record::version::Version;
 
 /// AES-256-GCM that also opens: GCM only ever encrypts blocks, so no decryption schedule is needed.
@@ -137,14 +136,13 @@ fn seal_with(
 ) -> Token {
     let keys = token_keys(root, context(key, version, owner, field), salt);
     let (aes_key, commitment) = keys.split_at(32);
-    let padded = json.len().max(1).next_multiple_of(PADDING);
 
-    let mut body = Vec::with_capacity(OVERHEAD + padded);
+    let mut body = Vec::with_capacity(OVERHEAD + padded_len(json.len()));
     body.extend_from_slice(salt);
     body.extend_from_slice(commitment);
     body.extend_from_slice(nonce);
     body.extend_from_slice(json); // the capacity is there: no copy of the plaintext stays behind
-    body.resize(SALT + COMMITMENT + NONCE + padded, b' ');
+    pad(&mut body, SALT + COMMITMENT + NONCE);
     let aad = associated_data(key, version, field);
     let tag = encrypt(aes_key, nonce, &aad, &mut body[SALT + COMMITMENT + NONCE..]);
     body.extend_from_slice(&tag);

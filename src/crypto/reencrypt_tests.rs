@@ -3,7 +3,7 @@ use rand::rngs::StdRng;
 use zeroize::Zeroizing;
 
 use super::{Owner, Token, Version, aead};
-use crate::crypto::sealer;
+use crate::crypto::record_sealer;
 use crate::error::{ErrorKind, Result};
 use crate::keyring::keys::{KeyState, Keyring, RootKey};
 use crate::record::field::Field;
@@ -48,7 +48,7 @@ fn token(keyring: &Keyring, number: u64, field: Field, json: &[u8]) -> Token {
 }
 
 fn record(keyring: &Keyring, number: u64, config: Option<&RetellConfig>) -> Vec<Token> {
-    sealer::seal(config, &owner(), version(number), &Field::ALL, keyring.primary(), &mut rng())
+    record_sealer::seal(config, &owner(), version(number), &Field::ALL, keyring.primary(), &mut rng())
         .tokens()
         .to_vec()
 }
@@ -62,12 +62,18 @@ fn config() -> RetellConfig {
 
 fn opened(tokens: Vec<Token>, keyring: &Keyring) -> Option<RetellConfig> {
     let record = Record::new(tokens, PlainValues::default()).unwrap();
-    sealer::open(&record, &owner(), keyring.opener(record.key).unwrap()).unwrap().config
+    record_sealer::open(&record, &owner(), keyring.opener(record.key).unwrap()).unwrap().config
 }
 
 /// As rotation and sync do it.
 fn reencrypt(tokens: &[Token], owner: &Owner, keyring: &Keyring, rng: &mut StdRng) -> Result<Vec<Token>> {
-    sealer::reencrypt(tokens, owner, keyring.primary(), |key| keyring.opener_for_reencryption(key), rng)
+    record_sealer::reencrypt(
+        tokens,
+        owner,
+        keyring.primary(),
+        |key| keyring.opener_for_reencryption(key),
+        rng,
+    )
 }
 
 fn kind(tokens: &[Token], owner: &Owner, keyring: &Keyring) -> ErrorKind {

@@ -3,23 +3,15 @@
 use serde_json::Value;
 
 use crate::doctor::finding::{Area, Finding, FindingId, Mend, Severity};
-use crate::doctor::ids;
+use crate::doctor::finding_ids;
+use crate::doctor::fixes::{clear_column, clear_scalar, remove_key};
 use crate::doctor::rows::columns::{ColumnPart, ColumnRole};
 use crate::doctor::rows::counts::{ExaminedRows, Occurrences};
-use crate::doctor::rows::json_secrets::{JsonPath, look_into};
+use crate::doctor::rows::json_secrets::look_into;
 use crate::doctor::rows::name_patterns::NameMatch;
 use crate::doctor::rows::text_class::{EMPTY_VALUES, TextClass, classify};
-use crate::postgres::catalogue::table::TableColumn;
-use crate::postgres::sql::names::{literal, quote, relation};
-use crate::postgres::sql::token::{Kind, holds_unrecognised};
+use crate::postgres::sql::names::{quote, relation};
 use crate::record::token::MEMBER;
-
-/// Parameters of an address that may be secrets: at least those that are looked for.
-const PARAMETERS: &str = "[?&#][^=&#]*(key|token|secret|auth|passw|bearer|credential|sig)[^=&#]*=";
-/// No token is shorter.
-const SHORTEST_TOKEN: usize = 150;
-/// The user and the password in an address.
-const USER: &str = "^([^:/?#]+://)[^/?#@]*@";
 
 /// What the rows and the defaults of their columns hold, as findings.
 pub(super) fn findings(rows: &ExaminedRows<'_>) -> Vec<Finding> {
@@ -42,7 +34,7 @@ fn finding(
         ColumnPart::Ours => format!("{}, {MEMBER}", rows.object(at)),
         ColumnPart::Key(path) => format!("{}, key {}", rows.object(at), path.keys.join(".")),
     };
-    let id = if role == ColumnRole::Webhook { ids::SECRET_IN_WEBHOOK_CONFIG } else { id(class) };
+    let id = if role == ColumnRole::Webhook { finding_ids::SECRET_IN_WEBHOOK_CONFIG } else { id(class) };
     let meaning = format!("{}{}: {}", what(class), rows.of_how_many(), consequence(role, part, class));
     let finding = Finding::new(id, severity(role, class), object, meaning, fix(rows, at, part, class));
     finding.of(occurrences.count, occurrences.owners.clone())
@@ -50,10 +42,10 @@ fn finding(
 
 fn id(class: TextClass) -> FindingId {
     match class {
-        TextClass::Ciphertext => ids::FOREIGN_CIPHERTEXT,
-        TextClass::Encoded => ids::ENCODED_PLAINTEXT,
-        TextClass::Malformed | TextClass::Tokens | TextClass::Empty => ids::MALFORMED_TOKEN,
-        TextClass::Plaintext => ids::PLAINTEXT,
+        TextClass::Ciphertext => finding_ids::FOREIGN_CIPHERTEXT,
+        TextClass::Encoded => finding_ids::ENCODED_PLAINTEXT,
+        TextClass::Malformed | TextClass::Tokens | TextClass::Empty => finding_ids::MALFORMED_TOKEN,
+        TextClass::Plaintext => finding_ids::PLAINTEXT,
     }
 }
 
@@ -123,7 +115,7 @@ fn in_default(rows: &ExaminedRows<'_>, at: usize) -> Option<Finding> {
         format!("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", relation(rows.context.layout), quote(name));
     let meaning = "the default of the column is a value of its own: the catalogue shows it to everybody, and every \
                    new row gets it; rows that are made without the column have nothing there once it is gone";
-    let id = if role == ColumnRole::Webhook { ids::SECRET_IN_WEBHOOK_CONFIG } else { id(class) };
+    let id = if role == ColumnRole::Webhook { finding_ids::SECRET_IN_WEBHOOK_CONFIG } else { id(class) };
     let severity = if let ColumnRole::Named(_) = role { severity(role, class) } else { Severity::Critical };
     let object = format!("default of {}", rows.object(at));
     Some(Finding::new(id, severity, object, meaning, Mend::Sql(drop)))
@@ -157,7 +149,7 @@ fn too_long(rows: &ExaminedRows<'_>) -> Option<Finding> {
     let meaning = "JSON that is longer than 1 MiB, deeper than 127 levels, or damaged, is not looked into";
     let advice = "see for yourself whether there are secrets in it; settings are shorter";
     let finding = Finding::new(
-        ids::NOT_EXAMINED.in_area(Area::Exposure),
+        finding_ids::NOT_EXAMINED.in_area(Area::Exposure),
         Severity::Warning,
         rows.context.object(),
         meaning,
@@ -173,9 +165,9 @@ fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart, class: TextClass) 
     let column = rows.context.table.column(name);
     let relation = relation(rows.context.layout);
     match (rows.columns.roles[at].0, part) {
-        (_, ColumnPart::Key(path)) => without_key(&relation, name, column, path),
-        (ColumnRole::Named(_), _) => cleared(&relation, name, column),
-        (ColumnRole::Config, ColumnPart::Whole) => without_scalar(&relation, name, column),
+        (_, ColumnPart::Key(path)) => remove_key(&relation, name, column, path),
+        (ColumnRole::Named(_), _) => clear_column(&relation, name, column),
+        (ColumnRole::Config, ColumnPart::Whole) => clear_scalar(&relation, name, column),
         _ => Mend::Command(put(rows, class).to_owned()),
     }
 }
@@ -187,65 +179,6 @@ fn put(rows: &ExaminedRows<'_>, class: TextClass) -> &'static str {
         (false, _) => "retell-vault put --user ID --replace-foreign",
         (true, _) => "retell-vault put --tenant ID --user ID --replace-foreign",
     }
-}
-
-fn cleared(relation: &str, name: &str, column: Option<&TableColumn>) -> Mend {
-    if column.is_some_and(|column| column.generated) {
-        return Mend::Advice(format!("{name} is generated from other columns: drop it"));
-    }
-    let nothing = match column {
-        Some(column) if !column.not_null => "NULL",
-        Some(column) if column.kind.starts_with("json") || column.kind.ends_with("[]") => "'{}'",
-        _ => "''",
-    };
-    let (name, empty) = (quote(name), EMPTY_VALUES.map(literal).join(", "));
-    let unrecognised = holds_unrecognised(&format!("{name}::text"), Kind::Text);
-    Mend::Sql(format!(
-        "UPDATE {relation} SET {name} = {nothing} WHERE {name}::text NOT IN ({empty}) \
-         AND (pg_catalog.length({name}::text) < {SHORTEST_TOKEN} OR ({unrecognised}))"
-    ))
-}
-
-fn without_scalar(relation: &str, name: &str, column: Option<&TableColumn>) -> Mend {
-    let nothing = if column.is_some_and(|column| column.not_null) { "'{}'" } else { "NULL" };
-    let name = quote(name);
-    Mend::Sql(format!(
-        "UPDATE {relation} SET {name} = {nothing} WHERE pg_catalog.jsonb_typeof({name}::jsonb) NOT IN ('object', 'null')"
-    ))
-}
-
-fn without_key(relation: &str, name: &str, column: Option<&TableColumn>, path: &JsonPath) -> Mend {
-    let kind = match column.map(|column| column.kind.as_str()) {
-        Some(kind @ ("json" | "jsonb")) if path.is_exact() => kind,
-        Some("json" | "jsonb") => {
-            return Mend::Advice(format!(
-                "remove it in the application, which knows what the lists and keys on the way to it are: {}",
-                path.keys.join(".")
-            ));
-        }
-        _ => {
-            return Mend::Advice(format!(
-                "remove the key {} from the JSON texts of {name}",
-                path.keys.join(".")
-            ));
-        }
-    };
-    let name = quote(name);
-    let keys: Vec<_> = path.keys.iter().map(|key| literal(key)).collect();
-    let keys = format!("ARRAY[{}]::text[]", keys.join(", "));
-    let (value, json) = (format!("({name} #>> {keys})"), format!("{name}::jsonb"));
-    let (new, condition) = match path.in_address {
-        false => (format!("({json} #- {keys})"), format!("{value} <> ''")),
-        true => {
-            let (user, kept, parameters) = (literal(USER), literal(r"\1"), literal(PARAMETERS));
-            let bare = format!(
-                "pg_catalog.regexp_replace(pg_catalog.regexp_replace({value}, {user}, {kept}), '[?#].*$', '')"
-            );
-            let new = format!("pg_catalog.jsonb_set({json}, {keys}, pg_catalog.to_jsonb({bare}))");
-            (new, format!("({value} ~ {user} OR {value} ~* {parameters})"))
-        }
-    };
-    Mend::Sql(format!("UPDATE {relation} SET {name} = {new}::{kind} WHERE {condition}"))
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ impl Mend {
     }
 }
 
-/// What a finding is called, the same every time, and what it is about. All of them stand in `ids.rs`.
+/// What a finding is called, the same every time, and what it is about. All of them stand in `finding_ids.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FindingId {
     pub(crate) name: &'static str,

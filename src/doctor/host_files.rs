@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::doctor::context::HostContext;
 use crate::doctor::finding::{Finding, FindingId, Mend, Severity};
-use crate::doctor::ids;
+use crate::doctor::finding_ids;
 use crate::error::Result;
 use crate::keyring::private_file::{self, Openness};
 use crate::local::file::{KeptKind, LocalFile};
@@ -34,16 +34,20 @@ pub(super) async fn look(host: &HostContext<'_>) -> Result<Vec<Finding>> {
 fn openness(host: &HostContext<'_>) -> Vec<Finding> {
     let keyring = host.core.keyring.path();
     let mut places = vec![
-        (keyring.to_owned(), ids::KEYRING_OPEN, "the keyring"),
-        (private_file::beside(keyring, ".previous"), ids::KEYRING_OPEN, "the keyring before the last change"),
-        (private_file::folder_of(keyring).to_owned(), ids::KEYRING_OPEN, "the folder of the keyring"),
+        (keyring.to_owned(), finding_ids::KEYRING_OPEN, "the keyring"),
+        (
+            private_file::beside(keyring, ".previous"),
+            finding_ids::KEYRING_OPEN,
+            "the keyring before the last change",
+        ),
+        (private_file::folder_of(keyring).to_owned(), finding_ids::KEYRING_OPEN, "the folder of the keyring"),
     ];
     if let Some(local) = &host.core.local {
         let files = ["", "-wal", "-shm", "-journal"].map(|suffix| private_file::beside(local.path(), suffix));
-        places.extend(files.map(|file| (file, ids::LOCAL_FILE_OPEN, "the local file")));
+        places.extend(files.map(|file| (file, finding_ids::LOCAL_FILE_OPEN, "the local file")));
         let folder = private_file::folder_of(local.path()).to_owned();
         if places.iter().all(|(path, ..)| *path != folder) {
-            places.push((folder, ids::LOCAL_FILE_OPEN, "the folder of the local file"));
+            places.push((folder, finding_ids::LOCAL_FILE_OPEN, "the folder of the local file"));
         }
     }
     places.into_iter().filter_map(|(path, id, what)| open_to_others(&path, id, what)).collect()
@@ -86,10 +90,14 @@ async fn waiting(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findin
         findings.push(pending(host, local, counts.pending).await?);
     }
     let letters =
-        (Severity::Warning, ids::DEAD_LETTERS, "were refused by the database and are kept only here");
-    let losers = (Severity::Notice, ids::KEPT_RECORDS, "lost against newer ones and are kept for 90 days");
-    let replaced =
-        (Severity::Notice, ids::KEPT_RECORDS, "could not be read, were replaced, and are kept for 90 days");
+        (Severity::Warning, finding_ids::DEAD_LETTERS, "were refused by the database and are kept only here");
+    let losers =
+        (Severity::Notice, finding_ids::KEPT_RECORDS, "lost against newer ones and are kept for 90 days");
+    let replaced = (
+        Severity::Notice,
+        finding_ids::KEPT_RECORDS,
+        "could not be read, were replaced, and are kept for 90 days",
+    );
     let kept = [
         (KeptKind::DeadLetter, counts.dead_letters, letters),
         (KeptKind::Superseded, counts.superseded, losers),
@@ -105,7 +113,7 @@ async fn waiting(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findin
     }
     findings.extend(local.set_aside().into_iter().map(|path| {
         Finding::new(
-            ids::LOCAL_FILE_DAMAGED,
+            finding_ids::LOCAL_FILE_DAMAGED,
             Severity::Warning,
             format!("file {}", path.display()),
             "the local file was damaged and set aside; what waited in it is not in the database",
@@ -128,7 +136,7 @@ async fn pending(host: &HostContext<'_>, local: &LocalFile, count: u64) -> Resul
         age / 1000
     );
     let mend = Mend::Command("retell-vault sync".to_owned());
-    let finding = Finding::new(ids::PENDING_RECORDS, severity, object(local), meaning, mend);
+    let finding = Finding::new(finding_ids::PENDING_RECORDS, severity, object(local), meaning, mend);
     Ok(finding.of(count, owners))
 }
 

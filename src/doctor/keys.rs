@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::doctor::context::HostContext;
 use crate::doctor::finding::{Area, Finding, Mend, Severity};
-use crate::doctor::ids;
+use crate::doctor::finding_ids;
 use crate::doctor::rows::counts::{ExaminedRows, Occurrences, RecordProblem, RowCounts};
 use crate::error::Result;
 use crate::keyring::keys::KeyState;
@@ -45,7 +45,7 @@ fn age(host: &HostContext<'_>) -> Option<Finding> {
     let age = host.core.now().saturating_sub(primary.created_at);
     (age > limit).then(|| {
         Finding::new(
-            ids::OLD_KEY,
+            finding_ids::OLD_KEY,
             Severity::Warning,
             format!("key {}", primary.id),
             format!("the primary key is {} days old, more than {}", age / DAY, limit / DAY),
@@ -102,7 +102,7 @@ async fn open_texts(host: &HostContext<'_>, local: &LocalFile, place: LocalPlace
 /// Whoever forgets to name the database must not be told that all is well.
 fn not_examined(tables: &[String]) -> Finding {
     Finding::new(
-        ids::NOT_EXAMINED.in_area(Area::Keys),
+        finding_ids::NOT_EXAMINED.in_area(Area::Keys),
         Severity::Warning,
         "database",
         format!(
@@ -115,7 +115,7 @@ fn not_examined(tables: &[String]) -> Finding {
 
 fn damaged(pieces: u64) -> Finding {
     Finding::new(
-        ids::DAMAGED_LOCAL_RECORD, Severity::Critical,
+        finding_ids::DAMAGED_LOCAL_RECORD, Severity::Critical,
         "local file",
         "text that names no key stands in place of tokens: the local file was altered, or is damaged",
         Mend::Advice(
@@ -174,8 +174,14 @@ fn wrong_keyring(place: &str, named: &Named, of_how_many: &str) -> Finding {
     );
     let advice = "use the keyring that the service uses, or the right table; store nothing with this one";
     let tokens = named.values().flat_map(BTreeMap::values).sum();
-    Finding::new(ids::WRONG_KEYRING, Severity::Critical, place, meaning, Mend::Advice(advice.to_owned()))
-        .of(tokens, Vec::new())
+    Finding::new(
+        finding_ids::WRONG_KEYRING,
+        Severity::Critical,
+        place,
+        meaning,
+        Mend::Advice(advice.to_owned()),
+    )
+    .of(tokens, Vec::new())
 }
 
 fn of_key(
@@ -188,25 +194,25 @@ fn of_key(
     let (severity, id, what, mend) = match state {
         None => (
             Severity::Critical,
-            ids::UNKNOWN_KEY,
+            finding_ids::UNKNOWN_KEY,
             "under a key that the keyring does not hold: they do not open",
             Mend::Advice(LOST.to_owned()),
         ),
         Some(KeyState::Destroyed) => (
             Severity::Critical,
-            ids::DESTROYED_KEY,
+            finding_ids::DESTROYED_KEY,
             "under a key that was destroyed: they do not open",
             Mend::Advice(LOST.to_owned()),
         ),
         Some(KeyState::Retired) => (
             Severity::Warning,
-            ids::RETIRED_KEY,
+            finding_ids::RETIRED_KEY,
             "under a retired key, which cannot be destroyed before they are sealed anew",
             Mend::Command("retell-vault rotate".to_owned()),
         ),
         Some(KeyState::Pending) => (
             Severity::Critical,
-            ids::OLDER_KEYRING,
+            finding_ids::OLDER_KEYRING,
             "under a key that is pending here and seals elsewhere: this keyring is not the newest",
             Mend::Advice("copy the newest keyring to this host, and change no keys here before".to_owned()),
         ),
@@ -223,7 +229,7 @@ fn of_problem(place: &str, of_how_many: &str, problem: &RecordProblem, occurrenc
     let (severity, id, what, mend) = match problem {
         RecordProblem::Mixed => (
             Severity::Critical,
-            ids::MIXED_RECORD,
+            finding_ids::MIXED_RECORD,
             "rows hold tokens of several versions or keys, or a field twice: other code wrote part of a record, and it \
              does not load"
                 .to_owned(),
@@ -231,13 +237,13 @@ fn of_problem(place: &str, of_how_many: &str, problem: &RecordProblem, occurrenc
         ),
         RecordProblem::Incomplete => (
             Severity::Critical,
-            ids::INCOMPLETE_RECORD,
+            finding_ids::INCOMPLETE_RECORD,
             "records lack a secret field: other code removed it, and they do not load".to_owned(),
             again,
         ),
         RecordProblem::Ahead => (
             Severity::Warning,
-            ids::VERSION_AHEAD,
+            finding_ids::VERSION_AHEAD,
             "records have versions more than 24 hours ahead of the server's clock: a clock was wrong, or they are \
              forged; they win against nothing"
                 .to_owned(),
@@ -245,13 +251,13 @@ fn of_problem(place: &str, of_how_many: &str, problem: &RecordProblem, occurrenc
         ),
         RecordProblem::LaterFormat => (
             Severity::Critical,
-            ids::LATER_FORMAT,
+            finding_ids::LATER_FORMAT,
             "records have a format that a later version of this program wrote".to_owned(),
             "upgrade retell-vault on this host",
         ),
         RecordProblem::Unreadable(reason) => (
             Severity::Critical,
-            ids::UNREADABLE_RECORD,
+            finding_ids::UNREADABLE_RECORD,
             format!("records do not open: {reason}"),
             again,
         ),

@@ -4,8 +4,9 @@ mod access;
 mod context;
 mod exposure;
 pub(crate) mod finding;
+mod finding_ids;
+mod fixes;
 mod host_files;
-mod ids;
 mod keys;
 pub(crate) mod options;
 mod orphans;
@@ -110,7 +111,7 @@ fn unreachable(postgres: &Postgres, fault: &DatabaseError) -> Finding {
         fault.error
     );
     Finding::new(
-        ids::DATABASE_UNREACHABLE,
+        finding_ids::DATABASE_UNREACHABLE,
         Severity::Critical,
         format!("database {}", postgres.database.address()),
         meaning,
@@ -120,7 +121,7 @@ fn unreachable(postgres: &Postgres, fault: &DatabaseError) -> Finding {
 
 fn missing_table(postgres: &Postgres) -> Finding {
     Finding::new(
-        ids::TABLE_MISSING,
+        finding_ids::TABLE_MISSING,
         Severity::Critical,
         table(postgres),
         "the table does not exist: configurations are kept in the local file of this host only",
@@ -134,7 +135,7 @@ fn missing_table(postgres: &Postgres) -> Finding {
 
 fn not_a_table(postgres: &Postgres) -> Finding {
     Finding::new(
-        ids::NOT_A_TABLE,
+        finding_ids::NOT_A_TABLE,
         Severity::Critical,
         table(postgres),
         "what has this name is not a table: the vault neither reads nor writes it",
@@ -144,7 +145,7 @@ fn not_a_table(postgres: &Postgres) -> Finding {
 
 fn unusable_owner(postgres: &Postgres, fault: &DatabaseError) -> Finding {
     Finding::new(
-        ids::OWNER_UNUSABLE,
+        finding_ids::OWNER_UNUSABLE,
         Severity::Critical,
         table(postgres),
         format!("{}: the vault refuses the table, and nothing else in it was looked at", fault.error),
@@ -154,7 +155,7 @@ fn unusable_owner(postgres: &Postgres, fault: &DatabaseError) -> Finding {
 
 fn not_examined(postgres: &Postgres, area: Area, fault: &DatabaseError) -> Finding {
     Finding::new(
-        ids::NOT_EXAMINED.in_area(area),
+        finding_ids::NOT_EXAMINED.in_area(area),
         Severity::Warning,
         table(postgres),
         format!("this could not be looked at ({}): {}", area.as_str(), fault.error),

@@ -8,7 +8,7 @@ use sqlx::postgres::PgArguments;
 
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
-use crate::doctor::ids;
+use crate::doctor::finding_ids;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::table::IdKind;
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
@@ -165,7 +165,7 @@ fn finding(context: &TableContext<'_>, users: &Users, found: &Orphans) -> Findin
         quote(&users.column)
     );
     let mend = Mend::Sql(moved(context, users));
-    Finding::new(ids::ORPHANS, Severity::Warning, context.object(), meaning, mend)
+    Finding::new(finding_ids::ORPHANS, Severity::Warning, context.object(), meaning, mend)
         .of(found.count.unsigned_abs(), found.owners.clone())
 }
 

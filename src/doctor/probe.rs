@@ -1,10 +1,11 @@
 //! Acts as one owner, and proves that another's row can be neither read nor written. Always rolled back.
 
-use crate::doctor::access::policies::{drop_policy, is_open};
+use crate::doctor::access::policies::is_open;
 use crate::doctor::access::row_security::{on, planned_sql};
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, FindingId, Mend, Severity};
-use crate::doctor::ids;
+use crate::doctor::finding_ids;
+use crate::doctor::fixes::drop_policy;
 use crate::doctor::probe_actor::Actor;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::access::TableAccess;
@@ -92,11 +93,11 @@ impl Attack {
 
     fn id(self) -> FindingId {
         match self {
-            Self::Read => ids::PROBE_READS,
-            Self::Update => ids::PROBE_UPDATES,
-            Self::Delete => ids::PROBE_DELETES,
-            Self::Insert => ids::PROBE_INSERTS,
-            Self::Move => ids::PROBE_MOVES,
+            Self::Read => finding_ids::PROBE_READS,
+            Self::Update => finding_ids::PROBE_UPDATES,
+            Self::Delete => finding_ids::PROBE_DELETES,
+            Self::Insert => finding_ids::PROBE_INSERTS,
+            Self::Move => finding_ids::PROBE_MOVES,
         }
     }
 
@@ -237,7 +238,7 @@ fn meaningless(context: &TableContext<'_>) -> Finding {
         context.definitions.server.role
     );
     Finding::new(
-        ids::PROBE_MEANINGLESS, Severity::Warning,
+        finding_ids::PROBE_MEANINGLESS, Severity::Warning,
         context.object(),
         meaning,
         Mend::Advice(
@@ -250,7 +251,7 @@ fn meaningless(context: &TableContext<'_>) -> Finding {
 
 fn without_row(context: &TableContext<'_>, other: &Owner) -> Finding {
     let mut finding = Finding::new(
-        ids::PROBE_WITHOUT_ROW,
+        finding_ids::PROBE_WITHOUT_ROW,
         Severity::Warning,
         context.object(),
         "the probe proves nothing: the other owner has no row that the vault sees",
@@ -262,7 +263,7 @@ fn without_row(context: &TableContext<'_>, other: &Owner) -> Finding {
 
 fn own_row_hidden(actor: &Actor<'_>) -> Finding {
     let mut finding = Finding::new(
-        ids::PROBE_OWN_ROW_HIDDEN, Severity::Notice,
+        finding_ids::PROBE_OWN_ROW_HIDDEN, Severity::Notice,
         actor.context.object(),
         format!("as {}, the owner does not see the own row either", actor.role),
         Mend::Advice(
@@ -278,7 +279,7 @@ fn own_row_hidden(actor: &Actor<'_>) -> Finding {
 /// Everything is rolled back, so the probe did not do it.
 fn changed(context: &TableContext<'_>) -> Finding {
     Finding::new(
-        ids::PROBE_ROWS_CHANGED,
+        finding_ids::PROBE_ROWS_CHANGED,
         Severity::Notice,
         context.object(),
         "somebody wrote the rows of the two owners while the probe ran: what it says may be of another moment",

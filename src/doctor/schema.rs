@@ -8,13 +8,14 @@ use sqlx::postgres::PgArguments;
 use crate::doctor::access::grants;
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, FindingId, Mend, Severity};
-use crate::doctor::ids;
+use crate::doctor::finding_ids;
+use crate::doctor::fixes::{drop_index, rebuild_index};
 use crate::error::ErrorKind;
 use crate::postgres::catalogue::definitions::IndexDefinition;
 use crate::postgres::catalogue::table::{Index, TableColumn};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::connection::pool::Query;
-use crate::postgres::sql::names::{in_schema, quote};
+use crate::postgres::sql::names::quote;
 use crate::record::field::Field;
 use crate::schema::plan::{SchemaPlan, plan_from};
 use crate::schema::step::{Blocked, Step};
@@ -125,24 +126,26 @@ fn finding(context: &TableContext<'_>, step: &Step) -> Finding {
         ),
         "owner" if name == "duplicates" => (
             Severity::Warning,
-            ids::DUPLICATE_OWNERS,
+            finding_ids::DUPLICATE_OWNERS,
             "every write goes to all rows of the owner, and the newest is read; the others are copied to a table beside \
              before they go",
         ),
         "owner" => (
             Severity::Warning,
-            ids::OWNER_NOT_UNIQUE,
+            finding_ids::OWNER_NOT_UNIQUE,
             "two rows for one owner can come into being, and each new owner costs a lock",
         ),
         "guard" => (
             Severity::Warning,
-            ids::COLUMN_UNGUARDED,
+            finding_ids::COLUMN_UNGUARDED,
             "other code can store secrets in the clear here, where everybody takes them for encrypted",
         ),
-        "status" => {
-            (Severity::Notice, ids::STATUS_UNCHECKED, "other code can store a status that nobody knows")
-        }
-        _ => (Severity::Warning, ids::SCHEMA_DIFFERS, "the schema is not as the vault wants it"),
+        "status" => (
+            Severity::Notice,
+            finding_ids::STATUS_UNCHECKED,
+            "other code can store a status that nobody knows",
+        ),
+        _ => (Severity::Warning, finding_ids::SCHEMA_DIFFERS, "the schema is not as the vault wants it"),
     };
     let meaning = format!("{}; {danger}", step.reason);
     Finding::new(id, severity, step.object.clone(), meaning, Mend::Sql(String::new()))
@@ -151,9 +154,9 @@ fn finding(context: &TableContext<'_>, step: &Step) -> Finding {
 fn kind_of(context: &TableContext<'_>, noun: &str, column: &str) -> FindingId {
     let is_short = |kind: &str| kind.starts_with("character varying");
     match context.table.column(column) {
-        _ if noun == "column" => ids::COLUMN_MISSING,
-        Some(found) if is_short(&found.kind) => ids::COLUMN_TOO_SHORT,
-        _ => ids::COLUMN_MISTYPED,
+        _ if noun == "column" => finding_ids::COLUMN_MISSING,
+        Some(found) if is_short(&found.kind) => finding_ids::COLUMN_TOO_SHORT,
+        _ => finding_ids::COLUMN_MISTYPED,
     }
 }
 
@@ -175,9 +178,9 @@ fn blocked(context: &TableContext<'_>, blocked: &Blocked) -> Option<Finding> {
     let object = |column: &&TableColumn| format!("column {}.{}", context.layout.table_name(), column.name);
     let column = context.table.columns.iter().find(|column| object(column) == blocked.object);
     let id = match column {
-        Some(column) if column.generated || column.identity => ids::COLUMN_GENERATED,
+        Some(column) if column.generated || column.identity => finding_ids::COLUMN_GENERATED,
         Some(column) if !column.writable => return None,
-        _ => ids::SCHEMA_BLOCKED,
+        _ => finding_ids::SCHEMA_BLOCKED,
     };
     let mend = Mend::Advice(blocked.hint.clone());
     Some(Finding::new(id, Severity::Warning, blocked.object.clone(), blocked.reason.clone(), mend))
@@ -204,21 +207,26 @@ fn index_problem(context: &TableContext<'_>, index: &Index, all: &[Index]) -> Op
     };
     if !index.valid {
         let meaning = "it was not built to its end: no query uses it, and every write pays for it";
-        return finding(ids::INVALID_INDEX, Severity::Warning, meaning.to_owned(), rebuilt(context, index));
+        return finding(
+            finding_ids::INVALID_INDEX,
+            Severity::Warning,
+            meaning.to_owned(),
+            rebuild_index(context, index),
+        );
     }
     if holds_ciphertext(context, index) {
         let meaning = "it holds ciphertext, by which nothing can be found: every write pays for it, copies of tokens \
                        stay in it, and a text of more than 2704 bytes does not fit";
         return finding(
-            ids::INDEX_ON_CIPHERTEXT,
+            finding_ids::INDEX_ON_CIPHERTEXT,
             Severity::Warning,
             meaning.to_owned(),
-            dropped(context, index),
+            drop_index(context, index),
         );
     }
     if let Some(other) = all.iter().find(|other| makes_needless(context, other, index)) {
         let meaning = format!("index {} does the same: every write pays for both", other.name);
-        return finding(ids::DUPLICATE_INDEX, Severity::Warning, meaning, dropped(context, index));
+        return finding(finding_ids::DUPLICATE_INDEX, Severity::Warning, meaning, drop_index(context, index));
     }
     let scans: i64 = all.iter().map(|index| definition(context, index).scans).sum();
     if is_dispensable(context, index) && definition(context, index).scans == 0 && scans >= MANY_SCANS {
@@ -226,30 +234,9 @@ fn index_problem(context: &TableContext<'_>, index: &Index, all: &[Index]) -> Op
             "no query has used it since the statistics were reset, while the other indexes were used {scans} times; \
              standbys have statistics of their own"
         );
-        return finding(ids::UNUSED_INDEX, Severity::Notice, meaning, dropped(context, index));
+        return finding(finding_ids::UNUSED_INDEX, Severity::Notice, meaning, drop_index(context, index));
     }
     None
-}
-
-fn rebuilt(context: &TableContext<'_>, index: &Index) -> String {
-    let is_leftover = index.name.ends_with("_ccnew") || index.name.ends_with("_ccold");
-    // what kept a unique index from being built would do so again
-    match definition(context, index).constraint.is_none() && (is_leftover || index.unique) {
-        true => dropped(context, index),
-        false => format!("REINDEX INDEX {}{}", concurrently(context), in_schema(context.layout, &index.name)),
-    }
-}
-
-fn dropped(context: &TableContext<'_>, index: &Index) -> String {
-    match &definition(context, index).constraint {
-        Some(name) => format!("ALTER TABLE {} DROP CONSTRAINT {}", context.relation(), quote(name)),
-        None => format!("DROP INDEX {}{}", concurrently(context), in_schema(context.layout, &index.name)),
-    }
-}
-
-/// Indexes over partitions can be neither dropped nor rebuilt concurrently.
-fn concurrently(context: &TableContext<'_>) -> &'static str {
-    if context.table.is_partitioned() { "" } else { "CONCURRENTLY " }
 }
 
 fn holds_ciphertext(context: &TableContext<'_>, index: &Index) -> bool {

@@ -6,7 +6,7 @@ use sqlx::postgres::PgArguments;
 
 use crate::doctor::context::HostContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
-use crate::doctor::ids;
+use crate::doctor::finding_ids;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
@@ -103,7 +103,7 @@ impl ServerState {
         let major = self.version / 10_000;
         (self.version < OLDEST).then(|| {
             Finding::new(
-                ids::SERVER_TOO_OLD, Severity::Critical,
+                finding_ids::SERVER_TOO_OLD, Severity::Critical,
                 address,
                 format!("the server is Postgres {major}: the vault is made for 13 and later, and others get no security fixes"),
                 Mend::Advice("move to a supported version of Postgres".to_owned()),
@@ -115,7 +115,7 @@ impl ServerState {
     fn unwilling(&self, address: &str) -> Option<Finding> {
         if self.is_standby {
             return Some(Finding::new(
-                ids::STANDBY,
+                finding_ids::STANDBY,
                 Severity::Warning,
                 address,
                 "the server is a standby: it answers reads, and what is stored waits in the local file",
@@ -124,7 +124,7 @@ impl ServerState {
         }
         let source = self.read_only.as_deref()?;
         Some(Finding::new(
-            ids::READ_ONLY,
+            finding_ids::READ_ONLY,
             Severity::Warning,
             address,
             format!(
@@ -166,7 +166,7 @@ impl ServerState {
             skew / 1000
         );
         let mend = Mend::Advice("synchronise both clocks (NTP), the wrong one first".to_owned());
-        Some(Finding::new(ids::CLOCK_SKEW, severity, address, meaning, mend))
+        Some(Finding::new(finding_ids::CLOCK_SKEW, severity, address, meaning, mend))
     }
 }
 
@@ -188,13 +188,13 @@ fn encryption_finding(route: &Route, server: &ServerState, address: &str) -> Opt
     let (severity, id, meaning) = match plain {
         true => (
             Severity::Critical,
-            ids::TLS_OFF,
+            finding_ids::TLS_OFF,
             "the connection to another host is not encrypted: whoever is on the way reads the password and every \
              answer",
         ),
         false => (
             Severity::Warning,
-            ids::TLS_UNVERIFIED,
+            finding_ids::TLS_UNVERIFIED,
             "the server's certificate is not checked: whoever is on the way can answer in its place, and read the \
              password",
         ),
@@ -221,7 +221,7 @@ async fn pooler(host: &HostContext<'_>, database: &Database, address: &str) -> O
         }
     }
     Some(Finding::new(
-        ids::POOLER_NOT_RECOGNISED,
+        finding_ids::POOLER_NOT_RECOGNISED,
         Severity::Warning,
         address,
         "two connections share one session of the server, as behind a transaction pooler, and the vault does not \

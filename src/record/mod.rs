@@ -3,6 +3,7 @@
 pub(crate) mod field;
 pub(crate) mod layout;
 pub(crate) mod owner;
+pub(crate) mod padding;
 pub(crate) mod placement;
 pub(crate) mod record;
 pub(crate) mod retell;

@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::token::{OVERHEAD, PADDING};
+use crate::record::padding::PADDING;
+use crate::record::token::OVERHEAD;
 use crate::record::version::MAX_AHEAD;
 
 const NOW: Millis = 1_700_000_000_000;

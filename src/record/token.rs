@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::field::Field;
+use crate::record::padding::{PADDING, padded_len};
 use crate::record::version::{Version, hex_value};
 
 pub(crate) const SALT: usize = 32;
@@ -17,8 +18,6 @@ pub(crate) const NONCE: usize = 12;
 pub(crate) const TAG: usize = 16;
 /// What a body holds besides the ciphertext.
 pub(crate) const OVERHEAD: usize = SALT + COMMITMENT + NONCE + TAG;
-/// Plaintexts are padded to a multiple of this, so that lengths leak little.
-pub(crate) const PADDING: usize = 64;
 
 /// The member of the JSONB config column that is ours: an object of tokens by the names of their fields.
 pub(crate) const MEMBER: &str = "retell_vault";
@@ -120,7 +119,7 @@ fn push_hex(head: &mut Stack<MAX_HEAD>, bytes: &[u8]) {
 
 /// The length in bytes of a token whose JSON text is `json` bytes long.
 pub(crate) fn token_len(field: Field, json: usize) -> usize {
-    text_len(field, OVERHEAD + json.max(1).next_multiple_of(PADDING))
+    text_len(field, OVERHEAD + padded_len(json))
 }
 
 fn text_len(field: Field, body: usize) -> usize {

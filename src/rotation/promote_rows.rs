@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::crypto::sealer::with_plain_values;
+use crate::crypto::record_sealer::with_plain_values;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
 use crate::postgres::walk::rows::{FoundRow, RowTexts, TableWalk};

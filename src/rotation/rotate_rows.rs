@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::crypto::random;
-use crate::crypto::sealer::reencrypt;
+use crate::crypto::record_sealer::reencrypt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
 use crate::postgres::walk::rows::{FoundRow, RowTexts, TableWalk};

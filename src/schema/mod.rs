@@ -1,6 +1,7 @@
 //! The schema of the application's table: planned, applied, verified, and taken back.
 
 mod apply;
+pub(crate) mod check_results;
 mod columns;
 mod evidence;
 mod functions;
@@ -19,7 +20,6 @@ mod script;
 pub(crate) mod step;
 mod step_runner;
 mod updated_at;
-pub(crate) mod verification;
 mod verify;
 pub(crate) mod wanted;
 
@@ -27,9 +27,9 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::statements::plan::Postgres;
+use crate::schema::check_results::Verification;
 use crate::schema::options::{Applied, ApplyOptions, RollBackOptions, RolledBack, SchemaEvent};
 use crate::schema::plan::SchemaPlan;
-use crate::schema::verification::Verification;
 use crate::schema::wanted::Wanted;
 use crate::store::core::Core;
 

@@ -18,7 +18,7 @@ use crate::record::owner::Owner;
 use crate::record::record::{FoundRecords, Record};
 use crate::record::retell::RetellConfig;
 use crate::record::version::Version;
-use crate::schema::verification::Checks;
+use crate::schema::check_results::Checks;
 use crate::store::core::{Core, StoreOptions, StoreRequest};
 
 /// Triggers of the application find what they find on every other day: the statements of the vault are safe on

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 use crate::crypto::random;
-use crate::crypto::sealer::{self, Opened};
+use crate::crypto::record_sealer::{self, Opened};
 use crate::error::Result;
 use crate::keyring::file::KeyringFile;
 use crate::local::file::LocalFile;
@@ -21,7 +21,7 @@ use crate::record::retell::RetellConfig;
 use crate::record::token::KeyId;
 use crate::record::version::{Millis, Version};
 use crate::store::breaker::Breaker;
-use crate::store::seen::SeenVersions;
+use crate::store::seen_versions::SeenVersions;
 
 /// How often a write is tried against moving targets before the caller hears of it.
 pub(crate) const ROUNDS: u32 = 5;
@@ -162,7 +162,7 @@ impl Core {
         let (now, keyring) = (self.now(), self.keyring.for_sealing()?);
         random::with_rng(|rng| {
             let version = Version::next(now, seen, random_step(rng));
-            sealer::seal(request.config, request.owner, version, fields, keyring.primary(), rng)
+            record_sealer::seal(request.config, request.owner, version, fields, keyring.primary(), rng)
         })
     }
 
@@ -170,7 +170,7 @@ impl Core {
     pub(crate) fn seal_rest(&self, request: StoreRequest<'_>, sent: Record) -> Result<Record> {
         let keyring = self.keyring.current();
         let root = keyring.opener(sent.key)?;
-        random::with_rng(|rng| sealer::seal_rest(sent, request.config, request.owner, root, rng))?
+        random::with_rng(|rng| record_sealer::seal_rest(sent, request.config, request.owner, root, rng))?
     }
 
     /// The ids of the keys that records can be opened with.
@@ -180,12 +180,12 @@ impl Core {
 
     /// Opens a record, with the keyring read again when it names a key that is not known yet.
     pub(crate) fn open(&self, record: &Record, owner: &Owner) -> Result<Opened> {
-        sealer::open(record, owner, self.keyring.holding(record.key).opener(record.key)?)
+        record_sealer::open(record, owner, self.keyring.holding(record.key).opener(record.key)?)
     }
 
     /// Whether a record opens, and is a tombstone.
     pub(crate) fn is_tombstone(&self, record: &Record, owner: &Owner) -> Result<bool> {
-        sealer::is_tombstone(record, owner, self.keyring.holding(record.key).opener(record.key)?)
+        record_sealer::is_tombstone(record, owner, self.keyring.holding(record.key).opener(record.key)?)
     }
 
     /// The record of a local entry.

@@ -3,12 +3,12 @@
 pub(crate) mod breaker;
 pub(crate) mod bulk;
 pub(crate) mod core;
-pub(crate) mod decide;
 pub(crate) mod fallback;
 pub(crate) mod load;
+pub(crate) mod obstacle;
 pub(crate) mod reencrypt_local;
 pub(crate) mod reload;
-pub(crate) mod seen;
+pub(crate) mod seen_versions;
 pub(crate) mod store;
 pub(crate) mod sync;
 pub(crate) mod write;

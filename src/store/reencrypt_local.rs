@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::crypto::random;
-use crate::crypto::sealer::reencrypt;
+use crate::crypto::record_sealer::reencrypt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
 use crate::local::file::LocalFile;

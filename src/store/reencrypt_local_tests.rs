@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::crypto::sealer;
+use crate::crypto::record_sealer;
 use crate::keyring::keys::{KeyState, RootKey};
 use crate::local::file::{Base, KeptKind, LocalRecord};
 use crate::record::field::Field;
@@ -50,7 +50,7 @@ fn config(number: u64) -> RetellConfig {
 fn sealed(owner: &Owner, number: u64, key: KeyId) -> String {
     let config = config(number);
     let seal = |rng: &mut _| {
-        sealer::seal(Some(&config), owner, version(number), &Field::ALL, only(key).primary(), rng)
+        record_sealer::seal(Some(&config), owner, version(number), &Field::ALL, only(key).primary(), rng)
     };
     random::with_rng(seal).unwrap().packed(&Field::ALL)
 }
@@ -58,7 +58,7 @@ fn sealed(owner: &Owner, number: u64, key: KeyId) -> String {
 /// Panics unless it opens under the new key alone and is what was sealed.
 fn assert_opens(text: &str, owner: &Owner, number: u64) {
     let record = Record::new(read_packed(text).unwrap(), PlainValues::default()).unwrap();
-    let opened = sealer::open(&record, owner, only(NEW).primary().1).unwrap();
+    let opened = record_sealer::open(&record, owner, only(NEW).primary().1).unwrap();
     assert_eq!(opened.config, Some(config(number)));
     assert_eq!(record.version, version(number));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::crypto::random;
-use crate::crypto::sealer;
+use crate::crypto::record_sealer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::KeyState;
 use crate::local::file::{Base, KeptKind, LocalFile, LocalRecord};
@@ -15,8 +15,8 @@ use crate::record::owner::Owner;
 use crate::record::record::{FoundRecords, Record, Row};
 use crate::record::version::Millis;
 use crate::store::core::{Core, ROUNDS, StoreOptions, StoreRequest, pause};
-use crate::store::decide::{Obstacle, keep_tokens, obstacle};
 use crate::store::fallback::keep;
+use crate::store::obstacle::{Obstacle, keep_tokens, obstacle};
 use crate::store::reload::reload_keyring;
 
 /// How many pending records are read from the local file at a time.
@@ -162,7 +162,7 @@ impl Push<'_> {
         let record = self.core.local_record(&self.pending.text)?;
         let keyring = self.core.keyring.holding(record.key);
         let root = keyring.opener(record.key)?;
-        let record = sealer::with_plain_values(record, owner, root)?;
+        let record = record_sealer::with_plain_values(record, owner, root)?;
         // nothing is pushed under a key that was retired since: a rotation may have counted the database already
         let keyring = self.core.keyring.for_sealing()?;
         let is_retired = keyring.get(record.key).is_some_and(|key| key.info.state == KeyState::Retired);
@@ -171,7 +171,7 @@ impl Push<'_> {
         }
         let tokens = random::with_rng(|rng| {
             let opener = |key| keyring.opener_for_reencryption(key);
-            sealer::reencrypt(record.tokens(), owner, keyring.primary(), opener, rng)
+            record_sealer::reencrypt(record.tokens(), owner, keyring.primary(), opener, rng)
         })??;
         Record::new(tokens, record.plain)
     }

@@ -13,7 +13,7 @@ use crate::record::placement::Place;
 use crate::record::record::{Record, Row};
 use crate::record::version::Version;
 use crate::store::core::{Core, ROUNDS, StoreRequest, StoredRecord, pause, set_fields};
-use crate::store::decide::{Obstacle, keep_tokens, obstacle};
+use crate::store::obstacle::{Obstacle, keep_tokens, obstacle};
 
 pub(super) struct Write<'a> {
     core: &'a Core,

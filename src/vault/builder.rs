@@ -21,7 +21,7 @@ use crate::record::version::Millis;
 use crate::store::breaker::Breaker;
 use crate::store::core::{Clock, Core, Fallback, ROUNDS, ReloadedGeneration, pause};
 use crate::store::reload::reload_keyring_first;
-use crate::store::seen::SeenVersions;
+use crate::store::seen_versions::SeenVersions;
 use crate::vault::Vault;
 
 /// Settings of a [`Vault`].

@@ -6,7 +6,7 @@ use sqlx::postgres::PgArguments;
 
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
-use crate::doctor::ids;
+use crate::doctor::finding_ids;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::access::{Grant, TableAccess};
 use crate::postgres::connection::errors::{DatabaseError, Phase};
@@ -28,7 +28,8 @@ pub(super) fn to_outsiders(context: &TableContext<'_>, access: &TableAccess) -> 
 }
 
 fn to_outsider(context: &TableContext<'_>, grant: &Grant) -> Finding {
-    let id = if grant.holder == "public" { ids::GRANTED_TO_PUBLIC } else { ids::GRANTED_TO_ANON };
+    let id =
+        if grant.holder == "public" { finding_ids::GRANTED_TO_PUBLIC } else { finding_ids::GRANTED_TO_ANON };
     // with row level security on, a policy still stands in between
     let severity = match context.definitions.relation.row_security {
         true => Severity::Warning,
@@ -93,7 +94,7 @@ pub(super) fn bypassing(context: &TableContext<'_>, access: &TableAccess) -> Vec
     }
     let finding = |name: &String| {
         Finding::new(
-            ids::BYPASSES_ROW_SECURITY,
+            finding_ids::BYPASSES_ROW_SECURITY,
             Severity::Warning,
             format!("role {name}"),
             "the role has rights on the table, and no policy holds for it: it sees every row",
@@ -114,7 +115,13 @@ pub(super) fn owning(context: &TableContext<'_>, access: &TableAccess) -> Vec<Fi
         let meaning = format!(
             "it has the rights of {owner}, who owns the table: policies hold it back as little as the owner"
         );
-        Finding::new(ids::BYPASSES_ROW_SECURITY, Severity::Critical, format!("role {name}"), meaning, mend)
+        Finding::new(
+            finding_ids::BYPASSES_ROW_SECURITY,
+            Severity::Critical,
+            format!("role {name}"),
+            meaning,
+            mend,
+        )
     };
     access.owning.iter().map(finding).collect()
 }
@@ -185,5 +192,5 @@ fn missing_grant(context: &TableContext<'_>, answer: &GrantsAnswer, sql: String)
         "role {} may not read or write {what}: storing fails, and so may loading",
         context.definitions.server.role
     );
-    Finding::new(ids::MISSING_GRANT, Severity::Warning, context.object(), meaning, Mend::Sql(sql))
+    Finding::new(finding_ids::MISSING_GRANT, Severity::Warning, context.object(), meaning, Mend::Sql(sql))
 }

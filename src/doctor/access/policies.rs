@@ -7,7 +7,8 @@ use crate::doctor::access::policy_conditions::{asks_only_for_a_session, ignores_
 use crate::doctor::access::row_security::{on, planned_sql};
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
-use crate::doctor::ids;
+use crate::doctor::finding_ids;
+use crate::doctor::fixes::{alter_policy, drop_policy};
 use crate::postgres::catalogue::access::{PolicyRole, TableAccess};
 use crate::postgres::catalogue::definitions::Policy;
 use crate::postgres::connection::errors::DatabaseError;
@@ -62,7 +63,7 @@ fn always_true(context: &TableContext<'_>, access: &TableAccess, policy: &Policy
     let who = users(access, policy).map(|role| role.name.as_str()).collect::<Vec<_>>().join(", ");
     let meaning = format!("the policy is always true: for {}, it lets {who} have {what}", command(policy));
     Some(Finding::new(
-        ids::POLICY_ALWAYS_TRUE,
+        finding_ids::POLICY_ALWAYS_TRUE,
         severity,
         object(context, policy),
         meaning,
@@ -83,7 +84,7 @@ fn reaches_anon(context: &TableContext<'_>, access: &TableAccess, policy: &Polic
             groups().map(|group| format!("REVOKE {} FROM anon", quote(&group.name))).collect();
         let mend = Mend::Sql(revokes.join(";\n"));
         return Some(Finding::new(
-            ids::POLICY_REACHES_ANON,
+            finding_ids::POLICY_REACHES_ANON,
             Severity::Warning,
             object(context, policy),
             meaning,
@@ -92,10 +93,16 @@ fn reaches_anon(context: &TableContext<'_>, access: &TableAccess, policy: &Polic
     }
     let meaning = format!("the policy for {} holds for who is not signed in", command(policy));
     let mend = match names("public") && context.definitions.has_role("authenticated") {
-        true => Mend::Sql(alter(context, policy, "TO authenticated")),
+        true => Mend::Sql(alter_policy(context, policy, "TO authenticated")),
         false => without(context, access, policy, |role| !["anon", "public"].contains(&role.name.as_str())),
     };
-    Some(Finding::new(ids::POLICY_REACHES_ANON, Severity::Warning, object(context, policy), meaning, mend))
+    Some(Finding::new(
+        finding_ids::POLICY_REACHES_ANON,
+        Severity::Warning,
+        object(context, policy),
+        meaning,
+        mend,
+    ))
 }
 
 /// A condition that asks neither for the row nor for who wants it. It may be meant for an administrator, or for
@@ -123,7 +130,7 @@ fn ignores_rows(context: &TableContext<'_>, policy: &Policy) -> Option<Finding> 
     let advice = "compare the column of the owner with who asks, as in `user_id = (SELECT auth.uid())`; a policy \
                   for an administrator is better given to a role of its own";
     Some(Finding::new(
-        ids::POLICY_IGNORES_ROWS,
+        finding_ids::POLICY_IGNORES_ROWS,
         severity,
         object(context, policy),
         meaning,
@@ -142,16 +149,8 @@ fn without(
         access.roles_of(policy).filter(|role| stays(role)).map(|left| role(&left.name)).collect();
     Mend::Sql(match left.is_empty() {
         true => drop_policy(context, policy),
-        false => alter(context, policy, &format!("TO {}", left.join(", "))),
+        false => alter_policy(context, policy, &format!("TO {}", left.join(", "))),
     })
-}
-
-fn alter(context: &TableContext<'_>, policy: &Policy, change: &str) -> String {
-    format!("ALTER POLICY {} ON {} {change}", quote(&policy.name), context.relation())
-}
-
-pub(crate) fn drop_policy(context: &TableContext<'_>, policy: &Policy) -> String {
-    format!("DROP POLICY IF EXISTS {} ON {}", quote(&policy.name), context.relation())
 }
 
 fn object(context: &TableContext<'_>, policy: &Policy) -> String {
@@ -228,7 +227,7 @@ async fn recursion_finding(
     let drops = guilty.iter().map(|policy| drop_policy(context, policy));
     let sql: Vec<String> = drops.chain(planned_sql(context, &on()).await?).collect();
     Ok(Finding::new(
-        ids::POLICY_RECURSION,
+        finding_ids::POLICY_RECURSION,
         Severity::Warning,
         context.object(),
         meaning,
@@ -262,7 +261,7 @@ pub(super) async fn auth_uid(
                    statements under a policy that asks for it fail now and then";
     let finding = || {
         Finding::new(
-            ids::AUTH_UID_BREAKS,
+            finding_ids::AUTH_UID_BREAKS,
             Severity::Warning,
             "function auth.uid()",
             meaning,

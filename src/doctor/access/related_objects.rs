@@ -4,7 +4,7 @@
 use crate::doctor::access::grants::roles;
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
-use crate::doctor::ids;
+use crate::doctor::finding_ids;
 use crate::postgres::catalogue::access::{RelatedTable, Routine, TableAccess, View};
 
 /// The first version whose views can read with the rights of who asks.
@@ -28,12 +28,12 @@ fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
     let readers = view.readers.join(", ");
     let (id, meaning, mend) = match view.materialized {
         true => (
-            ids::MATERIALIZED_VIEW,
+            finding_ids::MATERIALIZED_VIEW,
             format!("it is a copy of the table for which no policy holds, and {readers} may read it"),
             Mend::Sql(format!("REVOKE ALL ON TABLE {} FROM {}", view.relation, roles(&view.readers))),
         ),
         false => (
-            ids::VIEW_WITHOUT_INVOKER,
+            finding_ids::VIEW_WITHOUT_INVOKER,
             format!(
                 "it reads the table with the rights of its owner, so {readers} may see what they may not in \
                      the table itself"
@@ -73,7 +73,7 @@ fn free_path(routine: &Routine) -> Option<Finding> {
     );
     let sql = format!("ALTER ROUTINE {} SET search_path = ''", routine.signature);
     Some(Finding::new(
-        ids::DEFINER_SEARCH_PATH,
+        finding_ids::DEFINER_SEARCH_PATH,
         Severity::Warning,
         routine_object(routine),
         meaning,
@@ -89,7 +89,7 @@ fn callable(routine: &Routine) -> Option<Finding> {
                    of it, and may be called without being signed in; the roles that need it get EXECUTE of their own";
     let sql = format!("REVOKE EXECUTE ON ROUTINE {} FROM {}", routine.signature, roles(&routine.callers));
     Some(Finding::new(
-        ids::DEFINER_CALLABLE,
+        finding_ids::DEFINER_CALLABLE,
         Severity::Critical,
         routine_object(routine),
         meaning,
@@ -122,7 +122,7 @@ fn open_partition(table: &RelatedTable) -> Option<Finding> {
         table.readers.join(", ")
     );
     Some(Finding::new(
-        ids::PARTITION_OPEN,
+        finding_ids::PARTITION_OPEN,
         Severity::Critical,
         format!("partition {}", table.relation),
         meaning,
@@ -143,7 +143,7 @@ fn open_vault_table(table: &RelatedTable) -> Option<Finding> {
     let meaning = "it is a table of the vault's own, which may hold what was in the table, and it is not closed: \
                    row level security is to be on without a policy, and nobody else has rights";
     Some(Finding::new(
-        ids::VAULT_TABLE_OPEN,
+        finding_ids::VAULT_TABLE_OPEN,
         severity,
         format!("table {}", table.relation),
         meaning,

@@ -2,7 +2,7 @@
 
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
-use crate::doctor::ids;
+use crate::doctor::finding_ids;
 use crate::postgres::catalogue::access::TableAccess;
 use crate::postgres::catalogue::definitions::OUR_POLICIES;
 use crate::postgres::connection::errors::DatabaseError;
@@ -60,7 +60,7 @@ pub(super) async fn off(
         }
     };
     let mend = planned(context, &on()).await?;
-    Ok(Some(Finding::new(ids::ROW_SECURITY_OFF, Severity::Critical, context.object(), meaning, mend)))
+    Ok(Some(Finding::new(finding_ids::ROW_SECURITY_OFF, Severity::Critical, context.object(), meaning, mend)))
 }
 
 /// On, though not for the owner, and that is us.
@@ -83,7 +83,7 @@ pub(super) async fn not_forced(
          policies do not hold for it{rest}"
     );
     let mend = planned(context, &on().force_row_security()).await?;
-    Ok(Some(Finding::new(ids::ROW_SECURITY_NOT_FORCED, severity, context.object(), meaning, mend)))
+    Ok(Some(Finding::new(finding_ids::ROW_SECURITY_NOT_FORCED, severity, context.object(), meaning, mend)))
 }
 
 /// It holds for the vault, and no policy gives it everything.
@@ -111,5 +111,11 @@ pub(super) async fn hides_from_us(context: &TableContext<'_>) -> Result<Option<F
         )),
         false => planned(context, &on().service_role(me)).await?,
     };
-    Ok(Some(Finding::new(ids::ROW_SECURITY_HIDES_ROWS, Severity::Warning, context.object(), meaning, mend)))
+    Ok(Some(Finding::new(
+        finding_ids::ROW_SECURITY_HIDES_ROWS,
+        Severity::Warning,
+        context.object(),
+        meaning,
+        mend,
+    )))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::crypto::sealer;
+use crate::crypto::record_sealer;
 use crate::doctor::context::TableContext;
 use crate::doctor::rows::columns::{ColumnPart, ColumnRole, WatchedColumns};
 use crate::doctor::rows::json_secrets::{JsonPath, look_into};
@@ -316,7 +316,7 @@ fn instead_of_object(value: &Value) -> Option<TextClass> {
 /// Why a record does not open. A key that is not there is another finding.
 fn opens(record: &Record, owner: Option<&Owner>, keyring: &Keyring) -> Result<(), String> {
     let Some(owner) = owner else { return Err("its owner is not a valid one".to_owned()) };
-    match keyring.opener(record.key).and_then(|root| sealer::open(record, owner, root)) {
+    match keyring.opener(record.key).and_then(|root| record_sealer::open(record, owner, root)) {
         Err(error) if error.kind() != ErrorKind::UnknownKey => Err(reason(error.kind())),
         _ => Ok(()),
     }

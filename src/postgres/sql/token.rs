@@ -181,7 +181,8 @@ pub(crate) fn holds_unknown_status(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::token::{OVERHEAD, PADDING, Token};
+    use crate::record::padding::PADDING;
+    use crate::record::token::{OVERHEAD, Token};
 
     /// The places that SQL counts are those of a real token.
     #[test]

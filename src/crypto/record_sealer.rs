@@ -262,7 +262,7 @@ fn set_plain(config: &mut RetellConfig, field: Field, value: &Value) -> Result<(
 }
 
 #[cfg(test)]
-#[path = "sealer_tests.rs"]
+#[path = "record_sealer_tests.rs"]
 mod tests;
 
 #[cfg(test)]

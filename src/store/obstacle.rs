@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn old_tokens_of_one_version_stay_together_and_other_text_is_left_out() {
         let token = |version: &str, field| {
-            let body = vec![7; crate::record::token::OVERHEAD + crate::record::token::PADDING];
+            let body = vec![7; crate::record::token::OVERHEAD + crate::record::padding::PADDING];
             Token { key: KeyId(1), version: version.parse().unwrap(), field, body }.to_string()
         };
         let (older, newer) = ("0000000000000001", "0000000000000002");

@@ -1,0 +1,111 @@
+//! The SQL that fixes what was found: secrets in the application's columns, policies, indexes.
+
+use crate::doctor::context::TableContext;
+use crate::doctor::finding::Mend;
+use crate::doctor::rows::json_secrets::JsonPath;
+use crate::doctor::rows::text_class::EMPTY_VALUES;
+use crate::postgres::catalogue::definitions::Policy;
+use crate::postgres::catalogue::table::{Index, TableColumn};
+use crate::postgres::sql::names::{in_schema, literal, quote};
+use crate::postgres::sql::token::{Kind, holds_unrecognised};
+
+/// No token is shorter.
+const SHORTEST_TOKEN: usize = 150;
+/// The user and the password in an address.
+const USER: &str = "^([^:/?#]+://)[^/?#@]*@";
+/// Parameters of an address that may be secrets: at least those that are looked for.
+const PARAMETERS: &str = "[?&#][^=&#]*(key|token|secret|auth|passw|bearer|credential|sig)[^=&#]*=";
+
+// --- Secrets in columns of the application ---
+
+pub(crate) fn clear_column(relation: &str, name: &str, column: Option<&TableColumn>) -> Mend {
+    if column.is_some_and(|column| column.generated) {
+        return Mend::Advice(format!("{name} is generated from other columns: drop it"));
+    }
+    let nothing = match column {
+        Some(column) if !column.not_null => "NULL",
+        Some(column) if column.kind.starts_with("json") || column.kind.ends_with("[]") => "'{}'",
+        _ => "''",
+    };
+    let (name, empty) = (quote(name), EMPTY_VALUES.map(literal).join(", "));
+    let unrecognised = holds_unrecognised(&format!("{name}::text"), Kind::Text);
+    Mend::Sql(format!(
+        "UPDATE {relation} SET {name} = {nothing} WHERE {name}::text NOT IN ({empty}) \
+         AND (pg_catalog.length({name}::text) < {SHORTEST_TOKEN} OR ({unrecognised}))"
+    ))
+}
+
+pub(crate) fn clear_scalar(relation: &str, name: &str, column: Option<&TableColumn>) -> Mend {
+    let nothing = if column.is_some_and(|column| column.not_null) { "'{}'" } else { "NULL" };
+    let name = quote(name);
+    Mend::Sql(format!(
+        "UPDATE {relation} SET {name} = {nothing} WHERE pg_catalog.jsonb_typeof({name}::jsonb) NOT IN ('object', 'null')"
+    ))
+}
+
+pub(crate) fn remove_key(relation: &str, name: &str, column: Option<&TableColumn>, path: &JsonPath) -> Mend {
+    let kind = match column.map(|column| column.kind.as_str()) {
+        Some(kind @ ("json" | "jsonb")) if path.is_exact() => kind,
+        Some("json" | "jsonb") => {
+            return Mend::Advice(format!(
+                "remove it in the application, which knows what the lists and keys on the way to it are: {}",
+                path.keys.join(".")
+            ));
+        }
+        _ => {
+            return Mend::Advice(format!(
+                "remove the key {} from the JSON texts of {name}",
+                path.keys.join(".")
+            ));
+        }
+    };
+    let name = quote(name);
+    let keys: Vec<_> = path.keys.iter().map(|key| literal(key)).collect();
+    let keys = format!("ARRAY[{}]::text[]", keys.join(", "));
+    let (value, json) = (format!("({name} #>> {keys})"), format!("{name}::jsonb"));
+    let (new, condition) = match path.in_address {
+        false => (format!("({json} #- {keys})"), format!("{value} <> ''")),
+        true => {
+            let (user, kept, parameters) = (literal(USER), literal(r"\1"), literal(PARAMETERS));
+            let bare = format!(
+                "pg_catalog.regexp_replace(pg_catalog.regexp_replace({value}, {user}, {kept}), '[?#].*$', '')"
+            );
+            let new = format!("pg_catalog.jsonb_set({json}, {keys}, pg_catalog.to_jsonb({bare}))");
+            (new, format!("({value} ~ {user} OR {value} ~* {parameters})"))
+        }
+    };
+    Mend::Sql(format!("UPDATE {relation} SET {name} = {new}::{kind} WHERE {condition}"))
+}
+
+// --- Policies ---
+
+pub(crate) fn alter_policy(context: &TableContext<'_>, policy: &Policy, change: &str) -> String {
+    format!("ALTER POLICY {} ON {} {change}", quote(&policy.name), context.relation())
+}
+
+pub(crate) fn drop_policy(context: &TableContext<'_>, policy: &Policy) -> String {
+    format!("DROP POLICY IF EXISTS {} ON {}", quote(&policy.name), context.relation())
+}
+
+// --- Indexes ---
+
+pub(crate) fn rebuild_index(context: &TableContext<'_>, index: &Index) -> String {
+    let is_leftover = index.name.ends_with("_ccnew") || index.name.ends_with("_ccold");
+    // what kept a unique index from being built would do so again
+    match context.definitions.of_index(index).constraint.is_none() && (is_leftover || index.unique) {
+        true => drop_index(context, index),
+        false => format!("REINDEX INDEX {}{}", concurrently(context), in_schema(context.layout, &index.name)),
+    }
+}
+
+pub(crate) fn drop_index(context: &TableContext<'_>, index: &Index) -> String {
+    match &context.definitions.of_index(index).constraint {
+        Some(name) => format!("ALTER TABLE {} DROP CONSTRAINT {}", context.relation(), quote(name)),
+        None => format!("DROP INDEX {}{}", concurrently(context), in_schema(context.layout, &index.name)),
+    }
+}
+
+/// Indexes over partitions can be neither dropped nor rebuilt concurrently.
+fn concurrently(context: &TableContext<'_>) -> &'static str {
+    if context.table.is_partitioned() { "" } else { "CONCURRENTLY " }
+}
