@@ -45,7 +45,16 @@ async fn a_keyring_that_is_saved_nowhere_seals_nothing() {
     builder().init().await.unwrap().store(&owner, &config()).await.unwrap();
     builder().build().await.unwrap().load(&owner).await.unwrap();
     let opened = KeyringFile::open(&path, &raw('A')).unwrap();
-    Vault::builder(opened).local_file(&local).build().await.unwrap().load(&owner).await.unwrap();
+    let vault = Vault::builder(opened.clone()).local_file(&local).build().await.unwrap();
+    vault.load(&owner).await.unwrap();
+
+    // a file that was lost is saved nowhere either
+    fs::remove_file(&path).unwrap();
+    for keyring in [prepared, opened] {
+        let refused = Vault::builder(keyring).local_file(&local).build().await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::KeyringMissing, "{refused}");
+    }
+    vault.load(&owner).await.unwrap();
 }
 
 #[tokio::test]

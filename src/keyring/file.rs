@@ -211,17 +211,21 @@ impl KeyringFile {
         Ok(())
     }
 
+    /// What a keyring seals that lies in no file is lost when the process ends.
+    ///
     /// # Errors
-    /// `Configuration` for a keyring that was prepared and never saved: what it seals is lost when the
-    /// process ends.
+    /// `Configuration` when it was prepared and never saved; `KeyringMissing` when its file is gone.
     pub(crate) fn refuse_unsaved(&self) -> Result<()> {
-        if self.inner.saved.load(Ordering::Acquire) {
-            return Ok(());
-        }
         let path = self.inner.path.display();
-        let message = format!("the keyring {path} was prepared and is saved nowhere");
-        let hint = "call `init()` instead of `build()` for a new keyring: it saves the keyring first";
-        Err(Error::new(ErrorKind::Configuration, message).with_hint(hint))
+        if !self.inner.saved.load(Ordering::Acquire) {
+            let message = format!("the keyring {path} was prepared and is saved nowhere");
+            let hint = "call `init()` instead of `build()` for a new keyring: it saves the keyring first";
+            return Err(Error::new(ErrorKind::Configuration, message).with_hint(hint));
+        }
+        match fs::exists(&self.inner.path) {
+            Ok(false) => Err(Error::new(ErrorKind::KeyringMissing, format!("the keyring {path} is gone"))),
+            Ok(true) | Err(_) => Ok(()),
+        }
     }
 }
 

@@ -129,9 +129,10 @@ impl VaultBuilder {
     /// looks at the database. A database that is out of reach is no error: the vault starts without it.
     ///
     /// # Errors
-    /// `Configuration` for a keyring that was [prepared](KeyringFile::prepare) and not saved: call
-    /// [`init`](Self::init) for it. `WrongKeyring`; `LocalStore`, `LocalCorrupt`; `Configuration` and `Schema`
-    /// for a database that answers and cannot be used, since falling back would hide that for weeks.
+    /// `Configuration` for a keyring that was [prepared](KeyringFile::prepare) and not saved (call
+    /// [`init`](Self::init) for it); `KeyringMissing` for one whose file is gone. `WrongKeyring`; `LocalStore`,
+    /// `LocalCorrupt`; `Configuration` and `Schema` for a database that answers and cannot be used, since falling
+    /// back would hide that for weeks.
     pub async fn build(self) -> Result<Vault> {
         self.keyring.refuse_unsaved()?;
         let core = self.core().await?;

@@ -3,11 +3,17 @@
 
 use retell_vault::{ApplyOptions, ErrorKind, Profile, RotateOptions, Vault, Wanted};
 
+use sqlx::Executor as _;
+
+use crate::support::faults::{Lock, connect, number, until_waiting};
 use crate::support::role::Role;
 use crate::support::rotation::*;
 use crate::support::vaults::*;
 
 const KEY: &str = "encrypted_retell_api_key";
+/// A token under the old key.
+const SAVED: &str =
+    "CREATE TABLE saved AS SELECT encrypted_retell_api_key AS token FROM user_profiles LIMIT 1";
 const CLEARED: &str = "UPDATE user_profiles SET";
 
 async fn not_looked_at(vault: &Vault) -> Vec<String> {
@@ -66,7 +72,8 @@ async fn a_column_of_any_type_that_can_hold_text() {
         .db
         .exec(&format!(
             "CREATE DOMAIN note AS varchar(4000); CREATE TYPE pair AS (a int, b text);
-            CREATE TABLE saved AS SELECT {KEY} AS token FROM user_profiles LIMIT 1;
+            CREATE DOMAIN blob AS bytea; CREATE TYPE bytes_pair AS (a int, b bytea);
+            {SAVED};
             CREATE TABLE archived (kept_text text) INHERITS (user_profiles);
             CREATE TABLE retell_vault_copy (t text);
             INSERT INTO archived (user_id) VALUES ('archived');
@@ -88,6 +95,10 @@ async fn a_column_of_any_type_that_can_hold_text() {
         ("xml", format!("xmlelement(name a, {token})")),
         ("pair", format!("ROW(1, {token})::pair")),
         ("bytea", format!("convert_to({token}, 'UTF8')")),
+        ("blob", format!("convert_to({token}, 'UTF8')")),
+        ("bytea[]", format!("ARRAY[convert_to({token}, 'UTF8')]")),
+        ("blob[]", format!("ARRAY[convert_to({token}, 'UTF8')]::blob[]")),
+        ("bytes_pair", format!("ROW(1, convert_to({token}, 'UTF8'))::bytes_pair")),
         ("tsvector", format!("array_to_tsvector(ARRAY[{token}])")),
     ];
     completes(&vault).await;
@@ -155,5 +166,169 @@ async fn a_column_that_the_role_may_not_read() {
     assert!(error.to_string().contains("column public.user_profiles.private"), "{error}");
     stage.db.exec(&format!("GRANT SELECT ON user_profiles TO {}", role.name)).await;
     vault.destroy_key(stage.old, at_once()).await.unwrap();
+    vault.close().await;
+}
+
+/// Tables that inherit from the table or from one of our own, whatever else they inherit from.
+#[tokio::test]
+async fn tables_that_inherit() {
+    let stage = Stage::on(ALL_COLUMNS, 3).await;
+    stage
+        .db
+        .exec(&format!(
+            "{SAVED}; ALTER TABLE user_profiles ALTER user_id SET DEFAULT 'child';
+            CREATE TABLE mixin (note text); CREATE TABLE mixed () INHERITS (user_profiles, mixin);
+            CREATE TABLE retell_vault_copy (t text); CREATE TABLE child (note text) INHERITS (retell_vault_copy);
+            CREATE SCHEMA other; CREATE TABLE other.\"A.b\" (note text) INHERITS (mixed)"
+        ))
+        .await;
+    let vault = stage.vault(0).await;
+    completes(&vault).await;
+    for (table, place) in [
+        ("mixed", "public.mixed.note"),
+        ("child", "public.child.note"),
+        ("other.\"A.b\"", "public.mixed.note"),
+        ("retell_vault_copy", "public.retell_vault_copy.t"),
+    ] {
+        let column = place.rsplit('.').next().unwrap();
+        stage.db.exec(&format!("INSERT INTO {table} ({column}) SELECT token FROM saved")).await;
+        refuses_to_destroy(&vault, stage.old, &format!("1 in column {place}")).await;
+        stage.db.exec(&format!("TRUNCATE {table}")).await;
+    }
+    vault.destroy_key(stage.old, at_once()).await.unwrap();
+}
+
+/// A partition whose detaching was interrupted is no longer read with its parent.
+#[tokio::test]
+async fn a_partition_that_is_half_detached() {
+    let parts = "PARTITION BY HASH (user_id);
+        CREATE TABLE p0 PARTITION OF user_profiles FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+        CREATE TABLE p1 PARTITION OF user_profiles FOR VALUES WITH (MODULUS 2, REMAINDER 1)";
+    let stage = Stage::on(&format!("{ALL_COLUMNS} {parts}"), 8).await;
+    let reader = Lock::by(&stage.db.url, "BEGIN; SELECT count(*) FROM user_profiles").await;
+    let mut operator = connect(&stage.db.url).await;
+    operator.execute("SET statement_timeout = '500ms'").await.unwrap();
+    operator.execute("ALTER TABLE user_profiles DETACH PARTITION p1 CONCURRENTLY").await.unwrap_err();
+    reader.release().await;
+    let pending = "SELECT count(*) FROM pg_inherits WHERE inhdetachpending";
+    assert_eq!(number(&stage.db.url, pending).await, 1);
+    let vault = stage.vault(0).await;
+    completes(&vault).await;
+    refuses_to_destroy(&vault, stage.old, "in column public.p1.encrypted_retell_api_key").await;
+    stage.db.exec("DROP TABLE p1").await;
+    vault.destroy_key(stage.old, at_once()).await.unwrap();
+}
+
+/// What another role planted under a name like ours runs nothing with our rights: its table is not even read.
+#[tokio::test]
+async fn a_table_that_another_role_planted() {
+    let stage = Stage::on(ALL_COLUMNS, 3).await;
+    stage.db.exec("CREATE TABLE witness (who text); GRANT INSERT ON witness TO PUBLIC").await;
+    let f = "FUNCTION f(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS";
+    let script = format!(
+        "GRANT CREATE, USAGE ON SCHEMA public TO guest; SET ROLE guest;
+        CREATE {f} $$ BEGIN RETURN i; END $$;
+        CREATE TABLE retell_vault_planted (t text); CREATE INDEX ON retell_vault_planted ((f(1)));
+        CREATE FUNCTION w() RETURNS void LANGUAGE sql AS $$ INSERT INTO public.witness VALUES (current_user) $$;
+        CREATE OR REPLACE {f} $$ BEGIN PERFORM public.w(); RETURN i; END $$; RESET ROLE"
+    );
+    let role = Role::create(&stage.db, &script).await;
+    let witness = "SELECT count(*) FROM witness";
+    stage.db.exec("SELECT count(*) FROM retell_vault_planted").await;
+    assert_eq!(number(&stage.db.url, witness).await, 1, "whoever reads it runs it");
+    let vault = stage.vault(0).await;
+    completes(&vault).await;
+    let error = vault.destroy_key(stage.old, at_once()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error}");
+    assert!(error.to_string().contains("table public.retell_vault_planted belongs to"), "{error}");
+    assert_eq!(number(&stage.db.url, witness).await, 1, "nothing of his ran");
+    stage.db.exec("DROP TABLE retell_vault_planted").await;
+    vault.destroy_key(stage.old, at_once()).await.unwrap();
+    drop(role);
+}
+
+/// A type with a cast of its own, as an extra column and as one of the layout, is printed and not cast.
+#[tokio::test]
+async fn a_type_with_a_cast_that_runs_a_function() {
+    let stage = Stage::on(ALL_COLUMNS, 3).await;
+    stage
+        .db
+        .exec(&format!(
+            "{SAVED}; CREATE TABLE witness (who text); CREATE TYPE odd AS (a text);
+            CREATE FUNCTION odd_text(odd) RETURNS text LANGUAGE plpgsql AS
+                $$ BEGIN INSERT INTO public.witness VALUES (current_user); RETURN ''; END $$;
+            CREATE CAST (odd AS text) WITH FUNCTION odd_text(odd);
+            ALTER TABLE user_profiles ADD extra odd"
+        ))
+        .await;
+    let vault = stage.vault(0).await;
+    completes(&vault).await;
+    let odd = "(SELECT ROW(token)::odd FROM saved)";
+    stage.db.exec(&format!("{CLEARED} extra = {odd}")).await;
+    refuses_to_destroy(&vault, stage.old, "3 in column public.user_profiles.extra").await;
+    let column = "encrypted_sms_agent_id";
+    stage
+        .db
+        .exec(&format!(
+            "ALTER TABLE user_profiles DROP extra, DROP {column}; ALTER TABLE user_profiles ADD {column} odd;
+            {CLEARED} {column} = {odd}"
+        ))
+        .await;
+    refuses_to_destroy(&vault, stage.old, &format!("3 in column {column}")).await;
+    assert_eq!(number(&stage.db.url, "SELECT count(*) FROM witness").await, 0);
+}
+
+/// What holds no token hinders nothing, however odd it is.
+#[tokio::test]
+async fn columns_and_tables_that_are_hard_to_read() {
+    let stage = Stage::on(ALL_COLUMNS, 3).await;
+    let vault = stage.vault(0).await;
+    completes(&vault).await;
+    stage
+        .db
+        .exec(&format!(
+            "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+            ALTER TABLE user_profiles ADD email text COLLATE ci DEFAULT 'a@b.c', ADD c text COLLATE \"C\" DEFAULT 'x',
+                ADD \"a.\"\"B; drop\" text DEFAULT 'x', ADD \"$1\" text DEFAULT 'x', ADD t text, ADD at int;
+            ALTER TABLE user_profiles ALTER {KEY} TYPE text COLLATE ci;
+            CREATE MATERIALIZED VIEW retell_vault_view AS SELECT * FROM user_profiles WITH NO DATA;
+            CREATE VIEW retell_vault_broken AS SELECT (1 / 0)::text AS t; CREATE TABLE retell_vault_none ()"
+        ))
+        .await;
+    vault.destroy_key(stage.old, at_once()).await.unwrap();
+    stage.all_load().await;
+}
+
+/// A rollback puts rows back into the table while we count.
+#[tokio::test]
+async fn rows_that_are_put_back_meanwhile() {
+    let stage = Stage::on(ALL_COLUMNS, 3).await;
+    let aside = "retell_vault_duplicates_user_profiles";
+    let first = "user_profiles WHERE user_id = 'user-1'";
+    stage.db.exec(&format!("CREATE TABLE {aside} AS SELECT * FROM {first}; DELETE FROM {first}")).await;
+    let vault = stage.vault(0).await;
+    completes(&vault).await;
+    let back = format!("BEGIN; INSERT INTO user_profiles SELECT * FROM {aside}; TRUNCATE {aside}");
+    let rollback = Lock::by(&stage.db.url, &back).await;
+    let (destroyed, ()) = tokio::join!(vault.destroy_key(stage.old, at_once()), async {
+        until_waiting(&stage.db.url, 1).await;
+        rollback.release().await;
+    });
+    assert_eq!(destroyed.unwrap_err().kind(), ErrorKind::KeyInUse);
+}
+
+/// Policies hide rows of a table of ours: the error names that table.
+#[tokio::test]
+async fn a_table_of_ours_with_hidden_rows() {
+    let stage = Stage::on(ALL_COLUMNS, 3).await;
+    let script =
+        "CREATE TABLE retell_vault_steps (t text); ALTER TABLE retell_vault_steps ENABLE ROW LEVEL SECURITY;
+        GRANT SELECT ON retell_vault_steps TO guest; GRANT SELECT, UPDATE ON user_profiles TO guest";
+    let role = Role::create(&stage.db, script).await;
+    let vault = stage.vault_at(0, &role.url).await;
+    completes(&vault).await;
+    let error = vault.destroy_key(stage.old, at_once()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error}");
+    assert!(error.to_string().contains("table public.retell_vault_steps"), "{error}");
     vault.close().await;
 }

@@ -72,7 +72,7 @@ impl Lock {
         Self::by(url, "BEGIN; LOCK TABLE user_profiles").await
     }
 
-    async fn by(url: &str, sql: &str) -> Self {
+    pub async fn by(url: &str, sql: &str) -> Self {
         let mut connection = connect(url).await;
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("the lock");
         Self { connection }

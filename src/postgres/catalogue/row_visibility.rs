@@ -78,7 +78,8 @@ impl Database {
         let queries = vec![
             setting(
                 "SELECT pg_catalog.set_config('statement_timeout', '0', true), \
-                 pg_catalog.set_config('search_path', '', true), pg_catalog.set_config('row_security', 'on', true)",
+                 pg_catalog.set_config('search_path', '', true), pg_catalog.set_config('row_security', 'on', true), \
+                 pg_catalog.set_config('bytea_output', 'escape', true)", // a token in bytes reads as text
             ),
             // holds the relation, so that its policies stay as they are until the end; unlike LOCK TABLE, it asks
             // for no right on more than a column

@@ -136,28 +136,32 @@ SELECT json_build_object(
 -- definitions]
   ) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2)
 -- [text_columns
-  -- Every column that can hold a token as text, in the table, in tables that inherit from it, and in our own tables of
-  -- its schema. A type is asked for what it cannot hold, so that one that is not thought of is looked at.
+  -- Every column that can hold a token as text, in the table, in our own tables of its schema, and in tables that inherit
+  -- from any of them. A column that a child has from one of these is read with its parent. A type is asked for what it
+  -- cannot hold, so that one that is not thought of is looked at.
 , 'text_columns', (
-  WITH RECURSIVE family (oid, root) AS (
-    SELECT c.oid, true FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = $1 AND c.relname = $2
-    UNION SELECT i.inhrelid, false FROM pg_inherits i JOIN family f ON f.oid = i.inhparent
-  ), relations (oid, schema, name, own, root) AS (
-    SELECT c.oid, n.nspname, c.relname, false, f.root
+  WITH RECURSIVE family (oid, own) AS (
+    SELECT c.oid, c.relname <> $2 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND (c.relname = $2
+      OR (c.relname LIKE 'retell\_vault\_%' AND c.relkind IN ('r', 'p', 'm') AND c.relispopulated))
+    UNION SELECT i.inhrelid, f.own FROM pg_inherits i JOIN family f ON f.oid = i.inhparent
+  ), relations (oid, schema, name, own, root, owner) AS (
+    SELECT c.oid, n.nspname, c.relname, bool_and(f.own), n.nspname = $1 AND c.relname = $2, c.relowner
     FROM family f JOIN pg_class c ON c.oid = f.oid JOIN pg_namespace n ON n.oid = c.relnamespace
-    UNION ALL SELECT c.oid, n.nspname, c.relname, true, true
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = $1 AND c.relname LIKE 'retell\_vault\_%' AND c.relname <> $2 AND c.relkind IN ('r', 'p', 'm')
-      AND c.oid NOT IN (SELECT oid FROM family)
+    GROUP BY c.oid, n.nspname, c.relname, c.relowner
   )
   SELECT coalesce(json_agg(json_build_object('schema', r.schema, 'table', r.name, 'own', r.own, 'name', a.attname,
-      'bytes', a.atttypid = 'bytea'::regtype, 'readable', has_column_privilege(r.oid, a.attnum, 'SELECT'))
-    ORDER BY NOT r.root, r.own, r.schema, r.name, a.attnum), '[]')
+      'trusted', NOT r.own OR (SELECT pg_has_role(r.owner, t.owner, 'USAGE') FROM relations t WHERE t.root) IS TRUE,
+      'readable', has_column_privilege(r.oid, a.attnum, 'SELECT'))
+    ORDER BY NOT r.root, NOT r.own, r.schema, r.name, a.attnum), '[]')
   FROM relations r JOIN pg_attribute a ON a.attrelid = r.oid
   JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
-  WHERE a.attnum > 0 AND NOT a.attisdropped AND (r.root OR a.attinhcount = 0)
+  WHERE a.attnum > 0 AND NOT a.attisdropped
+    -- a partition whose detaching was interrupted is no longer read with its parent
+    AND NOT EXISTS (SELECT FROM pg_inherits i JOIN relations p ON p.oid = i.inhparent
+      JOIN pg_attribute b ON b.attrelid = p.oid AND b.attname = a.attname AND NOT b.attisdropped
+      WHERE i.inhrelid = r.oid AND coalesce(to_jsonb(i) ->> 'inhdetachpending', 'false') = 'false')
     AND coalesce(e.typcategory, t.typcategory) NOT IN ('B', 'D', 'E', 'G', 'I', 'N', 'T', 'V')
-    AND coalesce(e.oid, t.oid) NOT IN ('uuid'::regtype, 'pg_lsn'::regtype) AND e.oid IS DISTINCT FROM 'bytea'::regtype)
+    AND coalesce(e.oid, t.oid) NOT IN ('uuid'::regtype, 'pg_lsn'::regtype))
 -- text_columns]
 )::text

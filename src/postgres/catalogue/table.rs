@@ -179,8 +179,9 @@ pub(crate) struct TextColumn {
     /// It is in a table that the vault made: removed duplicates, the journal.
     pub(crate) own: bool,
     pub(crate) name: String,
-    /// It is of type bytea.
-    pub(crate) bytes: bool,
+    /// The owner of its table has the rights of the owner of the layout's table. Reading another's table may run his
+    /// functions: the planner evaluates constants in index expressions, constraints and policies.
+    pub(crate) trusted: bool,
     pub(crate) readable: bool,
 }
 

@@ -104,6 +104,8 @@ fn count_sql(layout: &Layout, columns: &[Counted<'_>]) -> String {
         let column = format!("t.{}", quote(name));
         match form {
             Form::Text => {
+                // a column may have a collation that cannot be searched
+                let column = format!("({column} COLLATE pg_catalog.\"C\")");
                 let pieces = format!("pg_catalog.string_to_array({column}::text, ' ')");
                 let pieces = match sealed {
                     true => pieces,
@@ -126,7 +128,8 @@ fn count_sql(layout: &Layout, columns: &[Counted<'_>]) -> String {
                     heads(at, &rest)
                 )
             }
-            Form::Other => heads(at, &column),
+            // not by a cast: the owner of a type may have made one that runs a function
+            Form::Other => heads(at, &printed(&column)),
         }
     });
     let pieces: Vec<_> = pieces.collect();
@@ -137,6 +140,11 @@ fn count_sql(layout: &Layout, columns: &[Counted<'_>]) -> String {
         relation(layout),
         pieces.join(" UNION ALL "),
     )
+}
+
+/// A value of any type as text.
+pub(crate) fn printed(value: &str) -> String {
+    format!("(pg_catalog.format('%s', {value}) COLLATE pg_catalog.\"C\")")
 }
 
 /// Whatever looks like the start of a token in a value of any type.

@@ -11,6 +11,7 @@ use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::token::patterns_under;
 use crate::postgres::statements::plan::Postgres;
+use crate::postgres::walk::token_count::printed;
 use crate::record::layout::Layout;
 use crate::record::token::KeyId;
 
@@ -22,15 +23,6 @@ impl TextColumn {
 
     fn is_of_the_same_table(&self, other: &Self) -> bool {
         (&self.schema, &self.table) == (&other.schema, &other.table)
-    }
-
-    /// Its value as text. Not by a cast: the owner of a type may have made one that runs a function.
-    fn text(&self) -> String {
-        let column = format!("t.{}", quote(&self.name));
-        match self.bytes {
-            true => format!("pg_catalog.encode({column}::bytea, 'escape')"),
-            false => format!("pg_catalog.format('%s', {column})"),
-        }
     }
 }
 
@@ -61,15 +53,22 @@ impl Postgres {
     /// says of it, and in our own tables beside it. Columns without one are left out.
     ///
     /// # Errors
-    /// `AccessDenied`, naming the column, when our role may not read one, or may not see every row.
+    /// `AccessDenied` when our role may not read a column or may not see every row, and for a table of a role that is
+    /// not trusted. The error names the column or the table.
     pub(crate) async fn tokens_anywhere(&self, key: KeyId) -> Result<Vec<(String, u64)>, DatabaseError> {
         let columns = text_columns(&self.database, self.layout()).await?;
+        if let Some(planted) = columns.iter().find(|column| !column.trusted) {
+            return Err(is_not_trusted(planted).into());
+        }
         if let Some(hidden) = columns.iter().find(|column| !column.readable) {
             return Err(may_not_be_read(hidden).into());
         }
         let mut found = Vec::new();
-        for columns in columns.chunk_by(TextColumn::is_of_the_same_table) {
-            found.extend(self.tokens_of_table(columns, key).await?);
+        // the table comes last: a rollback may put rows back into it meanwhile
+        for columns in columns.chunk_by(TextColumn::is_of_the_same_table).rev() {
+            let tokens =
+                self.tokens_of_table(columns, key).await.map_err(|error| about(error, &columns[0]))?;
+            found.splice(0..0, tokens);
         }
         Ok(found)
     }
@@ -99,13 +98,31 @@ impl Postgres {
 
 /// $1 a part of every head under the key, which is looked for first since that is fast; $2 the head.
 fn count(relation: &str, columns: &[TextColumn]) -> String {
-    let texts = columns.iter().enumerate().map(|(at, column)| format!("({at}, {})", column.text()));
+    let texts = columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| format!("({at}, {})", printed(&format!("t.{}", quote(&column.name)))));
     format!(
         "SELECT c.at, count(*) FROM {relation} AS t CROSS JOIN LATERAL (VALUES {}) AS c (at, text) \
          CROSS JOIN LATERAL pg_catalog.regexp_matches(c.text, $2::text, 'g') \
          WHERE pg_catalog.strpos(c.text, $1::text) > 0 GROUP BY c.at ORDER BY c.at",
         texts.collect::<Vec<_>>().join(", ")
     )
+}
+
+/// The error names the table.
+fn about(error: DatabaseError, column: &TextColumn) -> DatabaseError {
+    let table = format!("table {}.{}", column.schema, column.table);
+    DatabaseError::new(error.outcome, error.error.about(table))
+}
+
+fn is_not_trusted(column: &TextColumn) -> Error {
+    let message = format!(
+        "table {}.{} belongs to a role without the rights of the table's owner, so it is not read",
+        column.schema, column.table
+    );
+    let hint = "if the vault made it, give it to the owner of the table; drop it if nobody knows it";
+    Error::new(ErrorKind::AccessDenied, message).with_hint(hint)
 }
 
 fn may_not_be_read(column: &TextColumn) -> Error {
