@@ -6,7 +6,7 @@ use crate::crypto::aead::{self, RootSecret};
 use crate::crypto::random;
 use crate::error::Result;
 use crate::keyring::file::KeyringFile;
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::owner::Owner;
 use crate::record::token::{KeyId, Token};
 use crate::record::version::Version;

@@ -38,7 +38,7 @@ pub use keyring::file::KeyringFile;
 pub use keyring::keys::{KeyInfo, KeyState};
 pub use keyring::wrapping::{Passphrase, RawKey, Wrapping, WrappingKey, WrappingKeyProvider};
 pub use postgres::connection::options::{PoolerMode, Timeouts};
-pub use record::field::Field;
+pub use record::fields::Field;
 pub use record::layout::Layout;
 pub use record::owner::{Owner, TenantId, UserId};
 pub use record::placement::Place;

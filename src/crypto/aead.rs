@@ -1,4 +1,4 @@
-//! Sealing and opening one token: context, key derivation, commitment, AES-256-GCM.
+//! Sealing and opening one token: key derivation, commitment, AES-256-GCM.
 //!
 //! The only file with cryptography of tokens in it. `docs/FORMAT.md` says the same in prose.
 
@@ -14,19 +14,16 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::crypto::associated_data::{MAX_CONTEXT, associated_data, context};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::owner::Owner;
 use crate::record::padding::{pad, padded_len};
-use crate::record::token::{COMMITMENT, KeyId, MAX_HEAD, NONCE, OVERHEAD, SALT, Stack, TAG, Token, head};
+use crate::record::token::{COMMITMENT, KeyId, NONCE, OVERHEAD, SALT, Stack, TAG, Token};
 use crate::record::version::Version;
 
 /// AES-256-GCM that also opens: GCM only ever encrypts blocks, so no decryption schedule is needed.
 type Aes256Gcm = AesGcm<Aes256Enc, aes_gcm::aes::cipher::consts::U12>;
-
-const LABEL: &[u8] = b"retell-vault/v1";
-/// Six lengths, the label, key id, version, two ids of at most 255 bytes, a field: 577 bytes at most.
-const MAX_CONTEXT: usize = 640;
 
 /// A root key, prepared: the HMAC state of HKDF-Expand.
 ///
@@ -51,35 +48,6 @@ impl RootSecret {
         self.0.expand_multi_info(info, output.as_mut()).expect("far below 255 blocks");
         output
     }
-}
-
-/// What a token is sealed for. Two different purposes never have the same bytes: there are always
-/// six parts, each with its length in front, and an absent tenant differs from every present one.
-fn context(key: KeyId, version: Version, owner: &Owner, field: Field) -> Stack<MAX_CONTEXT> {
-    let mut bytes = Stack::new();
-    push_part(&mut bytes, &[], LABEL);
-    push_part(&mut bytes, &[], &key.0.to_be_bytes());
-    push_part(&mut bytes, &[], &version.to_bytes());
-    match owner.tenant_id() {
-        Some(tenant) => push_part(&mut bytes, &[1], tenant.as_str().as_bytes()),
-        None => push_part(&mut bytes, &[0], &[]),
-    }
-    push_part(&mut bytes, &[], owner.user_id().as_str().as_bytes());
-    push_part(&mut bytes, &[], field.name().as_bytes());
-    bytes
-}
-
-#[inline(always)]
-fn push_part(bytes: &mut Stack<MAX_CONTEXT>, flag: &[u8], text: &[u8]) {
-    let length = u16::try_from(flag.len() + text.len()).expect("ids are at most 255 bytes");
-    bytes.push(&length.to_be_bytes());
-    bytes.push(flag);
-    bytes.push(text);
-}
-
-/// The associated data of a token (AAD): its text before the body, which names suite, key, version and field.
-fn associated_data(key: KeyId, version: Version, field: Field) -> Stack<MAX_HEAD> {
-    head(key, version, field)
 }
 
 /// The key of one token and the commitment to it.

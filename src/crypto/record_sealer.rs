@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::aead::{self, RootSecret};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::owner::Owner;
 use crate::record::record::{PlainValues, Record};
 use crate::record::retell::{RetellConfig, webhook_from_value, webhook_to_value};

@@ -6,7 +6,7 @@ use super::{Owner, Token, Version, aead};
 use crate::crypto::record_sealer;
 use crate::error::{ErrorKind, Result};
 use crate::keyring::keys::{KeyState, Keyring, RootKey};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::record::{PlainValues, Record};
 use crate::record::retell::RetellConfig;
 use crate::record::token::KeyId;

@@ -16,7 +16,7 @@ use crate::postgres::catalogue::table::{Index, TableColumn};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::connection::pool::Query;
 use crate::postgres::sql::names::quote;
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::schema::plan::{SchemaPlan, plan_from};
 use crate::schema::step::{Blocked, Step};
 use crate::schema::wanted::{Profile, RowSecurity, Wanted};

@@ -1,6 +1,6 @@
 //! What is stored: fields, owners, versions, tokens, records, and where they go. Pure.
 
-pub(crate) mod field;
+pub(crate) mod fields;
 pub(crate) mod layout;
 pub(crate) mod owner;
 pub(crate) mod padding;

@@ -1,6 +1,6 @@
 //! Which field goes to which slot: one pure function of the layout and the columns that exist.
 
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::layout::Layout;
 use crate::record::token::token_len;
 use crate::record::values::longest_json;

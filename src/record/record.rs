@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::placement::Slot;
 use crate::record::token::{KeyId, MAX_SLOT, MEMBER, Token, claims_to_be_token};
 use crate::record::version::{Millis, Version};

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::values::{AgentId, ApiKey, IntegrationStatus, PhoneNumber, WebhookConfig, WebhookSecret};
 
 /// The longest JSON text of a configuration that is read, in bytes.

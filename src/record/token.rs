@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::padding::{PADDING, padded_len};
 use crate::record::version::{Version, hex_value};
 

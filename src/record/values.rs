@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 
 /// Retell promises no length; its keys are far shorter. Source: the official SDKs.
 const MAX_SECRET: usize = 256;

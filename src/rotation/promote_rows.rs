@@ -6,7 +6,7 @@ use crate::crypto::record_sealer::with_plain_values;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
 use crate::postgres::walk::rows::{FoundRow, RowTexts, TableWalk};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::owner::Owner;
 use crate::record::placement::{ColumnType, PlainColumn, Slot};
 use crate::record::record::{PlainValues, Record, print_object, print_packed};

@@ -7,7 +7,7 @@ use crate::crypto::record_sealer::reencrypt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
 use crate::postgres::walk::rows::{FoundRow, RowTexts, TableWalk};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::owner::Owner;
 use crate::record::placement::Slot;
 use crate::record::record::{Record, SlotText, print_object, print_packed, read_slot};

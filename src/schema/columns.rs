@@ -2,7 +2,7 @@
 
 use crate::postgres::catalogue::table::TableColumn;
 use crate::postgres::sql::names::{literal, owner_columns, quote};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::layout::Layout;
 use crate::record::placement::{Column, ColumnType, usable};
 use crate::schema::plan_input::{PlanDraft, PlanInput};

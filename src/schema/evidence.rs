@@ -12,7 +12,7 @@ use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::sql::names::{owner_columns, quote, relation};
 use crate::postgres::sql::token::{Kind, holds_unknown_status, holds_unrecognised};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::layout::Layout;
 use crate::schema::wanted::Extent;
 
@@ -92,7 +92,7 @@ impl RowInspection<'_> {
         let query = Query { sql: sql.into(), arguments: PgArguments::default() };
         let asked = match self.extent {
             Extent::Bounded => self.database.inspect_within(PATIENCE, query).await,
-            Extent::EveryRow => self.database.fetch_from_all_rows(&relation(self.layout), query).await,
+            Extent::EveryRow => self.database.fetch_from_all_rows(&[&relation(self.layout)], query).await,
         };
         match asked {
             Ok(rows) => Ok(rows.into_iter().next()),

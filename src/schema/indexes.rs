@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Index;
 use crate::postgres::sql::names::{in_schema, literal, our_name, quote};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::schema::columns::kind_after;
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{LockLevel, Step};

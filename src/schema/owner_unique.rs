@@ -2,7 +2,7 @@
 
 use crate::postgres::sql::names::{in_schema, literal, our_name, owner_columns, quote};
 use crate::postgres::sql::token::{any_version, member};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::schema::evidence::{duplicates_exist, nulls_count, with_owner};
 use crate::schema::indexes::WantedIndex;
 use crate::schema::object_owner::lock_down_sql;
@@ -180,7 +180,7 @@ fn ranked(input: &PlanInput<'_>) -> String {
     )
 }
 
-/// The newest version that any slot of the row holds, as `postgres::fragments` reads it.
+/// The newest version that any slot of the row holds, as `Writer::version_of_row` reads it.
 fn version_of_row(input: &PlanInput<'_>) -> String {
     let layout = input.layout;
     let is_there = |name: &str| input.table.column(name).is_some();

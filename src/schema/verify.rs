@@ -6,7 +6,7 @@ use crate::postgres::connection::direct::Direct;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::sql::names::our_name;
 use crate::postgres::statements::plan::Postgres;
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::layout::Layout;
 use crate::schema::check_results::{Checks, Verification};
 use crate::schema::plan::{SchemaPlan, plan_from};

@@ -13,7 +13,7 @@ use crate::keyring::file::KeyringFile;
 use crate::local::file::LocalFile;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::Postgres;
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::owner::Owner;
 use crate::record::placement::Place;
 use crate::record::record::{PlainValues, Record, read_packed};

@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::{Base, KeptKind, LocalFile, LocalRecord, PutPending};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::owner::Owner;
 use crate::record::placement::Place;
 use crate::record::record::Record;

@@ -164,7 +164,7 @@ fn old_tokens(row: &Row) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::field::Field;
+    use crate::record::fields::Field;
     use crate::record::record::PlainValues;
 
     #[test]

@@ -8,7 +8,7 @@ use super::*;
 use crate::crypto::record_sealer;
 use crate::keyring::keys::{KeyState, RootKey};
 use crate::local::file::{Base, KeptKind, LocalRecord};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::record::{PlainValues, Record};
 use crate::record::retell::RetellConfig;
 

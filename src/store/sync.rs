@@ -10,7 +10,7 @@ use crate::local::file::{Base, KeptKind, LocalFile, LocalRecord};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::owner::Owner;
 use crate::record::record::{FoundRecords, Record, Row};
 use crate::record::version::Millis;

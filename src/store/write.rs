@@ -8,7 +8,7 @@ use crate::local::file::{Base, KeptKind};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::placement::Place;
 use crate::record::record::{Record, Row};
 use crate::record::version::Version;

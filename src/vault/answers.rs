@@ -1,7 +1,7 @@
 //! What a store and a load answer with.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::placement::Place;
 use crate::record::retell::RetellConfig;
 use crate::record::version::Version;

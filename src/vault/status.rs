@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::keyring::keys::KeyInfo;
 use crate::postgres::connection::errors::Outcome;
 use crate::postgres::statements::plan::Postgres;
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::placement::{Place, Slot};
 use crate::store::core::Core;
 

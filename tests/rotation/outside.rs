@@ -299,7 +299,7 @@ async fn columns_and_tables_that_are_hard_to_read() {
     stage.all_load().await;
 }
 
-/// A rollback puts rows back into the table while we count.
+/// A rollback puts rows back into the table while we count: what is counted is of one moment.
 #[tokio::test]
 async fn rows_that_are_put_back_meanwhile() {
     let stage = Stage::on(ALL_COLUMNS, 3).await;
@@ -329,6 +329,6 @@ async fn a_table_of_ours_with_hidden_rows() {
     completes(&vault).await;
     let error = vault.destroy_key(stage.old, at_once()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error}");
-    assert!(error.to_string().contains("table public.retell_vault_steps"), "{error}");
+    assert!(error.to_string().contains("public.retell_vault_steps"), "{error}");
     vault.close().await;
 }

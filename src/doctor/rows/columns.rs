@@ -5,7 +5,7 @@ use crate::doctor::rows::json_secrets::JsonPath;
 use crate::doctor::rows::name_patterns::{NameMatch, of_column};
 use crate::postgres::catalogue::table::TableColumn;
 use crate::postgres::walk::scan::Watched;
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::token::MAX_SLOT;
 
 /// The longest JSON that is looked into.

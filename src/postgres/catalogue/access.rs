@@ -9,7 +9,7 @@ use crate::postgres::catalogue::definitions::Policy;
 use crate::postgres::catalogue::table::missing_table;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::layout::Layout;
 
 /// The query; [`TableAccess`] is what it answers with.

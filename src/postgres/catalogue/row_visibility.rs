@@ -68,25 +68,23 @@ pub(super) fn all_or_nothing(relations: &[&str]) -> Result<Query, DatabaseError>
 }
 
 impl Database {
-    /// Runs a reading statement that goes over a whole relation, for as long as it takes. It fails when row
+    /// Runs a reading statement that goes over whole relations, for as long as it takes. It fails when row
     /// level security would hide something from it, also when policies change meanwhile.
     pub(crate) async fn fetch_from_all_rows(
         &self,
-        relation: &str,
+        relations: &[&str],
         query: Query,
     ) -> Result<Vec<PgRow>, DatabaseError> {
-        let queries = vec![
-            setting(
-                "SELECT pg_catalog.set_config('statement_timeout', '0', true), \
-                 pg_catalog.set_config('search_path', '', true), pg_catalog.set_config('row_security', 'on', true), \
-                 pg_catalog.set_config('bytea_output', 'escape', true)", // a token in bytes reads as text
-            ),
-            // holds the relation, so that its policies stay as they are until the end; unlike LOCK TABLE, it asks
-            // for no right on more than a column
-            setting(&format!("SELECT 1 FROM {relation} LIMIT 0")),
-            all_or_nothing(&[relation])?,
-            query,
-        ];
+        let mut queries = vec![setting(
+            "SELECT pg_catalog.set_config('statement_timeout', '0', true), \
+             pg_catalog.set_config('search_path', '', true), pg_catalog.set_config('row_security', 'on', true), \
+             pg_catalog.set_config('bytea_output', 'escape', true)", // a token in bytes reads as text
+        )];
+        // holds the relations, so that their policies stay as they are until the end; unlike LOCK TABLE, it asks
+        // for no right on more than a column
+        queries
+            .extend(relations.iter().map(|relation| setting(&format!("SELECT 1 FROM {relation} LIMIT 0"))));
+        queries.extend([all_or_nothing(relations)?, query]);
         self.transaction_within(ALL_ROWS, queries, Phase::Reading).await
     }
 

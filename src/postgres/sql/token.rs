@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn the_parts_stand_where_sql_looks_for_them() {
         let body = vec![7; OVERHEAD + PADDING];
-        let field = crate::record::field::Field::ApiKey;
+        let field = crate::record::fields::Field::ApiKey;
         let token = Token { key: KeyId(0xab), version: "00000000000000ff".parse().unwrap(), field, body };
         let text = token.to_string();
         let part = |at: usize, len: usize| &text[at - 1..][..len];

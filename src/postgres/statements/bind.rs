@@ -9,7 +9,7 @@ use crate::postgres::catalogue::table::{IdKind, Table};
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::bind;
 use crate::postgres::statements::plan::Postgres;
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::owner::{Owner, TenantId, UserId};
 use crate::record::placement::{Placement, PlainColumn};
 use crate::record::record::{PlainValues, Record, Row};

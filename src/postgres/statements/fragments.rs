@@ -3,7 +3,7 @@
 use crate::postgres::catalogue::table::{IdKind, TYPE_NUMBER, Table};
 use crate::postgres::sql::names::{literal, quote, relation};
 use crate::postgres::sql::token::{self, UNRECOGNISED};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::layout::Layout;
 use crate::record::placement::{ColumnType, Placement, PlainColumn, Slot};
 

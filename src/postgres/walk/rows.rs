@@ -169,7 +169,7 @@ impl Postgres {
     }
 
     async fn count(&self, sql: Arc<str>, arguments: PgArguments) -> Result<u64, DatabaseError> {
-        let rows = self.database.fetch_from_all_rows(&self.relation(), Query { sql, arguments }).await?;
+        let rows = self.database.fetch_from_all_rows(&[&self.relation()], Query { sql, arguments }).await?;
         let count = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>(0));
         let count = count.map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         Ok(count.try_into().unwrap_or(0))
@@ -188,7 +188,7 @@ impl Postgres {
             bind(&mut arguments, (rows / u64::from(parts) * part) as i64)?;
             let found = self
                 .database
-                .fetch_from_all_rows(&self.relation(), Query { sql: walk.middle.clone(), arguments })
+                .fetch_from_all_rows(&[&self.relation()], Query { sql: walk.middle.clone(), arguments })
                 .await?;
             borders.extend(found.first().map(|row| walk.cursor.position(row)).transpose()?);
         }

@@ -142,7 +142,7 @@ impl Postgres {
         let sql = format!("SELECT count(*) FROM {}", scan.relation).into();
         let rows = self
             .database
-            .fetch_from_all_rows(&scan.relation, Query { sql, arguments: PgArguments::default() })
+            .fetch_from_all_rows(&[&scan.relation], Query { sql, arguments: PgArguments::default() })
             .await?;
         let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(reading)?;
         Ok(count.try_into().unwrap_or(0))

@@ -37,7 +37,7 @@ impl Postgres {
         }
         let query =
             Query { sql: count_sql(self.layout(), &columns).into(), arguments: PgArguments::default() };
-        let rows = self.database.fetch_from_all_rows(&self.relation(), query).await?;
+        let rows = self.database.fetch_from_all_rows(&[&self.relation()], query).await?;
         let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
         let mut tally: BTreeMap<(usize, Option<KeyId>), u64> = BTreeMap::new();
         for row in &rows {

@@ -21,6 +21,10 @@ impl TextColumn {
         format!("{}.{}.{}", self.schema, self.table, self.name)
     }
 
+    fn relation(&self) -> String {
+        format!("{}.{}", quote(&self.schema), quote(&self.table))
+    }
+
     fn is_of_the_same_table(&self, other: &Self) -> bool {
         (&self.schema, &self.table) == (&other.schema, &other.table)
     }
@@ -63,28 +67,19 @@ impl Postgres {
         if let Some(hidden) = columns.iter().find(|column| !column.readable) {
             return Err(may_not_be_read(hidden).into());
         }
-        let mut found = Vec::new();
-        // the table comes last: a rollback may put rows back into it meanwhile
-        for columns in columns.chunk_by(TextColumn::is_of_the_same_table).rev() {
-            let tokens =
-                self.tokens_of_table(columns, key).await.map_err(|error| about(error, &columns[0]))?;
-            found.splice(0..0, tokens);
+        if columns.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(found)
-    }
-
-    async fn tokens_of_table(
-        &self,
-        columns: &[TextColumn],
-        key: KeyId,
-    ) -> Result<Vec<(String, u64)>, DatabaseError> {
-        let relation = format!("{}.{}", quote(&columns[0].schema), quote(&columns[0].table));
+        let tables: Vec<_> = columns.chunk_by(TextColumn::is_of_the_same_table).map(|of| &of[0]).collect();
+        let relations: Vec<_> = tables.iter().map(|column| column.relation()).collect();
+        let relations: Vec<_> = relations.iter().map(String::as_str).collect();
         let mut arguments = PgArguments::default();
         let (part, head) = patterns_under(key);
         bind(&mut arguments, part)?;
         bind(&mut arguments, head)?;
-        let query = Query { sql: count(&relation, columns).into(), arguments };
-        let rows = self.database.fetch_from_all_rows(&relation, query).await?;
+        let query = Query { sql: count(&columns).into(), arguments };
+        let counted = self.database.fetch_from_all_rows(&relations, query).await;
+        let rows = counted.map_err(|fault| about(fault, &tables))?;
         let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
         let mut found = Vec::new();
         for row in &rows {
@@ -96,24 +91,30 @@ impl Postgres {
     }
 }
 
-/// $1 a part of every head under the key, which is looked for first since that is fast; $2 the head.
-fn count(relation: &str, columns: &[TextColumn]) -> String {
-    let texts = columns
-        .iter()
-        .enumerate()
-        .map(|(at, column)| format!("({at}, {})", printed(&format!("t.{}", quote(&column.name)))));
-    format!(
-        "SELECT c.at, count(*) FROM {relation} AS t CROSS JOIN LATERAL (VALUES {}) AS c (at, text) \
-         CROSS JOIN LATERAL pg_catalog.regexp_matches(c.text, $2::text, 'g') \
-         WHERE pg_catalog.strpos(c.text, $1::text) > 0 GROUP BY c.at ORDER BY c.at",
-        texts.collect::<Vec<_>>().join(", ")
-    )
+/// One statement, so that it sees one moment: rows move between the tables. $1 a part of every head under the key,
+/// which is looked for first since that is fast; $2 the head.
+fn count(columns: &[TextColumn]) -> String {
+    let mut at = 0..columns.len();
+    let tables = columns.chunk_by(TextColumn::is_of_the_same_table).map(|of| {
+        let text = |(column, at): (&TextColumn, usize)| {
+            format!("({at}, {})", printed(&format!("t.{}", quote(&column.name))))
+        };
+        let texts: Vec<_> = of.iter().zip(at.by_ref()).map(text).collect();
+        format!(
+            "SELECT c.at, count(*) FROM {} AS t CROSS JOIN LATERAL (VALUES {}) AS c (at, text) \
+             CROSS JOIN LATERAL pg_catalog.regexp_matches(c.text, $2::text, 'g') \
+             WHERE pg_catalog.strpos(c.text, $1::text) > 0 GROUP BY c.at",
+            of[0].relation(),
+            texts.join(", ")
+        )
+    });
+    format!("{} ORDER BY 1", tables.collect::<Vec<_>>().join(" UNION ALL "))
 }
 
-/// The error names the table.
-fn about(error: DatabaseError, column: &TextColumn) -> DatabaseError {
-    let table = format!("table {}.{}", column.schema, column.table);
-    DatabaseError::new(error.outcome, error.error.about(table))
+/// The error names the tables.
+fn about(fault: DatabaseError, tables: &[&TextColumn]) -> DatabaseError {
+    let names: Vec<_> = tables.iter().map(|column| format!("{}.{}", column.schema, column.table)).collect();
+    DatabaseError::new(fault.outcome, fault.error.about(format!("table {}", names.join(" or "))))
 }
 
 fn is_not_trusted(column: &TextColumn) -> Error {

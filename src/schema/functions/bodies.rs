@@ -5,7 +5,7 @@ use crate::postgres::sql::names::{literal, owner_columns, quote};
 use crate::postgres::sql::token::{
     Kind, holds_unrecognised, member, only_member, token_pattern, version, with_member, without_member,
 };
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::schema::plan_input::PlanInput;
 
 const STORE: &str = include_str!("store.sql");

@@ -4,7 +4,7 @@ mod bodies;
 
 use crate::postgres::catalogue::definitions::Function;
 use crate::postgres::sql::names::{dollar_quoted, in_schema, literal, quote};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::values::IntegrationStatus;
 use crate::schema::functions::bodies::{OwnerParams, fill, store_body};
 use crate::schema::object_owner::{function_is_ours, grant, revoke};

@@ -2,7 +2,7 @@
 
 use crate::postgres::sql::names::{our_name, quote, relation};
 use crate::postgres::sql::token::{Kind, holds_unknown_status, holds_unrecognised, member};
-use crate::record::field::Field;
+use crate::record::fields::Field;
 use crate::record::layout::Layout;
 use crate::record::values::IntegrationStatus;
 
