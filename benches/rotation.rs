@@ -73,7 +73,7 @@ impl Subject {
         let key = keyring.add_key().expect("a key is added");
         keyring.promote_key(key.id).expect("it is promoted");
         self.vacuum().await;
-        // a recount waits until everybody must have noticed a new key: not part of what is measured
+        // the token count waits until everybody must have noticed a new key: not part of what is measured
         tokio::time::sleep(Duration::from_millis(1600)).await;
     }
 

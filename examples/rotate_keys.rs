@@ -219,11 +219,11 @@ async fn kill_a_rotation_half_way(home: &Path, url: &str) -> Result<()> {
     }
 }
 
-/// Calls it again: what is under the new key already is passed over. A recount decides whether it is complete.
+/// Calls it again: what is under the new key already is passed over. A token count decides whether it is complete.
 async fn resume(name: &str, vault: &Vault, new: KeyId) -> Result<()> {
     let rotation = vault.rotate(&RotateOptions::new(), |_| {}).await?;
     let records = rotation.progress.resealed + rotation.progress.local;
-    say("resumed", format!("{name}: {records} more records sealed anew, and the recount says complete"));
+    say("resumed", format!("{name}: {records} more records sealed anew, and the token count says complete"));
     assert!(rotation.complete && rotation.key == new && rotation.unreadable.is_empty());
     Ok(())
 }

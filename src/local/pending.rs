@@ -86,13 +86,13 @@ impl LocalFile {
         if self.nothing_pending() {
             return Ok(None);
         }
-        let sight = self.inner.nothing_pending.settled(&self.inner.guard);
+        let settled = self.inner.nothing_pending.settled(&self.inner.guard);
         let get = || {
             sqlx::query(GET).bind(tenant(owner)).bind(owner.user_id().as_str()).fetch_one(&self.inner.readers)
         };
         let row = self.read(get).await?;
         if !self.column::<bool>(&row, "any")? {
-            self.inner.nothing_pending.none_at(sight);
+            self.inner.nothing_pending.none_at(settled);
         }
         match self.column::<Option<String>>(&row, "text")? {
             Some(_) => self.pending_record(&row).map(Some),

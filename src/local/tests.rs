@@ -340,9 +340,9 @@ async fn futures_dropped_at_any_await_leave_both_or_neither() {
         file.put_pending(&record(&ann, round)).await.unwrap();
         let text = text(round);
         {
-            let mut bury = Box::pin(file.set_pending_aside(&ann, &text, KeptKind::DeadLetter, "dropped", 1));
+            let mut moved = Box::pin(file.set_pending_aside(&ann, &text, KeptKind::DeadLetter, "dropped", 1));
             let end = Instant::now() + Duration::from_micros(round * 5);
-            while (&mut bury).now_or_never().is_none() && Instant::now() < end {
+            while (&mut moved).now_or_never().is_none() && Instant::now() < end {
                 tokio::task::yield_now().await;
             }
         }

@@ -192,8 +192,8 @@ impl RoundTrip<'_> {
             }
         };
         let found = read_rows(&self.plan, &rows)?;
-        let survey = FoundRecords::of(&found.rows, &self.plan.placement.slots, found.now);
-        let opened = survey.newest().and_then(|record| self.core.open(&record, &self.owner));
+        let records = FoundRecords::of(&found.rows, &self.plan.placement.slots, found.now);
+        let opened = records.newest().and_then(|record| self.core.open(&record, &self.owner));
         match opened {
             Ok(opened) if opened.config.as_ref() == expected && opened.ignored.is_empty() => {
                 self.checks.pass(what);

@@ -1,4 +1,4 @@
-//! A place that the walk forgets is found by the recount: such a rotation is never called complete, and the
+//! A place that the walk forgets is found by the token count: such a rotation is never called complete, and the
 //! old key is not destroyed.
 
 use retell_vault::internals::rotate_without;

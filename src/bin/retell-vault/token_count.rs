@@ -1,4 +1,4 @@
-//! A recount as it is shown: by key and place.
+//! A token count as it is shown: by key and place.
 
 use retell_vault::{Census, KeyId, KeyInfo, TokenPlace};
 use serde_json::{Value, json};

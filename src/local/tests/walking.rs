@@ -252,7 +252,7 @@ async fn every_table_with_texts_is_walked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recount_is_of_one_moment() {
+async fn a_count_is_of_one_moment() {
     let home = Home::new();
     let file = home.open().await;
     put(&file, LocalPlace::Pending, "ann", 1).await;
@@ -270,14 +270,14 @@ async fn a_recount_is_of_one_moment() {
             sqlx::raw_sql(back).execute(&mover.inner.writer).await.unwrap();
         }
     });
-    let mut recounts = 0;
+    let mut looks = 0;
     while !moving.is_finished() {
         let counts = file.tokens_per_key().await.unwrap();
         assert_eq!(counts.iter().map(|count| count.tokens).sum::<u64>(), 1, "{counts:?}");
-        recounts += 1;
+        looks += 1;
     }
     moving.await.unwrap();
-    assert!(recounts > 0);
+    assert!(looks > 0);
 }
 
 fn holds(bytes: &[u8], text: &str) -> bool {
