@@ -62,7 +62,7 @@ impl Postgres {
     pub(crate) async fn tokens_anywhere(&self, key: KeyId) -> Result<Vec<(String, u64)>, DatabaseError> {
         let columns = text_columns(&self.database, self.layout()).await?;
         if let Some(planted) = columns.iter().find(|column| !column.trusted) {
-            return Err(is_not_trusted(planted).into());
+            return Err(is_not_trusted(planted, self.layout()).into());
         }
         if let Some(hidden) = columns.iter().find(|column| !column.readable) {
             return Err(may_not_be_read(hidden).into());
@@ -117,12 +117,14 @@ fn about(fault: DatabaseError, tables: &[&TextColumn]) -> DatabaseError {
     DatabaseError::new(fault.outcome, fault.error.about(format!("table {}", names.join(" or "))))
 }
 
-fn is_not_trusted(column: &TextColumn) -> Error {
+fn is_not_trusted(column: &TextColumn, layout: &Layout) -> Error {
     let message = format!(
-        "table {}.{} belongs to a role without the rights of the table's owner, so it is not read",
-        column.schema, column.table
+        "table {}.{} belongs to a role without the rights of the owner of {}, so it is not read",
+        column.schema,
+        column.table,
+        layout.table_name()
     );
-    let hint = "if the vault made it, give it to the owner of the table; drop it if nobody knows it";
+    let hint = "if the vault made it, give it to that owner; drop it if nobody knows it";
     Error::new(ErrorKind::AccessDenied, message).with_hint(hint)
 }
 
