@@ -288,12 +288,12 @@ async fn columns_and_tables_that_are_hard_to_read() {
         .db
         .exec(&format!(
             "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-            ALTER TABLE user_profiles ADD email text COLLATE ci DEFAULT 'a@b.c', ADD c text COLLATE \"C\" DEFAULT 'x',
+            ALTER TABLE user_profiles ADD email text COLLATE ci DEFAULT 'somebody.with.a.long.name@example.com', ADD c text COLLATE \"C\" DEFAULT 'x',
                 ADD \"a.\"\"B; drop\" text DEFAULT 'x', ADD \"$1\" text DEFAULT 'x', ADD t text, ADD at int;
             ALTER TABLE user_profiles ALTER {KEY} TYPE text COLLATE ci;
             CREATE MATERIALIZED VIEW retell_vault_view AS SELECT * FROM user_profiles WITH NO DATA;
             CREATE VIEW retell_vault_broken AS SELECT (1 / 0)::text AS t; CREATE TABLE retell_vault_none ();
-            CREATE TABLE retell_vault_ci (email text COLLATE ci); INSERT INTO retell_vault_ci VALUES ('a@b.c')"
+            CREATE TABLE retell_vault_ci (email text COLLATE ci); INSERT INTO retell_vault_ci VALUES ('somebody.with.a.long.name@example.com')"
         ))
         .await;
     vault.destroy_key(stage.old, at_once()).await.unwrap();
