@@ -241,6 +241,10 @@ impl Scene {
                 events.find(|event| event["step"] == "added");
                 after
             }
+            Moment::AfterBatch(batch) => {
+                events.by_ref().filter(|event| event["event"] == "batch").nth(batch);
+                Duration::ZERO
+            }
         };
         tokio::time::sleep(after).await;
         child.kill().unwrap();
@@ -261,6 +265,7 @@ impl Scene {
                 Some("promoted") => times.promoted = started.elapsed(),
                 _ => last = event,
             }
+            times.batches += usize::from(last["event"] == "batch");
         }
         assert!(child.wait().unwrap().success());
         assert_eq!((&last["event"], &last["complete"]), (&json!("done"), &json!(true)));
@@ -278,17 +283,24 @@ struct Times {
     added: Duration,
     promoted: Duration,
     all: Duration,
+    batches: usize,
 }
 
 /// When to kill.
 enum Moment {
     After(Duration),
     AfterKeyAdded(Duration),
+    /// While rows are re-encrypted, which is a small part of the whole time.
+    AfterBatch(usize),
 }
 
 impl Times {
-    /// Some time between start and end; where a key comes in, mostly around that.
-    fn moment(&self, is_new_key: bool, rng: &mut StdRng) -> Moment {
+    /// Every third kill is aimed at the rows. The others: some time between start and end; where a key
+    /// comes in, mostly around that.
+    fn moment(&self, kill: u32, is_new_key: bool, rng: &mut StdRng) -> Moment {
+        if kill % 3 == 2 {
+            return Moment::AfterBatch(rng.random_range(0..self.batches / 2));
+        }
         let part = rng.random::<f64>();
         match rng.random_range(0..3) {
             0 if is_new_key => Moment::After(self.promoted.mul_f64(1.5 * part)),
@@ -393,7 +405,7 @@ async fn a_rotation_killed_anywhere_loses_nothing_and_goes_on() {
             command = &ROTATE;
         }
         let after = loop {
-            let moment = undisturbed.moment(is_new_key, &mut rng);
+            let moment = undisturbed.moment(hits.sum(), is_new_key, &mut rng);
             let killed = scene.kill(command, moment).await;
             let now = scene.check().await;
             assert!(now.keys <= before.keys + 1, "{before:?} {now:?}");
