@@ -2,17 +2,21 @@
 
 use zeroize::Zeroizing;
 
-use crate::crypto::aead::{self, RootSecret};
+use crate::crypto::aead::{self, RecordKey, RootSecret, Scope};
 use crate::crypto::random;
 use crate::error::Result;
 use crate::keyring::file::KeyringFile;
-use crate::record::fields::Field;
+use crate::crypto::sealer;
+use crate::record::field::Field;
+use crate::record::layout::Layout;
 use crate::record::owner::Owner;
+use crate::record::record::Record;
 use crate::record::token::{KeyId, Token};
+use crate::record::values::Values;
 use crate::record::version::Version;
 use crate::rotation::options::RotateOptions;
 
-/// Seals and opens single API keys of one owner, as the vault does.
+/// Seals and opens records of one owner, as the vault does.
 #[derive(Debug)]
 pub struct Sealer {
     root: RootSecret,
@@ -32,12 +36,12 @@ pub fn rotate_without(mut options: RotateOptions, place: &str) -> RotateOptions 
 /// `Malformed`, `UnknownKey`, `Unsealable`.
 pub fn open_token(keyring: &KeyringFile, owner: &Owner, text: &str) -> Result<Zeroizing<Vec<u8>>> {
     let token: Token = text.parse()?;
-    aead::open(keyring.current().opener(token.key)?, owner, &token)
+    aead::open(keyring.current().opener(token.key)?, Scope { namespace: "retell", owner }, &token)
 }
 
-/// A sealed value.
+/// A sealed record.
 #[derive(Debug)]
-pub struct Sealed(Token);
+pub struct Sealed(Record);
 
 impl Sealer {
     /// Under a root key.
@@ -45,23 +49,54 @@ impl Sealer {
         Self { root: RootSecret::new(material), owner }
     }
 
+    fn scope(&self) -> Scope<'_> {
+        Scope { namespace: "retell", owner: &self.owner }
+    }
+
+    /// All values, also plain ones, get a token; the record token is one more.
+    ///
     /// # Errors
     /// `Entropy`.
-    pub fn seal(&self, json: &[u8]) -> Result<Sealed> {
+    pub fn seal(&self, values: &Values) -> Result<Sealed> {
         let version = Version::next(1_700_000_000_000, None, 0);
-        let seal =
-            |rng: &mut _| aead::seal(&self.root, KeyId(7), version, &self.owner, Field::ApiKey, json, rng);
+        let layout = Layout::new();
+        let seal = |rng: &mut _| {
+            sealer::seal(values, self.scope(), version, (&layout.fields, &[]), (KeyId(7), &self.root), rng)
+        };
         random::with_rng(seal).map(Sealed)
     }
 
     /// # Errors
     /// `Unsealable`.
-    pub fn open(&self, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>> {
-        aead::open(&self.root, &self.owner, &sealed.0)
+    pub fn open(&self, sealed: &Sealed) -> Result<Option<Values>> {
+        Ok(sealer::open(&sealed.0, self.scope(), &self.root, &Layout::new().fields)?.values)
+    }
+
+    /// One token by itself.
+    ///
+    /// # Errors
+    /// `Entropy`.
+    pub fn seal_token(&self, json: &[u8]) -> Result<SealedToken> {
+        let version = Version::next(1_700_000_000_000, None, 0);
+        let seal = |rng: &mut _| {
+            let key = RecordKey::fresh(&self.root, KeyId(7), version, self.scope(), rng);
+            key.seal(Field::named("api_key"), json, rng)
+        };
+        random::with_rng(seal).map(SealedToken)
+    }
+
+    /// # Errors
+    /// `Unsealable`.
+    pub fn open_token(&self, sealed: &SealedToken) -> Result<Zeroizing<Vec<u8>>> {
+        aead::open(&self.root, self.scope(), &sealed.0)
     }
 }
 
-impl Sealed {
+/// A sealed value.
+#[derive(Debug)]
+pub struct SealedToken(Token);
+
+impl SealedToken {
     /// The token.
     pub fn to_text(&self) -> String {
         self.0.to_string()

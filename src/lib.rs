@@ -38,13 +38,17 @@ pub use keyring::file::KeyringFile;
 pub use keyring::keys::{KeyInfo, KeyState};
 pub use keyring::wrapping::{Passphrase, RawKey, Wrapping, WrappingKey, WrappingKeyProvider};
 pub use postgres::connection::options::{PoolerMode, Timeouts};
-pub use record::fields::Field;
+pub use record::credentials::Credentials;
+pub use record::field::{Field, FieldSpec};
 pub use record::layout::Layout;
 pub use record::owner::{Owner, TenantId, UserId};
 pub use record::placement::Place;
 pub use record::retell::RetellConfig;
 pub use record::token::KeyId;
-pub use record::values::{AgentId, ApiKey, IntegrationStatus, PhoneNumber, WebhookConfig, WebhookSecret};
+pub use record::retell_values::{
+    AgentId, ApiKey, ExtraSecret, IntegrationStatus, PhoneNumber, WebhookConfig, WebhookKey,
+};
+pub use record::values::Values;
 pub use record::version::Version;
 pub use rotation::options::DestroyOptions;
 pub use rotation::options::PromoteOptions;
@@ -64,7 +68,7 @@ pub use vault::Vault;
 pub use vault::answers::{Loaded, Source, Stored};
 pub use vault::builder::VaultBuilder;
 pub use vault::listing::{Forgotten, KeptReason, KeptRecord, ListEntry, ListPage, RecordState};
-pub use vault::status::{DatabaseStatus, LocalStatus, SlotStatus, Status};
+pub use vault::status::{DatabaseStatus, LeftAlone, LocalStatus, SlotStatus, Status};
 
 /// The examples of the manual compile.
 #[cfg(doctest)]

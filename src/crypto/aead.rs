@@ -1,4 +1,4 @@
-//! Sealing and opening one token: key derivation, commitment, AES-256-GCM.
+//! Sealing and opening the tokens of a record: key derivation, commitment, AES-256-GCM.
 //!
 //! The only file with cryptography of tokens in it. `docs/FORMAT.md` says the same in prose.
 
@@ -14,12 +14,11 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::crypto::associated_data::{MAX_CONTEXT, associated_data, context};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::fields::Field;
-use crate::record::owner::Owner;
+use crate::record::field::Field;
+use crate::record::owner::{Owner, TenantId};
 use crate::record::padding::{pad, padded_len};
-use crate::record::token::{COMMITMENT, KeyId, NONCE, OVERHEAD, SALT, Stack, TAG, Token};
+use crate::record::token::{COMMITMENT, KeyId, MAX_HEAD, NONCE, OVERHEAD, SALT, Stack, TAG, Token, head};
 use crate::record::version::Version;
 
 /// AES-256-GCM that also opens: GCM only ever encrypts blocks, so no decryption schedule is needed.
@@ -50,89 +49,151 @@ impl RootSecret {
     }
 }
 
-/// The key of one token and the commitment to it.
-fn token_keys(root: &RootSecret, mut context: Stack<MAX_CONTEXT>, salt: &[u8; SALT]) -> Zeroizing<[u8; 64]> {
-    context.push(salt);
-    root.derive(&[&context])
+/// Whose credentials they are, and of which kind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) owner: &'a Owner,
 }
 
-/// Encrypts `buffer` in place and returns the tag.
-fn encrypt(key: &[u8], nonce: &[u8; NONCE], aad: &[u8], buffer: &mut [u8]) -> [u8; TAG] {
-    let cipher = Aes256Gcm::new_from_slice(key).expect("32 bytes");
-    let tag = cipher.encrypt_inout_detached(nonce.into(), aad, InOutBuf::from(buffer));
-    tag.expect("a field is far below 64 GiB").into()
+const LABEL: &[u8] = b"retell-vault/v1";
+/// Seven lengths, the label, a namespace, key id, version, two ids of at most 255 bytes and their flags: 595 bytes at most.
+const MAX_CONTEXT: usize = 640;
+
+/// What the key of a record is derived for. Two different purposes never have the same bytes: there are always
+/// seven parts, each with its length in front, and an absent tenant differs from every present one.
+fn context(key: KeyId, version: Version, scope: Scope<'_>) -> Stack<MAX_CONTEXT> {
+    let mut bytes = Stack::new();
+    push_part(&mut bytes, &[], LABEL);
+    push_part(&mut bytes, &[], scope.namespace.as_bytes());
+    push_part(&mut bytes, &[], &key.0.to_be_bytes());
+    push_part(&mut bytes, &[], &version.to_bytes());
+    push_optional(&mut bytes, scope.owner.tenant_id().map(TenantId::as_str));
+    push_part(&mut bytes, &[], scope.owner.user_id().as_str().as_bytes());
+    // reserved: which of an owner's several records
+    push_optional(&mut bytes, None);
+    bytes
 }
 
-/// Decrypts `buffer` in place; leaves it as it was when the tag does not match.
-fn decrypt(key: &[u8], nonce: &[u8; NONCE], aad: &[u8], buffer: &mut [u8], tag: &[u8; TAG]) -> Result<()> {
-    let cipher = Aes256Gcm::new_from_slice(key).expect("32 bytes");
-    let opened = cipher.decrypt_inout_detached(nonce.into(), aad, InOutBuf::from(buffer), tag.into());
-    opened.map_err(|_| ErrorKind::Unsealable.into())
+fn push_optional(bytes: &mut Stack<MAX_CONTEXT>, part: Option<&str>) {
+    match part {
+        Some(part) => push_part(bytes, &[1], part.as_bytes()),
+        None => push_part(bytes, &[0], &[]),
+    }
 }
 
-/// Seals the JSON text of one field.
+#[inline(always)]
+fn push_part(bytes: &mut Stack<MAX_CONTEXT>, flag: &[u8], text: &[u8]) {
+    let length = u16::try_from(flag.len() + text.len()).expect("ids are at most 255 bytes");
+    bytes.push(&length.to_be_bytes());
+    bytes.push(flag);
+    bytes.push(text);
+}
+
+/// The key that the tokens of one sealing share, and the commitment to it.
 ///
-/// Every token gets a fresh salt, and so a key of its own: the limit of 2^32 messages for random
-/// nonces under one key (NIST SP 800-38D, section 8.3) is never near.
-pub(crate) fn seal(
-    root: &RootSecret,
+/// Every token has a nonce of its own, and few are ever sealed under one key: a record has at most 64 fields, some of
+/// which may be sealed once more for another place. So the limit of 2^32 random nonces (NIST SP 800-38D, section 8.3)
+/// is never near.
+pub(crate) struct RecordKey {
     key: KeyId,
     version: Version,
-    owner: &Owner,
-    field: Field,
-    json: &[u8],
-    rng: &mut impl CryptoRng,
-) -> Token {
-    let mut random = [0; SALT + NONCE];
-    rng.fill_bytes(&mut random);
-    let (salt, nonce) = random.split_first_chunk::<SALT>().expect("longer than a salt");
-    let nonce = nonce.try_into().expect("what is left is a nonce");
-    seal_with(root, key, version, owner, field, json, salt, nonce)
+    salt: [u8; SALT],
+    commitment: [u8; COMMITMENT],
+    cipher: Aes256Gcm,
 }
 
-/// The seal itself, which no randomness but salt and nonce goes into.
-#[expect(clippy::too_many_arguments, reason = "all that a token is bound to")]
-fn seal_with(
-    root: &RootSecret,
-    key: KeyId,
-    version: Version,
-    owner: &Owner,
-    field: Field,
-    json: &[u8],
-    salt: &[u8; SALT],
-    nonce: &[u8; NONCE],
-) -> Token {
-    let keys = token_keys(root, context(key, version, owner, field), salt);
-    let (aes_key, commitment) = keys.split_at(32);
+impl RecordKey {
+    /// The key of a record that is sealed now.
+    pub(crate) fn fresh(
+        root: &RootSecret,
+        key: KeyId,
+        version: Version,
+        scope: Scope<'_>,
+        rng: &mut impl CryptoRng,
+    ) -> Self {
+        let mut salt = [0; SALT];
+        rng.fill_bytes(&mut salt);
+        Self::derive(root, key, version, scope, &salt)
+    }
 
-    let mut body = Vec::with_capacity(OVERHEAD + padded_len(json.len()));
-    body.extend_from_slice(salt);
-    body.extend_from_slice(commitment);
-    body.extend_from_slice(nonce);
-    body.extend_from_slice(json); // the capacity is there: no copy of the plaintext stays behind
-    pad(&mut body, SALT + COMMITMENT + NONCE);
-    let aad = associated_data(key, version, field);
-    let tag = encrypt(aes_key, nonce, &aad, &mut body[SALT + COMMITMENT + NONCE..]);
-    body.extend_from_slice(&tag);
-    Token { key, version, field, body }
+    /// The key that a token was sealed under.
+    ///
+    /// # Errors
+    /// `Unsealable` for a token that is too short to have one.
+    pub(crate) fn of(root: &RootSecret, scope: Scope<'_>, token: &Token) -> Result<Self> {
+        let salt = token.body.first_chunk().ok_or(ErrorKind::Unsealable)?;
+        Ok(Self::derive(root, token.key, token.version, scope, salt))
+    }
+
+    fn derive(root: &RootSecret, key: KeyId, version: Version, scope: Scope<'_>, salt: &[u8; SALT]) -> Self {
+        let mut info = context(key, version, scope);
+        info.push(salt);
+        let keys: Zeroizing<[u8; 64]> = root.derive(&[&info]);
+        let (aes_key, commitment) = keys.split_at(32);
+        Self {
+            key,
+            version,
+            salt: *salt,
+            commitment: commitment.try_into().expect("the other half"),
+            cipher: Aes256Gcm::new_from_slice(aes_key).expect("32 bytes"),
+        }
+    }
+
+    /// Whether a token says that it was sealed under this key.
+    pub(crate) fn is_of(&self, token: &Token) -> bool {
+        (self.key, self.version) == (token.key, token.version) && token.body.starts_with(&self.salt)
+    }
+
+    /// Seals the JSON text of one field.
+    pub(crate) fn seal(&self, field: Field, json: &[u8], rng: &mut impl CryptoRng) -> Token {
+        let mut nonce = [0; NONCE];
+        rng.fill_bytes(&mut nonce);
+        self.seal_with(field, json, &nonce)
+    }
+
+    /// The seal itself, which no randomness but salt and nonce goes into.
+    fn seal_with(&self, field: Field, json: &[u8], nonce: &[u8; NONCE]) -> Token {
+        let mut body = Vec::with_capacity(OVERHEAD + padded_len(json.len()));
+        body.extend_from_slice(&self.salt);
+        body.extend_from_slice(&self.commitment);
+        body.extend_from_slice(nonce);
+        body.extend_from_slice(json); // the capacity is there: no copy of the plaintext stays behind
+        pad(&mut body, SALT + COMMITMENT + NONCE);
+        let aad = associated_data(self.key, self.version, field);
+        let tag = encrypt(&self.cipher, nonce, &aad, &mut body[SALT + COMMITMENT + NONCE..]);
+        body.extend_from_slice(&tag);
+        Token { key: self.key, version: self.version, field, body }
+    }
+
+    /// Opens one token that was sealed under this key: the padded JSON text of its field.
+    ///
+    /// # Errors
+    /// `Unsealable`, whatever the reason: another key, owner, field or version, or an altered body.
+    pub(crate) fn open(&self, token: &Token) -> Result<Zeroizing<Vec<u8>>> {
+        let (salt, commitment, nonce, ciphertext, tag) = split_body(&token.body).ok_or(ErrorKind::Unsealable)?;
+        let is_ours = (self.key, self.version, &self.salt) == (token.key, token.version, salt);
+        if !is_ours || !bool::from(self.commitment.ct_eq(commitment)) {
+            return Err(Error::from(ErrorKind::Unsealable));
+        }
+        let mut buffer = Zeroizing::new(ciphertext.to_vec());
+        let aad = associated_data(token.key, token.version, token.field);
+        decrypt(&self.cipher, nonce, &aad, &mut buffer, tag)?;
+        Ok(buffer)
+    }
 }
 
-/// Opens one token: the padded JSON text of its field.
+/// The associated data of a token (AAD): its text before the body, which names suite, key, version and field.
+fn associated_data(key: KeyId, version: Version, field: Field) -> Stack<MAX_HEAD> {
+    head(key, version, field)
+}
+
+/// Opens one token by itself: the padded JSON text of its field.
 ///
 /// # Errors
-/// `Unsealable`, whatever the reason: another key, owner, field or version, or an altered body.
-pub(crate) fn open(root: &RootSecret, owner: &Owner, token: &Token) -> Result<Zeroizing<Vec<u8>>> {
-    let split = split_body(&token.body);
-    let (salt, commitment, nonce, ciphertext, tag) = split.ok_or(ErrorKind::Unsealable)?;
-    let keys = token_keys(root, context(token.key, token.version, owner, token.field), salt);
-    let (aes_key, expected) = keys.split_at(32);
-    if !bool::from(expected.ct_eq(commitment)) {
-        return Err(Error::from(ErrorKind::Unsealable));
-    }
-    let mut buffer = Zeroizing::new(ciphertext.to_vec());
-    let aad = associated_data(token.key, token.version, token.field);
-    decrypt(aes_key, nonce, &aad, &mut buffer, tag)?;
-    Ok(buffer)
+/// `Unsealable`, as [`RecordKey::open`].
+pub(crate) fn open(root: &RootSecret, scope: Scope<'_>, token: &Token) -> Result<Zeroizing<Vec<u8>>> {
+    RecordKey::of(root, scope, token)?.open(token)
 }
 
 type Body<'a> = (&'a [u8; SALT], &'a [u8; COMMITMENT], &'a [u8; NONCE], &'a [u8], &'a [u8; TAG]);
@@ -145,6 +206,24 @@ fn split_body(body: &[u8]) -> Option<Body<'_>> {
     Some((salt, commitment, nonce, ciphertext, tag))
 }
 
+/// Encrypts `buffer` in place and returns the tag.
+fn encrypt(cipher: &Aes256Gcm, nonce: &[u8; NONCE], aad: &[u8], buffer: &mut [u8]) -> [u8; TAG] {
+    let tag = cipher.encrypt_inout_detached(nonce.into(), aad, InOutBuf::from(buffer));
+    tag.expect("a field is far below 64 GiB").into()
+}
+
+/// Decrypts `buffer` in place; leaves it as it was when the tag does not match.
+fn decrypt(
+    cipher: &Aes256Gcm,
+    nonce: &[u8; NONCE],
+    aad: &[u8],
+    buffer: &mut [u8],
+    tag: &[u8; TAG],
+) -> Result<()> {
+    let opened = cipher.decrypt_inout_detached(nonce.into(), aad, InOutBuf::from(buffer), tag.into());
+    opened.map_err(|_| ErrorKind::Unsealable.into())
+}
+
 /// AES-256-GCM for the keyring file, by the same two functions as tokens.
 pub(crate) fn encrypt_file(
     key: &[u8; 32],
@@ -153,7 +232,7 @@ pub(crate) fn encrypt_file(
     mut content: Vec<u8>,
 ) -> Vec<u8> {
     content.reserve_exact(TAG);
-    let tag = encrypt(key, nonce, header, &mut content);
+    let tag = encrypt(&cipher(key), nonce, header, &mut content);
     content.extend_from_slice(&tag);
     content
 }
@@ -170,8 +249,12 @@ pub(crate) fn decrypt_file(
 ) -> Result<Zeroizing<Vec<u8>>> {
     let (ciphertext, tag) = sealed.split_last_chunk::<TAG>().ok_or(ErrorKind::Unsealable)?;
     let mut content = Zeroizing::new(ciphertext.to_vec());
-    decrypt(key, nonce, header, &mut content, tag)?;
+    decrypt(&cipher(key), nonce, header, &mut content, tag)?;
     Ok(content)
+}
+
+fn cipher(key: &[u8; 32]) -> Aes256Gcm {
+    Aes256Gcm::new_from_slice(key).expect("32 bytes")
 }
 
 #[cfg(test)]

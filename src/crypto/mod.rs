@@ -1,6 +1,5 @@
 //! Sealing and opening: the only place where plaintext and ciphertext meet.
 
 pub(crate) mod aead;
-pub(crate) mod associated_data;
 pub(crate) mod random;
-pub(crate) mod record_sealer;
+pub(crate) mod sealer;

@@ -11,7 +11,6 @@ use crate::doctor::rows::json_secrets::look_into;
 use crate::doctor::rows::name_patterns::NameMatch;
 use crate::doctor::rows::text_class::{EMPTY_VALUES, TextClass, classify};
 use crate::postgres::sql::names::{quote, relation};
-use crate::record::token::MEMBER;
 
 /// What the rows and the defaults of their columns hold, as findings.
 pub(super) fn findings(rows: &ExaminedRows<'_>) -> Vec<Finding> {
@@ -31,7 +30,7 @@ fn finding(
     let role = rows.columns.roles[at].0;
     let object = match part {
         ColumnPart::Whole => rows.object(at),
-        ColumnPart::Ours => format!("{}, {MEMBER}", rows.object(at)),
+        ColumnPart::Ours => format!("{}, {}", rows.object(at), rows.context.layout.fields.member()),
         ColumnPart::Key(path) => format!("{}, key {}", rows.object(at), path.keys.join(".")),
     };
     let id = if role == ColumnRole::Webhook { finding_ids::SECRET_IN_WEBHOOK_CONFIG } else { id(class) };

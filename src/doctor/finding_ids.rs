@@ -77,6 +77,7 @@ finding_ids! {
     OLD_KEY = Keys "old_key",
     MIXED_RECORD = Keys "mixed_record",
     INCOMPLETE_RECORD = Keys "incomplete_record",
+    LEFTOVER_TOKENS = Keys "leftover_tokens",
     LATER_FORMAT = Keys "later_format",
     VERSION_AHEAD = Keys "version_ahead",
     UNREADABLE_RECORD = Keys "unreadable_record",

@@ -95,7 +95,7 @@ async fn open_texts(host: &HostContext<'_>, local: &LocalFile, place: LocalPlace
         let Some(last) = texts.last() else { return Ok(counts) };
         after = last.id;
         let keyring = host.core.keyring.current();
-        texts.iter().for_each(|text| counts.take_local(&text.owner, &text.text, &keyring));
+        texts.iter().for_each(|text| counts.take_local(&text.owner, &text.text, &keyring, &host.core.fields));
     }
 }
 
@@ -230,7 +230,7 @@ fn of_problem(place: &str, of_how_many: &str, problem: &RecordProblem, occurrenc
         RecordProblem::Mixed => (
             Severity::Critical,
             finding_ids::MIXED_RECORD,
-            "rows hold tokens of several versions or keys, or a field twice: other code wrote part of a record, and it \
+            "rows hold records of several versions or keys, or a field twice: other code wrote part of a record, and it \
              does not load"
                 .to_owned(),
             again,
@@ -238,8 +238,16 @@ fn of_problem(place: &str, of_how_many: &str, problem: &RecordProblem, occurrenc
         RecordProblem::Incomplete => (
             Severity::Critical,
             finding_ids::INCOMPLETE_RECORD,
-            "records lack a secret field: other code removed it, and they do not load".to_owned(),
+            "records lack their record token: other code removed it, and they do not load".to_owned(),
             again,
+        ),
+        RecordProblem::Leftover => (
+            Severity::Notice,
+            finding_ids::LEFTOVER_TOKENS,
+            "rows hold tokens of an older version besides the record: a program stored it that did not know their \
+             column"
+                .to_owned(),
+            "nothing has to be done: the next store of a program that knows the column clears them",
         ),
         RecordProblem::Ahead => (
             Severity::Warning,

@@ -16,7 +16,6 @@ use crate::postgres::catalogue::table::{Index, TableColumn};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::connection::pool::Query;
 use crate::postgres::sql::names::quote;
-use crate::record::fields::Field;
 use crate::schema::plan::{SchemaPlan, plan_from};
 use crate::schema::step::{Blocked, Step};
 use crate::schema::wanted::{Profile, RowSecurity, Wanted};
@@ -52,7 +51,7 @@ pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Dat
 async fn in_plan(context: &TableContext<'_>, plan: &SchemaPlan) -> Result<Vec<Finding>, DatabaseError> {
     let mut groups: Vec<Group> = Vec::new();
     for step in &plan.steps {
-        let about = about(context, step);
+        let about = about(step);
         let at = groups.iter().position(|group| group.about == about);
         let at = at.unwrap_or_else(|| {
             let finding = finding(context, step);
@@ -67,12 +66,11 @@ async fn in_plan(context: &TableContext<'_>, plan: &SchemaPlan) -> Result<Vec<Fi
 }
 
 /// The column, or the noun of the step.
-fn about(context: &TableContext<'_>, step: &Step) -> String {
+fn about(step: &Step) -> String {
     let (noun, name) = step.id.split_once('.').unwrap_or((&step.id, ""));
     let column = match noun {
-        "column" | "type" => name,
+        "column" | "type" | "values" => name,
         "guard" => guarded(name),
-        "status" => context.layout.column_of(Field::IntegrationStatus).unwrap_or_default(),
         _ => return noun.to_owned(),
     };
     format!("column {column}")

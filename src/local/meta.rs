@@ -1,6 +1,6 @@
 //! Where the file belongs: the keyring under which it was sealed, and the databases that it was used with.
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 use crate::local::file::LocalFile;
 
@@ -11,7 +11,33 @@ const USED_WITH: &str = "SELECT value FROM meta WHERE name LIKE 'used_with:%' OR
 const PUT_USED_WITH: &str =
     "INSERT INTO meta (name, value) VALUES ('used_with:' || ?1, ?1) ON CONFLICT DO NOTHING";
 
+const NAMESPACE: &str = "SELECT value FROM meta WHERE name = 'namespace'";
+const PUT_NAMESPACE: &str =
+    "INSERT INTO meta (name, value) VALUES ('namespace', ?1) ON CONFLICT DO NOTHING";
+
 impl LocalFile {
+    /// Notes which kind of credentials the file keeps, when it is used for the first time.
+    ///
+    /// # Errors
+    /// `Configuration` when it keeps another kind.
+    pub(crate) async fn claim(&self, namespace: &str) -> Result<()> {
+        let noted = || sqlx::query_scalar(NAMESPACE).fetch_optional(&self.inner.readers);
+        let mut noted: Option<String> = self.read(noted).await?;
+        if noted.is_none() {
+            self.put(PUT_NAMESPACE, namespace).await?;
+            let again = || sqlx::query_scalar(NAMESPACE).fetch_optional(&self.inner.readers);
+            noted = self.read(again).await?;
+        }
+        match noted {
+            Some(noted) if noted != namespace => {
+                let message = format!("{} keeps {noted}, and the vault keeps {namespace}", self.path().display());
+                Err(Error::new(ErrorKind::Configuration, message)
+                    .with_hint("give each kind of credentials a local file of its own"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The generation of the keyring under whose primary key all of the file was last sealed.
     pub(crate) async fn keyring_generation(&self) -> Result<Option<u64>> {
         let get = || sqlx::query_scalar(GENERATION).fetch_optional(&self.inner.readers);

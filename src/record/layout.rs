@@ -1,10 +1,17 @@
 //! Every table and column name: the single registry of where secrets live in the database.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::fields::Field;
+use crate::record::credentials::Credentials;
+use crate::record::field::{Field, FieldSpec, Fields};
+use crate::record::retell::RetellConfig;
 
 /// Longest name of a Postgres object in bytes (NAMEDATALEN - 1).
 const MAX_NAME: usize = 63;
+
+/// The longest JSON text of an extra field: 1,024 characters that may each need a backslash.
+const LONGEST_EXTRA: usize = 2 * 1024 + 2;
 
 /// Where the application keeps its users, and which columns the vault may use there.
 ///
@@ -15,6 +22,10 @@ const MAX_NAME: usize = 63;
 /// `encrypted_retell_api_key`, `encrypted_call_agent_id`, `encrypted_sms_agent_id` for tokens,
 /// `encrypted_agent_config` as the JSONB config column; `phone_number`, `webhook_config`,
 /// `retell_integration_status` for plain fields; `last_retell_sync` for the time of the last write.
+///
+/// A column called `phone_number` or `webhook_config` may be the application's own. The vault uses it only when
+/// it is named here with [`column`](Self::column), or when its comment says that the schema planner made it. Until then
+/// the value is sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     pub(crate) schema: String,
@@ -23,36 +34,17 @@ pub struct Layout {
     pub(crate) table_was_named: bool,
     pub(crate) user_column: String,
     pub(crate) tenant_column: Option<String>,
-    columns: [Option<String>; 7],
+    pub(crate) fields: Fields,
+    /// Those that were named; the others have the default of their field.
+    columns: BTreeMap<Field, String>,
+    sealed: BTreeSet<Field>,
     pub(crate) config_column: String,
     pub(crate) sync_column: String,
 }
 
 impl Default for Layout {
     fn default() -> Self {
-        let columns = Field::ALL.map(|field| default_column(field).map(str::to_owned));
-        Self {
-            schema: "public".to_owned(),
-            table: "user_profiles".to_owned(),
-            table_was_named: false,
-            user_column: "user_id".to_owned(),
-            tenant_column: None,
-            columns,
-            config_column: "encrypted_agent_config".to_owned(),
-            sync_column: "last_retell_sync".to_owned(),
-        }
-    }
-}
-
-fn default_column(field: Field) -> Option<&'static str> {
-    match field {
-        Field::ApiKey => Some("encrypted_retell_api_key"),
-        Field::CallAgentId => Some("encrypted_call_agent_id"),
-        Field::SmsAgentId => Some("encrypted_sms_agent_id"),
-        Field::WebhookSecret => None,
-        Field::PhoneNumber => Some("phone_number"),
-        Field::WebhookConfig => Some("webhook_config"),
-        Field::IntegrationStatus => Some("retell_integration_status"),
+        Self::of::<RetellConfig>()
     }
 }
 
@@ -60,6 +52,23 @@ impl Layout {
     /// The default names.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The default names for another kind of credentials. The time of the last write has a column of its own there:
+    /// `last_<namespace>_sync`.
+    pub fn of<C: Credentials>() -> Self {
+        Self {
+            schema: "public".to_owned(),
+            table: "user_profiles".to_owned(),
+            table_was_named: false,
+            user_column: "user_id".to_owned(),
+            tenant_column: None,
+            fields: Fields::new(C::NAMESPACE, C::FIELDS),
+            columns: BTreeMap::new(),
+            sealed: BTreeSet::new(),
+            config_column: "encrypted_agent_config".to_owned(),
+            sync_column: format!("last_{}_sync", C::NAMESPACE),
+        }
     }
 
     /// Another table: `table` or `schema.table`. A name with a dot in it goes into double quotes.
@@ -98,13 +107,52 @@ impl Layout {
         Ok(self)
     }
 
-    /// Another column for one field.
+    /// Another column for one field. A plain field may use a column that is named here, whoever made it.
     ///
     /// # Errors
-    /// As [`Layout::table`].
+    /// As [`Layout::table`], and `InvalidInput` for a field that the credentials do not have.
     pub fn column(mut self, field: Field, name: &str) -> Result<Self> {
-        self.columns[field as usize] = Some(checked(name.to_owned(), field.name())?);
+        if !self.fields.each().any(|(known, _)| known == field) {
+            return Err(invalid(&format!("{field} cannot have a column: it is no field of {}", self.fields.namespace))
+                .with_hint(&format!("these can: {}", self.field_names())));
+        }
+        self.columns.insert(field, checked(name.to_owned(), field.name())?);
         Ok(self)
+    }
+
+    /// A plain field that is never stored in the clear, whatever columns there are.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a field that is sealed anyway, or that the credentials do not have.
+    pub fn sealed(mut self, field: Field) -> Result<Self> {
+        match self.fields.spec(field) {
+            Some(spec) if spec.is_secret => Err(invalid(&format!("{field} is a secret field, which is always sealed"))),
+            Some(_) => {
+                self.sealed.insert(field);
+                Ok(self)
+            }
+            None => Err(invalid(&format!("{field} is no field of {}", self.fields.namespace))
+                .with_hint(&format!("these are: {}", self.field_names()))),
+        }
+    }
+
+    /// One more secret field: a text of up to 1,024 printable ASCII characters. It has no column of its own
+    /// unless [`column`](Self::column) names one.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name that is none, or that the credentials use already.
+    pub fn extra_secret(mut self, name: &str) -> Result<Self> {
+        let field: Field = name.parse()?;
+        if self.fields.knows(field) {
+            return Err(invalid(&format!("{field} is a field of {} already", self.fields.namespace))
+                .with_hint("choose another name for the extra field"));
+        }
+        self.fields = self.fields.with(FieldSpec::extra(field, LONGEST_EXTRA));
+        Ok(self)
+    }
+
+    fn field_names(&self) -> String {
+        self.fields.each().map(|(field, _)| field.to_string()).collect::<Vec<_>>().join(", ")
     }
 
     /// Another JSONB config column.
@@ -127,25 +175,58 @@ impl Layout {
 
     /// The dedicated column of a field, if the layout has one.
     pub(crate) fn column_of(&self, field: Field) -> Option<&str> {
-        self.columns[field as usize].as_deref()
+        if self.sealed.contains(&field) {
+            return None;
+        }
+        let default = || self.fields.spec(field).and_then(|spec| spec.column);
+        self.columns.get(&field).map(String::as_str).or_else(default)
+    }
+
+    /// Whether the column of a field was named, and not only assumed.
+    pub(crate) fn names(&self, field: Field) -> bool {
+        self.columns.contains_key(&field)
+    }
+
+    /// The columns of secret fields, in the order of the table of fields.
+    pub(crate) fn secret_columns(&self) -> impl Iterator<Item = &str> {
+        self.fields.secrets().filter_map(|(field, _)| self.column_of(field))
+    }
+
+    /// The columns of fields with a list of values, with that list.
+    pub(crate) fn word_columns(&self) -> impl Iterator<Item = (&str, &'static [&'static str])> {
+        let with_words = self.fields.plain().filter(|(_, spec)| !spec.words.is_empty());
+        with_words.filter_map(|(field, spec)| Some((self.column_of(field)?, spec.words)))
     }
 
     /// Whether a column is made for the tokens of a secret field.
     pub(crate) fn is_for_secrets(&self, column: &str) -> bool {
-        Field::SECRET.into_iter().any(|field| self.column_of(field) == Some(column))
+        self.secret_columns().any(|secret| secret == column)
+    }
+
+    /// The comment of a column that the schema planner makes for a plain field, or that its owner gives it to the vault by.
+    pub(crate) fn comment_for(&self, field: Field) -> String {
+        format!("retell-vault: {field} of {}", self.fields.namespace)
+    }
+
+    /// Whether a column's comment gives it to the field that the layout has it for.
+    pub(crate) fn adopts(&self, column: &str, comment: &str) -> bool {
+        self.fields.plain().any(|(field, _)| {
+            self.column_of(field) == Some(column) && comment.starts_with(&self.comment_for(field))
+        })
     }
 
     /// Every column that the layout names, the owner's first.
     pub(crate) fn all_columns(&self) -> Vec<&str> {
         let owner = [Some(self.user_column.as_str()), self.tenant_column.as_deref()];
-        let fields = self.columns.iter().map(Option::as_deref);
+        let fields = self.fields.each().map(|(field, _)| self.column_of(field));
         let others = [Some(self.config_column.as_str()), Some(self.sync_column.as_str())];
         owner.into_iter().chain(fields).chain(others).flatten().collect()
     }
 
     /// # Errors
-    /// `Configuration` when one column has two uses.
+    /// `Configuration` when one column has two uses, or the table of fields is not one.
     pub(crate) fn check(&self) -> Result<()> {
+        self.fields.check()?;
         let mut names = self.all_columns();
         names.sort_unstable();
         match names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -211,8 +292,23 @@ mod tests {
 
     #[test]
     fn one_column_cannot_have_two_uses() {
-        let layout = Layout::new().column(Field::WebhookSecret, "phone_number").unwrap();
+        let layout = Layout::new().column(Field::named("webhook_key"), "phone_number").unwrap();
         assert_eq!(layout.check().unwrap_err().kind(), ErrorKind::Configuration);
         assert!(Layout::new().check().is_ok());
+    }
+
+    #[test]
+    fn only_fields_that_there_are_have_columns_and_no_name_means_two_fields() {
+        let (voice, phone) = (Field::named("voice_id"), Field::named("phone_number"));
+        let error = Layout::new().column(voice, "voice").unwrap_err();
+        assert!(error.hint().contains("api_key, call_agent_id"), "{}", error.hint());
+        let layout = Layout::new().extra_secret("voice_id").unwrap().column(voice, "voice").unwrap();
+        assert_eq!(layout.column_of(voice), Some("voice"));
+        for taken in ["api_key", "inbound_agent_id", "phone_number", "record", "Voice"] {
+            assert_eq!(Layout::new().extra_secret(taken).unwrap_err().kind(), ErrorKind::InvalidInput, "{taken}");
+        }
+        assert!(Layout::new().column_of(phone).is_some() && !Layout::new().names(phone));
+        assert_eq!(Layout::new().sealed(phone).unwrap().column_of(phone), None);
+        assert!(Layout::new().sealed(Field::named("api_key")).is_err() && Layout::new().sealed(voice).is_err());
     }
 }

@@ -1,12 +1,17 @@
 //! What is stored: fields, owners, versions, tokens, records, and where they go. Pure.
 
-pub(crate) mod fields;
+pub(crate) mod contents;
+pub(crate) mod credentials;
+pub(crate) mod field;
 pub(crate) mod layout;
 pub(crate) mod owner;
 pub(crate) mod padding;
 pub(crate) mod placement;
+pub(crate) mod plain;
 pub(crate) mod record;
 pub(crate) mod retell;
+pub(crate) mod retell_json;
+pub(crate) mod retell_values;
 pub(crate) mod token;
 pub(crate) mod values;
 pub(crate) mod version;

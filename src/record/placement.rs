@@ -1,9 +1,8 @@
 //! Which field goes to which slot: one pure function of the layout and the columns that exist.
 
-use crate::record::fields::Field;
+use crate::record::field::{Field, FieldSpec, ValueKind};
 use crate::record::layout::Layout;
-use crate::record::token::token_len;
-use crate::record::values::longest_json;
+use crate::record::token::{Token, print_object, print_packed, token_len};
 
 /// Where one field of a stored configuration is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +10,7 @@ use crate::record::values::longest_json;
 pub enum Place {
     /// In the column made for it: secret fields as a token, plain fields in the clear.
     Column(String),
-    /// As a token in this JSONB column, in its sub-object `retell_vault`.
+    /// As a token in this JSONB column, in the sub-object `<namespace>_vault`.
     Json(String),
     /// As a token in this column, beside the token of another field.
     Packed(String),
@@ -59,15 +58,22 @@ pub(crate) struct Column {
     pub(crate) kind: ColumnType,
     pub(crate) not_null: bool,
     pub(crate) writable: bool,
+    /// Part of a unique constraint or index.
+    pub(crate) unique: bool,
+    /// Its comment says that the schema planner made it.
+    pub(crate) adopted: bool,
 }
 
-/// A column that can hold tokens, and what it gets: nothing means that every write clears it.
+/// A column that can hold tokens. Every write sets or clears it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(crate) column: String,
     pub(crate) json: bool,
+    /// It has a greatest length.
+    pub(crate) bounded: bool,
     pub(crate) not_null: bool,
-    pub(crate) fields: Vec<Field>,
+    /// The secret field that it is made for, unless it is too short for its tokens.
+    pub(crate) own: Option<Field>,
 }
 
 /// A plain field's own column.
@@ -77,33 +83,115 @@ pub(crate) struct PlainColumn {
     pub(crate) column: String,
     pub(crate) kind: ColumnType,
     pub(crate) not_null: bool,
+    /// What it holds when the field is not set, where it may not be null.
+    pub(crate) unset: &'static str,
 }
 
 /// Which field goes where.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Placement {
     /// Every slot that exists, whether it gets something or not.
     pub(crate) slots: Vec<Slot>,
+    /// The JSONB config column among the slots.
+    json: Option<usize>,
+    /// The first unbounded text column of a secret field among the slots.
+    packing: Option<usize>,
     pub(crate) plain: Vec<PlainColumn>,
+    /// Columns that plain fields could use and do not, because they may be the application's own.
+    pub(crate) left_alone: Vec<(Field, String)>,
     pub(crate) sync_column: Option<String>,
     /// A column that a write would have to touch and may not.
     pub(crate) unwritable: Option<String>,
-    places: [Place; 7],
 }
 
 impl Placement {
-    pub(crate) fn place(&self, field: Field) -> &Place {
-        &self.places[field as usize]
-    }
-
     /// Whether the database has no room for a record.
     pub(crate) fn is_local(&self) -> bool {
-        self.places.contains(&Place::Local)
+        self.shared().is_none()
     }
 
-    /// The fields that need a token here: all but the plain ones with a column of their own.
-    pub(crate) fn sealed_fields(&self) -> Vec<Field> {
-        Field::ALL.into_iter().filter(|field| !self.plain.iter().any(|plain| plain.field == *field)).collect()
+    /// The slot of what has no column of its own.
+    fn shared(&self) -> Option<usize> {
+        self.json.or(self.packing)
+    }
+
+    pub(crate) fn place(&self, field: Field) -> Place {
+        let own = self.own_slot(field).map(|slot| slot.column.clone());
+        let own = own.or_else(|| self.plain_column(field).map(|plain| plain.column.clone()));
+        match (self.is_local(), own, self.json, self.packing) {
+            (true, _, _, _) => Place::Local,
+            (_, Some(column), _, _) => Place::Column(column),
+            (_, _, Some(json), _) => Place::Json(self.slots[json].column.clone()),
+            (_, _, _, packing) => packing.map_or(Place::Local, |at| Place::Packed(self.slots[at].column.clone())),
+        }
+    }
+
+    fn own_slot(&self, field: Field) -> Option<&Slot> {
+        self.slots.iter().find(|slot| slot.own == Some(field))
+    }
+
+    pub(crate) fn plain_column(&self, field: Field) -> Option<&PlainColumn> {
+        self.plain.iter().find(|plain| plain.field == field)
+    }
+
+    /// Whether tokens of fields without a column of their own belong into this slot.
+    pub(crate) fn is_shared(&self, at: usize) -> bool {
+        self.shared() == Some(at)
+    }
+
+    /// The fields that have a column of their own: they belong into no other slot.
+    pub(crate) fn with_own_columns(&self) -> impl Iterator<Item = Field> {
+        self.slots.iter().filter_map(|slot| slot.own).chain(self.plain.iter().map(|plain| plain.field))
+    }
+
+    /// The slot of every token of one record. Tokens of plain fields that lie in the clear have none.
+    ///
+    /// The record token goes where another token goes: into the JSONB column if the record uses it, else into the
+    /// first unbounded text column that the record uses. That of a tombstone leaves the columns of the fields empty
+    /// where it can.
+    pub(crate) fn slots_of(&self, tokens: &[Token]) -> Vec<Option<usize>> {
+        let own = |field: Field| self.slots.iter().position(|slot| slot.own == Some(field));
+        let slot = |token: &Token| match self.plain_column(token.field) {
+            _ if token.field.is_record() => None,
+            Some(_) => None,
+            None => own(token.field).or(self.shared()),
+        };
+        let mut slots: Vec<_> = tokens.iter().map(slot).collect();
+        let used = |at: &usize| slots.contains(&Some(*at));
+        let unbounded = |at: &usize| !self.slots[*at].json && !self.slots[*at].bounded;
+        let beside = self.json.filter(used).or_else(|| (0..self.slots.len()).filter(unbounded).find(used));
+        let of_record = beside.or(self.shared());
+        for (slot, token) in slots.iter_mut().zip(tokens) {
+            if token.field.is_record() {
+                *slot = of_record;
+            }
+        }
+        slots
+    }
+
+    /// What every slot gets for these tokens of one record.
+    pub(crate) fn texts(&self, tokens: &[Token]) -> Vec<Option<String>> {
+        let places = self.slots_of(tokens);
+        let text = |(at, slot): (usize, &Slot)| {
+            let here = tokens.iter().zip(&places).filter(|(_, place)| **place == Some(at)).map(|(token, _)| token);
+            match (here.clone().next().is_some(), slot.json) {
+                (true, true) => Some(print_object(here)),
+                (true, false) => {
+                    // the first one says whose column it is: the record token comes last
+                    let mut here: Vec<_> = here.collect();
+                    here.sort_by_key(|token| (Some(token.field) != slot.own, token.field.is_record()));
+                    Some(print_packed(here.into_iter()))
+                }
+                (false, false) if slot.not_null => Some(String::new()),
+                (false, _) => None,
+            }
+        };
+        self.slots.iter().enumerate().map(text).collect()
+    }
+
+    /// The plain fields that do not need a token here.
+    pub(crate) fn in_the_clear(&self) -> Vec<Field> {
+        self.plain.iter().map(|plain| plain.field).collect()
     }
 }
 
@@ -112,35 +200,26 @@ impl Placement {
 pub(crate) fn placement(layout: &Layout, columns: &[Column]) -> Placement {
     let find = |name: &str| columns.iter().find(|column| column.name == name);
     let dedicated = |field: Field| layout.column_of(field).and_then(find);
-
-    let config = find(&layout.config_column).filter(|column| column.kind == ColumnType::Jsonb);
-    let packing = [Field::ApiKey, Field::CallAgentId, Field::SmsAgentId]
-        .into_iter()
-        .filter_map(dedicated)
-        .find(|column| column.kind == ColumnType::Text);
-    let place =
-        |field: Field| match (dedicated(field).filter(|column| usable(field, column)), config, packing) {
-            (Some(column), _, _) => Place::Column(column.name.clone()),
-            (None, Some(config), _) => Place::Json(config.name.clone()),
-            (None, None, Some(packing)) => Place::Packed(packing.name.clone()),
-            (None, None, None) => Place::Local,
-        };
-    let mut places = Field::ALL.map(place);
-    if places.contains(&Place::Local) {
-        places = Field::ALL.map(|_| Place::Local);
+    let mut placement = Placement::default();
+    for (field, spec) in layout.fields.secrets() {
+        let Some(column) = dedicated(field).filter(|column| is_text(&column.kind)) else { continue };
+        let own = Some(field).filter(|_| has_room(spec, field, column));
+        placement.slots.push(slot(column, own));
     }
-
-    let text_slots = Field::SECRET.into_iter().filter_map(dedicated).filter(|column| is_text(&column.kind));
-    let slots = text_slots.chain(config).map(|column| slot(column, &places)).collect();
-    let plain = Field::PLAIN.into_iter().filter_map(|field| plain_column(field, dedicated(field)?)).collect();
+    placement.packing = placement.slots.iter().position(|slot| !slot.bounded);
+    if let Some(config) = find(&layout.config_column).filter(|column| column.kind == ColumnType::Jsonb) {
+        placement.json = Some(placement.slots.len());
+        placement.slots.push(slot(config, None));
+    }
+    for (field, spec) in layout.fields.plain() {
+        let Some(column) = dedicated(field).filter(|column| can_be_plain(spec, column)) else { continue };
+        match layout.names(field) || column.adopted || !spec.by_consent {
+            true => placement.plain.push(plain_column(field, spec, column)),
+            false => placement.left_alone.push((field, column.name.clone())),
+        }
+    }
     let sync = find(&layout.sync_column).filter(|column| column.kind == ColumnType::Timestamptz);
-    let mut placement = Placement {
-        slots,
-        plain,
-        sync_column: sync.map(|column| column.name.clone()),
-        unwritable: None,
-        places,
-    };
+    placement.sync_column = sync.map(|column| column.name.clone());
     placement.unwritable = first_unwritable(&placement, columns);
     placement
 }
@@ -149,42 +228,52 @@ fn is_text(kind: &ColumnType) -> bool {
     matches!(kind, ColumnType::Text | ColumnType::Varchar(_))
 }
 
-/// Whether a field can live in this column of its own.
-pub(crate) fn usable(field: Field, column: &Column) -> bool {
-    let longest = longest_json(field);
-    match (&column.kind, field) {
-        (ColumnType::Json | ColumnType::Jsonb, Field::WebhookConfig) => true,
-        (_, Field::WebhookConfig) => false,
-        (ColumnType::Text, _) => true,
-        (ColumnType::Varchar(length), _) if field.is_secret() => *length >= token_len(field, longest),
-        (ColumnType::Varchar(length), _) => *length >= longest - 2,
-        _ => false,
+/// Whether the longest token of a secret field has room in a column.
+fn has_room(spec: &FieldSpec, field: Field, column: &Column) -> bool {
+    match column.kind {
+        ColumnType::Varchar(length) => length >= token_len(field, spec.longest),
+        _ => column.kind == ColumnType::Text,
     }
 }
 
-fn slot(column: &Column, places: &[Place; 7]) -> Slot {
-    let here = |field: &Field| {
-        !is_plain_column(*field, places) && places[*field as usize].column() == Some(&column.name)
+/// Whether a plain field could live in this column. A value that must be there and be unlike all others is the
+/// application's: clearing it would fail for the second owner.
+fn can_be_plain(spec: &FieldSpec, column: &Column) -> bool {
+    let fits = match (&column.kind, spec.kind) {
+        (ColumnType::Json | ColumnType::Jsonb, kind) => kind == ValueKind::Object,
+        (ColumnType::Text, kind) => kind == ValueKind::Text,
+        (ColumnType::Varchar(length), ValueKind::Text) => *length >= spec.longest - 2,
+        _ => false,
     };
+    fits && !(column.not_null && column.unique)
+}
+
+/// Whether a field can live in this column of its own, as far as its type goes.
+pub(crate) fn usable(field: Field, spec: &FieldSpec, column: &Column) -> bool {
+    match spec.is_secret {
+        true => has_room(spec, field, column),
+        false => can_be_plain(spec, column),
+    }
+}
+
+fn slot(column: &Column, own: Option<Field>) -> Slot {
     Slot {
         column: column.name.clone(),
         json: column.kind == ColumnType::Jsonb,
+        bounded: matches!(column.kind, ColumnType::Varchar(_)),
         not_null: column.not_null,
-        fields: Field::ALL.into_iter().filter(here).collect(),
+        own,
     }
 }
 
-fn is_plain_column(field: Field, places: &[Place; 7]) -> bool {
-    !field.is_secret() && matches!(places[field as usize], Place::Column(_))
-}
-
-fn plain_column(field: Field, column: &Column) -> Option<PlainColumn> {
-    usable(field, column).then(|| PlainColumn {
+fn plain_column(field: Field, spec: &FieldSpec, column: &Column) -> PlainColumn {
+    PlainColumn {
         field,
         column: column.name.clone(),
         kind: column.kind.clone(),
         not_null: column.not_null,
-    })
+        unset: spec.unset,
+    }
 }
 
 fn first_unwritable(placement: &Placement, columns: &[Column]) -> Option<String> {
@@ -196,113 +285,5 @@ fn first_unwritable(placement: &Placement, columns: &[Column]) -> Option<String>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn column(name: &str, kind: ColumnType) -> Column {
-        Column { name: name.to_owned(), kind, not_null: false, writable: true }
-    }
-
-    fn text(name: &str) -> Column {
-        column(name, ColumnType::Text)
-    }
-
-    fn all() -> Vec<Column> {
-        vec![
-            text("encrypted_retell_api_key"),
-            text("encrypted_call_agent_id"),
-            text("encrypted_sms_agent_id"),
-            column("encrypted_agent_config", ColumnType::Jsonb),
-            text("phone_number"),
-            column("webhook_config", ColumnType::Jsonb),
-            text("retell_integration_status"),
-            column("last_retell_sync", ColumnType::Timestamptz),
-        ]
-    }
-
-    fn kinds(columns: &[Column]) -> Vec<&'static str> {
-        let placement = placement(&Layout::new(), columns);
-        Field::ALL.map(|field| placement.place(field).kind()).to_vec()
-    }
-
-    #[test]
-    fn the_examples_of_the_design() {
-        assert_eq!(kinds(&all()), ["column", "column", "column", "json", "column", "column", "column"]);
-        assert_eq!(kinds(&all()[3..4]), ["json"; 7]);
-        assert_eq!(
-            kinds(&all()[..1]),
-            ["column", "packed", "packed", "packed", "packed", "packed", "packed"]
-        );
-        assert_eq!(
-            kinds(&all()[1..2]),
-            ["packed", "column", "packed", "packed", "packed", "packed", "packed"]
-        );
-        assert_eq!(kinds(&[]), ["local"; 7]);
-        assert_eq!(kinds(&all()[4..]), ["local"; 7]);
-    }
-
-    #[test]
-    fn a_varchar_counts_only_when_the_longest_token_fits() {
-        let varchar = |length| column("encrypted_retell_api_key", ColumnType::Varchar(length));
-        let needed = token_len(Field::ApiKey, longest_json(Field::ApiKey));
-        let config = column("encrypted_agent_config", ColumnType::Jsonb);
-        assert_eq!(kinds(&[varchar(needed), config.clone()])[0], "column");
-        assert_eq!(kinds(&[varchar(needed - 1), config])[0], "json");
-        // nothing can be packed into a bounded column, and half a record is none
-        assert_eq!(kinds(&[varchar(needed)]), ["local"; 7]);
-    }
-
-    #[test]
-    fn slots_that_get_nothing_are_still_looked_at_and_cleared() {
-        let columns =
-            [text("encrypted_retell_api_key"), column("encrypted_call_agent_id", ColumnType::Varchar(50))];
-        let placement = placement(&Layout::new(), &columns);
-        assert_eq!(placement.slots.len(), 2);
-        assert!(placement.slots[1].fields.is_empty());
-    }
-
-    #[test]
-    fn a_column_that_may_not_be_written_is_named() {
-        let mut columns = all();
-        columns[4].writable = false;
-        assert_eq!(placement(&Layout::new(), &columns).unwritable.as_deref(), Some("phone_number"));
-    }
-
-    fn any_column(name: &'static str) -> impl Strategy<Value = Option<Column>> {
-        let kind = prop_oneof![
-            Just(ColumnType::Text),
-            (1usize..3000).prop_map(ColumnType::Varchar),
-            Just(ColumnType::Json),
-            Just(ColumnType::Jsonb),
-            Just(ColumnType::Uuid),
-            Just(ColumnType::Timestamptz),
-            Just(ColumnType::Other("bytea".to_owned())),
-        ];
-        prop::option::of(kind.prop_map(move |kind| column(name, kind)))
-    }
-
-    proptest! {
-        #[test]
-        fn every_secret_has_exactly_one_slot_or_the_record_is_local(
-            columns in all().into_iter().map(|column| any_column(Box::leak(column.name.into_boxed_str()))).collect::<Vec<_>>()
-        ) {
-            let columns: Vec<_> = columns.into_iter().flatten().collect();
-            let placement = placement(&Layout::new(), &columns);
-            for field in Field::ALL {
-                let slots = placement.slots.iter().filter(|slot| slot.fields.contains(&field)).count();
-                let plain = placement.plain.iter().filter(|plain| plain.field == field).count();
-                if placement.is_local() {
-                    prop_assert_eq!(slots, 0);
-                } else {
-                    prop_assert_eq!(slots + plain, 1);
-                    prop_assert!(!(field.is_secret() && plain > 0));
-                }
-            }
-            for slot in placement.slots.iter().filter(|slot| slot.fields.len() > 1 && !slot.json) {
-                let unbounded = columns.iter().any(|column| column.name == slot.column && column.kind == ColumnType::Text);
-                prop_assert!(unbounded);
-            }
-        }
-    }
-}
+#[path = "placement_tests.rs"]
+mod tests;

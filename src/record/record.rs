@@ -5,45 +5,26 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::fields::Field;
+use crate::record::field::Field;
 use crate::record::placement::Slot;
-use crate::record::token::{KeyId, MAX_SLOT, MEMBER, Token, claims_to_be_token};
+use crate::record::plain::PlainTexts;
+use crate::record::token::{KeyId, MAX_SLOT, Token, claims_to_be_token, print_packed};
 use crate::record::version::{Millis, Version};
 
-/// The plain fields as they stand in columns of their own.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct PlainValues {
-    pub(crate) phone_number: Option<String>,
-    pub(crate) webhook_config: Option<Value>,
-    pub(crate) integration_status: Option<String>,
-}
-
-impl PlainValues {
-    /// The text that the column of a field gets.
-    pub(crate) fn text(&self, field: Field) -> Option<String> {
-        match field {
-            Field::PhoneNumber => self.phone_number.clone(),
-            Field::WebhookConfig => self.webhook_config.as_ref().map(ToString::to_string),
-            Field::IntegrationStatus => self.integration_status.clone(),
-            _ => None,
-        }
-    }
-}
-
-/// All tokens of one owner under one version and one key, and the plain fields.
-/// A record that exists holds all four secret fields, and no field twice.
+/// All tokens of one owner under one version and one key, the record token among them, and what the plain columns
+/// hold. No field is there twice. Which fields belong to it only the record token says, once it is opened.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) version: Version,
     pub(crate) key: KeyId,
     tokens: Vec<Token>,
-    pub(crate) plain: PlainValues,
+    pub(crate) plain: PlainTexts,
 }
 
 impl Record {
     /// # Errors
     /// As [`check`](Self::check).
-    pub(crate) fn new(tokens: Vec<Token>, plain: PlainValues) -> Result<Self> {
+    pub(crate) fn new(tokens: Vec<Token>, plain: PlainTexts) -> Result<Self> {
         let (version, key) = Self::check(&tokens)?;
         Ok(Self { version, key, tokens, plain })
     }
@@ -51,95 +32,67 @@ impl Record {
     /// Whether these are the tokens of a record: the version and the key of all of them.
     ///
     /// # Errors
-    /// `Incomplete` when a secret field is missing; `Malformed` for a field twice or mixed versions or keys.
+    /// `Incomplete` when the record token is missing; `Malformed` for a field twice or mixed versions or keys.
     pub(crate) fn check(tokens: &[Token]) -> Result<(Version, KeyId)> {
         let (version, key) = match tokens.first() {
             Some(first) => (first.version, first.key),
             None => return Err(Error::new(ErrorKind::Incomplete, "a record without tokens")),
         };
+        let malformed = |what: String| {
+            Error::new(ErrorKind::Malformed, format!("the record of version {version} {what}"))
+        };
         if tokens.iter().any(|token| token.version != version || token.key != key) {
-            return Err(Error::new(
-                ErrorKind::Malformed,
-                format!("the record of version {version} mixes versions or keys"),
-            ));
+            return Err(malformed("mixes versions or keys".to_owned()));
         }
-        for field in Field::ALL {
-            let count = tokens.iter().filter(|token| token.field == field).count();
-            if count > 1 {
-                return Err(Error::new(
-                    ErrorKind::Malformed,
-                    format!("the record of version {version} holds {field} twice"),
-                ));
-            }
-            if count == 0 && field.is_secret() {
-                return Err(Error::new(
-                    ErrorKind::Incomplete,
-                    format!("the record of version {version} lacks {field}"),
-                ));
+        for (at, token) in tokens.iter().enumerate() {
+            if tokens[..at].iter().any(|before| before.field == token.field) {
+                return Err(malformed(format!("holds {} twice", token.field)));
             }
         }
-        Ok((version, key))
+        match has_record_token(tokens) {
+            true => Ok((version, key)),
+            false => {
+                let message = format!("the record of version {version} lacks its record token");
+                Err(Error::new(ErrorKind::Incomplete, message))
+            }
+        }
     }
 
     pub(crate) fn token(&self, field: Field) -> Option<&Token> {
         self.tokens.iter().find(|token| token.field == field)
     }
 
+    pub(crate) fn record_token(&self) -> &Token {
+        self.token(Field::RECORD).expect("checked when the record was made")
+    }
+
     pub(crate) fn tokens(&self) -> &[Token] {
         &self.tokens
     }
 
-    /// What a text slot gets: the tokens of these fields, one space between them.
-    pub(crate) fn packed(&self, fields: &[Field]) -> String {
-        print_packed(fields.iter().filter_map(|field| self.token(*field)))
+    /// All tokens, as the local file holds them.
+    pub(crate) fn packed(&self) -> String {
+        print_packed(self.tokens.iter())
     }
 
-    /// What the JSONB config column gets in `retell_vault`, as JSON text.
-    pub(crate) fn object(&self, fields: &[Field]) -> String {
-        print_object(fields.iter().filter_map(|field| self.token(*field)))
-    }
-
-    /// Whether both hold the same secret tokens, byte by byte: the same write.
+    /// Whether both are the same write: no two seals have the same record token.
     pub(crate) fn is_same_write(&self, other: &Record) -> bool {
-        Field::SECRET.iter().all(|field| self.token(*field) == other.token(*field))
+        self.record_token() == other.record_token()
     }
 }
 
-/// Tokens as a text slot holds them: one space between them.
-pub(crate) fn print_packed<'a>(tokens: impl Iterator<Item = &'a Token> + Clone) -> String {
-    let mut text = String::with_capacity(tokens.clone().map(|token| token.len() + 1).sum());
-    for token in tokens {
-        if !text.is_empty() {
-            text.push(' ');
-        }
-        token.print(&mut text);
-    }
-    text
-}
-
-/// Tokens as `retell_vault` holds them: field name -> token. Neither names nor tokens hold anything
-/// that JSON escapes.
-pub(crate) fn print_object<'a>(tokens: impl Iterator<Item = &'a Token> + Clone) -> String {
-    let mut text = String::with_capacity(tokens.clone().map(|token| token.len() + 32).sum());
-    for token in tokens {
-        text.push_str(if text.is_empty() { "{\"" } else { ",\"" });
-        text.push_str(token.field.name());
-        text.push_str("\":\"");
-        token.print(&mut text);
-        text.push('"');
-    }
-    text.push_str(if text.is_empty() { "{}" } else { "}" });
-    text
+pub(crate) fn has_record_token(tokens: &[Token]) -> bool {
+    tokens.iter().any(|token| token.field.is_record())
 }
 
 /// What one row of the database holds in the columns of the layout.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    /// The text of every slot, in the order of the placement. Of the JSONB column: `retell_vault`.
+    /// The text of every slot, in the order of the placement. Of the JSONB column: our member.
     pub(crate) slots: Vec<Option<String>>,
     /// The JSONB column holds something that is neither object nor null.
     pub(crate) json_is_unrecognised: bool,
-    pub(crate) plain: PlainValues,
+    pub(crate) plain: PlainTexts,
 }
 
 /// One version that some row holds, whole or not.
@@ -157,6 +110,8 @@ pub(crate) struct FoundRecord {
 pub(crate) struct FoundRecords {
     /// The one that wins comes first.
     pub(crate) records: Vec<FoundRecord>,
+    /// Tokens of older versions whose record token is gone: a store that did not know their column left them.
+    pub(crate) leftovers: u64,
     /// The columns that hold text which is not ours.
     pub(crate) unrecognised: Vec<String>,
     /// The JSONB column holds neither an object nor null; it is never written.
@@ -195,7 +150,12 @@ impl FoundRecords {
                 }),
             }
         }
+        let newest = versions.last_key_value().map(|(version, _)| *version);
         for (version, tokens) in versions {
+            if Some(version) != newest && !has_record_token(&tokens) {
+                self.leftovers += tokens.len() as u64;
+                continue;
+            }
             let record = Record::new(tokens, row.plain.clone());
             self.records.push(FoundRecord {
                 version: Some(version),
@@ -271,7 +231,7 @@ pub(crate) fn read_packed(text: &str) -> Result<Vec<Token>> {
     }
 }
 
-/// The sub-object `retell_vault`: field name -> token. The name must be the token's own. `None` when
+/// Our member of the JSONB column: field name -> token. The name must be the token's own. `None` when
 /// it is something that we never write: no object, or a value that does not even claim to be a token.
 fn read_object(text: &str) -> Option<Result<Vec<Token>>> {
     let object = match serde_json::from_str(text) {
@@ -287,7 +247,7 @@ fn read_object(text: &str) -> Option<Result<Vec<Token>>> {
         token if token.field.name() == name => Ok(token),
         _ => Err(Error::new(
             ErrorKind::Malformed,
-            format!("{MEMBER} holds a token under the name of another field"),
+            "the JSONB column holds a token under the name of another field",
         )),
     };
     Some(texts?.into_iter().map(token).collect())

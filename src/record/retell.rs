@@ -1,208 +1,321 @@
-//! One owner's Retell configuration, in and out of JSON.
+//! One owner's Retell configuration: the typed face of its values.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
-use serde_json::error::Category;
-use serde_json::{Map, Value, json};
-use zeroize::{Zeroize, Zeroizing};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::fields::Field;
-use crate::record::values::{AgentId, ApiKey, IntegrationStatus, PhoneNumber, WebhookConfig, WebhookSecret};
+use crate::record::credentials::Credentials;
+use crate::record::field::{Field, FieldSpec, Fields, MAX_FIELDS};
+use crate::record::retell_values::{
+    AgentId, ApiKey, ExtraSecret, IntegrationStatus, MAX_AGENT_ID, MAX_EVENT, MAX_EVENTS, MAX_URL,
+    PhoneNumber, WebhookConfig, WebhookKey, mask,
+};
+use crate::record::values::{Values, not_a_value};
 
-/// The longest JSON text of a configuration that is read, in bytes.
-const MAX_JSON: usize = 64 * 1024;
+pub(crate) const API_KEY: Field = Field::named("api_key");
+pub(crate) const CALL_AGENT_ID: Field = Field::named("call_agent_id");
+pub(crate) const SMS_AGENT_ID: Field = Field::named("sms_agent_id");
+pub(crate) const WEBHOOK_KEY: Field = Field::named("webhook_key");
+pub(crate) const PHONE_NUMBER: Field = Field::named("phone_number");
+pub(crate) const WEBHOOK_CONFIG: Field = Field::named("webhook_config");
+pub(crate) const INTEGRATION_STATUS: Field = Field::named("integration_status");
+/// The field of an agent is its role and this.
+pub(crate) const AGENT: &str = "_agent_id";
 
-/// One owner's Retell configuration. Only the API key is required; one that exists is valid.
+/// One owner's Retell configuration. Every field is optional, but a store needs a secret one.
 ///
 /// ```
 /// use retell_vault::RetellConfig;
 ///
 /// let config = RetellConfig::new("key_test_0000000000000000".parse()?)
-///     .call_agent_id("agent_test_call".parse()?)
-///     .phone_number("+14155550100".parse()?);
-/// assert_eq!(config.api_key().masked(), "key_…0000");
+///     .with_call_agent_id("agent_test_call".parse()?)
+///     .with_agent("inbound", "agent_test_inbound".parse()?)?
+///     .with_phone_number("+14155550100".parse()?);
+/// assert_eq!(config.api_key().unwrap().masked(), "key_…0000");
 /// # Ok::<(), retell_vault::Error>(())
 /// ```
 ///
 /// # Security
 /// `Debug` shows secrets masked. The secret values are wiped from memory when dropped.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct RetellConfig {
-    pub(crate) api_key: ApiKey,
-    pub(crate) call_agent_id: Option<AgentId>,
-    pub(crate) sms_agent_id: Option<AgentId>,
-    pub(crate) webhook_secret: Option<WebhookSecret>,
-    pub(crate) phone_number: Option<PhoneNumber>,
-    pub(crate) webhook_config: Option<WebhookConfig>,
-    pub(crate) integration_status: Option<IntegrationStatus>,
+    api_key: Option<ApiKey>,
+    agents: BTreeMap<Field, AgentId>,
+    webhook_key: Option<WebhookKey>,
+    phone_number: Option<PhoneNumber>,
+    webhook_config: Option<WebhookConfig>,
+    integration_status: Option<IntegrationStatus>,
+    extra: BTreeMap<Field, ExtraSecret>,
 }
 
 impl RetellConfig {
-    /// A configuration with nothing but its API key.
+    /// A configuration with an API key and nothing else.
     pub fn new(api_key: ApiKey) -> Self {
-        Self {
-            api_key,
-            call_agent_id: None,
-            sms_agent_id: None,
-            webhook_secret: None,
-            phone_number: None,
-            webhook_config: None,
-            integration_status: None,
-        }
+        Self::empty().with_api_key(api_key)
     }
 
-    /// With the agent that handles calls.
-    pub fn call_agent_id(mut self, id: AgentId) -> Self {
-        self.call_agent_id = Some(id);
-        self
-    }
-
-    /// With the agent that handles text messages.
-    pub fn sms_agent_id(mut self, id: AgentId) -> Self {
-        self.sms_agent_id = Some(id);
-        self
-    }
-
-    /// With the secret that webhook calls are signed with.
-    pub fn webhook_secret(mut self, secret: WebhookSecret) -> Self {
-        self.webhook_secret = Some(secret);
-        self
-    }
-
-    /// With a phone number.
-    pub fn phone_number(mut self, number: PhoneNumber) -> Self {
-        self.phone_number = Some(number);
-        self
-    }
-
-    /// With a webhook.
-    pub fn webhook_config(mut self, webhook: WebhookConfig) -> Self {
-        self.webhook_config = Some(webhook);
-        self
-    }
-
-    /// With the status of the integration.
-    pub fn integration_status(mut self, status: IntegrationStatus) -> Self {
-        self.integration_status = Some(status);
-        self
+    /// A configuration with nothing set. A store refuses it until a secret field is set.
+    pub fn empty() -> Self {
+        Self::default()
     }
 
     /// The API key.
-    pub fn api_key(&self) -> &ApiKey {
-        &self.api_key
+    pub fn api_key(&self) -> Option<&ApiKey> {
+        self.api_key.as_ref()
     }
 
-    /// The agent that handles calls.
-    pub fn get_call_agent_id(&self) -> Option<&AgentId> {
-        self.call_agent_id.as_ref()
+    /// Sets or clears the API key.
+    pub fn set_api_key(&mut self, key: Option<ApiKey>) {
+        self.api_key = key;
     }
 
-    /// The agent that handles text messages.
-    pub fn get_sms_agent_id(&self) -> Option<&AgentId> {
-        self.sms_agent_id.as_ref()
+    /// The same configuration with this API key.
+    pub fn with_api_key(self, key: ApiKey) -> Self {
+        Self { api_key: Some(key), ..self }
     }
 
-    /// The secret that webhook calls are signed with.
-    pub fn get_webhook_secret(&self) -> Option<&WebhookSecret> {
-        self.webhook_secret.as_ref()
+    /// The agent that handles calls. Its role is `call`.
+    pub fn call_agent_id(&self) -> Option<&AgentId> {
+        self.agents.get(&CALL_AGENT_ID)
+    }
+
+    /// Sets or clears the agent that handles calls.
+    pub fn set_call_agent_id(&mut self, id: Option<AgentId>) {
+        put(&mut self.agents, CALL_AGENT_ID, id);
+    }
+
+    /// The same configuration with this agent for calls.
+    pub fn with_call_agent_id(mut self, id: AgentId) -> Self {
+        self.set_call_agent_id(Some(id));
+        self
+    }
+
+    /// The agent that handles text messages. Its role is `sms`.
+    pub fn sms_agent_id(&self) -> Option<&AgentId> {
+        self.agents.get(&SMS_AGENT_ID)
+    }
+
+    /// Sets or clears the agent that handles text messages.
+    pub fn set_sms_agent_id(&mut self, id: Option<AgentId>) {
+        put(&mut self.agents, SMS_AGENT_ID, id);
+    }
+
+    /// The same configuration with this agent for text messages.
+    pub fn with_sms_agent_id(mut self, id: AgentId) -> Self {
+        self.set_sms_agent_id(Some(id));
+        self
+    }
+
+    /// The agent of a role. The role `inbound` is the field `inbound_agent_id`.
+    pub fn agent(&self, role: &str) -> Option<&AgentId> {
+        self.agents.get(&agent_field(role).ok()?)
+    }
+
+    /// Sets or clears the agent of a role.
+    ///
+    /// # Errors
+    /// `InvalidInput` when `<role>_agent_id` is not a field name. On error nothing is changed.
+    pub fn set_agent(&mut self, role: &str, id: Option<AgentId>) -> Result<()> {
+        put(&mut self.agents, agent_field(role)?, id);
+        Ok(())
+    }
+
+    /// The same configuration with this agent for a role. Errors are those of [`set_agent`](Self::set_agent).
+    pub fn with_agent(mut self, role: &str, id: AgentId) -> Result<Self> {
+        self.set_agent(role, Some(id))?;
+        Ok(self)
+    }
+
+    /// Every agent with its role, `call` and `sms` included, in the order of the roles' fields.
+    pub fn agents(&self) -> impl Iterator<Item = (&str, &AgentId)> {
+        self.agents.iter().map(|(field, id)| (short_name(field), id))
+    }
+
+    /// The key that webhook calls are signed with, where it is not the API key.
+    pub fn webhook_key(&self) -> Option<&WebhookKey> {
+        self.webhook_key.as_ref()
+    }
+
+    /// Sets or clears the key that webhook calls are signed with.
+    pub fn set_webhook_key(&mut self, key: Option<WebhookKey>) {
+        self.webhook_key = key;
+    }
+
+    /// The same configuration with this key for webhook calls.
+    pub fn with_webhook_key(self, key: WebhookKey) -> Self {
+        Self { webhook_key: Some(key), ..self }
     }
 
     /// The phone number.
-    pub fn get_phone_number(&self) -> Option<&PhoneNumber> {
+    pub fn phone_number(&self) -> Option<&PhoneNumber> {
         self.phone_number.as_ref()
     }
 
+    /// Sets or clears the phone number.
+    pub fn set_phone_number(&mut self, number: Option<PhoneNumber>) {
+        self.phone_number = number;
+    }
+
+    /// The same configuration with this phone number.
+    pub fn with_phone_number(self, number: PhoneNumber) -> Self {
+        Self { phone_number: Some(number), ..self }
+    }
+
     /// The webhook's address and events.
-    pub fn get_webhook_config(&self) -> Option<&WebhookConfig> {
+    pub fn webhook_config(&self) -> Option<&WebhookConfig> {
         self.webhook_config.as_ref()
     }
 
+    /// Sets or clears the webhook's address and events.
+    pub fn set_webhook_config(&mut self, webhook: Option<WebhookConfig>) {
+        self.webhook_config = webhook;
+    }
+
+    /// The same configuration with this webhook.
+    pub fn with_webhook_config(self, webhook: WebhookConfig) -> Self {
+        Self { webhook_config: Some(webhook), ..self }
+    }
+
     /// The status of the integration.
-    pub fn get_integration_status(&self) -> Option<IntegrationStatus> {
+    pub fn integration_status(&self) -> Option<IntegrationStatus> {
         self.integration_status
     }
 
-    /// Whether a field has a value.
-    pub(crate) fn is_set(&self, field: Field) -> bool {
-        match field {
-            Field::ApiKey => true,
-            Field::CallAgentId => self.call_agent_id.is_some(),
-            Field::SmsAgentId => self.sms_agent_id.is_some(),
-            Field::WebhookSecret => self.webhook_secret.is_some(),
-            Field::PhoneNumber => self.phone_number.is_some(),
-            Field::WebhookConfig => self.webhook_config.is_some(),
-            Field::IntegrationStatus => self.integration_status.is_some(),
-        }
+    /// Sets or clears the status of the integration.
+    pub fn set_integration_status(&mut self, status: Option<IntegrationStatus>) {
+        self.integration_status = status;
     }
 
-    /// A configuration from JSON of this shape, where only `api_key` is required and `null` means absent:
-    /// `{"api_key", "call_agent_id", "sms_agent_id", "phone_number",
-    /// "webhook_config": {"webhook_url", "events", "secret"}, "integration_status"}`.
+    /// The same configuration with this status.
+    pub fn with_integration_status(self, status: IntegrationStatus) -> Self {
+        Self { integration_status: Some(status), ..self }
+    }
+
+    /// The value of an extra field.
+    pub fn extra(&self, name: &str) -> Option<&ExtraSecret> {
+        self.extra.get(&extra_field(name).ok()?)
+    }
+
+    /// Sets or clears an extra field. A store needs a layout that declares it.
     ///
     /// # Errors
-    /// `InvalidInput`, which names the field, and never repeats a value.
-    pub fn from_json(text: &str) -> Result<Self> {
-        if text.len() > MAX_JSON {
-            return Err(invalid("the configuration is longer than 64 KiB"));
+    /// `InvalidInput` for a name that is none or has another meaning. On error nothing is changed.
+    pub fn set_extra(&mut self, name: &str, secret: Option<ExtraSecret>) -> Result<()> {
+        put(&mut self.extra, extra_field(name)?, secret);
+        Ok(())
+    }
+
+    /// The same configuration with this extra field. Errors are those of [`set_extra`](Self::set_extra).
+    pub fn with_extra(mut self, name: &str, secret: ExtraSecret) -> Result<Self> {
+        self.set_extra(name, Some(secret))?;
+        Ok(self)
+    }
+
+    /// Every extra field with its name, in the order of the names.
+    pub fn extras(&self) -> impl Iterator<Item = (&str, &ExtraSecret)> {
+        self.extra.iter().map(|(field, secret)| (field.name(), secret))
+    }
+
+    /// # Errors
+    /// `InvalidInput` when no secret field is set, or more than 64 fields are.
+    pub(crate) fn check(&self) -> Result<()> {
+        let (values, table) = (self.masked_values(), table());
+        if values.fields().all(|field| table.is_plain(field)) {
+            let message = "the configuration has no secret: set api_key, an agent id or another secret field";
+            return Err(invalid(message, "to remove a stored configuration, delete it"));
         }
-        if text.trim_start().starts_with('[') {
-            return Err(invalid(
-                "the configuration: a value of the wrong type, a list, where an object belongs",
-            ));
+        if values.fields().count() > MAX_FIELDS {
+            let message = format!("the configuration has more than {MAX_FIELDS} fields");
+            return Err(invalid(message, "leave some of them out"));
         }
-        let raw: RawConfig = serde_json::from_str(text).map_err(without_values)?;
-        raw.check()
+        Ok(())
     }
 
-    /// The configuration as JSON, in the shape that [`from_json`](Self::from_json) reads, with its secrets.
-    ///
-    /// # Security
-    /// The text is wiped when dropped; copies of it are the caller's.
-    pub fn to_json_exposed(&self) -> Zeroizing<String> {
-        let mut value = self.to_value(&|exposed, _| exposed.to_owned());
-        let mut text = Zeroizing::new(String::with_capacity(MAX_JSON / 8));
-        text.push_str(&Zeroizing::new(value.to_string()));
-        wipe(&mut value);
-        text
+    /// The same as its values, every secret as `show` makes it.
+    fn shown(&self, show: fn(&str) -> Cow<'_, str>) -> Values {
+        let mut values = Values::new();
+        let mut put = |field, secret: &str| values.put_text(field, Some(&show(secret)));
+        self.api_key.iter().for_each(|key| put(API_KEY, key.expose_secret()));
+        self.agents.iter().for_each(|(field, id)| put(*field, id.expose_secret()));
+        self.webhook_key.iter().for_each(|key| put(WEBHOOK_KEY, key.expose_secret()));
+        self.extra.iter().for_each(|(field, secret)| put(*field, secret.expose_secret()));
+        values.put_text(PHONE_NUMBER, self.phone_number.as_ref().map(PhoneNumber::as_str));
+        values.put_json(WEBHOOK_CONFIG, self.webhook_config.as_ref().map(webhook_to_value).as_ref());
+        values.put_text(INTEGRATION_STATUS, self.integration_status.map(IntegrationStatus::as_str));
+        values
     }
 
-    /// The configuration as JSON with its secrets masked, like `key_…9f2a`.
-    pub fn to_json_masked(&self) -> String {
-        self.to_value(&|_, masked| masked.to_owned()).to_string()
+    /// Its values with every secret masked.
+    pub(crate) fn masked_values(&self) -> Values {
+        self.shown(|secret| Cow::Owned(mask(secret)))
+    }
+}
+
+impl Credentials for RetellConfig {
+    const NAMESPACE: &'static str = "retell";
+
+    const FIELDS: &'static [FieldSpec] = &[
+        FieldSpec::secret("api_key").column("encrypted_retell_api_key"),
+        FieldSpec::secret("call_agent_id").column("encrypted_call_agent_id").longest(MAX_AGENT_ID + 2),
+        FieldSpec::secret("sms_agent_id").column("encrypted_sms_agent_id").longest(MAX_AGENT_ID + 2),
+        FieldSpec::secret("webhook_key"),
+        FieldSpec::secrets_ending(AGENT).longest(MAX_AGENT_ID + 2),
+        FieldSpec::plain("phone_number")
+            .column("phone_number")
+            .by_consent()
+            .longest(18)
+            .checked_by(is_text_of::<PhoneNumber>),
+        FieldSpec::plain("webhook_config")
+            .column("webhook_config")
+            .object()
+            .by_consent()
+            .longest(2 * MAX_URL + MAX_EVENTS * (MAX_EVENT + 3) + 64)
+            .checked_by(is_webhook),
+        FieldSpec::plain("integration_status")
+            .column("retell_integration_status")
+            .one_of(&IntegrationStatus::WORDS)
+            .unset_as("not_configured")
+            .longest(16)
+            .checked_by(is_text_of::<IntegrationStatus>),
+    ];
+
+    fn to_values(&self) -> Values {
+        self.shown(|secret| Cow::Borrowed(secret))
     }
 
-    /// `show` picks one of the exposed and the masked form.
-    fn to_value(&self, show: &dyn Fn(&str, &str) -> String) -> Value {
-        let mut object = Map::new();
-        let mut put = |name: &str, value: Option<Value>| {
-            value.and_then(|value| object.insert(name.to_owned(), value));
-        };
-        let agent = |id: &AgentId| Value::String(show(id.expose_secret(), &id.masked()));
-        put("api_key", Some(show(self.api_key.expose_secret(), &self.api_key.masked()).into()));
-        put("call_agent_id", self.call_agent_id.as_ref().map(agent));
-        put("sms_agent_id", self.sms_agent_id.as_ref().map(agent));
-        put("phone_number", self.phone_number.as_ref().map(|number| number.as_str().into()));
-        put("webhook_config", self.webhook_value(show));
-        put("integration_status", self.integration_status.map(|status| status.as_str().into()));
-        Value::Object(object)
-    }
-
-    fn webhook_value(&self, show: &dyn Fn(&str, &str) -> String) -> Option<Value> {
-        let mut object = self.webhook_config.as_ref().map(webhook_to_value);
-        if let Some(secret) = &self.webhook_secret {
-            let secret = show(secret.expose_secret(), &secret.masked());
-            object.get_or_insert_with(|| json!({}))["secret"] = secret.into();
+    fn from_values(mut values: Values) -> Result<Self> {
+        let mut config = Self::empty();
+        config.api_key = take(&mut values, API_KEY)?;
+        config.webhook_key = take(&mut values, WEBHOOK_KEY)?;
+        config.phone_number = take(&mut values, PHONE_NUMBER)?;
+        config.integration_status = take(&mut values, INTEGRATION_STATUS)?;
+        let webhook = values.take_json(WEBHOOK_CONFIG)?.map(|value| webhook_from_value(&value)).transpose();
+        config.webhook_config = webhook.map_err(|_| not_a_value(WEBHOOK_CONFIG))?;
+        for field in values.fields().collect::<Vec<_>>() {
+            match extra_field(field.name()) {
+                Ok(_) => put(&mut config.extra, field, take(&mut values, field)?),
+                _ if field.name().ends_with(AGENT) => {
+                    put(&mut config.agents, field, take(&mut values, field)?)
+                }
+                _ => return Err(not_a_value(field)),
+            }
         }
-        object
+        Ok(config)
     }
 }
 
 impl fmt::Debug for RetellConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RetellConfig({})", self.to_json_masked())
+        let mut shown = f.debug_struct("RetellConfig");
+        for (field, json) in self.masked_values().iter() {
+            shown.field(field.name(), &format_args!("{json}"));
+        }
+        shown.finish()
     }
 }
 
@@ -211,233 +324,76 @@ pub(crate) fn webhook_to_value(webhook: &WebhookConfig) -> Value {
     json!({ "webhook_url": webhook.url(), "events": webhook.events() })
 }
 
-/// The inverse of [`webhook_to_value`]; keys of other code are passed over.
+/// The inverse of [`webhook_to_value`]. Members of other code are skipped.
 pub(crate) fn webhook_from_value(value: &Value) -> Result<WebhookConfig> {
+    let shape = |message: &str| invalid(message, "the shape is {\"webhook_url\", \"events\"}");
     let url = value.get("webhook_url").and_then(Value::as_str);
-    let webhook = WebhookConfig::new(url.ok_or_else(|| invalid("webhook_url is missing"))?)?;
+    let webhook = WebhookConfig::new(url.ok_or_else(|| shape("webhook_url is missing"))?)?;
     match value.get("events") {
         None | Some(Value::Null) => Ok(webhook),
         Some(Value::Array(events)) => webhook.with_events(events.iter().filter_map(Value::as_str)),
-        Some(_) => Err(invalid("events must be a list")),
+        Some(_) => Err(shape("events must be a list")),
     }
 }
 
-/// Overwrites every text in a JSON value.
-pub(crate) fn wipe(value: &mut Value) {
-    match value {
-        Value::String(text) => text.zeroize(),
-        Value::Array(values) => values.iter_mut().for_each(wipe),
-        Value::Object(object) => object.values_mut().for_each(wipe),
-        _ => {}
+/// # Errors
+/// `InvalidInput`, which does not repeat the role: it could be a secret in the wrong place.
+pub(crate) fn agent_field(role: &str) -> Result<Field> {
+    let name = Zeroizing::new([role, AGENT].concat());
+    let message = "the role of an agent must be a lower-case letter and up to 30 of a-z 0-9 _";
+    name.parse().map_err(|_| invalid(message, "the role inbound is the field inbound_agent_id"))
+}
+
+/// The name of an extra field.
+///
+/// # Errors
+/// `InvalidInput`, which repeats no names but ours.
+pub(crate) fn extra_field(name: &str) -> Result<Field> {
+    let field: Field = name.parse()?;
+    // the last three are members of the JSON form
+    if table().knows(field) || matches!(name, "agents" | "extra" | "webhook_secret") {
+        let name = if name.ends_with(AGENT) { "a name that ends with _agent_id" } else { name };
+        let message = format!("{name} cannot be an extra field because it has a meaning of its own");
+        return Err(invalid(
+            message,
+            "set the field itself, set an agent by its role, or choose another name",
+        ));
     }
+    Ok(field)
 }
 
-/// The JSON shape before its values are checked.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawConfig {
-    #[serde(default)]
-    api_key: Option<Text>,
-    #[serde(default)]
-    call_agent_id: Option<Text>,
-    #[serde(default)]
-    sms_agent_id: Option<Text>,
-    #[serde(default)]
-    phone_number: Option<Text>,
-    #[serde(default)]
-    webhook_config: Option<RawWebhook>,
-    #[serde(default)]
-    integration_status: Option<Text>,
+/// Every field but the extra ones.
+pub(crate) fn table() -> Fields {
+    Fields::new(RetellConfig::NAMESPACE, RetellConfig::FIELDS)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawWebhook {
-    #[serde(default)]
-    webhook_url: Option<Text>,
-    #[serde(default)]
-    events: Option<Vec<Text>>,
-    #[serde(default)]
-    secret: Option<Text>,
+/// An agent's role, or the name of another field.
+pub(crate) fn short_name(field: &Field) -> &str {
+    field.name().strip_suffix(AGENT).unwrap_or(field.name())
 }
 
-/// Text that is wiped when dropped.
-struct Text(Zeroizing<String>);
-
-impl AsRef<str> for Text {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
+fn put<T>(map: &mut BTreeMap<Field, T>, field: Field, value: Option<T>) {
+    map.remove(&field);
+    map.extend(value.map(|value| (field, value)));
 }
 
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-
-        impl Visitor<'_> for TextVisitor {
-            type Value = Text;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(Zeroizing::new(text.to_owned())))
-            }
-
-            fn visit_string<E>(self, text: String) -> Result<Text, E> {
-                Ok(Text(Zeroizing::new(text)))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor)
-    }
+fn take<T: FromStr>(values: &mut Values, field: Field) -> Result<Option<T>> {
+    let value = values.take_text(field)?.map(|text| text.parse()).transpose();
+    value.map_err(|_| not_a_value(field))
 }
 
-impl RawConfig {
-    fn check(self) -> Result<RetellConfig> {
-        let api_key = self.api_key.as_ref().ok_or_else(|| invalid("api_key is missing"))?;
-        let (webhook_config, webhook_secret) = match &self.webhook_config {
-            Some(webhook) => (webhook.plain()?, parsed("webhook_config.secret", &webhook.secret)?),
-            None => (None, None),
-        };
-        Ok(RetellConfig {
-            api_key: api_key.as_ref().parse().map_err(|error: Error| error.about("api_key"))?,
-            call_agent_id: parsed("call_agent_id", &self.call_agent_id)?,
-            sms_agent_id: parsed("sms_agent_id", &self.sms_agent_id)?,
-            webhook_secret,
-            phone_number: parsed("phone_number", &self.phone_number)?,
-            webhook_config,
-            integration_status: parsed("integration_status", &self.integration_status)?,
-        })
-    }
+fn is_text_of<T: FromStr>(json: &str) -> bool {
+    serde_json::from_str::<Zeroizing<String>>(json).is_ok_and(|text| text.parse::<T>().is_ok())
 }
 
-impl RawWebhook {
-    fn plain(&self) -> Result<Option<WebhookConfig>> {
-        let Some(url) = &self.webhook_url else {
-            return match (&self.events, &self.secret) {
-                (None, Some(_)) => Ok(None),
-                _ => Err(invalid("webhook_config: webhook_url is missing")),
-            };
-        };
-        let webhook = WebhookConfig::new(url.as_ref()).and_then(|hook| match &self.events {
-            Some(events) => hook.with_events(events),
-            None => Ok(hook),
-        });
-        webhook.map(Some).map_err(|error| error.about("webhook_config"))
-    }
+fn is_webhook(json: &str) -> bool {
+    serde_json::from_str(json).is_ok_and(|value| webhook_from_value(&value).is_ok())
 }
 
-fn parsed<T: std::str::FromStr<Err = Error>>(name: &str, text: &Option<Text>) -> Result<Option<T>> {
-    let parsed = text.as_ref().map(|text| text.as_ref().parse::<T>()).transpose();
-    parsed.map_err(|error| error.about(name))
-}
-
-fn invalid(message: &str) -> Error {
-    Error::new(ErrorKind::InvalidInput, message)
-}
-
-/// Longer names in an error are left out: somebody may have put a secret where its name belongs.
-const MAX_NAME_SHOWN: usize = 20;
-
-/// serde_json repeats the value in errors about its type, so only texts that cannot hold one pass.
-fn without_values(error: serde_json::Error) -> Error {
-    let place = format!("line {} column {}", error.line(), error.column());
-    let text = error.to_string();
-    let names_a_field =
-        ["unknown field", "duplicate field", "missing field"].iter().any(|start| text.starts_with(start));
-    let is_short = text.split('`').nth(1).is_some_and(|name| name.len() <= MAX_NAME_SHOWN);
-    let message = match error.classify() {
-        Category::Data if names_a_field && is_short => format!("the configuration: {text}"),
-        Category::Data if names_a_field => {
-            format!("the configuration: unknown field with a long name at {place}")
-        }
-        Category::Data => format!("the configuration: a value of the wrong type at {place}"),
-        Category::Eof => format!("the configuration is not complete JSON: it ends at {place}"),
-        _ => format!("the configuration is not JSON, at {place}"),
-    };
-    invalid(&message).with_hint(
-        "the shape is {\"api_key\", \"call_agent_id\", \"sms_agent_id\", \"phone_number\", \"webhook_config\": {\"webhook_url\", \"events\", \"secret\"}, \"integration_status\"}",
-    )
+fn invalid(message: impl Into<String>, hint: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, message).with_hint(hint)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FULL: &str = r#"{"api_key":"key_test_canary_00000000","call_agent_id":"agent_test_call","phone_number":"+14155550100",
-        "webhook_config":{"webhook_url":"https://example.com/hook","events":["call_ended","later"],"secret":"whsec_test_00000000"},
-        "integration_status":"active","sms_agent_id":null}"#;
-
-    #[test]
-    fn json_goes_in_and_out() {
-        let config = RetellConfig::from_json(FULL).unwrap();
-        assert_eq!(RetellConfig::from_json(&config.to_json_exposed()).unwrap(), config);
-        assert!(config.get_sms_agent_id().is_none());
-        assert_eq!(config.get_webhook_secret().unwrap().expose_secret(), "whsec_test_00000000");
-    }
-
-    #[test]
-    fn masked_json_and_debug_hide_secrets() {
-        let config = RetellConfig::from_json(FULL).unwrap();
-        for text in [config.to_json_masked(), format!("{config:?}")] {
-            assert!(
-                !text.contains("key_test_canary")
-                    && !text.contains("whsec_test")
-                    && !text.contains("agent_test_call"),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_webhook_secret_without_an_address_is_not_lost() {
-        let config = RetellConfig::from_json(
-            r#"{"api_key":"key_test_0","webhook_config":{"secret":"whsec_test_00000000"}}"#,
-        )
-        .unwrap();
-        assert!(config.get_webhook_config().is_none());
-        assert_eq!(RetellConfig::from_json(&config.to_json_exposed()).unwrap(), config);
-    }
-
-    #[test]
-    fn bad_json_names_the_field_and_never_the_value() {
-        let canary = "key_test_canary_00000000";
-        let bad = [
-            (format!(r#"{{"api_key":["{canary}"]}}"#), "wrong type"),
-            (r#"{"api_key":7415926535}"#.to_owned(), "wrong type"),
-            (format!(r#"{{"api_key":"{canary}","apikey2":"{canary}"}}"#), "apikey2"),
-            (format!(r#"{{"api_key":"key_test_0","{canary}":""}}"#), "long name"),
-            (format!(r#"{{"api_key":"{canary}","api_key":"{canary}"}}"#), "duplicate field `api_key`"),
-            (format!(r#"{{"api_key":"{canary} "}}"#), "api_key: must be"),
-            (format!(r#"{{"api_key":"{canary}""#), "complete JSON"),
-            (format!(r#""{canary}"#), "JSON"),
-            (
-                format!(r#"{{"api_key":"{canary}","phone_number":"4155550100"}}"#),
-                "phone_number: must start with +",
-            ),
-            (
-                format!(r#"{{"api_key":"{canary}","integration_status":"{canary}"}}"#),
-                "integration_status: must be one of",
-            ),
-            (
-                format!(r#"{{"api_key":"{canary}","webhook_config":{{"webhook_url":"http://a.example/"}}}}"#),
-                "https",
-            ),
-            (
-                format!(r#"{{"api_key":"{canary}","webhook_config":{{"events":[]}}}}"#),
-                "webhook_url is missing",
-            ),
-            (r#"{}"#.to_owned(), "api_key is missing"),
-            (r#"[]"#.to_owned(), "wrong type"),
-            (" ".repeat(MAX_JSON + 1), "64 KiB"),
-        ];
-        for (json, expected) in bad {
-            let error = RetellConfig::from_json(&json).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidInput);
-            let text = format!("{error} {error:?} {}", error.hint());
-            assert!(text.contains(expected), "{text} for {expected}");
-            assert!(!text.contains(canary) && !text.contains("7415926535"), "{text}");
-        }
-    }
-}
+#[path = "retell_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::fields::Field;
+use crate::record::field::Field;
 use crate::record::padding::{PADDING, padded_len};
 use crate::record::version::{Version, hex_value};
 
@@ -19,18 +19,16 @@ pub(crate) const TAG: usize = 16;
 /// What a body holds besides the ciphertext.
 pub(crate) const OVERHEAD: usize = SALT + COMMITMENT + NONCE + TAG;
 
-/// The member of the JSONB config column that is ours: an object of tokens by the names of their fields.
-pub(crate) const MEMBER: &str = "retell_vault";
 pub(crate) const SUITE: &str = "rv1";
 /// The length of a suite and a key id with their dots.
 pub(crate) const START_LEN: usize = SUITE.len() + 1 + 8 + 1;
 /// Where the version stands, counted from 1 as SQL does, and its length.
 pub(crate) const VERSION_AT: usize = START_LEN + 1;
 pub(crate) const VERSION_LEN: usize = 16;
-/// The longest token accepted, in bytes. The longest field makes one of about 9,000.
+/// The longest token accepted, in bytes. The longest field of Retell makes one of about 9,000.
 const MAX_TOKEN: usize = 16 * 1024;
-/// The longest slot accepted, in bytes: all seven fields packed.
-pub(crate) const MAX_SLOT: usize = 7 * (MAX_TOKEN + 1);
+/// The longest slot accepted, in bytes: a whole record.
+pub(crate) const MAX_SLOT: usize = 256 * 1024;
 
 /// The id of a root key: random, unique in its keyring, never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,8 +65,8 @@ pub(crate) struct Token {
     pub(crate) body: Vec<u8>,
 }
 
-/// The fixed parts and dots take 31 bytes, the longest name of a field 18.
-pub(crate) const MAX_HEAD: usize = 64;
+/// The fixed parts and dots take 31 bytes, the longest name of a field 40.
+pub(crate) const MAX_HEAD: usize = 71;
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// Up to `N` bytes. More is a mistake of the caller, and panics.
@@ -172,7 +170,7 @@ impl FromStr for Token {
         }
         let key = part()?.parse()?;
         let version = part()?.parse()?;
-        let field = part()?.parse()?;
+        let field = Field::parse(part()?.as_bytes()).ok_or_else(|| malformed("a token whose field has no name"))?;
         let body = decode_body(part()?)?;
         Ok(Self { key, version, field, body })
     }
@@ -225,6 +223,33 @@ impl fmt::Debug for Token {
     }
 }
 
+/// Tokens as a text slot holds them: one space between them.
+pub(crate) fn print_packed<'a>(tokens: impl Iterator<Item = &'a Token> + Clone) -> String {
+    let mut text = String::with_capacity(tokens.clone().map(|token| token.len() + 1).sum());
+    for token in tokens {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        token.print(&mut text);
+    }
+    text
+}
+
+/// Tokens as our member of the JSONB column holds them: field name -> token. Neither names nor tokens hold anything
+/// that JSON escapes.
+pub(crate) fn print_object<'a>(tokens: impl Iterator<Item = &'a Token> + Clone) -> String {
+    let mut text = String::with_capacity(tokens.clone().map(|token| token.len() + 32).sum());
+    for token in tokens {
+        text.push_str(if text.is_empty() { "{\"" } else { ",\"" });
+        text.push_str(token.field.name());
+        text.push_str("\":\"");
+        token.print(&mut text);
+        text.push('"');
+    }
+    text.push_str(if text.is_empty() { "{}" } else { "}" });
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,7 +257,7 @@ mod tests {
 
     fn token() -> Token {
         let body = (0..OVERHEAD + PADDING).map(|n| n as u8).collect();
-        Token { key: KeyId(0xab), version: "00000000000000ff".parse().unwrap(), field: Field::ApiKey, body }
+        Token { key: KeyId(0xab), version: "00000000000000ff".parse().unwrap(), field: Field::named("api_key"), body }
     }
 
     #[test]
@@ -240,7 +265,7 @@ mod tests {
         let text = token().to_string();
         assert!(text.starts_with("rv1.000000ab.00000000000000ff.api_key."));
         assert_eq!(text.parse::<Token>().unwrap(), token());
-        assert_eq!(text.len(), token_len(Field::ApiKey, 64));
+        assert_eq!(text.len(), token_len(Field::named("api_key"), 64));
     }
 
     #[test]
@@ -276,7 +301,10 @@ mod tests {
             format!("{text}\0"),
             upper,
             text.replacen("rv1", "rv2", 1),
-            text.replace("api_key", "api_keys"),
+            text.replace("api_key", "API_KEY"),
+            text.replace("api_key", "9_key"),
+            text.replace("api_key", &"x".repeat(41)),
+            text.replace("api_key", ""),
             text.replace("AAEC", "AA+C"),
             "x".repeat(1 << 20),
         ];
@@ -301,7 +329,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_refused_or_comes_back_the_same(text in "rv1\\.[0-9a-f]{7,9}\\.[0-9a-f]{15,17}\\.(api_key|phone|call_agent_id)\\.[A-Za-z0-9_-]{0,300}") {
+        fn any_text_is_refused_or_comes_back_the_same(text in "rv1\\.[0-9a-f]{7,9}\\.[0-9a-f]{15,17}\\.(api_key|record|[a-z][a-z0-9_]{0,45})\\.[A-Za-z0-9_-]{0,300}") {
             if let Ok(token) = text.parse::<Token>() {
                 prop_assert_eq!(token.to_string(), text);
             }

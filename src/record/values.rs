@@ -1,319 +1,155 @@
-//! The values of a configuration. Parsing is validation: a value that exists is valid.
+//! The values of a record: the JSON text of every field that is set.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
-use secrecy::{ExposeSecret, SecretString};
-use url::Url;
+use serde_json::Value;
+use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::fields::Field;
+use crate::record::field::Field;
 
-/// Retell promises no length; its keys are far shorter. Source: the official SDKs.
-const MAX_SECRET: usize = 256;
-const MAX_AGENT_ID: usize = 64;
-const MAX_URL: usize = 2_048;
-const MAX_EVENTS: usize = 64;
-const MAX_EVENT: usize = 64;
-
-/// A Retell API key: 1 to 256 printable ASCII characters without spaces.
+/// The values of a record: field name -> JSON text, in the order of the names. What is not set is not there.
 ///
 /// # Security
-/// Wiped from memory when dropped. `Debug` shows only the masked form.
-#[derive(Clone)]
-pub struct ApiKey(SecretString);
+/// The texts are wiped when dropped, and `Debug` shows names alone.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Values(BTreeMap<Field, Zeroizing<String>>);
 
-/// The id of a Retell agent: 1 to 64 of `A-Z a-z 0-9 _ -`. Usually starts with `agent_`.
-///
-/// # Security
-/// Kept like a secret: whoever knows it and holds any key of the workspace can call as that agent.
-#[derive(Clone)]
-pub struct AgentId(SecretString);
-
-/// The secret of a webhook: 1 to 256 printable ASCII characters without spaces.
-#[derive(Clone)]
-pub struct WebhookSecret(SecretString);
-
-macro_rules! secret_value {
-    ($type:ident, $valid:path, $expected:literal) => {
-        impl $type {
-            /// The value itself.
-            ///
-            /// # Security
-            /// The caller decides where it goes from here: keep it out of logs.
-            pub fn expose_secret(&self) -> &str {
-                self.0.expose_secret()
-            }
-
-            /// A form to show to people: the prefix and the last four characters, or less.
-            pub fn masked(&self) -> String {
-                mask(self.0.expose_secret())
-            }
-        }
-
-        impl FromStr for $type {
-            type Err = Error;
-
-            /// # Errors
-            /// `InvalidInput`, which never repeats the value.
-            fn from_str(text: &str) -> Result<Self> {
-                match $valid(text) {
-                    true => Ok(Self(SecretString::from(text))),
-                    false => Err(invalid(concat!("must be ", $expected))),
-                }
-            }
-        }
-
-        impl fmt::Debug for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}({})", stringify!($type), self.masked())
-            }
-        }
-
-        impl PartialEq for $type {
-            /// In constant time for values of equal length.
-            fn eq(&self, other: &Self) -> bool {
-                use subtle::ConstantTimeEq;
-                self.expose_secret().as_bytes().ct_eq(other.expose_secret().as_bytes()).into()
-            }
-        }
-
-        impl Eq for $type {}
-    };
-}
-
-secret_value!(ApiKey, is_secret_text, "1 to 256 printable ASCII characters without spaces");
-secret_value!(AgentId, is_agent_id, "1 to 64 of the characters A-Z a-z 0-9 _ -");
-secret_value!(WebhookSecret, is_secret_text, "1 to 256 printable ASCII characters without spaces");
-
-fn is_secret_text(text: &str) -> bool {
-    (1..=MAX_SECRET).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-fn is_agent_id(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    (1..=MAX_AGENT_ID).contains(&text.len()) && text.bytes().all(allowed)
-}
-
-/// `key_0123456789abcdef` becomes `key_…cdef`. At least eight characters stay hidden.
-fn mask(secret: &str) -> String {
-    let prefix = secret.find('_').map_or(0, |at| at + 1);
-    let prefix = if prefix <= 6 { prefix } else { 0 };
-    match secret.len() >= prefix + 12 {
-        true => format!("{}…{}", &secret[..prefix], &secret[secret.len() - 4..]),
-        false => "…".to_owned(),
+impl Values {
+    /// None.
+    pub fn new() -> Self {
+        Self::default()
     }
-}
 
-fn invalid(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidInput, message)
-}
-
-/// A phone number in E.164 form: `+`, then 7 to 15 digits, the first not zero (ITU-T E.164).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PhoneNumber(String);
-
-impl PhoneNumber {
-    /// The number, with its `+`.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// Sets a field to a JSON string, or to nothing.
+    pub fn put_text(&mut self, field: Field, text: Option<&str>) {
+        let json = text.map(quoted);
+        self.put(field, json);
     }
-}
 
-impl FromStr for PhoneNumber {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let Some(digits) = text.strip_prefix('+') else {
-            return Err(invalid("must start with + and the country code")
-                .with_hint("write it in E.164 form, like +14155550100"));
-        };
-        let valid = (7..=15).contains(&digits.len())
-            && digits.bytes().all(|byte| byte.is_ascii_digit())
-            && !digits.starts_with('0');
-        match valid {
-            true => Ok(Self(text.to_owned())),
-            false => Err(invalid("must be + and 7 to 15 digits, the first not zero")
-                .with_hint("write it in E.164 form, like +14155550100")),
-        }
+    /// Sets a field to a JSON value, or to nothing. The members of objects are printed in the order of their bytes.
+    pub fn put_json(&mut self, field: Field, value: Option<&Value>) {
+        let json = value.map(|value| {
+            let mut text = Zeroizing::new(String::new());
+            print_json(value, &mut text);
+            text
+        });
+        self.put(field, json);
     }
-}
 
-/// Where Retell sends events, and which.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WebhookConfig {
-    url: Url,
-    events: Vec<String>,
-}
-
-impl WebhookConfig {
-    /// A webhook at `url`: https, at most 2,048 characters, no user name or password in it.
+    /// Takes a field that holds a JSON string.
     ///
     /// # Errors
-    /// `InvalidInput` that does not repeat the address, which may hold a token.
-    pub fn new(url: &str) -> Result<Self> {
-        Ok(Self { url: parse_webhook_url(url)?, events: Vec::new() })
+    /// `Unsealable` when it is anything else.
+    pub fn take_text(&mut self, field: Field) -> Result<Option<Zeroizing<String>>> {
+        let text = self.0.remove(&field).map(|json| serde_json::from_str(&json)).transpose();
+        text.map_err(|_| not_a_value(field))
     }
 
-    /// The events to send, at most 64 different names of `a-z 0-9 _ . -`, each up to 64 characters.
-    /// Names that this version does not know are kept. None means what Retell's default is.
+    /// Takes a field that holds any JSON.
     ///
     /// # Errors
-    /// `InvalidInput` for a name outside that.
-    pub fn with_events<S: AsRef<str>>(mut self, events: impl IntoIterator<Item = S>) -> Result<Self> {
-        self.events.clear();
-        for event in events {
-            self.add_event(event.as_ref())?;
-        }
-        Ok(self)
+    /// `Unsealable` when it is none.
+    pub fn take_json(&mut self, field: Field) -> Result<Option<Value>> {
+        let value = self.0.remove(&field).map(|json| serde_json::from_str(&json)).transpose();
+        value.map_err(|_| not_a_value(field))
     }
 
-    fn add_event(&mut self, event: &str) -> Result<()> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-        if !(1..=MAX_EVENT).contains(&event.len()) || !event.bytes().all(allowed) {
-            return Err(
-                invalid("an event must be 1 to 64 of the characters A-Z a-z 0-9 _ . -").about("events")
-            );
-        }
-        if self.events.len() == MAX_EVENTS {
-            return Err(invalid("at most 64 events").about("events"));
-        }
-        if !self.events.iter().any(|known| known == event) {
-            self.events.push(event.to_owned());
-        }
-        Ok(())
+    /// The names of the fields that are set.
+    pub fn fields(&self) -> impl Iterator<Item = Field> {
+        self.0.keys().copied()
     }
 
-    /// The address.
-    pub fn url(&self) -> &str {
-        self.url.as_str()
+    pub(crate) fn put(&mut self, field: Field, json: Option<Zeroizing<String>>) {
+        match json {
+            Some(json) => drop(self.0.insert(field, json)),
+            None => drop(self.0.remove(&field)),
+        }
     }
 
-    /// The events, in the order given, each once.
-    pub fn events(&self) -> &[String] {
-        &self.events
+    /// The JSON text of a field.
+    pub(crate) fn get(&self, field: Field) -> Option<&str> {
+        self.0.get(&field).map(|json| json.as_str())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Field, &str)> {
+        self.0.iter().map(|(field, json)| (*field, json.as_str()))
     }
 }
 
-fn parse_webhook_url(text: &str) -> Result<Url> {
-    let field = "webhook_url";
-    if text.len() > MAX_URL || text.chars().any(char::is_control) {
-        return Err(invalid("must be at most 2048 characters, none of them control characters").about(field));
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
     }
-    let url = Url::parse(text).map_err(|_| invalid("is not a URL").about(field))?;
-    if url.scheme() != "https" || url.host_str().is_none() {
-        return Err(invalid("must be an https address")
-            .about(field)
-            .with_hint("events carry personal data: give an https:// address"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(invalid("must not hold a user name or password")
-            .about(field)
-            .with_hint("this field is stored in the clear: put the secret into webhook_config.secret"));
-    }
-    if url.as_str().len() > MAX_URL {
-        return Err(invalid("must be at most 2048 characters when encoded").about(field));
-    }
-    Ok(url)
 }
 
-/// How far the integration of an owner has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IntegrationStatus {
-    /// Nothing was set up.
-    NotConfigured,
-    /// Credentials are there.
-    Configured,
-    /// Calls are being made.
-    Active,
-    /// The last attempt failed.
-    Error,
-    /// Switched off by someone.
-    Disabled,
+/// Something that was sealed under our key, for this owner and field, and is not a value of the field.
+pub(crate) fn not_a_value(field: Field) -> Error {
+    Error::new(ErrorKind::Unsealable, format!("the sealed value of {field} is not one that the field can hold"))
+        .with_hint("a newer retell-vault may have written it: upgrade")
 }
 
-impl IntegrationStatus {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::NotConfigured, Self::Configured, Self::Active, Self::Error, Self::Disabled];
+/// A JSON string, in one buffer that is wiped.
+pub(crate) fn quoted(text: &str) -> Zeroizing<String> {
+    // a control character takes six bytes: the buffer never grows, and leaves no copy behind
+    let mut json = Vec::with_capacity(6 * text.len() + 2);
+    serde_json::to_writer(&mut json, text).expect("a Vec takes everything");
+    Zeroizing::new(String::from_utf8(json).expect("JSON is UTF-8"))
+}
 
-    /// The word that is stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotConfigured => "not_configured",
-            Self::Configured => "configured",
-            Self::Active => "active",
-            Self::Error => "error",
-            Self::Disabled => "disabled",
+/// JSON without white space, the members of objects in the order of their bytes, whatever order `value` keeps.
+pub(crate) fn print_json(value: &Value, text: &mut String) {
+    match value {
+        Value::Object(object) => {
+            let mut members: Vec<_> = object.iter().collect();
+            members.sort_unstable_by_key(|(name, _)| *name);
+            print_list(text, ['{', '}'], members, |(name, value), text| {
+                text.push_str(&quoted(name));
+                text.push(':');
+                print_json(value, text);
+            });
         }
+        Value::Array(values) => print_list(text, ['[', ']'], values, print_json),
+        Value::String(string) => text.push_str(&quoted(string)),
+        other => text.push_str(&other.to_string()),
     }
 }
 
-impl FromStr for IntegrationStatus {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.as_str() == text)
-            .ok_or_else(|| invalid("must be one of not_configured, configured, active, error, disabled"))
+fn print_list<T>(
+    text: &mut String,
+    [open, close]: [char; 2],
+    items: impl IntoIterator<Item = T>,
+    print: impl Fn(T, &mut String),
+) {
+    text.push(open);
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        print(item, text);
     }
-}
-
-/// The longest JSON text of a field in bytes; what a token of it must have room for.
-pub(crate) fn longest_json(field: Field) -> usize {
-    match field {
-        // every character may need a backslash; two quotes
-        Field::ApiKey | Field::WebhookSecret => 2 * MAX_SECRET + 2,
-        Field::CallAgentId | Field::SmsAgentId => MAX_AGENT_ID + 2,
-        Field::PhoneNumber => 16 + 2,
-        Field::WebhookConfig => MAX_URL + MAX_EVENTS * (MAX_EVENT + 3) + 64,
-        Field::IntegrationStatus => 14 + 2,
-    }
+    text.push(close);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
-    fn masks_hide_at_least_eight_characters() {
-        assert_eq!(mask("key_test_00000000009f2a"), "key_…9f2a");
-        assert_eq!(mask("0123456789ab"), "…89ab");
-        assert_eq!(mask("key_short"), "…");
-        assert_eq!(mask("verylongprefix_00000000"), "…0000");
-    }
-
-    #[test]
-    fn debug_of_a_secret_is_masked() {
-        let key: ApiKey = "key_test_canary_00000000".parse().unwrap();
-        assert_eq!(format!("{key:?}"), "ApiKey(key_…0000)");
-    }
-
-    #[test]
-    fn secrets_refuse_what_is_not_printable_ascii_and_do_not_repeat_it() {
-        for bad in ["", "key test", "key\0", "key\n", "schlüssel", &"k".repeat(257)] {
-            let error = bad.parse::<ApiKey>().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidInput);
-            assert!(bad.is_empty() || !error.to_string().contains(bad));
-        }
-        assert!("k".repeat(256).parse::<ApiKey>().is_ok());
-    }
-
-    #[test]
-    fn phone_numbers_are_e164() {
-        assert!("+14155550100".parse::<PhoneNumber>().is_ok());
-        for bad in ["14155550100", "+", "+0123456789", "+1415555010a", "+1234567890123456", "+123456"] {
-            assert!(bad.parse::<PhoneNumber>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn webhooks_are_https_without_credentials_and_keep_unknown_events() {
-        for bad in ["http://example.com", "https://", "example.com", "https://u:p@example.com", "ftp://a/"] {
-            assert!(WebhookConfig::new(bad).is_err(), "{bad}");
-        }
-        let hook = WebhookConfig::new("https://example.com/hook").unwrap();
-        let hook = hook.with_events(["call_ended", "from_the_future", "call_ended"]).unwrap();
-        assert_eq!(hook.events(), ["call_ended", "from_the_future"]);
+    fn texts_go_in_and_come_out_and_only_once() {
+        let (key, other) = (Field::named("key"), Field::named("other"));
+        let mut values = Values::new();
+        values.put_text(key, Some("a \"b\" \\ \n ü"));
+        values.put_json(other, Some(&json!({"b": [1, "x"], "a": {}})));
+        assert_eq!(values.get(key), Some("\"a \\\"b\\\" \\\\ \\n ü\""));
+        assert_eq!(values.get(other), Some(r#"{"a":{},"b":[1,"x"]}"#));
+        assert_eq!(format!("{values:?}"), "{Field(key), Field(other)}");
+        assert!(values.clone().take_text(other).unwrap_err().to_string().contains("other"));
+        assert_eq!(values.take_text(key).unwrap().unwrap().as_str(), "a \"b\" \\ \n ü");
+        assert_eq!(values.take_text(key).unwrap(), None);
+        values.put_text(other, None);
+        assert_eq!(values, Values::new());
     }
 }

@@ -1,16 +1,15 @@
 //! The newest record of one row, moved to its best places: a pure function.
 
-use serde_json::Value;
-
-use crate::crypto::record_sealer::with_plain_values;
+use crate::crypto::aead::Scope;
+use crate::crypto::sealer::{check_whole, with_plain_texts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
 use crate::postgres::walk::rows::{FoundRow, RowTexts, TableWalk};
-use crate::record::fields::Field;
-use crate::record::owner::Owner;
-use crate::record::placement::{ColumnType, PlainColumn, Slot};
-use crate::record::record::{PlainValues, Record, print_object, print_packed};
-use crate::record::token::Token;
+use crate::record::field::Field;
+use crate::record::placement::{PlainColumn, Slot};
+use crate::record::plain::{PlainTexts, from_column, is_unset};
+use crate::record::record::Record;
+use crate::record::token::{Token, print_object, print_packed};
 use crate::rotation::rotate_rows::{Reworked, RowProblem, read_slots};
 
 /// Moves the tokens of the newest record to where the placement wants them, and opens those of plain fields
@@ -27,7 +26,7 @@ pub(super) fn promote_row(found: &FoundRow, walk: &TableWalk, keyring: &Keyring)
     if !problems.is_empty() {
         return Ok(Reworked { new: None, problems });
     }
-    let moved = newest(&held, found, owner, keyring).and_then(|record| {
+    let moved = newest(&held, found, Scope { namespace: walk.fields.namespace, owner }, (keyring, walk)).and_then(|record| {
         let mut moving = Move { found, walk, held: &held, record, opened: Vec::new(), problems: Vec::new() };
         let plain = moving.plain_columns();
         let slots = moving.slots()?;
@@ -42,8 +41,14 @@ pub(super) fn promote_row(found: &FoundRow, walk: &TableWalk, keyring: &Keyring)
 /// The newest record with its plain values, when a store might write over everything else.
 ///
 /// # Errors
-/// `UnknownKey` of any record; whatever is wrong with the newest one.
-fn newest(held: &[(usize, Token)], found: &FoundRow, owner: &Owner, keyring: &Keyring) -> Result<Record> {
+/// `UnknownKey` of any record; `Incomplete`, naming a field whose token lies in a column that this process does not
+/// know; whatever else is wrong with the newest one.
+fn newest(
+    held: &[(usize, Token)],
+    found: &FoundRow,
+    scope: Scope<'_>,
+    (keyring, walk): (&Keyring, &TableWalk),
+) -> Result<Record> {
     let version = held.last().map(|(_, token)| token.version).ok_or(ErrorKind::NotFound)?;
     if version.is_ahead_of(found.now) {
         let message = format!("the record of version {version} is more than a day ahead");
@@ -52,11 +57,12 @@ fn newest(held: &[(usize, Token)], found: &FoundRow, owner: &Owner, keyring: &Ke
     }
     held.iter().try_for_each(|(_, token)| keyring.opener(token.key).map(drop))?;
     let tokens = held.iter().map(|(_, token)| token).filter(|token| token.version == version);
-    let record = Record::new(tokens.cloned().collect(), PlainValues::default())?;
-    {
-        let root = keyring.opener(record.key)?;
-        with_plain_values(record, owner, root)
-    }
+    let mut plain = PlainTexts::default();
+    walk.plain.iter().zip(&found.texts.plain).for_each(|(column, text)| plain.push(column.field, text.clone()));
+    let record = Record::new(tokens.cloned().collect(), plain)?;
+    let root = keyring.opener(record.key)?;
+    check_whole(&record, scope, root, |_| false)?;
+    with_plain_texts(record, scope, root, &walk.fields)
 }
 
 /// One record on its way.
@@ -85,21 +91,26 @@ impl Move<'_> {
             return old.clone();
         }
         let error = match self.record.plain.text(column.field) {
-            Some(value) if is_same(column, old, &value) => {
+            Some(value) if self.is_same(column, old, value) => {
                 self.opened.push(column.field);
                 return old.clone();
             }
-            Some(value) if is_nothing(column, old) => {
+            Some(value) if self.is_unset(column, old) => {
                 self.opened.push(column.field);
-                return Some(value);
+                return Some(value.to_owned());
             }
             Some(_) => Error::new(
                 ErrorKind::ForeignValue,
                 format!("{} stays sealed, since its column holds another value", column.field),
             ),
+            // the column was emptied before the value was sealed
+            None if self.is_unset(column, old) => {
+                self.opened.push(column.field);
+                return old.clone();
+            }
             None => Error::new(
-                ErrorKind::Unsealable,
-                format!("{} stays sealed, since it holds no valid value", column.field),
+                ErrorKind::ForeignValue,
+                format!("{} is not set any more, but its column holds a value", column.field),
             ),
         };
         self.problems.push(RowProblem { column: Some(column.column.clone()), error });
@@ -136,40 +147,27 @@ impl Move<'_> {
     /// The tokens that a slot gets. A plain field that keeps its token although it has a column keeps its
     /// slot as well.
     fn tokens_of(&self, at: usize) -> Vec<&Token> {
-        let place = |field: Field| self.walk.slots.iter().position(|slot| slot.fields.contains(&field));
+        let is_opened = |token: &&Token| self.opened.contains(&token.field);
+        let tokens: Vec<Token> = self.record.tokens().iter().filter(|token| !is_opened(token)).cloned().collect();
+        let places = self.walk.placement.slots_of(&tokens);
         let stays_in =
             |token: &Token| self.held.iter().find(|(_, held)| held == token).map(|(place, _)| *place);
-        let is_here = |token: &&Token| {
-            !self.opened.contains(&token.field) && place(token.field).or_else(|| stays_in(token)) == Some(at)
-        };
-        Field::ALL.iter().filter_map(|field| self.record.token(*field)).filter(is_here).collect()
+        let here = tokens.iter().zip(places);
+        let here = here.filter(|(token, place)| place.or_else(|| stays_in(token)) == Some(at));
+        let mut fields: Vec<Field> = here.map(|(token, _)| token.field).collect();
+        fields.sort_by_key(|field| (Some(*field) != self.walk.slots[at].own, field.is_record()));
+        fields.iter().filter_map(|field| self.record.token(*field)).collect()
     }
-}
 
-fn is_same(column: &PlainColumn, old: &Option<String>, value: &str) -> bool {
-    let Some(old) = old else { return false };
-    match is_json(column) {
-        true => parsed(old).is_some_and(|old| parsed(value) == Some(old)),
-        false => old == value,
+    fn is_same(&self, column: &PlainColumn, old: &Option<String>, value: &str) -> bool {
+        let Some(spec) = self.walk.fields.spec(column.field) else { return false };
+        let json = |text: &str| from_column(column.field, spec, text).ok();
+        old.as_deref().and_then(json).is_some_and(|old| json(value) == Some(old))
     }
-}
 
-/// What stands for nothing in a plain column.
-fn is_nothing(column: &PlainColumn, old: &Option<String>) -> bool {
-    let Some(old) = old else { return true };
-    match column.field {
-        _ if is_json(column) => {
-            parsed(old).is_some_and(|old| old.is_null() || old.as_object().is_some_and(|map| map.is_empty()))
-        }
-        Field::IntegrationStatus => old.is_empty() || old == "not_configured",
-        _ => old.is_empty(),
+    /// Whether the column holds what stands for nothing.
+    fn is_unset(&self, column: &PlainColumn, old: &Option<String>) -> bool {
+        let (Some(spec), Some(old)) = (self.walk.fields.spec(column.field), old) else { return old.is_none() };
+        from_column(column.field, spec, old).is_ok_and(|old| is_unset(spec, &old))
     }
-}
-
-fn is_json(column: &PlainColumn) -> bool {
-    matches!(column.kind, ColumnType::Json | ColumnType::Jsonb)
-}
-
-fn parsed(text: &str) -> Option<Value> {
-    serde_json::from_str(text).ok()
 }

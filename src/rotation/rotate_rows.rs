@@ -3,15 +3,14 @@
 use std::borrow::Cow;
 
 use crate::crypto::random;
-use crate::crypto::record_sealer::reencrypt;
+use crate::crypto::aead::Scope;
+use crate::crypto::sealer::{reencrypt, reencrypt_whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
 use crate::postgres::walk::rows::{FoundRow, RowTexts, TableWalk};
-use crate::record::fields::Field;
-use crate::record::owner::Owner;
 use crate::record::placement::Slot;
-use crate::record::record::{Record, SlotText, print_object, print_packed, read_slot};
-use crate::record::token::Token;
+use crate::record::record::{Record, SlotText, has_record_token, read_slot};
+use crate::record::token::{Token, print_object, print_packed};
 
 /// Something in a row that stays as it is.
 pub(crate) struct RowProblem {
@@ -50,11 +49,15 @@ pub(crate) fn reencrypt_row(found: &FoundRow, walk: &TableWalk, keyring: &Keyrin
         return Ok(Reworked { new: None, problems: vec![RowProblem::no_owner()] });
     };
     let (places, old): (Vec<usize>, Vec<Token>) = read.into_iter().unzip();
+    let scope = Scope { namespace: walk.fields.namespace, owner };
+    let newest = old.last().map(|token| token.version);
     let mut changed = vec![false; slots.len()];
     let mut tokens = Vec::with_capacity(old.len());
     for record in old.chunk_by(|one, next| one.version == next.version) {
         let places = &places[tokens.len()..][..record.len()];
-        match reencrypt_record(record, owner, keyring)? {
+        // a store that did not know the column of these left them
+        let is_leftover = Some(record[0].version) != newest && !has_record_token(record);
+        match reencrypt_record(record, is_leftover, scope, keyring)? {
             Ok(Some(resealed)) => {
                 places.iter().for_each(|slot| changed[*slot] = true);
                 tokens.extend(resealed.into_iter().map(Cow::Owned));
@@ -88,7 +91,7 @@ pub(crate) fn read_slots(
     slots: &[Slot],
     problems: &mut Vec<RowProblem>,
 ) -> Vec<(usize, Token)> {
-    let mut read: Vec<(usize, Token)> = Vec::with_capacity(Field::ALL.len());
+    let mut read: Vec<(usize, Token)> = Vec::with_capacity(8);
     for (at, (slot, text)) in slots.iter().zip(&found.texts.slots).enumerate() {
         let error = match read_slot(text.as_deref(), slot.json) {
             SlotText::Empty => continue,
@@ -111,15 +114,18 @@ pub(crate) fn read_slots(
 /// `Ok(Ok(None))`: it is under the primary key already.
 fn reencrypt_record(
     tokens: &[Token],
-    owner: &Owner,
+    is_leftover: bool,
+    scope: Scope<'_>,
     keyring: &Keyring,
 ) -> Result<Result<Option<Vec<Token>>>> {
-    match Record::check(tokens) {
-        Err(error) => Ok(Err(error)),
-        Ok((_, key)) if key == keyring.primary().0 => Ok(Ok(None)),
-        Ok(_) => random::with_rng(|rng| {
-            let opener = |key| keyring.opener_for_reencryption(key);
-            reencrypt(tokens, owner, keyring.primary(), opener, rng).map(Some)
-        }),
+    let primary = keyring.primary();
+    if tokens.iter().all(|token| token.key == primary.0) {
+        return Ok(Ok(None));
+    }
+    let opener = |key| keyring.opener_for_reencryption(key);
+    match (is_leftover, Record::check(tokens)) {
+        (true, _) => random::with_rng(|rng| reencrypt(tokens, scope, primary, opener, rng).map(Some)),
+        (false, Err(error)) => Ok(Err(error)),
+        (false, Ok(_)) => random::with_rng(|rng| reencrypt_whole(tokens, scope, primary, opener, rng).map(Some)),
     }
 }

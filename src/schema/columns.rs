@@ -2,8 +2,7 @@
 
 use crate::postgres::catalogue::table::TableColumn;
 use crate::postgres::sql::names::{literal, owner_columns, quote};
-use crate::record::fields::Field;
-use crate::record::layout::Layout;
+use crate::record::field::{Field, FieldSpec};
 use crate::record::placement::{Column, ColumnType, usable};
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{DataAtRisk, LockLevel, Step};
@@ -21,7 +20,7 @@ struct WantedColumn {
 }
 
 enum Use {
-    Field(Field),
+    Field(Field, FieldSpec),
     Config,
     Sync,
     /// The application's: one of another type stays as it is.
@@ -37,6 +36,16 @@ enum Preset {
 }
 
 pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
+    for (field, name) in input.left_alone() {
+        draft.notes.push(format!(
+            "{} may be the application's own and stays as it is; {field} is sealed. To give the column to the vault, name \
+             it in the layout, or run: COMMENT ON COLUMN {}.{} IS {}",
+            object(input, name),
+            input.relation(),
+            quote(name),
+            literal(&input.layout.comment_for(field))
+        ));
+    }
     for wanted in wanted(input) {
         match input.table.column(&wanted.name) {
             None => draft.steps.push(add(input, &wanted)),
@@ -57,7 +66,7 @@ pub(super) fn kind_after(input: &PlanInput<'_>, name: &str) -> Option<String> {
 }
 
 fn wanted(input: &PlanInput<'_>) -> Vec<WantedColumn> {
-    let mut all = credentials(input.layout);
+    let mut all = credentials(input);
     if input.is_full() {
         let used = input.layout.all_columns();
         all.extend(profile().into_iter().filter(|wanted| !used.contains(&wanted.name.as_str())));
@@ -65,7 +74,8 @@ fn wanted(input: &PlanInput<'_>) -> Vec<WantedColumn> {
     all
 }
 
-fn credentials(layout: &Layout) -> Vec<WantedColumn> {
+fn credentials(input: &PlanInput<'_>) -> Vec<WantedColumn> {
+    let layout = input.layout;
     let column = |name: &str, kind, used_for| WantedColumn {
         name: name.to_owned(),
         kind,
@@ -73,11 +83,11 @@ fn credentials(layout: &Layout) -> Vec<WantedColumn> {
         not_null: false,
         used_for,
     };
-    let field = |field: Field| {
-        let kind = if field == Field::WebhookConfig { "jsonb" } else { "text" };
-        Some(column(layout.column_of(field)?, kind, Use::Field(field)))
+    let field = |(field, spec): (Field, &FieldSpec)| {
+        let name = if spec.is_secret { layout.column_of(field) } else { input.plain_column(field) };
+        Some(column(name?, spec.column_type(), Use::Field(field, *spec)))
     };
-    let fields = Field::ALL.into_iter().filter_map(field);
+    let fields = layout.fields.each().filter_map(field);
     let config = column(&layout.config_column, "jsonb", Use::Config);
     fields.chain([config, column(&layout.sync_column, TIMESTAMPTZ, Use::Sync)]).collect()
 }
@@ -113,7 +123,7 @@ fn add(input: &PlanInput<'_>, wanted: &WantedColumn) -> Step {
     let add = |default: &str| {
         format!("ALTER TABLE {relation} ADD COLUMN {column} {}{default}{not_null}", wanted.kind)
     };
-    let sql = match wanted.default {
+    let mut sql = match wanted.default {
         Preset::Nothing => vec![add("")],
         // a constant is kept in the catalogue for the rows that are there: no rewrite
         Preset::Constant(value) => vec![add(&format!(" DEFAULT {value}"))],
@@ -121,6 +131,13 @@ fn add(input: &PlanInput<'_>, wanted: &WantedColumn) -> Step {
             vec![add(""), format!("ALTER TABLE {relation} ALTER COLUMN {column} SET DEFAULT {value}")]
         }
     };
+    // what tells this column from one that the application made
+    if let Use::Field(field, spec) = wanted.used_for
+        && spec.by_consent
+    {
+        let comment = literal(&input.layout.comment_for(field));
+        sql.push(format!("COMMENT ON COLUMN {relation}.{column} IS {comment}"));
+    }
     let holds_data = match wanted.default {
         Preset::Constant(value) => format!("{column} IS DISTINCT FROM {value}"),
         Preset::Nothing | Preset::NewRows(_) => format!("{column} IS NOT NULL"),
@@ -142,8 +159,8 @@ fn add(input: &PlanInput<'_>, wanted: &WantedColumn) -> Step {
 
 fn purpose(wanted: &WantedColumn) -> String {
     match wanted.used_for {
-        Use::Field(field) if field.is_secret() => format!("the column for the tokens of {}", field.name()),
-        Use::Field(field) => format!("the column for {}", field.name()),
+        Use::Field(field, spec) if spec.is_secret => format!("the column for the tokens of {field}"),
+        Use::Field(field, _) => format!("the column for {field}"),
         Use::Config => "the column for tokens that have none of their own".to_owned(),
         Use::Sync => "the column for the time of the last write".to_owned(),
         Use::Profile => format!("the column {} of the full profile", wanted.name),
@@ -190,7 +207,7 @@ fn must_change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColum
 fn is_usable(input: &PlanInput<'_>, wanted: &WantedColumn) -> bool {
     let Some(seen) = seen(input, &wanted.name) else { return true };
     match wanted.used_for {
-        Use::Field(field) => usable(field, seen),
+        Use::Field(field, spec) => usable(field, &spec, seen),
         Use::Config => seen.kind == ColumnType::Jsonb,
         Use::Sync => seen.kind == ColumnType::Timestamptz,
         Use::Profile => true,

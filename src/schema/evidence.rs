@@ -11,8 +11,7 @@ use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::sql::names::{owner_columns, quote, relation};
-use crate::postgres::sql::token::{Kind, holds_unknown_status, holds_unrecognised};
-use crate::record::fields::Field;
+use crate::postgres::sql::token::{Kind, holds_unknown_word, holds_unrecognised};
 use crate::record::layout::Layout;
 use crate::schema::wanted::Extent;
 
@@ -24,8 +23,8 @@ const PATIENCE: Duration = Duration::from_millis(700);
 /// What a bounded look at the rows found.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Evidence {
-    /// Columns made for tokens in which text that is no token was seen, and the status column when it holds
-    /// another status than ours.
+    /// Columns made for tokens in which text that is no token was seen, and those of fields with a list of
+    /// values that hold something else.
     pub(crate) foreign: Vec<String>,
     /// Whether every row was looked at for that, or only a sample.
     pub(crate) foreign_is_proved: bool,
@@ -108,16 +107,17 @@ impl RowInspection<'_> {
 fn conditions(layout: &Layout, table: &Table) -> Vec<(String, String)> {
     let is_there = |name: &&str| table.column(name).is_some();
     let value = |name: &str| format!("t.{}::text", quote(name));
-    let secrets = Field::SECRET.into_iter().filter_map(|field| layout.column_of(field)).filter(is_there);
+    let secrets = layout.secret_columns().filter(is_there);
     let secrets = secrets.map(|name| (name.to_owned(), holds_unrecognised(&value(name), Kind::Text)));
-    let status = layout.column_of(Field::IntegrationStatus).filter(is_there);
-    let status = status.map(|name| (name.to_owned(), holds_unknown_status(&value(name))));
+    let words = layout.word_columns().filter(|(name, _)| is_there(name));
+    let words = words.map(|(name, words)| (name.to_owned(), holds_unknown_word(&value(name), words)));
     // a column of another type holds nothing of ours
     let config = table.column(&layout.config_column).filter(|column| column.kind == "jsonb");
     let config = config.map(|column| {
-        (column.name.clone(), holds_unrecognised(&format!("t.{}", quote(&column.name)), Kind::Json))
+        let ours = layout.fields.member();
+        (column.name.clone(), holds_unrecognised(&format!("t.{}", quote(&column.name)), Kind::Json(&ours)))
     });
-    secrets.chain(status).chain(config).collect()
+    secrets.chain(words).chain(config).collect()
 }
 
 /// Always the same blocks, so that a plan made a moment later is the same.

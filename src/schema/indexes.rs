@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Index;
 use crate::postgres::sql::names::{in_schema, literal, our_name, quote};
-use crate::record::fields::Field;
+use crate::record::field::ValueKind;
 use crate::schema::columns::kind_after;
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{LockLevel, Step};
@@ -160,14 +160,17 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
 /// Each with its reason.
 fn wanted(input: &PlanInput<'_>) -> Vec<(WantedIndex, String)> {
     let layout = input.layout;
-    let status = layout.column_of(Field::IntegrationStatus);
-    let lookups = [Some("department"), Some("phone"), status].into_iter().flatten();
+    let words: Vec<&str> = layout.word_columns().map(|(column, _)| column).collect();
+    let status = configured_column(input);
+    let lookups = ["department", "phone"].into_iter().chain(words);
     let lookups = lookups.filter(|column| is_ordered(input, column));
     let lookups = lookups
         .map(|column| (index(input, column, "btree", &[column]), format!("rows are looked up by {column}")));
 
-    let documents = [Some("metadata"), Some("preferences"), layout.column_of(Field::WebhookConfig)];
-    let documents = documents.into_iter().flatten().filter(|column| has_type(input, column, "jsonb"));
+    let objects = layout.fields.plain().filter(|(_, spec)| spec.kind == ValueKind::Object);
+    let objects = objects.filter_map(|(field, _)| input.plain_column(field));
+    let documents = ["metadata", "preferences"].into_iter().chain(objects);
+    let documents = documents.filter(|column| has_type(input, column, "jsonb"));
     let documents = documents.map(|column| {
         (index(input, column, "gin", &[column]), format!("rows are looked up by what {column} contains"))
     });
@@ -190,6 +193,12 @@ fn active(input: &PlanInput<'_>) -> Vec<(WantedIndex, String)> {
     let predicate = Predicate { column: "is_active".to_owned(), sql: "is_active".to_owned() };
     all.push((partial(input, "active_users", predicate), "active users are listed".to_owned()));
     all
+}
+
+/// The column with the status of the integration.
+fn configured_column<'a>(input: &PlanInput<'a>) -> Option<&'a str> {
+    let mut words = input.layout.word_columns();
+    words.find(|(_, words)| ["configured", "active"].iter().all(|word| words.contains(word))).map(|(column, _)| column)
 }
 
 fn configured(input: &PlanInput<'_>, status: Option<&str>) -> Option<(WantedIndex, String)> {

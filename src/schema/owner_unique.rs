@@ -2,7 +2,6 @@
 
 use crate::postgres::sql::names::{in_schema, literal, our_name, owner_columns, quote};
 use crate::postgres::sql::token::{any_version, member};
-use crate::record::fields::Field;
 use crate::schema::evidence::{duplicates_exist, nulls_count, with_owner};
 use crate::schema::indexes::WantedIndex;
 use crate::schema::object_owner::lock_down_sql;
@@ -184,12 +183,12 @@ fn ranked(input: &PlanInput<'_>) -> String {
 fn version_of_row(input: &PlanInput<'_>) -> String {
     let layout = input.layout;
     let is_there = |name: &str| input.table.column(name).is_some();
-    let texts = Field::SECRET.into_iter().filter_map(|field| layout.column_of(field));
+    let texts = layout.secret_columns();
     let texts =
         texts.filter(|name| is_there(name)).map(|name| any_version(&format!("t.{}::text", quote(name))));
     let config = input.table.column(&layout.config_column).filter(|column| column.kind.starts_with("json"));
     let config = config.map(|column| {
-        let ours = member(&format!("t.{}::jsonb", quote(&column.name)));
+        let ours = member(&format!("t.{}::jsonb", quote(&column.name)), &layout.fields.member());
         format!(
             "CASE pg_catalog.jsonb_typeof({ours}) WHEN 'object' THEN \
              (SELECT pg_catalog.max({}) FROM pg_catalog.jsonb_each_text({ours}) AS e) END",

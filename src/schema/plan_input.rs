@@ -3,6 +3,7 @@
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::sql::names::relation;
+use crate::record::field::Field;
 use crate::record::layout::Layout;
 use crate::schema::evidence::Evidence;
 use crate::schema::step::{Blocked, Step};
@@ -17,7 +18,25 @@ pub(crate) struct PlanInput<'a> {
     pub(crate) evidence: &'a Evidence,
 }
 
-impl PlanInput<'_> {
+impl<'a> PlanInput<'a> {
+    /// The column of a plain field, unless one is there that may be the application's own.
+    pub(crate) fn plain_column(&self, field: Field) -> Option<&'a str> {
+        let name = self.layout.column_of(field)?;
+        let is_left_alone = self.left_alone().any(|(_, column)| column == name);
+        (!is_left_alone).then_some(name)
+    }
+
+    /// Columns that plain fields could use and do not, because they may be the application's own.
+    pub(crate) fn left_alone(&self) -> impl Iterator<Item = (Field, &'a str)> {
+        let (layout, table) = (self.layout, self.table);
+        let by_consent = layout.fields.plain().filter(|(field, spec)| spec.by_consent && !layout.names(*field));
+        by_consent.filter_map(|(field, _)| {
+            let name = layout.column_of(field)?;
+            let there = table.layout_columns.iter().find(|column| column.name == name)?;
+            (!there.adopted).then_some((field, name))
+        })
+    }
+
     /// The table as it stands in SQL: quoted, with its schema.
     pub(crate) fn relation(&self) -> String {
         relation(self.layout)

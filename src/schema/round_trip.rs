@@ -16,7 +16,11 @@ use crate::postgres::statements::read::read_rows;
 use crate::record::layout::Layout;
 use crate::record::owner::Owner;
 use crate::record::record::{FoundRecords, Record};
-use crate::record::retell::RetellConfig;
+use crate::postgres::statements::bind::Written;
+use crate::record::field::{Fields, ValueKind};
+use crate::store::obstacle::vouched;
+use zeroize::Zeroizing;
+use crate::record::values::{Values, quoted};
 use crate::record::version::Version;
 use crate::schema::check_results::Checks;
 use crate::store::core::{Core, StoreOptions, StoreRequest};
@@ -82,21 +86,24 @@ fn random_uuid() -> Result<Uuid> {
     })
 }
 
-fn config(json: &str) -> RetellConfig {
-    RetellConfig::from_json(json).expect("the test configurations are valid")
-}
-
-/// Nothing that goes into a plain column, where an application may have constraints.
-fn secrets_only() -> RetellConfig {
-    config(r#"{"api_key": "key_test_verify_0000000001", "sms_agent_id": "agent_test_verify"}"#)
-}
-
-fn every_field() -> RetellConfig {
-    config(
-        r#"{"api_key": "key_test_verify_0000000002", "call_agent_id": "agent_test_verify_call",
-        "sms_agent_id": "agent_test_verify_sms", "phone_number": "+14155550100", "integration_status": "active",
-        "webhook_config": {"webhook_url": "https://example.com/verify", "secret": "whsec_test_verify"}}"#,
-    )
+/// Values for every field, or for the secret ones alone: those do not go into a plain column, where an application may
+/// have constraints.
+fn samples(fields: &Fields, with_plain: bool) -> Values {
+    let mut values = Values::new();
+    for (field, _) in fields.secrets() {
+        values.put_text(field, Some("key_test_verify_0000000001"));
+    }
+    for (field, spec) in fields.plain().filter(|_| with_plain) {
+        let texts = spec.words.iter().rev().chain(&["+14155550100", "verify"]).map(|text| quoted(text));
+        let objects = [r#"{"events":[],"webhook_url":"https://example.com/verify"}"#, r#"{"verify":true}"#];
+        let objects = objects.map(|json| Zeroizing::new(json.to_owned()));
+        let json = match spec.kind {
+            ValueKind::Text => texts.into_iter().find(|json| (spec.is_valid)(json)),
+            ValueKind::Object => objects.into_iter().find(|json| (spec.is_valid)(json)),
+        };
+        values.put(field, json);
+    }
+    values
 }
 
 struct RoundTrip<'a> {
@@ -112,18 +119,19 @@ struct RoundTrip<'a> {
 
 impl RoundTrip<'_> {
     async fn try_all(&mut self) -> Result<(), DatabaseError> {
-        if !self.is_free().await? || !self.stores_first(&secrets_only()).await? {
+        let (secrets, all) = (samples(&self.core.fields, false), samples(&self.core.fields, true));
+        if !self.is_free().await? || !self.stores_first(&secrets).await? {
             return Ok(());
         }
-        let mut stored = secrets_only();
-        self.loads(LOAD, Some(&stored)).await?;
-        if self.stores(STORE_AGAIN, Some(&every_field())).await? {
-            stored = every_field();
-            self.loads("load of every field", Some(&stored)).await?;
+        let mut stored = &secrets;
+        self.loads(LOAD, Some(stored)).await?;
+        if self.stores(STORE_AGAIN, &all).await? {
+            stored = &all;
+            self.loads("load of every field", Some(stored)).await?;
         }
         self.refuses_plaintext().await?;
-        self.loads("load after that", Some(&stored)).await?;
-        if self.stores(DELETE, None).await? {
+        self.loads("load after that", Some(stored)).await?;
+        if self.stores(DELETE, &Values::new()).await? {
             self.loads("load after the delete", None).await?;
         }
         Ok(())
@@ -139,25 +147,32 @@ impl RoundTrip<'_> {
         Ok(false)
     }
 
-    async fn stores_first(&mut self, config: &RetellConfig) -> Result<bool, DatabaseError> {
-        let record = self.seal(Some(config))?;
-        let insert = self.postgres.insert_query(&self.plan, &self.owner, &record)?;
+    async fn stores_first(&mut self, values: &Values) -> Result<bool, DatabaseError> {
+        let record = self.seal(values)?;
+        let written = Written { record: &record, vouched: None };
+        let insert = self.postgres.insert_query(&self.plan, &self.owner, written)?;
         let problem = "no row was made: a trigger drops it, or one that this role cannot see is in the way";
         self.writes(STORE, insert, problem).await
     }
 
-    /// Over the row that is there; a tombstone without a configuration.
-    async fn stores(&mut self, what: &str, config: Option<&RetellConfig>) -> Result<bool, DatabaseError> {
-        let record = self.seal(config)?;
-        let keys = self.core.known_keys();
-        let update = self.postgres.update_query(&self.plan, &self.owner, &record, &keys)?;
-        self.writes(what, update, "the row is there, but a policy or a trigger keeps it from being written")
-            .await
+    /// Over the row that is there, as a store does that looked at it first. No values make a tombstone.
+    async fn stores(&mut self, what: &str, values: &Values) -> Result<bool, DatabaseError> {
+        let record = self.seal(values)?;
+        let rows = self.attempt(self.postgres.read_query(&self.plan, &self.owner)?).await?;
+        let found = read_rows(&self.plan, &rows.unwrap_or_default())?.rows;
+        let Some(row) = found.first() else {
+            self.checks.fail(what, "the row that was made cannot be read");
+            return Ok(false);
+        };
+        let vouched = vouched(self.core, &self.plan, &self.owner, &found);
+        let written = Written { record: &record, vouched: Some(&vouched) };
+        let replace = self.postgres.replace_query(&self.plan, &self.owner, written, row)?;
+        self.writes(what, replace, "the row is there, but a policy or a trigger keeps it from being written").await
     }
 
-    fn seal(&mut self, config: Option<&RetellConfig>) -> Result<Record> {
-        let entry = StoreRequest { owner: &self.owner, config, options: StoreOptions::new() };
-        let record = self.core.seal(entry, self.version, &self.plan.placement.sealed_fields())?;
+    fn seal(&mut self, values: &Values) -> Result<Record> {
+        let entry = StoreRequest { owner: &self.owner, values, options: StoreOptions::new() };
+        let record = self.core.seal(entry, self.version, &self.plan.placement.in_the_clear())?;
         self.version = Some(record.version);
         Ok(record)
     }
@@ -183,7 +198,7 @@ impl RoundTrip<'_> {
         Ok(false)
     }
 
-    async fn loads(&mut self, what: &str, expected: Option<&RetellConfig>) -> Result<(), DatabaseError> {
+    async fn loads(&mut self, what: &str, expected: Option<&Values>) -> Result<(), DatabaseError> {
         let rows = match self.attempt(self.postgres.read_query(&self.plan, &self.owner)?).await? {
             Ok(rows) => rows,
             Err(refusal) => {
@@ -195,7 +210,7 @@ impl RoundTrip<'_> {
         let records = FoundRecords::of(&found.rows, &self.plan.placement.slots, found.now);
         let opened = records.newest().and_then(|record| self.core.open(&record, &self.owner));
         match opened {
-            Ok(opened) if opened.config.as_ref() == expected && opened.ignored.is_empty() => {
+            Ok(opened) if opened.values.as_ref() == expected && opened.ignored.is_empty() => {
                 self.checks.pass(what);
             }
             Ok(_) => self.checks.fail(what, "what is read is not what was stored: something changes it"),

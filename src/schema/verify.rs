@@ -6,7 +6,6 @@ use crate::postgres::connection::direct::Direct;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::sql::names::our_name;
 use crate::postgres::statements::plan::Postgres;
-use crate::record::fields::Field;
 use crate::record::layout::Layout;
 use crate::schema::check_results::{Checks, Verification};
 use crate::schema::plan::{SchemaPlan, plan_from};
@@ -118,7 +117,7 @@ impl ExistingObjects<'_> {
                 let column = [".validate", ".trigger"].iter().find_map(|end| name.strip_suffix(end));
                 Some(self.guards(column.unwrap_or(name)))
             }
-            "status" => self.layout.column_of(Field::IntegrationStatus).map(|column| self.guards(column)),
+            "values" => Some(self.guards(name)),
             "owner" if name == "unique" => Some(self.table.unique),
             "updated_at" => {
                 Some(self.definitions.triggers.iter().any(|trigger| trigger.name.starts_with(OURS)))

@@ -12,7 +12,7 @@ use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::owner::Owner;
 use crate::record::record::{FoundRecords, Record, Row};
 use crate::record::version::Millis;
-use crate::store::core::{Core, LoadedRecord, StoreRequest, StoredRecord, set_fields};
+use crate::store::core::{Core, LoadedRecord, StoreRequest, StoredRecord};
 use crate::store::fallback::remember_stored;
 use crate::store::load::{load, may_lie_elsewhere, newest, pending, remember};
 use crate::store::reload::reload_keyring;
@@ -117,7 +117,8 @@ fn read_row(
     let found = FoundRecords::of(rows, &plan.placement.slots, now);
     match may_lie_elsewhere(&found) {
         true => None,
-        false => Some(newest(core, owner, found, None)),
+        false => Some(newest(core, owner, found, None))
+            .filter(|read| read.as_ref().map_or_else(|error| error.kind() != ErrorKind::Incomplete, |_| true)),
     }
 }
 
@@ -179,7 +180,7 @@ async fn store_by_one_statement(
     if plan.placement.is_local() || plan.placement.unwritable.is_some() || !plan.is_unique() {
         return Ok(());
     }
-    let fields = plan.placement.sealed_fields();
+    let in_the_clear = plan.placement.in_the_clear();
     let mut order: Vec<usize> = Vec::with_capacity(requests.len());
     let nothing_pending = nothing_pending(core);
     for (at, request) in requests.iter().enumerate() {
@@ -200,7 +201,7 @@ async fn store_by_one_statement(
         .map(|at| {
             Ok((
                 requests[*at].owner,
-                core.seal(requests[*at], core.seen_version(requests[*at].owner), &fields)?,
+                core.seal(requests[*at], core.seen_version(requests[*at].owner), &in_the_clear)?,
             ))
         })
         .collect::<Result<_>>()?;
@@ -210,8 +211,8 @@ async fn store_by_one_statement(
         if core.offline_reads {
             remember_stored(core, requests[*at], Some(record.clone())).await;
         }
-        let place = |field| (field, plan.placement.place(field).clone());
-        let places = set_fields(requests[*at].config).into_iter().map(place).collect();
+        let place = |field| (field, plan.placement.place(field));
+        let places = requests[*at].values.fields().map(place).collect();
         written[*at] =
             Some(StoredRecord { version: record.version, places, degraded: None, replaced: Vec::new() });
     }

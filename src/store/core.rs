@@ -7,18 +7,20 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 use crate::crypto::random;
-use crate::crypto::record_sealer::{self, Opened};
-use crate::error::Result;
+use crate::crypto::aead::Scope;
+use crate::crypto::sealer::{self, Opened};
+use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::file::KeyringFile;
 use crate::local::file::LocalFile;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::Postgres;
-use crate::record::fields::Field;
+use crate::record::field::{Field, Fields, MAX_FIELDS};
 use crate::record::owner::Owner;
 use crate::record::placement::Place;
-use crate::record::record::{PlainValues, Record, read_packed};
-use crate::record::retell::RetellConfig;
+use crate::record::plain::PlainTexts;
+use crate::record::record::{Record, read_packed};
 use crate::record::token::KeyId;
+use crate::record::values::Values;
 use crate::record::version::{Millis, Version};
 use crate::store::breaker::Breaker;
 use crate::store::seen_versions::SeenVersions;
@@ -63,12 +65,18 @@ impl StoreOptions {
     }
 }
 
-/// One thing to write: a configuration, or a tombstone.
+/// One thing to write: values, or none for a tombstone.
 #[derive(Clone, Copy)]
 pub(crate) struct StoreRequest<'a> {
     pub(crate) owner: &'a Owner,
-    pub(crate) config: Option<&'a RetellConfig>,
+    pub(crate) values: &'a Values,
     pub(crate) options: StoreOptions,
+}
+
+impl StoreRequest<'_> {
+    pub(crate) fn is_tombstone(&self) -> bool {
+        self.values.fields().next().is_none()
+    }
 }
 
 /// What became of a write.
@@ -101,6 +109,7 @@ pub(crate) struct Core {
     pub(crate) postgres: Option<Postgres>,
     pub(crate) local: Option<LocalFile>,
     pub(crate) keyring: KeyringFile,
+    pub(crate) fields: Fields,
     pub(crate) fallback: Fallback,
     pub(crate) offline_reads: bool,
     pub(crate) breaker: Breaker,
@@ -157,20 +166,49 @@ impl Core {
         &self,
         request: StoreRequest<'_>,
         seen: Option<Version>,
-        fields: &[Field],
+        in_the_clear: &[Field],
     ) -> Result<Record> {
         let (now, keyring) = (self.now(), self.keyring.for_sealing()?);
         random::with_rng(|rng| {
             let version = Version::next(now, seen, random_step(rng));
-            record_sealer::seal(request.config, request.owner, version, fields, keyring.primary(), rng)
+            let fields = (&self.fields, in_the_clear);
+            sealer::seal(request.values, self.scope(request.owner), version, fields, keyring.primary(), rng)
         })
     }
 
     /// The same record with tokens for the plain fields that had a column of their own.
     pub(crate) fn seal_rest(&self, request: StoreRequest<'_>, sent: Record) -> Result<Record> {
         let keyring = self.keyring.current();
-        let root = keyring.opener(sent.key)?;
-        random::with_rng(|rng| record_sealer::seal_rest(sent, request.config, request.owner, root, rng))?
+        let (root, scope) = (keyring.opener(sent.key)?, self.scope(request.owner));
+        random::with_rng(|rng| sealer::seal_rest(sent, request.values, scope, root, rng))?
+    }
+
+    pub(crate) fn scope<'a>(&self, owner: &'a Owner) -> Scope<'a> {
+        Scope { namespace: self.fields.namespace, owner }
+    }
+
+    /// # Errors
+    /// `InvalidInput`, naming the field, for values that make no record.
+    pub(crate) fn check(&self, values: &Values) -> Result<()> {
+        let invalid = |message: String| Error::new(ErrorKind::InvalidInput, message);
+        if let Some(field) = values.fields().find(|field| !self.fields.knows(*field)) {
+            return Err(invalid(format!("{field} is no field of {}", self.fields.namespace))
+                .with_hint("declare an extra field in the layout, with `Layout::extra_secret`"));
+        }
+        if values.fields().count() > MAX_FIELDS {
+            return Err(invalid(format!("a record has at most {MAX_FIELDS} fields")));
+        }
+        let too_long = |(field, json): &(Field, &str)| {
+            self.fields.spec(*field).is_some_and(|spec| json.len() > spec.longest)
+        };
+        if let Some((field, _)) = values.iter().find(too_long) {
+            return Err(invalid(format!("{field} is longer than its field takes")));
+        }
+        match values.fields().any(|field| !self.fields.is_plain(field)) {
+            true => Ok(()),
+            false => Err(invalid("the record is empty: no secret field is set".to_owned())
+                .with_hint("set at least one secret field; to remove a record, delete it")),
+        }
     }
 
     /// The ids of the keys that records can be opened with.
@@ -180,28 +218,44 @@ impl Core {
 
     /// Opens a record, with the keyring read again when it names a key that is not known yet.
     pub(crate) fn open(&self, record: &Record, owner: &Owner) -> Result<Opened> {
-        record_sealer::open(record, owner, self.keyring.holding(record.key).opener(record.key)?)
+        let keyring = self.keyring.holding(record.key);
+        let opened = sealer::open(record, self.scope(owner), keyring.opener(record.key)?, &self.fields);
+        opened.map_err(|error| self.explain(record, error))
+    }
+
+    /// A record that does not open, and has fields that these credentials do not know, is another kind's.
+    fn explain(&self, record: &Record, error: Error) -> Error {
+        let unknown = record.tokens().iter().map(|token| token.field);
+        let unknown = unknown.filter(|field| !field.is_record() && !self.fields.knows(*field));
+        match unknown.map(|field| field.to_string()).collect::<Vec<_>>() {
+            unknown if error.kind() == ErrorKind::Unsealable && !unknown.is_empty() => {
+                let message = format!(
+                    "a text column holds a record that is not of {}: it has {}",
+                    self.fields.namespace,
+                    unknown.join(", ")
+                );
+                Error::new(ErrorKind::Configuration, message)
+                    .with_hint("two kinds of credentials share the JSONB column only: name text columns of its own for each")
+            }
+            _ => error,
+        }
     }
 
     /// Whether a record opens, and is a tombstone.
     pub(crate) fn is_tombstone(&self, record: &Record, owner: &Owner) -> Result<bool> {
-        record_sealer::is_tombstone(record, owner, self.keyring.holding(record.key).opener(record.key)?)
+        let keyring = self.keyring.holding(record.key);
+        let contents = sealer::contents(record, self.scope(owner), keyring.opener(record.key)?);
+        contents.map(|contents| contents.is_tombstone()).map_err(|error| self.explain(record, error))
     }
 
     /// The record of a local entry.
     pub(crate) fn local_record(&self, text: &str) -> Result<Record> {
-        Record::new(read_packed(text)?, PlainValues::default())
+        Record::new(read_packed(text)?, PlainTexts::default())
     }
 }
 
 fn random_step(rng: &mut impl rand::Rng) -> u16 {
     (rng.next_u32() & 0xffff) as u16
-}
-
-/// The fields that a configuration sets. A tombstone sets none.
-pub(crate) fn set_fields(config: Option<&RetellConfig>) -> Vec<Field> {
-    let Some(config) = config else { return Vec::new() };
-    Field::ALL.into_iter().filter(|field| config.is_set(*field)).collect()
 }
 
 /// A short pause, longer in every round, and so random that two rivals do not meet again at once.

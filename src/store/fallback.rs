@@ -3,12 +3,11 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::{Base, KeptKind, LocalFile, LocalRecord, PutPending};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
-use crate::record::fields::Field;
 use crate::record::owner::Owner;
 use crate::record::placement::Place;
 use crate::record::record::Record;
 use crate::record::version::Version;
-use crate::store::core::{Core, Fallback, ROUNDS, StoreRequest, StoredRecord, set_fields};
+use crate::store::core::{Core, Fallback, ROUNDS, StoreRequest, StoredRecord};
 
 pub(super) async fn fall_back(
     core: &Core,
@@ -47,19 +46,19 @@ pub(super) async fn store_locally(
     for _ in 0..ROUNDS {
         let record = match sent.take() {
             Some(sent) => core.seal_rest(request, sent)?,
-            None => core.seal(request, seen, &Field::ALL)?,
+            None => core.seal(request, seen, &[])?,
         };
         let put = LocalRecord {
             owner: request.owner.clone(),
             version: record.version,
-            text: record.packed(&Field::ALL),
+            text: record.packed(),
             base,
             at: core.now(),
         };
         match local.put_pending(&put).await? {
             PutPending::Written => {
                 let places =
-                    set_fields(request.config).into_iter().map(|field| (field, Place::Local)).collect();
+                    request.values.fields().map(|field| (field, Place::Local)).collect();
                 return Ok(StoredRecord { version: record.version, places, degraded, replaced: Vec::new() });
             }
             PutPending::Newer(version) => seen = Some(version),
@@ -112,7 +111,7 @@ async fn put_replica(
         return Ok(());
     }
     let sealed = core.seal_rest(request, record)?;
-    local.put_replica(request.owner, sealed.version, &sealed.packed(&Field::ALL), core.now()).await
+    local.put_replica(request.owner, sealed.version, &sealed.packed(), core.now()).await
 }
 
 /// Keeps texts that are about to be overwritten, or lost against a newer one.

@@ -9,6 +9,7 @@ use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
 use crate::record::owner::Owner;
 use crate::record::record::{FoundRecords, Record};
+use crate::record::values::Values;
 use crate::store::core::{Core, LoadedRecord, ROUNDS, StoreOptions, StoreRequest, pause};
 use crate::store::fallback::remember_stored;
 use crate::store::reload::reload_keyring;
@@ -37,7 +38,12 @@ pub(crate) async fn load(core: &Core, owner: &Owner) -> Result<LoadedRecord> {
             if found.records.is_empty() {
                 forget_seen(core, owner).await;
             }
-            let read = newest(core, owner, found, pending)?;
+            let read = match newest(core, owner, found, pending.clone()) {
+                Err(error) if error.kind() == ErrorKind::Incomplete => {
+                    look_again(core, postgres, owner, pending, error).await?
+                }
+                read => read?,
+            };
             remember(core, owner, &read).await;
             Ok(read)
         }
@@ -48,6 +54,23 @@ pub(crate) async fn load(core: &Core, owner: &Owner) -> Result<LoadedRecord> {
                 _ => Err(fault.error),
             }
         }
+    }
+}
+
+/// What is missing may lie in a column that we do not know of yet.
+async fn look_again(
+    core: &Core,
+    postgres: &Postgres,
+    owner: &Owner,
+    pending: Option<LocalRecord>,
+    error: Error,
+) -> Result<LoadedRecord> {
+    match postgres.refresh_if_older().await.map_err(|fault| fault.error)? {
+        Some(_) => {
+            let found = find_records(postgres, owner).await.map_err(|fault| fault.error)?;
+            newest(core, owner, found, pending)
+        }
+        None => Err(error),
     }
 }
 
@@ -121,8 +144,9 @@ pub(super) async fn remember(core: &Core, owner: &Owner, read: &LoadedRecord) {
         core.seen.holds(owner, version);
     }
     if core.offline_reads {
-        let request =
-            StoreRequest { owner, config: read.opened.config.as_ref(), options: StoreOptions::new() };
+        let nothing = Values::new();
+        let values = read.opened.values.as_ref().unwrap_or(&nothing);
+        let request = StoreRequest { owner, values, options: StoreOptions::new() };
         remember_stored(core, request, read.record.clone()).await;
     }
 }

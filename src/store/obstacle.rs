@@ -7,6 +7,7 @@ use crate::local::file::KeptKind;
 use crate::postgres::statements::plan::Plan;
 use crate::postgres::statements::read::FoundRows;
 use crate::record::owner::Owner;
+use crate::record::plain::PlainTexts;
 use crate::record::record::{FoundRecord, FoundRecords, Record, Row};
 use crate::record::token::{KeyId, MAX_SLOT, Token, claims_to_be_token};
 use crate::record::version::Version;
@@ -77,10 +78,17 @@ pub(super) fn obstacle(
     })
 }
 
+/// What the plain columns hold of the record that is there. The rest is the application's.
+pub(crate) fn vouched(core: &Core, plan: &Plan, owner: &Owner, rows: &[Row]) -> PlainTexts {
+    let found = FoundRecords::of(rows, &plan.placement.slots, core.now());
+    let opened = found.newest().and_then(|record| core.open(&record, owner));
+    opened.map(|opened| opened.vouched).unwrap_or_default()
+}
+
 /// The same tokens, or those of the same write after a rotation has re-encrypted them.
 fn is_same_write(core: &Core, owner: &Owner, there: &Record, ours: &Record) -> bool {
     let is_same_plaintext = || match (core.open(there, owner), core.open(ours, owner)) {
-        (Ok(there), Ok(ours)) => there.config == ours.config,
+        (Ok(there), Ok(ours)) => there.values == ours.values,
         _ => false,
     };
     there.version == ours.version && (there.is_same_write(ours) || is_same_plaintext())
@@ -111,7 +119,8 @@ enum Judgement {
 /// What a found record means for a write of `version`.
 ///
 /// # Errors
-/// Of a record that may be a newer writer's: a key or a format that this process does not know.
+/// Of a record that may be a newer writer's: a key or a format that this process does not know; and of one of other
+/// credentials.
 fn judge(
     core: &Core,
     owner: &Owner,
@@ -119,21 +128,22 @@ fn judge(
     version: Version,
     options: StoreOptions,
 ) -> Result<Judgement> {
-    let is_older = found.version.is_some_and(|there| there < version);
-    if is_older
-        && found.record.as_ref().is_ok_and(|there| core.keyring.holding(there.key).opener(there.key).is_ok())
-    {
-        return Ok(Judgement::Older);
-    }
     let opened = match &found.record {
         Ok(there) => core.is_tombstone(there, owner),
         Err(error) => Err(Error::new(error.kind(), error.to_string())),
     };
+    if opened.is_ok() && found.version.is_some_and(|there| there < version) {
+        return Ok(Judgement::Older);
+    }
     let error = match (opened, found.version) {
         (Ok(_), Some(version)) if !found.ahead => return Ok(Judgement::Opens(version)),
         (Ok(_), _) => return Ok(Judgement::Broken("its version is more than a day ahead".to_owned())),
         (Err(error), _) => error,
     };
+    // columns that two layouts share are no place for either
+    if error.kind() == ErrorKind::Configuration {
+        return Err(error);
+    }
     // a version from the future is nobody's
     let newer_writer =
         matches!(error.kind(), ErrorKind::UnknownKey | ErrorKind::UnsupportedFormat) && !found.ahead;

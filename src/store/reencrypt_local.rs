@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::crypto::random;
-use crate::crypto::record_sealer::reencrypt;
+use crate::crypto::aead::Scope;
+use crate::crypto::sealer::reencrypt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
 use crate::local::file::LocalFile;
 use crate::local::walk::{LocalPlace, LocalText, Swap};
 use crate::record::owner::Owner;
-use crate::record::record::{print_packed, read_packed};
-use crate::record::token::{KeyId, Token, claims_to_be_token, start_under};
+use crate::record::record::read_packed;
+use crate::record::token::{KeyId, Token, claims_to_be_token, print_packed, start_under};
 use crate::record::version::Version;
 use crate::store::core::Core;
 
@@ -43,13 +44,24 @@ pub(crate) async fn reencrypt_local(
     places: &[LocalPlace],
     unreadable: impl FnMut(&Owner, &'static str, &Error) + Send,
 ) -> Result<LocalReencrypted> {
-    LocalReencryption::new(local, places, core.keyring.for_sealing()?, unreadable).run().await
+    LocalReencryption {
+        local,
+        places,
+        namespace: core.fields.namespace,
+        keyring: core.keyring.for_sealing()?,
+        unreadable,
+        told: BTreeSet::new(),
+        report: LocalReencrypted::default(),
+    }
+    .run()
+    .await
 }
 
 /// One walk over the local file.
 struct LocalReencryption<'a, F> {
     local: &'a LocalFile,
     places: &'a [LocalPlace],
+    namespace: &'static str,
     keyring: Arc<Keyring>,
     unreadable: F,
     /// What was told to `unreadable`: every pass meets it again.
@@ -57,18 +69,7 @@ struct LocalReencryption<'a, F> {
     report: LocalReencrypted,
 }
 
-impl<'a, F: FnMut(&Owner, &'static str, &Error) + Send> LocalReencryption<'a, F> {
-    fn new(local: &'a LocalFile, places: &'a [LocalPlace], keyring: Arc<Keyring>, unreadable: F) -> Self {
-        Self {
-            local,
-            places,
-            keyring,
-            unreadable,
-            told: BTreeSet::new(),
-            report: LocalReencrypted::default(),
-        }
-    }
-
+impl<F: FnMut(&Owner, &'static str, &Error) + Send> LocalReencryption<'_, F> {
     async fn run(mut self) -> Result<LocalReencrypted> {
         for _ in 0..PASSES {
             let mut found = 0;
@@ -100,7 +101,8 @@ impl<'a, F: FnMut(&Owner, &'static str, &Error) + Send> LocalReencryption<'a, F>
         let primary = self.keyring.primary().0;
         let mut swaps = Vec::new();
         for text in page.into_iter().filter(|text| names_another_key(&text.text, primary)) {
-            let (new, problem) = reencrypted(&text, &self.keyring)?;
+            let scope = Scope { namespace: self.namespace, owner: &text.owner };
+            let (new, problem) = reencrypted(&text.text, scope, &self.keyring)?;
             if let Some(error) = problem {
                 self.tell(place, &text, &error);
             }
@@ -127,11 +129,11 @@ impl<'a, F: FnMut(&Owner, &'static str, &Error) + Send> LocalReencryption<'a, F>
 /// See [`reencrypt`].
 fn reencrypt_under(
     tokens: &[Token],
-    owner: &Owner,
+    scope: Scope<'_>,
     keyring: &Keyring,
     rng: &mut impl rand::CryptoRng,
 ) -> Result<Vec<Token>> {
-    reencrypt(tokens, owner, keyring.primary(), |key| keyring.opener_for_reencryption(key), rng)
+    reencrypt(tokens, scope, keyring.primary(), |key| keyring.opener_for_reencryption(key), rng)
 }
 
 /// Whether a piece of the text claims to be a token and is not under this key: told without decoding.
@@ -146,8 +148,12 @@ fn names_another_key(text: &str, primary: KeyId) -> bool {
 ///
 /// # Errors
 /// `Entropy`.
-fn reencrypted(text: &LocalText, keyring: &Keyring) -> Result<(Option<String>, Option<Error>)> {
-    let mut tokens = match read_packed(&text.text) {
+fn reencrypted(
+    text: &str,
+    scope: Scope<'_>,
+    keyring: &Keyring,
+) -> Result<(Option<String>, Option<Error>)> {
+    let mut tokens = match read_packed(text) {
         Ok(tokens) => tokens,
         Err(error) => return Ok((None, Some(error))),
     };
@@ -156,13 +162,13 @@ fn reencrypted(text: &LocalText, keyring: &Keyring) -> Result<(Option<String>, O
     for version in versions {
         let (places, group): (Vec<usize>, Vec<Token>) =
             tokens.iter().cloned().enumerate().filter(|(_, token)| token.version == version).unzip();
-        match random::with_rng(|rng| reencrypt_under(&group, &text.owner, keyring, rng))? {
+        match random::with_rng(|rng| reencrypt_under(&group, scope, keyring, rng))? {
             Ok(group) => places.into_iter().zip(group).for_each(|(at, token)| tokens[at] = token),
             Err(error) => problem = problem.or(Some(error)),
         }
     }
     let new = print_packed(tokens.iter());
-    Ok(((new != text.text).then_some(new), problem))
+    Ok(((new != text).then_some(new), problem))
 }
 
 #[cfg(test)]

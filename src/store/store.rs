@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::Base;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
+use crate::record::values::Values;
 use crate::store::core::{Core, StoreOptions, StoreRequest, StoredRecord};
 use crate::store::fallback::{fall_back, remember_stored, store_locally, supersede_pending};
 use crate::store::load::load;
@@ -48,10 +49,10 @@ pub(crate) async fn store(core: &Core, request: StoreRequest<'_>) -> Result<Stor
 /// `NotFound` when there is nothing to delete; else as [`store`].
 pub(crate) async fn delete(core: &Core, owner: &Owner) -> Result<StoredRecord> {
     match load(core, owner).await {
-        Ok(loaded) if loaded.opened.config.is_none() => return Err(ErrorKind::NotFound.into()),
+        Ok(loaded) if loaded.opened.values.is_none() => return Err(ErrorKind::NotFound.into()),
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
         // a record that cannot be read can still be deleted; the write reports what the database says
         _ => {}
     }
-    store(core, StoreRequest { owner, config: None, options: StoreOptions::new() }).await
+    store(core, StoreRequest { owner, values: &Values::new(), options: StoreOptions::new() }).await
 }

@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use crate::crypto::random;
-use crate::crypto::record_sealer;
+use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::KeyState;
 use crate::local::file::{Base, KeptKind, LocalFile, LocalRecord};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
+use crate::postgres::statements::bind::Written;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
-use crate::record::fields::Field;
 use crate::record::owner::Owner;
+use crate::record::plain::PlainTexts;
 use crate::record::record::{FoundRecords, Record, Row};
 use crate::record::version::Millis;
 use crate::store::core::{Core, ROUNDS, StoreOptions, StoreRequest, pause};
 use crate::store::fallback::keep;
-use crate::store::obstacle::{Obstacle, keep_tokens, obstacle};
+use crate::store::obstacle::{Obstacle, keep_tokens, obstacle, vouched};
 use crate::store::reload::reload_keyring;
 
 /// How many pending records are read from the local file at a time.
@@ -162,7 +163,7 @@ impl Push<'_> {
         let record = self.core.local_record(&self.pending.text)?;
         let keyring = self.core.keyring.holding(record.key);
         let root = keyring.opener(record.key)?;
-        let record = record_sealer::with_plain_values(record, owner, root)?;
+        let record = sealer::with_plain_texts(record, self.core.scope(owner), root, &self.core.fields)?;
         // nothing is pushed under a key that was retired since: a rotation may have counted the database already
         let keyring = self.core.keyring.for_sealing()?;
         let is_retired = keyring.get(record.key).is_some_and(|key| key.info.state == KeyState::Retired);
@@ -171,7 +172,7 @@ impl Push<'_> {
         }
         let tokens = random::with_rng(|rng| {
             let opener = |key| keyring.opener_for_reencryption(key);
-            record_sealer::reencrypt(record.tokens(), owner, keyring.primary(), opener, rng)
+            sealer::reencrypt_whole(record.tokens(), self.core.scope(owner), keyring.primary(), opener, rng)
         })??;
         Record::new(tokens, record.plain)
     }
@@ -188,7 +189,9 @@ impl Push<'_> {
         // kept before it is replaced: a process that is killed in between has lost nothing
         let found = postgres.read(&plan, &pending.owner).await?;
         let kept = self.keep_overwritten(&plan, record, &found.rows).await?;
-        let before = postgres.push(&plan, &pending.owner, record, &core.known_keys()).await?;
+        let vouched = self.vouched(&plan, &found.rows);
+        let written = Written { record, vouched: Some(&vouched) };
+        let before = postgres.push(&plan, &pending.owner, written, &core.known_keys()).await?;
         if !before.is_empty() {
             let overwrote = self.keep_overwritten(&plan, record, &before).await? || kept;
             core.seen.holds(&pending.owner, record.version);
@@ -227,12 +230,17 @@ impl Push<'_> {
         Ok(true)
     }
 
+    fn vouched(&self, plan: &Plan, rows: &[Row]) -> PlainTexts {
+        vouched(self.core, plan, &self.pending.owner, rows)
+    }
+
     /// A record of the database with its plain columns sealed too.
     fn sealed_whole(&self, record: Record) -> Result<String> {
         let owner = &self.pending.owner;
         let opened = self.core.open(&record, owner)?;
-        let request = StoreRequest { owner, config: opened.config.as_ref(), options: StoreOptions::new() };
-        Ok(self.core.seal_rest(request, record)?.packed(&Field::ALL))
+        let values = &opened.values.unwrap_or_default();
+        let request = StoreRequest { owner, values, options: StoreOptions::new() };
+        Ok(self.core.seal_rest(request, record)?.packed())
     }
 
     /// The owner has no row: one is made only where none had been before.
@@ -243,7 +251,8 @@ impl Push<'_> {
         if matches!(pending.base, Base::Version(_)) && !is_tombstone {
             return self.dead_letter("the row of this owner was removed meanwhile").await.map(Some);
         }
-        let done = is_tombstone || postgres.insert(plan, &pending.owner, record).await?;
+        let written = Written { record, vouched: None };
+        let done = is_tombstone || postgres.insert(plan, &pending.owner, written).await?;
         if !done {
             postgres.refresh().await?;
             return Ok(None);
@@ -270,7 +279,9 @@ impl Push<'_> {
             Obstacle::Unexplained => return Ok(None),
             Obstacle::Overwritable { reason, .. } => {
                 keep_tokens(core, owner, KeptKind::Replaced, &found.rows, &reason).await?;
-                if !postgres.replace(plan, owner, record, &found.rows).await? {
+                let vouched = self.vouched(plan, &found.rows);
+                let written = Written { record, vouched: Some(&vouched) };
+                if !postgres.replace(plan, owner, written, &found.rows).await? {
                     return Ok(None);
                 }
                 true

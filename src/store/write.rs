@@ -8,12 +8,13 @@ use crate::local::file::{Base, KeptKind};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
-use crate::record::fields::Field;
+use crate::postgres::statements::bind::Written;
+use crate::record::field::Field;
 use crate::record::placement::Place;
 use crate::record::record::{Record, Row};
 use crate::record::version::Version;
-use crate::store::core::{Core, ROUNDS, StoreRequest, StoredRecord, pause, set_fields};
-use crate::store::obstacle::{Obstacle, keep_tokens, obstacle};
+use crate::store::core::{Core, ROUNDS, StoreRequest, StoredRecord, pause};
+use crate::store::obstacle::{Obstacle, keep_tokens, obstacle, vouched};
 
 pub(super) struct Write<'a> {
     core: &'a Core,
@@ -25,6 +26,8 @@ pub(super) struct Write<'a> {
     /// whose answer was lost is recognised when it did arrive.
     record: Option<Record>,
     base: Base,
+    /// The row was looked at, and holds nothing that a store does not overwrite.
+    looked: bool,
     /// How often nothing explained why nothing was written.
     unexplained: u32,
     /// What the last round took the table for.
@@ -58,6 +61,7 @@ impl<'a> Write<'a> {
             seen,
             record: None,
             base: Base::Unknown,
+            looked: false,
             unexplained: 0,
             plan: None,
             reconnected: false,
@@ -126,7 +130,8 @@ impl<'a> Write<'a> {
         let plan = self.postgres.plan_with_room().await?;
         self.plan = Some(plan.clone());
         let record = self.record_for(&plan)?;
-        if self.postgres.update(&plan, self.request.owner, &record, &self.core.known_keys()).await? {
+        let written = Written { record: &record, vouched: None };
+        if self.postgres.update(&plan, self.request.owner, written, &self.core.known_keys()).await? {
             return Ok(Round::Done);
         }
         let found = self.postgres.read(&plan, self.request.owner).await?;
@@ -141,31 +146,25 @@ impl<'a> Write<'a> {
     }
 
     fn record_for(&mut self, plan: &Plan) -> Result<Record, DatabaseError> {
-        let fields = plan.placement.sealed_fields();
+        let in_the_clear = plan.placement.in_the_clear();
         let fits = |record: &Record| {
-            let covers = fields
-                .iter()
-                .all(|field| field.is_secret() || record.token(*field).is_some() || !self.sets(*field));
-            covers && self.seen.is_none_or(|seen| seen < record.version)
+            let has_place = |field: Field| record.token(field).is_some() || in_the_clear.contains(&field);
+            self.request.values.fields().all(has_place) && self.seen.is_none_or(|seen| seen < record.version)
         };
         if let Some(record) = self.record.as_ref().filter(|record| fits(record)) {
             return Ok(record.clone());
         }
-        let record = self.core.seal(self.request, self.seen, &fields)?;
+        let record = self.core.seal(self.request, self.seen, &in_the_clear)?;
         self.record = Some(record.clone());
         Ok(record)
     }
 
-    fn sets(&self, field: Field) -> bool {
-        self.request.config.is_some_and(|config| config.is_set(field))
-    }
-
     async fn create(&mut self, plan: &Plan, record: &Record) -> Result<Round, DatabaseError> {
         self.base = Base::NoRow;
-        if self.request.config.is_none() {
+        if self.request.is_tombstone() {
             return Err(Error::from(ErrorKind::NotFound).into()); // nothing to delete
         }
-        if self.postgres.insert(plan, self.request.owner, record).await? {
+        if self.postgres.insert(plan, self.request.owner, Written { record, vouched: None }).await? {
             return Ok(Round::Done);
         }
         // a row came into being meanwhile, or the schema moved, or there is a row that we cannot see
@@ -199,9 +198,23 @@ impl<'a> Write<'a> {
                 self.replace(plan, &found.rows, reason).await
             }
             Obstacle::Refused { error, .. } => Err(error.into()),
+            Obstacle::Unexplained if !self.looked => self.replace_older(plan, record, &found.rows).await,
             Obstacle::Unexplained => self.unexplained(),
         }
     }
+
+    /// Writes over older records that open. The fast statement left the row to us because it could not tell them
+    /// from others', or whose values the plain columns hold.
+    async fn replace_older(&mut self, plan: &Plan, record: &Record, rows: &[Row]) -> Result<Round, DatabaseError> {
+        self.looked = true;
+        let vouched = vouched(self.core, plan, self.request.owner, rows);
+        let written = Written { record, vouched: Some(&vouched) };
+        match self.postgres.replace(plan, self.request.owner, written, rows).await? {
+            true => Ok(Round::Done),
+            false => Ok(Round::Again),
+        }
+    }
+
 
     fn unexplained(&mut self) -> Result<Round, DatabaseError> {
         self.explain("the row is there, but a policy or a trigger keeps it from being written")
@@ -217,7 +230,9 @@ impl<'a> Write<'a> {
         keep_tokens(self.core, self.request.owner, KeptKind::Replaced, rows, &reason).await?;
         self.record = None;
         let record = self.record_for(plan)?;
-        match self.postgres.replace(plan, self.request.owner, &record, rows).await? {
+        let vouched = vouched(self.core, plan, self.request.owner, rows);
+        let written = Written { record: &record, vouched: Some(&vouched) };
+        match self.postgres.replace(plan, self.request.owner, written, rows).await? {
             true => {
                 self.replaced.push(reason);
                 Ok(Round::Done)
@@ -276,8 +291,8 @@ impl<'a> Write<'a> {
     fn written(&mut self) -> StoredRecord {
         let version = self.record.as_ref().map(|record| record.version).expect("what was written was sealed");
         let plan = self.plan.as_ref().expect("what was written had a place");
-        let place = |field: Field| (field, plan.placement.place(field).clone());
-        let places: Vec<(Field, Place)> = set_fields(self.request.config).into_iter().map(place).collect();
+        let place = |field: Field| (field, plan.placement.place(field));
+        let places: Vec<(Field, Place)> = self.request.values.fields().map(place).collect();
         StoredRecord { version, places, degraded: None, replaced: std::mem::take(&mut self.replaced) }
     }
 }

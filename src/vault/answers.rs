@@ -1,9 +1,11 @@
 //! What a store and a load answer with.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::fields::Field;
+use crate::record::credentials::Credentials;
+use crate::record::field::Field;
 use crate::record::placement::Place;
 use crate::record::retell::RetellConfig;
+use crate::record::values::Values;
 use crate::record::version::Version;
 use crate::store::core::{LoadedRecord, StoredRecord};
 
@@ -47,12 +49,12 @@ impl Source {
     }
 }
 
-/// A configuration, and where it came from.
+/// Credentials, and where they came from.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Loaded {
+pub struct Loaded<C = RetellConfig> {
     /// The configuration.
-    pub config: RetellConfig,
+    pub config: C,
     /// The version of its record.
     pub version: Version,
     /// Where it came from.
@@ -61,14 +63,32 @@ pub struct Loaded {
     pub stale: bool,
     /// Plain fields that are left out because their column holds something that is not a valid value.
     pub ignored: Vec<Field>,
+    /// Plain fields whose column no longer holds what was stored: another program changed or cleared it. `config` has
+    /// the column's value.
+    pub changed_outside: Vec<Field>,
+    /// Fields of the record that this version of the program does not know. A store replaces the whole record, and
+    /// loses them.
+    pub unknown: Vec<Field>,
 }
 
-impl TryFrom<LoadedRecord> for Loaded {
+/// The credentials of a record; `None` for a tombstone.
+///
+/// # Errors
+/// `Unsealable` for a value that its field cannot hold.
+pub(super) fn credentials<C: Credentials>(values: Option<Values>, unknown: &[Field]) -> Result<Option<C>> {
+    let Some(mut values) = values else { return Ok(None) };
+    unknown.iter().for_each(|field| values.put(*field, None));
+    C::from_values(values).map(Some)
+}
+
+impl<C: Credentials> TryFrom<LoadedRecord> for Loaded<C> {
     type Error = Error;
 
     fn try_from(read: LoadedRecord) -> Result<Self> {
-        let config = read.opened.config.ok_or(ErrorKind::NotFound)?;
-        let source = if read.local { Source::Local } else { Source::Database };
-        Ok(Self { config, version: read.version, source, stale: read.stale, ignored: read.opened.ignored })
+        let LoadedRecord { opened, version, local, stale, .. } = read;
+        let config = credentials(opened.values, &opened.unknown)?.ok_or(ErrorKind::NotFound)?;
+        let source = if local { Source::Local } else { Source::Database };
+        let (ignored, changed_outside, unknown) = (opened.ignored, opened.changed_outside, opened.unknown);
+        Ok(Self { config, version, source, stale, ignored, changed_outside, unknown })
     }
 }

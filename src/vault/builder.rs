@@ -1,5 +1,6 @@
 //! Building a vault: defaults, and the checks before the first use.
 
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -15,7 +16,9 @@ use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::connection::options::{PoolerMode, Timeouts};
 use crate::postgres::connection::pool::Database;
 use crate::postgres::statements::plan::Postgres;
+use crate::record::credentials::Credentials;
 use crate::record::layout::Layout;
+use crate::record::retell::RetellConfig;
 use crate::record::token::NONCE;
 use crate::record::version::Millis;
 use crate::store::breaker::Breaker;
@@ -29,7 +32,7 @@ use crate::vault::Vault;
 /// Defaults: no database and no local file; the default [`Layout`]; writes fall back to the local
 /// file; reads do not use it as a replica; [`Timeouts::default`]; poolers are recognised.
 #[must_use = "call build"]
-pub struct VaultBuilder {
+pub struct VaultBuilder<C = RetellConfig> {
     keyring: KeyringFile,
     source: DatabaseSource,
     local: Option<PathBuf>,
@@ -39,6 +42,7 @@ pub struct VaultBuilder {
     timeouts: Timeouts,
     pooler: PoolerMode,
     clock: Clock,
+    credentials: PhantomData<fn() -> C>,
 }
 
 enum DatabaseSource {
@@ -48,24 +52,42 @@ enum DatabaseSource {
 }
 
 impl Vault {
-    /// Starts building a vault over an opened keyring.
+    /// Starts building a vault over an opened keyring. It keeps Retell's credentials unless
+    /// [`credentials`](VaultBuilder::credentials) says otherwise.
     pub fn builder(keyring: KeyringFile) -> VaultBuilder {
         VaultBuilder::new(keyring)
     }
 }
 
-impl VaultBuilder {
-    pub(super) fn new(keyring: KeyringFile) -> Self {
+impl<C: Credentials> VaultBuilder<C> {
+    fn new(keyring: KeyringFile) -> Self {
         Self {
             keyring,
             source: DatabaseSource::None,
             local: None,
-            layout: Layout::new(),
+            layout: Layout::of::<C>(),
             fallback: Fallback::default(),
             offline_reads: false,
             timeouts: Timeouts::default(),
             pooler: PoolerMode::default(),
             clock: Arc::new(wall_clock),
+            credentials: PhantomData,
+        }
+    }
+
+    /// Keeps credentials of another kind. The layout becomes the default one of that kind; name another one afterwards.
+    pub fn credentials<D: Credentials>(self) -> VaultBuilder<D> {
+        VaultBuilder {
+            keyring: self.keyring,
+            source: self.source,
+            local: self.local,
+            layout: Layout::of::<D>(),
+            fallback: self.fallback,
+            offline_reads: self.offline_reads,
+            timeouts: self.timeouts,
+            pooler: self.pooler,
+            clock: self.clock,
+            credentials: PhantomData,
         }
     }
 
@@ -133,7 +155,7 @@ impl VaultBuilder {
     /// [`init`](Self::init) for it); `KeyringMissing` for one whose file is gone. `WrongKeyring`; `LocalStore`,
     /// `LocalCorrupt`; `Configuration` and `Schema` for a database that answers and cannot be used, since falling
     /// back would hide that for weeks.
-    pub async fn build(self) -> Result<Vault> {
+    pub async fn build(self) -> Result<Vault<C>> {
         self.keyring.refuse_unsaved()?;
         let core = self.core().await?;
         finish(core).await
@@ -145,7 +167,7 @@ impl VaultBuilder {
     /// `KeyringExists` when there is a keyring file, or when the database or the local file already
     /// holds tokens, which another keyring made; `Unavailable` when the database cannot be asked.
     /// Nothing was saved then. Else as [`build`](Self::build).
-    pub async fn init(self) -> Result<Vault> {
+    pub async fn init(self) -> Result<Vault<C>> {
         let keyring = self.keyring.clone();
         let core = self.core().await?;
         refuse_rival(&core).await?;
@@ -155,6 +177,12 @@ impl VaultBuilder {
 
     async fn core(self) -> Result<Core> {
         self.layout.check()?;
+        let fields = self.layout.fields.clone();
+        if fields.namespace != C::NAMESPACE {
+            let message = format!("the layout is one of {}, and the vault keeps {}", fields.namespace, C::NAMESPACE);
+            return Err(Error::new(ErrorKind::Configuration, message)
+                .with_hint("make it with `Layout::of`, for the type of the credentials"));
+        }
         let database = match self.source {
             DatabaseSource::None => None,
             DatabaseSource::Url(url) => Some(Database::from_url(&url, self.pooler, self.timeouts)?),
@@ -175,6 +203,7 @@ impl VaultBuilder {
             postgres: database.map(|database| Postgres::new(database, self.layout)),
             local,
             keyring: self.keyring,
+            fields,
             fallback: self.fallback,
             offline_reads: self.offline_reads,
             breaker: Breaker::default(),
@@ -185,13 +214,14 @@ impl VaultBuilder {
     }
 }
 
-async fn finish(core: Core) -> Result<Vault> {
+async fn finish<C>(core: Core) -> Result<Vault<C>> {
     if let Some(local) = &core.local {
+        local.claim(core.fields.namespace).await?;
         check_canaries(local, &core.keyring).await?;
     }
     reload_keyring_first(&core).await?;
     look_at_database(&core).await?;
-    Ok(Vault { core: Arc::new(core) })
+    Ok(Vault { core: Arc::new(core), credentials: PhantomData })
 }
 
 fn wall_clock() -> Millis {

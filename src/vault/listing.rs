@@ -4,13 +4,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::{Kept, KeptKind, LocalFile, LocalRecord};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
+use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
 use crate::record::placement::Slot;
 use crate::record::record::{FoundRecords, Record, Row};
 use crate::record::retell::RetellConfig;
 use crate::record::version::{Millis, Version};
 use crate::store::core::Core;
-use crate::vault::answers::Source;
+use crate::vault::answers::{Source, credentials};
 
 /// What was erased from the local file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -137,7 +138,7 @@ pub enum KeptReason {
 /// A record that was kept aside in the local file.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct KeptRecord {
+pub struct KeptRecord<C = RetellConfig> {
     /// Its number, in the order in which records were kept.
     pub id: i64,
     /// Whose it is.
@@ -149,15 +150,15 @@ pub struct KeptRecord {
     /// When, in milliseconds since 1970.
     pub at: u64,
     /// What it holds, if it can be read: `None` for a tombstone.
-    pub config: Result<Option<RetellConfig>>,
+    pub config: Result<Option<C>>,
 }
 
-pub(super) async fn kept(core: &Core, after: i64, limit: u32) -> Result<Vec<KeptRecord>> {
+pub(super) async fn kept<C: Credentials>(core: &Core, after: i64, limit: u32) -> Result<Vec<KeptRecord<C>>> {
     let kept = local_file(core)?.kept_after(after, limit).await?;
     Ok(kept.into_iter().map(|kept| open_kept(core, kept)).collect())
 }
 
-fn open_kept(core: &Core, kept: Kept) -> KeptRecord {
+fn open_kept<C: Credentials>(core: &Core, kept: Kept) -> KeptRecord<C> {
     let record = core.local_record(&kept.text);
     let opened = record.and_then(|record| core.open(&record, &kept.owner));
     let why = match kept.kind {
@@ -165,7 +166,7 @@ fn open_kept(core: &Core, kept: Kept) -> KeptRecord {
         KeptKind::Replaced => KeptReason::Replaced,
         KeptKind::DeadLetter => KeptReason::DeadLetter,
     };
-    let config = opened.map(|opened| opened.config);
+    let config = opened.and_then(|opened| credentials(opened.values, &opened.unknown));
     KeptRecord { id: kept.id, owner: kept.owner, why, reason: kept.reason, at: kept.at, config }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod listing;
 pub(crate) mod status;
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,11 @@ use crate::doctor::finding::Diagnosis;
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
 use crate::error::Result;
 use crate::keyring::keys::KeyInfo;
+use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
 use crate::record::retell::RetellConfig;
 use crate::record::token::KeyId;
+use crate::record::values::Values;
 use crate::rotation::destroy_key::destroy_key;
 use crate::rotation::options::DestroyOptions;
 use crate::rotation::options::PromoteOptions;
@@ -57,12 +60,16 @@ use crate::vault::status::Status;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// `C` is the kind of credentials that it keeps. The default is [`RetellConfig`]; see [`Credentials`] for another
+/// provider's.
 #[derive(Clone)]
-pub struct Vault {
-    pub(super) core: Arc<Core>,
+pub struct Vault<C = RetellConfig> {
+    core: Arc<Core>,
+    credentials: PhantomData<fn() -> C>,
 }
 
-impl Vault {
+impl<C: Credentials> Vault<C> {
     /// Stores a configuration in place of the owner's whole record. When it returns, the record is
     /// durable and sealed: in the database, or in the local file with `degraded` saying why.
     ///
@@ -70,7 +77,7 @@ impl Vault {
     /// On error nothing was written, except `OutcomeUnknown`, which says that it may have been.
     /// `ForeignValue` when a slot holds text that is not ours; `UnknownKey` when a newer record cannot
     /// be read with this keyring; `UnknownOwner`, `AccessDenied`, `Schema`, `Rejected`, `Busy`.
-    pub async fn store(&self, owner: &Owner, config: &RetellConfig) -> Result<Stored> {
+    pub async fn store(&self, owner: &Owner, config: &C) -> Result<Stored> {
         self.store_with(owner, config, StoreOptions::new()).await
     }
 
@@ -81,10 +88,12 @@ impl Vault {
     pub async fn store_with(
         &self,
         owner: &Owner,
-        config: &RetellConfig,
+        config: &C,
         options: StoreOptions,
     ) -> Result<Stored> {
-        store(&self.core, StoreRequest { owner, config: Some(config), options }).await.map(Stored::from)
+        let values = &config.to_values();
+        self.core.check(values)?;
+        store(&self.core, StoreRequest { owner, values, options }).await.map(Stored::from)
     }
 
     /// Stores many configurations, by one statement where the owners have rows and a usable unique
@@ -92,13 +101,22 @@ impl Vault {
     ///
     /// # Errors
     /// `InvalidInput` when an owner is there twice; nothing was written. Else as [`store`](Self::store), per owner.
-    pub async fn store_many(&self, configs: &[(Owner, RetellConfig)]) -> Result<Vec<Result<Stored>>> {
-        let entry =
-            |(owner, config)| StoreRequest { owner, config: Some(config), options: StoreOptions::new() };
-        let entries: Vec<StoreRequest<'_>> =
-            configs.iter().map(|(owner, config)| entry((owner, config))).collect();
-        let results = store_many(&self.core, &entries).await?;
-        Ok(results.into_iter().map(|result| result.map(Stored::from)).collect())
+    pub async fn store_many(&self, configs: &[(Owner, C)]) -> Result<Vec<Result<Stored>>> {
+        let values: Vec<Values> = configs.iter().map(|(_, config)| config.to_values()).collect();
+        let checked: Vec<Result<()>> = values.iter().map(|values| self.core.check(values)).collect();
+        let entries = configs.iter().zip(&values).zip(&checked).filter(|(_, checked)| checked.is_ok());
+        let requests = entries.map(|(((owner, _), values), _)| StoreRequest {
+            owner,
+            values,
+            options: StoreOptions::new(),
+        });
+        let requests: Vec<StoreRequest<'_>> = requests.collect();
+        let mut results = store_many(&self.core, &requests).await?.into_iter();
+        let result = |checked: Result<()>| match checked {
+            Ok(()) => results.next().expect("one for every request").map(Stored::from),
+            Err(error) => Err(error),
+        };
+        Ok(checked.into_iter().map(result).collect())
     }
 
     /// Loads the newest configuration of an owner.
@@ -107,17 +125,18 @@ impl Vault {
     /// `NotFound` when there is none or it was deleted; `Unavailable` when the database is out of reach
     /// and nothing is kept locally; `Incomplete`, `Malformed`, `UnknownKey`, `Unsealable` or
     /// `ForeignValue` when the newest record cannot be read. Never an older record instead.
-    pub async fn load(&self, owner: &Owner) -> Result<Loaded> {
+    pub async fn load(&self, owner: &Owner) -> Result<Loaded<C>> {
         load(&self.core, owner).await.and_then(Loaded::try_from)
     }
 
     /// Loads many owners by one statement. Every owner gets its own result, in the order given.
-    pub async fn load_many(&self, owners: &[Owner]) -> Vec<Result<Loaded>> {
+    pub async fn load_many(&self, owners: &[Owner]) -> Vec<Result<Loaded<C>>> {
         let results = load_many(&self.core, owners).await;
         results.into_iter().map(|result| result.and_then(Loaded::try_from)).collect()
     }
 
-    /// Deletes an owner's configuration: a tombstone takes its place, and the plain columns are cleared.
+    /// Deletes an owner's configuration: a tombstone takes its place. A plain column is cleared where it still holds what
+    /// was stored; what another program put there stays.
     /// The row itself stays, since it is the application's.
     ///
     /// # Errors
@@ -154,7 +173,7 @@ impl Vault {
     ///
     /// # Errors
     /// `Configuration` without a local file; `LocalStore`.
-    pub async fn kept(&self, after: i64, limit: u32) -> Result<Vec<KeptRecord>> {
+    pub async fn kept(&self, after: i64, limit: u32) -> Result<Vec<KeptRecord<C>>> {
         listing::kept(&self.core, after, limit).await
     }
 
@@ -290,7 +309,7 @@ impl Vault {
     }
 }
 
-impl fmt::Debug for Vault {
+impl<C> fmt::Debug for Vault<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let database = self.core.postgres.as_ref().map(|postgres| postgres.database.address());
         let local = self.core.local.as_ref().map(|local| local.path().to_owned());

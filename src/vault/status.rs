@@ -7,8 +7,9 @@ use crate::error::Result;
 use crate::keyring::keys::KeyInfo;
 use crate::postgres::connection::errors::Outcome;
 use crate::postgres::statements::plan::Postgres;
-use crate::record::fields::Field;
-use crate::record::placement::{Place, Slot};
+use crate::postgres::sql::names::{literal, quote, relation};
+use crate::record::field::Field;
+use crate::record::placement::{Place, Placement};
 use crate::store::core::Core;
 
 /// How things stand.
@@ -45,6 +46,20 @@ pub struct DatabaseStatus {
     pub slots: Vec<SlotStatus>,
     /// Where a write would put every field.
     pub places: Vec<(Field, Place)>,
+    /// Columns that could hold a field in the clear and are left alone, because they may be the application's own.
+    pub left_alone: Vec<LeftAlone>,
+}
+
+/// A column that the vault does not use until it is told to.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LeftAlone {
+    /// The field that would lie there. It is sealed instead.
+    pub field: Field,
+    /// The name of the column.
+    pub column: String,
+    /// SQL that gives the column to the vault. Naming it in the layout does the same.
+    pub adopt: String,
 }
 
 /// A column that can hold tokens.
@@ -112,6 +127,7 @@ async fn database_status(core: &Core, postgres: &Postgres) -> DatabaseStatus {
         breaker_open: core.breaker.is_open(Instant::now()),
         slots: Vec::new(),
         places: Vec::new(),
+        left_alone: Vec::new(),
     };
     let plan = match postgres.refresh().await {
         Ok(plan) => plan,
@@ -123,18 +139,38 @@ async fn database_status(core: &Core, postgres: &Postgres) -> DatabaseStatus {
         }
     };
     core.breaker.success();
-    let slot = |slot: &Slot| SlotStatus {
-        column: slot.column.clone(),
-        json: slot.json,
-        fields: slot.fields.clone(),
-    };
-    status.slots = plan.placement.slots.iter().map(slot).collect();
-    status.places =
-        Field::ALL.into_iter().map(|field| (field, plan.placement.place(field).clone())).collect();
+    let placement = &plan.placement;
+    status.places = core.fields.each().map(|(field, _)| (field, placement.place(field))).collect();
+    status.slots = slots(placement, &status.places);
+    status.left_alone = placement.left_alone.iter().map(|left| left_alone(postgres, left)).collect();
     status.problem = match (&plan.placement.unwritable, plan.placement.is_local()) {
         (Some(column), _) => Some(format!("column {column} may not be written")),
         (None, true) => Some(postgres.no_room(&plan)),
         (None, false) => None,
     };
     status
+}
+
+fn slots(placement: &Placement, places: &[(Field, Place)]) -> Vec<SlotStatus> {
+    let slots = placement.slots.iter();
+    let slot = slots.map(|slot| {
+        let here = |(field, place): &(Field, Place)| {
+            let is_plain = placement.plain_column(*field).is_some();
+            (!is_plain && place.column() == Some(&slot.column)).then_some(*field)
+        };
+        let fields = places.iter().filter_map(here).collect();
+        SlotStatus { column: slot.column.clone(), json: slot.json, fields }
+    });
+    slot.collect()
+}
+
+fn left_alone(postgres: &Postgres, (field, column): &(Field, String)) -> LeftAlone {
+    let layout = postgres.layout();
+    let adopt = format!(
+        "COMMENT ON COLUMN {}.{} IS {}",
+        relation(layout),
+        quote(column),
+        literal(&layout.comment_for(*field))
+    );
+    LeftAlone { field: *field, column: column.clone(), adopt }
 }

@@ -5,7 +5,8 @@ use crate::doctor::rows::json_secrets::JsonPath;
 use crate::doctor::rows::name_patterns::{NameMatch, of_column};
 use crate::postgres::catalogue::table::TableColumn;
 use crate::postgres::walk::scan::Watched;
-use crate::record::fields::Field;
+use crate::record::field::ValueKind;
+use crate::record::layout::Layout;
 use crate::record::token::MAX_SLOT;
 
 /// The longest JSON that is looked into.
@@ -74,8 +75,14 @@ fn role(context: &TableContext<'_>, column: &TableColumn) -> Option<ColumnRole> 
         _ if !is_text => None,
         _ if layout.is_for_secrets(name) => Some(ColumnRole::Slot),
         _ if name == layout.config_column => Some(ColumnRole::Config),
-        _ if layout.column_of(Field::WebhookConfig) == Some(name) => Some(ColumnRole::Webhook),
+        _ if is_object(layout, name) => Some(ColumnRole::Webhook),
         _ if layout.all_columns().contains(&name) => None,
         _ => of_column(name).map(ColumnRole::Named),
     }
+}
+
+/// Whether a column is made for JSON in the clear.
+fn is_object(layout: &Layout, column: &str) -> bool {
+    let mut plain = layout.fields.plain();
+    plain.any(|(field, spec)| spec.kind == ValueKind::Object && layout.column_of(field) == Some(column))
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::crypto::record_sealer;
+use crate::crypto::aead::Scope;
+use crate::crypto::sealer;
 use crate::doctor::context::TableContext;
 use crate::doctor::rows::columns::{ColumnPart, ColumnRole, WatchedColumns};
 use crate::doctor::rows::json_secrets::{JsonPath, look_into};
@@ -14,9 +15,10 @@ use crate::keyring::keys::Keyring;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::walk::scan::Scanned;
 use crate::record::owner::Owner;
-use crate::record::record::{PlainValues, Record};
-use crate::record::retell::wipe;
-use crate::record::token::MEMBER;
+use crate::record::field::Fields;
+use crate::record::plain::PlainTexts;
+use crate::record::record::{Record, has_record_token};
+use crate::record::retell_json::wipe;
 use crate::record::token::{KeyId, Token, claims_to_be_token, named_key};
 
 /// So many owners are named with a finding.
@@ -30,8 +32,10 @@ const PLACES: usize = 100;
 pub(crate) enum RecordProblem {
     /// Tokens of several versions or keys, or a field twice.
     Mixed,
-    /// A secret field is missing.
+    /// The record token is missing.
     Incomplete,
+    /// Tokens of an older version whose record token is gone.
+    Leftover,
     /// Its version lies too far ahead.
     Ahead,
     /// A later version of this program wrote it.
@@ -114,6 +118,7 @@ impl RowCounts {
         &mut self,
         row: &Scanned,
         roles: &[(ColumnRole, usize)],
+        fields: &Fields,
         keyring: Option<&Keyring>,
     ) -> Result<(), DatabaseError> {
         self.rows += 1;
@@ -125,12 +130,12 @@ impl RowCounts {
                 ColumnRole::Slot => self.slot(&mut current, at, text),
                 ColumnRole::Named(_) => self.named(&current, at, text),
                 ColumnRole::Config | ColumnRole::Webhook if text.len() > *longest => self.too_long += 1,
-                ColumnRole::Config | ColumnRole::Webhook => self.json(&mut current, at, *role, text),
+                ColumnRole::Config | ColumnRole::Webhook => self.json(&mut current, at, (*role, fields), text),
             }
         }
         let CurrentRow { tokens, is_no_record, .. } = current;
         if !is_no_record && !tokens.is_empty() {
-            self.record(&name, tokens, owner.as_ref(), row.now()?, keyring);
+            self.record(&name, tokens, owner.as_ref(), row.now()?, keyring.map(|keyring| (keyring, fields)));
         }
         Ok(())
     }
@@ -184,14 +189,14 @@ impl RowCounts {
         }
     }
 
-    fn json(&mut self, current: &mut CurrentRow<'_>, at: usize, role: ColumnRole, text: &str) {
+    fn json(&mut self, current: &mut CurrentRow<'_>, at: usize, (role, fields): (ColumnRole, &Fields), text: &str) {
         let Some(mut value) = read(text) else {
             self.too_long += 1;
             return;
         };
         let mut found = Vec::new();
         if role == ColumnRole::Config {
-            if let Some(mut ours) = value.as_object_mut().and_then(|object| object.remove(MEMBER)) {
+            if let Some(mut ours) = value.as_object_mut().and_then(|object| object.remove(&fields.member())) {
                 self.ours(current, at, &ours);
                 wipe(&mut ours);
             }
@@ -258,12 +263,23 @@ impl RowCounts {
         tokens: Vec<Token>,
         owner: Option<&Owner>,
         now: u64,
-        keyring: Option<&Keyring>,
+        keyring: Option<(&Keyring, &Fields)>,
     ) {
+        let newest = tokens.iter().map(|token| token.version).max();
+        let of_newest = |token: &Token| Some(token.version) == newest;
+        let (tokens, older): (Vec<_>, Vec<_>) = tokens.into_iter().partition(of_newest);
+        // older records with their record tokens are a mixture
+        let (tokens, leftovers) = match has_record_token(&older) {
+            true => (tokens.into_iter().chain(older).collect(), Vec::new()),
+            false => (tokens, older),
+        };
+        if !leftovers.is_empty() {
+            self.problem(RecordProblem::Leftover, name);
+        }
         if tokens.iter().any(|token| token.version.is_ahead_of(now)) {
             self.problem(RecordProblem::Ahead, name);
         }
-        let record = match Record::new(tokens, PlainValues::default()) {
+        let record = match Record::new(tokens, PlainTexts::default()) {
             Ok(record) => record,
             Err(error) => {
                 let incomplete = error.kind() == ErrorKind::Incomplete;
@@ -271,25 +287,25 @@ impl RowCounts {
                 return self.problem(problem, name);
             }
         };
-        if let Some(keyring) = keyring
-            && let Err(reason) = opens(&record, owner, keyring)
+        if let Some((keyring, fields)) = keyring
+            && let Err(reason) = opens(&record, owner, keyring, fields)
         {
             self.problem(RecordProblem::Unreadable(reason), name);
         }
     }
 
     /// A record of the local file.
-    pub(crate) fn take_local(&mut self, owner: &Owner, text: &str, keyring: &Keyring) {
+    pub(crate) fn take_local(&mut self, owner: &Owner, text: &str, keyring: &Keyring, fields: &Fields) {
         self.rows += 1;
         let name = owner.to_string();
         let mut current = CurrentRow { owner: &name, tokens: Vec::new(), is_no_record: false };
         let all = self.pieces(&mut current, 0, text);
         let record = match all {
             true if current.is_no_record => return,
-            true => Record::new(current.tokens, PlainValues::default()).map_err(|error| reason(error.kind())),
+            true => Record::new(current.tokens, PlainTexts::default()).map_err(|error| reason(error.kind())),
             false => Err(reason(ErrorKind::Malformed)),
         };
-        if let Err(reason) = record.and_then(|record| opens(&record, Some(owner), keyring)) {
+        if let Err(reason) = record.and_then(|record| opens(&record, Some(owner), keyring, fields)) {
             self.problem(RecordProblem::Unreadable(reason), &name);
         }
     }
@@ -314,9 +330,10 @@ fn instead_of_object(value: &Value) -> Option<TextClass> {
 }
 
 /// Why a record does not open. A key that is not there is another finding.
-fn opens(record: &Record, owner: Option<&Owner>, keyring: &Keyring) -> Result<(), String> {
+fn opens(record: &Record, owner: Option<&Owner>, keyring: &Keyring, fields: &Fields) -> Result<(), String> {
     let Some(owner) = owner else { return Err("its owner is not a valid one".to_owned()) };
-    match keyring.opener(record.key).and_then(|root| record_sealer::open(record, owner, root)) {
+    let scope = Scope { namespace: fields.namespace, owner };
+    match keyring.opener(record.key).and_then(|root| sealer::verify(record, scope, root, fields)) {
         Err(error) if error.kind() != ErrorKind::UnknownKey => Err(reason(error.kind())),
         _ => Ok(()),
     }
@@ -328,7 +345,7 @@ fn reason(kind: ErrorKind) -> String {
             "under a key of this keyring, but altered, or sealed for another owner or field"
         }
         ErrorKind::Malformed => "not the text of a record",
-        ErrorKind::Incomplete => "a secret field is missing",
+        ErrorKind::Incomplete => "a field that belongs to it is missing",
         _ => "not readable",
     }
     .to_owned()

@@ -20,6 +20,7 @@ use crate::keyring::keys::Keyring;
 use crate::postgres::catalogue::row_visibility::hidden_rows;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::walk::scan::{Portion, Scan, Scanned};
+use crate::record::field::Fields;
 use crate::postgres::walk::tokens_outside::not_looked_at;
 
 /// Tables with more rows than this are sampled.
@@ -111,7 +112,7 @@ async fn some_rows(
     };
     let is_exact = matches!(portion, Portion::First(_)) && rows.len() as u64 <= ALL;
     let mut counts = RowCounts::default();
-    rows.iter().try_for_each(|row| counts.take(row, &columns.roles, None))?;
+    rows.iter().try_for_each(|row| counts.take(row, &columns.roles, &context.layout.fields, None))?;
     Ok((counts, is_exact))
 }
 
@@ -145,8 +146,8 @@ async fn every_row(
     while let Some(position) = last {
         let keyring = context.core.keyring.current();
         let opened = tokio::task::spawn_blocking({
-            let roles = roles.clone();
-            move || opened(&page, &roles, &keyring, counts)
+            let (roles, fields) = (roles.clone(), context.layout.fields.clone());
+            move || opened(&page, &roles, &fields, &keyring, counts)
         });
         let (opened, next) = join(opened, postgres.rows_after(scan, Some(&position), PAGE, patience)).await;
         counts = opened.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
@@ -168,10 +169,11 @@ async fn number_of_rows(context: &TableContext<'_>, scan: &Scan) -> Result<u64, 
 fn opened(
     rows: &[Scanned],
     roles: &[(ColumnRole, usize)],
+    fields: &Fields,
     keyring: &Keyring,
     mut counts: RowCounts,
 ) -> Result<RowCounts, DatabaseError> {
-    rows.iter().try_for_each(|row| counts.take(row, roles, Some(keyring)))?;
+    rows.iter().try_for_each(|row| counts.take(row, roles, fields, Some(keyring)))?;
     Ok(counts)
 }
 

@@ -9,7 +9,6 @@ use crate::postgres::catalogue::definitions::Policy;
 use crate::postgres::catalogue::table::missing_table;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
-use crate::record::fields::Field;
 use crate::record::layout::Layout;
 
 /// The query; [`TableAccess`] is what it answers with.
@@ -131,6 +130,6 @@ pub(super) fn access_query(layout: &Layout) -> Result<Query, DatabaseError> {
 
 /// The columns that the vault uses for what it stores.
 fn columns(layout: &Layout) -> Vec<String> {
-    let fields = Field::ALL.into_iter().filter_map(|field| layout.column_of(field));
+    let fields = layout.fields.each().filter_map(|(field, _)| layout.column_of(field));
     fields.chain([layout.config_column.as_str()]).map(str::to_owned).collect()
 }

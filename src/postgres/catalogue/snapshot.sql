@@ -15,6 +15,7 @@ SELECT json_build_object(
       'deterministic', coalesce(l.collisdeterministic, true),
       'generated', a.attgenerated <> '',
       'identity', a.attidentity <> '',
+      'comment', col_description(c.oid, a.attnum),
       'writable', a.attgenerated = '' AND has_column_privilege(c.oid, a.attnum, 'UPDATE')) ORDER BY a.attnum), '[]')
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_collation l ON l.oid = a.attcollation
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
@@ -31,7 +32,11 @@ SELECT json_build_object(
       'has_expressions', i.indexprs IS NOT NULL,
       'columns', (SELECT coalesce(json_agg(a.attname ORDER BY k.at), '[]')
                   FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (number, at)
-                  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number)
+                  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number),
+      'in_expressions', (SELECT coalesce(json_agg(DISTINCT a.attname), '[]')
+                         FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+                         WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+                         AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.refobjsubid > 0)
       ) ORDER BY x.relname), '[]')
     FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
     WHERE i.indrelid = c.oid)

@@ -49,7 +49,7 @@ impl Table {
     ) -> Result<Self, DatabaseError> {
         let named = layout.all_columns();
         let used = || columns.iter().filter(|column| named.contains(&column.name.as_str()));
-        let layout_columns = used().map(TableColumn::to_column).collect();
+        let layout_columns = used().map(|column| column.to_column(layout, &indexes)).collect();
         let types = used().map(|column| column.number).collect();
         let user = id_kind(layout, &columns, &layout.user_column)?;
         let tenant = layout.tenant_column.as_ref().map(|name| id_kind(layout, &columns, name)).transpose()?;
@@ -82,6 +82,7 @@ pub(crate) struct TableColumn {
     deterministic: bool,
     pub(crate) generated: bool,
     pub(crate) identity: bool,
+    comment: Option<String>,
     /// Whether we may update it.
     pub(crate) writable: bool,
 }
@@ -101,12 +102,17 @@ impl TableColumn {
         }
     }
 
-    fn to_column(&self) -> Column {
+    fn to_column(&self, layout: &Layout, indexes: &[Index]) -> Column {
+        let is_in = |names: &[String]| names.contains(&self.name);
         Column {
             kind: self.column_type(),
             name: self.name.clone(),
             not_null: self.not_null,
             writable: self.writable,
+            unique: indexes
+                .iter()
+                .any(|index| index.unique && (is_in(&index.columns) || is_in(&index.in_expressions))),
+            adopted: self.comment.as_deref().is_some_and(|comment| layout.adopts(&self.name, comment)),
         }
     }
 }
@@ -149,6 +155,8 @@ pub(crate) struct Index {
     pub(crate) has_expressions: bool,
     /// Key columns in order, without expressions.
     pub(crate) columns: Vec<String>,
+    /// Columns of its expressions and of its condition.
+    in_expressions: Vec<String>,
 }
 
 impl Index {

@@ -3,8 +3,9 @@
 //! No other file spells any of this; `record/token.rs` says the same for Rust. Patterns have brackets instead of
 //! backslashes, since they stand in literals of several languages and settings.
 
-use crate::record::token::{KeyId, MEMBER, START_LEN, SUITE, VERSION_AT, VERSION_LEN, start_under};
-use crate::record::values::IntegrationStatus;
+use crate::postgres::sql::names::literal;
+use crate::record::field::{Field, Fields};
+use crate::record::token::{KeyId, MAX_HEAD, START_LEN, SUITE, VERSION_AT, VERSION_LEN, start_under};
 
 /// A "version" that sorts after every version: of text that is no token, or is under a key that is not known.
 pub(crate) const UNRECOGNISED: &str = "g";
@@ -19,7 +20,7 @@ fn head(suite: &str) -> String {
 
 /// A whole token, as a pattern. Whether its body is one is another question.
 fn whole(suite: &str) -> String {
-    format!("{}[a-z_]+[.][A-Za-z0-9_-]+", head(suite))
+    format!("{}[a-z][a-z0-9_]*[.][A-Za-z0-9_-]+", head(suite))
 }
 
 /// A whole token of our own suite, as a pattern.
@@ -29,24 +30,26 @@ pub(crate) fn token_pattern() -> String {
 
 // --- The JSONB column ---
 
+// `name` is what `Fields::member` answers with: it has no character that would have to be quoted.
+
 /// Our member of a JSONB value.
-pub(crate) fn member(value: &str) -> String {
-    format!("({value} -> '{MEMBER}'::text)")
+pub(crate) fn member(value: &str, name: &str) -> String {
+    format!("({value} -> '{name}'::text)")
 }
 
 /// A JSONB value with our member replaced. What other code wrote beside it stays.
-pub(crate) fn with_member(value: &str, new: &str) -> String {
-    format!("pg_catalog.jsonb_set(coalesce(nullif({value}, 'null'), '{{}}'), '{{{MEMBER}}}', {new})")
+pub(crate) fn with_member(value: &str, name: &str, new: &str) -> String {
+    format!("pg_catalog.jsonb_set(coalesce(nullif({value}, 'null'), '{{}}'), '{{{name}}}', {new})")
 }
 
 /// A JSONB value with nothing but our member.
-pub(crate) fn only_member(new: &str) -> String {
-    format!("pg_catalog.jsonb_build_object('{MEMBER}', {new})")
+pub(crate) fn only_member(name: &str, new: &str) -> String {
+    format!("pg_catalog.jsonb_build_object('{name}', {new})")
 }
 
-/// A JSONB object without our member.
-pub(crate) fn without_member(object: &str) -> String {
-    format!("{object} - '{MEMBER}'::text")
+/// A JSONB value without our member, if it is an object.
+pub(crate) fn without_member(value: &str, name: &str) -> String {
+    format!("CASE WHEN pg_catalog.jsonb_typeof({value}) = 'object' THEN {value} - '{name}'::text ELSE {value} END")
 }
 
 // --- Versions ---
@@ -57,17 +60,28 @@ pub(crate) fn version(token: &str) -> String {
 }
 
 /// The version that a text holds: empty for none, [`UNRECOGNISED`] for a text that does not start like a token of
-/// our suite under one of `keys`. A writer does not overwrite unseen what it cannot read.
-pub(crate) fn known_version(text: &str, keys: &str) -> String {
+/// our suite under one of `keys`, for one of `fields`. A writer does not overwrite unseen what it cannot read, nor what
+/// other credentials keep in the same column.
+pub(crate) fn known_version(text: &str, keys: &str, fields: Option<&Fields>) -> String {
     format!(
         "CASE WHEN {text} IS NULL OR {text} = '' THEN '' \
-         WHEN pg_catalog.left({text}, {HEAD_LEN}) ~ '^{}$' AND {} = ANY({keys}::text[]) \
+         WHEN pg_catalog.left({text}, {HEAD_LEN}) ~ '^{}$' AND {} = ANY({keys}::text[]){} \
          THEN {} ELSE '{UNRECOGNISED}' END COLLATE \"C\"",
         head(SUITE),
         key(text),
+        fields.map(|fields| format!(" AND {}", is_known(text, fields))).unwrap_or_default(),
         version(text),
         HEAD_LEN = VERSION_AT + VERSION_LEN,
     )
+}
+
+/// A condition: the first token of a text is for one of these fields, or a record token.
+fn is_known(text: &str, fields: &Fields) -> String {
+    let field = format!("pg_catalog.split_part(pg_catalog.left({text}, {MAX_HEAD}), '.', 4)");
+    let names = fields.each().map(|(field, _)| field).chain([Field::RECORD]);
+    let names: Vec<_> = names.map(|name| format!("'{name}'")).collect();
+    let endings = fields.endings().map(|ending| format!(" OR pg_catalog.right({field}, {}) = '{ending}'", ending.len()));
+    format!("({field} IN ({}){})", names.join(", "), endings.collect::<String>())
 }
 
 /// The version that a text holds, of any suite and under any key; NULL for none.
@@ -130,36 +144,39 @@ pub(crate) fn holds_any(text: &str) -> String {
     format!("{text} ~ '(^|\")rv[0-9]+[.][0-9a-f]{{8}}[.]'")
 }
 
-/// A condition: a text is not a token of our suite for one of these fields.
-pub(crate) fn is_not_of(text: &str, fields: &[&str]) -> String {
-    let fields: Vec<_> = fields.iter().map(|field| format!("'{field}'")).collect();
+/// A condition: a text is a token of our suite for one of these fields.
+pub(crate) fn is_of(text: &str, fields: &[Field]) -> String {
+    let names: Vec<_> = fields.iter().map(|field| format!("'{field}'")).collect();
     let start = format!("{SUITE}.");
-    format!(
-        "(pg_catalog.left({text}, {}) <> '{start}' OR pg_catalog.split_part({text}, '.', 4) NOT IN ({}))",
-        start.len(),
-        fields.join(", ")
-    )
+    match names.is_empty() {
+        true => "false".to_owned(),
+        false => format!(
+            "(pg_catalog.left({text}, {}) = '{start}' AND pg_catalog.split_part({text}, '.', 4) IN ({}))",
+            start.len(),
+            names.join(", ")
+        ),
+    }
 }
 
 /// What a value that may hold tokens is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum Kind<'a> {
     /// Text: one token, or several with a blank between.
     Text,
-    /// JSONB: an object of tokens under [`MEMBER`]; what else is there belongs to the application.
-    Json,
+    /// JSONB: an object of tokens under our member of this name; what else is there belongs to the application.
+    Json(&'a str),
 }
 
 /// A condition that is true when the value holds something in the place of tokens that is none, and false or NULL
 /// otherwise. It is immutable and has no subquery, so that a CHECK constraint may use it as `(…) IS NOT TRUE`.
 ///
 /// `value` is an SQL expression: a quoted column, `NEW."column"`.
-pub(crate) fn holds_unrecognised(value: &str, kind: Kind) -> String {
+pub(crate) fn holds_unrecognised(value: &str, kind: Kind<'_>) -> String {
     let token = whole(ANY_SUITE);
     match kind {
         Kind::Text => format!("{value} <> '' AND ({value} || ' ') !~ '^(?:{token} )+$'"),
-        Kind::Json => {
-            let ours = member(value);
+        Kind::Json(name) => {
+            let ours = member(value, name);
             let not_a_token = format!("@.type() != \"string\" || !(@ like_regex \"^{token}$\")");
             // strict: lax would look into arrays, and find the tokens there
             format!(
@@ -171,9 +188,9 @@ pub(crate) fn holds_unrecognised(value: &str, kind: Kind) -> String {
     }
 }
 
-/// As [`holds_unrecognised`], for the status column: true when the value is none of the integration's.
-pub(crate) fn holds_unknown_status(value: &str) -> String {
-    let known = IntegrationStatus::ALL.map(|status| format!("'{}'", status.as_str()));
+/// As [`holds_unrecognised`], for the column of a field with a list of values: true when the value is none of them.
+pub(crate) fn holds_unknown_word(value: &str, words: &[&str]) -> String {
+    let known: Vec<_> = words.iter().map(|word| literal(word)).collect();
     // as the server prints it again, so that it can be compared
     format!("{value} <> ALL (ARRAY[{}])", known.join(", "))
 }
@@ -188,7 +205,7 @@ mod tests {
     #[test]
     fn the_parts_stand_where_sql_looks_for_them() {
         let body = vec![7; OVERHEAD + PADDING];
-        let field = crate::record::fields::Field::ApiKey;
+        let field = Field::named("api_key");
         let token = Token { key: KeyId(0xab), version: "00000000000000ff".parse().unwrap(), field, body };
         let text = token.to_string();
         let part = |at: usize, len: usize| &text[at - 1..][..len];

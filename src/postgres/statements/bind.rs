@@ -9,10 +9,10 @@ use crate::postgres::catalogue::table::{IdKind, Table};
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::bind;
 use crate::postgres::statements::plan::Postgres;
-use crate::record::fields::Field;
 use crate::record::owner::{Owner, TenantId, UserId};
-use crate::record::placement::{Placement, PlainColumn};
-use crate::record::record::{PlainValues, Record, Row};
+use crate::record::placement::Placement;
+use crate::record::plain::PlainTexts;
+use crate::record::record::{Record, Row};
 use crate::record::version::Millis;
 
 fn user(arguments: &mut PgArguments, kind: IdKind, id: &UserId) -> Result<(), DatabaseError> {
@@ -46,21 +46,32 @@ fn required_uuid(id: Option<Uuid>, what: &str) -> Result<Uuid, DatabaseError> {
     id.ok_or_else(|| error().with_hint("write it like a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11").into())
 }
 
-/// What every slot and plain column gets, in the order of the placement.
-fn values(placement: &Placement, record: &Record) -> Vec<Option<String>> {
-    let slots = placement.slots.iter().filter(|slot| !slot.fields.is_empty()).map(|slot| match slot.json {
-        true => Some(record.object(&slot.fields)),
-        false => Some(record.packed(&slot.fields)),
-    });
-    slots.chain(placement.plain.iter().map(|plain| record.plain.text(plain.field))).collect()
+/// What a write puts into a row.
+#[derive(Clone, Copy)]
+pub(crate) struct Written<'a> {
+    pub(crate) record: &'a Record,
+    /// What the plain columns hold of the record before, as far as that is known: they are cleared where they still do.
+    pub(crate) vouched: Option<&'a PlainTexts>,
+}
+
+/// The values of a record: what every slot gets, then for every plain column what it gets and what may be cleared, in
+/// the order of the placement.
+fn values(placement: &Placement, written: Written<'_>) -> Vec<Option<String>> {
+    let mut values = placement.texts(written.record.tokens());
+    for plain in &placement.plain {
+        values.push(written.record.plain.text(plain.field).map(str::to_owned));
+        let vouched = written.vouched.and_then(|vouched| vouched.text(plain.field));
+        values.push(vouched.map(str::to_owned));
+    }
+    values
 }
 
 pub(in crate::postgres) fn record(
     arguments: &mut PgArguments,
     placement: &Placement,
-    record: &Record,
+    written: Written<'_>,
 ) -> Result<(), DatabaseError> {
-    values(placement, record).into_iter().try_for_each(|value| bind(arguments, value))
+    values(placement, written).into_iter().try_for_each(|value| bind(arguments, value))
 }
 
 /// The owner, as the first parameters of a statement.
@@ -155,7 +166,7 @@ pub(in crate::postgres) fn entries(
             // another form of the same owner
             true => columns.iter_mut().for_each(|column| column.extend_from_within(column.len() - 1..)),
             false => {
-                let values = values(placement, &entries[*at].1);
+                let values = values(placement, Written { record: &entries[*at].1, vouched: None });
                 columns.resize_with(values.len(), || Vec::with_capacity(places.len()));
                 columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
             }
@@ -187,10 +198,9 @@ pub(in crate::postgres) fn read_row(
     let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
     let slots = placement.slots.len();
     let plain_at = first + slots;
-    let mut plain = PlainValues::default();
+    let mut plain = PlainTexts::default();
     for (at, column) in placement.plain.iter().enumerate() {
-        let text: Option<String> = row.try_get(plain_at + at).map_err(get)?;
-        set_plain(&mut plain, column, text);
+        plain.push(column.field, row.try_get(plain_at + at).map_err(get)?);
     }
     let others = plain_at + placement.plain.len();
     let now: i64 = row.try_get(others + 1).map_err(get)?;
@@ -203,16 +213,6 @@ pub(in crate::postgres) fn read_row(
         now: Millis::try_from(now).unwrap_or_default(),
         is_current: row.try_get("is_current").map_err(get)?,
     })
-}
-
-fn set_plain(plain: &mut PlainValues, column: &PlainColumn, text: Option<String>) {
-    match column.field {
-        Field::PhoneNumber => plain.phone_number = text,
-        Field::IntegrationStatus => plain.integration_status = text,
-        // a JSON column always holds JSON
-        Field::WebhookConfig => plain.webhook_config = text.and_then(|text| serde_json::from_str(&text).ok()),
-        _ => {}
-    }
 }
 
 /// An owner as its columns hold it: tenant, user.

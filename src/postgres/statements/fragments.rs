@@ -3,7 +3,6 @@
 use crate::postgres::catalogue::table::{IdKind, TYPE_NUMBER, Table};
 use crate::postgres::sql::names::{literal, quote, relation};
 use crate::postgres::sql::token::{self, UNRECOGNISED};
-use crate::record::fields::Field;
 use crate::record::layout::Layout;
 use crate::record::placement::{ColumnType, Placement, PlainColumn, Slot};
 
@@ -37,12 +36,20 @@ impl Writer<'_> {
         1 + self.tenants()
     }
 
-    pub(in crate::postgres) fn filled_slots(&self) -> impl Iterator<Item = &Slot> {
-        self.placement.slots.iter().filter(|slot| !slot.fields.is_empty())
+    /// How many parameters a record takes: the text of every slot, then for every plain column what it gets, and what
+    /// it must hold to be cleared when it gets nothing.
+    pub(in crate::postgres) fn values(&self) -> usize {
+        self.placement.slots.len() + 2 * self.placement.plain.len()
     }
 
-    pub(in crate::postgres) fn values(&self) -> usize {
-        self.filled_slots().count() + self.placement.plain.len()
+    /// The name of our member of the JSONB column.
+    pub(in crate::postgres) fn member_name(&self) -> String {
+        self.layout.fields.member()
+    }
+
+    /// Our member of the JSONB column.
+    pub(in crate::postgres) fn member(&self, column: &str) -> String {
+        token::member(column, &self.member_name())
     }
 
     /// The row's owner is the one bound. A text column may hold either form of a UUID.
@@ -88,7 +95,7 @@ impl Writer<'_> {
     pub(in crate::postgres) fn slot_text(&self, row: &str, slot: &Slot) -> String {
         let column = format!("{row}.{}", quote(&slot.column));
         match slot.json {
-            true => format!("{}::text", token::member(&column)),
+            true => format!("{}::text", self.member(&column)),
             false => format!("{column}::text"),
         }
     }
@@ -100,14 +107,14 @@ impl Writer<'_> {
     fn version_of_slot(&self, row: &str, slot: &Slot, keys: &str) -> String {
         let column = format!("{row}.{}", quote(&slot.column));
         if !slot.json {
-            return token::known_version(&format!("{column}::text"), keys);
+            return token::known_version(&format!("{column}::text"), keys, Some(&self.layout.fields));
         }
         let not_an_object = |value: &str| {
             format!("coalesce(pg_catalog.jsonb_typeof({value}), 'null') NOT IN ('object', 'null')")
         };
-        let ours = token::member(&column);
+        let ours = self.member(&column);
         let (unrecognised, ours_unrecognised) = (not_an_object(&column), not_an_object(&ours));
-        let version = token::known_version("e.value", keys);
+        let version = token::known_version("e.value", keys, None);
         format!(
             "CASE WHEN {unrecognised} OR {ours_unrecognised} THEN '{UNRECOGNISED}' WHEN {ours} IS NULL OR {ours} = 'null' THEN '' \
              ELSE coalesce((SELECT max({version}) FROM pg_catalog.jsonb_each_text({ours}) AS e), '') END COLLATE \"C\""
@@ -143,22 +150,21 @@ impl Writer<'_> {
     ) -> Vec<(String, String, String)> {
         let mut assignments = Vec::new();
         for slot in &self.placement.slots {
-            let column = quote(&slot.column);
-            let (update, insert) = match (slot.json, slot.fields.is_empty()) {
-                (false, false) => same(next()),
-                (false, true) => same(if slot.not_null { "''".to_owned() } else { "NULL".to_owned() }),
-                (true, false) => json_assignment(&column, &next()),
-                (true, true) => json_clearing(&column, slot.not_null),
+            let (column, param) = (quote(&slot.column), next());
+            let (update, insert) = match slot.json {
+                false => (format!("{param}::text"), format!("{param}::text")),
+                true => self.json_assignment(slot, &column, &param),
             };
             assignments.push((column, update, insert));
         }
         for plain in &self.placement.plain {
-            let value = typed(&plain.kind, &next());
-            assignments.push((
-                quote(&plain.column),
-                self.plain_update(plain, &value),
-                not_null(plain, value),
-            ));
+            let (column, new, old) = (quote(&plain.column), next(), next());
+            let (value, unset) = (typed(&plain.kind, &new), unset(plain));
+            // what is not what the record vouches for is the application's
+            let update = format!(
+                "CASE WHEN {new}::text IS NOT NULL THEN {value} WHEN t.{column}::text = {old}::text THEN {unset} ELSE t.{column} END"
+            );
+            assignments.push((column, update, format!("coalesce({value}, {unset})")));
         }
         if let Some(column) = &self.placement.sync_column {
             assignments.push((quote(column), "pg_catalog.now()".to_owned(), "pg_catalog.now()".to_owned()));
@@ -166,25 +172,26 @@ impl Writer<'_> {
         assignments
     }
 
-    /// The first store on a row keeps plain values that it does not set; later stores replace.
-    fn plain_update(&self, plain: &PlainColumn, value: &str) -> String {
-        let column = format!("t.{}", quote(&plain.column));
-        let first = self.holds_no_record("t");
-        let value_or_old = format!("CASE WHEN {value} IS NULL AND {first} THEN {column} ELSE {value} END");
-        not_null(plain, value_or_old)
+    /// Siblings of our sub-object, which other code wrote, survive.
+    fn json_assignment(&self, slot: &Slot, column: &str, param: &str) -> (String, String) {
+        let (ours, held, name) = (format!("{param}::text::jsonb"), format!("t.{column}"), self.member_name());
+        let either = |without: &str, with: &str| format!("CASE WHEN {param}::text IS NULL THEN {without} ELSE {with} END");
+        let nothing = if slot.not_null { "'{}'::jsonb" } else { "NULL::jsonb" };
+        (
+            either(&token::without_member(&held, &name), &token::with_member(&held, &name, &ours)),
+            either(nothing, &token::only_member(&name, &ours)),
+        )
     }
 
-    /// Whether no slot of the row holds tokens, readable or not. Text that is not ours is no record.
-    fn holds_no_record(&self, row: &str) -> String {
-        let empty = self.placement.slots.iter().map(|slot| {
-            let column = format!("{row}.{}", quote(&slot.column));
-            match slot.json {
-                true => format!("coalesce({}, 'null') IN ('null', '{{}}')", token::member(&column)),
-                false => format!("({}) IS NOT TRUE", token::claims_to_be_token(&format!("{column}::text"))),
-            }
+    /// A write that has not looked at the row clears no plain column that holds something: whose value it is only
+    /// the record can tell.
+    pub(in crate::postgres) fn clears_nothing_unseen(&self, mut next: impl FnMut() -> String) -> String {
+        (0..self.placement.slots.len()).for_each(|_| drop(next()));
+        let settled = self.placement.plain.iter().map(|plain| {
+            let (column, new, _) = (format!("t.{}", quote(&plain.column)), next(), next());
+            format!(" AND ({new}::text IS NOT NULL OR coalesce({column}::text, '') IN ('', 'null', {}))", literal(plain.unset))
         });
-        let empty: Vec<_> = empty.collect();
-        format!("({})", empty.join(" AND "))
+        settled.collect()
     }
 
     pub(in crate::postgres) fn set_clause(&self, first_param: usize) -> String {
@@ -197,11 +204,11 @@ impl Writer<'_> {
     /// True when the row now holds what was bound. When a trigger changed it the division fails, which
     /// takes the whole statement back: otherwise the record before would be gone, and this one unreadable.
     pub(in crate::postgres) fn holds_what_was_bound(&self, mut next: impl FnMut() -> String) -> String {
-        let held = self.filled_slots().map(|slot| {
+        let held = self.placement.slots.iter().map(|slot| {
             let (column, param) = (format!("t.{}", quote(&slot.column)), next());
             match slot.json {
-                true => format!("{} = {param}::text::jsonb", token::member(&column)),
-                false => format!("{column}::text = {param}::text"),
+                true => format!("{} IS NOT DISTINCT FROM {param}::text::jsonb", self.member(&column)),
+                false => format!("{column}::text IS NOT DISTINCT FROM {param}::text"),
             }
         });
         let held: Vec<_> = held.collect();
@@ -282,24 +289,6 @@ pub(in crate::postgres) fn array_values() -> impl FnMut() -> String {
     }
 }
 
-fn same(value: String) -> (String, String) {
-    (value.clone(), value)
-}
-
-/// Siblings of our sub-object, which other code wrote, survive.
-fn json_assignment(column: &str, param: &str) -> (String, String) {
-    let ours = format!("{param}::text::jsonb");
-    (token::with_member(&format!("t.{column}"), &ours), token::only_member(&ours))
-}
-
-fn json_clearing(column: &str, not_null: bool) -> (String, String) {
-    let update = format!(
-        "CASE WHEN pg_catalog.jsonb_typeof(t.{column}) = 'object' THEN {} ELSE t.{column} END",
-        token::without_member(&format!("t.{column}"))
-    );
-    (update, if not_null { "'{}'::jsonb".to_owned() } else { "NULL".to_owned() })
-}
-
 pub(in crate::postgres) fn typed(kind: &ColumnType, param: &str) -> String {
     match kind {
         ColumnType::Json => format!("{param}::text::json"),
@@ -308,16 +297,12 @@ pub(in crate::postgres) fn typed(kind: &ColumnType, param: &str) -> String {
     }
 }
 
-/// What stands for nothing in a plain column that may not be null.
-fn not_null(plain: &PlainColumn, value: String) -> String {
-    let blank = match (plain.field, &plain.kind) {
-        _ if !plain.not_null => return value,
-        (Field::IntegrationStatus, _) => "'not_configured'",
-        (_, ColumnType::Json) => "'{}'::json",
-        (_, ColumnType::Jsonb) => "'{}'::jsonb",
-        _ => "''",
-    };
-    format!("coalesce({value}, {blank})")
+/// What a plain column gets when its field is not set.
+fn unset(plain: &PlainColumn) -> String {
+    match plain.not_null {
+        true => typed(&plain.kind, &literal(plain.unset)),
+        false => typed(&plain.kind, "NULL"),
+    }
 }
 
 /// An id column of `t`, of a type for which no better operator can be put before Postgres' own.

@@ -1,8 +1,8 @@
 //! The SQL text of one placement, built once. Every value is bound, every name quoted.
 //!
 //! Parameters come in this order: the owner's user, the owner's tenant if the layout has one, then
-//! what the statement's own comment says. "The values of a record" are one text for every slot that
-//! gets tokens, then one for every plain column.
+//! what the statement's own comment says. "The values of a record" are one text for every slot, then two for every
+//! plain column: what it gets, and what it must hold to be cleared when it gets nothing.
 
 use std::sync::Arc;
 
@@ -74,13 +74,14 @@ impl Writer<'_> {
         let first = self.owner_params() + 1;
         let (version, keys) = self.guard_params(first);
         format!(
-            "UPDATE {} AS t SET {} WHERE {} AND {} < {version} COLLATE \"C\" AND {}{} RETURNING {}",
+            "UPDATE {} AS t SET {} WHERE {} AND {} < {version} COLLATE \"C\" AND {}{}{} RETURNING {}",
             self.relation(),
             self.set_clause(first),
             self.is_owner("t"),
             self.version_of_row("t", &keys),
             self.schema_is_current(),
             self.no_newer_duplicate(&version, &keys),
+            self.clears_nothing_unseen(counter(first)),
             self.holds_what_was_bound(counter(first)),
         )
     }
@@ -143,7 +144,7 @@ impl Writer<'_> {
             let column = format!("t.{}", quote(&slot.column));
             match slot.json {
                 true => {
-                    format!("{} IS NOT DISTINCT FROM {}::text::jsonb", token::member(&column), old())
+                    format!("{} IS NOT DISTINCT FROM {}::text::jsonb", self.member(&column), old())
                 }
                 false => format!("{column}::text IS NOT DISTINCT FROM {}::text", old()),
             }
@@ -232,7 +233,7 @@ impl Writer<'_> {
         let tenant = self.layout.tenant_column.as_ref().zip(self.table.tenant);
         let tenant = tenant.map(|(name, kind)| format!(" AND {} = n.w", id_column(name, kind)));
         format!(
-            "UPDATE {} AS t SET {} FROM unnest({}) AS n({}) WHERE {} = n.u{} AND {} < n.version COLLATE \"C\" AND {} RETURNING {} AS held, n.ordinal",
+            "UPDATE {} AS t SET {} FROM unnest({}) AS n({}) WHERE {} = n.u{} AND {} < n.version COLLATE \"C\" AND {}{} RETURNING {} AS held, n.ordinal",
             self.relation(),
             set.join(", "),
             arrays.join(", "),
@@ -241,6 +242,7 @@ impl Writer<'_> {
             tenant.unwrap_or_default(),
             self.version_of_row("t", &keys),
             self.schema_is_current(),
+            self.clears_nothing_unseen(array_values()),
             self.holds_what_was_bound(array_values()),
         )
     }
@@ -278,7 +280,7 @@ impl Writer<'_> {
     fn forge(&self, slot: &Slot) -> String {
         let (column, text) = (quote(&slot.column), format!("${}::text", self.owner_params() + 1));
         let forged = match slot.json {
-            true => token::only_member(&format!("pg_catalog.jsonb_build_object('api_key', {text})")),
+            true => token::only_member(&self.member_name(), &format!("pg_catalog.jsonb_build_object('forged', {text})")),
             false => text,
         };
         format!(

@@ -6,24 +6,25 @@ use sqlx::postgres::PgArguments;
 use crate::error::Result;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
-use crate::postgres::statements::bind;
+use crate::postgres::statements::bind::{self, Written};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::owner::Owner;
 use crate::record::record::{Record, Row};
 
 impl Postgres {
     /// Writes a record over every row of the owner that holds an older one, under a key of `keys` or
-    /// none at all. False: no such row.
+    /// none at all. False: no such row, or one that has to be looked at first: it holds tokens of fields that
+    /// the layout does not know, or a plain column holds something that the record does not set.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn update(
         &self,
         plan: &Plan,
         owner: &Owner,
-        record: &Record,
+        written: Written<'_>,
         keys: &[String],
     ) -> Result<bool, DatabaseError> {
-        self.write(self.update_query(plan, owner, record, keys)?).await
+        self.write(self.update_query(plan, owner, written, keys)?).await
     }
 
     /// What [`update`](Self::update) sends. It answers with a row for each that was written.
@@ -31,13 +32,13 @@ impl Postgres {
         &self,
         plan: &Plan,
         owner: &Owner,
-        record: &Record,
+        written: Written<'_>,
         keys: &[String],
     ) -> Result<Query, DatabaseError> {
         let (table, statements) = plan.work_for(owner)?;
         let mut arguments = bind::owner(self, table, owner)?;
-        bind::record(&mut arguments, &plan.placement, record)?;
-        bind_value(&mut arguments, record.version.to_string())?;
+        bind::record(&mut arguments, &plan.placement, written)?;
+        bind_value(&mut arguments, written.record.version.to_string())?;
         bind_value(&mut arguments, keys.to_vec())?;
         Ok(Query { sql: statements.update.clone(), arguments })
     }
@@ -49,10 +50,10 @@ impl Postgres {
         &self,
         plan: &Plan,
         owner: &Owner,
-        record: &Record,
+        written: Written<'_>,
     ) -> Result<bool, DatabaseError> {
         let (table, _) = plan.work_for(owner)?;
-        let insert = self.insert_query(plan, owner, record)?;
+        let insert = self.insert_query(plan, owner, written)?;
         if table.unique {
             return self.write(insert).await;
         }
@@ -69,11 +70,11 @@ impl Postgres {
         &self,
         plan: &Plan,
         owner: &Owner,
-        record: &Record,
+        written: Written<'_>,
     ) -> Result<Query, DatabaseError> {
         let (table, statements) = plan.work_for(owner)?;
         let mut arguments = bind::owner(self, table, owner)?;
-        bind::record(&mut arguments, &plan.placement, record)?;
+        bind::record(&mut arguments, &plan.placement, written)?;
         Ok(Query { sql: statements.insert.clone(), arguments })
     }
 
@@ -99,25 +100,36 @@ impl Postgres {
         &self,
         plan: &Plan,
         owner: &Owner,
-        record: &Record,
+        written: Written<'_>,
         old: &[Row],
     ) -> Result<bool, DatabaseError> {
-        let (table, statements) = plan.work_for(owner)?;
-        let mut written = false;
+        let mut done_any = false;
         let mut done: Vec<&Vec<Option<String>>> = Vec::new();
         for row in old {
             if done.contains(&&row.slots) {
                 continue;
             }
-            let mut arguments = bind::owner(self, table, owner)?;
-            bind::record(&mut arguments, &plan.placement, record)?;
-            for text in &row.slots {
-                bind_value(&mut arguments, text.clone())?;
-            }
-            written |= self.write(Query { sql: statements.replace.clone(), arguments }).await?;
+            done_any |= self.write(self.replace_query(plan, owner, written, row)?).await?;
             done.push(&row.slots);
         }
-        Ok(written)
+        Ok(done_any)
+    }
+
+    /// What [`replace`](Self::replace) sends for one row. It answers with a row for each that was written.
+    pub(crate) fn replace_query(
+        &self,
+        plan: &Plan,
+        owner: &Owner,
+        written: Written<'_>,
+        old: &Row,
+    ) -> Result<Query, DatabaseError> {
+        let (table, statements) = plan.work_for(owner)?;
+        let mut arguments = bind::owner(self, table, owner)?;
+        bind::record(&mut arguments, &plan.placement, written)?;
+        for text in &old.slots {
+            bind_value(&mut arguments, text.clone())?;
+        }
+        Ok(Query { sql: statements.replace.clone(), arguments })
     }
 
     /// As [`update`](Self::update), and answers with the rows as they were before.
@@ -125,13 +137,13 @@ impl Postgres {
         &self,
         plan: &Plan,
         owner: &Owner,
-        record: &Record,
+        written: Written<'_>,
         keys: &[String],
     ) -> Result<Vec<Row>, DatabaseError> {
         let (table, statements) = plan.work_for(owner)?;
         let mut arguments = bind::owner(self, table, owner)?;
-        bind::record(&mut arguments, &plan.placement, record)?;
-        bind_value(&mut arguments, record.version.to_string())?;
+        bind::record(&mut arguments, &plan.placement, written)?;
+        bind_value(&mut arguments, written.record.version.to_string())?;
         bind_value(&mut arguments, keys.to_vec())?;
         let rows =
             self.database.fetch(Query { sql: statements.push.clone(), arguments }, Phase::Writing).await?;

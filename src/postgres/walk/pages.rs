@@ -4,6 +4,7 @@ use crate::postgres::sql::names::quote;
 use crate::postgres::sql::token;
 use crate::postgres::statements::fragments::{Writer, typed};
 use crate::postgres::walk::cursor::Cursor;
+use crate::record::field::Field;
 use crate::record::placement::{PlainColumn, Slot};
 
 /// What a walk looks for in the slots of a row. Text that is no token is part of it.
@@ -63,13 +64,14 @@ impl Pages<'_> {
 
     /// Whether a row has something of what is looked for.
     pub(in crate::postgres) fn holds_sought(&self) -> String {
-        let slots: Vec<_> = self.slots.iter().map(|slot| self.slot_holds_sought(slot)).collect();
+        let slots = self.slots.iter().enumerate();
+        let slots: Vec<_> = slots.map(|(at, slot)| self.slot_holds_sought(at, slot)).collect();
         if slots.is_empty() { "false".to_owned() } else { slots.join(" OR ") }
     }
 
-    fn slot_holds_sought(&self, slot: &Slot) -> String {
+    fn slot_holds_sought(&self, at: usize, slot: &Slot) -> String {
         let text = self.writer.slot_text("t", slot);
-        let sought = |value: &str| self.is_sought(slot, value);
+        let sought = |value: &str| self.is_sought(at, slot, value);
         if !slot.json {
             return format!(
                 "coalesce({text} <> '' AND ({} OR (pg_catalog.strpos({text}, ' ') > 0 AND EXISTS \
@@ -78,7 +80,7 @@ impl Pages<'_> {
                 sought("e.value"),
             );
         }
-        let ours = token::member(&format!("t.{}", quote(&slot.column)));
+        let ours = self.writer.member(&format!("t.{}", quote(&slot.column)));
         format!(
             "CASE coalesce(pg_catalog.jsonb_typeof({ours}), 'null') WHEN 'null' THEN false WHEN 'object' THEN EXISTS \
              (SELECT 1 FROM pg_catalog.jsonb_each_text({ours}) AS e WHERE ({}) IS NOT FALSE) ELSE true END",
@@ -87,12 +89,20 @@ impl Pages<'_> {
     }
 
     /// Whether one value in a slot is what is looked for.
-    fn is_sought(&self, slot: &Slot, value: &str) -> String {
-        let fields: Vec<_> = slot.fields.iter().map(|field| field.name()).collect();
+    fn is_sought(&self, at: usize, slot: &Slot, value: &str) -> String {
+        let placement = self.writer.placement;
         match self.sought {
             Sought::OtherKeys => token::is_not_under(value, "$1::text"),
-            Sought::Misplaced if fields.is_empty() => "true".to_owned(),
-            Sought::Misplaced => token::is_not_of(value, &fields),
+            // what has a column of its own; anything else may lie here
+            Sought::Misplaced if placement.is_shared(at) => {
+                let elsewhere = placement.with_own_columns().filter(|field| Some(*field) != slot.own);
+                token::is_of(value, &elsewhere.collect::<Vec<_>>())
+            }
+            // the record token goes where the others go
+            Sought::Misplaced => {
+                let here: Vec<_> = slot.own.into_iter().chain([Field::RECORD]).collect();
+                format!("NOT {}", token::is_of(value, &here))
+            }
         }
     }
 
@@ -114,7 +124,8 @@ impl Pages<'_> {
             array.push_str("::jsonb[]");
         }
         arrays.push(format!("${}::int4[]", names.len() + 1));
-        let columns = slots.iter().enumerate().map(|(at, slot)| exchange_slot(at, slot));
+        let member = writer.member_name();
+        let columns = slots.iter().enumerate().map(|(at, slot)| exchange_slot(at, slot, &member));
         let columns = columns.chain(plain.iter().enumerate().map(|(at, plain)| exchange_plain(at, plain)));
         let (mut set, mut unchanged, mut held) = (Vec::new(), Vec::new(), Vec::new());
         for column in columns {
@@ -146,7 +157,7 @@ struct Exchanged {
     held: String,
 }
 
-fn exchange_slot(at: usize, slot: &Slot) -> Exchanged {
+fn exchange_slot(at: usize, slot: &Slot, member: &str) -> Exchanged {
     let column = quote(&slot.column);
     if !slot.json {
         return Exchanged {
@@ -156,14 +167,14 @@ fn exchange_slot(at: usize, slot: &Slot) -> Exchanged {
         };
     }
     let held = format!("t.{column}");
-    let ours = token::member(&held);
+    let ours = token::member(&held, member);
     // what stays is not written anew, since the application may keep much beside it
     Exchanged {
         set: format!(
             "{column} = CASE WHEN {ours} IS NOT DISTINCT FROM n.v{at} THEN t.{column} \
              WHEN n.v{at} IS NULL THEN {} ELSE {} END",
-            token::without_member(&held),
-            token::with_member(&held, &format!("n.v{at}"))
+            token::without_member(&held, member),
+            token::with_member(&held, member, &format!("n.v{at}"))
         ),
         // the text that was read is Postgres' own, and the same value always has the same
         unchanged: format!(

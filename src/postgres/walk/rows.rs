@@ -18,7 +18,8 @@ use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::cursor::{Cursor, Position};
 use crate::postgres::walk::pages::{Pages, Sought};
 use crate::record::owner::Owner;
-use crate::record::placement::{PlainColumn, Slot};
+use crate::record::field::Fields;
+use crate::record::placement::{Placement, PlainColumn, Slot};
 use crate::record::token::{KeyId, start_under};
 use crate::record::version::Millis;
 
@@ -82,6 +83,8 @@ pub(crate) struct TableWalk {
     pub(crate) slots: Vec<Slot>,
     /// The plain columns that an exchange may set.
     pub(crate) plain: Vec<PlainColumn>,
+    pub(crate) fields: Fields,
+    pub(crate) placement: Placement,
     /// For each of: from the start, after a position; to the end, up to a position.
     pages: [[Arc<str>; 2]; 2],
     exchange: Arc<str>,
@@ -111,7 +114,8 @@ impl TableWalk {
         let count = format!("SELECT count(*) FROM {relation} AS t");
         let count_found = format!("{count} WHERE {}", texts.holds_sought());
         let (middle, count, count_found) = (middle.into(), count.into(), count_found.into());
-        Self { pages, exchange, middle, count, count_found, cursor, sought, slots, plain }
+        let (fields, placement) = (writer.layout.fields.clone(), writer.placement.clone());
+        Self { pages, exchange, middle, count, count_found, cursor, sought, slots, plain, fields, placement }
     }
 
     /// The arguments of a search, before any position.

@@ -116,11 +116,9 @@ fn count_sql(layout: &Layout, columns: &[Counted<'_>]) -> String {
                 format!("SELECT {at}, e.value FROM pg_catalog.unnest({pieces}) AS e (value)")
             }
             Form::Jsonb => {
-                let ours = token::member(&column);
-                let rest = format!(
-                    "(CASE pg_catalog.jsonb_typeof({column}) WHEN 'object' THEN {} ELSE {column} END)",
-                    token::without_member(&column)
-                );
+                let member = layout.fields.member();
+                let ours = token::member(&column, &member);
+                let rest = format!("({})", token::without_member(&column, &member));
                 format!(
                     "SELECT {at}, e.value FROM pg_catalog.jsonb_each_text(CASE coalesce(pg_catalog.jsonb_typeof({ours}), 'null') \
                      WHEN 'object' THEN {ours} WHEN 'null' THEN NULL ELSE pg_catalog.jsonb_build_object('', {ours}) END) AS e \

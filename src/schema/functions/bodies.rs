@@ -5,19 +5,21 @@ use crate::postgres::sql::names::{literal, owner_columns, quote};
 use crate::postgres::sql::token::{
     Kind, holds_unrecognised, member, only_member, token_pattern, version, with_member, without_member,
 };
-use crate::record::fields::Field;
+use crate::record::field::{Field, FieldSpec, ValueKind};
+use crate::record::token::MAX_SLOT;
+use crate::schema::columns::kind_after;
 use crate::schema::plan_input::PlanInput;
 
 const STORE: &str = include_str!("store.sql");
 
 /// The body of the function that stores a record that was sealed elsewhere. It puts tokens where the vault would put
 /// them once all columns of the layout are there: the token of a secret field into the field's own column, if it has
-/// one, and the others into the JSONB column.
+/// one, and the others into the JSONB column; the record token beside another one; plain values into their columns.
 pub(super) fn store_body(input: &PlanInput<'_>, owner: &OwnerParams) -> String {
     let slots = Slots::new(input);
-    let names =
-        |fields: &[Field]| fields.iter().map(|field| literal(field.name())).collect::<Vec<_>>().join(", ");
-    let dedicated: Vec<_> = slots.texts.iter().map(|(field, _)| *field).collect();
+    let names = |fields: &mut dyn Iterator<Item = Field>| {
+        fields.map(|field| literal(field.name())).collect::<Vec<_>>().join(", ")
+    };
     let no_tenant = match owner.params.len() {
         1 => String::new(),
         _ => " OR p_tenant IS NULL".to_owned(),
@@ -30,19 +32,22 @@ pub(super) fn store_body(input: &PlanInput<'_>, owner: &OwnerParams) -> String {
         true => format!(" ({})", owner_columns(input.layout).join(", ")),
         false => String::new(),
     };
+    let of_kind = |kind| slots.plain.iter().filter(move |plain| plain.spec.kind == kind).map(|plain| plain.field);
     fill(
         STORE,
         &[
             ("relation", input.relation()),
             ("token", token_pattern()),
+            ("longest", MAX_SLOT.to_string()),
             ("owner", owner.condition()),
             ("no_tenant", no_tenant),
-            ("secrets", names(&Field::SECRET)),
-            ("secret_words", Field::SECRET.map(Field::name).join(", ")),
-            ("fields", names(&Field::ALL)),
-            ("dedicated", names(&dedicated)),
+            ("dedicated", names(&mut slots.texts.iter().map(|text| text.field))),
+            ("unbounded", names(&mut slots.texts.iter().filter(|text| !text.bounded).map(|text| text.field))),
+            ("plain_texts", names(&mut of_kind(ValueKind::Text))),
+            ("plain_objects", names(&mut of_kind(ValueKind::Object))),
             ("assignments", slots.assignments()),
             ("foreign", slots.foreign()),
+            ("unsettled", slots.unsettled()),
             ("newest", slots.newest()),
             ("columns", columns.join(", ")),
             ("values", values.join(", ")),
@@ -51,43 +56,98 @@ pub(super) fn store_body(input: &PlanInput<'_>, owner: &OwnerParams) -> String {
     )
 }
 
-/// Where the tokens of a record go, quoted.
+/// A column of a secret field, quoted.
+struct TextSlot {
+    field: Field,
+    column: String,
+    bounded: bool,
+}
+
+/// A column of a plain field, quoted.
+struct PlainSlot {
+    field: Field,
+    spec: FieldSpec,
+    column: String,
+    not_null: bool,
+    kind: String,
+}
+
+/// Where the parts of a record go.
 struct Slots {
-    texts: Vec<(Field, String)>,
+    texts: Vec<TextSlot>,
+    plain: Vec<PlainSlot>,
     config: String,
     sync: String,
+    /// The name of our member of the JSONB column.
+    member: String,
 }
 
 impl Slots {
     fn new(input: &PlanInput<'_>) -> Self {
         let layout = input.layout;
-        let own = |field: Field| Some((field, quote(layout.column_of(field)?)));
+        let text = |(field, _): (Field, &FieldSpec)| {
+            let column = layout.column_of(field)?;
+            let bounded = kind_after(input, column).is_some_and(|kind| kind.starts_with("character varying("));
+            Some(TextSlot { field, column: quote(column), bounded })
+        };
+        let plain = |(field, spec): (Field, &FieldSpec)| {
+            let column = input.plain_column(field)?;
+            let there = input.table.column(column);
+            Some(PlainSlot {
+                field,
+                spec: *spec,
+                column: quote(column),
+                not_null: there.is_some_and(|there| there.not_null),
+                kind: kind_after(input, column).unwrap_or_else(|| spec.column_type().to_owned()),
+            })
+        };
         Self {
-            texts: Field::SECRET.into_iter().filter_map(own).collect(),
+            texts: layout.fields.secrets().filter_map(text).collect(),
+            plain: layout.fields.plain().filter_map(plain).collect(),
             config: quote(&layout.config_column),
             sync: quote(&layout.sync_column),
+            member: layout.fields.member(),
         }
     }
 
-    fn token(field: Field) -> String {
-        format!("p_tokens ->> {}", literal(field.name()))
+    /// What a text column gets: its token, and the record token where that belongs beside it.
+    fn text(slot: &TextSlot) -> String {
+        let token = |field: Field| format!("v_tokens ->> {}", literal(field.name()));
+        let (own, record) = (token(slot.field), token(Field::RECORD));
+        format!("CASE WHEN v_record_at = {} THEN ({own}) || ' ' || ({record}) ELSE {own} END", literal(slot.field.name()))
+    }
+
+    /// What a plain column gets.
+    fn plain(slot: &PlainSlot) -> String {
+        let (name, kind) = (literal(slot.field.name()), &slot.kind);
+        let value = match slot.spec.kind {
+            ValueKind::Text => format!("(p_plain ->> {name})"),
+            ValueKind::Object => format!("nullif(p_plain -> {name}, 'null')::{kind}"),
+        };
+        match slot.not_null {
+            true => format!("coalesce({value}, {}::{kind})", literal(slot.spec.unset)),
+            false => value,
+        }
     }
 
     fn assignments(&self) -> String {
         let config = format!("t.{}", self.config);
-        let texts = self.texts.iter().map(|(field, column)| format!("{column} = {}", Self::token(*field)));
+        let texts = self.texts.iter().map(|slot| format!("{} = {}", slot.column, Self::text(slot)));
+        let plain = self.plain.iter().map(|slot| {
+            let (column, name, value) = (&slot.column, literal(slot.field.name()), Self::plain(slot));
+            format!("{column} = CASE WHEN p_plain ? {name} THEN {value} ELSE t.{column} END")
+        });
         let others = [
             // what other code wrote beside ours stays
             format!(
-                "{} = CASE WHEN v_rest <> '{{}}' THEN {} \
-                 WHEN pg_catalog.jsonb_typeof({config}) = 'object' THEN {} ELSE {config} END",
+                "{} = CASE WHEN v_rest <> '{{}}' THEN {} ELSE {} END",
                 self.config,
-                with_member(&config, "v_rest"),
-                without_member(&config)
+                with_member(&config, &self.member, "v_rest"),
+                without_member(&config, &self.member)
             ),
             format!("{} = pg_catalog.now()", self.sync),
         ];
-        texts.chain(others).collect::<Vec<_>>().join(", ")
+        texts.chain(plain).chain(others).collect::<Vec<_>>().join(", ")
     }
 
     fn foreign(&self) -> String {
@@ -95,20 +155,31 @@ impl Slots {
         let texts = self
             .texts
             .iter()
-            .map(|(_, column)| holds_unrecognised(&format!("t.{column}::pg_catalog.text"), Kind::Text));
+            .map(|slot| holds_unrecognised(&format!("t.{}::pg_catalog.text", slot.column), Kind::Text));
         let others = [
             format!("pg_catalog.jsonb_typeof({config}) NOT IN ('object', 'null')"),
-            holds_unrecognised(&config, Kind::Json),
+            holds_unrecognised(&config, Kind::Json(&self.member)),
         ];
         texts.chain(others).map(|condition| format!("({condition}) IS TRUE")).collect::<Vec<_>>().join(" OR ")
+    }
+
+    /// A plain column holds something of which the caller says nothing: whether it is the application's cannot be told
+    /// here.
+    fn unsettled(&self) -> String {
+        let unsettled = self.plain.iter().map(|slot| {
+            let (column, name) = (&slot.column, literal(slot.field.name()));
+            let unset = literal(slot.spec.unset);
+            format!("(coalesce(t.{column}::pg_catalog.text, '') NOT IN ('', 'null', {unset}) AND NOT p_plain ? {name})")
+        });
+        ["false".to_owned()].into_iter().chain(unsettled).collect::<Vec<_>>().join(" OR ")
     }
 
     /// The newest version that any token of the row `t` has. Only columns of `t`, so that it is looked at
     /// again after a wait for the row.
     fn newest(&self) -> String {
         let texts: Vec<_> =
-            self.texts.iter().map(|(_, column)| format!("t.{column}::pg_catalog.text")).collect();
-        let ours = member(&format!("t.{}", self.config));
+            self.texts.iter().map(|slot| format!("t.{}::pg_catalog.text", slot.column)).collect();
+        let ours = member(&format!("t.{}", self.config), &self.member);
         format!(
             "coalesce((SELECT pg_catalog.max({} COLLATE \"C\") FROM \
              (SELECT pg_catalog.unnest(pg_catalog.string_to_array(pg_catalog.concat_ws(' ', {}), ' ')) \
@@ -123,26 +194,13 @@ impl Slots {
     fn inserts(&self, input: &PlanInput<'_>) -> Vec<(String, String)> {
         let must_be = |column: &str| input.table.column(column).is_some_and(|column| column.not_null);
         let nothing = if must_be(&input.layout.config_column) { "'{}'" } else { "NULL" };
-        let texts = self.texts.iter().map(|(field, column)| (column.clone(), Self::token(*field)));
-        let config = format!("CASE WHEN v_rest <> '{{}}' THEN {} ELSE {nothing} END", only_member("v_rest"));
+        let texts = self.texts.iter().map(|slot| (slot.column.clone(), Self::text(slot)));
+        let plain = self.plain.iter().map(|slot| (slot.column.clone(), Self::plain(slot)));
+        let ours = only_member(&self.member, "v_rest");
+        let config = format!("CASE WHEN v_rest <> '{{}}' THEN {ours} ELSE {nothing} END");
         let others = [(self.config.clone(), config), (self.sync.clone(), "pg_catalog.now()".to_owned())];
-        texts.chain(others).chain(blanks(input)).collect()
+        texts.chain(plain).chain(others).collect()
     }
-}
-
-/// What the vault writes into plain columns that may not be null and have no default.
-fn blanks(input: &PlanInput<'_>) -> impl Iterator<Item = (String, String)> {
-    let blank = |field: Field| {
-        let column = input.table.column(input.layout.column_of(field)?)?;
-        let value = match field {
-            Field::IntegrationStatus => "'not_configured'",
-            Field::WebhookConfig => "'{}'",
-            _ => "''",
-        };
-        (column.not_null && input.definitions.default_of(&column.name).is_none())
-            .then(|| (quote(&column.name), value.to_owned()))
-    };
-    Field::PLAIN.into_iter().filter_map(blank)
 }
 
 /// A user, and a tenant where the layout has a column for it.

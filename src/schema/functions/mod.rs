@@ -4,8 +4,6 @@ mod bodies;
 
 use crate::postgres::catalogue::definitions::Function;
 use crate::postgres::sql::names::{dollar_quoted, in_schema, literal, quote};
-use crate::record::fields::Field;
-use crate::record::values::IntegrationStatus;
 use crate::schema::functions::bodies::{OwnerParams, fill, store_body};
 use crate::schema::object_owner::{function_is_ours, grant, revoke};
 use crate::schema::plan_input::{PlanDraft, PlanInput};
@@ -34,38 +32,39 @@ fn wanted<'a>(input: &'a PlanInput<'a>) -> Vec<WantedFunction<'a>> {
     let condition = ("owner", owner.condition());
     let store = WantedFunction {
         input,
-        name: "store_retell_config",
-        params: owner.and("p_tokens", "jsonb"),
+        name: format!("store_{}_config", input.layout.fields.namespace),
+        params: [owner.and("p_record", "text"), vec![("p_plain", "jsonb")]].concat(),
         result: "text",
         volatility: "",
         body: store_body(input, &owner),
     };
     let profile = WantedFunction {
         input,
-        name: "get_complete_user_profile",
+        name: "get_complete_user_profile".to_owned(),
         params: owner.params.clone(),
         result: "jsonb",
         volatility: " STABLE",
         body: fill(PROFILE, &[relation.clone(), condition.clone()]),
     };
-    let status = input.layout.column_of(Field::IntegrationStatus).map(|column| {
-        let words = IntegrationStatus::ALL.map(IntegrationStatus::as_str);
-        let statuses = words.map(literal).join(", ");
+    let with_words = input.layout.fields.plain().filter(|(_, spec)| !spec.words.is_empty());
+    let status = with_words.filter_map(|(field, spec)| {
+        let (column, words) = (input.plain_column(field)?, spec.words);
+        let statuses = words.iter().map(|word| literal(word)).collect::<Vec<_>>().join(", ");
         let values = [
-            relation,
-            condition,
+            relation.clone(),
+            condition.clone(),
             ("status", quote(column)),
             ("statuses", statuses),
             ("status_words", words.join(", ")),
         ];
-        WantedFunction {
+        Some(WantedFunction {
             input,
-            name: "update_retell_integration_status",
+            name: format!("update_{}_{field}", input.layout.fields.namespace),
             params: owner.and("p_status", "text"),
             result: "void",
             volatility: "",
             body: fill(STATUS, &values),
-        }
+        })
     });
     [store, profile].into_iter().chain(status).collect()
 }
@@ -73,7 +72,7 @@ fn wanted<'a>(input: &'a PlanInput<'a>) -> Vec<WantedFunction<'a>> {
 /// A function as it should be.
 struct WantedFunction<'a> {
     input: &'a PlanInput<'a>,
-    name: &'static str,
+    name: String,
     /// Names and types.
     params: Vec<(&'static str, &'static str)>,
     result: &'static str,
@@ -162,7 +161,7 @@ impl WantedFunction<'_> {
         let params: Vec<_> = self.params.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
         format!(
             "CREATE OR REPLACE FUNCTION {}({}) RETURNS {} LANGUAGE plpgsql{} SECURITY INVOKER SET search_path = '' AS {}",
-            in_schema(self.input.layout, self.name),
+            in_schema(self.input.layout, &self.name),
             params.join(", "),
             self.result,
             self.volatility,
@@ -172,7 +171,7 @@ impl WantedFunction<'_> {
 
     fn signature(&self) -> String {
         let kinds: Vec<_> = self.params.iter().map(|(_, kind)| *kind).collect();
-        format!("{}({})", in_schema(self.input.layout, self.name), kinds.join(", "))
+        format!("{}({})", in_schema(self.input.layout, &self.name), kinds.join(", "))
     }
 
     fn done_if(&self) -> String {

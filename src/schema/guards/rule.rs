@@ -1,10 +1,8 @@
 //! What a column may hold.
 
 use crate::postgres::sql::names::{our_name, quote, relation};
-use crate::postgres::sql::token::{Kind, holds_unknown_status, holds_unrecognised, member};
-use crate::record::fields::Field;
+use crate::postgres::sql::token::{Kind, holds_unknown_word, holds_unrecognised, member};
 use crate::record::layout::Layout;
-use crate::record::values::IntegrationStatus;
 
 /// What a column may hold, for the database to see to.
 pub(super) struct Rule<'a> {
@@ -17,40 +15,43 @@ pub(super) struct Rule<'a> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Holds {
-    Tokens(Kind),
-    Status,
+    /// Tokens.
+    Text,
+    /// Tokens in our part.
+    Json,
+    /// One of these.
+    Words(&'static [&'static str]),
 }
 
 impl<'a> Rule<'a> {
-    /// For every column made for tokens, and for the status.
+    /// For every column made for tokens, and for those of fields with a list of values.
     pub(super) fn all(layout: &'a Layout) -> Vec<Self> {
-        let secrets = Field::SECRET.into_iter().filter_map(|field| layout.column_of(field));
-        let texts = secrets.map(|column| (column, Holds::Tokens(Kind::Text)));
-        let config = (layout.config_column.as_str(), Holds::Tokens(Kind::Json));
-        let status = layout.column_of(Field::IntegrationStatus).map(|column| (column, Holds::Status));
-        texts.chain([config]).chain(status).map(|(column, holds)| Self::new(layout, column, holds)).collect()
+        let texts = layout.secret_columns().map(|column| (column, Holds::Text));
+        let config = (layout.config_column.as_str(), Holds::Json);
+        let words = layout.word_columns().map(|(column, words)| (column, Holds::Words(words)));
+        texts.chain([config]).chain(words).map(|(column, holds)| Self::new(layout, column, holds)).collect()
     }
 
     fn new(layout: &'a Layout, column: &'a str, holds: Holds) -> Self {
         let id = match holds {
-            Holds::Tokens(_) => format!("guard.{column}"),
-            Holds::Status => "status.check".to_owned(),
+            Holds::Text | Holds::Json => format!("guard.{column}"),
+            Holds::Words(_) => format!("values.{column}"),
         };
         Self { layout, column, id, holds }
     }
 
     pub(super) fn is_for_tokens(&self) -> bool {
-        self.holds != Holds::Status
+        matches!(self.holds, Holds::Text | Holds::Json)
     }
 
     /// True for a row that breaks the rule; false or NULL otherwise. `row` is empty, or `new.`.
     pub(super) fn is_broken(&self, row: &str) -> String {
         let column = format!("{row}{}", quote(self.column));
         match self.holds {
-            Holds::Tokens(Kind::Json) => holds_unrecognised(&column, Kind::Json),
+            Holds::Json => holds_unrecognised(&column, Kind::Json(&self.layout.fields.member())),
             // the cast: a role that may make functions could put a better match for varchar in the way
-            Holds::Tokens(Kind::Text) => holds_unrecognised(&format!("{column}::text"), Kind::Text),
-            Holds::Status => holds_unknown_status(&format!("{column}::text")),
+            Holds::Text => holds_unrecognised(&format!("{column}::text"), Kind::Text),
+            Holds::Words(words) => holds_unknown_word(&format!("{column}::text"), words),
         }
     }
 
@@ -58,7 +59,7 @@ impl<'a> Rule<'a> {
     pub(super) fn value(&self, row: &str) -> String {
         let column = format!("{row}{}", quote(self.column));
         match self.holds {
-            Holds::Tokens(Kind::Json) => member(&column),
+            Holds::Json => member(&column, &self.layout.fields.member()),
             _ => format!("{column}::text"),
         }
     }
@@ -82,18 +83,16 @@ impl<'a> Rule<'a> {
     /// What the column takes, in words.
     pub(super) fn takes(&self) -> String {
         match self.holds {
-            Holds::Tokens(_) => "tokens of retell-vault".to_owned(),
-            Holds::Status => {
-                format!("one of {}", IntegrationStatus::ALL.map(IntegrationStatus::as_str).join(", "))
-            }
+            Holds::Text | Holds::Json => "tokens of retell-vault".to_owned(),
+            Holds::Words(words) => format!("one of {}", words.join(", ")),
         }
     }
 
     /// What else breaks the rule, in words.
     pub(super) fn what_breaks_it(&self) -> &'static str {
         match self.holds {
-            Holds::Tokens(_) => "text that is no token",
-            Holds::Status => "a status that does not exist",
+            Holds::Text | Holds::Json => "text that is no token",
+            Holds::Words(_) => "a value that the field does not have",
         }
     }
 

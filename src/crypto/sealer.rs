@@ -1,0 +1,343 @@
+//! Values <-> `Record`: the only file where plaintext and ciphertext of credentials meet.
+
+use std::collections::BTreeMap;
+
+use rand::CryptoRng;
+use zeroize::Zeroizing;
+
+use crate::crypto::aead::{RecordKey, RootSecret, Scope};
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::contents::Contents;
+use crate::record::field::{Field, Fields};
+use crate::record::plain::{PlainTexts, from_column, is_unset, to_column};
+use crate::record::record::{Record, has_record_token};
+use crate::record::token::{KeyId, Token};
+use crate::record::values::{Values, not_a_value};
+use crate::record::version::Version;
+
+/// What a record held.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// Absent when the record is a tombstone: the credentials were deleted.
+    pub(crate) values: Option<Values>,
+    /// Plain fields whose column no longer holds what was stored. Their values are those of the column.
+    pub(crate) changed_outside: Vec<Field>,
+    /// Plain fields whose column holds something that is no value of theirs.
+    pub(crate) ignored: Vec<Field>,
+    /// Fields that a newer program stored.
+    pub(crate) unknown: Vec<Field>,
+    /// The texts of plain columns that hold what was stored. The others are the application's.
+    pub(crate) vouched: PlainTexts,
+}
+
+/// Seals values under a key: the primary one. No values make a tombstone.
+///
+/// The plain fields in `in_the_clear` get no token: they go into columns of their own.
+pub(crate) fn seal(
+    values: &Values,
+    scope: Scope<'_>,
+    version: Version,
+    (fields, in_the_clear): (&Fields, &[Field]),
+    (key, root): (KeyId, &RootSecret),
+    rng: &mut impl CryptoRng,
+) -> Record {
+    let record_key = RecordKey::fresh(root, key, version, scope, rng);
+    let contents = Contents::of(values, fields).print();
+    let mut tokens = vec![record_key.seal(Field::RECORD, contents.as_bytes(), rng)];
+    let sealed = values.iter().filter(|(field, _)| !in_the_clear.contains(field));
+    tokens.extend(sealed.map(|(field, json)| record_key.seal(field, json.as_bytes(), rng)));
+    Record::new(tokens, plain_texts(values, fields)).expect("one version, one key, every field once")
+}
+
+/// The plain values as columns of their own get them.
+fn plain_texts(values: &Values, fields: &Fields) -> PlainTexts {
+    let mut texts = PlainTexts::default();
+    for (field, spec) in fields.plain() {
+        texts.push(field, values.get(field).and_then(|json| to_column(spec, json)));
+    }
+    texts
+}
+
+/// The same record with tokens for all plain fields that belong to it, for a place without plain columns. They are
+/// sealed under the record's own key and salt. `values` are what the record was stored with, or opened as.
+///
+/// # Errors
+/// `Unsealable`, `Malformed`, of its record token.
+pub(crate) fn seal_rest(
+    record: Record,
+    values: &Values,
+    scope: Scope<'_>,
+    root: &RootSecret,
+    rng: &mut impl CryptoRng,
+) -> Result<Record> {
+    let record_key = RecordKey::of(root, scope, record.record_token())?;
+    let contents = open_contents(&record_key, record.record_token())?;
+    let mut tokens = record.tokens().to_vec();
+    for field in contents.plain().filter(|field| record.token(*field).is_none()) {
+        // one whose column was emptied meanwhile is not set any more, and still belongs to the record
+        let json = values.get(field).unwrap_or("null");
+        tokens.push(record_key.seal(field, json.as_bytes(), rng));
+    }
+    Record::new(tokens, record.plain)
+}
+
+/// A record with its plain fields read out of their tokens, for a place that has plain columns.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn with_plain_texts(
+    mut record: Record,
+    scope: Scope<'_>,
+    root: &RootSecret,
+    fields: &Fields,
+) -> Result<Record> {
+    let opened = open(&record, scope, root, fields)?;
+    record.plain = plain_texts(&opened.values.unwrap_or_default(), fields);
+    Ok(record)
+}
+
+/// Opens a record: every token, under the key that the record names.
+///
+/// # Errors
+/// `Unsealable`; `Incomplete`, naming a field that belongs to it and is missing; `Malformed` for a field that does not
+/// belong to it, and for a plain column that cannot be read.
+pub(crate) fn open(record: &Record, scope: Scope<'_>, root: &RootSecret, fields: &Fields) -> Result<Opened> {
+    let mut keys = RecordKeys { root, scope, derived: None };
+    let contents = open_contents(keys.of(record.record_token())?, record.record_token())?;
+    refuse_strangers(record.tokens(), &contents)?;
+    let mut opened = Opened {
+        values: None,
+        changed_outside: Vec::new(),
+        ignored: Vec::new(),
+        unknown: Vec::new(),
+        vouched: PlainTexts::default(),
+    };
+    let mut values = Values::new();
+    for field in &contents.secret {
+        match record.token(*field) {
+            Some(token) => values.put(*field, Some(keys.open_text(token)?)),
+            None if fields.knows(*field) => return Err(lacks(record.version, *field)),
+            None => {}
+        }
+    }
+    for field in contents.plain() {
+        let json = match (record.token(field), fields.spec(field), record.plain.column(field)) {
+            (Some(token), _, _) => keys.open_plain(token)?,
+            (None, Some(spec), Some(text)) => {
+                let json = text.map(|text| from_column(field, spec, text)).transpose()?;
+                json.filter(|json| contents.vouches_for(field, json) || !is_unset(spec, json))
+            }
+            (None, Some(_), None) => return Err(lacks(record.version, field)),
+            (None, None, _) => continue,
+        };
+        match json.as_ref().is_some_and(|json| contents.vouches_for(field, json)) {
+            true => opened.vouched.push(field, record.plain.text(field).map(str::to_owned)),
+            false => opened.changed_outside.push(field),
+        }
+        values.put(field, json);
+    }
+    opened.unknown = contents.fields().filter(|field| !fields.knows(*field)).collect();
+    if contents.is_tombstone() {
+        return Ok(opened);
+    }
+    add_unlisted(&mut values, &mut opened, record, &contents, fields)?;
+    opened.values = Some(values);
+    Ok(opened)
+}
+
+/// Plain columns that somebody else filled: their values count, and are named. Values that are none do not count.
+fn add_unlisted(
+    values: &mut Values,
+    opened: &mut Opened,
+    record: &Record,
+    contents: &Contents,
+    fields: &Fields,
+) -> Result<()> {
+    for (field, text) in record.plain.iter() {
+        let (Some(spec), Some(text)) = (fields.spec(field), text) else { continue };
+        if !contents.lists(field) {
+            let json = Some(from_column(field, spec, text)?).filter(|json| !is_unset(spec, json));
+            opened.changed_outside.extend(json.is_some().then_some(field));
+            values.put(field, json);
+        }
+        if record.token(field).is_none() && values.get(field).is_some_and(|json| !(spec.is_valid)(json)) {
+            values.put(field, None);
+            opened.ignored.push(field);
+        }
+    }
+    Ok(())
+}
+
+/// Opens the record token only: what belongs to the record.
+///
+/// # Errors
+/// `Unsealable`, `Malformed`.
+pub(crate) fn contents(record: &Record, scope: Scope<'_>, root: &RootSecret) -> Result<Contents> {
+    open_contents(&RecordKey::of(root, scope, record.record_token())?, record.record_token())
+}
+
+fn open_contents(key: &RecordKey, token: &Token) -> Result<Contents> {
+    let json = text_of(token.field, key.open(token)?)?;
+    Contents::parse(&json)
+}
+
+fn refuse_strangers(tokens: &[Token], contents: &Contents) -> Result<()> {
+    let belongs = |token: &&Token| token.field.is_record() || contents.lists(token.field);
+    match tokens.iter().find(|token| !belongs(token)) {
+        None => Ok(()),
+        Some(stranger) => Err(malformed(format!(
+            "the record of version {} holds a token of {}, which does not belong to it",
+            stranger.version, stranger.field
+        ))),
+    }
+}
+
+/// The keys of the tokens of one record: one, unless it was put together from several sealings.
+struct RecordKeys<'a> {
+    root: &'a RootSecret,
+    scope: Scope<'a>,
+    derived: Option<RecordKey>,
+}
+
+impl RecordKeys<'_> {
+    fn of(&mut self, token: &Token) -> Result<&RecordKey> {
+        let derived = match self.derived.take().filter(|key| key.is_of(token)) {
+            Some(key) => key,
+            None => RecordKey::of(self.root, self.scope, token)?,
+        };
+        Ok(self.derived.insert(derived))
+    }
+
+    fn open_text(&mut self, token: &Token) -> Result<Zeroizing<String>> {
+        text_of(token.field, self.of(token)?.open(token)?)
+    }
+
+    /// `None`: the column was empty when the token was made.
+    fn open_plain(&mut self, token: &Token) -> Result<Option<Zeroizing<String>>> {
+        Ok(Some(self.open_text(token)?).filter(|json| json.as_str() != "null"))
+    }
+}
+
+/// The JSON text without its padding, in the buffer that it came in.
+fn text_of(field: Field, mut json: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>> {
+    let length = json.trim_ascii_end().len();
+    json.truncate(length);
+    String::from_utf8(std::mem::take(&mut *json)).map(Zeroizing::new).map_err(|error| {
+        drop(Zeroizing::new(error.into_bytes()));
+        not_a_value(field)
+    })
+}
+
+/// The same tokens under the primary key, each with its version, field and length, in the same order.
+/// Those that are under it already come back as they are, unopened. The tokens of a version share a key again.
+///
+/// # Errors
+/// `Malformed` when the tokens of one version name several keys or hold a field twice: what is refused
+/// as a mixture must not become a record by being re-encrypted. `Unsealable` of the first token that does
+/// not open, and whatever `opener` says of its key. Nothing is answered then.
+pub(crate) fn reencrypt<'k>(
+    tokens: &[Token],
+    scope: Scope<'_>,
+    (primary, root): (KeyId, &RootSecret),
+    opener: impl Fn(KeyId) -> Result<&'k RootSecret>,
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<Token>> {
+    refuse_mixtures(tokens)?;
+    let mut new_keys: BTreeMap<Version, RecordKey> = BTreeMap::new();
+    let mut old_keys: BTreeMap<Version, RecordKeys<'_>> = BTreeMap::new();
+    let mut reencrypted = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        if token.key == primary {
+            reencrypted.push(token.clone());
+            continue;
+        }
+        let version = token.version;
+        let root_of_old = opener(token.key)?;
+        let old = old_keys.entry(version).or_insert(RecordKeys { root: root_of_old, scope, derived: None });
+        let json = old.of(token)?.open(token)?;
+        let new = new_keys.entry(version).or_insert_with(|| RecordKey::fresh(root, primary, version, scope, rng));
+        reencrypted.push(new.seal(token.field, &json, rng));
+    }
+    Ok(reencrypted)
+}
+
+/// As [`reencrypt`], of the tokens of one record, which must be all there: a token that stayed behind under the old
+/// key would no longer belong to it.
+///
+/// # Errors
+/// As [`reencrypt`]; `Incomplete`, naming a secret field whose token is not among them: it is missing, or lies in a column
+/// that this process does not know.
+pub(crate) fn reencrypt_whole<'k>(
+    tokens: &[Token],
+    scope: Scope<'_>,
+    primary: (KeyId, &RootSecret),
+    opener: impl Fn(KeyId) -> Result<&'k RootSecret>,
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<Token>> {
+    if has_record_token(tokens) {
+        let record = Record::new(tokens.to_vec(), PlainTexts::default())?;
+        check_whole(&record, scope, opener(record.key)?, |_| false)?;
+    }
+    reencrypt(tokens, scope, primary, opener, rng)
+}
+
+/// Whether every secret field of a record has its token here, but for those that it `may_lack`, and no other token is
+/// there.
+///
+/// # Errors
+/// `Incomplete`, naming the field; `Malformed`; `Unsealable` of the record token.
+pub(crate) fn check_whole(
+    record: &Record,
+    scope: Scope<'_>,
+    root: &RootSecret,
+    may_lack: impl Fn(Field) -> bool,
+) -> Result<()> {
+    let contents = contents(record, scope, root)?;
+    refuse_strangers(record.tokens(), &contents)?;
+    let is_missing = |field: &&Field| record.token(**field).is_none() && !may_lack(**field);
+    match contents.secret.iter().find(is_missing) {
+        None => Ok(()),
+        Some(field) => Err(lacks(record.version, *field)
+            .with_hint("its token was removed, or lies in a column that this program does not know: upgrade it")),
+    }
+}
+
+/// Opens every token of a record, and looks at no column.
+///
+/// # Errors
+/// As [`check_whole`], and of the first token that does not open. A field that is not known may be missing.
+pub(crate) fn verify(record: &Record, scope: Scope<'_>, root: &RootSecret, fields: &Fields) -> Result<()> {
+    check_whole(record, scope, root, |field| !fields.knows(field))?;
+    let mut keys = RecordKeys { root, scope, derived: None };
+    record.tokens().iter().try_for_each(|token| keys.open_text(token).map(drop))
+}
+
+fn refuse_mixtures(tokens: &[Token]) -> Result<()> {
+    let mut keys: BTreeMap<Version, KeyId> = BTreeMap::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let (version, field) = (token.version, token.field);
+        if *keys.entry(version).or_insert(token.key) != token.key {
+            return Err(malformed(format!("the record of version {version} mixes keys")));
+        }
+        if tokens[..at].iter().any(|before| (before.version, before.field) == (version, field)) {
+            return Err(malformed(format!("the record of version {version} holds {field} twice")));
+        }
+    }
+    Ok(())
+}
+
+fn lacks(version: Version, field: Field) -> Error {
+    Error::new(ErrorKind::Incomplete, format!("the record of version {version} lacks {field}"))
+}
+
+fn malformed(message: String) -> Error {
+    Error::new(ErrorKind::Malformed, message)
+}
+
+#[cfg(test)]
+#[path = "sealer_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "reencrypt_tests.rs"]
+mod reencrypt_tests;

@@ -1,0 +1,155 @@
+//! What the record token says: which fields belong to a record, and what its plain values are.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::field::{Field, Fields, MAX_FIELDS};
+use crate::record::values::Values;
+
+/// The first 16 bytes of SHA-256 of a plain field's JSON text.
+type Digest = [u8; 16];
+
+/// The plaintext of a record token. One without any field is a tombstone: the record was deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Contents {
+    /// The secret fields that are set, in byte order.
+    pub(crate) secret: Vec<Field>,
+    /// The plain fields that are set, in byte order, wherever their values lie.
+    plain: Vec<(Field, Digest)>,
+}
+
+/// As it stands in JSON.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    fields: Vec<Field>,
+    plain: BTreeMap<Field, String>,
+}
+
+impl Contents {
+    pub(crate) fn of(values: &Values, fields: &Fields) -> Self {
+        let mut contents = Self::default();
+        for (field, json) in values.iter() {
+            match fields.is_plain(field) {
+                true => contents.plain.push((field, digest(json))),
+                false => contents.secret.push(field),
+            }
+        }
+        contents
+    }
+
+    pub(crate) fn is_tombstone(&self) -> bool {
+        self.secret.is_empty() && self.plain.is_empty()
+    }
+
+    pub(crate) fn plain(&self) -> impl Iterator<Item = Field> {
+        self.plain.iter().map(|(field, _)| *field)
+    }
+
+    /// All fields that belong to the record.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = Field> {
+        self.secret.iter().copied().chain(self.plain())
+    }
+
+    /// Whether a field belongs to the record.
+    pub(crate) fn lists(&self, field: Field) -> bool {
+        self.fields().any(|listed| listed == field)
+    }
+
+    /// Whether the record was stored with this value of a plain field.
+    pub(crate) fn vouches_for(&self, field: Field, json: &str) -> bool {
+        self.plain.contains(&(field, digest(json)))
+    }
+
+    /// Compact JSON: the only text for these contents.
+    pub(crate) fn print(&self) -> String {
+        let mut text = String::from(r#"{"fields":["#);
+        for (at, field) in self.secret.iter().enumerate() {
+            text.push_str(if at > 0 { ",\"" } else { "\"" });
+            text.push_str(field.name());
+            text.push('"');
+        }
+        text.push_str(r#"],"plain":{"#);
+        for (at, (field, digest)) in self.plain.iter().enumerate() {
+            text.push_str(if at > 0 { ",\"" } else { "\"" });
+            text.push_str(field.name());
+            text.push_str("\":\"");
+            URL_SAFE_NO_PAD.encode_string(digest, &mut text);
+            text.push('"');
+        }
+        text.push_str("}}");
+        text
+    }
+
+    /// # Errors
+    /// `Malformed` for anything but the one text that [`print`](Self::print) makes.
+    pub(crate) fn parse(json: &str) -> Result<Self> {
+        let text: Text = serde_json::from_str(json).map_err(|_| malformed())?;
+        let digest = |text: &String| URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+        let plain: Option<Vec<(Field, Digest)>> =
+            text.plain.iter().map(|(field, text)| Some((*field, digest(text)?))).collect();
+        let contents = Self { secret: text.fields, plain: plain.ok_or_else(malformed)? };
+        let in_order = contents.secret.is_sorted_by(|one, next| one < next);
+        let apart = contents.plain().all(|field| !contents.secret.contains(&field));
+        let few = contents.secret.len() + contents.plain.len() <= MAX_FIELDS;
+        // the text again: no white space, no escapes, no member twice
+        match in_order && apart && few && contents.print() == json {
+            true => Ok(contents),
+            false => Err(malformed()),
+        }
+    }
+}
+
+fn digest(json: &str) -> Digest {
+    *Sha256::digest(json).first_chunk().expect("32 bytes")
+}
+
+fn malformed() -> Error {
+    Error::new(ErrorKind::Malformed, "the record token holds something that no seal produces")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_text_for_the_contents_of_a_record() {
+        let good = r#"{"fields":["a","b"],"plain":{"c":"AAAAAAAAAAAAAAAAAAAAAA","d":"_____________________w"}}"#;
+        let contents = Contents::parse(good).unwrap();
+        assert_eq!(contents.print(), good);
+        assert!(contents.lists(Field::named("d")) && !contents.lists(Field::named("e")));
+        assert!(Contents::parse(r#"{"fields":[],"plain":{}}"#).unwrap().is_tombstone());
+        let digest = r#""AAAAAAAAAAAAAAAAAAAAAA""#;
+        let many: Vec<_> = (100..165).map(|n| format!("\"f{n}\"")).collect();
+        let bad = [
+            "".to_owned(),
+            "null".to_owned(),
+            "{}".to_owned(),
+            r#"{"fields":[]}"#.to_owned(),
+            r#"{"plain":{},"fields":[]}"#.to_owned(),
+            r#"{"fields":[],"plain":{},"more":1}"#.to_owned(),
+            r#"{"fields":[],"plain":{}} "#.to_owned(),
+            r#"{"fields": [],"plain":{}}"#.to_owned(),
+            r#"{"fields":["b","a"],"plain":{}}"#.to_owned(),
+            r#"{"fields":["a","a"],"plain":{}}"#.to_owned(),
+            r#"{"fields":["record"],"plain":{}}"#.to_owned(),
+            r#"{"fields":["A"],"plain":{}}"#.to_owned(),
+            r#"{"fields":["\u0061"],"plain":{}}"#.to_owned(),
+            format!(r#"{{"fields":["a"],"plain":{{"a":{digest}}}}}"#),
+            format!(r#"{{"fields":[],"plain":{{"b":{digest},"a":{digest}}}}}"#),
+            format!(r#"{{"fields":[],"plain":{{"a":{digest},"a":{digest}}}}}"#),
+            r#"{"fields":[],"plain":{"a":"AAAA"}}"#.to_owned(),
+            r#"{"fields":[],"plain":{"a":"AAAAAAAAAAAAAAAAAAAAAB"}}"#.to_owned(),
+            r#"{"fields":[],"plain":{"a":null}}"#.to_owned(),
+            format!(r#"{{"fields":[{}],"plain":{{}}}}"#, many.join(",")),
+        ];
+        for bad in bad {
+            assert_eq!(Contents::parse(&bad).unwrap_err().kind(), ErrorKind::Malformed, "{bad}");
+        }
+    }
+}
