@@ -86,7 +86,7 @@ fn print_stored(stored: &Stored) {
 
 fn print_loaded(loaded: &Loaded) {
     let stale = if loaded.stale { "stale: the database may hold a newer one" } else { "not stale" };
-    let key = loaded.config.api_key().masked();
+    let key = loaded.config.api_key().unwrap().masked();
     println!("loaded     version {}, {key}, from {}, {stale}", loaded.version, loaded.source.as_str());
 }
 

@@ -118,5 +118,5 @@ async fn execute(url: &str, sql: &str) -> Result<()> {
 
 fn config() -> RetellConfig {
     let config = RetellConfig::new("key_test_first_00000001".parse().expect("a valid key"));
-    config.phone_number("+14155550100".parse().expect("a valid number"))
+    config.with_phone_number("+14155550100".parse().expect("a valid number"))
 }

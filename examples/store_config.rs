@@ -169,8 +169,8 @@ fn show_bytes(name: &str, bytes: &[u8], config: &RetellConfig) -> Result<(), Box
 }
 
 fn secrets(config: &RetellConfig) -> Vec<&str> {
-    let agents = [config.get_call_agent_id(), config.get_sms_agent_id()];
+    let agents = [config.call_agent_id(), config.sms_agent_id()];
     let agents = agents.into_iter().flatten().map(|id| id.expose_secret());
-    let webhook = config.get_webhook_secret().map(|secret| secret.expose_secret());
-    agents.chain(webhook).chain([config.api_key().expose_secret()]).collect()
+    let webhook = config.webhook_key().map(|secret| secret.expose_secret());
+    agents.chain(webhook).chain([config.api_key().unwrap().expose_secret()]).collect()
 }

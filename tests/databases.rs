@@ -18,7 +18,7 @@ async fn round_trip(table: &str, user: &str, layout: Layout, expected: &[&str; 7
         let kinds: Vec<_> = stored.places.iter().map(|(field, place)| (*field, place.kind())).collect();
         let wanted: Vec<_> = Field::ALL.into_iter().zip(*expected).collect();
         let wanted: Vec<_> =
-            wanted.into_iter().filter(|(field, _)| mark < 3 || *field == Field::ApiKey).collect();
+            wanted.into_iter().filter(|(field, _)| mark < 3 || *field == Field::named("api_key")).collect();
         assert_eq!(kinds, wanted);
         assert_eq!(stored.degraded.is_some(), expected[0] == "local");
 
@@ -91,7 +91,7 @@ async fn no_table() {
 async fn another_schema_with_quoted_mixed_case_names() {
     let table = r#"CREATE SCHEMA "My.App"; CREATE TABLE "My.App"."Pro'files" ("User Id" text PRIMARY KEY, "Retell""Key" varchar, "Cfg" jsonb NOT NULL DEFAULT '{}')"#;
     let layout = Layout::new().table(r#""My.App"."Pro'files""#).unwrap().user_column("User Id").unwrap();
-    let layout = layout.column(Field::ApiKey, "Retell\"Key").unwrap().config_column("Cfg").unwrap();
+    let layout = layout.column(Field::named("api_key"), "Retell\"Key").unwrap().config_column("Cfg").unwrap();
     round_trip(table, "user-1", layout, &["column", "json", "json", "json", "json", "json", "json"]).await;
 }
 
@@ -149,13 +149,13 @@ async fn siblings_and_the_rest_of_the_row_survive() {
     // the first store keeps plain values that it does not set
     vault.store(&owner("user-1"), &small_config(1)).await.unwrap();
     assert_eq!(
-        vault.load(&owner("user-1")).await.unwrap().config.get_phone_number().unwrap().as_str(),
+        vault.load(&owner("user-1")).await.unwrap().config.phone_number().unwrap().as_str(),
         "+14155550199"
     );
     vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
     // later stores replace
     vault.store(&owner("user-1"), &small_config(2)).await.unwrap();
-    assert!(vault.load(&owner("user-1")).await.unwrap().config.get_phone_number().is_none());
+    assert!(vault.load(&owner("user-1")).await.unwrap().config.phone_number().is_none());
     vault.delete(&owner("user-1")).await.unwrap();
     let (name, voice): (String, String) =
         sqlx::query_as("SELECT full_name, encrypted_agent_config #>> '{voice,speed}' FROM user_profiles")
@@ -258,8 +258,8 @@ async fn places_name_their_columns() {
     db.exec(ALL_COLUMNS).await;
     let vault: Vault = hosts.host(0, &db.url).build().await.unwrap();
     let stored = vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
-    assert_eq!(stored.places[0], (Field::ApiKey, Place::Column("encrypted_retell_api_key".to_owned())));
-    assert_eq!(stored.places[3], (Field::WebhookSecret, Place::Json("encrypted_agent_config".to_owned())));
+    assert_eq!(stored.places[0], (Field::named("api_key"), Place::Column("encrypted_retell_api_key".to_owned())));
+    assert_eq!(stored.places[3], (Field::named("webhook_key"), Place::Json("encrypted_agent_config".to_owned())));
 }
 
 const UPPER: &str = "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11";

@@ -352,7 +352,7 @@ async fn odd_names_uuids_and_tenants_are_no_hindrance() {
         .unwrap()
         .tenant_column("Org")
         .unwrap()
-        .column(retell_vault::Field::ApiKey, "Enc\"Key")
+        .column(retell_vault::Field::named("api_key"), "Enc\"Key")
         .unwrap()
         .config_column("Cfg's")
         .unwrap();

@@ -368,7 +368,7 @@ async fn foreign_text_is_never_overwritten_unasked() {
             // the row had no record, so its plain values are the application's and stay
             let loaded = setting.load().await.unwrap();
             assert_eq!(
-                loaded.get_phone_number().map(|number| number.as_str()),
+                loaded.phone_number().map(|number| number.as_str()),
                 Some("+14155550123"),
                 "{text}"
             );

@@ -187,7 +187,7 @@ async fn a_user_signs_up_while_the_configuration_is_stored() {
         assert!(stored.unwrap().degraded.is_none());
         let loaded = vault.load(&owner).await.unwrap().config;
         assert_eq!(loaded.api_key(), config.api_key());
-        assert_eq!(loaded.get_phone_number().unwrap().as_str(), "+14155550199");
+        assert_eq!(loaded.phone_number().unwrap().as_str(), "+14155550199");
     }
 }
 

@@ -115,7 +115,7 @@ async fn a_write_that_still_waits_when_we_give_up_is_never_reported_as_failed() 
 }
 
 fn full_key(mark: u32) -> String {
-    full_config(mark).api_key().expose_secret().to_owned()
+    full_config(mark).api_key().unwrap().expose_secret().to_owned()
 }
 
 #[tokio::test]

@@ -245,8 +245,8 @@ async fn foreign_text_in_the_row_is_not_overwritten() {
 #[tokio::test]
 async fn every_layout_has_them() {
     let odd = Layout::new().table(r#""My App"."P""x""#).unwrap().user_column("p_user").unwrap();
-    let odd = odd.column(retell_vault::Field::WebhookSecret, "<<owner>> $retell_vault$").unwrap();
-    let odd = odd.column(retell_vault::Field::PhoneNumber, "v_version").unwrap();
+    let odd = odd.column(retell_vault::Field::named("webhook_key"), "<<owner>> $retell_vault$").unwrap();
+    let odd = odd.column(retell_vault::Field::named("phone_number"), "v_version").unwrap();
     let tenants = Layout::new().table("app.people").unwrap().tenant_column("p_tenant").unwrap();
     let cases = [
         (
@@ -286,7 +286,7 @@ async fn every_layout_has_them() {
         assert_eq!(code(admin.ask(&call).await), "55000");
         let loaded = vault.load(&owner).await.unwrap().config;
         assert_eq!(loaded.api_key(), full_config(1).api_key(), "{table}");
-        assert_eq!(loaded.get_webhook_secret(), full_config(1).get_webhook_secret(), "{table}");
+        assert_eq!(loaded.webhook_key(), full_config(1).webhook_key(), "{table}");
         vault.close().await;
         admin
             .ask(&format!("SELECT {schema}.update_retell_integration_status({arguments}, 'error')::text"))

@@ -140,7 +140,7 @@ async fn legacy_text_gets_triggers_that_let_its_rows_be_updated() {
     let triggers = [
         "guard.encrypted_retell_api_key.trigger",
         "guard.encrypted_agent_config.trigger",
-        "status.check.trigger",
+        "values.retell_integration_status.trigger",
     ];
     for id in triggers {
         assert!(ids(&done).contains(&id), "{id} is not in {:?}", ids(&done));
@@ -303,14 +303,14 @@ async fn a_check_of_the_application_on_the_status_counts() {
         "{ALL_COLUMNS}; ALTER TABLE user_profiles ADD CHECK (retell_integration_status IN ('active', 'off'))"
     ))
     .await;
-    assert!(!ids(&stage.plan().await.steps).contains(&"status.check"));
+    assert!(!ids(&stage.plan().await.steps).contains(&"values.retell_integration_status"));
 }
 
 #[tokio::test]
 async fn every_layout_is_guarded() {
     let odd = Layout::new().table(r#""My ""App""\"."User's Profiles $retell_vault$""#).unwrap();
-    let odd = odd.column(retell_vault::Field::ApiKey, r#"API "Key"\'s"#).unwrap();
-    let odd = odd.column(retell_vault::Field::WebhookSecret, &"s".repeat(63)).unwrap();
+    let odd = odd.column(retell_vault::Field::named("api_key"), r#"API "Key"\'s"#).unwrap();
+    let odd = odd.column(retell_vault::Field::named("webhook_key"), &"s".repeat(63)).unwrap();
     let odd_name = r#""My ""App""\"."User's Profiles $retell_vault$""#;
     let uuid =
         Layout::new().table("app.people").unwrap().user_column("id").unwrap().tenant_column("org").unwrap();

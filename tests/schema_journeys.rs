@@ -243,9 +243,9 @@ async fn quoted_names() {
     let layout = Layout::new()
         .table(r#""My ""App"."User's Profiles""#)
         .and_then(|layout| layout.user_column("The Id"))
-        .and_then(|layout| layout.column(retell_vault::Field::PhoneNumber, "Phone No."))
-        .and_then(|layout| layout.column(retell_vault::Field::ApiKey, "api$key"))
-        .and_then(|layout| layout.column(retell_vault::Field::SmsAgentId, r#"sms "agent" \d"#))
+        .and_then(|layout| layout.column(retell_vault::Field::named("phone_number"), "Phone No."))
+        .and_then(|layout| layout.column(retell_vault::Field::named("api_key"), "api$key"))
+        .and_then(|layout| layout.column(retell_vault::Field::named("sms_agent_id"), r#"sms "agent" \d"#))
         .unwrap();
     let wanted = Wanted::from(Profile::FullProfile).row_security(RowSecurity::On).force_row_security();
     let journey = Journey::begin(start.layout(layout).wanted(wanted)).await;

@@ -225,7 +225,7 @@ async fn columns_that_become_not_null() {
         // a status that may not be null says that nothing is configured
         let loaded = load(&vault).await;
         assert_eq!(loaded.api_key(), small_config(mark).api_key(), "{step}");
-        assert_eq!((loaded.get_phone_number(), loaded.get_webhook_config()), (None, None), "{step}");
+        assert_eq!((loaded.phone_number(), loaded.webhook_config()), (None, None), "{step}");
     }
     db.exec("TRUNCATE user_profiles").await;
     store(&vault, &small_config("new")).await;
@@ -255,8 +255,8 @@ async fn a_lost_token_is_an_error_and_a_lost_plain_value_is_not() {
     store(&vault, &full_config(3)).await;
     db.exec("ALTER TABLE user_profiles DROP COLUMN phone_number").await;
     let loaded = load(&vault).await;
-    assert_eq!((loaded.get_phone_number(), loaded.api_key()), (None, full_config(3).api_key()));
-    assert_eq!(loaded.get_webhook_config(), full_config(3).get_webhook_config());
+    assert_eq!((loaded.phone_number(), loaded.api_key()), (None, full_config(3).api_key()));
+    assert_eq!(loaded.webhook_config(), full_config(3).webhook_config());
 }
 
 /// Dropping one token of a packed column, or of the JSONB column, is noticed for each of the four.

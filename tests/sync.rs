@@ -48,13 +48,13 @@ fn counts(report: &SyncReport) -> [u64; 5] {
 async fn kept(vault: &Vault) -> Vec<(KeptReason, String)> {
     let kept = vault.kept(0, 100).await.unwrap();
     let key = |config: Option<RetellConfig>| {
-        config.map_or("deleted".to_owned(), |config| config.api_key().expose_secret().to_owned())
+        config.map_or("deleted".to_owned(), |config| config.api_key().unwrap().expose_secret().to_owned())
     };
     kept.into_iter().map(|kept| (kept.why, key(kept.config.unwrap()))).collect()
 }
 
 fn key(mark: impl std::fmt::Display) -> String {
-    full_config(mark).api_key().expose_secret().to_owned()
+    full_config(mark).api_key().unwrap().expose_secret().to_owned()
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ fn mixed_keys_and_doubled_fields_are_refused() {
     tokens[2].key = KeyId(2);
     assert_eq!(Record::new(tokens, PlainValues::default()).unwrap_err().kind(), ErrorKind::Malformed);
     let mut tokens = Field::SECRET.map(|field| token(field, NOW, 1)).to_vec();
-    tokens.push(token(Field::ApiKey, NOW, 1));
+    tokens.push(token(Field::named("api_key"), NOW, 1));
     assert_eq!(Record::new(tokens, PlainValues::default()).unwrap_err().kind(), ErrorKind::Malformed);
 }
 
@@ -115,7 +115,7 @@ fn damaged_text_is_an_error_even_beside_a_whole_record() {
 
 #[test]
 fn an_object_is_read_strictly() {
-    let token = token(Field::ApiKey, NOW, 1).to_string();
+    let token = token(Field::named("api_key"), NOW, 1).to_string();
     for object in [format!(r#"{{"sms_agent_id":"{token}"}}"#), r#"{"api_key":"rv1.torn"}"#.to_owned()] {
         assert_eq!(newest(&[row(None, None, Some(object))]).unwrap_err().kind(), ErrorKind::Malformed);
     }

@@ -43,7 +43,7 @@ fn version(number: u64) -> Version {
 
 fn config(number: u64) -> RetellConfig {
     RetellConfig::new(format!("key_test_{number}").parse().unwrap())
-        .phone_number("+14155550100".parse().unwrap())
+        .with_phone_number("+14155550100".parse().unwrap())
 }
 
 /// The text of a record under a key.

@@ -18,6 +18,8 @@ use crate::store::core::Core;
 pub struct Status {
     /// The database, if one was named.
     pub database: Option<DatabaseStatus>,
+    /// Where a write would put every field now.
+    pub writes: Vec<(Field, Place)>,
     /// The local file, if there is one.
     pub local: Option<LocalStatus>,
     /// Where the keyring lies.
@@ -44,8 +46,6 @@ pub struct DatabaseStatus {
     pub breaker_open: bool,
     /// The columns that can hold tokens.
     pub slots: Vec<SlotStatus>,
-    /// Where a write would put every field.
-    pub places: Vec<(Field, Place)>,
     /// Columns that could hold a field in the clear and are left alone, because they may be the application's own.
     pub left_alone: Vec<LeftAlone>,
 }
@@ -95,8 +95,10 @@ pub struct LocalStatus {
 }
 
 pub(super) async fn status(core: &Core) -> Result<Status> {
+    let fields: Vec<Field> = core.fields.each().map(|(field, _)| field).collect();
+    let mut writes: Vec<_> = fields.into_iter().map(|field| (field, Place::Local)).collect();
     let database = match &core.postgres {
-        Some(postgres) => Some(database_status(core, postgres).await),
+        Some(postgres) => Some(database_status(core, postgres, &mut writes).await),
         None => None,
     };
     let local = match &core.local {
@@ -114,10 +116,15 @@ pub(super) async fn status(core: &Core) -> Result<Status> {
             })
         }
     };
-    Ok(Status { database, local, keyring: core.keyring.path().to_owned(), keys: core.keyring.keys() })
+    Ok(Status { database, writes, local, keyring: core.keyring.path().to_owned(), keys: core.keyring.keys() })
 }
 
-async fn database_status(core: &Core, postgres: &Postgres) -> DatabaseStatus {
+/// Says where `writes` go, if the database tells.
+async fn database_status(
+    core: &Core,
+    postgres: &Postgres,
+    writes: &mut [(Field, Place)],
+) -> DatabaseStatus {
     let mut status = DatabaseStatus {
         address: postgres.database.address(),
         table: postgres.table_name(),
@@ -126,7 +133,6 @@ async fn database_status(core: &Core, postgres: &Postgres) -> DatabaseStatus {
         transaction_pooler: postgres.database.is_transactional(),
         breaker_open: core.breaker.is_open(Instant::now()),
         slots: Vec::new(),
-        places: Vec::new(),
         left_alone: Vec::new(),
     };
     let plan = match postgres.refresh().await {
@@ -140,8 +146,8 @@ async fn database_status(core: &Core, postgres: &Postgres) -> DatabaseStatus {
     };
     core.breaker.success();
     let placement = &plan.placement;
-    status.places = core.fields.each().map(|(field, _)| (field, placement.place(field))).collect();
-    status.slots = slots(placement, &status.places);
+    writes.iter_mut().for_each(|(field, place)| *place = placement.place(*field));
+    status.slots = slots(placement, writes);
     status.left_alone = placement.left_alone.iter().map(|left| left_alone(postgres, left)).collect();
     status.problem = match (&plan.placement.unwritable, plan.placement.is_local()) {
         (Some(column), _) => Some(format!("column {column} may not be written")),

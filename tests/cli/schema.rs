@@ -305,7 +305,7 @@ async fn an_interrupted_run_says_so_and_the_same_command_goes_on() {
     assert_eq!(steps(&plan(&home, &[])), [""; 0]);
 
     sqlx::raw_sql("BEGIN; SELECT * FROM user_profiles").execute(&mut holder).await.unwrap();
-    let rest = interrupt(&home, "rollback", "waits: status.check: ", Signal::INT);
+    let rest = interrupt(&home, "rollback", "waits: values.retell_integration_status: ", Signal::INT);
     assert!(
         rest.contains("error: interrupted: 1 step taken back, and the one under way stays applied"),
         "{rest}"

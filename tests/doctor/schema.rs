@@ -11,7 +11,7 @@ use crate::support::vaults::{full_config, owner};
 fn odd_layout() -> Layout {
     let layout = Layout::new().table(r#""Odd ""Schema"""."User's ""Profiles""""#).unwrap();
     let layout = layout.user_column("User Id").unwrap().tenant_column("Tenant\"Id").unwrap();
-    layout.column(Field::ApiKey, "Api Key").unwrap().config_column("Config's").unwrap()
+    layout.column(Field::named("api_key"), "Api Key").unwrap().config_column("Config's").unwrap()
 }
 
 const ODD_TABLE: &str = r#"CREATE SCHEMA "Odd ""Schema""";

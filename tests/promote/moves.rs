@@ -54,7 +54,7 @@ async fn json_records_to_columns_of_their_own_and_siblings_stay() {
 /// Nothing of ours stays in the JSONB column, and all that is the application's does.
 #[tokio::test]
 async fn json_records_that_leave_the_column() {
-    let layout = Layout::new().column(Field::WebhookSecret, "encrypted_webhook_secret").unwrap();
+    let layout = Layout::new().column(Field::named("webhook_key"), "encrypted_webhook_secret").unwrap();
     let stage = Stage::with(JSON, layout, owners(USERS)).await;
     stage
         .db
@@ -101,7 +101,7 @@ async fn one_column_after_another() {
     let places = stage.vault(1).await.store(&owner("user-0"), &full_config(0)).await.unwrap().places;
     let packed: Vec<Field> =
         places.iter().filter(|(_, place)| place.kind() != "column").map(|(field, _)| *field).collect();
-    assert_eq!(packed, [Field::WebhookSecret]);
+    assert_eq!(packed, [Field::named("webhook_key")]);
 }
 
 #[tokio::test]

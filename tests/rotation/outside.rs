@@ -40,7 +40,7 @@ async fn a_column_under_another_name() {
         refuses_to_destroy(&vault, stage.old, "10 in column public.user_profiles.old_key").await;
 
         // with the right layout it is counted, rotated, and then the key may go
-        let layout = stage.layout.clone().column(retell_vault::Field::ApiKey, "old_key").unwrap();
+        let layout = stage.layout.clone().column(retell_vault::Field::named("api_key"), "old_key").unwrap();
         let named = stage.hosts.host(1, &stage.db.url).layout(layout).build().await.unwrap();
         refuses_to_destroy(&named, stage.old, "in column old_key").await;
         stage.db.exec(&format!("{CLEARED} old_key = NULL")).await;

@@ -103,7 +103,7 @@ impl Traffic {
 }
 
 fn mark_of(config: &RetellConfig) -> usize {
-    config.api_key().expose_secret().rsplit('_').next().unwrap().parse().unwrap()
+    config.api_key().unwrap().expose_secret().rsplit('_').next().unwrap().parse().unwrap()
 }
 
 /// A vault for every table, as a process of its own on a host of its own.

@@ -100,8 +100,8 @@ async fn no_column_is_planned_twice() {
     db.exec("CREATE TABLE people (department text PRIMARY KEY)").await;
     let layout = named_table("people")
         .user_column("department")
-        .and_then(|layout| layout.column(retell_vault::Field::PhoneNumber, "phone"))
-        .and_then(|layout| layout.column(retell_vault::Field::WebhookConfig, "metadata"))
+        .and_then(|layout| layout.column(retell_vault::Field::named("phone_number"), "phone"))
+        .and_then(|layout| layout.column(retell_vault::Field::named("webhook_config"), "metadata"))
         .and_then(|layout| layout.sync_column("updated_at"))
         .unwrap();
     let plan = plan(&db, &layout, &Profile::FullProfile.into()).await;

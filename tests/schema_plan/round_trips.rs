@@ -163,8 +163,8 @@ async fn a_nullable_tenant_in_another_schema_under_odd_names() {
     let layout = named_table(r#""A ""b"" $vault$"."It's \ ""T"" CONCURRENTLY""#)
         .user_column("Us\"er")
         .and_then(|layout| layout.tenant_column("ten'ant"))
-        .and_then(|layout| layout.column(Field::ApiKey, "K'e\"y \\"))
-        .and_then(|layout| layout.column(Field::IntegrationStatus, "Sta\"t'us"))
+        .and_then(|layout| layout.column(Field::named("api_key"), "K'e\"y \\"))
+        .and_then(|layout| layout.column(Field::named("integration_status"), "Sta\"t'us"))
         .unwrap();
     let columns = [
         "owner.unique",

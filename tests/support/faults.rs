@@ -118,7 +118,7 @@ pub async fn said(vaults: &[&Vault], owner: &Owner) -> Vec<String> {
     let mut said = Vec::new();
     for vault in vaults {
         said.push(match vault.load(owner).await {
-            Ok(loaded) => loaded.config.api_key().expose_secret().to_owned(),
+            Ok(loaded) => loaded.config.api_key().unwrap().expose_secret().to_owned(),
             Err(error) => format!("{:?}", error.kind()),
         });
     }

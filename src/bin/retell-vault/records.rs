@@ -15,8 +15,8 @@ use crate::failure::Failure;
 use crate::{print, session};
 
 /// The longest JSON text that is read, in bytes.
-const MAX_CONFIG: usize = 64 * 1024;
-const SHAPE: &str = r#"the least is {"api_key": "…"}; `retell-vault put --help` shows all fields"#;
+const MAX_CONFIG: usize = 256 * 1024;
+const SHAPE: &str = r#"it is JSON like {"api_key": "…"}; `retell-vault put --help` shows all fields"#;
 
 /// Stores a configuration.
 pub async fn put(global: &Global, put: &PutArgs) -> Result<(), Failure> {
@@ -63,7 +63,7 @@ fn bounded(file: io::Result<File>, name: &str) -> Result<Zeroizing<Vec<u8>>, Fai
             format!("cannot read {name}: {error}"),
             "give the configuration as JSON on standard input, or name its file with --file",
         )),
-        Ok(length) if length > MAX_CONFIG => Err(invalid("the configuration is longer than 64 KiB")),
+        Ok(length) if length > MAX_CONFIG => Err(invalid("the configuration is longer than 256 KiB")),
         Ok(_) => Ok(bytes),
     }
 }
@@ -228,19 +228,31 @@ fn warn_of_loaded(loaded: &Loaded) {
     for field in &loaded.ignored {
         print::warning(&format!("{field} is left out: its column holds something that is not valid"));
     }
+    for field in loaded.changed_outside.iter().filter(|field| !loaded.ignored.contains(field)) {
+        print::warning(&format!("{field} is not what was stored: another program changed its column"));
+    }
+    for field in &loaded.unknown {
+        print::warning(&format!("{field} is left out: a newer version of this program stored it"));
+    }
 }
 
 /// Put together as text, since a JSON value would hold secrets that nobody wipes.
 fn config_json(config: &str, loaded: &Loaded) -> Zeroizing<String> {
     let (source, version, stale) = (loaded.source.as_str(), loaded.version, loaded.stale);
-    let rest = format!(",\"source\":\"{source}\",\"version\":\"{version}\",\"stale\":{stale}}}\n");
+    let names = |fields: &[Field]| json!(fields.iter().map(Field::name).collect::<Vec<_>>());
+    let (ignored, unknown) = (names(&loaded.ignored), names(&loaded.unknown));
+    let changed = names(&loaded.changed_outside);
+    let rest = format!(
+        ",\"source\":\"{source}\",\"version\":\"{version}\",\"stale\":{stale},\
+         \"ignored\":{ignored},\"changed_outside\":{changed},\"unknown\":{unknown}}}\n"
+    );
     joined(&["{\"config\":", config, &rest])
 }
 
 fn config_text(config: &str, loaded: &Loaded) -> Zeroizing<String> {
     let mut config: Value = serde_json::from_str(config).expect("the library prints JSON");
     let mut rows = Vec::new();
-    push_rows(&mut config, &mut rows);
+    push_rows(&mut config, "", &mut rows);
     let about = [
         ["version".to_owned(), format!("{}, {}", loaded.version, print::utc(loaded.version.millis()))],
         ["source".to_owned(), loaded.source.as_str().to_owned()],
@@ -251,25 +263,25 @@ fn config_text(config: &str, loaded: &Loaded) -> Zeroizing<String> {
     text
 }
 
-/// A row for every text in it; a webhook's are named `webhook_secret` and so on. What has no text of
-/// its own is a list of events.
-fn push_rows(config: &mut Value, rows: &mut Vec<[String; 2]>) {
+/// A row for every text in it, named as its field. What has no text of its own is a list of events.
+fn push_rows(config: &mut Value, group: &str, rows: &mut Vec<[String; 2]>) {
     let Value::Object(fields) = config else { return };
     for (name, value) in fields.iter_mut() {
         match value {
-            Value::String(text) => rows.push([row_name(name), std::mem::take(text)]),
+            Value::String(text) => rows.push([row_name(group, name), std::mem::take(text)]),
             Value::Array(events) if !events.is_empty() => {
                 let events: Vec<_> = events.iter().filter_map(Value::as_str).collect();
-                rows.push([row_name(name), events.join(", ")]);
+                rows.push([row_name(group, name), events.join(", ")]);
             }
-            other => push_rows(other, rows),
+            other => push_rows(other, name, rows),
         }
     }
 }
 
-fn row_name(name: &str) -> String {
-    match name {
-        "events" | "secret" => format!("webhook_{name}"),
+fn row_name(group: &str, name: &str) -> String {
+    match (group, name) {
+        ("agents", role) => format!("{role}_agent_id"),
+        (_, "events") => "webhook_events".to_owned(),
         _ => name.to_owned(),
     }
 }

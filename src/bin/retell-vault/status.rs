@@ -1,6 +1,6 @@
 //! `status`: the database, the local file and the keys. A database that is away is an answer.
 
-use retell_vault::{DatabaseStatus, Field, KeptReason, KeptRecord, KeyInfo, LocalStatus, Place, Status};
+use retell_vault::{DatabaseStatus, KeptReason, KeptRecord, KeyInfo, LocalStatus, Status};
 use serde_json::{Value, json};
 
 use crate::args::global::Global;
@@ -18,7 +18,7 @@ pub async fn status(global: &Global) -> Result<(), Failure> {
     match global.json {
         true => print::json(&json!({
             "database": status.database.as_ref().map(database_json),
-            "writes": places_json(&writes(&status)),
+            "writes": places_json(&status.writes),
             "local": status.local.as_ref().map(local_json),
             "kept": kept.iter().map(kept_json).collect::<Vec<_>>(),
             "keyring": status.keyring.display().to_string(),
@@ -28,18 +28,13 @@ pub async fn status(global: &Global) -> Result<(), Failure> {
     }
 }
 
-/// Where a write would put every field now.
-fn writes(status: &Status) -> Vec<(Field, Place)> {
-    match &status.database {
-        Some(database) if !database.places.is_empty() => database.places.clone(),
-        _ => Field::ALL.map(|field| (field, Place::Local)).to_vec(),
-    }
-}
-
 fn database_json(database: &DatabaseStatus) -> Value {
     let slot = |slot: &retell_vault::SlotStatus| {
         let fields: Vec<_> = slot.fields.iter().map(|field| field.name()).collect();
         json!({ "column": slot.column, "type": slot_type(slot.json), "fields": fields })
+    };
+    let left_alone = |left: &retell_vault::LeftAlone| {
+        json!({ "field": left.field.name(), "column": left.column, "adopt": left.adopt })
     };
     json!({
         "address": database.address,
@@ -48,6 +43,7 @@ fn database_json(database: &DatabaseStatus) -> Value {
         "problem": database.problem,
         "transaction_pooler": database.transaction_pooler,
         "slots": database.slots.iter().map(slot).collect::<Vec<_>>(),
+        "left_alone": database.left_alone.iter().map(left_alone).collect::<Vec<_>>(),
     })
 }
 
@@ -90,7 +86,7 @@ fn as_text(global: &Global, status: &Status, kept: &[KeptRecord]) -> String {
         let rows: Vec<_> = database.slots.iter().map(slot_row).collect();
         parts.push(print::titled("slots found, and what writes put there", &print::table(&rows)));
     }
-    let places: Vec<_> = writes(status).iter().map(|place| place_row(global, place)).collect();
+    let places: Vec<_> = status.writes.iter().map(|place| place_row(global, place)).collect();
     parts.push(print::titled("a write would go to", &print::table(&places)));
     if let Some(local) = &status.local {
         // without a database nothing waits for one
@@ -118,6 +114,10 @@ fn database_rows(database: Option<&DatabaseStatus>) -> Vec<[String; 2]> {
         row("pooler", if database.transaction_pooler { "transaction" } else { "none" }),
     ];
     rows.extend(database.problem.as_ref().map(|problem| row("problem", problem)));
+    for left in &database.left_alone {
+        let meaning = format!("may be the application's own; {} is sealed. To use it: {}", left.field, left.adopt);
+        rows.push(row(&format!("column {}", left.column), &meaning));
+    }
     rows
 }
 

@@ -134,11 +134,6 @@ pub(crate) fn heads(value: &str) -> String {
     )
 }
 
-/// A condition: a text starts like a token, of this version or a later one.
-pub(crate) fn claims_to_be_token(text: &str) -> String {
-    format!("{text} ~ '^{ANY_SUITE}[.]'")
-}
-
 /// A condition: the text of a slot, or of our member, holds a token of any version.
 pub(crate) fn holds_any(text: &str) -> String {
     format!("{text} ~ '(^|\")rv[0-9]+[.][0-9a-f]{{8}}[.]'")

@@ -8,11 +8,14 @@ use retell_vault::{Fallback, Owner, StoreOptions};
 use crate::args::global::{Global, owner, tenant, user};
 use crate::failure::Failure;
 
-pub const PUT_HELP: &str = r#"The configuration, of which only api_key is required:
+pub const PUT_HELP: &str = r#"The configuration. Every member may be left out, but one secret must be set:
   {"api_key": "key_…", "call_agent_id": "agent_…", "sms_agent_id": "agent_…",
+   "agents": {"inbound": "agent_…"},
+   "webhook_key": "key_…",
    "phone_number": "+14155550100",
-   "webhook_config": {"webhook_url": "https://…", "events": ["call_ended"], "secret": "…"},
+   "webhook_config": {"webhook_url": "https://…", "events": ["call_ended"]},
    "integration_status": "not_configured" | "configured" | "active" | "error" | "disabled"}
+`agents.inbound` may be written as `inbound_agent_id`, and `webhook_key` as `webhook_config.secret`.
 It replaces what was stored before as a whole.
 
 "#;
