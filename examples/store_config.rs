@@ -117,8 +117,10 @@ fn wrapping_key(folder: &Path) -> Result<RawKey, Box<dyn Error>> {
 fn print_places(stored: &Stored) {
     for (field, place) in &stored.places {
         let column = place.column().map(|column| format!(" {column}")).unwrap_or_default();
-        let sealed = match (field.is_secret(), place) {
-            (false, Place::Column(_)) => ", in the clear",
+        // the application reads these itself, where they have a column of their own
+        let is_plain = ["phone_number", "webhook_config", "integration_status"].contains(&field.name());
+        let sealed = match (is_plain, place) {
+            (true, Place::Column(_)) => ", in the clear",
             _ => ", sealed",
         };
         println!("           {:<18} {}{column}{sealed}", field.to_string(), place.kind());

@@ -6,6 +6,16 @@ use retell_vault::{ErrorKind, Field, Layout, Owner, Place, Source, Vault};
 use support::vaults::*;
 use support::*;
 
+const FIELDS: [&str; 7] = [
+    "api_key",
+    "call_agent_id",
+    "sms_agent_id",
+    "webhook_key",
+    "phone_number",
+    "webhook_config",
+    "integration_status",
+];
+
 /// Stores, loads and deletes on a table, and searches everything for secrets.
 async fn round_trip(table: &str, user: &str, layout: Layout, expected: &[&str; 7]) {
     let (db, hosts) = (TestDb::create().await, Hosts::new().await);
@@ -16,7 +26,7 @@ async fn round_trip(table: &str, user: &str, layout: Layout, expected: &[&str; 7
     for (mark, config) in [(1, full_config(1)), (2, full_config(2)), (3, small_config(3))] {
         let stored = vault.store(&owner, &config).await.unwrap();
         let kinds: Vec<_> = stored.places.iter().map(|(field, place)| (*field, place.kind())).collect();
-        let wanted: Vec<_> = Field::ALL.into_iter().zip(*expected).collect();
+        let wanted: Vec<_> = FIELDS.map(Field::named).into_iter().zip(*expected).collect();
         let wanted: Vec<_> =
             wanted.into_iter().filter(|(field, _)| mark < 3 || *field == Field::named("api_key")).collect();
         assert_eq!(kinds, wanted);

@@ -300,6 +300,17 @@ impl Fields {
         own.or_else(|| self.specs.iter().find(|spec| spec.is_about(field)))
     }
 
+    /// The same fields in the order of the table, those that it does not know last.
+    pub(crate) fn sorted(&self, fields: impl Iterator<Item = Field>) -> Vec<Field> {
+        let place = |field: &Field| {
+            let own = self.specs.iter().position(|spec| spec.name == SpecName::Is(*field));
+            own.or_else(|| self.specs.iter().position(|spec| spec.is_about(*field))).unwrap_or(MAX_FIELDS)
+        };
+        let mut fields: Vec<Field> = fields.collect();
+        fields.sort_by_key(place);
+        fields
+    }
+
     pub(crate) fn knows(&self, field: Field) -> bool {
         self.spec(field).is_some()
     }

@@ -211,8 +211,7 @@ async fn store_by_one_statement(
         if core.offline_reads {
             remember_stored(core, requests[*at], Some(record.clone())).await;
         }
-        let place = |field| (field, plan.placement.place(field));
-        let places = requests[*at].values.fields().map(place).collect();
+        let places = core.places(requests[*at], |field| plan.placement.place(field));
         written[*at] =
             Some(StoredRecord { version: record.version, places, degraded: None, replaced: Vec::new() });
     }

@@ -183,6 +183,16 @@ impl Core {
         random::with_rng(|rng| sealer::seal_rest(sent, request.values, scope, root, rng))?
     }
 
+    /// Where every field of a request is.
+    pub(crate) fn places(
+        &self,
+        request: StoreRequest<'_>,
+        place: impl Fn(Field) -> Place,
+    ) -> Vec<(Field, Place)> {
+        let fields = self.fields.sorted(request.values.fields());
+        fields.into_iter().map(|field| (field, place(field))).collect()
+    }
+
     pub(crate) fn scope<'a>(&self, owner: &'a Owner) -> Scope<'a> {
         Scope { namespace: self.fields.namespace, owner }
     }

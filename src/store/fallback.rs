@@ -57,8 +57,7 @@ pub(super) async fn store_locally(
         };
         match local.put_pending(&put).await? {
             PutPending::Written => {
-                let places =
-                    request.values.fields().map(|field| (field, Place::Local)).collect();
+                let places = core.places(request, |_| Place::Local);
                 return Ok(StoredRecord { version: record.version, places, degraded, replaced: Vec::new() });
             }
             PutPending::Newer(version) => seen = Some(version),

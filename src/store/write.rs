@@ -10,7 +10,6 @@ use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
 use crate::postgres::statements::bind::Written;
 use crate::record::field::Field;
-use crate::record::placement::Place;
 use crate::record::record::{Record, Row};
 use crate::record::version::Version;
 use crate::store::core::{Core, ROUNDS, StoreRequest, StoredRecord, pause};
@@ -291,8 +290,7 @@ impl<'a> Write<'a> {
     fn written(&mut self) -> StoredRecord {
         let version = self.record.as_ref().map(|record| record.version).expect("what was written was sealed");
         let plan = self.plan.as_ref().expect("what was written had a place");
-        let place = |field: Field| (field, plan.placement.place(field));
-        let places: Vec<(Field, Place)> = self.request.values.fields().map(place).collect();
+        let places = self.core.places(self.request, |field| plan.placement.place(field));
         StoredRecord { version, places, degraded: None, replaced: std::mem::take(&mut self.replaced) }
     }
 }

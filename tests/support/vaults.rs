@@ -102,7 +102,13 @@ pub const ALL_COLUMNS: &str = "CREATE TABLE user_profiles (
     user_id text PRIMARY KEY, full_name text,
     encrypted_retell_api_key text, encrypted_call_agent_id text, encrypted_sms_agent_id text,
     encrypted_agent_config jsonb, phone_number text, webhook_config jsonb,
-    retell_integration_status text, last_retell_sync timestamptz)";
+    retell_integration_status text, last_retell_sync timestamptz);
+    COMMENT ON COLUMN user_profiles.phone_number IS 'retell-vault: phone_number of retell';
+    COMMENT ON COLUMN user_profiles.webhook_config IS 'retell-vault: webhook_config of retell'";
+
+/// Gives the plain columns of the usual table to the vault, as `schema apply` does with those that it makes.
+pub const ADOPT: &str = "COMMENT ON COLUMN user_profiles.phone_number IS 'retell-vault: phone_number of retell';
+    COMMENT ON COLUMN user_profiles.webhook_config IS 'retell-vault: webhook_config of retell'";
 
 /// The default layout on a table of another name.
 pub fn named_table(name: &str) -> Layout {
