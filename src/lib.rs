@@ -26,6 +26,7 @@ mod keyring;
 mod local;
 mod postgres;
 mod record;
+mod retell;
 mod rotation;
 mod schema;
 mod store;
@@ -43,9 +44,9 @@ pub use record::field::{Field, FieldSpec};
 pub use record::layout::Layout;
 pub use record::owner::{Owner, TenantId, UserId};
 pub use record::placement::Place;
-pub use record::retell::RetellConfig;
+pub use retell::config::RetellConfig;
 pub use record::token::KeyId;
-pub use record::retell_values::{
+pub use retell::values::{
     AgentId, ApiKey, ExtraSecret, IntegrationStatus, PhoneNumber, WebhookConfig, WebhookKey,
 };
 pub use record::values::Values;

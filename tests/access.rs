@@ -15,6 +15,7 @@ use support::*;
 
 const TABLE: &str = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, full_name text,
     encrypted_retell_api_key text, encrypted_agent_config jsonb, phone_number text);
+    COMMENT ON COLUMN user_profiles.phone_number IS 'retell-vault: phone_number of retell';
     INSERT INTO user_profiles (user_id, phone_number) VALUES ('user-1', '+14155550199')";
 const SHARED: &str = "GRANT SELECT, INSERT, UPDATE, DELETE ON user_profiles TO guest;";
 
@@ -176,7 +177,9 @@ async fn a_column_that_may_not_be_written() {
 #[tokio::test]
 async fn a_generated_column() {
     let table = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text,
-        phone_number text GENERATED ALWAYS AS (user_id) STORED); INSERT INTO user_profiles VALUES ('user-1')";
+        phone_number text GENERATED ALWAYS AS (user_id) STORED);
+        COMMENT ON COLUMN user_profiles.phone_number IS 'retell-vault: phone_number of retell';
+        INSERT INTO user_profiles VALUES ('user-1')";
     let guest = Guest::on(table, SHARED).await;
     for user in ["user-1", "user-2"] {
         let error = guest.refuses(user, ErrorKind::AccessDenied).await;

@@ -74,7 +74,7 @@ fn the_same_in_json() {
 
     let loaded = home.json(&["get", "--user", "user-1"]);
     assert_eq!(loaded["config"]["api_key"], "key_…4711");
-    assert_eq!(loaded["config"]["webhook_config"]["secret"], "whsec_…4711");
+    assert_eq!(loaded["config"]["webhook_key"], "whsec_…4711");
     assert_eq!(
         (&loaded["source"], &loaded["stale"], &loaded["version"]),
         (&json!("local"), &json!(false), version)

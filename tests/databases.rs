@@ -116,7 +116,9 @@ async fn columns_that_must_not_be_null() {
 #[tokio::test]
 async fn json_webhooks_and_short_status_columns() {
     let table = "CREATE TABLE user_profiles (user_id varchar(64) PRIMARY KEY, encrypted_retell_api_key text,
-        webhook_config json, retell_integration_status varchar(3), phone_number varchar(20))";
+        webhook_config json, retell_integration_status varchar(3), phone_number varchar(20));
+        COMMENT ON COLUMN user_profiles.phone_number IS 'retell-vault: phone_number of retell';
+        COMMENT ON COLUMN user_profiles.webhook_config IS 'retell-vault: webhook_config of retell'";
     round_trip(
         table,
         "user-1",

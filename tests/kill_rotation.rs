@@ -107,7 +107,9 @@ impl Scene {
         let both = "ALTER TABLE user_profiles RENAME aside TO encrypted_retell_api_key";
         let all =
             "ALTER TABLE user_profiles ADD encrypted_call_agent_id text, ADD encrypted_sms_agent_id text,
-            ADD phone_number text, ADD webhook_config jsonb, ADD retell_integration_status text";
+            ADD phone_number text, ADD webhook_config jsonb, ADD retell_integration_status text;
+            COMMENT ON COLUMN user_profiles.phone_number IS 'retell-vault: phone_number of retell';
+            COMMENT ON COLUMN user_profiles.webhook_config IS 'retell-vault: webhook_config of retell'";
         for (shape, sql) in [("packed", packed), ("json", json), ("both", both), ("all", all)] {
             self.db.exec(sql).await;
             let vault = self.vault().build().await.unwrap();

@@ -13,9 +13,11 @@ use support::*;
 use tokio::task::JoinSet;
 
 const WITH_UNIQUE: &str = "CREATE TABLE user_profiles (user_id text PRIMARY KEY,
-    encrypted_retell_api_key text, encrypted_agent_config jsonb, phone_number text)";
+    encrypted_retell_api_key text, encrypted_agent_config jsonb, phone_number text);
+    COMMENT ON COLUMN user_profiles.phone_number IS 'retell-vault: phone_number of retell'";
 const WITHOUT_UNIQUE: &str = "CREATE TABLE user_profiles (user_id text,
     encrypted_retell_api_key text, encrypted_agent_config jsonb, phone_number text);
+    COMMENT ON COLUMN user_profiles.phone_number IS 'retell-vault: phone_number of retell';
     CREATE INDEX ON user_profiles (user_id)";
 
 const HOSTS: usize = 4;

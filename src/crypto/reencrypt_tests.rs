@@ -8,7 +8,7 @@ use crate::error::{ErrorKind, Result};
 use crate::keyring::keys::{KeyState, Keyring, RootKey};
 use crate::record::fields::Field;
 use crate::record::record::{PlainValues, Record};
-use crate::record::retell::RetellConfig;
+use crate::retell::config::RetellConfig;
 use crate::record::token::KeyId;
 
 const OLD: KeyId = KeyId(0x01d);

@@ -80,7 +80,7 @@ async fn of_local(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findi
         let object = format!("local file, {}", place.name());
         let counts = open_texts(host, local, place).await?;
         let problems =
-            counts.problems.iter().filter(|(problem, _)| matches!(problem, RecordProblem::Unreadable(_)));
+            counts.problems.iter().filter(|(problem, _)| matches!(problem, RecordProblem::Unreadable(_) | RecordProblem::Incomplete));
         findings.extend(problems.map(|(problem, occurrences)| of_problem(&object, "", problem, occurrences)));
     }
     Ok(findings)
@@ -238,16 +238,17 @@ fn of_problem(place: &str, of_how_many: &str, problem: &RecordProblem, occurrenc
         RecordProblem::Incomplete => (
             Severity::Critical,
             finding_ids::INCOMPLETE_RECORD,
-            "records lack their record token: other code removed it, and they do not load".to_owned(),
+            "records lack their record token, or a field that belongs to them: other code removed it, and they do not load"
+                .to_owned(),
             again,
         ),
         RecordProblem::Leftover => (
-            Severity::Notice,
+            Severity::Warning,
             finding_ids::LEFTOVER_TOKENS,
-            "rows hold tokens of an older version besides the record: a program stored it that did not know their \
-             column"
+            "rows hold tokens of an older version beside the record: an older program stored it and did not know their \
+             column, or other code put an old token back"
                 .to_owned(),
-            "nothing has to be done: the next store of a program that knows the column clears them",
+            "look at every record with `retell-vault doctor --deep`; if they load, the next store clears what is left over",
         ),
         RecordProblem::Ahead => (
             Severity::Warning,

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::credentials::Credentials;
 use crate::record::field::{Field, FieldSpec, Fields};
-use crate::record::retell::RetellConfig;
 
 /// Longest name of a Postgres object in bytes (NAMEDATALEN - 1).
 const MAX_NAME: usize = 63;
@@ -18,7 +17,7 @@ const LONGEST_EXTRA: usize = 2 * 1024 + 2;
 /// Reading, writing, rotation and schema work all walk this one value. Names are taken as they are
 /// in the catalogue: case matters, and nothing needs quoting.
 ///
-/// Defaults: table `public.user_profiles`, user column `user_id`, no tenant column;
+/// Defaults of [`Layout::new`]: table `public.user_profiles`, user column `user_id`, no tenant column;
 /// `encrypted_retell_api_key`, `encrypted_call_agent_id`, `encrypted_sms_agent_id` for tokens,
 /// `encrypted_agent_config` as the JSONB config column; `phone_number`, `webhook_config`,
 /// `retell_integration_status` for plain fields; `last_retell_sync` for the time of the last write.
@@ -42,19 +41,8 @@ pub struct Layout {
     pub(crate) sync_column: String,
 }
 
-impl Default for Layout {
-    fn default() -> Self {
-        Self::of::<RetellConfig>()
-    }
-}
-
 impl Layout {
-    /// The default names.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The default names for another kind of credentials. The time of the last write has a column of its own there:
+    /// The default names for a kind of credentials. The time of the last write has a column of its own there:
     /// `last_<namespace>_sync`.
     pub fn of<C: Credentials>() -> Self {
         Self {

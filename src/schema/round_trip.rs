@@ -171,7 +171,7 @@ impl RoundTrip<'_> {
     }
 
     fn seal(&mut self, values: &Values) -> Result<Record> {
-        let entry = StoreRequest { owner: &self.owner, values, options: StoreOptions::new() };
+        let entry = StoreRequest { owner: &self.owner, values, vouched: None, options: StoreOptions::new() };
         let record = self.core.seal(entry, self.version, &self.plan.placement.in_the_clear())?;
         self.version = Some(record.version);
         Ok(record)

@@ -113,11 +113,10 @@ impl ExistingObjects<'_> {
             "column" | "type" => Some(self.table.column(name).is_some()),
             "index" => Some(self.table.indexes.iter().any(|index| index.name == name)),
             "function" => Some(self.definitions.functions.iter().any(|function| function.name == name)),
-            "guard" => {
+            "guard" | "values" => {
                 let column = [".validate", ".trigger"].iter().find_map(|end| name.strip_suffix(end));
                 Some(self.guards(column.unwrap_or(name)))
             }
-            "values" => Some(self.guards(name)),
             "owner" if name == "unique" => Some(self.table.unique),
             "updated_at" => {
                 Some(self.definitions.triggers.iter().any(|trigger| trigger.name.starts_with(OURS)))

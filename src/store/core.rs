@@ -70,6 +70,8 @@ impl StoreOptions {
 pub(crate) struct StoreRequest<'a> {
     pub(crate) owner: &'a Owner,
     pub(crate) values: &'a Values,
+    /// What the plain columns hold of the record before, where somebody has looked.
+    pub(crate) vouched: Option<&'a PlainTexts>,
     pub(crate) options: StoreOptions,
 }
 

@@ -146,7 +146,7 @@ pub(super) async fn remember(core: &Core, owner: &Owner, read: &LoadedRecord) {
     if core.offline_reads {
         let nothing = Values::new();
         let values = read.opened.values.as_ref().unwrap_or(&nothing);
-        let request = StoreRequest { owner, values, options: StoreOptions::new() };
+        let request = StoreRequest { owner, values, vouched: None, options: StoreOptions::new() };
         remember_stored(core, request, read.record.clone()).await;
     }
 }

@@ -10,7 +10,7 @@ use crate::keyring::keys::{KeyState, RootKey};
 use crate::local::file::{Base, KeptKind, LocalRecord};
 use crate::record::fields::Field;
 use crate::record::record::{PlainValues, Record};
-use crate::record::retell::RetellConfig;
+use crate::retell::config::RetellConfig;
 
 const OLD: KeyId = KeyId(0x01d);
 const NEW: KeyId = KeyId(0x2e);

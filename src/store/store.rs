@@ -48,11 +48,13 @@ pub(crate) async fn store(core: &Core, request: StoreRequest<'_>) -> Result<Stor
 /// # Errors
 /// `NotFound` when there is nothing to delete; else as [`store`].
 pub(crate) async fn delete(core: &Core, owner: &Owner) -> Result<StoredRecord> {
-    match load(core, owner).await {
+    let vouched = match load(core, owner).await {
         Ok(loaded) if loaded.opened.values.is_none() => return Err(ErrorKind::NotFound.into()),
+        Ok(loaded) => Some(loaded.opened.vouched).filter(|_| !loaded.local),
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
         // a record that cannot be read can still be deleted; the write reports what the database says
-        _ => {}
-    }
-    store(core, StoreRequest { owner, values: &Values::new(), options: StoreOptions::new() }).await
+        Err(_) => None,
+    };
+    let (values, options) = (&Values::new(), StoreOptions::new());
+    store(core, StoreRequest { owner, values, vouched: vouched.as_ref(), options }).await
 }

@@ -239,7 +239,7 @@ impl Push<'_> {
         let owner = &self.pending.owner;
         let opened = self.core.open(&record, owner)?;
         let values = &opened.values.unwrap_or_default();
-        let request = StoreRequest { owner, values, options: StoreOptions::new() };
+        let request = StoreRequest { owner, values, vouched: None, options: StoreOptions::new() };
         Ok(self.core.seal_rest(request, record)?.packed())
     }
 

@@ -129,7 +129,7 @@ impl<'a> Write<'a> {
         let plan = self.postgres.plan_with_room().await?;
         self.plan = Some(plan.clone());
         let record = self.record_for(&plan)?;
-        let written = Written { record: &record, vouched: None };
+        let written = Written { record: &record, vouched: self.request.vouched };
         if self.postgres.update(&plan, self.request.owner, written, &self.core.known_keys()).await? {
             return Ok(Round::Done);
         }

@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::record::credentials::Credentials;
 use crate::record::field::Field;
 use crate::record::placement::Place;
-use crate::record::retell::RetellConfig;
+use crate::retell::config::RetellConfig;
 use crate::record::values::Values;
 use crate::record::version::Version;
 use crate::store::core::{LoadedRecord, StoredRecord};

@@ -18,7 +18,7 @@ use crate::postgres::connection::pool::Database;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::credentials::Credentials;
 use crate::record::layout::Layout;
-use crate::record::retell::RetellConfig;
+use crate::retell::config::RetellConfig;
 use crate::record::token::NONCE;
 use crate::record::version::Millis;
 use crate::store::breaker::Breaker;

@@ -8,7 +8,7 @@ use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
 use crate::record::placement::Slot;
 use crate::record::record::{FoundRecords, Record, Row};
-use crate::record::retell::RetellConfig;
+use crate::retell::config::RetellConfig;
 use crate::record::version::{Millis, Version};
 use crate::store::core::Core;
 use crate::vault::answers::{Source, credentials};

@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::keyring::keys::KeyInfo;
 use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
-use crate::record::retell::RetellConfig;
+use crate::retell::config::RetellConfig;
 use crate::record::token::KeyId;
 use crate::record::values::Values;
 use crate::rotation::destroy_key::destroy_key;
@@ -93,7 +93,7 @@ impl<C: Credentials> Vault<C> {
     ) -> Result<Stored> {
         let values = &config.to_values();
         self.core.check(values)?;
-        store(&self.core, StoreRequest { owner, values, options }).await.map(Stored::from)
+        store(&self.core, StoreRequest { owner, values, vouched: None, options }).await.map(Stored::from)
     }
 
     /// Stores many configurations, by one statement where the owners have rows and a usable unique
@@ -108,6 +108,7 @@ impl<C: Credentials> Vault<C> {
         let requests = entries.map(|(((owner, _), values), _)| StoreRequest {
             owner,
             values,
+            vouched: None,
             options: StoreOptions::new(),
         });
         let requests: Vec<StoreRequest<'_>> = requests.collect();

@@ -25,14 +25,14 @@ async fn places_are_printed_and_the_record_comes_back() {
     let (_db, home) = all_columns().await;
     let text = home.put(&USER, FULL).ok().out;
     assert!(text.contains("api_key             column  encrypted_retell_api_key\n"), "{text}");
-    assert!(text.contains("webhook_secret      json    encrypted_agent_config\n"), "{text}");
+    assert!(text.contains("webhook_key         json    encrypted_agent_config\n"), "{text}");
     let stored = home.put(&[&USER[..], &["--json", "--require-database"]].concat(), FULL).ok().json();
     assert_eq!(
         stored["stored"]["api_key"],
         json!({ "place": "column", "column": "encrypted_retell_api_key" })
     );
     assert_eq!(
-        stored["stored"]["webhook_secret"],
+        stored["stored"]["webhook_key"],
         json!({ "place": "json", "column": "encrypted_agent_config" })
     );
 

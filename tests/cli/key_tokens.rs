@@ -44,7 +44,7 @@ fn problems(home: &Home) -> Vec<(String, Value, u64)> {
 async fn keys_are_listed_with_their_tokens() {
     let (db, mut home) = stored().await;
     let first = key(&home, 0);
-    assert_eq!((&first["state"], &first["tokens"]), (&json!("primary"), &json!(4)));
+    assert_eq!((&first["state"], &first["tokens"]), (&json!("primary"), &json!(5)));
     assert!(first["created_at"].is_u64() && first["state_since"].is_u64());
     db.exec(
         "INSERT INTO user_profiles (user_id, encrypted_retell_api_key)
@@ -81,7 +81,7 @@ async fn a_check_finds_what_is_wrong_and_says_what_to_do() {
     assert_eq!(
         (checked.out.as_str(), checked.err.as_str()),
         (
-            "1 key, 4 tokens\nnothing is wrong in the layout\nnot looked at, since the layout does not name it: column public.user_profiles.full_name\n",
+            "1 key, 5 tokens\nnothing is wrong in the layout\nnot looked at, since the layout does not name it: column public.user_profiles.full_name\n",
             ""
         )
     );
@@ -90,7 +90,7 @@ async fn a_check_finds_what_is_wrong_and_says_what_to_do() {
     assert_eq!(problems(&home), [("pending_key".to_owned(), json!(new), 0)]);
     home.run(&["key", "promote", &new]).ok();
     let old = key(&home, 0);
-    assert_eq!(problems(&home), [("retired_key".to_owned(), old["id"].clone(), 4)]);
+    assert_eq!(problems(&home), [("retired_key".to_owned(), old["id"].clone(), 5)]);
     home.run(&["rotate"]).ok();
     assert_eq!(problems(&home), []);
 

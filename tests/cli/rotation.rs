@@ -155,7 +155,7 @@ async fn the_same_in_json_with_a_line_for_every_batch() {
     assert_eq!((&done["causes"], &done["unreadable"]), (&json!({}), &json!(0)));
     let census = done["census"].as_array().unwrap();
     assert!(census.iter().all(|count| count["key"] == json!(new) && count["place"] == "column"), "{done}");
-    assert_eq!(census.iter().map(|count| count["tokens"].as_u64().unwrap()).sum::<u64>(), 100);
+    assert_eq!(census.iter().map(|count| count["tokens"].as_u64().unwrap()).sum::<u64>(), 125);
 }
 
 #[tokio::test]
@@ -210,7 +210,7 @@ async fn every_rotation_has_one_key_of_its_own() {
     let rotated = home.run(&["rotate", "--new-key"]).ok();
     let taken = format!("step: key {pending} is pending: it is taken, and no new key is made\n");
     assert!(rotated.err.contains(&taken), "{}", rotated.err);
-    assert_eq!(keys(&home)[3], (pending, "primary".to_owned(), 35));
+    assert_eq!(keys(&home)[3], (pending, "primary".to_owned(), 40));
     assert_eq!(states(&home).len(), 4);
 }
 
@@ -257,9 +257,9 @@ async fn what_cannot_be_opened_is_reported_and_it_is_not_complete() {
         assert_eq!(rotated.code, 1);
         rotated.warns("1 unsealable");
         rotated.warns("1 foreign_value");
-        let left = format!("not complete: 4 tokens left under key {old} (retired): 1 in column ");
+        let left = format!("not complete: 5 tokens left under key {old} (retired): 1 in column ");
         assert!(rotated.out.contains(&left) && !rotated.out.contains("\ncomplete in"), "{rotated:?}");
-        assert!(rotated.err.contains("error: the rotation is not complete: 4 tokens are not"), "{rotated:?}");
+        assert!(rotated.err.contains("error: the rotation is not complete: 5 tokens are not"), "{rotated:?}");
         assert!(rotated.err.contains("put --replace-unreadable"), "{rotated:?}");
 
         let text = fs::read_to_string(&path).unwrap();
@@ -330,8 +330,8 @@ async fn what_the_local_file_holds_is_reported_too() {
     let report = home.path().join("report.jsonl");
     let rotated = home.run(&["rotate", "--new-key", "--report", report.to_str().unwrap()]);
     assert_eq!(rotated.code, 1);
-    assert!(rotated.out.contains("not complete: 7 tokens left under key "), "{rotated:?}");
-    assert!(rotated.out.contains(" (retired): 7 in local file, pending\n"), "{rotated:?}");
+    assert!(rotated.out.contains("not complete: 8 tokens left under key "), "{rotated:?}");
+    assert!(rotated.out.contains(" (retired): 8 in local file, pending\n"), "{rotated:?}");
     let [line] = &events(&fs::read_to_string(&report).unwrap())[..] else { panic!("{report:?}") };
     assert_eq!(
         [&line["owner"], &line["place"], &line["kind"]],
@@ -417,7 +417,7 @@ fn without_a_database_the_local_file_is_rotated() {
     let rotated = home.run(&["rotate", "--new-key"]).ok();
     assert!(rotated.out.contains("sealed anew    0 rows, 1 text of the local file\n"), "{rotated:?}");
     let held = keys(&home);
-    let [(old, ..), (new, state, 7)] = &held[..] else { panic!("{held:?}") };
+    let [(old, ..), (new, state, 8)] = &held[..] else { panic!("{held:?}") };
     assert_eq!(state, "primary");
     assert!(
         rotated.out.ends_with(&format!("\ncomplete in the local file: every token is under key {new}\n")),

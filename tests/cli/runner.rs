@@ -9,9 +9,9 @@ use tempfile::TempDir;
 
 /// Every field.
 pub const FULL: &str = r#"{"api_key":"key_test_canary_4711","call_agent_id":"agent_test_canary_call",
-    "sms_agent_id":"agent_test_canary_sms","phone_number":"+14155550100",
-    "webhook_config":{"webhook_url":"https://example.com/hook","events":["call_ended","from_the_future"],
-    "secret":"whsec_test_canary_4711"},"integration_status":"active"}"#;
+    "sms_agent_id":"agent_test_canary_sms","phone_number":"+14155550100","webhook_key":"whsec_test_canary_4711",
+    "webhook_config":{"webhook_url":"https://example.com/hook","events":["call_ended","from_the_future"]},
+    "integration_status":"active"}"#;
 /// Nothing but the key.
 pub const SMALL: &str = r#"{"api_key":"key_test_canary_4711"}"#;
 /// What is printed only when it is asked for.

@@ -35,7 +35,9 @@ async fn json_records_to_columns_of_their_own_and_siblings_stay() {
         .exec(
             "ALTER TABLE user_profiles ADD encrypted_retell_api_key text, ADD encrypted_call_agent_id varchar(2000),
             ADD encrypted_sms_agent_id text NOT NULL DEFAULT '', ADD phone_number text NOT NULL DEFAULT '',
-            ADD webhook_config json, ADD retell_integration_status text DEFAULT 'not_configured'",
+            ADD webhook_config json, ADD retell_integration_status text DEFAULT 'not_configured';
+            COMMENT ON COLUMN user_profiles.phone_number IS 'retell-vault: phone_number of retell';
+            COMMENT ON COLUMN user_profiles.webhook_config IS 'retell-vault: webhook_config of retell'",
         )
         .await;
     let vault = stage.vault(0).await;
@@ -48,7 +50,7 @@ async fn json_records_to_columns_of_their_own_and_siblings_stay() {
          jsonb_object_keys(encrypted_agent_config -> 'retell_vault') AS key), ';') FROM user_profiles",
     )
     .await;
-    assert_eq!(keys, "[1, 2.50] webhook_secret");
+    assert_eq!(keys, "[1, 2.50] record,webhook_key");
 }
 
 /// Nothing of ours stays in the JSONB column, and all that is the application's does.
@@ -65,7 +67,9 @@ async fn json_records_that_leave_the_column() {
         .exec(
             "ALTER TABLE user_profiles ADD encrypted_webhook_secret text, ADD encrypted_retell_api_key text,
         ADD encrypted_call_agent_id text, ADD encrypted_sms_agent_id text, ADD phone_number text,
-        ADD webhook_config jsonb, ADD retell_integration_status text",
+        ADD webhook_config jsonb, ADD retell_integration_status text;
+        COMMENT ON COLUMN user_profiles.phone_number IS 'retell-vault: phone_number of retell';
+        COMMENT ON COLUMN user_profiles.webhook_config IS 'retell-vault: webhook_config of retell'",
         )
         .await;
     let (promotion, left) = promote(&stage.vault(0).await).await.unwrap();
@@ -92,7 +96,7 @@ async fn one_column_after_another() {
         "ADD retell_integration_status text, ADD PRIMARY KEY (user_id)",
     ];
     for step in steps {
-        stage.db.exec(&format!("ALTER TABLE user_profiles {step}")).await;
+        stage.db.exec(&format!("ALTER TABLE user_profiles {step}; {ADOPT}")).await;
         let newcomer = owner("newcomer");
         stage.promotes("user_profiles", &newcomer).await;
         stage.db.exec("DELETE FROM user_profiles WHERE user_id = 'newcomer'").await;
@@ -134,12 +138,13 @@ async fn records_of_the_local_file() {
     assert!(!promotion.complete && promotion.local.stopped.is_some(), "{promotion:?}");
 
     db.exec("ALTER TABLE user_profiles ADD encrypted_retell_api_key text").await;
-    db.exec(&ADD_ALL.replace("ADD phone_number text,", "")).await;
+    let but_the_phone = ADD_ALL.replace("ADD phone_number text,", "");
+    db.exec(&but_the_phone.split(';').take(1).chain([ADOPT]).collect::<Vec<_>>().join(";")).await;
     let (promotion, _) = promote(&vault).await.unwrap();
     assert!(promotion.complete && promotion.local.pushed == USERS as u64, "{promotion:?}");
     let stage = Stage { db, hosts, layout: Layout::new(), owners: owners(USERS), versions };
     stage.all_load().await;
-    stage.db.exec("ALTER TABLE user_profiles ADD phone_number text").await;
+    stage.db.exec(&format!("ALTER TABLE user_profiles ADD phone_number text; {ADOPT}")).await;
     stage.promotes("user_profiles", &owner("newcomer")).await;
 }
 

@@ -22,7 +22,9 @@ pub const PACKED: &str =
 /// The columns that [`PACKED`] lacks.
 pub const ADD_ALL: &str = "ALTER TABLE user_profiles ADD encrypted_call_agent_id text,
     ADD encrypted_sms_agent_id text, ADD encrypted_agent_config jsonb, ADD phone_number text,
-    ADD webhook_config jsonb, ADD retell_integration_status text, ADD last_retell_sync timestamptz";
+    ADD webhook_config jsonb, ADD retell_integration_status text, ADD last_retell_sync timestamptz;
+    COMMENT ON COLUMN user_profiles.phone_number IS 'retell-vault: phone_number of retell';
+    COMMENT ON COLUMN user_profiles.webhook_config IS 'retell-vault: webhook_config of retell'";
 
 /// A table with a record for every owner.
 pub struct Stage {

@@ -107,8 +107,11 @@ pub const ALL_COLUMNS: &str = "CREATE TABLE user_profiles (
     COMMENT ON COLUMN user_profiles.webhook_config IS 'retell-vault: webhook_config of retell'";
 
 /// Gives the plain columns of the usual table to the vault, as `schema apply` does with those that it makes.
-pub const ADOPT: &str = "COMMENT ON COLUMN user_profiles.phone_number IS 'retell-vault: phone_number of retell';
-    COMMENT ON COLUMN user_profiles.webhook_config IS 'retell-vault: webhook_config of retell'";
+pub const ADOPT: &str = "DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT attname FROM pg_attribute WHERE attrelid = 'user_profiles'::regclass AND NOT attisdropped
+        AND attname IN ('phone_number', 'webhook_config') LOOP
+        EXECUTE format('COMMENT ON COLUMN user_profiles.%I IS %L', name, 'retell-vault: ' || name || ' of retell');
+    END LOOP; END $$";
 
 /// The default layout on a table of another name.
 pub fn named_table(name: &str) -> Layout {

@@ -18,7 +18,7 @@ use crate::record::owner::Owner;
 use crate::record::field::Fields;
 use crate::record::plain::PlainTexts;
 use crate::record::record::{Record, has_record_token};
-use crate::record::retell_json::wipe;
+use crate::retell::json::wipe;
 use crate::record::token::{KeyId, Token, claims_to_be_token, named_key};
 
 /// So many owners are named with a finding.
@@ -32,7 +32,7 @@ const PLACES: usize = 100;
 pub(crate) enum RecordProblem {
     /// Tokens of several versions or keys, or a field twice.
     Mixed,
-    /// The record token is missing.
+    /// The record token is missing, or a field that belongs to it.
     Incomplete,
     /// Tokens of an older version whose record token is gone.
     Leftover,
@@ -288,9 +288,9 @@ impl RowCounts {
             }
         };
         if let Some((keyring, fields)) = keyring
-            && let Err(reason) = opens(&record, owner, keyring, fields)
+            && let Err(problem) = opens(&record, owner, keyring, fields)
         {
-            self.problem(RecordProblem::Unreadable(reason), name);
+            self.problem(problem, name);
         }
     }
 
@@ -302,11 +302,11 @@ impl RowCounts {
         let all = self.pieces(&mut current, 0, text);
         let record = match all {
             true if current.is_no_record => return,
-            true => Record::new(current.tokens, PlainTexts::default()).map_err(|error| reason(error.kind())),
-            false => Err(reason(ErrorKind::Malformed)),
+            true => Record::new(current.tokens, PlainTexts::default()).map_err(|error| problem(error.kind())),
+            false => Err(problem(ErrorKind::Malformed)),
         };
-        if let Err(reason) = record.and_then(|record| opens(&record, Some(owner), keyring, fields)) {
-            self.problem(RecordProblem::Unreadable(reason), &name);
+        if let Err(problem) = record.and_then(|record| opens(&record, Some(owner), keyring, fields)) {
+            self.problem(problem, &name);
         }
     }
 }
@@ -330,23 +330,30 @@ fn instead_of_object(value: &Value) -> Option<TextClass> {
 }
 
 /// Why a record does not open. A key that is not there is another finding.
-fn opens(record: &Record, owner: Option<&Owner>, keyring: &Keyring, fields: &Fields) -> Result<(), String> {
-    let Some(owner) = owner else { return Err("its owner is not a valid one".to_owned()) };
+fn opens(
+    record: &Record,
+    owner: Option<&Owner>,
+    keyring: &Keyring,
+    fields: &Fields,
+) -> Result<(), RecordProblem> {
+    let Some(owner) = owner else {
+        return Err(RecordProblem::Unreadable("its owner is not a valid one".to_owned()));
+    };
     let scope = Scope { namespace: fields.namespace, owner };
     match keyring.opener(record.key).and_then(|root| sealer::verify(record, scope, root, fields)) {
-        Err(error) if error.kind() != ErrorKind::UnknownKey => Err(reason(error.kind())),
+        Err(error) if error.kind() != ErrorKind::UnknownKey => Err(problem(error.kind())),
         _ => Ok(()),
     }
 }
 
-fn reason(kind: ErrorKind) -> String {
-    match kind {
+fn problem(kind: ErrorKind) -> RecordProblem {
+    let reason = match kind {
+        ErrorKind::Incomplete => return RecordProblem::Incomplete,
         ErrorKind::Unsealable => {
             "under a key of this keyring, but altered, or sealed for another owner or field"
         }
         ErrorKind::Malformed => "not the text of a record",
-        ErrorKind::Incomplete => "a field that belongs to it is missing",
         _ => "not readable",
-    }
-    .to_owned()
+    };
+    RecordProblem::Unreadable(reason.to_owned())
 }

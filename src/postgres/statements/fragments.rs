@@ -185,11 +185,15 @@ impl Writer<'_> {
 
     /// A write that has not looked at the row clears no plain column that holds something: whose value it is only
     /// the record can tell.
-    pub(in crate::postgres) fn clears_nothing_unseen(&self, mut next: impl FnMut() -> String) -> String {
+    pub(in crate::postgres) fn clears_nothing_unseen(
+        &self,
+        mut next: impl FnMut() -> String,
+        is_known: &str,
+    ) -> String {
         (0..self.placement.slots.len()).for_each(|_| drop(next()));
         let settled = self.placement.plain.iter().map(|plain| {
             let (column, new, _) = (format!("t.{}", quote(&plain.column)), next(), next());
-            format!(" AND ({new}::text IS NOT NULL OR coalesce({column}::text, '') IN ('', 'null', {}))", literal(plain.unset))
+            format!(" AND ({is_known} OR {new}::text IS NOT NULL OR coalesce({column}::text, '') IN ('', 'null', {}))", literal(plain.unset))
         });
         settled.collect()
     }

@@ -18,7 +18,7 @@ use crate::record::placement::{Placement, Slot};
 pub(crate) struct Statements {
     /// The rows of one owner.
     pub(crate) read: Arc<str>,
-    /// + the values of a record, its version, the ids of the known keys
+    /// + the values of a record, its version, the ids of the known keys, whether it is known what may be cleared
     pub(crate) update: Arc<str>,
     /// + the values of a record
     pub(crate) insert: Arc<str>,
@@ -81,7 +81,7 @@ impl Writer<'_> {
             self.version_of_row("t", &keys),
             self.schema_is_current(),
             self.no_newer_duplicate(&version, &keys),
-            self.clears_nothing_unseen(counter(first)),
+            self.clears_nothing_unseen(counter(first), &format!("${}::bool", first + self.values() + 2)),
             self.holds_what_was_bound(counter(first)),
         )
     }
@@ -242,7 +242,7 @@ impl Writer<'_> {
             tenant.unwrap_or_default(),
             self.version_of_row("t", &keys),
             self.schema_is_current(),
-            self.clears_nothing_unseen(array_values()),
+            self.clears_nothing_unseen(array_values(), "false"),
             self.holds_what_was_bound(array_values()),
         )
     }

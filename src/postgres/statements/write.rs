@@ -40,6 +40,7 @@ impl Postgres {
         bind::record(&mut arguments, &plan.placement, written)?;
         bind_value(&mut arguments, written.record.version.to_string())?;
         bind_value(&mut arguments, keys.to_vec())?;
+        bind_value(&mut arguments, written.vouched.is_some())?;
         Ok(Query { sql: statements.update.clone(), arguments })
     }
 

@@ -73,10 +73,17 @@ impl Pages<'_> {
         let text = self.writer.slot_text("t", slot);
         let sought = |value: &str| self.is_sought(at, slot, value);
         if !slot.json {
+            // the record token never comes first but where it has no better place
+            let first = match self.sought {
+                Sought::Misplaced if !self.writer.placement.is_shared(at) => {
+                    format!("NOT {}", token::is_of(&text, &slot.own.into_iter().collect::<Vec<_>>()))
+                }
+                _ => sought(&text),
+            };
             return format!(
                 "coalesce({text} <> '' AND ({} OR (pg_catalog.strpos({text}, ' ') > 0 AND EXISTS \
                  (SELECT 1 FROM pg_catalog.unnest(pg_catalog.string_to_array({text}, ' ')) AS e (value) WHERE {}))), false)",
-                sought(&text),
+                first,
                 sought("e.value"),
             );
         }

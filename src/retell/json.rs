@@ -12,11 +12,11 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::credentials::Credentials as _;
 use crate::record::field::{Field, MAX_FIELDS};
-use crate::record::retell::{
+use crate::retell::config::{
     AGENT, API_KEY, CALL_AGENT_ID, INTEGRATION_STATUS, PHONE_NUMBER, RetellConfig, SMS_AGENT_ID,
     WEBHOOK_CONFIG, WEBHOOK_KEY, agent_field, extra_field, short_name, table,
 };
-use crate::record::retell_values::WebhookConfig;
+use crate::retell::values::WebhookConfig;
 use crate::record::values::Values;
 
 /// The longest JSON text that is read, in bytes.
@@ -362,5 +362,5 @@ fn misshapen(message: impl Into<String>) -> Error {
 }
 
 #[cfg(test)]
-#[path = "retell_json_tests.rs"]
+#[path = "json_tests.rs"]
 mod tests;

@@ -10,8 +10,9 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::credentials::Credentials;
+use crate::record::layout::Layout;
 use crate::record::field::{Field, FieldSpec, Fields, MAX_FIELDS};
-use crate::record::retell_values::{
+use crate::retell::values::{
     AgentId, ApiKey, ExtraSecret, IntegrationStatus, MAX_AGENT_ID, MAX_EVENT, MAX_EVENTS, MAX_URL,
     PhoneNumber, WebhookConfig, WebhookKey, mask,
 };
@@ -256,6 +257,19 @@ impl RetellConfig {
     }
 }
 
+impl Default for Layout {
+    fn default() -> Self {
+        Self::of::<RetellConfig>()
+    }
+}
+
+impl Layout {
+    /// The default names for Retell's credentials.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
 impl Credentials for RetellConfig {
     const NAMESPACE: &'static str = "retell";
 
@@ -395,5 +409,5 @@ fn invalid(message: impl Into<String>, hint: &str) -> Error {
 }
 
 #[cfg(test)]
-#[path = "retell_tests.rs"]
+#[path = "config_tests.rs"]
 mod tests;

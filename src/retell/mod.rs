@@ -1,0 +1,5 @@
+//! Retell's credentials: their typed face, which the vault below knows nothing of.
+
+pub(crate) mod config;
+pub(crate) mod json;
+pub(crate) mod values;
