@@ -212,7 +212,7 @@ async fn a_token_under_the_name_of_another_field_is_found() {
         .db
         .exec(
             "UPDATE user_profiles SET encrypted_agent_config = jsonb_build_object('retell_vault', jsonb_build_object(
-            'sms_agent_id', encrypted_agent_config -> 'retell_vault' -> 'webhook_secret')) WHERE user_id = 'user-4'",
+            'sms_agent_id', encrypted_agent_config -> 'retell_vault' -> 'webhook_key')) WHERE user_id = 'user-4'",
         )
         .await;
     only(&clinic, "malformed_token", "column public.user_profiles.encrypted_agent_config, retell_vault")

@@ -10,7 +10,7 @@ use support::rows::*;
 use support::vaults::*;
 use support::*;
 
-const FIELDS: [&str; 4] = ["api_key", "call_agent_id", "sms_agent_id", "webhook_secret"];
+const FIELDS: [&str; 5] = ["record", "api_key", "call_agent_id", "sms_agent_id", "webhook_key"];
 const ONLY_TEXT: &str =
     "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text)";
 const ONLY_JSONB: &str =
@@ -288,7 +288,7 @@ async fn swapped_tokens_open_nowhere() {
     let setting = Setting::on(ALL_COLUMNS).await;
     let swaps = [
         "SET encrypted_call_agent_id = encrypted_sms_agent_id, encrypted_sms_agent_id = encrypted_call_agent_id WHERE user_id = 'user-1'",
-        "SET encrypted_agent_config = jsonb_set(encrypted_agent_config, '{retell_vault,webhook_secret}', to_jsonb(encrypted_retell_api_key)) WHERE user_id = 'user-1'",
+        "SET encrypted_agent_config = jsonb_set(encrypted_agent_config, '{retell_vault,webhook_key}', to_jsonb(encrypted_retell_api_key)) WHERE user_id = 'user-1'",
         "SET encrypted_retell_api_key = encrypted_call_agent_id WHERE user_id = 'user-1'",
         "SET encrypted_call_agent_id = replace(encrypted_sms_agent_id, 'sms_agent_id', 'call_agent_id') WHERE user_id = 'user-1'",
         "AS t SET encrypted_retell_api_key = b.encrypted_retell_api_key FROM user_profiles b WHERE t.user_id = 'user-1' AND b.user_id = 'bystander'",

@@ -2,7 +2,7 @@
 
 mod support;
 
-use retell_vault::{Layout, Owner, Profile, SchemaPlan, Step, Vault, Wanted};
+use retell_vault::{Layout, Owner, Profile, RetellConfig, SchemaPlan, Step, Vault, Wanted};
 use serde_json::{Map, Value, json};
 use support::rows::value;
 use support::schema::{run_steps, undo_steps};
@@ -51,21 +51,45 @@ impl Stage {
         plan
     }
 
-    /// The tokens of a record, as the vault seals it. The row goes.
-    async fn tokens(&self, owner: &Owner, mark: &str) -> Map<String, Value> {
+    /// The tokens of a record by their fields, as the vault seals it. The row goes.
+    async fn tokens(&self, owner: &Owner, config: RetellConfig) -> Map<String, Value> {
         let vault = self.vault().await;
-        vault.store(owner, &small_config(mark)).await.unwrap();
+        vault.store(owner, &config).await.unwrap();
         vault.close().await;
-        let texts = "SELECT jsonb_build_object('api_key', encrypted_retell_api_key, 'call_agent_id', encrypted_call_agent_id,
-            'sms_agent_id', encrypted_sms_agent_id) || (encrypted_agent_config -> 'retell_vault') FROM user_profiles";
-        let tokens: Value = value(&self.db, texts).await;
+        let tokens = tokens_in(&self.db, "user_profiles").await;
         self.db.exec("DELETE FROM user_profiles").await;
-        tokens.as_object().unwrap().clone()
+        tokens
+    }
+
+    async fn record(&self, owner: &Owner, mark: &str) -> String {
+        packed(&self.tokens(owner, small_config(mark)).await)
     }
 }
 
-async fn store(session: &mut Session, user: &str, tokens: &Value) -> Result<Option<String>, Refused> {
-    session.ask(&format!("SELECT store_retell_config('{user}', '{tokens}')")).await
+async fn tokens_in(db: &TestDb, table: &str) -> Map<String, Value> {
+    let slots = format!(
+        "SELECT string_agg(value, ' ') FROM {table} AS t, jsonb_each_text(to_jsonb(t) || coalesce(t.encrypted_agent_config -> 'retell_vault', '{{}}')) WHERE value LIKE 'rv1.%'"
+    );
+    let text: String = value(db, &slots).await;
+    text.split(' ').map(|token| (token.split('.').nth(3).unwrap().to_owned(), json!(token))).collect()
+}
+
+/// As the local file holds it: tokens with one space between them.
+fn packed(tokens: &Map<String, Value>) -> String {
+    tokens.values().map(|token| token.as_str().unwrap()).collect::<Vec<_>>().join(" ")
+}
+
+async fn store(session: &mut Session, user: &str, record: &str) -> Result<Option<String>, Refused> {
+    store_with(session, user, record, "{}").await
+}
+
+async fn store_with(
+    session: &mut Session,
+    user: &str,
+    record: &str,
+    plain: &str,
+) -> Result<Option<String>, Refused> {
+    session.ask(&format!("SELECT store_retell_config('{user}', '{record}', '{plain}')")).await
 }
 
 fn code(answer: Result<Option<String>, Refused>) -> String {
@@ -82,17 +106,17 @@ fn code(answer: Result<Option<String>, Refused>) -> String {
 async fn a_user_stores_loads_and_changes_their_own() {
     let stage = Stage::usual().await;
     let owner = owner(A);
-    let old = Value::from(stage.tokens(&owner, "one").await);
-    let new = Value::from(stage.tokens(&owner, "two").await);
+    let old = stage.record(&owner, "one").await;
+    let new = stage.record(&owner, "two").await;
     let mut user = Session::user(&stage.db, A).await;
 
     let version = store(&mut user, A, &old).await.unwrap().unwrap();
-    assert!(old["api_key"].as_str().unwrap().contains(&version));
+    assert!(old.contains(&version));
     let vault = stage.vault().await;
     assert_eq!(vault.load(&owner).await.unwrap().config, small_config("one"));
 
     // siblings in the JSONB column stay
-    stage.db.exec("UPDATE user_profiles SET encrypted_agent_config = encrypted_agent_config || '{\"theme\": \"dark\"}'").await;
+    stage.db.exec("UPDATE user_profiles SET encrypted_agent_config = coalesce(encrypted_agent_config, '{}') || '{\"theme\": \"dark\"}'").await;
     store(&mut user, A, &new).await.unwrap();
     assert_eq!(vault.load(&owner).await.unwrap().config, small_config("two"));
     let profile = user.ask(&format!("SELECT get_complete_user_profile('{A}')::text")).await.unwrap().unwrap();
@@ -120,8 +144,8 @@ async fn a_user_stores_loads_and_changes_their_own() {
 #[tokio::test]
 async fn the_newer_of_two_at_once_wins() {
     let stage = Stage::usual().await;
-    let old = Value::from(stage.tokens(&owner(A), "one").await);
-    let new = Value::from(stage.tokens(&owner(A), "two").await);
+    let old = stage.record(&owner(A), "one").await;
+    let new = stage.record(&owner(A), "two").await;
     let (mut first, mut second) = (Session::user(&stage.db, A).await, Session::user(&stage.db, A).await);
     let vault = stage.vault().await;
     for _ in 0..30 {
@@ -137,15 +161,15 @@ async fn the_newer_of_two_at_once_wins() {
 #[tokio::test]
 async fn nobody_else_gets_in() {
     let stage = Stage::usual().await;
-    let tokens = Value::from(stage.tokens(&owner(A), "one").await);
+    let record = stage.record(&owner(A), "one").await;
     let calls = [
-        format!("SELECT store_retell_config('{A}', '{tokens}')"),
+        format!("SELECT store_retell_config('{A}', '{record}', '{{}}')"),
         format!("SELECT get_complete_user_profile('{A}')::text"),
         format!("SELECT update_retell_integration_status('{A}', 'active')::text"),
     ];
     for there in [false, true] {
         if there {
-            store(&mut Session::user(&stage.db, A).await, A, &tokens).await.unwrap();
+            store(&mut Session::user(&stage.db, A).await, A, &record).await.unwrap();
         }
         let before = support::rows::table(&stage.db, "user_profiles").await;
         for call in &calls {
@@ -165,55 +189,96 @@ async fn nobody_else_gets_in() {
 #[tokio::test]
 async fn only_whole_records_of_tokens_are_taken() {
     let stage = Stage::usual().await;
-    let one = stage.tokens(&owner(A), "one").await;
-    let two = stage.tokens(&owner(A), "two").await;
-    let with = |field: &str, value: Value| {
+    let one = stage.tokens(&owner(A), full_config("one")).await;
+    let two = stage.tokens(&owner(A), full_config("two")).await;
+    let with = |field: &str, token: &str| {
         let mut tokens = one.clone();
-        tokens.insert(field.to_owned(), value);
-        Value::from(tokens)
+        tokens.insert(field.to_owned(), json!(token));
+        packed(&tokens)
     };
-    let token = one["api_key"].as_str().unwrap();
+    let (whole, token) = (packed(&one), one["api_key"].as_str().unwrap());
     let (head, body) = token.rsplit_once('.').unwrap();
     let mut incomplete = one.clone();
-    incomplete.remove("webhook_secret");
+    incomplete.remove("record");
     // the same millisecond half of the version, a day and an hour ahead
     let ahead = u64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap() + 25 * 3_600_000;
-    let version = &token[13..29];
-    let future = Value::from(one.clone()).to_string().replace(version, &format!("{ahead:012x}0000"));
     let bad = [
-        Value::Null,
-        json!([]),
-        json!({}),
-        json!({"api_key": "key_test_1"}),
-        Value::from(incomplete),
-        with("api_key", json!("key_test_canary_plaintext")),
-        with("api_key", json!("a2V5X3Rlc3RfY2FuYXJ5")),
-        with("api_key", json!("")),
-        with("api_key", Value::Null),
-        with("api_key", json!(1)),
-        with("api_key", json!([token])),
-        with("api_key", json!(format!("{token} {token}"))),
-        with("api_key", json!(format!("{token}\n"))),
-        with("api_key", json!(format!("{token}AAAA"))),
-        with("api_key", json!(&token[..token.len() - 4])),
-        with("api_key", json!(format!("{head}.{}", "A".repeat(17_000)))),
-        with("api_key", json!(format!("{head}.{}", "A".repeat(5)))),
-        with("api_key", json!(format!("{head}.+{}", &body[1..]))),
-        with("api_key", json!(token.replacen("rv1", "rv2", 1))),
-        with("api_key", one["call_agent_id"].clone()),
-        with("api_key", two["api_key"].clone()),
-        with("api_key", json!(token.replacen(&token[4..12], "00000000", 1))),
-        with("theme", json!(token)),
-        with("phone_number", json!("+14155550100")),
-        serde_json::from_str(&future).unwrap(),
+        String::new(),
+        "key_test_1".to_owned(),
+        packed(&incomplete),
+        with("api_key", "key_test_canary_plaintext"),
+        with("api_key", "a2V5X3Rlc3RfY2FuYXJ5"),
+        with("api_key", ""),
+        format!("{whole} {token}"),
+        format!("{whole} "),
+        format!(" {whole}"),
+        whole.replacen(' ', "  ", 1),
+        with("api_key", &format!("{token}\n")),
+        with("api_key", &format!("{token}AAAA")),
+        with("api_key", &token[..token.len() - 4]),
+        with("api_key", &format!("{head}.{}", "A".repeat(17_000))),
+        with("api_key", &format!("{head}.{}", "A".repeat(5))),
+        with("api_key", &format!("{head}.+{}", &body[1..])),
+        with("api_key", &token.replacen("rv1", "rv2", 1)),
+        with("api_key", one["call_agent_id"].as_str().unwrap()),
+        with("api_key", two["api_key"].as_str().unwrap()),
+        with("api_key", &token.replacen(&token[4..12], "00000000", 1)),
+        with("theme", &token.replacen("api_key", "9theme", 1)),
+        with("theme", &token.replacen("api_key", &"x".repeat(41), 1)),
+        with("phone_number", "+14155550100"),
+        vec![whole.clone(); 60].join(" ").repeat(3),
+        whole.replace(&token[13..29], &format!("{ahead:012x}0000")),
     ];
     let mut user = Session::user(&stage.db, A).await;
-    for tokens in bad {
-        assert_eq!(code(store(&mut user, A, &tokens).await), "22023", "{tokens}");
+    for record in bad {
+        assert_eq!(code(store(&mut user, A, &record).await), "22023", "{record}");
+    }
+    let bad_plain = [
+        "[]",
+        r#""text""#,
+        r#"{"theme": "dark"}"#,
+        r#"{"api_key": "key_test_canary_plaintext"}"#,
+        r#"{"record": "x"}"#,
+        r#"{"phone_number": 1}"#,
+        r#"{"phone_number": {}}"#,
+        r#"{"webhook_config": "text"}"#,
+    ];
+    for plain in bad_plain {
+        assert_eq!(code(store_with(&mut user, A, &whole, plain).await), "22023", "{plain}");
     }
     assert_eq!(value::<i64>(&stage.db, "SELECT count(*) FROM user_profiles").await, 0);
-    let null = user.ask(&format!("SELECT store_retell_config(NULL, '{}')", Value::from(one))).await;
-    assert_eq!(code(null), "22023");
+    for null in [format!("NULL, '{whole}'"), format!("'{A}', NULL")] {
+        assert_eq!(code(user.ask(&format!("SELECT store_retell_config({null}, '{{}}')")).await), "22023");
+    }
+}
+
+#[tokio::test]
+async fn plain_values_go_into_their_columns_and_nothing_is_cleared_unasked() {
+    let stage = Stage::usual().await;
+    let full = packed(&stage.tokens(&owner(A), full_config("one")).await);
+    let small = stage.record(&owner(A), "two").await;
+    let plain = r#"{"phone_number": "+14155550100", "integration_status": "active",
+        "webhook_config": {"webhook_url": "https://example.com/hook", "events": ["call_ended", "from_the_future"]}}"#;
+    let (vault, mut user) = (stage.vault().await, Session::user(&stage.db, A).await);
+    store_with(&mut user, A, &full, plain).await.unwrap();
+    let loaded = vault.load(&owner(A)).await.unwrap();
+    assert_eq!((loaded.config, loaded.changed_outside), (full_config("one"), vec![]));
+    // the record token beside the token of a column of its own, where nothing lies in the JSONB column
+    assert_eq!(code(store(&mut user, A, &small).await), "55000");
+    let clears = r#"{"phone_number": null, "integration_status": null, "webhook_config": null}"#;
+    store_with(&mut user, A, &small, clears).await.unwrap();
+    let loaded = vault.load(&owner(A)).await.unwrap();
+    assert_eq!((loaded.config, loaded.changed_outside), (small_config("two"), vec![]));
+    let lies: String = value(
+        &stage.db,
+        "SELECT regexp_replace(encrypted_retell_api_key, 'rv1[.][0-9a-f]+[.][0-9a-f]+[.]([a-z_]+)[.]\\S+', '\\1', 'g') FROM user_profiles",
+    )
+    .await;
+    assert_eq!(lies, "api_key record");
+    // a value that the record does not vouch for is shown, and named
+    stage.db.exec("UPDATE user_profiles SET phone_number = '+14155550199'").await;
+    assert_eq!(vault.load(&owner(A)).await.unwrap().changed_outside.len(), 1);
+    vault.close().await;
 }
 
 #[tokio::test]
@@ -224,7 +289,7 @@ async fn foreign_text_in_the_row_is_not_overwritten() {
     );
     let stage = Stage::on(&table, Layout::new()).await;
     stage.db.exec("DELETE FROM user_profiles").await;
-    let tokens = Value::from(stage.tokens(&owner(A), "one").await);
+    let record = stage.record(&owner(A), "one").await;
     let mut user = Session::user(&stage.db, A).await;
     for (column, foreign) in [
         ("encrypted_retell_api_key", "'key_test_canary_plaintext'"),
@@ -238,7 +303,7 @@ async fn foreign_text_in_the_row_is_not_overwritten() {
                  INSERT INTO user_profiles (user_id, {column}) VALUES ('{A}', {foreign})"
             ))
             .await;
-        assert_eq!(code(store(&mut user, A, &tokens).await), "55000", "{foreign}");
+        assert_eq!(code(store(&mut user, A, &record).await), "55000", "{foreign}");
     }
 }
 
@@ -247,6 +312,7 @@ async fn every_layout_has_them() {
     let odd = Layout::new().table(r#""My App"."P""x""#).unwrap().user_column("p_user").unwrap();
     let odd = odd.column(retell_vault::Field::named("webhook_key"), "<<owner>> $retell_vault$").unwrap();
     let odd = odd.column(retell_vault::Field::named("phone_number"), "v_version").unwrap();
+    let odd = odd.column(retell_vault::Field::named("webhook_config"), "webhook_config").unwrap();
     let tenants = Layout::new().table("app.people").unwrap().tenant_column("p_tenant").unwrap();
     let cases = [
         (
@@ -270,23 +336,17 @@ async fn every_layout_has_them() {
         let stage = Stage::on(script, layout).await;
         let vault = stage.vault().await;
         vault.store(&owner, &full_config(1)).await.unwrap();
-        let slots = format!(
-            "SELECT string_agg(value, ' ') FROM {table} AS t, jsonb_each_text(to_jsonb(t) || coalesce(t.encrypted_agent_config -> 'retell_vault', '{{}}')) WHERE value LIKE 'rv1.%'"
-        );
-        let text: String = value(&stage.db, &slots).await;
-        let tokens: Map<String, Value> = text
-            .split(' ')
-            .map(|token| (token.split('.').nth(3).unwrap().to_owned(), json!(token)))
-            .collect();
-        assert_eq!(tokens.len(), 4, "{table}");
+        let tokens = tokens_in(&stage.db, table).await;
+        assert_eq!(tokens.len(), 5, "{table}");
         stage.db.exec(&format!("DELETE FROM {table}")).await;
         let mut admin = Session::of(&stage.db, "postgres", None).await;
-        let call = format!("SELECT {schema}.store_retell_config({arguments}, '{}')", Value::from(tokens));
+        let plain = r#"{"phone_number": "+14155550100", "integration_status": "active",
+            "webhook_config": {"webhook_url": "https://example.com/hook", "events": ["call_ended", "from_the_future"]}}"#;
+        let call = format!("SELECT {schema}.store_retell_config({arguments}, '{}', '{plain}')", packed(&tokens));
         admin.ask(&call).await.unwrap();
         assert_eq!(code(admin.ask(&call).await), "55000");
-        let loaded = vault.load(&owner).await.unwrap().config;
-        assert_eq!(loaded.api_key(), full_config(1).api_key(), "{table}");
-        assert_eq!(loaded.webhook_key(), full_config(1).webhook_key(), "{table}");
+        let loaded = vault.load(&owner).await.unwrap();
+        assert_eq!((loaded.config, loaded.changed_outside), (full_config(1), vec![]), "{table}");
         vault.close().await;
         admin
             .ask(&format!("SELECT {schema}.update_retell_integration_status({arguments}, 'error')::text"))
@@ -307,11 +367,11 @@ async fn functions_of_the_application_stay_and_ours_are_mended() {
     let stage = Stage::usual().await;
     let wanted: String = value(&stage.db, FUNCTIONS).await;
     for script in [
-        "GRANT EXECUTE ON FUNCTION store_retell_config(uuid, jsonb) TO anon",
+        "GRANT EXECUTE ON FUNCTION store_retell_config(uuid, text, jsonb) TO anon",
         "GRANT EXECUTE ON FUNCTION get_complete_user_profile(uuid) TO PUBLIC",
         "REVOKE ALL ON FUNCTION get_complete_user_profile(uuid) FROM authenticated",
-        "ALTER FUNCTION store_retell_config(uuid, jsonb) SECURITY DEFINER",
-        "ALTER FUNCTION store_retell_config(uuid, jsonb) RESET search_path",
+        "ALTER FUNCTION store_retell_config(uuid, text, jsonb) SECURITY DEFINER",
+        "ALTER FUNCTION store_retell_config(uuid, text, jsonb) RESET search_path",
         "CREATE OR REPLACE FUNCTION get_complete_user_profile(p_user uuid) RETURNS jsonb LANGUAGE sql AS $$ -- retell-vault
            SELECT '{}'::jsonb $$",
     ] {

@@ -69,7 +69,7 @@ fn ids(steps: &[Step]) -> Vec<&str> {
     steps
         .iter()
         .map(|step| step.id.as_str())
-        .filter(|id| id.starts_with("guard") || id.starts_with("status"))
+        .filter(|id| id.starts_with("guard") || id.starts_with("values"))
         .collect()
 }
 

@@ -234,14 +234,14 @@ async fn columns_that_become_not_null() {
 
 /// A record is whole or unreadable: a protection that was set never goes away by itself.
 #[tokio::test]
-async fn a_lost_token_is_an_error_and_a_lost_plain_value_is_not() {
+async fn a_lost_token_is_an_error_and_so_is_a_lost_plain_column() {
     let (db, _hosts, vault) = vault_on(ALL_COLUMNS).await;
     for lost in [
         "encrypted_retell_api_key = NULL",
         "encrypted_call_agent_id = ''",
         "encrypted_sms_agent_id = NULL",
         "encrypted_agent_config = NULL",
-        "encrypted_agent_config = encrypted_agent_config #- '{retell_vault,webhook_secret}'",
+        "encrypted_agent_config = encrypted_agent_config #- '{retell_vault,webhook_key}'",
         "encrypted_agent_config = encrypted_agent_config - 'retell_vault'",
     ] {
         store(&vault, &full_config(1)).await;
@@ -254,9 +254,11 @@ async fn a_lost_token_is_an_error_and_a_lost_plain_value_is_not() {
     assert_eq!(load_error(&vault).await, ErrorKind::Incomplete);
     store(&vault, &full_config(3)).await;
     db.exec("ALTER TABLE user_profiles DROP COLUMN phone_number").await;
-    let loaded = load(&vault).await;
-    assert_eq!((loaded.phone_number(), loaded.api_key()), (None, full_config(3).api_key()));
-    assert_eq!(loaded.webhook_config(), full_config(3).webhook_config());
+    assert_eq!(load_error(&vault).await, ErrorKind::Incomplete);
+    let error = vault.load(&owner("user-1")).await.unwrap_err();
+    assert!(error.to_string().contains("lacks phone_number"), "{error}");
+    store(&vault, &full_config(4)).await;
+    assert_eq!(load(&vault).await, full_config(4));
 }
 
 /// Dropping one token of a packed column, or of the JSONB column, is noticed for each of the four.
@@ -267,7 +269,7 @@ async fn a_lost_token_is_noticed_wherever_it_was() {
             .await;
     store(&vault, &full_config(1)).await;
     db.exec("CREATE TABLE before AS TABLE user_profiles").await;
-    for field in ["api_key", "call_agent_id", "sms_agent_id", "webhook_secret"] {
+    for field in ["api_key", "call_agent_id", "sms_agent_id", "webhook_key"] {
         db.exec(&format!(r"UPDATE user_profiles SET encrypted_retell_api_key = trim(regexp_replace(b.encrypted_retell_api_key, 'rv1\.[0-9a-f]+\.[0-9a-f]+\.{field}\.\S+ ?', '')) FROM before b")).await;
         assert_eq!(load_error(&vault).await, ErrorKind::Incomplete, "{field}");
     }
@@ -275,13 +277,15 @@ async fn a_lost_token_is_noticed_wherever_it_was() {
         vault_on("CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_agent_config jsonb)").await;
     store(&vault, &full_config(1)).await;
     db.exec("CREATE TABLE before AS TABLE user_profiles").await;
-    for field in ["api_key", "call_agent_id", "sms_agent_id", "webhook_secret"] {
+    for field in ["api_key", "call_agent_id", "sms_agent_id", "webhook_key"] {
         db.exec(&format!("UPDATE user_profiles SET encrypted_agent_config = b.encrypted_agent_config #- '{{retell_vault,{field}}}' FROM before b")).await;
         assert_eq!(load_error(&vault).await, ErrorKind::Incomplete, "{field}");
     }
     for field in ["phone_number", "webhook_config", "integration_status"] {
         db.exec(&format!("UPDATE user_profiles SET encrypted_agent_config = b.encrypted_agent_config #- '{{retell_vault,{field}}}' FROM before b")).await;
-        assert_eq!(load(&vault).await.api_key(), full_config(1).api_key(), "{field}");
+        assert_eq!(load_error(&vault).await, ErrorKind::Incomplete, "{field}");
+        let error = vault.load(&owner("user-1")).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("lacks {field}")), "{error}");
     }
 }
 

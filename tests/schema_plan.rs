@@ -19,7 +19,7 @@ use support::vaults::Hosts;
 use support::*;
 
 /// What these tests are about; the other steps have tests of their own.
-const OTHERS: [&str; 4] = ["guard.", "status.", "function.", "row_security"];
+const OTHERS: [&str; 4] = ["guard.", "values.", "function.", "row_security"];
 
 async fn whole_plan(url: &str, layout: &Layout, wanted: &Wanted) -> Result<SchemaPlan> {
     let hosts = Hosts::new().await;

@@ -69,8 +69,8 @@ async fn in_plan(context: &TableContext<'_>, plan: &SchemaPlan) -> Result<Vec<Fi
 fn about(step: &Step) -> String {
     let (noun, name) = step.id.split_once('.').unwrap_or((&step.id, ""));
     let column = match noun {
-        "column" | "type" | "values" => name,
-        "guard" => guarded(name),
+        "column" | "type" => name,
+        "guard" | "values" => guarded(name),
         _ => return noun.to_owned(),
     };
     format!("column {column}")
@@ -138,7 +138,7 @@ fn finding(context: &TableContext<'_>, step: &Step) -> Finding {
             finding_ids::COLUMN_UNGUARDED,
             "other code can store secrets in the clear here, where everybody takes them for encrypted",
         ),
-        "status" => (
+        "values" => (
             Severity::Notice,
             finding_ids::STATUS_UNCHECKED,
             "other code can store a status that nobody knows",

@@ -100,6 +100,8 @@ pub(crate) struct Row {
 pub(crate) struct FoundRecord {
     /// Absent when the text is too damaged to tell.
     pub(crate) version: Option<Version>,
+    /// That of its first token.
+    pub(crate) key: Option<KeyId>,
     pub(crate) record: Result<Record>,
     /// More than 24 hours ahead of the database's clock: never wins over one that is not.
     pub(crate) ahead: bool,
@@ -145,6 +147,7 @@ impl FoundRecords {
                 SlotText::Unrecognised => self.unrecognised.push(slot.column.clone()),
                 SlotText::Damaged(error) => self.records.push(FoundRecord {
                     version: None,
+                    key: None,
                     record: Err(error.about(format_args!("column {}", slot.column))),
                     ahead: false,
                 }),
@@ -156,9 +159,11 @@ impl FoundRecords {
                 self.leftovers += tokens.len() as u64;
                 continue;
             }
+            let key = tokens.first().map(|token| token.key);
             let record = Record::new(tokens, row.plain.clone());
             self.records.push(FoundRecord {
                 version: Some(version),
+                key,
                 record,
                 ahead: version.is_ahead_of(now),
             });

@@ -18,7 +18,7 @@ use crate::record::field::{Field, Fields, MAX_FIELDS};
 use crate::record::owner::Owner;
 use crate::record::placement::Place;
 use crate::record::plain::PlainTexts;
-use crate::record::record::{Record, read_packed};
+use crate::record::record::{FoundRecord, Record, read_packed};
 use crate::record::token::KeyId;
 use crate::record::values::Values;
 use crate::record::version::{Millis, Version};
@@ -258,6 +258,14 @@ impl Core {
         let keyring = self.keyring.holding(record.key);
         let contents = sealer::contents(record, self.scope(owner), keyring.opener(record.key)?);
         contents.map(|contents| contents.is_tombstone()).map_err(|error| self.explain(record, error))
+    }
+
+    /// What is wrong with a record that was found, apart from its contents. Without its key nobody can say that
+    /// something is missing.
+    pub(crate) fn problem(&self, found: &FoundRecord) -> Option<Error> {
+        let error = found.record.as_ref().err()?;
+        let unknown = found.key.and_then(|key| self.keyring.holding(key).opener(key).err());
+        unknown.or_else(|| Some(Error::new(error.kind(), error.to_string())))
     }
 
     /// The record of a local entry.

@@ -116,7 +116,12 @@ pub(super) fn newest(
     });
     match pending {
         Some(pending) if nothing_there || older_there => read_local(core, owner, &pending, false),
-        _ => read_database(core, owner, found.newest()?),
+        _ => {
+            let (unrecognised, problem) = (found.unrecognised_error(), found.records.first());
+            let problem = problem.and_then(|found| core.problem(found));
+            let read = found.newest().and_then(|record| read_database(core, owner, record));
+            read.map_err(|error| unrecognised.or(problem).unwrap_or(error))
+        }
     }
 }
 

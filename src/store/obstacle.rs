@@ -130,7 +130,7 @@ fn judge(
 ) -> Result<Judgement> {
     let opened = match &found.record {
         Ok(there) => core.is_tombstone(there, owner),
-        Err(error) => Err(Error::new(error.kind(), error.to_string())),
+        Err(_) => Err(core.problem(found).unwrap_or_else(|| ErrorKind::Malformed.into())),
     };
     if opened.is_ok() && found.version.is_some_and(|there| there < version) {
         return Ok(Judgement::Older);

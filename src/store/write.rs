@@ -25,8 +25,8 @@ pub(super) struct Write<'a> {
     /// whose answer was lost is recognised when it did arrive.
     record: Option<Record>,
     base: Base,
-    /// The row was looked at, and holds nothing that a store does not overwrite.
-    looked: bool,
+    /// The slots of the rows that were written over last, to no effect.
+    tried: Option<Vec<Vec<Option<String>>>>,
     /// How often nothing explained why nothing was written.
     unexplained: u32,
     /// What the last round took the table for.
@@ -60,7 +60,7 @@ impl<'a> Write<'a> {
             seen,
             record: None,
             base: Base::Unknown,
-            looked: false,
+            tried: None,
             unexplained: 0,
             plan: None,
             reconnected: false,
@@ -197,20 +197,25 @@ impl<'a> Write<'a> {
                 self.replace(plan, &found.rows, reason).await
             }
             Obstacle::Refused { error, .. } => Err(error.into()),
-            Obstacle::Unexplained if !self.looked => self.replace_older(plan, record, &found.rows).await,
-            Obstacle::Unexplained => self.unexplained(),
+            Obstacle::Unexplained => self.replace_older(plan, record, &found.rows).await,
         }
     }
 
     /// Writes over older records that open. The fast statement left the row to us because it could not tell them
     /// from others', or whose values the plain columns hold.
     async fn replace_older(&mut self, plan: &Plan, record: &Record, rows: &[Row]) -> Result<Round, DatabaseError> {
-        self.looked = true;
+        let slots: Vec<_> = rows.iter().map(|row| row.slots.clone()).collect();
+        if self.tried.as_ref() == Some(&slots) {
+            return self.unexplained();
+        }
         let vouched = vouched(self.core, plan, self.request.owner, rows);
         let written = Written { record, vouched: Some(&vouched) };
         match self.postgres.replace(plan, self.request.owner, written, rows).await? {
             true => Ok(Round::Done),
-            false => Ok(Round::Again),
+            false => {
+                self.tried = Some(slots);
+                Ok(Round::Again)
+            }
         }
     }
 

@@ -121,7 +121,7 @@ async fn a_key_is_destroyed_only_when_nothing_names_it_and_for_good() {
     destroy(&all).fails(1, "is the primary key", "promote");
     let new = home.json(&["key", "add"])["key"]["id"].as_str().unwrap().to_owned();
     home.run(&["key", "promote", &new]).ok();
-    destroy(&all).fails(1, "4 tokens still name", "");
+    destroy(&all).fails(1, "5 tokens still name", "");
     home.run(&["rotate"]).ok();
     destroy(&["--other-hosts-synced"]).fails(1, "has not been retired for 24 hours", "");
     destroy(&["--force"]).fails(1, "other hosts", "--other-hosts-synced");

@@ -257,7 +257,7 @@ async fn what_cannot_be_opened_is_reported_and_it_is_not_complete() {
         assert_eq!(rotated.code, 1);
         rotated.warns("1 unsealable");
         rotated.warns("1 foreign_value");
-        let left = format!("not complete: 5 tokens left under key {old} (retired): 1 in column ");
+        let left = format!("not complete: 5 tokens left under key {old} (retired): 2 in column ");
         assert!(rotated.out.contains(&left) && !rotated.out.contains("\ncomplete in"), "{rotated:?}");
         assert!(rotated.err.contains("error: the rotation is not complete: 5 tokens are not"), "{rotated:?}");
         assert!(rotated.err.contains("put --replace-unreadable"), "{rotated:?}");

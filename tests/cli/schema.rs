@@ -100,13 +100,14 @@ async fn a_plan_shows_every_part_of_a_step() {
     assert_eq!(planned["blocked"], json!([]));
     let column = &planned["steps"].as_array().unwrap()[..];
     let column = column.iter().find(|step| step["id"] == "column.phone_number").unwrap();
-    let sql = column["sql"][0].as_str().unwrap();
+    let [sql, comment] = [0, 1].map(|at| column["sql"][at].as_str().unwrap());
+    assert!(comment.contains("IS 'retell-vault: phone_number of retell'"), "{column}");
     let undo = column["undo"][0].as_str().unwrap();
     assert!(sql.contains("ADD COLUMN") && undo.contains("DROP COLUMN"), "{column}");
     assert_eq!((&column["lock"], &column["rewrites"]), (&json!("ACCESS EXCLUSIVE"), &json!(false)));
     assert_eq!((&column["concurrent"], &column["instead"]), (&json!(false), &Value::Null));
     let text = home.run(&["schema", "plan"]).ok().out;
-    assert!(text.contains(&format!("     {sql};\n   undo:\n     {undo};\n")), "{text}");
+    assert!(text.contains(&format!("     {sql};\n     {comment};\n   undo:\n     {undo};\n")), "{text}");
     assert!(text.contains(", lock ACCESS EXCLUSIVE\n"), "{text}");
 }
 
@@ -210,7 +211,8 @@ async fn records_move_into_the_new_columns() {
     home.run(&["schema", "apply"]).ok();
     let before = home.json(&["get", "--user", "user-1"]);
     let promoted = home.json(&["schema", "promote", "--batch", "1"]);
-    assert_eq!((&promoted["promoted"], &promoted["complete"]), (&json!(2), &json!(true)), "{promoted}");
+    // the other record lies where it should: its key, and the record token beside it
+    assert_eq!((&promoted["promoted"], &promoted["complete"]), (&json!(1), &json!(true)), "{promoted}");
     assert_eq!(home.json(&["get", "--user", "user-1"]), before);
     let rows = table(&db, "user_profiles").await;
     assert_eq!(rows[0]["phone_number"], "+14155550100", "{rows}");
@@ -266,15 +268,22 @@ async fn tokens_come_back_from_the_backups() {
     assert!(undone.err.contains("docs/SCHEMA.md"), "{}", undone.err);
     home.run(&["get", "--user", "user-1"]).fails(1, "lacks", "");
     let manual = include_str!("../../docs/SCHEMA.md");
-    let sql = manual.split("```sql\nBEGIN;").nth(1).unwrap().split("COMMIT;").next().unwrap();
-    db.exec(sql).await;
-    for (user, fields) in [("user-1", 4), ("user-2", 4)] {
+    let blocks: Vec<_> = manual.split("```sql\nBEGIN;").skip(1).map(|rest| rest.split("COMMIT;").next().unwrap()).collect();
+    let [tokens, plain] = blocks[..] else { panic!("two blocks of SQL") };
+    db.exec(tokens).await;
+    for (user, fields) in [("user-1", 5), ("user-2", 2)] {
         let packed = format!(
             "SELECT cardinality(string_to_array(encrypted_retell_api_key, ' '))::int8 FROM user_profiles WHERE user_id = '{user}'"
         );
-        home.run(&["get", "--user", user]).ok();
         assert_eq!(value::<i64>(&db, &packed).await, fields, "{user}");
     }
+    home.run(&["get", "--user", "user-2"]).ok();
+    // the record vouches for plain values that have no column any more
+    home.run(&["get", "--user", "user-1"]).fails(1, "lacks", "");
+    home.run(&["schema", "apply"]).ok();
+    db.exec(plain).await;
+    let loaded = home.json(&["get", "--user", "user-1"]);
+    assert_eq!((&loaded["config"]["phone_number"], &loaded["changed_outside"]), (&json!("+14155550100"), &json!([])));
 }
 
 #[tokio::test]

@@ -28,7 +28,8 @@ async fn columns_are_found_and_mended() {
         Planted { id: "column_missing", plant: "ALTER TABLE user_profiles DROP COLUMN encrypted_sms_agent_id" },
         Planted {
             id: "column_mistyped",
-            plant: "ALTER TABLE user_profiles DROP COLUMN webhook_config; ALTER TABLE user_profiles ADD webhook_config text",
+            plant: "ALTER TABLE user_profiles DROP COLUMN webhook_config; ALTER TABLE user_profiles ADD webhook_config text;
+                COMMENT ON COLUMN user_profiles.webhook_config IS 'retell-vault: webhook_config of retell'",
         },
         Planted {
             id: "column_too_short",
@@ -103,7 +104,8 @@ async fn a_role_without_grants_and_a_column_that_is_computed() {
         .db
         .exec(
             "ALTER TABLE user_profiles DROP COLUMN phone_number;
-             ALTER TABLE user_profiles ADD phone_number text GENERATED ALWAYS AS (upper(full_name)) STORED",
+             ALTER TABLE user_profiles ADD phone_number text GENERATED ALWAYS AS (upper(full_name)) STORED;
+             COMMENT ON COLUMN user_profiles.phone_number IS 'retell-vault: phone_number of retell'",
         )
         .await;
     let findings = clinic.finds_only("column_generated").await;

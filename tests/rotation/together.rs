@@ -38,7 +38,7 @@ async fn another_key_is_promoted_in_the_middle() {
     let newest = primary(&stage.hosts);
     assert_ne!(newest, stage.new);
     assert!(rotation.complete && rotation.key == newest, "{rotation:?}");
-    assert_eq!(rotation.census.keys(), [(newest, 4 * USERS as u64)]);
+    assert_eq!(rotation.census.keys(), [(newest, 5 * USERS as u64)]);
     for key in [stage.old, stage.new] {
         vault.destroy_key(key, at_once()).await.unwrap();
     }

@@ -141,7 +141,7 @@ async fn a_record_in_four_columns_with_one_of_them_spoilt() {
         spoil(4, r#"encrypted_agent_config = '{"retell_vault": "legacy", "voice": 1}'"#),
         spoil(
             5,
-            r#"encrypted_agent_config = encrypted_agent_config #- '{retell_vault,webhook_secret}' || '{"voice": 1}'"#,
+            r#"encrypted_agent_config = encrypted_agent_config #- '{retell_vault,webhook_key}' || '{"voice": 1}'"#,
         ),
         spoil(
             6,
@@ -149,7 +149,7 @@ async fn a_record_in_four_columns_with_one_of_them_spoilt() {
         ),
         spoil(
             7,
-            r#"encrypted_agent_config = jsonb_set(encrypted_agent_config, '{retell_vault,webhook_secret}', '7')"#,
+            r#"encrypted_agent_config = jsonb_set(encrypted_agent_config, '{retell_vault,webhook_key}', '7')"#,
         ),
         spoil(8, &format!("{sms} = (SELECT {sms} FROM user_profiles WHERE user_id = 'user-9')")),
     ] {

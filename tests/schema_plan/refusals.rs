@@ -68,7 +68,8 @@ async fn a_partition_key_that_is_not_the_owner() {
 
 #[tokio::test]
 async fn columns_that_cannot_be_written() {
-    let ddl = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, phone_number text GENERATED ALWAYS AS ('1') STORED)";
+    let ddl = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, phone_number text GENERATED ALWAYS AS ('1') STORED);
+        COMMENT ON COLUMN user_profiles.phone_number IS 'retell-vault: phone_number of retell'";
     let plan = credentials(ddl, &Layout::new()).await;
     assert_eq!(plan.blocked[0].object, "column public.user_profiles.phone_number");
     assert!(!ids(&plan).contains(&"column.phone_number"));

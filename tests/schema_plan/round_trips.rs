@@ -267,6 +267,7 @@ async fn indexes_that_are_there() {
         retell_integration_status text, last_retell_sync timestamptz,
         department text, position text, phone text, avatar_url text, timezone text, language text, is_active bool, metadata jsonb,
         preferences json, updated_at timestamptz);
+        COMMENT ON COLUMN user_profiles.webhook_config IS 'retell-vault: webhook_config of retell';
         CREATE UNIQUE INDEX retell_vault_user_profiles_owner ON user_profiles (user_id);
         UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'retell_vault_user_profiles_owner'::regclass;
         CREATE INDEX retell_vault_user_profiles_phone ON user_profiles (phone, language);
