@@ -23,6 +23,7 @@ use crate::record::token::print_packed;
 const RETIRED: KeyId = KeyId(0x01d);
 const PRIMARY: KeyId = KeyId(0x2e);
 const NEXT: KeyId = KeyId(0x3f);
+const KEYS: [KeyId; 3] = [RETIRED, PRIMARY, NEXT];
 const UNKNOWN: KeyId = KeyId(0xdead);
 /// What the record does not hold: known to this program, and not known to it.
 const UNLISTED: [Field; 2] = [Field::named("outbound_agent_id"), Field::named("later")];
@@ -40,12 +41,19 @@ const NAMES: [&str; 10] = [
     "webhook_key",
 ];
 
-fn keyring(primary: KeyId) -> Keyring {
+static KEYRINGS: LazyLock<[Keyring; 3]> = LazyLock::new(|| KEYS.map(keyring_of));
+
+/// All three keys, with this one as the primary.
+fn keyring(primary: KeyId) -> &'static Keyring {
+    KEYRINGS.iter().find(|keyring| keyring.primary().0 == primary).unwrap()
+}
+
+fn keyring_of(primary: KeyId) -> Keyring {
     let key = |id: KeyId| {
         let state = if id == primary { KeyState::Primary } else { KeyState::Retired };
         RootKey::new(id, state, Zeroizing::new([id.0 as u8; 32]), 0)
     };
-    Keyring::restore(1, Zeroizing::new([2; 32]), [RETIRED, PRIMARY, NEXT].map(key).into()).unwrap()
+    Keyring::restore(1, Zeroizing::new([2; 32]), KEYS.map(key).into()).unwrap()
 }
 
 fn version(number: u64) -> Version {
@@ -215,7 +223,7 @@ fn every_token_that_is_added_is_refused() {
     }
 }
 
-/// Who could seal a token under the record's own key could still not add it.
+/// Even a token that was sealed under the record's own key cannot be added.
 #[test]
 fn a_token_under_the_records_own_key_is_refused_unless_the_record_lists_it() {
     let (whole, keyring) = (record(), keyring(PRIMARY));

@@ -87,7 +87,7 @@ fn a_missing_part_of_the_newest_record_is_never_an_older_record() {
         match slot {
             // the record token
             1 => assert_eq!(found.unwrap_err().kind(), ErrorKind::Incomplete),
-            // only the record token knows what belongs to the record: whoever opens it is told
+            // opening its record token tells what is missing
             _ => assert!(found.is_ok_and(|found| found.version == version(NOW) && found.tokens().len() < 5)),
         }
     }
