@@ -1,15 +1,17 @@
+use std::collections::BTreeSet;
+
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use zeroize::Zeroizing;
 
-use super::{Owner, Token, Version, aead};
-use crate::crypto::record_sealer;
-use crate::error::{ErrorKind, Result};
+use super::{Field, KeyId, PlainTexts, Record, RecordKey, Scope, Token, Values, Version, open, seal};
+use crate::crypto::aead;
+use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::{KeyState, Keyring, RootKey};
-use crate::record::fields::Field;
-use crate::record::record::{PlainValues, Record};
-use crate::retell::config::RetellConfig;
-use crate::record::token::KeyId;
+use crate::record::credentials::Credentials;
+use crate::record::owner::Owner;
+use crate::retell::config::{RetellConfig, table};
+use crate::record::token::{COMMITMENT, NONCE, SALT};
 
 const OLD: KeyId = KeyId(0x01d);
 const OLDER: KeyId = KeyId(0x01de);
@@ -42,13 +44,21 @@ fn version(number: u64) -> Version {
     Version::next(number, None, 0)
 }
 
-fn token(keyring: &Keyring, number: u64, field: Field, json: &[u8]) -> Token {
-    let (key, root) = keyring.primary();
-    aead::seal(root, key, version(number), &owner(), field, json, &mut rng())
+fn scope(owner: &Owner) -> Scope<'_> {
+    Scope { namespace: "retell", owner }
 }
 
+fn token(keyring: &Keyring, number: u64, field: Field, json: &[u8]) -> Token {
+    let (key, root) = keyring.primary();
+    let record_key = RecordKey::fresh(root, key, version(number), scope(&owner()), &mut rng());
+    record_key.seal(field, json, &mut rng())
+}
+
+/// The record token, then every value in a token, in the order of the names.
 fn record(keyring: &Keyring, number: u64, config: Option<&RetellConfig>) -> Vec<Token> {
-    record_sealer::seal(config, &owner(), version(number), &Field::ALL, keyring.primary(), &mut rng())
+    let values = config.map_or(Values::new(), Credentials::to_values);
+    let (owner, fields) = (owner(), table());
+    seal(&values, scope(&owner), version(number), (&fields, &[]), keyring.primary(), &mut rng())
         .tokens()
         .to_vec()
 }
@@ -60,20 +70,26 @@ fn config() -> RetellConfig {
     .unwrap()
 }
 
-fn opened(tokens: Vec<Token>, keyring: &Keyring) -> Option<RetellConfig> {
-    let record = Record::new(tokens, PlainValues::default()).unwrap();
-    record_sealer::open(&record, &owner(), keyring.opener(record.key).unwrap()).unwrap().config
+fn open_record(tokens: Vec<Token>, keyring: &Keyring) -> Result<Option<RetellConfig>> {
+    let record = Record::new(tokens, PlainTexts::default())?;
+    let opened = open(&record, scope(&owner()), keyring.opener(record.key)?, &table())?;
+    opened.values.map(RetellConfig::from_values).transpose()
 }
 
-/// As rotation and sync do it.
+fn opened(tokens: Vec<Token>, keyring: &Keyring) -> Option<RetellConfig> {
+    open_record(tokens, keyring).unwrap()
+}
+
+/// As rotation and sync do it with what is no whole record.
 fn reencrypt(tokens: &[Token], owner: &Owner, keyring: &Keyring, rng: &mut StdRng) -> Result<Vec<Token>> {
-    record_sealer::reencrypt(
-        tokens,
-        owner,
-        keyring.primary(),
-        |key| keyring.opener_for_reencryption(key),
-        rng,
-    )
+    let opener = |key| keyring.opener_for_reencryption(key);
+    super::reencrypt(tokens, scope(owner), keyring.primary(), opener, rng)
+}
+
+/// As rotation and sync do it with a record.
+fn reencrypt_whole(tokens: &[Token], keyring: &Keyring) -> Result<Vec<Token>> {
+    let opener = |key| keyring.opener_for_reencryption(key);
+    super::reencrypt_whole(tokens, scope(&owner()), keyring.primary(), opener, &mut rng())
 }
 
 fn kind(tokens: &[Token], owner: &Owner, keyring: &Keyring) -> ErrorKind {
@@ -83,7 +99,9 @@ fn kind(tokens: &[Token], owner: &Owner, keyring: &Keyring) -> ErrorKind {
 #[test]
 fn every_field_of_every_length_holds_the_same_under_the_new_key() {
     let only_new = keyring(&[(NEW, KeyState::Primary)]);
-    for field in Field::ALL {
+    let known = table();
+    let agent = Field::named("inbound_agent_id");
+    for field in known.each().map(|(field, _)| field).chain([Field::RECORD, agent, Field::named("later")]) {
         for length in [1, 2, 63, 64, 65, 128, 500, 6000] {
             let json = vec![b'7'; length];
             let old = token(&before(), 5, field, &json);
@@ -91,8 +109,8 @@ fn every_field_of_every_length_holds_the_same_under_the_new_key() {
             let [new] = new.as_slice() else { panic!("one token") };
             assert_eq!((new.key, new.version, new.field), (NEW, old.version, field));
             assert_eq!(new.to_string().len(), old.to_string().len(), "{field} {length}");
-            let text = aead::open(only_new.primary().1, &owner(), new).unwrap();
-            assert_eq!(*text, *aead::open(before().primary().1, &owner(), &old).unwrap());
+            let text = aead::open(only_new.primary().1, scope(&owner()), new).unwrap();
+            assert_eq!(*text, *aead::open(before().primary().1, scope(&owner()), &old).unwrap());
             assert_eq!(text.trim_ascii_end(), json);
         }
     }
@@ -110,13 +128,27 @@ fn a_configuration_and_a_tombstone_open_without_the_old_key() {
 }
 
 #[test]
-fn every_token_gets_a_salt_of_its_own() {
-    let old = record(&before(), 5, Some(&config()));
-    let new = reencrypt(&old, &owner(), &after(), &mut rng()).unwrap();
-    let mut salts: Vec<_> = new.iter().map(|token| token.body[..32].to_vec()).collect();
-    salts.sort();
-    salts.dedup();
-    assert_eq!(salts.len(), new.len());
+fn the_tokens_of_a_version_share_a_fresh_salt_and_have_nonces_of_their_own() {
+    let versions = [4, 5, 6].map(|number| record(&before(), number, Some(&config())));
+    let old = versions.concat();
+    let mut new = reencrypt(&old, &owner(), &after(), &mut StdRng::seed_from_u64(4)).unwrap();
+    let count = |tokens: &[Token], part: std::ops::Range<usize>| {
+        let parts: BTreeSet<_> = tokens.iter().map(|token| token.body[part.clone()].to_vec()).collect();
+        parts.len()
+    };
+    let nonce = SALT + COMMITMENT..SALT + COMMITMENT + NONCE;
+    assert_eq!((count(&new, 0..SALT), count(&new, SALT..SALT + COMMITMENT)), (3, 3));
+    assert_eq!(count(&new, nonce.clone()), new.len());
+    for number in [4, 5, 6] {
+        let one: Vec<_> = new.iter().filter(|token| token.version == version(number)).cloned().collect();
+        assert_eq!(count(&one, 0..SALT + COMMITMENT), 1);
+    }
+    new.extend(old);
+    assert_eq!(
+        count(&new, 0..SALT),
+        3 + 1,
+        "old salts are not used again; the old records happen to share one"
+    );
 }
 
 #[test]
@@ -135,11 +167,12 @@ fn what_is_under_the_primary_comes_back_unopened() {
 #[test]
 fn versions_under_different_keys_are_resealed_each_for_itself() {
     let older = record(&keyring(&[(OLDER, KeyState::Primary)]), 4, None);
-    let current = record(&keyring(&[(NEW, KeyState::Primary)]), 6, None);
+    let current = record(&keyring(&[(NEW, KeyState::Primary)]), 6, Some(&config()));
     let old = record(&before(), 5, Some(&config()));
     // interleaved, so that the order tells
-    let tokens: Vec<Token> =
-        (0..4).flat_map(|at| [older[at].clone(), current[at].clone(), old[at].clone()]).collect();
+    let at = |at: usize| [older.get(at), current.get(at), old.get(at)].into_iter().flatten().cloned();
+    let tokens: Vec<Token> = (0..4).flat_map(at).collect();
+    assert_eq!(tokens.len(), 1 + 4 + 4);
     let new = reencrypt(&tokens, &owner(), &after(), &mut rng()).unwrap();
     assert!(new.iter().all(|token| token.key == NEW));
     let names =
@@ -149,7 +182,7 @@ fn versions_under_different_keys_are_resealed_each_for_itself() {
         |number| new.iter().filter(|token| token.version == version(number)).cloned().collect::<Vec<_>>();
     assert_eq!(of(6), current);
     assert_eq!(opened(of(4), &after()), None);
-    assert_eq!(opened(of(5), &after()).unwrap().api_key, config().api_key);
+    assert_eq!(opened(of(5), &after()).unwrap(), config());
 }
 
 #[test]
@@ -194,10 +227,40 @@ fn one_token_that_does_not_open_leaves_no_answer() {
 
 #[test]
 fn what_is_incomplete_stays_incomplete() {
-    let mut old = record(&before(), 5, Some(&config()));
-    old.remove(3);
-    let new = reencrypt(&old, &owner(), &after(), &mut rng()).unwrap();
-    assert!(new.iter().all(|token| token.key == NEW));
-    assert_eq!(new.len(), old.len());
-    assert_eq!(Record::new(new, PlainValues::default()).unwrap_err().kind(), ErrorKind::Incomplete);
+    for at in 0..4 {
+        let mut old = record(&before(), 5, Some(&config()));
+        let removed = old.remove(at);
+        let new = reencrypt(&old, &owner(), &after(), &mut rng()).unwrap();
+        assert!(new.iter().all(|token| token.key == NEW));
+        assert_eq!(new.len(), old.len());
+        let error = open_record(new, &after()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Incomplete);
+        assert!(error.to_string().contains(removed.field.name()), "{error}");
+    }
+}
+
+#[test]
+fn a_record_is_re_encrypted_with_all_its_secrets_or_not_at_all() {
+    let old = record(&before(), 5, Some(&config()));
+    assert_eq!(opened(reencrypt_whole(&old, &after()).unwrap(), &after()), Some(config()));
+    let tombstone = record(&before(), 5, None);
+    assert_eq!(opened(reencrypt_whole(&tombstone, &after()).unwrap(), &after()), None);
+    for at in [1, 2] {
+        let mut lacking = old.clone();
+        let removed = lacking.remove(at);
+        let error = reencrypt_whole(&lacking, &after()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Incomplete);
+        assert!(error.to_string().contains(removed.field.name()), "{error}");
+    }
+    // a plain value may lie in its column
+    assert!(reencrypt_whole(&old[..3], &after()).is_ok());
+    let refused = |tokens: Vec<Token>| reencrypt_whole(&tokens, &after()).unwrap_err();
+    let extra = token(&before(), 5, Field::named("webhook_key"), b"\"whsec_test\"");
+    let error: Error = refused([old.clone(), vec![extra]].concat());
+    assert_eq!(error.kind(), ErrorKind::Malformed);
+    assert!(error.to_string().contains("webhook_key"), "{error}");
+    let two = [old.clone(), record(&before(), 6, Some(&config()))].concat();
+    assert_eq!(refused(two).kind(), ErrorKind::Malformed);
+    // leftovers have no record token, and are re-encrypted one by one
+    assert_eq!(reencrypt_whole(&old[1..], &after()).unwrap().len(), 3);
 }

@@ -341,3 +341,7 @@ mod tests;
 #[cfg(test)]
 #[path = "reencrypt_tests.rs"]
 mod reencrypt_tests;
+
+#[cfg(test)]
+#[path = "tamper_tests.rs"]
+mod tamper_tests;

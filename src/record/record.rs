@@ -153,9 +153,11 @@ impl FoundRecords {
                 }),
             }
         }
-        let newest = versions.last_key_value().map(|(version, _)| *version);
+        // a version from the future never wins, so it makes no leftover of a damaged record either
+        let not_ahead = versions.keys().rev().find(|version| !version.is_ahead_of(now));
+        let newest = not_ahead.or(versions.keys().next_back()).copied();
         for (version, tokens) in versions {
-            if Some(version) != newest && !has_record_token(&tokens) {
+            if Some(version) < newest && !has_record_token(&tokens) {
                 self.leftovers += tokens.len() as u64;
                 continue;
             }

@@ -276,7 +276,7 @@ fn what_is_not_a_json_object_is_refused() {
     assert_refused(CANARY, "is not JSON, at line 1");
     assert_refused(&format!(r#"{{"api_key":"{CANARY}"}} {CANARY}"#), "is not JSON");
     assert_refused(&"[".repeat(1_000), "is not JSON");
-    assert_refused(&" ".repeat(MAX_JSON + 1), "64 KiB");
+    assert_refused(&" ".repeat(MAX_JSON + 1), "256 KiB");
 }
 
 #[test]

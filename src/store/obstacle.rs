@@ -174,8 +174,7 @@ fn old_tokens(row: &Row) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::fields::Field;
-    use crate::record::record::PlainValues;
+    use crate::retell::config::{API_KEY, CALL_AGENT_ID, SMS_AGENT_ID};
 
     #[test]
     fn old_tokens_of_one_version_stay_together_and_other_text_is_left_out() {
@@ -185,22 +184,22 @@ mod tests {
         };
         let (older, newer) = ("0000000000000001", "0000000000000002");
         let slots = vec![
-            Some(format!("{} {}", token(newer, Field::ApiKey), token(newer, Field::CallAgentId))),
+            Some(format!("{} {}", token(newer, API_KEY), token(newer, CALL_AGENT_ID))),
             Some("hunter2 rv1.nonsense".to_owned()),
             None,
             Some(format!(
                 r#"{{"sms_agent_id": "{}", "api_key": "{}"}}"#,
-                token(newer, Field::SmsAgentId),
-                token(older, Field::ApiKey)
+                token(newer, SMS_AGENT_ID),
+                token(older, API_KEY)
             )),
         ];
-        let row = Row { slots, json_is_unrecognised: false, plain: PlainValues::default() };
-        let fields = [Field::ApiKey, Field::CallAgentId, Field::SmsAgentId];
+        let row = Row { slots, json_is_unrecognised: false, plain: PlainTexts::default() };
+        let fields = [API_KEY, CALL_AGENT_ID, SMS_AGENT_ID];
         let whole = fields.map(|field| token(newer, field)).join(" ");
-        assert_eq!(old_tokens(&row), [token(older, Field::ApiKey), whole]);
+        assert_eq!(old_tokens(&row), [token(older, API_KEY), whole]);
 
         let slots = vec![Some("rv2.later rv1.torn".to_owned()), Some(r#"{"api_key": "rv3.x"}"#.to_owned())];
-        let row = Row { slots, json_is_unrecognised: false, plain: PlainValues::default() };
+        let row = Row { slots, json_is_unrecognised: false, plain: PlainTexts::default() };
         assert_eq!(old_tokens(&row), ["rv2.later", "rv1.torn", "rv3.x"]);
     }
 }

@@ -5,12 +5,13 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::crypto::record_sealer;
+use crate::crypto::sealer;
 use crate::keyring::keys::{KeyState, RootKey};
 use crate::local::file::{Base, KeptKind, LocalRecord};
-use crate::record::fields::Field;
-use crate::record::record::{PlainValues, Record};
-use crate::retell::config::RetellConfig;
+use crate::record::credentials::Credentials;
+use crate::record::plain::PlainTexts;
+use crate::record::record::Record;
+use crate::retell::config::{RetellConfig, table};
 
 const OLD: KeyId = KeyId(0x01d);
 const NEW: KeyId = KeyId(0x2e);
@@ -48,18 +49,19 @@ fn config(number: u64) -> RetellConfig {
 
 /// The text of a record under a key.
 fn sealed(owner: &Owner, number: u64, key: KeyId) -> String {
-    let config = config(number);
-    let seal = |rng: &mut _| {
-        record_sealer::seal(Some(&config), owner, version(number), &Field::ALL, only(key).primary(), rng)
-    };
-    random::with_rng(seal).unwrap().packed(&Field::ALL)
+    let (values, fields, keyring) = (config(number).to_values(), table(), only(key));
+    let scope = Scope { namespace: "retell", owner };
+    let seal =
+        |rng: &mut _| sealer::seal(&values, scope, version(number), (&fields, &[]), keyring.primary(), rng);
+    random::with_rng(seal).unwrap().packed()
 }
 
 /// Panics unless it opens under the new key alone and is what was sealed.
 fn assert_opens(text: &str, owner: &Owner, number: u64) {
-    let record = Record::new(read_packed(text).unwrap(), PlainValues::default()).unwrap();
-    let opened = record_sealer::open(&record, owner, only(NEW).primary().1).unwrap();
-    assert_eq!(opened.config, Some(config(number)));
+    let record = Record::new(read_packed(text).unwrap(), PlainTexts::default()).unwrap();
+    let scope = Scope { namespace: "retell", owner };
+    let opened = sealer::open(&record, scope, only(NEW).primary().1, &table()).unwrap();
+    assert_eq!(opened.values, Some(config(number).to_values()));
     assert_eq!(record.version, version(number));
 }
 
@@ -97,7 +99,15 @@ impl Home {
         let unreadable = |owner: &Owner, place, error: &Error| {
             told.push((owner.to_string(), place, error.kind()));
         };
-        let walk = LocalReencryption::new(&self.local, &LocalPlace::ALL, keyring.clone(), unreadable);
+        let walk = LocalReencryption {
+            local: &self.local,
+            places: &LocalPlace::ALL,
+            namespace: "retell",
+            keyring: keyring.clone(),
+            unreadable,
+            told: BTreeSet::new(),
+            report: LocalReencrypted::default(),
+        };
         let report = walk.run().await.unwrap();
         (report, told)
     }
@@ -154,7 +164,7 @@ async fn pages_do_not_end_the_walk() {
 async fn what_cannot_be_opened_is_told_once_and_stays_as_it_is() {
     let home = Home::new().await;
     let (ann, bob) = (user("ann"), user("bob"));
-    let damaged = sealed(&ann, 2, OLD).replacen("phone_number", "phone", 1);
+    let damaged = sealed(&ann, 2, OLD).replacen("phone_number", "Phone_number", 1);
     let mixed = {
         let (one, other) = (sealed(&ann, 3, OLD), sealed(&ann, 3, NEW));
         let mut pieces: Vec<&str> = one.split(' ').collect();
