@@ -4,9 +4,9 @@ use zeroize::Zeroizing;
 
 use crate::crypto::aead::{self, RecordKey, RootSecret, Scope};
 use crate::crypto::random;
+use crate::crypto::sealer;
 use crate::error::Result;
 use crate::keyring::file::KeyringFile;
-use crate::crypto::sealer;
 use crate::record::field::Field;
 use crate::record::layout::Layout;
 use crate::record::owner::Owner;

@@ -44,13 +44,13 @@ pub use record::field::{Field, FieldSpec};
 pub use record::layout::Layout;
 pub use record::owner::{Owner, TenantId, UserId};
 pub use record::placement::Place;
-pub use retell::config::RetellConfig;
 pub use record::token::KeyId;
+pub use record::values::Values;
+pub use record::version::Version;
+pub use retell::config::RetellConfig;
 pub use retell::values::{
     AgentId, ApiKey, ExtraSecret, IntegrationStatus, PhoneNumber, WebhookConfig, WebhookKey,
 };
-pub use record::values::Values;
-pub use record::version::Version;
 pub use rotation::options::DestroyOptions;
 pub use rotation::options::PromoteOptions;
 pub use rotation::options::RotateOptions;

@@ -168,7 +168,12 @@ async fn a_record_without_one_of_its_fields_is_found() {
         assert_eq!(found_with(&vault, &deep).await, [], "{column}");
     }
     let without = "encrypted_agent_config #- '{retell_vault,record}'";
-    stage.db.exec(&format!("UPDATE user_profiles SET encrypted_agent_config = {without} WHERE user_id = 'user-4'")).await;
+    stage
+        .db
+        .exec(&format!(
+            "UPDATE user_profiles SET encrypted_agent_config = {without} WHERE user_id = 'user-4'"
+        ))
+        .await;
     let finding = the_one(found(&vault).await, "incomplete_record", Severity::Critical);
     assert_eq!(finding.owners, ["user-4"]);
 }

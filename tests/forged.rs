@@ -367,11 +367,7 @@ async fn foreign_text_is_never_overwritten_unasked() {
             assert_eq!(stored.replaced.len(), 1);
             // the row had no record, so its plain values are the application's and stay
             let loaded = setting.load().await.unwrap();
-            assert_eq!(
-                loaded.phone_number().map(|number| number.as_str()),
-                Some("+14155550123"),
-                "{text}"
-            );
+            assert_eq!(loaded.phone_number().map(|number| number.as_str()), Some("+14155550123"), "{text}");
             assert_eq!(loaded.api_key(), small_config(3).api_key());
             assert_eq!(setting.replaced().await, 0, "text that is not sealed never goes to the local file");
         }

@@ -276,12 +276,7 @@ fn the_security_core_is_small() {
 
 #[test]
 fn secrets_are_exposed_only_where_they_must_be() {
-    let allowed = [
-        "crypto/aead.rs",
-        "keyring/wrapping.rs",
-        "retell/config.rs",
-        "retell/values.rs",
-    ];
+    let allowed = ["crypto/aead.rs", "keyring/wrapping.rs", "retell/config.rs", "retell/values.rs"];
     for Source { path, text } in sources() {
         assert!(
             !text.contains("expose_secret") || allowed.contains(&path.as_str()),

@@ -342,7 +342,8 @@ async fn every_layout_has_them() {
         let mut admin = Session::of(&stage.db, "postgres", None).await;
         let plain = r#"{"phone_number": "+14155550100", "integration_status": "active",
             "webhook_config": {"webhook_url": "https://example.com/hook", "events": ["call_ended", "from_the_future"]}}"#;
-        let call = format!("SELECT {schema}.store_retell_config({arguments}, '{}', '{plain}')", packed(&tokens));
+        let call =
+            format!("SELECT {schema}.store_retell_config({arguments}, '{}', '{plain}')", packed(&tokens));
         admin.ask(&call).await.unwrap();
         assert_eq!(code(admin.ask(&call).await), "55000");
         let loaded = vault.load(&owner).await.unwrap();

@@ -171,7 +171,8 @@ impl RecordKey {
     /// # Errors
     /// `Unsealable`, whatever the reason: another key, owner, field or version, or an altered body.
     pub(crate) fn open(&self, token: &Token) -> Result<Zeroizing<Vec<u8>>> {
-        let (salt, commitment, nonce, ciphertext, tag) = split_body(&token.body).ok_or(ErrorKind::Unsealable)?;
+        let (salt, commitment, nonce, ciphertext, tag) =
+            split_body(&token.body).ok_or(ErrorKind::Unsealable)?;
         let is_ours = (self.key, self.version, &self.salt) == (token.key, token.version, salt);
         if !is_ours || !bool::from(self.commitment.ct_eq(commitment)) {
             return Err(Error::from(ErrorKind::Unsealable));

@@ -12,8 +12,8 @@ use crate::record::field::{FieldSpec, Fields, SpecName};
 use crate::record::padding::PADDING;
 use crate::record::plain::{PlainTexts, from_column, to_column};
 use crate::record::record::{Record, read_packed};
-use crate::retell::config::table;
 use crate::record::values::Values;
+use crate::retell::config::table;
 
 fn root(byte: u8) -> RootSecret {
     RootSecret::new(&[byte; 32])

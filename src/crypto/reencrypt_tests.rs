@@ -10,8 +10,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::{KeyState, Keyring, RootKey};
 use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
-use crate::retell::config::{RetellConfig, table};
 use crate::record::token::{COMMITMENT, NONCE, SALT};
+use crate::retell::config::{RetellConfig, table};
 
 const OLD: KeyId = KeyId(0x01d);
 const OLDER: KeyId = KeyId(0x01de);

@@ -255,7 +255,8 @@ pub(crate) fn reencrypt<'k>(
         let root_of_old = opener(token.key)?;
         let old = old_keys.entry(version).or_insert(RecordKeys { root: root_of_old, scope, derived: None });
         let json = old.of(token)?.open(token)?;
-        let new = new_keys.entry(version).or_insert_with(|| RecordKey::fresh(root, primary, version, scope, rng));
+        let new =
+            new_keys.entry(version).or_insert_with(|| RecordKey::fresh(root, primary, version, scope, rng));
         reencrypted.push(new.seal(token.field, &json, rng));
     }
     Ok(reencrypted)
@@ -297,8 +298,9 @@ pub(crate) fn check_whole(
     let is_missing = |field: &&Field| record.token(**field).is_none() && !may_lack(**field);
     match contents.secret.iter().find(is_missing) {
         None => Ok(()),
-        Some(field) => Err(lacks(record.version, *field)
-            .with_hint("its token was removed, or lies in a column that this program does not know: upgrade it")),
+        Some(field) => Err(lacks(record.version, *field).with_hint(
+            "its token was removed, or lies in a column that this program does not know: upgrade it",
+        )),
     }
 }
 

@@ -5,8 +5,8 @@ use super::*;
 use crate::keyring::keys::Keyring;
 use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
-use crate::retell::config::{RetellConfig, table};
 use crate::record::token::{COMMITMENT, KeyId, SALT};
+use crate::retell::config::{RetellConfig, table};
 
 const PHONE: Field = Field::named("phone_number");
 const PLAIN: [Field; 3] = [PHONE, Field::named("webhook_config"), Field::named("integration_status")];

@@ -17,8 +17,8 @@ use crate::record::credentials::Credentials;
 use crate::record::field::FieldSpec;
 use crate::record::owner::Owner;
 use crate::record::record::read_packed;
-use crate::retell::config::{RetellConfig, table};
 use crate::record::token::print_packed;
+use crate::retell::config::{RetellConfig, table};
 
 const RETIRED: KeyId = KeyId(0x01d);
 const PRIMARY: KeyId = KeyId(0x2e);

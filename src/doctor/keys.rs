@@ -79,8 +79,9 @@ async fn of_local(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findi
     for place in IN_USE.into_iter().filter(|_| host.options.deep) {
         let object = format!("local file, {}", place.name());
         let counts = open_texts(host, local, place).await?;
-        let problems =
-            counts.problems.iter().filter(|(problem, _)| matches!(problem, RecordProblem::Unreadable(_) | RecordProblem::Incomplete));
+        let problems = counts.problems.iter().filter(|(problem, _)| {
+            matches!(problem, RecordProblem::Unreadable(_) | RecordProblem::Incomplete)
+        });
         findings.extend(problems.map(|(problem, occurrences)| of_problem(&object, "", problem, occurrences)));
     }
     Ok(findings)

@@ -12,8 +12,7 @@ const PUT_USED_WITH: &str =
     "INSERT INTO meta (name, value) VALUES ('used_with:' || ?1, ?1) ON CONFLICT DO NOTHING";
 
 const NAMESPACE: &str = "SELECT value FROM meta WHERE name = 'namespace'";
-const PUT_NAMESPACE: &str =
-    "INSERT INTO meta (name, value) VALUES ('namespace', ?1) ON CONFLICT DO NOTHING";
+const PUT_NAMESPACE: &str = "INSERT INTO meta (name, value) VALUES ('namespace', ?1) ON CONFLICT DO NOTHING";
 
 impl LocalFile {
     /// Notes which kind of credentials the file keeps, when it is used for the first time.
@@ -30,7 +29,8 @@ impl LocalFile {
         }
         match noted {
             Some(noted) if noted != namespace => {
-                let message = format!("{} keeps {noted}, and the vault keeps {namespace}", self.path().display());
+                let message =
+                    format!("{} keeps {noted}, and the vault keeps {namespace}", self.path().display());
                 Err(Error::new(ErrorKind::Configuration, message)
                     .with_hint("give each kind of credentials a local file of its own"))
             }

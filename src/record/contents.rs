@@ -90,7 +90,8 @@ impl Contents {
     /// `Malformed` for anything but the one text that [`print`](Self::print) makes.
     pub(crate) fn parse(json: &str) -> Result<Self> {
         let text: Text = serde_json::from_str(json).map_err(|_| malformed())?;
-        let digest = |text: &String| URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+        let digest =
+            |text: &String| URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
         let plain: Option<Vec<(Field, Digest)>> =
             text.plain.iter().map(|(field, text)| Some((*field, digest(text)?))).collect();
         let contents = Self { secret: text.fields, plain: plain.ok_or_else(malformed)? };
@@ -119,7 +120,8 @@ mod tests {
 
     #[test]
     fn there_is_one_text_for_the_contents_of_a_record() {
-        let good = r#"{"fields":["a","b"],"plain":{"c":"AAAAAAAAAAAAAAAAAAAAAA","d":"_____________________w"}}"#;
+        let good =
+            r#"{"fields":["a","b"],"plain":{"c":"AAAAAAAAAAAAAAAAAAAAAA","d":"_____________________w"}}"#;
         let contents = Contents::parse(good).unwrap();
         assert_eq!(contents.print(), good);
         assert!(contents.lists(Field::named("d")) && !contents.lists(Field::named("e")));

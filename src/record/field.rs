@@ -87,7 +87,8 @@ impl FromStr for Field {
     fn from_str(name: &str) -> Result<Self> {
         let field = Self::parse(name.as_bytes()).filter(|field| !field.is_record());
         field.ok_or_else(|| {
-            let message = "a field name must be a lower-case letter and up to 39 of a-z 0-9 _, and not `record`";
+            let message =
+                "a field name must be a lower-case letter and up to 39 of a-z 0-9 _, and not `record`";
             Error::new(ErrorKind::InvalidInput, message)
         })
     }
@@ -362,7 +363,10 @@ mod tests {
         let bad = ["", "record", "Api_key", "9a", "_a", "a-b", "a b", "schlüssel", "a\0", &"x".repeat(41)];
         for bad in bad {
             let error = bad.parse::<Field>().unwrap_err();
-            assert!(error.kind() == ErrorKind::InvalidInput && (bad.len() < 2 || bad == "record" || !error.to_string().contains(bad)));
+            assert!(
+                error.kind() == ErrorKind::InvalidInput
+                    && (bad.len() < 2 || bad == "record" || !error.to_string().contains(bad))
+            );
         }
         let mut names = ["b", "a_b", "ab", "a", "a0"].map(|name| name.parse::<Field>().unwrap());
         names.sort();

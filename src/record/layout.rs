@@ -101,8 +101,11 @@ impl Layout {
     /// As [`Layout::table`], and `InvalidInput` for a field that the credentials do not have.
     pub fn column(mut self, field: Field, name: &str) -> Result<Self> {
         if !self.fields.each().any(|(known, _)| known == field) {
-            return Err(invalid(&format!("{field} cannot have a column: it is no field of {}", self.fields.namespace))
-                .with_hint(&format!("these can: {}", self.field_names())));
+            return Err(invalid(&format!(
+                "{field} cannot have a column: it is no field of {}",
+                self.fields.namespace
+            ))
+            .with_hint(&format!("these can: {}", self.field_names())));
         }
         self.columns.insert(field, checked(name.to_owned(), field.name())?);
         Ok(self)
@@ -114,7 +117,9 @@ impl Layout {
     /// `InvalidInput` for a field that is sealed anyway, or that the credentials do not have.
     pub fn sealed(mut self, field: Field) -> Result<Self> {
         match self.fields.spec(field) {
-            Some(spec) if spec.is_secret => Err(invalid(&format!("{field} is a secret field, which is always sealed"))),
+            Some(spec) if spec.is_secret => {
+                Err(invalid(&format!("{field} is a secret field, which is always sealed")))
+            }
             Some(_) => {
                 self.sealed.insert(field);
                 Ok(self)
@@ -293,10 +298,16 @@ mod tests {
         let layout = Layout::new().extra_secret("voice_id").unwrap().column(voice, "voice").unwrap();
         assert_eq!(layout.column_of(voice), Some("voice"));
         for taken in ["api_key", "inbound_agent_id", "phone_number", "record", "Voice"] {
-            assert_eq!(Layout::new().extra_secret(taken).unwrap_err().kind(), ErrorKind::InvalidInput, "{taken}");
+            assert_eq!(
+                Layout::new().extra_secret(taken).unwrap_err().kind(),
+                ErrorKind::InvalidInput,
+                "{taken}"
+            );
         }
         assert!(Layout::new().column_of(phone).is_some() && !Layout::new().names(phone));
         assert_eq!(Layout::new().sealed(phone).unwrap().column_of(phone), None);
-        assert!(Layout::new().sealed(Field::named("api_key")).is_err() && Layout::new().sealed(voice).is_err());
+        assert!(
+            Layout::new().sealed(Field::named("api_key")).is_err() && Layout::new().sealed(voice).is_err()
+        );
     }
 }

@@ -122,7 +122,9 @@ impl Placement {
             (true, _, _, _) => Place::Local,
             (_, Some(column), _, _) => Place::Column(column),
             (_, _, Some(json), _) => Place::Json(self.slots[json].column.clone()),
-            (_, _, _, packing) => packing.map_or(Place::Local, |at| Place::Packed(self.slots[at].column.clone())),
+            (_, _, _, packing) => {
+                packing.map_or(Place::Local, |at| Place::Packed(self.slots[at].column.clone()))
+            }
         }
     }
 
@@ -173,7 +175,8 @@ impl Placement {
     pub(crate) fn texts(&self, tokens: &[Token]) -> Vec<Option<String>> {
         let places = self.slots_of(tokens);
         let text = |(at, slot): (usize, &Slot)| {
-            let here = tokens.iter().zip(&places).filter(|(_, place)| **place == Some(at)).map(|(token, _)| token);
+            let here =
+                tokens.iter().zip(&places).filter(|(_, place)| **place == Some(at)).map(|(token, _)| token);
             match (here.clone().next().is_some(), slot.json) {
                 (true, true) => Some(print_object(here)),
                 (true, false) => {

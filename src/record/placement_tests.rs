@@ -41,7 +41,12 @@ fn kinds(columns: &[Column]) -> Vec<&'static str> {
 
 fn token(name: &str) -> Token {
     let field = Field::parse(name.as_bytes()).unwrap();
-    Token { key: KeyId(1), version: "00000000000000ff".parse().unwrap(), field, body: vec![7; OVERHEAD + PADDING] }
+    Token {
+        key: KeyId(1),
+        version: "00000000000000ff".parse().unwrap(),
+        field,
+        body: vec![7; OVERHEAD + PADDING],
+    }
 }
 
 /// Which fields every slot gets.
@@ -50,7 +55,11 @@ fn texts(columns: &[Column], names: &[&str]) -> Vec<String> {
     let texts = placement(&Layout::new(), columns).texts(&tokens);
     let fields = |text: Option<String>| {
         let text = text.unwrap_or_default();
-        text.split("rv1.").skip(1).map(|token| token.split('.').nth(2).unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+        text.split("rv1.")
+            .skip(1)
+            .map(|token| token.split('.').nth(2).unwrap().to_owned())
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     texts.into_iter().map(fields).collect()
 }
@@ -78,8 +87,14 @@ fn the_record_token_lies_beside_another_one() {
     let full = all();
     assert_eq!(texts(&full, &["record", "api_key"]), ["api_key record", "", "", ""]);
     assert_eq!(texts(&full, &["record", "sms_agent_id"]), ["", "", "sms_agent_id record", ""]);
-    assert_eq!(texts(&full, &["record", "api_key", "webhook_key"]), ["api_key", "", "", "record webhook_key"]);
-    assert_eq!(texts(&full[..3], &["record", "call_agent_id", "x_agent_id"]), ["x_agent_id record", "call_agent_id", ""]);
+    assert_eq!(
+        texts(&full, &["record", "api_key", "webhook_key"]),
+        ["api_key", "", "", "record webhook_key"]
+    );
+    assert_eq!(
+        texts(&full[..3], &["record", "call_agent_id", "x_agent_id"]),
+        ["x_agent_id record", "call_agent_id", ""]
+    );
     assert_eq!(texts(&full[3..4], &["record", "api_key"]), ["record api_key"]);
 }
 
@@ -106,7 +121,8 @@ fn a_varchar_counts_only_when_the_longest_token_fits() {
 
 #[test]
 fn slots_that_get_nothing_are_still_looked_at_and_cleared() {
-    let columns = [text("encrypted_retell_api_key"), column("encrypted_call_agent_id", ColumnType::Varchar(50))];
+    let columns =
+        [text("encrypted_retell_api_key"), column("encrypted_call_agent_id", ColumnType::Varchar(50))];
     let placement = placement(&Layout::new(), &columns);
     assert_eq!(placement.slots.len(), 2);
     assert_eq!(placement.slots[1].own, None);

@@ -48,7 +48,8 @@ pub(crate) fn from_column(field: Field, spec: &FieldSpec, text: &str) -> Result<
         return Ok(quoted(text));
     }
     let unreadable = |_| {
-        let message = format!("the column of {field} holds JSON that is too deep, or has a number that is too large");
+        let message =
+            format!("the column of {field} holds JSON that is too deep, or has a number that is too large");
         Error::new(ErrorKind::Malformed, message)
             .with_hint("correct the value in the column, or set it to NULL")
     };
@@ -90,7 +91,9 @@ mod tests {
 
     #[test]
     fn what_stands_for_nothing_is_not_set_and_what_cannot_be_read_is_an_error() {
-        for (spec, text) in [(&TEXT, ""), (&TEXT, "none"), (&OBJECT, "null"), (&OBJECT, "{}"), (&OBJECT, " { }")] {
+        for (spec, text) in
+            [(&TEXT, ""), (&TEXT, "none"), (&OBJECT, "null"), (&OBJECT, "{}"), (&OBJECT, " { }")]
+        {
             assert_eq!(read(spec, text).unwrap(), None, "{text}");
         }
         assert_eq!(to_column(&TEXT, "null"), None);

@@ -170,7 +170,8 @@ impl FromStr for Token {
         }
         let key = part()?.parse()?;
         let version = part()?.parse()?;
-        let field = Field::parse(part()?.as_bytes()).ok_or_else(|| malformed("a token whose field has no name"))?;
+        let field =
+            Field::parse(part()?.as_bytes()).ok_or_else(|| malformed("a token whose field has no name"))?;
         let body = decode_body(part()?)?;
         Ok(Self { key, version, field, body })
     }
@@ -257,7 +258,12 @@ mod tests {
 
     fn token() -> Token {
         let body = (0..OVERHEAD + PADDING).map(|n| n as u8).collect();
-        Token { key: KeyId(0xab), version: "00000000000000ff".parse().unwrap(), field: Field::named("api_key"), body }
+        Token {
+            key: KeyId(0xab),
+            version: "00000000000000ff".parse().unwrap(),
+            field: Field::named("api_key"),
+            body,
+        }
     }
 
     #[test]

@@ -5,18 +5,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::credentials::Credentials;
-use crate::record::layout::Layout;
 use crate::record::field::{Field, FieldSpec, Fields, MAX_FIELDS};
+use crate::record::layout::Layout;
+use crate::record::values::{Values, not_a_value};
 use crate::retell::values::{
     AgentId, ApiKey, ExtraSecret, IntegrationStatus, MAX_AGENT_ID, MAX_EVENT, MAX_EVENTS, MAX_URL,
     PhoneNumber, WebhookConfig, WebhookKey, mask,
 };
-use crate::record::values::{Values, not_a_value};
 
 pub(crate) const API_KEY: Field = Field::named("api_key");
 pub(crate) const CALL_AGENT_ID: Field = Field::named("call_agent_id");
@@ -246,7 +245,7 @@ impl RetellConfig {
         self.webhook_key.iter().for_each(|key| put(WEBHOOK_KEY, key.expose_secret()));
         self.extra.iter().for_each(|(field, secret)| put(*field, secret.expose_secret()));
         values.put_text(PHONE_NUMBER, self.phone_number.as_ref().map(PhoneNumber::as_str));
-        values.put_json(WEBHOOK_CONFIG, self.webhook_config.as_ref().map(webhook_to_value).as_ref());
+        values.put_json(WEBHOOK_CONFIG, self.webhook_config.as_ref().map(WebhookConfig::to_value).as_ref());
         values.put_text(INTEGRATION_STATUS, self.integration_status.map(IntegrationStatus::as_str));
         values
     }
@@ -308,7 +307,8 @@ impl Credentials for RetellConfig {
         config.webhook_key = take(&mut values, WEBHOOK_KEY)?;
         config.phone_number = take(&mut values, PHONE_NUMBER)?;
         config.integration_status = take(&mut values, INTEGRATION_STATUS)?;
-        let webhook = values.take_json(WEBHOOK_CONFIG)?.map(|value| webhook_from_value(&value)).transpose();
+        let webhook =
+            values.take_json(WEBHOOK_CONFIG)?.map(|value| WebhookConfig::from_value(&value)).transpose();
         config.webhook_config = webhook.map_err(|_| not_a_value(WEBHOOK_CONFIG))?;
         for field in values.fields().collect::<Vec<_>>() {
             match extra_field(field.name()) {
@@ -330,23 +330,6 @@ impl fmt::Debug for RetellConfig {
             shown.field(field.name(), &format_args!("{json}"));
         }
         shown.finish()
-    }
-}
-
-/// The plain part of a webhook: `{"webhook_url", "events"}`.
-pub(crate) fn webhook_to_value(webhook: &WebhookConfig) -> Value {
-    json!({ "webhook_url": webhook.url(), "events": webhook.events() })
-}
-
-/// The inverse of [`webhook_to_value`]. Members of other code are skipped.
-pub(crate) fn webhook_from_value(value: &Value) -> Result<WebhookConfig> {
-    let shape = |message: &str| invalid(message, "the shape is {\"webhook_url\", \"events\"}");
-    let url = value.get("webhook_url").and_then(Value::as_str);
-    let webhook = WebhookConfig::new(url.ok_or_else(|| shape("webhook_url is missing"))?)?;
-    match value.get("events") {
-        None | Some(Value::Null) => Ok(webhook),
-        Some(Value::Array(events)) => webhook.with_events(events.iter().filter_map(Value::as_str)),
-        Some(_) => Err(shape("events must be a list")),
     }
 }
 
@@ -401,7 +384,7 @@ fn is_text_of<T: FromStr>(json: &str) -> bool {
 }
 
 fn is_webhook(json: &str) -> bool {
-    serde_json::from_str(json).is_ok_and(|value| webhook_from_value(&value).is_ok())
+    serde_json::from_str(json).is_ok_and(|value| WebhookConfig::from_value(&value).is_ok())
 }
 
 fn invalid(message: impl Into<String>, hint: &str) -> Error {

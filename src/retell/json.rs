@@ -12,12 +12,12 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::credentials::Credentials as _;
 use crate::record::field::{Field, MAX_FIELDS};
+use crate::record::values::Values;
 use crate::retell::config::{
     AGENT, API_KEY, CALL_AGENT_ID, INTEGRATION_STATUS, PHONE_NUMBER, RetellConfig, SMS_AGENT_ID,
     WEBHOOK_CONFIG, WEBHOOK_KEY, agent_field, extra_field, short_name, table,
 };
 use crate::retell::values::WebhookConfig;
-use crate::record::values::Values;
 
 /// The longest JSON text that is read, in bytes.
 const MAX_JSON: usize = 256 * 1024;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
 use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -209,6 +210,26 @@ impl WebhookConfig {
     /// The events, in the order given, each once.
     pub fn events(&self) -> &[String] {
         &self.events
+    }
+
+    /// The plain part of a webhook: `{"webhook_url", "events"}`.
+    pub(crate) fn to_value(&self) -> Value {
+        json!({ "webhook_url": self.url(), "events": self.events() })
+    }
+
+    /// The inverse of [`to_value`](Self::to_value). Members of other code are skipped.
+    ///
+    /// # Errors
+    /// `InvalidInput`.
+    pub(crate) fn from_value(value: &Value) -> Result<Self> {
+        let shape = |message: &str| invalid(message).with_hint("the shape is {\"webhook_url\", \"events\"}");
+        let url = value.get("webhook_url").and_then(Value::as_str);
+        let webhook = Self::new(url.ok_or_else(|| shape("webhook_url is missing"))?)?;
+        match value.get("events") {
+            None | Some(Value::Null) => Ok(webhook),
+            Some(Value::Array(events)) => webhook.with_events(events.iter().filter_map(Value::as_str)),
+            Some(_) => Err(shape("events must be a list")),
+        }
     }
 }
 

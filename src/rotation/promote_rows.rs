@@ -26,14 +26,16 @@ pub(super) fn promote_row(found: &FoundRow, walk: &TableWalk, keyring: &Keyring)
     if !problems.is_empty() {
         return Ok(Reworked { new: None, problems });
     }
-    let moved = newest(&held, found, Scope { namespace: walk.fields.namespace, owner }, (keyring, walk)).and_then(|record| {
-        let mut moving = Move { found, walk, held: &held, record, opened: Vec::new(), problems: Vec::new() };
-        let plain = moving.plain_columns();
-        let slots = moving.slots()?;
-        let has_changed = slots != found.texts.slots || plain != found.texts.plain;
-        let new = has_changed.then_some(RowTexts { slots, plain });
-        Ok(Reworked { new, problems: moving.problems })
-    });
+    let moved = newest(&held, found, Scope { namespace: walk.fields.namespace, owner }, (keyring, walk))
+        .and_then(|record| {
+            let mut moving =
+                Move { found, walk, held: &held, record, opened: Vec::new(), problems: Vec::new() };
+            let plain = moving.plain_columns();
+            let slots = moving.slots()?;
+            let has_changed = slots != found.texts.slots || plain != found.texts.plain;
+            let new = has_changed.then_some(RowTexts { slots, plain });
+            Ok(Reworked { new, problems: moving.problems })
+        });
     Ok(moved
         .unwrap_or_else(|error| Reworked { new: None, problems: vec![RowProblem { column: None, error }] }))
 }
@@ -58,7 +60,10 @@ fn newest(
     held.iter().try_for_each(|(_, token)| keyring.opener(token.key).map(drop))?;
     let tokens = held.iter().map(|(_, token)| token).filter(|token| token.version == version);
     let mut plain = PlainTexts::default();
-    walk.plain.iter().zip(&found.texts.plain).for_each(|(column, text)| plain.push(column.field, text.clone()));
+    walk.plain
+        .iter()
+        .zip(&found.texts.plain)
+        .for_each(|(column, text)| plain.push(column.field, text.clone()));
     let record = Record::new(tokens.cloned().collect(), plain)?;
     let root = keyring.opener(record.key)?;
     check_whole(&record, scope, root, |_| false)?;
@@ -148,7 +153,8 @@ impl Move<'_> {
     /// slot as well.
     fn tokens_of(&self, at: usize) -> Vec<&Token> {
         let is_opened = |token: &&Token| self.opened.contains(&token.field);
-        let tokens: Vec<Token> = self.record.tokens().iter().filter(|token| !is_opened(token)).cloned().collect();
+        let tokens: Vec<Token> =
+            self.record.tokens().iter().filter(|token| !is_opened(token)).cloned().collect();
         let places = self.walk.placement.slots_of(&tokens);
         let stays_in =
             |token: &Token| self.held.iter().find(|(_, held)| held == token).map(|(place, _)| *place);
@@ -167,7 +173,9 @@ impl Move<'_> {
 
     /// Whether the column holds what stands for nothing.
     fn is_unset(&self, column: &PlainColumn, old: &Option<String>) -> bool {
-        let (Some(spec), Some(old)) = (self.walk.fields.spec(column.field), old) else { return old.is_none() };
+        let (Some(spec), Some(old)) = (self.walk.fields.spec(column.field), old) else {
+            return old.is_none();
+        };
         from_column(column.field, spec, old).is_ok_and(|old| is_unset(spec, &old))
     }
 }

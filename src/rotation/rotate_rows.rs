@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::crypto::random;
 use crate::crypto::aead::Scope;
+use crate::crypto::random;
 use crate::crypto::sealer::{reencrypt, reencrypt_whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
@@ -126,6 +126,8 @@ fn reencrypt_record(
     match (is_leftover, Record::check(tokens)) {
         (true, _) => random::with_rng(|rng| reencrypt(tokens, scope, primary, opener, rng).map(Some)),
         (false, Err(error)) => Ok(Err(error)),
-        (false, Ok(_)) => random::with_rng(|rng| reencrypt_whole(tokens, scope, primary, opener, rng).map(Some)),
+        (false, Ok(_)) => {
+            random::with_rng(|rng| reencrypt_whole(tokens, scope, primary, opener, rng).map(Some))
+        }
     }
 }

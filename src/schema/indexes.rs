@@ -198,7 +198,9 @@ fn active(input: &PlanInput<'_>) -> Vec<(WantedIndex, String)> {
 /// The column with the status of the integration.
 fn configured_column<'a>(input: &PlanInput<'a>) -> Option<&'a str> {
     let mut words = input.layout.word_columns();
-    words.find(|(_, words)| ["configured", "active"].iter().all(|word| words.contains(word))).map(|(column, _)| column)
+    words
+        .find(|(_, words)| ["configured", "active"].iter().all(|word| words.contains(word)))
+        .map(|(column, _)| column)
 }
 
 fn configured(input: &PlanInput<'_>, status: Option<&str>) -> Option<(WantedIndex, String)> {

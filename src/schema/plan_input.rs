@@ -29,7 +29,8 @@ impl<'a> PlanInput<'a> {
     /// Columns that plain fields could use and do not, because they may be the application's own.
     pub(crate) fn left_alone(&self) -> impl Iterator<Item = (Field, &'a str)> {
         let (layout, table) = (self.layout, self.table);
-        let by_consent = layout.fields.plain().filter(|(field, spec)| spec.by_consent && !layout.names(*field));
+        let by_consent =
+            layout.fields.plain().filter(|(field, spec)| spec.by_consent && !layout.names(*field));
         by_consent.filter_map(|(field, _)| {
             let name = layout.column_of(field)?;
             let there = table.layout_columns.iter().find(|column| column.name == name)?;

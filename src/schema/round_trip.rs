@@ -11,19 +11,19 @@ use crate::error::Result;
 use crate::postgres::connection::direct::{Direct, Refusal};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::Query;
+use crate::postgres::statements::bind::Written;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::read_rows;
+use crate::record::field::{Fields, ValueKind};
 use crate::record::layout::Layout;
 use crate::record::owner::Owner;
 use crate::record::record::{FoundRecords, Record};
-use crate::postgres::statements::bind::Written;
-use crate::record::field::{Fields, ValueKind};
-use crate::store::obstacle::vouched;
-use zeroize::Zeroizing;
 use crate::record::values::{Values, quoted};
 use crate::record::version::Version;
 use crate::schema::check_results::Checks;
 use crate::store::core::{Core, StoreOptions, StoreRequest};
+use crate::store::obstacle::vouched;
+use zeroize::Zeroizing;
 
 /// Triggers of the application find what they find on every other day: the statements of the vault are safe on
 /// any path. Somebody who holds a lock is not waited for, and a trigger that hangs neither.
@@ -167,7 +167,8 @@ impl RoundTrip<'_> {
         let vouched = vouched(self.core, &self.plan, &self.owner, &found);
         let written = Written { record: &record, vouched: Some(&vouched) };
         let replace = self.postgres.replace_query(&self.plan, &self.owner, written, row)?;
-        self.writes(what, replace, "the row is there, but a policy or a trigger keeps it from being written").await
+        self.writes(what, replace, "the row is there, but a policy or a trigger keeps it from being written")
+            .await
     }
 
     fn seal(&mut self, values: &Values) -> Result<Record> {

@@ -117,8 +117,9 @@ fn read_row(
     let found = FoundRecords::of(rows, &plan.placement.slots, now);
     match may_lie_elsewhere(&found) {
         true => None,
-        false => Some(newest(core, owner, found, None))
-            .filter(|read| read.as_ref().map_or_else(|error| error.kind() != ErrorKind::Incomplete, |_| true)),
+        false => Some(newest(core, owner, found, None)).filter(|read| {
+            read.as_ref().map_or_else(|error| error.kind() != ErrorKind::Incomplete, |_| true)
+        }),
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use crate::crypto::random;
 use crate::crypto::aead::Scope;
+use crate::crypto::random;
 use crate::crypto::sealer::{self, Opened};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::file::KeyringFile;

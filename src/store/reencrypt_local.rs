@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::crypto::random;
 use crate::crypto::aead::Scope;
+use crate::crypto::random;
 use crate::crypto::sealer::reencrypt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
@@ -148,11 +148,7 @@ fn names_another_key(text: &str, primary: KeyId) -> bool {
 ///
 /// # Errors
 /// `Entropy`.
-fn reencrypted(
-    text: &str,
-    scope: Scope<'_>,
-    keyring: &Keyring,
-) -> Result<(Option<String>, Option<Error>)> {
+fn reencrypted(text: &str, scope: Scope<'_>, keyring: &Keyring) -> Result<(Option<String>, Option<Error>)> {
     let mut tokens = match read_packed(text) {
         Ok(tokens) => tokens,
         Err(error) => return Ok((None, Some(error))),

@@ -6,9 +6,9 @@ use std::time::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::{Base, KeptKind};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
+use crate::postgres::statements::bind::Written;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
-use crate::postgres::statements::bind::Written;
 use crate::record::field::Field;
 use crate::record::record::{Record, Row};
 use crate::record::version::Version;
@@ -203,7 +203,12 @@ impl<'a> Write<'a> {
 
     /// Writes over older records that open. The fast statement left the row to us because it could not tell them
     /// from others', or whose values the plain columns hold.
-    async fn replace_older(&mut self, plan: &Plan, record: &Record, rows: &[Row]) -> Result<Round, DatabaseError> {
+    async fn replace_older(
+        &mut self,
+        plan: &Plan,
+        record: &Record,
+        rows: &[Row],
+    ) -> Result<Round, DatabaseError> {
         let slots: Vec<_> = rows.iter().map(|row| row.slots.clone()).collect();
         if self.tried.as_ref() == Some(&slots) {
             return self.unexplained();
@@ -218,7 +223,6 @@ impl<'a> Write<'a> {
             }
         }
     }
-
 
     fn unexplained(&mut self) -> Result<Round, DatabaseError> {
         self.explain("the row is there, but a policy or a trigger keeps it from being written")

@@ -4,9 +4,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::record::credentials::Credentials;
 use crate::record::field::Field;
 use crate::record::placement::Place;
-use crate::retell::config::RetellConfig;
 use crate::record::values::Values;
 use crate::record::version::Version;
+use crate::retell::config::RetellConfig;
 use crate::store::core::{LoadedRecord, StoredRecord};
 
 /// What became of a store.

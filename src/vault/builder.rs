@@ -18,9 +18,9 @@ use crate::postgres::connection::pool::Database;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::credentials::Credentials;
 use crate::record::layout::Layout;
-use crate::retell::config::RetellConfig;
 use crate::record::token::NONCE;
 use crate::record::version::Millis;
+use crate::retell::config::RetellConfig;
 use crate::store::breaker::Breaker;
 use crate::store::core::{Clock, Core, Fallback, ROUNDS, ReloadedGeneration, pause};
 use crate::store::reload::reload_keyring_first;
@@ -179,7 +179,8 @@ impl<C: Credentials> VaultBuilder<C> {
         self.layout.check()?;
         let fields = self.layout.fields.clone();
         if fields.namespace != C::NAMESPACE {
-            let message = format!("the layout is one of {}, and the vault keeps {}", fields.namespace, C::NAMESPACE);
+            let message =
+                format!("the layout is one of {}, and the vault keeps {}", fields.namespace, C::NAMESPACE);
             return Err(Error::new(ErrorKind::Configuration, message)
                 .with_hint("make it with `Layout::of`, for the type of the credentials"));
         }

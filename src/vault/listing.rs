@@ -8,8 +8,8 @@ use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
 use crate::record::placement::Slot;
 use crate::record::record::{FoundRecords, Record, Row};
-use crate::retell::config::RetellConfig;
 use crate::record::version::{Millis, Version};
+use crate::retell::config::RetellConfig;
 use crate::store::core::Core;
 use crate::vault::answers::{Source, credentials};
 

@@ -17,9 +17,9 @@ use crate::error::Result;
 use crate::keyring::keys::KeyInfo;
 use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
-use crate::retell::config::RetellConfig;
 use crate::record::token::KeyId;
 use crate::record::values::Values;
+use crate::retell::config::RetellConfig;
 use crate::rotation::destroy_key::destroy_key;
 use crate::rotation::options::DestroyOptions;
 use crate::rotation::options::PromoteOptions;
@@ -85,12 +85,7 @@ impl<C: Credentials> Vault<C> {
     ///
     /// # Errors
     /// As [`store`](Self::store).
-    pub async fn store_with(
-        &self,
-        owner: &Owner,
-        config: &C,
-        options: StoreOptions,
-    ) -> Result<Stored> {
+    pub async fn store_with(&self, owner: &Owner, config: &C, options: StoreOptions) -> Result<Stored> {
         let values = &config.to_values();
         self.core.check(values)?;
         store(&self.core, StoreRequest { owner, values, vouched: None, options }).await.map(Stored::from)

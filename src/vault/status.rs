@@ -6,8 +6,8 @@ use std::time::Instant;
 use crate::error::Result;
 use crate::keyring::keys::KeyInfo;
 use crate::postgres::connection::errors::Outcome;
-use crate::postgres::statements::plan::Postgres;
 use crate::postgres::sql::names::{literal, quote, relation};
+use crate::postgres::statements::plan::Postgres;
 use crate::record::field::Field;
 use crate::record::placement::{Place, Placement};
 use crate::store::core::Core;
@@ -120,11 +120,7 @@ pub(super) async fn status(core: &Core) -> Result<Status> {
 }
 
 /// Says where `writes` go, if the database tells.
-async fn database_status(
-    core: &Core,
-    postgres: &Postgres,
-    writes: &mut [(Field, Place)],
-) -> DatabaseStatus {
+async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field, Place)]) -> DatabaseStatus {
     let mut status = DatabaseStatus {
         address: postgres.database.address(),
         table: postgres.table_name(),

@@ -268,7 +268,8 @@ async fn tokens_come_back_from_the_backups() {
     assert!(undone.err.contains("docs/SCHEMA.md"), "{}", undone.err);
     home.run(&["get", "--user", "user-1"]).fails(1, "lacks", "");
     let manual = include_str!("../../docs/SCHEMA.md");
-    let blocks: Vec<_> = manual.split("```sql\nBEGIN;").skip(1).map(|rest| rest.split("COMMIT;").next().unwrap()).collect();
+    let blocks: Vec<_> =
+        manual.split("```sql\nBEGIN;").skip(1).map(|rest| rest.split("COMMIT;").next().unwrap()).collect();
     let [tokens, plain] = blocks[..] else { panic!("two blocks of SQL") };
     db.exec(tokens).await;
     for (user, fields) in [("user-1", 5), ("user-2", 2)] {
@@ -283,7 +284,10 @@ async fn tokens_come_back_from_the_backups() {
     home.run(&["schema", "apply"]).ok();
     db.exec(plain).await;
     let loaded = home.json(&["get", "--user", "user-1"]);
-    assert_eq!((&loaded["config"]["phone_number"], &loaded["changed_outside"]), (&json!("+14155550100"), &json!([])));
+    assert_eq!(
+        (&loaded["config"]["phone_number"], &loaded["changed_outside"]),
+        (&json!("+14155550100"), &json!([]))
+    );
 }
 
 #[tokio::test]

@@ -152,7 +152,9 @@ async fn kept_texts() {
     leaves_out(&stage, &vault, "kept", &["local file, loser", "local file, dead-letter"]).await;
     let mut kept: Vec<_> =
         vault.kept(0, 10).await.unwrap().into_iter().map(|kept| kept.config.unwrap()).collect();
-    kept.sort_by_key(|config| config.as_ref().map(|config| config.api_key().unwrap().expose_secret().to_owned()));
+    kept.sort_by_key(|config| {
+        config.as_ref().map(|config| config.api_key().unwrap().expose_secret().to_owned())
+    });
     assert_eq!(kept, [Some(full_config("dead")), Some(full_config("loser"))]);
     let status = local(&vault).await;
     assert_eq!((status.losers, status.dead_letters), (1, 1));

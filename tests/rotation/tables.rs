@@ -158,7 +158,8 @@ async fn children() {
 async fn names_that_need_quotes() {
     let layout = Layout::new().table(r#""My Schema"."User; Profiles""#).unwrap();
     let layout = layout.user_column("User ID").unwrap().tenant_column("Tenant").unwrap();
-    let layout = layout.column(Field::named("api_key"), "Key's %s $1").unwrap().config_column("Config").unwrap();
+    let layout =
+        layout.column(Field::named("api_key"), "Key's %s $1").unwrap().config_column("Config").unwrap();
     let columns = r#"CREATE SCHEMA "My Schema"; CREATE TABLE "My Schema"."User; Profiles" ("Id" serial PRIMARY KEY,
         "User ID" varchar(30), "Tenant" text, "Key's %s $1" text, "Config" jsonb, "user_id" text)"#;
     let stage = Stage::with(columns, layout, in_tenants(owners(USERS))).await;

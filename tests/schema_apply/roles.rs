@@ -48,7 +48,8 @@ async fn idle_connections_that_were_closed_are_no_failure() {
     let (_guest, vault) = owned(&stage, "ALTER ROLE guest SET idle_session_timeout = '300ms'").await;
     let wanted = plan(&vault, Profile::Credentials).await;
     let pause = |event: retell_vault::SchemaEvent<'_>| {
-        if matches!(event, retell_vault::SchemaEvent::Applied(step) if step.id == "values.retell_integration_status") {
+        if matches!(event, retell_vault::SchemaEvent::Applied(step) if step.id == "values.retell_integration_status")
+        {
             std::thread::sleep(std::time::Duration::from_millis(900));
         }
     };

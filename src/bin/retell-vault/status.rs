@@ -33,9 +33,7 @@ fn database_json(database: &DatabaseStatus) -> Value {
         let fields: Vec<_> = slot.fields.iter().map(|field| field.name()).collect();
         json!({ "column": slot.column, "type": slot_type(slot.json), "fields": fields })
     };
-    let left_alone = |left: &retell_vault::LeftAlone| {
-        json!({ "field": left.field.name(), "column": left.column, "adopt": left.adopt })
-    };
+    let left_alone = |left: &retell_vault::LeftAlone| json!({ "field": left.field.name(), "column": left.column, "adopt": left.adopt });
     json!({
         "address": database.address,
         "table": database.table,
@@ -115,7 +113,8 @@ fn database_rows(database: Option<&DatabaseStatus>) -> Vec<[String; 2]> {
     ];
     rows.extend(database.problem.as_ref().map(|problem| row("problem", problem)));
     for left in &database.left_alone {
-        let meaning = format!("may be the application's own; {} is sealed. To use it: {}", left.field, left.adopt);
+        let meaning =
+            format!("may be the application's own; {} is sealed. To use it: {}", left.field, left.adopt);
         rows.push(row(&format!("column {}", left.column), &meaning));
     }
     rows

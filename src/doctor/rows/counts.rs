@@ -14,12 +14,12 @@ use crate::error::ErrorKind;
 use crate::keyring::keys::Keyring;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::walk::scan::Scanned;
-use crate::record::owner::Owner;
 use crate::record::field::Fields;
+use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
 use crate::record::record::{Record, has_record_token};
-use crate::retell::json::wipe;
 use crate::record::token::{KeyId, Token, claims_to_be_token, named_key};
+use crate::retell::json::wipe;
 
 /// So many owners are named with a finding.
 const NAMED: usize = 5;
@@ -130,7 +130,9 @@ impl RowCounts {
                 ColumnRole::Slot => self.slot(&mut current, at, text),
                 ColumnRole::Named(_) => self.named(&current, at, text),
                 ColumnRole::Config | ColumnRole::Webhook if text.len() > *longest => self.too_long += 1,
-                ColumnRole::Config | ColumnRole::Webhook => self.json(&mut current, at, (*role, fields), text),
+                ColumnRole::Config | ColumnRole::Webhook => {
+                    self.json(&mut current, at, (*role, fields), text)
+                }
             }
         }
         let CurrentRow { tokens, is_no_record, .. } = current;
@@ -189,7 +191,13 @@ impl RowCounts {
         }
     }
 
-    fn json(&mut self, current: &mut CurrentRow<'_>, at: usize, (role, fields): (ColumnRole, &Fields), text: &str) {
+    fn json(
+        &mut self,
+        current: &mut CurrentRow<'_>,
+        at: usize,
+        (role, fields): (ColumnRole, &Fields),
+        text: &str,
+    ) {
         let Some(mut value) = read(text) else {
             self.too_long += 1;
             return;

@@ -20,8 +20,8 @@ use crate::keyring::keys::Keyring;
 use crate::postgres::catalogue::row_visibility::hidden_rows;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::walk::scan::{Portion, Scan, Scanned};
-use crate::record::field::Fields;
 use crate::postgres::walk::tokens_outside::not_looked_at;
+use crate::record::field::Fields;
 
 /// Tables with more rows than this are sampled.
 const ALL: u64 = 20_000;

@@ -49,7 +49,9 @@ pub(crate) fn only_member(name: &str, new: &str) -> String {
 
 /// A JSONB value without our member, if it is an object.
 pub(crate) fn without_member(value: &str, name: &str) -> String {
-    format!("CASE WHEN pg_catalog.jsonb_typeof({value}) = 'object' THEN {value} - '{name}'::text ELSE {value} END")
+    format!(
+        "CASE WHEN pg_catalog.jsonb_typeof({value}) = 'object' THEN {value} - '{name}'::text ELSE {value} END"
+    )
 }
 
 // --- Versions ---
@@ -80,7 +82,9 @@ fn is_known(text: &str, fields: &Fields) -> String {
     let field = format!("pg_catalog.split_part(pg_catalog.left({text}, {MAX_HEAD}), '.', 4)");
     let names = fields.each().map(|(field, _)| field).chain([Field::RECORD]);
     let names: Vec<_> = names.map(|name| format!("'{name}'")).collect();
-    let endings = fields.endings().map(|ending| format!(" OR pg_catalog.right({field}, {}) = '{ending}'", ending.len()));
+    let endings = fields
+        .endings()
+        .map(|ending| format!(" OR pg_catalog.right({field}, {}) = '{ending}'", ending.len()));
     format!("({field} IN ({}){})", names.join(", "), endings.collect::<String>())
 }
 

@@ -175,7 +175,9 @@ impl Writer<'_> {
     /// Siblings of our sub-object, which other code wrote, survive.
     fn json_assignment(&self, slot: &Slot, column: &str, param: &str) -> (String, String) {
         let (ours, held, name) = (format!("{param}::text::jsonb"), format!("t.{column}"), self.member_name());
-        let either = |without: &str, with: &str| format!("CASE WHEN {param}::text IS NULL THEN {without} ELSE {with} END");
+        let either = |without: &str, with: &str| {
+            format!("CASE WHEN {param}::text IS NULL THEN {without} ELSE {with} END")
+        };
         let nothing = if slot.not_null { "'{}'::jsonb" } else { "NULL::jsonb" };
         (
             either(&token::without_member(&held, &name), &token::with_member(&held, &name, &ours)),

@@ -280,7 +280,10 @@ impl Writer<'_> {
     fn forge(&self, slot: &Slot) -> String {
         let (column, text) = (quote(&slot.column), format!("${}::text", self.owner_params() + 1));
         let forged = match slot.json {
-            true => token::only_member(&self.member_name(), &format!("pg_catalog.jsonb_build_object('forged', {text})")),
+            true => token::only_member(
+                &self.member_name(),
+                &format!("pg_catalog.jsonb_build_object('forged', {text})"),
+            ),
             false => text,
         };
         format!(

@@ -32,7 +32,8 @@ pub(super) fn store_body(input: &PlanInput<'_>, owner: &OwnerParams) -> String {
         true => format!(" ({})", owner_columns(input.layout).join(", ")),
         false => String::new(),
     };
-    let of_kind = |kind| slots.plain.iter().filter(move |plain| plain.spec.kind == kind).map(|plain| plain.field);
+    let of_kind =
+        |kind| slots.plain.iter().filter(move |plain| plain.spec.kind == kind).map(|plain| plain.field);
     fill(
         STORE,
         &[
@@ -87,7 +88,8 @@ impl Slots {
         let layout = input.layout;
         let text = |(field, _): (Field, &FieldSpec)| {
             let column = layout.column_of(field)?;
-            let bounded = kind_after(input, column).is_some_and(|kind| kind.starts_with("character varying("));
+            let bounded =
+                kind_after(input, column).is_some_and(|kind| kind.starts_with("character varying("));
             Some(TextSlot { field, column: quote(column), bounded })
         };
         let plain = |(field, spec): (Field, &FieldSpec)| {
@@ -114,7 +116,10 @@ impl Slots {
     fn text(slot: &TextSlot) -> String {
         let token = |field: Field| format!("v_tokens ->> {}", literal(field.name()));
         let (own, record) = (token(slot.field), token(Field::RECORD));
-        format!("CASE WHEN v_record_at = {} THEN ({own}) || ' ' || ({record}) ELSE {own} END", literal(slot.field.name()))
+        format!(
+            "CASE WHEN v_record_at = {} THEN ({own}) || ' ' || ({record}) ELSE {own} END",
+            literal(slot.field.name())
+        )
     }
 
     /// What a plain column gets.
