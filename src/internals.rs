@@ -11,7 +11,7 @@ use crate::record::field::Field;
 use crate::record::layout::Layout;
 use crate::record::owner::Owner;
 use crate::record::record::Record;
-use crate::record::token::{KeyId, Token};
+use crate::record::token::{KeyId, OVERHEAD, Token};
 use crate::record::values::Values;
 use crate::record::version::Version;
 use crate::rotation::options::RotateOptions;
@@ -21,6 +21,7 @@ use crate::rotation::options::RotateOptions;
 pub struct Sealer {
     root: RootSecret,
     owner: Owner,
+    layout: Layout,
 }
 
 /// Options for a rotation that leaves one place out: a column, or `pending`, `replica`, `kept`. For the
@@ -46,7 +47,7 @@ pub struct Sealed(Record);
 impl Sealer {
     /// Under a root key.
     pub fn new(material: &[u8; 32], owner: Owner) -> Self {
-        Self { root: RootSecret::new(material), owner }
+        Self { root: RootSecret::new(material), owner, layout: Layout::new() }
     }
 
     fn scope(&self) -> Scope<'_> {
@@ -59,9 +60,15 @@ impl Sealer {
     /// `Entropy`.
     pub fn seal(&self, values: &Values) -> Result<Sealed> {
         let version = Version::next(1_700_000_000_000, None, 0);
-        let layout = Layout::new();
         let seal = |rng: &mut _| {
-            sealer::seal(values, self.scope(), version, (&layout.fields, &[]), (KeyId(7), &self.root), rng)
+            sealer::seal(
+                values,
+                self.scope(),
+                version,
+                (&self.layout.fields, &[]),
+                (KeyId(7), &self.root),
+                rng,
+            )
         };
         random::with_rng(seal).map(Sealed)
     }
@@ -69,7 +76,7 @@ impl Sealer {
     /// # Errors
     /// `Unsealable`.
     pub fn open(&self, sealed: &Sealed) -> Result<Option<Values>> {
-        Ok(sealer::open(&sealed.0, self.scope(), &self.root, &Layout::new().fields)?.values)
+        Ok(sealer::open(&sealed.0, self.scope(), &self.root, &self.layout.fields)?.values)
     }
 
     /// One token by itself.
@@ -89,6 +96,13 @@ impl Sealer {
     /// `Unsealable`.
     pub fn open_token(&self, sealed: &SealedToken) -> Result<Zeroizing<Vec<u8>>> {
         aead::open(&self.root, self.scope(), &sealed.0)
+    }
+}
+
+impl Sealed {
+    /// The lengths of the padded plaintexts, the record token's first.
+    pub fn message_lengths(&self) -> Vec<usize> {
+        self.0.tokens().iter().map(|token| token.body.len() - OVERHEAD).collect()
     }
 }
 

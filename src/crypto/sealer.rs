@@ -43,7 +43,8 @@ pub(crate) fn seal(
 ) -> Record {
     let record_key = RecordKey::fresh(root, key, version, scope, rng);
     let contents = Contents::of(values, fields).print();
-    let mut tokens = vec![record_key.seal(Field::RECORD, contents.as_bytes(), rng)];
+    let mut tokens = Vec::with_capacity(1 + values.fields().count());
+    tokens.push(record_key.seal(Field::RECORD, contents.as_bytes(), rng));
     let sealed = values.iter().filter(|(field, _)| !in_the_clear.contains(field));
     tokens.extend(sealed.map(|(field, json)| record_key.seal(field, json.as_bytes(), rng)));
     Record::new(tokens, plain_texts(values, fields)).expect("one version, one key, every field once")
@@ -52,8 +53,10 @@ pub(crate) fn seal(
 /// The plain values as columns of their own get them.
 fn plain_texts(values: &Values, fields: &Fields) -> PlainTexts {
     let mut texts = PlainTexts::default();
-    for (field, spec) in fields.plain() {
-        texts.push(field, values.get(field).and_then(|json| to_column(spec, json)));
+    for (field, json) in values.iter() {
+        if let Some(spec) = fields.spec(field).filter(|spec| !spec.is_secret) {
+            texts.push(field, to_column(spec, json));
+        }
     }
     texts
 }
@@ -201,11 +204,10 @@ struct RecordKeys<'a> {
 
 impl RecordKeys<'_> {
     fn of(&mut self, token: &Token) -> Result<&RecordKey> {
-        let derived = match self.derived.take().filter(|key| key.is_of(token)) {
-            Some(key) => key,
-            None => RecordKey::of(self.root, self.scope, token)?,
-        };
-        Ok(self.derived.insert(derived))
+        if !self.derived.as_ref().is_some_and(|key| key.is_of(token)) {
+            self.derived = Some(RecordKey::of(self.root, self.scope, token)?);
+        }
+        Ok(self.derived.as_ref().expect("derived just now"))
     }
 
     fn open_text(&mut self, token: &Token) -> Result<Zeroizing<String>> {

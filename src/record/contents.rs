@@ -1,10 +1,7 @@
 //! What the record token says: which fields belong to a record, and what its plain values are.
 
-use std::collections::BTreeMap;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -21,14 +18,6 @@ pub(crate) struct Contents {
     pub(crate) secret: Vec<Field>,
     /// The plain fields that are set, in byte order, wherever their values lie.
     plain: Vec<(Field, Digest)>,
-}
-
-/// As it stands in JSON.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Text {
-    fields: Vec<Field>,
-    plain: BTreeMap<Field, String>,
 }
 
 impl Contents {
@@ -68,13 +57,16 @@ impl Contents {
 
     /// Compact JSON: the only text for these contents.
     pub(crate) fn print(&self) -> String {
-        let mut text = String::from(r#"{"fields":["#);
+        // quotes, a comma and, of a plain field, its digest
+        let room = self.secret.len() * 32 + self.plain.len() * 64;
+        let mut text = String::with_capacity(START.len() + MIDDLE.len() + END.len() + room);
+        text.push_str(START);
         for (at, field) in self.secret.iter().enumerate() {
             text.push_str(if at > 0 { ",\"" } else { "\"" });
             text.push_str(field.name());
             text.push('"');
         }
-        text.push_str(r#"],"plain":{"#);
+        text.push_str(MIDDLE);
         for (at, (field, digest)) in self.plain.iter().enumerate() {
             text.push_str(if at > 0 { ",\"" } else { "\"" });
             text.push_str(field.name());
@@ -82,36 +74,55 @@ impl Contents {
             URL_SAFE_NO_PAD.encode_string(digest, &mut text);
             text.push('"');
         }
-        text.push_str("}}");
+        text.push_str(END);
         text
     }
 
     /// # Errors
     /// `Malformed` for anything but the one text that [`print`](Self::print) makes.
     pub(crate) fn parse(json: &str) -> Result<Self> {
-        let text: Text = serde_json::from_str(json).map_err(|_| malformed())?;
-        let digest =
-            |text: &String| URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-        let plain: Option<Vec<(Field, Digest)>> =
-            text.plain.iter().map(|(field, text)| Some((*field, digest(text)?))).collect();
-        let contents = Self { secret: text.fields, plain: plain.ok_or_else(malformed)? };
-        let in_order = contents.secret.is_sorted_by(|one, next| one < next);
-        let apart = contents.plain().all(|field| !contents.secret.contains(&field));
-        let few = contents.secret.len() + contents.plain.len() <= MAX_FIELDS;
-        // the text again: no white space, no escapes, no member twice
-        match in_order && apart && few && contents.print() == json {
-            true => Ok(contents),
-            false => Err(malformed()),
-        }
+        let contents = Self::read(json).filter(|contents| {
+            let in_order = contents.secret.is_sorted_by(|one, next| one < next)
+                && contents.plain.is_sorted_by(|one, next| one.0 < next.0);
+            let apart = contents.plain().all(|field| !contents.secret.contains(&field));
+            in_order && apart && contents.fields().count() <= MAX_FIELDS
+        });
+        contents.ok_or_else(|| {
+            Error::new(ErrorKind::Malformed, "the record token holds something that no seal produces")
+        })
     }
+
+    /// Names hold no character that JSON escapes, so every part stands where it is looked for, or the text is another.
+    fn read(json: &str) -> Option<Self> {
+        let (secret, plain) = json.strip_prefix(START)?.strip_suffix(END)?.split_once(MIDDLE)?;
+        let name = |text: &str| Field::parse(text.as_bytes()).filter(|field| !field.is_record());
+        let digest = |text: &str| URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok();
+        let plain = items(plain).map(|item| {
+            let (field, value) = quoted(item)?.split_once("\":\"")?;
+            Some((name(field)?, digest(value)?))
+        });
+        Some(Self {
+            secret: items(secret).map(|item| name(quoted(item)?)).collect::<Option<_>>()?,
+            plain: plain.collect::<Option<_>>()?,
+        })
+    }
+}
+
+const START: &str = r#"{"fields":["#;
+const MIDDLE: &str = r#"],"plain":{"#;
+const END: &str = "}}";
+
+/// What stands between commas.
+fn items(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').filter(move |_| !list.is_empty())
+}
+
+fn quoted(text: &str) -> Option<&str> {
+    text.strip_prefix('"')?.strip_suffix('"')
 }
 
 fn digest(json: &str) -> Digest {
     *Sha256::digest(json).first_chunk().expect("32 bytes")
-}
-
-fn malformed() -> Error {
-    Error::new(ErrorKind::Malformed, "the record token holds something that no seal produces")
 }
 
 #[cfg(test)]

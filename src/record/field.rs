@@ -4,8 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer};
-
 use crate::error::{Error, ErrorKind, Result};
 
 /// Longest name in bytes.
@@ -16,6 +14,8 @@ pub(crate) const MAX_FIELDS: usize = 64;
 /// The name of one value of a record: `[a-z][a-z0-9_]{0,39}`, but not `record`. Names sort byte by byte.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Field {
+    /// The first eight bytes once more: two names rarely share them, and are told apart by one comparison.
+    start: u64,
     /// Filled up with zeros, which sort before every character of a name.
     bytes: [u8; MAX_NAME],
 }
@@ -52,7 +52,8 @@ impl Field {
             bytes[at] = name[at];
             at += 1;
         }
-        Some(Self { bytes })
+        let [a, b, c, d, e, f, g, h, ..] = bytes;
+        Some(Self { start: u64::from_be_bytes([a, b, c, d, e, f, g, h]), bytes })
     }
 
     /// Whether it is the reserved name of the record token.
@@ -91,13 +92,6 @@ impl FromStr for Field {
                 "a field name must be a lower-case letter and up to 39 of a-z 0-9 _, and not `record`";
             Error::new(ErrorKind::InvalidInput, message)
         })
-    }
-}
-
-impl<'de> Deserialize<'de> for Field {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        name.parse().map_err(|_| serde::de::Error::custom("a name that is no field's"))
     }
 }
 

@@ -1,6 +1,5 @@
 //! The values of a record: the JSON text of every field that is set.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
@@ -14,7 +13,7 @@ use crate::record::field::Field;
 /// # Security
 /// The texts are wiped when dropped, and `Debug` shows names alone.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Values(BTreeMap<Field, Zeroizing<String>>);
+pub struct Values(Vec<(Field, Zeroizing<String>)>);
 
 impl Values {
     /// None.
@@ -43,7 +42,7 @@ impl Values {
     /// # Errors
     /// `Unsealable` when it is anything else.
     pub fn take_text(&mut self, field: Field) -> Result<Option<Zeroizing<String>>> {
-        let text = self.0.remove(&field).map(|json| serde_json::from_str(&json)).transpose();
+        let text = self.take(field).map(|json| serde_json::from_str(&json)).transpose();
         text.map_err(|_| not_a_value(field))
     }
 
@@ -52,25 +51,36 @@ impl Values {
     /// # Errors
     /// `Unsealable` when it is none.
     pub fn take_json(&mut self, field: Field) -> Result<Option<Value>> {
-        let value = self.0.remove(&field).map(|json| serde_json::from_str(&json)).transpose();
+        let value = self.take(field).map(|json| serde_json::from_str(&json)).transpose();
         value.map_err(|_| not_a_value(field))
     }
 
     /// The names of the fields that are set.
     pub fn fields(&self) -> impl Iterator<Item = Field> {
-        self.0.keys().copied()
+        self.0.iter().map(|(field, _)| *field)
     }
 
     pub(crate) fn put(&mut self, field: Field, json: Option<Zeroizing<String>>) {
-        match json {
-            Some(json) => drop(self.0.insert(field, json)),
-            None => drop(self.0.remove(&field)),
+        match (self.place(field), json) {
+            (Ok(at), Some(json)) => self.0[at].1 = json,
+            (Ok(at), None) => drop(self.0.remove(at)),
+            (Err(at), Some(json)) => self.0.insert(at, (field, json)),
+            (Err(_), None) => {}
         }
+    }
+
+    fn place(&self, field: Field) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&field, |(held, _)| *held)
+    }
+
+    fn take(&mut self, field: Field) -> Option<Zeroizing<String>> {
+        let at = self.place(field).ok()?;
+        Some(self.0.remove(at).1)
     }
 
     /// The JSON text of a field.
     pub(crate) fn get(&self, field: Field) -> Option<&str> {
-        self.0.get(&field).map(|json| json.as_str())
+        self.place(field).ok().map(|at| self.0[at].1.as_str())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Field, &str)> {
@@ -80,7 +90,7 @@ impl Values {
 
 impl fmt::Debug for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.fields()).finish()
     }
 }
 

@@ -1,6 +1,7 @@
 use proptest::collection::btree_map;
 use proptest::option;
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::*;
 
