@@ -18,7 +18,7 @@ use crate::record::field::{Field, Fields, MAX_FIELDS};
 use crate::record::owner::Owner;
 use crate::record::placement::Place;
 use crate::record::plain::PlainTexts;
-use crate::record::record::{Record, read_packed};
+use crate::record::record::{Record, of_other_credentials, read_packed};
 use crate::record::token::KeyId;
 use crate::record::values::Values;
 use crate::record::version::{Millis, Version};
@@ -225,18 +225,9 @@ impl Core {
 
     /// A record that does not open, and has fields that these credentials do not know, is another kind's.
     fn explain(&self, record: &Record, error: Error) -> Error {
-        let unknown = record.tokens().iter().map(|token| token.field);
-        let unknown = unknown.filter(|field| !field.is_record() && !self.fields.knows(*field));
-        match unknown.map(|field| field.to_string()).collect::<Vec<_>>() {
-            unknown if error.kind() == ErrorKind::Unsealable && !unknown.is_empty() => {
-                let message = format!(
-                    "a text column holds a record that is not of {}: it has {}",
-                    self.fields.namespace,
-                    unknown.join(", ")
-                );
-                Error::new(ErrorKind::Configuration, message)
-                    .with_hint("two kinds of credentials share the JSONB column only: name text columns of its own for each")
-            }
+        let held = record.tokens().iter().map(|token| token.field);
+        match error.kind() {
+            ErrorKind::Unsealable => of_other_credentials(&self.fields, held).unwrap_or(error),
             _ => error,
         }
     }

@@ -8,7 +8,7 @@ use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
 use crate::record::owner::Owner;
-use crate::record::record::{FoundRecords, Record};
+use crate::record::record::{FoundRecords, Record, of_other_credentials};
 use crate::record::values::Values;
 use crate::store::core::{Core, LoadedRecord, ROUNDS, StoreOptions, StoreRequest, pause};
 use crate::store::fallback::remember_stored;
@@ -114,9 +114,13 @@ pub(super) fn newest(
         let pending = pending.as_ref().map(|pending| pending.version);
         first.ahead || first.version.is_some_and(|version| Some(version) < pending)
     });
-    match pending {
-        Some(pending) if nothing_there || older_there => read_local(core, owner, &pending, false),
-        _ => read_database(core, owner, found.newest()?),
+    if let (Some(pending), true) = (pending, nothing_there || older_there) {
+        return read_local(core, owner, &pending, false);
+    }
+    let others = of_other_credentials(&core.fields, found.parts.iter().copied());
+    match (found.newest(), others) {
+        (Err(error), Some(others)) if error.kind() == ErrorKind::Incomplete => Err(others),
+        (newest, _) => read_database(core, owner, newest?),
     }
 }
 
