@@ -7,7 +7,9 @@ mod support;
 mod example;
 
 use example::Twilio;
-use retell_vault::{ErrorKind, Field, Layout, RetellConfig, Source, StoreOptions, Vault, VaultBuilder};
+use retell_vault::{
+    ErrorKind, Field, Layout, PromoteEvent, RetellConfig, Source, StoreOptions, Vault, VaultBuilder,
+};
 use serde_json::{Value, json};
 use support::faults::*;
 use support::rotation::{at_once, completes, primary, promote as promote_key};
@@ -385,6 +387,48 @@ async fn and_the_other_way_round() {
         is_refused(&stage, &stage.retell().await, &small_config(1), &context).await;
         assert_eq!(twilios.load(&owner("user-1")).await.unwrap().config, twilio(1));
     }
+}
+
+/// A record of one's own beside it makes the other kind's tokens look like what a store left behind.
+#[tokio::test]
+async fn a_layout_that_moves_onto_the_others_column_is_refused_too() {
+    for twilio_first in [true, false] {
+        let stage = Stage::on(RETELL_COLUMNS[1]).await;
+        let user = owner("user-1");
+        if twilio_first {
+            stage.twilio().await.store(&user, &twilio(1)).await.unwrap();
+        }
+        stage.retell().await.store(&user, &full_config(1)).await.unwrap();
+        if !twilio_first {
+            stage.twilio().await.store(&user, &twilio(1)).await.unwrap();
+        }
+        let before = stage.row().await;
+        let layout = Layout::of::<Twilio>().column(AUTH_TOKEN, "encrypted_retell_api_key").unwrap();
+        let twilios = stage.twilio_builder(&stage.db.url).layout(layout).build().await.unwrap();
+        refused(&twilios.store(&user, &twilio(2)).await.unwrap_err(), "store");
+        let stored = twilios.store_many(&[(user.clone(), twilio(2))]).await.unwrap().remove(0);
+        refused(&stored.unwrap_err(), "store_many");
+        refused(&twilios.delete(&user).await.unwrap_err(), "delete");
+        let (promotion, left) = promote_all(&twilios).await;
+        assert!(!promotion.complete && promotion.promoted == 0, "{promotion:?}");
+        assert_eq!(left.len(), 1, "{promotion:?} {left:?}");
+        let (rotation, _) =
+            support::rotation::rotate(&stage.retell().await, &support::rotation::small()).await.unwrap();
+        assert_eq!(rotation.progress.resealed, 0);
+        assert_eq!(stage.row().await, before);
+        stage.both_load().await;
+    }
+}
+
+async fn promote_all(vault: &Vault<Twilio>) -> (retell_vault::Promotion, Vec<retell_vault::UnreadableRow>) {
+    let mut left = Vec::new();
+    let listener = |event: PromoteEvent<'_>| match event {
+        PromoteEvent::Pass(_) => left.clear(),
+        PromoteEvent::Unreadable(row) => left.push(row.clone()),
+        _ => {}
+    };
+    let promotion = vault.promote(&support::promotion::small(), listener).await.unwrap();
+    (promotion, left)
 }
 
 /// What waits in the local file when the layout is corrected waits on.
