@@ -239,6 +239,12 @@ impl Core {
         contents.map(|contents| contents.is_tombstone()).map_err(|error| self.explain(record, error))
     }
 
+    /// The texts of plain columns that are the record's.
+    pub(crate) fn vouched(&self, record: &Record, owner: &Owner) -> Result<PlainTexts> {
+        let keyring = self.keyring.holding(record.key);
+        sealer::vouched(record, self.scope(owner), keyring.opener(record.key)?, &self.fields)
+    }
+
     /// The record of a local entry.
     pub(crate) fn local_record(&self, text: &str) -> Result<Record> {
         Record::new(read_packed(text)?, PlainTexts::default())
