@@ -26,8 +26,6 @@ pub(crate) struct Opened {
     pub(crate) ignored: Vec<Field>,
     /// Fields that a newer program stored.
     pub(crate) unknown: Vec<Field>,
-    /// The texts of plain columns that hold what was stored. The others are the application's.
-    pub(crate) vouched: PlainTexts,
 }
 
 /// Seals values under a key: the primary one. No values make a tombstone.
@@ -108,13 +106,8 @@ pub(crate) fn open(record: &Record, scope: Scope<'_>, root: &RootSecret, fields:
     let mut keys = RecordKeys { root, scope, derived: None };
     let contents = open_contents(keys.of(record.record_token())?, record.record_token())?;
     refuse_strangers(record.tokens(), &contents)?;
-    let mut opened = Opened {
-        values: None,
-        changed_outside: Vec::new(),
-        ignored: Vec::new(),
-        unknown: Vec::new(),
-        vouched: PlainTexts::default(),
-    };
+    let mut opened =
+        Opened { values: None, changed_outside: Vec::new(), ignored: Vec::new(), unknown: Vec::new() };
     let mut values = Values::new();
     for field in &contents.secret {
         match record.token(*field) {
@@ -133,9 +126,8 @@ pub(crate) fn open(record: &Record, scope: Scope<'_>, root: &RootSecret, fields:
             (None, Some(_), None) => return Err(lacks(record.version, field)),
             (None, None, _) => continue,
         };
-        match json.as_ref().is_some_and(|json| contents.vouches_for(field, json)) {
-            true => opened.vouched.push(field, record.plain.text(field).map(str::to_owned)),
-            false => opened.changed_outside.push(field),
+        if !json.as_ref().is_some_and(|json| contents.vouches_for(field, json)) {
+            opened.changed_outside.push(field);
         }
         values.put(field, json);
     }
@@ -177,6 +169,28 @@ fn add_unlisted(
 /// `Unsealable`, `Malformed`.
 pub(crate) fn contents(record: &Record, scope: Scope<'_>, root: &RootSecret) -> Result<Contents> {
     open_contents(&RecordKey::of(root, scope, record.record_token())?, record.record_token())
+}
+
+/// The texts of plain columns that hold what the record was stored with. The others are the application's, also where
+/// the record has a token for the field, or another column cannot be read.
+///
+/// # Errors
+/// As [`contents`].
+pub(crate) fn vouched(
+    record: &Record,
+    scope: Scope<'_>,
+    root: &RootSecret,
+    fields: &Fields,
+) -> Result<PlainTexts> {
+    let contents = contents(record, scope, root)?;
+    let mut vouched = PlainTexts::default();
+    for (field, text) in record.plain.iter() {
+        let (Some(spec), Some(text)) = (fields.spec(field), text) else { continue };
+        if from_column(field, spec, text).is_ok_and(|json| contents.vouches_for(field, &json)) {
+            vouched.push(field, Some(text.to_owned()));
+        }
+    }
+    Ok(vouched)
 }
 
 fn open_contents(key: &RecordKey, token: &Token) -> Result<Contents> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::field::Field;
+use crate::record::field::{Field, Fields};
 use crate::record::placement::Slot;
 use crate::record::plain::PlainTexts;
 use crate::record::token::{KeyId, MAX_SLOT, Token, claims_to_be_token, print_packed};
@@ -112,8 +112,8 @@ pub(crate) struct FoundRecord {
 pub(crate) struct FoundRecords {
     /// The one that wins comes first.
     pub(crate) records: Vec<FoundRecord>,
-    /// Tokens of older versions whose record token is gone: a store that did not know their column left them.
-    pub(crate) leftovers: u64,
+    /// The fields of tokens whose record token is gone. A store that did not know their column left the older ones.
+    pub(crate) parts: Vec<Field>,
     /// The columns that hold text which is not ours.
     pub(crate) unrecognised: Vec<String>,
     /// The JSONB column holds neither an object nor null; it is never written.
@@ -157,9 +157,11 @@ impl FoundRecords {
         let not_ahead = versions.keys().rev().find(|version| !version.is_ahead_of(now));
         let newest = not_ahead.or(versions.keys().next_back()).copied();
         for (version, tokens) in versions {
-            if Some(version) < newest && !has_record_token(&tokens) {
-                self.leftovers += tokens.len() as u64;
-                continue;
+            if !has_record_token(&tokens) {
+                self.parts.extend(tokens.iter().map(|token| token.field));
+                if Some(version) < newest {
+                    continue;
+                }
             }
             let key = tokens.first().map(|token| token.key);
             let record = Record::new(tokens, row.plain.clone());
@@ -200,6 +202,20 @@ impl FoundRecords {
             (None, None) => Err(ErrorKind::NotFound.into()),
         }
     }
+}
+
+/// The error for tokens that do not open, or belong to no record, and are of fields that these credentials do not know:
+/// another kind keeps them.
+pub(crate) fn of_other_credentials(fields: &Fields, held: impl Iterator<Item = Field>) -> Option<Error> {
+    let unknown = held.filter(|field| !field.is_record() && !fields.knows(*field));
+    let unknown: Vec<_> = unknown.map(|field| field.to_string()).collect();
+    let message = || {
+        let (namespace, unknown) = (fields.namespace, unknown.join(", "));
+        format!("a column holds tokens that are not of {namespace}: {unknown}")
+    };
+    let error = || Error::new(ErrorKind::Configuration, message());
+    let hint = "two kinds of credentials share the JSONB column only: name text columns of its own for each";
+    (!unknown.is_empty()).then(|| error().with_hint(hint))
 }
 
 /// What one slot holds.

@@ -8,7 +8,7 @@ use crate::postgres::walk::rows::{FoundRow, RowTexts, TableWalk};
 use crate::record::field::Field;
 use crate::record::placement::{PlainColumn, Slot};
 use crate::record::plain::{PlainTexts, from_column, is_unset};
-use crate::record::record::Record;
+use crate::record::record::{Record, of_other_credentials};
 use crate::record::token::{Token, print_object, print_packed};
 use crate::rotation::rotate_rows::{Reworked, RowProblem, read_slots};
 
@@ -43,7 +43,7 @@ pub(super) fn promote_row(found: &FoundRow, walk: &TableWalk, keyring: &Keyring)
 /// The newest record with its plain values, when a store might write over everything else.
 ///
 /// # Errors
-/// `UnknownKey` of any record; `Incomplete`, naming a field whose token lies in a column that this process does not
+/// `UnknownKey` of any record; `Configuration` when older tokens are another kind's; `Incomplete`, naming a field whose token lies in a column that this process does not
 /// know; whatever else is wrong with the newest one.
 fn newest(
     held: &[(usize, Token)],
@@ -58,6 +58,8 @@ fn newest(
             .with_hint("store the configuration again, which replaces it"));
     }
     held.iter().try_for_each(|(_, token)| keyring.opener(token.key).map(drop))?;
+    let others = held.iter().map(|(_, token)| token).filter(|token| token.version != version);
+    of_other_credentials(&walk.fields, others.map(|token| token.field)).map_or(Ok(()), Err)?;
     let tokens = held.iter().map(|(_, token)| token).filter(|token| token.version == version);
     let mut plain = PlainTexts::default();
     walk.plain

@@ -18,7 +18,7 @@ use crate::record::field::{Field, Fields, MAX_FIELDS};
 use crate::record::owner::Owner;
 use crate::record::placement::Place;
 use crate::record::plain::PlainTexts;
-use crate::record::record::{FoundRecord, Record, read_packed};
+use crate::record::record::{FoundRecord, Record, of_other_credentials, read_packed};
 use crate::record::token::KeyId;
 use crate::record::values::Values;
 use crate::record::version::{Millis, Version};
@@ -237,18 +237,9 @@ impl Core {
 
     /// A record that does not open, and has fields that these credentials do not know, is another kind's.
     fn explain(&self, record: &Record, error: Error) -> Error {
-        let unknown = record.tokens().iter().map(|token| token.field);
-        let unknown = unknown.filter(|field| !field.is_record() && !self.fields.knows(*field));
-        match unknown.map(|field| field.to_string()).collect::<Vec<_>>() {
-            unknown if error.kind() == ErrorKind::Unsealable && !unknown.is_empty() => {
-                let message = format!(
-                    "a text column holds a record that is not of {}: it has {}",
-                    self.fields.namespace,
-                    unknown.join(", ")
-                );
-                Error::new(ErrorKind::Configuration, message)
-                    .with_hint("two kinds of credentials share the JSONB column only: name text columns of its own for each")
-            }
+        let held = record.tokens().iter().map(|token| token.field);
+        match error.kind() {
+            ErrorKind::Unsealable => of_other_credentials(&self.fields, held).unwrap_or(error),
             _ => error,
         }
     }
@@ -266,6 +257,12 @@ impl Core {
         let error = found.record.as_ref().err()?;
         let unknown = found.key.and_then(|key| self.keyring.holding(key).opener(key).err());
         unknown.or_else(|| Some(Error::new(error.kind(), error.to_string())))
+    }
+
+    /// The texts of plain columns that are the record's.
+    pub(crate) fn vouched(&self, record: &Record, owner: &Owner) -> Result<PlainTexts> {
+        let keyring = self.keyring.holding(record.key);
+        sealer::vouched(record, self.scope(owner), keyring.opener(record.key)?, &self.fields)
     }
 
     /// The record of a local entry.

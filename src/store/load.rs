@@ -8,7 +8,7 @@ use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
 use crate::record::owner::Owner;
-use crate::record::record::{FoundRecords, Record};
+use crate::record::record::{FoundRecords, Record, of_other_credentials};
 use crate::record::values::Values;
 use crate::store::core::{Core, LoadedRecord, ROUNDS, StoreOptions, StoreRequest, pause};
 use crate::store::fallback::remember_stored;
@@ -114,15 +114,18 @@ pub(super) fn newest(
         let pending = pending.as_ref().map(|pending| pending.version);
         first.ahead || first.version.is_some_and(|version| Some(version) < pending)
     });
-    match pending {
-        Some(pending) if nothing_there || older_there => read_local(core, owner, &pending, false),
-        _ => {
-            let (unrecognised, problem) = (found.unrecognised_error(), found.records.first());
-            let problem = problem.and_then(|found| core.problem(found));
-            let read = found.newest().and_then(|record| read_database(core, owner, record));
-            read.map_err(|error| unrecognised.or(problem).unwrap_or(error))
-        }
+    if let (Some(pending), true) = (pending, nothing_there || older_there) {
+        return read_local(core, owner, &pending, false);
     }
+    let unrecognised = found.unrecognised_error();
+    let others = of_other_credentials(&core.fields, found.parts.iter().copied());
+    let problem = found.records.first().and_then(|found| core.problem(found));
+    let read = found.newest().and_then(|record| read_database(core, owner, record));
+    read.map_err(|error| match (unrecognised, others, problem) {
+        (Some(unrecognised), _, _) => unrecognised,
+        (_, Some(others), _) if error.kind() == ErrorKind::Incomplete => others,
+        (_, _, problem) => problem.unwrap_or(error),
+    })
 }
 
 /// Answers without the database, and says so.

@@ -8,7 +8,7 @@ use crate::postgres::statements::plan::Plan;
 use crate::postgres::statements::read::FoundRows;
 use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
-use crate::record::record::{FoundRecord, FoundRecords, Record, Row};
+use crate::record::record::{FoundRecord, FoundRecords, Record, Row, of_other_credentials};
 use crate::record::token::{KeyId, MAX_SLOT, Token, claims_to_be_token};
 use crate::record::version::Version;
 use crate::store::core::{Core, StoreOptions};
@@ -56,13 +56,17 @@ pub(super) fn obstacle(
     {
         return Ok(Obstacle::SameWrite);
     }
-    let (mut newer, mut unreadable, mut refused) = (None, Vec::new(), None);
+    // columns that two layouts share are no place for either
+    let mut refused = of_other_credentials(&core.fields, found.parts.iter().copied());
+    let (mut newer, mut unreadable) = (None, Vec::new());
     for there in &found.records {
         match judge(core, owner, there, record.version, options) {
             Ok(Judgement::Opens(version)) => newer = newer.max(Some(version)),
             Ok(Judgement::Broken(reason)) => unreadable.push(reason),
             Ok(Judgement::Older) => {}
-            Err(error) => refused = refused.or(Some(error)),
+            Err(error) => {
+                refused.get_or_insert(error);
+            }
         }
     }
     if let Some(error) = refused {
@@ -81,8 +85,7 @@ pub(super) fn obstacle(
 /// What the plain columns hold of the record that is there. The rest is the application's.
 pub(crate) fn vouched(core: &Core, plan: &Plan, owner: &Owner, rows: &[Row]) -> PlainTexts {
     let found = FoundRecords::of(rows, &plan.placement.slots, core.now());
-    let opened = found.newest().and_then(|record| core.open(&record, owner));
-    opened.map(|opened| opened.vouched).unwrap_or_default()
+    found.newest().and_then(|record| core.vouched(&record, owner)).unwrap_or_default()
 }
 
 /// The same tokens, or those of the same write after a rotation has re-encrypted them.
@@ -140,7 +143,7 @@ fn judge(
         (Ok(_), _) => return Ok(Judgement::Broken("its version is more than a day ahead".to_owned())),
         (Err(error), _) => error,
     };
-    // columns that two layouts share are no place for either
+    // another kind's, whatever the options are
     if error.kind() == ErrorKind::Configuration {
         return Err(error);
     }

@@ -50,7 +50,7 @@ pub(crate) async fn store(core: &Core, request: StoreRequest<'_>) -> Result<Stor
 pub(crate) async fn delete(core: &Core, owner: &Owner) -> Result<StoredRecord> {
     let vouched = match load(core, owner).await {
         Ok(loaded) if loaded.opened.values.is_none() => return Err(ErrorKind::NotFound.into()),
-        Ok(loaded) => Some(loaded.opened.vouched).filter(|_| !loaded.local),
+        Ok(loaded) => loaded.record.and_then(|record| core.vouched(&record, owner).ok()),
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
         // a record that cannot be read can still be deleted; the write reports what the database says
         Err(_) => None,

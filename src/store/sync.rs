@@ -49,9 +49,13 @@ pub struct SyncReport {
 
 /// What became of one pending record.
 enum Settled {
-    Pushed { overwrote: bool },
+    Pushed {
+        overwrote: bool,
+    },
     Superseded,
     DeadLetter,
+    /// It stays pending because of what the row holds, which says nothing of other rows.
+    Blocked(Error),
 }
 
 /// Pushes every pending record. Safe to run in several processes at once.
@@ -96,6 +100,7 @@ fn note_settled(
                 }
                 Settled::Superseded => report.lost += 1,
                 Settled::DeadLetter => report.dead_letters += 1,
+                Settled::Blocked(error) => report.blocked.push((pending.owner.clone(), error.to_string())),
             }
             return Ok(None);
         }
@@ -275,7 +280,7 @@ impl Push<'_> {
             Obstacle::Newer(_)
             | Obstacle::Overwritable { newer: Some(_), .. }
             | Obstacle::Refused { newer: Some(_), .. } => return self.supersede().await.map(Some),
-            Obstacle::Refused { error, .. } => return Err(error.into()),
+            Obstacle::Refused { error, .. } => return Ok(Some(Settled::Blocked(error))),
             Obstacle::Unexplained => return Ok(None),
             Obstacle::Overwritable { reason, .. } => {
                 keep_tokens(core, owner, KeptKind::Replaced, &found.rows, &reason).await?;
