@@ -72,6 +72,11 @@ fn some(texts: [&str; 3]) -> [Option<String>; 3] {
     texts.map(|text| Some(text.to_owned()).filter(|text| !text.is_empty()))
 }
 
+/// The usual table, whose columns nobody has given to the vault.
+fn unadopted() -> String {
+    ALL_COLUMNS.split(';').next().unwrap().to_owned()
+}
+
 fn user() -> Owner {
     owner("user-1")
 }
@@ -212,7 +217,7 @@ async fn the_columns_that_schema_apply_makes_are_the_vaults() {
 
 #[tokio::test]
 async fn status_says_how_a_column_is_given_to_the_vault() {
-    let stage = Stage::on(ALL_COLUMNS, Layout::new()).await;
+    let stage = Stage::on(&unadopted(), Layout::new()).await;
     let vault = stage.vault().await;
     vault.store(&user(), &full_config(1)).await.unwrap();
     stage.set(&format!("phone_number = '{THEIRS}'")).await;
@@ -236,7 +241,7 @@ async fn status_says_how_a_column_is_given_to_the_vault() {
 #[tokio::test]
 async fn what_lay_in_a_column_before_it_was_given_stays_until_the_field_is_stored() {
     for delete in [false, true] {
-        let stage = Stage::on(ALL_COLUMNS, Layout::new()).await;
+        let stage = Stage::on(&unadopted(), Layout::new()).await;
         stage.vault().await.store(&user(), &full_config(1)).await.unwrap();
         stage.set(&format!("phone_number = '{THEIRS}'")).await;
         let stage = Stage { layout: named(), ..stage };
@@ -253,7 +258,7 @@ async fn what_lay_in_a_column_before_it_was_given_stays_until_the_field_is_store
 /// A comment gives one column to one field of one kind of credentials.
 #[tokio::test]
 async fn another_comment_gives_nothing() {
-    let stage = Stage::on(ALL_COLUMNS, Layout::new()).await;
+    let stage = Stage::on(&unadopted(), Layout::new()).await;
     for comment in
         ["retell", "phone number of the person", "retell-vault: phone_number of twilio", "Retell-Vault"]
     {
@@ -270,7 +275,7 @@ async fn another_comment_gives_nothing() {
 #[tokio::test]
 async fn a_field_that_the_layout_seals_stays_out_of_its_column() {
     let layout = named().sealed(PHONE).unwrap().sealed(STATUS).unwrap();
-    let stage = Stage::on(ALL_COLUMNS, layout).await;
+    let stage = Stage::on(&unadopted(), layout).await;
     let theirs = format!(
         "INSERT INTO user_profiles (user_id, phone_number, retell_integration_status) VALUES ('user-1', '{THEIRS}', 'theirs')"
     );
@@ -514,7 +519,8 @@ async fn a_status_of_not_configured_is_a_value_when_it_was_stored() {
         is_as_stored(&vault, &small_config(2)).await;
         vault.store(&user(), &config).await.unwrap();
         vault.delete(&user()).await.unwrap();
-        assert_eq!(status().await.unwrap(), "not_configured");
+        let left = Some("not_configured".to_owned()).filter(|_| !null.is_empty());
+        assert_eq!(status().await, left);
         is_deleted(&vault).await;
     }
 }

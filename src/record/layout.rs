@@ -105,7 +105,7 @@ impl Layout {
                 "{field} cannot have a column: it is no field of {}",
                 self.fields.namespace
             ))
-            .with_hint(&format!("these can: {}", self.field_names())));
+            .with_hint(format!("these can: {}", self.field_names())));
         }
         self.columns.insert(field, checked(name.to_owned(), field.name())?);
         Ok(self)
@@ -125,7 +125,7 @@ impl Layout {
                 Ok(self)
             }
             None => Err(invalid(&format!("{field} is no field of {}", self.fields.namespace))
-                .with_hint(&format!("these are: {}", self.field_names()))),
+                .with_hint(format!("these are: {}", self.field_names()))),
         }
     }
 

@@ -100,14 +100,14 @@ fn tokens_without_a_record_token_are_leftovers_only_below_a_newer_version_of_the
     let left = |at| Some(packed(&WHOLE[..1], at));
     let beside = |at| Some(object(&WHOLE[1..], at));
     let found = FoundRecords::of(&[row(left(NOW - 1), None, beside(NOW))], &slots(), NOW);
-    assert_eq!((found.leftovers, found.records.len()), (1, 1));
+    assert_eq!((found.parts.len(), found.records.len()), (1, 1));
     assert_eq!(found.newest().unwrap().version, version(NOW));
     // of the newest version the record token is missing
     for rows in
         [vec![row(left(NOW + 1), None, beside(NOW))], vec![row(left(NOW + 1), None, None), spread(NOW)]]
     {
         let found = FoundRecords::of(&rows, &slots(), NOW);
-        assert_eq!(found.leftovers, 0);
+        assert_eq!(found.records.len(), 2, "none of them is left out");
         assert_eq!(found.newest().unwrap_err().kind(), ErrorKind::Incomplete);
     }
     // a damaged newest record stays one: no version from the future makes it a leftover
