@@ -77,16 +77,16 @@ impl Stage {
         self.hosts.host(0, &self.db.url).build().await.unwrap()
     }
 
-    async fn new(&self) -> Vault<Later> {
-        self.new_with(Layout::of::<Later>()).await
+    async fn newer(&self) -> Vault<Later> {
+        self.newer_with(Layout::of::<Later>()).await
     }
 
     /// The newer program, for which the voice has a column of its own.
-    async fn new_with_column(&self) -> Vault<Later> {
-        self.new_with(Layout::of::<Later>().column(VOICE, "voice_key_enc").unwrap()).await
+    async fn newer_with_column(&self) -> Vault<Later> {
+        self.newer_with(Layout::of::<Later>().column(VOICE, "voice_key_enc").unwrap()).await
     }
 
-    async fn new_with(&self, layout: Layout) -> Vault<Later> {
+    async fn newer_with(&self, layout: Layout) -> Vault<Later> {
         let builder = self.hosts.host(1, &self.db.url).credentials::<Later>().layout(layout);
         builder.build().await.unwrap()
     }
@@ -120,7 +120,7 @@ async fn old_names(vault: &Vault, config: &RetellConfig, unknown: &[Field]) {
 async fn the_older_program_loses_nothing_that_lies_where_it_looks() {
     for table in [PACKED, JSON, ALL_COLUMNS] {
         let stage = Stage::on(table).await;
-        let (old, new) = (stage.old().await, stage.new().await);
+        let (old, new) = (stage.old().await, stage.newer().await);
         let stored = Later { label: Some("front desk".to_owned()), ..later(full_config(1)) };
         new.store(&owner("user-1"), &stored).await.unwrap();
         old_names(&old, &full_config(1), &[VOICE, LABEL]).await;
@@ -147,7 +147,7 @@ async fn the_older_program_loses_nothing_that_lies_where_it_looks() {
                 promotion.complete && promotion.promoted == 1 && left.is_empty(),
                 "{table}: {promotion:?} {left:?}"
             );
-            is_loaded(&stage.new().await, &stored).await;
+            is_loaded(&stage.newer().await, &stored).await;
             old_names(&stage.old().await, &full_config(1), &[VOICE, LABEL]).await;
         }
         assert_no_secret(stage.row().await.to_string().as_bytes(), "the row");
@@ -170,7 +170,7 @@ async fn the_older_program_synchronises_what_the_newer_one_left_in_the_local_fil
         old_names(&old, &full_config(1), &[VOICE, LABEL]).await;
         assert_eq!(old.sync().await.unwrap().pushed, 1);
         old_names(&old, &full_config(1), &[VOICE, LABEL]).await;
-        is_loaded(&stage.new().await, &stored).await;
+        is_loaded(&stage.newer().await, &stored).await;
     }
 }
 
@@ -178,7 +178,7 @@ async fn the_older_program_synchronises_what_the_newer_one_left_in_the_local_fil
 async fn the_offline_replica_of_the_older_program_holds_everything() {
     let stage = Stage::on(JSON).await;
     let stored = Later { label: Some("front desk".to_owned()), ..later(full_config(1)) };
-    stage.new().await.store(&owner("user-1"), &stored).await.unwrap();
+    stage.newer().await.store(&owner("user-1"), &stored).await.unwrap();
     let old = stage.hosts.host(0, &stage.db.url).offline_reads().build().await.unwrap();
     old.load(&owner("user-1")).await.unwrap();
     old.close().await;
@@ -195,7 +195,7 @@ async fn a_store_of_the_older_program_replaces_the_record() {
     for table in [PACKED, JSON, ALL_COLUMNS] {
         for config in [full_config(1), RetellConfig::empty()] {
             let stage = Stage::on(table).await;
-            let (old, new) = (stage.old().await, stage.new().await);
+            let (old, new) = (stage.old().await, stage.newer().await);
             new.store(&owner("user-1"), &later(config.clone())).await.unwrap();
             old_names(&old, &config, &[VOICE]).await;
             assert!(old.store(&owner("user-1"), &full_config(2)).await.unwrap().replaced.is_empty());
@@ -212,7 +212,7 @@ async fn a_store_of_the_older_program_replaces_the_record() {
 #[tokio::test]
 async fn a_plain_column_that_the_older_program_does_not_know_keeps_its_value() {
     let stage = Stage::on(&format!("{ALL_COLUMNS}; ALTER TABLE user_profiles ADD retell_label text")).await;
-    let (old, new) = (stage.old().await, stage.new().await);
+    let (old, new) = (stage.old().await, stage.newer().await);
     let stored = Later { config: full_config(1), voice: None, label: Some("front desk".to_owned()) };
     new.store(&owner("user-1"), &stored).await.unwrap();
     assert_eq!(stage.row().await["retell_label"], "front desk");
@@ -244,7 +244,7 @@ const VOICE_COLUMNS: [&str; 2] = [
 async fn the_older_program_moves_and_reencrypts_no_record_that_it_does_not_see_whole() {
     for table in VOICE_COLUMNS {
         let stage = Stage::on(table).await;
-        let (old, new) = (stage.old().await, stage.new_with_column().await);
+        let (old, new) = (stage.old().await, stage.newer_with_column().await);
         let stored = later(full_config(1));
         new.store(&owner("user-1"), &stored).await.unwrap();
         assert!(stage.row().await["voice_key_enc"].as_str().unwrap().contains(".voice_key."));
@@ -272,12 +272,12 @@ async fn the_older_program_moves_and_reencrypts_no_record_that_it_does_not_see_w
         assert_eq!(stage.row().await, before, "{table}");
 
         is_loaded(&new, &stored).await;
-        let rotation = stage.new_with_column().await.rotate(&small(), |_| {}).await.unwrap();
+        let rotation = stage.newer_with_column().await.rotate(&small(), |_| {}).await.unwrap();
         assert!(rotation.complete, "{table}: {rotation:?}");
         is_loaded(&new, &stored).await;
         old_names(&old, &full_config(1), &[VOICE]).await;
         old.destroy_key(old_key, at_once()).await.unwrap();
-        is_loaded(&stage.new_with_column().await, &stored).await;
+        is_loaded(&stage.newer_with_column().await, &stored).await;
     }
 }
 
@@ -288,7 +288,7 @@ async fn what_the_older_program_leaves_is_no_record_and_goes_with_the_next_store
             [(false, later(full_config(3))), (true, Later { voice: None, ..later(full_config(3)) })]
         {
             let stage = Stage::on(table).await;
-            let (old, new) = (stage.old().await, stage.new_with_column().await);
+            let (old, new) = (stage.old().await, stage.newer_with_column().await);
             new.store(&owner("user-1"), &later(full_config(1))).await.unwrap();
             let voice = stage.row().await["voice_key_enc"].clone();
             match deleted {
@@ -308,7 +308,7 @@ async fn what_the_older_program_leaves_is_no_record_and_goes_with_the_next_store
 
             // it is re-encrypted by itself, and keeps no key in use
             let (old_key, new_key) = promote_key(&stage.hosts);
-            let (old, new) = (stage.old().await, stage.new_with_column().await);
+            let (old, new) = (stage.old().await, stage.newer_with_column().await);
             let (rotation, _) = rotate(&old, &small()).await.unwrap();
             assert!(rotation.unreadable.is_empty(), "{table}: {rotation:?}");
             assert_eq!(stage.row().await["voice_key_enc"], voice);
