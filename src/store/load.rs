@@ -8,7 +8,7 @@ use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
 use crate::record::owner::Owner;
-use crate::record::record::{FoundRecords, Record, of_other_credentials};
+use crate::record::record::{FoundRecords, Record};
 use crate::record::values::Values;
 use crate::store::core::{Core, LoadedRecord, ROUNDS, StoreOptions, StoreRequest, pause};
 use crate::store::fallback::remember_stored;
@@ -117,7 +117,7 @@ pub(super) fn newest(
     if let (Some(pending), true) = (pending, nothing_there || older_there) {
         return read_local(core, owner, &pending, false);
     }
-    let others = of_other_credentials(&core.fields, found.parts.iter().copied());
+    let others = core.of_other_credentials(&found);
     match (found.newest(), others) {
         (Err(error), Some(others)) if error.kind() == ErrorKind::Incomplete => Err(others),
         (newest, _) => read_database(core, owner, newest?),
