@@ -73,20 +73,20 @@ impl Stage {
         Self { db, hosts }
     }
 
-    async fn old(&self) -> Vault {
+    async fn older(&self) -> Vault {
         self.hosts.host(0, &self.db.url).build().await.unwrap()
     }
 
     async fn newer(&self) -> Vault<Later> {
-        self.newer_with(Layout::of::<Later>()).await
+        self.new_with(Layout::of::<Later>()).await
     }
 
     /// The newer program, for which the voice has a column of its own.
-    async fn newer_with_column(&self) -> Vault<Later> {
-        self.newer_with(Layout::of::<Later>().column(VOICE, "voice_key_enc").unwrap()).await
+    async fn new_with_column(&self) -> Vault<Later> {
+        self.new_with(Layout::of::<Later>().column(VOICE, "voice_key_enc").unwrap()).await
     }
 
-    async fn newer_with(&self, layout: Layout) -> Vault<Later> {
+    async fn new_with(&self, layout: Layout) -> Vault<Later> {
         let builder = self.hosts.host(1, &self.db.url).credentials::<Later>().layout(layout);
         builder.build().await.unwrap()
     }
@@ -120,14 +120,14 @@ async fn old_names(vault: &Vault, config: &RetellConfig, unknown: &[Field]) {
 async fn the_older_program_loses_nothing_that_lies_where_it_looks() {
     for table in [PACKED, JSON, ALL_COLUMNS] {
         let stage = Stage::on(table).await;
-        let (old, new) = (stage.old().await, stage.newer().await);
+        let (old, new) = (stage.older().await, stage.newer().await);
         let stored = Later { label: Some("front desk".to_owned()), ..later(full_config(1)) };
         new.store(&owner("user-1"), &stored).await.unwrap();
         old_names(&old, &full_config(1), &[VOICE, LABEL]).await;
         assert_eq!(old.list(None, 10).await.unwrap().entries.len(), 1);
 
         let (old_key, _) = promote_key(&stage.hosts);
-        let old = stage.old().await;
+        let old = stage.older().await;
         let (rotation, unreadable) = rotate(&old, &small()).await.unwrap();
         assert!(rotation.complete && unreadable.is_empty(), "{table}: {rotation:?} {unreadable:?}");
         assert!(!stage.row().await.to_string().contains(&old_key.to_string()), "{table}");
@@ -148,7 +148,7 @@ async fn the_older_program_loses_nothing_that_lies_where_it_looks() {
                 "{table}: {promotion:?} {left:?}"
             );
             is_loaded(&stage.newer().await, &stored).await;
-            old_names(&stage.old().await, &full_config(1), &[VOICE, LABEL]).await;
+            old_names(&stage.older().await, &full_config(1), &[VOICE, LABEL]).await;
         }
         assert_no_secret(stage.row().await.to_string().as_bytes(), "the row");
     }
@@ -166,7 +166,7 @@ async fn the_older_program_synchronises_what_the_newer_one_left_in_the_local_fil
         if rotated {
             promote_key(&stage.hosts);
         }
-        let old = stage.old().await;
+        let old = stage.older().await;
         old_names(&old, &full_config(1), &[VOICE, LABEL]).await;
         assert_eq!(old.sync().await.unwrap().pushed, 1);
         old_names(&old, &full_config(1), &[VOICE, LABEL]).await;
@@ -195,7 +195,7 @@ async fn a_store_of_the_older_program_replaces_the_record() {
     for table in [PACKED, JSON, ALL_COLUMNS] {
         for config in [full_config(1), RetellConfig::empty()] {
             let stage = Stage::on(table).await;
-            let (old, new) = (stage.old().await, stage.newer().await);
+            let (old, new) = (stage.older().await, stage.newer().await);
             new.store(&owner("user-1"), &later(config.clone())).await.unwrap();
             old_names(&old, &config, &[VOICE]).await;
             assert!(old.store(&owner("user-1"), &full_config(2)).await.unwrap().replaced.is_empty());
@@ -212,13 +212,13 @@ async fn a_store_of_the_older_program_replaces_the_record() {
 #[tokio::test]
 async fn a_plain_column_that_the_older_program_does_not_know_keeps_its_value() {
     let stage = Stage::on(&format!("{ALL_COLUMNS}; ALTER TABLE user_profiles ADD retell_label text")).await;
-    let (old, new) = (stage.old().await, stage.newer().await);
+    let (old, new) = (stage.older().await, stage.newer().await);
     let stored = Later { config: full_config(1), voice: None, label: Some("front desk".to_owned()) };
     new.store(&owner("user-1"), &stored).await.unwrap();
     assert_eq!(stage.row().await["retell_label"], "front desk");
     old_names(&old, &full_config(1), &[LABEL]).await;
     promote_key(&stage.hosts);
-    let old = stage.old().await;
+    let old = stage.older().await;
     let (rotation, unreadable) = rotate(&old, &small()).await.unwrap();
     assert!(rotation.complete && unreadable.is_empty(), "{rotation:?} {unreadable:?}");
     assert!(rotation.progress.resealed == 1 && promote(&old).await.unwrap().0.complete);
@@ -244,7 +244,7 @@ const VOICE_COLUMNS: [&str; 2] = [
 async fn the_older_program_moves_and_reencrypts_no_record_that_it_does_not_see_whole() {
     for table in VOICE_COLUMNS {
         let stage = Stage::on(table).await;
-        let (old, new) = (stage.old().await, stage.newer_with_column().await);
+        let (old, new) = (stage.older().await, stage.new_with_column().await);
         let stored = later(full_config(1));
         new.store(&owner("user-1"), &stored).await.unwrap();
         assert!(stage.row().await["voice_key_enc"].as_str().unwrap().contains(".voice_key."));
@@ -253,7 +253,7 @@ async fn the_older_program_moves_and_reencrypts_no_record_that_it_does_not_see_w
         old.store(&owner("user-2"), &full_config(2)).await.unwrap();
 
         let (old_key, _) = promote_key(&stage.hosts);
-        let (old, before) = (stage.old().await, stage.row().await);
+        let (old, before) = (stage.older().await, stage.row().await);
         let (rotation, unreadable) = rotate(&old, &small()).await.unwrap();
         assert!(!rotation.complete, "{table}: {rotation:?}");
         let told: Vec<_> = unreadable.iter().map(|row| (row.owner.as_str(), row.kind)).collect();
@@ -263,7 +263,7 @@ async fn the_older_program_moves_and_reencrypts_no_record_that_it_does_not_see_w
         assert_eq!(old.destroy_key(old_key, at_once()).await.unwrap_err().kind(), ErrorKind::KeyInUse);
 
         stage.db.exec("ALTER TABLE user_profiles ADD IF NOT EXISTS encrypted_retell_api_key text, ADD encrypted_call_agent_id text").await;
-        let (before, old) = (stage.row().await, stage.old().await);
+        let (before, old) = (stage.row().await, stage.older().await);
         let (promotion, left) = promote(&old).await.unwrap();
         assert!(!promotion.complete, "{table}: {promotion:?}");
         let told: Vec<_> = left.iter().map(|row| (row.owner.as_str(), row.kind)).collect();
@@ -272,12 +272,12 @@ async fn the_older_program_moves_and_reencrypts_no_record_that_it_does_not_see_w
         assert_eq!(stage.row().await, before, "{table}");
 
         is_loaded(&new, &stored).await;
-        let rotation = stage.newer_with_column().await.rotate(&small(), |_| {}).await.unwrap();
+        let rotation = stage.new_with_column().await.rotate(&small(), |_| {}).await.unwrap();
         assert!(rotation.complete, "{table}: {rotation:?}");
         is_loaded(&new, &stored).await;
         old_names(&old, &full_config(1), &[VOICE]).await;
         old.destroy_key(old_key, at_once()).await.unwrap();
-        is_loaded(&stage.newer_with_column().await, &stored).await;
+        is_loaded(&stage.new_with_column().await, &stored).await;
     }
 }
 
@@ -288,7 +288,7 @@ async fn what_the_older_program_leaves_is_no_record_and_goes_with_the_next_store
             [(false, later(full_config(3))), (true, Later { voice: None, ..later(full_config(3)) })]
         {
             let stage = Stage::on(table).await;
-            let (old, new) = (stage.old().await, stage.newer_with_column().await);
+            let (old, new) = (stage.older().await, stage.new_with_column().await);
             new.store(&owner("user-1"), &later(full_config(1))).await.unwrap();
             let voice = stage.row().await["voice_key_enc"].clone();
             match deleted {
@@ -308,7 +308,7 @@ async fn what_the_older_program_leaves_is_no_record_and_goes_with_the_next_store
 
             // it is re-encrypted by itself, and keeps no key in use
             let (old_key, new_key) = promote_key(&stage.hosts);
-            let (old, new) = (stage.old().await, stage.newer_with_column().await);
+            let (old, new) = (stage.older().await, stage.new_with_column().await);
             let (rotation, _) = rotate(&old, &small()).await.unwrap();
             assert!(rotation.unreadable.is_empty(), "{table}: {rotation:?}");
             assert_eq!(stage.row().await["voice_key_enc"], voice);
@@ -356,7 +356,7 @@ async fn agents_need_no_key_of_their_own() {
     let only_sms = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_sms_agent_id text)";
     for table in [ALL_COLUMNS, PACKED, JSON, only_sms, "SELECT 1"] {
         let stage = Stage::on(table).await;
-        let (vault, user) = (stage.old().await, owner("user-1"));
+        let (vault, user) = (stage.older().await, owner("user-1"));
         for config in [inbound(), full_config(1), inbound(), small_config(2), inbound()] {
             vault.store(&user, &config).await.unwrap();
             let loaded = vault.load(&user).await.unwrap();
@@ -372,7 +372,7 @@ async fn agents_need_no_key_of_their_own() {
             assert!(row.get("encrypted_retell_api_key").is_none_or(|key| table == PACKED || key.is_null()));
             assert_no_secret(row.to_string().as_bytes(), "the row");
             promote_key(&stage.hosts);
-            let (rotation, unreadable) = rotate(&stage.old().await, &small()).await.unwrap();
+            let (rotation, unreadable) = rotate(&stage.older().await, &small()).await.unwrap();
             assert!(
                 rotation.complete && rotation.progress.resealed == 1 && unreadable.is_empty(),
                 "{table}: {unreadable:?}"
@@ -404,14 +404,14 @@ async fn an_extra_secret_needs_a_layout_that_declares_it() {
     ] {
         let stage = Stage::on(&table).await;
         let user = owner("user-1");
-        let error = stage.old().await.store(&user, &config()).await.unwrap_err();
+        let error = stage.older().await.store(&user, &config()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains("voice_id") && error.hint().contains("extra_secret"), "{error:?}");
         let many = [(user.clone(), config()), (owner("user-2"), full_config(1))];
-        let stored = stage.old().await.store_many(&many).await.unwrap();
+        let stored = stage.older().await.store_many(&many).await.unwrap();
         assert_eq!(stored[0].as_ref().unwrap_err().kind(), ErrorKind::InvalidInput);
         assert!(stored[1].is_ok());
-        assert_eq!(stage.old().await.load(&user).await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(stage.older().await.load(&user).await.unwrap_err().kind(), ErrorKind::NotFound);
 
         let vault = stage.hosts.host(1, &stage.db.url).layout(layout).build().await.unwrap();
         vault.store(&user, &config()).await.unwrap();
@@ -422,7 +422,7 @@ async fn an_extra_secret_needs_a_layout_that_declares_it() {
         assert!(row.get("voice_enc").is_none_or(|voice| voice.as_str().unwrap().contains(".voice_id.")));
         // a process whose layout does not declare it answers without it
         let without = RetellConfig::empty().with_call_agent_id(CANARIES[1].parse().unwrap());
-        old_names(&stage.old().await, &without, &[Field::named("voice_id")]).await;
+        old_names(&stage.older().await, &without, &[Field::named("voice_id")]).await;
         vault.store(&user, &small_config(2)).await.unwrap();
         assert!(stage.row().await.get("voice_enc").is_none_or(Value::is_null));
         assert_eq!(vault.load(&user).await.unwrap().config, small_config(2));
@@ -439,7 +439,7 @@ async fn a_record_with_one_secret_is_two_tokens_and_a_deleted_one_is_one() {
         [(ALL_COLUMNS, true), (JSON, true), (not_null, true), (PACKED, false), (no_json, false)]
     {
         let stage = Stage::on(table).await;
-        let (vault, user) = (stage.old().await, owner("user-1"));
+        let (vault, user) = (stage.older().await, owner("user-1"));
         for config in [small_config(1), full_config(2)] {
             vault.store(&user, &config).await.unwrap();
             if config == small_config(1) {
@@ -464,7 +464,7 @@ async fn a_record_with_one_secret_is_two_tokens_and_a_deleted_one_is_one() {
 #[tokio::test]
 async fn a_record_needs_a_secret_and_has_at_most_64_fields() {
     let stage = Stage::on(JSON).await;
-    let (vault, user) = (stage.old().await, owner("user-1"));
+    let (vault, user) = (stage.older().await, owner("user-1"));
     let plain = RetellConfig::empty().with_phone_number("+14155550100".parse().unwrap());
     let agents = |count: usize| {
         let agent =

@@ -123,7 +123,10 @@ pub(crate) fn open(record: &Record, scope: Scope<'_>, root: &RootSecret, fields:
                 let json = text.map(|text| from_column(field, spec, text)).transpose()?;
                 json.filter(|json| contents.vouches_for(field, json) || !is_unset(spec, json))
             }
-            (None, Some(_), None) => return Err(lacks(record.version, field)),
+            (None, Some(_), None) => {
+                let hint = "its column is gone, or the layout does not name it any more: bring that back, or store the configuration again";
+                return Err(lacks(record.version, field).with_hint(hint));
+            }
             (None, None, _) => continue,
         };
         if !json.as_ref().is_some_and(|json| contents.vouches_for(field, json)) {

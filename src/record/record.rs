@@ -112,8 +112,9 @@ pub(crate) struct FoundRecord {
 pub(crate) struct FoundRecords {
     /// The one that wins comes first.
     pub(crate) records: Vec<FoundRecord>,
-    /// The fields of tokens whose record token is gone. A store that did not know their column left the older ones.
-    pub(crate) parts: Vec<Field>,
+    /// Tokens whose record token is gone: the key and the field of each. A store that did not know their column left
+    /// the older ones. Those more than 24 hours ahead are not among them.
+    pub(crate) parts: Vec<(KeyId, Field)>,
     /// The columns that hold text which is not ours.
     pub(crate) unrecognised: Vec<String>,
     /// The JSONB column holds neither an object nor null; it is never written.
@@ -158,7 +159,8 @@ impl FoundRecords {
         let newest = not_ahead.or(versions.keys().next_back()).copied();
         for (version, tokens) in versions {
             if !has_record_token(&tokens) {
-                self.parts.extend(tokens.iter().map(|token| token.field));
+                let parts = tokens.iter().filter(|_| !version.is_ahead_of(now));
+                self.parts.extend(parts.map(|token| (token.key, token.field)));
                 if Some(version) < newest {
                     continue;
                 }

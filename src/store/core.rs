@@ -18,7 +18,7 @@ use crate::record::field::{Field, Fields, MAX_FIELDS};
 use crate::record::owner::Owner;
 use crate::record::placement::Place;
 use crate::record::plain::PlainTexts;
-use crate::record::record::{FoundRecord, Record, of_other_credentials, read_packed};
+use crate::record::record::{FoundRecord, FoundRecords, Record, of_other_credentials, read_packed};
 use crate::record::token::KeyId;
 use crate::record::values::Values;
 use crate::record::version::{Millis, Version};
@@ -242,6 +242,14 @@ impl Core {
             ErrorKind::Unsealable => of_other_credentials(&self.fields, held).unwrap_or(error),
             _ => error,
         }
+    }
+
+    /// The error for tokens without a record that another kind of credentials keeps. Those under a key that the keyring
+    /// does not hold are no other kind's: there is one keyring for all.
+    pub(crate) fn of_other_credentials(&self, found: &FoundRecords) -> Option<Error> {
+        let opens = |key: KeyId| self.keyring.holding(key).opener(key).is_ok();
+        let parts = found.parts.iter().filter(|(key, _)| opens(*key));
+        of_other_credentials(&self.fields, parts.map(|(_, field)| *field))
     }
 
     /// Whether a record opens, and is a tombstone.

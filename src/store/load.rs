@@ -8,7 +8,7 @@ use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
 use crate::record::owner::Owner;
-use crate::record::record::{FoundRecords, Record, of_other_credentials};
+use crate::record::record::{FoundRecords, Record};
 use crate::record::values::Values;
 use crate::store::core::{Core, LoadedRecord, ROUNDS, StoreOptions, StoreRequest, pause};
 use crate::store::fallback::remember_stored;
@@ -118,7 +118,7 @@ pub(super) fn newest(
         return read_local(core, owner, &pending, false);
     }
     let unrecognised = found.unrecognised_error();
-    let others = of_other_credentials(&core.fields, found.parts.iter().copied());
+    let others = core.of_other_credentials(&found);
     let problem = found.records.first().and_then(|found| core.problem(found));
     let read = found.newest().and_then(|record| read_database(core, owner, record));
     read.map_err(|error| match (unrecognised, others, problem) {

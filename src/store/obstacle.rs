@@ -8,7 +8,7 @@ use crate::postgres::statements::plan::Plan;
 use crate::postgres::statements::read::FoundRows;
 use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
-use crate::record::record::{FoundRecord, FoundRecords, Record, Row, of_other_credentials};
+use crate::record::record::{FoundRecord, FoundRecords, Record, Row};
 use crate::record::token::{KeyId, MAX_SLOT, Token, claims_to_be_token};
 use crate::record::version::Version;
 use crate::store::core::{Core, StoreOptions};
@@ -57,7 +57,7 @@ pub(super) fn obstacle(
         return Ok(Obstacle::SameWrite);
     }
     // columns that two layouts share are no place for either
-    let mut refused = of_other_credentials(&core.fields, found.parts.iter().copied());
+    let mut refused = core.of_other_credentials(&found);
     let (mut newer, mut unreadable) = (None, Vec::new());
     for there in &found.records {
         match judge(core, owner, there, record.version, options) {
