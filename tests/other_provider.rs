@@ -389,18 +389,23 @@ async fn and_the_other_way_round() {
     }
 }
 
-/// Damage and forgery are replaced, as ever, also when they name a field that nobody has.
+/// What is damaged or forged is replaced as ever, and what names an unknown key is kept from being, also when it names a
+/// field that nobody has.
 #[tokio::test]
 async fn tokens_that_no_vault_of_this_keyring_made_are_no_other_kinds() {
     let stage = Stage::on(RETELL_COLUMNS[1]).await;
     let (retell, user) = (stage.retell().await, owner("user-1"));
     let (now, key) = (retell.store(&user, &full_config(1)).await.unwrap().version, primary(&stage.hosts));
-    for (key, version) in [("ffffffff".to_owned(), now.to_string()), (key.to_string(), "f".repeat(16))] {
+    let forge = async |key: &str, version: &str| {
         let forged = format!("rv1.{key}.{version}.auth_token.{}", "A".repeat(208));
         stage.db.exec(&format!("UPDATE user_profiles SET encrypted_retell_api_key = '{forged}'")).await;
-        assert!(!retell.store(&user, &full_config(2)).await.unwrap().replaced.is_empty(), "{forged}");
-        assert_eq!(retell.load(&user).await.unwrap().config, full_config(2));
-    }
+    };
+    forge("ffffffff", &now.to_string()).await;
+    let error = retell.store(&user, &full_config(2)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownKey, "{error}");
+    forge(&key.to_string(), &"f".repeat(16)).await;
+    assert!(!retell.store(&user, &full_config(2)).await.unwrap().replaced.is_empty());
+    assert_eq!(retell.load(&user).await.unwrap().config, full_config(2));
 }
 
 /// A record of one's own beside it makes the other kind's tokens look like what a store left behind.
