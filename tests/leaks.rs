@@ -191,6 +191,7 @@ async fn no_secret_is_found_anywhere() {
     stage.search().await;
     // after the search, since these put secrets into the database themselves
     foreign_values(&stage).await;
+    values_of_plain_columns(&stage).await;
     invalid_input(&stage.heard);
     let heard = stage.heard.0.lock().unwrap().clone();
     assert_no_secret(heard.as_bytes(), "answers and logs");
@@ -273,6 +274,20 @@ async fn foreign_values(stage: &Stage) {
     assert_eq!(stage.everything("user-1").await, Some(ErrorKind::ForeignValue));
 }
 
+/// What other code put into plain columns: a value that is none, and JSON that cannot be read.
+async fn values_of_plain_columns(stage: &Stage) {
+    stage.exec("DELETE FROM user_profiles").await;
+    stage.heard.answer(stage.vault.store(&owner("user-1"), &full_config(1)).await);
+    let text = format!("{}_{}", CANARIES[0], "in a plain column");
+    stage.exec(&format!("UPDATE user_profiles SET phone_number = '{text}'")).await;
+    stage.heard.answer(stage.vault.load(&owner("user-1")).await);
+    let deep = format!("(repeat('[', 200) || '\"{text}\"' || repeat(']', 200))::jsonb");
+    stage.exec(&format!("UPDATE user_profiles SET webhook_config = {deep}")).await;
+    let loaded = stage.vault.load(&owner("user-1")).await;
+    assert_eq!(stage.heard.answer(loaded), Some(ErrorKind::Malformed));
+    stage.everything("user-1").await;
+}
+
 /// What a caller gave, which is not valid, is not repeated either.
 fn invalid_input(heard: &Heard) {
     let canary = |n: usize| format!("{} and\n{}", CANARIES[n], "\u{7f}ß".repeat(200));
@@ -291,6 +306,12 @@ fn invalid_input(heard: &Heard) {
             r#"{{"api_key":"{}","integration_status":"{}","phone_number":"{}"}}"#,
             CANARIES[0], CANARIES[1], CANARIES[2]
         ),
+        format!(r#"{{"agents":{{" {}":"x"}}}}"#, CANARIES[0]),
+        format!(r#"{{"agents":{{"inbound":"{} "}},"extra":{{"voice":"x"}}}}"#, CANARIES[1]),
+        format!(r#"{{"inbound_agent_id":"{}","agents":{{"inbound":"{}"}}}}"#, CANARIES[1], CANARIES[2]),
+        format!(r#"{{"extra":{{"{}":"x"}},"api_key":"k"}}"#, "API ".to_owned() + CANARIES[0]),
+        format!(r#"{{"extra":{{"voice":"{}\u0000"}}}}"#, CANARIES[3]),
+        format!(r#"{{"webhook_key":"{}","webhook_secret":"{}"}}"#, CANARIES[3], CANARIES[0]),
     ] {
         assert!(heard.answer(RetellConfig::from_json(&json)).is_some(), "{json}");
     }
