@@ -18,7 +18,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::record::field::Field;
 use crate::record::owner::{Owner, TenantId};
 use crate::record::padding::{pad, padded_len};
-use crate::record::token::{COMMITMENT, KeyId, MAX_HEAD, NONCE, OVERHEAD, SALT, Stack, TAG, Token, head};
+use crate::record::token::{
+    COMMITMENT, KeyId, MAX_HEAD, NONCE, OVERHEAD, SALT, Stack, TAG, Token, head_of_record, push_field,
+};
 use crate::record::version::Version;
 
 /// AES-256-GCM that also opens: GCM only ever encrypts blocks, so no decryption schedule is needed.
@@ -100,6 +102,8 @@ pub(crate) struct RecordKey {
     version: Version,
     salt: [u8; SALT],
     commitment: [u8; COMMITMENT],
+    /// The associated data of its tokens before the field.
+    head: Stack<MAX_HEAD>,
     cipher: Aes256Gcm,
 }
 
@@ -136,6 +140,7 @@ impl RecordKey {
             version,
             salt: *salt,
             commitment: commitment.try_into().expect("the other half"),
+            head: head_of_record(key, version),
             cipher: Aes256Gcm::new_from_slice(aes_key).expect("32 bytes"),
         }
     }
@@ -143,6 +148,13 @@ impl RecordKey {
     /// Whether a token says that it was sealed under this key.
     pub(crate) fn is_of(&self, token: &Token) -> bool {
         (self.key, self.version) == (token.key, token.version) && token.body.starts_with(&self.salt)
+    }
+
+    /// The associated data of a token (AAD): its text before the body, which names suite, key, version and field.
+    fn associated_data(&self, field: Field) -> Stack<MAX_HEAD> {
+        let mut head = self.head.clone();
+        push_field(&mut head, field);
+        head
     }
 
     /// Seals the JSON text of one field.
@@ -160,7 +172,7 @@ impl RecordKey {
         body.extend_from_slice(nonce);
         body.extend_from_slice(json); // the capacity is there: no copy of the plaintext stays behind
         pad(&mut body, SALT + COMMITMENT + NONCE);
-        let aad = associated_data(self.key, self.version, field);
+        let aad = self.associated_data(field);
         let tag = encrypt(&self.cipher, nonce, &aad, &mut body[SALT + COMMITMENT + NONCE..]);
         body.extend_from_slice(&tag);
         Token { key: self.key, version: self.version, field, body }
@@ -178,15 +190,10 @@ impl RecordKey {
             return Err(Error::from(ErrorKind::Unsealable));
         }
         let mut buffer = Zeroizing::new(ciphertext.to_vec());
-        let aad = associated_data(token.key, token.version, token.field);
+        let aad = self.associated_data(token.field);
         decrypt(&self.cipher, nonce, &aad, &mut buffer, tag)?;
         Ok(buffer)
     }
-}
-
-/// The associated data of a token (AAD): its text before the body, which names suite, key, version and field.
-fn associated_data(key: KeyId, version: Version, field: Field) -> Stack<MAX_HEAD> {
-    head(key, version, field)
 }
 
 /// Opens one token by itself: the padded JSON text of its field.

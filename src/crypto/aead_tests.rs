@@ -12,6 +12,7 @@ use crate::record::field::{FieldSpec, Fields, SpecName};
 use crate::record::padding::PADDING;
 use crate::record::plain::{PlainTexts, from_column, to_column};
 use crate::record::record::{Record, read_packed};
+use crate::record::token::head;
 use crate::record::values::Values;
 use crate::retell::config::table;
 
@@ -152,7 +153,7 @@ fn associated_data_is_unambiguous_and_stands_before_the_body() {
         let field = Field::parse(field.as_bytes()).unwrap();
         for (key, time) in [(1, 1), (1, 2), (2, 1)] {
             let version = Version::next(time, None, 0);
-            let aad = associated_data(KeyId(key), version, field).to_vec();
+            let aad = head(KeyId(key), version, field).to_vec();
             let token = Token { key: KeyId(key), version, field, body: vec![0; OVERHEAD + PADDING] };
             let body = token.to_string().into_bytes().split_off(aad.len());
             assert!(aad.ends_with(b".") && !body.contains(&b'.'), "{field}");

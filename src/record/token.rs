@@ -70,6 +70,7 @@ pub(crate) const MAX_HEAD: usize = 71;
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// Up to `N` bytes. More is a mistake of the caller, and panics.
+#[derive(Clone)]
 pub(crate) struct Stack<const N: usize> {
     bytes: [u8; N],
     len: usize,
@@ -97,6 +98,13 @@ impl<const N: usize> Deref for Stack<N> {
 
 /// Everything before the body of a token.
 pub(crate) fn head(key: KeyId, version: Version, field: Field) -> Stack<MAX_HEAD> {
+    let mut head = head_of_record(key, version);
+    push_field(&mut head, field);
+    head
+}
+
+/// Everything before the field, which is the same in all tokens of a record.
+pub(crate) fn head_of_record(key: KeyId, version: Version) -> Stack<MAX_HEAD> {
     let mut head = Stack::new();
     head.push(SUITE.as_bytes());
     head.push(b".");
@@ -104,9 +112,12 @@ pub(crate) fn head(key: KeyId, version: Version, field: Field) -> Stack<MAX_HEAD
     head.push(b".");
     push_hex(&mut head, &version.to_bytes());
     head.push(b".");
+    head
+}
+
+pub(crate) fn push_field(head: &mut Stack<MAX_HEAD>, field: Field) {
     head.push(field.name().as_bytes());
     head.push(b".");
-    head
 }
 
 fn push_hex(head: &mut Stack<MAX_HEAD>, bytes: &[u8]) {

@@ -11,6 +11,7 @@ use crate::crypto::random;
 use crate::crypto::sealer::{self, Opened};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::file::KeyringFile;
+use crate::keyring::keys::KeyState;
 use crate::local::file::LocalFile;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::Postgres;
@@ -178,9 +179,18 @@ impl Core {
         })
     }
 
-    /// The same record with tokens for the plain fields that had a column of their own.
+    /// The same record with tokens for the plain fields that had a column of their own, under its own key.
+    ///
+    /// # Errors
+    /// `Busy` when that key is pending here, or destroyed: it must not seal. Else those of opening its record token.
     pub(crate) fn seal_rest(&self, request: StoreRequest<'_>, sent: Record) -> Result<Record> {
         let keyring = self.keyring.current();
+        let state = keyring.get(sent.key).map(|key| key.info.state);
+        if matches!(state, Some(KeyState::Pending | KeyState::Destroyed)) {
+            let message =
+                format!("key {} seals nothing in this process, so the record cannot be completed", sent.key);
+            return Err(Error::new(ErrorKind::Busy, message));
+        }
         let (root, scope) = (keyring.opener(sent.key)?, self.scope(request.owner));
         random::with_rng(|rng| sealer::seal_rest(sent, request.values, scope, root, rng))?
     }
