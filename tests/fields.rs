@@ -575,3 +575,76 @@ async fn a_type_with_a_wrong_table_of_fields_or_with_wrong_values_is_refused() {
     is_not_stored(&stage, Stranger, "stranger").await;
     is_not_stored(&stage, TooLong, "token").await;
 }
+
+// --- Values that no record can hold ---
+
+/// Fields of every sort, with values that a careless face lets through.
+#[derive(Clone, Debug)]
+struct Wide(retell_vault::Values);
+
+impl Credentials for Wide {
+    const NAMESPACE: &'static str = "wide";
+    const FIELDS: &'static [FieldSpec] = &[
+        FieldSpec::secret("key"),
+        FieldSpec::secret("long").longest(15_000),
+        FieldSpec::secrets_ending("_part").longest(11_000),
+        FieldSpec::plain("name").column("wide_name"),
+        FieldSpec::plain("settings").column("wide_settings").object(),
+    ];
+
+    fn to_values(&self) -> retell_vault::Values {
+        self.0.clone()
+    }
+
+    fn from_values(values: retell_vault::Values) -> retell_vault::Result<Self> {
+        Ok(Self(values))
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_loaded_again_is_not_stored() {
+    let hosts = Hosts::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let local = folder.path().join("home/wide.db");
+    let vault =
+        Vault::builder(hosts.keyring()).credentials::<Wide>().local_file(local).build().await.unwrap();
+    let with = |change: &dyn Fn(&mut retell_vault::Values)| {
+        let mut values = retell_vault::Values::new();
+        values.put_text(Field::named("key"), Some("key_test_1"));
+        change(&mut values);
+        Wide(values)
+    };
+    let (name, settings) = (Field::named("name"), Field::named("settings"));
+    let part = |n: usize| format!("p{n}_part").parse::<Field>().unwrap();
+    let bad = [
+        ("long", with(&|values| values.put_text(Field::named("long"), Some(&"x".repeat(14_000))))),
+        ("key", with(&|values| values.put_text(Field::named("key"), Some(&"x".repeat(600))))),
+        (
+            "256 KiB",
+            with(&|values| (0..40).for_each(|n| values.put_text(part(n), Some(&"x".repeat(10_000))))),
+        ),
+        ("name", with(&|values| values.put_json(name, Some(&serde_json::json!(8080))))),
+        ("settings", with(&|values| values.put_json(settings, Some(&serde_json::json!([1]))))),
+        ("settings", with(&|values| values.put_json(settings, Some(&Value::Null)))),
+        ("key", with(&|values| values.put_json(Field::named("key"), Some(&Value::Null)))),
+        ("no field", with(&|values| values.put_text(Field::named("other"), Some("x")))),
+    ];
+    for (expected, wide) in bad {
+        let error = vault.store(&owner("user-1"), &wide).await.unwrap_err();
+        assert!(
+            error.kind() == ErrorKind::InvalidInput && error.to_string().contains(expected),
+            "{expected}: {error}"
+        );
+        let many =
+            vault.store_many(&[(owner("user-1"), wide), (owner("user-2"), with(&|_| {}))]).await.unwrap();
+        assert!(many[0].is_err() && many[1].is_ok(), "{expected}");
+    }
+    let good = with(&|values| {
+        values.put_text(name, Some("Ada \"B\" \u{1F600}"));
+        values.put_json(settings, Some(&serde_json::json!({"b": [1.5e300, -0.25, 7], "a": null})));
+        (0..20).for_each(|n| values.put_text(part(n), Some(&"\\".repeat(5_000))));
+    });
+    vault.store(&owner("user-1"), &good).await.unwrap();
+    let loaded = vault.load(&owner("user-1")).await.unwrap();
+    assert_eq!((&loaded.config.0, loaded.changed_outside), (&good.0, vec![]));
+}

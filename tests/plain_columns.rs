@@ -605,3 +605,45 @@ async fn a_synchronisation_clears_ours_and_keeps_theirs() {
         }
     }
 }
+
+// --- Several owners, and several rows of one ---
+
+#[tokio::test]
+async fn a_bulk_store_clears_nothing_of_the_applications_either() {
+    let stage = Stage::on(ALL_COLUMNS, named()).await;
+    let vault = stage.vault().await;
+    stage
+        .db
+        .exec(&format!("INSERT INTO user_profiles (user_id, phone_number) VALUES ('user-1', '{THEIRS}')"))
+        .await;
+    vault.store_many(&[(user(), small_config(1))]).await.unwrap().remove(0).unwrap();
+    assert_eq!(stage.plain().await, some([THEIRS, "", ""]));
+    vault.store_many(&[(user(), full_config(2))]).await.unwrap().remove(0).unwrap();
+    assert_eq!(stage.plain().await, some([OURS, HOOK, "active"]));
+    vault.store_many(&[(user(), small_config(3))]).await.unwrap().remove(0).unwrap();
+    assert_eq!(stage.plain().await, some(["", "", ""]));
+}
+
+/// All rows of an owner get the record or none, and each row is asked by itself what is ours in it.
+#[tokio::test]
+async fn rows_of_one_owner_are_written_together_and_keep_what_is_theirs() {
+    let stage = Stage::on(&ALL_COLUMNS.replace("PRIMARY KEY", ""), named()).await;
+    let vault = stage.vault().await;
+    let status = "SELECT string_agg(coalesce(phone_number, '-'), ' ' ORDER BY full_name) FROM user_profiles";
+    let versions = "SELECT count(DISTINCT substr(encrypted_retell_api_key, 14, 16)) FROM user_profiles";
+    for delete in [false, true] {
+        stage.db.exec("TRUNCATE user_profiles; INSERT INTO user_profiles (user_id, full_name) VALUES ('user-1', 'a'), ('user-1', 'b')").await;
+        vault.store(&user(), &full_config(1)).await.unwrap();
+        stage
+            .db
+            .exec(&format!("UPDATE user_profiles SET phone_number = '{THEIRS}' WHERE full_name = 'b'"))
+            .await;
+        match delete {
+            true => drop(vault.delete(&user()).await.unwrap()),
+            false => drop(vault.store(&user(), &small_config(2)).await.unwrap()),
+        }
+        assert_eq!(value::<String>(&stage.db, status).await, format!("- {THEIRS}"));
+        let left = value::<i64>(&stage.db, versions).await;
+        assert_eq!(left, if delete { 0 } else { 1 });
+    }
+}

@@ -166,7 +166,19 @@ impl FieldSpec {
     }
 
     /// As many secret fields as there are names with this ending. None of them has a column of its own.
+    ///
+    /// # Panics
+    /// When no name can have this ending.
     pub const fn secrets_ending(ending: &'static str) -> Self {
+        let mut at = 0;
+        while at < ending.len() {
+            let byte = ending.as_bytes()[at];
+            assert!(
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_',
+                "no name has this ending"
+            );
+            at += 1;
+        }
         Self::new(SpecName::EndsWith(ending), true)
     }
 

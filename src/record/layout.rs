@@ -204,7 +204,7 @@ impl Layout {
     /// Whether a column's comment gives it to the field that the layout has it for.
     pub(crate) fn adopts(&self, column: &str, comment: &str) -> bool {
         self.fields.plain().any(|(field, _)| {
-            self.column_of(field) == Some(column) && comment.starts_with(&self.comment_for(field))
+            self.column_of(field) == Some(column) && comment.trim() == self.comment_for(field)
         })
     }
 

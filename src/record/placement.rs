@@ -245,7 +245,7 @@ fn can_be_plain(spec: &FieldSpec, column: &Column) -> bool {
     let fits = match (&column.kind, spec.kind) {
         (ColumnType::Json | ColumnType::Jsonb, kind) => kind == ValueKind::Object,
         (ColumnType::Text, kind) => kind == ValueKind::Text,
-        (ColumnType::Varchar(length), ValueKind::Text) => *length >= spec.longest - 2,
+        (ColumnType::Varchar(length), ValueKind::Text) => *length + 2 >= spec.longest,
         _ => false,
     };
     fits && !(column.not_null && column.unique)

@@ -1,5 +1,6 @@
 //! Plain values as columns of their own hold them.
 
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -57,6 +58,16 @@ pub(crate) fn from_column(field: Field, spec: &FieldSpec, text: &str) -> Result<
     let mut json = Zeroizing::new(String::with_capacity(text.len()));
     print_json(&value, &mut json);
     Ok(json)
+}
+
+/// Whether a JSON text is a value of a field: it comes back from a column as it went in.
+pub(crate) fn holds(spec: &FieldSpec, json: &str) -> bool {
+    if spec.is_secret {
+        return json != "null" && serde_json::from_str::<IgnoredAny>(json).is_ok();
+    }
+    let Some(text) = to_column(spec, json) else { return false };
+    let back = from_column(Field::RECORD, spec, &text);
+    back.is_ok_and(|back| back.as_str() == json) && (spec.is_valid)(json)
 }
 
 /// Whether the JSON text of a column stands for "not set". The same text may be a value that was stored.

@@ -154,9 +154,7 @@ impl FoundRecords {
                 }),
             }
         }
-        // a version from the future never wins, so it makes no leftover of a damaged record either
-        let not_ahead = versions.keys().rev().find(|version| !version.is_ahead_of(now));
-        let newest = not_ahead.or(versions.keys().next_back()).copied();
+        let newest = newest_version(versions.keys().copied(), now);
         for (version, tokens) in versions {
             if !has_record_token(&tokens) {
                 let parts = tokens.iter().filter(|_| !version.is_ahead_of(now));
@@ -204,6 +202,15 @@ impl FoundRecords {
             (None, None) => Err(ErrorKind::NotFound.into()),
         }
     }
+}
+
+/// The newest of versions in their order. One from the future never wins, so it makes no leftover of a damaged record
+/// either.
+pub(crate) fn newest_version(
+    versions: impl DoubleEndedIterator<Item = Version> + Clone,
+    now: Millis,
+) -> Option<Version> {
+    versions.clone().rev().find(|version| !version.is_ahead_of(now)).or(versions.last())
 }
 
 /// The error for tokens that do not open, or belong to no record, and are of fields that these credentials do not know:

@@ -26,7 +26,7 @@ pub(crate) const START_LEN: usize = SUITE.len() + 1 + 8 + 1;
 pub(crate) const VERSION_AT: usize = START_LEN + 1;
 pub(crate) const VERSION_LEN: usize = 16;
 /// The longest token accepted, in bytes. The longest field of Retell makes one of about 9,000.
-const MAX_TOKEN: usize = 16 * 1024;
+pub(crate) const MAX_TOKEN: usize = 16 * 1024;
 /// The longest slot accepted, in bytes: a whole record.
 pub(crate) const MAX_SLOT: usize = 256 * 1024;
 

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
 use crate::postgres::walk::rows::{FoundRow, RowTexts, TableWalk};
 use crate::record::placement::Slot;
-use crate::record::record::{Record, SlotText, has_record_token, read_slot};
+use crate::record::record::{Record, SlotText, has_record_token, newest_version, read_slot};
 use crate::record::token::{Token, print_object, print_packed};
 
 /// Something in a row that stays as it is.
@@ -50,13 +50,13 @@ pub(crate) fn reencrypt_row(found: &FoundRow, walk: &TableWalk, keyring: &Keyrin
     };
     let (places, old): (Vec<usize>, Vec<Token>) = read.into_iter().unzip();
     let scope = Scope { namespace: walk.fields.namespace, owner };
-    let newest = old.last().map(|token| token.version);
+    let newest = newest_version(old.iter().map(|token| token.version), found.now);
     let mut changed = vec![false; slots.len()];
     let mut tokens = Vec::with_capacity(old.len());
     for record in old.chunk_by(|one, next| one.version == next.version) {
         let places = &places[tokens.len()..][..record.len()];
         // a store that did not know the column of these left them
-        let is_leftover = Some(record[0].version) != newest && !has_record_token(record);
+        let is_leftover = Some(record[0].version) < newest && !has_record_token(record);
         match reencrypt_record(record, is_leftover, scope, keyring)? {
             Ok(Some(resealed)) => {
                 places.iter().for_each(|slot| changed[*slot] = true);

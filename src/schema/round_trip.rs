@@ -149,7 +149,7 @@ impl RoundTrip<'_> {
 
     async fn stores_first(&mut self, values: &Values) -> Result<bool, DatabaseError> {
         let record = self.seal(values)?;
-        let written = Written { record: &record, vouched: None };
+        let written = Written { record: &record, vouched: None, seen: None };
         let insert = self.postgres.insert_query(&self.plan, &self.owner, written)?;
         let problem = "no row was made: a trigger drops it, or one that this role cannot see is in the way";
         self.writes(STORE, insert, problem).await
@@ -165,7 +165,7 @@ impl RoundTrip<'_> {
             return Ok(false);
         };
         let vouched = vouched(self.core, &self.plan, &self.owner, &found);
-        let written = Written { record: &record, vouched: Some(&vouched) };
+        let written = Written { record: &record, vouched: Some(&vouched), seen: None };
         let replace = self.postgres.replace_query(&self.plan, &self.owner, written, row)?;
         self.writes(what, replace, "the row is there, but a policy or a trigger keeps it from being written")
             .await

@@ -18,9 +18,9 @@ use crate::postgres::statements::plan::Postgres;
 use crate::record::field::{Field, Fields, MAX_FIELDS};
 use crate::record::owner::Owner;
 use crate::record::placement::Place;
-use crate::record::plain::PlainTexts;
+use crate::record::plain::{PlainTexts, holds};
 use crate::record::record::{FoundRecord, FoundRecords, Record, of_other_credentials, read_packed};
-use crate::record::token::KeyId;
+use crate::record::token::{KeyId, MAX_SLOT, MAX_TOKEN, token_len};
 use crate::record::values::Values;
 use crate::record::version::{Millis, Version};
 use crate::store::breaker::Breaker;
@@ -71,8 +71,8 @@ impl StoreOptions {
 pub(crate) struct StoreRequest<'a> {
     pub(crate) owner: &'a Owner,
     pub(crate) values: &'a Values,
-    /// What the plain columns hold of the record before, where somebody has looked.
-    pub(crate) vouched: Option<&'a PlainTexts>,
+    /// What the plain columns hold of the record before, and its version, where somebody has looked.
+    pub(crate) vouched: Option<(&'a PlainTexts, Version)>,
     pub(crate) options: StoreOptions,
 }
 
@@ -220,11 +220,20 @@ impl Core {
         if values.fields().count() > MAX_FIELDS {
             return Err(invalid(format!("a record has at most {MAX_FIELDS} fields")));
         }
-        let too_long = |(field, json): &(Field, &str)| {
-            self.fields.spec(*field).is_some_and(|spec| json.len() > spec.longest)
-        };
-        if let Some((field, _)) = values.iter().find(too_long) {
-            return Err(invalid(format!("{field} is longer than its field takes")));
+        for (field, json) in values.iter() {
+            let spec = self.fields.spec(field).expect("it is known");
+            if json.len() > spec.longest || token_len(field, json.len()) > MAX_TOKEN {
+                return Err(invalid(format!("{field} is longer than its field takes")));
+            }
+            if !holds(spec, json) {
+                return Err(invalid(format!("{field} has a value that the field cannot hold")));
+            }
+        }
+        // the record token is no longer than this
+        let record = token_len(Field::RECORD, MAX_FIELDS * 64);
+        let tokens = values.iter().map(|(field, json)| token_len(field, json.len()) + 1);
+        if record + tokens.sum::<usize>() > MAX_SLOT {
+            return Err(invalid("the record is longer than 256 KiB when it is sealed".to_owned()));
         }
         match values.fields().any(|field| !self.fields.is_plain(field)) {
             true => Ok(()),

@@ -57,7 +57,8 @@ pub(super) fn obstacle(
         return Ok(Obstacle::SameWrite);
     }
     // columns that two layouts share are no place for either
-    let mut refused = core.of_other_credentials(&found);
+    let others = core.of_other_credentials(&found);
+    let mut refused = others.filter(|_| !options.replace_unreadable);
     let (mut newer, mut unreadable) = (None, Vec::new());
     for there in &found.records {
         match judge(core, owner, there, record.version, options) {
@@ -86,6 +87,16 @@ pub(super) fn obstacle(
 pub(crate) fn vouched(core: &Core, plan: &Plan, owner: &Owner, rows: &[Row]) -> PlainTexts {
     let found = FoundRecords::of(rows, &plan.placement.slots, core.now());
     found.newest().and_then(|record| core.vouched(&record, owner)).unwrap_or_default()
+}
+
+/// Every row, with what its plain columns hold of its own record.
+pub(crate) fn with_vouched<'r>(
+    core: &Core,
+    plan: &Plan,
+    owner: &Owner,
+    rows: &'r [Row],
+) -> Vec<(&'r Row, PlainTexts)> {
+    rows.iter().map(|row| (row, vouched(core, plan, owner, std::slice::from_ref(row)))).collect()
 }
 
 /// The same tokens, or those of the same write after a rotation has re-encrypted them.
@@ -143,13 +154,12 @@ fn judge(
         (Ok(_), _) => return Ok(Judgement::Broken("its version is more than a day ahead".to_owned())),
         (Err(error), _) => error,
     };
-    // another kind's, whatever the options are
-    if error.kind() == ErrorKind::Configuration {
-        return Err(error);
-    }
     // a version from the future is nobody's
-    let newer_writer =
-        matches!(error.kind(), ErrorKind::UnknownKey | ErrorKind::UnsupportedFormat) && !found.ahead;
+    let others = matches!(
+        error.kind(),
+        ErrorKind::UnknownKey | ErrorKind::UnsupportedFormat | ErrorKind::Configuration
+    );
+    let newer_writer = others && !found.ahead;
     match newer_writer && !options.replace_unreadable {
         true => Err(error),
         false => Ok(Judgement::Broken(error.to_string())),

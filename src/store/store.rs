@@ -50,11 +50,15 @@ pub(crate) async fn store(core: &Core, request: StoreRequest<'_>) -> Result<Stor
 pub(crate) async fn delete(core: &Core, owner: &Owner) -> Result<StoredRecord> {
     let vouched = match load(core, owner).await {
         Ok(loaded) if loaded.opened.values.is_none() => return Err(ErrorKind::NotFound.into()),
-        Ok(loaded) => loaded.record.and_then(|record| core.vouched(&record, owner).ok()),
+        Ok(loaded) => {
+            let record = loaded.record;
+            record.and_then(|record| Some((core.vouched(&record, owner).ok()?, record.version)))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
         // a record that cannot be read can still be deleted; the write reports what the database says
         Err(_) => None,
     };
     let (values, options) = (&Values::new(), StoreOptions::new());
-    store(core, StoreRequest { owner, values, vouched: vouched.as_ref(), options }).await
+    let vouched = vouched.as_ref().map(|(texts, version)| (texts, *version));
+    store(core, StoreRequest { owner, values, vouched, options }).await
 }

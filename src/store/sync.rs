@@ -17,7 +17,7 @@ use crate::record::record::{FoundRecords, Record, Row};
 use crate::record::version::Millis;
 use crate::store::core::{Core, ROUNDS, StoreOptions, StoreRequest, pause};
 use crate::store::fallback::keep;
-use crate::store::obstacle::{Obstacle, keep_tokens, obstacle, vouched};
+use crate::store::obstacle::{Obstacle, keep_tokens, obstacle, vouched, with_vouched};
 use crate::store::reload::reload_keyring;
 
 /// How many pending records are read from the local file at a time.
@@ -195,7 +195,7 @@ impl Push<'_> {
         let found = postgres.read(&plan, &pending.owner).await?;
         let kept = self.keep_overwritten(&plan, record, &found.rows).await?;
         let vouched = self.vouched(&plan, &found.rows);
-        let written = Written { record, vouched: Some(&vouched) };
+        let written = Written { record, vouched: Some(&vouched), seen: None };
         let before = postgres.push(&plan, &pending.owner, written, &core.known_keys()).await?;
         if !before.is_empty() {
             let overwrote = self.keep_overwritten(&plan, record, &before).await? || kept;
@@ -256,7 +256,7 @@ impl Push<'_> {
         if matches!(pending.base, Base::Version(_)) && !is_tombstone {
             return self.dead_letter("the row of this owner was removed meanwhile").await.map(Some);
         }
-        let written = Written { record, vouched: None };
+        let written = Written { record, vouched: None, seen: None };
         let done = is_tombstone || postgres.insert(plan, &pending.owner, written).await?;
         if !done {
             postgres.refresh().await?;
@@ -281,12 +281,18 @@ impl Push<'_> {
             | Obstacle::Overwritable { newer: Some(_), .. }
             | Obstacle::Refused { newer: Some(_), .. } => return self.supersede().await.map(Some),
             Obstacle::Refused { error, .. } => return Ok(Some(Settled::Blocked(error))),
-            Obstacle::Unexplained => return Ok(None),
+            // older records that open: the statement could not tell them from another kind's
+            Obstacle::Unexplained => {
+                let old = with_vouched(core, plan, owner, &found.rows);
+                if !postgres.replace(plan, owner, record, &old).await? {
+                    return Ok(None);
+                }
+                true
+            }
             Obstacle::Overwritable { reason, .. } => {
                 keep_tokens(core, owner, KeptKind::Replaced, &found.rows, &reason).await?;
-                let vouched = self.vouched(plan, &found.rows);
-                let written = Written { record, vouched: Some(&vouched) };
-                if !postgres.replace(plan, owner, written, &found.rows).await? {
+                let old = with_vouched(core, plan, owner, &found.rows);
+                if !postgres.replace(plan, owner, record, &old).await? {
                     return Ok(None);
                 }
                 true

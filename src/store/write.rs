@@ -13,7 +13,7 @@ use crate::record::field::Field;
 use crate::record::record::{Record, Row};
 use crate::record::version::Version;
 use crate::store::core::{Core, ROUNDS, StoreRequest, StoredRecord, pause};
-use crate::store::obstacle::{Obstacle, keep_tokens, obstacle, vouched};
+use crate::store::obstacle::{Obstacle, keep_tokens, obstacle, with_vouched};
 
 pub(super) struct Write<'a> {
     core: &'a Core,
@@ -39,6 +39,8 @@ pub(super) struct Write<'a> {
 enum Round {
     Done,
     Again,
+    /// What was looked at had changed when it was to be replaced: only time ends that.
+    Raced,
 }
 
 impl<'a> Write<'a> {
@@ -81,8 +83,13 @@ impl<'a> Write<'a> {
         let (mut last, mut unknown, mut round) = (None, None, 0);
         while round < ROUNDS {
             let before = self.plan.clone();
+            let mut raced = false;
             match self.round().await {
                 Ok(Round::Done) => return Ok(self.written()),
+                Ok(Round::Raced) => {
+                    raced = true;
+                    pause(round).await;
+                }
                 Ok(Round::Again) if round == 0 => {}
                 // rivals that met twice would go on meeting
                 Ok(Round::Again) => pause(round).await,
@@ -97,7 +104,7 @@ impl<'a> Write<'a> {
             }
             // where columns come one after the other, only time ends it
             let plans = before.zip(self.plan.as_deref());
-            round += u32::from(!plans.is_some_and(|(then, now)| then.placement != now.placement));
+            round += u32::from(!raced && !plans.is_some_and(|(then, now)| then.placement != now.placement));
         }
         let busy = || Error::new(ErrorKind::Busy, "other writers of this owner were always faster");
         match unknown {
@@ -127,9 +134,13 @@ impl<'a> Write<'a> {
 
     async fn round(&mut self) -> Result<Round, DatabaseError> {
         let plan = self.postgres.plan_with_room().await?;
+        if !self.plan.as_ref().is_some_and(|before| Arc::ptr_eq(before, &plan)) {
+            self.tried = None;
+        }
         self.plan = Some(plan.clone());
         let record = self.record_for(&plan)?;
-        let written = Written { record: &record, vouched: self.request.vouched };
+        let (vouched, seen) = self.request.vouched.unzip();
+        let written = Written { record: &record, vouched, seen };
         if self.postgres.update(&plan, self.request.owner, written, &self.core.known_keys()).await? {
             return Ok(Round::Done);
         }
@@ -163,7 +174,11 @@ impl<'a> Write<'a> {
         if self.request.is_tombstone() {
             return Err(Error::from(ErrorKind::NotFound).into()); // nothing to delete
         }
-        if self.postgres.insert(plan, self.request.owner, Written { record, vouched: None }).await? {
+        if self
+            .postgres
+            .insert(plan, self.request.owner, Written { record, vouched: None, seen: None })
+            .await?
+        {
             return Ok(Round::Done);
         }
         // a row came into being meanwhile, or the schema moved, or there is a row that we cannot see
@@ -213,13 +228,13 @@ impl<'a> Write<'a> {
         if self.tried.as_ref() == Some(&slots) {
             return self.unexplained();
         }
-        let vouched = vouched(self.core, plan, self.request.owner, rows);
-        let written = Written { record, vouched: Some(&vouched) };
-        match self.postgres.replace(plan, self.request.owner, written, rows).await? {
+        let old = with_vouched(self.core, plan, self.request.owner, rows);
+        match self.postgres.replace(plan, self.request.owner, record, &old).await? {
             true => Ok(Round::Done),
+            // a rival was faster, or nothing is ever written
             false => {
                 self.tried = Some(slots);
-                Ok(Round::Again)
+                Ok(Round::Raced)
             }
         }
     }
@@ -238,9 +253,8 @@ impl<'a> Write<'a> {
         keep_tokens(self.core, self.request.owner, KeptKind::Replaced, rows, &reason).await?;
         self.record = None;
         let record = self.record_for(plan)?;
-        let vouched = vouched(self.core, plan, self.request.owner, rows);
-        let written = Written { record: &record, vouched: Some(&vouched) };
-        match self.postgres.replace(plan, self.request.owner, written, rows).await? {
+        let old = with_vouched(self.core, plan, self.request.owner, rows);
+        match self.postgres.replace(plan, self.request.owner, &record, &old).await? {
             true => {
                 self.replaced.push(reason);
                 Ok(Round::Done)

@@ -123,9 +123,14 @@ async fn tombstones_move_and_stay_tombstones() {
     assert!(promotion.complete && promotion.promoted == USERS as u64, "{promotion:?} {left:?}");
     let gone = |error: Error| error.kind() == ErrorKind::NotFound;
     assert!(vault.load(&stage.owners[3]).await.is_err_and(gone));
-    let call: String =
-        value(&stage.db, "SELECT encrypted_call_agent_id FROM user_profiles WHERE user_id = 'user-3'").await;
-    assert!(call.contains(&format!(".{}.call_agent_id.", deleted.version)));
+    // the key's own column is NULL again
+    let places = "SELECT coalesce(encrypted_retell_api_key, '') || '|' || (encrypted_agent_config #>> '{retell_vault,record}')
+        FROM user_profiles WHERE user_id = 'user-3'";
+    let places: String = value(&stage.db, places).await;
+    assert!(
+        places.starts_with("|rv1.") && places.contains(&format!(".{}.record.", deleted.version)),
+        "{places}"
+    );
     let phone: String =
         value(&stage.db, "SELECT phone_number FROM user_profiles WHERE user_id = 'user-3'").await;
     assert_eq!(phone, "+14155559999");

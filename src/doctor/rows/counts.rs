@@ -17,7 +17,7 @@ use crate::postgres::walk::scan::Scanned;
 use crate::record::field::Fields;
 use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
-use crate::record::record::{Record, has_record_token};
+use crate::record::record::{Record, has_record_token, newest_version};
 use crate::record::token::{KeyId, Token, claims_to_be_token, named_key};
 use crate::retell::json::wipe;
 
@@ -273,8 +273,10 @@ impl RowCounts {
         now: u64,
         keyring: Option<(&Keyring, &Fields)>,
     ) {
-        let newest = tokens.iter().map(|token| token.version).max();
-        let of_newest = |token: &Token| Some(token.version) == newest;
+        let mut versions: Vec<_> = tokens.iter().map(|token| token.version).collect();
+        versions.sort_unstable();
+        let newest = newest_version(versions.into_iter(), now);
+        let of_newest = |token: &Token| Some(token.version) >= newest;
         let (tokens, older): (Vec<_>, Vec<_>) = tokens.into_iter().partition(of_newest);
         // older records with their record tokens are a mixture
         let (tokens, leftovers) = match has_record_token(&older) {

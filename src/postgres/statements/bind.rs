@@ -13,7 +13,7 @@ use crate::record::owner::{Owner, TenantId, UserId};
 use crate::record::placement::Placement;
 use crate::record::plain::PlainTexts;
 use crate::record::record::{Record, Row};
-use crate::record::version::Millis;
+use crate::record::version::{Millis, Version};
 
 fn user(arguments: &mut PgArguments, kind: IdKind, id: &UserId) -> Result<(), DatabaseError> {
     match kind {
@@ -52,6 +52,8 @@ pub(crate) struct Written<'a> {
     pub(crate) record: &'a Record,
     /// What the plain columns hold of the record before, as far as that is known: they are cleared where they still do.
     pub(crate) vouched: Option<&'a PlainTexts>,
+    /// The version of that record.
+    pub(crate) seen: Option<Version>,
 }
 
 /// The values of a record: what every slot gets, then for every plain column what it gets and what may be cleared, in
@@ -166,7 +168,8 @@ pub(in crate::postgres) fn entries(
             // another form of the same owner
             true => columns.iter_mut().for_each(|column| column.extend_from_within(column.len() - 1..)),
             false => {
-                let values = values(placement, Written { record: &entries[*at].1, vouched: None });
+                let values =
+                    values(placement, Written { record: &entries[*at].1, vouched: None, seen: None });
                 columns.resize_with(values.len(), || Vec::with_capacity(places.len()));
                 columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
             }

@@ -189,13 +189,15 @@ impl Writer<'_> {
     /// the record can tell.
     pub(in crate::postgres) fn clears_nothing_unseen(
         &self,
+        row: &str,
         mut next: impl FnMut() -> String,
         is_known: &str,
     ) -> String {
         (0..self.placement.slots.len()).for_each(|_| drop(next()));
         let settled = self.placement.plain.iter().map(|plain| {
-            let (column, new, _) = (format!("t.{}", quote(&plain.column)), next(), next());
-            format!(" AND ({is_known} OR {new}::text IS NOT NULL OR coalesce({column}::text, '') IN ('', 'null', {}))", literal(plain.unset))
+            let (column, new, _) = (format!("{row}.{}", quote(&plain.column)), next(), next());
+            let unset = literal(plain.unset);
+            format!(" AND ({new}::text IS NOT NULL OR coalesce({column}::text, '') IN ('', 'null', {unset}) OR coalesce({is_known}, false))")
         });
         settled.collect()
     }

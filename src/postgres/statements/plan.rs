@@ -17,7 +17,7 @@ use crate::record::owner::Owner;
 use crate::record::placement::{Placement, placement};
 
 /// How long a snapshot of the catalogue is used before the catalogue is looked at again.
-const MAX_AGE: Duration = Duration::from_secs(300);
+const MAX_AGE: Duration = Duration::from_secs(60);
 /// Looking again because nothing was found happens at most this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 

@@ -18,11 +18,11 @@ use crate::record::placement::{Placement, Slot};
 pub(crate) struct Statements {
     /// The rows of one owner.
     pub(crate) read: Arc<str>,
-    /// + the values of a record, its version, the ids of the known keys, whether it is known what may be cleared
+    /// + the values of a record, its version, the ids of the known keys, the version of which it is known what may be cleared
     pub(crate) update: Arc<str>,
     /// + the values of a record
     pub(crate) insert: Arc<str>,
-    /// + the values of a record, the old text of every slot
+    /// + the values of a record, the old text of every slot and of every plain column
     pub(crate) replace: Arc<str>,
     /// + the values of a record, its version, the ids of the known keys. Answers with the row as it was.
     pub(crate) push: Arc<str>,
@@ -73,6 +73,11 @@ impl Writer<'_> {
     fn update(&self) -> String {
         let first = self.owner_params() + 1;
         let (version, keys) = self.guard_params(first);
+        let seen = format!("${}::text COLLATE \"C\"", first + self.values() + 2);
+        let settled = |row: &str| {
+            let is_seen = format!("{} = {seen}", self.version_of_row(row, &keys));
+            self.clears_nothing_unseen(row, counter(first), &is_seen)
+        };
         format!(
             "UPDATE {} AS t SET {} WHERE {} AND {} < {version} COLLATE \"C\" AND {}{}{} RETURNING {}",
             self.relation(),
@@ -80,8 +85,8 @@ impl Writer<'_> {
             self.is_owner("t"),
             self.version_of_row("t", &keys),
             self.schema_is_current(),
-            self.no_newer_duplicate(&version, &keys),
-            self.clears_nothing_unseen(counter(first), &format!("${}::bool", first + self.values() + 2)),
+            self.no_newer_duplicate(&version, &keys, Some(&settled("d"))),
+            settled("t"),
             self.holds_what_was_bound(counter(first)),
         )
     }
@@ -94,13 +99,14 @@ impl Writer<'_> {
 
     /// Without a unique constraint the owner may have several rows, and with one a UUID in a text
     /// column may have a row for each of its forms; all are written or none.
-    fn no_newer_duplicate(&self, version: &str, keys: &str) -> String {
+    fn no_newer_duplicate(&self, version: &str, keys: &str, settled: Option<&str>) -> String {
         if self.table.unique && self.has_one_form() {
             return String::new();
         }
         let (relation, owner, newest) = (self.relation(), self.is_owner("d"), self.version_of_row("d", keys));
         format!(
-            " AND NOT EXISTS (SELECT 1 FROM {relation} AS d WHERE {owner} AND {newest} >= {version} COLLATE \"C\")"
+            " AND NOT EXISTS (SELECT 1 FROM {relation} AS d WHERE {owner} AND ({newest} >= {version} COLLATE \"C\" OR NOT (true{})))",
+            settled.unwrap_or_default()
         )
     }
 
@@ -149,7 +155,11 @@ impl Writer<'_> {
                 false => format!("{column}::text IS NOT DISTINCT FROM {}::text", old()),
             }
         });
-        let unchanged: Vec<_> = unchanged.collect();
+        let slots: Vec<_> = unchanged.collect();
+        let plain = self.placement.plain.iter();
+        let plain = plain
+            .map(|plain| format!("t.{}::text IS NOT DISTINCT FROM {}::text", quote(&plain.column), old()));
+        let unchanged: Vec<_> = slots.into_iter().chain(plain).collect();
         let json = self.placement.slots.iter().find(|slot| slot.json);
         let writable_json = json.map(|slot| {
             format!(
@@ -185,7 +195,7 @@ impl Writer<'_> {
             self.set_clause(first),
             self.version_of_row("t", &keys),
             self.schema_is_current(),
-            self.no_newer_duplicate(&version, &keys),
+            self.no_newer_duplicate(&version, &keys, None),
             old.join(", "),
             self.holds_what_was_bound(counter(first)),
         )
@@ -242,7 +252,7 @@ impl Writer<'_> {
             tenant.unwrap_or_default(),
             self.version_of_row("t", &keys),
             self.schema_is_current(),
-            self.clears_nothing_unseen(array_values(), "false"),
+            self.clears_nothing_unseen("t", array_values(), "false"),
             self.holds_what_was_bound(array_values()),
         )
     }

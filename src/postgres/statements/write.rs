@@ -9,6 +9,7 @@ use crate::postgres::connection::pool::{Query, bind as bind_value};
 use crate::postgres::statements::bind::{self, Written};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::owner::Owner;
+use crate::record::plain::PlainTexts;
 use crate::record::record::{Record, Row};
 
 impl Postgres {
@@ -40,7 +41,7 @@ impl Postgres {
         bind::record(&mut arguments, &plan.placement, written)?;
         bind_value(&mut arguments, written.record.version.to_string())?;
         bind_value(&mut arguments, keys.to_vec())?;
-        bind_value(&mut arguments, written.vouched.is_some())?;
+        bind_value(&mut arguments, written.seen.map(|version| version.to_string()))?;
         Ok(Query { sql: statements.update.clone(), arguments })
     }
 
@@ -94,26 +95,29 @@ impl Postgres {
         Ok(Query { sql: statements.forge[at].clone(), arguments })
     }
 
-    /// Writes a record over rows whose slots still hold exactly the given texts. False: none does.
+    /// Writes a record over rows whose slots and plain columns still hold exactly the given texts; for each row, what
+    /// of these the record before vouched for. False: none does.
     ///
     /// On error some of several rows may have been written, each one whole.
     pub(crate) async fn replace(
         &self,
         plan: &Plan,
         owner: &Owner,
-        written: Written<'_>,
-        old: &[Row],
+        record: &Record,
+        old: &[(&Row, PlainTexts)],
     ) -> Result<bool, DatabaseError> {
-        let mut done_any = false;
-        let mut done: Vec<&Vec<Option<String>>> = Vec::new();
-        for row in old {
-            if done.contains(&&row.slots) {
+        let mut is_written = false;
+        let mut done: Vec<&Row> = Vec::new();
+        for (row, vouched) in old {
+            let is_same = |other: &&Row| other.slots == row.slots && other.plain == row.plain;
+            if done.iter().any(is_same) {
                 continue;
             }
-            done_any |= self.write(self.replace_query(plan, owner, written, row)?).await?;
-            done.push(&row.slots);
+            let written = Written { record, vouched: Some(vouched), seen: None };
+            is_written |= self.write(self.replace_query(plan, owner, written, row)?).await?;
+            done.push(row);
         }
-        Ok(done_any)
+        Ok(is_written)
     }
 
     /// What [`replace`](Self::replace) sends for one row. It answers with a row for each that was written.
@@ -129,6 +133,9 @@ impl Postgres {
         bind::record(&mut arguments, &plan.placement, written)?;
         for text in &old.slots {
             bind_value(&mut arguments, text.clone())?;
+        }
+        for plain in &plan.placement.plain {
+            bind_value(&mut arguments, old.plain.text(plain.field).map(str::to_owned))?;
         }
         Ok(Query { sql: statements.replace.clone(), arguments })
     }
