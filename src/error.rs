@@ -30,13 +30,14 @@ struct Inner {
 pub enum ErrorKind {
     /// A value given by the caller is not valid.
     InvalidInput,
-    /// The vault was set up in a way that cannot work.
+    /// The vault was set up in a way that cannot work, for example with two kinds of credentials in one text column.
     Configuration,
     /// The owner has no stored configuration, or it was deleted.
     NotFound,
-    /// A stored record lacks one of its four secret fields.
+    /// A stored record lacks its record token, or a field that the record token lists.
     Incomplete,
-    /// Stored text looks like a token but is not one that this version can read.
+    /// Stored text looks like a token but is not one, tokens do not belong together, or the JSON in a plain column cannot be
+    /// read.
     Malformed,
     /// A stored value has a format that a later version wrote.
     UnsupportedFormat,

@@ -1,12 +1,16 @@
 //! Encrypted storage of Retell AI credentials in the application's own Postgres table.
 //!
-//! A [`Vault`] seals a [`RetellConfig`] with AES-256-GCM under a key of its own for every value,
-//! bound to its [`Owner`], and stores it in the best place that exists: columns made for it, a JSONB
+//! A [`Vault`] seals every value of a [`RetellConfig`] with AES-256-GCM, under a key that is derived for the
+//! record and bound to its [`Owner`], and stores it in the best place that exists: columns made for it, a JSONB
 //! config column, packed into the one column there is, or an encrypted local file until the database
-//! returns. It acknowledges a save only when that is durable and encrypted.
+//! returns. It acknowledges a save only when that is durable and encrypted. A sealed record token lists what belongs
+//! to the record, so that nothing can be removed, added or swapped unnoticed.
 //!
-//! Root keys live in a [`KeyringFile`]. [`Vault::rotate`] seals everything anew under a new one while
-//! the service goes on, and [`Vault::destroy_key`] ends an old one, after a count of what it sealed.
+//! Another provider's credentials are a type of the service's that implements [`Credentials`]; they share the keyring, the table
+//! and the JSONB config column.
+//!
+//! Root keys live in a [`KeyringFile`]. [`Vault::rotate`] re-encrypts everything under a new one while
+//! the service goes on, and [`Vault::destroy_key`] destroys an old one, after a count of what it sealed.
 //!
 //! [`Vault::schema`] plans what the table lacks, applies, verifies and takes it back; [`Vault::doctor`] finds
 //! what would leak or lose credentials.

@@ -344,9 +344,9 @@ async fn is_refused<C: retell_vault::Credentials>(
     let loaded = vault.load_many(std::slice::from_ref(&user)).await.remove(0).map(drop);
     refused(&loaded.expect_err("a bulk load"), &format!("load_many, {context}"));
     refused(&vault.store(&user, config).await.unwrap_err(), &format!("store, {context}"));
-    let options = StoreOptions::new().replace_unreadable().replace_foreign();
+    let options = StoreOptions::new().replace_foreign();
     let stored = vault.store_with(&user, config, options).await;
-    refused(&stored.unwrap_err(), &format!("store with leave to replace, {context}"));
+    refused(&stored.unwrap_err(), &format!("store with leave to replace text, {context}"));
     let many = [(user.clone(), config.clone()), (owner("user-2"), config.clone())];
     let stored = vault.store_many(&many).await.unwrap();
     refused(stored[0].as_ref().unwrap_err(), &format!("store_many, {context}"));
@@ -373,6 +373,19 @@ async fn two_kinds_over_one_text_column_are_refused_and_nothing_is_written() {
             assert_eq!(retell.load(&owner("user-1")).await.unwrap().config, config);
         }
     }
+}
+
+/// Whoever says so may replace even that. The tokens are kept.
+#[tokio::test]
+async fn what_is_replaced_on_purpose_is_kept() {
+    let (stage, user) = (Stage::on(RETELL_COLUMNS[0]).await, owner("user-1"));
+    stage.retell().await.store(&user, &full_config(1)).await.unwrap();
+    let layout = Layout::of::<Twilio>().column(AUTH_TOKEN, "encrypted_retell_api_key").unwrap();
+    let twilios = stage.twilio_builder(&stage.db.url).layout(layout).build().await.unwrap();
+    let options = StoreOptions::new().replace_unreadable();
+    assert!(!twilios.store_with(&user, &twilio(1), options).await.unwrap().replaced.is_empty());
+    assert!(twilios.status().await.unwrap().local.unwrap().replaced > 0);
+    assert_eq!(twilios.load(&user).await.unwrap().config, twilio(1));
 }
 
 #[tokio::test]

@@ -4,23 +4,27 @@ use crate::error::Result;
 use crate::record::field::FieldSpec;
 use crate::record::values::Values;
 
-/// A kind of credentials: [`RetellConfig`](crate::RetellConfig), or another provider's, which a service declares
-/// itself. `examples/other_provider.rs` does that.
+/// A kind of credentials: [`RetellConfig`](crate::RetellConfig), or a type that a service declares for another provider, as
+/// `examples/other_provider.rs` does.
 ///
-/// A value that exists must be valid. Two kinds may share one table and its JSONB config column; each has text
-/// columns of its own, and a local file of its own.
+/// A value that exists must be valid. Two kinds may share a keyring, a table and its JSONB config column. Each needs text
+/// columns and a local file of its own.
+///
+/// # Security
+/// Write `Debug` by hand for such a type, and mask its secrets.
 pub trait Credentials: Clone + Send + Sync + Sized + 'static {
-    /// Names this kind in every token, so that no token of one kind passes for one of another: `[a-z][a-z0-9_]{0,39}`.
-    /// It never changes once something is stored.
+    /// The namespace of this kind: `[a-z][a-z0-9_]{0,39}`. Keys are derived for it, so that a token of one kind does not
+    /// open as one of another. It must not change once something is stored.
     const NAMESPACE: &'static str;
 
-    /// The table of its fields, at most 64. A field may come; one that was used must not change its name or its kind.
+    /// The table of its fields, at most 64. Fields may be added. A field that was stored must not change its name, nor from
+    /// secret to plain or back.
     const FIELDS: &'static [FieldSpec];
 
     /// The value of every field that is set.
     fn to_values(&self) -> Values;
 
-    /// The reverse. `values` hold what is known of by [`FIELDS`](Self::FIELDS), and extra fields that the layout declares.
+    /// The reverse. `values` hold fields of [`FIELDS`](Self::FIELDS) and extra fields that the layout declares.
     ///
     /// # Errors
     /// For a value that its field cannot hold. The error must not repeat the value.

@@ -27,10 +27,10 @@ impl Field {
         None => panic!("it has the form of a name"),
     };
 
-    /// A name that stands in the source: in a `const` one of another form does not compile.
+    /// A field name that is written in the source. In a `const`, an invalid name does not compile.
     ///
     /// # Panics
-    /// When the name is not one.
+    /// When the name is not valid.
     pub const fn named(name: &str) -> Self {
         match Self::parse(name.as_bytes()) {
             Some(field) if !field.is_record() => field,
@@ -156,16 +156,16 @@ impl FieldSpec {
         }
     }
 
-    /// A field that is sealed wherever it lies. By default its JSON text is at most 514 bytes long, and it has
-    /// no column of its own.
+    /// A field that is always sealed. By default its JSON text has at most 514 bytes, and it has no column of its own.
     ///
     /// # Panics
-    /// When the name is not one; see [`Field::named`].
+    /// When the name is not valid; see [`Field::named`].
     pub const fn secret(name: &str) -> Self {
         Self::new(SpecName::Is(Field::named(name)), true)
     }
 
-    /// As many secret fields as there are names with this ending. None of them has a column of its own.
+    /// Every name with this ending is a secret field, without a column of its own. A field with a row of its own comes
+    /// first.
     ///
     /// # Panics
     /// When no name can have this ending.
@@ -182,10 +182,11 @@ impl FieldSpec {
         Self::new(SpecName::EndsWith(ending), true)
     }
 
-    /// A field that lies in the clear in a column of its own, and is sealed elsewhere.
+    /// A field that is stored in the clear in a column of its own, and is sealed elsewhere. By default its JSON text has
+    /// at most 514 bytes, and it has no column.
     ///
     /// # Panics
-    /// When the name is not one; see [`Field::named`].
+    /// When the name is not valid; see [`Field::named`].
     pub const fn plain(name: &str) -> Self {
         Self::new(SpecName::Is(Field::named(name)), false)
     }
@@ -201,14 +202,15 @@ impl FieldSpec {
         self
     }
 
-    /// The length of its longest JSON text in bytes. A column that is too short for that is not used.
+    /// The length of its longest JSON text in bytes. A longer value is `InvalidInput`, and a column that is too short is
+    /// not used.
     pub const fn longest(mut self, bytes: usize) -> Self {
         self.longest = bytes;
         self
     }
 
-    /// Its column has a name that an application could have given to something of its own: it is used only when
-    /// the layout names it, or its comment says that the schema planner made it.
+    /// For a plain field whose column has a name that the application may use for something of its own. The column is
+    /// used only when the layout names it, or when its comment says that the schema planner made it.
     pub const fn by_consent(mut self) -> Self {
         self.by_consent = true;
         self
@@ -227,13 +229,14 @@ impl FieldSpec {
         self
     }
 
-    /// What its column holds where it may not be null and the field is not set. By default `''`, or `{}`.
+    /// What a `NOT NULL` column holds while the field is not set. By default `''`, or `{}` for an object.
     pub const fn unset_as(mut self, text: &'static str) -> Self {
         self.unset = text;
         self
     }
 
-    /// Whether a JSON text is a value of the field. A plain column may hold anything.
+    /// Says whether a JSON text is a value of the field, since another program may put anything into a plain column. What
+    /// is not a value is left out of a load, and named in [`Loaded::ignored`](crate::Loaded::ignored).
     pub const fn checked_by(mut self, is_valid: fn(&str) -> bool) -> Self {
         self.is_valid = is_valid;
         self

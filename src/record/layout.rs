@@ -17,14 +17,14 @@ const LONGEST_EXTRA: usize = 2 * 1024 + 2;
 /// Reading, writing, rotation and schema work all walk this one value. Names are taken as they are
 /// in the catalogue: case matters, and nothing needs quoting.
 ///
-/// Defaults of [`Layout::new`]: table `public.user_profiles`, user column `user_id`, no tenant column;
+/// The defaults of [`Layout::new`], for Retell's credentials: table `public.user_profiles`, user column `user_id`, no tenant column;
 /// `encrypted_retell_api_key`, `encrypted_call_agent_id`, `encrypted_sms_agent_id` for tokens,
 /// `encrypted_agent_config` as the JSONB config column; `phone_number`, `webhook_config`,
 /// `retell_integration_status` for plain fields; `last_retell_sync` for the time of the last write.
 ///
 /// A column called `phone_number` or `webhook_config` may be the application's own. The vault uses it only when
-/// it is named here with [`column`](Self::column), or when its comment says that the schema planner made it. Until then
-/// the value is sealed.
+/// [`column`](Self::column) names it, or when its comment says that the schema planner made it
+/// (`retell-vault: phone_number of retell`), and never when it is both `NOT NULL` and unique. Otherwise the value is sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     pub(crate) schema: String,
@@ -42,8 +42,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The default names for a kind of credentials. The time of the last write has a column of its own there:
-    /// `last_<namespace>_sync`.
+    /// The default names for a kind of credentials. Each kind has its own column for the time of the last write:
+    /// `last_<namespace>_sync`. The table, the user column and the JSONB config column are the same for all kinds.
     pub fn of<C: Credentials>() -> Self {
         Self {
             schema: "public".to_owned(),
@@ -95,10 +95,10 @@ impl Layout {
         Ok(self)
     }
 
-    /// Another column for one field. A plain field may use a column that is named here, whoever made it.
+    /// Another column for one field. Naming the column of a plain field gives it to the vault, whoever made it.
     ///
     /// # Errors
-    /// As [`Layout::table`], and `InvalidInput` for a field that the credentials do not have.
+    /// As [`Layout::table`]; `InvalidInput` for a field without a row in the table of fields: declare an extra field first.
     pub fn column(mut self, field: Field, name: &str) -> Result<Self> {
         if !self.fields.each().any(|(known, _)| known == field) {
             return Err(invalid(&format!(
@@ -111,7 +111,7 @@ impl Layout {
         Ok(self)
     }
 
-    /// A plain field that is never stored in the clear, whatever columns there are.
+    /// Keeps a plain field sealed, whatever columns there are.
     ///
     /// # Errors
     /// `InvalidInput` for a field that is sealed anyway, or that the credentials do not have.
@@ -129,11 +129,11 @@ impl Layout {
         }
     }
 
-    /// One more secret field: a text of up to 1,024 printable ASCII characters. It has no column of its own
+    /// Declares one more secret field: a text of up to 1,024 printable ASCII characters. It has no column of its own
     /// unless [`column`](Self::column) names one.
     ///
     /// # Errors
-    /// `InvalidInput` for a name that is none, or that the credentials use already.
+    /// `InvalidInput` for a name that is not valid, or that the credentials use already.
     pub fn extra_secret(mut self, name: &str) -> Result<Self> {
         let field: Field = name.parse()?;
         if self.fields.knows(field) {

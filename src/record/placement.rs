@@ -242,20 +242,28 @@ fn has_room(spec: &FieldSpec, field: Field, column: &Column) -> bool {
 /// Whether a plain field could live in this column. A value that must be there and be unlike all others is the
 /// application's: clearing it would fail for the second owner.
 fn can_be_plain(spec: &FieldSpec, column: &Column) -> bool {
-    let fits = match (&column.kind, spec.kind) {
+    fits_plain(spec, column) && !is_applications_key(column)
+}
+
+/// Every row must have a value there, unlike all others.
+pub(crate) fn is_applications_key(column: &Column) -> bool {
+    column.not_null && column.unique
+}
+
+fn fits_plain(spec: &FieldSpec, column: &Column) -> bool {
+    match (&column.kind, spec.kind) {
         (ColumnType::Json | ColumnType::Jsonb, kind) => kind == ValueKind::Object,
         (ColumnType::Text, kind) => kind == ValueKind::Text,
         (ColumnType::Varchar(length), ValueKind::Text) => *length + 2 >= spec.longest,
         _ => false,
-    };
-    fits && !(column.not_null && column.unique)
+    }
 }
 
 /// Whether a field can live in this column of its own, as far as its type goes.
 pub(crate) fn usable(field: Field, spec: &FieldSpec, column: &Column) -> bool {
     match spec.is_secret {
         true => has_room(spec, field, column),
-        false => can_be_plain(spec, column),
+        false => fits_plain(spec, column),
     }
 }
 

@@ -65,6 +65,9 @@ pub(crate) fn holds(spec: &FieldSpec, json: &str) -> bool {
     if spec.is_secret {
         return json != "null" && serde_json::from_str::<IgnoredAny>(json).is_ok();
     }
+    if spec.kind == ValueKind::Object && !json.starts_with('{') {
+        return false;
+    }
     let Some(text) = to_column(spec, json) else { return false };
     let back = from_column(Field::RECORD, spec, &text);
     back.is_ok_and(|back| back.as_str() == json) && (spec.is_valid)(json)

@@ -8,26 +8,26 @@ use zeroize::Zeroizing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::field::Field;
 
-/// The values of a record: field name -> JSON text, in the order of the names. What is not set is not there.
+/// The values of a record: the JSON text of every field that is set, in the order of the names.
 ///
 /// # Security
-/// The texts are wiped when dropped, and `Debug` shows names alone.
+/// The texts are wiped when dropped. `Debug` shows only the names.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Values(Vec<(Field, Zeroizing<String>)>);
 
 impl Values {
-    /// None.
+    /// No values.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets a field to a JSON string, or to nothing.
+    /// Sets a field to a JSON string; `None` clears it.
     pub fn put_text(&mut self, field: Field, text: Option<&str>) {
         let json = text.map(quoted);
         self.put(field, json);
     }
 
-    /// Sets a field to a JSON value, or to nothing. The members of objects are printed in the order of their bytes.
+    /// Sets a field to a JSON value; `None` clears it. The members of objects are printed in byte order.
     pub fn put_json(&mut self, field: Field, value: Option<&Value>) {
         let json = value.map(|value| {
             let mut text = Zeroizing::new(String::new());
@@ -37,19 +37,19 @@ impl Values {
         self.put(field, json);
     }
 
-    /// Takes a field that holds a JSON string.
+    /// Takes a field out that holds a JSON string. `None`: it is not set.
     ///
     /// # Errors
-    /// `Unsealable` when it is anything else.
+    /// `Unsealable` when its value is not a string.
     pub fn take_text(&mut self, field: Field) -> Result<Option<Zeroizing<String>>> {
         let text = self.take(field).map(|json| serde_json::from_str(&json)).transpose();
         text.map_err(|_| not_a_value(field))
     }
 
-    /// Takes a field that holds any JSON.
+    /// Takes a field out that holds any JSON. `None`: it is not set.
     ///
     /// # Errors
-    /// `Unsealable` when it is none.
+    /// `Unsealable` when its value is not JSON.
     pub fn take_json(&mut self, field: Field) -> Result<Option<Value>> {
         let value = self.take(field).map(|json| serde_json::from_str(&json)).transpose();
         value.map_err(|_| not_a_value(field))

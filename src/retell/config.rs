@@ -27,7 +27,7 @@ pub(crate) const INTEGRATION_STATUS: Field = Field::named("integration_status");
 /// The field of an agent is its role and this.
 pub(crate) const AGENT: &str = "_agent_id";
 
-/// One owner's Retell configuration. Every field is optional, but a store needs a secret one.
+/// One owner's Retell configuration. Every field is optional, but a store needs at least one secret field.
 ///
 /// ```
 /// use retell_vault::RetellConfig;
@@ -136,7 +136,8 @@ impl RetellConfig {
         self.agents.iter().map(|(field, id)| (short_name(field), id))
     }
 
-    /// The key that webhook calls are signed with, where it is not the API key.
+    /// The key that Retell signs webhook calls with: the API key that has the webhook badge, where it is not
+    /// [`api_key`](Self::api_key). Retell has no webhook secret apart from its API keys.
     pub fn webhook_key(&self) -> Option<&WebhookKey> {
         self.webhook_key.as_ref()
     }
@@ -201,10 +202,10 @@ impl RetellConfig {
         self.extra.get(&extra_field(name).ok()?)
     }
 
-    /// Sets or clears an extra field. A store needs a layout that declares it.
+    /// Sets or clears an extra field. A store needs a layout that declares it with [`Layout::extra_secret`].
     ///
     /// # Errors
-    /// `InvalidInput` for a name that is none or has another meaning. On error nothing is changed.
+    /// `InvalidInput` for a name that is not valid or has another meaning. On error nothing is changed.
     pub fn set_extra(&mut self, name: &str, secret: Option<ExtraSecret>) -> Result<()> {
         put(&mut self.extra, extra_field(name)?, secret);
         Ok(())

@@ -33,11 +33,11 @@ impl RetellConfig {
     /// "webhook_config": {"webhook_url", "events"}, "integration_status", "extra": {"<name>"}}`.
     ///
     /// At least one secret must be set, and `null` means not set. `<role>_agent_id` is another spelling of
-    /// `agents.<role>`, and `webhook_config.secret` and `webhook_secret` are older ones of `webhook_key`.
+    /// `agents.<role>`, and `webhook_config.secret` and `webhook_secret` are older spellings of `webhook_key`. A field that
+    /// is given in two spellings must have the same value in both.
     ///
     /// # Errors
-    /// `InvalidInput`, which names the field and never repeats a value. A field that is given twice must have
-    /// equal values.
+    /// `InvalidInput`, which names the field and never repeats a value.
     pub fn from_json(text: &str) -> Result<Self> {
         if text.len() > MAX_JSON {
             return Err(misshapen("the configuration is longer than 256 KiB"));
@@ -52,7 +52,7 @@ impl RetellConfig {
     /// The configuration with its secrets, as JSON in the shape that [`from_json`](Self::from_json) reads.
     ///
     /// # Security
-    /// The text is wiped when dropped. The caller answers for copies of it.
+    /// The text is wiped when dropped. The caller is responsible for copies of it.
     pub fn to_json_exposed(&self) -> Zeroizing<String> {
         print(&self.to_values())
     }

@@ -32,8 +32,8 @@ pub struct ApiKey(SecretString);
 #[derive(Clone)]
 pub struct AgentId(SecretString);
 
-/// The API key that Retell signs webhook calls with, where it is not the one that the service calls Retell with:
-/// 1 to 256 printable ASCII characters without spaces.
+/// The API key that Retell signs webhook calls with (the one with the webhook badge), where the service calls Retell with
+/// another one: 1 to 256 printable ASCII characters without spaces.
 ///
 /// # Security
 /// Wiped from memory when dropped. `Debug` shows only the masked form.
@@ -173,11 +173,11 @@ impl WebhookConfig {
         Ok(Self { url: parse_webhook_url(url)?, events: Vec::new() })
     }
 
-    /// The events to send, at most 64 different names of `a-z 0-9 _ . -`, each up to 64 characters.
-    /// Names that this version does not know are kept. None means what Retell's default is.
+    /// The events to send, at most 64 different names of `A-Z a-z 0-9 _ . -`, each up to 64 characters.
+    /// Names that this version does not know are kept. Without events, Retell's default applies.
     ///
     /// # Errors
-    /// `InvalidInput` for a name outside that.
+    /// `InvalidInput` for any other name, or more than 64.
     pub fn with_events<S: AsRef<str>>(mut self, events: impl IntoIterator<Item = S>) -> Result<Self> {
         self.events.clear();
         for event in events {

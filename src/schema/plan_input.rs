@@ -5,6 +5,7 @@ use crate::postgres::catalogue::table::Table;
 use crate::postgres::sql::names::relation;
 use crate::record::field::Field;
 use crate::record::layout::Layout;
+use crate::record::placement::is_applications_key;
 use crate::schema::evidence::Evidence;
 use crate::schema::step::{Blocked, Step};
 use crate::schema::wanted::{Profile, Wanted};
@@ -22,7 +23,8 @@ impl<'a> PlanInput<'a> {
     /// The column of a plain field, unless one is there that may be the application's own.
     pub(crate) fn plain_column(&self, field: Field) -> Option<&'a str> {
         let name = self.layout.column_of(field)?;
-        let is_left_alone = self.left_alone().any(|(_, column)| column == name);
+        let is_left_alone =
+            self.left_alone().any(|(_, column)| column == name) || self.is_applications_key(name);
         (!is_left_alone).then_some(name)
     }
 
@@ -34,8 +36,13 @@ impl<'a> PlanInput<'a> {
         by_consent.filter_map(|(field, _)| {
             let name = layout.column_of(field)?;
             let there = table.layout_columns.iter().find(|column| column.name == name)?;
-            (!there.adopted).then_some((field, name))
+            (!there.adopted && !is_applications_key(there)).then_some((field, name))
         })
+    }
+
+    /// Whether a column of the table can be no plain field's, whoever says so.
+    fn is_applications_key(&self, name: &str) -> bool {
+        self.table.layout_columns.iter().any(|column| column.name == name && is_applications_key(column))
     }
 
     /// The table as it stands in SQL: quoted, with its schema.

@@ -49,11 +49,11 @@ impl Source {
     }
 }
 
-/// Credentials, and where they came from.
+/// What a load answers with: the credentials, where they came from, and what is odd about them.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Loaded<C = RetellConfig> {
-    /// The configuration.
+    /// The credentials.
     pub config: C,
     /// The version of its record.
     pub version: Version,
@@ -63,11 +63,14 @@ pub struct Loaded<C = RetellConfig> {
     pub stale: bool,
     /// Plain fields that are left out because their column holds something that is not a valid value.
     pub ignored: Vec<Field>,
-    /// Plain fields whose column no longer holds what was stored: another program changed or cleared it. `config` has
-    /// the column's value.
+    /// Plain fields whose column does not hold what was stored: another program changed, cleared or filled it. `config`
+    /// has the column's value, unless the field is in `ignored` too.
+    ///
+    /// # Security
+    /// Any role that can write the table can do that. Check such a value, for example a webhook address, before you use it.
     pub changed_outside: Vec<Field>,
-    /// Fields of the record that this version of the program does not know. A store replaces the whole record, and
-    /// loses them.
+    /// Fields of the record that this program does not know, because a newer one stored them. They are not in `config`. A
+    /// store replaces the whole record, and loses them.
     pub unknown: Vec<Field>,
 }
 

@@ -75,7 +75,8 @@ impl<C: Credentials> VaultBuilder<C> {
         }
     }
 
-    /// Keeps credentials of another kind. The layout becomes the default one of that kind; name another one afterwards.
+    /// Keeps credentials of another kind. The layout becomes the default one of that kind, so call [`layout`](Self::layout)
+    /// after this.
     pub fn credentials<D: Credentials>(self) -> VaultBuilder<D> {
         VaultBuilder {
             keyring: self.keyring,
@@ -104,13 +105,13 @@ impl<C: Credentials> VaultBuilder<C> {
     }
 
     /// Keeps what the database cannot take in this file. Its folder must be accessible to nobody else,
-    /// and is made if it is missing.
+    /// and is made if it is missing. A file keeps one kind of credentials: give each kind one of its own.
     pub fn local_file(mut self, path: impl AsRef<Path>) -> Self {
         self.local = Some(path.as_ref().to_owned());
         self
     }
 
-    /// Other table and column names.
+    /// Other table and column names. Make the layout with [`Layout::of`] for credentials that are not Retell's.
     pub fn layout(mut self, layout: Layout) -> Self {
         self.layout = layout;
         self
@@ -153,8 +154,8 @@ impl<C: Credentials> VaultBuilder<C> {
     /// # Errors
     /// `Configuration` for a keyring that was [prepared](KeyringFile::prepare) and not saved (call
     /// [`init`](Self::init) for it); `KeyringMissing` for one whose file is gone. `WrongKeyring`; `LocalStore`,
-    /// `LocalCorrupt`; `Configuration` and `Schema` for a database that answers and cannot be used, since falling
-    /// back would hide that for weeks.
+    /// `LocalCorrupt`; `Configuration` for a layout or a local file of another kind of credentials; `Configuration` and
+    /// `Schema` for a database that answers and cannot be used, since falling back would hide that for weeks.
     pub async fn build(self) -> Result<Vault<C>> {
         self.keyring.refuse_unsaved()?;
         let core = self.core().await?;

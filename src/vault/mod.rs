@@ -39,7 +39,7 @@ use crate::vault::answers::{Loaded, Stored};
 use crate::vault::listing::{Forgotten, KeptRecord, ListPage};
 use crate::vault::status::Status;
 
-/// An encrypted store of Retell configurations. Clones share everything; one per process is enough.
+/// An encrypted store of Retell configurations, or of other credentials. Clones share everything; one per process is enough.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), retell_vault::Error> {
@@ -61,8 +61,8 @@ use crate::vault::status::Status;
 /// # }
 /// ```
 ///
-/// `C` is the kind of credentials that it keeps. The default is [`RetellConfig`]; see [`Credentials`] for another
-/// provider's.
+/// `C` is the kind of credentials that it keeps. The default is [`RetellConfig`]; see [`Credentials`] for those of another
+/// provider. Several kinds may share the keyring, the table and its JSONB config column, with a vault for each.
 #[derive(Clone)]
 pub struct Vault<C = RetellConfig> {
     core: Arc<Core>,
@@ -75,8 +75,10 @@ impl<C: Credentials> Vault<C> {
     ///
     /// # Errors
     /// On error nothing was written, except `OutcomeUnknown`, which says that it may have been.
-    /// `ForeignValue` when a slot holds text that is not ours; `UnknownKey` when a newer record cannot
-    /// be read with this keyring; `UnknownOwner`, `AccessDenied`, `Schema`, `Rejected`, `Busy`.
+    /// `InvalidInput` when no secret field is set, or a field is not one of these credentials. `ForeignValue` when a slot
+    /// holds text that is not ours; `Configuration` when a text column holds a record of another kind of credentials;
+    /// `UnknownKey` when a newer record cannot be read with this keyring; `UnknownOwner`, `AccessDenied`, `Schema`,
+    /// `Rejected`, `Busy`.
     pub async fn store(&self, owner: &Owner, config: &C) -> Result<Stored> {
         self.store_with(owner, config, StoreOptions::new()).await
     }
@@ -119,8 +121,8 @@ impl<C: Credentials> Vault<C> {
     ///
     /// # Errors
     /// `NotFound` when there is none or it was deleted; `Unavailable` when the database is out of reach
-    /// and nothing is kept locally; `Incomplete`, `Malformed`, `UnknownKey`, `Unsealable` or
-    /// `ForeignValue` when the newest record cannot be read. Never an older record instead.
+    /// and nothing is kept locally; `Incomplete` (which names the missing field), `Malformed`, `UnknownKey`, `Unsealable`,
+    /// `ForeignValue` or `Configuration` when the newest record cannot be read. Never an older record instead.
     pub async fn load(&self, owner: &Owner) -> Result<Loaded<C>> {
         load(&self.core, owner).await.and_then(Loaded::try_from)
     }
@@ -131,9 +133,8 @@ impl<C: Credentials> Vault<C> {
         results.into_iter().map(|result| result.and_then(Loaded::try_from)).collect()
     }
 
-    /// Deletes an owner's configuration: a tombstone takes its place. A plain column is cleared where it still holds what
-    /// was stored; what another program put there stays.
-    /// The row itself stays, since it is the application's.
+    /// Deletes an owner's configuration: a tombstone takes its place. A plain column is cleared only where it still holds
+    /// what was stored; what another program put there stays. The row itself stays, since it is the application's.
     ///
     /// # Errors
     /// `NotFound` when there is nothing to delete; else as [`store`](Self::store).
@@ -207,7 +208,11 @@ impl<C: Credentials> Vault<C> {
     ///
     /// The service goes on reading and writing meanwhile, and a newer write always wins. It is safe to drop
     /// the future, to kill the process and to run this twice at once: every batch is whole, and the next
-    /// run finds what is left. `listener` is told of every batch, and of everything that could not be opened.
+    /// run finds what is left. `listener` is told of every batch, and of everything that could not be opened. A record of
+    /// which a token lies in a column that this program does not know stays as it is, and is told as `Incomplete`.
+    ///
+    /// Rotate with the vault of each kind of credentials. The count at the end includes the tokens of all kinds in the JSONB
+    /// config column.
     ///
     /// # Errors
     /// `AccessDenied` when the role may not write the table, or may not see all of its rows;
@@ -241,16 +246,17 @@ impl<C: Credentials> Vault<C> {
     }
 
     /// Destroys a retired key for good, here and in the generation of the keyring before, after counting
-    /// that no token names it any more: in any column of the table that can hold text, in the vault's own tables
-    /// beside it, or in the local file.
+    /// that no token of any kind of credentials names it any more: in any column of the table that can hold text, in the
+    /// vault's own tables beside it, or in the local file of this vault.
     ///
     /// # Errors
-    /// `KeyInUse`, saying how many tokens are left and where; `AccessDenied`, naming a column that may not be read; `KeyState` unless it has been retired for
-    /// 24 hours; `UnknownKey`; `Schema` when the table is not there to be counted; else as
+    /// `KeyInUse`, saying how many tokens are left and where; `AccessDenied`, naming a column that may not be read;
+    /// `KeyState` unless it has been retired for 24 hours; `UnknownKey`; `Schema` when the table is not there to be counted; else as
     /// [`census`](Self::census). On error nothing was destroyed.
     ///
     /// # Security
-    /// Backups of the keyring still hold it.
+    /// Backups of the keyring still hold it. The local files of other hosts and of other kinds of credentials are not
+    /// counted.
     pub async fn destroy_key(&self, id: KeyId, options: DestroyOptions) -> Result<KeyInfo> {
         destroy_key(&self.core, id, options).await
     }

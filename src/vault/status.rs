@@ -46,19 +46,20 @@ pub struct DatabaseStatus {
     pub breaker_open: bool,
     /// The columns that can hold tokens.
     pub slots: Vec<SlotStatus>,
-    /// Columns that could hold a field in the clear and are left alone, because they may be the application's own.
+    /// Columns that could hold a plain field in the clear and are not used, because they may be the application's own.
     pub left_alone: Vec<LeftAlone>,
 }
 
-/// A column that the vault does not use until it is told to.
+/// A column that the vault does not use without consent.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LeftAlone {
-    /// The field that would lie there. It is sealed instead.
+    /// The field that it could hold. Its value is sealed instead.
     pub field: Field,
     /// The name of the column.
     pub column: String,
-    /// SQL that gives the column to the vault. Naming it in the layout does the same.
+    /// SQL that gives the column to the vault: it sets the column's comment. [`Layout::column`](crate::Layout::column) does
+    /// the same for one process.
     pub adopt: String,
 }
 

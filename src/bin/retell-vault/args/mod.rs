@@ -58,14 +58,14 @@ pub enum Command {
     /// Pending records, copies, losers, replaced texts and dead letters. What the database has not got
     /// yet is lost; what it has stays, until `delete`.
     Forget(OwnerArgs),
-    /// Show the database and its columns, the local file, and the keys
+    /// Show the database and its columns, those that are left alone too, the local file, and the keys
     Status,
     /// Send what waits in the local file to the database; fails if anything stays behind
     Sync,
     /// Show, check or change the root keys of the keyring, or the secret that opens it
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Seal everything anew that is not under the primary key; fails if anything stays behind
+    /// Re-encrypt everything that is not under the primary key; fails if anything stays behind
     Rotate(RotateArgs),
     /// Plan, apply, verify or take back what the table lacks; move records to better columns
     #[command(subcommand)]

@@ -15,8 +15,9 @@ pub const PUT_HELP: &str = r#"The configuration. Every member may be left out, b
    "phone_number": "+14155550100",
    "webhook_config": {"webhook_url": "https://…", "events": ["call_ended"]},
    "integration_status": "not_configured" | "configured" | "active" | "error" | "disabled"}
-`agents.inbound` may be written as `inbound_agent_id`, and `webhook_key` as `webhook_config.secret`.
-It replaces what was stored before as a whole.
+`agents.inbound` may be written as `inbound_agent_id`. `webhook_key` is the API key that has the webhook badge, if
+it is another one; older input may call it `webhook_config.secret` or `webhook_secret`.
+The configuration replaces the whole stored one. At most 256 KiB.
 
 "#;
 

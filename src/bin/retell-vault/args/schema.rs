@@ -10,7 +10,9 @@ use retell_vault::{
 use crate::failure::Failure;
 
 pub const PLAN_HELP: &str = "\
-Exit code 0 whatever there is to do; `schema verify` is the one that judges.
+Exit code 0 whatever there is to do; use `schema verify` for a verdict.
+A column `phone_number` or `webhook_config` that the vault did not make stays as it is. The plan notes it, with
+the SQL that gives it to the vault.
 
 ";
 pub const APPLY_HELP: &str = "\
