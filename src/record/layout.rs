@@ -201,13 +201,6 @@ impl Layout {
         format!("retell-vault: {field} of {}", self.fields.namespace)
     }
 
-    /// Whether a column's comment gives it to the field that the layout has it for.
-    pub(crate) fn adopts(&self, column: &str, comment: &str) -> bool {
-        self.fields.plain().any(|(field, _)| {
-            self.column_of(field) == Some(column) && comment.trim() == self.comment_for(field)
-        })
-    }
-
     /// Every column that the layout names, the owner's first.
     pub(crate) fn all_columns(&self) -> Vec<&str> {
         let owner = [Some(self.user_column.as_str()), self.tenant_column.as_deref()];

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::field::{Field, Fields};
+use crate::record::field::Field;
 use crate::record::placement::Slot;
 use crate::record::plain::PlainTexts;
 use crate::record::token::{KeyId, MAX_SLOT, Token, claims_to_be_token, print_packed};
@@ -211,20 +211,6 @@ pub(crate) fn newest_version(
     now: Millis,
 ) -> Option<Version> {
     versions.clone().rev().find(|version| !version.is_ahead_of(now)).or(versions.last())
-}
-
-/// The error for tokens that do not open, or belong to no record, and are of fields that these credentials do not know:
-/// another kind keeps them.
-pub(crate) fn of_other_credentials(fields: &Fields, held: impl Iterator<Item = Field>) -> Option<Error> {
-    let unknown = held.filter(|field| !field.is_record() && !fields.knows(*field));
-    let unknown: Vec<_> = unknown.map(|field| field.to_string()).collect();
-    let message = || {
-        let (namespace, unknown) = (fields.namespace, unknown.join(", "));
-        format!("a column holds tokens that are not of {namespace}: {unknown}")
-    };
-    let error = || Error::new(ErrorKind::Configuration, message());
-    let hint = "two kinds of credentials share the JSONB column only: name text columns of its own for each";
-    (!unknown.is_empty()).then(|| error().with_hint(hint))
 }
 
 /// What one slot holds.

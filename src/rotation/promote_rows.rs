@@ -8,9 +8,10 @@ use crate::postgres::walk::rows::{FoundRow, RowTexts, TableWalk};
 use crate::record::field::Field;
 use crate::record::placement::{PlainColumn, Slot};
 use crate::record::plain::{PlainTexts, from_column, is_unset};
-use crate::record::record::{Record, of_other_credentials};
+use crate::record::record::Record;
 use crate::record::token::{Token, print_object, print_packed};
 use crate::rotation::rotate_rows::{Reworked, RowProblem, read_slots};
+use crate::store::core::of_other_credentials;
 
 /// Moves the tokens of the newest record to where the placement wants them, and opens those of plain fields
 /// that have a column of their own now. Older records of ours go, as with a store.

@@ -19,7 +19,7 @@ use crate::record::field::{Field, Fields, MAX_FIELDS};
 use crate::record::owner::Owner;
 use crate::record::placement::Place;
 use crate::record::plain::{PlainTexts, holds};
-use crate::record::record::{FoundRecord, FoundRecords, Record, of_other_credentials, read_packed};
+use crate::record::record::{FoundRecord, FoundRecords, Record, read_packed};
 use crate::record::token::{KeyId, MAX_SLOT, MAX_TOKEN, token_len};
 use crate::record::values::Values;
 use crate::record::version::{Millis, Version};
@@ -296,6 +296,20 @@ impl Core {
     pub(crate) fn local_record(&self, text: &str) -> Result<Record> {
         Record::new(read_packed(text)?, PlainTexts::default())
     }
+}
+
+/// The error for tokens that do not open, or belong to no record, and are of fields that these credentials do not know:
+/// another kind keeps them.
+pub(crate) fn of_other_credentials(fields: &Fields, held: impl Iterator<Item = Field>) -> Option<Error> {
+    let unknown = held.filter(|field| !field.is_record() && !fields.knows(*field));
+    let unknown: Vec<_> = unknown.map(|field| field.to_string()).collect();
+    let message = || {
+        let (namespace, unknown) = (fields.namespace, unknown.join(", "));
+        format!("a column holds tokens that are not of {namespace}: {unknown}")
+    };
+    let error = || Error::new(ErrorKind::Configuration, message());
+    let hint = "two kinds of credentials share the JSONB column only: name text columns of its own for each";
+    (!unknown.is_empty()).then(|| error().with_hint(hint))
 }
 
 fn random_step(rng: &mut impl rand::Rng) -> u16 {

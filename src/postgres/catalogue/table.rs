@@ -102,6 +102,14 @@ impl TableColumn {
         }
     }
 
+    /// Whether its comment gives it to the plain field that the layout has it for.
+    fn is_adopted(&self, layout: &Layout) -> bool {
+        layout.fields.plain().any(|(field, _)| {
+            layout.column_of(field) == Some(&self.name)
+                && self.comment.as_deref().is_some_and(|comment| comment.trim() == layout.comment_for(field))
+        })
+    }
+
     fn to_column(&self, layout: &Layout, indexes: &[Index]) -> Column {
         let is_in = |names: &[String]| names.contains(&self.name);
         Column {
@@ -112,7 +120,7 @@ impl TableColumn {
             unique: indexes
                 .iter()
                 .any(|index| index.unique && (is_in(&index.columns) || is_in(&index.in_expressions))),
-            adopted: self.comment.as_deref().is_some_and(|comment| layout.adopts(&self.name, comment)),
+            adopted: self.is_adopted(layout),
         }
     }
 }
