@@ -30,7 +30,7 @@ const HOME: &str = "DOCTOR_BENCH_HOME";
 
 const SELECT: &str =
     "SELECT user_id, encrypted_retell_api_key, encrypted_call_agent_id, encrypted_sms_agent_id,
-    encrypted_agent_config -> 'retell_vault' ->> 'webhook_secret' FROM user_profiles";
+    encrypted_agent_config -> 'retell_vault' ->> 'webhook_key' FROM user_profiles";
 
 fn rows() -> usize {
     std::env::var("DOCTOR_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(1_000_000)

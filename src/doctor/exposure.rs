@@ -70,7 +70,7 @@ fn consequence(role: ColumnRole, part: &ColumnPart, class: TextClass) -> &'stati
     match (role, part, class) {
         (_, ColumnPart::Key(path), _) if path.in_address => {
             "the address holds a password or token, which everybody reads who may read the table; \
-             let the receiver check the vault's webhook secret; the SQL takes user, password and parameters out of it"
+             let the receiver check signatures with the vault's webhook key; the SQL takes user, password and parameters out of it"
         }
         (ColumnRole::Webhook, ..) => {
             "this column is not encrypted; store the value through the vault first, where it is still needed: the SQL \

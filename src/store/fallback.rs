@@ -63,7 +63,10 @@ pub(super) async fn store_locally(
             PutPending::Newer(version) => seen = Some(version),
         }
     }
-    Err(Error::new(ErrorKind::Busy, "other writers of this owner were always faster"))
+    Err(Error::new(
+        ErrorKind::Busy,
+        "gave up after several attempts: other writers kept changing this record",
+    ))
 }
 
 /// What the row was last known to hold: in this process, or in the offline replica.

@@ -106,7 +106,12 @@ impl<'a> Write<'a> {
             let plans = before.zip(self.plan.as_deref());
             round += u32::from(!raced && !plans.is_some_and(|(then, now)| then.placement != now.placement));
         }
-        let busy = || Error::new(ErrorKind::Busy, "other writers of this owner were always faster");
+        let busy = || {
+            Error::new(
+                ErrorKind::Busy,
+                "gave up after several attempts: other writers kept changing this record",
+            )
+        };
         match unknown {
             // reading back went well each time: the server is there, and this row is not to be had
             Some(unknown) => Err(DatabaseError::new(Outcome::TakesNoWrites, unknown.error)),

@@ -116,9 +116,9 @@ fn list_pending(core: &Core, pending: &LocalRecord) -> ListEntry {
 }
 
 fn state_of(core: &Core, owner: &Owner, record: Result<Record>) -> RecordState {
-    match record.and_then(|record| core.is_tombstone(&record, owner)) {
-        Ok(false) => RecordState::Readable,
-        Ok(true) => RecordState::Deleted,
+    match record.and_then(|record| core.open(&record, owner)) {
+        Ok(opened) if opened.values.is_some() => RecordState::Readable,
+        Ok(_) => RecordState::Deleted,
         Err(error) => RecordState::Unreadable(error.kind()),
     }
 }

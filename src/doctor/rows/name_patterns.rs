@@ -41,7 +41,7 @@ const DECORATION: [&str; 37] = [
     "list",
 ];
 /// What it is, without blanks.
-const SECRETS: [&str; 13] = [
+const SECRETS: [&str; 14] = [
     "apikey",
     "key",
     "secretkey",
@@ -51,6 +51,7 @@ const SECRETS: [&str; 13] = [
     "accesstoken",
     "secret",
     "token",
+    "webhookkey",
     "webhooksecret",
     "webhooktoken",
     "signingsecret",
@@ -81,7 +82,7 @@ const SIGNATURES: [&str; 2] = ["sig", "signature"];
 /// What a name says that a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum NameMatch {
-    /// An API key, a webhook secret.
+    /// An API key, the key of a webhook.
     Secret,
     /// The id of an agent.
     Agent,
@@ -172,6 +173,7 @@ mod tests {
             "api_key",
             "apiKey",
             "retell_key",
+            "webhook_key",
             "webhook_secret",
             "retell_webhook_secret",
             "RetellAPIKey",
