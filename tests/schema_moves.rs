@@ -247,6 +247,8 @@ async fn a_lost_token_is_an_error_and_so_is_a_lost_plain_column() {
         store(&vault, &full_config(1)).await;
         db.exec(&format!("UPDATE user_profiles SET {lost}")).await;
         assert_eq!(load_error(&vault).await, ErrorKind::Incomplete, "{lost}");
+        let state = vault.list(None, 1).await.unwrap().entries[0].state;
+        assert_eq!(state, retell_vault::RecordState::Unreadable(ErrorKind::Incomplete), "{lost}");
         store(&vault, &full_config(2)).await;
         assert_eq!(load(&vault).await, full_config(2), "{lost}");
     }
