@@ -46,6 +46,13 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
             literal(&input.layout.comment_for(field))
         ));
     }
+    for (field, name) in input.applications_keys() {
+        draft.notes.push(format!(
+            "{} may be the application's own: every row must have a value there, unlike all others. It stays as it is; \
+             {field} is sealed",
+            object(input, name)
+        ));
+    }
     for wanted in wanted(input) {
         match input.table.column(&wanted.name) {
             None => draft.steps.push(add(input, &wanted)),

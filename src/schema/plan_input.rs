@@ -40,6 +40,13 @@ impl<'a> PlanInput<'a> {
         })
     }
 
+    /// Columns that plain fields never use: every row must have a value there, unlike all others.
+    pub(crate) fn applications_keys(&self) -> impl Iterator<Item = (Field, &'a str)> {
+        let named =
+            self.layout.fields.plain().filter_map(|(field, _)| Some((field, self.layout.column_of(field)?)));
+        named.filter(|(_, name)| self.is_applications_key(name))
+    }
+
     /// Whether a column of the table can be no plain field's, whoever says so.
     fn is_applications_key(&self, name: &str) -> bool {
         self.table.layout_columns.iter().any(|column| column.name == name && is_applications_key(column))
