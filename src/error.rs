@@ -47,6 +47,8 @@ pub enum ErrorKind {
     Unsealable,
     /// A slot holds text that is not ours.
     ForeignValue,
+    /// The record is not the one that the caller expects: another writer changed it.
+    Conflict,
     /// The database refuses the owner (a foreign key).
     UnknownOwner,
     /// The database hides the row or forbids the operation.
@@ -107,6 +109,7 @@ impl ErrorKind {
             Self::ForeignValue => {
                 "read the old value and store it through the vault with replace_foreign (`put --replace-foreign`), which overwrites it"
             }
+            Self::Conflict => "load the record again, and repeat the change",
             Self::UnknownOwner => "create the user first: the database has no such owner",
             Self::AccessDenied => {
                 "check the grants and the row level security policies of the role that connects"
@@ -166,6 +169,11 @@ impl Error {
     pub(crate) fn about(mut self, thing: impl fmt::Display) -> Self {
         self.inner.message = format!("{thing}: {}", self.inner.message);
         self
+    }
+
+    /// The same kind, message and hint, without its source.
+    pub(crate) fn copy(&self) -> Self {
+        Self::new(self.kind(), self.inner.message.clone()).with_hint(self.hint())
     }
 
     /// For a [`WrappingKeyProvider`](crate::WrappingKeyProvider) of your own: why there is no wrapping

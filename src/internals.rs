@@ -7,6 +7,7 @@ use crate::crypto::random;
 use crate::crypto::sealer;
 use crate::error::Result;
 use crate::keyring::file::KeyringFile;
+use crate::record::contents::Contents;
 use crate::record::field::Field;
 use crate::record::layout::Layout;
 use crate::record::owner::Owner;
@@ -62,7 +63,7 @@ impl Sealer {
         let version = Version::next(1_700_000_000_000, None, 0);
         let seal = |rng: &mut _| {
             sealer::seal(
-                values,
+                (values, &Contents::of(values, &self.layout.fields)),
                 self.scope(),
                 version,
                 (&self.layout.fields, &[]),

@@ -32,7 +32,7 @@ pub(crate) struct Opened {
 ///
 /// The plain fields in `in_the_clear` get no token: they go into columns of their own.
 pub(crate) fn seal(
-    values: &Values,
+    (values, contents): (&Values, &Contents),
     scope: Scope<'_>,
     version: Version,
     (fields, in_the_clear): (&Fields, &[Field]),
@@ -40,7 +40,7 @@ pub(crate) fn seal(
     rng: &mut impl CryptoRng,
 ) -> Record {
     let record_key = RecordKey::fresh(root, key, version, scope, rng);
-    let contents = Contents::of(values, fields).print();
+    let contents = contents.print();
     let mut tokens = Vec::with_capacity(1 + values.fields().count());
     tokens.push(record_key.seal(Field::RECORD, contents.as_bytes(), rng));
     let sealed = values.iter().filter(|(field, _)| !in_the_clear.contains(field));

@@ -58,7 +58,7 @@ async fn look_at_database(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Fi
     let state = match ServerState::ask(postgres, || host.core.now()).await {
         Ok(state) => state,
         Err(fault) => {
-            host.core.note(&fault);
+            host.core.note(&fault).await;
             return vec![unreachable(postgres, &fault)];
         }
     };

@@ -13,6 +13,8 @@ const PUT: &str =
     "INSERT INTO pending (tenant, user, version, text, base, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
  ON CONFLICT (tenant, user) DO UPDATE SET version = excluded.version, text = excluded.text, at = excluded.at
  WHERE pending.version < excluded.version";
+const PUT_FIRST: &str = "INSERT INTO pending (tenant, user, version, text, base, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
+const PUT_OVER: &str = "UPDATE pending SET version = ?3, text = ?4, at = ?6 WHERE tenant = ?1 AND user = ?2 AND ?5 IS NOT NULL AND version = ?7";
 const THERE: &str = "SELECT version, text FROM pending WHERE tenant = ?1 AND user = ?2";
 // one row in any case: whether anything is pending at all, and the owner's entry, of one moment
 const GET: &str = "SELECT EXISTS (SELECT 1 FROM pending) AS any, tenant, user, version, text, base, at
@@ -48,19 +50,39 @@ impl LocalFile {
         Err(Error::new(ErrorKind::Busy, "the pending record of this owner comes and goes"))
     }
 
+    /// Puts a pending record in the place of the one of this version, or of none. False: something else is there.
+    ///
+    /// # Errors
+    /// As [`put_pending`](Self::put_pending).
+    pub(crate) async fn put_over(&self, there: Option<Version>, record: &LocalRecord) -> Result<bool> {
+        let there = there.map(|version| version.to_string());
+        let sql = if there.is_some() { PUT_OVER } else { PUT_FIRST };
+        let is_put = self.put_record(sql, record, there.as_deref()).await?;
+        if is_put {
+            self.inner.nothing_pending.none_at(None);
+            self.inner.guard.change_mark()?;
+        }
+        Ok(is_put)
+    }
+
+    pub(super) async fn upsert(&self, record: &LocalRecord) -> Result<bool> {
+        self.put_record(PUT, record, None).await
+    }
+
     /// One statement, and no `RETURNING` fetched by `fetch_optional`: that one drops the statement
     /// after its first row, and with it an error of the commit.
-    pub(super) async fn upsert(&self, record: &LocalRecord) -> Result<bool> {
+    async fn put_record(&self, sql: &'static str, record: &LocalRecord, there: Option<&str>) -> Result<bool> {
         let put = || async move {
-            let done = sqlx::query(PUT)
+            let done = sqlx::query(sql)
                 .bind(tenant(&record.owner))
                 .bind(record.owner.user_id().as_str())
                 .bind(record.version.to_string())
                 .bind(record.text.as_str())
                 .bind(base_text(record.base))
-                .bind(to_sql(record.at))
-                .execute(&self.inner.writer);
-            Ok(done.await?.rows_affected() > 0)
+                .bind(to_sql(record.at));
+            // SQLite refuses more values than the statement has places
+            let done = if let Some(there) = there { done.bind(there) } else { done };
+            Ok(done.execute(&self.inner.writer).await?.rows_affected() > 0)
         };
         self.write(put).await
     }

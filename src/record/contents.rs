@@ -32,6 +32,28 @@ impl Contents {
         contents
     }
 
+    /// The contents of this record once it holds `values`. Of plain fields that are not `changed` it goes on vouching for
+    /// what it did, also of those that only a newer program knows.
+    pub(crate) fn changed(&self, values: &Values, fields: &Fields, changed: &[Field]) -> Self {
+        let mut contents = Self::default();
+        for (field, json) in values.iter() {
+            let before = self.plain.iter().find(|(listed, _)| *listed == field);
+            match before.filter(|_| !changed.contains(&field)) {
+                Some(before) => contents.plain.push(*before),
+                None if before.is_some() || fields.is_plain(field) => {
+                    contents.plain.push((field, digest(json)));
+                }
+                None => contents.secret.push(field),
+            }
+        }
+        let elsewhere =
+            self.plain.iter().filter(|(field, _)| !fields.knows(*field) && !contents.lists(*field));
+        let elsewhere: Vec<_> = elsewhere.copied().collect();
+        contents.plain.extend(elsewhere);
+        contents.plain.sort_by_key(|(field, _)| *field);
+        contents
+    }
+
     pub(crate) fn is_tombstone(&self) -> bool {
         self.secret.is_empty() && self.plain.is_empty()
     }

@@ -92,6 +92,10 @@ macro_rules! id_type {
                 [Some(self.0.canonical.as_str()), self.0.given.as_deref()].into_iter().flatten()
             }
 
+            pub(crate) fn has_one_form(&self) -> bool {
+                self.0.given.is_none()
+            }
+
             /// The id as a UUID, if it has that form.
             pub(crate) fn as_uuid(&self) -> Option<Uuid> {
                 Uuid::try_parse(self.as_str()).ok().filter(|_| self.as_str().len() == 36)
@@ -134,6 +138,11 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// Whether both ids have one form only: a UUID that was not given in its canonical form has two.
+    pub(crate) fn has_one_form(&self) -> bool {
+        self.user_id().has_one_form() && self.tenant_id().is_none_or(TenantId::has_one_form)
+    }
+
     /// An owner without a tenant.
     ///
     /// # Errors

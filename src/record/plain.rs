@@ -9,7 +9,7 @@ use crate::record::field::{Field, FieldSpec, ValueKind};
 use crate::record::values::{print_json, quoted};
 
 /// What the plain columns of a row hold, or get: the columns that there are, each with its text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PlainTexts(Vec<(Field, Option<String>)>);
 
 impl PlainTexts {

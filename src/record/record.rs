@@ -1,6 +1,7 @@
 //! Records as they are stored: reading them out of slots, and which one wins.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::Value;
 
@@ -8,8 +9,21 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::record::field::Field;
 use crate::record::placement::Slot;
 use crate::record::plain::PlainTexts;
-use crate::record::token::{KeyId, MAX_SLOT, Token, claims_to_be_token, print_packed};
+use crate::record::token::{KeyId, MAX_SLOT, Token, claims_to_be_token, head_of_record, print_packed};
 use crate::record::version::{Millis, Version};
+
+/// What all tokens of a record begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) key: KeyId,
+    pub(crate) version: Version,
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(str::from_utf8(&head_of_record(self.key, self.version)).expect("it is ASCII"))
+    }
+}
 
 /// All tokens of one owner under one version and one key, the record token among them, and what the plain columns
 /// hold. No field is there twice. Which fields belong to it only the record token says, once it is opened.
@@ -58,6 +72,10 @@ impl Record {
         }
     }
 
+    pub(crate) fn head(&self) -> Head {
+        Head { key: self.key, version: self.version }
+    }
+
     pub(crate) fn token(&self, field: Field) -> Option<&Token> {
         self.tokens.iter().find(|token| token.field == field)
     }
@@ -86,13 +104,23 @@ pub(crate) fn has_record_token(tokens: &[Token]) -> bool {
 }
 
 /// What one row of the database holds in the columns of the layout.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Row {
     /// The text of every slot, in the order of the placement. Of the JSONB column: our member.
     pub(crate) slots: Vec<Option<String>>,
-    /// The JSONB column holds something that is neither object nor null.
-    pub(crate) json_is_unrecognised: bool,
+    pub(crate) json: JsonState,
     pub(crate) plain: PlainTexts,
+}
+
+/// What the JSONB column of a row holds, as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum JsonState {
+    /// An object, or nothing; or there is no such column.
+    Usable,
+    /// Neither an object nor null.
+    Unrecognised,
+    /// More than 256 KiB on disk. Our member was not read.
+    TooLong,
 }
 
 /// One version that some row holds, whole or not.
@@ -119,6 +147,8 @@ pub(crate) struct FoundRecords {
     pub(crate) unrecognised: Vec<String>,
     /// The JSONB column holds neither an object nor null; it is never written.
     pub(crate) json_is_unrecognised: bool,
+    /// The JSONB column takes too much room to be read; it is never written.
+    pub(crate) json_is_too_long: bool,
 }
 
 impl FoundRecords {
@@ -172,7 +202,16 @@ impl FoundRecords {
                 ahead: version.is_ahead_of(now),
             });
         }
-        self.json_is_unrecognised |= row.json_is_unrecognised;
+        self.json_is_unrecognised |= row.json == JsonState::Unrecognised;
+        if row.json == JsonState::TooLong {
+            self.json_is_too_long = true;
+            self.records.push(FoundRecord {
+                version: None,
+                key: None,
+                record: Err(json_too_long(slots)),
+                ahead: false,
+            });
+        }
     }
 
     /// The error for text that is not ours, if there is any.
@@ -202,6 +241,13 @@ impl FoundRecords {
             (None, None) => Err(ErrorKind::NotFound.into()),
         }
     }
+}
+
+fn json_too_long(slots: &[Slot]) -> Error {
+    let column = slots.iter().find(|slot| slot.json).map_or("", |slot| &slot.column);
+    let message = format!("column {column} holds more than 256 KiB on disk, and is not read");
+    Error::new(ErrorKind::Malformed, message)
+        .with_hint("move what the application keeps there to another column")
 }
 
 /// The newest of versions in their order. One from the future never wins, so it makes no leftover of a damaged record

@@ -25,6 +25,8 @@ pub(crate) const START_LEN: usize = SUITE.len() + 1 + 8 + 1;
 /// Where the version stands, counted from 1 as SQL does, and its length.
 pub(crate) const VERSION_AT: usize = START_LEN + 1;
 pub(crate) const VERSION_LEN: usize = 16;
+/// The length of everything before the field, with its dot: what all tokens of a record start with.
+pub(crate) const HEAD_LEN: usize = START_LEN + VERSION_LEN + 1;
 /// The longest token accepted, in bytes. The longest field of Retell makes one of about 9,000.
 pub(crate) const MAX_TOKEN: usize = 16 * 1024;
 /// The longest slot accepted, in bytes: a whole record.

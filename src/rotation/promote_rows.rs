@@ -8,6 +8,7 @@ use crate::postgres::walk::rows::{FoundRow, RowTexts, TableWalk};
 use crate::record::field::Field;
 use crate::record::placement::{PlainColumn, Slot};
 use crate::record::plain::{PlainTexts, from_column, is_unset};
+use crate::record::record::JsonState;
 use crate::record::record::Record;
 use crate::record::token::{Token, print_object, print_packed};
 use crate::rotation::rotate_rows::{Reworked, RowProblem, read_slots};
@@ -141,7 +142,7 @@ impl Move<'_> {
         let stays = held.len() == tokens.len() && tokens.iter().all(|token| held.contains(token));
         match (slot.json, tokens.is_empty()) {
             _ if stays => Ok(old.clone()),
-            (true, false) if self.found.json_is_unrecognised => {
+            (true, false) if self.found.json != JsonState::Usable => {
                 let message = format!("column {} holds neither an object nor null", slot.column);
                 Err(Error::new(ErrorKind::ForeignValue, message))
             }

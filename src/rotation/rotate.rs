@@ -92,9 +92,7 @@ async fn estimate_rows(
     estimate.rows = postgres.count_rows(&walk).await?;
     estimate.to_do = postgres.count_found(&walk, estimate.key).await?;
     let started = Instant::now();
-    let Some(page) = postgres.page(&walk, &Stretch::default(), estimate.key).await? else {
-        return Ok(());
-    };
+    let page = postgres.page(&walk, &Stretch::default(), estimate.key).await?;
     let found = page.found.len();
     let resealed = page.found.iter().map(|found| reencrypt_row(found, &walk, &keyring));
     resealed.collect::<Result<Vec<_>>>()?;

@@ -94,7 +94,6 @@ impl Shard {
             let keyring = core.keyring.for_sealing()?;
             let primary = keyring.primary().0;
             let page = steadily(postgres, || postgres.page(&self.job.walk, &self.stretch, primary)).await?;
-            let page = page.ok_or_else(moved)?;
             let Some(last) = page.last else { return Ok(()) };
             let probe = page.found.iter().find_map(|found| found.owner.clone());
             let mut tally = BatchCounts { visited: page.rows, ..BatchCounts::default() };

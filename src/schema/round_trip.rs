@@ -22,7 +22,7 @@ use crate::record::values::{Values, quoted};
 use crate::record::version::Version;
 use crate::schema::check_results::Checks;
 use crate::store::core::{Core, StoreOptions, StoreRequest};
-use crate::store::obstacle::vouched;
+use crate::store::judge::vouched;
 use zeroize::Zeroizing;
 
 /// Triggers of the application find what they find on every other day: the statements of the vault are safe on
@@ -149,7 +149,7 @@ impl RoundTrip<'_> {
 
     async fn stores_first(&mut self, values: &Values) -> Result<bool, DatabaseError> {
         let record = self.seal(values)?;
-        let written = Written { record: &record, vouched: None, seen: None };
+        let written = Written { record: &record, vouched: None, only: None };
         let insert = self.postgres.insert_query(&self.plan, &self.owner, written)?;
         let problem = "no row was made: a trigger drops it, or one that this role cannot see is in the way";
         self.writes(STORE, insert, problem).await
@@ -165,14 +165,14 @@ impl RoundTrip<'_> {
             return Ok(false);
         };
         let vouched = vouched(self.core, &self.plan, &self.owner, &found);
-        let written = Written { record: &record, vouched: Some(&vouched), seen: None };
+        let written = Written { record: &record, vouched: Some(&vouched), only: None };
         let replace = self.postgres.replace_query(&self.plan, &self.owner, written, row)?;
         self.writes(what, replace, "the row is there, but a policy or a trigger keeps it from being written")
             .await
     }
 
     fn seal(&mut self, values: &Values) -> Result<Record> {
-        let entry = StoreRequest { owner: &self.owner, values, vouched: None, options: StoreOptions::new() };
+        let entry = StoreRequest::new(&self.owner, values, StoreOptions::new());
         let record = self.core.seal(entry, self.version, &self.plan.placement.in_the_clear())?;
         self.version = Some(record.version);
         Ok(record)

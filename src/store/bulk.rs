@@ -8,13 +8,14 @@ use futures_util::StreamExt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::LocalFile;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
+use crate::postgres::statements::bind::{Answer, BulkEntry};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::owner::Owner;
-use crate::record::record::{FoundRecords, Record, Row};
+use crate::record::record::{FoundRecords, Row};
 use crate::record::version::Millis;
 use crate::store::core::{Core, LoadedRecord, StoreRequest, StoredRecord};
 use crate::store::fallback::remember_stored;
-use crate::store::load::{load, may_lie_elsewhere, newest, pending, remember};
+use crate::store::load::{Found, load, may_lie_elsewhere, newest, pending, read_database, remember};
 use crate::store::reload::reload_keyring;
 use crate::store::store::store;
 
@@ -33,24 +34,21 @@ pub(crate) async fn load_many(core: &Core, owners: &[Owner]) -> Vec<Result<Loade
     {
         // each owner is loaded by itself below, and gets its own error
         tracing::debug!(error = %fault.error, "the bulk load failed");
-        core.note(&fault);
+        core.note(&fault).await;
         if waited_in_vain(postgres, &fault, started) {
             return owners.iter().map(|_| Err(busy(&fault))).collect();
         }
         results.iter_mut().for_each(|result| *result = None);
     }
-    let single = owners.iter().zip(results).map(|(owner, result)| or_load(core, result, owner));
-    let single: Vec<_> = single.collect();
-    futures_util::stream::iter(single).buffered(CONCURRENT).collect().await
-}
-
-// named, and collected before the stream: with a closure that makes futures the compiler cannot
-// see that the whole may be spawned
-async fn or_load(core: &Core, result: Option<Result<LoadedRecord>>, owner: &Owner) -> Result<LoadedRecord> {
-    match result {
-        Some(result) => result,
-        None => load(core, owner).await,
+    // only what is open needs a future, which takes some kilobytes; collected before the stream: with a closure that makes
+    // futures the compiler cannot see that the whole may be spawned
+    let open: Vec<usize> = (0..owners.len()).filter(|at| results[*at].is_none()).collect();
+    if !open.is_empty() {
+        let single: Vec<_> = open.iter().map(|at| load(core, &owners[*at])).collect();
+        let single: Vec<_> = futures_util::stream::iter(single).buffered(CONCURRENT).collect().await;
+        open.into_iter().zip(single).for_each(|(at, result)| results[at] = Some(result));
     }
+    results.into_iter().map(|result| result.expect("every owner has a result")).collect()
 }
 
 /// Fills in the result of every owner whose row tells all; leaves the others open.
@@ -71,29 +69,37 @@ async fn load_by_one_statement(
     if !plan.has_slots() || core.breaker.blocks(Instant::now()).is_some() {
         return Ok(());
     }
+    let all: Vec<&Owner> = owners.iter().collect();
     let mut rows: Vec<(usize, Row, Millis)> = Vec::new();
     let (mut met, mut several) = (vec![false; owners.len()], Vec::new());
-    let is_current = postgres
-        .read_many(&plan, owners, |at, row, now| match plan.is_unique() {
-            true if std::mem::replace(&mut met[at], true) => several.push(at),
+    let read = postgres.read_many(&plan, &all, |at, answer| {
+        if !plan.is_unique() {
+            rows.push((at, answer.read()?, answer.now()?));
+        } else if std::mem::replace(&mut met[at], true) {
+            several.push(at);
+        } else {
             // opened while the next rows are on their way
-            true => results[at] = read_row(core, &plan, &owners[at], &[row], now),
-            false => rows.push((at, row, now)),
-        })
-        .await?;
+            results[at] = read_row(core, &plan, &owners[at], answer)?;
+        }
+        Ok(())
+    });
+    match read.await {
+        Err(fault) if fault.outcome == Outcome::Redetect => {
+            results.iter_mut().for_each(|result| *result = None);
+            postgres.refresh().await?;
+            return Ok(());
+        }
+        read => read?,
+    }
     // a UUID in upper and in lower case, or a constraint that is gone
     several.into_iter().for_each(|at| results[at] = None);
     core.breaker.success();
-    if !is_current {
-        results.iter_mut().for_each(|result| *result = None);
-        postgres.refresh().await?;
-        return Ok(());
-    }
     rows.sort_by_key(|(at, _, _)| *at);
     for group in rows.chunk_by(|(a, _, _), (b, _, _)| a == b) {
         let (at, now) = (group[0].0, group[0].2);
         let group: Vec<Row> = group.iter().map(|(_, row, _)| row.clone()).collect();
-        results[at] = read_row(core, &plan, &owners[at], &group, now);
+        let found = FoundRecords::of(&group, &plan.placement.slots, now);
+        results[at] = read_found(core, &owners[at], found);
     }
     // owners with a pending record are loaded by themselves
     for ((owner, result), waits) in owners.iter().zip(results).zip(waiting) {
@@ -111,16 +117,25 @@ fn read_row(
     core: &Core,
     plan: &Plan,
     owner: &Owner,
-    rows: &[Row],
-    now: Millis,
-) -> Option<Result<LoadedRecord>> {
-    let found = FoundRecords::of(rows, &plan.placement.slots, now);
-    match may_lie_elsewhere(&found) {
-        true => None,
-        false => Some(newest(core, owner, found, None)).filter(|read| {
-            read.as_ref().map_or_else(|error| error.kind() != ErrorKind::Incomplete, |_| true)
-        }),
+    answer: Answer<'_>,
+) -> Result<Option<Result<LoadedRecord>>, DatabaseError> {
+    if let Some(record) = answer.only_record()? {
+        let read = read_database(core, owner, record);
+        return Ok(Some(read).filter(|read| !is_incomplete(read)));
     }
+    let found = FoundRecords::of(&[answer.read()?], &plan.placement.slots, answer.now()?);
+    Ok(read_found(core, owner, found))
+}
+
+fn read_found(core: &Core, owner: &Owner, found: FoundRecords) -> Option<Result<LoadedRecord>> {
+    if may_lie_elsewhere(&found) {
+        return None;
+    }
+    Some(newest(core, owner, Found::Records(found), None)).filter(|read| !is_incomplete(read))
+}
+
+fn is_incomplete(read: &Result<LoadedRecord>) -> bool {
+    read.as_ref().is_err_and(|error| error.kind() == ErrorKind::Incomplete)
 }
 
 /// Asked once for a bulk call: a thousand looks cost more than the rest of it.
@@ -150,25 +165,17 @@ pub(crate) async fn store_many(
     {
         // each owner is stored by itself below, and gets its own result
         tracing::debug!(error = %fault.error, "the bulk store failed");
-        core.note(&fault);
+        core.note(&fault).await;
         if waited_in_vain(postgres, &fault, started) {
             return Ok(requests.iter().map(|_| Err(busy(&fault))).collect());
         }
     }
-    let single = requests.iter().zip(written).map(|(request, written)| or_store(core, written, *request));
-    let single: Vec<_> = single.collect();
-    Ok(futures_util::stream::iter(single).buffered(CONCURRENT).collect().await)
-}
-
-async fn or_store(
-    core: &Core,
-    written: Option<StoredRecord>,
-    request: StoreRequest<'_>,
-) -> Result<StoredRecord> {
-    match written {
-        Some(written) => Ok(written),
-        None => store(core, request).await,
-    }
+    let open: Vec<usize> = (0..requests.len()).filter(|at| written[*at].is_none()).collect();
+    let single: Vec<_> = open.iter().map(|at| store(core, requests[*at])).collect();
+    let single: Vec<_> = futures_util::stream::iter(single).buffered(CONCURRENT).collect().await;
+    let mut results: Vec<_> = written.into_iter().map(|written| written.map(Ok)).collect();
+    open.into_iter().zip(single).for_each(|(at, result)| results[at] = Some(result));
+    Ok(results.into_iter().map(|result| result.expect("every request has a result")).collect())
 }
 
 async fn store_by_one_statement(
@@ -195,28 +202,58 @@ async fn store_by_one_statement(
     if order.is_empty() || core.breaker.blocks(Instant::now()).is_some() {
         return Ok(());
     }
+    look_at_unseen(core, postgres, &plan, &order.iter().map(|at| requests[*at].owner).collect::<Vec<_>>())
+        .await?;
     // in the order of the ids, so that two bulk writers do not wait for each other
     order.sort_by_key(|at| requests[*at].owner);
-    let sealed: Vec<(&Owner, Record)> = order
-        .iter()
-        .map(|at| {
-            Ok((
-                requests[*at].owner,
-                core.seal(requests[*at], core.seen_version(requests[*at].owner), &in_the_clear)?,
-            ))
-        })
-        .collect::<Result<_>>()?;
-    let done = update_many(core, postgres, &plan, &sealed).await?;
-    for ((at, (_, record)), _) in order.iter().zip(&sealed).zip(done).filter(|(_, done)| *done) {
-        core.seen.holds(requests[*at].owner, record.version);
+    let (mut entries, mut places) = (Vec::with_capacity(order.len()), Vec::with_capacity(order.len()));
+    for at in order {
+        let owner = requests[at].owner;
+        let Some(seen) = core.seen.get(owner) else { continue };
+        let record = core.seal(requests[at], core.plausible(Some(seen.version)), &in_the_clear)?;
+        entries.push(BulkEntry { owner, record, seen });
+        places.push(at);
+    }
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let done = update_many(core, postgres, &plan, &entries).await?;
+    for ((at, entry), _) in places.into_iter().zip(entries).zip(done).filter(|(_, done)| *done) {
+        core.seen.holds(entry.owner, entry.record.head());
+        let version = entry.record.version;
         if core.offline_reads {
-            remember_stored(core, requests[*at], Some(record.clone())).await;
+            remember_stored(core, requests[at], Some(entry.record)).await;
         }
-        let places = core.places(requests[*at], |field| plan.placement.place(field));
-        written[*at] =
-            Some(StoredRecord { version: record.version, places, degraded: None, replaced: Vec::new() });
+        let places = core.places(requests[at], |field| plan.placement.place(field));
+        written[at] = Some(StoredRecord { version, places, degraded: None, replaced: Vec::new() });
     }
     Ok(())
+}
+
+/// Looks at the rows of owners that this process has not seen, by one statement, and notes the records that open. The
+/// other owners are stored by themselves.
+async fn look_at_unseen(
+    core: &Core,
+    postgres: &Postgres,
+    plan: &Plan,
+    owners: &[&Owner],
+) -> Result<(), DatabaseError> {
+    let unseen: Vec<&Owner> = owners.iter().copied().filter(|owner| core.seen.get(owner).is_none()).collect();
+    if unseen.is_empty() {
+        return Ok(());
+    }
+    let read = postgres.read_many(plan, &unseen, |at, answer| {
+        if let Some(record) = answer.only_record()?
+            && core.is_tombstone(&record, unseen[at]).is_ok()
+        {
+            core.seen.holds(unseen[at], record.head());
+        }
+        Ok(())
+    });
+    match read.await {
+        Err(fault) if fault.outcome == Outcome::Redetect => postgres.refresh().await.map(drop),
+        read => read,
+    }
 }
 
 /// A statement that was certainly not applied is left to the single stores.
@@ -224,17 +261,17 @@ async fn update_many(
     core: &Core,
     postgres: &Postgres,
     plan: &Plan,
-    sealed: &[(&Owner, Record)],
+    entries: &[BulkEntry<'_>],
 ) -> Result<Vec<bool>, DatabaseError> {
     let started = Instant::now();
-    match postgres.update_many(plan, sealed, &core.known_keys()).await {
+    match postgres.update_many(plan, entries).await {
         Ok(done) => {
             core.breaker.success();
             Ok(done)
         }
         Err(fault) if matches!(fault.outcome, Outcome::Redetect) => {
             postgres.refresh().await?;
-            Ok(vec![false; sealed.len()])
+            Ok(vec![false; entries.len()])
         }
         Err(fault)
             if matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous)
@@ -242,7 +279,7 @@ async fn update_many(
         {
             Err(fault)
         }
-        Err(_) => Ok(vec![false; sealed.len()]),
+        Err(_) => Ok(vec![false; entries.len()]),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::keyring::keys::KeyState;
 use crate::local::file::LocalFile;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::Postgres;
+use crate::record::contents::Contents;
 use crate::record::field::{Field, Fields, MAX_FIELDS};
 use crate::record::owner::Owner;
 use crate::record::placement::Place;
@@ -24,7 +25,7 @@ use crate::record::token::{KeyId, MAX_SLOT, MAX_TOKEN, token_len};
 use crate::record::values::Values;
 use crate::record::version::{Millis, Version};
 use crate::store::breaker::Breaker;
-use crate::store::seen_versions::SeenVersions;
+use crate::store::seen_records::SeenRecords;
 
 /// How often a write is tried against moving targets before the caller hears of it.
 pub(crate) const ROUNDS: u32 = 5;
@@ -40,11 +41,21 @@ pub enum Fallback {
     Refuse,
 }
 
-/// What a store may overwrite. Nothing but older records of the vault by default.
+/// What a store may overwrite. By default any older record that opens, and nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StoreOptions {
     pub(crate) replace_unreadable: bool,
     pub(crate) replace_foreign: bool,
+    pub(crate) expected: Option<Expected>,
+}
+
+/// What an owner must have for a store to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// The record of this version.
+    Version(Version),
+    /// No record, or one that was deleted.
+    Absent,
 }
 
 impl StoreOptions {
@@ -53,7 +64,8 @@ impl StoreOptions {
         Self::default()
     }
 
-    /// Overwrites a record that names an unknown key or has a later format. Its text is kept in the local file.
+    /// Overwrites a record that does not open: its key is unknown, its format is a later one, it is damaged, or it was
+    /// moved here from another owner. Its text is kept in the local file.
     pub fn replace_unreadable(mut self) -> Self {
         self.replace_unreadable = true;
         self
@@ -62,6 +74,15 @@ impl StoreOptions {
     /// Overwrites text that the vault did not write, for good. Read and store it first.
     pub fn replace_foreign(mut self) -> Self {
         self.replace_foreign = true;
+        self
+    }
+
+    /// Stores only if the owner has what is expected, else nothing is written and the error is `Conflict`. What waits in the
+    /// local file for this owner is synchronised first. Nothing falls back to the local file.
+    ///
+    /// A record that waits in the local file of another host may still win later, if it is newer.
+    pub fn expect(mut self, expected: Expected) -> Self {
+        self.expected = Some(expected);
         self
     }
 }
@@ -74,9 +95,23 @@ pub(crate) struct StoreRequest<'a> {
     /// What the plain columns hold of the record before, and its version, where somebody has looked.
     pub(crate) vouched: Option<(&'a PlainTexts, Version)>,
     pub(crate) options: StoreOptions,
+    /// Where only some fields of the record that is there are to change.
+    pub(crate) change: Option<&'a Change>,
 }
 
-impl StoreRequest<'_> {
+/// A change of some fields of a record.
+pub(crate) struct Change {
+    pub(crate) before: Contents,
+    /// The plain fields that are written. The columns of the others stay as they are.
+    pub(crate) plain: Vec<Field>,
+}
+
+impl<'a> StoreRequest<'a> {
+    /// A whole record in place of the one before.
+    pub(crate) fn new(owner: &'a Owner, values: &'a Values, options: StoreOptions) -> Self {
+        Self { owner, values, vouched: None, options, change: None }
+    }
+
     pub(crate) fn is_tombstone(&self) -> bool {
         self.values.fields().next().is_none()
     }
@@ -101,6 +136,8 @@ pub(crate) struct LoadedRecord {
     pub(crate) version: Version,
     pub(crate) local: bool,
     pub(crate) stale: bool,
+    /// A newer version that this process has opened or written.
+    pub(crate) seen: Option<Version>,
     /// The record, when the database answered with it.
     pub(super) record: Option<Record>,
 }
@@ -116,7 +153,7 @@ pub(crate) struct Core {
     pub(crate) fallback: Fallback,
     pub(crate) offline_reads: bool,
     pub(crate) breaker: Breaker,
-    pub(crate) seen: SeenVersions,
+    pub(crate) seen: SeenRecords,
     pub(crate) clock: Clock,
     pub(crate) reloaded: ReloadedGeneration,
 }
@@ -144,19 +181,25 @@ impl Core {
         }
     }
 
-    /// Tells the breaker how the server does.
-    pub(crate) fn note(&self, fault: &DatabaseError) {
-        match fault.outcome {
-            Outcome::Fallback | Outcome::Ambiguous => {
-                self.breaker.failure(&fault.error.to_string(), Instant::now());
+    /// Tells the breaker how the server does. A statement that took too long, or lost its connection, may have been the only
+    /// one: the server itself is asked before all callers are kept from it.
+    pub(crate) async fn note(&self, fault: &DatabaseError) {
+        let is_away = match (fault.outcome, &self.postgres) {
+            (Outcome::Fallback | Outcome::Ambiguous, Some(postgres)) if fault.was_connected => {
+                !postgres.database.answers().await
             }
-            _ => self.breaker.success(),
+            (Outcome::Fallback | Outcome::Ambiguous, _) => true,
+            _ => false,
+        };
+        match is_away {
+            true => self.breaker.failure(&fault.error.to_string(), Instant::now()),
+            false => self.breaker.success(),
         }
     }
 
     /// The version that the row was last known to hold, for a version that goes past it.
     pub(crate) fn seen_version(&self, owner: &Owner) -> Option<Version> {
-        self.plausible(self.seen.get(owner))
+        self.plausible(self.seen.get(owner).map(|head| head.version))
     }
 
     /// A version from the future is not one to go past.
@@ -175,7 +218,12 @@ impl Core {
         random::with_rng(|rng| {
             let version = Version::next(now, seen, random_step(rng));
             let fields = (&self.fields, in_the_clear);
-            sealer::seal(request.values, self.scope(request.owner), version, fields, keyring.primary(), rng)
+            let contents = match request.change {
+                Some(change) => change.before.changed(request.values, &self.fields, &change.plain),
+                None => Contents::of(request.values, &self.fields),
+            };
+            let scope = self.scope(request.owner);
+            sealer::seal((request.values, &contents), scope, version, fields, keyring.primary(), rng)
         })
     }
 
@@ -209,11 +257,15 @@ impl Core {
         Scope { namespace: self.fields.namespace, owner }
     }
 
+    /// `carried` are fields that a newer program stored.
+    ///
     /// # Errors
     /// `InvalidInput`, naming the field, for values that make no record.
-    pub(crate) fn check(&self, values: &Values) -> Result<()> {
+    pub(crate) fn check(&self, values: &Values, carried: &[Field]) -> Result<()> {
         let invalid = |message: String| Error::new(ErrorKind::InvalidInput, message);
-        if let Some(field) = values.fields().find(|field| !self.fields.knows(*field)) {
+        if let Some(field) =
+            values.fields().find(|field| !self.fields.knows(*field) && !carried.contains(field))
+        {
             return Err(invalid(format!("{field} is no field of {}", self.fields.namespace))
                 .with_hint("declare an extra field in the layout, with `Layout::extra_secret`"));
         }
@@ -221,7 +273,7 @@ impl Core {
             return Err(invalid(format!("a record has at most {MAX_FIELDS} fields")));
         }
         for (field, json) in values.iter() {
-            let spec = self.fields.spec(field).expect("it is known");
+            let Some(spec) = self.fields.spec(field) else { continue };
             if json.len() > spec.longest || token_len(field, json.len()) > MAX_TOKEN {
                 return Err(invalid(format!("{field} is longer than its field takes")));
             }
@@ -240,11 +292,6 @@ impl Core {
             false => Err(invalid("the record is empty: no secret field is set".to_owned())
                 .with_hint("set at least one secret field; to remove a record, delete it")),
         }
-    }
-
-    /// The ids of the keys that records can be opened with.
-    pub(crate) fn known_keys(&self) -> Vec<String> {
-        self.keyring.current().openable().iter().map(KeyId::to_string).collect()
     }
 
     /// Opens a record, with the keyring read again when it names a key that is not known yet.

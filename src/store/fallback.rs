@@ -32,9 +32,7 @@ pub(super) async fn store_locally(
     base: Base,
     degraded: Option<String>,
 ) -> Result<StoredRecord> {
-    let local = core.local.as_ref().ok_or_else(|| {
-        Error::new(ErrorKind::Configuration, "there is neither a database nor a local file to store in")
-    })?;
+    let local = local_file(core)?;
     let known = known(core, local, request.owner).await?;
     // nobody asks first what is pending: the write itself says when that is newer
     let mut seen = known;
@@ -48,18 +46,9 @@ pub(super) async fn store_locally(
             Some(sent) => core.seal_rest(request, sent)?,
             None => core.seal(request, seen, &[])?,
         };
-        let put = LocalRecord {
-            owner: request.owner.clone(),
-            version: record.version,
-            text: record.packed(),
-            base,
-            at: core.now(),
-        };
+        let put = local_entry(core, request, &record, base);
         match local.put_pending(&put).await? {
-            PutPending::Written => {
-                let places = core.places(request, |_| Place::Local);
-                return Ok(StoredRecord { version: record.version, places, degraded, replaced: Vec::new() });
-            }
+            PutPending::Written => return Ok(stored_locally(core, request, record.version, degraded)),
             PutPending::Newer(version) => seen = Some(version),
         }
     }
@@ -67,6 +56,32 @@ pub(super) async fn store_locally(
         ErrorKind::Busy,
         "gave up after several attempts: other writers kept changing this record",
     ))
+}
+
+pub(super) fn local_file(core: &Core) -> Result<&LocalFile> {
+    core.local.as_ref().ok_or_else(|| {
+        Error::new(ErrorKind::Configuration, "there is neither a database nor a local file to store in")
+    })
+}
+
+pub(super) fn local_entry(
+    core: &Core,
+    request: StoreRequest<'_>,
+    record: &Record,
+    base: Base,
+) -> LocalRecord {
+    let (version, text) = (record.version, record.packed());
+    LocalRecord { owner: request.owner.clone(), version, text, base, at: core.now() }
+}
+
+pub(super) fn stored_locally(
+    core: &Core,
+    request: StoreRequest<'_>,
+    version: Version,
+    degraded: Option<String>,
+) -> StoredRecord {
+    let places = core.places(request, |_| Place::Local);
+    StoredRecord { version, places, degraded, replaced: Vec::new() }
 }
 
 /// What the row was last known to hold: in this process, or in the offline replica.

@@ -5,8 +5,9 @@ use std::time::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::LocalRecord;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
+use crate::postgres::statements::bind::Answer;
 use crate::postgres::statements::plan::{Plan, Postgres};
-use crate::postgres::statements::read::FoundRows;
+use crate::postgres::statements::read::read_rows;
 use crate::record::owner::Owner;
 use crate::record::record::{FoundRecords, Record};
 use crate::record::values::Values;
@@ -35,25 +36,38 @@ pub(crate) async fn load(core: &Core, owner: &Owner) -> Result<LoadedRecord> {
     match find_records(postgres, owner).await {
         Ok(found) => {
             core.breaker.success();
-            if found.records.is_empty() {
+            if found.is_empty() {
                 forget_seen(core, owner).await;
             }
-            let read = match newest(core, owner, found, pending.clone()) {
+            let mut read = match newest(core, owner, found, pending.clone()) {
                 Err(error) if error.kind() == ErrorKind::Incomplete => {
                     look_again(core, postgres, owner, pending, error).await?
                 }
                 read => read?,
             };
-            remember(core, owner, &read).await;
+            remember(core, owner, &mut read).await;
             Ok(read)
         }
         Err(fault) => {
-            core.note(&fault);
+            core.note(&fault).await;
             match fault.outcome {
                 Outcome::Fallback => load_offline(core, owner, pending, fault.error).await,
                 _ => Err(fault.error),
             }
         }
+    }
+}
+
+/// What the database holds for an owner.
+pub(super) enum Found {
+    /// One record and nothing else, as nearly always.
+    Record(Record),
+    Records(FoundRecords),
+}
+
+impl Found {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Records(found) if found.records.is_empty())
     }
 }
 
@@ -94,21 +108,32 @@ pub(super) async fn pending(core: &Core, owner: &Owner) -> Result<Option<LocalRe
 fn read_local(core: &Core, owner: &Owner, record: &LocalRecord, stale: bool) -> Result<LoadedRecord> {
     let record = core.local_record(&record.text)?;
     let opened = core.open(&record, owner)?;
-    Ok(LoadedRecord { opened, version: record.version, local: true, stale, record: None })
+    Ok(LoadedRecord { opened, version: record.version, local: true, stale, seen: None, record: None })
 }
 
 pub(super) fn read_database(core: &Core, owner: &Owner, record: Record) -> Result<LoadedRecord> {
     let opened = core.open(&record, owner)?;
-    Ok(LoadedRecord { opened, version: record.version, local: false, stale: false, record: Some(record) })
+    let version = record.version;
+    Ok(LoadedRecord { opened, version, local: false, stale: false, seen: None, record: Some(record) })
 }
 
 /// The newer of what the database holds and what waits for it.
 pub(super) fn newest(
     core: &Core,
     owner: &Owner,
-    found: FoundRecords,
+    found: Found,
     pending: Option<LocalRecord>,
 ) -> Result<LoadedRecord> {
+    let found = match found {
+        Found::Records(found) => found,
+        Found::Record(record) => {
+            let newer = pending.filter(|pending| pending.version > record.version);
+            return match newer {
+                Some(pending) => read_local(core, owner, &pending, false),
+                None => read_database(core, owner, record),
+            };
+        }
+    };
     let nothing_there = found.records.is_empty() && found.unrecognised_error().is_none();
     let older_there = found.records.first().is_some_and(|first| {
         let pending = pending.as_ref().map(|pending| pending.version);
@@ -146,21 +171,26 @@ pub(super) async fn load_offline(
     }
 }
 
-/// Notes an answer of the database, and keeps it for times when it is away, if that was asked for.
-pub(super) async fn remember(core: &Core, owner: &Owner, read: &LoadedRecord) {
-    if let Some(version) = core.plausible(Some(read.version)).filter(|_| !read.local) {
-        core.seen.holds(owner, version);
+/// Notes an answer of the database, and keeps it for times when it is away, if that was asked for. One that is older than
+/// what this process has seen already is stale: a replica, or a database that was restored.
+pub(super) async fn remember(core: &Core, owner: &Owner, read: &mut LoadedRecord) {
+    if let (false, Some(record)) = (read.local, &read.record)
+        && core.plausible(Some(read.version)).is_some()
+    {
+        let newest = core.seen.holds(owner, record.head()).version;
+        read.seen = Some(newest).filter(|newest| *newest > read.version);
+        read.stale |= read.seen.is_some();
     }
     if core.offline_reads {
         let nothing = Values::new();
         let values = read.opened.values.as_ref().unwrap_or(&nothing);
-        let request = StoreRequest { owner, values, vouched: None, options: StoreOptions::new() };
+        let request = StoreRequest::new(owner, values, StoreOptions::new());
         remember_stored(core, request, read.record.clone()).await;
     }
 }
 
 /// Everything that the database holds for an owner.
-pub(super) async fn find_records(postgres: &Postgres, owner: &Owner) -> Result<FoundRecords, DatabaseError> {
+pub(super) async fn find_records(postgres: &Postgres, owner: &Owner) -> Result<Found, DatabaseError> {
     let (started, limit) = (Instant::now(), postgres.database.patience());
     let (mut last, mut plan, mut round) = (None, None, 0);
     while round < ROUNDS {
@@ -191,31 +221,31 @@ pub(super) async fn find_records(postgres: &Postgres, owner: &Owner) -> Result<F
     Err(last.unwrap_or_else(|| Error::new(ErrorKind::Busy, KEEPS_CHANGING).into()))
 }
 
-async fn find_records_once(postgres: &Postgres, owner: &Owner) -> Result<FoundRecords, DatabaseError> {
+async fn find_records_once(postgres: &Postgres, owner: &Owner) -> Result<Found, DatabaseError> {
     let plan = postgres.plan().await?;
-    let found = read_current(postgres, &plan, owner).await?;
-    let found = FoundRecords::of(&found.rows, &plan.placement.slots, found.now);
-    if !may_lie_elsewhere(&found) {
+    let found = read(postgres, &plan, owner).await?;
+    if !matches!(&found, Found::Records(found) if may_lie_elsewhere(found)) {
         return Ok(found);
     }
     // columns that we do not know of yet may hold it
-    let Some(plan) = postgres.refresh_if_older().await? else { return Ok(found) };
-    let found = read_current(postgres, &plan, owner).await?;
-    Ok(FoundRecords::of(&found.rows, &plan.placement.slots, found.now))
+    match postgres.refresh_if_older().await? {
+        Some(plan) => read(postgres, &plan, owner).await,
+        None => Ok(found),
+    }
 }
 
-/// # Errors
-/// Those of the database, and `Redetect` when the columns are no longer the ones of the plan: the
-/// record may lie in one that was not read.
-async fn read_current(postgres: &Postgres, plan: &Plan, owner: &Owner) -> Result<FoundRows, DatabaseError> {
+async fn read(postgres: &Postgres, plan: &Plan, owner: &Owner) -> Result<Found, DatabaseError> {
     if !plan.has_slots() {
-        return Ok(FoundRows { rows: Vec::new(), now: 0, is_current: true });
+        return Ok(Found::Records(FoundRecords::default()));
     }
-    let found = postgres.read(plan, owner).await?;
-    match found.is_current {
-        true => Ok(found),
-        false => Err(DatabaseError::new(Outcome::Redetect, Error::new(ErrorKind::Busy, KEEPS_CHANGING))),
+    let rows = postgres.read_raw(plan, owner).await?;
+    if let [row] = rows.as_slice()
+        && let Some(record) = (Answer { row, first: 0, placement: &plan.placement }).only_record()?
+    {
+        return Ok(Found::Record(record));
     }
+    let found = read_rows(plan, &rows)?;
+    Ok(Found::Records(FoundRecords::of(&found.rows, &plan.placement.slots, found.now)))
 }
 
 /// Before `NotFound` and `Incomplete` the catalogue is looked at again.

@@ -8,9 +8,13 @@ use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
 use crate::record::values::Values;
 use crate::store::core::{Core, StoreOptions, StoreRequest, StoredRecord};
-use crate::store::fallback::{fall_back, remember_stored, store_locally, supersede_pending};
+use crate::store::fallback::{
+    fall_back, local_entry, local_file, remember_stored, store_locally, stored_locally, supersede_pending,
+};
+use crate::store::judge::{Newest, check_expected};
 use crate::store::load::load;
 use crate::store::reload::reload_keyring;
+use crate::store::sync::sync_owner;
 use crate::store::write::Write;
 
 /// Writes to the database, or to the local file when that is out of reach or has no room.
@@ -18,6 +22,9 @@ use crate::store::write::Write;
 /// On error nothing was written, unless the error says that the outcome is unknown.
 pub(crate) async fn store(core: &Core, request: StoreRequest<'_>) -> Result<StoredRecord> {
     reload_keyring(core).await;
+    if request.options.expected.is_some() {
+        return store_expected(core, request).await.map_err(|not_stored| not_stored.error);
+    }
     let Some(postgres) = &core.postgres else {
         return store_locally(core, request, None, Base::Unknown, None).await;
     };
@@ -30,17 +37,85 @@ pub(crate) async fn store(core: &Core, request: StoreRequest<'_>) -> Result<Stor
     match write.run().await {
         Ok(stored) => {
             core.breaker.success();
-            core.seen.holds(request.owner, stored.version);
-            supersede_pending(core, request.owner, stored.version).await;
-            remember_stored(core, request, write.attempted().0).await;
+            conclude(core, request, write).await;
             Ok(stored)
         }
         Err(fault) => {
-            core.note(&fault);
+            core.note(&fault).await;
             let (record, base) = write.attempted();
             fall_back(core, request, record, base, fault).await
         }
     }
+}
+
+/// Why a store that expects something was not done.
+pub(super) struct NotStored {
+    pub(super) error: Error,
+    /// A write was sent, and may have been applied and then replaced.
+    pub(super) is_unknown: bool,
+}
+
+impl From<Error> for NotStored {
+    fn from(error: Error) -> Self {
+        Self { error, is_unknown: false }
+    }
+}
+
+/// Stores only what is expected to be stored, and keeps nothing locally beside a database.
+///
+/// On error nothing was written, unless the error says that the outcome is unknown, or `is_unknown` does.
+pub(super) async fn store_expected(
+    core: &Core,
+    request: StoreRequest<'_>,
+) -> Result<StoredRecord, NotStored> {
+    let Some(postgres) = &core.postgres else {
+        return Ok(store_expected_locally(core, request).await?);
+    };
+    postgres.check_owner(request.owner)?;
+    if let Some(reason) = core.breaker.blocks(Instant::now()) {
+        return Err(Error::new(ErrorKind::Unavailable, reason).into());
+    }
+    // what waits is newer than what the database holds
+    sync_owner(core, request.owner).await?;
+    let mut write = Write::new(core, postgres, request).await?;
+    match write.run().await {
+        Ok(stored) => {
+            core.breaker.success();
+            conclude(core, request, write).await;
+            Ok(stored)
+        }
+        Err(fault) => {
+            core.note(&fault).await;
+            Err(NotStored { is_unknown: write.is_unknown(), error: fault.error })
+        }
+    }
+}
+
+async fn store_expected_locally(core: &Core, request: StoreRequest<'_>) -> Result<StoredRecord> {
+    let local = local_file(core)?;
+    let there = local.pending(request.owner).await?;
+    let newest = match &there {
+        Some(there) => {
+            let is_tombstone = core.is_tombstone(&core.local_record(&there.text)?, request.owner)?;
+            Some(Newest { version: there.version, is_tombstone })
+        }
+        None => None,
+    };
+    check_expected(request.options.expected, newest)?;
+    let version = newest.map(|newest| newest.version);
+    let put = local_entry(core, request, &core.seal(request, version, &[])?, Base::Unknown);
+    match local.put_over(version, &put).await? {
+        true => Ok(stored_locally(core, request, put.version, None)),
+        false => Err(Error::new(ErrorKind::Conflict, "another writer changed the record meanwhile")),
+    }
+}
+
+/// What follows a write that went well.
+async fn conclude(core: &Core, request: StoreRequest<'_>, write: Write<'_>) {
+    let Some(head) = write.head() else { return };
+    core.seen.holds(request.owner, head);
+    supersede_pending(core, request.owner, head.version).await;
+    remember_stored(core, request, write.attempted().0).await;
 }
 
 /// Puts a tombstone in the place of an owner's record.
@@ -60,5 +135,5 @@ pub(crate) async fn delete(core: &Core, owner: &Owner) -> Result<StoredRecord> {
     };
     let (values, options) = (&Values::new(), StoreOptions::new());
     let vouched = vouched.as_ref().map(|(texts, version)| (texts, *version));
-    store(core, StoreRequest { owner, values, vouched, options }).await
+    store(core, StoreRequest { vouched, ..StoreRequest::new(owner, values, options) }).await
 }

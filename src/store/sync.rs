@@ -12,12 +12,11 @@ use crate::postgres::statements::bind::Written;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
 use crate::record::owner::Owner;
-use crate::record::plain::PlainTexts;
 use crate::record::record::{FoundRecords, Record, Row};
 use crate::record::version::Millis;
 use crate::store::core::{Core, ROUNDS, StoreOptions, StoreRequest, pause};
 use crate::store::fallback::keep;
-use crate::store::obstacle::{Obstacle, keep_tokens, obstacle, vouched, with_vouched};
+use crate::store::judge::{Newest, Verdict, judge, keep_tokens, with_vouched};
 use crate::store::reload::reload_keyring;
 
 /// How many pending records are read from the local file at a time.
@@ -73,7 +72,7 @@ pub(crate) async fn sync(core: &Core) -> Result<SyncReport> {
         after = Some(last.owner.clone());
         for pending in &page {
             let settled = Push { core, postgres, local, pending }.settle().await;
-            if let Some(stopped) = note_settled(core, &mut report, pending, settled)? {
+            if let Some(stopped) = note_settled(core, &mut report, pending, settled).await? {
                 report.stopped = Some(stopped);
                 return Ok(report);
             }
@@ -83,8 +82,25 @@ pub(crate) async fn sync(core: &Core) -> Result<SyncReport> {
     Ok(report)
 }
 
+/// Pushes what waits for one owner, if anything does.
+///
+/// # Errors
+/// Why it goes on waiting.
+pub(super) async fn sync_owner(core: &Core, owner: &Owner) -> Result<()> {
+    let (Some(postgres), Some(local)) = (&core.postgres, &core.local) else { return Ok(()) };
+    let Some(pending) = local.pending(owner).await? else { return Ok(()) };
+    match (Push { core, postgres, local, pending: &pending }).settle().await {
+        Ok(Settled::Blocked(error)) => Err(error),
+        Ok(_) => Ok(()),
+        Err(fault) => {
+            core.note(&fault).await;
+            Err(fault.error)
+        }
+    }
+}
+
 /// Adds to the report; answers with the reason to stop.
-fn note_settled(
+async fn note_settled(
     core: &Core,
     report: &mut SyncReport,
     pending: &LocalRecord,
@@ -110,7 +126,7 @@ fn note_settled(
     if matches!(kind, ErrorKind::LocalStore | ErrorKind::LocalCorrupt) {
         return Err(fault.error);
     }
-    core.note(&fault);
+    core.note(&fault).await;
     let out_of_reach =
         matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous | Outcome::TakesNoWrites);
     if out_of_reach || kind == ErrorKind::Configuration {
@@ -148,6 +164,9 @@ impl Push<'_> {
             match fault.outcome {
                 Outcome::Retry | Outcome::Pooler => pause(round).await,
                 Outcome::Redetect => drop(self.postgres.refresh().await?),
+                // another writer may have made the row
+                Outcome::Duplicate if round == 0 => {}
+                Outcome::Duplicate => return self.dead_letter(&fault.error.to_string()).await,
                 Outcome::Reject if is_refused_for_good(&fault.error) => {
                     return self.dead_letter(&fault.error.to_string()).await;
                 }
@@ -184,30 +203,14 @@ impl Push<'_> {
 
     /// `None`: things moved, look again.
     async fn settle_once(&self, record: &Record) -> Result<Option<Settled>, DatabaseError> {
-        let Self { core, postgres, local, pending } = self;
+        let Self { core, postgres, pending, .. } = self;
         let plan = postgres.plan_with_room().await?;
         // only once the database could take it: until then this is the place where it belongs. What was
         // never based on a row cannot have been overtaken unnoticed
         if pending.base != Base::Unknown && core.now().saturating_sub(pending.at) > MAX_PENDING {
             return self.dead_letter("it waited for more than 30 days").await.map(Some);
         }
-        // kept before it is replaced: a process that is killed in between has lost nothing
         let found = postgres.read(&plan, &pending.owner).await?;
-        let kept = self.keep_overwritten(&plan, record, &found.rows).await?;
-        let vouched = self.vouched(&plan, &found.rows);
-        let written = Written { record, vouched: Some(&vouched), seen: None };
-        let before = postgres.push(&plan, &pending.owner, written, &core.known_keys()).await?;
-        if !before.is_empty() {
-            let overwrote = self.keep_overwritten(&plan, record, &before).await? || kept;
-            core.seen.holds(&pending.owner, record.version);
-            local.remove_pending(&pending.owner, &pending.text).await?;
-            return Ok(Some(Settled::Pushed { overwrote }));
-        }
-        let found = postgres.read(&plan, &pending.owner).await?;
-        if !found.is_current {
-            postgres.refresh().await?;
-            return Ok(None);
-        }
         match found.rows.is_empty() {
             true => self.create(&plan, record).await,
             false => self.decide(&plan, record, &found).await,
@@ -235,16 +238,12 @@ impl Push<'_> {
         Ok(true)
     }
 
-    fn vouched(&self, plan: &Plan, rows: &[Row]) -> PlainTexts {
-        vouched(self.core, plan, &self.pending.owner, rows)
-    }
-
     /// A record of the database with its plain columns sealed too.
     fn sealed_whole(&self, record: Record) -> Result<String> {
         let owner = &self.pending.owner;
         let opened = self.core.open(&record, owner)?;
         let values = &opened.values.unwrap_or_default();
-        let request = StoreRequest { owner, values, vouched: None, options: StoreOptions::new() };
+        let request = StoreRequest::new(owner, values, StoreOptions::new());
         Ok(self.core.seal_rest(request, record)?.packed())
     }
 
@@ -256,17 +255,18 @@ impl Push<'_> {
         if matches!(pending.base, Base::Version(_)) && !is_tombstone {
             return self.dead_letter("the row of this owner was removed meanwhile").await.map(Some);
         }
-        let written = Written { record, vouched: None, seen: None };
-        let done = is_tombstone || postgres.insert(plan, &pending.owner, written).await?;
-        if !done {
-            postgres.refresh().await?;
-            return Ok(None);
+        let written = Written { record, vouched: None, only: None };
+        if !is_tombstone {
+            if !postgres.insert(plan, &pending.owner, written).await? {
+                return Ok(None);
+            }
+            core.seen.holds(&pending.owner, record.head());
         }
         local.remove_pending(&pending.owner, &pending.text).await?;
         Ok(Some(Settled::Pushed { overwrote: false }))
     }
 
-    /// The row is there, and holds something that is not older.
+    /// The row is there.
     async fn decide(
         &self,
         plan: &Plan,
@@ -275,29 +275,29 @@ impl Push<'_> {
     ) -> Result<Option<Settled>, DatabaseError> {
         let Self { core, postgres, local, pending } = self;
         let owner = &pending.owner;
-        let overwrote = match obstacle(core, plan, owner, record, found, StoreOptions::new())? {
-            Obstacle::SameWrite => false,
-            Obstacle::Newer(_)
-            | Obstacle::Overwritable { newer: Some(_), .. }
-            | Obstacle::Refused { newer: Some(_), .. } => return self.supersede().await.map(Some),
-            Obstacle::Refused { error, .. } => return Ok(Some(Settled::Blocked(error))),
-            // older records that open: the statement could not tell them from another kind's
-            Obstacle::Unexplained => {
-                let old = with_vouched(core, plan, owner, &found.rows);
-                if !postgres.replace(plan, owner, record, &old).await? {
-                    return Ok(None);
-                }
-                true
+        let is_newer =
+            |newest: &Option<Newest>| newest.is_some_and(|newest| newest.version >= record.version);
+        let overwrote = match judge(core, plan, owner, Some(record), found, StoreOptions::new())? {
+            Verdict::SameWrite => false,
+            Verdict::Overwrite { newest, .. } | Verdict::Refuse { newest, .. } if is_newer(&newest) => {
+                return self.supersede().await.map(Some);
             }
-            Obstacle::Overwritable { reason, .. } => {
-                keep_tokens(core, owner, KeptKind::Replaced, &found.rows, &reason).await?;
+            Verdict::Refuse { error, .. } => return Ok(Some(Settled::Blocked(error))),
+            Verdict::Overwrite { keep, .. } => {
+                // kept before it is replaced: a process that is killed in between has lost nothing
+                let overwrote = self.keep_overwritten(plan, record, &found.rows).await?;
+                if let Some(reason) = &keep {
+                    keep_tokens(core, owner, KeptKind::Replaced, &found.rows, reason).await?;
+                }
                 let old = with_vouched(core, plan, owner, &found.rows);
-                if !postgres.replace(plan, owner, record, &old).await? {
+                let written = Written { record, vouched: None, only: None };
+                if !postgres.replace(plan, owner, written, &old).await? {
                     return Ok(None);
                 }
-                true
+                overwrote || keep.is_some()
             }
         };
+        core.seen.holds(owner, record.head());
         local.remove_pending(owner, &pending.text).await?;
         Ok(Some(Settled::Pushed { overwrote }))
     }

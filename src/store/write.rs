@@ -1,4 +1,4 @@
-//! One record into the database: write, and when that changes nothing, look why and decide.
+//! One record into the database: over the record that was seen last, or else look, judge and replace.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,10 +10,11 @@ use crate::postgres::statements::bind::Written;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
 use crate::record::field::Field;
-use crate::record::record::{Record, Row};
+use crate::record::plain::PlainTexts;
+use crate::record::record::{Head, Record, Row};
 use crate::record::version::Version;
-use crate::store::core::{Core, ROUNDS, StoreRequest, StoredRecord, pause};
-use crate::store::obstacle::{Obstacle, keep_tokens, obstacle, with_vouched};
+use crate::store::core::{Core, Expected, ROUNDS, StoreRequest, StoredRecord, pause};
+use crate::store::judge::{Verdict, check_expected, judge, keep_tokens, with_vouched};
 
 pub(super) struct Write<'a> {
     core: &'a Core,
@@ -25,10 +26,16 @@ pub(super) struct Write<'a> {
     /// whose answer was lost is recognised when it did arrive.
     record: Option<Record>,
     base: Base,
-    /// The slots of the rows that were written over last, to no effect.
-    tried: Option<Vec<Vec<Option<String>>>>,
+    /// The row may hold what this process has not seen.
+    looks_first: bool,
+    /// The rows that were written over last, to no effect.
+    tried: Option<Vec<Row>>,
     /// How often nothing explained why nothing was written.
     unexplained: u32,
+    /// A unique constraint refused the row once.
+    was_duplicate: bool,
+    /// A write whose answer was lost.
+    unknown: Option<DatabaseError>,
     /// What the last round took the table for.
     plan: Option<Arc<Plan>>,
     /// New connections were opened after one that was read-only.
@@ -62,8 +69,11 @@ impl<'a> Write<'a> {
             seen,
             record: None,
             base: Base::Unknown,
+            looks_first: false,
             tried: None,
             unexplained: 0,
+            was_duplicate: false,
+            unknown: None,
             plan: None,
             reconnected: false,
             replaced: Vec::new(),
@@ -75,12 +85,22 @@ impl<'a> Write<'a> {
         (self.record, self.base)
     }
 
+    /// The head of the record that was written.
+    pub(super) fn head(&self) -> Option<Head> {
+        self.record.as_ref().map(Record::head)
+    }
+
+    /// Whether a write was sent whose outcome nobody knows.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.unknown.is_some()
+    }
+
     /// # Errors
     /// `Fallback` when certainly nothing was written and the database cannot take it; `Ambiguous` when
     /// the outcome is unknown and reading back failed too; else the reason for the caller.
     pub(super) async fn run(&mut self) -> Result<StoredRecord, DatabaseError> {
         let (started, limit) = (Instant::now(), self.postgres.database.patience());
-        let (mut last, mut unknown, mut round) = (None, None, 0);
+        let (mut last, mut round) = (None, 0);
         while round < ROUNDS {
             let before = self.plan.clone();
             let mut raced = false;
@@ -94,9 +114,9 @@ impl<'a> Write<'a> {
                 // rivals that met twice would go on meeting
                 Ok(Round::Again) => pause(round).await,
                 Err(fault) => match self.recover(fault, round).await {
-                    Ok(fault) if fault.outcome == Outcome::Ambiguous => unknown = Some(fault),
+                    Ok(fault) if fault.outcome == Outcome::Ambiguous => self.unknown = Some(fault),
                     Ok(fault) => last = Some(fault),
-                    Err(fault) => return Err(still_unknown(fault, unknown)),
+                    Err(fault) => return Err(still_unknown(fault, self.unknown.as_ref())),
                 },
             }
             if started.elapsed() > limit {
@@ -112,9 +132,9 @@ impl<'a> Write<'a> {
                 "gave up after several attempts: other writers kept changing this record",
             )
         };
-        match unknown {
+        match &self.unknown {
             // reading back went well each time: the server is there, and this row is not to be had
-            Some(unknown) => Err(DatabaseError::new(Outcome::TakesNoWrites, unknown.error)),
+            Some(unknown) => Err(DatabaseError::new(Outcome::TakesNoWrites, unknown.error.copy())),
             None => Err(last.unwrap_or_else(|| busy().into())),
         }
     }
@@ -124,9 +144,12 @@ impl<'a> Write<'a> {
     /// # Errors
     /// The fault that another round would meet again.
     async fn recover(&mut self, fault: DatabaseError, round: u32) -> Result<DatabaseError, DatabaseError> {
+        self.looks_first |= fault.outcome != Outcome::Redetect;
         match fault.outcome {
             Outcome::Reject if self.schema_moved(&fault.error).await => Ok(fault),
-            Outcome::Fallback | Outcome::TakesNoWrites | Outcome::Reject => Err(fault),
+            // another writer may have made the row
+            Outcome::Duplicate if !std::mem::replace(&mut self.was_duplicate, true) => Ok(fault),
+            Outcome::Fallback | Outcome::TakesNoWrites | Outcome::Reject | Outcome::Duplicate => Err(fault),
             Outcome::ReadOnly => self.read_only(fault).await,
             Outcome::Ambiguous => self.reconcile(fault).await,
             Outcome::Redetect => self.postgres.refresh().await.map(|_| fault),
@@ -143,21 +166,40 @@ impl<'a> Write<'a> {
             self.tried = None;
         }
         self.plan = Some(plan.clone());
-        let record = self.record_for(&plan)?;
-        let (vouched, seen) = self.request.vouched.unzip();
-        let written = Written { record: &record, vouched, seen };
-        if self.postgres.update(&plan, self.request.owner, written, &self.core.known_keys()).await? {
-            return Ok(Round::Done);
+        if let Some(seen) = self.seen_head(&plan) {
+            self.looks_first = true;
+            let record = self.record_for(&plan)?;
+            let vouched = self.request.vouched.filter(|(_, version)| *version == seen.version);
+            let nothing = PlainTexts::default();
+            // a change of some fields clears nothing that it does not name
+            let vouched = vouched.map(|(texts, _)| texts).or(self.request.change.map(|_| &nothing));
+            let written = Written { record: &record, vouched, only: self.only() };
+            if self.postgres.update(&plan, self.request.owner, written, seen).await? {
+                return Ok(Round::Done);
+            }
         }
         let found = self.postgres.read(&plan, self.request.owner).await?;
-        if !found.is_current {
-            self.postgres.refresh().await?;
-            return Ok(Round::Again);
-        }
         match found.rows.is_empty() {
-            true => self.create(&plan, &record).await,
-            false => self.decide(&plan, &record, &found).await,
+            true => self.create(&plan).await,
+            false => self.decide(&plan, &found).await,
         }
+    }
+
+    /// The record that may be written over without a look, because this process has opened or written it.
+    fn seen_head(&self, plan: &Plan) -> Option<Head> {
+        let owner = self.request.owner;
+        let seen = self.core.seen.get(owner).filter(|_| !self.looks_first && plan.has_one_row(owner))?;
+        let is_expected = match self.request.options.expected {
+            None => true,
+            Some(Expected::Version(version)) => version == seen.version,
+            Some(Expected::Absent) => false,
+        };
+        Some(seen).filter(|_| is_expected)
+    }
+
+    /// The only plain fields whose columns are written, if not all.
+    fn only(&self) -> Option<&'a [Field]> {
+        self.request.change.map(|change| change.plain.as_slice())
     }
 
     fn record_for(&mut self, plan: &Plan) -> Result<Record, DatabaseError> {
@@ -174,97 +216,53 @@ impl<'a> Write<'a> {
         Ok(record)
     }
 
-    async fn create(&mut self, plan: &Plan, record: &Record) -> Result<Round, DatabaseError> {
+    async fn create(&mut self, plan: &Plan) -> Result<Round, DatabaseError> {
         self.base = Base::NoRow;
+        check_expected(self.request.options.expected, None)?;
         if self.request.is_tombstone() {
             return Err(Error::from(ErrorKind::NotFound).into()); // nothing to delete
         }
-        if self
-            .postgres
-            .insert(plan, self.request.owner, Written { record, vouched: None, seen: None })
-            .await?
-        {
+        let record = self.record_for(plan)?;
+        let written = Written { record: &record, vouched: None, only: None };
+        if self.postgres.insert(plan, self.request.owner, written).await? {
             return Ok(Round::Done);
         }
-        // a row came into being meanwhile, or the schema moved, or there is a row that we cannot see
-        match self.postgres.refresh().await?.placement == plan.placement {
-            true => self.explain(
-                "no row can be made: one that this role cannot see is in the way, or a trigger drops it",
-            ),
-            false => Ok(Round::Again),
-        }
+        // a row came into being meanwhile, or there is a row that we cannot see
+        self.explain("no row can be made: one that this role cannot see is in the way, or a trigger drops it")
     }
 
-    /// The row is there, and the write did not change it.
-    async fn decide(
-        &mut self,
-        plan: &Plan,
-        record: &Record,
-        found: &FoundRows,
-    ) -> Result<Round, DatabaseError> {
+    /// The row is there, and holds something that this process has not seen.
+    async fn decide(&mut self, plan: &Plan, found: &FoundRows) -> Result<Round, DatabaseError> {
         let (owner, options) = (self.request.owner, self.request.options);
-        match obstacle(self.core, plan, owner, record, found, options)? {
-            Obstacle::SameWrite => Ok(Round::Done),
-            Obstacle::Newer(version) => {
-                self.saw(version);
-                match version >= record.version {
-                    true => Ok(Round::Again),
-                    false => self.unexplained(),
-                }
-            }
-            Obstacle::Overwritable { reason, newer } => {
-                newer.into_iter().for_each(|version| self.saw(version));
-                self.replace(plan, &found.rows, reason).await
-            }
-            Obstacle::Refused { error, .. } => Err(error.into()),
-            Obstacle::Unexplained => self.replace_older(plan, record, &found.rows).await,
+        let (newest, keep) = match judge(self.core, plan, owner, self.record.as_ref(), found, options)? {
+            Verdict::SameWrite => return Ok(Round::Done),
+            Verdict::Refuse { error, .. } => return Err(error.into()),
+            Verdict::Overwrite { newest, keep } => (newest, keep),
+        };
+        check_expected(options.expected, newest)?;
+        if let Some(newest) = newest {
+            self.seen = self.seen.max(Some(newest.version));
+            self.base = Base::Version(newest.version);
         }
-    }
-
-    /// Writes over older records that open. The fast statement left the row to us because it could not tell them
-    /// from others', or whose values the plain columns hold.
-    async fn replace_older(
-        &mut self,
-        plan: &Plan,
-        record: &Record,
-        rows: &[Row],
-    ) -> Result<Round, DatabaseError> {
-        let slots: Vec<_> = rows.iter().map(|row| row.slots.clone()).collect();
-        if self.tried.as_ref() == Some(&slots) {
-            return self.unexplained();
+        if self.tried.as_ref() == Some(&found.rows) {
+            return self.explain("the row is there, but a policy or a trigger keeps it from being written");
         }
-        let old = with_vouched(self.core, plan, self.request.owner, rows);
-        match self.postgres.replace(plan, self.request.owner, record, &old).await? {
-            true => Ok(Round::Done),
-            // a rival was faster, or nothing is ever written
-            false => {
-                self.tried = Some(slots);
-                Ok(Round::Raced)
-            }
+        if let Some(reason) = &keep {
+            keep_tokens(self.core, owner, KeptKind::Replaced, &found.rows, reason).await?;
         }
-    }
-
-    fn unexplained(&mut self) -> Result<Round, DatabaseError> {
-        self.explain("the row is there, but a policy or a trigger keeps it from being written")
-    }
-
-    fn saw(&mut self, version: Version) {
-        self.seen = self.seen.max(Some(version));
-        self.base = Base::Version(version);
-    }
-
-    /// Writes over exactly what was found, and keeps the old tokens.
-    async fn replace(&mut self, plan: &Plan, rows: &[Row], reason: String) -> Result<Round, DatabaseError> {
-        keep_tokens(self.core, self.request.owner, KeptKind::Replaced, rows, &reason).await?;
-        self.record = None;
         let record = self.record_for(plan)?;
-        let old = with_vouched(self.core, plan, self.request.owner, rows);
-        match self.postgres.replace(plan, self.request.owner, &record, &old).await? {
+        let old = with_vouched(self.core, plan, owner, &found.rows);
+        let written = Written { record: &record, vouched: None, only: self.only() };
+        match self.postgres.replace(plan, owner, written, &old).await? {
             true => {
-                self.replaced.push(reason);
+                self.replaced.extend(keep);
                 Ok(Round::Done)
             }
-            false => Ok(Round::Again),
+            // a rival was faster, or nothing is ever written
+            false => {
+                self.tried = Some(found.rows.clone());
+                Ok(Round::Raced)
+            }
         }
     }
 
@@ -324,10 +322,12 @@ impl<'a> Write<'a> {
 }
 
 /// What may have been applied stays so, whatever fails later. The local file may take it all the same.
-fn still_unknown(fault: DatabaseError, unknown: Option<DatabaseError>) -> DatabaseError {
+fn still_unknown(fault: DatabaseError, unknown: Option<&DatabaseError>) -> DatabaseError {
     match (unknown, fault.outcome) {
         (None, _) | (_, Outcome::Ambiguous) => fault,
-        (Some(unknown), Outcome::Fallback) => unknown,
+        // another writer has replaced it since, or it never arrived
+        (Some(_), Outcome::Reject) if fault.error.kind() == ErrorKind::Conflict => fault,
+        (Some(unknown), Outcome::Fallback) => DatabaseError::new(Outcome::Ambiguous, unknown.error.copy()),
         (Some(_), outcome) => {
             let message = format!("{}; an earlier attempt may have been applied", fault.error);
             DatabaseError::new(outcome, Error::new(ErrorKind::OutcomeUnknown, message))

@@ -59,8 +59,11 @@ pub struct Loaded<C = RetellConfig> {
     pub version: Version,
     /// Where it came from.
     pub source: Source,
-    /// The database was not asked, and may hold a newer one.
+    /// There may be a newer one: the database was not asked, or it answered with an older record than it did before, as a
+    /// replica or a restored database does.
     pub stale: bool,
+    /// The version of the newer record that this process has opened or stored.
+    pub seen: Option<Version>,
     /// Plain fields that are left out because their column holds something that is not a valid value.
     pub ignored: Vec<Field>,
     /// Plain fields whose column does not hold what was stored: another program changed, cleared or filled it. `config`
@@ -88,10 +91,10 @@ impl<C: Credentials> TryFrom<LoadedRecord> for Loaded<C> {
     type Error = Error;
 
     fn try_from(read: LoadedRecord) -> Result<Self> {
-        let LoadedRecord { opened, version, local, stale, .. } = read;
+        let LoadedRecord { opened, version, local, stale, seen, .. } = read;
         let config = credentials(opened.values, &opened.unknown)?.ok_or(ErrorKind::NotFound)?;
         let source = if local { Source::Local } else { Source::Database };
         let (ignored, changed_outside, unknown) = (opened.ignored, opened.changed_outside, opened.unknown);
-        Ok(Self { config, version, source, stale, ignored, changed_outside, unknown })
+        Ok(Self { config, version, source, stale, seen, ignored, changed_outside, unknown })
     }
 }

@@ -24,7 +24,7 @@ use crate::retell::config::RetellConfig;
 use crate::store::breaker::Breaker;
 use crate::store::core::{Clock, Core, Fallback, ROUNDS, ReloadedGeneration, pause};
 use crate::store::reload::reload_keyring_first;
-use crate::store::seen_versions::SeenVersions;
+use crate::store::seen_records::SeenRecords;
 use crate::vault::Vault;
 
 /// Settings of a [`Vault`].
@@ -209,7 +209,7 @@ impl<C: Credentials> VaultBuilder<C> {
             fallback: self.fallback,
             offline_reads: self.offline_reads,
             breaker: Breaker::default(),
-            seen: SeenVersions::default(),
+            seen: SeenRecords::default(),
             clock: self.clock,
             reloaded: ReloadedGeneration::default(),
         })

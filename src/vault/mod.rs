@@ -13,9 +13,10 @@ use std::time::Duration;
 use crate::doctor;
 use crate::doctor::finding::Diagnosis;
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::keyring::keys::KeyInfo;
 use crate::record::credentials::Credentials;
+use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::record::token::KeyId;
 use crate::record::values::Values;
@@ -33,9 +34,10 @@ use crate::schema::Schema;
 use crate::store::bulk::{load_many, store_many};
 use crate::store::core::{Core, StoreOptions, StoreRequest};
 use crate::store::load::load;
+use crate::store::modify::{Changed, modify};
 use crate::store::store::{delete, store};
 use crate::store::sync::{BackgroundSync, SyncReport, sync};
-use crate::vault::answers::{Loaded, Stored};
+use crate::vault::answers::{Loaded, Stored, credentials};
 use crate::vault::listing::{Forgotten, KeptRecord, ListPage};
 use crate::vault::status::Status;
 
@@ -89,8 +91,33 @@ impl<C: Credentials> Vault<C> {
     /// As [`store`](Self::store).
     pub async fn store_with(&self, owner: &Owner, config: &C, options: StoreOptions) -> Result<Stored> {
         let values = &config.to_values();
-        self.core.check(values)?;
-        store(&self.core, StoreRequest { owner, values, vouched: None, options }).await.map(Stored::from)
+        self.core.check(values, &[])?;
+        store(&self.core, StoreRequest::new(owner, values, options)).await.map(Stored::from)
+    }
+
+    /// Changes some fields of an owner's record: loads it, lets `change` work on it, and stores it unless another writer was
+    /// faster, in which case it does all of this again. Of two changes of different fields at the same time both stay.
+    ///
+    /// Plain columns are written only for fields that `change` changes. Fields that only a newer program knows stay as they
+    /// are. What waits in the local file for this owner is synchronised first, and nothing falls back to the local file.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no record; `Conflict` when other writers were faster until the time limit of an operation, or
+    /// when an answer was lost and another writer has replaced the record since: `change` is not run again then;
+    /// `Incomplete` when a token lies in a column that this program does not know; `Unavailable` in an outage; the error of
+    /// `change`; else as [`store`](Self::store).
+    pub async fn modify(
+        &self,
+        owner: &Owner,
+        mut change: impl FnMut(&mut C) -> Result<()>,
+    ) -> Result<Stored> {
+        let change = |values, unknown: &[Field]| {
+            let mut config: C = credentials(Some(values), unknown)?.ok_or(ErrorKind::NotFound)?;
+            let before = config.to_values();
+            change(&mut config)?;
+            Ok(Changed { before, after: config.to_values() })
+        };
+        Box::pin(modify(&self.core, owner, change)).await.map(Stored::from)
     }
 
     /// Stores many configurations, by one statement where the owners have rows and a usable unique
@@ -100,14 +127,10 @@ impl<C: Credentials> Vault<C> {
     /// `InvalidInput` when an owner is there twice; nothing was written. Else as [`store`](Self::store), per owner.
     pub async fn store_many(&self, configs: &[(Owner, C)]) -> Result<Vec<Result<Stored>>> {
         let values: Vec<Values> = configs.iter().map(|(_, config)| config.to_values()).collect();
-        let checked: Vec<Result<()>> = values.iter().map(|values| self.core.check(values)).collect();
+        let checked: Vec<Result<()>> = values.iter().map(|values| self.core.check(values, &[])).collect();
         let entries = configs.iter().zip(&values).zip(&checked).filter(|(_, checked)| checked.is_ok());
-        let requests = entries.map(|(((owner, _), values), _)| StoreRequest {
-            owner,
-            values,
-            vouched: None,
-            options: StoreOptions::new(),
-        });
+        let requests =
+            entries.map(|(((owner, _), values), _)| StoreRequest::new(owner, values, StoreOptions::new()));
         let requests: Vec<StoreRequest<'_>> = requests.collect();
         let mut results = store_many(&self.core, &requests).await?.into_iter();
         let result = |checked: Result<()>| match checked {

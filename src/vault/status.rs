@@ -135,7 +135,7 @@ async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field,
     let plan = match postgres.refresh().await {
         Ok(plan) => plan,
         Err(fault) => {
-            core.note(&fault);
+            core.note(&fault).await;
             status.reachable = !matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous);
             status.problem = Some(fault.error.to_string());
             return status;

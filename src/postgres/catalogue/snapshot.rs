@@ -8,12 +8,12 @@ use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::access::{TableAccess, access_query};
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::row_visibility::{RowAction, may_hide};
-use crate::postgres::catalogue::table::{Index, TYPE_NUMBER, Table, TableColumn, TextColumn, missing_table};
+use crate::postgres::catalogue::table::{Index, Persistence, Table, TableColumn, TextColumn, missing_table};
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::record::layout::Layout;
 
-/// The query, with three expressions left open, and with parts that are left out unless they are wanted.
+/// The query, with two expressions left open, and with parts that are left out unless they are wanted.
 const SNAPSHOT: &str = include_str!("snapshot.sql");
 
 /// A part of the query that not everybody needs.
@@ -45,6 +45,7 @@ struct SnapshotAnswer {
 #[derive(Deserialize)]
 struct TableAnswer {
     kind: char,
+    persistence: Persistence,
     columns: Vec<TableColumn>,
     indexes: Vec<Index>,
     definitions: Option<TableDefinitions>,
@@ -147,8 +148,7 @@ fn with_parts(parts: &[Part]) -> String {
         let (_, after) = rest.split_once(&to).expect("the part ends with its mark");
         format!("{before}{after}")
     });
-    sql.replace("{type_number}", TYPE_NUMBER)
-        .replace("{hides_rows}", &may_hide("c.oid", RowAction::Read))
+    sql.replace("{hides_rows}", &may_hide("c.oid", RowAction::Read))
         .replace("{holds_back}", &may_hide("c.oid", RowAction::Everything))
 }
 
@@ -179,7 +179,7 @@ impl TableAnswer {
     }
 
     fn table(self, layout: &Layout) -> Result<Table, DatabaseError> {
-        Table::new(layout, self.kind, self.columns, self.indexes)
+        Table::new(layout, (self.kind, self.persistence), self.columns, self.indexes)
     }
 
     fn definitions(self) -> Result<TableDefinitions, DatabaseError> {

@@ -5,17 +5,27 @@
 SELECT json_build_object(
 'table', (SELECT json_build_object(
   'kind', c.relkind,
+  'persistence', CASE WHEN c.relpersistence = 'p' AND EXISTS (
+      WITH RECURSIVE below (oid) AS (
+        SELECT h.inhrelid FROM pg_inherits h WHERE h.inhparent = c.oid
+        UNION SELECT h.inhrelid FROM pg_inherits h JOIN below ON h.inhparent = below.oid)
+      SELECT FROM below JOIN pg_class b ON b.oid = below.oid WHERE b.relpersistence <> 'p') THEN 'u'
+    ELSE c.relpersistence END,
   'columns', (SELECT coalesce(json_agg(json_build_object(
       'name', a.attname,
       'type', format_type(a.atttypid, a.atttypmod),
       'base', CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname::text ELSE 'other '::text || t.typname::text END,
       'modifier', a.atttypmod,
-      'number', {type_number},
+      -- of a type whose name we may use: the type of an array of its values, for the schema assertion
+      'array_type', (SELECT format('%I.%I', n2.nspname, y.typname) FROM pg_type y JOIN pg_namespace n2 ON n2.oid = y.typnamespace
+                     WHERE y.oid = CASE WHEN t.typelem <> 0 AND t.typlen = -1 THEN t.oid ELSE t.typarray END
+                     AND has_schema_privilege(n2.oid, 'USAGE')),
       'not_null', a.attnotnull,
       'deterministic', coalesce(l.collisdeterministic, true),
       'generated', a.attgenerated <> '',
       'identity', a.attidentity <> '',
       'comment', col_description(c.oid, a.attnum),
+      'readable', has_column_privilege(c.oid, a.attnum, 'SELECT'),
       'writable', a.attgenerated = '' AND has_column_privilege(c.oid, a.attnum, 'UPDATE')) ORDER BY a.attnum), '[]')
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_collation l ON l.oid = a.attcollation
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),

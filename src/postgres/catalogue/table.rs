@@ -7,9 +7,6 @@ use crate::postgres::connection::errors::DatabaseError;
 use crate::record::layout::Layout;
 use crate::record::placement::{Column, ColumnType};
 
-/// A column's type and its modifier as one number, as [`Table::types`] has it.
-pub(crate) const TYPE_NUMBER: &str = "(atttypid::int8 << 32) + atttypmod";
-
 /// The type of an id column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IdKind {
@@ -17,18 +14,29 @@ pub(crate) enum IdKind {
     Uuid,
 }
 
+/// Whether a table outlives a crash of the server, as pg_class.relpersistence says. A table with an unlogged part
+/// counts as unlogged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) enum Persistence {
+    #[serde(rename = "p")]
+    Permanent,
+    #[serde(rename = "u")]
+    Unlogged,
+    #[serde(rename = "t")]
+    Temporary,
+}
+
 /// What every role may know of the table, without a lock: all that the vault itself needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     /// As in pg_class.relkind: `r` a table, `p` a partitioned one.
     pub(crate) kind: char,
+    pub(crate) persistence: Persistence,
     /// In the order of the table.
     pub(crate) columns: Vec<TableColumn>,
     pub(crate) indexes: Vec<Index>,
     /// The columns that the layout names and that exist, as the placement reads them.
     pub(crate) layout_columns: Vec<Column>,
-    /// [`TYPE_NUMBER`] of the same columns, to notice when one changes.
-    pub(crate) types: Vec<i64>,
     pub(crate) user: IdKind,
     pub(crate) tenant: Option<IdKind>,
     /// A usable unique constraint on exactly the owner's columns: valid, not partial, not an
@@ -43,19 +51,18 @@ impl Table {
     /// `Schema` when a column of the owner is missing, or has a type that cannot tell owners apart.
     pub(super) fn new(
         layout: &Layout,
-        kind: char,
+        (kind, persistence): (char, Persistence),
         columns: Vec<TableColumn>,
         indexes: Vec<Index>,
     ) -> Result<Self, DatabaseError> {
         let named = layout.all_columns();
         let used = || columns.iter().filter(|column| named.contains(&column.name.as_str()));
         let layout_columns = used().map(|column| column.to_column(layout, &indexes)).collect();
-        let types = used().map(|column| column.number).collect();
         let user = id_kind(layout, &columns, &layout.user_column)?;
         let tenant = layout.tenant_column.as_ref().map(|name| id_kind(layout, &columns, name)).transpose()?;
         let unique = indexes.iter().any(|index| index.keeps_owners_unique(layout, &columns));
         let deferrable = indexes.iter().any(|index| !index.immediate);
-        Ok(Self { kind, columns, indexes, layout_columns, types, user, tenant, unique, deferrable })
+        Ok(Self { kind, persistence, columns, indexes, layout_columns, user, tenant, unique, deferrable })
     }
 
     pub(crate) fn column(&self, name: &str) -> Option<&TableColumn> {
@@ -76,13 +83,15 @@ pub(crate) struct TableColumn {
     /// The name of its type in pg_type, after `other ` when it is no built-in one.
     base: String,
     modifier: i32,
-    /// [`TYPE_NUMBER`].
-    number: i64,
+    /// The type of an array of its values as SQL names it; absent when we may not name it.
+    pub(crate) array_type: Option<String>,
     pub(crate) not_null: bool,
     deterministic: bool,
     pub(crate) generated: bool,
     pub(crate) identity: bool,
     comment: Option<String>,
+    /// Whether we may select it.
+    pub(crate) readable: bool,
     /// Whether we may update it.
     pub(crate) writable: bool,
 }

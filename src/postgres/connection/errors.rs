@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use sqlx::postgres::PgDatabaseError;
+
 use crate::error::{Error, ErrorKind};
 
 /// What to do after a failure. Unknown means `Reject`: a wrong rejection is visible, a wrong
@@ -20,6 +22,8 @@ pub(crate) enum Outcome {
     Retry,
     /// The schema moved: look at the catalogue again.
     Redetect,
+    /// A unique constraint refuses the row: another writer may have made it meanwhile.
+    Duplicate,
     /// Would fail again: tell the caller.
     Reject,
     /// The session is read-only: a standby, or a role that may not write.
@@ -42,15 +46,21 @@ pub(crate) enum Phase {
 pub(crate) struct DatabaseError {
     pub(crate) outcome: Outcome,
     pub(crate) error: Error,
+    /// It failed on a connection that had been made, so the server may be well, and only this statement too slow.
+    pub(crate) was_connected: bool,
 }
 
 impl DatabaseError {
     pub(crate) fn new(outcome: Outcome, error: Error) -> Self {
-        Self { outcome, error }
+        Self { outcome, error, was_connected: false }
     }
 
     /// The table of `docs/ARCHITECTURE.md`, section "When the database fails".
     pub(crate) fn of(error: &sqlx::Error, phase: Phase) -> DatabaseError {
+        Self { was_connected: phase != Phase::Connecting, ..Self::told_by(error, phase) }
+    }
+
+    fn told_by(error: &sqlx::Error, phase: Phase) -> DatabaseError {
         match error {
             sqlx::Error::Database(database) => by_code(database.as_ref(), phase),
             sqlx::Error::Io(error) => by_io(error, phase),
@@ -88,7 +98,8 @@ impl DatabaseError {
 
     /// A time-out that we set ourselves.
     pub(crate) fn timed_out(phase: Phase) -> Self {
-        Self::new(lost(phase), unreachable("the database did not answer in time", lost(phase)))
+        let error = unreachable("the database did not answer in time", lost(phase));
+        Self { outcome: lost(phase), error, was_connected: phase != Phase::Connecting }
     }
 }
 
@@ -157,11 +168,16 @@ fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> DatabaseErro
         constraint: error.constraint().map(str::to_owned),
         table: error.table().map(str::to_owned),
     };
-    let outcome = outcome_of(&code, phase, || {
+    let raised_by = context(error);
+    let mut outcome = outcome_of(&code, phase, || {
         error.message().contains("EMAXCONN")
             || error.message().contains("ECHECKOUTTIMEOUT")
             || error.message().contains("no more connections")
     });
+    // a statement of ours has no context: a function of the application looked for something that is not there
+    if raised_by.is_some() && outcome == Outcome::Redetect {
+        outcome = Outcome::Reject;
+    }
     if code == "53100" {
         tracing::error!("the database's disk is full");
     }
@@ -169,8 +185,20 @@ fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> DatabaseErro
     if let Some(constraint) = error.constraint() {
         fault.error = fault.error.about(format_args!("constraint {constraint}"));
     }
+    if let Some(function) = &raised_by {
+        fault.error = fault.error.about(format_args!("function {function}, which the table calls"));
+    }
     fault.error = fault.error.with_source(reduced);
     fault
+}
+
+/// The function in which an error was raised. The first line of the context begins with its name; what follows may
+/// hold values.
+fn context(error: &dyn sqlx::error::DatabaseError) -> Option<String> {
+    let context = error.try_downcast_ref::<PgDatabaseError>()?.r#where()?;
+    let (_, named) = context.lines().last()?.split_once("function ")?;
+    let name = named.split(['(', ' ', '\n']).next()?.trim_matches('"');
+    Some(name.chars().filter(|char| !char.is_control()).take(128).collect())
 }
 
 fn outcome_of(code: &str, phase: Phase, says_full: impl Fn() -> bool) -> Outcome {
@@ -187,7 +215,10 @@ fn outcome_of(code: &str, phase: Phase, says_full: impl Fn() -> bool) -> Outcome
         }
         "25006" => Outcome::ReadOnly,
         "26000" | "42P05" => Outcome::Pooler,
-        "42703" | "42P01" | "3F000" | "0A000" | "42804" | "42846" | "42883" => Outcome::Redetect,
+        "23505" if phase == Phase::Writing => Outcome::Duplicate,
+        "42702" | "42703" | "42P01" | "42P10" | "3F000" | "0A000" | "42804" | "42846" | "42883" => {
+            Outcome::Redetect
+        }
         // the pooler speaks, not the server; it has no code of its own
         "XX000" | "08P02" if says_full() => Outcome::Fallback,
         _ => Outcome::Reject,
@@ -249,7 +280,12 @@ fn describe(code: &str, outcome: Outcome) -> Error {
             "a column of the application must not be null",
             Some("create the row in the application first, or give the column a default"),
         ),
-        "42703" | "42P01" | "3F000" | "0A000" | "42804" | "42846" | "42883" => {
+        "23505" => (
+            ErrorKind::Rejected,
+            "another row has the value of this one in a unique column",
+            Some("look at the constraint, and at the default of its column for a new row"),
+        ),
+        "42702" | "42703" | "42P01" | "42P10" | "3F000" | "0A000" | "42804" | "42846" | "42883" => {
             (ErrorKind::Schema, "a table or column is missing or has another type", None)
         }
         _ => {
@@ -320,7 +356,11 @@ mod tests {
             ("25P04", Writing, Retry),
             ("26000", Reading, Pooler),
             ("42P05", Writing, Pooler),
+            ("42702", Writing, Redetect),
             ("42703", Writing, Redetect),
+            ("42P10", Writing, Redetect),
+            ("23505", Writing, Duplicate),
+            ("23505", Reading, Reject),
             ("42P01", Reading, Redetect),
             ("3F000", Reading, Redetect),
             ("0A000", Reading, Redetect),

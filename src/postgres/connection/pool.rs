@@ -290,6 +290,16 @@ impl Database {
         }
     }
 
+    /// Asks the server on a connection of its own whether it is there, whatever became of another connection.
+    pub(crate) async fn answers(&self) -> bool {
+        let ask = async {
+            let mut connection = PgConnection::connect_with(&self.pool().connect_options()).await?;
+            sqlx::query("SELECT 1").persistent(false).execute(&mut connection).await?;
+            connection.close().await
+        };
+        matches!(timeout(self.timeouts.connect, ask).await, Ok(Ok(())))
+    }
+
     /// Whether a session of ours may write: no standby, and no read-only role or database.
     pub(crate) async fn takes_writes(&self) -> Result<bool, DatabaseError> {
         let sql = "SELECT pg_catalog.current_setting('transaction_read_only') = 'off'";

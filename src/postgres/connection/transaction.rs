@@ -74,6 +74,43 @@ impl Database {
         Ok(done.into_iter().next_back().unwrap_or_default())
     }
 
+    /// Locks rows, and runs the other statements if the answer is as expected. False: it was not, or one of the
+    /// statements changed no row, and nothing was done.
+    pub(crate) async fn transaction_if(
+        &self,
+        lock: Query,
+        is_expected: impl FnOnce(&[PgRow]) -> bool + Send + 'static,
+        queries: Vec<Query>,
+        phase: Phase,
+    ) -> Result<bool, DatabaseError> {
+        let connection = self.acquire().await?;
+        let (limit, persistent) = (self.timeouts.operation, !self.is_transactional());
+        let task = tokio::spawn(async move {
+            let mut connection = connection;
+            let work = async {
+                let mut transaction = connection.begin_with(READ_COMMITTED).await?;
+                let locked = run(&mut transaction, lock, persistent).await?;
+                let mut is_done = is_expected(&locked);
+                for query in queries {
+                    is_done = is_done && !run(&mut transaction, query, persistent).await?.is_empty();
+                }
+                match is_done {
+                    true => transaction.commit().await?,
+                    false => transaction.rollback().await?,
+                }
+                Ok(is_done)
+            };
+            let done = timeout(limit, work).await;
+            if !matches!(done, Ok(Ok(_))) {
+                // it may still be inside the transaction: close it
+                drop(connection.detach());
+            }
+            done
+        });
+        let done = task.await.map_err(|_| DatabaseError::timed_out(phase))?;
+        self.conclude(done, phase).map_err(|(fault, _)| fault)
+    }
+
     async fn run_within(
         &self,
         limit: Duration,
@@ -111,11 +148,15 @@ async fn run_transaction(
     let mut transaction = connection.begin_with(begin).await?;
     let mut rows = Vec::new();
     for query in queries {
-        let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments).persistent(persistent);
-        rows.push(statement.fetch_all(&mut *transaction).await?);
+        rows.push(run(&mut transaction, query, persistent).await?);
     }
     transaction.commit().await?;
     Ok(rows)
+}
+
+async fn run(connection: &mut PgConnection, query: Query, persistent: bool) -> sqlx::Result<Vec<PgRow>> {
+    let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments).persistent(persistent);
+    statement.fetch_all(connection).await
 }
 
 /// What came of a trial.

@@ -7,6 +7,15 @@ use crate::record::layout::Layout;
 /// Longest name of a Postgres object in bytes (NAMEDATALEN - 1).
 const MAX_NAME: usize = 63;
 
+/// The built-in operator for equality. A bare `=` is looked up in the search path, where others may have put theirs before
+/// it; so are those in IN, NULLIF and IS DISTINCT FROM.
+pub(crate) const EQ: &str = "OPERATOR(pg_catalog.=)";
+
+/// A value as text, of the built-in type.
+pub(crate) fn text(value: &str) -> String {
+    format!("{value}::pg_catalog.text")
+}
+
 /// A name as it goes into SQL text.
 pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))

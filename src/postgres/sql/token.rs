@@ -3,12 +3,11 @@
 //! No other file spells any of this; `record/token.rs` says the same for Rust. Patterns have brackets instead of
 //! backslashes, since they stand in literals of several languages and settings.
 
-use crate::postgres::sql::names::literal;
-use crate::record::field::{Field, Fields};
-use crate::record::token::{KeyId, MAX_HEAD, START_LEN, SUITE, VERSION_AT, VERSION_LEN, start_under};
-
-/// A "version" that sorts after every version: of text that is no token, or is under a key that is not known.
-pub(crate) const UNRECOGNISED: &str = "g";
+use crate::postgres::sql::names::{EQ, literal};
+use crate::record::field::Field;
+use crate::record::token::{
+    HEAD_LEN, KeyId, MAX_SLOT, START_LEN, SUITE, VERSION_AT, VERSION_LEN, start_under,
+};
 
 /// Every suite, also those of later versions of this program.
 const ANY_SUITE: &str = "rv[1-9]";
@@ -34,12 +33,13 @@ pub(crate) fn token_pattern() -> String {
 
 /// Our member of a JSONB value.
 pub(crate) fn member(value: &str, name: &str) -> String {
-    format!("({value} -> '{name}'::text)")
+    format!("({value} OPERATOR(pg_catalog.->) '{name}'::pg_catalog.text)")
 }
 
-/// A JSONB value with our member replaced. What other code wrote beside it stays.
+/// A JSONB object or null with our member replaced. What other code wrote beside it stays.
 pub(crate) fn with_member(value: &str, name: &str, new: &str) -> String {
-    format!("pg_catalog.jsonb_set(coalesce(nullif({value}, 'null'), '{{}}'), '{{{name}}}', {new})")
+    let object = format!("CASE WHEN {} THEN {value} ELSE '{{}}' END", is_object(value));
+    format!("pg_catalog.jsonb_set({object}, '{{{name}}}', {new})")
 }
 
 /// A JSONB value with nothing but our member.
@@ -49,9 +49,51 @@ pub(crate) fn only_member(name: &str, new: &str) -> String {
 
 /// A JSONB value without our member, if it is an object.
 pub(crate) fn without_member(value: &str, name: &str) -> String {
+    let without = format!("{value} OPERATOR(pg_catalog.-) '{name}'::pg_catalog.text");
+    format!("CASE WHEN {} THEN {without} ELSE {value} END", is_object(value))
+}
+
+fn is_object(value: &str) -> String {
+    format!("pg_catalog.jsonb_typeof({value}) {EQ} 'object'")
+}
+
+// --- What a write may write over ---
+
+/// A condition: a text is NULL or empty, or its first token has this head, which ends before the field. Only the start
+/// of a long text is unpacked.
+pub(crate) fn is_empty_or_starts(value: &str, head: &str) -> String {
+    let start = format!("pg_catalog.left({value}, {HEAD_LEN}) COLLATE pg_catalog.\"C\"");
+    format!("({value} IS NULL OR {start} {EQ} {head} OR {value} {EQ} '')")
+}
+
+/// A condition: a JSONB value is NULL, or an object whose member of ours is missing or has tokens with this head only.
+pub(crate) fn member_is_empty_or_starts(value: &str, name: &str, head: &str) -> String {
+    // strict: lax would look into arrays
+    let path = format!(
+        "strict $ ? (@.type() != \"object\" || exists (@.{name} ? (@.type() != \"object\" \
+         || exists (@.* ? (@.type() != \"string\" || !(@ starts with $head))))))"
+    );
     format!(
-        "CASE WHEN pg_catalog.jsonb_typeof({value}) = 'object' THEN {value} - '{name}'::text ELSE {value} END"
+        "CASE WHEN {value} IS NULL THEN true WHEN {} THEN false \
+         ELSE NOT pg_catalog.jsonb_path_exists({value}, '{path}', pg_catalog.jsonb_build_object('head', {head}), true) END",
+        is_too_long(value)
     )
+}
+
+// --- Lengths ---
+
+/// A text, or the start of one that is longer than a record may be. `octet_length` does not unpack it.
+pub(crate) fn cut(value: &str) -> String {
+    format!(
+        "CASE WHEN pg_catalog.octet_length({value}) OPERATOR(pg_catalog.<=) {MAX_SLOT} THEN {value} \
+         ELSE pg_catalog.left({value}, {}) END",
+        MAX_SLOT + 1
+    )
+}
+
+/// A condition: a JSON value takes too much room on disk to be unpacked.
+pub(crate) fn is_too_long(value: &str) -> String {
+    format!("pg_catalog.pg_column_size({value}) OPERATOR(pg_catalog.>) {MAX_SLOT}")
 }
 
 // --- Versions ---
@@ -59,33 +101,6 @@ pub(crate) fn without_member(value: &str, name: &str) -> String {
 /// The version that a token has.
 pub(crate) fn version(token: &str) -> String {
     format!("pg_catalog.substr({token}, {VERSION_AT}, {VERSION_LEN})")
-}
-
-/// The version that a text holds: empty for none, [`UNRECOGNISED`] for a text that does not start like a token of
-/// our suite under one of `keys`, for one of `fields`. A writer does not overwrite unseen what it cannot read, nor what
-/// other credentials keep in the same column.
-pub(crate) fn known_version(text: &str, keys: &str, fields: Option<&Fields>) -> String {
-    format!(
-        "CASE WHEN {text} IS NULL OR {text} = '' THEN '' \
-         WHEN pg_catalog.left({text}, {HEAD_LEN}) ~ '^{}$' AND {} = ANY({keys}::text[]){} \
-         THEN {} ELSE '{UNRECOGNISED}' END COLLATE \"C\"",
-        head(SUITE),
-        key(text),
-        fields.map(|fields| format!(" AND {}", is_known(text, fields))).unwrap_or_default(),
-        version(text),
-        HEAD_LEN = VERSION_AT + VERSION_LEN,
-    )
-}
-
-/// A condition: the first token of a text is for one of these fields, or a record token.
-fn is_known(text: &str, fields: &Fields) -> String {
-    let field = format!("pg_catalog.split_part(pg_catalog.left({text}, {MAX_HEAD}), '.', 4)");
-    let names = fields.each().map(|(field, _)| field).chain([Field::RECORD]);
-    let names: Vec<_> = names.map(|name| format!("'{name}'")).collect();
-    let endings = fields
-        .endings()
-        .map(|ending| format!(" OR pg_catalog.right({field}, {}) = '{ending}'", ending.len()));
-    format!("({field} IN ({}){})", names.join(", "), endings.collect::<String>())
 }
 
 /// The version that a text holds, of any suite and under any key; NULL for none.
@@ -99,11 +114,6 @@ pub(crate) fn any_version(text: &str) -> String {
 }
 
 // --- Keys ---
-
-/// The id of the key that a token names.
-fn key(token: &str) -> String {
-    format!("pg_catalog.substr({token}, {}, 8)", SUITE.len() + 2)
-}
 
 /// A condition: a text does not start as `start` says, which is what [`start_under`] makes.
 pub(crate) fn is_not_under(text: &str, start: &str) -> String {
@@ -175,7 +185,8 @@ pub(crate) fn holds_unrecognised(value: &str, kind: Kind<'_>) -> String {
     match kind {
         Kind::Text => format!("{value} <> '' AND ({value} || ' ') !~ '^(?:{token} )+$'"),
         Kind::Json(name) => {
-            let ours = member(value, name);
+            // as the server prints it again, so that it can be compared
+            let ours = format!("({value} -> '{name}'::text)");
             let not_a_token = format!("@.type() != \"string\" || !(@ like_regex \"^{token}$\")");
             // strict: lax would look into arrays, and find the tokens there
             format!(

@@ -1,31 +1,46 @@
 //! Values into statements, and rows out of answers.
 
-use sqlx::Row as _;
-use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgHasArrayType, PgRow, PgTypeInfo};
+use sqlx::types::Json;
+use sqlx::{Encode, Row as _, Type, ValueRef as _};
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::table::{IdKind, Table};
-use crate::postgres::connection::errors::{DatabaseError, Phase};
+use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::bind;
+use crate::postgres::statements::fragments::{Bound, TOO_LONG};
 use crate::postgres::statements::plan::Postgres;
+use crate::record::field::Field;
 use crate::record::owner::{Owner, TenantId, UserId};
 use crate::record::placement::Placement;
 use crate::record::plain::PlainTexts;
-use crate::record::record::{Record, Row};
-use crate::record::version::{Millis, Version};
+use crate::record::record::{Head, JsonState, Record, Row, SlotText, read_slot};
+use crate::record::version::Millis;
 
-fn user(arguments: &mut PgArguments, kind: IdKind, id: &UserId) -> Result<(), DatabaseError> {
-    match kind {
-        IdKind::Uuid => bind(arguments, required_uuid(id.as_uuid(), "user")?),
-        IdKind::Text => bind(arguments, both_forms(id.forms())),
+fn user(
+    arguments: &mut PgArguments,
+    (kind, has_one_form): (IdKind, bool),
+    id: &UserId,
+) -> Result<(), DatabaseError> {
+    match (kind, has_one_form) {
+        (IdKind::Uuid, _) => bind(arguments, required_uuid(id.as_uuid(), "user")?),
+        (IdKind::Text, true) => bind(arguments, id.as_str()),
+        (IdKind::Text, false) => bind(arguments, both_forms(id.forms())),
     }
 }
 
-fn tenant(arguments: &mut PgArguments, kind: IdKind, id: &TenantId) -> Result<(), DatabaseError> {
-    match kind {
-        IdKind::Uuid => bind(arguments, required_uuid(id.as_uuid(), "tenant")?),
-        IdKind::Text => bind(arguments, both_forms(id.forms())),
+fn tenant(
+    arguments: &mut PgArguments,
+    (kind, has_one_form): (IdKind, bool),
+    id: &TenantId,
+) -> Result<(), DatabaseError> {
+    match (kind, has_one_form) {
+        (IdKind::Uuid, _) => bind(arguments, required_uuid(id.as_uuid(), "tenant")?),
+        (IdKind::Text, true) => bind(arguments, id.as_str()),
+        (IdKind::Text, false) => bind(arguments, both_forms(id.forms())),
     }
 }
 
@@ -52,28 +67,85 @@ pub(crate) struct Written<'a> {
     pub(crate) record: &'a Record,
     /// What the plain columns hold of the record before, as far as that is known: they are cleared where they still do.
     pub(crate) vouched: Option<&'a PlainTexts>,
-    /// The version of that record.
-    pub(crate) seen: Option<Version>,
+    /// The only plain fields whose columns are written, if not all.
+    pub(crate) only: Option<&'a [Field]>,
 }
 
-/// The values of a record: what every slot gets, then for every plain column what it gets and what may be cleared, in
-/// the order of the placement.
-fn values(placement: &Placement, written: Written<'_>) -> Vec<Option<String>> {
-    let mut values = placement.texts(written.record.tokens());
-    for plain in &placement.plain {
-        values.push(written.record.plain.text(plain.field).map(str::to_owned));
-        let vouched = written.vouched.and_then(|vouched| vouched.text(plain.field));
-        values.push(vouched.map(str::to_owned));
+impl Written<'_> {
+    /// What a plain column gets, and what it must hold to be cleared when that is nothing.
+    fn plain(&self, field: Field) -> (Option<&str>, Option<&str>) {
+        match self.only.is_some_and(|only| !only.contains(&field)) {
+            true => (None, None),
+            false => (self.record.plain.text(field), self.vouched.and_then(|vouched| vouched.text(field))),
+        }
     }
-    values
 }
 
+/// A JSON text as a JSONB parameter.
+#[derive(Clone, Copy)]
+struct Jsonb<'a>(&'a str);
+
+impl Type<sqlx::Postgres> for Jsonb<'_> {
+    fn type_info() -> PgTypeInfo {
+        <Json<()> as Type<sqlx::Postgres>>::type_info()
+    }
+}
+
+impl PgHasArrayType for Jsonb<'_> {
+    fn array_type_info() -> PgTypeInfo {
+        <Json<()> as PgHasArrayType>::array_type_info()
+    }
+}
+
+impl Encode<'_, sqlx::Postgres> for Jsonb<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.push(1); // the version of the binary format
+        buffer.extend_from_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+}
+
+fn bind_as(arguments: &mut PgArguments, bound: Bound, text: Option<&str>) -> Result<(), DatabaseError> {
+    match bound {
+        Bound::Text => bind(arguments, text),
+        Bound::Jsonb => bind(arguments, text.map(Jsonb)),
+    }
+}
+
+fn bind_all(arguments: &mut PgArguments, bound: Bound, texts: &[Option<&str>]) -> Result<(), DatabaseError> {
+    match bound {
+        Bound::Text => bind(arguments, texts),
+        Bound::Jsonb => bind(arguments, texts.iter().map(|text| text.map(Jsonb)).collect::<Vec<_>>()),
+    }
+}
+
+/// The values of a record.
 pub(in crate::postgres) fn record(
     arguments: &mut PgArguments,
     placement: &Placement,
     written: Written<'_>,
 ) -> Result<(), DatabaseError> {
-    values(placement, written).into_iter().try_for_each(|value| bind(arguments, value))
+    for (slot, text) in placement.slots.iter().zip(placement.texts(written.record.tokens())) {
+        bind_as(arguments, Bound::of_slot(slot), text.as_deref())?;
+    }
+    for plain in &placement.plain {
+        let (new, old) = written.plain(plain.field);
+        bind_as(arguments, Bound::of_plain(plain), new)?;
+        bind(arguments, old)?;
+    }
+    Ok(())
+}
+
+/// What the slots and the plain columns of a row held when it was read.
+pub(in crate::postgres) fn old_texts(
+    arguments: &mut PgArguments,
+    placement: &Placement,
+    old: &Row,
+) -> Result<(), DatabaseError> {
+    for (slot, text) in placement.slots.iter().zip(&old.slots) {
+        bind_as(arguments, Bound::of_slot(slot), text.as_deref())?;
+    }
+    placement.plain.iter().try_for_each(|plain| bind(arguments, old.plain.text(plain.field)))
 }
 
 /// The owner, as the first parameters of a statement.
@@ -87,48 +159,40 @@ pub(in crate::postgres) fn owner(
 ) -> Result<PgArguments, DatabaseError> {
     postgres.check_owner(owner)?;
     let mut arguments = PgArguments::default();
-    user(&mut arguments, table.user, owner.user_id())?;
+    let has_one_form = owner.has_one_form();
+    user(&mut arguments, (table.user, has_one_form), owner.user_id())?;
     if let (Some(kind), Some(id)) = (table.tenant, owner.tenant_id()) {
-        tenant(&mut arguments, kind, id)?;
+        tenant(&mut arguments, (kind, has_one_form), id)?;
     }
     Ok(arguments)
 }
 
-/// Every form of every owner: users, and tenants where the table has them.
+/// Every form of every owner: users, and tenants where the table has them. Answers with the place in `owners` of each
+/// form.
 pub(in crate::postgres) fn owners(
     arguments: &mut PgArguments,
     table: &Table,
-    owners: &[Owner],
-) -> Result<(), DatabaseError> {
-    let forms: Vec<_> = owners.iter().flat_map(forms).collect();
-    let users = forms.iter().map(|(_, user)| user.clone()).collect();
-    ids(arguments, table.user, users, "user")?;
-    match table.tenant {
-        Some(kind) => {
-            ids(arguments, kind, forms.into_iter().filter_map(|(tenant, _)| tenant).collect(), "tenant")
+    owners: &[&Owner],
+) -> Result<Vec<usize>, DatabaseError> {
+    let mut forms: Vec<(Option<&str>, &str, usize)> = Vec::with_capacity(owners.len());
+    for (at, owner) in owners.iter().enumerate() {
+        match owner.tenant_id() {
+            None => forms.extend(owner.user_id().forms().map(|user| (None, user, at))),
+            Some(tenant) => forms.extend(
+                tenant
+                    .forms()
+                    .flat_map(|tenant| owner.user_id().forms().map(move |user| (Some(tenant), user, at))),
+            ),
         }
-        None => Ok(()),
     }
+    ids(arguments, table.user, forms.iter().map(|(_, user, _)| *user).collect(), "user")?;
+    if let Some(kind) = table.tenant {
+        ids(arguments, kind, forms.iter().filter_map(|(tenant, ..)| *tenant).collect(), "tenant")?;
+    }
+    Ok(forms.into_iter().map(|(.., at)| at).collect())
 }
 
-/// The texts under which the columns may hold an owner.
-pub(in crate::postgres) fn forms(owner: &Owner) -> impl Iterator<Item = (Option<String>, String)> {
-    let tenants: Vec<Option<String>> = match owner.tenant_id() {
-        Some(tenant) => tenant.forms().map(|form| Some(form.to_owned())).collect(),
-        None => vec![None],
-    };
-    let users: Vec<String> = owner.user_id().forms().map(str::to_owned).collect();
-    tenants
-        .into_iter()
-        .flat_map(move |tenant| users.clone().into_iter().map(move |user| (tenant.clone(), user)))
-}
-
-fn ids(
-    arguments: &mut PgArguments,
-    kind: IdKind,
-    texts: Vec<String>,
-    what: &str,
-) -> Result<(), DatabaseError> {
+fn ids(arguments: &mut PgArguments, kind: IdKind, texts: Vec<&str>, what: &str) -> Result<(), DatabaseError> {
     match kind {
         IdKind::Text => bind(arguments, texts),
         IdKind::Uuid => {
@@ -140,82 +204,146 @@ fn ids(
     }
 }
 
-/// The parameters of a bulk write: one array for each of users, tenants, values, versions, ordinals.
+/// One record of a bulk write, over the record that this process has seen last.
+pub(crate) struct BulkEntry<'a> {
+    pub(crate) owner: &'a Owner,
+    pub(crate) record: Record,
+    pub(crate) seen: Head,
+}
+
+/// The parameters of a bulk write: one array for each of users, tenants, values, heads, ordinals. Every owner has one form.
 pub(in crate::postgres) fn entries(
     table: &Table,
     placement: &Placement,
-    entries: &[(&Owner, Record)],
+    entries: &[BulkEntry<'_>],
 ) -> Result<PgArguments, DatabaseError> {
-    let mut places: Vec<(Option<String>, String, usize)> = Vec::with_capacity(entries.len());
-    for (at, (owner, _)) in entries.iter().enumerate() {
-        places.extend(forms(owner).map(|(tenant, user)| (tenant, user, at)));
-    }
     let mut arguments = PgArguments::default();
-    ids(&mut arguments, table.user, places.iter().map(|(_, user, _)| user.clone()).collect(), "user")?;
-    if let Some(kind) = table.tenant {
-        ids(
-            &mut arguments,
-            kind,
-            places.iter().filter_map(|(tenant, _, _)| tenant.clone()).collect(),
-            "tenant",
-        )?;
+    let all: Vec<&Owner> = entries.iter().map(|entry| entry.owner).collect();
+    let places = owners(&mut arguments, table, &all)?;
+    let texts: Vec<_> = entries.iter().map(|entry| placement.texts(entry.record.tokens())).collect();
+    for (at, slot) in placement.slots.iter().enumerate() {
+        let column: Vec<_> = places.iter().map(|place| texts[*place][at].as_deref()).collect();
+        bind_all(&mut arguments, Bound::of_slot(slot), &column)?;
     }
-    // one array for each value, each filled in the order of the places
-    let mut columns: Vec<Vec<Option<String>>> = Vec::new();
-    let mut before = None;
-    for (_, _, at) in &places {
-        match before == Some(*at) {
-            // another form of the same owner
-            true => columns.iter_mut().for_each(|column| column.extend_from_within(column.len() - 1..)),
-            false => {
-                let values =
-                    values(placement, Written { record: &entries[*at].1, vouched: None, seen: None });
-                columns.resize_with(values.len(), || Vec::with_capacity(places.len()));
-                columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
-            }
-        }
-        before = Some(*at);
+    for plain in &placement.plain {
+        let column: Vec<_> =
+            places.iter().map(|place| entries[*place].record.plain.text(plain.field)).collect();
+        bind_all(&mut arguments, Bound::of_plain(plain), &column)?;
+        bind(&mut arguments, vec![None::<&str>; places.len()])?;
     }
-    columns.into_iter().try_for_each(|column| bind(&mut arguments, column))?;
-    bind(
-        &mut arguments,
-        places.iter().map(|(_, _, at)| entries[*at].1.version.to_string()).collect::<Vec<_>>(),
-    )?;
-    bind(&mut arguments, places.iter().map(|(_, _, at)| *at as i32).collect::<Vec<_>>())?;
+    bind(&mut arguments, places.iter().map(|place| entries[*place].seen.to_string()).collect::<Vec<_>>())?;
+    bind(&mut arguments, places.iter().map(|place| *place as i32).collect::<Vec<_>>())?;
     Ok(arguments)
 }
 
-/// A row, and what the statement says beside it.
-pub(in crate::postgres) struct ReadRow {
-    pub(in crate::postgres) row: Row,
-    pub(in crate::postgres) now: Millis,
-    pub(in crate::postgres) is_current: bool,
+/// The bytes of one value, where they lie in the answer.
+fn bytes(row: &PgRow, at: usize) -> Result<Option<&[u8]>, DatabaseError> {
+    let value = row.try_get_raw(at).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
+    match value.is_null() {
+        true => Ok(None),
+        false => value.as_bytes().map(Some).map_err(|_| another_type()),
+    }
 }
 
-/// Reads the columns that every reading statement has, from column `first` on.
-pub(in crate::postgres) fn read_row(
-    row: &PgRow,
-    first: usize,
-    placement: &Placement,
-) -> Result<ReadRow, DatabaseError> {
-    let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
-    let slots = placement.slots.len();
-    let plain_at = first + slots;
-    let mut plain = PlainTexts::default();
-    for (at, column) in placement.plain.iter().enumerate() {
-        plain.push(column.field, row.try_get(plain_at + at).map_err(get)?);
-    }
-    let others = plain_at + placement.plain.len();
-    let now: i64 = row.try_get(others + 1).map_err(get)?;
-    Ok(ReadRow {
-        row: Row {
-            slots: (0..slots).map(|at| row.try_get(first + at)).collect::<Result<_, _>>().map_err(get)?,
-            json_is_unrecognised: row.try_get(others).map_err(get)?,
-            plain,
-        },
-        now: Millis::try_from(now).unwrap_or_default(),
-        is_current: row.try_get("is_current").map_err(get)?,
+fn text(row: &PgRow, at: usize) -> Result<Option<&str>, DatabaseError> {
+    bytes(row, at)?.map(|bytes| str::from_utf8(bytes).map_err(|_| another_type())).transpose()
+}
+
+/// Of a JSONB value the text.
+fn json(row: &PgRow, at: usize) -> Result<Option<&str>, DatabaseError> {
+    let text = text(row, at)?.map(|text| text.strip_prefix('\u{1}').ok_or_else(another_type));
+    text.transpose()
+}
+
+fn another_type() -> DatabaseError {
+    let error = Error::new(ErrorKind::Schema, "a column has another type than before");
+    DatabaseError::new(Outcome::Redetect, error)
+}
+
+/// The state of the JSONB column, as the column `at` says it.
+pub(in crate::postgres) fn json_state(row: &PgRow, at: usize) -> Result<JsonState, DatabaseError> {
+    Ok(match text(row, at)? {
+        None | Some("object" | "null") => JsonState::Usable,
+        Some(TOO_LONG) => JsonState::TooLong,
+        Some(_) => JsonState::Unrecognised,
     })
+}
+
+/// A time of the database in the column `at`. It sends microseconds since 2000.
+pub(in crate::postgres) fn clock(row: &PgRow, at: usize) -> Result<Millis, DatabaseError> {
+    const MILLIS_OF_2000: i64 = 946_684_800_000;
+    let bytes = bytes(row, at)?.and_then(|bytes| bytes.try_into().ok());
+    let micros = i64::from_be_bytes(bytes.ok_or_else(another_type)?);
+    Ok(Millis::try_from(micros / 1000 + MILLIS_OF_2000).unwrap_or_default())
+}
+
+/// The columns of a row from `first` on, as every reading statement has them.
+#[derive(Clone, Copy)]
+pub(crate) struct Answer<'a> {
+    pub(crate) row: &'a PgRow,
+    pub(crate) first: usize,
+    pub(crate) placement: &'a Placement,
+}
+
+impl<'a> Answer<'a> {
+    fn slot(self, at: usize) -> Result<Option<&'a str>, DatabaseError> {
+        match self.placement.slots[at].json {
+            true => json(self.row, self.first + at),
+            false => text(self.row, self.first + at),
+        }
+    }
+
+    fn plain(self) -> Result<PlainTexts, DatabaseError> {
+        let first = self.first + self.placement.slots.len();
+        let mut plain = PlainTexts::default();
+        for (at, column) in self.placement.plain.iter().enumerate() {
+            plain.push(column.field, text(self.row, first + at)?.map(str::to_owned));
+        }
+        Ok(plain)
+    }
+
+    fn after_columns(self) -> usize {
+        self.first + self.placement.slots.len() + self.placement.plain.len()
+    }
+
+    fn json_state(self) -> Result<JsonState, DatabaseError> {
+        json_state(self.row, self.after_columns())
+    }
+
+    /// The database's clock.
+    pub(crate) fn now(self) -> Result<Millis, DatabaseError> {
+        clock(self.row, self.after_columns() + 1)
+    }
+
+    /// Everything that the row holds.
+    pub(crate) fn read(self) -> Result<Row, DatabaseError> {
+        let slots = (0..self.placement.slots.len()).map(|at| Ok(self.slot(at)?.map(str::to_owned)));
+        Ok(Row {
+            slots: slots.collect::<Result<_, DatabaseError>>()?,
+            json: self.json_state()?,
+            plain: self.plain()?,
+        })
+    }
+
+    /// The record of a row that holds just one, as nearly every row does. `None`: read all of it.
+    ///
+    /// # Errors
+    /// `Redetect` when a column has another type than planned.
+    pub(crate) fn only_record(self) -> Result<Option<Record>, DatabaseError> {
+        if self.json_state()? != JsonState::Usable {
+            return Ok(None);
+        }
+        let mut tokens = Vec::with_capacity(8);
+        for (at, slot) in self.placement.slots.iter().enumerate() {
+            match read_slot(self.slot(at)?, slot.json) {
+                SlotText::Empty => {}
+                SlotText::Tokens(here) => tokens.extend(here),
+                SlotText::Unrecognised | SlotText::Damaged(_) => return Ok(None),
+            }
+        }
+        let Ok(record) = Record::new(tokens, self.plain()?) else { return Ok(None) };
+        Ok(Some(record).filter(|record| self.now().is_ok_and(|now| !record.version.is_ahead_of(now))))
+    }
 }
 
 /// An owner as its columns hold it: tenant, user.

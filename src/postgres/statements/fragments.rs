@@ -1,8 +1,11 @@
-//! The parts that SQL texts are made of: guards, assignments, columns to read.
+//! The parts that SQL texts are made of: conditions, assignments, columns to read.
+//!
+//! The triggers of the application run with the session's own search path, so the statements do too. Others may have put
+//! operators, functions and types into it: everything that is looked up there is named with its schema.
 
-use crate::postgres::catalogue::table::{IdKind, TYPE_NUMBER, Table};
-use crate::postgres::sql::names::{literal, quote, relation};
-use crate::postgres::sql::token::{self, UNRECOGNISED};
+use crate::postgres::catalogue::table::{IdKind, Table};
+use crate::postgres::sql::names::{EQ, literal, quote, relation, text};
+use crate::postgres::sql::token;
 use crate::record::layout::Layout;
 use crate::record::placement::{ColumnType, Placement, PlainColumn, Slot};
 
@@ -58,11 +61,15 @@ impl Writer<'_> {
     /// takes longer than all the rest. And not always both forms: the plan for two lookups, kept since
     /// the table was empty, is a scan of the whole table.
     pub(in crate::postgres) fn is_owner(&self, row: &str) -> String {
-        let column = |name: &str, kind: IdKind, number: usize| match (kind, self.forms) {
-            (IdKind::Uuid, _) => format!("{row}.{} = ${number}", quote(name)),
-            (IdKind::Text, Forms::One) => format!("{row}.{}::text = (${number}::text[])[1]", quote(name)),
-            (IdKind::Text, Forms::Two) => {
-                format!("{row}.{}::text IN ((${number}::text[])[1], (${number}::text[])[2])", quote(name))
+        let column = |name: &str, kind: IdKind, number: usize| {
+            let (column, param) = (format!("{row}.{}", quote(name)), format!("${number}"));
+            match (kind, self.forms) {
+                (IdKind::Uuid, _) => format!("{column} {EQ} {param}::pg_catalog.uuid"),
+                (IdKind::Text, Forms::One) => format!("{} {EQ} {}", text(&column), text(&param)),
+                (IdKind::Text, Forms::Two) => format!(
+                    "{} {EQ} ANY (ARRAY[({param}::pg_catalog._text)[1], ({param}::pg_catalog._text)[2]])",
+                    text(&column)
+                ),
             }
         };
         let mut parts = vec![column(&self.layout.user_column, self.table.user, 1)];
@@ -72,17 +79,12 @@ impl Writer<'_> {
         parts.join(" AND ")
     }
 
-    /// Whether the columns can hold the owner in one form only.
-    pub(in crate::postgres) fn has_one_form(&self) -> bool {
-        let is_text = self.table.user == IdKind::Text || self.table.tenant == Some(IdKind::Text);
-        self.forms == Forms::One || !is_text
-    }
-
     /// The owner as a new row gets it: the canonical form comes first in the array.
     pub(in crate::postgres) fn owner_values(&self) -> Vec<(String, String)> {
-        let value = |kind: IdKind, number: usize| match kind {
-            IdKind::Uuid => format!("${number}::uuid"),
-            IdKind::Text => format!("(${number}::text[])[1]"),
+        let value = |kind: IdKind, number: usize| match (kind, self.forms) {
+            (IdKind::Uuid, _) => format!("${number}::pg_catalog.uuid"),
+            (IdKind::Text, Forms::One) => format!("${number}::pg_catalog.text"),
+            (IdKind::Text, Forms::Two) => format!("(${number}::pg_catalog._text)[1]"),
         };
         let mut values = vec![(quote(&self.layout.user_column), value(self.table.user, 1))];
         if let (Some(name), Some(kind)) = (&self.layout.tenant_column, self.table.tenant) {
@@ -91,78 +93,97 @@ impl Writer<'_> {
         values
     }
 
-    /// The text of a slot: of the JSONB column only what is ours.
+    /// The text of a slot, cut: of the JSONB column only what is ours.
     pub(in crate::postgres) fn slot_text(&self, row: &str, slot: &Slot) -> String {
+        match slot.json {
+            true => text(&self.slot_value(row, slot)),
+            false => self.slot_value(row, slot),
+        }
+    }
+
+    /// As [`slot_text`](Self::slot_text), of the JSONB column as JSONB.
+    fn slot_value(&self, row: &str, slot: &Slot) -> String {
         let column = format!("{row}.{}", quote(&slot.column));
         match slot.json {
-            true => format!("{}::text", self.member(&column)),
-            false => format!("{column}::text"),
+            true => {
+                let (is_too_long, ours) = (token::is_too_long(&column), self.member(&column));
+                format!("(CASE WHEN {is_too_long} THEN NULL ELSE {ours} END)")
+            }
+            false => format!("({})", token::cut(&text(&column))),
         }
     }
 
-    // Columns are cast to text, and functions named with their schema: otherwise a role that may make
-    // functions in a schema of the search path could put a better match for varchar before them.
-
-    /// Of the JSONB column the newest version that any of our entries there holds.
-    fn version_of_slot(&self, row: &str, slot: &Slot, keys: &str) -> String {
-        let column = format!("{row}.{}", quote(&slot.column));
-        if !slot.json {
-            return token::known_version(&format!("{column}::text"), keys, Some(&self.layout.fields));
+    /// The text of a plain column, cut. JSON that is too long comes as an empty text, which is no JSON.
+    pub(in crate::postgres) fn plain_text(&self, row: &str, plain: &PlainColumn) -> String {
+        let column = format!("{row}.{}", quote(&plain.column));
+        match plain.kind {
+            ColumnType::Json | ColumnType::Jsonb => {
+                format!("(CASE WHEN {} THEN '' ELSE {} END)", token::is_too_long(&column), text(&column))
+            }
+            _ => format!("({})", token::cut(&text(&column))),
         }
-        let not_an_object = |value: &str| {
-            format!("coalesce(pg_catalog.jsonb_typeof({value}), 'null') NOT IN ('object', 'null')")
-        };
-        let ours = self.member(&column);
-        let (unrecognised, ours_unrecognised) = (not_an_object(&column), not_an_object(&ours));
-        let version = token::known_version("e.value", keys, None);
-        format!(
-            "CASE WHEN {unrecognised} OR {ours_unrecognised} THEN '{UNRECOGNISED}' WHEN {ours} IS NULL OR {ours} = 'null' THEN '' \
-             ELSE coalesce((SELECT max({version}) FROM pg_catalog.jsonb_each_text({ours}) AS e), '') END COLLATE \"C\""
-        )
     }
 
-    /// The newest version that any slot of the row holds.
-    pub(in crate::postgres) fn version_of_row(&self, row: &str, keys: &str) -> String {
-        let versions: Vec<_> =
-            self.placement.slots.iter().map(|slot| self.version_of_slot(row, slot, keys)).collect();
-        format!("greatest({})", versions.join(", "))
+    /// The schema assertion: always true, and gone before the statement runs. Postgres refuses to parse it when a column of
+    /// the layout has another type than planned (42883), is gone (42703), or has come into being (42702). It decides that
+    /// under the lock on the table, also for a statement that was prepared long ago. A column that our role may not read,
+    /// or whose type it may not name, is left out.
+    pub(in crate::postgres) fn is_as_planned(&self, row: &str) -> String {
+        format!("{}{}", self.has_columns(row), self.lacks_columns())
     }
 
-    /// The columns that exist, and their types, are still the ones this text was made for: otherwise
-    /// a host with a stale snapshot would write, or look, where nobody else does.
-    pub(in crate::postgres) fn schema_is_current(&self) -> String {
-        let names: Vec<_> = self.layout.all_columns().into_iter().map(literal).collect();
-        let types: Vec<_> = self.table.types.iter().map(i64::to_string).collect();
-        // not slower than counting: 20 microseconds
+    /// [`is_as_planned`](Self::is_as_planned) where there is no row yet.
+    pub(in crate::postgres) fn will_be_as_planned(&self) -> String {
+        let (relation, has_columns) = (self.relation(), self.has_columns("u"));
+        format!("(true OR EXISTS (SELECT FROM {relation} AS u WHERE {has_columns})){}", self.lacks_columns())
+    }
+
+    fn has_columns(&self, row: &str) -> String {
+        let named = self.layout.all_columns();
+        let columns = self.table.columns.iter().filter(|column| column.readable);
+        let columns = columns.filter(|column| named.contains(&column.name.as_str()));
+        let (columns, types): (Vec<_>, Vec<_>) = columns
+            .filter_map(|column| Some((quote(&column.name), column.array_type.as_ref()?)))
+            .map(|(column, array)| (format!("ARRAY[{row}.{column}]"), format!("NULL::{array}")))
+            .unzip();
+        let (columns, types) = (columns.join(", "), types.join(", "));
+        format!("CASE WHEN false THEN ROW({columns}) {EQ} ROW({types}) ELSE true END")
+    }
+
+    fn lacks_columns(&self) -> String {
+        let absent = self.layout.all_columns().into_iter().filter(|name| self.table.column(name).is_none());
+        let absent: Vec<_> = absent.map(quote).collect();
+        if absent.is_empty() {
+            return String::new();
+        }
+        let (names, zeros) = (absent.join(", "), vec!["0"; absent.len()].join(", "));
         format!(
-            "ARRAY(SELECT {TYPE_NUMBER} FROM pg_catalog.pg_attribute WHERE attrelid = {}::regclass::oid \
-             AND attnum > 0 AND NOT attisdropped AND attname IN ({}) ORDER BY attnum)::text = '{{{}}}'",
-            literal(&self.relation()),
-            names.join(", "),
-            types.join(",")
+            " AND (true OR EXISTS (SELECT {names} FROM {} AS u, (VALUES ({zeros})) AS absent({names})))",
+            self.relation()
         )
     }
 
     /// `(column, its new value in an UPDATE of t, its value in an INSERT)` for all that a write touches.
     pub(in crate::postgres) fn assignments(
         &self,
-        mut next: impl FnMut() -> String,
+        mut next: impl FnMut(Bound) -> String,
     ) -> Vec<(String, String, String)> {
         let mut assignments = Vec::new();
         for slot in &self.placement.slots {
-            let (column, param) = (quote(&slot.column), next());
+            let (column, param) = (quote(&slot.column), next(Bound::of_slot(slot)));
             let (update, insert) = match slot.json {
-                false => (format!("{param}::text"), format!("{param}::text")),
+                false => (param.clone(), param),
                 true => self.json_assignment(slot, &column, &param),
             };
             assignments.push((column, update, insert));
         }
         for plain in &self.placement.plain {
-            let (column, new, old) = (quote(&plain.column), next(), next());
-            let (value, unset) = (typed(&plain.kind, &new), unset(plain));
+            let (column, new, old) = (quote(&plain.column), next(Bound::of_plain(plain)), next(Bound::Text));
+            let (value, unset) = (to_column(plain, &new), unset(plain));
             // what is not what the record vouches for is the application's
             let update = format!(
-                "CASE WHEN {new}::text IS NOT NULL THEN {value} WHEN t.{column}::text = {old}::text THEN {unset} ELSE t.{column} END"
+                "CASE WHEN {new} IS NOT NULL THEN {value} WHEN {} {EQ} {old} THEN {unset} ELSE t.{column} END",
+                text(&format!("t.{column}"))
             );
             assignments.push((column, update, format!("coalesce({value}, {unset})")));
         }
@@ -174,156 +195,203 @@ impl Writer<'_> {
 
     /// Siblings of our sub-object, which other code wrote, survive.
     fn json_assignment(&self, slot: &Slot, column: &str, param: &str) -> (String, String) {
-        let (ours, held, name) = (format!("{param}::text::jsonb"), format!("t.{column}"), self.member_name());
-        let either = |without: &str, with: &str| {
-            format!("CASE WHEN {param}::text IS NULL THEN {without} ELSE {with} END")
-        };
-        let nothing = if slot.not_null { "'{}'::jsonb" } else { "NULL::jsonb" };
+        let (held, name) = (format!("t.{column}"), self.member_name());
+        let either =
+            |without: &str, with: &str| format!("CASE WHEN {param} IS NULL THEN {without} ELSE {with} END");
+        let nothing = if slot.not_null { "'{}'::pg_catalog.jsonb" } else { "NULL::pg_catalog.jsonb" };
         (
-            either(&token::without_member(&held, &name), &token::with_member(&held, &name, &ours)),
-            either(nothing, &token::only_member(&name, &ours)),
+            either(&token::without_member(&held, &name), &token::with_member(&held, &name, param)),
+            either(nothing, &token::only_member(&name, param)),
         )
     }
 
+    /// Every slot is empty, or holds the record that this process has seen, whose head is `head`: so a store overwrites
+    /// nothing that nobody here has opened.
+    pub(in crate::postgres) fn holds_seen(&self, row: &str, head: &str) -> String {
+        let slots = self.placement.slots.iter().map(|slot| {
+            let column = format!("{row}.{}", quote(&slot.column));
+            match slot.json {
+                true => token::member_is_empty_or_starts(&column, &self.member_name(), head),
+                false => token::is_empty_or_starts(&text(&column), head),
+            }
+        });
+        slots.collect::<Vec<_>>().join(" AND ")
+    }
+
     /// A write that has not looked at the row clears no plain column that holds something: whose value it is only
-    /// the record can tell.
+    /// the record can tell. `is_known` says that somebody has looked.
     pub(in crate::postgres) fn clears_nothing_unseen(
         &self,
         row: &str,
-        mut next: impl FnMut() -> String,
+        mut next: impl FnMut(Bound) -> String,
         is_known: &str,
     ) -> String {
-        (0..self.placement.slots.len()).for_each(|_| drop(next()));
+        self.placement.slots.iter().for_each(|slot| drop(next(Bound::of_slot(slot))));
         let settled = self.placement.plain.iter().map(|plain| {
-            let (column, new, _) = (format!("{row}.{}", quote(&plain.column)), next(), next());
-            let unset = literal(plain.unset);
-            format!(" AND ({new}::text IS NOT NULL OR coalesce({column}::text, '') IN ('', 'null', {unset}) OR coalesce({is_known}, false))")
+            let column = text(&format!("{row}.{}", quote(&plain.column)));
+            let (new, _) = (next(Bound::of_plain(plain)), next(Bound::Text));
+            let is_unset = ["", "null", plain.unset].map(|unset| format!("{column} {EQ} {}", literal(unset)));
+            format!(" AND ({new} IS NOT NULL OR {column} IS NULL OR {is_known} OR {})", is_unset.join(" OR "))
         });
         settled.collect()
     }
 
-    pub(in crate::postgres) fn set_clause(&self, first_param: usize) -> String {
-        let assignments = self.assignments(counter(first_param));
+    pub(in crate::postgres) fn set_clause(&self, next: impl FnMut(Bound) -> String) -> String {
+        let assignments = self.assignments(next);
         let parts: Vec<_> =
             assignments.into_iter().map(|(column, update, _)| format!("{column} = {update}")).collect();
         parts.join(", ")
     }
 
-    /// True when the row now holds what was bound. When a trigger changed it the division fails, which
-    /// takes the whole statement back: otherwise the record before would be gone, and this one unreadable.
-    pub(in crate::postgres) fn holds_what_was_bound(&self, mut next: impl FnMut() -> String) -> String {
+    /// What every write answers with. The first column: the row now holds what was bound. When a trigger changed it the
+    /// division fails, which takes the whole statement back: otherwise the record before would be gone, and this one
+    /// unreadable. The second one makes the commit wait for the disk where the server would not.
+    pub(in crate::postgres) fn holds_what_was_bound(&self, mut next: impl FnMut(Bound) -> String) -> String {
         let held = self.placement.slots.iter().map(|slot| {
-            let (column, param) = (format!("t.{}", quote(&slot.column)), next());
+            let (column, param) = (format!("t.{}", quote(&slot.column)), next(Bound::of_slot(slot)));
             match slot.json {
-                true => format!("{} IS NOT DISTINCT FROM {param}::text::jsonb", self.member(&column)),
-                false => format!("{column}::text IS NOT DISTINCT FROM {param}::text"),
+                true => same(&self.member(&column), &param, "'null'::pg_catalog.jsonb"),
+                false => same(&text(&column), &param, "''"),
             }
         });
         let held: Vec<_> = held.collect();
-        format!("1 / (({}) IS TRUE)::int = 1", held.join(" AND "))
+        format!("1 OPERATOR(pg_catalog./) CASE WHEN {} THEN 1 ELSE 0 END, {DURABLE}", held.join(" AND "))
     }
 
+    /// The slots, the plain columns, the state of the JSONB column, the clock.
     pub(in crate::postgres) fn read_columns(&self, row: &str) -> String {
-        let slots = self
-            .placement
-            .slots
-            .iter()
-            .enumerate()
-            .map(|(at, slot)| format!("{} AS s{at}", self.slot_text(row, slot)));
-        let plain = self
-            .placement
-            .plain
-            .iter()
-            .enumerate()
-            .map(|(at, plain)| format!("{row}.{}::text AS p{at}", quote(&plain.column)));
-        let others = [
-            format!("{} AS json_is_unrecognised", self.json_is_unrecognised(row)),
-            format!("{} AS now", self.now()),
-        ];
+        let slots = self.placement.slots.iter().map(|slot| self.slot_value(row, slot));
+        let plain = self.placement.plain.iter().map(|plain| self.plain_text(row, plain));
+        let others = [self.json_state(row), "pg_catalog.now()".to_owned()];
         slots.chain(plain).chain(others).collect::<Vec<_>>().join(", ")
     }
 
-    /// Whether the JSONB column holds something that is neither object nor null.
-    pub(in crate::postgres) fn json_is_unrecognised(&self, row: &str) -> String {
-        match self.placement.slots.iter().find(|slot| slot.json) {
-            Some(slot) => format!(
-                "coalesce(pg_catalog.jsonb_typeof({row}.{}) NOT IN ('object', 'null'), false)",
-                quote(&slot.column)
-            ),
-            None => "false".to_owned(),
-        }
-    }
-
-    /// The database's clock, in milliseconds since 1970.
-    pub(in crate::postgres) fn now(&self) -> &'static str {
-        "(extract(epoch FROM pg_catalog.now()) * 1000::numeric)::int8"
+    /// The type of the value in the JSONB column, or `long`.
+    pub(in crate::postgres) fn json_state(&self, row: &str) -> String {
+        let Some(slot) = self.placement.slots.iter().find(|slot| slot.json) else {
+            return "NULL::pg_catalog.text".to_owned();
+        };
+        let column = format!("{row}.{}", quote(&slot.column));
+        format!(
+            "CASE WHEN {} THEN '{TOO_LONG}' ELSE pg_catalog.jsonb_typeof({column}) END",
+            token::is_too_long(&column)
+        )
     }
 
     /// The owner's columns as text, for answers about several owners.
     pub(in crate::postgres) fn owner_columns(&self) -> String {
-        let user = format!("t.{}::text AS owner_user", quote(&self.layout.user_column));
+        let user = text(&format!("t.{}", quote(&self.layout.user_column)));
         match &self.layout.tenant_column {
-            Some(tenant) => format!("{user}, t.{}::text AS owner_tenant", quote(tenant)),
-            None => format!("{user}, NULL::text AS owner_tenant"),
+            Some(tenant) => format!("{user}, {}", text(&format!("t.{}", quote(tenant)))),
+            None => format!("{user}, NULL::pg_catalog.text"),
         }
     }
 }
 
-pub(in crate::postgres) fn counter(first: usize) -> impl FnMut() -> String {
+/// Makes the commit of this statement wait until it is on disk, whatever the settings of server, role and pool say.
+/// `local` and stronger settings wait already.
+pub(in crate::postgres) const DURABLE: &str = "CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' \
+    THEN pg_catalog.set_config('synchronous_commit', 'on', true) END";
+
+/// The state of a JSONB column whose value takes too much room to be unpacked.
+pub(in crate::postgres) const TOO_LONG: &str = "long";
+
+/// As what a value is bound.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::postgres) enum Bound {
+    Text,
+    Jsonb,
+}
+
+impl Bound {
+    pub(in crate::postgres) fn of_slot(slot: &Slot) -> Self {
+        if slot.json { Self::Jsonb } else { Self::Text }
+    }
+
+    pub(in crate::postgres) fn of_plain(plain: &PlainColumn) -> Self {
+        if plain.kind == ColumnType::Jsonb { Self::Jsonb } else { Self::Text }
+    }
+
+    pub(in crate::postgres) fn name(self) -> &'static str {
+        match self {
+            Self::Text => "pg_catalog.text",
+            Self::Jsonb => "pg_catalog.jsonb",
+        }
+    }
+
+    pub(in crate::postgres) fn array(self) -> &'static str {
+        match self {
+            Self::Text => "pg_catalog._text",
+            Self::Jsonb => "pg_catalog._jsonb",
+        }
+    }
+}
+
+/// The parameters from `$first` on, each with its type.
+pub(in crate::postgres) fn counter(first: usize) -> impl FnMut(Bound) -> String {
     let mut number = first - 1;
-    move || {
+    move |bound| {
         number += 1;
-        format!("${number}")
+        format!("${number}::{}", bound.name())
     }
 }
 
-/// An id in its canonical form, in the order of its bytes, as the local file sorts it.
-pub(in crate::postgres) fn sort_key(column: &str, kind: IdKind) -> String {
-    let text = format!("t.{}::text", quote(column));
-    match kind {
-        IdKind::Uuid => format!("{text} COLLATE \"C\""),
-        IdKind::Text => format!(
-            "CASE WHEN {text} ~ '^[0-9a-fA-F]{{8}}-([0-9a-fA-F]{{4}}-){{3}}[0-9a-fA-F]{{12}}$' THEN pg_catalog.lower({text}) ELSE {text} END COLLATE \"C\""
-        ),
-    }
-}
-
-/// The values of a record as the columns of `n` in [`Statements::update_many`].
-pub(in crate::postgres) fn array_values() -> impl FnMut() -> String {
+/// The values of a record as the columns of `n` in `update_many`.
+pub(in crate::postgres) fn array_values() -> impl FnMut(Bound) -> String {
     let mut number = 0;
-    move || {
+    move |_| {
         number += 1;
         format!("n.v{}", number - 1)
     }
 }
 
-pub(in crate::postgres) fn typed(kind: &ColumnType, param: &str) -> String {
+/// A condition that is never NULL: both are equal, or both are what stands for nothing.
+pub(in crate::postgres) fn same(one: &str, other: &str, nothing: &str) -> String {
+    format!("coalesce({one}, {nothing}) {EQ} coalesce({other}, {nothing})")
+}
+
+/// An id in its canonical form, in the order of its bytes, as the local file sorts it.
+pub(in crate::postgres) fn sort_key(column: &str, kind: IdKind) -> String {
+    let text = text(&format!("t.{}", quote(column)));
     match kind {
-        ColumnType::Json => format!("{param}::text::json"),
-        ColumnType::Jsonb => format!("{param}::text::jsonb"),
-        _ => format!("{param}::text"),
+        IdKind::Uuid => format!("{text} COLLATE pg_catalog.\"C\""),
+        IdKind::Text => format!(
+            "CASE WHEN {text} OPERATOR(pg_catalog.~) '^[0-9a-fA-F]{{8}}-([0-9a-fA-F]{{4}}-){{3}}[0-9a-fA-F]{{12}}$' \
+             THEN pg_catalog.lower({text}) ELSE {text} END COLLATE pg_catalog.\"C\""
+        ),
+    }
+}
+
+/// A bound value as its plain column takes it.
+pub(in crate::postgres) fn to_column(plain: &PlainColumn, param: &str) -> String {
+    match plain.kind {
+        ColumnType::Json => format!("{param}::pg_catalog.json"),
+        _ => param.to_owned(),
     }
 }
 
 /// What a plain column gets when its field is not set.
 fn unset(plain: &PlainColumn) -> String {
-    match plain.not_null {
-        true => typed(&plain.kind, &literal(plain.unset)),
-        false => typed(&plain.kind, "NULL"),
-    }
+    let value = if plain.not_null { literal(plain.unset) } else { "NULL".to_owned() };
+    let kind = match plain.kind {
+        ColumnType::Json => "json",
+        ColumnType::Jsonb => "jsonb",
+        _ => "text",
+    };
+    format!("{value}::pg_catalog.{kind}")
 }
 
-/// An id column of `t`, of a type for which no better operator can be put before Postgres' own.
+/// An id column of `t`, of a type that Postgres compares itself.
 pub(in crate::postgres) fn id_column(name: &str, kind: IdKind) -> String {
     match kind {
         IdKind::Uuid => format!("t.{}", quote(name)),
-        IdKind::Text => format!("t.{}::text", quote(name)),
+        IdKind::Text => text(&format!("t.{}", quote(name))),
     }
 }
 
 pub(in crate::postgres) fn array(kind: IdKind) -> &'static str {
     match kind {
-        IdKind::Uuid => "uuid[]",
-        IdKind::Text => "text[]",
+        IdKind::Uuid => "pg_catalog._uuid",
+        IdKind::Text => "pg_catalog._text",
     }
 }

@@ -85,11 +85,8 @@ impl Plan {
     /// may have one for each form.
     pub(crate) fn has_one_row(&self, owner: &Owner) -> bool {
         let Some(table) = &self.table else { return false };
-        let one = |kind: Option<IdKind>, forms: usize| kind != Some(IdKind::Text) || forms <= 1;
-        let tenant_forms = owner.tenant_id().map_or(0, |tenant| tenant.forms().count());
-        table.unique
-            && one(Some(table.user), owner.user_id().forms().count())
-            && one(table.tenant, tenant_forms)
+        let is_text = |kind: Option<IdKind>| kind == Some(IdKind::Text);
+        table.unique && (owner.has_one_form() || !(is_text(Some(table.user)) || is_text(table.tenant)))
     }
 
     pub(in crate::postgres) fn work(&self) -> Result<(&Table, &Statements), DatabaseError> {
@@ -100,11 +97,10 @@ impl Plan {
         &self,
         owner: &Owner,
     ) -> Result<(&Table, &Statements), DatabaseError> {
-        let tenant_forms = owner.tenant_id().map_or(1, |tenant| tenant.forms().count());
         let (table, texts) = self.some_work()?;
-        match owner.user_id().forms().count().max(tenant_forms) {
-            1 => Ok((table, &texts.one_form)),
-            _ => Ok((table, &texts.two_forms)),
+        match owner.has_one_form() {
+            true => Ok((table, &texts.one_form)),
+            false => Ok((table, &texts.two_forms)),
         }
     }
 

@@ -1,13 +1,12 @@
 //! Reading the rows of owners.
 
-use std::collections::HashMap;
-
+use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::Result;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
-use crate::postgres::statements::bind;
+use crate::postgres::statements::bind::{self, Answer};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::owner::Owner;
 use crate::record::record::Row;
@@ -18,15 +17,17 @@ pub(crate) struct FoundRows {
     pub(crate) rows: Vec<Row>,
     /// The database's clock. Zero when there is no row.
     pub(crate) now: Millis,
-    /// Whether the columns of the layout are still the ones of the plan.
-    pub(crate) is_current: bool,
 }
 
 impl Postgres {
     /// The rows of one owner.
     pub(crate) async fn read(&self, plan: &Plan, owner: &Owner) -> Result<FoundRows, DatabaseError> {
-        let rows = self.database.fetch(self.read_query(plan, owner)?, Phase::Reading).await?;
-        read_rows(plan, &rows)
+        read_rows(plan, &self.read_raw(plan, owner).await?)
+    }
+
+    /// The rows of one owner as the server sent them, for an [`Answer`].
+    pub(crate) async fn read_raw(&self, plan: &Plan, owner: &Owner) -> Result<Vec<PgRow>, DatabaseError> {
+        self.database.fetch(self.read_query(plan, owner)?, Phase::Reading).await
     }
 
     /// What [`read`](Self::read) sends; [`read_rows`] reads the answer.
@@ -36,37 +37,29 @@ impl Postgres {
     }
 
     /// Reads the rows of many owners by one statement and hands each over as it arrives, with the
-    /// place of its owner in `owners` and the database's clock.
+    /// place of its owner in `owners`. An owner has a row for each form of its ids, and where it is there twice.
     ///
     /// # Errors
     /// Those of the database, and `Redetect` when the schema moved meanwhile.
     pub(crate) async fn read_many(
         &self,
         plan: &Plan,
-        owners: &[Owner],
-        mut each: impl FnMut(usize, Row, Millis),
-    ) -> Result<bool, DatabaseError> {
+        owners: &[&Owner],
+        mut each: impl FnMut(usize, Answer<'_>) -> Result<(), DatabaseError>,
+    ) -> Result<(), DatabaseError> {
         let (table, statements) = plan.work()?;
         let mut arguments = PgArguments::default();
-        bind::owners(&mut arguments, table, owners)?;
-        // a row is for everyone who named its owner: twice, or a UUID in upper and in lower case
-        let mut places: HashMap<bind::OwnerText, Vec<usize>> = HashMap::with_capacity(owners.len());
-        for (at, owner) in owners.iter().enumerate() {
-            bind::forms(owner).for_each(|form| places.entry(form).or_default().push(at));
-        }
-        let mut is_current = true;
+        let places = bind::owners(&mut arguments, table, owners)?;
         let query = Query { sql: statements.read_many.clone(), arguments };
         let handed_over = self.database.fetch_each(query, |row| {
-            let (tenant, user) = bind::owner_of(row, 0)?;
-            let read = bind::read_row(row, 2, &plan.placement)?;
-            is_current &= read.is_current;
-            for at in places.get(&(tenant, user)).into_iter().flatten() {
-                each(*at, read.row.clone(), read.now);
+            let place: i64 = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
+            let at = usize::try_from(place - 1).ok().and_then(|at| places.get(at));
+            match at {
+                Some(at) => each(*at, Answer { row, first: 1, placement: &plan.placement }),
+                None => Ok(()),
             }
-            Ok(())
         });
-        handed_over.await?;
-        Ok(is_current)
+        handed_over.await
     }
 
     /// Up to `limit` rows with tokens, in the order of tenant and user, starting after an owner.
@@ -86,13 +79,12 @@ impl Postgres {
             after.map(|owner| owner.user_id().as_str().to_owned()).unwrap_or_default(),
         )?;
         bind_value(&mut arguments, i64::from(limit))?;
-        let rows =
-            self.database.fetch(Query { sql: statements.list.clone(), arguments }, Phase::Reading).await?;
+        let rows = self.database.inspect(Query { sql: statements.list.clone(), arguments }).await?;
         let mut listed = Vec::with_capacity(rows.len());
         for row in &rows {
-            let read = bind::read_row(row, 2, &plan.placement)?;
+            let answer = Answer { row, first: 2, placement: &plan.placement };
             if let Some(owner) = bind::parse_owner(bind::owner_of(row, 0)?) {
-                listed.push((owner, read.row, read.now));
+                listed.push((owner, answer.read()?, answer.now()?));
             }
         }
         Ok(listed)
@@ -103,18 +95,17 @@ impl Postgres {
         let plan = self.plan().await?;
         let Ok((_, statements)) = plan.work() else { return Ok(false) };
         let query = Query { sql: statements.tokens.clone(), arguments: PgArguments::default() };
-        Ok(!self.database.fetch(query, Phase::Reading).await?.is_empty())
+        Ok(!self.database.inspect(query).await?.is_empty())
     }
 }
 
 /// The answer to a [`Postgres::read_query`].
 pub(crate) fn read_rows(plan: &Plan, rows: &[PgRow]) -> Result<FoundRows, DatabaseError> {
-    let mut found = FoundRows { rows: Vec::with_capacity(rows.len()), now: 0, is_current: true };
+    let mut found = FoundRows { rows: Vec::with_capacity(rows.len()), now: 0 };
     for row in rows {
-        let read = bind::read_row(row, 0, &plan.placement)?;
-        found.rows.push(read.row);
-        found.now = read.now;
-        found.is_current &= read.is_current;
+        let answer = Answer { row, first: 0, placement: &plan.placement };
+        found.rows.push(answer.read()?);
+        found.now = answer.now()?;
     }
     Ok(found)
 }

@@ -1,21 +1,21 @@
 //! Writing records into the rows of owners.
 
 use sqlx::Row as _;
-use sqlx::postgres::PgArguments;
+use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::Result;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
-use crate::postgres::statements::bind::{self, Written};
+use crate::postgres::statements::bind::{self, Answer, BulkEntry, Written};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
-use crate::record::record::{Record, Row};
+use crate::record::record::{Head, Row};
 
 impl Postgres {
-    /// Writes a record over every row of the owner that holds an older one, under a key of `keys` or
-    /// none at all. False: no such row, or one that has to be looked at first: it holds tokens of fields that
-    /// the layout does not know, or a plain column holds something that the record does not set.
+    /// Writes a record over the one row of an owner, if it holds nothing or the record that this process has seen last.
+    /// False: it holds something else, or has to be looked at first, because a plain column holds something that the
+    /// record does not set.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn update(
@@ -23,9 +23,9 @@ impl Postgres {
         plan: &Plan,
         owner: &Owner,
         written: Written<'_>,
-        keys: &[String],
+        seen: Head,
     ) -> Result<bool, DatabaseError> {
-        self.write(self.update_query(plan, owner, written, keys)?).await
+        self.write(self.update_query(plan, owner, written, seen)?).await
     }
 
     /// What [`update`](Self::update) sends. It answers with a row for each that was written.
@@ -34,18 +34,17 @@ impl Postgres {
         plan: &Plan,
         owner: &Owner,
         written: Written<'_>,
-        keys: &[String],
+        seen: Head,
     ) -> Result<Query, DatabaseError> {
         let (table, statements) = plan.work_for(owner)?;
         let mut arguments = bind::owner(self, table, owner)?;
         bind::record(&mut arguments, &plan.placement, written)?;
-        bind_value(&mut arguments, written.record.version.to_string())?;
-        bind_value(&mut arguments, keys.to_vec())?;
-        bind_value(&mut arguments, written.seen.map(|version| version.to_string()))?;
+        bind_value(&mut arguments, seen.to_string())?;
+        bind_value(&mut arguments, written.vouched.is_some())?;
         Ok(Query { sql: statements.update.clone(), arguments })
     }
 
-    /// Makes a row for an owner that has none. False: there is one, or the schema moved.
+    /// Makes a row for an owner that has none. False: there is one.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn insert(
@@ -62,7 +61,8 @@ impl Postgres {
         let mut arguments = PgArguments::default();
         bind_value(&mut arguments, format!("retell-vault {} {owner}", self.layout.table_name()))?;
         // a statement of its own: the INSERT must see what the holder of the lock committed
-        let sql = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1::text, 0))";
+        let sql =
+            "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1::pg_catalog.text, 0))";
         let lock = Query { sql: sql.into(), arguments };
         Ok(!self.database.transaction(vec![lock, insert], Phase::Writing).await?.is_empty())
     }
@@ -96,28 +96,42 @@ impl Postgres {
     }
 
     /// Writes a record over rows whose slots and plain columns still hold exactly the given texts; for each row, what
-    /// of these the record before vouched for. False: none does.
+    /// of these the record before vouched for. All of several rows or none. False: another writer was faster.
     ///
-    /// On error some of several rows may have been written, each one whole.
+    /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn replace(
         &self,
         plan: &Plan,
         owner: &Owner,
-        record: &Record,
+        written: Written<'_>,
         old: &[(&Row, PlainTexts)],
     ) -> Result<bool, DatabaseError> {
-        let mut is_written = false;
-        let mut done: Vec<&Row> = Vec::new();
+        let (mut queries, mut done) = (Vec::new(), Vec::new());
         for (row, vouched) in old {
-            let is_same = |other: &&Row| other.slots == row.slots && other.plain == row.plain;
-            if done.iter().any(is_same) {
-                continue;
+            if !done.contains(row) {
+                let written = Written { vouched: Some(vouched), ..written };
+                queries.push(self.replace_query(plan, owner, written, row)?);
+                done.push(*row);
             }
-            let written = Written { record, vouched: Some(vouched), seen: None };
-            is_written |= self.write(self.replace_query(plan, owner, written, row)?).await?;
-            done.push(row);
         }
-        Ok(is_written)
+        if plan.has_one_row(owner)
+            && let [_] = queries.as_slice()
+        {
+            return self.write(queries.remove(0)).await;
+        }
+        let (table, statements) = plan.work_for(owner)?;
+        let lock = Query { sql: statements.lock.clone(), arguments: bind::owner(self, table, owner)? };
+        let rows: Vec<Row> = old.iter().map(|(row, _)| (*row).clone()).collect();
+        let placement = plan.placement.clone();
+        let is_unchanged = move |answers: &[PgRow]| {
+            let now = answers.iter().map(|row| Answer { row, first: 0, placement: &placement }.read());
+            let mut now = now.collect::<Result<Vec<_>, _>>().unwrap_or_default();
+            let mut then = rows;
+            now.sort();
+            then.sort();
+            now == then
+        };
+        self.database.transaction_if(lock, is_unchanged, queries, Phase::Writing).await
     }
 
     /// What [`replace`](Self::replace) sends for one row. It answers with a row for each that was written.
@@ -131,56 +145,28 @@ impl Postgres {
         let (table, statements) = plan.work_for(owner)?;
         let mut arguments = bind::owner(self, table, owner)?;
         bind::record(&mut arguments, &plan.placement, written)?;
-        for text in &old.slots {
-            bind_value(&mut arguments, text.clone())?;
-        }
-        for plain in &plan.placement.plain {
-            bind_value(&mut arguments, old.plain.text(plain.field).map(str::to_owned))?;
-        }
+        bind::old_texts(&mut arguments, &plan.placement, old)?;
         Ok(Query { sql: statements.replace.clone(), arguments })
-    }
-
-    /// As [`update`](Self::update), and answers with the rows as they were before.
-    pub(crate) async fn push(
-        &self,
-        plan: &Plan,
-        owner: &Owner,
-        written: Written<'_>,
-        keys: &[String],
-    ) -> Result<Vec<Row>, DatabaseError> {
-        let (table, statements) = plan.work_for(owner)?;
-        let mut arguments = bind::owner(self, table, owner)?;
-        bind::record(&mut arguments, &plan.placement, written)?;
-        bind_value(&mut arguments, written.record.version.to_string())?;
-        bind_value(&mut arguments, keys.to_vec())?;
-        let rows =
-            self.database.fetch(Query { sql: statements.push.clone(), arguments }, Phase::Writing).await?;
-        rows.iter().map(|row| Ok(bind::read_row(row, 0, &plan.placement)?.row)).collect()
     }
 
     async fn write(&self, query: Query) -> Result<bool, DatabaseError> {
         Ok(!self.database.fetch(query, Phase::Writing).await?.is_empty())
     }
 
-    /// Writes many records by one statement over rows that hold older ones. Says which were written.
+    /// Writes many records by one statement, each over the record that was seen last. Says which were written.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn update_many(
         &self,
         plan: &Plan,
-        entries: &[(&Owner, Record)],
-        keys: &[String],
+        entries: &[BulkEntry<'_>],
     ) -> Result<Vec<bool>, DatabaseError> {
         let (table, statements) = plan.work()?;
-        let mut arguments = bind::entries(table, &plan.placement, entries)?;
-        bind_value(&mut arguments, keys.to_vec())?;
-        let rows = self
-            .database
-            .fetch(Query { sql: statements.update_many.clone(), arguments }, Phase::Writing)
-            .await?;
+        let arguments = bind::entries(table, &plan.placement, entries)?;
+        let query = Query { sql: statements.update_many.clone(), arguments };
         let mut written = vec![false; entries.len()];
-        for row in &rows {
-            let ordinal: i32 = row.try_get(1).map_err(|error| DatabaseError::of(&error, Phase::Writing))?;
+        for row in &self.database.fetch(query, Phase::Writing).await? {
+            let ordinal: i32 = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Writing))?;
             if let Some(written) = usize::try_from(ordinal).ok().and_then(|at| written.get_mut(at)) {
                 *written = true;
             }

@@ -2,7 +2,7 @@
 
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::token;
-use crate::postgres::statements::fragments::{Writer, typed};
+use crate::postgres::statements::fragments::{DURABLE, Writer, to_column};
 use crate::postgres::walk::cursor::Cursor;
 use crate::record::field::Field;
 use crate::record::placement::{PlainColumn, Slot};
@@ -36,7 +36,7 @@ impl Pages<'_> {
             Sought::OtherKeys => 2,
             Sought::Misplaced => 1,
         };
-        let mut conditions = vec![cursor.has_position()];
+        let mut conditions = vec![cursor.has_position(), writer.is_as_planned("t")];
         conditions.extend(after.then(|| cursor.compared(">", first)));
         conditions
             .extend(until.then(|| cursor.compared("<=", if after { first + cursor.width() } else { first })));
@@ -46,16 +46,14 @@ impl Pages<'_> {
             false => format!("FETCH FIRST {batch} ROWS WITH TIES"),
         };
         format!(
-            "SELECT {}, {}, CASE WHEN {} THEN ARRAY[{}]::text[] END, {}, ARRAY[{}]::text[], {}, {} \
+            "SELECT {}, {}, CASE WHEN {} THEN ARRAY[{}]::text[] END, ARRAY[{}]::text[], {}, pg_catalog.now() \
              FROM {} AS t WHERE {} ORDER BY {} {limit}",
             cursor.selected(),
             writer.owner_columns(),
             self.holds_sought(),
             slots.join(", "),
-            writer.schema_is_current(),
             plain.join(", "),
-            writer.json_is_unrecognised("t"),
-            writer.now(),
+            writer.json_state("t"),
             writer.relation(),
             conditions.join(" AND "),
             cursor.order(),
@@ -142,14 +140,14 @@ impl Pages<'_> {
         }
         // a trigger that changes our values makes the statement fail, as everywhere
         format!(
-            "UPDATE {} AS t SET {} FROM unnest({}) AS n ({}, ordinal) WHERE {} AND {} AND {} RETURNING 1 / (({}) IS TRUE)::int = 1, n.ordinal",
+            "UPDATE {} AS t SET {} FROM unnest({}) AS n ({}, ordinal) WHERE {} AND {} AND {} RETURNING 1 / (({}) IS TRUE)::int = 1, n.ordinal, {DURABLE}",
             writer.relation(),
             set.join(", "),
             arrays.join(", "),
             names.join(", "),
             cursor.is_at(),
             unchanged.join(" AND "),
-            writer.schema_is_current(),
+            writer.is_as_planned("t"),
             held.join(" AND "),
         )
     }
@@ -194,7 +192,7 @@ fn exchange_slot(at: usize, slot: &Slot, member: &str) -> Exchanged {
 
 fn exchange_plain(at: usize, plain: &PlainColumn) -> Exchanged {
     let column = quote(&plain.column);
-    let new = typed(&plain.kind, &format!("n.p{at}"));
+    let new = to_column(plain, &format!("n.p{at}"));
     let same = |value: &str| format!("t.{column}::text IS NOT DISTINCT FROM {value}");
     let (unchanged, kept) = (same(&format!("n.q{at}")), same(&format!("n.p{at}")));
     Exchanged {

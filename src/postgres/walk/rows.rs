@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::table::missing_table;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
-use crate::postgres::statements::bind::{owner_of, parse_owner};
+use crate::postgres::statements::bind::{clock, json_state, owner_of, parse_owner};
 use crate::postgres::statements::fragments::{Forms, Writer};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::cursor::{Cursor, Position};
@@ -20,6 +20,7 @@ use crate::postgres::walk::pages::{Pages, Sought};
 use crate::record::field::Fields;
 use crate::record::owner::Owner;
 use crate::record::placement::{Placement, PlainColumn, Slot};
+use crate::record::record::JsonState;
 use crate::record::token::{KeyId, start_under};
 use crate::record::version::Millis;
 
@@ -46,8 +47,7 @@ pub(crate) struct FoundRow {
     /// Absent when the row's owner is not a valid one.
     pub(crate) owner: Option<Owner>,
     pub(crate) texts: RowTexts,
-    /// The JSONB column holds something that is neither object nor null.
-    pub(crate) json_is_unrecognised: bool,
+    pub(crate) json: JsonState,
     /// The database's clock.
     pub(crate) now: Millis,
 }
@@ -202,28 +202,29 @@ impl Postgres {
         Ok(starts.zip(ends).map(|(after, until)| Stretch { after, until }).collect())
     }
 
-    /// The next page of a stretch, or `None` when the schema is no longer the one of the walk.
+    /// The next page of a stretch.
+    ///
+    /// # Errors
+    /// Those of the database, and `Redetect` when the schema is no longer the one of the walk.
     pub(crate) async fn page(
         &self,
         walk: &TableWalk,
         stretch: &Stretch,
         primary: KeyId,
-    ) -> Result<Option<Page>, DatabaseError> {
+    ) -> Result<Page, DatabaseError> {
         let sql = &walk.pages[usize::from(stretch.after.is_some())][usize::from(stretch.until.is_some())];
         let mut arguments = walk.sought(primary)?;
         let positions = [&stretch.after, &stretch.until].into_iter().flatten().flatten();
         positions.cloned().try_for_each(|text| bind(&mut arguments, text))?;
         let query = Query { sql: sql.clone(), arguments };
         let mut page = Page { rows: 0, found: Vec::new(), last: None };
-        let mut is_current = true;
         let each = |row: &PgRow| {
             page.rows += 1;
             page.last = Some(walk.cursor.position(row)?);
-            is_current &= read_into(&mut page.found, row, &walk.cursor)?;
-            Ok(())
+            read_into(&mut page.found, row, &walk.cursor)
         };
         self.database.fetch_each(query, each).await?;
-        Ok(is_current.then_some(page))
+        Ok(page)
     }
 
     /// Puts new texts in the place of old ones, by one statement, where every column of the walk still
@@ -303,8 +304,8 @@ fn column<'a, T>(exchanges: &'a [Exchange], value: impl Fn(&'a Exchange) -> T) -
     exchanges.iter().map(value).collect()
 }
 
-/// Adds a row that has something to do. Says whether the schema is the one of the walk.
-fn read_into(found: &mut Vec<FoundRow>, row: &PgRow, cursor: &Cursor) -> Result<bool, DatabaseError> {
+/// Adds a row that has something to do.
+fn read_into(found: &mut Vec<FoundRow>, row: &PgRow, cursor: &Cursor) -> Result<(), DatabaseError> {
     let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
     let first = cursor.width();
     let slots: Option<Vec<Option<String>>> = row.try_get(first + 2).map_err(get)?;
@@ -314,15 +315,14 @@ fn read_into(found: &mut Vec<FoundRow>, row: &PgRow, cursor: &Cursor) -> Result<
             (Some(tenant), user) => format!("{tenant}/{user}"),
             (None, user) => user.clone(),
         };
-        let now: i64 = row.try_get(first + 6).map_err(get)?;
         found.push(FoundRow {
             position: cursor.position(row)?,
             name,
             owner: parse_owner(owner),
-            texts: RowTexts { slots, plain: row.try_get(first + 4).map_err(get)? },
-            json_is_unrecognised: row.try_get(first + 5).map_err(get)?,
-            now: Millis::try_from(now).unwrap_or_default(),
+            texts: RowTexts { slots, plain: row.try_get(first + 3).map_err(get)? },
+            json: json_state(row, first + 4)?,
+            now: clock(row, first + 5)?,
         });
     }
-    row.try_get(first + 3).map_err(get)
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! A write changed no row: what the rows that are there mean for it. Store and sync decide alike.
+//! What the rows that are there mean for a write. Store and sync decide alike.
 
 use std::collections::BTreeMap;
 
@@ -11,76 +11,118 @@ use crate::record::plain::PlainTexts;
 use crate::record::record::{FoundRecord, FoundRecords, Record, Row};
 use crate::record::token::{KeyId, MAX_SLOT, Token, claims_to_be_token};
 use crate::record::version::Version;
-use crate::store::core::{Core, StoreOptions};
+use crate::store::core::{Core, Expected, StoreOptions};
 use crate::store::fallback::keep;
 
-/// What stands in the way of a write.
+/// What a write may do with the rows that are there.
 #[derive(Debug)]
-pub(super) enum Obstacle {
+pub(super) enum Verdict {
     /// Nothing: the same write is there already, and its answer was lost.
     SameWrite,
-    /// A record that opens, and is as new or newer: its version.
-    Newer(Version),
-    /// Text that may be overwritten, once it is kept: why it is no record that wins. The version of the newest
-    /// record that opens beside it, if there is one.
-    Overwritable { reason: String, newer: Option<Version> },
-    /// A record that may be a newer writer's and does not open here. The version of the newest record that opens
-    /// beside it, if there is one.
-    Refused { error: Error, newer: Option<Version> },
-    /// Nothing that can be seen.
-    Unexplained,
+    /// Write over them, under a later version than the newest that opens. Text that is no record of this owner has to be
+    /// kept before: why it may be overwritten.
+    Overwrite { newest: Option<Newest>, keep: Option<String> },
+    /// Something there does not open, and may be somebody's. The newest record that opens beside it.
+    Refuse { error: Error, newest: Option<Newest> },
 }
 
-/// Says why a write of `record` did not change the rows that were found.
+/// The newest record that opens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Newest {
+    pub(super) version: Version,
+    pub(super) is_tombstone: bool,
+}
+
+/// # Errors
+/// `Conflict` when the owner has not what the caller expects.
+pub(super) fn check_expected(expected: Option<Expected>, newest: Option<Newest>) -> Result<()> {
+    let there = newest.filter(|newest| !newest.is_tombstone).map(|newest| newest.version);
+    let message = match (expected, there) {
+        (None, _) | (Some(Expected::Absent), None) => return Ok(()),
+        (Some(Expected::Version(expected)), Some(version)) if version == expected => return Ok(()),
+        (Some(Expected::Version(expected)), Some(version)) => {
+            format!("the record has version {version} now, not {expected}")
+        }
+        (Some(Expected::Version(expected)), None) => {
+            format!("there is no record of version {expected} any more")
+        }
+        (Some(Expected::Absent), Some(version)) => format!("there is a record already, of version {version}"),
+    };
+    Err(Error::new(ErrorKind::Conflict, message))
+}
+
+/// Judges the rows of an owner for a write. `sent` is what may have arrived already.
 ///
 /// # Errors
-/// `ForeignValue` for text that the vault did not write, unless `options` allow to overwrite it.
-pub(super) fn obstacle(
+/// `ForeignValue` for text that the vault did not write, unless `options` allow to overwrite it; `Malformed` where a value is
+/// too large to be read.
+pub(super) fn judge(
     core: &Core,
     plan: &Plan,
     owner: &Owner,
-    record: &Record,
+    sent: Option<&Record>,
     found: &FoundRows,
     options: StoreOptions,
-) -> Result<Obstacle> {
+) -> Result<Verdict> {
     let found = FoundRecords::of(&found.rows, &plan.placement.slots, found.now);
     let overwritable = options.replace_foreign && !found.json_is_unrecognised;
     if let Some(error) = found.unrecognised_error().filter(|_| !overwritable) {
         return Err(error);
     }
-    if found
-        .records
-        .iter()
-        .flat_map(|found| &found.record)
-        .any(|there| is_same_write(core, owner, there, record))
-    {
-        return Ok(Obstacle::SameWrite);
+    let there = || found.records.iter().flat_map(|found| &found.record);
+    if sent.is_some_and(|sent| there().any(|there| is_same_write(core, owner, there, sent))) {
+        return Ok(Verdict::SameWrite);
     }
     // columns that two layouts share are no place for either
     let others = core.of_other_credentials(&found);
     let mut refused = others.filter(|_| !options.replace_unreadable);
-    let (mut newer, mut unreadable) = (None, Vec::new());
+    let (mut newest, mut reasons) = (None, Vec::new());
     for there in &found.records {
-        match judge(core, owner, there, record.version, options) {
-            Ok(Judgement::Opens(version)) => newer = newer.max(Some(version)),
-            Ok(Judgement::Broken(reason)) => unreadable.push(reason),
-            Ok(Judgement::Older) => {}
-            Err(error) => {
-                refused.get_or_insert(error);
+        match open(core, owner, there) {
+            Ok(opened) => newest = newest.or(Some(opened)),
+            Err(error) if there.ahead || (options.replace_unreadable && !found.json_is_too_long) => {
+                reasons.push(error.to_string());
             }
+            Err(error) => drop(refused.get_or_insert(error)),
         }
     }
     if let Some(error) = refused {
-        return Ok(Obstacle::Refused { error, newer });
+        return Ok(Verdict::Refuse { error, newest });
     }
-    Ok(match (newer, unreadable.as_slice(), found.unrecognised.as_slice()) {
-        (Some(version), [], []) => Obstacle::Newer(version),
-        (None, [], []) => Obstacle::Unexplained,
-        (newer, [], _) => {
-            Obstacle::Overwritable { reason: "text that the vault did not write".to_owned(), newer }
-        }
-        (newer, reasons, _) => Obstacle::Overwritable { reason: reasons.join("; "), newer },
-    })
+    if !found.unrecognised.is_empty() {
+        reasons.push("text that the vault did not write".to_owned());
+    }
+    let keep = (!reasons.is_empty()).then(|| reasons.join("; "));
+    Ok(Verdict::Overwrite { newest, keep })
+}
+
+/// Opens a record that was found.
+///
+/// # Errors
+/// `UnknownKey`, `UnsupportedFormat` or `Configuration` when another writer can read it; `Unsealable` when it is damaged, mixed,
+/// or of another owner. For one that opens and is more than a day ahead, `Malformed`.
+fn open(core: &Core, owner: &Owner, found: &FoundRecord) -> Result<Newest> {
+    let opened = match &found.record {
+        Ok(there) => core.is_tombstone(there, owner).map(|is_tombstone| (there.version, is_tombstone)),
+        Err(_) => Err(core.problem(found).unwrap_or_else(|| ErrorKind::Malformed.into())),
+    };
+    match opened {
+        Ok(_) if found.ahead => Err(Error::new(ErrorKind::Malformed, "its version is more than a day ahead")),
+        Ok((version, is_tombstone)) => Ok(Newest { version, is_tombstone }),
+        Err(error) => Err(does_not_open(error)),
+    }
+}
+
+/// The error for a store over a record that does not open.
+fn does_not_open(error: Error) -> Error {
+    use ErrorKind::{Incomplete, Malformed, Unsealable};
+    if !matches!(error.kind(), Incomplete | Malformed | Unsealable) {
+        return error;
+    }
+    let message = format!("the record that is there does not open, and is not overwritten: {error}");
+    Error::new(Unsealable, message).with_hint(
+        "it may be another owner's: move it back; to give it up, store again with replace_unreadable (`put --replace-unreadable`), which keeps its text",
+    )
 }
 
 /// What the plain columns hold of the record that is there. The rest is the application's.
@@ -122,50 +164,6 @@ pub(super) async fn keep_tokens(
     Ok(())
 }
 
-enum Judgement {
-    /// It is newer or equal, and opens.
-    Opens(Version),
-    /// It never wins: the reason.
-    Broken(String),
-    Older,
-}
-
-/// What a found record means for a write of `version`.
-///
-/// # Errors
-/// Of a record that may be a newer writer's: a key or a format that this process does not know; and of one of other
-/// credentials.
-fn judge(
-    core: &Core,
-    owner: &Owner,
-    found: &FoundRecord,
-    version: Version,
-    options: StoreOptions,
-) -> Result<Judgement> {
-    let opened = match &found.record {
-        Ok(there) => core.is_tombstone(there, owner),
-        Err(_) => Err(core.problem(found).unwrap_or_else(|| ErrorKind::Malformed.into())),
-    };
-    if opened.is_ok() && found.version.is_some_and(|there| there < version) {
-        return Ok(Judgement::Older);
-    }
-    let error = match (opened, found.version) {
-        (Ok(_), Some(version)) if !found.ahead => return Ok(Judgement::Opens(version)),
-        (Ok(_), _) => return Ok(Judgement::Broken("its version is more than a day ahead".to_owned())),
-        (Err(error), _) => error,
-    };
-    // a version from the future is nobody's
-    let others = matches!(
-        error.kind(),
-        ErrorKind::UnknownKey | ErrorKind::UnsupportedFormat | ErrorKind::Configuration
-    );
-    let newer_writer = others && !found.ahead;
-    match newer_writer && !options.replace_unreadable {
-        true => Err(error),
-        false => Ok(Judgement::Broken(error.to_string())),
-    }
-}
-
 /// The tokens of a row, as the local file keeps them: one text for every version, so that a whole
 /// record stays one that can be opened, and one for every damaged or later token. The local file
 /// never takes anything else.
@@ -187,6 +185,7 @@ fn old_tokens(row: &Row) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::record::JsonState;
     use crate::retell::config::{API_KEY, CALL_AGENT_ID, SMS_AGENT_ID};
 
     #[test]
@@ -206,13 +205,13 @@ mod tests {
                 token(older, API_KEY)
             )),
         ];
-        let row = Row { slots, json_is_unrecognised: false, plain: PlainTexts::default() };
+        let row = Row { slots, json: JsonState::Usable, plain: PlainTexts::default() };
         let fields = [API_KEY, CALL_AGENT_ID, SMS_AGENT_ID];
         let whole = fields.map(|field| token(newer, field)).join(" ");
         assert_eq!(old_tokens(&row), [token(older, API_KEY), whole]);
 
         let slots = vec![Some("rv2.later rv1.torn".to_owned()), Some(r#"{"api_key": "rv3.x"}"#.to_owned())];
-        let row = Row { slots, json_is_unrecognised: false, plain: PlainTexts::default() };
+        let row = Row { slots, json: JsonState::Usable, plain: PlainTexts::default() };
         assert_eq!(old_tokens(&row), ["rv2.later", "rv1.torn", "rv3.x"]);
     }
 }

@@ -1,0 +1,127 @@
+//! Changing some fields of a record: load, change, and store if nobody else has stored meanwhile.
+
+use std::time::{Duration, Instant};
+
+use crate::crypto::sealer::{self, Opened};
+use crate::error::{Error, ErrorKind, Result};
+use crate::postgres::connection::options::Timeouts;
+use crate::record::contents::Contents;
+use crate::record::field::Field;
+use crate::record::owner::Owner;
+use crate::record::record::Record;
+use crate::record::values::Values;
+use crate::store::core::{Change, Core, Expected, StoreOptions, StoreRequest, StoredRecord, pause};
+use crate::store::load::{find_records, newest, pending};
+use crate::store::reload::reload_keyring;
+use crate::store::store::store_expected;
+use crate::store::sync::sync_owner;
+
+/// The values of a record before and after a change.
+pub(crate) struct Changed {
+    pub(crate) before: Values,
+    pub(crate) after: Values,
+}
+
+/// Loads a record, lets `change` work on its values, and stores it in the place of what was loaded; again when another
+/// writer was faster. `change` gets the values, and the fields among them that only a newer program knows.
+///
+/// # Errors
+/// `NotFound` when there is no record; `Conflict` when others were always faster, or when the outcome of a write is unknown
+/// and another one has replaced the record since; `Incomplete` when a token lies in a column that this program does not know;
+/// `Unavailable` in an outage; what `change` says; else as a store.
+pub(crate) async fn modify(
+    core: &Core,
+    owner: &Owner,
+    mut change: impl FnMut(Values, &[Field]) -> Result<Changed>,
+) -> Result<StoredRecord> {
+    let (started, mut round) = (Instant::now(), 0);
+    loop {
+        let (record, opened) = record_to_change(core, owner).await?;
+        let values = opened.values.ok_or(ErrorKind::NotFound)?;
+        let changed = change(values.clone(), &opened.unknown)?;
+        let keyring = core.keyring.holding(record.key);
+        let (root, scope) = (keyring.opener(record.key)?, core.scope(owner));
+        sealer::check_whole(&record, scope, root, |_| false)?;
+        let before = sealer::contents(&record, scope, root)?;
+        let (values, change_of_fields) = merge(core, &record, before, values, changed);
+        core.check(&values, &opened.unknown)?;
+        let vouched = core.vouched(&record, owner)?;
+        let options = StoreOptions::new().expect(Expected::Version(record.version));
+        let request = StoreRequest {
+            vouched: Some((&vouched, record.version)),
+            change: Some(&change_of_fields),
+            ..StoreRequest::new(owner, &values, options)
+        };
+        let not_stored = match store_expected(core, request).await {
+            Ok(stored) => return Ok(stored),
+            Err(not_stored) => not_stored,
+        };
+        let is_raced = not_stored.error.kind() == ErrorKind::Conflict && !not_stored.is_unknown;
+        if !is_raced || started.elapsed() > patience(core) {
+            return Err(not_stored.error);
+        }
+        pause(round).await;
+        round += 1;
+    }
+}
+
+fn patience(core: &Core) -> Duration {
+    let timeouts = Timeouts::default();
+    core.postgres.as_ref().map_or(timeouts.operation, |postgres| postgres.database.patience())
+}
+
+/// The record as it is in the database, or in the local file of a vault without one.
+async fn record_to_change(core: &Core, owner: &Owner) -> Result<(Record, Opened)> {
+    reload_keyring(core).await;
+    let Some(postgres) = &core.postgres else {
+        let pending = pending(core, owner).await?.ok_or(ErrorKind::NotFound)?;
+        let record = core.local_record(&pending.text)?;
+        let opened = core.open(&record, owner)?;
+        return Ok((record, opened));
+    };
+    postgres.check_owner(owner)?;
+    if let Some(reason) = core.breaker.blocks(Instant::now()) {
+        return Err(Error::new(ErrorKind::Unavailable, reason));
+    }
+    sync_owner(core, owner).await?;
+    match find_records(postgres, owner).await {
+        Ok(found) => {
+            core.breaker.success();
+            let read = newest(core, owner, found, None)?;
+            let record = read.record.expect("the database answered with it");
+            core.seen.holds(owner, record.head());
+            Ok((record, read.opened))
+        }
+        Err(fault) => {
+            core.note(&fault).await;
+            Err(fault.error)
+        }
+    }
+}
+
+/// The values of the changed record, and what is written of its plain fields.
+fn merge(
+    core: &Core,
+    record: &Record,
+    before: Contents,
+    mut values: Values,
+    changed: Changed,
+) -> (Values, Change) {
+    let is_changed = |field: &Field| changed.before.get(*field) != changed.after.get(*field);
+    let fields: Vec<Field> =
+        changed.before.fields().chain(changed.after.fields()).filter(is_changed).collect();
+    for field in &fields {
+        values.put(*field, changed.after.get(*field).map(|json| json.to_owned().into()));
+    }
+    // a newer program's plain field whose column was empty when it was sealed
+    let unknown = record.tokens().iter().map(|token| token.field);
+    for field in unknown.filter(|field| !field.is_record() && !core.fields.knows(*field)) {
+        if values.get(field).is_none() {
+            values.put(field, Some("null".to_owned().into()));
+        }
+    }
+    // a value that was sealed goes to the column that it has now
+    let sealed = record.tokens().iter().map(|token| token.field);
+    let plain = fields.iter().copied().chain(sealed).filter(|field| core.fields.is_plain(*field)).collect();
+    (values, Change { before, plain })
+}
