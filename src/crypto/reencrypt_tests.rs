@@ -8,6 +8,7 @@ use super::{Field, KeyId, PlainTexts, Record, RecordKey, Scope, Token, Values, V
 use crate::crypto::aead;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::{KeyState, Keyring, RootKey};
+use crate::record::contents::Contents;
 use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
 use crate::record::token::{COMMITMENT, NONCE, SALT};
@@ -58,7 +59,8 @@ fn token(keyring: &Keyring, number: u64, field: Field, json: &[u8]) -> Token {
 fn record(keyring: &Keyring, number: u64, config: Option<&RetellConfig>) -> Vec<Token> {
     let values = config.map_or(Values::new(), Credentials::to_values);
     let (owner, fields) = (owner(), table());
-    seal(&values, scope(&owner), version(number), (&fields, &[]), keyring.primary(), &mut rng())
+    let contents = Contents::of(&values, &fields);
+    seal((&values, &contents), scope(&owner), version(number), (&fields, &[]), keyring.primary(), &mut rng())
         .tokens()
         .to_vec()
 }

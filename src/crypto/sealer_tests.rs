@@ -40,8 +40,9 @@ fn scope(owner: &Owner) -> Scope<'_> {
 
 fn seal_at(number: u64, values: &Values, in_the_clear: &[Field], fields: &Fields) -> Record {
     let (owner, keyring, mut rng) = (owner(), keyring(1), StdRng::seed_from_u64(number));
+    let contents = Contents::of(values, fields);
     let fields = (fields, in_the_clear);
-    seal(values, scope(&owner), version(number), fields, keyring.primary(), &mut rng)
+    seal((values, &contents), scope(&owner), version(number), fields, keyring.primary(), &mut rng)
 }
 
 fn without_columns(mut record: Record) -> Record {

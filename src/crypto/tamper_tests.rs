@@ -103,6 +103,7 @@ impl Whose {
 
     fn seal_values(&self, key: KeyId, number: u64, values: &Values, seed: u64) -> Vec<Token> {
         let (keyring, fields, mut rng) = (keyring(key), fields(), StdRng::seed_from_u64(seed));
+        let values = (values, &Contents::of(values, &fields));
         let record = seal(values, self.scope(), version(number), (&fields, &[]), keyring.primary(), &mut rng);
         record.tokens().to_vec()
     }

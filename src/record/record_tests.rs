@@ -49,7 +49,7 @@ fn slots() -> Vec<Slot> {
 }
 
 fn row(a: Option<String>, b: Option<String>, j: Option<String>) -> Row {
-    Row { slots: vec![a, b, j], json_is_unrecognised: false, plain: PlainTexts::default() }
+    Row { slots: vec![a, b, j], json: JsonState::Usable, plain: PlainTexts::default() }
 }
 
 /// A record whose first two tokens lie in the text columns, the others in the JSONB column.

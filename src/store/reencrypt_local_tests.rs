@@ -8,6 +8,7 @@ use super::*;
 use crate::crypto::sealer;
 use crate::keyring::keys::{KeyState, RootKey};
 use crate::local::file::{Base, KeptKind, LocalRecord};
+use crate::record::contents::Contents;
 use crate::record::credentials::Credentials;
 use crate::record::plain::PlainTexts;
 use crate::record::record::Record;
@@ -51,8 +52,9 @@ fn config(number: u64) -> RetellConfig {
 fn sealed(owner: &Owner, number: u64, key: KeyId) -> String {
     let (values, fields, keyring) = (config(number).to_values(), table(), only(key));
     let scope = Scope { namespace: "retell", owner };
+    let values = (&values, &Contents::of(&values, &fields));
     let seal =
-        |rng: &mut _| sealer::seal(&values, scope, version(number), (&fields, &[]), keyring.primary(), rng);
+        |rng: &mut _| sealer::seal(values, scope, version(number), (&fields, &[]), keyring.primary(), rng);
     random::with_rng(seal).unwrap().packed()
 }
 
