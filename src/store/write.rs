@@ -34,6 +34,8 @@ pub(super) struct Write<'a> {
     unexplained: u32,
     /// A unique constraint refused the row once.
     was_duplicate: bool,
+    /// The connection was lost once while the row was read.
+    was_cut: bool,
     /// A write whose answer was lost.
     unknown: Option<DatabaseError>,
     /// What the last round took the table for.
@@ -73,6 +75,7 @@ impl<'a> Write<'a> {
             tried: None,
             unexplained: 0,
             was_duplicate: false,
+            was_cut: false,
             unknown: None,
             plan: None,
             reconnected: false,
@@ -149,6 +152,7 @@ impl<'a> Write<'a> {
             Outcome::Reject if self.schema_moved(&fault.error).await => Ok(fault),
             // another writer may have made the row
             Outcome::Duplicate if !std::mem::replace(&mut self.was_duplicate, true) => Ok(fault),
+            Outcome::Fallback if fault.was_connected && !std::mem::replace(&mut self.was_cut, true) => Ok(fault),
             Outcome::Fallback | Outcome::TakesNoWrites | Outcome::Reject | Outcome::Duplicate => Err(fault),
             Outcome::ReadOnly => self.read_only(fault).await,
             Outcome::Ambiguous => self.reconcile(fault).await,
@@ -166,8 +170,9 @@ impl<'a> Write<'a> {
             self.tried = None;
         }
         self.plan = Some(plan.clone());
-        if let Some(seen) = self.seen_head(&plan) {
+        if let Some(seen) = self.seen_head() {
             self.looks_first = true;
+            self.seen = self.seen.max(Some(seen.version));
             let record = self.record_for(&plan)?;
             let vouched = self.request.vouched.filter(|(_, version)| *version == seen.version);
             let nothing = PlainTexts::default();
@@ -186,9 +191,8 @@ impl<'a> Write<'a> {
     }
 
     /// The record that may be written over without a look, because this process has opened or written it.
-    fn seen_head(&self, plan: &Plan) -> Option<Head> {
-        let owner = self.request.owner;
-        let seen = self.core.seen.get(owner).filter(|_| !self.looks_first && plan.has_one_row(owner))?;
+    fn seen_head(&self) -> Option<Head> {
+        let seen = self.core.seen.get(self.request.owner).filter(|_| !self.looks_first)?;
         let is_expected = match self.request.options.expected {
             None => true,
             Some(Expected::Version(version)) => version == seen.version,

@@ -77,15 +77,30 @@ impl Writer<'_> {
         let first = self.owner_params() + 1;
         let head = first + self.values();
         let (head, is_known) = (text(&format!("${head}")), format!("${}::pg_catalog.bool", head + 1));
+        let may_be_written = |row: &str| {
+            let unseen = self.clears_nothing_unseen(row, counter(first), &is_known);
+            format!("{} AND {}{unseen}", self.is_owner(row), self.holds_seen(row, &head))
+        };
         format!(
-            "UPDATE {} AS t SET {} WHERE {} AND {} AND {}{} RETURNING {}",
+            "UPDATE {} AS t SET {} WHERE {} AND {}{} RETURNING {}",
             self.relation(),
             self.set_clause(counter(first)),
-            self.is_owner("t"),
+            may_be_written("t"),
             self.is_as_planned("t"),
-            self.holds_seen("t", &head),
-            self.clears_nothing_unseen("t", counter(first), &is_known),
+            self.all_or_none(&may_be_written("d")),
             self.holds_what_was_bound(counter(first)),
+        )
+    }
+
+    /// Where an owner may have several rows, all of them are locked first, and looked at again under the lock.
+    fn all_or_none(&self, may_be_written: &str) -> String {
+        if self.table.unique && self.forms == Forms::One {
+            return String::new();
+        }
+        let (relation, is_owner) = (self.relation(), self.is_owner("d"));
+        format!(
+            " AND (SELECT pg_catalog.count(*) FROM (SELECT FROM {relation} AS d WHERE {may_be_written} FOR UPDATE) AS locked) \
+             {EQ} (SELECT pg_catalog.count(*) FROM {relation} AS d WHERE {is_owner})"
         )
     }
 
