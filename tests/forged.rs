@@ -59,6 +59,30 @@ impl Setting {
         self.vault.status().await.unwrap().local.unwrap().replaced
     }
 
+    /// Who has not seen it overwrites nothing that does not open; a store that is told to makes everything well, and
+    /// `keeps` what was there, unless that is longer than any record.
+    async fn is_replaced_when_told(&self, what: &str, keeps: bool) {
+        let vault = self.hosts.host(3, &self.db.url).build().await.unwrap();
+        let replaced = async || vault.status().await.unwrap().local.unwrap().replaced;
+        let (before, kept) = (rows::table(&self.db, "user_profiles").await, replaced().await);
+        let error = vault.store(&owner("user-1"), &full_config("refused")).await.expect_err(what);
+        assert_eq!(error.kind(), ErrorKind::Unsealable, "{what}: {error}");
+        assert!(error.hint().contains("--replace-unreadable"), "{what}: {error}");
+        let bulk = vault.store_many(&[(owner("user-1"), full_config("refused"))]).await.unwrap().remove(0);
+        assert_eq!(bulk.unwrap_err().kind(), ErrorKind::Unsealable, "{what}");
+        let error = vault.delete(&owner("user-1")).await.expect_err(what);
+        assert_eq!(error.kind(), ErrorKind::Unsealable, "{what}: {error}");
+        assert_eq!(rows::table(&self.db, "user_profiles").await, before, "{what}: something was changed");
+        assert_eq!(replaced().await, kept, "{what}");
+        let options = StoreOptions::new().replace_unreadable();
+        let stored = vault.store_with(&owner("user-1"), &full_config("healed"), options).await;
+        let stored = stored.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(stored.degraded, None, "{what}");
+        assert!(!stored.replaced.is_empty(), "{what}: nothing was reported");
+        assert_eq!(replaced().await > kept, keeps, "{what}");
+        self.is_well(what).await;
+    }
+
     /// The next store makes everything well, and reports what it could not read.
     async fn heals(&self, what: &str) {
         let before = self.replaced().await;
@@ -114,8 +138,9 @@ fn set_text(text: &str) -> String {
 }
 
 fn set_json(record: &str) -> String {
+    let field = |token: &str| token.split('.').nth(3).unwrap().to_owned();
     let object: Vec<String> =
-        record.split(' ').zip(FIELDS).map(|(token, field)| format!("\"{field}\":\"{token}\"")).collect();
+        record.split(' ').map(|token| format!("\"{}\":\"{token}\"", field(token))).collect();
     format!(
         "UPDATE user_profiles SET encrypted_agent_config = '{{\"retell_vault\":{{{}}},\"voice\":1}}' WHERE user_id = 'user-1'",
         object.join(",")
@@ -236,9 +261,8 @@ async fn a_host_from_the_future() {
     }
 }
 
-/// Damage that leaves the version readable is overwritten like any older record; other damage is kept.
 #[tokio::test]
-async fn damaged_tokens_are_errors_until_the_next_store() {
+async fn damaged_tokens_are_not_overwritten_unasked() {
     let setting = Setting::on(ONLY_TEXT).await;
     let good = setting.text().await;
     let middle = good.len() / 2;
@@ -266,19 +290,18 @@ async fn damaged_tokens_are_errors_until_the_next_store() {
         let plausible = [ErrorKind::Malformed, ErrorKind::Unsealable, ErrorKind::Incomplete];
         assert!(plausible.contains(&kind), "{what}: {kind:?}");
         setting.bystander_is_well(&what).await;
-        setting.store(&full_config("healed")).await;
-        setting.is_well(&what).await;
+        setting.is_replaced_when_told(&what, damaged.len() <= 1 << 18).await;
     }
 }
 
-/// Damage that hides the version is reported, and its text stays for whoever can repair it.
+/// Damage that hides the version.
 #[tokio::test]
 async fn what_cannot_be_dated_is_kept() {
     let setting = Setting::on(ONLY_TEXT).await;
     for damage in ["rv1.", "rv1.zzz", "rv1.00000000.0000000000000000", "rv1.xx.yy.api_key.zz!zz"] {
         setting.db.exec(&set_text(damage)).await;
         assert_eq!(setting.load().await, Err(ErrorKind::Malformed));
-        setting.heals(damage).await;
+        setting.is_replaced_when_told(damage, true).await;
     }
 }
 
@@ -306,8 +329,12 @@ async fn swapped_tokens_open_nowhere() {
             ),
         }
         setting.bystander_is_well(swap).await;
-        setting.store(&full_config("healed")).await;
-        setting.is_well(swap).await;
+        match n {
+            0 => assert!(setting.store(&full_config("healed")).await.replaced.is_empty(), "{swap}"),
+            // who has opened this version knows what it was
+            1 => assert!(setting.store(&full_config("healed")).await.replaced.is_empty(), "{swap}"),
+            _ => setting.is_replaced_when_told(swap, true).await,
+        }
     }
 }
 
@@ -325,11 +352,19 @@ async fn tokens_of_another_tenant_or_time_open_nowhere() {
     db.exec("UPDATE user_profiles t SET encrypted_retell_api_key = b.encrypted_retell_api_key FROM before b WHERE t.org = 'a' AND b.org = 'b'").await;
     assert_eq!(vault.load(&in_tenant("a")).await.unwrap_err().kind(), ErrorKind::Unsealable);
     assert_eq!(vault.load(&in_tenant("b")).await.unwrap().config, full_config("b"));
-    vault.store(&in_tenant("a"), &full_config("a2")).await.unwrap();
+    let store = async |mark: &str| {
+        let layout = retell_vault::Layout::new().tenant_column("org").unwrap();
+        let vault = hosts.host(1, &db.url).layout(layout).build().await.unwrap();
+        let refused = vault.store(&in_tenant("a"), &full_config(mark)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsealable);
+        let options = StoreOptions::new().replace_unreadable();
+        vault.store_with(&in_tenant("a"), &full_config(mark), options).await.unwrap();
+    };
+    store("a2").await;
     // one field of an older record, in the place of the newer one's
     db.exec(r"UPDATE user_profiles t SET encrypted_retell_api_key = replace(t.encrypted_retell_api_key, substring(t.encrypted_retell_api_key FROM 'rv1\S+\.call_agent_id\.\S+'), substring(b.encrypted_retell_api_key FROM 'rv1\S+\.call_agent_id\.\S+')) FROM before b WHERE t.org = 'a' AND b.org = 'a'").await;
     assert_eq!(vault.load(&in_tenant("a")).await.unwrap_err().kind(), ErrorKind::Incomplete);
-    vault.store(&in_tenant("a"), &full_config("a3")).await.unwrap();
+    store("a3").await;
     assert_eq!(vault.load(&in_tenant("a")).await.unwrap().config, full_config("a3"));
     assert_eq!(vault.load(&in_tenant("b")).await.unwrap().config, full_config("b"));
 }
@@ -411,8 +446,14 @@ async fn foreign_values_in_our_part_of_the_jsonb_column_are_not_overwritten() {
             assert!(!format!("{error} {error:?}").contains("hunter2"));
             assert_eq!(rows::table(&setting.db, "user_profiles").await, before, "nothing was changed");
         }
+        // what is left of a record in the columns beside it was a record once
         let options = StoreOptions::new().replace_foreign();
-        setting.vault.store_with(&owner("user-1"), &full_config("healed"), options).await.unwrap();
+        let stored = setting.vault.store_with(&owner("user-1"), &full_config("healed"), options).await;
+        if table == ALL_COLUMNS {
+            assert_eq!(stored.unwrap_err().kind(), ErrorKind::Unsealable);
+            let options = options.replace_unreadable();
+            setting.vault.store_with(&owner("user-1"), &full_config("healed"), options).await.unwrap();
+        }
         assert_eq!(setting.load().await, Ok(full_config("healed")));
         let voice: String = value(
             &setting.db,
@@ -431,8 +472,7 @@ async fn every_entry_of_the_jsonb_column_counts() {
         .db
         .exec("UPDATE user_profiles SET encrypted_agent_config = replace(encrypted_agent_config::text, 'rv1.', 'rv1.0badcafe')::jsonb, encrypted_retell_api_key = NULL, encrypted_call_agent_id = NULL, encrypted_sms_agent_id = NULL WHERE user_id = 'user-1'")
         .await;
-    let stored = setting.vault.store(&owner("user-1"), &full_config("healed")).await.unwrap();
-    assert!(!stored.replaced.is_empty() && setting.replaced().await > 0, "it was replaced unseen");
+    setting.is_replaced_when_told("a damaged key id", true).await;
 }
 
 /// Tokens of fields that nobody has look like another kind's. From the future they are nobody's, and else an operator

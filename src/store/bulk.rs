@@ -244,7 +244,7 @@ async fn look_at_unseen(
     }
     let read = postgres.read_many(plan, &unseen, |at, answer| {
         if let Some(record) = answer.only_record()?
-            && core.is_tombstone(&record, unseen[at]).is_ok()
+            && core.verify(&record, unseen[at]).is_ok()
         {
             core.seen.holds(unseen[at], record.head());
         }

@@ -325,6 +325,14 @@ impl Core {
         contents.map(|contents| contents.is_tombstone()).map_err(|error| self.explain(record, error))
     }
 
+    /// Opens every token of a record; whether it is a tombstone.
+    pub(crate) fn verify(&self, record: &Record, owner: &Owner) -> Result<bool> {
+        let keyring = self.keyring.holding(record.key);
+        let verified = sealer::verify(record, self.scope(owner), keyring.opener(record.key)?, &self.fields);
+        verified.map_err(|error| self.explain(record, error))?;
+        self.is_tombstone(record, owner)
+    }
+
     /// What is wrong with a record that was found, apart from its contents. Without its key nobody can say that
     /// something is missing.
     pub(crate) fn problem(&self, found: &FoundRecord) -> Option<Error> {

@@ -152,7 +152,9 @@ impl<'a> Write<'a> {
             Outcome::Reject if self.schema_moved(&fault.error).await => Ok(fault),
             // another writer may have made the row
             Outcome::Duplicate if !std::mem::replace(&mut self.was_duplicate, true) => Ok(fault),
-            Outcome::Fallback if fault.was_connected && !std::mem::replace(&mut self.was_cut, true) => Ok(fault),
+            Outcome::Fallback if fault.was_connected && !std::mem::replace(&mut self.was_cut, true) => {
+                Ok(fault)
+            }
             Outcome::Fallback | Outcome::TakesNoWrites | Outcome::Reject | Outcome::Duplicate => Err(fault),
             Outcome::ReadOnly => self.read_only(fault).await,
             Outcome::Ambiguous => self.reconcile(fault).await,
