@@ -80,25 +80,25 @@ impl Layout {
     /// Another column for the user id.
     ///
     /// # Errors
-    /// As [`Layout::table`].
+    /// As [`Layout::table`], and for a column that the server fills in every table, such as `ctid`.
     pub fn user_column(mut self, name: &str) -> Result<Self> {
-        self.user_column = checked(name.to_owned(), "user column")?;
+        self.user_column = column_name(name, "user column")?;
         Ok(self)
     }
 
     /// A column for the tenant id. There is none by default.
     ///
     /// # Errors
-    /// As [`Layout::table`].
+    /// As [`Layout::user_column`].
     pub fn tenant_column(mut self, name: &str) -> Result<Self> {
-        self.tenant_column = Some(checked(name.to_owned(), "tenant column")?);
+        self.tenant_column = Some(column_name(name, "tenant column")?);
         Ok(self)
     }
 
     /// Another column for one field. Naming the column of a plain field gives it to the vault, whoever made it.
     ///
     /// # Errors
-    /// As [`Layout::table`]; `InvalidInput` for a field without a row in the table of fields: declare an extra field first.
+    /// As [`Layout::user_column`]; `InvalidInput` for a field without a row in the table of fields: declare an extra field first.
     pub fn column(mut self, field: Field, name: &str) -> Result<Self> {
         if !self.fields.each().any(|(known, _)| known == field) {
             return Err(invalid(&format!(
@@ -107,7 +107,7 @@ impl Layout {
             ))
             .with_hint(format!("these can: {}", self.field_names())));
         }
-        self.columns.insert(field, checked(name.to_owned(), field.name())?);
+        self.columns.insert(field, column_name(name, field.name())?);
         Ok(self)
     }
 
@@ -151,18 +151,18 @@ impl Layout {
     /// Another JSONB config column.
     ///
     /// # Errors
-    /// As [`Layout::table`].
+    /// As [`Layout::user_column`].
     pub fn config_column(mut self, name: &str) -> Result<Self> {
-        self.config_column = checked(name.to_owned(), "config column")?;
+        self.config_column = column_name(name, "config column")?;
         Ok(self)
     }
 
     /// Another column for the time of the last write.
     ///
     /// # Errors
-    /// As [`Layout::table`].
+    /// As [`Layout::user_column`].
     pub fn sync_column(mut self, name: &str) -> Result<Self> {
-        self.sync_column = checked(name.to_owned(), "sync column")?;
+        self.sync_column = column_name(name, "sync column")?;
         Ok(self)
     }
 
@@ -257,6 +257,18 @@ fn checked(name: String, what: &str) -> Result<String> {
     }
 }
 
+/// Columns that every table has, and that the server fills.
+const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
+
+fn column_name(name: &str, what: &str) -> Result<String> {
+    match SYSTEM_COLUMNS.contains(&name) {
+        true => Err(invalid(&format!(
+            "{what} must be a column of the table's own, and not {name}, which the server fills"
+        ))),
+        false => checked(name.to_owned(), what),
+    }
+}
+
 fn invalid(message: &str) -> Error {
     Error::new(ErrorKind::InvalidInput, message)
 }
@@ -273,6 +285,25 @@ mod tests {
         assert_eq!((layout.schema.as_str(), layout.table.as_str()), ("a.b", "c\"d"));
         for bad in ["", ".", "a.", "a.b.c", "\"a", "a\0b", &"x".repeat(64)] {
             assert!(Layout::new().table(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn columns_that_the_server_fills_are_refused() {
+        for name in SYSTEM_COLUMNS {
+            assert!(Layout::new().table(name).is_ok());
+            let field = Field::named("api_key");
+            let layouts = [
+                Layout::new().user_column(name),
+                Layout::new().tenant_column(name),
+                Layout::new().column(field, name),
+                Layout::new().config_column(name),
+                Layout::new().sync_column(name),
+            ];
+            for refused in layouts.map(Result::unwrap_err) {
+                assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+                assert!(refused.to_string().contains(name), "{refused}");
+            }
         }
     }
 

@@ -185,7 +185,7 @@ async fn store_by_one_statement(
     written: &mut [Option<StoredRecord>],
 ) -> Result<(), DatabaseError> {
     let plan = postgres.plan().await?;
-    if plan.placement.is_local() || plan.placement.unwritable.is_some() || !plan.is_unique() {
+    if plan.placement.is_local() || postgres.check_writable(&plan).is_err() || !plan.is_unique() {
         return Ok(());
     }
     let in_the_clear = plan.placement.in_the_clear();

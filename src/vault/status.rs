@@ -146,10 +146,10 @@ async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field,
     writes.iter_mut().for_each(|(field, place)| *place = placement.place(*field));
     status.slots = slots(placement, writes);
     status.left_alone = placement.left_alone.iter().map(|left| left_alone(postgres, left)).collect();
-    status.problem = match (&plan.placement.unwritable, plan.placement.is_local()) {
-        (Some(column), _) => Some(format!("column {column} may not be written")),
-        (None, true) => Some(postgres.no_room(&plan)),
-        (None, false) => None,
+    status.problem = match (postgres.check_writable(&plan), plan.placement.is_local()) {
+        (Err(error), _) => Some(error.to_string()),
+        (Ok(()), true) => Some(postgres.no_room(&plan)),
+        (Ok(()), false) => None,
     };
     status
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::record::layout::Layout;
 use crate::record::placement::{Column, ColumnType};
@@ -67,6 +67,23 @@ impl Table {
 
     pub(crate) fn column(&self, name: &str) -> Option<&TableColumn> {
         self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// # Errors
+    /// `Schema` for a table that a crash of the server empties, or that ends with its session.
+    pub(crate) fn check_durable(&self, layout: &Layout) -> Result<()> {
+        let (what, hint) = match self.persistence {
+            Persistence::Permanent => return Ok(()),
+            Persistence::Unlogged => (
+                "is UNLOGGED: a crash of the server empties it",
+                "ALTER TABLE … SET LOGGED, the table and every partition of it",
+            ),
+            Persistence::Temporary => {
+                ("is temporary: it ends with its session", "name a permanent table in the layout")
+            }
+        };
+        let message = format!("table {} {what}, so no record is kept there", layout.table_name());
+        Err(Error::new(ErrorKind::Schema, message).with_hint(hint))
     }
 
     pub(crate) fn is_partitioned(&self) -> bool {

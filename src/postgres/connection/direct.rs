@@ -15,14 +15,15 @@ use crate::postgres::connection::pool::{Database, Query};
 const NAME: &str = "retell-vault schema";
 
 /// No time limit of the server's role or of a pool holds here, whichever this version of the server has. Texts of
-/// SQL that the catalogue printed mean here what they meant there. The server looks every 5 s whether the client is
+/// SQL that the catalogue printed mean here what they meant there. What is committed is on disk. The server looks every 5 s whether the client is
 /// still there (from version 14 on), so that a killed run does not keep its locks for as long as an index takes.
 const SETTINGS: &str =
     "SELECT pg_catalog.set_config(name, CASE name WHEN 'client_connection_check_interval' THEN '5s'
-        WHEN 'standard_conforming_strings' THEN 'on' WHEN 'DateStyle' THEN 'ISO' ELSE '0' END, false)
+        WHEN 'standard_conforming_strings' THEN 'on' WHEN 'DateStyle' THEN 'ISO'
+        WHEN 'synchronous_commit' THEN CASE setting WHEN 'off' THEN 'on' ELSE setting END ELSE '0' END, false)
     FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
         'idle_in_transaction_session_timeout', 'idle_session_timeout', 'client_connection_check_interval',
-        'standard_conforming_strings', 'DateStyle')";
+        'standard_conforming_strings', 'DateStyle', 'synchronous_commit')";
 
 /// No name is looked up on a path that others can put objects on.
 const EMPTY_PATH: &str = "SELECT pg_catalog.set_config('search_path', '', false)";

@@ -192,7 +192,7 @@ impl Postgres {
     pub(crate) async fn plan_with_room(&self) -> Result<Arc<Plan>, DatabaseError> {
         let mut plan = self.plan().await?;
         // somebody may have followed the hint meanwhile
-        if (plan.placement.is_local() || plan.placement.unwritable.is_some())
+        if (plan.placement.is_local() || self.check_writable(&plan).is_err())
             && let Some(newer) = self.refresh_if_older().await?
         {
             plan = newer;
@@ -206,8 +206,12 @@ impl Postgres {
     }
 
     /// # Errors
-    /// `AccessDenied` for a column that a write would have to touch and may not.
+    /// `Schema` for a table that does not outlive a crash of the server: nothing may be kept there. `AccessDenied` for a
+    /// column that a write would have to touch and may not.
     pub(crate) fn check_writable(&self, plan: &Plan) -> Result<()> {
+        if let Some(table) = &plan.table {
+            table.check_durable(&self.layout)?;
+        }
         let Some(column) = &plan.placement.unwritable else { return Ok(()) };
         let message = format!("column {column} of {} may not be written", self.table_name());
         let hint = format!(
