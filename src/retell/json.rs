@@ -63,6 +63,22 @@ impl RetellConfig {
     }
 }
 
+impl WebhookConfig {
+    /// A webhook from JSON like `{"webhook_url": "https://…", "events": ["call_ended"]}`. The events may be left out.
+    ///
+    /// # Errors
+    /// `InvalidInput`, which never repeats a value. A member `secret` is refused: it is the field `webhook_key`.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let mut input = Input::default();
+        input.read_webhook(serde_json::from_str(text).map_err(without_values)?)?;
+        if !input.texts.is_empty() {
+            let message = "webhook_config.secret: has a field of its own";
+            return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("put it into webhook_key"));
+        }
+        input.webhook.ok_or_else(|| misshapen("webhook_config: webhook_url is missing"))
+    }
+}
+
 /// Overwrites every text in a JSON value.
 pub(crate) fn wipe(value: &mut Value) {
     match value {
