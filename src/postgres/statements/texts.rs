@@ -141,7 +141,8 @@ impl Writer<'_> {
         let json = self.placement.slots.iter().find(|slot| slot.json);
         let writable_json = json.map(|_| {
             let state = self.json_state("t");
-            format!(" AND coalesce({state}, 'null') {EQ} ANY ('{{object,null}}'::pg_catalog._text)")
+            // without quotes it would be the NULL of SQL
+            format!(" AND coalesce({state}, 'null') {EQ} ANY ('{{object,\"null\"}}'::pg_catalog._text)")
         });
         format!(
             "UPDATE {} AS t SET {} WHERE {} AND {} AND {}{} RETURNING {}",
