@@ -112,7 +112,7 @@ pub fn parse() -> Result<Cli, Failure> {
             if error.kind() == ErrorKind::UnknownArgument && !text.starts_with('-') =>
         {
             Err(Failure::usage(
-                "there is an argument too many; it is not repeated here, since it may be a secret",
+                "unexpected argument; it is not repeated here, since it may be a secret",
                 "secrets go to standard input or into a file, never on the command line",
             ))
         }
