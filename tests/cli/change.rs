@@ -300,7 +300,8 @@ async fn a_record_of_another_owner_is_overwritten_only_when_asked() {
         "",
     );
 
-    home.put(&[&user[..], &["--replace-unreadable"]].concat(), SMALL).ok().warns("overwritten: ");
+    let replaced = home.put(&[&user[..], &["--replace-unreadable"]].concat(), SMALL).ok();
+    replaced.warns("overwritten: a stored value did not open");
     home.run(&["get", "--user", "user-2"]).ok();
     assert_eq!(home.json(&["status"])["kept"][0]["why"], "replaced");
 }

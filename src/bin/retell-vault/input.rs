@@ -15,7 +15,7 @@ use crate::print;
 const MAX_INPUT: usize = 256 * 1024;
 
 /// What is read, as messages name it.
-struct Wanted {
+struct TextInput {
     thing: &'static str,
     question: &'static str,
     /// What to do when it cannot be read.
@@ -23,13 +23,13 @@ struct Wanted {
     shape: &'static str,
 }
 
-const CONFIG: Wanted = Wanted {
+const CONFIG: TextInput = TextInput {
     thing: "configuration",
     question: "type or paste the configuration as JSON, then press Ctrl-D",
     source: "give the configuration as JSON on standard input, or name its file with --file",
     shape: r#"it is JSON like {"api_key": "…"}; `retell-vault put --help` shows all fields"#,
 };
-const VALUE: Wanted = Wanted {
+const VALUE: TextInput = TextInput {
     thing: "value",
     question: "type or paste the value, then press Enter and Ctrl-D",
     source: "give the value on standard input",
@@ -58,7 +58,7 @@ pub fn value() -> Result<Zeroizing<String>, Failure> {
     }
 }
 
-impl Wanted {
+impl TextInput {
     /// Without Rust's buffer of standard input, which would keep a copy.
     fn read_standard_input(&self) -> Result<Zeroizing<String>, Failure> {
         let stdin = io::stdin();

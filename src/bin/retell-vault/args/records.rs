@@ -108,7 +108,7 @@ pub struct GetArgs {
 pub struct FieldArgs {
     #[command(flatten)]
     pub owner: OwnerArgs,
-    /// The field
+    /// The field: one of those below
     pub field: String,
 }
 
