@@ -22,8 +22,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     println!("stored     version {}", first.version);
 
     // two writers of different fields at the same time: both changes stay
-    let (phone, status) = tokio::join!(set_phone(&vault, &owner), set_active(&vault, &owner));
-    (phone?, status?);
+    tokio::try_join!(set_phone(&vault, &owner), set_active(&vault, &owner))?;
     let loaded = vault.load(&owner).await?;
     println!("changed    version {}, {}", loaded.version, loaded.config.to_json_masked());
     assert_eq!(loaded.config.phone_number().map(|number| number.as_str()), Some("+14155550100"));
@@ -43,7 +42,11 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 }
 
 async fn set_phone(vault: &Vault, owner: &Owner) -> Result<()> {
-    vault.modify(owner, |config| Ok(config.set_phone_number(Some("+14155550100".parse()?)))).await?;
+    let change = |config: &mut RetellConfig| {
+        config.set_phone_number(Some("+14155550100".parse()?));
+        Ok(())
+    };
+    vault.modify(owner, change).await?;
     Ok(())
 }
 
