@@ -43,7 +43,8 @@ pub enum ErrorKind {
     UnsupportedFormat,
     /// A token names a key that the keyring does not hold, or not any more.
     UnknownKey,
-    /// A token did not open: wrong keyring, or the stored value was altered.
+    /// A token did not open: wrong keyring, or the stored value was altered. From a store: the record that is there does not
+    /// open, and was not overwritten.
     Unsealable,
     /// A slot holds text that is not ours.
     ForeignValue,
@@ -94,10 +95,10 @@ impl ErrorKind {
             Self::Configuration => "correct the named setting and build the vault again",
             Self::NotFound => "check the user id and the tenant; nothing is stored for this owner",
             Self::Incomplete => {
-                "other code removed part of the record; store the configuration again, or restore the row from a backup"
+                "other code removed part of the record: restore the row from a backup; to give it up, store again with replace_unreadable (`put --replace-unreadable`)"
             }
             Self::Malformed => {
-                "other code changed the stored value; restore the row from a backup, or store the configuration again"
+                "other code changed the stored value: restore the row from a backup; to give it up, store again with replace_unreadable (`put --replace-unreadable`)"
             }
             Self::UnsupportedFormat => {
                 "a newer retell-vault may have written it: upgrade; to give the stored value up, store again with replace_unreadable (`put --replace-unreadable`)"
@@ -105,7 +106,9 @@ impl ErrorKind {
             Self::UnknownKey => {
                 "use the keyring that holds this key id; to give the stored value up, store again with replace_unreadable (`put --replace-unreadable`)"
             }
-            Self::Unsealable => "wrong keyring, or the stored value was altered",
+            Self::Unsealable => {
+                "wrong keyring, or the stored value was altered: restore the row from a backup; to give it up, store again with replace_unreadable (`put --replace-unreadable`)"
+            }
             Self::ForeignValue => {
                 "read the old value and store it through the vault with replace_foreign (`put --replace-foreign`), which overwrites it"
             }

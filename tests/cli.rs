@@ -1,6 +1,8 @@
 //! The command as a stranger uses it: what it prints, what it refuses, and how it exits.
 #![cfg(feature = "cli")]
 
+#[path = "cli/change.rs"]
+mod change;
 #[path = "cli/database.rs"]
 mod database;
 #[path = "cli/doctor.rs"]

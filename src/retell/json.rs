@@ -39,11 +39,8 @@ impl RetellConfig {
     /// # Errors
     /// `InvalidInput`, which names the field and never repeats a value.
     pub fn from_json(text: &str) -> Result<Self> {
-        if text.len() > MAX_JSON {
-            return Err(misshapen("the configuration is longer than 256 KiB"));
-        }
         let mut input = Input::default();
-        input.read(serde_json::from_str(text).map_err(without_values)?)?;
+        input.read(parsed(text, "the configuration")?)?;
         let config = input.into_config()?;
         config.check()?;
         Ok(config)
@@ -60,6 +57,22 @@ impl RetellConfig {
     /// The configuration as JSON with its secrets masked, like `key_…9f2a`.
     pub fn to_json_masked(&self) -> String {
         print(&self.masked_values()).to_string()
+    }
+}
+
+impl WebhookConfig {
+    /// A webhook from JSON like `{"webhook_url": "https://…", "events": ["call_ended"]}`. The events may be left out.
+    ///
+    /// # Errors
+    /// `InvalidInput`, which never repeats a value. A member `secret` is refused: it is the field `webhook_key`.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let mut input = Input::default();
+        input.read_webhook(parsed(text, "webhook_config")?)?;
+        if !input.texts.is_empty() {
+            let message = "webhook_config.secret: has a field of its own";
+            return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("put it into webhook_key"));
+        }
+        input.webhook.ok_or_else(|| misshapen("webhook_config: webhook_url is missing"))
     }
 }
 
@@ -348,12 +361,17 @@ fn near(name: &str) -> Option<Field> {
 }
 
 /// serde_json's own errors about types repeat the value. [`Json`] takes every type, so errors about data are ours.
-fn without_values(error: serde_json::Error) -> Error {
-    let place = format!("line {} column {}", error.line(), error.column());
-    misshapen(match error.classify() {
-        Category::Data => format!("the configuration: {error}"),
-        Category::Eof => format!("the configuration is not complete JSON: it ends at {place}"),
-        _ => format!("the configuration is not JSON, at {place}"),
+fn parsed(text: &str, thing: &str) -> Result<Json> {
+    if text.len() > MAX_JSON {
+        return Err(misshapen(format!("{thing} is longer than 256 KiB")));
+    }
+    serde_json::from_str(text).map_err(|error| {
+        let place = format!("line {} column {}", error.line(), error.column());
+        misshapen(match error.classify() {
+            Category::Data => format!("{thing}: {error}"),
+            Category::Eof => format!("{thing} is not complete JSON: it ends at {place}"),
+            _ => format!("{thing} is not JSON, at {place}"),
+        })
     })
 }
 

@@ -295,3 +295,25 @@ fn wiping_leaves_no_text() {
     wipe(&mut value);
     assert_eq!(value, json!({ "a": ["", { "b": "" }], "c": 1 }));
 }
+
+#[test]
+fn a_webhook_has_a_json_form_of_its_own() {
+    let json = r#"{"webhook_url":"https://example.com/hook","events":["call_ended","later"]}"#;
+    assert_eq!(&WebhookConfig::from_json(json).unwrap(), read(FULL).webhook_config().unwrap());
+    let without_events = WebhookConfig::from_json(r#"{"webhook_url":"https://example.com/hook"}"#).unwrap();
+    assert!(without_events.events().is_empty());
+    for (bad, expected) in [
+        ("null".to_owned(), "webhook_config: webhook_url is missing"),
+        ("{}".to_owned(), "webhook_config: webhook_url is missing"),
+        (format!("\"{CANARY}\""), "webhook_config: a value of the wrong type"),
+        (CANARY.to_owned(), "webhook_config is not JSON"),
+        (format!(r#"{{"webhook_url":"https://{CANARY}@example.com"}}"#), "must not hold a user name"),
+        (json.replace('}', &format!(r#","secret":"{CANARY}"}}"#)), "has a field of its own"),
+        (" ".repeat(MAX_JSON) + json, "webhook_config is longer than 256 KiB"),
+    ] {
+        let error = WebhookConfig::from_json(&bad).expect_err(expected);
+        let text = format!("{error} {error:?}");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(text.contains(expected) && !text.contains("canary"), "{text}");
+    }
+}

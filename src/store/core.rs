@@ -49,7 +49,7 @@ pub struct StoreOptions {
     pub(crate) expected: Option<Expected>,
 }
 
-/// What an owner must have for a store to be done.
+/// What an owner must have for a store to be done. See [`StoreOptions::expect`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
     /// The record of this version.

@@ -83,7 +83,7 @@ pub(super) fn judge(
             Err(error) if there.ahead || (options.replace_unreadable && !found.json_is_too_long) => {
                 reasons.push(error.to_string());
             }
-            Err(error) => drop(refused.get_or_insert(error)),
+            Err(error) => drop(refused.get_or_insert_with(|| refusal(error))),
         }
     }
     if let Some(error) = refused {
@@ -99,8 +99,7 @@ pub(super) fn judge(
 /// Opens a record that was found.
 ///
 /// # Errors
-/// `UnknownKey`, `UnsupportedFormat` or `Configuration` when another writer can read it; `Unsealable` when it is damaged, mixed,
-/// or of another owner. For one that opens and is more than a day ahead, `Malformed`.
+/// Those of opening it. For one that opens and is more than a day ahead, `Malformed`.
 fn open(core: &Core, owner: &Owner, found: &FoundRecord) -> Result<Newest> {
     let opened = match &found.record {
         Ok(there) => core.verify(there, owner).map(|is_tombstone| (there.version, is_tombstone)),
@@ -109,12 +108,12 @@ fn open(core: &Core, owner: &Owner, found: &FoundRecord) -> Result<Newest> {
     match opened {
         Ok(_) if found.ahead => Err(Error::new(ErrorKind::Malformed, "its version is more than a day ahead")),
         Ok((version, is_tombstone)) => Ok(Newest { version, is_tombstone }),
-        Err(error) => Err(does_not_open(error)),
+        Err(error) => Err(error),
     }
 }
 
-/// The error for a store over a record that does not open.
-fn does_not_open(error: Error) -> Error {
+/// The error for a store over a record that does not open: `Unsealable`, unless another writer can read it.
+fn refusal(error: Error) -> Error {
     use ErrorKind::{Incomplete, Malformed, Unsealable};
     if !matches!(error.kind(), Incomplete | Malformed | Unsealable) {
         return error;

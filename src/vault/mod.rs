@@ -79,16 +79,17 @@ impl<C: Credentials> Vault<C> {
     /// On error nothing was written, except `OutcomeUnknown`, which says that it may have been.
     /// `InvalidInput` when no secret field is set, or a field is not one of these credentials. `ForeignValue` when a slot
     /// holds text that is not ours; `Configuration` when a text column holds a record of another kind of credentials;
-    /// `UnknownKey` when a newer record cannot be read with this keyring; `UnknownOwner`, `AccessDenied`, `Schema`,
-    /// `Rejected`, `Busy`.
+    /// `Unsealable`, `UnknownKey` or `UnsupportedFormat` when the record that is there does not open; `UnknownOwner`,
+    /// `AccessDenied`, `Schema`, `Rejected`, `Busy`.
     pub async fn store(&self, owner: &Owner, config: &C) -> Result<Stored> {
         self.store_with(owner, config, StoreOptions::new()).await
     }
 
-    /// As [`store`](Self::store), with leave to overwrite more.
+    /// As [`store`](Self::store), with leave to overwrite more, or only over the record that is expected.
     ///
     /// # Errors
-    /// As [`store`](Self::store).
+    /// As [`store`](Self::store), and with [`StoreOptions::expect`] `Conflict` when the owner has another record, and
+    /// `Unavailable` in an outage.
     pub async fn store_with(&self, owner: &Owner, config: &C, options: StoreOptions) -> Result<Stored> {
         let values = &config.to_values();
         self.core.check(values, &[])?;

@@ -10,10 +10,10 @@ use crate::support::TestDb;
 use crate::support::vaults::ALL_COLUMNS;
 
 /// A port that nobody listens on, and a password that nobody may see.
-const AWAY: &str = "postgres://user:hunter2@127.0.0.1:1/app";
+pub const AWAY: &str = "postgres://user:hunter2@127.0.0.1:1/app";
 const USER: [&str; 2] = ["--user", "user-1"];
 
-async fn all_columns() -> (TestDb, Home) {
+pub async fn all_columns() -> (TestDb, Home) {
     let db = TestDb::create().await;
     db.exec(ALL_COLUMNS).await;
     let home = Home::over(&db.url);

@@ -69,6 +69,11 @@ impl Home {
         self.run_with(&[&["put"], args].concat(), &[], config)
     }
 
+    /// Runs `set` of user-1 with a value on standard input.
+    pub fn set(&self, field: &str, value: impl AsRef<[u8]>) -> Ran {
+        self.run_with(&["set", "--user", "user-1", field], &[], value)
+    }
+
     /// Runs a command with more variables, and this on standard input.
     pub fn run_with(&self, args: &[&str], variables: &[(&str, &str)], input: impl AsRef<[u8]>) -> Ran {
         let mut command = self.command(args);

@@ -7,6 +7,7 @@ use retell_vault::{Error, ErrorKind};
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NOT_FOUND: u8 = 3;
+const CONFLICT: u8 = 4;
 /// Of `doctor`, which cannot call a database healthy or degraded that it has not seen.
 const CRITICAL: u8 = 2;
 
@@ -34,6 +35,16 @@ impl Failure {
         Self { code: CRITICAL, ..self }
     }
 
+    /// The same, its message prefixed with the thing that it is about.
+    pub fn about(self, thing: &str) -> Self {
+        Self { message: format!("{thing}: {}", self.message), ..self }
+    }
+
+    /// The same with another hint.
+    pub fn with_hint(self, hint: &str) -> Self {
+        Self { hint: hint.to_owned(), ..self }
+    }
+
     /// What failed.
     pub fn message(&self) -> &str {
         &self.message
@@ -54,11 +65,15 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let code = match error.kind() {
             ErrorKind::NotFound => NOT_FOUND,
+            ErrorKind::Conflict => CONFLICT,
             _ => FAILED,
         };
         let hint = match error.kind() {
             // the library's own also advises to use a local file, which there always is here
             ErrorKind::Unavailable => "check that the database is up and that the URL is right",
+            ErrorKind::Conflict => {
+                "`retell-vault get` shows what is stored now, and its version; repeat the change if it is still wanted"
+            }
             _ => error.hint(),
         };
         Self { code, message: error.to_string(), hint: hint.to_owned() }

@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod change;
 mod doctor;
 mod failure;
+mod input;
 mod key;
 mod list;
 mod print;
@@ -38,6 +40,8 @@ async fn run(Cli { global, command }: &Cli) -> Result<ExitCode, Failure> {
         Command::Init => session::init(global).await,
         Command::Put(put) => records::put(global, put).await,
         Command::Get(get) => records::get(global, get).await,
+        Command::Set(set) => change::set(global, set).await,
+        Command::Unset(unset) => change::unset(global, unset).await,
         Command::Delete(delete) => records::delete(global, delete).await,
         Command::List(list) => list::list(global, list).await,
         Command::Forget(owner) => records::forget(global, owner).await,

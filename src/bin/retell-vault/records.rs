@@ -1,28 +1,19 @@
 //! `put`, `get`, `delete`, `forget` and `sync`: the records of owners.
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read};
-use std::os::fd::AsFd;
-use std::path::Path;
-
-use retell_vault::{Field, Loaded, Owner, Place, RetellConfig, Stored, SyncReport};
+use retell_vault::{Field, Loaded, Owner, Place, Stored, SyncReport, Version};
 use serde_json::{Map, Value, json};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::args::global::Global;
 use crate::args::records::{DeleteArgs, GetArgs, OwnerArgs, PutArgs};
 use crate::failure::Failure;
-use crate::{print, session};
-
-/// The longest JSON text that is read, in bytes.
-const MAX_CONFIG: usize = 256 * 1024;
-const SHAPE: &str = r#"it is JSON like {"api_key": "…"}; `retell-vault put --help` shows all fields"#;
+use crate::{input, print, session};
 
 /// Stores a configuration.
 pub async fn put(global: &Global, put: &PutArgs) -> Result<(), Failure> {
     let (owner, fallback) = (put.owner.owner()?, put.fallback(global)?);
     session::require_keyring(global)?;
-    let config = read_config(put.file.as_deref())?;
+    let config = input::config(put.file.as_deref())?;
     let vault = session::vault_for_write(global, fallback).await?;
     let stored = vault.store_with(&owner, &config, put.options()).await?;
     warn_of_stored(&stored);
@@ -30,46 +21,6 @@ pub async fn put(global: &Global, put: &PutArgs) -> Result<(), Failure> {
         true => print::json(&stored_json(&stored)),
         false => print::out(&stored_text(global, &owner, &stored)),
     }
-}
-
-/// Reads the configuration to store, from a file or standard input: bounded, checked, and wiped.
-fn read_config(file: Option<&Path>) -> Result<RetellConfig, Failure> {
-    let bytes = match file {
-        Some(path) if path != Path::new("-") => bounded(File::open(path), &path.display().to_string())?,
-        _ => bounded(standard_input(), "standard input")?,
-    };
-    let text = std::str::from_utf8(&bytes).map_err(|_| invalid("the configuration is not UTF-8 text"))?;
-    match text.trim_ascii() {
-        "" => Err(invalid("the configuration is empty")),
-        _ => Ok(RetellConfig::from_json(text)?),
-    }
-}
-
-/// Standard input without Rust's buffer, which would keep a copy.
-fn standard_input() -> io::Result<File> {
-    let stdin = io::stdin();
-    if stdin.is_terminal() {
-        print::hint("type or paste the configuration as JSON, then press Ctrl-D");
-    }
-    stdin.as_fd().try_clone_to_owned().map(File::from)
-}
-
-fn bounded(file: io::Result<File>, name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    // room enough that the buffer never moves and leaves a copy behind
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_CONFIG + 64));
-    let read = file.and_then(|file| file.take(MAX_CONFIG as u64 + 1).read_to_end(&mut bytes));
-    match read {
-        Err(error) => Err(Failure::new(
-            format!("cannot read {name}: {error}"),
-            "give the configuration as JSON on standard input, or name its file with --file",
-        )),
-        Ok(length) if length > MAX_CONFIG => Err(invalid("the configuration is longer than 256 KiB")),
-        Ok(_) => Ok(bytes),
-    }
-}
-
-fn invalid(message: &str) -> Failure {
-    Failure::new(message, SHAPE)
 }
 
 /// Shows a configuration, masked unless its secrets are asked for.
@@ -155,7 +106,7 @@ fn judge(report: SyncReport) -> Result<(), Failure> {
 }
 
 /// What a writer has to know although the write is durable.
-fn warn_of_stored(stored: &Stored) {
+pub fn warn_of_stored(stored: &Stored) {
     for reason in &stored.replaced {
         print::warning(&format!("overwritten: {reason}"));
         print::hint("`retell-vault status` lists what was kept of it: sealed values are, plain text is not");
@@ -166,7 +117,8 @@ fn warn_of_stored(stored: &Stored) {
     }
 }
 
-fn stored_json(stored: &Stored) -> Value {
+/// The same answer for every command that stores.
+pub fn stored_json(stored: &Stored) -> Value {
     json!({
         "stored": places_json(&stored.places),
         "degraded": stored.degraded.is_some(),
@@ -222,8 +174,12 @@ fn report_text(report: &SyncReport) -> String {
 }
 
 fn warn_of_loaded(loaded: &Loaded) {
-    if loaded.stale {
-        print::warning("the database cannot be reached and may hold a newer record");
+    match loaded.seen {
+        Some(seen) => {
+            print::warning(&format!("the database answered with an older record than version {seen}"))
+        }
+        None if loaded.stale => print::warning("the database cannot be reached and may hold a newer record"),
+        None => {}
     }
     for field in &loaded.ignored {
         print::warning(&format!("{field} is left out: its column holds something that is not valid"));
@@ -242,22 +198,31 @@ fn config_json(config: &str, loaded: &Loaded) -> Zeroizing<String> {
     let names = |fields: &[Field]| json!(fields.iter().map(Field::name).collect::<Vec<_>>());
     let (ignored, unknown) = (names(&loaded.ignored), names(&loaded.unknown));
     let changed = names(&loaded.changed_outside);
+    let seen = seen_member(loaded.seen);
     let rest = format!(
-        ",\"source\":\"{source}\",\"version\":\"{version}\",\"stale\":{stale},\
+        ",\"source\":\"{source}\",\"version\":\"{version}\",\"stale\":{stale}{seen},\
          \"ignored\":{ignored},\"changed_outside\":{changed},\"unknown\":{unknown}}}\n"
     );
     joined(&["{\"config\":", config, &rest])
+}
+
+/// The newer version that this process has seen, which is a member only where there is one.
+fn seen_member(seen: Option<Version>) -> String {
+    seen.map_or_else(String::new, |seen| format!(",\"seen\":\"{seen}\""))
+}
+
+/// A version, and the time in it.
+fn version_row(name: &str, version: Version) -> [String; 2] {
+    [name.to_owned(), format!("{version}, {}", print::utc(version.millis()))]
 }
 
 fn config_text(config: &str, loaded: &Loaded) -> Zeroizing<String> {
     let mut config: Value = serde_json::from_str(config).expect("the library prints JSON");
     let mut rows = Vec::new();
     push_rows(&mut config, "", &mut rows);
-    let about = [
-        ["version".to_owned(), format!("{}, {}", loaded.version, print::utc(loaded.version.millis()))],
-        ["source".to_owned(), loaded.source.as_str().to_owned()],
-    ];
-    rows.extend(about);
+    rows.push(version_row("version", loaded.version));
+    rows.extend(loaded.seen.map(|seen| version_row("seen", seen)));
+    rows.push(["source".to_owned(), loaded.source.as_str().to_owned()]);
     let text = Zeroizing::new(print::table(&rows));
     rows.iter_mut().flatten().for_each(Zeroize::zeroize);
     text
@@ -291,4 +256,17 @@ fn joined(parts: &[&str]) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(parts.iter().map(|part| part.len()).sum()));
     parts.iter().for_each(|part| text.push_str(part));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_version_that_was_seen_is_a_member_and_a_row_of_its_own() {
+        let version: Version = "01a217e67f43119d".parse().unwrap();
+        assert_eq!(seen_member(None), "");
+        assert_eq!(seen_member(Some(version)), ",\"seen\":\"01a217e67f43119d\"");
+        assert_eq!(version_row("seen", version), ["seen", "01a217e67f43119d, 2026-11-26 12:48:31Z"]);
+    }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use retell_vault::{Layout, Owner, PoolerMode, TenantId, UserId};
+use retell_vault::{Expected, Layout, Owner, PoolerMode, TenantId, UserId};
 
 use crate::failure::Failure;
 
@@ -96,6 +96,14 @@ pub fn user(text: &str) -> retell_vault::Result<String> {
 
 pub fn tenant(text: &str) -> retell_vault::Result<String> {
     text.parse::<TenantId>().map(|_| text.to_owned())
+}
+
+pub fn expected(text: &str) -> Result<Expected, &'static str> {
+    match (text, text.parse()) {
+        ("absent", _) => Ok(Expected::Absent),
+        (_, Ok(version)) => Ok(Expected::Version(version)),
+        (_, Err(_)) => Err("it must be `absent`, or a version of 16 hex digits as `get` prints it"),
+    }
 }
 
 pub fn table(text: &str) -> retell_vault::Result<String> {

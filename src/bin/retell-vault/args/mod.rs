@@ -12,7 +12,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::args::doctor::DoctorArgs;
 use crate::args::global::Global;
 use crate::args::keys::{KeyCommand, RotateArgs};
-use crate::args::records::{DeleteArgs, GetArgs, ListArgs, OwnerArgs, PUT_HELP, PutArgs};
+use crate::args::records::{
+    DeleteArgs, FieldArgs, GetArgs, ListArgs, OwnerArgs, PUT_HELP, PutArgs, SET_HELP, UNSET_HELP,
+};
 use crate::args::schema::SchemaCommand;
 use crate::failure::Failure;
 
@@ -29,6 +31,7 @@ Exit codes:
   1  failed
   2  wrong usage
   3  nothing is stored for this owner
+  4  the stored record is not the expected one, or other writers kept changing it
   `doctor` has its own: 0 healthy, 1 degraded, 2 critical";
 const ERRORS: &str = "Errors go to standard error as `error: …` and `hint: …`, with --json too.";
 /// Stores Retell AI credentials encrypted: in the application's Postgres table, or in a local file.
@@ -49,6 +52,10 @@ pub enum Command {
     Put(PutArgs),
     /// Show a configuration, its secrets masked
     Get(GetArgs),
+    /// Set one field to the value on standard input; the others stay as they are
+    Set(FieldArgs),
+    /// Remove one field; the others stay as they are
+    Unset(FieldArgs),
     /// Delete a configuration
     Delete(DeleteArgs),
     /// List the owners that have a record, deleted ones too, page by page
@@ -78,6 +85,8 @@ pub enum Command {
 fn with_help(command: clap::Command) -> clap::Command {
     let own = match command.get_name() {
         "put" => PUT_HELP,
+        "set" => SET_HELP,
+        "unset" => UNSET_HELP,
         "rewrap" => keys::REWRAP_HELP,
         "rotate" => keys::ROTATE_HELP,
         "check" => keys::CHECK_HELP,
@@ -103,7 +112,7 @@ pub fn parse() -> Result<Cli, Failure> {
             if error.kind() == ErrorKind::UnknownArgument && !text.starts_with('-') =>
         {
             Err(Failure::usage(
-                "there is an argument too many; it is not repeated here, since it may be a secret",
+                "unexpected argument; it is not repeated here, since it may be a secret",
                 "secrets go to standard input or into a file, never on the command line",
             ))
         }

@@ -1,11 +1,11 @@
-//! The options of `put`, `get`, `delete`, `list` and `forget`, and their help.
+//! The options of `put`, `get`, `set`, `unset`, `delete`, `list` and `forget`, and their help.
 
 use std::path::PathBuf;
 
 use clap::{Args, value_parser};
-use retell_vault::{Fallback, Owner, StoreOptions};
+use retell_vault::{Expected, Fallback, Owner, StoreOptions};
 
-use crate::args::global::{Global, owner, tenant, user};
+use crate::args::global::{Global, expected, owner, tenant, user};
 use crate::failure::Failure;
 
 pub const PUT_HELP: &str = r#"The configuration. Every member may be left out, but one secret must be set:
@@ -17,7 +17,22 @@ pub const PUT_HELP: &str = r#"The configuration. Every member may be left out, b
    "integration_status": "not_configured" | "configured" | "active" | "error" | "disabled"}
 `agents.inbound` may be written as `inbound_agent_id`. `webhook_key` is the API key that has the webhook badge, if
 it is another one; older input may call it `webhook_config.secret` or `webhook_secret`.
-The configuration replaces the whole stored one. At most 256 KiB.
+The configuration replaces the whole stored one; `set` and `unset` change one field. At most 256 KiB.
+
+--expect compares with what is in the database: what waits in the local file of this host is sent there first. A record
+that waits on another host may still win later, if it is newer.
+
+"#;
+pub const SET_HELP: &str = r#"Fields: api_key, call_agent_id, sms_agent_id, <role>_agent_id, webhook_key, phone_number, webhook_config,
+integration_status. The value is one line of plain text; that of webhook_config is JSON:
+  {"webhook_url": "https://…", "events": ["call_ended"]}
+The other fields stay as they are, also when another program changes them at the same time.
+Nothing goes to the local file instead: in an outage the command fails.
+
+"#;
+pub const UNSET_HELP: &str = r#"Fields: api_key, call_agent_id, sms_agent_id, <role>_agent_id, webhook_key, phone_number, webhook_config,
+integration_status. One secret must stay; to remove everything, use `delete`.
+Nothing goes to the local file instead: in an outage the command fails.
 
 "#;
 
@@ -54,6 +69,9 @@ pub struct PutArgs {
     /// Overwrite text in the vault's columns that the vault did not write, for good
     #[arg(long)]
     replace_foreign: bool,
+    /// Store only if the record has this version, or, with `absent`, if there is none or it was deleted
+    #[arg(long, value_name = "VERSION|absent", value_parser = expected)]
+    expect: Option<Expected>,
 }
 
 impl PutArgs {
@@ -65,6 +83,9 @@ impl PutArgs {
         }
         if self.replace_foreign {
             options = options.replace_foreign();
+        }
+        if let Some(expected) = self.expect {
+            options = options.expect(expected);
         }
         options
     }
@@ -81,6 +102,14 @@ pub struct GetArgs {
     /// Show the secrets themselves
     #[arg(long)]
     pub reveal: bool,
+}
+
+#[derive(Args)]
+pub struct FieldArgs {
+    #[command(flatten)]
+    pub owner: OwnerArgs,
+    /// The field: one of those below
+    pub field: String,
 }
 
 #[derive(Args)]

@@ -1,0 +1,88 @@
+//! What is read from a file or standard input: bounded, checked, and wiped.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use retell_vault::RetellConfig;
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+use crate::print;
+
+/// The longest text that is read, in bytes.
+const MAX_INPUT: usize = 256 * 1024;
+
+/// What is read, as messages name it.
+struct TextInput {
+    thing: &'static str,
+    question: &'static str,
+    /// What to do when it cannot be read.
+    source: &'static str,
+    shape: &'static str,
+}
+
+const CONFIG: TextInput = TextInput {
+    thing: "configuration",
+    question: "type or paste the configuration as JSON, then press Ctrl-D",
+    source: "give the configuration as JSON on standard input, or name its file with --file",
+    shape: r#"it is JSON like {"api_key": "…"}; `retell-vault put --help` shows all fields"#,
+};
+const VALUE: TextInput = TextInput {
+    thing: "value",
+    question: "type or paste the value, then press Enter and Ctrl-D",
+    source: "give the value on standard input",
+    shape: "give the value on standard input; to remove a field, use `retell-vault unset`",
+};
+
+/// The configuration to store, from a file or standard input.
+pub fn config(file: Option<&Path>) -> Result<RetellConfig, Failure> {
+    let text = match file {
+        Some(path) if path != Path::new("-") => CONFIG.read(File::open(path), &path.display().to_string()),
+        _ => CONFIG.read_standard_input(),
+    }?;
+    match text.trim_ascii() {
+        "" => Err(CONFIG.invalid("is empty")),
+        text => Ok(RetellConfig::from_json(text)?),
+    }
+}
+
+/// The value of one field, from standard input, without its line end.
+pub fn value() -> Result<Zeroizing<String>, Failure> {
+    let text = VALUE.read_standard_input()?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    match line.strip_suffix('\r').unwrap_or(line) {
+        "" => Err(VALUE.invalid("is empty")),
+        value => Ok(Zeroizing::new(value.to_owned())),
+    }
+}
+
+impl TextInput {
+    /// Without Rust's buffer of standard input, which would keep a copy.
+    fn read_standard_input(&self) -> Result<Zeroizing<String>, Failure> {
+        let stdin = io::stdin();
+        if stdin.is_terminal() {
+            print::hint(self.question);
+        }
+        self.read(stdin.as_fd().try_clone_to_owned().map(File::from), "standard input")
+    }
+
+    fn read(&self, file: io::Result<File>, name: &str) -> Result<Zeroizing<String>, Failure> {
+        // room enough that the buffer never moves and leaves a copy behind
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_INPUT + 64));
+        let read = file.and_then(|file| file.take(MAX_INPUT as u64 + 1).read_to_end(&mut bytes));
+        match read {
+            Err(error) => Err(Failure::new(format!("cannot read {name}: {error}"), self.source)),
+            Ok(length) if length > MAX_INPUT => Err(self.invalid("is longer than 256 KiB")),
+            Ok(_) => match str::from_utf8(&bytes) {
+                Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+                Err(_) => Err(self.invalid("is not UTF-8 text")),
+            },
+        }
+    }
+
+    fn invalid(&self, problem: &str) -> Failure {
+        Failure::new(format!("the {} {problem}", self.thing), self.shape)
+    }
+}
