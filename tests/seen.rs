@@ -84,8 +84,7 @@ async fn two_owners_that_change_places() {
             UPDATE user_profiles SET user_id = 'two' WHERE user_id = 'three'";
         stage.db.exec(swap).await;
         let before = stage.rows().await;
-        let stored =
-            &[(owner("one"), full_config("new")), (owner("two"), full_config("new"))];
+        let stored = &[(owner("one"), full_config("new")), (owner("two"), full_config("new"))];
         for stored in stage.vault.store_many(stored).await.unwrap() {
             assert_eq!(stored.unwrap_err().kind(), ErrorKind::Unsealable, "{table}");
         }

@@ -18,6 +18,7 @@ finding_ids! {
     // schema
     TABLE_MISSING = Schema "table_missing",
     NOT_A_TABLE = Schema "not_a_table",
+    TABLE_NOT_DURABLE = Schema "table_not_durable",
     OWNER_UNUSABLE = Schema "owner_unusable",
     COLUMN_MISSING = Schema "column_missing",
     COLUMN_MISTYPED = Schema "column_mistyped",
@@ -90,6 +91,7 @@ finding_ids! {
     POOLER_NOT_RECOGNISED = Operation "pooler_not_recognised",
     STANDBY = Operation "standby",
     READ_ONLY = Operation "read_only",
+    FSYNC_OFF = Operation "fsync_off",
     CLOCK_SKEW = Operation "clock_skew",
     KEYRING_OPEN = Operation "keyring_open",
     LOCAL_FILE_OPEN = Operation "local_file_open",

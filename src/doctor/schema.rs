@@ -12,10 +12,10 @@ use crate::doctor::finding_ids;
 use crate::doctor::fixes::{drop_index, rebuild_index};
 use crate::error::ErrorKind;
 use crate::postgres::catalogue::definitions::IndexDefinition;
-use crate::postgres::catalogue::table::{Index, TableColumn};
+use crate::postgres::catalogue::table::{Index, Persistence, TableColumn};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::connection::pool::Query;
-use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{quote, relation};
 use crate::schema::plan::{SchemaPlan, plan_from};
 use crate::schema::step::{Blocked, Step};
 use crate::schema::wanted::{Profile, RowSecurity, Wanted};
@@ -41,10 +41,23 @@ pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Dat
     // row level security is looked at by what it lets through
     let wanted = Wanted::from(Profile::Credentials).row_security(RowSecurity::Leave).remove_duplicates();
     let plan = plan_from(context.postgres, context.table, context.definitions, &wanted).await?;
-    let mut findings = in_plan(context, &plan).await?;
+    let mut findings: Vec<_> = not_durable(context).into_iter().collect();
+    findings.extend(in_plan(context, &plan).await?);
     findings.extend(grants::missing(context).await?);
     findings.extend(in_indexes(context, &plan));
     Ok(findings)
+}
+
+/// A table that a crash empties.
+fn not_durable(context: &TableContext<'_>) -> Option<Finding> {
+    let (layout, table) = (context.postgres.layout(), context.table);
+    let error = table.check_durable(layout).err()?;
+    let mend = match table.is_partitioned() || table.persistence == Persistence::Temporary {
+        true => Mend::Advice(error.hint().to_owned()),
+        false => Mend::Sql(format!("ALTER TABLE {} SET LOGGED", relation(layout))),
+    };
+    let (id, meaning) = (finding_ids::TABLE_NOT_DURABLE, error.to_string());
+    Some(Finding::new(id, Severity::Critical, context.object(), meaning, mend))
 }
 
 /// What the plan for the schema says, as findings: the doctor and the plan never disagree.

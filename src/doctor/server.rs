@@ -22,6 +22,7 @@ const ASK: &str = "SELECT json_build_object(
     'role', current_user,
     'database', current_database(),
     'is_standby', pg_is_in_recovery(),
+    'fsync', current_setting('fsync')::bool,
     'read_only', (SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only' AND setting = 'on'),
     'tls', (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()),
     'kind_of_table', (SELECT c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -46,6 +47,8 @@ pub(crate) struct ServerState {
     role: String,
     database: String,
     is_standby: bool,
+    /// Whether it waits for its disk.
+    fsync: bool,
     /// Where it is said that a session of ours is read-only, if it is: as in pg_settings.source.
     read_only: Option<String>,
     /// Whether the connection that the server sees is encrypted; behind a pooler that one is the pooler's.
@@ -96,7 +99,10 @@ impl ServerState {
     }
 
     fn findings(&self, address: &str) -> Vec<Finding> {
-        [self.old(address), self.unwilling(address), self.skewed(address)].into_iter().flatten().collect()
+        [self.old(address), self.unwilling(address), self.careless(address), self.skewed(address)]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     fn old(&self, address: &str) -> Option<Finding> {
@@ -151,6 +157,13 @@ impl ServerState {
         Mend::Sql(format!(
             "SET default_transaction_read_only = off;\nALTER {whose} RESET default_transaction_read_only"
         ))
+    }
+
+    fn careless(&self, address: &str) -> Option<Finding> {
+        let meaning = "the server does not wait for its disk (fsync = off): a crash of its machine may lose or damage \
+                       everything that it has acknowledged";
+        let mend = Mend::Advice("set fsync = on in the server's configuration, and reload it".to_owned());
+        (!self.fsync).then(|| Finding::new(finding_ids::FSYNC_OFF, Severity::Warning, address, meaning, mend))
     }
 
     fn skewed(&self, address: &str) -> Option<Finding> {

@@ -3,9 +3,13 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use sqlx::Row as _;
+use sqlx::postgres::PgArguments;
+
 use crate::error::Result;
 use crate::keyring::keys::KeyInfo;
 use crate::postgres::connection::errors::Outcome;
+use crate::postgres::connection::pool::Query;
 use crate::postgres::sql::names::{literal, quote, relation};
 use crate::postgres::statements::plan::Postgres;
 use crate::record::field::Field;
@@ -42,6 +46,9 @@ pub struct DatabaseStatus {
     pub problem: Option<String>,
     /// Whether every operation runs in a transaction of its own, for a transaction pooler.
     pub transaction_pooler: bool,
+    /// Whether the server waits for its disk (`fsync`); absent when it does not answer. Where it does not, a crash of its machine
+    /// may lose what was acknowledged.
+    pub fsync: Option<bool>,
     /// Whether callers are being kept from waiting for a dead server.
     pub breaker_open: bool,
     /// The columns that can hold tokens.
@@ -128,6 +135,7 @@ async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field,
         reachable: true,
         problem: None,
         transaction_pooler: postgres.database.is_transactional(),
+        fsync: None,
         breaker_open: core.breaker.is_open(Instant::now()),
         slots: Vec::new(),
         left_alone: Vec::new(),
@@ -142,6 +150,7 @@ async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field,
         }
     };
     core.breaker.success();
+    status.fsync = waits_for_disk(postgres).await;
     let placement = &plan.placement;
     writes.iter_mut().for_each(|(field, place)| *place = placement.place(*field));
     status.slots = slots(placement, writes);
@@ -152,6 +161,13 @@ async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field,
         (Ok(()), false) => None,
     };
     status
+}
+
+async fn waits_for_disk(postgres: &Postgres) -> Option<bool> {
+    let sql = "SELECT pg_catalog.current_setting('fsync')::pg_catalog.bool";
+    let query = Query { sql: sql.into(), arguments: PgArguments::default() };
+    let rows = postgres.database.inspect(query).await.ok()?;
+    rows.first()?.try_get(0).ok()
 }
 
 fn slots(placement: &Placement, places: &[(Field, Place)]) -> Vec<SlotStatus> {

@@ -40,6 +40,7 @@ fn database_json(database: &DatabaseStatus) -> Value {
         "reachable": database.reachable,
         "problem": database.problem,
         "transaction_pooler": database.transaction_pooler,
+        "fsync": database.fsync,
         "slots": database.slots.iter().map(slot).collect::<Vec<_>>(),
         "left_alone": database.left_alone.iter().map(left_alone).collect::<Vec<_>>(),
     })
@@ -111,6 +112,9 @@ fn database_rows(database: Option<&DatabaseStatus>) -> Vec<[String; 2]> {
         row("table", &database.table),
         row("pooler", if database.transaction_pooler { "transaction" } else { "none" }),
     ];
+    if database.fsync == Some(false) {
+        rows.push(row("fsync", "off: a crash of the server's machine may lose what was acknowledged"));
+    }
     rows.extend(database.problem.as_ref().map(|problem| row("problem", problem)));
     for left in &database.left_alone {
         let meaning =
