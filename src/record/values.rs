@@ -55,6 +55,11 @@ impl Values {
         value.map_err(|_| not_a_value(field))
     }
 
+    /// With room for some, so that the list does not grow.
+    pub(crate) fn with_room(fields: usize) -> Self {
+        Self(Vec::with_capacity(fields))
+    }
+
     /// The names of the fields that are set.
     pub fn fields(&self) -> impl Iterator<Item = Field> {
         self.0.iter().map(|(field, _)| *field)
@@ -71,6 +76,11 @@ impl Values {
 
     fn place(&self, field: Field) -> Result<usize, usize> {
         self.0.binary_search_by_key(&field, |(held, _)| *held)
+    }
+
+    /// All of them, in their order.
+    pub(crate) fn into_texts(self) -> impl Iterator<Item = (Field, Zeroizing<String>)> {
+        self.0.into_iter()
     }
 
     fn take(&mut self, field: Field) -> Option<Zeroizing<String>> {
@@ -105,10 +115,23 @@ pub(crate) fn not_a_value(field: Field) -> Error {
 
 /// A JSON string, in one buffer that is wiped.
 pub(crate) fn quoted(text: &str) -> Zeroizing<String> {
-    // a control character takes six bytes: the buffer never grows, and leaves no copy behind
-    let mut json = Vec::with_capacity(6 * text.len() + 2);
+    // an escape takes six bytes at most: the buffer never grows, and leaves no copy behind
+    let escapes = text.bytes().filter(|byte| is_escaped(*byte)).count();
+    let mut json = Vec::with_capacity(text.len() + 5 * escapes + 2);
     serde_json::to_writer(&mut json, text).expect("a Vec takes everything");
     Zeroizing::new(String::from_utf8(json).expect("JSON is UTF-8"))
+}
+
+fn is_escaped(byte: u8) -> bool {
+    byte < b' ' || byte == b'"' || byte == b'\\'
+}
+
+/// Gives `read` the text of a JSON string, without a copy where it holds no escape. `None`: it is no string.
+pub(crate) fn with_text<T>(json: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    match json.contains('\\') {
+        false => read(serde_json::from_str(json).ok()?),
+        true => read(&serde_json::from_str::<Zeroizing<String>>(json).ok()?),
+    }
 }
 
 /// JSON without white space, the members of objects in the order of their bytes, whatever order `value` keeps.
@@ -118,15 +141,24 @@ pub(crate) fn print_json(value: &Value, text: &mut String) {
             let mut members: Vec<_> = object.iter().collect();
             members.sort_unstable_by_key(|(name, _)| *name);
             print_list(text, ['{', '}'], members, |(name, value), text| {
-                text.push_str(&quoted(name));
+                push_quoted(name, text);
                 text.push(':');
                 print_json(value, text);
             });
         }
         Value::Array(values) => print_list(text, ['[', ']'], values, print_json),
-        Value::String(string) => text.push_str(&quoted(string)),
+        Value::String(string) => push_quoted(string, text),
         other => text.push_str(&other.to_string()),
     }
+}
+
+fn push_quoted(string: &str, text: &mut String) {
+    if string.bytes().any(is_escaped) {
+        return text.push_str(&quoted(string));
+    }
+    text.push('"');
+    text.push_str(string);
+    text.push('"');
 }
 
 fn print_list<T>(
