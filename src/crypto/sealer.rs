@@ -108,7 +108,7 @@ pub(crate) fn open(record: &Record, scope: Scope<'_>, root: &RootSecret, fields:
     refuse_strangers(record.tokens(), &contents)?;
     let mut opened =
         Opened { values: None, changed_outside: Vec::new(), ignored: Vec::new(), unknown: Vec::new() };
-    let mut values = Values::with_room(contents.fields().count());
+    let mut values = Values::new();
     for field in &contents.secret {
         match record.token(*field) {
             Some(token) => values.put(*field, Some(keys.open_text(token)?)),
@@ -133,9 +133,7 @@ pub(crate) fn open(record: &Record, scope: Scope<'_>, root: &RootSecret, fields:
             opened.changed_outside.push(field);
         }
         // what stands for "not set" in a column is a value only where it was stored
-        let is_set =
-            |json: &Zeroizing<String>| is_vouched || !column.is_some_and(|spec| is_unset(spec, json));
-        values.put(field, json.filter(is_set));
+        values.put(field, json.filter(|json| is_vouched || !column.is_some_and(|spec| is_unset(spec, json))));
     }
     opened.unknown = contents.fields().filter(|field| !fields.knows(*field)).collect();
     if contents.is_tombstone() {

@@ -95,7 +95,7 @@ impl Contents {
             text.push_str(if at > 0 { ",\"" } else { "\"" });
             text.push_str(field.name());
             text.push_str("\":\"");
-            push_base64(digest, &mut text);
+            URL_SAFE_NO_PAD.encode_string(digest, &mut text);
             text.push('"');
         }
         text.push_str(END);
@@ -123,8 +123,10 @@ impl Contents {
         let plain = plain.strip_prefix(MIDDLE.as_bytes())?;
         let name = |text: &[u8]| Field::parse(text).filter(|field| !field.is_record());
         let plain = items(plain).map(|item| {
-            let (field, digest) = quoted(item)?.split_last_chunk()?;
-            Some((name(field.strip_suffix(b"\":\"")?)?, read_digest(digest)?))
+            let (field, digits) = quoted(item)?.split_last_chunk::<DIGITS>()?;
+            let mut digest = Digest::default();
+            URL_SAFE_NO_PAD.decode_slice(digits, &mut digest).ok()?;
+            Some((name(field.strip_suffix(b"\":\"")?)?, digest))
         });
         Some(Self {
             secret: items(secret).map(|item| name(quoted(item)?)).collect::<Option<_>>()?,
@@ -144,18 +146,6 @@ fn items(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn quoted(text: &[u8]) -> Option<&[u8]> {
     text.strip_prefix(b"\"")?.strip_suffix(b"\"")
-}
-
-fn read_digest(digits: &[u8; DIGITS]) -> Option<Digest> {
-    let mut digest = Digest::default();
-    URL_SAFE_NO_PAD.decode_slice(digits, &mut digest).ok()?;
-    Some(digest)
-}
-
-fn push_base64(digest: &Digest, text: &mut String) {
-    let mut digits = [0; DIGITS];
-    URL_SAFE_NO_PAD.encode_slice(digest, &mut digits).expect("there is room for its digits");
-    text.push_str(str::from_utf8(&digits).expect("it is ASCII"));
 }
 
 fn digest(json: &str) -> Digest {

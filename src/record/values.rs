@@ -18,7 +18,7 @@ pub struct Values(Vec<(Field, Zeroizing<String>)>);
 impl Values {
     /// No values.
     pub fn new() -> Self {
-        Self::default()
+        Self(Vec::with_capacity(8)) // few kinds have more fields: the list does not grow
     }
 
     /// Sets a field to a JSON string; `None` clears it.
@@ -53,11 +53,6 @@ impl Values {
     pub fn take_json(&mut self, field: Field) -> Result<Option<Value>> {
         let value = self.take(field).map(|json| serde_json::from_str(&json)).transpose();
         value.map_err(|_| not_a_value(field))
-    }
-
-    /// With room for some, so that the list does not grow.
-    pub(crate) fn with_room(fields: usize) -> Self {
-        Self(Vec::with_capacity(fields))
     }
 
     /// The names of the fields that are set.
@@ -124,14 +119,6 @@ pub(crate) fn quoted(text: &str) -> Zeroizing<String> {
 
 fn is_escaped(byte: u8) -> bool {
     byte < b' ' || byte == b'"' || byte == b'\\'
-}
-
-/// Gives `read` the text of a JSON string, without a copy where it holds no escape. `None`: it is no string.
-pub(crate) fn with_text<T>(json: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-    match json.contains('\\') {
-        false => read(serde_json::from_str(json).ok()?),
-        true => read(&serde_json::from_str::<Zeroizing<String>>(json).ok()?),
-    }
 }
 
 /// JSON without white space, the members of objects in the order of their bytes, whatever order `value` keeps.

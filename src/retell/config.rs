@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::record::credentials::Credentials;
 use crate::record::field::{Field, FieldSpec, Fields, MAX_FIELDS};
 use crate::record::layout::Layout;
-use crate::record::values::{Values, not_a_value, with_text};
+use crate::record::values::{Values, not_a_value};
 use crate::retell::values::{
     AgentId, ApiKey, ExtraSecret, IntegrationStatus, MAX_AGENT_ID, MAX_EVENT, MAX_EVENTS, MAX_URL,
     PhoneNumber, WebhookConfig, WebhookKey, mask,
@@ -239,7 +239,7 @@ impl RetellConfig {
 
     /// The same as its values, every secret as `show` makes it.
     fn shown(&self, show: fn(&str) -> Cow<'_, str>) -> Values {
-        let mut values = Values::with_room(Self::FIELDS.len());
+        let mut values = Values::new();
         let mut put = |field, secret: &str| values.put_text(field, Some(&show(secret)));
         self.api_key.iter().for_each(|key| put(API_KEY, key.expose_secret()));
         self.agents.iter().for_each(|(field, id)| put(*field, id.expose_secret()));
@@ -377,7 +377,10 @@ fn put<T>(map: &mut BTreeMap<Field, T>, field: Field, value: Option<T>) {
 }
 
 fn text_of<T: FromStr>(json: &str) -> Option<T> {
-    with_text(json, |text| text.parse().ok())
+    match json.contains('\\') {
+        false => serde_json::from_str::<&str>(json).ok()?.parse().ok(),
+        true => serde_json::from_str::<Zeroizing<String>>(json).ok()?.parse().ok(),
+    }
 }
 
 fn is_text_of<T: FromStr>(json: &str) -> bool {
