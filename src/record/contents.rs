@@ -10,6 +10,8 @@ use crate::record::values::Values;
 
 /// The first 16 bytes of SHA-256 of a plain field's JSON text.
 type Digest = [u8; 16];
+/// The length of a digest in base64.
+const DIGITS: usize = 22;
 
 /// The plaintext of a record token. One without any field is a tombstone: the record was deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -116,12 +118,15 @@ impl Contents {
 
     /// Names hold no character that JSON escapes, so every part stands where it is looked for, or the text is another.
     fn read(json: &str) -> Option<Self> {
-        let (secret, plain) = json.strip_prefix(START)?.strip_suffix(END)?.split_once(MIDDLE)?;
-        let name = |text: &str| Field::parse(text.as_bytes()).filter(|field| !field.is_record());
-        let digest = |text: &str| URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok();
+        let lists = json.strip_prefix(START)?.strip_suffix(END)?.as_bytes();
+        let (secret, plain) = lists.split_at(lists.iter().position(|byte| *byte == b']')?);
+        let plain = plain.strip_prefix(MIDDLE.as_bytes())?;
+        let name = |text: &[u8]| Field::parse(text).filter(|field| !field.is_record());
         let plain = items(plain).map(|item| {
-            let (field, value) = quoted(item)?.split_once("\":\"")?;
-            Some((name(field)?, digest(value)?))
+            let (field, digits) = quoted(item)?.split_last_chunk::<DIGITS>()?;
+            let mut digest = Digest::default();
+            URL_SAFE_NO_PAD.decode_slice(digits, &mut digest).ok()?;
+            Some((name(field.strip_suffix(b"\":\"")?)?, digest))
         });
         Some(Self {
             secret: items(secret).map(|item| name(quoted(item)?)).collect::<Option<_>>()?,
@@ -135,12 +140,12 @@ const MIDDLE: &str = r#"],"plain":{"#;
 const END: &str = "}}";
 
 /// What stands between commas.
-fn items(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').filter(move |_| !list.is_empty())
+fn items(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|byte| *byte == b',').filter(move |_| !list.is_empty())
 }
 
-fn quoted(text: &str) -> Option<&str> {
-    text.strip_prefix('"')?.strip_suffix('"')
+fn quoted(text: &[u8]) -> Option<&[u8]> {
+    text.strip_prefix(b"\"")?.strip_suffix(b"\"")
 }
 
 fn digest(json: &str) -> Digest {

@@ -1,9 +1,10 @@
 //! Records as they are stored: reading them out of slots, and which one wins.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::field::Field;
@@ -298,24 +299,24 @@ pub(crate) fn read_packed(text: &str) -> Result<Vec<Token>> {
 /// Our member of the JSONB column: field name -> token. The name must be the token's own. `None` when
 /// it is something that we never write: no object, or a value that does not even claim to be a token.
 fn read_object(text: &str) -> Option<Result<Vec<Token>>> {
-    let object = match serde_json::from_str(text) {
-        Ok(Value::Null) => return Some(Ok(Vec::new())),
-        Ok(Value::Object(object)) => object,
-        _ => return None,
-    };
-    let texts: Option<Vec<(&String, &str)>> = object
-        .iter()
-        .map(|(name, value)| Some((name, value.as_str().filter(|text| claims_to_be_token(text))?)))
-        .collect();
-    let token = |(name, text): (&String, &str)| match text.parse::<Token>()? {
-        token if token.field.name() == name => Ok(token),
+    let object: Option<BTreeMap<Text<'_>, Text<'_>>> = serde_json::from_str(text).ok()?;
+    let object = object.unwrap_or_default();
+    if !object.values().all(|text| claims_to_be_token(&text.0)) {
+        return None;
+    }
+    let token = |(name, text): (&Text<'_>, &Text<'_>)| match text.0.parse::<Token>()? {
+        token if token.field.name() == name.0 => Ok(token),
         _ => Err(Error::new(
             ErrorKind::Malformed,
             "the JSONB column holds a token under the name of another field",
         )),
     };
-    Some(texts?.into_iter().map(token).collect())
+    Some(object.iter().map(token).collect())
 }
+
+/// A JSON string, copied only where it holds an escape.
+#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 #[path = "record_tests.rs"]

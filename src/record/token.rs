@@ -175,19 +175,26 @@ impl FromStr for Token {
         if text.len() > MAX_TOKEN {
             return Err(malformed("a token longer than 16 KiB"));
         }
-        let mut parts = text.splitn(5, '.');
-        let mut part = || parts.next().ok_or_else(|| malformed("a token with parts missing"));
-        let suite = part()?;
+        let mut rest = text;
+        let suite = next_part(&mut rest);
         if suite != SUITE {
             return Err(other_suite(suite));
         }
-        let key = part()?.parse()?;
-        let version = part()?.parse()?;
-        let field =
-            Field::parse(part()?.as_bytes()).ok_or_else(|| malformed("a token whose field has no name"))?;
-        let body = decode_body(part()?)?;
-        Ok(Self { key, version, field, body })
+        let key = next_part(&mut rest).parse()?;
+        let version = next_part(&mut rest).parse()?;
+        let field = Field::parse(next_part(&mut rest).as_bytes());
+        let field = field.ok_or_else(|| malformed("a token whose field has no name"))?;
+        Ok(Self { key, version, field, body: decode_body(rest)? })
     }
+}
+
+/// What stands before the next dot, or all of it. `rest` is then what stands behind.
+fn next_part<'a>(rest: &mut &'a str) -> &'a str {
+    // the parts are short: a plain loop finds the dot sooner than a search does
+    let dot = rest.bytes().position(|byte| byte == b'.').unwrap_or(rest.len());
+    let part = &rest[..dot];
+    *rest = rest.get(dot + 1..).unwrap_or_default();
+    part
 }
 
 fn other_suite(suite: &str) -> Error {
@@ -211,10 +218,11 @@ fn decode_body(text: &str) -> Result<Vec<u8>> {
 
 impl Token {
     /// Adds its text to another one.
-    pub(crate) fn print(&self, text: &mut String) {
-        let head = head(self.key, self.version, self.field);
-        text.push_str(str::from_utf8(&head).expect("it is ASCII"));
-        URL_SAFE_NO_PAD.encode_string(&self.body, text);
+    pub(crate) fn print_to(&self, text: &mut Vec<u8>) {
+        text.extend_from_slice(&head(self.key, self.version, self.field));
+        let start = text.len();
+        text.resize(start + (self.body.len() * 4).div_ceil(3), 0);
+        URL_SAFE_NO_PAD.encode_slice(&self.body, &mut text[start..]).expect("there is room for its digits");
     }
 
     /// How long its text is.
@@ -225,9 +233,9 @@ impl Token {
 
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(self.len());
-        self.print(&mut text);
-        f.write_str(&text)
+        let mut text = Vec::with_capacity(self.len());
+        self.print_to(&mut text);
+        f.write_str(&ascii(text))
     }
 }
 
@@ -239,29 +247,33 @@ impl fmt::Debug for Token {
 
 /// Tokens as a text slot holds them: one space between them.
 pub(crate) fn print_packed<'a>(tokens: impl Iterator<Item = &'a Token> + Clone) -> String {
-    let mut text = String::with_capacity(tokens.clone().map(|token| token.len() + 1).sum());
+    let mut text = Vec::with_capacity(tokens.clone().map(|token| token.len() + 1).sum());
     for token in tokens {
         if !text.is_empty() {
-            text.push(' ');
+            text.push(b' ');
         }
-        token.print(&mut text);
+        token.print_to(&mut text);
     }
-    text
+    ascii(text)
 }
 
 /// Tokens as our member of the JSONB column holds them: field name -> token. Neither names nor tokens hold anything
 /// that JSON escapes.
 pub(crate) fn print_object<'a>(tokens: impl Iterator<Item = &'a Token> + Clone) -> String {
-    let mut text = String::with_capacity(tokens.clone().map(|token| token.len() + 32).sum());
+    let mut text = Vec::with_capacity(tokens.clone().map(|token| token.len() + 32).sum());
     for token in tokens {
-        text.push_str(if text.is_empty() { "{\"" } else { ",\"" });
-        text.push_str(token.field.name());
-        text.push_str("\":\"");
-        token.print(&mut text);
-        text.push('"');
+        text.extend_from_slice(if text.is_empty() { b"{\"" } else { b",\"" });
+        text.extend_from_slice(token.field.name().as_bytes());
+        text.extend_from_slice(b"\":\"");
+        token.print_to(&mut text);
+        text.push(b'"');
     }
-    text.push_str(if text.is_empty() { "{}" } else { "}" });
-    text
+    text.extend_from_slice(if text.is_empty() { b"{}" } else { b"}" });
+    ascii(text)
+}
+
+fn ascii(text: Vec<u8>) -> String {
+    String::from_utf8(text).expect("tokens are ASCII")
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub struct Values(Vec<(Field, Zeroizing<String>)>);
 impl Values {
     /// No values.
     pub fn new() -> Self {
-        Self::default()
+        Self(Vec::with_capacity(8)) // few kinds have more fields: the list does not grow
     }
 
     /// Sets a field to a JSON string; `None` clears it.
@@ -73,6 +73,11 @@ impl Values {
         self.0.binary_search_by_key(&field, |(held, _)| *held)
     }
 
+    /// All of them, in their order.
+    pub(crate) fn into_texts(self) -> impl Iterator<Item = (Field, Zeroizing<String>)> {
+        self.0.into_iter()
+    }
+
     fn take(&mut self, field: Field) -> Option<Zeroizing<String>> {
         let at = self.place(field).ok()?;
         Some(self.0.remove(at).1)
@@ -105,10 +110,15 @@ pub(crate) fn not_a_value(field: Field) -> Error {
 
 /// A JSON string, in one buffer that is wiped.
 pub(crate) fn quoted(text: &str) -> Zeroizing<String> {
-    // a control character takes six bytes: the buffer never grows, and leaves no copy behind
-    let mut json = Vec::with_capacity(6 * text.len() + 2);
+    // an escape takes six bytes at most: the buffer never grows, and leaves no copy behind
+    let escapes = text.bytes().filter(|byte| is_escaped(*byte)).count();
+    let mut json = Vec::with_capacity(text.len() + 5 * escapes + 2);
     serde_json::to_writer(&mut json, text).expect("a Vec takes everything");
     Zeroizing::new(String::from_utf8(json).expect("JSON is UTF-8"))
+}
+
+fn is_escaped(byte: u8) -> bool {
+    byte < b' ' || byte == b'"' || byte == b'\\'
 }
 
 /// JSON without white space, the members of objects in the order of their bytes, whatever order `value` keeps.
@@ -118,15 +128,24 @@ pub(crate) fn print_json(value: &Value, text: &mut String) {
             let mut members: Vec<_> = object.iter().collect();
             members.sort_unstable_by_key(|(name, _)| *name);
             print_list(text, ['{', '}'], members, |(name, value), text| {
-                text.push_str(&quoted(name));
+                push_quoted(name, text);
                 text.push(':');
                 print_json(value, text);
             });
         }
         Value::Array(values) => print_list(text, ['[', ']'], values, print_json),
-        Value::String(string) => text.push_str(&quoted(string)),
+        Value::String(string) => push_quoted(string, text),
         other => text.push_str(&other.to_string()),
     }
+}
+
+fn push_quoted(string: &str, text: &mut String) {
+    if string.bytes().any(is_escaped) {
+        return text.push_str(&quoted(string));
+    }
+    text.push('"');
+    text.push_str(string);
+    text.push('"');
 }
 
 fn print_list<T>(

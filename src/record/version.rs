@@ -67,11 +67,12 @@ impl FromStr for Version {
 
 /// The value of exactly `digits` lower-case hex digits.
 pub(crate) fn hex_value(text: &str, digits: usize) -> Option<u64> {
-    let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    if text.len() != digits || !text.bytes().all(lower_hex) {
-        return None;
-    }
-    u64::from_str_radix(text, 16).ok()
+    let add = |value: u64, byte: u8| match byte {
+        b'0'..=b'9' => Some(value << 4 | u64::from(byte - b'0')),
+        b'a'..=b'f' => Some(value << 4 | u64::from(byte - b'a' + 10)),
+        _ => None,
+    };
+    text.bytes().try_fold(0, add).filter(|_| text.len() == digits)
 }
 
 #[cfg(test)]

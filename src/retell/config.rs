@@ -246,9 +246,23 @@ impl RetellConfig {
         self.webhook_key.iter().for_each(|key| put(WEBHOOK_KEY, key.expose_secret()));
         self.extra.iter().for_each(|(field, secret)| put(*field, secret.expose_secret()));
         values.put_text(PHONE_NUMBER, self.phone_number.as_ref().map(PhoneNumber::as_str));
-        values.put_json(WEBHOOK_CONFIG, self.webhook_config.as_ref().map(WebhookConfig::to_value).as_ref());
+        values.put(WEBHOOK_CONFIG, self.webhook_config.as_ref().map(WebhookConfig::to_json));
         values.put_text(INTEGRATION_STATUS, self.integration_status.map(IntegrationStatus::as_str));
         values
+    }
+
+    /// Sets a field. `None`: there is no such field, or it cannot hold this value.
+    fn put_json(&mut self, field: Field, json: &str) -> Option<()> {
+        match field {
+            API_KEY => self.api_key = Some(text_of(json)?),
+            WEBHOOK_KEY => self.webhook_key = Some(text_of(json)?),
+            PHONE_NUMBER => self.phone_number = Some(text_of(json)?),
+            INTEGRATION_STATUS => self.integration_status = Some(text_of(json)?),
+            WEBHOOK_CONFIG => self.webhook_config = Some(WebhookConfig::from_json(json).ok()?),
+            _ if field.name().ends_with(AGENT) => put(&mut self.agents, field, Some(text_of(json)?)),
+            _ => put(&mut self.extra, extra_field(field.name()).ok()?, Some(text_of(json)?)),
+        }
+        Some(())
     }
 
     /// Its values with every secret masked.
@@ -302,23 +316,10 @@ impl Credentials for RetellConfig {
         self.shown(|secret| Cow::Borrowed(secret))
     }
 
-    fn from_values(mut values: Values) -> Result<Self> {
+    fn from_values(values: Values) -> Result<Self> {
         let mut config = Self::empty();
-        config.api_key = take(&mut values, API_KEY)?;
-        config.webhook_key = take(&mut values, WEBHOOK_KEY)?;
-        config.phone_number = take(&mut values, PHONE_NUMBER)?;
-        config.integration_status = take(&mut values, INTEGRATION_STATUS)?;
-        let webhook =
-            values.take_json(WEBHOOK_CONFIG)?.map(|value| WebhookConfig::from_value(&value)).transpose();
-        config.webhook_config = webhook.map_err(|_| not_a_value(WEBHOOK_CONFIG))?;
-        for field in values.fields().collect::<Vec<_>>() {
-            match extra_field(field.name()) {
-                Ok(_) => put(&mut config.extra, field, take(&mut values, field)?),
-                _ if field.name().ends_with(AGENT) => {
-                    put(&mut config.agents, field, take(&mut values, field)?)
-                }
-                _ => return Err(not_a_value(field)),
-            }
+        for (field, json) in values.into_texts() {
+            config.put_json(field, &json).ok_or_else(|| not_a_value(field))?;
         }
         Ok(config)
     }
@@ -375,17 +376,19 @@ fn put<T>(map: &mut BTreeMap<Field, T>, field: Field, value: Option<T>) {
     map.extend(value.map(|value| (field, value)));
 }
 
-fn take<T: FromStr>(values: &mut Values, field: Field) -> Result<Option<T>> {
-    let value = values.take_text(field)?.map(|text| text.parse()).transpose();
-    value.map_err(|_| not_a_value(field))
+fn text_of<T: FromStr>(json: &str) -> Option<T> {
+    match json.contains('\\') {
+        false => serde_json::from_str::<&str>(json).ok()?.parse().ok(),
+        true => serde_json::from_str::<Zeroizing<String>>(json).ok()?.parse().ok(),
+    }
 }
 
 fn is_text_of<T: FromStr>(json: &str) -> bool {
-    serde_json::from_str::<Zeroizing<String>>(json).is_ok_and(|text| text.parse::<T>().is_ok())
+    text_of::<T>(json).is_some()
 }
 
 fn is_webhook(json: &str) -> bool {
-    serde_json::from_str(json).is_ok_and(|value| WebhookConfig::from_value(&value).is_ok())
+    WebhookConfig::from_json(json).is_ok()
 }
 
 fn invalid(message: impl Into<String>, hint: &str) -> Error {

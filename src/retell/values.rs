@@ -1,13 +1,17 @@
 //! The values of a Retell configuration. Parsing is validation: a value that exists is valid.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::Value;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::values::quoted;
 
 /// Retell promises no length; its keys are far shorter. Source: the official SDKs.
 const MAX_SECRET: usize = 256;
@@ -212,16 +216,36 @@ impl WebhookConfig {
         &self.events
     }
 
-    /// The plain part of a webhook: `{"webhook_url", "events"}`.
-    pub(crate) fn to_value(&self) -> Value {
-        json!({ "webhook_url": self.url(), "events": self.events() })
+    /// The plain part of a webhook: `{"events", "webhook_url"}`, as `Values::put_json` prints it.
+    pub(crate) fn to_json(&self) -> Zeroizing<String> {
+        // names of events hold nothing that JSON escapes
+        let mut json = Zeroizing::new(String::with_capacity(self.url().len() + 64));
+        json.push_str("{\"events\":[");
+        for (at, event) in self.events.iter().enumerate() {
+            json.push_str(if at > 0 { ",\"" } else { "\"" });
+            json.push_str(event);
+            json.push('"');
+        }
+        json.push_str("],\"webhook_url\":");
+        json.push_str(&quoted(self.url()));
+        json.push('}');
+        json
     }
 
-    /// The inverse of [`to_value`](Self::to_value). Members of other code are skipped.
+    /// The inverse of [`to_json`](Self::to_json). Members of other code are skipped.
     ///
     /// # Errors
     /// `InvalidInput`.
-    pub(crate) fn from_value(value: &Value) -> Result<Self> {
+    pub(crate) fn from_json(json: &str) -> Result<Self> {
+        // what we print takes the short way; the long way says what is wrong with the rest, or skips it
+        if let Ok(WebhookJson { webhook_url, events }) = serde_json::from_str(json) {
+            return Self::new(&webhook_url)?.with_events(events);
+        }
+        let value: Value = serde_json::from_str(json).map_err(|_| invalid("is not JSON"))?;
+        Self::from_value(&value)
+    }
+
+    fn from_value(value: &Value) -> Result<Self> {
         let shape = |message: &str| invalid(message).with_hint("the shape is {\"webhook_url\", \"events\"}");
         let url = value.get("webhook_url").and_then(Value::as_str);
         let webhook = Self::new(url.ok_or_else(|| shape("webhook_url is missing"))?)?;
@@ -231,6 +255,14 @@ impl WebhookConfig {
             Some(_) => Err(shape("events must be a list")),
         }
     }
+}
+
+/// The JSON of a webhook as we print it.
+#[derive(Deserialize)]
+struct WebhookJson<'a> {
+    #[serde(borrow)]
+    webhook_url: Cow<'a, str>,
+    events: Vec<String>,
 }
 
 fn parse_webhook_url(text: &str) -> Result<Url> {
