@@ -257,6 +257,7 @@ mod tests {
             role: "app".to_owned(),
             database: "it's".to_owned(),
             is_standby: false,
+            fsync: true,
             read_only: None,
             tls: None,
             kind_of_table: None,
@@ -275,6 +276,7 @@ mod tests {
     fn what_a_server_says_about_itself() {
         assert_eq!(found(|_| {}), []);
         assert_eq!(found(|server| server.version = 120_018), [("server_too_old", Severity::Critical)]);
+        assert_eq!(found(|server| server.fsync = false), [("fsync_off", Severity::Warning)]);
         assert_eq!(found(|server| server.is_standby = true), [("standby", Severity::Warning)]);
         assert_eq!(found(|server| server.skew = 59_000), []);
         assert_eq!(found(|server| server.skew = -61_000), [("clock_skew", Severity::Warning)]);

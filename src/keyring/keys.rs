@@ -195,6 +195,7 @@ impl Keyring {
     }
 
     /// The ids of all keys that open, those among them that are only retained.
+    #[cfg(test)]
     pub(crate) fn openable(&self) -> Vec<KeyId> {
         let held = self.keys.iter().filter(|key| key.secret.is_some()).map(|key| key.info.id);
         held.chain(self.retained.iter().map(|(id, _)| *id)).collect()

@@ -333,14 +333,6 @@ impl Fields {
         })
     }
 
-    /// The endings of names that mean a secret field.
-    pub(crate) fn endings(&self) -> impl Iterator<Item = &'static str> {
-        self.specs.iter().filter_map(|spec| match spec.name {
-            SpecName::Is(_) => None,
-            SpecName::EndsWith(ending) => Some(ending),
-        })
-    }
-
     pub(crate) fn secrets(&self) -> impl Iterator<Item = (Field, &FieldSpec)> {
         self.each().filter(|(_, spec)| spec.is_secret)
     }

@@ -246,7 +246,7 @@ impl RetellConfig {
         self.webhook_key.iter().for_each(|key| put(WEBHOOK_KEY, key.expose_secret()));
         self.extra.iter().for_each(|(field, secret)| put(*field, secret.expose_secret()));
         values.put_text(PHONE_NUMBER, self.phone_number.as_ref().map(PhoneNumber::as_str));
-        values.put(WEBHOOK_CONFIG, self.webhook_config.as_ref().map(WebhookConfig::to_json));
+        values.put(WEBHOOK_CONFIG, self.webhook_config.as_ref().map(WebhookConfig::to_stored));
         values.put_text(INTEGRATION_STATUS, self.integration_status.map(IntegrationStatus::as_str));
         values
     }
@@ -258,7 +258,7 @@ impl RetellConfig {
             WEBHOOK_KEY => self.webhook_key = Some(text_of(json)?),
             PHONE_NUMBER => self.phone_number = Some(text_of(json)?),
             INTEGRATION_STATUS => self.integration_status = Some(text_of(json)?),
-            WEBHOOK_CONFIG => self.webhook_config = Some(WebhookConfig::from_json(json).ok()?),
+            WEBHOOK_CONFIG => self.webhook_config = Some(WebhookConfig::from_stored(json).ok()?),
             _ if field.name().ends_with(AGENT) => put(&mut self.agents, field, Some(text_of(json)?)),
             _ => put(&mut self.extra, extra_field(field.name()).ok()?, Some(text_of(json)?)),
         }
@@ -388,7 +388,7 @@ fn is_text_of<T: FromStr>(json: &str) -> bool {
 }
 
 fn is_webhook(json: &str) -> bool {
-    WebhookConfig::from_json(json).is_ok()
+    WebhookConfig::from_stored(json).is_ok()
 }
 
 fn invalid(message: impl Into<String>, hint: &str) -> Error {

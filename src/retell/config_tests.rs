@@ -216,11 +216,11 @@ fn values_that_a_field_cannot_hold_are_unsealable_and_not_repeated() {
 fn members_of_other_code_in_a_webhook_are_skipped() {
     let value = json!({ "webhook_url": "https://example.com/", "events": null, "other": [1] });
     assert_eq!(
-        WebhookConfig::from_json(&value.to_string()).unwrap().to_json().as_str(),
+        WebhookConfig::from_stored(&value.to_string()).unwrap().to_stored().as_str(),
         r#"{"events":[],"webhook_url":"https://example.com/"}"#
     );
     let nothing = json!({ "events": [] }).to_string();
-    assert!(text_of(WebhookConfig::from_json(&nothing)).contains("webhook_url is missing"));
+    assert!(text_of(WebhookConfig::from_stored(&nothing)).contains("webhook_url is missing"));
 }
 
 #[test]
@@ -230,8 +230,8 @@ fn a_webhook_is_printed_as_any_json_value_is() {
         let webhook = WebhookConfig::new(url).unwrap().with_events(events).unwrap();
         let mut values = Values::new();
         values.put_json(WEBHOOK_CONFIG, Some(&json!({ "webhook_url": webhook.url(), "events": events })));
-        assert_eq!(values.get(WEBHOOK_CONFIG), Some(webhook.to_json().as_str()));
-        assert_eq!(WebhookConfig::from_json(&webhook.to_json()).unwrap(), webhook);
+        assert_eq!(values.get(WEBHOOK_CONFIG), Some(webhook.to_stored().as_str()));
+        assert_eq!(WebhookConfig::from_stored(&webhook.to_stored()).unwrap(), webhook);
     }
 }
 

@@ -217,7 +217,7 @@ impl WebhookConfig {
     }
 
     /// The plain part of a webhook: `{"events", "webhook_url"}`, as `Values::put_json` prints it.
-    pub(crate) fn to_json(&self) -> Zeroizing<String> {
+    pub(crate) fn to_stored(&self) -> Zeroizing<String> {
         // names of events hold nothing that JSON escapes
         let mut json = Zeroizing::new(String::with_capacity(self.url().len() + 64));
         json.push_str("{\"events\":[");
@@ -232,11 +232,11 @@ impl WebhookConfig {
         json
     }
 
-    /// The inverse of [`to_json`](Self::to_json). Members of other code are skipped.
+    /// The inverse of [`to_stored`](Self::to_stored). Members of other code are skipped.
     ///
     /// # Errors
     /// `InvalidInput`.
-    pub(crate) fn from_json(json: &str) -> Result<Self> {
+    pub(crate) fn from_stored(json: &str) -> Result<Self> {
         // what we print takes the short way; the long way says what is wrong with the rest, or skips it
         if let Ok(WebhookJson { webhook_url, events }) = serde_json::from_str(json) {
             return Self::new(&webhook_url)?.with_events(events);

@@ -7,9 +7,10 @@ use crate::crypto::random;
 use crate::crypto::sealer::{reencrypt, reencrypt_whole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::Keyring;
+use crate::postgres::statements::found_records::newest_version;
 use crate::postgres::walk::rows::{FoundRow, RowTexts, TableWalk};
 use crate::record::placement::Slot;
-use crate::record::record::{Record, SlotText, has_record_token, newest_version, read_slot};
+use crate::record::record::{Record, SlotText, has_record_token, read_slot};
 use crate::record::token::{Token, print_object, print_packed};
 
 /// Something in a row that stays as it is.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::KeptKind;
+use crate::postgres::statements::found_records::{FoundRecord, FoundRecords, Row};
 use crate::postgres::statements::plan::Plan;
 use crate::postgres::statements::read::FoundRows;
 use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
-use crate::record::record::{FoundRecord, FoundRecords, Record, Row};
+use crate::record::record::Record;
 use crate::record::token::{KeyId, MAX_SLOT, Token, claims_to_be_token};
 use crate::record::version::Version;
 use crate::store::core::{Core, Expected, StoreOptions};
@@ -184,7 +185,7 @@ fn old_tokens(row: &Row) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::record::JsonState;
+    use crate::postgres::statements::found_records::JsonState;
     use crate::retell::config::{API_KEY, CALL_AGENT_ID, SMS_AGENT_ID};
 
     #[test]

@@ -74,9 +74,13 @@ mod tests {
         seen.holds(&owner(0), head(7, 1));
         assert_eq!(seen.holds(&owner(0), head(6, 2)), head(7, 1));
         assert_eq!(seen.holds(&owner(0), head(7, 2)), head(7, 2), "re-encrypted");
-        (1..=GENERATION).for_each(|n| drop(seen.holds(&owner(n), head(1, 1))));
+        for n in 1..=GENERATION {
+            seen.holds(&owner(n), head(1, 1));
+        }
         assert_eq!(seen.get(&owner(0)), Some(head(7, 2)), "in the old generation");
-        (1..=2 * GENERATION).for_each(|n| drop(seen.holds(&owner(n), head(1, 1))));
+        for n in 1..=2 * GENERATION {
+            seen.holds(&owner(n), head(1, 1));
+        }
         assert_eq!(seen.get(&owner(0)), None);
         seen.gone(&owner(2 * GENERATION));
         assert_eq!(seen.get(&owner(2 * GENERATION)), None);

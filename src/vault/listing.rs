@@ -3,11 +3,12 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::{Kept, KeptKind, LocalFile, LocalRecord};
 use crate::postgres::connection::errors::DatabaseError;
+use crate::postgres::statements::found_records::{FoundRecords, Row};
 use crate::postgres::statements::plan::Postgres;
 use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
 use crate::record::placement::Slot;
-use crate::record::record::{FoundRecords, Record, Row};
+use crate::record::record::Record;
 use crate::record::version::{Millis, Version};
 use crate::retell::config::RetellConfig;
 use crate::store::core::Core;

@@ -75,7 +75,13 @@ impl Clinic {
     /// What a doctor finds who comes anew.
     pub async fn diagnose(&self) -> Diagnosis {
         let vault = self.vault().await;
-        let diagnosis = vault.doctor(&self.options, |_| {}).await.unwrap();
+        let mut diagnosis = vault.doctor(&self.options, |_| {}).await.unwrap();
+        // the server of the tests is one that does not wait for its disk, if it says so itself
+        let waits =
+            vault.status().await.unwrap().database.is_none_or(|database| database.fsync != Some(false));
+        let before = diagnosis.findings.len();
+        diagnosis.findings.retain(|finding| waits || finding.id != "fsync_off");
+        assert!(waits || diagnosis.findings.len() + 1 == before || before == 0, "{diagnosis:#?}");
         vault.close().await;
         diagnosis
     }

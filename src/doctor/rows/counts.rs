@@ -13,11 +13,12 @@ use crate::doctor::rows::text_class::{EMPTY_VALUES, TextClass, classify};
 use crate::error::ErrorKind;
 use crate::keyring::keys::Keyring;
 use crate::postgres::connection::errors::DatabaseError;
+use crate::postgres::statements::found_records::newest_version;
 use crate::postgres::walk::scan::Scanned;
 use crate::record::field::Fields;
 use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
-use crate::record::record::{Record, has_record_token, newest_version};
+use crate::record::record::{Record, has_record_token};
 use crate::record::token::{KeyId, Token, claims_to_be_token, named_key};
 use crate::retell::json::wipe;
 

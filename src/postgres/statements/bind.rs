@@ -11,13 +11,14 @@ use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::table::{IdKind, Table};
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::bind;
+use crate::postgres::statements::found_records::{JsonState, Row};
 use crate::postgres::statements::fragments::{Bound, TOO_LONG};
 use crate::postgres::statements::plan::Postgres;
 use crate::record::field::Field;
 use crate::record::owner::{Owner, TenantId, UserId};
 use crate::record::placement::Placement;
 use crate::record::plain::PlainTexts;
-use crate::record::record::{Head, JsonState, Record, Row, SlotText, read_slot};
+use crate::record::record::{Head, Record, SlotText, read_slot};
 use crate::record::version::Millis;
 
 fn user(

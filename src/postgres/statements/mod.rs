@@ -1,6 +1,7 @@
 //! The statements of the hot path: their texts, what is bound, and what is read.
 
 pub(crate) mod bind;
+pub(crate) mod found_records;
 pub(crate) mod fragments;
 pub(crate) mod plan;
 pub(crate) mod read;

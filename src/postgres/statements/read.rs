@@ -7,9 +7,9 @@ use crate::error::Result;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
 use crate::postgres::statements::bind::{self, Answer};
+use crate::postgres::statements::found_records::Row;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::owner::Owner;
-use crate::record::record::Row;
 use crate::record::version::Millis;
 
 /// What a read found.

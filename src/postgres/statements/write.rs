@@ -7,10 +7,11 @@ use crate::error::Result;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
 use crate::postgres::statements::bind::{self, Answer, BulkEntry, Written};
+use crate::postgres::statements::found_records::Row;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
-use crate::record::record::{Head, Row};
+use crate::record::record::Head;
 
 impl Postgres {
     /// Writes a record over the one row of an owner, if it holds nothing or the record that this process has seen last.

@@ -13,6 +13,7 @@ use crate::postgres::catalogue::table::missing_table;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::statements::bind::{clock, json_state, owner_of, parse_owner};
+use crate::postgres::statements::found_records::JsonState;
 use crate::postgres::statements::fragments::{Forms, Writer};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::cursor::{Cursor, Position};
@@ -20,7 +21,6 @@ use crate::postgres::walk::pages::{Pages, Sought};
 use crate::record::field::Fields;
 use crate::record::owner::Owner;
 use crate::record::placement::{Placement, PlainColumn, Slot};
-use crate::record::record::JsonState;
 use crate::record::token::{KeyId, start_under};
 use crate::record::version::Millis;
 

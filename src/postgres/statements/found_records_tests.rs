@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::record::padding::PADDING;
-use crate::record::token::{OVERHEAD, print_object};
+use crate::record::token::{OVERHEAD, print_object, print_packed};
 use crate::record::version::MAX_AHEAD;
 
 const NOW: Millis = 1_700_000_000_000;
