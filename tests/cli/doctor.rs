@@ -4,16 +4,16 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
 use crate::runner::*;
-use crate::support::TestDb;
+use crate::support::Cluster;
 use crate::support::role::Role;
 
 const BARE: &str = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, full_name text)";
 
-/// A table with everything, and nothing to complain about.
-async fn clean() -> (TestDb, Home) {
-    let db = TestDb::create().await;
+/// A table with everything on a server that waits for its disk, as that of the tests does not, and nothing to complain about.
+async fn clean() -> (Cluster, Home) {
+    let db = Cluster::start(&[]).await;
     db.exec(BARE).await;
-    let home = Home::over(&db.url);
+    let home = Home::over(db.url());
     home.run(&["schema", "apply"]).ok();
     home.put(&["--user", "user-1"], FULL).ok();
     (db, home)
@@ -159,13 +159,14 @@ async fn users_who_cannot_be_looked_at_are_said() {
     };
     home.run(&args).ok();
 
-    let mut holder = PgConnection::connect(&db.url).await.unwrap();
+    let mut holder = PgConnection::connect(db.url()).await.unwrap();
     sqlx::raw_sql("BEGIN; LOCK TABLE users").execute(&mut holder).await.unwrap();
     let meaning = said(home.run(&args));
     assert!(meaning.contains("too long to compare the owners with public.users"), "{meaning}");
     sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
 
-    let role = Role::create(&db, "GRANT SELECT, INSERT, UPDATE ON user_profiles TO guest").await;
+    let grant = "GRANT SELECT, INSERT, UPDATE ON user_profiles TO guest";
+    let role = Role::create_at(db.url(), grant).await;
     home.database = role.url.clone();
     let meaning = said(home.run(&args));
     assert!(meaning.contains("42501"), "{meaning}");

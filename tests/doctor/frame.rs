@@ -2,12 +2,12 @@
 
 use retell_vault::{Area, DoctorOptions, Health, Layout, Severity, Vault};
 
-use crate::support::doctor::Clinic;
+use crate::support::doctor::{Clinic, examine};
 use crate::support::faults::{DEAD_URL, unplugged};
 use crate::support::vaults::Hosts;
 
 async fn only_finding(vault: &Vault) -> retell_vault::Finding {
-    let diagnosis = vault.doctor(&DoctorOptions::new(), |_| {}).await.unwrap();
+    let diagnosis = examine(vault, &DoctorOptions::new()).await;
     assert_eq!(diagnosis.findings.len(), 1, "{:#?}", diagnosis.findings);
     assert_eq!(diagnosis.health(), Health::Critical);
     diagnosis.findings.into_iter().next().unwrap()

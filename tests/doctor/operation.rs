@@ -11,12 +11,13 @@ use retell_vault::{Area, DoctorOptions, Finding, Mend, PoolerMode, Severity, Vau
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-use crate::support::doctor::{Clinic, Planted};
-use crate::support::faults::unplugged;
-use crate::support::vaults::{full_config, owner};
+use crate::support::Cluster;
+use crate::support::doctor::{Clinic, Planted, examine};
+use crate::support::faults::{exec, unplugged};
+use crate::support::vaults::{ALL_COLUMNS, Hosts, full_config, owner};
 
 async fn found(vault: &Vault) -> Vec<Finding> {
-    vault.doctor(&DoctorOptions::new(), |_| {}).await.unwrap().findings
+    examine(vault, &DoctorOptions::new()).await.findings
 }
 
 fn ids(findings: &[Finding]) -> Vec<&str> {
@@ -32,6 +33,20 @@ async fn a_database_that_is_read_only_by_default() {
     let plant = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on',
         current_database()); END $$";
     Clinic::new().await.finds_and_mends(&Planted { id: "read_only", plant }).await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_wait_for_its_disk() {
+    for (option, is_found) in [("fsync=off", true), ("fsync=on", false)] {
+        let (server, hosts) = (Cluster::start(&["-c", option]).await, Hosts::new().await);
+        exec(server.url(), ALL_COLUMNS).await;
+        let vault = hosts.host(0, server.url()).build().await.unwrap();
+        let findings = vault.doctor(&DoctorOptions::new(), |_| {}).await.unwrap().findings;
+        let found: Vec<_> = findings.iter().filter(|finding| finding.id == "fsync_off").collect();
+        assert_eq!(found.len(), usize::from(is_found), "{findings:#?}");
+        assert!(found.iter().all(|finding| finding.severity == Severity::Warning));
+        assert_eq!(vault.status().await.unwrap().database.unwrap().fsync, Some(!is_found));
+    }
 }
 
 #[tokio::test]
@@ -62,7 +77,7 @@ async fn a_pooler_that_nobody_told_of() {
     assert!(ids(&findings).contains(&"pooler_not_recognised"), "{findings:#?}");
     unaware.close().await;
     let aware = vault(PoolerMode::Transaction).await.unwrap();
-    let diagnosis = aware.doctor(&DoctorOptions::new(), |_| {}).await.unwrap();
+    let diagnosis = examine(&aware, &DoctorOptions::new()).await;
     assert!(diagnosis.findings.is_empty(), "{:#?}", diagnosis.findings);
     assert!(diagnosis.notes.iter().any(|note| note.contains("transaction pooler")), "{:?}", diagnosis.notes);
 }

@@ -129,6 +129,13 @@ impl Cluster {
         &self.url
     }
 
+    /// As [`TestDb::exec`], in the database `postgres`.
+    pub async fn exec(&self, sql: &str) {
+        if let Err(error) = run_sql(&self.url, sql).await {
+            panic!("{error}\nin: {sql}");
+        }
+    }
+
     /// SIGKILL to every process of the server. When this returns, the port refuses.
     pub async fn kill(&self) {
         self.script("kill").await;

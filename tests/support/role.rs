@@ -7,6 +7,7 @@ use url::Url;
 
 use super::TestDb;
 use super::cluster::run_sql;
+use super::faults::exec;
 
 /// A user of the server with no rights but those that a test grants. Dropping it drops the user.
 pub struct Role {
@@ -19,11 +20,16 @@ pub struct Role {
 impl Role {
     /// Makes a user, and runs the script with its name in place of `guest`.
     pub async fn create(db: &TestDb, script: &str) -> Self {
+        Self::create_at(&db.url, script).await
+    }
+
+    /// The same in any database.
+    pub async fn create_at(admin: &str, script: &str) -> Self {
         let name = format!("guest_{:016x}", rand::random::<u64>());
-        db.exec(&format!("CREATE ROLE {name} LOGIN; {}", script.replace("guest", &name))).await;
-        let mut url = Url::parse(&db.url).expect("our own URL is valid");
+        exec(admin, &format!("CREATE ROLE {name} LOGIN; {}", script.replace("guest", &name))).await;
+        let mut url = Url::parse(admin).expect("our own URL is valid");
         url.set_username(&name).expect("the URL has a host");
-        Self { name, url: url.into(), admin: db.url.clone() }
+        Self { name, url: url.into(), admin: admin.to_owned() }
     }
 }
 
