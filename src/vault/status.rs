@@ -145,6 +145,9 @@ async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field,
         Err(fault) => {
             core.note(&fault).await;
             status.reachable = !matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous);
+            if status.reachable {
+                status.fsync = waits_for_disk(postgres).await;
+            }
             status.problem = Some(fault.error.to_string());
             return status;
         }
