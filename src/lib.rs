@@ -67,7 +67,7 @@ pub use schema::options::{Applied, ApplyOptions, RollBackOptions, RolledBack, Sc
 pub use schema::plan::SchemaPlan;
 pub use schema::step::{Blocked, Instead, LockLevel, Step};
 pub use schema::wanted::{Profile, RowSecurity, Wanted};
-pub use store::core::{Fallback, StoreOptions};
+pub use store::core::{Expected, Fallback, StoreOptions};
 pub use store::sync::{BackgroundSync, SyncReport};
 pub use vault::Vault;
 pub use vault::answers::{Loaded, Source, Stored};

@@ -6,19 +6,23 @@
 mod calls;
 #[path = "tripwire/commands.rs"]
 mod commands;
+#[path = "cli/runner.rs"]
+mod runner;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use retell_vault::{Layout, Owner};
+use retell_vault::{DoctorOptions, Layout, Owner, Profile, Vault};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Executor};
 use support::TestDb;
 use support::faults::exec;
 use support::plants::{Counters, planted};
 use support::role::Role;
-use support::supabase;
-use support::vaults::Hosts;
+use support::rotation::primary;
+use support::vaults::{ALL_COLUMNS, Hosts, full_config, owner};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -27,15 +31,26 @@ use tokio::task::JoinSet;
 const PATHS: [&str; 2] = [r#""$user", public"#, "public, pg_catalog"];
 /// How many tables are tried at a time: more only wait for each other.
 const AT_A_TIME: usize = 3;
+const TENANT: &str = "10000000-0000-4000-8000-000000000000";
 
 /// A table of one kind.
 #[derive(Clone, Copy)]
 struct Kind {
     path: &'static str,
+    /// The type of the columns of the owner.
     owner: &'static str,
-    tenants: bool,
+    key: Key,
     /// With a column for every field; else with the JSONB column alone.
     dedicated: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    User,
+    /// And the tenant.
+    Both,
+    /// None, and one of the owners has two rows.
+    None,
 }
 
 impl Kind {
@@ -43,24 +58,24 @@ impl Kind {
         let each = |path| ["uuid", "text", "varchar"].map(|owner| (path, owner));
         let owners = PATHS.into_iter().flat_map(each);
         owners.flat_map(|(path, owner)| {
-            let kinds = [(false, false), (false, true), (true, false), (true, true)];
-            kinds.map(|(tenants, dedicated)| Self { path, owner, tenants, dedicated })
+            let kinds = [(Key::User, false), (Key::User, true), (Key::Both, true), (Key::None, false)];
+            kinds.map(|(key, dedicated)| Self { path, owner, key, dedicated })
         })
     }
 
     fn name(self) -> String {
-        let tenants = if self.tenants { "tenants" } else { "no tenants" };
         let columns = if self.dedicated { "a column for every field" } else { "the JSONB column" };
-        format!("path {}, owner {}, {tenants}, {columns}", self.path, self.owner)
+        format!("path {}, owner {}, key {:?}, {columns}", self.path, self.owner, self.key)
     }
 
     fn table(self) -> String {
-        let key = match self.tenants {
-            true => format!(
+        let key = match self.key {
+            Key::Both => format!(
                 "id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant_id {0} NOT NULL, user_id {0} NOT NULL, UNIQUE (tenant_id, user_id)",
                 self.owner
             ),
-            false => format!("user_id {} PRIMARY KEY", self.owner),
+            Key::User => format!("user_id {} PRIMARY KEY", self.owner),
+            Key::None => format!("user_id {} NOT NULL", self.owner),
         };
         let columns = match self.dedicated {
             true => {
@@ -74,17 +89,17 @@ impl Kind {
     }
 
     fn layout(self) -> Layout {
-        match self.tenants {
-            true => Layout::new().tenant_column("tenant_id").unwrap(),
-            false => Layout::new(),
+        match self.key {
+            Key::Both => Layout::new().tenant_column("tenant_id").unwrap(),
+            Key::User | Key::None => Layout::new(),
         }
     }
 
     fn owner(self, number: u8) -> Owner {
         let owner = Owner::user(&format!("00000000-0000-4000-8000-{number:012}")).unwrap();
-        match self.tenants {
-            true => owner.in_tenant("10000000-0000-4000-8000-000000000000").unwrap(),
-            false => owner,
+        match self.key {
+            Key::Both => owner.in_tenant(TENANT).unwrap(),
+            Key::User | Key::None => owner,
         }
     }
 }
@@ -137,32 +152,40 @@ impl Stage {
         }
         done.map_err(|error| self.failed.insert(what.to_owned(), format!("{error:?}"))).ok()
     }
+
+    /// Notes what is made of the planted.
+    async fn inspect(&mut self, what: &str) {
+        let bound = self.counters.bound().await;
+        self.called.entry(what.to_owned()).or_default().extend(bound);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_is_planted_on_the_path_is_called() {
-    let template = Arc::new(planted().await);
-    supabase::roles(&template).await;
+    let template = planted().await;
     let (turns, mut all) = (Arc::new(Semaphore::new(AT_A_TIME)), JoinSet::new());
-    for kind in Kind::all() {
+    for (number, kind) in Kind::all().enumerate() {
         let (template, turns) = (template.clone(), turns.clone());
         // a thread for each: not every future of the library may move to another one
         all.spawn_blocking(move || {
             Handle::current().block_on(async {
                 let _turn = turns.acquire().await;
-                try_everything(&template, kind).await
+                let mut stage = Stage::new(&template, kind).await;
+                calls::run(&mut stage).await;
+                let calls = Outcome { kind: kind.name(), called: stage.called, failed: stage.failed };
+                // every path and every type of owner, with one key each
+                if number % 4 != number / 4 % 4 {
+                    return vec![calls];
+                }
+                let mut stage = Stage::new(&template, kind).await;
+                commands::run(&mut stage).await;
+                let commands = Outcome { kind: kind.name(), called: stage.called, failed: stage.failed };
+                vec![calls, commands]
             })
         });
     }
-    let report = report(all.join_all().await);
+    let report = report(all.join_all().await.into_iter().flatten());
     assert!(report.is_empty(), "{report}");
-}
-
-async fn try_everything(template: &TestDb, kind: Kind) -> Outcome {
-    let mut stage = Stage::new(template, kind).await;
-    calls::run(&mut stage).await;
-    commands::run(&mut stage).await;
-    Outcome { kind: kind.name(), called: stage.called, failed: stage.failed }
 }
 
 /// What came of a table of one kind.
@@ -175,7 +198,7 @@ struct Outcome {
 }
 
 /// By call: the plants and the failures, each with how many kinds of tables it was met over, and one of them.
-fn report(outcomes: Vec<Outcome>) -> String {
+fn report(outcomes: impl Iterator<Item = Outcome>) -> String {
     let mut by_call: BTreeMap<String, BTreeMap<String, Vec<String>>> = BTreeMap::new();
     for Outcome { kind, called, failed } in outcomes {
         let failed =
@@ -233,6 +256,45 @@ async fn what_is_called_is_seen() {
             assert_eq!(counters.called().await, *plants, "{sql}");
         }
         exec(&role.url, careful).await;
-        assert_eq!(counters.called().await, Vec::<String>::new());
+        assert_eq!((counters.called().await, counters.bound().await), (Vec::new(), Vec::new()));
     }
+}
+
+#[tokio::test]
+async fn what_is_made_of_the_planted_is_seen() {
+    let db = planted().await.copy().await;
+    let mut counters = Counters::of(&db).await;
+    db.exec(
+        "SET search_path = public, pg_catalog; CREATE TABLE public.t (a pg_catalog.text CHECK (a = 'a'), b int8, c pg_catalog.int4);
+        CREATE POLICY own ON public.t USING (c = 1); CREATE INDEX ON public.t (length(a)) WHERE c OPERATOR(pg_catalog.>) 1",
+    )
+    .await;
+    let bound = counters.bound().await;
+    for made in ["constraint t_a_check", "column b", "policy own", "index public.t_length_idx"] {
+        assert!(bound.iter().any(|bound| bound.contains(made)), "{made} in {bound:?}");
+    }
+}
+
+/// The temporary objects of a session come before the built-in ones, unless the path says otherwise.
+#[tokio::test]
+async fn what_a_session_keeps_for_itself_is_not_seen() {
+    const HIDDEN: [&str; 6] = ["pg_class", "pg_attribute", "pg_type", "pg_index", "pg_policy", "pg_roles"];
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(ALL_COLUMNS).await;
+    let tables = HIDDEN.map(|name| format!("CREATE TEMP TABLE {name} ();"));
+    let script =
+        format!("{} CREATE DOMAIN pg_temp.text AS int4; CREATE TEMP TABLE user_profiles ()", tables.concat());
+    let pool = PgPoolOptions::new().max_connections(1).after_connect(move |connection, _| {
+        let script = script.clone();
+        Box::pin(async move { connection.execute(AssertSqlSafe(script)).await.map(drop) })
+    });
+    let vault =
+        Vault::builder(hosts.keyring()).pool(pool.connect_lazy(&db.url).unwrap()).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config(1));
+    assert_eq!(vault.list(None, 10).await.unwrap().entries.len(), 1);
+    assert_eq!(vault.census().await.unwrap().tokens_of(primary(&hosts)), 5);
+    assert!(vault.schema().plan(Profile::Credentials).await.unwrap().blocked.is_empty());
+    let diagnosis = vault.doctor(&DoctorOptions::new().deep(), |_| {}).await.unwrap();
+    assert!(diagnosis.findings.iter().all(|finding| finding.id != "column_missing"), "{diagnosis:?}");
 }

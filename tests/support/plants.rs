@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use sqlx::PgConnection;
+use tokio::sync::Mutex;
 
 use super::TestDb;
 use super::faults::connect;
+use super::supabase;
 
 /// Plants everything. See there how calls are counted.
 const PLANTS: &str = include_str!("plants.sql");
@@ -24,9 +27,42 @@ const AT_WORK: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activi
     WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()
     AND backend_type = 'client backend' AND state IS DISTINCT FROM 'idle'";
 
+/// What is made of the planted, of all that somebody made later: a definition finds these wherever it is used.
+const BOUND: &str = "WITH planted (class, oid) AS (
+        SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, oid FROM pg_catalog.pg_operator WHERE oprnamespace = 'public'::pg_catalog.regnamespace
+        UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid FROM pg_catalog.pg_proc WHERE pg_catalog.starts_with(prosrc, '/* planted */')
+        UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid FROM pg_catalog.pg_type
+            WHERE typnamespace = 'public'::pg_catalog.regnamespace AND typtype = 'd'
+        UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid FROM pg_catalog.pg_class
+            WHERE relnamespace = 'public'::pg_catalog.regnamespace AND relkind = 'v'),
+    made (class, oid) AS (
+        SELECT tableoid, oid FROM pg_catalog.pg_policy UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_trigger
+        UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_attrdef
+        UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_constraint WHERE conrelid <> 0
+        UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_class WHERE relkind <> 'v'
+        UNION ALL SELECT tableoid, oid FROM pg_catalog.pg_proc WHERE prokind = 'f' AND NOT pg_catalog.starts_with(prosrc, '/* planted */'))
+    SELECT DISTINCT pg_catalog.concat(pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid), ' is made of ',
+        pg_catalog.pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid))
+    FROM pg_catalog.pg_depend AS d JOIN made AS m ON (m.class, m.oid) = (d.classid, d.objid)
+    JOIN planted AS p ON (p.class, p.oid) = (d.refclassid, d.refobjid)";
+
+/// Made once for the tests that want it at the same time.
+static PLANTED: Mutex<Weak<TestDb>> = Mutex::const_new(Weak::new());
+
 /// A database to copy, in which everything is planted that SQL of ours could call by mistake.
-pub async fn planted() -> TestDb {
+pub async fn planted() -> Arc<TestDb> {
+    let mut planted = PLANTED.lock().await;
+    if let Some(db) = planted.upgrade() {
+        return db;
+    }
+    let db = Arc::new(plant().await);
+    *planted = Arc::downgrade(&db);
+    db
+}
+
+async fn plant() -> TestDb {
     let db = TestDb::create().await;
+    supabase::roles(&db).await;
     let words: Vec<_> = words().into_iter().map(|word| format!("('{word}')")).collect();
     let words =
         format!("CREATE TEMP TABLE words (word text); INSERT INTO words VALUES {};", words.join(", "));
@@ -84,5 +120,10 @@ impl Counters {
         let called = now.iter().filter(more).map(|(name, _)| name.clone()).collect();
         self.before = now;
         called
+    }
+
+    /// What others made of the planted. That is for ever, whatever their path was later.
+    pub async fn bound(&mut self) -> Vec<String> {
+        sqlx::query_scalar(BOUND).fetch_all(&mut self.connection).await.unwrap()
     }
 }

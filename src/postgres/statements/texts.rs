@@ -212,7 +212,7 @@ impl Writer<'_> {
         )
     }
 
-    /// Runs with an empty search path.
+    /// Runs with a safe search path.
     fn list(&self) -> String {
         let user = sort_key(&self.layout.user_column, self.table.user);
         let tenant = match (&self.layout.tenant_column, self.table.tenant) {
@@ -236,7 +236,7 @@ impl Writer<'_> {
         )
     }
 
-    /// A token of any format. What an application left in the columns is none. Runs with an empty search path.
+    /// A token of any format. What an application left in the columns is none. Runs with a safe search path.
     fn tokens(&self) -> String {
         let holds = |slot: &Slot| token::holds_any(&self.slot_text("t", slot));
         let tokens: Vec<_> = self.placement.slots.iter().map(holds).collect();
