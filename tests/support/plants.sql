@@ -2,8 +2,8 @@
 -- relations of the names that pg_catalog has. Each of them counts its calls, and answers as the built-in one does where it can.
 --
 -- Runs in one session, with a temporary table `words` of the words that our SQL is made of. The server itself counts (`track_functions`):
--- its counters are neither rolled back nor kept off by a read-only transaction. A function that is SECURITY DEFINER is counted wherever
--- it is called from, and is not inlined; the comment in its body says that it is planted.
+-- its counters are neither rolled back nor kept off by a read-only transaction. A function with a setting of its own is counted wherever
+-- it is called from, also in `= ANY` and NULLIF, and is not inlined; the comment in its body says that it is planted.
 SET search_path = '';
 SET check_function_bodies = off;
 CREATE SCHEMA plants;
@@ -11,7 +11,7 @@ GRANT USAGE ON SCHEMA plants TO PUBLIC;
 
 -- A function that counts its calls. `answer` is a statement.
 CREATE PROCEDURE plants.counter(name text, arguments text, result text, answer text) LANGUAGE plpgsql AS $$ BEGIN
-  EXECUTE pg_catalog.format('CREATE FUNCTION %s(%s) RETURNS %s LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER AS %L', name, arguments, result,
+  EXECUTE pg_catalog.format('CREATE FUNCTION %s(%s) RETURNS %s LANGUAGE plpgsql IMMUTABLE SET search_path = %L AS %L', name, arguments, result, '',
     -- the counters are to be read as soon as the transaction has ended
     '/* planted */ BEGIN PERFORM pg_catalog.pg_stat_force_next_flush(); ' || answer || '; END');
 END $$;
