@@ -146,6 +146,9 @@ impl Writer<'_> {
             .filter_map(|column| Some((quote(&column.name), column.array_type.as_ref()?)))
             .map(|(column, array)| (format!("ARRAY[{row}.{column}]"), format!("NULL::{array}")))
             .unzip();
+        if columns.is_empty() {
+            return "true".to_owned(); // Postgres compares no empty rows
+        }
         let (columns, types) = (columns.join(", "), types.join(", "));
         format!("CASE WHEN false THEN ROW({columns}) {EQ} ROW({types}) ELSE true END")
     }
