@@ -175,9 +175,9 @@ fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart, class: TextClass) 
 fn put(rows: &ExaminedRows<'_>, class: TextClass, is_json: bool) -> String {
     let tenant = if rows.context.layout.tenant_column.is_some() { " --tenant ID" } else { "" };
     let replace = match (class, is_json) {
-        (TextClass::Malformed, _) => "--replace-unreadable",
-        (_, false) => "--replace-foreign",
         (_, true) => "--replace-foreign --replace-unreadable",
+        (TextClass::Malformed, false) => "--replace-unreadable",
+        (_, false) => "--replace-foreign",
     };
     format!("retell-vault put{tenant} --user ID {replace}")
 }
