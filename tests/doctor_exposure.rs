@@ -110,14 +110,15 @@ async fn only(clinic: &Clinic, id: &str, object: &str) -> Finding {
 
 /// The command of a finding, done by the library.
 async fn put(clinic: &Clinic, finding: &Finding, owner: &Owner) {
-    let options = match &finding.mend {
-        Mend::Command(command) if command.ends_with("--replace-foreign") => {
-            StoreOptions::new().replace_foreign()
+    let Mend::Command(command) = &finding.mend else { panic!("{finding:?}") };
+    let (_, replace) = command.split_once("--user ID ").unwrap();
+    let options = match replace {
+        "--replace-foreign" => StoreOptions::new().replace_foreign(),
+        "--replace-unreadable" => StoreOptions::new().replace_unreadable(),
+        "--replace-foreign --replace-unreadable" => {
+            StoreOptions::new().replace_foreign().replace_unreadable()
         }
-        Mend::Command(command) if command.ends_with("--replace-unreadable") => {
-            StoreOptions::new().replace_unreadable()
-        }
-        other => panic!("{other:?}"),
+        other => panic!("{other}"),
     };
     let vault = clinic.vault().await;
     vault.store_with(owner, &full_config("again"), options).await.unwrap();
@@ -199,7 +200,8 @@ async fn a_config_column_that_holds_no_object_is_found_and_cleared() {
         let finding = only_one(found(&clinic).await);
         assert_eq!((finding.id, finding.owners), ("incomplete_record", vec!["user-7".to_owned()]));
         let vault = clinic.vault().await;
-        vault.store(&owner("user-7"), &full_config("again")).await.unwrap();
+        let options = StoreOptions::new().replace_unreadable();
+        vault.store_with(&owner("user-7"), &full_config("again"), options).await.unwrap();
         vault.close().await;
         assert_eq!(found(&clinic).await, [], "{value}");
     }

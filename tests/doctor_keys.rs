@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use retell_vault::{
-    Area, DoctorOptions, DoctorProgress, Finding, KeyId, Mend, RotateOptions, Severity, Vault,
+    Area, DoctorOptions, DoctorProgress, Finding, KeyId, Mend, RotateOptions, Severity, StoreOptions, Vault,
 };
 use support::faults::sqlite;
 use support::rotation::{Stage, at_once, completes};
@@ -138,7 +138,8 @@ async fn two_records_in_one_row_are_found() {
     put_back(&stage, &vault, "encrypted_agent_config").await;
     let finding = the_one(found(&vault).await, "mixed_record", Severity::Critical);
     assert_eq!((finding.count, finding.owners), (Some(1), vec!["user-3".to_owned()]));
-    vault.store(&owner("user-3"), &full_config("again")).await.unwrap();
+    let options = StoreOptions::new().replace_unreadable();
+    vault.store_with(&owner("user-3"), &full_config("again"), options).await.unwrap();
     assert_eq!(found(&vault).await, []);
 }
 

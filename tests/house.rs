@@ -262,6 +262,38 @@ fn one_vocabulary_of_sql() {
     assert_eq!(met.len(), 3, "the patterns of this test find nothing any more: {met:?}");
 }
 
+/// The statements of the hot path run with the search path of the session, where others may have put what looks like a
+/// built-in operator or type. Some forms of SQL look an operator up without a place to name its schema.
+#[test]
+fn the_hot_path_says_what_it_calls() {
+    const LOOKED_UP: [&str; 11] = [
+        "= ANY",
+        "NULLIF",
+        "nullif",
+        "DISTINCT FROM",
+        " IN (",
+        " LIKE ",
+        " <> ",
+        "::text",
+        "::uuid",
+        "::jsonb",
+        "::int8",
+    ];
+    let mut files = Vec::new();
+    collect(&root().join("src"), &mut files);
+    let mut met = BTreeSet::new();
+    for file in files {
+        let path = relative(&file);
+        let text = without_comments(without_tests(&fs::read_to_string(&file).unwrap()));
+        let text = text.replace("::statements::texts::", ""); // a module
+        for form in LOOKED_UP.into_iter().filter(|form| text.contains(form)) {
+            assert!(!path.starts_with("postgres/statements/"), "{path} has a bare {form}");
+            met.insert(form);
+        }
+    }
+    assert_eq!(met.len(), LOOKED_UP.len(), "some patterns find nothing any more, of these only: {met:?}");
+}
+
 /// The core that a stranger reviews in an afternoon.
 #[test]
 fn the_security_core_is_small() {

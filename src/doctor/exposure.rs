@@ -167,17 +167,19 @@ fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart, class: TextClass) 
         (_, ColumnPart::Key(path)) => remove_key(&relation, name, column, path),
         (ColumnRole::Named(_), _) => clear_column(&relation, name, column),
         (ColumnRole::Config, ColumnPart::Whole) => clear_scalar(&relation, name, column),
-        _ => Mend::Command(put(rows, class).to_owned()),
+        (role, _) => Mend::Command(put(rows, class, matches!(role, ColumnRole::Config))),
     }
 }
 
-fn put(rows: &ExaminedRows<'_>, class: TextClass) -> &'static str {
-    match (rows.context.layout.tenant_column.is_some(), class) {
-        (false, TextClass::Malformed) => "retell-vault put --user ID --replace-unreadable",
-        (true, TextClass::Malformed) => "retell-vault put --tenant ID --user ID --replace-unreadable",
-        (false, _) => "retell-vault put --user ID --replace-foreign",
-        (true, _) => "retell-vault put --tenant ID --user ID --replace-foreign",
-    }
+/// Text in the JSONB column stands in the place of the record token, and without that the rest of the record does not open.
+fn put(rows: &ExaminedRows<'_>, class: TextClass, is_json: bool) -> String {
+    let tenant = if rows.context.layout.tenant_column.is_some() { " --tenant ID" } else { "" };
+    let replace = match (class, is_json) {
+        (_, true) => "--replace-foreign --replace-unreadable",
+        (TextClass::Malformed, false) => "--replace-unreadable",
+        (_, false) => "--replace-foreign",
+    };
+    format!("retell-vault put{tenant} --user ID {replace}")
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ const OWNERS: usize = 5;
 /// As the vault takes UUIDs: in their form of 36 characters.
 const UUID: &str = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$";
 
-/// $1 the schema of the application's users, $2 the table, $3 the column. Runs with an empty search_path.
+/// $1 the schema of the application's users, $2 the table, $3 the column. Runs with a safe search path.
 const TYPE: &str = "SELECT format_type(a.atttypid, NULL)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3 AND a.attnum > 0 AND NOT a.attisdropped

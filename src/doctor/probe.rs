@@ -6,7 +6,7 @@ use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, FindingId, Mend, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::fixes::drop_policy;
-use crate::doctor::probe_actor::Actor;
+use crate::doctor::probe_actor::{Actor, ROWS_MET};
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::access::TableAccess;
 use crate::postgres::catalogue::definitions::Policy;
@@ -18,8 +18,13 @@ use crate::record::owner::Owner;
 
 /// Counts the rows that a statement has met, and divides by zero at the hundredth: an owner has fewer, and a
 /// table that lies open is not locked as a whole.
-const BOUND: &str = "1000 / (100 - pg_catalog.set_config('retell_vault.met', (coalesce(nullif(\
-    pg_catalog.current_setting('retell_vault.met', true), ''), '0')::int + 1)::text, true)::int)";
+fn bound() -> String {
+    let met = format!("pg_catalog.current_setting('{ROWS_MET}')::pg_catalog.int4");
+    let met = format!("({met} OPERATOR(pg_catalog.+) 1)::pg_catalog.text");
+    let met = format!("pg_catalog.set_config('{ROWS_MET}', {met}, true)::pg_catalog.int4");
+    format!("1000 OPERATOR(pg_catalog./) (100 OPERATOR(pg_catalog.-) {met})")
+}
+
 /// SQLSTATE of that.
 const BOUND_REACHED: &str = "22012";
 
@@ -158,7 +163,10 @@ impl Attack {
                 let own = actor.is_owner(1 + actor.parameters());
                 let openly = format!("{} WHERE {own}", set(&str::to_owned));
                 // without a condition, no policy for reading is asked where the row has gone
-                let blindly = set(&|value| format!("CASE WHEN {BOUND} > 0 THEN {value} ELSE {value} END"));
+                let bound = bound();
+                let blindly = set(&|value| {
+                    format!("CASE WHEN {bound} OPERATOR(pg_catalog.>) 0 THEN {value} ELSE {value} END")
+                });
                 vec![actor.query(openly, &[actor.other, actor.owner])?, about_other(blindly)?]
             }
         })

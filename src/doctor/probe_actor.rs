@@ -11,11 +11,14 @@ use crate::postgres::catalogue::table::IdKind;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::connection::transaction::{Trial, local_setting};
-use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{EQ, quote, text};
 use crate::record::owner::Owner;
 
 /// How long a row that somebody else holds is waited for, in milliseconds.
 const LOCK_TIMEOUT: &str = "1000";
+
+/// A setting that starts at zero: a statement may count its rows there.
+pub(super) const ROWS_MET: &str = "retell_vault.met";
 
 pub(super) struct Actor<'a> {
     pub(super) context: &'a TableContext<'a>,
@@ -52,8 +55,8 @@ impl<'a> Actor<'a> {
     /// The condition for the rows of an owner whose values are bound from this number on.
     pub(super) fn is_owner(&self, first: usize) -> String {
         let column = |(at, (name, kind)): (usize, &(&str, IdKind))| match kind {
-            IdKind::Uuid => format!("{} = ${}::uuid", quote(name), first + at),
-            IdKind::Text => format!("{}::text = ANY(${}::text[])", quote(name), first + at),
+            IdKind::Uuid => format!("{} {EQ} ${}::pg_catalog.uuid", quote(name), first + at),
+            IdKind::Text => format!("{} {EQ} ANY(${}::pg_catalog._text)", text(&quote(name)), first + at),
         };
         self.columns.iter().enumerate().map(column).collect::<Vec<_>>().join(" AND ")
     }
@@ -61,8 +64,8 @@ impl<'a> Actor<'a> {
     /// The columns of the owner, and the bound values for them, as a new row gets them.
     pub(super) fn assignments(&self, first: usize) -> (Vec<String>, Vec<String>) {
         let value = |(at, (_, kind)): (usize, &(&str, IdKind))| match kind {
-            IdKind::Uuid => format!("${}::uuid", first + at),
-            IdKind::Text => format!("(${}::text[])[1]", first + at),
+            IdKind::Uuid => format!("${}::pg_catalog.uuid", first + at),
+            IdKind::Text => format!("(${}::pg_catalog._text)[1]", first + at),
         };
         let names = self.columns.iter().map(|(name, _)| quote(name)).collect();
         (names, self.columns.iter().enumerate().map(value).collect())
@@ -104,6 +107,7 @@ impl<'a> Actor<'a> {
         });
         let queries = vec![
             local_setting("lock_timeout", LOCK_TIMEOUT)?,
+            local_setting(ROWS_MET, "0")?,
             local_setting("request.jwt.claims", &claims.to_string())?,
             local_setting("request.jwt.claim.sub", user)?,
             local_setting("request.jwt.claim.role", &self.role)?,

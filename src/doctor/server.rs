@@ -15,7 +15,7 @@ use crate::postgres::sql::names::quote;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::version::Millis;
 
-/// $1 the schema of the table, $2 its name. Runs with an empty search_path.
+/// $1 the schema of the table, $2 its name. Runs with a safe search path.
 const ASK: &str = "SELECT json_build_object(
     'version', current_setting('server_version_num')::int,
     'now', (extract(epoch FROM clock_timestamp()) * 1000)::int8,

@@ -93,7 +93,7 @@ fn refuse_others(plan: &SchemaPlan) -> String {
 /// One statement that means the same under every search path of the session.
 fn transaction(statements: &str) -> String {
     let body = format!(
-        "BEGIN\nPERFORM pg_catalog.set_config('search_path', '', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('datestyle', 'ISO', true);\n{statements}\nEND"
+        "BEGIN\nPERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('datestyle', 'ISO', true);\n{statements}\nEND"
     );
     format!("DO {};", dollars(&format!("\n{body}\n")))
 }

@@ -32,7 +32,7 @@ use url::Url;
 pub struct TestDb {
     /// Where the database is, without detours.
     pub url: String,
-    name: String,
+    pub name: String,
 }
 
 impl TestDb {
@@ -40,6 +40,15 @@ impl TestDb {
     pub async fn create() -> Self {
         let name = format!("test_{:032x}", rand::random::<u128>());
         run_sql(&server_url(), &format!("CREATE DATABASE {name}")).await.expect("the database is created");
+        let url = with_database(&server_url(), &name);
+        Self { url, name }
+    }
+
+    /// Another database with everything that is in this one, to which nobody may be connected.
+    pub async fn copy(&self) -> Self {
+        let name = format!("test_{:032x}", rand::random::<u128>());
+        let sql = format!("CREATE DATABASE {name} TEMPLATE {}", self.name);
+        run_sql(&server_url(), &sql).await.expect("the database is copied");
         let url = with_database(&server_url(), &name);
         Self { url, name }
     }

@@ -9,6 +9,7 @@ pub mod faults;
 
 pub use cluster::{Cluster, CutProxy, Mode, Request, TestDb};
 pub mod doctor;
+pub mod plants;
 pub mod promotion;
 pub mod role;
 pub mod rotation;

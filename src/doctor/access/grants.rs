@@ -13,7 +13,7 @@ use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
 
-/// $1 the table, $2 the columns of the owner, $3 the others that the vault writes. Runs with an empty search_path.
+/// $1 the table, $2 the columns of the owner, $3 the others that the vault writes. Runs with a safe search path.
 const MISSING: &str = "SELECT json_build_object(
   'usage', has_schema_privilege(n.oid, 'USAGE'),
   'missing', (SELECT coalesce(json_agg(json_build_object('column', a.attname, 'privilege', p.privilege) ORDER BY a.attnum), '[]')

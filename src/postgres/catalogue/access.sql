@@ -1,6 +1,6 @@
 -- Who may reach the table, and by which ways, as one JSON object. It searches the sources of functions, so it is too
 -- slow for the vault itself.
--- $1 its schema, $2 its name, $3 the columns that the vault uses, $4 those that say whose a row is. Runs with an empty search_path.
+-- $1 its schema, $2 its name, $3 the columns that the vault uses, $4 those that say whose a row is. Runs with a safe search path.
 WITH RECURSIVE t AS (
   SELECT c.oid, c.relname, c.relowner, c.relacl, c.relnamespace, c.relrowsecurity
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -1,7 +1,7 @@
 -- What the catalogue says about the table, in one snapshot, as one JSON object. The vault itself asks for the first part
 -- alone: it takes no lock, and reads only what every role may read. A part between the two marks
 -- with its name is left out unless it is wanted.
--- $1 the schema of the table, $2 its name. Runs with an empty search_path.
+-- $1 the schema of the table, $2 its name. Runs with a safe search path.
 SELECT json_build_object(
 'table', (SELECT json_build_object(
   'kind', c.relkind,

@@ -25,11 +25,12 @@ const SETTINGS: &str =
         'idle_in_transaction_session_timeout', 'idle_session_timeout', 'client_connection_check_interval',
         'standard_conforming_strings', 'DateStyle', 'synchronous_commit')";
 
-/// No name is looked up on a path that others can put objects on.
-const EMPTY_PATH: &str = "SELECT pg_catalog.set_config('search_path', '', false)";
+/// No name is looked up on a path that others can put objects on. The temporary tables and types of the session come
+/// last: the server looks there first where the path does not name them.
+const SAFE_PATH: &str = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)";
 
 const SETTINGS_HOLD: &str = "SELECT pg_catalog.current_setting('statement_timeout') = '0'
-    AND pg_catalog.current_setting('search_path') IN ('', '\"\"') AND pg_catalog.pg_backend_pid() = ";
+    AND pg_catalog.current_setting('search_path') = 'pg_catalog, pg_temp' AND pg_catalog.pg_backend_pid() = ";
 
 const PID: &str = "SELECT pg_catalog.pg_backend_pid()";
 
@@ -61,7 +62,7 @@ impl From<Refusal> for DatabaseError {
     }
 }
 
-/// A connection outside of the pool, without time limits and with an empty search path. Dropping it ends
+/// A connection outside of the pool, without time limits and with a safe search path. Dropping it ends
 /// the session: an open transaction is rolled back and session locks are let go.
 pub(crate) struct Direct {
     connection: PgConnection,
@@ -83,7 +84,7 @@ impl Database {
                 return Err(DatabaseError::from(pooled()));
             }
             let pid: i32 = direct.value(PID).await?;
-            direct.query(EMPTY_PATH).await?;
+            direct.query(SAFE_PATH).await?;
             direct.query(SETTINGS).await?;
             match direct.value(&format!("{SETTINGS_HOLD}{pid}")).await? {
                 true => Ok(()),

@@ -302,7 +302,7 @@ impl Database {
 
     /// Whether a session of ours may write: no standby, and no read-only role or database.
     pub(crate) async fn takes_writes(&self) -> Result<bool, DatabaseError> {
-        let sql = "SELECT pg_catalog.current_setting('transaction_read_only') = 'off'";
+        let sql = "SELECT pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'off'";
         let query = Query { sql: sql.into(), arguments: PgArguments::default() };
         let rows = self.fetch(query, Phase::Reading).await?;
         rows.first()
@@ -325,7 +325,7 @@ impl Database {
     pub(crate) async fn canary(&self, tag: &str) -> Result<(), DatabaseError> {
         let mut arguments = PgArguments::default();
         bind(&mut arguments, tag)?;
-        let query = Query { sql: "SELECT $1::text".into(), arguments };
+        let query = Query { sql: "SELECT $1::pg_catalog.text".into(), arguments };
         let rows = self.fetch(query, Phase::Reading).await?;
         let answer: Option<String> = rows.first().and_then(|row| row.try_get(0).ok());
         match answer.as_deref() == Some(tag) {

@@ -11,7 +11,7 @@ use crate::postgres::connection::pool::{Database, Query, bind};
 
 /// How a look at the catalogue begins. What it prints is to read the same whatever the role's own settings are, and to
 /// mean the same in another session.
-const INSPECTION: &str = "SELECT pg_catalog.set_config('search_path', '', true),
+const INSPECTION: &str = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
     pg_catalog.set_config('transaction_read_only', 'on', true), pg_catalog.set_config('quote_all_identifiers', 'off', true),
     pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('datestyle', 'ISO', true)";
 
@@ -32,8 +32,8 @@ impl Database {
         self.transaction_within(self.timeouts.operation, queries, phase).await
     }
 
-    /// Runs a reading statement with an empty search path, so that nobody can put objects of their own in
-    /// the way of the built-in ones, and what the catalogue prints is qualified.
+    /// Runs a reading statement with nothing but the built-in objects on the search path, so that nobody can put
+    /// others in their way, and what the catalogue prints is qualified.
     pub(crate) async fn inspect(&self, query: Query) -> Result<Vec<PgRow>, DatabaseError> {
         let queries = vec![setting(INSPECTION), query];
         self.transaction(queries, Phase::Reading).await

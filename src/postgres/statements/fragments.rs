@@ -1,7 +1,7 @@
 //! The parts that SQL texts are made of: conditions, assignments, columns to read.
 //!
 //! The triggers of the application run with the session's own search path, so the statements do too. Others may have put
-//! operators, functions and types into it: everything that is looked up there is named with its schema.
+//! operators, functions and types into it: everything that is looked up there is named with its schema (`tests/tripwire.rs`).
 
 use crate::postgres::catalogue::table::{IdKind, Table};
 use crate::postgres::sql::names::{EQ, literal, quote, relation, text};
@@ -147,7 +147,7 @@ impl Writer<'_> {
             .map(|(column, array)| (format!("ARRAY[{row}.{column}]"), format!("NULL::{array}")))
             .unzip();
         if columns.is_empty() {
-            return "true".to_owned();
+            return "true".to_owned(); // Postgres compares no empty rows
         }
         let (columns, types) = (columns.join(", "), types.join(", "));
         format!("CASE WHEN false THEN ROW({columns}) {EQ} ROW({types}) ELSE true END")

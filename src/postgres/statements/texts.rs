@@ -227,12 +227,12 @@ impl Writer<'_> {
         )
     }
 
-    /// Runs with an empty search path.
+    /// Runs with a safe search path.
     fn list(&self) -> String {
         let user = sort_key(&self.layout.user_column, self.table.user);
         let tenant = match (&self.layout.tenant_column, self.table.tenant) {
             (Some(tenant), Some(kind)) => format!("coalesce({}, '')", sort_key(tenant, kind)),
-            _ => "''::text".to_owned(), // ORDER BY refuses a bare constant
+            _ => "''::pg_catalog.text".to_owned(), // ORDER BY refuses a bare constant
         };
         let filled: Vec<_> = self
             .placement
@@ -241,8 +241,8 @@ impl Writer<'_> {
             .map(|slot| format!("{} IS NOT NULL", self.slot_text("t", slot)))
             .collect();
         format!(
-            "SELECT {}, {} FROM {} AS t WHERE ({}) AND {} AND ({tenant}, {user}) > ($1::text, $2::text) \
-             ORDER BY {tenant}, {user} LIMIT $3::int8",
+            "SELECT {}, {} FROM {} AS t WHERE ({}) AND {} AND ({tenant}, {user}) > ($1::pg_catalog.text, $2::pg_catalog.text) \
+             ORDER BY {tenant}, {user} LIMIT $3::pg_catalog.int8",
             self.owner_columns(),
             self.read_columns("t"),
             self.relation(),
@@ -251,7 +251,7 @@ impl Writer<'_> {
         )
     }
 
-    /// A token of any format. What an application left in the columns is none. Runs with an empty search path.
+    /// A token of any format. What an application left in the columns is none. Runs with a safe search path.
     fn tokens(&self) -> String {
         let holds = |slot: &Slot| token::holds_any(&self.slot_text("t", slot));
         let tokens: Vec<_> = self.placement.slots.iter().map(holds).collect();

@@ -1,0 +1,187 @@
+//! Every public call of the library.
+
+use std::time::Duration;
+
+use retell_vault::{
+    ApplyOptions, DoctorOptions, Error, ErrorKind, Expected, Fallback, Profile, RetellConfig,
+    RollBackOptions, RowSecurity, StoreOptions, Vault, Wanted,
+};
+use sqlx::AssertSqlSafe;
+
+use super::support::faults::{DEAD_URL, QUICK, connect, exec};
+use super::support::rotation;
+use super::support::vaults::full_config;
+use super::{Key, Stage};
+
+/// The row of one owner is there twice.
+const TWICE: &str = "INSERT INTO public.user_profiles SELECT * FROM public.user_profiles AS t WHERE t.user_id::text LIKE '%3'";
+
+/// Takes a row away, and answers with its tokens, with a space between them.
+const TOKENS: &str = r"WITH gone AS (DELETE FROM public.user_profiles AS t WHERE t.user_id::text LIKE '%8' RETURNING t::text AS row)
+    SELECT string_agg(m[1], ' ') FROM gone, regexp_matches(row, 'rv1[.][0-9a-f]{8}[.][0-9a-f]{16}[.][a-z_]+[.][A-Za-z0-9_-]+', 'g') AS m";
+
+fn unexpected(answer: impl std::fmt::Debug) -> Box<dyn std::error::Error> {
+    format!("unexpected: {answer:?}").into()
+}
+
+/// No record is there.
+fn not_found<T: std::fmt::Debug>(done: Result<T, Error>) -> Result<(), Box<dyn std::error::Error>> {
+    match done {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// One error of many results.
+fn all<T>(results: Vec<Result<T, Error>>) -> Result<Vec<T>, Error> {
+    results.into_iter().collect()
+}
+
+/// Records under an old key, made with nothing on the path, then every call.
+pub async fn run(stage: &mut Stage) {
+    let (kind, url, quiet) = (stage.kind, stage.role.url.clone(), stage.quiet_url());
+    let vault = stage.hosts.host(1, &quiet).layout(kind.layout()).build().await.unwrap();
+    let configs: Vec<_> = (0..4).map(|n| (kind.owner(n), full_config(n))).collect();
+    all(vault.store_many(&configs).await.unwrap()).unwrap();
+    vault.close().await;
+    if kind.key == Key::None {
+        exec(&quiet, TWICE).await;
+    }
+    let (old, _) = rotation::promote(&stage.hosts);
+    let builder = stage.hosts.host(0, DEAD_URL).layout(kind.layout()).timeouts(QUICK);
+    let unplugged = builder.build().await.unwrap();
+    unplugged.store(&kind.owner(5), &full_config(5)).await.unwrap();
+    unplugged.close().await;
+    stage.counters.called().await;
+
+    let builder = stage.hosts.host(0, &url).layout(kind.layout());
+    let Some(vault) = stage.watch("build", builder.build()).await else { return };
+    records(stage, &vault).await;
+    keys(stage, &vault, old).await;
+    schema(stage, &vault).await;
+    vault.close().await;
+}
+
+async fn records(stage: &mut Stage, vault: &Vault) {
+    let kind = stage.kind;
+    let owner = |number| kind.owner(number);
+    let (first, second, new) = (owner(0), owner(1), owner(6));
+    let owners: Vec<_> = (0..8).map(owner).collect();
+    let many: Vec<_> = [1, 2, 7].into_iter().map(|n| (owner(n), full_config(n))).collect();
+    stage.watch("status", vault.status()).await;
+    stage.watch("redetect", vault.redetect()).await;
+    stage
+        .watch("sync", async {
+            let report = vault.sync().await?;
+            if report.pushed == 1 { Ok(()) } else { Err(unexpected(report)) }
+        })
+        .await;
+    stage.watch("store (new owner)", vault.store(&new, &full_config(6))).await;
+    stage.watch("store (again)", vault.store(&new, &full_config(6))).await;
+    stage.watch("store (record of another process)", vault.store(&first, &full_config(0))).await;
+    stage.watch("store (owner with several rows)", vault.store(&owner(3), &full_config(3))).await;
+    let options = StoreOptions::new().replace_unreadable().replace_foreign();
+    stage.watch("store_with", vault.store_with(&first, &full_config(0), options)).await;
+    let absent = StoreOptions::new().expect(Expected::Absent);
+    let expects = async {
+        match vault.store_with(&first, &full_config(0), absent).await {
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    };
+    stage.watch("store_with (expects no record)", expects).await;
+    let expects = async {
+        let version = vault.load(&first).await?.version;
+        vault
+            .store_with(&first, &full_config(0), StoreOptions::new().expect(Expected::Version(version)))
+            .await
+    };
+    stage.watch("store_with (expects a version)", expects).await;
+    let change = |config: &mut RetellConfig| {
+        *config = full_config(9);
+        Ok(())
+    };
+    stage.watch("modify", vault.modify(&second, change)).await;
+    stage.watch("store_many", async { all(vault.store_many(&many).await?) }).await;
+    stage.watch("load", vault.load(&first)).await;
+    stage.watch("load (no record)", async { not_found(vault.load(&owner(9)).await) }).await;
+    stage.watch("load_many", async { all(vault.load_many(&owners[..4]).await) }).await;
+    stage.watch("list", vault.list(None, 3)).await;
+    stage.watch("list (after an owner)", vault.list(Some(&second), 3)).await;
+    stage.watch("delete", vault.delete(&new)).await;
+    stage.watch("load (deleted)", async { not_found(vault.load(&new).await) }).await;
+    stage.watch("kept", vault.kept(0, 10)).await;
+    may_not_write(stage).await;
+    stage.watch("forget", vault.forget(&new)).await;
+}
+
+/// Where the server takes no writes it is asked why.
+async fn may_not_write(stage: &mut Stage) {
+    let url = format!("{}?options=-cdefault_transaction_read_only%3Don", stage.role.url);
+    let builder = stage.hosts.host(2, &url).layout(stage.kind.layout()).fallback(Fallback::Refuse);
+    let vault = builder.build().await.unwrap();
+    let owner = stage.kind.owner(0);
+    let store = async {
+        match vault.store(&owner, &full_config(0)).await {
+            Err(error) if error.kind() == ErrorKind::AccessDenied => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    };
+    stage.watch("store (read-only)", store).await;
+    vault.close().await;
+}
+
+async fn keys(stage: &mut Stage, vault: &Vault, old: retell_vault::KeyId) {
+    stage.watch("census", vault.census()).await;
+    stage.watch("estimate_rotation", vault.estimate_rotation(&rotation::small())).await;
+    let rotate = async {
+        let options = rotation::single().max_replica_lag(1 << 30).max_latency(Duration::from_secs(1));
+        let rotation = vault.rotate(&options, |_| {}).await?;
+        if rotation.complete { Ok(()) } else { Err(unexpected(rotation)) }
+    };
+    stage.watch("rotate", rotate).await;
+    stage.watch("destroy_key", vault.destroy_key(old, rotation::at_once())).await;
+}
+
+async fn schema(stage: &mut Stage, vault: &Vault) {
+    let (kind, schema) = (stage.kind, vault.schema());
+    let wanted = || {
+        let wanted = Wanted::from(Profile::FullProfile).look_at_every_row().remove_duplicates();
+        wanted.row_security(RowSecurity::On)
+    };
+    let options = ApplyOptions::new();
+    let Some(plan) = stage.watch("schema plan", schema.plan(wanted())).await else { return };
+    stage.watch("schema apply", schema.apply(&plan, &options, |_| {})).await;
+    stage.watch("schema verify", schema.verify(wanted())).await;
+    stage.watch("promote", vault.promote(&Default::default(), |_| {})).await;
+    stage.watch("store (guarded)", vault.store(&kind.owner(0), &full_config(0))).await;
+    stage.watch("store (guarded, new owner)", vault.store(&kind.owner(8), &full_config(8))).await;
+    functions(stage).await;
+    stage.inspect("schema apply").await;
+    let (actor, other) = (kind.owner(0), kind.owner(1));
+    stage.watch("doctor", vault.doctor(&DoctorOptions::new(), |_| {})).await;
+    let deep = DoctorOptions::new().deep().users_table("public.app_users", "id").probe(actor, other);
+    stage.watch("doctor (deep, with a probe)", vault.doctor(&deep, |_| {})).await;
+    let options = RollBackOptions::new().allow_data_loss();
+    stage.watch("schema roll_back", schema.roll_back(&options, |_| {})).await;
+}
+
+/// What the full profile leaves in the database for the application: functions, behind which the guards fire.
+async fn functions(stage: &mut Stage) {
+    let owner = stage.kind.owner(8);
+    let tenant = owner.tenant_id().map(|tenant| format!(", p_tenant => '{}'", tenant.as_str()));
+    let owner = format!("p_user => '{}'{}", owner.user_id().as_str(), tenant.unwrap_or_default());
+    let (url, mut quiet) = (stage.role.url.clone(), connect(&stage.quiet_url()).await);
+    let tokens: String = sqlx::query_scalar(TOKENS).fetch_one(&mut quiet).await.unwrap();
+    stage.counters.called().await;
+    let calls = [
+        ("store_retell_config", format!(", p_record => '{tokens}', p_plain => '{{}}'")),
+        ("get_complete_user_profile", String::new()),
+        ("update_retell_integration_status", ", p_status => 'active'".to_owned()),
+    ];
+    for (name, more) in calls {
+        let sql = format!("SELECT public.{name}({owner}{more})");
+        let call = async { sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connect(&url).await).await };
+        stage.watch(&format!("function {name}"), call).await;
+    }
+}

@@ -1,0 +1,159 @@
+//! Every command.
+
+use std::collections::BTreeSet;
+
+use super::runner::{FULL, Home, Ran};
+use super::{Key, Stage, TENANT};
+
+/// Commands that never ask the database.
+const OFFLINE: [&str; 2] = ["init", "help"];
+
+/// The home of the commands of one stage, and those that were tried.
+struct Commands<'a> {
+    stage: &'a mut Stage,
+    home: Home,
+    tried: BTreeSet<String>,
+}
+
+/// One after the other, as an operator would.
+pub async fn run(stage: &mut Stage) {
+    let home = Home::over(&stage.role.url);
+    let mut commands = Commands { stage, home, tried: BTreeSet::new() };
+    commands.records().await;
+    commands.keys().await;
+    commands.schema().await;
+    commands.misses_none();
+}
+
+impl Commands<'_> {
+    async fn records(&mut self) {
+        for number in [1, 2] {
+            self.of_owner(&["put"], number, FULL).await;
+        }
+        self.of_owner(&["put", "--expect", "absent"], 3, FULL).await;
+        self.of_owner(&["set", "phone_number"], 1, "+14155550101").await;
+        self.of_owner(&["unset", "phone_number"], 1, "").await;
+        self.of_owner(&["get"], 1, "").await;
+        self.of_owner(&["delete"], 3, "").await;
+        self.of_owner(&["forget"], 3, "").await;
+        self.ok(&["list"]).await;
+        self.ok(&["status"]).await;
+        self.ok(&["sync"]).await;
+    }
+
+    async fn keys(&mut self) {
+        self.ok(&["key", "list"]).await;
+        self.ok(&["key", "check"]).await;
+        let spare = self.ok(&["key", "add", "--json"]).await;
+        let spare = id_of(&spare);
+        self.ok(&["key", "retire", &spare]).await;
+        let new = self.ok(&["key", "add", "--json"]).await;
+        self.ok(&["key", "promote", &id_of(&new)]).await;
+        self.ok(&["rotate", "--dry-run"]).await;
+        self.ok(&["rotate", "--max-replica-lag", "1000"]).await;
+        self.ok(&["rotate", "--new-key"]).await;
+        let (spare, now) = (spare.as_str(), ["--force", "--other-hosts-synced"]);
+        self.ok(&[&["key", "destroy", spare][..], &now].concat()).await;
+        let new_secret = [("RETELL_VAULT_NEW_WRAPPING_KEY", super::runner::WRAPPING_KEY)];
+        let rewrap = self.home.run_with(&["key", "rewrap"], &new_secret, "");
+        self.note(&["key", "rewrap"], rewrap, &[0]).await;
+    }
+
+    async fn schema(&mut self) {
+        let wanted =
+            ["--profile", "full-profile", "--row-security", "on", "--every-row", "--remove-duplicates"];
+        for command in ["plan", "apply", "verify"] {
+            self.ok(&[&["schema", command][..], &wanted].concat()).await;
+        }
+        self.ok(&["schema", "promote"]).await;
+        self.of_owner(&["put"], 1, FULL).await;
+        self.stage.inspect("schema apply").await;
+        self.any(&["doctor"]).await;
+        let [one, other] = [1, 2].map(|number| self.stage.kind.owner(number).to_string());
+        let users = ["--users-table", "public.app_users", "--users-column", "id"];
+        self.any(&[&["doctor", "--deep", "--probe", &one, &other][..], &users].concat()).await;
+        self.ok(&["schema", "rollback", "--allow-data-loss"]).await;
+    }
+
+    /// For one of the owners, with something on standard input.
+    async fn of_owner(&mut self, args: &[&str], number: u8, input: &str) {
+        let owner = self.stage.kind.owner(number);
+        let mut all = [args, &["--user", owner.user_id().as_str()]].concat();
+        if self.stage.kind.key == Key::Both {
+            all.extend(["--tenant", TENANT]);
+        }
+        let ran = self.home.run_with(&self.with_layout(&all), &[], input);
+        self.note(args, ran, &[0]).await;
+    }
+
+    async fn ok(&mut self, args: &[&str]) -> Ran {
+        let ran = self.home.run(&self.with_layout(args));
+        self.note(args, ran, &[0]).await
+    }
+
+    /// As [`ok`](Self::ok), for the doctor, whose exit code is what he found.
+    async fn any(&mut self, args: &[&str]) -> Ran {
+        let ran = self.home.run(&self.with_layout(args));
+        self.note(args, ran, &[0, 1, 2]).await
+    }
+
+    fn with_layout<'a>(&self, args: &[&'a str]) -> Vec<&'a str> {
+        match self.stage.kind.key {
+            Key::Both => [args, &["--tenant-column", "tenant_id"]].concat(),
+            Key::User | Key::None => args.to_vec(),
+        }
+    }
+
+    async fn note(&mut self, args: &[&str], ran: Ran, codes: &[i32]) -> Ran {
+        let names = args.iter().take_while(|arg| arg.bytes().all(|byte| byte.is_ascii_lowercase()));
+        let names = names.copied().collect::<Vec<_>>().join(" ");
+        let options: Vec<_> = args.iter().filter(|arg| arg.starts_with("--")).copied().collect();
+        let what = format!("command {names} {}", options.join(" "));
+        self.tried.insert(names);
+        let is_error = ran.err.starts_with("error:");
+        let ended = match codes.contains(&ran.code) && !is_error {
+            true => Ok(ran),
+            false => Err(ran),
+        };
+        self.stage.watch(&what, async { ended.as_ref().map_err(|ran| format!("{ran:?}")).map(drop) }).await;
+        ended.unwrap_or_else(|ran| ran)
+    }
+
+    /// The help names every command.
+    fn misses_none(&mut self) {
+        let mut missing = Vec::new();
+        for name in self.names(&[]).into_iter().filter(|name| !OFFLINE.contains(&name.as_str())) {
+            let below = self.names(&[&name]);
+            let below: Vec<_> = below.into_iter().filter(|below| below != "help").collect();
+            let names = match below.is_empty() {
+                true => vec![name],
+                false => below.into_iter().map(|below| format!("{name} {below}")).collect(),
+            };
+            missing.extend(
+                names
+                    .into_iter()
+                    .filter(|name| !self.tried.iter().any(|tried| tried.starts_with(name.as_str()))),
+            );
+        }
+        if !missing.is_empty() {
+            self.stage.failed.insert("every command".to_owned(), format!("not tried: {missing:?}"));
+        }
+    }
+
+    /// The commands below a command, as its help lists them.
+    fn names(&self, command: &[&str]) -> Vec<String> {
+        let help = self.home.run(&[command, &["--help"]].concat()).ok().out;
+        let list =
+            help.split_once("\nCommands:\n").map(|(_, rest)| rest.split("\n\n").next().unwrap_or_default());
+        let lines = list.unwrap_or_default().lines().filter(|line| !line.starts_with("   "));
+        lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    }
+}
+
+/// Of the key that a command has made.
+fn id_of(ran: &Ran) -> String {
+    if ran.code != 0 {
+        return "none".to_owned();
+    }
+    ran.json()["key"]["id"].as_str().unwrap().to_owned()
+}
