@@ -12,8 +12,8 @@ use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::table::missing_table;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
-use crate::postgres::statements::bind::{clock, json_state, owner_of, parse_owner};
-use crate::postgres::statements::fragments::{Forms, Writer};
+use crate::postgres::statements::bind::{bind_all, clock, json_state, owner_of, parse_owner};
+use crate::postgres::statements::fragments::{Bound, Forms, Writer};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::cursor::{Cursor, Position};
 use crate::postgres::walk::pages::{Pages, Sought};
@@ -28,8 +28,8 @@ use crate::record::version::Millis;
 const LOCK_TIMEOUT: &str = "250ms";
 
 /// The lag, and whether it is hidden from us.
-const LAG: &str = "SELECT coalesce(max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), replay_lsn)), 0)::int8, \
- coalesce(bool_or(state IS NULL), false) FROM pg_catalog.pg_stat_replication";
+const LAG: &str = "SELECT coalesce(pg_catalog.max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), replay_lsn)), 0)::pg_catalog.int8, \
+ coalesce(pg_catalog.bool_or(state IS NULL), false) FROM pg_catalog.pg_stat_replication";
 
 /// The rows between two positions: after the first, up to and with the second.
 #[derive(Debug, Clone, Default)]
@@ -109,9 +109,9 @@ impl TableWalk {
         let relation = writer.relation();
         let (selected, order, has_position) = (cursor.selected(), cursor.order(), cursor.has_position());
         let middle = format!(
-            "SELECT {selected} FROM {relation} AS t WHERE {has_position} ORDER BY {order} OFFSET $1::int8 LIMIT 1"
+            "SELECT {selected} FROM {relation} AS t WHERE {has_position} ORDER BY {order} OFFSET $1::pg_catalog.int8 LIMIT 1"
         );
-        let count = format!("SELECT count(*) FROM {relation} AS t");
+        let count = format!("SELECT pg_catalog.count(*) FROM {relation} AS t");
         let count_found = format!("{count} WHERE {}", texts.holds_sought());
         let (middle, count, count_found) = (middle.into(), count.into(), count_found.into());
         let (fields, placement) = (writer.layout.fields.clone(), writer.placement.clone());
@@ -240,16 +240,19 @@ impl Postgres {
         for at in 0..walk.cursor.width() {
             bind(&mut arguments, column(exchanges, |exchange| exchange.found.position[at].as_str()))?;
         }
-        let (old, new): (TextsOf, TextsOf) = (|exchange| &exchange.found.texts, |exchange| &exchange.new);
-        for texts in [old, new] {
-            for at in 0..walk.slots.len() {
-                bind(&mut arguments, column(exchanges, |exchange| texts(exchange).slots[at].as_deref()))?;
-            }
+        for at in 0..walk.slots.len() {
+            bind(&mut arguments, column(exchanges, |exchange| exchange.found.texts.slots[at].as_deref()))?;
         }
-        for texts in [old, new] {
-            for at in 0..walk.plain.len() {
-                bind(&mut arguments, column(exchanges, |exchange| texts(exchange).plain[at].as_deref()))?;
-            }
+        for (at, slot) in walk.slots.iter().enumerate() {
+            let new = column(exchanges, |exchange| exchange.new.slots[at].as_deref());
+            bind_all(&mut arguments, Bound::of_slot(slot), &new)?;
+        }
+        for at in 0..walk.plain.len() {
+            bind(&mut arguments, column(exchanges, |exchange| exchange.found.texts.plain[at].as_deref()))?;
+        }
+        for (at, plain) in walk.plain.iter().enumerate() {
+            let new = column(exchanges, |exchange| exchange.new.plain[at].as_deref());
+            bind_all(&mut arguments, Bound::of_plain(plain), &new)?;
         }
         bind(&mut arguments, (0..exchanges.len() as i32).collect::<Vec<_>>())?;
         let exchange = Query { sql: walk.exchange.clone(), arguments };
@@ -297,8 +300,6 @@ impl Postgres {
         }
     }
 }
-
-type TextsOf = fn(&Exchange) -> &RowTexts;
 
 fn column<'a, T>(exchanges: &'a [Exchange], value: impl Fn(&'a Exchange) -> T) -> Vec<T> {
     exchanges.iter().map(value).collect()

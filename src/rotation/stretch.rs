@@ -13,7 +13,7 @@ use crate::postgres::statements::plan::Postgres;
 use crate::postgres::walk::rows::{Exchange, FoundRow, Stretch, TableWalk};
 use crate::record::owner::Owner;
 use crate::rotation::report::UnreadableRow;
-use crate::rotation::rotate_rows::{Rework, Reworked, RowProblem};
+use crate::rotation::row_work::{Reworked, RowProblem, RowWork, rework};
 use crate::rotation::throttle::{PAUSE, Throttle};
 use crate::store::core::{Core, pause};
 
@@ -32,23 +32,24 @@ pub(crate) struct BatchCounts {
     pub(crate) unreadable: u64,
 }
 
-/// What a shard tells while it works.
+/// What is told while a stretch is worked on.
 pub(crate) enum Message {
     Unreadable(UnreadableRow),
     Batch(BatchCounts),
     Paused(String),
 }
 
-/// What several shards share.
+/// What all stretches of a pass share.
 #[derive(Clone)]
-pub(crate) struct Job {
+pub(crate) struct StretchWork {
     pub(crate) core: Arc<Core>,
     pub(crate) walk: Arc<TableWalk>,
     pub(crate) throttle: Arc<Throttle>,
-    pub(crate) rework: Rework,
+    /// What is done to each row.
+    pub(crate) row: RowWork,
 }
 
-impl Job {
+impl StretchWork {
     /// Lets one task work on each stretch. Dropping this ends them after their current statement.
     pub(crate) async fn run(
         self,
@@ -56,17 +57,17 @@ impl Job {
         mut hear: impl FnMut(Message),
     ) -> Result<(), DatabaseError> {
         let (messages, mut heard) = mpsc::channel(64);
-        let mut shards = JoinSet::new();
+        let mut tasks = JoinSet::new();
         for stretch in stretches {
-            let shard = Shard { job: self.clone(), stretch, messages: messages.clone(), refused: 0 };
-            shards.spawn(shard.run());
+            let task = StretchTask { work: self.clone(), stretch, messages: messages.clone(), refused: 0 };
+            tasks.spawn(task.run());
         }
         drop(messages);
         loop {
             tokio::select! {
                 Some(message) = heard.recv() => hear(message),
                 // the first failure ends the others, after their current statement
-                Some(ended) = shards.join_next() => {
+                Some(ended) = tasks.join_next() => {
                     ended.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
                 }
                 else => return Ok(()),
@@ -75,25 +76,25 @@ impl Job {
     }
 }
 
-struct Shard {
-    job: Job,
+struct StretchTask {
+    work: StretchWork,
     stretch: Stretch,
     messages: Sender<Message>,
     refused: u32,
 }
 
-impl Shard {
+impl StretchTask {
     /// Works to the end of the stretch.
     ///
     /// # Errors
     /// `Redetect` when the schema is no longer the one of the walk. Every batch before it is done.
     async fn run(mut self) -> Result<(), DatabaseError> {
-        let core = self.job.core.clone();
+        let core = self.work.core.clone();
         let Some(postgres) = &core.postgres else { return Ok(()) };
         loop {
             let keyring = core.keyring.for_sealing()?;
             let primary = keyring.primary().0;
-            let page = steadily(postgres, || postgres.page(&self.job.walk, &self.stretch, primary)).await?;
+            let page = steadily(postgres, || postgres.page(&self.work.walk, &self.stretch, primary)).await?;
             let Some(last) = page.last else { return Ok(()) };
             let probe = page.found.iter().find_map(|found| found.owner.clone());
             let mut tally = BatchCounts { visited: page.rows, ..BatchCounts::default() };
@@ -111,14 +112,14 @@ impl Shard {
             }
             self.tell(Message::Batch(tally)).await;
             self.stretch.after = Some(last);
-            self.job.throttle.pace(rows).await;
+            self.work.throttle.pace(rows).await;
         }
     }
 
     /// Waits while others suffer. Says whether it did.
     async fn paused(&self, postgres: &Postgres, probe: Option<&Owner>) -> Result<bool, DatabaseError> {
         let mut paused = false;
-        while let Some(reason) = steadily(postgres, || self.job.throttle.trouble(postgres, probe)).await? {
+        while let Some(reason) = steadily(postgres, || self.work.throttle.trouble(postgres, probe)).await? {
             self.tell(Message::Paused(reason)).await;
             tokio::time::sleep(PAUSE).await;
             paused = true;
@@ -138,11 +139,9 @@ impl Shard {
         keyring: Arc<Keyring>,
         tally: &mut BatchCounts,
     ) -> Result<(Vec<Exchange>, Vec<UnreadableRow>)> {
-        let (walk, rework) = (self.job.walk.clone(), self.job.rework);
-        let work = move || {
-            let rework = |found: FoundRow| Ok((rework(&found, &walk, &keyring)?, found));
-            found.into_iter().map(rework).collect::<Result<Vec<_>>>()
-        };
+        let (walk, row) = (self.work.walk.clone(), self.work.row);
+        let rework = move |found: FoundRow| Ok((rework(&found, &walk, &keyring, row)?, found));
+        let work = move || found.into_iter().map(rework).collect::<Result<Vec<_>>>();
         let reworked = tokio::task::spawn_blocking(work).await;
         let reworked =
             reworked.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
@@ -167,7 +166,7 @@ impl Shard {
         let mut parts = vec![exchanges];
         while let Some(mut part) = parts.pop() {
             // smaller parts help more than waiting
-            let done = with_patience(postgres, 0, || postgres.exchange(&self.job.walk, &part)).await;
+            let done = with_patience(postgres, 0, || postgres.exchange(&self.work.walk, &part)).await;
             let fault = match done {
                 Ok(done) => {
                     let exchanged = done.iter().filter(|done| **done).count() as u64;
@@ -199,13 +198,6 @@ impl Shard {
         }
         Ok(())
     }
-}
-
-fn moved() -> DatabaseError {
-    DatabaseError::new(
-        Outcome::Redetect,
-        Error::new(ErrorKind::Schema, "the schema of the table keeps changing"),
-    )
 }
 
 /// Asks again for as long as a call may take, where asking again can help. What is asked changes

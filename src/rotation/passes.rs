@@ -1,0 +1,177 @@
+//! Passes over the table: what a rotation and a promotion have in common. They look for different things in the rows, and
+//! do different things to them.
+//!
+//! There is no checkpoint that could be lost: what is looked for is what is left to do. Whether that is nothing is found
+//! out by a count that knows nothing of the passes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+use crate::postgres::catalogue::row_visibility::refuse_fixed_rows;
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
+use crate::postgres::statements::plan::{Plan, Postgres};
+use crate::postgres::walk::rows::TableWalk;
+use crate::rotation::options::RotateOptions;
+use crate::rotation::report::UnreadableRow;
+use crate::rotation::row_work::RowWork;
+use crate::rotation::stretch::{Message, StretchWork, read_only, steadily};
+use crate::rotation::throttle::Throttle;
+use crate::rotation::token_count::sees_all;
+use crate::store::core::Core;
+
+/// A pass more helps as long as other writers are in the way. This many of them are somebody who goes
+/// on sealing under an old key.
+const MAX_PASSES: u32 = 10;
+
+/// How far the passes are.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PassProgress {
+    pub(crate) pass: u32,
+    /// Rows in the table when the pass began.
+    pub(crate) rows: u64,
+    pub(crate) visited: u64,
+    /// Rows that got new texts, in all passes.
+    pub(crate) done: u64,
+    pub(crate) changed: u64,
+    pub(crate) unreadable: u64,
+    /// Since the start.
+    pub(crate) elapsed: Duration,
+}
+
+/// What happens during a pass.
+pub(crate) enum PassEvent {
+    Begun,
+    Batch,
+    Unreadable(UnreadableRow),
+    Paused(String),
+}
+
+/// A kind of work.
+pub(crate) trait Work {
+    /// What is done to a row that has something of what is looked for.
+    const ROW: RowWork;
+
+    /// Does what there is to do outside of the table, and says how much that was.
+    async fn work_elsewhere(&mut self) -> Result<u64>;
+
+    /// The way over the table, which says what is looked for. `None`: the table has no place for it.
+    async fn walk(
+        &mut self,
+        postgres: &Postgres,
+        plan: &Plan,
+        batch: u32,
+    ) -> Result<Option<TableWalk>, DatabaseError>;
+
+    /// Counts what is left to do, without the walk.
+    async fn count_left(&mut self) -> Result<u64>;
+
+    fn hear(&mut self, progress: &PassProgress, event: PassEvent);
+}
+
+/// Passes until nothing is left to do, or another one would not help. Answers with how it went and what is left.
+///
+/// Safe to cancel, to kill, and to run twice at once: every batch is whole, and the next run finds
+/// what is left. On error everything that was done so far is good.
+pub(crate) async fn run_passes<W: Work>(
+    core: &Arc<Core>,
+    options: &RotateOptions,
+    work: &mut W,
+) -> Result<(PassProgress, u64)> {
+    let mut passes =
+        Passes { core, options, work, progress: PassProgress::default(), started: Instant::now() };
+    loop {
+        let done = passes.progress.done;
+        let pass = passes.progress.pass + 1;
+        passes.progress = PassProgress { pass, done, ..PassProgress::default() };
+        let elsewhere = passes.work.work_elsewhere().await?;
+        let is_whole = passes.pass_or_move().await?;
+        let left = passes.work.count_left().await?;
+        let progress = &mut passes.progress;
+        progress.elapsed = passes.started.elapsed();
+        // a pass that found nothing to do will not find more the next time
+        let is_idle = progress.done == done && elsewhere == 0 && progress.changed == 0;
+        if left == 0 || (is_whole && is_idle) || pass >= MAX_PASSES {
+            return Ok((*progress, left));
+        }
+    }
+}
+
+struct Passes<'a, W> {
+    core: &'a Arc<Core>,
+    options: &'a RotateOptions,
+    work: &'a mut W,
+    progress: PassProgress,
+    started: Instant,
+}
+
+impl<W: Work> Passes<'_, W> {
+    /// Every row once. False: the schema moved, and rows may have been passed over.
+    async fn pass_or_move(&mut self) -> Result<bool> {
+        match self.pass().await {
+            Ok(()) => Ok(true),
+            Err(fault) if fault.outcome == Outcome::Redetect && self.progress.pass < MAX_PASSES => Ok(false),
+            Err(fault) => Err(fault.error),
+        }
+    }
+
+    async fn pass(&mut self) -> Result<(), DatabaseError> {
+        let (core, options) = (self.core, self.options);
+        let Some(postgres) = &core.postgres else {
+            self.tell(PassEvent::Begun);
+            return Ok(());
+        };
+        let plan = steadily(postgres, || writable(postgres)).await?;
+        let batch = options.rows_to_a_batch();
+        let Some(walk) = self.work.walk(postgres, &plan, batch).await? else {
+            self.tell(PassEvent::Begun);
+            return Ok(());
+        };
+        let rows = postgres.count_rows(&walk).await?;
+        self.progress.rows = rows;
+        self.tell(PassEvent::Begun);
+        // a table of a few pages is not worth cutting up
+        let jobs = u64::from(options.jobs).min(rows / u64::from(batch) + 1) as u32;
+        let stretches = postgres.stretches(&walk, rows, jobs).await?;
+        let (walk, throttle) = (Arc::new(walk), Arc::new(Throttle::new(options)));
+        let work = StretchWork { core: core.clone(), walk, throttle, row: W::ROW };
+        work.run(stretches, |message| self.hear(message)).await
+    }
+
+    fn hear(&mut self, message: Message) {
+        let event = match message {
+            Message::Unreadable(row) => PassEvent::Unreadable(row),
+            Message::Paused(reason) => PassEvent::Paused(reason),
+            Message::Batch(counts) => {
+                let progress = &mut self.progress;
+                progress.visited += counts.visited;
+                progress.done += counts.exchanged;
+                progress.changed += counts.changed;
+                progress.unreadable += counts.unreadable;
+                PassEvent::Batch
+            }
+        };
+        self.tell(event);
+    }
+
+    fn tell(&mut self, event: PassEvent) {
+        self.progress.elapsed = self.started.elapsed();
+        self.work.hear(&self.progress, event);
+    }
+}
+
+/// The table as it is now.
+///
+/// # Errors
+/// `AccessDenied` when it hides rows from us or keeps them as they are, or a column of it may not be written.
+pub(crate) async fn writable(postgres: &Postgres) -> Result<Arc<Plan>, DatabaseError> {
+    let plan = sees_all(postgres).await?;
+    if plan.has_slots() {
+        refuse_fixed_rows(&postgres.database, postgres.layout()).await?;
+    }
+    postgres.check_writable(&plan)?;
+    match postgres.database.takes_writes().await? {
+        true => Ok(plan),
+        false => Err(read_only(postgres).await.into()),
+    }
+}
