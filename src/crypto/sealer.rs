@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::record::contents::Contents;
 use crate::record::field::{Field, Fields};
 use crate::record::plain::{PlainTexts, from_column, is_unset, to_column};
-use crate::record::record::{Record, has_record_token};
+use crate::record::record::Record;
 use crate::record::token::{KeyId, Token};
 use crate::record::values::{Values, not_a_value};
 use crate::record::version::Version;
@@ -256,14 +256,25 @@ fn text_of(field: Field, mut json: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Strin
 /// not open, and whatever `opener` says of its key. Nothing is answered then.
 pub(crate) fn reencrypt<'k>(
     tokens: &[Token],
-    scope: Scope<'_>,
+    scope: Scope<'k>,
     (primary, root): (KeyId, &RootSecret),
     opener: impl Fn(KeyId) -> Result<&'k RootSecret>,
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<Token>> {
+    reencrypt_with(tokens, scope, (primary, root), opener, BTreeMap::new(), rng)
+}
+
+/// As [`reencrypt`], with the old keys that are derived already.
+fn reencrypt_with<'k>(
+    tokens: &[Token],
+    scope: Scope<'k>,
+    (primary, root): (KeyId, &RootSecret),
+    opener: impl Fn(KeyId) -> Result<&'k RootSecret>,
+    mut old_keys: BTreeMap<Version, RecordKeys<'k>>,
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<Token>> {
     refuse_mixtures(tokens)?;
     let mut new_keys: BTreeMap<Version, RecordKey> = BTreeMap::new();
-    let mut old_keys: BTreeMap<Version, RecordKeys<'_>> = BTreeMap::new();
     let mut reencrypted = Vec::with_capacity(tokens.len());
     for token in tokens {
         if token.key == primary {
@@ -289,16 +300,19 @@ pub(crate) fn reencrypt<'k>(
 /// that this process does not know.
 pub(crate) fn reencrypt_whole<'k>(
     tokens: &[Token],
-    scope: Scope<'_>,
+    scope: Scope<'k>,
     primary: (KeyId, &RootSecret),
     opener: impl Fn(KeyId) -> Result<&'k RootSecret>,
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<Token>> {
-    if has_record_token(tokens) {
-        let record = Record::new(tokens.to_vec(), PlainTexts::default())?;
-        check_whole(&record, scope, opener(record.key)?, |_| false)?;
+    let mut old_keys = BTreeMap::new();
+    if let Some(token) = tokens.iter().find(|token| token.field.is_record()) {
+        let (version, key) = Record::check(tokens)?;
+        let mut keys = RecordKeys { root: opener(key)?, scope, derived: None };
+        refuse_unless_whole(tokens, &open_contents(keys.of(token)?, token)?, |_| false)?;
+        old_keys.insert(version, keys);
     }
-    reencrypt(tokens, scope, primary, opener, rng)
+    reencrypt_with(tokens, scope, primary, opener, old_keys, rng)
 }
 
 /// Whether every secret field of a record has its token here, but for those that it `may_lack`, and no other token is
@@ -312,12 +326,19 @@ pub(crate) fn check_whole(
     root: &RootSecret,
     may_lack: impl Fn(Field) -> bool,
 ) -> Result<()> {
-    let contents = contents(record, scope, root)?;
-    refuse_strangers(record.tokens(), &contents)?;
-    let is_missing = |field: &&Field| record.token(**field).is_none() && !may_lack(**field);
-    match contents.secret.iter().find(is_missing) {
+    refuse_unless_whole(record.tokens(), &contents(record, scope, root)?, may_lack)
+}
+
+fn refuse_unless_whole(
+    tokens: &[Token],
+    contents: &Contents,
+    may_lack: impl Fn(Field) -> bool,
+) -> Result<()> {
+    refuse_strangers(tokens, contents)?;
+    let is_there = |field: Field| tokens.iter().any(|token| token.field == field);
+    match contents.secret.iter().find(|field| !is_there(**field) && !may_lack(**field)) {
         None => Ok(()),
-        Some(field) => Err(lacks(record.version, *field).with_hint(
+        Some(field) => Err(lacks(tokens[0].version, *field).with_hint(
             "its token was removed, or lies in a column that this program does not know: upgrade it",
         )),
     }

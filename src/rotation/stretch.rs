@@ -168,10 +168,9 @@ impl StretchTask {
             // smaller parts help more than waiting
             let done = with_patience(postgres, 0, || postgres.exchange(&self.work.walk, &part)).await;
             let fault = match done {
-                Ok(done) => {
-                    let exchanged = done.iter().filter(|done| **done).count() as u64;
+                Ok(exchanged) => {
                     tally.exchanged += exchanged;
-                    tally.changed += done.len() as u64 - exchanged;
+                    tally.changed += (part.len() as u64).saturating_sub(exchanged);
                     self.refused = 0;
                     continue;
                 }

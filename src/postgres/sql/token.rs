@@ -125,9 +125,9 @@ pub(crate) fn is_not_under(text: &str, start: &str) -> String {
     format!("NOT pg_catalog.starts_with({text} COLLATE pg_catalog.\"C\", {start})")
 }
 
-/// The start of a text, as long as one that names a key.
+/// The start of a text that names a key, of any suite; NULL of another text.
 pub(crate) fn start_of(text: &str) -> String {
-    format!("pg_catalog.substr({text}, 1, {START_LEN})")
+    format!("CASE WHEN {text} LIKE 'rv_.________.%' THEN pg_catalog.substr({text}, 1, {START_LEN}) END")
 }
 
 /// What every token under a key holds, whatever its suite; and the pattern of its head.

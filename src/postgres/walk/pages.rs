@@ -122,8 +122,8 @@ impl Pages<'_> {
         }
     }
 
-    /// The positions, the old texts and the new values of the slots, those of the plain columns, all as
-    /// arrays, and the ordinals.
+    /// The positions, the old texts and the new values of the slots, then those of the plain columns, all as arrays. Answers
+    /// with the number of rows that got them.
     pub(in crate::postgres) fn exchange(&self) -> String {
         let Self { writer, cursor, slots, plain, .. } = self;
         let texts =
@@ -132,7 +132,7 @@ impl Pages<'_> {
             slots.iter().map(Bound::of_slot).enumerate().map(|(at, bound)| (format!("v{at}"), bound));
         let new_plain =
             plain.iter().map(Bound::of_plain).enumerate().map(|(at, bound)| (format!("p{at}"), bound));
-        let (names, mut arrays): (Vec<_>, Vec<_>) = texts('k', cursor.width())
+        let (names, arrays): (Vec<_>, Vec<_>) = texts('k', cursor.width())
             .chain(texts('o', slots.len()))
             .chain(values)
             .chain(texts('q', plain.len()))
@@ -140,7 +140,6 @@ impl Pages<'_> {
             .enumerate()
             .map(|(at, (name, bound))| (name, format!("${}::{}", at + 1, bound.array())))
             .unzip();
-        arrays.push(format!("${}::pg_catalog._int4", names.len() + 1));
         let member = writer.member_name();
         let columns = slots.iter().enumerate().map(|(at, slot)| exchange_slot(at, slot, &member));
         let columns = columns.chain(plain.iter().enumerate().map(|(at, plain)| exchange_plain(at, plain)));
@@ -153,8 +152,9 @@ impl Pages<'_> {
         // `unnest` of several arrays is part of the grammar, and always Postgres' own. A trigger that changes our values
         // makes the statement fail, as everywhere.
         format!(
-            "UPDATE {} AS t SET {} FROM unnest({}) AS n ({}, ordinal) WHERE {} AND {} AND {} \
-             RETURNING 1 OPERATOR(pg_catalog./) CASE WHEN {} THEN 1 ELSE 0 END, n.ordinal, (SELECT {DURABLE})",
+            "WITH done AS (UPDATE {} AS t SET {} FROM unnest({}) AS n ({}) WHERE {} AND {} AND {} \
+             RETURNING 1 OPERATOR(pg_catalog./) CASE WHEN {} THEN 1 ELSE 0 END AS held) \
+             SELECT pg_catalog.count(done.held), {DURABLE} FROM done",
             writer.relation(),
             set.join(", "),
             arrays.join(", "),
