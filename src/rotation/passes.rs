@@ -13,9 +13,8 @@ use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::rows::TableWalk;
 use crate::rotation::options::RotateOptions;
-use crate::rotation::report::UnreadableRow;
 use crate::rotation::row_work::RowWork;
-use crate::rotation::stretch::{Message, StretchWork, read_only, steadily};
+use crate::rotation::stretch::{PassEvent, StretchWork, read_only, steadily};
 use crate::rotation::throttle::Throttle;
 use crate::rotation::token_count::sees_all;
 use crate::store::core::Core;
@@ -39,21 +38,15 @@ pub(crate) struct PassProgress {
     pub(crate) elapsed: Duration,
 }
 
-/// What happens during a pass.
-pub(crate) enum PassEvent {
-    Begun,
-    Batch,
-    Unreadable(UnreadableRow),
-    Paused(String),
-}
-
 /// A kind of work.
 pub(crate) trait Work {
     /// What is done to a row that has something of what is looked for.
     const ROW: RowWork;
 
     /// Does what there is to do outside of the table, and says how much that was.
-    async fn work_elsewhere(&mut self) -> Result<u64>;
+    async fn work_elsewhere(&mut self) -> Result<u64> {
+        Ok(0)
+    }
 
     /// The way over the table, which says what is looked for. `None`: the table has no place for it.
     async fn walk(
@@ -78,23 +71,8 @@ pub(crate) async fn run_passes<W: Work>(
     options: &RotateOptions,
     work: &mut W,
 ) -> Result<(PassProgress, u64)> {
-    let mut passes =
-        Passes { core, options, work, progress: PassProgress::default(), started: Instant::now() };
-    loop {
-        let done = passes.progress.done;
-        let pass = passes.progress.pass + 1;
-        passes.progress = PassProgress { pass, done, ..PassProgress::default() };
-        let elsewhere = passes.work.work_elsewhere().await?;
-        let is_whole = passes.pass_or_move().await?;
-        let left = passes.work.count_left().await?;
-        let progress = &mut passes.progress;
-        progress.elapsed = passes.started.elapsed();
-        // a pass that found nothing to do will not find more the next time
-        let is_idle = progress.done == done && elsewhere == 0 && progress.changed == 0;
-        if left == 0 || (is_whole && is_idle) || pass >= MAX_PASSES {
-            return Ok((*progress, left));
-        }
-    }
+    let progress = PassProgress::default();
+    Passes { core, options, work, progress, started: Instant::now() }.run().await
 }
 
 struct Passes<'a, W> {
@@ -106,15 +84,28 @@ struct Passes<'a, W> {
 }
 
 impl<W: Work> Passes<'_, W> {
-    /// Every row once. False: the schema moved, and rows may have been passed over.
-    async fn pass_or_move(&mut self) -> Result<bool> {
-        match self.pass().await {
-            Ok(()) => Ok(true),
-            Err(fault) if fault.outcome == Outcome::Redetect && self.progress.pass < MAX_PASSES => Ok(false),
-            Err(fault) => Err(fault.error),
+    async fn run(mut self) -> Result<(PassProgress, u64)> {
+        loop {
+            let PassProgress { pass, done, .. } = self.progress;
+            self.progress = PassProgress { pass: pass + 1, done, ..PassProgress::default() };
+            let elsewhere = self.work.work_elsewhere().await?;
+            let is_last = self.progress.pass == MAX_PASSES;
+            let is_whole = match self.pass().await {
+                // the schema moved, and rows may have been passed over
+                Err(fault) if fault.outcome == Outcome::Redetect && !is_last => false,
+                done => done.map(|()| true).map_err(|fault| fault.error)?,
+            };
+            let left = self.work.count_left().await?;
+            let progress = PassProgress { elapsed: self.started.elapsed(), ..self.progress };
+            // a pass that found nothing to do will not find more the next time
+            let is_idle = progress.done == done && elsewhere == 0 && progress.changed == 0;
+            if left == 0 || (is_whole && is_idle) || is_last {
+                return Ok((progress, left));
+            }
         }
     }
 
+    /// Every row once.
     async fn pass(&mut self) -> Result<(), DatabaseError> {
         let (core, options) = (self.core, self.options);
         let Some(postgres) = &core.postgres else {
@@ -135,28 +126,19 @@ impl<W: Work> Passes<'_, W> {
         let stretches = postgres.stretches(&walk, rows, jobs).await?;
         let (walk, throttle) = (Arc::new(walk), Arc::new(Throttle::new(options)));
         let work = StretchWork { core: core.clone(), walk, throttle, row: W::ROW };
-        work.run(stretches, |message| self.hear(message)).await
-    }
-
-    fn hear(&mut self, message: Message) {
-        let event = match message {
-            Message::Unreadable(row) => PassEvent::Unreadable(row),
-            Message::Paused(reason) => PassEvent::Paused(reason),
-            Message::Batch(counts) => {
-                let progress = &mut self.progress;
-                progress.visited += counts.visited;
-                progress.done += counts.exchanged;
-                progress.changed += counts.changed;
-                progress.unreadable += counts.unreadable;
-                PassEvent::Batch
-            }
-        };
-        self.tell(event);
+        work.run(stretches, |event| self.tell(event)).await
     }
 
     fn tell(&mut self, event: PassEvent) {
-        self.progress.elapsed = self.started.elapsed();
-        self.work.hear(&self.progress, event);
+        let progress = &mut self.progress;
+        if let PassEvent::Batch(counts) = &event {
+            progress.visited += counts.visited;
+            progress.done += counts.exchanged;
+            progress.changed += counts.changed;
+            progress.unreadable += counts.unreadable;
+        }
+        progress.elapsed = self.started.elapsed();
+        self.work.hear(progress, event);
     }
 }
 

@@ -10,10 +10,11 @@ use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::rows::TableWalk;
 use crate::rotation::options::{PromoteOptions, RotateOptions};
-use crate::rotation::passes::{PassEvent, PassProgress, Work, run_passes};
+use crate::rotation::passes::{PassProgress, Work, run_passes};
 use crate::rotation::promote_row::promote_row;
 use crate::rotation::report::{PromoteEvent, PromoteProgress, Promotion};
 use crate::rotation::row_work::RowWork;
+use crate::rotation::stretch::PassEvent;
 use crate::store::core::Core;
 use crate::store::sync::sync;
 
@@ -58,10 +59,6 @@ struct PromotionWork<'a> {
 impl Work for PromotionWork<'_> {
     const ROW: RowWork = promote_row;
 
-    async fn work_elsewhere(&mut self) -> Result<u64> {
-        Ok(0)
-    }
-
     /// Without a better place than the local file, what the slots hold stays there.
     async fn walk(
         &mut self,
@@ -98,7 +95,7 @@ impl Work for PromotionWork<'_> {
         };
         match event {
             PassEvent::Begun => (self.listener)(PromoteEvent::Pass(&progress)),
-            PassEvent::Batch => (self.listener)(PromoteEvent::Batch(&progress)),
+            PassEvent::Batch(_) => (self.listener)(PromoteEvent::Batch(&progress)),
             PassEvent::Unreadable(row) => (self.listener)(PromoteEvent::Unreadable(&row)),
             PassEvent::Paused(_) => {}
         }

@@ -11,10 +11,11 @@ use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::rows::{Stretch, TableWalk};
 use crate::rotation::options::RotateOptions;
-use crate::rotation::passes::{PassEvent, PassProgress, Work, run_passes, writable};
+use crate::rotation::passes::{PassProgress, Work, run_passes, writable};
 use crate::rotation::reencrypt_row::reencrypt_row;
 use crate::rotation::report::{RotateEstimate, RotateEvent, RotateProgress, Rotation, UnreadableRow};
 use crate::rotation::row_work::{RowWork, rework};
+use crate::rotation::stretch::PassEvent;
 use crate::rotation::token_count::{Census, count_tokens, refuse_without_table};
 use crate::store::core::Core;
 use crate::store::reencrypt_local::reencrypt_local;
@@ -206,7 +207,7 @@ impl Work for RotationWork<'_> {
                     self.note_unreadable(&row);
                 }
             }
-            PassEvent::Batch => (self.listener)(RotateEvent::Batch(&progress)),
+            PassEvent::Batch(_) => (self.listener)(RotateEvent::Batch(&progress)),
             PassEvent::Unreadable(row) => self.note_unreadable(&row),
             PassEvent::Paused(reason) => (self.listener)(RotateEvent::Paused(&reason)),
         }

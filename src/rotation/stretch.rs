@@ -32,10 +32,12 @@ pub(crate) struct BatchCounts {
     pub(crate) unreadable: u64,
 }
 
-/// What is told while a stretch is worked on.
-pub(crate) enum Message {
-    Unreadable(UnreadableRow),
+/// What happens during a pass.
+pub(crate) enum PassEvent {
+    /// The rows of the table are counted.
+    Begun,
     Batch(BatchCounts),
+    Unreadable(UnreadableRow),
     Paused(String),
 }
 
@@ -54,18 +56,18 @@ impl StretchWork {
     pub(crate) async fn run(
         self,
         stretches: Vec<Stretch>,
-        mut hear: impl FnMut(Message),
+        mut hear: impl FnMut(PassEvent),
     ) -> Result<(), DatabaseError> {
-        let (messages, mut heard) = mpsc::channel(64);
+        let (events, mut heard) = mpsc::channel(64);
         let mut tasks = JoinSet::new();
         for stretch in stretches {
-            let task = StretchTask { work: self.clone(), stretch, messages: messages.clone(), refused: 0 };
+            let task = StretchTask { work: self.clone(), stretch, events: events.clone(), refused: 0 };
             tasks.spawn(task.run());
         }
-        drop(messages);
+        drop(events);
         loop {
             tokio::select! {
-                Some(message) = heard.recv() => hear(message),
+                Some(event) = heard.recv() => hear(event),
                 // the first failure ends the others, after their current statement
                 Some(ended) = tasks.join_next() => {
                     ended.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
@@ -79,7 +81,7 @@ impl StretchWork {
 struct StretchTask {
     work: StretchWork,
     stretch: Stretch,
-    messages: Sender<Message>,
+    events: Sender<PassEvent>,
     refused: u32,
 }
 
@@ -97,20 +99,20 @@ impl StretchTask {
             let page = steadily(postgres, || postgres.page(&self.work.walk, &self.stretch, primary)).await?;
             let Some(last) = page.last else { return Ok(()) };
             let probe = page.found.iter().find_map(|found| found.owner.clone());
-            let mut tally = BatchCounts { visited: page.rows, ..BatchCounts::default() };
-            let (exchanges, unreadable) = self.rework(page.found, keyring, &mut tally).await?;
+            let mut counts = BatchCounts { visited: page.rows, ..BatchCounts::default() };
+            let (exchanges, unreadable) = self.rework(page.found, keyring, &mut counts).await?;
             let rows = exchanges.len();
             if rows > 0 && self.paused(postgres, probe.as_ref()).await? {
                 // in a long pause a key may have been retired, and more: look again
                 continue;
             }
             for row in unreadable {
-                self.tell(Message::Unreadable(row)).await;
+                self.tell(PassEvent::Unreadable(row)).await;
             }
             if rows > 0 {
-                self.exchange(postgres, exchanges, &mut tally).await?;
+                self.exchange(postgres, exchanges, &mut counts).await?;
             }
-            self.tell(Message::Batch(tally)).await;
+            self.tell(PassEvent::Batch(counts)).await;
             self.stretch.after = Some(last);
             self.work.throttle.pace(rows).await;
         }
@@ -120,7 +122,7 @@ impl StretchTask {
     async fn paused(&self, postgres: &Postgres, probe: Option<&Owner>) -> Result<bool, DatabaseError> {
         let mut paused = false;
         while let Some(reason) = steadily(postgres, || self.work.throttle.trouble(postgres, probe)).await? {
-            self.tell(Message::Paused(reason)).await;
+            self.tell(PassEvent::Paused(reason)).await;
             tokio::time::sleep(PAUSE).await;
             paused = true;
         }
@@ -128,8 +130,8 @@ impl StretchTask {
     }
 
     /// Nobody listening means that the run was cancelled, which ends this task too.
-    async fn tell(&self, message: Message) {
-        self.messages.send(message).await.ok();
+    async fn tell(&self, event: PassEvent) {
+        self.events.send(event).await.ok();
     }
 
     /// Reworks what was found, away from the threads that serve others.
@@ -137,7 +139,7 @@ impl StretchTask {
         &self,
         found: Vec<FoundRow>,
         keyring: Arc<Keyring>,
-        tally: &mut BatchCounts,
+        counts: &mut BatchCounts,
     ) -> Result<(Vec<Exchange>, Vec<UnreadableRow>)> {
         let (walk, row) = (self.work.walk.clone(), self.work.row);
         let rework = move |found: FoundRow| Ok((rework(&found, &walk, &keyring, row)?, found));
@@ -147,7 +149,7 @@ impl StretchTask {
             reworked.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
         let (mut exchanges, mut unreadable) = (Vec::with_capacity(reworked.len()), Vec::new());
         for (Reworked { new, problems }, found) in reworked {
-            tally.unreadable += u64::from(!problems.is_empty());
+            counts.unreadable += u64::from(!problems.is_empty());
             let told = |problem: RowProblem| UnreadableRow::new(&found.name, problem.column, &problem.error);
             unreadable.extend(problems.into_iter().map(told));
             exchanges.extend(new.map(|new| Exchange { found, new }));
@@ -161,7 +163,7 @@ impl StretchTask {
         &mut self,
         postgres: &Postgres,
         exchanges: Vec<Exchange>,
-        tally: &mut BatchCounts,
+        counts: &mut BatchCounts,
     ) -> Result<(), DatabaseError> {
         let mut parts = vec![exchanges];
         while let Some(mut part) = parts.pop() {
@@ -169,8 +171,8 @@ impl StretchTask {
             let done = with_patience(postgres, 0, || postgres.exchange(&self.work.walk, &part)).await;
             let fault = match done {
                 Ok(exchanged) => {
-                    tally.exchanged += exchanged;
-                    tally.changed += (part.len() as u64).saturating_sub(exchanged);
+                    counts.exchanged += exchanged;
+                    counts.changed += (part.len() as u64).saturating_sub(exchanged);
                     self.refused = 0;
                     continue;
                 }
@@ -184,14 +186,14 @@ impl StretchTask {
                     parts.extend([rest, part]);
                 }
                 // somebody holds the row: it is met again in the next pass
-                (Outcome::Retry, _) => tally.changed += 1,
+                (Outcome::Retry, _) => counts.changed += 1,
                 _ if self.refused >= MAX_REFUSED => return Err(fault),
                 (_, row) => {
                     self.refused += 1;
-                    tally.unreadable += 1;
+                    counts.unreadable += 1;
                     let name = row.first().map(|exchange| exchange.found.name.as_str());
                     let row = UnreadableRow::new(name.unwrap_or_default(), None, &fault.error);
-                    self.tell(Message::Unreadable(row)).await;
+                    self.tell(PassEvent::Unreadable(row)).await;
                 }
             }
         }
