@@ -16,7 +16,7 @@ use crate::rotation::reencrypt_row::reencrypt_row;
 use crate::rotation::report::{RotateEstimate, RotateEvent, RotateProgress, Rotation, UnreadableRow};
 use crate::rotation::row_work::{RowWork, rework};
 use crate::rotation::stretch::PassEvent;
-use crate::rotation::token_count::{Census, count_tokens, refuse_without_table};
+use crate::rotation::token_count::{Census, count_tokens, count_tokens_with, refuse_without_table};
 use crate::store::core::Core;
 use crate::store::reencrypt_local::reencrypt_local;
 
@@ -190,7 +190,7 @@ impl Work for RotationWork<'_> {
     async fn count_left(&mut self) -> Result<u64> {
         self.outwait_promotion().await?;
         let key = self.core.keyring.for_sealing()?.primary().0;
-        self.census = count_tokens(self.core).await?;
+        self.census = count_tokens_with(self.core, Some(self.options.jobs)).await?;
         if let (Some(postgres), true) = (&self.core.postgres, self.walked) {
             postgres.refuse_without_table().await.map_err(|fault| fault.error)?;
         }

@@ -28,8 +28,12 @@ impl Postgres {
     /// Counts the tokens in every column of the layout that could hold one, in one snapshot.
     ///
     /// It goes by the layout and the catalogue, not by the placement or by what a walk visits: what
-    /// those forget is found here.
-    pub(crate) async fn tokens_per_key(&self, plan: &Plan) -> Result<Vec<ColumnCount>, DatabaseError> {
+    /// those forget is found here. `processes` of the server work on it; absent: as many as it thinks right.
+    pub(crate) async fn tokens_per_key(
+        &self,
+        plan: &Plan,
+        processes: Option<u32>,
+    ) -> Result<Vec<ColumnCount>, DatabaseError> {
         let Some(table) = plan.table() else { return Ok(Vec::new()) };
         let columns = counted(self.layout(), table);
         if columns.is_empty() {
@@ -37,7 +41,7 @@ impl Postgres {
         }
         let query =
             Query { sql: count_sql(self.layout(), &columns).into(), arguments: PgArguments::default() };
-        let rows = self.database.fetch_from_all_rows(&[&self.relation()], query).await?;
+        let rows = self.database.fetch_by_processes(processes, &[&self.relation()], query).await?;
         let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
         let mut tally: BTreeMap<(usize, Option<KeyId>), u64> = BTreeMap::new();
         for row in &rows {
