@@ -78,16 +78,10 @@ impl RotateOptions {
 
 /// How to promote.
 ///
-/// Defaults: 250 rows to a batch, as a rotation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Defaults: those of a rotation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PromoteOptions {
-    pub(super) batch: u32,
-}
-
-impl Default for PromoteOptions {
-    fn default() -> Self {
-        Self { batch: BATCH }
-    }
+    pub(super) passes: RotateOptions,
 }
 
 impl PromoteOptions {
@@ -98,7 +92,7 @@ impl PromoteOptions {
 
     /// Rows that are read and written by one statement, 1 to [`RotateOptions::MAX_BATCH`].
     pub fn batch(mut self, rows: u32) -> Self {
-        self.batch = rows.clamp(1, RotateOptions::MAX_BATCH);
+        self.passes = self.passes.batch(rows);
         self
     }
 }

@@ -5,7 +5,7 @@
 //! out by a count that knows nothing of the passes.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::error::Result;
 use crate::postgres::catalogue::row_visibility::refuse_fixed_rows;
@@ -13,8 +13,9 @@ use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::rows::TableWalk;
 use crate::rotation::options::RotateOptions;
+use crate::rotation::report::RotateProgress;
 use crate::rotation::row_work::RowWork;
-use crate::rotation::stretch::{PassEvent, StretchWork, read_only, steadily};
+use crate::rotation::stretch::{BUSY, PassEvent, StretchWork, read_only, steadily};
 use crate::rotation::throttle::Throttle;
 use crate::rotation::token_count::sees_all;
 use crate::store::core::Core;
@@ -22,21 +23,6 @@ use crate::store::core::Core;
 /// A pass more helps as long as other writers are in the way. This many of them are somebody who goes
 /// on sealing under an old key.
 const MAX_PASSES: u32 = 10;
-
-/// How far the passes are.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct PassProgress {
-    pub(crate) pass: u32,
-    /// Rows in the table when the pass began.
-    pub(crate) rows: u64,
-    pub(crate) visited: u64,
-    /// Rows that got new texts, in all passes.
-    pub(crate) done: u64,
-    pub(crate) changed: u64,
-    pub(crate) unreadable: u64,
-    /// Since the start.
-    pub(crate) elapsed: Duration,
-}
 
 /// A kind of work.
 pub(crate) trait Work {
@@ -59,7 +45,8 @@ pub(crate) trait Work {
     /// Counts what is left to do, without the walk.
     async fn count_left(&mut self) -> Result<u64>;
 
-    fn hear(&mut self, progress: &PassProgress, event: PassEvent);
+    /// Rows that got new texts are `resealed`, whatever the work.
+    fn hear(&mut self, progress: &mut RotateProgress, event: PassEvent);
 }
 
 /// Passes until nothing is left to do, or another one would not help. Answers with how it went and what is left.
@@ -70,8 +57,8 @@ pub(crate) async fn run_passes<W: Work>(
     core: &Arc<Core>,
     options: &RotateOptions,
     work: &mut W,
-) -> Result<(PassProgress, u64)> {
-    let progress = PassProgress::default();
+) -> Result<(RotateProgress, u64)> {
+    let progress = RotateProgress::default();
     Passes { core, options, work, progress, started: Instant::now() }.run().await
 }
 
@@ -79,16 +66,16 @@ struct Passes<'a, W> {
     core: &'a Arc<Core>,
     options: &'a RotateOptions,
     work: &'a mut W,
-    progress: PassProgress,
+    progress: RotateProgress,
     started: Instant,
 }
 
 impl<W: Work> Passes<'_, W> {
-    async fn run(mut self) -> Result<(PassProgress, u64)> {
+    async fn run(mut self) -> Result<(RotateProgress, u64)> {
         loop {
-            let PassProgress { pass, done, .. } = self.progress;
-            self.progress = PassProgress { pass: pass + 1, done, ..PassProgress::default() };
-            let elsewhere = self.work.work_elsewhere().await?;
+            let RotateProgress { pass, resealed, local, .. } = self.progress;
+            self.progress = RotateProgress { pass: pass + 1, resealed, local, ..RotateProgress::default() };
+            self.progress.local += self.work.work_elsewhere().await?;
             let is_last = self.progress.pass == MAX_PASSES;
             let is_whole = match self.pass().await {
                 // the schema moved, and rows may have been passed over
@@ -96,9 +83,9 @@ impl<W: Work> Passes<'_, W> {
                 done => done.map(|()| true).map_err(|fault| fault.error)?,
             };
             let left = self.work.count_left().await?;
-            let progress = PassProgress { elapsed: self.started.elapsed(), ..self.progress };
+            let progress = RotateProgress { elapsed: self.started.elapsed(), ..self.progress };
             // a pass that found nothing to do will not find more the next time
-            let is_idle = progress.done == done && elsewhere == 0 && progress.changed == 0;
+            let is_idle = progress.resealed == resealed && progress.local == local && progress.changed == 0;
             if left == 0 || (is_whole && is_idle) || is_last {
                 return Ok((progress, left));
             }
@@ -112,7 +99,7 @@ impl<W: Work> Passes<'_, W> {
             self.tell(PassEvent::Begun);
             return Ok(());
         };
-        let plan = steadily(postgres, || writable(postgres)).await?;
+        let plan = steadily(postgres, BUSY, || writable(postgres)).await?;
         let batch = options.rows_to_a_batch();
         let Some(walk) = self.work.walk(postgres, &plan, batch).await? else {
             self.tell(PassEvent::Begun);
@@ -133,7 +120,7 @@ impl<W: Work> Passes<'_, W> {
         let progress = &mut self.progress;
         if let PassEvent::Batch(counts) = &event {
             progress.visited += counts.visited;
-            progress.done += counts.exchanged;
+            progress.resealed += counts.exchanged;
             progress.changed += counts.changed;
             progress.unreadable += counts.unreadable;
         }

@@ -9,10 +9,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::rows::TableWalk;
-use crate::rotation::options::{PromoteOptions, RotateOptions};
-use crate::rotation::passes::{PassProgress, Work, run_passes};
+use crate::rotation::options::PromoteOptions;
+use crate::rotation::passes::{Work, run_passes};
 use crate::rotation::promote_row::promote_row;
-use crate::rotation::report::{PromoteEvent, PromoteProgress, Promotion};
+use crate::rotation::report::{PromoteEvent, PromoteProgress, Promotion, RotateProgress};
 use crate::rotation::row_work::RowWork;
 use crate::rotation::stretch::PassEvent;
 use crate::store::core::Core;
@@ -33,13 +33,11 @@ pub(crate) async fn promote(
     postgres.refresh().await.map_err(|fault| fault.error)?;
     let local = sync(core).await?;
     listener(PromoteEvent::Synced(&local));
-    // one stretch: there is no hurry, and the service keeps its connections
-    let options = RotateOptions::new().batch(options.batch).jobs(1);
-    let (progress, left) =
-        run_passes(core, &options, &mut PromotionWork { core, postgres, listener }).await?;
+    let mut work = PromotionWork { core, postgres, listener };
+    let (progress, left) = run_passes(core, &options.passes, &mut work).await?;
     Ok(Promotion {
         rows: progress.rows,
-        promoted: progress.done,
+        promoted: progress.resealed,
         changed: progress.changed,
         unreadable: progress.unreadable,
         complete: left == 0 && local.stopped.is_none() && local.blocked.is_empty(),
@@ -83,12 +81,12 @@ impl Work for PromotionWork<'_> {
         count.await.map_err(|fault: DatabaseError| fault.error)
     }
 
-    fn hear(&mut self, progress: &PassProgress, event: PassEvent) {
+    fn hear(&mut self, progress: &mut RotateProgress, event: PassEvent) {
         let progress = PromoteProgress {
             pass: progress.pass,
             rows: progress.rows,
             visited: progress.visited,
-            promoted: progress.done,
+            promoted: progress.resealed,
             changed: progress.changed,
             unreadable: progress.unreadable,
             elapsed: progress.elapsed,

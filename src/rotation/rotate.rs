@@ -11,12 +11,12 @@ use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::rows::{Stretch, TableWalk};
 use crate::rotation::options::RotateOptions;
-use crate::rotation::passes::{PassProgress, Work, run_passes, writable};
+use crate::rotation::passes::{Work, run_passes, writable};
 use crate::rotation::reencrypt_row::reencrypt_row;
 use crate::rotation::report::{RotateEstimate, RotateEvent, RotateProgress, Rotation, UnreadableRow};
 use crate::rotation::row_work::{RowWork, rework};
 use crate::rotation::stretch::PassEvent;
-use crate::rotation::token_count::{Census, count_tokens, count_tokens_with, refuse_without_table};
+use crate::rotation::token_count::{Census, count_tokens, refuse_without_table};
 use crate::store::core::Core;
 use crate::store::reencrypt_local::reencrypt_local;
 
@@ -29,12 +29,8 @@ struct RotationWork<'a> {
     core: &'a Arc<Core>,
     options: &'a RotateOptions,
     listener: &'a mut (dyn FnMut(RotateEvent<'_>) + Send),
-    /// Texts of the local file that were re-encrypted.
-    local: u64,
     /// What the local file held and was not told yet: that comes after the pass is announced.
     untold: Vec<UnreadableRow>,
-    /// What this pass found in the local file and could not open.
-    local_unreadable: u64,
     unreadable: Vec<(ErrorKind, u64)>,
     /// There was a table.
     walked: bool,
@@ -52,23 +48,23 @@ pub(crate) async fn rotate(
         core,
         options,
         listener,
-        local: 0,
         untold: Vec::new(),
-        local_unreadable: 0,
         unreadable: Vec::new(),
         walked: false,
         census: Census::default(),
     };
     let (progress, left) = run_passes(core, options, &mut work).await?;
-    work.forget_old_texts().await;
-    let (key, progress) = (core.keyring.for_sealing()?.primary().0, work.progress(&progress));
+    if progress.local > 0 {
+        forget_old_texts(core).await;
+    }
+    let key = core.keyring.for_sealing()?.primary().0;
     Ok(Rotation { key, complete: left == 0, progress, unreadable: work.unreadable, census: work.census })
 }
 
 /// Counts what there is to do, and tries it on one batch without writing anything.
 pub(crate) async fn estimate_rotation(core: &Core, options: &RotateOptions) -> Result<RotateEstimate> {
     let key = core.keyring.for_sealing()?.primary().0;
-    let census = count_tokens(core).await?;
+    let census = count_tokens(core, None).await?;
     let mut estimate = RotateEstimate { key, census, rows: 0, to_do: 0, time: Duration::ZERO };
     if let Some(postgres) = &core.postgres {
         estimate_rows(core, postgres, options, &mut estimate).await.map_err(|fault| fault.error)?;
@@ -120,34 +116,21 @@ impl RotationWork<'_> {
         Ok(())
     }
 
-    /// The log of the local file holds the old texts until it is emptied.
-    async fn forget_old_texts(&mut self) {
-        if let (Some(local), true) = (&self.core.local, self.local > 0)
-            && !local.checkpoint().await.unwrap_or(false)
-        {
-            tracing::info!("the log of the local file was in use; it is emptied later");
-        }
-    }
-
-    fn progress(&self, progress: &PassProgress) -> RotateProgress {
-        RotateProgress {
-            pass: progress.pass,
-            rows: progress.rows,
-            visited: progress.visited,
-            resealed: progress.done,
-            changed: progress.changed,
-            unreadable: progress.unreadable + self.local_unreadable,
-            local: self.local,
-            elapsed: progress.elapsed,
-        }
-    }
-
     fn note_unreadable(&mut self, row: &UnreadableRow) {
         match self.unreadable.iter_mut().find(|(kind, _)| *kind == row.kind) {
             Some((_, count)) => *count += 1,
             None => self.unreadable.push((row.kind, 1)),
         }
         (self.listener)(RotateEvent::Unreadable(row));
+    }
+}
+
+/// The log of the local file holds the old texts until it is emptied.
+async fn forget_old_texts(core: &Core) {
+    if let Some(local) = &core.local
+        && !local.checkpoint().await.unwrap_or(false)
+    {
+        tracing::info!("the log of the local file was in use; it is emptied later");
     }
 }
 
@@ -158,7 +141,6 @@ impl Work for RotationWork<'_> {
     async fn work_elsewhere(&mut self) -> Result<u64> {
         self.unreadable.clear();
         self.untold.clear();
-        self.local_unreadable = 0;
         let Some(local) = &self.core.local else { return Ok(0) };
         let unreadable = &mut self.untold;
         let without = self.options.without.as_deref();
@@ -168,9 +150,7 @@ impl Work for RotationWork<'_> {
             let place = format!("local file, {place}");
             unreadable.push(UnreadableRow::new(&owner.to_string(), Some(place), error));
         });
-        let reencrypted = done.await?.reencrypted;
-        self.local += reencrypted;
-        Ok(reencrypted)
+        Ok(done.await?.reencrypted)
     }
 
     async fn walk(
@@ -190,24 +170,23 @@ impl Work for RotationWork<'_> {
     async fn count_left(&mut self) -> Result<u64> {
         self.outwait_promotion().await?;
         let key = self.core.keyring.for_sealing()?.primary().0;
-        self.census = count_tokens_with(self.core, Some(self.options.jobs)).await?;
+        self.census = count_tokens(self.core, Some(self.options.jobs)).await?;
         if let (Some(postgres), true) = (&self.core.postgres, self.walked) {
             postgres.refuse_without_table().await.map_err(|fault| fault.error)?;
         }
         Ok(self.census.tokens_besides(key))
     }
 
-    fn hear(&mut self, progress: &PassProgress, event: PassEvent) {
-        let progress = self.progress(progress);
+    fn hear(&mut self, progress: &mut RotateProgress, event: PassEvent) {
         match event {
             PassEvent::Begun => {
-                (self.listener)(RotateEvent::Pass(&progress));
+                (self.listener)(RotateEvent::Pass(progress));
                 for row in std::mem::take(&mut self.untold) {
-                    self.local_unreadable += 1;
+                    progress.unreadable += 1;
                     self.note_unreadable(&row);
                 }
             }
-            PassEvent::Batch(_) => (self.listener)(RotateEvent::Batch(&progress)),
+            PassEvent::Batch(_) => (self.listener)(RotateEvent::Batch(progress)),
             PassEvent::Unreadable(row) => self.note_unreadable(&row),
             PassEvent::Paused(reason) => (self.listener)(RotateEvent::Paused(&reason)),
         }

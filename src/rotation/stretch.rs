@@ -20,6 +20,9 @@ use crate::store::core::{Core, pause};
 /// After so many single rows in a row that the database refuses it is not the rows.
 const MAX_REFUSED: u32 = 100;
 
+/// How often a database that is busy is asked again.
+pub(crate) const BUSY: u32 = 2;
+
 /// What a batch did.
 #[derive(Default)]
 pub(crate) struct BatchCounts {
@@ -96,7 +99,8 @@ impl StretchTask {
         loop {
             let keyring = core.keyring.for_sealing()?;
             let primary = keyring.primary().0;
-            let page = steadily(postgres, || postgres.page(&self.work.walk, &self.stretch, primary)).await?;
+            let page =
+                steadily(postgres, BUSY, || postgres.page(&self.work.walk, &self.stretch, primary)).await?;
             let Some(last) = page.last else { return Ok(()) };
             let probe = page.found.iter().find_map(|found| found.owner.clone());
             let mut counts = BatchCounts { visited: page.rows, ..BatchCounts::default() };
@@ -121,7 +125,9 @@ impl StretchTask {
     /// Waits while others suffer. Says whether it did.
     async fn paused(&self, postgres: &Postgres, probe: Option<&Owner>) -> Result<bool, DatabaseError> {
         let mut paused = false;
-        while let Some(reason) = steadily(postgres, || self.work.throttle.trouble(postgres, probe)).await? {
+        while let Some(reason) =
+            steadily(postgres, BUSY, || self.work.throttle.trouble(postgres, probe)).await?
+        {
             self.tell(PassEvent::Paused(reason)).await;
             tokio::time::sleep(PAUSE).await;
             paused = true;
@@ -168,7 +174,7 @@ impl StretchTask {
         let mut parts = vec![exchanges];
         while let Some(mut part) = parts.pop() {
             // smaller parts help more than waiting
-            let done = with_patience(postgres, 0, || postgres.exchange(&self.work.walk, &part)).await;
+            let done = steadily(postgres, 0, || postgres.exchange(&self.work.walk, &part)).await;
             let fault = match done {
                 Ok(exchanged) => {
                     counts.exchanged += exchanged;
@@ -202,16 +208,12 @@ impl StretchTask {
 }
 
 /// Asks again for as long as a call may take, where asking again can help. What is asked changes
-/// nothing when it is done twice.
-pub(crate) async fn steadily<T, F>(postgres: &Postgres, ask: impl Fn() -> F) -> Result<T, DatabaseError>
-where
-    F: Future<Output = Result<T, DatabaseError>>,
-{
-    with_patience(postgres, 2, ask).await
-}
-
-/// `busy` says how often a database that is alive and busy is asked again.
-async fn with_patience<T, F>(postgres: &Postgres, busy: u32, ask: impl Fn() -> F) -> Result<T, DatabaseError>
+/// nothing when it is done twice. `busy` says how often a database that is alive and busy is asked again.
+pub(crate) async fn steadily<T, F>(
+    postgres: &Postgres,
+    busy: u32,
+    ask: impl Fn() -> F,
+) -> Result<T, DatabaseError>
 where
     F: Future<Output = Result<T, DatabaseError>>,
 {

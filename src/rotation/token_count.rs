@@ -80,16 +80,12 @@ impl Census {
 }
 
 /// Counts the tokens in every column of the layout and in the local file, and says what else there is.
+/// `processes` of the server work on it; absent: as many as it thinks right.
 ///
 /// # Errors
 /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from us:
 /// a count of a part would be worth nothing. `LocalStore`.
-pub(crate) async fn count_tokens(core: &Core) -> Result<Census> {
-    count_tokens_with(core, None).await
-}
-
-/// As [`count_tokens`], with this many processes of the server; absent: as many as the server thinks right.
-pub(crate) async fn count_tokens_with(core: &Core, processes: Option<u32>) -> Result<Census> {
+pub(crate) async fn count_tokens(core: &Core, processes: Option<u32>) -> Result<Census> {
     refuse_without_table(core).await?;
     let (mut counts, not_looked_at) = match &core.postgres {
         Some(postgres) => count_rows(postgres, processes).await.map_err(|fault| fault.error)?,
