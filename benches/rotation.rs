@@ -154,7 +154,7 @@ async fn compare(subject: &Subject, name: &'static str, limit: f64, jobs: u32, c
     let pool = PgPoolOptions::new().max_connections(connections as u32).connect(&subject.url).await;
     let pool = pool.expect("the server answers");
     let batches = Arc::new(batches(&subject.url).await);
-    let options = RotateOptions::new().jobs(jobs);
+    let options = RotateOptions::new().jobs(jobs).batch(BATCH as u32);
     let mut comparison = Comparison::of_rates(name, limit);
     for _ in 0..ROUNDS {
         subject.vacuum().await;

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-/// Larger batches are hardly faster.
-const BATCH: u32 = 250;
+/// Batches of 1,000 are a little faster, and take and hold more.
+const BATCH: u32 = 100;
 
 /// How to rotate.
 ///
 /// Defaults: one job, which keeps one processor of the server or of this host busy and leaves the others to the service;
-/// 250 rows to a batch, which holds its locks for a few milliseconds; no rate, no pauses. As many jobs as there are
-/// processors are the fastest.
+/// 100 rows to a batch, which holds its locks for a millisecond or two; no rate, no pauses. The fastest are as many jobs
+/// as there are processors, and 1,000 rows to a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RotateOptions {
     pub(super) batch: u32,
