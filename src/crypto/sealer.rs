@@ -256,25 +256,14 @@ fn text_of(field: Field, mut json: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Strin
 /// not open, and whatever `opener` says of its key. Nothing is answered then.
 pub(crate) fn reencrypt<'k>(
     tokens: &[Token],
-    scope: Scope<'k>,
+    scope: Scope<'_>,
     (primary, root): (KeyId, &RootSecret),
     opener: impl Fn(KeyId) -> Result<&'k RootSecret>,
-    rng: &mut impl CryptoRng,
-) -> Result<Vec<Token>> {
-    reencrypt_with(tokens, scope, (primary, root), opener, BTreeMap::new(), rng)
-}
-
-/// As [`reencrypt`], with the old keys that are derived already.
-fn reencrypt_with<'k>(
-    tokens: &[Token],
-    scope: Scope<'k>,
-    (primary, root): (KeyId, &RootSecret),
-    opener: impl Fn(KeyId) -> Result<&'k RootSecret>,
-    mut old_keys: BTreeMap<Version, RecordKeys<'k>>,
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<Token>> {
     refuse_mixtures(tokens)?;
     let mut new_keys: BTreeMap<Version, RecordKey> = BTreeMap::new();
+    let mut old_keys: BTreeMap<Version, RecordKeys<'_>> = BTreeMap::new();
     let mut reencrypted = Vec::with_capacity(tokens.len());
     for token in tokens {
         if token.key == primary {
@@ -300,19 +289,22 @@ fn reencrypt_with<'k>(
 /// that this process does not know.
 pub(crate) fn reencrypt_whole<'k>(
     tokens: &[Token],
-    scope: Scope<'k>,
-    primary: (KeyId, &RootSecret),
+    scope: Scope<'_>,
+    (primary, root): (KeyId, &RootSecret),
     opener: impl Fn(KeyId) -> Result<&'k RootSecret>,
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<Token>> {
-    let mut old_keys = BTreeMap::new();
-    if let Some(token) = tokens.iter().find(|token| token.field.is_record()) {
-        let (version, key) = Record::check(tokens)?;
-        let mut keys = RecordKeys { root: opener(key)?, scope, derived: None };
-        refuse_unless_whole(tokens, &open_contents(keys.of(token)?, token)?, |_| false)?;
-        old_keys.insert(version, keys);
+    let Some(token) = tokens.iter().find(|token| token.field.is_record()) else {
+        return reencrypt(tokens, scope, (primary, root), opener, rng);
+    };
+    let (version, key) = Record::check(tokens)?;
+    let mut old = RecordKeys { root: opener(key)?, scope, derived: None };
+    refuse_parts(tokens, &open_contents(old.of(token)?, token)?, |_| false)?;
+    if key == primary {
+        return Ok(tokens.to_vec());
     }
-    reencrypt_with(tokens, scope, primary, opener, old_keys, rng)
+    let new = RecordKey::fresh(root, primary, version, scope, rng);
+    tokens.iter().map(|token| Ok(new.seal(token.field, &old.of(token)?.open(token)?, rng))).collect()
 }
 
 /// Whether every secret field of a record has its token here, but for those that it `may_lack`, and no other token is
@@ -326,14 +318,10 @@ pub(crate) fn check_whole(
     root: &RootSecret,
     may_lack: impl Fn(Field) -> bool,
 ) -> Result<()> {
-    refuse_unless_whole(record.tokens(), &contents(record, scope, root)?, may_lack)
+    refuse_parts(record.tokens(), &contents(record, scope, root)?, may_lack)
 }
 
-fn refuse_unless_whole(
-    tokens: &[Token],
-    contents: &Contents,
-    may_lack: impl Fn(Field) -> bool,
-) -> Result<()> {
+fn refuse_parts(tokens: &[Token], contents: &Contents, may_lack: impl Fn(Field) -> bool) -> Result<()> {
     refuse_strangers(tokens, contents)?;
     let is_there = |field: Field| tokens.iter().any(|token| token.field == field);
     match contents.secret.iter().find(|field| !is_there(**field) && !may_lack(**field)) {

@@ -243,7 +243,6 @@ impl FoundRecords {
     }
 }
 
-/// The error for a JSONB column whose value takes too much room on disk.
 pub(crate) fn json_too_long(slots: &[Slot]) -> Error {
     let column = slots.iter().find(|slot| slot.json).map_or("", |slot| &slot.column);
     let message = format!("column {column} holds more than 256 KiB on disk, and is not read");
