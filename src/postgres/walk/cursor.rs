@@ -58,7 +58,7 @@ impl Cursor {
         let mut arguments = PgArguments::default();
         bind(&mut arguments, layout.schema.clone())?;
         bind(&mut arguments, layout.table.clone())?;
-        let rows = database.fetch(Query { sql: Arc::from(KEY), arguments }, Phase::Reading).await?;
+        let rows = database.inspect(Query { sql: Arc::from(KEY), arguments }).await?;
         let Some(row) = rows.first() else { return Ok(Self::along_the_owner(layout, table)) };
         let json: String = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         let columns = serde_json::from_str(&json)
