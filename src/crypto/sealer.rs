@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::record::contents::Contents;
 use crate::record::field::{Field, Fields};
 use crate::record::plain::{PlainTexts, from_column, is_unset, to_column};
-use crate::record::record::{Record, has_record_token};
+use crate::record::record::Record;
 use crate::record::token::{KeyId, Token};
 use crate::record::values::{Values, not_a_value};
 use crate::record::version::Version;
@@ -291,15 +291,21 @@ pub(crate) fn reencrypt<'k>(
 pub(crate) fn reencrypt_whole<'k>(
     tokens: &[Token],
     scope: Scope<'_>,
-    primary: (KeyId, &RootSecret),
+    (primary, root): (KeyId, &RootSecret),
     opener: impl Fn(KeyId) -> Result<&'k RootSecret>,
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<Token>> {
-    if has_record_token(tokens) {
-        let record = Record::new(tokens.to_vec(), PlainTexts::default())?;
-        check_whole(&record, scope, opener(record.key)?, |_| false)?;
+    let Some(token) = tokens.iter().find(|token| token.field.is_record()) else {
+        return reencrypt(tokens, scope, (primary, root), opener, rng);
+    };
+    let (version, key) = Record::check(tokens)?;
+    let mut old = RecordKeys { root: opener(key)?, scope, derived: None };
+    refuse_parts(tokens, &open_contents(old.of(token)?, token)?, |_| false)?;
+    if key == primary {
+        return Ok(tokens.to_vec());
     }
-    reencrypt(tokens, scope, primary, opener, rng)
+    let new = RecordKey::fresh(root, primary, version, scope, rng);
+    tokens.iter().map(|token| Ok(new.seal(token.field, &old.of(token)?.open(token)?, rng))).collect()
 }
 
 /// Whether every secret field of a record has its token here, but for those that it `may_lack`, and no other token is
@@ -313,12 +319,15 @@ pub(crate) fn check_whole(
     root: &RootSecret,
     may_lack: impl Fn(Field) -> bool,
 ) -> Result<()> {
-    let contents = contents(record, scope, root)?;
-    refuse_strangers(record.tokens(), &contents)?;
-    let is_missing = |field: &&Field| record.token(**field).is_none() && !may_lack(**field);
-    match contents.secret.iter().find(is_missing) {
+    refuse_parts(record.tokens(), &contents(record, scope, root)?, may_lack)
+}
+
+fn refuse_parts(tokens: &[Token], contents: &Contents, may_lack: impl Fn(Field) -> bool) -> Result<()> {
+    refuse_strangers(tokens, contents)?;
+    let is_there = |field: Field| tokens.iter().any(|token| token.field == field);
+    match contents.secret.iter().find(|field| !is_there(**field) && !may_lack(**field)) {
         None => Ok(()),
-        Some(field) => Err(lacks(record.version, *field).with_hint(
+        Some(field) => Err(lacks(tokens[0].version, *field).with_hint(
             "its token was removed, or lies in a column that this program does not know: upgrade it",
         )),
     }

@@ -29,7 +29,7 @@ pub(crate) async fn destroy_key(core: &Core, id: KeyId, options: DestroyOptions)
     }
     refuse_standby(core).await?;
     reload_keyring(core).await;
-    refuse_in_use(id, &count_tokens(core).await?)?;
+    refuse_in_use(id, &count_tokens(core, None).await?)?;
     if let Some(postgres) = &core.postgres {
         postgres.refuse_without_table().await.map_err(|fault| fault.error)?;
         refuse_outside(id, postgres).await?;

@@ -2,11 +2,13 @@
 
 pub(crate) mod destroy_key;
 pub(crate) mod options;
+pub(crate) mod passes;
 pub(crate) mod promote;
-pub(crate) mod promote_rows;
+pub(crate) mod promote_row;
+pub(crate) mod reencrypt_row;
 pub(crate) mod report;
 pub(crate) mod rotate;
-pub(crate) mod rotate_rows;
-pub(crate) mod shard;
+pub(crate) mod row_work;
+pub(crate) mod stretch;
 pub(crate) mod throttle;
 pub(crate) mod token_count;

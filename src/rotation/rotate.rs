@@ -1,75 +1,70 @@
 //! Re-encryption: every token, wherever it lies, under the primary key.
 //!
-//! There is no checkpoint that could be lost: "not under the primary key" is the checkpoint. Whether
-//! all is done is found out by a token count that knows nothing of the walk.
+//! "Not under the primary key" is what is left to do. Whether that is nothing is found out by the token count.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{ErrorKind, Result};
 use crate::local::walk::LocalPlace;
-use crate::postgres::catalogue::row_visibility::refuse_fixed_rows;
-use crate::postgres::connection::errors::{DatabaseError, Outcome};
+use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::{Plan, Postgres};
-use crate::postgres::walk::rows::Stretch;
+use crate::postgres::walk::rows::{Stretch, TableWalk};
 use crate::rotation::options::RotateOptions;
+use crate::rotation::passes::{Work, run_passes, writable};
+use crate::rotation::reencrypt_row::reencrypt_row;
 use crate::rotation::report::{RotateEstimate, RotateEvent, RotateProgress, Rotation, UnreadableRow};
-use crate::rotation::rotate_rows::reencrypt_row;
-use crate::rotation::shard::{Job, Message, read_only, steadily};
-use crate::rotation::throttle::Throttle;
-use crate::rotation::token_count::{count_tokens, refuse_without_table, sees_all};
+use crate::rotation::row_work::{RowWork, rework};
+use crate::rotation::stretch::PassEvent;
+use crate::rotation::token_count::{Census, count_tokens, refuse_without_table};
 use crate::store::core::Core;
 use crate::store::reencrypt_local::reencrypt_local;
-
-/// A pass more helps as long as other writers are in the way. This many of them are somebody who goes
-/// on sealing under an old key.
-const MAX_PASSES: u32 = 10;
 
 /// How old a primary key must be before a token count means something: a process that has not looked at the
 /// keyring since seals under the key before for a second more.
 const RELOADED: Duration = Duration::from_millis(1500);
 
-/// What happens, and what it adds up to.
-struct RotationRun<'a> {
+/// The work of a rotation.
+struct RotationWork<'a> {
     core: &'a Arc<Core>,
     options: &'a RotateOptions,
     listener: &'a mut (dyn FnMut(RotateEvent<'_>) + Send),
-    progress: RotateProgress,
-    unreadable: Vec<(ErrorKind, u64)>,
-    /// What the local file held, until the pass is announced: only then is it told.
+    /// What the local file held and was not told yet: that comes after the pass is announced.
     untold: Vec<UnreadableRow>,
+    unreadable: Vec<(ErrorKind, u64)>,
     /// There was a table.
     walked: bool,
-    started: Instant,
+    census: Census,
 }
 
 /// Re-encrypts everything that is not under the primary key.
-///
-/// Safe to cancel, to kill, and to run twice at once: every batch is whole, and the next run finds
-/// what is left. On error everything that was done so far is good.
 pub(crate) async fn rotate(
     core: &Arc<Core>,
     options: &RotateOptions,
     listener: &mut (dyn FnMut(RotateEvent<'_>) + Send),
 ) -> Result<Rotation> {
     refuse_without_table(core).await?;
-    let run = RotationRun {
+    let mut work = RotationWork {
         core,
         options,
         listener,
-        progress: RotateProgress::default(),
-        unreadable: Vec::new(),
         untold: Vec::new(),
+        unreadable: Vec::new(),
         walked: false,
-        started: Instant::now(),
+        census: Census::default(),
     };
-    run.run().await
+    let (progress, left) = run_passes(core, options, &mut work).await?;
+    if progress.local > 0 {
+        forget_old_texts(core).await;
+    }
+    let key = core.keyring.for_sealing()?.primary().0;
+    Ok(Rotation { key, complete: left == 0, progress, unreadable: work.unreadable, census: work.census })
 }
 
 /// Counts what there is to do, and tries it on one batch without writing anything.
 pub(crate) async fn estimate_rotation(core: &Core, options: &RotateOptions) -> Result<RotateEstimate> {
     let key = core.keyring.for_sealing()?.primary().0;
-    let census = count_tokens(core).await?;
+    let census = count_tokens(core, None).await?;
     let mut estimate = RotateEstimate { key, census, rows: 0, to_do: 0, time: Duration::ZERO };
     if let Some(postgres) = &core.postgres {
         estimate_rows(core, postgres, options, &mut estimate).await.map_err(|fault| fault.error)?;
@@ -94,8 +89,8 @@ async fn estimate_rows(
     let started = Instant::now();
     let page = postgres.page(&walk, &Stretch::default(), estimate.key).await?;
     let found = page.found.len();
-    let resealed = page.found.iter().map(|found| reencrypt_row(found, &walk, &keyring));
-    resealed.collect::<Result<Vec<_>>>()?;
+    let reworked = page.found.iter().map(|found| rework(found, &walk, &keyring, reencrypt_row));
+    reworked.collect::<Result<Vec<_>>>()?;
     if found > 0 {
         let jobs = f64::from(options.jobs.min(2));
         let batches = estimate.to_do as f64 / found as f64;
@@ -107,30 +102,7 @@ async fn estimate_rows(
     Ok(())
 }
 
-impl RotationRun<'_> {
-    async fn run(mut self) -> Result<Rotation> {
-        loop {
-            let (resealed, local) = (self.progress.resealed, self.progress.local);
-            let whole = self.pass().await?;
-            self.outwait_promotion().await?;
-            let key = self.core.keyring.for_sealing()?.primary().0;
-            let census = count_tokens(self.core).await?;
-            if let (Some(postgres), true) = (&self.core.postgres, self.walked) {
-                postgres.refuse_without_table().await.map_err(|fault| fault.error)?;
-            }
-            let complete = census.tokens_besides(key) == 0;
-            let progress = &mut self.progress;
-            progress.elapsed = self.started.elapsed();
-            // a pass that found nothing to do will not find more the next time
-            let idle = progress.resealed == resealed && progress.local == local && progress.changed == 0;
-            if complete || (whole && idle) || progress.pass >= MAX_PASSES {
-                self.forget_old_texts().await;
-                let (progress, unreadable) = (self.progress, self.unreadable);
-                return Ok(Rotation { key, complete, progress, unreadable, census });
-            }
-        }
-    }
-
+impl RotationWork<'_> {
     /// Waits until every process has reloaded the keyring, which takes no time unless the primary key is new.
     async fn outwait_promotion(&mut self) -> Result<()> {
         let keyring = self.core.keyring.for_sealing()?;
@@ -144,35 +116,32 @@ impl RotationRun<'_> {
         Ok(())
     }
 
-    /// The log of the local file holds the old texts until it is emptied.
-    async fn forget_old_texts(&mut self) {
-        if let (Some(local), true) = (&self.core.local, self.progress.local > 0)
-            && !local.checkpoint().await.unwrap_or(false)
-        {
-            tracing::info!("the log of the local file was in use; it is emptied later");
+    fn note_unreadable(&mut self, row: &UnreadableRow) {
+        match self.unreadable.iter_mut().find(|(kind, _)| *kind == row.kind) {
+            Some((_, count)) => *count += 1,
+            None => self.unreadable.push((row.kind, 1)),
         }
+        (self.listener)(RotateEvent::Unreadable(row));
     }
+}
 
-    /// Every place once. False: the schema moved, and rows may have been passed over.
-    async fn pass(&mut self) -> Result<bool> {
-        let RotateProgress { pass, resealed, local, .. } = self.progress;
-        self.progress = RotateProgress { pass: pass + 1, resealed, local, ..RotateProgress::default() };
+/// The log of the local file holds the old texts until it is emptied.
+async fn forget_old_texts(core: &Core) {
+    if let Some(local) = &core.local
+        && !local.checkpoint().await.unwrap_or(false)
+    {
+        tracing::info!("the log of the local file was in use; it is emptied later");
+    }
+}
+
+impl Work for RotationWork<'_> {
+    const ROW: RowWork = reencrypt_row;
+
+    /// The local file.
+    async fn work_elsewhere(&mut self) -> Result<u64> {
         self.unreadable.clear();
         self.untold.clear();
-        self.reencrypt_local().await?;
-        let Some(postgres) = &self.core.postgres else {
-            self.announce();
-            return Ok(true);
-        };
-        match self.reencrypt_rows(postgres).await {
-            Ok(()) => Ok(true),
-            Err(fault) if fault.outcome == Outcome::Redetect && self.progress.pass < MAX_PASSES => Ok(false),
-            Err(fault) => Err(fault.error),
-        }
-    }
-
-    async fn reencrypt_local(&mut self) -> Result<()> {
-        let Some(local) = &self.core.local else { return Ok(()) };
+        let Some(local) = &self.core.local else { return Ok(0) };
         let unreadable = &mut self.untold;
         let without = self.options.without.as_deref();
         let places: Vec<_> =
@@ -181,79 +150,45 @@ impl RotationRun<'_> {
             let place = format!("local file, {place}");
             unreadable.push(UnreadableRow::new(&owner.to_string(), Some(place), error));
         });
-        self.progress.local += done.await?.reencrypted;
-        Ok(())
+        Ok(done.await?.reencrypted)
     }
 
-    fn announce(&mut self) {
-        (self.listener)(RotateEvent::Pass(&self.progress));
-        for row in std::mem::take(&mut self.untold) {
-            self.progress.unreadable += 1;
-            self.note_unreadable(&row);
-        }
-    }
-
-    fn note_unreadable(&mut self, row: &UnreadableRow) {
-        match self.unreadable.iter_mut().find(|(kind, _)| *kind == row.kind) {
-            Some((_, count)) => *count += 1,
-            None => self.unreadable.push((row.kind, 1)),
-        }
-        (self.listener)(RotateEvent::Unreadable(row));
-    }
-
-    async fn reencrypt_rows(&mut self, postgres: &Postgres) -> Result<(), DatabaseError> {
-        let plan = steadily(postgres, || writable(postgres)).await?;
+    async fn walk(
+        &mut self,
+        postgres: &Postgres,
+        plan: &Plan,
+        batch: u32,
+    ) -> Result<Option<TableWalk>, DatabaseError> {
         if !plan.has_slots() {
-            self.announce();
-            return Ok(());
+            return Ok(None);
         }
         self.walked = true;
-        let options = self.options;
-        let walk = postgres.walk(&plan, options.rows_to_a_batch(), options.without.as_deref()).await?;
-        let rows = postgres.count_rows(&walk).await?;
-        self.progress = RotateProgress { rows, visited: 0, changed: 0, ..self.progress };
-        self.announce();
-        // a table of a few pages is not worth cutting up
-        let jobs = u64::from(options.jobs).min(rows / u64::from(options.rows_to_a_batch()) + 1) as u32;
-        let stretches = postgres.stretches(&walk, rows, jobs).await?;
-        let job = Job {
-            core: self.core.clone(),
-            walk: Arc::new(walk),
-            throttle: Arc::new(Throttle::new(options)),
-            rework: reencrypt_row,
-        };
-        job.run(stretches, |message| self.hear(message)).await
+        postgres.walk(plan, batch, self.options.without.as_deref()).await.map(Some)
     }
 
-    fn hear(&mut self, message: Message) {
-        match message {
-            Message::Unreadable(row) => self.note_unreadable(&row),
-            Message::Paused(reason) => (self.listener)(RotateEvent::Paused(&reason)),
-            Message::Batch(tally) => {
-                let progress = &mut self.progress;
-                progress.visited += tally.visited;
-                progress.resealed += tally.exchanged;
-                progress.changed += tally.changed;
-                progress.unreadable += tally.unreadable;
-                progress.elapsed = self.started.elapsed();
-                (self.listener)(RotateEvent::Batch(&self.progress));
-            }
+    /// The tokens under any other key, in every column of the layout and in the local file.
+    async fn count_left(&mut self) -> Result<u64> {
+        self.outwait_promotion().await?;
+        let key = self.core.keyring.for_sealing()?.primary().0;
+        self.census = count_tokens(self.core, Some(self.options.jobs)).await?;
+        if let (Some(postgres), true) = (&self.core.postgres, self.walked) {
+            postgres.refuse_without_table().await.map_err(|fault| fault.error)?;
         }
+        Ok(self.census.tokens_besides(key))
     }
-}
 
-/// The table as it is now.
-///
-/// # Errors
-/// `AccessDenied` when it hides rows from us or keeps them as they are, or a column of it may not be written.
-pub(crate) async fn writable(postgres: &Postgres) -> Result<Arc<Plan>, DatabaseError> {
-    let plan = sees_all(postgres).await?;
-    if plan.has_slots() {
-        refuse_fixed_rows(&postgres.database, postgres.layout()).await?;
-    }
-    postgres.check_writable(&plan)?;
-    match postgres.database.takes_writes().await? {
-        true => Ok(plan),
-        false => Err(read_only(postgres).await.into()),
+    fn hear(&mut self, progress: &mut RotateProgress, event: PassEvent) {
+        match event {
+            PassEvent::Begun => {
+                (self.listener)(RotateEvent::Pass(progress));
+                for row in std::mem::take(&mut self.untold) {
+                    progress.unreadable += 1;
+                    self.note_unreadable(&row);
+                }
+            }
+            PassEvent::Batch(_) => (self.listener)(RotateEvent::Batch(progress)),
+            PassEvent::Unreadable(row) => self.note_unreadable(&row),
+            PassEvent::Paused(reason) => (self.listener)(RotateEvent::Paused(&reason)),
+        }
     }
 }

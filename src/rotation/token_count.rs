@@ -80,14 +80,15 @@ impl Census {
 }
 
 /// Counts the tokens in every column of the layout and in the local file, and says what else there is.
+/// `processes` of the server work on it; absent: as many as it thinks right.
 ///
 /// # Errors
 /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from us:
 /// a count of a part would be worth nothing. `LocalStore`.
-pub(crate) async fn count_tokens(core: &Core) -> Result<Census> {
+pub(crate) async fn count_tokens(core: &Core, processes: Option<u32>) -> Result<Census> {
     refuse_without_table(core).await?;
     let (mut counts, not_looked_at) = match &core.postgres {
-        Some(postgres) => count_rows(postgres).await.map_err(|fault| fault.error)?,
+        Some(postgres) => count_rows(postgres, processes).await.map_err(|fault| fault.error)?,
         None => Default::default(),
     };
     if let Some(local) = &core.local {
@@ -118,10 +119,13 @@ pub(crate) async fn refuse_without_table(core: &Core) -> Result<()> {
         .with_hint("name the database and the table that the service uses (DATABASE_URL, --table)"))
 }
 
-async fn count_rows(postgres: &Postgres) -> Result<(Vec<TokenCount>, Vec<String>), DatabaseError> {
+async fn count_rows(
+    postgres: &Postgres,
+    processes: Option<u32>,
+) -> Result<(Vec<TokenCount>, Vec<String>), DatabaseError> {
     let plan = sees_all(postgres).await?;
     let not_looked_at = postgres.not_looked_at(&counted_columns(postgres.layout(), &plan)).await?;
-    let counts = postgres.tokens_per_key(&plan).await?;
+    let counts = postgres.tokens_per_key(&plan, processes).await?;
     let count = |count: crate::postgres::walk::token_count::ColumnCount| TokenCount {
         place: TokenPlace::Column(count.column),
         key: count.key,

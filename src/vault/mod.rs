@@ -266,7 +266,7 @@ impl<C: Credentials> Vault<C> {
     /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from our
     /// role: a count of a part would be worth nothing. `LocalStore`.
     pub async fn census(&self) -> Result<Census> {
-        count_tokens(&self.core).await
+        count_tokens(&self.core, None).await
     }
 
     /// Destroys a retired key for good, here and in the generation of the keyring before, after counting

@@ -75,11 +75,27 @@ impl Database {
         relations: &[&str],
         query: Query,
     ) -> Result<Vec<PgRow>, DatabaseError> {
+        self.fetch_by_processes(None, relations, query).await
+    }
+
+    /// As [`fetch_from_all_rows`](Self::fetch_from_all_rows), with at most this many processes of the server.
+    pub(crate) async fn fetch_by_processes(
+        &self,
+        processes: Option<u32>,
+        relations: &[&str],
+        query: Query,
+    ) -> Result<Vec<PgRow>, DatabaseError> {
         let mut queries = vec![setting(
             "SELECT pg_catalog.set_config('statement_timeout', '0', true), \
              pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('row_security', 'on', true), \
              pg_catalog.set_config('bytea_output', 'escape', true)", // a token in bytes reads as text
         )];
+        queries.extend(processes.map(|processes| {
+            let workers = processes.saturating_sub(1);
+            setting(&format!(
+                "SELECT pg_catalog.set_config('max_parallel_workers_per_gather', '{workers}', true)"
+            ))
+        }));
         // holds the relations, so that their policies stay as they are until the end; unlike LOCK TABLE, it asks
         // for no right on more than a column
         queries

@@ -32,6 +32,18 @@ impl Database {
         self.transaction_within(self.timeouts.operation, queries, phase).await
     }
 
+    /// As [`Database::transaction`], for one statement in a transaction that is begun in another way. Settings that come
+    /// after `BEGIN` need no round trip of their own.
+    pub(in crate::postgres) async fn begun_with(
+        &self,
+        begin: &'static str,
+        query: Query,
+        phase: Phase,
+    ) -> Result<Vec<PgRow>, DatabaseError> {
+        let done = Box::pin(self.run_within(self.timeouts.operation, begin, vec![query], phase)).await?;
+        Ok(done.into_iter().next_back().unwrap_or_default())
+    }
+
     /// Runs a reading statement with nothing but the built-in objects on the search path, so that nobody can put
     /// others in their way, and what the catalogue prints is qualified.
     pub(crate) async fn inspect(&self, query: Query) -> Result<Vec<PgRow>, DatabaseError> {

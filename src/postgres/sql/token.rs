@@ -57,6 +57,11 @@ fn is_object(value: &str) -> String {
     format!("pg_catalog.jsonb_typeof({value}) {EQ} 'object'")
 }
 
+/// A condition: a JSONB value that is not NULL can get our member.
+pub(crate) fn takes_member(value: &str) -> String {
+    format!("pg_catalog.jsonb_typeof({value}) {EQ} ANY (ARRAY['object', 'null'])")
+}
+
 // --- What a write may write over ---
 
 /// A condition: a text is NULL or empty, or its first token has this head, which ends before the field. Only the start
@@ -117,12 +122,12 @@ pub(crate) fn any_version(text: &str) -> String {
 
 /// A condition: a text does not start as `start` says, which is what [`start_under`] makes.
 pub(crate) fn is_not_under(text: &str, start: &str) -> String {
-    format!("pg_catalog.left({text}, {START_LEN}) <> {start}")
+    format!("NOT pg_catalog.starts_with({text} COLLATE pg_catalog.\"C\", {start})")
 }
 
 /// The start of a text that names a key, of any suite; NULL of another text.
 pub(crate) fn start_of(text: &str) -> String {
-    format!("CASE WHEN {text} LIKE 'rv_.________.%' THEN pg_catalog.left({text}, {START_LEN}) END")
+    format!("CASE WHEN {text} LIKE 'rv_.________.%' THEN pg_catalog.substr({text}, 1, {START_LEN}) END")
 }
 
 /// What every token under a key holds, whatever its suite; and the pattern of its head.
@@ -136,7 +141,12 @@ pub(crate) fn patterns_under(id: KeyId) -> (String, String) {
 
 /// A condition that is cheap: a text may hold a token somewhere.
 pub(crate) fn may_hold(text: &str) -> String {
-    format!("pg_catalog.strpos({text}, 'rv') > 0")
+    format!("pg_catalog.strpos({text}, 'rv') OPERATOR(pg_catalog.>) 0")
+}
+
+/// A condition: a text has several pieces.
+pub(crate) fn is_packed(text: &str) -> String {
+    format!("pg_catalog.strpos({text}, ' ') OPERATOR(pg_catalog.>) 0")
 }
 
 /// A table expression with one row for each head of a token in a value of any type.
@@ -160,8 +170,7 @@ pub(crate) fn is_of(text: &str, fields: &[Field]) -> String {
     match names.is_empty() {
         true => "false".to_owned(),
         false => format!(
-            "(pg_catalog.left({text}, {}) = '{start}' AND pg_catalog.split_part({text}, '.', 4) IN ({}))",
-            start.len(),
+            "(pg_catalog.starts_with({text}, '{start}') AND pg_catalog.split_part({text}, '.', 4) {EQ} ANY (ARRAY[{}]))",
             names.join(", ")
         ),
     }

@@ -113,7 +113,12 @@ fn bind_as(arguments: &mut PgArguments, bound: Bound, text: Option<&str>) -> Res
     }
 }
 
-fn bind_all(arguments: &mut PgArguments, bound: Bound, texts: &[Option<&str>]) -> Result<(), DatabaseError> {
+/// The texts of one column of several rows, as an array.
+pub(in crate::postgres) fn bind_all(
+    arguments: &mut PgArguments,
+    bound: Bound,
+    texts: &[Option<&str>],
+) -> Result<(), DatabaseError> {
     match bound {
         Bound::Text => bind(arguments, texts),
         Bound::Jsonb => bind(arguments, texts.iter().map(|text| text.map(Jsonb)).collect::<Vec<_>>()),

@@ -150,7 +150,7 @@ impl FoundRecords {
     }
 }
 
-fn json_too_long(slots: &[Slot]) -> Error {
+pub(crate) fn json_too_long(slots: &[Slot]) -> Error {
     let column = slots.iter().find(|slot| slot.json).map_or("", |slot| &slot.column);
     let message = format!("column {column} holds more than 256 KiB on disk, and is not read");
     Error::new(ErrorKind::Malformed, message)

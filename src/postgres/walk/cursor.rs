@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::table::{IdKind, Table};
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
-use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{EQ, quote, text};
 use crate::record::layout::Layout;
 
 /// The best key: unique, never null, of types whose text means the same value again. The primary
@@ -58,7 +58,7 @@ impl Cursor {
         let mut arguments = PgArguments::default();
         bind(&mut arguments, layout.schema.clone())?;
         bind(&mut arguments, layout.table.clone())?;
-        let rows = database.fetch(Query { sql: Arc::from(KEY), arguments }, Phase::Reading).await?;
+        let rows = database.inspect(Query { sql: Arc::from(KEY), arguments }).await?;
         let Some(row) = rows.first() else { return Ok(Self::along_the_owner(layout, table)) };
         let json: String = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         let columns = serde_json::from_str(&json)
@@ -90,7 +90,7 @@ impl Cursor {
     /// The position of a row.
     pub(in crate::postgres) fn selected(&self) -> String {
         let columns: Vec<_> =
-            self.columns.iter().map(|(name, _)| format!("t.{}::text", quote(name))).collect();
+            self.columns.iter().map(|(name, _)| text(&format!("t.{}", quote(name)))).collect();
         columns.join(", ")
     }
 
@@ -100,14 +100,14 @@ impl Cursor {
             .columns
             .iter()
             .enumerate()
-            .map(|(at, (_, kind))| format!("${}::text::{kind}", first + at))
+            .map(|(at, (_, kind))| to_kind(&text(&format!("${}", first + at)), kind))
             .collect();
         values.join(", ")
     }
 
     /// `comparison` is `>` or `<=`.
     pub(in crate::postgres) fn compared(&self, comparison: &str, first: usize) -> String {
-        format!("({}) {comparison} ({})", self.order(), self.bound(first))
+        format!("ROW({}) OPERATOR(pg_catalog.{comparison}) ROW({})", self.order(), self.bound(first))
     }
 
     /// The row of `t` is the one at the position in `n.k0`, `n.k1` and so on.
@@ -116,7 +116,9 @@ impl Cursor {
             .columns
             .iter()
             .enumerate()
-            .map(|(at, (name, kind))| format!("{} = n.k{at}::{kind}", column(name, kind)))
+            .map(|(at, (name, kind))| {
+                format!("{} {EQ} {}", column(name, kind), to_kind(&format!("n.k{at}"), kind))
+            })
             .collect();
         equal.join(" AND ")
     }
@@ -138,7 +140,15 @@ impl Cursor {
 /// Of a type for which no better operator can be put before Postgres' own.
 fn column(name: &str, kind: &str) -> String {
     match kind {
-        "varchar" | "text" => format!("t.{}::text", quote(name)),
+        "varchar" | "text" => text(&format!("t.{}", quote(name))),
         _ => format!("t.{}", quote(name)),
+    }
+}
+
+/// A text as a value to compare such a column with.
+fn to_kind(value: &str, kind: &str) -> String {
+    match kind {
+        "varchar" | "text" => value.to_owned(),
+        _ => format!("{value}::pg_catalog.{kind}"),
     }
 }

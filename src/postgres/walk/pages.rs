@@ -1,8 +1,11 @@
 //! The SQL of a walk: its pages, and the exchange of what was found in them.
+//!
+//! The exchange fires the application's triggers, so it runs with the session's own search path. Everything that is looked
+//! up there is named with its schema; so it is in the pages, which then need no transaction of their own.
 
-use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{EQ, quote, text};
 use crate::postgres::sql::token;
-use crate::postgres::statements::fragments::{DURABLE, Writer, to_column};
+use crate::postgres::statements::fragments::{Bound, DURABLE, Writer, to_column};
 use crate::postgres::walk::cursor::Cursor;
 use crate::record::field::Field;
 use crate::record::placement::{PlainColumn, Slot};
@@ -30,8 +33,7 @@ impl Pages<'_> {
     pub(in crate::postgres) fn page(&self, batch: u32, after: bool, until: bool) -> String {
         let Self { writer, cursor, .. } = self;
         let slots: Vec<_> = self.slots.iter().map(|slot| writer.slot_text("t", slot)).collect();
-        let plain: Vec<_> =
-            self.plain.iter().map(|plain| format!("t.{}::text", quote(&plain.column))).collect();
+        let plain: Vec<_> = self.plain.iter().map(|plain| writer.plain_text("t", plain)).collect();
         let first = match self.sought {
             Sought::OtherKeys => 2,
             Sought::Misplaced => 1,
@@ -46,8 +48,8 @@ impl Pages<'_> {
             false => format!("FETCH FIRST {batch} ROWS WITH TIES"),
         };
         format!(
-            "SELECT {}, {}, CASE WHEN {} THEN ARRAY[{}]::text[] END, ARRAY[{}]::text[], {}, pg_catalog.now() \
-             FROM {} AS t WHERE {} ORDER BY {} {limit}",
+            "SELECT {}, {}, CASE WHEN {} THEN ARRAY[{}]::pg_catalog._text END, ARRAY[{}]::pg_catalog._text, {}, \
+             pg_catalog.now() FROM {} AS t WHERE {} ORDER BY {} {limit}",
             cursor.selected(),
             writer.owner_columns(),
             self.holds_sought(),
@@ -68,28 +70,37 @@ impl Pages<'_> {
     }
 
     fn slot_holds_sought(&self, at: usize, slot: &Slot) -> String {
-        let text = self.writer.slot_text("t", slot);
-        let sought = |value: &str| self.is_sought(at, slot, value);
-        if !slot.json {
-            // the record token never comes first but where it has no better place
-            let first = match self.sought {
-                Sought::Misplaced if !self.writer.placement.is_shared(at) => {
-                    format!("NOT {}", token::is_of(&text, &slot.own.into_iter().collect::<Vec<_>>()))
-                }
-                _ => sought(&text),
-            };
-            return format!(
-                "coalesce({text} <> '' AND ({} OR (pg_catalog.strpos({text}, ' ') > 0 AND EXISTS \
-                 (SELECT 1 FROM pg_catalog.unnest(pg_catalog.string_to_array({text}, ' ')) AS e (value) WHERE {}))), false)",
-                first,
-                sought("e.value"),
-            );
+        if slot.json {
+            return self.member_holds_sought(at, slot);
         }
-        let ours = self.writer.member(&format!("t.{}", quote(&slot.column)));
+        // a column may have a collation that cannot be searched
+        let text = format!("({} COLLATE pg_catalog.\"C\")", self.writer.slot_text("t", slot));
+        // the record token never comes first but where it has no better place
+        let first = match self.sought {
+            Sought::Misplaced if !self.writer.placement.is_shared(at) => {
+                format!("NOT {}", token::is_of(&text, &slot.own.into_iter().collect::<Vec<_>>()))
+            }
+            _ => self.is_sought(at, slot, &text),
+        };
         format!(
-            "CASE coalesce(pg_catalog.jsonb_typeof({ours}), 'null') WHEN 'null' THEN false WHEN 'object' THEN EXISTS \
-             (SELECT 1 FROM pg_catalog.jsonb_each_text({ours}) AS e WHERE ({}) IS NOT FALSE) ELSE true END",
-            sought("e.value"),
+            "coalesce({text} OPERATOR(pg_catalog.<>) '' AND ({first} OR ({} AND EXISTS (SELECT 1 FROM \
+             pg_catalog.unnest(pg_catalog.string_to_array({text}, ' ')) AS e (value) WHERE {}))), false)",
+            token::is_packed(&text),
+            self.is_sought(at, slot, "e.value"),
+        )
+    }
+
+    fn member_holds_sought(&self, at: usize, slot: &Slot) -> String {
+        let column = format!("t.{}", quote(&slot.column));
+        let (ours, sought) = (self.writer.member(&column), self.is_sought(at, slot, "e.value"));
+        let has_type = |name: &str| format!("pg_catalog.jsonb_typeof({ours}) {EQ} '{name}'");
+        // what is not read is told
+        format!(
+            "CASE WHEN {} THEN true WHEN {ours} IS NULL OR {} THEN false WHEN {} THEN EXISTS \
+             (SELECT 1 FROM pg_catalog.jsonb_each_text({ours}) AS e WHERE ({sought}) IS NOT FALSE) ELSE true END",
+            token::is_too_long(&column),
+            has_type("null"),
+            has_type("object"),
         )
     }
 
@@ -97,7 +108,7 @@ impl Pages<'_> {
     fn is_sought(&self, at: usize, slot: &Slot, value: &str) -> String {
         let placement = self.writer.placement;
         match self.sought {
-            Sought::OtherKeys => token::is_not_under(value, "$1::text"),
+            Sought::OtherKeys => token::is_not_under(value, &text("$1")),
             // what has a column of its own; anything else may lie here
             Sought::Misplaced if placement.is_shared(at) => {
                 let elsewhere = placement.with_own_columns().filter(|field| Some(*field) != slot.own);
@@ -111,24 +122,24 @@ impl Pages<'_> {
         }
     }
 
-    /// The positions, the old texts and the new texts of the slots, those of the plain columns, all as
-    /// arrays, and the ordinals.
+    /// The positions, the old texts and the new values of the slots, then those of the plain columns, all as arrays. Answers
+    /// with the number of rows that got them.
     pub(in crate::postgres) fn exchange(&self) -> String {
         let Self { writer, cursor, slots, plain, .. } = self;
-        let names = |letter: char, count: usize| (0..count).map(move |at| format!("{letter}{at}"));
-        let names: Vec<_> = names('k', cursor.width())
-            .chain(names('o', slots.len()))
-            .chain(names('v', slots.len()))
-            .chain(names('q', plain.len()))
-            .chain(names('p', plain.len()))
-            .collect();
-        let mut arrays: Vec<_> = (1..=names.len()).map(|number| format!("${number}::text[]")).collect();
-        let new_slots = arrays[cursor.width() + slots.len()..].iter_mut().zip(*slots);
-        for (array, _) in new_slots.filter(|(_, slot)| slot.json) {
-            // parsed once, here
-            array.push_str("::jsonb[]");
-        }
-        arrays.push(format!("${}::int4[]", names.len() + 1));
+        let texts =
+            |letter: char, count: usize| (0..count).map(move |at| (format!("{letter}{at}"), Bound::Text));
+        let values =
+            slots.iter().map(Bound::of_slot).enumerate().map(|(at, bound)| (format!("v{at}"), bound));
+        let new_plain =
+            plain.iter().map(Bound::of_plain).enumerate().map(|(at, bound)| (format!("p{at}"), bound));
+        let (names, arrays): (Vec<_>, Vec<_>) = texts('k', cursor.width())
+            .chain(texts('o', slots.len()))
+            .chain(values)
+            .chain(texts('q', plain.len()))
+            .chain(new_plain)
+            .enumerate()
+            .map(|(at, (name, bound))| (name, format!("${}::{}", at + 1, bound.array())))
+            .unzip();
         let member = writer.member_name();
         let columns = slots.iter().enumerate().map(|(at, slot)| exchange_slot(at, slot, &member));
         let columns = columns.chain(plain.iter().enumerate().map(|(at, plain)| exchange_plain(at, plain)));
@@ -138,9 +149,12 @@ impl Pages<'_> {
             unchanged.push(column.unchanged);
             held.push(column.held);
         }
-        // a trigger that changes our values makes the statement fail, as everywhere
+        // `unnest` of several arrays is part of the grammar, and always Postgres' own. A trigger that changes our values
+        // makes the statement fail, as everywhere.
         format!(
-            "UPDATE {} AS t SET {} FROM unnest({}) AS n ({}, ordinal) WHERE {} AND {} AND {} RETURNING 1 / (({}) IS TRUE)::int = 1, n.ordinal, {DURABLE}",
+            "WITH done AS (UPDATE {} AS t SET {} FROM unnest({}) AS n ({}) WHERE {} AND {} AND {} \
+             RETURNING 1 OPERATOR(pg_catalog./) CASE WHEN {} THEN 1 ELSE 0 END AS held) \
+             SELECT pg_catalog.count(done.held), {DURABLE} FROM done",
             writer.relation(),
             set.join(", "),
             arrays.join(", "),
@@ -162,43 +176,52 @@ struct Exchanged {
     held: String,
 }
 
+/// A condition that is true when both are equal or both are NULL, and false or NULL otherwise.
+fn is_same(one: &str, other: &str) -> String {
+    format!("({one} {EQ} {other} OR ({one} IS NULL AND {other} IS NULL))")
+}
+
+/// As [`is_same`], of a text and a bound one, byte by byte whatever the collation of the column.
+fn is_same_text(one: &str, other: &str) -> String {
+    is_same(&format!("{} COLLATE pg_catalog.\"C\"", text(one)), other)
+}
+
 fn exchange_slot(at: usize, slot: &Slot, member: &str) -> Exchanged {
-    let column = quote(&slot.column);
+    let (column, held, new) = (quote(&slot.column), format!("t.{}", quote(&slot.column)), format!("n.v{at}"));
     if !slot.json {
         return Exchanged {
-            set: format!("{column} = n.v{at}"),
-            unchanged: format!("t.{column}::text IS NOT DISTINCT FROM n.o{at}"),
-            held: format!("t.{column}::text IS NOT DISTINCT FROM n.v{at}"),
+            set: format!("{column} = {new}"),
+            unchanged: is_same_text(&held, &format!("n.o{at}")),
+            held: is_same_text(&held, &new),
         };
     }
-    let held = format!("t.{column}");
     let ours = token::member(&held, member);
+    let is_new = is_same(&ours, &new);
     // what stays is not written anew, since the application may keep much beside it
     Exchanged {
         set: format!(
-            "{column} = CASE WHEN {ours} IS NOT DISTINCT FROM n.v{at} THEN t.{column} \
-             WHEN n.v{at} IS NULL THEN {} ELSE {} END",
+            "{column} = CASE WHEN {is_new} THEN {held} WHEN {new} IS NULL THEN {} ELSE {} END",
             token::without_member(&held, member),
-            token::with_member(&held, member, &format!("n.v{at}"))
+            token::with_member(&held, member, &new)
         ),
         // the text that was read is Postgres' own, and the same value always has the same
         unchanged: format!(
-            "{ours}::text IS NOT DISTINCT FROM n.o{at} \
-             AND (n.v{at} IS NULL OR coalesce(pg_catalog.jsonb_typeof(t.{column}) IN ('object', 'null'), true))"
+            "{} AND ({new} IS NULL OR {held} IS NULL OR {})",
+            is_same_text(&ours, &format!("n.o{at}")),
+            token::takes_member(&held)
         ),
-        held: format!("{ours} IS NOT DISTINCT FROM n.v{at}"),
+        held: is_new,
     }
 }
 
 fn exchange_plain(at: usize, plain: &PlainColumn) -> Exchanged {
-    let column = quote(&plain.column);
+    let (column, held) = (quote(&plain.column), format!("t.{}", quote(&plain.column)));
     let new = to_column(plain, &format!("n.p{at}"));
-    let same = |value: &str| format!("t.{column}::text IS NOT DISTINCT FROM {value}");
-    let (unchanged, kept) = (same(&format!("n.q{at}")), same(&format!("n.p{at}")));
+    // printed again, since jsonb has a form of its own
+    let is_new = is_same_text(&held, &text(&format!("({new})")));
     Exchanged {
-        set: format!("{column} = CASE WHEN {kept} THEN t.{column} ELSE {new} END"),
-        unchanged,
-        // printed again, since jsonb has a form of its own
-        held: same(&format!("({new})::text")),
+        set: format!("{column} = CASE WHEN {is_new} THEN {held} ELSE {new} END"),
+        unchanged: is_same_text(&held, &format!("n.q{at}")),
+        held: is_new,
     }
 }

@@ -12,9 +12,9 @@ use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::table::missing_table;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
-use crate::postgres::statements::bind::{clock, json_state, owner_of, parse_owner};
+use crate::postgres::statements::bind::{bind_all, clock, json_state, owner_of, parse_owner};
 use crate::postgres::statements::found_records::JsonState;
-use crate::postgres::statements::fragments::{Forms, Writer};
+use crate::postgres::statements::fragments::{Bound, Forms, Writer};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::cursor::{Cursor, Position};
 use crate::postgres::walk::pages::{Pages, Sought};
@@ -24,12 +24,12 @@ use crate::record::placement::{Placement, PlainColumn, Slot};
 use crate::record::token::{KeyId, start_under};
 use crate::record::version::Millis;
 
-/// How long an exchange waits for a row that somebody else has locked.
-const LOCK_TIMEOUT: &str = "250ms";
+/// How an exchange begins: for a row that somebody else has locked it waits this long.
+const PATIENTLY: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '250ms'";
 
 /// The lag, and whether it is hidden from us.
-const LAG: &str = "SELECT coalesce(max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), replay_lsn)), 0)::int8, \
- coalesce(bool_or(state IS NULL), false) FROM pg_catalog.pg_stat_replication";
+const LAG: &str = "SELECT coalesce(pg_catalog.max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), replay_lsn)), 0)::pg_catalog.int8, \
+ coalesce(pg_catalog.bool_or(state IS NULL), false) FROM pg_catalog.pg_stat_replication";
 
 /// The rows between two positions: after the first, up to and with the second.
 #[derive(Debug, Clone, Default)]
@@ -59,6 +59,13 @@ pub(crate) struct RowTexts {
     pub(crate) slots: Vec<Option<String>>,
     /// The text of every plain column.
     pub(crate) plain: Vec<Option<String>>,
+}
+
+impl RowTexts {
+    /// How many bytes they have as parameters of a statement.
+    fn len(&self) -> usize {
+        self.slots.iter().chain(&self.plain).map(|text| 5 + text.as_ref().map_or(0, String::len)).sum()
+    }
 }
 
 /// What one page holds.
@@ -109,9 +116,9 @@ impl TableWalk {
         let relation = writer.relation();
         let (selected, order, has_position) = (cursor.selected(), cursor.order(), cursor.has_position());
         let middle = format!(
-            "SELECT {selected} FROM {relation} AS t WHERE {has_position} ORDER BY {order} OFFSET $1::int8 LIMIT 1"
+            "SELECT {selected} FROM {relation} AS t WHERE {has_position} ORDER BY {order} OFFSET $1::pg_catalog.int8 LIMIT 1"
         );
-        let count = format!("SELECT count(*) FROM {relation} AS t");
+        let count = format!("SELECT pg_catalog.count(*) FROM {relation} AS t");
         let count_found = format!("{count} WHERE {}", texts.holds_sought());
         let (middle, count, count_found) = (middle.into(), count.into(), count_found.into());
         let (fields, placement) = (writer.layout.fields.clone(), writer.placement.clone());
@@ -174,9 +181,7 @@ impl Postgres {
 
     async fn count(&self, sql: Arc<str>, arguments: PgArguments) -> Result<u64, DatabaseError> {
         let rows = self.database.fetch_from_all_rows(&[&self.relation()], Query { sql, arguments }).await?;
-        let count = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>(0));
-        let count = count.map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
-        Ok(count.try_into().unwrap_or(0))
+        first_count(&rows)
     }
 
     /// The whole table as stretches of about the same number of rows.
@@ -228,44 +233,38 @@ impl Postgres {
     }
 
     /// Puts new texts in the place of old ones, by one statement, where every column of the walk still
-    /// holds exactly what was found. Answers with which rows that were.
+    /// holds exactly what was found. Answers with how many rows that were.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn exchange(
         &self,
         walk: &TableWalk,
         exchanges: &[Exchange],
-    ) -> Result<Vec<bool>, DatabaseError> {
+    ) -> Result<u64, DatabaseError> {
         let mut arguments = PgArguments::default();
+        let length: usize =
+            exchanges.iter().map(|exchange| exchange.found.texts.len() + exchange.new.len()).sum();
+        sqlx::Arguments::reserve(&mut arguments, 2 * (walk.slots.len() + walk.plain.len()), length);
         for at in 0..walk.cursor.width() {
             bind(&mut arguments, column(exchanges, |exchange| exchange.found.position[at].as_str()))?;
         }
-        let (old, new): (TextsOf, TextsOf) = (|exchange| &exchange.found.texts, |exchange| &exchange.new);
-        for texts in [old, new] {
-            for at in 0..walk.slots.len() {
-                bind(&mut arguments, column(exchanges, |exchange| texts(exchange).slots[at].as_deref()))?;
-            }
+        for at in 0..walk.slots.len() {
+            bind(&mut arguments, column(exchanges, |exchange| exchange.found.texts.slots[at].as_deref()))?;
         }
-        for texts in [old, new] {
-            for at in 0..walk.plain.len() {
-                bind(&mut arguments, column(exchanges, |exchange| texts(exchange).plain[at].as_deref()))?;
-            }
+        for (at, slot) in walk.slots.iter().enumerate() {
+            let new = column(exchanges, |exchange| exchange.new.slots[at].as_deref());
+            bind_all(&mut arguments, Bound::of_slot(slot), &new)?;
         }
-        bind(&mut arguments, (0..exchanges.len() as i32).collect::<Vec<_>>())?;
-        let exchange = Query { sql: walk.exchange.clone(), arguments };
-        let mut arguments = PgArguments::default();
-        bind(&mut arguments, LOCK_TIMEOUT)?;
-        let sql = "SELECT pg_catalog.set_config('lock_timeout', $1::text, true)";
-        let patience = Query { sql: sql.into(), arguments };
-        let rows = self.database.transaction(vec![patience, exchange], Phase::Writing).await?;
-        let mut done = vec![false; exchanges.len()];
-        for row in &rows {
-            let at: i32 = row.try_get(1).map_err(|error| DatabaseError::of(&error, Phase::Writing))?;
-            if let Some(done) = usize::try_from(at).ok().and_then(|at| done.get_mut(at)) {
-                *done = true;
-            }
+        for at in 0..walk.plain.len() {
+            bind(&mut arguments, column(exchanges, |exchange| exchange.found.texts.plain[at].as_deref()))?;
         }
-        Ok(done)
+        for (at, plain) in walk.plain.iter().enumerate() {
+            let new = column(exchanges, |exchange| exchange.new.plain[at].as_deref());
+            bind_all(&mut arguments, Bound::of_plain(plain), &new)?;
+        }
+        let query = Query { sql: walk.exchange.clone(), arguments };
+        let rows = self.database.begun_with(PATIENTLY, query, Phase::Writing).await?;
+        first_count(&rows)
     }
 
     /// How many bytes of WAL the replica that is furthest behind has not applied yet. Zero without replicas.
@@ -298,7 +297,12 @@ impl Postgres {
     }
 }
 
-type TextsOf = fn(&Exchange) -> &RowTexts;
+/// The count in the first column of an answer.
+fn first_count(rows: &[PgRow]) -> Result<u64, DatabaseError> {
+    let count = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>(0));
+    let count = count.map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
+    Ok(count.try_into().unwrap_or(0))
+}
 
 fn column<'a, T>(exchanges: &'a [Exchange], value: impl Fn(&'a Exchange) -> T) -> Vec<T> {
     exchanges.iter().map(value).collect()

@@ -28,8 +28,12 @@ impl Postgres {
     /// Counts the tokens in every column of the layout that could hold one, in one snapshot.
     ///
     /// It goes by the layout and the catalogue, not by the placement or by what a walk visits: what
-    /// those forget is found here.
-    pub(crate) async fn tokens_per_key(&self, plan: &Plan) -> Result<Vec<ColumnCount>, DatabaseError> {
+    /// those forget is found here. `processes` of the server work on it; absent: as many as it thinks right.
+    pub(crate) async fn tokens_per_key(
+        &self,
+        plan: &Plan,
+        processes: Option<u32>,
+    ) -> Result<Vec<ColumnCount>, DatabaseError> {
         let Some(table) = plan.table() else { return Ok(Vec::new()) };
         let columns = counted(self.layout(), table);
         if columns.is_empty() {
@@ -37,7 +41,7 @@ impl Postgres {
         }
         let query =
             Query { sql: count_sql(self.layout(), &columns).into(), arguments: PgArguments::default() };
-        let rows = self.database.fetch_from_all_rows(&[&self.relation()], query).await?;
+        let rows = self.database.fetch_by_processes(processes, &[&self.relation()], query).await?;
         let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
         let mut tally: BTreeMap<(usize, Option<KeyId>), u64> = BTreeMap::new();
         for row in &rows {
@@ -97,46 +101,74 @@ fn counted<'a>(layout: &'a Layout, table: &Table) -> Vec<Counted<'a>> {
     counted.collect()
 }
 
-/// Every piece between two spaces, and every entry of our part of the JSONB column. In the rest of that, and in a
-/// column of another type, whatever looks like the start of a token.
+/// Three counts of one moment. The first takes every text that is one piece, as nearly all are, and says whether there is
+/// anything for the second, which takes the other texts apart: every piece between two spaces; and in a column that is not
+/// made for tokens, and in the rest of the JSONB column, whatever looks like the start of one. The third takes every entry
+/// of our part of the JSONB column.
 fn count_sql(layout: &Layout, columns: &[Counted<'_>]) -> String {
-    let pieces = columns.iter().enumerate().map(|(at, Counted { name, form, sealed })| {
-        let column = format!("t.{}", quote(name));
-        match form {
+    let (relation, member) = (relation(layout), layout.fields.member());
+    let (mut places, mut starts, mut others, mut pieces, mut members) =
+        (vec![], vec![], vec![], vec![], vec![]);
+    for (at, column) in columns.iter().enumerate() {
+        let value = format!("t.{}", quote(column.name));
+        // a column may have a collation that cannot be searched
+        let text = format!("({value}::text COLLATE pg_catalog.\"C\")");
+        match column.form {
             Form::Text => {
-                // a column may have a collation that cannot be searched
-                let column = format!("({column} COLLATE pg_catalog.\"C\")");
-                let pieces = format!("pg_catalog.string_to_array({column}::text, ' ')");
-                let pieces = match sealed {
-                    true => pieces,
-                    false => {
-                        format!("CASE WHEN {} THEN {pieces} END", token::may_hold(&format!("{column}::text")))
-                    }
-                };
-                format!("SELECT {at}, e.value FROM pg_catalog.unnest({pieces}) AS e (value)")
+                if column.sealed {
+                    places.push(at.to_string());
+                    starts.push(only_start(&text));
+                }
+                let is_other = if column.sealed { token::is_packed(&text) } else { token::may_hold(&text) };
+                pieces.push(format!(
+                    "SELECT {at}, e.value FROM pg_catalog.unnest(CASE WHEN {is_other} THEN \
+                     pg_catalog.string_to_array({text}, ' ') END) AS e (value)"
+                ));
+                others.push(is_other);
             }
             Form::Jsonb => {
-                let member = layout.fields.member();
-                let ours = token::member(&column, &member);
-                let rest = format!("({})", token::without_member(&column, &member));
-                format!(
-                    "SELECT {at}, e.value FROM pg_catalog.jsonb_each_text(CASE coalesce(pg_catalog.jsonb_typeof({ours}), 'null') \
-                     WHEN 'object' THEN {ours} WHEN 'null' THEN NULL ELSE pg_catalog.jsonb_build_object('', {ours}) END) AS e \
-                     UNION ALL {}",
-                    heads(at, &rest)
-                )
+                let rest = format!("({})::text", token::without_member(&value, &member));
+                pieces.push(heads(at, &rest));
+                others.push(token::may_hold(&rest));
+                members.push(count_members(at, &relation, &token::member(&value, &member)));
             }
             // not by a cast: the owner of a type may have made one that runs a function
-            Form::Other => heads(at, &printed(&column)),
+            Form::Other => {
+                pieces.push(heads(at, &printed(&value)));
+                others.push(token::may_hold(&printed(&value)));
+            }
         }
-    });
-    let pieces: Vec<_> = pieces.collect();
+    }
+    if starts.is_empty() {
+        (places, starts) = (vec!["0".to_owned()], vec!["NULL::text".to_owned()]);
+    }
+    let (start, members) = (token::start_of("x.value"), members.concat());
     format!(
-        "SELECT x.at, {}, count(*) FROM {} AS t CROSS JOIN LATERAL ({}) AS x (at, value) \
-         WHERE coalesce(x.value, '-') <> '' GROUP BY 1, 2",
-        token::start_of("x.value"),
-        relation(layout),
+        "WITH counted AS (SELECT v.at, v.start, count(*) AS tokens, bool_or(v.at = 1 AND ({})) AS others FROM {relation} AS t \
+         CROSS JOIN LATERAL pg_catalog.unnest(ARRAY[{}]) WITH ORDINALITY AS v (start, at) GROUP BY 1, 2) \
+         SELECT (ARRAY[{}])[c.at::int4], c.start, c.tokens FROM counted AS c WHERE c.start IS NOT NULL \
+         UNION ALL SELECT x.at, {start}, count(*) FROM {relation} AS t CROSS JOIN LATERAL ({}) AS x (at, value) \
+         WHERE (SELECT bool_or(c.others) FROM counted AS c) AND coalesce(x.value, '-') <> '' GROUP BY 1, 2{members}",
+        others.join(" OR "),
+        starts.join(", "),
+        places.join(", "),
         pieces.join(" UNION ALL "),
+    )
+}
+
+/// The start of a text that is one piece, empty when it names no key; NULL of any other text.
+fn only_start(text: &str) -> String {
+    let (is_packed, start) = (token::is_packed(text), token::start_of(text));
+    format!("CASE WHEN {text} <> '' AND NOT {is_packed} THEN coalesce({start}, '') END")
+}
+
+/// Counts every entry of our part of the JSONB column, and what is there in its place as one.
+fn count_members(at: usize, relation: &str, ours: &str) -> String {
+    format!(
+        " UNION ALL SELECT {at}, {}, count(*) FROM {relation} AS t CROSS JOIN LATERAL pg_catalog.jsonb_each_text(\
+         CASE coalesce(pg_catalog.jsonb_typeof({ours}), 'null') WHEN 'object' THEN {ours} WHEN 'null' THEN NULL \
+         ELSE pg_catalog.jsonb_build_object('', {ours}) END) AS e WHERE coalesce(e.value, '-') <> '' GROUP BY 1, 2",
+        token::start_of("e.value")
     )
 }
 

@@ -118,10 +118,10 @@ pub struct RotateArgs {
     /// Count what there is to do and about how long it takes, and write nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Rows to a statement, 1 to 100000 [default: 1000]
+    /// Rows to a statement, 1 to 100000 [default: 100]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=i64::from(RotateOptions::MAX_BATCH)))]
     batch: Option<u32>,
-    /// Parts of the table that are worked on at once, 1 to 64 [default: by the processors, at most 4]
+    /// Parts of the table that are worked on at once, 1 to 64 [default: 1]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=i64::from(RotateOptions::MAX_JOBS)))]
     jobs: Option<u32>,
     /// At most so many rows a second

@@ -210,7 +210,7 @@ impl RollbackArgs {
 
 #[derive(Args)]
 pub struct PromoteArgs {
-    /// Rows to a statement, 1 to 100000 [default: 1000]
+    /// Rows to a statement, 1 to 100000 [default: 100]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=i64::from(RotateOptions::MAX_BATCH)))]
     batch: Option<u32>,
 }

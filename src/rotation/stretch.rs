@@ -13,12 +13,15 @@ use crate::postgres::statements::plan::Postgres;
 use crate::postgres::walk::rows::{Exchange, FoundRow, Stretch, TableWalk};
 use crate::record::owner::Owner;
 use crate::rotation::report::UnreadableRow;
-use crate::rotation::rotate_rows::{Rework, Reworked, RowProblem};
+use crate::rotation::row_work::{Reworked, RowProblem, RowWork, rework};
 use crate::rotation::throttle::{PAUSE, Throttle};
 use crate::store::core::{Core, pause};
 
 /// After so many single rows in a row that the database refuses it is not the rows.
 const MAX_REFUSED: u32 = 100;
+
+/// How often a database that is busy is asked again.
+pub(crate) const BUSY: u32 = 2;
 
 /// What a batch did.
 #[derive(Default)]
@@ -32,41 +35,44 @@ pub(crate) struct BatchCounts {
     pub(crate) unreadable: u64,
 }
 
-/// What a shard tells while it works.
-pub(crate) enum Message {
-    Unreadable(UnreadableRow),
+/// What happens during a pass.
+pub(crate) enum PassEvent {
+    /// The rows of the table are counted.
+    Begun,
     Batch(BatchCounts),
+    Unreadable(UnreadableRow),
     Paused(String),
 }
 
-/// What several shards share.
+/// What all stretches of a pass share.
 #[derive(Clone)]
-pub(crate) struct Job {
+pub(crate) struct StretchWork {
     pub(crate) core: Arc<Core>,
     pub(crate) walk: Arc<TableWalk>,
     pub(crate) throttle: Arc<Throttle>,
-    pub(crate) rework: Rework,
+    /// What is done to each row.
+    pub(crate) row: RowWork,
 }
 
-impl Job {
+impl StretchWork {
     /// Lets one task work on each stretch. Dropping this ends them after their current statement.
     pub(crate) async fn run(
         self,
         stretches: Vec<Stretch>,
-        mut hear: impl FnMut(Message),
+        mut hear: impl FnMut(PassEvent),
     ) -> Result<(), DatabaseError> {
-        let (messages, mut heard) = mpsc::channel(64);
-        let mut shards = JoinSet::new();
+        let (events, mut heard) = mpsc::channel(64);
+        let mut tasks = JoinSet::new();
         for stretch in stretches {
-            let shard = Shard { job: self.clone(), stretch, messages: messages.clone(), refused: 0 };
-            shards.spawn(shard.run());
+            let task = StretchTask { work: self.clone(), stretch, events: events.clone(), refused: 0 };
+            tasks.spawn(task.run());
         }
-        drop(messages);
+        drop(events);
         loop {
             tokio::select! {
-                Some(message) = heard.recv() => hear(message),
+                Some(event) = heard.recv() => hear(event),
                 // the first failure ends the others, after their current statement
-                Some(ended) = shards.join_next() => {
+                Some(ended) = tasks.join_next() => {
                     ended.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
                 }
                 else => return Ok(()),
@@ -75,51 +81,54 @@ impl Job {
     }
 }
 
-struct Shard {
-    job: Job,
+struct StretchTask {
+    work: StretchWork,
     stretch: Stretch,
-    messages: Sender<Message>,
+    events: Sender<PassEvent>,
     refused: u32,
 }
 
-impl Shard {
+impl StretchTask {
     /// Works to the end of the stretch.
     ///
     /// # Errors
     /// `Redetect` when the schema is no longer the one of the walk. Every batch before it is done.
     async fn run(mut self) -> Result<(), DatabaseError> {
-        let core = self.job.core.clone();
+        let core = self.work.core.clone();
         let Some(postgres) = &core.postgres else { return Ok(()) };
         loop {
             let keyring = core.keyring.for_sealing()?;
             let primary = keyring.primary().0;
-            let page = steadily(postgres, || postgres.page(&self.job.walk, &self.stretch, primary)).await?;
+            let page =
+                steadily(postgres, BUSY, || postgres.page(&self.work.walk, &self.stretch, primary)).await?;
             let Some(last) = page.last else { return Ok(()) };
             let probe = page.found.iter().find_map(|found| found.owner.clone());
-            let mut tally = BatchCounts { visited: page.rows, ..BatchCounts::default() };
-            let (exchanges, unreadable) = self.rework(page.found, keyring, &mut tally).await?;
+            let mut counts = BatchCounts { visited: page.rows, ..BatchCounts::default() };
+            let (exchanges, unreadable) = self.rework(page.found, keyring, &mut counts).await?;
             let rows = exchanges.len();
             if rows > 0 && self.paused(postgres, probe.as_ref()).await? {
                 // in a long pause a key may have been retired, and more: look again
                 continue;
             }
             for row in unreadable {
-                self.tell(Message::Unreadable(row)).await;
+                self.tell(PassEvent::Unreadable(row)).await;
             }
             if rows > 0 {
-                self.exchange(postgres, exchanges, &mut tally).await?;
+                self.exchange(postgres, exchanges, &mut counts).await?;
             }
-            self.tell(Message::Batch(tally)).await;
+            self.tell(PassEvent::Batch(counts)).await;
             self.stretch.after = Some(last);
-            self.job.throttle.pace(rows).await;
+            self.work.throttle.pace(rows).await;
         }
     }
 
     /// Waits while others suffer. Says whether it did.
     async fn paused(&self, postgres: &Postgres, probe: Option<&Owner>) -> Result<bool, DatabaseError> {
         let mut paused = false;
-        while let Some(reason) = steadily(postgres, || self.job.throttle.trouble(postgres, probe)).await? {
-            self.tell(Message::Paused(reason)).await;
+        while let Some(reason) =
+            steadily(postgres, BUSY, || self.work.throttle.trouble(postgres, probe)).await?
+        {
+            self.tell(PassEvent::Paused(reason)).await;
             tokio::time::sleep(PAUSE).await;
             paused = true;
         }
@@ -127,8 +136,8 @@ impl Shard {
     }
 
     /// Nobody listening means that the run was cancelled, which ends this task too.
-    async fn tell(&self, message: Message) {
-        self.messages.send(message).await.ok();
+    async fn tell(&self, event: PassEvent) {
+        self.events.send(event).await.ok();
     }
 
     /// Reworks what was found, away from the threads that serve others.
@@ -136,19 +145,17 @@ impl Shard {
         &self,
         found: Vec<FoundRow>,
         keyring: Arc<Keyring>,
-        tally: &mut BatchCounts,
+        counts: &mut BatchCounts,
     ) -> Result<(Vec<Exchange>, Vec<UnreadableRow>)> {
-        let (walk, rework) = (self.job.walk.clone(), self.job.rework);
-        let work = move || {
-            let rework = |found: FoundRow| Ok((rework(&found, &walk, &keyring)?, found));
-            found.into_iter().map(rework).collect::<Result<Vec<_>>>()
-        };
+        let (walk, row) = (self.work.walk.clone(), self.work.row);
+        let rework = move |found: FoundRow| Ok((rework(&found, &walk, &keyring, row)?, found));
+        let work = move || found.into_iter().map(rework).collect::<Result<Vec<_>>>();
         let reworked = tokio::task::spawn_blocking(work).await;
         let reworked =
             reworked.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
         let (mut exchanges, mut unreadable) = (Vec::with_capacity(reworked.len()), Vec::new());
         for (Reworked { new, problems }, found) in reworked {
-            tally.unreadable += u64::from(!problems.is_empty());
+            counts.unreadable += u64::from(!problems.is_empty());
             let told = |problem: RowProblem| UnreadableRow::new(&found.name, problem.column, &problem.error);
             unreadable.extend(problems.into_iter().map(told));
             exchanges.extend(new.map(|new| Exchange { found, new }));
@@ -162,17 +169,16 @@ impl Shard {
         &mut self,
         postgres: &Postgres,
         exchanges: Vec<Exchange>,
-        tally: &mut BatchCounts,
+        counts: &mut BatchCounts,
     ) -> Result<(), DatabaseError> {
         let mut parts = vec![exchanges];
         while let Some(mut part) = parts.pop() {
             // smaller parts help more than waiting
-            let done = with_patience(postgres, 0, || postgres.exchange(&self.job.walk, &part)).await;
+            let done = steadily(postgres, 0, || postgres.exchange(&self.work.walk, &part)).await;
             let fault = match done {
-                Ok(done) => {
-                    let exchanged = done.iter().filter(|done| **done).count() as u64;
-                    tally.exchanged += exchanged;
-                    tally.changed += done.len() as u64 - exchanged;
+                Ok(exchanged) => {
+                    counts.exchanged += exchanged;
+                    counts.changed += (part.len() as u64).saturating_sub(exchanged);
                     self.refused = 0;
                     continue;
                 }
@@ -186,14 +192,14 @@ impl Shard {
                     parts.extend([rest, part]);
                 }
                 // somebody holds the row: it is met again in the next pass
-                (Outcome::Retry, _) => tally.changed += 1,
+                (Outcome::Retry, _) => counts.changed += 1,
                 _ if self.refused >= MAX_REFUSED => return Err(fault),
                 (_, row) => {
                     self.refused += 1;
-                    tally.unreadable += 1;
+                    counts.unreadable += 1;
                     let name = row.first().map(|exchange| exchange.found.name.as_str());
                     let row = UnreadableRow::new(name.unwrap_or_default(), None, &fault.error);
-                    self.tell(Message::Unreadable(row)).await;
+                    self.tell(PassEvent::Unreadable(row)).await;
                 }
             }
         }
@@ -201,24 +207,13 @@ impl Shard {
     }
 }
 
-fn moved() -> DatabaseError {
-    DatabaseError::new(
-        Outcome::Redetect,
-        Error::new(ErrorKind::Schema, "the schema of the table keeps changing"),
-    )
-}
-
 /// Asks again for as long as a call may take, where asking again can help. What is asked changes
-/// nothing when it is done twice.
-pub(crate) async fn steadily<T, F>(postgres: &Postgres, ask: impl Fn() -> F) -> Result<T, DatabaseError>
-where
-    F: Future<Output = Result<T, DatabaseError>>,
-{
-    with_patience(postgres, 2, ask).await
-}
-
-/// `busy` says how often a database that is alive and busy is asked again.
-async fn with_patience<T, F>(postgres: &Postgres, busy: u32, ask: impl Fn() -> F) -> Result<T, DatabaseError>
+/// nothing when it is done twice. `busy` says how often a database that is alive and busy is asked again.
+pub(crate) async fn steadily<T, F>(
+    postgres: &Postgres,
+    busy: u32,
+    ask: impl Fn() -> F,
+) -> Result<T, DatabaseError>
 where
     F: Future<Output = Result<T, DatabaseError>>,
 {

@@ -1,17 +1,15 @@
 //! The newest record of one row, moved to its best places: a pure function.
 
-use crate::crypto::aead::Scope;
 use crate::crypto::sealer::{check_whole, with_plain_texts};
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::keys::Keyring;
 use crate::postgres::statements::found_records::JsonState;
-use crate::postgres::walk::rows::{FoundRow, RowTexts, TableWalk};
+use crate::postgres::walk::rows::RowTexts;
 use crate::record::field::Field;
 use crate::record::placement::{PlainColumn, Slot};
 use crate::record::plain::{PlainTexts, from_column, is_unset};
 use crate::record::record::Record;
 use crate::record::token::{Token, print_object, print_packed};
-use crate::rotation::rotate_rows::{Reworked, RowProblem, read_slots};
+use crate::rotation::row_work::{RowProblem, TokenRow};
 use crate::store::core::of_other_credentials;
 
 /// Moves the tokens of the newest record to where the placement wants them, and opens those of plain fields
@@ -19,67 +17,55 @@ use crate::store::core::of_other_credentials;
 ///
 /// The row stays as it is when it holds anything that is not ours or not readable, and a plain value stays
 /// sealed when its column holds another one.
-pub(super) fn promote_row(found: &FoundRow, walk: &TableWalk, keyring: &Keyring) -> Result<Reworked> {
-    let mut problems = Vec::new();
-    let held = read_slots(found, &walk.slots, &mut problems);
-    let Some(owner) = &found.owner else {
-        return Ok(Reworked { new: None, problems: vec![RowProblem::no_owner()] });
-    };
+///
+/// # Errors
+/// None: what is wrong with a row is a problem of that row.
+pub(crate) fn promote_row(row: &TokenRow<'_>, problems: &mut Vec<RowProblem>) -> Result<Option<RowTexts>> {
     if !problems.is_empty() {
-        return Ok(Reworked { new: None, problems });
+        return Ok(None);
     }
-    let moved = newest(&held, found, Scope { namespace: walk.fields.namespace, owner }, (keyring, walk))
-        .and_then(|record| {
-            let mut moving =
-                Move { found, walk, held: &held, record, opened: Vec::new(), problems: Vec::new() };
-            let plain = moving.plain_columns();
-            let slots = moving.slots()?;
-            let has_changed = slots != found.texts.slots || plain != found.texts.plain;
-            let new = has_changed.then_some(RowTexts { slots, plain });
-            Ok(Reworked { new, problems: moving.problems })
-        });
-    Ok(moved
-        .unwrap_or_else(|error| Reworked { new: None, problems: vec![RowProblem { column: None, error }] }))
+    let moved = newest(row).and_then(|record| {
+        let mut moving = Move { row, record, opened: Vec::new(), problems: Vec::new() };
+        let plain = moving.plain_columns();
+        let slots = moving.slots()?;
+        problems.append(&mut moving.problems);
+        let old = &row.found.texts;
+        Ok((slots != old.slots || plain != old.plain).then_some(RowTexts { slots, plain }))
+    });
+    Ok(moved.unwrap_or_else(|error| {
+        problems.push(RowProblem { column: None, error });
+        None
+    }))
 }
 
 /// The newest record with its plain values, when a store might write over everything else.
 ///
 /// # Errors
-/// `UnknownKey` of any record; `Configuration` when older tokens are another kind's; `Incomplete`, naming a field whose token lies in a column that this process does not
-/// know; whatever else is wrong with the newest one.
-fn newest(
-    held: &[(usize, Token)],
-    found: &FoundRow,
-    scope: Scope<'_>,
-    (keyring, walk): (&Keyring, &TableWalk),
-) -> Result<Record> {
-    let version = held.last().map(|(_, token)| token.version).ok_or(ErrorKind::NotFound)?;
-    if version.is_ahead_of(found.now) {
+/// `UnknownKey` of any record; `Configuration` when older tokens are another kind's; `Incomplete`, naming a field whose
+/// token lies in a column that this process does not know; whatever else is wrong with the newest one.
+fn newest(row: &TokenRow<'_>) -> Result<Record> {
+    let version = row.tokens.last().map(|token| token.version).ok_or(ErrorKind::NotFound)?;
+    if version.is_ahead_of(row.found.now) {
         let message = format!("the record of version {version} is more than a day ahead");
         return Err(Error::new(ErrorKind::Malformed, message)
             .with_hint("store the configuration again, which replaces it"));
     }
-    held.iter().try_for_each(|(_, token)| keyring.opener(token.key).map(drop))?;
-    let others = held.iter().map(|(_, token)| token).filter(|token| token.version != version);
-    of_other_credentials(&walk.fields, others.map(|token| token.field)).map_or(Ok(()), Err)?;
-    let tokens = held.iter().map(|(_, token)| token).filter(|token| token.version == version);
+    row.tokens.iter().try_for_each(|token| row.keyring.opener(token.key).map(drop))?;
+    let (newest, others): (Vec<_>, Vec<_>) = row.tokens.iter().partition(|token| token.version == version);
+    let fields = &row.walk.fields;
+    of_other_credentials(fields, others.iter().map(|token| token.field)).map_or(Ok(()), Err)?;
     let mut plain = PlainTexts::default();
-    walk.plain
-        .iter()
-        .zip(&found.texts.plain)
-        .for_each(|(column, text)| plain.push(column.field, text.clone()));
-    let record = Record::new(tokens.cloned().collect(), plain)?;
-    let root = keyring.opener(record.key)?;
-    check_whole(&record, scope, root, |_| false)?;
-    with_plain_texts(record, scope, root, &walk.fields)
+    let columns = row.walk.plain.iter().zip(&row.found.texts.plain);
+    columns.for_each(|(column, text)| plain.push(column.field, text.clone()));
+    let record = Record::new(newest.into_iter().cloned().collect(), plain)?;
+    let root = row.keyring.opener(record.key)?;
+    check_whole(&record, row.scope, root, |_| false)?;
+    with_plain_texts(record, row.scope, root, fields)
 }
 
 /// One record on its way.
 struct Move<'a> {
-    found: &'a FoundRow,
-    walk: &'a TableWalk,
-    /// Every token of the row with its slot, those of the newest record last.
-    held: &'a [(usize, Token)],
+    row: &'a TokenRow<'a>,
     record: Record,
     /// The fields that have their value in a column now, and no token any more.
     opened: Vec<Field>,
@@ -89,7 +75,7 @@ struct Move<'a> {
 impl Move<'_> {
     /// What the plain columns get.
     fn plain_columns(&mut self) -> Vec<Option<String>> {
-        let columns = self.walk.plain.iter().zip(&self.found.texts.plain);
+        let columns = self.row.walk.plain.iter().zip(&self.row.found.texts.plain);
         columns.map(|(column, old)| self.plain_column(column, old)).collect()
     }
 
@@ -131,18 +117,18 @@ impl Move<'_> {
     /// # Errors
     /// `ForeignValue` when the JSONB column would get something and takes nothing.
     fn slots(&self) -> Result<Vec<Option<String>>> {
-        let slots = self.walk.slots.iter().enumerate();
+        let slots = self.row.walk.slots.iter().enumerate();
         slots.map(|(at, slot)| self.slot(at, slot)).collect()
     }
 
     fn slot(&self, at: usize, slot: &Slot) -> Result<Option<String>> {
-        let (old, tokens) = (&self.found.texts.slots[at], self.tokens_of(at));
-        let held: Vec<_> =
-            self.held.iter().filter(|(place, _)| *place == at).map(|(_, token)| token).collect();
+        let (old, tokens) = (&self.row.found.texts.slots[at], self.tokens_of(at));
+        let held = self.row.placed().filter(|(place, _)| *place == at);
+        let held: Vec<_> = held.map(|(_, token)| token).collect();
         let stays = held.len() == tokens.len() && tokens.iter().all(|token| held.contains(token));
         match (slot.json, tokens.is_empty()) {
             _ if stays => Ok(old.clone()),
-            (true, false) if self.found.json != JsonState::Usable => {
+            (true, false) if self.row.found.json != JsonState::Usable => {
                 let message = format!("column {} holds neither an object nor null", slot.column);
                 Err(Error::new(ErrorKind::ForeignValue, message))
             }
@@ -159,25 +145,25 @@ impl Move<'_> {
         let is_opened = |token: &&Token| self.opened.contains(&token.field);
         let tokens: Vec<Token> =
             self.record.tokens().iter().filter(|token| !is_opened(token)).cloned().collect();
-        let places = self.walk.placement.slots_of(&tokens);
+        let places = self.row.walk.placement.slots_of(&tokens);
         let stays_in =
-            |token: &Token| self.held.iter().find(|(_, held)| held == token).map(|(place, _)| *place);
+            |token: &Token| self.row.placed().find(|(_, held)| *held == token).map(|(place, _)| place);
         let here = tokens.iter().zip(places);
         let here = here.filter(|(token, place)| place.or_else(|| stays_in(token)) == Some(at));
         let mut fields: Vec<Field> = here.map(|(token, _)| token.field).collect();
-        fields.sort_by_key(|field| (Some(*field) != self.walk.slots[at].own, field.is_record()));
+        fields.sort_by_key(|field| (Some(*field) != self.row.walk.slots[at].own, field.is_record()));
         fields.iter().filter_map(|field| self.record.token(*field)).collect()
     }
 
     fn is_same(&self, column: &PlainColumn, old: &Option<String>, value: &str) -> bool {
-        let Some(spec) = self.walk.fields.spec(column.field) else { return false };
+        let Some(spec) = self.row.walk.fields.spec(column.field) else { return false };
         let json = |text: &str| from_column(column.field, spec, text).ok();
         old.as_deref().and_then(json).is_some_and(|old| json(value) == Some(old))
     }
 
     /// Whether the column holds what stands for nothing.
     fn is_unset(&self, column: &PlainColumn, old: &Option<String>) -> bool {
-        let (Some(spec), Some(old)) = (self.walk.fields.spec(column.field), old) else {
+        let (Some(spec), Some(old)) = (self.row.walk.fields.spec(column.field), old) else {
             return old.is_none();
         };
         from_column(column.field, spec, old).is_ok_and(|old| is_unset(spec, &old))
