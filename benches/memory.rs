@@ -10,9 +10,9 @@ use fixture::{Cluster, TestDb};
 use retell_vault::Vault;
 use support::is_wanted;
 
-/// More than the 20,000 owners whose last versions the vault keeps in mind, about 1 MiB.
-const FEW: usize = 25_000;
-const MANY: usize = 60_000;
+/// More than the 100,000 owners whose last records the vault keeps in mind.
+const FEW: usize = 105_000;
+const MANY: usize = 160_000;
 const LIMIT: f64 = 1.10;
 
 /// The resident set of this process in KiB. `proc(5)`.

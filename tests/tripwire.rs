@@ -6,6 +6,8 @@
 mod calls;
 #[path = "tripwire/commands.rs"]
 mod commands;
+// the tests of the commands use all of it
+#[allow(dead_code)]
 #[path = "cli/runner.rs"]
 mod runner;
 mod support;
