@@ -113,7 +113,6 @@ async fn put(clinic: &Clinic, finding: &Finding, owner: &Owner) {
     let Mend::Command(command) = &finding.mend else { panic!("{finding:?}") };
     let (_, replace) = command.split_once("--user ID ").unwrap();
     let options = match replace {
-        "--replace-foreign" => StoreOptions::new().replace_foreign(),
         "--replace-unreadable" => StoreOptions::new().replace_unreadable(),
         "--replace-foreign --replace-unreadable" => {
             StoreOptions::new().replace_foreign().replace_unreadable()
@@ -376,7 +375,10 @@ async fn odd_names_uuids_and_tenants_are_no_hindrance() {
     }
     clinic.db.exec(&format!("{update}\"Enc\"\"Key\" = '{CANARY}'")).await;
     let finding = only(&clinic, "plaintext", "column My \"App\".User's.Enc\"Key").await;
-    assert_eq!(finding.mend.text(), "retell-vault put --tenant ID --user ID --replace-foreign");
+    assert_eq!(
+        finding.mend.text(),
+        "retell-vault put --tenant ID --user ID --replace-foreign --replace-unreadable"
+    );
     put(&clinic, &finding, &one).await;
     assert_eq!(found(&clinic).await, []);
 }

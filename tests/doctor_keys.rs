@@ -153,7 +153,8 @@ async fn a_token_of_an_older_version_is_found() {
     let deep = found_with(&vault, &DoctorOptions::new().deep()).await;
     let ids: Vec<_> = deep.iter().map(|finding| finding.id).collect();
     assert!(ids.len() == 2 && ids.contains(&"incomplete_record"), "{deep:#?}");
-    vault.store(&owner("user-3"), &full_config("again")).await.unwrap();
+    let options = StoreOptions::new().replace_unreadable();
+    vault.store_with(&owner("user-3"), &full_config("again"), options).await.unwrap();
     assert_eq!(found(&vault).await, []);
 }
 
@@ -165,7 +166,8 @@ async fn a_record_without_one_of_its_fields_is_found() {
         stage.db.exec(&format!("UPDATE user_profiles SET {column} = NULL WHERE user_id = 'user-4'")).await;
         let finding = the_one(found_with(&vault, &deep).await, "incomplete_record", Severity::Critical);
         assert_eq!(finding.owners, ["user-4"]);
-        vault.store(&owner("user-4"), &full_config("again")).await.unwrap();
+        let options = StoreOptions::new().replace_unreadable();
+        vault.store_with(&owner("user-4"), &full_config("again"), options).await.unwrap();
         assert_eq!(found_with(&vault, &deep).await, [], "{column}");
     }
     let without = "encrypted_agent_config #- '{retell_vault,record}'";

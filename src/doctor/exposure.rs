@@ -89,7 +89,7 @@ fn consequence(role: ColumnRole, part: &ColumnPart, class: TextClass) -> &'stati
              through the vault afterwards: the SQL clears it for good"
         }
         (_, _, TextClass::Malformed) => {
-            "the record does not load; restore it from a backup, or store the configuration again"
+            "the record does not load; restore it from a backup, or store the configuration again with `--replace-unreadable`"
         }
         (_, _, TextClass::Ciphertext) => {
             "the vault neither reads nor overwrites it; open it with the code that wrote it, and store it through the vault"
@@ -167,17 +167,16 @@ fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart, class: TextClass) 
         (_, ColumnPart::Key(path)) => remove_key(&relation, name, column, path),
         (ColumnRole::Named(_), _) => clear_column(&relation, name, column),
         (ColumnRole::Config, ColumnPart::Whole) => clear_scalar(&relation, name, column),
-        (role, _) => Mend::Command(put(rows, class, matches!(role, ColumnRole::Config))),
+        _ => Mend::Command(put(rows, class)),
     }
 }
 
-/// Text in the JSONB column stands in the place of the record token, and without that the rest of the record does not open.
-fn put(rows: &ExaminedRows<'_>, class: TextClass, is_json: bool) -> String {
+/// Other text may stand in the place of a token, and without that the rest of the record does not open.
+fn put(rows: &ExaminedRows<'_>, class: TextClass) -> String {
     let tenant = if rows.context.layout.tenant_column.is_some() { " --tenant ID" } else { "" };
-    let replace = match (class, is_json) {
-        (_, true) => "--replace-foreign --replace-unreadable",
-        (TextClass::Malformed, false) => "--replace-unreadable",
-        (_, false) => "--replace-foreign",
+    let replace = match class {
+        TextClass::Malformed => "--replace-unreadable",
+        _ => "--replace-foreign --replace-unreadable",
     };
     format!("retell-vault put{tenant} --user ID {replace}")
 }

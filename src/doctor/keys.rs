@@ -226,7 +226,7 @@ fn of_key(
 }
 
 fn of_problem(place: &str, of_how_many: &str, problem: &RecordProblem, occurrences: &Occurrences) -> Finding {
-    let again = "restore the rows from a backup, or store these configurations again: `retell-vault put`";
+    let again = "restore the rows from a backup, or store these configurations again: `retell-vault put --replace-unreadable`";
     let (severity, id, what, mend) = match problem {
         RecordProblem::Mixed => (
             Severity::Critical,

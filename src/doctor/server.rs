@@ -300,7 +300,7 @@ mod tests {
         tls: bool,
     ) -> Option<(Severity, &'static str)> {
         let json = serde_json::json!({
-            "version": 150000, "now": 0, "role": "app", "database": "app", "is_standby": false, "read_only": null,
+            "version": 150000, "now": 0, "role": "app", "database": "app", "is_standby": false, "fsync": true, "read_only": null,
             "tls": tls, "kind_of_table": "r"
         });
         let server = serde_json::from_value(json).unwrap();
