@@ -104,7 +104,12 @@ impl Bench {
             script.expect("the tables are made");
         };
         exec(&ALL_COLUMNS.replace("user_profiles", table)).await;
-        exec(&ALL_COLUMNS.replace("CREATE TABLE user_profiles", "CREATE TABLE IF NOT EXISTS bare")).await;
+        exec(
+            &ALL_COLUMNS
+                .replace("user_profiles", "bare")
+                .replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"),
+        )
+        .await;
         let vault = hosts.offline(1).pool(pool.clone()).layout(named_table(table)).build().await;
         let vault = vault.expect("the vault is built");
 

@@ -8,7 +8,8 @@ use futures_util::StreamExt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::LocalFile;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
-use crate::postgres::statements::bind::{Answer, BulkEntry};
+use crate::postgres::statements::answer::Answer;
+use crate::postgres::statements::bind::BulkEntry;
 use crate::postgres::statements::found_records::{FoundRecords, Row};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::owner::Owner;
@@ -75,7 +76,7 @@ async fn load_by_one_statement(
     let read = postgres.read_many(&plan, &all, |at, answer| {
         if !plan.is_unique() {
             rows.push((at, answer.read()?, answer.now()?));
-        } else if std::mem::replace(&mut met[at], true) {
+        } else if !plan.has_one_row(&owners[at]) || std::mem::replace(&mut met[at], true) {
             several.push(at);
         } else {
             // opened while the next rows are on their way

@@ -5,10 +5,8 @@ use std::time::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::LocalRecord;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
-use crate::postgres::statements::bind::Answer;
 use crate::postgres::statements::found_records::FoundRecords;
 use crate::postgres::statements::plan::{Plan, Postgres};
-use crate::postgres::statements::read::read_rows;
 use crate::record::owner::Owner;
 use crate::record::record::Record;
 use crate::record::values::Values;
@@ -239,13 +237,10 @@ async fn read(postgres: &Postgres, plan: &Plan, owner: &Owner) -> Result<Found, 
     if !plan.has_slots() {
         return Ok(Found::Records(FoundRecords::default()));
     }
-    let rows = postgres.read_raw(plan, owner).await?;
-    if let [row] = rows.as_slice()
-        && let Some(record) = (Answer { row, first: 0, placement: &plan.placement }).only_record()?
-    {
+    if let Some(record) = postgres.read_record(plan, owner).await? {
         return Ok(Found::Record(record));
     }
-    let found = read_rows(plan, &rows)?;
+    let found = postgres.read(plan, owner).await?;
     Ok(Found::Records(FoundRecords::of(&found.rows, &plan.placement.slots, found.now)))
 }
 

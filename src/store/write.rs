@@ -15,7 +15,7 @@ use crate::record::plain::PlainTexts;
 use crate::record::record::{Head, Record};
 use crate::record::version::Version;
 use crate::store::core::{Core, Expected, ROUNDS, StoreRequest, StoredRecord, pause};
-use crate::store::judge::{Verdict, check_expected, judge, keep_tokens, with_vouched};
+use crate::store::judge::{Newest, Verdict, check_expected, judge, keep_tokens, with_vouched};
 
 pub(super) struct Write<'a> {
     core: &'a Core,
@@ -185,12 +185,32 @@ impl<'a> Write<'a> {
             if self.postgres.update(&plan, self.request.owner, written, seen).await? {
                 return Ok(Round::Done);
             }
+        } else if self.write_over_record(&plan).await? {
+            return Ok(Round::Done);
         }
         let found = self.postgres.read(&plan, self.request.owner).await?;
         match found.rows.is_empty() {
             true => self.create(&plan).await,
             false => self.decide(&plan, &found).await,
         }
+    }
+
+    /// Opens the one record that is there, and writes over it as over one that was seen before. False: there is something else.
+    async fn write_over_record(&mut self, plan: &Plan) -> Result<bool, DatabaseError> {
+        let owner = self.request.owner;
+        if std::mem::replace(&mut self.looks_first, true) {
+            return Ok(false);
+        }
+        let Some(there) = self.postgres.read_record(plan, owner).await? else { return Ok(false) };
+        let Ok(is_tombstone) = self.core.verify(&there, owner) else { return Ok(false) };
+        let newest = Newest { version: there.version, is_tombstone };
+        check_expected(self.request.options.expected, Some(newest))?;
+        self.seen = self.seen.max(Some(there.version));
+        self.base = Base::Version(there.version);
+        let vouched = self.core.vouched(&there, owner)?;
+        let record = self.record_for(plan)?;
+        let written = Written { record: &record, vouched: Some(&vouched), only: self.only() };
+        self.postgres.update(plan, owner, written, there.head()).await
     }
 
     /// The record that may be written over without a look, because this process has opened or written it.

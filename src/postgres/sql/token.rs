@@ -3,7 +3,7 @@
 //! No other file spells any of this; `record/token.rs` says the same for Rust. Patterns have brackets instead of
 //! backslashes, since they stand in literals of several languages and settings.
 
-use crate::postgres::sql::names::{EQ, literal};
+use crate::postgres::sql::names::{EQ, literal, text};
 use crate::record::field::Field;
 use crate::record::token::{
     HEAD_LEN, KeyId, MAX_SLOT, START_LEN, SUITE, VERSION_AT, VERSION_LEN, start_under,
@@ -94,6 +94,14 @@ pub(crate) fn cut(value: &str) -> String {
          ELSE pg_catalog.left({value}, {}) END",
         MAX_SLOT + 1
     )
+}
+
+/// How much of a value there is: of a text its bytes, of JSON those on disk. Neither unpacks it.
+pub(crate) fn length(value: &str, is_json: bool) -> String {
+    match is_json {
+        true => format!("pg_catalog.pg_column_size({value})"),
+        false => format!("pg_catalog.octet_length({})", text(value)),
+    }
 }
 
 /// A condition: a JSON value takes too much room on disk to be unpacked.

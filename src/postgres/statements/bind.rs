@@ -1,25 +1,25 @@
-//! Values into statements, and rows out of answers.
+//! Values into statements.
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
-use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgHasArrayType, PgRow, PgTypeInfo};
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgHasArrayType, PgTypeInfo};
 use sqlx::types::Json;
-use sqlx::{Encode, Row as _, Type, ValueRef as _};
+use sqlx::{Encode, Type};
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::table::{IdKind, Table};
-use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
+use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::bind;
-use crate::postgres::statements::found_records::{JsonState, Row};
-use crate::postgres::statements::fragments::{Bound, TOO_LONG};
+use crate::postgres::statements::found_records::Row;
+use crate::postgres::statements::fragments::Bound;
 use crate::postgres::statements::plan::Postgres;
+use crate::postgres::statements::seen_update::{PlainChange, Shape};
 use crate::record::field::Field;
 use crate::record::owner::{Owner, TenantId, UserId};
-use crate::record::placement::Placement;
+use crate::record::placement::{Placement, PlainColumn};
 use crate::record::plain::PlainTexts;
-use crate::record::record::{Head, Record, SlotText, read_slot};
-use crate::record::version::Millis;
+use crate::record::record::{Head, Record};
 
 fn user(
     arguments: &mut PgArguments,
@@ -210,6 +210,49 @@ fn ids(arguments: &mut PgArguments, kind: IdKind, texts: Vec<&str>, what: &str) 
     }
 }
 
+/// What a write does to each column. `texts` are those of the slots.
+pub(in crate::postgres) fn shape(
+    placement: &Placement,
+    texts: &[Option<String>],
+    written: Written<'_>,
+) -> Shape {
+    let change = |plain: &PlainColumn| match (written.plain(plain.field), written.vouched) {
+        ((Some(_), _), _) => PlainChange::Set,
+        ((None, Some(_)), _) => PlainChange::Clear,
+        ((None, None), Some(_)) => PlainChange::Keep,
+        ((None, None), None) => PlainChange::Unset,
+    };
+    Shape {
+        // a NOT NULL column gets an empty text when there is none
+        slots: texts.iter().map(|text| text.as_ref().is_some_and(|text| !text.is_empty())).collect(),
+        plain: placement.plain.iter().map(change).collect(),
+    }
+}
+
+/// The values of a write over a seen record, as its shape has them.
+pub(in crate::postgres) fn filled(
+    arguments: &mut PgArguments,
+    placement: &Placement,
+    shape: &Shape,
+    texts: &[Option<String>],
+    written: Written<'_>,
+) -> Result<(), DatabaseError> {
+    for ((slot, text), is_filled) in placement.slots.iter().zip(texts).zip(&shape.slots) {
+        if *is_filled {
+            bind_as(arguments, Bound::of_slot(slot), text.as_deref())?;
+        }
+    }
+    for (plain, change) in placement.plain.iter().zip(&shape.plain) {
+        let (new, old) = written.plain(plain.field);
+        match change {
+            PlainChange::Set => bind_as(arguments, Bound::of_plain(plain), new)?,
+            PlainChange::Clear => bind(arguments, old)?,
+            PlainChange::Keep | PlainChange::Unset => {}
+        }
+    }
+    Ok(())
+}
+
 /// One record of a bulk write, over the record that this process has seen last.
 pub(crate) struct BulkEntry<'a> {
     pub(crate) owner: &'a Owner,
@@ -217,156 +260,30 @@ pub(crate) struct BulkEntry<'a> {
     pub(crate) seen: Head,
 }
 
-/// The parameters of a bulk write: one array for each of users, tenants, values, heads, ordinals. Every owner has one form.
+/// An entry with its place among all, and the text of each slot.
+pub(in crate::postgres) type PrintedEntry<'e, 'a> = (usize, &'e BulkEntry<'a>, Vec<Option<String>>);
+
+/// The parameters of a bulk write of one shape: one array for each of users, tenants, values, heads, ordinals. Every owner
+/// has one form.
 pub(in crate::postgres) fn entries(
     table: &Table,
     placement: &Placement,
-    entries: &[BulkEntry<'_>],
+    shape: &Shape,
+    entries: &[PrintedEntry<'_, '_>],
 ) -> Result<PgArguments, DatabaseError> {
     let mut arguments = PgArguments::default();
-    let all: Vec<&Owner> = entries.iter().map(|entry| entry.owner).collect();
-    let places = owners(&mut arguments, table, &all)?;
-    let texts: Vec<_> = entries.iter().map(|entry| placement.texts(entry.record.tokens())).collect();
-    for (at, slot) in placement.slots.iter().enumerate() {
-        let column: Vec<_> = places.iter().map(|place| texts[*place][at].as_deref()).collect();
+    owners(&mut arguments, table, &entries.iter().map(|(_, entry, _)| entry.owner).collect::<Vec<_>>())?;
+    for (at, slot) in placement.slots.iter().enumerate().filter(|(at, _)| shape.slots[*at]) {
+        let column: Vec<_> = entries.iter().map(|(_, _, texts)| texts[at].as_deref()).collect();
         bind_all(&mut arguments, Bound::of_slot(slot), &column)?;
     }
-    for plain in &placement.plain {
+    let set = |change: &PlainChange| *change == PlainChange::Set;
+    for (plain, _) in placement.plain.iter().zip(&shape.plain).filter(|(_, change)| set(change)) {
         let column: Vec<_> =
-            places.iter().map(|place| entries[*place].record.plain.text(plain.field)).collect();
+            entries.iter().map(|(_, entry, _)| entry.record.plain.text(plain.field)).collect();
         bind_all(&mut arguments, Bound::of_plain(plain), &column)?;
-        bind(&mut arguments, vec![None::<&str>; places.len()])?;
     }
-    bind(&mut arguments, places.iter().map(|place| entries[*place].seen.to_string()).collect::<Vec<_>>())?;
-    bind(&mut arguments, places.iter().map(|place| *place as i32).collect::<Vec<_>>())?;
+    bind(&mut arguments, entries.iter().map(|(_, entry, _)| entry.seen.to_string()).collect::<Vec<_>>())?;
+    bind(&mut arguments, entries.iter().map(|(at, ..)| *at as i32).collect::<Vec<_>>())?;
     Ok(arguments)
-}
-
-/// The bytes of one value, where they lie in the answer.
-fn bytes(row: &PgRow, at: usize) -> Result<Option<&[u8]>, DatabaseError> {
-    let value = row.try_get_raw(at).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
-    match value.is_null() {
-        true => Ok(None),
-        false => value.as_bytes().map(Some).map_err(|_| another_type()),
-    }
-}
-
-fn text(row: &PgRow, at: usize) -> Result<Option<&str>, DatabaseError> {
-    bytes(row, at)?.map(|bytes| str::from_utf8(bytes).map_err(|_| another_type())).transpose()
-}
-
-/// Of a JSONB value the text.
-fn json(row: &PgRow, at: usize) -> Result<Option<&str>, DatabaseError> {
-    let text = text(row, at)?.map(|text| text.strip_prefix('\u{1}').ok_or_else(another_type));
-    text.transpose()
-}
-
-fn another_type() -> DatabaseError {
-    let error = Error::new(ErrorKind::Schema, "a column has another type than before");
-    DatabaseError::new(Outcome::Redetect, error)
-}
-
-/// The state of the JSONB column, as the column `at` says it.
-pub(in crate::postgres) fn json_state(row: &PgRow, at: usize) -> Result<JsonState, DatabaseError> {
-    Ok(match text(row, at)? {
-        None | Some("object" | "null") => JsonState::Usable,
-        Some(TOO_LONG) => JsonState::TooLong,
-        Some(_) => JsonState::Unrecognised,
-    })
-}
-
-/// A time of the database in the column `at`. It sends microseconds since 2000.
-pub(in crate::postgres) fn clock(row: &PgRow, at: usize) -> Result<Millis, DatabaseError> {
-    const MILLIS_OF_2000: i64 = 946_684_800_000;
-    let bytes = bytes(row, at)?.and_then(|bytes| bytes.try_into().ok());
-    let micros = i64::from_be_bytes(bytes.ok_or_else(another_type)?);
-    Ok(Millis::try_from(micros / 1000 + MILLIS_OF_2000).unwrap_or_default())
-}
-
-/// The columns of a row from `first` on, as every reading statement has them.
-#[derive(Clone, Copy)]
-pub(crate) struct Answer<'a> {
-    pub(crate) row: &'a PgRow,
-    pub(crate) first: usize,
-    pub(crate) placement: &'a Placement,
-}
-
-impl<'a> Answer<'a> {
-    fn slot(self, at: usize) -> Result<Option<&'a str>, DatabaseError> {
-        match self.placement.slots[at].json {
-            true => json(self.row, self.first + at),
-            false => text(self.row, self.first + at),
-        }
-    }
-
-    fn plain(self) -> Result<PlainTexts, DatabaseError> {
-        let first = self.first + self.placement.slots.len();
-        let mut plain = PlainTexts::default();
-        for (at, column) in self.placement.plain.iter().enumerate() {
-            plain.push(column.field, text(self.row, first + at)?.map(str::to_owned));
-        }
-        Ok(plain)
-    }
-
-    fn after_columns(self) -> usize {
-        self.first + self.placement.slots.len() + self.placement.plain.len()
-    }
-
-    fn json_state(self) -> Result<JsonState, DatabaseError> {
-        json_state(self.row, self.after_columns())
-    }
-
-    /// The database's clock.
-    pub(crate) fn now(self) -> Result<Millis, DatabaseError> {
-        clock(self.row, self.after_columns() + 1)
-    }
-
-    /// Everything that the row holds.
-    pub(crate) fn read(self) -> Result<Row, DatabaseError> {
-        let slots = (0..self.placement.slots.len()).map(|at| Ok(self.slot(at)?.map(str::to_owned)));
-        Ok(Row {
-            slots: slots.collect::<Result<_, DatabaseError>>()?,
-            json: self.json_state()?,
-            plain: self.plain()?,
-        })
-    }
-
-    /// The record of a row that holds just one, as nearly every row does. `None`: read all of it.
-    ///
-    /// # Errors
-    /// `Redetect` when a column has another type than planned.
-    pub(crate) fn only_record(self) -> Result<Option<Record>, DatabaseError> {
-        if self.json_state()? != JsonState::Usable {
-            return Ok(None);
-        }
-        let mut tokens = Vec::with_capacity(8);
-        for (at, slot) in self.placement.slots.iter().enumerate() {
-            match read_slot(self.slot(at)?, slot.json) {
-                SlotText::Empty => {}
-                SlotText::Tokens(here) => tokens.extend(here),
-                SlotText::Unrecognised | SlotText::Damaged(_) => return Ok(None),
-            }
-        }
-        let Ok(record) = Record::new(tokens, self.plain()?) else { return Ok(None) };
-        Ok(Some(record).filter(|record| self.now().is_ok_and(|now| !record.version.is_ahead_of(now))))
-    }
-}
-
-/// An owner as its columns hold it: tenant, user.
-pub(crate) type OwnerText = (Option<String>, String);
-
-/// The owner in the columns from `first` on: user, tenant.
-pub(crate) fn owner_of(row: &PgRow, first: usize) -> Result<OwnerText, DatabaseError> {
-    let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
-    let user: Option<String> = row.try_get(first).map_err(get)?;
-    let tenant: Option<String> = row.try_get(first + 1).map_err(get)?;
-    Ok((tenant, user.unwrap_or_default()))
-}
-
-pub(crate) fn parse_owner((tenant, user): OwnerText) -> Option<Owner> {
-    let owner = Owner::user(&user).ok()?;
-    match tenant {
-        Some(tenant) => owner.in_tenant(&tenant).ok(),
-        None => Some(owner),
-    }
 }

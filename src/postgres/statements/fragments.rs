@@ -8,6 +8,7 @@ use crate::postgres::sql::names::{EQ, literal, quote, relation, text};
 use crate::postgres::sql::token;
 use crate::record::layout::Layout;
 use crate::record::placement::{ColumnType, Placement, PlainColumn, Slot};
+use crate::record::token::MAX_SLOT;
 
 /// Everything that the texts are made of.
 pub(in crate::postgres) struct Writer<'a> {
@@ -113,14 +114,26 @@ impl Writer<'_> {
         }
     }
 
-    /// The text of a plain column, cut. JSON that is too long comes as an empty text, which is no JSON.
+    /// The text of a plain column, cut. JSON that is too long comes as `false`, which is no value of any field.
     pub(in crate::postgres) fn plain_text(&self, row: &str, plain: &PlainColumn) -> String {
         let column = format!("{row}.{}", quote(&plain.column));
         match plain.kind {
             ColumnType::Json | ColumnType::Jsonb => {
-                format!("(CASE WHEN {} THEN '' ELSE {} END)", token::is_too_long(&column), text(&column))
+                format!("(CASE WHEN {} THEN 'false' ELSE {} END)", token::is_too_long(&column), text(&column))
             }
             _ => format!("({})", token::cut(&text(&column))),
+        }
+    }
+
+    /// As [`plain_text`](Self::plain_text), of a JSONB column as JSONB.
+    fn plain_value(&self, row: &str, plain: &PlainColumn) -> String {
+        let column = format!("{row}.{}", quote(&plain.column));
+        match plain.kind {
+            ColumnType::Jsonb => {
+                let is_too_long = token::is_too_long(&column);
+                format!("(CASE WHEN {is_too_long} THEN 'false'::pg_catalog.jsonb ELSE {column} END)")
+            }
+            _ => self.plain_text(row, plain),
         }
     }
 
@@ -208,37 +221,6 @@ impl Writer<'_> {
         )
     }
 
-    /// Every slot is empty, or holds the record that this process has seen, whose head is `head`: so a store overwrites
-    /// nothing that nobody here has opened.
-    pub(in crate::postgres) fn holds_seen(&self, row: &str, head: &str) -> String {
-        let slots = self.placement.slots.iter().map(|slot| {
-            let column = format!("{row}.{}", quote(&slot.column));
-            match slot.json {
-                true => token::member_is_empty_or_starts(&column, &self.member_name(), head),
-                false => token::is_empty_or_starts(&text(&column), head),
-            }
-        });
-        slots.collect::<Vec<_>>().join(" AND ")
-    }
-
-    /// A write that has not looked at the row clears no plain column that holds something: whose value it is only
-    /// the record can tell. `is_known` says that somebody has looked.
-    pub(in crate::postgres) fn clears_nothing_unseen(
-        &self,
-        row: &str,
-        mut next: impl FnMut(Bound) -> String,
-        is_known: &str,
-    ) -> String {
-        self.placement.slots.iter().for_each(|slot| drop(next(Bound::of_slot(slot))));
-        let settled = self.placement.plain.iter().map(|plain| {
-            let column = text(&format!("{row}.{}", quote(&plain.column)));
-            let (new, _) = (next(Bound::of_plain(plain)), next(Bound::Text));
-            let is_unset = ["", "null", plain.unset].map(|unset| format!("{column} {EQ} {}", literal(unset)));
-            format!(" AND ({new} IS NOT NULL OR {column} IS NULL OR {is_known} OR {})", is_unset.join(" OR "))
-        });
-        settled.collect()
-    }
-
     pub(in crate::postgres) fn set_clause(&self, next: impl FnMut(Bound) -> String) -> String {
         let assignments = self.assignments(next);
         let parts: Vec<_> =
@@ -264,9 +246,39 @@ impl Writer<'_> {
     /// The slots, the plain columns, the state of the JSONB column, the clock.
     pub(in crate::postgres) fn read_columns(&self, row: &str) -> String {
         let slots = self.placement.slots.iter().map(|slot| self.slot_value(row, slot));
-        let plain = self.placement.plain.iter().map(|plain| self.plain_text(row, plain));
+        let plain = self.placement.plain.iter().map(|plain| self.plain_value(row, plain));
         let others = [self.json_state(row), "pg_catalog.now()".to_owned()];
         slots.chain(plain).chain(others).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The same of a row that [`is_short`](Self::is_short), uncut. The state of the JSONB column is not looked at: where it
+    /// matters, the row is read again.
+    pub(in crate::postgres) fn short_columns(&self, row: &str) -> String {
+        let slots = self.placement.slots.iter().map(|slot| {
+            let column = format!("{row}.{}", quote(&slot.column));
+            if slot.json { self.member(&column) } else { text(&column) }
+        });
+        let plain = self.placement.plain.iter().map(|plain| {
+            let column = format!("{row}.{}", quote(&plain.column));
+            if plain.kind == ColumnType::Jsonb { column } else { text(&column) }
+        });
+        let others = ["NULL::pg_catalog.text", "pg_catalog.now()"].map(str::to_owned);
+        slots.chain(plain).chain(others).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Nothing that is read is longer than a record may be. One comparison for all columns: the server prepares each function
+    /// of a statement at every call.
+    pub(in crate::postgres) fn is_short(&self, row: &str) -> String {
+        let slots = self.placement.slots.iter().map(|slot| (&slot.column, slot.json));
+        let is_json = |kind: &ColumnType| matches!(kind, ColumnType::Json | ColumnType::Jsonb);
+        let plain = self.placement.plain.iter().map(|plain| (&plain.column, is_json(&plain.kind)));
+        let lengths = slots
+            .chain(plain)
+            .map(|(column, is_json)| token::length(&format!("{row}.{}", quote(column)), is_json));
+        format!(
+            "coalesce(GREATEST({}), 0) OPERATOR(pg_catalog.<=) {MAX_SLOT}",
+            lengths.collect::<Vec<_>>().join(", ")
+        )
     }
 
     /// The type of the value in the JSONB column, or `long`.
@@ -339,30 +351,9 @@ pub(in crate::postgres) fn counter(first: usize) -> impl FnMut(Bound) -> String 
     }
 }
 
-/// The values of a record as the columns of `n` in `update_many`.
-pub(in crate::postgres) fn array_values() -> impl FnMut(Bound) -> String {
-    let mut number = 0;
-    move |_| {
-        number += 1;
-        format!("n.v{}", number - 1)
-    }
-}
-
 /// A condition that is never NULL: both are equal, or both are what stands for nothing.
 pub(in crate::postgres) fn same(one: &str, other: &str, nothing: &str) -> String {
     format!("coalesce({one}, {nothing}) {EQ} coalesce({other}, {nothing})")
-}
-
-/// An id in its canonical form, in the order of its bytes, as the local file sorts it.
-pub(in crate::postgres) fn sort_key(column: &str, kind: IdKind) -> String {
-    let text = text(&format!("t.{}", quote(column)));
-    match kind {
-        IdKind::Uuid => format!("{text} COLLATE pg_catalog.\"C\""),
-        IdKind::Text => format!(
-            "CASE WHEN {text} OPERATOR(pg_catalog.~) '^[0-9a-fA-F]{{8}}-([0-9a-fA-F]{{4}}-){{3}}[0-9a-fA-F]{{12}}$' \
-             THEN pg_catalog.lower({text}) ELSE {text} END COLLATE pg_catalog.\"C\""
-        ),
-    }
 }
 
 /// A bound value as its plain column takes it.
@@ -374,7 +365,7 @@ pub(in crate::postgres) fn to_column(plain: &PlainColumn, param: &str) -> String
 }
 
 /// What a plain column gets when its field is not set.
-fn unset(plain: &PlainColumn) -> String {
+pub(in crate::postgres) fn unset(plain: &PlainColumn) -> String {
     let value = if plain.not_null { literal(plain.unset) } else { "NULL".to_owned() };
     let kind = match plain.kind {
         ColumnType::Json => "json",

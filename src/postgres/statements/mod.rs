@@ -1,9 +1,11 @@
 //! The statements of the hot path: their texts, what is bound, and what is read.
 
+pub(crate) mod answer;
 pub(crate) mod bind;
 pub(crate) mod found_records;
 pub(crate) mod fragments;
 pub(crate) mod plan;
 pub(crate) mod read;
+pub(crate) mod seen_update;
 pub(crate) mod texts;
 pub(crate) mod write;

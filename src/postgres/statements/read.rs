@@ -6,10 +6,12 @@ use sqlx::postgres::{PgArguments, PgRow};
 use crate::error::Result;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
-use crate::postgres::statements::bind::{self, Answer};
+use crate::postgres::statements::answer::{Answer, owner_of, parse_owner};
+use crate::postgres::statements::bind;
 use crate::postgres::statements::found_records::Row;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::owner::Owner;
+use crate::record::record::Record;
 use crate::record::version::Millis;
 
 /// What a read found.
@@ -22,12 +24,26 @@ pub(crate) struct FoundRows {
 impl Postgres {
     /// The rows of one owner.
     pub(crate) async fn read(&self, plan: &Plan, owner: &Owner) -> Result<FoundRows, DatabaseError> {
-        read_rows(plan, &self.read_raw(plan, owner).await?)
+        let rows = self.database.fetch(self.read_query(plan, owner)?, Phase::Reading).await?;
+        read_rows(plan, &rows)
     }
 
-    /// The rows of one owner as the server sent them, for an [`Answer`].
-    pub(crate) async fn read_raw(&self, plan: &Plan, owner: &Owner) -> Result<Vec<PgRow>, DatabaseError> {
-        self.database.fetch(self.read_query(plan, owner)?, Phase::Reading).await
+    /// The record of an owner whose row holds just that, as nearly every row does. `None`: [`read`](Self::read) all that
+    /// there is.
+    pub(crate) async fn read_record(
+        &self,
+        plan: &Plan,
+        owner: &Owner,
+    ) -> Result<Option<Record>, DatabaseError> {
+        if !plan.has_one_row(owner) {
+            return Ok(None);
+        }
+        let (table, statements) = plan.work_for(owner)?;
+        let query = Query { sql: statements.read_short.clone(), arguments: bind::owner(self, table, owner)? };
+        match self.database.fetch(query, Phase::Reading).await?.as_slice() {
+            [row] => Answer { row, first: 0, placement: &plan.placement }.only_record(),
+            _ => Ok(None),
+        }
     }
 
     /// What [`read`](Self::read) sends; [`read_rows`] reads the answer.
@@ -83,7 +99,7 @@ impl Postgres {
         let mut listed = Vec::with_capacity(rows.len());
         for row in &rows {
             let answer = Answer { row, first: 2, placement: &plan.placement };
-            if let Some(owner) = bind::parse_owner(bind::owner_of(row, 0)?) {
+            if let Some(owner) = parse_owner(owner_of(row, 0)?) {
                 listed.push((owner, answer.read()?, answer.now()?));
             }
         }

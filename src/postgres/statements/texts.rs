@@ -4,39 +4,50 @@
 //! what the statement's own comment says. "The values of a record" are one value for every slot, then two for every
 //! plain column: what it gets, and what it must hold to be cleared when it gets nothing.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::postgres::catalogue::table::Table;
+use crate::postgres::catalogue::table::{IdKind, Table};
 use crate::postgres::sql::names::{EQ, quote, text};
 use crate::postgres::sql::token;
-use crate::postgres::statements::fragments::{
-    Bound, Forms, Writer, array, array_values, counter, id_column, same, sort_key,
-};
+use crate::postgres::statements::fragments::{Bound, Forms, Writer, array, counter, id_column, same};
+use crate::postgres::statements::seen_update::Shape;
 use crate::record::layout::Layout;
 use crate::record::placement::{Placement, Slot};
 
 pub(crate) struct Statements {
     /// The rows of one owner.
     pub(crate) read: Arc<str>,
-    /// The same, locked to the end of the transaction.
+    /// The row of an owner who has one, if nothing in it is longer than a record may be.
+    pub(crate) read_short: Arc<str>,
+    /// As [`read`](Self::read), locked to the end of the transaction.
     pub(crate) lock: Arc<str>,
-    /// + the values of a record, the head of the record that was seen, whether somebody has looked at the plain columns
-    pub(crate) update: Arc<str>,
     /// + the values of a record
     pub(crate) insert: Arc<str>,
     /// + the values of a record, the old text of every slot and of every plain column
     pub(crate) replace: Arc<str>,
-    /// users[], tenants[]. Answers with the place of the owner in these first.
+    /// users[], tenants[]. Answers with the place of the owner in these first. Without the rows that hold something too long,
+    /// where an owner has one row.
     pub(crate) read_many: Arc<str>,
-    /// users[], tenants[], the values of a record as arrays, heads[], ordinals[]
-    pub(crate) update_many: Arc<str>,
     /// tenant or null, user or null (start after these), limit
     pub(crate) list: Arc<str>,
     /// Whether any row holds a token.
     pub(crate) tokens: Arc<str>,
     /// For every slot: + a text that is no token
     pub(crate) forge: Vec<Arc<str>>,
+    forms: Forms,
+    updates: Mutex<HashMap<(Shape, Reach), Arc<str>>>,
 }
+
+/// Whose rows an UPDATE over seen records is for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::postgres) enum Reach {
+    OneOwner,
+    ManyOwners,
+}
+
+/// So many shapes of writes are remembered. A service has a handful.
+const MAX_SHAPES: usize = 64;
 
 impl Statements {
     pub(in crate::postgres) fn new(
@@ -50,15 +61,37 @@ impl Statements {
         Self {
             lock: format!("{read} FOR UPDATE").into(),
             read: read.into(),
-            update: writer.update().into(),
+            read_short: writer.read_short().into(),
             insert: writer.insert().into(),
             replace: writer.replace().into(),
             read_many: writer.read_many().into(),
-            update_many: writer.update_many().into(),
             list: writer.list().into(),
             tokens: writer.tokens().into(),
             forge: placement.slots.iter().map(|slot| writer.forge(slot).into()).collect(),
+            forms,
+            updates: Mutex::default(),
         }
+    }
+
+    /// The UPDATE over seen records, for a write of this shape.
+    pub(in crate::postgres) fn update(
+        &self,
+        (layout, table, placement): (&Layout, &Table, &Placement),
+        shape: Shape,
+        reach: Reach,
+    ) -> Arc<str> {
+        let mut updates = self.updates.lock().unwrap_or_else(PoisonError::into_inner);
+        if updates.len() >= MAX_SHAPES {
+            updates.clear();
+        }
+        let made = updates.entry((shape, reach)).or_insert_with_key(|(shape, reach)| {
+            let writer = Writer { layout, table, placement, forms: self.forms };
+            match reach {
+                Reach::OneOwner => writer.update(shape).into(),
+                Reach::ManyOwners => writer.update_many(shape).into(),
+            }
+        });
+        made.clone()
     }
 }
 
@@ -73,34 +106,14 @@ impl Writer<'_> {
         )
     }
 
-    fn update(&self) -> String {
-        let first = self.owner_params() + 1;
-        let head = first + self.values();
-        let (head, is_known) = (text(&format!("${head}")), format!("${}::pg_catalog.bool", head + 1));
-        let may_be_written = |row: &str| {
-            let unseen = self.clears_nothing_unseen(row, counter(first), &is_known);
-            format!("{} AND {}{unseen}", self.is_owner(row), self.holds_seen(row, &head))
-        };
+    fn read_short(&self) -> String {
         format!(
-            "UPDATE {} AS t SET {} WHERE {} AND {}{} RETURNING {}",
+            "SELECT {} FROM {} AS t WHERE {} AND {} AND {}",
+            self.short_columns("t"),
             self.relation(),
-            self.set_clause(counter(first)),
-            may_be_written("t"),
+            self.is_owner("t"),
+            self.is_short("t"),
             self.is_as_planned("t"),
-            self.all_or_none(&may_be_written("d")),
-            self.holds_what_was_bound(counter(first)),
-        )
-    }
-
-    /// Where an owner may have several rows, all of them are locked first, and looked at again under the lock.
-    fn all_or_none(&self, may_be_written: &str) -> String {
-        if self.table.unique && self.forms == Forms::One {
-            return String::new();
-        }
-        let (relation, is_owner) = (self.relation(), self.is_owner("d"));
-        format!(
-            " AND (SELECT pg_catalog.count(*) FROM (SELECT FROM {relation} AS d WHERE {may_be_written} FOR UPDATE) AS locked) \
-             {EQ} (SELECT pg_catalog.count(*) FROM {relation} AS d WHERE {is_owner})"
         )
     }
 
@@ -183,47 +196,14 @@ impl Writer<'_> {
         };
         // unnest of several arrays is syntax, and never looked up in the search path
         let unnest = if names == "u" { "pg_catalog.unnest" } else { "unnest" };
-        format!(
-            "SELECT o.place, {} FROM {unnest}({arrays}) WITH ORDINALITY AS o ({names}, place) JOIN {} AS t ON {owner} WHERE {}",
-            self.read_columns("t"),
-            self.relation(),
-            self.is_as_planned("t"),
-        )
-    }
-
-    fn update_many(&self) -> String {
-        let mut number = 0;
-        let mut next = |kind: &str| {
-            number += 1;
-            format!("${number}::{kind}")
+        let (columns, is_short) = match self.table.unique {
+            true => (self.short_columns("t"), format!("{} AND ", self.is_short("t"))),
+            false => (self.read_columns("t"), String::new()),
         };
-        let mut arrays = vec![next(array(self.table.user))];
-        arrays.extend(self.table.tenant.map(|kind| next(array(kind))));
-        arrays.extend(self.placement.slots.iter().map(|slot| next(Bound::of_slot(slot).array())));
-        for plain in &self.placement.plain {
-            arrays.extend([next(Bound::of_plain(plain).array()), next(Bound::Text.array())]);
-        }
-        arrays.extend([next(Bound::Text.array()), next("pg_catalog._int4")]);
-
-        let mut names = vec!["u".to_owned()];
-        names.extend(self.table.tenant.map(|_| "w".to_owned()));
-        names.extend((0..self.values()).map(|at| format!("v{at}")));
-        names.extend(["head".to_owned(), "ordinal".to_owned()]);
-
-        let tenant = self.layout.tenant_column.as_ref().zip(self.table.tenant);
-        let tenant = tenant.map(|(name, kind)| format!(" AND {} {EQ} n.w", id_column(name, kind)));
         format!(
-            "UPDATE {} AS t SET {} FROM unnest({}) AS n ({}) WHERE {} {EQ} n.u{} AND {} AND {}{} RETURNING n.ordinal, {}",
+            "SELECT o.place, {columns} FROM {unnest}({arrays}) WITH ORDINALITY AS o ({names}, place) JOIN {} AS t ON {owner} WHERE {is_short}{}",
             self.relation(),
-            self.set_clause(array_values()),
-            arrays.join(", "),
-            names.join(", "),
-            id_column(&self.layout.user_column, self.table.user),
-            tenant.unwrap_or_default(),
             self.is_as_planned("t"),
-            self.holds_seen("t", "n.head"),
-            self.clears_nothing_unseen("t", array_values(), "false"),
-            self.holds_what_was_bound(array_values()),
         )
     }
 
@@ -278,4 +258,16 @@ impl Writer<'_> {
 /// A condition: a text is the one that was read, or both are NULL.
 fn is_still(value: &str, old: &str) -> String {
     format!("({value} {EQ} {old} OR {value} IS NULL AND {old} IS NULL)")
+}
+
+/// An id in its canonical form, in the order of its bytes, as the local file sorts it.
+fn sort_key(column: &str, kind: IdKind) -> String {
+    let text = text(&format!("t.{}", quote(column)));
+    match kind {
+        IdKind::Uuid => format!("{text} COLLATE pg_catalog.\"C\""),
+        IdKind::Text => format!(
+            "CASE WHEN {text} OPERATOR(pg_catalog.~) '^[0-9a-fA-F]{{8}}-([0-9a-fA-F]{{4}}-){{3}}[0-9a-fA-F]{{12}}$' \
+             THEN pg_catalog.lower({text}) ELSE {text} END COLLATE pg_catalog.\"C\""
+        ),
+    }
 }

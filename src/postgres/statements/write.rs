@@ -1,14 +1,19 @@
 //! Writing records into the rows of owners.
 
+use std::collections::HashMap;
+
 use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::Result;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
-use crate::postgres::statements::bind::{self, Answer, BulkEntry, Written};
+use crate::postgres::statements::answer::Answer;
+use crate::postgres::statements::bind::{self, BulkEntry, PrintedEntry, Written};
 use crate::postgres::statements::found_records::Row;
 use crate::postgres::statements::plan::{Plan, Postgres};
+use crate::postgres::statements::seen_update::Shape;
+use crate::postgres::statements::texts::Reach;
 use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
 use crate::record::record::Head;
@@ -26,23 +31,14 @@ impl Postgres {
         written: Written<'_>,
         seen: Head,
     ) -> Result<bool, DatabaseError> {
-        self.write(self.update_query(plan, owner, written, seen)?).await
-    }
-
-    /// What [`update`](Self::update) sends. It answers with a row for each that was written.
-    pub(crate) fn update_query(
-        &self,
-        plan: &Plan,
-        owner: &Owner,
-        written: Written<'_>,
-        seen: Head,
-    ) -> Result<Query, DatabaseError> {
         let (table, statements) = plan.work_for(owner)?;
+        let texts = plan.placement.texts(written.record.tokens());
+        let shape = bind::shape(&plan.placement, &texts, written);
         let mut arguments = bind::owner(self, table, owner)?;
-        bind::record(&mut arguments, &plan.placement, written)?;
+        bind::filled(&mut arguments, &plan.placement, &shape, &texts, written)?;
         bind_value(&mut arguments, seen.to_string())?;
-        bind_value(&mut arguments, written.vouched.is_some())?;
-        Ok(Query { sql: statements.update.clone(), arguments })
+        let sql = statements.update((&self.layout, table, &plan.placement), shape, Reach::OneOwner);
+        self.write(Query { sql, arguments }).await
     }
 
     /// Makes a row for an owner that has none. False: there is one.
@@ -154,7 +150,8 @@ impl Postgres {
         Ok(!self.database.fetch(query, Phase::Writing).await?.is_empty())
     }
 
-    /// Writes many records by one statement, each over the record that was seen last. Says which were written.
+    /// Writes many records, each over the record that was seen last: by one statement, unless they set different fields.
+    /// Says which were written.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn update_many(
@@ -162,16 +159,43 @@ impl Postgres {
         plan: &Plan,
         entries: &[BulkEntry<'_>],
     ) -> Result<Vec<bool>, DatabaseError> {
-        let (table, statements) = plan.work()?;
-        let arguments = bind::entries(table, &plan.placement, entries)?;
-        let query = Query { sql: statements.update_many.clone(), arguments };
+        let mut shapes: HashMap<Shape, Vec<PrintedEntry<'_, '_>>> = HashMap::new();
+        for (at, entry) in entries.iter().enumerate() {
+            let texts = plan.placement.texts(entry.record.tokens());
+            let written = Written { record: &entry.record, vouched: None, only: None };
+            let shape = bind::shape(&plan.placement, &texts, written);
+            shapes.entry(shape).or_default().push((at, entry, texts));
+        }
         let mut written = vec![false; entries.len()];
-        for row in &self.database.fetch(query, Phase::Writing).await? {
+        for (shape, entries) in shapes {
+            match self.update_shape(plan, shape, &entries, &mut written).await {
+                // what was written stays so, and the others are stored by themselves
+                Err(fault) if written.contains(&true) => {
+                    tracing::debug!(error = %fault.error, "a part of the bulk store failed");
+                    break;
+                }
+                done => done?,
+            }
+        }
+        Ok(written)
+    }
+
+    async fn update_shape(
+        &self,
+        plan: &Plan,
+        shape: Shape,
+        entries: &[PrintedEntry<'_, '_>],
+        written: &mut [bool],
+    ) -> Result<(), DatabaseError> {
+        let (table, statements) = plan.work()?;
+        let arguments = bind::entries(table, &plan.placement, &shape, entries)?;
+        let sql = statements.update((&self.layout, table, &plan.placement), shape, Reach::ManyOwners);
+        for row in &self.database.fetch(Query { sql, arguments }, Phase::Writing).await? {
             let ordinal: i32 = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Writing))?;
             if let Some(written) = usize::try_from(ordinal).ok().and_then(|at| written.get_mut(at)) {
                 *written = true;
             }
         }
-        Ok(written)
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use sqlx::{Row as _, ValueRef as _};
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
-use crate::postgres::statements::bind::{owner_of, parse_owner};
+use crate::postgres::statements::answer::{owner_of, parse_owner};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::cursor::{Cursor, Position};
 use crate::record::layout::Layout;

@@ -1,0 +1,197 @@
+//! The UPDATE over the record that this process has seen last. There is a text for every shape of a write, so that the
+//! server is asked nothing that is known when the text is made.
+
+use crate::postgres::sql::names::{EQ, literal, quote, text};
+use crate::postgres::sql::token;
+use crate::postgres::statements::fragments::{
+    Bound, DURABLE, Forms, Writer, array, id_column, to_column, unset,
+};
+use crate::record::placement::Slot;
+
+/// What becomes of a plain column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::postgres) enum PlainChange {
+    Set,
+    /// Cleared where it still holds what the record before vouched for.
+    Clear,
+    Keep,
+    /// Its field is not set. What the column holds nobody has looked at: it must be nothing.
+    Unset,
+}
+
+/// What a write does to each column.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::postgres) struct Shape {
+    /// Whether the slot gets a text, for each.
+    pub(in crate::postgres) slots: Vec<bool>,
+    pub(in crate::postgres) plain: Vec<PlainChange>,
+}
+
+/// Where the values of a write stand: one by one, or in arrays for many owners.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Values {
+    One,
+    Many,
+}
+
+/// The parts of an UPDATE.
+#[derive(Default)]
+struct Parts {
+    /// The types of what is bound, in the order of the parameters.
+    bound: Vec<&'static str>,
+    sets: Vec<String>,
+    held: Vec<String>,
+}
+
+impl Writer<'_> {
+    /// + for each slot that gets a text that text, for each plain column that is set or cleared its new or old value, the
+    /// head of the record that was seen
+    pub(in crate::postgres) fn update(&self, shape: &Shape) -> String {
+        let parts = self.parts(shape, Values::One);
+        let head = text(&format!("${}", self.owner_params() + parts.bound.len() + 1));
+        let may_be_written = |row: &str| {
+            format!("{} AND {}{}", self.is_owner(row), self.holds_seen(row, &head), self.is_unset(row, shape))
+        };
+        format!(
+            "UPDATE {} AS t SET {} WHERE {} AND {}{} RETURNING {}",
+            self.relation(),
+            parts.sets.join(", "),
+            may_be_written("t"),
+            self.is_as_planned("t"),
+            self.all_or_none(&may_be_written("d")),
+            returned(&parts),
+        )
+    }
+
+    /// users[], tenants[], the same as of [`update`](Self::update) as arrays, ordinals[]
+    pub(in crate::postgres) fn update_many(&self, shape: &Shape) -> String {
+        let parts = self.parts(shape, Values::Many);
+        let owner = [Some(self.table.user), self.table.tenant].into_iter().flatten().map(array);
+        let kinds: Vec<&str> = owner
+            .chain(parts.bound.iter().copied())
+            .chain([Bound::Text.array(), "pg_catalog._int4"])
+            .collect();
+        let arrays: Vec<_> =
+            kinds.iter().enumerate().map(|(at, kind)| format!("${}::{kind}", at + 1)).collect();
+        let mut names = vec!["u".to_owned()];
+        names.extend(self.table.tenant.map(|_| "w".to_owned()));
+        names.extend((0..parts.bound.len()).map(|at| format!("v{at}")));
+        names.extend(["head".to_owned(), "ordinal".to_owned()]);
+        let tenant = self.layout.tenant_column.as_ref().zip(self.table.tenant);
+        let tenant = tenant.map(|(name, kind)| format!(" AND {} {EQ} n.w", id_column(name, kind)));
+        format!(
+            "UPDATE {} AS t SET {} FROM unnest({}) AS n ({}) WHERE {} {EQ} n.u{} AND {} AND {}{} RETURNING n.ordinal, {}",
+            self.relation(),
+            parts.sets.join(", "),
+            arrays.join(", "),
+            names.join(", "),
+            id_column(&self.layout.user_column, self.table.user),
+            tenant.unwrap_or_default(),
+            self.is_as_planned("t"),
+            self.holds_seen("t", "n.head"),
+            self.is_unset("t", shape),
+            returned(&parts),
+        )
+    }
+
+    fn parts(&self, shape: &Shape, values: Values) -> Parts {
+        let (mut parts, first) = (Parts::default(), self.owner_params() + 1);
+        let bind = |parts: &mut Parts, bound: Bound| {
+            let at = parts.bound.len();
+            parts.bound.push(if values == Values::One { bound.name() } else { bound.array() });
+            match values {
+                Values::One => format!("${}::{}", first + at, bound.name()),
+                Values::Many => format!("n.v{at}"),
+            }
+        };
+        for (slot, is_filled) in self.placement.slots.iter().zip(&shape.slots) {
+            let value = is_filled.then(|| bind(&mut parts, Bound::of_slot(slot)));
+            self.slot_parts(slot, value.as_deref(), &mut parts);
+        }
+        for (plain, change) in self.placement.plain.iter().zip(&shape.plain) {
+            let column = quote(&plain.column);
+            match change {
+                PlainChange::Set => {
+                    let value = bind(&mut parts, Bound::of_plain(plain));
+                    parts.sets.push(format!("{column} = {}", to_column(plain, &value)));
+                }
+                PlainChange::Clear => {
+                    let (held, old) = (text(&format!("t.{column}")), bind(&mut parts, Bound::Text));
+                    let cleared =
+                        format!("CASE WHEN {held} {EQ} {old} THEN {} ELSE t.{column} END", unset(plain));
+                    parts.sets.push(format!("{column} = {cleared}"));
+                }
+                PlainChange::Keep | PlainChange::Unset => {}
+            }
+        }
+        parts.sets.extend(
+            self.placement.sync_column.iter().map(|column| format!("{} = pg_catalog.now()", quote(column))),
+        );
+        parts
+    }
+
+    fn slot_parts(&self, slot: &Slot, value: Option<&str>, parts: &mut Parts) {
+        let column = quote(&slot.column);
+        let held = format!("t.{column}");
+        let (set, holds) = match (value, slot.json) {
+            (Some(value), false) => (value.to_owned(), format!("{} {EQ} {value}", text(&held))),
+            (None, false) if slot.not_null => ("''".to_owned(), format!("{} {EQ} ''", text(&held))),
+            (None, false) => ("NULL".to_owned(), format!("{held} IS NULL")),
+            // it is an object or NULL, or would not be written
+            (Some(value), true) => {
+                let ours = token::only_member(&self.member_name(), value);
+                let merged =
+                    format!("coalesce({held}, '{{}}'::pg_catalog.jsonb) OPERATOR(pg_catalog.||) {ours}");
+                (merged, format!("{} {EQ} {value}", self.member(&held)))
+            }
+            (None, true) => {
+                let without =
+                    format!("{held} OPERATOR(pg_catalog.-) '{}'::pg_catalog.text", self.member_name());
+                (without, format!("{} IS NULL", self.member(&held)))
+            }
+        };
+        parts.sets.push(format!("{column} = {set}"));
+        parts.held.push(holds);
+    }
+
+    /// Every plain column whose field is not set holds nothing: whose value it is only the record can tell.
+    fn is_unset(&self, row: &str, shape: &Shape) -> String {
+        let columns = self.placement.plain.iter().zip(&shape.plain);
+        let columns = columns.filter(|(_, change)| **change == PlainChange::Unset).map(|(plain, _)| {
+            let column = text(&format!("{row}.{}", quote(&plain.column)));
+            let nothing = ["", "null", plain.unset].map(|unset| format!("{column} {EQ} {}", literal(unset)));
+            format!(" AND ({column} IS NULL OR {})", nothing.join(" OR "))
+        });
+        columns.collect()
+    }
+
+    /// Every slot is empty, or holds the record that this process has seen, whose head is `head`: so a store overwrites
+    /// nothing that nobody here has opened.
+    fn holds_seen(&self, row: &str, head: &str) -> String {
+        let slots = self.placement.slots.iter().map(|slot| {
+            let column = format!("{row}.{}", quote(&slot.column));
+            match slot.json {
+                true => token::member_is_empty_or_starts(&column, &self.member_name(), head),
+                false => token::is_empty_or_starts(&text(&column), head),
+            }
+        });
+        slots.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// Where an owner may have several rows, all of them are locked first, and looked at again under the lock.
+    fn all_or_none(&self, may_be_written: &str) -> String {
+        if self.table.unique && self.forms == Forms::One {
+            return String::new();
+        }
+        let (relation, is_owner) = (self.relation(), self.is_owner("d"));
+        format!(
+            " AND (SELECT pg_catalog.count(*) FROM (SELECT FROM {relation} AS d WHERE {may_be_written} FOR UPDATE) AS locked) \
+             {EQ} (SELECT pg_catalog.count(*) FROM {relation} AS d WHERE {is_owner})"
+        )
+    }
+}
+
+/// As what every other write answers with: see `holds_what_was_bound`.
+fn returned(parts: &Parts) -> String {
+    format!("1 OPERATOR(pg_catalog./) CASE WHEN {} THEN 1 ELSE 0 END, {DURABLE}", parts.held.join(" AND "))
+}
