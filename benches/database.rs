@@ -152,6 +152,8 @@ impl Bench {
             drop(vault.load(&owner("nobody")).await);
             vaults.push(vault);
         }
+        // a local file that was made a moment ago is asked at every store
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         let (mut ours, mut bare) = (0..stores, (0..OWNERS).cycle());
         let store = async || {
             let at = next(&mut ours);

@@ -177,16 +177,7 @@ pub(crate) fn contents(record: &Record, scope: Scope<'_>, root: &RootSecret) -> 
 
 /// The texts of plain columns that hold what the record was stored with. The others are the application's, also where
 /// the record has a token for the field, or another column cannot be read.
-///
-/// # Errors
-/// As [`contents`].
-pub(crate) fn vouched(
-    record: &Record,
-    scope: Scope<'_>,
-    root: &RootSecret,
-    fields: &Fields,
-) -> Result<PlainTexts> {
-    let contents = contents(record, scope, root)?;
+pub(crate) fn vouched(contents: &Contents, record: &Record, fields: &Fields) -> PlainTexts {
     let mut vouched = PlainTexts::default();
     for (field, text) in record.plain.iter() {
         let (Some(spec), Some(text)) = (fields.spec(field), text) else { continue };
@@ -194,7 +185,7 @@ pub(crate) fn vouched(
             vouched.push(field, Some(text.to_owned()));
         }
     }
-    Ok(vouched)
+    vouched
 }
 
 fn open_contents(key: &RecordKey, token: &Token) -> Result<Contents> {
@@ -333,14 +324,22 @@ fn refuse_parts(tokens: &[Token], contents: &Contents, may_lack: impl Fn(Field) 
     }
 }
 
-/// Opens every token of a record, and looks at no column.
+/// Opens every token of a record, and looks at no column. Answers with what belongs to it.
 ///
 /// # Errors
 /// As [`check_whole`], and of the first token that does not open. A field that is not known may be missing.
-pub(crate) fn verify(record: &Record, scope: Scope<'_>, root: &RootSecret, fields: &Fields) -> Result<()> {
-    check_whole(record, scope, root, |field| !fields.knows(field))?;
+pub(crate) fn verify(
+    record: &Record,
+    scope: Scope<'_>,
+    root: &RootSecret,
+    fields: &Fields,
+) -> Result<Contents> {
     let mut keys = RecordKeys { root, scope, derived: None };
-    record.tokens().iter().try_for_each(|token| keys.open_text(token).map(drop))
+    let contents = open_contents(keys.of(record.record_token())?, record.record_token())?;
+    refuse_parts(record.tokens(), &contents, |field| !fields.knows(field))?;
+    let others = record.tokens().iter().filter(|token| !token.field.is_record());
+    others.map(|token| keys.open_text(token).map(drop)).collect::<Result<()>>()?;
+    Ok(contents)
 }
 
 fn refuse_mixtures(tokens: &[Token]) -> Result<()> {

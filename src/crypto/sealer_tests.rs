@@ -84,7 +84,8 @@ fn without(record: &Record, field: Field) -> Vec<Token> {
 }
 
 fn vouched_of(record: &Record) -> PlainTexts {
-    vouched(record, scope(&owner()), keyring(1).primary().1, &table()).unwrap()
+    let contents = contents(record, scope(&owner()), keyring(1).primary().1).unwrap();
+    vouched(&contents, record, &table())
 }
 
 #[test]
@@ -255,7 +256,7 @@ fn fields_of_a_newer_program_are_named_and_never_left_behind() {
     assert!(verify(&lacking, scope(&owner), root, &table()).is_ok());
     let refused = [
         open(&lacking, scope(&owner), root, &newer).map(drop),
-        verify(&lacking, scope(&owner), root, &newer),
+        verify(&lacking, scope(&owner), root, &newer).map(drop),
         check_whole(&lacking, scope(&owner), root, |_| false),
     ];
     for refused in refused {

@@ -4,17 +4,21 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::local::guard::Guard;
 
 /// Two writes may get the same time stamp; kernels count in steps of up to 10 ms.
 pub(super) const SETTLED: Duration = Duration::from_millis(100);
 
-/// The state of the files at which the last look found nothing pending.
+/// How often the log is looked at while the mark stays the same. It tells only of writers that died before they could
+/// acknowledge anything, and a look at it costs more than one at the mark.
+const LOG_EVERY: Duration = Duration::from_millis(100);
+
+/// The state of the files at which the last look found nothing pending, and when they were looked at.
 pub(super) struct NothingPending {
     wal: PathBuf,
-    empty_at: Mutex<Option<FileState>>,
+    empty_at: Mutex<Option<(FileState, Instant)>>,
 }
 
 /// What changes when anybody adds a pending entry.
@@ -37,8 +41,17 @@ impl NothingPending {
 
     /// Whether nothing is pending, for certain.
     pub(super) fn says_none(&self, guard: &Guard) -> bool {
-        let noted = *self.empty_at.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.is_some() && noted == self.look(guard)
+        let Some((noted, looked)) = *self.empty_at.lock().unwrap_or_else(PoisonError::into_inner) else {
+            return false;
+        };
+        if looked.elapsed() < LOG_EVERY {
+            return guard.mark() == Some(noted.mark);
+        }
+        let is_same = self.look(guard) == Some(noted);
+        if is_same {
+            self.none_at(Some(noted));
+        }
+        is_same
     }
 
     /// To be taken before the question is asked; `None` when the answer cannot be noted.
@@ -52,7 +65,8 @@ impl NothingPending {
 
     /// Notes that a question asked after the look found nothing pending at all.
     pub(super) fn none_at(&self, state: Option<FileState>) {
-        *self.empty_at.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        let noted = state.map(|state| (state, Instant::now()));
+        *self.empty_at.lock().unwrap_or_else(PoisonError::into_inner) = noted;
     }
 
     /// Without a log nothing is known: SQLite keeps one as long as a connection is open.

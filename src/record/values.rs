@@ -12,13 +12,26 @@ use crate::record::field::Field;
 ///
 /// # Security
 /// The texts are wiped when dropped. `Debug` shows only the names.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Values(Vec<(Field, Zeroizing<String>)>);
+#[derive(Clone, Default)]
+pub struct Values {
+    texts: Vec<(Field, Zeroizing<String>)>,
+    /// They were printed by a type of this crate, whose values are valid.
+    is_checked: bool,
+}
+
+impl PartialEq for Values {
+    fn eq(&self, other: &Self) -> bool {
+        self.texts == other.texts
+    }
+}
+
+impl Eq for Values {}
 
 impl Values {
     /// No values.
     pub fn new() -> Self {
-        Self(Vec::with_capacity(8)) // few kinds have more fields: the list does not grow
+        // few kinds have more fields: the list does not grow
+        Self { texts: Vec::with_capacity(8), is_checked: false }
     }
 
     /// Sets a field to a JSON string; `None` clears it.
@@ -57,39 +70,50 @@ impl Values {
 
     /// The names of the fields that are set.
     pub fn fields(&self) -> impl Iterator<Item = Field> {
-        self.0.iter().map(|(field, _)| *field)
+        self.texts.iter().map(|(field, _)| *field)
+    }
+
+    /// The same, where the type that printed them holds valid values only: they need not be parsed again.
+    pub(crate) fn checked(mut self) -> Self {
+        self.is_checked = true;
+        self
+    }
+
+    pub(crate) fn is_checked(&self) -> bool {
+        self.is_checked
     }
 
     pub(crate) fn put(&mut self, field: Field, json: Option<Zeroizing<String>>) {
+        self.is_checked = false;
         match (self.place(field), json) {
-            (Ok(at), Some(json)) => self.0[at].1 = json,
-            (Ok(at), None) => drop(self.0.remove(at)),
-            (Err(at), Some(json)) => self.0.insert(at, (field, json)),
+            (Ok(at), Some(json)) => self.texts[at].1 = json,
+            (Ok(at), None) => drop(self.texts.remove(at)),
+            (Err(at), Some(json)) => self.texts.insert(at, (field, json)),
             (Err(_), None) => {}
         }
     }
 
     fn place(&self, field: Field) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&field, |(held, _)| *held)
+        self.texts.binary_search_by_key(&field, |(held, _)| *held)
     }
 
     /// All of them, in their order.
     pub(crate) fn into_texts(self) -> impl Iterator<Item = (Field, Zeroizing<String>)> {
-        self.0.into_iter()
+        self.texts.into_iter()
     }
 
     fn take(&mut self, field: Field) -> Option<Zeroizing<String>> {
         let at = self.place(field).ok()?;
-        Some(self.0.remove(at).1)
+        Some(self.texts.remove(at).1)
     }
 
     /// The JSON text of a field.
     pub(crate) fn get(&self, field: Field) -> Option<&str> {
-        self.place(field).ok().map(|at| self.0[at].1.as_str())
+        self.place(field).ok().map(|at| self.texts[at].1.as_str())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Field, &str)> {
-        self.0.iter().map(|(field, json)| (*field, json.as_str()))
+        self.texts.iter().map(|(field, json)| (*field, json.as_str()))
     }
 }
 

@@ -313,7 +313,7 @@ impl Credentials for RetellConfig {
     ];
 
     fn to_values(&self) -> Values {
-        self.shown(|secret| Cow::Borrowed(secret))
+        self.shown(|secret| Cow::Borrowed(secret)).checked()
     }
 
     fn from_values(values: Values) -> Result<Self> {

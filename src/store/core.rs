@@ -278,7 +278,7 @@ impl Core {
             if json.len() > spec.longest || token_len(field, json.len()) > MAX_TOKEN {
                 return Err(invalid(format!("{field} is longer than its field takes")));
             }
-            if !holds(spec, json) {
+            if !values.is_checked() && !holds(spec, json) {
                 return Err(invalid(format!("{field} has a value that the field cannot hold")));
             }
         }
@@ -326,12 +326,11 @@ impl Core {
         contents.map(|contents| contents.is_tombstone()).map_err(|error| self.explain(record, error))
     }
 
-    /// Opens every token of a record; whether it is a tombstone.
-    pub(crate) fn verify(&self, record: &Record, owner: &Owner) -> Result<bool> {
+    /// Opens every token of a record. Answers with what belongs to it.
+    pub(crate) fn verify(&self, record: &Record, owner: &Owner) -> Result<Contents> {
         let keyring = self.keyring.holding(record.key);
         let verified = sealer::verify(record, self.scope(owner), keyring.opener(record.key)?, &self.fields);
-        verified.map_err(|error| self.explain(record, error))?;
-        self.is_tombstone(record, owner)
+        verified.map_err(|error| self.explain(record, error))
     }
 
     /// What is wrong with a record that was found, apart from its contents. Without its key nobody can say that
@@ -345,7 +344,8 @@ impl Core {
     /// The texts of plain columns that are the record's.
     pub(crate) fn vouched(&self, record: &Record, owner: &Owner) -> Result<PlainTexts> {
         let keyring = self.keyring.holding(record.key);
-        sealer::vouched(record, self.scope(owner), keyring.opener(record.key)?, &self.fields)
+        let contents = sealer::contents(record, self.scope(owner), keyring.opener(record.key)?)?;
+        Ok(sealer::vouched(&contents, record, &self.fields))
     }
 
     /// The record of a local entry.

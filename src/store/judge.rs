@@ -103,7 +103,7 @@ pub(super) fn judge(
 /// Those of opening it. For one that opens and is more than a day ahead, `Malformed`.
 fn open(core: &Core, owner: &Owner, found: &FoundRecord) -> Result<Newest> {
     let opened = match &found.record {
-        Ok(there) => core.verify(there, owner).map(|is_tombstone| (there.version, is_tombstone)),
+        Ok(there) => core.verify(there, owner).map(|contents| (there.version, contents.is_tombstone())),
         Err(_) => Err(core.problem(found).unwrap_or_else(|| ErrorKind::Malformed.into())),
     };
     match opened {

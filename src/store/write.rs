@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::{Base, KeptKind};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
@@ -202,12 +203,12 @@ impl<'a> Write<'a> {
             return Ok(false);
         }
         let Some(there) = self.postgres.read_record(plan, owner).await? else { return Ok(false) };
-        let Ok(is_tombstone) = self.core.verify(&there, owner) else { return Ok(false) };
-        let newest = Newest { version: there.version, is_tombstone };
+        let Ok(contents) = self.core.verify(&there, owner) else { return Ok(false) };
+        let newest = Newest { version: there.version, is_tombstone: contents.is_tombstone() };
         check_expected(self.request.options.expected, Some(newest))?;
         self.seen = self.seen.max(Some(there.version));
         self.base = Base::Version(there.version);
-        let vouched = self.core.vouched(&there, owner)?;
+        let vouched = sealer::vouched(&contents, &there, &self.core.fields);
         let record = self.record_for(plan)?;
         let written = Written { record: &record, vouched: Some(&vouched), only: self.only() };
         self.postgres.update(plan, owner, written, there.head()).await

@@ -27,11 +27,11 @@ pub(in crate::postgres) struct Shape {
     pub(in crate::postgres) plain: Vec<PlainChange>,
 }
 
-/// Where the values of a write stand: one by one, or in arrays for many owners.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Values {
-    One,
-    Many,
+/// Whose rows an UPDATE is for: the values of many owners come in arrays.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::postgres) enum Reach {
+    OneOwner,
+    ManyOwners,
 }
 
 /// The parts of an UPDATE.
@@ -47,7 +47,7 @@ impl Writer<'_> {
     /// + for each slot that gets a text that text, for each plain column that is set or cleared its new or old value, the
     /// head of the record that was seen
     pub(in crate::postgres) fn update(&self, shape: &Shape) -> String {
-        let parts = self.parts(shape, Values::One);
+        let parts = self.parts(shape, Reach::OneOwner);
         let head = text(&format!("${}", self.owner_params() + parts.bound.len() + 1));
         let may_be_written = |row: &str| {
             format!("{} AND {}{}", self.is_owner(row), self.holds_seen(row, &head), self.is_unset(row, shape))
@@ -65,7 +65,7 @@ impl Writer<'_> {
 
     /// users[], tenants[], the same as of [`update`](Self::update) as arrays, ordinals[]
     pub(in crate::postgres) fn update_many(&self, shape: &Shape) -> String {
-        let parts = self.parts(shape, Values::Many);
+        let parts = self.parts(shape, Reach::ManyOwners);
         let owner = [Some(self.table.user), self.table.tenant].into_iter().flatten().map(array);
         let kinds: Vec<&str> = owner
             .chain(parts.bound.iter().copied())
@@ -94,14 +94,14 @@ impl Writer<'_> {
         )
     }
 
-    fn parts(&self, shape: &Shape, values: Values) -> Parts {
+    fn parts(&self, shape: &Shape, reach: Reach) -> Parts {
         let (mut parts, first) = (Parts::default(), self.owner_params() + 1);
         let bind = |parts: &mut Parts, bound: Bound| {
             let at = parts.bound.len();
-            parts.bound.push(if values == Values::One { bound.name() } else { bound.array() });
-            match values {
-                Values::One => format!("${}::{}", first + at, bound.name()),
-                Values::Many => format!("n.v{at}"),
+            parts.bound.push(if reach == Reach::OneOwner { bound.name() } else { bound.array() });
+            match reach {
+                Reach::OneOwner => format!("${}::{}", first + at, bound.name()),
+                Reach::ManyOwners => format!("n.v{at}"),
             }
         };
         for (slot, is_filled) in self.placement.slots.iter().zip(&shape.slots) {

@@ -11,7 +11,7 @@ use crate::postgres::catalogue::table::{IdKind, Table};
 use crate::postgres::sql::names::{EQ, quote, text};
 use crate::postgres::sql::token;
 use crate::postgres::statements::fragments::{Bound, Forms, Writer, array, counter, id_column, same};
-use crate::postgres::statements::seen_update::Shape;
+use crate::postgres::statements::seen_update::{Reach, Shape};
 use crate::record::layout::Layout;
 use crate::record::placement::{Placement, Slot};
 
@@ -37,13 +37,6 @@ pub(crate) struct Statements {
     pub(crate) forge: Vec<Arc<str>>,
     forms: Forms,
     updates: Mutex<HashMap<(Shape, Reach), Arc<str>>>,
-}
-
-/// Whose rows an UPDATE over seen records is for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(in crate::postgres) enum Reach {
-    OneOwner,
-    ManyOwners,
 }
 
 /// So many shapes of writes are remembered. A service has a handful.
