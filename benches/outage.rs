@@ -78,7 +78,7 @@ async fn main() {
         let (owner, text) = (&configs[theirs % OWNERS].0, &texts[(theirs + theirs / OWNERS) % OWNERS]);
         bare_store(&bare, owner.user_id().as_str(), text).await;
     };
-    Comparison::new("store during an outage", 2.0).run_async(200, 20, store, upsert).await;
+    Comparison::new("store during an outage", 1.5).run_async(200, 20, store, upsert).await;
 }
 
 /// The texts that the vault has in its file, so that both write the same.

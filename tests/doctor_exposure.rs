@@ -113,7 +113,6 @@ async fn put(clinic: &Clinic, finding: &Finding, owner: &Owner) {
     let Mend::Command(command) = &finding.mend else { panic!("{finding:?}") };
     let (_, replace) = command.split_once("--user ID ").unwrap();
     let options = match replace {
-        "--replace-unreadable" => StoreOptions::new().replace_unreadable(),
         "--replace-foreign --replace-unreadable" => {
             StoreOptions::new().replace_foreign().replace_unreadable()
         }

@@ -35,7 +35,7 @@ fn finding(
     };
     let id = if role == ColumnRole::Webhook { finding_ids::SECRET_IN_WEBHOOK_CONFIG } else { id(class) };
     let meaning = format!("{}{}: {}", what(class), rows.of_how_many(), consequence(role, part, class));
-    let finding = Finding::new(id, severity(role, class), object, meaning, fix(rows, at, part, class));
+    let finding = Finding::new(id, severity(role, class), object, meaning, fix(rows, at, part));
     finding.of(occurrences.count, occurrences.owners.clone())
 }
 
@@ -159,7 +159,7 @@ fn too_long(rows: &ExaminedRows<'_>) -> Option<Finding> {
 
 /// The vault's own columns are mended by storing through the vault, since the text may be all that there is of a
 /// credential. The application's are cleared.
-fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart, class: TextClass) -> Mend {
+fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart) -> Mend {
     let name = &rows.columns.watched[at].column;
     let column = rows.context.table.column(name);
     let relation = relation(rows.context.layout);
@@ -167,18 +167,14 @@ fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart, class: TextClass) 
         (_, ColumnPart::Key(path)) => remove_key(&relation, name, column, path),
         (ColumnRole::Named(_), _) => clear_column(&relation, name, column),
         (ColumnRole::Config, ColumnPart::Whole) => clear_scalar(&relation, name, column),
-        _ => Mend::Command(put(rows, class)),
+        _ => Mend::Command(put(rows)),
     }
 }
 
 /// Other text may stand in the place of a token, and without that the rest of the record does not open.
-fn put(rows: &ExaminedRows<'_>, class: TextClass) -> String {
+fn put(rows: &ExaminedRows<'_>) -> String {
     let tenant = if rows.context.layout.tenant_column.is_some() { " --tenant ID" } else { "" };
-    let replace = match class {
-        TextClass::Malformed => "--replace-unreadable",
-        _ => "--replace-foreign --replace-unreadable",
-    };
-    format!("retell-vault put{tenant} --user ID {replace}")
+    format!("retell-vault put{tenant} --user ID --replace-foreign --replace-unreadable")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub(super) const SETTLED: Duration = Duration::from_millis(100);
 
 /// How often the log is looked at while the mark stays the same. It tells only of writers that died before they could
 /// acknowledge anything, and a look at it costs more than one at the mark.
-const LOG_EVERY: Duration = Duration::from_millis(100);
+pub(super) const LOG_EVERY: Duration = Duration::from_millis(100);
 
 /// The state of the files at which the last look found nothing pending, and when they were looked at.
 pub(super) struct NothingPending {

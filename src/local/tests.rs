@@ -288,6 +288,7 @@ async fn a_writer_that_died_before_it_could_tell_is_noticed_by_the_log() {
     let (one, other) = (home.open().await, home.open().await);
     settle(&one).await;
     assert!(other.upsert(&record(&user("ann"), 1)).await.unwrap());
+    tokio::time::sleep(nothing_pending::LOG_EVERY).await;
     assert!(one.pending(&user("ann")).await.unwrap().is_some());
 }
 
