@@ -402,8 +402,8 @@ async fn and_the_other_way_round() {
     }
 }
 
-/// What is damaged or forged is replaced as ever, and what names an unknown key is kept from being, also when it names a
-/// field that nobody has.
+/// What is damaged or forged is no other kind's: it does not open. What names an unknown key is kept from being replaced, also
+/// when it names a field that nobody has.
 #[tokio::test]
 async fn tokens_that_no_vault_of_this_keyring_made_are_no_other_kinds() {
     let stage = Stage::on(RETELL_COLUMNS[1]).await;
@@ -417,7 +417,11 @@ async fn tokens_that_no_vault_of_this_keyring_made_are_no_other_kinds() {
     let error = retell.store(&user, &full_config(2)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnknownKey, "{error}");
     forge(&key.to_string(), &"f".repeat(16)).await;
-    assert!(!retell.store(&user, &full_config(2)).await.unwrap().replaced.is_empty());
+    // what is left of the record lacks its api_key
+    let error = retell.store(&user, &full_config(2)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsealable, "{error}");
+    let options = StoreOptions::new().replace_unreadable();
+    assert!(!retell.store_with(&user, &full_config(2), options).await.unwrap().replaced.is_empty());
     assert_eq!(retell.load(&user).await.unwrap().config, full_config(2));
 }
 
