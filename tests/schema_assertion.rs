@@ -18,14 +18,14 @@ const TABLE: &str = "CREATE SCHEMA app; CREATE DOMAIN app.short_text AS text CHE
     CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_agent_config jsonb,
         retell_integration_status app.state, encrypted_sms_agent_id text[])";
 
-/// None of them takes anything away that the vault keeps.
+/// None of them takes anything away that the vault keeps: a column of a domain, an enum or an array is no place for a token.
 const STEPS: [&str; 19] = [
     "ADD encrypted_retell_api_key text",
     "ADD encrypted_call_agent_id app.short_text",
     "ALTER retell_integration_status TYPE text",
     "ALTER encrypted_call_agent_id TYPE text",
     "ALTER encrypted_sms_agent_id TYPE text USING NULL",
-    "ALTER encrypted_retell_api_key TYPE app.short_text",
+    "ADD encrypted_other app.short_text, ADD encrypted_more app.state[]",
     "ALTER encrypted_retell_api_key TYPE varchar",
     "ADD phone_number app.short_text",
     "ADD webhook_config json",
@@ -37,7 +37,7 @@ const STEPS: [&str; 19] = [
     "ADD unrelated text[], ADD another app.state DEFAULT 'active'",
     "DROP unrelated, DROP another",
     "DROP last_retell_sync",
-    "ALTER encrypted_sms_agent_id TYPE app.short_text",
+    "ALTER encrypted_sms_agent_id TYPE varchar",
     "ALTER encrypted_sms_agent_id TYPE text",
 ];
 
@@ -125,8 +125,8 @@ async fn steps_during_calls_lose_nothing() {
             fresh.close().await;
         }
         // the same again, from the start
-        let back = "DROP encrypted_retell_api_key, DROP encrypted_call_agent_id, DROP phone_number, DROP webhook_config,
-            DROP encrypted_sms_agent_id, DROP retell_integration_status, ADD retell_integration_status app.state,
+        let back = "DROP encrypted_retell_api_key, DROP encrypted_call_agent_id, DROP phone_number, DROP webhook_config, DROP encrypted_other,
+            DROP encrypted_more, DROP encrypted_sms_agent_id, DROP retell_integration_status, ADD retell_integration_status app.state,
             ADD encrypted_sms_agent_id text[]";
         if round == 0 {
             // what lies in the columns goes to the JSONB column before they are dropped

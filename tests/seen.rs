@@ -172,3 +172,32 @@ async fn a_load_of_something_older_says_so() {
         assert!(!stage.vault.load(user).await.unwrap().stale);
     }
 }
+
+/// Of a UUID there is one row, in whatever form it is given: the values of a bulk store stay with their owners.
+#[tokio::test]
+async fn a_bulk_store_keeps_to_its_owners_in_every_form_of_a_uuid() {
+    let table = "CREATE TABLE user_profiles (user_id uuid PRIMARY KEY, encrypted_retell_api_key text)";
+    let stage = Stage::on(table).await;
+    let ids = ["A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12"];
+    let owners = [ids[0], ids[1], "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a13"].map(owner);
+    let configs = |mark: &str| -> Vec<_> {
+        owners
+            .iter()
+            .map(|owner| (owner.clone(), full_config(format!("{mark}_{}", &owner.user_id().as_str()[30..]))))
+            .collect()
+    };
+    for stored in stage.vault.store_many(&configs("first")).await.unwrap() {
+        assert!(stored.unwrap().degraded.is_none());
+    }
+    // over a row that holds nothing any head may be written
+    let empty =
+        format!("UPDATE user_profiles SET encrypted_retell_api_key = NULL WHERE user_id = '{}'", ids[1]);
+    stage.db.exec(&empty).await;
+    let second = configs("second");
+    for stored in stage.vault.store_many(&second).await.unwrap() {
+        stored.unwrap();
+    }
+    for (owner, config) in second {
+        assert_eq!(stage.fresh(1).await.load(&owner).await.unwrap().config, config, "{owner}");
+    }
+}

@@ -23,7 +23,7 @@ use crate::store::store::store;
 /// How many owners are looked at one by one at the same time.
 const CONCURRENT: usize = 8;
 
-/// Loads many owners by one statement. What needs a second look is loaded by itcore.
+/// Loads many owners by one statement. What needs a second look is loaded by itself.
 pub(crate) async fn load_many(core: &Core, owners: &[Owner]) -> Vec<Result<LoadedRecord>> {
     reload_keyring(core).await;
     let started = Instant::now();
@@ -194,7 +194,9 @@ async fn store_by_one_statement(
     let nothing_pending = nothing_pending(core);
     for (at, request) in requests.iter().enumerate() {
         // an owner with a pending record, with two forms, or that does not fit the table, is stored by itself
-        let fits = postgres.check_owner(request.owner).is_ok() && plan.has_one_row(request.owner);
+        let fits = postgres.check_owner(request.owner).is_ok()
+            && plan.has_one_row(request.owner)
+            && request.owner.has_one_form();
         if fits && (nothing_pending || pending(core, request.owner).await?.is_none()) {
             order.push(at);
         }
@@ -205,13 +207,18 @@ async fn store_by_one_statement(
     }
     look_at_unseen(core, postgres, &plan, &order.iter().map(|at| requests[*at].owner).collect::<Vec<_>>())
         .await?;
-    // in the order of the ids, so that two bulk writers do not wait for each other
+    // in the order of the ids, so that two bulk writers hardly ever wait for each other
     order.sort_by_key(|at| requests[*at].owner);
     let (mut entries, mut places) = (Vec::with_capacity(order.len()), Vec::with_capacity(order.len()));
+    let mut versions = HashSet::with_capacity(order.len());
     for at in order {
         let owner = requests[at].owner;
         let Some(seen) = core.seen.get(owner) else { continue };
-        let record = core.seal(requests[at], core.plausible(Some(seen.version)), &in_the_clear)?;
+        let mut record = core.seal(requests[at], core.plausible(Some(seen.version)), &in_the_clear)?;
+        // a record that is moved to another owner of this call must be known by its head
+        while !versions.insert(record.version) {
+            record = core.seal(requests[at], Some(record.version), &in_the_clear)?;
+        }
         entries.push(BulkEntry { owner, record, seen });
         places.push(at);
     }

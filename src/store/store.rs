@@ -130,7 +130,7 @@ pub(crate) async fn delete(core: &Core, owner: &Owner) -> Result<StoredRecord> {
             record.and_then(|record| Some((core.vouched(&record, owner).ok()?, record.version)))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
-        // a record that cannot be read can still be deleted; the write reports what the database says
+        // the write says why it cannot be deleted
         Err(_) => None,
     };
     let (values, options) = (&Values::new(), StoreOptions::new());

@@ -176,7 +176,7 @@ impl<'a> Write<'a> {
         self.plan = Some(plan.clone());
         if let Some(seen) = self.seen_head() {
             self.looks_first = true;
-            self.seen = self.seen.max(Some(seen.version));
+            self.seen = self.seen.max(self.core.plausible(Some(seen.version)));
             let record = self.record_for(&plan)?;
             let vouched = self.request.vouched.filter(|(_, version)| *version == seen.version);
             let nothing = PlainTexts::default();
@@ -262,12 +262,21 @@ impl<'a> Write<'a> {
     /// The row is there, and holds something that this process has not seen.
     async fn decide(&mut self, plan: &Plan, found: &FoundRows) -> Result<Round, DatabaseError> {
         let (owner, options) = (self.request.owner, self.request.options);
-        let (newest, keep) = match judge(self.core, plan, owner, self.record.as_ref(), found, options)? {
+        // without a lost answer, nothing that was sent can be there
+        let sent = self.record.as_ref().filter(|_| self.unknown.is_some());
+        let (newest, keep) = match judge(self.core, plan, owner, sent, found, options)? {
             Verdict::SameWrite => return Ok(Round::Done),
             Verdict::Refuse { error, .. } => return Err(error.into()),
             Verdict::Overwrite { newest, keep } => (newest, keep),
         };
         check_expected(options.expected, newest)?;
+        if let (Some(sent), Some(newest)) = (sent, newest)
+            && newest.version > sent.version
+        {
+            let message = "an answer was lost: it may have been stored, and another writer has stored since";
+            let hint = "load the record, and store again if it is not what you want";
+            return Err(Error::new(ErrorKind::OutcomeUnknown, message).with_hint(hint).into());
+        }
         if let Some(newest) = newest {
             self.seen = self.seen.max(Some(newest.version));
             self.base = Base::Version(newest.version);

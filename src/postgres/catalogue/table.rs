@@ -114,6 +114,11 @@ pub(crate) struct TableColumn {
 }
 
 impl TableColumn {
+    /// Whether its type is an array, of a built-in type.
+    pub(crate) fn is_array(&self) -> Option<bool> {
+        (!self.base.starts_with("other ")).then(|| self.base.starts_with('_'))
+    }
+
     fn column_type(&self) -> ColumnType {
         match self.base.as_str() {
             "text" => ColumnType::Text,

@@ -16,6 +16,11 @@ pub(crate) fn text(value: &str) -> String {
     format!("{value}::pg_catalog.text")
 }
 
+/// A text that is compared byte by byte, whatever the collation of its column.
+pub(crate) fn bytes_of(value: &str) -> String {
+    format!("{value}::pg_catalog.text COLLATE pg_catalog.\"C\"")
+}
+
 /// A name as it goes into SQL text.
 pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))

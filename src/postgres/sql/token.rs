@@ -68,7 +68,7 @@ pub(crate) fn takes_member(value: &str) -> String {
 /// of a long text is unpacked.
 pub(crate) fn is_empty_or_starts(value: &str, head: &str) -> String {
     let start = format!("pg_catalog.left({value}, {HEAD_LEN}) COLLATE pg_catalog.\"C\"");
-    format!("({value} IS NULL OR {start} {EQ} {head} OR {value} {EQ} '')")
+    format!("({value} IS NULL OR {start} {EQ} {head} OR {value} COLLATE pg_catalog.\"C\" {EQ} '')")
 }
 
 /// A condition: a JSONB value is NULL, or an object whose member of ours is missing or has tokens with this head only.

@@ -272,7 +272,10 @@ pub(in crate::postgres) fn entries(
     entries: &[PrintedEntry<'_, '_>],
 ) -> Result<PgArguments, DatabaseError> {
     let mut arguments = PgArguments::default();
-    owners(&mut arguments, table, &entries.iter().map(|(_, entry, _)| entry.owner).collect::<Vec<_>>())?;
+    let all: Vec<_> = entries.iter().map(|(_, entry, _)| entry.owner).collect();
+    if owners(&mut arguments, table, &all)?.len() != entries.len() {
+        return Err(Error::new(ErrorKind::InvalidInput, "an owner of a bulk write has two forms").into());
+    }
     for (at, slot) in placement.slots.iter().enumerate().filter(|(at, _)| shape.slots[*at]) {
         let column: Vec<_> = entries.iter().map(|(_, _, texts)| texts[at].as_deref()).collect();
         bind_all(&mut arguments, Bound::of_slot(slot), &column)?;

@@ -3,8 +3,8 @@
 //! The triggers of the application run with the session's own search path, so the statements do too. Others may have put
 //! operators, functions and types into it: everything that is looked up there is named with its schema (`tests/tripwire.rs`).
 
-use crate::postgres::catalogue::table::{IdKind, Table};
-use crate::postgres::sql::names::{EQ, literal, quote, relation, text};
+use crate::postgres::catalogue::table::{IdKind, Table, TableColumn};
+use crate::postgres::sql::names::{EQ, bytes_of, literal, quote, relation, text};
 use crate::postgres::sql::token;
 use crate::record::layout::Layout;
 use crate::record::placement::{ColumnType, Placement, PlainColumn, Slot};
@@ -130,17 +130,15 @@ impl Writer<'_> {
         let column = format!("{row}.{}", quote(&plain.column));
         match plain.kind {
             ColumnType::Jsonb => {
-                let is_too_long = token::is_too_long(&column);
-                format!("(CASE WHEN {is_too_long} THEN 'false'::pg_catalog.jsonb ELSE {column} END)")
+                format!("(CASE WHEN {} THEN 'false' ELSE {column} END)", token::is_too_long(&column))
             }
             _ => self.plain_text(row, plain),
         }
     }
 
     /// The schema assertion: always true, and gone before the statement runs. Postgres refuses to parse it when a column of
-    /// the layout has another type than planned (42883), is gone (42703), or has come into being (42702). It decides that
-    /// under the lock on the table, also for a statement that was prepared long ago. A column that our role may not read,
-    /// or whose type it may not name, is left out.
+    /// the layout has another type than planned (42883, 42804), is gone (42703), or has come into being (42702). It decides that
+    /// under the lock on the table, however old the statement is. What our role may not read, or not name, is left out.
     pub(in crate::postgres) fn is_as_planned(&self, row: &str) -> String {
         format!("{}{}", self.has_columns(row), self.lacks_columns())
     }
@@ -152,18 +150,29 @@ impl Writer<'_> {
     }
 
     fn has_columns(&self, row: &str) -> String {
-        let named = self.layout.all_columns();
-        let columns = self.table.columns.iter().filter(|column| column.readable);
-        let columns = columns.filter(|column| named.contains(&column.name.as_str()));
-        let (columns, types): (Vec<_>, Vec<_>) = columns
-            .filter_map(|column| Some((quote(&column.name), column.array_type.as_ref()?)))
-            .map(|(column, array)| (format!("ARRAY[{row}.{column}]"), format!("NULL::{array}")))
-            .unzip();
+        let all = self.layout.all_columns();
+        let is_named = |column: &&TableColumn| column.readable && all.contains(&column.name.as_str());
+        let named = self.table.columns.iter().filter(is_named);
+        let columns: Vec<_> = named
+            .filter_map(|column| Some((column, quote(&column.name), column.array_type.as_ref()?)))
+            .collect();
         if columns.is_empty() {
             return "true".to_owned(); // Postgres compares no empty rows
         }
-        let (columns, types) = (columns.join(", "), types.join(", "));
-        format!("CASE WHEN false THEN ROW({columns}) {EQ} ROW({types}) ELSE true END")
+        let held: Vec<_> = columns.iter().map(|(_, name, _)| format!("ARRAY[{row}.{name}]")).collect();
+        let types: Vec<_> = columns.iter().map(|(.., array)| format!("NULL::{array}")).collect();
+        // an array of arrays has the type of an array of their elements
+        let others = columns.iter().filter_map(|(column, name, array)| {
+            let value =
+                if column.is_array()? { format!("NULL::{array}") } else { format!("(NULL::{array})[1]") };
+            Some(format!(" AND coalesce({row}.{name}, {value}) IS NULL"))
+        });
+        format!(
+            "CASE WHEN false THEN ROW({}) {EQ} ROW({}){} ELSE true END",
+            held.join(", "),
+            types.join(", "),
+            others.collect::<String>()
+        )
     }
 
     fn lacks_columns(&self) -> String {
@@ -199,7 +208,7 @@ impl Writer<'_> {
             // what is not what the record vouches for is the application's
             let update = format!(
                 "CASE WHEN {new} IS NOT NULL THEN {value} WHEN {} {EQ} {old} THEN {unset} ELSE t.{column} END",
-                text(&format!("t.{column}"))
+                bytes_of(&format!("t.{column}"))
             );
             assignments.push((column, update, format!("coalesce({value}, {unset})")));
         }
@@ -236,7 +245,7 @@ impl Writer<'_> {
             let (column, param) = (format!("t.{}", quote(&slot.column)), next(Bound::of_slot(slot)));
             match slot.json {
                 true => same(&self.member(&column), &param, "'null'::pg_catalog.jsonb"),
-                false => same(&text(&column), &param, "''"),
+                false => same(&bytes_of(&column), &param, "''"),
             }
         });
         let held: Vec<_> = held.collect();
@@ -266,7 +275,7 @@ impl Writer<'_> {
         slots.chain(plain).chain(others).collect::<Vec<_>>().join(", ")
     }
 
-    /// Nothing that is read is longer than a record may be. One comparison for all columns: the server prepares each function
+    /// Nothing that is read is longer than a record may be, JSON as it lies on disk. One comparison for all columns: the server prepares each function
     /// of a statement at every call.
     pub(in crate::postgres) fn is_short(&self, row: &str) -> String {
         let slots = self.placement.slots.iter().map(|slot| (&slot.column, slot.json));

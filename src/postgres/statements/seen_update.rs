@@ -1,12 +1,12 @@
 //! The UPDATE over the record that this process has seen last. There is a text for every shape of a write, so that the
 //! server is asked nothing that is known when the text is made.
 
-use crate::postgres::sql::names::{EQ, literal, quote, text};
+use crate::postgres::sql::names::{EQ, bytes_of, literal, quote, text};
 use crate::postgres::sql::token;
 use crate::postgres::statements::fragments::{
-    Bound, DURABLE, Forms, Writer, array, id_column, to_column, unset,
+    Bound, DURABLE, Forms, Writer, array, id_column, same, to_column, unset,
 };
-use crate::record::placement::Slot;
+use crate::record::placement::{ColumnType, Slot};
 
 /// What becomes of a plain column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,7 +116,7 @@ impl Writer<'_> {
                     parts.sets.push(format!("{column} = {}", to_column(plain, &value)));
                 }
                 PlainChange::Clear => {
-                    let (held, old) = (text(&format!("t.{column}")), bind(&mut parts, Bound::Text));
+                    let (held, old) = (bytes_of(&format!("t.{column}")), bind(&mut parts, Bound::Text));
                     let cleared =
                         format!("CASE WHEN {held} {EQ} {old} THEN {} ELSE t.{column} END", unset(plain));
                     parts.sets.push(format!("{column} = {cleared}"));
@@ -134,9 +134,12 @@ impl Writer<'_> {
         let column = quote(&slot.column);
         let held = format!("t.{column}");
         let (set, holds) = match (value, slot.json) {
-            (Some(value), false) => (value.to_owned(), format!("{} {EQ} {value}", text(&held))),
-            (None, false) if slot.not_null => ("''".to_owned(), format!("{} {EQ} ''", text(&held))),
-            (None, false) => ("NULL".to_owned(), format!("{held} IS NULL")),
+            (Some(value), false) => (value.to_owned(), format!("{} {EQ} {value}", bytes_of(&held))),
+            // a trigger may prefer one to the other
+            (None, false) => {
+                let nothing = if slot.not_null { "''" } else { "NULL" };
+                (nothing.to_owned(), format!("coalesce({}, '') {EQ} ''", bytes_of(&held)))
+            }
             // it is an object or NULL, or would not be written
             (Some(value), true) => {
                 let ours = token::only_member(&self.member_name(), value);
@@ -147,7 +150,7 @@ impl Writer<'_> {
             (None, true) => {
                 let without =
                     format!("{held} OPERATOR(pg_catalog.-) '{}'::pg_catalog.text", self.member_name());
-                (without, format!("{} IS NULL", self.member(&held)))
+                (without, same(&self.member(&held), "NULL::pg_catalog.jsonb", "'null'::pg_catalog.jsonb"))
             }
         };
         parts.sets.push(format!("{column} = {set}"));
@@ -158,8 +161,10 @@ impl Writer<'_> {
     fn is_unset(&self, row: &str, shape: &Shape) -> String {
         let columns = self.placement.plain.iter().zip(&shape.plain);
         let columns = columns.filter(|(_, change)| **change == PlainChange::Unset).map(|(plain, _)| {
-            let column = text(&format!("{row}.{}", quote(&plain.column)));
-            let nothing = ["", "null", plain.unset].map(|unset| format!("{column} {EQ} {}", literal(unset)));
+            let column = bytes_of(&format!("{row}.{}", quote(&plain.column)));
+            let is_json = matches!(plain.kind, ColumnType::Json | ColumnType::Jsonb);
+            let nothing = [if is_json { "null" } else { "" }, plain.unset];
+            let nothing = nothing.map(|unset| format!("{column} {EQ} {}", literal(unset)));
             format!(" AND ({column} IS NULL OR {})", nothing.join(" OR "))
         });
         columns.collect()

@@ -250,7 +250,7 @@ impl Writer<'_> {
 
 /// A condition: a text is the one that was read, or both are NULL.
 fn is_still(value: &str, old: &str) -> String {
-    format!("({value} {EQ} {old} OR {value} IS NULL AND {old} IS NULL)")
+    format!("(({value}) COLLATE pg_catalog.\"C\" {EQ} {old} OR {value} IS NULL AND {old} IS NULL)")
 }
 
 /// An id in its canonical form, in the order of its bytes, as the local file sorts it.
