@@ -337,8 +337,8 @@ pub(crate) fn verify(
     let mut keys = RecordKeys { root, scope, derived: None };
     let contents = open_contents(keys.of(record.record_token())?, record.record_token())?;
     refuse_parts(record.tokens(), &contents, |field| !fields.knows(field))?;
-    let others = record.tokens().iter().filter(|token| !token.field.is_record());
-    others.map(|token| keys.open_text(token).map(drop)).collect::<Result<()>>()?;
+    let mut others = record.tokens().iter().filter(|token| !token.field.is_record());
+    others.try_for_each(|token| keys.open_text(token).map(drop))?;
     Ok(contents)
 }
 

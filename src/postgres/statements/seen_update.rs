@@ -44,8 +44,8 @@ struct Parts {
 }
 
 impl Writer<'_> {
-    /// + for each slot that gets a text that text, for each plain column that is set or cleared its new or old value, the
-    /// head of the record that was seen
+    /// Bound after the owner: for each slot that gets a text that text, for each plain column that is set or cleared its new or
+    /// old value, the head of the record that was seen.
     pub(in crate::postgres) fn update(&self, shape: &Shape) -> String {
         let parts = self.parts(shape, Reach::OneOwner);
         let head = text(&format!("${}", self.owner_params() + parts.bound.len() + 1));
