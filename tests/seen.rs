@@ -201,3 +201,19 @@ async fn a_bulk_store_keeps_to_its_owners_in_every_form_of_a_uuid() {
         assert_eq!(stage.fresh(1).await.load(&owner).await.unwrap().config, config, "{owner}");
     }
 }
+
+/// The application may keep an empty text where we put NULL: both are nothing.
+#[tokio::test]
+async fn a_trigger_that_prefers_an_empty_text_is_in_nobodys_way() {
+    let trigger = "CREATE FUNCTION prefer() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            NEW.encrypted_sms_agent_id := coalesce(NEW.encrypted_sms_agent_id, ''); RETURN NEW; END $$;
+        CREATE TRIGGER prefer BEFORE INSERT OR UPDATE ON user_profiles FOR EACH ROW EXECUTE FUNCTION prefer()";
+    let stage = Stage::on(&format!("{ALL_COLUMNS}; {trigger}")).await;
+    let user = &owner("user-1");
+    for config in [small_config(1), full_config(2), small_config(3), small_config(4)] {
+        stage.vault.store(user, &config).await.unwrap();
+        assert_eq!(stage.vault.load(user).await.unwrap().config.api_key(), config.api_key());
+    }
+    let text: String = value(&stage.db, "SELECT encrypted_sms_agent_id FROM user_profiles").await;
+    assert_eq!(text, "");
+}
