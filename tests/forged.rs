@@ -492,3 +492,19 @@ async fn forged_tokens_of_unknown_fields_block_nobody() {
     setting.vault.store_with(&owner("user-1"), &full_config(3), options).await.unwrap();
     assert_eq!(setting.load().await, Ok(full_config(3)));
 }
+
+/// What cannot be kept is not replaced unasked.
+#[tokio::test]
+async fn without_a_local_file_a_version_from_the_future_stays() {
+    let setting = Setting::on(ONLY_TEXT).await;
+    setting.db.exec(&set_text(&forged_record("0badcafe", &"f".repeat(16)))).await;
+    let vault = Vault::builder(setting.hosts.keyring()).postgres(&setting.db.url).build().await.unwrap();
+    let before = rows::table(&setting.db, "user_profiles").await;
+    let error = vault.store(&owner("user-1"), &full_config(2)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownKey, "{error}");
+    assert!(error.hint().contains("replace_unreadable"), "{error:?}");
+    assert_eq!(rows::table(&setting.db, "user_profiles").await, before);
+    let options = StoreOptions::new().replace_unreadable();
+    vault.store_with(&owner("user-1"), &full_config("healed"), options).await.unwrap();
+    assert_eq!(setting.load().await, Ok(full_config("healed")));
+}

@@ -66,7 +66,7 @@ impl StoreOptions {
     }
 
     /// Overwrites a record that does not open: its key is unknown, its format is a later one, it is damaged, or it was
-    /// moved here from another owner. Its text is kept in the local file.
+    /// moved here from another owner. Its text is kept in the local file, if there is one.
     pub fn replace_unreadable(mut self) -> Self {
         self.replace_unreadable = true;
         self

@@ -77,11 +77,13 @@ pub(super) fn judge(
     // columns that two layouts share are no place for either
     let others = core.of_other_credentials(&found);
     let mut refused = others.filter(|_| !options.replace_unreadable);
+    // only where its text can be kept
+    let may_be_kept = |there: &FoundRecord| there.ahead && core.local.is_some();
     let (mut newest, mut reasons) = (None, Vec::new());
     for there in &found.records {
         match open(core, owner, there) {
             Ok(opened) => newest = newest.or(Some(opened)),
-            Err(error) if there.ahead || (options.replace_unreadable && !found.json_is_too_long) => {
+            Err(error) if may_be_kept(there) || (options.replace_unreadable && !found.json_is_too_long) => {
                 reasons.push(error.to_string());
             }
             Err(error) => drop(refused.get_or_insert_with(|| refusal(error))),
