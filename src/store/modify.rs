@@ -43,9 +43,9 @@ pub(crate) async fn modify(
         let (root, scope) = (keyring.opener(record.key)?, core.scope(owner));
         sealer::check_whole(&record, scope, root, |_| false)?;
         let before = sealer::contents(&record, scope, root)?;
+        let vouched = sealer::vouched(&before, &record, &core.fields);
         let (values, change_of_fields) = merge(core, &record, before, values, changed);
         core.check(&values, &opened.unknown)?;
-        let vouched = core.vouched(&record, owner)?;
         let options = StoreOptions::new().expect(Expected::Version(record.version));
         let request = StoreRequest {
             vouched: Some((&vouched, record.version)),
