@@ -271,12 +271,13 @@ fn wrong_usage_of_set_and_unset_repeats_no_secret_and_lists_the_fields() {
         &["set", "--user", "user-1", "api_key", "--value=key_test_canary_4711"],
         &["unset", "--user", "user-1"],
     ];
-    let expectations = ["", "Absent", "1", "01A217E67F43119D", "01a217e67f43119d0"];
+    let expectations = ["", "Absent", "1", "key_test_canary_4711", "01A217E67F43119D", "01a217e67f43119d0"];
     let expectations = expectations.map(|expected| ["put", "--user", "user-1", "--expect", expected]);
     for args in usage.into_iter().chain(expectations.iter().map(|args| &args[..])) {
         let ran = home.run_with(args, &[], SMALL);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{args:?} {ran:?}");
         assert!(ran.err.starts_with("error: "), "{ran:?}");
+        assert!(!args.contains(&"--expect") || !ran.err.contains("key_test"), "{ran:?}");
     }
     assert_eq!(version(&home), before);
 }

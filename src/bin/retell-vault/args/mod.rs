@@ -6,6 +6,8 @@ pub mod keys;
 pub mod records;
 pub mod schema;
 
+use std::error::Error as _;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -114,6 +116,15 @@ pub fn parse() -> Result<Cli, Failure> {
             Err(Failure::usage(
                 "unexpected argument; it is not repeated here, since it may be a secret",
                 "secrets go to standard input or into a file, never on the command line",
+            ))
+        }
+        Some(ContextValue::String(name)) if error.kind() == ErrorKind::ValueValidation => {
+            let reason = error.source().map_or_else(|| "see --help".to_owned(), ToString::to_string);
+            Err(Failure::usage(
+                format!(
+                    "the value for '{name}' is not valid; it is not repeated here, since it may be a secret"
+                ),
+                reason,
             ))
         }
         _ => error.exit(),
