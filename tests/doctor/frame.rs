@@ -21,7 +21,8 @@ async fn a_clean_table_gives_no_findings() {
 
 #[tokio::test]
 async fn without_a_database_the_host_is_examined() {
-    let vault = Hosts::new().await.offline(0).build().await.unwrap();
+    let hosts = Hosts::new().await;
+    let vault = hosts.offline(0).build().await.unwrap();
     let diagnosis = vault.doctor(&DoctorOptions::new(), |_| {}).await.unwrap();
     assert!(diagnosis.findings.is_empty(), "{:#?}", diagnosis.findings);
     assert!(diagnosis.notes.iter().any(|note| note.contains("no database is named")), "{diagnosis:?}");
