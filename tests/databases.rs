@@ -270,14 +270,8 @@ async fn places_name_their_columns() {
     db.exec(ALL_COLUMNS).await;
     let vault: Vault = hosts.host(0, &db.url).build().await.unwrap();
     let stored = vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
-    assert_eq!(
-        stored.places[0],
-        (Field::named("api_key"), Place::Column("encrypted_retell_api_key".to_owned()))
-    );
-    assert_eq!(
-        stored.places[3],
-        (Field::named("webhook_key"), Place::Json("encrypted_agent_config".to_owned()))
-    );
+    assert_eq!(stored.places[0], (Field::named("api_key"), Place::Column("encrypted_retell_api_key".into())));
+    assert_eq!(stored.places[3], (Field::named("webhook_key"), Place::Json("encrypted_agent_config".into())));
 }
 
 const UPPER: &str = "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11";

@@ -305,19 +305,19 @@ impl Fields {
 
     /// What is known of a field; of one that a newer program made up nothing is.
     pub(crate) fn spec(&self, field: Field) -> Option<&FieldSpec> {
-        // a row of its own comes before an ending
-        let own = self.specs.iter().find(|spec| spec.name == SpecName::Is(field));
-        own.or_else(|| self.specs.iter().find(|spec| spec.is_about(field)))
+        self.position(field).map(|at| &self.specs[at])
+    }
+
+    /// A row of its own comes before an ending.
+    fn position(&self, field: Field) -> Option<usize> {
+        let own = self.specs.iter().position(|spec| spec.name == SpecName::Is(field));
+        own.or_else(|| self.specs.iter().position(|spec| spec.is_about(field)))
     }
 
     /// The same fields in the order of the table, those that it does not know last.
     pub(crate) fn sorted(&self, fields: impl Iterator<Item = Field>) -> Vec<Field> {
-        let place = |field: &Field| {
-            let own = self.specs.iter().position(|spec| spec.name == SpecName::Is(*field));
-            own.or_else(|| self.specs.iter().position(|spec| spec.is_about(*field))).unwrap_or(MAX_FIELDS)
-        };
         let mut fields: Vec<Field> = fields.collect();
-        fields.sort_by_key(place);
+        fields.sort_by_cached_key(|field| self.position(*field).unwrap_or(MAX_FIELDS));
         fields
     }
 

@@ -1,5 +1,7 @@
 //! Which field goes to which slot: one pure function of the layout and the columns that exist.
 
+use std::sync::Arc;
+
 use crate::record::field::{Field, FieldSpec, ValueKind};
 use crate::record::layout::Layout;
 use crate::record::token::{Token, print_object, print_packed, token_len};
@@ -9,11 +11,11 @@ use crate::record::token::{Token, print_object, print_packed, token_len};
 #[non_exhaustive]
 pub enum Place {
     /// In the column made for it: secret fields as a token, plain fields in the clear.
-    Column(String),
+    Column(Arc<str>),
     /// As a token in this JSONB column, in the sub-object `<namespace>_vault`.
-    Json(String),
+    Json(Arc<str>),
     /// As a token in this column, beside the token of another field.
-    Packed(String),
+    Packed(Arc<str>),
     /// As a token in the local file.
     Local,
 }
@@ -67,7 +69,7 @@ pub(crate) struct Column {
 /// A column that can hold tokens. Every write sets or clears it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slot {
-    pub(crate) column: String,
+    pub(crate) column: Arc<str>,
     pub(crate) json: bool,
     /// It has a greatest length.
     pub(crate) bounded: bool,
@@ -80,7 +82,7 @@ pub(crate) struct Slot {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PlainColumn {
     pub(crate) field: Field,
-    pub(crate) column: String,
+    pub(crate) column: Arc<str>,
     pub(crate) kind: ColumnType,
     pub(crate) not_null: bool,
     /// What it holds when the field is not set, where it may not be null.
@@ -99,9 +101,9 @@ pub(crate) struct Placement {
     pub(crate) plain: Vec<PlainColumn>,
     /// Columns that plain fields could use and do not, because they may be the application's own.
     pub(crate) left_alone: Vec<(Field, String)>,
-    pub(crate) sync_column: Option<String>,
+    pub(crate) sync_column: Option<Arc<str>>,
     /// A column that a write would have to touch and may not.
-    pub(crate) unwritable: Option<String>,
+    pub(crate) unwritable: Option<Arc<str>>,
 }
 
 impl Placement {
@@ -222,7 +224,7 @@ pub(crate) fn placement(layout: &Layout, columns: &[Column]) -> Placement {
         }
     }
     let sync = find(&layout.sync_column).filter(|column| column.kind == ColumnType::Timestamptz);
-    placement.sync_column = sync.map(|column| column.name.clone());
+    placement.sync_column = sync.map(|column| column.name.as_str().into());
     placement.unwritable = first_unwritable(&placement, columns);
     placement
 }
@@ -269,7 +271,7 @@ pub(crate) fn usable(field: Field, spec: &FieldSpec, column: &Column) -> bool {
 
 fn slot(column: &Column, own: Option<Field>) -> Slot {
     Slot {
-        column: column.name.clone(),
+        column: column.name.as_str().into(),
         json: column.kind == ColumnType::Jsonb,
         bounded: matches!(column.kind, ColumnType::Varchar(_)),
         not_null: column.not_null,
@@ -280,19 +282,19 @@ fn slot(column: &Column, own: Option<Field>) -> Slot {
 fn plain_column(field: Field, spec: &FieldSpec, column: &Column) -> PlainColumn {
     PlainColumn {
         field,
-        column: column.name.clone(),
+        column: column.name.as_str().into(),
         kind: column.kind.clone(),
         not_null: column.not_null,
         unset: spec.unset,
     }
 }
 
-fn first_unwritable(placement: &Placement, columns: &[Column]) -> Option<String> {
+fn first_unwritable(placement: &Placement, columns: &[Column]) -> Option<Arc<str>> {
     let slots = placement.slots.iter().map(|slot| &slot.column);
     let plain = placement.plain.iter().map(|plain| &plain.column);
     let mut touched = slots.chain(plain).chain(&placement.sync_column);
-    let unwritable = |name: &&String| columns.iter().any(|column| column.name == **name && !column.writable);
-    touched.find(unwritable).cloned()
+    let writable = |name: &str| columns.iter().all(|column| column.name != name || column.writable);
+    touched.find(|name| !writable(name)).cloned()
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::field::Field;
-
 use crate::record::plain::PlainTexts;
 use crate::record::token::{KeyId, MAX_SLOT, Token, claims_to_be_token, head_of_record, print_packed};
 use crate::record::version::Version;

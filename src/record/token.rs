@@ -139,11 +139,7 @@ fn text_len(field: Field, body: usize) -> usize {
 
 /// Whether text claims to be a token, of this version or a later one.
 pub(crate) fn claims_to_be_token(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    bytes.next() == Some(b'r')
-        && bytes.next() == Some(b'v')
-        && bytes.next().is_some_and(|digit| (b'1'..=b'9').contains(&digit))
-        && bytes.next() == Some(b'.')
+    matches!(text.as_bytes(), [b'r', b'v', b'1'..=b'9', b'.', ..])
 }
 
 /// How every token under a key starts.

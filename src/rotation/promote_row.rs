@@ -108,7 +108,7 @@ impl Move<'_> {
                 format!("{} is not set any more, but its column holds a value", column.field),
             ),
         };
-        self.problems.push(RowProblem { column: Some(column.column.clone()), error });
+        self.problems.push(RowProblem { column: Some(column.column.to_string()), error });
         old.clone()
     }
 

@@ -90,7 +90,7 @@ fn read_slots(found: &FoundRow, walk: &TableWalk, problems: &mut Vec<RowProblem>
             }
             SlotText::Damaged(error) => error,
         };
-        problems.push(RowProblem { column: Some(slot.column.clone()), error });
+        problems.push(RowProblem { column: Some(slot.column.to_string()), error });
     }
     // stable: within a slot and a version nothing changes its place
     read.sort_by_key(|(_, token)| token.version);

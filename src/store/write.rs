@@ -177,12 +177,12 @@ impl<'a> Write<'a> {
         if let Some(seen) = self.seen_head() {
             self.looks_first = true;
             self.seen = self.seen.max(self.core.plausible(Some(seen.version)));
-            let record = self.record_for(&plan)?;
+            self.seal_for(&plan)?;
             let vouched = self.request.vouched.filter(|(_, version)| *version == seen.version);
             let nothing = PlainTexts::default();
             // a change of some fields clears nothing that it does not name
             let vouched = vouched.map(|(texts, _)| texts).or(self.request.change.map(|_| &nothing));
-            let written = Written { record: &record, vouched, only: self.only() };
+            let written = Written { record: self.sealed(), vouched, only: self.only() };
             if self.postgres.update(&plan, self.request.owner, written, seen).await? {
                 return Ok(Round::Done);
             }
@@ -209,8 +209,8 @@ impl<'a> Write<'a> {
         self.seen = self.seen.max(Some(there.version));
         self.base = Base::Version(there.version);
         let vouched = sealer::vouched(&contents, &there, &self.core.fields);
-        let record = self.record_for(plan)?;
-        let written = Written { record: &record, vouched: Some(&vouched), only: self.only() };
+        self.seal_for(plan)?;
+        let written = Written { record: self.sealed(), vouched: Some(&vouched), only: self.only() };
         self.postgres.update(plan, owner, written, there.head()).await
     }
 
@@ -230,18 +230,22 @@ impl<'a> Write<'a> {
         self.request.change.map(|change| change.plain.as_slice())
     }
 
-    fn record_for(&mut self, plan: &Plan) -> Result<Record, DatabaseError> {
+    /// Seals the request for a plan, unless what is sealed already fits it.
+    fn seal_for(&mut self, plan: &Plan) -> Result<(), DatabaseError> {
         let in_the_clear = plan.placement.in_the_clear();
         let fits = |record: &Record| {
             let has_place = |field: Field| record.token(field).is_some() || in_the_clear.contains(&field);
             self.request.values.fields().all(has_place) && self.seen.is_none_or(|seen| seen < record.version)
         };
-        if let Some(record) = self.record.as_ref().filter(|record| fits(record)) {
-            return Ok(record.clone());
+        if !self.record.as_ref().is_some_and(fits) {
+            self.record = Some(self.core.seal(self.request, self.seen, &in_the_clear)?);
         }
-        let record = self.core.seal(self.request, self.seen, &in_the_clear)?;
-        self.record = Some(record.clone());
-        Ok(record)
+        Ok(())
+    }
+
+    /// What is sent.
+    fn sealed(&self) -> &Record {
+        self.record.as_ref().expect("sealed before it is sent")
     }
 
     async fn create(&mut self, plan: &Plan) -> Result<Round, DatabaseError> {
@@ -250,8 +254,8 @@ impl<'a> Write<'a> {
         if self.request.is_tombstone() {
             return Err(Error::from(ErrorKind::NotFound).into()); // nothing to delete
         }
-        let record = self.record_for(plan)?;
-        let written = Written { record: &record, vouched: None, only: None };
+        self.seal_for(plan)?;
+        let written = Written { record: self.sealed(), vouched: None, only: None };
         if self.postgres.insert(plan, self.request.owner, written).await? {
             return Ok(Round::Done);
         }
@@ -287,9 +291,9 @@ impl<'a> Write<'a> {
         if let Some(reason) = &keep {
             keep_tokens(self.core, owner, KeptKind::Replaced, &found.rows, reason).await?;
         }
-        let record = self.record_for(plan)?;
+        self.seal_for(plan)?;
         let old = with_vouched(self.core, plan, owner, &found.rows);
-        let written = Written { record: &record, vouched: None, only: self.only() };
+        let written = Written { record: self.sealed(), vouched: None, only: self.only() };
         match self.postgres.replace(plan, owner, written, &old).await? {
             true => {
                 self.replaced.extend(keep);

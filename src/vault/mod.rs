@@ -121,7 +121,7 @@ impl<C: Credentials> Vault<C> {
         Box::pin(modify(&self.core, owner, change)).await.map(Stored::from)
     }
 
-    /// Stores many configurations, by one statement where the owners have rows and a usable unique
+    /// Stores many configurations, by one statement for 250 of them where the owners have rows and a usable unique
     /// constraint. Every owner gets its own result, in the order given.
     ///
     /// # Errors

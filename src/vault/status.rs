@@ -181,7 +181,7 @@ fn slots(placement: &Placement, places: &[(Field, Place)]) -> Vec<SlotStatus> {
             (!is_plain && place.column() == Some(&slot.column)).then_some(*field)
         };
         let fields = places.iter().filter_map(here).collect();
-        SlotStatus { column: slot.column.clone(), json: slot.json, fields }
+        SlotStatus { column: slot.column.to_string(), json: slot.json, fields }
     });
     slot.collect()
 }

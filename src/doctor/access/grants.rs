@@ -178,7 +178,7 @@ fn written(context: &TableContext<'_>) -> Vec<String> {
     let placement = &context.plan.placement;
     let slots = placement.slots.iter().map(|slot| &slot.column);
     let plain = placement.plain.iter().map(|plain| &plain.column);
-    slots.chain(plain).chain(&placement.sync_column).cloned().collect()
+    slots.chain(plain).chain(&placement.sync_column).map(|name| name.to_string()).collect()
 }
 
 fn missing_grant(context: &TableContext<'_>, answer: &GrantsAnswer, sql: String) -> Finding {

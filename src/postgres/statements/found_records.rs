@@ -82,7 +82,7 @@ impl FoundRecords {
                 SlotText::Tokens(tokens) => tokens
                     .into_iter()
                     .for_each(|token| versions.entry(token.version).or_default().push(token)),
-                SlotText::Unrecognised => self.unrecognised.push(slot.column.clone()),
+                SlotText::Unrecognised => self.unrecognised.push(slot.column.to_string()),
                 SlotText::Damaged(error) => self.records.push(FoundRecord {
                     version: None,
                     key: None,

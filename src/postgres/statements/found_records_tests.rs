@@ -38,13 +38,8 @@ fn object(fields: &[Field], at: Millis) -> String {
 }
 
 fn slots() -> Vec<Slot> {
-    let slot = |column: &str, json| Slot {
-        column: column.to_owned(),
-        json,
-        bounded: false,
-        not_null: false,
-        own: None,
-    };
+    let slot =
+        |column: &str, json| Slot { column: column.into(), json, bounded: false, not_null: false, own: None };
     vec![slot("a", false), slot("b", false), slot("j", true)]
 }
 

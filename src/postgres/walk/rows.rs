@@ -145,7 +145,7 @@ impl Postgres {
         batch: u32,
         without: Option<&str>,
     ) -> Result<TableWalk, DatabaseError> {
-        let slots = plan.placement.slots.iter().filter(|slot| Some(slot.column.as_str()) != without);
+        let slots = plan.placement.slots.iter().filter(|slot| Some(&*slot.column) != without);
         self.walk_for(plan, Sought::OtherKeys, slots.cloned().collect(), Vec::new(), batch).await
     }
 
