@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
 use crate::error::Error;
+use crate::layout::layout::Layout;
 use crate::postgres::catalogue::access::TableAccess;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::snapshot::DetailedSnapshot;
@@ -12,7 +13,6 @@ use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::sql::names;
 use crate::postgres::statements::plan::{Plan, Postgres};
-use crate::record::layout::Layout;
 use crate::store::core::Core;
 
 /// How long the looks at a table that can be cut short may take together.

@@ -10,12 +10,12 @@ use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::finding_ids;
 use crate::error::{Error, ErrorKind};
+use crate::layout::layout::Layout;
 use crate::postgres::catalogue::table::IdKind;
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
 use crate::postgres::sql::names::{in_schema, our_name, relation};
-use crate::record::layout::Layout;
 use crate::schema::object_owner::lock_down_sql;
 
 /// A table with more bytes than this is only sampled.

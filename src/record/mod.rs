@@ -1,12 +1,10 @@
-//! What is stored: fields, owners, versions, tokens, records, and where they go. Pure.
+//! What is stored: fields, owners, versions, tokens, records. Pure.
 
 pub(crate) mod contents;
 pub(crate) mod credentials;
 pub(crate) mod field;
-pub(crate) mod layout;
 pub(crate) mod owner;
 pub(crate) mod padding;
-pub(crate) mod placement;
 pub(crate) mod plain;
 pub(crate) mod record;
 pub(crate) mod token;

@@ -8,9 +8,9 @@ use std::str::FromStr;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::layout::Layout;
 use crate::record::credentials::Credentials;
 use crate::record::field::{Field, FieldSpec, Fields, MAX_FIELDS};
-use crate::record::layout::Layout;
 use crate::record::values::{Values, not_a_value};
 use crate::retell::values::{
     AgentId, ApiKey, ExtraSecret, IntegrationStatus, MAX_AGENT_ID, MAX_EVENT, MAX_EVENTS, MAX_URL,

@@ -2,10 +2,10 @@
 
 use crate::crypto::sealer::{check_whole, with_plain_texts};
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::placement::{PlainColumn, Slot};
 use crate::postgres::statements::found_records::JsonState;
 use crate::postgres::walk::rows::RowTexts;
 use crate::record::field::Field;
-use crate::record::placement::{PlainColumn, Slot};
 use crate::record::plain::{PlainTexts, from_column, is_unset};
 use crate::record::record::Record;
 use crate::record::token::{Token, print_object, print_packed};

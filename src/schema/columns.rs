@@ -1,9 +1,9 @@
 //! Columns that are missing, and those of a type that the vault cannot use.
 
+use crate::layout::placement::{Column, ColumnType, usable};
 use crate::postgres::catalogue::table::TableColumn;
 use crate::postgres::sql::names::{literal, owner_columns, quote};
 use crate::record::field::{Field, FieldSpec};
-use crate::record::placement::{Column, ColumnType, usable};
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{DataAtRisk, LockLevel, Step};
 

@@ -6,13 +6,13 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::ErrorKind;
+use crate::layout::layout::Layout;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::sql::names::{owner_columns, quote, relation};
 use crate::postgres::sql::token::{Kind, holds_unknown_word, holds_unrecognised};
-use crate::record::layout::Layout;
 use crate::schema::wanted::Extent;
 
 /// A table of this size is looked at as a whole; of a larger one as much is looked at: some 10,000 rows.

@@ -2,10 +2,10 @@
 
 use sqlx::Row as _;
 
+use crate::layout::layout::Layout;
 use crate::postgres::connection::direct::Direct;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::sql::names::{in_schema, literal, relation as table};
-use crate::record::layout::Layout;
 use crate::schema::object_owner::{is_trusted, lock_down_sql, table_is_ours};
 use crate::schema::step::{DataAtRisk, LockLevel, Step};
 use crate::schema::wanted::Profile;

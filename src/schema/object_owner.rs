@@ -6,9 +6,9 @@
 //! of our name, which triggers run. To a superuser, and to a role that is a member of others, such objects
 //! look like its own.
 
+use crate::layout::layout::Layout;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::sql::names::{literal, quote, relation};
-use crate::record::layout::Layout;
 
 /// Raised by our own statements: an object of our name is somebody else's.
 pub(super) const PLANTED: &str = "RV002";

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use crate::layout::layout::Layout;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
-use crate::record::layout::Layout;
 use crate::schema::evidence::RowInspection;
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{Blocked, Step};

@@ -1,11 +1,11 @@
 //! What a plan is computed from, and what it is put together in.
 
+use crate::layout::layout::Layout;
+use crate::layout::placement::is_applications_key;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::sql::names::relation;
 use crate::record::field::Field;
-use crate::record::layout::Layout;
-use crate::record::placement::is_applications_key;
 use crate::schema::evidence::Evidence;
 use crate::schema::step::{Blocked, Step};
 use crate::schema::wanted::{Profile, Wanted};

@@ -8,6 +8,7 @@ use uuid::{Builder, Uuid};
 
 use crate::crypto::random;
 use crate::error::Result;
+use crate::layout::layout::Layout;
 use crate::postgres::connection::direct::{Direct, Refusal};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::Query;
@@ -16,7 +17,6 @@ use crate::postgres::statements::found_records::FoundRecords;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::read_rows;
 use crate::record::field::{Fields, ValueKind};
-use crate::record::layout::Layout;
 use crate::record::owner::Owner;
 use crate::record::record::Record;
 use crate::record::values::{Values, quoted};

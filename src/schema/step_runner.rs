@@ -7,13 +7,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind};
+use crate::layout::layout::Layout;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::snapshot;
 use crate::postgres::connection::direct::{Direct, Refusal};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::sql::names::{in_schema, literal, quote, relation};
 use crate::postgres::statements::plan::Postgres;
-use crate::record::layout::Layout;
 use crate::schema::journal;
 use crate::schema::options::{ApplyOptions, SchemaEvent};
 use crate::schema::step::Step;

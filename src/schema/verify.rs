@@ -1,12 +1,12 @@
 //! Whether the schema is as wanted, and works: everything is read again, and tried.
 
+use crate::layout::layout::Layout;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::direct::Direct;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::sql::names::our_name;
 use crate::postgres::statements::plan::Postgres;
-use crate::record::layout::Layout;
 use crate::schema::check_results::{Checks, Verification};
 use crate::schema::plan::{SchemaPlan, plan_from};
 use crate::schema::wanted::Wanted;

@@ -1,10 +1,10 @@
 //! The local file beside the database: what the database cannot take, replicas, and what is kept aside.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::placement::Place;
 use crate::local::file::{Base, KeptKind, LocalFile, LocalRecord, PutPending};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
-use crate::record::placement::Place;
 use crate::record::record::Record;
 use crate::record::version::Version;
 use crate::store::core::{Core, Fallback, ROUNDS, StoreRequest, StoredRecord};

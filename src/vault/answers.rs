@@ -1,9 +1,9 @@
 //! What a store and a load answer with.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::placement::Place;
 use crate::record::credentials::Credentials;
 use crate::record::field::Field;
-use crate::record::placement::Place;
 use crate::record::values::Values;
 use crate::record::version::Version;
 use crate::retell::config::RetellConfig;

@@ -1,13 +1,13 @@
 //! Going through what is stored: owners page by page, what was kept, and forgetting it.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::placement::Slot;
 use crate::local::file::{Kept, KeptKind, LocalFile, LocalRecord};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::found_records::{FoundRecords, Row};
 use crate::postgres::statements::plan::Postgres;
 use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
-use crate::record::placement::Slot;
 use crate::record::record::Record;
 use crate::record::version::{Millis, Version};
 use crate::retell::config::RetellConfig;

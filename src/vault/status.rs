@@ -8,12 +8,12 @@ use sqlx::postgres::PgArguments;
 
 use crate::error::Result;
 use crate::keyring::keys::KeyInfo;
+use crate::layout::placement::{Place, Placement};
 use crate::postgres::connection::errors::Outcome;
 use crate::postgres::connection::pool::Query;
 use crate::postgres::sql::names::{literal, quote, relation};
 use crate::postgres::statements::plan::Postgres;
 use crate::record::field::Field;
-use crate::record::placement::{Place, Placement};
 use crate::store::core::Core;
 
 /// How things stand.

@@ -5,11 +5,11 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
+use crate::layout::layout::Layout;
 use crate::postgres::catalogue::definitions::Policy;
 use crate::postgres::catalogue::table::missing_table;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
-use crate::record::layout::Layout;
 
 /// The query; [`TableAccess`] is what it answers with.
 const ACCESS: &str = include_str!("access.sql");

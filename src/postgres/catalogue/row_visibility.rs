@@ -6,11 +6,11 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
+use crate::layout::layout::Layout;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::connection::transaction::setting;
 use crate::postgres::sql::names::relation;
-use crate::record::layout::Layout;
 
 /// How long going over a whole table may take: long enough for any.
 const ALL_ROWS: Duration = Duration::from_secs(24 * 60 * 60);

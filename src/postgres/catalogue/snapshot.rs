@@ -5,13 +5,13 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
+use crate::layout::layout::Layout;
 use crate::postgres::catalogue::access::{TableAccess, access_query};
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::row_visibility::{RowAction, may_hide};
 use crate::postgres::catalogue::table::{Index, Persistence, Table, TableColumn, TextColumn, missing_table};
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
-use crate::record::layout::Layout;
 
 /// The query, with two expressions left open, and with parts that are left out unless they are wanted.
 const SNAPSHOT: &str = include_str!("snapshot.sql");

@@ -3,9 +3,9 @@
 use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::layout::Layout;
+use crate::layout::placement::{Column, ColumnType};
 use crate::postgres::connection::errors::DatabaseError;
-use crate::record::layout::Layout;
-use crate::record::placement::{Column, ColumnType};
 
 /// The type of an id column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::record::layout::Layout;
+use crate::layout::layout::Layout;
 
 /// Longest name of a Postgres object in bytes (NAMEDATALEN - 1).
 const MAX_NAME: usize = 63;

@@ -4,11 +4,11 @@ use sqlx::postgres::PgRow;
 use sqlx::{Row as _, ValueRef as _};
 
 use crate::error::{Error, ErrorKind};
+use crate::layout::placement::{ColumnType, Placement};
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::statements::found_records::{JsonState, Row};
 use crate::postgres::statements::fragments::TOO_LONG;
 use crate::record::owner::Owner;
-use crate::record::placement::{ColumnType, Placement};
 use crate::record::plain::PlainTexts;
 use crate::record::record::{Record, SlotText, read_slot};
 use crate::record::version::Millis;

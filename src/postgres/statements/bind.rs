@@ -8,6 +8,7 @@ use sqlx::{Encode, Type};
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
+use crate::layout::placement::{Placement, PlainColumn};
 use crate::postgres::catalogue::table::{IdKind, Table};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::bind;
@@ -17,7 +18,6 @@ use crate::postgres::statements::plan::Postgres;
 use crate::postgres::statements::seen_update::{PlainChange, Shape};
 use crate::record::field::Field;
 use crate::record::owner::{Owner, TenantId, UserId};
-use crate::record::placement::{Placement, PlainColumn};
 use crate::record::plain::PlainTexts;
 use crate::record::record::{Head, Record};
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::placement::Slot;
 use crate::record::field::Field;
-use crate::record::placement::Slot;
 use crate::record::plain::PlainTexts;
 use crate::record::record::{Record, SlotText, has_record_token, read_slot};
 use crate::record::token::{KeyId, Token};

@@ -3,11 +3,11 @@
 //! The triggers of the application run with the session's own search path, so the statements do too. Others may have put
 //! operators, functions and types into it: everything that is looked up there is named with its schema (`tests/tripwire.rs`).
 
+use crate::layout::layout::Layout;
+use crate::layout::placement::{ColumnType, Placement, PlainColumn, Slot};
 use crate::postgres::catalogue::table::{IdKind, Table, TableColumn};
 use crate::postgres::sql::names::{EQ, bytes_of, literal, quote, relation, text};
 use crate::postgres::sql::token;
-use crate::record::layout::Layout;
-use crate::record::placement::{ColumnType, Placement, PlainColumn, Slot};
 use crate::record::token::MAX_SLOT;
 
 /// Everything that the texts are made of.

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::layout::Layout;
+use crate::layout::placement::{Placement, placement};
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::snapshot::{self, DetailedSnapshot};
 use crate::postgres::catalogue::table::{IdKind, Table, missing_table};
@@ -12,9 +14,7 @@ use crate::postgres::connection::pool::Database;
 use crate::postgres::sql::names::relation;
 use crate::postgres::statements::fragments::Forms;
 use crate::postgres::statements::texts::Statements;
-use crate::record::layout::Layout;
 use crate::record::owner::Owner;
-use crate::record::placement::{Placement, placement};
 
 /// How long a snapshot of the catalogue is used before the catalogue is looked at again.
 const MAX_AGE: Duration = Duration::from_secs(60);

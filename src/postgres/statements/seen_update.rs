@@ -1,12 +1,12 @@
 //! The UPDATE over the record that this process has seen last. There is a text for every shape of a write, so that the
 //! server is asked nothing that is known when the text is made.
 
+use crate::layout::placement::{ColumnType, Slot};
 use crate::postgres::sql::names::{EQ, bytes_of, literal, quote, text};
 use crate::postgres::sql::token;
 use crate::postgres::statements::fragments::{
     Bound, DURABLE, Forms, Writer, array, id_column, same, to_column, unset,
 };
-use crate::record::placement::{ColumnType, Slot};
 
 /// What becomes of a plain column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::layout::layout::Layout;
+use crate::layout::placement::{Placement, Slot};
 use crate::postgres::catalogue::table::{IdKind, Table};
 use crate::postgres::sql::names::{EQ, quote, text};
 use crate::postgres::sql::token;
 use crate::postgres::statements::fragments::{Bound, Forms, Writer, array, counter, id_column, same};
 use crate::postgres::statements::seen_update::{Reach, Shape};
-use crate::record::layout::Layout;
-use crate::record::placement::{Placement, Slot};
 
 pub(crate) struct Statements {
     /// The rows of one owner.

@@ -6,11 +6,11 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
+use crate::layout::layout::Layout;
 use crate::postgres::catalogue::table::{IdKind, Table};
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::sql::names::{EQ, quote, text};
-use crate::record::layout::Layout;
 
 /// The best key: unique, never null, of types whose text means the same value again. The primary
 /// key comes first, then the key with the fewest columns. A table with children in the sense of INHERITS has

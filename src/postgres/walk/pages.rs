@@ -3,12 +3,12 @@
 //! The exchange fires the application's triggers, so it runs with the session's own search path. Everything that is looked
 //! up there is named with its schema; so it is in the pages, which then need no transaction of their own.
 
+use crate::layout::placement::{PlainColumn, Slot};
 use crate::postgres::sql::names::{EQ, quote, text};
 use crate::postgres::sql::token;
 use crate::postgres::statements::fragments::{Bound, DURABLE, Writer, to_column};
 use crate::postgres::walk::cursor::Cursor;
 use crate::record::field::Field;
-use crate::record::placement::{PlainColumn, Slot};
 
 /// What a walk looks for in the slots of a row. Text that is no token is part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

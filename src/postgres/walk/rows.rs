@@ -9,6 +9,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
+use crate::layout::placement::{Placement, PlainColumn, Slot};
 use crate::postgres::catalogue::table::missing_table;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
@@ -21,7 +22,6 @@ use crate::postgres::walk::cursor::{Cursor, Position};
 use crate::postgres::walk::pages::{Pages, Sought};
 use crate::record::field::Fields;
 use crate::record::owner::Owner;
-use crate::record::placement::{Placement, PlainColumn, Slot};
 use crate::record::token::{KeyId, start_under};
 use crate::record::version::Millis;
 

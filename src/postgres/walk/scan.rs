@@ -7,13 +7,13 @@ use std::time::Duration;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Row as _, ValueRef as _};
 
+use crate::layout::layout::Layout;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
 use crate::postgres::statements::answer::{owner_of, parse_owner};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::cursor::{Cursor, Position};
-use crate::record::layout::Layout;
 use crate::record::owner::Owner;
 
 /// A column to look at.

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
+use crate::layout::layout::Layout;
+use crate::layout::placement::ColumnType;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::Query;
 use crate::postgres::sql::names::{quote, relation};
 use crate::postgres::sql::token;
 use crate::postgres::statements::plan::{Plan, Postgres};
-use crate::record::layout::Layout;
-use crate::record::placement::ColumnType;
 use crate::record::token::{KeyId, named_key};
 
 /// Tokens of one column under one key.

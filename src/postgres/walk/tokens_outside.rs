@@ -4,6 +4,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
 use crate::error::{Error, ErrorKind};
+use crate::layout::layout::Layout;
 use crate::postgres::catalogue::snapshot::text_columns;
 use crate::postgres::catalogue::table::TextColumn;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
@@ -12,7 +13,6 @@ use crate::postgres::sql::names::quote;
 use crate::postgres::sql::token::patterns_under;
 use crate::postgres::statements::plan::Postgres;
 use crate::postgres::walk::token_count::printed;
-use crate::record::layout::Layout;
 use crate::record::token::KeyId;
 
 impl TextColumn {

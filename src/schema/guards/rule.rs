@@ -1,8 +1,8 @@
 //! What a column may hold.
 
+use crate::layout::layout::Layout;
 use crate::postgres::sql::names::{our_name, quote, relation};
 use crate::postgres::sql::token::{Kind, holds_unknown_word, holds_unrecognised, member};
-use crate::record::layout::Layout;
 
 /// What a column may hold, for the database to see to.
 pub(super) struct Rule<'a> {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::layout::layout::Layout;
 use crate::record::field::{Field, FieldSpec, ValueKind};
-use crate::record::layout::Layout;
 use crate::record::token::{Token, print_object, print_packed, token_len};
 
 /// Where one field of a stored configuration is.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::filter::{Filter, FilterValue, Rows};
 use crate::record::credentials::Credentials;
 use crate::record::field::{Field, FieldSpec, Fields};
 
@@ -33,6 +34,9 @@ pub struct Layout {
     pub(crate) table_was_named: bool,
     pub(crate) user_column: String,
     pub(crate) tenant_column: Option<String>,
+    pub(crate) filter: Filter,
+    /// `None`: as the catalogue suggests.
+    pub(crate) rows: Option<Rows>,
     pub(crate) fields: Fields,
     /// Those that were named; the others have the default of their field.
     columns: BTreeMap<Field, String>,
@@ -51,6 +55,8 @@ impl Layout {
             table_was_named: false,
             user_column: "user_id".to_owned(),
             tenant_column: None,
+            filter: Filter::default(),
+            rows: None,
             fields: Fields::new(C::NAMESPACE, C::FIELDS),
             columns: BTreeMap::new(),
             sealed: BTreeSet::new(),
@@ -93,6 +99,35 @@ impl Layout {
     pub fn tenant_column(mut self, name: &str) -> Result<Self> {
         self.tenant_column = Some(column_name(name, "tenant column")?);
         Ok(self)
+    }
+
+    /// Only rows with this constant in this column count: every load and store looks at them alone, and a row that a store
+    /// makes gets it. A rotation, a token count and [`destroy_key`](crate::Vault::destroy_key) read all rows.
+    ///
+    /// # Errors
+    /// As [`Layout::user_column`]; `InvalidInput` for a column that has a constant already, and for a text of more than 255
+    /// bytes or with control characters.
+    pub fn where_equals(mut self, column: &str, value: impl Into<FilterValue>) -> Result<Self> {
+        let (column, value) = (column_name(column, "filter column")?, value.into());
+        Filter::check(&column, &value)?;
+        self.filter.equals.push((column, value));
+        Ok(self)
+    }
+
+    /// Only rows with nothing in this column count, such as `deleted_at`. A row that a store makes has nothing there.
+    ///
+    /// # Errors
+    /// As [`Layout::user_column`].
+    pub fn is_null(mut self, column: &str) -> Result<Self> {
+        self.filter.is_null.push(column_name(column, "filter column")?);
+        Ok(self)
+    }
+
+    /// Who makes the row of an owner. By default the application does, where the user column is called `id` or a foreign key
+    /// refers to it; else a store does.
+    pub fn rows(mut self, rows: Rows) -> Self {
+        self.rows = Some(rows);
+        self
     }
 
     /// Another column for one field. Naming the column of a plain field gives it to the vault, whoever made it.
@@ -201,12 +236,13 @@ impl Layout {
         format!("retell-vault: {field} of {}", self.fields.namespace)
     }
 
-    /// Every column that the layout names, the owner's first.
+    /// Every column that the layout names, the owner's first, then those of the filter.
     pub(crate) fn all_columns(&self) -> Vec<&str> {
         let owner = [Some(self.user_column.as_str()), self.tenant_column.as_deref()];
         let fields = self.fields.each().map(|(field, _)| self.column_of(field));
         let others = [Some(self.config_column.as_str()), Some(self.sync_column.as_str())];
-        owner.into_iter().chain(fields).chain(others).flatten().collect()
+        let filter = self.filter.columns().map(Some);
+        owner.into_iter().chain(filter).chain(fields).chain(others).flatten().collect()
     }
 
     /// # Errors

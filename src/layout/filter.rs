@@ -1,0 +1,126 @@
+//! Which rows of a table count: those with constants in some columns, and with nothing in others.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a column must hold for its row to count. See [`Layout::where_equals`](crate::Layout::where_equals).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum FilterValue {
+    /// Of a column of type `text` or `varchar`, of an enum, or of a domain over one of them.
+    Text(String),
+    /// Of a column of type `smallint`, `integer` or `bigint`, or of a domain over one of them.
+    Integer(i64),
+    /// Of a column of type `boolean`, or of a domain over it.
+    Boolean(bool),
+}
+
+impl From<&str> for FilterValue {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<i64> for FilterValue {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<bool> for FilterValue {
+    fn from(is_set: bool) -> Self {
+        Self::Boolean(is_set)
+    }
+}
+
+/// Who makes the row of an owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rows {
+    /// The application. A store for an owner without a row is an error.
+    Existing,
+    /// A store makes the row where there is none.
+    Create,
+}
+
+impl Rows {
+    /// `existing` or `create`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Existing => "existing",
+            Self::Create => "create",
+        }
+    }
+}
+
+/// The longest text of a constant in bytes.
+const MAX_TEXT: usize = 255;
+
+/// Which rows count: all, where it is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Filter {
+    pub(crate) equals: Vec<(String, FilterValue)>,
+    pub(crate) is_null: Vec<String>,
+}
+
+impl Filter {
+    /// # Errors
+    /// `InvalidInput` for a text that no column holds.
+    pub(crate) fn check(column: &str, value: &FilterValue) -> Result<()> {
+        match value {
+            FilterValue::Text(text) if text.len() > MAX_TEXT || text.chars().any(char::is_control) => {
+                let message = format!(
+                    "the value of column {column} must be at most {MAX_TEXT} bytes without control characters"
+                );
+                Err(Error::new(ErrorKind::InvalidInput, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The columns that it looks at.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.equals.iter().map(|(column, _)| column).chain(&self.is_null).map(String::as_str)
+    }
+
+    /// Whether no row can count for both: a column has to hold two different values.
+    pub(crate) fn excludes(&self, other: &Self) -> bool {
+        let differs = |(column, value): &(String, FilterValue)| {
+            other.equals.iter().any(|(theirs, held)| theirs == column && held != value)
+                || other.is_null.contains(column)
+        };
+        self.equals.iter().any(differs)
+            || other.equals.iter().any(|(column, _)| self.is_null.contains(column))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(equals: &[(&str, FilterValue)], is_null: &[&str]) -> Filter {
+        let equals = equals.iter().map(|(column, value)| ((*column).to_owned(), value.clone())).collect();
+        Filter { equals, is_null: is_null.iter().map(|name| (*name).to_owned()).collect() }
+    }
+
+    #[test]
+    fn filters_exclude_each_other_only_where_no_row_can_pass_both() {
+        let retell = filter(&[("provider", "retell".into())], &[]);
+        let twilio = filter(&[("provider", "twilio".into())], &["deleted_at"]);
+        let deleted = filter(&[("deleted_at", 1.into())], &[]);
+        assert!(retell.excludes(&twilio) && twilio.excludes(&retell));
+        assert!(twilio.excludes(&deleted) && deleted.excludes(&twilio));
+        for same in [&retell, &deleted, &Filter::default()] {
+            assert!(!retell.excludes(same) && !same.excludes(&retell));
+        }
+    }
+
+    #[test]
+    fn a_constant_that_no_column_holds_is_refused() {
+        assert!(Filter::check("provider", &"retell".into()).is_ok());
+        assert!(Filter::check("provider", &true.into()).is_ok());
+        for bad in ["a\nb", &"x".repeat(256)] {
+            let error = Filter::check("provider", &bad.into()).unwrap_err();
+            assert!(error.to_string().contains("provider") && !error.to_string().contains(bad));
+        }
+    }
+}

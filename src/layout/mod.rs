@@ -1,0 +1,7 @@
+//! Which table and columns hold records, and which field goes where. Pure.
+
+pub(crate) mod filter;
+// the noun of the folder
+#[allow(clippy::module_inception)]
+pub(crate) mod layout;
+pub(crate) mod placement;
