@@ -5,7 +5,8 @@ use crate::doctor::finding::Mend;
 use crate::doctor::rows::json_secrets::JsonPath;
 use crate::doctor::rows::text_class::EMPTY_VALUES;
 use crate::postgres::catalogue::definitions::Policy;
-use crate::postgres::catalogue::table::{Index, TableColumn};
+use crate::postgres::catalogue::table::Index;
+use crate::postgres::catalogue::table_column::TableColumn;
 use crate::postgres::sql::names::{in_schema, literal, quote};
 use crate::postgres::sql::token::{Kind, holds_unrecognised};
 

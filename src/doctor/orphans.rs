@@ -11,7 +11,7 @@ use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::finding_ids;
 use crate::error::{Error, ErrorKind};
 use crate::layout::layout::Layout;
-use crate::postgres::catalogue::table::IdKind;
+use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;

@@ -7,11 +7,11 @@ use sqlx::postgres::PgArguments;
 use crate::doctor::context::TableContext;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::access::TableAccess;
-use crate::postgres::catalogue::table::IdKind;
+use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::connection::transaction::{Trial, local_setting};
-use crate::postgres::sql::names::{EQ, quote, text};
+use crate::postgres::sql::names::{EQ, quote};
 use crate::record::owner::Owner;
 
 /// How long a row that somebody else holds is waited for, in milliseconds.
@@ -54,18 +54,22 @@ impl<'a> Actor<'a> {
 
     /// The condition for the rows of an owner whose values are bound from this number on.
     pub(super) fn is_owner(&self, first: usize) -> String {
-        let column = |(at, (name, kind)): (usize, &(&str, IdKind))| match kind {
-            IdKind::Uuid => format!("{} {EQ} ${}::pg_catalog.uuid", quote(name), first + at),
-            IdKind::Text => format!("{} {EQ} ANY(${}::pg_catalog._text)", text(&quote(name)), first + at),
+        let column = |(at, (name, kind)): (usize, &(&str, IdKind))| {
+            let (held, number) = (kind.cast(&quote(name)), first + at);
+            match kind {
+                IdKind::Text => format!("{held} {EQ} ANY(${number}::pg_catalog._text)"),
+                _ => format!("{held} {EQ} {}", kind.cast(&format!("(${number}::pg_catalog._text)[1]"))),
+            }
         };
         self.columns.iter().enumerate().map(column).collect::<Vec<_>>().join(" AND ")
     }
 
     /// The columns of the owner, and the bound values for them, as a new row gets them.
     pub(super) fn assignments(&self, first: usize) -> (Vec<String>, Vec<String>) {
-        let value = |(at, (_, kind)): (usize, &(&str, IdKind))| match kind {
-            IdKind::Uuid => format!("${}::pg_catalog.uuid", first + at),
-            IdKind::Text => format!("(${}::pg_catalog._text)[1]", first + at),
+        let value = |(at, (name, kind)): (usize, &(&str, IdKind))| {
+            let value = kind.cast(&format!("(${}::pg_catalog._text)[1]", first + at));
+            let column = self.context.plan.table().and_then(|table| table.column(name));
+            column.map_or_else(|| value.clone(), |column| column.assigned(&value))
         };
         let names = self.columns.iter().map(|(name, _)| quote(name)).collect();
         (names, self.columns.iter().enumerate().map(value).collect())
@@ -85,17 +89,10 @@ impl<'a> Actor<'a> {
     }
 
     fn bind_owner(&self, arguments: &mut PgArguments, owner: &Owner) -> Result<(), DatabaseError> {
-        let user = (owner.user_id().as_uuid(), owner.user_id().forms().map(str::to_owned).collect());
-        let tenant = owner.tenant_id().map(|id| (id.as_uuid(), id.forms().map(str::to_owned).collect()));
-        for ((_, kind), (uuid, forms)) in self.columns.iter().zip([Some(user), tenant].into_iter().flatten())
-        {
-            let forms: Vec<String> = forms;
-            match kind {
-                IdKind::Uuid => bind(arguments, uuid.ok_or_else(not_a_uuid)?)?,
-                IdKind::Text => bind(arguments, forms)?,
-            }
-        }
-        Ok(())
+        let user = owner.user_id().forms().map(str::to_owned).collect();
+        let tenant = owner.tenant_id().map(|id| id.forms().map(str::to_owned).collect());
+        let forms: [Option<Vec<String>>; 2] = [Some(user), tenant];
+        self.columns.iter().zip(forms.into_iter().flatten()).try_for_each(|(_, forms)| bind(arguments, forms))
     }
 
     /// One statement as the actor, with the claims of its owner.
@@ -153,10 +150,4 @@ fn one<T: Default>(value: Option<sqlx::Result<T>>) -> Result<T, DatabaseError> {
         .transpose()
         .map(Option::unwrap_or_default)
         .map_err(|error| DatabaseError::of(&error, Phase::Reading))
-}
-
-fn not_a_uuid() -> DatabaseError {
-    Error::new(ErrorKind::InvalidInput, "an owner of the probe is not a UUID, but the column is of type uuid")
-        .with_hint("write it like a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11")
-        .into()
 }

@@ -88,17 +88,12 @@ macro_rules! id_type {
             }
 
             /// The forms that a text column may hold: canonical, and as given where that differs.
-            pub(crate) fn forms(&self) -> impl Iterator<Item = &str> {
+            pub(crate) fn forms(&self) -> impl Iterator<Item = &str> + Clone {
                 [Some(self.0.canonical.as_str()), self.0.given.as_deref()].into_iter().flatten()
             }
 
             pub(crate) fn has_one_form(&self) -> bool {
                 self.0.given.is_none()
-            }
-
-            /// The id as a UUID, if it has that form.
-            pub(crate) fn as_uuid(&self) -> Option<Uuid> {
-                Uuid::try_parse(self.as_str()).ok().filter(|_| self.as_str().len() == 36)
             }
         }
 

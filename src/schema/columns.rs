@@ -1,7 +1,7 @@
 //! Columns that are missing, and those of a type that the vault cannot use.
 
 use crate::layout::placement::{Column, ColumnType, usable};
-use crate::postgres::catalogue::table::TableColumn;
+use crate::postgres::catalogue::table_column::TableColumn;
 use crate::postgres::sql::names::{literal, owner_columns, quote};
 use crate::record::field::{Field, FieldSpec};
 use crate::schema::plan_input::{PlanDraft, PlanInput};

@@ -1,7 +1,7 @@
 //! Row level security: owners see their own rows, and services every row.
 
 use crate::postgres::catalogue::definitions::{OUR_POLICIES, Policy, is_same_expression};
-use crate::postgres::catalogue::table::IdKind;
+use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::sql::names::{literal, quote, relation};
 use crate::schema::object_owner::role_name;
 use crate::schema::plan_input::{PlanDraft, PlanInput};
@@ -300,6 +300,6 @@ fn is_claimed(column: &str, kind: IdKind, (claim, claimed): &(String, IdKind)) -
     match (kind, claimed) {
         (IdKind::Uuid, IdKind::Uuid) => format!("{column} = {claim}"),
         (IdKind::Uuid, IdKind::Text) => format!("{column} = {claim}::uuid"),
-        (IdKind::Text, _) => format!("{column}::text = {claim}::text"),
+        _ => format!("{column}::text = {claim}::text"),
     }
 }

@@ -236,7 +236,8 @@ async fn store_by_statements(
                 remember_stored(core, requests[at], Some(entry.record)).await;
             }
             let places = core.places(requests[at], |field| plan.placement.place(field));
-            written[at] = Some(StoredRecord { version, places, degraded: None, replaced: Vec::new() });
+            written[at] =
+                Some(StoredRecord { version, rows: 1, places, degraded: None, replaced: Vec::new() });
         }
         part = next?;
     }

@@ -122,6 +122,8 @@ impl<'a> StoreRequest<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct StoredRecord {
     pub(crate) version: Version,
+    /// How many rows of the database hold it.
+    pub(crate) rows: u64,
     /// Where every field that was set is.
     pub(crate) places: Vec<(Field, Place)>,
     /// Why it is not where it belongs.

@@ -81,7 +81,7 @@ pub(super) fn stored_locally(
     degraded: Option<String>,
 ) -> StoredRecord {
     let places = core.places(request, |_| Place::Local);
-    StoredRecord { version, places, degraded, replaced: Vec::new() }
+    StoredRecord { version, rows: 0, places, degraded, replaced: Vec::new() }
 }
 
 /// What the row was last known to hold: in this process, or in the offline replica.

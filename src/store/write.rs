@@ -45,6 +45,8 @@ pub(super) struct Write<'a> {
     /// New connections were opened after one that was read-only.
     reconnected: bool,
     replaced: Vec<String>,
+    /// How many rows were written.
+    rows: u64,
 }
 
 enum Round {
@@ -82,6 +84,7 @@ impl<'a> Write<'a> {
             plan: None,
             reconnected: false,
             replaced: Vec::new(),
+            rows: 0,
         })
     }
 
@@ -183,7 +186,8 @@ impl<'a> Write<'a> {
             // a change of some fields clears nothing that it does not name
             let vouched = vouched.map(|(texts, _)| texts).or(self.request.change.map(|_| &nothing));
             let written = Written { record: self.sealed(), vouched, only: self.only() };
-            if self.postgres.update(&plan, self.request.owner, written, seen).await? {
+            self.rows = self.postgres.update(&plan, self.request.owner, written, seen).await?;
+            if self.rows > 0 {
                 return Ok(Round::Done);
             }
         } else if self.write_over_record(&plan).await? {
@@ -211,7 +215,8 @@ impl<'a> Write<'a> {
         let vouched = sealer::vouched(&contents, &there, &self.core.fields);
         self.seal_for(plan)?;
         let written = Written { record: self.sealed(), vouched: Some(&vouched), only: self.only() };
-        self.postgres.update(plan, owner, written, there.head()).await
+        self.rows = self.postgres.update(plan, owner, written, there.head()).await?;
+        Ok(self.rows > 0)
     }
 
     /// The record that may be written over without a look, because this process has opened or written it.
@@ -257,6 +262,7 @@ impl<'a> Write<'a> {
         self.seal_for(plan)?;
         let written = Written { record: self.sealed(), vouched: None, only: None };
         if self.postgres.insert(plan, self.request.owner, written).await? {
+            self.rows = 1;
             return Ok(Round::Done);
         }
         // a row came into being meanwhile, or there is a row that we cannot see
@@ -269,7 +275,10 @@ impl<'a> Write<'a> {
         // without a lost answer, nothing that was sent can be there
         let sent = self.record.as_ref().filter(|_| self.unknown.is_some());
         let (newest, keep) = match judge(self.core, plan, owner, sent, found, options)? {
-            Verdict::SameWrite => return Ok(Round::Done),
+            Verdict::SameWrite => {
+                self.rows = found.rows.len() as u64;
+                return Ok(Round::Done);
+            }
             Verdict::Refuse { error, .. } => return Err(error.into()),
             Verdict::Overwrite { newest, keep } => (newest, keep),
         };
@@ -297,6 +306,7 @@ impl<'a> Write<'a> {
         match self.postgres.replace(plan, owner, written, &old).await? {
             true => {
                 self.replaced.extend(keep);
+                self.rows = found.rows.len() as u64;
                 Ok(Round::Done)
             }
             // a rival was faster, or nothing is ever written
@@ -358,7 +368,13 @@ impl<'a> Write<'a> {
         let version = self.record.as_ref().map(|record| record.version).expect("what was written was sealed");
         let plan = self.plan.as_ref().expect("what was written had a place");
         let places = self.core.places(self.request, |field| plan.placement.place(field));
-        StoredRecord { version, places, degraded: None, replaced: std::mem::take(&mut self.replaced) }
+        StoredRecord {
+            version,
+            rows: self.rows,
+            places,
+            degraded: None,
+            replaced: std::mem::take(&mut self.replaced),
+        }
     }
 }
 

@@ -15,6 +15,8 @@ use crate::store::core::{LoadedRecord, StoredRecord};
 pub struct Stored {
     /// The version of the record now.
     pub version: Version,
+    /// How many rows of the table hold the record: more than one where the owner has several. 0: it is in the local file.
+    pub rows: u64,
     /// Where every field that was set is.
     pub places: Vec<(Field, Place)>,
     /// Why the record is in the local file although a database was named.
@@ -25,8 +27,8 @@ pub struct Stored {
 
 impl From<StoredRecord> for Stored {
     fn from(written: StoredRecord) -> Self {
-        let StoredRecord { version, places, degraded, replaced } = written;
-        Self { version, places, degraded, replaced }
+        let StoredRecord { version, rows, places, degraded, replaced } = written;
+        Self { version, rows, places, degraded, replaced }
     }
 }
 

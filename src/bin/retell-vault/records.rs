@@ -50,6 +50,7 @@ pub async fn delete(global: &Global, delete: &DeleteArgs) -> Result<(), Failure>
             "degraded": stored.degraded.is_some(),
             "reason": stored.degraded,
             "version": stored.version.to_string(),
+            "rows": stored.rows,
         })),
         false => print::out(&format!("deleted {owner}\n")),
     }
@@ -111,6 +112,9 @@ pub fn warn_of_stored(stored: &Stored) {
         print::warning(&format!("overwritten: {reason}"));
         print::hint("`retell-vault status` lists what was kept of it: sealed values are, plain text is not");
     }
+    if stored.rows > 1 {
+        print::hint(&format!("this owner has {} rows: all of them were written", stored.rows));
+    }
     if let Some(reason) = &stored.degraded {
         print::warning(&format!("kept in the local file only: {reason}"));
         print::hint("run `retell-vault sync` when the database can take it");
@@ -124,6 +128,7 @@ pub fn stored_json(stored: &Stored) -> Value {
         "degraded": stored.degraded.is_some(),
         "reason": stored.degraded,
         "version": stored.version.to_string(),
+        "rows": stored.rows,
     })
 }
 

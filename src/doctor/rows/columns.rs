@@ -4,7 +4,7 @@ use crate::doctor::context::TableContext;
 use crate::doctor::rows::json_secrets::JsonPath;
 use crate::doctor::rows::name_patterns::{NameMatch, of_column};
 use crate::layout::layout::Layout;
-use crate::postgres::catalogue::table::TableColumn;
+use crate::postgres::catalogue::table_column::TableColumn;
 use crate::postgres::walk::scan::Watched;
 use crate::record::field::ValueKind;
 use crate::record::token::MAX_SLOT;

@@ -2,6 +2,9 @@
 
 pub(crate) mod access;
 pub(crate) mod definitions;
+pub(crate) mod id_kind;
+pub(crate) mod row_filter;
 pub(crate) mod row_visibility;
 pub(crate) mod snapshot;
 pub(crate) mod table;
+pub(crate) mod table_column;

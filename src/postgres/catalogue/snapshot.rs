@@ -9,7 +9,8 @@ use crate::layout::layout::Layout;
 use crate::postgres::catalogue::access::{TableAccess, access_query};
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::row_visibility::{RowAction, may_hide};
-use crate::postgres::catalogue::table::{Index, Persistence, Table, TableColumn, TextColumn, missing_table};
+use crate::postgres::catalogue::table::{Index, Persistence, Table, TextColumn, missing_table};
+use crate::postgres::catalogue::table_column::TableColumn;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
 

@@ -16,6 +16,19 @@ SELECT json_build_object(
       'type', format_type(a.atttypid, a.atttypmod),
       'base', CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname::text ELSE 'other '::text || t.typname::text END,
       'modifier', a.atttypmod,
+      -- of a domain: the type below all domains
+      'domain_over', (
+        WITH RECURSIVE below AS (
+          SELECT b.typtype, b.typbasetype, b.typname, b.typnamespace FROM pg_type b WHERE b.oid = t.typbasetype
+          UNION ALL
+          SELECT b.typtype, b.typbasetype, b.typname, b.typnamespace
+          FROM below JOIN pg_type b ON b.oid = below.typbasetype WHERE below.typtype = 'd')
+        SELECT CASE WHEN typnamespace = 'pg_catalog'::regnamespace THEN typname::text ELSE 'other '::text || typname::text END
+        FROM below WHERE typtype <> 'd'),
+      'enum', CASE WHEN t.typtype = 'e' THEN (SELECT format('%I.%I', n3.nspname, t.typname) FROM pg_namespace n3 WHERE n3.oid = t.typnamespace) END,
+      'first_label', (SELECT e.enumlabel FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder LIMIT 1),
+      -- whether a foreign key refers to it
+      'referenced', EXISTS (SELECT FROM pg_constraint k WHERE k.confrelid = c.oid AND k.contype = 'f' AND a.attnum = ANY (k.confkey)),
       -- of a type whose name we may use: the type of an array of its values, for the schema assertion
       'array_type', (SELECT format('%I.%I', n2.nspname, y.typname) FROM pg_type y JOIN pg_namespace n2 ON n2.oid = y.typnamespace
                      WHERE y.oid = CASE WHEN t.typelem <> 0 AND t.typlen = -1 THEN t.oid ELSE t.typarray END

@@ -3,16 +3,13 @@
 use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::filter::Rows;
 use crate::layout::layout::Layout;
-use crate::layout::placement::{Column, ColumnType};
+use crate::layout::placement::Column;
+use crate::postgres::catalogue::id_kind::IdKind;
+use crate::postgres::catalogue::row_filter::RowFilter;
+use crate::postgres::catalogue::table_column::TableColumn;
 use crate::postgres::connection::errors::DatabaseError;
-
-/// The type of an id column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum IdKind {
-    Text,
-    Uuid,
-}
 
 /// Whether a table outlives a crash of the server, as pg_class.relpersistence says. A table with an unlogged part
 /// counts as unlogged.
@@ -39,9 +36,14 @@ pub(crate) struct Table {
     pub(crate) layout_columns: Vec<Column>,
     pub(crate) user: IdKind,
     pub(crate) tenant: Option<IdKind>,
-    /// A usable unique constraint on exactly the owner's columns: valid, not partial, not an
+    pub(crate) filter: RowFilter,
+    /// Who makes the row of an owner.
+    pub(crate) rows: Rows,
+    /// A usable unique constraint on exactly the owner's columns, and perhaps constants of the filter: valid, not partial, not an
     /// expression, not deferrable, the tenant NOT NULL or NULLS NOT DISTINCT.
     pub(crate) unique: bool,
+    /// The columns of that constraint.
+    pub(crate) unique_columns: Vec<String>,
     /// Whether any unique constraint is deferrable: Postgres then refuses `ON CONFLICT` without a target.
     pub(crate) deferrable: bool,
 }
@@ -57,12 +59,28 @@ impl Table {
     ) -> Result<Self, DatabaseError> {
         let named = layout.all_columns();
         let used = || columns.iter().filter(|column| named.contains(&column.name.as_str()));
-        let layout_columns = used().map(|column| column.to_column(layout, &indexes)).collect();
+        let layout_columns = used().map(|column| placed(column, layout, &indexes)).collect();
         let user = id_kind(layout, &columns, &layout.user_column)?;
         let tenant = layout.tenant_column.as_ref().map(|name| id_kind(layout, &columns, name)).transpose()?;
-        let unique = indexes.iter().any(|index| index.keeps_owners_unique(layout, &columns));
+        let filter = RowFilter::new(layout, &columns)?;
+        let rows = rows(layout, &columns)?;
+        let unique = indexes.iter().find(|index| index.keeps_owners_unique(layout, &filter, &columns));
+        let unique_columns = unique.map(|index| index.columns.clone());
         let deferrable = indexes.iter().any(|index| !index.immediate);
-        Ok(Self { kind, persistence, columns, indexes, layout_columns, user, tenant, unique, deferrable })
+        Ok(Self {
+            kind,
+            persistence,
+            columns,
+            indexes,
+            layout_columns,
+            user,
+            tenant,
+            filter,
+            rows,
+            unique: unique_columns.is_some(),
+            unique_columns: unique_columns.unwrap_or_default(),
+            deferrable,
+        })
     }
 
     pub(crate) fn column(&self, name: &str) -> Option<&TableColumn> {
@@ -91,68 +109,18 @@ impl Table {
     }
 }
 
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct TableColumn {
-    pub(crate) name: String,
-    /// As `format_type` writes it: `character varying(50)`.
-    #[serde(rename = "type")]
-    pub(crate) kind: String,
-    /// The name of its type in pg_type, after `other ` when it is no built-in one.
-    base: String,
-    modifier: i32,
-    /// The type of an array of its values as SQL names it; absent when we may not name it.
-    pub(crate) array_type: Option<String>,
-    pub(crate) not_null: bool,
-    deterministic: bool,
-    pub(crate) generated: bool,
-    pub(crate) identity: bool,
-    comment: Option<String>,
-    /// Whether we may select it.
-    pub(crate) readable: bool,
-    /// Whether we may update it.
-    pub(crate) writable: bool,
-}
-
-impl TableColumn {
-    /// Whether its type is an array, of a built-in type.
-    pub(crate) fn is_array(&self) -> Option<bool> {
-        (!self.base.starts_with("other ")).then(|| self.base.starts_with('_'))
-    }
-
-    fn column_type(&self) -> ColumnType {
-        match self.base.as_str() {
-            "text" => ColumnType::Text,
-            // the type modifier of varchar(n) is n + 4, and -1 without a length
-            "varchar" if self.modifier < 0 => ColumnType::Text,
-            "varchar" => ColumnType::Varchar(usize::try_from(self.modifier - 4).unwrap_or_default()),
-            "uuid" => ColumnType::Uuid,
-            "json" => ColumnType::Json,
-            "jsonb" => ColumnType::Jsonb,
-            "timestamptz" => ColumnType::Timestamptz,
-            other => ColumnType::Other(other.to_owned()),
-        }
-    }
-
-    /// Whether its comment gives it to the plain field that the layout has it for.
-    fn is_adopted(&self, layout: &Layout) -> bool {
-        layout.fields.plain().any(|(field, _)| {
-            layout.column_of(field) == Some(&self.name)
-                && self.comment.as_deref().is_some_and(|comment| comment.trim() == layout.comment_for(field))
-        })
-    }
-
-    fn to_column(&self, layout: &Layout, indexes: &[Index]) -> Column {
-        let is_in = |names: &[String]| names.contains(&self.name);
-        Column {
-            kind: self.column_type(),
-            name: self.name.clone(),
-            not_null: self.not_null,
-            writable: self.writable,
-            unique: indexes
-                .iter()
-                .any(|index| index.unique && (is_in(&index.columns) || is_in(&index.in_expressions))),
-            adopted: self.is_adopted(layout),
-        }
+/// A column as the placement reads it.
+fn placed(column: &TableColumn, layout: &Layout, indexes: &[Index]) -> Column {
+    let is_in = |names: &[String]| names.contains(&column.name);
+    Column {
+        kind: column.column_type(),
+        name: column.name.clone(),
+        not_null: column.not_null,
+        writable: column.writable,
+        unique: indexes
+            .iter()
+            .any(|index| index.unique && (is_in(&index.columns) || is_in(&index.in_expressions))),
+        adopted: column.is_adopted(layout),
     }
 }
 
@@ -164,18 +132,32 @@ fn id_kind(layout: &Layout, columns: &[TableColumn], name: &str) -> Result<IdKin
             .with_hint("name the column that holds the id (`--user-column`, `--tenant-column`)")
             .into());
     };
-    match column.column_type() {
-        ColumnType::Uuid => Ok(IdKind::Uuid),
-        ColumnType::Text | ColumnType::Varchar(_) if column.deterministic => Ok(IdKind::Text),
-        _ => {
-            let message = format!(
-                "column {name} of {table} has type {}, which cannot tell owners apart safely",
-                column.base
-            );
-            let hint = "an id column must be text, varchar or uuid, with a deterministic collation";
-            Err(Error::new(ErrorKind::Schema, message).with_hint(hint).into())
-        }
+    // an enum has the names that its owner gave it, so that it names tenants, never users
+    let is_for_users = name == layout.user_column && column.enum_type.is_some();
+    let base = if is_for_users { "enum" } else { column.value_type() };
+    IdKind::of(base.trim_start_matches("other "), column.deterministic).map_err(|reason| {
+        let message = format!("column {name} of {table} has type {}: {reason}", column.kind);
+        let hint = "an id column must be text, varchar, uuid, smallint, integer, bigint or a domain over one of them, with a deterministic collation; a tenant may be an enum";
+        Error::new(ErrorKind::Schema, message).with_hint(hint).into()
+    })
+}
+
+/// Who makes the row of an owner: the application, where its own id is the owner, or other rows hang on it.
+fn rows(layout: &Layout, columns: &[TableColumn]) -> Result<Rows> {
+    let user = columns.iter().find(|column| column.name == layout.user_column);
+    let is_computed = user.is_some_and(|column| column.generated);
+    if layout.rows == Some(Rows::Create) && is_computed {
+        let message = format!(
+            "column {} of {} is generated, so no store can make a row",
+            layout.user_column,
+            layout.table_name()
+        );
+        return Err(
+            Error::new(ErrorKind::Schema, message).with_hint("let `rows` be `existing` in the layout")
+        );
     }
+    let is_theirs = layout.user_column == "id" || is_computed || user.is_some_and(|column| column.referenced);
+    Ok(layout.rows.unwrap_or(if is_theirs { Rows::Existing } else { Rows::Create }))
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -199,11 +181,13 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    fn keeps_owners_unique(&self, layout: &Layout, columns: &[TableColumn]) -> bool {
+    fn keeps_owners_unique(&self, layout: &Layout, filter: &RowFilter, columns: &[TableColumn]) -> bool {
         let tenant = layout.tenant_column.as_ref();
         let owner = [Some(&layout.user_column), tenant];
         let (mut keys, mut owner): (Vec<_>, Vec<_>) =
             (self.columns.iter().collect(), owner.into_iter().flatten().collect());
+        // every row that counts has the same value there
+        keys.retain(|key| !filter.fixes(key));
         keys.sort();
         owner.sort();
         let never_null = |name: &String| columns.iter().any(|column| column.name == *name && column.not_null);

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
 use crate::layout::placement::{Placement, PlainColumn};
-use crate::postgres::catalogue::table::{IdKind, Table};
+use crate::postgres::catalogue::id_kind::IdKind;
+use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::bind;
 use crate::postgres::statements::found_records::Row;
@@ -17,31 +18,25 @@ use crate::postgres::statements::fragments::Bound;
 use crate::postgres::statements::plan::Postgres;
 use crate::postgres::statements::seen_update::{PlainChange, Shape};
 use crate::record::field::Field;
-use crate::record::owner::{Owner, TenantId, UserId};
+use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
 use crate::record::record::{Head, Record};
 
-fn user(
+/// An id in the form that its column takes.
+fn id<'a>(
     arguments: &mut PgArguments,
     (kind, has_one_form): (IdKind, bool),
-    id: &UserId,
+    forms: impl Iterator<Item = &'a str> + Clone,
+    what: &str,
 ) -> Result<(), DatabaseError> {
+    let canonical = forms.clone().next().unwrap_or_default();
     match (kind, has_one_form) {
-        (IdKind::Uuid, _) => bind(arguments, required_uuid(id.as_uuid(), "user")?),
-        (IdKind::Text, true) => bind(arguments, id.as_str()),
-        (IdKind::Text, false) => bind(arguments, both_forms(id.forms())),
-    }
-}
-
-fn tenant(
-    arguments: &mut PgArguments,
-    (kind, has_one_form): (IdKind, bool),
-    id: &TenantId,
-) -> Result<(), DatabaseError> {
-    match (kind, has_one_form) {
-        (IdKind::Uuid, _) => bind(arguments, required_uuid(id.as_uuid(), "tenant")?),
-        (IdKind::Text, true) => bind(arguments, id.as_str()),
-        (IdKind::Text, false) => bind(arguments, both_forms(id.forms())),
+        (IdKind::Text, true) => bind(arguments, canonical),
+        (IdKind::Text, false) => bind(arguments, both_forms(forms)),
+        (IdKind::Uuid, _) => bind(arguments, required_uuid(canonical, what)?),
+        (IdKind::SmallInt, _) => bind(arguments, kind.integer::<i16>(canonical, what)?),
+        (IdKind::Integer, _) => bind(arguments, kind.integer::<i32>(canonical, what)?),
+        (IdKind::BigInt, _) => bind(arguments, kind.integer::<i64>(canonical, what)?),
     }
 }
 
@@ -52,14 +47,15 @@ fn both_forms<'a>(mut forms: impl Iterator<Item = &'a str>) -> [String; 2] {
     [canonical, given]
 }
 
-fn required_uuid(id: Option<Uuid>, what: &str) -> Result<Uuid, DatabaseError> {
+fn required_uuid(id: &str, what: &str) -> Result<Uuid, DatabaseError> {
+    let uuid = Uuid::try_parse(id).ok().filter(|_| id.len() == 36);
     let error = || {
         Error::new(
             ErrorKind::InvalidInput,
             format!("the {what} id is not a UUID, but its column is of type uuid"),
         )
     };
-    id.ok_or_else(|| error().with_hint("write it like a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11").into())
+    uuid.ok_or_else(|| error().with_hint("write it like a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11").into())
 }
 
 /// What a write puts into a row.
@@ -166,9 +162,9 @@ pub(in crate::postgres) fn owner(
     postgres.check_owner(owner)?;
     let mut arguments = PgArguments::default();
     let has_one_form = owner.has_one_form();
-    user(&mut arguments, (table.user, has_one_form), owner.user_id())?;
-    if let (Some(kind), Some(id)) = (table.tenant, owner.tenant_id()) {
-        tenant(&mut arguments, (kind, has_one_form), id)?;
+    id(&mut arguments, (table.user, has_one_form), owner.user_id().forms(), "user")?;
+    if let (Some(kind), Some(tenant)) = (table.tenant, owner.tenant_id()) {
+        id(&mut arguments, (kind, has_one_form), tenant.forms(), "tenant")?;
     }
     Ok(arguments)
 }
@@ -199,14 +195,18 @@ pub(in crate::postgres) fn owners(
 }
 
 fn ids(arguments: &mut PgArguments, kind: IdKind, texts: Vec<&str>, what: &str) -> Result<(), DatabaseError> {
+    fn each<T>(
+        texts: &[&str],
+        parse: impl Fn(&str) -> Result<T, DatabaseError>,
+    ) -> Result<Vec<T>, DatabaseError> {
+        texts.iter().map(|text| parse(text)).collect()
+    }
     match kind {
         IdKind::Text => bind(arguments, texts),
-        IdKind::Uuid => {
-            let uuids = texts
-                .iter()
-                .map(|text| required_uuid(Uuid::try_parse(text).ok().filter(|_| text.len() == 36), what));
-            bind(arguments, uuids.collect::<Result<Vec<_>, _>>()?)
-        }
+        IdKind::Uuid => bind(arguments, each(&texts, |text| required_uuid(text, what))?),
+        IdKind::SmallInt => bind(arguments, each(&texts, |text| Ok(kind.integer::<i16>(text, what)?))?),
+        IdKind::Integer => bind(arguments, each(&texts, |text| Ok(kind.integer::<i32>(text, what)?))?),
+        IdKind::BigInt => bind(arguments, each(&texts, |text| Ok(kind.integer::<i64>(text, what)?))?),
     }
 }
 

@@ -5,7 +5,8 @@
 
 use crate::layout::layout::Layout;
 use crate::layout::placement::{ColumnType, Placement, PlainColumn, Slot};
-use crate::postgres::catalogue::table::{IdKind, Table, TableColumn};
+use crate::postgres::catalogue::table::Table;
+use crate::postgres::catalogue::table_column::TableColumn;
 use crate::postgres::sql::names::{EQ, bytes_of, literal, quote, relation, text};
 use crate::postgres::sql::token;
 use crate::record::token::MAX_SLOT;
@@ -31,15 +32,6 @@ impl Writer<'_> {
         relation(self.layout)
     }
 
-    fn tenants(&self) -> usize {
-        usize::from(self.table.tenant.is_some())
-    }
-
-    /// How many parameters the owner takes.
-    pub(in crate::postgres) fn owner_params(&self) -> usize {
-        1 + self.tenants()
-    }
-
     /// How many parameters a record takes: the text of every slot, then for every plain column what it gets, and what
     /// it must hold to be cleared when it gets nothing.
     pub(in crate::postgres) fn values(&self) -> usize {
@@ -54,44 +46,6 @@ impl Writer<'_> {
     /// Our member of the JSONB column.
     pub(in crate::postgres) fn member(&self, column: &str) -> String {
         token::member(column, &self.member_name())
-    }
-
-    /// The row's owner is the one bound. A text column may hold either form of a UUID.
-    ///
-    /// Not `= ANY($1)`: an array of unknown length makes Postgres plan again at every execution, which
-    /// takes longer than all the rest. And not always both forms: the plan for two lookups, kept since
-    /// the table was empty, is a scan of the whole table.
-    pub(in crate::postgres) fn is_owner(&self, row: &str) -> String {
-        let column = |name: &str, kind: IdKind, number: usize| {
-            let (column, param) = (format!("{row}.{}", quote(name)), format!("${number}"));
-            match (kind, self.forms) {
-                (IdKind::Uuid, _) => format!("{column} {EQ} {param}::pg_catalog.uuid"),
-                (IdKind::Text, Forms::One) => format!("{} {EQ} {}", text(&column), text(&param)),
-                (IdKind::Text, Forms::Two) => format!(
-                    "{} {EQ} ANY (ARRAY[({param}::pg_catalog._text)[1], ({param}::pg_catalog._text)[2]])",
-                    text(&column)
-                ),
-            }
-        };
-        let mut parts = vec![column(&self.layout.user_column, self.table.user, 1)];
-        if let (Some(name), Some(kind)) = (&self.layout.tenant_column, self.table.tenant) {
-            parts.push(column(name, kind, 2));
-        }
-        parts.join(" AND ")
-    }
-
-    /// The owner as a new row gets it: the canonical form comes first in the array.
-    pub(in crate::postgres) fn owner_values(&self) -> Vec<(String, String)> {
-        let value = |kind: IdKind, number: usize| match (kind, self.forms) {
-            (IdKind::Uuid, _) => format!("${number}::pg_catalog.uuid"),
-            (IdKind::Text, Forms::One) => format!("${number}::pg_catalog.text"),
-            (IdKind::Text, Forms::Two) => format!("(${number}::pg_catalog._text)[1]"),
-        };
-        let mut values = vec![(quote(&self.layout.user_column), value(self.table.user, 1))];
-        if let (Some(name), Some(kind)) = (&self.layout.tenant_column, self.table.tenant) {
-            values.push((quote(name), value(kind, 2)));
-        }
-        values
     }
 
     /// The text of a slot, cut: of the JSONB column only what is ours.
@@ -301,15 +255,6 @@ impl Writer<'_> {
             token::is_too_long(&column)
         )
     }
-
-    /// The owner's columns as text, for answers about several owners.
-    pub(in crate::postgres) fn owner_columns(&self) -> String {
-        let user = text(&format!("t.{}", quote(&self.layout.user_column)));
-        match &self.layout.tenant_column {
-            Some(tenant) => format!("{user}, {}", text(&format!("t.{}", quote(tenant)))),
-            None => format!("{user}, NULL::pg_catalog.text"),
-        }
-    }
 }
 
 /// Makes the commit of this statement wait until it is on disk, whatever the settings of server, role and pool say.
@@ -382,19 +327,4 @@ pub(in crate::postgres) fn unset(plain: &PlainColumn) -> String {
         _ => "text",
     };
     format!("{value}::pg_catalog.{kind}")
-}
-
-/// An id column of `t`, of a type that Postgres compares itself.
-pub(in crate::postgres) fn id_column(name: &str, kind: IdKind) -> String {
-    match kind {
-        IdKind::Uuid => format!("t.{}", quote(name)),
-        IdKind::Text => text(&format!("t.{}", quote(name))),
-    }
-}
-
-pub(in crate::postgres) fn array(kind: IdKind) -> &'static str {
-    match kind {
-        IdKind::Uuid => "pg_catalog._uuid",
-        IdKind::Text => "pg_catalog._text",
-    }
 }

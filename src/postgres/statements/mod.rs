@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod bind;
 pub(crate) mod found_records;
 pub(crate) mod fragments;
+pub(crate) mod owner;
 pub(crate) mod plan;
 pub(crate) mod read;
 pub(crate) mod seen_update;

@@ -4,9 +4,7 @@
 use crate::layout::placement::{ColumnType, Slot};
 use crate::postgres::sql::names::{EQ, bytes_of, literal, quote, text};
 use crate::postgres::sql::token;
-use crate::postgres::statements::fragments::{
-    Bound, DURABLE, Forms, Writer, array, id_column, same, to_column, unset,
-};
+use crate::postgres::statements::fragments::{Bound, DURABLE, Forms, Writer, same, to_column, unset};
 
 /// What becomes of a plain column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,27 +64,20 @@ impl Writer<'_> {
     /// users[], tenants[], the same as of [`update`](Self::update) as arrays, ordinals[]
     pub(in crate::postgres) fn update_many(&self, shape: &Shape) -> String {
         let parts = self.parts(shape, Reach::ManyOwners);
-        let owner = [Some(self.table.user), self.table.tenant].into_iter().flatten().map(array);
-        let kinds: Vec<&str> = owner
-            .chain(parts.bound.iter().copied())
-            .chain([Bound::Text.array(), "pg_catalog._int4"])
-            .collect();
-        let arrays: Vec<_> =
-            kinds.iter().enumerate().map(|(at, kind)| format!("${}::{kind}", at + 1)).collect();
-        let mut names = vec!["u".to_owned()];
-        names.extend(self.table.tenant.map(|_| "w".to_owned()));
+        let (owner, owner_names) = self.owner_arrays();
+        let kinds = owner.iter().map(String::as_str).chain(parts.bound.iter().copied());
+        let kinds = kinds.chain([Bound::Text.array(), "pg_catalog._int4"]);
+        let arrays: Vec<_> = kinds.enumerate().map(|(at, kind)| format!("${}::{kind}", at + 1)).collect();
+        let mut names: Vec<_> = owner_names.into_iter().map(str::to_owned).collect();
         names.extend((0..parts.bound.len()).map(|at| format!("v{at}")));
         names.extend(["head".to_owned(), "ordinal".to_owned()]);
-        let tenant = self.layout.tenant_column.as_ref().zip(self.table.tenant);
-        let tenant = tenant.map(|(name, kind)| format!(" AND {} {EQ} n.w", id_column(name, kind)));
         format!(
-            "UPDATE {} AS t SET {} FROM unnest({}) AS n ({}) WHERE {} {EQ} n.u{} AND {} AND {}{} RETURNING n.ordinal, {}",
+            "UPDATE {} AS t SET {} FROM unnest({}) AS n ({}) WHERE {} AND {} AND {}{} RETURNING n.ordinal, {}",
             self.relation(),
             parts.sets.join(", "),
             arrays.join(", "),
             names.join(", "),
-            id_column(&self.layout.user_column, self.table.user),
-            tenant.unwrap_or_default(),
+            self.is_owner_of("t", "n"),
             self.is_as_planned("t"),
             self.holds_seen("t", "n.head"),
             self.is_unset("t", shape),

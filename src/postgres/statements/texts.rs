@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::layout::layout::Layout;
 use crate::layout::placement::{Placement, Slot};
-use crate::postgres::catalogue::table::{IdKind, Table};
+use crate::postgres::catalogue::id_kind::IdKind;
+use crate::postgres::catalogue::table::Table;
 use crate::postgres::sql::names::{EQ, quote, text};
 use crate::postgres::sql::token;
-use crate::postgres::statements::fragments::{Bound, Forms, Writer, array, counter, id_column, same};
+use crate::postgres::statements::fragments::{Bound, Forms, Writer, counter, same};
 use crate::postgres::statements::seen_update::{Reach, Shape};
 
 pub(crate) struct Statements {
@@ -114,7 +115,8 @@ impl Writer<'_> {
         let first = self.owner_params() + 1;
         let assignments =
             self.assignments(counter(first)).into_iter().map(|(column, _, insert)| (column, insert));
-        let (columns, values): (Vec<_>, Vec<_>) = self.owner_values().into_iter().chain(assignments).unzip();
+        let given = self.owner_values().into_iter().chain(self.table.filter.values());
+        let (columns, values): (Vec<_>, Vec<_>) = given.chain(assignments).unzip();
         let relation = self.relation();
         // other code takes no lock, and may run into a constraint that we cannot rely on
         let absent = match self.table.unique {
@@ -137,7 +139,7 @@ impl Writer<'_> {
         if !self.table.unique {
             return String::new();
         }
-        let (columns, _): (Vec<_>, Vec<_>) = self.owner_values().into_iter().unzip();
+        let columns: Vec<_> = self.table.unique_columns.iter().map(|name| quote(name)).collect();
         format!(" ON CONFLICT ({}) DO NOTHING", columns.join(", "))
     }
 
@@ -177,25 +179,21 @@ impl Writer<'_> {
     }
 
     fn read_many(&self) -> String {
-        let user = id_column(&self.layout.user_column, self.table.user);
-        let users = array(self.table.user);
-        let (arrays, names, owner) = match (&self.layout.tenant_column, self.table.tenant) {
-            (Some(tenant), Some(kind)) => (
-                format!("$1::{users}, $2::{}", array(kind)),
-                "u, w",
-                format!("{user} {EQ} o.u AND {} {EQ} o.w", id_column(tenant, kind)),
-            ),
-            _ => (format!("$1::{users}"), "u", format!("{user} {EQ} o.u")),
-        };
+        let (arrays, names) = self.owner_arrays();
         // unnest of several arrays is syntax, and never looked up in the search path
-        let unnest = if names == "u" { "pg_catalog.unnest" } else { "unnest" };
+        let unnest = if names.len() == 1 { "pg_catalog.unnest" } else { "unnest" };
+        let arrays: Vec<_> =
+            arrays.iter().enumerate().map(|(at, kind)| format!("${}::{kind}", at + 1)).collect();
         let (columns, is_short) = match self.table.unique {
             true => (self.short_columns("t"), format!("{} AND ", self.is_short("t"))),
             false => (self.read_columns("t"), String::new()),
         };
         format!(
-            "SELECT o.place, {columns} FROM {unnest}({arrays}) WITH ORDINALITY AS o ({names}, place) JOIN {} AS t ON {owner} WHERE {is_short}{}",
+            "SELECT o.place, {columns} FROM {unnest}({}) WITH ORDINALITY AS o ({}, place) JOIN {} AS t ON {} WHERE {is_short}{}",
+            arrays.join(", "),
+            names.join(", "),
             self.relation(),
+            self.is_owner_of("t", "o"),
             self.is_as_planned("t"),
         )
     }
@@ -214,13 +212,14 @@ impl Writer<'_> {
             .map(|slot| format!("{} IS NOT NULL", self.slot_text("t", slot)))
             .collect();
         format!(
-            "SELECT {}, {} FROM {} AS t WHERE ({}) AND {} AND ({tenant}, {user}) > ($1::pg_catalog.text, $2::pg_catalog.text) \
+            "SELECT {}, {} FROM {} AS t WHERE ({}) AND {}{} AND ({tenant}, {user}) > ($1::pg_catalog.text, $2::pg_catalog.text) \
              ORDER BY {tenant}, {user} LIMIT $3::pg_catalog.int8",
             self.owner_columns(),
             self.read_columns("t"),
             self.relation(),
             if filled.is_empty() { "false".to_owned() } else { filled.join(" OR ") },
             self.is_as_planned("t"),
+            self.counts("t"),
         )
     }
 
@@ -257,10 +256,10 @@ fn is_still(value: &str, old: &str) -> String {
 fn sort_key(column: &str, kind: IdKind) -> String {
     let text = text(&format!("t.{}", quote(column)));
     match kind {
-        IdKind::Uuid => format!("{text} COLLATE pg_catalog.\"C\""),
         IdKind::Text => format!(
             "CASE WHEN {text} OPERATOR(pg_catalog.~) '^[0-9a-fA-F]{{8}}-([0-9a-fA-F]{{4}}-){{3}}[0-9a-fA-F]{{12}}$' \
              THEN pg_catalog.lower({text}) ELSE {text} END COLLATE pg_catalog.\"C\""
         ),
+        _ => format!("{text} COLLATE pg_catalog.\"C\""),
     }
 }

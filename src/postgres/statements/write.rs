@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::filter::Rows;
+use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
 use crate::postgres::statements::answer::Answer;
@@ -18,8 +20,8 @@ use crate::record::plain::PlainTexts;
 use crate::record::record::Head;
 
 impl Postgres {
-    /// Writes a record over the one row of an owner, if it holds nothing or the record that this process has seen last.
-    /// False: it holds something else, or has to be looked at first, because a plain column holds something that the
+    /// Writes a record over the rows of an owner, if they hold nothing or the record that this process has seen last, and says
+    /// how many there are. 0: one holds something else, or has to be looked at first, because a plain column holds something that the
     /// record does not set.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
@@ -29,7 +31,7 @@ impl Postgres {
         owner: &Owner,
         written: Written<'_>,
         seen: Head,
-    ) -> Result<bool, DatabaseError> {
+    ) -> Result<u64, DatabaseError> {
         let (table, statements) = plan.work_for(owner)?;
         let texts = plan.placement.texts(written.record.tokens());
         let shape = bind::shape(&plan.placement, &texts, written);
@@ -37,10 +39,10 @@ impl Postgres {
         bind::filled(&mut arguments, &plan.placement, &shape, &texts, written)?;
         bind_value(&mut arguments, seen.to_string())?;
         let sql = statements.update((&self.layout, table, &plan.placement), shape, Reach::OneOwner);
-        self.write(Query { sql, arguments }).await
+        Ok(self.database.fetch(Query { sql, arguments }, Phase::Writing).await?.len() as u64)
     }
 
-    /// Makes a row for an owner that has none. False: there is one.
+    /// Makes a row for an owner that has none. False: there is one. `UnknownOwner` where the application makes the rows.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn insert(
@@ -50,6 +52,7 @@ impl Postgres {
         written: Written<'_>,
     ) -> Result<bool, DatabaseError> {
         let (table, _) = plan.work_for(owner)?;
+        self.check_may_create(table)?;
         let insert = self.insert_query(plan, owner, written)?;
         if table.unique {
             return self.write(insert).await;
@@ -61,6 +64,18 @@ impl Postgres {
             "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1::pg_catalog.text, 0))";
         let lock = Query { sql: sql.into(), arguments };
         Ok(!self.database.transaction(vec![lock, insert], Phase::Writing).await?.is_empty())
+    }
+
+    fn check_may_create(&self, table: &Table) -> Result<()> {
+        if table.rows == Rows::Create {
+            return Ok(());
+        }
+        let message = format!(
+            "no row of {} belongs to this owner, and the application makes the rows",
+            self.table_name()
+        );
+        Err(Error::new(ErrorKind::UnknownOwner, message)
+            .with_hint("check the id, or let the application make the row first; `rows = \"create\"` in the layout lets the vault make it"))
     }
 
     /// What [`insert`](Self::insert) sends. It answers with the row that was made.

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
 use crate::layout::layout::Layout;
-use crate::postgres::catalogue::table::{IdKind, Table};
+use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::sql::names::{EQ, quote, text};
@@ -67,12 +67,8 @@ impl Cursor {
     }
 
     fn along_the_owner(layout: &Layout, table: &Table) -> Self {
-        let kind = |kind: IdKind| match kind {
-            IdKind::Text => "text".to_owned(),
-            IdKind::Uuid => "uuid".to_owned(),
-        };
-        let tenant = layout.tenant_column.clone().zip(table.tenant.map(kind));
-        let user = (layout.user_column.clone(), kind(table.user));
+        let tenant = layout.tenant_column.clone().zip(table.tenant.map(|kind| kind.sql().to_owned()));
+        let user = (layout.user_column.clone(), table.user.sql().to_owned());
         Self { columns: tenant.into_iter().chain([user]).collect(), unique: false }
     }
 
@@ -141,7 +137,8 @@ impl Cursor {
 fn column(name: &str, kind: &str) -> String {
     match kind {
         "varchar" | "text" => text(&format!("t.{}", quote(name))),
-        _ => format!("t.{}", quote(name)),
+        // the column may be of a domain over it
+        _ => format!("t.{}::pg_catalog.{kind}", quote(name)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The bodies of the functions: texts with places to fill in, and what goes into them.
 
-use crate::postgres::catalogue::table::IdKind;
+use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::sql::names::{literal, owner_columns, quote};
 use crate::postgres::sql::token::{
     Kind, holds_unrecognised, member, only_member, token_pattern, version, with_member, without_member,
@@ -212,7 +212,15 @@ impl Slots {
 pub(super) struct OwnerParams {
     /// Names and types.
     pub(super) params: Vec<(&'static str, &'static str)>,
-    columns: Vec<(String, IdKind)>,
+    columns: Vec<OwnerColumn>,
+}
+
+struct OwnerColumn {
+    /// Quoted.
+    name: String,
+    kind: IdKind,
+    /// What a new row gets there.
+    assigned: String,
 }
 
 impl OwnerParams {
@@ -221,8 +229,14 @@ impl OwnerParams {
         let tenant = input.layout.tenant_column.as_deref().zip(input.table.tenant);
         let tenant = tenant.map(|(column, kind)| (column, kind, "p_tenant"));
         let all = [user].into_iter().chain(tenant);
-        let (params, columns) =
-            all.map(|(column, kind, param)| ((param, type_of(kind)), (quote(column), kind))).unzip();
+        let (params, columns) = all
+            .map(|(name, kind, param)| {
+                let value = if kind == IdKind::Text { canonical(param) } else { param.to_owned() };
+                let assigned = input.table.column(name).map(|column| column.assigned(&value));
+                let column = OwnerColumn { name: quote(name), kind, assigned: assigned.unwrap_or(value) };
+                ((param, kind.name()), column)
+            })
+            .unzip();
         Self { params, columns }
     }
 
@@ -233,34 +247,19 @@ impl OwnerParams {
 
     /// Whether the row `t` is the owner's. A text column may hold a UUID as it was given, or in its canonical form.
     pub(super) fn condition(&self) -> String {
-        let is = |(param, column, kind): (&str, &str, IdKind)| match kind {
-            IdKind::Uuid => format!("t.{column} = {param}"),
-            IdKind::Text => format!("t.{column}::pg_catalog.text IN ({param}, {})", canonical(param)),
+        let is = |((param, _), column): (&(&str, &str), &OwnerColumn)| {
+            let held = column.kind.cast(&format!("t.{}", column.name));
+            match column.kind {
+                IdKind::Text => format!("{held} IN ({param}, {})", canonical(param)),
+                _ => format!("{held} = {param}"),
+            }
         };
-        self.each().map(is).collect::<Vec<_>>().join(" AND ")
+        self.params.iter().zip(&self.columns).map(is).collect::<Vec<_>>().join(" AND ")
     }
 
     /// The owner's columns, and what a new row gets there.
     pub(super) fn values(&self) -> Vec<(String, String)> {
-        let value = |(param, column, kind): (&str, &str, IdKind)| match kind {
-            IdKind::Uuid => (column.to_owned(), param.to_owned()),
-            IdKind::Text => (column.to_owned(), canonical(param)),
-        };
-        self.each().map(value).collect()
-    }
-
-    fn each(&self) -> impl Iterator<Item = (&str, &str, IdKind)> {
-        self.params
-            .iter()
-            .zip(&self.columns)
-            .map(|((param, _), (column, kind))| (*param, column.as_str(), *kind))
-    }
-}
-
-fn type_of(kind: IdKind) -> &'static str {
-    match kind {
-        IdKind::Text => "text",
-        IdKind::Uuid => "uuid",
+        self.columns.iter().map(|column| (column.name.clone(), column.assigned.clone())).collect()
     }
 }
 

@@ -1,0 +1,84 @@
+//! Whose rows a statement is about: the owner that is bound, and the filter of the layout.
+
+use crate::postgres::catalogue::id_kind::IdKind;
+use crate::postgres::sql::names::{EQ, quote, text};
+use crate::postgres::statements::fragments::{Forms, Writer};
+
+impl Writer<'_> {
+    /// How many parameters the owner takes.
+    pub(in crate::postgres) fn owner_params(&self) -> usize {
+        1 + usize::from(self.table.tenant.is_some())
+    }
+
+    /// The row counts, and its owner is the one bound. A text column may hold either form of a UUID.
+    ///
+    /// Not `= ANY($1)`: an array of unknown length makes Postgres plan again at every execution, which
+    /// takes longer than all the rest. And not always both forms: the plan for two lookups, kept since
+    /// the table was empty, is a scan of the whole table.
+    pub(in crate::postgres) fn is_owner(&self, row: &str) -> String {
+        let column = |name: &str, kind: IdKind, number: usize| {
+            let (column, param) = (kind.cast(&format!("{row}.{}", quote(name))), format!("${number}"));
+            match (kind, self.forms) {
+                (IdKind::Text, Forms::Two) => format!(
+                    "{column} {EQ} ANY (ARRAY[({param}::pg_catalog._text)[1], ({param}::pg_catalog._text)[2]])"
+                ),
+                _ => format!("{column} {EQ} {}", kind.cast(&param)),
+            }
+        };
+        let mut parts = vec![column(&self.layout.user_column, self.table.user, 1)];
+        if let (Some(name), Some(kind)) = (&self.layout.tenant_column, self.table.tenant) {
+            parts.push(column(name, kind, 2));
+        }
+        parts.extend(self.table.filter.conditions(row));
+        parts.join(" AND ")
+    }
+
+    /// The row counts, and its owner is the one in `u`, and `w`, of another relation.
+    pub(in crate::postgres) fn is_owner_of(&self, row: &str, other: &str) -> String {
+        let column = |name: &str, kind: IdKind| kind.cast(&format!("{row}.{}", quote(name)));
+        let user = format!("{} {EQ} {other}.u", column(&self.layout.user_column, self.table.user));
+        let tenant = self.layout.tenant_column.as_ref().zip(self.table.tenant);
+        let tenant = tenant.map(|(name, kind)| format!("{} {EQ} {other}.w", column(name, kind)));
+        let parts = [user].into_iter().chain(tenant).chain(self.table.filter.conditions(row));
+        parts.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// The row counts.
+    pub(in crate::postgres) fn counts(&self, row: &str) -> String {
+        self.table.filter.conditions(row).map(|condition| format!(" AND {condition}")).collect()
+    }
+
+    /// The columns of the owner with what a new row gets there: the canonical form comes first in the array.
+    pub(in crate::postgres) fn owner_values(&self) -> Vec<(String, String)> {
+        let value = |name: &str, kind: IdKind, number: usize| {
+            let value = match (kind, self.forms) {
+                (IdKind::Text, Forms::Two) => format!("(${number}::pg_catalog._text)[1]"),
+                _ => kind.cast(&format!("${number}")),
+            };
+            let assigned = self.table.column(name).map(|column| column.assigned(&value));
+            (quote(name), assigned.unwrap_or(value))
+        };
+        let mut values = vec![value(&self.layout.user_column, self.table.user, 1)];
+        if let (Some(name), Some(kind)) = (&self.layout.tenant_column, self.table.tenant) {
+            values.push(value(name, kind, 2));
+        }
+        values
+    }
+
+    /// The owner's columns as text, for answers about several owners.
+    pub(in crate::postgres) fn owner_columns(&self) -> String {
+        let user = text(&format!("t.{}", quote(&self.layout.user_column)));
+        match &self.layout.tenant_column {
+            Some(tenant) => format!("{user}, {}", text(&format!("t.{}", quote(tenant)))),
+            None => format!("{user}, NULL::pg_catalog.text"),
+        }
+    }
+
+    /// The types of the arrays of many owners, users first, and how the values in them are called.
+    pub(in crate::postgres) fn owner_arrays(&self) -> (Vec<String>, Vec<&'static str>) {
+        let kinds = [Some(self.table.user), self.table.tenant].into_iter().flatten();
+        let arrays: Vec<_> = kinds.map(|kind| format!("pg_catalog._{}", kind.sql())).collect();
+        let names = ["u", "w"][..arrays.len()].to_vec();
+        (arrays, names)
+    }
+}

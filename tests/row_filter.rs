@@ -1,0 +1,181 @@
+//! A layout may say which rows count. No load and no store ever touches another one; rotations, counts and the destruction
+//! of a key read all of them.
+
+mod support;
+
+use retell_vault::{ErrorKind, FilterValue, Layout, Vault};
+use serde_json::Value;
+use support::rotation::{at_once, completes, promote, refuses_to_destroy, until_taken_up};
+use support::rows;
+use support::vaults::*;
+use support::*;
+
+/// One row for each provider (CASES: Retell's tokens went into Twilio's row).
+const PROVIDERS: &str = "CREATE TYPE provider AS ENUM ('retell', 'twilio');
+    CREATE TABLE integrations (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, organization_id integer NOT NULL,
+        provider provider NOT NULL, active boolean NOT NULL DEFAULT true, label text NOT NULL DEFAULT 'main', secret text, extra jsonb,
+        UNIQUE (organization_id, provider))";
+
+fn integrations() -> Layout {
+    let layout = Layout::new().table("integrations").unwrap().user_column("organization_id").unwrap();
+    let layout = layout.where_equals("provider", "retell").unwrap();
+    layout.column("api_key".parse().unwrap(), "secret").unwrap().config_column("extra").unwrap()
+}
+
+async fn vault(hosts: &Hosts, host: usize, db: &TestDb, layout: Layout) -> Vault {
+    hosts.host(host, &db.url).layout(layout).build().await.unwrap()
+}
+
+/// Every row but Retell's, as JSON.
+async fn others(db: &TestDb, condition: &str) -> Value {
+    rows::table(db, &format!("(SELECT * FROM integrations WHERE {condition})")).await
+}
+
+#[tokio::test]
+async fn only_the_row_of_the_provider_is_read_and_written() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(PROVIDERS).await;
+    db.exec("INSERT INTO integrations (organization_id, provider, secret) VALUES (1, 'twilio', 'their own'), (2, 'twilio', 'and theirs')").await;
+    let before = others(&db, "provider <> 'retell'").await;
+    let vault = vault(&hosts, 0, &db, integrations()).await;
+    assert_eq!(vault.load(&owner("1")).await.unwrap_err().kind(), ErrorKind::NotFound);
+    // no row yet: one is made, with the constant
+    for id in ["1", "2"] {
+        assert_eq!(vault.store(&owner(id), &full_config(id)).await.unwrap().rows, 1);
+    }
+    let many: Vec<_> = ["1", "2"].map(|id| (owner(id), full_config(format!("again-{id}")))).into();
+    assert!(vault.store_many(&many).await.unwrap().iter().all(Result::is_ok));
+    for (loaded, (of, config)) in vault.load_many(&[owner("1"), owner("2")]).await.into_iter().zip(&many) {
+        assert_eq!(&loaded.unwrap().config, config);
+        assert_eq!(&vault.load(of).await.unwrap().config, config);
+    }
+    assert_eq!(vault.list(None, 10).await.unwrap().entries.len(), 2);
+    vault.delete(&owner("1")).await.unwrap();
+    assert_eq!(vault.load(&owner("1")).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(others(&db, "provider <> 'retell'").await, before, "the other provider's rows");
+    let made: i64 = rows::value(&db, "SELECT count(*) FROM integrations WHERE provider = 'retell'").await;
+    assert_eq!(made, 2);
+}
+
+#[tokio::test]
+async fn a_closed_account_is_neither_read_nor_written_and_keeps_its_key_from_being_destroyed() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(
+        "CREATE TABLE accounts (id bigserial PRIMARY KEY, email text NOT NULL, deleted_at timestamptz, encrypted_retell_api_key text);
+         CREATE UNIQUE INDEX ON accounts (email) WHERE deleted_at IS NULL",
+    )
+    .await;
+    let layout = Layout::new().table("accounts").unwrap().user_column("email").unwrap();
+    let layout = layout.is_null("deleted_at").unwrap();
+    let (a, old) = (owner("a@example.com"), small_config("closed"));
+    let first = vault(&hosts, 0, &db, layout.clone()).await;
+    first.store(&a, &old).await.unwrap();
+    db.exec("UPDATE accounts SET deleted_at = now()").await;
+    let closed = rows::table(&db, "(SELECT * FROM accounts WHERE deleted_at IS NOT NULL)").await;
+    // the same process has seen the row
+    assert_eq!(first.load(&a).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(first.delete(&a).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(first.store(&a, &small_config("new")).await.unwrap().rows, 1);
+    assert_eq!(
+        vault(&hosts, 1, &db, layout.clone()).await.load(&a).await.unwrap().config,
+        small_config("new")
+    );
+    let untouched = rows::table(&db, "(SELECT * FROM accounts WHERE deleted_at IS NOT NULL)").await;
+    assert_eq!(untouched, closed);
+
+    // it may come back: a rotation takes it along, and the key waits for it
+    let (key, _) = promote(&hosts);
+    until_taken_up().await;
+    refuses_to_destroy(&first, key, "encrypted_retell_api_key").await;
+    completes(&first).await;
+    first.destroy_key(key, at_once()).await.unwrap();
+    db.exec("DELETE FROM accounts WHERE deleted_at IS NULL; UPDATE accounts SET deleted_at = NULL").await;
+    assert_eq!(vault(&hosts, 1, &db, layout).await.load(&a).await.unwrap().config, old);
+}
+
+#[tokio::test]
+async fn constants_of_every_type() {
+    let constants: [(&str, &str, FilterValue); 7] = [
+        ("varchar(20)", "'retell'", "retell".into()),
+        ("char(10)", "'retell'", "retell".into()),
+        ("label", "'O''Neill \\ x'", "O'Neill \\ x".into()),
+        ("smallint", "3", 3.into()),
+        ("positive", "9000000000", 9_000_000_000.into()),
+        ("boolean", "true", true.into()),
+        ("uuid", "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11".into()),
+    ];
+    for (kind, sql, value) in constants {
+        let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+        db.exec(&format!(
+            "CREATE DOMAIN label AS text; CREATE DOMAIN positive AS bigint;
+             CREATE TABLE user_profiles (user_id text NOT NULL, kind {kind}, encrypted_retell_api_key text);
+             INSERT INTO user_profiles VALUES ('a', {sql}), ('a', NULL)"
+        ))
+        .await;
+        let layout = Layout::new().where_equals("kind", value).unwrap();
+        let vault = vault(&hosts, 0, &db, layout).await;
+        // one row is there, the other is made
+        for id in ["a", "b"] {
+            assert_eq!(vault.store(&owner(id), &small_config(id)).await.unwrap().rows, 1, "{kind}");
+            assert_eq!(vault.load(&owner(id)).await.unwrap().config, small_config(id));
+        }
+        let written = format!(
+            "SELECT count(*) FROM user_profiles WHERE kind = {sql} AND encrypted_retell_api_key <> ''"
+        );
+        assert_eq!(rows::value::<i64>(&db, &written).await, 2, "{kind}");
+        assert_eq!(rows::value::<i64>(&db, "SELECT count(*) FROM user_profiles").await, 3, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_filter_that_the_table_cannot_have_is_an_error_and_nothing_is_written() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(
+        "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text, kind text, number integer,
+         upper_kind text GENERATED ALWAYS AS (upper(kind)) STORED, made_at timestamptz NOT NULL DEFAULT now());
+         INSERT INTO user_profiles (user_id) VALUES ('a')",
+    )
+    .await;
+    let before = rows::table(&db, "user_profiles").await;
+    let layouts = [
+        (Layout::new().where_equals("provider", "retell"), "has no column provider"),
+        (Layout::new().where_equals("upper_kind", "RETELL"), "is generated"),
+        (Layout::new().where_equals("number", "retell"), "type integer"),
+        (Layout::new().where_equals("kind", 3), "type text"),
+        (Layout::new().where_equals("made_at", "2026-01-01"), "type timestamp"),
+        (Layout::new().is_null("gone_at"), "has no column gone_at"),
+        (Layout::new().is_null("made_at"), "is never null"),
+        (Layout::new().is_null("upper_kind"), "is generated"),
+    ];
+    for (layout, reason) in layouts {
+        let error = hosts.host(0, &db.url).layout(layout.unwrap()).build().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Schema, "{error}");
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+    let twice = Layout::new().where_equals("user_id", "a").unwrap();
+    let error = hosts.host(0, &db.url).layout(twice).build().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("user_id"), "{error}");
+    assert_eq!(rows::table(&db, "user_profiles").await, before);
+}
+
+/// Several rows for one owner are all written, and the answer says how many.
+#[tokio::test]
+async fn several_rows_that_count_are_written_together_and_counted() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(&PROVIDERS.replace(",\n        UNIQUE (organization_id, provider)", "")).await;
+    db.exec("INSERT INTO integrations (organization_id, provider, label) VALUES (1, 'retell', 'a'), (1, 'retell', 'b'), (1, 'twilio', 'c')")
+        .await;
+    let vault = vault(&hosts, 0, &db, integrations()).await;
+    for mark in [1, 2] {
+        assert_eq!(vault.store(&owner("1"), &full_config(mark)).await.unwrap().rows, 2);
+        assert_eq!(vault.load(&owner("1")).await.unwrap().config, full_config(mark));
+    }
+    assert_eq!(vault.delete(&owner("1")).await.unwrap().rows, 2);
+    let other: i64 = rows::value(
+        &db,
+        "SELECT count(*) FROM integrations WHERE label = 'c' AND secret IS NULL AND extra IS NULL",
+    )
+    .await;
+    assert_eq!(other, 1);
+}
