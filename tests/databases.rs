@@ -253,7 +253,7 @@ async fn a_text_column_finds_either_form_of_a_uuid() {
 #[tokio::test]
 async fn a_named_table_that_is_missing_and_other_misfits_are_errors() {
     let (db, hosts) = (TestDb::create().await, Hosts::new().await);
-    db.exec("CREATE TABLE plain (user_id text); CREATE VIEW seen AS TABLE plain; CREATE TABLE numbers (user_id bigint)").await;
+    db.exec("CREATE TABLE plain (user_id text); CREATE VIEW seen AS TABLE plain; CREATE TABLE numbers (user_id numeric)").await;
     let kind = async |layout: Layout| {
         hosts.host(0, &db.url).layout(layout).build().await.map(drop).unwrap_err().kind()
     };

@@ -61,18 +61,22 @@ impl<'a> Actor<'a> {
                 _ => format!("{held} {EQ} {}", kind.cast(&format!("(${number}::pg_catalog._text)[1]"))),
             }
         };
-        self.columns.iter().enumerate().map(column).collect::<Vec<_>>().join(" AND ")
+        let owner: Vec<_> = self.columns.iter().enumerate().map(column).collect();
+        let counts = self.context.plan.table().map(|table| table.filter.and(""));
+        format!("{}{}", owner.join(" AND "), counts.unwrap_or_default())
     }
 
-    /// The columns of the owner, and the bound values for them, as a new row gets them.
+    /// The columns of the owner and of the filter, and the bound values for them, as a new row gets them.
     pub(super) fn assignments(&self, first: usize) -> (Vec<String>, Vec<String>) {
         let value = |(at, (name, kind)): (usize, &(&str, IdKind))| {
             let value = kind.cast(&format!("(${}::pg_catalog._text)[1]", first + at));
             let column = self.context.plan.table().and_then(|table| table.column(name));
             column.map_or_else(|| value.clone(), |column| column.assigned(&value))
         };
-        let names = self.columns.iter().map(|(name, _)| quote(name)).collect();
-        (names, self.columns.iter().enumerate().map(value).collect())
+        let owner = self.columns.iter().map(|(name, _)| quote(name));
+        let owner = owner.zip(self.columns.iter().enumerate().map(value));
+        let filter = self.context.plan.table().into_iter().flat_map(|table| table.filter.values());
+        owner.chain(filter).unzip()
     }
 
     /// How many parameters an owner takes.

@@ -117,7 +117,8 @@ fn conditions(layout: &Layout, table: &Table) -> Vec<(String, String)> {
         let ours = layout.fields.member();
         (column.name.clone(), holds_unrecognised(&format!("t.{}", quote(&column.name)), Kind::Json(&ours)))
     });
-    secrets.chain(words).chain(config).collect()
+    let counts = table.filter.and("t.");
+    secrets.chain(words).chain(config).map(|(name, sql)| (name, format!("({sql}){counts}"))).collect()
 }
 
 /// Always the same blocks, so that a plan made a moment later is the same.
@@ -144,12 +145,14 @@ pub(super) fn duplicates_exist(layout: &Layout, table: &Table) -> String {
     )
 }
 
-/// Rows whose owner another row could have too.
+/// Rows that count, and whose owner another row could have too.
 pub(super) fn with_owner(layout: &Layout, table: &Table) -> String {
     let named = owner_columns(layout).into_iter().map(|column| format!("t.{column} IS NOT NULL"));
-    match nulls_count(layout, table) {
+    let named = named.filter(|_| !nulls_count(layout, table));
+    let conditions: Vec<_> = named.chain(table.filter.conditions("t.")).collect();
+    match conditions.is_empty() {
         true => String::new(),
-        false => format!(" WHERE {}", named.collect::<Vec<_>>().join(" AND ")),
+        false => format!(" WHERE {}", conditions.join(" AND ")),
     }
 }
 

@@ -41,7 +41,7 @@ async fn a_missing_table_a_view_and_an_owner_that_cannot_be_told_apart() {
     let replacements = [
         ("table_missing", ""),
         ("not_a_table", "CREATE VIEW user_profiles AS SELECT 'a'::text AS user_id"),
-        ("owner_unusable", "CREATE TABLE user_profiles (user_id bigint PRIMARY KEY)"),
+        ("owner_unusable", "CREATE TABLE user_profiles (user_id numeric PRIMARY KEY)"),
         ("owner_unusable", "CREATE TABLE user_profiles (id text PRIMARY KEY)"),
     ];
     for (id, replacement) in replacements {

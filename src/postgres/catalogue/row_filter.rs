@@ -52,14 +52,19 @@ impl RowFilter {
         })
     }
 
-    /// One condition for each column, that a row must fulfil to count.
+    /// One condition for each column, that a row must fulfil to count. `row` is empty, or ends with a dot.
     pub(crate) fn conditions(&self, row: &str) -> impl Iterator<Item = String> {
         let equals = self
             .equals
             .iter()
-            .map(move |of| format!("{row}.{}::pg_catalog.{} {EQ} {}", of.column, of.kind, of.value));
-        let is_null = self.is_null.iter().map(move |column| format!("{row}.{column} IS NULL"));
+            .map(move |of| format!("{row}{}::pg_catalog.{} {EQ} {}", of.column, of.kind, of.value));
+        let is_null = self.is_null.iter().map(move |column| format!("{row}{column} IS NULL"));
         equals.chain(is_null)
+    }
+
+    /// The conditions, each with an `AND` before it.
+    pub(crate) fn and(&self, row: &str) -> String {
+        self.conditions(row).map(|condition| format!(" AND {condition}")).collect()
     }
 
     /// The columns, quoted, with what a new row gets there.

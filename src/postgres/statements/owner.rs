@@ -29,8 +29,7 @@ impl Writer<'_> {
         if let (Some(name), Some(kind)) = (&self.layout.tenant_column, self.table.tenant) {
             parts.push(column(name, kind, 2));
         }
-        parts.extend(self.table.filter.conditions(row));
-        parts.join(" AND ")
+        format!("{}{}", parts.join(" AND "), self.counts(row))
     }
 
     /// The row counts, and its owner is the one in `u`, and `w`, of another relation.
@@ -39,13 +38,13 @@ impl Writer<'_> {
         let user = format!("{} {EQ} {other}.u", column(&self.layout.user_column, self.table.user));
         let tenant = self.layout.tenant_column.as_ref().zip(self.table.tenant);
         let tenant = tenant.map(|(name, kind)| format!("{} {EQ} {other}.w", column(name, kind)));
-        let parts = [user].into_iter().chain(tenant).chain(self.table.filter.conditions(row));
-        parts.collect::<Vec<_>>().join(" AND ")
+        let owner: Vec<_> = [user].into_iter().chain(tenant).collect();
+        format!("{}{}", owner.join(" AND "), self.counts(row))
     }
 
     /// The row counts.
     pub(in crate::postgres) fn counts(&self, row: &str) -> String {
-        self.table.filter.conditions(row).map(|condition| format!(" AND {condition}")).collect()
+        self.table.filter.and(&format!("{row}."))
     }
 
     /// The columns of the owner with what a new row gets there: the canonical form comes first in the array.

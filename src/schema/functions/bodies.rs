@@ -1,6 +1,8 @@
 //! The bodies of the functions: texts with places to fill in, and what goes into them.
 
+use crate::layout::filter::Rows;
 use crate::postgres::catalogue::id_kind::IdKind;
+use crate::postgres::catalogue::row_filter::RowFilter;
 use crate::postgres::sql::names::{literal, owner_columns, quote};
 use crate::postgres::sql::token::{
     Kind, holds_unrecognised, member, only_member, token_pattern, version, with_member, without_member,
@@ -11,6 +13,12 @@ use crate::schema::columns::kind_after;
 use crate::schema::plan_input::PlanInput;
 
 const STORE: &str = include_str!("store.sql");
+/// Where the application makes the rows, this is left out.
+const CREATE: &str =
+    "\n    INSERT INTO <<relation>> AS t (<<columns>>) VALUES (<<values>>) ON CONFLICT<<target>> DO NOTHING;
+    IF FOUND THEN
+      RETURN v_version;
+    END IF;";
 
 /// The body of the function that stores a record that was sealed elsewhere. It puts tokens where the vault would put
 /// them once all columns of the layout are there: the token of a secret field into the field's own column, if it has
@@ -28,9 +36,23 @@ pub(super) fn store_body(input: &PlanInput<'_>, owner: &OwnerParams) -> String {
     let (columns, values): (Vec<_>, Vec<_>) = inserted.into_iter().unzip();
     // beside a deferrable constraint Postgres asks for one; elsewhere a column that is called like a
     // parameter would be taken for it
-    let target = match input.table.deferrable {
-        true => format!(" ({})", owner_columns(input.layout).join(", ")),
-        false => String::new(),
+    let unique: Vec<_> = input.table.unique_columns.iter().map(|column| quote(column)).collect();
+    let target = match (input.table.deferrable, unique.is_empty()) {
+        (false, _) => String::new(),
+        (true, true) => format!(" ({})", owner_columns(input.layout).join(", ")),
+        (true, false) => format!(" ({})", unique.join(", ")),
+    };
+    let create = match input.table.rows {
+        Rows::Existing => String::new(),
+        Rows::Create => fill(
+            CREATE,
+            &[
+                ("relation", input.relation()),
+                ("columns", columns.join(", ")),
+                ("values", values.join(", ")),
+                ("target", target),
+            ],
+        ),
     };
     let of_kind =
         |kind| slots.plain.iter().filter(move |plain| plain.spec.kind == kind).map(|plain| plain.field);
@@ -50,9 +72,7 @@ pub(super) fn store_body(input: &PlanInput<'_>, owner: &OwnerParams) -> String {
             ("foreign", slots.foreign()),
             ("unsettled", slots.unsettled()),
             ("newest", slots.newest()),
-            ("columns", columns.join(", ")),
-            ("values", values.join(", ")),
-            ("target", target),
+            ("create", create),
         ],
     )
 }
@@ -213,6 +233,7 @@ pub(super) struct OwnerParams {
     /// Names and types.
     pub(super) params: Vec<(&'static str, &'static str)>,
     columns: Vec<OwnerColumn>,
+    filter: RowFilter,
 }
 
 struct OwnerColumn {
@@ -237,7 +258,7 @@ impl OwnerParams {
                 ((param, kind.name()), column)
             })
             .unzip();
-        Self { params, columns }
+        Self { params, columns, filter: input.table.filter.clone() }
     }
 
     /// With one more parameter.
@@ -245,7 +266,7 @@ impl OwnerParams {
         self.params.iter().copied().chain([(name, kind)]).collect()
     }
 
-    /// Whether the row `t` is the owner's. A text column may hold a UUID as it was given, or in its canonical form.
+    /// Whether the row `t` counts, and is the owner's. A text column may hold a UUID as it was given, or in its canonical form.
     pub(super) fn condition(&self) -> String {
         let is = |((param, _), column): (&(&str, &str), &OwnerColumn)| {
             let held = column.kind.cast(&format!("t.{}", column.name));
@@ -254,12 +275,14 @@ impl OwnerParams {
                 _ => format!("{held} = {param}"),
             }
         };
-        self.params.iter().zip(&self.columns).map(is).collect::<Vec<_>>().join(" AND ")
+        let owner: Vec<_> = self.params.iter().zip(&self.columns).map(is).collect();
+        format!("{}{}", owner.join(" AND "), self.filter.and("t."))
     }
 
-    /// The owner's columns, and what a new row gets there.
+    /// The owner's columns and those of the filter, and what a new row gets there.
     pub(super) fn values(&self) -> Vec<(String, String)> {
-        self.columns.iter().map(|column| (column.name.clone(), column.assigned.clone())).collect()
+        let owner = self.columns.iter().map(|column| (column.name.clone(), column.assigned.clone()));
+        owner.chain(self.filter.values()).collect()
     }
 }
 

@@ -90,11 +90,7 @@ BEGIN
       WHERE <<owner>> AND ((<<foreign>>) IS TRUE OR (<<unsettled>>) IS TRUE OR <<newest>> >= v_version COLLATE "C") LIMIT 1;
     IF FOUND THEN
       RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = v_at, HINT = 'load it with retell-vault first';
-    END IF;
-    INSERT INTO <<relation>> AS t (<<columns>>) VALUES (<<values>>) ON CONFLICT<<target>> DO NOTHING;
-    IF FOUND THEN
-      RETURN v_version;
-    END IF;
+    END IF;<<create>>
   END LOOP;
   RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'the row is not there, or may not be written';
 END

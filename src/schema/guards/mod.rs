@@ -13,7 +13,10 @@ use crate::schema::step::{Instead, LockLevel, Step};
 
 pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     let left_alone: Vec<&str> = input.left_alone().map(|(_, column)| column).collect();
-    for rule in Rule::all(input.layout).into_iter().filter(|rule| !left_alone.contains(&rule.column)) {
+    for rule in Rule::all(input.layout, &input.table.filter)
+        .into_iter()
+        .filter(|rule| !left_alone.contains(&rule.column))
+    {
         ColumnGuard::new(input, &rule).draft(draft);
     }
     let checks = draft.steps.iter().any(|step| step.instead.is_some());

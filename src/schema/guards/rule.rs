@@ -1,12 +1,14 @@
 //! What a column may hold.
 
 use crate::layout::layout::Layout;
+use crate::postgres::catalogue::row_filter::RowFilter;
 use crate::postgres::sql::names::{our_name, quote, relation};
 use crate::postgres::sql::token::{Kind, holds_unknown_word, holds_unrecognised, member};
 
 /// What a column may hold, for the database to see to.
 pub(super) struct Rule<'a> {
     layout: &'a Layout,
+    filter: &'a RowFilter,
     pub(super) column: &'a str,
     /// The id of the step that sees to it.
     pub(super) id: String,
@@ -25,33 +27,42 @@ enum Holds {
 
 impl<'a> Rule<'a> {
     /// For every column made for tokens, and for those of fields with a list of values.
-    pub(super) fn all(layout: &'a Layout) -> Vec<Self> {
+    pub(super) fn all(layout: &'a Layout, filter: &'a RowFilter) -> Vec<Self> {
         let texts = layout.secret_columns().map(|column| (column, Holds::Text));
         let config = (layout.config_column.as_str(), Holds::Json);
         let words = layout.word_columns().map(|(column, words)| (column, Holds::Words(words)));
-        texts.chain([config]).chain(words).map(|(column, holds)| Self::new(layout, column, holds)).collect()
+        texts
+            .chain([config])
+            .chain(words)
+            .map(|(column, holds)| Self::new((layout, filter), column, holds))
+            .collect()
     }
 
-    fn new(layout: &'a Layout, column: &'a str, holds: Holds) -> Self {
+    fn new((layout, filter): (&'a Layout, &'a RowFilter), column: &'a str, holds: Holds) -> Self {
         let id = match holds {
             Holds::Text | Holds::Json => format!("guard.{column}"),
             Holds::Words(_) => format!("values.{column}"),
         };
-        Self { layout, column, id, holds }
+        Self { layout, filter, column, id, holds }
     }
 
     pub(super) fn is_for_tokens(&self) -> bool {
         matches!(self.holds, Holds::Text | Holds::Json)
     }
 
-    /// True for a row that breaks the rule; false or NULL otherwise. `row` is empty, or `new.`.
+    /// True for a row that counts and breaks the rule; false or NULL otherwise. `row` is empty, or `new.`.
     pub(super) fn is_broken(&self, row: &str) -> String {
         let column = format!("{row}{}", quote(self.column));
-        match self.holds {
+        let broken = match self.holds {
             Holds::Json => holds_unrecognised(&column, Kind::Json(&self.layout.fields.member())),
             // the cast: a role that may make functions could put a better match for varchar in the way
             Holds::Text => holds_unrecognised(&format!("{column}::text"), Kind::Text),
             Holds::Words(words) => holds_unknown_word(&format!("{column}::text"), words),
+        };
+        let counts: Vec<_> = self.filter.conditions(row).collect();
+        match counts.is_empty() {
+            true => broken,
+            false => format!("{} AND ({broken})", counts.join(" AND ")),
         }
     }
 
