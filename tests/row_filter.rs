@@ -3,8 +3,9 @@
 
 mod support;
 
-use retell_vault::{ErrorKind, FilterValue, Layout, Vault};
+use retell_vault::{ApplyOptions, DoctorOptions, ErrorKind, FilterValue, Layout, Profile, Vault, Wanted};
 use serde_json::Value;
+use support::cluster::run_sql;
 use support::rotation::{at_once, completes, promote, refuses_to_destroy, until_taken_up};
 use support::rows;
 use support::vaults::*;
@@ -178,4 +179,63 @@ async fn several_rows_that_count_are_written_together_and_counted() {
     )
     .await;
     assert_eq!(other, 1);
+}
+
+/// The guard, the probe, the findings and the function for callers of SQL hold for the rows that count, and let the others be.
+#[tokio::test]
+async fn guards_findings_and_functions_follow_the_filter() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(PROVIDERS).await;
+    db.exec("INSERT INTO integrations (organization_id, provider, secret) VALUES (1, 'twilio', 'their own'), (2, 'twilio', NULL)").await;
+    let before = others(&db, "provider <> 'retell'").await;
+    let vault = vault(&hosts, 0, &db, integrations()).await;
+    let schema = vault.schema();
+    let plan = schema.plan(Profile::FullProfile).await.unwrap();
+    assert!(plan.blocked.is_empty(), "{:?}", plan.blocked);
+    assert!(
+        plan.steps.iter().all(|step| step.id != "owner.unique"),
+        "the constraint with the provider serves: {plan}"
+    );
+    schema.apply(&plan, &ApplyOptions::new(), |_| {}).await.unwrap();
+    let verification = schema.verify(Profile::FullProfile).await.unwrap();
+    assert!(verification.is_good(), "{verification:#?}");
+    assert!(schema.plan(Profile::FullProfile).await.unwrap().is_empty());
+    vault.store(&owner("1"), &full_config(1)).await.unwrap();
+
+    // the other provider's rows take what they took before, Retell's only tokens
+    db.exec(
+        "UPDATE integrations SET secret = 'in the clear' WHERE organization_id = 2 AND provider = 'twilio'",
+    )
+    .await;
+    db.exec("UPDATE integrations SET secret = NULL WHERE organization_id = 2 AND provider = 'twilio'").await;
+    for sql in [
+        "UPDATE integrations SET secret = 'in the clear' WHERE provider = 'retell'",
+        "UPDATE integrations SET provider = 'retell' WHERE organization_id = 1 AND secret = 'their own'",
+        "INSERT INTO integrations (organization_id, provider, secret) VALUES (3, 'retell', 'in the clear')",
+    ] {
+        assert!(run_sql(&db.url, sql).await.is_err(), "{sql}");
+    }
+    let diagnosis = vault.doctor(&DoctorOptions::new().deep(), |_| {}).await.unwrap();
+    let about_the_table = diagnosis.findings.iter().filter(|finding| finding.object.contains("integrations"));
+    assert_eq!(about_the_table.map(|finding| finding.id).collect::<Vec<_>>(), [] as [&str; 0]);
+    let profile: Value = rows::value(&db, "SELECT get_complete_user_profile(1)").await;
+    assert_eq!(profile["provider"], "retell");
+    assert!(run_sql(&db.url, "SELECT get_complete_user_profile(2)").await.is_err());
+    assert_eq!(others(&db, "provider <> 'retell'").await, before);
+}
+
+/// Of several rows those that do not count are no duplicates.
+#[tokio::test]
+async fn rows_that_do_not_count_are_no_duplicates_and_stay() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(&PROVIDERS.replace(",\n        UNIQUE (organization_id, provider)", "")).await;
+    db.exec("INSERT INTO integrations (organization_id, provider) VALUES (1, 'retell'), (1, 'twilio'), (1, 'twilio')").await;
+    let vault = vault(&hosts, 0, &db, integrations()).await;
+    let wanted = Wanted::from(Profile::Credentials).remove_duplicates();
+    let plan = vault.schema().plan(wanted).await.unwrap();
+    let ids: Vec<_> = plan.steps.iter().map(|step| step.id.as_str()).collect();
+    assert!(!ids.contains(&"owner.duplicates"), "{plan}");
+    // two rows of Twilio stand in the way of no constraint that the vault needs
+    assert!(plan.blocked.is_empty(), "{:?}", plan.blocked);
+    assert_eq!(rows::value::<i64>(&db, "SELECT count(*) FROM integrations").await, 3);
 }

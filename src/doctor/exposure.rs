@@ -163,10 +163,15 @@ fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart) -> Mend {
     let name = &rows.columns.watched[at].column;
     let column = rows.context.table.column(name);
     let relation = relation(rows.context.layout);
+    // rows that do not count are not the vault's, and keep what they have in its columns
+    let counts = match rows.columns.watched[at].of_rows_that_count {
+        true => rows.context.table.filter.and(""),
+        false => String::new(),
+    };
     match (rows.columns.roles[at].0, part) {
-        (_, ColumnPart::Key(path)) => remove_key(&relation, name, column, path),
+        (_, ColumnPart::Key(path)) => remove_key(&relation, name, column, path, &counts),
         (ColumnRole::Named(_), _) => clear_column(&relation, name, column),
-        (ColumnRole::Config, ColumnPart::Whole) => clear_scalar(&relation, name, column),
+        (ColumnRole::Config, ColumnPart::Whole) => clear_scalar(&relation, name, column, &counts),
         _ => Mend::Command(put(rows)),
     }
 }

@@ -36,15 +36,23 @@ pub(crate) fn clear_column(relation: &str, name: &str, column: Option<&TableColu
     ))
 }
 
-pub(crate) fn clear_scalar(relation: &str, name: &str, column: Option<&TableColumn>) -> Mend {
+/// `counts`: conditions on the rows, each with an `AND` before it.
+pub(crate) fn clear_scalar(relation: &str, name: &str, column: Option<&TableColumn>, counts: &str) -> Mend {
     let nothing = if column.is_some_and(|column| column.not_null) { "'{}'" } else { "NULL" };
     let name = quote(name);
     Mend::Sql(format!(
-        "UPDATE {relation} SET {name} = {nothing} WHERE pg_catalog.jsonb_typeof({name}::jsonb) NOT IN ('object', 'null')"
+        "UPDATE {relation} SET {name} = {nothing} WHERE pg_catalog.jsonb_typeof({name}::jsonb) NOT IN ('object', 'null'){counts}"
     ))
 }
 
-pub(crate) fn remove_key(relation: &str, name: &str, column: Option<&TableColumn>, path: &JsonPath) -> Mend {
+/// `counts` as for [`clear_scalar`].
+pub(crate) fn remove_key(
+    relation: &str,
+    name: &str,
+    column: Option<&TableColumn>,
+    path: &JsonPath,
+    counts: &str,
+) -> Mend {
     let kind = match column.map(|column| column.kind.as_str()) {
         Some(kind @ ("json" | "jsonb")) if path.is_exact() => kind,
         Some("json" | "jsonb") => {
@@ -75,7 +83,7 @@ pub(crate) fn remove_key(relation: &str, name: &str, column: Option<&TableColumn
             (new, format!("({value} ~ {user} OR {value} ~* {parameters})"))
         }
     };
-    Mend::Sql(format!("UPDATE {relation} SET {name} = {new}::{kind} WHERE {condition}"))
+    Mend::Sql(format!("UPDATE {relation} SET {name} = {new}::{kind} WHERE {condition}{counts}"))
 }
 
 // --- Policies ---

@@ -85,23 +85,15 @@ fn foreign_partition_key(input: &PlanInput<'_>) -> Option<String> {
 
 fn unique(input: &PlanInput<'_>) -> WantedIndex {
     let names = [input.layout.tenant_column.as_ref(), Some(&input.layout.user_column)];
-    // the constants tell an owner's row from those that are for something else
-    let constants = input.layout.filter.equals.iter().map(|(column, _)| column);
-    let deciding = input.layout.filter.is_null.first();
+    let (deciding, predicate) = (input.layout.filter.columns().next(), input.table.filter.index_predicate());
     WantedIndex {
         name: our_name(&[&input.layout.table, "owner"]),
         method: "btree",
-        columns: names.into_iter().flatten().chain(constants).cloned().collect(),
+        columns: names.into_iter().flatten().cloned().collect(),
         unique: true,
         nulls_not_distinct: nulls_count(input.layout, input.table),
-        predicate: deciding.map(|column| Predicate { column: column.clone(), sql: is_null(input) }),
+        predicate: deciding.zip(predicate).map(|(column, sql)| Predicate { column: column.to_owned(), sql }),
     }
-}
-
-/// The rows that count have nothing in these columns.
-fn is_null(input: &PlanInput<'_>) -> String {
-    let columns = input.layout.filter.is_null.iter().map(|column| format!("{} IS NULL", quote(column)));
-    columns.collect::<Vec<_>>().join(" AND ")
 }
 
 /// All but the newest row of each owner go to a table beside. `index`: what they stand in the way of.

@@ -60,7 +60,8 @@ impl WatchedColumns {
                 ColumnRole::Named(_) => LONGEST_TEXT,
             };
             let is_json = column.kind.starts_with("json");
-            watched.push(Watched { column: column.name.clone(), longest, is_json });
+            let of_rows_that_count = !matches!(role, ColumnRole::Named(_));
+            watched.push(Watched { column: column.name.clone(), longest, is_json, of_rows_that_count });
             kept.push((role, longest));
         }
         Self { watched, roles: kept }

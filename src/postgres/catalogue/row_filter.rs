@@ -25,6 +25,10 @@ struct Constant {
     value: String,
     /// The same as a new row gets it.
     assigned: String,
+    /// As a literal without a type.
+    literal: String,
+    /// The name of the enum that it is of.
+    of_enum: Option<String>,
 }
 
 impl RowFilter {
@@ -73,14 +77,69 @@ impl RowFilter {
         equals.chain(self.is_null.iter().map(|column| (column.clone(), "NULL".to_owned())))
     }
 
+    /// The rows that count, as an index or a unique constraint may be limited to them; `None`: all.
+    pub(crate) fn index_predicate(&self) -> Option<String> {
+        let equals = self.equals.iter().map(Constant::for_an_index);
+        let is_null = self.is_null.iter().map(|column| format!("{column} IS NULL"));
+        let conditions: Vec<_> = equals.chain(is_null).collect();
+        (!conditions.is_empty()).then(|| conditions.join(" AND "))
+    }
+
+    /// Whether a condition that the server printed holds for every row that counts. It is taken apart only as far as its
+    /// words are ours or as plain as these; else the answer is no.
+    pub(super) fn implies(&self, predicate: &str) -> bool {
+        predicate.split(" AND ").all(|part| {
+            let part = part.trim_matches([' ', '(', ')']);
+            let is_null =
+                |column: &String| is_name(column, part.strip_suffix(" IS NULL").unwrap_or_default());
+            self.is_null.iter().any(is_null) || self.equals.iter().any(|of| of.is_printed_as(part))
+        })
+    }
+
     /// Whether every row that counts has the same value in a column.
     pub(super) fn fixes(&self, column: &str) -> bool {
         self.equals.iter().any(|of| of.column == quote(column))
     }
 }
 
+impl Constant {
+    /// In a form that does not change: the text of an enum may, for Postgres.
+    fn for_an_index(&self) -> String {
+        match &self.of_enum {
+            Some(name) => format!("{} {EQ} {}::{name}", self.column, self.literal),
+            None => format!("{}::pg_catalog.{} {EQ} {}", self.column, self.kind, self.value),
+        }
+    }
+
+    /// `(provider)::text = 'retell'::text`, and for a boolean `active` or `NOT active`.
+    fn is_printed_as(&self, part: &str) -> bool {
+        let Some((column, value)) = part.split_once(" = ") else {
+            let is_set = part.strip_prefix("NOT ");
+            return self.kind == "bool"
+                && is_name(&self.column, is_set.unwrap_or(part))
+                && (self.literal == "'true'") == is_set.is_none();
+        };
+        let bare = self.literal.trim_matches('\'');
+        let rest = value.strip_prefix(self.literal.as_str());
+        let rest = rest.or_else(|| value.strip_prefix(bare).filter(|_| self.kind == "int8"));
+        is_name(&self.column, column) && rest.is_some_and(is_cast)
+    }
+}
+
+/// Nothing, or the name of a type and nothing else.
+fn is_cast(rest: &str) -> bool {
+    let of_a_name = |char: char| char.is_alphanumeric() || "_.\"".contains(char);
+    rest.is_empty() || rest.strip_prefix("::").is_some_and(|kind| kind.chars().all(of_a_name))
+}
+
+/// Whether an expression is this column, which is quoted, with or without a cast.
+fn is_name(quoted: &str, expression: &str) -> bool {
+    let name = expression.split("::").next().unwrap_or_default().trim_matches([' ', '(', ')']);
+    name == quoted || format!("\"{name}\"") == quoted
+}
+
 fn constant(table: &str, column: &TableColumn, value: &FilterValue) -> Result<Constant> {
-    let (kind, value) = match (column.value_type(), value) {
+    let (kind, literal) = match (column.value_type(), value) {
         ("text" | "varchar" | "bpchar" | "name", FilterValue::Text(text)) => ("text", literal(text)),
         ("uuid", FilterValue::Text(text)) if Uuid::try_parse(text).is_ok() => ("uuid", literal(text)),
         ("int2" | "int4" | "int8", FilterValue::Integer(number)) => ("int8", format!("'{number}'")),
@@ -92,12 +151,80 @@ fn constant(table: &str, column: &TableColumn, value: &FilterValue) -> Result<Co
             )));
         }
     };
-    let value = format!("{value}::pg_catalog.{kind}");
-    let assigned = column.assigned(&value);
-    Ok(Constant { column: quote(&column.name), kind, value, assigned })
+    let value = format!("{literal}::pg_catalog.{kind}");
+    let (assigned, of_enum) = (column.assigned(&value), column.enum_type.clone());
+    Ok(Constant { column: quote(&column.name), kind, value, assigned, literal, of_enum })
 }
 
 fn wrong(message: String) -> Error {
     Error::new(ErrorKind::Schema, message)
         .with_hint("name another column in the filter, with a constant of its type, or leave the filter out")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn constant(kind: &'static str, literal: &str, of_enum: Option<&str>) -> Constant {
+        Constant {
+            column: "\"provider\"".to_owned(),
+            kind,
+            value: format!("{literal}::pg_catalog.{kind}"),
+            assigned: literal.to_owned(),
+            literal: literal.to_owned(),
+            of_enum: of_enum.map(str::to_owned),
+        }
+    }
+
+    fn implies(equals: Vec<Constant>, predicate: &str) -> bool {
+        RowFilter { equals, is_null: vec!["\"deleted_at\"".to_owned(), "\"Gone\"".to_owned()] }
+            .implies(predicate)
+    }
+
+    #[test]
+    fn a_condition_that_holds_for_the_rows_that_count_is_known_again() {
+        let text = || vec![constant("text", "'retell'", None)];
+        for printed in [
+            "(deleted_at IS NULL)",
+            "(\"Gone\" IS NULL)",
+            "(provider = 'retell'::text)",
+            "((provider)::text = 'retell'::text)",
+            "(((provider)::text = 'retell'::text) AND (deleted_at IS NULL))",
+            "((deleted_at IS NULL) AND (\"Gone\" IS NULL))",
+        ] {
+            assert!(implies(text(), printed), "{printed}");
+        }
+        assert!(implies(
+            vec![constant("text", "'retell'", Some("app.kind"))],
+            "(provider = 'retell'::app.kind)"
+        ));
+        assert!(implies(vec![constant("int8", "'3'", None)], "((provider)::bigint = '3'::bigint)"));
+        assert!(implies(vec![constant("int8", "'3'", None)], "(provider = 3)"));
+        assert!(implies(vec![constant("bool", "'true'", None)], "provider"));
+        assert!(implies(vec![constant("bool", "'false'", None)], "(NOT provider)"));
+    }
+
+    #[test]
+    fn any_other_condition_is_not() {
+        let text = || vec![constant("text", "'retell'", None)];
+        for printed in [
+            "",
+            "true",
+            "(deleted_at IS NOT NULL)",
+            "(gone IS NULL)",
+            "(provider = 'twilio'::text)",
+            "(provider = 'retell::x'::text)",
+            "(provider <> 'retell'::text)",
+            "(lower(provider) = 'retell'::text)",
+            "((provider = 'retell'::text) AND active)",
+            "((provider = 'retell'::text) OR (deleted_at IS NULL))",
+            "(provider = 'retell'::text || label)",
+            "provider",
+        ] {
+            assert!(!implies(text(), printed), "{printed}");
+        }
+        assert!(!implies(vec![constant("int8", "'3'", None)], "(provider = 30)"));
+        assert!(!implies(vec![constant("bool", "'true'", None)], "(NOT provider)"));
+        assert!(!implies(vec![constant("bool", "'false'", None)], "provider"));
+    }
 }

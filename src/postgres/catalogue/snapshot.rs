@@ -20,6 +20,8 @@ const SNAPSHOT: &str = include_str!("snapshot.sql");
 /// A part of the query that not everybody needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
+    /// The conditions of partial indexes, which matter where a filter says which rows count.
+    Predicates,
     /// [`TableDefinitions`].
     Definitions,
     /// Every [`TextColumn`].
@@ -30,6 +32,7 @@ impl Part {
     /// The name of the marks around it.
     fn name(self) -> &'static str {
         match self {
+            Self::Predicates => "predicates",
             Self::Definitions => "definitions",
             Self::TextColumns => "text_columns",
         }
@@ -137,12 +140,15 @@ fn query(layout: &Layout, parts: &[Part]) -> Result<Query, DatabaseError> {
     let mut arguments = PgArguments::default();
     bind(&mut arguments, layout.schema.clone())?;
     bind(&mut arguments, layout.table.clone())?;
-    Ok(Query { sql: with_parts(parts).into(), arguments })
+    let predicates = (!layout.filter.is_empty()).then_some(Part::Predicates);
+    let parts: Vec<_> = parts.iter().copied().chain(predicates).collect();
+    Ok(Query { sql: with_parts(&parts).into(), arguments })
 }
 
 /// The query without the parts that are not wanted.
 fn with_parts(parts: &[Part]) -> String {
-    let unwanted = [Part::Definitions, Part::TextColumns].into_iter().filter(|part| !parts.contains(part));
+    let all = [Part::Predicates, Part::Definitions, Part::TextColumns];
+    let unwanted = all.into_iter().filter(|part| !parts.contains(part));
     let sql = unwanted.fold(SNAPSHOT.to_owned(), |sql, part| {
         let (from, to) = (format!("-- [{}\n", part.name()), format!("-- {}]\n", part.name()));
         let (before, rest) = sql.split_once(&from).expect("the part begins with its mark");

@@ -52,6 +52,10 @@ SELECT json_build_object(
       'live', i.indislive,
       'nulls_not_distinct', coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::bool, false),
       'partial', i.indpred IS NOT NULL,
+-- [predicates
+      -- the server may lock the relation before it prints this
+      'predicate', pg_get_expr(i.indpred, i.indrelid),
+-- predicates]
       'has_expressions', i.indexprs IS NOT NULL,
       'columns', (SELECT coalesce(json_agg(a.attname ORDER BY k.at), '[]')
                   FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (number, at)

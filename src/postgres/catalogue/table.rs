@@ -39,11 +39,14 @@ pub(crate) struct Table {
     pub(crate) filter: RowFilter,
     /// Who makes the row of an owner.
     pub(crate) rows: Rows,
-    /// A usable unique constraint on exactly the owner's columns, and perhaps constants of the filter: valid, not partial, not an
+    /// A usable unique constraint on exactly the owner's columns, and perhaps constants of the filter; of the rows that count at
+    /// least: valid, not partial, not an
     /// expression, not deferrable, the tenant NOT NULL or NULLS NOT DISTINCT.
     pub(crate) unique: bool,
     /// The columns of that constraint.
     pub(crate) unique_columns: Vec<String>,
+    /// Whether it holds for some rows only: at least for those that count.
+    pub(crate) unique_is_partial: bool,
     /// Whether any unique constraint is deferrable: Postgres then refuses `ON CONFLICT` without a target.
     pub(crate) deferrable: bool,
 }
@@ -66,6 +69,7 @@ impl Table {
         let rows = rows(layout, &columns)?;
         let unique = indexes.iter().find(|index| index.keeps_owners_unique(layout, &filter, &columns));
         let unique_columns = unique.map(|index| index.columns.clone());
+        let unique_is_partial = unique.is_some_and(|index| index.partial);
         let deferrable = indexes.iter().any(|index| !index.immediate);
         Ok(Self {
             kind,
@@ -79,6 +83,7 @@ impl Table {
             rows,
             unique: unique_columns.is_some(),
             unique_columns: unique_columns.unwrap_or_default(),
+            unique_is_partial,
             deferrable,
         })
     }
@@ -173,6 +178,9 @@ pub(crate) struct Index {
     live: bool,
     pub(crate) nulls_not_distinct: bool,
     partial: bool,
+    /// The condition of a partial index, as the server prints it; asked for only where a layout has a filter.
+    #[serde(default)]
+    predicate: Option<String>,
     pub(crate) has_expressions: bool,
     /// Key columns in order, without expressions.
     pub(crate) columns: Vec<String>,
@@ -195,7 +203,7 @@ impl Index {
             && self.valid
             && self.live
             && self.immediate
-            && !self.partial
+            && (!self.partial || self.predicate.as_ref().is_some_and(|predicate| filter.implies(predicate)))
             && !self.has_expressions
             && keys == owner
             && (self.nulls_not_distinct || tenant.is_none_or(never_null))

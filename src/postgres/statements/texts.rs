@@ -140,7 +140,9 @@ impl Writer<'_> {
             return String::new();
         }
         let columns: Vec<_> = self.table.unique_columns.iter().map(|name| quote(name)).collect();
-        format!(" ON CONFLICT ({}) DO NOTHING", columns.join(", "))
+        let rows = self.table.filter.index_predicate().filter(|_| self.table.unique_is_partial);
+        let rows = rows.map(|predicate| format!(" WHERE {predicate}"));
+        format!(" ON CONFLICT ({}){} DO NOTHING", columns.join(", "), rows.unwrap_or_default())
     }
 
     fn replace(&self) -> String {

@@ -8,9 +8,11 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Row as _, ValueRef as _};
 
 use crate::layout::layout::Layout;
+use crate::postgres::catalogue::row_filter::RowFilter;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
+use crate::postgres::sql::token;
 use crate::postgres::statements::answer::{owner_of, parse_owner};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::cursor::{Cursor, Position};
@@ -23,18 +25,28 @@ pub(crate) struct Watched {
     /// Longer texts are cut, so that no row takes much memory.
     pub(crate) longest: usize,
     pub(crate) is_json: bool,
+    /// Of the other rows only tokens are looked at: what else they hold there is not the vault's.
+    pub(crate) of_rows_that_count: bool,
 }
 
 impl Watched {
     /// Counting characters, as `left` does, would cost more than everything else, and so would printing JSON twice.
-    fn selected(&self) -> String {
+    fn selected(&self, filter: &RowFilter) -> String {
         let (text, enough) = (format!("t.{}::text", quote(&self.column)), self.longest + 4);
-        match self.is_json {
+        let selected = match self.is_json {
             true => format!("pg_catalog.substr(pg_catalog.convert_to({text}, 'UTF8'), 1, {enough})"),
             false => format!(
                 "CASE WHEN pg_catalog.octet_length({text}) <= {} THEN {text} ELSE pg_catalog.left({text}, {enough}) END",
                 self.longest
             ),
+        };
+        let counts: Vec<_> = filter.conditions("t.").filter(|_| self.of_rows_that_count).collect();
+        match counts.is_empty() {
+            true => selected,
+            false => {
+                let counts = counts.join(" AND ");
+                format!("CASE WHEN ({counts}) OR {} THEN {selected} END", token::holds_any(&text))
+            }
         }
     }
 }
@@ -100,7 +112,11 @@ impl Postgres {
     pub(crate) async fn scan(&self, plan: &Plan, watched: &[Watched]) -> Result<Scan, DatabaseError> {
         let table = plan.some_table(self.layout())?;
         let cursor = Cursor::find(&self.database, self.layout(), table).await?;
-        Ok(Scan { cursor, relation: self.relation(), selected: selected(self.layout(), watched) })
+        Ok(Scan {
+            cursor,
+            relation: self.relation(),
+            selected: selected(self.layout(), &table.filter, watched),
+        })
     }
 
     /// Some rows. The server gives up after `limit`.
@@ -151,14 +167,14 @@ impl Postgres {
 
 // --- SQL ---
 
-fn selected(layout: &Layout, watched: &[Watched]) -> String {
+fn selected(layout: &Layout, filter: &RowFilter, watched: &[Watched]) -> String {
     let tenant = layout.tenant_column.as_ref().map_or("NULL".to_owned(), |name| format!("t.{}", quote(name)));
     let mut columns = vec![
         format!("t.{}::text", quote(&layout.user_column)),
         format!("{tenant}::text"),
         "(pg_catalog.date_part('epoch', pg_catalog.statement_timestamp()) * 1000)::int8".to_owned(),
     ];
-    columns.extend(watched.iter().map(Watched::selected));
+    columns.extend(watched.iter().map(|watched| watched.selected(filter)));
     columns.join(", ")
 }
 
