@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "schema_plan/applications.rs"]
+mod applications;
 #[path = "schema_plan/evidence.rs"]
 mod evidence;
 #[path = "schema_plan/refusals.rs"]

@@ -37,15 +37,16 @@ enum Preset {
 
 pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     for (field, name) in input.left_alone() {
-        draft.notes.push(format!(
-            "{} may be the application's own and stays as it is; {field} is sealed. To give the column to the vault, name \
-             it in the layout, or run: COMMENT ON COLUMN {}.{} IS {}",
-            object(input, name),
-            input.relation(),
-            quote(name),
-            literal(&input.layout.comment_for(field))
-        ));
+        match input.wanted.adopted.iter().any(|adopted| adopted == name) {
+            true => draft.steps.push(adopt(input, field, name)),
+            false => draft.notes.push(format!(
+                "{} may be the application's own and stays as it is; {field} is sealed. To give the column to the vault, \
+                 name it in the layout, or plan with `--adopt {name}` (`Wanted::adopt`)",
+                object(input, name)
+            )),
+        }
     }
+    block_strangers(input, draft);
     for (field, name) in input.applications_keys() {
         draft.notes.push(format!(
             "{} may be the application's own: every row must have a value there, unlike all others. It stays as it is; \
@@ -122,6 +123,50 @@ fn profile() -> Vec<WantedColumn> {
     columns.into_iter().map(wanted).collect()
 }
 
+/// Columns that were to be given to the vault, or to change their type, and cannot.
+fn block_strangers(input: &PlanInput<'_>, draft: &mut PlanDraft) {
+    let left_alone: Vec<&str> = input.left_alone().map(|(_, name)| name).collect();
+    let is_ours = |name: &str| {
+        input.table.column(name).is_some_and(|column| {
+            column.comment.as_deref().is_some_and(|comment| comment.starts_with("retell-vault: "))
+        })
+    };
+    let strangers =
+        input.wanted.adopted.iter().filter(|name| !left_alone.contains(&name.as_str()) && !is_ours(name));
+    for name in strangers {
+        let reason = "it is no column that a plain field of the layout could use, or every row has a value of its own there";
+        draft.block(object(input, name), reason, "leave out `--adopt`, or name the column in the layout");
+    }
+    let used = input.layout.all_columns();
+    for name in input.wanted.retyped.iter().filter(|name| !used.contains(&name.as_str())) {
+        draft.block(object(input, name), "the layout has no use for it", "leave out `--retype`");
+    }
+}
+
+/// Says in its comment whose it is now.
+fn adopt(input: &PlanInput<'_>, field: Field, name: &str) -> Step {
+    let of = format!("COMMENT ON COLUMN {}.{} IS", input.relation(), quote(name));
+    let before = input.table.column(name).and_then(|column| column.comment.as_deref());
+    let comment = literal(&input.layout.comment_for(field));
+    Step {
+        id: format!("adopt.{name}"),
+        object: object(input, name),
+        reason: format!("it is to hold {field} in the clear"),
+        sql: vec![format!("{of} {comment}")],
+        undo: vec![format!("{of} {}", before.map_or("NULL".to_owned(), literal))],
+        lock: LockLevel::ShareUpdateExclusive,
+        rewrites: false,
+        concurrent: false,
+        instead: None,
+        done_if: exists(
+            input,
+            name,
+            &format!(" AND pg_catalog.col_description(a.attrelid, a.attnum) = {comment}"),
+        ),
+        at_risk: None,
+    }
+}
+
 // --- Missing columns ---
 
 fn add(input: &PlanInput<'_>, wanted: &WantedColumn) -> Step {
@@ -196,7 +241,36 @@ fn compare(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn, d
         );
         draft.block(object, "the vault may not write it", hint);
     } else if !is_usable(input, wanted) {
+        draft_change(input, wanted, column, draft);
+    }
+}
+
+fn draft_change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn, draft: &mut PlanDraft) {
+    let (object, kind) = (object(input, &wanted.name), &column.kind);
+    if !must_change(input, wanted, column) {
+        draft.notes.push(format!(
+            "{object} is of {kind}, a type that the application made, and stays as it is: {} goes elsewhere. To change \
+             its type, plan with `--retype {}` (`Wanted::retype`)",
+            what_goes_there(wanted),
+            wanted.name
+        ));
+    } else if matches!(wanted.used_for, Use::Config) && input.evidence.foreign.contains(&wanted.name) {
+        let reason = format!("its type is {kind}, and it holds text that is no JSON object");
+        draft.block(
+            object,
+            reason,
+            "move that text to another column, or name another config column in the layout",
+        );
+    } else {
         draft.steps.push(change(input, wanted, column));
+    }
+}
+
+fn what_goes_there(wanted: &WantedColumn) -> String {
+    match wanted.used_for {
+        Use::Field(field, _) => field.to_string(),
+        Use::Config => "what has no column of its own".to_owned(),
+        Use::Sync | Use::Profile => "nothing".to_owned(),
     }
 }
 
@@ -209,6 +283,7 @@ fn must_change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColum
         && !column.generated
         && !column.identity
         && !is_usable(input, wanted)
+        && (!column.is_of_made_type() || input.wanted.retyped.contains(&column.name))
 }
 
 fn is_usable(input: &PlanInput<'_>, wanted: &WantedColumn) -> bool {

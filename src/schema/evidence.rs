@@ -9,6 +9,7 @@ use crate::error::ErrorKind;
 use crate::layout::layout::Layout;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
+use crate::postgres::catalogue::table_column::TableColumn;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::sql::names::{owner_columns, quote, relation};
@@ -30,6 +31,8 @@ pub(crate) struct Evidence {
     pub(crate) foreign_is_proved: bool,
     /// Whether owners have several rows; unknown where looking would have taken too long.
     pub(crate) duplicates: Option<bool>,
+    /// Whether rows of one owner differ in columns that are not the vault's; unknown where nobody asked, too.
+    pub(crate) rows_differ: Option<bool>,
 }
 
 /// A look at the rows of a table.
@@ -39,6 +42,8 @@ pub(crate) struct RowInspection<'a> {
     pub(crate) table: &'a Table,
     pub(crate) definitions: &'a TableDefinitions,
     pub(crate) extent: Extent,
+    /// Whether duplicates are to go.
+    pub(crate) compares_rows: bool,
 }
 
 impl RowInspection<'_> {
@@ -49,9 +54,17 @@ impl RowInspection<'_> {
         if self.definitions.relation.hides_rows {
             return Ok(Evidence { duplicates: unique.then_some(false), ..Evidence::default() });
         }
-        let ((foreign, foreign_is_proved), duplicates) =
-            tokio::try_join!(self.foreign(), self.duplicates(unique))?;
-        Ok(Evidence { foreign, foreign_is_proved, duplicates })
+        let ((foreign, foreign_is_proved), duplicates, rows_differ) =
+            tokio::try_join!(self.foreign(), self.duplicates(unique), self.rows_differ())?;
+        Ok(Evidence { foreign, foreign_is_proved, duplicates, rows_differ })
+    }
+
+    async fn rows_differ(&self) -> Result<Option<bool>, DatabaseError> {
+        if !self.compares_rows {
+            return Ok(None);
+        }
+        let row = self.ask(format!("SELECT {}", rows_differ(self.layout, self.table))).await?;
+        row.map(|row| row.try_get(0)).transpose().map_err(|error| DatabaseError::of(&error, Phase::Reading))
     }
 
     async fn duplicates(&self, unique: bool) -> Result<Option<bool>, DatabaseError> {
@@ -117,8 +130,28 @@ fn conditions(layout: &Layout, table: &Table) -> Vec<(String, String)> {
         let ours = layout.fields.member();
         (column.name.clone(), holds_unrecognised(&format!("t.{}", quote(&column.name)), Kind::Json(&ours)))
     });
+    // one of another type is to become JSONB: what is no object stays in its way
+    let textual = table.column(&layout.config_column).filter(|column| is_text(column));
+    let textual = textual.map(|column| {
+        let value = format!("t.{}::text", quote(&column.name));
+        (
+            column.name.clone(),
+            format!(
+                "pg_catalog.btrim({value}) NOT LIKE '{{%' AND pg_catalog.btrim({value}) NOT IN ('', 'null')"
+            ),
+        )
+    });
     let counts = table.filter.and("t.");
-    secrets.chain(words).chain(config).map(|(name, sql)| (name, format!("({sql}){counts}"))).collect()
+    secrets
+        .chain(words)
+        .chain(config)
+        .chain(textual)
+        .map(|(name, sql)| (name, format!("({sql}){counts}")))
+        .collect()
+}
+
+fn is_text(column: &TableColumn) -> bool {
+    column.kind == "text" || column.kind.starts_with("character varying")
 }
 
 /// Always the same blocks, so that a plan made a moment later is the same.
@@ -139,6 +172,33 @@ pub(super) fn nulls_count(layout: &Layout, table: &Table) -> bool {
 pub(super) fn duplicates_exist(layout: &Layout, table: &Table) -> String {
     format!(
         "EXISTS (SELECT FROM {} AS t{} GROUP BY {} HAVING pg_catalog.count(*) > 1)",
+        relation(layout),
+        with_owner(layout, table),
+        owner_columns(layout).join(", ")
+    )
+}
+
+/// A condition: rows of one owner differ in a column that is the application's. What tells rows apart whatever they are for
+/// does not count: keys, times, what the server makes. Neither does a type that somebody made here, whose functions would run.
+pub(super) fn rows_differ(layout: &Layout, table: &Table) -> String {
+    let named = layout.all_columns();
+    let is_key = |column: &TableColumn| {
+        table.indexes.iter().any(|index| index.unique && index.columns.contains(&column.name))
+    };
+    let is_time = |column: &TableColumn| column.kind.starts_with("timestamp") || column.kind == "date";
+    let compared = table.columns.iter().filter(|column| {
+        !named.contains(&column.name.as_str())
+            && !(column.generated || column.identity || column.is_of_made_type() || !column.readable)
+            && !(is_key(column) || is_time(column))
+    });
+    let differs = compared.map(|column| {
+        let value = format!("t.{}::text", quote(&column.name));
+        format!("pg_catalog.count(DISTINCT {value}) + pg_catalog.max(({value} IS NULL)::int4) > 1")
+    });
+    let differs: Vec<_> = differs.collect();
+    let differs = if differs.is_empty() { "false".to_owned() } else { differs.join(" OR ") };
+    format!(
+        "EXISTS (SELECT FROM {} AS t{} GROUP BY {} HAVING pg_catalog.count(*) > 1 AND ({differs}))",
         relation(layout),
         with_owner(layout, table),
         owner_columns(layout).join(", ")

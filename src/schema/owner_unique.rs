@@ -2,7 +2,7 @@
 
 use crate::postgres::sql::names::{in_schema, literal, our_name, owner_columns, quote};
 use crate::postgres::sql::token::{any_version, member};
-use crate::schema::evidence::{duplicates_exist, nulls_count, with_owner};
+use crate::schema::evidence::{duplicates_exist, nulls_count, rows_differ, with_owner};
 use crate::schema::indexes::{Predicate, WantedIndex};
 use crate::schema::object_owner::lock_down_sql;
 use crate::schema::plan_input::{PlanDraft, PlanInput};
@@ -66,6 +66,10 @@ fn duplicates_stand(input: &PlanInput<'_>) -> Option<(String, String)> {
             "owners have several rows".to_owned(),
             "all but the newest row of each can be moved to a table beside (`--remove-duplicates`, `Wanted::remove_duplicates`)".to_owned(),
         )),
+        (true, _) if input.evidence.rows_differ == Some(true) => Some((
+            "owners have several rows that differ in columns of the application".to_owned(),
+            "these are no duplicates: tell them apart in the layout (`where`), or make one of them yourself".to_owned(),
+        )),
         (true, _) if !cascades.is_empty() => Some((
             format!("owners may have several rows, and removing one would change rows of {}", cascades.join(", ")),
             "remove the rows yourself, or drop ON DELETE CASCADE, SET NULL or SET DEFAULT from the foreign keys".to_owned(),
@@ -115,6 +119,7 @@ fn remove_duplicates(input: &PlanInput<'_>, index: &WantedIndex) -> Step {
         format!("LOCK TABLE {relation} IN SHARE ROW EXCLUSIVE MODE"),
         // fails where a policy would hide rows
         "SELECT pg_catalog.set_config('row_security', 'off', true)".to_owned(),
+        unless_different(input),
         format!("CREATE TABLE {beside} AS SELECT {columns} FROM {relation} WITH NO DATA"),
     ];
     let restored =
@@ -132,6 +137,16 @@ fn remove_duplicates(input: &PlanInput<'_>, index: &WantedIndex) -> Step {
         done_if: format!("({} OR NOT {})", index.done_if(input), duplicates_exist(input.layout, input.table)),
         at_risk: None,
     }
+}
+
+/// Fails where rows of one owner are for different things, since the plan looked at them in passing only.
+fn unless_different(input: &PlanInput<'_>) -> String {
+    let body = format!(
+        "BEGIN IF {} THEN RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = {}; END IF; END",
+        rows_differ(input.layout, input.table),
+        literal("rows of one owner differ in columns of the application: they are no duplicates")
+    );
+    format!("DO {}", literal(&body))
 }
 
 /// The rows go back, every one: a trigger of the application that drops a row of an owner who has one already

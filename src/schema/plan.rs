@@ -68,7 +68,9 @@ pub(crate) async fn plan_from(
     wanted: &Wanted,
 ) -> Result<SchemaPlan, DatabaseError> {
     let (layout, extent) = (postgres.layout(), wanted.extent);
-    let inspection = RowInspection { database: &postgres.database, layout, table, definitions, extent };
+    let compares_rows = wanted.remove_duplicates;
+    let inspection =
+        RowInspection { database: &postgres.database, layout, table, definitions, extent, compares_rows };
     let evidence = inspection.gather().await?;
     Ok(draft(&PlanInput { layout, wanted, table, definitions, evidence: &evidence }))
 }

@@ -70,6 +70,8 @@ pub struct Wanted {
     pub(crate) force: bool,
     pub(crate) service_roles: Vec<String>,
     pub(crate) remove_duplicates: bool,
+    pub(crate) retyped: Vec<String>,
+    pub(crate) adopted: Vec<String>,
     pub(crate) extent: Extent,
 }
 
@@ -81,6 +83,8 @@ impl From<Profile> for Wanted {
             force: false,
             service_roles: Vec::new(),
             remove_duplicates: false,
+            retyped: Vec::new(),
+            adopted: Vec::new(),
             extent: Extent::Bounded,
         }
     }
@@ -107,9 +111,23 @@ impl Wanted {
     }
 
     /// Moves all but the newest row of an owner to a table beside, where owners have several. Without it
-    /// a plan is blocked there, since rows of the application would go.
+    /// a plan is blocked there, since rows of the application would go. It stays blocked where such rows differ in columns of
+    /// the application: they are for different things then.
     pub fn remove_duplicates(mut self) -> Self {
         self.remove_duplicates = true;
+        self
+    }
+
+    /// A column whose type the application made, such as an enum or a domain, gets the type that the vault can use. Without
+    /// it such a column stays as it is, and its field is sealed elsewhere.
+    pub fn retype(mut self, column: &str) -> Self {
+        self.retyped.push(column.to_owned());
+        self
+    }
+
+    /// A column such as `phone_number` that may be the application's own is given to the vault, by its comment.
+    pub fn adopt(mut self, column: &str) -> Self {
+        self.adopted.push(column.to_owned());
         self
     }
 

@@ -39,7 +39,7 @@ async fn a_plan_of_another_vault() {
 #[tokio::test]
 async fn what_is_in_the_way_is_named_before_anything_is_done() {
     let stage = Stage::on(
-        "CREATE TABLE user_profiles (user_id text, at int);
+        "CREATE TABLE user_profiles (user_id text, at int UNIQUE);
          INSERT INTO user_profiles VALUES ('twice', 1), ('twice', 2), ('once', 3)",
     )
     .await;

@@ -149,7 +149,7 @@ async fn what_others_removed_comes_back_and_is_recorded_once() {
 #[tokio::test]
 async fn rows_that_a_trigger_keeps_out_are_not_lost() {
     let stage = Stage::on(
-        "CREATE TABLE user_profiles (user_id text, n int);
+        "CREATE TABLE user_profiles (user_id text, n int UNIQUE);
          INSERT INTO user_profiles VALUES ('twice', 1), ('twice', 2);
          CREATE FUNCTION only_new() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
            IF EXISTS (SELECT FROM public.user_profiles WHERE user_id = new.user_id) THEN RETURN NULL; END IF;

@@ -52,7 +52,7 @@ async fn without_the_right_to_read() {
 async fn rows_without_a_tenant_may_be_duplicates() {
     let db = TestDb::create().await;
     db.exec(
-        "CREATE TABLE user_profiles (user_id text, tenant text, note int);
+        "CREATE TABLE user_profiles (user_id text, tenant text, note int UNIQUE);
          INSERT INTO user_profiles VALUES ('a', NULL, 1), ('a', NULL, 2), ('a', 't', 3)",
     )
     .await;

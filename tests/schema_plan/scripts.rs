@@ -10,7 +10,7 @@ use super::support::*;
 use super::whole_plan;
 
 /// Duplicates, a type that must change, and legacy text in a column made for tokens.
-const LEGACY: &str = "CREATE TABLE user_profiles (user_id text, note text, encrypted_retell_api_key character varying(60),
+const LEGACY: &str = "CREATE TABLE user_profiles (user_id text, note text UNIQUE, encrypted_retell_api_key character varying(60),
     encrypted_call_agent_id text, encrypted_agent_config json);
     INSERT INTO user_profiles VALUES ('a', '1', NULL, NULL, '{}'), ('a', '2', NULL, '', NULL), ('b', '3', 'key_test_legacy', NULL, NULL)";
 

@@ -29,7 +29,7 @@ pub(crate) struct TableColumn {
     pub(super) deterministic: bool,
     pub(crate) generated: bool,
     pub(crate) identity: bool,
-    comment: Option<String>,
+    pub(crate) comment: Option<String>,
     /// Whether we may select it.
     pub(crate) readable: bool,
     /// Whether we may update it.
@@ -37,6 +37,11 @@ pub(crate) struct TableColumn {
 }
 
 impl TableColumn {
+    /// Whether its type is one that somebody made in this database.
+    pub(crate) fn is_of_made_type(&self) -> bool {
+        self.base.starts_with("other ")
+    }
+
     /// Whether its type is an array, of a built-in type.
     pub(crate) fn is_array(&self) -> Option<bool> {
         (!self.base.starts_with("other ")).then(|| self.base.starts_with('_'))

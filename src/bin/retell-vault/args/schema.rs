@@ -11,8 +11,9 @@ use crate::failure::Failure;
 
 pub const PLAN_HELP: &str = "\
 Exit code 0 whatever there is to do; use `schema verify` for a verdict.
-A column `phone_number` or `webhook_config` that the vault did not make stays as it is. The plan notes it, with
-the SQL that gives it to the vault.
+A column `phone_number` or `webhook_config` that the vault did not make stays as it is, unless `--adopt COLUMN` gives
+it to the vault. A column whose type the application made, such as an enum, stays too, unless `--retype COLUMN` says
+so. The plan notes both.
 
 ";
 pub const APPLY_HELP: &str = "\
@@ -69,6 +70,13 @@ pub struct WantedArgs {
     /// Keep only the newest row of each owner; the others go to a table beside
     #[arg(long)]
     remove_duplicates: bool,
+    /// Give a column the type that the vault can use although the application made its type, such as an enum; may be
+    /// given several times
+    #[arg(long, value_name = "COLUMN")]
+    retype: Vec<String>,
+    /// Give the vault a column that may be the application's own, such as phone_number; may be given several times
+    #[arg(long, value_name = "COLUMN")]
+    adopt: Vec<String>,
     /// Look at every row of a large table too, for as long as it takes
     #[arg(long)]
     every_row: bool,
@@ -97,6 +105,8 @@ impl WantedArgs {
         if self.every_row {
             wanted = wanted.look_at_every_row();
         }
+        wanted = self.retype.iter().fold(wanted, |wanted, column| wanted.retype(column));
+        wanted = self.adopt.iter().fold(wanted, |wanted, column| wanted.adopt(column));
         Ok(self.service_role.iter().fold(wanted, |wanted, role| wanted.service_role(role)))
     }
 }
