@@ -57,7 +57,7 @@ enum Key {
 
 impl Kind {
     fn all() -> impl Iterator<Item = Self> {
-        let each = |path| ["uuid", "text", "varchar"].map(|owner| (path, owner));
+        let each = |path| ["uuid", "text", "varchar", "integer", "app.account"].map(|owner| (path, owner));
         let owners = PATHS.into_iter().flat_map(each).enumerate();
         owners.flat_map(|(number, (path, owner))| {
             let kinds = [(Key::User, false), (Key::User, true), (Key::Both, true), (Key::None, false)];
@@ -89,20 +89,40 @@ impl Kind {
             }
             false => "encrypted_agent_config jsonb",
         };
-        format!("CREATE TABLE public.user_profiles ({key}, full_name varchar, {columns})")
+        let filtered = match self.is_number() {
+            true => "provider varchar NOT NULL DEFAULT 'retell', deleted_at timestamptz,",
+            false => "",
+        };
+        format!(
+            "CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO PUBLIC; CREATE DOMAIN app.account AS bigint;
+             CREATE TABLE public.user_profiles ({key}, full_name varchar, {filtered} {columns})"
+        )
     }
 
+    fn is_number(self) -> bool {
+        matches!(self.owner, "integer" | "app.account")
+    }
+
+    /// Where the owner is a number, the rows are filtered too.
     fn layout(self) -> Layout {
-        match self.key {
+        let layout = match self.key {
             Key::Both => Layout::new().tenant_column("tenant_id").unwrap(),
             Key::User | Key::None => Layout::new(),
+        };
+        match self.is_number() {
+            true => layout.where_equals("provider", "retell").unwrap().is_null("deleted_at").unwrap(),
+            false => layout,
         }
     }
 
     fn owner(self, number: u8) -> Owner {
-        let owner = Owner::user(&format!("00000000-0000-4000-8000-{number:012}")).unwrap();
+        let (user, tenant) = match self.is_number() {
+            true => (format!("{}", number + 10), "7"),
+            false => (format!("00000000-0000-4000-8000-{number:012}"), TENANT),
+        };
+        let owner = Owner::user(&user).unwrap();
         match self.key {
-            Key::Both => owner.in_tenant(TENANT).unwrap(),
+            Key::Both => owner.in_tenant(tenant).unwrap(),
             Key::User | Key::None => owner,
         }
     }

@@ -123,8 +123,8 @@ impl Layout {
         Ok(self)
     }
 
-    /// Who makes the row of an owner. By default the application does, where the user column is called `id` or a foreign key
-    /// refers to it; else a store does.
+    /// Who makes the row of an owner. By default the application does, where the user column is called `id`, the database fills it,
+    /// or a foreign key refers to it; else a store does.
     pub fn rows(mut self, rows: Rows) -> Self {
         self.rows = Some(rows);
         self

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::runner::{FULL, Home, Ran};
-use super::{Key, Stage, TENANT};
+use super::{Key, Stage};
 
 /// Commands that never ask the database.
 const OFFLINE: [&str; 2] = ["init", "help"];
@@ -80,7 +80,7 @@ impl Commands<'_> {
         let owner = self.stage.kind.owner(number);
         let mut all = [args, &["--user", owner.user_id().as_str()]].concat();
         if self.stage.kind.key == Key::Both {
-            all.extend(["--tenant", TENANT]);
+            all.extend(["--tenant", owner.tenant_id().unwrap().as_str()]);
         }
         let ran = self.home.run_with(&self.with_layout(&all), &[], input);
         self.note(args, ran, &[0]).await;

@@ -161,7 +161,8 @@ fn rows(layout: &Layout, columns: &[TableColumn]) -> Result<Rows> {
             Error::new(ErrorKind::Schema, message).with_hint("let `rows` be `existing` in the layout")
         );
     }
-    let is_theirs = layout.user_column == "id" || is_computed || user.is_some_and(|column| column.referenced);
+    let numbered = user.is_some_and(|column| column.identity || column.referenced);
+    let is_theirs = layout.user_column == "id" || is_computed || numbered;
     Ok(layout.rows.unwrap_or(if is_theirs { Rows::Existing } else { Rows::Create }))
 }
 
