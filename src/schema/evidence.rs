@@ -186,10 +186,10 @@ pub(super) fn rows_differ(layout: &Layout, table: &Table) -> String {
         table.indexes.iter().any(|index| index.unique && index.columns.contains(&column.name))
     };
     let is_time = |column: &TableColumn| column.kind.starts_with("timestamp") || column.kind == "date";
+    let is_ours = |column: &TableColumn| named.contains(&column.name.as_str());
+    let is_made = |column: &TableColumn| column.generated || column.identity || column.is_of_made_type();
     let compared = table.columns.iter().filter(|column| {
-        !named.contains(&column.name.as_str())
-            && !(column.generated || column.identity || column.is_of_made_type() || !column.readable)
-            && !(is_key(column) || is_time(column))
+        column.readable && !(is_ours(column) || is_made(column) || is_key(column) || is_time(column))
     });
     let differs = compared.map(|column| {
         let value = format!("t.{}::text", quote(&column.name));
