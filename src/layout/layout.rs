@@ -13,6 +13,8 @@ const MAX_NAME: usize = 63;
 /// The longest JSON text of an extra field: 1,024 characters that may each need a backslash.
 const LONGEST_EXTRA: usize = 2 * 1024 + 2;
 
+pub(super) const DEFAULT_CONFIG_COLUMN: &str = "encrypted_agent_config";
+
 /// Where the application keeps its users, and which columns the vault may use there.
 ///
 /// Reading, writing, rotation and schema work all walk this one value. Names are taken as they are
@@ -38,9 +40,11 @@ pub struct Layout {
     /// `None`: as the catalogue suggests.
     pub(crate) rows: Option<Rows>,
     pub(crate) fields: Fields,
+    /// Of the fields those that the layout declares, in its order.
+    pub(super) extra: Vec<Field>,
     /// Those that were named; the others have the default of their field.
-    columns: BTreeMap<Field, String>,
-    sealed: BTreeSet<Field>,
+    pub(super) columns: BTreeMap<Field, String>,
+    pub(super) sealed: BTreeSet<Field>,
     pub(crate) config_column: String,
     pub(crate) sync_column: String,
 }
@@ -58,10 +62,11 @@ impl Layout {
             filter: Filter::default(),
             rows: None,
             fields: Fields::new(C::NAMESPACE, C::FIELDS),
+            extra: Vec::new(),
             columns: BTreeMap::new(),
             sealed: BTreeSet::new(),
-            config_column: "encrypted_agent_config".to_owned(),
-            sync_column: format!("last_{}_sync", C::NAMESPACE),
+            config_column: DEFAULT_CONFIG_COLUMN.to_owned(),
+            sync_column: default_sync_column(C::NAMESPACE),
         }
     }
 
@@ -102,15 +107,18 @@ impl Layout {
     }
 
     /// Only rows with this constant in this column count: every load and store looks at them alone, and a row that a store
-    /// makes gets it. A rotation, a token count and [`destroy_key`](crate::Vault::destroy_key) read all rows.
+    /// makes gets it. A rotation, a token count and [`destroy_key`](crate::Vault::destroy_key) read all rows. Another constant
+    /// for the same column takes the place of the first.
     ///
     /// # Errors
-    /// As [`Layout::user_column`]; `InvalidInput` for a column that has a constant already, and for a text of more than 255
-    /// bytes or with control characters.
+    /// As [`Layout::user_column`]; `InvalidInput` for a text of more than 255 bytes or with control characters.
     pub fn where_equals(mut self, column: &str, value: impl Into<FilterValue>) -> Result<Self> {
         let (column, value) = (column_name(column, "filter column")?, value.into());
         Filter::check(&column, &value)?;
-        self.filter.equals.push((column, value));
+        match self.filter.equals.iter_mut().find(|(known, _)| *known == column) {
+            Some((_, constant)) => *constant = value,
+            None => self.filter.equals.push((column, value)),
+        }
         Ok(self)
     }
 
@@ -176,6 +184,7 @@ impl Layout {
                 .with_hint("choose another name for the extra field"));
         }
         self.fields = self.fields.with(FieldSpec::extra(field, LONGEST_EXTRA));
+        self.extra.push(field);
         Ok(self)
     }
 
@@ -238,24 +247,41 @@ impl Layout {
 
     /// Every column that the layout names, the owner's first, then those of the filter.
     pub(crate) fn all_columns(&self) -> Vec<&str> {
-        let owner = [Some(self.user_column.as_str()), self.tenant_column.as_deref()];
-        let fields = self.fields.each().map(|(field, _)| self.column_of(field));
-        let others = [Some(self.config_column.as_str()), Some(self.sync_column.as_str())];
-        let filter = self.filter.columns().map(Some);
-        owner.into_iter().chain(filter).chain(fields).chain(others).flatten().collect()
+        self.uses().into_iter().map(|(_, column)| column).collect()
+    }
+
+    /// The same, each with the member of a layout file that names it.
+    pub(crate) fn uses(&self) -> Vec<(String, &str)> {
+        let mut uses = vec![("table.user".to_owned(), self.user_column.as_str())];
+        uses.extend(self.tenant_column.iter().map(|column| ("table.tenant".to_owned(), column.as_str())));
+        uses.extend(self.filter.equals.iter().map(|(column, _)| ("table.where".to_owned(), column.as_str())));
+        uses.extend(self.filter.is_null.iter().map(|column| ("table.is_null".to_owned(), column.as_str())));
+        let of_field = |(field, _): (Field, _)| Some((format!("columns.{field}"), self.column_of(field)?));
+        uses.extend(self.fields.each().filter_map(of_field));
+        uses.push(("columns.config".to_owned(), &self.config_column));
+        uses.push(("columns.sync".to_owned(), &self.sync_column));
+        uses
+    }
+
+    /// Members that name the same column, in pairs.
+    pub(crate) fn double_uses(&self) -> Vec<(String, String)> {
+        let uses = self.uses();
+        let earlier = |at: usize| uses[..at].iter().find(|(_, column)| *column == uses[at].1);
+        let pair = |at: usize| earlier(at).map(|(member, _)| (member.clone(), uses[at].0.clone()));
+        (0..uses.len()).filter_map(pair).collect()
     }
 
     /// # Errors
     /// `Configuration` when one column has two uses, or the table of fields is not one.
     pub(crate) fn check(&self) -> Result<()> {
         self.fields.check()?;
-        let mut names = self.all_columns();
-        names.sort_unstable();
-        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        match self.double_uses().first() {
             None => Ok(()),
-            Some(pair) => {
-                let message = format!("the layout uses column {} for two things", pair[0]);
-                Err(Error::new(ErrorKind::Configuration, message))
+            // the column is not repeated: somebody may have put a secret in its place
+            Some((first, second)) => {
+                let message = format!("the layout uses one column for {first} and for {second}");
+                Err(Error::new(ErrorKind::Configuration, message)
+                    .with_hint("name another column for one of them"))
             }
         }
     }
@@ -284,6 +310,19 @@ fn split_name(name: &str) -> Result<Vec<String>> {
         true => Err(invalid("table has a double quote that is not closed")),
         false => Ok(parts),
     }
+}
+
+/// The reverse of [`split_name`].
+pub(super) fn joined_name(parts: &[&str]) -> String {
+    let part = |part: &&str| match part.contains(['.', '"']) {
+        true => format!("\"{}\"", part.replace("\"", "\"\"")),
+        false => (*part).to_owned(),
+    };
+    parts.iter().map(part).collect::<Vec<_>>().join(".")
+}
+
+pub(super) fn default_sync_column(namespace: &str) -> String {
+    format!("last_{namespace}_sync")
 }
 
 fn checked(name: String, what: &str) -> Result<String> {
@@ -325,6 +364,13 @@ mod tests {
     }
 
     #[test]
+    fn another_constant_takes_the_place_of_the_first() {
+        let layout = Layout::new().where_equals("provider", "twilio").unwrap();
+        let layout = layout.where_equals("provider", "retell").unwrap();
+        assert_eq!(layout, Layout::new().where_equals("provider", "retell").unwrap());
+    }
+
+    #[test]
     fn columns_that_the_server_fills_are_refused() {
         for name in SYSTEM_COLUMNS {
             assert!(Layout::new().table(name).is_ok());
@@ -346,7 +392,10 @@ mod tests {
     #[test]
     fn one_column_cannot_have_two_uses() {
         let layout = Layout::new().column(Field::named("webhook_key"), "phone_number").unwrap();
-        assert_eq!(layout.check().unwrap_err().kind(), ErrorKind::Configuration);
+        let error = layout.check().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        let message = "the layout uses one column for columns.webhook_key and for columns.phone_number";
+        assert_eq!(error.to_string(), message);
         assert!(Layout::new().check().is_ok());
     }
 
