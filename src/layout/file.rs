@@ -7,7 +7,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::filter::{FilterValue, Rows};
-use crate::layout::layout::{DEFAULT_CONFIG_COLUMN, Layout, default_sync_column, joined_name};
+use crate::layout::layout::{Layout, joined_name};
 use crate::record::credentials::Credentials;
 use crate::record::field::Field;
 
@@ -72,10 +72,10 @@ impl Layout {
             false => member(field.name(), &text(column)),
         };
         let mut lines: Vec<String> = named.map(of_field).collect();
-        if self.config_column != DEFAULT_CONFIG_COLUMN {
+        if self.names_config_column() {
             lines.push(member("config", &text(&self.config_column)));
         }
-        if self.sync_column != default_sync_column(self.fields.namespace) {
+        if self.names_sync_column() {
             lines.push(member("sync", &text(&self.sync_column)));
         }
         if !self.sealed.is_empty() {

@@ -13,7 +13,7 @@ const MAX_NAME: usize = 63;
 /// The longest JSON text of an extra field: 1,024 characters that may each need a backslash.
 const LONGEST_EXTRA: usize = 2 * 1024 + 2;
 
-pub(super) const DEFAULT_CONFIG_COLUMN: &str = "encrypted_agent_config";
+const DEFAULT_CONFIG_COLUMN: &str = "encrypted_agent_config";
 
 /// Where the application keeps its users, and which columns the vault may use there.
 ///
@@ -66,7 +66,7 @@ impl Layout {
             columns: BTreeMap::new(),
             sealed: BTreeSet::new(),
             config_column: DEFAULT_CONFIG_COLUMN.to_owned(),
-            sync_column: default_sync_column(C::NAMESPACE),
+            sync_column: format!("last_{}_sync", C::NAMESPACE),
         }
     }
 
@@ -224,6 +224,21 @@ impl Layout {
         self.columns.contains_key(&field)
     }
 
+    /// Whether a plain field is sealed whatever columns there are.
+    pub(crate) fn keeps_sealed(&self, field: Field) -> bool {
+        self.sealed.contains(&field)
+    }
+
+    /// Whether the JSONB config column was named.
+    pub(crate) fn names_config_column(&self) -> bool {
+        self.config_column != DEFAULT_CONFIG_COLUMN
+    }
+
+    /// Whether the column for the time of the last write was named.
+    pub(crate) fn names_sync_column(&self) -> bool {
+        self.sync_column != format!("last_{}_sync", self.fields.namespace)
+    }
+
     /// The columns of secret fields, in the order of the table of fields.
     pub(crate) fn secret_columns(&self) -> impl Iterator<Item = &str> {
         self.fields.secrets().filter_map(|(field, _)| self.column_of(field))
@@ -271,9 +286,16 @@ impl Layout {
         (0..uses.len()).filter_map(pair).collect()
     }
 
+    /// Whether its rows have a tenant id.
+    pub fn has_tenants(&self) -> bool {
+        self.tenant_column.is_some()
+    }
+
+    /// Checks what no single method can. Building a vault does so too.
+    ///
     /// # Errors
     /// `Configuration` when one column has two uses, or the table of fields is not one.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         self.fields.check()?;
         match self.double_uses().first() {
             None => Ok(()),
@@ -319,10 +341,6 @@ pub(super) fn joined_name(parts: &[&str]) -> String {
         false => (*part).to_owned(),
     };
     parts.iter().map(part).collect::<Vec<_>>().join(".")
-}
-
-pub(super) fn default_sync_column(namespace: &str) -> String {
-    format!("last_{namespace}_sync")
 }
 
 fn checked(name: String, what: &str) -> Result<String> {

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::filter::FilterValue;
 use crate::layout::layout::Layout;
 use crate::layout::placement::{Column, ColumnType};
 use crate::postgres::connection::errors::DatabaseError;
@@ -119,7 +120,7 @@ impl TableColumn {
         (!self.base.starts_with("other ")).then(|| self.base.starts_with('_'))
     }
 
-    fn column_type(&self) -> ColumnType {
+    pub(crate) fn column_type(&self) -> ColumnType {
         match self.base.as_str() {
             "text" => ColumnType::Text,
             // the type modifier of varchar(n) is n + 4, and -1 without a length
@@ -133,6 +134,16 @@ impl TableColumn {
         }
     }
 
+    /// Whether it can hold a constant of a filter; `None` for a type that is no built-in one, such as an enum.
+    pub(crate) fn can_hold(&self, value: &FilterValue) -> Option<bool> {
+        let types: &[&str] = match value {
+            FilterValue::Text(_) => &["text", "varchar"],
+            FilterValue::Integer(_) => &["int2", "int4", "int8"],
+            FilterValue::Boolean(_) => &["bool"],
+        };
+        (!self.base.starts_with("other ")).then(|| types.contains(&self.base.as_str()))
+    }
+
     /// Whether its comment gives it to the plain field that the layout has it for.
     fn is_adopted(&self, layout: &Layout) -> bool {
         layout.fields.plain().any(|(field, _)| {
@@ -141,7 +152,7 @@ impl TableColumn {
         })
     }
 
-    fn to_column(&self, layout: &Layout, indexes: &[Index]) -> Column {
+    pub(crate) fn to_column(&self, layout: &Layout, indexes: &[Index]) -> Column {
         let is_in = |names: &[String]| names.contains(&self.name);
         Column {
             kind: self.column_type(),
@@ -156,7 +167,7 @@ impl TableColumn {
     }
 }
 
-fn id_kind(layout: &Layout, columns: &[TableColumn], name: &str) -> Result<IdKind, DatabaseError> {
+pub(crate) fn id_kind(layout: &Layout, columns: &[TableColumn], name: &str) -> Result<IdKind, DatabaseError> {
     let table = layout.table_name();
     let Some(column) = columns.iter().find(|column| column.name == name) else {
         let error = Error::new(ErrorKind::Schema, format!("table {table} has no column {name}"));
