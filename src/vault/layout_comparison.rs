@@ -7,13 +7,15 @@ use crate::layout::placement::{
     Column, ColumnType, Place, Placement, is_applications_key, placement, usable,
 };
 use crate::postgres::catalogue::snapshot::{TableAnswer, take_definitions, take_unchecked};
-use crate::postgres::catalogue::table::{Persistence, TableColumn, id_kind, missing_table};
+use crate::postgres::catalogue::table::{Persistence, TableColumn, id_kind};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::connection::options::{PoolerMode, Timeouts};
 use crate::postgres::connection::pool::Database;
 use crate::record::field::{Field, FieldSpec};
 use crate::store::core::{ROUNDS, pause};
-use crate::vault::layout_report::{Contradiction, FieldReport, LayoutReport, double_uses, filter, local};
+use crate::vault::layout_report::{
+    Contradiction, FieldReport, LayoutReport, double_uses, filter, local, without_table,
+};
 use crate::vault::status::left_alone;
 
 impl Layout {
@@ -72,31 +74,6 @@ async fn look(database: &Database, layout: &Layout) -> Result<(Option<TableAnswe
         _ => false,
     };
     Ok((table, hides_rows))
-}
-
-fn without_table(layout: &Layout) -> LayoutReport {
-    let (problem, hint) = match layout.table_was_named {
-        true => {
-            ("the database has no table of this name".to_owned(), missing_table(layout).hint().to_owned())
-        }
-        false => (
-            format!("no table is named, and there is no {}", layout.table_name()),
-            "name the table of the application's users or accounts".to_owned(),
-        ),
-    };
-    let mut contradictions = double_uses(layout);
-    contradictions.push(Contradiction { member: "table.name".to_owned(), problem, hint });
-    LayoutReport {
-        address: String::new(),
-        table: None,
-        owner: Vec::new(),
-        filter: filter(layout, &[]),
-        rows: layout.rows,
-        fields: layout.fields.each().map(|(field, _)| local(field)).collect(),
-        not_touched: Vec::new(),
-        contradictions,
-        not_looked_at: vec!["columns, since there is no table".to_owned()],
-    }
 }
 
 /// A layout beside the table that it is about.

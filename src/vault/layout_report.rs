@@ -5,7 +5,7 @@
 use crate::layout::filter::{FilterValue, Rows};
 use crate::layout::layout::Layout;
 use crate::layout::placement::Place;
-use crate::postgres::catalogue::table::TableColumn;
+use crate::postgres::catalogue::table::{TableColumn, missing_table};
 use crate::record::field::Field;
 
 /// What [`Layout::compare`] found.
@@ -56,6 +56,32 @@ pub struct Contradiction {
     pub problem: String,
     /// What to do about it.
     pub hint: String,
+}
+
+/// Where there is no table of the name.
+pub(super) fn without_table(layout: &Layout) -> LayoutReport {
+    let (problem, hint) = match layout.table_was_named {
+        true => {
+            ("the database has no table of this name".to_owned(), missing_table(layout).hint().to_owned())
+        }
+        false => (
+            format!("no table is named, and there is no {}", layout.table_name()),
+            "name the table of the application's users or accounts".to_owned(),
+        ),
+    };
+    let mut contradictions = double_uses(layout);
+    contradictions.push(Contradiction { member: "table.name".to_owned(), problem, hint });
+    LayoutReport {
+        address: String::new(),
+        table: None,
+        owner: Vec::new(),
+        filter: filter(layout, &[]),
+        rows: layout.rows,
+        fields: layout.fields.each().map(|(field, _)| local(field)).collect(),
+        not_touched: Vec::new(),
+        contradictions,
+        not_looked_at: vec!["columns, since there is no table".to_owned()],
+    }
 }
 
 pub(super) fn local(field: Field) -> FieldReport {
