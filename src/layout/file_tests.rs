@@ -167,6 +167,7 @@ fn no_error_repeats_what_may_be_a_secret() {
         format!("[columns]\n{SECRET} = 'x'"),
         format!("[columns]\nsealed = ['{SECRET}']"),
         format!("[columns]\nextra = ['{long}']"),
+        format!("[columns]\nextra = ['{SECRET}']"),
         format!("[columns.fields]\n{SECRET} = 'x'"),
     ];
     for text in bad {
@@ -298,6 +299,31 @@ proptest! {
         let read = Layout::from_toml_of::<Words>(&printed).unwrap();
         prop_assert_eq!(&read, &words, "{}", printed);
         prop_assert_eq!(read.to_toml(), printed);
+    }
+
+    #[test]
+    fn no_damage_to_a_file_makes_an_error_repeat_a_value(
+        at in any::<prop::sample::Index>(),
+        cut in 0usize..12,
+        put in "[=\\[\\]{}'\",.\\\\\n #a1-]{0,3}",
+    ) {
+        // the others are refused at once, and nothing behind them would be read
+        let value = |line: &str| !["rows", "sealed", "extra"].iter().any(|name| line.starts_with(name));
+        let with_secret = |line: &str| match line.split_once('"') {
+            Some((before, rest)) if value(line) => match rest.split_once('"') {
+                Some((_, after)) => format!("{before}\"{SECRET}\"{after}"),
+                None => line.to_owned(),
+            },
+            _ => line.to_owned(),
+        };
+        let lines: Vec<String> = DESIGN.lines().map(with_secret).collect();
+        let mut text = lines.join("\n");
+        let at = at.index(text.len());
+        text.replace_range(at..(at + cut).min(text.len()), &put);
+        if let Err(error) = Layout::from_toml(&text).and_then(|layout| layout.check()) {
+            let shown = format!("{error} {} {error:?}", error.hint());
+            prop_assert!(!shown.contains(SECRET), "{text}: {shown}");
+        }
     }
 
     #[test]

@@ -17,7 +17,8 @@ const DEFAULT_CONFIG_COLUMN: &str = "encrypted_agent_config";
 
 /// Where the application keeps its users, and which columns the vault may use there.
 ///
-/// Reading, writing, rotation and schema work all walk this one value. Names are taken as they are
+/// It is built by its methods, or read from a file by [`Layout::from_toml`]; both are one thing. Reading, writing, rotation and
+/// schema work all walk this one value. Names are taken as they are
 /// in the catalogue: case matters, and nothing needs quoting.
 ///
 /// The defaults of [`Layout::new`], for Retell's credentials: table `public.user_profiles`, user column `user_id`, no tenant column;
@@ -176,9 +177,14 @@ impl Layout {
     /// unless [`column`](Self::column) names one.
     ///
     /// # Errors
-    /// `InvalidInput` for a name that is not valid, or that the credentials use already.
+    /// `InvalidInput` for a name that is not valid, that the credentials use already, or that looks like a secret itself: the
+    /// name of a field is no secret, and stands in every token.
     pub fn extra_secret(mut self, name: &str) -> Result<Self> {
         let field: Field = name.parse()?;
+        if looks_like_a_secret(name) {
+            return Err(invalid("the name of an extra field looks like a secret, and is not repeated here")
+                .with_hint("give the name of a field, such as voice_token; its values are stored later"));
+        }
         if self.fields.knows(field) {
             return Err(invalid(&format!("{field} is a field of {} already", self.fields.namespace))
                 .with_hint("choose another name for the extra field"));
@@ -350,6 +356,12 @@ fn checked(name: String, what: &str) -> Result<String> {
     }
 }
 
+/// Keys have the form of a name: `key_` and hex digits.
+fn looks_like_a_secret(name: &str) -> bool {
+    let starts = ["key_", "whsec_", "sk_"].iter().any(|start| name.starts_with(start));
+    starts && name.len() >= 16 && name.contains(|char: char| char.is_ascii_digit())
+}
+
 /// Columns that every table has, and that the server fills.
 const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
 
@@ -431,6 +443,11 @@ mod tests {
                 "{taken}"
             );
         }
+        let error = Layout::new().extra_secret("key_0123456789abcdef").unwrap_err();
+        assert!(
+            error.to_string().contains("looks like a secret") && !format!("{error:?}").contains("key_01")
+        );
+        assert!(Layout::new().extra_secret("key_of_the_voice").is_ok());
         assert!(Layout::new().column_of(phone).is_some() && !Layout::new().names(phone));
         assert_eq!(Layout::new().sealed(phone).unwrap().column_of(phone), None);
         assert!(

@@ -425,7 +425,7 @@ async fn a_key_in_place_of_a_name_is_never_repeated() {
         ),
         format!("[columns]\n{key} = 'x'"),
         format!("[columns]\nsealed = ['{key}']"),
-        format!("[columns]\nextra = ['{key}!']"),
+        format!("[columns]\nextra = ['{key}']"),
     ];
     for text in files {
         write(&home, &text);
