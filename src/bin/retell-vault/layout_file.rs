@@ -60,7 +60,7 @@ pub enum InitLayout {
     /// There is a file, and it says the same.
     Kept(PathBuf),
     /// It is to be written.
-    New(Layout),
+    New(Box<Layout>),
 }
 
 impl InitLayout {
@@ -81,7 +81,7 @@ pub fn for_init(global: &Global) -> Result<InitLayout, Failure> {
     let (options, path) = (global.layout.options()?, global.layout_file());
     match written(global)? {
         _ if options.is_empty() => Ok(InitLayout::NotGiven),
-        None => Ok(InitLayout::New(layout(global)?)),
+        None => Ok(InitLayout::New(Box::new(layout(global)?))),
         Some(layout) => match contradicting(&options, &layout)? {
             None => Ok(InitLayout::Kept(path)),
             Some(option) => Err(contradiction(option, &path).with_hint(
