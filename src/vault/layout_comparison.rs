@@ -12,6 +12,7 @@ use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::connection::options::{PoolerMode, Timeouts};
 use crate::postgres::connection::pool::Database;
 use crate::record::field::{Field, FieldSpec};
+use crate::record::token::token_len;
 use crate::store::core::{ROUNDS, pause};
 use crate::vault::layout_report::{
     Contradiction, FieldReport, LayoutReport, double_uses, filter, local, without_table,
@@ -269,7 +270,7 @@ impl<'a> Comparison<'a> {
                     if layout.names(field)
                         && let Some(problem) = self.misfit(field, spec, name)
                     {
-                        self.contradicts(&member, problem, "name another column, or leave it out");
+                        self.contradicts(&member, problem, "`retell-vault schema plan` shows whether its type can be changed; or name another column");
                     }
                     self.check_written(&member, column);
                 }
@@ -373,7 +374,10 @@ impl<'a> Comparison<'a> {
                 Some(format!("column {name} is NOT NULL and unique, so it is the application's own"))
             }
             _ if usable(field, spec, column) => None,
-            ColumnType::Varchar(_) => Some(format!("column {name} has type {kind}, which is too short")),
+            ColumnType::Varchar(_) => {
+                let needed = if spec.is_secret { token_len(field, spec.longest) } else { spec.longest - 2 };
+                Some(format!("column {name} has type {kind}, and {needed} characters must have room"))
+            }
             _ => Some(format!("column {name} has type {kind}, which cannot hold it")),
         }
     }
