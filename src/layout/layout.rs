@@ -356,6 +356,11 @@ fn checked(name: String, what: &str) -> Result<String> {
     }
 }
 
+/// A name for a message, unless somebody has put a secret in its place.
+pub(crate) fn shown(name: &str) -> &str {
+    if looks_like_a_secret(name) { "(looks like a secret, not repeated)" } else { name }
+}
+
 /// Keys have the form of a name: `key_` and hex digits.
 fn looks_like_a_secret(name: &str) -> bool {
     let starts = ["key_", "whsec_", "sk_"].iter().any(|start| name.starts_with(start));

@@ -435,8 +435,16 @@ async fn a_key_in_place_of_a_name_is_never_repeated() {
         }
         home.run(&["layout", "write", "--table", "other"]);
         home.run(&["init", "--table", "other"]);
+        home.run(&["status"]);
+        home.put(&["--user", "user-1"], SMALL);
     }
     write(&home, "");
+    for option in ["--table", "--user-column", "--tenant-column"] {
+        let fresh = Home::empty_over(&home.database);
+        let table = if option == "--table" { &[][..] } else { &["--table", "crm.organizations"][..] };
+        let made = fresh.run(&[&["init", option, key][..], table].concat());
+        assert_eq!(made.code, 1, "{made:?}");
+    }
     let pairs = [format!("{key}=x"), format!("x={key}"), format!("{key}={key}"), key.to_owned()];
     for pair in &pairs {
         for option in ["--where", "--column"] {
