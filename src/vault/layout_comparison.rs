@@ -106,25 +106,38 @@ impl<'a> Comparison<'a> {
             self.check_columns();
             self.check_room();
         }
-        let owner = [Some(&layout.user_column), layout.tenant_column.as_ref()].into_iter().flatten();
-        let exists = |name: &&String| self.column(name).is_some();
-        let used = layout.all_columns();
-        let left: Vec<&String> = self.placement.left_alone.iter().map(|(_, column)| column).collect();
+        let owner = self.owner().filter(|name| self.column(name).is_some()).map(str::to_owned).collect();
+        let touched: Vec<&str> = self.owner().chain(layout.filter.columns()).chain(self.written()).collect();
         // of what is no table nothing is touched at all
         let is_table = self.is_table();
-        let is_touched = |name: &String| used.contains(&name.as_str()) && !left.contains(&name);
         let not_touched = self.table.columns.iter().map(|column| &column.name);
         LayoutReport {
             address: String::new(),
             table: Some(layout.table_name()),
-            owner: owner.filter(exists).cloned().collect(),
+            owner,
             filter: filter(layout, &self.table.columns),
             rows: layout.rows,
             fields: layout.fields.each().map(|(field, spec)| self.field(field, spec)).collect(),
-            not_touched: not_touched.filter(|name| is_table && !is_touched(name)).cloned().collect(),
+            not_touched: not_touched
+                .filter(|name| is_table && !touched.contains(&name.as_str()))
+                .cloned()
+                .collect(),
             contradictions: self.contradictions,
             not_looked_at: self.not_looked_at,
         }
+    }
+
+    /// The columns of the owner, as the layout names them.
+    fn owner(&self) -> impl Iterator<Item = &'a str> {
+        let names = [Some(&self.layout.user_column), self.layout.tenant_column.as_ref()];
+        names.into_iter().flatten().map(String::as_str)
+    }
+
+    /// The columns that a store writes.
+    fn written(&self) -> impl Iterator<Item = &str> {
+        let slots = self.placement.slots.iter().map(|slot| &*slot.column);
+        let plain = self.placement.plain.iter().map(|plain| &*plain.column);
+        slots.chain(plain).chain(self.placement.sync_column.as_deref())
     }
 
     fn is_table(&self) -> bool {
@@ -309,11 +322,7 @@ impl<'a> Comparison<'a> {
 
     /// Only a column that a store would write has to be readable and writable.
     fn check_written(&mut self, member: &str, column: &TableColumn) {
-        let placement = &self.placement;
-        let slots = placement.slots.iter().map(|slot| &*slot.column);
-        let plain = placement.plain.iter().map(|plain| &*plain.column);
-        let mut written = slots.chain(plain).chain(placement.sync_column.as_deref());
-        if !written.any(|name| name == column.name) {
+        if !self.written().any(|name| name == column.name) {
             return;
         }
         self.check_readable(member, column);

@@ -12,7 +12,7 @@ use crate::support::TestDb;
 const ORGANIZATIONS: &str = r#"CREATE SCHEMA crm;
     CREATE TABLE crm.organizations (
         id uuid PRIMARY KEY, org_id text NOT NULL, name text, provider text NOT NULL, deleted_at timestamptz,
-        retell_api_key_enc text, settings jsonb, phone_number text, short varchar(50), number integer,
+        retell_api_key_enc text, settings jsonb, phone_number text, short varchar(50), number integer, webhook_config integer,
         upper_name text GENERATED ALWAYS AS (upper(name)) STORED);
     CREATE VIEW crm.active AS SELECT * FROM crm.organizations WHERE deleted_at IS NULL"#;
 const OPTIONS: [&str; 8] = [
@@ -97,13 +97,25 @@ async fn init_keeps_a_layout_that_is_there_and_refuses_options_that_contradict_i
     let by_hand = format!("# by hand\n{WRITTEN}");
     write(&home, &by_hand);
     let contradicting = [
-        (["--table", "crm.active"], "--table says otherwise than table.name in "),
-        (["--user-column", "org_id"], "--user-column says otherwise than table.user in "),
-        (["--tenant-column", "org_id"], "--tenant-column says otherwise than table.tenant in "),
-        (["--column", "api_key=name"], "--column says otherwise than columns.api_key in "),
-        (["--column", "config=settings"], "--column says otherwise than columns.config in "),
-        (["--where", "provider=twilio"], "--where says otherwise than table.where in "),
-        (["--where", "number=3"], "--where says otherwise than table.where in "),
+        (["--table", "crm.active"], "layout.toml does not say the same as --table: member table.name"),
+        (
+            ["--user-column", "org_id"],
+            "layout.toml does not say the same as --user-column: member table.user",
+        ),
+        (
+            ["--tenant-column", "org_id"],
+            "layout.toml does not say the same as --tenant-column: member table.tenant",
+        ),
+        (
+            ["--column", "api_key=name"],
+            "layout.toml does not say the same as --column: member columns.api_key",
+        ),
+        (
+            ["--column", "config=settings"],
+            "layout.toml does not say the same as --column: member columns.config",
+        ),
+        (["--where", "provider=twilio"], "layout.toml does not say the same as --where: member table.where"),
+        (["--where", "number=3"], "layout.toml does not say the same as --where: member table.where"),
     ];
     for (options, message) in contradicting {
         home.run(&with(&["init"], &options)).fails(1, message, "nothing was made");
@@ -133,7 +145,7 @@ async fn a_layout_can_be_written_beside_a_keyring_that_is_there() {
     assert_eq!(kept["written"], false);
 
     let more = ["layout", "write", "--column", "webhook_key=name"];
-    home.run(&more).fails(1, "--column says otherwise than columns.webhook_key", "--replace");
+    home.run(&more).fails(1, "does not say the same as --column: member columns.webhook_key", "--replace");
     assert_eq!(fs::read_to_string(file_of(&home)).unwrap(), WRITTEN);
     home.run(&with(&more, &["--replace"])).ok();
     assert_eq!(fs::read_to_string(file_of(&home)).unwrap(), format!("{WRITTEN}webhook_key = \"name\"\n"));
@@ -180,7 +192,7 @@ async fn show_says_where_every_field_goes_and_what_is_not_touched_and_why() {
         "  api_key             column  retell_api_key_enc  sealed\n",
         "  call_agent_id       packed  retell_api_key_enc  sealed  column encrypted_call_agent_id does not exist\n",
         "column phone_number may be the application's own; to use it: COMMENT ON COLUMN \"crm\".",
-        "columns that are not touched:\n  org_id, name, deleted_at, settings, phone_number, short, number, upper_name\n",
+        "columns that are not touched:\n  org_id, name, deleted_at, settings, phone_number, short, number, webhook_config, upper_name\n",
     ] {
         assert!(show.contains(part), "{part}: {show}");
     }
@@ -213,7 +225,7 @@ async fn show_says_where_every_field_goes_and_what_is_not_touched_and_why() {
         fields["webhook_config"],
         field("json", "settings", true, json!("the layout keeps it sealed"))
     );
-    assert_eq!(shown["not_touched"], json!(["name", "retell_api_key_enc", "upper_name"]));
+    assert_eq!(shown["not_touched"], json!(["name", "retell_api_key_enc", "webhook_config", "upper_name"]));
     assert_eq!(shown["layout"].as_str(), file_of(&home).to_str());
     // nothing is made anywhere, and without a database there is nothing to compare
     db.exec("DROP TABLE crm.organizations CASCADE").await;

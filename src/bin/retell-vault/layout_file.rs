@@ -93,8 +93,8 @@ pub fn for_init(global: &Global) -> Result<InitLayout, Failure> {
 
 /// An option and a file that do not say the same.
 pub fn contradiction(option: &LayoutOption<'_>, path: &Path) -> Failure {
-    let message = format!("{} says otherwise than {} in {}", option.name(), option.member(), path.display());
-    Failure::new(message, "")
+    let (path, option, member) = (path.display(), option.name(), option.member());
+    Failure::new(format!("{path} does not say the same as {option}: member {member}"), "")
 }
 
 /// Writes a layout file, as a whole or not at all. Returns its path.
