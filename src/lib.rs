@@ -15,7 +15,7 @@
 //! [`Vault::schema`] plans what the table lacks, applies, verifies and takes it back; [`Vault::doctor`] finds
 //! what would leak or lose credentials.
 //!
-//! The README is the manual, `docs/SCHEMA.md` and `docs/DOCTOR.md` those of schema and doctor, and
+//! The README is the manual, `docs/LAYOUT.md`, `docs/SCHEMA.md` and `docs/DOCTOR.md` those of layout file, schema and doctor, and
 //! `docs/OPERATIONS.md` the runbook; `docs/ARCHITECTURE.md` is the map, `docs/FORMAT.md` the bytes, and
 //! `SECURITY.md` says what is promised and what is not.
 #![forbid(unsafe_code)]
@@ -74,6 +74,7 @@ pub use store::sync::{BackgroundSync, SyncReport};
 pub use vault::Vault;
 pub use vault::answers::{Loaded, Source, Stored};
 pub use vault::builder::VaultBuilder;
+pub use vault::layout_report::{Contradiction, FieldReport, LayoutReport};
 pub use vault::listing::{Forgotten, KeptReason, KeptRecord, ListEntry, ListPage, RecordState};
 pub use vault::status::{DatabaseStatus, LeftAlone, LocalStatus, SlotStatus, Status};
 
@@ -86,6 +87,10 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/SCHEMA.md")]
 struct SchemaManual;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/LAYOUT.md")]
+struct LayoutManual;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/DOCTOR.md")]

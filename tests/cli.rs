@@ -11,6 +11,8 @@ mod doctor;
 mod key_tokens;
 #[path = "cli/keys.rs"]
 mod keys;
+#[path = "cli/layout.rs"]
+mod layout;
 #[path = "cli/refusals.rs"]
 mod refusals;
 #[path = "cli/rotation.rs"]

@@ -14,6 +14,17 @@ pub enum FilterValue {
     Boolean(bool),
 }
 
+impl FilterValue {
+    /// As it stands in messages.
+    pub(crate) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "text",
+            Self::Integer(_) => "integer",
+            Self::Boolean(_) => "boolean",
+        }
+    }
+}
+
 impl From<&str> for FilterValue {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())

@@ -13,9 +13,12 @@ const MAX_NAME: usize = 63;
 /// The longest JSON text of an extra field: 1,024 characters that may each need a backslash.
 const LONGEST_EXTRA: usize = 2 * 1024 + 2;
 
+const DEFAULT_CONFIG_COLUMN: &str = "encrypted_agent_config";
+
 /// Where the application keeps its users, and which columns the vault may use there.
 ///
-/// Reading, writing, rotation and schema work all walk this one value. Names are taken as they are
+/// It is built by its methods, or read from a file by [`Layout::from_toml`]; both are one thing. Reading, writing, rotation and
+/// schema work all walk this one value. Names are taken as they are
 /// in the catalogue: case matters, and nothing needs quoting.
 ///
 /// The defaults of [`Layout::new`], for Retell's credentials: table `public.user_profiles`, user column `user_id`, no tenant column;
@@ -38,9 +41,11 @@ pub struct Layout {
     /// `None`: as the catalogue suggests.
     pub(crate) rows: Option<Rows>,
     pub(crate) fields: Fields,
+    /// Of the fields those that the layout declares, in its order.
+    pub(super) extra: Vec<Field>,
     /// Those that were named; the others have the default of their field.
-    columns: BTreeMap<Field, String>,
-    sealed: BTreeSet<Field>,
+    pub(super) columns: BTreeMap<Field, String>,
+    pub(super) sealed: BTreeSet<Field>,
     pub(crate) config_column: String,
     pub(crate) sync_column: String,
 }
@@ -58,9 +63,10 @@ impl Layout {
             filter: Filter::default(),
             rows: None,
             fields: Fields::new(C::NAMESPACE, C::FIELDS),
+            extra: Vec::new(),
             columns: BTreeMap::new(),
             sealed: BTreeSet::new(),
-            config_column: "encrypted_agent_config".to_owned(),
+            config_column: DEFAULT_CONFIG_COLUMN.to_owned(),
             sync_column: format!("last_{}_sync", C::NAMESPACE),
         }
     }
@@ -102,15 +108,18 @@ impl Layout {
     }
 
     /// Only rows with this constant in this column count: every load and store looks at them alone, and a row that a store
-    /// makes gets it. A rotation, a token count and [`destroy_key`](crate::Vault::destroy_key) read all rows.
+    /// makes gets it. A rotation, a token count and [`destroy_key`](crate::Vault::destroy_key) read all rows. Another constant
+    /// for the same column takes the place of the first.
     ///
     /// # Errors
-    /// As [`Layout::user_column`]; `InvalidInput` for a column that has a constant already, and for a text of more than 255
-    /// bytes or with control characters.
+    /// As [`Layout::user_column`]; `InvalidInput` for a text of more than 255 bytes or with control characters.
     pub fn where_equals(mut self, column: &str, value: impl Into<FilterValue>) -> Result<Self> {
         let (column, value) = (column_name(column, "filter column")?, value.into());
         Filter::check(&column, &value)?;
-        self.filter.equals.push((column, value));
+        match self.filter.equals.iter_mut().find(|(known, _)| *known == column) {
+            Some((_, constant)) => *constant = value,
+            None => self.filter.equals.push((column, value)),
+        }
         Ok(self)
     }
 
@@ -168,14 +177,20 @@ impl Layout {
     /// unless [`column`](Self::column) names one.
     ///
     /// # Errors
-    /// `InvalidInput` for a name that is not valid, or that the credentials use already.
+    /// `InvalidInput` for a name that is not valid, that the credentials use already, or that looks like a secret itself: the
+    /// name of a field is no secret, and stands in every token.
     pub fn extra_secret(mut self, name: &str) -> Result<Self> {
         let field: Field = name.parse()?;
+        if looks_like_a_secret(name) {
+            return Err(invalid("the name of an extra field looks like a secret, and is not repeated here")
+                .with_hint("give the name of a field, such as voice_token; its values are stored later"));
+        }
         if self.fields.knows(field) {
             return Err(invalid(&format!("{field} is a field of {} already", self.fields.namespace))
                 .with_hint("choose another name for the extra field"));
         }
         self.fields = self.fields.with(FieldSpec::extra(field, LONGEST_EXTRA));
+        self.extra.push(field);
         Ok(self)
     }
 
@@ -215,6 +230,21 @@ impl Layout {
         self.columns.contains_key(&field)
     }
 
+    /// Whether a plain field is sealed whatever columns there are.
+    pub(crate) fn keeps_sealed(&self, field: Field) -> bool {
+        self.sealed.contains(&field)
+    }
+
+    /// Whether the JSONB config column was named.
+    pub(crate) fn names_config_column(&self) -> bool {
+        self.config_column != DEFAULT_CONFIG_COLUMN
+    }
+
+    /// Whether the column for the time of the last write was named.
+    pub(crate) fn names_sync_column(&self) -> bool {
+        self.sync_column != format!("last_{}_sync", self.fields.namespace)
+    }
+
     /// The columns of secret fields, in the order of the table of fields.
     pub(crate) fn secret_columns(&self) -> impl Iterator<Item = &str> {
         self.fields.secrets().filter_map(|(field, _)| self.column_of(field))
@@ -238,24 +268,48 @@ impl Layout {
 
     /// Every column that the layout names, the owner's first, then those of the filter.
     pub(crate) fn all_columns(&self) -> Vec<&str> {
-        let owner = [Some(self.user_column.as_str()), self.tenant_column.as_deref()];
-        let fields = self.fields.each().map(|(field, _)| self.column_of(field));
-        let others = [Some(self.config_column.as_str()), Some(self.sync_column.as_str())];
-        let filter = self.filter.columns().map(Some);
-        owner.into_iter().chain(filter).chain(fields).chain(others).flatten().collect()
+        self.uses().into_iter().map(|(_, column)| column).collect()
     }
 
+    /// The same, each with the member of a layout file that names it.
+    pub(crate) fn uses(&self) -> Vec<(String, &str)> {
+        let mut uses = vec![("table.user".to_owned(), self.user_column.as_str())];
+        uses.extend(self.tenant_column.iter().map(|column| ("table.tenant".to_owned(), column.as_str())));
+        uses.extend(self.filter.equals.iter().map(|(column, _)| ("table.where".to_owned(), column.as_str())));
+        uses.extend(self.filter.is_null.iter().map(|column| ("table.is_null".to_owned(), column.as_str())));
+        let of_field = |(field, _): (Field, _)| Some((format!("columns.{field}"), self.column_of(field)?));
+        uses.extend(self.fields.each().filter_map(of_field));
+        uses.push(("columns.config".to_owned(), &self.config_column));
+        uses.push(("columns.sync".to_owned(), &self.sync_column));
+        uses
+    }
+
+    /// Members that name the same column, in pairs.
+    pub(crate) fn double_uses(&self) -> Vec<(String, String)> {
+        let uses = self.uses();
+        let earlier = |at: usize| uses[..at].iter().find(|(_, column)| *column == uses[at].1);
+        let pair = |at: usize| earlier(at).map(|(member, _)| (member.clone(), uses[at].0.clone()));
+        (0..uses.len()).filter_map(pair).collect()
+    }
+
+    /// Whether its rows have a tenant id.
+    pub fn has_tenants(&self) -> bool {
+        self.tenant_column.is_some()
+    }
+
+    /// Checks what no single method can. Building a vault does so too.
+    ///
     /// # Errors
     /// `Configuration` when one column has two uses, or the table of fields is not one.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         self.fields.check()?;
-        let mut names = self.all_columns();
-        names.sort_unstable();
-        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        match self.double_uses().first() {
             None => Ok(()),
-            Some(pair) => {
-                let message = format!("the layout uses column {} for two things", pair[0]);
-                Err(Error::new(ErrorKind::Configuration, message))
+            // the column is not repeated: somebody may have put a secret in its place
+            Some((first, second)) => {
+                let message = format!("the layout uses one column for {first} and for {second}");
+                Err(Error::new(ErrorKind::Configuration, message)
+                    .with_hint("name another column for one of them"))
             }
         }
     }
@@ -286,11 +340,31 @@ fn split_name(name: &str) -> Result<Vec<String>> {
     }
 }
 
+/// The reverse of [`split_name`].
+pub(super) fn joined_name(parts: &[&str]) -> String {
+    let part = |part: &&str| match part.contains(['.', '"']) {
+        true => format!("\"{}\"", part.replace("\"", "\"\"")),
+        false => (*part).to_owned(),
+    };
+    parts.iter().map(part).collect::<Vec<_>>().join(".")
+}
+
 fn checked(name: String, what: &str) -> Result<String> {
     match name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
         true => Err(invalid(&format!("{what} must be a name of 1 to 63 bytes without control characters"))),
         false => Ok(name),
     }
+}
+
+/// A name for a message, unless somebody has put a secret in its place.
+pub(crate) fn shown(name: &str) -> &str {
+    if looks_like_a_secret(name) { "(looks like a secret, not repeated)" } else { name }
+}
+
+/// Keys have the form of a name: `key_` and hex digits.
+fn looks_like_a_secret(name: &str) -> bool {
+    let starts = ["key_", "whsec_", "sk_"].iter().any(|start| name.starts_with(start));
+    starts && name.len() >= 16 && name.contains(|char: char| char.is_ascii_digit())
 }
 
 /// Columns that every table has, and that the server fills.
@@ -325,6 +399,13 @@ mod tests {
     }
 
     #[test]
+    fn another_constant_takes_the_place_of_the_first() {
+        let layout = Layout::new().where_equals("provider", "twilio").unwrap();
+        let layout = layout.where_equals("provider", "retell").unwrap();
+        assert_eq!(layout, Layout::new().where_equals("provider", "retell").unwrap());
+    }
+
+    #[test]
     fn columns_that_the_server_fills_are_refused() {
         for name in SYSTEM_COLUMNS {
             assert!(Layout::new().table(name).is_ok());
@@ -346,7 +427,10 @@ mod tests {
     #[test]
     fn one_column_cannot_have_two_uses() {
         let layout = Layout::new().column(Field::named("webhook_key"), "phone_number").unwrap();
-        assert_eq!(layout.check().unwrap_err().kind(), ErrorKind::Configuration);
+        let error = layout.check().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        let message = "the layout uses one column for columns.webhook_key and for columns.phone_number";
+        assert_eq!(error.to_string(), message);
         assert!(Layout::new().check().is_ok());
     }
 
@@ -364,6 +448,11 @@ mod tests {
                 "{taken}"
             );
         }
+        let error = Layout::new().extra_secret("key_0123456789abcdef").unwrap_err();
+        assert!(
+            error.to_string().contains("looks like a secret") && !format!("{error:?}").contains("key_01")
+        );
+        assert!(Layout::new().extra_secret("key_of_the_voice").is_ok());
         assert!(Layout::new().column_of(phone).is_some() && !Layout::new().names(phone));
         assert_eq!(Layout::new().sealed(phone).unwrap().column_of(phone), None);
         assert!(

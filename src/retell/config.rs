@@ -8,7 +8,6 @@ use std::str::FromStr;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::layout::Layout;
 use crate::record::credentials::Credentials;
 use crate::record::field::{Field, FieldSpec, Fields, MAX_FIELDS};
 use crate::record::values::{Values, not_a_value};
@@ -202,7 +201,7 @@ impl RetellConfig {
         self.extra.get(&extra_field(name).ok()?)
     }
 
-    /// Sets or clears an extra field. A store needs a layout that declares it with [`Layout::extra_secret`].
+    /// Sets or clears an extra field. A store needs a layout that declares it with [`Layout::extra_secret`](crate::Layout::extra_secret).
     ///
     /// # Errors
     /// `InvalidInput` for a name that is not valid or has another meaning. On error nothing is changed.
@@ -268,19 +267,6 @@ impl RetellConfig {
     /// Its values with every secret masked.
     pub(crate) fn masked_values(&self) -> Values {
         self.shown(|secret| Cow::Owned(mask(secret)))
-    }
-}
-
-impl Default for Layout {
-    fn default() -> Self {
-        Self::of::<RetellConfig>()
-    }
-}
-
-impl Layout {
-    /// The default names for Retell's credentials.
-    pub fn new() -> Self {
-        Self::default()
     }
 }
 

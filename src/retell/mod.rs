@@ -2,4 +2,5 @@
 
 pub(crate) mod config;
 pub(crate) mod json;
+pub(crate) mod layout;
 pub(crate) mod values;

@@ -2,6 +2,8 @@
 
 pub(crate) mod answers;
 pub(crate) mod builder;
+pub(crate) mod layout_comparison;
+pub(crate) mod layout_report;
 pub(crate) mod listing;
 pub(crate) mod status;
 
@@ -13,7 +15,7 @@ use std::time::Duration;
 use crate::doctor;
 use crate::doctor::finding::Diagnosis;
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::KeyInfo;
 use crate::record::credentials::Credentials;
 use crate::record::field::Field;
@@ -38,6 +40,8 @@ use crate::store::modify::{Changed, modify};
 use crate::store::store::{delete, store};
 use crate::store::sync::{BackgroundSync, SyncReport, sync};
 use crate::vault::answers::{Loaded, Stored, credentials};
+use crate::vault::layout_comparison::compare;
+use crate::vault::layout_report::LayoutReport;
 use crate::vault::listing::{Forgotten, KeptRecord, ListPage};
 use crate::vault::status::Status;
 
@@ -215,6 +219,18 @@ impl<C: Credentials> Vault<C> {
         status::status(&self.core).await
     }
 
+    /// Compares the layout with the database: where every field would go, what is not touched, and what contradicts the
+    /// layout. Reads only the catalogue. [`Layout::compare`](crate::Layout::compare) does the same without a vault.
+    ///
+    /// # Errors
+    /// `Configuration` without a database; else those of looking at the catalogue.
+    pub async fn layout_report(&self) -> Result<LayoutReport> {
+        let postgres = self.core.postgres.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::Configuration, "there is no database to compare the layout with")
+        })?;
+        compare(&postgres.database, postgres.layout()).await
+    }
+
     /// Forgets what is known about the columns of the table, as after a migration.
     ///
     /// # Errors
@@ -372,6 +388,7 @@ mod tests {
         may_be_spawned(&vault.forget(owner));
         may_be_spawned(&vault.list(None, 1));
         may_be_spawned(&vault.status());
+        may_be_spawned(&vault.layout_report());
         may_be_spawned(&vault.redetect());
         may_be_spawned(&vault.census());
         may_be_spawned(&vault.rotate(&RotateOptions::new(), |_| {}));

@@ -8,6 +8,7 @@ use sqlx::postgres::PgArguments;
 
 use crate::error::Result;
 use crate::keyring::keys::KeyInfo;
+use crate::layout::layout::Layout;
 use crate::layout::placement::{Place, Placement};
 use crate::postgres::connection::errors::Outcome;
 use crate::postgres::connection::pool::Query;
@@ -157,7 +158,7 @@ async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field,
     let placement = &plan.placement;
     writes.iter_mut().for_each(|(field, place)| *place = placement.place(*field));
     status.slots = slots(placement, writes);
-    status.left_alone = placement.left_alone.iter().map(|left| left_alone(postgres, left)).collect();
+    status.left_alone = placement.left_alone.iter().map(|left| left_alone(postgres.layout(), left)).collect();
     status.problem = match (postgres.check_writable(&plan), plan.placement.is_local()) {
         (Err(error), _) => Some(error.to_string()),
         (Ok(()), true) => Some(postgres.no_room(&plan)),
@@ -186,8 +187,7 @@ fn slots(placement: &Placement, places: &[(Field, Place)]) -> Vec<SlotStatus> {
     slot.collect()
 }
 
-fn left_alone(postgres: &Postgres, (field, column): &(Field, String)) -> LeftAlone {
-    let layout = postgres.layout();
+pub(super) fn left_alone(layout: &Layout, (field, column): &(Field, String)) -> LeftAlone {
     let adopt = format!(
         "COMMENT ON COLUMN {}.{} IS {}",
         relation(layout),

@@ -9,11 +9,11 @@ use crate::args::doctor::DoctorArgs;
 use crate::args::global::Global;
 use crate::failure::Failure;
 use crate::progress::RowProgress;
-use crate::{print, session};
+use crate::{layout_file, print, session};
 
 /// Examines everything. A failure is critical: nothing is known then.
 pub async fn doctor(global: &Global, options: &DoctorArgs) -> Result<ExitCode, Failure> {
-    let options = options.options(global)?;
+    let options = options.options(global, &layout_file::layout(global)?)?;
     let diagnosis = examine(global, &options).await.map_err(Failure::into_critical)?;
     match global.json {
         true => print::json(&as_json(&diagnosis)),

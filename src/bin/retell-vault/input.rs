@@ -36,6 +36,21 @@ const VALUE: TextInput = TextInput {
     shape: "give the value on standard input; to remove a field, use `retell-vault unset`",
 };
 
+const LAYOUT: TextInput = TextInput {
+    thing: "layout file",
+    question: "",
+    source: "name a file that this user may read, with --layout or RETELL_VAULT_LAYOUT",
+    shape: "it is TOML; docs/LAYOUT.md describes it",
+};
+
+/// The text of a layout file. `None`: there is no such file.
+pub fn layout(path: &Path) -> Result<Option<Zeroizing<String>>, Failure> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => LAYOUT.read(file, &path.display().to_string()).map(Some),
+    }
+}
+
 /// The configuration to store, from a file or standard input.
 pub fn config(file: Option<&Path>) -> Result<RetellConfig, Failure> {
     let text = match file {

@@ -7,6 +7,8 @@ mod doctor;
 mod failure;
 mod input;
 mod key;
+mod layout;
+mod layout_file;
 mod list;
 mod print;
 mod progress;
@@ -46,6 +48,7 @@ async fn run(Cli { global, command }: &Cli) -> Result<ExitCode, Failure> {
         Command::List(list) => list::list(global, list).await,
         Command::Forget(owner) => records::forget(global, owner).await,
         Command::Status => status::status(global).await,
+        Command::Layout(command) => layout::run(global, command).await,
         Command::Sync => records::sync(global).await,
         Command::Key(command) => key::run(global, command).await,
         Command::Rotate(rotate) => rotate::rotate(global, rotate).await,

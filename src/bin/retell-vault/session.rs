@@ -1,10 +1,11 @@
 //! From the global options to a keyring, and to an open vault.
 
-use retell_vault::{ErrorKind, Fallback, KeyringFile, Layout, Passphrase, Vault, VaultBuilder};
+use retell_vault::{ErrorKind, Fallback, KeyringFile, Passphrase, Vault, VaultBuilder};
 use serde_json::json;
 
 use crate::args::global::Global;
 use crate::failure::Failure;
+use crate::layout_file::{self, InitLayout};
 use crate::print;
 use crate::secret::{self, Purpose};
 
@@ -34,9 +35,10 @@ pub fn require_keyring(global: &Global) -> Result<(), Failure> {
     }
 }
 
-/// Makes the keyring, unless there is one or its rival's traces are found.
+/// Makes the keyring, unless there is one or its rival's traces are found. Then writes the layout, if one was given.
 pub async fn init(global: &Global) -> Result<(), Failure> {
-    let keyring = new_keyring(global)?;
+    let layout = layout_file::for_init(global)?;
+    let keyring = new_keyring(global).map_err(|failure| layout.hint_at_write(global, failure))?;
     let (path, key) = (keyring.path().display().to_string(), keyring.keys()[0].id.to_string());
     builder(global, keyring)?.init().await.map_err(|error| match error.kind() {
         ErrorKind::Unavailable => Failure::new(
@@ -45,11 +47,31 @@ pub async fn init(global: &Global) -> Result<(), Failure> {
         ),
         _ => error.into(),
     })?;
+    let written = match &layout {
+        InitLayout::New(layout) => {
+            let written = layout_file::write(&global.layout_file(), layout);
+            Some(written.map_err(|failure| {
+                failure.about("the keyring was made, but not the layout").with_hint(
+                    "mend what is named, then run `retell-vault layout write` with the same options",
+                )
+            })?)
+        }
+        InitLayout::Kept(path) => Some(path.display().to_string()),
+        InitLayout::NotGiven => None,
+    };
     if global.json {
-        return print::json(&json!({ "keyring": path, "key": key }));
+        return print::json(&json!({ "keyring": path, "key": key, "layout": written }));
     }
     print::hint("back it up, and what opens it, in different places: stored values open with nothing else");
-    print::out(&format!("made {path} with key {key}\n"))
+    if matches!(layout, InitLayout::New(_)) && global.database_url().is_some() {
+        print::hint("`retell-vault layout check` compares the layout with the database");
+    }
+    let made = match (&layout, written) {
+        (InitLayout::New(_), Some(layout)) => format!("wrote {layout}\n"),
+        (InitLayout::Kept(_), Some(layout)) => format!("kept {layout}, which says the same\n"),
+        _ => String::new(),
+    };
+    print::out(&format!("made {path} with key {key}\n{made}"))
 }
 
 /// A new keyring, not saved yet. Nobody is asked for a passphrase where there is one already.
@@ -66,7 +88,7 @@ fn new_keyring(global: &Global) -> Result<KeyringFile, Failure> {
 
 /// A vault over the local file and the database.
 pub fn builder(global: &Global, keyring: KeyringFile) -> Result<VaultBuilder, Failure> {
-    let builder = local(global, keyring).layout(layout(global)?).pooler(global.pooler.into());
+    let builder = local(global, keyring).layout(layout_file::layout(global)?).pooler(global.pooler.into());
     Ok(match global.database_url() {
         Some(url) => builder.postgres(url),
         None => builder,
@@ -76,18 +98,4 @@ pub fn builder(global: &Global, keyring: KeyringFile) -> Result<VaultBuilder, Fa
 /// A vault over the local file alone.
 pub fn local(global: &Global, keyring: KeyringFile) -> VaultBuilder {
     Vault::builder(keyring).local_file(global.local_file())
-}
-
-fn layout(global: &Global) -> Result<Layout, Failure> {
-    let mut layout = Layout::new();
-    if let Some(table) = &global.table {
-        layout = layout.table(table)?;
-    }
-    if let Some(column) = &global.user_column {
-        layout = layout.user_column(column)?;
-    }
-    if let Some(column) = &global.tenant_column {
-        layout = layout.tenant_column(column)?;
-    }
-    Ok(layout)
 }

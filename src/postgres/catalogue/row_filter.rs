@@ -139,21 +139,31 @@ fn is_name(quoted: &str, expression: &str) -> bool {
 }
 
 fn constant(table: &str, column: &TableColumn, value: &FilterValue) -> Result<Constant> {
-    let (kind, literal) = match (column.value_type(), value) {
-        ("text" | "varchar" | "bpchar" | "name", FilterValue::Text(text)) => ("text", literal(text)),
-        ("uuid", FilterValue::Text(text)) if Uuid::try_parse(text).is_ok() => ("uuid", literal(text)),
-        ("int2" | "int4" | "int8", FilterValue::Integer(number)) => ("int8", format!("'{number}'")),
-        ("bool", FilterValue::Boolean(is_set)) => ("bool", format!("'{is_set}'")),
-        _ => {
-            let (name, kind) = (&column.name, &column.kind);
-            return Err(wrong(format!(
-                "column {name} of {table} has type {kind}, and never holds the constant that the filter of the layout has for it"
-            )));
-        }
+    let Some((kind, literal)) = as_sql(column, value) else {
+        let (name, kind) = (&column.name, &column.kind);
+        return Err(wrong(format!(
+            "column {name} of {table} has type {kind}, and never holds the constant that the filter of the layout has for it"
+        )));
     };
     let value = format!("{literal}::pg_catalog.{kind}");
     let (assigned, of_enum) = (column.assigned(&value), column.enum_type.clone());
     Ok(Constant { column: quote(&column.name), kind, value, assigned, literal, of_enum })
+}
+
+/// The built-in type that a constant is compared as, and its literal; `None`: no value of the column is such a constant.
+fn as_sql(column: &TableColumn, value: &FilterValue) -> Option<(&'static str, String)> {
+    match (column.value_type(), value) {
+        ("text" | "varchar" | "bpchar" | "name", FilterValue::Text(text)) => Some(("text", literal(text))),
+        ("uuid", FilterValue::Text(text)) => Uuid::try_parse(text).ok().map(|_| ("uuid", literal(text))),
+        ("int2" | "int4" | "int8", FilterValue::Integer(number)) => Some(("int8", format!("'{number}'"))),
+        ("bool", FilterValue::Boolean(is_set)) => Some(("bool", format!("'{is_set}'"))),
+        _ => None,
+    }
+}
+
+/// Whether a column can hold a constant.
+pub(crate) fn can_hold(column: &TableColumn, value: &FilterValue) -> bool {
+    as_sql(column, value).is_some()
 }
 
 fn wrong(message: String) -> Error {

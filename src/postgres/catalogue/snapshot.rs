@@ -46,12 +46,14 @@ struct SnapshotAnswer {
     text_columns: Option<Vec<TextColumn>>,
 }
 
+/// A relation of the name in the layout, whether the vault can use it or not.
 #[derive(Deserialize)]
-struct TableAnswer {
-    kind: char,
-    persistence: Persistence,
-    columns: Vec<TableColumn>,
-    indexes: Vec<Index>,
+pub(crate) struct TableAnswer {
+    /// As in pg_class.relkind: `r` a table, `p` a partitioned one, `v` a view.
+    pub(crate) kind: char,
+    pub(crate) persistence: Persistence,
+    pub(crate) columns: Vec<TableColumn>,
+    pub(crate) indexes: Vec<Index>,
     definitions: Option<TableDefinitions>,
 }
 
@@ -86,6 +88,14 @@ pub(crate) async fn take_with_definitions(
 ) -> Result<(Table, TableDefinitions), DatabaseError> {
     let (table, definitions, _) = ask(database, layout, &[Part::Definitions]).await?.defined(layout)?;
     Ok((table, definitions))
+}
+
+/// What has the name of the table, whatever it is.
+pub(crate) async fn take_unchecked(
+    database: &Database,
+    layout: &Layout,
+) -> Result<Option<TableAnswer>, DatabaseError> {
+    Ok(ask(database, layout, &[]).await?.table)
 }
 
 /// The definitions alone, also of a table whose owners the vault cannot tell apart.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::filter::Rows;
-use crate::layout::layout::Layout;
+use crate::layout::layout::{Layout, shown};
 use crate::layout::placement::Column;
 use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::catalogue::row_filter::RowFilter;
@@ -115,7 +115,7 @@ impl Table {
 }
 
 /// A column as the placement reads it.
-fn placed(column: &TableColumn, layout: &Layout, indexes: &[Index]) -> Column {
+pub(crate) fn placed(column: &TableColumn, layout: &Layout, indexes: &[Index]) -> Column {
     let is_in = |names: &[String]| names.contains(&column.name);
     Column {
         kind: column.column_type(),
@@ -129,10 +129,10 @@ fn placed(column: &TableColumn, layout: &Layout, indexes: &[Index]) -> Column {
     }
 }
 
-fn id_kind(layout: &Layout, columns: &[TableColumn], name: &str) -> Result<IdKind, DatabaseError> {
+pub(crate) fn id_kind(layout: &Layout, columns: &[TableColumn], name: &str) -> Result<IdKind, DatabaseError> {
     let table = layout.table_name();
     let Some(column) = columns.iter().find(|column| column.name == name) else {
-        let error = Error::new(ErrorKind::Schema, format!("table {table} has no column {name}"));
+        let error = Error::new(ErrorKind::Schema, format!("table {table} has no column {}", shown(name)));
         return Err(error
             .with_hint("name the column that holds the id (`--user-column`, `--tenant-column`)")
             .into());
@@ -226,6 +226,7 @@ pub(crate) struct TextColumn {
 }
 
 pub(crate) fn missing_table(layout: &Layout) -> Error {
-    Error::new(ErrorKind::Schema, format!("table {} does not exist", layout.table_name()))
+    let name = format!("{}.{}", shown(&layout.schema), shown(&layout.table));
+    Error::new(ErrorKind::Schema, format!("table {name} does not exist"))
         .with_hint("check schema and table name (case matters), and that the URL names the right database")
 }

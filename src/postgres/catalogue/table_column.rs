@@ -63,7 +63,7 @@ impl TableColumn {
         }
     }
 
-    pub(super) fn column_type(&self) -> ColumnType {
+    pub(crate) fn column_type(&self) -> ColumnType {
         match self.base.as_str() {
             "text" => ColumnType::Text,
             // the type modifier of varchar(n) is n + 4, and -1 without a length

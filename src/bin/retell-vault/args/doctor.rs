@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use clap::{Args, value_parser};
-use retell_vault::{DoctorOptions, Owner};
+use retell_vault::{DoctorOptions, Layout, Owner};
 
-use crate::args::global::{Global, column, owner, table};
+use crate::args::global::{Global, owner};
+use crate::args::layout::{column, table};
 use crate::failure::Failure;
 
 pub const EXIT_CODES: &str = "\
@@ -32,7 +33,7 @@ pub struct DoctorArgs {
     users_column: Option<String>,
     /// Act as the first owner and try to read and write the row of the second; always rolled back
     ///
-    /// Both must have a row. An owner is USER, or TENANT/USER where --tenant-column is given.
+    /// Both must have a row. An owner is USER, or TENANT/USER in a table with tenants.
     #[arg(long, num_args = 2, value_names = ["OWNER_A", "OWNER_B"])]
     probe: Option<Vec<String>>,
 }
@@ -42,7 +43,7 @@ impl DoctorArgs {
     ///
     /// # Errors
     /// What was given for `--probe` names no two owners, or there is no database to look into.
-    pub fn options(&self, global: &Global) -> Result<DoctorOptions, Failure> {
+    pub fn options(&self, global: &Global, layout: &Layout) -> Result<DoctorOptions, Failure> {
         let mut options = DoctorOptions::new();
         if self.deep {
             options = options.deep();
@@ -54,7 +55,7 @@ impl DoctorArgs {
             options = options.users_table(table, column);
         }
         if let Some([actor, other]) = self.probe.as_deref() {
-            let (actor, other) = (probed(global, actor)?, probed(global, other)?);
+            let (actor, other) = (probed(layout, actor)?, probed(layout, other)?);
             if actor == other {
                 return Err(Failure::usage("--probe: both owners are the same", "name two different owners"));
             }
@@ -82,13 +83,16 @@ impl DoctorArgs {
 }
 
 /// An owner as it is given to `--probe`.
-fn probed(global: &Global, text: &str) -> Result<Owner, Failure> {
+fn probed(layout: &Layout, text: &str) -> Result<Owner, Failure> {
     let wrong = |message: String| {
-        Failure::usage(message, "an owner is USER, or TENANT/USER in a table with tenants (--tenant-column)")
+        Failure::usage(
+            message,
+            "an owner is USER, or TENANT/USER in a table with tenants (--tenant-column, or `tenant` in the layout file)",
+        )
     };
-    let parsed = match &global.tenant_column {
-        None => owner(text, None),
-        Some(_) => {
+    let parsed = match layout.has_tenants() {
+        false => owner(text, None),
+        true => {
             let split = text.split_once('/');
             let (tenant, user) = split.ok_or_else(|| wrong("--probe: an owner has no tenant".to_owned()))?;
             owner(user, Some(tenant))

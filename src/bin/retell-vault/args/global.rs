@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use retell_vault::{Expected, Layout, Owner, PoolerMode, TenantId, UserId};
+use retell_vault::{Expected, Owner, PoolerMode, TenantId, UserId};
 
+use crate::args::layout::LayoutArgs;
 use crate::failure::Failure;
 
 const DEFAULT_HOME: &str = ".retell-vault";
@@ -13,21 +14,14 @@ const DEFAULT_HOME: &str = ".retell-vault";
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Folder of keyring.json and local.db [default: .retell-vault]
+    /// Folder of keyring.json, local.db and layout.toml [default: .retell-vault]
     #[arg(long, global = true, value_name = "DIR", env = "RETELL_VAULT_HOME", hide_env_values = true)]
     home: Option<OsString>,
     /// Postgres to store in, postgres://USER:PASSWORD@HOST/DATABASE; without it, the local file only
     #[arg(long, global = true, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// Table of the application's users [default: public.user_profiles]
-    #[arg(long, global = true, value_name = "[SCHEMA.]TABLE", value_parser = table)]
-    pub table: Option<String>,
-    /// Its column with the user id [default: user_id]
-    #[arg(long, global = true, value_name = "COLUMN", value_parser = column)]
-    pub user_column: Option<String>,
-    /// Its column with the tenant id [default: none]
-    #[arg(long, global = true, value_name = "COLUMN", value_parser = column)]
-    pub tenant_column: Option<String>,
+    #[command(flatten)]
+    pub layout: LayoutArgs,
     /// Whether a transaction pooler (PgBouncer, Supavisor) stands before Postgres
     #[arg(long, global = true, value_name = "MODE", default_value = "auto")]
     pub pooler: Pooler,
@@ -53,6 +47,11 @@ impl Global {
     /// Where the local file lies.
     pub fn local_file(&self) -> PathBuf {
         self.home().join("local.db")
+    }
+
+    /// The layout file: the one that is named, else the one of the home, which may be missing.
+    pub fn layout_file(&self) -> PathBuf {
+        self.layout.named_file().map_or_else(|| self.home().join("layout.toml"), Path::to_owned)
     }
 
     /// The database, if one is named. An empty variable names none.
@@ -104,12 +103,4 @@ pub fn expected(text: &str) -> Result<Expected, &'static str> {
         (_, Ok(version)) => Ok(Expected::Version(version)),
         (_, Err(_)) => Err("it must be `absent`, or a version of 16 hex digits as `get` prints it"),
     }
-}
-
-pub fn table(text: &str) -> retell_vault::Result<String> {
-    Layout::new().table(text).map(|_| text.to_owned())
-}
-
-pub fn column(text: &str) -> retell_vault::Result<String> {
-    Layout::new().user_column(text).map(|_| text.to_owned())
 }

@@ -3,9 +3,11 @@
 pub mod doctor;
 pub mod global;
 pub mod keys;
+pub mod layout;
 pub mod records;
 pub mod schema;
 
+use std::env;
 use std::error::Error as _;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -14,6 +16,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::args::doctor::DoctorArgs;
 use crate::args::global::Global;
 use crate::args::keys::{KeyCommand, RotateArgs};
+use crate::args::layout::LayoutCommand;
 use crate::args::records::{
     DeleteArgs, FieldArgs, GetArgs, ListArgs, OwnerArgs, PUT_HELP, PutArgs, SET_HELP, UNSET_HELP,
 };
@@ -23,6 +26,7 @@ use crate::failure::Failure;
 const ENVIRONMENT: &str = "\
 Environment:
   RETELL_VAULT_HOME          the same as --home
+  RETELL_VAULT_LAYOUT        the same as --layout
   DATABASE_URL               the same as --database-url, and in no process list
   RETELL_VAULT_PASSPHRASE    the passphrase of the keyring
   RETELL_VAULT_WRAPPING_KEY  base64 of 32 bytes, for a keyring without a passphrase
@@ -49,6 +53,9 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Make the keyring; an existing one is never overwritten
+    ///
+    /// With --table, --user-column, --tenant-column, --column or --where it also writes them into layout.toml in the home,
+    /// where every later command finds them. An existing layout file is kept.
     Init,
     /// Store a configuration, as JSON from a file or standard input
     Put(PutArgs),
@@ -69,6 +76,9 @@ pub enum Command {
     Forget(OwnerArgs),
     /// Show the database and its columns, those that are left alone too, the local file, and the keys
     Status,
+    /// Show, check or write the layout: the table, how its rows are found, and which column holds which field
+    #[command(subcommand)]
+    Layout(LayoutCommand),
     /// Send what waits in the local file to the database; fails if anything stays behind
     Sync,
     /// Show, check or change the root keys of the keyring, or the secret that opens it
@@ -84,31 +94,36 @@ pub enum Command {
 }
 
 /// Every command explains the environment and the exit codes, some more.
-fn with_help(command: clap::Command) -> clap::Command {
-    let own = match command.get_name() {
+fn with_help(parent: &str, command: clap::Command) -> clap::Command {
+    let name = command.get_name().to_owned();
+    let own = match name.as_str() {
         "put" => PUT_HELP,
         "set" => SET_HELP,
         "unset" => UNSET_HELP,
         "rewrap" => keys::REWRAP_HELP,
         "rotate" => keys::ROTATE_HELP,
-        "check" => keys::CHECK_HELP,
         "destroy" => keys::DESTROY_HELP,
+        "init" => layout::INIT_HELP,
+        "layout" => layout::LAYOUT_HELP,
+        "check" if parent == "layout" => layout::CHECK_HELP,
+        "check" => keys::CHECK_HELP,
+        "write" => layout::WRITE_HELP,
         "plan" => schema::PLAN_HELP,
         "apply" => schema::APPLY_HELP,
         "verify" => schema::VERIFY_HELP,
         "rollback" => schema::ROLLBACK_HELP,
         _ => "",
     };
-    let codes = if command.get_name() == "doctor" { doctor::EXIT_CODES } else { EXIT_CODES };
+    let codes = if name == "doctor" { doctor::EXIT_CODES } else { EXIT_CODES };
     let help = format!("{own}{ENVIRONMENT}\n\n{codes}\n\n{ERRORS}");
-    command.after_help(help).mut_subcommands(with_help)
+    command.after_help(help).mut_subcommands(|command| with_help(&name, command))
 }
 
 /// Reads the command line. Ends the process for `--help`, `--version`, and most mistakes.
 pub fn parse() -> Result<Cli, Failure> {
-    let command = with_help(Cli::command());
+    let command = with_help("", Cli::command());
     let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
-    parsed.or_else(|error| match error.get(ContextKind::InvalidArg) {
+    let parsed: Cli = parsed.or_else(|error| match error.get(ContextKind::InvalidArg) {
         // clap would repeat it, and it may be a secret
         Some(ContextValue::String(text))
             if error.kind() == ErrorKind::UnknownArgument && !text.starts_with('-') =>
@@ -128,5 +143,7 @@ pub fn parse() -> Result<Cli, Failure> {
             ))
         }
         _ => error.exit(),
-    })
+    })?;
+    parsed.global.layout.check_none_lost(env::args_os())?;
+    Ok(parsed)
 }

@@ -1,0 +1,328 @@
+//! The layout file: a layout as TOML, read and printed. Reading calls the methods of [`Layout`], which check everything.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::filter::{FilterValue, Rows};
+use crate::layout::layout::{Layout, joined_name};
+use crate::record::credentials::Credentials;
+use crate::record::field::Field;
+
+/// The longest file in bytes.
+const MAX_FILE: usize = 64 * 1024;
+
+const SECTIONS: [&str; 2] = ["table", "columns"];
+const OF_TABLE: [&str; 6] = ["name", "user", "tenant", "where", "is_null", "rows"];
+/// What has a meaning of its own in `[columns]`. A field with one of these names stands in `[columns.fields]`.
+const OF_COLUMNS: [&str; 5] = ["config", "sync", "sealed", "extra", "fields"];
+
+impl Layout {
+    /// A layout for a kind of credentials from the text of a layout file. See [`Layout::from_toml`].
+    ///
+    /// # Errors
+    /// `InvalidInput`, which names the member and its line, and never repeats a value.
+    pub fn from_toml_of<C: Credentials>(text: &str) -> Result<Self> {
+        if text.len() > MAX_FILE {
+            return Err(invalid("the layout file is longer than 64 KiB"));
+        }
+        let file = DeTable::parse(text).map_err(|error| not_toml(text, &error))?;
+        let mut layout = Self::of::<C>();
+        for member in members(text, None, file.get_ref()) {
+            layout = match member.name {
+                "table" => read_table(layout, &member)?,
+                "columns" => read_columns(layout, &member)?,
+                _ => return Err(member.unknown(&SECTIONS)),
+            };
+        }
+        Ok(layout)
+    }
+
+    /// The text of a layout file that says the same. What has its default is left out, but for the user column.
+    pub fn to_toml(&self) -> String {
+        let mut lines = vec!["[table]".to_owned()];
+        if self.table_was_named {
+            lines.push(member("name", &text(&joined_name(&[&self.schema, &self.table]))));
+        }
+        lines.push(member("user", &text(&self.user_column)));
+        lines.extend(self.tenant_column.iter().map(|column| member("tenant", &text(column))));
+        if !self.filter.equals.is_empty() {
+            let constants =
+                self.filter.equals.iter().map(|(column, value)| member(&key(column), &constant(value)));
+            lines.push(member("where", &format!("{{ {} }}", constants.collect::<Vec<_>>().join(", "))));
+        }
+        if !self.filter.is_null.is_empty() {
+            lines.push(member("is_null", &texts(self.filter.is_null.iter().map(String::as_str))));
+        }
+        lines.extend(self.rows.map(|rows| member("rows", &text(rows.as_str()))));
+        let columns = self.column_lines();
+        if !columns.is_empty() {
+            lines.extend([String::new(), "[columns]".to_owned()]);
+            lines.extend(columns);
+        }
+        lines.into_iter().map(|line| line + "\n").collect()
+    }
+
+    fn column_lines(&self) -> Vec<String> {
+        let named = self.fields.each().filter_map(|(field, _)| Some((field, self.columns.get(&field)?)));
+        let of_field = |(field, column): (Field, &String)| match OF_COLUMNS.contains(&field.name()) {
+            true => member(&format!("fields.{field}"), &text(column)),
+            false => member(field.name(), &text(column)),
+        };
+        let mut lines: Vec<String> = named.map(of_field).collect();
+        if self.names_config_column() {
+            lines.push(member("config", &text(&self.config_column)));
+        }
+        if self.names_sync_column() {
+            lines.push(member("sync", &text(&self.sync_column)));
+        }
+        if !self.sealed.is_empty() {
+            lines.push(member("sealed", &texts(self.sealed.iter().map(Field::name))));
+        }
+        if !self.extra.is_empty() {
+            lines.push(member("extra", &texts(self.extra.iter().map(Field::name))));
+        }
+        lines
+    }
+}
+
+fn read_table(mut layout: Layout, table: &Member<'_>) -> Result<Layout> {
+    for member in table.members()? {
+        layout = match member.name {
+            "name" => member.checked(layout.table(member.text()?))?,
+            "user" => member.checked(layout.user_column(member.text()?))?,
+            "tenant" => member.checked(layout.tenant_column(member.text()?))?,
+            "where" => read_where(layout, &member)?,
+            "is_null" => member
+                .items()?
+                .iter()
+                .try_fold(layout, |layout, column| column.checked(layout.is_null(column.text()?)))?,
+            "rows" => layout.rows(member.rows()?),
+            _ => return Err(member.unknown(&OF_TABLE)),
+        };
+    }
+    Ok(layout)
+}
+
+fn read_where(layout: Layout, filter: &Member<'_>) -> Result<Layout> {
+    let constants = filter.members()?;
+    constants.iter().try_fold(layout, |layout, constant| {
+        filter.checked(layout.where_equals(constant.name, filter.constant(constant)?))
+    })
+}
+
+fn read_columns(mut layout: Layout, columns: &Member<'_>) -> Result<Layout> {
+    let members = columns.members()?;
+    // first: the others may name what it declares
+    for extra in members.iter().filter(|member| member.name == "extra") {
+        for name in extra.items()? {
+            layout = name.checked(layout.extra_secret(name.text()?))?;
+        }
+    }
+    for member in &members {
+        layout = match member.name {
+            "extra" => layout,
+            "config" => member.checked(layout.config_column(member.text()?))?,
+            "sync" => member.checked(layout.sync_column(member.text()?))?,
+            "sealed" => member.items()?.iter().try_fold(layout, read_sealed)?,
+            "fields" => {
+                member.members()?.iter().try_fold(layout, |layout, field| read_column(layout, field, &[]))?
+            }
+            _ => read_column(layout, member, &OF_COLUMNS)?,
+        };
+    }
+    Ok(layout)
+}
+
+/// `others` may stand in place of the field.
+fn read_column(layout: Layout, member: &Member<'_>, others: &[&str]) -> Result<Layout> {
+    match known_field(&layout, member.name) {
+        Some(field) => member.checked(layout.column(field, member.text()?)),
+        None => {
+            let fields: Vec<Field> = layout.fields.each().map(|(field, _)| field).collect();
+            let fields = fields.iter().map(Field::name);
+            Err(member.unknown(&fields.chain(others.iter().copied()).collect::<Vec<_>>()))
+        }
+    }
+}
+
+fn read_sealed(layout: Layout, item: &Member<'_>) -> Result<Layout> {
+    match known_field(&layout, item.text()?) {
+        Some(field) => item.checked(layout.sealed(field)),
+        None => {
+            let plain: Vec<Field> = layout.fields.plain().map(|(field, _)| field).collect();
+            let plain: Vec<&str> = plain.iter().map(Field::name).collect();
+            let error = invalid("there is no field of this name").about(&item.place);
+            Err(error.with_hint(meant(item.text()?, &plain)))
+        }
+    }
+}
+
+fn known_field(layout: &Layout, name: &str) -> Option<Field> {
+    name.parse().ok().filter(|field| layout.fields.knows(*field))
+}
+
+/// A member of a table, or an item of a list.
+struct Member<'a> {
+    /// The text of the file.
+    file: &'a str,
+    name: &'a str,
+    /// For a member `table` or `columns`, and those in them.
+    path: String,
+    /// As it stands in messages: `table.user, line 3`.
+    place: String,
+    value: &'a DeValue<'a>,
+}
+
+/// The members of a table in the order of the file.
+fn members<'a>(file: &'a str, parent: Option<&str>, table: &'a DeTable<'a>) -> Vec<Member<'a>> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    let member = |(name, value): (&'a Spanned<DeString<'a>>, &'a Spanned<DeValue<'a>>)| {
+        let path = match parent {
+            Some(parent) => format!("{parent}.{}", name.get_ref()),
+            None => name.get_ref().to_string(),
+        };
+        let place = format!("{path}, line {}", line(file, name.span()));
+        Member { file, name: name.get_ref(), path, place, value: value.get_ref() }
+    };
+    entries.into_iter().map(member).collect()
+}
+
+impl<'a> Member<'a> {
+    fn text(&self) -> Result<&'a str> {
+        self.value.as_str().ok_or_else(|| self.wrong_type("a text"))
+    }
+
+    fn members(&self) -> Result<Vec<Member<'a>>> {
+        let table = self.value.as_table().ok_or_else(|| self.wrong_type("a table"))?;
+        Ok(members(self.file, Some(&self.path), table))
+    }
+
+    /// The items of a list of texts.
+    fn items(&self) -> Result<Vec<Member<'a>>> {
+        let list = self.value.as_array().ok_or_else(|| self.wrong_type("a list of texts"))?;
+        let item = |item: &'a Spanned<DeValue<'a>>| Member {
+            file: self.file,
+            name: self.name,
+            path: self.path.clone(),
+            place: format!("{}, line {}", self.path, line(self.file, item.span())),
+            value: item.get_ref(),
+        };
+        Ok(list.iter().map(item).collect())
+    }
+
+    /// The constant of a column, which is a member of this one. The name of the column is left out of messages.
+    fn constant(&self, column: &Member<'_>) -> Result<FilterValue> {
+        match column.value {
+            DeValue::String(text) => Ok(FilterValue::Text(text.to_string())),
+            DeValue::Boolean(is_set) => Ok(FilterValue::Boolean(*is_set)),
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+                .map(FilterValue::Integer)
+                .map_err(|_| invalid("an integer has at most 64 bits").about(&self.place)),
+            _ => Err(self.wrong_type("a text, an integer or a boolean for each column")),
+        }
+    }
+
+    fn rows(&self) -> Result<Rows> {
+        let both = [Rows::Existing, Rows::Create];
+        let named = both.into_iter().find(|rows| self.value.as_str() == Some(rows.as_str()));
+        named.ok_or_else(|| self.wrong_type("\"existing\" or \"create\""))
+    }
+
+    /// The result of a method of [`Layout`], its error with the place.
+    fn checked(&self, made: Result<Layout>) -> Result<Layout> {
+        made.map_err(|error| error.about(&self.place))
+    }
+
+    fn wrong_type(&self, expected: &str) -> Error {
+        invalid(format!("{expected} is expected here")).about(&self.place)
+    }
+
+    /// The name is repeated only when it is close to a known one: it may be a secret in the wrong place.
+    fn unknown(&self, known: &[&str]) -> Error {
+        let line = self.place.rsplit(", ").next().unwrap_or_default();
+        let parent = self.path.strip_suffix(self.name).unwrap_or_default().trim_end_matches('.');
+        let of = if parent.is_empty() { "the file".to_owned() } else { format!("[{parent}]") };
+        let message = match nearest(self.name, known) {
+            Some(_) => format!("{}: unknown member", self.place),
+            None => format!("{of}, {line}: unknown member, whose name is not repeated here"),
+        };
+        invalid(message).with_hint(meant(self.name, known))
+    }
+}
+
+/// What a hint says of a name that is not known.
+fn meant(name: &str, known: &[&str]) -> String {
+    match nearest(name, known) {
+        Some(near) => format!("did you mean `{near}`? See docs/LAYOUT.md"),
+        None => format!("these are known: {}", known.join(", ")),
+    }
+}
+
+/// The known name that is like this one, if there is one.
+pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    // so many letters may differ
+    let near = |word: &str| (1 + word.len() / 4).min(4);
+    let distance = |word: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &word.to_lowercase());
+    let scored = known.iter().map(|word| (distance(word), *word));
+    scored.filter(|(distance, word)| *distance <= near(word)).min().map(|(_, word)| word)
+}
+
+fn not_toml(file: &str, error: &toml::de::Error) -> Error {
+    let place = error.span().map_or_else(String::new, |span| format!(", line {}", line(file, span)));
+    // its message alone: its `Display` repeats the line
+    invalid(format!("the layout file is not TOML{place}: {}", error.message()))
+        .with_hint("a text stands in double quotes; docs/LAYOUT.md has an example")
+}
+
+/// The line on which a span starts, counted from 1.
+fn line(file: &str, span: Range<usize>) -> usize {
+    1 + file.bytes().take(span.start).filter(|byte| *byte == b'\n').count()
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidInput, message)
+}
+
+fn member(name: &str, value: &str) -> String {
+    format!("{name} = {value}")
+}
+
+fn constant(value: &FilterValue) -> String {
+    match value {
+        FilterValue::Text(value) => text(value),
+        FilterValue::Integer(number) => number.to_string(),
+        FilterValue::Boolean(is_set) => is_set.to_string(),
+    }
+}
+
+fn texts<'a>(items: impl Iterator<Item = &'a str>) -> String {
+    format!("[{}]", items.map(text).collect::<Vec<_>>().join(", "))
+}
+
+fn key(name: &str) -> String {
+    let is_bare = |char: char| char.is_ascii_alphanumeric() || char == '_' || char == '-';
+    match !name.is_empty() && name.chars().all(is_bare) {
+        true => name.to_owned(),
+        false => text(name),
+    }
+}
+
+/// A basic string. Nothing that a layout holds has control characters.
+fn text(value: &str) -> String {
+    let mut text = String::from("\"");
+    for char in value.chars() {
+        if matches!(char, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(char);
+    }
+    text + "\""
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;
