@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::filter::FilterValue;
-use crate::layout::layout::Layout;
+use crate::layout::layout::{Layout, shown};
 use crate::postgres::catalogue::table_column::TableColumn;
 use crate::postgres::sql::names::{EQ, literal, quote};
 
@@ -38,6 +38,7 @@ impl RowFilter {
         let table = layout.table_name();
         let column = |name: &String| {
             let found = columns.iter().find(|column| column.name == *name).ok_or_else(|| {
+                let name = shown(name);
                 wrong(format!("table {table} has no column {name}, which the filter of the layout names"))
             })?;
             match found.generated {
