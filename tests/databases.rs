@@ -247,7 +247,7 @@ async fn a_text_column_finds_either_form_of_a_uuid() {
     );
     let page = vault.list(None, 10).await.unwrap();
     assert_eq!(page.entries.len(), 1);
-    assert_eq!(page.entries[0].owner.user_id().as_str(), UUID.to_lowercase());
+    assert_eq!(page.entries[0].owner.user(), UUID.to_lowercase());
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 pub(crate) mod answers;
 pub(crate) mod builder;
-pub(crate) mod listing;
+pub(crate) mod kept;
+pub(crate) mod owner_list;
 pub(crate) mod status;
 
 use std::fmt;
@@ -38,7 +39,8 @@ use crate::store::modify::{Changed, modify};
 use crate::store::store::{delete, store};
 use crate::store::sync::{BackgroundSync, SyncReport, sync};
 use crate::vault::answers::{Loaded, Stored, credentials};
-use crate::vault::listing::{Forgotten, KeptRecord, ListPage};
+use crate::vault::kept::{Forgotten, KeptRecord};
+use crate::vault::owner_list::{ListPage, ListPosition};
 use crate::vault::status::Status;
 
 /// An encrypted store of Retell configurations, or of other credentials. Clones share everything; one per process is enough.
@@ -185,7 +187,7 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// `Configuration` without a local file; `LocalStore`.
     pub async fn forget(&self, owner: &Owner) -> Result<Forgotten> {
-        listing::forget(&self.core, owner).await
+        kept::forget(&self.core, owner).await
     }
 
     /// What was kept aside in the local file, oldest first, after the one numbered `after` (0 at first):
@@ -195,16 +197,19 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// `Configuration` without a local file; `LocalStore`.
     pub async fn kept(&self, after: i64, limit: u32) -> Result<Vec<KeptRecord<C>>> {
-        listing::kept(&self.core, after, limit).await
+        kept::kept(&self.core, after, limit).await
     }
 
-    /// One page of the owners that have a record, in the order of tenant and user. `after` is the
-    /// last owner of the page before.
+    /// One page of the owners that have a record, in the order of tenant and user: `limit` owners, or fewer where an owner has
+    /// several rows. Go on with `after` as [`ListPage::next`], or with the [`ListPosition`] of any entry.
+    ///
+    /// A row whose owner is no valid id has an entry of its own. Look at [`ListPage::hidden`] before taking an empty page for
+    /// an empty table.
     ///
     /// # Errors
-    /// Those of the database and of the local file.
-    pub async fn list(&self, after: Option<&Owner>, limit: u32) -> Result<ListPage> {
-        listing::list(&self.core, after, limit).await
+    /// Those of the database and of the local file; `InvalidInput` for a position with a NUL character.
+    pub async fn list(&self, after: Option<&ListPosition>, limit: u32) -> Result<ListPage> {
+        owner_list::list(&self.core, after, limit).await
     }
 
     /// How things stand: the database and its columns, the local file, the keys.

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::runner::*;
 use crate::support::TestDb;
+use crate::support::role::Role;
 use crate::support::vaults::ALL_COLUMNS;
 
 /// A port that nobody listens on, and a password that nobody may see.
@@ -254,4 +255,54 @@ async fn a_database_without_room_is_a_degraded_save() {
     home.put(&USER, FULL).ok().warns("no column that can hold a configuration");
     home.put(&["--user", "user-2", "--require-database"], FULL).fails(1, "no column", "");
     assert_eq!(home.json(&["list"])["owners"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_list_prints_what_belongs_to_nobody_and_goes_on_after_it() {
+    let (db, home) = all_columns().await;
+    db.exec(
+        "INSERT INTO user_profiles (user_id, encrypted_retell_api_key)
+         VALUES (E'a\\tb\\x1b[2J', 'text'), ('c', 'text'), (repeat('d', 300), 'text'), ('e', 'text')",
+    )
+    .await;
+    let first = home.json(&["list", "--limit", "1"]);
+    assert_eq!((&first["owners"][0]["user"], &first["more"]), (&json!("a\tb\u{1b}[2J"), &json!(true)));
+    assert_eq!(first["owners"][0]["state"], "unusable");
+    let text = home.run(&["list", "--limit", "1"]).ok();
+    assert!(text.out.starts_with(r#""a\tb\u{1b}[2J"  -"#), "{text:?}");
+    assert!(text.out.ends_with("  unusable (invalid_id)\n") && text.lines().count() == 1, "{text:?}");
+    assert_eq!(text.err, "hint: there may be more: add --after $'a\\x09b\\x1b[2J'\n");
+
+    let users = |args: &[&str]| {
+        let owners = home.json(args)["owners"].as_array().unwrap().clone();
+        owners.iter().map(|owner| owner["user"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let long = "d".repeat(300);
+    assert_eq!(users(&["list", "--after", "a\tb\u{1b}[2J"]), ["c", &long, "e"]);
+    assert_eq!(users(&["list", "--after", &long]), ["e"]);
+    assert_eq!(users(&["list", "--after", ""]).len(), 4);
+    let none = home.run(&["list", "--after", "e"]).ok();
+    assert_eq!(none.out, "no records\n");
+}
+
+#[tokio::test]
+async fn a_list_that_rows_may_be_hidden_from_is_not_complete() {
+    let (db, mut home) = all_columns().await;
+    home.put(&USER, SMALL).ok();
+    let guest = Role::create(
+        &db,
+        "ALTER TABLE user_profiles ENABLE ROW LEVEL SECURITY; GRANT SELECT, UPDATE ON user_profiles TO guest;
+         CREATE POLICY one ON user_profiles USING (user_id = current_setting('app.current_user', true))",
+    )
+    .await;
+    home.database = guest.url.clone();
+    let text = home.run(&["list"]).ok();
+    text.warns("row level security may hide rows of public.user_profiles");
+    assert_eq!(text.out, "no records that this role is sure to see\n");
+    let listed = home.json(&["list"]);
+    assert_eq!((&listed["complete"], &listed["more"]), (&json!(false), &json!(false)));
+    assert!(listed["hidden"].as_str().unwrap().contains("row level security"));
+
+    home.database = AWAY.to_owned();
+    assert_eq!(home.run(&["list"]).ok().out, "no records in the local file\n");
 }

@@ -6,7 +6,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use crate::error::Result;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
-use crate::postgres::statements::answer::{Answer, owner_of, parse_owner};
+use crate::postgres::statements::answer::{Answer, OwnerText, owner_of};
 use crate::postgres::statements::bind;
 use crate::postgres::statements::found_records::Row;
 use crate::postgres::statements::plan::{Plan, Postgres};
@@ -18,6 +18,15 @@ use crate::record::version::Millis;
 pub(crate) struct FoundRows {
     pub(crate) rows: Vec<Row>,
     /// The database's clock. Zero when there is no row.
+    pub(crate) now: Millis,
+}
+
+/// A row of a list.
+pub(crate) struct ListedRow {
+    /// As the database holds it, cut where no id is so long.
+    pub(crate) owner: OwnerText,
+    pub(crate) row: Row,
+    /// The database's clock.
     pub(crate) now: Millis,
 }
 
@@ -78,32 +87,26 @@ impl Postgres {
         handed_over.await
     }
 
-    /// Up to `limit` rows with tokens, in the order of tenant and user, starting after an owner.
-    /// Rows whose owner is not a valid one are passed over.
+    /// The first `limit` rows with tokens after a tenant and a user, in the order of these, and what else there is of the
+    /// last owner.
     pub(crate) async fn list(
         &self,
         plan: &Plan,
-        after: Option<&Owner>,
+        after: Option<(&str, &str)>,
         limit: u32,
-    ) -> Result<Vec<(Owner, Row, Millis)>, DatabaseError> {
+    ) -> Result<Vec<ListedRow>, DatabaseError> {
         let (_, statements) = plan.work()?;
         let mut arguments = PgArguments::default();
-        let tenant = after.and_then(Owner::tenant_id).map(|tenant| tenant.as_str().to_owned());
-        bind_value(&mut arguments, tenant.unwrap_or_default())?;
-        bind_value(
-            &mut arguments,
-            after.map(|owner| owner.user_id().as_str().to_owned()).unwrap_or_default(),
-        )?;
+        let (tenant, user) = after.unzip();
+        bind_value(&mut arguments, tenant)?;
+        bind_value(&mut arguments, user)?;
         bind_value(&mut arguments, i64::from(limit))?;
         let rows = self.database.inspect(Query { sql: statements.list.clone(), arguments }).await?;
-        let mut listed = Vec::with_capacity(rows.len());
-        for row in &rows {
+        let listed = rows.iter().map(|row| {
             let answer = Answer { row, first: 2, placement: &plan.placement };
-            if let Some(owner) = parse_owner(owner_of(row, 0)?) {
-                listed.push((owner, answer.read()?, answer.now()?));
-            }
-        }
-        Ok(listed)
+            Ok(ListedRow { owner: owner_of(row, 0)?, row: answer.read()?, now: answer.now()? })
+        });
+        listed.collect()
     }
 
     /// Whether any row holds a token.
