@@ -34,6 +34,7 @@ use crate::rotation::token_count::{Census, count_tokens};
 use crate::schema::Schema;
 use crate::store::bulk::{load_many, store_many};
 use crate::store::core::{Core, StoreOptions, StoreRequest};
+use crate::store::keyring_check::{adopt, check_keyring};
 use crate::store::load::load;
 use crate::store::modify::{Changed, modify};
 use crate::store::store::{delete, store};
@@ -81,8 +82,9 @@ impl<C: Credentials> Vault<C> {
     /// On error nothing was written, except `OutcomeUnknown`, which says that it may have been.
     /// `InvalidInput` when no secret field is set, or a field is not one of these credentials. `ForeignValue` when a slot
     /// holds text that is not ours; `Configuration` when a text column holds a record of another kind of credentials;
-    /// `Unsealable`, `UnknownKey` or `UnsupportedFormat` when the record that is there does not open; `UnknownOwner`,
-    /// `AccessDenied`, `Schema`, `Rejected`, `Busy`.
+    /// `Unsealable`, `UnknownKey` or `UnsupportedFormat` when the record that is there does not open; `WrongKeyring` when all
+    /// tokens that were looked at in the table are another keyring's; `Schema` when the table is missing or cannot be used;
+    /// `UnknownOwner`, `AccessDenied`, `Rejected`, `Busy`.
     pub async fn store(&self, owner: &Owner, config: &C) -> Result<Stored> {
         self.store_with(owner, config, StoreOptions::new()).await
     }
@@ -148,7 +150,8 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// `NotFound` when there is none or it was deleted; `Unavailable` when the database is out of reach
     /// and nothing is kept locally; `Incomplete` (which names the missing field), `Malformed`, `UnknownKey`, `Unsealable`,
-    /// `ForeignValue` or `Configuration` when the newest record cannot be read. Never an older record instead.
+    /// `ForeignValue` or `Configuration` when the newest record cannot be read; `WrongKeyring` when its key is unknown, as are
+    /// those of all other records that were looked at; `Schema` when the table is missing. Never an older record instead.
     pub async fn load(&self, owner: &Owner) -> Result<Loaded<C>> {
         load(&self.core, owner).await.and_then(Loaded::try_from)
     }
@@ -245,13 +248,14 @@ impl<C: Credentials> Vault<C> {
     ///
     /// # Errors
     /// `AccessDenied` when the role may not write the table, or may not see all of its rows;
-    /// `Unavailable` when the database is out of reach; `Schema` when the table goes away on the way;
+    /// `Unavailable` when the database is out of reach; `Schema` when the table goes away on the way; `WrongKeyring`;
     /// `LocalStore`. What was done so far is good.
     pub async fn rotate(
         &self,
         options: &RotateOptions,
         mut listener: impl FnMut(RotateEvent<'_>) + Send,
     ) -> Result<Rotation> {
+        check_keyring(&self.core).await?;
         // the compiler follows futures in futures only so deep, and the caller nests this one further
         Box::pin(rotate(&self.core, options, &mut listener)).await
     }
@@ -324,7 +328,24 @@ impl<C: Credentials> Vault<C> {
         options: &PromoteOptions,
         mut listener: impl FnMut(PromoteEvent<'_>) + Send,
     ) -> Result<Promotion> {
+        check_keyring(&self.core).await?;
         Box::pin(promote(&self.core, options, &mut listener)).await
+    }
+
+    /// Goes on with this keyring over a table full of another one's tokens, where every store is `WrongKeyring`: notes in the local
+    /// file that they belong together. False: there was no need, and nothing was noted.
+    ///
+    /// # Security
+    /// Only for a keyring that is lost for good. What is stored under it opens with no other, so those records stay
+    /// unreadable until each is stored again with [`StoreOptions::replace_unreadable`]. If the other keyring is still in use
+    /// somewhere, both go on storing in one table, and neither opens what the other stores. The note holds for this local file
+    /// and this table; every other host needs its own.
+    ///
+    /// # Errors
+    /// `Configuration` without a database or a local file; `Unavailable` and others when the database cannot be asked;
+    /// `LocalStore`. On error nothing was noted.
+    pub async fn adopt_table(&self) -> Result<bool> {
+        adopt(&self.core).await
     }
 
     /// Closes the connections and the local file, for all clones of this vault. Later calls are

@@ -161,7 +161,7 @@ pub struct ListPage {
 }
 
 /// What one place has of a page.
-struct Part {
+struct PagePart {
     entries: Vec<ListEntry>,
     /// There may be more of it.
     is_full: bool,
@@ -187,7 +187,7 @@ pub(super) async fn list(core: &Core, after: Option<&ListPosition>, limit: u32) 
 }
 
 /// One page of several parts, and where the next one begins.
-fn merge(parts: Vec<Part>, limit: usize) -> (Vec<ListEntry>, Option<ListPosition>) {
+fn merge(parts: Vec<PagePart>, limit: usize) -> (Vec<ListEntry>, Option<ListPosition>) {
     let position = |entry: &ListEntry| ListPosition::from(&entry.owner);
     // beyond the end of a part that has more, nobody knows what comes first
     let full = parts.iter().filter(|part| part.is_full);
@@ -216,8 +216,8 @@ async fn list_database(
     postgres: &Postgres,
     after: Option<(&str, &str)>,
     limit: u32,
-) -> Result<Option<Part>, DatabaseError> {
-    let plan = postgres.plan().await?;
+) -> Result<Option<PagePart>, DatabaseError> {
+    let plan = postgres.plan_with_table().await?;
     if !plan.has_slots() {
         return Ok(None);
     }
@@ -231,7 +231,7 @@ async fn list_database(
     }
     let slots = &plan.placement.slots;
     let entries = owners.into_iter().map(|((_, owner), rows)| entry_of_rows(core, owner, &rows, now, slots));
-    Ok(Some(Part { entries: entries.collect(), is_full }))
+    Ok(Some(PagePart { entries: entries.collect(), is_full }))
 }
 
 fn listed_owner(postgres: &Postgres, (tenant, user): OwnerText) -> ListedOwner {
@@ -249,10 +249,15 @@ fn entry_of_rows(core: &Core, owner: ListedOwner, rows: &[Row], now: Millis, slo
     ListEntry { owner, version, source: Source::Database, state }
 }
 
-async fn list_local(core: &Core, local: &LocalFile, after: Option<(&str, &str)>, limit: u32) -> Result<Part> {
+async fn list_local(
+    core: &Core,
+    local: &LocalFile,
+    after: Option<(&str, &str)>,
+    limit: u32,
+) -> Result<PagePart> {
     let pending = local.pending_beyond(after.unwrap_or_default(), limit).await?;
     let is_full = pending.len() >= limit as usize;
-    Ok(Part { entries: pending.iter().map(|pending| entry_of_pending(core, pending)).collect(), is_full })
+    Ok(PagePart { entries: pending.iter().map(|pending| entry_of_pending(core, pending)).collect(), is_full })
 }
 
 fn entry_of_pending(core: &Core, pending: &LocalRecord) -> ListEntry {
@@ -270,8 +275,6 @@ fn state_of(core: &Core, owner: &Owner, record: Result<Record>) -> RecordState {
 }
 
 async fn what_is_hidden(postgres: &Postgres) -> Result<Option<String>, DatabaseError> {
-    let has_table = postgres.plan().await?.has_table();
-    let is_hidden =
-        has_table && may_hide_from_us(&postgres.database, postgres.layout(), RowAction::Read).await?;
+    let is_hidden = may_hide_from_us(&postgres.database, postgres.layout(), RowAction::Read).await?;
     Ok(is_hidden.then(|| hidden_rows(postgres.layout()).to_string()))
 }

@@ -233,6 +233,12 @@ pub(crate) struct TextColumn {
 }
 
 pub(crate) fn missing_table(layout: &Layout) -> Error {
-    Error::new(ErrorKind::Schema, format!("table {} does not exist", layout.table_name()))
-        .with_hint("check schema and table name (case matters), and that the URL names the right database")
+    let hint = match layout.table_was_named {
+        true => "check schema and table name (case matters), and that the URL names the right database",
+        false => {
+            "this is the default name: name your own table (`--table`, `Layout::table`, a layout file). The local file takes \
+             the place of a table only where no database is named"
+        }
+    };
+    Error::new(ErrorKind::Schema, format!("table {} does not exist", layout.table_name())).with_hint(hint)
 }

@@ -31,8 +31,8 @@ pub(crate) struct Statements {
     pub(crate) read_many: Arc<str>,
     /// tenant and user to start after, or two NULLs; limit
     pub(crate) list: Arc<str>,
-    /// Whether any row holds a token.
-    pub(crate) tokens: Arc<str>,
+    /// The keys of some tokens, one of a row.
+    pub(crate) keys: Arc<str>,
     /// For every slot: + a text that is no token
     pub(crate) forge: Vec<Arc<str>>,
     forms: Forms,
@@ -43,6 +43,8 @@ pub(crate) struct Statements {
 const LONGEST_LISTED: usize = 1000;
 /// So many rows of one owner are read beyond the limit of a list.
 const MAX_TIES: usize = 1000;
+/// So many rows with tokens are looked at to tell whose keyring sealed them.
+const SOME_KEYS: usize = 100;
 /// So many shapes of writes are remembered. A service has a handful.
 const MAX_SHAPES: usize = 64;
 
@@ -63,7 +65,7 @@ impl Statements {
             replace: writer.replace().into(),
             read_many: writer.read_many().into(),
             list: writer.list().into(),
-            tokens: writer.tokens().into(),
+            keys: writer.keys().into(),
             forge: placement.slots.iter().map(|slot| writer.forge(slot).into()).collect(),
             forms,
             updates: Mutex::default(),
@@ -230,11 +232,14 @@ impl Writer<'_> {
         )
     }
 
-    /// A token of any format. What an application left in the columns is none. Runs with a safe search path.
-    fn tokens(&self) -> String {
-        let holds = |slot: &Slot| token::holds_any(&self.slot_text("t", slot));
-        let tokens: Vec<_> = self.placement.slots.iter().map(holds).collect();
-        format!("SELECT 1 FROM {} AS t WHERE {} LIMIT 1", self.relation(), tokens.join(" OR "))
+    /// Of tokens of any format, in any row. What an application left in the columns is none.
+    fn keys(&self) -> String {
+        let keys = self.placement.slots.iter().map(|slot| token::first_key(&self.slot_text("t", slot)));
+        format!(
+            "SELECT k.key FROM {} AS t CROSS JOIN LATERAL (SELECT coalesce({})) AS k (key) WHERE k.key IS NOT NULL LIMIT {SOME_KEYS}",
+            self.relation(),
+            keys.collect::<Vec<_>>().join(", ")
+        )
     }
 
     fn forge(&self, slot: &Slot) -> String {
