@@ -109,7 +109,7 @@ async fn without_the_default_table_every_call_fails_and_nothing_stays_on_the_hos
         vault.list(None, 10).await.unwrap_err(),
     ];
     errors.extend(vault.store_many(&configs).await.unwrap().into_iter().map(Result::unwrap_err));
-    errors.extend(vault.load_many(&[user.clone()]).await.into_iter().map(Result::unwrap_err));
+    errors.extend(vault.load_many(std::slice::from_ref(&user)).await.into_iter().map(Result::unwrap_err));
     for error in errors {
         assert_eq!(error.kind(), ErrorKind::Schema);
         assert_eq!(error.to_string(), "table public.user_profiles does not exist");
