@@ -78,7 +78,8 @@ pub enum ErrorKind {
     KeyState,
     /// Stored values still name the root key.
     KeyInUse,
-    /// The keyring does not belong to this vault.
+    /// The keyring does not belong to this vault: the local file was used with another one, or the tokens of the table are
+    /// another one's. Nothing was stored, also not locally.
     WrongKeyring,
     /// The local file cannot be used.
     LocalStore,

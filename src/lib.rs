@@ -74,8 +74,9 @@ pub use store::sync::{BackgroundSync, SyncReport};
 pub use vault::Vault;
 pub use vault::answers::{Loaded, Source, Stored};
 pub use vault::builder::VaultBuilder;
+pub use vault::kept::{Forgotten, KeptReason, KeptRecord};
 pub use vault::layout_report::{Contradiction, FieldReport, LayoutReport};
-pub use vault::listing::{Forgotten, KeptReason, KeptRecord, ListEntry, ListPage, RecordState};
+pub use vault::owner_list::{ListEntry, ListPage, ListPosition, ListedOwner, RecordState};
 pub use vault::status::{DatabaseStatus, LeftAlone, LocalStatus, SlotStatus, Status};
 
 /// The examples of the manual compile.

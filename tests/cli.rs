@@ -89,7 +89,11 @@ fn the_same_in_json() {
     let listed = home.json(&["list"]);
     let entry = json!({ "user": "user-1", "tenant": null, "version": version, "place": "local",
         "state": "readable", "problem": null });
-    assert_eq!(listed, json!({ "owners": [entry], "more": false, "next": null, "complete": true }));
+    assert_eq!(
+        listed,
+        json!({ "owners": [entry], "more": false, "next": null, "complete": true,
+        "hidden": null })
+    );
 
     let deleted = home.json(&["delete", "--user", "user-1"]);
     assert_eq!(deleted["deleted"], true);
@@ -156,15 +160,16 @@ fn lists_come_in_pages_and_say_how_to_go_on() {
         home.put(&["--user", user, "--tenant", tenant], SMALL).ok();
     }
     let first = home.run(&["list", "--limit", "1"]).ok();
-    assert_eq!(first.err, "hint: there may be more: add --after-user 'o'\\''neil' --after-tenant acme\n");
+    assert_eq!(first.err, "hint: there may be more: add --after 'o'\\''neil' --after-tenant acme\n");
     assert_eq!(first.lines().count(), 1);
     let first = home.json(&["list", "--limit", "1"]);
     assert_eq!(first["next"], json!({ "after_user": "o'neil", "after_tenant": "acme" }));
-    let rest = ["list", "--after-user", "o'neil", "--after-tenant", "acme"];
-    let rest = home.json(&rest);
-    let users: Vec<_> = rest["owners"].as_array().unwrap().iter().map(|owner| &owner["user"]).collect();
-    assert_eq!(users, ["user-2", "user-1"]);
-    assert_eq!(rest["more"], false);
+    for option in ["--after", "--after-user"] {
+        let rest = home.json(&["list", option, "o'neil", "--after-tenant", "acme"]);
+        let users: Vec<_> = rest["owners"].as_array().unwrap().iter().map(|owner| &owner["user"]).collect();
+        assert_eq!(users, ["user-2", "user-1"]);
+        assert_eq!(rest["more"], false);
+    }
 }
 
 #[test]

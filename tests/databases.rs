@@ -3,6 +3,7 @@
 mod support;
 
 use retell_vault::{ErrorKind, Field, Layout, Owner, Place, Source, Vault};
+use support::faults::{local, unplugged};
 use support::vaults::*;
 use support::*;
 
@@ -92,9 +93,48 @@ async fn no_usable_column() {
     round_trip(table, "user-1", Layout::new(), &["local"; 7]).await;
 }
 
+/// Where no table was named, the default one may be just another name than the application's: what is stored must not stay
+/// on one host, and be pushed over somebody's record from there later.
 #[tokio::test]
-async fn no_table() {
-    round_trip("SELECT 1", "user-1", Layout::new(), &["local"; 7]).await;
+async fn without_the_default_table_every_call_fails_and_nothing_stays_on_the_host() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    let (user, config) = (owner("user-1"), full_config(1));
+    let configs = [(user.clone(), config.clone()), (owner("user-2"), config.clone())];
+    let mut errors = vec![
+        vault.store(&user, &config).await.unwrap_err(),
+        vault.load(&user).await.unwrap_err(),
+        vault.delete(&user).await.unwrap_err(),
+        vault.modify(&user, |_| Ok(())).await.unwrap_err(),
+        vault.list(None, 10).await.unwrap_err(),
+    ];
+    errors.extend(vault.store_many(&configs).await.unwrap().into_iter().map(Result::unwrap_err));
+    errors.extend(vault.load_many(std::slice::from_ref(&user)).await.into_iter().map(Result::unwrap_err));
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Schema);
+        assert_eq!(error.to_string(), "table public.user_profiles does not exist");
+        assert!(error.hint().contains("name your own table (`--table`"), "{}", error.hint());
+    }
+    let status = vault.status().await.unwrap();
+    let problem = status.database.unwrap().problem.unwrap();
+    assert_eq!(
+        (problem.as_str(), status.local.unwrap().pending),
+        ("table public.user_profiles does not exist", 0)
+    );
+    let named = hosts.host(1, &db.url).layout(named_table("user_profiles")).build().await.unwrap_err();
+    assert_eq!(named.kind(), ErrorKind::Schema);
+
+    // a server that is away is another matter
+    assert!(unplugged(&hosts, 0).await.store(&user, &config).await.unwrap().degraded.is_some());
+    let stopped = vault.sync().await.unwrap();
+    assert_eq!(stopped.stopped.as_deref(), Some("table public.user_profiles does not exist"));
+    assert_eq!(vault.load(&user).await.unwrap_err().kind(), ErrorKind::Schema);
+    assert_eq!(local(&vault).await.pending, 1);
+
+    db.exec("CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_agent_config jsonb)").await;
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await; // the catalogue is looked at once a second
+    assert_eq!(vault.sync().await.unwrap().pushed, 1);
+    assert_eq!(vault.load(&user).await.unwrap().config, config);
 }
 
 #[tokio::test]
@@ -247,7 +287,7 @@ async fn a_text_column_finds_either_form_of_a_uuid() {
     );
     let page = vault.list(None, 10).await.unwrap();
     assert_eq!(page.entries.len(), 1);
-    assert_eq!(page.entries[0].owner.user_id().as_str(), UUID.to_lowercase());
+    assert_eq!(page.entries[0].owner.user(), UUID.to_lowercase());
 }
 
 #[tokio::test]

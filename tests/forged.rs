@@ -409,13 +409,14 @@ async fn foreign_text_is_never_overwritten_unasked() {
     }
 }
 
-/// A vault with another keyring, and nothing local that would tell it so, overwrites nothing.
+/// A vault with another keyring that was told to go on all the same overwrites nothing.
 #[tokio::test]
 async fn another_keyring_does_not_overwrite_what_it_cannot_read() {
     for table in [ONLY_TEXT, ONLY_JSONB, ALL_COLUMNS] {
         let (setting, other) = (Setting::on(table).await, Hosts::new().await);
         let before = rows::table(&setting.db, "user_profiles").await;
         let stranger = other.host(0, &setting.db.url).build().await.unwrap();
+        assert!(stranger.adopt_table().await.unwrap());
         let error = stranger.store(&owner("user-1"), &full_config("wrong")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnknownKey);
         let bulk = stranger.store_many(&[(owner("user-1"), full_config("wrong"))]).await.unwrap().remove(0);

@@ -253,6 +253,8 @@ async fn broken_records(stage: &Stage) {
     stage.everything("thief").await;
     let stranger = Hosts::new().await;
     let other = stranger.host(0, stage.cluster.url()).build().await.unwrap();
+    assert_eq!(stage.heard.answer(other.load(&owner("user-1")).await), Some(ErrorKind::WrongKeyring));
+    assert!(stage.heard.answer(other.adopt_table().await).is_none());
     assert_eq!(stage.heard.answer(other.load(&owner("user-1")).await), Some(ErrorKind::UnknownKey));
     stage.heard.answer(other.store(&owner("user-1"), &full_config(1)).await);
     stage.exec(&format!("UPDATE user_profiles SET {key} = left({key}, -3)")).await;

@@ -64,7 +64,7 @@ async fn lives(user: &str, tenant: Option<(&str, &str)>, ids: [&str; 3]) {
         .await
         .unwrap();
     let listed = vault.list(None, 2).await.unwrap();
-    assert!(listed.more && listed.entries.len() == 2, "{listed:?}");
+    assert!(listed.next.is_some() && listed.entries.len() == 2, "{listed:?}");
 
     let (old, _) = promote(&hosts);
     until_taken_up().await;

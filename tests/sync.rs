@@ -349,6 +349,9 @@ async fn what_sync_must_not_overwrite_stays_pending_with_a_reason() {
     other.store(&owner("user-1"), &full_config("stranger")).await.unwrap();
 
     let vault = hosts.host(0, &db.url).build().await.unwrap();
+    // all of the table is the stranger's, so nothing is pushed; after this, only what is the stranger's stands in the way
+    assert!(vault.sync().await.unwrap().stopped.unwrap().contains("another keyring"));
+    assert!(vault.adopt_table().await.unwrap());
     let report = vault.sync().await.unwrap();
     assert_eq!(counts(&report), [0, 0, 0, 0, 1]);
     assert_eq!(report.blocked[0].0, owner("user-1"));

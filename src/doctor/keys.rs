@@ -173,7 +173,8 @@ fn wrong_keyring(place: &str, named: &Named, of_how_many: &str) -> Finding {
         "every token that was seen{of_how_many} is under a key that this keyring does not hold ({}): nothing here opens",
         keys.join(", ")
     );
-    let advice = "use the keyring that the service uses, or the right table; store nothing with this one";
+    let advice = "use the keyring that the service uses, or the right table: with this one nothing is stored; only if that \
+                  keyring is lost for good, `retell-vault keyring adopt` goes on with this one";
     let tokens = named.values().flat_map(BTreeMap::values).sum();
     Finding::new(
         finding_ids::WRONG_KEYRING,

@@ -124,7 +124,7 @@ fn missing_table(postgres: &Postgres) -> Finding {
         finding_ids::TABLE_MISSING,
         Severity::Critical,
         table(postgres),
-        "the table does not exist: configurations are kept in the local file of this host only",
+        "the table does not exist: nothing can be stored or loaded",
         Mend::Advice(
             "make the table in the application, or name the right one (`--table`, case matters); then \
              `retell-vault schema apply` adds what the vault needs"

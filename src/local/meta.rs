@@ -11,6 +11,10 @@ const USED_WITH: &str = "SELECT value FROM meta WHERE name LIKE 'used_with:%' OR
 const PUT_USED_WITH: &str =
     "INSERT INTO meta (name, value) VALUES ('used_with:' || ?1, ?1) ON CONFLICT DO NOTHING";
 
+const ADOPTED: &str = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'adopted:' || ?1)";
+const PUT_ADOPTED: &str =
+    "INSERT INTO meta (name, value) VALUES ('adopted:' || ?1, ?1) ON CONFLICT DO NOTHING";
+
 const NAMESPACE: &str = "SELECT value FROM meta WHERE name = 'namespace'";
 const PUT_NAMESPACE: &str = "INSERT INTO meta (name, value) VALUES ('namespace', ?1) ON CONFLICT DO NOTHING";
 
@@ -61,6 +65,16 @@ impl LocalFile {
             true => Ok(()),
             false => self.put(PUT_USED_WITH, place).await,
         }
+    }
+
+    /// Whether an operator has said that the keyring of this file belongs to a table, whatever tokens are in it.
+    pub(crate) async fn has_adopted(&self, place: &str) -> Result<bool> {
+        self.read(|| sqlx::query_scalar(ADOPTED).bind(place).fetch_one(&self.inner.readers)).await
+    }
+
+    /// Notes that.
+    pub(crate) async fn note_adopted(&self, place: &str) -> Result<()> {
+        self.put(PUT_ADOPTED, place).await
     }
 
     async fn put(&self, sql: &'static str, value: &str) -> Result<()> {

@@ -124,7 +124,16 @@ impl LocalFile {
 
     /// Up to `limit` pending records, in the order of their owners, after this one.
     pub(crate) async fn pending_after(&self, after: Option<&Owner>, limit: u32) -> Result<Vec<LocalRecord>> {
-        let (tenant, user) = after.map_or(("", ""), |owner| (tenant(owner), owner.user_id().as_str()));
+        let after = after.map_or(("", ""), |owner| (tenant(owner), owner.user_id().as_str()));
+        self.pending_beyond(after, limit).await
+    }
+
+    /// The same after a tenant and a user, which need not be valid ids.
+    pub(crate) async fn pending_beyond(
+        &self,
+        (tenant, user): (&str, &str),
+        limit: u32,
+    ) -> Result<Vec<LocalRecord>> {
         let get = || sqlx::query(AFTER).bind(tenant).bind(user).bind(limit).fetch_all(&self.inner.readers);
         self.read(get).await?.iter().map(|row| self.pending_record(row)).collect()
     }

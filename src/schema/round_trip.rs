@@ -56,7 +56,7 @@ pub(super) async fn run(
 ) -> Result<(), DatabaseError> {
     let plan = postgres.plan().await?;
     if plan.placement.is_local() {
-        checks.fail(STORE, postgres.no_room(&plan));
+        checks.fail(STORE, postgres.no_room());
         return Ok(());
     }
     if let Err(error) = postgres.check_writable(&plan) {

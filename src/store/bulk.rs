@@ -18,6 +18,7 @@ use crate::record::owner::Owner;
 use crate::record::version::{Millis, Version};
 use crate::store::core::{Core, LoadedRecord, StoreRequest, StoredRecord};
 use crate::store::fallback::remember_stored;
+use crate::store::keyring_check::{require_own_keyring, wrong_keyring};
 use crate::store::load::{Found, load, may_lie_elsewhere, newest, pending, read_database, remember};
 use crate::store::reload::reload_keyring;
 use crate::store::store::store;
@@ -43,7 +44,7 @@ pub(crate) async fn load_many(core: &Core, owners: &[Owner]) -> Vec<Result<Loade
         tracing::debug!(error = %fault.error, "the bulk load failed");
         core.note(&fault).await;
         if waited_in_vain(postgres, &fault, started) {
-            return owners.iter().map(|_| Err(busy(&fault))).collect();
+            return owners.iter().map(|_| Err(fault.error.copy())).collect();
         }
         results.iter_mut().for_each(|result| *result = None);
     }
@@ -55,7 +56,22 @@ pub(crate) async fn load_many(core: &Core, owners: &[Owner]) -> Vec<Result<Loade
         let single: Vec<_> = futures_util::stream::iter(single).buffered(CONCURRENT).collect().await;
         open.into_iter().zip(single).for_each(|(at, result)| results[at] = Some(result));
     }
-    results.into_iter().map(|result| result.expect("every owner has a result")).collect()
+    let results: Vec<_> =
+        results.into_iter().map(|result| result.expect("every owner has a result")).collect();
+    explain_all(core, results).await
+}
+
+/// Where no key of the table is known, the keyring is the wrong one. Asked once for all.
+async fn explain_all(core: &Core, results: Vec<Result<LoadedRecord>>) -> Vec<Result<LoadedRecord>> {
+    let is_unknown =
+        |result: &Result<LoadedRecord>| matches!(result, Err(error) if error.kind() == ErrorKind::UnknownKey);
+    let wrong = match results.iter().any(is_unknown) {
+        true => wrong_keyring(core).await,
+        false => None,
+    };
+    let Some(wrong) = wrong else { return results };
+    let explained = |result| if is_unknown(&result) { Err(wrong.copy()) } else { result };
+    results.into_iter().map(explained).collect()
 }
 
 /// Fills in the result of every owner whose row tells all; leaves the others open.
@@ -173,8 +189,8 @@ pub(crate) async fn store_many(
         // each owner is stored by itself below, and gets its own result
         tracing::debug!(error = %fault.error, "the bulk store failed");
         core.note(&fault).await;
-        if waited_in_vain(postgres, &fault, started) {
-            return Ok(requests.iter().map(|_| Err(busy(&fault))).collect());
+        if waited_in_vain(postgres, &fault, started) || fault.error.kind() == ErrorKind::WrongKeyring {
+            return Ok(requests.iter().map(|_| Err(fault.error.copy())).collect());
         }
     }
     let open: Vec<usize> = (0..requests.len()).filter(|at| written[*at].is_none()).collect();
@@ -211,6 +227,7 @@ async fn store_by_statements(
     if order.is_empty() || core.breaker.blocks(Instant::now()).is_some() {
         return Ok(());
     }
+    require_own_keyring(core, postgres).await?;
     look_at_unseen(core, postgres, &plan, &order.iter().map(|at| requests[*at].owner).collect::<Vec<_>>())
         .await?;
     // those that are still not seen are stored by themselves; in the order of the ids, so that two bulk writers hardly ever
@@ -326,8 +343,4 @@ async fn update_many(
 /// by one would take hours: all of them get that answer.
 fn waited_in_vain(postgres: &Postgres, fault: &DatabaseError, started: Instant) -> bool {
     fault.outcome == Outcome::Retry && started.elapsed() >= postgres.database.patience() * 8 / 10
-}
-
-fn busy(fault: &DatabaseError) -> Error {
-    Error::new(fault.error.kind(), fault.error.to_string())
 }

@@ -27,6 +27,7 @@ use crate::record::values::Values;
 use crate::record::version::{Millis, Version};
 use crate::store::breaker::Breaker;
 use crate::store::seen_records::SeenRecords;
+use crate::store::table_keyring::TableKeyring;
 
 /// How often a write is tried against moving targets before the caller hears of it.
 pub(crate) const ROUNDS: u32 = 5;
@@ -159,6 +160,7 @@ pub(crate) struct Core {
     pub(crate) seen: SeenRecords,
     pub(crate) clock: Clock,
     pub(crate) reloaded: ReloadedGeneration,
+    pub(crate) table_keyring: TableKeyring,
 }
 
 /// The generation of the keyring under which the local file is sealed, as far as this process knows.

@@ -8,6 +8,7 @@ use crate::record::owner::Owner;
 use crate::record::record::Record;
 use crate::record::version::Version;
 use crate::store::core::{Core, Fallback, ROUNDS, StoreRequest, StoredRecord};
+use crate::store::keyring_check::refuse_found_wrong;
 
 pub(super) async fn fall_back(
     core: &Core,
@@ -20,6 +21,7 @@ pub(super) async fn fall_back(
     if !may || core.fallback == Fallback::Refuse || core.local.is_none() {
         return Err(fault.error);
     }
+    refuse_found_wrong(core)?;
     store_locally(core, request, record, base, Some(fault.error.to_string())).await
 }
 

@@ -12,6 +12,7 @@ use crate::record::record::Record;
 use crate::record::values::Values;
 use crate::store::core::{Core, LoadedRecord, ROUNDS, StoreOptions, StoreRequest, pause};
 use crate::store::fallback::remember_stored;
+use crate::store::keyring_check::explain;
 use crate::store::reload::reload_keyring;
 
 const KEEPS_CHANGING: &str = "the schema of the table keeps changing";
@@ -20,8 +21,15 @@ const KEEPS_CHANGING: &str = "the schema of the table keeps changing";
 ///
 /// # Errors
 /// `NotFound`; `Unavailable` when the database is out of reach and nothing is kept locally;
-/// whatever is wrong with the newest record. Never a silent step back to an older one.
+/// `WrongKeyring` when it is under an unknown key, as all of the table is; whatever else is wrong with the newest record. Never a silent step back to an older one.
 pub(crate) async fn load(core: &Core, owner: &Owner) -> Result<LoadedRecord> {
+    match load_newest(core, owner).await {
+        Err(error) => Err(explain(core, error).await),
+        loaded => loaded,
+    }
+}
+
+async fn load_newest(core: &Core, owner: &Owner) -> Result<LoadedRecord> {
     reload_keyring(core).await;
     let pending = pending(core, owner).await?;
     let Some(postgres) = &core.postgres else {
@@ -221,7 +229,7 @@ pub(super) async fn find_records(postgres: &Postgres, owner: &Owner) -> Result<F
 }
 
 async fn find_records_once(postgres: &Postgres, owner: &Owner) -> Result<Found, DatabaseError> {
-    let plan = postgres.plan().await?;
+    let plan = postgres.plan_with_table().await?;
     let found = read(postgres, &plan, owner).await?;
     if !matches!(&found, Found::Records(found) if may_lie_elsewhere(found)) {
         return Ok(found);

@@ -11,6 +11,7 @@ use crate::record::owner::Owner;
 use crate::record::record::Record;
 use crate::record::values::Values;
 use crate::store::core::{Change, Core, Expected, StoreOptions, StoreRequest, StoredRecord, pause};
+use crate::store::keyring_check::require_own_keyring;
 use crate::store::load::{find_records, newest, pending};
 use crate::store::reload::reload_keyring;
 use crate::store::store::store_expected;
@@ -82,6 +83,10 @@ async fn record_to_change(core: &Core, owner: &Owner) -> Result<(Record, Opened)
     postgres.check_owner(owner)?;
     if let Some(reason) = core.breaker.blocks(Instant::now()) {
         return Err(Error::new(ErrorKind::Unavailable, reason));
+    }
+    if let Err(fault) = require_own_keyring(core, postgres).await {
+        core.note(&fault).await;
+        return Err(fault.error);
     }
     sync_owner(core, owner).await?;
     match find_records(postgres, owner).await {

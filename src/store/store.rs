@@ -12,6 +12,7 @@ use crate::store::fallback::{
     fall_back, local_entry, local_file, remember_stored, store_locally, stored_locally, supersede_pending,
 };
 use crate::store::judge::{Newest, check_expected};
+use crate::store::keyring_check::wrong_keyring;
 use crate::store::load::load;
 use crate::store::reload::reload_keyring;
 use crate::store::sync::sync_owner;
@@ -129,7 +130,9 @@ pub(crate) async fn delete(core: &Core, owner: &Owner) -> Result<StoredRecord> {
             let record = loaded.record;
             record.and_then(|record| Some((core.vouched(&record, owner).ok()?, record.version)))
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(wrong_keyring(core).await.unwrap_or(error));
+        }
         // the write says why it cannot be deleted
         Err(_) => None,
     };

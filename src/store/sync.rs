@@ -18,6 +18,7 @@ use crate::record::version::Millis;
 use crate::store::core::{Core, ROUNDS, StoreOptions, StoreRequest, pause};
 use crate::store::fallback::keep;
 use crate::store::judge::{Newest, Verdict, judge, keep_tokens, with_vouched};
+use crate::store::keyring_check::require_own_keyring;
 use crate::store::reload::reload_keyring;
 
 /// How many pending records are read from the local file at a time.
@@ -43,7 +44,8 @@ pub struct SyncReport {
     pub dead_letters: u64,
     /// Owners whose record stays pending, and why.
     pub blocked: Vec<(Owner, String)>,
-    /// Why the rest was not tried: the database is out of reach or has no room.
+    /// Why the rest was not tried: the database is out of reach or has no room, the table cannot be used, or its
+    /// tokens are another keyring's.
     pub stopped: Option<String>,
 }
 
@@ -130,7 +132,9 @@ async fn note_settled(
     core.note(&fault).await;
     let out_of_reach =
         matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous | Outcome::TakesNoWrites);
-    if out_of_reach || kind == ErrorKind::Configuration {
+    // what is wrong with the table or the keyring is wrong for every record
+    if out_of_reach || matches!(kind, ErrorKind::Configuration | ErrorKind::Schema | ErrorKind::WrongKeyring)
+    {
         return Ok(Some(fault.error.to_string()));
     }
     report.blocked.push((pending.owner.clone(), fault.error.to_string()));
@@ -147,6 +151,7 @@ struct Push<'a> {
 
 impl Push<'_> {
     async fn settle(&self) -> Result<Settled, DatabaseError> {
+        require_own_keyring(self.core, self.postgres).await?;
         let record = match self.record() {
             Ok(record) => record,
             Err(error) if error.kind() == ErrorKind::UnknownKey => return Err(error.into()),

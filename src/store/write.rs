@@ -17,6 +17,7 @@ use crate::record::record::{Head, Record};
 use crate::record::version::Version;
 use crate::store::core::{Core, Expected, ROUNDS, StoreRequest, StoredRecord, pause};
 use crate::store::judge::{Newest, Verdict, check_expected, judge, keep_tokens, with_vouched};
+use crate::store::keyring_check::require_own_keyring;
 
 pub(super) struct Write<'a> {
     core: &'a Core,
@@ -107,6 +108,7 @@ impl<'a> Write<'a> {
     /// `Fallback` when certainly nothing was written and the database cannot take it; `Ambiguous` when
     /// the outcome is unknown and reading back failed too; else the reason for the caller.
     pub(super) async fn run(&mut self) -> Result<StoredRecord, DatabaseError> {
+        require_own_keyring(self.core, self.postgres).await?;
         let (started, limit) = (Instant::now(), self.postgres.database.patience());
         let (mut last, mut round) = (None, 0);
         while round < ROUNDS {

@@ -23,8 +23,10 @@ use crate::record::version::Millis;
 use crate::retell::config::RetellConfig;
 use crate::store::breaker::Breaker;
 use crate::store::core::{Clock, Core, Fallback, ROUNDS, ReloadedGeneration, pause};
+use crate::store::keyring_check::keys_of_table;
 use crate::store::reload::reload_keyring_first;
 use crate::store::seen_records::SeenRecords;
+use crate::store::table_keyring::TableKeyring;
 use crate::vault::Vault;
 
 /// Settings of a [`Vault`].
@@ -212,6 +214,7 @@ impl<C: Credentials> VaultBuilder<C> {
             seen: SeenRecords::default(),
             clock: self.clock,
             reloaded: ReloadedGeneration::default(),
+            table_keyring: TableKeyring::default(),
         })
     }
 }
@@ -268,9 +271,9 @@ async fn refuse_rival(core: &Core) -> Result<()> {
         return Err(exists(local.path().display().to_string()));
     }
     if let Some(postgres) = &core.postgres {
-        match ask(core, || postgres.holds_tokens()).await {
-            Ok(true) => return Err(exists(format!("table {}", postgres.table_name()))),
-            Ok(false) => {}
+        match keys_of_table(postgres).await {
+            Ok(keys) if keys.as_ref().is_none_or(Vec::is_empty) => {}
+            Ok(_) => return Err(exists(format!("table {}", postgres.table_name()))),
             Err(fault) if fault.error.kind() == ErrorKind::Unavailable => {
                 let hint =
                     "start the database first: only it can tell whether it holds tokens of another keyring";

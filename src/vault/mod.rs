@@ -2,9 +2,10 @@
 
 pub(crate) mod answers;
 pub(crate) mod builder;
+pub(crate) mod kept;
 pub(crate) mod layout_comparison;
 pub(crate) mod layout_report;
-pub(crate) mod listing;
+pub(crate) mod owner_list;
 pub(crate) mod status;
 
 use std::fmt;
@@ -35,14 +36,16 @@ use crate::rotation::token_count::{Census, count_tokens};
 use crate::schema::Schema;
 use crate::store::bulk::{load_many, store_many};
 use crate::store::core::{Core, StoreOptions, StoreRequest};
+use crate::store::keyring_check::{adopt, check_keyring};
 use crate::store::load::load;
 use crate::store::modify::{Changed, modify};
 use crate::store::store::{delete, store};
 use crate::store::sync::{BackgroundSync, SyncReport, sync};
 use crate::vault::answers::{Loaded, Stored, credentials};
+use crate::vault::kept::{Forgotten, KeptRecord};
 use crate::vault::layout_comparison::compare;
 use crate::vault::layout_report::LayoutReport;
-use crate::vault::listing::{Forgotten, KeptRecord, ListPage};
+use crate::vault::owner_list::{ListPage, ListPosition};
 use crate::vault::status::Status;
 
 /// An encrypted store of Retell configurations, or of other credentials. Clones share everything; one per process is enough.
@@ -83,8 +86,9 @@ impl<C: Credentials> Vault<C> {
     /// On error nothing was written, except `OutcomeUnknown`, which says that it may have been.
     /// `InvalidInput` when no secret field is set, or a field is not one of these credentials. `ForeignValue` when a slot
     /// holds text that is not ours; `Configuration` when a text column holds a record of another kind of credentials;
-    /// `Unsealable`, `UnknownKey` or `UnsupportedFormat` when the record that is there does not open; `UnknownOwner`,
-    /// `AccessDenied`, `Schema`, `Rejected`, `Busy`.
+    /// `Unsealable`, `UnknownKey` or `UnsupportedFormat` when the record that is there does not open; `WrongKeyring` when all
+    /// tokens that were looked at in the table are another keyring's; `Schema` when the table is missing or cannot be used;
+    /// `UnknownOwner`, `AccessDenied`, `Rejected`, `Busy`.
     pub async fn store(&self, owner: &Owner, config: &C) -> Result<Stored> {
         self.store_with(owner, config, StoreOptions::new()).await
     }
@@ -150,7 +154,8 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// `NotFound` when there is none or it was deleted; `Unavailable` when the database is out of reach
     /// and nothing is kept locally; `Incomplete` (which names the missing field), `Malformed`, `UnknownKey`, `Unsealable`,
-    /// `ForeignValue` or `Configuration` when the newest record cannot be read. Never an older record instead.
+    /// `ForeignValue` or `Configuration` when the newest record cannot be read; `WrongKeyring` when its key is unknown, as are
+    /// those of all other records that were looked at; `Schema` when the table is missing. Never an older record instead.
     pub async fn load(&self, owner: &Owner) -> Result<Loaded<C>> {
         load(&self.core, owner).await.and_then(Loaded::try_from)
     }
@@ -189,7 +194,7 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// `Configuration` without a local file; `LocalStore`.
     pub async fn forget(&self, owner: &Owner) -> Result<Forgotten> {
-        listing::forget(&self.core, owner).await
+        kept::forget(&self.core, owner).await
     }
 
     /// What was kept aside in the local file, oldest first, after the one numbered `after` (0 at first):
@@ -199,16 +204,19 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// `Configuration` without a local file; `LocalStore`.
     pub async fn kept(&self, after: i64, limit: u32) -> Result<Vec<KeptRecord<C>>> {
-        listing::kept(&self.core, after, limit).await
+        kept::kept(&self.core, after, limit).await
     }
 
-    /// One page of the owners that have a record, in the order of tenant and user. `after` is the
-    /// last owner of the page before.
+    /// One page of the owners that have a record, in the order of tenant and user: `limit` owners, or fewer where an owner has
+    /// several rows. Go on with `after` as [`ListPage::next`], or with the [`ListPosition`] of any entry.
+    ///
+    /// A row whose owner is no valid id has an entry of its own. Look at [`ListPage::hidden`] before taking an empty page for
+    /// an empty table.
     ///
     /// # Errors
-    /// Those of the database and of the local file.
-    pub async fn list(&self, after: Option<&Owner>, limit: u32) -> Result<ListPage> {
-        listing::list(&self.core, after, limit).await
+    /// Those of the database and of the local file; `InvalidInput` for a position with a NUL character.
+    pub async fn list(&self, after: Option<&ListPosition>, limit: u32) -> Result<ListPage> {
+        owner_list::list(&self.core, after, limit).await
     }
 
     /// How things stand: the database and its columns, the local file, the keys.
@@ -256,13 +264,14 @@ impl<C: Credentials> Vault<C> {
     ///
     /// # Errors
     /// `AccessDenied` when the role may not write the table, or may not see all of its rows;
-    /// `Unavailable` when the database is out of reach; `Schema` when the table goes away on the way;
+    /// `Unavailable` when the database is out of reach; `Schema` when the table goes away on the way; `WrongKeyring`;
     /// `LocalStore`. What was done so far is good.
     pub async fn rotate(
         &self,
         options: &RotateOptions,
         mut listener: impl FnMut(RotateEvent<'_>) + Send,
     ) -> Result<Rotation> {
+        check_keyring(&self.core).await?;
         // the compiler follows futures in futures only so deep, and the caller nests this one further
         Box::pin(rotate(&self.core, options, &mut listener)).await
     }
@@ -335,7 +344,24 @@ impl<C: Credentials> Vault<C> {
         options: &PromoteOptions,
         mut listener: impl FnMut(PromoteEvent<'_>) + Send,
     ) -> Result<Promotion> {
+        check_keyring(&self.core).await?;
         Box::pin(promote(&self.core, options, &mut listener)).await
+    }
+
+    /// Goes on with this keyring over a table full of another one's tokens, where every store is `WrongKeyring`: notes in the local
+    /// file that they belong together. False: there was no need, and nothing was noted.
+    ///
+    /// # Security
+    /// Only for a keyring that is lost for good. What is stored under it opens with no other, so those records stay
+    /// unreadable until each is stored again with [`StoreOptions::replace_unreadable`]. If the other keyring is still in use
+    /// somewhere, both go on storing in one table, and neither opens what the other stores. The note holds for this local file
+    /// and this table; every other host needs its own.
+    ///
+    /// # Errors
+    /// `Configuration` without a database or a local file; `Unavailable` and others when the database cannot be asked;
+    /// `LocalStore`. On error nothing was noted.
+    pub async fn adopt_table(&self) -> Result<bool> {
+        adopt(&self.core).await
     }
 
     /// Closes the connections and the local file, for all clones of this vault. Later calls are

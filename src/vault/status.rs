@@ -13,9 +13,10 @@ use crate::layout::placement::{Place, Placement};
 use crate::postgres::connection::errors::Outcome;
 use crate::postgres::connection::pool::Query;
 use crate::postgres::sql::names::{literal, quote, relation};
-use crate::postgres::statements::plan::Postgres;
+use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::field::Field;
 use crate::store::core::Core;
+use crate::store::keyring_check::wrong_keyring;
 
 /// How things stand.
 #[derive(Debug, Clone)]
@@ -159,12 +160,20 @@ async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field,
     writes.iter_mut().for_each(|(field, place)| *place = placement.place(*field));
     status.slots = slots(placement, writes);
     status.left_alone = placement.left_alone.iter().map(|left| left_alone(postgres.layout(), left)).collect();
-    status.problem = match (postgres.check_writable(&plan), plan.placement.is_local()) {
-        (Err(error), _) => Some(error.to_string()),
-        (Ok(()), true) => Some(postgres.no_room(&plan)),
-        (Ok(()), false) => None,
+    status.problem = match problem(postgres, &plan) {
+        None => wrong_keyring(core).await.map(|error| error.to_string()),
+        problem => problem,
     };
     status
+}
+
+/// Why nothing can be stored in the table.
+fn problem(postgres: &Postgres, plan: &Plan) -> Option<String> {
+    let found = plan.some_table(postgres.layout()).and_then(|_| postgres.check_writable(plan));
+    match found {
+        Err(error) => Some(error.to_string()),
+        Ok(()) => plan.placement.is_local().then(|| postgres.no_room()),
+    }
 }
 
 async fn waits_for_disk(postgres: &Postgres) -> Option<bool> {

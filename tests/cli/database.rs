@@ -3,10 +3,12 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use retell_vault::{KeyringFile, Owner, RawKey, RetellConfig, Vault};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::runner::*;
 use crate::support::TestDb;
+use crate::support::role::Role;
+use crate::support::rows::value;
 use crate::support::vaults::ALL_COLUMNS;
 
 /// A port that nobody listens on, and a password that nobody may see.
@@ -85,7 +87,7 @@ async fn text_of_others_is_kept_until_it_is_given_up() {
     home.run(&["get", "--user", "user-1"]).ok();
 }
 
-/// Stores with another keyring, by a clock that is an hour ahead.
+/// Stores into an empty table with another keyring, by a clock that is an hour ahead.
 async fn store_with_another_keyring(url: &str) {
     let folder = tempfile::tempdir().unwrap();
     let key = RawKey::from_base64(WRAPPING_KEY).unwrap();
@@ -100,10 +102,19 @@ async fn store_with_another_keyring(url: &str) {
 #[tokio::test]
 async fn a_record_under_an_unknown_key_is_kept_until_it_is_given_up() {
     let (db, home) = all_columns().await;
-    store_with_another_keyring(&db.url).await;
+    home.put(&["--user", "user-0"], SMALL).ok();
+    // among those of another table, as a copy of a row brings it here
+    let other = TestDb::create().await;
+    other.exec(ALL_COLUMNS).await;
+    store_with_another_keyring(&other.url).await;
+    let row: Value = value(&other, "SELECT to_jsonb(t) FROM user_profiles AS t").await;
+    db.exec(&format!(
+        "INSERT INTO user_profiles SELECT * FROM jsonb_populate_record(NULL::user_profiles, '{row}')"
+    ))
+    .await;
     home.run(&["get", "--user", "user-1"]).fails(1, "is not in the keyring", "--replace-unreadable");
     home.put(&USER, FULL).fails(1, "is not in the keyring", "--replace-unreadable");
-    assert_eq!(home.json(&["list"])["owners"][0]["problem"], "unknown_key");
+    assert_eq!(home.json(&["list"])["owners"][1]["problem"], "unknown_key");
 
     home.put(&[&USER[..], &["--replace-unreadable"]].concat(), FULL).ok().warns("is not in the keyring");
     home.run(&["get", "--user", "user-1"]).ok();
@@ -130,6 +141,34 @@ async fn a_rival_keyring_is_refused() {
     rival.database = AWAY.to_owned();
     rival.run(&["init"]).fails(1, "cannot be reached", "init asks the database first");
     assert!(!rival.path().join("keyring.json").exists());
+}
+
+/// A container that is made anew without its home, as CASES has it: `init` without the database, then `put` with it.
+#[tokio::test]
+async fn a_keyring_made_elsewhere_stores_nothing_here_until_it_is_adopted() {
+    let (db, home) = all_columns().await;
+    home.put(&USER, FULL).ok();
+    let mut rival = Home::new();
+    rival.run(&["keyring", "adopt"]).fails(1, "no database", "name both");
+    rival.database = db.url.clone();
+    let wrong = "holds tokens of another keyring";
+    let new = ["--user", "new"];
+    rival.put(&new, FULL).fails(1, wrong, "retell-vault keyring adopt");
+    rival.put(&[&USER[..], &["--replace-unreadable"]].concat(), FULL).fails(1, wrong, "keyring adopt");
+    rival.run(&["get", "--user", "user-1"]).fails(1, wrong, "use the keyring of this database");
+    rival.run(&["rotate", "--new-key"]).fails(1, "", "");
+    let status = rival.json(&["status"]);
+    assert!(status["database"]["problem"].as_str().unwrap().contains(wrong), "{status}");
+    assert_eq!(status["local"]["pending"], 0);
+    let doctor = rival.run(&["doctor"]);
+    assert!(doctor.code == 2 && doctor.out.contains("keyring adopt"), "{doctor:?}");
+    home.run(&["get", "--user", "new"]).fails(3, "no configuration", "check the user id");
+
+    assert_eq!(rival.json(&["keyring", "adopt"])["adopted"], true);
+    assert_eq!(rival.json(&["keyring", "adopt"])["adopted"], false);
+    rival.put(&new, FULL).ok();
+    rival.run(&["get", "--user", "user-1"]).fails(1, "is not in the keyring", "--replace-unreadable");
+    assert!(home.run(&["keyring", "adopt"]).ok().out.starts_with("nothing to do"));
 }
 
 /// What an application left in the columns is no trace of a rival.
@@ -246,12 +285,69 @@ async fn a_plain_column_that_holds_rubbish_is_left_out_with_a_warning() {
 }
 
 #[tokio::test]
-async fn a_database_without_room_is_a_degraded_save() {
+async fn a_database_without_room_is_a_degraded_save_and_one_without_the_table_an_error() {
     let db = TestDb::create().await;
     let home = Home::over(&db.url);
-    home.put(&USER, FULL).ok().warns("table public.user_profiles does not exist");
+    for command in [&["put"][..], &["get"], &["delete"]] {
+        let failed = home.run_with(&[command, &USER].concat(), &[], FULL);
+        failed.fails(1, "table public.user_profiles does not exist", "--table");
+    }
+    home.run(&["list"]).fails(1, "table public.user_profiles does not exist", "--table");
+    let status = home.json(&["status"]);
+    assert_eq!(status["database"]["problem"], "table public.user_profiles does not exist");
+    assert_eq!(status["local"]["pending"], 0);
     db.exec("CREATE TABLE user_profiles (user_id text PRIMARY KEY)").await;
     home.put(&USER, FULL).ok().warns("no column that can hold a configuration");
     home.put(&["--user", "user-2", "--require-database"], FULL).fails(1, "no column", "");
     assert_eq!(home.json(&["list"])["owners"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_list_prints_what_belongs_to_nobody_and_goes_on_after_it() {
+    let (db, home) = all_columns().await;
+    db.exec(
+        "INSERT INTO user_profiles (user_id, encrypted_retell_api_key)
+         VALUES (E'a\\tb\\x1b[2J', 'text'), ('c', 'text'), (repeat('d', 300), 'text'), ('e', 'text')",
+    )
+    .await;
+    let first = home.json(&["list", "--limit", "1"]);
+    assert_eq!((&first["owners"][0]["user"], &first["more"]), (&json!("a\tb\u{1b}[2J"), &json!(true)));
+    assert_eq!(first["owners"][0]["state"], "unusable");
+    let text = home.run(&["list", "--limit", "1"]).ok();
+    assert!(text.out.starts_with(r#""a\tb\u{1b}[2J"  -"#), "{text:?}");
+    assert!(text.out.ends_with("  unusable (invalid_id)\n") && text.lines().count() == 1, "{text:?}");
+    assert_eq!(text.err, "hint: there may be more: add --after $'a\\x09b\\x1b[2J'\n");
+
+    let users = |args: &[&str]| {
+        let owners = home.json(args)["owners"].as_array().unwrap().clone();
+        owners.iter().map(|owner| owner["user"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let long = "d".repeat(300);
+    assert_eq!(users(&["list", "--after", "a\tb\u{1b}[2J"]), ["c", &long, "e"]);
+    assert_eq!(users(&["list", "--after", &long]), ["e"]);
+    assert_eq!(users(&["list", "--after", ""]).len(), 4);
+    let none = home.run(&["list", "--after", "e"]).ok();
+    assert_eq!(none.out, "no records\n");
+}
+
+#[tokio::test]
+async fn a_list_that_rows_may_be_hidden_from_is_not_complete() {
+    let (db, mut home) = all_columns().await;
+    home.put(&USER, SMALL).ok();
+    let guest = Role::create(
+        &db,
+        "ALTER TABLE user_profiles ENABLE ROW LEVEL SECURITY; GRANT SELECT, UPDATE ON user_profiles TO guest;
+         CREATE POLICY one ON user_profiles USING (user_id = current_setting('app.current_user', true))",
+    )
+    .await;
+    home.database = guest.url.clone();
+    let text = home.run(&["list"]).ok();
+    text.warns("row level security may hide rows of public.user_profiles");
+    assert_eq!(text.out, "no records that this role is sure to see\n");
+    let listed = home.json(&["list"]);
+    assert_eq!((&listed["complete"], &listed["more"]), (&json!(false), &json!(false)));
+    assert!(listed["hidden"].as_str().unwrap().contains("row level security"));
+
+    home.database = AWAY.to_owned();
+    assert_eq!(home.run(&["list"]).ok().out, "no records in the local file\n");
 }

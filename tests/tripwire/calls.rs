@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use retell_vault::{
-    ApplyOptions, DoctorOptions, Error, ErrorKind, Expected, Fallback, Profile, RetellConfig,
+    ApplyOptions, DoctorOptions, Error, ErrorKind, Expected, Fallback, ListPosition, Profile, RetellConfig,
     RollBackOptions, RowSecurity, StoreOptions, Vault, Wanted,
 };
 use sqlx::AssertSqlSafe;
@@ -107,7 +107,7 @@ async fn records(stage: &mut Stage, vault: &Vault) {
     stage.watch("load (no record)", async { not_found(vault.load(&owner(9)).await) }).await;
     stage.watch("load_many", async { all(vault.load_many(&owners[..4]).await) }).await;
     stage.watch("list", vault.list(None, 3)).await;
-    stage.watch("list (after an owner)", vault.list(Some(&second), 3)).await;
+    stage.watch("list (after an owner)", vault.list(Some(&ListPosition::from(&second)), 3)).await;
     stage.watch("delete", vault.delete(&new)).await;
     stage.watch("load (deleted)", async { not_found(vault.load(&new).await) }).await;
     stage.watch("kept", vault.kept(0, 10)).await;

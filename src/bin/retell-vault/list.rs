@@ -1,6 +1,6 @@
 //! `list`: the owners that have a record, page by page.
 
-use retell_vault::{ErrorKind, ListEntry, ListPage, Owner, RecordState};
+use retell_vault::{ErrorKind, ListEntry, ListPage, ListPosition, RecordState};
 use serde_json::{Value, json};
 
 use crate::args::global::Global;
@@ -8,46 +8,66 @@ use crate::args::records::ListArgs;
 use crate::failure::Failure;
 use crate::{print, session};
 
-/// Lists owners.
-pub async fn list(global: &Global, list: &ListArgs) -> Result<(), Failure> {
-    let after = list.after()?;
-    let (page, complete) = page(global, after.as_ref(), list.limit).await?;
-    let next = page.entries.last().map(|last| &last.owner).filter(|_| page.more);
-    if global.json {
-        return print::json(&as_json(&page, next, complete));
-    }
-    if let Some(next) = next {
-        print::hint(&format!("there may be more: add {}", next_options(next)));
-    }
-    print::out(&as_text(&page))
+/// What was listed.
+struct Listed {
+    page: ListPage,
+    /// While the database is away there is still the local file.
+    is_local_only: bool,
 }
 
-/// A page, and whether the database has been asked. While it is away there is still the local file.
-async fn page(global: &Global, after: Option<&Owner>, limit: u32) -> Result<(ListPage, bool), Failure> {
+impl Listed {
+    /// Whether nobody has a record that no page names.
+    fn is_complete(&self) -> bool {
+        !self.is_local_only && self.page.hidden.is_none()
+    }
+}
+
+/// Lists owners.
+pub async fn list(global: &Global, list: &ListArgs) -> Result<(), Failure> {
+    let listed = page(global, list.after().as_ref(), list.limit).await?;
+    if let Some(hidden) = &listed.page.hidden {
+        print::warning(&format!("the list may not be complete: {hidden}"));
+    }
+    if global.json {
+        return print::json(&as_json(&listed));
+    }
+    if let Some(next) = &listed.page.next {
+        print::hint(&format!("there may be more: add {}", next_options(next)));
+    }
+    print::out(&as_text(&listed))
+}
+
+async fn page(global: &Global, after: Option<&ListPosition>, limit: u32) -> Result<Listed, Failure> {
     let keyring = session::keyring(global)?;
     let vault = session::builder(global, keyring.clone())?.build().await?;
     match vault.list(after, limit).await {
         Err(error) if error.kind() == ErrorKind::Unavailable => {
             print::warning(&format!("only what the local file holds is listed: {error}"));
             let local = session::local(global, keyring).build().await?;
-            Ok((local.list(after, limit).await?, false))
+            Ok(Listed { page: local.list(after, limit).await?, is_local_only: true })
         }
-        listed => Ok((listed?, true)),
+        page => Ok(Listed { page: page?, is_local_only: false }),
     }
 }
 
-fn as_json(page: &ListPage, next: Option<&Owner>, complete: bool) -> Value {
-    let next = next.map(|owner| {
-        json!({ "after_user": owner.user_id().as_str(), "after_tenant": owner.tenant_id().map(|tenant| tenant.as_str()) })
-    });
+fn as_json(listed: &Listed) -> Value {
+    let page = &listed.page;
+    let next = page.next.as_ref();
+    let next = next.map(|next| json!({ "after_user": next.user(), "after_tenant": next.tenant() }));
     let owners: Vec<_> = page.entries.iter().map(entry_json).collect();
-    json!({ "owners": owners, "more": page.more, "next": next, "complete": complete })
+    json!({
+        "owners": owners,
+        "more": page.next.is_some(),
+        "next": next,
+        "complete": listed.is_complete(),
+        "hidden": page.hidden,
+    })
 }
 
 fn entry_json(entry: &ListEntry) -> Value {
     json!({
-        "user": entry.owner.user_id().as_str(),
-        "tenant": entry.owner.tenant_id().map(|tenant| tenant.as_str()),
+        "user": entry.owner.user(),
+        "tenant": entry.owner.tenant(),
         "version": entry.version.map(|version| version.to_string()),
         "place": entry.source.as_str(),
         "state": state(entry.state),
@@ -55,11 +75,13 @@ fn entry_json(entry: &ListEntry) -> Value {
     })
 }
 
-fn as_text(page: &ListPage) -> String {
-    let rows: Vec<_> = page.entries.iter().map(entry_row).collect();
+fn as_text(listed: &Listed) -> String {
+    let rows: Vec<_> = listed.page.entries.iter().map(entry_row).collect();
     match rows.is_empty() {
-        true => "no records\n".to_owned(),
         false => print::table(&rows),
+        true if listed.is_local_only => "no records in the local file\n".to_owned(),
+        true if listed.page.hidden.is_some() => "no records that this role is sure to see\n".to_owned(),
+        true => "no records\n".to_owned(),
     }
 }
 
@@ -82,6 +104,7 @@ fn state(state: RecordState) -> &'static str {
     match state {
         RecordState::Readable => "readable",
         RecordState::Deleted => "deleted",
+        RecordState::Unusable => "unusable",
         _ => "unreadable",
     }
 }
@@ -89,14 +112,19 @@ fn state(state: RecordState) -> &'static str {
 fn problem(state: RecordState) -> Option<String> {
     match state {
         RecordState::Unreadable(kind) => Some(print::kind(kind)),
+        RecordState::Unusable => Some("invalid_id".to_owned()),
         _ => None,
     }
 }
 
-fn next_options(owner: &Owner) -> String {
-    let user = format!("--after-user {}", quoted(owner.user_id().as_str()));
-    match owner.tenant_id() {
-        Some(tenant) => format!("{user} --after-tenant {}", quoted(tenant.as_str())),
+fn next_options(next: &ListPosition) -> String {
+    let option = |name: &str, text: &str| match text.starts_with('-') {
+        true => format!("--{name}={}", quoted(text)), // else it would be taken for an option
+        false => format!("--{name} {}", quoted(text)),
+    };
+    let user = option("after", next.user());
+    match next.tenant() {
+        Some(tenant) => format!("{user} {}", option("after-tenant", tenant)),
         None => user,
     }
 }
@@ -104,8 +132,34 @@ fn next_options(owner: &Owner) -> String {
 /// As one word for a shell.
 fn quoted(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@:".contains(&byte);
-    match text.bytes().all(plain) && !text.starts_with('-') {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text.to_owned();
+    }
+    if !text.contains(char::is_control) {
+        return format!("'{}'", text.replace('\'', r"'\''"));
+    }
+    // the one form that bash, zsh and ksh take them in without printing them
+    let byte = |byte: u8| match byte {
+        b'\'' | b'\\' => format!(r"\{}", char::from(byte)),
+        b' '..=b'~' => char::from(byte).to_string(),
+        _ => format!(r"\x{byte:02x}"),
+    };
+    format!("$'{}'", text.bytes().map(byte).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_a_shell_print_no_control_characters() {
+        let words = ["user-42", "o'neil", "", "a\tb'\\é"].map(quoted);
+        assert_eq!(words, ["user-42", r"'o'\''neil'", "''", r"$'a\x09b\'\\\xc3\xa9'"]);
+    }
+
+    #[test]
+    fn the_next_page_is_asked_for_by_any_text() {
+        let next = ListPosition::after("-x", Some("acme"));
+        assert_eq!(next_options(&next), "--after=-x --after-tenant acme");
     }
 }

@@ -7,6 +7,7 @@ mod doctor;
 mod failure;
 mod input;
 mod key;
+mod keyring;
 mod layout;
 mod layout_file;
 mod list;
@@ -51,6 +52,7 @@ async fn run(Cli { global, command }: &Cli) -> Result<ExitCode, Failure> {
         Command::Layout(command) => layout::run(global, command).await,
         Command::Sync => records::sync(global).await,
         Command::Key(command) => key::run(global, command).await,
+        Command::Keyring(command) => keyring::run(global, command).await,
         Command::Rotate(rotate) => rotate::rotate(global, rotate).await,
         Command::Schema(command) => schema::run(global, command).await,
         // its verdict is no failure, and has exit codes of its own

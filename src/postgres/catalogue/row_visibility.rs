@@ -155,7 +155,8 @@ pub(crate) fn hidden_rows(layout: &Layout) -> Error {
     Error::new(ErrorKind::AccessDenied, message).with_hint(HINT)
 }
 
-async fn may_hide_from_us(
+/// Whether policies may do that to our role.
+pub(crate) async fn may_hide_from_us(
     database: &Database,
     layout: &Layout,
     action: RowAction,

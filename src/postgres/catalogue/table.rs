@@ -226,7 +226,13 @@ pub(crate) struct TextColumn {
 }
 
 pub(crate) fn missing_table(layout: &Layout) -> Error {
+    let hint = match layout.table_was_named {
+        true => "check schema and table name (case matters), and that the URL names the right database",
+        false => {
+            "this is the default name: name your own table (`--table`, `Layout::table`, a layout file). The local file takes \
+             the place of a table only where no database is named"
+        }
+    };
     let name = format!("{}.{}", shown(&layout.schema), shown(&layout.table));
-    Error::new(ErrorKind::Schema, format!("table {name} does not exist"))
-        .with_hint("check schema and table name (case matters), and that the URL names the right database")
+    Error::new(ErrorKind::Schema, format!("table {name} does not exist")).with_hint(hint)
 }

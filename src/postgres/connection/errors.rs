@@ -96,6 +96,11 @@ impl DatabaseError {
         }
     }
 
+    /// The same for another caller.
+    pub(crate) fn copy(&self) -> Self {
+        Self { outcome: self.outcome, error: self.error.copy(), was_connected: self.was_connected }
+    }
+
     /// A time-out that we set ourselves.
     pub(crate) fn timed_out(phase: Phase) -> Self {
         let error = unreachable("the database did not answer in time", lost(phase));

@@ -166,9 +166,12 @@ pub(crate) fn heads(value: &str) -> String {
     )
 }
 
-/// A condition: the text of a slot, or of our member, holds a token of any version.
-pub(crate) fn holds_any(text: &str) -> String {
-    format!("{text} ~ '(^|\")rv[0-9]+[.][0-9a-f]{{8}}[.]'")
+/// The key that the first token names in the text of a slot, or of our member; NULL for none. Of any version.
+pub(crate) fn first_key(text: &str) -> String {
+    format!(
+        "CASE WHEN {} THEN pg_catalog.substring({text}, '(?:^|\")rv[0-9]+[.]([0-9a-f]{{8}})[.]') END",
+        may_hold(text)
+    )
 }
 
 /// A condition: a text is a token of our suite for one of these fields.

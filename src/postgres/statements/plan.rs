@@ -189,17 +189,38 @@ impl Postgres {
         }
     }
 
-    /// A plan that puts records into the database.
-    pub(crate) async fn plan_with_room(&self) -> Result<Arc<Plan>, DatabaseError> {
+    /// A plan for a table that is there.
+    ///
+    /// # Errors
+    /// `Schema` when the default table is missing where no table was named: what was meant for a table of another name must
+    /// not stay on one host, and be pushed from there later.
+    pub(crate) async fn plan_with_table(&self) -> Result<Arc<Plan>, DatabaseError> {
         let mut plan = self.plan().await?;
+        // the application may have made it meanwhile
+        if !plan.has_table()
+            && let Some(newer) = self.refresh_if_older().await?
+        {
+            plan = newer;
+        }
+        plan.some_table(&self.layout)?;
+        Ok(plan)
+    }
+
+    /// A plan that puts records into the database.
+    ///
+    /// # Errors
+    /// As [`plan_with_table`](Self::plan_with_table); `TakesNoWrites` when no column can hold a record.
+    pub(crate) async fn plan_with_room(&self) -> Result<Arc<Plan>, DatabaseError> {
+        let mut plan = self.plan_with_table().await?;
         // somebody may have followed the hint meanwhile
         if (plan.placement.is_local() || self.check_writable(&plan).is_err())
             && let Some(newer) = self.refresh_if_older().await?
         {
             plan = newer;
         }
+        plan.some_table(&self.layout)?;
         if plan.placement.is_local() {
-            let error = Error::new(ErrorKind::Schema, self.no_room(&plan));
+            let error = Error::new(ErrorKind::Schema, self.no_room());
             return Err(DatabaseError::new(Outcome::TakesNoWrites, error));
         }
         self.check_writable(&plan)?;
@@ -238,14 +259,9 @@ impl Postgres {
         Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint))
     }
 
-    /// Why a plan without any slot has none.
-    pub(crate) fn no_room(&self, plan: &Plan) -> String {
-        let problem = if plan.table().is_some() {
-            "has no column that can hold a configuration"
-        } else {
-            "does not exist"
-        };
-        format!("table {} {problem}", self.table_name())
+    /// Why a plan for a table has no slot.
+    pub(crate) fn no_room(&self) -> String {
+        format!("table {} has no column that can hold a configuration", self.table_name())
     }
 
     /// The table and the database that it is in, as they were named.

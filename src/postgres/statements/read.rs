@@ -1,23 +1,37 @@
 //! Reading the rows of owners.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::Result;
-use crate::postgres::connection::errors::{DatabaseError, Phase};
+use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
-use crate::postgres::statements::answer::{Answer, owner_of, parse_owner};
+use crate::postgres::connection::transaction::setting;
+use crate::postgres::statements::answer::{Answer, OwnerText, owner_of};
 use crate::postgres::statements::bind;
 use crate::postgres::statements::found_records::Row;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::owner::Owner;
 use crate::record::record::Record;
+use crate::record::token::KeyId;
 use crate::record::version::Millis;
 
 /// What a read found.
 pub(crate) struct FoundRows {
     pub(crate) rows: Vec<Row>,
     /// The database's clock. Zero when there is no row.
+    pub(crate) now: Millis,
+}
+
+/// A row of a list.
+pub(crate) struct ListedRow {
+    /// As the database holds it, cut where no id is so long.
+    pub(crate) owner: OwnerText,
+    pub(crate) row: Row,
+    /// The database's clock.
     pub(crate) now: Millis,
 }
 
@@ -78,40 +92,57 @@ impl Postgres {
         handed_over.await
     }
 
-    /// Up to `limit` rows with tokens, in the order of tenant and user, starting after an owner.
-    /// Rows whose owner is not a valid one are passed over.
+    /// The first `limit` rows with tokens after a tenant and a user, in the order of these, and what else there is of the
+    /// last owner.
     pub(crate) async fn list(
         &self,
         plan: &Plan,
-        after: Option<&Owner>,
+        after: Option<(&str, &str)>,
         limit: u32,
-    ) -> Result<Vec<(Owner, Row, Millis)>, DatabaseError> {
+    ) -> Result<Vec<ListedRow>, DatabaseError> {
         let (_, statements) = plan.work()?;
         let mut arguments = PgArguments::default();
-        let tenant = after.and_then(Owner::tenant_id).map(|tenant| tenant.as_str().to_owned());
-        bind_value(&mut arguments, tenant.unwrap_or_default())?;
-        bind_value(
-            &mut arguments,
-            after.map(|owner| owner.user_id().as_str().to_owned()).unwrap_or_default(),
-        )?;
+        let (tenant, user) = after.unzip();
+        bind_value(&mut arguments, tenant)?;
+        bind_value(&mut arguments, user)?;
         bind_value(&mut arguments, i64::from(limit))?;
         let rows = self.database.inspect(Query { sql: statements.list.clone(), arguments }).await?;
-        let mut listed = Vec::with_capacity(rows.len());
-        for row in &rows {
+        let listed = rows.iter().map(|row| {
             let answer = Answer { row, first: 2, placement: &plan.placement };
-            if let Some(owner) = parse_owner(owner_of(row, 0)?) {
-                listed.push((owner, answer.read()?, answer.now()?));
-            }
-        }
-        Ok(listed)
+            Ok(ListedRow { owner: owner_of(row, 0)?, row: answer.read()?, now: answer.now()? })
+        });
+        listed.collect()
     }
 
-    /// Whether any row holds a token.
-    pub(crate) async fn holds_tokens(&self) -> Result<bool, DatabaseError> {
+    /// The keys that some tokens of the table name, of a row one at most. Empty where there is no token, or where none was
+    /// found within the limit; `None` where no column could hold one.
+    pub(crate) async fn some_keys(&self, limit: Duration) -> Result<Option<Vec<KeyId>>, DatabaseError> {
         let plan = self.plan().await?;
-        let Ok((_, statements)) = plan.work() else { return Ok(false) };
-        let query = Query { sql: statements.tokens.clone(), arguments: PgArguments::default() };
-        Ok(!self.database.inspect(query).await?.is_empty())
+        let Ok((_, statements)) = plan.work() else { return Ok(None) };
+        let looked = self.look_within(limit, statements.keys.clone()).await;
+        let rows = match looked {
+            Err(fault) if fault.outcome == Outcome::Retry => {
+                // a table that is locked says so again
+                self.look_within(limit, format!("SELECT 1 FROM {} LIMIT 0", self.relation()).into()).await?;
+                tracing::warn!(table = self.table_name(), "no token was found in a large table in {limit:?}");
+                return Ok(Some(Vec::new()));
+            }
+            rows => rows?,
+        };
+        let key = |row: &PgRow| {
+            let key: String = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
+            Ok(key.parse()?)
+        };
+        rows.iter().map(key).collect::<Result<_, DatabaseError>>().map(Some)
+    }
+
+    /// With the session's search path, which the policies of the table may need; the server gives up after the limit, which
+    /// is `Busy`.
+    async fn look_within(&self, limit: Duration, sql: Arc<str>) -> Result<Vec<PgRow>, DatabaseError> {
+        let limit =
+            format!("SELECT pg_catalog.set_config('statement_timeout', '{}', true)", limit.as_millis());
+        let query = Query { sql, arguments: PgArguments::default() };
+        self.database.transaction(vec![setting(&limit), query], Phase::Reading).await
     }
 }
 

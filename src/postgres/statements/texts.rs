@@ -30,16 +30,22 @@ pub(crate) struct Statements {
     /// users[], tenants[]. Answers with the place of the owner in these first. Without the rows that hold something too long,
     /// where an owner has one row.
     pub(crate) read_many: Arc<str>,
-    /// tenant or null, user or null (start after these), limit
+    /// tenant and user to start after, or two NULLs; limit
     pub(crate) list: Arc<str>,
-    /// Whether any row holds a token.
-    pub(crate) tokens: Arc<str>,
+    /// The keys of some tokens, one of a row.
+    pub(crate) keys: Arc<str>,
     /// For every slot: + a text that is no token
     pub(crate) forge: Vec<Arc<str>>,
     forms: Forms,
     updates: Mutex<HashMap<(Shape, Reach), Arc<str>>>,
 }
 
+/// So many characters of an id are listed. Those that are longer, and equal up to here, stand in one place of the list.
+const LONGEST_LISTED: usize = 1000;
+/// So many rows of one owner are read beyond the limit of a list.
+const MAX_TIES: usize = 1000;
+/// So many rows with tokens are looked at to tell whose keyring sealed them.
+const SOME_KEYS: usize = 100;
 /// So many shapes of writes are remembered. A service has a handful.
 const MAX_SHAPES: usize = 64;
 
@@ -60,7 +66,7 @@ impl Statements {
             replace: writer.replace().into(),
             read_many: writer.read_many().into(),
             list: writer.list().into(),
-            tokens: writer.tokens().into(),
+            keys: writer.keys().into(),
             forge: placement.slots.iter().map(|slot| writer.forge(slot).into()).collect(),
             forms,
             updates: Mutex::default(),
@@ -200,12 +206,13 @@ impl Writer<'_> {
         )
     }
 
-    /// Runs with a safe search path.
+    /// Runs with a safe search path. All rows of the last owner come along, up to [`MAX_TIES`] more than the limit.
     fn list(&self) -> String {
-        let user = sort_key(&self.layout.user_column, self.table.user);
-        let tenant = match (&self.layout.tenant_column, self.table.tenant) {
-            (Some(tenant), Some(kind)) => format!("coalesce({}, '')", sort_key(tenant, kind)),
-            _ => "''::pg_catalog.text".to_owned(), // ORDER BY refuses a bare constant
+        let (user, user_key) = listed(&self.layout.user_column, self.table.user);
+        let (tenant, tenant_key) = match (&self.layout.tenant_column, self.table.tenant) {
+            (Some(tenant), Some(kind)) => listed(tenant, kind),
+            // ORDER BY refuses a bare constant
+            _ => ("NULL::pg_catalog.text".to_owned(), "''::pg_catalog.text".to_owned()),
         };
         let filled: Vec<_> = self
             .placement
@@ -214,9 +221,10 @@ impl Writer<'_> {
             .map(|slot| format!("{} IS NOT NULL", self.slot_text("t", slot)))
             .collect();
         format!(
-            "SELECT {}, {} FROM {} AS t WHERE ({}) AND {}{} AND ({tenant}, {user}) > ($1::pg_catalog.text, $2::pg_catalog.text) \
-             ORDER BY {tenant}, {user} LIMIT $3::pg_catalog.int8",
-            self.owner_columns(),
+            "SELECT page.* FROM (SELECT {user}, {tenant}, {} FROM {} AS t WHERE ({}) AND {}{} \
+             AND ($1::pg_catalog.text IS NULL OR ({tenant_key}, {user_key}) > ($1::pg_catalog.text, $2::pg_catalog.text)) \
+             ORDER BY {tenant_key}, {user_key} FETCH FIRST ($3::pg_catalog.int8) ROWS WITH TIES) AS page \
+             LIMIT $3::pg_catalog.int8 + {MAX_TIES}",
             self.read_columns("t"),
             self.relation(),
             if filled.is_empty() { "false".to_owned() } else { filled.join(" OR ") },
@@ -225,11 +233,14 @@ impl Writer<'_> {
         )
     }
 
-    /// A token of any format. What an application left in the columns is none. Runs with a safe search path.
-    fn tokens(&self) -> String {
-        let holds = |slot: &Slot| token::holds_any(&self.slot_text("t", slot));
-        let tokens: Vec<_> = self.placement.slots.iter().map(holds).collect();
-        format!("SELECT 1 FROM {} AS t WHERE {} LIMIT 1", self.relation(), tokens.join(" OR "))
+    /// Of tokens of any format, in any row. What an application left in the columns is none.
+    fn keys(&self) -> String {
+        let keys = self.placement.slots.iter().map(|slot| token::first_key(&self.slot_text("t", slot)));
+        format!(
+            "SELECT k.key FROM {} AS t CROSS JOIN LATERAL (SELECT coalesce({})) AS k (key) WHERE k.key IS NOT NULL LIMIT {SOME_KEYS}",
+            self.relation(),
+            keys.collect::<Vec<_>>().join(", ")
+        )
     }
 
     fn forge(&self, slot: &Slot) -> String {
@@ -254,14 +265,19 @@ fn is_still(value: &str, old: &str) -> String {
     format!("(({value}) COLLATE pg_catalog.\"C\" {EQ} {old} OR {value} IS NULL AND {old} IS NULL)")
 }
 
-/// An id in its canonical form, in the order of its bytes, as the local file sorts it.
-fn sort_key(column: &str, kind: IdKind) -> String {
+/// An id as a list shows it, and in what order: its canonical form, by its bytes, as the local file sorts it. NULL comes as
+/// an empty text does.
+fn listed(column: &str, kind: IdKind) -> (String, String) {
     let text = text(&format!("t.{}", quote(column)));
     match kind {
-        IdKind::Text => format!(
-            "CASE WHEN {text} OPERATOR(pg_catalog.~) '^[0-9a-fA-F]{{8}}-([0-9a-fA-F]{{4}}-){{3}}[0-9a-fA-F]{{12}}$' \
-             THEN pg_catalog.lower({text}) ELSE {text} END COLLATE pg_catalog.\"C\""
-        ),
-        _ => format!("{text} COLLATE pg_catalog.\"C\""),
+        IdKind::Text => {
+            let cut = format!("pg_catalog.left({text}, {LONGEST_LISTED})");
+            let key = format!(
+                "coalesce(CASE WHEN {text} OPERATOR(pg_catalog.~) '^[0-9a-fA-F]{{8}}-([0-9a-fA-F]{{4}}-){{3}}[0-9a-fA-F]{{12}}$' \
+                 THEN pg_catalog.lower({text}) ELSE {cut} END, '') COLLATE pg_catalog.\"C\""
+            );
+            (cut, key)
+        }
+        _ => (text.clone(), format!("coalesce({text}, '') COLLATE pg_catalog.\"C\"")),
     }
 }

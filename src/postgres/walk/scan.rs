@@ -45,7 +45,7 @@ impl Watched {
             true => selected,
             false => {
                 let counts = counts.join(" AND ");
-                format!("CASE WHEN ({counts}) OR {} THEN {selected} END", token::holds_any(&text))
+                format!("CASE WHEN ({counts}) OR {} THEN {selected} END", token::may_hold(&text))
             }
         }
     }

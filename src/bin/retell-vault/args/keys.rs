@@ -44,6 +44,23 @@ the only trace that it needs: no file of its own could be lost.
 
 ";
 
+pub const ADOPT_HELP: &str = "\
+Where the table holds tokens and this keyring has the key of none of those that are looked at, nothing is stored: it is
+the wrong keyring, or the wrong database. This command says that it is the right one all the same.
+Use it only when the other keyring is lost for good. What is stored under it opens with no other keyring: each of those
+records stays unreadable until it is stored again with `put --replace-unreadable`. If the other keyring is in use
+somewhere, both go on storing in one table, and neither opens what the other stores.
+It is noted in the local file of this home, for this table. Every other host needs the same.
+
+";
+
+/// What this home says about its keyring.
+#[derive(Subcommand)]
+pub enum KeyringCommand {
+    /// Go on with this keyring over a table full of another one's tokens; see below
+    Adopt,
+}
+
 /// What is done to the keyring.
 #[derive(Subcommand)]
 pub enum KeyCommand {

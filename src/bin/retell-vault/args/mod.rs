@@ -15,7 +15,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::args::doctor::DoctorArgs;
 use crate::args::global::Global;
-use crate::args::keys::{KeyCommand, RotateArgs};
+use crate::args::keys::{KeyCommand, KeyringCommand, RotateArgs};
 use crate::args::layout::LayoutCommand;
 use crate::args::records::{
     DeleteArgs, FieldArgs, GetArgs, ListArgs, OwnerArgs, PUT_HELP, PutArgs, SET_HELP, UNSET_HELP,
@@ -84,6 +84,9 @@ pub enum Command {
     /// Show, check or change the root keys of the keyring, or the secret that opens it
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Say that this keyring belongs to a table that holds another one's tokens
+    #[command(subcommand)]
+    Keyring(KeyringCommand),
     /// Re-encrypt everything that is not under the primary key; fails if anything stays behind
     Rotate(RotateArgs),
     /// Plan, apply, verify or take back what the table lacks; move records to better columns
@@ -108,6 +111,7 @@ fn with_help(parent: &str, command: clap::Command) -> clap::Command {
         "check" if parent == "layout" => layout::CHECK_HELP,
         "check" => keys::CHECK_HELP,
         "write" => layout::WRITE_HELP,
+        "adopt" => keys::ADOPT_HELP,
         "plan" => schema::PLAN_HELP,
         "apply" => schema::APPLY_HELP,
         "verify" => schema::VERIFY_HELP,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, value_parser};
-use retell_vault::{Expected, Fallback, Owner, StoreOptions};
+use retell_vault::{Expected, Fallback, ListPosition, Owner, StoreOptions};
 
 use crate::args::global::{Global, expected, owner, tenant, user};
 use crate::failure::Failure;
@@ -132,18 +132,18 @@ pub struct ListArgs {
     /// How many owners
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=10_000))]
     pub limit: u32,
-    /// Only owners after this one: the last of the page before
-    #[arg(long, value_name = "ID", value_parser = user)]
-    after_user: Option<String>,
-    /// The tenant of that one
-    #[arg(long, value_name = "ID", value_parser = tenant, requires = "after_user")]
+    /// Only owners after this one: the `user` of any entry of the page before, also one that is no valid id
+    #[arg(long, value_name = "USER", visible_alias = "after-user")]
+    after: Option<String>,
+    /// The tenant of that entry
+    #[arg(long, value_name = "TENANT", requires = "after")]
     after_tenant: Option<String>,
 }
 
 impl ListArgs {
-    /// The last owner of the page before.
-    pub fn after(&self) -> Result<Option<Owner>, Failure> {
-        self.after_user.as_deref().map(|user| owner(user, self.after_tenant.as_deref())).transpose()
+    /// The entry of the page before to go on after.
+    pub fn after(&self) -> Option<ListPosition> {
+        self.after.as_deref().map(|user| ListPosition::after(user, self.after_tenant.as_deref()))
     }
 }
 

@@ -1,0 +1,31 @@
+//! `keyring adopt`: this keyring belongs to a table that holds another one's tokens.
+
+use serde_json::json;
+
+use crate::args::global::Global;
+use crate::args::keys::KeyringCommand;
+use crate::failure::Failure;
+use crate::{print, session};
+
+/// Runs it.
+pub async fn run(global: &Global, command: &KeyringCommand) -> Result<(), Failure> {
+    match command {
+        KeyringCommand::Adopt => adopt(global).await,
+    }
+}
+
+async fn adopt(global: &Global) -> Result<(), Failure> {
+    let adopted = session::vault(global).await?.adopt_table().await?;
+    if global.json {
+        return print::json(&json!({ "adopted": adopted }));
+    }
+    match adopted {
+        true => {
+            print::hint(
+                "what is stored under the other keyring stays unreadable until it is stored again with `put --replace-unreadable`",
+            );
+            print::out("adopted: this home stores with its own keyring from now on\n")
+        }
+        false => print::out("nothing to do: this home stores with its own keyring already\n"),
+    }
+}

@@ -1,0 +1,78 @@
+//! What was kept aside in the local file, and forgetting what lies there of an owner.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::local::file::{Kept, KeptKind, LocalFile};
+use crate::record::credentials::Credentials;
+use crate::record::owner::Owner;
+use crate::retell::config::RetellConfig;
+use crate::store::core::Core;
+use crate::vault::answers::credentials;
+
+/// What was erased from the local file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Forgotten {
+    /// Records that the database had not got yet, or that lay only here.
+    pub pending: u64,
+    /// Copies of what the database holds.
+    pub replicas: u64,
+    /// Losers, replaced texts and dead letters.
+    pub kept: u64,
+}
+
+pub(super) async fn forget(core: &Core, owner: &Owner) -> Result<Forgotten> {
+    let counts = local_file(core)?.forget(owner).await?;
+    let kept = counts.superseded + counts.replaced + counts.dead_letters;
+    Ok(Forgotten { pending: counts.pending, replicas: counts.replicas, kept })
+}
+
+/// Why a record was kept aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeptReason {
+    /// It lost against another record of its owner.
+    Loser,
+    /// It could not be read, and a store replaced it.
+    Replaced,
+    /// The database will never take it.
+    DeadLetter,
+}
+
+/// A record that was kept aside in the local file.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct KeptRecord<C = RetellConfig> {
+    /// Its number, in the order in which records were kept.
+    pub id: i64,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Why it was kept.
+    pub why: KeptReason,
+    /// The same in words.
+    pub reason: String,
+    /// When, in milliseconds since 1970.
+    pub at: u64,
+    /// What it holds, if it can be read: `None` for a tombstone.
+    pub config: Result<Option<C>>,
+}
+
+pub(super) async fn kept<C: Credentials>(core: &Core, after: i64, limit: u32) -> Result<Vec<KeptRecord<C>>> {
+    let kept = local_file(core)?.kept_after(after, limit).await?;
+    Ok(kept.into_iter().map(|kept| open_kept(core, kept)).collect())
+}
+
+fn open_kept<C: Credentials>(core: &Core, kept: Kept) -> KeptRecord<C> {
+    let record = core.local_record(&kept.text);
+    let opened = record.and_then(|record| core.open(&record, &kept.owner));
+    let why = match kept.kind {
+        KeptKind::Superseded => KeptReason::Loser,
+        KeptKind::Replaced => KeptReason::Replaced,
+        KeptKind::DeadLetter => KeptReason::DeadLetter,
+    };
+    let config = opened.and_then(|opened| credentials(opened.values, &opened.unknown));
+    KeptRecord { id: kept.id, owner: kept.owner, why, reason: kept.reason, at: kept.at, config }
+}
+
+fn local_file(core: &Core) -> Result<&LocalFile> {
+    core.local.as_ref().ok_or_else(|| Error::new(ErrorKind::Configuration, "the vault has no local file"))
+}
