@@ -21,7 +21,8 @@ use crate::record::owner::Owner;
 use crate::record::token::KeyId;
 use crate::record::values::Values;
 use crate::retell::config::RetellConfig;
-use crate::rotation::destroy_key::destroy_key;
+use crate::rotation::destroy_key::{Destruction, destroy_key};
+use crate::rotation::evidence::CountProgress;
 use crate::rotation::options::DestroyOptions;
 use crate::rotation::options::PromoteOptions;
 use crate::rotation::options::RotateOptions;
@@ -29,7 +30,7 @@ use crate::rotation::promote::promote;
 use crate::rotation::report::{PromoteEvent, Promotion};
 use crate::rotation::report::{RotateEstimate, RotateEvent, Rotation};
 use crate::rotation::rotate::{estimate_rotation, rotate};
-use crate::rotation::token_count::{Census, count_tokens};
+use crate::rotation::token_count::{Census, count_everywhere, count_tokens};
 use crate::schema::Schema;
 use crate::store::bulk::{load_many, store_many};
 use crate::store::core::{Core, StoreOptions, StoreRequest};
@@ -259,8 +260,9 @@ impl<C: Credentials> Vault<C> {
         estimate_rotation(&self.core, options).await
     }
 
-    /// Counts the tokens of every column of the layout, and of the local file, by the key that they name, and
-    /// says which other columns were not looked at. Reads the whole table, in about a second for 200,000 rows.
+    /// Counts the tokens of every column of the layout, and of the local file, by the key that they name. Reads the whole
+    /// table, in about a second for 200,000 rows. It also looks at the vault's own tables, and at a sample of the other columns,
+    /// and says what it did not look at.
     ///
     /// # Errors
     /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from our
@@ -269,9 +271,19 @@ impl<C: Credentials> Vault<C> {
         count_tokens(&self.core, None).await
     }
 
+    /// As [`census`](Self::census), and looks at every row of every column that can hold a token: of the table, of those that
+    /// inherit from it, and of the vault's own. What it finds is opened. `listener` is told how far it is.
+    ///
+    /// # Errors
+    /// As [`census`](Self::census), and `AccessDenied` for a column that may not be read.
+    pub async fn deep_census(&self, mut listener: impl FnMut(&CountProgress) + Send) -> Result<Census> {
+        Box::pin(count_everywhere(&self.core, &mut listener)).await
+    }
+
     /// Destroys a retired key for good, here and in the generation of the keyring before, after counting
-    /// that no token of any kind of credentials names it any more: in any column of the table that can hold text, in the
-    /// vault's own tables beside it, or in the local file of this vault.
+    /// that no token of any kind of credentials names it any more in a column of the layout, in the vault's own tables beside
+    /// the table, or in the local file of this vault; and that no token in any other column of the table opens for the owner of its
+    /// row.
     ///
     /// # Errors
     /// `KeyInUse`, saying how many tokens are left and where; `AccessDenied`, naming a column that may not be read;
@@ -282,7 +294,21 @@ impl<C: Credentials> Vault<C> {
     /// Backups of the keyring still hold it. The local files of other hosts and of other kinds of credentials are not
     /// counted.
     pub async fn destroy_key(&self, id: KeyId, options: DestroyOptions) -> Result<KeyInfo> {
-        destroy_key(&self.core, id, options).await
+        self.destroy_key_with(id, options, |_| {}).await.map(|destroyed| destroyed.key)
+    }
+
+    /// As [`destroy_key`](Self::destroy_key), and says what was found outside of the layout. `listener` is told how far the
+    /// search is, every thousand rows. Dropping the future ends it, and nothing is destroyed then.
+    ///
+    /// # Errors
+    /// As [`destroy_key`](Self::destroy_key).
+    pub async fn destroy_key_with(
+        &self,
+        id: KeyId,
+        options: DestroyOptions,
+        mut listener: impl FnMut(&CountProgress) + Send,
+    ) -> Result<Destruction> {
+        Box::pin(destroy_key(&self.core, id, &options, &mut listener)).await
     }
 
     /// The schema of the table: what is missing, and the way there and back.
@@ -374,6 +400,8 @@ mod tests {
         may_be_spawned(&vault.status());
         may_be_spawned(&vault.redetect());
         may_be_spawned(&vault.census());
+        may_be_spawned(&vault.deep_census(|_| {}));
+        may_be_spawned(&vault.destroy_key(KeyId(0), DestroyOptions::new()));
         may_be_spawned(&vault.rotate(&RotateOptions::new(), |_| {}));
         may_be_spawned(&vault.promote(&PromoteOptions::new(), |_| {}));
         may_be_spawned(&vault.schema().verify(crate::Profile::Credentials));
