@@ -4,6 +4,7 @@
 //! that opens for the owner of its row, wherever it lies, may be all that is left of a record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use crate::crypto::aead::Scope;
@@ -27,13 +28,14 @@ use crate::store::core::Core;
 const TELL_EVERY: u64 = 1000;
 
 /// What no count of ours can see.
-const OUT_OF_REACH: [&str; 6] = [
+const OUT_OF_REACH: [&str; 7] = [
     "other schemas and databases",
     "materialised views of other names than ours",
     "audit tables",
     "dumps, replicas and the WAL",
     "text that is encoded, compressed or encrypted again",
     "defaults of columns",
+    "local files of other hosts",
 ];
 
 /// Tokens under one key in one place outside of the layout.
@@ -55,6 +57,24 @@ pub struct OutsideTokens {
     pub in_layout: bool,
     /// An operator said that this column is no evidence ([`DestroyOptions::not_evidence`](crate::DestroyOptions::not_evidence)).
     pub not_evidence: bool,
+}
+
+impl OutsideTokens {
+    /// Whether an operator should look at them: they are in use, and no rotation reaches them. In our own tables they
+    /// are as they should be while their key is the primary one.
+    pub fn is_left_behind(&self, primary: Option<KeyId>) -> bool {
+        self.in_use > 0 && !self.in_layout && !(self.own_table && primary == Some(self.key))
+    }
+}
+
+impl fmt::Display for OutsideTokens {
+    /// `3 tokens under key 0123abcd in column public.t.c, 2 in use`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, key, tokens, in_use, .. } = self;
+        let word = if *tokens == 1 { "token" } else { "tokens" };
+        write!(f, "{tokens} {word} under key {key} in column {place}, {in_use} in use")?;
+        if self.not_evidence { f.write_str(", taken for no evidence") } else { Ok(()) }
+    }
 }
 
 /// How much was looked at outside of the layout.
@@ -179,7 +199,8 @@ pub(crate) async fn search_outside(
     let counted = counted_columns(layout, &plan);
     let in_layout = |column: &TextColumn| column.is_in_table(layout) && counted.contains(&&*column.name);
     check_not_evidence(layout, &columns, wanted.not_evidence, in_layout)?;
-    let is_vouched = |column: &TextColumn| wanted.not_evidence.iter().any(|name| column.is_named(layout, name));
+    let is_vouched =
+        |column: &TextColumn| wanted.not_evidence.iter().any(|name| column.is_named(layout, name));
     let (mut searched, mut missed) = (Vec::new(), Vec::new());
     for column in columns {
         match column.check_readable(layout) {
@@ -248,7 +269,6 @@ pub(crate) async fn out_of_reach(core: &Core) -> Result<Vec<String>> {
     if core.postgres.is_some() {
         places.extend(OUT_OF_REACH.map(str::to_owned));
     }
-    places.push("local files of other hosts".to_owned());
     Ok(places)
 }
 
@@ -334,7 +354,8 @@ impl<'a> Tally<'a> {
 /// The tokens that a text may start with which goes on without a gap: whatever has one of the lengths of a token.
 fn starts(text: &str) -> impl Iterator<Item = Token> {
     let field = text.split('.').nth(3).and_then(|name| Field::parse(name.as_bytes()));
-    let lengths = field.into_iter().flat_map(|field| (1..).map(move |blocks| token_len(field, blocks * PADDING)));
+    let lengths =
+        field.into_iter().flat_map(|field| (1..).map(move |blocks| token_len(field, blocks * PADDING)));
     lengths.map_while(|length| text.get(..length)).filter_map(|start| start.parse().ok())
 }
 

@@ -9,7 +9,9 @@ use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::token_count::counted_columns;
 use crate::record::token::KeyId;
-use crate::rotation::evidence::{CountListener, FullSearch, Outside, look_outside, out_of_reach, search_outside};
+use crate::rotation::evidence::{
+    CountListener, FullSearch, Outside, look_outside, out_of_reach, search_outside,
+};
 use crate::store::core::Core;
 
 /// A place where tokens lie.
@@ -89,7 +91,9 @@ impl Census {
 pub(crate) async fn count_tokens(core: &Core, processes: Option<u32>) -> Result<Census> {
     refuse_without_table(core).await?;
     let (mut counts, mut outside) = match &core.postgres {
-        Some(postgres) => Box::pin(count_rows(core, postgres, processes)).await.map_err(|fault| fault.error)?,
+        Some(postgres) => {
+            Box::pin(count_rows(core, postgres, processes)).await.map_err(|fault| fault.error)?
+        }
         None => Default::default(),
     };
     outside.out_of_reach = out_of_reach(core).await?;

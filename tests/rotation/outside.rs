@@ -12,8 +12,7 @@ use crate::support::vaults::*;
 
 const KEY: &str = "encrypted_retell_api_key";
 /// A token of one owner under the old key.
-const SAVED: &str =
-    "CREATE TABLE saved AS SELECT user_id, encrypted_retell_api_key AS token FROM user_profiles WHERE user_id = 'user-1'";
+const SAVED: &str = "CREATE TABLE saved AS SELECT user_id, encrypted_retell_api_key AS token FROM user_profiles WHERE user_id = 'user-1'";
 const CLEARED: &str = "UPDATE user_profiles SET";
 
 async fn not_looked_at(vault: &Vault) -> Vec<String> {
@@ -58,7 +57,8 @@ async fn duplicates_that_were_moved_aside() {
     vault.schema().apply(&plan, &ApplyOptions::new(), |_| {}).await.unwrap();
     let aside = "public.retell_vault_duplicates_user_profiles";
     let found = completes(&vault).await.census.outside.tokens;
-    let found: Vec<_> = found.iter().map(|found| (found.place.clone(), found.in_use, found.own_table)).collect();
+    let found: Vec<_> =
+        found.iter().map(|found| (found.place.clone(), found.in_use, found.own_table)).collect();
     assert!(found.contains(&(format!("{aside}.{KEY}"), 1, true)), "{found:?}");
     refuses_to_destroy(&vault, stage.old, &format!("1 in column {aside}.{KEY}")).await;
     stage.db.exec(&format!("DELETE FROM {aside}")).await;

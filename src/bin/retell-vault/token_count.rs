@@ -1,6 +1,6 @@
 //! A token count as it is shown: by key and place.
 
-use retell_vault::{Census, KeyId, KeyInfo, Outside, OutsideExtent, OutsideTokens, TokenPlace};
+use retell_vault::{Census, KeyId, KeyInfo, Outside, OutsideExtent, TokenPlace};
 use serde_json::{Map, Value, json};
 
 use crate::args::global::Global;
@@ -50,12 +50,12 @@ pub fn outside(outside: &Outside) -> String {
     };
     for found in outside.tokens.iter().filter(|found| !found.in_layout) {
         let extent = if found.own_table { "every row" } else { &extent };
-        lines.push([format!("outside of the layout ({extent}): {}", found_outside(found))]);
+        lines.push([format!("outside of the layout ({extent}): {found}")]);
     }
     if !outside.not_looked_at.is_empty() {
         let places = some(&outside.not_looked_at);
         let extent = match outside.extent {
-            OutsideExtent::Sample(rows @ 1..) => format!(" but for {} of a sample", print::count(rows, "row")),
+            OutsideExtent::Sample(rows @ 1..) => format!(" beyond a sample of {}", print::count(rows, "row")),
             _ => String::new(),
         };
         lines.push([format!("not looked at{extent}, since the layout does not name it: {places}")]);
@@ -64,13 +64,6 @@ pub fn outside(outside: &Outside) -> String {
         lines.push([format!("out of reach of any count: {}", outside.out_of_reach.join("; "))]);
     }
     if lines.is_empty() { String::new() } else { print::table(&lines) }
-}
-
-/// `3 tokens under key 0123abcd in column public.t.c, 2 in use`.
-pub fn found_outside(found: &OutsideTokens) -> String {
-    let OutsideTokens { place, key, tokens, in_use, .. } = found;
-    let vouched = if found.not_evidence { ", which is no evidence (--not-evidence)" } else { "" };
-    format!("{} under key {key} in column {place}, {in_use} in use{vouched}", print::count(*tokens, "token"))
 }
 
 /// The same as members of a JSON object.
@@ -103,7 +96,7 @@ pub fn with_outside(mut object: Value, outside: &Outside) -> Value {
 }
 
 /// Names of a list that may be long.
-fn some(places: &[String]) -> String {
+pub fn some(places: &[String]) -> String {
     const SHOWN: usize = 12;
     match places.len() {
         0..=SHOWN => places.join(", "),

@@ -134,8 +134,7 @@ fn for_all_rows(processes: Option<u32>, relations: &[&str]) -> Result<Vec<Query>
     }));
     // holds the relations, so that their policies stay as they are until the end; unlike LOCK TABLE, it asks
     // for no right on more than a column
-    queries
-        .extend(relations.iter().map(|relation| setting(&format!("SELECT 1 FROM {relation} LIMIT 0"))));
+    queries.extend(relations.iter().map(|relation| setting(&format!("SELECT 1 FROM {relation} LIMIT 0"))));
     queries.push(all_or_nothing(relations)?);
     Ok(queries)
 }

@@ -108,7 +108,9 @@ impl Database {
         let conclude = |fault: (DatabaseError, bool)| fault.0;
         let begun = timeout(limit, begin_reading(connection, before)).await;
         self.conclude(begun, Phase::Reading).map_err(conclude)?;
-        let mut rows = sqlx::query_with(AssertSqlSafe(last.sql), last.arguments).persistent(false).fetch(&mut *connection);
+        let mut rows = sqlx::query_with(AssertSqlSafe(last.sql), last.arguments)
+            .persistent(false)
+            .fetch(&mut *connection);
         loop {
             let next = timeout(limit, rows.try_next()).await;
             match self.conclude(next, Phase::Reading).map_err(conclude)? {

@@ -166,7 +166,10 @@ impl TokenSearch {
 
     /// A table expression with one row for each: its head, and whatever follows that may belong to it.
     pub(crate) fn each_in(&self, text: &str) -> String {
-        format!("pg_catalog.regexp_matches({text}, '{}(?:[a-z][a-z0-9_]*[.][A-Za-z0-9_-]+)?', 'g')", self.head)
+        format!(
+            "pg_catalog.regexp_matches({text}, '{}(?:[a-z][a-z0-9_]*[.][A-Za-z0-9_-]+)?', 'g')",
+            self.head
+        )
     }
 
     /// As [`each_in`](Self::each_in), with the heads alone.

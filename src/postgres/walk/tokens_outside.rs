@@ -27,7 +27,7 @@ const LONGEST: u32 = 1024 * 1024;
 const SAMPLE: u32 = 1000;
 
 /// How long the server may take for a sample.
-const LIMIT: Duration = Duration::from_millis(1500);
+const LIMIT: Duration = Duration::from_millis(700);
 
 impl TextColumn {
     /// For messages: `public.user_profiles.notes`.
@@ -95,14 +95,15 @@ struct RowAnswer {
 impl RowTokens {
     /// `None` for a row without any.
     fn of(row: &PgRow) -> Result<Option<Self>, DatabaseError> {
-        let json: Option<&str> =
-            row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
+        let json: Option<&str> = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         let Some(json) = json else { return Ok(None) };
-        let answer: RowAnswer = serde_json::from_str(json)
-            .map_err(|_| Error::new(ErrorKind::Schema, "the answer to a search for tokens is not as expected"))?;
+        let answer: RowAnswer = serde_json::from_str(json).map_err(|_| {
+            Error::new(ErrorKind::Schema, "the answer to a search for tokens is not as expected")
+        })?;
         let owner = answer.user.and_then(|user| parse_owner((answer.tenant, user)));
         let values = answer.values.into_iter();
-        let values = values.map(|(column, is_long, tokens)| ValueTokens { column, tokens, is_long }).collect();
+        let values =
+            values.map(|(column, is_long, tokens)| ValueTokens { column, tokens, is_long }).collect();
         Ok(Some(Self { owner, values }))
     }
 }

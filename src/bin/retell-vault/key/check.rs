@@ -85,20 +85,21 @@ fn pending(key: &KeyInfo) -> KeyProblem {
     KeyProblem { problem: "pending_key", key: Some(id), tokens: 0, text, advice }
 }
 
-/// Tokens that no rotation reaches. In our own tables they are as they should be until there is another primary key.
+/// Tokens that no rotation reaches.
 fn of_outside(found: &OutsideTokens, primary: Option<KeyId>) -> Option<KeyProblem> {
-    let is_wrong = found.in_use > 0 && !found.in_layout && !(found.own_table && primary == Some(found.key));
     let advice = match found.own_table {
-        true => "they are lost with the key: clear or drop the table when nobody needs it, or take its step back",
+        true => {
+            "they are lost with the key: clear or drop the table when nobody needs it, or take its step back"
+        }
         false => {
             "if these are records that are in use, name their column in the layout; clear or drop what nobody needs"
         }
     };
-    is_wrong.then(|| KeyProblem {
+    found.is_left_behind(primary).then(|| KeyProblem {
         problem: "outside_layout",
         key: Some(found.key),
         tokens: found.in_use,
-        text: format!("outside of the layout: {}; no rotation reaches them", token_count::found_outside(found)),
+        text: format!("outside of the layout: {found}; no rotation reaches them"),
         advice: advice.to_owned(),
     })
 }

@@ -99,7 +99,8 @@ async fn destroy(global: &Global, options: &DestroyArgs) -> Result<(), Failure> 
     let vault = session::builder(global, keyring.clone())?.build().await?;
     let destroyed = {
         let mut progress = RowProgress::new();
-        let search = vault.destroy_key_with(id, options.options(), |done| progress.show(done.visited, done.rows));
+        let search =
+            vault.destroy_key_with(id, options.options(), |done| progress.show(done.visited, done.rows));
         unless_interrupted(search).await?
     };
     let interrupted = || Failure::new("interrupted", "nothing was destroyed; run the same command again");

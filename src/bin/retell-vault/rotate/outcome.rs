@@ -108,7 +108,6 @@ fn warn_of_unreadable(options: &RotateArgs, rotation: &Rotation) {
 fn warn_of_outside(rotation: &Rotation) {
     let outside = rotation.census.outside.tokens.iter();
     for found in outside.filter(|found| found.in_use > 0 && found.key != rotation.key) {
-        let found = token_count::found_outside(found);
         print::warning(&format!("outside of the layout: {found}; no rotation reaches them"));
     }
 }
