@@ -101,6 +101,22 @@ impl Database {
         self.stream(ALL_ROWS, for_all_rows(None, relations)?, query, each).await
     }
 
+    /// As [`fetch_from_all_rows`](Self::fetch_from_all_rows), for a statement that takes some of the rows: the server gives up
+    /// after `limit`.
+    pub(in crate::postgres) async fn fetch_of_all_rows_within(
+        &self,
+        limit: Duration,
+        relations: &[&str],
+        query: Query,
+    ) -> Result<Vec<PgRow>, DatabaseError> {
+        let millis = limit.as_millis().max(1);
+        let mut queries = for_all_rows(None, relations)?;
+        let limited = format!("SELECT pg_catalog.set_config('statement_timeout', '{millis}', true)");
+        queries.insert(1, setting(&limited)); // also of waiting for the relations
+        queries.push(query);
+        self.transaction_within(limit + self.timeouts.operation, queries, Phase::Reading).await
+    }
+
     /// As [`inspect`](Self::inspect), for rows of some relations: the server gives up after `limit`, and refuses
     /// when row level security would hide some.
     pub(crate) async fn quick_check(
@@ -111,7 +127,7 @@ impl Database {
     ) -> Result<Vec<PgRow>, DatabaseError> {
         let settings = format!(
             "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('transaction_read_only', 'on', true), \
-             pg_catalog.set_config('bytea_output', 'escape', true), pg_catalog.set_config('statement_timeout', '{}', true)",
+             pg_catalog.set_config('statement_timeout', '{}', true)",
             limit.as_millis().max(1)
         );
         let queries = vec![setting(&settings), all_or_nothing(relations)?, query];

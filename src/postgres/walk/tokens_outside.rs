@@ -157,7 +157,7 @@ impl Postgres {
     /// and with how many were looked at.
     ///
     /// # Errors
-    /// `Busy` when the server takes long.
+    /// As there, and `Busy` when the server takes long.
     pub(crate) async fn search_some_rows(
         &self,
         columns: &[TextColumn],
@@ -170,7 +170,7 @@ impl Postgres {
         }
         let relations: Vec<_> = relations.iter().map(String::as_str).collect();
         let query = query(&searches(self.layout(), columns, search, sample));
-        let rows = self.database.quick_check(&relations, query, LIMIT).await?;
+        let rows = self.database.fetch_of_all_rows_within(LIMIT, &relations, query).await?;
         let found: Vec<_> = rows.iter().map(RowTokens::of).collect::<Result<_, _>>()?;
         Ok((found.into_iter().flatten().collect(), rows.len() as u64))
     }
