@@ -1,9 +1,13 @@
 //! Counting by evidence: what lies where the layout does not look is found, named, and keeps its key.
 
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::runner::*;
 use crate::support::TestDb;
+use crate::support::faults::{number, until};
 use crate::support::vaults::ALL_COLUMNS;
 
 const KEY: &str = "encrypted_retell_api_key";
@@ -211,4 +215,66 @@ async fn every_count_says_the_same_of_what_it_did_not_count() {
     let notes = home.run(&["doctor", "--json"]).json()["notes"].to_string();
     assert!(notes.contains("outside of the layout (a sample of 3 rows): no token"), "{notes}");
     assert!(notes.contains("out of reach of any count: "), "{notes}");
+}
+
+/// `scripts/test --test cli a_million_rows -- --ignored --nocapture`; what it printed is in docs/OPERATIONS.md.
+/// `RETELL_VAULT_TEST_ROWS` sets the number of rows.
+#[tokio::test]
+#[ignore = "makes a table of more than two gigabytes"]
+async fn a_million_rows_with_json_beside_are_searched_in_little_memory_and_can_be_interrupted() {
+    let rows: u64 = std::env::var("RETELL_VAULT_TEST_ROWS").map_or(1_000_000, |rows| rows.parse().unwrap());
+    let (db, home, old) = stored().await;
+    db.exec("ALTER TABLE user_profiles ADD history jsonb").await;
+    db.exec(&format!(
+        "INSERT INTO user_profiles (user_id, full_name, history) SELECT 'many-' || n, 'somebody', (
+            SELECT jsonb_object_agg('call_' || k, md5(n || '-' || k) || md5(k || '-' || n)) FROM generate_series(1, 24) AS k)
+        FROM generate_series(1, {rows}) AS n"
+    ))
+    .await;
+    db.exec("ANALYZE user_profiles").await;
+    rotated(&home);
+    let json = number(&db.url, "SELECT avg(octet_length(history::text))::int8 FROM user_profiles").await;
+    let size = number(&db.url, "SELECT pg_total_relation_size('user_profiles') / 1000000").await;
+    println!("{rows} rows, {json} bytes of JSON each, {size} MB");
+    let args = [&["key", "destroy", &old], &NOW[..]].concat();
+
+    // Ctrl-C half-way: nothing is destroyed, and no session of it stays
+    let child = home.command(&args).spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%json_build_object%' \
+        AND pid <> pg_backend_pid()";
+    until(async || number(&db.url, sessions).await > 0).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    kill_process(pid, Signal::INT).unwrap();
+    let said = child.wait_with_output().unwrap();
+    let (code, said) = (said.status.code(), String::from_utf8(said.stderr).unwrap());
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("error: interrupted\nhint: nothing was destroyed"), "{said}");
+    until(async || number(&db.url, sessions).await == 0).await;
+
+    let started = Instant::now();
+    let child = home.command(&args).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let (mut most, waiting) = (0, std::thread::spawn(move || child.wait_with_output().unwrap()));
+    while !waiting.is_finished() {
+        let peak = std::fs::read_to_string(&status).unwrap_or_default();
+        let peak = peak
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        most = most.max(peak.unwrap_or(0u64));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (done, seconds) = (waiting.join().unwrap(), started.elapsed().as_secs_f64());
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.success(), "{said}");
+    println!(
+        "key destroy: {seconds:.1} s, {most} kB at most; progress told {} times",
+        said.matches("progress: ").count()
+    );
+    assert!(most < 100_000, "{most} kB");
+    assert!(seconds < 6.0 || said.matches("progress: ").count() > 0, "{said}");
+    let started = Instant::now();
+    home.run(&["key", "list"]).ok();
+    println!("key list: {:.1} s", started.elapsed().as_secs_f64());
+    home.run(&["get", "--user", "user-1"]).ok();
 }
