@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::runner::*;
 use crate::support::TestDb;
-use crate::support::faults::{number, until};
+use crate::support::faults::{Lock, number, until, until_waiting};
 use crate::support::vaults::ALL_COLUMNS;
 
 const KEY: &str = "encrypted_retell_api_key";
@@ -215,6 +215,25 @@ async fn every_count_says_the_same_of_what_it_did_not_count() {
     let notes = home.run(&["doctor", "--json"]).json()["notes"].to_string();
     assert!(notes.contains("outside of the layout (a sample of 3 rows): no token"), "{notes}");
     assert!(notes.contains("out of reach of any count: "), "{notes}");
+}
+
+/// Ctrl-C while the server works or waits: nothing is destroyed, and no session of it stays.
+#[tokio::test]
+async fn an_interrupted_destroy_leaves_no_session_behind() {
+    let (db, home, old) = stored().await;
+    rotated(&home);
+    let lock = Lock::by(&db.url, "BEGIN; LOCK TABLE user_profiles IN ACCESS EXCLUSIVE MODE").await;
+    let child = home.command(&[&["key", "destroy", &old], &NOW[..]].concat()).spawn().unwrap();
+    until_waiting(&db.url, 1).await;
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let done = child.wait_with_output().unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(said.contains("error: interrupted\nhint: nothing was destroyed"), "{said}");
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until(async || number(&db.url, waiting).await == 0).await;
+    lock.release().await;
+    assert_eq!(home.json(&["key", "list"])["keys"][0]["state"], "retired");
 }
 
 /// `scripts/test --test cli a_million_rows -- --ignored --nocapture`; what it printed is in docs/OPERATIONS.md.

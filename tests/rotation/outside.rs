@@ -462,3 +462,32 @@ async fn a_search_that_is_given_up() {
     vault.destroy_key(stage.old, at_once()).await.unwrap();
     stage.all_load().await;
 }
+
+/// Through a pooler in transaction mode a search is one transaction, and one that is given up does not come back to others.
+#[tokio::test]
+async fn a_search_through_a_pooler() {
+    let stage = Stage::on(ALL_COLUMNS, 3).await;
+    stage
+        .db
+        .exec(&format!(
+            "ALTER TABLE user_profiles ADD notes text; {CLEARED} notes = {KEY} WHERE user_id = 'user-2';
+            INSERT INTO user_profiles (user_id, notes) SELECT 'many-' || n, repeat(md5(n::text), 60) FROM generate_series(1, 20000) AS n"
+        ))
+        .await;
+    let vault = stage.vault_at(0, &stage.db.bouncer_url()).await;
+    completes(&vault).await;
+    let notes = "1 in column public.user_profiles.notes";
+    for _ in 0..4 {
+        let under_way = tokio::sync::Notify::new();
+        tokio::select! {
+            biased;
+            () = under_way.notified() => {}
+            done = vault.destroy_key_with(stage.old, at_once(), |_| under_way.notify_one()) => panic!("it ended: {done:?}"),
+        }
+    }
+    refuses_to_destroy(&vault, stage.old, notes).await;
+    stage.db.exec(&format!("{CLEARED} notes = NULL")).await;
+    vault.destroy_key(stage.old, at_once()).await.unwrap();
+    vault.close().await;
+    stage.all_load().await;
+}

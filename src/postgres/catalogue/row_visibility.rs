@@ -15,6 +15,11 @@ use crate::postgres::sql::names::relation;
 /// How long going over a whole table may take: long enough for any.
 const ALL_ROWS: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The server looks once a second whether we are still there: a command that was interrupted leaves no statement behind. Other
+/// systems than Linux may not have it, and refuse the setting then.
+const UNTIL_THE_CLIENT_IS_GONE: &str = "SELECT pg_catalog.set_config(s.name, '1000', true) FROM pg_catalog.pg_settings AS s \
+    WHERE s.name = 'client_connection_check_interval' AND pg_catalog.version() LIKE '%linux%'";
+
 /// What somebody does with rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RowAction {
@@ -142,6 +147,7 @@ fn for_all_rows(processes: Option<u32>, relations: &[&str]) -> Result<Vec<Query>
          pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('row_security', 'on', true), \
          pg_catalog.set_config('bytea_output', 'escape', true)", // a token in bytes reads as text
     )];
+    queries.push(setting(UNTIL_THE_CLIENT_IS_GONE));
     queries.extend(processes.map(|processes| {
         let workers = processes.saturating_sub(1);
         setting(&format!(
