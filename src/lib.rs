@@ -57,6 +57,8 @@ pub use retell::config::RetellConfig;
 pub use retell::values::{
     AgentId, ApiKey, ExtraSecret, IntegrationStatus, PhoneNumber, WebhookConfig, WebhookKey,
 };
+pub use rotation::destroy_key::Destruction;
+pub use rotation::evidence::{CountProgress, Outside, OutsideExtent, OutsideTokens};
 pub use rotation::options::DestroyOptions;
 pub use rotation::options::PromoteOptions;
 pub use rotation::options::RotateOptions;

@@ -7,6 +7,8 @@ mod change;
 mod database;
 #[path = "cli/doctor.rs"]
 mod doctor;
+#[path = "cli/evidence.rs"]
+mod evidence;
 #[path = "cli/key_tokens.rs"]
 mod key_tokens;
 #[path = "cli/keys.rs"]

@@ -119,6 +119,40 @@ async fn another_keyring_is_told_from_one_key_that_is_missing() {
     assert_eq!(finding.count, Some(50));
 }
 
+/// In another column in any case, in a table of ours when its key is not the primary one any more. What opens for nobody is no finding.
+#[tokio::test]
+async fn tokens_outside_of_the_layout_are_found() {
+    let (stage, vault) = rotated().await;
+    let copy = "UPDATE user_profiles AS t SET note = s.encrypted_retell_api_key FROM user_profiles AS s";
+    stage
+        .db
+        .exec(&format!(
+            "ALTER TABLE user_profiles ADD note text; {copy} WHERE s.user_id = 'user-1' AND t.user_id = 'user-2';
+            CREATE TABLE retell_vault_copy AS SELECT encrypted_sms_agent_id AS token FROM user_profiles"
+        ))
+        .await;
+    let deep = DoctorOptions::new().deep();
+    for options in [&DoctorOptions::new(), &deep] {
+        assert_eq!(found_with(&vault, options).await, []);
+    }
+    stage.db.exec(&format!("{copy} WHERE s.user_id = t.user_id AND t.user_id < 'user-4'")).await;
+    for options in [&DoctorOptions::new(), &deep] {
+        let finding = the_one(found_with(&vault, options).await, "outside_layout", Severity::Warning);
+        assert_eq!(finding.object, "column public.user_profiles.note");
+        assert_eq!(finding.count, Some(4));
+    }
+    stage.db.exec("UPDATE user_profiles SET note = NULL").await;
+    let new = stage.hosts.keyring().add_key().unwrap().id;
+    stage.hosts.keyring().promote_key(new).unwrap();
+    let vault = stage.vault(0).await;
+    completes(&vault).await;
+    for options in [&DoctorOptions::new(), &deep] {
+        let finding = the_one(found_with(&vault, options).await, "outside_layout", Severity::Warning);
+        assert_eq!(finding.object, "column public.retell_vault_copy.token");
+        assert_eq!(finding.count, Some(10));
+    }
+}
+
 // --- Records ---
 
 /// One column of a row as it was before a later store.

@@ -8,7 +8,8 @@ mod example;
 
 use example::Twilio;
 use retell_vault::{
-    ErrorKind, Field, Layout, PromoteEvent, RetellConfig, Source, StoreOptions, Vault, VaultBuilder,
+    Credentials, ErrorKind, Field, FieldSpec, Layout, PromoteEvent, RetellConfig, Source, StoreOptions,
+    Values, Vault, VaultBuilder,
 };
 use serde_json::{Value, json};
 use support::faults::*;
@@ -465,6 +466,48 @@ async fn promote_all(vault: &Vault<Twilio>) -> (retell_vault::Promotion, Vec<ret
     };
     let promotion = vault.promote(&support::promotion::small(), listener).await.unwrap();
     (promotion, left)
+}
+
+/// A kind whose only secret has the same name as one of Retell's.
+#[derive(Clone, Debug, PartialEq)]
+struct Vapi(String);
+
+impl Credentials for Vapi {
+    const NAMESPACE: &'static str = "vapi";
+    const FIELDS: &'static [FieldSpec] = &[FieldSpec::secret("api_key").column("vapi_api_key")];
+
+    fn to_values(&self) -> Values {
+        let mut values = Values::new();
+        values.put_text(API_KEY, Some(&self.0));
+        values
+    }
+
+    fn from_values(mut values: Values) -> retell_vault::Result<Self> {
+        Ok(Self(values.take_text(API_KEY)?.ok_or(ErrorKind::Incomplete)?.to_string()))
+    }
+}
+
+/// A kind with other fields keeps its key in any case; one with the same ones if it is named.
+#[tokio::test]
+async fn a_kind_with_the_same_fields_is_named_before_a_key_is_destroyed() {
+    let columns = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text, vapi_api_key text)";
+    let stage = Stage::on(columns).await;
+    let retell = stage.retell().await;
+    retell.store(&owner("user-1"), &small_config(1)).await.unwrap();
+    let builder = stage.hosts.host(1, &stage.db.url).credentials::<Vapi>();
+    let vapi = builder.local_file(stage.hosts.local_file(1)).build().await.unwrap();
+    let (user, stored) = (owner("user-1"), Vapi(format!("{}_vapi", CANARIES[0])));
+    assert_eq!(vapi.store(&user, &stored).await.unwrap().degraded, None);
+    let (old, _) = promote_key(&stage.hosts);
+    support::rotation::until_taken_up().await;
+    completes(&retell).await;
+    let named = || at_once().kind::<Vapi>();
+    let error = retell.destroy_key(old, named()).await.unwrap_err();
+    assert!(error.to_string().contains("2 in column public.user_profiles.vapi_api_key"), "{error}");
+    assert!(vapi.rotate(&support::rotation::small(), |_| {}).await.unwrap().complete);
+    retell.destroy_key(old, named()).await.unwrap();
+    assert_eq!(vapi.load(&user).await.unwrap().config, stored);
+    assert_eq!(retell.load(&user).await.unwrap().config, small_config(1));
 }
 
 /// What waits in the local file when the layout is corrected waits on.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use crate::crypto::aead::{RecordKey, RootSecret, Scope};
+use crate::crypto::aead::{RecordKey, RootSecret, Scope, open as open_token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::contents::Contents;
 use crate::record::field::{Field, Fields, ValueKind};
@@ -343,6 +343,11 @@ pub(crate) fn verify(
     let mut others = record.tokens().iter().filter(|token| !token.field.is_record());
     others.try_for_each(|token| keys.open_text(token).map(drop))?;
     Ok(contents)
+}
+
+/// Whether a token opens by itself, whatever it belongs to.
+pub(crate) fn opens(token: &Token, scope: Scope<'_>, root: &RootSecret) -> bool {
+    open_token(root, scope, token).is_ok()
 }
 
 fn refuse_mixtures(tokens: &[Token]) -> Result<()> {

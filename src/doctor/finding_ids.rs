@@ -75,6 +75,7 @@ finding_ids! {
     DESTROYED_KEY = Keys "destroyed_key",
     OLDER_KEYRING = Keys "older_keyring",
     RETIRED_KEY = Keys "retired_key",
+    OUTSIDE_LAYOUT = Keys "outside_layout",
     OLD_KEY = Keys "old_key",
     MIXED_RECORD = Keys "mixed_record",
     INCOMPLETE_RECORD = Keys "incomplete_record",

@@ -10,6 +10,7 @@ mod host_files;
 mod keys;
 pub(crate) mod options;
 mod orphans;
+mod outside;
 mod probe;
 mod probe_actor;
 mod rows;
@@ -101,6 +102,7 @@ async fn look_at_rows(context: &TableContext<'_>) -> Result<Vec<Finding>, Databa
     let rows = rows::examine(context).await?;
     let mut findings = exposure::findings(&rows);
     findings.extend(keys::of_rows(&rows));
+    findings.extend(outside::look(context).await?);
     Ok(findings)
 }
 

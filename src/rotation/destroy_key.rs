@@ -3,20 +3,36 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::{KeyInfo, KeyState};
 use crate::keyring::life::Grace;
-use crate::postgres::statements::plan::Postgres;
 use crate::record::token::KeyId;
+use crate::rotation::evidence::{CountListener, FullSearch, Outside, out_of_reach, search_outside};
 use crate::rotation::options::DestroyOptions;
 use crate::rotation::token_count::{Census, TokenCount, count_tokens};
 use crate::store::core::Core;
 use crate::store::reload::reload_keyring;
 
-pub(crate) async fn destroy_key(core: &Core, id: KeyId, options: DestroyOptions) -> Result<KeyInfo> {
+/// A key that was destroyed, and what was found before.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Destruction {
+    /// The key.
+    pub key: KeyInfo,
+    /// What was found outside of the layout: tokens that named the key and kept it from nothing, what was not looked at, and what
+    /// nothing can look at.
+    pub outside: Outside,
+}
+
+pub(crate) async fn destroy_key(
+    core: &Core,
+    id: KeyId,
+    options: &DestroyOptions,
+    listener: CountListener<'_>,
+) -> Result<Destruction> {
     let grace = if options.force { Grace::Waive } else { Grace::Wait };
     // the cheap reasons to refuse first
     core.keyring.for_sealing()?.destroy(id, core.now(), grace)?;
     if core.keyring.current().get(id).is_some_and(|key| key.info.state == KeyState::Destroyed) {
         // only makes sure that the generation before has lost it too
-        return core.keyring.destroy_key(id, grace);
+        return Ok(Destruction { key: core.keyring.destroy_key(id, grace)?, outside: Outside::default() });
     }
     if core.postgres.is_some() && !options.other_hosts_synced {
         let message =
@@ -30,11 +46,17 @@ pub(crate) async fn destroy_key(core: &Core, id: KeyId, options: DestroyOptions)
     refuse_standby(core).await?;
     reload_keyring(core).await;
     refuse_in_use(id, &count_tokens(core, None).await?)?;
+    let mut outside = Outside::default();
     if let Some(postgres) = &core.postgres {
         postgres.refuse_without_table().await.map_err(|fault| fault.error)?;
-        refuse_outside(id, postgres).await?;
+        let (not_evidence, kinds) = (&options.not_evidence, &options.kinds);
+        let wanted = FullSearch { key: Some(id), not_evidence, kinds };
+        let found = Box::pin(search_outside(core, postgres, &wanted, listener)).await;
+        outside = found.map_err(|fault| fault.error)?;
+        refuse_evidence(id, &outside)?;
     }
-    core.keyring.destroy_key(id, grace)
+    outside.out_of_reach = out_of_reach(core).await?;
+    Ok(Destruction { key: core.keyring.destroy_key(id, grace)?, outside })
 }
 
 /// A standby shows the rows as they were.
@@ -78,17 +100,16 @@ fn refuse_in_use(id: KeyId, counted: &Census) -> Result<()> {
 
 /// Tokens in columns that the layout does not name are lost with the key all the same: a column that was renamed,
 /// a layout that this process was not told of, duplicates that `schema apply` moved aside.
-async fn refuse_outside(id: KeyId, postgres: &Postgres) -> Result<()> {
-    let found = postgres.tokens_anywhere(id).await.map_err(|fault| fault.error)?;
-    if found.is_empty() {
+fn refuse_evidence(id: KeyId, outside: &Outside) -> Result<()> {
+    let tokens: u64 = outside.evidence(id).map(|found| found.in_use).sum();
+    let places = outside.evidence(id).map(|found| format!("{} in column {}", found.in_use, found.place));
+    let places: Vec<_> = places.collect();
+    if places.is_empty() {
         return Ok(());
     }
-    let tokens: u64 = found.iter().map(|(_, tokens)| tokens).sum();
-    let places: Vec<_> =
-        found.iter().map(|(column, tokens)| format!("{tokens} in column {column}")).collect();
     let message = format!("{tokens} tokens outside of the layout still name key {id}: {}", places.join("; "));
     let hint = "nothing was destroyed; where these are records that are in use, rotate with the layout that names their \
-                columns; clear or drop what nobody needs";
+                columns; clear or drop what nobody needs, or repeat with --not-evidence TABLE.COLUMN";
     Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint))
 }
 

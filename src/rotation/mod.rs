@@ -1,6 +1,7 @@
 //! Re-encryption and promotion of everything that is stored, and the end of a key.
 
 pub(crate) mod destroy_key;
+pub(crate) mod evidence;
 pub(crate) mod options;
 pub(crate) mod passes;
 pub(crate) mod promote;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::record::credentials::Credentials;
+
 /// Batches of 1,000 are a little faster, and take and hold more.
 const BATCH: u32 = 100;
 
@@ -98,11 +100,13 @@ impl PromoteOptions {
 }
 
 /// What may be taken for granted when a key is destroyed. Nothing by default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DestroyOptions {
     pub(super) force: bool,
     pub(super) other_hosts_synced: bool,
     pub(super) other_tables_counted: bool,
+    pub(super) not_evidence: Vec<String>,
+    pub(super) kinds: Vec<&'static str>,
 }
 
 impl DestroyOptions {
@@ -129,6 +133,21 @@ impl DestroyOptions {
     /// names of this one.
     pub fn other_tables_counted(mut self) -> Self {
         self.other_tables_counted = true;
+        self
+    }
+
+    /// What a column outside of the layout holds does not keep the key in use, and the column need not be readable. `column` is
+    /// `TABLE.COLUMN` or `SCHEMA.TABLE.COLUMN`; what is found there is reported. A column of the layout cannot be named.
+    pub fn not_evidence(mut self, column: impl Into<String>) -> Self {
+        self.not_evidence.push(column.into());
+        self
+    }
+
+    /// Another kind of credentials that shares the keyring and the table. Its tokens in text columns outside of this vault's
+    /// layout keep the key in use too. Needed where its fields have the same names as those of this vault's kind: a token of
+    /// a field with another name is never taken for worthless.
+    pub fn kind<C: Credentials>(mut self) -> Self {
+        self.kinds.push(C::NAMESPACE);
         self
     }
 }

@@ -9,6 +9,9 @@ use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::token_count::counted_columns;
 use crate::record::token::KeyId;
+use crate::rotation::evidence::{
+    CountListener, FullSearch, Outside, look_outside, out_of_reach, search_outside,
+};
 use crate::store::core::Core;
 
 /// A place where tokens lie.
@@ -42,15 +45,15 @@ pub struct TokenCount {
     pub tokens: u64,
 }
 
-/// What a token count found: every place of the layout, and of the local file.
+/// What a token count found: every place of the layout, and of the local file; and what a look beside these found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Census {
-    /// In the order of the places. A place without tokens is not there.
+    /// In the order of the places. A place without tokens is not there. All rows count, also those that do not pass the
+    /// filter of the layout.
     pub counts: Vec<TokenCount>,
-    /// What can hold tokens and was not counted, since the layout does not name it: `column public.users.notes`,
-    /// and tables of the vault's own beside the table. Empty without a database.
-    pub not_looked_at: Vec<String>,
+    /// What lies outside of the layout, as far as that was looked at. None of it is in `counts`.
+    pub outside: Outside,
 }
 
 impl Census {
@@ -79,7 +82,7 @@ impl Census {
     }
 }
 
-/// Counts the tokens in every column of the layout and in the local file, and says what else there is.
+/// Counts the tokens in every column of the layout and in the local file, and looks at a part of what else there is.
 /// `processes` of the server work on it; absent: as many as it thinks right.
 ///
 /// # Errors
@@ -87,15 +90,35 @@ impl Census {
 /// a count of a part would be worth nothing. `LocalStore`.
 pub(crate) async fn count_tokens(core: &Core, processes: Option<u32>) -> Result<Census> {
     refuse_without_table(core).await?;
-    let (mut counts, not_looked_at) = match &core.postgres {
-        Some(postgres) => count_rows(postgres, processes).await.map_err(|fault| fault.error)?,
+    let (mut counts, mut outside) = match &core.postgres {
+        Some(postgres) => {
+            Box::pin(count_rows(core, postgres, processes)).await.map_err(|fault| fault.error)?
+        }
         None => Default::default(),
     };
+    outside.out_of_reach = out_of_reach(core).await?;
     if let Some(local) = &core.local {
         counts.extend(count_local(local).await?);
     }
     counts.sort_by(|a, b| (&a.place, a.key).cmp(&(&b.place, b.key)));
-    Ok(Census { counts, not_looked_at })
+    Ok(Census { counts, outside })
+}
+
+/// As [`count_tokens`], and looks at every row of every column that can hold a token.
+///
+/// # Errors
+/// As [`count_tokens`], and `AccessDenied` for a column that may not be read.
+pub(crate) async fn count_everywhere(core: &Core, listener: CountListener<'_>) -> Result<Census> {
+    let mut census = count_tokens(core, None).await?;
+    if let Some(postgres) = &core.postgres {
+        let wanted = FullSearch { key: None, not_evidence: &[], kinds: &[] };
+        let found = Box::pin(search_outside(core, postgres, &wanted, listener)).await;
+        let out_of_reach = census.outside.out_of_reach;
+        census.outside = Outside { out_of_reach, ..found.map_err(|fault| fault.error)? };
+        // they were counted
+        census.outside.tokens.retain(|found| !found.in_layout);
+    }
+    Ok(census)
 }
 
 /// Refuses to say anything about all tokens when a table with some of them was not named.
@@ -120,18 +143,19 @@ pub(crate) async fn refuse_without_table(core: &Core) -> Result<()> {
 }
 
 async fn count_rows(
+    core: &Core,
     postgres: &Postgres,
     processes: Option<u32>,
-) -> Result<(Vec<TokenCount>, Vec<String>), DatabaseError> {
+) -> Result<(Vec<TokenCount>, Outside), DatabaseError> {
     let plan = sees_all(postgres).await?;
-    let not_looked_at = postgres.not_looked_at(&counted_columns(postgres.layout(), &plan)).await?;
+    let outside = look_outside(core, postgres, &counted_columns(postgres.layout(), &plan)).await?;
     let counts = postgres.tokens_per_key(&plan, processes).await?;
     let count = |count: crate::postgres::walk::token_count::ColumnCount| TokenCount {
         place: TokenPlace::Column(count.column),
         key: count.key,
         tokens: count.tokens,
     };
-    Ok((counts.into_iter().map(count).collect(), not_looked_at))
+    Ok((counts.into_iter().map(count).collect(), outside))
 }
 
 /// The table as it is now.

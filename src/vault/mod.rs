@@ -3,6 +3,7 @@
 pub(crate) mod answers;
 pub(crate) mod builder;
 pub(crate) mod kept;
+pub(crate) mod keys;
 pub(crate) mod layout_comparison;
 pub(crate) mod layout_report;
 pub(crate) mod owner_list;
@@ -17,26 +18,14 @@ use crate::doctor;
 use crate::doctor::finding::Diagnosis;
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::keys::KeyInfo;
 use crate::record::credentials::Credentials;
 use crate::record::field::Field;
 use crate::record::owner::Owner;
-use crate::record::token::KeyId;
 use crate::record::values::Values;
 use crate::retell::config::RetellConfig;
-use crate::rotation::destroy_key::destroy_key;
-use crate::rotation::options::DestroyOptions;
-use crate::rotation::options::PromoteOptions;
-use crate::rotation::options::RotateOptions;
-use crate::rotation::promote::promote;
-use crate::rotation::report::{PromoteEvent, Promotion};
-use crate::rotation::report::{RotateEstimate, RotateEvent, Rotation};
-use crate::rotation::rotate::{estimate_rotation, rotate};
-use crate::rotation::token_count::{Census, count_tokens};
 use crate::schema::Schema;
 use crate::store::bulk::{load_many, store_many};
 use crate::store::core::{Core, StoreOptions, StoreRequest};
-use crate::store::keyring_check::{adopt, check_keyring};
 use crate::store::load::load;
 use crate::store::modify::{Changed, modify};
 use crate::store::store::{delete, store};
@@ -250,66 +239,6 @@ impl<C: Credentials> Vault<C> {
         }
     }
 
-    /// Re-encrypts every token that is not under the primary key, wherever it lies: in every slot of the
-    /// table, and in the local file with its pending records, replicas, superseded records and dead letters.
-    /// Versions, plain columns and the application's own data stay as they are.
-    ///
-    /// The service goes on reading and writing meanwhile, and a newer write always wins. It is safe to drop
-    /// the future, to kill the process and to run this twice at once: every batch is whole, and the next
-    /// run finds what is left. `listener` is told of every batch, and of everything that could not be opened. A record of
-    /// which a token lies in a column that this program does not know stays as it is, and is told as `Incomplete`.
-    ///
-    /// Rotate with the vault of each kind of credentials. The count at the end includes the tokens of all kinds in the JSONB
-    /// config column.
-    ///
-    /// # Errors
-    /// `AccessDenied` when the role may not write the table, or may not see all of its rows;
-    /// `Unavailable` when the database is out of reach; `Schema` when the table goes away on the way; `WrongKeyring`;
-    /// `LocalStore`. What was done so far is good.
-    pub async fn rotate(
-        &self,
-        options: &RotateOptions,
-        mut listener: impl FnMut(RotateEvent<'_>) + Send,
-    ) -> Result<Rotation> {
-        check_keyring(&self.core).await?;
-        // the compiler follows futures in futures only so deep, and the caller nests this one further
-        Box::pin(rotate(&self.core, options, &mut listener)).await
-    }
-
-    /// Says what [`rotate`](Self::rotate) would do and about how long it would take. Writes nothing.
-    ///
-    /// # Errors
-    /// As [`rotate`](Self::rotate).
-    pub async fn estimate_rotation(&self, options: &RotateOptions) -> Result<RotateEstimate> {
-        estimate_rotation(&self.core, options).await
-    }
-
-    /// Counts the tokens of every column of the layout, and of the local file, by the key that they name, and
-    /// says which other columns were not looked at. Reads the whole table, in about a second for 200,000 rows.
-    ///
-    /// # Errors
-    /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from our
-    /// role: a count of a part would be worth nothing. `LocalStore`.
-    pub async fn census(&self) -> Result<Census> {
-        count_tokens(&self.core, None).await
-    }
-
-    /// Destroys a retired key for good, here and in the generation of the keyring before, after counting
-    /// that no token of any kind of credentials names it any more: in any column of the table that can hold text, in the
-    /// vault's own tables beside it, or in the local file of this vault.
-    ///
-    /// # Errors
-    /// `KeyInUse`, saying how many tokens are left and where; `AccessDenied`, naming a column that may not be read;
-    /// `KeyState` unless it has been retired for 24 hours; `UnknownKey`; `Schema` when the table is not there to be counted; else as
-    /// [`census`](Self::census). On error nothing was destroyed.
-    ///
-    /// # Security
-    /// Backups of the keyring still hold it. The local files of other hosts and of other kinds of credentials are not
-    /// counted.
-    pub async fn destroy_key(&self, id: KeyId, options: DestroyOptions) -> Result<KeyInfo> {
-        destroy_key(&self.core, id, options).await
-    }
-
     /// The schema of the table: what is missing, and the way there and back.
     pub fn schema(&self) -> Schema {
         Schema::new(self.core.clone())
@@ -328,52 +257,11 @@ impl<C: Credentials> Vault<C> {
         Box::pin(doctor::examine(&self.core, options, &mut listener)).await
     }
 
-    /// Moves every record to the best places that there are, after columns were added: what is packed beside
-    /// another token or lies in the JSONB column to the columns made for it, plain values out of their tokens
-    /// into their own columns, and what waits in the local file to the database. Versions stay, and so do the
-    /// texts of secret fields, the application's own data, and the time of the last synchronisation.
-    ///
-    /// Every record loads as before. A plain column that holds another value than the record is left alone;
-    /// the record's value stays sealed then, and goes on to win. `listener` is told of that, and of every row
-    /// that cannot be read. The service goes on meanwhile, as with [`rotate`](Self::rotate).
-    ///
-    /// # Errors
-    /// `Configuration` without a database; else as [`rotate`](Self::rotate). What was done so far is good.
-    pub async fn promote(
-        &self,
-        options: &PromoteOptions,
-        mut listener: impl FnMut(PromoteEvent<'_>) + Send,
-    ) -> Result<Promotion> {
-        check_keyring(&self.core).await?;
-        Box::pin(promote(&self.core, options, &mut listener)).await
-    }
-
-    /// Goes on with this keyring over a table full of another one's tokens, where every store is `WrongKeyring`: notes in the local
-    /// file that they belong together. False: there was no need, and nothing was noted.
-    ///
-    /// # Security
-    /// Only for a keyring that is lost for good. What is stored under it opens with no other, so those records stay
-    /// unreadable until each is stored again with [`StoreOptions::replace_unreadable`]. If the other keyring is still in use
-    /// somewhere, both go on storing in one table, and neither opens what the other stores. The note holds for this local file
-    /// and this table; every other host needs its own.
-    ///
-    /// # Errors
-    /// `Configuration` without a database or a local file; `Unavailable` and others when the database cannot be asked;
-    /// `LocalStore`. On error nothing was noted.
-    pub async fn adopt_table(&self) -> Result<bool> {
-        adopt(&self.core).await
-    }
-
     /// Closes the connections and the local file, for all clones of this vault. Later calls are
     /// errors. Not needed for anything to be durable; it only leaves a tidy folder behind. A pool of
     /// the service stays open.
     pub async fn close(&self) {
         self.core.close().await;
-    }
-
-    /// The keys of the keyring, oldest first.
-    pub fn keys(&self) -> Vec<KeyInfo> {
-        self.core.keyring.keys()
     }
 }
 
@@ -417,6 +305,8 @@ mod tests {
         may_be_spawned(&vault.layout_report());
         may_be_spawned(&vault.redetect());
         may_be_spawned(&vault.census());
+        may_be_spawned(&vault.deep_census(|_| {}));
+        may_be_spawned(&vault.destroy_key(KeyId(0), DestroyOptions::new()));
         may_be_spawned(&vault.rotate(&RotateOptions::new(), |_| {}));
         may_be_spawned(&vault.promote(&PromoteOptions::new(), |_| {}));
         may_be_spawned(&vault.schema().verify(crate::Profile::Credentials));

@@ -14,7 +14,10 @@ use crate::postgres::connection::errors::Outcome;
 use crate::postgres::connection::pool::Query;
 use crate::postgres::sql::names::{literal, quote, relation};
 use crate::postgres::statements::plan::{Plan, Postgres};
+use crate::postgres::walk::token_count::counted_columns;
+use crate::postgres::walk::tokens_outside::not_looked_at;
 use crate::record::field::Field;
+use crate::rotation::evidence::out_of_reach;
 use crate::store::core::Core;
 use crate::store::keyring_check::wrong_keyring;
 
@@ -32,6 +35,8 @@ pub struct Status {
     pub keyring: PathBuf,
     /// The keys, oldest first.
     pub keys: Vec<KeyInfo>,
+    /// Where tokens may lie that no count can see, in words.
+    pub out_of_reach: Vec<String>,
 }
 
 /// How the database does.
@@ -57,6 +62,9 @@ pub struct DatabaseStatus {
     pub slots: Vec<SlotStatus>,
     /// Columns that could hold a plain field in the clear and are not used, because they may be the application's own.
     pub left_alone: Vec<LeftAlone>,
+    /// Columns that can hold tokens and that the layout does not name, and tables that inherit from the table. A count looks at a sample
+    /// of them, and before a key is destroyed at all of them.
+    pub not_looked_at: Vec<String>,
 }
 
 /// A column that the vault does not use without consent.
@@ -126,7 +134,8 @@ pub(super) async fn status(core: &Core) -> Result<Status> {
             })
         }
     };
-    Ok(Status { database, writes, local, keyring: core.keyring.path().to_owned(), keys: core.keyring.keys() })
+    let (keyring, keys) = (core.keyring.path().to_owned(), core.keyring.keys());
+    Ok(Status { database, writes, local, keyring, keys, out_of_reach: out_of_reach(core).await? })
 }
 
 /// Says where `writes` go, if the database tells.
@@ -141,6 +150,7 @@ async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field,
         breaker_open: core.breaker.is_open(Instant::now()),
         slots: Vec::new(),
         left_alone: Vec::new(),
+        not_looked_at: Vec::new(),
     };
     let plan = match postgres.refresh().await {
         Ok(plan) => plan,
@@ -160,6 +170,7 @@ async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field,
     writes.iter_mut().for_each(|(field, place)| *place = placement.place(*field));
     status.slots = slots(placement, writes);
     status.left_alone = placement.left_alone.iter().map(|left| left_alone(postgres.layout(), left)).collect();
+    status.not_looked_at = outside_of_layout(postgres, &plan).await;
     status.problem = match problem(postgres, &plan) {
         None => wrong_keyring(core).await.map(|error| error.to_string()),
         problem => problem,
@@ -181,6 +192,12 @@ async fn waits_for_disk(postgres: &Postgres) -> Option<bool> {
     let query = Query { sql: sql.into(), arguments: PgArguments::default() };
     let rows = postgres.database.inspect(query).await.ok()?;
     rows.first()?.try_get(0).ok()
+}
+
+async fn outside_of_layout(postgres: &Postgres, plan: &Plan) -> Vec<String> {
+    let columns = postgres.text_columns().await.unwrap_or_default();
+    let columns: Vec<_> = columns.into_iter().filter(|column| !column.own).collect();
+    not_looked_at(postgres.layout(), &columns, &counted_columns(postgres.layout(), plan))
 }
 
 fn slots(placement: &Placement, places: &[(Field, Place)]) -> Vec<SlotStatus> {

@@ -5,23 +5,22 @@ use retell_vault::{ApplyOptions, ErrorKind, Profile, RotateOptions, Vault, Wante
 
 use sqlx::Executor as _;
 
-use crate::support::faults::{Lock, connect, number, until_waiting};
+use crate::support::faults::{Lock, connect, number, until, until_waiting};
 use crate::support::role::Role;
 use crate::support::rotation::*;
 use crate::support::vaults::*;
 
 const KEY: &str = "encrypted_retell_api_key";
-/// A token under the old key.
-const SAVED: &str =
-    "CREATE TABLE saved AS SELECT encrypted_retell_api_key AS token FROM user_profiles LIMIT 1";
+/// A token of one owner under the old key.
+const SAVED: &str = "CREATE TABLE saved AS SELECT user_id, encrypted_retell_api_key AS token FROM user_profiles WHERE user_id = 'user-1'";
 const CLEARED: &str = "UPDATE user_profiles SET";
 
 async fn not_looked_at(vault: &Vault) -> Vec<String> {
     let rotation = completes(vault).await;
     let estimate = vault.estimate_rotation(&RotateOptions::new()).await.unwrap();
-    assert_eq!(estimate.census.not_looked_at, rotation.census.not_looked_at);
+    assert_eq!(estimate.census.outside.not_looked_at, rotation.census.outside.not_looked_at);
     // the application's own
-    let (name, places) = rotation.census.not_looked_at.split_first().unwrap();
+    let (name, places) = rotation.census.outside.not_looked_at.split_first().unwrap();
     assert_eq!(name, "column public.user_profiles.full_name");
     places.to_vec()
 }
@@ -57,8 +56,10 @@ async fn duplicates_that_were_moved_aside() {
     let plan = vault.schema().plan(Wanted::from(Profile::Credentials).remove_duplicates()).await.unwrap();
     vault.schema().apply(&plan, &ApplyOptions::new(), |_| {}).await.unwrap();
     let aside = "public.retell_vault_duplicates_user_profiles";
-    let places = not_looked_at(&vault).await;
-    assert!(places.contains(&format!("table {aside}")), "{places:?}");
+    let found = completes(&vault).await.census.outside.tokens;
+    let found: Vec<_> =
+        found.iter().map(|found| (found.place.clone(), found.in_use, found.own_table)).collect();
+    assert!(found.contains(&(format!("{aside}.{KEY}"), 1, true)), "{found:?}");
     refuses_to_destroy(&vault, stage.old, &format!("1 in column {aside}.{KEY}")).await;
     stage.db.exec(&format!("DELETE FROM {aside}")).await;
     vault.destroy_key(stage.old, at_once()).await.unwrap();
@@ -107,7 +108,7 @@ async fn a_column_of_any_type_that_can_hold_text() {
             .db
             .exec(&format!(
                 "ALTER TABLE user_profiles ADD COLUMN odd {kind};
-                {CLEARED} odd = {value} WHERE user_id = 'user-3'"
+                {CLEARED} odd = {value} WHERE user_id = 'user-1'"
             ))
             .await;
         assert_eq!(not_looked_at(&vault).await[0], "column public.user_profiles.odd", "{kind}");
@@ -117,7 +118,7 @@ async fn a_column_of_any_type_that_can_hold_text() {
     for (place, set, cleared) in [
         (
             "public.archived.kept_text",
-            format!("UPDATE archived SET kept_text = {token}"),
+            format!("UPDATE archived SET user_id = 'user-1', kept_text = {token}"),
             "TRUNCATE archived",
         ),
         (
@@ -142,8 +143,8 @@ async fn a_column_of_any_type_that_can_hold_text() {
     }
     assert_eq!(
         not_looked_at(&vault).await,
-        ["table public.retell_vault_copy", "table public.archived"],
-        "numbers, times and ids hold no token"
+        ["table public.archived"],
+        "numbers, times and ids hold no token, and a table of ours is counted"
     );
     vault.destroy_key(stage.old, at_once()).await.unwrap();
     stage.all_load().await;
@@ -176,7 +177,7 @@ async fn tables_that_inherit() {
     stage
         .db
         .exec(&format!(
-            "{SAVED}; ALTER TABLE user_profiles ALTER user_id SET DEFAULT 'child';
+            "{SAVED}; ALTER TABLE user_profiles ALTER user_id SET DEFAULT 'user-1';
             CREATE TABLE mixin (note text); CREATE TABLE mixed () INHERITS (user_profiles, mixin);
             CREATE TABLE retell_vault_copy (t text); CREATE TABLE child (note text) INHERITS (retell_vault_copy);
             CREATE SCHEMA other; CREATE TABLE other.\"A.b\" (note text) INHERITS (mixed)"
@@ -265,7 +266,8 @@ async fn a_type_with_a_cast_that_runs_a_function() {
     completes(&vault).await;
     let odd = "(SELECT ROW(token)::odd FROM saved)";
     stage.db.exec(&format!("{CLEARED} extra = {odd}")).await;
-    refuses_to_destroy(&vault, stage.old, "3 in column public.user_profiles.extra").await;
+    // of three copies one is in a row of its owner
+    refuses_to_destroy(&vault, stage.old, "1 in column public.user_profiles.extra").await;
     let column = "encrypted_sms_agent_id";
     stage
         .db
@@ -332,4 +334,160 @@ async fn a_table_of_ours_with_hidden_rows() {
     assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error}");
     assert!(error.to_string().contains("public.retell_vault_steps"), "{error}");
     vault.close().await;
+}
+
+/// CASES 37: the owner's column is generated.
+#[tokio::test]
+async fn an_owner_column_that_is_generated() {
+    let columns = "CREATE TABLE people (id uuid PRIMARY KEY, owner text GENERATED ALWAYS AS (id::text) STORED UNIQUE,
+            encrypted_retell_api_key text, encrypted_agent_config jsonb, old_key text);
+        INSERT INTO people SELECT ('00000000-0000-4000-8000-00000000000' || n)::uuid FROM generate_series(1, 3) AS n";
+    let owners = (1..=3).map(|n| owner(&format!("00000000-0000-4000-8000-00000000000{n}"))).collect();
+    let layout = retell_vault::Layout::new().table("people").unwrap().user_column("owner").unwrap();
+    let stage = Stage::with(columns, layout, owners).await;
+    stage.db.exec("UPDATE people SET old_key = encrypted_retell_api_key").await;
+    let vault = stage.vault(0).await;
+    completes(&vault).await;
+    refuses_to_destroy(&vault, stage.old, "3 in column public.people.old_key").await;
+    stage
+        .db
+        .exec("UPDATE people AS t SET old_key = s.old_key FROM people AS s WHERE s.id::text LIKE '%1'")
+        .await;
+    refuses_to_destroy(&vault, stage.old, "1 in column public.people.old_key").await;
+    stage.db.exec("UPDATE people SET old_key = NULL WHERE id::text LIKE '%1'").await;
+    vault.destroy_key(stage.old, at_once()).await.unwrap();
+    stage.all_load().await;
+}
+
+/// Whose a token is cannot be told: the row's owner is none, the text is long, a later version or another kind wrote it.
+#[tokio::test]
+async fn tokens_of_which_nobody_can_tell_whose_they_are() {
+    let stage = Stage::on(ALL_COLUMNS, 3).await;
+    let vault = stage.vault(0).await;
+    stage.db.exec(&format!("{SAVED}; ALTER TABLE user_profiles ADD notes text")).await;
+    completes(&vault).await;
+    let (token, notes) = ("(SELECT token FROM saved)", "1 in column public.user_profiles.notes");
+    for (value, keeps) in [
+        // of the row's owner, with something behind it that leaves no gap
+        (format!("{token} || {token}"), true),
+        (format!("{token} || '_old'"), true),
+        (format!("repeat('a ', 600000) || {token}"), true),
+        (format!("replace({token}, 'rv1.', 'rv2.')"), true),
+        (format!("replace({token}, '.api_key.', '.auth_token.')"), true),
+        (format!("left({token}, 120)"), false),
+        (format!("replace({token}, '.api_key.', '.webhook_key.')"), false),
+        (format!("overlay({token} PLACING 'AAAA' FROM 60 FOR 4)"), false),
+        (format!("upper({token})"), false),
+    ] {
+        stage.db.exec(&format!("{CLEARED} notes = {value} WHERE user_id = 'user-1'")).await;
+        if keeps {
+            refuses_to_destroy(&vault, stage.old, notes).await;
+        } else {
+            let census = vault.deep_census(|_| {}).await.unwrap();
+            assert_eq!(census.outside.evidence(stage.old).count(), 0, "{value}: {census:?}");
+        }
+    }
+    stage
+        .db
+        .exec(&format!("{CLEARED} notes = NULL; INSERT INTO user_profiles (user_id, notes) SELECT E'a\tb', token FROM saved"))
+        .await;
+    refuses_to_destroy(&vault, stage.old, notes).await;
+    let nobody = at_once().not_evidence("public.user_profiles.notes");
+    let destroyed = vault.destroy_key_with(stage.old, nobody, |_| {}).await.unwrap();
+    let found: Vec<_> =
+        destroyed.outside.tokens.iter().map(|found| (found.tokens, found.not_evidence)).collect();
+    assert_eq!(found, [(1, true)]);
+    stage.all_load().await;
+}
+
+/// A column that may not be read, and a whole table of ours, for which an operator vouches.
+#[tokio::test]
+async fn what_may_not_be_read_is_vouched_for() {
+    let stage = Stage::on(ALL_COLUMNS, 3).await;
+    let columns = "user_id, encrypted_retell_api_key, encrypted_agent_config, encrypted_call_agent_id, encrypted_sms_agent_id, \
+        full_name, phone_number, webhook_config, retell_integration_status, last_retell_sync";
+    let script = format!(
+        "ALTER TABLE user_profiles ADD private text; CREATE TABLE retell_vault_copy (a text, b text);
+        GRANT UPDATE ON user_profiles TO guest; GRANT SELECT ({columns}) ON user_profiles TO guest"
+    );
+    let role = Role::create(&stage.db, &script).await;
+    let vault = stage.vault_at(0, &role.url).await;
+    let places = not_looked_at(&vault).await;
+    assert_eq!(places, ["column public.user_profiles.private", "table public.retell_vault_copy"]);
+    let mut options = at_once();
+    for (name, missing) in [
+        ("user_profiles.private", "user_profiles.private"),
+        ("retell_vault_copy.a", "retell_vault_copy.a"),
+        ("public.retell_vault_copy.b", "retell_vault_copy.b"),
+    ] {
+        let error = vault.destroy_key(stage.old, options.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error}");
+        assert!(error.to_string().contains(missing) && error.hint().contains("--not-evidence"), "{error:?}");
+        options = options.not_evidence(name);
+    }
+    let destroyed = vault.destroy_key_with(stage.old, options, |_| {}).await.unwrap();
+    assert_eq!(destroyed.outside.not_looked_at, places);
+    vault.close().await;
+}
+
+/// Dropping the search destroys nothing, and leaves no session that goes on.
+#[tokio::test]
+async fn a_search_that_is_given_up() {
+    let stage = Stage::on(ALL_COLUMNS, 3).await;
+    let vault = stage.vault(0).await;
+    completes(&vault).await;
+    stage
+        .db
+        .exec(
+            "ALTER TABLE user_profiles ADD history jsonb; INSERT INTO user_profiles (user_id, history)
+            SELECT 'many-' || n, jsonb_build_object('text', repeat(md5(n::text), 60)) FROM generate_series(1, 40000) AS n",
+        )
+        .await;
+    let (under_way, heard) = (tokio::sync::Notify::new(), std::sync::atomic::AtomicU64::new(0));
+    let listener = |progress: &retell_vault::CountProgress| {
+        heard.store(progress.visited, std::sync::atomic::Ordering::Relaxed);
+        under_way.notify_one();
+    };
+    tokio::select! {
+        biased;
+        () = under_way.notified() => {}
+        done = vault.destroy_key_with(stage.old, at_once(), listener) => panic!("it ended: {done:?}"),
+    }
+    assert!((1000..40_000).contains(&heard.load(std::sync::atomic::Ordering::Relaxed)), "{heard:?}");
+    let at_work =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle'
+        AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    until(async || number(&stage.db.url, at_work).await == 0).await;
+    assert_eq!(vault.keys()[0].state, retell_vault::KeyState::Retired);
+    vault.destroy_key(stage.old, at_once()).await.unwrap();
+    stage.all_load().await;
+}
+
+/// Through a pooler in transaction mode a search is one transaction, and one that is given up does not come back to others.
+#[tokio::test]
+async fn a_search_through_a_pooler() {
+    let stage = Stage::on(ALL_COLUMNS, 3).await;
+    stage
+        .db
+        .exec(&format!(
+            "ALTER TABLE user_profiles ADD notes text; {CLEARED} notes = {KEY} WHERE user_id = 'user-2';
+            INSERT INTO user_profiles (user_id, notes) SELECT 'many-' || n, repeat(md5(n::text), 60) FROM generate_series(1, 20000) AS n"
+        ))
+        .await;
+    let vault = stage.vault_at(0, &stage.db.bouncer_url()).await;
+    completes(&vault).await;
+    let notes = "1 in column public.user_profiles.notes";
+    for _ in 0..4 {
+        let under_way = tokio::sync::Notify::new();
+        tokio::select! {
+            biased;
+            () = under_way.notified() => {}
+            done = vault.destroy_key_with(stage.old, at_once(), |_| under_way.notify_one()) => panic!("it ended: {done:?}"),
+        }
+    }
+    refuses_to_destroy(&vault, stage.old, notes).await;
+    stage.db.exec(&format!("{CLEARED} notes = NULL")).await;
+    vault.destroy_key(stage.old, at_once()).await.unwrap();
+    vault.close().await;
+    stage.all_load().await;
 }

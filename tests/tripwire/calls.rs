@@ -133,6 +133,7 @@ async fn may_not_write(stage: &mut Stage) {
 
 async fn keys(stage: &mut Stage, vault: &Vault, old: retell_vault::KeyId) {
     stage.watch("census", vault.census()).await;
+    stage.watch("deep_census", vault.deep_census(|_| {})).await;
     stage.watch("estimate_rotation", vault.estimate_rotation(&rotation::small())).await;
     let rotate = async {
         let options = rotation::single().max_replica_lag(1 << 30).max_latency(Duration::from_secs(1));

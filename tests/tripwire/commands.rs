@@ -44,6 +44,7 @@ impl Commands<'_> {
     async fn keys(&mut self) {
         self.ok(&["key", "list"]).await;
         self.ok(&["key", "check"]).await;
+        self.ok(&["key", "check", "--deep"]).await;
         let spare = self.ok(&["key", "add", "--json"]).await;
         let spare = id_of(&spare);
         self.ok(&["key", "retire", &spare]).await;

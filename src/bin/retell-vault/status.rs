@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::args::global::Global;
 use crate::failure::Failure;
 use crate::records::{place_row, places_json};
-use crate::{print, session};
+use crate::{print, session, token_count};
 
 /// How many of the records that were kept aside are shown.
 const KEPT: u32 = 100;
@@ -23,6 +23,7 @@ pub async fn status(global: &Global) -> Result<(), Failure> {
             "kept": kept.iter().map(kept_json).collect::<Vec<_>>(),
             "keyring": status.keyring.display().to_string(),
             "keys": status.keys.iter().map(key_json).collect::<Vec<_>>(),
+            "out_of_reach": status.out_of_reach,
         })),
         false => print::out(&as_text(global, &status, &kept)),
     }
@@ -43,6 +44,7 @@ fn database_json(database: &DatabaseStatus) -> Value {
         "fsync": database.fsync,
         "slots": database.slots.iter().map(slot).collect::<Vec<_>>(),
         "left_alone": database.left_alone.iter().map(left_alone).collect::<Vec<_>>(),
+        "not_looked_at": database.not_looked_at,
     })
 }
 
@@ -98,6 +100,7 @@ fn as_text(global: &Global, status: &Status, kept: &[KeptRecord]) -> String {
     }
     let keys: Vec<_> = status.keys.iter().map(key_row).collect();
     parts.push(print::titled(&format!("keys in {}", status.keyring.display()), &print::table(&keys)));
+    parts.push(print::table(&[["out of reach of any count".to_owned(), status.out_of_reach.join("; ")]]));
     parts.join("\n")
 }
 
@@ -116,6 +119,9 @@ fn database_rows(database: Option<&DatabaseStatus>) -> Vec<[String; 2]> {
         rows.push(row("fsync", "off: a crash of the server's machine may lose what was acknowledged"));
     }
     rows.extend(database.problem.as_ref().map(|problem| row("problem", problem)));
+    if !database.not_looked_at.is_empty() {
+        rows.push(row("not looked at", &token_count::some(&database.not_looked_at)));
+    }
     for left in &database.left_alone {
         let meaning =
             format!("may be the application's own; {} is sealed. To use it: {}", left.field, left.adopt);

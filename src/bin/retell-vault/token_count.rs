@@ -1,7 +1,7 @@
 //! A token count as it is shown: by key and place.
 
-use retell_vault::{Census, KeyId, KeyInfo, TokenPlace};
-use serde_json::{Value, json};
+use retell_vault::{Census, KeyId, KeyInfo, Outside, OutsideExtent, TokenPlace};
+use serde_json::{Map, Value, json};
 
 use crate::args::global::Global;
 use crate::print;
@@ -40,18 +40,63 @@ pub fn scope(global: &Global) -> &'static str {
     }
 }
 
-/// A line that says what was not counted, or nothing.
-pub fn not_looked_at(census: &Census) -> String {
-    match census.not_looked_at.as_slice() {
-        [] => String::new(),
-        places => {
-            print::table(&[[format!("not looked at, since the layout does not name it: {}", some(places))]])
-        }
+/// What lies outside of the layout, as lines of text; nothing without a database.
+pub fn outside(outside: &Outside) -> String {
+    let mut lines: Vec<[String; 1]> = Vec::new();
+    let extent = match outside.extent {
+        OutsideExtent::EveryRow(rows) => format!("every row, {rows}"),
+        OutsideExtent::Sample(rows) => format!("a sample of {}", print::count(rows, "row")),
+        _ => String::new(),
+    };
+    for found in outside.tokens.iter().filter(|found| !found.in_layout) {
+        let extent = if found.own_table { "every row" } else { &extent };
+        lines.push([format!("outside of the layout ({extent}): {found}")]);
     }
+    if !outside.not_looked_at.is_empty() {
+        let places = some(&outside.not_looked_at);
+        let extent = match outside.extent {
+            OutsideExtent::Sample(rows @ 1..) => format!(" beyond a sample of {}", print::count(rows, "row")),
+            _ => String::new(),
+        };
+        lines.push([format!("not looked at{extent}, since the layout does not name it: {places}")]);
+    }
+    if !outside.out_of_reach.is_empty() {
+        lines.push([format!("out of reach of any count: {}", outside.out_of_reach.join("; "))]);
+    }
+    if lines.is_empty() { String::new() } else { print::table(&lines) }
+}
+
+/// The same as members of a JSON object.
+pub fn outside_members(outside: &Outside) -> Map<String, Value> {
+    let found = outside.tokens.iter().filter(|found| !found.in_layout).map(|found| {
+        json!({ "column": found.place, "key": found.key.to_string(), "tokens": found.tokens, "in_use": found.in_use,
+            "own_table": found.own_table, "not_evidence": found.not_evidence })
+    });
+    let (rows, is_every_row) = match outside.extent {
+        OutsideExtent::EveryRow(rows) => (rows, true),
+        OutsideExtent::Sample(rows) => (rows, false),
+        _ => (0, false),
+    };
+    let members = [
+        ("outside", found.collect()),
+        ("outside_rows", json!(rows)),
+        ("outside_every_row", json!(is_every_row)),
+        ("not_looked_at", json!(outside.not_looked_at)),
+        ("out_of_reach", json!(outside.out_of_reach)),
+    ];
+    members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+}
+
+/// A JSON object with these members too.
+pub fn with_outside(mut object: Value, outside: &Outside) -> Value {
+    if let Value::Object(members) = &mut object {
+        members.extend(outside_members(outside));
+    }
+    object
 }
 
 /// Names of a list that may be long.
-fn some(places: &[String]) -> String {
+pub fn some(places: &[String]) -> String {
     const SHOWN: usize = 12;
     match places.len() {
         0..=SHOWN => places.join(", "),

@@ -15,6 +15,11 @@ use crate::postgres::sql::names::relation;
 /// How long going over a whole table may take: long enough for any.
 const ALL_ROWS: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The server looks once a second whether we are still there: a command that was interrupted leaves no statement behind. Other
+/// systems than Linux may not have it, and refuse the setting then.
+const UNTIL_THE_CLIENT_IS_GONE: &str = "SELECT pg_catalog.set_config(s.name, '1000', true) FROM pg_catalog.pg_settings AS s \
+    WHERE s.name = 'client_connection_check_interval' AND pg_catalog.version() LIKE '%linux%'";
+
 /// What somebody does with rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RowAction {
@@ -85,23 +90,36 @@ impl Database {
         relations: &[&str],
         query: Query,
     ) -> Result<Vec<PgRow>, DatabaseError> {
-        let mut queries = vec![setting(
-            "SELECT pg_catalog.set_config('statement_timeout', '0', true), \
-             pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('row_security', 'on', true), \
-             pg_catalog.set_config('bytea_output', 'escape', true)", // a token in bytes reads as text
-        )];
-        queries.extend(processes.map(|processes| {
-            let workers = processes.saturating_sub(1);
-            setting(&format!(
-                "SELECT pg_catalog.set_config('max_parallel_workers_per_gather', '{workers}', true)"
-            ))
-        }));
-        // holds the relations, so that their policies stay as they are until the end; unlike LOCK TABLE, it asks
-        // for no right on more than a column
-        queries
-            .extend(relations.iter().map(|relation| setting(&format!("SELECT 1 FROM {relation} LIMIT 0"))));
-        queries.extend([all_or_nothing(relations)?, query]);
+        let mut queries = for_all_rows(processes, relations)?;
+        queries.push(query);
         self.transaction_within(ALL_ROWS, queries, Phase::Reading).await
+    }
+
+    /// As [`fetch_from_all_rows`](Self::fetch_from_all_rows), and hands over each row as it arrives, so that an answer of any
+    /// length takes little memory. Dropping the future closes the connection, which ends the statement.
+    pub(in crate::postgres) async fn each_of_all_rows(
+        &self,
+        relations: &[&str],
+        query: Query,
+        each: impl FnMut(&PgRow) -> Result<(), DatabaseError> + Send,
+    ) -> Result<(), DatabaseError> {
+        self.stream(ALL_ROWS, for_all_rows(None, relations)?, query, each).await
+    }
+
+    /// As [`fetch_from_all_rows`](Self::fetch_from_all_rows), for a statement that takes some of the rows: the server gives up
+    /// after `limit`.
+    pub(in crate::postgres) async fn fetch_of_all_rows_within(
+        &self,
+        limit: Duration,
+        relations: &[&str],
+        query: Query,
+    ) -> Result<Vec<PgRow>, DatabaseError> {
+        let millis = limit.as_millis().max(1);
+        let mut queries = for_all_rows(None, relations)?;
+        let limited = format!("SELECT pg_catalog.set_config('statement_timeout', '{millis}', true)");
+        queries.insert(1, setting(&limited)); // also of waiting for the relations
+        queries.push(query);
+        self.transaction_within(limit + self.timeouts.operation, queries, Phase::Reading).await
     }
 
     /// As [`inspect`](Self::inspect), for rows of some relations: the server gives up after `limit`, and refuses
@@ -120,6 +138,27 @@ impl Database {
         let queries = vec![setting(&settings), all_or_nothing(relations)?, query];
         self.transaction_within(limit + self.timeouts.operation, queries, Phase::Reading).await
     }
+}
+
+/// What comes before a statement over whole relations, in its transaction.
+fn for_all_rows(processes: Option<u32>, relations: &[&str]) -> Result<Vec<Query>, DatabaseError> {
+    let mut queries = vec![setting(
+        "SELECT pg_catalog.set_config('statement_timeout', '0', true), \
+         pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('row_security', 'on', true), \
+         pg_catalog.set_config('bytea_output', 'escape', true)", // a token in bytes reads as text
+    )];
+    queries.push(setting(UNTIL_THE_CLIENT_IS_GONE));
+    queries.extend(processes.map(|processes| {
+        let workers = processes.saturating_sub(1);
+        setting(&format!(
+            "SELECT pg_catalog.set_config('max_parallel_workers_per_gather', '{workers}', true)"
+        ))
+    }));
+    // holds the relations, so that their policies stay as they are until the end; unlike LOCK TABLE, it asks
+    // for no right on more than a column
+    queries.extend(relations.iter().map(|relation| setting(&format!("SELECT 1 FROM {relation} LIMIT 0"))));
+    queries.push(all_or_nothing(relations)?);
+    Ok(queries)
 }
 
 /// What opens a table whose policies hold for us.

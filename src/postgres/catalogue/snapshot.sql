@@ -177,12 +177,12 @@ SELECT json_build_object(
     WHERE n.nspname = $1 AND (c.relname = $2
       OR (c.relname LIKE 'retell\_vault\_%' AND c.relkind IN ('r', 'p', 'm') AND c.relispopulated))
     UNION SELECT i.inhrelid, f.own FROM pg_inherits i JOIN family f ON f.oid = i.inhparent
-  ), relations (oid, schema, name, own, root, owner) AS (
-    SELECT c.oid, n.nspname, c.relname, bool_and(f.own), n.nspname = $1 AND c.relname = $2, c.relowner
+  ), relations (oid, schema, name, own, root, owner, rows) AS (
+    SELECT c.oid, n.nspname, c.relname, bool_and(f.own), n.nspname = $1 AND c.relname = $2, c.relowner, c.reltuples::int8
     FROM family f JOIN pg_class c ON c.oid = f.oid JOIN pg_namespace n ON n.oid = c.relnamespace
-    GROUP BY c.oid, n.nspname, c.relname, c.relowner
+    GROUP BY c.oid, n.nspname, c.relname, c.relowner, c.reltuples
   )
-  SELECT coalesce(json_agg(json_build_object('schema', r.schema, 'table', r.name, 'own', r.own, 'name', a.attname,
+  SELECT coalesce(json_agg(json_build_object('schema', r.schema, 'table', r.name, 'own', r.own, 'rows', r.rows, 'name', a.attname,
       'trusted', NOT r.own OR (SELECT pg_has_role(r.owner, t.owner, 'USAGE') FROM relations t WHERE t.root) IS TRUE,
       'readable', has_column_privilege(r.oid, a.attnum, 'SELECT'))
     ORDER BY NOT r.root, NOT r.own, r.schema, r.name, a.attnum), '[]')

@@ -212,12 +212,14 @@ impl Index {
 }
 
 /// A column that can hold a token as text.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct TextColumn {
     pub(crate) schema: String,
     pub(crate) table: String,
     /// It is in a table that the vault made: removed duplicates, the journal.
     pub(crate) own: bool,
+    /// How many rows its table has by the server's estimate; -1 when there is none.
+    pub(crate) rows: i64,
     pub(crate) name: String,
     /// The owner of its table has the rights of the owner of the layout's table. Reading another's table may run his
     /// functions: the planner evaluates constants in index expressions, constraints and policies.

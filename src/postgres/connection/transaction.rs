@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::time::timeout;
@@ -17,6 +19,9 @@ const INSPECTION: &str = "SELECT pg_catalog.set_config('search_path', 'pg_catalo
 
 /// Every statement sees what was committed before the locks that it or an earlier one waited for.
 const READ_COMMITTED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+/// As above, and writes nothing.
+const READ_ONLY: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
 
 /// Every statement sees the state that the first one saw.
 const REPEATABLE_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
@@ -86,6 +91,40 @@ impl Database {
         Ok(done.into_iter().next_back().unwrap_or_default())
     }
 
+    /// Runs statements in one transaction that only reads, and hands over each row of the last one as it arrives. `limit`
+    /// is for every statement before it, and for every row.
+    ///
+    /// Whatever ends it early, also when the future is dropped, closes the connection: the server notices when it sends the
+    /// next row.
+    pub(in crate::postgres) async fn stream(
+        &self,
+        limit: Duration,
+        before: Vec<Query>,
+        last: Query,
+        mut each: impl FnMut(&PgRow) -> Result<(), DatabaseError> + Send,
+    ) -> Result<(), DatabaseError> {
+        let mut busy = BusyConnection(Some(self.acquire().await?));
+        let connection = busy.0.as_deref_mut().expect("it was put there just now");
+        let conclude = |fault: (DatabaseError, bool)| fault.0;
+        let begun = timeout(limit, begin_reading(connection, before)).await;
+        self.conclude(begun, Phase::Reading).map_err(conclude)?;
+        let mut rows = sqlx::query_with(AssertSqlSafe(last.sql), last.arguments)
+            .persistent(false)
+            .fetch(&mut *connection);
+        loop {
+            let next = timeout(limit, rows.try_next()).await;
+            match self.conclude(next, Phase::Reading).map_err(conclude)? {
+                Some(row) => each(&row)?,
+                None => break,
+            }
+        }
+        drop(rows);
+        let ended = timeout(limit, sqlx::raw_sql("COMMIT").execute(connection)).await;
+        self.conclude(ended, Phase::Reading).map_err(conclude)?;
+        drop(busy.0.take()); // it is fit for others
+        Ok(())
+    }
+
     /// Locks rows, and runs the other statements if the answer is as expected. False: it was not, or one of the
     /// statements changed no row, and nothing was done.
     pub(crate) async fn transaction_if(
@@ -144,6 +183,23 @@ impl Database {
         let done = task.await.map_err(|_| DatabaseError::timed_out(phase))?;
         self.conclude(done, phase).map_err(|(fault, _)| fault)
     }
+}
+
+/// A connection inside a transaction. It does not go back into the pool.
+struct BusyConnection(Option<PoolConnection<sqlx::Postgres>>);
+
+impl Drop for BusyConnection {
+    fn drop(&mut self) {
+        drop(self.0.take().map(PoolConnection::detach));
+    }
+}
+
+async fn begin_reading(connection: &mut PgConnection, queries: Vec<Query>) -> sqlx::Result<()> {
+    sqlx::raw_sql(READ_ONLY).execute(&mut *connection).await?;
+    for query in queries {
+        run(connection, query, false).await?;
+    }
+    Ok(())
 }
 
 /// A statement without parameters.

@@ -138,11 +138,44 @@ pub(crate) fn start_of(text: &str) -> String {
     format!("CASE WHEN {text} LIKE 'rv_.________.%' THEN pg_catalog.substr({text}, 1, {START_LEN}) END")
 }
 
-/// What every token under a key holds, whatever its suite; and the pattern of its head.
-pub(crate) fn patterns_under(id: KeyId) -> (String, String) {
-    let start = start_under(id);
-    let any_suite = start.replacen(SUITE, ANY_SUITE, 1).replace('.', "[.]");
-    (start[SUITE.len()..].to_owned(), format!("{any_suite}[0-9a-f]{{16}}[.]"))
+/// What a search for tokens looks for: under one key, or under any.
+pub(crate) struct TokenSearch {
+    /// A condition that is cheap, of the text named `text`: it may hold such a token.
+    may_hold: String,
+    /// The pattern of the head.
+    head: String,
+}
+
+impl TokenSearch {
+    pub(crate) fn under(key: Option<KeyId>) -> Self {
+        let Some(key) = key else {
+            return Self { may_hold: "LIKE '%rv_.________.%'".to_owned(), head: head(ANY_SUITE) };
+        };
+        let start = start_under(key);
+        let any_suite = start.replacen(SUITE, ANY_SUITE, 1).replace('.', "[.]");
+        Self {
+            may_hold: format!("LIKE '%{}%'", &start[SUITE.len()..]),
+            head: format!("{any_suite}[0-9a-f]{{16}}[.]"),
+        }
+    }
+
+    /// A condition: a text holds one, whole or not.
+    pub(crate) fn is_in(&self, text: &str) -> String {
+        format!("{text} {} AND {text} ~ '{}'", self.may_hold, self.head)
+    }
+
+    /// A table expression with one row for each: its head, and whatever follows that may belong to it.
+    pub(crate) fn each_in(&self, text: &str) -> String {
+        format!(
+            "pg_catalog.regexp_matches({text}, '{}(?:[a-z][a-z0-9_]*[.][A-Za-z0-9_-]+)?', 'g')",
+            self.head
+        )
+    }
+
+    /// As [`each_in`](Self::each_in), with the heads alone.
+    pub(crate) fn each_head_in(&self, text: &str) -> String {
+        format!("pg_catalog.regexp_matches({text}, '{}', 'g')", self.head)
+    }
 }
 
 // --- Whether a text holds tokens ---
@@ -242,7 +275,8 @@ mod tests {
         assert_eq!(part(VERSION_AT, VERSION_LEN), "00000000000000ff");
         assert_eq!(part(SUITE.len() + 2, 8), "000000ab");
         assert_eq!(text[..START_LEN], start_under(KeyId(0xab)));
-        assert_eq!(patterns_under(KeyId(0xab)).0, ".000000ab.");
-        assert_eq!(patterns_under(KeyId(0xab)).1, "rv[1-9][.]000000ab[.][0-9a-f]{16}[.]");
+        let search = TokenSearch::under(Some(KeyId(0xab)));
+        assert_eq!(search.may_hold, "LIKE '%.000000ab.%'");
+        assert_eq!(search.head, "rv[1-9][.]000000ab[.][0-9a-f]{16}[.]");
     }
 }

@@ -1,24 +1,49 @@
 //! Tokens outside of the layout: in other columns of the table, and in our own tables beside it.
 
+use std::time::Duration;
+
+use serde::Deserialize;
 use sqlx::Row as _;
-use sqlx::postgres::PgArguments;
+use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
 use crate::layout::layout::Layout;
 use crate::postgres::catalogue::snapshot::text_columns;
 use crate::postgres::catalogue::table::TextColumn;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
-use crate::postgres::connection::pool::{Query, bind};
+use crate::postgres::connection::pool::Query;
 use crate::postgres::sql::names::quote;
-use crate::postgres::sql::token::patterns_under;
+use crate::postgres::sql::token::TokenSearch;
+use crate::postgres::statements::answer::parse_owner;
 use crate::postgres::statements::plan::Postgres;
 use crate::postgres::walk::token_count::printed;
-use crate::record::token::KeyId;
+use crate::record::owner::Owner;
+use crate::record::token::START_LEN;
+
+/// The tokens of a longer text are not handed over, so that no row takes much memory.
+const LONGEST: u32 = 1024 * 1024;
+
+/// About how many rows of a table a sample has.
+const SAMPLE: u32 = 1000;
+
+/// How long the server may take for a sample.
+const LIMIT: Duration = Duration::from_millis(700);
 
 impl TextColumn {
     /// For messages: `public.user_profiles.notes`.
-    fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         format!("{}.{}.{}", self.schema, self.table, self.name)
+    }
+
+    /// Whether an operator means this column by `TABLE.COLUMN` or `SCHEMA.TABLE.COLUMN`.
+    pub(crate) fn is_named(&self, layout: &Layout, name: &str) -> bool {
+        let in_schema = self.schema == layout.schema && name == format!("{}.{}", self.table, self.name);
+        in_schema || name == self.place()
+    }
+
+    /// Whether it is in the layout's table itself.
+    pub(crate) fn is_in_table(&self, layout: &Layout) -> bool {
+        (&self.schema, &self.table) == (&layout.schema, &layout.table)
     }
 
     fn relation(&self) -> String {
@@ -28,6 +53,59 @@ impl TextColumn {
     fn is_of_the_same_table(&self, other: &Self) -> bool {
         (&self.schema, &self.table) == (&other.schema, &other.table)
     }
+
+    /// # Errors
+    /// `AccessDenied` when it may not be read, or belongs to a table of a role that is not trusted. The error names the
+    /// column or the table.
+    pub(crate) fn check_readable(&self, layout: &Layout) -> Result<(), Error> {
+        match (self.trusted, self.readable) {
+            (true, true) => Ok(()),
+            (false, _) => Err(is_not_trusted(self, layout)),
+            (true, false) => Err(may_not_be_read(self)),
+        }
+    }
+}
+
+/// A row that holds tokens of what is searched for.
+#[derive(Debug)]
+pub(crate) struct RowTokens {
+    /// Absent for a row of one of our own tables, and when the row's owner is not a valid one.
+    pub(crate) owner: Option<Owner>,
+    pub(crate) values: Vec<ValueTokens>,
+}
+
+/// What one value of a row holds.
+#[derive(Debug)]
+pub(crate) struct ValueTokens {
+    /// Which of the columns that are searched.
+    pub(crate) column: usize,
+    /// For each token its head, and whatever follows that may belong to it.
+    pub(crate) tokens: Vec<String>,
+    /// The value is long. Of its tokens there are only the starts then, each once.
+    pub(crate) is_long: bool,
+}
+
+#[derive(Deserialize)]
+struct RowAnswer {
+    user: Option<String>,
+    tenant: Option<String>,
+    values: Vec<(usize, bool, Vec<String>)>,
+}
+
+impl RowTokens {
+    /// `None` for a row without any.
+    fn of(row: &PgRow) -> Result<Option<Self>, DatabaseError> {
+        let json: Option<&str> = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
+        let Some(json) = json else { return Ok(None) };
+        let answer: RowAnswer = serde_json::from_str(json).map_err(|_| {
+            Error::new(ErrorKind::Schema, "the answer to a search for tokens is not as expected")
+        })?;
+        let owner = answer.user.and_then(|user| parse_owner((answer.tenant, user)));
+        let values = answer.values.into_iter();
+        let values =
+            values.map(|(column, is_long, tokens)| ValueTokens { column, tokens, is_long }).collect();
+        Ok(Some(Self { owner, values }))
+    }
 }
 
 /// What can hold tokens and is not looked at, in words: columns of the table besides those in `looked_at`, and
@@ -35,7 +113,7 @@ impl TextColumn {
 pub(crate) fn not_looked_at(layout: &Layout, columns: &[TextColumn], looked_at: &[&str]) -> Vec<String> {
     let mut places: Vec<String> = Vec::new();
     for column in columns {
-        let place = match (&column.schema, &column.table) == (&layout.schema, &layout.table) {
+        let place = match column.is_in_table(layout) {
             true if looked_at.contains(&column.name.as_str()) => continue,
             true => format!("column {}", column.place()),
             false => format!("table {}.{}", column.schema, column.table),
@@ -48,67 +126,110 @@ pub(crate) fn not_looked_at(layout: &Layout, columns: &[TextColumn], looked_at: 
 }
 
 impl Postgres {
-    /// As [`not_looked_at`], for the columns that are there now.
-    pub(crate) async fn not_looked_at(&self, looked_at: &[&str]) -> Result<Vec<String>, DatabaseError> {
-        Ok(not_looked_at(self.layout(), &text_columns(&self.database, self.layout()).await?, looked_at))
+    /// Every column that can hold text: of the table, of tables that inherit from it, of our own tables beside it.
+    pub(crate) async fn text_columns(&self) -> Result<Vec<TextColumn>, DatabaseError> {
+        text_columns(&self.database, self.layout()).await
     }
 
-    /// How many tokens under a key there are in each column of the table that can hold text, whatever the layout
-    /// says of it, and in our own tables beside it. Columns without one are left out.
+    /// Searches columns in all rows, as of one moment, since rows move between the tables. `each` hears of every row in
+    /// turn, of one without tokens by `None`. Dropping the future ends the search.
     ///
     /// # Errors
-    /// `AccessDenied` when our role may not read a column or may not see every row, and for a table of a role that is
-    /// not trusted. The error names the column or the table.
-    pub(crate) async fn tokens_anywhere(&self, key: KeyId) -> Result<Vec<(String, u64)>, DatabaseError> {
-        let columns = text_columns(&self.database, self.layout()).await?;
-        if let Some(planted) = columns.iter().find(|column| !column.trusted) {
-            return Err(is_not_trusted(planted, self.layout()).into());
-        }
-        if let Some(hidden) = columns.iter().find(|column| !column.readable) {
-            return Err(may_not_be_read(hidden).into());
-        }
-        if columns.is_empty() {
-            return Ok(Vec::new());
-        }
+    /// `AccessDenied` when our role may not see every row. The error names the tables.
+    pub(crate) async fn search_every_row(
+        &self,
+        columns: &[TextColumn],
+        search: &TokenSearch,
+        mut each: impl FnMut(Option<RowTokens>) -> Result<(), DatabaseError> + Send,
+    ) -> Result<(), DatabaseError> {
         let tables: Vec<_> = columns.chunk_by(TextColumn::is_of_the_same_table).map(|of| &of[0]).collect();
+        if tables.is_empty() {
+            return Ok(());
+        }
         let relations: Vec<_> = tables.iter().map(|column| column.relation()).collect();
         let relations: Vec<_> = relations.iter().map(String::as_str).collect();
-        let mut arguments = PgArguments::default();
-        let (part, head) = patterns_under(key);
-        bind(&mut arguments, part)?;
-        bind(&mut arguments, head)?;
-        let query = Query { sql: count(&columns).into(), arguments };
-        let counted = self.database.fetch_from_all_rows(&relations, query).await;
-        let rows = counted.map_err(|fault| about(fault, &tables))?;
-        let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
-        let mut found = Vec::new();
-        for row in &rows {
-            let (at, tokens): (i32, i64) = (row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?);
-            let column = usize::try_from(at).ok().and_then(|at| columns.get(at));
-            found.extend(column.map(|column| (column.place(), u64::try_from(tokens).unwrap_or(0))));
+        let query = query(&searches(self.layout(), columns, search, |_| String::new()));
+        let done = self.database.each_of_all_rows(&relations, query, |row| each(RowTokens::of(row)?)).await;
+        done.map_err(|fault| about(fault, &tables))
+    }
+
+    /// As [`search_every_row`](Self::search_every_row), in some rows of each table; answers with those that hold tokens,
+    /// and with how many were looked at.
+    ///
+    /// # Errors
+    /// As there, and `Busy` when the server takes long.
+    pub(crate) async fn search_some_rows(
+        &self,
+        columns: &[TextColumn],
+        search: &TokenSearch,
+    ) -> Result<(Vec<RowTokens>, u64), DatabaseError> {
+        let relations: Vec<_> =
+            columns.chunk_by(TextColumn::is_of_the_same_table).map(|of| of[0].relation()).collect();
+        if relations.is_empty() {
+            return Ok(Default::default());
         }
-        Ok(found)
+        let relations: Vec<_> = relations.iter().map(String::as_str).collect();
+        let query = query(&searches(self.layout(), columns, search, sample));
+        let rows = self.database.fetch_of_all_rows_within(LIMIT, &relations, query).await?;
+        let found: Vec<_> = rows.iter().map(RowTokens::of).collect::<Result<_, _>>()?;
+        Ok((found.into_iter().flatten().collect(), rows.len() as u64))
     }
 }
 
-/// One statement, so that it sees one moment: rows move between the tables. $1 a part of every head under the key,
-/// which is looked for first since that is fast; $2 the head.
-fn count(columns: &[TextColumn]) -> String {
+// --- SQL ---
+
+fn query(sql: &str) -> Query {
+    Query { sql: sql.into(), arguments: PgArguments::default() }
+}
+
+/// Some rows of the table of a column: what follows its name in a statement.
+fn sample(column: &TextColumn) -> String {
+    let percent = f64::from(SAMPLE) * 100.0 / column.rows.max(1) as f64;
+    match column.rows > i64::from(2 * SAMPLE) {
+        true => format!(" TABLESAMPLE SYSTEM ({percent:.6}) LIMIT {}", 2 * SAMPLE),
+        false => format!(" LIMIT {}", 2 * SAMPLE),
+    }
+}
+
+/// One statement with a row for each row of the tables: NULL, or what [`RowAnswer`] says.
+fn searches(
+    layout: &Layout,
+    columns: &[TextColumn],
+    search: &TokenSearch,
+    portion: impl Fn(&TextColumn) -> String,
+) -> String {
     let mut at = 0..columns.len();
     let tables = columns.chunk_by(TextColumn::is_of_the_same_table).map(|of| {
         let text = |(column, at): (&TextColumn, usize)| {
             format!("({at}, {})", printed(&format!("t.{}", quote(&column.name))))
         };
         let texts: Vec<_> = of.iter().zip(at.by_ref()).map(text).collect();
+        let id = |column: Option<&String>| match column.filter(|_| !of[0].own) {
+            // not by a cast: the owner of a type may have made one that runs a function
+            Some(column) => {
+                let id = format!("t.{}", quote(column));
+                format!("CASE WHEN {id} IS NOT NULL THEN {} END", printed(&id))
+            }
+            None => "NULL::text".to_owned(),
+        };
         format!(
-            "SELECT c.at, count(*) FROM {} AS t CROSS JOIN LATERAL (VALUES {}) AS c (at, text) \
-             CROSS JOIN LATERAL pg_catalog.regexp_matches(c.text, $2::text, 'g') \
-             WHERE pg_catalog.strpos(c.text, $1::text) > 0 GROUP BY c.at",
+            "(SELECT (SELECT pg_catalog.json_build_object('user', {}, 'tenant', {}, 'values', pg_catalog.json_agg(\
+             pg_catalog.json_build_array(v.at, pg_catalog.octet_length(v.text) > {LONGEST}, CASE \
+             WHEN pg_catalog.octet_length(v.text) > {LONGEST} \
+             THEN ARRAY(SELECT DISTINCT pg_catalog.left(m.found[1], {START_LEN}) FROM {} AS m (found)) \
+             ELSE ARRAY(SELECT m.found[1] FROM {} AS m (found)) END)))::text \
+             FROM (VALUES {}) AS v (at, text) WHERE {} HAVING count(*) > 0) FROM {} AS t{})",
+            id(Some(&layout.user_column)),
+            id(layout.tenant_column.as_ref()),
+            search.each_head_in("v.text"),
+            search.each_in("v.text"),
+            texts.join(", "),
+            search.is_in("v.text"),
             of[0].relation(),
-            texts.join(", ")
+            portion(&of[0]),
         )
     });
-    format!("{} ORDER BY 1", tables.collect::<Vec<_>>().join(" UNION ALL "))
+    tables.collect::<Vec<_>>().join(" UNION ALL ")
 }
 
 /// The error names the tables.
@@ -135,5 +256,8 @@ fn may_not_be_read(column: &TextColumn) -> Error {
         ErrorKind::AccessDenied,
         format!("column {place} may not be read, so tokens in it cannot be counted"),
     )
-    .with_hint(format!("run this as {owner}, or GRANT SELECT ON the table to the role that connects"))
+    .with_hint(format!(
+        "run this as {owner}, or GRANT SELECT ON the table to the role that connects; if nothing there is of use, \
+         repeat with --not-evidence"
+    ))
 }

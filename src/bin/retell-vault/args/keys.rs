@@ -16,13 +16,16 @@ The new secret, exactly one:
 ";
 pub const CHECK_HELP: &str = "\
 Wrong are: tokens under a key that the keyring does not hold or that was destroyed, tokens left under a
-retired key, a pending key that does not seal yet, and text that is no token in a column for tokens.
-Exit code 1 when anything is wrong.
+retired key, a pending key that does not seal yet, text that is no token in a column for tokens, and tokens
+outside of the layout, which no rotation reaches. These are looked for in a sample of the rows; --deep looks
+at all of them. Exit code 1 when anything is wrong.
 
 ";
 pub const DESTROY_HELP: &str = "\
 This cannot be undone. What still names the key is counted first, in the database and in the local file of
-this host, and nothing is destroyed while anything does.
+this host, and nothing is destroyed while anything does. In columns that the layout does not name a token counts
+if it opens for the owner of its row, or if that owner cannot be told; all others are listed. It takes as long
+as reading the whole table. Ctrl-C ends it, and nothing is destroyed.
 Out of reach: copies and backups of the keyring file, which still hold the key. A backup of the database
 from before the rotation opens with nothing but such a copy.
 
@@ -67,7 +70,7 @@ pub enum KeyCommand {
     /// List the keys, with the number of tokens under each
     List,
     /// Open every key, count the tokens under each, and say what is wrong
-    Check,
+    Check(CheckArgs),
     /// Make a new key; it is pending: it opens, and does not seal yet
     Add,
     /// Make a pending key the primary one, which seals from now on
@@ -86,6 +89,13 @@ pub struct KeyArgs {
     /// Id of the key, or enough of its first digits
     #[arg(value_name = "ID")]
     pub id: String,
+}
+
+#[derive(Args)]
+pub struct CheckArgs {
+    /// Look at every row of every column that can hold a token, whatever the layout says, and open what is found
+    #[arg(long)]
+    pub deep: bool,
 }
 
 #[derive(Args)]
@@ -108,6 +118,9 @@ pub struct DestroyArgs {
     /// No token names the key in any other table that this home was used with
     #[arg(long)]
     other_tables_counted: bool,
+    /// What this column outside of the layout holds is of no use; it need not be readable, and is reported. Repeatable
+    #[arg(long, value_name = "TABLE.COLUMN")]
+    not_evidence: Vec<String>,
 }
 
 impl DestroyArgs {
@@ -123,7 +136,7 @@ impl DestroyArgs {
         if self.other_tables_counted {
             options = options.other_tables_counted();
         }
-        options
+        self.not_evidence.iter().fold(options, |options, column| options.not_evidence(column))
     }
 }
 

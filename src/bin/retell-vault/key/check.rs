@@ -1,10 +1,12 @@
 //! `key check`: whether keys and tokens fit together, and what to do where they do not.
 
-use retell_vault::{Census, KeyId, KeyInfo, KeyState};
+use retell_vault::{Census, KeyId, KeyInfo, KeyState, OutsideTokens, Vault};
 use serde_json::{Value, json};
 
 use crate::args::global::Global;
+use crate::args::keys::CheckArgs;
 use crate::failure::Failure;
+use crate::progress::{RowProgress, unless_interrupted};
 use crate::{print, session, token_count};
 
 /// Something that is wrong.
@@ -17,15 +19,20 @@ struct KeyProblem {
 }
 
 /// Opens every key, as building the vault does, and looks what the tokens name.
-pub async fn check(global: &Global) -> Result<(), Failure> {
+pub async fn check(global: &Global, options: &CheckArgs) -> Result<(), Failure> {
     let vault = session::vault(global).await?;
-    let census = vault.census().await?;
+    let census = match options.deep {
+        true => every_row(&vault).await?,
+        false => vault.census().await?,
+    };
     let keys = vault.keys();
     let mut problems: Vec<_> =
         census.keys().iter().filter_map(|named| of_tokens(&keys, &census, *named)).collect();
     let waits = |key: &&KeyInfo| key.state == KeyState::Pending && census.tokens_of(key.id) == 0;
     problems.extend(keys.iter().filter(waits).map(pending));
     problems.extend(unrecognised(&census));
+    let primary = keys.iter().find(|key| key.state == KeyState::Primary).map(|key| key.id);
+    problems.extend(census.outside.tokens.iter().filter_map(|found| of_outside(found, primary)));
     let (count, tokens) = (keys.len() as u64, census.keys().iter().map(|(_, tokens)| tokens).sum());
     match global.json {
         true => print::json(&as_json(&problems, &census, count, tokens))?,
@@ -38,6 +45,13 @@ pub async fn check(global: &Global) -> Result<(), Failure> {
             "what to do is said with each; then run `retell-vault key check` again",
         )),
     }
+}
+
+async fn every_row(vault: &Vault) -> Result<Census, Failure> {
+    let mut progress = RowProgress::new();
+    let count = vault.deep_census(|done| progress.show(done.visited, done.rows));
+    let counted = unless_interrupted(count).await?;
+    counted.ok_or_else(|| Failure::new("interrupted", "run the same command again"))?.map_err(Failure::from)
 }
 
 fn of_tokens(keys: &[KeyInfo], census: &Census, (id, tokens): (KeyId, u64)) -> Option<KeyProblem> {
@@ -71,6 +85,25 @@ fn pending(key: &KeyInfo) -> KeyProblem {
     KeyProblem { problem: "pending_key", key: Some(id), tokens: 0, text, advice }
 }
 
+/// Tokens that no rotation reaches.
+fn of_outside(found: &OutsideTokens, primary: Option<KeyId>) -> Option<KeyProblem> {
+    let advice = match found.own_table {
+        true => {
+            "they are lost with the key: clear or drop the table when nobody needs it, or take its step back"
+        }
+        false => {
+            "if these are records that are in use, name their column in the layout; clear or drop what nobody needs"
+        }
+    };
+    found.is_left_behind(primary).then(|| KeyProblem {
+        problem: "outside_layout",
+        key: Some(found.key),
+        tokens: found.in_use,
+        text: format!("outside of the layout: {found}; no rotation reaches them"),
+        advice: advice.to_owned(),
+    })
+}
+
 fn unrecognised(census: &Census) -> Option<KeyProblem> {
     let tokens: u64 =
         census.counts.iter().filter(|count| count.key.is_none()).map(|count| count.tokens).sum();
@@ -102,7 +135,8 @@ fn as_json(problems: &[KeyProblem], census: &Census, keys: u64, tokens: u64) -> 
     };
     let problems: Vec<_> = problems.iter().map(problem).collect();
     let ok = problems.is_empty();
-    json!({ "ok": ok, "keys": keys, "tokens": tokens, "findings": problems, "not_looked_at": census.not_looked_at })
+    let object = json!({ "ok": ok, "keys": keys, "tokens": tokens, "findings": problems });
+    token_count::with_outside(object, &census.outside)
 }
 
 fn as_text(global: &Global, problems: &[KeyProblem], census: &Census, keys: u64, tokens: u64) -> String {
@@ -114,5 +148,5 @@ fn as_text(global: &Global, problems: &[KeyProblem], census: &Census, keys: u64,
             text.push_str(&print::table(&[[format!("wrong: {what}")], [format!("  {advice}")]]));
         }),
     }
-    text + &token_count::not_looked_at(census)
+    text + &token_count::outside(&census.outside)
 }

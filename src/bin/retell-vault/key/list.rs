@@ -21,8 +21,8 @@ pub async fn list(global: &Global) -> Result<(), Failure> {
     match global.json {
         true => print::json(&as_json(&keyring, &keys, census.as_ref())),
         false => {
-            let not_looked_at = census.as_ref().map(token_count::not_looked_at).unwrap_or_default();
-            print::out(&(print::table(&as_rows(&keys, census.as_ref())) + &not_looked_at))
+            let outside = census.as_ref().map(|census| token_count::outside(&census.outside));
+            print::out(&(print::table(&as_rows(&keys, census.as_ref())) + &outside.unwrap_or_default()))
         }
     }
 }
@@ -49,12 +49,15 @@ fn as_json(keyring: &KeyringFile, keys: &[KeyInfo], census: Option<&Census>) -> 
         json!({ "id": id, "state": "unknown", "created_at": null, "state_since": null, "fingerprint": null,
             "tokens": tokens })
     });
-    let not_looked_at = census.map(|census| census.not_looked_at.as_slice());
-    json!({
+    let object = json!({
         "keyring": keyring.path().display().to_string(),
         "keys": known.chain(unknown).collect::<Vec<_>>(),
-        "not_looked_at": not_looked_at,
-    })
+        "not_looked_at": null,
+    });
+    match census {
+        Some(census) => token_count::with_outside(object, &census.outside),
+        None => object,
+    }
 }
 
 fn as_rows(keys: &[KeyInfo], census: Option<&Census>) -> Vec<[String; 5]> {

@@ -4,14 +4,15 @@
 mod check;
 mod list;
 
-use retell_vault::{Error, ErrorKind, KeyId, KeyInfo, KeyState, KeyringFile};
+use retell_vault::{Destruction, Error, ErrorKind, KeyId, KeyInfo, KeyState, KeyringFile};
 use serde_json::json;
 
 use crate::args::global::Global;
 use crate::args::keys::{DestroyArgs, KeyArgs, KeyCommand, RewrapArgs};
 use crate::failure::Failure;
+use crate::progress::{RowProgress, unless_interrupted};
 use crate::secret::{self, Purpose};
-use crate::{print, session, status};
+use crate::{print, session, status, token_count};
 
 const COPY: &str = "back the keyring file up, and copy it to every host that has one";
 
@@ -19,7 +20,7 @@ const COPY: &str = "back the keyring file up, and copy it to every host that has
 pub async fn run(global: &Global, command: &KeyCommand) -> Result<(), Failure> {
     match command {
         KeyCommand::List => list::list(global).await,
-        KeyCommand::Check => check::check(global).await,
+        KeyCommand::Check(options) => check::check(global, options).await,
         KeyCommand::Destroy(options) => destroy(global, options).await,
         KeyCommand::Add => add(global),
         KeyCommand::Promote(key) => promote(global, key),
@@ -96,18 +97,27 @@ async fn destroy(global: &Global, options: &DestroyArgs) -> Result<(), Failure> 
     let keyring = session::keyring(global)?;
     let id = keyring.find_key(&options.key.id)?;
     let vault = session::builder(global, keyring.clone())?.build().await?;
-    let key = vault.destroy_key(id, options.options()).await.map_err(not_destroyed)?;
+    let destroyed = {
+        let mut progress = RowProgress::new();
+        let search =
+            vault.destroy_key_with(id, options.options(), |done| progress.show(done.visited, done.rows));
+        unless_interrupted(search).await?
+    };
+    let interrupted = || Failure::new("interrupted", "nothing was destroyed; run the same command again");
+    let Destruction { key, outside, .. } = destroyed.ok_or_else(interrupted)?.map_err(not_destroyed)?;
     let path = keyring.path().display().to_string();
     if global.json {
-        return print::json(&json!({ "keyring": path, "key": status::key_json(&key) }));
+        let object = json!({ "keyring": path, "key": status::key_json(&key) });
+        return print::json(&token_count::with_outside(object, &outside));
     }
     print::hint(
         "copies and backups of the keyring file still hold the key: replace or delete them, on every host",
     );
     print::hint("backups of the database from before the rotation open with nothing but such a copy");
     print::out(&format!(
-        "key {id} is destroyed since {}: this cannot be undone\n",
-        print::utc(key.state_since)
+        "key {id} is destroyed since {}: this cannot be undone\n{}",
+        print::utc(key.state_since),
+        token_count::outside(&outside)
     ))
 }
 

@@ -68,7 +68,7 @@ async fn dry_run(global: &Global, options: &RotateArgs, keyring: KeyringFile) ->
     let estimate = vault.estimate_rotation(&options.options()).await?;
     let local = local_tokens(&estimate);
     if global.json {
-        return print::json(&json!({
+        let object = json!({
             "dry_run": true,
             "key": estimate.key.to_string(),
             "rows": estimate.rows,
@@ -76,8 +76,8 @@ async fn dry_run(global: &Global, options: &RotateArgs, keyring: KeyringFile) ->
             "local_tokens": local,
             "seconds": estimate.time.as_millis() as f64 / 1000.0,
             "census": token_count::json(&estimate.census),
-            "not_looked_at": estimate.census.not_looked_at,
-        }));
+        });
+        return print::json(&token_count::with_outside(object, &estimate.census.outside));
     }
     let rows = [
         ("primary key", estimate.key.to_string()),
@@ -88,7 +88,8 @@ async fn dry_run(global: &Global, options: &RotateArgs, keyring: KeyringFile) ->
     let rows = rows.map(|(name, value)| [name.to_owned(), value]);
     let tokens = token_count::rows(&estimate.census, &keyring.keys());
     let tokens = print::titled("tokens", &print::table(&tokens));
-    print::out(&format!("{}\n{tokens}{}", print::table(&rows), token_count::not_looked_at(&estimate.census)))
+    let outside = token_count::outside(&estimate.census.outside);
+    print::out(&format!("{}\n{tokens}{outside}", print::table(&rows)))
 }
 
 /// Tokens of the local file that are not under the primary key.

@@ -30,6 +30,7 @@ pub fn tell(
         false => print::out(&as_text(global, keys, rotation, progress.elapsed()))?,
     }
     warn_of_unreadable(options, rotation);
+    warn_of_outside(rotation);
     match rotation.complete {
         true => {
             if !global.json {
@@ -49,7 +50,7 @@ fn as_json(rotation: &Rotation, elapsed: Duration) -> Value {
     object.insert("key".to_owned(), json!(rotation.key.to_string()));
     object.insert("causes".to_owned(), Value::Object(causes));
     object.insert("census".to_owned(), token_count::json(&rotation.census));
-    object.insert("not_looked_at".to_owned(), json!(rotation.census.not_looked_at));
+    object.extend(token_count::outside_members(&rotation.census.outside));
     Value::Object(object)
 }
 
@@ -72,8 +73,8 @@ fn as_text(global: &Global, keys: &[KeyInfo], rotation: &Rotation, elapsed: Dura
         false => format!("not complete: {}", left(keys, rotation)),
     };
     let summary = print::table(&rows.map(|(name, value)| [name.to_owned(), value]));
-    let not_looked_at = token_count::not_looked_at(&rotation.census);
-    format!("{summary}\n{}\n{verdict}\n{not_looked_at}", print::titled("tokens", &tokens))
+    let outside = token_count::outside(&rotation.census.outside);
+    format!("{summary}\n{}\n{verdict}\n{outside}", print::titled("tokens", &tokens))
 }
 
 /// `2 unsealable, 1 unknown_key`.
@@ -100,6 +101,14 @@ fn warn_of_unreadable(options: &RotateArgs, rotation: &Rotation) {
     match &options.report {
         Some(path) => print::hint(&format!("{} says which, where and why", path.display())),
         None => print::hint("run the same command with --report FILE to see which, where and why"),
+    }
+}
+
+/// A rotation is complete in the layout all the same.
+fn warn_of_outside(rotation: &Rotation) {
+    let outside = rotation.census.outside.tokens.iter();
+    for found in outside.filter(|found| found.in_use > 0 && found.key != rotation.key) {
+        print::warning(&format!("outside of the layout: {found}; no rotation reaches them"));
     }
 }
 
