@@ -279,6 +279,8 @@ impl<C> fmt::Debug for Vault<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::token::KeyId;
+    use crate::rotation::options::{DestroyOptions, PromoteOptions, RotateOptions};
     use crate::vault::builder::VaultBuilder;
 
     fn may_be_spawned(_: &(impl Send + ?Sized)) {}
