@@ -107,6 +107,7 @@ async fn records(stage: &mut Stage, vault: &Vault) {
     stage.watch("load (no record)", async { not_found(vault.load(&owner(9)).await) }).await;
     stage.watch("load_many", async { all(vault.load_many(&owners[..4]).await) }).await;
     stage.watch("list", vault.list(None, 3)).await;
+    stage.watch("adopt_table", vault.adopt_table()).await;
     stage.watch("list (after an owner)", vault.list(Some(&ListPosition::from(&second)), 3)).await;
     stage.watch("delete", vault.delete(&new)).await;
     stage.watch("load (deleted)", async { not_found(vault.load(&new).await) }).await;

@@ -37,6 +37,7 @@ impl Commands<'_> {
         self.of_owner(&["delete"], 3, "").await;
         self.of_owner(&["forget"], 3, "").await;
         self.ok(&["list"]).await;
+        self.ok(&["keyring", "adopt"]).await;
         self.ok(&["status"]).await;
         self.ok(&["sync"]).await;
     }
