@@ -225,6 +225,9 @@ impl<'a> Comparison<'a> {
                 let problem =
                     format!("column {name} has type {}, which holds no {}", column.kind, value.type_name());
                 self.contradicts("table.where", problem, "give a constant of the column's type");
+            } else if column.is_enum() {
+                self.not_looked_at
+                    .push(format!("whether the enum {} of column {name} has the constant", column.kind));
             }
         }
         for name in &layout.filter.is_null {

@@ -47,6 +47,10 @@ impl TableColumn {
         (!self.base.starts_with("other ")).then(|| self.base.starts_with('_'))
     }
 
+    pub(crate) fn is_enum(&self) -> bool {
+        self.enum_type.is_some()
+    }
+
     /// The built-in type of its values: below all domains, and `text` for an enum.
     pub(super) fn value_type(&self) -> &str {
         match &self.enum_type {
