@@ -125,9 +125,10 @@ impl<C: Credentials> Vault<C> {
     ///
     /// # Security
     /// Only for a keyring that is lost for good. What is stored under it opens with no other, so those records stay
-    /// unreadable until each is stored again with [`StoreOptions::replace_unreadable`]. If the other keyring is still in use
-    /// somewhere, both go on storing in one table, and neither opens what the other stores. The note holds for this local file
-    /// and this table; every other host needs its own.
+    /// unreadable until each is stored again with
+    /// [`StoreOptions::replace_unreadable`](crate::StoreOptions::replace_unreadable). If the other keyring is still in use
+    /// somewhere, both go on storing in one table, and neither opens what the other stores. The note holds for this local
+    /// file and this table; every other host needs its own.
     ///
     /// # Errors
     /// `Configuration` without a database or a local file; `Unavailable` and others when the database cannot be asked;
