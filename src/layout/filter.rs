@@ -88,6 +88,16 @@ impl Filter {
         }
     }
 
+    /// Whether no row can count for both: a column has to hold two different values.
+    pub(crate) fn excludes(&self, other: &Self) -> bool {
+        let differs = |(column, value): &(String, FilterValue)| {
+            let by_value = other.equals.iter().any(|(theirs, held)| theirs == column && held != value);
+            by_value || other.is_null.contains(column)
+        };
+        let nothing = |column: &String| other.equals.iter().any(|(theirs, _)| theirs == column);
+        self.equals.iter().any(differs) || self.is_null.iter().any(nothing)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.equals.is_empty() && self.is_null.is_empty()
     }
@@ -101,6 +111,23 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn filter(equals: &[(&str, FilterValue)], is_null: &[&str]) -> Filter {
+        let equals = equals.iter().map(|(column, value)| ((*column).to_owned(), value.clone())).collect();
+        Filter { equals, is_null: is_null.iter().map(|name| (*name).to_owned()).collect() }
+    }
+
+    #[test]
+    fn filters_exclude_each_other_only_where_no_row_can_pass_both() {
+        let retell = filter(&[("provider", "retell".into())], &[]);
+        let twilio = filter(&[("provider", "twilio".into())], &["deleted_at"]);
+        let deleted = filter(&[("deleted_at", 1.into())], &[]);
+        assert!(retell.excludes(&twilio) && twilio.excludes(&retell));
+        assert!(twilio.excludes(&deleted) && deleted.excludes(&twilio));
+        for same in [&retell, &deleted, &Filter::default()] {
+            assert!(!retell.excludes(same) && !same.excludes(&retell));
+        }
+    }
 
     #[test]
     fn a_constant_that_no_column_holds_is_refused() {

@@ -1,5 +1,6 @@
 //! Which table and columns hold records, and which field goes where. Pure.
 
+pub(crate) mod beside;
 pub(crate) mod file;
 pub(crate) mod filter;
 // the noun of the folder

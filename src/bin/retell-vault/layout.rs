@@ -1,10 +1,12 @@
 //! `layout show`, `layout check` and `layout write`: the layout beside the database. None of them opens the keyring.
 
+use std::path::PathBuf;
+
 use retell_vault::{Contradiction, FieldReport, LayoutReport};
 use serde_json::{Map, Value, json};
 
 use crate::args::global::Global;
-use crate::args::layout::{LayoutCommand, LayoutWriteArgs};
+use crate::args::layout::{LayoutCheckArgs, LayoutCommand, LayoutWriteArgs};
 use crate::failure::Failure;
 use crate::layout_file::{self, contradicting, contradiction};
 use crate::print;
@@ -16,7 +18,7 @@ const SHOWN: usize = 20;
 pub async fn run(global: &Global, command: &LayoutCommand) -> Result<(), Failure> {
     match command {
         LayoutCommand::Show => show(global).await,
-        LayoutCommand::Check => check(global).await,
+        LayoutCommand::Check(args) => check(global, args).await,
         LayoutCommand::Write(args) => write(global, args),
     }
 }
@@ -29,7 +31,8 @@ async fn show(global: &Global) -> Result<(), Failure> {
     }
 }
 
-async fn check(global: &Global) -> Result<(), Failure> {
+async fn check(global: &Global, args: &LayoutCheckArgs) -> Result<(), Failure> {
+    check_beside(global, &args.beside)?;
     let report = report(global).await?;
     match global.json {
         true => print::json(&as_json(global, &report))?,
@@ -42,6 +45,19 @@ async fn check(global: &Global) -> Result<(), Failure> {
             "correct the layout file or the table; `retell-vault layout show` shows where every field would go",
         )),
     }
+}
+
+/// Two layouts must not write the same columns of the same rows.
+fn check_beside(global: &Global, others: &[PathBuf]) -> Result<(), Failure> {
+    let layout = layout_file::layout(global)?;
+    for path in others {
+        let missing = || Failure::usage(format!("there is no file {}", path.display()), "check its name");
+        let other = layout_file::read(path)?.ok_or_else(missing)?;
+        layout.check_beside(&other).map_err(|error| {
+            Failure::new(format!("{}: {error}", path.display()), error.hint().to_owned())
+        })?;
+    }
+    Ok(())
 }
 
 async fn report(global: &Global) -> Result<LayoutReport, Failure> {

@@ -177,9 +177,17 @@ pub enum LayoutCommand {
     /// Show where every field would go, what is not touched, and why
     Show,
     /// Compare the layout with the database; fails where anything is not as it says
-    Check,
+    Check(LayoutCheckArgs),
     /// Write the options for the layout into the layout file
     Write(LayoutWriteArgs),
+}
+
+#[derive(Args)]
+pub struct LayoutCheckArgs {
+    /// Another layout file that is used with this database; fails where both would write the same columns of the same rows.
+    /// May be given several times
+    #[arg(long, value_name = "FILE")]
+    pub beside: Vec<PathBuf>,
 }
 
 #[derive(Args)]
