@@ -151,7 +151,7 @@ async fn a_type_that_cannot_tell_owners_apart_is_refused_with_the_true_reason() 
         ("real", "not exact"),
         ("boolean", "no type for ids"),
         ("region", "no type for ids"),
-        ("text COLLATE anycase", "takes different texts for equal"),
+        ("text COLLATE anycase", "treats different texts as equal"),
         ("jsonb", "no type for ids"),
     ];
     let collation =

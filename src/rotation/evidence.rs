@@ -232,7 +232,7 @@ pub(crate) async fn search_outside(
     })
 }
 
-/// A name that means nothing was mistyped, and what it was to excuse would be excused by nobody.
+/// A name that matches no column was mistyped, and the column that was meant would not be exempt.
 fn check_not_evidence(
     layout: &Layout,
     columns: &[TextColumn],

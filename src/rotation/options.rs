@@ -145,7 +145,7 @@ impl DestroyOptions {
 
     /// Another kind of credentials that shares the keyring and the table. Its tokens in text columns outside of this vault's
     /// layout keep the key in use too. Needed where its fields have the same names as those of this vault's kind: a token of
-    /// a field with another name is never taken for worthless.
+    /// a field with another name always keeps its key.
     pub fn kind<C: Credentials>(mut self) -> Self {
         self.kinds.push(C::NAMESPACE);
         self

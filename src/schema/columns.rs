@@ -134,7 +134,8 @@ fn block_strangers(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     let strangers =
         input.wanted.adopted.iter().filter(|name| !left_alone.contains(&name.as_str()) && !is_ours(name));
     for name in strangers {
-        let reason = "it is no column that a plain field of the layout could use, or every row has a value of its own there";
+        let reason =
+            "no plain field of the layout could use this column, or every row must have its own value there";
         draft.block(object(input, name), reason, "leave out `--adopt`, or name the column in the layout");
     }
     let used = input.layout.all_columns();

@@ -11,15 +11,15 @@ use crate::store::table_keyring::TokensOf;
 
 /// How often the look is tried again, where the server says that it may answer later.
 const ROUNDS: u32 = 3;
-/// Longer is not looked for tokens. A large table without any is no other keyring's.
+/// The longest search for tokens. A large table in which it finds none is taken not to be another keyring's.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Makes sure that this keyring is the one of the table, by up to 100 of its tokens: if none of these is under a key that
-/// the keyring has, in whatever state, it is another one's, and nothing may be sealed for it. One planted token among others
-/// stops nobody. Costs an atomic load once it has gone well.
+/// Makes sure that this keyring is the one of the table, by up to 100 of the table's tokens. If the keyring has the key
+/// of none of these, in whatever state, the table belongs to another keyring, and nothing may be sealed for it. One
+/// planted token among others stops nobody. Once the check has passed, it costs an atomic load.
 ///
 /// # Errors
-/// `WrongKeyring`; else why the database could not be asked: what is meant for it has to wait.
+/// `WrongKeyring`; else why the database could not be asked: what is meant for the database has to wait.
 pub(crate) async fn require_own_keyring(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError> {
     match core.table_keyring.found() {
         TokensOf::ThisKeyring => Ok(()),
@@ -67,7 +67,7 @@ pub(super) async fn explain(core: &Core, error: Error) -> Error {
 /// `Configuration` without a database or a local file; those of asking the database, and of the local file.
 pub(crate) async fn adopt(core: &Core) -> Result<bool> {
     let (Some(postgres), Some(local)) = (&core.postgres, &core.local) else {
-        let message = "the vault has no database, or no local file to note in that it belongs to the keyring";
+        let message = "the vault lacks a database, or a local file to note the adoption in";
         return Err(Error::new(ErrorKind::Configuration, message)
             .with_hint("name both: the note stays with the local file of this host"));
     };

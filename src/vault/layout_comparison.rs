@@ -192,7 +192,7 @@ impl<'a> Comparison<'a> {
             );
         }
         if hides_rows {
-            let hint = "connect as a role that sees every row, or let the service tolerate it: `rotate` and the counts need every row";
+            let hint = "connect as a role that sees every row; the service may do without, but `rotate` and the counts need every row";
             self.contradicts(
                 "table.name",
                 format!("row level security may hide rows of {name} from this role"),
@@ -381,7 +381,7 @@ impl<'a> Comparison<'a> {
             _ if usable(field, spec, column) => None,
             ColumnType::Varchar(_) => {
                 let needed = if spec.is_secret { token_len(field, spec.longest) } else { spec.longest - 2 };
-                Some(format!("column {name} has type {kind}, and {needed} characters must have room"))
+                Some(format!("column {name} has type {kind}, and needs room for {needed} characters"))
             }
             _ => Some(format!("column {name} has type {kind}, which cannot hold it")),
         }

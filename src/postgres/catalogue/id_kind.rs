@@ -25,11 +25,11 @@ impl IdKind {
             "int2" => Ok(Self::SmallInt),
             "int4" => Ok(Self::Integer),
             "int8" => Ok(Self::BigInt),
-            "text" | "varchar" => Err("its collation takes different texts for equal"),
+            "text" | "varchar" => Err("its collation treats different texts as equal"),
             "bpchar" => Err("spaces at the end of an id do not count there"),
             "name" => Err("an id is cut after 63 bytes there"),
             "numeric" => Err("one number has several texts there, such as 1 and 1.0"),
-            "citext" => Err("it takes upper and lower case for equal"),
+            "citext" => Err("it treats upper and lower case as equal"),
             "float4" | "float8" => Err("its values are not exact"),
             _ => Err("it is no type for ids"),
         }

@@ -158,7 +158,7 @@ fn rows(layout: &Layout, columns: &[TableColumn]) -> Result<Rows> {
             layout.table_name()
         );
         return Err(
-            Error::new(ErrorKind::Schema, message).with_hint("let `rows` be `existing` in the layout")
+            Error::new(ErrorKind::Schema, message).with_hint("set `rows = \"existing\"` in the layout")
         );
     }
     let numbered = user.is_some_and(|column| column.identity || column.referenced);

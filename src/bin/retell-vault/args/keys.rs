@@ -15,17 +15,17 @@ The new secret, exactly one:
 
 ";
 pub const CHECK_HELP: &str = "\
-Wrong are: tokens under a key that the keyring does not hold or that was destroyed, tokens left under a
+These are wrong: tokens under a key that the keyring does not hold or that was destroyed, tokens left under a
 retired key, a pending key that does not seal yet, text that is no token in a column for tokens, and tokens
-outside of the layout, which no rotation reaches. These are looked for in a sample of the rows; --deep looks
-at all of them. Exit code 1 when anything is wrong.
+outside of the layout, which no rotation reaches. The last are looked for in a sample of the rows; --deep
+looks at every row. Exit code 1 when anything is wrong.
 
 ";
 pub const DESTROY_HELP: &str = "\
 This cannot be undone. What still names the key is counted first, in the database and in the local file of
 this host, and nothing is destroyed while anything does. In columns that the layout does not name a token counts
-if it opens for the owner of its row, or if that owner cannot be told; all others are listed. It takes as long
-as reading the whole table. Ctrl-C ends it, and nothing is destroyed.
+if it opens for the owner of its row, or if nobody can tell whose it is; all others are listed. The command takes
+as long as reading the whole table. Ctrl-C ends it, and nothing is destroyed.
 Out of reach: copies and backups of the keyring file, which still hold the key. A backup of the database
 from before the rotation opens with nothing but such a copy.
 
@@ -49,7 +49,7 @@ the only trace that it needs: no file of its own could be lost.
 
 pub const ADOPT_HELP: &str = "\
 Where the table holds tokens and this keyring has the key of none of those that are looked at, nothing is stored: it is
-the wrong keyring, or the wrong database. This command says that it is the right one all the same.
+the wrong keyring, or the wrong database. This command says that the keyring is the right one all the same.
 Use it only when the other keyring is lost for good. What is stored under it opens with no other keyring: each of those
 records stays unreadable until it is stored again with `put --replace-unreadable`. If the other keyring is in use
 somewhere, both go on storing in one table, and neither opens what the other stores.
@@ -118,7 +118,7 @@ pub struct DestroyArgs {
     /// No token names the key in any other table that this home was used with
     #[arg(long)]
     other_tables_counted: bool,
-    /// What this column outside of the layout holds is of no use; it need not be readable, and is reported. Repeatable
+    /// Nothing in this column outside of the layout is needed; it need not be readable, and is reported. Repeatable
     #[arg(long, value_name = "TABLE.COLUMN")]
     not_evidence: Vec<String>,
 }

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 
 pub const INIT_HELP: &str = "\
 With --layout FILE, that file is used and kept, and nothing is written beside it.
-Options that say otherwise than an existing layout file are an error; nothing is made then.
+An option that contradicts an existing layout file is an error, and nothing is made.
 
 ";
 pub const LAYOUT_HELP: &str = "\
@@ -23,8 +23,8 @@ Looks at the catalogue, not at the rows. Exit code 1 where anything is not as th
 ";
 pub const WRITE_HELP: &str = "\
 Writes what --table, --user-column, --tenant-column, --column and --where say into the file that --layout names, or into
-layout.toml in the home. A file that is there is changed only with --replace, which keeps what the options do
-not change, but no comments.
+layout.toml in the home. An existing file is changed only with --replace, which keeps what the options do
+not change, but drops the comments.
 
 ";
 
@@ -33,7 +33,7 @@ not change, but no comments.
 pub struct LayoutArgs {
     /// Layout file: table, columns and filter [default: layout.toml in the home, where there is one]
     ///
-    /// The options below change what it says, for this one command.
+    /// The options below override the file, for this one command.
     #[arg(
         long = "layout",
         global = true,
@@ -58,8 +58,8 @@ pub struct LayoutArgs {
     field_columns: Vec<(Field, String)>,
     /// Only rows with this constant count, as in provider=retell; may be given several times
     ///
-    /// Digits are an integer, true and false a boolean, everything else a text. What stands in double quotes is a text:
-    /// --where 'code="42"'.
+    /// Digits are an integer, true and false are booleans, and everything else is a text. Double quotes make any value
+    /// a text: --where 'code="42"'.
     #[arg(long = "where", global = true, value_name = "COLUMN=VALUE", value_parser = constant)]
     constants: Vec<(String, FilterValue)>,
 }
