@@ -253,5 +253,31 @@ async fn a_generated_owner_column() {
 
     let create = Layout::new().rows(Rows::Create);
     let error = hosts.host(1, &db.url).layout(create).build().await.unwrap_err();
-    assert!(error.kind() == ErrorKind::Schema && error.to_string().contains("generated"), "{error}");
+    assert!(
+        error.kind() == ErrorKind::Schema && error.to_string().contains("from the database alone"),
+        "{error}"
+    );
+}
+
+/// A cast that somebody made could give two tenants one text, and would run as a function of theirs.
+#[tokio::test]
+async fn an_enum_with_a_cast_of_its_own_is_no_tenant() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(&format!(
+        "{} ; CREATE FUNCTION lower_region(region) RETURNS text LANGUAGE sql IMMUTABLE RETURN lower(format('%s', $1));
+         CREATE CAST (region AS text) WITH FUNCTION lower_region(region)",
+        table("text", Some("region"))
+    ))
+    .await;
+    let error = hosts.host(0, &db.url).layout(layout(Some("region"))).build().await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Schema && error.to_string().contains("no type for ids"), "{error}");
+    // nor is a type of the same name as a built-in one
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(
+        "CREATE SCHEMA app; CREATE TYPE app.uuid AS (a int, b int);
+         CREATE TABLE user_profiles (user_id app.uuid, encrypted_retell_api_key text)",
+    )
+    .await;
+    let error = hosts.host(0, &db.url).build().await.unwrap_err();
+    assert!(error.to_string().contains("no type for ids"), "{error}");
 }

@@ -148,7 +148,7 @@ impl Attack {
                 updates.map(about_other).collect::<Result<_, _>>()?
             }
             Self::Insert => {
-                let (names, values) = actor.assignments(1);
+                let (names, values) = actor.new_row(1);
                 let (names, values) = (names.join(", "), values.join(", "));
                 vec![about_other(format!("INSERT INTO {relation} ({names}) VALUES ({values})"))?]
             }

@@ -66,7 +66,14 @@ impl<'a> Actor<'a> {
         format!("{}{}", owner.join(" AND "), counts.unwrap_or_default())
     }
 
-    /// The columns of the owner and of the filter, and the bound values for them, as a new row gets them.
+    /// The columns of the owner and of the filter, and the values for them, as a new row gets them.
+    pub(super) fn new_row(&self, first: usize) -> (Vec<String>, Vec<String>) {
+        let filter = self.context.plan.table().into_iter().flat_map(|table| table.filter.values());
+        let (names, values) = self.assignments(first);
+        names.into_iter().zip(values).chain(filter).unzip()
+    }
+
+    /// The columns of the owner, and the bound values for them.
     pub(super) fn assignments(&self, first: usize) -> (Vec<String>, Vec<String>) {
         let value = |(at, (name, kind)): (usize, &(&str, IdKind))| {
             let value = kind.cast(&format!("(${}::pg_catalog._text)[1]", first + at));
@@ -74,9 +81,7 @@ impl<'a> Actor<'a> {
             column.map_or_else(|| value.clone(), |column| column.assigned(&value))
         };
         let owner = self.columns.iter().map(|(name, _)| quote(name));
-        let owner = owner.zip(self.columns.iter().enumerate().map(value));
-        let filter = self.context.plan.table().into_iter().flat_map(|table| table.filter.values());
-        owner.chain(filter).unzip()
+        owner.zip(self.columns.iter().enumerate().map(value)).unzip()
     }
 
     /// How many parameters an owner takes.

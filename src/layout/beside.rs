@@ -22,10 +22,10 @@ impl Layout {
             None => Ok(()),
             Some(column) => {
                 let table = self.table_name();
-                let message = format!("two layouts write column {} of {table} in the same rows", shown(column));
-                Err(Error::new(ErrorKind::Configuration, message).with_hint(
-                    "name other columns in one of them, or a constant in `where` that differs",
-                ))
+                let message =
+                    format!("two layouts write column {} of {table} in the same rows", shown(column));
+                Err(Error::new(ErrorKind::Configuration, message)
+                    .with_hint("name other columns in one of them, or a constant in `where` that differs"))
             }
         }
     }
@@ -56,15 +56,21 @@ mod tests {
         ];
         for (other, column) in clashing {
             let error = retell.check_beside(&other).unwrap_err();
-            assert!(error.kind() == ErrorKind::Configuration && error.to_string().contains(column), "{error}");
+            assert!(
+                error.kind() == ErrorKind::Configuration && error.to_string().contains(column),
+                "{error}"
+            );
             assert!(other.check_beside(&retell).is_err());
         }
         let fields = ["api_key", "call_agent_id", "sms_agent_id"].map(Field::named);
-        let elsewhere = fields.iter().fold(retell.clone(), |layout, field| {
-            layout.column(*field, &format!("other_{field}")).unwrap()
-        });
+        let elsewhere = fields
+            .iter()
+            .fold(retell.clone(), |layout, field| layout.column(*field, &format!("other_{field}")).unwrap());
         let error = retell.check_beside(&elsewhere).unwrap_err();
-        assert!(error.to_string().contains("encrypted_agent_config"), "one kind has one JSONB column: {error}");
+        assert!(
+            error.to_string().contains("encrypted_agent_config"),
+            "one kind has one JSONB column: {error}"
+        );
         assert!(retell.check_beside(&elsewhere.config_column("other_config").unwrap()).is_ok());
     }
 }

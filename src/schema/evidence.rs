@@ -7,6 +7,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::ErrorKind;
 use crate::layout::layout::Layout;
+use crate::layout::placement::placement;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::catalogue::table_column::TableColumn;
@@ -142,12 +143,9 @@ fn conditions(layout: &Layout, table: &Table) -> Vec<(String, String)> {
         )
     });
     let counts = table.filter.and("t.");
-    secrets
-        .chain(words)
-        .chain(config)
-        .chain(textual)
-        .map(|(name, sql)| (name, format!("({sql}){counts}")))
-        .collect()
+    let guarded = secrets.chain(words).chain(config).map(|(name, sql)| (name, format!("({sql}){counts}")));
+    // a column changes its type for all rows
+    guarded.chain(textual).collect()
 }
 
 fn is_text(column: &TableColumn) -> bool {
@@ -179,21 +177,30 @@ pub(super) fn duplicates_exist(layout: &Layout, table: &Table) -> String {
 }
 
 /// A condition: rows of one owner differ in a column that is the application's. What tells rows apart whatever they are for
-/// does not count: keys, times, what the server makes. Neither does a type that somebody made here, whose functions would run.
+/// does not count: a key, what the server makes, and of times more than whether there is one. Neither does a type whose
+/// functions somebody made here: they would run.
 pub(super) fn rows_differ(layout: &Layout, table: &Table) -> String {
-    let named = layout.all_columns();
+    let (named, placement) = (layout.all_columns(), placement(layout, &table.layout_columns));
+    let is_ours =
+        |name: &str| named.contains(&name) && !placement.left_alone.iter().any(|(_, column)| column == name);
     let is_key = |column: &TableColumn| {
-        table.indexes.iter().any(|index| index.unique && index.columns.contains(&column.name))
+        table.indexes.iter().any(|index| index.unique && index.columns == [column.name.as_str()])
     };
-    let is_time = |column: &TableColumn| column.kind.starts_with("timestamp") || column.kind == "date";
-    let is_ours = |column: &TableColumn| named.contains(&column.name.as_str());
-    let is_made = |column: &TableColumn| column.generated || column.identity || column.is_of_made_type();
-    let compared = table.columns.iter().filter(|column| {
-        column.readable && !(is_ours(column) || is_made(column) || is_key(column) || is_time(column))
-    });
-    let differs = compared.map(|column| {
-        let value = format!("t.{}::text", quote(&column.name));
-        format!("pg_catalog.count(DISTINCT {value}) + pg_catalog.max(({value} IS NULL)::int4) > 1")
+    let is_made = |column: &TableColumn| column.generated || column.identity;
+    let compared = table
+        .columns
+        .iter()
+        .filter(|column| column.readable && !(is_ours(&column.name) || is_made(column) || is_key(column)));
+    let differs = compared.filter_map(|column| {
+        let (name, kind) = (format!("t.{}", quote(&column.name)), column.value_type());
+        let is_missing = format!("pg_catalog.count(DISTINCT {name} IS NULL) > 1");
+        match kind {
+            _ if kind.starts_with("other ") => None,
+            // it decides which row is the newest
+            "timestamp" | "timestamptz" if column.name == "updated_at" => None,
+            "timestamp" | "timestamptz" | "date" => Some(is_missing),
+            _ => Some(format!("pg_catalog.count(DISTINCT {name}::text) > 1 OR {is_missing}")),
+        }
     });
     let differs: Vec<_> = differs.collect();
     let differs = if differs.is_empty() { "false".to_owned() } else { differs.join(" OR ") };

@@ -91,7 +91,7 @@ fn unique(input: &PlanInput<'_>) -> WantedIndex {
     let names = [input.layout.tenant_column.as_ref(), Some(&input.layout.user_column)];
     let (deciding, predicate) = (input.layout.filter.columns().next(), input.table.filter.index_predicate());
     WantedIndex {
-        name: our_name(&[&input.layout.table, "owner"]),
+        name: our_name(&[&input.layout.table, "owner", &input.table.filter.mark()]),
         method: "btree",
         columns: names.into_iter().flatten().cloned().collect(),
         unique: true,

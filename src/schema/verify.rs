@@ -128,8 +128,10 @@ impl ExistingObjects<'_> {
 
     /// A constraint or a trigger of ours sees to what a column holds.
     fn guards(&self, column: &str) -> bool {
-        let check = |what: &str| our_name(&[&self.layout.table, column, what]);
-        let (tokens, values, trigger) = (check("tokens"), check("values"), our_name(&[column, "update"]));
+        let mark = self.table.filter.mark();
+        let check = |what: &str| our_name(&[&self.layout.table, column, what, &mark]);
+        let trigger = our_name(&[column, "update", &mark]);
+        let (tokens, values) = (check("tokens"), check("values"));
         let constraints = &self.definitions.constraints;
         constraints.iter().any(|found| found.name == tokens || found.name == values)
             || self.definitions.triggers.iter().any(|found| found.name == trigger)

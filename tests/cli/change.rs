@@ -116,7 +116,10 @@ async fn the_answer_in_json_is_that_of_put() {
     let key = json!({ "place": "column", "column": "encrypted_retell_api_key" });
     let stored = json!({ "api_key": key, "phone_number": phone });
     let version = version(&home);
-    assert_eq!(set, json!({ "stored": stored, "degraded": false, "reason": null, "version": version }));
+    assert_eq!(
+        set,
+        json!({ "stored": stored, "degraded": false, "reason": null, "version": version, "rows": 1 })
+    );
 }
 
 #[tokio::test]

@@ -56,7 +56,7 @@ async fn other_names_tenants_and_a_pooler() {
     let db = TestDb::create().await;
     db.exec(
         r#"CREATE SCHEMA app; CREATE TABLE app."Users" (org text NOT NULL, id text, encrypted_retell_api_key text,
-        UNIQUE (org, id))"#,
+        UNIQUE (org, id)); INSERT INTO app."Users" VALUES ('acme', 'user-1')"#,
     )
     .await;
     let home = Home::empty_over(&db.url);

@@ -465,3 +465,55 @@ async fn a_key_in_place_of_a_name_is_never_repeated() {
         }
     }
 }
+
+/// Two files for one table: what both would write is named, and a constant that differs keeps them apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_beside_another_layout() {
+    let (_db, home) = organizations().await;
+    fs::create_dir_all(home.path()).unwrap();
+    write(&home, WRITTEN);
+    let other = home.path().join("other.toml");
+    let beside = |text: &str| {
+        fs::write(&other, text).unwrap();
+        home.run(&["layout", "check", "--beside", other.to_str().unwrap()])
+    };
+    assert_eq!(beside(&WRITTEN.replace("\"retell\"", "\"twilio\"")).code, 0);
+    assert_eq!(beside(WRITTEN).code, 0, "the same layout");
+    let clash = beside(&WRITTEN.replace("user = \"id\"", "user = \"org_id\""));
+    assert!(clash.code == 1 && clash.err.contains("retell_api_key_enc"), "{clash:?}");
+    assert!(clash.err.contains("other.toml") && clash.err.contains("hint: "), "{clash:?}");
+    let missing = home.run(&["layout", "check", "--beside", "nowhere.toml"]);
+    assert!(missing.code == 2 && missing.err.contains("nowhere.toml"), "{missing:?}");
+}
+
+/// The whole life with a filter, by commands alone; the row of the other provider stays as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_look_at_the_rows_that_count() {
+    let (db, home) = organizations().await;
+    let [ours, theirs] = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"];
+    db.exec(&format!(
+        "INSERT INTO crm.organizations (id, org_id, provider, retell_api_key_enc)
+         VALUES ('{ours}', 'acme', 'retell', NULL), ('{theirs}', 'acme', 'twilio', 'their own')"
+    ))
+    .await;
+    let created = home.run(&with(&["init"], &OPTIONS));
+    assert_eq!(created.code, 0, "{created:?}");
+    let key = r#"{"api_key": "key_test_of_acme"}"#;
+    let stored = home.run_with(&["put", "--user", ours, "--json"], &[], key);
+    assert_eq!((stored.code, stored.json()["rows"].as_u64()), (0, Some(1)), "{stored:?}");
+    // the row of the other provider is nobody here, and none is made for it or for a mistyped id
+    for id in [theirs, "00000000-0000-4000-8000-00000000000f"] {
+        let refused = home.run_with(&["put", "--user", id], &[], key);
+        assert!(refused.code == 1 && refused.err.contains("the application makes the rows"), "{refused:?}");
+        assert_eq!(home.run(&["get", "--user", id]).code, 3);
+    }
+    let listed = home.run(&["list", "--json"]).json();
+    assert_eq!(listed["owners"].as_array().map(Vec::len), Some(1), "{listed}");
+    assert_eq!(home.run(&["delete", "--user", ours]).code, 0);
+    let held: Value = crate::support::rows::value(
+        &db,
+        "SELECT jsonb_object_agg(provider, retell_api_key_enc) FROM crm.organizations",
+    )
+    .await;
+    assert_eq!(held["twilio"], json!("their own"));
+}

@@ -13,7 +13,7 @@ use crate::support::rows::{table, value};
 const BARE: &str = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, full_name text)";
 const ONE_COLUMN: &str =
     "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text)";
-const TWICE: &str = "CREATE TABLE user_profiles (user_id text, full_name text);
+const TWICE: &str = "CREATE TABLE user_profiles (user_id text, full_name text UNIQUE);
     INSERT INTO user_profiles VALUES ('user-1', 'old'), ('user-1', 'new'), ('user-2', 'only')";
 /// The table as the catalogue has it, and what else lies in its schema.
 const SHAPE: &str = "SELECT jsonb_build_object(

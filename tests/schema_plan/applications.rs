@@ -114,6 +114,24 @@ async fn rows_that_differ_are_no_duplicates() {
         );
         assert_eq!(ids(&plan).contains(&"owner.duplicates"), !differ);
     }
+    // an enum, a part of another key, and whether a time is there tell rows apart too; so does a column left to the application
+    let others = "CREATE TYPE kind AS ENUM ('a', 'b'); CREATE TABLE user_profiles (id serial PRIMARY KEY, user_id text, kind kind,
+        provider text, gone_at timestamptz, phone_number text, encrypted_agent_config jsonb, UNIQUE (user_id, provider));
+        INSERT INTO user_profiles (user_id, kind, provider, gone_at, phone_number) VALUES";
+    for (one, two) in [
+        ("'a', 'x', NULL, '1'", "'b', NULL, NULL, '1'"),
+        ("'a', 'x', NULL, '1'", "'a', 'y', NULL, '1'"),
+        ("'a', NULL, NULL, '1'", "'a', NULL, now(), '1'"),
+        ("'a', NULL, NULL, '1'", "'a', NULL, NULL, '2'"),
+    ] {
+        let db = TestDb::create().await;
+        db.exec(&format!("{others} ('ada', {one}), ('ada', {two})")).await;
+        let plan = plan(&db, &Layout::new(), &wanted().remove_duplicates()).await;
+        assert!(
+            plan.blocked.iter().any(|blocked| blocked.reason.contains("differ in columns")),
+            "{one} {two} {plan}"
+        );
+    }
     // rows that came after the plan are looked at again, under the lock
     let db = TestDb::create().await;
     db.exec(&format!(

@@ -53,9 +53,9 @@ fn check_beside(global: &Global, others: &[PathBuf]) -> Result<(), Failure> {
     for path in others {
         let missing = || Failure::usage(format!("there is no file {}", path.display()), "check its name");
         let other = layout_file::read(path)?.ok_or_else(missing)?;
-        layout.check_beside(&other).map_err(|error| {
-            Failure::new(format!("{}: {error}", path.display()), error.hint().to_owned())
-        })?;
+        layout
+            .check_beside(&other)
+            .map_err(|error| Failure::new(format!("{}: {error}", path.display()), error.hint().to_owned()))?;
     }
     Ok(())
 }

@@ -181,7 +181,24 @@ pub(crate) struct Function {
 // --- Expressions as the server prints them ---
 
 /// What the server adds when it prints an expression, or leaves out: `OPERATOR(pg_catalog.=)` is printed as `=`.
-const ADDED: [&str; 5] = ["pg_catalog.", "OPERATOR", "::text[]", "::text", "::jsonpath"];
+const ADDED: [&str; 16] = [
+    "pg_catalog.",
+    "OPERATOR",
+    "::text[]",
+    "::text",
+    "::jsonpath",
+    "::smallint",
+    "::integer",
+    "::bigint",
+    "::boolean",
+    "::int2",
+    "::int4",
+    "::int8",
+    "::bool",
+    "::uuid",
+    "::bpchar",
+    "::name",
+];
 
 /// Whether two texts are the same expression: one as it is written here, one as the server prints it with
 /// a safe search path.

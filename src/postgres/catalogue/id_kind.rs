@@ -29,7 +29,7 @@ impl IdKind {
             "bpchar" => Err("spaces at the end of an id do not count there"),
             "name" => Err("an id is cut after 63 bytes there"),
             "numeric" => Err("one number has several texts there, such as 1 and 1.0"),
-            "citext" => Err("it treats upper and lower case as equal"),
+            "other citext" => Err("it treats upper and lower case as equal"),
             "float4" | "float8" => Err("its values are not exact"),
             _ => Err("it is no type for ids"),
         }
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_type_that_cannot_tell_owners_apart_says_why() {
         assert_eq!(IdKind::of("int8", true), Ok(IdKind::BigInt));
-        let reasons = ["bpchar", "name", "numeric", "citext", "float8", "jsonb", "bool"];
+        let reasons = ["bpchar", "name", "numeric", "other citext", "float8", "jsonb", "bool"];
         let reasons: std::collections::BTreeSet<_> =
             reasons.map(|base| IdKind::of(base, true).unwrap_err()).into_iter().collect();
         assert_eq!(reasons.len(), 6, "json and boolean have the same one");

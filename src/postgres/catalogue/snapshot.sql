@@ -25,7 +25,8 @@ SELECT json_build_object(
           FROM below JOIN pg_type b ON b.oid = below.typbasetype WHERE below.typtype = 'd')
         SELECT CASE WHEN typnamespace = 'pg_catalog'::regnamespace THEN typname::text ELSE 'other '::text || typname::text END
         FROM below WHERE typtype <> 'd'),
-      'enum', CASE WHEN t.typtype = 'e' THEN (SELECT format('%I.%I', n3.nspname, t.typname) FROM pg_namespace n3 WHERE n3.oid = t.typnamespace) END,
+      -- a cast that somebody made for an enum would run, and could give two of its values one text
+      'enum', CASE WHEN t.typtype = 'e' AND NOT EXISTS (SELECT FROM pg_cast k WHERE t.oid IN (k.castsource, k.casttarget)) THEN (SELECT format('%I.%I', n3.nspname, t.typname) FROM pg_namespace n3 WHERE n3.oid = t.typnamespace) END,
       'first_label', (SELECT e.enumlabel FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder LIMIT 1),
       -- whether a foreign key refers to it
       'referenced', EXISTS (SELECT FROM pg_constraint k WHERE k.confrelid = c.oid AND k.contype = 'f' AND a.attnum = ANY (k.confkey)),
@@ -37,6 +38,7 @@ SELECT json_build_object(
       'deterministic', coalesce(l.collisdeterministic, true),
       'generated', a.attgenerated <> '',
       'identity', a.attidentity <> '',
+      'always_identity', a.attidentity = 'a',
       'comment', col_description(c.oid, a.attnum),
       'readable', has_column_privilege(c.oid, a.attnum, 'SELECT'),
       'writable', a.attgenerated = '' AND has_column_privilege(c.oid, a.attnum, 'UPDATE')) ORDER BY a.attnum), '[]')

@@ -140,7 +140,7 @@ pub(crate) fn id_kind(layout: &Layout, columns: &[TableColumn], name: &str) -> R
     // an enum has the names that its owner gave it, so that it names tenants, never users
     let is_for_users = name == layout.user_column && column.enum_type.is_some();
     let base = if is_for_users { "enum" } else { column.value_type() };
-    IdKind::of(base.trim_start_matches("other "), column.deterministic).map_err(|reason| {
+    IdKind::of(base, column.deterministic).map_err(|reason| {
         let message = format!("column {name} of {table} has type {}: {reason}", column.kind);
         let hint = "an id column must be text, varchar, uuid, smallint, integer, bigint or a domain over one of them, with a deterministic collation; a tenant may be an enum";
         Error::new(ErrorKind::Schema, message).with_hint(hint).into()
@@ -150,10 +150,10 @@ pub(crate) fn id_kind(layout: &Layout, columns: &[TableColumn], name: &str) -> R
 /// Who makes the row of an owner: the application, where its own id is the owner, or other rows hang on it.
 fn rows(layout: &Layout, columns: &[TableColumn]) -> Result<Rows> {
     let user = columns.iter().find(|column| column.name == layout.user_column);
-    let is_computed = user.is_some_and(|column| column.generated);
+    let is_computed = user.is_some_and(|column| column.generated || column.always_identity);
     if layout.rows == Some(Rows::Create) && is_computed {
         let message = format!(
-            "column {} of {} is generated, so no store can make a row",
+            "column {} of {} gets its values from the database alone, so no store can make a row",
             layout.user_column,
             layout.table_name()
         );

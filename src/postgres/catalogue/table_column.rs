@@ -29,6 +29,8 @@ pub(crate) struct TableColumn {
     pub(super) deterministic: bool,
     pub(crate) generated: bool,
     pub(crate) identity: bool,
+    /// Only the database gives it a value.
+    pub(super) always_identity: bool,
     pub(crate) comment: Option<String>,
     /// Whether we may select it.
     pub(crate) readable: bool,
@@ -47,12 +49,17 @@ impl TableColumn {
         (!self.base.starts_with("other ")).then(|| self.base.starts_with('_'))
     }
 
+    /// Whether its own type is this built-in one; varchar is another than text.
+    pub(super) fn is_of_built_in(&self, kind: &str) -> bool {
+        self.base == kind
+    }
+
     pub(crate) fn is_enum(&self) -> bool {
         self.enum_type.is_some()
     }
 
     /// The built-in type of its values: below all domains, and `text` for an enum.
-    pub(super) fn value_type(&self) -> &str {
+    pub(crate) fn value_type(&self) -> &str {
         match &self.enum_type {
             Some(_) => "text",
             None => self.domain_over.as_deref().unwrap_or(&self.base),

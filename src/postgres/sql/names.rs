@@ -59,8 +59,9 @@ pub(crate) fn dollar_quoted(text: &str) -> String {
     format!("{tag}{text}{tag}")
 }
 
-/// `retell_vault_<parts>`, with a digest in place of what is too long.
+/// `retell_vault_<parts>`, without those that are empty, and with a digest in place of what is too long.
 pub(crate) fn our_name(parts: &[&str]) -> String {
+    let parts: Vec<_> = parts.iter().copied().filter(|part| !part.is_empty()).collect();
     let name = format!("retell_vault_{}", parts.join("_"));
     if name.len() <= MAX_NAME {
         return name;

@@ -40,7 +40,11 @@ pub(super) fn store_body(input: &PlanInput<'_>, owner: &OwnerParams) -> String {
     let target = match (input.table.deferrable, unique.is_empty()) {
         (false, _) => String::new(),
         (true, true) => format!(" ({})", owner_columns(input.layout).join(", ")),
-        (true, false) => format!(" ({})", unique.join(", ")),
+        (true, false) => {
+            let rows = input.table.filter.index_predicate().filter(|_| input.table.unique_is_partial);
+            let rows = rows.map(|predicate| format!(" WHERE {predicate}")).unwrap_or_default();
+            format!(" ({}){rows}", unique.join(", "))
+        }
     };
     let create = match input.table.rows {
         Rows::Existing => String::new(),

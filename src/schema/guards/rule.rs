@@ -50,6 +50,15 @@ impl<'a> Rule<'a> {
         matches!(self.holds, Holds::Text | Holds::Json)
     }
 
+    /// Conditions on the rows that it holds for, each with an `AND` before it.
+    pub(super) fn counts(&self, row: &str) -> String {
+        self.filter.and(row)
+    }
+
+    pub(super) fn mark(&self) -> String {
+        self.filter.mark()
+    }
+
     /// True for a row that counts and breaks the rule; false or NULL otherwise. `row` is empty, or `new.`.
     pub(super) fn is_broken(&self, row: &str) -> String {
         let column = format!("{row}{}", quote(self.column));
@@ -83,7 +92,7 @@ impl<'a> Rule<'a> {
     /// The name of its CHECK constraint.
     pub(super) fn constraint(&self) -> String {
         let what = if self.is_for_tokens() { "tokens" } else { "values" };
-        our_name(&[&self.layout.table, self.column, what])
+        our_name(&[&self.layout.table, self.column, what, &self.filter.mark()])
     }
 
     /// A query over the whole table: whether any row breaks the rule.

@@ -30,16 +30,22 @@ impl<'a> Triggers<'a> {
     }
 
     fn names(&self) -> [String; 2] {
-        ["insert", "update"].map(|event| our_name(&[self.rule.column, event]))
+        let mark = self.rule.mark();
+        ["insert", "update"].map(|event| our_name(&[self.rule.column, event, &mark]))
     }
 
     fn definitions(&self) -> [String; 2] {
         let broken = self.rule.is_broken("new.");
         let (new, old) = (self.rule.value("new."), self.rule.value("old."));
         let [insert, update] = self.names();
+        // a row that begins to count is looked at like a new one
+        let changed = match self.rule.counts("old.") {
+            counts if counts.is_empty() => format!("{new} IS DISTINCT FROM {old}"),
+            counts => format!("({new} IS DISTINCT FROM {old} OR (true{counts}) IS NOT TRUE)"),
+        };
         [
             self.definition(&insert, "INSERT", &broken),
-            self.definition(&update, "UPDATE", &format!("{new} IS DISTINCT FROM {old} AND ({broken})")),
+            self.definition(&update, "UPDATE", &format!("{changed} AND ({broken})")),
         ]
     }
 

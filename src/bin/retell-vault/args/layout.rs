@@ -1,7 +1,7 @@
 //! The options for the layout, which every command has, and those of `layout`, and their help.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use retell_vault::{Field, FilterValue, Layout};
