@@ -140,7 +140,12 @@ impl Constant {
 
     /// How the server prints such a condition.
     fn as_printed(&self) -> Vec<String> {
-        let (literal, kind) = (&self.literal, printed_type(self.kind));
+        // with a backslash it is printed as the settings of the session are, which are the default ones here
+        let literal = match self.literal.strip_prefix('E') {
+            Some(escaped) => escaped.replace("\\\\", "\\"),
+            None => self.literal.clone(),
+        };
+        let kind = printed_type(self.kind);
         let values = match (&self.of_enum, self.kind) {
             (Some(name), _) => vec![format!("{literal}::{name}")],
             (None, "bool") => Vec::new(),
