@@ -471,6 +471,7 @@ async fn a_key_in_place_of_a_name_is_never_repeated() {
 async fn check_beside_another_layout() {
     let (_db, home) = organizations().await;
     fs::create_dir_all(home.path()).unwrap();
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o700)).unwrap();
     write(&home, WRITTEN);
     let other = home.path().join("other.toml");
     let beside = |text: &str| {
@@ -482,6 +483,15 @@ async fn check_beside_another_layout() {
     let clash = beside(&WRITTEN.replace("user = \"id\"", "user = \"org_id\""));
     assert!(clash.code == 1 && clash.err.contains("retell_api_key_enc"), "{clash:?}");
     assert!(clash.err.contains("other.toml") && clash.err.contains("hint: "), "{clash:?}");
+    // a vault is not opened with it either, while the home has the first
+    home.run(&["init"]).ok();
+    for command in [&["status"][..], &["get", "--user", "acme"]] {
+        let refused = home.run(&[command, &["--layout", other.to_str().unwrap()]].concat());
+        assert!(refused.code == 1 && refused.err.contains("retell_api_key_enc"), "{refused:?}");
+        assert!(refused.err.contains("--home"), "{refused:?}");
+    }
+    fs::write(&other, WRITTEN.replace("\"retell\"", "\"twilio\"")).unwrap();
+    home.run(&["status", "--layout", other.to_str().unwrap()]).ok();
     let missing = home.run(&["layout", "check", "--beside", "nowhere.toml"]);
     assert!(missing.code == 2 && missing.err.contains("nowhere.toml"), "{missing:?}");
 }

@@ -21,6 +21,18 @@ pub fn layout(global: &Global) -> Result<Layout, Failure> {
     global.layout.options()?.iter().try_fold(layout, |layout, option| option.apply(layout))
 }
 
+/// The layout of a command that opens the vault. A file that is named must not write what the layout of the home writes.
+pub fn for_vault(global: &Global) -> Result<Layout, Failure> {
+    let (named, of_home) = (written(global)?, global.layout_of_home());
+    if let (Some(named), Some(at_home)) = (named, read(&of_home)?) {
+        at_home.check_beside(&named).map_err(|error| {
+            let hint = "edit the layout of the home, or name another home for another layout (--home)";
+            Failure::from(error).about(&of_home.display().to_string()).with_hint(hint)
+        })?;
+    }
+    layout(global)
+}
+
 /// What the layout file says. `None`: there is none, and none was named.
 pub fn written(global: &Global) -> Result<Option<Layout>, Failure> {
     let layout = read(&global.layout_file())?;

@@ -88,7 +88,7 @@ fn new_keyring(global: &Global) -> Result<KeyringFile, Failure> {
 
 /// A vault over the local file and the database.
 pub fn builder(global: &Global, keyring: KeyringFile) -> Result<VaultBuilder, Failure> {
-    let builder = local(global, keyring).layout(layout_file::layout(global)?).pooler(global.pooler.into());
+    let builder = local(global, keyring).layout(layout_file::for_vault(global)?).pooler(global.pooler.into());
     Ok(match global.database_url() {
         Some(url) => builder.postgres(url),
         None => builder,

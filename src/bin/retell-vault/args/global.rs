@@ -51,7 +51,12 @@ impl Global {
 
     /// The layout file: the one that is named, else the one of the home, which may be missing.
     pub fn layout_file(&self) -> PathBuf {
-        self.layout.named_file().map_or_else(|| self.home().join("layout.toml"), Path::to_owned)
+        self.layout.named_file().map_or_else(|| self.layout_of_home(), Path::to_owned)
+    }
+
+    /// The layout file of the home, which may be missing.
+    pub fn layout_of_home(&self) -> PathBuf {
+        self.home().join("layout.toml")
     }
 
     /// The database, if one is named. An empty variable names none.
