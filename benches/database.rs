@@ -9,7 +9,7 @@ mod support;
 
 use fixture::vaults::{ALL_COLUMNS, Hosts, full_config, named_table, owner};
 use fixture::{Cluster, TestDb};
-use retell_vault::{Owner, RetellConfig, Vault};
+use retell_vault::{Layout, Owner, RetellConfig, Vault};
 use serde_json::Value;
 use sqlx::postgres::{PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Row};
@@ -96,24 +96,60 @@ struct Bench {
     rows: Vec<BareRow>,
 }
 
+/// Whose rows the vault's table has.
+#[derive(Clone, Copy, PartialEq)]
+enum Owners {
+    Texts,
+    /// Integers, in a table of which a filter selects rows.
+    Numbers,
+}
+
+impl Owners {
+    fn id(self, number: usize) -> String {
+        match self {
+            Self::Texts => format!("user-{number:08}"),
+            Self::Numbers => number.to_string(),
+        }
+    }
+
+    fn table(self, name: &str) -> String {
+        let table = ALL_COLUMNS.replace("user_profiles", name);
+        match self {
+            Self::Texts => table,
+            Self::Numbers => table.replace(
+                "user_id text PRIMARY KEY",
+                "user_id integer PRIMARY KEY, provider text NOT NULL, deleted_at timestamptz",
+            ),
+        }
+    }
+
+    fn layout(self, name: &str) -> Layout {
+        let filtered = || named_table(name).where_equals("provider", "retell")?.is_null("deleted_at");
+        match self {
+            Self::Texts => named_table(name),
+            Self::Numbers => filtered().expect("both are names of columns"),
+        }
+    }
+}
+
 impl Bench {
-    async fn new(hosts: &Hosts, url: &str, options: PgPoolOptions, table: &str) -> Self {
+    async fn new(hosts: &Hosts, url: &str, options: PgPoolOptions, table: &str, of: Owners) -> Self {
         let pool = options.connect(url).await.expect("the server answers");
         let exec = async |sql: &str| {
             let script = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await;
             script.expect("the tables are made");
         };
-        exec(&ALL_COLUMNS.replace("user_profiles", table)).await;
+        exec(&of.table(table)).await;
         exec(
             &ALL_COLUMNS
                 .replace("user_profiles", "bare")
                 .replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"),
         )
         .await;
-        let vault = hosts.offline(1).pool(pool.clone()).layout(named_table(table)).build().await;
+        let vault = hosts.offline(1).pool(pool.clone()).layout(of.layout(table)).build().await;
         let vault = vault.expect("the vault is built");
 
-        let users: Vec<String> = (0..OWNERS).map(|n| format!("user-{n:08}")).collect();
+        let users: Vec<String> = (0..OWNERS).map(|number| of.id(number)).collect();
         let owners: Vec<Owner> = users.iter().map(|user| owner(user)).collect();
         let configs: Vec<_> = owners.iter().cloned().zip((0..OWNERS).map(full_config)).collect();
         for stored in vault.store_many(&configs).await.expect("no owner is there twice") {
@@ -121,7 +157,7 @@ impl Bench {
         }
         let text = format!("repeat('x', {TEXT})");
         exec(&format!(
-            "TRUNCATE bare; INSERT INTO bare SELECT user_id, full_name, {text}, {text}, {text},
+            "TRUNCATE bare; INSERT INTO bare SELECT user_id::text, full_name, {text}, {text}, {text},
              jsonb_build_object('token', {text}), phone_number, webhook_config, retell_integration_status, last_retell_sync
              FROM {table}"
         ))
@@ -186,7 +222,7 @@ impl Bench {
         Comparison::new(name, limit).run_async(100, 1, load, bare).await;
     }
 
-    async fn store_many(&self) {
+    async fn store_many(&self, name: &'static str) {
         let sql = leaked(format!(
             "INSERT INTO bare ({COLUMNS}) SELECT *, now() FROM unnest($1::text[], $2::text[], $3::text[],
              $4::text[], $5::jsonb[], $6::text[], $7::jsonb[], $8::text[]) {ON_CONFLICT}"
@@ -198,7 +234,7 @@ impl Bench {
             );
         };
         let bare = async || bare_store_many(&self.pool, sql, &self.rows).await;
-        Comparison::new("store_many(1000)", 1.50).run_async(100, 1, store, bare).await;
+        Comparison::new(name, 1.50).run_async(100, 1, store, bare).await;
     }
 }
 
@@ -218,7 +254,8 @@ fn leaked(sql: String) -> &'static str {
 
 async fn measure(url: &str) {
     let hosts = Hosts::new().await;
-    let bench = Bench::new(&hosts, url, PgPoolOptions::new().max_connections(4), "profiles").await;
+    let options = || PgPoolOptions::new().max_connections(4);
+    let bench = Bench::new(&hosts, url, options(), "profiles", Owners::Texts).await;
     let fsync: String =
         sqlx::query_scalar("SHOW fsync").fetch_one(&bench.pool).await.expect("a setting of every server");
     if std::env::args().any(|word| word == "unpinned") {
@@ -232,15 +269,21 @@ async fn measure(url: &str) {
     }
     bench.store_unseen(&hosts, "profiles").await;
     bench.load_many("load_many(1000)", 1.50).await;
-    bench.store_many().await;
+    bench.store_many("store_many(1000)").await;
 
     println!(
         "on a pool that does not test connections before it hands them out, so that the bare side is faster:"
     );
-    let options = PgPoolOptions::new().max_connections(4).test_before_acquire(false);
-    let bench = Bench::new(&hosts, url, options, "profiles_untested").await;
+    let untested = options().test_before_acquire(false);
+    let bench = Bench::new(&hosts, url, untested, "profiles_untested", Owners::Texts).await;
     bench.load("load, untested").await;
     bench.store("store, untested", f64::INFINITY).await;
+
+    let bench = Bench::new(&hosts, url, options(), "profiles_numbered", Owners::Numbers).await;
+    bench.load("load, integer owner and filter").await;
+    bench.store("store, integer owner and filter", 1.20).await;
+    bench.load_many("load_many(1000), integer owner and filter", 1.50).await;
+    bench.store_many("store_many(1000), integer owner and filter").await;
 }
 
 #[tokio::main(flavor = "current_thread")]
