@@ -7,7 +7,7 @@ mod support;
 
 use std::sync::Arc;
 
-use retell_vault::{Field, KeyId, Layout, Owner, Vault};
+use retell_vault::{Field, KeyId, Layout, Owner, Rows, Vault};
 use support::TestDb;
 use support::faults::number;
 use support::rotation::{at_once, promote, rotate, small};
@@ -135,7 +135,8 @@ impl Case {
     }
 
     fn layout(&self, slots: &[Slot], filtered: bool) -> Layout {
-        let mut layout = Layout::new().table("accounts").unwrap().user_column(self.user).unwrap();
+        let layout = Layout::new().table("accounts").unwrap().user_column(self.user).unwrap();
+        let mut layout = layout.rows(Rows::Create);
         for slot in slots {
             layout = match slot.field {
                 Some(field) => layout.column(Field::named(field), &slot.name).unwrap(),
