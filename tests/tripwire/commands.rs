@@ -22,6 +22,7 @@ pub async fn run(stage: &mut Stage) {
     commands.records().await;
     commands.keys().await;
     commands.schema().await;
+    commands.layout().await;
     commands.misses_none();
 }
 
@@ -75,6 +76,13 @@ impl Commands<'_> {
         let users = ["--users-table", "public.app_users", "--users-column", "id"];
         self.any(&[&["doctor", "--deep", "--probe", &one, &other][..], &users].concat()).await;
         self.ok(&["schema", "rollback", "--allow-data-loss"]).await;
+    }
+
+    async fn layout(&mut self) {
+        self.ok(&["layout", "show"]).await;
+        self.ok(&["layout", "check"]).await;
+        self.ok(&["layout", "write", "--table", "public.user_profiles"]).await;
+        self.ok(&["layout", "check"]).await;
     }
 
     /// For one of the owners, with something on standard input.
