@@ -51,6 +51,13 @@ async fn only_the_row_of_the_provider_is_read_and_written() {
         assert_eq!(&vault.load(of).await.unwrap().config, config);
     }
     assert_eq!(vault.list(None, 10).await.unwrap().entries.len(), 2);
+    // what the other rows hold is no token, and nobody's fault
+    let counted = vault.census().await.unwrap();
+    assert!(counted.counts.iter().all(|count| count.key.is_some()), "{counted:?}");
+    let (key, _) = promote(&hosts);
+    until_taken_up().await;
+    completes(&vault).await;
+    vault.destroy_key(key, at_once()).await.unwrap();
     vault.delete(&owner("1")).await.unwrap();
     assert_eq!(vault.load(&owner("1")).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(others(&db, "provider <> 'retell'").await, before, "the other provider's rows");

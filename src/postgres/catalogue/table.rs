@@ -39,9 +39,8 @@ pub(crate) struct Table {
     pub(crate) filter: RowFilter,
     /// Who makes the row of an owner.
     pub(crate) rows: Rows,
-    /// A usable unique constraint on exactly the owner's columns, and perhaps constants of the filter; of the rows that count at
-    /// least: valid, not partial, not an
-    /// expression, not deferrable, the tenant NOT NULL or NULLS NOT DISTINCT.
+    /// A usable unique constraint on exactly the owner's columns, and perhaps columns that the filter fixes: valid, of all rows
+    /// or at least of those that count, not an expression, not deferrable, the tenant NOT NULL or NULLS NOT DISTINCT.
     pub(crate) unique: bool,
     /// The columns of that constraint.
     pub(crate) unique_columns: Vec<String>,

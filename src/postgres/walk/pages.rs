@@ -52,7 +52,7 @@ impl Pages<'_> {
              pg_catalog.now() FROM {} AS t WHERE {} ORDER BY {} {limit}",
             cursor.selected(),
             writer.owner_columns(),
-            self.holds_sought(),
+            self.is_for_us(&slots),
             slots.join(", "),
             plain.join(", "),
             writer.json_state("t"),
@@ -102,6 +102,16 @@ impl Pages<'_> {
             has_type("null"),
             has_type("object"),
         )
+    }
+
+    /// Whether a row holds what is looked for. One that does not count, and holds no token, is the application's.
+    fn is_for_us(&self, slots: &[String]) -> String {
+        let counts: Vec<_> = self.writer.table.filter.conditions("t.").collect();
+        if counts.is_empty() || slots.is_empty() {
+            return self.holds_sought();
+        }
+        let tokens: Vec<_> = slots.iter().map(|text| token::may_hold(text)).collect();
+        format!("({}) AND (({}) OR {})", self.holds_sought(), counts.join(" AND "), tokens.join(" OR "))
     }
 
     /// Whether one value in a slot is what is looked for.

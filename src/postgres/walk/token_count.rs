@@ -7,6 +7,7 @@ use sqlx::postgres::PgArguments;
 
 use crate::layout::layout::Layout;
 use crate::layout::placement::ColumnType;
+use crate::postgres::catalogue::row_filter::RowFilter;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::Query;
@@ -39,8 +40,10 @@ impl Postgres {
         if columns.is_empty() {
             return Ok(Vec::new());
         }
-        let query =
-            Query { sql: count_sql(self.layout(), &columns).into(), arguments: PgArguments::default() };
+        let query = Query {
+            sql: count_sql(self.layout(), &table.filter, &columns).into(),
+            arguments: PgArguments::default(),
+        };
         let rows = self.database.fetch_by_processes(processes, &[&self.relation()], query).await?;
         let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
         let mut tally: BTreeMap<(usize, Option<KeyId>), u64> = BTreeMap::new();
@@ -101,11 +104,22 @@ fn counted<'a>(layout: &'a Layout, table: &Table) -> Vec<Counted<'a>> {
     counted.collect()
 }
 
+/// A text, but of rows that do not count only where it may hold a token: anything else is the application's own there.
+fn of_rows_that_count(filter: &RowFilter, text: &str) -> String {
+    let counts: Vec<_> = filter.conditions("t.").collect();
+    match counts.is_empty() {
+        true => text.to_owned(),
+        false => {
+            format!("(CASE WHEN ({}) OR {} THEN {text} END)", counts.join(" AND "), token::may_hold(text))
+        }
+    }
+}
+
 /// Three counts of one moment. The first takes every text that is one piece, as nearly all are, and says whether there is
 /// anything for the second, which takes the other texts apart: every piece between two spaces; and in a column that is not
 /// made for tokens, and in the rest of the JSONB column, whatever looks like the start of one. The third takes every entry
 /// of our part of the JSONB column.
-fn count_sql(layout: &Layout, columns: &[Counted<'_>]) -> String {
+fn count_sql(layout: &Layout, filter: &RowFilter, columns: &[Counted<'_>]) -> String {
     let (relation, member) = (relation(layout), layout.fields.member());
     let (mut places, mut starts, mut others, mut pieces, mut members) =
         (vec![], vec![], vec![], vec![], vec![]);
@@ -113,6 +127,7 @@ fn count_sql(layout: &Layout, columns: &[Counted<'_>]) -> String {
         let value = format!("t.{}", quote(column.name));
         // a column may have a collation that cannot be searched
         let text = format!("({value}::text COLLATE pg_catalog.\"C\")");
+        let text = if column.sealed { of_rows_that_count(filter, &text) } else { text };
         match column.form {
             Form::Text => {
                 if column.sealed {
