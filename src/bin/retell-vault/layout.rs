@@ -161,7 +161,7 @@ fn new_rows(report: &LayoutReport) -> String {
     match report.rows.map(|rows| rows.as_str()) {
         Some("create") => "a store makes the row of an owner".to_owned(),
         Some(_) => "the application makes the row of an owner".to_owned(),
-        None => "not said: the application makes them where the user column is `id` or a foreign key refers to it, else a store".to_owned(),
+        None => "not said: the application makes them where the user column is `id`, the database fills it or a foreign key refers to it, else a store".to_owned(),
     }
 }
 
