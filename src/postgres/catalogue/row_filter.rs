@@ -8,6 +8,7 @@ use crate::layout::filter::FilterValue;
 use crate::layout::layout::{Layout, shown};
 use crate::postgres::catalogue::table_column::TableColumn;
 use crate::postgres::sql::names::{EQ, literal, quote};
+use crate::postgres::sql::token::may_hold;
 
 /// Which rows of the table count for loads and stores. Each constant is one of a built-in type.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +68,14 @@ impl RowFilter {
     /// The conditions, each with an `AND` before it.
     pub(crate) fn and(&self, row: &str) -> String {
         self.conditions(row).map(|condition| format!(" AND {condition}")).collect()
+    }
+
+    /// A condition: the row `t` counts, or one of these texts of it may hold a token. Anything else is the application's. `None`:
+    /// all rows count.
+    pub(crate) fn may_be_ours(&self, texts: &[String]) -> Option<String> {
+        let counts: Vec<_> = self.conditions("t.").collect();
+        let tokens = texts.iter().map(|text| format!(" OR {}", may_hold(text)));
+        (!counts.is_empty()).then(|| format!("(({}){})", counts.join(" AND "), tokens.collect::<String>()))
     }
 
     /// The columns, quoted, with what a new row gets there.

@@ -106,12 +106,11 @@ impl Pages<'_> {
 
     /// Whether a row holds what is looked for. One that does not count, and holds no token, is the application's.
     fn is_for_us(&self, slots: &[String]) -> String {
-        let counts: Vec<_> = self.writer.table.filter.conditions("t.").collect();
-        if counts.is_empty() || slots.is_empty() {
-            return self.holds_sought();
+        let sought = self.holds_sought();
+        match self.writer.table.filter.may_be_ours(slots) {
+            None => sought,
+            Some(ours) => format!("({sought}) AND {ours}"),
         }
-        let tokens: Vec<_> = slots.iter().map(|text| token::may_hold(text)).collect();
-        format!("({}) AND (({}) OR {})", self.holds_sought(), counts.join(" AND "), tokens.join(" OR "))
     }
 
     /// Whether one value in a slot is what is looked for.

@@ -12,7 +12,6 @@ use crate::postgres::catalogue::row_filter::RowFilter;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
-use crate::postgres::sql::token;
 use crate::postgres::statements::answer::{owner_of, parse_owner};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::cursor::{Cursor, Position};
@@ -40,14 +39,8 @@ impl Watched {
                 self.longest
             ),
         };
-        let counts: Vec<_> = filter.conditions("t.").filter(|_| self.of_rows_that_count).collect();
-        match counts.is_empty() {
-            true => selected,
-            false => {
-                let counts = counts.join(" AND ");
-                format!("CASE WHEN ({counts}) OR {} THEN {selected} END", token::may_hold(&text))
-            }
-        }
+        let ours = filter.may_be_ours(&[text]).filter(|_| self.of_rows_that_count);
+        ours.map_or_else(|| selected.clone(), |ours| format!("CASE WHEN {ours} THEN {selected} END"))
     }
 }
 

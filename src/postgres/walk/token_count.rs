@@ -104,17 +104,6 @@ fn counted<'a>(layout: &'a Layout, table: &Table) -> Vec<Counted<'a>> {
     counted.collect()
 }
 
-/// A text, but of rows that do not count only where it may hold a token: anything else is the application's own there.
-fn of_rows_that_count(filter: &RowFilter, text: &str) -> String {
-    let counts: Vec<_> = filter.conditions("t.").collect();
-    match counts.is_empty() {
-        true => text.to_owned(),
-        false => {
-            format!("(CASE WHEN ({}) OR {} THEN {text} END)", counts.join(" AND "), token::may_hold(text))
-        }
-    }
-}
-
 /// Three counts of one moment. The first takes every text that is one piece, as nearly all are, and says whether there is
 /// anything for the second, which takes the other texts apart: every piece between two spaces; and in a column that is not
 /// made for tokens, and in the rest of the JSONB column, whatever looks like the start of one. The third takes every entry
@@ -127,7 +116,8 @@ fn count_sql(layout: &Layout, filter: &RowFilter, columns: &[Counted<'_>]) -> St
         let value = format!("t.{}", quote(column.name));
         // a column may have a collation that cannot be searched
         let text = format!("({value}::text COLLATE pg_catalog.\"C\")");
-        let text = if column.sealed { of_rows_that_count(filter, &text) } else { text };
+        let ours = filter.may_be_ours(std::slice::from_ref(&text)).filter(|_| column.sealed);
+        let text = ours.map_or_else(|| text.clone(), |ours| format!("(CASE WHEN {ours} THEN {text} END)"));
         match column.form {
             Form::Text => {
                 if column.sealed {
