@@ -10,20 +10,25 @@ use tokio::time::timeout;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Database, Query};
+use crate::postgres::connection::watch::Watch;
 
 /// By this name the connection is known in `pg_stat_activity`.
 const NAME: &str = "retell-vault schema";
 
 /// No time limit of the server's role or of a pool holds here, whichever this version of the server has. Texts of
 /// SQL that the catalogue printed mean here what they meant there. What is committed is on disk. The server looks every 5 s whether the client is
-/// still there (from version 14 on), so that a killed run does not keep its locks for as long as an index takes.
+/// still there (from version 14 on), so that a killed run does not keep its locks for as long as an index takes; a host
+/// that is gone without a word counts as gone after about two minutes, and not after two hours.
 const SETTINGS: &str =
     "SELECT pg_catalog.set_config(name, CASE name WHEN 'client_connection_check_interval' THEN '5s'
+        WHEN 'tcp_keepalives_idle' THEN '60' WHEN 'tcp_keepalives_interval' THEN '10' WHEN 'tcp_keepalives_count' THEN '6'
+        WHEN 'tcp_user_timeout' THEN '120s'
         WHEN 'standard_conforming_strings' THEN 'on' WHEN 'DateStyle' THEN 'ISO'
         WHEN 'synchronous_commit' THEN CASE setting WHEN 'off' THEN 'on' ELSE setting END ELSE '0' END, false)
     FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout',
         'idle_in_transaction_session_timeout', 'idle_session_timeout', 'client_connection_check_interval',
-        'standard_conforming_strings', 'DateStyle', 'synchronous_commit')";
+        'standard_conforming_strings', 'DateStyle', 'synchronous_commit', 'tcp_keepalives_idle', 'tcp_keepalives_interval',
+        'tcp_keepalives_count', 'tcp_user_timeout')";
 
 /// No name is looked up on a path that others can put objects on. The temporary tables and types of the session come
 /// last: the server looks there first where the path does not name them.
@@ -64,8 +69,13 @@ impl From<Refusal> for DatabaseError {
 
 /// A connection outside of the pool, without time limits and with a safe search path. Dropping it ends
 /// the session: an open transaction is rolled back and session locks are let go.
+///
+/// A statement may take as long as it likes while the server works on it. When the session is gone, or the network is
+/// silent, it fails with `OutcomeUnknown`.
 pub(crate) struct Direct {
     connection: PgConnection,
+    /// Absent while the connection is made, which has a time limit as a whole.
+    watch: Option<Watch>,
 }
 
 impl Database {
@@ -86,10 +96,12 @@ impl Database {
             let pid: i32 = direct.value(PID).await?;
             direct.query(SAFE_PATH).await?;
             direct.query(SETTINGS).await?;
-            match direct.value(&format!("{SETTINGS_HOLD}{pid}")).await? {
-                true => Ok(()),
-                false => Err(pooled().into()),
+            if !direct.value(&format!("{SETTINGS_HOLD}{pid}")).await? {
+                return Err(pooled().into());
             }
+            let watch = Watch::of(&mut direct.connection, options.clone(), self.timeouts).await;
+            direct.watch = Some(watch.map_err(|error| DatabaseError::of(&error, Phase::Connecting))?);
+            Ok(())
         };
         timeout(self.timeouts.operation, checks)
             .await
@@ -100,7 +112,7 @@ impl Database {
 
     async fn connect(&self, options: &PgConnectOptions) -> Result<Direct, DatabaseError> {
         match timeout(self.timeouts.connect, PgConnection::connect_with(options)).await {
-            Ok(Ok(connection)) => Ok(Direct { connection }),
+            Ok(Ok(connection)) => Ok(Direct { connection, watch: None }),
             Ok(Err(error)) => match self.connecting_failed(&error) {
                 fault if fault.outcome == Outcome::Pooler => Err(pooled().into()),
                 fault => Err(fault),
@@ -132,8 +144,8 @@ fn pooled() -> Error {
 impl Direct {
     /// Runs statements that answer with nothing, in one round trip: outside of a transaction, unless one is open.
     pub(crate) async fn run(&mut self, sql: &str) -> Result<(), Refusal> {
-        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await;
-        done.map(drop).map_err(|error| refused(&error, Phase::Writing))
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection);
+        watched(&mut self.watch, done).await.map(drop)
     }
 
     /// Runs statements as one transaction. It waits for each lock this long at most.
@@ -169,7 +181,7 @@ impl Direct {
     /// Asks for rows, with values bound.
     pub(crate) async fn fetch(&mut self, query: Query) -> Result<Vec<PgRow>, Refusal> {
         let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments).persistent(false);
-        statement.fetch_all(&mut self.connection).await.map_err(|error| refused(&error, Phase::Writing))
+        watched(&mut self.watch, statement.fetch_all(&mut self.connection)).await
     }
 
     /// Asks for the one value of a query that answers with one row.
@@ -188,6 +200,20 @@ impl Direct {
     }
 }
 
+async fn watched<T>(
+    watch: &mut Option<Watch>,
+    statement: impl Future<Output = sqlx::Result<T>> + Send,
+) -> Result<T, Refusal> {
+    let done = match watch {
+        Some(watch) => watch.over(statement).await,
+        None => Some(statement.await),
+    };
+    match done {
+        Some(done) => done.map_err(|error| refused(&error, Phase::Writing)),
+        None => Err(told_how_to_go_on(DatabaseError::timed_out(Phase::Writing), String::new())),
+    }
+}
+
 /// As a setting of the server: 0 would be no limit, and more than fits is one of 24 days.
 fn milliseconds(limit: Duration) -> i32 {
     i32::try_from(limit.as_millis()).unwrap_or(i32::MAX).max(1)
@@ -195,5 +221,13 @@ fn milliseconds(limit: Duration) -> i32 {
 
 fn refused(error: &sqlx::Error, phase: Phase) -> Refusal {
     let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
-    Refusal { code, fault: DatabaseError::of(error, phase) }
+    told_how_to_go_on(DatabaseError::of(error, phase), code)
+}
+
+/// What was applied is recorded with it.
+fn told_how_to_go_on(fault: DatabaseError, code: String) -> Refusal {
+    let is_unknown = fault.outcome == Outcome::Ambiguous;
+    let hint = |error: Error| error.with_hint("run it again: it goes on from what was applied");
+    let error = if is_unknown { hint(fault.error) } else { fault.error };
+    Refusal { code, fault: DatabaseError { error, ..fault } }
 }

@@ -6,3 +6,4 @@ pub(crate) mod options;
 pub(crate) mod pool;
 pub(crate) mod route;
 pub(crate) mod transaction;
+pub(crate) mod watch;

@@ -1,0 +1,90 @@
+//! Whether a session still works on a statement that takes long: asked on a second connection.
+
+use std::pin::pin;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
+use tokio::time::timeout;
+
+use crate::postgres::connection::options::Timeouts;
+
+/// A session is given up when so many looks in succession did not see it at work. With the usual time limits that takes
+/// about 50 s: TCP gets over an interruption of the network that is shorter.
+const LOOKS: u32 = 4;
+
+/// Who this session is. A number alone may be another session's a moment after this one has ended.
+const SESSION: &str =
+    "SELECT a.pid, pg_catalog.date_part('epoch', a.backend_start) FROM pg_catalog.pg_stat_activity AS a
+    WHERE a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()";
+
+/// Whether the session has something to do. One that waits for its client has answered, or was never asked, and we would
+/// not be waiting if the network had carried that.
+const AT_WORK: &str = "SELECT coalesce(a.wait_event_type OPERATOR(pg_catalog.<>) 'Client', true)
+    FROM pg_catalog.pg_stat_activity AS a WHERE a.pid OPERATOR(pg_catalog.=) $1
+    AND pg_catalog.date_part('epoch', a.backend_start) OPERATOR(pg_catalog.=) $2";
+
+/// Its locks would stay for as long as the server takes to notice that its client is gone.
+const END: &str = "SELECT pg_catalog.pg_terminate_backend(a.pid)
+    FROM pg_catalog.pg_stat_activity AS a WHERE a.pid OPERATOR(pg_catalog.=) $1
+    AND pg_catalog.date_part('epoch', a.backend_start) OPERATOR(pg_catalog.=) $2
+    AND a.wait_event_type OPERATOR(pg_catalog.=) 'Client'";
+
+/// What is known of a session whose statements have no time limit.
+pub(super) struct Watch {
+    options: PgConnectOptions,
+    timeouts: Timeouts,
+    pid: i32,
+    started: f64,
+    lost: bool,
+}
+
+impl Watch {
+    /// Over the session of a connection; further connections are made with the options.
+    pub(super) async fn of(
+        connection: &mut PgConnection,
+        options: PgConnectOptions,
+        timeouts: Timeouts,
+    ) -> sqlx::Result<Self> {
+        let (pid, started) = sqlx::query_as(SESSION).persistent(false).fetch_one(connection).await?;
+        Ok(Self { options, timeouts, pid, started, lost: false })
+    }
+
+    /// Waits for a statement of the session for as long as the session is at work. `None`: the session is lost, and so
+    /// is everything that is asked of it later.
+    pub(super) async fn over<T>(
+        &mut self,
+        statement: impl Future<Output = sqlx::Result<T>> + Send,
+    ) -> Option<sqlx::Result<T>> {
+        let (mut statement, mut failed) = (pin!(statement), 0);
+        while !self.lost {
+            if let Ok(done) = timeout(self.timeouts.operation, &mut statement).await {
+                return Some(done);
+            }
+            failed = if self.is_at_work().await { 0 } else { failed + 1 };
+            self.lost = failed == LOOKS;
+            if self.lost {
+                self.ask(END).await.ok(); // out of reach, it ends when the server notices
+            }
+        }
+        None
+    }
+
+    /// A server that answers with an error, as one without a free connection, tells nothing about the session.
+    async fn is_at_work(&self) -> bool {
+        match self.ask(AT_WORK).await {
+            Ok(at_work) => at_work.unwrap_or(false),
+            Err(error) => error.as_database_error().is_some(),
+        }
+    }
+
+    async fn ask(&self, sql: &'static str) -> sqlx::Result<Option<bool>> {
+        let answer = async {
+            let mut connection = PgConnection::connect_with(&self.options).await?;
+            let question = sqlx::query_scalar(sql).bind(self.pid).bind(self.started).persistent(false);
+            let answer = question.fetch_optional(&mut connection).await?;
+            connection.close().await.ok(); // it has answered
+            Ok(answer)
+        };
+        timeout(self.timeouts.connect, answer).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+}
