@@ -176,9 +176,8 @@ impl Attack {
         let context = actor.context;
         let meaning = format!("{}, as role {} (tried, and rolled back)", self.meaning(), actor.role);
         let mend = self.fix(context, access).await?;
-        let mut finding = Finding::new(self.id(), Severity::Critical, context.object(), meaning, mend);
-        finding.owners = vec![actor.owner.to_string(), actor.other.to_string()];
-        Ok(finding)
+        let finding = Finding::new(self.id(), Severity::Critical, context.object(), meaning, mend);
+        Ok(finding.about(vec![actor.owner.to_string(), actor.other.to_string()]))
     }
 
     /// Without the policies that let it through, and with ours.
@@ -258,19 +257,18 @@ fn meaningless(context: &TableContext<'_>) -> Finding {
 }
 
 fn without_row(context: &TableContext<'_>, other: &Owner) -> Finding {
-    let mut finding = Finding::new(
+    Finding::new(
         finding_ids::PROBE_WITHOUT_ROW,
         Severity::Warning,
         context.object(),
         "the probe proves nothing: the other owner has no row that the vault sees",
         Mend::Advice("name an owner with a row".to_owned()),
-    );
-    finding.owners = vec![other.to_string()];
-    finding
+    )
+    .about(vec![other.to_string()])
 }
 
 fn own_row_hidden(actor: &Actor<'_>) -> Finding {
-    let mut finding = Finding::new(
+    Finding::new(
         finding_ids::PROBE_OWN_ROW_HIDDEN, Severity::Notice,
         actor.context.object(),
         format!("as {}, the owner does not see the own row either", actor.role),
@@ -279,9 +277,8 @@ fn own_row_hidden(actor: &Actor<'_>) -> Finding {
              only services do, this is as it should be"
                 .to_owned(),
         ),
-    );
-    finding.owners = vec![actor.owner.to_string()];
-    finding
+    )
+    .about(vec![actor.owner.to_string()])
 }
 
 /// Everything is rolled back, so the probe did not do it.

@@ -74,8 +74,7 @@ async fn in_plan(context: &TableContext<'_>, plan: &SchemaPlan) -> Result<Vec<Fi
         });
         groups[at].add(context, step).await?;
     }
-    let mended =
-        groups.into_iter().map(|group| Finding { mend: Mend::Sql(group.sql.join(";\n")), ..group.finding });
+    let mended = groups.into_iter().map(|group| group.finding.mended_by(Mend::Sql(group.sql.join(";\n"))));
     Ok(mended.chain(plan.blocked.iter().filter_map(|it| blocked(context, it))).collect())
 }
 
