@@ -1,14 +1,18 @@
 //! One error type for the whole crate: what went wrong, what to do about it, and never a secret.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+
+use crate::visible::visible;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, with a hint that says how to go on.
 ///
-/// `Display` is one line, in lower case, that names the thing; [`Error::hint`] says how to mend it.
+/// `Display` is one line, in lower case, that names the thing; [`Error::hint`] says how to mend it. What others named is in its
+/// [visible](crate::visible()) form in both.
 ///
 /// # Security
 /// No message, hint or source holds a secret, a plaintext or a database row: errors of the database
@@ -153,13 +157,13 @@ impl ErrorKind {
 impl Error {
     /// An error with the kind's own hint.
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        let inner = Inner { kind, message: message.into(), hint: None, source: None };
+        let inner = Inner { kind, message: one_line(message.into()), hint: None, source: None };
         Self { inner: Box::new(inner) }
     }
 
     /// The same error with a better hint than the kind's own.
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.inner.hint = Some(hint.into());
+        self.inner.hint = Some(one_line(hint.into()));
         self
     }
 
@@ -171,7 +175,7 @@ impl Error {
 
     /// The same error, its message prefixed with the thing that it is about.
     pub(crate) fn about(mut self, thing: impl fmt::Display) -> Self {
-        self.inner.message = format!("{thing}: {}", self.inner.message);
+        self.inner.message = one_line(format!("{thing}: {}", self.inner.message));
         self
     }
 
@@ -197,6 +201,14 @@ impl Error {
     /// How to go on, as one line.
     pub fn hint(&self) -> &str {
         self.inner.hint.as_deref().unwrap_or_else(|| self.inner.kind.default_hint())
+    }
+}
+
+/// Messages and hints name what others have named.
+fn one_line(text: String) -> String {
+    match visible(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(text) => text,
     }
 }
 
@@ -232,5 +244,19 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.inner.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_adds_a_line_to_a_message_or_a_hint() {
+        let error = Error::new(ErrorKind::Schema, "no column \u{202e}a").about("table x\nhealthy: nothing");
+        let error = error.with_hint("rename\u{2028}it");
+        assert_eq!(error.to_string(), r"table x\u{a}healthy: nothing: no column \u{202e}a");
+        assert_eq!(error.hint(), r"rename\u{2028}it");
+        assert_eq!(error.copy().to_string(), error.to_string());
     }
 }

@@ -36,6 +36,7 @@ mod rotation;
 mod schema;
 mod store;
 mod vault;
+mod visible;
 
 pub use doctor::finding::{Area, Diagnosis, Finding, Health, Mend, Severity};
 pub use doctor::options::{DoctorOptions, DoctorProgress};
@@ -80,6 +81,7 @@ pub use vault::kept::{Forgotten, KeptReason, KeptRecord};
 pub use vault::layout_report::{Contradiction, FieldReport, LayoutReport};
 pub use vault::owner_list::{ListEntry, ListPage, ListPosition, ListedOwner, RecordState};
 pub use vault::status::{DatabaseStatus, LeftAlone, LocalStatus, SlotStatus, Status};
+pub use visible::{visible, visible_json};
 
 /// The examples of the manual compile.
 #[cfg(doctest)]

@@ -14,6 +14,7 @@ use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::sql::names;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::store::core::Core;
+use crate::visible::visible;
 
 /// How long the looks at a table that can be cut short may take together.
 const BUDGET: Duration = Duration::from_millis(1200);
@@ -39,7 +40,8 @@ impl<'a> HostContext<'a> {
 
     /// Adds to the notes of the diagnosis: what was sampled, skipped or counted.
     pub(crate) fn note(&self, note: impl Into<String>) {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note.into());
+        let note = visible(&note.into()).into_owned();
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
     }
 
     /// Tells the caller how far a deep look is.

@@ -1,5 +1,8 @@
 //! What the doctor finds, and how it is mended.
 
+use crate::postgres::sql::printed::statements;
+use crate::visible::visible;
+
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -56,7 +59,8 @@ impl Area {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mend {
-    /// One or more SQL statements, for the owner of the table.
+    /// One or more SQL statements, for the owner of the table: each on a line of its own, with its semicolon. They run as they
+    /// stand, also indented.
     Sql(String),
     /// A command of this program, or of the shell.
     Command(String),
@@ -71,6 +75,15 @@ impl Mend {
             Self::Sql(_) => "sql",
             Self::Command(_) => "command",
             Self::Advice(_) => "advice",
+        }
+    }
+
+    /// With no character of a name that is not seen as it is.
+    fn visible(self) -> Self {
+        match self {
+            Self::Sql(sql) => Self::Sql(statements(&sql)),
+            Self::Command(text) => Self::Command(visible(&text).into_owned()),
+            Self::Advice(text) => Self::Advice(visible(&text).into_owned()),
         }
     }
 
@@ -99,7 +112,8 @@ impl FindingId {
 /// Something that is wrong.
 ///
 /// # Security
-/// Holds names of objects, counts and ids of owners, never a stored value.
+/// Holds names of objects, counts and ids of owners, never a stored value. Its texts may be printed as they are: names and ids
+/// are in their [visible](crate::visible()) form, so that none of them looks like another finding, or steers a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -115,7 +129,7 @@ pub struct Finding {
     pub meaning: String,
     /// How many rows, tokens or records, where something was counted.
     pub count: Option<u64>,
-    /// Some of the owners concerned, at most five, as they stand in the rows: `user`, or `tenant/user`.
+    /// Some of the owners concerned, at most five: `user`, or `tenant/user`.
     pub owners: Vec<String>,
     /// How it is mended.
     pub mend: Mend,
@@ -129,16 +143,25 @@ impl Finding {
         meaning: impl Into<String>,
         mend: Mend,
     ) -> Self {
-        let (object, meaning) = (object.into(), meaning.into());
+        let shown = |text: String| visible(&text).into_owned();
+        let (object, meaning) = (shown(object.into()), shown(meaning.into()));
         let FindingId { name: id, area } = id;
-        Self { id, area, severity, object, meaning, count: None, owners: Vec::new(), mend }
+        Self { id, area, severity, object, meaning, count: None, owners: Vec::new(), mend: mend.visible() }
+    }
+
+    /// The same with another way to mend it.
+    pub(crate) fn mended_by(self, mend: Mend) -> Self {
+        Self { mend: mend.visible(), ..self }
     }
 
     /// The same with a count, and some of the owners.
-    pub(crate) fn of(mut self, count: u64, owners: Vec<String>) -> Self {
-        self.count = Some(count);
-        self.owners = owners;
-        self
+    pub(crate) fn of(self, count: u64, owners: Vec<String>) -> Self {
+        Self { count: Some(count), ..self.about(owners) }
+    }
+
+    /// The same about these owners.
+    pub(crate) fn about(self, owners: Vec<String>) -> Self {
+        Self { owners: owners.iter().map(|owner| visible(owner).into_owned()).collect(), ..self }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, FindingId, Mend, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::fixes::drop_policy;
+use crate::doctor::frame::by_owner;
 use crate::doctor::probe_actor::{Actor, ROWS_MET};
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::access::TableAccess;
@@ -176,9 +177,8 @@ impl Attack {
         let context = actor.context;
         let meaning = format!("{}, as role {} (tried, and rolled back)", self.meaning(), actor.role);
         let mend = self.fix(context, access).await?;
-        let mut finding = Finding::new(self.id(), Severity::Critical, context.object(), meaning, mend);
-        finding.owners = vec![actor.owner.to_string(), actor.other.to_string()];
-        Ok(finding)
+        let finding = Finding::new(self.id(), Severity::Critical, context.object(), meaning, mend);
+        Ok(finding.about(vec![actor.owner.to_string(), actor.other.to_string()]))
     }
 
     /// Without the policies that let it through, and with ours.
@@ -186,7 +186,7 @@ impl Attack {
         let drops = self.suspects(context, access).into_iter().map(|policy| drop_policy(context, policy));
         let sql: Vec<String> = drops.chain(planned_sql(context, &on()).await?).collect();
         Ok(match sql.is_empty() {
-            false => Mend::Sql(sql.join(";\n")),
+            false => Mend::Sql(by_owner(context, &sql.join(";\n"))),
             true => Mend::Advice(
                 "no policy of the table explains it: see whether the role is a member of the table's owner"
                     .to_owned(),
@@ -258,19 +258,18 @@ fn meaningless(context: &TableContext<'_>) -> Finding {
 }
 
 fn without_row(context: &TableContext<'_>, other: &Owner) -> Finding {
-    let mut finding = Finding::new(
+    Finding::new(
         finding_ids::PROBE_WITHOUT_ROW,
         Severity::Warning,
         context.object(),
         "the probe proves nothing: the other owner has no row that the vault sees",
         Mend::Advice("name an owner with a row".to_owned()),
-    );
-    finding.owners = vec![other.to_string()];
-    finding
+    )
+    .about(vec![other.to_string()])
 }
 
 fn own_row_hidden(actor: &Actor<'_>) -> Finding {
-    let mut finding = Finding::new(
+    Finding::new(
         finding_ids::PROBE_OWN_ROW_HIDDEN, Severity::Notice,
         actor.context.object(),
         format!("as {}, the owner does not see the own row either", actor.role),
@@ -279,9 +278,8 @@ fn own_row_hidden(actor: &Actor<'_>) -> Finding {
              only services do, this is as it should be"
                 .to_owned(),
         ),
-    );
-    finding.owners = vec![actor.owner.to_string()];
-    finding
+    )
+    .about(vec![actor.owner.to_string()])
 }
 
 /// Everything is rolled back, so the probe did not do it.

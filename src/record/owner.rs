@@ -6,6 +6,7 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::visible::visible;
 
 /// Longest id in bytes. Postgres indexes take far more; a longer one is a mistake.
 const MAX_ID: usize = 255;
@@ -166,12 +167,13 @@ impl Owner {
     }
 }
 
+/// For messages: `tenant/user` in [visible](crate::visible()) form. The ids themselves are [`UserId::as_str`] and [`TenantId::as_str`].
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.tenant {
-            Some(tenant) => write!(f, "{tenant}/{}", self.user),
-            None => write!(f, "{}", self.user),
+        if let Some(tenant) = &self.tenant {
+            write!(f, "{}/", visible(tenant.as_str()))?;
         }
+        f.write_str(&visible(self.user.as_str()))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{Blocked, Step};
 use crate::schema::wanted::Wanted;
 use crate::schema::{columns, functions, guards, indexes, owner_unique, row_security, updated_at};
+use crate::visible::visible;
 
 /// Ordered steps from the schema that is there to the one that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,8 @@ impl fmt::Display for SchemaPlan {
     /// One line for each step.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, step) in self.steps.iter().enumerate() {
-            writeln!(f, "{}. {}: {}", at + 1, step.id, step.reason)?;
+            let line = format!("{}. {}: {}", at + 1, step.id, step.reason);
+            writeln!(f, "{}", visible(&line))?;
         }
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! A plan as a script for an SQL editor.
 
 use crate::postgres::sql::names::{literal, relation};
+use crate::postgres::sql::printed;
 use crate::schema::journal;
 use crate::schema::plan::SchemaPlan;
 use crate::schema::step::Step;
+use crate::visible::visible;
 
 /// How long a statement of the script waits for a lock: everybody who comes after it waits too.
 const LOCK_TIMEOUT: &str = "5s";
@@ -12,8 +14,10 @@ impl SchemaPlan {
     /// The same as a script for an SQL editor. It can be run twice, and undone with
     /// [`Schema::roll_back`](crate::Schema::roll_back). Indexes are not built concurrently there, since
     /// editors run scripts in a transaction: writes wait meanwhile.
+    ///
+    /// Names in it that are not seen as they are, are written with escapes.
     pub fn script(&self) -> String {
-        script(self)
+        printed::script(&script(self))
     }
 }
 
@@ -62,8 +66,7 @@ fn header(plan: &SchemaPlan) -> String {
 
 /// A name of the application may hold a line break, which would end the comment.
 fn comment(text: &str) -> String {
-    let text: String = text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
-    format!("-- {text}")
+    format!("-- {}", visible(text))
 }
 
 fn journal(plan: &SchemaPlan) -> String {
@@ -164,6 +167,6 @@ mod tests {
 
     #[test]
     fn a_comment_is_one_line() {
-        assert_eq!(comment("a\n; DROP TABLE b"), "-- a ; DROP TABLE b");
+        assert_eq!(comment("a\n; DROP TABLE b"), r"-- a\u{a}; DROP TABLE b");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::postgres::sql::printed::statements;
+
 /// The strongest lock that a step takes on the table, by the names of the PostgreSQL manual, section 13.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -64,6 +66,19 @@ pub struct Step {
     pub(crate) done_if: String,
     /// How undoing it is kept from losing data.
     pub(crate) at_risk: Option<DataAtRisk>,
+}
+
+impl Step {
+    /// Its statements as they are printed: each on a line of its own with its semicolon, bodies of functions as literals, and
+    /// escapes in names for what is not seen as it is. They run as they stand, also indented.
+    pub fn printed_sql(&self) -> String {
+        statements(&self.sql.join(";\n"))
+    }
+
+    /// The same of the statements that take it back.
+    pub fn printed_undo(&self) -> String {
+        statements(&self.undo.join(";\n"))
+    }
 }
 
 /// Another step, for the case that a query finds something.

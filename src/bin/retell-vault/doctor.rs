@@ -89,13 +89,11 @@ fn finding_text(finding: &Finding) -> String {
         text.push_str(&print::indented(2, &concerned));
     }
     let (how, what) = match mend {
-        Mend::Sql(sql) => ("mend it with this SQL:", format!("{};", sql.trim_end().trim_end_matches(';'))),
-        Mend::Command(command) => ("mend it with this command:", command.clone()),
-        _ => ("what to do:", mend.text().to_owned()),
+        Mend::Sql(sql) => ("mend it with this SQL:", print::statements(4, sql)),
+        Mend::Command(command) => ("mend it with this command:", print::indented(4, command)),
+        _ => ("what to do:", print::indented(4, mend.text())),
     };
-    text.push_str(&print::indented(2, how));
-    text.push_str(&print::indented(4, &what));
-    text
+    text + &print::indented(2, how) + &what
 }
 
 /// `3: user-1, user-2, …`.

@@ -1,15 +1,37 @@
-//! Output: results to standard output, everything else to standard error.
+//! Output: results to standard output, everything else to standard error. Nothing else prints; what others named is shown in
+//! its visible form, and cannot begin a line.
 
-use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
+use retell_vault::{visible, visible_json};
 use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// A result. That its reader has left, as `head` does, is no failure.
+/// A result, in lines. Each was put together from visible texts, by the functions below or by the library.
 pub fn out(text: &str) -> Result<(), Failure> {
+    let lines: Vec<_> = text.split('\n').map(visible).collect();
+    write(&lines.join("\n"))
+}
+
+/// A script as the library prints it: its lines and blanks stay, and it has nothing else that is not seen.
+pub fn script(text: &str) -> Result<(), Failure> {
+    write(text)
+}
+
+/// A result as one line of JSON.
+pub fn json(value: &Value) -> Result<(), Failure> {
+    json_text(&format!("{value}\n"))
+}
+
+/// A result that is JSON already, with the end of its line.
+pub fn json_text(json: &str) -> Result<(), Failure> {
+    write(&visible_json(json))
+}
+
+/// That the reader of a result has left, as `head` does, is no failure.
+fn write(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     match written {
@@ -19,11 +41,6 @@ pub fn out(text: &str) -> Result<(), Failure> {
         )),
         _ => Ok(()),
     }
-}
-
-/// A result as one line of JSON.
-pub fn json(value: &Value) -> Result<(), Failure> {
-    out(&format!("{value}\n"))
 }
 
 /// Something that went well enough, and should be known.
@@ -49,26 +66,19 @@ pub fn end_line() {
 
 /// One line on standard error, after its label. Nobody can be told when that fails.
 pub fn note(label: &str, text: &str) {
-    writeln!(io::stderr().lock(), "{label}: {}", clean(text)).ok();
-}
-
-/// Without control characters, which a name in the database may hold and a terminal would obey.
-fn clean(text: &str) -> Cow<'_, str> {
-    match text.contains(char::is_control) {
-        true => text.replace(char::is_control, "\u{fffd}").into(),
-        false => text.into(),
-    }
+    writeln!(io::stderr().lock(), "{label}: {}", visible(text)).ok();
 }
 
 /// Rows in aligned columns, two spaces apart.
 pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let shown: Vec<[_; N]> = rows.iter().map(|row| row.each_ref().map(|cell| visible(cell))).collect();
+    let width = |column: usize| shown.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
     let mut text = String::new();
-    for row in rows {
+    for row in &shown {
         let line: Vec<String> =
             row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(clean(&line.join("  ")).trim_end());
+        text.push_str(line.join("  ").trim_end());
         text.push('\n');
     }
     text
@@ -77,17 +87,20 @@ pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
 /// A table below its title.
 pub fn titled(title: &str, table: &str) -> String {
     let lines: String = table.lines().map(|line| format!("  {line}\n")).collect();
-    format!("{title}:\n{lines}")
+    format!("{}:\n{lines}", visible(title))
 }
 
-/// A text of one or more lines, so many spaces further in.
+/// One line, so many spaces further in.
 pub fn indented(by: usize, text: &str) -> String {
-    let steers = |char: char| char.is_control() && char != '\t';
-    let line = |line: &str| match line.trim_end() {
+    match text.trim_end() {
         "" => "\n".to_owned(),
-        line => format!("{:by$}{}\n", "", line.replace(steers, "\u{fffd}")),
-    };
-    text.lines().map(line).collect()
+        text => format!("{:by$}{}\n", "", visible(text)),
+    }
+}
+
+/// Statements as the library prints them, one on a line.
+pub fn statements(by: usize, sql: &str) -> String {
+    sql.lines().map(|line| indented(by, line)).collect()
 }
 
 /// `UnknownKey` as `unknown_key`.
@@ -168,13 +181,15 @@ mod tests {
     }
 
     #[test]
-    fn texts_go_further_in_and_cannot_steer_the_terminal() {
-        assert_eq!(indented(2, "a\n\n\tb\u{1b}[2J\n"), "  a\n\n  \tb\u{fffd}[2J\n");
+    fn no_text_begins_a_line_or_steers_the_terminal() {
+        assert_eq!(indented(2, "a\n\tb\u{1b}[2J\u{202e}\n"), "  a\\u{a}\\u{9}b\\u{1b}[2J\\u{202e}\n");
+        assert_eq!(statements(2, "A;\nB;"), "  A;\n  B;\n");
+        assert_eq!(titled("a\nb", "c\n"), "a\\u{a}b:\n  c\n");
     }
 
     #[test]
-    fn tables_are_aligned_and_cannot_steer_the_terminal() {
-        let rows = [["a".to_owned(), "x".to_owned()], ["äbc".to_owned(), "\u{1b}[2J".to_owned()]];
-        assert_eq!(table(&rows), "a    x\näbc  \u{fffd}[2J\n");
+    fn tables_are_aligned_as_they_are_shown() {
+        let rows = [["a\nb".to_owned(), "x".to_owned()], ["äbc".to_owned(), "\u{1b}[2J\u{2028}".to_owned()]];
+        assert_eq!(table(&rows), "a\\u{a}b  x\näbc     \\u{1b}[2J\\u{2028}\n");
     }
 }

@@ -33,7 +33,7 @@ pub async fn get(global: &Global, get: &GetArgs) -> Result<(), Failure> {
         false => Zeroizing::new(loaded.config.to_json_masked()),
     };
     match global.json {
-        true => print::out(&config_json(&config, &loaded)),
+        true => print::json_text(&config_json(&config, &loaded)),
         false => print::out(&config_text(&config, &loaded)),
     }
 }

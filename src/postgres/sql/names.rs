@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::layout::layout::Layout;
+use crate::visible::is_harmless;
 
 /// Longest name of a Postgres object in bytes (NAMEDATALEN - 1).
 const MAX_NAME: usize = 63;
@@ -26,6 +27,23 @@ pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// The same name in SQL that is printed for people: in the form with escapes where a character is not seen as it is.
+pub(crate) fn printed_name(name: &str) -> String {
+    if name.chars().all(is_harmless) {
+        return quote(name);
+    }
+    let mut shown = String::new();
+    for char in name.chars() {
+        match char {
+            '"' => shown.push_str("\"\""),
+            '\\' => shown.push_str(r"\\"),
+            _ if is_harmless(char) => shown.push(char),
+            _ => shown.push_str(&format!("\\+{:06x}", u32::from(char))),
+        }
+    }
+    format!("U&\"{shown}\"")
+}
+
 /// The table as it stands in SQL: quoted, with its schema.
 pub(crate) fn relation(layout: &Layout) -> String {
     in_schema(layout, &layout.table)
@@ -47,6 +65,27 @@ pub(crate) fn literal(text: &str) -> String {
     match text.contains('\\') {
         true => format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''")),
         false => format!("'{}'", text.replace('\'', "''")),
+    }
+}
+
+/// A literal of the same text in SQL that is printed for people: on one line, with an escape for every character that is not
+/// seen as it is. It means the same under every setting.
+pub(crate) fn printed_literal(text: &str) -> String {
+    match text.chars().all(is_harmless) {
+        true => literal(text),
+        false => format!("E'{}'", text.chars().map(printed_char).collect::<String>()),
+    }
+}
+
+/// One character of the text of an `E'…'` literal.
+pub(crate) fn printed_char(char: char) -> String {
+    match char {
+        '\'' => "''".to_owned(),
+        '\\' => r"\\".to_owned(),
+        '\n' => r"\n".to_owned(),
+        '\t' => r"\t".to_owned(),
+        _ if is_harmless(char) => char.to_string(),
+        _ => format!("\\U{:08x}", u32::from(char)),
     }
 }
 
@@ -88,6 +127,14 @@ mod tests {
     #[test]
     fn names_cannot_leave_their_quotes() {
         assert_eq!(quote("a\"b"), "\"a\"\"b\"");
+    }
+
+    #[test]
+    fn printed_names_and_literals_are_seen_in_full() {
+        assert_eq!(printed_name("José"), "\"José\"");
+        assert_eq!(printed_name("a\n\"\\\u{202e}"), r#"U&"a\+00000a""\\\+00202e""#);
+        assert_eq!(printed_literal("it's"), "'it''s'");
+        assert_eq!(printed_literal("a\n'\\\u{e0041}"), r"E'a\n''\\\U000e0041'");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::record::owner::Owner;
 use crate::record::record::Record;
 use crate::record::token::KeyId;
 use crate::record::version::Millis;
+use crate::visible::visible;
 
 /// What a read found.
 pub(crate) struct FoundRows {
@@ -124,7 +125,7 @@ impl Postgres {
             Err(fault) if fault.outcome == Outcome::Retry => {
                 // a table that is locked says so again
                 self.look_within(limit, format!("SELECT 1 FROM {} LIMIT 0", self.relation()).into()).await?;
-                tracing::warn!(table = self.table_name(), "no token was found in a large table in {limit:?}");
+                tracing::warn!(table = %visible(&self.table_name()), "no token was found in a large table in {limit:?}");
                 return Ok(Some(Vec::new()));
             }
             rows => rows?,

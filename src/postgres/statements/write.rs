@@ -58,7 +58,12 @@ impl Postgres {
             return self.write(insert).await;
         }
         let mut arguments = PgArguments::default();
-        bind_value(&mut arguments, format!("retell-vault {} {owner}", self.layout.table_name()))?;
+        // the ids themselves: every version of the vault locks the same
+        let ids = match owner.tenant_id() {
+            Some(tenant) => format!("{tenant}/{}", owner.user_id()),
+            None => owner.user_id().to_string(),
+        };
+        bind_value(&mut arguments, format!("retell-vault {} {ids}", self.layout.table_name()))?;
         // a statement of its own: the INSERT must see what the holder of the lock committed
         let sql =
             "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1::pg_catalog.text, 0))";

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use retell_vault::{RotateEvent, RotateProgress};
+use retell_vault::{RotateEvent, RotateProgress, visible};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -99,7 +99,7 @@ impl RotationProgress {
 
     fn show_pause(&mut self, reason: &str) {
         match &mut self.shown {
-            Shown::Bar(bar) => bar.set_message(format!(", waits: {reason}")),
+            Shown::Bar(bar) => bar.set_message(format!(", waits: {}", visible(reason))),
             Shown::Lines { last } if last.elapsed() >= LINES => {
                 *last = Instant::now();
                 print::note("progress", &format!("waits: {reason}"));

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use retell_vault::UnreadableRow;
+use retell_vault::{UnreadableRow, visible_json};
 use rustix::fs::OFlags;
 use serde_json::{Map, Value, json};
 
@@ -81,7 +81,7 @@ impl Report {
             "kind": print::kind(row.kind),
             "reason": row.reason,
         });
-        self.write(|file| writeln!(file, "{line}"));
+        self.write(|file| writeln!(file, "{}", visible_json(&line.to_string())));
     }
 
     /// Everything is in the file, or why not.

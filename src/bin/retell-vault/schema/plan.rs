@@ -15,7 +15,7 @@ pub async fn plan(global: &Global, options: &PlanArgs) -> Result<(), Failure> {
     let plan = vault.schema().plan(wanted).await?;
     if options.sql {
         warn_of_blocked(&plan);
-        return print::out(&plan.script());
+        return print::script(&plan.script());
     }
     match global.json {
         true => print::json(&plan_json(&plan)),
@@ -71,7 +71,7 @@ fn plan_text(plan: &SchemaPlan) -> String {
         text.push_str(&format!("\n{}. {}", at + 1, step_text(step)));
     }
     for Blocked { object, reason, hint, .. } in &plan.blocked {
-        text.push_str(&print::indented(0, &format!("\nblocked: {object}: {reason}")));
+        text.push_str(&format!("\n{}", print::indented(0, &format!("blocked: {object}: {reason}"))));
         text.push_str(&print::indented(2, hint));
     }
     if !plan.notes.is_empty() {
@@ -84,10 +84,10 @@ fn plan_text(plan: &SchemaPlan) -> String {
 fn step_text(step: &Step) -> String {
     let mut text = print::indented(0, &format!("{}: {}", step.id, step.reason));
     text.push_str(&print::indented(3, &format!("{}, {}", step.object, conditions(step))));
-    text.push_str(&print::indented(5, &statements(&step.sql)));
+    text.push_str(&print::statements(5, &step.printed_sql()));
     if !step.undo.is_empty() {
         text.push_str(&print::indented(3, "undo:"));
-        text.push_str(&print::indented(5, &statements(&step.undo)));
+        text.push_str(&print::statements(5, &step.printed_undo()));
     }
     if let Some(Instead { step, .. }) = step.instead.as_deref() {
         // in full it would be longer than all the rest
@@ -106,11 +106,6 @@ fn conditions(step: &Step) -> String {
         conditions.push_str(", outside of a transaction");
     }
     conditions
-}
-
-/// As they can be copied.
-fn statements(sql: &[String]) -> String {
-    sql.iter().map(|sql| format!("{};\n", sql.trim_end().trim_end_matches(';'))).collect()
 }
 
 /// Looks at everything again and tries it out.

@@ -1,0 +1,197 @@
+//! SQL as it is printed for people: it means what it meant, and every character of it is seen.
+//!
+//! Names, conditions and definitions that others wrote stand in it, also as the server prints them. What is not seen as it is
+//! gets an escape: names become `U&"…"`, texts `E'…'`.
+
+use crate::postgres::sql::names::{printed_char, printed_literal, printed_name};
+use crate::visible::{is_harmless, visible};
+
+/// Where lines end in what is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    /// After each statement and nowhere else, whatever is copied with them: bodies of functions are literals on one line.
+    Statements,
+    /// Where they were, also in the bodies of functions.
+    Kept,
+}
+
+/// Statements, each on a line of its own with its semicolon, so that they may be indented.
+pub(crate) fn statements(sql: &str) -> String {
+    let mut printed = print(sql, Lines::Statements).trim_end().to_owned();
+    if !printed.is_empty() && !printed.ends_with(';') {
+        printed.push(';');
+    }
+    printed
+}
+
+/// A script, its lines as they are.
+pub(crate) fn script(sql: &str) -> String {
+    print(sql, Lines::Kept)
+}
+
+fn print(sql: &str, lines: Lines) -> String {
+    let (mut rest, mut printed) = (sql, String::with_capacity(sql.len() + 16));
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' => name(rest, &mut printed),
+            '\'' if is_escape_string(&printed) => escape_string(rest, &mut printed),
+            '\'' => string(rest, &mut printed),
+            '$' => dollar_quoted(rest, lines, &mut printed),
+            '-' if rest.starts_with("--") => comment(rest, lines, &mut printed),
+            _ => between(first, lines, &mut printed),
+        };
+        rest = &rest[length..];
+    }
+    printed
+}
+
+/// What stands outside of quotes.
+fn between(char: char, lines: Lines, printed: &mut String) -> usize {
+    match char {
+        '\n' if lines == Lines::Kept => printed.push('\n'),
+        ';' if lines == Lines::Statements => printed.push_str(";\n"),
+        ' ' if lines == Lines::Kept => printed.push(' '),
+        // one blank is as good as any others, and the next statement begins its line
+        _ if char.is_whitespace() && printed.ends_with([' ', '\n']) => {}
+        _ if char.is_whitespace() => printed.push(' '),
+        // nothing that the server or we write has it here; as an escape, it is refused when it is run
+        _ => printed.push_str(&visible(char.encode_utf8(&mut [0; 4]))),
+    }
+    char.len_utf8()
+}
+
+/// `"…"`
+fn name(rest: &str, printed: &mut String) -> usize {
+    let length = quoted_length(rest, '"', false);
+    let quoted = &rest[..length];
+    match quoted.chars().all(is_harmless) {
+        true => printed.push_str(quoted),
+        false => printed.push_str(&printed_name(&inside(quoted).replace("\"\"", "\""))),
+    }
+    length
+}
+
+/// `'…'`
+fn string(rest: &str, printed: &mut String) -> usize {
+    let length = quoted_length(rest, '\'', false);
+    let quoted = &rest[..length];
+    match quoted.chars().all(is_harmless) {
+        true => printed.push_str(quoted),
+        false => literal(&inside(quoted).replace("''", "'"), printed),
+    }
+    length
+}
+
+/// A literal in its own form, apart from a word before it.
+fn literal(text: &str, printed: &mut String) {
+    if printed.ends_with(is_of_word) {
+        printed.push(' ');
+    }
+    printed.push_str(&printed_literal(text));
+}
+
+/// `E'…'`, from its quote on.
+fn escape_string(rest: &str, printed: &mut String) -> usize {
+    let length = quoted_length(rest, '\'', true);
+    let mut chars = rest[..length].chars();
+    while let Some(char) = chars.next() {
+        match (char, chars.clone().next()) {
+            // a backslash before it changes nothing about it
+            ('\\', Some(next)) if !is_harmless(next) => {}
+            ('\\', Some(next)) => {
+                chars.next();
+                printed.extend([char, next]);
+            }
+            _ if is_harmless(char) => printed.push(char),
+            _ => printed.push_str(&printed_char(char)),
+        }
+    }
+    length
+}
+
+/// `$tag$…$tag$`, or a lone `$`.
+fn dollar_quoted(rest: &str, lines: Lines, printed: &mut String) -> usize {
+    let tag = rest[1..].find(|char| !is_of_word(char)).map(|end| &rest[..end + 2]);
+    let tag = tag.filter(|tag| tag.ends_with('$') && !printed.ends_with(is_of_word));
+    let Some((tag, (text, _))) = tag.and_then(|tag| Some((tag, rest[tag.len()..].split_once(tag)?))) else {
+        printed.push('$');
+        return 1;
+    };
+    let stays = |char: char| is_harmless(char) || (lines == Lines::Kept && "\n\t".contains(char));
+    match text.chars().all(stays) {
+        true => printed.push_str(&format!("{tag}{text}{tag}")),
+        false => literal(text, printed),
+    }
+    2 * tag.len() + text.len()
+}
+
+/// `-- …`, without the end of its line.
+fn comment(rest: &str, lines: Lines, printed: &mut String) -> usize {
+    let comment = rest.split('\n').next().unwrap_or(rest);
+    if lines == Lines::Kept {
+        printed.push_str(&visible(comment));
+    }
+    comment.len()
+}
+
+/// Whether a quote after this begins a text with escapes.
+fn is_escape_string(before: &str) -> bool {
+    before.strip_suffix(['e', 'E']).is_some_and(|before| !before.ends_with(is_of_word))
+}
+
+fn is_of_word(char: char) -> bool {
+    char.is_alphanumeric() || char == '_'
+}
+
+/// The length of what stands between two quotes, with them; doubled ones are a part of it. What never ends goes to the end.
+fn quoted_length(rest: &str, quote: char, has_escapes: bool) -> usize {
+    let mut chars = rest.char_indices().skip(1).peekable();
+    while let Some((at, char)) = chars.next() {
+        if char == '\\' && has_escapes {
+            chars.next();
+        } else if char == quote && chars.next_if(|(_, next)| *next == quote).is_none() {
+            return at + 1;
+        }
+    }
+    rest.len()
+}
+
+fn inside(quoted: &str) -> &str {
+    let inside = &quoted[1..];
+    inside.strip_suffix(['"', '\'']).unwrap_or(inside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_statement_is_one_line_and_means_the_same() {
+        let cases = [
+            ("BEGIN;\nDROP TABLE \"a\";\nCOMMIT", "BEGIN;\nDROP TABLE \"a\";\nCOMMIT;"),
+            ("BEGIN; COMMIT;", "BEGIN;\nCOMMIT;"),
+            ("SELECT 1\n   FROM \"a;b\"  WHERE x\n", "SELECT 1 FROM \"a;b\" WHERE x;"),
+            ("DROP TABLE \"a\n;\u{202e}\"", r#"DROP TABLE U&"a\+00000a;\+00202e";"#),
+            ("SELECT 'a\nb''\\', E'a\nb\\'\\\n'", r"SELECT E'a\nb''\\', E'a\nb\'\n';"),
+            ("DATE'a\tb'", r"DATE E'a\tb';"),
+            ("DO $x$ a; '$$' $x$; SELECT $1, a$b", "DO $x$ a; '$$' $x$;\nSELECT $1, a$b;"),
+            ("DO $x$\na;\n'\\' $x$", r"DO E'\na;\n''\\'' ';"),
+            ("SELECT 1 -- ; more\n, 2", "SELECT 1 , 2;"),
+            ("SELECT \u{202e}1", r"SELECT \u{202e}1;"),
+            ("SELECT 'never ends", "SELECT 'never ends;"),
+            ("", ""),
+        ];
+        for (sql, printed) in cases {
+            assert_eq!(statements(sql), printed, "{sql}");
+            assert_eq!(statements(printed), printed, "what is printed stays as it is");
+        }
+    }
+
+    #[test]
+    fn a_script_keeps_its_lines() {
+        let plain = "-- a\nDO $x$\n  \ta;\n$x$;\n\nSELECT 'a';\n";
+        assert_eq!(script(plain), plain);
+        let harmful = "-- a\u{202e}\nDO $x$\n\"\u{202e}\" $x$;\n";
+        assert_eq!(script(harmful), "-- a\\u{202e}\nDO E'\\n\"\\U0000202e\" ';\n");
+    }
+}
