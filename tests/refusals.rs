@@ -121,8 +121,10 @@ fn full_key(mark: u32) -> String {
 #[tokio::test]
 async fn conflicts_are_retried_and_a_terminated_session_is_replaced() {
     let (db, hosts) = stage(&format!("{ALL_COLUMNS}; {NOTE_WRITES}")).await;
-    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    let proxy = CutProxy::start(&db.url).await;
+    let vault = hosts.host(0, proxy.url()).build().await.unwrap();
     vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    proxy.set(Mode::HideRaise).await;
     // what nextval counts is not rolled back
     for (n, sqlstate) in ["40001", "40P01", "53200"].into_iter().enumerate() {
         db.exec(&format!(
@@ -218,7 +220,9 @@ async fn a_standby_answers_reads_and_gets_the_writes_when_it_is_promoted() {
 async fn a_full_disk_stops_writes_only() {
     // a real full disk needs a mount; the SQLSTATE is what the vault sees of it
     let (db, hosts) = stage(ALL_COLUMNS).await;
-    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    let proxy = CutProxy::start(&db.url).await;
+    proxy.set(Mode::HideRaise).await;
+    let vault = hosts.host(0, proxy.url()).build().await.unwrap();
     vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
     vault.store(&owner("user-2"), &full_config(1)).await.unwrap();
     db.exec(&raising("53100")).await;
@@ -226,13 +230,59 @@ async fn a_full_disk_stops_writes_only() {
     assert!(stored.degraded.unwrap().contains("53100"));
     let loaded = vault.load(&owner("user-2")).await.unwrap();
     assert_eq!((loaded.source, loaded.stale), (Source::Database, false));
-    let strict = hosts.host(1, &db.url).fallback(retell_vault::Fallback::Refuse).build().await.unwrap();
+    let strict = hosts.host(1, proxy.url()).fallback(retell_vault::Fallback::Refuse).build().await.unwrap();
     let error = strict.store(&owner("user-1"), &full_config(3)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "certainly not applied");
     assert!(vault.sync().await.unwrap().stopped.unwrap().contains("53100"));
     db.exec("DROP TRIGGER raise_it ON user_profiles").await;
     assert_eq!(vault.sync().await.unwrap().pushed, 1);
     assert_eq!(said(&[&vault], &owner("user-1")).await, [full_key(2)]);
+}
+
+/// Application code may raise any SQLSTATE. None of them is the server's state: nothing goes to the local file, the breaker
+/// stays closed, and the error names the function.
+#[tokio::test]
+async fn what_a_trigger_raises_is_not_the_servers_state() {
+    let states = [
+        "08000", "08001", "08003", "08004", "08006", "08007", "08P01", "25001", "25006", "25P01", "25P02",
+        "25P03", "26000", "40001", "40003", "40P01", "42702", "42703", "42P01", "42P05", "53000", "53100",
+        "53200", "53300", "55P03", "57014", "57P01", "57P02", "57P03", "57P04", "57P05",
+    ];
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    for sqlstate in states {
+        db.exec(&format!("DROP FUNCTION IF EXISTS raise_it CASCADE; {}", raising(sqlstate))).await;
+        for user in ["user-1", "user-2"] {
+            let error = vault.store(&owner(user), &full_config(2)).await.unwrap_err();
+            assert!(error.to_string().contains("function raise_it"), "{sqlstate}: {error}");
+            let expected = if sqlstate.starts_with("42") { ErrorKind::Schema } else { ErrorKind::Rejected };
+            let expected = if sqlstate == "42P05" { ErrorKind::Rejected } else { expected };
+            assert_eq!(error.kind(), expected, "{sqlstate}");
+        }
+        let status = vault.status().await.unwrap();
+        assert!(!status.database.unwrap().breaker_open, "{sqlstate}");
+        assert_eq!(status.local.unwrap().pending, 0, "{sqlstate}");
+    }
+    assert_eq!(said(&[&vault], &owner("user-1")).await, [full_key(1)]);
+}
+
+/// What the server itself says while a trigger is at work stays what it is: here the lock of a table that the trigger writes.
+#[tokio::test]
+async fn a_trigger_that_waits_for_a_lock_is_tried_again() {
+    let (db, hosts) = stage(&format!("{ALL_COLUMNS}; {NOTE_WRITES}")).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    set_for_new_sessions(&db, "lock_timeout = 20").await;
+    let fresh = hosts.host(1, &db.url).build().await.unwrap();
+    let mut holder = connect(&db.url).await;
+    sqlx::raw_sql("BEGIN; LOCK TABLE writes").execute(&mut holder).await.unwrap();
+    let error = fresh.store(&owner("user-1"), &full_config(2)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    let store = tokio::spawn(async move { fresh.store(&owner("user-1"), &full_config(3)).await });
+    sqlx::raw_sql("COMMIT").execute(&mut holder).await.unwrap();
+    store.await.unwrap().unwrap();
+    assert_eq!(said(&[&vault], &owner("user-1")).await, [full_key(3)]);
 }
 
 #[tokio::test]

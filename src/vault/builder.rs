@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use sqlx::PgPool;
 
@@ -298,7 +298,7 @@ async fn look_at_database(core: &Core) -> Result<()> {
         Ok(()) => note_used(core, postgres).await,
         Err(fault) if fault.outcome == Outcome::Reject => Err(fault.error),
         Err(fault) => {
-            core.breaker.failure(&fault.error.to_string(), Instant::now());
+            core.note(&fault).await;
             Ok(())
         }
     }

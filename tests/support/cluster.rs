@@ -211,6 +211,9 @@ pub enum Mode {
     BlackHole,
     /// Closes all connections and refuses new ones, as a server that is down.
     Refuse,
+    /// Hands on everything, but takes from every error where it was raised: one that a trigger raises looks like one of
+    /// the server itself.
+    HideRaise,
 }
 
 /// A request that [`Mode::CutAfterRequest`] waits for.
@@ -457,6 +460,10 @@ async fn hand_on_answers(
         let message = read_message(&mut server, 1).await?;
         shared.not_in_black_hole().await;
         let complete = message[0] == b'Z';
+        let message = match *shared.mode.borrow() == Mode::HideRaise && message[0] == b'E' {
+            true => without_origin(&message),
+            false => message,
+        };
         if number == answers.cut.load(Ordering::SeqCst) {
             if complete {
                 shared.cuts.fetch_add(1, Ordering::SeqCst);
@@ -467,6 +474,16 @@ async fn hand_on_answers(
         }
         number += usize::from(complete);
     }
+}
+
+/// An error without its fields W (context) and R (routine).
+fn without_origin(error: &[u8]) -> Vec<u8> {
+    let fields = error[5..].split(|&byte| byte == 0).filter(|field| !field.is_empty());
+    let left = fields.filter(|field| !matches!(field[0], b'W' | b'R'));
+    let mut rest: Vec<u8> = left.flat_map(|field| field.iter().copied().chain([0])).collect();
+    rest.push(0);
+    let length = u32::try_from(rest.len() + 4).expect("an error is short").to_be_bytes();
+    [b"E".as_slice(), &length, &rest].concat()
 }
 
 /// The prepared statements of a connection, as SQL by name.

@@ -48,11 +48,13 @@ pub(crate) struct DatabaseError {
     pub(crate) error: Error,
     /// It failed on a connection that had been made, so the server may be well, and only this statement too slow.
     pub(crate) was_connected: bool,
+    /// A constraint of the database refuses what was written (class 23), and would do so again.
+    pub(crate) is_for_good: bool,
 }
 
 impl DatabaseError {
     pub(crate) fn new(outcome: Outcome, error: Error) -> Self {
-        Self { outcome, error, was_connected: false }
+        Self { outcome, error, was_connected: false, is_for_good: false }
     }
 
     /// The table of `docs/ARCHITECTURE.md`, section "When the database fails".
@@ -98,13 +100,13 @@ impl DatabaseError {
 
     /// The same for another caller.
     pub(crate) fn copy(&self) -> Self {
-        Self { outcome: self.outcome, error: self.error.copy(), was_connected: self.was_connected }
+        Self { error: self.error.copy(), ..*self }
     }
 
     /// A time-out that we set ourselves.
     pub(crate) fn timed_out(phase: Phase) -> Self {
         let error = unreachable("the database did not answer in time", lost(phase));
-        Self { outcome: lost(phase), error, was_connected: phase != Phase::Connecting }
+        Self { was_connected: phase != Phase::Connecting, ..Self::new(lost(phase), error) }
     }
 }
 
@@ -179,14 +181,21 @@ fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> DatabaseErro
             || error.message().contains("ECHECKOUTTIMEOUT")
             || error.message().contains("no more connections")
     });
-    // a statement of ours has no context: a function of the application looked for something that is not there
-    if raised_by.is_some() && outcome == Outcome::Redetect {
+    let is_raised = is_raised(error, &code, raised_by.is_some());
+    if is_raised && outcome != Outcome::Duplicate {
         outcome = Outcome::Reject;
     }
-    if code == "53100" {
+    if code == "53100" && !is_raised {
         tracing::error!("the database's disk is full");
     }
-    let mut fault = DatabaseError::new(outcome, describe(&code, outcome));
+    let is_about_server = ["08", "25", "28", "3D", "53", "57"].iter().any(|class| code.starts_with(class));
+    let described = match is_raised && is_about_server {
+        true => refused(&code),
+        false => describe(&code, outcome),
+    };
+    let mut fault = DatabaseError::new(outcome, described);
+    // what a trigger says of its own tables may be otherwise next time
+    fault.is_for_good = code.starts_with("23") && raised_by.is_none();
     if let Some(constraint) = error.constraint() {
         fault.error = fault.error.about(format_args!("constraint {constraint}"));
     }
@@ -195,6 +204,25 @@ fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> DatabaseErro
     }
     fault.error = fault.error.with_source(reduced);
     fault
+}
+
+/// Whether the application's code says this, and not the server. It may raise any SQLSTATE, also one that tells of the
+/// server's own state, and what a foreign server answers it passes on under the same code. Inside of a function the server
+/// itself says nothing but these codes of waiting, running out of something and being stopped: a statement of ours
+/// has no context that names a function, so anything else is about the statements of that function.
+fn is_raised(error: &dyn sqlx::error::DatabaseError, code: &str, in_function: bool) -> bool {
+    let routine = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine);
+    let is_servers = matches!(
+        code,
+        "53100" | "53200" | "55P03" | "40001" | "40P01" | "57014" | "57P01" | "57P02" | "57P05" | "25P04"
+    );
+    match routine {
+        // RAISE of PL/pgSQL; its context reads otherwise in another language
+        Some("exec_stmt_raise") => true,
+        // errors of PL/Python, of postgres_fdw and of dblink
+        Some("PLy_elog_impl" | "pgfdw_report_error" | "dblink_res_error") => in_function,
+        _ => in_function && !is_servers,
+    }
 }
 
 /// The function in which an error was raised. The first line of the context begins with its name; what follows may
@@ -293,12 +321,7 @@ fn describe(code: &str, outcome: Outcome) -> Error {
         "42702" | "42703" | "42P01" | "42P10" | "3F000" | "0A000" | "42804" | "42846" | "42883" => {
             (ErrorKind::Schema, "a table or column is missing or has another type", None)
         }
-        _ => {
-            return Error::new(
-                ErrorKind::Rejected,
-                format!("the database refuses the operation (SQLSTATE {code})"),
-            );
-        }
+        _ => return refused(code),
     };
     let error = Error::new(kind, format!("{message} (SQLSTATE {code})"));
     match hint {
@@ -314,6 +337,10 @@ fn unreachable(message: &str, outcome: Outcome) -> Error {
         }
         _ => Error::new(ErrorKind::Unavailable, message),
     }
+}
+
+fn refused(code: &str) -> Error {
+    Error::new(ErrorKind::Rejected, format!("the database refuses the operation (SQLSTATE {code})"))
 }
 
 fn busy(message: &str) -> Error {
