@@ -69,7 +69,7 @@ fn escape_in_json(char: char, shown: &mut String) {
 }
 
 /// The text with an escape for every character that is not harmless.
-pub(crate) fn escaped(
+fn escaped(
     text: &str,
     is_harmless: impl Fn(char) -> bool,
     escape: impl Fn(char, &mut String),

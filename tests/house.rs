@@ -294,6 +294,43 @@ fn the_hot_path_says_what_it_calls() {
     assert_eq!(met.len(), LOOKED_UP.len(), "some patterns find nothing any more, of these only: {met:?}");
 }
 
+/// What others named cannot begin a line of the command's output: `print.rs` ends the lines, and shows every text in its visible
+/// form. Findings and errors are built in one place each, which does the same for programs that use the library.
+#[test]
+fn what_others_named_is_shown_in_one_place() {
+    let printing = |line: &str| {
+        let standard = line.contains("io::stdout()") || line.contains("io::stderr()");
+        ["println!", "eprintln!", "print!(", "eprint!(", "dbg!"].iter().any(|print| line.contains(print))
+            || (standard && !line.contains(".is_terminal()"))
+    };
+    // a text with a place in it that ends its own line; JSON is the exception
+    let ends_a_line = |line: &str| {
+        line.match_indices("\\n\"").any(|(at, _)| {
+            let literal = line[..at].rsplit('"').next().unwrap_or_default();
+            literal.contains('{') && !literal.ends_with("}}}")
+        })
+    };
+    let builds =
+        |line: &str| line.contains("Finding {") && !line.contains("->") && !line.contains("let Finding {");
+    let (mut files, mut met) = (Vec::new(), BTreeSet::new());
+    collect(&root().join("src"), &mut files);
+    for file in files {
+        let path = relative(&file);
+        let text = without_comments(without_tests(&fs::read_to_string(&file).unwrap()));
+        let (command, test) = (path.starts_with("bin/"), is_test_file(&path));
+        for line in text.lines().filter(|_| !test) {
+            let mut only_in = |place: &'static str, found: bool| {
+                assert!(!found || path.ends_with(place), "{path}: {line}");
+                met.extend(found.then_some(place));
+            };
+            only_in("retell-vault/print.rs", printing(line) || (command && ends_a_line(line)));
+            only_in("doctor/finding.rs", builds(line));
+            only_in("error.rs", line.contains("Box<Inner>") || line.contains("Inner {"));
+        }
+    }
+    assert_eq!(met.len(), 3, "the patterns of this test find nothing any more: {met:?}");
+}
+
 /// The core that a stranger reviews in an afternoon.
 #[test]
 fn the_security_core_is_small() {

@@ -103,6 +103,6 @@ fn report(
     records::warn_of_stored(&stored);
     match global.json {
         true => print::json(&records::stored_json(&stored)),
-        false => print::out(&format!("{done} {field} of {owner}, version {}\n", stored.version)),
+        false => print::line(&format!("{done} {field} of {owner}, version {}", stored.version)),
     }
 }

@@ -55,7 +55,8 @@ fn finding_json(finding: &Finding) -> Value {
 }
 
 fn as_text(diagnosis: &Diagnosis) -> String {
-    let mut text = format!("{}: {}\n", diagnosis.health().as_str(), totals(&diagnosis.findings));
+    let mut text =
+        print::indented(0, &format!("{}: {}", diagnosis.health().as_str(), totals(&diagnosis.findings)));
     for finding in &diagnosis.findings {
         text.push_str(&format!("\n{}", finding_text(finding)));
     }

@@ -100,8 +100,8 @@ fn write(global: &Global, args: &LayoutWriteArgs) -> Result<(), Failure> {
     let path = path.display().to_string();
     match (global.json, is_new) {
         (true, _) => print::json(&json!({ "layout": path, "written": is_new })),
-        (false, true) => print::out(&format!("wrote {path}\n")),
-        (false, false) => print::out(&format!("kept {path}, which says the same\n")),
+        (false, true) => print::line(&format!("wrote {path}")),
+        (false, false) => print::line(&format!("kept {path}, which says the same")),
     }
 }
 

@@ -15,6 +15,11 @@ pub fn out(text: &str) -> Result<(), Failure> {
     write(&lines.join("\n"))
 }
 
+/// A result of one line.
+pub fn line(text: &str) -> Result<(), Failure> {
+    write(&indented(0, text))
+}
+
 /// A script as the library prints it: its lines and blanks stay, and it has nothing else that is not seen.
 pub fn script(text: &str) -> Result<(), Failure> {
     write(text)

@@ -52,7 +52,7 @@ pub async fn delete(global: &Global, delete: &DeleteArgs) -> Result<(), Failure>
             "version": stored.version.to_string(),
             "rows": stored.rows,
         })),
-        false => print::out(&format!("deleted {owner}\n")),
+        false => print::line(&format!("deleted {owner}")),
     }
 }
 
@@ -63,8 +63,8 @@ pub async fn forget(global: &Global, owner: &OwnerArgs) -> Result<(), Failure> {
     let (pending, replicas, kept) = (forgotten.pending, forgotten.replicas, forgotten.kept);
     match global.json {
         true => print::json(&json!({ "pending": pending, "replicas": replicas, "kept": kept })),
-        false => print::out(&format!(
-            "erased of {owner} in the local file: {pending} pending, {replicas} copies, {kept} kept aside\n"
+        false => print::line(&format!(
+            "erased of {owner} in the local file: {pending} pending, {replicas} copies, {kept} kept aside"
         )),
     }
 }
@@ -142,7 +142,7 @@ pub fn places_json(places: &[(Field, Place)]) -> Value {
 
 fn stored_text(global: &Global, owner: &Owner, stored: &Stored) -> String {
     let rows: Vec<_> = stored.places.iter().map(|place| place_row(global, place)).collect();
-    format!("stored {owner}, version {}\n{}", stored.version, print::table(&rows))
+    print::indented(0, &format!("stored {owner}, version {}", stored.version)) + &print::table(&rows)
 }
 
 /// A field, its place, and the column or the file that this is.

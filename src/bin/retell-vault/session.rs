@@ -67,11 +67,13 @@ pub async fn init(global: &Global) -> Result<(), Failure> {
         print::hint("`retell-vault layout check` compares the layout with the database");
     }
     let made = match (&layout, written) {
-        (InitLayout::New(_), Some(layout)) => format!("wrote {layout}\n"),
-        (InitLayout::Kept(_), Some(layout)) => format!("kept {layout}, which says the same\n"),
+        (InitLayout::New(_), Some(layout)) => print::indented(0, &format!("wrote {layout}")),
+        (InitLayout::Kept(_), Some(layout)) => {
+            print::indented(0, &format!("kept {layout}, which says the same"))
+        }
         _ => String::new(),
     };
-    print::out(&format!("made {path} with key {key}\n{made}"))
+    print::out(&(print::indented(0, &format!("made {path} with key {key}")) + &made))
 }
 
 /// A new keyring, not saved yet. Nobody is asked for a passphrase where there is one already.

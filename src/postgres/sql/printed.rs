@@ -77,13 +77,13 @@ fn string(rest: &str, printed: &mut String) -> usize {
     let quoted = &rest[..length];
     match quoted.chars().all(is_harmless) {
         true => printed.push_str(quoted),
-        false => literal(&inside(quoted).replace("''", "'"), printed),
+        false => push_literal(&inside(quoted).replace("''", "'"), printed),
     }
     length
 }
 
 /// A literal in its own form, apart from a word before it.
-fn literal(text: &str, printed: &mut String) {
+fn push_literal(text: &str, printed: &mut String) {
     if printed.ends_with(is_of_word) {
         printed.push(' ');
     }
@@ -120,7 +120,7 @@ fn dollar_quoted(rest: &str, lines: Lines, printed: &mut String) -> usize {
     let stays = |char: char| is_harmless(char) || (lines == Lines::Kept && "\n\t".contains(char));
     match text.chars().all(stays) {
         true => printed.push_str(&format!("{tag}{text}{tag}")),
-        false => literal(text, printed),
+        false => push_literal(text, printed),
     }
     2 * tag.len() + text.len()
 }

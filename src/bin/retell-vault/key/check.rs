@@ -141,9 +141,9 @@ fn as_json(problems: &[KeyProblem], census: &Census, keys: u64, tokens: u64) -> 
 
 fn as_text(global: &Global, problems: &[KeyProblem], census: &Census, keys: u64, tokens: u64) -> String {
     let (keys, tokens) = (print::count(keys, "key"), print::count(tokens, "token"));
-    let mut text = format!("{keys}, {tokens}\n");
+    let mut text = print::indented(0, &format!("{keys}, {tokens}"));
     match problems {
-        [] => text.push_str(&format!("nothing is wrong {}\n", token_count::scope(global))),
+        [] => text.push_str(&print::indented(0, &format!("nothing is wrong {}", token_count::scope(global)))),
         _ => problems.iter().for_each(|KeyProblem { text: what, advice, .. }| {
             text.push_str(&print::table(&[[format!("wrong: {what}")], [format!("  {advice}")]]));
         }),

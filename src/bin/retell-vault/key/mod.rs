@@ -32,7 +32,7 @@ pub async fn run(global: &Global, command: &KeyCommand) -> Result<(), Failure> {
 fn add(global: &Global) -> Result<(), Failure> {
     let keyring = session::keyring(global)?;
     let key = keyring.add_key()?;
-    let text = format!("added key {}: it is pending, which opens and does not seal yet\n", key.id);
+    let text = format!("added key {}: it is pending, which opens and does not seal yet", key.id);
     let hints = [
         COPY.to_owned(),
         format!(
@@ -47,7 +47,7 @@ fn promote(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global)?;
     let key = keyring.promote_key(keyring.find_key(&key.id)?)?;
     let text = format!(
-        "key {} is the primary key since {}: it seals whatever is stored from now on\n",
+        "key {} is the primary key since {}: it seals whatever is stored from now on",
         key.id,
         print::utc(key.state_since)
     );
@@ -64,7 +64,7 @@ async fn retire(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
     refuse_sealing(global, &keyring, id).await?;
     let key = keyring.retire_key(id)?;
     let text = format!(
-        "key {} is retired since {}: it opens, and will never seal\n",
+        "key {} is retired since {}: it opens, and will never seal",
         key.id,
         print::utc(key.state_since)
     );
@@ -114,11 +114,8 @@ async fn destroy(global: &Global, options: &DestroyArgs) -> Result<(), Failure> 
         "copies and backups of the keyring file still hold the key: replace or delete them, on every host",
     );
     print::hint("backups of the database from before the rotation open with nothing but such a copy");
-    print::out(&format!(
-        "key {id} is destroyed since {}: this cannot be undone\n{}",
-        print::utc(key.state_since),
-        token_count::outside(&outside)
-    ))
+    let done = format!("key {id} is destroyed since {}: this cannot be undone", print::utc(key.state_since));
+    print::out(&(print::indented(0, &done) + &token_count::outside(&outside)))
 }
 
 fn not_destroyed(error: Error) -> Failure {
@@ -141,7 +138,7 @@ fn rewrap(global: &Global, options: &RewrapArgs) -> Result<(), Failure> {
     }
     print::hint("running processes go on; restart them with the new secret before keys are changed again");
     print::hint("the old secret still opens backups and copies of the file: replace them");
-    print::out(&format!("{path} opens with the new secret only\n"))
+    print::line(&format!("{path} opens with the new secret only"))
 }
 
 /// What became of a key, and what to do next.
@@ -157,5 +154,5 @@ fn report(
         return print::json(&json!({ "keyring": keyring, "key": status::key_json(key) }));
     }
     hints.iter().for_each(|hint| print::hint(hint));
-    print::out(text)
+    print::line(text)
 }

@@ -89,7 +89,7 @@ async fn dry_run(global: &Global, options: &RotateArgs, keyring: KeyringFile) ->
     let tokens = token_count::rows(&estimate.census, &keyring.keys());
     let tokens = print::titled("tokens", &print::table(&tokens));
     let outside = token_count::outside(&estimate.census.outside);
-    print::out(&format!("{}\n{tokens}{outside}", print::table(&rows)))
+    print::out(&(print::table(&rows) + "\n" + &tokens + &outside))
 }
 
 /// Tokens of the local file that are not under the primary key.

@@ -74,7 +74,7 @@ fn as_text(global: &Global, keys: &[KeyInfo], rotation: &Rotation, elapsed: Dura
     };
     let summary = print::table(&rows.map(|(name, value)| [name.to_owned(), value]));
     let outside = token_count::outside(&rotation.census.outside);
-    format!("{summary}\n{}\n{verdict}\n{outside}", print::titled("tokens", &tokens))
+    [summary, print::titled("tokens", &tokens), print::indented(0, &verdict) + &outside].join("\n")
 }
 
 /// `2 unsealable, 1 unknown_key`.

@@ -39,9 +39,9 @@ fn tell_applied(global: &Global, plan: &SchemaPlan, applied: &Applied) -> Result
             "`retell-vault schema verify` tries it out; `retell-vault schema rollback` takes it back",
         );
     }
-    print::out(&match applied.steps.len() as u64 {
-        0 => format!("nothing to do: {} is as wanted\n", plan.table),
-        steps => format!("applied {} to {}\n", print::count(steps, "step"), plan.table),
+    print::line(&match applied.steps.len() as u64 {
+        0 => format!("nothing to do: {} is as wanted", plan.table),
+        steps => format!("applied {} to {}", print::count(steps, "step"), plan.table),
     })
 }
 
@@ -82,9 +82,9 @@ fn tell_rolled_back(global: &Global, rolled_back: &RolledBack) -> Result<(), Fai
             "records whose tokens lie in them do not load until these are put back: docs/SCHEMA.md, \"Roll back\"",
         );
     }
-    print::out(&match rolled_back.steps.len() as u64 {
-        0 => "nothing to take back: no step is recorded\n".to_owned(),
-        steps => format!("took back {}\n", print::count(steps, "step")),
+    print::line(&match rolled_back.steps.len() as u64 {
+        0 => "nothing to take back: no step is recorded".to_owned(),
+        steps => format!("took back {}", print::count(steps, "step")),
     })
 }
 
