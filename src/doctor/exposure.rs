@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::doctor::finding::{Area, Finding, FindingId, Mend, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::fixes::{clear_column, clear_scalar, remove_key};
+use crate::doctor::frame::by_owner;
 use crate::doctor::rows::columns::{ColumnPart, ColumnRole};
 use crate::doctor::rows::counts::{ExaminedRows, Occurrences};
 use crate::doctor::rows::json_secrets::look_into;
@@ -117,7 +118,7 @@ fn in_default(rows: &ExaminedRows<'_>, at: usize) -> Option<Finding> {
     let id = if role == ColumnRole::Webhook { finding_ids::SECRET_IN_WEBHOOK_CONFIG } else { id(class) };
     let severity = if let ColumnRole::Named(_) = role { severity(role, class) } else { Severity::Critical };
     let object = format!("default of {}", rows.object(at));
-    Some(Finding::new(id, severity, object, meaning, Mend::Sql(drop)))
+    Some(Finding::new(id, severity, object, meaning, Mend::Sql(by_owner(rows.context, &drop))))
 }
 
 /// What is wrong with a default for such a column.
@@ -162,16 +163,16 @@ fn too_long(rows: &ExaminedRows<'_>) -> Option<Finding> {
 fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart) -> Mend {
     let name = &rows.columns.watched[at].column;
     let column = rows.context.table.column(name);
-    let relation = relation(rows.context.layout);
+    let context = rows.context;
     // rows that do not count are not the vault's, and keep what they have in its columns
     let counts = match rows.columns.watched[at].of_rows_that_count {
         true => rows.context.table.filter.and(""),
         false => String::new(),
     };
     match (rows.columns.roles[at].0, part) {
-        (_, ColumnPart::Key(path)) => remove_key(&relation, name, column, path, &counts),
-        (ColumnRole::Named(_), _) => clear_column(&relation, name, column),
-        (ColumnRole::Config, ColumnPart::Whole) => clear_scalar(&relation, name, column, &counts),
+        (_, ColumnPart::Key(path)) => remove_key(context, name, column, path, &counts),
+        (ColumnRole::Named(_), _) => clear_column(context, name, column),
+        (ColumnRole::Config, ColumnPart::Whole) => clear_scalar(context, name, column, &counts),
         _ => Mend::Command(put(rows)),
     }
 }

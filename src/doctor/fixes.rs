@@ -2,6 +2,7 @@
 
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::Mend;
+use crate::doctor::frame::{by_owner, to_every_row};
 use crate::doctor::rows::json_secrets::JsonPath;
 use crate::doctor::rows::text_class::EMPTY_VALUES;
 use crate::postgres::catalogue::definitions::Policy;
@@ -19,7 +20,7 @@ const PARAMETERS: &str = "[?&#][^=&#]*(key|token|secret|auth|passw|bearer|creden
 
 // --- Secrets in columns of the application ---
 
-pub(crate) fn clear_column(relation: &str, name: &str, column: Option<&TableColumn>) -> Mend {
+pub(crate) fn clear_column(context: &TableContext<'_>, name: &str, column: Option<&TableColumn>) -> Mend {
     if column.is_some_and(|column| column.generated) {
         return Mend::Advice(format!("{name} is generated from other columns: drop it"));
     }
@@ -30,24 +31,33 @@ pub(crate) fn clear_column(relation: &str, name: &str, column: Option<&TableColu
     };
     let (name, empty) = (quote(name), EMPTY_VALUES.map(literal).join(", "));
     let unrecognised = holds_unrecognised(&format!("{name}::text"), Kind::Text);
-    Mend::Sql(format!(
-        "UPDATE {relation} SET {name} = {nothing} WHERE {name}::text NOT IN ({empty}) \
-         AND (pg_catalog.length({name}::text) < {SHORTEST_TOKEN} OR ({unrecognised}))"
-    ))
+    let sql = format!(
+        "UPDATE {} SET {name} = {nothing} WHERE {name}::text NOT IN ({empty}) \
+         AND (pg_catalog.length({name}::text) < {SHORTEST_TOKEN} OR ({unrecognised}))",
+        context.relation()
+    );
+    Mend::Sql(to_every_row(context, &sql))
 }
 
 /// `counts`: conditions on the rows, each with an `AND` before it.
-pub(crate) fn clear_scalar(relation: &str, name: &str, column: Option<&TableColumn>, counts: &str) -> Mend {
+pub(crate) fn clear_scalar(
+    context: &TableContext<'_>,
+    name: &str,
+    column: Option<&TableColumn>,
+    counts: &str,
+) -> Mend {
     let nothing = if column.is_some_and(|column| column.not_null) { "'{}'" } else { "NULL" };
     let name = quote(name);
-    Mend::Sql(format!(
-        "UPDATE {relation} SET {name} = {nothing} WHERE pg_catalog.jsonb_typeof({name}::jsonb) NOT IN ('object', 'null'){counts}"
-    ))
+    let sql = format!(
+        "UPDATE {} SET {name} = {nothing} WHERE pg_catalog.jsonb_typeof({name}::jsonb) NOT IN ('object', 'null'){counts}",
+        context.relation()
+    );
+    Mend::Sql(to_every_row(context, &sql))
 }
 
 /// `counts` as for [`clear_scalar`].
 pub(crate) fn remove_key(
-    relation: &str,
+    context: &TableContext<'_>,
     name: &str,
     column: Option<&TableColumn>,
     path: &JsonPath,
@@ -83,7 +93,8 @@ pub(crate) fn remove_key(
             (new, format!("({value} ~ {user} OR {value} ~* {parameters})"))
         }
     };
-    Mend::Sql(format!("UPDATE {relation} SET {name} = {new}::{kind} WHERE {condition}{counts}"))
+    let sql = format!("UPDATE {} SET {name} = {new}::{kind} WHERE {condition}{counts}", context.relation());
+    Mend::Sql(to_every_row(context, &sql))
 }
 
 // --- Policies ---
@@ -103,18 +114,26 @@ pub(crate) fn rebuild_index(context: &TableContext<'_>, index: &Index) -> String
     // what kept a unique index from being built would do so again
     match context.definitions.of_index(index).constraint.is_none() && (is_leftover || index.unique) {
         true => drop_index(context, index),
-        false => format!("REINDEX INDEX {}{}", concurrently(context), in_schema(context.layout, &index.name)),
+        false => of_index(context, "REINDEX", index),
     }
 }
 
 pub(crate) fn drop_index(context: &TableContext<'_>, index: &Index) -> String {
     match &context.definitions.of_index(index).constraint {
-        Some(name) => format!("ALTER TABLE {} DROP CONSTRAINT {}", context.relation(), quote(name)),
-        None => format!("DROP INDEX {}{}", concurrently(context), in_schema(context.layout, &index.name)),
+        Some(name) => {
+            by_owner(context, &format!("ALTER TABLE {} DROP CONSTRAINT {}", context.relation(), quote(name)))
+        }
+        None => of_index(context, "DROP", index),
     }
 }
 
-/// Indexes over partitions can be neither dropped nor rebuilt concurrently.
-fn concurrently(context: &TableContext<'_>) -> &'static str {
-    if context.table.is_partitioned() { "" } else { "CONCURRENTLY " }
+/// What is done concurrently cannot stand in a transaction, so it has no frame, and needs none: it names the schema, and what
+/// an index calls while it is built runs with the rights of the table's owner. Indexes over partitions can be neither dropped
+/// nor rebuilt concurrently.
+fn of_index(context: &TableContext<'_>, verb: &str, index: &Index) -> String {
+    let name = in_schema(context.layout, &index.name);
+    match context.table.is_partitioned() {
+        true => by_owner(context, &format!("{verb} INDEX {name}")),
+        false => format!("{verb} INDEX CONCURRENTLY {name}"),
+    }
 }

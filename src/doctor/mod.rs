@@ -6,6 +6,7 @@ mod exposure;
 pub(crate) mod finding;
 mod finding_ids;
 mod fixes;
+mod frame;
 mod host_files;
 mod keys;
 pub(crate) mod options;

@@ -9,13 +9,13 @@ use sqlx::postgres::PgArguments;
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::finding_ids;
+use crate::doctor::frame::to_every_row;
 use crate::error::{Error, ErrorKind};
 use crate::layout::layout::Layout;
 use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Query, bind};
-use crate::postgres::sql::names::quote;
-use crate::postgres::sql::names::{in_schema, our_name, relation};
+use crate::postgres::sql::names::{EQ, in_schema, our_name, quote, relation, text};
 use crate::schema::object_owner::lock_down_sql;
 
 /// A table with more bytes than this is only sampled.
@@ -108,16 +108,18 @@ impl Users {
         // in a form that an index of the users serves
         let owner_kind = context.plan.table().map(|table| table.user);
         let same = match (owner_kind, self.kind.as_str()) {
-            (Some(IdKind::Uuid), "uuid") => format!("{user} = {owner}"),
+            (Some(IdKind::Uuid), "uuid") => format!("{user} {EQ} {owner}"),
             (_, "uuid") => format!(
-                "{user} = CASE WHEN {owner} ~ '{UUID}' THEN {owner}::pg_catalog.text::pg_catalog.uuid END"
+                "{user} {EQ} CASE WHEN {} OPERATOR(pg_catalog.~) '{UUID}' THEN {}::pg_catalog.uuid END",
+                text(&owner),
+                text(&owner)
             ),
             (Some(IdKind::Uuid), "text" | "character varying") => {
-                let owner = format!("{owner}::pg_catalog.text");
-                format!("{user} = ANY (ARRAY[{owner}, pg_catalog.upper({owner})])")
+                let owner = text(&owner);
+                format!("{} {EQ} ANY (ARRAY[{owner}, pg_catalog.upper({owner})])", text(&user))
             }
-            (_, "text" | "character varying") => format!("{user} = {owner}"),
-            _ => format!("{user}::pg_catalog.text = {owner}::pg_catalog.text"),
+            // an index of a varchar column serves this too
+            _ => format!("{} {EQ} {}", text(&user), text(&owner)),
         };
         let users = relation(&self.layout);
         format!("{owner} IS NOT NULL AND NOT EXISTS (SELECT FROM {users} AS u WHERE {same})")
@@ -172,15 +174,12 @@ fn finding(context: &TableContext<'_>, users: &Users, found: &Orphans) -> Findin
 fn moved(context: &TableContext<'_>, users: &Users) -> String {
     let table = context.relation();
     let beside = in_schema(context.layout, &our_name(&["backup", "orphans", &context.layout.table]));
-    let mut sql = vec![
-        "BEGIN".to_owned(),
-        format!("CREATE TABLE IF NOT EXISTS {beside} AS SELECT * FROM {table} WITH NO DATA"),
-    ];
+    let mut sql = vec![format!("CREATE TABLE IF NOT EXISTS {beside} AS SELECT * FROM {table} WITH NO DATA")];
     sql.extend(lock_down_sql(&beside));
     sql.push(format!(
         "WITH gone AS (DELETE FROM {table} AS o WHERE {} RETURNING o.*) INSERT INTO {beside} SELECT * FROM gone",
         users.condition(context)
     ));
-    sql.push("COMMIT".to_owned());
-    sql.join(";\n")
+    // a policy that hid a user would make an orphan of the user's rows
+    to_every_row(context, &sql.join(";\n"))
 }

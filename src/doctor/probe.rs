@@ -6,6 +6,7 @@ use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, FindingId, Mend, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::fixes::drop_policy;
+use crate::doctor::frame::by_owner;
 use crate::doctor::probe_actor::{Actor, ROWS_MET};
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::access::TableAccess;
@@ -186,7 +187,7 @@ impl Attack {
         let drops = self.suspects(context, access).into_iter().map(|policy| drop_policy(context, policy));
         let sql: Vec<String> = drops.chain(planned_sql(context, &on()).await?).collect();
         Ok(match sql.is_empty() {
-            false => Mend::Sql(sql.join(";\n")),
+            false => Mend::Sql(by_owner(context, &sql.join(";\n"))),
             true => Mend::Advice(
                 "no policy of the table explains it: see whether the role is a member of the table's owner"
                     .to_owned(),

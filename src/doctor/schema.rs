@@ -10,6 +10,7 @@ use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, FindingId, Mend, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::fixes::{drop_index, rebuild_index};
+use crate::doctor::frame::by_owner;
 use crate::error::ErrorKind;
 use crate::postgres::catalogue::definitions::IndexDefinition;
 use crate::postgres::catalogue::table::{Index, Persistence};
@@ -55,7 +56,7 @@ fn not_durable(context: &TableContext<'_>) -> Option<Finding> {
     let error = table.check_durable(layout).err()?;
     let mend = match table.is_partitioned() || table.persistence == Persistence::Temporary {
         true => Mend::Advice(error.hint().to_owned()),
-        false => Mend::Sql(format!("ALTER TABLE {} SET LOGGED", relation(layout))),
+        false => Mend::Sql(by_owner(context, &format!("ALTER TABLE {} SET LOGGED", relation(layout)))),
     };
     let (id, meaning) = (finding_ids::TABLE_NOT_DURABLE, error.to_string());
     Some(Finding::new(id, Severity::Critical, context.object(), meaning, mend))
@@ -106,17 +107,17 @@ impl Group {
             _ => None,
         };
         self.decided = Some((guard.to_owned(), other.is_some()));
-        self.sql.push(as_one(other.unwrap_or(step)));
+        self.sql.push(as_one(context, other.unwrap_or(step)));
         Ok(())
     }
 }
 
 /// What a person runs. A step that is not concurrent is one transaction.
-fn as_one(step: &Step) -> String {
+fn as_one(context: &TableContext<'_>, step: &Step) -> String {
     let sql = step.sql.join(";\n");
-    match step.concurrent || step.sql.len() < 2 {
+    match step.concurrent {
         true => sql,
-        false => format!("BEGIN;\n{sql};\nCOMMIT"),
+        false => by_owner(context, &sql),
     }
 }
 

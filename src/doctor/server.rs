@@ -7,6 +7,7 @@ use sqlx::postgres::PgArguments;
 use crate::doctor::context::HostContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::finding_ids;
+use crate::doctor::frame::framed;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
@@ -154,9 +155,8 @@ impl ServerState {
                 return Mend::Advice(advice);
             }
         };
-        Mend::Sql(format!(
-            "SET default_transaction_read_only = off;\nALTER {whose} RESET default_transaction_read_only"
-        ))
+        let reset = format!("ALTER {whose} RESET default_transaction_read_only");
+        Mend::Sql(format!("SET default_transaction_read_only = off;\n{}", framed(None, &reset)))
     }
 
     fn careless(&self, address: &str) -> Option<Finding> {

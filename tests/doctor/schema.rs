@@ -95,7 +95,7 @@ async fn a_role_without_grants_and_a_column_that_is_computed() {
     let clinic = clinic.by(&role.url);
     let findings = clinic.finds_and_mends(&Planted { id: "missing_grant", plant: "" }).await;
     assert!(
-        findings[0].mend.text().starts_with("GRANT UPDATE (\"encrypted_retell_api_key\")"),
+        findings[0].mend.text().contains(";\nGRANT UPDATE (\"encrypted_retell_api_key\")"),
         "{findings:#?}"
     );
 

@@ -7,6 +7,7 @@ use sqlx::postgres::PgArguments;
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::finding_ids;
+use crate::doctor::frame::{by_owner, framed};
 use crate::error::{Error, ErrorKind};
 use crate::postgres::catalogue::access::{Grant, TableAccess};
 use crate::postgres::connection::errors::{DatabaseError, Phase};
@@ -60,7 +61,7 @@ fn to_outsider(context: &TableContext<'_>, grant: &Grant) -> Finding {
 /// A REVOKE by the owner takes back only what the owner granted, so whoever passed it on takes it back.
 fn revoke(context: &TableContext<'_>, grant: &Grant) -> String {
     if grant.holder != "public" && grant.holder != grant.grantee {
-        return format!("REVOKE {} FROM {}", quote(&grant.grantee), quote(&grant.holder));
+        return framed(None, &format!("REVOKE {} FROM {}", quote(&grant.grantee), quote(&grant.holder)));
     }
     let columns = match grant.columns.as_slice() {
         [] => String::new(),
@@ -69,8 +70,8 @@ fn revoke(context: &TableContext<'_>, grant: &Grant) -> String {
     let (relation, grantee) = (context.relation(), role(&grant.grantee));
     let revoke = format!("REVOKE ALL PRIVILEGES{columns} ON TABLE {relation} FROM {grantee}");
     match &grant.grantor {
-        Some(grantor) => format!("SET ROLE {};\n{revoke};\nRESET ROLE", quote(grantor)),
-        None => revoke,
+        Some(grantor) => framed(Some(grantor), &revoke),
+        None => by_owner(context, &revoke),
     }
 }
 
@@ -98,7 +99,7 @@ pub(super) fn bypassing(context: &TableContext<'_>, access: &TableAccess) -> Vec
             Severity::Warning,
             format!("role {name}"),
             "the role has rights on the table, and no policy holds for it: it sees every row",
-            Mend::Sql(format!("ALTER ROLE {} NOBYPASSRLS", quote(name))),
+            Mend::Sql(framed(None, &format!("ALTER ROLE {} NOBYPASSRLS", quote(name)))),
         )
     };
     access.bypassing.iter().map(finding).collect()
@@ -110,7 +111,7 @@ pub(super) fn owning(context: &TableContext<'_>, access: &TableAccess) -> Vec<Fi
     let finding = |name: &String| {
         let mend = match name == owner {
             true => Mend::Advice("give the table to a role that no user is".to_owned()),
-            false => Mend::Sql(format!("REVOKE {} FROM {}", quote(owner), quote(name))),
+            false => Mend::Sql(framed(None, &format!("REVOKE {} FROM {}", quote(owner), quote(name)))),
         };
         let meaning = format!(
             "it has the rights of {owner}, who owns the table: policies hold it back as little as the owner"
@@ -143,9 +144,11 @@ struct MissingGrant {
 pub(crate) async fn missing(context: &TableContext<'_>) -> Result<Option<Finding>, DatabaseError> {
     let answer = ask(context).await?;
     let role = quote(&context.definitions.server.role);
-    let mut grants = Vec::new();
+    let (mut grants, mut on_schema) = (Vec::new(), None);
     if !answer.usage {
-        grants.push(format!("GRANT USAGE ON SCHEMA {} TO {role}", quote(&context.layout.schema)));
+        // the schema may be another role's
+        let usage = format!("GRANT USAGE ON SCHEMA {} TO {role}", quote(&context.layout.schema));
+        on_schema = Some(framed(None, &usage));
     }
     for privilege in ["SELECT", "INSERT", "UPDATE"] {
         let columns = answer.missing.iter().filter(|missing| missing.privilege == privilege);
@@ -155,7 +158,9 @@ pub(crate) async fn missing(context: &TableContext<'_>) -> Result<Option<Finding
             grants.push(format!("GRANT {privilege} ({}) ON TABLE {table} TO {role}", columns.join(", ")));
         }
     }
-    Ok((!grants.is_empty()).then(|| missing_grant(context, &answer, grants.join(";\n"))))
+    let on_table = (!grants.is_empty()).then(|| by_owner(context, &grants.join(";\n")));
+    let sql: Vec<String> = on_schema.into_iter().chain(on_table).collect();
+    Ok((!sql.is_empty()).then(|| missing_grant(context, &answer, sql.join(";\n"))))
 }
 
 async fn ask(context: &TableContext<'_>) -> Result<GrantsAnswer, DatabaseError> {

@@ -9,6 +9,7 @@ use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::fixes::{alter_policy, drop_policy};
+use crate::doctor::frame::{by_owner, framed};
 use crate::postgres::catalogue::access::{PolicyRole, TableAccess};
 use crate::postgres::catalogue::definitions::Policy;
 use crate::postgres::connection::errors::DatabaseError;
@@ -82,7 +83,7 @@ fn reaches_anon(context: &TableContext<'_>, access: &TableAccess, policy: &Polic
         let meaning = format!("the policy holds for anon, as a member of {}", group.name);
         let revokes: Vec<_> =
             groups().map(|group| format!("REVOKE {} FROM anon", quote(&group.name))).collect();
-        let mend = Mend::Sql(revokes.join(";\n"));
+        let mend = Mend::Sql(framed(None, &revokes.join(";\n")));
         return Some(Finding::new(
             finding_ids::POLICY_REACHES_ANON,
             Severity::Warning,
@@ -93,7 +94,7 @@ fn reaches_anon(context: &TableContext<'_>, access: &TableAccess, policy: &Polic
     }
     let meaning = format!("the policy for {} holds for who is not signed in", command(policy));
     let mend = match names("public") && context.definitions.has_role("authenticated") {
-        true => Mend::Sql(alter_policy(context, policy, "TO authenticated")),
+        true => Mend::Sql(by_owner(context, &alter_policy(context, policy, "TO authenticated"))),
         false => without(context, access, policy, |role| !["anon", "public"].contains(&role.name.as_str())),
     };
     Some(Finding::new(
@@ -147,10 +148,11 @@ fn without(
 ) -> Mend {
     let left: Vec<String> =
         access.roles_of(policy).filter(|role| stays(role)).map(|left| role(&left.name)).collect();
-    Mend::Sql(match left.is_empty() {
+    let sql = match left.is_empty() {
         true => drop_policy(context, policy),
         false => alter_policy(context, policy, &format!("TO {}", left.join(", "))),
-    })
+    };
+    Mend::Sql(by_owner(context, &sql))
 }
 
 fn object(context: &TableContext<'_>, policy: &Policy) -> String {
@@ -231,7 +233,7 @@ async fn recursion_finding(
         Severity::Warning,
         context.object(),
         meaning,
-        Mend::Sql(sql.join(";\n")),
+        Mend::Sql(by_owner(context, &sql.join(";\n"))),
     ))
 }
 
@@ -265,7 +267,7 @@ pub(super) async fn auth_uid(
             Severity::Warning,
             "function auth.uid()",
             meaning,
-            Mend::Sql(replacement(returns)),
+            Mend::Sql(framed(None, &replacement(returns))),
         )
     };
     Ok(broken.then(finding))
@@ -273,7 +275,7 @@ pub(super) async fn auth_uid(
 
 fn replacement(returns: &str) -> String {
     format!(
-        "CREATE OR REPLACE FUNCTION auth.uid() RETURNS {returns} LANGUAGE sql STABLE AS $$\n  \
+        "CREATE OR REPLACE FUNCTION auth.uid() RETURNS {returns} LANGUAGE sql STABLE SET search_path = '' AS $$\n  \
          SELECT coalesce(nullif(pg_catalog.current_setting('request.jwt.claim.sub', true), ''),\n    \
          nullif(nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::pg_catalog.jsonb ->> 'sub', ''))\
          ::{returns}\n$$"

@@ -5,6 +5,7 @@ use crate::doctor::access::grants::roles;
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::finding_ids;
+use crate::doctor::frame::framed;
 use crate::postgres::catalogue::access::{RelatedTable, Routine, TableAccess, View};
 
 /// The first version whose views can read with the rights of who asks.
@@ -30,7 +31,7 @@ fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
         true => (
             finding_ids::MATERIALIZED_VIEW,
             format!("it is a copy of the table for which no policy holds, and {readers} may read it"),
-            Mend::Sql(format!("REVOKE ALL ON TABLE {} FROM {}", view.relation, roles(&view.readers))),
+            by_its_owner(&format!("REVOKE ALL ON TABLE {} FROM {}", view.relation, roles(&view.readers))),
         ),
         false => (
             finding_ids::VIEW_WITHOUT_INVOKER,
@@ -46,7 +47,7 @@ fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
 
 fn invoker(context: &TableContext<'_>, view: &View) -> Mend {
     match context.definitions.server.version >= SECURITY_INVOKER {
-        true => Mend::Sql(format!("ALTER VIEW {} SET (security_invoker = true)", view.relation)),
+        true => by_its_owner(&format!("ALTER VIEW {} SET (security_invoker = true)", view.relation)),
         false => Mend::Advice(format!(
             "before PostgreSQL 15 a view cannot read with the rights of who asks: `REVOKE ALL ON TABLE {} FROM {}`, \
              or put the policy's condition into the view, with `security_barrier`",
@@ -54,6 +55,11 @@ fn invoker(context: &TableContext<'_>, view: &View) -> Mend {
             roles(&view.readers)
         )),
     }
+}
+
+/// None of these objects need be the table's owner's, and nothing that is done with them calls code of others.
+fn by_its_owner(sql: &str) -> Mend {
+    Mend::Sql(framed(None, sql))
 }
 
 pub(super) fn routines(access: &TableAccess) -> Vec<Finding> {
@@ -77,7 +83,7 @@ fn free_path(routine: &Routine) -> Option<Finding> {
         Severity::Warning,
         routine_object(routine),
         meaning,
-        Mend::Sql(sql),
+        by_its_owner(&sql),
     ))
 }
 
@@ -93,7 +99,7 @@ fn callable(routine: &Routine) -> Option<Finding> {
         Severity::Critical,
         routine_object(routine),
         meaning,
-        Mend::Sql(sql),
+        by_its_owner(&sql),
     ))
 }
 
@@ -126,7 +132,7 @@ fn open_partition(table: &RelatedTable) -> Option<Finding> {
         Severity::Critical,
         format!("partition {}", table.relation),
         meaning,
-        Mend::Sql(format!("REVOKE ALL ON TABLE {} FROM {}", table.relation, roles(&table.readers))),
+        by_its_owner(&format!("REVOKE ALL ON TABLE {} FROM {}", table.relation, roles(&table.readers))),
     ))
 }
 
@@ -147,6 +153,6 @@ fn open_vault_table(table: &RelatedTable) -> Option<Finding> {
         severity,
         format!("table {}", table.relation),
         meaning,
-        Mend::Sql(sql),
+        by_its_owner(&sql),
     ))
 }

@@ -3,6 +3,7 @@
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Mend, Severity};
 use crate::doctor::finding_ids;
+use crate::doctor::frame::by_owner;
 use crate::postgres::catalogue::access::TableAccess;
 use crate::postgres::catalogue::definitions::OUR_POLICIES;
 use crate::postgres::connection::errors::DatabaseError;
@@ -19,7 +20,7 @@ pub(crate) fn on() -> Wanted {
 async fn planned(context: &TableContext<'_>, wanted: &Wanted) -> Result<Mend, DatabaseError> {
     let sql = planned_sql(context, wanted).await?;
     Ok(match sql.is_empty() {
-        false => Mend::Sql(sql.join(";\n")),
+        false => Mend::Sql(by_owner(context, &sql.join(";\n"))),
         true => Mend::Advice(
             "the policies of the vault are there already; look at the other policies of the table".to_owned(),
         ),
