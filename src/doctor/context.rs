@@ -3,6 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use sqlx::postgres::PgRow;
+
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
 use crate::error::Error;
 use crate::layout::layout::Layout;
@@ -11,6 +13,7 @@ use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::snapshot::DetailedSnapshot;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::DatabaseError;
+use crate::postgres::connection::pool::Query;
 use crate::postgres::sql::names;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::store::core::Core;
@@ -99,6 +102,11 @@ impl<'a> TableContext<'a> {
     /// The table as it stands in SQL.
     pub(crate) fn relation(&self) -> String {
         names::relation(self.layout)
+    }
+
+    /// Reads rows of the table, as its owner where we may.
+    pub(crate) async fn as_owner(&self, query: Query) -> Result<Vec<PgRow>, DatabaseError> {
+        self.postgres.database.inspect_as_owner(&self.relation(), query).await
     }
 
     /// How long the server may take for a look that can be cut short: `most`, or what is left.

@@ -34,8 +34,14 @@ const OWNERS: usize = 5;
 /// As the vault takes UUIDs: in their form of 36 characters.
 const UUID: &str = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$";
 
-/// $1 the schema of the application's users, $2 the table, $3 the column. Runs with a safe search path.
-const TYPE: &str = "SELECT format_type(a.atttypid, NULL)
+/// The type, and whether it is a built-in one or a domain over one. $1 the schema of the application's users, $2 the table, $3 the
+/// column. Runs with a safe search path.
+const TYPE: &str = "SELECT format_type(a.atttypid, NULL), EXISTS (
+      WITH RECURSIVE below AS (
+        SELECT t.typtype, t.typbasetype, t.typnamespace FROM pg_type t WHERE t.oid = a.atttypid
+        UNION ALL SELECT t.typtype, t.typbasetype, t.typnamespace
+        FROM below JOIN pg_type t ON t.oid = below.typbasetype WHERE below.typtype = 'd')
+      SELECT FROM below WHERE typtype <> 'd' AND typnamespace = 'pg_catalog'::regnamespace)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3 AND a.attnum > 0 AND NOT a.attisdropped
     WHERE n.nspname = $1 AND c.relname = $2";
@@ -96,8 +102,19 @@ impl Users {
             Error::new(ErrorKind::Schema, message)
                 .with_hint("name the table of the application's users and its id column")
         };
-        let kind: Result<String, _> = rows.first().ok_or_else(missing)?.try_get(0);
-        let kind = kind.map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
+        let row = rows.first().ok_or_else(missing)?;
+        let read = row.try_get(0).and_then(|kind: String| Ok((kind, row.try_get(1)?)));
+        let (kind, is_built_in): (String, bool) =
+            read.map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
+        if !is_built_in {
+            let message = format!(
+                "column {column} of {} has type {kind}, whose functions are somebody's own: it is not looked at",
+                layout.table_name()
+            );
+            return Err(Error::new(ErrorKind::Schema, message)
+                .with_hint("name an id column of a built-in type, or of a domain over one")
+                .into());
+        }
         Ok(Self { layout, column: column.to_owned(), kind })
     }
 

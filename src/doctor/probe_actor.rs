@@ -135,7 +135,7 @@ impl<'a> Actor<'a> {
     pub(super) async fn count_as_ourselves(&self, owner: &Owner) -> Result<i64, DatabaseError> {
         let sql =
             format!("SELECT pg_catalog.count(*) FROM {} WHERE {}", self.context.relation(), self.is_owner(1));
-        let rows = self.context.postgres.database.fetch(self.query(sql, &[owner])?, Phase::Reading).await?;
+        let rows = self.context.as_owner(self.query(sql, &[owner])?).await?;
         one(rows.first().map(|row| row.try_get(0)))
     }
 
@@ -148,7 +148,7 @@ impl<'a> Actor<'a> {
             self.context.relation()
         );
         let query = self.query(sql, &[self.owner, self.other])?;
-        let rows = self.context.postgres.database.fetch(query, Phase::Reading).await?;
+        let rows = self.context.as_owner(query).await?;
         one(rows.first().map(|row| row.try_get(0)))
     }
 }

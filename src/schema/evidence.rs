@@ -103,9 +103,10 @@ impl RowInspection<'_> {
     /// One row; `None` when that would have taken too long, or we may not see it.
     async fn ask(&self, sql: String) -> Result<Option<PgRow>, DatabaseError> {
         let query = Query { sql: sql.into(), arguments: PgArguments::default() };
+        let table = relation(self.layout);
         let asked = match self.extent {
-            Extent::Bounded => self.database.inspect_within(PATIENCE, query).await,
-            Extent::EveryRow => self.database.fetch_from_all_rows(&[&relation(self.layout)], query).await,
+            Extent::Bounded => self.database.inspect_within(PATIENCE, &table, query).await,
+            Extent::EveryRow => self.database.fetch_from_all_rows(&[&table], query).await,
         };
         match asked {
             Ok(rows) => Ok(rows.into_iter().next()),
@@ -119,7 +120,7 @@ impl RowInspection<'_> {
 
 /// For every column that is there, the condition that it holds something foreign.
 fn conditions(layout: &Layout, table: &Table) -> Vec<(String, String)> {
-    let is_there = |name: &&str| table.column(name).is_some();
+    let is_there = |name: &&str| table.column(name).is_some_and(TableColumn::casts_to_text);
     let value = |name: &str| format!("t.{}::text", quote(name));
     let secrets = layout.secret_columns().filter(is_there);
     let secrets = secrets.map(|name| (name.to_owned(), holds_unrecognised(&value(name), Kind::Text)));

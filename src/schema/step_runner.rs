@@ -48,6 +48,7 @@ impl<'a> StepRunner<'a> {
         let mut on_wait = || listener(SchemaEvent::Waiting);
         take_lock(&mut direct, layout, options.patience, &mut on_wait).await?;
         takes_writes(&mut direct).await?;
+        direct.act_as_owner(&relation(layout)).await?;
         let definitions = snapshot::take_definitions(&postgres.database, layout).await?;
         let journal = journal::owner(&mut direct, layout).await?;
         has_rights(layout, &definitions, journal.as_ref())?;

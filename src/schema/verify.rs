@@ -5,7 +5,7 @@ use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::direct::Direct;
 use crate::postgres::connection::errors::DatabaseError;
-use crate::postgres::sql::names::our_name;
+use crate::postgres::sql::names::{our_name, relation};
 use crate::postgres::statements::plan::Postgres;
 use crate::schema::check_results::{Checks, Verification};
 use crate::schema::plan::{SchemaPlan, plan_from};
@@ -24,6 +24,7 @@ pub(super) async fn verify(
     wanted: &Wanted,
 ) -> Result<Verification, DatabaseError> {
     let mut direct = postgres.database.direct().await?;
+    direct.act_as_owner(&relation(postgres.layout())).await?;
     let mut checks = Checks::default();
     let (current, definitions) = postgres.refresh_with_definitions().await?;
     let found = ExistingObjects {

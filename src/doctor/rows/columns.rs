@@ -73,7 +73,7 @@ fn role(context: &TableContext<'_>, column: &TableColumn) -> Option<ColumnRole> 
     // a domain, and an array, may hold anything
     let is_text = !NO_TEXT.iter().any(|kind| column.kind.starts_with(kind));
     match name {
-        _ if !is_text => None,
+        _ if !is_text || !column.casts_to_text() => None,
         _ if layout.is_for_secrets(name) => Some(ColumnRole::Slot),
         _ if name == layout.config_column => Some(ColumnRole::Config),
         _ if is_object(layout, name) => Some(ColumnRole::Webhook),

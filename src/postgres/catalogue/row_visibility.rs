@@ -7,6 +7,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
 use crate::layout::layout::Layout;
+use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::connection::transaction::setting;
@@ -73,8 +74,8 @@ pub(super) fn all_or_nothing(relations: &[&str]) -> Result<Query, DatabaseError>
 }
 
 impl Database {
-    /// Runs a reading statement that goes over whole relations, for as long as it takes. It fails when row
-    /// level security would hide something from it, also when policies change meanwhile.
+    /// Runs a reading statement that goes over whole relations, for as long as it takes, as the owner of the first one. It
+    /// fails when row level security would hide something from it, also when policies change meanwhile.
     pub(crate) async fn fetch_from_all_rows(
         &self,
         relations: &[&str],
@@ -122,8 +123,8 @@ impl Database {
         self.transaction_within(limit + self.timeouts.operation, queries, Phase::Reading).await
     }
 
-    /// As [`inspect`](Self::inspect), for rows of some relations: the server gives up after `limit`, and refuses
-    /// when row level security would hide some.
+    /// As [`inspect_as_owner`](Self::inspect_as_owner), for rows of some relations, as the owner of the first one: the server
+    /// gives up after `limit`, and refuses when row level security would hide some.
     pub(crate) async fn quick_check(
         &self,
         relations: &[&str],
@@ -135,7 +136,9 @@ impl Database {
              pg_catalog.set_config('statement_timeout', '{}', true)",
             limit.as_millis().max(1)
         );
-        let queries = vec![setting(&settings), all_or_nothing(relations)?, query];
+        let mut queries = vec![setting(&settings)];
+        queries.extend(as_owner_of_first(relations));
+        queries.extend([all_or_nothing(relations)?, query]);
         self.transaction_within(limit + self.timeouts.operation, queries, Phase::Reading).await
     }
 }
@@ -145,6 +148,7 @@ fn for_all_rows(processes: Option<u32>, relations: &[&str]) -> Result<Vec<Query>
     let mut queries = vec![setting(
         "SELECT pg_catalog.set_config('statement_timeout', '0', true), \
          pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('row_security', 'on', true), \
+         pg_catalog.set_config('transaction_read_only', 'on', true), \
          pg_catalog.set_config('bytea_output', 'escape', true)", // a token in bytes reads as text
     )];
     queries.push(setting(UNTIL_THE_CLIENT_IS_GONE));
@@ -154,6 +158,7 @@ fn for_all_rows(processes: Option<u32>, relations: &[&str]) -> Result<Vec<Query>
             "SELECT pg_catalog.set_config('max_parallel_workers_per_gather', '{workers}', true)"
         ))
     }));
+    queries.extend(as_owner_of_first(relations));
     // holds the relations, so that their policies stay as they are until the end; unlike LOCK TABLE, it asks
     // for no right on more than a column
     queries.extend(relations.iter().map(|relation| setting(&format!("SELECT 1 FROM {relation} LIMIT 0"))));
@@ -161,9 +166,14 @@ fn for_all_rows(processes: Option<u32>, relations: &[&str]) -> Result<Vec<Query>
     Ok(queries)
 }
 
+fn as_owner_of_first(relations: &[&str]) -> Option<Query> {
+    relations.first().map(|relation| setting(&act_as_owner(relation, Until::TheTransactionEnds)))
+}
+
 /// What opens a table whose policies hold for us.
 const HINT: &str = "give the role a policy for every row (`retell-vault schema plan --row-security on --service-role ROLE`), \
-                    or connect as one with BYPASSRLS";
+                    or connect as one with BYPASSRLS; a superuser, and a member of the table's owner, look as that owner, \
+                    who needs such a policy where row level security is forced";
 
 /// # Errors
 /// `AccessDenied` when policies may hide rows of the table from our role.
@@ -206,7 +216,7 @@ pub(crate) async fn may_hide_from_us(
         "SELECT {} FROM (SELECT $1::text::regclass::oid) AS t (relation)",
         may_hide("t.relation", action)
     );
-    let rows = database.inspect(Query { sql: sql.into(), arguments }).await?;
+    let rows = database.inspect_as_owner(&relation(layout), Query { sql: sql.into(), arguments }).await?;
     let may = rows.first().map_or(Ok(false), |row| row.try_get(0));
     may.map_err(|error| DatabaseError::of(&error, Phase::Reading))
 }

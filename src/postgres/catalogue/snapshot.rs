@@ -11,8 +11,10 @@ use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::row_visibility::{RowAction, may_hide};
 use crate::postgres::catalogue::table::{Index, Persistence, Table, TextColumn, missing_table};
 use crate::postgres::catalogue::table_column::TableColumn;
+use crate::postgres::connection::acting_owner::acting_role;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
+use crate::postgres::sql::names::relation;
 
 /// The query, with two expressions left open, and with parts that are left out unless they are wanted.
 const SNAPSHOT: &str = include_str!("snapshot.sql");
@@ -98,7 +100,8 @@ pub(crate) async fn take_unchecked(
     Ok(ask(database, layout, &[]).await?.table)
 }
 
-/// The definitions alone, also of a table whose owners the vault cannot tell apart.
+/// The definitions alone, also of a table whose owners the vault cannot tell apart. What they say about us is about the owner of
+/// the table where we may act as that.
 ///
 /// # Errors
 /// `Schema` when the table is missing or is not a table.
@@ -106,7 +109,8 @@ pub(crate) async fn take_definitions(
     database: &Database,
     layout: &Layout,
 ) -> Result<TableDefinitions, DatabaseError> {
-    let answer = ask(database, layout, &[Part::Definitions]).await?;
+    let query = query(layout, &[Part::Definitions])?;
+    let answer = parse(&Box::pin(database.inspect_as_owner(&relation(layout), query)).await?)?;
     answer.table.ok_or_else(|| missing_table(layout))?.check(layout)?.definitions()
 }
 
@@ -167,6 +171,7 @@ fn with_parts(parts: &[Part]) -> String {
     });
     sql.replace("{hides_rows}", &may_hide("c.oid", RowAction::Read))
         .replace("{holds_back}", &may_hide("c.oid", RowAction::Everything))
+        .replace("{acting}", &acting_role("(SELECT t.owner FROM relations AS t WHERE t.root)"))
 }
 
 fn parse(rows: &[PgRow]) -> Result<SnapshotAnswer, DatabaseError> {

@@ -186,7 +186,8 @@ SELECT json_build_object(
   )
   SELECT coalesce(json_agg(json_build_object('schema', r.schema, 'table', r.name, 'own', r.own, 'rows', r.rows, 'name', a.attname,
       'trusted', NOT r.own OR (SELECT pg_has_role(r.owner, t.owner, 'USAGE') FROM relations t WHERE t.root) IS TRUE,
-      'readable', has_column_privilege(r.oid, a.attnum, 'SELECT'))
+      -- for the role that reads it
+      'readable', has_column_privilege(coalesce({acting}, (SELECT oid FROM pg_roles WHERE rolname = current_user)), r.oid, a.attnum, 'SELECT'))
     ORDER BY NOT r.root, NOT r.own, r.schema, r.name, a.attnum), '[]')
   FROM relations r JOIN pg_attribute a ON a.attrelid = r.oid
   JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'

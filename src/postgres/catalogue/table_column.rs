@@ -66,6 +66,12 @@ impl TableColumn {
         }
     }
 
+    /// Whether its values are printed by built-in functions alone: a cast of any other type may be somebody's own, and would
+    /// run.
+    pub(crate) fn casts_to_text(&self) -> bool {
+        !self.value_type().starts_with("other ")
+    }
+
     /// A value of [`value_type`](Self::value_type) as a write assigns it.
     pub(crate) fn assigned(&self, value: &str) -> String {
         match &self.enum_type {

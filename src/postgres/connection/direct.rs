@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 use tokio::time::timeout;
 
 use crate::error::{Error, ErrorKind};
+use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::connection::watch::Watch;
@@ -171,6 +172,11 @@ impl Direct {
         let done = self.run(statement).await;
         self.run("SET lock_timeout = 0").await.ok(); // a lost connection has failed the statement already
         done
+    }
+
+    /// Acts as the owner of a table from now on, where the session may.
+    pub(crate) async fn act_as_owner(&mut self, relation: &str) -> Result<(), Refusal> {
+        self.query(&act_as_owner(relation, Until::TheSessionEnds)).await.map(drop)
     }
 
     /// Asks for rows.

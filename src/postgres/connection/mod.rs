@@ -1,5 +1,6 @@
 //! Connections: bounded in time, safe behind a transaction pooler, and what their errors mean.
 
+pub(crate) mod acting_owner;
 pub(crate) mod direct;
 pub(crate) mod errors;
 pub(crate) mod options;

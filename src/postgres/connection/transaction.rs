@@ -1,5 +1,6 @@
 //! Several statements in one transaction, which nobody can leave open.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -8,6 +9,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::time::timeout;
 
+use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
 
@@ -21,7 +23,7 @@ const INSPECTION: &str = "SELECT pg_catalog.set_config('search_path', 'pg_catalo
 const READ_COMMITTED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// As above, and writes nothing.
-const READ_ONLY: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
+pub(in crate::postgres) const READ_ONLY: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
 
 /// Every statement sees the state that the first one saw.
 const REPEATABLE_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
@@ -41,7 +43,7 @@ impl Database {
     /// after `BEGIN` need no round trip of their own.
     pub(in crate::postgres) async fn begun_with(
         &self,
-        begin: &'static str,
+        begin: Cow<'static, str>,
         query: Query,
         phase: Phase,
     ) -> Result<Vec<PgRow>, DatabaseError> {
@@ -56,6 +58,16 @@ impl Database {
         self.transaction(queries, Phase::Reading).await
     }
 
+    /// As [`Database::inspect`], as the owner of a table, for what reads rows of it.
+    pub(crate) async fn inspect_as_owner(
+        &self,
+        relation: &str,
+        query: Query,
+    ) -> Result<Vec<PgRow>, DatabaseError> {
+        let act = setting(&act_as_owner(relation, Until::TheTransactionEnds));
+        self.transaction(vec![setting(INSPECTION), act, query], Phase::Reading).await
+    }
+
     /// As [`Database::inspect`], for statements that must see one and the same state of the database. Answers with the
     /// rows of each.
     pub(crate) async fn inspect_together(
@@ -63,20 +75,32 @@ impl Database {
         queries: Vec<Query>,
     ) -> Result<Vec<Vec<PgRow>>, DatabaseError> {
         let queries = [setting(INSPECTION)].into_iter().chain(queries).collect();
-        let done = self.run_within(self.timeouts.operation, REPEATABLE_READ, queries, Phase::Reading);
+        let done = self.run_within(self.timeouts.operation, REPEATABLE_READ.into(), queries, Phase::Reading);
         // the first answer is that of the settings
         Ok(done.await?.split_off(1))
     }
 
-    /// As [`Database::inspect`]; the server gives up after the limit, which is `Busy`.
+    /// What makes a transaction of ours run as the owner of a table; `None` where that changes nothing.
+    pub(in crate::postgres) async fn acts_as_owner(
+        &self,
+        relation: &str,
+    ) -> Result<Option<String>, DatabaseError> {
+        let act = act_as_owner(relation, Until::TheTransactionEnds);
+        let changes = !self.inspect(setting(&act)).await?.is_empty();
+        Ok(changes.then_some(act))
+    }
+
+    /// As [`Database::inspect_as_owner`]; the server gives up after the limit, which is `Busy`.
     pub(crate) async fn inspect_within(
         &self,
         limit: Duration,
+        relation: &str,
         query: Query,
     ) -> Result<Vec<PgRow>, DatabaseError> {
         let millis = limit.as_millis();
         let limit = format!("SELECT pg_catalog.set_config('statement_timeout', '{millis}', true)");
-        let queries = vec![setting(INSPECTION), setting(&limit), query];
+        let act = setting(&act_as_owner(relation, Until::TheTransactionEnds));
+        let queries = vec![setting(INSPECTION), setting(&limit), act, query];
         self.transaction(queries, Phase::Reading).await
     }
 
@@ -87,7 +111,7 @@ impl Database {
         phase: Phase,
     ) -> Result<Vec<PgRow>, DatabaseError> {
         // in a box: an application's futures would become too deep for the compiler otherwise
-        let done = Box::pin(self.run_within(limit, READ_COMMITTED, queries, phase)).await?;
+        let done = Box::pin(self.run_within(limit, READ_COMMITTED.into(), queries, phase)).await?;
         Ok(done.into_iter().next_back().unwrap_or_default())
     }
 
@@ -165,7 +189,7 @@ impl Database {
     async fn run_within(
         &self,
         limit: Duration,
-        begin: &'static str,
+        begin: Cow<'static, str>,
         queries: Vec<Query>,
         phase: Phase,
     ) -> Result<Vec<Vec<PgRow>>, DatabaseError> {
@@ -209,11 +233,11 @@ pub(in crate::postgres) fn setting(sql: &str) -> Query {
 
 async fn run_transaction(
     connection: &mut PgConnection,
-    begin: &'static str,
+    begin: Cow<'static, str>,
     queries: Vec<Query>,
     persistent: bool,
 ) -> sqlx::Result<Vec<Vec<PgRow>>> {
-    let mut transaction = connection.begin_with(begin).await?;
+    let mut transaction = connection.begin_with(AssertSqlSafe(begin.into_owned())).await?;
     let mut rows = Vec::new();
     for query in queries {
         rows.push(run(&mut transaction, query, persistent).await?);

@@ -7,6 +7,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::Result;
+use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
 use crate::postgres::connection::transaction::setting;
@@ -107,7 +108,8 @@ impl Postgres {
         bind_value(&mut arguments, tenant)?;
         bind_value(&mut arguments, user)?;
         bind_value(&mut arguments, i64::from(limit))?;
-        let rows = self.database.inspect(Query { sql: statements.list.clone(), arguments }).await?;
+        let query = Query { sql: statements.list.clone(), arguments };
+        let rows = self.database.inspect_as_owner(&self.relation(), query).await?;
         let listed = rows.iter().map(|row| {
             let answer = Answer { row, first: 2, placement: &plan.placement };
             Ok(ListedRow { owner: owner_of(row, 0)?, row: answer.read()?, now: answer.now()? })
@@ -143,7 +145,8 @@ impl Postgres {
         let limit =
             format!("SELECT pg_catalog.set_config('statement_timeout', '{}', true)", limit.as_millis());
         let query = Query { sql, arguments: PgArguments::default() };
-        self.database.transaction(vec![setting(&limit), query], Phase::Reading).await
+        let act = setting(&act_as_owner(&self.relation(), Until::TheTransactionEnds));
+        self.database.transaction(vec![setting(&limit), act, query], Phase::Reading).await
     }
 }
 

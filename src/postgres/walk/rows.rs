@@ -13,6 +13,7 @@ use crate::layout::placement::{Placement, PlainColumn, Slot};
 use crate::postgres::catalogue::table::missing_table;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
+use crate::postgres::connection::transaction::READ_ONLY;
 use crate::postgres::statements::answer::{clock, json_state, owner_of, parse_owner};
 use crate::postgres::statements::bind::bind_all;
 use crate::postgres::statements::found_records::JsonState;
@@ -87,6 +88,8 @@ pub(crate) struct Exchange {
 /// A way over the table as the catalogue describes it now.
 pub(crate) struct TableWalk {
     cursor: Cursor,
+    /// What makes a transaction run as the owner of the table; absent where the session is that, or may not.
+    act: Option<String>,
     sought: Sought,
     pub(crate) slots: Vec<Slot>,
     /// The plain columns that an exchange may set.
@@ -104,7 +107,7 @@ pub(crate) struct TableWalk {
 impl TableWalk {
     fn new(
         writer: &Writer<'_>,
-        cursor: Cursor,
+        (cursor, act): (Cursor, Option<String>),
         sought: Sought,
         slots: Vec<Slot>,
         plain: Vec<PlainColumn>,
@@ -123,7 +126,20 @@ impl TableWalk {
         let count_found = format!("{count} WHERE {}", texts.holds_sought());
         let (middle, count, count_found) = (middle.into(), count.into(), count_found.into());
         let (fields, placement) = (writer.layout.fields.clone(), writer.placement.clone());
-        Self { pages, exchange, middle, count, count_found, cursor, sought, slots, plain, fields, placement }
+        Self {
+            pages,
+            exchange,
+            middle,
+            count,
+            count_found,
+            cursor,
+            act,
+            sought,
+            slots,
+            plain,
+            fields,
+            placement,
+        }
     }
 
     /// The arguments of a search, before any position.
@@ -167,7 +183,8 @@ impl Postgres {
         let (table, _) = plan.work()?;
         let cursor = Cursor::find(&self.database, self.layout(), table).await?;
         let writer = Writer { layout: self.layout(), table, placement: &plan.placement, forms: Forms::One };
-        Ok(TableWalk::new(&writer, cursor, sought, slots, plain, batch))
+        let act = self.database.acts_as_owner(&self.relation()).await?;
+        Ok(TableWalk::new(&writer, (cursor, act), sought, slots, plain, batch))
     }
 
     /// How many rows there are.
@@ -229,7 +246,14 @@ impl Postgres {
             page.last = Some(walk.cursor.position(row)?);
             read_into(&mut page.found, row, &walk.cursor)
         };
-        self.database.fetch_each(query, each).await?;
+        match &walk.act {
+            None => self.database.fetch_each(query, each).await?,
+            Some(act) => {
+                let begin = format!("{READ_ONLY}; {act}").into();
+                let rows = self.database.begun_with(begin, query, Phase::Reading).await?;
+                rows.iter().try_for_each(each)?;
+            }
+        }
         Ok(page)
     }
 
@@ -264,7 +288,11 @@ impl Postgres {
             bind_all(&mut arguments, Bound::of_plain(plain), &new)?;
         }
         let query = Query { sql: walk.exchange.clone(), arguments };
-        let rows = self.database.begun_with(PATIENTLY, query, Phase::Writing).await?;
+        let begin = match &walk.act {
+            None => PATIENTLY.into(),
+            Some(act) => format!("{PATIENTLY}; {act}").into(),
+        };
+        let rows = self.database.begun_with(begin, query, Phase::Writing).await?;
         first_count(&rows)
     }
 

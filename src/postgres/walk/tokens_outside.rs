@@ -146,7 +146,7 @@ impl Postgres {
         if tables.is_empty() {
             return Ok(());
         }
-        let relations: Vec<_> = tables.iter().map(|column| column.relation()).collect();
+        let relations = self.read_as_owner(tables.iter().copied());
         let relations: Vec<_> = relations.iter().map(String::as_str).collect();
         let query = query(&searches(self.layout(), columns, search, |_| String::new()));
         let done = self.database.each_of_all_rows(&relations, query, |row| each(RowTokens::of(row)?)).await;
@@ -163,16 +163,24 @@ impl Postgres {
         columns: &[TextColumn],
         search: &TokenSearch,
     ) -> Result<(Vec<RowTokens>, u64), DatabaseError> {
-        let relations: Vec<_> =
-            columns.chunk_by(TextColumn::is_of_the_same_table).map(|of| of[0].relation()).collect();
-        if relations.is_empty() {
+        if columns.is_empty() {
             return Ok(Default::default());
         }
+        let relations =
+            self.read_as_owner(columns.chunk_by(TextColumn::is_of_the_same_table).map(|of| &of[0]));
         let relations: Vec<_> = relations.iter().map(String::as_str).collect();
         let query = query(&searches(self.layout(), columns, search, sample));
         let rows = self.database.fetch_of_all_rows_within(LIMIT, &relations, query).await?;
         let found: Vec<_> = rows.iter().map(RowTokens::of).collect::<Result<_, _>>()?;
         Ok((found.into_iter().flatten().collect(), rows.len() as u64))
+    }
+}
+
+impl Postgres {
+    /// The relations of some columns, the named table first: all of them are read as its owner.
+    fn read_as_owner<'a>(&self, tables: impl Iterator<Item = &'a TextColumn>) -> Vec<String> {
+        let beside = tables.map(TextColumn::relation).filter(|relation| *relation != self.relation());
+        [self.relation()].into_iter().chain(beside).collect()
     }
 }
 
