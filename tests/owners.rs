@@ -210,7 +210,7 @@ async fn a_row_is_made_only_where_the_vault_is_who_makes_them() {
 
 /// In an outage it waits, since nobody can say whether the row is there.
 #[tokio::test]
-async fn a_store_in_an_outage_waits_and_ends_as_a_dead_letter_where_the_row_is_still_missing() {
+async fn a_store_in_an_outage_waits_for_a_row_that_is_still_missing() {
     let (db, hosts) = (TestDb::create().await, Hosts::new().await);
     db.exec("CREATE TABLE orgs (id integer PRIMARY KEY, encrypted_retell_api_key text); INSERT INTO orgs VALUES (1)")
         .await;
@@ -222,9 +222,12 @@ async fn a_store_in_an_outage_waits_and_ends_as_a_dead_letter_where_the_row_is_s
     drop(away);
     let back = hosts.host(0, &db.url).layout(layout).build().await.unwrap();
     let report = back.sync().await.unwrap();
-    assert_eq!((report.pushed, report.dead_letters), (1, 1), "{report:?}");
+    assert_eq!((report.pushed, report.dead_letters), (1, 0), "{report:?}");
+    assert_eq!(report.blocked[0].0, owner("2"));
     assert_eq!(back.load(&owner("1")).await.unwrap().config, small_config("1"));
     assert_eq!(value::<i64>(&db, "SELECT count(*) FROM orgs").await, 1);
+    db.exec("INSERT INTO orgs VALUES (2)").await;
+    assert_eq!(back.sync().await.unwrap().pushed, 1);
 }
 
 /// The database computes the owner from its own key: that works, and verifying does not fail over a row that nobody can make.

@@ -225,6 +225,215 @@ async fn what_the_database_will_never_take_goes_to_the_dead_letters() {
     assert_eq!((status.pending, status.dead_letters), (0, 2));
 }
 
+/// A trigger that fails for a moment buries nothing, and nobody has to do anything.
+#[tokio::test]
+async fn what_a_trigger_refuses_for_a_moment_stays_pending() {
+    let failing = |body: &str| {
+        format!(
+            "CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$;
+            CREATE OR REPLACE TRIGGER fail BEFORE INSERT OR UPDATE ON user_profiles FOR EACH ROW EXECUTE FUNCTION fail()"
+        )
+    };
+    let audit = "CREATE TABLE audit (user_id text PRIMARY KEY, at text NOT NULL); INSERT INTO audit VALUES ('user-1', ''), ('user-2', '')";
+    let (db, hosts) = stage(&format!("{ALL_COLUMNS}; {audit}")).await;
+    let away = unplugged(&hosts, 0).await;
+    for user in ["user-1", "user-2"] {
+        away.store(&owner(user), &full_config(user)).await.unwrap();
+    }
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    for body in [
+        "PERFORM 1 / 0",
+        "RAISE 'no'",
+        "RAISE 'no' USING ERRCODE = '53100'",
+        "RAISE 'no' USING ERRCODE = '57P03'",
+        "INSERT INTO audit VALUES (NEW.user_id, NULL)",
+        "INSERT INTO audit VALUES (NEW.user_id, '')",
+    ] {
+        db.exec(&failing(body)).await;
+        for _ in 0..6 {
+            let report = vault.sync().await.unwrap();
+            assert_eq!((counts(&report), &report.stopped), ([0, 0, 0, 0, 2], &None), "{body}: {report:?}");
+            assert!(report.blocked[0].1.contains("function fail"), "{report:?}");
+        }
+        assert!(!vault.status().await.unwrap().database.unwrap().breaker_open, "{body}");
+    }
+    // after several tries and a day somebody has to look; then they are tried once more
+    let later = hosts.host(0, &db.url).clock(off_by(25 * HOUR)).build().await.unwrap();
+    assert_eq!(counts(&later.sync().await.unwrap()), [0, 0, 0, 2, 0]);
+    assert!(vault.kept(0, 1).await.unwrap()[0].reason.contains("refused 37 times"));
+    db.exec("DROP TRIGGER fail ON user_profiles").await;
+    assert_eq!(vault.sync().await.unwrap(), SyncReport::default());
+    assert_eq!(vault.retry_dead_letters(Some(&owner("user-1"))).await.unwrap(), 1);
+    assert_eq!(vault.retry_dead_letters(None).await.unwrap(), 1);
+    assert_eq!(counts(&vault.sync().await.unwrap()), [2, 0, 0, 0, 0]);
+    assert_eq!(kept(&vault).await, []);
+    assert_eq!(said(&[&vault], &owner("user-2")).await, [key("user-2")]);
+}
+
+/// A new try never takes the place of what waits already, and what the record was based on still holds.
+#[tokio::test]
+async fn dead_letters_that_are_tried_again_stay_in_order() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let proxy = CutProxy::start(&db.url).await;
+    let vault = hosts.host(0, proxy.url()).timeouts(QUICK).build().await.unwrap();
+    for round in 0..2 {
+        proxy.set(Mode::Pass).await;
+        until(async || vault.store(&owner("user-1"), &full_config("row")).await.unwrap().degraded.is_none())
+            .await;
+        proxy.set(Mode::Refuse).await;
+        vault.store(&owner("user-1"), &full_config(round)).await.unwrap();
+        db.exec("DELETE FROM user_profiles").await;
+        proxy.set(Mode::Pass).await;
+        assert_eq!(vault.sync().await.unwrap().dead_letters, 1);
+    }
+    assert_eq!(vault.retry_dead_letters(None).await.unwrap(), 1, "the newest");
+    assert_eq!(vault.retry_dead_letters(None).await.unwrap(), 0, "one is pending");
+    assert_eq!(kept(&vault).await, [(KeptReason::DeadLetter, key(0))]);
+    assert_eq!(counts(&vault.sync().await.unwrap()), [0, 0, 0, 1, 0], "its row is still gone");
+    assert_eq!(number(&db.url, "SELECT count(*) FROM user_profiles").await, 0);
+}
+
+/// A row is not the one that a pending record was for, because somebody has deleted, removed or cleared it meanwhile. What
+/// the pending record was based on is all that tells.
+#[tokio::test]
+async fn nobody_gets_the_credentials_of_a_row_that_was_there_before() {
+    let row_made_anew = "DELETE FROM user_profiles; INSERT INTO user_profiles (user_id, full_name) VALUES ('user-1', 'somebody else')";
+    let cleared = "UPDATE user_profiles SET encrypted_retell_api_key = NULL, encrypted_call_agent_id = NULL,
+        encrypted_sms_agent_id = NULL, encrypted_agent_config = NULL";
+    for meanwhile in [Some(row_made_anew), Some(cleared), None] {
+        let (db, hosts) = stage(ALL_COLUMNS).await;
+        let proxy = CutProxy::start(&db.url).await;
+        let vault = hosts.host(0, proxy.url()).timeouts(QUICK).build().await.unwrap();
+        let other = hosts.host(1, &db.url).clock(off_by(-MINUTE)).build().await.unwrap();
+        vault.store(&owner("user-1"), &full_config("row")).await.unwrap();
+        proxy.set(Mode::Refuse).await;
+        vault.store(&owner("user-1"), &full_config("pending")).await.unwrap();
+        match meanwhile {
+            Some(sql) => db.exec(sql).await,
+            // by a host whose clock is late: later than the row, and earlier than the pending record
+            None => drop(other.delete(&owner("user-1")).await.unwrap()),
+        }
+        proxy.set(Mode::Pass).await;
+        let report = vault.sync().await.unwrap();
+        assert_eq!(counts(&report), [0, 0, 0, 1, 0], "{meanwhile:?}: {report:?}");
+        assert_eq!(kept(&vault).await, [(KeptReason::DeadLetter, key("pending"))], "{meanwhile:?}");
+        assert_eq!(said(&[&vault, &other], &owner("user-1")).await, ["NotFound", "NotFound"]);
+    }
+}
+
+/// A pending record that was based on the tombstone itself is a new one of the same owner.
+#[tokio::test]
+async fn who_was_deleted_may_store_again_in_an_outage() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let proxy = CutProxy::start(&db.url).await;
+    let vault = hosts.host(0, proxy.url()).timeouts(QUICK).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config("old")).await.unwrap();
+    vault.delete(&owner("user-1")).await.unwrap();
+    proxy.set(Mode::Refuse).await;
+    vault.store(&owner("user-1"), &full_config("new")).await.unwrap();
+    proxy.set(Mode::Pass).await;
+    assert_eq!(counts(&vault.sync().await.unwrap()), [1, 0, 0, 0, 0]);
+    assert_eq!(said(&[&vault], &owner("user-1")).await, [key("new")]);
+}
+
+/// A restored local file holds as pending what was pushed long ago, and deleted since.
+#[tokio::test]
+async fn a_restored_local_file_brings_nothing_back() {
+    let gone = "DELETE FROM user_profiles WHERE user_id = 'removed';
+        UPDATE user_profiles SET encrypted_retell_api_key = NULL, encrypted_call_agent_id = NULL,
+        encrypted_sms_agent_id = NULL, encrypted_agent_config = NULL WHERE user_id = 'cleared'";
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    // the file was in use before
+    hosts.host(0, &db.url).clock(off_by(-10 * DAY)).build().await.unwrap().close().await;
+    let users = ["deleted", "removed", "cleared", "there"];
+    for user in users {
+        let vault = unplugged_builder(&hosts, 0).clock(off_by(-5 * DAY)).build().await.unwrap();
+        vault.store(&owner(user), &full_config(user)).await.unwrap();
+        vault.close().await;
+    }
+    let backup = std::fs::read(hosts.local_file(0)).unwrap();
+    let vault = hosts.host(0, &db.url).clock(off_by(-5 * DAY + MINUTE)).build().await.unwrap();
+    assert_eq!(vault.sync().await.unwrap().pushed, 4, "not yet old");
+    vault.delete(&owner("deleted")).await.unwrap();
+    db.exec(gone).await;
+    vault.close().await;
+
+    std::fs::write(hosts.local_file(0), backup).unwrap();
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    for round in 0..2 {
+        let report = vault.sync().await.unwrap();
+        assert_eq!(counts(&report), [u64::from(round == 0), u64::from(round == 0), 0, 2, 0], "{report:?}");
+        for user in &users[..3] {
+            assert_eq!(said(&[&vault], &owner(user)).await, ["NotFound"], "{user}");
+        }
+        assert_eq!(said(&[&vault], &owner("there")).await, [key("there")]);
+        // all at once are no decision about one of them
+        assert_eq!(vault.retry_dead_letters(None).await.unwrap(), 2);
+    }
+    vault.sync().await.unwrap();
+    assert_eq!(vault.retry_dead_letters(Some(&owner("removed"))).await.unwrap(), 1);
+    assert_eq!(counts(&vault.sync().await.unwrap()), [1, 0, 0, 0, 0]);
+    assert_eq!(said(&[&vault], &owner("removed")).await, [key("removed")]);
+}
+
+/// A pending record belongs to the table and the rows that it was stored for.
+#[tokio::test]
+async fn what_waits_for_another_table_or_filter_is_not_pushed() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    db.exec("CREATE TABLE profiles (user_id text, provider text, encrypted_retell_api_key text, UNIQUE (user_id, provider))").await;
+    let profiles = |provider: &str| named_table("profiles").where_equals("provider", provider).unwrap();
+    let away = unplugged_builder(&hosts, 0).layout(profiles("retell")).build().await.unwrap();
+    away.store(&owner("user-1"), &small_config("waits")).await.unwrap();
+    away.close().await;
+    for layout in [named_table("user_profiles"), named_table("profiles"), profiles("other")] {
+        let vault = hosts.host(0, &db.url).layout(layout.clone()).build().await.unwrap();
+        let report = vault.sync().await.unwrap();
+        assert_eq!(counts(&report), [0, 0, 0, 0, 1], "{report:?}");
+        assert!(
+            report.blocked[0].1.contains("public.profiles by user_id where provider = 'retell'"),
+            "{report:?}"
+        );
+        // it is not this table's answer either, and a store here does not take its place
+        assert_eq!(vault.load(&owner("user-1")).await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(vault.list(None, 10).await.unwrap().entries.is_empty());
+        if layout != named_table("profiles") {
+            vault.store(&owner("user-1"), &small_config("here")).await.unwrap();
+        }
+        assert_eq!(local(&vault).await.pending, 1);
+        vault.close().await;
+        let away = unplugged_builder(&hosts, 0).layout(layout).build().await.unwrap();
+        let error = away.store(&owner("user-1"), &small_config("here")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        away.close().await;
+    }
+    let vault = hosts.host(0, &db.url).layout(profiles("retell")).build().await.unwrap();
+    assert_eq!(counts(&vault.sync().await.unwrap()), [1, 0, 0, 0, 0]);
+    assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, small_config("waits"));
+}
+
+/// A copy for offline reads is never older than what was pushed, and goes away where nobody asked for it any more.
+#[tokio::test]
+async fn what_was_pushed_is_no_longer_in_the_local_file() {
+    for offline_reads in [true, false] {
+        let (db, hosts) = stage(ALL_COLUMNS).await;
+        let before = hosts.host(0, &db.url).offline_reads().build().await.unwrap();
+        before.store(&owner("user-1"), &full_config("before")).await.unwrap();
+        before.close().await;
+        let away = unplugged(&hosts, 0).await;
+        away.store(&owner("user-1"), &full_config("after")).await.unwrap();
+        away.close().await;
+        let builder = hosts.host(0, &db.url);
+        let vault = if offline_reads { builder.offline_reads() } else { builder }.build().await.unwrap();
+        assert_eq!(vault.sync().await.unwrap().pushed, 1);
+        let status = local(&vault).await;
+        assert_eq!((status.pending, status.replicas), (0, u64::from(offline_reads)));
+        vault.close().await;
+        let away = unplugged_builder(&hosts, 0).offline_reads().build().await.unwrap();
+        let expected = if offline_reads { key("after") } else { "Unavailable".to_owned() };
+        assert_eq!(said(&[&away], &owner("user-1")).await, [expected]);
+    }
+}
+
 #[tokio::test]
 async fn a_record_that_waited_for_more_than_30_days_is_not_pushed_any_more() {
     for (age, expected) in [(29 * DAY, [1, 0, 0, 0, 0]), (31 * DAY, [0, 0, 0, 1, 0])] {

@@ -98,6 +98,19 @@ impl Filter {
         self.equals.iter().any(differs) || self.is_null.iter().any(nothing)
     }
 
+    /// Its conditions in the order of the columns, as they stand in messages.
+    pub(crate) fn printed(&self) -> Vec<String> {
+        let equals = self.equals.iter().map(|(column, value)| match value {
+            FilterValue::Text(text) => format!("{column} = '{text}'"),
+            FilterValue::Integer(number) => format!("{column} = {number}"),
+            FilterValue::Boolean(is_set) => format!("{column} = {is_set}"),
+        });
+        let mut printed: Vec<String> =
+            equals.chain(self.is_null.iter().map(|column| format!("{column} is null"))).collect();
+        printed.sort();
+        printed
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.equals.is_empty() && self.is_null.is_empty()
     }

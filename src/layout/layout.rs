@@ -318,6 +318,15 @@ impl Layout {
     pub(crate) fn table_name(&self) -> String {
         format!("{}.{}", self.schema, self.table)
     }
+
+    /// The rows of the table that count, as the local file notes for which ones a record waits. An owner is somebody else
+    /// in another column.
+    pub(crate) fn rows_name(&self) -> String {
+        let tenant = self.tenant_column.iter().map(|column| format!(" in {column}"));
+        let conditions = self.filter.printed().into_iter().map(|condition| format!(" where {condition}"));
+        let rest: String = tenant.chain(conditions).collect();
+        format!("{} by {}{rest}", self.table_name(), self.user_column)
+    }
 }
 
 /// Splits at dots outside double quotes; two double quotes inside quotes mean one.

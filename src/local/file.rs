@@ -59,15 +59,19 @@ pub(crate) struct LocalRecord {
     /// Always `Unknown` in a replica.
     pub(crate) base: Base,
     pub(crate) at: Millis,
+    /// The table and the filter that it is for; empty where it was stored without a database, and in a replica.
+    pub(crate) waits_for: String,
 }
 
 /// What became of a pending record that was to be put.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PutPending {
     /// It is durable, now or since an earlier attempt.
     Written,
     /// Nothing was written: this version is there, which is as new or newer.
     Newer(Version),
+    /// Nothing was written: what is there waits for the rows of another table or filter.
+    Elsewhere(String),
 }
 
 /// Why a text is kept.
@@ -77,7 +81,7 @@ pub(crate) enum KeptKind {
     Superseded,
     /// A text of the database that was unreadable and was replaced.
     Replaced,
-    /// A pending record that the database will never take.
+    /// A pending record that the database refuses, or whose row is not the one that it was for.
     DeadLetter,
 }
 
@@ -177,13 +181,14 @@ impl LocalFile {
         self.still_there().map(|()| done)
     }
 
-    pub(super) fn record(&self, row: &SqliteRow, base: Base) -> Result<LocalRecord> {
+    pub(super) fn record(&self, row: &SqliteRow, base: Base, waits_for: &str) -> Result<LocalRecord> {
         Ok(LocalRecord {
             owner: self.owner(row)?,
             version: self.version(self.column(row, "version")?)?,
             text: self.column(row, "text")?,
             base,
             at: self.at(row)?,
+            waits_for: waits_for.to_owned(),
         })
     }
 

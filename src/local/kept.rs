@@ -21,6 +21,13 @@ pub(super) const KEEP: &str = "INSERT INTO kept (tenant, user, kind, text, reaso
  SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS
  (SELECT 1 FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = ?3
   AND (text = ?4 OR (?3 = 'loser' AND length(?4) > ?7 AND substr(text, 1, ?7) = substr(?4, 1, ?7))))";
+// the same, of what is pending
+const KEEP_PENDING: &str =
+    "INSERT INTO kept (tenant, user, kind, text, reason, at, version, base, stored_at, waits_for)
+ SELECT tenant, user, ?3, text, ?5, ?6, version, base, at, waits_for FROM pending
+ WHERE tenant = ?1 AND user = ?2 AND text = ?4 AND NOT EXISTS
+ (SELECT 1 FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = ?3
+  AND (text = ?4 OR (?3 = 'loser' AND length(?4) > ?7 AND substr(text, 1, ?7) = substr(?4, 1, ?7))))";
 const KEPT_AFTER: &str = "SELECT id, tenant, user, kind, text, reason, at FROM kept
  WHERE id > ?1 ORDER BY id LIMIT ?2";
 // what the database never took is nowhere else: only an operator drops it
@@ -86,7 +93,7 @@ impl LocalFile {
         self.write(keep).await
     }
 
-    /// Moves exactly this text from the pending records to those that are kept. On error, and when
+    /// Moves exactly this text from the pending records to those that are kept, with all that is known of it. On error, and when
     /// the future is dropped, both or neither has happened.
     pub(crate) async fn set_pending_aside(
         &self,
@@ -98,7 +105,7 @@ impl LocalFile {
     ) -> Result<()> {
         let set_aside = || async move {
             let mut transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
-            sqlx::query(KEEP)
+            sqlx::query(KEEP_PENDING)
                 .bind(tenant(owner))
                 .bind(owner.user_id().as_str())
                 .bind(kind.name())
@@ -189,7 +196,7 @@ impl LocalFile {
                 .fetch_optional(&self.inner.readers)
         };
         let row = self.read(get).await?;
-        row.map(|row| self.record(&row, Base::Unknown)).transpose()
+        row.map(|row| self.record(&row, Base::Unknown, "")).transpose()
     }
 
     /// Erases everything of an owner, from the log too where no reader is in the way.

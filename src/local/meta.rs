@@ -1,6 +1,7 @@
 //! Where the file belongs: the keyring under which it was sealed, and the databases that it was used with.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::version::Millis;
 
 use crate::local::file::LocalFile;
 
@@ -10,6 +11,10 @@ const PUT_GENERATION: &str = "INSERT INTO meta (name, value) VALUES ('keyring_ge
 const USED_WITH: &str = "SELECT value FROM meta WHERE name LIKE 'used_with:%' ORDER BY value";
 const PUT_USED_WITH: &str =
     "INSERT INTO meta (name, value) VALUES ('used_with:' || ?1, ?1) ON CONFLICT DO NOTHING";
+
+const USED_SINCE: &str = "SELECT value FROM meta WHERE name = 'used_since'";
+const PUT_USED_SINCE: &str =
+    "INSERT INTO meta (name, value) VALUES ('used_since', ?1) ON CONFLICT DO NOTHING";
 
 const ADOPTED: &str = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'adopted:' || ?1)";
 const PUT_ADOPTED: &str =
@@ -65,6 +70,18 @@ impl LocalFile {
             true => Ok(()),
             false => self.put(PUT_USED_WITH, place).await,
         }
+    }
+
+    /// When the file was first used with a database, if it ever was.
+    pub(crate) async fn used_since(&self) -> Result<Option<Millis>> {
+        let get = || sqlx::query_scalar(USED_SINCE).fetch_optional(&self.inner.readers);
+        let noted: Option<String> = self.read(get).await?;
+        Ok(noted.and_then(|noted| noted.parse().ok()))
+    }
+
+    /// Notes that it is. The first note stays.
+    pub(crate) async fn note_used_since(&self, now: Millis) -> Result<()> {
+        self.put(PUT_USED_SINCE, &now.to_string()).await
     }
 
     /// Whether an operator has said that the keyring of this file belongs to a table, whatever tokens are in it.

@@ -10,20 +10,37 @@ use crate::local::file::{Base, LocalFile, LocalRecord, PutPending, tenant, to_sq
 
 // An existing base stays: what the first of several offline writes was based on is what the row held.
 const PUT: &str =
-    "INSERT INTO pending (tenant, user, version, text, base, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
- ON CONFLICT (tenant, user) DO UPDATE SET version = excluded.version, text = excluded.text, at = excluded.at
- WHERE pending.version < excluded.version";
-const PUT_FIRST: &str = "INSERT INTO pending (tenant, user, version, text, base, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
-const PUT_OVER: &str = "UPDATE pending SET version = ?3, text = ?4, at = ?6 WHERE tenant = ?1 AND user = ?2 AND ?5 IS NOT NULL AND version = ?7";
-const THERE: &str = "SELECT version, text FROM pending WHERE tenant = ?1 AND user = ?2";
+    "INSERT INTO pending (tenant, user, version, text, base, at, waits_for) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+ ON CONFLICT (tenant, user) DO UPDATE SET version = excluded.version, text = excluded.text, at = excluded.at,
+ waits_for = max(pending.waits_for, excluded.waits_for), tries = 0, refused_at = 0
+ WHERE pending.version < excluded.version
+ AND (pending.waits_for = excluded.waits_for OR '' IN (pending.waits_for, excluded.waits_for))";
+const PUT_FIRST: &str = "INSERT INTO pending (tenant, user, version, text, base, at, waits_for) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
+const PUT_OVER: &str = "UPDATE pending SET version = ?3, text = ?4, at = ?6, tries = 0, refused_at = 0
+ WHERE tenant = ?1 AND user = ?2 AND ?5 IS NOT NULL AND ?7 IS NOT NULL AND version = ?8";
+const THERE: &str = "SELECT version, text, waits_for FROM pending WHERE tenant = ?1 AND user = ?2";
 // one row in any case: whether anything is pending at all, and the owner's entry, of one moment
-const GET: &str = "SELECT EXISTS (SELECT 1 FROM pending) AS any, tenant, user, version, text, base, at
+const GET: &str =
+    "SELECT EXISTS (SELECT 1 FROM pending) AS any, tenant, user, version, text, base, at, waits_for
  FROM (SELECT 1) LEFT JOIN pending ON tenant = ?1 AND user = ?2";
-const AFTER: &str = "SELECT tenant, user, version, text, base, at FROM pending
+const AFTER: &str = "SELECT tenant, user, version, text, base, at, waits_for FROM pending
  WHERE (tenant, user) > (?1, ?2) ORDER BY tenant, user LIMIT ?3";
 const OLDEST: &str = "SELECT min(at) FROM pending";
 pub(super) const REMOVE: &str = "DELETE FROM pending WHERE tenant = ?1 AND user = ?2 AND text = ?3";
-const SUPERSEDE: &str = "DELETE FROM pending WHERE tenant = ?1 AND user = ?2 AND version <= ?3";
+const SUPERSEDE: &str =
+    "DELETE FROM pending WHERE tenant = ?1 AND user = ?2 AND version <= ?3 AND waits_for IN ('', ?4)";
+const REFUSED: &str =
+    "UPDATE pending SET tries = tries + 1, refused_at = CASE tries WHEN 0 THEN ?4 ELSE refused_at END
+ WHERE tenant = ?1 AND user = ?2 AND text = ?3 RETURNING tries, refused_at";
+
+const RETRY: &str = "INSERT INTO pending (tenant, user, version, text, base, at, waits_for)
+ SELECT tenant, user, version, text, base, coalesce(?3, stored_at), waits_for FROM kept AS letter
+ WHERE kind = 'dead-letter' AND version IS NOT NULL AND (?1 IS NULL OR (tenant = ?1 AND user = ?2))
+ AND NOT EXISTS (SELECT 1 FROM kept AS newer WHERE newer.tenant = letter.tenant AND newer.user = letter.user
+  AND newer.kind = 'dead-letter' AND (newer.version, newer.id) > (letter.version, letter.id))
+ ON CONFLICT DO NOTHING";
+const RETRIED: &str = "DELETE FROM kept WHERE kind = 'dead-letter' AND EXISTS (SELECT 1 FROM pending
+ WHERE pending.tenant = kept.tenant AND pending.user = kept.user AND pending.text = kept.text)";
 
 /// The upsert and the look at what was in its way are two statements: sync may remove it in between.
 const ATTEMPTS: usize = 8;
@@ -42,9 +59,12 @@ impl LocalFile {
                 return Ok(PutPending::Written);
             }
             match self.version_there(&record.owner).await? {
-                Some((_, text)) if text == record.text => return Ok(PutPending::Written),
-                Some((version, _)) => return Ok(PutPending::Newer(version)),
-                None => {}
+                Some((_, text, _)) if text == record.text => return Ok(PutPending::Written),
+                Some((version, _, _)) if version >= record.version => return Ok(PutPending::Newer(version)),
+                Some((_, _, rows)) if !rows.is_empty() && rows != record.waits_for => {
+                    return Ok(PutPending::Elsewhere(rows));
+                }
+                _ => {}
             }
         }
         Err(Error::new(ErrorKind::Busy, "the pending record of this owner comes and goes"))
@@ -79,7 +99,8 @@ impl LocalFile {
                 .bind(record.version.to_string())
                 .bind(record.text.as_str())
                 .bind(base_text(record.base))
-                .bind(to_sql(record.at));
+                .bind(to_sql(record.at))
+                .bind(record.waits_for.as_str());
             // SQLite refuses more values than the statement has places
             let done = if let Some(there) = there { done.bind(there) } else { done };
             Ok(done.execute(&self.inner.writer).await?.rows_affected() > 0)
@@ -87,15 +108,15 @@ impl LocalFile {
         self.write(put).await
     }
 
-    async fn version_there(&self, owner: &Owner) -> Result<Option<(Version, String)>> {
+    async fn version_there(&self, owner: &Owner) -> Result<Option<(Version, String, String)>> {
         let look = || {
             sqlx::query_as(THERE)
                 .bind(tenant(owner))
                 .bind(owner.user_id().as_str())
                 .fetch_optional(&self.inner.writer)
         };
-        let there: Option<(String, String)> = self.read(look).await?;
-        there.map(|(version, text)| Ok((self.version(&version)?, text))).transpose()
+        let there: Option<(String, String, String)> = self.read(look).await?;
+        there.map(|(version, text, rows)| Ok((self.version(&version)?, text, rows))).transpose()
     }
 
     /// Whether nothing is pending at all, for certain. False when only SQLite could tell.
@@ -147,27 +168,70 @@ impl LocalFile {
 
     /// Removes exactly this text, so that a newer one survives. Says whether it was there.
     pub(crate) async fn remove_pending(&self, owner: &Owner, text: &str) -> Result<bool> {
-        Ok(self.change(REMOVE, owner, text).await? > 0)
+        let remove = || async move {
+            let done = sqlx::query(REMOVE)
+                .bind(tenant(owner))
+                .bind(owner.user_id().as_str())
+                .bind(text)
+                .execute(&self.inner.writer);
+            Ok(done.await?.rows_affected() > 0)
+        };
+        self.write(remove).await
     }
 
-    /// Drops a pending record that is not newer than what the database now holds.
-    pub(crate) async fn supersede(&self, owner: &Owner, version: Version) -> Result<()> {
+    /// Drops a pending record of these rows that is not newer than what they now hold.
+    pub(crate) async fn supersede(&self, owner: &Owner, version: Version, rows: &str) -> Result<()> {
         if self.nothing_pending() {
             return Ok(());
         }
-        self.change(SUPERSEDE, owner, &version.to_string()).await.map(drop)
-    }
-
-    async fn change(&self, sql: &'static str, owner: &Owner, value: &str) -> Result<u64> {
-        let change = || async move {
-            let done = sqlx::query(sql)
+        let supersede = || async move {
+            let done = sqlx::query(SUPERSEDE)
                 .bind(tenant(owner))
                 .bind(owner.user_id().as_str())
-                .bind(value)
+                .bind(version.to_string())
+                .bind(rows)
                 .execute(&self.inner.writer);
-            Ok(done.await?.rows_affected())
+            done.await.map(drop)
         };
-        self.write(change).await
+        self.write(supersede).await
+    }
+
+    /// Notes that the database refused exactly this text. Says how often it has by now, and since when.
+    pub(crate) async fn note_refusal(&self, owner: &Owner, text: &str, now: Millis) -> Result<(u32, Millis)> {
+        let note = || async move {
+            // to the end, and with it to the commit
+            let rows: Vec<(u32, i64)> = sqlx::query_as(REFUSED)
+                .bind(tenant(owner))
+                .bind(owner.user_id().as_str())
+                .bind(text)
+                .bind(to_sql(now))
+                .fetch_all(&self.inner.writer)
+                .await?;
+            Ok(rows.first().map_or((0, now), |(tries, since)| (*tries, (*since).try_into().unwrap_or(0))))
+        };
+        self.write(note).await
+    }
+
+    /// Makes dead letters pending again, those of one owner or of all, where nothing else waits for their owner: of several of
+    /// one owner the newest. They keep what they were based on, and with `now` they count as stored at that time. Says how many.
+    pub(crate) async fn retry_dead_letters(&self, owner: Option<&Owner>, now: Option<Millis>) -> Result<u64> {
+        let retry = || async move {
+            let owner = owner.map(|owner| (tenant(owner), owner.user_id().as_str()));
+            let mut transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let done = sqlx::query(RETRY)
+                .bind(owner.map(|(tenant, _)| tenant))
+                .bind(owner.map(|(_, user)| user))
+                .bind(now.map(to_sql))
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query(RETRIED).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(done.rows_affected())
+        };
+        let retried = self.write(retry).await?;
+        self.inner.nothing_pending.none_at(None);
+        self.inner.guard.change_mark()?;
+        Ok(retried)
     }
 
     fn pending_record(&self, row: &SqliteRow) -> Result<LocalRecord> {
@@ -176,7 +240,7 @@ impl LocalFile {
             "none" => Base::NoRow,
             version => Base::Version(self.version(version)?),
         };
-        self.record(row, base)
+        self.record(row, base, self.column(row, "waits_for")?)
     }
 }
 

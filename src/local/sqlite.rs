@@ -22,13 +22,15 @@ const READERS: u32 = 3;
 /// Goes up when an older program could not use the file any more.
 const VERSION: u32 = 1;
 
-/// `tenant` is '' where there is none. Versions are 16 hex digits, which sort like the number.
+/// `tenant` is '' where there is none, and so is `waits_for`, the rows that a pending record is for. `tries` counts how often the
+/// database refused it since `refused_at`. The last columns of `kept` are those of a record that was pending. Versions are 16 hex digits, which sort like the number.
 /// A record of 1 to 3 KB would overflow the pages of a table WITHOUT ROWID.
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE pending (
     tenant TEXT NOT NULL, user TEXT NOT NULL, version TEXT NOT NULL, text TEXT NOT NULL,
-    base TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (tenant, user)
+    base TEXT NOT NULL, at INTEGER NOT NULL, waits_for TEXT NOT NULL DEFAULT '',
+    tries INTEGER NOT NULL DEFAULT 0, refused_at INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (tenant, user)
 ) STRICT;
 CREATE TABLE replica (
     tenant TEXT NOT NULL, user TEXT NOT NULL, version TEXT NOT NULL, text TEXT NOT NULL,
@@ -36,7 +38,8 @@ CREATE TABLE replica (
 ) STRICT;
 CREATE TABLE kept (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, user TEXT NOT NULL,
-    kind TEXT NOT NULL, text TEXT NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL
+    kind TEXT NOT NULL, text TEXT NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL,
+    version TEXT, base TEXT, stored_at INTEGER, waits_for TEXT
 ) STRICT;
 CREATE INDEX kept_owner ON kept (tenant, user, kind);
 CREATE TABLE canary (key TEXT NOT NULL PRIMARY KEY, sealed BLOB NOT NULL) STRICT, WITHOUT ROWID;

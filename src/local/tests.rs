@@ -80,6 +80,7 @@ fn record(owner: &Owner, number: u64) -> LocalRecord {
         text: text(number),
         base: Base::NoRow,
         at: number,
+        waits_for: String::new(),
     }
 }
 
@@ -162,11 +163,37 @@ async fn pending_records_are_removed_by_exact_text_and_superseded_by_version() {
     assert!(file.remove_pending(&ann, &text(5)).await.unwrap());
     assert!(!file.remove_pending(&ann, &text(5)).await.unwrap());
 
-    file.supersede(&bob, version(4)).await.unwrap();
+    file.supersede(&bob, version(4), "").await.unwrap();
     assert!(file.pending(&bob).await.unwrap().is_some());
-    file.supersede(&bob, version(5)).await.unwrap();
+    file.supersede(&bob, version(5), "").await.unwrap();
     assert!(file.pending(&bob).await.unwrap().is_none());
     assert_eq!(file.counts().await.unwrap(), Counts::default());
+}
+
+/// A dead letter that waits again is what it was before: for its rows, and based on what it was based on.
+#[tokio::test]
+async fn a_dead_letter_comes_back_whole() {
+    let home = Home::new();
+    let file = home.open().await;
+    let (ann, bob) = (user("ann"), user("bob"));
+    let waiting = LocalRecord {
+        base: Base::Version(version(1)),
+        waits_for: "public.t by id".to_owned(),
+        ..record(&ann, 5)
+    };
+    for record in [&waiting, &record(&bob, 6)] {
+        file.put_pending(record).await.unwrap();
+        assert_eq!(file.note_refusal(&record.owner, &record.text, 7).await.unwrap(), (1, 7));
+        assert_eq!(file.note_refusal(&record.owner, &record.text, 8).await.unwrap(), (2, 7));
+        file.set_pending_aside(&record.owner, &record.text, KeptKind::DeadLetter, "", 9).await.unwrap();
+    }
+    assert_eq!(file.retry_dead_letters(Some(&bob), Some(99)).await.unwrap(), 1);
+    assert_eq!(file.pending(&bob).await.unwrap(), Some(LocalRecord { at: 99, ..record(&bob, 6) }));
+    assert_eq!(file.pending(&ann).await.unwrap(), None);
+    assert_eq!(file.retry_dead_letters(None, None).await.unwrap(), 1);
+    assert_eq!(file.pending(&ann).await.unwrap(), Some(waiting.clone()));
+    assert_eq!(file.note_refusal(&ann, &waiting.text, 10).await.unwrap(), (1, 10), "it counts anew");
+    assert_eq!(file.counts().await.unwrap(), Counts { pending: 2, ..Counts::default() });
 }
 
 #[tokio::test]
@@ -175,8 +202,11 @@ async fn what_is_kept_is_kept_once_until_it_is_purged() {
     let file = home.open().await;
     let ann = user("ann");
     file.put_pending(&record(&ann, 5)).await.unwrap();
-    file.set_pending_aside(&ann, &text(4), KeptKind::Superseded, "an older text", 10).await.unwrap();
+    file.set_pending_aside(&ann, &text(4), KeptKind::DeadLetter, "a text that is not pending", 9)
+        .await
+        .unwrap();
     assert!(file.pending(&ann).await.unwrap().is_some(), "another text survives");
+    file.keep(&ann, KeptKind::Superseded, &text(4), "an older text", 10).await.unwrap();
     for _ in 0..2 {
         file.set_pending_aside(&ann, &text(5), KeptKind::DeadLetter, "rejected: 23514", 20).await.unwrap();
         file.keep(&ann, KeptKind::Replaced, "junk", "unreadable", 30).await.unwrap();

@@ -17,9 +17,9 @@ use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::record::version::{Millis, Version};
 use crate::store::core::{Core, LoadedRecord, StoreRequest, StoredRecord};
-use crate::store::fallback::remember_stored;
+use crate::store::fallback::{pending, remember_stored};
 use crate::store::keyring_check::{require_own_keyring, wrong_keyring};
-use crate::store::load::{Found, load, may_lie_elsewhere, newest, pending, read_database, remember};
+use crate::store::load::{Found, load, may_lie_elsewhere, newest, read_database, remember};
 use crate::store::reload::reload_keyring;
 use crate::store::store::store;
 

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::file::KeyringFile;
 use crate::keyring::keys::KeyState;
 use crate::layout::placement::Place;
-use crate::local::file::LocalFile;
+use crate::local::file::{LocalFile, LocalRecord};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::found_records::{FoundRecord, FoundRecords};
 use crate::postgres::statements::plan::Postgres;
@@ -350,6 +350,17 @@ impl Core {
         let keyring = self.keyring.holding(record.key);
         let contents = sealer::contents(record, self.scope(owner), keyring.opener(record.key)?)?;
         Ok(sealer::vouched(&contents, record, &self.fields))
+    }
+
+    /// The rows that a record is for which goes to the local file now; empty without a database.
+    pub(crate) fn rows_name(&self) -> String {
+        self.postgres.as_ref().map_or_else(String::new, |postgres| postgres.layout().rows_name())
+    }
+
+    /// Whether a pending record is for the rows of this vault. Without a database it is.
+    pub(crate) fn waits_here(&self, pending: &LocalRecord) -> bool {
+        let ours = self.rows_name();
+        ours.is_empty() || pending.waits_for.is_empty() || pending.waits_for == ours
     }
 
     /// The record of a local entry.

@@ -52,6 +52,11 @@ pub(super) async fn store_locally(
         match local.put_pending(&put).await? {
             PutPending::Written => return Ok(stored_locally(core, request, record.version, degraded)),
             PutPending::Newer(version) => seen = Some(version),
+            PutPending::Elsewhere(rows) => {
+                let message = format!("a record of this owner waits in the local file for {rows}");
+                return Err(Error::new(ErrorKind::Configuration, message)
+                    .with_hint("synchronise with that table first, or erase it with `retell-vault forget`"));
+            }
         }
     }
     Err(Error::new(
@@ -73,7 +78,8 @@ pub(super) fn local_entry(
     base: Base,
 ) -> LocalRecord {
     let (version, text) = (record.version, record.packed());
-    LocalRecord { owner: request.owner.clone(), version, text, base, at: core.now() }
+    let owner = request.owner.clone();
+    LocalRecord { owner, version, text, base, at: core.now(), waits_for: core.rows_name() }
 }
 
 pub(super) fn stored_locally(
@@ -84,6 +90,15 @@ pub(super) fn stored_locally(
 ) -> StoredRecord {
     let places = core.places(request, |_| Place::Local);
     StoredRecord { version, rows: 0, places, degraded, replaced: Vec::new() }
+}
+
+/// What waits for an owner, if it is for the rows of this vault.
+pub(super) async fn pending(core: &Core, owner: &Owner) -> Result<Option<LocalRecord>> {
+    let pending = match &core.local {
+        Some(local) => local.pending(owner).await?,
+        None => None,
+    };
+    Ok(pending.filter(|pending| core.waits_here(pending)))
 }
 
 /// What the row was last known to hold: in this process, or in the offline replica.
@@ -102,12 +117,22 @@ pub(super) async fn supersede_pending(core: &Core, owner: &Owner, version: Versi
     let Some(local) = &core.local else { return };
     let done = match local.pending(owner).await {
         Ok(None) => return,
-        Ok(Some(_)) => local.supersede(owner, version).await,
+        Ok(Some(_)) => local.supersede(owner, version, &core.rows_name()).await,
         Err(error) => Err(error),
     };
     if let Err(error) = done {
         // sync finds the newer version in the database and drops the request then
         tracing::warn!(%error, "an obsolete pending record could not be removed");
+    }
+}
+
+/// The database holds nothing of this owner any more: neither does what is remembered of it.
+pub(super) async fn forget_seen(core: &Core, owner: &Owner) {
+    core.seen.gone(owner);
+    if let (Some(local), true) = (&core.local, core.offline_reads)
+        && let Err(error) = local.remove_replica(owner).await
+    {
+        tracing::warn!(%error, "the offline replica of a row that is gone could not be removed");
     }
 }
 

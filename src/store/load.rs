@@ -11,7 +11,7 @@ use crate::record::owner::Owner;
 use crate::record::record::Record;
 use crate::record::values::Values;
 use crate::store::core::{Core, LoadedRecord, ROUNDS, StoreOptions, StoreRequest, pause};
-use crate::store::fallback::remember_stored;
+use crate::store::fallback::{forget_seen, pending, remember_stored};
 use crate::store::keyring_check::explain;
 use crate::store::reload::reload_keyring;
 
@@ -92,23 +92,6 @@ async fn look_again(
             newest(core, owner, found, pending)
         }
         None => Err(error),
-    }
-}
-
-/// The database holds nothing of this owner any more: neither does what is remembered of it.
-async fn forget_seen(core: &Core, owner: &Owner) {
-    core.seen.gone(owner);
-    if let (Some(local), true) = (&core.local, core.offline_reads)
-        && let Err(error) = local.remove_replica(owner).await
-    {
-        tracing::warn!(%error, "the offline replica of a row that is gone could not be removed");
-    }
-}
-
-pub(super) async fn pending(core: &Core, owner: &Owner) -> Result<Option<LocalRecord>> {
-    match &core.local {
-        Some(local) => local.pending(owner).await,
-        None => Ok(None),
     }
 }
 

@@ -3,11 +3,13 @@
 pub(crate) mod breaker;
 pub(crate) mod bulk;
 pub(crate) mod core;
+pub(crate) mod delivery;
 pub(crate) mod fallback;
 pub(crate) mod judge;
 pub(crate) mod keyring_check;
 pub(crate) mod load;
 pub(crate) mod modify;
+pub(crate) mod push_rule;
 pub(crate) mod reencrypt_local;
 pub(crate) mod reload;
 pub(crate) mod seen_records;

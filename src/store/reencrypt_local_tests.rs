@@ -83,8 +83,14 @@ impl Home {
     async fn put(&self, place: LocalPlace, owner: &Owner, text: String) {
         match place {
             LocalPlace::Pending => {
-                let record =
-                    LocalRecord { owner: owner.clone(), version: version(1), text, base: Base::NoRow, at: 7 };
+                let record = LocalRecord {
+                    owner: owner.clone(),
+                    version: version(1),
+                    text,
+                    base: Base::NoRow,
+                    at: 7,
+                    waits_for: String::new(),
+                };
                 self.local.put_pending(&record).await.unwrap();
             }
             LocalPlace::Replica => self.local.put_replica(owner, version(1), &text, 7).await.unwrap(),
@@ -232,7 +238,14 @@ async fn what_is_written_meanwhile_is_never_lost() {
             for owner in &owners {
                 let text = sealed(owner, number, OLD);
                 let version = version(number);
-                let record = LocalRecord { owner: owner.clone(), version, text, base: Base::NoRow, at: 7 };
+                let record = LocalRecord {
+                    owner: owner.clone(),
+                    version,
+                    text,
+                    base: Base::NoRow,
+                    at: 7,
+                    waits_for: String::new(),
+                };
                 writer.put_pending(&record).await.unwrap();
             }
         }

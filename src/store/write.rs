@@ -16,6 +16,7 @@ use crate::record::plain::PlainTexts;
 use crate::record::record::{Head, Record};
 use crate::record::version::Version;
 use crate::store::core::{Core, Expected, ROUNDS, StoreRequest, StoredRecord, pause};
+use crate::store::fallback::pending;
 use crate::store::judge::{Newest, Verdict, check_expected, judge, keep_tokens, with_vouched};
 use crate::store::keyring_check::require_own_keyring;
 
@@ -63,10 +64,7 @@ impl<'a> Write<'a> {
         postgres: &'a Postgres,
         request: StoreRequest<'a>,
     ) -> Result<Self> {
-        let pending = match &core.local {
-            Some(local) => local.pending(request.owner).await?,
-            None => None,
-        };
+        let pending = pending(core, request.owner).await?;
         let seen =
             core.plausible(pending.map(|pending| pending.version)).max(core.seen_version(request.owner));
         Ok(Self {

@@ -308,7 +308,10 @@ async fn look_at_database(core: &Core) -> Result<()> {
 async fn note_used(core: &Core, postgres: &Postgres) -> Result<()> {
     let has_table = postgres.plan().await.is_ok_and(|plan| plan.has_table());
     match &core.local {
-        Some(local) if has_table => local.note_used_with(&postgres.place()).await,
+        Some(local) if has_table => {
+            local.note_used_since(core.now()).await?;
+            local.note_used_with(&postgres.place()).await
+        }
         _ => Ok(()),
     }
 }

@@ -26,6 +26,11 @@ pub(super) async fn forget(core: &Core, owner: &Owner) -> Result<Forgotten> {
     Ok(Forgotten { pending: counts.pending, replicas: counts.replicas, kept })
 }
 
+pub(super) async fn retry_dead_letters(core: &Core, owner: Option<&Owner>) -> Result<u64> {
+    // of an owner who is named somebody has looked at what became of it
+    local_file(core)?.retry_dead_letters(owner, owner.map(|_| core.now())).await
+}
+
 /// Why a record was kept aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -34,7 +39,7 @@ pub enum KeptReason {
     Loser,
     /// It could not be read, and a store replaced it.
     Replaced,
-    /// The database will never take it.
+    /// It waited for the database, which refused it, or holds something that it must not replace.
     DeadLetter,
 }
 

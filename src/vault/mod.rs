@@ -172,6 +172,21 @@ impl<C: Credentials> Vault<C> {
         sync(&self.core).await
     }
 
+    /// Makes dead letters pending again, so that the next [`sync`](Self::sync) tries them once more: those of one owner, or of
+    /// all. Of several of one owner the newest, and none where a newer record waits. What each one was based on still
+    /// holds, so a record whose row is gone, or whose owner was deleted, ends as a dead letter again. So does one that waited
+    /// for too long, unless its owner is named. Says how many wait again.
+    ///
+    /// # Errors
+    /// `Configuration` without a local file; `LocalStore`. On error none was moved.
+    ///
+    /// # Security
+    /// A local file that was restored from a backup may hold what was deleted since. Look at [`kept`](Self::kept) before an owner
+    /// is named, and [`forget`](Self::forget) what is not wanted.
+    pub async fn retry_dead_letters(&self, owner: Option<&Owner>) -> Result<u64> {
+        kept::retry_dead_letters(&self.core, owner).await
+    }
+
     /// Synchronises every so often until the returned value is dropped.
     pub fn sync_in_background(&self, every: Duration) -> BackgroundSync {
         BackgroundSync::spawn(self.core.clone(), every)
@@ -301,6 +316,7 @@ mod tests {
         may_be_spawned(&vault.load_many(&[]));
         may_be_spawned(&vault.delete(owner));
         may_be_spawned(&vault.sync());
+        may_be_spawned(&vault.retry_dead_letters(None));
         may_be_spawned(&vault.forget(owner));
         may_be_spawned(&vault.list(None, 1));
         may_be_spawned(&vault.status());

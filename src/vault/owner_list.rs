@@ -257,7 +257,14 @@ async fn list_local(
 ) -> Result<PagePart> {
     let pending = local.pending_beyond(after.unwrap_or_default(), limit).await?;
     let is_full = pending.len() >= limit as usize;
-    Ok(PagePart { entries: pending.iter().map(|pending| entry_of_pending(core, pending)).collect(), is_full })
+    Ok(PagePart {
+        entries: pending
+            .iter()
+            .filter(|pending| core.waits_here(pending))
+            .map(|pending| entry_of_pending(core, pending))
+            .collect(),
+        is_full,
+    })
 }
 
 fn entry_of_pending(core: &Core, pending: &LocalRecord) -> ListEntry {

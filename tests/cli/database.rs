@@ -272,6 +272,16 @@ async fn a_record_that_the_database_never_takes_is_shown_after_the_sync() {
     assert!(synced.out.contains("dead letters  1  "), "{synced:?}");
     assert!(synced.err.contains("hint: `retell-vault status` shows why"), "{synced:?}");
     assert_eq!(home.json(&["status"])["kept"][0]["why"], "dead_letter");
+    let again = home.run(&["sync", "--retry-dead-letters", "--json"]);
+    assert_eq!(
+        (again.code, again.json()["retried"].clone(), again.json()["dead_letters"].clone()),
+        (1, 1.into(), 1.into())
+    );
+    assert_eq!(home.run(&["sync", "--user", "user-1"]).code, 2);
+    db.exec("INSERT INTO users VALUES ('user-1')").await;
+    let again = home.run(&["sync", "--retry-dead-letters", "--user", "user-1"]).ok();
+    assert!(again.out.contains("retried       1  ") && again.out.contains("pushed        1  "), "{again:?}");
+    assert_eq!(home.json(&["status"])["kept"], json!([]));
 }
 
 #[tokio::test]

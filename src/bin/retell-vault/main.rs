@@ -50,7 +50,7 @@ async fn run(Cli { global, command }: &Cli) -> Result<ExitCode, Failure> {
         Command::Forget(owner) => records::forget(global, owner).await,
         Command::Status => status::status(global).await,
         Command::Layout(command) => layout::run(global, command).await,
-        Command::Sync => records::sync(global).await,
+        Command::Sync(sync) => records::sync(global, sync).await,
         Command::Key(command) => key::run(global, command).await,
         Command::Keyring(command) => keyring::run(global, command).await,
         Command::Rotate(rotate) => rotate::rotate(global, rotate).await,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::args::global::Global;
-use crate::args::records::{DeleteArgs, GetArgs, OwnerArgs, PutArgs};
+use crate::args::records::{DeleteArgs, GetArgs, OwnerArgs, PutArgs, SyncArgs};
 use crate::failure::Failure;
 use crate::{input, print, session};
 
@@ -70,17 +70,29 @@ pub async fn forget(global: &Global, owner: &OwnerArgs) -> Result<(), Failure> {
 }
 
 /// Sends what waits in the local file to the database.
-pub async fn sync(global: &Global) -> Result<(), Failure> {
+pub async fn sync(global: &Global, sync: &SyncArgs) -> Result<(), Failure> {
+    let owner = sync.owner()?;
     if global.database_url().is_none() {
         return Err(Failure::usage(
             "there is no database to synchronise with",
             "name it with DATABASE_URL or --database-url",
         ));
     }
-    let report = session::vault(global).await?.sync().await?;
+    let vault = session::vault(global).await?;
+    let retried = match sync.retry_dead_letters {
+        true => Some(vault.retry_dead_letters(owner.as_ref()).await?),
+        false => None,
+    };
+    let report = vault.sync().await?;
     match global.json {
-        true => print::json(&report_json(&report))?,
-        false => print::out(&report_text(&report))?,
+        true => {
+            let mut json = report_json(&report);
+            if let Some(retried) = retried {
+                json["retried"] = retried.into();
+            }
+            print::json(&json)?
+        }
+        false => print::out(&report_text(&report, retried))?,
     }
     for (owner, reason) in &report.blocked {
         print::warning(&format!("{owner} stays pending: {reason}"));
@@ -96,8 +108,8 @@ fn judge(report: SyncReport) -> Result<(), Failure> {
             Err(Failure::new(format!("the rest stays pending: {reason}"), again))
         }
         SyncReport { dead_letters: 1.., .. } => Err(Failure::new(
-            "the database will never take some records",
-            "`retell-vault status` shows why; store what is still wanted again, then `retell-vault forget` the owner",
+            "some records became dead letters",
+            "`retell-vault status` shows why; mend that and run `retell-vault sync --retry-dead-letters`, or store what is still wanted again, then `retell-vault forget` the owner",
         )),
         SyncReport { blocked, .. } if !blocked.is_empty() => {
             Err(Failure::new("some records stay pending", again))
@@ -167,15 +179,18 @@ pub fn report_json(report: &SyncReport) -> Value {
     })
 }
 
-fn report_text(report: &SyncReport) -> String {
+fn report_text(report: &SyncReport, retried: Option<u64>) -> String {
+    let retried = retried.map(|count| ("retried", count, "dead letters that waited again"));
     let rows = [
         ("pushed", report.pushed, "records that the database has now"),
         ("lost", report.lost, "records older than those of the database, kept aside"),
         ("overwritten", report.overwritten, "records of the database that newer ones replaced, kept aside"),
-        ("dead letters", report.dead_letters, "records that the database will never take"),
+        ("dead letters", report.dead_letters, "records that are not pushed any more, kept aside"),
         ("blocked", report.blocked.len() as u64, "records that stay pending"),
     ];
-    print::table(&rows.map(|(what, count, meaning)| [what.to_owned(), count.to_string(), meaning.to_owned()]))
+    let row =
+        |(what, count, meaning): (&str, u64, &str)| [what.to_owned(), count.to_string(), meaning.to_owned()];
+    print::table(&retried.into_iter().chain(rows).map(row).collect::<Vec<_>>())
 }
 
 fn warn_of_loaded(loaded: &Loaded) {

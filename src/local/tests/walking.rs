@@ -265,7 +265,7 @@ async fn a_count_is_of_one_moment() {
                 .await
                 .unwrap();
             let back =
-                "BEGIN IMMEDIATE; INSERT INTO pending SELECT tenant, user, '00', text, 'none', at FROM kept;
+                "BEGIN IMMEDIATE; INSERT INTO pending (tenant, user, version, text, base, at) SELECT tenant, user, '00', text, 'none', at FROM kept;
                         DELETE FROM kept; COMMIT";
             sqlx::raw_sql(back).execute(&mover.inner.writer).await.unwrap();
         }

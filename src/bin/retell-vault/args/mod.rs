@@ -18,7 +18,8 @@ use crate::args::global::Global;
 use crate::args::keys::{KeyCommand, KeyringCommand, RotateArgs};
 use crate::args::layout::LayoutCommand;
 use crate::args::records::{
-    DeleteArgs, FieldArgs, GetArgs, ListArgs, OwnerArgs, PUT_HELP, PutArgs, SET_HELP, UNSET_HELP,
+    DeleteArgs, FieldArgs, GetArgs, ListArgs, OwnerArgs, PUT_HELP, PutArgs, SET_HELP, SYNC_HELP, SyncArgs,
+    UNSET_HELP,
 };
 use crate::args::schema::SchemaCommand;
 use crate::failure::Failure;
@@ -80,7 +81,7 @@ pub enum Command {
     #[command(subcommand)]
     Layout(LayoutCommand),
     /// Send what waits in the local file to the database; fails if anything stays behind
-    Sync,
+    Sync(SyncArgs),
     /// Show, check or change the root keys of the keyring, or the secret that opens it
     #[command(subcommand)]
     Key(KeyCommand),
@@ -103,6 +104,7 @@ fn with_help(parent: &str, command: clap::Command) -> clap::Command {
         "put" => PUT_HELP,
         "set" => SET_HELP,
         "unset" => UNSET_HELP,
+        "sync" => SYNC_HELP,
         "rewrap" => keys::REWRAP_HELP,
         "rotate" => keys::ROTATE_HELP,
         "destroy" => keys::DESTROY_HELP,

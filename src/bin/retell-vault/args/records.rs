@@ -1,4 +1,4 @@
-//! The options of `put`, `get`, `set`, `unset`, `delete`, `list` and `forget`, and their help.
+//! The options of `put`, `get`, `set`, `unset`, `delete`, `list`, `forget` and `sync`, and their help.
 
 use std::path::PathBuf;
 
@@ -28,6 +28,12 @@ integration_status. The value is one line of plain text; that of webhook_config 
   {"webhook_url": "https://…", "events": ["call_ended"]}
 The other fields stay as they are, also when another program changes them at the same time.
 Nothing goes to the local file instead: in an outage the command fails.
+
+"#;
+pub const SYNC_HELP: &str = r#"A record becomes a dead letter when a constraint refuses it, or anything else has refused it five times over a day; when its
+row is gone or was made anew; when its owner was deleted meanwhile; or when it waited for too long.
+--retry-dead-letters tries them once more. A local file that was restored from a backup may hold what was deleted since:
+look at `retell-vault status` before you name a user, and `forget` what is not wanted.
 
 "#;
 pub const UNSET_HELP: &str = r#"Fields: api_key, call_agent_id, sms_agent_id, <role>_agent_id, webhook_key, phone_number, webhook_config,
@@ -92,6 +98,26 @@ impl PutArgs {
 
     pub fn fallback(&self, global: &Global) -> Result<Fallback, Failure> {
         fallback(self.require_database, global)
+    }
+}
+
+#[derive(Args)]
+pub struct SyncArgs {
+    /// First make the dead letters pending again; what each was based on must still hold
+    #[arg(long)]
+    pub retry_dead_letters: bool,
+    /// Only those of this user, also if they waited for too long
+    #[arg(long, value_name = "ID", value_parser = user, requires = "retry_dead_letters")]
+    user: Option<String>,
+    /// The tenant of the user
+    #[arg(long, value_name = "ID", value_parser = tenant, requires = "user")]
+    tenant: Option<String>,
+}
+
+impl SyncArgs {
+    /// Whose dead letters, if not all.
+    pub fn owner(&self) -> Result<Option<Owner>, Failure> {
+        self.user.as_deref().map(|user| owner(user, self.tenant.as_deref())).transpose()
     }
 }
 

@@ -1,0 +1,282 @@
+//! One pending record on its way to the database: what the row holds decides what becomes of it.
+
+use crate::crypto::random;
+use crate::crypto::sealer;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::keys::KeyState;
+use crate::local::file::{Base, KeptKind, LocalFile, LocalRecord};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
+use crate::postgres::statements::bind::Written;
+use crate::postgres::statements::found_records::{FoundRecords, Row};
+use crate::postgres::statements::plan::{Plan, Postgres};
+use crate::postgres::statements::read::FoundRows;
+use crate::record::record::Record;
+use crate::record::version::Millis;
+use crate::store::core::{Core, ROUNDS, StoreOptions, StoreRequest, pause};
+use crate::store::fallback::{forget_seen, keep};
+use crate::store::judge::{Verdict, judge, keep_tokens, with_vouched};
+use crate::store::keyring_check::require_own_keyring;
+use crate::store::push_rule::{Push, There, Waiting, push};
+
+const DAY: Millis = 24 * 60 * 60 * 1000;
+/// A pending record that the database refuses goes to the dead letters after so many tries and a day, unless a constraint
+/// refuses it: a trigger of the application may fail for a moment, or until somebody has mended it.
+const TRIES: u32 = 5;
+/// A pending record that was based on a row longer ago goes to the dead letters: too much may have
+/// happened to the row since.
+const MAX_PENDING: Millis = 30 * DAY;
+
+/// What became of one pending record.
+pub(super) enum Settled {
+    Pushed {
+        overwrote: bool,
+    },
+    Superseded,
+    DeadLetter,
+    /// It stays pending for a reason that says nothing of other records.
+    Blocked(Error),
+}
+
+/// One pending record on its way to the database.
+pub(super) struct Delivery<'a> {
+    pub(super) core: &'a Core,
+    pub(super) postgres: &'a Postgres,
+    pub(super) local: &'a LocalFile,
+    pub(super) pending: &'a LocalRecord,
+    /// When the local file was first used with a database, if it was before this synchronisation.
+    pub(super) used_since: Option<Millis>,
+}
+
+impl Delivery<'_> {
+    pub(super) async fn settle(&self) -> Result<Settled, DatabaseError> {
+        if !self.core.waits_here(self.pending) {
+            let message = format!("it waits for {}", self.pending.waits_for);
+            return Ok(Settled::Blocked(Error::new(ErrorKind::Configuration, message)));
+        }
+        require_own_keyring(self.core, self.postgres).await?;
+        let record = match self.record() {
+            Ok(record) => record,
+            Err(error) if error.kind() == ErrorKind::UnknownKey => return Err(error.into()),
+            Err(error) => return self.dead_letter(&error.to_string()).await,
+        };
+        let mut unexplained = 0;
+        for round in 0..ROUNDS {
+            let fault = match self.settle_once(&record).await {
+                Ok(Some(settled)) => return Ok(settled),
+                Ok(None) => {
+                    unexplained += 1;
+                    continue;
+                }
+                Err(fault) => fault,
+            };
+            match fault.outcome {
+                Outcome::Retry | Outcome::Pooler => pause(round).await,
+                Outcome::Redetect => drop(self.postgres.refresh().await?),
+                // another writer may have made the row
+                Outcome::Duplicate if round == 0 => {}
+                Outcome::Duplicate | Outcome::Reject => return self.refused(fault).await,
+                Outcome::ReadOnly => return Err(DatabaseError::new(Outcome::TakesNoWrites, fault.error)),
+                _ => return Err(fault),
+            }
+        }
+        let message = match unexplained >= 2 {
+            true => "a policy or a trigger keeps the row from being written",
+            false => "the database stayed busy",
+        };
+        Err(Error::new(ErrorKind::Busy, message).into())
+    }
+
+    /// The record of the pending entry, with plain values for the columns of the database.
+    fn record(&self) -> Result<Record> {
+        let owner = &self.pending.owner;
+        let record = self.core.local_record(&self.pending.text)?;
+        let keyring = self.core.keyring.holding(record.key);
+        let root = keyring.opener(record.key)?;
+        let record = sealer::with_plain_texts(record, self.core.scope(owner), root, &self.core.fields)?;
+        // nothing is pushed under a key that was retired since: a rotation may have counted the database already
+        let keyring = self.core.keyring.for_sealing()?;
+        let is_retired = keyring.get(record.key).is_some_and(|key| key.info.state == KeyState::Retired);
+        if !is_retired {
+            return Ok(record);
+        }
+        let tokens = random::with_rng(|rng| {
+            let opener = |key| keyring.opener_for_reencryption(key);
+            sealer::reencrypt_whole(record.tokens(), self.core.scope(owner), keyring.primary(), opener, rng)
+        })??;
+        Record::new(tokens, record.plain)
+    }
+
+    /// The database refuses it.
+    async fn refused(&self, fault: DatabaseError) -> Result<Settled, DatabaseError> {
+        let kind = fault.error.kind();
+        if fault.is_for_good || kind == ErrorKind::InvalidInput {
+            return self.dead_letter(&fault.error.to_string()).await;
+        }
+        // anything else says how things stand, and not what the record is
+        if !matches!(kind, ErrorKind::Rejected | ErrorKind::UnknownOwner) {
+            return Err(fault);
+        }
+        let (now, pending) = (self.core.now(), self.pending);
+        let (tries, since) = self.local.note_refusal(&pending.owner, &pending.text, now).await?;
+        if tries >= TRIES && now.saturating_sub(since) >= DAY {
+            return self.dead_letter(&format!("refused {tries} times: {}", fault.error)).await;
+        }
+        Ok(Settled::Blocked(fault.error))
+    }
+
+    /// `None`: things moved, look again.
+    async fn settle_once(&self, record: &Record) -> Result<Option<Settled>, DatabaseError> {
+        let Self { core, postgres, pending, .. } = self;
+        let plan = postgres.plan_with_room().await?;
+        // only once the database could take it: until then this is the place where it belongs. What was
+        // never based on a row cannot have been overtaken unnoticed
+        if pending.base != Base::Unknown && core.now().saturating_sub(pending.at) > MAX_PENDING {
+            return self.dead_letter("it waited for more than 30 days").await.map(Some);
+        }
+        let is_tombstone = core.is_tombstone(record, &pending.owner)?;
+        let found = postgres.read(&plan, &pending.owner).await?;
+        match found.rows.is_empty() {
+            true => self.create(&plan, record, is_tombstone).await,
+            false => self.decide(&plan, record, is_tombstone, &found).await,
+        }
+    }
+
+    /// What may become of it over what is there.
+    fn rule(&self, is_tombstone: bool, there: There) -> Push {
+        let LocalRecord { base, version, at, .. } = *self.pending;
+        // what was stored before there was a database cannot have been pushed by a later state of a restored file
+        let was_used = self.used_since.is_some_and(|since| at >= since);
+        let may_create = !was_used || self.core.now().saturating_sub(at) <= DAY;
+        push(Waiting { base, version, is_tombstone, may_create }, there)
+    }
+
+    /// Keeps what the push replaces, unless the pending record was based on it.
+    async fn keep_overwritten(&self, plan: &Plan, record: &Record, rows: &[Row]) -> Result<bool> {
+        let Self { core, pending, .. } = self;
+        let found = FoundRecords::of(rows, &plan.placement.slots, core.now());
+        let newest = found.records.into_iter().next();
+        let Some(newest) = newest.filter(|newest| newest.version.is_some_and(|there| there < record.version))
+        else {
+            return Ok(false);
+        };
+        if matches!(pending.base, Base::Version(base) if newest.version == Some(base)) {
+            return Ok(false);
+        }
+        let reason =
+            "a record that was stored elsewhere meanwhile, replaced by a newer one from this local file";
+        match newest.record.and_then(|record| self.sealed_whole(record)) {
+            Ok(text) => keep(core, &pending.owner, KeptKind::Superseded, &text, reason).await?,
+            Err(_) => keep_tokens(core, &pending.owner, KeptKind::Superseded, rows, reason).await?,
+        }
+        Ok(true)
+    }
+
+    /// A record of the database with its plain columns sealed too.
+    fn sealed_whole(&self, record: Record) -> Result<String> {
+        let owner = &self.pending.owner;
+        let opened = self.core.open(&record, owner)?;
+        let values = &opened.values.unwrap_or_default();
+        let request = StoreRequest::new(owner, values, StoreOptions::new());
+        Ok(self.core.seal_rest(request, record)?.packed())
+    }
+
+    /// The owner has no row: one is made only where none had been before.
+    async fn create(
+        &self,
+        plan: &Plan,
+        record: &Record,
+        is_tombstone: bool,
+    ) -> Result<Option<Settled>, DatabaseError> {
+        let owner = &self.pending.owner;
+        forget_seen(self.core, owner).await;
+        if let Some(settled) = self.without_writing(self.rule(is_tombstone, There::NoRow)).await? {
+            return Ok(Some(settled));
+        }
+        let written = Written { record, vouched: None, only: None };
+        match self.postgres.insert(plan, owner, written).await? {
+            true => self.pushed(record, false).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// The row is there.
+    async fn decide(
+        &self,
+        plan: &Plan,
+        record: &Record,
+        is_tombstone: bool,
+        found: &FoundRows,
+    ) -> Result<Option<Settled>, DatabaseError> {
+        let Self { core, postgres, pending, .. } = self;
+        let owner = &pending.owner;
+        let (newest, verdict) = match judge(core, plan, owner, Some(record), found, StoreOptions::new())? {
+            Verdict::SameWrite => return self.pushed(record, false).await.map(Some),
+            Verdict::Overwrite { newest, keep } => (newest, Ok(keep)),
+            Verdict::Refuse { error, newest } => (newest, Err(error)),
+        };
+        let there = newest.map_or(There::NoRecord, |newest| match newest.is_tombstone {
+            true => There::Tombstone(newest.version),
+            false => There::Record(newest.version),
+        });
+        let rule = self.rule(is_tombstone, there);
+        let keep = match verdict {
+            Ok(keep) => keep,
+            Err(_) if rule == Push::Supersede => None,
+            Err(error) => return Ok(Some(Settled::Blocked(error))),
+        };
+        if let Some(settled) = self.without_writing(rule).await? {
+            return Ok(Some(settled));
+        }
+        // kept before it is replaced: a process that is killed in between has lost nothing
+        let overwrote = self.keep_overwritten(plan, record, &found.rows).await?;
+        if let Some(reason) = &keep {
+            keep_tokens(core, owner, KeptKind::Replaced, &found.rows, reason).await?;
+        }
+        let old = with_vouched(core, plan, owner, &found.rows);
+        let written = Written { record, vouched: None, only: None };
+        match postgres.replace(plan, owner, written, &old).await? {
+            true => self.pushed(record, overwrote || keep.is_some()).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// `None`: it may be written.
+    async fn without_writing(&self, rule: Push) -> Result<Option<Settled>, DatabaseError> {
+        match rule {
+            Push::Write => Ok(None),
+            Push::Drop => {
+                self.local.remove_pending(&self.pending.owner, &self.pending.text).await?;
+                Ok(Some(Settled::Pushed { overwrote: false }))
+            }
+            Push::Supersede => {
+                self.set_aside(KeptKind::Superseded, "the database holds a newer record").await?;
+                Ok(Some(Settled::Superseded))
+            }
+            Push::DeadLetter(reason) => self.dead_letter(reason).await.map(Some),
+        }
+    }
+
+    /// The database has it: what lies here of this owner is no older.
+    async fn pushed(&self, record: &Record, overwrote: bool) -> Result<Settled, DatabaseError> {
+        let Self { core, local, pending, .. } = self;
+        core.seen.holds(&pending.owner, record.head());
+        match core.offline_reads {
+            true => local.put_replica(&pending.owner, record.version, &record.packed(), core.now()).await?,
+            false => local.remove_replica(&pending.owner).await?,
+        }
+        local.remove_pending(&pending.owner, &pending.text).await?;
+        Ok(Settled::Pushed { overwrote })
+    }
+
+    async fn dead_letter(&self, reason: &str) -> Result<Settled, DatabaseError> {
+        tracing::warn!(owner = %self.pending.owner, reason, "a pending record goes to the dead letters");
+        self.set_aside(KeptKind::DeadLetter, reason).await?;
+        Ok(Settled::DeadLetter)
+    }
+
+    /// The pending record waits no more, and is kept for the operator.
+    async fn set_aside(&self, kind: KeptKind, reason: &str) -> Result<()> {
+        let Self { core, local, pending, .. } = self;
+        local.set_pending_aside(&pending.owner, &pending.text, kind, reason, core.now()).await
+    }
+}
