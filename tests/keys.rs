@@ -26,7 +26,9 @@ async fn running(home: &Path) -> (Vault, KeyringFile) {
 fn holds_token_of(home: &Path, key: KeyId) -> bool {
     let head = format!("rv1.{key}.");
     let holds = |bytes: Vec<u8>| bytes.windows(head.len()).any(|text| text == head.as_bytes());
-    ["local.db", "local.db-wal"].iter().any(|name| fs::read(home.join("home").join(name)).is_ok_and(holds))
+    ["local.db", "local.db-journal"]
+        .iter()
+        .any(|name| fs::read(home.join("home").join(name)).is_ok_and(holds))
 }
 
 #[tokio::test]

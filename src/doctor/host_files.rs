@@ -43,7 +43,7 @@ fn openness(host: &HostContext<'_>) -> Vec<Finding> {
         (private_file::folder_of(keyring).to_owned(), finding_ids::KEYRING_OPEN, "the folder of the keyring"),
     ];
     if let Some(local) = &host.core.local {
-        let files = ["", "-wal", "-shm", "-journal"].map(|suffix| private_file::beside(local.path(), suffix));
+        let files = ["", "-journal"].map(|suffix| private_file::beside(local.path(), suffix));
         places.extend(files.map(|file| (file, finding_ids::LOCAL_FILE_OPEN, "the local file")));
         let folder = private_file::folder_of(local.path()).to_owned();
         if places.iter().all(|(path, ..)| *path != folder) {

@@ -92,7 +92,7 @@ fn problem(primary: i32) -> (ErrorKind, &'static str) {
         8 => (ErrorKind::LocalStore, "it is read-only"),
         10 => (ErrorKind::LocalStore, "input/output error"),
         13 => (ErrorKind::LocalStore, "no space left"),
-        14 => (ErrorKind::LocalStore, "it, its -wal or its -shm cannot be opened"),
+        14 => (ErrorKind::LocalStore, "it or its -journal cannot be opened"),
         _ => (ErrorKind::LocalStore, "unexpected failure"),
     }
 }

@@ -1,7 +1,7 @@
 //! The local file: SQLite, for what cannot go to the database now. It holds tokens only.
 //!
-//! Beside FILE lie `FILE-wal` and `FILE-shm` of SQLite, `FILE.lock`, which says who uses it, and
-//! `FILE.corrupt-*`, which was set aside. Several processes may use one file at the same time.
+//! Beside FILE lie `FILE-journal` of SQLite, which is empty but during a write, `FILE.lock`, which says who
+//! uses it, and `FILE.corrupt-*`, which was set aside. Several processes may use one file at the same time.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -140,7 +140,7 @@ impl LocalFile {
         files::refuse_planted(&path)?;
         let options = sqlite::options(&path, &guard);
         let (writer, readers) = sqlite::pools(&path, options).await?;
-        let nothing_pending = NothingPending::new(files::beside(&path, "-wal"));
+        let nothing_pending = NothingPending::new(path.clone());
         Ok(Self { inner: Arc::new(OpenFile { path, identity, writer, readers, guard, nothing_pending }) })
     }
 

@@ -1,7 +1,7 @@
 //! The files beside the local file: their names, who may have made them, and setting them aside.
 //!
-//! FILE and FILE-shm are never opened here while a connection may use them: closing any descriptor
-//! of a file drops all POSIX locks that this process holds on it, those of SQLite included
+//! FILE is never opened here while a connection may use it: closing any descriptor of a file drops all
+//! POSIX locks that this process holds on it, those of SQLite included
 //! (<https://sqlite.org/howtocorrupt.html>, 2.2).
 
 use std::fs;
@@ -18,7 +18,9 @@ use crate::keyring::private_file;
 use crate::local::errors;
 
 /// What SQLite may have made: the file itself comes first.
-const SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+const SUFFIXES: [&str; 2] = ["", "-journal"];
+/// SQLite would take what is in the first of them for newer pages of FILE.
+const OTHER_MODE: [&str; 2] = ["-wal", "-shm"];
 const MARK: &str = ".corrupt-";
 
 /// Which file a path names: device and inode.
@@ -31,9 +33,22 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Refuses symlinks, folders, files of others and files open to others in the place of any of them.
+/// Refuses symlinks, folders, files of others and files open to others in the place of any of them, and
+/// whatever lies where the vault never makes a file.
 pub(super) fn refuse_planted(path: &Path) -> Result<()> {
-    SUFFIXES.iter().try_for_each(|suffix| length(&beside(path, suffix)).map(drop))
+    SUFFIXES.iter().try_for_each(|suffix| length(&beside(path, suffix)).map(drop))?;
+    OTHER_MODE.iter().try_for_each(|suffix| refuse_any(&beside(path, suffix), path))
+}
+
+fn refuse_any(path: &Path, file: &Path) -> Result<()> {
+    if identity(path)?.is_none() {
+        return Ok(());
+    }
+    let problem = format!("{} is there, and the vault makes no such file", path.display());
+    Err(Error::new(ErrorKind::LocalStore, problem).with_hint(format!(
+        "another program opened {0} in WAL mode: stop it, and run `sqlite3 {0} 'PRAGMA journal_mode=TRUNCATE'`",
+        file.display()
+    )))
 }
 
 /// The length of a private file, if there is one. The folder is private: what was looked at is what
@@ -82,7 +97,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 pub(super) fn put_aside(path: &Path) -> io::Result<PathBuf> {
     let new = free_name(path);
     let mut first = None;
-    // FILE first: when this is torn, a log without its file is noticed, the reverse is not
+    // FILE first: when this is torn, a journal without its file is noticed, the reverse is not
     for suffix in SUFFIXES {
         let target = beside(&new, suffix);
         match fs::rename(beside(path, suffix), &target) {
@@ -109,14 +124,13 @@ pub(super) fn set_aside(path: &Path) -> Vec<PathBuf> {
     start.push(MARK);
     let ours = |found: &PathBuf| {
         let name = found.file_name().unwrap_or_default().as_encoded_bytes();
-        let with_another = [&b"-shm"[..], b"-journal"].iter().any(|suffix| name.ends_with(suffix));
-        name.starts_with(start.as_encoded_bytes()) && !with_another
+        name.starts_with(start.as_encoded_bytes())
     };
     let entries = fs::read_dir(private_file::folder_of(path)).into_iter().flatten();
     let mut found: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(ours).collect();
     found.sort();
-    // a log is named only when it was alone
-    found.dedup_by(|later, first| *later == beside(first, "-wal"));
+    // a journal is named only when it was alone
+    found.dedup_by(|later, first| *later == beside(first, "-journal"));
     found
 }
 

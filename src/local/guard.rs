@@ -1,9 +1,9 @@
 //! FILE.lock: who uses the file, and what its users tell each other.
 //!
 //! Locked exclusively: alone, and checking. Locked shared: a handle, or a connection of one, exists.
-//! It holds 52 bytes: `mark[8] made[8] boot[36]`.
+//! It holds 16 bytes: `mark[8] made[8]`.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 const MADE_AT: u64 = 8;
 const MADE: [u8; 8] = *b"rv-made\n";
-const BOOT_AT: u64 = 16;
-const BOOT_LEN: usize = 36;
 
 /// A lock on FILE.lock. Every connection holds the guard too, and lets go of it after it has closed
 /// its files: as long as a connection lives, nobody else finds themselves alone.
@@ -35,14 +33,6 @@ pub(super) struct Guard {
     path: PathBuf,
     file: File,
     alone: AtomicBool,
-}
-
-/// Whether the machine has run without a break since the file was last opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Boot {
-    Same,
-    Another,
-    Unknown,
 }
 
 impl Guard {
@@ -125,22 +115,10 @@ impl Guard {
         self.write(&[0; MADE.len()], MADE_AT)
     }
 
-    /// Says that FILE is whole, and that it was so since this start of the machine.
+    /// Says that FILE is whole.
     pub(super) fn set_made(&self) -> Result<()> {
-        self.write(&boot_id().unwrap_or([0; BOOT_LEN]), BOOT_AT)?;
         self.write(&MADE, MADE_AT)?;
         self.file.sync_data().map_err(|error| self.failed(error))
-    }
-
-    /// Whether the machine was started again since [`set_made`](Self::set_made).
-    pub(super) fn boot(&self) -> Boot {
-        let mut then = [0; BOOT_LEN];
-        let known = matches!(self.file.read_at(&mut then, BOOT_AT), Ok(BOOT_LEN)) && then != [0; BOOT_LEN];
-        match boot_id() {
-            Some(now) if known && now == then => Boot::Same,
-            Some(_) if known => Boot::Another,
-            _ => Boot::Unknown,
-        }
     }
 
     fn write(&self, bytes: &[u8], at: u64) -> Result<()> {
@@ -159,10 +137,4 @@ impl Drop for Guard {
         // closing it, right after this, is the other way
         self.file.unlock().ok();
     }
-}
-
-/// `random(4)`: a random UUID that stays the same until the machine is started again.
-fn boot_id() -> Option<[u8; BOOT_LEN]> {
-    let text = fs::read("/proc/sys/kernel/random/boot_id").ok()?;
-    text.get(..BOOT_LEN)?.try_into().ok()
 }

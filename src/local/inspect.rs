@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 use crate::local::files::{Identity, identity};
 use crate::local::guard::Guard;
-use crate::local::{errors, files, sqlite, wal};
+use crate::local::{errors, files, journal, sqlite};
 
 /// Leaves a sound file behind, and says which.
 ///
@@ -26,36 +26,33 @@ pub(super) async fn make_ready(path: &Path, guard: &Arc<Guard>) -> Result<Identi
 }
 
 async fn check_or_make(path: &Path, guard: &Arc<Guard>) -> Result<()> {
-    let log = files::length(&files::beside(path, "-wal"))?.unwrap_or(0);
+    let journal = files::content(&files::beside(path, "-journal"))?;
     match files::length(path)? {
-        // SQLite would delete such a log: it never starts one before the file has its first page
-        None if log > 0 => return Err(damaged(path, "its log is there, but the file is not")),
-        Some(0) if log > 0 || guard.is_made() => return Err(damaged(path, "it is empty")),
+        // SQLite would delete such a journal
+        None if !journal.is_empty() => {
+            return Err(damaged(path, "its journal is there, but the file is not"));
+        }
+        Some(0) if guard.is_made() => return Err(damaged(path, "it is empty")),
         None => {
             guard.set_unmade()?;
             files::make(path)?;
         }
         Some(0) => {}
-        Some(_) => check(path, guard).await?,
+        Some(_) => check(path, guard, &journal).await?,
     }
-    let mut connection = connected(path, sqlite::options(path, guard).journal_mode(sqlite::WAL)).await?;
+    let mut connection = connected(path, guard).await?;
     sqlite::make(path, &mut connection).await?;
     closed(path, connection).await?;
     guard.set_made()
 }
 
-/// The log first: opening the file would make SQLite cut it off at the damage.
-async fn check(path: &Path, guard: &Arc<Guard>) -> Result<()> {
-    let log = files::content(&files::beside(path, "-wal"))?;
-    let index = files::content(&files::beside(path, "-shm"))?;
-    if let Some(problem) = wal::damage(&log, &index, guard.boot()) {
-        return Err(damaged(path, problem));
+/// The journal first: opening the file makes SQLite undo what it can, and empty the journal.
+async fn check(path: &Path, guard: &Arc<Guard>, journal: &[u8]) -> Result<()> {
+    if journal::is_damaged(journal) {
+        return Err(damaged(path, "its journal is damaged"));
     }
-    // read-only, so that closing does not merge the log into a file that turns out to be damaged;
-    // but only a writer can undo what a journal has half done, when the file was being made
-    let undo = files::length(&files::beside(path, "-journal"))?.is_some();
-    let mut connection = connected(path, sqlite::options(path, guard).read_only(!undo)).await?;
-    let report: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(1)")
+    let mut connection = connected(path, guard).await?;
+    let report: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(1)")
         .fetch_all(&mut connection)
         .await
         .map_err(|error| errors::meaning(path, "cannot check", error))?;
@@ -66,7 +63,8 @@ async fn check(path: &Path, guard: &Arc<Guard>) -> Result<()> {
     closed(path, connection).await
 }
 
-async fn connected(path: &Path, options: sqlx::sqlite::SqliteConnectOptions) -> Result<SqliteConnection> {
+async fn connected(path: &Path, guard: &Arc<Guard>) -> Result<SqliteConnection> {
+    let options = sqlite::options(path, guard);
     errors::retried(path, "cannot open", || options.connect()).await
 }
 
@@ -82,7 +80,7 @@ fn put_aside(path: &Path, found: Error) -> Error {
     match files::put_aside(path) {
         Ok(new) => {
             let name = new.display();
-            let way = match new.extension().is_some_and(|end| end.as_encoded_bytes().ends_with(b"-wal")) {
+            let way = match new.extension().is_some_and(|end| end.as_encoded_bytes().ends_with(b"-journal")) {
                 true => format!("find the file that {name} belongs to"),
                 false => format!("`sqlite3 {name} .recover` reads what is left"),
             };
@@ -94,6 +92,6 @@ fn put_aside(path: &Path, found: Error) -> Error {
                 .with_source(found)
         }
         Err(error) => Error::new(ErrorKind::LocalCorrupt, format!("{found}; it could not be set aside"))
-            .with_hint(format!("move it away with its -wal and -shm, then start again ({})", error.kind())),
+            .with_hint(format!("move it away with its -journal, then start again ({})", error.kind())),
     }
 }

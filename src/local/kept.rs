@@ -199,7 +199,7 @@ impl LocalFile {
         row.map(|row| self.record(&row, Base::Unknown, "")).transpose()
     }
 
-    /// Erases everything of an owner, from the log too where no reader is in the way.
+    /// Erases everything of an owner.
     pub(crate) async fn forget(&self, owner: &Owner) -> Result<Counts> {
         let forget = || async move {
             let mut transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
@@ -213,8 +213,6 @@ impl LocalFile {
             Ok(found)
         };
         let found = self.write(forget).await?;
-        // the log would hold the old pages until it is overwritten; the next checkpoint does it else
-        self.checkpoint().await.ok();
         self.counts_of(&found)
     }
 

@@ -11,20 +11,20 @@ use crate::local::guard::Guard;
 /// Two writes may get the same time stamp; kernels count in steps of up to 10 ms.
 pub(super) const SETTLED: Duration = Duration::from_millis(100);
 
-/// How often the log is looked at while the mark stays the same. It tells only of writers that died before they could
+/// How often the file is looked at while the mark stays the same. It tells only of writers that died before they could
 /// acknowledge anything, and a look at it costs more than one at the mark.
-pub(super) const LOG_EVERY: Duration = Duration::from_millis(100);
+pub(super) const FILE_EVERY: Duration = Duration::from_millis(100);
 
 /// The state of the files at which the last look found nothing pending, and when they were looked at.
 pub(super) struct NothingPending {
-    wal: PathBuf,
+    path: PathBuf,
     empty_at: Mutex<Option<(FileState, Instant)>>,
 }
 
 /// What changes when anybody adds a pending entry.
 ///
-/// The mark changes exactly then, before the entry is acknowledged. The log changes with every write,
-/// so it also tells of a writer that died before it could change the mark.
+/// The mark changes exactly then, before the entry is acknowledged. The time of FILE changes with every
+/// write, before its commit, so it also tells of a writer that died before it could change the mark.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileState {
     mark: u64,
@@ -35,8 +35,8 @@ pub(super) struct FileState {
 }
 
 impl NothingPending {
-    pub(super) fn new(wal: PathBuf) -> Self {
-        Self { wal, empty_at: Mutex::new(None) }
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, empty_at: Mutex::new(None) }
     }
 
     /// Whether nothing is pending, for certain.
@@ -44,7 +44,7 @@ impl NothingPending {
         let Some((noted, looked)) = *self.empty_at.lock().unwrap_or_else(PoisonError::into_inner) else {
             return false;
         };
-        if looked.elapsed() < LOG_EVERY {
+        if looked.elapsed() < FILE_EVERY {
             return guard.mark() == Some(noted.mark);
         }
         let is_same = self.look(guard) == Some(noted);
@@ -69,15 +69,15 @@ impl NothingPending {
         *self.empty_at.lock().unwrap_or_else(PoisonError::into_inner) = noted;
     }
 
-    /// Without a log nothing is known: SQLite keeps one as long as a connection is open.
+    /// By its name: closing a descriptor of FILE would drop SQLite's locks.
     fn look(&self, guard: &Guard) -> Option<FileState> {
-        let log = fs::symlink_metadata(&self.wal).ok()?;
+        let file = fs::symlink_metadata(&self.path).ok()?;
         Some(FileState {
             mark: guard.mark()?,
-            device: log.dev(),
-            inode: log.ino(),
-            length: log.len(),
-            modified: log.modified().ok()?,
+            device: file.dev(),
+            inode: file.ino(),
+            length: file.len(),
+            modified: file.modified().ok()?,
         })
     }
 }

@@ -12,8 +12,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::local::errors;
 use crate::local::guard::Guard;
 
-pub(super) const WAL: SqliteJournalMode = SqliteJournalMode::Wal;
-
 const BUSY: Duration = Duration::from_secs(5);
 /// Longer than `BUSY`: the queue before the writer waits for the one that waits for SQLite.
 const ACQUIRE: Duration = Duration::from_secs(10);
@@ -55,7 +53,12 @@ pub(super) fn options(path: &Path, guard: &Arc<Guard>) -> SqliteConnectOptions {
         .filename(path)
         .create_if_missing(false) // it is made beforehand, with its mode
         .busy_timeout(BUSY)
-        .synchronous(SqliteSynchronous::Full) // a commit that was acknowledged survives a power cut
+        // An acknowledged commit survives a power cut: emptying the journal commits, and in this mode `FULL`
+        // syncs that. Deleting the journal is synced under `EXTRA` only. (pager_end_transaction in pager.c)
+        .journal_mode(SqliteJournalMode::Truncate)
+        .synchronous(SqliteSynchronous::Full)
+        // else a large statement would put old pages into a file of the system's folder
+        .pragma("temp_store", "MEMORY")
         .pragma("secure_delete", "ON")
         .pragma("cell_size_check", "ON")
         .pragma("trusted_schema", "OFF")
@@ -68,7 +71,7 @@ pub(super) fn options(path: &Path, guard: &Arc<Guard>) -> SqliteConnectOptions {
 }
 
 /// One writer, since SQLite has one anyway, and some readers. None of them is ever idle for too long:
-/// as long as one is open, the log stays.
+/// opening one reads the tables again.
 pub(super) async fn pools(path: &Path, options: SqliteConnectOptions) -> Result<(SqlitePool, SqlitePool)> {
     let pool = |connections| {
         SqlitePoolOptions::new()

@@ -54,8 +54,6 @@ const TABLES: &str =
  FROM sqlite_schema AS tables WHERE type = 'table'
  AND EXISTS (SELECT 1 FROM pragma_table_xinfo(tables.name) WHERE lower(name) = 'text')
  ORDER BY name";
-/// Answers with whether readers or writers were in the way.
-const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
 /// Tokens by label and key.
 type TokensByKey = BTreeMap<String, BTreeMap<Option<KeyId>, u64>>;
@@ -137,16 +135,6 @@ impl LocalFile {
             Ok(swapped)
         };
         self.write(swap).await
-    }
-
-    /// Moves the log into the file and empties it: it holds what was replaced or erased until then.
-    /// False when a reader or writer was in the way, of any process; it may be tried again.
-    pub(crate) async fn checkpoint(&self) -> Result<bool> {
-        let checkpoint = || async {
-            let row = sqlx::query(CHECKPOINT).fetch_one(&self.inner.writer).await?;
-            row.try_get::<i64, _>(0).map(|blocked| blocked == 0)
-        };
-        self.write(checkpoint).await
     }
 
     /// Counts the tokens of all texts of the file by the key that they name, as of one moment.

@@ -54,9 +54,6 @@ pub(crate) async fn rotate(
         census: Census::default(),
     };
     let (progress, left) = run_passes(core, options, &mut work).await?;
-    if progress.local > 0 {
-        forget_old_texts(core).await;
-    }
     let key = core.keyring.for_sealing()?.primary().0;
     Ok(Rotation { key, complete: left == 0, progress, unreadable: work.unreadable, census: work.census })
 }
@@ -122,15 +119,6 @@ impl RotationWork<'_> {
             None => self.unreadable.push((row.kind, 1)),
         }
         (self.listener)(RotateEvent::Unreadable(row));
-    }
-}
-
-/// The log of the local file holds the old texts until it is emptied.
-async fn forget_old_texts(core: &Core) {
-    if let Some(local) = &core.local
-        && !local.checkpoint().await.unwrap_or(false)
-    {
-        tracing::info!("the log of the local file was in use; it is emptied later");
     }
 }
 

@@ -33,8 +33,7 @@ pub(crate) struct LocalReencrypted {
 /// Re-encrypts, under the primary key, every text of the local file with a token that is not under
 /// it. What cannot be opened stays as it is, and `unreadable` is told of it, once.
 ///
-/// A text that somebody changes meanwhile is left to the next pass. The log of the file holds the
-/// old texts until [`LocalFile::checkpoint`].
+/// A text that somebody changes meanwhile is left to the next pass.
 ///
 /// # Errors
 /// Of the local file, and `Entropy`. Texts that were reencrypted by then stay so; the rest is as it was.

@@ -137,7 +137,7 @@ async fn files_that_others_can_read_are_closed_again() {
         (&keyring, "keyring_open", 0o644),
         (keyring.parent().unwrap(), "keyring_open", 0o755),
         (&local, "local_file_open", 0o640),
-        (&local.with_extension("db-wal"), "local_file_open", 0o604),
+        (&local.with_extension("db-journal"), "local_file_open", 0o604),
     ];
     for (path, id, mode) in places {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

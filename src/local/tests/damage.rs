@@ -1,37 +1,56 @@
 //! Damaged files: set aside, reported, and never replaced in silence.
 
-use std::process::Command;
-
-use super::guard::Boot;
-use super::wal::{Published, damage};
+use super::journal::is_damaged;
 use super::*;
 
-const OWNERS: u64 = 4;
+const OWNERS: u64 = 30;
+const SECTOR: usize = 512;
 /// Of SQLite's default.
-const FRAME: usize = 24 + 4096;
+const PAGE: usize = 4096;
 
-/// The files as a crash would leave them: copied while a handle holds acknowledged commits.
-async fn crashed() -> Home {
+/// More pages than the cache of this connection may hold: SQLite writes them to the file before the commit.
+const LARGE: &str = "PRAGMA cache_size = 3; BEGIN IMMEDIATE;
+    UPDATE pending SET text = 'torn' || substr(text, 700);
+    DELETE FROM pending WHERE user < 'user-05';
+    INSERT INTO pending SELECT tenant, 'new-' || user, version, text, base, at FROM pending;
+    UPDATE pending SET text = 'torn' || text;";
+
+/// The files as a kill in the middle of a write leaves them: copied while a handle is at it.
+async fn killed() -> Home {
     let (home, copy) = (Home::new(), Home::new());
     let file = home.open().await;
     for number in 0..OWNERS {
-        file.put_pending(&record(&user(&format!("user-{number}")), number)).await.unwrap();
+        file.put_pending(&record(&user(&format!("user-{number:02}")), number)).await.unwrap();
     }
-    for suffix in ["", "-wal", "-shm", ".lock"] {
-        copy_file(&home.beside(suffix), &copy.beside(suffix));
-    }
+    let mut writer = file.inner.writer.acquire().await.unwrap();
+    sqlx::raw_sql(LARGE).execute(&mut *writer).await.unwrap();
+    copy_files(&home, &copy);
+    sqlx::raw_sql("ROLLBACK").execute(&mut *writer).await.unwrap();
+    assert!(fs::read(copy.path()).unwrap().windows(4).any(|bytes| bytes == b"torn"));
     copy
 }
 
-/// By another process: closing FILE or FILE-shm in this one would drop SQLite's locks.
-fn copy_file(from: &Path, to: &Path) {
-    assert!(Command::new("cp").arg("-p").arg(from).arg(to).status().unwrap().success());
+/// By another process: closing FILE in this one would drop SQLite's locks.
+fn copy_files(from: &Home, to: &Home) {
+    let script = "cp -p \"$0\"/* \"$1\"";
+    let folders = [from.folder.path(), to.folder.path()];
+    assert!(Command::new("sh").args(["-c", script]).args(folders).status().unwrap().success());
+}
+
+fn copy_of(from: &Home) -> Home {
+    let home = Home::new();
+    copy_files(from, &home);
+    home
 }
 
 fn flip(path: &Path, at: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at] ^= 0x10;
     fs::write(path, bytes).unwrap();
+}
+
+fn cut(path: &Path, length: usize) {
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length as u64).unwrap();
 }
 
 /// Opens a damaged file, and then the new one.
@@ -51,11 +70,29 @@ async fn assert_set_aside(home: &Home) -> PathBuf {
 }
 
 #[tokio::test]
-async fn after_a_crash_everything_is_there() {
-    let home = crashed().await;
+async fn after_a_kill_everything_is_there() {
+    let home = killed().await;
     let file = home.open().await;
-    assert_eq!(file.pending_after(None, 100).await.unwrap().len() as u64, OWNERS);
+    let found = file.pending_after(None, 100).await.unwrap();
+    let texts: Vec<_> = found.into_iter().map(|record| record.text).collect();
+    assert_eq!(texts, (0..OWNERS).map(text).collect::<Vec<_>>());
     assert!(file.set_aside().is_empty());
+    assert_eq!(fs::metadata(home.beside("-journal")).map_or(0, |left| left.len()), 0);
+}
+
+#[tokio::test]
+async fn a_handle_that_is_open_undoes_what_a_killed_process_left() {
+    let torn = killed().await;
+    let home = Home::new();
+    let file = home.open().await;
+    // by another process, see above
+    let script = "cat \"$0\" > \"$1\"";
+    for suffix in ["", "-journal"] {
+        let files = [torn.beside(suffix), home.beside(suffix)];
+        assert!(Command::new("sh").args(["-c", script]).args(files).status().unwrap().success());
+    }
+    assert_eq!(file.pending_after(None, 100).await.unwrap().len() as u64, OWNERS);
+    assert_eq!(file.pending(&user("user-07")).await.unwrap().unwrap().text, text(7));
 }
 
 #[tokio::test]
@@ -71,24 +108,44 @@ async fn a_damaged_header_is_set_aside() {
 }
 
 #[tokio::test]
-async fn a_damaged_page_is_healed_when_the_log_holds_it() {
-    let home = crashed().await;
-    flip(&home.path(), 3); // the log holds the first page: it grew the file
-    let file = home.open().await;
-    assert_eq!(file.counts().await.unwrap().pending, OWNERS);
+async fn no_byte_of_the_file_can_change_so_that_a_record_is_missing() {
+    let sound = Home::new();
+    let file = sound.open().await;
+    let owners: Vec<_> = (0..3).map(|number| user(&format!("user-{number}"))).collect();
+    for (owner, number) in owners.iter().zip(0..) {
+        file.put_pending(&record(owner, number)).await.unwrap();
+    }
     close(file).await;
-    assert_eq!(home.open().await.counts().await.unwrap().pending, OWNERS);
+    let length = fs::metadata(sound.path()).unwrap().len() as usize;
+    let step = std::env::var("RETELL_VAULT_TEST_DAMAGE_STEP").map_or(397, |step| step.parse().unwrap());
+    let mut noticed = 0;
+    for at in (0..100).step_by(step.min(7)).chain((100..length).step_by(step)) {
+        let home = copy_of(&sound);
+        flip(&home.path(), at);
+        let file = match LocalFile::open(&home.path()).await {
+            Ok(file) => file,
+            Err(error) => {
+                noticed += usize::from(error.kind() == ErrorKind::LocalCorrupt);
+                continue;
+            }
+        };
+        for owner in &owners {
+            // a text that has changed is no token of its owner any more
+            let found = file.pending(owner).await;
+            assert!(!matches!(found, Ok(None)), "{at}: {owner}");
+        }
+    }
+    assert!(noticed > 10, "{noticed}");
 }
 
 #[tokio::test]
-async fn a_damaged_page_is_set_aside_together_with_the_log() {
-    let home = crashed().await;
+async fn a_damaged_page_is_set_aside() {
+    let home = Home::new();
+    close(home.open().await).await;
     let mut bytes = fs::read(home.path()).unwrap();
-    bytes[4096..4160].fill(0xee); // the table `meta`, which is not in the log
+    bytes[PAGE..PAGE + 64].fill(0xee);
     fs::write(home.path(), bytes).unwrap();
-    let log = fs::read(home.beside("-wal")).unwrap();
-    let aside = assert_set_aside(&home).await;
-    assert_eq!(fs::read(files::beside(&aside, "-wal")).unwrap(), log, "nothing was merged or deleted");
+    assert_set_aside(&home).await;
 }
 
 #[tokio::test]
@@ -104,42 +161,79 @@ async fn a_truncated_or_emptied_file_is_set_aside() {
 }
 
 #[tokio::test]
-async fn a_log_without_its_file_is_set_aside() {
-    for emptied in [false, true] {
-        let home = crashed().await;
-        match emptied {
-            true => fs::write(home.path(), b"").unwrap(),
-            false => fs::remove_file(home.path()).unwrap(),
-        }
-        assert_set_aside(&home).await;
-    }
+async fn a_journal_without_its_file_is_set_aside() {
+    let home = killed().await;
+    fs::remove_file(home.path()).unwrap();
+    assert_set_aside(&home).await;
+    let home = killed().await;
+    cut(&home.path(), 0);
+    assert_set_aside(&home).await;
 }
 
 #[tokio::test]
-async fn a_log_that_was_removed_or_cut_is_noticed() {
-    let home = crashed().await;
-    fs::remove_file(home.beside("-wal")).unwrap();
+async fn a_file_whose_journal_was_removed_emptied_or_cut_is_set_aside() {
+    let torn = killed().await;
+    let home = copy_of(&torn);
+    fs::remove_file(home.beside("-journal")).unwrap();
     assert_set_aside(&home).await;
 
-    for cut in [1, FRAME + 1, 3 * FRAME] {
-        let home = crashed().await;
-        let log = fs::OpenOptions::new().write(true).open(home.beside("-wal")).unwrap();
-        log.set_len(log.metadata().unwrap().len() - cut as u64).unwrap();
-        assert_set_aside(&home).await;
+    for length in [0, 3, SECTOR, SECTOR + 9 * PAGE] {
+        let home = copy_of(&torn);
+        cut(&home.beside("-journal"), length);
+        let journal = fs::read(home.beside("-journal")).unwrap();
+        let aside = assert_set_aside(&home).await;
+        assert_eq!(fs::read(files::beside(&aside, "-journal")).unwrap(), journal, "nothing was undone");
     }
 }
 
 #[tokio::test]
-async fn a_damaged_log_is_set_aside_wherever_the_damage_is() {
-    let template = crashed().await;
-    let length = fs::read(template.beside("-wal")).unwrap().len();
-    for at in (0..length).step_by(length / 20) {
-        let home = Home::new();
-        for suffix in ["", "-wal", "-shm", ".lock"] {
-            copy_file(&template.beside(suffix), &home.beside(suffix));
+async fn a_damaged_journal_is_set_aside_with_its_file() {
+    let torn = killed().await;
+    let length = fs::metadata(torn.beside("-journal")).unwrap().len() as usize;
+    // the header, the number of the first page, and the checksum behind it
+    for at in [0, 7, 10, 13, 22, 26, SECTOR, SECTOR + 4 + PAGE] {
+        assert!(at < length);
+        let home = copy_of(&torn);
+        flip(&home.beside("-journal"), at);
+        let before = fs::read(home.path()).unwrap();
+        let aside = assert_set_aside(&home).await;
+        assert_eq!(fs::read(&aside).unwrap(), before, "{at}: nothing was undone");
+    }
+}
+
+#[tokio::test]
+async fn a_journal_with_another_number_of_pages_loses_nothing_in_silence() {
+    let torn = killed().await;
+    for at in 16..20 {
+        let home = copy_of(&torn);
+        flip(&home.beside("-journal"), at);
+        match LocalFile::open(&home.path()).await {
+            Ok(file) => assert_eq!(file.pending_after(None, 100).await.unwrap().len() as u64, OWNERS),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::LocalCorrupt, "{error}"),
         }
-        flip(&home.beside("-wal"), at);
-        assert_set_aside(&home).await;
+    }
+}
+
+#[tokio::test]
+async fn every_byte_of_a_journal_that_its_checksums_cover_is_checked() {
+    let journal = fs::read(killed().await.beside("-journal")).unwrap();
+    let records = u32::from_be_bytes(journal[8..12].try_into().unwrap()) as usize;
+    let end = SECTOR + records * (PAGE + 8);
+    assert!(records > 0 && end <= journal.len(), "{records}");
+    assert!(!is_damaged(&journal) && !is_damaged(&[]) && !is_damaged(&[0; 700]));
+
+    let mut flipped = journal.clone();
+    for at in (0..16).chain(20..28).chain(SECTOR..end) {
+        let in_record = at.checked_sub(SECTOR).map(|at| at % (PAGE + 8));
+        // of a page only every 200th byte; of its number, only whether there is such a page
+        let is_covered = in_record.is_none_or(|at| at >= 4 + PAGE || (at >= 4 && (4 + PAGE - at) % 200 == 0));
+        // fewer records: zeros in a page may look like the next header
+        flipped[at] = if (8..12).contains(&at) { 0xff } else { journal[at] ^ [0x01, 0x80, 0xff][at % 3] };
+        assert!(is_damaged(&flipped) || !is_covered, "{at}");
+        flipped[at] = journal[at];
+    }
+    for length in (1..end).step_by(7) {
+        assert!(is_damaged(&journal[..length]), "{length}");
     }
 }
 
@@ -158,72 +252,4 @@ async fn a_second_handle_reports_damage_and_moves_nothing() {
     assert_eq!(error.kind(), ErrorKind::LocalCorrupt, "{error}");
     assert!(error.hint().contains("start again"), "{}", error.hint());
     assert!(home.path().exists() && files::set_aside(&home.path()).is_empty());
-}
-
-#[tokio::test]
-async fn no_byte_of_the_committed_log_can_change_unnoticed() {
-    let home = crashed().await;
-    let log = fs::read(home.beside("-wal")).unwrap();
-    let index = fs::read(home.beside("-shm")).unwrap();
-    assert!(Published::read(&index).is_some(), "the layout of -shm is as expected");
-    for (index, boot) in
-        [(&index[..], Boot::Same), (&[], Boot::Same), (&[], Boot::Unknown), (&[], Boot::Another)]
-    {
-        assert_eq!(damage(&log, index, boot), None);
-    }
-    let commits = commit_frames(&log);
-    let last_commit_begins = 32 + FRAME * (commits[commits.len() - 2] + 1);
-    let mut flipped = log.clone();
-    for (round, at) in (0..32).chain((0..log.len()).step_by(7)).enumerate() {
-        flipped[at] = log[at] ^ [0x01, 0x80, 0xff][round % 3];
-        assert!(damage(&flipped, &index, Boot::Same).is_some(), "{at}");
-        if round % 4 == 0 {
-            // without any evidence: only a last commit frame that became a middle one looks torn
-            let not_a_commit = flipped[32 + FRAME * commits[commits.len() - 1] + 4..][..4] == [0; 4];
-            assert!(damage(&flipped, &[], Boot::Unknown).is_some() || not_a_commit, "{at}");
-            // after a power cut, the last commit may have been torn before it was acknowledged
-            let noticed = damage(&flipped, &[], Boot::Another).is_some();
-            assert!(noticed || at >= last_commit_begins, "{at}");
-        }
-        flipped[at] = log[at];
-    }
-}
-
-fn commit_frames(log: &[u8]) -> Vec<usize> {
-    let frames = log[32..].chunks_exact(FRAME).enumerate();
-    frames.filter(|(_, frame)| frame[4..8] != [0; 4]).map(|(index, _)| index).collect()
-}
-
-#[tokio::test]
-async fn torn_and_left_over_ends_of_the_log_are_normal() {
-    let home = crashed().await;
-    let log = fs::read(home.beside("-wal")).unwrap();
-    let index = fs::read(home.beside("-shm")).unwrap();
-    let last = &log[log.len() - FRAME..];
-
-    // a frame that was being written
-    let torn = [&log[..], &last[..FRAME - 100]].concat();
-    // a commit that was written, never published, and of which a shorter one has overwritten the start
-    let left_over = [&log[..], last, last].concat();
-    // frames of a log before this one: other salts
-    let mut older = last.to_vec();
-    older[8..16].fill(7);
-    let reused = [&log[..], &older, &older].concat();
-
-    assert_eq!(damage(&torn, &index, Boot::Same), None);
-    assert_eq!(damage(&left_over, &index, Boot::Same), None);
-    assert_eq!(damage(&reused, &index, Boot::Same), None);
-    for boot in [Boot::Another, Boot::Unknown] {
-        assert_eq!(damage(&torn, &[], boot), None);
-        assert_eq!(damage(&reused, &[], boot), None);
-    }
-    assert_eq!(damage(&[&log[..], last].concat(), &[], Boot::Another), None, "one torn commit");
-    assert!(damage(&left_over, &[], Boot::Another).is_some(), "two cannot be torn");
-    assert!(damage(&[&log[..], last].concat(), &[], Boot::Unknown).is_some());
-
-    for empty in [&[][..], &log[..32], &[0; 500]] {
-        assert_eq!(damage(empty, &[], Boot::Same), None);
-        assert!(damage(empty, &index, Boot::Same).is_some(), "published, and lost");
-        assert_eq!(damage(empty, &index, Boot::Another), None, "an index from before says nothing");
-    }
 }

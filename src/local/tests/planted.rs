@@ -24,7 +24,7 @@ async fn everything_is_private() {
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{names:?}");
     }
     names.sort();
-    assert_eq!(names, ["vault.db", "vault.db-shm", "vault.db-wal", "vault.db.lock"]);
+    assert_eq!(names, ["vault.db", "vault.db-journal", "vault.db.lock"]);
 }
 
 #[tokio::test]
@@ -55,8 +55,44 @@ async fn symlinks_and_folders_in_the_place_of_any_file_are_refused() {
 async fn a_second_handle_looks_for_planted_files_too() {
     let home = Home::new();
     let _file = home.open().await;
+    fs::remove_file(home.beside("-journal")).unwrap();
     symlink("/dev/null", home.beside("-journal")).unwrap();
     assert_eq!(home.error().await.kind(), ErrorKind::LocalStore);
+}
+
+/// SQLite takes what it finds in a log for newer pages, whatever mode the file is in.
+#[tokio::test]
+async fn a_private_log_or_index_of_another_mode_is_refused_unread() {
+    for suffix in ["-wal", "-shm"] {
+        let home = Home::new();
+        close(home.open().await).await;
+        fs::write(home.beside(suffix), b"planted").unwrap();
+        set_mode(&home.beside(suffix), 0o600);
+        let error = home.error().await;
+        assert_eq!(error.kind(), ErrorKind::LocalStore, "{error}");
+        assert!(error.hint().contains("journal_mode=TRUNCATE"), "{}", error.hint());
+        assert_eq!(fs::read(home.beside(suffix)).unwrap(), b"planted");
+    }
+}
+
+#[tokio::test]
+async fn a_file_in_wal_mode_is_converted_and_loses_nothing() {
+    let home = Home::new();
+    let file = home.open().await;
+    file.put_pending(&record(&user("ann"), 1)).await.unwrap();
+    close(file).await;
+    let wal = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(home.path())
+        .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
+    let mut connection = wal.connect().await.unwrap();
+    sqlx::query("UPDATE pending SET at = 7").execute(&mut connection).await.unwrap();
+    assert_eq!(home.error().await.kind(), ErrorKind::LocalStore, "its log holds what the file does not");
+    connection.close().await.unwrap();
+
+    let file = home.open().await;
+    assert_eq!(file.pending(&user("ann")).await.unwrap().unwrap().at, 7);
+    file.put_pending(&record(&user("bob"), 1)).await.unwrap();
+    assert!(!home.beside("-wal").exists() && !home.beside("-shm").exists());
 }
 
 #[tokio::test]

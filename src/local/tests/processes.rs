@@ -5,6 +5,9 @@ use std::process::{Command, Output, Stdio};
 use super::*;
 
 const PATH: &str = "RETELL_VAULT_TEST_LOCAL";
+/// What the child's users are called before their number.
+const NAME: &str = "RETELL_VAULT_TEST_LOCAL_NAME";
+const PUTS: u64 = 80;
 const CHILD: [&str; 4] = ["--exact", "local::tests::processes::child", "--nocapture", "--test-threads=1"];
 
 /// As a child of the tests below: adds pending entries until it may not, and prints how many were
@@ -16,12 +19,13 @@ async fn child() {
         Ok(file) => file,
         Err(error) => return println!("\nopen: {:?} {error}", error.kind()),
     };
-    for number in 0..200 {
-        if let Err(error) = file.put_pending(&record(&user(&format!("user-{number:03}")), number)).await {
+    for number in 0..PUTS {
+        let name = format!("{}user-{number:03}", std::env::var(NAME).unwrap_or_default());
+        if let Err(error) = file.put_pending(&record(&user(&name), number)).await {
             return println!("\nput {number}: {:?} {error}", error.kind());
         }
     }
-    println!("\nput 200: done");
+    println!("\nput {PUTS}: done");
 }
 
 /// Runs the child in a shell, after this script.
@@ -51,9 +55,33 @@ async fn a_handle_sees_what_another_process_adds() {
     let file = home.open().await;
     settle(&file).await;
     let (what, rest) = said(&run("", &home.path(), &[]));
-    assert_eq!((acknowledged(&what), rest.as_str()), (200, "done"));
-    assert!(file.pending(&user("user-199")).await.unwrap().is_some());
-    assert_eq!(file.pending_after(None, 1000).await.unwrap().len(), 200);
+    assert_eq!((acknowledged(&what), rest.as_str()), (PUTS as usize, "done"));
+    assert!(file.pending(&user("user-079")).await.unwrap().is_some());
+    assert_eq!(file.pending_after(None, 1000).await.unwrap().len() as u64, PUTS);
+}
+
+#[tokio::test]
+async fn processes_that_write_and_read_at_once_all_get_through() {
+    let home = Home::new();
+    let file = home.open().await;
+    let children = ["a-", "b-"].map(|name| {
+        let (path, script) = (home.path(), format!("{NAME}={name}; export {NAME}"));
+        std::thread::spawn(move || run(&script, &path, &[]))
+    });
+    let mut reads = 0;
+    while children.iter().any(|child| !child.is_finished()) {
+        // a page, and everything: readers keep writers out
+        file.pending_after(None, 1000).await.unwrap();
+        file.tokens_per_key().await.unwrap();
+        file.put_pending(&record(&user("own"), reads + 1)).await.unwrap();
+        reads += 1;
+    }
+    for child in children {
+        let (what, rest) = said(&child.join().unwrap());
+        assert_eq!((acknowledged(&what), rest.as_str()), (PUTS as usize, "done"));
+    }
+    assert_eq!(file.pending_after(None, 1000).await.unwrap().len() as u64, 2 * PUTS + 1);
+    assert!(reads > 3, "{reads}");
 }
 
 #[tokio::test]
@@ -97,7 +125,7 @@ fn run_mounted(script: &str, home: &Home) -> Option<Output> {
 
 #[test]
 fn a_full_disk_is_a_clean_error() {
-    let Some(output) = run_mounted(&MOUNT.replace("$SIZE", "256k"), &Home::new()) else { return };
+    let Some(output) = run_mounted(&MOUNT.replace("$SIZE", "160k"), &Home::new()) else { return };
     let (what, rest) = said(&output);
     assert!(acknowledged(&what) > 5, "{what}");
     assert!(rest.starts_with("LocalStore ") && rest.contains("no space left"), "{rest}");
