@@ -306,6 +306,7 @@ mod tests {
         builder: VaultBuilder,
         owner: &Owner,
         config: &RetellConfig,
+        plan: &crate::SchemaPlan,
     ) {
         let configs = [(owner.clone(), config.clone())];
         may_be_spawned(&builder.build());
@@ -327,7 +328,15 @@ mod tests {
         may_be_spawned(&vault.destroy_key(KeyId(0), DestroyOptions::new()));
         may_be_spawned(&vault.rotate(&RotateOptions::new(), |_| {}));
         may_be_spawned(&vault.promote(&PromoteOptions::new(), |_| {}));
-        may_be_spawned(&vault.schema().verify(crate::Profile::Credentials));
+        may_be_spawned(&vault.modify(owner, |_| Ok(())));
+        may_be_spawned(&vault.kept(0, 1));
+        may_be_spawned(&vault.estimate_rotation(&RotateOptions::new()));
+        may_be_spawned(&vault.adopt_table());
+        let schema = vault.schema();
+        may_be_spawned(&schema.plan(crate::Profile::Credentials));
+        may_be_spawned(&schema.apply(plan, &crate::ApplyOptions::new(), |_| {}));
+        may_be_spawned(&schema.roll_back(&crate::RollBackOptions::new(), |_| {}));
+        may_be_spawned(&schema.verify(crate::Profile::Credentials));
         may_be_spawned(&vault.doctor(&DoctorOptions::new(), |_| {}));
     }
 }
