@@ -1,5 +1,5 @@
 //! Code of other roles does not run with the rights of the one who looks after the table: a superuser's commands act as the table's
-//! owner, functions and roles of others are not relied on, and what is printed for pasting calls nothing that was planted.
+//! owner, and functions and roles of others are not relied on.
 #![cfg(feature = "cli")]
 
 // the tests of the commands use all of it
@@ -8,11 +8,10 @@
 mod runner;
 mod support;
 
-use retell_vault::{Diagnosis, DoctorOptions, Layout, Mend, Profile, SchemaPlan, Wanted};
+use retell_vault::{Diagnosis, DoctorOptions, Profile, RowSecurity, SchemaPlan, Wanted};
 use runner::{FULL, Home};
 use support::TestDb;
 use support::faults::exec;
-use support::plants::{Counters, planted};
 use support::role::Role;
 use support::rows::value;
 use support::supabase;
@@ -163,7 +162,7 @@ async fn an_auth_uid_of_others_is_not_relied_on() {
     assert!(plan.notes.iter().any(|note| note.contains(&role.name)), "{:?}", plan.notes);
     assert!(has(&diagnosis, "auth_uid_not_trusted"), "{diagnosis:#?}");
     assert!(!has(&diagnosis, "auth_uid_breaks"), "it was not called");
-    let on = Wanted::from(Profile::Credentials).row_security(retell_vault::RowSecurity::On);
+    let on = Wanted::from(Profile::Credentials).row_security(RowSecurity::On);
     let policies = row_security(&asked(&db, on).await.0).unwrap();
     assert!(policies.contains("request.jwt.claims") && !policies.contains("auth.uid"), "{policies}");
 
@@ -193,7 +192,7 @@ async fn the_auth_uid_of_supabase_is_relied_on() {
     )
     .await;
     let (plan, diagnosis) =
-        asked(&db, Wanted::from(Profile::Credentials).row_security(retell_vault::RowSecurity::On)).await;
+        asked(&db, Wanted::from(Profile::Credentials).row_security(RowSecurity::On)).await;
     assert!(row_security(&plan).is_some_and(|policies| policies.contains("auth.uid")));
     assert!(
         !has(&diagnosis, "auth_uid_not_trusted") && !has(&diagnosis, "policy_calls_others"),
@@ -220,80 +219,4 @@ async fn a_policy_that_calls_a_function_of_others_is_found() {
     }
     db.exec("CREATE POLICY asks ON user_profiles USING (user_id = current_user)").await;
     assert!(!has(&asked(&db, Profile::Credentials).await.1, "policy_calls_others"));
-}
-
-// --- Printed SQL ---
-
-/// Whoever pastes it has a path on which everything is planted before the built-in objects.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_printed_calls_nothing_that_was_planted() {
-    let db = planted().await.copy().await;
-    let script = format!(
-        "SET search_path = ''; GRANT CREATE ON SCHEMA public TO guest; \
-         ALTER DATABASE {name} SET track_functions = 'pl'; ALTER DATABASE {name} SET search_path = public, pg_catalog; \
-         CREATE TABLE public.app_users (id pg_catalog.varchar PRIMARY KEY); ALTER TABLE public.app_users OWNER TO guest; \
-         CREATE TABLE public.user_profiles (user_id pg_catalog.varchar NOT NULL, note pg_catalog.varchar, retell_api_key pg_catalog.varchar, \
-           api_token pg_catalog.text, webhook_config pg_catalog.jsonb, encrypted_agent_config pg_catalog.jsonb, encrypted_retell_api_key pg_catalog.varchar); \
-         ALTER TABLE public.user_profiles OWNER TO guest; \
-         CREATE INDEX cipher ON public.user_profiles (encrypted_retell_api_key); \
-         COMMENT ON COLUMN public.user_profiles.webhook_config IS 'retell-vault: webhook_config of retell'; \
-         INSERT INTO public.user_profiles (user_id, retell_api_key, webhook_config, encrypted_agent_config) VALUES \
-           ('user-1', 'key_test_canary_4711_0123456789', '{{\"secret\":\"whsec_test_canary_4711_0123\"}}', '[1]'); INSERT INTO public.user_profiles TABLE public.user_profiles; \
-         GRANT SELECT ON public.user_profiles TO PUBLIC; ALTER TABLE public.user_profiles ENABLE ROW LEVEL SECURITY; \
-         CREATE POLICY open ON public.user_profiles USING (true)",
-        name = db.name
-    );
-    let role = Role::create(&db, &script).await;
-    let hosts = Hosts::new().await;
-    let quiet = format!("{}?options=-csearch_path%3Dpg_catalog", db.url);
-    let vault = hosts.host(0, &quiet).layout(Layout::new()).build().await.unwrap();
-    let options = DoctorOptions::new().users_table("public.app_users", "id");
-    let diagnosis = vault.doctor(&options, |_| {}).await.unwrap();
-    let script =
-        vault.schema().plan(Wanted::from(Profile::FullProfile).remove_duplicates()).await.unwrap().script();
-    vault.close().await;
-    let mut counters = Counters::of(&db).await;
-    let fixes = diagnosis.findings.iter().filter_map(|finding| match &finding.mend {
-        // roles belong to the server, and to other tests
-        Mend::Sql(sql) if finding.id != "bypasses_row_security" => Some((finding.id, sql.as_str())),
-        _ => None,
-    });
-    let mut printed: Vec<_> = fixes.chain([("schema plan --sql", script.as_str())]).collect();
-    // the rows go last: the other fixes are about them
-    printed.sort_by_key(|(id, _)| *id == "orphans");
-    let ids: Vec<_> = printed.iter().map(|(id, _)| *id).collect();
-    for id in [
-        "plaintext",
-        "orphans",
-        "duplicate_owners",
-        "policy_always_true",
-        "index_on_ciphertext",
-        "granted_to_public",
-    ] {
-        assert!(ids.contains(&id), "{id} in {ids:?}");
-    }
-    for (id, sql) in printed {
-        paste(&db, sql).await;
-        assert_eq!(counters.called().await, Vec::<String>::new(), "{id}:\n{sql}");
-        assert_eq!(counters.bound().await, Vec::<String>::new(), "{id}:\n{sql}");
-    }
-    drop(role);
-}
-
-/// As a person does it, in a session of a superuser.
-async fn paste(db: &TestDb, sql: &str) {
-    let output = tokio::process::Command::new("psql")
-        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", &db.url, "-f", "-"])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped())
-        .spawn();
-    let mut psql = output.expect("psql runs");
-    let mut input = psql.stdin.take().expect("it was piped");
-    tokio::io::AsyncWriteExt::write_all(&mut input, format!("{sql}\n;").as_bytes())
-        .await
-        .expect("psql reads");
-    drop(input);
-    let output = psql.wait_with_output().await.expect("psql ends");
-    assert!(output.status.success(), "{}\nin: {sql}", String::from_utf8_lossy(&output.stderr));
 }
