@@ -6,6 +6,8 @@
 mod calls;
 #[path = "tripwire/commands.rs"]
 mod commands;
+#[path = "tripwire/printed.rs"]
+mod printed;
 // the tests of the commands use all of it
 #[allow(dead_code)]
 #[path = "cli/runner.rs"]
@@ -33,6 +35,8 @@ use tokio::task::JoinSet;
 const PATHS: [&str; 2] = [r#""$user", public"#, "public, pg_catalog"];
 /// How many tables are tried at a time: more only wait for each other.
 const AT_A_TIME: usize = 3;
+/// The types of the columns of the owner. Beside the smallint the tenant is an enum.
+const OWNERS: [&str; 7] = ["uuid", "text", "varchar", "integer", "app.account", "smallint", "bigint"];
 const TENANT: &str = "10000000-0000-4000-8000-000000000000";
 
 /// A table of one kind.
@@ -57,13 +61,16 @@ enum Key {
 
 impl Kind {
     fn all() -> impl Iterator<Item = Self> {
-        let each = |path| ["uuid", "text", "varchar", "integer", "app.account"].map(|owner| (path, owner));
+        let each = |path| OWNERS.map(|owner| (path, owner));
         let owners = PATHS.into_iter().flat_map(each).enumerate();
         owners.flat_map(|(number, (path, owner))| {
             let kinds = [(Key::User, false), (Key::User, true), (Key::Both, true), (Key::None, false)];
-            // every type of owner meets all four, half of them on each path
-            let kinds = [number % 4, (number + 2) % 4].map(|at| kinds[at]);
-            kinds.map(|(key, dedicated)| Self { path, owner, key, dedicated })
+            // every type of owner meets all four, half of them on each path; those that differ from others in their size one
+            let kinds = match owner {
+                "smallint" | "bigint" => vec![kinds[2]],
+                _ => vec![kinds[number % 4], kinds[(number + 2) % 4]],
+            };
+            kinds.into_iter().map(move |(key, dedicated)| Self { path, owner, key, dedicated })
         })
     }
 
@@ -75,7 +82,8 @@ impl Kind {
     fn table(self) -> String {
         let key = match self.key {
             Key::Both => format!(
-                "id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant_id {0} NOT NULL, user_id {0} NOT NULL, UNIQUE (tenant_id, user_id)",
+                "id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant_id {} NOT NULL, user_id {} NOT NULL, UNIQUE (tenant_id, user_id)",
+                self.tenant(),
                 self.owner
             ),
             Key::User => format!("user_id {} PRIMARY KEY", self.owner),
@@ -95,12 +103,18 @@ impl Kind {
         };
         format!(
             "CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO PUBLIC; CREATE DOMAIN app.account AS bigint;
+             CREATE TYPE app.region AS ENUM ('eu', 'us');
              CREATE TABLE public.user_profiles ({key}, full_name varchar, {filtered} {columns})"
         )
     }
 
     fn is_number(self) -> bool {
-        matches!(self.owner, "integer" | "app.account")
+        !matches!(self.owner, "uuid" | "text" | "varchar")
+    }
+
+    /// The type of the tenant's column.
+    fn tenant(self) -> &'static str {
+        if self.owner == "smallint" { "app.region" } else { self.owner }
     }
 
     /// Where the owner is a number, the rows are filtered too.
@@ -116,9 +130,14 @@ impl Kind {
     }
 
     fn owner(self, number: u8) -> Owner {
-        let (user, tenant) = match self.is_number() {
-            true => (format!("{}", number + 10), "7"),
-            false => (format!("00000000-0000-4000-8000-{number:012}"), TENANT),
+        let user = match self.is_number() {
+            true => format!("{}", number + 10),
+            false => format!("00000000-0000-4000-8000-{number:012}"),
+        };
+        let tenant = match self.tenant() {
+            "app.region" => "eu",
+            _ if self.is_number() => "7",
+            _ => TENANT,
         };
         let owner = Owner::user(&user).unwrap();
         match self.key {
@@ -198,7 +217,7 @@ async fn nothing_that_is_planted_on_the_path_is_called() {
                 calls::run(&mut stage).await;
                 let calls = Outcome { kind: kind.name(), called: stage.called, failed: stage.failed };
                 // commands make the same calls: once for every path and every type of owner
-                if number % 2 == 1 {
+                if number % 2 == 1 && kind.owner != "bigint" {
                     return vec![calls];
                 }
                 let mut stage = Stage::new(&template, kind).await;

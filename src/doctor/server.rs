@@ -287,7 +287,7 @@ mod tests {
     fn read_only_is_mended_where_it_was_said() {
         let mend = |source: &str| server(|_| {}).writable_again(source);
         assert!(
-            mend("database").text().ends_with("ALTER DATABASE \"it's\" RESET default_transaction_read_only")
+            mend("database").text().contains("ALTER DATABASE \"it's\" RESET default_transaction_read_only;")
         );
         assert!(mend("database user").text().contains("ALTER ROLE \"app\" IN DATABASE \"it's\" RESET"));
         assert_eq!(mend("configuration file").kind(), "advice");

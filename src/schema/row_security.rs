@@ -1,6 +1,6 @@
 //! Row level security: owners see their own rows, and services every row.
 
-use crate::postgres::catalogue::definitions::{OUR_POLICIES, Policy, is_same_expression};
+use crate::postgres::catalogue::definitions::{ApiRole, OUR_POLICIES, Policy, is_same_expression};
 use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::sql::names::{literal, quote, relation};
 use crate::schema::object_owner::role_name;
@@ -17,6 +17,11 @@ const USERS: [&str; 3] = ["public", "anon", "authenticated"];
 pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     let there = ExistingPolicies::new(input);
     let (table, services) = (input.layout.table_name(), &input.wanted.service_roles);
+    if let Some(others) = &input.definitions.server.others_auth_uid {
+        draft.notes.push(format!(
+            "{others}, who has not the rights of the table's owner, is not relied on: no policy asks it"
+        ));
+    }
     match input.wanted.row_security {
         RowSecurity::Leave => {}
         RowSecurity::On => there.draft(draft),
@@ -198,7 +203,9 @@ impl WantedPolicy {
     /// Services see every row. None, where nobody needs it.
     fn service(input: &PlanInput<'_>) -> Option<Self> {
         let server = &input.definitions.server;
-        let service = server.roles.iter().filter(|role| role.name == "service_role" && !role.bypasses);
+        // elsewhere than on Supabase anybody who makes roles may have taken the name
+        let is_service = |role: &&ApiRole| server.auth_uid && role.name == "service_role" && !role.bypasses;
+        let service = server.roles.iter().filter(is_service);
         let service = service.map(|role| role.name.clone());
         let named = input.wanted.service_roles.iter().cloned();
         // who owns the table is under the policies too when they are forced

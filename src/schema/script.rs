@@ -1,5 +1,6 @@
 //! A plan as a script for an SQL editor.
 
+use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::sql::names::{literal, relation};
 use crate::postgres::sql::printed;
 use crate::schema::journal;
@@ -44,7 +45,7 @@ fn header(plan: &SchemaPlan) -> String {
     let profile = plan.wanted.profile().as_str();
     let mut lines = vec![
         format!("retell-vault: the schema of {}, profile {profile}.", plan.table),
-        "Can be run twice: what is there is left alone. Run it as the owner of the table.".to_owned(),
+        "Can be run twice: what is there is left alone. Run it as the owner of the table, or as a role that may act as it.".to_owned(),
     ];
     if plan.steps.iter().any(|step| step.concurrent) {
         lines.push("Writes to the table wait while an index is built.".to_owned());
@@ -75,7 +76,7 @@ fn journal(plan: &SchemaPlan) -> String {
     let statements: Vec<String> = [refuse_others(plan)].into_iter().chain(statements).collect();
     format!(
         "-- What is done is recorded, so that `schema rollback` can take it back.\n{}",
-        transaction(&statements.join("\n"))
+        transaction(plan, &statements.join("\n"))
     )
 }
 
@@ -93,10 +94,13 @@ fn refuse_others(plan: &SchemaPlan) -> String {
     )
 }
 
-/// One statement that means the same under every search path of the session.
-fn transaction(statements: &str) -> String {
+/// One statement that means the same under every search path of the session. It runs as the owner of the table, also where a
+/// superuser runs it.
+fn transaction(plan: &SchemaPlan, statements: &str) -> String {
+    let act = act_as_owner(&relation(&plan.layout), Until::TheTransactionEnds);
+    let act = act.replacen("SELECT", "PERFORM", 1);
     let body = format!(
-        "BEGIN\nPERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('datestyle', 'ISO', true);\n{statements}\nEND"
+        "BEGIN\nPERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('datestyle', 'ISO', true);\n{act};\n{statements}\nEND"
     );
     format!("DO {};", dollars(&format!("\n{body}\n")))
 }
@@ -116,7 +120,7 @@ fn block(plan: &SchemaPlan, step: &Step) -> String {
             apply(plan, step)
         ),
     };
-    transaction(&when_not_done(step, &unless_done))
+    transaction(plan, &when_not_done(step, &unless_done))
 }
 
 fn when_not_done(step: &Step, statements: &str) -> String {

@@ -104,7 +104,7 @@ impl Wanted {
         self
     }
 
-    /// A role that may see every row. `service_role` is one where it exists; roles with BYPASSRLS need none.
+    /// A role that may see every row. `service_role` is one on Supabase; roles with BYPASSRLS need none.
     pub fn service_role(mut self, role: &str) -> Self {
         self.service_roles.push(role.to_owned());
         self

@@ -1,6 +1,7 @@
 //! Who may read and write the table, by whatever way.
 
 pub(super) mod grants;
+mod others_code;
 pub(super) mod policies;
 mod policy_conditions;
 mod related_objects;
@@ -20,6 +21,7 @@ pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Dat
     findings.extend(grants::bypassing(context, access));
     findings.extend(grants::owning(context, access));
     findings.extend(policies::look(context, access));
+    findings.extend(others_code::look(context));
     findings.extend(related_objects::routines(access));
     findings.extend(related_objects::views(context, access));
     findings.extend(related_objects::tables(access));

@@ -12,6 +12,7 @@ use crate::doctor::fixes::{alter_policy, drop_policy};
 use crate::doctor::frame::{by_owner, framed};
 use crate::postgres::catalogue::access::{PolicyRole, TableAccess};
 use crate::postgres::catalogue::definitions::Policy;
+use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::Query;
 use crate::postgres::connection::transaction::{Trial, local_setting};
@@ -252,6 +253,7 @@ pub(super) async fn auth_uid(
         local_setting("transaction_read_only", "on")?,
         local_setting("request.jwt.claims", "")?,
         local_setting("request.jwt.claim.sub", "")?,
+        plain(&act_as_owner(&context.relation(), Until::TheTransactionEnds)),
         plain("SELECT auth.uid() IS NULL"),
     ];
     // no right to call it is no finding

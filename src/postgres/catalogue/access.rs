@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::layout::layout::Layout;
 use crate::postgres::catalogue::definitions::Policy;
 use crate::postgres::catalogue::table::missing_table;
+use crate::postgres::catalogue::trusted::with_trust;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 
@@ -36,7 +37,7 @@ pub(crate) struct TableAccess {
     pub(crate) views: Vec<View>,
     /// Tables of ours in the same schema, and partitions of the table.
     pub(crate) related_tables: Vec<RelatedTable>,
-    /// What `auth.uid()` returns, where it exists.
+    /// What `auth.uid()` returns, where it exists and is a trusted role's.
     pub(crate) auth_uid_type: Option<String>,
 }
 
@@ -125,7 +126,7 @@ pub(super) fn access_query(layout: &Layout) -> Result<Query, DatabaseError> {
     bind(&mut arguments, columns(layout))?;
     let owner = [Some(&layout.user_column), layout.tenant_column.as_ref()];
     bind(&mut arguments, owner.into_iter().flatten().cloned().collect::<Vec<String>>())?;
-    Ok(Query { sql: ACCESS.into(), arguments })
+    Ok(Query { sql: with_trust(ACCESS, "t.relowner").into(), arguments })
 }
 
 /// The columns that the vault uses for what it stores.

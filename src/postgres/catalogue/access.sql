@@ -5,14 +5,12 @@ WITH RECURSIVE t AS (
   SELECT c.oid, c.relname, c.relowner, c.relacl, c.relnamespace, c.relrowsecurity
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE n.nspname = $1 AND c.relname = $2),
-supabase AS (
-  SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-                 WHERE n.nspname = 'auth' AND p.proname = 'uid' AND p.pronargs = 0) AS here),
+supabase AS (SELECT {is_supabase} AS here FROM t),
 -- roles that are meant to see every row, or to whom policies do not apply
 services AS (
-  SELECT r.oid FROM pg_roles r CROSS JOIN t
+  SELECT r.oid FROM pg_roles r CROSS JOIN t CROSS JOIN supabase
   WHERE r.rolname NOT IN ('anon', 'authenticated')
-    AND (r.rolsuper OR r.rolbypassrls OR r.rolname = 'service_role' OR r.rolname = current_user
+    AND (r.rolsuper OR r.rolbypassrls OR (r.rolname = 'service_role' AND supabase.here) OR r.rolname = current_user
          OR pg_has_role(r.oid, t.relowner, 'USAGE')
          OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.oid AND p.polname = 'retell_vault_service'
                     AND r.oid = ANY(p.polroles)))),
@@ -78,8 +76,8 @@ SELECT json_build_object(
   'users_reach', EXISTS (SELECT FROM rights g LEFT JOIN pg_roles r ON r.rolname IN ('anon', 'authenticated') AND pg_has_role(r.oid, g.grantee, 'USAGE')
       WHERE (g.grantee = 0 OR r.oid IS NOT NULL) AND g.privilege IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')),
   'bypassing', (SELECT coalesce(json_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles r CROSS JOIN t CROSS JOIN supabase
-      WHERE r.rolbypassrls AND NOT r.rolsuper AND r.oid <> t.relowner AND r.rolname NOT IN (current_user, 'service_role')
-        AND NOT (supabase.here AND (r.rolname = 'postgres' OR r.rolname LIKE 'supabase\_%'))
+      WHERE r.rolbypassrls AND NOT r.rolsuper AND r.oid <> t.relowner AND r.rolname <> current_user
+        AND NOT (supabase.here AND (r.rolname IN ('postgres', 'service_role') OR r.rolname LIKE 'supabase\_%'))
         AND (has_any_column_privilege(r.oid, t.oid, 'SELECT, INSERT, UPDATE') OR has_table_privilege(r.oid, t.oid, 'DELETE'))),
   'owning', (SELECT coalesce(json_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles r CROSS JOIN t
       WHERE r.rolname IN ('anon', 'authenticated') AND NOT r.rolsuper AND pg_has_role(r.oid, t.relowner, 'USAGE')),
@@ -147,6 +145,6 @@ SELECT json_build_object(
     FROM t JOIN pg_class c ON c.oid <> t.oid AND c.relkind IN ('r', 'p', 'f') JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN partitions p ON p.oid = c.oid
     WHERE p.oid IS NOT NULL OR (c.relnamespace = t.relnamespace AND c.relname LIKE 'retell\_vault\_%')),
-  'auth_uid_type', (SELECT format_type(p.prorettype, NULL) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-                    WHERE n.nspname = 'auth' AND p.proname = 'uid' AND p.pronargs = 0)
+  'auth_uid_type', (SELECT format_type(p.prorettype, NULL) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace CROSS JOIN supabase
+                    WHERE n.nspname = 'auth' AND p.proname = 'uid' AND p.pronargs = 0 AND supabase.here)
 )::text FROM t

@@ -58,8 +58,10 @@ pub(crate) struct CatalogueServer {
     /// Who we are.
     pub(crate) role: String,
     pub(crate) superuser: bool,
-    /// Whether `auth.uid()` exists, as on Supabase.
+    /// Whether `auth.uid()` exists, as on Supabase, and is a trusted role's.
     pub(crate) auth_uid: bool,
+    /// An `auth.uid()` that is not, and whose.
+    pub(crate) others_auth_uid: Option<String>,
     /// Of `anon`, `authenticated` and `service_role` those that exist.
     pub(crate) roles: Vec<ApiRole>,
     /// Those of the whole server.
@@ -79,6 +81,7 @@ pub(crate) struct ApiRole {
 pub(crate) struct Relation {
     pub(crate) oid: i64,
     pub(crate) owner: String,
+    pub(crate) owner_is_superuser: bool,
     /// Whether we may act as its owner.
     pub(crate) owned: bool,
     /// Whether we may make things in its schema.
@@ -150,6 +153,8 @@ pub(crate) struct Policy {
     pub(crate) roles: Vec<String>,
     pub(crate) using: Option<String>,
     pub(crate) check: Option<String>,
+    /// What it calls of roles that are not trusted, and whose each of these is.
+    pub(crate) others_functions: Vec<String>,
     /// Whether it looks at a column of the table.
     pub(crate) names_columns: bool,
 }

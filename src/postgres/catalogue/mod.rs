@@ -8,3 +8,4 @@ pub(crate) mod row_visibility;
 pub(crate) mod snapshot;
 pub(crate) mod table;
 pub(crate) mod table_column;
+mod trusted;

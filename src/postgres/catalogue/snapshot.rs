@@ -11,6 +11,7 @@ use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::row_visibility::{RowAction, may_hide};
 use crate::postgres::catalogue::table::{Index, Persistence, Table, TextColumn, missing_table};
 use crate::postgres::catalogue::table_column::TableColumn;
+use crate::postgres::catalogue::trusted::with_trust;
 use crate::postgres::connection::acting_owner::acting_role;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
@@ -169,7 +170,8 @@ fn with_parts(parts: &[Part]) -> String {
         let (_, after) = rest.split_once(&to).expect("the part ends with its mark");
         format!("{before}{after}")
     });
-    sql.replace("{hides_rows}", &may_hide("c.oid", RowAction::Read))
+    with_trust(&sql, "c.relowner")
+        .replace("{hides_rows}", &may_hide("c.oid", RowAction::Read))
         .replace("{holds_back}", &may_hide("c.oid", RowAction::Everything))
         .replace("{acting}", &acting_role("(SELECT t.owner FROM relations AS t WHERE t.root)"))
 }

@@ -76,14 +76,17 @@ SELECT json_build_object(
       'version', current_setting('server_version_num')::int,
       'role', current_user,
       'superuser', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
-      'auth_uid', EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-                          WHERE n.nspname = 'auth' AND p.proname = 'uid' AND p.pronargs = 0),
+      'auth_uid', {is_supabase},
+      'others_auth_uid', (SELECT format('%s of role %s', f.oid::regprocedure, pg_get_userbyid(CASE WHEN pg_has_role(n.nspowner, c.relowner, 'USAGE') THEN f.proowner ELSE n.nspowner END))
+                          FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace
+                          WHERE n.nspname = 'auth' AND f.proname = 'uid' AND f.pronargs = 0 AND NOT {is_supabase}),
       'roles', (SELECT coalesce(json_agg(json_build_object('name', rolname, 'bypasses', rolbypassrls OR rolsuper) ORDER BY rolname), '[]')
                 FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role')),
       'role_names', (SELECT json_agg(rolname ORDER BY rolname) FROM pg_roles)),
     'relation', json_build_object(
       'oid', c.oid::int8,
       'owner', pg_get_userbyid(c.relowner),
+      'owner_is_superuser', (SELECT rolsuper FROM pg_roles WHERE oid = c.relowner),
       'owned', pg_has_role(c.relowner, 'USAGE'),
       'can_create', has_schema_privilege(n.oid, 'CREATE'),
       'row_security', c.relrowsecurity,
@@ -143,6 +146,11 @@ SELECT json_build_object(
         'roles', (SELECT json_agg(CASE r WHEN 0 THEN 'public' ELSE pg_get_userbyid(r) END) FROM unnest(p.polroles) AS r),
         'using', pg_get_expr(p.polqual, p.polrelid),
         'check', pg_get_expr(p.polwithcheck, p.polrelid),
+        -- those that it calls, also by way of an operator
+        'others_functions', (SELECT coalesce(json_agg(DISTINCT format('%s of role %s', f.oid::regprocedure, pg_get_userbyid(f.proowner))), '[]')
+                             FROM pg_depend d LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+                             JOIN pg_proc f ON f.oid = CASE d.refclassid WHEN 'pg_proc'::regclass THEN d.refobjid ELSE o.oprcode::oid END
+                             WHERE d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND NOT {is_trusted_function}),
         'names_columns', EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_policy'::regclass AND d.objid = p.oid
                                  AND d.refclassid = 'pg_class'::regclass AND d.refobjid = p.polrelid AND d.refobjsubid > 0)) ORDER BY p.polname), '[]')
       FROM pg_policy p WHERE p.polrelid = c.oid),

@@ -8,7 +8,7 @@ use crate::postgres::sql::names::{EQ, literal};
 
 /// Until when a session acts as the owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::postgres) enum Until {
+pub(crate) enum Until {
     /// The end of the transaction, whoever gets the connection then.
     TheTransactionEnds,
     /// The end of a session of our own.
@@ -16,7 +16,7 @@ pub(in crate::postgres) enum Until {
 }
 
 /// A query that makes what comes after it run as the owner of a table. It names everything, so it may stand before the path is set.
-pub(in crate::postgres) fn act_as_owner(relation: &str, until: Until) -> String {
+pub(crate) fn act_as_owner(relation: &str, until: Until) -> String {
     let local = until == Until::TheTransactionEnds;
     format!(
         "SELECT pg_catalog.set_config('role', a.rolname::pg_catalog.text, {local}) FROM pg_catalog.pg_roles AS a \
