@@ -47,9 +47,10 @@ enum Operation {
     StoreMany,
     LoadMany,
     Sync,
+    Rename,
 }
 
-const OPERATIONS: [Operation; 7] = [
+const OPERATIONS: [Operation; 8] = [
     Operation::Update,
     Operation::Create,
     Operation::Delete,
@@ -57,6 +58,7 @@ const OPERATIONS: [Operation; 7] = [
     Operation::StoreMany,
     Operation::LoadMany,
     Operation::Sync,
+    Operation::Rename,
 ];
 
 fn owners(user: &str) -> [Owner; 2] {
@@ -71,6 +73,7 @@ impl Operation {
     async fn prepare(self, vault: &Vault, unplugged: &Vault, user: &str) {
         match self {
             Self::Create => {}
+            Self::Rename => drop(vault.store(&owners(user)[1], &full_config("new")).await.unwrap()),
             Self::Sync => drop(unplugged.store(&owner(user), &full_config("new")).await.unwrap()),
             _ => drop(vault.store_many(&pairs(user, &full_config("old"))).await.unwrap()),
         }
@@ -86,6 +89,10 @@ impl Operation {
             Self::StoreMany => drop(vault.store_many(&pairs(user, &full_config("new"))).await.unwrap()),
             Self::LoadMany => drop(vault.load_many(&owners(user)).await),
             Self::Sync => drop(vault.sync().await.unwrap()),
+            Self::Rename => {
+                let [to, from] = owners(user);
+                drop(vault.rename_owner(&from, &to).await.unwrap());
+            }
         }
     }
 
@@ -93,7 +100,7 @@ impl Operation {
     fn possible(self) -> &'static [&'static str] {
         match self {
             Self::Update | Self::StoreMany => &["old", "new"],
-            Self::Create => &["NotFound", "new"],
+            Self::Create | Self::Rename => &["NotFound", "new"],
             Self::Delete => &["old", "NotFound"],
             Self::Load | Self::LoadMany => &["old"],
             Self::Sync => &["new"],
@@ -140,6 +147,10 @@ async fn cut_everywhere(table: &str, mode: PoolerMode, operation: Operation) {
             if matches!(operation, Operation::StoreMany | Operation::LoadMany) {
                 let too = state(&other, &owners(&user)[1]).await;
                 assert!(operation.possible().contains(&too.as_str()), "{case}: {too}");
+            }
+            if matches!(operation, Operation::Rename) {
+                let too = state(&other, &owners(&user)[1]).await;
+                assert_ne!(found, too, "{case}: one of the two has it");
             }
             let stored = vault.store(&owner(&user), &full_config("old")).await.unwrap();
             assert!(stored.degraded.is_none(), "{case}: {:?}", stored.degraded);

@@ -126,7 +126,12 @@ impl Stage {
             heard.answer(loaded);
         }
         heard.answer(vault.list(None, 10).await);
+        heard.answer(vault.retry_dead_letters(None).await);
         heard.answer(vault.sync().await);
+        let moved = support::vaults::owner("moved");
+        heard.answer(vault.rename_owner(&owner, &moved).await);
+        heard.answer(vault.rename_owner(&moved, &owner).await);
+        heard.answer(vault.delete(&moved).await);
         for kept in vault.kept(0, 100).await.unwrap() {
             heard.say(&kept);
         }

@@ -52,7 +52,8 @@ async fn a_record_that_was_moved_here_is_not_overwritten() {
             for error in [store, bulk.unwrap_err(), delete] {
                 assert_eq!(error.kind(), ErrorKind::Unsealable, "{table}: {error}");
                 assert!(
-                    error.hint().contains("move it back") && error.hint().contains("--replace-unreadable")
+                    error.hint().contains("move the row back")
+                        && error.hint().contains("--replace-unreadable")
                 );
             }
             let status = vault.status().await.unwrap().local.unwrap();

@@ -28,6 +28,7 @@ use crate::store::bulk::{load_many, store_many};
 use crate::store::core::{Core, StoreOptions, StoreRequest};
 use crate::store::load::load;
 use crate::store::modify::{Changed, modify};
+use crate::store::rename::rename_owner;
 use crate::store::store::{delete, store};
 use crate::store::sync::{BackgroundSync, SyncReport, sync};
 use crate::vault::answers::{Loaded, Stored, credentials};
@@ -153,6 +154,25 @@ impl<C: Credentials> Vault<C> {
     pub async fn load_many(&self, owners: &[Owner]) -> Vec<Result<Loaded<C>>> {
         let results = load_many(&self.core, owners).await;
         results.into_iter().map(|result| result.and_then(Loaded::try_from)).collect()
+    }
+
+    /// Moves the record of an owner to another id, for operators whose application renames its users: it is sealed anew for
+    /// `to`, with all its fields, also those that only a newer program knows, and a tombstone takes its place in the row of `from`. If the
+    /// application has given the row of `from` the new id already, the record is found there. All of this is one transaction.
+    /// What waits in the local file for either owner is synchronised first, and nothing falls back to the local file. The
+    /// record as it was is kept there for 90 days.
+    ///
+    /// # Errors
+    /// On error nothing was moved, except `OutcomeUnknown`, which says that it may have been. `NotFound` when `from` has no record;
+    /// `Conflict` when `to` has one; `UnknownOwner` when `to` has no row and the application makes the rows; `Incomplete` when
+    /// a token lies in a column that this program does not know; `Configuration` without a database; `Unavailable` in an
+    /// outage; else as [`store`](Self::store).
+    ///
+    /// # Security
+    /// A record is sealed for one owner, so that nobody who writes the database can give it to another one. This call can:
+    /// it is an operator's, and no user may choose either id.
+    pub async fn rename_owner(&self, from: &Owner, to: &Owner) -> Result<Stored> {
+        Box::pin(rename_owner(&self.core, from, to)).await.map(Stored::from)
     }
 
     /// Deletes an owner's configuration: a tombstone takes its place. A plain column is cleared only where it still holds
@@ -316,6 +336,7 @@ mod tests {
         may_be_spawned(&vault.load(owner));
         may_be_spawned(&vault.load_many(&[]));
         may_be_spawned(&vault.delete(owner));
+        may_be_spawned(&vault.rename_owner(owner, owner));
         may_be_spawned(&vault.sync());
         may_be_spawned(&vault.retry_dead_letters(None));
         may_be_spawned(&vault.forget(owner));

@@ -309,3 +309,31 @@ async fn a_record_of_another_owner_is_overwritten_only_when_asked() {
     home.run(&["get", "--user", "user-2"]).ok();
     assert_eq!(home.json(&["status"])["kept"][0]["why"], "replaced");
 }
+
+#[tokio::test]
+async fn a_record_moves_to_another_id() {
+    let (db, home) = all_columns().await;
+    home.put(&USER, FULL).ok();
+    home.put(&["--user", "user-2"], SMALL).ok();
+    let to = |from: &str, to: &str| home.run(&["move", "--from", from, "--to", to]);
+    to("user-1", "user-2").fails(4, "user-2 has a record already", "retell-vault get");
+    to("absent", "user-3").fails(3, "no configuration", "");
+    assert_eq!(home.run(&["move", "--from", "user-1"]).code, 2);
+    let moved = to("user-1", "user-3").ok();
+    assert!(moved.out.starts_with("moved user-1 to user-3\n"), "{moved:?}");
+    home.run(&["get", "--user", "user-1"]).fails(3, "", "");
+    assert_eq!(
+        home.json(&["get", "--user", "user-3", "--reveal"])["config"]["api_key"],
+        "key_test_canary_4711"
+    );
+
+    db.exec("UPDATE user_profiles SET user_id = 'user-4' WHERE user_id = 'user-3'").await;
+    home.put(&["--user", "user-4"], SMALL).fails(1, "does not open", "move --from");
+    let moved = home.json(&["move", "--from", "user-3", "--to", "user-4"]);
+    assert_eq!(
+        (moved["rows"].clone(), moved["stored"]["api_key"]["place"].clone()),
+        (json!(1), json!("column"))
+    );
+    home.run(&["get", "--user", "user-4"]).ok();
+    Home::empty().run(&["move", "--from", "a", "--to", "b"]).fails(2, "no database", "DATABASE_URL");
+}

@@ -109,9 +109,14 @@ async fn records(stage: &mut Stage, vault: &Vault) {
     stage.watch("list", vault.list(None, 3)).await;
     stage.watch("adopt_table", vault.adopt_table()).await;
     stage.watch("list (after an owner)", vault.list(Some(&ListPosition::from(&second)), 3)).await;
+    stage.watch("rename_owner", vault.rename_owner(&new, &owner(9))).await;
+    stage.watch("rename_owner (and back)", vault.rename_owner(&owner(9), &new)).await;
+    stage.watch("rename_owner (several rows)", vault.rename_owner(&owner(3), &owner(9))).await;
+    stage.watch("rename_owner (several rows, and back)", vault.rename_owner(&owner(9), &owner(3))).await;
     stage.watch("delete", vault.delete(&new)).await;
     stage.watch("load (deleted)", async { not_found(vault.load(&new).await) }).await;
     stage.watch("kept", vault.kept(0, 10)).await;
+    stage.watch("retry_dead_letters", vault.retry_dead_letters(None)).await;
     may_not_write(stage).await;
     stage.watch("forget", vault.forget(&new)).await;
 }

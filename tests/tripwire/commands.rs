@@ -35,12 +35,15 @@ impl Commands<'_> {
         self.of_owner(&["set", "phone_number"], 1, "+14155550101").await;
         self.of_owner(&["unset", "phone_number"], 1, "").await;
         self.of_owner(&["get"], 1, "").await;
+        self.moves(2, 4).await;
+        self.moves(4, 2).await;
         self.of_owner(&["delete"], 3, "").await;
         self.of_owner(&["forget"], 3, "").await;
         self.ok(&["list"]).await;
         self.ok(&["keyring", "adopt"]).await;
         self.ok(&["status"]).await;
         self.ok(&["sync"]).await;
+        self.ok(&["sync", "--retry-dead-letters"]).await;
     }
 
     async fn keys(&mut self) {
@@ -94,6 +97,18 @@ impl Commands<'_> {
         }
         let ran = self.home.run_with(&self.with_layout(&all), &[], input);
         self.note(args, ran, &[0]).await;
+    }
+
+    /// The record of one owner to another.
+    async fn moves(&mut self, from: u8, to: u8) {
+        let [from, to] = [from, to].map(|number| self.stage.kind.owner(number));
+        let mut args = vec!["move", "--from", from.user_id().as_str(), "--to", to.user_id().as_str()];
+        if self.stage.kind.key == Key::Both {
+            let [from, to] = [&from, &to].map(|owner| owner.tenant_id().unwrap().as_str());
+            args.extend(["--from-tenant", from, "--to-tenant", to]);
+        }
+        let ran = self.home.run(&self.with_layout(&args));
+        self.note(&["move"], ran, &[0]).await;
     }
 
     async fn ok(&mut self, args: &[&str]) -> Ran {

@@ -45,6 +45,7 @@ async fn run(Cli { global, command }: &Cli) -> Result<ExitCode, Failure> {
         Command::Get(get) => records::get(global, get).await,
         Command::Set(set) => change::set(global, set).await,
         Command::Unset(unset) => change::unset(global, unset).await,
+        Command::Move(args) => records::rename(global, args).await,
         Command::Delete(delete) => records::delete(global, delete).await,
         Command::List(list) => list::list(global, list).await,
         Command::Forget(owner) => records::forget(global, owner).await,

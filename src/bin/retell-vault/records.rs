@@ -1,11 +1,11 @@
-//! `put`, `get`, `delete`, `forget` and `sync`: the records of owners.
+//! `put`, `get`, `move`, `delete`, `forget` and `sync`: the records of owners.
 
 use retell_vault::{Field, Loaded, Owner, Place, Stored, SyncReport, Version};
 use serde_json::{Map, Value, json};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::args::global::Global;
-use crate::args::records::{DeleteArgs, GetArgs, OwnerArgs, PutArgs, SyncArgs};
+use crate::args::records::{DeleteArgs, GetArgs, MoveArgs, OwnerArgs, PutArgs, SyncArgs};
 use crate::failure::Failure;
 use crate::{input, print, session};
 
@@ -35,6 +35,26 @@ pub async fn get(global: &Global, get: &GetArgs) -> Result<(), Failure> {
     match global.json {
         true => print::json_text(&config_json(&config, &loaded)),
         false => print::out(&config_text(&config, &loaded)),
+    }
+}
+
+/// Moves a configuration to another id of its owner.
+pub async fn rename(global: &Global, args: &MoveArgs) -> Result<(), Failure> {
+    let (from, to) = args.owners()?;
+    if global.database_url().is_none() {
+        return Err(Failure::usage(
+            "there is no database to move a record in",
+            "name it with DATABASE_URL or --database-url",
+        ));
+    }
+    let stored = session::vault(global).await?.rename_owner(&from, &to).await?;
+    warn_of_stored(&stored);
+    match global.json {
+        true => print::json(&stored_json(&stored)),
+        false => {
+            print::out(&format!("moved {from} to {to}\n"))?;
+            print::out(&stored_text(global, &to, &stored))
+        }
     }
 }
 

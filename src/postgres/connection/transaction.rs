@@ -149,11 +149,11 @@ impl Database {
         Ok(())
     }
 
-    /// Locks rows, and runs the other statements if the answer is as expected. False: it was not, or one of the
+    /// Locks rows, and runs the other statements if all answers together are as expected. False: they were not, or one of the
     /// statements changed no row, and nothing was done.
     pub(crate) async fn transaction_if(
         &self,
-        lock: Query,
+        locks: Vec<Query>,
         is_expected: impl FnOnce(&[PgRow]) -> bool + Send + 'static,
         queries: Vec<Query>,
         phase: Phase,
@@ -164,7 +164,10 @@ impl Database {
             let mut connection = connection;
             let work = async {
                 let mut transaction = connection.begin_with(READ_COMMITTED).await?;
-                let locked = run(&mut transaction, lock, persistent).await?;
+                let mut locked = Vec::new();
+                for lock in locks {
+                    locked.extend(run(&mut transaction, lock, persistent).await?);
+                }
                 let mut is_done = is_expected(&locked);
                 for query in queries {
                     is_done = is_done && !run(&mut transaction, query, persistent).await?.is_empty();

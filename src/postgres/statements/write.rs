@@ -19,6 +19,14 @@ use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
 use crate::record::record::Head;
 
+/// What the rows of one owner are to hold in place of these texts; for each row, what of its plain columns the record before
+/// vouched for.
+pub(crate) struct Rewrite<'a> {
+    pub(crate) owner: &'a Owner,
+    pub(crate) written: Written<'a>,
+    pub(crate) old: Vec<(&'a Row, PlainTexts)>,
+}
+
 impl Postgres {
     /// Writes a record over the rows of an owner, if they hold nothing or the record that this process has seen last, and says
     /// how many there are. 0: one holds something else, or has to be looked at first, because a plain column holds something that the
@@ -57,6 +65,13 @@ impl Postgres {
         if table.unique {
             return self.write(insert).await;
         }
+        let queries = vec![self.creation_lock(owner)?, insert];
+        Ok(!self.database.transaction(queries, Phase::Writing).await?.is_empty())
+    }
+
+    /// Lets only one process at a time make a row for an owner, where no unique constraint does. A statement of its own: the
+    /// INSERT must see what the holder of the lock committed.
+    fn creation_lock(&self, owner: &Owner) -> Result<Query, DatabaseError> {
         let mut arguments = PgArguments::default();
         // the ids themselves: every version of the vault locks the same
         let ids = match owner.tenant_id() {
@@ -64,11 +79,32 @@ impl Postgres {
             None => owner.user_id().to_string(),
         };
         bind_value(&mut arguments, format!("retell-vault {} {ids}", self.layout.table_name()))?;
-        // a statement of its own: the INSERT must see what the holder of the lock committed
         let sql =
             "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1::pg_catalog.text, 0))";
-        let lock = Query { sql: sql.into(), arguments };
-        Ok(!self.database.transaction(vec![lock, insert], Phase::Writing).await?.is_empty())
+        Ok(Query { sql: sql.into(), arguments })
+    }
+
+    /// Writes the rows of two owners in one transaction, if they still hold exactly what they held; the first one gets a row
+    /// where there is none. False: another writer was faster, or a policy or a trigger keeps a row from being written.
+    ///
+    /// On error nothing was written, unless the error says that the outcome is unknown.
+    pub(crate) async fn move_record(
+        &self,
+        plan: &Plan,
+        [to, from]: [Rewrite<'_>; 2],
+    ) -> Result<bool, DatabaseError> {
+        let (table, statements) = plan.work_for(to.owner)?;
+        let mut queries = self.replace_queries(plan, to.owner, to.written, &to.old)?;
+        if queries.is_empty() {
+            self.check_may_create(table)?;
+            queries.extend([self.creation_lock(to.owner)?, self.insert_query(plan, to.owner, to.written)?]);
+        }
+        queries.extend(self.replace_queries(plan, from.owner, from.written, &from.old)?);
+        let lock =
+            |owner| Ok(Query { sql: statements.lock.clone(), arguments: bind::owner(self, table, owner)? });
+        let locks = [to.owner, from.owner].into_iter().map(lock).collect::<Result<_, DatabaseError>>()?;
+        let old = to.old.iter().chain(&from.old).map(|(row, _)| (*row).clone()).collect();
+        self.database.transaction_if(locks, is_unchanged(plan, old), queries, Phase::Writing).await
     }
 
     fn check_may_create(&self, table: &Table) -> Result<()> {
@@ -122,14 +158,7 @@ impl Postgres {
         written: Written<'_>,
         old: &[(&Row, PlainTexts)],
     ) -> Result<bool, DatabaseError> {
-        let (mut queries, mut done) = (Vec::new(), Vec::new());
-        for (row, vouched) in old {
-            if !done.contains(row) {
-                let written = Written { vouched: Some(vouched), ..written };
-                queries.push(self.replace_query(plan, owner, written, row)?);
-                done.push(*row);
-            }
-        }
+        let mut queries = self.replace_queries(plan, owner, written, old)?;
         if plan.has_one_row(owner)
             && let [_] = queries.as_slice()
         {
@@ -138,16 +167,26 @@ impl Postgres {
         let (table, statements) = plan.work_for(owner)?;
         let lock = Query { sql: statements.lock.clone(), arguments: bind::owner(self, table, owner)? };
         let rows: Vec<Row> = old.iter().map(|(row, _)| (*row).clone()).collect();
-        let placement = plan.placement.clone();
-        let is_unchanged = move |answers: &[PgRow]| {
-            let now = answers.iter().map(|row| Answer { row, first: 0, placement: &placement }.read());
-            let mut now = now.collect::<Result<Vec<_>, _>>().unwrap_or_default();
-            let mut then = rows;
-            now.sort();
-            then.sort();
-            now == then
-        };
-        self.database.transaction_if(lock, is_unchanged, queries, Phase::Writing).await
+        self.database.transaction_if(vec![lock], is_unchanged(plan, rows), queries, Phase::Writing).await
+    }
+
+    /// One statement for all rows that are the same.
+    fn replace_queries(
+        &self,
+        plan: &Plan,
+        owner: &Owner,
+        written: Written<'_>,
+        old: &[(&Row, PlainTexts)],
+    ) -> Result<Vec<Query>, DatabaseError> {
+        let (mut queries, mut done) = (Vec::new(), Vec::new());
+        for (row, vouched) in old {
+            if !done.contains(row) {
+                let written = Written { vouched: Some(vouched), ..written };
+                queries.push(self.replace_query(plan, owner, written, row)?);
+                done.push(*row);
+            }
+        }
+        Ok(queries)
     }
 
     /// What [`replace`](Self::replace) sends for one row. It answers with a row for each that was written.
@@ -216,5 +255,17 @@ impl Postgres {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether the rows that were locked are these.
+fn is_unchanged(plan: &Plan, mut then: Vec<Row>) -> impl FnOnce(&[PgRow]) -> bool + Send + 'static {
+    let placement = plan.placement.clone();
+    move |answers| {
+        let now = answers.iter().map(|row| Answer { row, first: 0, placement: &placement }.read());
+        let mut now = now.collect::<Result<Vec<_>, _>>().unwrap_or_default();
+        now.sort();
+        then.sort();
+        now == then
     }
 }

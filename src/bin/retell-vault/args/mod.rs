@@ -18,8 +18,8 @@ use crate::args::global::Global;
 use crate::args::keys::{KeyCommand, KeyringCommand, RotateArgs};
 use crate::args::layout::LayoutCommand;
 use crate::args::records::{
-    DeleteArgs, FieldArgs, GetArgs, ListArgs, OwnerArgs, PUT_HELP, PutArgs, SET_HELP, SYNC_HELP, SyncArgs,
-    UNSET_HELP,
+    DeleteArgs, FieldArgs, GetArgs, ListArgs, MOVE_HELP, MoveArgs, OwnerArgs, PUT_HELP, PutArgs, SET_HELP,
+    SYNC_HELP, SyncArgs, UNSET_HELP,
 };
 use crate::args::schema::SchemaCommand;
 use crate::failure::Failure;
@@ -66,6 +66,8 @@ pub enum Command {
     Set(FieldArgs),
     /// Remove one field; the others stay as they are
     Unset(FieldArgs),
+    /// Move a configuration to another id of its owner
+    Move(MoveArgs),
     /// Delete a configuration
     Delete(DeleteArgs),
     /// List the owners that have a record, deleted ones too, page by page
@@ -105,6 +107,7 @@ fn with_help(parent: &str, command: clap::Command) -> clap::Command {
         "set" => SET_HELP,
         "unset" => UNSET_HELP,
         "sync" => SYNC_HELP,
+        "move" => MOVE_HELP,
         "rewrap" => keys::REWRAP_HELP,
         "rotate" => keys::ROTATE_HELP,
         "destroy" => keys::DESTROY_HELP,

@@ -1,4 +1,4 @@
-//! The options of `put`, `get`, `set`, `unset`, `delete`, `list`, `forget` and `sync`, and their help.
+//! The options of `put`, `get`, `set`, `unset`, `move`, `delete`, `list`, `forget` and `sync`, and their help.
 
 use std::path::PathBuf;
 
@@ -27,6 +27,12 @@ pub const SET_HELP: &str = r#"Fields: api_key, call_agent_id, sms_agent_id, <rol
 integration_status. The value is one line of plain text; that of webhook_config is JSON:
   {"webhook_url": "https://…", "events": ["call_ended"]}
 The other fields stay as they are, also when another program changes them at the same time.
+Nothing goes to the local file instead: in an outage the command fails.
+
+"#;
+pub const MOVE_HELP: &str = r#"For owners whose id has changed, with the application's UPDATE or another provider of logins. The record is sealed anew for the
+new id, and a tombstone stays in the row of the old one. If the application has changed the id in the row already, the
+record is found there. A new row is made only where the layout lets the vault make rows.
 Nothing goes to the local file instead: in an outage the command fails.
 
 "#;
@@ -98,6 +104,29 @@ impl PutArgs {
 
     pub fn fallback(&self, global: &Global) -> Result<Fallback, Failure> {
         fallback(self.require_database, global)
+    }
+}
+
+#[derive(Args)]
+pub struct MoveArgs {
+    /// Whose record it is now
+    #[arg(long, value_name = "ID", value_parser = user)]
+    from: String,
+    /// Whose it is to be; there must be no record
+    #[arg(long, value_name = "ID", value_parser = user)]
+    to: String,
+    /// The tenant of --from
+    #[arg(long, value_name = "ID", value_parser = tenant)]
+    from_tenant: Option<String>,
+    /// The tenant of --to
+    #[arg(long, value_name = "ID", value_parser = tenant)]
+    to_tenant: Option<String>,
+}
+
+impl MoveArgs {
+    /// The owner before and the owner after.
+    pub fn owners(&self) -> Result<(Owner, Owner), Failure> {
+        Ok((owner(&self.from, self.from_tenant.as_deref())?, owner(&self.to, self.to_tenant.as_deref())?))
     }
 }
 

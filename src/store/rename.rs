@@ -1,0 +1,271 @@
+//! A record moves with its owner, who has another id now: it is sealed anew for that one, and a tombstone stays behind.
+
+use std::time::Instant;
+
+use crate::crypto::sealer;
+use crate::error::{Error, ErrorKind, Result};
+use crate::local::file::KeptKind;
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
+use crate::postgres::statements::bind::Written;
+use crate::postgres::statements::found_records::FoundRecords;
+use crate::postgres::statements::plan::{Plan, Postgres};
+use crate::postgres::statements::read::FoundRows;
+use crate::postgres::statements::write::Rewrite;
+use crate::record::contents::Contents;
+use crate::record::owner::Owner;
+use crate::record::record::Record;
+use crate::record::values::Values;
+use crate::record::version::Version;
+use crate::store::core::{Change, Core, ROUNDS, StoreOptions, StoreRequest, StoredRecord, pause};
+use crate::store::fallback::{keep, pending};
+use crate::store::judge::with_vouched;
+use crate::store::keyring_check::{explain, require_own_keyring};
+use crate::store::reload::reload_keyring;
+use crate::store::sync::sync_owner;
+
+/// Moves the record of one owner to another, who has none. The record lies in the row of `from`, or in that of `to` if the
+/// application has moved the row already.
+///
+/// # Errors
+/// On error nothing was moved, except `OutcomeUnknown`: then it may have been, and the same call tells. `NotFound`; `Conflict`
+/// when `to` has a record; `UnknownOwner` when `to` has no row and the application makes the rows; `Incomplete` when a token lies in
+/// a column that this program does not know; `Unavailable` in an outage; else as a store.
+pub(crate) async fn rename_owner(core: &Core, from: &Owner, to: &Owner) -> Result<StoredRecord> {
+    reload_keyring(core).await;
+    let Some(postgres) = &core.postgres else {
+        return Err(Error::new(
+            ErrorKind::Configuration,
+            "a record is moved in a database, and there is none",
+        ));
+    };
+    if from == to {
+        return Err(Error::new(ErrorKind::InvalidInput, "both owners are the same"));
+    }
+    [from, to].into_iter().try_for_each(|owner| postgres.check_owner(owner))?;
+    if let Some(reason) = core.breaker.blocks(Instant::now()) {
+        return Err(Error::new(ErrorKind::Unavailable, reason));
+    }
+    let renaming = Renaming { core, postgres, from, to };
+    match renaming.run().await {
+        Ok(stored) => {
+            core.breaker.success();
+            Ok(stored)
+        }
+        Err(fault) => {
+            core.note(&fault).await;
+            Err(explain(core, fault.error).await)
+        }
+    }
+}
+
+struct Renaming<'a> {
+    core: &'a Core,
+    postgres: &'a Postgres,
+    from: &'a Owner,
+    to: &'a Owner,
+}
+
+/// A record that opens, and what belongs to it.
+type Source = (Record, Contents);
+
+impl Renaming<'_> {
+    async fn run(&self) -> Result<StoredRecord, DatabaseError> {
+        require_own_keyring(self.core, self.postgres).await?;
+        self.sync_both().await?;
+        let mut sent = None;
+        let mut last: Option<DatabaseError> = None;
+        for round in 0..ROUNDS {
+            let fault = match self.round(&mut sent).await {
+                Ok(Some(stored)) => return Ok(stored),
+                Ok(None) => {
+                    pause(round).await;
+                    continue;
+                }
+                Err(fault) => fault,
+            };
+            match fault.outcome {
+                Outcome::Redetect => drop(self.postgres.refresh().await?),
+                Outcome::Retry | Outcome::Pooler => pause(round).await,
+                // the next round sees whether it arrived
+                Outcome::Ambiguous => {}
+                Outcome::Duplicate if last.is_none() => {}
+                _ => return Err(last.filter(|last| last.outcome == Outcome::Ambiguous).unwrap_or(fault)),
+            }
+            last = last.filter(|last| last.outcome == Outcome::Ambiguous).or(Some(fault));
+        }
+        let busy = || {
+            Error::new(
+                ErrorKind::Busy,
+                "gave up after several attempts: other writers kept changing these rows",
+            )
+        };
+        Err(last.unwrap_or_else(|| busy().into()))
+    }
+
+    /// What waits locally is newer than what the database holds.
+    async fn sync_both(&self) -> Result<(), DatabaseError> {
+        let plan = self.postgres.plan_with_room().await?;
+        if pending(self.core, self.from).await?.is_some()
+            && self.postgres.read(&plan, self.from).await?.rows.is_empty()
+        {
+            let message = format!(
+                "a record of {} waits in the local file, and this owner has no row any more",
+                self.from
+            );
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .with_hint("give the row its old id back and synchronise, or drop what waits with `retell-vault forget`")
+                .into());
+        }
+        for owner in [self.from, self.to] {
+            sync_owner(self.core, owner).await?;
+        }
+        Ok(())
+    }
+
+    /// `None`: things moved, look again. `sent` is what an earlier round may have written.
+    async fn round(&self, sent: &mut Option<Version>) -> Result<Option<StoredRecord>, DatabaseError> {
+        let Self { core, postgres, from, to } = self;
+        let plan = postgres.plan_with_room().await?;
+        let (theirs, target) = (postgres.read(&plan, from).await?, postgres.read(&plan, to).await?);
+        let Look { own, moved } = self.look(&plan, to, &target)?;
+        if let Some((there, _)) = own.as_ref().filter(|(there, _)| Some(there.version) == *sent) {
+            let values = core.open(there, to)?.values.unwrap_or_default();
+            return Ok(Some(self.stored(&plan, &values, there.version, &target)));
+        }
+        let left = self.look(&plan, from, &theirs)?.own;
+        let there = [&own, &moved, &left].into_iter().flatten().map(|(there, _)| Some(there.version));
+        let seen = there.chain([from, to].map(|owner| core.seen_version(owner))).max().flatten();
+        if let Some((there, _)) = own.filter(|(_, contents)| !contents.is_tombstone()) {
+            return Err(conflict(to, there.version).into());
+        }
+        let is_moved = moved.is_some();
+        let mut sources: Vec<Source> = [left, moved].into_iter().flatten().collect();
+        sources.retain(|(_, contents)| !contents.is_tombstone());
+        sources.sort_by_key(|(record, _)| record.version);
+        let Some((record, before)) = sources.pop() else {
+            return Err(Error::from(ErrorKind::NotFound).into());
+        };
+        for (older, _) in sources {
+            keep(core, from, KeptKind::Superseded, &older.packed(), "a newer record was moved").await?;
+        }
+        let (values, change) = self.values(&record, before)?;
+        let request =
+            StoreRequest { change: Some(&change), ..StoreRequest::new(to, &values, StoreOptions::new()) };
+        let moved = core.seal(request, seen, &plan.placement.in_the_clear())?;
+        let nothing = Values::new();
+        let tombstone = StoreRequest::new(from, &nothing, StoreOptions::new());
+        let tombstone = core.seal(tombstone, seen, &[])?;
+
+        let kept = core.seal_rest(StoreRequest::new(from, &values, StoreOptions::new()), record)?;
+        let reason = format!("the record as it was before it was moved to {to}");
+        keep(core, from, KeptKind::Superseded, &kept.packed(), &reason).await?;
+        *sent = Some(moved.version);
+        let moves = [
+            Rewrite {
+                owner: to,
+                written: Written { record: &moved, vouched: None, only: None },
+                // what has moved with its row is vouched for by the record of the owner before
+                old: with_vouched(core, &plan, if is_moved { from } else { to }, &target.rows),
+            },
+            Rewrite {
+                owner: from,
+                written: Written { record: &tombstone, vouched: None, only: None },
+                old: with_vouched(core, &plan, from, &theirs.rows),
+            },
+        ];
+        if !postgres.move_record(&plan, moves).await? {
+            return Ok(None);
+        }
+        self.conclude(&moved, (!theirs.rows.is_empty()).then_some(&tombstone)).await?;
+        Ok(Some(self.stored(&plan, &values, moved.version, &target)))
+    }
+
+    /// The newest record in the rows of an owner that opens for this owner, and the newest that opens for the one before.
+    ///
+    /// # Errors
+    /// Of anything else that is there: it may be somebody's.
+    fn look(&self, plan: &Plan, owner: &Owner, rows: &FoundRows) -> Result<Look> {
+        let found = FoundRecords::of(&rows.rows, &plan.placement.slots, rows.now);
+        if let Some(error) = found.unrecognised_error() {
+            return Err(error.about(owner));
+        }
+        let mut look = Look::default();
+        for found in &found.records {
+            let record = match (&found.record, self.core.problem(found)) {
+                (Ok(record), None) if !found.ahead => record,
+                (_, Some(problem)) => return Err(problem.about(owner)),
+                _ => {
+                    let error = Error::new(ErrorKind::Malformed, "its version is more than a day ahead");
+                    return Err(error.about(owner));
+                }
+            };
+            let (place, contents) = match self.core.verify(record, owner) {
+                Ok(contents) => (&mut look.own, contents),
+                Err(error) => match self.core.verify(record, self.from) {
+                    Ok(contents) => (&mut look.moved, contents),
+                    Err(_) => return Err(error.about(owner)),
+                },
+            };
+            place.get_or_insert_with(|| (record.clone(), contents));
+        }
+        Ok(look)
+    }
+
+    /// The values of the record, and how the new one vouches for them: as the one before did.
+    fn values(&self, record: &Record, before: Contents) -> Result<(Values, Change)> {
+        let core = self.core;
+        let keyring = core.keyring.holding(record.key);
+        sealer::check_whole(record, core.scope(self.from), keyring.opener(record.key)?, |_| false)?;
+        let opened = core.open(record, self.from)?;
+        let mut values = opened.values.ok_or(ErrorKind::NotFound)?;
+        // what other programs put into plain columns is not the record's
+        for field in opened.changed_outside.iter().filter(|field| !before.lists(**field)) {
+            values.put(*field, None);
+        }
+        // a newer program's plain field whose column was empty when it was sealed
+        for field in record.tokens().iter().map(|token| token.field) {
+            if !field.is_record() && !core.fields.knows(field) && values.get(field).is_none() {
+                values.put(field, Some("null".to_owned().into()));
+            }
+        }
+        Ok((values, Change { before, plain: Vec::new() }))
+    }
+
+    /// What this process and the local file remember of both.
+    async fn conclude(&self, moved: &Record, tombstone: Option<&Record>) -> Result<()> {
+        let Self { core, from, to, .. } = self;
+        core.seen.holds(to, moved.head());
+        match tombstone {
+            Some(tombstone) => drop(core.seen.holds(from, tombstone.head())),
+            None => core.seen.gone(from),
+        }
+        let Some(local) = &core.local else { return Ok(()) };
+        for owner in [from, to] {
+            if let Err(error) = local.remove_replica(owner).await {
+                tracing::warn!(%error, "the offline replica of an owner who was renamed could not be removed");
+            }
+        }
+        Ok(())
+    }
+
+    fn stored(&self, plan: &Plan, values: &Values, version: Version, target: &FoundRows) -> StoredRecord {
+        let request = StoreRequest::new(self.to, values, StoreOptions::new());
+        let places = self.core.places(request, |field| plan.placement.place(field));
+        let rows = target.rows.len().max(1) as u64;
+        StoredRecord { version, rows, places, degraded: None, replaced: Vec::new() }
+    }
+}
+
+/// What the rows of an owner hold.
+#[derive(Default)]
+struct Look {
+    /// A record of this owner.
+    own: Option<Source>,
+    /// A record of the owner before, who is to be renamed.
+    moved: Option<Source>,
+}
+
+fn conflict(to: &Owner, version: Version) -> Error {
+    let message = format!("{to} has a record already, of version {version}");
+    Error::new(ErrorKind::Conflict, message).with_hint("delete it first if it is not wanted")
+}
