@@ -95,7 +95,7 @@ impl ApplyRun<'_> {
     }
 
     /// Connections of the pool may have been closed while a step took its time, which only their use shows.
-    async fn plan(&self) -> Result<SchemaPlan, DatabaseError> {
+    async fn plan(&mut self) -> Result<SchemaPlan, DatabaseError> {
         for _ in 0..CLOSED {
             match plan(self.postgres, &self.given.wanted).await {
                 Err(fault) if fault.outcome == Outcome::Fallback => {}

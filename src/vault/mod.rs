@@ -281,6 +281,8 @@ mod tests {
     use super::*;
     use crate::record::token::KeyId;
     use crate::rotation::options::{DestroyOptions, PromoteOptions, RotateOptions};
+    use crate::schema::options::{ApplyOptions, RollBackOptions};
+    use crate::schema::plan::SchemaPlan;
     use crate::vault::builder::VaultBuilder;
 
     fn may_be_spawned(_: &(impl Send + ?Sized)) {}
@@ -291,6 +293,7 @@ mod tests {
         builder: VaultBuilder,
         owner: &Owner,
         config: &RetellConfig,
+        plan: &SchemaPlan,
     ) {
         let configs = [(owner.clone(), config.clone())];
         may_be_spawned(&builder.build());
@@ -311,7 +314,12 @@ mod tests {
         may_be_spawned(&vault.destroy_key(KeyId(0), DestroyOptions::new()));
         may_be_spawned(&vault.rotate(&RotateOptions::new(), |_| {}));
         may_be_spawned(&vault.promote(&PromoteOptions::new(), |_| {}));
-        may_be_spawned(&vault.schema().verify(crate::Profile::Credentials));
+        may_be_spawned(&vault.modify(owner, |_| Ok(())));
+        let (schema, apply, undo) = (vault.schema(), ApplyOptions::new(), RollBackOptions::new());
+        may_be_spawned(&schema.plan(crate::Profile::Credentials));
+        may_be_spawned(&schema.apply(plan, &apply, |_| {}));
+        may_be_spawned(&schema.roll_back(&undo, |_| {}));
+        may_be_spawned(&schema.verify(crate::Profile::Credentials));
         may_be_spawned(&vault.doctor(&DoctorOptions::new(), |_| {}));
     }
 }
