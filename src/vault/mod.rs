@@ -316,6 +316,8 @@ mod tests {
     use super::*;
     use crate::record::token::KeyId;
     use crate::rotation::options::{DestroyOptions, PromoteOptions, RotateOptions};
+    use crate::schema::options::{ApplyOptions, RollBackOptions};
+    use crate::schema::plan::SchemaPlan;
     use crate::vault::builder::VaultBuilder;
 
     fn may_be_spawned(_: &(impl Send + ?Sized)) {}
@@ -326,7 +328,7 @@ mod tests {
         builder: VaultBuilder,
         owner: &Owner,
         config: &RetellConfig,
-        plan: &crate::SchemaPlan,
+        plan: &SchemaPlan,
     ) {
         let configs = [(owner.clone(), config.clone())];
         may_be_spawned(&builder.build());
@@ -353,10 +355,10 @@ mod tests {
         may_be_spawned(&vault.kept(0, 1));
         may_be_spawned(&vault.estimate_rotation(&RotateOptions::new()));
         may_be_spawned(&vault.adopt_table());
-        let schema = vault.schema();
+        let (schema, apply, undo) = (vault.schema(), ApplyOptions::new(), RollBackOptions::new());
         may_be_spawned(&schema.plan(crate::Profile::Credentials));
-        may_be_spawned(&schema.apply(plan, &crate::ApplyOptions::new(), |_| {}));
-        may_be_spawned(&schema.roll_back(&crate::RollBackOptions::new(), |_| {}));
+        may_be_spawned(&schema.apply(plan, &apply, |_| {}));
+        may_be_spawned(&schema.roll_back(&undo, |_| {}));
         may_be_spawned(&schema.verify(crate::Profile::Credentials));
         may_be_spawned(&vault.doctor(&DoctorOptions::new(), |_| {}));
     }

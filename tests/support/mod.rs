@@ -6,8 +6,10 @@
 pub mod cluster;
 pub mod dump;
 pub mod faults;
+pub mod proxy;
 
-pub use cluster::{Cluster, CutProxy, Mode, Request, TestDb};
+pub use cluster::{Cluster, TestDb};
+pub use proxy::{CutProxy, Fault, Mode, Request};
 pub mod doctor;
 pub mod plants;
 pub mod promotion;

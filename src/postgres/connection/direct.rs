@@ -216,7 +216,7 @@ async fn watched<T>(
     };
     match done {
         Some(done) => done.map_err(|error| refused(&error, Phase::Writing)),
-        None => Err(told_how_to_go_on(DatabaseError::timed_out(Phase::Writing), String::new())),
+        None => Err(Refusal { code: String::new(), fault: DatabaseError::timed_out(Phase::Writing) }),
     }
 }
 
@@ -227,13 +227,5 @@ fn milliseconds(limit: Duration) -> i32 {
 
 fn refused(error: &sqlx::Error, phase: Phase) -> Refusal {
     let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
-    told_how_to_go_on(DatabaseError::of(error, phase), code)
-}
-
-/// What was applied is recorded with it.
-fn told_how_to_go_on(fault: DatabaseError, code: String) -> Refusal {
-    let is_unknown = fault.outcome == Outcome::Ambiguous;
-    let hint = |error: Error| error.with_hint("run it again: it goes on from what was applied");
-    let error = if is_unknown { hint(fault.error) } else { fault.error };
-    Refusal { code, fault: DatabaseError { error, ..fault } }
+    Refusal { code, fault: DatabaseError::of(error, phase) }
 }

@@ -89,6 +89,10 @@ impl DatabaseError {
             sqlx::Error::Configuration(_) => {
                 reject(ErrorKind::Configuration, "the database URL is not valid", URL_HINT)
             }
+            // the driver takes the end of the connection for an answer of one zero byte
+            sqlx::Error::Protocol(text) if text.starts_with("unexpected response from SSLRequest: 0x00") => {
+                by_io(&io::ErrorKind::UnexpectedEof.into(), phase)
+            }
             // its text may repeat what the server sent, so only the variant is named
             _ => reject(
                 ErrorKind::Rejected,

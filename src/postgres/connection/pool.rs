@@ -85,10 +85,11 @@ impl Database {
         self.timeouts.operation
     }
 
-    /// Closes a pool of our own.
+    /// Closes a pool of our own. A connection that the network has gone silent on never comes back to the pool, and is
+    /// not waited for.
     pub(crate) async fn close(&self) {
         if self.own.is_some() {
-            self.pool().close().await;
+            timeout(self.timeouts.operation, self.pool().close()).await.ok();
         }
     }
 
