@@ -6,6 +6,8 @@ mod support;
 mod frame;
 #[path = "doctor/indexes.rs"]
 mod indexes;
+#[path = "doctor/names.rs"]
+mod names;
 #[path = "doctor/operation.rs"]
 mod operation;
 #[path = "doctor/orphans.rs"]

@@ -225,7 +225,9 @@ async fn routines_of_no_concern() {
             "CREATE FUNCTION as_caller() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM public.user_profiles';
              CREATE FUNCTION other() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1 AS user_profiles_2';
              CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
-               AS 'BEGIN UPDATE public.user_profiles SET full_name = NULL WHERE false; RETURN NEW; END'",
+               AS 'BEGIN UPDATE public.user_profiles SET full_name = NULL WHERE false; RETURN NEW; END';
+             CREATE FUNCTION is_admin() RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = ''
+               AS 'SELECT EXISTS (SELECT FROM public.user_profiles WHERE full_name = ''admin'')'",
         )
         .await;
     clinic.is_clean().await;

@@ -307,6 +307,59 @@ async fn what_the_database_refuses_for_good_is_not_kept() {
     }
 }
 
+/// What the application refuses by its own means is named, and the hint is about that.
+#[tokio::test]
+async fn who_refuses_is_named() {
+    let trigger = |body: &str, function: &str| {
+        format!(
+            "CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$;
+            CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON user_profiles FOR EACH ROW EXECUTE FUNCTION {function}()"
+        )
+    };
+    let partitioned = ALL_COLUMNS.replacen("timestamptz);", "timestamptz) PARTITION BY RANGE (user_id);", 1)
+        + "; CREATE TABLE a_to_m PARTITION OF user_profiles FOR VALUES FROM ('a') TO ('m')";
+    let cases = [
+        (trigger("PERFORM pg_notify('changes', repeat('x', 9000))", "tell_all"), "function tell_all", "notification", "id of the row"),
+        (
+            trigger("RAISE 'no'", "\"function x(y) line 3 at RAISE\""),
+            "function function x(y) line 3 at RAISE, which the table calls",
+            "P0001",
+            "look into the function",
+        ),
+        (
+            "ALTER TABLE user_profiles ADD CONSTRAINT short CHECK (length(encrypted_retell_api_key) < 9)".to_owned(),
+            "constraint short",
+            "a CHECK of the table",
+            "condition of the constraint",
+        ),
+        (
+            "ALTER TABLE user_profiles ADD COLUMN plan text; ALTER TABLE user_profiles ALTER COLUMN plan SET NOT NULL".to_owned(),
+            "column plan",
+            "23502",
+            "default",
+        ),
+        (
+            "CREATE TABLE elsewhere (LIKE user_profiles);
+            CREATE RULE send AS ON INSERT TO user_profiles DO INSTEAD INSERT INTO elsewhere (user_id) VALUES (NEW.user_id)".to_owned(),
+            "table user_profiles",
+            "a rule",
+            "pg_rules",
+        ),
+        (String::new(), "no partition of table user_profiles", "23514", "default one"),
+    ];
+    for (sql, named, said, hint) in cases {
+        let (db, hosts) = stage(if sql.is_empty() { &partitioned } else { ALL_COLUMNS }).await;
+        db.exec(&sql).await;
+        let vault = hosts.host(0, &db.url).build().await.unwrap();
+        let error = vault.store(&owner("user-1"), &full_config(1)).await.unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::Rejected, "{text}");
+        assert!(text.contains(named) && text.contains(said), "{text}");
+        assert!(error.hint().contains(hint), "{text}: {}", error.hint());
+        assert_eq!(local(&vault).await.pending, 0, "{text}");
+    }
+}
+
 #[tokio::test]
 async fn a_trigger_that_changes_what_is_written_does_not_cost_the_record_that_was_there() {
     let (db, hosts) = stage(ALL_COLUMNS).await;

@@ -1,5 +1,7 @@
 //! Secrets that lie open, text in the vault's columns that it did not write, and how both are taken away.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::doctor::finding::{Area, Finding, FindingId, Mend, Severity};
@@ -35,7 +37,8 @@ fn finding(
         ColumnPart::Key(path) => format!("{}, key {}", rows.object(at), path.keys.join(".")),
     };
     let id = if role == ColumnRole::Webhook { finding_ids::SECRET_IN_WEBHOOK_CONFIG } else { id(class) };
-    let meaning = format!("{}{}: {}", what(class), rows.of_how_many(), consequence(role, part, class));
+    let (of_how_many, consequence) = (rows.of_how_many(), consequence(role, part, class));
+    let meaning = format!("{}{of_how_many}: {consequence}; {}", what(class), copies(rows));
     let finding = Finding::new(id, severity(role, class), object, meaning, fix(rows, at, part));
     finding.of(occurrences.count, occurrences.owners.clone())
 }
@@ -100,6 +103,24 @@ fn consequence(role: ColumnRole, part: &ColumnPart, class: TextClass) -> &'stati
              the vault, which replaces it"
         }
     }
+}
+
+/// What was written once is also where rows are copied to, which no fix of the table reaches.
+fn copies(rows: &ExaminedRows<'_>) -> String {
+    let triggers = rows.context.definitions.triggers.iter();
+    let functions: BTreeSet<&str> =
+        triggers.filter(|trigger| trigger.copies).map(|trigger| trigger.function.as_str()).collect();
+    let here = match functions.is_empty() {
+        true => String::new(),
+        false => {
+            let functions: Vec<_> = functions.into_iter().collect();
+            format!(", and maybe where triggers of this table write ({})", functions.join(", "))
+        }
+    };
+    format!(
+        "copies stay in backups, logs, replicas and audit or history tables{here}: clear these too, and revoke at the \
+         provider what was readable"
+    )
 }
 
 /// Secrets in the defaults of columns, which the catalogue shows to everybody.

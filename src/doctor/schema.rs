@@ -258,9 +258,9 @@ fn holds_ciphertext(context: &TableContext<'_>, index: &Index) -> bool {
         return true;
     }
     // an expression over the JSONB column may be about the application's part of it
-    let columns = context.table.columns.iter().filter(|column| layout.is_for_secrets(&column.name));
-    let expressions = definition(context, index).sql.split(" WHERE ").next().unwrap_or_default();
-    index.has_expressions && columns.into_iter().any(|column| expressions.contains(&column.name))
+    let columns = || context.table.columns.iter().filter(|column| layout.is_for_secrets(&column.name));
+    let mut expressions = definition(context, index).expressions.iter().filter(|it| it.holds_text);
+    expressions.any(|expression| columns().any(|column| expression.sql.contains(&column.name)))
 }
 
 /// Whether `index` could go, since `other` does the same and stays.

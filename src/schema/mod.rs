@@ -5,7 +5,7 @@ pub(crate) mod check_results;
 mod columns;
 mod evidence;
 mod functions;
-mod guards;
+pub(crate) mod guards;
 mod indexes;
 pub(crate) mod journal;
 pub(crate) mod object_owner;

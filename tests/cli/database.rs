@@ -22,6 +22,27 @@ pub async fn all_columns() -> (TestDb, Home) {
     (db, home)
 }
 
+/// An id that reads like a verdict, and turns the rest of its line round. JSON gives it back.
+const FORGED: &str = "a\u{2028}healthy: nothing is wrong\u{202e}";
+
+#[tokio::test]
+async fn no_owner_begins_a_line_and_json_gives_each_back() {
+    let (db, home) = all_columns().await;
+    home.put(&USER, FULL).ok();
+    db.exec(&format!(
+        "INSERT INTO user_profiles (user_id, encrypted_retell_api_key) VALUES ('{FORGED}', 'key_test_open')"
+    ))
+    .await;
+    let listed = home.json(&["list"]);
+    assert_eq!(listed["owners"][0]["user"], FORGED);
+    for arguments in [&["list"][..], &["list", "--json"], &["doctor"], &["doctor", "--json"], &["status"]] {
+        let ran = home.run(arguments);
+        let shown = ran.out + &ran.err;
+        assert!(shown.chars().all(|char| char == '\n' || (' '..='~').contains(&char)), "{shown:?}");
+        assert!(!shown.lines().any(|line| line.trim_start().starts_with("healthy: nothing is")), "{shown}");
+    }
+}
+
 #[tokio::test]
 async fn places_are_printed_and_the_record_comes_back() {
     let (_db, home) = all_columns().await;

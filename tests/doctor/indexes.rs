@@ -54,6 +54,8 @@ async fn what_is_like_them_and_none_is_left_alone() {
              CREATE INDEX hashed ON user_profiles USING hash (phone_number);
              CREATE INDEX backwards ON user_profiles (phone_number DESC);
              CREATE INDEX lower_phone ON user_profiles (lower(phone_number));
+             CREATE INDEX has_key ON user_profiles ((encrypted_retell_api_key IS NOT NULL));
+             CREATE INDEX lengths ON user_profiles (length(encrypted_call_agent_id));
              CREATE INDEX flags ON user_profiles ((encrypted_agent_config ->> 'beta'))",
         )
         .await;

@@ -105,10 +105,13 @@ impl Clinic {
         findings
     }
 
-    /// Runs the SQL of a finding.
+    /// Runs the SQL of a finding as the command prints it: one statement on a line, and further in.
     pub async fn mend(&self, finding: &Finding) {
         match &finding.mend {
-            Mend::Sql(sql) => self.psql(sql).await,
+            Mend::Sql(sql) => {
+                let lines: String = sql.lines().map(|line| format!("    {line}\n")).collect();
+                self.psql(&lines).await;
+            }
             other => panic!("{} is not mended by SQL: {other:?}", finding.id),
         }
     }
@@ -123,7 +126,7 @@ impl Clinic {
             .spawn()
             .expect("psql runs");
         let mut input = psql.stdin.take().expect("it was piped");
-        input.write_all(format!("{sql}\n;").as_bytes()).await.expect("psql reads");
+        input.write_all(format!("{sql}\n").as_bytes()).await.expect("psql reads");
         drop(input);
         let output = psql.wait_with_output().await.expect("psql ends");
         assert!(output.status.success(), "{}\nin: {sql}", String::from_utf8_lossy(&output.stderr));

@@ -22,6 +22,7 @@ use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::walk::scan::{Portion, Scan, Scanned};
 use crate::postgres::walk::tokens_outside::not_looked_at;
 use crate::record::field::Fields;
+use crate::schema::guards::proves;
 
 /// Tables with more rows than this are sampled.
 const ALL: u64 = 20_000;
@@ -72,17 +73,14 @@ fn note_extent(rows: &ExaminedRows<'_>) {
     }
 }
 
-/// The columns for tokens that a validated constraint of ours keeps free of anything else.
+/// The columns for tokens that a validated constraint keeps free of anything else.
 fn proved(rows: &ExaminedRows<'_>) -> Option<String> {
     let slots = rows.columns.watched.iter().zip(&rows.columns.roles);
     let slots = slots.filter(|(_, (role, _))| matches!(role, ColumnRole::Slot | ColumnRole::Config));
     let is_proved = |column: &str| {
-        rows.context.definitions.constraints.iter().any(|constraint| {
-            constraint.kind == 'c'
-                && constraint.validated
-                && constraint.name.starts_with("retell_vault_")
-                && constraint.columns == [column]
-        })
+        let (layout, filter) = (rows.context.layout, &rows.context.table.filter);
+        let constraints = &rows.context.definitions.constraints;
+        constraints.iter().any(|constraint| proves(layout, filter, column, constraint))
     };
     let proved: Vec<_> =
         slots.map(|(watched, _)| watched.column.as_str()).filter(|column| is_proved(column)).collect();

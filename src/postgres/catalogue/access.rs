@@ -75,6 +75,8 @@ pub(crate) struct Routine {
     pub(crate) fixed_path: bool,
     /// Whether ordinary users may make things in a schema of its path.
     pub(crate) open_path: bool,
+    /// Whether it says yes or no, names no column that the vault stores in, and writes nothing.
+    pub(crate) only_answers: bool,
     /// Of `public`, `anon` and what `anon` is a member of those who may call it.
     pub(crate) callers: Vec<String>,
 }

@@ -104,6 +104,10 @@ SELECT json_build_object(
                            JOIN pg_namespace n ON n.nspname = btrim(part, ' "')
                            CROSS JOIN aclexplode(n.nspacl) AS g
                            WHERE s LIKE 'search\_path=%' AND g.privilege_type = 'CREATE' AND g.grantee IN (SELECT oid FROM ordinary)),
+      -- one truth value, of nothing that the vault stores, and nothing is written
+      'only_answers', f.prokind = 'f' AND NOT f.proretset AND f.prorettype = 'pg_catalog.bool'::regtype AND f.proallargtypes IS NULL
+        AND f.prosrc <> '' AND f.prosrc !~* '\m(insert|update|delete|truncate|merge|execute|copy|call|perform|create|alter|drop|grant|set_config)\M'
+        AND NOT EXISTS (SELECT FROM unnest($3) AS used WHERE strpos(lower(f.prosrc), lower(used)) > 0),
       'callers', (SELECT coalesce(json_agg(DISTINCT CASE g.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(g.grantee) END), '[]')
                   FROM aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) AS g
                   WHERE f.prorettype NOT IN ('pg_catalog.trigger'::regtype, 'pg_catalog.event_trigger'::regtype)

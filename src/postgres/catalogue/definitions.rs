@@ -121,7 +121,16 @@ pub(crate) struct IndexDefinition {
     pub(crate) constraint: Option<String>,
     /// How often it was used since the statistics were reset.
     pub(crate) scans: i64,
+    pub(crate) expressions: Vec<IndexExpression>,
     pub(crate) included: Vec<String>,
+}
+
+/// A key of an index that is no column.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct IndexExpression {
+    pub(crate) sql: String,
+    /// Whether its values can hold a part of a text.
+    pub(crate) holds_text: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -141,6 +150,10 @@ pub(crate) struct Trigger {
     pub(crate) enabled: bool,
     /// The body of its function.
     pub(crate) source: String,
+    /// The function, qualified.
+    pub(crate) function: String,
+    /// Whether its function may put copies of rows into another table.
+    pub(crate) copies: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -118,6 +118,11 @@ SELECT json_build_object(
         'predicate', pg_get_expr(i.indpred, i.indrelid),
         'constraint', (SELECT k.conname FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.conrelid = c.oid LIMIT 1),
         'scans', coalesce(s.idx_scan, 0),
+        -- the text of each, and whether its values are truth, numbers or times, in which no token is
+        'expressions', (SELECT coalesce(json_agg(json_build_object('sql', pg_get_indexdef(i.indexrelid, a.attnum, false),
+                                'holds_text', t.typcategory NOT IN ('B', 'N', 'D', 'T')) ORDER BY a.attnum), '[]')
+                        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+                        WHERE a.attrelid = i.indexrelid AND (i.indkey::int2[])[a.attnum - 1] = 0),
         'included', (SELECT coalesce(json_agg(a.attname ORDER BY k.at), '[]')
                      FROM unnest((i.indkey::int2[])[i.indnkeyatts:]) WITH ORDINALITY AS k (number, at)
                      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number)) ORDER BY x.relname), '[]')
@@ -136,8 +141,12 @@ SELECT json_build_object(
         'name', t.tgname,
         'definition', pg_get_triggerdef(t.oid),
         'enabled', t.tgenabled <> 'D',
-        'source', f.prosrc) ORDER BY t.tgname), '[]')
-      FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+        'source', f.prosrc,
+        'function', f.oid::regprocedure::text,
+        -- one that puts rows somewhere, or lies elsewhere; what is written in C may do anything
+        'copies', f.pronamespace NOT IN (c.relnamespace, 'pg_catalog'::regnamespace) OR f.prosrc ~* '\minsert\M'
+                  OR l.lanname = 'c') ORDER BY t.tgname), '[]')
+      FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid JOIN pg_language l ON l.oid = f.prolang
       WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
     'policies', (SELECT coalesce(json_agg(json_build_object(
         'name', p.polname,

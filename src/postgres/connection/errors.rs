@@ -6,6 +6,8 @@ use std::io;
 use sqlx::postgres::PgDatabaseError;
 
 use crate::error::{Error, ErrorKind};
+use crate::postgres::connection::refusal::Refusal;
+use crate::visible::visible;
 
 /// What to do after a failure. Unknown means `Reject`: a wrong rejection is visible, a wrong
 /// fallback forks the data.
@@ -124,20 +126,19 @@ impl From<Error> for DatabaseError {
 #[derive(Debug)]
 struct Reduced {
     code: String,
-    constraint: Option<String>,
-    table: Option<String>,
+    refusal: Refusal,
 }
 
 impl fmt::Display for Reduced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Refusal { table, constraint, .. } = &self.refusal;
         write!(f, "SQLSTATE {}", self.code)?;
-        if let Some(table) = &self.table {
-            write!(f, ", table {table}")?;
+        for (what, name) in [("table", table), ("constraint", constraint)] {
+            if let Some(name) = name {
+                write!(f, ", {what} {}", visible(name))?;
+            }
         }
-        match &self.constraint {
-            Some(constraint) => write!(f, ", constraint {constraint}"),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -174,19 +175,14 @@ fn by_io(error: &io::Error, phase: Phase) -> DatabaseError {
 
 fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> DatabaseError {
     let code = error.code().unwrap_or_default().into_owned();
-    let reduced = Reduced {
-        code: code.clone(),
-        constraint: error.constraint().map(str::to_owned),
-        table: error.table().map(str::to_owned),
-    };
-    let raised_by = context(error);
+    let refusal = Refusal::of(error);
     let mut outcome = outcome_of(&code, phase, || {
         error.message().contains("EMAXCONN")
             || error.message().contains("ECHECKOUTTIMEOUT")
             || error.message().contains("no more connections")
     });
-    let is_raised = is_raised(error, &code, raised_by.is_some());
-    if is_raised && outcome != Outcome::Duplicate {
+    let is_raised = is_raised(error, &code, refusal.function.is_some());
+    if refusal.is_of_rule() || (is_raised && outcome != Outcome::Duplicate) {
         outcome = Outcome::Reject;
     }
     if code == "53100" && !is_raised {
@@ -195,18 +191,12 @@ fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> DatabaseErro
     let is_about_server = ["08", "25", "28", "3D", "53", "57"].iter().any(|class| code.starts_with(class));
     let described = match is_raised && is_about_server {
         true => refused(&code),
-        false => describe(&code, outcome),
+        false => refusal.describe(&code).unwrap_or_else(|| describe(&code, outcome)),
     };
     let mut fault = DatabaseError::new(outcome, described);
     // what a trigger says of its own tables may be otherwise next time
-    fault.is_for_good = code.starts_with("23") && raised_by.is_none();
-    if let Some(constraint) = error.constraint() {
-        fault.error = fault.error.about(format_args!("constraint {constraint}"));
-    }
-    if let Some(function) = &raised_by {
-        fault.error = fault.error.about(format_args!("function {function}, which the table calls"));
-    }
-    fault.error = fault.error.with_source(reduced);
+    fault.is_for_good = code.starts_with("23") && refusal.function.is_none();
+    fault.error = refusal.name(fault.error).with_source(Reduced { code, refusal });
     fault
 }
 
@@ -227,15 +217,6 @@ fn is_raised(error: &dyn sqlx::error::DatabaseError, code: &str, in_function: bo
         Some("PLy_elog_impl" | "pgfdw_report_error" | "dblink_res_error") => in_function,
         _ => in_function && !is_servers,
     }
-}
-
-/// The function in which an error was raised. The first line of the context begins with its name; what follows may
-/// hold values.
-fn context(error: &dyn sqlx::error::DatabaseError) -> Option<String> {
-    let context = error.try_downcast_ref::<PgDatabaseError>()?.r#where()?;
-    let (_, named) = context.lines().last()?.split_once("function ")?;
-    let name = named.split(['(', ' ', '\n']).next()?.trim_matches('"');
-    Some(name.chars().filter(|char| !char.is_control()).take(128).collect())
 }
 
 fn outcome_of(code: &str, phase: Phase, says_full: impl Fn() -> bool) -> Outcome {
@@ -312,11 +293,6 @@ fn describe(code: &str, outcome: Outcome) -> Error {
             Some("look at the BEFORE triggers of the table"),
         ),
         "23503" => (ErrorKind::UnknownOwner, "the database has no such owner", None),
-        "23502" => (
-            ErrorKind::Rejected,
-            "a column of the application must not be null",
-            Some("create the row in the application first, or give the column a default"),
-        ),
         "23505" => (
             ErrorKind::Rejected,
             "another row has the value of this one in a unique column",

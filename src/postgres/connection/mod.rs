@@ -5,6 +5,7 @@ pub(crate) mod direct;
 pub(crate) mod errors;
 pub(crate) mod options;
 pub(crate) mod pool;
+mod refusal;
 pub(crate) mod route;
 pub(crate) mod transaction;
 pub(crate) mod watch;

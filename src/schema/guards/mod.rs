@@ -4,7 +4,9 @@
 mod rule;
 mod triggers;
 
+use crate::layout::layout::Layout;
 use crate::postgres::catalogue::definitions::{Constraint, is_same_expression};
+use crate::postgres::catalogue::row_filter::RowFilter;
 use crate::postgres::sql::names::{literal, quote, relation};
 use crate::schema::guards::rule::Rule;
 use crate::schema::guards::triggers::Triggers;
@@ -27,6 +29,16 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
                 .to_owned(),
         );
     }
+}
+
+/// Whether a constraint keeps everything but tokens out of the column: by its definition, and of every row that there is.
+pub(crate) fn proves(layout: &Layout, filter: &RowFilter, column: &str, constraint: &Constraint) -> bool {
+    let is_rule = |rule: &Rule<'_>| {
+        rule.is_for_tokens()
+            && rule.column == column
+            && is_same_expression(&rule.check(), &constraint.definition)
+    };
+    constraint.kind == 'c' && constraint.validated && Rule::all(layout, filter).iter().any(is_rule)
 }
 
 /// One rule, and what of it is there.
