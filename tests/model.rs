@@ -143,6 +143,12 @@ async fn end(world: &mut World<'_>) {
         assert_eq!((local.pending, local.set_aside.len()), (0, 0), "host {h}");
     }
     all_agree(world).await;
+    if std::mem::take(&mut world.was_renamed) {
+        // half a record that a column held under its other name is cleared by the next store
+        for o in 0..OWNERS {
+            world.run(&Operation::Store { h: 0, o }).await;
+        }
+    }
     promote(&world.folder);
     for h in hosts.clone() {
         world.turn_clock(h, -world.minutes(h));
@@ -155,9 +161,7 @@ async fn end(world: &mut World<'_>) {
     }
     all_agree(world).await;
     let diagnosis = world.vault(0).doctor(&DoctorOptions::new().deep(), |_| {}).await.unwrap();
-    let left_over = |id| world.was_renamed && id == "mixed_record";
     let critical = diagnosis.findings.iter().filter(|finding| finding.severity == Severity::Critical);
-    let critical = critical.filter(|finding| !left_over(finding.id));
     assert_eq!(critical.map(|finding| finding.id).collect::<Vec<_>>(), [] as [&str; 0]);
     let table: Option<String> = sqlx::query_scalar("SELECT string_agg(t::text, ' ') FROM user_profiles AS t")
         .fetch_one(&world.ground.admin)

@@ -147,9 +147,10 @@ impl World<'_> {
         if !self.hosts[h].is_cut_off {
             self.model.may_be_settled(o, h);
         }
-        let is_expected = |row: &Row| match held(row).filter(|id| !self.model.is_tombstone(*id)) {
-            None => version.is_none(),
-            Some(there) => version.is_some() && self.model.writes[there].version.is_none_or(|there| Some(there) == version),
+        let is_expected = |row: &Row| match (held(row), version) {
+            (None, _) => version.is_none(),
+            (Some(there), None) => self.model.is_tombstone(there),
+            (Some(there), Some(version)) => self.model.writes[there].version.is_none_or(|there| there == version),
         };
         let rows = &self.model.owners[o].row;
         match &stored {
@@ -464,7 +465,7 @@ impl World<'_> {
             rotation = self.vault(h).rotate(&RotateOptions::new(), |_| {}).await;
         }
         if let Ok(rotation) = &rotation {
-            let excused = self.renamed.is_some() || self.hosts[h].doubts;
+            let excused = self.was_renamed || self.hosts[h].doubts;
             assert!(rotation.complete || excused, "nobody else was there: {rotation:?}");
         }
         self.no_answer_but(h, rotation);
@@ -472,7 +473,7 @@ impl World<'_> {
 
     /// As an operator does it who knows all hosts: each re-encrypts its local file, then the old keys go.
     pub async fn destroy_old_keys(&mut self, h: usize) {
-        if self.renamed.is_some() || self.hosts.iter().any(|host| host.doubts) {
+        if self.was_renamed || self.hosts.iter().any(|host| host.doubts) {
             return;
         }
         self.forget_copies().await;
