@@ -378,3 +378,22 @@ async fn without_a_database() {
     let error = vault.store_with(user, &small_config(4), expecting(version)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
 }
+
+/// Who deleted it may store again without overwriting anybody, in the process that deleted it and in every other one.
+#[tokio::test]
+async fn the_version_of_a_deletion_may_be_expected() {
+    for table in [ALL_COLUMNS, ONLY_JSONB, DUPLICATES] {
+        let (db, hosts, vault) = on(table).await;
+        let fresh = hosts.host(1, &db.url).build().await.unwrap();
+        for vault in [&vault, &fresh] {
+            vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+            let deleted =
+                hosts.host(2, &db.url).build().await.unwrap().delete(&owner("user-1")).await.unwrap();
+            let expected = expecting(deleted.version);
+            vault.store_with(&owner("user-1"), &full_config(2), expected).await.unwrap();
+            let again = vault.store_with(&owner("user-1"), &full_config(3), expected).await.unwrap_err();
+            assert_eq!(again.kind(), ErrorKind::Conflict);
+            vault.delete(&owner("user-1")).await.unwrap();
+        }
+    }
+}

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::keyring::keys::{KeyState, Keyring, RootKey};
@@ -664,4 +664,47 @@ fn two_sealings_of_one_version_are_one_record() {
         tokens[at] = other[at].clone();
         assert!(ours().open(&tokens).is_ok(), "{}", NAMES[at]);
     }
+}
+
+/// How often a campaign tries: a slice, unless the environment says more.
+fn tries(variable: &str, slice: u64) -> u64 {
+    std::env::var(variable).map_or(slice, |number| number.parse().expect("a number"))
+}
+
+/// `RETELL_VAULT_TEST_FLIPS=2000000 cargo test --release --lib flipped_bit_of_a_record -- --nocapture` runs the campaign.
+#[test]
+fn every_flipped_bit_of_a_record_is_refused() {
+    let (tries, mut rng) = (tries("RETELL_VAULT_TEST_FLIPS", 2_000), StdRng::seed_from_u64(13));
+    let text = print_packed(record().iter()).into_bytes();
+    let mut refused = 0;
+    for _ in 0..tries {
+        let bit = rng.random_range(0..text.len() * 8);
+        let mut flipped = text.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        // what is no text at all is no value of a text column
+        let is_refused = String::from_utf8(flipped).map_or(true, |text| ours().open_text(&text).is_err());
+        assert!(is_refused, "bit {bit} of the record");
+        refused += 1;
+    }
+    println!("{refused} bit flips refused of {tries}");
+}
+
+/// `RETELL_VAULT_TEST_SWAPS=100000 cargo test --release --lib random_swap -- --nocapture` runs the campaign.
+#[test]
+fn every_random_swap_of_tokens_is_refused() {
+    let (tries, mut rng) = (tries("RETELL_VAULT_TEST_SWAPS", 1_000), StdRng::seed_from_u64(14));
+    let (whole, others) = (record(), other_records());
+    for _ in 0..tries {
+        let (whose, other) = &others[rng.random_range(0..others.len())];
+        let (at, from) = (rng.random_range(0..whole.len()), rng.random_range(0..whole.len()));
+        // out of another record, or of another field of this one; as it is, or under our own head
+        let source = if rng.random_bool(0.8) || at == from { other } else { &whole };
+        let mut tokens = whole.clone();
+        tokens[at] = source[from].clone();
+        if rng.random_bool(0.5) {
+            tokens[at] = relabelled(&source[from], &whole[at]);
+        }
+        assert!(ours().open(&tokens).is_err(), "{whose}: {} as {}", NAMES[from], NAMES[at]);
+    }
+    println!("0 swaps accepted of {tries}");
 }

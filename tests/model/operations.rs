@@ -17,48 +17,126 @@ pub enum Expect {
 /// `h` is a host, `o` an owner.
 #[derive(Clone, Debug)]
 pub enum Operation {
-    Store { h: usize, o: usize },
-    StoreExpecting { h: usize, o: usize, what: Expect },
-    StoreMany { h: usize },
-    Modify { h: usize, o: usize },
-    Delete { h: usize, o: usize },
-    Load { h: usize, o: usize },
-    LoadMany { h: usize },
-    List { h: usize },
-    Sync { h: usize },
-    Forget { h: usize, o: usize },
-    Kept { h: usize },
-    Status { h: usize },
-    Census { h: usize, deep: bool },
-    Rotate { h: usize },
+    Store {
+        h: usize,
+        o: usize,
+    },
+    StoreExpecting {
+        h: usize,
+        o: usize,
+        what: Expect,
+    },
+    StoreMany {
+        h: usize,
+    },
+    Modify {
+        h: usize,
+        o: usize,
+    },
+    Delete {
+        h: usize,
+        o: usize,
+    },
+    Load {
+        h: usize,
+        o: usize,
+    },
+    LoadMany {
+        h: usize,
+    },
+    List {
+        h: usize,
+    },
+    Sync {
+        h: usize,
+    },
+    Forget {
+        h: usize,
+        o: usize,
+    },
+    Kept {
+        h: usize,
+    },
+    Status {
+        h: usize,
+    },
+    Census {
+        h: usize,
+        deep: bool,
+    },
+    Rotate {
+        h: usize,
+    },
     NewKey,
-    DestroyOldKeys { h: usize },
-    ApplySchema { h: usize },
-    RollBackSchema { h: usize },
-    VerifySchema { h: usize },
-    Promote { h: usize },
-    Redetect { h: usize },
-    Doctor { h: usize },
+    DestroyOldKeys {
+        h: usize,
+    },
+    ApplySchema {
+        h: usize,
+    },
+    RollBackSchema {
+        h: usize,
+    },
+    VerifySchema {
+        h: usize,
+    },
+    Promote {
+        h: usize,
+    },
+    Redetect {
+        h: usize,
+    },
+    Doctor {
+        h: usize,
+    },
     /// Two hosts store for one owner at the same time.
-    Together { o: usize },
+    Together {
+        o: usize,
+    },
     RenameColumn,
     RenameColumnBack,
-    Outage { h: usize },
-    OutageEnds { h: usize },
+    Outage {
+        h: usize,
+    },
+    OutageEnds {
+        h: usize,
+    },
     /// The answer to the next statement gets lost, and its connection.
-    Cut { h: usize },
-    Restart { h: usize },
-    Clock { h: usize, minutes: i64 },
-    SaveFile { h: usize },
-    RestoreFile { h: usize },
+    Cut {
+        h: usize,
+    },
+    Restart {
+        h: usize,
+    },
+    Clock {
+        h: usize,
+        minutes: i64,
+    },
+    SaveFile {
+        h: usize,
+    },
+    RestoreFile {
+        h: usize,
+    },
     SaveTable,
     RestoreTable,
-    RemoveRow { o: usize },
-    MakeRow { o: usize },
+    RemoveRow {
+        o: usize,
+    },
+    MakeRow {
+        o: usize,
+    },
     /// A process of the host does one operation, and is killed on the way.
-    KillProcess { h: usize, o: usize, delete: bool, micros: u64 },
+    KillProcess {
+        h: usize,
+        o: usize,
+        delete: bool,
+        micros: u64,
+    },
     /// All hosts store, and the server is killed meanwhile.
-    KillServer { micros: u64 },
+    KillServer {
+        micros: u64,
+    },
 }
 
 /// What gets killed besides.

@@ -306,7 +306,8 @@ impl Model {
                 must_be_kept.into_iter().filter(|id| !self.is_tombstone(*id)).collect();
             self.owners[owner].at[host].kept.extend(records);
         }
-        let seen: Vec<Id> = rows.iter().filter_map(|row| if let Row::Holds(id) = row { Some(*id) } else { None }).collect();
+        let seen: Vec<Id> =
+            rows.iter().filter_map(|row| if let Row::Holds(id) = row { Some(*id) } else { None }).collect();
         let possible = &mut self.owners[owner];
         possible.row = rows;
         let at = &mut possible.at[host];

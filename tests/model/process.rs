@@ -118,5 +118,6 @@ pub async fn run_task() {
 
 /// All hosts share the keyring of the first one.
 fn keyring(local_file: &Path) -> KeyringFile {
-    KeyringFile::open(home(local_file).with_file_name("home-0").join("keyring.json"), &wrapping_key()).unwrap()
+    KeyringFile::open(home(local_file).with_file_name("home-0").join("keyring.json"), &wrapping_key())
+        .unwrap()
 }
