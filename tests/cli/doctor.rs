@@ -59,7 +59,7 @@ async fn a_missing_protection_is_degraded_until_its_sql_has_run() {
     assert_eq!((&found["mend"]["kind"], &found["owners"]), (&json!("sql"), &json!([])));
     let sql = found["mend"]["text"].as_str().unwrap();
     let indented = sql.replace('\n', "\n    ");
-    assert!(text.out.contains(&format!("  mend it with this SQL:\n    {indented};\n")), "{}", text.out);
+    assert!(text.out.contains(&format!("  mend it with this SQL:\n    {indented}\n")), "{}", text.out);
     db.exec(sql).await;
     home.run(&["doctor"]).ok();
 }
