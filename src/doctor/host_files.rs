@@ -89,8 +89,11 @@ async fn waiting(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findin
     if host.core.postgres.is_some() && counts.pending > 0 {
         findings.push(pending(host, local, counts.pending).await?);
     }
-    let letters =
-        (Severity::Warning, finding_ids::DEAD_LETTERS, "were refused by the database and are kept only here");
+    let letters = (
+        Severity::Warning,
+        finding_ids::DEAD_LETTERS,
+        "are not pushed to the database any more and are kept only here",
+    );
     let losers =
         (Severity::Notice, finding_ids::KEPT_RECORDS, "lost against newer ones and are kept for 90 days");
     let replaced = (

@@ -66,7 +66,7 @@ struct Renaming<'a> {
 }
 
 /// A record that opens, and what belongs to it.
-type Source = (Record, Contents);
+type Verified = (Record, Contents);
 
 impl Renaming<'_> {
     async fn run(&self) -> Result<StoredRecord, DatabaseError> {
@@ -139,7 +139,7 @@ impl Renaming<'_> {
             return Err(conflict(to, there.version).into());
         }
         let is_moved = moved.is_some();
-        let mut sources: Vec<Source> = [left, moved].into_iter().flatten().collect();
+        let mut sources: Vec<Verified> = [left, moved].into_iter().flatten().collect();
         sources.retain(|(_, contents)| !contents.is_tombstone());
         sources.sort_by_key(|(record, _)| record.version);
         let Some((record, before)) = sources.pop() else {
@@ -260,9 +260,9 @@ impl Renaming<'_> {
 #[derive(Default)]
 struct Look {
     /// A record of this owner.
-    own: Option<Source>,
+    own: Option<Verified>,
     /// A record of the owner before, who is to be renamed.
-    moved: Option<Source>,
+    moved: Option<Verified>,
 }
 
 fn conflict(to: &Owner, version: Version) -> Error {
