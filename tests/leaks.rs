@@ -192,6 +192,7 @@ async fn no_secret_is_found_anywhere() {
     assert_eq!(stage.everything("user-1").await, None);
     refusals(&stage).await;
     outages(&stage).await;
+    url_parameters(&stage).await;
     broken_records(&stage).await;
     stage.search().await;
     // after the search, since these put secrets into the database themselves
@@ -293,6 +294,24 @@ async fn values_of_plain_columns(stage: &Stage) {
     let loaded = stage.vault.load(&owner("user-1")).await;
     assert_eq!(stage.heard.answer(loaded), Some(ErrorKind::Malformed));
     stage.everything("user-1").await;
+}
+
+/// The driver logs the value of every parameter that it does not know.
+async fn url_parameters(stage: &Stage) {
+    let build = async |url: &str| stage.heard.answer(stage.hosts.host(7, url).build().await);
+    let dead = format!("postgres://u:{PASSWORD}@127.0.0.1:1/db?sslmode=disable");
+    let mut refused =
+        vec![format!("postgres://u:12?{PASSWORD}@127.0.0.1/db&{PASSWORD}=1&sslmode={PASSWORD}")];
+    for name in ["sslpasword", "sslpassword", "paswword", "anything", "Password", PASSWORD] {
+        refused.push(format!("{dead}&{name}={PASSWORD}"));
+    }
+    refused.push(format!("{dead}&port={PASSWORD}&hostaddr={PASSWORD}"));
+    for url in refused {
+        assert_eq!(build(&url).await, Some(ErrorKind::Configuration), "{url}");
+    }
+    for name in ["password", "connect_timeout", "channel_binding", "schema", "options[search_path]"] {
+        assert_eq!(build(&format!("{dead}&{name}={PASSWORD}")).await, None, "{name}");
+    }
 }
 
 /// What a caller gave, which is not valid, is not repeated either.

@@ -226,7 +226,8 @@ async fn every_byte_of_a_journal_that_its_checksums_cover_is_checked() {
     for at in (0..16).chain(20..28).chain(SECTOR..end) {
         let in_record = at.checked_sub(SECTOR).map(|at| at % (PAGE + 8));
         // of a page only every 200th byte; of its number, only whether there is such a page
-        let is_covered = in_record.is_none_or(|at| at >= 4 + PAGE || (at >= 4 && (4 + PAGE - at) % 200 == 0));
+        let is_covered =
+            in_record.is_none_or(|at| at >= 4 + PAGE || (at >= 4 && (4 + PAGE - at).is_multiple_of(200)));
         // fewer records: zeros in a page may look like the next header
         flipped[at] = if (8..12).contains(&at) { 0xff } else { journal[at] ^ [0x01, 0x80, 0xff][at % 3] };
         assert!(is_damaged(&flipped) || !is_covered, "{at}");

@@ -45,7 +45,7 @@ const MAX_CONNECTIONS: u32 = 10;
 /// # Errors
 /// `Configuration`; the error does not repeat the URL.
 pub(super) fn parse(url: &str) -> Result<(PgConnectOptions, bool)> {
-    let (url, says_pooler) = without_pooler_parameter(url)?;
+    let (url, says_pooler) = for_driver(url)?;
     let options = PgConnectOptions::from_str(&url).map_err(|_| invalid_url())?;
     Ok((options.application_name("retell-vault").disable_statement_logging(), says_pooler))
 }
@@ -70,23 +70,143 @@ fn server_limit(timeouts: Timeouts) -> String {
     (timeouts.operation.as_millis() * 9 / 10).max(1).to_string()
 }
 
-/// `pgbouncer=true` is a convention of other clients; sqlx would log it with its value.
-fn without_pooler_parameter(url: &str) -> Result<(String, bool)> {
+/// The parameters of a URL that the driver knows. It logs any other one with its value.
+const KNOWN: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// A convention of other clients.
+const POOLER: &str = "pgbouncer";
+
+/// What providers and other clients put into URLs, and the vault has no use for. Nothing that would make a
+/// connection weaker when it is left out, but for `channel_binding`, which providers put there by default and the
+/// driver does not have.
+const DROPPED: [&str; 16] = [
+    POOLER,
+    "channel_binding",
+    "connect_timeout",
+    "connection_limit",
+    "pool_timeout",
+    "socket_timeout",
+    "statement_cache_size",
+    "schema",
+    "supa",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+    "target_session_attrs",
+    "gssencmode",
+];
+
+/// The URL as the driver gets it: only with parameters that it knows.
+///
+/// # Errors
+/// `Configuration` for a parameter that nobody knows. It is named by its position: its name may be a part of a
+/// password in which a `?` or `&` was not escaped.
+fn for_driver(url: &str) -> Result<(String, bool)> {
     let mut parsed = url::Url::parse(url).map_err(|_| invalid_url())?;
     // without `//` the driver would take the whole rest for the name of a database on this host
     if !["postgres", "postgresql"].contains(&parsed.scheme()) || !parsed.has_authority() {
         return Err(invalid_url());
     }
     let pairs: Vec<(String, String)> = parsed.query_pairs().into_owned().collect();
-    let says_pooler = pairs.iter().any(|(name, value)| name == "pgbouncer" && value == "true");
-    if !pairs.iter().any(|(name, _)| name == "pgbouncer") {
-        return Ok((url.to_owned(), false));
+    let says_pooler = pairs.iter().any(|(name, value)| name == POOLER && value == "true");
+    let mut rest = Vec::new();
+    for (index, (name, value)) in pairs.iter().enumerate() {
+        if DROPPED.contains(&name.as_str()) {
+            continue;
+        }
+        if !is_known(name) {
+            return Err(unknown_parameter(index, name));
+        }
+        rest.push((name, value));
     }
-    let rest = pairs.iter().filter(|(name, _)| name != "pgbouncer");
-    parsed.query_pairs_mut().clear().extend_pairs(rest);
+    if rest.len() == pairs.len() {
+        return Ok((url.to_owned(), says_pooler));
+    }
+    match rest.is_empty() {
+        true => parsed.set_query(None),
+        false => drop(parsed.query_pairs_mut().clear().extend_pairs(rest)),
+    }
     Ok((parsed.into(), says_pooler))
+}
+
+fn is_known(name: &str) -> bool {
+    let is_setting = name.strip_prefix("options[").is_some_and(|rest| rest.ends_with(']'));
+    is_setting || KNOWN.contains(&name)
+}
+
+fn unknown_parameter(index: usize, name: &str) -> Error {
+    let message = format!("parameter {} of the database URL is unknown", index + 1);
+    let close = KNOWN.iter().chain(&DROPPED).find(|known| distance(known, name) <= 2);
+    let hint = match close {
+        Some(close) => format!("did you mean `{close}`?"),
+        None => "remove it; if it is a part of the password, write `?` as %3F and `&` as %26".to_owned(),
+    };
+    Error::new(ErrorKind::Configuration, message).with_hint(hint)
+}
+
+/// How many characters must be added, removed or replaced to make one of the other.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (i, a) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in other.chars().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[other.chars().count()]
 }
 
 fn invalid_url() -> Error {
     Error::new(ErrorKind::Configuration, "the database URL is not valid").with_hint(URL_HINT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_driver_gets_only_parameters_that_it_knows() {
+        let url =
+            "postgres://u:p%3Fq@h/db?channel_binding=require&sslmode=require&pgbouncer=true&options[a]=b%26c";
+        let (url, says_pooler) = for_driver(url).unwrap();
+        assert!(says_pooler);
+        let parsed = url::Url::parse(&url).unwrap();
+        let pairs: Vec<_> = parsed.query_pairs().into_owned().collect();
+        let expected =
+            [("sslmode", "require"), ("options[a]", "b&c")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert_eq!(pairs, expected);
+        assert_eq!(for_driver("postgres://h/db?schema=public").unwrap().0, "postgres://h/db");
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_told_by_its_position_and_its_neighbour() {
+        let error = for_driver("postgres://h/db?sslmode=require&sslmod=canary").unwrap_err();
+        assert_eq!(error.to_string(), "parameter 2 of the database URL is unknown");
+        assert_eq!(error.hint(), "did you mean `sslmode`?");
+        let error = for_driver("postgres://h/db?canary=canary").unwrap_err();
+        assert!(!format!("{error} {error:?} {}", error.hint()).contains("canary"));
+    }
 }
