@@ -8,7 +8,7 @@ use retell_vault::{
     ErrorKind, Layout, ListEntry, ListPosition, ListedOwner, Owner, RecordState, Source, Vault,
 };
 use support::TestDb;
-use support::faults::exec;
+use support::faults::{exec, until};
 use support::role::Role;
 use support::vaults::{Hosts, owner, small_config};
 
@@ -224,4 +224,27 @@ async fn a_list_that_rows_may_be_hidden_from_says_so() {
     db.exec(&format!("CREATE POLICY every ON user_profiles TO {} USING (true)", guest.name)).await;
     assert_eq!(listed(&vault, 10).await.len(), 2);
     assert!(all.list(None, 10).await.unwrap().hidden.is_none());
+}
+
+/// A vault that knows the table as it was looks again, as every load does.
+#[tokio::test]
+async fn columns_that_come_and_go_do_not_break_a_list() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec("CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_agent_config jsonb)").await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    vault.store(&owner("user-1"), &small_config(1)).await.unwrap();
+    let listed = async || {
+        let page = vault.list(None, 10).await.unwrap();
+        page.entries.into_iter().map(|entry| (entry.owner.user().to_owned(), entry.state)).collect::<Vec<_>>()
+    };
+    for change in ["ADD encrypted_retell_api_key text", "DROP encrypted_retell_api_key"] {
+        db.exec(&format!("ALTER TABLE user_profiles {change}")).await;
+        assert_eq!(listed().await, [("user-1".to_owned(), RecordState::Readable)], "{change}");
+    }
+    // nor does the one column that holds records
+    db.exec("ALTER TABLE user_profiles RENAME encrypted_agent_config TO other").await;
+    assert_eq!(listed().await, []);
+    db.exec("ALTER TABLE user_profiles RENAME other TO encrypted_agent_config").await;
+    // the catalogue is not read twice in one moment
+    until(async || !listed().await.is_empty()).await;
 }

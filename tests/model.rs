@@ -37,12 +37,12 @@ async fn process() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sequences() {
-    campaign(Kills::None, 100, 48).await;
+    campaign(Kills::None, 16, 16).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sequences_with_killed_processes() {
-    campaign(Kills::Processes, 6, 6).await;
+    campaign(Kills::Processes, 4, 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,6 +61,7 @@ async fn campaign(kills: Kills, in_ci: u64, workers: u64) {
     }
     let count = number("RETELL_VAULT_TEST_SEQUENCES").unwrap_or(in_ci);
     let first = number("RETELL_VAULT_TEST_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let workers = number("RETELL_VAULT_TEST_WORKERS").unwrap_or(workers);
     let (next, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Vec::new())));
     let started = std::time::Instant::now();
     let worker = || {
@@ -147,6 +148,7 @@ async fn end(world: &mut World<'_>) {
             world.store_over_leftovers(o).await;
         }
         world.was_renamed = false;
+        world.is_narrow = false;
     }
     all_load(world).await;
     for h in hosts.clone() {

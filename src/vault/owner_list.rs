@@ -7,14 +7,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::placement::Slot;
 use crate::local::file::{LocalFile, LocalRecord};
 use crate::postgres::catalogue::row_visibility::{RowAction, hidden_rows, may_hide_from_us};
-use crate::postgres::connection::errors::DatabaseError;
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::answer::{OwnerText, parse_owner};
 use crate::postgres::statements::found_records::{FoundRecords, Row};
-use crate::postgres::statements::plan::Postgres;
+use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::owner::{Owner, UserId};
 use crate::record::record::Record;
 use crate::record::version::{Millis, Version};
-use crate::store::core::Core;
+use crate::store::core::{Core, ROUNDS};
 use crate::vault::answers::Source;
 
 /// How the newest record of an owner does.
@@ -217,11 +217,34 @@ async fn list_database(
     after: Option<(&str, &str)>,
     limit: u32,
 ) -> Result<Option<PagePart>, DatabaseError> {
-    let plan = postgres.plan_with_table().await?;
+    let mut plan = postgres.plan_with_table().await?;
+    // columns that we do not know of yet may hold records
+    if !plan.has_slots()
+        && let Some(newer) = postgres.refresh_if_older().await?
+    {
+        plan = newer;
+    }
+    for _ in 1..ROUNDS {
+        match list_once(core, postgres, &plan, after, limit).await {
+            // columns came or went since the catalogue was read
+            Err(fault) if fault.outcome == Outcome::Redetect => plan = postgres.refresh().await?,
+            listed => return listed,
+        }
+    }
+    list_once(core, postgres, &plan, after, limit).await
+}
+
+async fn list_once(
+    core: &Core,
+    postgres: &Postgres,
+    plan: &Plan,
+    after: Option<(&str, &str)>,
+    limit: u32,
+) -> Result<Option<PagePart>, DatabaseError> {
     if !plan.has_slots() {
         return Ok(None);
     }
-    let listed = postgres.list(&plan, after, limit).await?;
+    let listed = postgres.list(plan, after, limit).await?;
     let is_full = listed.len() >= limit as usize;
     let now = listed.first().map_or(0, |row| row.now);
     let mut owners: BTreeMap<(ListPosition, ListedOwner), Vec<Row>> = BTreeMap::new();

@@ -105,7 +105,7 @@ pub struct World<'a> {
     pub was_renamed: bool,
     pub renamed_once: bool,
     pub saved_table: Option<Vec<BTreeSet<Row>>>,
-    /// Some record may have no place in the table, and waits for one.
+    /// A process may know the table as one without a place for records.
     pub is_narrow: bool,
     pub log: Arc<std::sync::Mutex<Vec<String>>>,
 }
@@ -343,6 +343,8 @@ impl<'a> World<'a> {
         let rows = self.model.owners.iter().map(|possible| possible.row.clone()).collect();
         self.renamed = Some(Renamed { column, rows });
         (self.was_renamed, self.renamed_once) = (true, true);
+        // a process that saw the table without a place believes so for a minute
+        self.is_narrow |= columns.len() == 1;
         self.columns_changed();
     }
 
