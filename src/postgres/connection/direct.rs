@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Database, Query};
-use crate::postgres::connection::watch::Watch;
+use crate::postgres::connection::watch::SessionWatch;
 
 /// By this name the connection is known in `pg_stat_activity`.
 const NAME: &str = "retell-vault schema";
@@ -76,7 +76,7 @@ impl From<Refusal> for DatabaseError {
 pub(crate) struct Direct {
     connection: PgConnection,
     /// Absent while the connection is made, which has a time limit as a whole.
-    watch: Option<Watch>,
+    watch: Option<SessionWatch>,
 }
 
 impl Database {
@@ -100,7 +100,7 @@ impl Database {
             if !direct.value(&format!("{SETTINGS_HOLD}{pid}")).await? {
                 return Err(pooled().into());
             }
-            let watch = Watch::of(&mut direct.connection, options.clone(), self.timeouts).await;
+            let watch = SessionWatch::of(&mut direct.connection, options.clone(), self.timeouts).await;
             direct.watch = Some(watch.map_err(|error| DatabaseError::of(&error, Phase::Connecting))?);
             Ok(())
         };
@@ -207,7 +207,7 @@ impl Direct {
 }
 
 async fn watched<T>(
-    watch: &mut Option<Watch>,
+    watch: &mut Option<SessionWatch>,
     statement: impl Future<Output = sqlx::Result<T>> + Send,
 ) -> Result<T, Refusal> {
     let done = match watch {

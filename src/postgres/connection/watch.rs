@@ -30,7 +30,7 @@ const END: &str = "SELECT pg_catalog.pg_terminate_backend(a.pid)
     AND a.wait_event_type OPERATOR(pg_catalog.=) 'Client'";
 
 /// What is known of a session whose statements have no time limit.
-pub(super) struct Watch {
+pub(super) struct SessionWatch {
     options: PgConnectOptions,
     timeouts: Timeouts,
     pid: i32,
@@ -38,7 +38,7 @@ pub(super) struct Watch {
     lost: bool,
 }
 
-impl Watch {
+impl SessionWatch {
     /// Over the session of a connection; further connections are made with the options.
     pub(super) async fn of(
         connection: &mut PgConnection,
