@@ -6,7 +6,7 @@ use std::io;
 use sqlx::postgres::PgDatabaseError;
 
 use crate::error::{Error, ErrorKind};
-use crate::postgres::connection::refusal::Refusal;
+use crate::postgres::connection::refusal::RefusedBy;
 use crate::visible::visible;
 
 /// What to do after a failure. Unknown means `Reject`: a wrong rejection is visible, a wrong
@@ -126,12 +126,12 @@ impl From<Error> for DatabaseError {
 #[derive(Debug)]
 struct Reduced {
     code: String,
-    refusal: Refusal,
+    refusal: RefusedBy,
 }
 
 impl fmt::Display for Reduced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Refusal { table, constraint, .. } = &self.refusal;
+        let RefusedBy { table, constraint, .. } = &self.refusal;
         write!(f, "SQLSTATE {}", self.code)?;
         for (what, name) in [("table", table), ("constraint", constraint)] {
             if let Some(name) = name {
@@ -175,7 +175,7 @@ fn by_io(error: &io::Error, phase: Phase) -> DatabaseError {
 
 fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> DatabaseError {
     let code = error.code().unwrap_or_default().into_owned();
-    let refusal = Refusal::of(error);
+    let refusal = RefusedBy::of(error);
     let mut outcome = outcome_of(&code, phase, || {
         error.message().contains("EMAXCONN")
             || error.message().contains("ECHECKOUTTIMEOUT")

@@ -11,7 +11,7 @@ const FRAMES: [&str; 2] = ["PL/", "SQL function "];
 
 /// The names in an error, none of which is a value.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct RefusedBy {
     /// The function that the table calls, in which the error was raised.
     pub(super) function: Option<String>,
     pub(super) constraint: Option<String>,
@@ -21,7 +21,7 @@ pub(super) struct Refusal {
     routine: Option<String>,
 }
 
-impl Refusal {
+impl RefusedBy {
     pub(super) fn of(error: &dyn sqlx::error::DatabaseError) -> Self {
         let postgres = error.try_downcast_ref::<PgDatabaseError>();
         let routine = postgres.and_then(PgDatabaseError::routine).map(str::to_owned);
