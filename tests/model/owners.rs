@@ -209,8 +209,8 @@ impl Model {
                 if write.base != Base::Nothing || restored {
                     fates.insert((row, DeadLetter));
                 }
-                // an id that was used again: `sync` pushes to a row that was made anew as long as it is empty
-                if !matches!(write.base, Base::On(_)) || (row == Row::Empty && PUSHES_TO_ROWS_MADE_ANEW) {
+                // what was based on a record goes to no other row: the id may have been used again
+                if !matches!(write.base, Base::On(_)) {
                     fates.insert(pushed);
                 }
             }
@@ -222,7 +222,7 @@ impl Model {
                 let based_on_it = write.base == Base::On(there);
                 if self.may_be_newer(pending, there) {
                     let revives = self.is_tombstone(there) && !based_on_it;
-                    if !revives || PUSHES_OVER_TOMBSTONES {
+                    if !revives {
                         fates.insert(pushed);
                     }
                     if revives || was_removed || restored {
@@ -328,8 +328,3 @@ impl Model {
         }
     }
 }
-
-/// Until `sync` tells a row that was made anew from the one that a pending record was based on.
-const PUSHES_TO_ROWS_MADE_ANEW: bool = true;
-/// Until `sync` pushes over a deletion only what was based on it.
-const PUSHES_OVER_TOMBSTONES: bool = true;

@@ -52,7 +52,7 @@ pub async fn rename(global: &Global, args: &MoveArgs) -> Result<(), Failure> {
     match global.json {
         true => print::json(&stored_json(&stored)),
         false => {
-            print::out(&format!("moved {from} to {to}\n"))?;
+            print::line(&format!("moved {from} to {to}"))?;
             print::out(&stored_text(global, &to, &stored))
         }
     }
