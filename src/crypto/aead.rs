@@ -3,6 +3,7 @@
 //! The only file with cryptography of tokens in it. `docs/FORMAT.md` says the same in prose.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::aead::inout::InOutBuf;
@@ -29,8 +30,9 @@ type Aes256Gcm = AesGcm<Aes256Enc, aes_gcm::aes::cipher::consts::U12>;
 /// A root key, prepared: the HMAC state of HKDF-Expand.
 ///
 /// The root key is uniform, so Extract is skipped (RFC 5869, section 3.3).
+/// Clones share it, and what is moved is a pointer, which leaves no copy behind.
 #[derive(Clone)]
-pub(crate) struct RootSecret(Hkdf<Sha256>);
+pub(crate) struct RootSecret(Arc<Hkdf<Sha256>>);
 
 impl fmt::Debug for RootSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,7 +42,7 @@ impl fmt::Debug for RootSecret {
 
 impl RootSecret {
     pub(crate) fn new(material: &[u8; 32]) -> Self {
-        Self(Hkdf::from_prk(material).expect("32 bytes are the hash length"))
+        Self(Arc::new(Hkdf::from_prk(material).expect("32 bytes are the hash length")))
     }
 
     /// 32 or 64 bytes for one purpose.

@@ -5,7 +5,6 @@ use std::process;
 
 use rand::rngs::{StdRng, SysRng};
 use rand::{SeedableRng, TryRng};
-use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -49,8 +48,13 @@ fn fresh() -> Result<Seeded> {
 ///
 /// # Errors
 /// `Entropy`.
-pub(crate) fn key_bytes<const N: usize>() -> Result<Zeroizing<[u8; N]>> {
-    let mut bytes = Zeroizing::new([0; N]);
-    SysRng.try_fill_bytes(bytes.as_mut()).map_err(|_| Error::from(ErrorKind::Entropy))?;
+pub(crate) fn fill_key(bytes: &mut [u8]) -> Result<()> {
+    SysRng.try_fill_bytes(bytes).map_err(|_| Error::from(ErrorKind::Entropy))
+}
+
+/// As [`fill_key`], for what is no key.
+pub(crate) fn system_bytes<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    fill_key(&mut bytes)?;
     Ok(bytes)
 }

@@ -2,12 +2,12 @@ use std::collections::BTreeSet;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use zeroize::Zeroizing;
 
 use super::{Field, KeyId, PlainTexts, Record, RecordKey, Scope, Token, Values, Version, open, seal};
 use crate::crypto::aead;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::{KeyState, Keyring, RootKey};
+use crate::keyring::material::Material;
 use crate::record::contents::Contents;
 use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
@@ -21,8 +21,8 @@ const NEW: KeyId = KeyId(0x2e);
 /// One byte of material per key: the same id and material wherever they are used.
 fn keyring(keys: &[(KeyId, KeyState)]) -> Keyring {
     let key =
-        |(id, state): &(KeyId, KeyState)| RootKey::new(*id, *state, Zeroizing::new([id.0 as u8; 32]), 0);
-    Keyring::restore(1, Zeroizing::new([2; 32]), keys.iter().map(key).collect()).unwrap()
+        |(id, state): &(KeyId, KeyState)| RootKey::new(*id, *state, Material::copied(&[id.0 as u8; 32]), 0);
+    Keyring::restore(1, Material::copied(&[2; 32]), keys.iter().map(key).collect()).unwrap()
 }
 
 fn before() -> Keyring {

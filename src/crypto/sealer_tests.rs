@@ -3,6 +3,7 @@ use rand::rngs::StdRng;
 
 use super::*;
 use crate::keyring::keys::Keyring;
+use crate::keyring::material::Material;
 use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
 use crate::record::token::{COMMITMENT, KeyId, SALT};
@@ -14,7 +15,7 @@ const SECRET: [Field; 3] =
     [Field::named("api_key"), Field::named("call_agent_id"), Field::named("webhook_key")];
 
 fn keyring(byte: u8) -> Keyring {
-    Keyring::first(KeyId(7), Zeroizing::new([byte; 32]), Zeroizing::new([2; 32]), 0)
+    Keyring::first(KeyId(7), Material::copied(&[byte; 32]), Material::copied(&[2; 32]), 0)
 }
 
 fn owner() -> Owner {

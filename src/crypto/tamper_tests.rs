@@ -13,6 +13,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::keyring::keys::{KeyState, Keyring, RootKey};
+use crate::keyring::material::Material;
 use crate::record::credentials::Credentials;
 use crate::record::field::FieldSpec;
 use crate::record::owner::Owner;
@@ -51,9 +52,9 @@ fn keyring(primary: KeyId) -> &'static Keyring {
 fn keyring_of(primary: KeyId) -> Keyring {
     let key = |id: KeyId| {
         let state = if id == primary { KeyState::Primary } else { KeyState::Retired };
-        RootKey::new(id, state, Zeroizing::new([id.0 as u8; 32]), 0)
+        RootKey::new(id, state, Material::copied(&[id.0 as u8; 32]), 0)
     };
-    Keyring::restore(1, Zeroizing::new([2; 32]), KEYS.map(key).into()).unwrap()
+    Keyring::restore(1, Material::copied(&[2; 32]), KEYS.map(key).into()).unwrap()
 }
 
 fn version(number: u64) -> Version {

@@ -10,6 +10,7 @@ use crate::keyring::file::{KeyringFile, OnDisk, Wrapped, now, random_id, read};
 use crate::keyring::format;
 use crate::keyring::keys::{KeyInfo, Keyring};
 use crate::keyring::life::Grace;
+use crate::keyring::material::Material;
 use crate::keyring::private_file::{self, Draft};
 use crate::keyring::wrapping::{WrappingKey, WrappingKeyProvider};
 use crate::record::token::{KeyId, NONCE};
@@ -70,7 +71,7 @@ impl KeyringFile {
     /// wrapped anew since it was opened; `KeyringFile` when it is damaged, an older generation, or cannot
     /// be saved; `Entropy`. On error the file is as it was, unless the error says that it was saved.
     pub fn add_key(&self) -> Result<KeyInfo> {
-        let material = random::key_bytes()?;
+        let material = Material::random()?;
         let mut added = None;
         let keys = self.change(|found| {
             let mut id = random_id()?;
@@ -272,7 +273,7 @@ fn prove(new: &Draft, next: &Next) -> Result<()> {
     let saved = saved.map_err(|error| unsaved(error.about("the new keyring does not read back")))?;
     let same = saved.generation == next.keys.generation && saved.follows(&next.keys);
     for key in next.keys.keys() {
-        let canary = key.canary(&*random::key_bytes::<NONCE>()?);
+        let canary = key.canary(&random::system_bytes::<NONCE>()?);
         let opens = saved.get(key.info.id).is_some_and(|saved| match &canary {
             Some(canary) => saved.material.is_some() && saved.made_canary(canary),
             None => saved.material.is_none(),

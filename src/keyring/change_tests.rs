@@ -283,7 +283,7 @@ fn a_file_that_changes_while_the_new_one_is_written_is_left_alone() {
         .change(|found| {
             // somebody who takes no lock
             fs::write(file.path(), &found.disk.text).unwrap();
-            Ok(Some(Next::new(found, found.keys.add(KeyId(5), random::key_bytes()?, 0)?)))
+            Ok(Some(Next::new(found, found.keys.add(KeyId(5), Material::random()?, 0)?)))
         })
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyringFile);

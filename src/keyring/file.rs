@@ -13,6 +13,7 @@ use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::format::{self, Outer};
 use crate::keyring::keys::{KeyInfo, Keyring};
+use crate::keyring::material::Material;
 use crate::keyring::private_file::{self, Stamp};
 use crate::keyring::wrapping::{Wrapping, WrappingKey, WrappingKeyProvider};
 use crate::record::token::KeyId;
@@ -120,7 +121,7 @@ impl KeyringFile {
             return Err(Error::new(ErrorKind::KeyringExists, format!("{} exists already", path.display())));
         }
         let id = random_id()?;
-        let keys = Keyring::first(id, random::key_bytes()?, random::key_bytes()?, now());
+        let keys = Keyring::first(id, Material::random()?, Material::random()?, now());
         let (wrapping, key) = provider.create()?;
         Ok(Self::from_parts(path, Wrapped { wrapping, key }, keys, None))
     }
@@ -240,7 +241,7 @@ impl fmt::Debug for KeyringFile {
 
 /// An id that may be taken already.
 pub(super) fn random_id() -> Result<KeyId> {
-    Ok(KeyId(u32::from_be_bytes(*random::key_bytes::<4>()?)))
+    Ok(KeyId(u32::from_be_bytes(random::system_bytes::<4>()?)))
 }
 
 /// The wall clock, which only marks when a key entered its state.

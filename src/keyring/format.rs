@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 use crate::crypto::aead::{decrypt_file, encrypt_file};
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::keys::{KeyInfo, KeyState, Keyring, Material, RootKey};
+use crate::keyring::keys::{KeyInfo, KeyState, Keyring, RootKey};
+use crate::keyring::material::Material;
 use crate::keyring::wrapping::{Wrapping, WrappingKey};
 use crate::record::token::NONCE;
 
@@ -60,11 +61,10 @@ struct Base64Key(Zeroizing<String>);
 
 impl Base64Key {
     fn decode(&self) -> Result<Material> {
-        let mut key = Zeroizing::new([0; 32]);
-        match STANDARD.decode_slice(self.0.as_bytes(), key.as_mut()) {
-            Ok(32) => Ok(key),
+        Material::written_by(|key| match STANDARD.decode_slice(self.0.as_bytes(), key) {
+            Ok(32) => Ok(()),
             _ => Err(damaged("key material must be 32 bytes in base64")),
-        }
+        })
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Outer> {
 /// # Errors
 /// `Entropy`.
 pub(super) fn seal(keys: &Keyring, wrapping: &Wrapping, key: &WrappingKey) -> Result<String> {
-    let nonce = *random::key_bytes::<NONCE>()?;
+    let nonce = random::system_bytes::<NONCE>()?;
     let header = Header {
         format: FORMAT.to_owned(),
         version: VERSION,
@@ -121,7 +121,7 @@ fn header_bytes(header: &Header) -> Vec<u8> {
 fn print_content(keys: &Keyring) -> Vec<u8> {
     let mut text = String::with_capacity(256 + keys.keys().len() * 512);
     text.push_str("{\"stable\":\"");
-    STANDARD.encode_string(keys.stable.as_ref(), &mut text);
+    STANDARD.encode_string(*keys.stable, &mut text);
     text.push_str("\",\"keys\":[");
     for (number, key) in keys.keys().iter().enumerate() {
         if number > 0 {
@@ -146,7 +146,7 @@ fn print_key(key: &RootKey, text: &mut String) {
     match &key.material {
         Some(material) => {
             text.push('"');
-            STANDARD.encode_string(material.as_ref(), text);
+            STANDARD.encode_string(**material, text);
             text.push_str("\"}");
         }
         None => text.push_str("null}"),

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
-
 use crate::crypto::aead::{RootSecret, decrypt_file, encrypt_file};
 use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::material::Material;
 use crate::record::token::{KeyId, NONCE};
 use crate::record::version::Millis;
 
@@ -59,8 +58,6 @@ pub struct KeyInfo {
     /// Identifies the key material and tells nothing about it: 32 hex digits.
     pub fingerprint: String,
 }
-
-pub(crate) type Material = Zeroizing<[u8; 32]>;
 
 /// One root key. `secret` and `material` are absent exactly when it is destroyed.
 #[derive(Clone)]
@@ -255,7 +252,7 @@ mod tests {
     use super::*;
 
     fn keyring() -> Keyring {
-        Keyring::first(KeyId(7), Zeroizing::new([1; 32]), Zeroizing::new([2; 32]), 1_000)
+        Keyring::first(KeyId(7), Material::copied(&[1; 32]), Material::copied(&[2; 32]), 1_000)
     }
 
     #[test]
@@ -268,7 +265,7 @@ mod tests {
     #[test]
     fn a_canary_tells_keys_apart_even_with_the_same_id() {
         let ours = keyring();
-        let other = RootKey::new(KeyId(7), KeyState::Primary, Zeroizing::new([3; 32]), 0);
+        let other = RootKey::new(KeyId(7), KeyState::Primary, Material::copied(&[3; 32]), 0);
         let canary = ours.keys()[0].canary(&[9; NONCE]).unwrap();
         assert!(ours.keys()[0].made_canary(&canary));
         assert!(!other.made_canary(&canary));
@@ -277,8 +274,8 @@ mod tests {
 
     #[test]
     fn a_keyring_has_exactly_one_primary_and_no_id_twice() {
-        let key = |id, state| RootKey::new(KeyId(id), state, Zeroizing::new([1; 32]), 0);
-        let restore = |keys| Keyring::restore(1, Zeroizing::new([2; 32]), keys);
+        let key = |id, state| RootKey::new(KeyId(id), state, Material::copied(&[1; 32]), 0);
+        let restore = |keys| Keyring::restore(1, Material::copied(&[2; 32]), keys);
         assert!(restore(vec![]).is_err());
         assert!(restore(vec![key(1, KeyState::Retired)]).is_err());
         assert!(restore(vec![key(1, KeyState::Primary), key(2, KeyState::Primary)]).is_err());
@@ -290,7 +287,7 @@ mod tests {
     fn debug_shows_no_material() {
         let text = format!(
             "{:?}",
-            Keyring::first(KeyId(7), Zeroizing::new([0xAB; 32]), Zeroizing::new([0xCD; 32]), 0)
+            Keyring::first(KeyId(7), Material::copied(&[0xAB; 32]), Material::copied(&[0xCD; 32]), 0)
         );
         assert!(
             !text.to_lowercase().contains("abab") && !text.contains("171, 171") && !text.contains("205, 205")

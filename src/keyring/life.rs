@@ -4,7 +4,8 @@
 //! The keyring that it is asked of stays as it is.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::keys::{KeyState, Keyring, Material, RootKey};
+use crate::keyring::keys::{KeyState, Keyring, RootKey};
+use crate::keyring::material::Material;
 use crate::record::token::KeyId;
 use crate::record::version::Millis;
 

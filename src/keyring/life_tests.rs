@@ -1,5 +1,4 @@
 use proptest::prelude::*;
-use zeroize::Zeroizing;
 
 use super::*;
 use crate::keyring::keys::KeyInfo;
@@ -10,7 +9,7 @@ const C: KeyId = KeyId(0xc);
 const DAY: Millis = 24 * 60 * 60 * 1000;
 
 fn material(byte: u32) -> Material {
-    Zeroizing::new([byte as u8; 32])
+    Material::copied(&[byte as u8; 32])
 }
 
 /// A is primary.

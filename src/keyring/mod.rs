@@ -5,6 +5,7 @@ pub(crate) mod file;
 pub(crate) mod format;
 pub(crate) mod keys;
 pub(crate) mod life;
+pub(crate) mod material;
 pub(crate) mod private_file;
 pub(crate) mod reload;
 pub(crate) mod wrapping;

@@ -12,6 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::material::Material;
 use crate::keyring::private_file;
 
 /// RFC 9106, section 4, second recommended choice: 64 MiB, 3 passes, 4 lanes.
@@ -25,12 +26,12 @@ const MAX_LANES: u32 = 64;
 const SALT: usize = 16;
 
 /// The key that seals a keyring file: 32 uniform bytes, wiped when dropped.
-pub struct WrappingKey(pub(crate) Zeroizing<[u8; 32]>);
+pub struct WrappingKey(pub(crate) Material);
 
 impl WrappingKey {
     /// A wrapping key from 32 uniform bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(Material::copied(&Zeroizing::new(bytes)))
     }
 }
 
@@ -136,7 +137,7 @@ impl WrappingKeyProvider for Passphrase {
                 error.with_hint("take five random words, or 32 random bytes as RETELL_VAULT_WRAPPING_KEY")
             );
         }
-        let salt = random::key_bytes::<SALT>()?;
+        let salt = random::system_bytes::<SALT>()?;
         let salt = STANDARD.encode(salt.as_ref());
         let wrapping = Wrapping::Argon2id { salt, memory_kib: MEMORY_KIB, passes: PASSES, lanes: LANES };
         let key = self.open(&wrapping)?;
@@ -163,18 +164,19 @@ fn checked_params(memory_kib: u32, passes: u32, lanes: u32) -> Result<Params> {
 }
 
 fn stretch(passphrase: &[u8], salt: &[u8], params: Params) -> Result<WrappingKey> {
-    let mut key = Zeroizing::new([0; 32]);
     // the plain call leaves its memory matrix behind unwiped
     let mut memory = vec![Block::new(); params.block_count()];
     let argon2 = Argon2::new(Algorithm::Argon2id, argon2::Version::V0x13, params);
-    let done = argon2.hash_password_into_with_memory(passphrase, salt, key.as_mut(), &mut memory);
+    let refused = |_| header("Argon2id refused the passphrase or its parameters");
+    let key = Material::written_by(|key| {
+        argon2.hash_password_into_with_memory(passphrase, salt, key, &mut memory).map_err(refused)
+    });
     memory.iter_mut().for_each(Zeroize::zeroize);
-    done.map_err(|_| header("Argon2id refused the passphrase or its parameters"))?;
-    Ok(WrappingKey(key))
+    key.map(WrappingKey)
 }
 
 /// 32 bytes that the operator keeps: in an environment variable, a file, a secret manager.
-pub struct RawKey(Zeroizing<[u8; 32]>);
+pub struct RawKey(Material);
 
 impl RawKey {
     /// A key from its base64 text, with or without white space around it.
@@ -183,10 +185,10 @@ impl RawKey {
     /// `InvalidInput` unless it is 32 bytes in standard base64.
     pub fn from_base64(text: &str) -> Result<Self> {
         let bytes = STANDARD.decode(text.trim()).map(Zeroizing::new).ok();
-        let key = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok());
+        let key = bytes.and_then(|bytes| <&[u8; 32]>::try_from(bytes.as_slice()).ok().map(Material::copied));
         let error = || Error::new(ErrorKind::InvalidInput, "the wrapping key must be 32 bytes in base64");
         let key = key.ok_or_else(|| error().with_hint("make one with `openssl rand -base64 32`"))?;
-        Ok(Self(Zeroizing::new(key)))
+        Ok(Self(key))
     }
 
     /// A key from a file that only its owner can read: 32 raw bytes.
@@ -195,11 +197,10 @@ impl RawKey {
     /// `InvalidInput` when it is missing, open to others, or has another length.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let bytes = read_secret(path.as_ref())?;
-        let key = <[u8; 32]>::try_from(bytes.as_slice());
-        let key = key.map_err(|_| {
+        let key = <&[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| {
             Error::new(ErrorKind::InvalidInput, "the wrapping key file must hold 32 raw bytes")
         })?;
-        Ok(Self(Zeroizing::new(key)))
+        Ok(Self(Material::copied(key)))
     }
 }
 

@@ -54,7 +54,7 @@ pub struct StoreOptions {
 /// What an owner must have for a store to be done. See [`StoreOptions::expect`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// The record of this version, or the deletion of this version.
+    /// The record of this version.
     Version(Version),
     /// No record, or one that was deleted.
     Absent,

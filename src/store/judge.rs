@@ -40,10 +40,7 @@ pub(super) fn check_expected(expected: Option<Expected>, newest: Option<Newest>)
     let there = newest.filter(|newest| !newest.is_tombstone).map(|newest| newest.version);
     let message = match (expected, there) {
         (None, _) | (Some(Expected::Absent), None) => return Ok(()),
-        // also the version of a deletion: the fast UPDATE cannot tell one from a record
-        (Some(Expected::Version(expected)), _) if newest.is_some_and(|newest| newest.version == expected) => {
-            return Ok(());
-        }
+        (Some(Expected::Version(expected)), Some(version)) if version == expected => return Ok(()),
         (Some(Expected::Version(expected)), Some(version)) => {
             format!("the record has version {version} now, not {expected}")
         }

@@ -2,11 +2,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;
-use zeroize::Zeroizing;
 
 use super::*;
 use crate::crypto::sealer;
 use crate::keyring::keys::{KeyState, RootKey};
+use crate::keyring::material::Material;
 use crate::local::file::{Base, KeptKind, LocalRecord};
 use crate::record::contents::Contents;
 use crate::record::credentials::Credentials;
@@ -22,9 +22,9 @@ type Told = Vec<(String, &'static str, ErrorKind)>;
 
 fn keyring(keys: &[(KeyId, KeyState)]) -> Arc<Keyring> {
     let key =
-        |(id, state): &(KeyId, KeyState)| RootKey::new(*id, *state, Zeroizing::new([id.0 as u8; 32]), 0);
+        |(id, state): &(KeyId, KeyState)| RootKey::new(*id, *state, Material::copied(&[id.0 as u8; 32]), 0);
     let keys = keys.iter().map(key).collect();
-    Arc::new(Keyring::restore(1, Zeroizing::new([2; 32]), keys).unwrap())
+    Arc::new(Keyring::restore(1, Material::copied(&[2; 32]), keys).unwrap())
 }
 
 fn only(key: KeyId) -> Arc<Keyring> {

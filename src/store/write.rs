@@ -224,7 +224,8 @@ impl<'a> Write<'a> {
         let seen = self.core.seen.get(self.request.owner).filter(|_| !self.looks_first)?;
         let is_expected = match self.request.options.expected {
             None => true,
-            Some(Expected::Version(version)) => version == seen.version,
+            // what was seen may be a deletion, which is no record; a change has seen a record
+            Some(Expected::Version(version)) => version == seen.version && self.request.change.is_some(),
             Some(Expected::Absent) => false,
         };
         Some(seen).filter(|_| is_expected)

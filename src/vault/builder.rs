@@ -252,7 +252,7 @@ async fn check_canaries(local: &LocalFile, keyring: &KeyringFile) -> Result<()> 
         key.info.state != KeyState::Destroyed && canaries.iter().all(|(id, _)| *id != key.info.id)
     };
     for key in keys.keys().iter().filter(is_new) {
-        if let Some(canary) = key.canary(&*random::key_bytes::<NONCE>()?) {
+        if let Some(canary) = key.canary(&random::system_bytes::<NONCE>()?) {
             local.put_canary(key.info.id, &canary).await?;
         }
     }
@@ -288,7 +288,7 @@ async fn refuse_rival(core: &Core) -> Result<()> {
 /// Finds out now what would otherwise meet the first user: a wrong password, a missing table, a pooler.
 async fn look_at_database(core: &Core) -> Result<()> {
     let Some(postgres) = &core.postgres else { return Ok(()) };
-    let tag = random::key_bytes::<16>()?;
+    let tag = random::system_bytes::<16>()?;
     let tag: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
     let looked = ask(core, || async {
         postgres.database.canary(&tag).await?;

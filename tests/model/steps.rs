@@ -158,11 +158,11 @@ impl World<'_> {
         if !self.hosts[h].is_cut_off {
             self.model.may_be_settled(o, h);
         }
-        let is_expected = |row: &Row| match (held(row), version) {
-            (None, _) => version.is_none(),
-            (Some(there), None) => self.model.is_tombstone(there),
-            (Some(there), Some(version)) => {
-                self.model.writes[there].version.is_none_or(|there| there == version)
+        let is_expected = |row: &Row| match held(row).filter(|id| !self.model.is_tombstone(*id)) {
+            None => version.is_none(),
+            Some(there) => {
+                version.is_some()
+                    && self.model.writes[there].version.is_none_or(|there| Some(there) == version)
             }
         };
         let rows = &self.model.owners[o].row;

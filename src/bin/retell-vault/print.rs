@@ -195,6 +195,6 @@ mod tests {
     #[test]
     fn tables_are_aligned_as_they_are_shown() {
         let rows = [["a\nb".to_owned(), "x".to_owned()], ["äbc".to_owned(), "\u{1b}[2J\u{2028}".to_owned()]];
-        assert_eq!(table(&rows), "a\\u{a}b  x\näbc     \\u{1b}[2J\\u{2028}\n");
+        assert_eq!(table(&rows), "a\\u{a}b  x\näbc      \\u{1b}[2J\\u{2028}\n");
     }
 }

@@ -12,7 +12,8 @@ const PAGE: usize = 4096;
 const LARGE: &str = "PRAGMA cache_size = 3; BEGIN IMMEDIATE;
     UPDATE pending SET text = 'torn' || substr(text, 700);
     DELETE FROM pending WHERE user < 'user-05';
-    INSERT INTO pending SELECT tenant, 'new-' || user, version, text, base, at FROM pending;
+    INSERT INTO pending (tenant, user, version, text, base, at)
+        SELECT tenant, 'new-' || user, version, text, base, at FROM pending;
     UPDATE pending SET text = 'torn' || text;";
 
 /// The files as a kill in the middle of a write leaves them: copied while a handle is at it.
