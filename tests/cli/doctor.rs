@@ -1,5 +1,9 @@
 //! `doctor`: its verdict is its exit code, and what it says mends.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
@@ -170,6 +174,36 @@ async fn users_who_cannot_be_looked_at_are_said() {
     home.database = role.url.clone();
     let meaning = said(home.run(&args));
     assert!(meaning.contains("42501"), "{meaning}");
+}
+
+#[test]
+fn a_command_is_right_for_a_shell_whatever_the_home_is_called() {
+    let home = Home::empty();
+    let folder = home.path().join("it's $(mine); \"really\"");
+    let folder = folder.to_str().unwrap();
+    let run = |args: &[&str]| home.run_with(args, &[("RETELL_VAULT_HOME", folder)], "");
+    let in_shell = |command: &str| {
+        assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+    };
+    run(&["init"]).ok();
+    // what keeps the vault from opening is an error with the same command
+    fs::set_permissions(format!("{folder}/keyring.json"), fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = run(&["doctor"]);
+    assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{refused:?}");
+    in_shell(refused.err.split_once("\nhint: ").unwrap().1);
+    run(&["doctor"]).ok();
+
+    let previous = format!("{folder}/keyring.json.previous");
+    fs::write(&previous, "").unwrap();
+    fs::set_permissions(&previous, fs::Permissions::from_mode(0o644)).unwrap();
+    let text = run(&["doctor"]);
+    assert_eq!(text.code, 2, "{text:?}");
+    let (_, command) = text.out.split_once("\n  mend it with this command:\n").unwrap();
+    let command = command.lines().next().unwrap();
+    let json = run(&["doctor", "--json"]).json();
+    assert_eq!(command.trim_start(), finding(&json, "keyring_open")["mend"]["text"]);
+    in_shell(command);
+    run(&["doctor"]).ok();
 }
 
 #[test]
