@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
 use crate::runner::*;
-use crate::support::Cluster;
 use crate::support::role::Role;
+use crate::support::supabase::supabase;
+use crate::support::{Cluster, TestDb};
 
 const BARE: &str = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, full_name text)";
 
@@ -38,6 +39,31 @@ async fn nothing_is_found_where_nothing_is_wrong() {
         let diagnosis = home.json(&args);
         assert_eq!((&diagnosis["health"], &diagnosis["findings"]), (&json!("healthy"), &json!([])));
         assert!(diagnosis["notes"].is_array());
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_found_after_schema_apply_with_any_profile() {
+    for profile in ["credentials", "full-profile"] {
+        for options in [&[][..], &["--row-security", "on", "--force-row-security"]] {
+            let db = TestDb::create().await;
+            // on a server like those of Supabase, where only policies keep users apart
+            if !options.is_empty() {
+                supabase(&db).await;
+            }
+            db.exec(BARE).await;
+            if !options.is_empty() {
+                db.exec("REVOKE ALL ON user_profiles FROM anon").await;
+            }
+            let home = Home::over(&db.url);
+            home.run(&[&["schema", "apply", "--profile", profile], options].concat()).ok();
+            home.put(&["--user", "user-1"], FULL).ok();
+            let diagnosis = home.run(&["doctor", "--deep", "--json"]).json();
+            let mut findings = diagnosis["findings"].as_array().unwrap().clone();
+            // true of the server of the tests
+            findings.retain(|found| found["id"] != "fsync_off");
+            assert!(findings.is_empty(), "{profile} {options:?}: {findings:#?}");
+        }
     }
 }
 
