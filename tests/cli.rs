@@ -9,6 +9,8 @@ mod database;
 mod doctor;
 #[path = "cli/evidence.rs"]
 mod evidence;
+#[path = "cli/fixes.rs"]
+mod fixes;
 #[path = "cli/key_tokens.rs"]
 mod key_tokens;
 #[path = "cli/keys.rs"]

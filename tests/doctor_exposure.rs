@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use retell_vault::{Area, DoctorOptions, Finding, Layout, Mend, Owner, Severity, StoreOptions};
 use support::doctor::Clinic;
 use support::role::Role;
-use support::rows::owners;
+use support::rows::{owners, value};
 use support::vaults::{ALL_COLUMNS, full_config, owner};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -481,4 +481,74 @@ async fn json_that_is_too_deep_is_not_called_clean() {
         .await;
     let finding = only(&clinic, "not_examined", "table public.user_profiles").await;
     assert_eq!(finding.count, Some(1));
+}
+
+// --- What is said about copies, and about constraints ---
+
+#[tokio::test]
+async fn triggers_that_may_copy_rows_are_named_and_others_are_not() {
+    let clinic = usual().await;
+    clinic.db.exec("CREATE SCHEMA audit; CREATE TABLE audit.record_version (record jsonb)").await;
+    let plant =
+        format!("ALTER TABLE user_profiles ADD api_key text; UPDATE user_profiles SET api_key = '{CANARY}'");
+    clinic.db.exec(&plant).await;
+    let insert = "INSERT INTO audit.record_version VALUES (to_jsonb(NEW));";
+    let others = "CREATE SCHEMA extensions; CREATE EXTENSION moddatetime SCHEMA extensions";
+    clinic.db.exec(others).await;
+    let made = |name: &str, body: &str| {
+        format!("CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS
+            $$ BEGIN {body} RETURN NEW; END $$")
+    };
+    for (function, made, is_named) in [
+        // as supa_audit makes it
+        ("audit.insert_update_delete_trigger()", made("audit.insert_update_delete_trigger", insert), true),
+        ("public.keep_history()", made("public.keep_history", insert), true),
+        ("public.log_change()", made("public.log_change", "PERFORM audit.log(to_jsonb(NEW));"), true),
+        ("public.set_updated_at()", made("public.set_updated_at", "NEW.last_retell_sync = now();"), false),
+        ("public.tell()", made("public.tell", "PERFORM pg_notify('changed', NEW.user_id);"), false),
+        ("extensions.moddatetime(last_retell_sync)", "SELECT 1".to_owned(), false),
+    ] {
+        let trigger = format!(
+            "CREATE TRIGGER t BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE FUNCTION {function}"
+        );
+        clinic.db.exec(&format!("{made}; {trigger}")).await;
+        let finding = only(&clinic, "plaintext", "column public.user_profiles.api_key").await;
+        assert!(finding.meaning.contains("audit or history tables"), "{finding:?}");
+        let name = format!("where triggers of this table write ({function})");
+        assert_eq!(finding.meaning.contains(&name), is_named, "{function}: {finding:?}");
+        assert_eq!(finding.meaning.contains("triggers"), is_named, "{function}: {finding:?}");
+        clinic.db.exec("DROP TRIGGER t ON user_profiles").await;
+    }
+}
+
+#[tokio::test]
+async fn a_constraint_proves_by_its_definition_and_only_when_it_is_valid() {
+    let clinic = Clinic::new().await;
+    // more rows than are looked at
+    clinic
+        .db
+        .exec("INSERT INTO user_profiles (user_id) SELECT n::text FROM generate_series(1, 20001) AS n; ANALYZE user_profiles")
+        .await;
+    let name = "retell_vault_user_profiles_encrypted_retell_api_key_tokens";
+    let proved = async || {
+        let notes = clinic.diagnose().await.notes;
+        let note = notes.into_iter().find(|note| note.starts_with("a constraint proves")).unwrap();
+        assert!(note.contains("encrypted_call_agent_id"), "{note}");
+        note.contains("encrypted_retell_api_key")
+    };
+    assert!(proved().await);
+    let definition = format!("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = '{name}'");
+    let check: String = value(&clinic.db, &definition).await;
+    for (as_name, definition, proves) in [
+        (name, "CHECK (encrypted_retell_api_key LIKE 'rv1.%')".to_owned(), false),
+        (name, check.replacen("CHECK (", "CHECK (true OR ", 1), false),
+        (name, format!("{check} NOT VALID"), false),
+        ("of_the_application", check, true),
+    ] {
+        let replace = format!(
+            "ALTER TABLE user_profiles DROP CONSTRAINT {name}; ALTER TABLE user_profiles ADD CONSTRAINT {as_name} {definition}"
+        );
+        clinic.db.exec(&replace).await;
+        assert_eq!(proved().await, proves, "{as_name} {definition}");
+    }
 }

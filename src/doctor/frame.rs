@@ -5,6 +5,7 @@
 
 use crate::doctor::context::TableContext;
 use crate::postgres::sql::names::quote;
+use crate::schema::object_owner::without_force;
 
 /// Statements as one transaction. `role`: as whom it runs; `None`: as whoever pastes it, for what the owner of the table may
 /// not do.
@@ -21,10 +22,7 @@ pub(crate) fn by_owner(context: &TableContext<'_>, statements: &str) -> String {
 /// Statements that change rows of the table, as its owner. They do it to every row or fail: a policy that hid some would leave
 /// them as they are.
 pub(crate) fn to_every_row(context: &TableContext<'_>, statements: &str) -> String {
-    let alter = |force: &str| format!("ALTER TABLE {} {force} ROW LEVEL SECURITY", context.relation());
-    let statements = match context.definitions.relation.forced {
-        true => format!("{};\n{statements};\n{}", alter("NO FORCE"), alter("FORCE")),
-        false => statements.to_owned(),
-    };
-    by_owner(context, &format!("SET LOCAL row_security = off;\n{statements}"))
+    let statements = vec!["SET LOCAL row_security = off".to_owned(), statements.to_owned()];
+    let forced = context.definitions.relation.forced;
+    by_owner(context, &without_force(&context.relation(), forced, statements).join(";\n"))
 }

@@ -57,7 +57,10 @@ fn open_to_others(path: &Path, id: FindingId, what: &str) -> Option<Finding> {
     let (problem, mend) = match private_file::openness(path)? {
         Openness::Mode { mode, private } => (
             format!("is open to group or others (mode {mode:03o})"),
-            Mend::Command(format!("chmod {private} {}", shell_word(path))),
+            match private_file::chmod(private, path) {
+                Some(command) => Mend::Command(command),
+                None => Mend::Advice(format!("give it the mode {private}")),
+            },
         ),
         Openness::Stranger => (
             "belongs to another user".to_owned(),
@@ -69,16 +72,6 @@ fn open_to_others(path: &Path, id: FindingId, what: &str) -> Option<Finding> {
     let meaning =
         format!("{what} {problem}: a vault that starts refuses it, and others may have copied it meanwhile");
     Some(Finding::new(id, Severity::Critical, format!("file {}", path.display()), meaning, mend))
-}
-
-/// As one word for the shell.
-fn shell_word(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = text.chars().all(|char| char.is_ascii_alphanumeric() || "/._-+".contains(char));
-    match is_plain && !text.starts_with('-') {
-        true => text,
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
 }
 
 /// What waits in the local file, and what the database never took.
@@ -153,15 +146,4 @@ async fn kept_owners(local: &LocalFile, kind: KeptKind) -> Result<Vec<String>> {
 
 fn object(local: &LocalFile) -> String {
     format!("local file {}", local.path().display())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn odd_paths_are_one_word_for_the_shell() {
-        assert_eq!(shell_word(Path::new("/srv/vault/keyring.json")), "/srv/vault/keyring.json");
-        assert_eq!(shell_word(Path::new("it's; here")), r"'it'\''s; here'");
-    }
 }

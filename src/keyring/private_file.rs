@@ -10,6 +10,7 @@ use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::visible::visible;
 
 /// Makes the folder with mode 0700 if it is missing, and refuses one that others could use.
 ///
@@ -31,10 +32,10 @@ pub(crate) fn check_folder(folder: &Path, kind: ErrorKind) -> Result<()> {
     if !metadata.is_dir() {
         return Err(refused(kind, folder, "is not a folder, or is a symlink", "name the folder itself"));
     }
-    check_access(&metadata, folder, kind, "chmod 700")
+    check_access(&metadata, folder, kind, "700")
 }
 
-fn check_access(metadata: &fs::Metadata, path: &Path, kind: ErrorKind, mend: &str) -> Result<()> {
+fn check_access(metadata: &fs::Metadata, path: &Path, kind: ErrorKind, private: &str) -> Result<()> {
     if metadata.uid() != geteuid().as_raw() {
         return Err(refused(
             kind,
@@ -46,9 +47,31 @@ fn check_access(metadata: &fs::Metadata, path: &Path, kind: ErrorKind, mend: &st
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         let problem = format!("is open to group or others (mode {mode:03o})");
-        return Err(refused(kind, path, &problem, &format!("{mend} {}", path.display())));
+        return Err(refused(kind, path, &problem, &make_private(private, path)));
     }
     Ok(())
+}
+
+/// How a person closes a path to others.
+fn make_private(private: &str, path: &Path) -> String {
+    chmod(private, path).unwrap_or_else(|| format!("give it the mode {private}"))
+}
+
+/// The command that gives a path a mode, for a shell. `None` for a path that is not seen as it is: what is printed would name
+/// another one.
+pub(crate) fn chmod(mode: &str, path: &Path) -> Option<String> {
+    let text = path.to_str().filter(|text| visible(text) == *text)?;
+    Some(format!("chmod {mode} {}", shell_word(text)))
+}
+
+fn shell_word(text: &str) -> String {
+    let is_plain = text.chars().all(|char| char.is_ascii_alphanumeric() || "/._-+".contains(char));
+    match is_plain {
+        // also between quotes it would begin an option
+        _ if text.starts_with('-') => shell_word(&format!("./{text}")),
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
 }
 
 /// What keeps a file or a folder from being private.
@@ -97,7 +120,7 @@ pub(crate) fn open_private(path: &Path, kind: ErrorKind, write: bool) -> Result<
     if !metadata.is_file() {
         return Err(refused(kind, path, "is not a regular file", "move it away"));
     }
-    check_access(&metadata, path, kind, "chmod 600")?;
+    check_access(&metadata, path, kind, "600")?;
     Ok(Some(file))
 }
 
@@ -347,5 +370,20 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_path_is_one_word_for_the_shell_or_has_no_command() {
+        for (path, word) in [
+            ("/srv/vault/keyring.json", "/srv/vault/keyring.json"),
+            ("it's; here", r"'it'\''s; here'"),
+            ("-R", "./-R"),
+            ("- R", "'./- R'"),
+        ] {
+            assert_eq!(chmod("600", Path::new(path)), Some(format!("chmod 600 {word}")));
+        }
+        for path in ["/srv/a\nb", "/srv/\u{202e}a"] {
+            assert_eq!(chmod("600", Path::new(path)), None, "{path}");
+        }
     }
 }

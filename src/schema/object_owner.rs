@@ -91,3 +91,13 @@ pub(crate) fn lock_down_sql(relation: &str) -> Vec<String> {
     );
     vec![format!("ALTER TABLE {relation} ENABLE ROW LEVEL SECURITY"), format!("DO {}", literal(&revoke))]
 }
+
+/// Statements that reach every row of a table, whether its policies hold for its owner or not. `forced`: they do. Nobody reads the
+/// table until such statements have ended.
+pub(crate) fn without_force(relation: &str, forced: bool, statements: Vec<String>) -> Vec<String> {
+    if !forced {
+        return statements;
+    }
+    let alter = |force: &str| format!("ALTER TABLE {relation} {force} ROW LEVEL SECURITY");
+    [vec![alter("NO FORCE")], statements, vec![alter("FORCE")]].concat()
+}

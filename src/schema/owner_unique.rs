@@ -4,7 +4,7 @@ use crate::postgres::sql::names::{in_schema, literal, our_name, owner_columns, q
 use crate::postgres::sql::token::{any_version, member};
 use crate::schema::evidence::{duplicates_exist, nulls_count, rows_differ, with_owner};
 use crate::schema::indexes::{Predicate, WantedIndex};
-use crate::schema::object_owner::lock_down_sql;
+use crate::schema::object_owner::{lock_down_sql, without_force};
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{LockLevel, Step};
 
@@ -114,6 +114,8 @@ fn remove_duplicates(input: &PlanInput<'_>, index: &WantedIndex) -> Step {
          INSERT INTO {beside} ({columns}) SELECT {columns} FROM gone",
         ranked(input)
     );
+    let forced = input.definitions.relation.forced;
+    let reach_all = |statements| without_force(&relation, forced, statements);
     let sql = [
         // writers wait, so that what is counted as the newest row stays it
         format!("LOCK TABLE {relation} IN SHARE ROW EXCLUSIVE MODE"),
@@ -128,9 +130,9 @@ fn remove_duplicates(input: &PlanInput<'_>, index: &WantedIndex) -> Step {
         id: "owner.duplicates".to_owned(),
         object: format!("rows of {}", input.layout.table_name()),
         reason: format!("{known}: all but the newest of each go to a table beside"),
-        sql: sql.into_iter().chain(lock_down_sql(&beside)).chain([removed]).collect(),
-        undo: vec![all_of(&restored, &beside), format!("DROP TABLE {beside}")],
-        lock: LockLevel::ShareRowExclusive,
+        sql: reach_all(sql.into_iter().chain(lock_down_sql(&beside)).chain([removed]).collect()),
+        undo: reach_all(vec![all_of(&restored, &beside), format!("DROP TABLE {beside}")]),
+        lock: if forced { LockLevel::AccessExclusive } else { LockLevel::ShareRowExclusive },
         rewrites: false,
         concurrent: false,
         instead: None,

@@ -1,11 +1,16 @@
 //! `doctor`: its verdict is its exit code, and what it says mends.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
 use crate::runner::*;
-use crate::support::Cluster;
 use crate::support::role::Role;
+use crate::support::supabase::supabase;
+use crate::support::{Cluster, TestDb};
 
 const BARE: &str = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, full_name text)";
 
@@ -34,6 +39,31 @@ async fn nothing_is_found_where_nothing_is_wrong() {
         let diagnosis = home.json(&args);
         assert_eq!((&diagnosis["health"], &diagnosis["findings"]), (&json!("healthy"), &json!([])));
         assert!(diagnosis["notes"].is_array());
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_found_after_schema_apply_with_any_profile() {
+    for profile in ["credentials", "full-profile"] {
+        for options in [&[][..], &["--row-security", "on", "--force-row-security"]] {
+            let db = TestDb::create().await;
+            // on a server like those of Supabase, where only policies keep users apart
+            if !options.is_empty() {
+                supabase(&db).await;
+            }
+            db.exec(BARE).await;
+            if !options.is_empty() {
+                db.exec("REVOKE ALL ON user_profiles FROM anon").await;
+            }
+            let home = Home::over(&db.url);
+            home.run(&[&["schema", "apply", "--profile", profile], options].concat()).ok();
+            home.put(&["--user", "user-1"], FULL).ok();
+            let diagnosis = home.run(&["doctor", "--deep", "--json"]).json();
+            let mut findings = diagnosis["findings"].as_array().unwrap().clone();
+            // true of the server of the tests
+            findings.retain(|found| found["id"] != "fsync_off");
+            assert!(findings.is_empty(), "{profile} {options:?}: {findings:#?}");
+        }
     }
 }
 
@@ -170,6 +200,36 @@ async fn users_who_cannot_be_looked_at_are_said() {
     home.database = role.url.clone();
     let meaning = said(home.run(&args));
     assert!(meaning.contains("42501"), "{meaning}");
+}
+
+#[test]
+fn a_command_is_right_for_a_shell_whatever_the_home_is_called() {
+    let home = Home::empty();
+    let folder = home.path().join("it's $(mine); \"really\"");
+    let folder = folder.to_str().unwrap();
+    let run = |args: &[&str]| home.run_with(args, &[("RETELL_VAULT_HOME", folder)], "");
+    let in_shell = |command: &str| {
+        assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+    };
+    run(&["init"]).ok();
+    // what keeps the vault from opening is an error with the same command
+    fs::set_permissions(format!("{folder}/keyring.json"), fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = run(&["doctor"]);
+    assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{refused:?}");
+    in_shell(refused.err.split_once("\nhint: ").unwrap().1);
+    run(&["doctor"]).ok();
+
+    let previous = format!("{folder}/keyring.json.previous");
+    fs::write(&previous, "").unwrap();
+    fs::set_permissions(&previous, fs::Permissions::from_mode(0o644)).unwrap();
+    let text = run(&["doctor"]);
+    assert_eq!(text.code, 2, "{text:?}");
+    let (_, command) = text.out.split_once("\n  mend it with this command:\n").unwrap();
+    let command = command.lines().next().unwrap();
+    let json = run(&["doctor", "--json"]).json();
+    assert_eq!(command.trim_start(), finding(&json, "keyring_open")["mend"]["text"]);
+    in_shell(command);
+    run(&["doctor"]).ok();
 }
 
 #[test]

@@ -58,6 +58,24 @@ async fn idle_connections_that_were_closed_are_no_failure() {
     vault.close().await;
 }
 
+/// The rows go and come back although policies that are forced hold for the owner of the table.
+#[tokio::test]
+async fn several_rows_of_an_owner_under_policies_that_are_forced() {
+    let stage = Stage::on(BARE).await;
+    let twice = "ALTER TABLE user_profiles DROP CONSTRAINT user_profiles_pkey; INSERT INTO user_profiles SELECT * FROM user_profiles";
+    stage.db.exec(twice).await;
+    let forced = "ALTER TABLE user_profiles ENABLE ROW LEVEL SECURITY; ALTER TABLE user_profiles FORCE ROW LEVEL SECURITY";
+    let (_guest, vault) = owned(&stage, forced).await;
+    let before = schema_of(&stage.db).await;
+    let count = "SELECT count(*) FROM user_profiles";
+    migrate(&vault, Wanted::from(Profile::Credentials).remove_duplicates()).await;
+    assert_eq!(value::<i64>(&stage.db, count).await, 100);
+    roll_back(&vault).await.unwrap();
+    assert_eq!(value::<i64>(&stage.db, count).await, 200);
+    assert_eq!(schema_of(&stage.db).await, before);
+    vault.close().await;
+}
+
 /// Policies that are forced hide rows from the owner of the table: nothing is taken for empty that is not.
 #[tokio::test]
 async fn under_policies_that_are_forced() {

@@ -1,5 +1,6 @@
 //! Planted misconfigurations: the doctor finds each one alone, and its own SQL mends it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 
 use retell_vault::{Diagnosis, DoctorOptions, Finding, Layout, Mend, Profile, Vault};
@@ -8,6 +9,8 @@ use tokio::process::Command;
 
 use super::TestDb;
 use super::vaults::{ALL_COLUMNS, Hosts};
+
+const MANUAL: &str = include_str!("../../docs/DOCTOR.md");
 
 /// Something wrong, and what the doctor calls it.
 pub struct Planted {
@@ -109,6 +112,12 @@ impl Clinic {
     pub async fn mend(&self, finding: &Finding) {
         match &finding.mend {
             Mend::Sql(sql) => {
+                // so that a test of every documented one is a test of every one
+                assert!(
+                    documented_sql_ids().contains(finding.id),
+                    "the manual knows no SQL of {}",
+                    finding.id
+                );
                 let lines: String = sql.lines().map(|line| format!("    {line}\n")).collect();
                 self.psql(&lines).await;
             }
@@ -116,21 +125,43 @@ impl Clinic {
         }
     }
 
-    /// As a person would run it, statement by statement.
+    /// As a superuser would run it, statement by statement.
     pub async fn psql(&self, sql: &str) {
-        let mut psql = Command::new("psql")
-            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", &self.db.url])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("psql runs");
-        let mut input = psql.stdin.take().expect("it was piped");
-        input.write_all(format!("{sql}\n").as_bytes()).await.expect("psql reads");
-        drop(input);
-        let output = psql.wait_with_output().await.expect("psql ends");
-        assert!(output.status.success(), "{}\nin: {sql}", String::from_utf8_lossy(&output.stderr));
+        psql(&self.db.url, sql).await;
     }
+}
+
+/// Runs SQL through psql, as a person pastes it.
+pub async fn psql(url: &str, sql: &str) {
+    let mut psql = Command::new("psql")
+        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", url])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("psql runs");
+    let mut input = psql.stdin.take().expect("it was piped");
+    input.write_all(format!("{sql}\n").as_bytes()).await.expect("psql reads");
+    drop(input);
+    let output = psql.wait_with_output().await.expect("psql ends");
+    assert!(output.status.success(), "{}\nin: {sql}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The ids that the manual says are mended by SQL, be it only in some cases.
+pub fn documented_sql_ids() -> BTreeSet<&'static str> {
+    let mut documented: BTreeMap<&str, &str> = BTreeMap::new();
+    for row in MANUAL.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [ids, _, _, mended_by] = cells[..] else { continue };
+        documented.extend(ids.split(", ").map(|id| (id.trim_matches('`'), mended_by)));
+    }
+    let says_sql =
+        |mended_by: &str| mended_by.split(|char: char| !char.is_alphanumeric()).any(|word| word == "SQL");
+    let is_mended_by_sql = |mended_by: &str| match mended_by.strip_prefix("as `") {
+        Some(other) => says_sql(documented[other.trim_end_matches('`')]),
+        None => says_sql(mended_by),
+    };
+    documented.iter().filter(|(_, mended_by)| is_mended_by_sql(mended_by)).map(|(id, _)| *id).collect()
 }
 
 /// What the doctor finds, apart from that the server of the tests does not wait for its disk, which is true of it.

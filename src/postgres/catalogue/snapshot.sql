@@ -143,9 +143,11 @@ SELECT json_build_object(
         'enabled', t.tgenabled <> 'D',
         'source', f.prosrc,
         'function', f.oid::regprocedure::text,
-        -- one that puts rows somewhere, or lies elsewhere; what is written in C may do anything
-        'copies', f.pronamespace NOT IN (c.relnamespace, 'pg_catalog'::regnamespace) OR f.prosrc ~* '\minsert\M'
-                  OR l.lanname = 'c') ORDER BY t.tgname), '[]')
+        -- one that puts rows somewhere or hands them on, or lies elsewhere; what is written in C may do anything, but for a module of
+        -- Postgres that sets the time of a change
+        'copies', (f.pronamespace NOT IN (c.relnamespace, 'pg_catalog'::regnamespace) OR l.lanname = 'c'
+                   OR f.prosrc ~* '\m(insert|execute|call|copy)\M|\mperform\s+(?!(pg_catalog\.)?(pg_notify|set_config)\M)')
+                  AND NOT (l.lanname = 'c' AND f.prosrc = 'moddatetime')) ORDER BY t.tgname), '[]')
       FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid JOIN pg_language l ON l.oid = f.prolang
       WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
     'policies', (SELECT coalesce(json_agg(json_build_object(
