@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use retell_vault::{ErrorKind, Fallback, PoolerMode, RetellConfig, Source, Vault, Version};
+use retell_vault::{ErrorKind, Fallback, PoolerMode, Source, Vault};
 use support::faults::*;
 use support::vaults::*;
 use support::*;
@@ -100,27 +100,6 @@ async fn sigkill_under_load_loses_nothing_that_was_acknowledged() {
         assert_eq!(loaded.version, last.version);
         assert!(last.degraded > 0 && last.degraded < last.stores, "the outage was part of it");
     }
-}
-
-struct Last {
-    config: RetellConfig,
-    version: Version,
-    stores: u32,
-    degraded: u32,
-}
-
-/// Stores one configuration after the other, and answers with the last one that was acknowledged.
-async fn write_until(stop: Arc<AtomicBool>, vault: Vault, user: String) -> Last {
-    let (mut stores, mut degraded, mut last) = (0, 0, None::<Last>);
-    while !stop.load(Ordering::Relaxed) {
-        stores += 1;
-        let config = full_config(format!("{user}_{stores}"));
-        let stored = vault.store(&owner(&user), &config).await.expect("with a local file a store succeeds");
-        assert!(last.as_ref().is_none_or(|last| last.version < stored.version), "versions only go up");
-        degraded += u32::from(stored.degraded.is_some());
-        last = Some(Last { config, version: stored.version, stores, degraded });
-    }
-    last.unwrap()
 }
 
 #[tokio::test]

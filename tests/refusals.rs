@@ -165,6 +165,7 @@ async fn a_role_that_may_only_read_is_an_error() {
     let (db, hosts) = stage(ALL_COLUMNS).await;
     let writer = hosts.host(1, &db.url).build().await.unwrap();
     writer.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    unplugged(&hosts, 2).await.store(&owner("waiting"), &full_config(1)).await.unwrap();
     set_for_new_sessions(&db, "default_transaction_read_only = on").await;
     let vault = hosts.host(0, &db.url).build().await.unwrap();
     let error = vault.store(&owner("user-1"), &full_config(2)).await.unwrap_err();
@@ -172,10 +173,14 @@ async fn a_role_that_may_only_read_is_an_error() {
     assert!(error.to_string().contains("read-only") && !error.hint().is_empty());
     assert_eq!(local(&vault).await.pending, 0);
     assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config(1));
+    assert!(vault.status().await.unwrap().database.unwrap().problem.unwrap().contains("only reads"));
+    let syncing = hosts.host(2, &db.url).build().await.unwrap();
+    assert!(syncing.sync().await.unwrap().stopped.unwrap().contains("read-only"));
 
-    // sessions from before a failover: new ones may write, and the store finds that out
+    // sessions from before a failover: new ones may write, and a store and a sync find that out
     db.exec("BEGIN READ WRITE; DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET ALL', current_database()); END $$; COMMIT").await;
     assert!(vault.store(&owner("user-1"), &full_config(3)).await.unwrap().degraded.is_none());
+    assert_eq!(syncing.sync().await.unwrap().pushed, 1);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::postgres::walk::rows::TableWalk;
 use crate::rotation::options::RotateOptions;
 use crate::rotation::report::RotateProgress;
 use crate::rotation::row_work::RowWork;
-use crate::rotation::stretch::{BUSY, PassEvent, StretchWork, read_only, steadily};
+use crate::rotation::stretch::{BUSY, PassEvent, StretchWork, steadily};
 use crate::rotation::throttle::Throttle;
 use crate::rotation::token_count::sees_all;
 use crate::store::core::Core;
@@ -141,6 +141,6 @@ pub(crate) async fn writable(postgres: &Postgres) -> Result<Arc<Plan>, DatabaseE
     postgres.check_writable(&plan)?;
     match postgres.database.takes_writes().await? {
         true => Ok(plan),
-        false => Err(read_only(postgres).await.into()),
+        false => Err(postgres.database.why_read_only().await.into()),
     }
 }

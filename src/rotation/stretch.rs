@@ -230,7 +230,7 @@ where
                 started.elapsed() < postgres.database.patience()
             }
             Outcome::ReadOnly => {
-                return Err(DatabaseError::new(Outcome::Reject, read_only(postgres).await));
+                return Err(DatabaseError::new(Outcome::Reject, postgres.database.why_read_only().await));
             }
             _ => false,
         };
@@ -239,15 +239,6 @@ where
         }
         pause(round).await;
         round += 1;
-    }
-}
-
-pub(crate) async fn read_only(postgres: &Postgres) -> Error {
-    match postgres.database.is_standby().await.unwrap_or(false) {
-        true => Error::new(ErrorKind::Unavailable, "the database is a standby, which takes no writes")
-            .with_hint("name the primary server; nothing was lost, and the same command goes on"),
-        false => Error::new(ErrorKind::AccessDenied, "the database takes only reads from this role")
-            .with_hint("look at default_transaction_read_only of the role and of the database"),
     }
 }
 

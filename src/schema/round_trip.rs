@@ -59,6 +59,10 @@ pub(super) async fn run(
         checks.fail(STORE, postgres.no_room());
         return Ok(());
     }
+    if !postgres.database.takes_writes().await? {
+        checks.fail(STORE, postgres.database.why_read_only().await.to_string());
+        return Ok(());
+    }
     if let Err(error) = postgres.check_writable(&plan) {
         checks.fail(STORE, error);
         return Ok(());

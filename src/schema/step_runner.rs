@@ -11,7 +11,7 @@ use crate::layout::layout::Layout;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::snapshot;
 use crate::postgres::connection::direct::{Direct, Refusal};
-use crate::postgres::connection::errors::DatabaseError;
+use crate::postgres::connection::errors::{DatabaseError, standby};
 use crate::postgres::sql::names::{in_schema, literal, quote, relation};
 use crate::postgres::statements::plan::Postgres;
 use crate::schema::journal;
@@ -162,17 +162,14 @@ impl<'a> StepRunner<'a> {
 }
 
 async fn takes_writes(direct: &mut Direct) -> Result<(), DatabaseError> {
-    let why: Option<String> = direct
-        .value(
-            "SELECT CASE WHEN pg_is_in_recovery() THEN 'the server is a standby'
-             WHEN current_setting('transaction_read_only') = 'on' THEN 'the database is read-only for this role' END",
-        )
-        .await?;
-    match why {
-        None => Ok(()),
-        Some(why) => Err(Error::new(ErrorKind::AccessDenied, why)
-            .with_hint("connect to the primary, or as a role that may write")
+    if direct.value("SELECT pg_is_in_recovery()").await? {
+        return Err(standby().into());
+    }
+    match direct.value("SELECT current_setting('transaction_read_only') = 'on'").await? {
+        true => Err(Error::new(ErrorKind::AccessDenied, "the database is read-only for this role")
+            .with_hint("connect as a role that may write")
             .into()),
+        false => Ok(()),
     }
 }
 

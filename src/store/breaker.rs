@@ -17,6 +17,8 @@ struct BreakerState {
     failures: u32,
     /// While this lies ahead nobody asks the server.
     closed_again_at: Option<Instant>,
+    /// One caller asks the server.
+    is_trying: bool,
     reason: String,
 }
 
@@ -29,6 +31,7 @@ impl Breaker {
             Some(until) if now < until => Some(state.reason.clone()),
             Some(_) => {
                 state.closed_again_at = Some(now + pause(state.failures));
+                state.is_trying = true;
                 None
             }
             None => None,
@@ -45,6 +48,11 @@ impl Breaker {
 
     pub(crate) fn failure(&self, reason: &str, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_open = state.closed_again_at.is_some_and(|until| now < until);
+        // one event fails all callers that are under way; it must not count once for each
+        if is_open && !std::mem::take(&mut state.is_trying) {
+            return;
+        }
         state.failures = state.failures.saturating_add(1);
         state.closed_again_at = Some(now + pause(state.failures));
         state.reason = reason.to_owned();
@@ -78,6 +86,21 @@ mod tests {
         assert!(breaker.blocks(later).is_some(), "the others wait for its outcome");
         breaker.success();
         assert!(breaker.blocks(later).is_none());
+    }
+
+    #[test]
+    fn callers_that_fail_together_count_once() {
+        let (breaker, start) = (Breaker::default(), Instant::now());
+        for _ in 0..20 {
+            breaker.failure("refused", start);
+        }
+        let later = start + FIRST_PAUSE;
+        assert!(breaker.blocks(later).is_none(), "one caller tries");
+        for _ in 0..20 {
+            breaker.failure("refused", later);
+        }
+        assert!(breaker.is_open(later + FIRST_PAUSE), "a second failure doubles the pause");
+        assert!(!breaker.is_open(later + FIRST_PAUSE * 2));
     }
 
     #[test]

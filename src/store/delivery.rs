@@ -75,7 +75,17 @@ impl Delivery<'_> {
                 // another writer may have made the row
                 Outcome::Duplicate if round == 0 => {}
                 Outcome::Duplicate | Outcome::Reject => return self.refused(fault).await,
-                Outcome::ReadOnly => return Err(DatabaseError::new(Outcome::TakesNoWrites, fault.error)),
+                Outcome::ReadOnly => {
+                    let why = self.postgres.database.why_read_only().await;
+                    if why.kind() == ErrorKind::Unavailable {
+                        return Err(DatabaseError::new(Outcome::TakesNoWrites, why));
+                    }
+                    if round > 0 {
+                        return Err(DatabaseError::new(Outcome::TakesNoWrites, fault.error));
+                    }
+                    // sessions from before a failover: new ones may write
+                    self.postgres.database.rebuild();
+                }
                 _ => return Err(fault),
             }
         }

@@ -89,6 +89,7 @@ impl Renaming<'_> {
                 // the next round sees whether it arrived
                 Outcome::Ambiguous => {}
                 Outcome::Duplicate if last.is_none() => {}
+                Outcome::ReadOnly => return Err(self.postgres.database.why_read_only().await.into()),
                 _ => return Err(last.filter(|last| last.outcome == Outcome::Ambiguous).unwrap_or(fault)),
             }
             last = last.filter(|last| last.outcome == Outcome::Ambiguous).or(Some(fault));

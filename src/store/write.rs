@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::file::{Base, KeptKind};
-use crate::postgres::connection::errors::{DatabaseError, Outcome};
+use crate::postgres::connection::errors::{DatabaseError, Outcome, standby};
 use crate::postgres::statements::bind::Written;
 use crate::postgres::statements::found_records::Row;
 use crate::postgres::statements::plan::{Plan, Postgres};
@@ -344,10 +344,7 @@ impl<'a> Write<'a> {
     /// A standby, a role that may not write, or a connection from before a failover.
     async fn read_only(&mut self, fault: DatabaseError) -> Result<DatabaseError, DatabaseError> {
         match self.postgres.database.is_standby().await {
-            Ok(true) => Err(DatabaseError::new(
-                Outcome::TakesNoWrites,
-                Error::new(ErrorKind::Unavailable, "the database is a standby, which takes no writes"),
-            )),
+            Ok(true) => Err(DatabaseError::new(Outcome::TakesNoWrites, standby())),
             Ok(false) if !self.reconnected => {
                 self.reconnected = true;
                 self.postgres.database.rebuild();

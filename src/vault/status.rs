@@ -172,7 +172,10 @@ async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field,
     status.left_alone = placement.left_alone.iter().map(|left| left_alone(postgres.layout(), left)).collect();
     status.not_looked_at = outside_of_layout(postgres, &plan).await;
     status.problem = match problem(postgres, &plan) {
-        None => wrong_keyring(core).await.map(|error| error.to_string()),
+        None => match postgres.database.takes_writes().await {
+            Ok(false) => Some(postgres.database.why_read_only().await.to_string()),
+            _ => wrong_keyring(core).await.map(|error| error.to_string()),
+        },
         problem => problem,
     };
     status

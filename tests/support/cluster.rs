@@ -4,6 +4,7 @@
 //! that was killed could not.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::thread;
@@ -114,13 +115,47 @@ impl Cluster {
     /// Starts a new server. The options are those of `postgres`, as `&["-c", "fsync=off"]`.
     /// Without that one, what the server has confirmed survives [`Cluster::kill`] and more.
     pub async fn start(options: &[&str]) -> Self {
+        Self::start_in(&env::temp_dir(), options).await
+    }
+
+    /// As [`Cluster::start`], below this folder.
+    pub async fn start_in(folder: &Path, options: &[&str]) -> Self {
         let mut cluster = Self {
-            folder: env::temp_dir().join(format!("cluster-{:016x}", rand::random::<u64>())),
+            folder: folder.join(format!("cluster-{:016x}", rand::random::<u64>())),
             options: options.iter().map(|&option| option.to_owned()).collect(),
             url: String::new(),
         };
         cluster.url = cluster.script("start").await;
         cluster
+    }
+
+    /// Starts a streaming standby of this server, which is down for as long as its files are copied. From then on it
+    /// confirms no commit that the standby has not applied.
+    pub async fn standby(&self, options: &[&str]) -> Self {
+        let port = Url::parse(&self.url).expect("the server's URL is valid").port().expect("a port");
+        let source = format!("primary_conninfo=host=127.0.0.1 port={port} user=postgres");
+        let options = [options, &["-c", &source]].concat();
+        let mut standby = Self {
+            folder: env::temp_dir().join(format!("cluster-{:016x}", rand::random::<u64>())),
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+            url: String::new(),
+        };
+        self.stop().await;
+        fs::create_dir(&standby.folder).expect("a folder for the standby");
+        fs::write(standby.folder.join(".throw-away"), "").expect("its marker");
+        let copy =
+            Command::new("cp").arg("-a").arg(self.folder.join("data")).arg(&standby.folder).status().await;
+        assert!(copy.expect("cp runs").success());
+        fs::write(standby.folder.join("data/standby.signal"), "").expect("the signal");
+        self.restart().await;
+        standby.url = standby.script("start").await;
+
+        let sql = "ALTER SYSTEM SET synchronous_commit = remote_apply;
+            ALTER SYSTEM SET synchronous_standby_names = '*'; SELECT pg_reload_conf()";
+        for statement in sql.split(';') {
+            self.exec(statement).await;
+        }
+        standby
     }
 
     /// The database `postgres` of this server. The same for life.

@@ -1,13 +1,15 @@
 //! What the tests of faults share.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use retell_vault::{LocalStatus, Owner, Timeouts, Vault};
+use retell_vault::{LocalStatus, Owner, RetellConfig, Timeouts, Vault, Version};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, SqliteConnection};
 
-use super::vaults::Hosts;
+use super::vaults::{Hosts, full_config, owner};
 
 /// Short enough for tests, long enough for a busy machine.
 pub const QUICK: Timeouts =
@@ -123,4 +125,26 @@ pub async fn said(vaults: &[&Vault], owner: &Owner) -> Vec<String> {
         });
     }
     said
+}
+
+/// What was acknowledged last.
+pub struct Last {
+    pub config: RetellConfig,
+    pub version: Version,
+    pub stores: u32,
+    pub degraded: u32,
+}
+
+/// Stores one configuration after the other, and answers with the last one that was acknowledged.
+pub async fn write_until(stop: Arc<AtomicBool>, vault: Vault, user: String) -> Last {
+    let (mut stores, mut degraded, mut last) = (0, 0, None::<Last>);
+    while !stop.load(Ordering::Relaxed) {
+        stores += 1;
+        let config = full_config(format!("{user}_{stores}"));
+        let stored = vault.store(&owner(&user), &config).await.expect("with a local file a store succeeds");
+        assert!(last.as_ref().is_none_or(|last| last.version < stored.version), "versions only go up");
+        degraded += u32::from(stored.degraded.is_some());
+        last = Some(Last { config, version: stored.version, stores, degraded });
+    }
+    last.unwrap()
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
@@ -85,7 +85,7 @@ pub struct CutProxy {
 
 /// What the connections of a proxy look at.
 struct Shared {
-    upstream: SocketAddr,
+    upstream: Mutex<SocketAddr>,
     mode: watch::Sender<Mode>,
     listening: watch::Sender<bool>,
     cuts: AtomicUsize,
@@ -96,7 +96,7 @@ impl CutProxy {
     /// Starts a proxy to the server in this URL, in [`Mode::Pass`].
     pub async fn start(url: &str) -> Self {
         let mut url = Url::parse(url).expect("the server's URL is valid");
-        let upstream = (Ipv4Addr::LOCALHOST, url.port().expect("the URL has a port")).into();
+        let upstream = Mutex::new(server(&url));
         let socket = bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port is free");
         let address = socket.local_addr().expect("the port is bound");
         url.set_port(Some(address.port())).expect("the URL has a host");
@@ -123,6 +123,12 @@ impl CutProxy {
     /// The URL that was given, through this proxy.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// New connections go to the server in this URL from now on.
+    pub fn lead_to(&self, url: &str) {
+        let url = Url::parse(url).expect("the server's URL is valid");
+        *self.shared.upstream.lock().expect("nobody panics with it") = server(&url);
     }
 
     /// Changes the mode for old and new connections. When this returns, it is in force.
@@ -241,6 +247,10 @@ impl Shared {
     }
 }
 
+fn server(url: &Url) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, url.port().expect("the URL has a port")).into()
+}
+
 /// Ends the connection.
 fn cut() -> io::Result<()> {
     Err(io::ErrorKind::ConnectionReset.into())
@@ -285,7 +295,8 @@ async fn accept(listener: &TcpListener, connections: &mut JoinSet<io::Result<()>
 async fn serve(client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     shared.not_in_black_hole().await;
     shared.not_silent().await;
-    let server = TcpStream::connect(shared.upstream).await?;
+    let upstream = *shared.upstream.lock().expect("nobody panics with it");
+    let server = TcpStream::connect(upstream).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (client_in, mut client_out) = client.into_split();

@@ -327,6 +327,12 @@ fn busy(message: &str) -> Error {
     Error::new(ErrorKind::Busy, message)
 }
 
+/// The server is a standby, which may become a primary.
+pub(crate) fn standby() -> Error {
+    Error::new(ErrorKind::Unavailable, "the database is a standby, which takes no writes")
+        .with_hint("name the primary server, or wait until this one is promoted")
+}
+
 fn reject(kind: ErrorKind, message: &str, hint: &str) -> DatabaseError {
     DatabaseError::new(Outcome::Reject, Error::new(kind, message).with_hint(hint))
 }

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Row};
 use tokio::time::timeout;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
+use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase, standby};
 use crate::postgres::connection::options::{self, PoolerMode, Timeouts};
 
 /// One statement and what is bound to it.
@@ -319,6 +319,15 @@ impl Database {
         rows.first()
             .map_or(Ok(false), |row| row.try_get(0))
             .map_err(|error| DatabaseError::of(&error, Phase::Reading))
+    }
+
+    /// Why a session of ours may only read: `Unavailable` on a standby, else `AccessDenied`.
+    pub(crate) async fn why_read_only(&self) -> Error {
+        match self.is_standby().await.unwrap_or(false) {
+            true => standby(),
+            false => Error::new(ErrorKind::AccessDenied, "the database takes only reads from this role")
+                .with_hint("look at default_transaction_read_only of the role and of the database"),
+        }
     }
 
     /// Asks for a random tag and compares: behind a transaction pooler that was not recognised, the
