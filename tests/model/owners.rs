@@ -104,9 +104,21 @@ impl Model {
         self.order(a, b).is_none_or(|order| order != Ordering::Less)
     }
 
-    /// The write with this configuration. Every write has a value of its own.
-    pub fn find(&self, config: &RetellConfig) -> Option<Id> {
-        self.writes.iter().position(|write| write.config.as_ref() == Some(config))
+    /// The write of an owner with this configuration and, where it is told, this version. Only what was moved to another
+    /// owner has the same values as another write.
+    pub fn find(&self, owner: usize, config: &RetellConfig, version: Option<Version>) -> Option<Id> {
+        let all = self.all_with(owner, config);
+        let is_others =
+            all.is_empty() && self.writes.iter().any(|write| write.config.as_ref() == Some(config));
+        assert!(!is_others, "another owner's");
+        let with = |known: Option<Version>| all.iter().find(|id| self.writes[**id].version == known);
+        let found = version.and_then(|_| with(version)).or_else(|| with(None)).or(all.last());
+        found.copied()
+    }
+
+    pub fn all_with(&self, owner: usize, config: &RetellConfig) -> Vec<Id> {
+        let is_it = |write: &Write| write.owner == owner && write.config.as_ref() == Some(config);
+        (0..self.writes.len()).filter(|id| is_it(&self.writes[*id])).collect()
     }
 
     /// An answer tells the version of a write, and it never changes.

@@ -1,8 +1,8 @@
 //! Each operation on the real vaults, and what its answer may be.
 
 use retell_vault::{
-    ApplyOptions, DoctorOptions, Error, ErrorKind, Expected, Loaded, Profile, PromoteOptions, RecordState,
-    RollBackOptions, RotateOptions, Source, StoreOptions, Stored, Version,
+    ApplyOptions, DoctorOptions, Error, ErrorKind, Expected, KeptReason, Loaded, Profile, PromoteOptions,
+    RecordState, RollBackOptions, RotateOptions, Source, StoreOptions, Stored, Version,
 };
 
 use super::operations::{Expect, OWNERS, Operation};
@@ -26,6 +26,8 @@ impl World<'_> {
             Sync { h } => self.sync(h).await,
             Forget { h, o } => self.forget(h, o).await,
             Kept { h } => drop(self.kept(h).await),
+            RetryDeadLetters { h, o } => self.retry_dead_letters(h, o).await,
+            RenameOwner { h, from, to } => self.rename_owner(h, from, to).await,
             Status { h } => drop(self.vault(h).status().await.unwrap()),
             Census { h, deep } => self.census(h, deep).await,
             Rotate { h } => self.rotate(h).await,
@@ -230,9 +232,9 @@ impl World<'_> {
             assert!(nothing || half || no_place || self.may_fail(h, &error), "host {h}: {error:?}");
             return;
         };
-        let base = self.model.find(&before).expect("somebody wrote what is modified");
-        let rows = &self.model.owners[o].row;
-        assert!(rows.contains(&Row::Holds(base)), "modified write {base}, and the row holds {rows:?}");
+        let (bases, rows) = (self.model.all_with(o, &before), &self.model.owners[o].row);
+        let is_there = bases.iter().any(|base| rows.contains(&Row::Holds(*base)));
+        assert!(is_there, "modified one of {bases:?}, and the row holds {rows:?}");
         let id = self.model.write(o, Some(after));
         match &modified {
             Err(error) if error.kind() == ErrorKind::Conflict => {
@@ -311,6 +313,79 @@ impl World<'_> {
         }
     }
 
+    /// The record of one owner becomes that of another, who has none, and a tombstone stays behind.
+    async fn rename_owner(&mut self, h: usize, from: usize, to: usize) {
+        let moved = self.vault(h).rename_owner(&who(from), &who(to)).await;
+        // what waits is synchronised first
+        if !self.hosts[h].is_cut_off {
+            [from, to].into_iter().for_each(|o| self.model.may_be_settled(o, h));
+        }
+        let is_record = |id: &Id| !self.model.is_tombstone(*id);
+        let records = |o: usize| -> Vec<Id> {
+            self.model.owners[o].row.iter().filter_map(held).filter(is_record).collect()
+        };
+        let (sources, targets) = (records(from), records(to));
+        let has_nothing = |o: usize, records: &[Id]| records.len() < self.model.owners[o].row.len();
+        self.say(format!(
+            "    {sources:?} to an owner with {targets:?}: {:?}",
+            moved.as_ref().map(|moved| moved.version)
+        ));
+        let is_lost = self.hosts[h].lost_answers;
+        let version = match &moved {
+            Ok(moved) => {
+                assert!(moved.degraded.is_none() && !sources.is_empty(), "there was nothing to move");
+                assert!(has_nothing(to, &targets), "the other owner has {targets:?}");
+                Some(moved.version)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                assert!(is_lost || has_nothing(from, &sources), "there was something to move");
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                // what waits of an owner whose row is gone is in the way too
+                let waits = self.model.owners[from].at[h].waiting.iter().any(Option::is_some);
+                assert!(is_lost || waits || !targets.is_empty(), "nothing was in the way: {error}");
+                None
+            }
+            Err(error) => return assert!(self.may_fail(h, error), "host {h}: {error:?}"),
+        };
+        if version.is_some() || is_lost {
+            self.note_renamed(h, (from, to), &sources, version);
+        }
+    }
+
+    /// It is one of these records that has moved, or where nobody was told so, it may have.
+    fn note_renamed(
+        &mut self,
+        h: usize,
+        (from, to): (usize, usize),
+        sources: &[Id],
+        version: Option<Version>,
+    ) {
+        let tombstone = self.model.write(from, None);
+        let mut moved = Vec::new();
+        for source in sources {
+            let config = self.model.writes[*source].config.clone();
+            moved.push(self.model.write(to, config));
+        }
+        if let Some(version) = version {
+            moved.iter().for_each(|id| self.model.learn_version(*id, version));
+            for o in [from, to] {
+                self.model.owners[o].row.clear();
+                self.model.owners[o].at[h].waiting = [None].into();
+                self.model.owners[o].at[h].restored = false;
+            }
+            if let [source] = sources {
+                self.model.owners[from].at[h].kept.insert(*source);
+            }
+            self.reached(h);
+        }
+        self.model.owners[from].row.insert(Row::Holds(tombstone));
+        self.model.owners[to].row.extend(moved.iter().map(|id| Row::Holds(*id)));
+        self.model.saw(from, h, tombstone);
+        moved.iter().for_each(|id| self.model.saw(to, h, *id));
+    }
+
     // --- Reads ---
 
     async fn load(&mut self, h: usize, o: usize) {
@@ -334,7 +409,10 @@ impl World<'_> {
         // a record that a column hid under its other name, and whose plain columns were written meanwhile, says so
         let is_named = self.was_renamed && !loaded.changed_outside.is_empty();
         let of_version = || self.model.writes.iter().position(|write| write.version == Some(loaded.version));
-        let found = self.model.find(&loaded.config).or_else(|| of_version().filter(|_| is_named));
+        let found = self
+            .model
+            .find(o, &loaded.config, Some(loaded.version))
+            .or_else(|| of_version().filter(|_| is_named));
         let id = found.unwrap_or_else(|| panic!("a mixture: nobody wrote {:?}", loaded.version));
         self.say(format!(
             "    host {h}, owner {o}: write {id} from {:?}, stale: {}",
@@ -489,6 +567,46 @@ impl World<'_> {
         }
         // the file says the same as its vault
         drop(self.kept(h).await);
+    }
+
+    /// They wait again, with what each was based on, unless something waits already.
+    async fn retry_dead_letters(&mut self, h: usize, o: Option<usize>) {
+        let before = self.kept(h).await;
+        let owner = o.map(who);
+        let retried = self.vault(h).retry_dead_letters(owner.as_ref()).await.unwrap() as usize;
+        self.say(format!("    {retried} wait again"));
+        // those of which nothing may be kept any more; which, the file tells
+        for possible in &mut self.model.owners {
+            possible.at[h].kept.retain(|id| !before.contains(&(*id, KeptReason::DeadLetter)));
+        }
+        let after = self.kept(h).await;
+        let is_dead = |(_, why): &&(Id, KeptReason)| *why == KeptReason::DeadLetter;
+        let gone: Vec<Id> =
+            before.iter().filter(is_dead).filter(|entry| !after.contains(entry)).map(|(id, _)| *id).collect();
+        assert!(gone.len() <= retried, "{gone:?} are no dead letters any more, and {retried} wait again");
+        for id in &gone {
+            let owner = self.model.writes[*id].owner;
+            assert!(o.is_none_or(|o| o == owner), "it was another's");
+            let at = &mut self.model.owners[owner].at[h];
+            assert!(at.waiting.contains(&None), "something newer waits");
+            (at.waiting, at.restored) = ([Some(*id)].into(), true);
+        }
+        let kept: Vec<Id> =
+            before.iter().filter(is_dead).filter(|entry| after.contains(entry)).map(|(id, _)| *id).collect();
+        for id in kept {
+            self.model.owners[self.model.writes[id].owner].at[h].kept.insert(id);
+        }
+        // a tombstone cannot be told from another one
+        if gone.len() < retried {
+            for (id, write) in
+                self.model.writes.iter().enumerate().filter(|(_, write)| write.config.is_none())
+            {
+                let at = &mut self.model.owners[write.owner].at[h];
+                let may_be = o.is_none_or(|o| o == write.owner) && at.waiting.contains(&None);
+                at.waiting.extend(may_be.then_some(Some(id)));
+                at.restored |= may_be;
+            }
+        }
     }
 
     async fn forget(&mut self, h: usize, o: usize) {
