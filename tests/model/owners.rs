@@ -104,18 +104,17 @@ impl Model {
         self.order(a, b).is_none_or(|order| order != Ordering::Less)
     }
 
-    /// The write of an owner with this configuration and, where it is told, this version. Only what was moved to another
-    /// owner has the same values as another write.
-    pub fn find(&self, owner: usize, config: &RetellConfig, version: Option<Version>) -> Option<Id> {
+    /// The write of an owner with this configuration and this version, which may be new.
+    pub fn find(&self, owner: usize, config: &RetellConfig, version: Version) -> Option<Id> {
         let all = self.all_with(owner, config);
         let is_others =
             all.is_empty() && self.writes.iter().any(|write| write.config.as_ref() == Some(config));
         assert!(!is_others, "another owner's");
         let with = |known: Option<Version>| all.iter().find(|id| self.writes[**id].version == known);
-        let found = version.and_then(|_| with(version)).or_else(|| with(None)).or(all.last());
-        found.copied()
+        with(Some(version)).or_else(|| with(None)).or(all.last()).copied()
     }
 
+    /// The writes of an owner with this configuration. There are several only of what has moved to another owner and back.
     pub fn all_with(&self, owner: usize, config: &RetellConfig) -> Vec<Id> {
         let is_it = |write: &Write| write.owner == owner && write.config.as_ref() == Some(config);
         (0..self.writes.len()).filter(|id| is_it(&self.writes[*id])).collect()

@@ -1,5 +1,7 @@
 //! Each operation on the real vaults, and what its answer may be.
 
+use std::collections::BTreeSet;
+
 use retell_vault::{
     ApplyOptions, DoctorOptions, Error, ErrorKind, Expected, KeptReason, Loaded, Profile, PromoteOptions,
     RecordState, RollBackOptions, RotateOptions, Source, StoreOptions, Stored, Version,
@@ -256,14 +258,18 @@ impl World<'_> {
         match &deleted {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.say(format!("    nothing was deleted on host {h}"));
-                let by_replica = self.hosts[h].doubts && self.hosts[h].start.offline_reads;
-                assert!(
-                    may_be_nothing || by_replica || self.renamed.is_some(),
-                    "there was something to delete"
-                );
+                let by_file = self.hosts[h].doubts
+                    && (self.hosts[h].start.offline_reads
+                        || self.tombstone_waits(h, self.model.writes[id].owner));
+                assert!(may_be_nothing || by_file || self.renamed.is_some(), "there was something to delete");
             }
             _ => self.note_store(h, id, deleted),
         }
+    }
+
+    /// In an outage the local file may say that there is nothing.
+    fn tombstone_waits(&self, h: usize, o: usize) -> bool {
+        self.model.owners[o].at[h].waiting.iter().flatten().any(|id| self.model.is_tombstone(*id))
     }
 
     /// Two hosts store at the same time: both are acknowledged, and the row holds the later one.
@@ -409,10 +415,8 @@ impl World<'_> {
         // a record that a column hid under its other name, and whose plain columns were written meanwhile, says so
         let is_named = self.was_renamed && !loaded.changed_outside.is_empty();
         let of_version = || self.model.writes.iter().position(|write| write.version == Some(loaded.version));
-        let found = self
-            .model
-            .find(o, &loaded.config, Some(loaded.version))
-            .or_else(|| of_version().filter(|_| is_named));
+        let found =
+            self.model.find(o, &loaded.config, loaded.version).or_else(|| of_version().filter(|_| is_named));
         let id = found.unwrap_or_else(|| panic!("a mixture: nobody wrote {:?}", loaded.version));
         self.say(format!(
             "    host {h}, owner {o}: write {id} from {:?}, stale: {}",
@@ -476,8 +480,7 @@ impl World<'_> {
             assert!(half || no_place || self.may_fail(h, &error), "host {h}: {error:?}");
             return;
         }
-        let tombstone_waits =
-            self.model.owners[o].at[h].waiting.iter().flatten().any(|id| self.model.is_tombstone(*id));
+        let tombstone_waits = self.tombstone_waits(h, o);
         let by_file = self.hosts[h].doubts && (tombstone_waits || self.hosts[h].start.offline_reads);
         if by_file || self.renamed.is_some() {
             return;
@@ -580,27 +583,26 @@ impl World<'_> {
             possible.at[h].kept.retain(|id| !before.contains(&(*id, KeptReason::DeadLetter)));
         }
         let after = self.kept(h).await;
-        let is_dead = |(_, why): &&(Id, KeptReason)| *why == KeptReason::DeadLetter;
-        let gone: Vec<Id> =
-            before.iter().filter(is_dead).filter(|entry| !after.contains(entry)).map(|(id, _)| *id).collect();
-        assert!(gone.len() <= retried, "{gone:?} are no dead letters any more, and {retried} wait again");
-        for id in &gone {
-            let owner = self.model.writes[*id].owner;
+        let mut waiting = [const { BTreeSet::new() }; OWNERS];
+        for entry in before.iter().filter(|(_, why)| *why == KeptReason::DeadLetter) {
+            let owner = self.model.writes[entry.0].owner;
+            match after.contains(entry) {
+                true => drop(self.model.owners[owner].at[h].kept.insert(entry.0)),
+                false => drop(waiting[owner].insert(Some(entry.0))),
+            }
+        }
+        let gone = waiting.iter().filter(|waiting| !waiting.is_empty()).count();
+        assert!(gone <= retried, "{waiting:?} are no dead letters any more, and {retried} wait again");
+        for (owner, waiting) in waiting.into_iter().enumerate().filter(|(_, waiting)| !waiting.is_empty()) {
             assert!(o.is_none_or(|o| o == owner), "it was another's");
             let at = &mut self.model.owners[owner].at[h];
             assert!(at.waiting.contains(&None), "something newer waits");
-            (at.waiting, at.restored) = ([Some(*id)].into(), true);
-        }
-        let kept: Vec<Id> =
-            before.iter().filter(is_dead).filter(|entry| after.contains(entry)).map(|(id, _)| *id).collect();
-        for id in kept {
-            self.model.owners[self.model.writes[id].owner].at[h].kept.insert(id);
+            (at.waiting, at.restored) = (waiting, true);
         }
         // a tombstone cannot be told from another one
-        if gone.len() < retried {
-            for (id, write) in
-                self.model.writes.iter().enumerate().filter(|(_, write)| write.config.is_none())
-            {
+        if gone < retried {
+            let tombstones = self.model.writes.iter().enumerate().filter(|(_, write)| write.config.is_none());
+            for (id, write) in tombstones {
                 let at = &mut self.model.owners[write.owner].at[h];
                 let may_be = o.is_none_or(|o| o == write.owner) && at.waiting.contains(&None);
                 at.waiting.extend(may_be.then_some(Some(id)));
