@@ -9,6 +9,7 @@ use retell_vault::{
     ApplyOptions, DoctorOptions, KeyState, KeyringFile, Layout, PoolerMode, Profile, PromoteOptions,
     RollBackOptions, RotateOptions, Vault,
 };
+use sqlx::Row;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 
 use super::support::faults::*;
@@ -118,7 +119,7 @@ impl Stage {
             .acquire_timeout(Duration::from_secs(10))
             .connect_lazy(&role.url)
             .unwrap();
-        let session = sqlx::query_scalar(SESSION).fetch_one(&pool).await.unwrap();
+        let session = session(&pool).await;
         let stage = Self { hosts, pool, session, role, _table_owner: table_owner, db };
         let vault = stage.vault(PoolerMode::None).await;
         for user in USERS {
@@ -286,8 +287,7 @@ impl Stage {
     /// The session that the pool hands out is as it was, and every record that was acknowledged is there.
     async fn assert_sound(&self, vault: &Vault, case: &str) {
         for _ in 0..2 {
-            let session: String = sqlx::query_scalar(SESSION).fetch_one(&self.pool).await.unwrap();
-            assert_eq!(session, self.session, "{case}");
+            assert_eq!(session(&self.pool).await, self.session, "{case}");
         }
         let checked = owner("checked");
         let stored = vault.store(&checked, &full_config("new")).await.unwrap();
@@ -299,6 +299,13 @@ impl Stage {
         // so that a rollback has nothing to lose
         self.db.exec("DELETE FROM user_profiles WHERE user_id = 'checked'").await;
     }
+}
+
+/// What [`SESSION`] says, in one message: so both times are the same, unless a transaction has begun before.
+async fn session(pool: &PgPool) -> String {
+    let session: String = sqlx::raw_sql(SESSION).fetch_one(pool).await.unwrap().get(0);
+    assert!(session.ends_with("|t"), "a transaction is open: {session}");
+    session
 }
 
 /// How often a future is polled until it is ready.

@@ -205,6 +205,17 @@ impl Model {
         at.last = Some(last);
     }
 
+    /// A host has read the row, whatever it holds.
+    pub fn may_have_seen(&mut self, owner: usize, host: usize) {
+        let there = self.owners[owner].row.iter();
+        let there: Vec<Id> =
+            there.filter_map(|row| if let Row::Holds(id) = row { Some(*id) } else { None }).collect();
+        let at = &mut self.owners[owner].at[host];
+        at.seen.extend(&there);
+        at.seen_now.extend(&there);
+        at.last = None;
+    }
+
     /// The ways in which a pending record can end, with what the row holds then.
     pub fn fates(&self, row: Row, pending: Id, restored: bool, was_removed: bool) -> BTreeSet<(Row, Fate)> {
         use Fate::{DeadLetter, Pushed, Superseded};
