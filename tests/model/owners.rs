@@ -17,6 +17,7 @@ pub enum Base {
     Nothing,
     /// Its process saw this write in the row last.
     On(Id),
+    /// The model does not know which.
     Either,
 }
 
@@ -241,13 +242,13 @@ impl Model {
                 if self.may_be_newer(there, pending) {
                     fates.insert((row, Superseded));
                 }
-                let based_on_it = write.base == Base::On(there);
                 if self.may_be_newer(pending, there) {
-                    let revives = self.is_tombstone(there) && !based_on_it;
-                    if !revives {
+                    // what is not based on a deletion does not undo it
+                    let may_revive = self.is_tombstone(there) && write.base != Base::On(there);
+                    if !may_revive || write.base == Base::Either {
                         fates.insert(pushed);
                     }
-                    if revives || was_removed || restored {
+                    if may_revive || was_removed || restored {
                         fates.insert((row, DeadLetter));
                     }
                 }

@@ -139,7 +139,10 @@ impl World<'_> {
         let configs: Vec<_> =
             writes.iter().map(|(_, owner, config)| (owner.clone(), config.clone())).collect();
         let stored = self.vault(h).store_many(&configs).await.unwrap();
-        for ((id, ..), stored) in writes.into_iter().zip(stored) {
+        let mut answers: Vec<_> = writes.into_iter().map(|(id, ..)| id).zip(stored).collect();
+        // where some came through in the end, the database was still away for the others
+        answers.sort_by_key(|(_, stored)| stored.as_ref().is_ok_and(|stored| stored.degraded.is_none()));
+        for (id, stored) in answers {
             self.note_store(h, id, stored);
         }
     }
@@ -260,6 +263,9 @@ impl World<'_> {
         match &deleted {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.say(format!("    nothing was deleted on host {h}"));
+                if !self.hosts[h].is_cut_off {
+                    self.model.may_have_seen(self.model.writes[id].owner, h);
+                }
                 let by_file = self.hosts[h].doubts
                     && (self.hosts[h].start.offline_reads
                         || self.tombstone_waits(h, self.model.writes[id].owner));
@@ -409,7 +415,9 @@ impl World<'_> {
 
     async fn load_many(&mut self, h: usize) {
         let owners: Vec<_> = (0..OWNERS).map(who).collect();
-        for (o, loaded) in self.vault(h).load_many(&owners).await.into_iter().enumerate() {
+        let mut answers: Vec<_> = self.vault(h).load_many(&owners).await.into_iter().enumerate().collect();
+        answers.sort_by_key(|(_, loaded)| loaded.as_ref().is_ok_and(|loaded| !loaded.stale));
+        for (o, loaded) in answers {
             self.note_load(h, o, loaded);
         }
     }
