@@ -1,5 +1,11 @@
 //! A future that is dropped at any await point leaves no half-written state and no poisoned connection.
 
+//!
+//! `RETELL_VAULT_TEST_EVERY=1 scripts/test --test cancellation -- --nocapture` cuts every call at every poll; without it, the
+//! long ones are cut at a few.
+
+#[path = "cancellation/calls.rs"]
+mod calls;
 mod support;
 
 use std::future::{Future, poll_fn};
@@ -7,11 +13,17 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use retell_vault::{ErrorKind, Owner, PoolerMode, RetellConfig, Vault};
+use futures_util::StreamExt;
+use retell_vault::{ErrorKind, Expected, Owner, PoolerMode, RetellConfig, StoreOptions, Vault};
 use sqlx::postgres::PgPoolOptions;
 use support::faults::*;
 use support::vaults::*;
 use support::*;
+
+const OPEN_TRANSACTIONS: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+const ADVISORY_LOCKS: &str = "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
+    WHERE datname = current_database() AND locktype = 'advisory'";
 
 /// When a future is dropped: after so many polls, at once or when it is woken again.
 #[derive(Clone, Copy, Debug)]
@@ -48,9 +60,11 @@ enum Operation {
     LoadMany,
     Sync,
     Rename,
+    Expecting,
+    Modify,
 }
 
-const OPERATIONS: [Operation; 8] = [
+const OPERATIONS: [Operation; 10] = [
     Operation::Update,
     Operation::Create,
     Operation::Delete,
@@ -59,6 +73,8 @@ const OPERATIONS: [Operation; 8] = [
     Operation::LoadMany,
     Operation::Sync,
     Operation::Rename,
+    Operation::Expecting,
+    Operation::Modify,
 ];
 
 fn owners(user: &str) -> [Owner; 2] {
@@ -93,13 +109,25 @@ impl Operation {
                 let [to, from] = owners(user);
                 drop(vault.rename_owner(&from, &to).await.unwrap());
             }
+            Self::Expecting => {
+                let there = vault.load(&owner(user)).await.unwrap().version;
+                let options = StoreOptions::new().expect(Expected::Version(there));
+                drop(vault.store_with(&owner(user), &full_config("new"), options).await.unwrap());
+            }
+            Self::Modify => {
+                let new = |config: &mut RetellConfig| {
+                    *config = full_config("new");
+                    Ok(())
+                };
+                drop(vault.modify(&owner(user), new).await.unwrap());
+            }
         }
     }
 
     /// What may be there afterwards, as [`state`] says it; the first one was there before.
     fn possible(self) -> &'static [&'static str] {
         match self {
-            Self::Update | Self::StoreMany => &["old", "new"],
+            Self::Update | Self::StoreMany | Self::Expecting | Self::Modify => &["old", "new"],
             Self::Create | Self::Rename => &["NotFound", "new"],
             Self::Delete => &["old", "NotFound"],
             Self::Load | Self::LoadMany => &["old"],
@@ -164,12 +192,8 @@ async fn cut_everywhere(table: &str, mode: PoolerMode, operation: Operation) {
     }
     vault.sync().await.unwrap();
     assert_eq!(local(&vault).await.pending, 0);
-    let open =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
-    until(async || number(&db.url, open).await == 0).await;
-    let locks = "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
-        WHERE datname = current_database() AND locktype = 'advisory'";
-    until(async || number(&db.url, locks).await == 0).await;
+    until(async || number(&db.url, OPEN_TRANSACTIONS).await == 0).await;
+    until(async || number(&db.url, ADVISORY_LOCKS).await == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -193,6 +217,12 @@ async fn creation_under_an_advisory_lock() {
         cut_everywhere(&table, mode, Operation::Create).await;
         cut_everywhere(&table, mode, Operation::Sync).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_other_call() {
+    // each waits for much, and has a database of its own
+    futures_util::stream::iter(calls::CALLS).for_each_concurrent(8, calls::cut_call).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! restored copies and rows that come and go, against a model that says for every owner which answers are allowed.
 //!
 //! `RETELL_VAULT_TEST_SEQUENCES=20000 scripts/test --test model sequences -- --exact` runs a longer campaign, and so does
-//! `RETELL_VAULT_TEST_SEQUENCES` with the two tests that kill. A failure prints its seed and its operations:
+//! `RETELL_VAULT_TEST_SEQUENCES` with the tests that kill, and with the one in which columns have other names. A failure prints its seed and its operations:
 //! `RETELL_VAULT_TEST_SEED=… RETELL_VAULT_TEST_SEQUENCES=1` runs that sequence again.
 
 mod support;
@@ -22,7 +22,7 @@ use std::env;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use operations::{Kills, OWNERS, Operation, Start, sequence};
+use operations::{Besides, OWNERS, Operation, Start, sequence};
 use owners::Row;
 use retell_vault::{DoctorOptions, Severity};
 use support::rotation::promote;
@@ -37,17 +37,22 @@ async fn process() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sequences() {
-    campaign(Kills::None, 16, 16).await;
+    campaign(Besides::Nothing, 12, 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sequences_with_killed_processes() {
-    campaign(Kills::Processes, 4, 4).await;
+    campaign(Besides::KilledProcesses, 4, 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sequences_with_a_killed_server() {
-    campaign(Kills::Server, 2, 2).await;
+    campaign(Besides::KilledServer, 2, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sequences_with_renamed_columns() {
+    campaign(Besides::RenamedColumns, 4, 4).await;
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -55,7 +60,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// So many sequences, several at a time. Every one has a seed of its own.
-async fn campaign(kills: Kills, in_ci: u64, workers: u64) {
+async fn campaign(besides: Besides, in_ci: u64, workers: u64) {
     if env::var(process::TASK).is_ok() {
         return;
     }
@@ -67,13 +72,13 @@ async fn campaign(kills: Kills, in_ci: u64, workers: u64) {
     let worker = || {
         let (next, failed) = (next.clone(), failed.clone());
         tokio::spawn(async move {
-            let ground = Arc::new(Ground::new(kills == Kills::Server).await);
+            let ground = Arc::new(Ground::new(besides == Besides::KilledServer).await);
             loop {
                 let n = next.fetch_add(1, Ordering::SeqCst);
                 if n >= count || failed.lock().unwrap().len() >= 3 {
                     return;
                 }
-                if let Err(report) = run(&ground, first + n, kills).await {
+                if let Err(report) = run(&ground, first + n, besides).await {
                     println!("{report}");
                     failed.lock().unwrap().push(first + n);
                 }
@@ -95,8 +100,8 @@ async fn campaign(kills: Kills, in_ci: u64, workers: u64) {
 ///
 /// # Errors
 /// What went wrong, with everything that leads there again.
-async fn run(ground: &Arc<Ground>, seed: u64, kills: Kills) -> Result<(), String> {
-    let (start, operations) = sequence(seed, kills, tables().len());
+async fn run(ground: &Arc<Ground>, seed: u64, besides: Besides) -> Result<(), String> {
+    let (start, operations) = sequence(seed, besides, tables().len());
     let length = number("RETELL_VAULT_TEST_OPERATIONS").map_or(operations.len(), |length| length as usize);
     let log = Arc::new(Mutex::new(vec![format!("{start:?}")]));
     let (task_ground, task_log) = (ground.clone(), log.clone());
@@ -107,7 +112,7 @@ async fn run(ground: &Arc<Ground>, seed: u64, kills: Kills) -> Result<(), String
     task.await.map_err(|failure| {
         let log = log.lock().unwrap().join("\n");
         let reason = reason(failure.into_panic().as_ref());
-        format!("{log}\n--- {reason}\n--- RETELL_VAULT_TEST_SEED={seed} RETELL_VAULT_TEST_SEQUENCES=1, {kills:?} are killed")
+        format!("{log}\n--- {reason}\n--- RETELL_VAULT_TEST_SEED={seed} RETELL_VAULT_TEST_SEQUENCES=1, besides: {besides:?}")
     })
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use retell_vault::{ErrorKind, Fallback, PoolerMode, Source, Vault};
+use futures_util::StreamExt;
+use retell_vault::{ErrorKind, Fallback, PoolerMode, RetellConfig, Source, Vault, Version};
 use support::faults::*;
 use support::vaults::*;
 use support::*;
@@ -186,6 +187,74 @@ async fn an_answer_that_got_lost_is_one_application() {
         assert_eq!((loaded.config, loaded.version), (full_config(1), stored.version), "{case}");
         assert_eq!(local(&vault).await.pending, 0, "{case}");
     }
+}
+
+/// `RETELL_VAULT_TEST_AMBIGUOUS=10000 scripts/test --test outage ambiguous_writes -- --nocapture` runs the campaign.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ambiguous_writes_are_neither_lost_nor_doubled() {
+    let tries: u32 =
+        std::env::var("RETELL_VAULT_TEST_AMBIGUOUS").map_or(48, |tries| tries.parse().expect("a number"));
+    let unique = format!("{ALL_COLUMNS}; {NOTE_WRITES}");
+    let duplicates = unique.replace("PRIMARY KEY", "");
+    let kinds = [
+        (&unique, PoolerMode::None, Request::ExecutionOf(b"UPDATE")),
+        (&unique, PoolerMode::Transaction, Request::ExecutionOf(b"UPDATE")),
+        (&unique, PoolerMode::Transaction, Request::Message(b"COMMIT")),
+        (&duplicates, PoolerMode::Transaction, Request::Message(b"COMMIT")),
+    ];
+    // each waits for much, and has a database of its own
+    let lanes = (tries / 200).clamp(1, 6);
+    let kinds = (0..lanes).flat_map(|_| kinds.clone());
+    let done = futures_util::stream::iter(kinds).map(async |(table, mode, request)| {
+        let stage = Stage::new(table).await;
+        let unknown = ambiguous_writes(&stage, mode, &request, tries / 4 / lanes).await;
+        (stage.proxy.cuts(), unknown)
+    });
+    let done: Vec<(usize, u32)> = done.buffer_unordered(24).collect().await;
+    let lost_answers: usize = done.iter().map(|(cuts, _)| cuts).sum();
+    let unknown: u32 = done.iter().map(|(_, unknown)| unknown).sum();
+    println!("{lost_answers} answers lost, {unknown} told as unknown, 0 writes lost or doubled");
+}
+
+/// Writes whose answers get lost: each is there once, and only a caller who was told so does not know. How many were.
+async fn ambiguous_writes(stage: &Stage, mode: PoolerMode, request: &Request, tries: u32) -> u32 {
+    let vault = stage.hosts.host(0, stage.proxy.url()).pooler(mode).build().await.unwrap();
+    let (other, mut unknown) = (stage.other().await, 0);
+    for n in 0..tries {
+        let (case, owner) = (format!("{mode:?}, {request:?}, {n}"), owner(&format!("user-{}", n % 5)));
+        vault.store(&owner, &full_config(n)).await.unwrap();
+        let (cuts, writes) = (stage.proxy.cuts(), stage.writes().await);
+        stage.proxy.set(Mode::CutAfterRequest(request.clone())).await;
+        let new = small_config(n);
+        let (written, after) = match n % 3 {
+            0 => (vault.store(&owner, &new).await, Some(&new)),
+            1 => {
+                let modified = vault.modify(&owner, |config| {
+                    *config = new.clone();
+                    Ok(())
+                });
+                (modified.await, Some(&new))
+            }
+            _ => (vault.delete(&owner).await, None),
+        };
+        assert_eq!(stage.proxy.cuts(), cuts + 1, "{case}");
+        let there = other.load(&owner).await.ok();
+        match written {
+            Ok(written) => {
+                assert!(written.degraded.is_none(), "{case}: {:?}", written.degraded);
+                assert_eq!(stage.writes().await, writes + 1, "{case}: once");
+                assert_eq!(there.as_ref().map(|there| &there.config), after, "{case}");
+                assert!(there.is_none_or(|there| there.version == written.version), "{case}");
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{case}: {error}");
+                assert!(stage.writes().await <= writes + 1, "{case}: once at most");
+                unknown += 1;
+            }
+        }
+        assert_eq!(local(&vault).await.pending, 0, "{case}");
+    }
+    unknown
 }
 
 #[tokio::test]

@@ -57,6 +57,16 @@ pub enum Operation {
     Kept {
         h: usize,
     },
+    /// Of one owner, or of all.
+    RetryDeadLetters {
+        h: usize,
+        o: Option<usize>,
+    },
+    RenameOwner {
+        h: usize,
+        from: usize,
+        to: usize,
+    },
     Status {
         h: usize,
     },
@@ -139,12 +149,14 @@ pub enum Operation {
     },
 }
 
-/// What gets killed besides.
+/// What happens besides.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kills {
-    None,
-    Processes,
-    Server,
+pub enum Besides {
+    Nothing,
+    KilledProcesses,
+    KilledServer,
+    /// A column has another name for a while. What it held is hidden then, so less can be said of every answer.
+    RenamedColumns,
 }
 
 /// How a sequence begins.
@@ -162,7 +174,7 @@ pub struct HostStart {
     pub minutes: i64,
 }
 
-pub fn sequence(seed: u64, kills: Kills, tables: usize) -> (Start, Vec<Operation>) {
+pub fn sequence(seed: u64, besides: Besides, tables: usize) -> (Start, Vec<Operation>) {
     let mut rng = StdRng::seed_from_u64(seed);
     let host = |rng: &mut StdRng| HostStart {
         offline_reads: rng.random_bool(0.4),
@@ -174,20 +186,20 @@ pub fn sequence(seed: u64, kills: Kills, tables: usize) -> (Start, Vec<Operation
     let hosts: Vec<_> = (0..count).map(|_| host(&mut rng)).collect();
     let start = Start { table: rng.random_range(0..tables), hosts };
     let length = rng.random_range(20..=40);
-    let operations = (0..length).map(|_| operation(&mut rng, count, kills)).collect();
+    let operations = (0..length).map(|_| operation(&mut rng, count, besides)).collect();
     (start, operations)
 }
 
-fn operation(rng: &mut StdRng, hosts: usize, kills: Kills) -> Operation {
+fn operation(rng: &mut StdRng, hosts: usize, besides: Besides) -> Operation {
     use Operation::*;
     let (h, o) = (rng.random_range(0..hosts), rng.random_range(0..OWNERS));
     let kill = rng.random_range(0..100);
-    match kills {
-        Kills::Processes if kill < 8 => {
+    match besides {
+        Besides::KilledProcesses if kill < 8 => {
             let (delete, micros) = (rng.random_bool(0.2), rng.random_range(0..25_000));
             return KillProcess { h, o, delete, micros };
         }
-        Kills::Server if kill < 8 => return KillServer { micros: rng.random_range(0..40_000) },
+        Besides::KilledServer if kill < 8 => return KillServer { micros: rng.random_range(0..40_000) },
         _ => {}
     }
     match rng.random_range(0..1000) {
@@ -217,8 +229,10 @@ fn operation(rng: &mut StdRng, hosts: usize, kills: Kills) -> Operation {
         750..755 => Redetect { h },
         755..757 => Doctor { h },
         757..780 => Together { o },
-        780..788 => RenameColumn,
-        788..800 => RenameColumnBack,
+        780..788 if besides == Besides::RenamedColumns => RenameColumn,
+        788..800 if besides == Besides::RenamedColumns => RenameColumnBack,
+        780..792 => RenameOwner { h, from: o, to: (o + rng.random_range(1..OWNERS)) % OWNERS },
+        792..800 => RetryDeadLetters { h, o: rng.random_bool(0.5).then_some(o) },
         800..835 => Outage { h },
         835..880 => OutageEnds { h },
         880..895 => Cut { h },

@@ -17,6 +17,7 @@ pub enum Base {
     Nothing,
     /// Its process saw this write in the row last.
     On(Id),
+    /// The model does not know which.
     Either,
 }
 
@@ -104,9 +105,20 @@ impl Model {
         self.order(a, b).is_none_or(|order| order != Ordering::Less)
     }
 
-    /// The write with this configuration. Every write has a value of its own.
-    pub fn find(&self, config: &RetellConfig) -> Option<Id> {
-        self.writes.iter().position(|write| write.config.as_ref() == Some(config))
+    /// The write of an owner with this configuration and this version, which may be new.
+    pub fn find(&self, owner: usize, config: &RetellConfig, version: Version) -> Option<Id> {
+        let all = self.all_with(owner, config);
+        let is_others =
+            all.is_empty() && self.writes.iter().any(|write| write.config.as_ref() == Some(config));
+        assert!(!is_others, "another owner's");
+        let with = |known: Option<Version>| all.iter().find(|id| self.writes[**id].version == known);
+        with(Some(version)).or_else(|| with(None)).or(all.last()).copied()
+    }
+
+    /// The writes of an owner with this configuration. There are several only of what has moved to another owner and back.
+    pub fn all_with(&self, owner: usize, config: &RetellConfig) -> Vec<Id> {
+        let is_it = |write: &Write| write.owner == owner && write.config.as_ref() == Some(config);
+        (0..self.writes.len()).filter(|id| is_it(&self.writes[*id])).collect()
     }
 
     /// An answer tells the version of a write, and it never changes.
@@ -194,6 +206,17 @@ impl Model {
         at.last = Some(last);
     }
 
+    /// A host has read the row, whatever it holds.
+    pub fn may_have_seen(&mut self, owner: usize, host: usize) {
+        let there = self.owners[owner].row.iter();
+        let there: Vec<Id> =
+            there.filter_map(|row| if let Row::Holds(id) = row { Some(*id) } else { None }).collect();
+        let at = &mut self.owners[owner].at[host];
+        at.seen.extend(&there);
+        at.seen_now.extend(&there);
+        at.last = None;
+    }
+
     /// The ways in which a pending record can end, with what the row holds then.
     pub fn fates(&self, row: Row, pending: Id, restored: bool, was_removed: bool) -> BTreeSet<(Row, Fate)> {
         use Fate::{DeadLetter, Pushed, Superseded};
@@ -219,13 +242,13 @@ impl Model {
                 if self.may_be_newer(there, pending) {
                     fates.insert((row, Superseded));
                 }
-                let based_on_it = write.base == Base::On(there);
                 if self.may_be_newer(pending, there) {
-                    let revives = self.is_tombstone(there) && !based_on_it;
-                    if !revives {
+                    // what is not based on a deletion does not undo it
+                    let may_revive = self.is_tombstone(there) && write.base != Base::On(there);
+                    if !may_revive || write.base == Base::Either {
                         fates.insert(pushed);
                     }
-                    if revives || was_removed || restored {
+                    if may_revive || was_removed || restored {
                         fates.insert((row, DeadLetter));
                     }
                 }

@@ -1,8 +1,10 @@
 //! Each operation on the real vaults, and what its answer may be.
 
+use std::collections::BTreeSet;
+
 use retell_vault::{
-    ApplyOptions, DoctorOptions, Error, ErrorKind, Expected, Loaded, Profile, PromoteOptions, RecordState,
-    RollBackOptions, RotateOptions, Source, StoreOptions, Stored, Version,
+    ApplyOptions, DoctorOptions, Error, ErrorKind, Expected, KeptReason, Loaded, Profile, PromoteOptions,
+    RecordState, RollBackOptions, RotateOptions, Source, StoreOptions, Stored, Version,
 };
 
 use super::operations::{Expect, OWNERS, Operation};
@@ -26,6 +28,8 @@ impl World<'_> {
             Sync { h } => self.sync(h).await,
             Forget { h, o } => self.forget(h, o).await,
             Kept { h } => drop(self.kept(h).await),
+            RetryDeadLetters { h, o } => self.retry_dead_letters(h, o).await,
+            RenameOwner { h, from, to } => self.rename_owner(h, from, to).await,
             Status { h } => drop(self.vault(h).status().await.unwrap()),
             Census { h, deep } => self.census(h, deep).await,
             Rotate { h } => self.rotate(h).await,
@@ -135,7 +139,10 @@ impl World<'_> {
         let configs: Vec<_> =
             writes.iter().map(|(_, owner, config)| (owner.clone(), config.clone())).collect();
         let stored = self.vault(h).store_many(&configs).await.unwrap();
-        for ((id, ..), stored) in writes.into_iter().zip(stored) {
+        let mut answers: Vec<_> = writes.into_iter().map(|(id, ..)| id).zip(stored).collect();
+        // where some came through in the end, the database was still away for the others
+        answers.sort_by_key(|(_, stored)| stored.as_ref().is_ok_and(|stored| stored.degraded.is_none()));
+        for (id, stored) in answers {
             self.note_store(h, id, stored);
         }
     }
@@ -157,6 +164,7 @@ impl World<'_> {
         // what waits is synchronised first
         if !self.hosts[h].is_cut_off {
             self.model.may_be_settled(o, h);
+            self.model.may_have_seen(o, h);
         }
         let is_expected = |row: &Row| match held(row).filter(|id| !self.model.is_tombstone(*id)) {
             None => version.is_none(),
@@ -218,6 +226,7 @@ impl World<'_> {
             .await;
         if !self.hosts[h].is_cut_off {
             self.model.may_be_settled(o, h);
+            self.model.may_have_seen(o, h);
         }
         let Some((before, after)) = seen else {
             let error = modified.expect_err("nothing was loaded");
@@ -230,9 +239,9 @@ impl World<'_> {
             assert!(nothing || half || no_place || self.may_fail(h, &error), "host {h}: {error:?}");
             return;
         };
-        let base = self.model.find(&before).expect("somebody wrote what is modified");
-        let rows = &self.model.owners[o].row;
-        assert!(rows.contains(&Row::Holds(base)), "modified write {base}, and the row holds {rows:?}");
+        let (bases, rows) = (self.model.all_with(o, &before), &self.model.owners[o].row);
+        let is_there = bases.iter().any(|base| rows.contains(&Row::Holds(*base)));
+        assert!(is_there, "modified one of {bases:?}, and the row holds {rows:?}");
         let id = self.model.write(o, Some(after));
         match &modified {
             Err(error) if error.kind() == ErrorKind::Conflict => {
@@ -254,14 +263,24 @@ impl World<'_> {
         match &deleted {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.say(format!("    nothing was deleted on host {h}"));
-                let by_replica = self.hosts[h].doubts && self.hosts[h].start.offline_reads;
+                if !self.hosts[h].is_cut_off {
+                    self.model.may_have_seen(self.model.writes[id].owner, h);
+                }
+                let by_file = self.hosts[h].doubts
+                    && (self.hosts[h].start.offline_reads
+                        || self.tombstone_waits(h, self.model.writes[id].owner));
                 assert!(
-                    may_be_nothing || by_replica || self.renamed.is_some(),
+                    may_be_nothing || by_file || self.renamed.is_some() || self.is_narrow,
                     "there was something to delete"
                 );
             }
             _ => self.note_store(h, id, deleted),
         }
+    }
+
+    /// In an outage the local file may say that there is nothing.
+    fn tombstone_waits(&self, h: usize, o: usize) -> bool {
+        self.model.owners[o].at[h].waiting.iter().flatten().any(|id| self.model.is_tombstone(*id))
     }
 
     /// Two hosts store at the same time: both are acknowledged, and the row holds the later one.
@@ -311,6 +330,82 @@ impl World<'_> {
         }
     }
 
+    /// The record of one owner becomes that of another, who has none, and a tombstone stays behind.
+    async fn rename_owner(&mut self, h: usize, from: usize, to: usize) {
+        let moved = self.vault(h).rename_owner(&who(from), &who(to)).await;
+        // what waits is synchronised first
+        if !self.hosts[h].is_cut_off {
+            for o in [from, to] {
+                self.model.may_be_settled(o, h);
+                self.model.may_have_seen(o, h);
+            }
+        }
+        let is_record = |id: &Id| !self.model.is_tombstone(*id);
+        let records = |o: usize| -> Vec<Id> {
+            self.model.owners[o].row.iter().filter_map(held).filter(is_record).collect()
+        };
+        let (sources, targets) = (records(from), records(to));
+        let has_nothing = |o: usize, records: &[Id]| records.len() < self.model.owners[o].row.len();
+        self.say(format!(
+            "    {sources:?} to an owner with {targets:?}: {:?}",
+            moved.as_ref().map(|moved| moved.version)
+        ));
+        let is_lost = self.hosts[h].lost_answers;
+        let version = match &moved {
+            Ok(moved) => {
+                assert!(moved.degraded.is_none() && !sources.is_empty(), "there was nothing to move");
+                assert!(has_nothing(to, &targets), "the other owner has {targets:?}");
+                Some(moved.version)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                assert!(is_lost || has_nothing(from, &sources), "there was something to move");
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                // what waits of an owner whose row is gone is in the way too
+                let waits = self.model.owners[from].at[h].waiting.iter().any(Option::is_some);
+                assert!(is_lost || waits || !targets.is_empty(), "nothing was in the way: {error}");
+                None
+            }
+            Err(error) => return assert!(self.may_fail(h, error), "host {h}: {error:?}"),
+        };
+        if version.is_some() || is_lost {
+            self.note_renamed(h, (from, to), &sources, version);
+        }
+    }
+
+    /// It is one of these records that has moved, or where nobody was told so, it may have.
+    fn note_renamed(
+        &mut self,
+        h: usize,
+        (from, to): (usize, usize),
+        sources: &[Id],
+        version: Option<Version>,
+    ) {
+        let tombstone = self.model.write(from, None);
+        let mut moved = Vec::new();
+        for source in sources {
+            let config = self.model.writes[*source].config.clone();
+            moved.push(self.model.write(to, config));
+        }
+        if let Some(version) = version {
+            moved.iter().for_each(|id| self.model.learn_version(*id, version));
+            for o in [from, to] {
+                self.model.owners[o].row.clear();
+                self.model.owners[o].at[h].waiting = [None].into();
+                self.model.owners[o].at[h].restored = false;
+            }
+            if let [source] = sources {
+                self.model.owners[from].at[h].kept.insert(*source);
+            }
+            self.reached(h);
+        }
+        self.model.owners[from].row.insert(Row::Holds(tombstone));
+        self.model.owners[to].row.extend(moved.iter().map(|id| Row::Holds(*id)));
+        self.model.saw(from, h, tombstone);
+        moved.iter().for_each(|id| self.model.saw(to, h, *id));
+    }
+
     // --- Reads ---
 
     async fn load(&mut self, h: usize, o: usize) {
@@ -320,7 +415,9 @@ impl World<'_> {
 
     async fn load_many(&mut self, h: usize) {
         let owners: Vec<_> = (0..OWNERS).map(who).collect();
-        for (o, loaded) in self.vault(h).load_many(&owners).await.into_iter().enumerate() {
+        let mut answers: Vec<_> = self.vault(h).load_many(&owners).await.into_iter().enumerate().collect();
+        answers.sort_by_key(|(_, loaded)| loaded.as_ref().is_ok_and(|loaded| !loaded.stale));
+        for (o, loaded) in answers {
             self.note_load(h, o, loaded);
         }
     }
@@ -334,7 +431,8 @@ impl World<'_> {
         // a record that a column hid under its other name, and whose plain columns were written meanwhile, says so
         let is_named = self.was_renamed && !loaded.changed_outside.is_empty();
         let of_version = || self.model.writes.iter().position(|write| write.version == Some(loaded.version));
-        let found = self.model.find(&loaded.config).or_else(|| of_version().filter(|_| is_named));
+        let found =
+            self.model.find(o, &loaded.config, loaded.version).or_else(|| of_version().filter(|_| is_named));
         let id = found.unwrap_or_else(|| panic!("a mixture: nobody wrote {:?}", loaded.version));
         self.say(format!(
             "    host {h}, owner {o}: write {id} from {:?}, stale: {}",
@@ -398,10 +496,9 @@ impl World<'_> {
             assert!(half || no_place || self.may_fail(h, &error), "host {h}: {error:?}");
             return;
         }
-        let tombstone_waits =
-            self.model.owners[o].at[h].waiting.iter().flatten().any(|id| self.model.is_tombstone(*id));
+        let tombstone_waits = self.tombstone_waits(h, o);
         let by_file = self.hosts[h].doubts && (tombstone_waits || self.hosts[h].start.offline_reads);
-        if by_file || self.renamed.is_some() {
+        if by_file || self.renamed.is_some() || self.is_narrow {
             return;
         }
         let answers = self.model.answers(o, h);
@@ -429,7 +526,7 @@ impl World<'_> {
                 return assert!(no_place || self.may_fail(h, &error), "host {h}: {error:?}");
             }
         };
-        if self.renamed.is_some() {
+        if self.renamed.is_some() || self.is_narrow {
             return;
         }
         for o in 0..OWNERS {
@@ -489,6 +586,45 @@ impl World<'_> {
         }
         // the file says the same as its vault
         drop(self.kept(h).await);
+    }
+
+    /// They wait again, with what each was based on, unless something waits already.
+    async fn retry_dead_letters(&mut self, h: usize, o: Option<usize>) {
+        let before = self.kept(h).await;
+        let owner = o.map(who);
+        let retried = self.vault(h).retry_dead_letters(owner.as_ref()).await.unwrap() as usize;
+        self.say(format!("    {retried} wait again"));
+        // those of which nothing may be kept any more; which, the file tells
+        for possible in &mut self.model.owners {
+            possible.at[h].kept.retain(|id| !before.contains(&(*id, KeptReason::DeadLetter)));
+        }
+        let after = self.kept(h).await;
+        let mut waiting = [const { BTreeSet::new() }; OWNERS];
+        for entry in before.iter().filter(|(_, why)| *why == KeptReason::DeadLetter) {
+            let owner = self.model.writes[entry.0].owner;
+            match after.contains(entry) {
+                true => drop(self.model.owners[owner].at[h].kept.insert(entry.0)),
+                false => drop(waiting[owner].insert(Some(entry.0))),
+            }
+        }
+        let gone = waiting.iter().filter(|waiting| !waiting.is_empty()).count();
+        assert!(gone <= retried, "{waiting:?} are no dead letters any more, and {retried} wait again");
+        for (owner, waiting) in waiting.into_iter().enumerate().filter(|(_, waiting)| !waiting.is_empty()) {
+            assert!(o.is_none_or(|o| o == owner), "it was another's");
+            let at = &mut self.model.owners[owner].at[h];
+            assert!(at.waiting.contains(&None), "something newer waits");
+            (at.waiting, at.restored) = (waiting, true);
+        }
+        // a tombstone cannot be told from another one
+        if gone < retried {
+            let tombstones = self.model.writes.iter().enumerate().filter(|(_, write)| write.config.is_none());
+            for (id, write) in tombstones {
+                let at = &mut self.model.owners[write.owner].at[h];
+                let may_be = o.is_none_or(|o| o == write.owner) && at.waiting.contains(&None);
+                at.waiting.extend(may_be.then_some(Some(id)));
+                at.restored |= may_be;
+            }
+        }
     }
 
     async fn forget(&mut self, h: usize, o: usize) {
