@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use retell_vault::{ErrorKind, Fallback, PoolerMode, RetellConfig, Source, Vault, Version};
+use retell_vault::{ErrorKind, Fallback, PoolerMode, Source, Vault};
 use support::faults::*;
 use support::vaults::*;
 use support::*;
