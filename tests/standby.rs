@@ -125,6 +125,7 @@ async fn a_primary_dies_under_load_and_its_standby_is_promoted() {
         "SELECT count(*) FROM (SELECT FROM writes GROUP BY user_id, key HAVING count(*) > 1) AS twice";
     assert_eq!(number(url, twice).await, 0, "a record that had arrived was written again");
 
+    until_taken_up().await;
     let rotation = completes(&vault).await;
     assert_eq!((rotation.key, rotation.census.tokens_of(old)), (new, 0));
     completes(&reader).await;
