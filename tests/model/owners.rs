@@ -181,7 +181,7 @@ impl Model {
             [None] if !unseen => Base::Either,
             [None] => match at.last {
                 Some(last) => Base::On(last),
-                None if at.seen_now.is_empty() && !(has_replica && !at.seen.is_empty()) => Base::Nothing,
+                None if at.seen_now.is_empty() && (!has_replica || at.seen.is_empty()) => Base::Nothing,
                 None => Base::Either,
             },
             _ => Base::Either,
