@@ -53,8 +53,8 @@ fn small_disk(test: &str) -> Option<PathBuf> {
     };
     if let Some(why_not) = why_not {
         // not through the harness, which hides what a test prints that passes
-        let told = format!("not run: {test}: no small disk can be mounted: {}\n", why_not.trim());
-        io::stderr().write_all(told.as_bytes()).unwrap();
+        let line = format!("not run: {test}: no small disk can be mounted: {}\n", why_not.trim());
+        io::stderr().write_all(line.as_bytes()).unwrap();
         return None;
     }
     let program = env::current_exe().unwrap();
