@@ -116,6 +116,22 @@ async fn versions_stay_in_order_over_an_outage_even_when_the_clock_stands_still_
     assert_eq!(local(&vault).await.losers, 0);
 }
 
+/// The database has not got it yet, and never gets it.
+#[tokio::test]
+async fn what_waits_is_deleted_before_it_is_pushed() {
+    for rows in ["", "INSERT INTO user_profiles (user_id) VALUES ('user-1')"] {
+        let (db, hosts) = stage(ALL_COLUMNS).await;
+        db.exec(rows).await;
+        store_offline(&hosts, 0, 0, &full_config(1)).await;
+        let vault = hosts.host(0, &db.url).build().await.unwrap();
+        let deleted = vault.delete(&owner("user-1")).await.unwrap();
+        assert!(deleted.degraded.is_none(), "{deleted:?}");
+        assert_eq!(vault.delete(&owner("user-1")).await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(counts(&vault.sync().await.unwrap()), [0; 5]);
+        assert_eq!(said(&[&vault], &owner("user-1")).await, ["NotFound"]);
+    }
+}
+
 #[tokio::test]
 async fn a_pending_record_whose_base_was_overwritten_by_someone_else_keeps_the_loser() {
     let (db, hosts) = stage(ALL_COLUMNS).await;

@@ -257,10 +257,10 @@ impl<'a> Write<'a> {
     async fn create(&mut self, plan: &Plan) -> Result<Round, DatabaseError> {
         self.base = Base::NoRow;
         check_expected(self.request.options.expected, None)?;
-        if self.request.is_tombstone() {
-            return Err(Error::from(ErrorKind::NotFound).into()); // nothing to delete
-        }
         self.seal_for(plan)?;
+        if self.request.is_tombstone() {
+            return self.delete_pending().await;
+        }
         let written = Written { record: self.sealed(), vouched: None, only: None };
         if self.postgres.insert(plan, self.request.owner, written).await? {
             self.rows = 1;
@@ -268,6 +268,18 @@ impl<'a> Write<'a> {
         }
         // a row came into being meanwhile, or there is a row that we cannot see
         self.explain("no row can be made: one that this role cannot see is in the way, or a trigger drops it")
+    }
+
+    /// The owner has no row. What waits in the local file is all that there is to delete, and must never be pushed.
+    async fn delete_pending(&self) -> Result<Round, DatabaseError> {
+        let waits = pending(self.core, self.request.owner).await?;
+        let (Some(waits), Some(local)) = (waits, &self.core.local) else {
+            return Err(Error::from(ErrorKind::NotFound).into());
+        };
+        match local.remove_pending(self.request.owner, &waits.text).await? {
+            true => Ok(Round::Done),
+            false => Ok(Round::Again),
+        }
     }
 
     /// The row is there, and holds something that this process has not seen.
