@@ -91,7 +91,7 @@ impl Holder {
     }
 
     /// How often each of the keys lies in the memory that the process may write.
-    fn copies<'k>(&self, keys: &BTreeMap<String, &'k [u8]>) -> BTreeMap<String, usize> {
+    fn copies(&self, keys: &BTreeMap<String, &[u8]>) -> BTreeMap<String, usize> {
         let folder = format!("/proc/{}", self.process.id());
         let memory = File::open(format!("{folder}/mem")).unwrap();
         let mut copies: BTreeMap<_, _> = keys.keys().map(|name| (name.clone(), 0)).collect();

@@ -101,6 +101,18 @@ pub(super) async fn pending(core: &Core, owner: &Owner) -> Result<Option<LocalRe
     Ok(pending.filter(|pending| core.waits_here(pending)))
 }
 
+/// The owner has no row, so that what waits here is all that there is to delete. It must never be pushed. False: nothing waits.
+pub(super) async fn delete_pending(core: &Core, owner: &Owner) -> Result<bool> {
+    let Some(local) = &core.local else { return Ok(false) };
+    while let Some(waits) = pending(core, owner).await? {
+        // a newer one may have taken its place
+        if local.remove_pending(owner, &waits.text).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// What the row was last known to hold: in this process, or in the offline replica.
 async fn known(core: &Core, local: &LocalFile, owner: &Owner) -> Result<Option<Version>> {
     match core.seen_version(owner) {

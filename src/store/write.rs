@@ -16,7 +16,7 @@ use crate::record::plain::PlainTexts;
 use crate::record::record::{Head, Record};
 use crate::record::version::Version;
 use crate::store::core::{Core, Expected, ROUNDS, StoreRequest, StoredRecord, pause};
-use crate::store::fallback::pending;
+use crate::store::fallback::{delete_pending, pending};
 use crate::store::judge::{Newest, Verdict, check_expected, judge, keep_tokens, with_vouched};
 use crate::store::keyring_check::require_own_keyring;
 
@@ -259,7 +259,8 @@ impl<'a> Write<'a> {
         check_expected(self.request.options.expected, None)?;
         self.seal_for(plan)?;
         if self.request.is_tombstone() {
-            return self.delete_pending().await;
+            let deleted = delete_pending(self.core, self.request.owner).await?;
+            return if deleted { Ok(Round::Done) } else { Err(Error::from(ErrorKind::NotFound).into()) };
         }
         let written = Written { record: self.sealed(), vouched: None, only: None };
         if self.postgres.insert(plan, self.request.owner, written).await? {
@@ -268,18 +269,6 @@ impl<'a> Write<'a> {
         }
         // a row came into being meanwhile, or there is a row that we cannot see
         self.explain("no row can be made: one that this role cannot see is in the way, or a trigger drops it")
-    }
-
-    /// The owner has no row. What waits in the local file is all that there is to delete, and must never be pushed.
-    async fn delete_pending(&self) -> Result<Round, DatabaseError> {
-        let waits = pending(self.core, self.request.owner).await?;
-        let (Some(waits), Some(local)) = (waits, &self.core.local) else {
-            return Err(Error::from(ErrorKind::NotFound).into());
-        };
-        match local.remove_pending(self.request.owner, &waits.text).await? {
-            true => Ok(Round::Done),
-            false => Ok(Round::Again),
-        }
     }
 
     /// The row is there, and holds something that this process has not seen.
