@@ -123,13 +123,49 @@ async fn what_waits_is_deleted_before_it_is_pushed() {
         let (db, hosts) = stage(ALL_COLUMNS).await;
         db.exec(rows).await;
         store_offline(&hosts, 0, 0, &full_config(1)).await;
-        let vault = hosts.host(0, &db.url).build().await.unwrap();
+        let proxy = CutProxy::start(&db.url).await;
+        let vault = hosts.host(0, proxy.url()).timeouts(QUICK).build().await.unwrap();
         let deleted = vault.delete(&owner("user-1")).await.unwrap();
         assert!(deleted.degraded.is_none(), "{deleted:?}");
         assert_eq!(vault.delete(&owner("user-1")).await.unwrap_err().kind(), ErrorKind::NotFound);
-        assert_eq!(counts(&vault.sync().await.unwrap()), [0; 5]);
+        vault.sync().await.unwrap();
+        assert_eq!(local(&vault).await.pending, 0);
+        let key = "SELECT count(encrypted_retell_api_key) FROM user_profiles";
+        assert_eq!(number(&db.url, key).await, 0);
         assert_eq!(said(&[&vault], &owner("user-1")).await, ["NotFound"]);
+        if rows.is_empty() {
+            // the deletion left nothing behind: a store in the next outage is pushed
+            proxy.set(Mode::Refuse).await;
+            assert!(vault.store(&owner("user-1"), &full_config(2)).await.unwrap().degraded.is_some());
+            proxy.set(Mode::Pass).await;
+            assert_eq!(counts(&vault.sync().await.unwrap()), [1, 0, 0, 0, 0]);
+        }
     }
+}
+
+/// A sync holds what it read when the record is deleted: it must not push it then.
+#[tokio::test]
+async fn what_is_deleted_while_a_sync_goes_on_stays_deleted() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    db.exec("INSERT INTO user_profiles (user_id) VALUES ('user-0')").await;
+    let unplugged = unplugged_builder(&hosts, 0).build().await.unwrap();
+    for user in ["user-0", "user-1"] {
+        assert!(unplugged.store(&owner(user), &full_config(1)).await.unwrap().degraded.is_some());
+    }
+    unplugged.close().await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    let lock = Lock::on_row(&db.url, "user-0").await;
+    let syncing = tokio::spawn({
+        let vault = vault.clone();
+        async move { vault.sync().await }
+    });
+    until_waiting(&db.url, 1).await;
+    vault.delete(&owner("user-1")).await.unwrap();
+    lock.release().await;
+    syncing.await.unwrap().unwrap();
+    vault.sync().await.unwrap();
+    assert_eq!(said(&[&vault], &owner("user-1")).await, ["NotFound"]);
+    assert_eq!(number(&db.url, "SELECT count(*) FROM user_profiles WHERE user_id = 'user-1'").await, 0);
 }
 
 #[tokio::test]

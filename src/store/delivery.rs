@@ -33,6 +33,8 @@ pub(super) enum Settled {
     },
     Superseded,
     DeadLetter,
+    /// It waits no more: somebody has pushed, replaced or deleted it since it was read.
+    Gone,
     /// It stays pending for a reason that says nothing of other records.
     Blocked(Error),
 }
@@ -59,7 +61,7 @@ impl Delivery<'_> {
             Err(error) if error.kind() == ErrorKind::UnknownKey => return Err(error.into()),
             Err(error) => return self.dead_letter(&error.to_string()).await,
         };
-        let mut unexplained = 0;
+        let (mut unexplained, mut was_duplicate) = (0, false);
         for round in 0..ROUNDS {
             let fault = match self.settle_once(&record).await {
                 Ok(Some(settled)) => return Ok(settled),
@@ -73,7 +75,7 @@ impl Delivery<'_> {
                 Outcome::Retry | Outcome::Pooler => pause(round).await,
                 Outcome::Redetect => drop(self.postgres.refresh().await?),
                 // another writer may have made the row
-                Outcome::Duplicate if round == 0 => {}
+                Outcome::Duplicate if !std::mem::replace(&mut was_duplicate, true) => {}
                 Outcome::Duplicate | Outcome::Reject => return self.refused(fault).await,
                 Outcome::ReadOnly => {
                     let why = self.postgres.database.why_read_only().await;
@@ -138,6 +140,10 @@ impl Delivery<'_> {
     async fn settle_once(&self, record: &Record) -> Result<Option<Settled>, DatabaseError> {
         let Self { core, postgres, pending, .. } = self;
         let plan = postgres.plan_with_room().await?;
+        let waits = self.local.pending(&pending.owner).await?;
+        if waits.is_none_or(|waits| waits.text != pending.text) {
+            return Ok(Some(Settled::Gone));
+        }
         // only once the database could take it: until then this is the place where it belongs. What was
         // never based on a row cannot have been overtaken unnoticed
         if pending.base != Base::Unknown && core.now().saturating_sub(pending.at) > MAX_PENDING {

@@ -101,16 +101,17 @@ pub(super) async fn pending(core: &Core, owner: &Owner) -> Result<Option<LocalRe
     Ok(pending.filter(|pending| core.waits_here(pending)))
 }
 
-/// The owner has no row, so that what waits here is all that there is to delete. It must never be pushed. False: nothing waits.
-pub(super) async fn delete_pending(core: &Core, owner: &Owner) -> Result<bool> {
-    let Some(local) = &core.local else { return Ok(false) };
-    while let Some(waits) = pending(core, owner).await? {
-        // a newer one may have taken its place
-        if local.remove_pending(owner, &waits.text).await? {
-            return Ok(true);
+/// The owner has no row, so that what waits here is all that there is to delete. The deletion waits in its place, and not
+/// nothing: a sync that is pushing the record right now makes a row, which the deletion covers then. False: nothing waits.
+pub(super) async fn delete_pending(core: &Core, request: StoreRequest<'_>, record: &Record) -> Result<bool> {
+    let (Some(local), Some(_)) = (&core.local, pending(core, request.owner).await?) else { return Ok(false) };
+    let put = local.put_pending(&local_entry(core, request, record, Base::NoRow)).await?;
+    match put {
+        PutPending::Written => Ok(true),
+        PutPending::Newer(_) | PutPending::Elsewhere(_) => {
+            Err(Error::new(ErrorKind::Busy, "another writer has stored meanwhile"))
         }
     }
-    Ok(false)
 }
 
 /// What the row was last known to hold: in this process, or in the offline replica.

@@ -83,13 +83,17 @@ impl Renaming<'_> {
                 }
                 Err(fault) => fault,
             };
+            // from then on no error may say that nothing was moved
+            let was_lost = last.as_ref().is_some_and(|last| last.outcome == Outcome::Ambiguous);
             match fault.outcome {
-                Outcome::Redetect => drop(self.postgres.refresh().await?),
+                Outcome::Redetect if !was_lost => drop(self.postgres.refresh().await?),
                 Outcome::Retry | Outcome::Pooler => pause(round).await,
                 // the next round sees whether it arrived
                 Outcome::Ambiguous => {}
                 Outcome::Duplicate if last.is_none() => {}
-                Outcome::ReadOnly => return Err(self.postgres.database.why_read_only().await.into()),
+                Outcome::ReadOnly if !was_lost => {
+                    return Err(self.postgres.database.why_read_only().await.into());
+                }
                 _ => return Err(last.filter(|last| last.outcome == Outcome::Ambiguous).unwrap_or(fault)),
             }
             last = last.filter(|last| last.outcome == Outcome::Ambiguous).or(Some(fault));

@@ -9,7 +9,8 @@ use crate::record::owner::Owner;
 use crate::record::values::Values;
 use crate::store::core::{Core, StoreOptions, StoreRequest, StoredRecord};
 use crate::store::fallback::{
-    fall_back, local_entry, local_file, remember_stored, store_locally, stored_locally, supersede_pending,
+    fall_back, forget_seen, local_entry, local_file, remember_stored, store_locally, stored_locally,
+    supersede_pending,
 };
 use crate::store::judge::{Newest, check_expected};
 use crate::store::keyring_check::wrong_keyring;
@@ -114,6 +115,9 @@ async fn store_expected_locally(core: &Core, request: StoreRequest<'_>) -> Resul
 /// What follows a write that went well.
 async fn conclude(core: &Core, request: StoreRequest<'_>, write: Write<'_>) {
     let Some(head) = write.head() else { return };
+    if write.made_no_row() {
+        return forget_seen(core, request.owner).await;
+    }
     core.seen.holds(request.owner, head);
     supersede_pending(core, request.owner, head.version).await;
     remember_stored(core, request, write.attempted().0).await;

@@ -102,6 +102,7 @@ async fn note_settled(
                 }
                 Settled::Superseded => report.lost += 1,
                 Settled::DeadLetter => report.dead_letters += 1,
+                Settled::Gone => {}
                 Settled::Blocked(error) => report.blocked.push((pending.owner.clone(), error.to_string())),
             }
             return Ok(None);

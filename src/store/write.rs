@@ -97,6 +97,11 @@ impl<'a> Write<'a> {
         self.record.as_ref().map(Record::head)
     }
 
+    /// Whether all that there was to delete waited in the local file.
+    pub(super) fn made_no_row(&self) -> bool {
+        self.rows == 0
+    }
+
     /// Whether a write was sent whose outcome nobody knows.
     pub(super) fn is_unknown(&self) -> bool {
         self.unknown.is_some()
@@ -259,7 +264,7 @@ impl<'a> Write<'a> {
         check_expected(self.request.options.expected, None)?;
         self.seal_for(plan)?;
         if self.request.is_tombstone() {
-            let deleted = delete_pending(self.core, self.request.owner).await?;
+            let deleted = delete_pending(self.core, self.request, self.sealed()).await?;
             return if deleted { Ok(Round::Done) } else { Err(Error::from(ErrorKind::NotFound).into()) };
         }
         let written = Written { record: self.sealed(), vouched: None, only: None };

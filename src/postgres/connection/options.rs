@@ -98,7 +98,7 @@ const POOLER: &str = "pgbouncer";
 /// What providers and other clients put into URLs, and the vault has no use for. Nothing that would make a
 /// connection weaker when it is left out, but for `channel_binding`, which providers put there by default and the
 /// driver does not have.
-const DROPPED: [&str; 16] = [
+const DROPPED: [&str; 15] = [
     POOLER,
     "channel_binding",
     "connect_timeout",
@@ -114,7 +114,6 @@ const DROPPED: [&str; 16] = [
     "keepalives_count",
     "tcp_user_timeout",
     "target_session_attrs",
-    "gssencmode",
 ];
 
 /// The URL as the driver gets it: only with parameters that it knows.

@@ -111,7 +111,7 @@ fn escape_string(rest: &str, printed: &mut String) -> usize {
 
 /// `$tag$…$tag$`, or a lone `$`.
 fn dollar_quoted(rest: &str, lines: Lines, printed: &mut String) -> usize {
-    let tag = rest[1..].find(|char| !is_of_word(char)).map(|end| &rest[..end + 2]);
+    let tag = rest[1..].find(|char| !is_of_word(char)).and_then(|end| rest.get(..end + 2));
     let tag = tag.filter(|tag| tag.ends_with('$') && !printed.ends_with(is_of_word));
     let Some((tag, (text, _))) = tag.and_then(|tag| Some((tag, rest[tag.len()..].split_once(tag)?))) else {
         printed.push('$');
@@ -178,6 +178,7 @@ mod tests {
             ("DO $x$\na;\n'\\' $x$", r"DO E'\na;\n''\\'' ';"),
             ("SELECT 1 -- ; more\n, 2", "SELECT 1 , 2;"),
             ("SELECT \u{202e}1", r"SELECT \u{202e}1;"),
+            ("a = $b–c", "a = $b–c;"),
             ("SELECT 'never ends", "SELECT 'never ends;"),
             ("", ""),
         ];
