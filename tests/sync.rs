@@ -143,6 +143,26 @@ async fn what_waits_is_deleted_before_it_is_pushed() {
     }
 }
 
+/// Nor is an earlier record of the owner that the database refused.
+#[tokio::test]
+async fn a_dead_letter_is_not_tried_again_after_a_deletion() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    db.exec("ALTER TABLE user_profiles ADD CONSTRAINT closed CHECK (user_id <> 'user-1')").await;
+    store_offline(&hosts, 0, 0, &full_config(1)).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    assert_eq!(counts(&vault.sync().await.unwrap()), [0, 0, 0, 1, 0]);
+    db.exec("ALTER TABLE user_profiles DROP CONSTRAINT closed").await;
+    vault.close().await;
+    store_offline(&hosts, 0, 0, &full_config(2)).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    vault.delete(&owner("user-1")).await.unwrap();
+    vault.sync().await.unwrap();
+    assert_eq!(vault.retry_dead_letters(Some(&owner("user-1"))).await.unwrap(), 0);
+    assert_eq!(kept(&vault).await, [(KeptReason::DeadLetter, key(1))], "an operator may look at it");
+    vault.sync().await.unwrap();
+    assert_eq!(said(&[&vault], &owner("user-1")).await, ["NotFound"]);
+}
+
 /// A sync holds what it read when the record is deleted: it must not push it then.
 #[tokio::test]
 async fn what_is_deleted_while_a_sync_goes_on_stays_deleted() {

@@ -36,6 +36,8 @@ const PUT_REPLICA: &str = "INSERT INTO replica (tenant, user, version, text, at)
  ON CONFLICT (tenant, user) DO UPDATE SET version = excluded.version, text = excluded.text, at = excluded.at
  WHERE replica.version < excluded.version";
 const REPLICA: &str = "SELECT tenant, user, version, text, at FROM replica WHERE tenant = ?1 AND user = ?2";
+const NEVER_RETRY: &str =
+    "UPDATE kept SET version = NULL WHERE tenant = ?1 AND user = ?2 AND kind = 'dead-letter'";
 const REMOVE_REPLICA: &str = "DELETE FROM replica WHERE tenant = ?1 AND user = ?2";
 const COUNTS: &str = "SELECT (SELECT count(*) FROM pending), (SELECT count(*) FROM replica),
  (SELECT count(*) FROM kept WHERE kind = 'loser'), (SELECT count(*) FROM kept WHERE kind = 'replaced'),
@@ -177,14 +179,23 @@ impl LocalFile {
 
     /// Drops the replica of an owner of whom the database holds nothing any more.
     pub(crate) async fn remove_replica(&self, owner: &Owner) -> Result<()> {
-        let remove = || async move {
-            let done = sqlx::query(REMOVE_REPLICA)
+        self.of_owner(REMOVE_REPLICA, owner).await
+    }
+
+    /// The dead letters of an owner stay, and none of them is ever tried again: what they hold was deleted.
+    pub(crate) async fn never_retry(&self, owner: &Owner) -> Result<()> {
+        self.of_owner(NEVER_RETRY, owner).await
+    }
+
+    async fn of_owner(&self, sql: &'static str, owner: &Owner) -> Result<()> {
+        let change = || async move {
+            let done = sqlx::query(sql)
                 .bind(tenant(owner))
                 .bind(owner.user_id().as_str())
                 .execute(&self.inner.writer);
             done.await.map(drop)
         };
-        self.write(remove).await
+        self.write(change).await
     }
 
     /// What the database held when it was last seen.

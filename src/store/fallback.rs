@@ -107,7 +107,8 @@ pub(super) async fn delete_pending(core: &Core, request: StoreRequest<'_>, recor
     let (Some(local), Some(_)) = (&core.local, pending(core, request.owner).await?) else { return Ok(false) };
     let put = local.put_pending(&local_entry(core, request, record, Base::NoRow)).await?;
     match put {
-        PutPending::Written => Ok(true),
+        // no tombstone in a row would cover them
+        PutPending::Written => local.never_retry(request.owner).await.map(|()| true),
         PutPending::Newer(_) | PutPending::Elsewhere(_) => {
             Err(Error::new(ErrorKind::Busy, "another writer has stored meanwhile"))
         }
