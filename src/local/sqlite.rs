@@ -18,7 +18,7 @@ const ACQUIRE: Duration = Duration::from_secs(10);
 const READERS: u32 = 3;
 
 /// Goes up when an older program could not use the file any more.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// `tenant` is '' where there is none, and so is `waits_for`, the rows that a pending record is for. `tries` counts how often the
 /// database refused it since `refused_at`. The last columns of `kept` are those of a record that was pending. Versions are 16 hex digits, which sort like the number.
@@ -41,7 +41,19 @@ CREATE TABLE kept (
 ) STRICT;
 CREATE INDEX kept_owner ON kept (tenant, user, kind);
 CREATE TABLE canary (key TEXT NOT NULL PRIMARY KEY, sealed BLOB NOT NULL) STRICT, WITHOUT ROWID;
-INSERT INTO meta VALUES ('schema', '1');
+INSERT INTO meta VALUES ('schema', '2');
+";
+
+/// From version 1, which lacks these columns.
+const UPGRADE: &str = "
+ALTER TABLE pending ADD COLUMN waits_for TEXT NOT NULL DEFAULT '';
+ALTER TABLE pending ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE pending ADD COLUMN refused_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE kept ADD COLUMN version TEXT;
+ALTER TABLE kept ADD COLUMN base TEXT;
+ALTER TABLE kept ADD COLUMN stored_at INTEGER;
+ALTER TABLE kept ADD COLUMN waits_for TEXT;
+UPDATE meta SET value = '2' WHERE name = 'schema';
 ";
 
 const HAS: &str = "SELECT count(*), count(*) FILTER (WHERE name = 'meta') FROM sqlite_schema";
@@ -90,14 +102,16 @@ pub(super) async fn pools(path: &Path, options: SqliteConnectOptions) -> Result<
     Ok((writer, pool(READERS).connect_lazy_with(options)))
 }
 
-/// Makes the tables in an empty database. Does nothing when they are there.
+/// Makes the tables in an empty database, and the columns that those of an older version lack.
 pub(super) async fn make(path: &Path, connection: &mut SqliteConnection) -> Result<()> {
-    if is_made(path, connection).await? {
-        return Ok(());
-    }
+    let sql = match version(path, connection).await? {
+        Some(VERSION) => return Ok(()),
+        Some(_) => UPGRADE,
+        None => TABLES,
+    };
     let made = async {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::raw_sql(TABLES).execute(&mut *transaction).await?;
+        sqlx::raw_sql(sql).execute(&mut *transaction).await?;
         transaction.commit().await
     };
     made.await.map_err(|error| errors::meaning(path, "cannot make the tables of", error))
@@ -106,21 +120,22 @@ pub(super) async fn make(path: &Path, connection: &mut SqliteConnection) -> Resu
 /// # Errors
 /// `LocalStore` for a file of another program, or of a newer version of this one.
 pub(super) async fn verify(path: &Path, connection: &mut SqliteConnection) -> Result<()> {
-    is_made(path, connection).await.map(drop)
+    version(path, connection).await.map(drop)
 }
 
-async fn is_made(path: &Path, connection: &mut SqliteConnection) -> Result<bool> {
+/// `None` for a file that has no tables yet.
+async fn version(path: &Path, connection: &mut SqliteConnection) -> Result<Option<u32>> {
     let unreadable = |error| errors::meaning(path, "cannot read", error);
     let found: (i64, i64) = sqlx::query_as(HAS).fetch_one(&mut *connection).await.map_err(unreadable)?;
     match found {
-        (0, _) => return Ok(false),
+        (0, _) => return Ok(None),
         (_, 0) => return Err(refused(path, "is a database of another program", "name another file")),
         _ => {}
     }
     let version: Option<String> =
         sqlx::query_scalar(SCHEMA).fetch_optional(&mut *connection).await.map_err(unreadable)?;
     match version.as_deref().map(str::parse) {
-        Some(Ok(VERSION)) => Ok(true),
+        Some(Ok(known @ 1..=VERSION)) => Ok(Some(known)),
         Some(Ok(newer)) if newer > VERSION => {
             let problem = format!("has schema version {newer}; this program knows {VERSION}");
             Err(refused(path, &problem, "use the newer retell-vault that wrote it"))

@@ -121,7 +121,7 @@ async fn files_of_another_user_are_refused() {
 #[tokio::test]
 async fn a_newer_schema_and_a_database_of_another_program_are_refused_unchanged() {
     for (sql, expected) in [
-        ("UPDATE meta SET value = '2' WHERE name = 'schema'", "schema version 2"),
+        ("UPDATE meta SET value = '3' WHERE name = 'schema'", "schema version 3"),
         ("DROP TABLE meta", "another program"),
         ("DELETE FROM meta", "another program"),
     ] {
@@ -158,4 +158,28 @@ async fn a_write_to_a_file_that_was_moved_is_not_acknowledged() {
 
     fs::rename(home.beside(".moved"), home.path()).unwrap();
     assert_eq!(file.put_pending(&record(&user("ann"), 1)).await.unwrap(), PutPending::Written);
+}
+
+#[tokio::test]
+async fn a_file_of_the_version_before_keeps_what_waits_and_gets_its_columns() {
+    let home = Home::new();
+    let file = home.open().await;
+    file.put_pending(&record(&user("user-1"), 1)).await.unwrap();
+    close(file).await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(home.path());
+    let mut connection = options.connect().await.unwrap();
+    let lacks = "ALTER TABLE pending DROP COLUMN waits_for; ALTER TABLE pending DROP COLUMN tries;
+        ALTER TABLE pending DROP COLUMN refused_at; ALTER TABLE kept DROP COLUMN version;
+        ALTER TABLE kept DROP COLUMN base; ALTER TABLE kept DROP COLUMN stored_at;
+        ALTER TABLE kept DROP COLUMN waits_for; UPDATE meta SET value = '1' WHERE name = 'schema'";
+    sqlx::raw_sql(lacks).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+
+    for _ in 0..2 {
+        let file = home.open().await;
+        let waits = file.pending(&user("user-1")).await.unwrap().unwrap();
+        assert_eq!(waits.text, record(&user("user-1"), 1).text);
+        file.put_pending(&record(&user("user-2"), 2)).await.unwrap();
+        close(file).await;
+    }
 }
