@@ -73,16 +73,20 @@ pub(crate) async fn sync(core: &Core) -> Result<SyncReport> {
 /// Why it goes on waiting.
 pub(super) async fn sync_owner(core: &Core, owner: &Owner) -> Result<()> {
     let (Some(postgres), Some(local)) = (&core.postgres, &core.local) else { return Ok(()) };
-    let Some(pending) = pending(core, owner).await? else { return Ok(()) };
     let used_since = local.used_since().await?;
-    match (Delivery { core, postgres, local, pending: &pending, used_since }).settle().await {
-        Ok(Settled::Blocked(error)) => Err(error),
-        Ok(_) => Ok(()),
-        Err(fault) => {
-            core.note(&fault).await;
-            Err(fault.error)
+    while let Some(pending) = pending(core, owner).await? {
+        match (Delivery { core, postgres, local, pending: &pending, used_since }).settle().await {
+            // another record may wait in its place, which must not be passed over
+            Ok(Settled::Gone) => {}
+            Ok(Settled::Blocked(error)) => return Err(error),
+            Ok(_) => return Ok(()),
+            Err(fault) => {
+                core.note(&fault).await;
+                return Err(fault.error);
+            }
         }
     }
+    Ok(())
 }
 
 /// Adds to the report; answers with the reason to stop.
