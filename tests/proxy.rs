@@ -335,6 +335,31 @@ async fn a_rotation() {
     .await;
 }
 
+/// A statement over the whole table has no time limit of its own, and its connection comes from the pool.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_count_whose_answer_never_comes() {
+    let stage = support::rotation::Stage::on(ALL_COLUMNS, 4).await;
+    let vault = async |broken: &Broken, host| {
+        let vault = stage.hosts.host(host, broken.proxy.url()).timeouts(SHORT).build().await.unwrap();
+        vault.census().await.unwrap();
+        vault
+    };
+    let undisturbed = Broken::copy(&stage.db).await;
+    let warm = vault(&undisturbed, 0).await;
+    let before = undisturbed.proxy.messages();
+    warm.census().await.unwrap();
+    let stalls = (1..=undisturbed.proxy.messages() - before).map(|message| (message, Fault::Stall));
+    let hosts = AtomicUsize::new(1);
+    in_parallel(stalls.step_by(every(4)).collect(), async |message, fault| {
+        let broken = Broken::copy(&stage.db).await;
+        let vault = vault(&broken, hosts.fetch_add(1, Ordering::Relaxed)).await;
+        broken.during(message, fault, async || vault.census().await.map(drop)).await;
+        let tokens: u64 = vault.census().await.unwrap().counts.iter().map(|count| count.tokens).sum();
+        assert!(tokens >= 4, "{tokens}");
+    })
+    .await;
+}
+
 const BARE_TABLE: &str = "CREATE TABLE user_profiles (user_id text, encrypted_retell_api_key varchar(50));
     INSERT INTO user_profiles SELECT 'user-' || n FROM generate_series(0, 9) AS n";
 

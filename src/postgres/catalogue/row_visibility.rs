@@ -13,9 +13,6 @@ use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::connection::transaction::setting;
 use crate::postgres::sql::names::relation;
 
-/// How long going over a whole table may take: long enough for any.
-const ALL_ROWS: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// The server looks once a second whether we are still there: a command that was interrupted leaves no statement behind. Other
 /// systems than Linux may not have it, and refuse the setting then.
 const UNTIL_THE_CLIENT_IS_GONE: &str = "SELECT pg_catalog.set_config(s.name, '1000', true) FROM pg_catalog.pg_settings AS s \
@@ -74,8 +71,9 @@ pub(super) fn all_or_nothing(relations: &[&str]) -> Result<Query, DatabaseError>
 }
 
 impl Database {
-    /// Runs a reading statement that goes over whole relations, for as long as it takes, as the owner of the first one. It
-    /// fails when row level security would hide something from it, also when policies change meanwhile.
+    /// Runs a reading statement that goes over whole relations, for as long as the server works on it, as the owner of the
+    /// first one. It fails when row level security would hide something from it, also when policies change meanwhile.
+    /// Dropping the future closes the connection, which ends the statement.
     pub(crate) async fn fetch_from_all_rows(
         &self,
         relations: &[&str],
@@ -91,20 +89,24 @@ impl Database {
         relations: &[&str],
         query: Query,
     ) -> Result<Vec<PgRow>, DatabaseError> {
-        let mut queries = for_all_rows(processes, relations)?;
-        queries.push(query);
-        self.transaction_within(ALL_ROWS, queries, Phase::Reading).await
+        let mut rows = Vec::new();
+        let keep = |row| {
+            rows.push(row);
+            Ok(())
+        };
+        self.stream(for_all_rows(processes, relations)?, query, keep).await?;
+        Ok(rows)
     }
 
     /// As [`fetch_from_all_rows`](Self::fetch_from_all_rows), and hands over each row as it arrives, so that an answer of any
-    /// length takes little memory. Dropping the future closes the connection, which ends the statement.
+    /// length takes little memory.
     pub(in crate::postgres) async fn each_of_all_rows(
         &self,
         relations: &[&str],
         query: Query,
-        each: impl FnMut(&PgRow) -> Result<(), DatabaseError> + Send,
+        each: impl FnMut(PgRow) -> Result<(), DatabaseError> + Send,
     ) -> Result<(), DatabaseError> {
-        self.stream(ALL_ROWS, for_all_rows(None, relations)?, query, each).await
+        self.stream(for_all_rows(None, relations)?, query, each).await
     }
 
     /// As [`fetch_from_all_rows`](Self::fetch_from_all_rows), for a statement that takes some of the rows: the server gives up

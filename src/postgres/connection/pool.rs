@@ -136,7 +136,7 @@ impl Database {
         let mut connection = self.acquire().await?;
         let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments);
         let done = timeout(self.timeouts.operation, statement.fetch_all(&mut *connection)).await;
-        let done = self.conclude(done, phase);
+        let done = self.conclude(done.ok(), phase);
         if done.as_ref().is_err_and(|(_, broken)| *broken) {
             drop(connection.detach());
         }
@@ -157,7 +157,7 @@ impl Database {
         let mut rows = statement.fetch(&mut *connection);
         let broken = loop {
             let next = timeout(self.timeouts.operation, rows.try_next()).await;
-            match self.conclude(next, Phase::Reading) {
+            match self.conclude(next.ok(), Phase::Reading) {
                 Ok(Some(row)) => each(&row)?,
                 Ok(None) => return Ok(()),
                 Err(broken) => break broken,
@@ -170,16 +170,16 @@ impl Database {
         Err(broken.0)
     }
 
-    /// The flag says whether the connection is unfit for further use.
+    /// `None`: no answer came. The flag says whether the connection is unfit for further use.
     pub(super) fn conclude<T>(
         &self,
-        done: Result<sqlx::Result<T>, tokio::time::error::Elapsed>,
+        done: Option<sqlx::Result<T>>,
         phase: Phase,
     ) -> Result<T, (DatabaseError, bool)> {
         let error = match done {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => error,
-            Err(_) => return Err((DatabaseError::timed_out(phase), true)),
+            Some(Ok(value)) => return Ok(value),
+            Some(Err(error)) => error,
+            None => return Err((DatabaseError::timed_out(phase), true)),
         };
         let fault = DatabaseError::of(&error, phase);
         let lost = matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous);

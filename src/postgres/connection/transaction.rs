@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::time::timeout;
 
 use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
+use crate::postgres::connection::options::Timeouts;
 use crate::postgres::connection::pool::{Database, Query, bind};
+use crate::postgres::connection::watch::SessionWatch;
 
 /// How a look at the catalogue begins. What it prints is to read the same whatever the role's own settings are, and to
 /// mean the same in another session.
@@ -115,36 +117,41 @@ impl Database {
         Ok(done.into_iter().next_back().unwrap_or_default())
     }
 
-    /// Runs statements in one transaction that only reads, and hands over each row of the last one as it arrives. `limit`
-    /// is for every statement before it, and for every row.
+    /// Runs statements in one transaction that only reads, and hands over each row of the last one, for as long as the server
+    /// works on them.
     ///
     /// Whatever ends it early, also when the future is dropped, closes the connection: the server notices when it sends the
     /// next row.
     pub(in crate::postgres) async fn stream(
         &self,
-        limit: Duration,
         before: Vec<Query>,
         last: Query,
-        mut each: impl FnMut(&PgRow) -> Result<(), DatabaseError> + Send,
+        mut each: impl FnMut(PgRow) -> Result<(), DatabaseError> + Send,
     ) -> Result<(), DatabaseError> {
         let mut busy = BusyConnection(Some(self.acquire().await?));
         let connection = busy.0.as_deref_mut().expect("it was put there just now");
-        let conclude = |fault: (DatabaseError, bool)| fault.0;
-        let begun = timeout(limit, begin_reading(connection, before)).await;
-        self.conclude(begun, Phase::Reading).map_err(conclude)?;
+        let (limit, persistent) = (self.timeouts.operation, !self.is_transactional());
+        let answered = |fault: (DatabaseError, bool)| fault.0;
+        let options = PgConnectOptions::clone(&self.pool().connect_options());
+        let begun = timeout(limit, begin_reading(connection, options, self.timeouts)).await;
+        let mut watch = self.conclude(begun.ok(), Phase::Reading).map_err(answered)?;
+        for query in before {
+            let done = watch.over(run(connection, query, persistent)).await;
+            self.conclude(done, Phase::Reading).map_err(answered)?;
+        }
         let mut rows = sqlx::query_with(AssertSqlSafe(last.sql), last.arguments)
-            .persistent(false)
+            .persistent(persistent)
             .fetch(&mut *connection);
         loop {
-            let next = timeout(limit, rows.try_next()).await;
-            match self.conclude(next, Phase::Reading).map_err(conclude)? {
-                Some(row) => each(&row)?,
+            let next = watch.over(rows.try_next()).await;
+            match self.conclude(next, Phase::Reading).map_err(answered)? {
+                Some(row) => each(row)?,
                 None => break,
             }
         }
         drop(rows);
         let ended = timeout(limit, sqlx::raw_sql("COMMIT").execute(connection)).await;
-        self.conclude(ended, Phase::Reading).map_err(conclude)?;
+        self.conclude(ended.ok(), Phase::Reading).map_err(answered)?;
         drop(busy.0.take()); // it is fit for others
         Ok(())
     }
@@ -186,7 +193,7 @@ impl Database {
             done
         });
         let done = task.await.map_err(|_| DatabaseError::timed_out(phase))?;
-        self.conclude(done, phase).map_err(|(fault, _)| fault)
+        self.conclude(done.ok(), phase).map_err(|(fault, _)| fault)
     }
 
     async fn run_within(
@@ -208,7 +215,7 @@ impl Database {
             done
         });
         let done = task.await.map_err(|_| DatabaseError::timed_out(phase))?;
-        self.conclude(done, phase).map_err(|(fault, _)| fault)
+        self.conclude(done.ok(), phase).map_err(|(fault, _)| fault)
     }
 }
 
@@ -221,12 +228,13 @@ impl Drop for BusyConnection {
     }
 }
 
-async fn begin_reading(connection: &mut PgConnection, queries: Vec<Query>) -> sqlx::Result<()> {
+async fn begin_reading(
+    connection: &mut PgConnection,
+    options: PgConnectOptions,
+    timeouts: Timeouts,
+) -> sqlx::Result<SessionWatch> {
     sqlx::raw_sql(READ_ONLY).execute(&mut *connection).await?;
-    for query in queries {
-        run(connection, query, false).await?;
-    }
-    Ok(())
+    SessionWatch::of(connection, options, timeouts).await
 }
 
 /// A statement without parameters.
@@ -288,7 +296,7 @@ impl Database {
         });
         // nothing is ever written, so a lost answer leaves nothing in doubt
         let done = task.await.map_err(|_| DatabaseError::timed_out(Phase::Reading))?;
-        match self.conclude(done, Phase::Reading).map_err(|(fault, _)| fault)? {
+        match self.conclude(done.ok(), Phase::Reading).map_err(|(fault, _)| fault)? {
             Ran::Done { affected } => Ok(Trial::Done { affected }),
             Ran::Failed { last, error } => refused(last, &error),
         }

@@ -1,5 +1,6 @@
 //! Whether a session still works on a statement that takes long: asked on a second connection.
 
+use std::io::{self, ErrorKind::TimedOut};
 use std::pin::pin;
 
 use sqlx::postgres::PgConnectOptions;
@@ -69,17 +70,19 @@ impl SessionWatch {
         None
     }
 
-    /// A server that answers with an error, as one without a free connection, tells nothing about the session.
+    /// Nothing is known about the session while the server has no free connection, or a pooler keeps the question waiting
+    /// for one: it is left alone.
     async fn is_at_work(&self) -> bool {
         match self.ask(AT_WORK).await {
             Ok(at_work) => at_work.unwrap_or(false),
-            Err(error) => error.as_database_error().is_some(),
+            Err(error) => matches!(error, sqlx::Error::PoolTimedOut) || error.as_database_error().is_some(),
         }
     }
 
     async fn ask(&self, sql: &'static str) -> sqlx::Result<Option<bool>> {
+        let connecting = timeout(self.timeouts.connect, PgConnection::connect_with(&self.options));
+        let mut connection = connecting.await.map_err(|_| sqlx::Error::from(io::Error::from(TimedOut)))??;
         let answer = async {
-            let mut connection = PgConnection::connect_with(&self.options).await?;
             let question = sqlx::query_scalar(sql).bind(self.pid).bind(self.started).persistent(false);
             let answer = question.fetch_optional(&mut connection).await?;
             connection.close().await.ok(); // it has answered

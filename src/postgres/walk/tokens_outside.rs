@@ -149,7 +149,7 @@ impl Postgres {
         let relations = self.read_as_owner(tables.iter().copied());
         let relations: Vec<_> = relations.iter().map(String::as_str).collect();
         let query = query(&searches(self.layout(), columns, search, |_| String::new()));
-        let done = self.database.each_of_all_rows(&relations, query, |row| each(RowTokens::of(row)?)).await;
+        let done = self.database.each_of_all_rows(&relations, query, |row| each(RowTokens::of(&row)?)).await;
         done.map_err(|fault| about(fault, &tables))
     }
 
