@@ -5,8 +5,9 @@ mod support;
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit};
 use criterion::Criterion;
+use retell_vault::Owner;
+use retell_vault::config::{Field, Values};
 use retell_vault::internals::{SealedToken, Sealer};
-use retell_vault::{Field, Owner, Values};
 use support::{Comparison, is_wanted};
 
 const JSON: &[u8; 64] = b"\"key_test_0000000000000000000000000000000000000000000000000000\" ";

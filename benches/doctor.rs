@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use databases::Databases;
 use fixture::vaults::{ALL_COLUMNS, Hosts, full_config, owner};
 use futures_util::TryStreamExt;
-use retell_vault::{DoctorOptions, KeyringFile, Profile, Vault, internals};
+use retell_vault::doctor::DoctorOptions;
+use retell_vault::schema::Profile;
+use retell_vault::{Keyring, Vault, internals};
 use sqlx::{Connection, PgConnection, Row};
 use support::{Comparison, is_asked_for, is_wanted};
 
@@ -64,7 +66,7 @@ impl Subject {
     }
 
     /// Reads and opens every token on one connection, one row after the other.
-    async fn bare(&self, keyring: &KeyringFile) -> usize {
+    async fn bare(&self, keyring: &Keyring) -> usize {
         let mut connection = PgConnection::connect(&self.url).await.expect("the server answers");
         let mut stream = sqlx::query(SELECT).fetch(&mut connection);
         let mut opened = 0;
@@ -140,7 +142,7 @@ async fn peak_of(subject: &Subject) -> f64 {
 
 async fn child(url: &str) {
     let home = std::path::PathBuf::from(std::env::var_os(HOME).expect("the parent sets it"));
-    let keyring = KeyringFile::open(home.join("keyring.json"), &fixture::vaults::wrapping_key());
+    let keyring = Keyring::open(home.join("keyring.json"), &fixture::vaults::wrapping_key());
     let builder = Vault::builder(keyring.expect("it opens")).local_file(home.join("local.db"));
     let vault = builder.postgres(url).build().await.expect("the vault is built");
     deep(&vault, rows()).await;

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use databases::Databases;
 use fixture::vaults::{ALL_COLUMNS, Hosts, full_config, owner};
-use retell_vault::{Owner, RotateOptions, Vault};
+use retell_vault::rotation::RotateOptions;
+use retell_vault::{Owner, Vault};
 use serde_json::Value;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Connection, PgConnection, Row};
@@ -203,8 +204,7 @@ async fn peak_of(subject: &Subject) -> (f64, f64) {
 
 async fn child(url: &str) {
     let home = std::path::PathBuf::from(std::env::var_os("ROTATION_BENCH_HOME").expect("the parent sets it"));
-    let keyring =
-        retell_vault::KeyringFile::open(home.join("keyring.json"), &fixture::vaults::wrapping_key());
+    let keyring = retell_vault::Keyring::open(home.join("keyring.json"), &fixture::vaults::wrapping_key());
     let builder = Vault::builder(keyring.expect("it opens")).local_file(home.join("local.db"));
     let vault = builder.postgres(url).build().await.expect("the vault is built");
     let rotation = vault.rotate(&RotateOptions::new(), |_| {}).await.expect("it rotates");

@@ -4,15 +4,18 @@
 //!
 //! It needs no server: the record is in a local file in a temporary folder. Over a database the calls are the same.
 
-use retell_vault::{ErrorKind, Expected, IntegrationStatus, KeyringFile, Owner, Passphrase, RetellConfig};
-use retell_vault::{Result, StoreOptions, Vault};
+use retell_vault::config::IntegrationStatus;
+use retell_vault::records::Expected;
+use retell_vault::records::StoreOptions;
+use retell_vault::{ErrorKind, Keyring, Owner, Passphrase, RetellConfig};
+use retell_vault::{Result, Vault};
 
 #[tokio::main]
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::Builder::new().prefix("retell-vault-change-").tempdir()?;
     // a folder that the vault makes itself is closed to everybody else
     let home = folder.path().join("home");
-    let keyring = KeyringFile::prepare(home.join("keyring.json"), &Passphrase::new("only for this example"))?;
+    let keyring = Keyring::prepare(home.join("keyring.json"), &Passphrase::new("only for this example"))?;
     let vault = Vault::builder(keyring).local_file(home.join("local.db")).init().await?;
     let owner = Owner::user("user-42")?;
 

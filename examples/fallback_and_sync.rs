@@ -10,7 +10,7 @@ mod support;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use retell_vault::{KeyringFile, Loaded, Owner, Passphrase, RetellConfig, Stored, Vault};
+use retell_vault::{Keyring, Loaded, Owner, Passphrase, RetellConfig, Stored, Vault};
 use sqlx::{Connection, PgConnection};
 use support::{Result, Server, ended, interrupted};
 
@@ -38,7 +38,7 @@ async fn outage(server: &Server, home: PathBuf) -> Result<()> {
     connection.close().await?;
     println!("server     started, with a table that has one column for us\n");
 
-    let keyring = KeyringFile::prepare(home.join("keyring.json"), &Passphrase::new("only for this example"))?;
+    let keyring = Keyring::prepare(home.join("keyring.json"), &Passphrase::new("only for this example"))?;
     let vault = Vault::builder(keyring).postgres(&url).local_file(home.join("local.db")).init().await?;
     let owner = Owner::user("user-42")?;
 

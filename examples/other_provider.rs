@@ -15,10 +15,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::{env, fmt, fs, io};
 
-use retell_vault::{
-    Credentials, ErrorKind, ExtraSecret, Field, FieldSpec, KeyringFile, Owner, PhoneNumber, Place, RawKey,
-    RetellConfig, Stored, Values, Vault,
-};
+use retell_vault::config::{Credentials, ExtraSecret, Field, FieldSpec, PhoneNumber, Values};
+use retell_vault::keyring::RawKey;
+use retell_vault::layout::Place;
+use retell_vault::{ErrorKind, Keyring, Owner, RetellConfig, Stored, Vault};
 use sqlx::{Connection, PgConnection};
 
 // --- The face: all that the vault needs to know of Twilio ---
@@ -136,8 +136,8 @@ async fn open_vaults(
     let path = folder.join("keyring.json");
     let is_new = !path.exists();
     let keyring = match is_new {
-        true => KeyringFile::prepare(&path, &wrapping_key)?,
-        false => KeyringFile::open(&path, &wrapping_key)?,
+        true => Keyring::prepare(&path, &wrapping_key)?,
+        false => Keyring::open(&path, &wrapping_key)?,
     };
     let mut retell = Vault::builder(keyring.clone()).local_file(folder.join("local.db"));
     let mut twilio = Vault::builder(keyring).credentials::<Twilio>().local_file(folder.join("twilio.db"));

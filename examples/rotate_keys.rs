@@ -14,10 +14,9 @@ use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use retell_vault::{
-    DestroyOptions, ErrorKind, KeyId, KeyState, KeyringFile, Layout, Owner, Passphrase, RetellConfig,
-    RotateEvent, RotateOptions, Vault,
-};
+use retell_vault::keyring::{KeyId, KeyState};
+use retell_vault::rotation::{DestroyOptions, RotateEvent, RotateOptions};
+use retell_vault::{ErrorKind, Keyring, Layout, Owner, Passphrase, RetellConfig, Vault};
 use sqlx::{Connection, PgConnection};
 use support::{Result, Server, ended, interrupted};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -103,19 +102,19 @@ async fn prepare(server: &Server, home: &Path) -> Result<String> {
     let mut connection = PgConnection::connect(&url).await?;
     sqlx::raw_sql(TABLES).execute(&mut connection).await?;
     connection.close().await?;
-    let keyring = KeyringFile::prepare(home.join("keyring.json"), &Passphrase::new(PASSPHRASE))?;
+    let keyring = Keyring::prepare(home.join("keyring.json"), &Passphrase::new(PASSPHRASE))?;
     Vault::builder(keyring).local_file(home.join("local.db")).init().await?.close().await;
     Ok(url)
 }
 
-fn open_keyring(home: &Path) -> Result<KeyringFile> {
-    Ok(KeyringFile::open(home.join("keyring.json"), &Passphrase::new(PASSPHRASE))?)
+fn open_keyring(home: &Path) -> Result<Keyring> {
+    Ok(Keyring::open(home.join("keyring.json"), &Passphrase::new(PASSPHRASE))?)
 }
 
 type Vaults = Vec<(&'static str, Vault)>;
 
 /// A vault for each table, and one that has no database. All share one keyring.
-async fn open_vaults(keyring: &KeyringFile, home: &Path, url: &str) -> Result<Vaults> {
+async fn open_vaults(keyring: &Keyring, home: &Path, url: &str) -> Result<Vaults> {
     let mut vaults = Vec::new();
     for table in ["every_column", "jsonb_only", "one_column"] {
         let layout = Layout::new().table(table)?;
@@ -180,7 +179,7 @@ fn start_writer(writer: usize, vaults: Vaults, stop: Arc<AtomicBool>) -> JoinHan
 
 /// A new key opens from the start, and seals once it is promoted. In between, bring the keyring file to
 /// every host, and back it up: from the promotion on nothing else opens what is stored.
-fn bring_in_a_key(keyring: &KeyringFile) -> Result<KeyId> {
+fn bring_in_a_key(keyring: &Keyring) -> Result<KeyId> {
     let new = keyring.promote_key(keyring.add_key()?.id)?.id;
     say("promoted", format!("key {new}; the key before is retired: it opens, and seals no more"));
     Ok(new)
@@ -233,7 +232,7 @@ async fn resume(name: &str, vault: &Vault, new: KeyId) -> Result<()> {
 /// Counts the tokens of every place, by the key that they name.
 async fn census_names_only(vaults: &Vaults, key: KeyId) -> Result<()> {
     for (name, vault) in vaults {
-        let keys = vault.census().await?.keys();
+        let keys = vault.count_tokens().await?.keys();
         let [(named, tokens)] = keys[..] else { return Err(format!("{name}: {keys:?}").into()) };
         assert_eq!(named, key, "{name}");
         say("census", format!("{name}: {tokens} tokens, all under key {key}"));
@@ -266,7 +265,7 @@ async fn load_everybody(vault: &Vault) -> Result<Vec<RetellConfig>> {
 async fn tokens_left(vaults: &Vaults, key: KeyId) -> Result<Vec<u64>> {
     let mut left = Vec::new();
     for (_, vault) in vaults {
-        left.push(vault.census().await?.tokens_of(key));
+        left.push(vault.count_tokens().await?.tokens_of(key));
     }
     Ok(left)
 }

@@ -11,10 +11,10 @@ mod support;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use retell_vault::{
-    ApplyOptions, Diagnosis, DoctorOptions, Health, KeyringFile, Mend, Owner, Passphrase, Profile,
-    PromoteOptions, RetellConfig, RollBackOptions, SchemaEvent, Vault,
-};
+use retell_vault::doctor::{Diagnosis, DoctorOptions, Fix, Health};
+use retell_vault::rotation::PromoteOptions;
+use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions, SchemaEvent};
+use retell_vault::{Keyring, Owner, Passphrase, RetellConfig, Vault};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use support::{Result, Server, ended, interrupted};
 
@@ -43,7 +43,7 @@ async fn run() -> Result<()> {
 async fn migrate(server: &Server, home: PathBuf) -> Result<()> {
     let url = server.run("start")?;
     execute(&url, TABLE).await?;
-    let keyring = KeyringFile::prepare(home.join("keyring.json"), &Passphrase::new("only for this example"))?;
+    let keyring = Keyring::prepare(home.join("keyring.json"), &Passphrase::new("only for this example"))?;
     let vault = Vault::builder(keyring).postgres(&url).local_file(home.join("local.db")).init().await?;
     let (owner, config) = (Owner::user("user-42")?, config());
     vault.store(&owner, &config).await?;
@@ -58,7 +58,7 @@ async fn migrate(server: &Server, home: PathBuf) -> Result<()> {
     assert!(promotion.complete);
 
     for finding in &examine(&vault).await?.findings {
-        if let Mend::Sql(sql) = &finding.mend {
+        if let Fix::Sql(sql) = &finding.mend {
             execute(&url, sql).await?;
             println!("mended     {}", finding.id);
         }

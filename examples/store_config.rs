@@ -16,7 +16,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::{env, io};
 
-use retell_vault::{KeyringFile, Owner, Place, RawKey, RetellConfig, Source, Stored, Vault};
+use retell_vault::keyring::RawKey;
+use retell_vault::layout::Place;
+use retell_vault::records::Source;
+use retell_vault::{Keyring, Owner, RetellConfig, Stored, Vault};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Row};
 
@@ -88,8 +91,8 @@ async fn open_vault(folder: &Path, database: Option<&str>) -> Result<Vault, Box<
     let path = folder.join("keyring.json");
     let is_new = !path.exists();
     let keyring = match is_new {
-        true => KeyringFile::prepare(&path, &wrapping_key)?,
-        false => KeyringFile::open(&path, &wrapping_key)?,
+        true => Keyring::prepare(&path, &wrapping_key)?,
+        false => Keyring::open(&path, &wrapping_key)?,
     };
     let mut builder = Vault::builder(keyring).local_file(folder.join("local.db"));
     if let Some(url) = database {

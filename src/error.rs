@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::visible::visible;
+use crate::display::visible;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -12,7 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong, with a hint that says how to go on.
 ///
 /// `Display` is one line, in lower case, that names the thing; [`Error::hint`] says how to mend it. What others named is in its
-/// [visible](crate::visible()) form in both.
+/// [visible](crate::display::visible()) form in both.
 ///
 /// # Security
 /// No message, hint or source holds a secret, a plaintext or a database row: errors of the database
@@ -184,7 +184,7 @@ impl Error {
         Self::new(self.kind(), self.inner.message.clone()).with_hint(self.hint())
     }
 
-    /// For a [`WrappingKeyProvider`](crate::WrappingKeyProvider) of your own: why there is no wrapping
+    /// For a [`WrappingKeyProvider`](crate::keyring::WrappingKeyProvider) of your own: why there is no wrapping
     /// key, and how to go on. The kind is `KeyringLocked`.
     ///
     /// # Security

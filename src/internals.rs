@@ -6,7 +6,7 @@ use crate::crypto::aead::{self, RecordKey, RootSecret, Scope};
 use crate::crypto::random;
 use crate::crypto::sealer;
 use crate::error::Result;
-use crate::keyring::file::KeyringFile;
+use crate::keyring::file::Keyring;
 use crate::layout::layout::Layout;
 use crate::record::contents::Contents;
 use crate::record::field::Field;
@@ -36,7 +36,7 @@ pub fn rotate_without(mut options: RotateOptions, place: &str) -> RotateOptions 
 ///
 /// # Errors
 /// `Malformed`, `UnknownKey`, `Unsealable`.
-pub fn open_token(keyring: &KeyringFile, owner: &Owner, text: &str) -> Result<Zeroizing<Vec<u8>>> {
+pub fn open_token(keyring: &Keyring, owner: &Owner, text: &str) -> Result<Zeroizing<Vec<u8>>> {
     let token: Token = text.parse()?;
     aead::open(keyring.current().opener(token.key)?, Scope { namespace: "retell", owner }, &token)
 }

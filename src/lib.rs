@@ -1,88 +1,136 @@
 //! Encrypted storage of Retell AI credentials in the application's own Postgres table.
 //!
-//! A [`Vault`] seals every value of a [`RetellConfig`] with AES-256-GCM, under a key that is derived for the
-//! record and bound to its [`Owner`], and stores it in the best place that exists: columns made for it, a JSONB
-//! config column, packed into the one column there is, or an encrypted local file until the database
-//! returns. It acknowledges a save only when that is durable and encrypted. A sealed record token lists what belongs
-//! to the record, so that nothing can be removed, added or swapped unnoticed.
+//! A [`Vault`] encrypts every secret of a [`RetellConfig`] with AES-256-GCM, under a key derived for the record and bound to its
+//! [`Owner`]. It stores the result in the columns that your table has: columns made for it, a JSONB config column, or a single text
+//! column. While the database is down, an encrypted local file takes the record, and a sync stores it later. A save is acknowledged
+//! only when it is durable and encrypted. A sealed record token lists the fields of the record, so that a removed, added or swapped
+//! value is noticed.
 //!
-//! Another provider's credentials are a type of the service's that implements [`Credentials`]; they share the keyring, the table
-//! and the JSONB config column.
+//! # First steps
 //!
-//! Root keys live in a [`KeyringFile`]. [`Vault::rotate`] re-encrypts everything under a new one while
-//! the service goes on, and [`Vault::destroy_key`] destroys an old one, after a count of what it sealed.
+//! ```
+//! use retell_vault::{Error, Keyring, Owner, Passphrase, RetellConfig, Vault};
 //!
-//! [`Vault::schema`] plans what the table lacks, applies, verifies and takes it back; [`Vault::doctor`] finds
-//! what would leak or lose credentials.
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Error> {
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let folder = folder.path().join("vault");
+//! // Once per environment. Back up this file and the passphrase, in different places.
+//! let passphrase = Passphrase::new("five random words of yours");
+//! let keyring = Keyring::prepare(folder.join("keyring.json"), &passphrase)?;
+//! // With `.postgres(url)`, the records go to your table.
+//! let vault = Vault::builder(keyring).local_file(folder.join("local.db")).init().await?;
 //!
-//! The README is the manual, `docs/LAYOUT.md`, `docs/SCHEMA.md` and `docs/DOCTOR.md` those of layout file, schema and doctor, and
-//! `docs/OPERATIONS.md` the runbook; `docs/ARCHITECTURE.md` is the map, `docs/FORMAT.md` the bytes, and
-//! `SECURITY.md` says what is promised and what is not.
+//! let owner = Owner::user("user-42")?;
+//! let config = RetellConfig::new("key_test_0000000000000000".parse()?);
+//! vault.store(&owner, &config).await?;
+//!
+//! let loaded = vault.load(&owner).await?;
+//! assert_eq!(loaded.config.api_key().unwrap().expose_secret(), "key_test_0000000000000000");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is where
+//!
+//! - The root: the [`Vault`], its [builder](VaultBuilder), owners, configurations and errors.
+//! - [`config`]: the values of a configuration, and credentials of other providers.
+//! - [`records`]: what `store`, `load` and `list` take and return.
+//! - [`keyring`]: root keys, and what unlocks the keyring file. [`rotation`]: replacing and destroying keys.
+//! - [`sync`]: outages, and what the local file keeps. [`status`]: the state of the database, the local file and the layout.
+//! - [`layout`]: which table and columns the vault uses.
+//! - [`display`]: prints names that others chose, without control characters.
+//! - [`schema`]: plans and applies changes of the table. [`doctor`]: finds what would leak or lose credentials.
+//!
+//! README.md is the manual. docs/ has manuals for the layout file, the schema, the doctor and operations. docs/FORMAT.md specifies the
+//! stored bytes, and SECURITY.md says what is promised and what is not.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 mod crypto;
-mod doctor;
+pub mod display;
+pub mod doctor;
 mod error;
+#[cfg(retell_vault_internals)]
 #[doc(hidden)]
 pub mod internals;
-mod keyring;
-mod layout;
+pub mod keyring;
+pub mod layout;
 mod local;
 mod postgres;
 mod record;
 mod retell;
-mod rotation;
-mod schema;
+pub mod rotation;
+pub mod schema;
 mod store;
 mod vault;
-mod visible;
 
-pub use doctor::finding::{Area, Diagnosis, Finding, Health, Mend, Severity};
-pub use doctor::options::{DoctorOptions, DoctorProgress};
 pub use error::{Error, ErrorKind, Result};
-pub use keyring::file::KeyringFile;
-pub use keyring::keys::{KeyInfo, KeyState};
-pub use keyring::wrapping::{Passphrase, RawKey, Wrapping, WrappingKey, WrappingKeyProvider};
-pub use layout::filter::{FilterValue, Rows};
+pub use keyring::file::Keyring;
+pub use keyring::wrapping::Passphrase;
 pub use layout::layout::Layout;
-pub use layout::placement::Place;
 pub use postgres::connection::options::{PoolerMode, Timeouts};
-pub use record::credentials::Credentials;
-pub use record::field::{Field, FieldSpec};
-pub use record::owner::{Owner, TenantId, UserId};
-pub use record::token::KeyId;
-pub use record::values::Values;
-pub use record::version::Version;
+pub use record::owner::Owner;
 pub use retell::config::RetellConfig;
-pub use retell::values::{
-    AgentId, ApiKey, ExtraSecret, IntegrationStatus, PhoneNumber, WebhookConfig, WebhookKey,
-};
-pub use rotation::destroy_key::Destruction;
-pub use rotation::evidence::{CountProgress, Outside, OutsideExtent, OutsideTokens};
-pub use rotation::options::DestroyOptions;
-pub use rotation::options::PromoteOptions;
-pub use rotation::options::RotateOptions;
-pub use rotation::report::{PromoteEvent, PromoteProgress, Promotion};
-pub use rotation::report::{RotateEstimate, RotateEvent, RotateProgress, Rotation, UnreadableRow};
-pub use rotation::token_count::{Census, TokenCount, TokenPlace};
-pub use schema::Schema;
-pub use schema::check_results::{Check, CheckOutcome, Verification};
-pub use schema::options::{Applied, ApplyOptions, RollBackOptions, RolledBack, SchemaEvent};
-pub use schema::plan::SchemaPlan;
-pub use schema::step::{Blocked, Instead, LockLevel, Step};
-pub use schema::wanted::{Profile, RowSecurity, Wanted};
-pub use store::core::{Expected, Fallback, StoreOptions};
-pub use store::sync::{BackgroundSync, SyncReport};
 pub use vault::Vault;
-pub use vault::answers::{Loaded, Source, Stored};
+pub use vault::answers::{Loaded, Stored};
 pub use vault::builder::VaultBuilder;
-pub use vault::kept::{Forgotten, KeptReason, KeptRecord};
-pub use vault::layout_report::{Contradiction, FieldReport, LayoutReport};
-pub use vault::owner_list::{ListEntry, ListPage, ListPosition, ListedOwner, RecordState};
-pub use vault::status::{DatabaseStatus, LeftAlone, LocalStatus, SlotStatus, Status};
-pub use visible::{visible, visible_json};
 
+/// The values of a configuration, and credentials of other providers.
+///
+/// Every value is checked when it is parsed, so a [`RetellConfig`] that exists is valid.
+///
+/// ```
+/// use retell_vault::RetellConfig;
+/// use retell_vault::config::{ApiKey, PhoneNumber};
+///
+/// let key: ApiKey = "key_test_0000000000000000".parse()?;
+/// let config = RetellConfig::new(key).with_phone_number("+14155550100".parse()?);
+/// assert_eq!(config.to_json_masked(), r#"{"api_key":"key_…0000","phone_number":"+14155550100"}"#);
+/// assert!("415 555 0100".parse::<PhoneNumber>().is_err());
+/// # Ok::<(), retell_vault::Error>(())
+/// ```
+pub mod config {
+    pub use crate::record::credentials::Credentials;
+    pub use crate::record::field::{Field, FieldSpec};
+    pub use crate::record::values::Values;
+    pub use crate::retell::values::{
+        AgentId, ApiKey, ExtraSecret, IntegrationStatus, PhoneNumber, WebhookConfig, WebhookKey,
+    };
+}
+
+/// What [`Vault::store`], [`Vault::load`] and [`Vault::list`] take and return.
+///
+/// ```
+/// use retell_vault::Owner;
+/// use retell_vault::records::{Expected, StoreOptions};
+///
+/// let owner = Owner::user("user-42")?.in_tenant("acme")?;
+/// assert_eq!(owner.to_string(), "acme/user-42");
+/// let only_if_absent = StoreOptions::new().expect(Expected::Absent);
+/// # let _ = only_if_absent;
+/// # Ok::<(), retell_vault::Error>(())
+/// ```
+pub mod records {
+    pub use crate::record::owner::{TenantId, UserId};
+    pub use crate::record::version::Version;
+    pub use crate::store::core::{Expected, StoreOptions};
+    pub use crate::vault::answers::Source;
+    pub use crate::vault::owner_list::{ListEntry, ListPage, ListPosition, ListedOwner, RecordState};
+}
+
+/// Outages: what happens to a write while the database is down, and what the local file keeps.
+pub mod sync {
+    pub use crate::store::core::Fallback;
+    pub use crate::store::sync::{BackgroundSync, SyncReport};
+    pub use crate::vault::kept::{Forgotten, KeptReason, KeptRecord};
+}
+
+/// The state of the database, of the local file and of the keys, and how the layout fits the table.
+pub mod status {
+    pub use crate::vault::layout_report::{Contradiction, FieldReport, LayoutReport};
+    pub use crate::vault::status::{DatabaseStatus, LeftAlone, LocalStatus, SlotStatus, Status};
+}
 /// The examples of the manual compile.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

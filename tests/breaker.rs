@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use retell_vault::Source;
+use retell_vault::records::Source;
 use support::rows::owners;
 use support::vaults::*;
 use support::*;

@@ -14,7 +14,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use retell_vault::{ErrorKind, Expected, Owner, PoolerMode, RetellConfig, StoreOptions, Vault};
+use retell_vault::records::Expected;
+use retell_vault::records::StoreOptions;
+use retell_vault::{ErrorKind, Owner, PoolerMode, RetellConfig, Vault};
 use sqlx::postgres::PgPoolOptions;
 use support::faults::*;
 use support::vaults::*;

@@ -4,7 +4,8 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use retell_vault::{ErrorKind, Owner, RecordState, RetellConfig, Vault};
+use retell_vault::records::RecordState;
+use retell_vault::{ErrorKind, Owner, RetellConfig, Vault};
 use support::TestDb;
 use support::vaults::*;
 

@@ -2,7 +2,10 @@
 
 mod support;
 
-use retell_vault::{ErrorKind, Field, Layout, Owner, Place, Source, Vault};
+use retell_vault::config::Field;
+use retell_vault::layout::Place;
+use retell_vault::records::Source;
+use retell_vault::{ErrorKind, Layout, Owner, Vault};
 use support::faults::{local, unplugged};
 use support::vaults::*;
 use support::*;

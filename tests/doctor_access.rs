@@ -8,7 +8,7 @@ mod clinics;
 mod others;
 
 use clinics::supabase_clinic;
-use retell_vault::{Mend, Severity};
+use retell_vault::doctor::{Fix, Severity};
 use support::doctor::{Clinic, Planted};
 
 /// Each in a database of its own.
@@ -149,7 +149,7 @@ async fn policies_that_look_at_no_column() {
             .await;
         let findings = clinic.finds_only("policy_ignores_rows").await;
         assert_eq!(findings[0].severity, severity);
-        assert!(matches!(findings[0].mend, Mend::Advice(_)));
+        assert!(matches!(findings[0].mend, Fix::Advice(_)));
     }
 }
 

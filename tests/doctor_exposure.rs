@@ -5,7 +5,9 @@ mod support;
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use retell_vault::{Area, DoctorOptions, Finding, Layout, Mend, Owner, Severity, StoreOptions};
+use retell_vault::doctor::{Area, DoctorOptions, Finding, Fix, Severity};
+use retell_vault::records::StoreOptions;
+use retell_vault::{Layout, Owner};
 use support::doctor::Clinic;
 use support::role::Role;
 use support::rows::{owners, value};
@@ -110,7 +112,7 @@ async fn only(clinic: &Clinic, id: &str, object: &str) -> Finding {
 
 /// The command of a finding, done by the library.
 async fn put(clinic: &Clinic, finding: &Finding, owner: &Owner) {
-    let Mend::Command(command) = &finding.mend else { panic!("{finding:?}") };
+    let Fix::Command(command) = &finding.mend else { panic!("{finding:?}") };
     let (_, replace) = command.split_once("--user ID ").unwrap();
     let options = match replace {
         "--replace-foreign --replace-unreadable" => {
@@ -352,7 +354,7 @@ async fn odd_names_uuids_and_tenants_are_no_hindrance() {
         .unwrap()
         .tenant_column("Org")
         .unwrap()
-        .column(retell_vault::Field::named("api_key"), "Enc\"Key")
+        .column(retell_vault::config::Field::named("api_key"), "Enc\"Key")
         .unwrap()
         .config_column("Cfg's")
         .unwrap();
@@ -444,7 +446,7 @@ async fn secrets_in_lists_and_under_keys_of_all_sorts_are_found() {
         clinic.db.exec(&format!("{update} || '{value}' WHERE user_id = 'user-5'")).await;
         let object = format!("column public.user_profiles.encrypted_agent_config, key {at}");
         let finding = only(&clinic, "plaintext", &object).await;
-        assert!(matches!(finding.mend, Mend::Advice(_)), "{finding:?}");
+        assert!(matches!(finding.mend, Fix::Advice(_)), "{finding:?}");
         clinic
             .db
             .exec(&format!("{update} - ARRAY(SELECT jsonb_object_keys('{value}')) WHERE user_id = 'user-5'"))

@@ -2,7 +2,9 @@
 
 mod support;
 
-use retell_vault::{DoctorOptions, Layout, Mend, Owner, Profile, RowSecurity, Severity, Wanted};
+use retell_vault::doctor::{DoctorOptions, Fix, Severity};
+use retell_vault::schema::{Profile, RowSecurity, Wanted};
+use retell_vault::{Layout, Owner};
 use support::doctor::Clinic;
 use support::role::Role;
 use support::rows;
@@ -56,7 +58,7 @@ async fn went_through(clinic: &Clinic) -> Vec<&'static str> {
 /// Runs the SQL of every finding that has some.
 async fn mend_all(clinic: &Clinic) {
     for finding in clinic.diagnose().await.findings {
-        if matches!(finding.mend, Mend::Sql(_)) {
+        if matches!(finding.mend, Fix::Sql(_)) {
             clinic.mend(&finding).await;
         }
     }

@@ -2,7 +2,9 @@
 
 mod support;
 
-use retell_vault::{DoctorOptions, ErrorKind, Severity, StoreOptions, Vault};
+use retell_vault::doctor::{DoctorOptions, Severity};
+use retell_vault::records::StoreOptions;
+use retell_vault::{ErrorKind, Vault};
 use support::faults::{exec, local};
 use support::rows::*;
 use support::vaults::*;
@@ -77,7 +79,7 @@ async fn a_careless_server_is_killed_after_every_kind_of_write() {
     let (old, new) = (keyring.keys()[0].id, keyring.add_key().unwrap().id);
     keyring.promote_key(new).unwrap();
     let operator = vault(&hosts, 5, server.url()).await;
-    assert!(operator.rotate(&retell_vault::RotateOptions::new(), |_| {}).await.unwrap().complete);
+    assert!(operator.rotate(&retell_vault::rotation::RotateOptions::new(), |_| {}).await.unwrap().complete);
     assert_eq!(loads("changed").await, Ok(()));
     let text: i64 = faults::number(
         server.url(),

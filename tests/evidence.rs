@@ -7,7 +7,10 @@ mod support;
 
 use std::sync::Arc;
 
-use retell_vault::{Field, KeyId, Layout, Owner, Rows, Vault};
+use retell_vault::config::Field;
+use retell_vault::keyring::KeyId;
+use retell_vault::layout::Rows;
+use retell_vault::{Layout, Owner, Vault};
 use support::TestDb;
 use support::faults::number;
 use support::rotation::{at_once, promote, rotate, small};

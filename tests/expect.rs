@@ -5,6 +5,9 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use retell_vault::config::*;
+use retell_vault::records::*;
+use retell_vault::rotation::*;
 use retell_vault::*;
 use support::faults::QUICK;
 use support::rows::*;

@@ -3,7 +3,9 @@
 
 mod support;
 
-use retell_vault::{ApplyOptions, DoctorOptions, ErrorKind, Layout, Owner, Profile, RollBackOptions, Vault};
+use retell_vault::doctor::DoctorOptions;
+use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions};
+use retell_vault::{ErrorKind, Layout, Owner, Vault};
 use serde_json::Value;
 use support::dump::schema_of;
 use support::rotation::{at_once, completes, promote, until_taken_up};

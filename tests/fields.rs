@@ -2,9 +2,9 @@
 
 mod support;
 
-use retell_vault::{
-    Credentials, DoctorOptions, ErrorKind, ExtraSecret, Field, FieldSpec, Layout, RetellConfig, Values, Vault,
-};
+use retell_vault::config::{Credentials, ExtraSecret, Field, FieldSpec, Values};
+use retell_vault::doctor::DoctorOptions;
+use retell_vault::{ErrorKind, Layout, RetellConfig, Vault};
 use serde_json::Value;
 use support::faults::*;
 use support::promotion::{ADD_ALL, PACKED, promote};
@@ -581,7 +581,7 @@ async fn a_type_with_a_wrong_table_of_fields_or_with_wrong_values_is_refused() {
 
 /// Fields of every sort, with values that a careless face lets through.
 #[derive(Clone, Debug)]
-struct Wide(retell_vault::Values);
+struct Wide(retell_vault::config::Values);
 
 impl Credentials for Wide {
     const NAMESPACE: &'static str = "wide";
@@ -593,11 +593,11 @@ impl Credentials for Wide {
         FieldSpec::plain("settings").column("wide_settings").object(),
     ];
 
-    fn to_values(&self) -> retell_vault::Values {
+    fn to_values(&self) -> retell_vault::config::Values {
         self.0.clone()
     }
 
-    fn from_values(values: retell_vault::Values) -> retell_vault::Result<Self> {
+    fn from_values(values: retell_vault::config::Values) -> retell_vault::Result<Self> {
         Ok(Self(values))
     }
 }
@@ -609,8 +609,8 @@ async fn what_could_not_be_loaded_again_is_not_stored() {
     let local = folder.path().join("home/wide.db");
     let vault =
         Vault::builder(hosts.keyring()).credentials::<Wide>().local_file(local).build().await.unwrap();
-    let with = |change: &dyn Fn(&mut retell_vault::Values)| {
-        let mut values = retell_vault::Values::new();
+    let with = |change: &dyn Fn(&mut retell_vault::config::Values)| {
+        let mut values = retell_vault::config::Values::new();
         values.put_text(Field::named("key"), Some("key_test_1"));
         change(&mut values);
         Wide(values)

@@ -5,7 +5,8 @@ mod support;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use retell_vault::{ErrorKind, Owner, RetellConfig, StoreOptions, Stored, Vault};
+use retell_vault::records::StoreOptions;
+use retell_vault::{ErrorKind, Owner, RetellConfig, Stored, Vault};
 use support::rows::*;
 use support::vaults::*;
 use support::*;
@@ -489,7 +490,7 @@ async fn forged_tokens_of_unknown_fields_block_nobody() {
     setting.db.exec(&forge(&version_at(wall_clock() + 3_600_000))).await;
     let error = setting.vault.store(&owner("user-1"), &full_config(2)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
-    let options = retell_vault::StoreOptions::new().replace_unreadable();
+    let options = retell_vault::records::StoreOptions::new().replace_unreadable();
     setting.vault.store_with(&owner("user-1"), &full_config(3), options).await.unwrap();
     assert_eq!(setting.load().await, Ok(full_config(3)));
 }

@@ -10,7 +10,9 @@ use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use retell_vault::{KeyState, KeyringFile, Owner, RawKey, RetellConfig, Vault, WebhookConfig};
+use retell_vault::config::WebhookConfig;
+use retell_vault::keyring::{KeyState, RawKey};
+use retell_vault::{Keyring, Owner, RetellConfig, Vault};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Row};
@@ -348,7 +350,7 @@ fn the_vault_opens_the_frozen_keyring() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
 
     let wrapping_key = RawKey::from_base64(vectors["wrapping_key"].as_str().unwrap()).unwrap();
-    let keys = KeyringFile::open(&path, &wrapping_key).unwrap().keys();
+    let keys = Keyring::open(&path, &wrapping_key).unwrap().keys();
     let states: Vec<KeyState> = keys.iter().map(|key| key.state).collect();
     assert_eq!(states, [KeyState::Destroyed, KeyState::Retired, KeyState::Primary]);
     for key in keys {

@@ -20,7 +20,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::distr::{Alphanumeric, SampleString};
-use retell_vault::{ErrorKind, Fallback, RetellConfig, Source, Vault, Version};
+use retell_vault::records::{Source, Version};
+use retell_vault::sync::Fallback;
+use retell_vault::{ErrorKind, RetellConfig, Vault};
 use support::faults::*;
 use support::rotation::{completes, promote, rotate, small, until_taken_up};
 use support::vaults::*;
@@ -261,7 +263,7 @@ async fn the_table_cannot_grow() {
     stage.make_room();
     stage.all_is_there_once(&vault).await;
     let rotation = completes(&vault).await;
-    assert_eq!((rotation.key, rotation.census.tokens_of(old)), (new, 0));
+    assert_eq!((rotation.key, rotation.token_counts.tokens_of(old)), (new, 0));
     assert_eq!(stage.store(&vault, "user-0", long_config()).await, None);
 }
 

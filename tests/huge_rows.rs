@@ -4,7 +4,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use retell_vault::{ErrorKind, StoreOptions, Vault};
+use retell_vault::records::StoreOptions;
+use retell_vault::{ErrorKind, Vault};
 use support::faults::{Lock, QUICK, local};
 use support::rows::*;
 use support::vaults::*;

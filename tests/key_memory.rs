@@ -16,7 +16,7 @@ use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use retell_vault::{KeyringFile, Vault};
+use retell_vault::{Keyring, Vault};
 use serde_json::Value;
 use support::TestDb;
 use support::rotation::{at_once, primary, small, until_taken_up};
@@ -36,7 +36,7 @@ fn done(what: &str) {
 async fn holder() {
     let Ok(setup) = env::var("RETELL_VAULT_TEST_HOLDER") else { return };
     let [folder, url] = *setup.split('|').collect::<Vec<_>>() else { panic!("{setup}") };
-    let open = || KeyringFile::open(format!("{folder}/keyring.json"), &wrapping_key()).unwrap();
+    let open = || Keyring::open(format!("{folder}/keyring.json"), &wrapping_key()).unwrap();
     let vault = Vault::builder(open()).postgres(url).local_file(format!("{folder}/local.db"));
     let vault = vault.build().await.unwrap();
     for user in 0..20 {

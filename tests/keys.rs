@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use retell_vault::{ErrorKind, KeyId, KeyringFile, Owner, RawKey, RetellConfig, Vault};
+use retell_vault::keyring::{KeyId, RawKey};
+use retell_vault::{ErrorKind, Keyring, Owner, RetellConfig, Vault};
 
 fn raw(byte: char) -> RawKey {
     RawKey::from_base64(&format!("{}A=", byte.to_string().repeat(42))).unwrap()
@@ -15,11 +16,11 @@ fn config() -> RetellConfig {
 }
 
 /// A vault over the local file alone, and the keyring as an operator has it open.
-async fn running(home: &Path) -> (Vault, KeyringFile) {
+async fn running(home: &Path) -> (Vault, Keyring) {
     let path = home.join("home/keyring.json");
-    let prepared = KeyringFile::prepare(&path, &raw('A')).unwrap();
+    let prepared = Keyring::prepare(&path, &raw('A')).unwrap();
     let vault = Vault::builder(prepared).local_file(home.join("home/local.db")).init().await.unwrap();
-    (vault, KeyringFile::open(&path, &raw('A')).unwrap())
+    (vault, Keyring::open(&path, &raw('A')).unwrap())
 }
 
 /// Whether a token that names the key lies in the local file.
@@ -35,7 +36,7 @@ fn holds_token_of(home: &Path, key: KeyId) -> bool {
 async fn a_keyring_that_is_saved_nowhere_seals_nothing() {
     let home = tempfile::tempdir().unwrap();
     let (path, local) = (home.path().join("home/keyring.json"), home.path().join("home/local.db"));
-    let prepared = KeyringFile::prepare(&path, &raw('A')).unwrap();
+    let prepared = Keyring::prepare(&path, &raw('A')).unwrap();
     let builder = || Vault::builder(prepared.clone()).local_file(&local);
     let refused = builder().build().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Configuration);
@@ -46,7 +47,7 @@ async fn a_keyring_that_is_saved_nowhere_seals_nothing() {
     let owner = Owner::user("user-1").unwrap();
     builder().init().await.unwrap().store(&owner, &config()).await.unwrap();
     builder().build().await.unwrap().load(&owner).await.unwrap();
-    let opened = KeyringFile::open(&path, &raw('A')).unwrap();
+    let opened = Keyring::open(&path, &raw('A')).unwrap();
     let vault = Vault::builder(opened.clone()).local_file(&local).build().await.unwrap();
     vault.load(&owner).await.unwrap();
 
@@ -101,7 +102,7 @@ async fn a_vault_that_cannot_follow_the_keyring_refuses_to_store_and_goes_on_loa
     vault.load(&owner).await.unwrap();
 
     drop(vault);
-    let reopened = KeyringFile::open(operator.path(), &raw('Q')).unwrap();
+    let reopened = Keyring::open(operator.path(), &raw('Q')).unwrap();
     let vault = Vault::builder(reopened).local_file(home.path().join("home/local.db")).build().await.unwrap();
     vault.store(&owner, &config()).await.unwrap();
 }

@@ -22,7 +22,9 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use retell_vault::{KeyState, KeyringFile, Owner, RetellConfig, Vault, VaultBuilder, Version};
+use retell_vault::keyring::KeyState;
+use retell_vault::records::Version;
+use retell_vault::{Keyring, Owner, RetellConfig, Vault, VaultBuilder};
 use runner::Home;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -72,8 +74,8 @@ impl Scene {
         scene.with_rows().await.with_local_texts().await.with_versions().await
     }
 
-    fn keyring(&self) -> KeyringFile {
-        KeyringFile::open(self.home.path().join("keyring.json"), &wrapping_key()).unwrap()
+    fn keyring(&self) -> Keyring {
+        Keyring::open(self.home.path().join("keyring.json"), &wrapping_key()).unwrap()
     }
 
     /// As a process that starts now.
@@ -87,14 +89,14 @@ impl Scene {
 
     /// The keyring and the local file as a killed process left them. A vault that is built over the
     /// originals would seal the local file anew, which is left to the command.
-    fn copy(&self) -> (TempDir, KeyringFile, PathBuf) {
+    fn copy(&self) -> (TempDir, Keyring, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
         for file in fs::read_dir(self.home.path()).unwrap().map(Result::unwrap) {
             fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
         }
         let path = |name: &str| folder.path().join(name);
-        let keyring = KeyringFile::open(path("keyring.json"), &wrapping_key()).unwrap();
+        let keyring = Keyring::open(path("keyring.json"), &wrapping_key()).unwrap();
         let local = path("local.db");
         (folder, keyring, local)
     }

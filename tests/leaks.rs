@@ -6,7 +6,9 @@ use std::fmt::{Debug, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use retell_vault::{AgentId, ApiKey, Error, ErrorKind, Fallback, Result, RetellConfig, Vault, WebhookConfig};
+use retell_vault::config::{AgentId, ApiKey, WebhookConfig};
+use retell_vault::sync::Fallback;
+use retell_vault::{Error, ErrorKind, Result, RetellConfig, Vault};
 use support::faults::*;
 use support::vaults::*;
 use support::*;

@@ -4,9 +4,8 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use retell_vault::{
-    ErrorKind, Layout, ListEntry, ListPosition, ListedOwner, Owner, RecordState, Source, Vault,
-};
+use retell_vault::records::{ListEntry, ListPosition, ListedOwner, RecordState, Source};
+use retell_vault::{ErrorKind, Layout, Owner, Vault};
 use support::TestDb;
 use support::faults::{exec, until};
 use support::role::Role;

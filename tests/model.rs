@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 
 use operations::{Besides, OWNERS, Operation, Start, sequence};
 use owners::Row;
-use retell_vault::{DoctorOptions, Severity};
+use retell_vault::doctor::{DoctorOptions, Severity};
 use support::rotation::promote;
 use support::vaults::assert_no_secret;
 use world::{Ground, World, tables, who};

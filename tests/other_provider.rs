@@ -7,10 +7,11 @@ mod support;
 mod example;
 
 use example::Twilio;
-use retell_vault::{
-    Credentials, ErrorKind, Field, FieldSpec, Layout, PromoteEvent, RetellConfig, Source, StoreOptions,
-    Values, Vault, VaultBuilder,
-};
+use retell_vault::config::{Credentials, Field, FieldSpec, Values};
+use retell_vault::records::Source;
+use retell_vault::records::StoreOptions;
+use retell_vault::rotation::PromoteEvent;
+use retell_vault::{ErrorKind, Layout, RetellConfig, Vault, VaultBuilder};
 use serde_json::{Value, json};
 use support::faults::*;
 use support::rotation::{at_once, completes, primary, promote as promote_key};
@@ -333,7 +334,7 @@ fn refused(error: &retell_vault::Error, context: &str) {
     assert_no_secret(format!("{error:?}").as_bytes(), "the error");
 }
 
-async fn is_refused<C: retell_vault::Credentials>(
+async fn is_refused<C: retell_vault::config::Credentials>(
     stage: &Stage,
     vault: &Vault<C>,
     config: &C,
@@ -457,7 +458,9 @@ async fn a_layout_that_moves_onto_the_others_column_is_refused_too() {
     }
 }
 
-async fn promote_all(vault: &Vault<Twilio>) -> (retell_vault::Promotion, Vec<retell_vault::UnreadableRow>) {
+async fn promote_all(
+    vault: &Vault<Twilio>,
+) -> (retell_vault::rotation::Promotion, Vec<retell_vault::rotation::UnreadableRow>) {
     let mut left = Vec::new();
     let listener = |event: PromoteEvent<'_>| match event {
         PromoteEvent::Pass(_) => left.clear(),

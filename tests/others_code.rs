@@ -8,7 +8,8 @@
 mod runner;
 mod support;
 
-use retell_vault::{Diagnosis, DoctorOptions, Profile, RowSecurity, SchemaPlan, Wanted};
+use retell_vault::doctor::{Diagnosis, DoctorOptions};
+use retell_vault::schema::{Profile, RowSecurity, SchemaPlan, Wanted};
 use runner::{FULL, Home};
 use support::TestDb;
 use support::faults::exec;

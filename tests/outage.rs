@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use retell_vault::{ErrorKind, Fallback, PoolerMode, Source, Vault};
+use retell_vault::records::Source;
+use retell_vault::sync::Fallback;
+use retell_vault::{ErrorKind, PoolerMode, Vault};
 use support::faults::*;
 use support::vaults::*;
 use support::*;

@@ -2,7 +2,9 @@
 
 mod support;
 
-use retell_vault::{ApplyOptions, ErrorKind, Layout, Owner, Profile, RetellConfig, Rows, Vault};
+use retell_vault::layout::Rows;
+use retell_vault::schema::{ApplyOptions, Profile};
+use retell_vault::{ErrorKind, Layout, Owner, RetellConfig, Vault};
 use support::rotation::{at_once, completes, promote, until_taken_up};
 use support::rows::value;
 use support::vaults::*;

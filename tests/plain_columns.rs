@@ -2,10 +2,10 @@
 
 mod support;
 
-use retell_vault::{
-    ApplyOptions, ErrorKind, Field, IntegrationStatus, Layout, Loaded, Owner, Profile, RetellConfig, Source,
-    Vault,
-};
+use retell_vault::config::{Field, IntegrationStatus};
+use retell_vault::records::Source;
+use retell_vault::schema::{ApplyOptions, Profile};
+use retell_vault::{ErrorKind, Layout, Loaded, Owner, RetellConfig, Vault};
 use serde_json::Value;
 use support::faults::*;
 use support::rows::value;

@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use retell_vault::{
-    ApplyOptions, Error, ErrorKind, Owner, Profile, RollBackOptions, Source, Timeouts, Vault,
-};
+use retell_vault::records::Source;
+use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions};
+use retell_vault::{Error, ErrorKind, Owner, Timeouts, Vault};
 use support::dump::schema_of;
 use support::faults::*;
 use support::rotation::{completes, single};
@@ -341,20 +341,20 @@ async fn a_count_whose_answer_never_comes() {
     let stage = support::rotation::Stage::on(ALL_COLUMNS, 4).await;
     let vault = async |broken: &Broken, host| {
         let vault = stage.hosts.host(host, broken.proxy.url()).timeouts(SHORT).build().await.unwrap();
-        vault.census().await.unwrap();
+        vault.count_tokens().await.unwrap();
         vault
     };
     let undisturbed = Broken::copy(&stage.db).await;
     let warm = vault(&undisturbed, 0).await;
     let before = undisturbed.proxy.messages();
-    warm.census().await.unwrap();
+    warm.count_tokens().await.unwrap();
     let stalls = (1..=undisturbed.proxy.messages() - before).map(|message| (message, Fault::Stall));
     let hosts = AtomicUsize::new(1);
     in_parallel(stalls.step_by(every(4)).collect(), async |message, fault| {
         let broken = Broken::copy(&stage.db).await;
         let vault = vault(&broken, hosts.fetch_add(1, Ordering::Relaxed)).await;
-        broken.during(message, fault, async || vault.census().await.map(drop)).await;
-        let tokens: u64 = vault.census().await.unwrap().counts.iter().map(|count| count.tokens).sum();
+        broken.during(message, fault, async || vault.count_tokens().await.map(drop)).await;
+        let tokens: u64 = vault.count_tokens().await.unwrap().counts.iter().map(|count| count.tokens).sum();
         assert!(tokens >= 4, "{tokens}");
     })
     .await;

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use retell_vault::{Owner, RetellConfig, Stored, Vault, Version};
+use retell_vault::records::Version;
+use retell_vault::{Owner, RetellConfig, Stored, Vault};
 use support::rows::*;
 use support::vaults::*;
 use support::*;

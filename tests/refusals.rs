@@ -4,7 +4,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use retell_vault::{ErrorKind, Source};
+use retell_vault::ErrorKind;
+use retell_vault::records::Source;
 use support::faults::*;
 use support::vaults::*;
 use support::*;
@@ -235,7 +236,8 @@ async fn a_full_disk_stops_writes_only() {
     assert!(stored.degraded.unwrap().contains("53100"));
     let loaded = vault.load(&owner("user-2")).await.unwrap();
     assert_eq!((loaded.source, loaded.stale), (Source::Database, false));
-    let strict = hosts.host(1, proxy.url()).fallback(retell_vault::Fallback::Refuse).build().await.unwrap();
+    let strict =
+        hosts.host(1, proxy.url()).fallback(retell_vault::sync::Fallback::Refuse).build().await.unwrap();
     let error = strict.store(&owner("user-1"), &full_config(3)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "certainly not applied");
     assert!(vault.sync().await.unwrap().stopped.unwrap().contains("53100"));

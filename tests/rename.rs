@@ -2,7 +2,11 @@
 
 mod support;
 
-use retell_vault::{ErrorKind, Field, KeptReason, Layout, RetellConfig, Rows, Source};
+use retell_vault::config::Field;
+use retell_vault::layout::Rows;
+use retell_vault::records::Source;
+use retell_vault::sync::KeptReason;
+use retell_vault::{ErrorKind, Layout, RetellConfig};
 use support::faults::*;
 use support::vaults::*;
 use support::*;

@@ -3,7 +3,10 @@
 
 mod support;
 
-use retell_vault::{ApplyOptions, DoctorOptions, ErrorKind, FilterValue, Layout, Profile, Vault, Wanted};
+use retell_vault::doctor::DoctorOptions;
+use retell_vault::layout::FilterValue;
+use retell_vault::schema::{ApplyOptions, Profile, Wanted};
+use retell_vault::{ErrorKind, Layout, Vault};
 use serde_json::Value;
 use support::cluster::run_sql;
 use support::rotation::{at_once, completes, promote, refuses_to_destroy, until_taken_up};
@@ -52,7 +55,7 @@ async fn only_the_row_of_the_provider_is_read_and_written() {
     }
     assert_eq!(vault.list(None, 10).await.unwrap().entries.len(), 2);
     // what the other rows hold is no token, and nobody's fault
-    let counted = vault.census().await.unwrap();
+    let counted = vault.count_tokens().await.unwrap();
     assert!(counted.counts.iter().all(|count| count.key.is_some()), "{counted:?}");
     let (key, _) = promote(&hosts);
     until_taken_up().await;

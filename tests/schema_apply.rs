@@ -19,10 +19,10 @@ mod traffic;
 
 use std::time::Duration;
 
-use retell_vault::{
-    Applied, ApplyOptions, Profile, Result, RollBackOptions, RolledBack, SchemaEvent, SchemaPlan, Vault,
-    Wanted,
+use retell_vault::schema::{
+    Applied, ApplyOptions, Profile, RollBackOptions, RolledBack, SchemaEvent, SchemaPlan, Wanted,
 };
+use retell_vault::{Result, Vault};
 use support::dump::schema_of;
 use support::rows::value;
 use support::vaults::*;

@@ -2,7 +2,8 @@
 
 mod support;
 
-use retell_vault::{Layout, Owner, Profile, RetellConfig, SchemaPlan, Step, Vault, Wanted};
+use retell_vault::schema::{Profile, SchemaPlan, Step, Wanted};
+use retell_vault::{Layout, Owner, RetellConfig, Vault};
 use serde_json::{Map, Value, json};
 use support::rows::value;
 use support::schema::{run_steps, undo_steps};
@@ -310,9 +311,10 @@ async fn foreign_text_in_the_row_is_not_overwritten() {
 #[tokio::test]
 async fn every_layout_has_them() {
     let odd = Layout::new().table(r#""My App"."P""x""#).unwrap().user_column("p_user").unwrap();
-    let odd = odd.column(retell_vault::Field::named("webhook_key"), "<<owner>> $retell_vault$").unwrap();
-    let odd = odd.column(retell_vault::Field::named("phone_number"), "v_version").unwrap();
-    let odd = odd.column(retell_vault::Field::named("webhook_config"), "webhook_config").unwrap();
+    let odd =
+        odd.column(retell_vault::config::Field::named("webhook_key"), "<<owner>> $retell_vault$").unwrap();
+    let odd = odd.column(retell_vault::config::Field::named("phone_number"), "v_version").unwrap();
+    let odd = odd.column(retell_vault::config::Field::named("webhook_config"), "webhook_config").unwrap();
     let tenants = Layout::new().table("app.people").unwrap().tenant_column("p_tenant").unwrap();
     let cases = [
         (

@@ -2,7 +2,8 @@
 
 mod support;
 
-use retell_vault::{Layout, Profile, RowSecurity, SchemaPlan, Step, Vault, Wanted};
+use retell_vault::schema::{Profile, RowSecurity, SchemaPlan, Step, Wanted};
+use retell_vault::{Layout, Vault};
 use support::rows::{table, value};
 use support::schema::{run_steps, undo_steps};
 use support::supabase::{Refused, Session};
@@ -309,8 +310,8 @@ async fn a_check_of_the_application_on_the_status_counts() {
 #[tokio::test]
 async fn every_layout_is_guarded() {
     let odd = Layout::new().table(r#""My ""App""\"."User's Profiles $retell_vault$""#).unwrap();
-    let odd = odd.column(retell_vault::Field::named("api_key"), r#"API "Key"\'s"#).unwrap();
-    let odd = odd.column(retell_vault::Field::named("webhook_key"), &"s".repeat(63)).unwrap();
+    let odd = odd.column(retell_vault::config::Field::named("api_key"), r#"API "Key"\'s"#).unwrap();
+    let odd = odd.column(retell_vault::config::Field::named("webhook_key"), &"s".repeat(63)).unwrap();
     let odd_name = r#""My ""App""\"."User's Profiles $retell_vault$""#;
     let uuid =
         Layout::new().table("app.people").unwrap().user_column("id").unwrap().tenant_column("org").unwrap();

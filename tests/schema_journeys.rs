@@ -2,7 +2,8 @@
 
 mod support;
 
-use retell_vault::{ApplyOptions, Layout, Profile, RollBackOptions, RowSecurity, SchemaPlan, Vault, Wanted};
+use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions, RowSecurity, SchemaPlan, Wanted};
+use retell_vault::{Layout, Vault};
 
 use support::TestDb;
 use support::dump::schema_of;
@@ -240,9 +241,11 @@ async fn quoted_names() {
     let layout = Layout::new()
         .table(r#""My ""App"."User's Profiles""#)
         .and_then(|layout| layout.user_column("The Id"))
-        .and_then(|layout| layout.column(retell_vault::Field::named("phone_number"), "Phone No."))
-        .and_then(|layout| layout.column(retell_vault::Field::named("api_key"), "api$key"))
-        .and_then(|layout| layout.column(retell_vault::Field::named("sms_agent_id"), r#"sms "agent" \d"#))
+        .and_then(|layout| layout.column(retell_vault::config::Field::named("phone_number"), "Phone No."))
+        .and_then(|layout| layout.column(retell_vault::config::Field::named("api_key"), "api$key"))
+        .and_then(|layout| {
+            layout.column(retell_vault::config::Field::named("sms_agent_id"), r#"sms "agent" \d"#)
+        })
         .unwrap();
     let wanted = Wanted::from(Profile::FullProfile).row_security(RowSecurity::On).force_row_security();
     let journey = Journey::begin(start.layout(layout).wanted(wanted)).await;

@@ -5,7 +5,8 @@ mod support;
 
 use std::time::Duration;
 
-use retell_vault::{ErrorKind, RetellConfig, StoreOptions, Vault};
+use retell_vault::records::StoreOptions;
+use retell_vault::{ErrorKind, RetellConfig, Vault};
 use support::rows::*;
 use support::vaults::*;
 use support::*;
@@ -253,7 +254,7 @@ async fn a_lost_token_is_an_error_and_so_is_a_lost_plain_column() {
         db.exec(&format!("UPDATE user_profiles SET {lost}")).await;
         assert_eq!(load_error(&vault).await, ErrorKind::Incomplete, "{lost}");
         let state = vault.list(None, 1).await.unwrap().entries[0].state;
-        assert_eq!(state, retell_vault::RecordState::Unreadable(ErrorKind::Incomplete), "{lost}");
+        assert_eq!(state, retell_vault::records::RecordState::Unreadable(ErrorKind::Incomplete), "{lost}");
         store(&vault, &full_config(2)).await;
         assert_eq!(load(&vault).await, full_config(2), "{lost}");
     }
@@ -311,7 +312,7 @@ async fn json_that_is_no_object_is_refused_and_stays() {
         let bulk = vault.store_many(&[(owner("user-1"), full_config(1))]).await.unwrap().remove(0);
         assert_eq!(bulk.unwrap_err().kind(), ErrorKind::ForeignValue, "{foreign}");
         assert_eq!(load_error(&vault).await, ErrorKind::ForeignValue, "{foreign}");
-        let forced = retell_vault::StoreOptions::new().replace_foreign().replace_unreadable();
+        let forced = retell_vault::records::StoreOptions::new().replace_foreign().replace_unreadable();
         let error = vault.store_with(&owner("user-1"), &full_config(1), forced).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ForeignValue, "{foreign}");
         assert_eq!(table(&db, "user_profiles").await, before, "{foreign}");

@@ -3,7 +3,8 @@
 
 mod support;
 
-use retell_vault::{Owner, RetellConfig, StoreOptions, Vault};
+use retell_vault::records::StoreOptions;
+use retell_vault::{Owner, RetellConfig, Vault};
 use support::vaults::*;
 use support::*;
 

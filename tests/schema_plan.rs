@@ -14,7 +14,8 @@ mod round_trips;
 #[path = "schema_plan/scripts.rs"]
 mod scripts;
 
-use retell_vault::{Layout, Result, SchemaPlan, Wanted};
+use retell_vault::schema::{SchemaPlan, Wanted};
+use retell_vault::{Layout, Result};
 use serde_json::Value;
 use support::rows::value;
 use support::vaults::Hosts;

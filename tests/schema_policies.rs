@@ -2,7 +2,8 @@
 
 mod support;
 
-use retell_vault::{Layout, Profile, RowSecurity, SchemaPlan, Step, Wanted};
+use retell_vault::Layout;
+use retell_vault::schema::{Profile, RowSecurity, SchemaPlan, Step, Wanted};
 use support::role::Role;
 use support::rows::value;
 use support::schema::{run_steps, undo_steps};

@@ -2,9 +2,8 @@
 
 mod support;
 
-use retell_vault::{
-    ApplyOptions, Check, CheckOutcome, ErrorKind, Layout, Profile, Vault, Verification, Wanted,
-};
+use retell_vault::schema::{ApplyOptions, Check, CheckOutcome, Profile, Verification, Wanted};
+use retell_vault::{ErrorKind, Layout, Vault};
 use serde_json::Value;
 use support::dump::schema_of;
 use support::role::Role;

@@ -3,7 +3,8 @@
 
 mod support;
 
-use retell_vault::{ErrorKind, StoreOptions, Vault};
+use retell_vault::records::StoreOptions;
+use retell_vault::{ErrorKind, Vault};
 use support::rows::*;
 use support::vaults::*;
 use support::*;

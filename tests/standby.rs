@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use retell_vault::{
-    ApplyOptions, Error, ErrorKind, Fallback, KeyId, Owner, Profile, RollBackOptions, Source, Vault,
-};
+use retell_vault::keyring::KeyId;
+use retell_vault::records::Source;
+use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions};
+use retell_vault::sync::Fallback;
+use retell_vault::{Error, ErrorKind, Owner, Vault};
 use support::faults::*;
 use support::rotation::*;
 use support::vaults::*;
@@ -127,7 +129,7 @@ async fn a_primary_dies_under_load_and_its_standby_is_promoted() {
 
     until_taken_up().await;
     let rotation = completes(&vault).await;
-    assert_eq!((rotation.key, rotation.census.tokens_of(old)), (new, 0));
+    assert_eq!((rotation.key, rotation.token_counts.tokens_of(old)), (new, 0));
     completes(&reader).await;
     vault.destroy_key(old, at_once()).await.unwrap();
     let schema = vault.schema();

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use retell_vault::{ErrorKind, KeptReason, RetellConfig, Source, SyncReport, Vault, VaultBuilder};
+use retell_vault::records::Source;
+use retell_vault::sync::{KeptReason, SyncReport};
+use retell_vault::{ErrorKind, RetellConfig, Vault, VaultBuilder};
 use support::faults::*;
 use support::vaults::*;
 use support::*;

@@ -18,7 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use retell_vault::{DoctorOptions, Layout, Owner, Profile, Vault};
+use retell_vault::doctor::DoctorOptions;
+use retell_vault::schema::Profile;
+use retell_vault::{Layout, Owner, Vault};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Executor};
 use support::TestDb;
@@ -336,7 +338,7 @@ async fn what_a_session_keeps_for_itself_is_not_seen() {
     vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
     assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config(1));
     assert_eq!(vault.list(None, 10).await.unwrap().entries.len(), 1);
-    assert_eq!(vault.census().await.unwrap().tokens_of(primary(&hosts)), 5);
+    assert_eq!(vault.count_tokens().await.unwrap().tokens_of(primary(&hosts)), 5);
     assert!(vault.schema().plan(Profile::Credentials).await.unwrap().blocked.is_empty());
     let diagnosis = vault.doctor(&DoctorOptions::new().deep(), |_| {}).await.unwrap();
     assert!(diagnosis.findings.iter().all(|finding| finding.id != "column_missing"), "{diagnosis:?}");

@@ -2,7 +2,9 @@
 
 mod support;
 
-use retell_vault::{Error, ErrorKind, Layout, PromoteOptions, RotateOptions, StoreOptions, Vault};
+use retell_vault::records::StoreOptions;
+use retell_vault::rotation::{PromoteOptions, RotateOptions};
+use retell_vault::{Error, ErrorKind, Layout, Vault};
 use serde_json::Value;
 use support::TestDb;
 use support::faults::{DEAD_URL, QUICK, local, unplugged};

@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use super::{Field, KeyId, PlainTexts, Record, RecordKey, Scope, Token, Values, Version, open, seal};
 use crate::crypto::aead;
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::keys::{KeyState, Keyring, RootKey};
+use crate::keyring::keys::{KeyState, RootKey, RootKeys};
 use crate::keyring::material::Material;
 use crate::record::contents::Contents;
 use crate::record::credentials::Credentials;
@@ -19,17 +19,17 @@ const OLDER: KeyId = KeyId(0x01de);
 const NEW: KeyId = KeyId(0x2e);
 
 /// One byte of material per key: the same id and material wherever they are used.
-fn keyring(keys: &[(KeyId, KeyState)]) -> Keyring {
+fn keyring(keys: &[(KeyId, KeyState)]) -> RootKeys {
     let key =
         |(id, state): &(KeyId, KeyState)| RootKey::new(*id, *state, Material::copied(&[id.0 as u8; 32]), 0);
-    Keyring::restore(1, Material::copied(&[2; 32]), keys.iter().map(key).collect()).unwrap()
+    RootKeys::restore(1, Material::copied(&[2; 32]), keys.iter().map(key).collect()).unwrap()
 }
 
-fn before() -> Keyring {
+fn before() -> RootKeys {
     keyring(&[(OLD, KeyState::Primary)])
 }
 
-fn after() -> Keyring {
+fn after() -> RootKeys {
     keyring(&[(OLDER, KeyState::Retired), (OLD, KeyState::Retired), (NEW, KeyState::Primary)])
 }
 
@@ -49,14 +49,14 @@ fn scope(owner: &Owner) -> Scope<'_> {
     Scope { namespace: "retell", owner }
 }
 
-fn token(keyring: &Keyring, number: u64, field: Field, json: &[u8]) -> Token {
+fn token(keyring: &RootKeys, number: u64, field: Field, json: &[u8]) -> Token {
     let (key, root) = keyring.primary();
     let record_key = RecordKey::fresh(root, key, version(number), scope(&owner()), &mut rng());
     record_key.seal(field, json, &mut rng())
 }
 
 /// The record token, then every value in a token, in the order of the names.
-fn record(keyring: &Keyring, number: u64, config: Option<&RetellConfig>) -> Vec<Token> {
+fn record(keyring: &RootKeys, number: u64, config: Option<&RetellConfig>) -> Vec<Token> {
     let values = config.map_or(Values::new(), Credentials::to_values);
     let (owner, fields) = (owner(), table());
     let contents = Contents::of(&values, &fields);
@@ -72,29 +72,29 @@ fn config() -> RetellConfig {
     .unwrap()
 }
 
-fn open_record(tokens: Vec<Token>, keyring: &Keyring) -> Result<Option<RetellConfig>> {
+fn open_record(tokens: Vec<Token>, keyring: &RootKeys) -> Result<Option<RetellConfig>> {
     let record = Record::new(tokens, PlainTexts::default())?;
     let opened = open(&record, scope(&owner()), keyring.opener(record.key)?, &table())?;
     opened.values.map(RetellConfig::from_values).transpose()
 }
 
-fn opened(tokens: Vec<Token>, keyring: &Keyring) -> Option<RetellConfig> {
+fn opened(tokens: Vec<Token>, keyring: &RootKeys) -> Option<RetellConfig> {
     open_record(tokens, keyring).unwrap()
 }
 
 /// As rotation and sync do it with what is no whole record.
-fn reencrypt(tokens: &[Token], owner: &Owner, keyring: &Keyring, rng: &mut StdRng) -> Result<Vec<Token>> {
+fn reencrypt(tokens: &[Token], owner: &Owner, keyring: &RootKeys, rng: &mut StdRng) -> Result<Vec<Token>> {
     let opener = |key| keyring.opener_for_reencryption(key);
     super::reencrypt(tokens, scope(owner), keyring.primary(), opener, rng)
 }
 
 /// As rotation and sync do it with a record.
-fn reencrypt_whole(tokens: &[Token], keyring: &Keyring) -> Result<Vec<Token>> {
+fn reencrypt_whole(tokens: &[Token], keyring: &RootKeys) -> Result<Vec<Token>> {
     let opener = |key| keyring.opener_for_reencryption(key);
     super::reencrypt_whole(tokens, scope(&owner()), keyring.primary(), opener, &mut rng())
 }
 
-fn kind(tokens: &[Token], owner: &Owner, keyring: &Keyring) -> ErrorKind {
+fn kind(tokens: &[Token], owner: &Owner, keyring: &RootKeys) -> ErrorKind {
     reencrypt(tokens, owner, keyring, &mut rng()).unwrap_err().kind()
 }
 

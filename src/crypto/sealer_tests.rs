@@ -2,7 +2,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::*;
-use crate::keyring::keys::Keyring;
+use crate::keyring::keys::RootKeys;
 use crate::keyring::material::Material;
 use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
@@ -14,8 +14,8 @@ const PLAIN: [Field; 3] = [PHONE, Field::named("webhook_config"), Field::named("
 const SECRET: [Field; 3] =
     [Field::named("api_key"), Field::named("call_agent_id"), Field::named("webhook_key")];
 
-fn keyring(byte: u8) -> Keyring {
-    Keyring::first(KeyId(7), Material::copied(&[byte; 32]), Material::copied(&[2; 32]), 0)
+fn keyring(byte: u8) -> RootKeys {
+    RootKeys::first(KeyId(7), Material::copied(&[byte; 32]), Material::copied(&[2; 32]), 0)
 }
 
 fn owner() -> Owner {

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::keyring::keys::{KeyState, Keyring, RootKey};
+use crate::keyring::keys::{KeyState, RootKey, RootKeys};
 use crate::keyring::material::Material;
 use crate::record::credentials::Credentials;
 use crate::record::field::FieldSpec;
@@ -42,19 +42,19 @@ const NAMES: [&str; 10] = [
     "webhook_key",
 ];
 
-static KEYRINGS: LazyLock<[Keyring; 3]> = LazyLock::new(|| KEYS.map(keyring_of));
+static KEYRINGS: LazyLock<[RootKeys; 3]> = LazyLock::new(|| KEYS.map(keyring_of));
 
 /// All three keys, with this one as the primary.
-fn keyring(primary: KeyId) -> &'static Keyring {
+fn keyring(primary: KeyId) -> &'static RootKeys {
     KEYRINGS.iter().find(|keyring| keyring.primary().0 == primary).unwrap()
 }
 
-fn keyring_of(primary: KeyId) -> Keyring {
+fn keyring_of(primary: KeyId) -> RootKeys {
     let key = |id: KeyId| {
         let state = if id == primary { KeyState::Primary } else { KeyState::Retired };
         RootKey::new(id, state, Material::copied(&[id.0 as u8; 32]), 0)
     };
-    Keyring::restore(1, Material::copied(&[2; 32]), KEYS.map(key).into()).unwrap()
+    RootKeys::restore(1, Material::copied(&[2; 32]), KEYS.map(key).into()).unwrap()
 }
 
 fn version(number: u64) -> Version {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgRow;
 
+use crate::display::visible;
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
 use crate::error::Error;
 use crate::layout::layout::Layout;
@@ -17,7 +18,6 @@ use crate::postgres::connection::pool::Query;
 use crate::postgres::sql::names;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::store::core::Core;
-use crate::visible::visible;
 
 /// How long the looks at a table that can be cut short may take together.
 const BUDGET: Duration = Duration::from_millis(1200);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::doctor::finding::{Area, Finding, FindingId, Mend, Severity};
+use crate::doctor::finding::{Area, Finding, FindingId, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::fixes::{clear_column, clear_scalar, remove_key};
 use crate::doctor::frame::by_owner;
@@ -139,7 +139,7 @@ fn in_default(rows: &ExaminedRows<'_>, at: usize) -> Option<Finding> {
     let id = if role == ColumnRole::Webhook { finding_ids::SECRET_IN_WEBHOOK_CONFIG } else { id(class) };
     let severity = if let ColumnRole::Named(_) = role { severity(role, class) } else { Severity::Critical };
     let object = format!("default of {}", rows.object(at));
-    Some(Finding::new(id, severity, object, meaning, Mend::Sql(by_owner(rows.context, &drop))))
+    Some(Finding::new(id, severity, object, meaning, Fix::Sql(by_owner(rows.context, &drop))))
 }
 
 /// What is wrong with a default for such a column.
@@ -174,14 +174,14 @@ fn too_long(rows: &ExaminedRows<'_>) -> Option<Finding> {
         Severity::Warning,
         rows.context.object(),
         meaning,
-        Mend::Advice(advice.to_owned()),
+        Fix::Advice(advice.to_owned()),
     );
     (count > 0).then(|| finding.of(count, Vec::new()))
 }
 
 /// The vault's own columns are mended by storing through the vault, since the text may be all that there is of a
 /// credential. The application's are cleared.
-fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart) -> Mend {
+fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart) -> Fix {
     let name = &rows.columns.watched[at].column;
     let column = rows.context.table.column(name);
     let context = rows.context;
@@ -194,7 +194,7 @@ fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart) -> Mend {
         (_, ColumnPart::Key(path)) => remove_key(context, name, column, path, &counts),
         (ColumnRole::Named(_), _) => clear_column(context, name, column),
         (ColumnRole::Config, ColumnPart::Whole) => clear_scalar(context, name, column, &counts),
-        _ => Mend::Command(put(rows)),
+        _ => Fix::Command(put(rows)),
     }
 }
 

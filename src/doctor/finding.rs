@@ -1,7 +1,7 @@
 //! What the doctor finds, and how it is mended.
 
+use crate::display::visible;
 use crate::postgres::sql::printed::statements;
-use crate::visible::visible;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,7 +58,7 @@ impl Area {
 /// How a finding is mended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Mend {
+pub enum Fix {
     /// One or more SQL statements, for the owner of the table: each on a line of its own, with its semicolon. They run as they
     /// stand, also indented.
     Sql(String),
@@ -68,7 +68,7 @@ pub enum Mend {
     Advice(String),
 }
 
-impl Mend {
+impl Fix {
     /// `sql`, `command` or `advice`.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -113,7 +113,7 @@ impl FindingId {
 ///
 /// # Security
 /// Holds names of objects, counts and ids of owners, never a stored value. Its texts may be printed as they are: names and ids
-/// are in their [visible](crate::visible()) form, so that none of them looks like another finding, or steers a terminal.
+/// are in their [visible](crate::display::visible()) form, so that none of them looks like another finding, or steers a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -132,7 +132,7 @@ pub struct Finding {
     /// Some of the owners concerned, at most five: `user`, or `tenant/user`.
     pub owners: Vec<String>,
     /// How it is mended.
-    pub mend: Mend,
+    pub mend: Fix,
 }
 
 impl Finding {
@@ -141,7 +141,7 @@ impl Finding {
         severity: Severity,
         object: impl Into<String>,
         meaning: impl Into<String>,
-        mend: Mend,
+        mend: Fix,
     ) -> Self {
         let shown = |text: String| visible(&text).into_owned();
         let (object, meaning) = (shown(object.into()), shown(meaning.into()));
@@ -150,7 +150,7 @@ impl Finding {
     }
 
     /// The same with another way to mend it.
-    pub(crate) fn mended_by(self, mend: Mend) -> Self {
+    pub(crate) fn mended_by(self, mend: Fix) -> Self {
         Self { mend: mend.visible(), ..self }
     }
 

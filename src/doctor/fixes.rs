@@ -1,7 +1,7 @@
 //! The SQL that fixes what was found: secrets in the application's columns, policies, indexes.
 
 use crate::doctor::context::TableContext;
-use crate::doctor::finding::Mend;
+use crate::doctor::finding::Fix;
 use crate::doctor::frame::{by_owner, to_every_row};
 use crate::doctor::rows::json_secrets::JsonPath;
 use crate::doctor::rows::text_class::EMPTY_VALUES;
@@ -20,9 +20,9 @@ const PARAMETERS: &str = "[?&#][^=&#]*(key|token|secret|auth|passw|bearer|creden
 
 // --- Secrets in columns of the application ---
 
-pub(crate) fn clear_column(context: &TableContext<'_>, name: &str, column: Option<&TableColumn>) -> Mend {
+pub(crate) fn clear_column(context: &TableContext<'_>, name: &str, column: Option<&TableColumn>) -> Fix {
     if column.is_some_and(|column| column.generated) {
-        return Mend::Advice(format!("{name} is generated from other columns: drop it"));
+        return Fix::Advice(format!("{name} is generated from other columns: drop it"));
     }
     let nothing = match column {
         Some(column) if !column.not_null => "NULL",
@@ -36,7 +36,7 @@ pub(crate) fn clear_column(context: &TableContext<'_>, name: &str, column: Optio
          AND (pg_catalog.length({name}::text) < {SHORTEST_TOKEN} OR ({unrecognised}))",
         context.relation()
     );
-    Mend::Sql(to_every_row(context, &sql))
+    Fix::Sql(to_every_row(context, &sql))
 }
 
 /// `counts`: conditions on the rows, each with an `AND` before it.
@@ -45,14 +45,14 @@ pub(crate) fn clear_scalar(
     name: &str,
     column: Option<&TableColumn>,
     counts: &str,
-) -> Mend {
+) -> Fix {
     let nothing = if column.is_some_and(|column| column.not_null) { "'{}'" } else { "NULL" };
     let name = quote(name);
     let sql = format!(
         "UPDATE {} SET {name} = {nothing} WHERE pg_catalog.jsonb_typeof({name}::jsonb) NOT IN ('object', 'null'){counts}",
         context.relation()
     );
-    Mend::Sql(to_every_row(context, &sql))
+    Fix::Sql(to_every_row(context, &sql))
 }
 
 /// `counts` as for [`clear_scalar`].
@@ -62,17 +62,17 @@ pub(crate) fn remove_key(
     column: Option<&TableColumn>,
     path: &JsonPath,
     counts: &str,
-) -> Mend {
+) -> Fix {
     let kind = match column.map(|column| column.kind.as_str()) {
         Some(kind @ ("json" | "jsonb")) if path.is_exact() => kind,
         Some("json" | "jsonb") => {
-            return Mend::Advice(format!(
+            return Fix::Advice(format!(
                 "remove it in the application, which knows what the lists and keys on the way to it are: {}",
                 path.keys.join(".")
             ));
         }
         _ => {
-            return Mend::Advice(format!(
+            return Fix::Advice(format!(
                 "remove the key {} from the JSON texts of {name}",
                 path.keys.join(".")
             ));
@@ -94,7 +94,7 @@ pub(crate) fn remove_key(
         }
     };
     let sql = format!("UPDATE {} SET {name} = {new}::{kind} WHERE {condition}{counts}", context.relation());
-    Mend::Sql(to_every_row(context, &sql))
+    Fix::Sql(to_every_row(context, &sql))
 }
 
 // --- Policies ---

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::doctor::context::HostContext;
-use crate::doctor::finding::{Finding, FindingId, Mend, Severity};
+use crate::doctor::finding::{Finding, FindingId, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::error::Result;
 use crate::keyring::private_file::{self, Openness};
@@ -58,13 +58,13 @@ fn open_to_others(path: &Path, id: FindingId, what: &str) -> Option<Finding> {
         Openness::Mode { mode, private } => (
             format!("is open to group or others (mode {mode:03o})"),
             match private_file::chmod(private, path) {
-                Some(command) => Mend::Command(command),
-                None => Mend::Advice(format!("give it the mode {private}")),
+                Some(command) => Fix::Command(command),
+                None => Fix::Advice(format!("give it the mode {private}")),
             },
         ),
         Openness::Stranger => (
             "belongs to another user".to_owned(),
-            Mend::Advice(
+            Fix::Advice(
                 "run as its owner, or move it to a folder of this user and make that one private".to_owned(),
             ),
         ),
@@ -104,7 +104,7 @@ async fn waiting(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findin
         let meaning = format!("{count} records {what}");
         let advice = "see whether what the owners have now is right, and store it anew where it is not; then drop what \
                       is kept with `retell-vault forget --user ID`";
-        let mend = Mend::Advice(advice.to_owned());
+        let mend = Fix::Advice(advice.to_owned());
         findings.push(Finding::new(id, severity, object(local), meaning, mend).of(count, owners));
     }
     findings.extend(local.set_aside().into_iter().map(|path| {
@@ -113,7 +113,7 @@ async fn waiting(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findin
             Severity::Warning,
             format!("file {}", path.display()),
             "the local file was damaged and set aside; what waited in it is not in the database",
-            Mend::Advice(
+            Fix::Advice(
                 "recover it with `sqlite3 FILE .recover`, or remove it when nothing waited".to_owned(),
             ),
         )
@@ -131,7 +131,7 @@ async fn pending(host: &HostContext<'_>, local: &LocalFile, count: u64) -> Resul
         "records are only in the local file of this host, the oldest for {} s: other hosts do not see them",
         age / 1000
     );
-    let mend = Mend::Command("retell-vault sync".to_owned());
+    let mend = Fix::Command("retell-vault sync".to_owned());
     let finding = Finding::new(finding_ids::PENDING_RECORDS, severity, object(local), meaning, mend);
     Ok(finding.of(count, owners))
 }

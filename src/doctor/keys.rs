@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::doctor::context::HostContext;
-use crate::doctor::finding::{Area, Finding, Mend, Severity};
+use crate::doctor::finding::{Area, Finding, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::rows::counts::{ExaminedRows, Occurrences, RecordProblem, RowCounts};
 use crate::error::Result;
@@ -49,7 +49,7 @@ fn age(host: &HostContext<'_>) -> Option<Finding> {
             Severity::Warning,
             format!("key {}", primary.id),
             format!("the primary key is {} days old, more than {}", age / DAY, limit / DAY),
-            Mend::Command("retell-vault rotate --new-key".to_owned()),
+            Fix::Command("retell-vault rotate --new-key".to_owned()),
         )
     })
 }
@@ -110,7 +110,7 @@ fn not_examined(tables: &[String]) -> Finding {
             "no database is named, but the local file was used with {}: nothing there was looked at",
             tables.join(", ")
         ),
-        Mend::Advice("name the database (`--database-url`)".to_owned()),
+        Fix::Advice("name the database (`--database-url`)".to_owned()),
     )
 }
 
@@ -119,7 +119,7 @@ fn damaged(pieces: u64) -> Finding {
         finding_ids::DAMAGED_LOCAL_RECORD, Severity::Critical,
         "local file",
         "text that names no key stands in place of tokens: the local file was altered, or is damaged",
-        Mend::Advice(
+        Fix::Advice(
             "`retell-vault list` says whose records do not open; store them again, then `retell-vault forget`"
                 .to_owned(),
         ),
@@ -181,7 +181,7 @@ fn wrong_keyring(place: &str, named: &Named, of_how_many: &str) -> Finding {
         Severity::Critical,
         place,
         meaning,
-        Mend::Advice(advice.to_owned()),
+        Fix::Advice(advice.to_owned()),
     )
     .of(tokens, Vec::new())
 }
@@ -198,25 +198,25 @@ fn of_key(
             Severity::Critical,
             finding_ids::UNKNOWN_KEY,
             "under a key that the keyring does not hold: they do not open",
-            Mend::Advice(LOST.to_owned()),
+            Fix::Advice(LOST.to_owned()),
         ),
         Some(KeyState::Destroyed) => (
             Severity::Critical,
             finding_ids::DESTROYED_KEY,
             "under a key that was destroyed: they do not open",
-            Mend::Advice(LOST.to_owned()),
+            Fix::Advice(LOST.to_owned()),
         ),
         Some(KeyState::Retired) => (
             Severity::Warning,
             finding_ids::RETIRED_KEY,
             "under a retired key, which cannot be destroyed before they are sealed anew",
-            Mend::Command("retell-vault rotate".to_owned()),
+            Fix::Command("retell-vault rotate".to_owned()),
         ),
         Some(KeyState::Pending) => (
             Severity::Critical,
             finding_ids::OLDER_KEYRING,
             "under a key that is pending here and seals elsewhere: this keyring is not the newest",
-            Mend::Advice("copy the newest keyring to this host, and change no keys here before".to_owned()),
+            Fix::Advice("copy the newest keyring to this host, and change no keys here before".to_owned()),
         ),
         Some(KeyState::Primary) => return None,
     };
@@ -274,6 +274,6 @@ fn of_problem(place: &str, of_how_many: &str, problem: &RecordProblem, occurrenc
         ),
     };
     let finding =
-        Finding::new(id, severity, place, format!("{what}{of_how_many}"), Mend::Advice(mend.to_owned()));
+        Finding::new(id, severity, place, format!("{what}{of_how_many}"), Fix::Advice(mend.to_owned()));
     finding.of(occurrences.count, occurrences.owners.clone())
 }

@@ -24,13 +24,14 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::future::join3;
 
 use crate::doctor::context::{HostContext, TableContext};
-use crate::doctor::finding::{Area, Diagnosis, Finding, Mend, Severity};
-use crate::doctor::options::{DoctorOptions, DoctorProgress};
 use crate::doctor::server::ServerState;
 use crate::error::{ErrorKind, Result};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
 use crate::store::core::Core;
+
+pub use crate::doctor::finding::{Area, Diagnosis, Finding, Fix, Health, Severity};
+pub use crate::doctor::options::{DoctorOptions, DoctorProgress};
 
 /// Examines everything. A finding for what could not be examined.
 pub(crate) async fn examine(
@@ -118,7 +119,7 @@ fn unreachable(postgres: &Postgres, fault: &DatabaseError) -> Finding {
         Severity::Critical,
         format!("database {}", postgres.database.address()),
         meaning,
-        Mend::Advice("check that the database is up and that the URL is right".to_owned()),
+        Fix::Advice("check that the database is up and that the URL is right".to_owned()),
     )
 }
 
@@ -128,7 +129,7 @@ fn missing_table(postgres: &Postgres) -> Finding {
         Severity::Critical,
         table(postgres),
         "the table does not exist: nothing can be stored or loaded",
-        Mend::Advice(
+        Fix::Advice(
             "make the table in the application, or name the right one (`--table`, case matters); then \
              `retell-vault schema apply` adds what the vault needs"
                 .to_owned(),
@@ -142,7 +143,7 @@ fn not_a_table(postgres: &Postgres) -> Finding {
         Severity::Critical,
         table(postgres),
         "what has this name is not a table: the vault neither reads nor writes it",
-        Mend::Advice("name the table itself (`--table`), not a view of it".to_owned()),
+        Fix::Advice("name the table itself (`--table`), not a view of it".to_owned()),
     )
 }
 
@@ -152,7 +153,7 @@ fn unusable_owner(postgres: &Postgres, fault: &DatabaseError) -> Finding {
         Severity::Critical,
         table(postgres),
         format!("{}: the vault refuses the table, and nothing else in it was looked at", fault.error),
-        Mend::Advice(fault.error.hint().to_owned()),
+        Fix::Advice(fault.error.hint().to_owned()),
     )
 }
 
@@ -162,7 +163,7 @@ fn not_examined(postgres: &Postgres, area: Area, fault: &DatabaseError) -> Findi
         Severity::Warning,
         table(postgres),
         format!("this could not be looked at ({}): {}", area.as_str(), fault.error),
-        Mend::Advice(fault.error.hint().to_owned()),
+        Fix::Advice(fault.error.hint().to_owned()),
     )
 }
 

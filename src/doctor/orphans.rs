@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
 use crate::doctor::context::TableContext;
-use crate::doctor::finding::{Finding, Mend, Severity};
+use crate::doctor::finding::{Finding, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::frame::to_every_row;
 use crate::error::{Error, ErrorKind};
@@ -183,7 +183,7 @@ fn finding(context: &TableContext<'_>, users: &Users, found: &Orphans) -> Findin
         relation(&users.layout),
         quote(&users.column)
     );
-    let mend = Mend::Sql(moved(context, users));
+    let mend = Fix::Sql(moved(context, users));
     Finding::new(finding_ids::ORPHANS, Severity::Warning, context.object(), meaning, mend)
         .of(found.count.unsigned_abs(), found.owners.clone())
 }

@@ -1,7 +1,7 @@
 //! Tokens outside of the layout, which no rotation reaches and a destroyed key would take along.
 
 use crate::doctor::context::TableContext;
-use crate::doctor::finding::{Finding, Mend, Severity};
+use crate::doctor::finding::{Finding, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::error::ErrorKind;
 use crate::keyring::keys::KeyState;
@@ -11,7 +11,7 @@ use crate::rotation::evidence::{
     FullSearch, Outside, OutsideExtent, OutsideTokens, look_outside, out_of_reach, search_outside,
 };
 
-/// Looks at a sample, or with [`deep`](crate::DoctorOptions::deep) at every row.
+/// Looks at a sample, or with [`deep`](crate::doctor::DoctorOptions::deep) at every row.
 pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, DatabaseError> {
     if context.definitions.relation.hides_rows {
         return Ok(Vec::new()); // it is said where the rows are looked at
@@ -74,7 +74,7 @@ fn finding(found: &OutsideTokens) -> Finding {
         Severity::Warning,
         object,
         meaning,
-        Mend::Advice(mend.to_owned()),
+        Fix::Advice(mend.to_owned()),
     );
     finding.of(found.in_use, Vec::new())
 }

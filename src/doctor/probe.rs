@@ -3,7 +3,7 @@
 use crate::doctor::access::policies::is_open;
 use crate::doctor::access::row_security::{on, planned_sql};
 use crate::doctor::context::TableContext;
-use crate::doctor::finding::{Finding, FindingId, Mend, Severity};
+use crate::doctor::finding::{Finding, FindingId, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::fixes::drop_policy;
 use crate::doctor::frame::by_owner;
@@ -182,12 +182,12 @@ impl Attack {
     }
 
     /// Without the policies that let it through, and with ours.
-    async fn fix(self, context: &TableContext<'_>, access: &TableAccess) -> Result<Mend, DatabaseError> {
+    async fn fix(self, context: &TableContext<'_>, access: &TableAccess) -> Result<Fix, DatabaseError> {
         let drops = self.suspects(context, access).into_iter().map(|policy| drop_policy(context, policy));
         let sql: Vec<String> = drops.chain(planned_sql(context, &on()).await?).collect();
         Ok(match sql.is_empty() {
-            false => Mend::Sql(by_owner(context, &sql.join(";\n"))),
-            true => Mend::Advice(
+            false => Fix::Sql(by_owner(context, &sql.join(";\n"))),
+            true => Fix::Advice(
                 "no policy of the table explains it: see whether the role is a member of the table's owner"
                     .to_owned(),
             ),
@@ -249,7 +249,7 @@ fn meaningless(context: &TableContext<'_>) -> Finding {
         finding_ids::PROBE_MEANINGLESS, Severity::Warning,
         context.object(),
         meaning,
-        Mend::Advice(
+        Fix::Advice(
             "run the probe over a connection of the role that the users' requests run as, which does not own \
              the table"
                 .to_owned(),
@@ -263,7 +263,7 @@ fn without_row(context: &TableContext<'_>, other: &Owner) -> Finding {
         Severity::Warning,
         context.object(),
         "the probe proves nothing: the other owner has no row that the vault sees",
-        Mend::Advice("name an owner with a row".to_owned()),
+        Fix::Advice("name an owner with a row".to_owned()),
     )
     .about(vec![other.to_string()])
 }
@@ -273,7 +273,7 @@ fn own_row_hidden(actor: &Actor<'_>) -> Finding {
         finding_ids::PROBE_OWN_ROW_HIDDEN, Severity::Notice,
         actor.context.object(),
         format!("as {}, the owner does not see the own row either", actor.role),
-        Mend::Advice(
+        Fix::Advice(
             "where users read the table themselves, give them the right and a policy for their own rows; where \
              only services do, this is as it should be"
                 .to_owned(),
@@ -289,6 +289,6 @@ fn changed(context: &TableContext<'_>) -> Finding {
         Severity::Notice,
         context.object(),
         "somebody wrote the rows of the two owners while the probe ran: what it says may be of another moment",
-        Mend::Advice("probe again".to_owned()),
+        Fix::Advice("probe again".to_owned()),
     )
 }

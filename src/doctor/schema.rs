@@ -7,7 +7,7 @@ use sqlx::postgres::PgArguments;
 
 use crate::doctor::access::grants;
 use crate::doctor::context::TableContext;
-use crate::doctor::finding::{Finding, FindingId, Mend, Severity};
+use crate::doctor::finding::{Finding, FindingId, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::fixes::{drop_index, rebuild_index};
 use crate::doctor::frame::by_owner;
@@ -55,8 +55,8 @@ fn not_durable(context: &TableContext<'_>) -> Option<Finding> {
     let (layout, table) = (context.postgres.layout(), context.table);
     let error = table.check_durable(layout).err()?;
     let mend = match table.is_partitioned() || table.persistence == Persistence::Temporary {
-        true => Mend::Advice(error.hint().to_owned()),
-        false => Mend::Sql(by_owner(context, &format!("ALTER TABLE {} SET LOGGED", relation(layout)))),
+        true => Fix::Advice(error.hint().to_owned()),
+        false => Fix::Sql(by_owner(context, &format!("ALTER TABLE {} SET LOGGED", relation(layout)))),
     };
     let (id, meaning) = (finding_ids::TABLE_NOT_DURABLE, error.to_string());
     Some(Finding::new(id, Severity::Critical, context.object(), meaning, mend))
@@ -75,7 +75,7 @@ async fn in_plan(context: &TableContext<'_>, plan: &SchemaPlan) -> Result<Vec<Fi
         });
         groups[at].add(context, step).await?;
     }
-    let mended = groups.into_iter().map(|group| group.finding.mended_by(Mend::Sql(group.sql.join(";\n"))));
+    let mended = groups.into_iter().map(|group| group.finding.mended_by(Fix::Sql(group.sql.join(";\n"))));
     Ok(mended.chain(plan.blocked.iter().filter_map(|it| blocked(context, it))).collect())
 }
 
@@ -160,7 +160,7 @@ fn finding(context: &TableContext<'_>, step: &Step) -> Finding {
         _ => (Severity::Warning, finding_ids::SCHEMA_DIFFERS, "the schema is not as the vault wants it"),
     };
     let meaning = format!("{}; {danger}", step.reason);
-    Finding::new(id, severity, step.object.clone(), meaning, Mend::Sql(String::new()))
+    Finding::new(id, severity, step.object.clone(), meaning, Fix::Sql(String::new()))
 }
 
 fn kind_of(context: &TableContext<'_>, noun: &str, column: &str) -> FindingId {
@@ -194,7 +194,7 @@ fn blocked(context: &TableContext<'_>, blocked: &Blocked) -> Option<Finding> {
         Some(column) if !column.writable => return None,
         _ => finding_ids::SCHEMA_BLOCKED,
     };
-    let mend = Mend::Advice(blocked.hint.clone());
+    let mend = Fix::Advice(blocked.hint.clone());
     Some(Finding::new(id, Severity::Warning, blocked.object.clone(), blocked.reason.clone(), mend))
 }
 
@@ -215,7 +215,7 @@ fn in_indexes(context: &TableContext<'_>, plan: &SchemaPlan) -> Vec<Finding> {
 fn index_problem(context: &TableContext<'_>, index: &Index, all: &[Index]) -> Option<Finding> {
     let object = format!("index {}.{}", context.layout.schema, index.name);
     let finding = |id, severity, meaning: String, sql: String| {
-        Some(Finding::new(id, severity, object, meaning, Mend::Sql(sql)))
+        Some(Finding::new(id, severity, object, meaning, Fix::Sql(sql)))
     };
     if !index.valid {
         let meaning = "it was not built to its end: no query uses it, and every write pays for it";

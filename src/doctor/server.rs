@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
 use crate::doctor::context::HostContext;
-use crate::doctor::finding::{Finding, Mend, Severity};
+use crate::doctor::finding::{Finding, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::frame::framed;
 use crate::error::{Error, ErrorKind};
@@ -113,7 +113,7 @@ impl ServerState {
                 finding_ids::SERVER_TOO_OLD, Severity::Critical,
                 address,
                 format!("the server is Postgres {major}: the vault is made for 13 and later, and others get no security fixes"),
-                Mend::Advice("move to a supported version of Postgres".to_owned()),
+                Fix::Advice("move to a supported version of Postgres".to_owned()),
             )
         })
     }
@@ -126,7 +126,7 @@ impl ServerState {
                 Severity::Warning,
                 address,
                 "the server is a standby: it answers reads, and what is stored waits in the local file",
-                Mend::Advice("name the primary in the URL".to_owned()),
+                Fix::Advice("name the primary in the URL".to_owned()),
             ));
         }
         let source = self.read_only.as_deref()?;
@@ -142,7 +142,7 @@ impl ServerState {
         ))
     }
 
-    fn writable_again(&self, source: &str) -> Mend {
+    fn writable_again(&self, source: &str) -> Fix {
         let (role, database) = (quote(&self.role), quote(&self.database));
         let whose = match source {
             "database" => format!("DATABASE {database}"),
@@ -152,17 +152,17 @@ impl ServerState {
                 let advice = format!(
                     "default_transaction_read_only is on (by {source}): switch it off there, or connect elsewhere"
                 );
-                return Mend::Advice(advice);
+                return Fix::Advice(advice);
             }
         };
         let reset = format!("ALTER {whose} RESET default_transaction_read_only");
-        Mend::Sql(format!("SET default_transaction_read_only = off;\n{}", framed(None, &reset)))
+        Fix::Sql(format!("SET default_transaction_read_only = off;\n{}", framed(None, &reset)))
     }
 
     fn careless(&self, address: &str) -> Option<Finding> {
         let meaning = "the server does not wait for its disk (fsync = off): a crash of its machine may lose or damage \
                        everything that it has acknowledged";
-        let mend = Mend::Advice("set fsync = on in the server's configuration, and reload it".to_owned());
+        let mend = Fix::Advice("set fsync = on in the server's configuration, and reload it".to_owned());
         (!self.fsync).then(|| Finding::new(finding_ids::FSYNC_OFF, Severity::Warning, address, meaning, mend))
     }
 
@@ -178,7 +178,7 @@ impl ServerState {
              configuration may win against a newer one",
             skew / 1000
         );
-        let mend = Mend::Advice("synchronise both clocks (NTP), the wrong one first".to_owned());
+        let mend = Fix::Advice("synchronise both clocks (NTP), the wrong one first".to_owned());
         Some(Finding::new(finding_ids::CLOCK_SKEW, severity, address, meaning, mend))
     }
 }
@@ -214,7 +214,7 @@ fn encryption_finding(route: &Route, server: &ServerState, address: &str) -> Opt
     };
     let mend = "add `sslmode=verify-full` to the URL, and `sslrootcert=FILE` where the certificate is not by a \
                 public authority";
-    Some(Finding::new(id, severity, address, meaning, Mend::Advice(mend.to_owned())))
+    Some(Finding::new(id, severity, address, meaning, Fix::Advice(mend.to_owned())))
 }
 
 async fn pooler(host: &HostContext<'_>, database: &Database, address: &str) -> Option<Finding> {
@@ -239,7 +239,7 @@ async fn pooler(host: &HostContext<'_>, database: &Database, address: &str) -> O
         address,
         "two connections share one session of the server, as behind a transaction pooler, and the vault does not \
          treat it as one: statements fail now and then, and answers may be another client's",
-        Mend::Advice(
+        Fix::Advice(
             "say so (`--pooler transaction`, `PoolerMode::Transaction`), or connect without the pooler"
                 .to_owned(),
         ),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::file::{KeyringFile, OnDisk, Wrapped, now, random_id, read};
+use crate::keyring::file::{Keyring, OnDisk, Wrapped, now, random_id, read};
 use crate::keyring::format;
-use crate::keyring::keys::{KeyInfo, Keyring};
+use crate::keyring::keys::{KeyInfo, RootKeys};
 use crate::keyring::life::Grace;
 use crate::keyring::material::Material;
 use crate::keyring::private_file::{self, Draft};
@@ -30,13 +30,13 @@ enum Previous {
 /// What a change starts from.
 struct CurrentKeyring {
     disk: OnDisk,
-    keys: Keyring,
+    keys: RootKeys,
     wrapped: Arc<Wrapped>,
 }
 
 /// What a change leads to.
 struct Next {
-    keys: Keyring,
+    keys: RootKeys,
     wrapped: Arc<Wrapped>,
     /// The wrapping key as the provider finds it again.
     again: WrappingKey,
@@ -45,7 +45,7 @@ struct Next {
 }
 
 impl Next {
-    fn new(found: &CurrentKeyring, keys: Keyring) -> Self {
+    fn new(found: &CurrentKeyring, keys: RootKeys) -> Self {
         let (wrapped, again) = (found.wrapped.clone(), WrappingKey(found.wrapped.key.0.clone()));
         Self { keys, wrapped, again, previous: Previous::Keep, destroyed: None }
     }
@@ -61,7 +61,7 @@ impl Drop for Lock {
     }
 }
 
-impl KeyringFile {
+impl Keyring {
     /// Adds a pending key: it opens, and does not seal before it is [promoted](Self::promote_key).
     ///
     /// Every process of every host must have the new file first. A running one reloads it by itself.
@@ -151,7 +151,7 @@ impl KeyringFile {
     }
 
     /// Reads the file anew, alone, and saves what `step` makes of it. Gives the keys as they are now.
-    fn change(&self, step: impl FnOnce(&CurrentKeyring) -> Result<Option<Next>>) -> Result<Arc<Keyring>> {
+    fn change(&self, step: impl FnOnce(&CurrentKeyring) -> Result<Option<Next>>) -> Result<Arc<RootKeys>> {
         let _lock = self.lock_file()?;
         let found = self.find()?;
         for place in [self.path().to_owned(), self.previous()] {
@@ -291,7 +291,7 @@ fn unsaved(error: Error) -> Error {
     error.with_hint(NOTHING_SAVED)
 }
 
-fn info(keys: &Keyring, id: KeyId) -> Result<KeyInfo> {
+fn info(keys: &RootKeys, id: KeyId) -> Result<KeyInfo> {
     let key = keys.get(id).map(|key| key.info.clone());
     key.ok_or_else(|| Error::new(ErrorKind::UnknownKey, format!("key {id} is not in the keyring")))
 }

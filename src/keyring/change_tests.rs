@@ -10,14 +10,14 @@ use crate::keyring::file::tests::{raw, saved};
 use crate::keyring::keys::KeyState;
 use crate::keyring::wrapping::{Passphrase, RawKey, Wrapping};
 
-fn new() -> (TempDir, KeyringFile) {
+fn new() -> (TempDir, Keyring) {
     let folder = tempfile::tempdir().unwrap();
     let file = saved(folder.path());
     (folder, file)
 }
 
 /// The name and the content of everything beside the keyring.
-fn files(file: &KeyringFile) -> Vec<(String, Vec<u8>)> {
+fn files(file: &Keyring) -> Vec<(String, Vec<u8>)> {
     let entries =
         fs::read_dir(private_file::folder_of(file.path())).unwrap().map(|entry| entry.unwrap().path());
     let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -27,23 +27,23 @@ fn files(file: &KeyringFile) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-fn names(file: &KeyringFile) -> Vec<String> {
+fn names(file: &Keyring) -> Vec<String> {
     files(file).into_iter().map(|(name, _)| name).collect()
 }
 
 const BOTH_AND_LOCK: [&str; 3] = ["keyring.json", "keyring.json.lock", "keyring.json.previous"];
 
-fn opened(path: &Path, provider: &RawKey) -> Result<Keyring> {
+fn opened(path: &Path, provider: &RawKey) -> Result<RootKeys> {
     let disk = read(path)?;
     format::unseal(&disk.outer, &provider.open(&disk.outer.header.wrapping)?)
 }
 
-fn primary(file: &KeyringFile) -> KeyId {
+fn primary(file: &Keyring) -> KeyId {
     file.current().primary().0
 }
 
 /// A keyring whose first key is retired.
-fn rotated() -> (TempDir, KeyringFile, KeyId) {
+fn rotated() -> (TempDir, Keyring, KeyId) {
     let (folder, file) = new();
     let old = primary(&file);
     let id = file.add_key().unwrap().id;
@@ -67,7 +67,7 @@ fn a_change_is_on_disk_in_memory_and_in_every_clone_and_the_file_before_stays() 
     let promoted = clone.promote_key(added.id).unwrap();
     assert_eq!((promoted.id, promoted.state), (added.id, KeyState::Primary));
     assert_eq!(primary(&file), added.id);
-    assert_eq!(KeyringFile::open(file.path(), &raw(1)).unwrap().keys(), file.keys());
+    assert_eq!(Keyring::open(file.path(), &raw(1)).unwrap().keys(), file.keys());
     assert_eq!(opened(&file.previous(), &raw(1)).unwrap().generation, 2);
 
     let second = file.add_key().unwrap().id;
@@ -151,7 +151,7 @@ fn whoever_dies_between_the_renames_of_a_destroy_does_it_again() {
     fs::rename(file.path(), private_file::beside(file.path(), ".new")).unwrap();
     fs::write(file.path(), &before).unwrap();
     fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
-    let next = KeyringFile::open(file.path(), &raw(1)).unwrap();
+    let next = Keyring::open(file.path(), &raw(1)).unwrap();
     next.destroy_key(old, Grace::Waive).unwrap();
     assert_eq!(names(&next), BOTH_AND_LOCK);
     for path in [next.path().to_owned(), next.previous()] {
@@ -169,13 +169,13 @@ fn a_rewrap_leaves_nothing_that_the_old_secret_opens_and_this_process_goes_on() 
         assert_eq!(opened(&path, &raw(1)).unwrap_err().kind(), ErrorKind::KeyringLocked);
         assert_eq!(opened(&path, &raw(2)).unwrap().keys().len(), 2);
     }
-    assert_eq!(KeyringFile::open(file.path(), &raw(2)).unwrap().keys(), keys);
+    assert_eq!(Keyring::open(file.path(), &raw(2)).unwrap().keys(), keys);
     let added = clone.add_key().unwrap().id;
     file.promote_key(added).unwrap();
 
     file.rewrap(&Passphrase::new("correct horse battery")).unwrap();
     clone.add_key().unwrap();
-    let opened = KeyringFile::open(file.path(), &Passphrase::new("correct horse battery")).unwrap();
+    let opened = Keyring::open(file.path(), &Passphrase::new("correct horse battery")).unwrap();
     assert_eq!(opened.keys(), file.keys());
     assert_eq!(file.keys().len(), 4);
 }
@@ -208,7 +208,7 @@ fn a_rewrap_that_nobody_could_open_is_not_saved() {
 #[test]
 fn of_two_at_once_one_is_busy_and_changes_nothing() {
     let (_folder, file) = new();
-    let other = KeyringFile::open(file.path(), &raw(1)).unwrap();
+    let other = Keyring::open(file.path(), &raw(1)).unwrap();
     let lock = file.lock_file().unwrap();
     let before = files(&file);
     for changed in [other.add_key().map(drop), other.rewrap(&raw(2)), file.retire_key(KeyId(1)).map(drop)] {
@@ -226,7 +226,7 @@ fn many_at_once_lose_no_key() {
     let (_folder, file) = new();
     let path = file.path();
     let add = || {
-        let file = KeyringFile::open(path, &raw(1)).unwrap();
+        let file = Keyring::open(path, &raw(1)).unwrap();
         (0..5).filter_map(|_| file.add_key().ok().map(|key| key.id)).collect::<Vec<_>>()
     };
     let added: Vec<KeyId> = std::thread::scope(|scope| {
@@ -243,7 +243,7 @@ fn many_at_once_lose_no_key() {
 fn a_change_starts_from_the_file_and_never_goes_back() {
     let (_folder, file) = new();
     let first = fs::read(file.path()).unwrap();
-    let other = KeyringFile::open(file.path(), &raw(1)).unwrap();
+    let other = Keyring::open(file.path(), &raw(1)).unwrap();
     let theirs = other.add_key().unwrap().id;
     // what another process added is there, and nothing to do still takes it up
     file.promote_key(primary(&file)).unwrap();
@@ -266,7 +266,7 @@ fn a_change_starts_from_the_file_and_never_goes_back() {
 #[test]
 fn a_file_that_was_wrapped_anew_elsewhere_is_not_changed() {
     let (_folder, file) = new();
-    KeyringFile::open(file.path(), &raw(1)).unwrap().rewrap(&raw(2)).unwrap();
+    Keyring::open(file.path(), &raw(1)).unwrap().rewrap(&raw(2)).unwrap();
     let before = files(&file);
     let error = file.add_key().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyringLocked);
@@ -277,7 +277,7 @@ fn a_file_that_was_wrapped_anew_elsewhere_is_not_changed() {
 #[test]
 fn a_file_that_changes_while_the_new_one_is_written_is_left_alone() {
     let (_folder, file) = new();
-    let other = KeyringFile::open(file.path(), &raw(1)).unwrap();
+    let other = Keyring::open(file.path(), &raw(1)).unwrap();
     let keys = files(&file);
     let error = file
         .change(|found| {

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::format::{self, Outer};
-use crate::keyring::keys::{KeyInfo, Keyring};
+use crate::keyring::keys::{KeyInfo, RootKeys};
 use crate::keyring::material::Material;
 use crate::keyring::private_file::{self, Stamp};
 use crate::keyring::wrapping::{Wrapping, WrappingKey, WrappingKeyProvider};
@@ -30,7 +30,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// Losing the file, or what opens it, means losing everything that was sealed with it: back both up,
 /// in different places. The root keys and the wrapping key stay in memory, and are wiped when dropped.
 #[derive(Clone)]
-pub struct KeyringFile {
+pub struct Keyring {
     pub(super) inner: Arc<SharedKeyring>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct SharedKeyring {
 
 /// What changes together.
 pub(super) struct KeyringState {
-    pub(super) keys: Arc<Keyring>,
+    pub(super) keys: Arc<RootKeys>,
     pub(super) wrapped: Arc<Wrapped>,
     /// The file was wrapped anew and has changed since: what seals now cannot be known.
     pub(super) overtaken: bool,
@@ -108,7 +108,7 @@ pub(super) struct OnDisk {
     pub(super) outer: Outer,
 }
 
-impl KeyringFile {
+impl Keyring {
     /// A new keyring with one key, not saved yet: [`VaultBuilder::init`](crate::VaultBuilder::init)
     /// saves it after making sure that there are no tokens of another keyring, and
     /// [`VaultBuilder::build`](crate::VaultBuilder::build) refuses it until then.
@@ -121,7 +121,7 @@ impl KeyringFile {
             return Err(Error::new(ErrorKind::KeyringExists, format!("{} exists already", path.display())));
         }
         let id = random_id()?;
-        let keys = Keyring::first(id, Material::random()?, Material::random()?, now());
+        let keys = RootKeys::first(id, Material::random()?, Material::random()?, now());
         let (wrapping, key) = provider.create()?;
         Ok(Self::from_parts(path, Wrapped { wrapping, key }, keys, None))
     }
@@ -140,7 +140,7 @@ impl KeyringFile {
         Ok(Self::from_parts(path, wrapped, keys, Some(stamp)))
     }
 
-    fn from_parts(path: &Path, wrapped: Wrapped, keys: Keyring, stamp: Option<Stamp>) -> Self {
+    fn from_parts(path: &Path, wrapped: Wrapped, keys: RootKeys, stamp: Option<Stamp>) -> Self {
         let state = KeyringState { keys: Arc::new(keys), wrapped: Arc::new(wrapped), overtaken: false };
         let (path, saved, watch) = (path.to_owned(), AtomicBool::new(stamp.is_some()), Watch::new(stamp));
         Self { inner: Arc::new(SharedKeyring { path, watch, saved, state: RwLock::new(state) }) }
@@ -187,7 +187,7 @@ impl KeyringFile {
     }
 
     /// The keys as they are now in memory.
-    pub(crate) fn current(&self) -> Arc<Keyring> {
+    pub(crate) fn current(&self) -> Arc<RootKeys> {
         self.state().keys.clone()
     }
 
@@ -230,9 +230,9 @@ impl KeyringFile {
     }
 }
 
-impl fmt::Debug for KeyringFile {
+impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyringFile")
+        f.debug_struct("Keyring")
             .field("path", &self.inner.path)
             .field("keys", &self.current())
             .finish_non_exhaustive()

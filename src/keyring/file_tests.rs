@@ -9,8 +9,8 @@ pub(in crate::keyring) fn raw(byte: u8) -> RawKey {
     RawKey::from_base64(&STANDARD.encode([byte; 32])).unwrap()
 }
 
-pub(in crate::keyring) fn saved(folder: &Path) -> KeyringFile {
-    let file = KeyringFile::prepare(folder.join("home/keyring.json"), &raw(1)).unwrap();
+pub(in crate::keyring) fn saved(folder: &Path) -> Keyring {
+    let file = Keyring::prepare(folder.join("home/keyring.json"), &raw(1)).unwrap();
     file.save_new().unwrap();
     file
 }
@@ -19,11 +19,11 @@ pub(in crate::keyring) fn saved(folder: &Path) -> KeyringFile {
 fn a_keyring_comes_back_from_its_file_and_is_never_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let made = saved(folder.path());
-    let opened = KeyringFile::open(made.path(), &raw(1)).unwrap();
+    let opened = Keyring::open(made.path(), &raw(1)).unwrap();
     assert_eq!(opened.keys(), made.keys());
     let before = fs::read(made.path()).unwrap();
     assert_eq!(made.save_new().unwrap_err().kind(), ErrorKind::KeyringExists);
-    assert_eq!(KeyringFile::prepare(made.path(), &raw(1)).unwrap_err().kind(), ErrorKind::KeyringExists);
+    assert_eq!(Keyring::prepare(made.path(), &raw(1)).unwrap_err().kind(), ErrorKind::KeyringExists);
     assert_eq!(fs::read(made.path()).unwrap(), before);
 }
 
@@ -31,11 +31,11 @@ fn a_keyring_comes_back_from_its_file_and_is_never_overwritten() {
 fn wrong_keys_and_other_providers_are_told_apart_from_missing_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = saved(folder.path()).path().to_owned();
-    let kind = |result: Result<KeyringFile>| result.unwrap_err().kind();
-    assert_eq!(kind(KeyringFile::open(&path, &raw(2))), ErrorKind::KeyringLocked);
-    assert_eq!(kind(KeyringFile::open(&path, &Passphrase::new("correct horse"))), ErrorKind::KeyringLocked);
+    let kind = |result: Result<Keyring>| result.unwrap_err().kind();
+    assert_eq!(kind(Keyring::open(&path, &raw(2))), ErrorKind::KeyringLocked);
+    assert_eq!(kind(Keyring::open(&path, &Passphrase::new("correct horse"))), ErrorKind::KeyringLocked);
     fs::remove_file(&path).unwrap();
-    assert_eq!(kind(KeyringFile::open(&path, &raw(1))), ErrorKind::KeyringMissing);
+    assert_eq!(kind(Keyring::open(&path, &raw(1))), ErrorKind::KeyringMissing);
     assert!(!path.exists());
 }
 
@@ -92,7 +92,7 @@ fn a_key_is_found_by_the_start_of_its_id() {
 #[test]
 fn neither_the_file_nor_debug_shows_key_material() {
     let folder = tempfile::tempdir().unwrap();
-    let file = KeyringFile::prepare(folder.path().join("home/keyring.json"), &raw(1)).unwrap();
+    let file = Keyring::prepare(folder.path().join("home/keyring.json"), &raw(1)).unwrap();
     file.save_new().unwrap();
     let material = STANDARD.encode(file.current().keys()[0].material.as_ref().unwrap().as_ref());
     let text = fs::read_to_string(file.path()).unwrap() + &format!("{file:?}");

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::crypto::aead::{decrypt_file, encrypt_file};
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::keys::{KeyInfo, KeyState, Keyring, RootKey};
+use crate::keyring::keys::{KeyInfo, KeyState, RootKey, RootKeys};
 use crate::keyring::material::Material;
 use crate::keyring::wrapping::{Wrapping, WrappingKey};
 use crate::record::token::NONCE;
@@ -83,7 +83,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Outer> {
 
 /// # Errors
 /// `Entropy`.
-pub(super) fn seal(keys: &Keyring, wrapping: &Wrapping, key: &WrappingKey) -> Result<String> {
+pub(super) fn seal(keys: &RootKeys, wrapping: &Wrapping, key: &WrappingKey) -> Result<String> {
     let nonce = random::system_bytes::<NONCE>()?;
     let header = Header {
         format: FORMAT.to_owned(),
@@ -102,7 +102,7 @@ pub(super) fn seal(keys: &Keyring, wrapping: &Wrapping, key: &WrappingKey) -> Re
 
 /// # Errors
 /// `KeyringLocked` when the key is another one or anything was altered; else `KeyringFile`.
-pub(super) fn unseal(outer: &Outer, key: &WrappingKey) -> Result<Keyring> {
+pub(super) fn unseal(outer: &Outer, key: &WrappingKey) -> Result<RootKeys> {
     let nonce =
         STANDARD.decode(&outer.header.nonce).ok().and_then(|nonce| <[u8; NONCE]>::try_from(nonce).ok());
     let nonce = nonce.ok_or_else(|| damaged("the nonce must be 12 bytes in base64"))?;
@@ -118,7 +118,7 @@ fn header_bytes(header: &Header) -> Vec<u8> {
 
 /// The sealed part as JSON, in one buffer that is encrypted in place. Every value is hex, base64 or
 /// a number, so that nothing needs escaping.
-fn print_content(keys: &Keyring) -> Vec<u8> {
+fn print_content(keys: &RootKeys) -> Vec<u8> {
     let mut text = String::with_capacity(256 + keys.keys().len() * 512);
     text.push_str("{\"stable\":\"");
     STANDARD.encode_string(*keys.stable, &mut text);
@@ -153,12 +153,12 @@ fn print_key(key: &RootKey, text: &mut String) {
     }
 }
 
-fn parse_content(content: &[u8], generation: u64) -> Result<Keyring> {
+fn parse_content(content: &[u8], generation: u64) -> Result<RootKeys> {
     // the error's own text may repeat key material
     let content: Content =
         serde_json::from_slice(content).map_err(|_| damaged("the sealed part is not as expected"))?;
     let keys = content.keys.into_iter().map(restore_key).collect::<Result<_>>()?;
-    Keyring::restore(generation, content.stable.decode()?, keys)
+    RootKeys::restore(generation, content.stable.decode()?, keys)
 }
 
 fn restore_key(key: ContentKey) -> Result<RootKey> {

@@ -117,7 +117,7 @@ fn fingerprint(secret: &RootSecret) -> String {
 }
 
 /// The root keys of one environment, as they are at one generation.
-pub(crate) struct Keyring {
+pub(crate) struct RootKeys {
     pub(crate) generation: u64,
     /// For later sub-keys; rotation does not replace it.
     pub(crate) stable: Material,
@@ -127,7 +127,7 @@ pub(crate) struct Keyring {
     retained: Vec<(KeyId, RootSecret)>,
 }
 
-impl Keyring {
+impl RootKeys {
     /// A first keyring with one primary key.
     pub(crate) fn first(id: KeyId, material: Material, stable: Material, now: Millis) -> Self {
         let keys = vec![RootKey::new(id, KeyState::Primary, material, now)];
@@ -237,10 +237,10 @@ fn unknown(message: String) -> Error {
     Error::new(ErrorKind::UnknownKey, message)
 }
 
-impl fmt::Debug for Keyring {
+impl fmt::Debug for RootKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<_> = self.keys.iter().map(|key| &key.info).collect();
-        f.debug_struct("Keyring")
+        f.debug_struct("RootKeys")
             .field("generation", &self.generation)
             .field("keys", &keys)
             .finish_non_exhaustive()
@@ -251,8 +251,8 @@ impl fmt::Debug for Keyring {
 mod tests {
     use super::*;
 
-    fn keyring() -> Keyring {
-        Keyring::first(KeyId(7), Material::copied(&[1; 32]), Material::copied(&[2; 32]), 1_000)
+    fn keyring() -> RootKeys {
+        RootKeys::first(KeyId(7), Material::copied(&[1; 32]), Material::copied(&[2; 32]), 1_000)
     }
 
     #[test]
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn a_keyring_has_exactly_one_primary_and_no_id_twice() {
         let key = |id, state| RootKey::new(KeyId(id), state, Material::copied(&[1; 32]), 0);
-        let restore = |keys| Keyring::restore(1, Material::copied(&[2; 32]), keys);
+        let restore = |keys| RootKeys::restore(1, Material::copied(&[2; 32]), keys);
         assert!(restore(vec![]).is_err());
         assert!(restore(vec![key(1, KeyState::Retired)]).is_err());
         assert!(restore(vec![key(1, KeyState::Primary), key(2, KeyState::Primary)]).is_err());
@@ -287,7 +287,7 @@ mod tests {
     fn debug_shows_no_material() {
         let text = format!(
             "{:?}",
-            Keyring::first(KeyId(7), Material::copied(&[0xAB; 32]), Material::copied(&[0xCD; 32]), 0)
+            RootKeys::first(KeyId(7), Material::copied(&[0xAB; 32]), Material::copied(&[0xCD; 32]), 0)
         );
         assert!(
             !text.to_lowercase().contains("abab") && !text.contains("171, 171") && !text.contains("205, 205")

@@ -4,7 +4,7 @@
 //! The keyring that it is asked of stays as it is.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::keys::{KeyState, Keyring, RootKey};
+use crate::keyring::keys::{KeyState, RootKey, RootKeys};
 use crate::keyring::material::Material;
 use crate::record::token::KeyId;
 use crate::record::version::Millis;
@@ -22,7 +22,7 @@ pub(crate) enum Grace {
     Waive,
 }
 
-impl Keyring {
+impl RootKeys {
     /// A new pending key.
     ///
     /// # Errors

@@ -13,26 +13,26 @@ fn material(byte: u32) -> Material {
 }
 
 /// A is primary.
-fn first() -> Keyring {
-    Keyring::first(A, material(1), material(2), 0)
+fn first() -> RootKeys {
+    RootKeys::first(A, material(1), material(2), 0)
 }
 
 /// A is retired since 20, B is primary, C pending.
-fn three() -> Keyring {
+fn three() -> RootKeys {
     let two = first().add(B, material(3), 10).unwrap().promote(B, 20).unwrap().unwrap();
     two.add(C, material(4), 30).unwrap()
 }
 
-fn states(keys: &Keyring) -> Vec<(KeyId, KeyState, Millis)> {
+fn states(keys: &RootKeys) -> Vec<(KeyId, KeyState, Millis)> {
     keys.keys().iter().map(|key| (key.info.id, key.info.state, key.info.state_since)).collect()
 }
 
-fn refusal(result: Result<Option<Keyring>>) -> (ErrorKind, String, String) {
+fn refusal(result: Result<Option<RootKeys>>) -> (ErrorKind, String, String) {
     let error = result.expect_err("it is refused");
     (error.kind(), error.to_string(), error.hint().to_owned())
 }
 
-fn assert_refused(result: Result<Option<Keyring>>, message: &str, hint: &str) {
+fn assert_refused(result: Result<Option<RootKeys>>, message: &str, hint: &str) {
     let (kind, said, hinted) = refusal(result);
     assert_eq!(kind, ErrorKind::KeyState);
     assert!(said.contains(message), "{said}");
@@ -133,7 +133,7 @@ fn what_follows_a_keyring_loses_no_key_and_takes_none_back() {
     assert!(!other_b.next().follows(&with_b), "another key with the same id");
     let (promoted, retired) = (with_b.promote(B, 1).unwrap().unwrap(), with_b.retire(B, 1).unwrap().unwrap());
     assert!(!promoted.next().follows(&retired), "B went back");
-    let stranger = Keyring::first(A, material(1), material(9), 0);
+    let stranger = RootKeys::first(A, material(1), material(9), 0);
     assert!(!stranger.next().follows(&one), "another stable secret");
 }
 
@@ -177,7 +177,7 @@ fn all_steps() -> Vec<Step> {
 }
 
 /// The keyring after a step, with everything asserted that no step may break.
-fn taken(keys: &Keyring, step: Step, now: Millis) -> Option<Keyring> {
+fn taken(keys: &RootKeys, step: Step, now: Millis) -> Option<RootKeys> {
     let before = infos(keys);
     let result = match step {
         Step::Add(id) => keys.add(KeyId(id), material(id), now).map(Some),
@@ -199,17 +199,17 @@ fn taken(keys: &Keyring, step: Step, now: Millis) -> Option<Keyring> {
     // what is printed and read back is the same keyring
     let restored = next.keys().iter().map(|key| RootKey::restore(key.info.clone(), key.material.clone()));
     let restored: Vec<RootKey> = restored.collect::<Result<_>>().unwrap();
-    Keyring::restore(next.generation, next.stable.clone(), restored).unwrap();
+    RootKeys::restore(next.generation, next.stable.clone(), restored).unwrap();
     Some(next)
 }
 
-fn infos(keys: &Keyring) -> Vec<KeyInfo> {
+fn infos(keys: &RootKeys) -> Vec<KeyInfo> {
     keys.keys().iter().map(|key| key.info.clone()).collect()
 }
 
 #[test]
 fn every_sequence_of_four_steps_keeps_the_rules() {
-    fn walk(keys: &Keyring, depth: u64, taken_steps: &mut u32) {
+    fn walk(keys: &RootKeys, depth: u64, taken_steps: &mut u32) {
         if depth == 0 {
             return;
         }

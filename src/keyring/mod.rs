@@ -9,3 +9,8 @@ pub(crate) mod material;
 pub(crate) mod private_file;
 pub(crate) mod reload;
 pub(crate) mod wrapping;
+
+pub use crate::keyring::file::Keyring;
+pub use crate::keyring::keys::{KeyInfo, KeyState};
+pub use crate::keyring::wrapping::{Passphrase, RawKey, Wrapping, WrappingKey, WrappingKeyProvider};
+pub use crate::record::token::KeyId;

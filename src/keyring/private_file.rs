@@ -9,8 +9,8 @@ use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
+use crate::display::visible;
 use crate::error::{Error, ErrorKind, Result};
-use crate::visible::visible;
 
 /// Makes the folder with mode 0700 if it is missing, and refuses one that others could use.
 ///

@@ -5,23 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::file::{KeyringFile, SeenFile, Wrapped, read};
+use crate::keyring::file::{Keyring, SeenFile, Wrapped, read};
 use crate::keyring::format;
-use crate::keyring::keys::Keyring;
+use crate::keyring::keys::RootKeys;
 use crate::keyring::private_file::{self, Stamp};
 use crate::record::token::KeyId;
 
 /// How often sealing, and how often an unknown key id, makes us look at the file again.
 const LOOK_EVERY_MS: u64 = 1000;
 
-impl KeyringFile {
+impl Keyring {
     /// The keys for sealing something new. The file is looked at once a second, and reloaded when it
     /// has changed. While it is missing, damaged or an older generation, the keys in memory go on.
     ///
     /// # Errors
     /// `KeyringLocked` when the file was wrapped anew and has changed since: the primary key in memory
     /// may be about to be destroyed. Opening goes on.
-    pub(crate) fn for_sealing(&self) -> Result<Arc<Keyring>> {
+    pub(crate) fn for_sealing(&self) -> Result<Arc<RootKeys>> {
         self.look(&self.inner.watch.sealing);
         let state = self.state();
         match state.overtaken {
@@ -33,7 +33,7 @@ impl KeyringFile {
     /// The keys for opening a token that names `key`. When that is not known and the file has changed,
     /// it is read again, at most once a second; the wrapping key is kept, so that this costs no Argon2.
     /// A file that cannot be read leaves the keys as they are.
-    pub(crate) fn holding(&self, key: KeyId) -> Arc<Keyring> {
+    pub(crate) fn holding(&self, key: KeyId) -> Arc<RootKeys> {
         let keys = self.current();
         if keys.get(key).is_some() {
             return keys;
@@ -113,7 +113,7 @@ impl KeyringFile {
 
     /// # Errors
     /// `KeyringFile` for an older generation, and for another keyring.
-    pub(super) fn check_follows(&self, found: &Keyring) -> Result<()> {
+    pub(super) fn check_follows(&self, found: &RootKeys) -> Result<()> {
         let ours = self.current();
         let problem = match found.follows(&ours) {
             true => return Ok(()),
@@ -125,7 +125,7 @@ impl KeyringFile {
 
     /// Loads what the file holds. Keys that were destroyed there still open here, except one that
     /// was destroyed by us: it was made sure before that nothing needs it.
-    pub(super) fn take(&self, keys: Keyring, wrapped: Arc<Wrapped>, destroyed: Option<KeyId>) {
+    pub(super) fn take(&self, keys: RootKeys, wrapped: Arc<Wrapped>, destroyed: Option<KeyId>) {
         let mut state = self.state_mut();
         let keys = keys.retaining_from(&state.keys);
         state.keys = Arc::new(match destroyed {

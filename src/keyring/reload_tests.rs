@@ -8,15 +8,15 @@ use crate::keyring::life::Grace;
 /// A keyring that an operator changes, and a process that runs with it.
 struct Fixture {
     _folder: tempfile::TempDir,
-    operator: KeyringFile,
-    running: KeyringFile,
+    operator: Keyring,
+    running: Keyring,
 }
 
 impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let operator = saved(folder.path());
-        let running = KeyringFile::open(operator.path(), &raw(1)).unwrap();
+        let running = Keyring::open(operator.path(), &raw(1)).unwrap();
         Self { _folder: folder, operator, running }
     }
 
@@ -194,7 +194,7 @@ fn a_key_that_is_destroyed_elsewhere_lingers_until_it_is_let_go() {
 
     // it gets into no file, and stays over the next change, of this process or another
     running.add_key().unwrap();
-    let saved = KeyringFile::open(running.path(), &raw(1)).unwrap();
+    let saved = Keyring::open(running.path(), &raw(1)).unwrap();
     assert!(saved.current().opener(old).is_err() && !saved.current().retains());
     assert!(running.current().retains());
     fixture.operator.add_key().unwrap();

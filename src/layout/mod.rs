@@ -7,3 +7,7 @@ pub(crate) mod filter;
 #[allow(clippy::module_inception)]
 pub(crate) mod layout;
 pub(crate) mod placement;
+
+pub use crate::layout::filter::{FilterValue, Rows};
+pub use crate::layout::layout::Layout;
+pub use crate::layout::placement::Place;

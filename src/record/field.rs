@@ -114,7 +114,7 @@ pub(crate) enum SpecName {
 /// One row of the table of fields: what the vault has to know of a field to store it.
 ///
 /// ```
-/// use retell_vault::FieldSpec;
+/// use retell_vault::config::FieldSpec;
 ///
 /// const FIELDS: &[FieldSpec] = &[
 ///     FieldSpec::secret("auth_token").column("twilio_auth_token"),

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+use crate::display::visible;
 use crate::error::{Error, ErrorKind, Result};
-use crate::visible::visible;
 
 /// Longest id in bytes. Postgres indexes take far more; a longer one is a mistake.
 const MAX_ID: usize = 255;
@@ -167,7 +167,7 @@ impl Owner {
     }
 }
 
-/// For messages: `tenant/user` in [visible](crate::visible()) form. The ids themselves are [`UserId::as_str`] and [`TenantId::as_str`].
+/// For messages: `tenant/user` in [visible](crate::display::visible()) form. The ids themselves are [`UserId::as_str`] and [`TenantId::as_str`].
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(tenant) = &self.tenant {

@@ -20,7 +20,8 @@ impl Layout {
     /// has its default. `docs/LAYOUT.md` describes every member.
     ///
     /// ```
-    /// use retell_vault::{Field, Layout};
+    /// use retell_vault::Layout;
+    /// use retell_vault::config::Field;
     ///
     /// let text = r#"
     /// [table]
@@ -39,7 +40,7 @@ impl Layout {
     ///     .user_column("id")?
     ///     .where_equals("provider", "retell")?
     ///     .is_null("deleted_at")?
-    ///     .rows(retell_vault::Rows::Existing)
+    ///     .rows(retell_vault::layout::Rows::Existing)
     ///     .column(Field::named("api_key"), "retell_api_key_enc")?
     ///     .config_column("settings")?;
     /// assert_eq!(Layout::from_toml(text)?, layout);

@@ -6,7 +6,7 @@ use crate::keyring::life::Grace;
 use crate::record::token::KeyId;
 use crate::rotation::evidence::{CountListener, FullSearch, Outside, out_of_reach, search_outside};
 use crate::rotation::options::DestroyOptions;
-use crate::rotation::token_count::{Census, TokenCount, count_tokens};
+use crate::rotation::token_count::{TokenCount, TokenCounts, count_tokens};
 use crate::store::core::Core;
 use crate::store::reload::reload_keyring;
 
@@ -86,7 +86,7 @@ async fn refuse_other_tables(core: &Core, id: KeyId) -> Result<()> {
     Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint))
 }
 
-fn refuse_in_use(id: KeyId, counted: &Census) -> Result<()> {
+fn refuse_in_use(id: KeyId, counted: &TokenCounts) -> Result<()> {
     let places: Vec<_> = counted.of(id).map(place).collect();
     match places.is_empty() {
         true => Ok(()),

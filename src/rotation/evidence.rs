@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::crypto::aead::Scope;
 use crate::crypto::sealer::opens;
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::keys::Keyring;
+use crate::keyring::keys::RootKeys;
 use crate::layout::layout::Layout;
 use crate::postgres::catalogue::table::TextColumn;
 use crate::postgres::connection::errors::DatabaseError;
@@ -55,7 +55,7 @@ pub struct OutsideTokens {
     pub own_table: bool,
     /// The layout names the column: only a search in full looks there again, since all that it finds must be of one moment.
     pub in_layout: bool,
-    /// An operator said that this column is no evidence ([`DestroyOptions::not_evidence`](crate::DestroyOptions::not_evidence)).
+    /// An operator said that this column is no evidence ([`DestroyOptions::not_evidence`](crate::rotation::DestroyOptions::not_evidence)).
     pub not_evidence: bool,
 }
 
@@ -277,7 +277,7 @@ pub(crate) async fn out_of_reach(core: &Core) -> Result<Vec<String>> {
 /// Tokens by place and key: how many, and how many of these are in use.
 struct Tally<'a> {
     core: &'a Core,
-    keyring: Arc<Keyring>,
+    keyring: Arc<RootKeys>,
     namespaces: BTreeSet<&'static str>,
     found: BTreeMap<(String, KeyId), (u64, u64)>,
     in_own_tables: BTreeSet<String>,

@@ -13,3 +13,12 @@ pub(crate) mod row_work;
 pub(crate) mod stretch;
 pub(crate) mod throttle;
 pub(crate) mod token_count;
+
+pub use crate::rotation::destroy_key::Destruction;
+pub use crate::rotation::evidence::{CountProgress, Outside, OutsideExtent, OutsideTokens};
+pub use crate::rotation::options::{DestroyOptions, PromoteOptions, RotateOptions};
+pub use crate::rotation::report::{
+    PromoteEvent, PromoteProgress, Promotion, RotateEstimate, RotateEvent, RotateProgress, Rotation,
+    UnreadableRow,
+};
+pub use crate::rotation::token_count::{TokenCount, TokenCounts, TokenPlace};

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::record::token::KeyId;
-use crate::rotation::token_count::Census;
+use crate::rotation::token_count::TokenCounts;
 use crate::store::sync::SyncReport;
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ pub struct Rotation {
     /// What could not be opened in the last pass, by kind.
     pub unreadable: Vec<(ErrorKind, u64)>,
     /// The token count.
-    pub census: Census,
+    pub token_counts: TokenCounts,
 }
 
 /// What there is to do.
@@ -85,7 +85,7 @@ pub struct RotateEstimate {
     /// The primary key.
     pub key: KeyId,
     /// All tokens, by place and key.
-    pub census: Census,
+    pub token_counts: TokenCounts,
     /// Rows in the table.
     pub rows: u64,
     /// Rows with something not under the primary key.

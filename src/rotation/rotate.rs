@@ -16,7 +16,7 @@ use crate::rotation::reencrypt_row::reencrypt_row;
 use crate::rotation::report::{RotateEstimate, RotateEvent, RotateProgress, Rotation, UnreadableRow};
 use crate::rotation::row_work::{RowWork, rework};
 use crate::rotation::stretch::PassEvent;
-use crate::rotation::token_count::{Census, count_tokens, refuse_without_table};
+use crate::rotation::token_count::{TokenCounts, count_tokens, refuse_without_table};
 use crate::store::core::Core;
 use crate::store::reencrypt_local::reencrypt_local;
 
@@ -34,7 +34,7 @@ struct RotationWork<'a> {
     unreadable: Vec<(ErrorKind, u64)>,
     /// There was a table.
     walked: bool,
-    census: Census,
+    token_counts: TokenCounts,
 }
 
 /// Re-encrypts everything that is not under the primary key.
@@ -51,18 +51,24 @@ pub(crate) async fn rotate(
         untold: Vec::new(),
         unreadable: Vec::new(),
         walked: false,
-        census: Census::default(),
+        token_counts: TokenCounts::default(),
     };
     let (progress, left) = run_passes(core, options, &mut work).await?;
     let key = core.keyring.for_sealing()?.primary().0;
-    Ok(Rotation { key, complete: left == 0, progress, unreadable: work.unreadable, census: work.census })
+    Ok(Rotation {
+        key,
+        complete: left == 0,
+        progress,
+        unreadable: work.unreadable,
+        token_counts: work.token_counts,
+    })
 }
 
 /// Counts what there is to do, and tries it on one batch without writing anything.
 pub(crate) async fn estimate_rotation(core: &Core, options: &RotateOptions) -> Result<RotateEstimate> {
     let key = core.keyring.for_sealing()?.primary().0;
-    let census = count_tokens(core, None).await?;
-    let mut estimate = RotateEstimate { key, census, rows: 0, to_do: 0, time: Duration::ZERO };
+    let token_counts = count_tokens(core, None).await?;
+    let mut estimate = RotateEstimate { key, token_counts, rows: 0, to_do: 0, time: Duration::ZERO };
     if let Some(postgres) = &core.postgres {
         estimate_rows(core, postgres, options, &mut estimate).await.map_err(|fault| fault.error)?;
     }
@@ -158,11 +164,11 @@ impl Work for RotationWork<'_> {
     async fn count_left(&mut self) -> Result<u64> {
         self.outwait_promotion().await?;
         let key = self.core.keyring.for_sealing()?.primary().0;
-        self.census = count_tokens(self.core, Some(self.options.jobs)).await?;
+        self.token_counts = count_tokens(self.core, Some(self.options.jobs)).await?;
         if let (Some(postgres), true) = (&self.core.postgres, self.walked) {
             postgres.refuse_without_table().await.map_err(|fault| fault.error)?;
         }
-        Ok(self.census.tokens_besides(key))
+        Ok(self.token_counts.tokens_besides(key))
     }
 
     fn hear(&mut self, progress: &mut RotateProgress, event: PassEvent) {

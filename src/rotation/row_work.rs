@@ -2,7 +2,7 @@
 
 use crate::crypto::aead::Scope;
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::keys::Keyring;
+use crate::keyring::keys::RootKeys;
 use crate::postgres::statements::found_records::{JsonState, json_too_long};
 use crate::postgres::walk::rows::{FoundRow, RowTexts, TableWalk};
 use crate::record::record::{SlotText, read_slot};
@@ -26,7 +26,7 @@ pub(crate) struct Reworked {
 pub(crate) struct TokenRow<'a> {
     pub(super) found: &'a FoundRow,
     pub(super) walk: &'a TableWalk,
-    pub(super) keyring: &'a Keyring,
+    pub(super) keyring: &'a RootKeys,
     pub(super) scope: Scope<'a>,
     /// The tokens of all slots, record by record, the newest last.
     pub(super) tokens: Vec<Token>,
@@ -52,7 +52,7 @@ pub(crate) type RowWork = fn(&TokenRow<'_>, &mut Vec<RowProblem>) -> Result<Opti
 pub(crate) fn rework(
     found: &FoundRow,
     walk: &TableWalk,
-    keyring: &Keyring,
+    keyring: &RootKeys,
     work: RowWork,
 ) -> Result<Reworked> {
     let mut problems = Vec::new();

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio::task::JoinSet;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::keys::Keyring;
+use crate::keyring::keys::RootKeys;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::Postgres;
 use crate::postgres::walk::rows::{Exchange, FoundRow, Stretch, TableWalk};
@@ -144,7 +144,7 @@ impl StretchTask {
     async fn rework(
         &self,
         found: Vec<FoundRow>,
-        keyring: Arc<Keyring>,
+        keyring: Arc<RootKeys>,
         counts: &mut BatchCounts,
     ) -> Result<(Vec<Exchange>, Vec<UnreadableRow>)> {
         let (walk, row) = (self.work.walk.clone(), self.work.row);

@@ -48,7 +48,7 @@ pub struct TokenCount {
 /// What a token count found: every place of the layout, and of the local file; and what a look beside these found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Census {
+pub struct TokenCounts {
     /// In the order of the places. A place without tokens is not there. All rows count, also those that do not pass the
     /// filter of the layout.
     pub counts: Vec<TokenCount>,
@@ -56,7 +56,7 @@ pub struct Census {
     pub outside: Outside,
 }
 
-impl Census {
+impl TokenCounts {
     /// How many tokens name a key.
     pub fn tokens_of(&self, key: KeyId) -> u64 {
         self.of(key).map(|count| count.tokens).sum()
@@ -88,7 +88,7 @@ impl Census {
 /// # Errors
 /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from us:
 /// a count of a part would be worth nothing. `LocalStore`.
-pub(crate) async fn count_tokens(core: &Core, processes: Option<u32>) -> Result<Census> {
+pub(crate) async fn count_tokens(core: &Core, processes: Option<u32>) -> Result<TokenCounts> {
     refuse_without_table(core).await?;
     let (mut counts, mut outside) = match &core.postgres {
         Some(postgres) => {
@@ -101,24 +101,24 @@ pub(crate) async fn count_tokens(core: &Core, processes: Option<u32>) -> Result<
         counts.extend(count_local(local).await?);
     }
     counts.sort_by(|a, b| (&a.place, a.key).cmp(&(&b.place, b.key)));
-    Ok(Census { counts, outside })
+    Ok(TokenCounts { counts, outside })
 }
 
 /// As [`count_tokens`], and looks at every row of every column that can hold a token.
 ///
 /// # Errors
 /// As [`count_tokens`], and `AccessDenied` for a column that may not be read.
-pub(crate) async fn count_everywhere(core: &Core, listener: CountListener<'_>) -> Result<Census> {
-    let mut census = count_tokens(core, None).await?;
+pub(crate) async fn count_everywhere(core: &Core, listener: CountListener<'_>) -> Result<TokenCounts> {
+    let mut token_counts = count_tokens(core, None).await?;
     if let Some(postgres) = &core.postgres {
         let wanted = FullSearch { key: None, not_evidence: &[], kinds: &[] };
         let found = Box::pin(search_outside(core, postgres, &wanted, listener)).await;
-        let out_of_reach = census.outside.out_of_reach;
-        census.outside = Outside { out_of_reach, ..found.map_err(|fault| fault.error)? };
+        let out_of_reach = token_counts.outside.out_of_reach;
+        token_counts.outside = Outside { out_of_reach, ..found.map_err(|fault| fault.error)? };
         // they were counted
-        census.outside.tokens.retain(|found| !found.in_layout);
+        token_counts.outside.tokens.retain(|found| !found.in_layout);
     }
-    Ok(census)
+    Ok(token_counts)
 }
 
 /// Refuses to say anything about all tokens when a table with some of them was not named.

@@ -27,11 +27,13 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::statements::plan::Postgres;
-use crate::schema::check_results::Verification;
-use crate::schema::options::{Applied, ApplyOptions, RollBackOptions, RolledBack, SchemaEvent};
-use crate::schema::plan::SchemaPlan;
-use crate::schema::wanted::Wanted;
 use crate::store::core::Core;
+
+pub use crate::schema::check_results::{Check, CheckOutcome, Verification};
+pub use crate::schema::options::{Applied, ApplyOptions, RollBackOptions, RolledBack, SchemaEvent};
+pub use crate::schema::plan::SchemaPlan;
+pub use crate::schema::step::{Blocked, Instead, LockLevel, Step};
+pub use crate::schema::wanted::{Profile, RowSecurity, Wanted};
 
 /// The schema of the vault's table. See [`Vault::schema`](crate::Vault::schema).
 #[derive(Clone)]
@@ -44,7 +46,7 @@ impl Schema {
         Self { core }
     }
 
-    /// Compares the table with what is wanted: a [`Profile`](crate::Profile), or [`Wanted`] for more. Changes nothing.
+    /// Compares the table with what is wanted: a [`Profile`](crate::schema::Profile), or [`Wanted`] for more. Changes nothing.
     ///
     /// # Errors
     /// `Configuration` without a database; `Schema` when the table is missing or is not one; those of asking the

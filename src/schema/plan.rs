@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::display::visible;
 use crate::layout::layout::Layout;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
@@ -12,7 +13,6 @@ use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{Blocked, Step};
 use crate::schema::wanted::Wanted;
 use crate::schema::{columns, functions, guards, indexes, owner_unique, row_security, updated_at};
-use crate::visible::visible;
 
 /// Ordered steps from the schema that is there to the one that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]

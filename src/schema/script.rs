@@ -1,19 +1,19 @@
 //! A plan as a script for an SQL editor.
 
+use crate::display::visible;
 use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::sql::names::{literal, relation};
 use crate::postgres::sql::printed;
 use crate::schema::journal;
 use crate::schema::plan::SchemaPlan;
 use crate::schema::step::Step;
-use crate::visible::visible;
 
 /// How long a statement of the script waits for a lock: everybody who comes after it waits too.
 const LOCK_TIMEOUT: &str = "5s";
 
 impl SchemaPlan {
     /// The same as a script for an SQL editor. It can be run twice, and undone with
-    /// [`Schema::roll_back`](crate::Schema::roll_back). Indexes are not built concurrently there, since
+    /// [`Schema::roll_back`](crate::schema::Schema::roll_back). Indexes are not built concurrently there, since
     /// editors run scripts in a transaction: writes wait meanwhile.
     ///
     /// Names in it that are not seen as they are, are written with escapes.

@@ -56,7 +56,7 @@ pub struct Step {
     /// The strongest lock that it takes on the table.
     pub lock: LockLevel,
     /// Whether it rewrites the table, holding its lock for as long as that takes. Applied only with
-    /// [`ApplyOptions::allow_rewrite`](crate::ApplyOptions::allow_rewrite).
+    /// [`ApplyOptions::allow_rewrite`](crate::schema::ApplyOptions::allow_rewrite).
     pub rewrites: bool,
     /// Whether its statements run one by one outside of a transaction, as `CREATE INDEX CONCURRENTLY` must.
     pub concurrent: bool,

@@ -10,7 +10,7 @@ use crate::crypto::aead::Scope;
 use crate::crypto::random;
 use crate::crypto::sealer::{self, Opened};
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::file::KeyringFile;
+use crate::keyring::file::Keyring;
 use crate::keyring::keys::KeyState;
 use crate::layout::placement::Place;
 use crate::local::file::{LocalFile, LocalRecord};
@@ -152,7 +152,7 @@ pub(crate) type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
 pub(crate) struct Core {
     pub(crate) postgres: Option<Postgres>,
     pub(crate) local: Option<LocalFile>,
-    pub(crate) keyring: KeyringFile,
+    pub(crate) keyring: Keyring,
     pub(crate) fields: Fields,
     pub(crate) fallback: Fallback,
     pub(crate) offline_reads: bool,

@@ -7,7 +7,7 @@ use crate::crypto::aead::Scope;
 use crate::crypto::random;
 use crate::crypto::sealer::reencrypt;
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::keys::Keyring;
+use crate::keyring::keys::RootKeys;
 use crate::local::file::LocalFile;
 use crate::local::walk::{LocalPlace, LocalText, Swap};
 use crate::record::owner::Owner;
@@ -61,7 +61,7 @@ struct LocalReencryption<'a, F> {
     local: &'a LocalFile,
     places: &'a [LocalPlace],
     namespace: &'static str,
-    keyring: Arc<Keyring>,
+    keyring: Arc<RootKeys>,
     unreadable: F,
     /// What was told to `unreadable`: every pass meets it again.
     told: BTreeSet<(LocalPlace, i64)>,
@@ -129,7 +129,7 @@ impl<F: FnMut(&Owner, &'static str, &Error) + Send> LocalReencryption<'_, F> {
 fn reencrypt_under(
     tokens: &[Token],
     scope: Scope<'_>,
-    keyring: &Keyring,
+    keyring: &RootKeys,
     rng: &mut impl rand::CryptoRng,
 ) -> Result<Vec<Token>> {
     reencrypt(tokens, scope, keyring.primary(), |key| keyring.opener_for_reencryption(key), rng)
@@ -147,7 +147,7 @@ fn names_another_key(text: &str, primary: KeyId) -> bool {
 ///
 /// # Errors
 /// `Entropy`.
-fn reencrypted(text: &str, scope: Scope<'_>, keyring: &Keyring) -> Result<(Option<String>, Option<Error>)> {
+fn reencrypted(text: &str, scope: Scope<'_>, keyring: &RootKeys) -> Result<(Option<String>, Option<Error>)> {
     let mut tokens = match read_packed(text) {
         Ok(tokens) => tokens,
         Err(error) => return Ok((None, Some(error))),

@@ -20,18 +20,18 @@ const LOST: KeyId = KeyId(0xdead);
 
 type Told = Vec<(String, &'static str, ErrorKind)>;
 
-fn keyring(keys: &[(KeyId, KeyState)]) -> Arc<Keyring> {
+fn keyring(keys: &[(KeyId, KeyState)]) -> Arc<RootKeys> {
     let key =
         |(id, state): &(KeyId, KeyState)| RootKey::new(*id, *state, Material::copied(&[id.0 as u8; 32]), 0);
     let keys = keys.iter().map(key).collect();
-    Arc::new(Keyring::restore(1, Material::copied(&[2; 32]), keys).unwrap())
+    Arc::new(RootKeys::restore(1, Material::copied(&[2; 32]), keys).unwrap())
 }
 
-fn only(key: KeyId) -> Arc<Keyring> {
+fn only(key: KeyId) -> Arc<RootKeys> {
     keyring(&[(key, KeyState::Primary)])
 }
 
-fn promoted() -> Arc<Keyring> {
+fn promoted() -> Arc<RootKeys> {
     keyring(&[(OLD, KeyState::Retired), (NEW, KeyState::Primary)])
 }
 
@@ -102,7 +102,7 @@ impl Home {
         self.local.texts_after(place, 0, 10_000).await.unwrap()
     }
 
-    async fn reencrypt(&self, keyring: &Arc<Keyring>) -> (LocalReencrypted, Told) {
+    async fn reencrypt(&self, keyring: &Arc<RootKeys>) -> (LocalReencrypted, Told) {
         let mut told = Told::new();
         let unreadable = |owner: &Owner, place, error: &Error| {
             told.push((owner.to_string(), place, error.kind()));

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::keys::{KeyState, Keyring};
+use crate::keyring::keys::{KeyState, RootKeys};
 use crate::local::file::LocalFile;
 use crate::local::walk::LocalPlace;
 use crate::store::core::Core;
@@ -47,7 +47,7 @@ pub(crate) async fn reload_keyring_first(core: &Core) -> Result<()> {
     Ok(())
 }
 
-async fn reencrypt_for(core: &Core, keyring: &Keyring) -> Result<()> {
+async fn reencrypt_for(core: &Core, keyring: &RootKeys) -> Result<()> {
     if let Some(local) = &core.local {
         let done = reencrypt_local(core, local, &LocalPlace::ALL, |owner, place, error| {
             tracing::warn!(%owner, place, %error, "a local text could not be re-encrypted");
@@ -60,7 +60,7 @@ async fn reencrypt_for(core: &Core, keyring: &Keyring) -> Result<()> {
 }
 
 /// An older copy does not know what was promoted, and what was destroyed, since.
-fn refuse_older(local: &LocalFile, noted: Option<u64>, keyring: &Keyring) -> Result<()> {
+fn refuse_older(local: &LocalFile, noted: Option<u64>, keyring: &RootKeys) -> Result<()> {
     let Some(noted) = noted.filter(|noted| *noted > keyring.generation) else { return Ok(()) };
     let message = format!(
         "the keyring is generation {}, but {} was used with generation {noted}: an older copy was put back",
@@ -71,7 +71,7 @@ fn refuse_older(local: &LocalFile, noted: Option<u64>, keyring: &Keyring) -> Res
     Err(Error::new(ErrorKind::WrongKeyring, message).with_hint(hint))
 }
 
-async fn refuse_destroyed(local: &LocalFile, keyring: &Keyring) -> Result<()> {
+async fn refuse_destroyed(local: &LocalFile, keyring: &RootKeys) -> Result<()> {
     for count in local.tokens_per_key().await? {
         let state = count.key.and_then(|id| keyring.get(id)).map(|key| key.info.state);
         if let (Some(id), Some(KeyState::Destroyed)) = (count.key, state) {

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::file::KeyringFile;
+use crate::keyring::file::Keyring;
 use crate::keyring::keys::{KeyState, RootKey};
 use crate::layout::layout::Layout;
 use crate::local::file::LocalFile;
@@ -35,7 +35,7 @@ use crate::vault::Vault;
 /// file; reads do not use it as a replica; [`Timeouts::default`]; poolers are recognised.
 #[must_use = "call build"]
 pub struct VaultBuilder<C = RetellConfig> {
-    keyring: KeyringFile,
+    keyring: Keyring,
     source: DatabaseSource,
     local: Option<PathBuf>,
     layout: Layout,
@@ -56,13 +56,13 @@ enum DatabaseSource {
 impl Vault {
     /// Starts building a vault over an opened keyring. It keeps Retell's credentials unless
     /// [`credentials`](VaultBuilder::credentials) says otherwise.
-    pub fn builder(keyring: KeyringFile) -> VaultBuilder {
+    pub fn builder(keyring: Keyring) -> VaultBuilder {
         VaultBuilder::new(keyring)
     }
 }
 
 impl<C: Credentials> VaultBuilder<C> {
-    fn new(keyring: KeyringFile) -> Self {
+    fn new(keyring: Keyring) -> Self {
         Self {
             keyring,
             source: DatabaseSource::None,
@@ -154,7 +154,7 @@ impl<C: Credentials> VaultBuilder<C> {
     /// looks at the database. A database that is out of reach is no error: the vault starts without it.
     ///
     /// # Errors
-    /// `Configuration` for a keyring that was [prepared](KeyringFile::prepare) and not saved (call
+    /// `Configuration` for a keyring that was [prepared](Keyring::prepare) and not saved (call
     /// [`init`](Self::init) for it); `KeyringMissing` for one whose file is gone. `WrongKeyring`; `LocalStore`,
     /// `LocalCorrupt`; `Configuration` for a layout or a local file of another kind of credentials; `Configuration` and
     /// `Schema` for a database that answers and cannot be used, since falling back would hide that for weeks.
@@ -164,7 +164,7 @@ impl<C: Credentials> VaultBuilder<C> {
         finish(core).await
     }
 
-    /// Saves a keyring that was just [prepared](KeyringFile::prepare), then builds the vault.
+    /// Saves a keyring that was just [prepared](Keyring::prepare), then builds the vault.
     ///
     /// # Errors
     /// `KeyringExists` when there is a keyring file, or when the database or the local file already
@@ -235,7 +235,7 @@ fn wall_clock() -> Millis {
 
 /// Every key leaves a canary in the local file. One that the keyring cannot account for means that
 /// the keyring is another one, or an old copy.
-async fn check_canaries(local: &LocalFile, keyring: &KeyringFile) -> Result<()> {
+async fn check_canaries(local: &LocalFile, keyring: &Keyring) -> Result<()> {
     let keys = keyring.current();
     let canaries = local.canaries().await?;
     for (id, canary) in &canaries {

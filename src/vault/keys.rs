@@ -10,7 +10,7 @@ use crate::rotation::options::{DestroyOptions, PromoteOptions, RotateOptions};
 use crate::rotation::promote::promote;
 use crate::rotation::report::{PromoteEvent, Promotion, RotateEstimate, RotateEvent, Rotation};
 use crate::rotation::rotate::{estimate_rotation, rotate};
-use crate::rotation::token_count::{Census, count_everywhere, count_tokens};
+use crate::rotation::token_count::{TokenCounts, count_everywhere, count_tokens};
 use crate::store::keyring_check::{adopt, check_keyring};
 use crate::vault::Vault;
 
@@ -56,16 +56,19 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from our
     /// role: a count of a part would be worth nothing. `LocalStore`.
-    pub async fn census(&self) -> Result<Census> {
+    pub async fn count_tokens(&self) -> Result<TokenCounts> {
         count_tokens(&self.core, None).await
     }
 
-    /// As [`census`](Self::census), and looks at every row of every column that can hold a token: of the table, of those that
+    /// As [`count_tokens`](Self::count_tokens), and looks at every row of every column that can hold a token: of the table, of those that
     /// inherit from it, and of the vault's own. What it finds is opened. `listener` is told how far it is.
     ///
     /// # Errors
-    /// As [`census`](Self::census), and `AccessDenied` for a column that may not be read.
-    pub async fn deep_census(&self, mut listener: impl FnMut(&CountProgress) + Send) -> Result<Census> {
+    /// As [`count_tokens`](Self::count_tokens), and `AccessDenied` for a column that may not be read.
+    pub async fn count_all_tokens(
+        &self,
+        mut listener: impl FnMut(&CountProgress) + Send,
+    ) -> Result<TokenCounts> {
         Box::pin(count_everywhere(&self.core, &mut listener)).await
     }
 
@@ -77,7 +80,7 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// `KeyInUse`, saying how many tokens are left and where; `AccessDenied`, naming a column that may not be read;
     /// `KeyState` unless it has been retired for 24 hours; `UnknownKey`; `Schema` when the table is not there to be counted; else as
-    /// [`census`](Self::census). On error nothing was destroyed.
+    /// [`count_tokens`](Self::count_tokens). On error nothing was destroyed.
     ///
     /// # Security
     /// Backups of the keyring still hold it. The local files of other hosts and of other kinds of credentials are not
@@ -126,7 +129,7 @@ impl<C: Credentials> Vault<C> {
     /// # Security
     /// Only for a keyring that is lost for good. What is stored under it opens with no other, so those records stay
     /// unreadable until each is stored again with
-    /// [`StoreOptions::replace_unreadable`](crate::StoreOptions::replace_unreadable). If the other keyring is still in use
+    /// [`StoreOptions::replace_unreadable`](crate::records::StoreOptions::replace_unreadable). If the other keyring is still in use
     /// somewhere, both go on storing in one table, and neither opens what the other stores. The note holds for this local
     /// file and this table; every other host needs its own.
     ///

@@ -42,9 +42,9 @@ use crate::vault::status::Status;
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), retell_vault::Error> {
-/// use retell_vault::{KeyringFile, Owner, Passphrase, RetellConfig, Vault};
+/// use retell_vault::{Keyring, Owner, Passphrase, RetellConfig, Vault};
 ///
-/// let keyring = KeyringFile::open(".retell-vault/keyring.json", &Passphrase::new("…"))?;
+/// let keyring = Keyring::open(".retell-vault/keyring.json", &Passphrase::new("…"))?;
 /// let vault = Vault::builder(keyring)
 ///     .postgres("postgres://localhost/app")
 ///     .local_file(".retell-vault/local.db")
@@ -346,8 +346,8 @@ mod tests {
         may_be_spawned(&vault.status());
         may_be_spawned(&vault.layout_report());
         may_be_spawned(&vault.redetect());
-        may_be_spawned(&vault.census());
-        may_be_spawned(&vault.deep_census(|_| {}));
+        may_be_spawned(&vault.count_tokens());
+        may_be_spawned(&vault.count_all_tokens(|_| {}));
         may_be_spawned(&vault.destroy_key(KeyId(0), DestroyOptions::new()));
         may_be_spawned(&vault.rotate(&RotateOptions::new(), |_| {}));
         may_be_spawned(&vault.promote(&PromoteOptions::new(), |_| {}));
@@ -356,10 +356,10 @@ mod tests {
         may_be_spawned(&vault.estimate_rotation(&RotateOptions::new()));
         may_be_spawned(&vault.adopt_table());
         let (schema, apply, undo) = (vault.schema(), ApplyOptions::new(), RollBackOptions::new());
-        may_be_spawned(&schema.plan(crate::Profile::Credentials));
+        may_be_spawned(&schema.plan(crate::schema::Profile::Credentials));
         may_be_spawned(&schema.apply(plan, &apply, |_| {}));
         may_be_spawned(&schema.roll_back(&undo, |_| {}));
-        may_be_spawned(&schema.verify(crate::Profile::Credentials));
+        may_be_spawned(&schema.verify(crate::schema::Profile::Credentials));
         may_be_spawned(&vault.doctor(&DoctorOptions::new(), |_| {}));
     }
 }

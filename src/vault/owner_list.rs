@@ -87,7 +87,8 @@ impl fmt::Display for ListedOwner {
 /// A place in the list of owners: the page begins with what comes after it. The order is that of the bytes of tenant and user.
 ///
 /// ```
-/// use retell_vault::{ListPosition, Owner};
+/// use retell_vault::Owner;
+/// use retell_vault::records::ListPosition;
 ///
 /// // the texts of any entry, also of one that is no valid owner
 /// let position = ListPosition::after("user\t42", Some("acme"));

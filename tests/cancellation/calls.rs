@@ -5,10 +5,11 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::time::Duration;
 
-use retell_vault::{
-    ApplyOptions, DoctorOptions, KeyState, KeyringFile, Layout, PoolerMode, Profile, PromoteOptions,
-    RollBackOptions, RotateOptions, Vault,
-};
+use retell_vault::doctor::DoctorOptions;
+use retell_vault::keyring::KeyState;
+use retell_vault::rotation::{PromoteOptions, RotateOptions};
+use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions};
+use retell_vault::{Keyring, Layout, PoolerMode, Vault};
 use sqlx::Row;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 
@@ -35,7 +36,7 @@ pub enum Call {
     LayoutComparison,
     AdoptTable,
     EstimateRotation,
-    Census,
+    CountTokens,
     DeepCensus,
     Doctor,
     Rotate,
@@ -62,7 +63,7 @@ pub const CALLS: [Call; 24] = [
     Call::LayoutComparison,
     Call::AdoptTable,
     Call::EstimateRotation,
-    Call::Census,
+    Call::CountTokens,
     Call::DeepCensus,
     Call::Doctor,
     Call::Rotate,
@@ -191,7 +192,7 @@ impl Stage {
                 let file = self.hosts.local_file(9);
                 let keyring = file.with_file_name("keyring.json");
                 if !keyring.exists() {
-                    let keyring = KeyringFile::prepare(keyring, &wrapping_key()).unwrap();
+                    let keyring = Keyring::prepare(keyring, &wrapping_key()).unwrap();
                     Vault::<retell_vault::RetellConfig>::builder(keyring)
                         .local_file(file)
                         .init()
@@ -220,8 +221,8 @@ impl Stage {
             Call::EstimateRotation => {
                 drop(vault.estimate_rotation(&RotateOptions::new()).await.unwrap());
             }
-            Call::Census => drop(vault.census().await.unwrap()),
-            Call::DeepCensus => drop(vault.deep_census(|_| {}).await.unwrap()),
+            Call::CountTokens => drop(vault.count_tokens().await.unwrap()),
+            Call::DeepCensus => drop(vault.count_all_tokens(|_| {}).await.unwrap()),
             Call::Doctor => drop(vault.doctor(&DoctorOptions::new().deep(), |_| {}).await.unwrap()),
             Call::Rotate => {
                 let rotation = vault.rotate(&RotateOptions::new().batch(1), |_| {}).await.unwrap();
@@ -246,8 +247,7 @@ impl Stage {
             Call::Init => {
                 self.run(call, vault).await;
                 let file = self.hosts.local_file(9);
-                let keyring =
-                    KeyringFile::open(file.with_file_name("keyring.json"), &wrapping_key()).unwrap();
+                let keyring = Keyring::open(file.with_file_name("keyring.json"), &wrapping_key()).unwrap();
                 let made: Vault = Vault::builder(keyring).local_file(&file).build().await.unwrap();
                 made.close().await;
                 std::fs::remove_dir_all(file.parent().unwrap()).unwrap();

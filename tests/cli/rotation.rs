@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::process::Child;
 
-use retell_vault::{KeyringFile, Vault};
+use retell_vault::{Keyring, Vault};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -27,7 +27,7 @@ async fn seeded(columns: &str, users: usize) -> (TestDb, Home) {
     let db = TestDb::create().await;
     db.exec(columns).await;
     let home = Home::over(&db.url);
-    let keyring = KeyringFile::open(home.path().join("keyring.json"), &wrapping_key()).unwrap();
+    let keyring = Keyring::open(home.path().join("keyring.json"), &wrapping_key()).unwrap();
     let vault = Vault::builder(keyring).postgres(&db.url).build().await.unwrap();
     let configs: Vec<_> =
         owners(users).into_iter().enumerate().map(|(n, owner)| (owner, full_config(n))).collect();
@@ -153,9 +153,12 @@ async fn the_same_in_json_with_a_line_for_every_batch() {
         (&json!("done"), &json!(true), &json!(new))
     );
     assert_eq!((&done["causes"], &done["unreadable"]), (&json!({}), &json!(0)));
-    let census = done["census"].as_array().unwrap();
-    assert!(census.iter().all(|count| count["key"] == json!(new) && count["place"] == "column"), "{done}");
-    assert_eq!(census.iter().map(|count| count["tokens"].as_u64().unwrap()).sum::<u64>(), 125);
+    let token_counts = done["census"].as_array().unwrap();
+    assert!(
+        token_counts.iter().all(|count| count["key"] == json!(new) && count["place"] == "column"),
+        "{done}"
+    );
+    assert_eq!(token_counts.iter().map(|count| count["tokens"].as_u64().unwrap()).sum::<u64>(), 125);
 }
 
 #[tokio::test]

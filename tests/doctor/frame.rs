@@ -1,12 +1,13 @@
 //! What there is to examine at all.
 
-use retell_vault::{Area, DoctorOptions, Health, Layout, Severity, Vault};
+use retell_vault::doctor::{Area, DoctorOptions, Health, Severity};
+use retell_vault::{Layout, Vault};
 
 use crate::support::doctor::{Clinic, examine};
 use crate::support::faults::{DEAD_URL, unplugged};
 use crate::support::vaults::Hosts;
 
-async fn only_finding(vault: &Vault) -> retell_vault::Finding {
+async fn only_finding(vault: &Vault) -> retell_vault::doctor::Finding {
     let diagnosis = examine(vault, &DoctorOptions::new()).await;
     assert_eq!(diagnosis.findings.len(), 1, "{:#?}", diagnosis.findings);
     assert_eq!(diagnosis.health(), Health::Critical);

@@ -1,6 +1,7 @@
 //! Indexes that do not work, are not needed, or hold ciphertext.
 
-use retell_vault::{Layout, Severity};
+use retell_vault::Layout;
+use retell_vault::doctor::Severity;
 
 use crate::support::doctor::{Clinic, Planted, each_is_found_and_mended};
 

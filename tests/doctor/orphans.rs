@@ -1,6 +1,7 @@
 //! Rows of owners whom the application does not know any more.
 
-use retell_vault::{DoctorOptions, Layout};
+use retell_vault::Layout;
+use retell_vault::doctor::DoctorOptions;
 
 use crate::support::doctor::{Clinic, Planted};
 use crate::support::rows::value;

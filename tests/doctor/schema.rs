@@ -1,6 +1,8 @@
 //! Columns, grants, the owner, and what guards the columns.
 
-use retell_vault::{Field, Layout, Mend, Severity};
+use retell_vault::Layout;
+use retell_vault::config::Field;
+use retell_vault::doctor::{Fix, Severity};
 
 use crate::support::doctor::{Clinic, Planted, each_is_found_and_mended};
 use crate::support::role::Role;
@@ -109,7 +111,7 @@ async fn a_role_without_grants_and_a_column_that_is_computed() {
         )
         .await;
     let findings = clinic.finds_only("column_generated").await;
-    assert!(matches!(findings[0].mend, Mend::Advice(_)) && findings[0].object.ends_with("phone_number"));
+    assert!(matches!(findings[0].mend, Fix::Advice(_)) && findings[0].object.ends_with("phone_number"));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Databases in which the doctor finds nothing.
 
-use retell_vault::{Layout, Profile, RowSecurity, Wanted};
+use retell_vault::Layout;
+use retell_vault::schema::{Profile, RowSecurity, Wanted};
 
 use crate::support::doctor::Clinic;
 use crate::support::schema::run_steps;

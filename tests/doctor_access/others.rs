@@ -1,6 +1,8 @@
 //! What other users of the server may do, partitions, and tables of other names.
 
-use retell_vault::{DoctorOptions, Finding, Layout, PromoteOptions, Severity};
+use retell_vault::Layout;
+use retell_vault::doctor::{DoctorOptions, Finding, Severity};
+use retell_vault::rotation::PromoteOptions;
 
 use crate::clinics::{apply, guarded, supabase_clinic, supabase_clinic_with};
 use crate::support::doctor::Clinic;

@@ -70,7 +70,7 @@ pub enum Operation {
     Status {
         h: usize,
     },
-    Census {
+    CountTokens {
         h: usize,
         deep: bool,
     },
@@ -218,7 +218,7 @@ fn operation(rng: &mut StdRng, hosts: usize, besides: Besides) -> Operation {
         670..680 => Forget { h, o },
         680..695 => Kept { h },
         695..705 => Status { h },
-        705..712 => Census { h, deep: rng.random_bool(0.3) },
+        705..712 => CountTokens { h, deep: rng.random_bool(0.3) },
         712..716 => Rotate { h },
         716..724 => NewKey,
         724..727 => DestroyOldKeys { h },

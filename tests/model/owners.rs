@@ -5,7 +5,9 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
-use retell_vault::{KeptReason, RetellConfig, Version};
+use retell_vault::RetellConfig;
+use retell_vault::records::Version;
+use retell_vault::sync::KeptReason;
 
 /// The number of a write.
 pub type Id = usize;

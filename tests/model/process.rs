@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use retell_vault::{KeyringFile, RetellConfig, Vault};
+use retell_vault::{Keyring, RetellConfig, Vault};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{ChildStdout, Command};
 
@@ -117,7 +117,6 @@ pub async fn run_task() {
 }
 
 /// All hosts share the keyring of the first one.
-fn keyring(local_file: &Path) -> KeyringFile {
-    KeyringFile::open(home(local_file).with_file_name("home-0").join("keyring.json"), &wrapping_key())
-        .unwrap()
+fn keyring(local_file: &Path) -> Keyring {
+    Keyring::open(home(local_file).with_file_name("home-0").join("keyring.json"), &wrapping_key()).unwrap()
 }

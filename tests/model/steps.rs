@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use retell_vault::{
-    ApplyOptions, DoctorOptions, Error, ErrorKind, Expected, KeptReason, Loaded, Profile, PromoteOptions,
-    RecordState, RollBackOptions, RotateOptions, Source, StoreOptions, Stored, Version,
-};
+use retell_vault::doctor::DoctorOptions;
+use retell_vault::records::StoreOptions;
+use retell_vault::records::{Expected, RecordState, Source, Version};
+use retell_vault::rotation::{PromoteOptions, RotateOptions};
+use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions};
+use retell_vault::sync::KeptReason;
+use retell_vault::{Error, ErrorKind, Loaded, Stored};
 
 use super::operations::{Expect, OWNERS, Operation};
 use super::owners::{Id, Row};
@@ -31,7 +34,7 @@ impl World<'_> {
             RetryDeadLetters { h, o } => self.retry_dead_letters(h, o).await,
             RenameOwner { h, from, to } => self.rename_owner(h, from, to).await,
             Status { h } => drop(self.vault(h).status().await.unwrap()),
-            Census { h, deep } => self.census(h, deep).await,
+            CountTokens { h, deep } => self.count_tokens(h, deep).await,
             Rotate { h } => self.rotate(h).await,
             NewKey => drop(promote(&self.folder)),
             DestroyOldKeys { h } => self.destroy_old_keys(h).await,
@@ -646,9 +649,9 @@ impl World<'_> {
         }
     }
 
-    async fn census(&mut self, h: usize, deep: bool) {
+    async fn count_tokens(&mut self, h: usize, deep: bool) {
         let vault = self.vault(h);
-        let counted = if deep { vault.deep_census(|_| {}).await } else { vault.census().await };
+        let counted = if deep { vault.count_all_tokens(|_| {}).await } else { vault.count_tokens().await };
         self.no_answer_but(h, counted);
     }
 
@@ -676,7 +679,7 @@ impl World<'_> {
         }
         let vault = self.vault(h);
         for key in vault.keys() {
-            if key.state == retell_vault::KeyState::Retired {
+            if key.state == retell_vault::keyring::KeyState::Retired {
                 vault.destroy_key(key.id, at_once()).await.unwrap();
             }
         }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use retell_vault::{Error, ErrorKind, Fallback, KeptReason, PoolerMode, RetellConfig, Timeouts, Vault};
+use retell_vault::sync::{Fallback, KeptReason};
+use retell_vault::{Error, ErrorKind, PoolerMode, RetellConfig, Timeouts, Vault};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 

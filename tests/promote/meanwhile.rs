@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use retell_vault::{RotateOptions, Version};
+use retell_vault::records::Version;
+use retell_vault::rotation::RotateOptions;
 use sqlx::AssertSqlSafe;
 
 use crate::support::faults::{Lock, connect, until, until_waiting};

@@ -1,6 +1,7 @@
 //! From every place to every better one.
 
-use retell_vault::{Field, Layout, Owner};
+use retell_vault::config::Field;
+use retell_vault::{Layout, Owner};
 
 use crate::support::TestDb;
 use crate::support::faults::unplugged;

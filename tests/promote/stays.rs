@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use retell_vault::{Error, ErrorKind, UnreadableRow};
+use retell_vault::rotation::UnreadableRow;
+use retell_vault::{Error, ErrorKind};
 
 use crate::support::promotion::*;
 use crate::support::rows::value;

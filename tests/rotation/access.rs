@@ -1,6 +1,7 @@
 //! What the database hides, forbids, locks or changes: a clear error and nothing written, or that row alone.
 
-use retell_vault::{Error, ErrorKind, RotateProgress, Vault};
+use retell_vault::rotation::RotateProgress;
+use retell_vault::{Error, ErrorKind, Vault};
 
 use crate::support::faults::Lock;
 use crate::support::role::Role;

@@ -1,7 +1,9 @@
 //! Tokens where the layout does not look: a key that they name is not destroyed, and nothing is called complete
 //! that was not looked at.
 
-use retell_vault::{ApplyOptions, ErrorKind, Profile, RotateOptions, Vault, Wanted};
+use retell_vault::rotation::RotateOptions;
+use retell_vault::schema::{ApplyOptions, Profile, Wanted};
+use retell_vault::{ErrorKind, Vault};
 
 use sqlx::Executor as _;
 
@@ -18,9 +20,9 @@ const CLEARED: &str = "UPDATE user_profiles SET";
 async fn not_looked_at(vault: &Vault) -> Vec<String> {
     let rotation = completes(vault).await;
     let estimate = vault.estimate_rotation(&RotateOptions::new()).await.unwrap();
-    assert_eq!(estimate.census.outside.not_looked_at, rotation.census.outside.not_looked_at);
+    assert_eq!(estimate.token_counts.outside.not_looked_at, rotation.token_counts.outside.not_looked_at);
     // the application's own
-    let (name, places) = rotation.census.outside.not_looked_at.split_first().unwrap();
+    let (name, places) = rotation.token_counts.outside.not_looked_at.split_first().unwrap();
     assert_eq!(name, "column public.user_profiles.full_name");
     places.to_vec()
 }
@@ -39,7 +41,8 @@ async fn a_column_under_another_name() {
         refuses_to_destroy(&vault, stage.old, "10 in column public.user_profiles.old_key").await;
 
         // with the right layout it is counted, rotated, and then the key may go
-        let layout = stage.layout.clone().column(retell_vault::Field::named("api_key"), "old_key").unwrap();
+        let layout =
+            stage.layout.clone().column(retell_vault::config::Field::named("api_key"), "old_key").unwrap();
         let named = stage.hosts.host(1, &stage.db.url).layout(layout).build().await.unwrap();
         refuses_to_destroy(&named, stage.old, "in column old_key").await;
         stage.db.exec(&format!("{CLEARED} old_key = NULL")).await;
@@ -56,7 +59,7 @@ async fn duplicates_that_were_moved_aside() {
     let plan = vault.schema().plan(Wanted::from(Profile::Credentials).remove_duplicates()).await.unwrap();
     vault.schema().apply(&plan, &ApplyOptions::new(), |_| {}).await.unwrap();
     let aside = "public.retell_vault_duplicates_user_profiles";
-    let found = completes(&vault).await.census.outside.tokens;
+    let found = completes(&vault).await.token_counts.outside.tokens;
     let found: Vec<_> =
         found.iter().map(|found| (found.place.clone(), found.in_use, found.own_table)).collect();
     assert!(found.contains(&(format!("{aside}.{KEY}"), 1, true)), "{found:?}");
@@ -383,8 +386,8 @@ async fn tokens_of_which_nobody_can_tell_whose_they_are() {
         if keeps {
             refuses_to_destroy(&vault, stage.old, notes).await;
         } else {
-            let census = vault.deep_census(|_| {}).await.unwrap();
-            assert_eq!(census.outside.evidence(stage.old).count(), 0, "{value}: {census:?}");
+            let token_counts = vault.count_all_tokens(|_| {}).await.unwrap();
+            assert_eq!(token_counts.outside.evidence(stage.old).count(), 0, "{value}: {token_counts:?}");
         }
     }
     stage
@@ -444,7 +447,7 @@ async fn a_search_that_is_given_up() {
         )
         .await;
     let (under_way, heard) = (tokio::sync::Notify::new(), std::sync::atomic::AtomicU64::new(0));
-    let listener = |progress: &retell_vault::CountProgress| {
+    let listener = |progress: &retell_vault::rotation::CountProgress| {
         heard.store(progress.visited, std::sync::atomic::Ordering::Relaxed);
         under_way.notify_one();
     };
@@ -458,7 +461,7 @@ async fn a_search_that_is_given_up() {
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle'
         AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
     until(async || number(&stage.db.url, at_work).await == 0).await;
-    assert_eq!(vault.keys()[0].state, retell_vault::KeyState::Retired);
+    assert_eq!(vault.keys()[0].state, retell_vault::keyring::KeyState::Retired);
     vault.destroy_key(stage.old, at_once()).await.unwrap();
     stage.all_load().await;
 }

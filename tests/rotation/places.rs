@@ -2,7 +2,8 @@
 //! old key is not destroyed.
 
 use retell_vault::internals::rotate_without;
-use retell_vault::{KeyId, Source};
+use retell_vault::keyring::KeyId;
+use retell_vault::records::Source;
 use sqlx::{AssertSqlSafe, Connection};
 
 use crate::support::faults::{local, sqlite, unplugged};
@@ -15,8 +16,8 @@ const USERS: usize = 12;
 async fn leaves_out(stage: &Stage, vault: &retell_vault::Vault, place: &str, named: &[&str]) {
     let (rotation, _) = rotate(vault, &rotate_without(small(), place)).await.unwrap();
     assert!(!rotation.complete, "{place}: {rotation:?}");
-    let left: Vec<_> = rotation.census.of(stage.old).map(|count| count.place.to_string()).collect();
-    assert!(rotation.census.tokens_of(stage.old) > 0);
+    let left: Vec<_> = rotation.token_counts.of(stage.old).map(|count| count.place.to_string()).collect();
+    assert!(rotation.token_counts.tokens_of(stage.old) > 0);
     for named in named {
         assert!(left.iter().any(|left| left == named), "{named}: {left:?}");
         refuses_to_destroy(vault, stage.old, named).await;

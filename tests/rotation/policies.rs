@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use retell_vault::{Census, ErrorKind, Vault};
+use retell_vault::rotation::TokenCounts;
+use retell_vault::{ErrorKind, Vault};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::access::{SHARED, refused};
@@ -39,7 +40,7 @@ async fn policies_that_hide_nothing() {
         let stage = Stage::on(ALL_COLUMNS, USERS).await;
         let role = Role::create(&stage.db, &format!("{SHARED} {ON} {script}")).await;
         let (vault, all) = (stage.vault_at(0, &role.url).await, stage.vault(1).await);
-        assert_eq!(vault.census().await.unwrap(), all.census().await.unwrap(), "{script}");
+        assert_eq!(vault.count_tokens().await.unwrap(), all.count_tokens().await.unwrap(), "{script}");
         assert_eq!(vault.estimate_rotation(&small()).await.unwrap().to_do, USERS as u64, "{script}");
         completes(&vault).await;
         vault.destroy_key(stage.old, at_once()).await.unwrap();
@@ -70,7 +71,7 @@ async fn policies_that_may_hide_rows() {
         assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error:?}");
         // nothing is said about a part, and nothing destroyed
         let vault = stage.vault_at(0, &role.url).await;
-        assert_eq!(vault.census().await.unwrap_err().kind(), ErrorKind::AccessDenied);
+        assert_eq!(vault.count_tokens().await.unwrap_err().kind(), ErrorKind::AccessDenied);
         assert_eq!(vault.estimate_rotation(&small()).await.unwrap_err().kind(), ErrorKind::AccessDenied);
         let error = vault.destroy_key(stage.old, at_once()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error:?}");
@@ -96,7 +97,7 @@ async fn policies_that_keep_rows_from_being_changed() {
         assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error:?}");
         assert!(error.to_string().contains("changing rows"), "{error}");
         let vault = stage.vault_at(0, &role.url).await;
-        assert_eq!(vault.census().await.unwrap(), stage.vault(1).await.census().await.unwrap());
+        assert_eq!(vault.count_tokens().await.unwrap(), stage.vault(1).await.count_tokens().await.unwrap());
         refuses_to_destroy(&vault, stage.old, "12 in column").await;
         vault.close().await;
     }
@@ -116,13 +117,13 @@ async fn a_policy_that_changes_before_the_count() {
             let isolation = format!("ALTER ROLE guest SET default_transaction_isolation = '{isolation}';");
             let role = Role::create(&stage.db, &format!("{SHARED} {ON} {FORCED} {isolation}")).await;
             let vault = stage.vault_at(0, &role.url).await;
-            vault.census().await.unwrap();
+            vault.count_tokens().await.unwrap();
             let mut other = begin(&stage.db.url, change).await;
-            let (census, ()) = tokio::join!(vault.census(), async {
+            let (token_counts, ()) = tokio::join!(vault.count_tokens(), async {
                 until_waiting(&stage.db.url, 1).await;
                 run(&mut other, "COMMIT").await;
             });
-            assert_eq!(census.unwrap_err().kind(), ErrorKind::AccessDenied, "{change}");
+            assert_eq!(token_counts.unwrap_err().kind(), ErrorKind::AccessDenied, "{change}");
             vault.close().await;
         }
     }
@@ -169,9 +170,10 @@ async fn counts_while(policies: &str, close: &str, open: &str) -> [usize; 2] {
          CREATE POLICY part ON user_profiles TO GUEST USING (user_id > 'user-5'); {policies}; {open}"
     );
     stage.db.exec(&named(&policies)).await;
-    let (vault, all) = (stage.vault_at(0, &guest.url).await, stage.vault(1).await.census().await.unwrap());
+    let (vault, all) =
+        (stage.vault_at(0, &guest.url).await, stage.vault(1).await.count_tokens().await.unwrap());
     let start = Instant::now();
-    drop(vault.census().await);
+    drop(vault.count_tokens().await);
     // some counts fit between two changes, and some do not, however fast the machine is
     let longest = start.elapsed() * 6;
     let (done, changes) = (AtomicBool::new(false), [named(close), named(open)]);
@@ -197,12 +199,12 @@ async fn flip(url: &str, changes: [String; 2], longest: Duration, done: &AtomicB
 }
 
 /// How many of many counts were whole and how many were refused; there is nothing else.
-async fn counts(vault: &Vault, all: &Census) -> [usize; 2] {
+async fn counts(vault: &Vault, all: &TokenCounts) -> [usize; 2] {
     let mut tally = [0, 0];
     while tally[0] + tally[1] < if tally.contains(&0) { MOST_COUNTS } else { COUNTS } {
-        match vault.census().await {
-            Ok(census) => {
-                assert_eq!(census, *all, "{tally:?}");
+        match vault.count_tokens().await {
+            Ok(token_counts) => {
+                assert_eq!(token_counts, *all, "{tally:?}");
                 tally[0] += 1;
             }
             Err(error) => {

@@ -1,7 +1,8 @@
 //! The schema moves in the middle of a rotation: it looks again and completes, or it ends with an error or
 //! "not complete"; whatever is left of a record still opens.
 
-use retell_vault::{Error, ErrorKind, RotateOptions, Rotation};
+use retell_vault::rotation::{RotateOptions, Rotation};
+use retell_vault::{Error, ErrorKind};
 
 use crate::support::rotation::*;
 use crate::support::rows::owners;
@@ -18,7 +19,7 @@ fn slowly() -> RotateOptions {
 async fn rotate_during(stage: &Stage, script: &str) -> Result<Rotation, Error> {
     let vault = stage.vault(0).await;
     let meanwhile = async {
-        assert!(vault.census().await.unwrap().tokens_of(stage.old) > 0, "it is in the middle");
+        assert!(vault.count_tokens().await.unwrap().tokens_of(stage.old) > 0, "it is in the middle");
         stage.db.exec(script).await;
     };
     rotate_and(&vault, &slowly(), |progress| progress.resealed >= 6, meanwhile).await
@@ -150,7 +151,7 @@ async fn a_column_of_another_type_is_counted() {
         let vault = stage.vault(0).await;
         let (rotation, _) = rotate(&vault, &small()).await.unwrap();
         if !rotation.complete {
-            assert!(rotation.census.tokens_of(stage.old) >= 4 * USERS as u64, "{other}: {rotation:?}");
+            assert!(rotation.token_counts.tokens_of(stage.old) >= 4 * USERS as u64, "{other}: {rotation:?}");
             refuses_to_destroy(&vault, stage.old, &format!("in column {column}")).await;
         } else {
             assert_eq!(rotation.progress.resealed, USERS as u64, "{other}: {rotation:?}");

@@ -1,6 +1,7 @@
 //! Odd tables: whatever there is to walk along, every token is found, and nothing else is touched.
 
-use retell_vault::{ErrorKind, Field, Layout, Owner};
+use retell_vault::config::Field;
+use retell_vault::{ErrorKind, Layout, Owner};
 
 use crate::support::rotation::*;
 use crate::support::rows::{owners, table, value};
@@ -216,7 +217,7 @@ async fn rows_without_an_owner() {
         let vault = stage.vault(0).await;
         let (rotation, unreadable) = rotate(&vault, &small()).await.unwrap();
         assert!(!rotation.complete);
-        assert_eq!(rotation.census.tokens_of(stage.old), 3 * 8, "{rotation:?}");
+        assert_eq!(rotation.token_counts.tokens_of(stage.old), 3 * 8, "{rotation:?}");
         assert_eq!(unreadable.len(), if id.is_empty() { 0 } else { 3 });
         assert!(unreadable.iter().all(|row| row.kind == ErrorKind::InvalidInput), "{unreadable:?}");
         refuses_to_destroy(&vault, stage.old, "24 in column encrypted_retell_api_key").await;
@@ -236,7 +237,7 @@ async fn an_estimate_writes_nothing() {
     for (to_do, options) in [(USERS as u64, small()), (USERS as u64, single().rate(1))] {
         let estimate = vault.estimate_rotation(&options).await.unwrap();
         assert_eq!((estimate.key, estimate.rows, estimate.to_do), (stage.new, USERS as u64, to_do));
-        assert_eq!(estimate.census, vault.census().await.unwrap());
+        assert_eq!(estimate.token_counts, vault.count_tokens().await.unwrap());
     }
     assert_eq!(table(&stage.db, "user_profiles").await, before);
     completes(&vault).await;

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use retell_vault::{ErrorKind, KeyId};
+use retell_vault::ErrorKind;
+use retell_vault::keyring::KeyId;
 use sqlx::Connection;
 
 use crate::support::faults::{sqlite, unplugged};
@@ -115,7 +116,7 @@ async fn a_file_that_had_a_database_is_not_counted_without_it() {
         rotate(&vault, &small()).await.unwrap_err(),
         vault.destroy_key(stage.old, at_once()).await.unwrap_err(),
         vault.estimate_rotation(&small()).await.unwrap_err(),
-        vault.census().await.unwrap_err(),
+        vault.count_tokens().await.unwrap_err(),
     ];
     for error in errors {
         assert_eq!(error.kind(), ErrorKind::Configuration, "{error:?}");
@@ -129,7 +130,7 @@ async fn destroying_asks_for_what_cannot_be_counted() {
     let stage = Stage::on(PACKED, 5).await;
     let vault = stage.vault(0).await;
     completes(&vault).await;
-    let options = retell_vault::DestroyOptions::new;
+    let options = retell_vault::rotation::DestroyOptions::new;
     for (options, kind) in [
         (options(), ErrorKind::KeyState),
         (options().other_hosts_synced(), ErrorKind::KeyState),

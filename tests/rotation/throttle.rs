@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use retell_vault::RotateEvent;
+use retell_vault::rotation::RotateEvent;
 
 use crate::support::role::Role;
 use crate::support::rotation::*;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retell_vault::RotateOptions;
+use retell_vault::rotation::RotateOptions;
 
 use crate::support::rotation::*;
 use crate::support::rows::table;
@@ -38,7 +38,7 @@ async fn another_key_is_promoted_in_the_middle() {
     let newest = primary(&stage.hosts);
     assert_ne!(newest, stage.new);
     assert!(rotation.complete && rotation.key == newest, "{rotation:?}");
-    assert_eq!(rotation.census.keys(), [(newest, 5 * USERS as u64)]);
+    assert_eq!(rotation.token_counts.keys(), [(newest, 5 * USERS as u64)]);
     for key in [stage.old, stage.new] {
         vault.destroy_key(key, at_once()).await.unwrap();
     }
@@ -122,6 +122,6 @@ async fn a_store_in_the_second_after_a_promotion() {
     };
     let (rotated, ()) = tokio::join!(rotate(&operator, &options), store);
     assert!(rotated.unwrap().0.complete);
-    assert_eq!(operator.census().await.unwrap().tokens_of(old), 0);
+    assert_eq!(operator.count_tokens().await.unwrap().tokens_of(old), 0);
     operator.destroy_key(old, at_once()).await.unwrap();
 }

@@ -5,7 +5,8 @@ use std::env;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use retell_vault::{Layout, Owner, RetellConfig, RotateOptions, Vault};
+use retell_vault::rotation::RotateOptions;
+use retell_vault::{Layout, Owner, RetellConfig, Vault};
 use tokio::task::JoinSet;
 
 use crate::support::TestDb;

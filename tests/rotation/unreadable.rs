@@ -107,7 +107,7 @@ async fn every_cause_is_told_and_nothing_is_touched() {
 
     // whoever is stored again is well again, and what names no key is in nobody's way
     for user in (1..=13).filter(|user| *user != 8) {
-        let options = retell_vault::StoreOptions::new().replace_unreadable().replace_foreign();
+        let options = retell_vault::records::StoreOptions::new().replace_unreadable().replace_foreign();
         vault.store_with(&stage.owners[user], &full_config(user), options).await.unwrap();
     }
     stage.db.exec("DELETE FROM user_profiles WHERE user_id = '' OR length(user_id) = 5000").await;

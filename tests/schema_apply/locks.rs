@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use retell_vault::{ApplyOptions, ErrorKind, Profile, SchemaEvent};
+use retell_vault::ErrorKind;
+use retell_vault::schema::{ApplyOptions, Profile, SchemaEvent};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::support::dump::schema_of;

@@ -1,6 +1,7 @@
 //! A role that may make objects in the schema, and has no right on the table, wants a superuser to run its SQL.
 
-use retell_vault::{ErrorKind, Profile};
+use retell_vault::ErrorKind;
+use retell_vault::schema::Profile;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
 

@@ -1,6 +1,7 @@
 //! What is refused, and that nothing was done then.
 
-use retell_vault::{ErrorKind, PoolerMode, Profile, Wanted};
+use retell_vault::schema::{Profile, Wanted};
+use retell_vault::{ErrorKind, PoolerMode};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use super::support::dump::schema_of;
@@ -81,7 +82,7 @@ async fn a_rewrite_without_leave() {
     let applied = schema_of(&stage.db).await;
     assert!(roll_back(&vault).await.unwrap_err().hint().contains("--allow-rewrite"));
     assert_eq!(schema_of(&stage.db).await, applied);
-    let options = retell_vault::RollBackOptions::new().allow_rewrite();
+    let options = retell_vault::schema::RollBackOptions::new().allow_rewrite();
     vault.schema().roll_back(&options, |_| {}).await.unwrap();
     assert_eq!(schema_of(&stage.db).await, before);
 }

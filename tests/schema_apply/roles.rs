@@ -1,6 +1,7 @@
 //! Owners of the table whose role has settings of its own, or is under the policies of the table.
 
-use retell_vault::{ErrorKind, Profile, RollBackOptions, Vault, Wanted};
+use retell_vault::schema::{Profile, RollBackOptions, Wanted};
+use retell_vault::{ErrorKind, Vault};
 
 use super::support::dump::schema_of;
 use super::support::role::Role;
@@ -47,8 +48,8 @@ async fn idle_connections_that_were_closed_are_no_failure() {
     let stage = Stage::on(BARE).await;
     let (_guest, vault) = owned(&stage, "ALTER ROLE guest SET idle_session_timeout = '300ms'").await;
     let wanted = plan(&vault, Profile::Credentials).await;
-    let pause = |event: retell_vault::SchemaEvent<'_>| {
-        if matches!(event, retell_vault::SchemaEvent::Applied(step) if step.id == "values.retell_integration_status")
+    let pause = |event: retell_vault::schema::SchemaEvent<'_>| {
+        if matches!(event, retell_vault::schema::SchemaEvent::Applied(step) if step.id == "values.retell_integration_status")
         {
             std::thread::sleep(std::time::Duration::from_millis(900));
         }

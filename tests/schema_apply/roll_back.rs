@@ -1,6 +1,7 @@
 //! Taking back what holds data, and what others have changed since.
 
-use retell_vault::{ErrorKind, Profile, RollBackOptions, SchemaEvent, Wanted};
+use retell_vault::ErrorKind;
+use retell_vault::schema::{Profile, RollBackOptions, SchemaEvent, Wanted};
 
 use super::support::dump::schema_of;
 use super::support::supabase;

@@ -1,6 +1,7 @@
 //! From many starting tables: applied, nothing left to do, a vault works, and back to the start.
 
-use retell_vault::{ApplyOptions, Layout, Owner, Profile, RollBackOptions, RowSecurity, SchemaEvent, Wanted};
+use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions, RowSecurity, SchemaEvent, Wanted};
+use retell_vault::{Layout, Owner};
 
 use super::support::cluster::run_sql;
 use super::support::dump::schema_of;
@@ -71,7 +72,7 @@ async fn a_schema_and_names_that_need_quotes() {
     let sql = r#"CREATE SCHEMA "Odd Schema"; CREATE TABLE "Odd Schema"."Pro""files'" ("User Id" text, "Te\nant" text)"#;
     let layout = Layout::new().table(r#""Odd Schema"."Pro""files'""#).unwrap();
     let layout = layout.user_column("User Id").unwrap().tenant_column(r"Te\nant").unwrap();
-    let layout = layout.column(retell_vault::Field::named("api_key"), r#"Key "of" it"#).unwrap();
+    let layout = layout.column(retell_vault::config::Field::named("api_key"), r#"Key "of" it"#).unwrap();
     both_profiles(sql, layout, owner("user-1").in_tenant("tenant-1").unwrap()).await;
 }
 

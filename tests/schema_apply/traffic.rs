@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use retell_vault::{ApplyOptions, Profile, Vault};
+use retell_vault::Vault;
+use retell_vault::schema::{ApplyOptions, Profile};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 

@@ -1,6 +1,7 @@
 //! What is the application's own: types that it made, columns that it uses, rows that are for different things.
 
-use retell_vault::{Layout, Profile, Wanted};
+use retell_vault::Layout;
+use retell_vault::schema::{Profile, Wanted};
 
 use super::support::rows::{table, value};
 use super::support::schema::{run_steps, undo_steps};

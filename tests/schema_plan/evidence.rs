@@ -1,6 +1,7 @@
 //! What is found out by looking at rows, and when it is not.
 
-use retell_vault::{Layout, Profile, SchemaPlan, Wanted};
+use retell_vault::Layout;
+use retell_vault::schema::{Profile, SchemaPlan, Wanted};
 
 use super::support::role::Role;
 use super::support::rows::value;

@@ -1,6 +1,7 @@
 //! What no step can mend, and what is left to the application.
 
-use retell_vault::{ErrorKind, Layout, Profile, SchemaPlan, Wanted};
+use retell_vault::schema::{Profile, SchemaPlan, Wanted};
+use retell_vault::{ErrorKind, Layout};
 
 use super::support::vaults::{Hosts, named_table};
 use super::support::*;
@@ -101,8 +102,8 @@ async fn no_column_is_planned_twice() {
     db.exec("CREATE TABLE people (department text PRIMARY KEY)").await;
     let layout = named_table("people")
         .user_column("department")
-        .and_then(|layout| layout.column(retell_vault::Field::named("phone_number"), "phone"))
-        .and_then(|layout| layout.column(retell_vault::Field::named("webhook_config"), "metadata"))
+        .and_then(|layout| layout.column(retell_vault::config::Field::named("phone_number"), "phone"))
+        .and_then(|layout| layout.column(retell_vault::config::Field::named("webhook_config"), "metadata"))
         .and_then(|layout| layout.sync_column("updated_at"))
         .unwrap();
     let plan = plan(&db, &layout, &Profile::FullProfile.into()).await;

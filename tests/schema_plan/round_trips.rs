@@ -1,6 +1,8 @@
 //! There, again, and back, from many tables.
 
-use retell_vault::{Field, Layout, Profile, Wanted};
+use retell_vault::Layout;
+use retell_vault::config::Field;
+use retell_vault::schema::{Profile, Wanted};
 
 use super::support::rows::{table, value};
 use super::support::schema::{run_steps, undo_steps};

@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use retell_vault::{Layout, Profile, SchemaPlan, Wanted};
+use retell_vault::Layout;
+use retell_vault::schema::{Profile, SchemaPlan, Wanted};
 
 use super::support::rows::value;
 use super::support::*;

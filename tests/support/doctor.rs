@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 
-use retell_vault::{Diagnosis, DoctorOptions, Finding, Layout, Mend, Profile, Vault};
+use retell_vault::doctor::{Diagnosis, DoctorOptions, Finding, Fix};
+use retell_vault::schema::Profile;
+use retell_vault::{Layout, Vault};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -111,7 +113,7 @@ impl Clinic {
     /// Runs the SQL of a finding as the command prints it: one statement on a line, and further in.
     pub async fn mend(&self, finding: &Finding) {
         match &finding.mend {
-            Mend::Sql(sql) => {
+            Fix::Sql(sql) => {
                 // so that a test of every documented one is a test of every one
                 assert!(
                     documented_sql_ids().contains(finding.id),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use retell_vault::{LocalStatus, Owner, RetellConfig, Timeouts, Vault, Version};
+use retell_vault::records::Version;
+use retell_vault::status::LocalStatus;
+use retell_vault::{Owner, RetellConfig, Timeouts, Vault};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, SqliteConnection};

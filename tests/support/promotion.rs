@@ -1,9 +1,8 @@
 //! What the tests of promotion share.
 
-use retell_vault::{
-    Error, Layout, Owner, PromoteEvent, PromoteOptions, PromoteProgress, Promotion, UnreadableRow, Vault,
-    Version,
-};
+use retell_vault::records::Version;
+use retell_vault::rotation::{PromoteEvent, PromoteOptions, PromoteProgress, Promotion, UnreadableRow};
+use retell_vault::{Error, Layout, Owner, Vault};
 
 use super::TestDb;
 use super::faults::BOUND;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use retell_vault::{
-    DestroyOptions, Error, ErrorKind, KeyId, Layout, Owner, RotateEvent, RotateOptions, RotateProgress,
-    Rotation, TokenPlace, UnreadableRow, Vault,
+use retell_vault::keyring::KeyId;
+use retell_vault::rotation::{
+    DestroyOptions, RotateEvent, RotateOptions, RotateProgress, Rotation, TokenPlace, UnreadableRow,
 };
+use retell_vault::{Error, ErrorKind, Layout, Owner, Vault};
 use tokio::sync::Notify;
 
 use super::TestDb;
@@ -29,7 +30,7 @@ pub fn promote(hosts: &Hosts) -> (KeyId, KeyId) {
 
 pub fn primary(hosts: &Hosts) -> KeyId {
     let keys = hosts.keyring().keys();
-    keys.iter().find(|key| key.state == retell_vault::KeyState::Primary).unwrap().id
+    keys.iter().find(|key| key.state == retell_vault::keyring::KeyState::Primary).unwrap().id
 }
 
 /// Longer than any process takes to look at the keyring again.
@@ -170,7 +171,7 @@ impl Stage {
         let before = self.forms(table).await;
         let vault = self.vault(0).await;
         let rotation = completes(&vault).await;
-        assert_eq!((rotation.key, rotation.census.tokens_of(self.old)), (self.new, 0));
+        assert_eq!((rotation.key, rotation.token_counts.tokens_of(self.old)), (self.new, 0));
         assert!(rotation.unreadable.is_empty(), "{rotation:?}");
         assert_eq!(self.forms(table).await, before);
         self.all_load().await;
@@ -187,5 +188,5 @@ pub fn columns_of(rotation: &Rotation, key: KeyId) -> Vec<String> {
         TokenPlace::Column(column) => column.clone(),
         other => other.to_string(),
     };
-    rotation.census.of(key).map(|count| column(&count.place)).collect()
+    rotation.token_counts.of(key).map(|count| column(&count.place)).collect()
 }

@@ -1,6 +1,6 @@
 //! Steps of a plan, carried out and taken back without the vault's own way of doing it.
 
-use retell_vault::{SchemaPlan, Step};
+use retell_vault::schema::{SchemaPlan, Step};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::TestDb;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
-use retell_vault::{KeyringFile, Layout, Owner, RawKey, RetellConfig, Vault, VaultBuilder};
+use retell_vault::keyring::RawKey;
+use retell_vault::{Keyring, Layout, Owner, RetellConfig, Vault, VaultBuilder};
 use tempfile::TempDir;
 
 /// What may be found nowhere outside the vault.
@@ -44,15 +45,14 @@ impl Hosts {
     /// Makes the keyring.
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let keyring =
-            KeyringFile::prepare(folder.path().join("home-0/keyring.json"), &wrapping_key()).unwrap();
+        let keyring = Keyring::prepare(folder.path().join("home-0/keyring.json"), &wrapping_key()).unwrap();
         let local = folder.path().join("home-0/init.db");
         Vault::builder(keyring).local_file(local).init().await.unwrap();
         Self { folder }
     }
 
-    pub fn keyring(&self) -> KeyringFile {
-        KeyringFile::open(self.folder.path().join("home-0/keyring.json"), &wrapping_key()).unwrap()
+    pub fn keyring(&self) -> Keyring {
+        Keyring::open(self.folder.path().join("home-0/keyring.json"), &wrapping_key()).unwrap()
     }
 
     /// The local file of one host.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use retell_vault::{
-    ApplyOptions, DoctorOptions, Error, ErrorKind, Expected, Fallback, ListPosition, Profile, RetellConfig,
-    RollBackOptions, RowSecurity, StoreOptions, Vault, Wanted,
-};
+use retell_vault::doctor::DoctorOptions;
+use retell_vault::records::StoreOptions;
+use retell_vault::records::{Expected, ListPosition};
+use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions, RowSecurity, Wanted};
+use retell_vault::sync::Fallback;
+use retell_vault::{Error, ErrorKind, RetellConfig, Vault};
 use sqlx::AssertSqlSafe;
 
 use super::support::faults::{DEAD_URL, QUICK, connect, exec};
@@ -137,9 +139,9 @@ async fn may_not_write(stage: &mut Stage) {
     vault.close().await;
 }
 
-async fn keys(stage: &mut Stage, vault: &Vault, old: retell_vault::KeyId) {
-    stage.watch("census", vault.census()).await;
-    stage.watch("deep_census", vault.deep_census(|_| {})).await;
+async fn keys(stage: &mut Stage, vault: &Vault, old: retell_vault::keyring::KeyId) {
+    stage.watch("census", vault.count_tokens()).await;
+    stage.watch("count_all_tokens", vault.count_all_tokens(|_| {})).await;
     stage.watch("estimate_rotation", vault.estimate_rotation(&rotation::small())).await;
     let rotate = async {
         let options = rotation::single().max_replica_lag(1 << 30).max_latency(Duration::from_secs(1));

@@ -2,7 +2,8 @@
 
 use std::process::Stdio;
 
-use retell_vault::{DoctorOptions, Mend, Profile, Wanted};
+use retell_vault::doctor::{DoctorOptions, Fix};
+use retell_vault::schema::{Profile, Wanted};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -42,7 +43,7 @@ async fn what_is_printed_calls_nothing_that_was_planted() {
     let mut counters = Counters::of(&db).await;
     let fixes = diagnosis.findings.iter().filter_map(|finding| match &finding.mend {
         // roles belong to the server, and to other tests
-        Mend::Sql(sql) if finding.id != "bypasses_row_security" => Some((finding.id, sql.as_str())),
+        Fix::Sql(sql) if finding.id != "bypasses_row_security" => Some((finding.id, sql.as_str())),
         _ => None,
     });
     let mut printed: Vec<_> = fixes.chain([("schema plan --sql", script.as_str())]).collect();

@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use retell_vault::{Error, ErrorKind, Owner, RetellConfig, Stored, WebhookConfig};
+use retell_vault::config::WebhookConfig;
+use retell_vault::{Error, ErrorKind, Owner, RetellConfig, Stored};
 
 use crate::args::global::Global;
 use crate::args::records::FieldArgs;

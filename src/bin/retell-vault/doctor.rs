@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use retell_vault::{Diagnosis, DoctorOptions, Finding, Health, Mend, Severity};
+use retell_vault::doctor::{Diagnosis, DoctorOptions, Finding, Fix, Health, Severity};
 use serde_json::{Value, json};
 
 use crate::args::doctor::DoctorArgs;
@@ -90,8 +90,8 @@ fn finding_text(finding: &Finding) -> String {
         text.push_str(&print::indented(2, &concerned));
     }
     let (how, what) = match mend {
-        Mend::Sql(sql) => ("mend it with this SQL:", print::statements(4, sql)),
-        Mend::Command(command) => ("mend it with this command:", print::indented(4, command)),
+        Fix::Sql(sql) => ("mend it with this SQL:", print::statements(4, sql)),
+        Fix::Command(command) => ("mend it with this command:", print::indented(4, command)),
         _ => ("what to do:", print::indented(4, mend.text())),
     };
     text + &print::indented(2, how) + &what

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use retell_vault::{Contradiction, FieldReport, LayoutReport};
+use retell_vault::status::{Contradiction, FieldReport, LayoutReport};
 use serde_json::{Map, Value, json};
 
 use crate::args::global::Global;

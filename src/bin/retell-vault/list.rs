@@ -1,6 +1,7 @@
 //! `list`: the owners that have a record, page by page.
 
-use retell_vault::{ErrorKind, ListEntry, ListPage, ListPosition, RecordState};
+use retell_vault::ErrorKind;
+use retell_vault::records::{ListEntry, ListPage, ListPosition, RecordState};
 use serde_json::{Value, json};
 
 use crate::args::global::Global;

@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
-use retell_vault::{visible, visible_json};
+use retell_vault::display::{visible, visible_json};
 use serde_json::Value;
 
 use crate::failure::Failure;

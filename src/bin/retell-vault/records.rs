@@ -1,6 +1,10 @@
 //! `put`, `get`, `move`, `delete`, `forget` and `sync`: the records of owners.
 
-use retell_vault::{Field, Loaded, Owner, Place, Stored, SyncReport, Version};
+use retell_vault::config::Field;
+use retell_vault::layout::Place;
+use retell_vault::records::Version;
+use retell_vault::sync::SyncReport;
+use retell_vault::{Loaded, Owner, Stored};
 use serde_json::{Map, Value, json};
 use zeroize::{Zeroize, Zeroizing};
 

@@ -4,7 +4,8 @@ use std::env::{self, VarError};
 use std::io::{self, ErrorKind, IsTerminal};
 use std::path::Path;
 
-use retell_vault::{Passphrase, RawKey, WrappingKeyProvider};
+use retell_vault::Passphrase;
+use retell_vault::keyring::{RawKey, WrappingKeyProvider};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;

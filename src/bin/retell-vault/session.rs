@@ -1,6 +1,7 @@
 //! From the global options to a keyring, and to an open vault.
 
-use retell_vault::{ErrorKind, Fallback, KeyringFile, Passphrase, Vault, VaultBuilder};
+use retell_vault::sync::Fallback;
+use retell_vault::{ErrorKind, Keyring, Passphrase, Vault, VaultBuilder};
 use serde_json::json;
 
 use crate::args::global::Global;
@@ -20,10 +21,10 @@ pub async fn vault_for_write(global: &Global, fallback: Fallback) -> Result<Vaul
 }
 
 /// Opens the keyring.
-pub fn keyring(global: &Global) -> Result<KeyringFile, Failure> {
+pub fn keyring(global: &Global) -> Result<Keyring, Failure> {
     require_keyring(global)?;
     let provider = secret::provider(global.passphrase_file.as_deref(), Purpose::Open)?;
-    Ok(KeyringFile::open(global.keyring(), &*provider)?)
+    Ok(Keyring::open(global.keyring(), &*provider)?)
 }
 
 /// Fails where there is no keyring, before anybody is asked for secrets in vain.
@@ -31,7 +32,7 @@ pub fn require_keyring(global: &Global) -> Result<(), Failure> {
     match global.keyring().symlink_metadata() {
         Ok(_) => Ok(()),
         // the passphrase does not matter: the library says what is missing
-        Err(_) => Ok(KeyringFile::open(global.keyring(), &Passphrase::new("")).map(drop)?),
+        Err(_) => Ok(Keyring::open(global.keyring(), &Passphrase::new("")).map(drop)?),
     }
 }
 
@@ -77,19 +78,19 @@ pub async fn init(global: &Global) -> Result<(), Failure> {
 }
 
 /// A new keyring, not saved yet. Nobody is asked for a passphrase where there is one already.
-fn new_keyring(global: &Global) -> Result<KeyringFile, Failure> {
+fn new_keyring(global: &Global) -> Result<Keyring, Failure> {
     let path = global.keyring();
     match path.symlink_metadata() {
-        Ok(_) => Ok(KeyringFile::prepare(path, &Passphrase::new(""))?),
+        Ok(_) => Ok(Keyring::prepare(path, &Passphrase::new(""))?),
         Err(_) => {
             let provider = secret::provider(global.passphrase_file.as_deref(), Purpose::Create)?;
-            Ok(KeyringFile::prepare(path, &*provider)?)
+            Ok(Keyring::prepare(path, &*provider)?)
         }
     }
 }
 
 /// A vault over the local file and the database.
-pub fn builder(global: &Global, keyring: KeyringFile) -> Result<VaultBuilder, Failure> {
+pub fn builder(global: &Global, keyring: Keyring) -> Result<VaultBuilder, Failure> {
     let builder = local(global, keyring).layout(layout_file::for_vault(global)?).pooler(global.pooler.into());
     Ok(match global.database_url() {
         Some(url) => builder.postgres(url),
@@ -98,6 +99,6 @@ pub fn builder(global: &Global, keyring: KeyringFile) -> Result<VaultBuilder, Fa
 }
 
 /// A vault over the local file alone.
-pub fn local(global: &Global, keyring: KeyringFile) -> VaultBuilder {
+pub fn local(global: &Global, keyring: Keyring) -> VaultBuilder {
     Vault::builder(keyring).local_file(global.local_file())
 }

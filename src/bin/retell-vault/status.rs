@@ -1,6 +1,8 @@
 //! `status`: the database, the local file and the keys. A database that is away is an answer.
 
-use retell_vault::{DatabaseStatus, KeptReason, KeptRecord, KeyInfo, LocalStatus, Status};
+use retell_vault::keyring::KeyInfo;
+use retell_vault::status::{DatabaseStatus, LocalStatus, Status};
+use retell_vault::sync::{KeptReason, KeptRecord};
 use serde_json::{Value, json};
 
 use crate::args::global::Global;
@@ -30,11 +32,11 @@ pub async fn status(global: &Global) -> Result<(), Failure> {
 }
 
 fn database_json(database: &DatabaseStatus) -> Value {
-    let slot = |slot: &retell_vault::SlotStatus| {
+    let slot = |slot: &retell_vault::status::SlotStatus| {
         let fields: Vec<_> = slot.fields.iter().map(|field| field.name()).collect();
         json!({ "column": slot.column, "type": slot_type(slot.json), "fields": fields })
     };
-    let left_alone = |left: &retell_vault::LeftAlone| json!({ "field": left.field.name(), "column": left.column, "adopt": left.adopt });
+    let left_alone = |left: &retell_vault::status::LeftAlone| json!({ "field": left.field.name(), "column": left.column, "adopt": left.adopt });
     json!({
         "address": database.address,
         "table": database.table,
@@ -130,7 +132,7 @@ fn database_rows(database: Option<&DatabaseStatus>) -> Vec<[String; 2]> {
     rows
 }
 
-fn slot_row(slot: &retell_vault::SlotStatus) -> [String; 3] {
+fn slot_row(slot: &retell_vault::status::SlotStatus) -> [String; 3] {
     let fields: Vec<_> = slot.fields.iter().map(|field| field.name()).collect();
     let fields = if fields.is_empty() { "nothing".to_owned() } else { fields.join(" ") };
     [slot.column.clone(), slot_type(slot.json).to_owned(), fields]

@@ -1,14 +1,15 @@
 //! A token count as it is shown: by key and place.
 
-use retell_vault::{Census, KeyId, KeyInfo, Outside, OutsideExtent, TokenPlace};
+use retell_vault::keyring::{KeyId, KeyInfo};
+use retell_vault::rotation::{Outside, OutsideExtent, TokenCounts, TokenPlace};
 use serde_json::{Map, Value, json};
 
 use crate::args::global::Global;
 use crate::print;
 
 /// One object for every place and key.
-pub fn json(census: &Census) -> Value {
-    let count = |count: &retell_vault::TokenCount| {
+pub fn json(token_counts: &TokenCounts) -> Value {
+    let count = |count: &retell_vault::rotation::TokenCount| {
         let (place, name) = match &count.place {
             TokenPlace::Column(column) => ("column", column),
             TokenPlace::Local(sort) => ("local", sort),
@@ -16,15 +17,15 @@ pub fn json(census: &Census) -> Value {
         };
         json!({ "place": place, "name": name, "key": count.key.map(|key| key.to_string()), "tokens": count.tokens })
     };
-    census.counts.iter().map(count).collect()
+    token_counts.counts.iter().map(count).collect()
 }
 
 /// A row for every key and place, after a heading.
-pub fn rows(census: &Census, keys: &[KeyInfo]) -> Vec<[String; 4]> {
+pub fn rows(token_counts: &TokenCounts, keys: &[KeyInfo]) -> Vec<[String; 4]> {
     let heading = ["key", "state", "place", "tokens"].map(str::to_owned);
-    let mut counts: Vec<_> = census.counts.iter().collect();
+    let mut counts: Vec<_> = token_counts.counts.iter().collect();
     counts.sort_by_key(|count| (count.key.is_none(), count.key, &count.place));
-    let row = |count: &&retell_vault::TokenCount| {
+    let row = |count: &&retell_vault::rotation::TokenCount| {
         let key = count.key.map_or("none".to_owned(), |key| key.to_string());
         let state = count.key.map_or("no token", |key| state(keys, key));
         [key, state.to_owned(), count.place.to_string(), count.tokens.to_string()]
@@ -110,8 +111,8 @@ pub fn state(keys: &[KeyInfo], id: KeyId) -> &'static str {
 }
 
 /// `3 in column a, 1 in local file, pending`.
-pub fn places(census: &Census, key: Option<KeyId>) -> String {
-    let counts = census.counts.iter().filter(|count| count.key == key);
+pub fn places(token_counts: &TokenCounts, key: Option<KeyId>) -> String {
+    let counts = token_counts.counts.iter().filter(|count| count.key == key);
     let places: Vec<_> = counts.map(|count| format!("{} in {}", count.tokens, count.place)).collect();
     places.join(", ")
 }

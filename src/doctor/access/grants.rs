@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
 use crate::doctor::context::TableContext;
-use crate::doctor::finding::{Finding, Mend, Severity};
+use crate::doctor::finding::{Finding, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::frame::{by_owner, framed};
 use crate::error::{Error, ErrorKind};
@@ -55,7 +55,7 @@ fn to_outsider(context: &TableContext<'_>, grant: &Grant) -> Finding {
          the way",
         grant.privileges.join(", ")
     );
-    Finding::new(id, severity, object, meaning, Mend::Sql(revoke(context, grant)))
+    Finding::new(id, severity, object, meaning, Fix::Sql(revoke(context, grant)))
 }
 
 /// A REVOKE by the owner takes back only what the owner granted, so whoever passed it on takes it back.
@@ -99,7 +99,7 @@ pub(super) fn bypassing(context: &TableContext<'_>, access: &TableAccess) -> Vec
             Severity::Warning,
             format!("role {name}"),
             "the role has rights on the table, and no policy holds for it: it sees every row",
-            Mend::Sql(framed(None, &format!("ALTER ROLE {} NOBYPASSRLS", quote(name)))),
+            Fix::Sql(framed(None, &format!("ALTER ROLE {} NOBYPASSRLS", quote(name)))),
         )
     };
     access.bypassing.iter().map(finding).collect()
@@ -110,8 +110,8 @@ pub(super) fn owning(context: &TableContext<'_>, access: &TableAccess) -> Vec<Fi
     let owner = &context.definitions.relation.owner;
     let finding = |name: &String| {
         let mend = match name == owner {
-            true => Mend::Advice("give the table to a role that no user is".to_owned()),
-            false => Mend::Sql(framed(None, &format!("REVOKE {} FROM {}", quote(owner), quote(name)))),
+            true => Fix::Advice("give the table to a role that no user is".to_owned()),
+            false => Fix::Sql(framed(None, &format!("REVOKE {} FROM {}", quote(owner), quote(name)))),
         };
         let meaning = format!(
             "it has the rights of {owner}, who owns the table: policies hold it back as little as the owner"
@@ -197,5 +197,5 @@ fn missing_grant(context: &TableContext<'_>, answer: &GrantsAnswer, sql: String)
         "role {} may not read or write {what}: storing fails, and so may loading",
         context.definitions.server.role
     );
-    Finding::new(finding_ids::MISSING_GRANT, Severity::Warning, context.object(), meaning, Mend::Sql(sql))
+    Finding::new(finding_ids::MISSING_GRANT, Severity::Warning, context.object(), meaning, Fix::Sql(sql))
 }

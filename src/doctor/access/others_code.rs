@@ -1,7 +1,7 @@
 //! Code of others that statements on the table run: functions that policies call, and whatever its owner has made for it.
 
 use crate::doctor::context::TableContext;
-use crate::doctor::finding::{Finding, Mend, Severity};
+use crate::doctor::finding::{Finding, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::postgres::catalogue::definitions::Policy;
 
@@ -23,7 +23,7 @@ fn calls_others(context: &TableContext<'_>, policy: &Policy) -> Finding {
         Severity::Warning,
         format!("policy {} on {}", policy.name, context.layout.table_name()),
         meaning,
-        Mend::Advice(format!(
+        Fix::Advice(format!(
             "read the function, and give it to {}; or drop the policy",
             context.definitions.relation.owner
         )),
@@ -42,7 +42,7 @@ fn auth_uid(context: &TableContext<'_>) -> Option<Finding> {
         Severity::Warning,
         "function auth.uid()",
         meaning,
-        Mend::Advice(advice.to_owned()),
+        Fix::Advice(advice.to_owned()),
     ))
 }
 
@@ -62,6 +62,6 @@ fn superuser(context: &TableContext<'_>) -> Option<Finding> {
         Severity::Warning,
         format!("role {}", server.role),
         meaning,
-        Mend::Advice(format!("connect as {}, or as a role that has rights on this table only", table.owner)),
+        Fix::Advice(format!("connect as {}, or as a role that has rights on this table only", table.owner)),
     ))
 }

@@ -6,7 +6,7 @@ use crate::doctor::access::grants::role;
 use crate::doctor::access::policy_conditions::{asks_only_for_a_session, ignores_who_asks, is_always_true};
 use crate::doctor::access::row_security::{on, planned_sql};
 use crate::doctor::context::TableContext;
-use crate::doctor::finding::{Finding, Mend, Severity};
+use crate::doctor::finding::{Finding, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::fixes::{alter_policy, drop_policy};
 use crate::doctor::frame::{by_owner, framed};
@@ -84,7 +84,7 @@ fn reaches_anon(context: &TableContext<'_>, access: &TableAccess, policy: &Polic
         let meaning = format!("the policy holds for anon, as a member of {}", group.name);
         let revokes: Vec<_> =
             groups().map(|group| format!("REVOKE {} FROM anon", quote(&group.name))).collect();
-        let mend = Mend::Sql(framed(None, &revokes.join(";\n")));
+        let mend = Fix::Sql(framed(None, &revokes.join(";\n")));
         return Some(Finding::new(
             finding_ids::POLICY_REACHES_ANON,
             Severity::Warning,
@@ -95,7 +95,7 @@ fn reaches_anon(context: &TableContext<'_>, access: &TableAccess, policy: &Polic
     }
     let meaning = format!("the policy for {} holds for who is not signed in", command(policy));
     let mend = match names("public") && context.definitions.has_role("authenticated") {
-        true => Mend::Sql(by_owner(context, &alter_policy(context, policy, "TO authenticated"))),
+        true => Fix::Sql(by_owner(context, &alter_policy(context, policy, "TO authenticated"))),
         false => without(context, access, policy, |role| !["anon", "public"].contains(&role.name.as_str())),
     };
     Some(Finding::new(
@@ -136,7 +136,7 @@ fn ignores_rows(context: &TableContext<'_>, policy: &Policy) -> Option<Finding> 
         severity,
         object(context, policy),
         meaning,
-        Mend::Advice(advice.to_owned()),
+        Fix::Advice(advice.to_owned()),
     ))
 }
 
@@ -146,14 +146,14 @@ fn without(
     access: &TableAccess,
     policy: &Policy,
     stays: impl Fn(&PolicyRole) -> bool,
-) -> Mend {
+) -> Fix {
     let left: Vec<String> =
         access.roles_of(policy).filter(|role| stays(role)).map(|left| role(&left.name)).collect();
     let sql = match left.is_empty() {
         true => drop_policy(context, policy),
         false => alter_policy(context, policy, &format!("TO {}", left.join(", "))),
     };
-    Mend::Sql(by_owner(context, &sql))
+    Fix::Sql(by_owner(context, &sql))
 }
 
 fn object(context: &TableContext<'_>, policy: &Policy) -> String {
@@ -234,7 +234,7 @@ async fn recursion_finding(
         Severity::Warning,
         context.object(),
         meaning,
-        Mend::Sql(by_owner(context, &sql.join(";\n"))),
+        Fix::Sql(by_owner(context, &sql.join(";\n"))),
     ))
 }
 
@@ -269,7 +269,7 @@ pub(super) async fn auth_uid(
             Severity::Warning,
             "function auth.uid()",
             meaning,
-            Mend::Sql(framed(None, &replacement(returns))),
+            Fix::Sql(framed(None, &replacement(returns))),
         )
     };
     Ok(broken.then(finding))

@@ -3,7 +3,7 @@
 
 use crate::doctor::access::grants::roles;
 use crate::doctor::context::TableContext;
-use crate::doctor::finding::{Finding, Mend, Severity};
+use crate::doctor::finding::{Finding, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::frame::framed;
 use crate::postgres::catalogue::access::{RelatedTable, Routine, TableAccess, View};
@@ -45,10 +45,10 @@ fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
     Some(Finding::new(id, severity, format!("view {}", view.relation), meaning, mend))
 }
 
-fn invoker(context: &TableContext<'_>, view: &View) -> Mend {
+fn invoker(context: &TableContext<'_>, view: &View) -> Fix {
     match context.definitions.server.version >= SECURITY_INVOKER {
         true => by_its_owner(&format!("ALTER VIEW {} SET (security_invoker = true)", view.relation)),
-        false => Mend::Advice(format!(
+        false => Fix::Advice(format!(
             "before PostgreSQL 15 a view cannot read with the rights of who asks: `REVOKE ALL ON TABLE {} FROM {}`, \
              or put the policy's condition into the view, with `security_barrier`",
             view.relation,
@@ -58,8 +58,8 @@ fn invoker(context: &TableContext<'_>, view: &View) -> Mend {
 }
 
 /// None of these objects need be the table's owner's, and nothing that is done with them calls code of others.
-fn by_its_owner(sql: &str) -> Mend {
-    Mend::Sql(framed(None, sql))
+fn by_its_owner(sql: &str) -> Fix {
+    Fix::Sql(framed(None, sql))
 }
 
 pub(super) fn routines(access: &TableAccess) -> Vec<Finding> {

@@ -1,7 +1,7 @@
 //! Row level security: off, without the owner, or hiding rows from the vault itself.
 
 use crate::doctor::context::TableContext;
-use crate::doctor::finding::{Finding, Mend, Severity};
+use crate::doctor::finding::{Finding, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::frame::by_owner;
 use crate::postgres::catalogue::access::TableAccess;
@@ -17,11 +17,11 @@ pub(crate) fn on() -> Wanted {
 }
 
 /// What the plan for this says about row level security, as the doctor's mend.
-async fn planned(context: &TableContext<'_>, wanted: &Wanted) -> Result<Mend, DatabaseError> {
+async fn planned(context: &TableContext<'_>, wanted: &Wanted) -> Result<Fix, DatabaseError> {
     let sql = planned_sql(context, wanted).await?;
     Ok(match sql.is_empty() {
-        false => Mend::Sql(by_owner(context, &sql.join(";\n"))),
-        true => Mend::Advice(
+        false => Fix::Sql(by_owner(context, &sql.join(";\n"))),
+        true => Fix::Advice(
             "the policies of the vault are there already; look at the other policies of the table".to_owned(),
         ),
     })
@@ -106,7 +106,7 @@ pub(super) async fn hides_from_us(context: &TableContext<'_>) -> Result<Option<F
     };
     let restricts = context.definitions.policies.iter().any(|policy| !policy.permissive);
     let mend = match restricts {
-        true => Mend::Advice(format!(
+        true => Fix::Advice(format!(
             "a restrictive policy holds for {me}, or would as soon as it got a role that the policy is for: connect as \
              a role with BYPASSRLS, or as the owner of the table where row level security is not forced"
         )),

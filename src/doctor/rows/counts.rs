@@ -11,7 +11,7 @@ use crate::doctor::rows::columns::{ColumnPart, ColumnRole, WatchedColumns};
 use crate::doctor::rows::json_secrets::{JsonPath, look_into};
 use crate::doctor::rows::text_class::{EMPTY_VALUES, TextClass, classify};
 use crate::error::ErrorKind;
-use crate::keyring::keys::Keyring;
+use crate::keyring::keys::RootKeys;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::found_records::newest_version;
 use crate::postgres::walk::scan::Scanned;
@@ -120,7 +120,7 @@ impl RowCounts {
         row: &Scanned,
         roles: &[(ColumnRole, usize)],
         fields: &Fields,
-        keyring: Option<&Keyring>,
+        keyring: Option<&RootKeys>,
     ) -> Result<(), DatabaseError> {
         self.rows += 1;
         let (name, owner) = row.owner()?;
@@ -272,7 +272,7 @@ impl RowCounts {
         tokens: Vec<Token>,
         owner: Option<&Owner>,
         now: u64,
-        keyring: Option<(&Keyring, &Fields)>,
+        keyring: Option<(&RootKeys, &Fields)>,
     ) {
         let mut versions: Vec<_> = tokens.iter().map(|token| token.version).collect();
         versions.sort_unstable();
@@ -306,7 +306,7 @@ impl RowCounts {
     }
 
     /// A record of the local file.
-    pub(crate) fn take_local(&mut self, owner: &Owner, text: &str, keyring: &Keyring, fields: &Fields) {
+    pub(crate) fn take_local(&mut self, owner: &Owner, text: &str, keyring: &RootKeys, fields: &Fields) {
         self.rows += 1;
         let name = owner.to_string();
         let mut current = CurrentRow { owner: &name, tokens: Vec::new(), is_no_record: false };
@@ -344,7 +344,7 @@ fn instead_of_object(value: &Value) -> Option<TextClass> {
 fn opens(
     record: &Record,
     owner: Option<&Owner>,
-    keyring: &Keyring,
+    keyring: &RootKeys,
     fields: &Fields,
 ) -> Result<(), RecordProblem> {
     let Some(owner) = owner else {

@@ -1,4 +1,4 @@
-//! The values in the rows of the table: some rows, or with [`deep`](crate::DoctorOptions::deep) all, each one opened.
+//! The values in the rows of the table: some rows, or with [`deep`](crate::doctor::DoctorOptions::deep) all, each one opened.
 
 pub(super) mod columns;
 pub(super) mod counts;
@@ -16,7 +16,7 @@ use crate::doctor::options::DoctorProgress;
 use crate::doctor::rows::columns::{ColumnRole, WatchedColumns};
 use crate::doctor::rows::counts::{ExaminedRows, RowCounts};
 use crate::error::{Error, ErrorKind};
-use crate::keyring::keys::Keyring;
+use crate::keyring::keys::RootKeys;
 use crate::postgres::catalogue::row_visibility::hidden_rows;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::walk::scan::{Portion, Scan, Scanned};
@@ -168,7 +168,7 @@ fn opened(
     rows: &[Scanned],
     roles: &[(ColumnRole, usize)],
     fields: &Fields,
-    keyring: &Keyring,
+    keyring: &RootKeys,
     mut counts: RowCounts,
 ) -> Result<RowCounts, DatabaseError> {
     rows.iter().try_for_each(|row| counts.take(row, roles, fields, Some(keyring)))?;

@@ -5,9 +5,9 @@ use std::io;
 
 use sqlx::postgres::PgDatabaseError;
 
+use crate::display::visible;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::connection::refusal::RefusedBy;
-use crate::visible::visible;
 
 /// What to do after a failure. Unknown means `Reject`: a wrong rejection is visible, a wrong
 /// fallback forks the data.

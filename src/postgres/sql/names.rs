@@ -2,8 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::display::is_harmless;
 use crate::layout::layout::Layout;
-use crate::visible::is_harmless;
 
 /// Longest name of a Postgres object in bytes (NAMEDATALEN - 1).
 const MAX_NAME: usize = 63;

@@ -3,8 +3,8 @@
 //! Names, conditions and definitions that others wrote stand in it, also as the server prints them. What is not seen as it is
 //! gets an escape: names become `U&"…"`, texts `E'…'`.
 
+use crate::display::{is_harmless, visible};
 use crate::postgres::sql::names::{printed_char, printed_literal, printed_name};
-use crate::visible::{is_harmless, visible};
 
 /// Where lines end in what is printed.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
+use crate::display::visible;
 use crate::error::Result;
 use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
@@ -19,7 +20,6 @@ use crate::record::owner::Owner;
 use crate::record::record::Record;
 use crate::record::token::KeyId;
 use crate::record::version::Millis;
-use crate::visible::visible;
 
 /// What a read found.
 pub(crate) struct FoundRows {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, value_parser};
-use retell_vault::{DoctorOptions, Layout, Owner};
+use retell_vault::doctor::DoctorOptions;
+use retell_vault::{Layout, Owner};
 
 use crate::args::global::{Global, owner};
 use crate::args::layout::{column, table};

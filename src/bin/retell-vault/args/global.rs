@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use retell_vault::{Expected, Owner, PoolerMode, TenantId, UserId};
+use retell_vault::records::{Expected, TenantId, UserId};
+use retell_vault::{Owner, PoolerMode};
 
 use crate::args::layout::LayoutArgs;
 use crate::failure::Failure;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, value_parser};
-use retell_vault::{DestroyOptions, RotateOptions};
+use retell_vault::rotation::{DestroyOptions, RotateOptions};
 
 pub const REWRAP_HELP: &str = "\
 The new secret, exactly one:

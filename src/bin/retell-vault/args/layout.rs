@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use retell_vault::{Field, FilterValue, Layout};
+use retell_vault::Layout;
+use retell_vault::config::Field;
+use retell_vault::layout::FilterValue;
 
 use crate::failure::Failure;
 

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, value_parser};
-use retell_vault::{Expected, Fallback, ListPosition, Owner, StoreOptions};
+use retell_vault::Owner;
+use retell_vault::records::StoreOptions;
+use retell_vault::records::{Expected, ListPosition};
+use retell_vault::sync::Fallback;
 
 use crate::args::global::{Global, expected, owner, tenant, user};
 use crate::failure::Failure;

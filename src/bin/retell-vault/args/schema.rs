@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum, value_parser};
-use retell_vault::{
-    ApplyOptions, Profile, PromoteOptions, RollBackOptions, RotateOptions, RowSecurity, Wanted,
-};
+use retell_vault::rotation::{PromoteOptions, RotateOptions};
+use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions, RowSecurity, Wanted};
 
 use crate::failure::Failure;
 

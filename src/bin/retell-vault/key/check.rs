@@ -1,6 +1,8 @@
 //! `key check`: whether keys and tokens fit together, and what to do where they do not.
 
-use retell_vault::{Census, KeyId, KeyInfo, KeyState, OutsideTokens, Vault};
+use retell_vault::Vault;
+use retell_vault::keyring::{KeyId, KeyInfo, KeyState};
+use retell_vault::rotation::{OutsideTokens, TokenCounts};
 use serde_json::{Value, json};
 
 use crate::args::global::Global;
@@ -21,22 +23,22 @@ struct KeyProblem {
 /// Opens every key, as building the vault does, and looks what the tokens name.
 pub async fn check(global: &Global, options: &CheckArgs) -> Result<(), Failure> {
     let vault = session::vault(global).await?;
-    let census = match options.deep {
+    let token_counts = match options.deep {
         true => every_row(&vault).await?,
-        false => vault.census().await?,
+        false => vault.count_tokens().await?,
     };
     let keys = vault.keys();
     let mut problems: Vec<_> =
-        census.keys().iter().filter_map(|named| of_tokens(&keys, &census, *named)).collect();
-    let waits = |key: &&KeyInfo| key.state == KeyState::Pending && census.tokens_of(key.id) == 0;
+        token_counts.keys().iter().filter_map(|named| of_tokens(&keys, &token_counts, *named)).collect();
+    let waits = |key: &&KeyInfo| key.state == KeyState::Pending && token_counts.tokens_of(key.id) == 0;
     problems.extend(keys.iter().filter(waits).map(pending));
-    problems.extend(unrecognised(&census));
+    problems.extend(unrecognised(&token_counts));
     let primary = keys.iter().find(|key| key.state == KeyState::Primary).map(|key| key.id);
-    problems.extend(census.outside.tokens.iter().filter_map(|found| of_outside(found, primary)));
-    let (count, tokens) = (keys.len() as u64, census.keys().iter().map(|(_, tokens)| tokens).sum());
+    problems.extend(token_counts.outside.tokens.iter().filter_map(|found| of_outside(found, primary)));
+    let (count, tokens) = (keys.len() as u64, token_counts.keys().iter().map(|(_, tokens)| tokens).sum());
     match global.json {
-        true => print::json(&as_json(&problems, &census, count, tokens))?,
-        false => print::out(&as_text(global, &problems, &census, count, tokens))?,
+        true => print::json(&as_json(&problems, &token_counts, count, tokens))?,
+        false => print::out(&as_text(global, &problems, &token_counts, count, tokens))?,
     }
     match problems.len() as u64 {
         0 => Ok(()),
@@ -47,14 +49,14 @@ pub async fn check(global: &Global, options: &CheckArgs) -> Result<(), Failure> 
     }
 }
 
-async fn every_row(vault: &Vault) -> Result<Census, Failure> {
+async fn every_row(vault: &Vault) -> Result<TokenCounts, Failure> {
     let mut progress = RowProgress::new();
-    let count = vault.deep_census(|done| progress.show(done.visited, done.rows));
+    let count = vault.count_all_tokens(|done| progress.show(done.visited, done.rows));
     let counted = unless_interrupted(count).await?;
     counted.ok_or_else(|| Failure::new("interrupted", "run the same command again"))?.map_err(Failure::from)
 }
 
-fn of_tokens(keys: &[KeyInfo], census: &Census, (id, tokens): (KeyId, u64)) -> Option<KeyProblem> {
+fn of_tokens(keys: &[KeyInfo], token_counts: &TokenCounts, (id, tokens): (KeyId, u64)) -> Option<KeyProblem> {
     let state = keys.iter().find(|key| key.id == id).map(|key| key.state);
     let lost = "find a copy of the keyring that holds it; where there is none, restore these records from a \
                 backup or store them again with `retell-vault put --replace-unreadable`";
@@ -71,7 +73,7 @@ fn of_tokens(keys: &[KeyInfo], census: &Census, (id, tokens): (KeyId, u64)) -> O
         ),
         Some(KeyState::Primary) => return None,
     };
-    let places = token_count::places(census, Some(id));
+    let places = token_count::places(token_counts, Some(id));
     let text = format!("{} under key {id}, {what}: {places}", print::count(tokens, "token"));
     Some(KeyProblem { problem, key: Some(id), tokens, text, advice: advice.to_owned() })
 }
@@ -104,10 +106,10 @@ fn of_outside(found: &OutsideTokens, primary: Option<KeyId>) -> Option<KeyProble
     })
 }
 
-fn unrecognised(census: &Census) -> Option<KeyProblem> {
+fn unrecognised(token_counts: &TokenCounts) -> Option<KeyProblem> {
     let tokens: u64 =
-        census.counts.iter().filter(|count| count.key.is_none()).map(|count| count.tokens).sum();
-    let places = token_count::places(census, None);
+        token_counts.counts.iter().filter(|count| count.key.is_none()).map(|count| count.tokens).sum();
+    let places = token_count::places(token_counts, None);
     let text = format!(
         "{} of text that names no key, in columns for tokens: {places}",
         print::count(tokens, "piece")
@@ -123,7 +125,7 @@ fn unrecognised(census: &Census) -> Option<KeyProblem> {
     })
 }
 
-fn as_json(problems: &[KeyProblem], census: &Census, keys: u64, tokens: u64) -> Value {
+fn as_json(problems: &[KeyProblem], token_counts: &TokenCounts, keys: u64, tokens: u64) -> Value {
     let problem = |problem: &KeyProblem| {
         json!({
             "problem": problem.problem,
@@ -136,10 +138,16 @@ fn as_json(problems: &[KeyProblem], census: &Census, keys: u64, tokens: u64) -> 
     let problems: Vec<_> = problems.iter().map(problem).collect();
     let ok = problems.is_empty();
     let object = json!({ "ok": ok, "keys": keys, "tokens": tokens, "findings": problems });
-    token_count::with_outside(object, &census.outside)
+    token_count::with_outside(object, &token_counts.outside)
 }
 
-fn as_text(global: &Global, problems: &[KeyProblem], census: &Census, keys: u64, tokens: u64) -> String {
+fn as_text(
+    global: &Global,
+    problems: &[KeyProblem],
+    token_counts: &TokenCounts,
+    keys: u64,
+    tokens: u64,
+) -> String {
     let (keys, tokens) = (print::count(keys, "key"), print::count(tokens, "token"));
     let mut text = print::indented(0, &format!("{keys}, {tokens}"));
     match problems {
@@ -148,5 +156,5 @@ fn as_text(global: &Global, problems: &[KeyProblem], census: &Census, keys: u64,
             text.push_str(&print::table(&[[format!("wrong: {what}")], [format!("  {advice}")]]));
         }),
     }
-    text + &token_count::outside(&census.outside)
+    text + &token_count::outside(&token_counts.outside)
 }

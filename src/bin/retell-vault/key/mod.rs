@@ -4,7 +4,9 @@
 mod check;
 mod list;
 
-use retell_vault::{Destruction, Error, ErrorKind, KeyId, KeyInfo, KeyState, KeyringFile};
+use retell_vault::keyring::{KeyId, KeyInfo, KeyState};
+use retell_vault::rotation::Destruction;
+use retell_vault::{Error, ErrorKind, Keyring};
 use serde_json::json;
 
 use crate::args::global::Global;
@@ -73,13 +75,13 @@ async fn retire(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
 
 /// A pending key that seals all the same was promoted on another host. It is looked for where a
 /// database is named; without one, this command needs nothing but the keyring.
-async fn refuse_sealing(global: &Global, keyring: &KeyringFile, id: KeyId) -> Result<(), Failure> {
+async fn refuse_sealing(global: &Global, keyring: &Keyring, id: KeyId) -> Result<(), Failure> {
     let is_pending = keyring.keys().iter().any(|key| key.id == id && key.state == KeyState::Pending);
     if !is_pending || global.database_url().is_none() {
         return Ok(());
     }
     let vault = session::builder(global, keyring.clone())?.build().await?;
-    match vault.census().await.map(|census| census.tokens_of(id)) {
+    match vault.count_tokens().await.map(|token_counts| token_counts.tokens_of(id)) {
         Ok(0) => Ok(()),
         Ok(tokens) => Err(Failure::new(
             format!("{} under key {id}: it was promoted on another host", print::count(tokens, "token")),
@@ -144,7 +146,7 @@ fn rewrap(global: &Global, options: &RewrapArgs) -> Result<(), Failure> {
 /// What became of a key, and what to do next.
 fn report(
     global: &Global,
-    keyring: &KeyringFile,
+    keyring: &Keyring,
     key: &KeyInfo,
     text: &str,
     hints: &[String],

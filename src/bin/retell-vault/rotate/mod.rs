@@ -5,7 +5,8 @@ mod outcome;
 mod progress;
 mod report;
 
-use retell_vault::{KeyringFile, RotateEstimate, Rotation};
+use retell_vault::Keyring;
+use retell_vault::rotation::{RotateEstimate, Rotation};
 use serde_json::json;
 
 use crate::args::global::Global;
@@ -46,7 +47,7 @@ pub async fn rotate(global: &Global, options: &RotateArgs) -> Result<(), Failure
 async fn carry_out(
     global: &Global,
     options: &RotateArgs,
-    keyring: &KeyringFile,
+    keyring: &Keyring,
     progress: &mut RotationProgress,
 ) -> Result<Rotation, Failure> {
     let vault = session::builder(global, keyring.clone())?.build().await?;
@@ -63,7 +64,7 @@ fn interrupted(global: &Global, progress: &RotationProgress) -> Result<Failure, 
     Ok(Failure::new(format!("interrupted: {}", progress.how_far()), GO_ON))
 }
 
-async fn dry_run(global: &Global, options: &RotateArgs, keyring: KeyringFile) -> Result<(), Failure> {
+async fn dry_run(global: &Global, options: &RotateArgs, keyring: Keyring) -> Result<(), Failure> {
     let vault = session::builder(global, keyring.clone())?.build().await?;
     let estimate = vault.estimate_rotation(&options.options()).await?;
     let local = local_tokens(&estimate);
@@ -75,9 +76,9 @@ async fn dry_run(global: &Global, options: &RotateArgs, keyring: KeyringFile) ->
             "to_do": estimate.to_do,
             "local_tokens": local,
             "seconds": estimate.time.as_millis() as f64 / 1000.0,
-            "census": token_count::json(&estimate.census),
+            "census": token_count::json(&estimate.token_counts),
         });
-        return print::json(&token_count::with_outside(object, &estimate.census.outside));
+        return print::json(&token_count::with_outside(object, &estimate.token_counts.outside));
     }
     let rows = [
         ("primary key", estimate.key.to_string()),
@@ -86,17 +87,17 @@ async fn dry_run(global: &Global, options: &RotateArgs, keyring: KeyringFile) ->
         ("time", format!("about {}", print::duration(estimate.time))),
     ];
     let rows = rows.map(|(name, value)| [name.to_owned(), value]);
-    let tokens = token_count::rows(&estimate.census, &keyring.keys());
+    let tokens = token_count::rows(&estimate.token_counts, &keyring.keys());
     let tokens = print::titled("tokens", &print::table(&tokens));
-    let outside = token_count::outside(&estimate.census.outside);
+    let outside = token_count::outside(&estimate.token_counts.outside);
     print::out(&(print::table(&rows) + "\n" + &tokens + &outside))
 }
 
 /// Tokens of the local file that are not under the primary key.
 fn local_tokens(estimate: &RotateEstimate) -> u64 {
-    let counts = estimate.census.counts.iter();
+    let counts = estimate.token_counts.counts.iter();
     let others = counts.filter(|count| {
-        matches!(count.place, retell_vault::TokenPlace::Local(_))
+        matches!(count.place, retell_vault::rotation::TokenPlace::Local(_))
             && count.key.is_some_and(|key| key != estimate.key)
     });
     others.map(|count| count.tokens).sum()

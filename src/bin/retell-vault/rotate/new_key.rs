@@ -1,6 +1,8 @@
 //! `rotate --new-key`: which key everything goes under. Whatever interrupts it, keys do not heap up.
 
-use retell_vault::{Census, KeyId, KeyInfo, KeyState, KeyringFile, Vault};
+use retell_vault::keyring::{KeyId, KeyInfo, KeyState};
+use retell_vault::rotation::TokenCounts;
+use retell_vault::{Keyring, Vault};
 use serde_json::json;
 
 use crate::args::global::Global;
@@ -21,10 +23,10 @@ enum NextStep {
 }
 
 impl NextStep {
-    fn of(keys: &[KeyInfo], census: &Census) -> Self {
+    fn of(keys: &[KeyInfo], token_counts: &TokenCounts) -> Self {
         let ids = |state| keys.iter().filter(move |key| key.state == state).map(|key| key.id);
         // a retired key that is left over comes from a promotion; an unknown one does not
-        let left = ids(KeyState::Retired).map(|key| census.tokens_of(key)).sum();
+        let left = ids(KeyState::Retired).map(|key| token_counts.tokens_of(key)).sum();
         match (ids(KeyState::Pending).next(), left) {
             (Some(pending), _) => Self::Promote(pending),
             (None, 0) => Self::Add,
@@ -39,14 +41,14 @@ pub async fn bring_in(
     global: &Global,
     options: &RotateArgs,
     vault: &Vault,
-    keyring: &KeyringFile,
+    keyring: &Keyring,
 ) -> Result<(), Failure> {
     let estimate = vault.estimate_rotation(&options.options()).await.map_err(|error| {
         print::warning("no key was made: the rotation could not begin");
         stopped(error)
     })?;
-    refuse_unknown(&keyring.keys(), &estimate.census)?;
-    let step = NextStep::of(&keyring.keys(), &estimate.census);
+    refuse_unknown(&keyring.keys(), &estimate.token_counts)?;
+    let step = NextStep::of(&keyring.keys(), &estimate.token_counts);
     let Some(id) = pending(global, keyring, step, estimate.key)? else { return Ok(()) };
     keyring.promote_key(id)?;
     let text = format!("promoted key {id}; key {} is retired: it opens, and seals no more", estimate.key);
@@ -57,8 +59,8 @@ pub async fn bring_in(
 }
 
 /// Another host may have brought a new key in already: a second one would be its rival.
-fn refuse_unknown(keys: &[KeyInfo], census: &Census) -> Result<(), Failure> {
-    let unknown = census.keys().into_iter().find(|(id, _)| keys.iter().all(|key| key.id != *id));
+fn refuse_unknown(keys: &[KeyInfo], token_counts: &TokenCounts) -> Result<(), Failure> {
+    let unknown = token_counts.keys().into_iter().find(|(id, _)| keys.iter().all(|key| key.id != *id));
     match unknown {
         None => Ok(()),
         Some((id, tokens)) => Err(Failure::new(
@@ -74,7 +76,7 @@ fn refuse_unknown(keys: &[KeyInfo], census: &Census) -> Result<(), Failure> {
 /// The key to promote, made where there is none. `None`: the primary key is the one.
 fn pending(
     global: &Global,
-    keyring: &KeyringFile,
+    keyring: &Keyring,
     step: NextStep,
     primary: KeyId,
 ) -> Result<Option<KeyId>, Failure> {

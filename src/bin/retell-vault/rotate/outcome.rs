@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use retell_vault::{Error, ErrorKind, KeyInfo, KeyState, Rotation};
+use retell_vault::keyring::{KeyInfo, KeyState};
+use retell_vault::rotation::Rotation;
+use retell_vault::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 
 use crate::args::global::Global;
@@ -49,8 +51,8 @@ fn as_json(rotation: &Rotation, elapsed: Duration) -> Value {
     object.insert("complete".to_owned(), json!(rotation.complete));
     object.insert("key".to_owned(), json!(rotation.key.to_string()));
     object.insert("causes".to_owned(), Value::Object(causes));
-    object.insert("census".to_owned(), token_count::json(&rotation.census));
-    object.extend(token_count::outside_members(&rotation.census.outside));
+    object.insert("census".to_owned(), token_count::json(&rotation.token_counts));
+    object.extend(token_count::outside_members(&rotation.token_counts.outside));
     Value::Object(object)
 }
 
@@ -67,13 +69,13 @@ fn as_text(global: &Global, keys: &[KeyInfo], rotation: &Rotation, elapsed: Dura
         ("time", format!("{}{rate}", print::duration(elapsed))),
         ("left as it is", unreadable(rotation).unwrap_or_else(|| "nothing".to_owned())),
     ];
-    let tokens = print::table(&token_count::rows(&rotation.census, keys));
+    let tokens = print::table(&token_count::rows(&rotation.token_counts, keys));
     let verdict = match rotation.complete {
         true => format!("complete {}: every token is under key {}", token_count::scope(global), rotation.key),
         false => format!("not complete: {}", left(keys, rotation)),
     };
     let summary = print::table(&rows.map(|(name, value)| [name.to_owned(), value]));
-    let outside = token_count::outside(&rotation.census.outside);
+    let outside = token_count::outside(&rotation.token_counts.outside);
     [summary, print::titled("tokens", &tokens), print::indented(0, &verdict) + &outside].join("\n")
 }
 
@@ -86,10 +88,10 @@ fn unreadable(rotation: &Rotation) -> Option<String> {
 
 /// `3 tokens under key 0123abcd (retired): 3 in column a`.
 fn left(keys: &[KeyInfo], rotation: &Rotation) -> String {
-    let others = rotation.census.keys().into_iter().filter(|(key, _)| *key != rotation.key);
+    let others = rotation.token_counts.keys().into_iter().filter(|(key, _)| *key != rotation.key);
     let left = others.map(|(key, tokens)| {
         let (tokens, state) = (print::count(tokens, "token"), token_count::state(keys, key));
-        let places = token_count::places(&rotation.census, Some(key));
+        let places = token_count::places(&rotation.token_counts, Some(key));
         format!("{tokens} left under key {key} ({state}): {places}")
     });
     left.collect::<Vec<_>>().join("; ")
@@ -106,7 +108,7 @@ fn warn_of_unreadable(options: &RotateArgs, rotation: &Rotation) {
 
 /// A rotation is complete in the layout all the same.
 fn warn_of_outside(rotation: &Rotation) {
-    let outside = rotation.census.outside.tokens.iter();
+    let outside = rotation.token_counts.outside.tokens.iter();
     for found in outside.filter(|found| found.in_use > 0 && found.key != rotation.key) {
         print::warning(&format!("outside of the layout: {found}; no rotation reaches them"));
     }
@@ -114,7 +116,7 @@ fn warn_of_outside(rotation: &Rotation) {
 
 /// Why tokens may be left, and what to do next.
 fn not_complete(keys: &[KeyInfo], rotation: &Rotation) -> Failure {
-    let left = rotation.census.keys().into_iter().filter(|(key, _)| *key != rotation.key);
+    let left = rotation.token_counts.keys().into_iter().filter(|(key, _)| *key != rotation.key);
     let is_left =
         |states: &[&str]| left.clone().any(|(key, _)| states.contains(&token_count::state(keys, key)));
     let kinds = || rotation.unreadable.iter().map(|(kind, _)| *kind);
@@ -161,7 +163,7 @@ fn not_complete(keys: &[KeyInfo], rotation: &Rotation) -> Failure {
 /// When and how the old keys can go.
 fn hint_at_destruction(global: &Global, keys: &[KeyInfo], rotation: &Rotation) {
     let retired = keys.iter().filter(|key| key.state == KeyState::Retired);
-    let idle: Vec<_> = retired.filter(|key| rotation.census.tokens_of(key.id) == 0).collect();
+    let idle: Vec<_> = retired.filter(|key| rotation.token_counts.tokens_of(key.id) == 0).collect();
     for key in &idle {
         let since = print::utc(key.state_since);
         let from = print::utc(key.state_since + GRACE);

@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use retell_vault::{RotateEvent, RotateProgress, visible};
+use retell_vault::display::visible;
+use retell_vault::rotation::{RotateEvent, RotateProgress};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;

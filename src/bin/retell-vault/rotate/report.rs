@@ -5,7 +5,8 @@ use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use retell_vault::{UnreadableRow, visible_json};
+use retell_vault::display::visible_json;
+use retell_vault::rotation::UnreadableRow;
 use rustix::fs::OFlags;
 use serde_json::{Map, Value, json};
 

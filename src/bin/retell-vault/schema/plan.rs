@@ -1,6 +1,6 @@
 //! `schema plan` and `schema verify`: what the table lacks, and whether it works. Neither changes anything.
 
-use retell_vault::{Blocked, Check, CheckOutcome, Instead, SchemaPlan, Step, Verification};
+use retell_vault::schema::{Blocked, Check, CheckOutcome, Instead, SchemaPlan, Step, Verification};
 use serde_json::{Value, json};
 
 use crate::args::global::Global;

@@ -1,6 +1,7 @@
 //! `schema promote`: records move into the better columns that they have by now.
 
-use retell_vault::{PromoteEvent, Promotion, SyncReport};
+use retell_vault::rotation::{PromoteEvent, Promotion};
+use retell_vault::sync::SyncReport;
 use serde_json::{Value, json};
 
 use crate::args::global::Global;

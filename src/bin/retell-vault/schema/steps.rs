@@ -1,6 +1,6 @@
 //! `schema apply` and `schema rollback`: steps that are applied one by one, or taken back, the latest first.
 
-use retell_vault::{Applied, RolledBack, SchemaEvent, SchemaPlan, Step};
+use retell_vault::schema::{Applied, RolledBack, SchemaEvent, SchemaPlan, Step};
 use serde_json::{Value, json};
 
 use crate::args::global::Global;

@@ -45,7 +45,7 @@ pub(crate) fn is_harmless(char: char) -> bool {
 /// `\u{202e}`. For messages; what comes out is not read back.
 ///
 /// ```
-/// assert_eq!(retell_vault::visible("a\n\u{202e}b"), r"a\u{a}\u{202e}b");
+/// assert_eq!(retell_vault::display::visible("a\n\u{202e}b"), r"a\u{a}\u{202e}b");
 /// ```
 pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, is_harmless, |char, shown| shown.extend(char.escape_unicode()))
@@ -55,7 +55,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 /// members stay.
 ///
 /// ```
-/// let json = retell_vault::visible_json("{\"user\":\"a\u{202e}b\"}");
+/// let json = retell_vault::display::visible_json("{\"user\":\"a\u{202e}b\"}");
 /// assert_eq!(json, r#"{"user":"a\u202eb"}"#);
 /// ```
 pub fn visible_json(json: &str) -> Cow<'_, str> {
