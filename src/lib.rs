@@ -40,15 +40,22 @@
 //! - [`sync`]: outages, and what the local file keeps. [`status`]: the state of the database, the local file and the layout.
 //! - [`layout`]: which table and columns the vault uses.
 //! - [`display`]: prints names that others chose, without control characters.
-//! - [`schema`]: plans and applies changes of the table. [`doctor`]: finds what would leak or lose credentials.
+#![cfg_attr(
+    feature = "admin",
+    doc = "- [`schema`]: plans and applies changes of the table. [`doctor`]: finds what would leak or lose credentials."
+)]
+#![cfg_attr(not(feature = "admin"), doc = "- `schema` and `doctor`: behind the feature `admin`.")]
 //!
 //! README.md is the manual. docs/ has manuals for the layout file, the schema, the doctor and operations. docs/FORMAT.md specifies the
 //! stored bytes, and SECURITY.md says what is promised and what is not.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+// The catalogue and the connections carry what only schema and doctor read. With `admin`, as in the checks, nothing is hidden.
+#![cfg_attr(not(feature = "admin"), allow(dead_code))]
 
 mod crypto;
 pub mod display;
+#[cfg(feature = "admin")]
 pub mod doctor;
 mod error;
 #[cfg(retell_vault_internals)]
@@ -61,6 +68,7 @@ mod postgres;
 mod record;
 mod retell;
 pub mod rotation;
+#[cfg(feature = "admin")]
 pub mod schema;
 mod store;
 mod vault;
@@ -132,12 +140,12 @@ pub mod status {
     pub use crate::vault::status::{DatabaseStatus, LeftAlone, LocalStatus, SlotStatus, Status};
 }
 /// The examples of the manual compile.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "admin"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
 /// So do those of the other manuals.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "admin"))]
 #[doc = include_str!("../docs/SCHEMA.md")]
 struct SchemaManual;
 
@@ -145,6 +153,6 @@ struct SchemaManual;
 #[doc = include_str!("../docs/LAYOUT.md")]
 struct LayoutManual;
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "admin"))]
 #[doc = include_str!("../docs/DOCTOR.md")]
 struct DoctorManual;

@@ -1,5 +1,7 @@
 //! What services call: store, load, delete, sync, status.
 
+#[cfg(feature = "admin")]
+pub(crate) mod admin;
 pub(crate) mod answers;
 pub(crate) mod builder;
 pub(crate) mod kept;
@@ -14,16 +16,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::doctor;
-use crate::doctor::finding::Diagnosis;
-use crate::doctor::options::{DoctorOptions, DoctorProgress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::credentials::Credentials;
 use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::record::values::Values;
 use crate::retell::config::RetellConfig;
-use crate::schema::Schema;
 use crate::store::bulk::{load_many, store_many};
 use crate::store::core::{Core, StoreOptions, StoreRequest};
 use crate::store::load::load;
@@ -274,24 +272,6 @@ impl<C: Credentials> Vault<C> {
         }
     }
 
-    /// The schema of the table: what is missing, and the way there and back.
-    pub fn schema(&self) -> Schema {
-        Schema::new(self.core.clone())
-    }
-
-    /// Looks for what would leak or lose credentials: in the schema, in who may reach the table, in the
-    /// keys, in the rows, in the local file. Changes nothing. `listener` is told how far a deep look is.
-    ///
-    /// # Errors
-    /// `LocalStore`. What cannot be looked at is a finding.
-    pub async fn doctor(
-        &self,
-        options: &DoctorOptions,
-        mut listener: impl FnMut(&DoctorProgress) + Send,
-    ) -> Result<Diagnosis> {
-        Box::pin(doctor::examine(&self.core, options, &mut listener)).await
-    }
-
     /// Closes the connections and the local file, for all clones of this vault. Later calls are
     /// errors. Not needed for anything to be durable; it only leaves a tidy folder behind. A pool of
     /// the service stays open.
@@ -316,8 +296,6 @@ mod tests {
     use super::*;
     use crate::record::token::KeyId;
     use crate::rotation::options::{DestroyOptions, PromoteOptions, RotateOptions};
-    use crate::schema::options::{ApplyOptions, RollBackOptions};
-    use crate::schema::plan::SchemaPlan;
     use crate::vault::builder::VaultBuilder;
 
     fn may_be_spawned(_: &(impl Send + ?Sized)) {}
@@ -328,7 +306,6 @@ mod tests {
         builder: VaultBuilder,
         owner: &Owner,
         config: &RetellConfig,
-        plan: &SchemaPlan,
     ) {
         let configs = [(owner.clone(), config.clone())];
         may_be_spawned(&builder.build());
@@ -355,11 +332,5 @@ mod tests {
         may_be_spawned(&vault.kept(0, 1));
         may_be_spawned(&vault.estimate_rotation(&RotateOptions::new()));
         may_be_spawned(&vault.adopt_table());
-        let (schema, apply, undo) = (vault.schema(), ApplyOptions::new(), RollBackOptions::new());
-        may_be_spawned(&schema.plan(crate::schema::Profile::Credentials));
-        may_be_spawned(&schema.apply(plan, &apply, |_| {}));
-        may_be_spawned(&schema.roll_back(&undo, |_| {}));
-        may_be_spawned(&schema.verify(crate::schema::Profile::Credentials));
-        may_be_spawned(&vault.doctor(&DoctorOptions::new(), |_| {}));
     }
 }
