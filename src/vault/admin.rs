@@ -1,4 +1,4 @@
-//! What operators call: schema and doctor.
+//! The API for operators: schema and doctor.
 
 use crate::doctor::examine;
 use crate::doctor::finding::Diagnosis;
