@@ -207,6 +207,53 @@ async fn a_pending_record_whose_base_was_overwritten_by_someone_else_keeps_the_l
     assert_eq!(said(&[&vault, &other], &owner("user-1")).await, [key("pending_2"), key("pending_2")]);
 }
 
+/// Stores in the local file after the row was read, and says why: the disk of the server is full.
+async fn store_while_the_disk_is_full(db: &TestDb, hosts: &Hosts, config: &RetellConfig) {
+    db.exec(&raising("53100")).await;
+    let proxy = CutProxy::start(&db.url).await;
+    proxy.set(Mode::HideRaise).await;
+    let vault = hosts.host(0, proxy.url()).build().await.unwrap();
+    assert!(vault.store(&owner("user-1"), config).await.unwrap().degraded.is_some());
+    vault.close().await;
+    db.exec("DROP TRIGGER raise_it ON user_profiles; DROP FUNCTION raise_it").await;
+}
+
+/// A later write that has read the row itself is based on what it has read, and not on what the first one knew.
+#[tokio::test]
+async fn a_later_write_that_has_read_the_row_is_based_on_that() {
+    const REMOVED: &str = "DELETE FROM user_profiles";
+    const MADE_ANEW: &str =
+        "DELETE FROM user_profiles; INSERT INTO user_profiles (user_id) VALUES ('user-1')";
+    // what is done to the row before the later write, and after it, and whether the record may be pushed then
+    for (before, after, is_pushed) in [
+        (MADE_ANEW, "", true),
+        (REMOVED, "", true),
+        ("", "", true),
+        ("", REMOVED, false),
+        ("", MADE_ANEW, false),
+    ] {
+        let (db, hosts) = stage(ALL_COLUMNS).await;
+        let proxy = CutProxy::start(&db.url).await;
+        let vault = hosts.host(0, proxy.url()).timeouts(QUICK).build().await.unwrap();
+        // where the row is to be removed, the first write knows nothing of it; else it knows it
+        let writer = if is_pushed { &vault } else { &hosts.host(1, &db.url).build().await.unwrap() };
+        writer.store(&owner("user-1"), &full_config("row")).await.unwrap();
+        proxy.set(Mode::Refuse).await;
+        assert!(vault.store(&owner("user-1"), &full_config("first")).await.unwrap().degraded.is_some());
+        vault.close().await;
+        db.exec(before).await;
+        store_while_the_disk_is_full(&db, &hosts, &full_config("later")).await;
+        db.exec(after).await;
+
+        let vault = hosts.host(0, &db.url).build().await.unwrap();
+        let report = vault.sync().await.unwrap();
+        let (case, pushed) = (format!("{before:?}, {after:?}: {report:?}"), u64::from(is_pushed));
+        assert_eq!(counts(&report), [pushed, 0, 0, 1 - pushed, 0], "{case}");
+        let expected = if is_pushed { key("later") } else { "NotFound".to_owned() };
+        assert_eq!(said(&[&vault], &owner("user-1")).await, [expected], "{case}");
+    }
+}
+
 #[tokio::test]
 async fn of_equal_versions_the_row_wins_unless_they_say_the_same() {
     let (db, hosts) = stage(ALL_COLUMNS).await;

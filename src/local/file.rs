@@ -49,6 +49,15 @@ pub(crate) enum Base {
     Version(Version),
 }
 
+/// How a write knows what it is based on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Basis {
+    /// It has read the row itself.
+    Read,
+    /// It has not: this process or the local file remembers the row, or nothing does.
+    Remembered,
+}
+
 /// One record of the local file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LocalRecord {

@@ -6,13 +6,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::record::owner::Owner;
 use crate::record::version::{Millis, Version};
 
-use crate::local::file::{Base, LocalFile, LocalRecord, PutPending, tenant, to_sql};
+use crate::local::file::{Base, Basis, LocalFile, LocalRecord, PutPending, tenant, to_sql};
 
-// An existing base stays: what the first of several offline writes was based on is what the row held.
+// An existing base stays, unless the write has read the row itself (?8): what the first of several offline writes was based on
+// is what the row held.
 const PUT: &str =
     "INSERT INTO pending (tenant, user, version, text, base, at, waits_for) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
  ON CONFLICT (tenant, user) DO UPDATE SET version = excluded.version, text = excluded.text, at = excluded.at,
- waits_for = max(pending.waits_for, excluded.waits_for), tries = 0, refused_at = 0
+ base = CASE ?8 WHEN 'read' THEN excluded.base ELSE pending.base END, waits_for = max(pending.waits_for, excluded.waits_for), tries = 0, refused_at = 0
  WHERE pending.version < excluded.version
  AND (pending.waits_for = excluded.waits_for OR '' IN (pending.waits_for, excluded.waits_for))";
 const PUT_FIRST: &str = "INSERT INTO pending (tenant, user, version, text, base, at, waits_for) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
@@ -46,13 +47,14 @@ const RETRIED: &str = "DELETE FROM kept WHERE kind = 'dead-letter' AND EXISTS (S
 const ATTEMPTS: usize = 8;
 
 impl LocalFile {
-    /// Adds a pending record, or replaces an older one of its owner, which keeps its base.
+    /// Adds a pending record, or replaces an older one of its owner. The older one's base stays, if the new one's is only
+    /// remembered.
     ///
     /// # Errors
     /// `LocalStore`, `LocalCorrupt`, `Busy`: not acknowledged, though it may be found later.
-    pub(crate) async fn put_pending(&self, record: &LocalRecord) -> Result<PutPending> {
+    pub(crate) async fn put_pending(&self, record: &LocalRecord, basis: Basis) -> Result<PutPending> {
         for _ in 0..ATTEMPTS {
-            if self.upsert(record).await? {
+            if self.upsert(record, basis).await? {
                 // other processes must see it as soon as it is acknowledged
                 self.inner.nothing_pending.none_at(None);
                 self.inner.guard.change_mark()?;
@@ -85,13 +87,14 @@ impl LocalFile {
         Ok(is_put)
     }
 
-    pub(super) async fn upsert(&self, record: &LocalRecord) -> Result<bool> {
-        self.put_record(PUT, record, None).await
+    pub(super) async fn upsert(&self, record: &LocalRecord, basis: Basis) -> Result<bool> {
+        let basis = if basis == Basis::Read { "read" } else { "remembered" };
+        self.put_record(PUT, record, Some(basis)).await
     }
 
     /// One statement, and no `RETURNING` fetched by `fetch_optional`: that one drops the statement
     /// after its first row, and with it an error of the commit.
-    async fn put_record(&self, sql: &'static str, record: &LocalRecord, there: Option<&str>) -> Result<bool> {
+    async fn put_record(&self, sql: &'static str, record: &LocalRecord, last: Option<&str>) -> Result<bool> {
         let put = || async move {
             let done = sqlx::query(sql)
                 .bind(tenant(&record.owner))
@@ -102,7 +105,7 @@ impl LocalFile {
                 .bind(to_sql(record.at))
                 .bind(record.waits_for.as_str());
             // SQLite refuses more values than the statement has places
-            let done = if let Some(there) = there { done.bind(there) } else { done };
+            let done = if let Some(last) = last { done.bind(last) } else { done };
             Ok(done.execute(&self.inner.writer).await?.rows_affected() > 0)
         };
         self.write(put).await

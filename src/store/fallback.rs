@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::placement::Place;
-use crate::local::file::{Base, KeptKind, LocalFile, LocalRecord, PutPending};
+use crate::local::file::{Base, Basis, KeptKind, LocalFile, LocalRecord, PutPending};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
 use crate::record::record::Record;
@@ -38,6 +38,7 @@ pub(super) async fn store_locally(
     let known = known(core, local, request.owner).await?;
     // nobody asks first what is pending: the write itself says when that is newer
     let mut seen = known;
+    let basis = if base == Base::Unknown { Basis::Remembered } else { Basis::Read };
     let base = match (base, known) {
         (Base::Unknown, Some(version)) => Base::Version(version),
         _ => base,
@@ -49,7 +50,7 @@ pub(super) async fn store_locally(
             None => core.seal(request, seen, &[])?,
         };
         let put = local_entry(core, request, &record, base);
-        match local.put_pending(&put).await? {
+        match local.put_pending(&put, basis).await? {
             PutPending::Written => return Ok(stored_locally(core, request, record.version, degraded)),
             PutPending::Newer(version) => seen = Some(version),
             PutPending::Elsewhere(rows) => {
@@ -105,7 +106,8 @@ pub(super) async fn pending(core: &Core, owner: &Owner) -> Result<Option<LocalRe
 /// nothing: a sync that is pushing the record right now makes a row, which the deletion covers then. False: nothing waits.
 pub(super) async fn delete_pending(core: &Core, request: StoreRequest<'_>, record: &Record) -> Result<bool> {
     let (Some(local), Some(_)) = (&core.local, pending(core, request.owner).await?) else { return Ok(false) };
-    let put = local.put_pending(&local_entry(core, request, record, Base::NoRow)).await?;
+    let entry = local_entry(core, request, record, Base::NoRow);
+    let put = local.put_pending(&entry, Basis::Read).await?;
     match put {
         // no tombstone in a row would cover them
         PutPending::Written => local.never_retry(request.owner).await.map(|()| true),

@@ -15,7 +15,7 @@ async fn everything_is_private() {
     let home = Home::new();
     let folder = home.folder.path().join("new");
     let file = LocalFile::open(&folder.join("vault.db")).await.unwrap();
-    file.put_pending(&record(&user("ann"), 1)).await.unwrap();
+    file.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap();
     assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
     let mut names = Vec::new();
     for entry in fs::read_dir(&folder).unwrap() {
@@ -79,7 +79,7 @@ async fn a_private_log_or_index_of_another_mode_is_refused_unread() {
 async fn a_file_in_wal_mode_is_converted_and_loses_nothing() {
     let home = Home::new();
     let file = home.open().await;
-    file.put_pending(&record(&user("ann"), 1)).await.unwrap();
+    file.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap();
     close(file).await;
     let wal = sqlx::sqlite::SqliteConnectOptions::new()
         .filename(home.path())
@@ -91,7 +91,7 @@ async fn a_file_in_wal_mode_is_converted_and_loses_nothing() {
 
     let file = home.open().await;
     assert_eq!(file.pending(&user("ann")).await.unwrap().unwrap().at, 7);
-    file.put_pending(&record(&user("bob"), 1)).await.unwrap();
+    file.put_pending(&record(&user("bob"), 1), Basis::Remembered).await.unwrap();
     assert!(!home.beside("-wal").exists() && !home.beside("-shm").exists());
 }
 
@@ -144,7 +144,7 @@ async fn an_empty_file_that_somebody_made_beforehand_is_used() {
     let home = Home::new();
     fs::write(home.path(), b"").unwrap();
     set_mode(&home.path(), 0o600);
-    home.open().await.put_pending(&record(&user("ann"), 1)).await.unwrap();
+    home.open().await.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap();
 }
 
 #[tokio::test]
@@ -152,19 +152,22 @@ async fn a_write_to_a_file_that_was_moved_is_not_acknowledged() {
     let home = Home::new();
     let file = home.open().await;
     fs::rename(home.path(), home.beside(".moved")).unwrap();
-    let error = file.put_pending(&record(&user("ann"), 1)).await.unwrap_err();
+    let error = file.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LocalStore);
     assert_eq!(home.error().await.kind(), ErrorKind::LocalStore, "another handle does not make a new one");
 
     fs::rename(home.beside(".moved"), home.path()).unwrap();
-    assert_eq!(file.put_pending(&record(&user("ann"), 1)).await.unwrap(), PutPending::Written);
+    assert_eq!(
+        file.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap(),
+        PutPending::Written
+    );
 }
 
 #[tokio::test]
 async fn a_file_of_the_version_before_keeps_what_waits_and_gets_its_columns() {
     let home = Home::new();
     let file = home.open().await;
-    file.put_pending(&record(&user("user-1"), 1)).await.unwrap();
+    file.put_pending(&record(&user("user-1"), 1), Basis::Remembered).await.unwrap();
     close(file).await;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(home.path());
     let mut connection = options.connect().await.unwrap();
@@ -179,7 +182,7 @@ async fn a_file_of_the_version_before_keeps_what_waits_and_gets_its_columns() {
         let file = home.open().await;
         let waits = file.pending(&user("user-1")).await.unwrap().unwrap();
         assert_eq!(waits.text, record(&user("user-1"), 1).text);
-        file.put_pending(&record(&user("user-2"), 2)).await.unwrap();
+        file.put_pending(&record(&user("user-2"), 2), Basis::Remembered).await.unwrap();
         close(file).await;
     }
 }
