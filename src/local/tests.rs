@@ -88,7 +88,7 @@ fn record(owner: &Owner, number: u64) -> LocalRecord {
         text: text(number),
         base: Base::NoRow,
         at: number,
-        waits_for: String::new(),
+        rows: OwnerRows::default(),
     }
 }
 
@@ -256,11 +256,11 @@ async fn a_replica_only_goes_forward() {
     let home = Home::new();
     let file = home.open().await;
     let ann = user("ann");
-    assert_eq!(file.replica(&ann).await.unwrap(), None);
+    assert_eq!(file.replica(&ann, &OwnerRows::default()).await.unwrap(), None);
     for (number, expected) in [(5, 5), (4, 5), (6, 6), (6, 6)] {
-        file.put_replica(&ann, version(number), &text(number), number).await.unwrap();
+        file.put_replica(&ann, &OwnerRows::default(), version(number), &text(number), number).await.unwrap();
         let expected = LocalRecord { base: Base::Unknown, ..record(&ann, expected) };
-        assert_eq!(file.replica(&ann).await.unwrap(), Some(expected));
+        assert_eq!(file.replica(&ann, &OwnerRows::default()).await.unwrap(), Some(expected));
     }
 }
 
@@ -272,7 +272,7 @@ async fn forgetting_leaves_no_byte_of_the_owner_and_all_of_the_others() {
     assert!(!file.holds_tokens().await.unwrap());
     for (owner, base) in [(&ann, 100), (&bob, 200)] {
         file.put_pending(&record(owner, base + 5), Basis::Remembered).await.unwrap();
-        file.put_replica(owner, version(1), &text(base + 1), 1).await.unwrap();
+        file.put_replica(owner, &OwnerRows::default(), version(1), &text(base + 1), 1).await.unwrap();
         file.keep(owner, KeptKind::Superseded, &text(base + 2), "older", 1).await.unwrap();
         file.keep(owner, KeptKind::Superseded, &text(base + 3), "older", 1).await.unwrap();
     }

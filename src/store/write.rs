@@ -299,7 +299,7 @@ impl<'a> Write<'a> {
             return Err(Error::new(ErrorKind::OutcomeUnknown, message).with_hint(hint).into());
         }
         self.seen = self.seen.max(newest.map(|newest| newest.version));
-        self.base = newest.map_or(Base::NoRow, |newest| Base::Version(newest.version));
+        self.base = newest.map_or(Base::NoRecord, |newest| Base::Version(newest.version));
         if self.tried.as_ref() == Some(&found.rows) {
             return self.explain("the row is there, but a policy or a trigger keeps it from being written");
         }
