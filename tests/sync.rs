@@ -375,7 +375,9 @@ async fn what_a_trigger_refuses_for_a_moment_stays_pending() {
             assert_eq!((counts(&report), &report.stopped), ([0, 0, 0, 0, 2], &None), "{body}: {report:?}");
             assert!(report.blocked[0].1.contains("function fail"), "{report:?}");
         }
-        assert!(!vault.status().await.unwrap().database.unwrap().breaker_open, "{body}");
+        let status = vault.status().await.unwrap();
+        assert!(!status.database.unwrap().breaker_open, "{body}");
+        assert_eq!(status.local.unwrap().blocked, 2, "{body}");
     }
     // after several tries and a day somebody has to look; then they are tried once more
     let later = hosts.host(0, &db.url).clock(off_by(25 * HOUR)).build().await.unwrap();
@@ -519,7 +521,7 @@ async fn what_waits_for_another_table_or_filter_is_not_pushed() {
         if layout != named_table("profiles") {
             vault.store(&owner("user-1"), &small_config("here")).await.unwrap();
         }
-        assert_eq!(local(&vault).await.pending, 1);
+        assert_eq!((local(&vault).await.pending, local(&vault).await.blocked), (1, 1));
         vault.close().await;
         let away = unplugged_builder(&hosts, 0).layout(layout).build().await.unwrap();
         let error = away.store(&owner("user-1"), &small_config("here")).await.unwrap_err();
@@ -555,7 +557,8 @@ async fn what_waits_for_another_database_is_not_pushed() {
     assert!(report.blocked[0].1.contains(&format!("in database {name} of server")), "{report:?}");
     assert_eq!(said(&[&vault], &owner("user-1")).await, ["NotFound"]);
     vault.store(&owner("user-1"), &small_config("production")).await.unwrap();
-    assert_eq!(local(&vault).await.pending, 1, "a store here does not take its place");
+    let status = local(&vault).await;
+    assert_eq!((status.pending, status.blocked), (1, 1), "a store here does not take its place");
     to_production.set(Mode::Refuse).await;
     assert_eq!(
         said(&[&vault], &owner("copied")).await,

@@ -27,6 +27,8 @@ const GET: &str =
  FROM (SELECT 1) LEFT JOIN pending ON tenant = ?1 AND user = ?2";
 const AFTER: &str = "SELECT tenant, user, version, text, base, at, waits_for, database FROM pending
  WHERE (tenant, user) > (?1, ?2) ORDER BY tenant, user LIMIT ?3";
+const BLOCKED: &str = "SELECT count(*) FROM pending WHERE tries > 0
+ OR (?1 <> '' AND waits_for NOT IN ('', ?1)) OR (?2 <> '' AND database NOT IN ('', ?2))";
 const OLDEST: &str = "SELECT min(at) FROM pending";
 pub(super) const REMOVE: &str = "DELETE FROM pending WHERE tenant = ?1 AND user = ?2 AND text = ?3";
 const SUPERSEDE: &str = "DELETE FROM pending WHERE tenant = ?1 AND user = ?2 AND version <= ?3
@@ -165,6 +167,18 @@ impl LocalFile {
     ) -> Result<Vec<LocalRecord>> {
         let get = || sqlx::query(AFTER).bind(tenant).bind(user).bind(limit).fetch_all(&self.inner.readers);
         self.read(get).await?.iter().map(|row| self.pending_record(row)).collect()
+    }
+
+    /// How many of them a sync with these rows leaves: the database has refused them, or they are for other rows.
+    pub(crate) async fn blocked(&self, rows: &OwnerRows) -> Result<u64> {
+        let blocked = || {
+            sqlx::query_scalar(BLOCKED)
+                .bind(rows.table.as_str())
+                .bind(rows.database.as_str())
+                .fetch_one(&self.inner.readers)
+        };
+        let blocked: i64 = self.read(blocked).await?;
+        Ok(blocked.try_into().unwrap_or(0))
     }
 
     /// When the first of them was put there, if there is any.

@@ -109,11 +109,13 @@ pub(super) async fn pools(path: &Path, options: SqliteConnectOptions) -> Result<
     let writer = opened?;
     let mut connection =
         writer.acquire().await.map_err(|error| errors::meaning(path, "cannot open", error))?;
-    if let Some(older @ 1..VERSION) = version(path, &mut connection).await? {
+    let found = version(path, &mut connection).await?;
+    drop(connection);
+    if let Some(older @ 1..VERSION) = found {
+        writer.close().await; // and with it the guard, now and not in the background
         let problem = format!("has schema version {older} as long as a process of an older program uses it");
         return Err(refused(path, &problem, "stop the processes that use it, then start again"));
     }
-    drop(connection);
     Ok((writer, pool(READERS).connect_lazy_with(options)))
 }
 

@@ -181,9 +181,9 @@ async fn pending_records_are_removed_by_exact_text_and_superseded_by_version() {
     assert!(file.remove_pending(&ann, &text(5)).await.unwrap());
     assert!(!file.remove_pending(&ann, &text(5)).await.unwrap());
 
-    file.supersede(&bob, version(4), "").await.unwrap();
+    file.supersede(&bob, version(4), &OwnerRows::default()).await.unwrap();
     assert!(file.pending(&bob).await.unwrap().is_some());
-    file.supersede(&bob, version(5), "").await.unwrap();
+    file.supersede(&bob, version(5), &OwnerRows::default()).await.unwrap();
     assert!(file.pending(&bob).await.unwrap().is_none());
     assert_eq!(file.counts().await.unwrap(), Counts::default());
 }
@@ -196,7 +196,7 @@ async fn a_dead_letter_comes_back_whole() {
     let (ann, bob) = (user("ann"), user("bob"));
     let waiting = LocalRecord {
         base: Base::Version(version(1)),
-        waits_for: "public.t by id".to_owned(),
+        rows: OwnerRows { table: "public.t by id".to_owned(), database: "d".to_owned() },
         ..record(&ann, 5)
     };
     for record in [&waiting, &record(&bob, 6)] {

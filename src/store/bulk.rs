@@ -17,7 +17,7 @@ use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::record::version::{Millis, Version};
 use crate::store::core::{Core, LoadedRecord, StoreRequest, StoredRecord};
-use crate::store::fallback::{pending, remember_stored, still_unknown};
+use crate::store::fallback::{pending, remains_unknown, remember_stored};
 use crate::store::keyring_check::{require_own_keyring, wrong_keyring};
 use crate::store::load::{Found, load, may_lie_elsewhere, newest, read_database, remember};
 use crate::store::reload::reload_keyring;
@@ -203,7 +203,7 @@ pub(crate) async fn store_many(
         results[*at] = results[*at].take().map(|result| {
             result.map_err(|error| match error.kind() {
                 ErrorKind::OutcomeUnknown => error,
-                _ => still_unknown(&unknown.as_ref().expect("it has places").error, error),
+                _ => remains_unknown(&unknown.as_ref().expect("it has places").error, error),
             })
         });
     }

@@ -27,13 +27,13 @@ pub(super) async fn fall_back(
         Err(error) => Err(error),
     };
     stored.map_err(|local| match fault.error.kind() {
-        ErrorKind::OutcomeUnknown => still_unknown(&fault.error, local),
+        ErrorKind::OutcomeUnknown => remains_unknown(&fault.error, local),
         _ => local,
     })
 }
 
 /// What may have been written stays so, whatever fails afterwards.
-pub(super) fn still_unknown(unknown: &Error, later: Error) -> Error {
+pub(super) fn remains_unknown(unknown: &Error, later: Error) -> Error {
     let hint = format!(
         "it is kept nowhere else ({later}): load the record, and store again if it is not what you want"
     );
