@@ -219,18 +219,3 @@ async fn a_lost_answer_is_read_back() {
         assert_eq!(said(&[&vault], &from).await, ["NotFound"]);
     }
 }
-
-/// Nor does this process, or its local file, go on as if the old owner had it.
-#[tokio::test]
-async fn a_move_that_was_read_back_leaves_no_copy_for_offline_reads() {
-    let (db, hosts) = stage(ALL_COLUMNS).await;
-    let proxy = CutProxy::start(&db.url).await;
-    let vault = hosts.host(0, proxy.url()).timeouts(QUICK).offline_reads().build().await.unwrap();
-    vault.store(&owner("old"), &full_config(1)).await.unwrap();
-    proxy.set(Mode::CutAfterRequest(Request::Message(b"COMMIT"))).await;
-    vault.rename_owner(&owner("old"), &owner("new")).await.unwrap();
-    assert_eq!(proxy.cuts(), 1);
-    assert_eq!(local(&vault).await.replicas, 0);
-    proxy.set(Mode::Refuse).await;
-    assert_eq!(said(&[&vault], &owner("old")).await, ["Unavailable"]);
-}
