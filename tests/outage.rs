@@ -315,6 +315,36 @@ async fn without_a_fallback_a_store_fails_and_nothing_is_kept() {
     assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config(2));
 }
 
+/// The local file fails too, after an answer was lost: the caller must not be told that nothing was written.
+#[tokio::test]
+async fn a_local_file_that_fails_after_a_lost_answer_leaves_the_outcome_unknown() {
+    for in_bulk in [false, true] {
+        let stage = Stage::new(&format!("{ALL_COLUMNS}; {NOTE_WRITES}")).await;
+        let vault = stage.vault().await;
+        vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+        let lock = Lock::on_all_rows(&stage.db.url).await;
+        let store = tokio::spawn({
+            let vault = vault.clone();
+            async move {
+                let (owner, config) = (owner("user-1"), full_config(2));
+                match in_bulk {
+                    false => vault.store(&owner, &config).await,
+                    true => vault.store_many(&[(owner, config)]).await.unwrap().remove(0),
+                }
+            }
+        });
+        until_waiting(&stage.db.url, 1).await;
+        let file = stage.hosts.local_file(0);
+        std::fs::rename(&file, file.with_extension("moved")).unwrap();
+        stage.proxy.set(Mode::Refuse).await;
+        lock.release().await;
+        let error = store.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "in bulk: {in_bulk}, {error}");
+        assert!(error.hint().contains("local.db"), "{}", error.hint());
+        until(async || stage.writes().await == 2).await;
+    }
+}
+
 #[tokio::test]
 async fn offline_reads_say_that_they_are_stale() {
     let stage = Stage::new(ALL_COLUMNS).await;

@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use retell_vault::keyring::KeyId;
 use retell_vault::records::Source;
 use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions};
@@ -143,6 +146,18 @@ async fn standby_refuses_operators(stage: &Stage, owner: &Owner, old: KeyId) {
     let operator = &stage.reader().await;
     is_refused_by_standby(rotate(operator, &small()).await, "rotate");
     is_refused_by_standby(operator.destroy_key(old, at_once()).await, "key destroy");
+    let [keyring, home] = [0, 1].map(|host| stage.hosts.local_file(host).parent().unwrap().to_owned());
+    std::fs::copy(keyring.join("keyring.json"), home.join("keyring.json")).unwrap();
+    let command = Command::new(env!("CARGO_BIN_EXE_retell-vault"))
+        .arg("rotate")
+        .env("RETELL_VAULT_HOME", home)
+        .env("RETELL_VAULT_WRAPPING_KEY", STANDARD.encode([7; 32]))
+        .env("DATABASE_URL", stage.standby.url())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(command.stderr).unwrap();
+    assert!(!command.status.success() && said.contains("is a standby"), "{said}");
+    assert!(said.contains("name the primary server") && !said.contains("is up"), "{said}");
     let schema = operator.schema();
     let plan = schema.plan(Profile::FullProfile).await.unwrap();
     assert!(!plan.is_empty());

@@ -209,6 +209,54 @@ async fn a_pending_record_whose_base_was_overwritten_by_someone_else_keeps_the_l
     assert_eq!(said(&[&vault, &other], &owner("user-1")).await, [key("pending_2"), key("pending_2")]);
 }
 
+/// Stores in the local file after the row was read, and says why: the disk of the server is full.
+async fn store_while_the_disk_is_full(db: &TestDb, hosts: &Hosts, config: &RetellConfig) {
+    db.exec(&raising("53100")).await;
+    let proxy = CutProxy::start(&db.url).await;
+    proxy.set(Mode::HideRaise).await;
+    let vault = hosts.host(0, proxy.url()).build().await.unwrap();
+    assert!(vault.store(&owner("user-1"), config).await.unwrap().degraded.is_some());
+    vault.close().await;
+    db.exec("DROP TRIGGER raise_it ON user_profiles; DROP FUNCTION raise_it").await;
+}
+
+/// A later write that has read the row itself is based on what it has read, and not on what the first one knew.
+#[tokio::test]
+async fn a_later_write_that_has_read_the_row_is_based_on_that() {
+    const REMOVED: &str = "DELETE FROM user_profiles";
+    const MADE_ANEW: &str =
+        "DELETE FROM user_profiles; INSERT INTO user_profiles (user_id) VALUES ('user-1')";
+    // what is done to the row before the later write, and after it, and whether the record may be pushed then
+    for (before, after, is_pushed) in [
+        (MADE_ANEW, "", true),
+        (REMOVED, "", true),
+        ("", "", true),
+        (MADE_ANEW, REMOVED, false),
+        ("", REMOVED, false),
+        ("", MADE_ANEW, false),
+    ] {
+        let (db, hosts) = stage(ALL_COLUMNS).await;
+        let proxy = CutProxy::start(&db.url).await;
+        let vault = hosts.host(0, proxy.url()).timeouts(QUICK).build().await.unwrap();
+        // where the row is to be removed, the first write knows nothing of it; else it knows it
+        let writer = if is_pushed { &vault } else { &hosts.host(1, &db.url).build().await.unwrap() };
+        writer.store(&owner("user-1"), &full_config("row")).await.unwrap();
+        proxy.set(Mode::Refuse).await;
+        assert!(vault.store(&owner("user-1"), &full_config("first")).await.unwrap().degraded.is_some());
+        vault.close().await;
+        db.exec(before).await;
+        store_while_the_disk_is_full(&db, &hosts, &full_config("later")).await;
+        db.exec(after).await;
+
+        let vault = hosts.host(0, &db.url).build().await.unwrap();
+        let report = vault.sync().await.unwrap();
+        let (case, pushed) = (format!("{before:?}, {after:?}: {report:?}"), u64::from(is_pushed));
+        assert_eq!(counts(&report), [pushed, 0, 0, 1 - pushed, 0], "{case}");
+        let expected = if is_pushed { key("later") } else { "NotFound".to_owned() };
+        assert_eq!(said(&[&vault], &owner("user-1")).await, [expected], "{case}");
+    }
+}
+
 #[tokio::test]
 async fn of_equal_versions_the_row_wins_unless_they_say_the_same() {
     let (db, hosts) = stage(ALL_COLUMNS).await;
@@ -329,7 +377,9 @@ async fn what_a_trigger_refuses_for_a_moment_stays_pending() {
             assert_eq!((counts(&report), &report.stopped), ([0, 0, 0, 0, 2], &None), "{body}: {report:?}");
             assert!(report.blocked[0].1.contains("function fail"), "{report:?}");
         }
-        assert!(!vault.status().await.unwrap().database.unwrap().breaker_open, "{body}");
+        let status = vault.status().await.unwrap();
+        assert!(!status.database.unwrap().breaker_open, "{body}");
+        assert_eq!(status.local.unwrap().blocked, 2, "{body}");
     }
     // after several tries and a day somebody has to look; then they are tried once more
     let later = hosts.host(0, &db.url).clock(off_by(25 * HOUR)).build().await.unwrap();
@@ -473,7 +523,7 @@ async fn what_waits_for_another_table_or_filter_is_not_pushed() {
         if layout != named_table("profiles") {
             vault.store(&owner("user-1"), &small_config("here")).await.unwrap();
         }
-        assert_eq!(local(&vault).await.pending, 1);
+        assert_eq!((local(&vault).await.pending, local(&vault).await.blocked), (1, 1));
         vault.close().await;
         let away = unplugged_builder(&hosts, 0).layout(layout).build().await.unwrap();
         let error = away.store(&owner("user-1"), &small_config("here")).await.unwrap_err();
@@ -483,6 +533,123 @@ async fn what_waits_for_another_table_or_filter_is_not_pushed() {
     let vault = hosts.host(0, &db.url).layout(profiles("retell")).build().await.unwrap();
     assert_eq!(counts(&vault.sync().await.unwrap()), [1, 0, 0, 0, 0]);
     assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, small_config("waits"));
+}
+
+/// Staging and production have the same table. What waits is for the database that it was stored for, by whichever address.
+#[tokio::test]
+async fn what_waits_for_another_database_is_not_pushed() {
+    let ((staging, hosts), production) = (stage(ALL_COLUMNS).await, TestDb::create().await);
+    production.exec(ALL_COLUMNS).await;
+    let (to_staging, to_production) =
+        (CutProxy::start(&staging.url).await, CutProxy::start(&production.url).await);
+    let vault = hosts.host(0, to_staging.url()).timeouts(QUICK).offline_reads().build().await.unwrap();
+    vault.store(&owner("copied"), &small_config("copied")).await.unwrap();
+    vault.close().await;
+    // it starts in the outage: the local file knows which database is at this address
+    to_staging.set(Mode::Refuse).await;
+    let vault = hosts.host(0, to_staging.url()).timeouts(QUICK).offline_reads().build().await.unwrap();
+    vault.store(&owner("user-1"), &small_config("waits")).await.unwrap();
+    assert_eq!(said(&[&vault], &owner("copied")).await, [key("copied")]);
+    vault.close().await;
+
+    let vault = hosts.host(0, to_production.url()).timeouts(QUICK).offline_reads().build().await.unwrap();
+    let report = vault.sync().await.unwrap();
+    assert_eq!(counts(&report), [0, 0, 0, 0, 1], "{report:?}");
+    let name = staging.url.rsplit('/').next().unwrap();
+    assert!(report.blocked[0].1.contains(&format!("in database {name} of server")), "{report:?}");
+    assert_eq!(said(&[&vault], &owner("user-1")).await, ["NotFound"]);
+    vault.store(&owner("user-1"), &small_config("production")).await.unwrap();
+    let status = local(&vault).await;
+    assert_eq!((status.pending, status.blocked), (1, 1), "a store here does not take its place");
+    to_production.set(Mode::Refuse).await;
+    assert_eq!(
+        said(&[&vault], &owner("copied")).await,
+        ["Unavailable"],
+        "nor is a copy this database's answer"
+    );
+    let error = vault.store(&owner("user-1"), &small_config("later")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    vault.close().await;
+
+    // the same database by another address
+    let vault = hosts.host(0, &staging.url).build().await.unwrap();
+    assert_eq!(counts(&vault.sync().await.unwrap()), [1, 0, 0, 0, 0]);
+    assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, small_config("waits"));
+}
+
+/// As before, where it was stored by an older program, or for a server that does not tell which one it is.
+#[tokio::test]
+async fn what_waits_for_a_database_that_nobody_knows_is_pushed() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let may = "GRANT ALL ON user_profiles TO guest; REVOKE ALL ON FUNCTION pg_catalog.pg_control_system() FROM PUBLIC";
+    let role = role::Role::create(&db, may).await;
+    let vault = hosts.host(0, &role.url).build().await.unwrap();
+    vault.store(&owner("warm-up"), &full_config(0)).await.unwrap();
+    vault.close().await;
+    store_offline(&hosts, 0, 0, &full_config("waits")).await;
+    let vault = hosts.host(0, &role.url).build().await.unwrap();
+    assert_eq!(counts(&vault.sync().await.unwrap()), [1, 0, 0, 0, 0]);
+    assert_eq!(said(&[&vault], &owner("user-1")).await, [key("waits")]);
+}
+
+/// Nothing on the server ends the statement: neither a limit of the pool nor one of the role.
+#[tokio::test]
+async fn an_owner_whose_push_hangs_keeps_no_other_from_being_pushed() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    db.exec("INSERT INTO user_profiles (user_id) VALUES ('user-0'), ('user-1')").await;
+    let unplugged = unplugged_builder(&hosts, 0).build().await.unwrap();
+    for user in ["user-0", "user-1"] {
+        assert!(unplugged.store(&owner(user), &full_config(1)).await.unwrap().degraded.is_some());
+    }
+    unplugged.close().await;
+    let vault = hosts.offline(0).pool(db.pool()).timeouts(QUICK).build().await.unwrap();
+    let lock = Lock::on_row(&db.url, "user-0").await;
+    let report = vault.sync().await.unwrap();
+    assert_eq!((counts(&report), &report.stopped), ([1, 0, 0, 0, 1], &None), "{report:?}");
+    assert_eq!(report.blocked[0].0, owner("user-0"));
+    assert_eq!(said(&[&vault], &owner("user-1")).await, [key(1)]);
+    lock.release().await;
+    until(async || vault.sync().await.unwrap().stopped.is_none() && local(&vault).await.pending == 0).await;
+    assert_eq!(local(&vault).await.dead_letters, 0);
+}
+
+/// Whether the local file was used with a database tells what a restored file may bring back.
+#[tokio::test]
+async fn the_first_push_and_nothing_before_it_notes_that_the_file_was_used() {
+    let used = async |hosts: &Hosts| -> i64 {
+        let mut file = sqlite(hosts, 0).await;
+        let noted = "SELECT count(*) FROM meta WHERE name = 'used_since'";
+        sqlx::query_scalar(noted).fetch_one(&mut file).await.unwrap()
+    };
+    for by_sync in [true, false] {
+        let (db, hosts) = stage(ALL_COLUMNS).await;
+        let proxy = CutProxy::start(&db.url).await;
+        proxy.set(Mode::Refuse).await;
+        let build = || hosts.host(0, proxy.url()).timeouts(QUICK);
+        let elsewhere = build().layout(named_table("profiles")).build().await.unwrap();
+        elsewhere.store(&owner("elsewhere"), &full_config(1)).await.unwrap();
+        elsewhere.close().await;
+        let vault = build().build().await.unwrap();
+        if !by_sync {
+            vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+        }
+        proxy.set(Mode::Pass).await;
+        // once the breaker lets somebody through
+        until(async || vault.load(&owner("nobody")).await.unwrap_err().kind() == ErrorKind::NotFound).await;
+        assert_eq!(used(&hosts).await, 0);
+        if by_sync {
+            assert_eq!(counts(&vault.sync().await.unwrap()), [0, 0, 0, 0, 1]);
+            assert_eq!(used(&hosts).await, 0, "nothing was asked");
+        } else {
+            let user = owner("user-1");
+            let modified = vault.modify(&user, |config| {
+                *config = full_config(2);
+                Ok(())
+            });
+            assert!(modified.await.unwrap().degraded.is_none());
+            assert_eq!(used(&hosts).await, 1);
+        }
+    }
 }
 
 /// A copy for offline reads is never older than what was pushed, and goes away where nobody asked for it any more.

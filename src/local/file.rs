@@ -3,6 +3,7 @@
 //! Beside FILE lie `FILE-journal` of SQLite, which is empty but during a write, `FILE.lock`, which says who
 //! uses it, and `FILE.corrupt-*`, which was set aside. Several processes may use one file at the same time.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,8 +46,19 @@ pub(crate) enum Base {
     Unknown,
     /// There was no row.
     NoRow,
+    /// There was a row, and no record in it.
+    NoRecord,
     /// The row held this version.
     Version(Version),
+}
+
+/// How a write knows what it is based on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Basis {
+    /// It has read the row itself.
+    Read,
+    /// It has not: this process or the local file remembers the row, or nothing does.
+    Remembered,
 }
 
 /// One record of the local file.
@@ -59,8 +71,34 @@ pub(crate) struct LocalRecord {
     /// Always `Unknown` in a replica.
     pub(crate) base: Base,
     pub(crate) at: Millis,
-    /// The table and the filter that it is for; empty where it was stored without a database, and in a replica.
-    pub(crate) waits_for: String,
+    /// Empty where it was stored without a database.
+    pub(crate) rows: OwnerRows,
+}
+
+/// The rows of an owner that a record is for. What nobody knew is empty, and may be anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct OwnerRows {
+    /// The table, the columns of the owner, and the filter.
+    pub(crate) table: String,
+    /// What tells the database from others.
+    pub(crate) database: String,
+}
+
+impl OwnerRows {
+    /// Whether both may be the same rows.
+    pub(crate) fn may_be(&self, other: &Self) -> bool {
+        let may_be = |a: &str, b: &str| a == b || a.is_empty() || b.is_empty();
+        may_be(&self.table, &other.table) && may_be(&self.database, &other.database)
+    }
+}
+
+impl fmt::Display for OwnerRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.database.as_str() {
+            "" => f.write_str(&self.table),
+            database => write!(f, "{} in database {database}", self.table),
+        }
+    }
 }
 
 /// What became of a pending record that was to be put.
@@ -70,8 +108,8 @@ pub(crate) enum PutPending {
     Written,
     /// Nothing was written: this version is there, which is as new or newer.
     Newer(Version),
-    /// Nothing was written: what is there waits for the rows of another table or filter.
-    Elsewhere(String),
+    /// Nothing was written: what is there waits for other rows.
+    Elsewhere(OwnerRows),
 }
 
 /// Why a text is kept.
@@ -181,14 +219,15 @@ impl LocalFile {
         self.still_there().map(|()| done)
     }
 
-    pub(super) fn record(&self, row: &SqliteRow, base: Base, waits_for: &str) -> Result<LocalRecord> {
+    /// An entry of a table that notes its rows in two columns, of which the first has this name.
+    pub(super) fn record(&self, row: &SqliteRow, base: Base, table: &str) -> Result<LocalRecord> {
         Ok(LocalRecord {
             owner: self.owner(row)?,
             version: self.version(self.column(row, "version")?)?,
             text: self.column(row, "text")?,
             base,
             at: self.at(row)?,
-            waits_for: waits_for.to_owned(),
+            rows: OwnerRows { table: self.column(row, table)?, database: self.column(row, "database")? },
         })
     }
 

@@ -9,7 +9,7 @@ use crate::record::token::{KeyId, VERSION_AT, VERSION_LEN};
 use crate::record::version::{Millis, Version};
 
 use crate::local::errors;
-use crate::local::file::{Base, Counts, Kept, KeptKind, LocalFile, LocalRecord, tenant, to_sql};
+use crate::local::file::{Base, Counts, Kept, KeptKind, LocalFile, LocalRecord, OwnerRows, tenant, to_sql};
 use crate::local::pending::REMOVE;
 
 /// How long the part of a token is that names suite, key and version.
@@ -23,8 +23,8 @@ pub(super) const KEEP: &str = "INSERT INTO kept (tenant, user, kind, text, reaso
   AND (text = ?4 OR (?3 = 'loser' AND length(?4) > ?7 AND substr(text, 1, ?7) = substr(?4, 1, ?7))))";
 // the same, of what is pending
 const KEEP_PENDING: &str =
-    "INSERT INTO kept (tenant, user, kind, text, reason, at, version, base, stored_at, waits_for)
- SELECT tenant, user, ?3, text, ?5, ?6, version, base, at, waits_for FROM pending
+    "INSERT INTO kept (tenant, user, kind, text, reason, at, version, base, stored_at, waits_for, database)
+ SELECT tenant, user, ?3, text, ?5, ?6, version, base, at, waits_for, database FROM pending
  WHERE tenant = ?1 AND user = ?2 AND text = ?4 AND NOT EXISTS
  (SELECT 1 FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = ?3
   AND (text = ?4 OR (?3 = 'loser' AND length(?4) > ?7 AND substr(text, 1, ?7) = substr(?4, 1, ?7))))";
@@ -32,13 +32,17 @@ const KEPT_AFTER: &str = "SELECT id, tenant, user, kind, text, reason, at FROM k
  WHERE id > ?1 ORDER BY id LIMIT ?2";
 // what the database never took is nowhere else: only an operator drops it
 const PURGE: &str = "DELETE FROM kept WHERE at < ?1 AND kind <> 'dead-letter'";
-const PUT_REPLICA: &str = "INSERT INTO replica (tenant, user, version, text, at) VALUES (?1, ?2, ?3, ?4, ?5)
- ON CONFLICT (tenant, user) DO UPDATE SET version = excluded.version, text = excluded.text, at = excluded.at
- WHERE replica.version < excluded.version";
-const REPLICA: &str = "SELECT tenant, user, version, text, at FROM replica WHERE tenant = ?1 AND user = ?2";
+// one that was taken from another database says nothing of this one
+const PUT_REPLICA: &str = "INSERT INTO replica (tenant, user, rows, database, version, text, at)
+ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (tenant, user, rows) DO UPDATE
+ SET database = excluded.database, version = excluded.version, text = excluded.text, at = excluded.at
+ WHERE replica.version < excluded.version
+ OR NOT (replica.database = excluded.database OR '' IN (replica.database, excluded.database))";
+const REPLICA: &str = "SELECT tenant, user, rows, database, version, text, at FROM replica
+ WHERE tenant = ?1 AND user = ?2 AND rows = ?3 AND (database IN ('', ?4) OR ?4 = '')";
 const NEVER_RETRY: &str =
     "UPDATE kept SET version = NULL WHERE tenant = ?1 AND user = ?2 AND kind = 'dead-letter'";
-const REMOVE_REPLICA: &str = "DELETE FROM replica WHERE tenant = ?1 AND user = ?2";
+const REMOVE_REPLICA: &str = "DELETE FROM replica WHERE tenant = ?1 AND user = ?2 AND rows = ?3";
 const COUNTS: &str = "SELECT (SELECT count(*) FROM pending), (SELECT count(*) FROM replica),
  (SELECT count(*) FROM kept WHERE kind = 'loser'), (SELECT count(*) FROM kept WHERE kind = 'replaced'),
  (SELECT count(*) FROM kept WHERE kind = 'dead-letter')";
@@ -160,6 +164,7 @@ impl LocalFile {
     pub(crate) async fn put_replica(
         &self,
         owner: &Owner,
+        rows: &OwnerRows,
         version: Version,
         text: &str,
         at: Millis,
@@ -168,6 +173,8 @@ impl LocalFile {
             let done = sqlx::query(PUT_REPLICA)
                 .bind(tenant(owner))
                 .bind(owner.user_id().as_str())
+                .bind(rows.table.as_str())
+                .bind(rows.database.as_str())
                 .bind(version.to_string())
                 .bind(text)
                 .bind(to_sql(at))
@@ -177,19 +184,23 @@ impl LocalFile {
         self.write(put).await
     }
 
-    /// Drops the replica of an owner of whom the database holds nothing any more.
-    pub(crate) async fn remove_replica(&self, owner: &Owner) -> Result<()> {
-        self.of_owner(REMOVE_REPLICA, owner).await
+    /// Drops the replica of an owner of whom these rows hold nothing any more.
+    pub(crate) async fn remove_replica(&self, owner: &Owner, rows: &OwnerRows) -> Result<()> {
+        let remove = || async move {
+            let done = sqlx::query(REMOVE_REPLICA)
+                .bind(tenant(owner))
+                .bind(owner.user_id().as_str())
+                .bind(rows.table.as_str())
+                .execute(&self.inner.writer);
+            done.await.map(drop)
+        };
+        self.write(remove).await
     }
 
     /// The dead letters of an owner stay, and none of them is ever tried again: what they hold was deleted.
     pub(crate) async fn never_retry(&self, owner: &Owner) -> Result<()> {
-        self.of_owner(NEVER_RETRY, owner).await
-    }
-
-    async fn of_owner(&self, sql: &'static str, owner: &Owner) -> Result<()> {
         let change = || async move {
-            let done = sqlx::query(sql)
+            let done = sqlx::query(NEVER_RETRY)
                 .bind(tenant(owner))
                 .bind(owner.user_id().as_str())
                 .execute(&self.inner.writer);
@@ -198,16 +209,18 @@ impl LocalFile {
         self.write(change).await
     }
 
-    /// What the database held when it was last seen.
-    pub(crate) async fn replica(&self, owner: &Owner) -> Result<Option<LocalRecord>> {
+    /// What these rows held when they were last seen.
+    pub(crate) async fn replica(&self, owner: &Owner, rows: &OwnerRows) -> Result<Option<LocalRecord>> {
         let get = || {
             sqlx::query(REPLICA)
                 .bind(tenant(owner))
                 .bind(owner.user_id().as_str())
+                .bind(rows.table.as_str())
+                .bind(rows.database.as_str())
                 .fetch_optional(&self.inner.readers)
         };
         let row = self.read(get).await?;
-        row.map(|row| self.record(&row, Base::Unknown, "")).transpose()
+        row.map(|row| self.record(&row, Base::Unknown, "rows")).transpose()
     }
 
     /// Erases everything of an owner.

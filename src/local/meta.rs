@@ -16,6 +16,10 @@ const USED_SINCE: &str = "SELECT value FROM meta WHERE name = 'used_since'";
 const PUT_USED_SINCE: &str =
     "INSERT INTO meta (name, value) VALUES ('used_since', ?1) ON CONFLICT DO NOTHING";
 
+const DATABASE_AT: &str = "SELECT value FROM meta WHERE name = 'database_at:' || ?1";
+const PUT_DATABASE_AT: &str = "INSERT INTO meta (name, value) VALUES ('database_at:' || ?1, ?2)
+ ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+
 const ADOPTED: &str = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'adopted:' || ?1)";
 const PUT_ADOPTED: &str =
     "INSERT INTO meta (name, value) VALUES ('adopted:' || ?1, ?1) ON CONFLICT DO NOTHING";
@@ -82,6 +86,23 @@ impl LocalFile {
     /// Notes that it is. The first note stays.
     pub(crate) async fn note_used_since(&self, now: Millis) -> Result<()> {
         self.put(PUT_USED_SINCE, &now.to_string()).await
+    }
+
+    /// Which database was met last at an address.
+    pub(crate) async fn database_at(&self, address: &str) -> Result<Option<String>> {
+        self.read(|| sqlx::query_scalar(DATABASE_AT).bind(address).fetch_optional(&self.inner.readers)).await
+    }
+
+    /// Notes which one it is. Nothing is written when it is noted already.
+    pub(crate) async fn note_database_at(&self, address: &str, identity: &str) -> Result<()> {
+        if self.database_at(address).await?.is_some_and(|noted| noted == identity) {
+            return Ok(());
+        }
+        let put = || async move {
+            let done = sqlx::query(PUT_DATABASE_AT).bind(address).bind(identity).execute(&self.inner.writer);
+            done.await.map(drop)
+        };
+        self.write(put).await
     }
 
     /// Whether an operator has said that the keyring of this file belongs to a table, whatever tokens are in it.

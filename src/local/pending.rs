@@ -6,35 +6,39 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::record::owner::Owner;
 use crate::record::version::{Millis, Version};
 
-use crate::local::file::{Base, LocalFile, LocalRecord, PutPending, tenant, to_sql};
+use crate::local::file::{Base, Basis, LocalFile, LocalRecord, OwnerRows, PutPending, tenant, to_sql};
 
-// An existing base stays: what the first of several offline writes was based on is what the row held.
+// An existing base stays, unless the write has read the row itself (?9): what the first of several offline writes was based on
+// is what the row held.
 const PUT: &str =
-    "INSERT INTO pending (tenant, user, version, text, base, at, waits_for) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    "INSERT INTO pending (tenant, user, version, text, base, at, waits_for, database) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
  ON CONFLICT (tenant, user) DO UPDATE SET version = excluded.version, text = excluded.text, at = excluded.at,
- waits_for = max(pending.waits_for, excluded.waits_for), tries = 0, refused_at = 0
+ base = CASE ?9 WHEN 'read' THEN excluded.base ELSE pending.base END, waits_for = max(pending.waits_for, excluded.waits_for), database = max(pending.database, excluded.database), tries = 0, refused_at = 0
  WHERE pending.version < excluded.version
- AND (pending.waits_for = excluded.waits_for OR '' IN (pending.waits_for, excluded.waits_for))";
-const PUT_FIRST: &str = "INSERT INTO pending (tenant, user, version, text, base, at, waits_for) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
+ AND (pending.waits_for = excluded.waits_for OR '' IN (pending.waits_for, excluded.waits_for))
+ AND (pending.database = excluded.database OR '' IN (pending.database, excluded.database))";
+const PUT_FIRST: &str = "INSERT INTO pending (tenant, user, version, text, base, at, waits_for, database) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
 const PUT_OVER: &str = "UPDATE pending SET version = ?3, text = ?4, at = ?6, tries = 0, refused_at = 0
- WHERE tenant = ?1 AND user = ?2 AND ?5 IS NOT NULL AND ?7 IS NOT NULL AND version = ?8";
-const THERE: &str = "SELECT version, text, waits_for FROM pending WHERE tenant = ?1 AND user = ?2";
+ WHERE tenant = ?1 AND user = ?2 AND ?5 IS NOT NULL AND ?7 IS NOT NULL AND ?8 IS NOT NULL AND version = ?9";
+const THERE: &str = "SELECT version, text, waits_for, database FROM pending WHERE tenant = ?1 AND user = ?2";
 // one row in any case: whether anything is pending at all, and the owner's entry, of one moment
 const GET: &str =
-    "SELECT EXISTS (SELECT 1 FROM pending) AS any, tenant, user, version, text, base, at, waits_for
+    "SELECT EXISTS (SELECT 1 FROM pending) AS any, tenant, user, version, text, base, at, waits_for, database
  FROM (SELECT 1) LEFT JOIN pending ON tenant = ?1 AND user = ?2";
-const AFTER: &str = "SELECT tenant, user, version, text, base, at, waits_for FROM pending
+const AFTER: &str = "SELECT tenant, user, version, text, base, at, waits_for, database FROM pending
  WHERE (tenant, user) > (?1, ?2) ORDER BY tenant, user LIMIT ?3";
+const BLOCKED: &str = "SELECT count(*) FROM pending WHERE tries > 0
+ OR (?1 <> '' AND waits_for NOT IN ('', ?1)) OR (?2 <> '' AND database NOT IN ('', ?2))";
 const OLDEST: &str = "SELECT min(at) FROM pending";
 pub(super) const REMOVE: &str = "DELETE FROM pending WHERE tenant = ?1 AND user = ?2 AND text = ?3";
-const SUPERSEDE: &str =
-    "DELETE FROM pending WHERE tenant = ?1 AND user = ?2 AND version <= ?3 AND waits_for IN ('', ?4)";
+const SUPERSEDE: &str = "DELETE FROM pending WHERE tenant = ?1 AND user = ?2 AND version <= ?3
+ AND waits_for IN ('', ?4) AND (database IN ('', ?5) OR ?5 = '')";
 const REFUSED: &str =
     "UPDATE pending SET tries = tries + 1, refused_at = CASE tries WHEN 0 THEN ?4 ELSE refused_at END
  WHERE tenant = ?1 AND user = ?2 AND text = ?3 RETURNING tries, refused_at";
 
-const RETRY: &str = "INSERT INTO pending (tenant, user, version, text, base, at, waits_for)
- SELECT tenant, user, version, text, base, coalesce(?3, stored_at), waits_for FROM kept AS letter
+const RETRY: &str = "INSERT INTO pending (tenant, user, version, text, base, at, waits_for, database)
+ SELECT tenant, user, version, text, base, coalesce(?3, stored_at), waits_for, coalesce(database, '') FROM kept AS letter
  WHERE kind = 'dead-letter' AND version IS NOT NULL AND (?1 IS NULL OR (tenant = ?1 AND user = ?2))
  AND NOT EXISTS (SELECT 1 FROM kept AS newer WHERE newer.tenant = letter.tenant AND newer.user = letter.user
   AND newer.kind = 'dead-letter' AND (newer.version, newer.id) > (letter.version, letter.id))
@@ -46,13 +50,14 @@ const RETRIED: &str = "DELETE FROM kept WHERE kind = 'dead-letter' AND EXISTS (S
 const ATTEMPTS: usize = 8;
 
 impl LocalFile {
-    /// Adds a pending record, or replaces an older one of its owner, which keeps its base.
+    /// Adds a pending record, or replaces an older one of its owner. The older one's base stays, if the new one's is only
+    /// remembered.
     ///
     /// # Errors
     /// `LocalStore`, `LocalCorrupt`, `Busy`: not acknowledged, though it may be found later.
-    pub(crate) async fn put_pending(&self, record: &LocalRecord) -> Result<PutPending> {
+    pub(crate) async fn put_pending(&self, record: &LocalRecord, basis: Basis) -> Result<PutPending> {
         for _ in 0..ATTEMPTS {
-            if self.upsert(record).await? {
+            if self.upsert(record, basis).await? {
                 // other processes must see it as soon as it is acknowledged
                 self.inner.nothing_pending.none_at(None);
                 self.inner.guard.change_mark()?;
@@ -61,7 +66,7 @@ impl LocalFile {
             match self.version_there(&record.owner).await? {
                 Some((_, text, _)) if text == record.text => return Ok(PutPending::Written),
                 Some((version, _, _)) if version >= record.version => return Ok(PutPending::Newer(version)),
-                Some((_, _, rows)) if !rows.is_empty() && rows != record.waits_for => {
+                Some((_, _, rows)) if !rows.may_be(&record.rows) => {
                     return Ok(PutPending::Elsewhere(rows));
                 }
                 _ => {}
@@ -85,13 +90,14 @@ impl LocalFile {
         Ok(is_put)
     }
 
-    pub(super) async fn upsert(&self, record: &LocalRecord) -> Result<bool> {
-        self.put_record(PUT, record, None).await
+    pub(super) async fn upsert(&self, record: &LocalRecord, basis: Basis) -> Result<bool> {
+        let basis = if basis == Basis::Read { "read" } else { "remembered" };
+        self.put_record(PUT, record, Some(basis)).await
     }
 
     /// One statement, and no `RETURNING` fetched by `fetch_optional`: that one drops the statement
     /// after its first row, and with it an error of the commit.
-    async fn put_record(&self, sql: &'static str, record: &LocalRecord, there: Option<&str>) -> Result<bool> {
+    async fn put_record(&self, sql: &'static str, record: &LocalRecord, last: Option<&str>) -> Result<bool> {
         let put = || async move {
             let done = sqlx::query(sql)
                 .bind(tenant(&record.owner))
@@ -100,23 +106,27 @@ impl LocalFile {
                 .bind(record.text.as_str())
                 .bind(base_text(record.base))
                 .bind(to_sql(record.at))
-                .bind(record.waits_for.as_str());
+                .bind(record.rows.table.as_str())
+                .bind(record.rows.database.as_str());
             // SQLite refuses more values than the statement has places
-            let done = if let Some(there) = there { done.bind(there) } else { done };
+            let done = if let Some(last) = last { done.bind(last) } else { done };
             Ok(done.execute(&self.inner.writer).await?.rows_affected() > 0)
         };
         self.write(put).await
     }
 
-    async fn version_there(&self, owner: &Owner) -> Result<Option<(Version, String, String)>> {
+    async fn version_there(&self, owner: &Owner) -> Result<Option<(Version, String, OwnerRows)>> {
         let look = || {
             sqlx::query_as(THERE)
                 .bind(tenant(owner))
                 .bind(owner.user_id().as_str())
                 .fetch_optional(&self.inner.writer)
         };
-        let there: Option<(String, String, String)> = self.read(look).await?;
-        there.map(|(version, text, rows)| Ok((self.version(&version)?, text, rows))).transpose()
+        let there: Option<(String, String, String, String)> = self.read(look).await?;
+        let parsed = |(version, text, table, database): (String, String, String, String)| {
+            Ok((self.version(&version)?, text, OwnerRows { table, database }))
+        };
+        there.map(parsed).transpose()
     }
 
     /// Whether nothing is pending at all, for certain. False when only SQLite could tell.
@@ -159,6 +169,18 @@ impl LocalFile {
         self.read(get).await?.iter().map(|row| self.pending_record(row)).collect()
     }
 
+    /// How many of them a sync with these rows leaves: the database has refused them, or they are for other rows.
+    pub(crate) async fn blocked(&self, rows: &OwnerRows) -> Result<u64> {
+        let blocked = || {
+            sqlx::query_scalar(BLOCKED)
+                .bind(rows.table.as_str())
+                .bind(rows.database.as_str())
+                .fetch_one(&self.inner.readers)
+        };
+        let blocked: i64 = self.read(blocked).await?;
+        Ok(blocked.try_into().unwrap_or(0))
+    }
+
     /// When the first of them was put there, if there is any.
     pub(crate) async fn oldest_pending(&self) -> Result<Option<Millis>> {
         let oldest = || sqlx::query_scalar(OLDEST).fetch_one(&self.inner.readers);
@@ -180,7 +202,7 @@ impl LocalFile {
     }
 
     /// Drops a pending record of these rows that is not newer than what they now hold.
-    pub(crate) async fn supersede(&self, owner: &Owner, version: Version, rows: &str) -> Result<()> {
+    pub(crate) async fn supersede(&self, owner: &Owner, version: Version, rows: &OwnerRows) -> Result<()> {
         if self.nothing_pending() {
             return Ok(());
         }
@@ -189,7 +211,8 @@ impl LocalFile {
                 .bind(tenant(owner))
                 .bind(owner.user_id().as_str())
                 .bind(version.to_string())
-                .bind(rows)
+                .bind(rows.table.as_str())
+                .bind(rows.database.as_str())
                 .execute(&self.inner.writer);
             done.await.map(drop)
         };
@@ -238,9 +261,10 @@ impl LocalFile {
         let base = match self.column::<&str>(row, "base")? {
             "unknown" => Base::Unknown,
             "none" => Base::NoRow,
+            "empty" => Base::NoRecord,
             version => Base::Version(self.version(version)?),
         };
-        self.record(row, base, self.column(row, "waits_for")?)
+        self.record(row, base, "waits_for")
     }
 }
 
@@ -248,6 +272,7 @@ fn base_text(base: Base) -> String {
     match base {
         Base::Unknown => "unknown".to_owned(),
         Base::NoRow => "none".to_owned(),
+        Base::NoRecord => "empty".to_owned(),
         Base::Version(version) => version.to_string(),
     }
 }

@@ -18,34 +18,35 @@ const ACQUIRE: Duration = Duration::from_secs(10);
 const READERS: u32 = 3;
 
 /// Goes up when an older program could not use the file any more.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
-/// `tenant` is '' where there is none, and so is `waits_for`, the rows that a pending record is for. `tries` counts how often the
+/// `tenant` is '' where there is none. `waits_for` says which rows a pending record is for, `rows` of which rows a replica is, and
+/// `database` in which database they are: '' where nobody knew. `tries` counts how often the
 /// database refused it since `refused_at`. The last columns of `kept` are those of a record that was pending. Versions are 16 hex digits, which sort like the number.
 /// A record of 1 to 3 KB would overflow the pages of a table WITHOUT ROWID.
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE pending (
     tenant TEXT NOT NULL, user TEXT NOT NULL, version TEXT NOT NULL, text TEXT NOT NULL,
-    base TEXT NOT NULL, at INTEGER NOT NULL, waits_for TEXT NOT NULL DEFAULT '',
+    base TEXT NOT NULL, at INTEGER NOT NULL, waits_for TEXT NOT NULL DEFAULT '', database TEXT NOT NULL DEFAULT '',
     tries INTEGER NOT NULL DEFAULT 0, refused_at INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (tenant, user)
 ) STRICT;
 CREATE TABLE replica (
-    tenant TEXT NOT NULL, user TEXT NOT NULL, version TEXT NOT NULL, text TEXT NOT NULL,
-    at INTEGER NOT NULL, PRIMARY KEY (tenant, user)
+    tenant TEXT NOT NULL, user TEXT NOT NULL, rows TEXT NOT NULL, database TEXT NOT NULL, version TEXT NOT NULL,
+    text TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (tenant, user, rows)
 ) STRICT;
 CREATE TABLE kept (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, user TEXT NOT NULL,
     kind TEXT NOT NULL, text TEXT NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL,
-    version TEXT, base TEXT, stored_at INTEGER, waits_for TEXT
+    version TEXT, base TEXT, stored_at INTEGER, waits_for TEXT, database TEXT
 ) STRICT;
 CREATE INDEX kept_owner ON kept (tenant, user, kind);
 CREATE TABLE canary (key TEXT NOT NULL PRIMARY KEY, sealed BLOB NOT NULL) STRICT, WITHOUT ROWID;
-INSERT INTO meta VALUES ('schema', '2');
+INSERT INTO meta VALUES ('schema', '3');
 ";
 
 /// From version 1, which lacks these columns.
-const UPGRADE: &str = "
+const TO_2: &str = "
 ALTER TABLE pending ADD COLUMN waits_for TEXT NOT NULL DEFAULT '';
 ALTER TABLE pending ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE pending ADD COLUMN refused_at INTEGER NOT NULL DEFAULT 0;
@@ -53,7 +54,18 @@ ALTER TABLE kept ADD COLUMN version TEXT;
 ALTER TABLE kept ADD COLUMN base TEXT;
 ALTER TABLE kept ADD COLUMN stored_at INTEGER;
 ALTER TABLE kept ADD COLUMN waits_for TEXT;
-UPDATE meta SET value = '2' WHERE name = 'schema';
+";
+
+/// From version 2. Nobody knows of which table its replicas are, so they go: the next load of each owner makes a new one.
+const TO_3: &str = "
+ALTER TABLE pending ADD COLUMN database TEXT NOT NULL DEFAULT '';
+ALTER TABLE kept ADD COLUMN database TEXT;
+DROP TABLE replica;
+CREATE TABLE replica (
+    tenant TEXT NOT NULL, user TEXT NOT NULL, rows TEXT NOT NULL, database TEXT NOT NULL, version TEXT NOT NULL,
+    text TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (tenant, user, rows)
+) STRICT;
+UPDATE meta SET value = '3' WHERE name = 'schema';
 ";
 
 const HAS: &str = "SELECT count(*), count(*) FILTER (WHERE name = 'meta') FROM sqlite_schema";
@@ -97,21 +109,29 @@ pub(super) async fn pools(path: &Path, options: SqliteConnectOptions) -> Result<
     let writer = opened?;
     let mut connection =
         writer.acquire().await.map_err(|error| errors::meaning(path, "cannot open", error))?;
-    verify(path, &mut connection).await?;
+    let found = version(path, &mut connection).await?;
     drop(connection);
+    if let Some(older @ 1..VERSION) = found {
+        writer.close().await; // and with it the guard, now and not in the background
+        let problem = format!("has schema version {older} as long as a process of an older program uses it");
+        return Err(refused(path, &problem, "stop the processes that use it, then start again"));
+    }
     Ok((writer, pool(READERS).connect_lazy_with(options)))
 }
 
 /// Makes the tables in an empty database, and the columns that those of an older version lack.
 pub(super) async fn make(path: &Path, connection: &mut SqliteConnection) -> Result<()> {
-    let sql = match version(path, connection).await? {
+    let scripts: &[&str] = match version(path, connection).await? {
         Some(VERSION) => return Ok(()),
-        Some(_) => UPGRADE,
-        None => TABLES,
+        Some(1) => &[TO_2, TO_3],
+        Some(_) => &[TO_3],
+        None => &[TABLES],
     };
     let made = async {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::raw_sql(sql).execute(&mut *transaction).await?;
+        for sql in scripts {
+            sqlx::raw_sql(*sql).execute(&mut *transaction).await?;
+        }
         transaction.commit().await
     };
     made.await.map_err(|error| errors::meaning(path, "cannot make the tables of", error))

@@ -88,7 +88,7 @@ fn record(owner: &Owner, number: u64) -> LocalRecord {
         text: text(number),
         base: Base::NoRow,
         at: number,
-        waits_for: String::new(),
+        rows: OwnerRows::default(),
     }
 }
 
@@ -97,26 +97,36 @@ async fn close(file: LocalFile) {
 }
 
 #[tokio::test]
-async fn the_newest_pending_record_stays_with_the_oldest_base() {
+async fn the_newest_pending_record_stays_with_the_oldest_base_that_was_remembered() {
     let home = Home::new();
     let file = home.open().await;
     let ann = user("ann");
     let first = LocalRecord { base: Base::Version(version(1)), ..record(&ann, 5) };
     let second = record(&ann, 7);
 
-    assert_eq!(file.put_pending(&first).await.unwrap(), PutPending::Written);
-    assert_eq!(file.put_pending(&first).await.unwrap(), PutPending::Written, "a second attempt");
-    assert_eq!(file.put_pending(&second).await.unwrap(), PutPending::Written);
-    assert_eq!(file.put_pending(&first).await.unwrap(), PutPending::Newer(second.version));
+    assert_eq!(file.put_pending(&first, Basis::Remembered).await.unwrap(), PutPending::Written);
+    assert_eq!(
+        file.put_pending(&first, Basis::Remembered).await.unwrap(),
+        PutPending::Written,
+        "a second attempt"
+    );
+    assert_eq!(file.put_pending(&second, Basis::Remembered).await.unwrap(), PutPending::Written);
+    assert_eq!(file.put_pending(&first, Basis::Remembered).await.unwrap(), PutPending::Newer(second.version));
     let rival = LocalRecord { text: text(99), ..second.clone() };
-    assert_eq!(file.put_pending(&rival).await.unwrap(), PutPending::Newer(second.version));
+    assert_eq!(file.put_pending(&rival, Basis::Remembered).await.unwrap(), PutPending::Newer(second.version));
 
     let expected = LocalRecord { base: first.base, ..second };
     assert_eq!(file.pending(&ann).await.unwrap(), Some(expected.clone()));
     assert_eq!(file.pending(&user("bob")).await.unwrap(), None);
 
     close(file).await;
-    assert_eq!(home.open().await.pending(&ann).await.unwrap(), Some(expected));
+    let file = home.open().await;
+    assert_eq!(file.pending(&ann).await.unwrap(), Some(expected));
+
+    // that of a write which has read the row is newer
+    let third = record(&ann, 9);
+    assert_eq!(file.put_pending(&third, Basis::Read).await.unwrap(), PutPending::Written);
+    assert_eq!(file.pending(&ann).await.unwrap(), Some(third));
 }
 
 #[tokio::test]
@@ -125,7 +135,7 @@ async fn every_base_comes_back() {
     let file = home.open().await;
     for (id, base) in [("a", Base::Unknown), ("b", Base::NoRow), ("c", Base::Version(version(3)))] {
         let record = LocalRecord { base, ..record(&user(id), 9) };
-        file.put_pending(&record).await.unwrap();
+        file.put_pending(&record, Basis::Remembered).await.unwrap();
         assert_eq!(file.pending(&record.owner).await.unwrap(), Some(record));
     }
 }
@@ -143,7 +153,7 @@ async fn pending_records_come_in_the_order_of_their_owners() {
         user("a").in_tenant("Acme").unwrap(),
     ];
     for owner in &owners {
-        file.put_pending(&record(owner, 1)).await.unwrap();
+        file.put_pending(&record(owner, 1), Basis::Remembered).await.unwrap();
     }
     owners.sort();
 
@@ -164,16 +174,16 @@ async fn pending_records_are_removed_by_exact_text_and_superseded_by_version() {
     let file = home.open().await;
     let (ann, bob) = (user("ann"), user("ann").in_tenant("t").unwrap());
     for owner in [&ann, &bob] {
-        file.put_pending(&record(owner, 5)).await.unwrap();
+        file.put_pending(&record(owner, 5), Basis::Remembered).await.unwrap();
     }
 
     assert!(!file.remove_pending(&ann, &text(4)).await.unwrap());
     assert!(file.remove_pending(&ann, &text(5)).await.unwrap());
     assert!(!file.remove_pending(&ann, &text(5)).await.unwrap());
 
-    file.supersede(&bob, version(4), "").await.unwrap();
+    file.supersede(&bob, version(4), &OwnerRows::default()).await.unwrap();
     assert!(file.pending(&bob).await.unwrap().is_some());
-    file.supersede(&bob, version(5), "").await.unwrap();
+    file.supersede(&bob, version(5), &OwnerRows::default()).await.unwrap();
     assert!(file.pending(&bob).await.unwrap().is_none());
     assert_eq!(file.counts().await.unwrap(), Counts::default());
 }
@@ -186,11 +196,11 @@ async fn a_dead_letter_comes_back_whole() {
     let (ann, bob) = (user("ann"), user("bob"));
     let waiting = LocalRecord {
         base: Base::Version(version(1)),
-        waits_for: "public.t by id".to_owned(),
+        rows: OwnerRows { table: "public.t by id".to_owned(), database: "d".to_owned() },
         ..record(&ann, 5)
     };
     for record in [&waiting, &record(&bob, 6)] {
-        file.put_pending(record).await.unwrap();
+        file.put_pending(record, Basis::Remembered).await.unwrap();
         assert_eq!(file.note_refusal(&record.owner, &record.text, 7).await.unwrap(), (1, 7));
         assert_eq!(file.note_refusal(&record.owner, &record.text, 8).await.unwrap(), (2, 7));
         file.set_pending_aside(&record.owner, &record.text, KeptKind::DeadLetter, "", 9).await.unwrap();
@@ -209,7 +219,7 @@ async fn what_is_kept_is_kept_once_until_it_is_purged() {
     let home = Home::new();
     let file = home.open().await;
     let ann = user("ann");
-    file.put_pending(&record(&ann, 5)).await.unwrap();
+    file.put_pending(&record(&ann, 5), Basis::Remembered).await.unwrap();
     file.set_pending_aside(&ann, &text(4), KeptKind::DeadLetter, "a text that is not pending", 9)
         .await
         .unwrap();
@@ -246,11 +256,11 @@ async fn a_replica_only_goes_forward() {
     let home = Home::new();
     let file = home.open().await;
     let ann = user("ann");
-    assert_eq!(file.replica(&ann).await.unwrap(), None);
+    assert_eq!(file.replica(&ann, &OwnerRows::default()).await.unwrap(), None);
     for (number, expected) in [(5, 5), (4, 5), (6, 6), (6, 6)] {
-        file.put_replica(&ann, version(number), &text(number), number).await.unwrap();
+        file.put_replica(&ann, &OwnerRows::default(), version(number), &text(number), number).await.unwrap();
         let expected = LocalRecord { base: Base::Unknown, ..record(&ann, expected) };
-        assert_eq!(file.replica(&ann).await.unwrap(), Some(expected));
+        assert_eq!(file.replica(&ann, &OwnerRows::default()).await.unwrap(), Some(expected));
     }
 }
 
@@ -261,8 +271,8 @@ async fn forgetting_leaves_no_byte_of_the_owner_and_all_of_the_others() {
     let (ann, bob) = (user("ann"), user("bob"));
     assert!(!file.holds_tokens().await.unwrap());
     for (owner, base) in [(&ann, 100), (&bob, 200)] {
-        file.put_pending(&record(owner, base + 5)).await.unwrap();
-        file.put_replica(owner, version(1), &text(base + 1), 1).await.unwrap();
+        file.put_pending(&record(owner, base + 5), Basis::Remembered).await.unwrap();
+        file.put_replica(owner, &OwnerRows::default(), version(1), &text(base + 1), 1).await.unwrap();
         file.keep(owner, KeptKind::Superseded, &text(base + 2), "older", 1).await.unwrap();
         file.keep(owner, KeptKind::Superseded, &text(base + 3), "older", 1).await.unwrap();
     }
@@ -309,7 +319,7 @@ async fn a_handle_that_noted_that_nothing_is_pending_sees_what_another_one_adds(
     for number in 1..4 {
         settle(&one).await;
         settle(&other).await;
-        other.put_pending(&record(&ann, number)).await.unwrap();
+        other.put_pending(&record(&ann, number), Basis::Remembered).await.unwrap();
         assert!(!one.inner.nothing_pending.says_none(&one.inner.guard));
         assert!(one.pending(&ann).await.unwrap().is_some());
         assert!(other.pending(&ann).await.unwrap().is_some());
@@ -322,7 +332,7 @@ async fn a_writer_that_died_before_it_could_tell_is_noticed_by_the_file() {
     let home = Home::new();
     let (one, other) = (home.open().await, home.open().await);
     settle(&one).await;
-    assert!(other.upsert(&record(&user("ann"), 1)).await.unwrap());
+    assert!(other.upsert(&record(&user("ann"), 1), Basis::Remembered).await.unwrap());
     tokio::time::sleep(nothing_pending::FILE_EVERY).await;
     assert!(one.pending(&user("ann")).await.unwrap().is_some());
 }
@@ -358,7 +368,7 @@ async fn many_writers_of_two_handles_leave_the_newest() {
     let ann = user("ann");
     let tasks = (0..100).map(|number| {
         let (file, record) = (handles[number as usize % 2].clone(), record(&ann, 1 + number * 37 % 100));
-        tokio::spawn(async move { file.put_pending(&record).await })
+        tokio::spawn(async move { file.put_pending(&record, Basis::Remembered).await })
     });
     let results = join_all(tasks).await;
     assert!(results.into_iter().all(|result| result.unwrap().is_ok()));
@@ -373,7 +383,7 @@ async fn futures_dropped_at_any_await_leave_both_or_neither() {
     let file = home.open().await;
     for round in 0..150 {
         let ann = user(&format!("ann-{round}"));
-        file.put_pending(&record(&ann, round)).await.unwrap();
+        file.put_pending(&record(&ann, round), Basis::Remembered).await.unwrap();
         let text = text(round);
         {
             let mut moved = Box::pin(file.set_pending_aside(&ann, &text, KeptKind::DeadLetter, "dropped", 1));
@@ -384,7 +394,7 @@ async fn futures_dropped_at_any_await_leave_both_or_neither() {
         }
         {
             let record = record(&ann, round + 1000);
-            let mut put = Box::pin(file.put_pending(&record));
+            let mut put = Box::pin(file.put_pending(&record, Basis::Remembered));
             let _ = (&mut put).now_or_never();
         }
         // what was sent before its future was dropped is done by the time that the writer is free
@@ -402,7 +412,7 @@ async fn a_dropped_handle_lets_the_next_one_check_as_soon_as_its_connections_are
     let home = Home::new();
     for round in 0..30 {
         let file = home.open().await;
-        file.put_pending(&record(&user("ann"), round)).await.unwrap();
+        file.put_pending(&record(&user("ann"), round), Basis::Remembered).await.unwrap();
         drop(file);
     }
     let end = Instant::now() + Duration::from_secs(10);
@@ -438,7 +448,7 @@ fn is_send<T: Send>(_: &T) {}
 fn futures_can_be_spawned() {
     fn check(file: &LocalFile, record: &LocalRecord) {
         is_send(&LocalFile::open(Path::new("x")));
-        is_send(&file.put_pending(record));
+        is_send(&file.put_pending(record, Basis::Remembered));
         is_send(&file.pending(&record.owner));
         is_send(&file.pending_after(None, 1));
         is_send(&file.set_pending_aside(&record.owner, "", KeptKind::Superseded, "", 0));

@@ -17,7 +17,7 @@ use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::record::version::{Millis, Version};
 use crate::store::core::{Core, LoadedRecord, StoreRequest, StoredRecord};
-use crate::store::fallback::{pending, remember_stored};
+use crate::store::fallback::{pending, remains_unknown, remember_stored};
 use crate::store::keyring_check::{require_own_keyring, wrong_keyring};
 use crate::store::load::{Found, load, may_lie_elsewhere, newest, read_database, remember};
 use crate::store::reload::reload_keyring;
@@ -182,9 +182,10 @@ pub(crate) async fn store_many(
     reload_keyring(core).await;
     let started = Instant::now();
     let mut written: Vec<Option<StoredRecord>> = requests.iter().map(|_| None).collect();
+    let mut unknown: Option<Unknown> = None;
     if let Some(postgres) = &core.postgres
         && !core.breaker.is_open(Instant::now())
-        && let Err(fault) = store_by_statements(core, postgres, requests, &mut written).await
+        && let Err(fault) = store_by_statements(core, postgres, requests, &mut written, &mut unknown).await
     {
         // each owner is stored by itself below, and gets its own result
         tracing::debug!(error = %fault.error, "the bulk store failed");
@@ -198,7 +199,21 @@ pub(crate) async fn store_many(
     let single: Vec<_> = futures_util::stream::iter(single).buffered(CONCURRENT).collect().await;
     let mut results: Vec<_> = written.into_iter().map(|written| written.map(Ok)).collect();
     open.into_iter().zip(single).for_each(|(at, result)| results[at] = Some(result));
+    for at in unknown.iter().flat_map(|unknown| &unknown.places) {
+        results[*at] = results[*at].take().map(|result| {
+            result.map_err(|error| match error.kind() {
+                ErrorKind::OutcomeUnknown => error,
+                _ => remains_unknown(&unknown.as_ref().expect("it has places").error, error),
+            })
+        });
+    }
     Ok(results.into_iter().map(|result| result.expect("every request has a result")).collect())
+}
+
+/// The requests that were sent in a statement whose answer was lost.
+struct Unknown {
+    places: Vec<usize>,
+    error: Error,
 }
 
 async fn store_by_statements(
@@ -206,6 +221,7 @@ async fn store_by_statements(
     postgres: &Postgres,
     requests: &[StoreRequest<'_>],
     written: &mut [Option<StoredRecord>],
+    unknown: &mut Option<Unknown>,
 ) -> Result<(), DatabaseError> {
     let plan = postgres.plan().await?;
     if plan.placement.is_local() || postgres.check_writable(&plan).is_err() || !plan.is_unique() {
@@ -245,6 +261,11 @@ async fn store_by_statements(
         let (places, entries): (Vec<_>, Vec<_>) = part.into_iter().unzip();
         // while the server writes these, the next ones are sealed
         let (done, next) = join(update_many(core, postgres, &plan, &entries), seal_next()).await;
+        let done = done.inspect_err(|fault| {
+            if fault.outcome == Outcome::Ambiguous {
+                *unknown = Some(Unknown { places: places.clone(), error: fault.error.copy() });
+            }
+        });
         let Some(done) = done? else { return Ok(()) };
         for ((at, entry), _) in places.into_iter().zip(entries).zip(done).filter(|(_, done)| *done) {
             core.seen.holds(entry.owner, entry.record.head());

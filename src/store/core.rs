@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::file::Keyring;
 use crate::keyring::keys::KeyState;
 use crate::layout::placement::Place;
-use crate::local::file::{LocalFile, LocalRecord};
+use crate::local::file::{LocalFile, LocalRecord, OwnerRows};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::found_records::{FoundRecord, FoundRecords};
 use crate::postgres::statements::plan::Postgres;
@@ -186,9 +186,9 @@ impl Core {
         }
     }
 
-    /// Tells the breaker how the server does. A statement that took too long, or lost its connection, may have been the only
+    /// Tells the breaker how the server does, and says whether it is away. A statement that took too long, or lost its connection, may have been the only
     /// one: the server itself is asked before all callers are kept from it.
-    pub(crate) async fn note(&self, fault: &DatabaseError) {
+    pub(crate) async fn note(&self, fault: &DatabaseError) -> bool {
         let is_away = match (fault.outcome, &self.postgres) {
             (Outcome::Fallback | Outcome::Ambiguous, Some(postgres)) if fault.was_connected => {
                 !postgres.database.answers().await
@@ -200,6 +200,7 @@ impl Core {
             true => self.breaker.failure(&fault.error.to_string(), Instant::now()),
             false => self.breaker.success(),
         }
+        is_away
     }
 
     /// The version that the row was last known to hold, for a version that goes past it.
@@ -353,14 +354,17 @@ impl Core {
     }
 
     /// The rows that a record is for which goes to the local file now; empty without a database.
-    pub(crate) fn rows_name(&self) -> String {
-        self.postgres.as_ref().map_or_else(String::new, |postgres| postgres.layout().rows_name())
+    pub(crate) fn rows(&self) -> OwnerRows {
+        let rows = |postgres: &Postgres| OwnerRows {
+            table: postgres.layout().rows_name(),
+            database: postgres.identity(),
+        };
+        self.postgres.as_ref().map(rows).unwrap_or_default()
     }
 
     /// Whether a pending record is for the rows of this vault. Without a database it is.
     pub(crate) fn waits_here(&self, pending: &LocalRecord) -> bool {
-        let ours = self.rows_name();
-        ours.is_empty() || pending.waits_for.is_empty() || pending.waits_for == ours
+        pending.rows.may_be(&self.rows())
     }
 
     /// The record of a local entry.

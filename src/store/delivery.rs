@@ -52,7 +52,7 @@ pub(super) struct Delivery<'a> {
 impl Delivery<'_> {
     pub(super) async fn settle(&self) -> Result<Settled, DatabaseError> {
         if !self.core.waits_here(self.pending) {
-            let message = format!("it waits for {}", self.pending.waits_for);
+            let message = format!("it waits for {}", self.pending.rows);
             return Ok(Settled::Blocked(Error::new(ErrorKind::Configuration, message)));
         }
         require_own_keyring(self.core, self.postgres).await?;
@@ -151,6 +151,9 @@ impl Delivery<'_> {
         }
         let is_tombstone = core.is_tombstone(record, &pending.owner)?;
         let found = postgres.read(&plan, &pending.owner).await?;
+        if self.used_since.is_none() {
+            self.local.note_used_since(core.now()).await?;
+        }
         match found.rows.is_empty() {
             true => self.create(&plan, record, is_tombstone).await,
             false => self.decide(&plan, record, is_tombstone, &found).await,
@@ -276,9 +279,10 @@ impl Delivery<'_> {
     async fn pushed(&self, record: &Record, overwrote: bool) -> Result<Settled, DatabaseError> {
         let Self { core, local, pending, .. } = self;
         core.seen.holds(&pending.owner, record.head());
+        let (owner, rows) = (&pending.owner, core.rows());
         match core.offline_reads {
-            true => local.put_replica(&pending.owner, record.version, &record.packed(), core.now()).await?,
-            false => local.remove_replica(&pending.owner).await?,
+            true => local.put_replica(owner, &rows, record.version, &record.packed(), core.now()).await?,
+            false => local.remove_replica(owner, &rows).await?,
         }
         local.remove_pending(&pending.owner, &pending.text).await?;
         Ok(Settled::Pushed { overwrote })

@@ -2,12 +2,13 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::placement::Place;
-use crate::local::file::{Base, KeptKind, LocalFile, LocalRecord, PutPending};
+use crate::local::file::{Base, Basis, KeptKind, LocalFile, LocalRecord, PutPending};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
 use crate::record::record::Record;
 use crate::record::version::Version;
 use crate::store::core::{Core, Fallback, ROUNDS, StoreRequest, StoredRecord};
+use crate::store::database_identity::identify_unless_known;
 use crate::store::keyring_check::refuse_found_wrong;
 
 pub(super) async fn fall_back(
@@ -21,8 +22,22 @@ pub(super) async fn fall_back(
     if !may || core.fallback == Fallback::Refuse || core.local.is_none() {
         return Err(fault.error);
     }
-    refuse_found_wrong(core)?;
-    store_locally(core, request, record, base, Some(fault.error.to_string())).await
+    let stored = match refuse_found_wrong(core) {
+        Ok(()) => store_locally(core, request, record, base, Some(fault.error.to_string())).await,
+        Err(error) => Err(error),
+    };
+    stored.map_err(|local| match fault.error.kind() {
+        ErrorKind::OutcomeUnknown => remains_unknown(&fault.error, local),
+        _ => local,
+    })
+}
+
+/// What may have been written stays so, whatever fails afterwards.
+pub(super) fn remains_unknown(unknown: &Error, later: Error) -> Error {
+    let hint = format!(
+        "it is kept nowhere else ({later}): load the record, and store again if it is not what you want"
+    );
+    unknown.copy().with_hint(hint).with_source(later)
 }
 
 /// Keeps a write in the local file until the database takes it. A record that was already sent
@@ -38,6 +53,7 @@ pub(super) async fn store_locally(
     let known = known(core, local, request.owner).await?;
     // nobody asks first what is pending: the write itself says when that is newer
     let mut seen = known;
+    let basis = if base == Base::Unknown { Basis::Remembered } else { Basis::Read };
     let base = match (base, known) {
         (Base::Unknown, Some(version)) => Base::Version(version),
         _ => base,
@@ -49,7 +65,7 @@ pub(super) async fn store_locally(
             None => core.seal(request, seen, &[])?,
         };
         let put = local_entry(core, request, &record, base);
-        match local.put_pending(&put).await? {
+        match local.put_pending(&put, basis).await? {
             PutPending::Written => return Ok(stored_locally(core, request, record.version, degraded)),
             PutPending::Newer(version) => seen = Some(version),
             PutPending::Elsewhere(rows) => {
@@ -79,7 +95,7 @@ pub(super) fn local_entry(
 ) -> LocalRecord {
     let (version, text) = (record.version, record.packed());
     let owner = request.owner.clone();
-    LocalRecord { owner, version, text, base, at: core.now(), waits_for: core.rows_name() }
+    LocalRecord { owner, version, text, base, at: core.now(), rows: core.rows() }
 }
 
 pub(super) fn stored_locally(
@@ -98,6 +114,9 @@ pub(super) async fn pending(core: &Core, owner: &Owner) -> Result<Option<LocalRe
         Some(local) => local.pending(owner).await?,
         None => None,
     };
+    if pending.as_ref().is_some_and(|pending| !pending.rows.database.is_empty()) {
+        identify_unless_known(core).await;
+    }
     Ok(pending.filter(|pending| core.waits_here(pending)))
 }
 
@@ -105,7 +124,8 @@ pub(super) async fn pending(core: &Core, owner: &Owner) -> Result<Option<LocalRe
 /// nothing: a sync that is pushing the record right now makes a row, which the deletion covers then. False: nothing waits.
 pub(super) async fn delete_pending(core: &Core, request: StoreRequest<'_>, record: &Record) -> Result<bool> {
     let (Some(local), Some(_)) = (&core.local, pending(core, request.owner).await?) else { return Ok(false) };
-    let put = local.put_pending(&local_entry(core, request, record, Base::NoRow)).await?;
+    let entry = local_entry(core, request, record, Base::NoRow);
+    let put = local.put_pending(&entry, Basis::Read).await?;
     match put {
         // no tombstone in a row would cover them
         PutPending::Written => local.never_retry(request.owner).await.map(|()| true),
@@ -119,7 +139,7 @@ pub(super) async fn delete_pending(core: &Core, request: StoreRequest<'_>, recor
 async fn known(core: &Core, local: &LocalFile, owner: &Owner) -> Result<Option<Version>> {
     match core.seen_version(owner) {
         None if core.offline_reads => {
-            let replica = local.replica(owner).await?;
+            let replica = local.replica(owner, &core.rows()).await?;
             Ok(core.plausible(replica.map(|replica| replica.version)))
         }
         seen => Ok(seen),
@@ -131,7 +151,7 @@ pub(super) async fn supersede_pending(core: &Core, owner: &Owner, version: Versi
     let Some(local) = &core.local else { return };
     let done = match local.pending(owner).await {
         Ok(None) => return,
-        Ok(Some(_)) => local.supersede(owner, version, &core.rows_name()).await,
+        Ok(Some(_)) => local.supersede(owner, version, &core.rows()).await,
         Err(error) => Err(error),
     };
     if let Err(error) = done {
@@ -144,7 +164,7 @@ pub(super) async fn supersede_pending(core: &Core, owner: &Owner, version: Versi
 pub(super) async fn forget_seen(core: &Core, owner: &Owner) {
     core.seen.gone(owner);
     if let (Some(local), true) = (&core.local, core.offline_reads)
-        && let Err(error) = local.remove_replica(owner).await
+        && let Err(error) = local.remove_replica(owner, &core.rows()).await
     {
         tracing::warn!(%error, "the offline replica of a row that is gone could not be removed");
     }
@@ -165,11 +185,13 @@ async fn put_replica(
     request: StoreRequest<'_>,
     record: Record,
 ) -> Result<()> {
-    if local.replica(request.owner).await?.is_some_and(|replica| replica.version >= record.version) {
+    let rows = core.rows();
+    let there = local.replica(request.owner, &rows).await?;
+    if there.is_some_and(|there| there.version >= record.version) {
         return Ok(());
     }
     let sealed = core.seal_rest(request, record)?;
-    local.put_replica(request.owner, sealed.version, &sealed.packed(), core.now()).await
+    local.put_replica(request.owner, &rows, sealed.version, &sealed.packed(), core.now()).await
 }
 
 /// Keeps texts that are about to be overwritten, or lost against a newer one.

@@ -7,6 +7,7 @@ use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::Postgres;
 use crate::record::token::KeyId;
 use crate::store::core::{Core, pause};
+use crate::store::database_identity::identify;
 use crate::store::table_keyring::TokensOf;
 
 /// How often the look is tried again, where the server says that it may answer later.
@@ -101,6 +102,8 @@ async fn look(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError> {
 }
 
 async fn look_now(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError> {
+    // what falls back later notes it
+    identify(core).await?;
     if let Some(local) = &core.local
         && local.has_adopted(&postgres.place()).await?
     {

@@ -151,7 +151,7 @@ pub(super) async fn load_offline(
     error: Error,
 ) -> Result<LoadedRecord> {
     let replica = match (&core.local, core.offline_reads) {
-        (Some(local), true) => local.replica(owner).await?,
+        (Some(local), true) => local.replica(owner, &core.rows()).await?,
         _ => None,
     };
     let newest = pending.into_iter().chain(replica).max_by_key(|record| record.version);

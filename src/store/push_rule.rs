@@ -1,8 +1,9 @@
 //! What a push may do: a pure function of what the pending record was based on, and of what the row holds.
 //!
-//! | the row holds | based on `Unknown` or `NoRow` | based on `Version` |
+//! | the row holds | based on `Unknown`, `NoRow` or `NoRecord` | based on `Version` |
 //! | --- | --- | --- |
-//! | no row, or no record | written, unless it may not create any more | dead letter: the row was removed, or made anew for somebody else |
+//! | no row | written, unless it may not create any more; based on `NoRecord`, dead letter: the row was removed | dead letter: the row was removed |
+//! | no record | written, unless it may not create any more | dead letter: the row was cleared, or made anew for somebody else |
 //! | the record that it was based on | – | written |
 //! | another older record | written; that one is kept | written; that one is kept |
 //! | a record as new or newer | superseded | superseded |
@@ -61,7 +62,7 @@ pub(super) fn push(waiting: Waiting, there: There) -> Push {
         (There::Tombstone(_), _) if is_tombstone => Push::Write,
         (There::Tombstone(_), _) => Push::DeadLetter(DELETED),
         (There::NoRow, _) | (There::NoRecord, Base::Version(_)) if is_tombstone => Push::Drop,
-        (There::NoRow, Base::Version(_)) => Push::DeadLetter(REMOVED),
+        (There::NoRow, Base::Version(_) | Base::NoRecord) => Push::DeadLetter(REMOVED),
         (There::NoRecord, Base::Version(_)) => Push::DeadLetter(ANOTHER_ROW),
         (There::NoRow | There::NoRecord, _) if may_create || is_tombstone => Push::Write,
         (There::NoRow | There::NoRecord, _) => Push::DeadLetter(TOO_OLD),
@@ -112,7 +113,15 @@ mod tests {
             ),
         ];
         for (what, unseen, seen) in table {
-            let bases = [(Base::Unknown, unseen), (Base::NoRow, unseen), (Base::Version(base), seen)];
+            // as one that was never seen, but for a row that is gone
+            let mut empty = unseen;
+            empty[0] = seen[0];
+            let bases = [
+                (Base::Unknown, unseen),
+                (Base::NoRow, unseen),
+                (Base::NoRecord, empty),
+                (Base::Version(base), seen),
+            ];
             for (base, expected) in bases {
                 let (is_tombstone, may_create) = (what == "a tombstone", what == "a record");
                 let waiting = Waiting { base, version: ours, is_tombstone, may_create };

@@ -7,7 +7,7 @@ use super::*;
 use crate::crypto::sealer;
 use crate::keyring::keys::{KeyState, RootKey};
 use crate::keyring::material::Material;
-use crate::local::file::{Base, KeptKind, LocalRecord};
+use crate::local::file::{Base, Basis, KeptKind, LocalRecord, OwnerRows};
 use crate::record::contents::Contents;
 use crate::record::credentials::Credentials;
 use crate::record::plain::PlainTexts;
@@ -89,11 +89,13 @@ impl Home {
                     text,
                     base: Base::NoRow,
                     at: 7,
-                    waits_for: String::new(),
+                    rows: OwnerRows::default(),
                 };
-                self.local.put_pending(&record).await.unwrap();
+                self.local.put_pending(&record, Basis::Remembered).await.unwrap();
             }
-            LocalPlace::Replica => self.local.put_replica(owner, version(1), &text, 7).await.unwrap(),
+            LocalPlace::Replica => {
+                self.local.put_replica(owner, &OwnerRows::default(), version(1), &text, 7).await.unwrap()
+            }
             LocalPlace::Kept => self.local.keep(owner, KeptKind::Superseded, &text, "why", 7).await.unwrap(),
         }
     }
@@ -244,9 +246,9 @@ async fn what_is_written_meanwhile_is_never_lost() {
                     text,
                     base: Base::NoRow,
                     at: 7,
-                    waits_for: String::new(),
+                    rows: OwnerRows::default(),
                 };
-                writer.put_pending(&record).await.unwrap();
+                writer.put_pending(&record, Basis::Remembered).await.unwrap();
             }
         }
     });

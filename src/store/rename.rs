@@ -135,6 +135,8 @@ impl Renaming<'_> {
         let Look { own, moved } = self.look(&plan, to, &target)?;
         if let Some((there, _)) = own.as_ref().filter(|(there, _)| Some(there.version) == *sent) {
             let values = core.open(there, to)?.values.unwrap_or_default();
+            let left = self.look(&plan, from, &theirs).ok().and_then(|look| look.own);
+            self.conclude(there, left.as_ref().map(|(left, _)| left)).await?;
             return Ok(Some(self.stored(&plan, &values, there.version, &target)));
         }
         let left = self.look(&plan, from, &theirs)?.own;
@@ -246,7 +248,7 @@ impl Renaming<'_> {
         }
         let Some(local) = &core.local else { return Ok(()) };
         for owner in [from, to] {
-            if let Err(error) = local.remove_replica(owner).await {
+            if let Err(error) = local.remove_replica(owner, &core.rows()).await {
                 tracing::warn!(%error, "the offline replica of an owner who was renamed could not be removed");
             }
         }

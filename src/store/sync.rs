@@ -8,6 +8,7 @@ use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
 use crate::record::version::Millis;
 use crate::store::core::Core;
+use crate::store::database_identity::identify;
 use crate::store::delivery::{Delivery, Settled};
 use crate::store::fallback::pending;
 use crate::store::reload::reload_keyring;
@@ -45,18 +46,17 @@ pub(crate) async fn sync(core: &Core) -> Result<SyncReport> {
     let mut report = SyncReport::default();
     let (Some(postgres), Some(local)) = (&core.postgres, &core.local) else { return Ok(report) };
     let used_since = local.used_since().await?;
-    let mut is_noted = used_since.is_some();
     let mut after: Option<Owner> = None;
     loop {
         reload_keyring(core).await;
         let page = local.pending_after(after.as_ref(), PAGE).await?;
         let Some(last) = page.last() else { break };
+        if after.is_none() {
+            identify_again(core).await?;
+        }
         after = Some(last.owner.clone());
         for pending in &page {
             let settled = Delivery { core, postgres, local, pending, used_since }.settle().await;
-            if settled.is_ok() && !std::mem::replace(&mut is_noted, true) {
-                local.note_used_since(core.now()).await?;
-            }
             if let Some(stopped) = note_settled(core, &mut report, pending, settled).await? {
                 report.stopped = Some(stopped);
                 return Ok(report);
@@ -75,6 +75,7 @@ pub(super) async fn sync_owner(core: &Core, owner: &Owner) -> Result<()> {
     let (Some(postgres), Some(local)) = (&core.postgres, &core.local) else { return Ok(()) };
     let used_since = local.used_since().await?;
     while let Some(pending) = pending(core, owner).await? {
+        identify_again(core).await?;
         match (Delivery { core, postgres, local, pending: &pending, used_since }).settle().await {
             // another record may wait in its place, which must not be passed over
             Ok(Settled::Gone) => {}
@@ -87,6 +88,16 @@ pub(super) async fn sync_owner(core: &Core, owner: &Owner) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The address may lead to another database by now. Where it does not answer, what follows says so.
+async fn identify_again(core: &Core) -> Result<()> {
+    match identify(core).await {
+        Err(fault) if matches!(fault.error.kind(), ErrorKind::LocalStore | ErrorKind::LocalCorrupt) => {
+            Err(fault.error)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Adds to the report; answers with the reason to stop.
@@ -117,12 +128,10 @@ async fn note_settled(
     if matches!(kind, ErrorKind::LocalStore | ErrorKind::LocalCorrupt) {
         return Err(fault.error);
     }
-    core.note(&fault).await;
-    let out_of_reach =
-        matches!(fault.outcome, Outcome::Fallback | Outcome::Ambiguous | Outcome::TakesNoWrites);
+    // a time-out of one statement says nothing of the other owners, as long as the server answers
+    let is_away = core.note(&fault).await || fault.outcome == Outcome::TakesNoWrites;
     // what is wrong with the table or the keyring is wrong for every record
-    if out_of_reach || matches!(kind, ErrorKind::Configuration | ErrorKind::Schema | ErrorKind::WrongKeyring)
-    {
+    if is_away || matches!(kind, ErrorKind::Configuration | ErrorKind::Schema | ErrorKind::WrongKeyring) {
         return Ok(Some(fault.error.to_string()));
     }
     report.blocked.push((pending.owner.clone(), fault.error.to_string()));

@@ -29,6 +29,7 @@ pub(super) struct Write<'a> {
     /// What was sent last. It is sent again unchanged while nothing newer turns up, so that a write
     /// whose answer was lost is recognised when it did arrive.
     record: Option<Record>,
+    /// What this write has read; `Unknown` before it has.
     base: Base,
     /// The row may hold what this process has not seen.
     looks_first: bool,
@@ -297,10 +298,8 @@ impl<'a> Write<'a> {
             let hint = "load the record, and store again if it is not what you want";
             return Err(Error::new(ErrorKind::OutcomeUnknown, message).with_hint(hint).into());
         }
-        if let Some(newest) = newest {
-            self.seen = self.seen.max(Some(newest.version));
-            self.base = Base::Version(newest.version);
-        }
+        self.seen = self.seen.max(newest.map(|newest| newest.version));
+        self.base = newest.map_or(Base::NoRecord, |newest| Base::Version(newest.version));
         if self.tried.as_ref() == Some(&found.rows) {
             return self.explain("the row is there, but a policy or a trigger keeps it from being written");
         }

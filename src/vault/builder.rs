@@ -23,6 +23,7 @@ use crate::record::version::Millis;
 use crate::retell::config::RetellConfig;
 use crate::store::breaker::Breaker;
 use crate::store::core::{Clock, Core, Fallback, ROUNDS, ReloadedGeneration, pause};
+use crate::store::database_identity::{identify, recall};
 use crate::store::keyring_check::keys_of_table;
 use crate::store::reload::reload_keyring_first;
 use crate::store::seen_records::SeenRecords;
@@ -288,11 +289,13 @@ async fn refuse_rival(core: &Core) -> Result<()> {
 /// Finds out now what would otherwise meet the first user: a wrong password, a missing table, a pooler.
 async fn look_at_database(core: &Core) -> Result<()> {
     let Some(postgres) = &core.postgres else { return Ok(()) };
+    recall(core).await?;
     let tag = random::system_bytes::<16>()?;
     let tag: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
     let looked = ask(core, || async {
         postgres.database.canary(&tag).await?;
-        postgres.plan().await.map(drop)
+        postgres.plan().await?;
+        identify(core).await
     });
     match looked.await {
         Ok(()) => note_used(core, postgres).await,

@@ -100,6 +100,9 @@ pub struct LocalStatus {
     pub path: PathBuf,
     /// Records that the database has not got yet. Without a database: all records.
     pub pending: u64,
+    /// Those of them that the database has refused so far, or that wait for another table, filter or database. A sync also names
+    /// what it left for another reason, which is noted nowhere.
+    pub blocked: u64,
     /// Copies for reading while the database is away.
     pub replicas: u64,
     /// Records that lost against a newer one.
@@ -126,6 +129,7 @@ pub(super) async fn status(core: &Core) -> Result<Status> {
             Some(LocalStatus {
                 path: local.path().to_owned(),
                 pending: counts.pending,
+                blocked: local.blocked(&core.rows()).await?,
                 replicas: counts.replicas,
                 losers: counts.superseded,
                 replaced: counts.replaced,

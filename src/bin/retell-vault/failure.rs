@@ -30,6 +30,13 @@ impl Failure {
         Self { code: USAGE, message: message.into(), hint: hint.into() }
     }
 
+    /// The database is not available. The library's hint goes first where it has one for this case: a standby, for one, is up.
+    pub fn unavailable(error: &Error, hint: &str) -> Self {
+        let general = Error::from(ErrorKind::Unavailable);
+        let hint = if error.hint() == general.hint() { hint } else { error.hint() };
+        Self::new(error.to_string(), hint)
+    }
+
     /// The same, as `doctor` ends where it could not look.
     pub fn into_critical(self) -> Self {
         Self { code: CRITICAL, ..self }
@@ -69,8 +76,10 @@ impl From<Error> for Failure {
             _ => FAILED,
         };
         let hint = match error.kind() {
-            // the library's own also advises to use a local file, which there always is here
-            ErrorKind::Unavailable => "check that the database is up and that the URL is right",
+            // the library's general hint also advises to use a local file, which there always is here
+            ErrorKind::Unavailable => {
+                return Self::unavailable(&error, "check that the database is up and that the URL is right");
+            }
             ErrorKind::Conflict => {
                 "`retell-vault get` shows what is stored now, and its version; repeat the change if it is still wanted"
             }

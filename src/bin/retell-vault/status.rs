@@ -54,6 +54,7 @@ fn local_json(local: &LocalStatus) -> Value {
     json!({
         "path": local.path.display().to_string(),
         "pending": local.pending,
+        "blocked": local.blocked,
         "replicas": local.replicas,
         "losers": local.losers,
         "replaced": local.replaced,
@@ -146,6 +147,7 @@ fn local_rows(local: &LocalStatus, pending: &str) -> Vec<[String; 2]> {
     let mut rows = vec![["local file".to_owned(), local.path.display().to_string()]];
     let counts = [
         (pending, local.pending),
+        ("blocked", local.blocked),
         ("replicas", local.replicas),
         ("losers", local.losers),
         ("replaced", local.replaced),

@@ -15,7 +15,7 @@ async fn everything_is_private() {
     let home = Home::new();
     let folder = home.folder.path().join("new");
     let file = LocalFile::open(&folder.join("vault.db")).await.unwrap();
-    file.put_pending(&record(&user("ann"), 1)).await.unwrap();
+    file.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap();
     assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
     let mut names = Vec::new();
     for entry in fs::read_dir(&folder).unwrap() {
@@ -79,7 +79,7 @@ async fn a_private_log_or_index_of_another_mode_is_refused_unread() {
 async fn a_file_in_wal_mode_is_converted_and_loses_nothing() {
     let home = Home::new();
     let file = home.open().await;
-    file.put_pending(&record(&user("ann"), 1)).await.unwrap();
+    file.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap();
     close(file).await;
     let wal = sqlx::sqlite::SqliteConnectOptions::new()
         .filename(home.path())
@@ -91,7 +91,7 @@ async fn a_file_in_wal_mode_is_converted_and_loses_nothing() {
 
     let file = home.open().await;
     assert_eq!(file.pending(&user("ann")).await.unwrap().unwrap().at, 7);
-    file.put_pending(&record(&user("bob"), 1)).await.unwrap();
+    file.put_pending(&record(&user("bob"), 1), Basis::Remembered).await.unwrap();
     assert!(!home.beside("-wal").exists() && !home.beside("-shm").exists());
 }
 
@@ -121,7 +121,7 @@ async fn files_of_another_user_are_refused() {
 #[tokio::test]
 async fn a_newer_schema_and_a_database_of_another_program_are_refused_unchanged() {
     for (sql, expected) in [
-        ("UPDATE meta SET value = '3' WHERE name = 'schema'", "schema version 3"),
+        ("UPDATE meta SET value = '4' WHERE name = 'schema'", "schema version 4"),
         ("DROP TABLE meta", "another program"),
         ("DELETE FROM meta", "another program"),
     ] {
@@ -144,7 +144,7 @@ async fn an_empty_file_that_somebody_made_beforehand_is_used() {
     let home = Home::new();
     fs::write(home.path(), b"").unwrap();
     set_mode(&home.path(), 0o600);
-    home.open().await.put_pending(&record(&user("ann"), 1)).await.unwrap();
+    home.open().await.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap();
 }
 
 #[tokio::test]
@@ -152,34 +152,100 @@ async fn a_write_to_a_file_that_was_moved_is_not_acknowledged() {
     let home = Home::new();
     let file = home.open().await;
     fs::rename(home.path(), home.beside(".moved")).unwrap();
-    let error = file.put_pending(&record(&user("ann"), 1)).await.unwrap_err();
+    let error = file.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LocalStore);
     assert_eq!(home.error().await.kind(), ErrorKind::LocalStore, "another handle does not make a new one");
 
     fs::rename(home.beside(".moved"), home.path()).unwrap();
-    assert_eq!(file.put_pending(&record(&user("ann"), 1)).await.unwrap(), PutPending::Written);
+    assert_eq!(
+        file.put_pending(&record(&user("ann"), 1), Basis::Remembered).await.unwrap(),
+        PutPending::Written
+    );
+}
+
+/// The file as an older program made it.
+async fn make_older(home: &Home, version: u32) {
+    const FROM_3_TO_2: &str =
+        "ALTER TABLE pending DROP COLUMN database; ALTER TABLE kept DROP COLUMN database;
+        DROP TABLE replica; CREATE TABLE replica (
+            tenant TEXT NOT NULL, user TEXT NOT NULL, version TEXT NOT NULL, text TEXT NOT NULL,
+            at INTEGER NOT NULL, PRIMARY KEY (tenant, user)) STRICT;
+        INSERT INTO replica VALUES ('', 'user-1', '0000000000000001', 'copy', 1)";
+    const FROM_2_TO_1: &str =
+        "ALTER TABLE pending DROP COLUMN waits_for; ALTER TABLE pending DROP COLUMN tries;
+        ALTER TABLE pending DROP COLUMN refused_at; ALTER TABLE kept DROP COLUMN version;
+        ALTER TABLE kept DROP COLUMN base; ALTER TABLE kept DROP COLUMN stored_at;
+        ALTER TABLE kept DROP COLUMN waits_for";
+    let scripts = if version == 1 { vec![FROM_3_TO_2, FROM_2_TO_1] } else { vec![FROM_3_TO_2] };
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(home.path());
+    let mut connection = options.connect().await.unwrap();
+    for sql in scripts {
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    }
+    let noted = "UPDATE meta SET value = ?1 WHERE name = 'schema'";
+    sqlx::query(noted).bind(version.to_string()).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_file_of_the_version_before_keeps_what_waits_and_gets_its_columns() {
-    let home = Home::new();
-    let file = home.open().await;
-    file.put_pending(&record(&user("user-1"), 1)).await.unwrap();
-    close(file).await;
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(home.path());
-    let mut connection = options.connect().await.unwrap();
-    let lacks = "ALTER TABLE pending DROP COLUMN waits_for; ALTER TABLE pending DROP COLUMN tries;
-        ALTER TABLE pending DROP COLUMN refused_at; ALTER TABLE kept DROP COLUMN version;
-        ALTER TABLE kept DROP COLUMN base; ALTER TABLE kept DROP COLUMN stored_at;
-        ALTER TABLE kept DROP COLUMN waits_for; UPDATE meta SET value = '1' WHERE name = 'schema'";
-    sqlx::raw_sql(lacks).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-
-    for _ in 0..2 {
+async fn a_file_of_an_older_version_keeps_what_waits_and_gets_its_columns() {
+    let ann = user("user-1");
+    for older in [1, 2] {
+        let home = Home::new();
         let file = home.open().await;
-        let waits = file.pending(&user("user-1")).await.unwrap().unwrap();
-        assert_eq!(waits.text, record(&user("user-1"), 1).text);
-        file.put_pending(&record(&user("user-2"), 2)).await.unwrap();
+        file.put_pending(&record(&ann, 1), Basis::Remembered).await.unwrap();
+        file.keep(&ann, KeptKind::DeadLetter, &text(9), "refused", 1).await.unwrap();
         close(file).await;
+        make_older(&home, older).await;
+        for round in 0..2 {
+            let file = home.open().await;
+            assert_eq!(file.pending(&ann).await.unwrap(), Some(record(&ann, 1)), "from version {older}");
+            let expected = Counts { pending: 1 + round, dead_letters: 1, ..Counts::default() };
+            assert_eq!(file.counts().await.unwrap(), expected, "nobody knows of which table a replica was");
+            assert_eq!(file.retry_dead_letters(None, None).await.unwrap(), 0);
+            let rows = OwnerRows { table: "t".to_owned(), database: "d".to_owned() };
+            file.put_replica(&ann, &rows, version(1), &text(1), 1).await.unwrap();
+            file.remove_replica(&ann, &rows).await.unwrap();
+            let other = LocalRecord { rows, ..record(&user("user-2"), 2 + round) };
+            file.put_pending(&other, Basis::Remembered).await.unwrap();
+            assert_eq!(file.pending(&other.owner).await.unwrap(), Some(other));
+            close(file).await;
+        }
     }
+}
+
+/// An older program that has the file open would miss the new columns as much as this one the old ones.
+#[tokio::test]
+async fn a_file_that_an_older_program_uses_is_refused_until_that_has_ended() {
+    let home = Home::new();
+    let older = home.open().await;
+    make_older(&home, 2).await;
+    let error = home.error().await;
+    assert!(error.kind() == ErrorKind::LocalStore && error.to_string().contains("older program"), "{error}");
+    close(older).await;
+    close(home.open().await).await;
+}
+
+/// One owner may have a row in several tables, and in the same table of several databases.
+#[tokio::test]
+async fn replicas_of_other_rows_are_no_answer() {
+    let home = Home::new();
+    let (file, ann) = (home.open().await, user("ann"));
+    let rows =
+        |table: &str, database: &str| OwnerRows { table: table.to_owned(), database: database.to_owned() };
+    file.put_replica(&ann, &rows("a", "staging"), version(5), &text(5), 1).await.unwrap();
+    file.put_replica(&ann, &rows("b", "staging"), version(7), &text(7), 1).await.unwrap();
+    let texts = async |table, database| {
+        let replica = file.replica(&ann, &rows(table, database)).await.unwrap();
+        replica.map(|replica| replica.text)
+    };
+    assert_eq!(texts("a", "staging").await, Some(text(5)));
+    assert_eq!(texts("a", "").await, Some(text(5)), "nobody knows which database it is");
+    assert_eq!(texts("b", "staging").await, Some(text(7)));
+    assert_eq!((texts("a", "production").await, texts("c", "staging").await), (None, None));
+    // an older version of another database is news
+    file.put_replica(&ann, &rows("a", "production"), version(3), &text(3), 1).await.unwrap();
+    assert_eq!((texts("a", "production").await, texts("a", "staging").await), (Some(text(3)), None));
+    file.remove_replica(&ann, &rows("a", "production")).await.unwrap();
+    assert_eq!((texts("a", "").await, texts("b", "staging").await), (None, Some(text(7))));
 }

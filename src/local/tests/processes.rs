@@ -21,7 +21,7 @@ async fn child() {
     };
     for number in 0..PUTS {
         let name = format!("{}user-{number:03}", std::env::var(NAME).unwrap_or_default());
-        if let Err(error) = file.put_pending(&record(&user(&name), number)).await {
+        if let Err(error) = file.put_pending(&record(&user(&name), number), Basis::Remembered).await {
             return println!("\nput {number}: {:?} {error}", error.kind());
         }
     }
@@ -73,7 +73,7 @@ async fn processes_that_write_and_read_at_once_all_get_through() {
         // a page, and everything: readers keep writers out
         file.pending_after(None, 1000).await.unwrap();
         file.tokens_per_key().await.unwrap();
-        file.put_pending(&record(&user("own"), reads + 1)).await.unwrap();
+        file.put_pending(&record(&user("own"), reads + 1), Basis::Remembered).await.unwrap();
         reads += 1;
     }
     for child in children {
@@ -96,7 +96,9 @@ async fn a_write_that_fails_is_a_clean_error_and_what_was_acknowledged_is_there(
     let file = home.open().await;
     let found = file.pending_after(None, 1000).await.unwrap();
     assert!(found.len() >= acknowledged(&what), "{} of {what}", found.len());
-    file.put_pending(&record(&user("next"), 1)).await.expect("it works again when there is room");
+    file.put_pending(&record(&user("next"), 1), Basis::Remembered)
+        .await
+        .expect("it works again when there is room");
 }
 
 const MOUNT: &str = "mount -t tmpfs -o size=$SIZE,mode=700 none \"$1\" || exit 77";

@@ -8,9 +8,11 @@ use super::*;
 async fn put(file: &LocalFile, place: LocalPlace, id: &str, number: u64) {
     let owner = user(id);
     match place {
-        LocalPlace::Pending => drop(file.put_pending(&record(&owner, number)).await.unwrap()),
+        LocalPlace::Pending => {
+            drop(file.put_pending(&record(&owner, number), Basis::Remembered).await.unwrap())
+        }
         LocalPlace::Replica => {
-            file.put_replica(&owner, version(number), &text(number), 1).await.unwrap();
+            file.put_replica(&owner, &OwnerRows::default(), version(number), &text(number), 1).await.unwrap();
         }
         LocalPlace::Kept => file.keep(&owner, KeptKind::Superseded, &text(number), "older", 1).await.unwrap(),
     }
@@ -193,12 +195,20 @@ async fn tokens_are_counted_by_place_and_key_also_where_the_walk_does_not_go() {
     assert!(file.tokens_per_key().await.unwrap().is_empty());
     let of = |key: &str, pieces: usize| vec![format!("rv1.{key}.00ff.api_key.AA"); pieces].join(" ");
     let pending = |id: &str, text: String| LocalRecord { text, ..record(&user(id), 1) };
-    file.put_pending(&pending("ann", of("0000000a", 4))).await.unwrap();
-    file.put_pending(&pending("bob", of("0000000b", 5) + "  " + &of("0000000a", 1))).await.unwrap();
-    file.put_pending(&pending("cid", String::new())).await.unwrap();
-    file.put_replica(&user("ann"), version(1), "rv2.0000000a.\u{0}\u{e9} junk rv1.0000000A.x", 1)
+    file.put_pending(&pending("ann", of("0000000a", 4)), Basis::Remembered).await.unwrap();
+    file.put_pending(&pending("bob", of("0000000b", 5) + "  " + &of("0000000a", 1)), Basis::Remembered)
         .await
         .unwrap();
+    file.put_pending(&pending("cid", String::new()), Basis::Remembered).await.unwrap();
+    file.put_replica(
+        &user("ann"),
+        &OwnerRows::default(),
+        version(1),
+        "rv2.0000000a.\u{0}\u{e9} junk rv1.0000000A.x",
+        1,
+    )
+    .await
+    .unwrap();
     for (kind, pieces) in [(KeptKind::Superseded, 1), (KeptKind::Replaced, 2), (KeptKind::DeadLetter, 3)] {
         file.keep(&user("ann"), kind, &of("0000000a", pieces), "why", 1).await.unwrap();
         file.keep(&user("bob"), kind, &of("0000000a", pieces), "why", 1).await.unwrap();

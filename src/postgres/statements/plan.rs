@@ -3,6 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use sqlx::Row as _;
+use sqlx::postgres::PgArguments;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::layout::Layout;
 use crate::layout::placement::{Placement, placement};
@@ -10,8 +13,8 @@ use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::catalogue::snapshot::{self, DetailedSnapshot};
 use crate::postgres::catalogue::table::{Table, missing_table};
-use crate::postgres::connection::errors::{DatabaseError, Outcome};
-use crate::postgres::connection::pool::Database;
+use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
+use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::sql::names::relation;
 use crate::postgres::statements::fragments::Forms;
 use crate::postgres::statements::texts::Statements;
@@ -21,6 +24,11 @@ use crate::record::owner::Owner;
 const MAX_AGE: Duration = Duration::from_secs(60);
 /// Looking again because nothing was found happens at most this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Every role may call the function, unless an administrator has taken that back.
+const IDENTITY: &str =
+    "SELECT pg_catalog.format('%s of server %s', pg_catalog.current_database(), system_identifier)
+ FROM pg_catalog.pg_control_system()";
 
 /// The placement for the columns that existed when it was made, and the SQL for it.
 pub(crate) struct Plan {
@@ -117,11 +125,12 @@ pub(crate) struct Postgres {
     pub(crate) database: Database,
     pub(in crate::postgres) layout: Layout,
     plan: Mutex<Option<Arc<Plan>>>,
+    identity: Mutex<String>,
 }
 
 impl Postgres {
     pub(crate) fn new(database: Database, layout: Layout) -> Self {
-        Self { database, layout, plan: Mutex::new(None) }
+        Self { database, layout, plan: Mutex::default(), identity: Mutex::default() }
     }
 
     pub(crate) fn layout(&self) -> &Layout {
@@ -257,6 +266,26 @@ impl Postgres {
             _ => return Ok(()),
         };
         Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint))
+    }
+
+    /// What tells this database from others; empty while nobody knows.
+    pub(crate) fn identity(&self) -> String {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn note_identity(&self, identity: String) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+    }
+
+    /// Asks for it: the name of the database, and the number that the server got when it was made. All addresses and poolers of a
+    /// server, and its standbys, have the same. `None`: the server does not tell.
+    pub(crate) async fn ask_identity(&self) -> Result<Option<String>, DatabaseError> {
+        let query = Query { sql: IDENTITY.into(), arguments: PgArguments::default() };
+        match self.database.fetch(query, Phase::Reading).await {
+            Ok(rows) => Ok(rows.first().and_then(|row| row.try_get(0).ok())),
+            Err(fault) if matches!(fault.outcome, Outcome::Reject | Outcome::Redetect) => Ok(None),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Why a plan for a table has no slot.

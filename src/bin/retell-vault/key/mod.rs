@@ -122,8 +122,8 @@ async fn destroy(global: &Global, options: &DestroyArgs) -> Result<(), Failure> 
 
 fn not_destroyed(error: Error) -> Failure {
     match error.kind() {
-        ErrorKind::Unavailable => Failure::new(
-            error.to_string(),
+        ErrorKind::Unavailable => Failure::unavailable(
+            &error,
             "nothing was destroyed: the tokens in the database must be counted first; start it",
         ),
         _ => error.into(),

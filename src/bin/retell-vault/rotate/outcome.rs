@@ -186,8 +186,8 @@ fn hint_at_destruction(global: &Global, keys: &[KeyInfo], rotation: &Rotation) {
 /// Why a rotation could not go on.
 pub fn stopped(error: Error) -> Failure {
     match error.kind() {
-        ErrorKind::Unavailable => Failure::new(
-            error.to_string(),
+        ErrorKind::Unavailable => Failure::unavailable(
+            &error,
             "check that the database is up and that the URL is right; nothing is lost, and the same command goes on",
         ),
         _ => error.into(),
