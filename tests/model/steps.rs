@@ -121,6 +121,11 @@ impl World<'_> {
         assert!(!host.start.refuses, "host {h} keeps nothing locally");
         assert!(host.doubts || self.renamed.is_some() || self.is_narrow, "the database is there");
         let (unseen, has_replica) = (host.is_cut_off, host.start.offline_reads);
+        if !unseen {
+            // a store opens what it writes over, also where its own answer is lost then
+            self.model.may_have_seen(owner, h);
+        }
+        let host = &self.hosts[h];
         if host.lost_answers || !host.is_cut_off {
             self.may_be_stored(id);
         }
