@@ -279,6 +279,12 @@ impl World<'_> {
                     "there was something to delete"
                 );
             }
+            Ok(stored) if stored.rows == 0 && stored.degraded.is_none() => {
+                self.say(format!("    write {id} on host {h}: {:?}, over what waits", stored.version));
+                self.model.learn_version(id, stored.version);
+                self.reached(h);
+                self.model.deleted_what_waits(h, id, self.renamed.is_none());
+            }
             _ => self.note_store(h, id, deleted),
         }
     }
