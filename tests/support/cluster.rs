@@ -37,9 +37,7 @@ impl TestDb {
         let name = format!("test_{:032x}", rand::random::<u128>());
         run_sql(&server_url(), &format!("CREATE DATABASE {name}")).await.expect("the database is created");
         let db = Self { url: with_database(&server_url(), &name), name };
-        if db.version().await < POSTGRES_15 {
-            db.exec("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
-        }
+        db.exec("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
         db
     }
 
@@ -50,6 +48,7 @@ impl TestDb {
             sqlx::query_scalar("SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4")
                 .fetch_one(&mut connection)
                 .await;
+        connection.close().await.expect("nobody may be connected to a database that is copied");
         version.expect("the server says its version")
     }
 

@@ -31,7 +31,7 @@ fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
         true => (
             finding_ids::MATERIALIZED_VIEW,
             format!("it is a copy of the table for which no policy holds, and {readers} may read it"),
-            closed(view),
+            revoke(view),
         ),
         false => (
             finding_ids::VIEW_WITHOUT_INVOKER,
@@ -49,11 +49,11 @@ fn invoker(context: &TableContext<'_>, view: &View) -> Mend {
     match context.definitions.server.version >= SECURITY_INVOKER {
         true => by_its_owner(&format!("ALTER VIEW {} SET (security_invoker = true)", view.relation)),
         // no view has that option, so nobody whom the policies hold back may read this one
-        false => closed(view),
+        false => revoke(view),
     }
 }
 
-fn closed(view: &View) -> Mend {
+fn revoke(view: &View) -> Mend {
     by_its_owner(&format!("REVOKE ALL ON TABLE {} FROM {}", view.relation, roles(&view.readers)))
 }
 
