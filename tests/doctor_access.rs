@@ -9,6 +9,7 @@ mod others;
 
 use clinics::supabase_clinic;
 use retell_vault::doctor::{Fix, Severity};
+use support::POSTGRES_15;
 use support::doctor::{Clinic, Planted};
 
 /// Each in a database of its own.
@@ -235,14 +236,17 @@ async fn routines_of_no_concern() {
 
 #[tokio::test]
 async fn views() {
+    let clinic = supabase_clinic().await;
+    let has_invokers = clinic.db.version().await >= POSTGRES_15;
+    let with = |option| if has_invokers { option } else { "" };
+    let above = format!(
+        "CREATE VIEW below AS SELECT * FROM user_profiles; REVOKE ALL ON below FROM anon, authenticated;
+         CREATE VIEW above {} AS SELECT user_id FROM below",
+        with("WITH (security_invoker = off)")
+    );
     all_are_found_and_mended(&[
         Planted { id: "view_without_invoker", plant: "CREATE VIEW everything AS SELECT * FROM user_profiles" },
-        Planted {
-            id: "view_without_invoker",
-            plant: "CREATE VIEW below AS SELECT * FROM user_profiles;
-                    REVOKE ALL ON below FROM anon, authenticated;
-                    CREATE VIEW above WITH (security_invoker = off) AS SELECT user_id FROM below",
-        },
+        Planted { id: "view_without_invoker", plant: above.leak() },
         Planted {
             id: "materialized_view",
             plant: "CREATE MATERIALIZED VIEW copy AS SELECT user_id, encrypted_retell_api_key FROM user_profiles",
@@ -259,13 +263,13 @@ async fn views() {
         },
     ])
     .await;
-    let clinic = supabase_clinic().await;
     clinic
         .db
-        .exec(
-            "CREATE VIEW careful WITH (security_invoker = yes) AS SELECT * FROM user_profiles;
-             CREATE VIEW closed AS SELECT * FROM user_profiles; REVOKE ALL ON closed FROM anon, authenticated",
-        )
+        .exec(with("CREATE VIEW careful WITH (security_invoker = yes) AS SELECT * FROM user_profiles"))
+        .await;
+    clinic
+        .db
+        .exec("CREATE VIEW closed AS SELECT * FROM user_profiles; REVOKE ALL ON closed FROM anon, authenticated")
         .await;
     clinic.is_clean().await;
 }

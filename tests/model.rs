@@ -37,7 +37,7 @@ async fn process() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sequences() {
-    campaign(Besides::Nothing, 12, 6).await;
+    campaign(Besides::Nothing, 12, 12).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,10 +5,10 @@ mod support;
 use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions, RowSecurity, SchemaPlan, Wanted};
 use retell_vault::{Layout, Vault};
 
-use support::TestDb;
 use support::dump::schema_of;
 use support::rows::{table, value};
 use support::vaults::{Hosts, full_config, named_table, owner};
+use support::{POSTGRES_15, TestDb};
 
 /// Where somebody starts, and what they ask for.
 struct Start {
@@ -222,6 +222,12 @@ async fn a_tenant_column() {
         let layout = Layout::new().tenant_column("tenant_id").unwrap();
         let wanted = Wanted::from(Profile::FullProfile).row_security(RowSecurity::On);
         let journey = Journey::begin(start.layout(layout).wanted(wanted)).await;
+        if sort.starts_with("nullable") && journey.db.version().await < POSTGRES_15 {
+            // no unique constraint sees a NULL there
+            let blocked = journey.plan().await.blocked;
+            assert!(blocked.len() == 1 && blocked[0].reason.contains("may be NULL"), "{blocked:?}");
+            journey.db.exec(blocked[0].hint.split('`').nth(1).expect("SQL to run")).await;
+        }
         let plan = journey.there_and_back("user_profiles").await;
         assert!(ids(&plan).contains(&"owner.unique"), "{sort}: {plan}");
     }

@@ -172,6 +172,20 @@ impl Model {
         self.saw(owner, host, id);
     }
 
+    /// A deletion that met no record: it waits in the place of what waited, and no row holds it. `sees_all` as above.
+    pub fn deleted_what_waits(&mut self, host: usize, id: Id, sees_all: bool) {
+        let owner = self.writes[id].owner;
+        let possible = &self.owners[owner];
+        assert!(possible.at[host].waiting.iter().any(Option::is_some), "nothing waited");
+        let has_record = |row: &Row| matches!(row, Row::Holds(id) if !self.is_tombstone(*id));
+        let rows: BTreeSet<Row> =
+            possible.row.iter().copied().filter(|row| !sees_all || !has_record(row)).collect();
+        assert!(!rows.is_empty(), "there is a record to delete");
+        self.owners[owner].row = rows;
+        self.degraded(host, id, false, false);
+        self.owners[owner].at[host].last = None;
+    }
+
     /// An acknowledged write in the local file. `unseen`: the process cannot have read the row meanwhile.
     pub fn degraded(&mut self, host: usize, id: Id, unseen: bool, has_replica: bool) {
         let owner = self.writes[id].owner;

@@ -124,6 +124,11 @@ impl World<'_> {
         assert!(!host.start.refuses, "host {h} keeps nothing locally");
         assert!(host.doubts || self.renamed.is_some() || self.is_narrow, "the database is there");
         let (unseen, has_replica) = (host.is_cut_off, host.start.offline_reads);
+        if !unseen {
+            // a store opens what it writes over, also where its own answer is lost then
+            self.model.may_have_seen(owner, h);
+        }
+        let host = &self.hosts[h];
         if host.lost_answers || !host.is_cut_off {
             self.may_be_stored(id);
         }
@@ -276,6 +281,12 @@ impl World<'_> {
                     may_be_nothing || by_file || self.renamed.is_some() || self.is_narrow,
                     "there was something to delete"
                 );
+            }
+            Ok(stored) if stored.rows == 0 && stored.degraded.is_none() => {
+                self.say(format!("    write {id} on host {h}: {:?}, over what waits", stored.version));
+                self.model.learn_version(id, stored.version);
+                self.reached(h);
+                self.model.deleted_what_waits(h, id, self.renamed.is_none());
             }
             _ => self.note_store(h, id, deleted),
         }

@@ -69,7 +69,7 @@ async fn uuid_ids_and_a_tenant() {
 
 #[tokio::test]
 async fn a_schema_and_names_that_need_quotes() {
-    let sql = r#"CREATE SCHEMA "Odd Schema"; CREATE TABLE "Odd Schema"."Pro""files'" ("User Id" text, "Te\nant" text)"#;
+    let sql = r#"CREATE SCHEMA "Odd Schema"; CREATE TABLE "Odd Schema"."Pro""files'" ("User Id" text, "Te\nant" text NOT NULL)"#;
     let layout = Layout::new().table(r#""Odd Schema"."Pro""files'""#).unwrap();
     let layout = layout.user_column("User Id").unwrap().tenant_column(r"Te\nant").unwrap();
     let layout = layout.column(retell_vault::config::Field::named("api_key"), r#"Key "of" it"#).unwrap();

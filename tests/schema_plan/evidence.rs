@@ -48,7 +48,8 @@ async fn without_the_right_to_read() {
     assert!(plan.notes.iter().any(|note| note.contains("was not found out")), "{:?}", plan.notes);
 }
 
-/// Where the tenant may be NULL, no tenant is a tenant like any other, for the index and for the rows.
+/// Where the tenant may be NULL, no tenant is a tenant like any other, for the index and for the rows. Before Postgres 15
+/// there is no such index, and nothing is removed.
 #[tokio::test]
 async fn rows_without_a_tenant_may_be_duplicates() {
     let db = TestDb::create().await;
@@ -60,6 +61,10 @@ async fn rows_without_a_tenant_may_be_duplicates() {
     let layout = Layout::new().tenant_column("tenant").unwrap();
     let wanted = Wanted::from(Profile::Credentials).remove_duplicates();
     let first = plan(&db, &layout, &wanted).await;
+    if db.version().await < POSTGRES_15 {
+        assert!(first.blocked.iter().any(|blocked| blocked.reason.contains("may be NULL")), "{first:?}");
+        return;
+    }
     run_steps(&db, &first).await;
     assert!(plan(&db, &layout, &wanted).await.is_empty());
     let left = "SELECT string_agg(note::text, ',' ORDER BY note) FROM user_profiles";

@@ -160,8 +160,15 @@ async fn only_what_rewrites_says_so() {
 
 #[tokio::test]
 async fn a_nullable_tenant_in_another_schema_under_odd_names() {
-    let ddl = r#"CREATE SCHEMA "A ""b"" $vault$"; CREATE TABLE "A ""b"" $vault$"."It's \ ""T"" CONCURRENTLY" ("Us""er" text, "ten'ant" uuid, "last" text);
-        INSERT INTO "A ""b"" $vault$"."It's \ ""T"" CONCURRENTLY" VALUES ('user-1', NULL, 'a'), (NULL, NULL, 'b')"#;
+    let db = TestDb::create().await;
+    // before, no unique constraint sees a NULL, and the plan asks for NOT NULL
+    let (sort, tenant) = match db.version().await >= POSTGRES_15 {
+        true => ("uuid", "NULL"),
+        false => ("uuid NOT NULL", "'00000000-0000-4000-8000-000000000001'"),
+    };
+    let ddl = r#"CREATE SCHEMA "A ""b"" $vault$"; CREATE TABLE "A ""b"" $vault$"."It's \ ""T"" CONCURRENTLY" ("Us""er" text, "ten'ant" SORT, "last" text);
+        INSERT INTO "A ""b"" $vault$"."It's \ ""T"" CONCURRENTLY" VALUES ('user-1', TENANT, 'a'), (NULL, TENANT, 'b')"#;
+    let ddl = &ddl.replace("SORT", sort).replace("TENANT", tenant);
     let layout = named_table(r#""A ""b"" $vault$"."It's \ ""T"" CONCURRENTLY""#)
         .user_column("Us\"er")
         .and_then(|layout| layout.tenant_column("ten'ant"))
@@ -183,20 +190,22 @@ async fn a_nullable_tenant_in_another_schema_under_odd_names() {
         layout,
         relation: r#""A ""b"" $vault$"."It's \ ""T"" CONCURRENTLY""#,
         journal: r#""A ""b"" $vault$".retell_vault_steps"#,
+        ddl,
         steps: &columns,
-        ..Start::of(ddl, &[])
+        ..Start::of("", &[])
     };
     start.check().await;
 
-    let db = TestDb::create().await;
     db.exec(ddl).await;
     let full = plan(&db, &start.layout, &Profile::FullProfile.into()).await;
     run_steps(&db, &full).await;
     let again = plan(&db, &start.layout, &Profile::FullProfile.into()).await;
     assert!(again.is_empty(), "{:?}", ids(&again));
     // a tenant that is NULL is a tenant like any other
-    let twice = format!("INSERT INTO {} (\"Us\"\"er\") VALUES ('user-1')", start.relation);
-    assert!(cluster::run_sql(&db.url, &twice).await.is_err());
+    let twice =
+        format!("INSERT INTO {} (\"Us\"\"er\", \"ten'ant\") VALUES ('user-1', {tenant})", start.relation);
+    let refused = cluster::run_sql(&db.url, &twice).await.unwrap_err();
+    assert!(refused.as_database_error().unwrap().is_unique_violation(), "{refused}");
 }
 
 #[tokio::test]

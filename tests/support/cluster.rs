@@ -18,6 +18,10 @@ use url::Url;
 
 // --- A database ---
 
+/// The first version with `NULLS NOT DISTINCT`, with `security_invoker` of views, and where not everybody may create in
+/// `public`.
+pub const POSTGRES_15: i32 = 150_000;
+
 /// A database of its own for one test, on the server that all tests share.
 /// Dropping it drops the database, with everybody who is still connected.
 pub struct TestDb {
@@ -27,12 +31,25 @@ pub struct TestDb {
 }
 
 impl TestDb {
-    /// Makes an empty database with a random name.
+    /// Makes an empty database with a random name. As Postgres 15 does by itself, it lets nobody but its owner create
+    /// in `public`, so that a test has to say who may.
     pub async fn create() -> Self {
         let name = format!("test_{:032x}", rand::random::<u128>());
         run_sql(&server_url(), &format!("CREATE DATABASE {name}")).await.expect("the database is created");
-        let url = with_database(&server_url(), &name);
-        Self { url, name }
+        let db = Self { url: with_database(&server_url(), &name), name };
+        db.exec("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
+        db
+    }
+
+    /// The version of the server, as `server_version_num` has it.
+    pub async fn version(&self) -> i32 {
+        let mut connection = PgConnection::connect(&self.url).await.expect("a connection");
+        let version =
+            sqlx::query_scalar("SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4")
+                .fetch_one(&mut connection)
+                .await;
+        connection.close().await.expect("nobody may be connected to a database that is copied");
+        version.expect("the server says its version")
     }
 
     /// Another database with everything that is in this one, to which nobody may be connected.

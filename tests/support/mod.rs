@@ -8,7 +8,7 @@ pub mod dump;
 pub mod faults;
 pub mod proxy;
 
-pub use cluster::{Cluster, TestDb};
+pub use cluster::{Cluster, POSTGRES_15, TestDb};
 pub use proxy::{CutProxy, Fault, Mode, Request};
 pub mod doctor;
 pub mod plants;

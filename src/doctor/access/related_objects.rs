@@ -31,7 +31,7 @@ fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
         true => (
             finding_ids::MATERIALIZED_VIEW,
             format!("it is a copy of the table for which no policy holds, and {readers} may read it"),
-            by_its_owner(&format!("REVOKE ALL ON TABLE {} FROM {}", view.relation, roles(&view.readers))),
+            revoke(view),
         ),
         false => (
             finding_ids::VIEW_WITHOUT_INVOKER,
@@ -48,13 +48,13 @@ fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
 fn invoker(context: &TableContext<'_>, view: &View) -> Fix {
     match context.definitions.server.version >= SECURITY_INVOKER {
         true => by_its_owner(&format!("ALTER VIEW {} SET (security_invoker = true)", view.relation)),
-        false => Fix::Advice(format!(
-            "before PostgreSQL 15 a view cannot read with the rights of who asks: `REVOKE ALL ON TABLE {} FROM {}`, \
-             or put the policy's condition into the view, with `security_barrier`",
-            view.relation,
-            roles(&view.readers)
-        )),
+        // no view has that option, so nobody whom the policies hold back may read this one
+        false => revoke(view),
     }
+}
+
+fn revoke(view: &View) -> Fix {
+    by_its_owner(&format!("REVOKE ALL ON TABLE {} FROM {}", view.relation, roles(&view.readers)))
 }
 
 /// None of these objects need be the table's owner's, and nothing that is done with them calls code of others.
