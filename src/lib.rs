@@ -50,8 +50,8 @@
 //! stored bytes, and SECURITY.md says what is promised and what is not.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
-// The catalogue and the connections carry what only schema and doctor read. With `admin`, as in the checks, nothing is hidden.
-#![cfg_attr(not(feature = "admin"), allow(dead_code))]
+// The catalogue and the connections carry what only schema and doctor read. With both features, as in the checks, nothing is hidden.
+#![cfg_attr(not(all(feature = "admin", feature = "local-file")), allow(dead_code))]
 
 mod crypto;
 pub mod display;

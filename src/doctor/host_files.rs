@@ -7,7 +7,8 @@ use crate::doctor::finding::{Finding, FindingId, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::error::Result;
 use crate::keyring::private_file::{self, Openness};
-use crate::local::file::{KeptKind, LocalFile};
+use crate::local::entries::KeptKind;
+use crate::local::file::LocalFile;
 use crate::record::owner::Owner;
 use crate::record::version::Millis;
 

@@ -8,8 +8,8 @@ use crate::doctor::finding_ids;
 use crate::doctor::rows::counts::{ExaminedRows, Occurrences, RecordProblem, RowCounts};
 use crate::error::Result;
 use crate::keyring::keys::KeyState;
+use crate::local::entries::LocalPlace;
 use crate::local::file::LocalFile;
-use crate::local::walk::LocalPlace;
 use crate::record::token::KeyId;
 use crate::store::core::Core;
 

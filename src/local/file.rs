@@ -3,7 +3,6 @@
 //! Beside FILE lie `FILE-journal` of SQLite, which is empty but during a write, `FILE.lock`, which says who
 //! uses it, and `FILE.corrupt-*`, which was set aside. Several processes may use one file at the same time.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use crate::keyring::private_file;
 use crate::record::owner::Owner;
 use crate::record::version::{Millis, Version};
 
+use crate::local::entries::{Base, LocalRecord, OwnerRows};
 use crate::local::files::{self, Identity, identity};
 use crate::local::guard::Guard;
 use crate::local::nothing_pending::NothingPending;
@@ -37,111 +37,6 @@ pub(super) struct OpenFile {
     pub(super) readers: SqlitePool,
     pub(super) guard: Arc<Guard>,
     pub(super) nothing_pending: NothingPending,
-}
-
-/// What a pending record was based on when it was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Base {
-    /// The row was never looked at.
-    Unknown,
-    /// There was no row.
-    NoRow,
-    /// There was a row, and no record in it.
-    NoRecord,
-    /// The row held this version.
-    Version(Version),
-}
-
-/// How a write knows what it is based on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Basis {
-    /// It has read the row itself.
-    Read,
-    /// It has not: this process or the local file remembers the row, or nothing does.
-    Remembered,
-}
-
-/// One record of the local file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LocalRecord {
-    pub(crate) owner: Owner,
-    pub(crate) version: Version,
-    /// All tokens, packed.
-    pub(crate) text: String,
-    /// Always `Unknown` in a replica.
-    pub(crate) base: Base,
-    pub(crate) at: Millis,
-    /// Empty where it was stored without a database.
-    pub(crate) rows: OwnerRows,
-}
-
-/// The rows of an owner that a record is for. What nobody knew is empty, and may be anything.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct OwnerRows {
-    /// The table, the columns of the owner, and the filter.
-    pub(crate) table: String,
-    /// What tells the database from others.
-    pub(crate) database: String,
-}
-
-impl OwnerRows {
-    /// Whether both may be the same rows.
-    pub(crate) fn may_be(&self, other: &Self) -> bool {
-        let may_be = |a: &str, b: &str| a == b || a.is_empty() || b.is_empty();
-        may_be(&self.table, &other.table) && may_be(&self.database, &other.database)
-    }
-}
-
-impl fmt::Display for OwnerRows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.database.as_str() {
-            "" => f.write_str(&self.table),
-            database => write!(f, "{} in database {database}", self.table),
-        }
-    }
-}
-
-/// What became of a pending record that was to be put.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum PutPending {
-    /// It is durable, now or since an earlier attempt.
-    Written,
-    /// Nothing was written: this version is there, which is as new or newer.
-    Newer(Version),
-    /// Nothing was written: what is there waits for other rows.
-    Elsewhere(OwnerRows),
-}
-
-/// Why a text is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum KeptKind {
-    /// A record that a newer one superseded.
-    Superseded,
-    /// A text of the database that was unreadable and was replaced.
-    Replaced,
-    /// A pending record that the database refuses, or whose row is not the one that it was for.
-    DeadLetter,
-}
-
-/// A text that stays until an operator drops it or its retention ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Kept {
-    pub(crate) id: i64,
-    pub(crate) owner: Owner,
-    pub(crate) kind: KeptKind,
-    pub(crate) text: String,
-    pub(crate) reason: String,
-    pub(crate) at: Millis,
-}
-
-/// How many entries of each sort there are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) pending: u64,
-    pub(crate) replicas: u64,
-    pub(crate) superseded: u64,
-    pub(crate) replaced: u64,
-    pub(crate) dead_letters: u64,
 }
 
 impl LocalFile {

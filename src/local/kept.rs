@@ -4,12 +4,13 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::Result;
+use crate::local::entries::{Base, Counts, Kept, KeptKind, LocalRecord, OwnerRows};
 use crate::record::owner::Owner;
 use crate::record::token::{KeyId, VERSION_AT, VERSION_LEN};
 use crate::record::version::{Millis, Version};
 
 use crate::local::errors;
-use crate::local::file::{Base, Counts, Kept, KeptKind, LocalFile, LocalRecord, OwnerRows, tenant, to_sql};
+use crate::local::file::{LocalFile, tenant, to_sql};
 use crate::local::pending::REMOVE;
 
 /// How long the part of a token is that names suite, key and version.

@@ -1,17 +1,34 @@
 //! The local file: what the database cannot take, sealed, in SQLite.
 
-pub(crate) mod errors;
+#[cfg(not(feature = "local-file"))]
+#[path = "absent.rs"]
 pub(crate) mod file;
+
+pub(crate) mod entries;
+#[cfg(feature = "local-file")]
+pub(crate) mod errors;
+#[cfg(feature = "local-file")]
+pub(crate) mod file;
+#[cfg(feature = "local-file")]
 pub(crate) mod files;
+#[cfg(feature = "local-file")]
 pub(crate) mod guard;
+#[cfg(feature = "local-file")]
 pub(crate) mod inspect;
+#[cfg(feature = "local-file")]
 pub(crate) mod journal;
+#[cfg(feature = "local-file")]
 pub(crate) mod kept;
+#[cfg(feature = "local-file")]
 pub(crate) mod meta;
+#[cfg(feature = "local-file")]
 pub(crate) mod nothing_pending;
+#[cfg(feature = "local-file")]
 pub(crate) mod pending;
+#[cfg(feature = "local-file")]
 pub(crate) mod sqlite;
+#[cfg(feature = "local-file")]
 pub(crate) mod walk;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "local-file"))]
 mod tests;

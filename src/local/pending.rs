@@ -3,10 +3,11 @@
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::local::entries::{Base, Basis, LocalRecord, OwnerRows, PutPending};
 use crate::record::owner::Owner;
 use crate::record::version::{Millis, Version};
 
-use crate::local::file::{Base, Basis, LocalFile, LocalRecord, OwnerRows, PutPending, tenant, to_sql};
+use crate::local::file::{LocalFile, tenant, to_sql};
 
 // An existing base stays, unless the write has read the row itself (?9): what the first of several offline writes was based on
 // is what the row held.

@@ -18,9 +18,10 @@ use tempfile::TempDir;
 use crate::record::token::KeyId;
 
 use crate::error::{Error, ErrorKind};
+use crate::local::entries::*;
 use crate::local::file::*;
 use crate::local::guard::Guard;
-use crate::local::{files, journal, nothing_pending, walk};
+use crate::local::{files, journal, nothing_pending};
 use crate::record::owner::Owner;
 use crate::record::version::Version;
 
@@ -454,8 +455,8 @@ fn futures_can_be_spawned() {
         is_send(&file.set_pending_aside(&record.owner, "", KeptKind::Superseded, "", 0));
         is_send(&file.forget(&record.owner));
         is_send(&file.canaries());
-        is_send(&file.texts_after(walk::LocalPlace::Kept, 0, 1));
-        is_send(&file.swap_texts(walk::LocalPlace::Kept, &[]));
+        is_send(&file.texts_after(LocalPlace::Kept, 0, 1));
+        is_send(&file.swap_texts(LocalPlace::Kept, &[]));
         is_send(&file.tokens_per_key());
     }
     let _ = check;

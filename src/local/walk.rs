@@ -7,46 +7,11 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use crate::error::Result;
-use crate::record::owner::Owner;
 use crate::record::token::{KeyId, named_key};
 
+use crate::local::entries::{LocalCount, LocalPlace, LocalText, Swap};
 use crate::local::errors;
 use crate::local::file::LocalFile;
-
-/// A table that holds tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum LocalPlace {
-    Pending,
-    Replica,
-    Kept,
-}
-
-/// One text of a place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LocalText {
-    /// The rowid. Names the text only together with the text itself: SQLite gives it out again.
-    pub(crate) id: i64,
-    pub(crate) owner: Owner,
-    pub(crate) text: String,
-}
-
-/// A text, and what it is to be replaced with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Swap {
-    pub(crate) id: i64,
-    pub(crate) old: String,
-    pub(crate) new: String,
-}
-
-/// How many tokens of a place name a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LocalCount {
-    /// What a table says about the row in `kind`, else the name of the table.
-    pub(crate) place: String,
-    /// `None`: pieces of text that name no key.
-    pub(crate) key: Option<KeyId>,
-    pub(crate) tokens: u64,
-}
 
 /// The tables are asked for, not listed here: one that the walk forgets is counted all the same.
 const TABLES: &str =
@@ -59,16 +24,6 @@ const TABLES: &str =
 type TokensByKey = BTreeMap<String, BTreeMap<Option<KeyId>, u64>>;
 
 impl LocalPlace {
-    pub(crate) const ALL: [Self; 3] = [Self::Pending, Self::Replica, Self::Kept];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Replica => "replica",
-            Self::Kept => "kept",
-        }
-    }
-
     fn select(self) -> &'static str {
         match self {
             Self::Pending => {

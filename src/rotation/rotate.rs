@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{ErrorKind, Result};
-use crate::local::walk::LocalPlace;
+use crate::local::entries::LocalPlace;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::rows::{Stretch, TableWalk};

@@ -172,7 +172,7 @@ pub(crate) async fn sees_all(postgres: &Postgres) -> Result<std::sync::Arc<Plan>
 
 async fn count_local(local: &LocalFile) -> Result<Vec<TokenCount>> {
     let counts = local.tokens_per_key().await?;
-    let count = |count: crate::local::walk::LocalCount| TokenCount {
+    let count = |count: crate::local::entries::LocalCount| TokenCount {
         place: TokenPlace::Local(count.place),
         key: count.key,
         tokens: count.tokens,

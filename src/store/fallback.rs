@@ -2,7 +2,8 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::placement::Place;
-use crate::local::file::{Base, Basis, KeptKind, LocalFile, LocalRecord, PutPending};
+use crate::local::entries::{Base, Basis, KeptKind, LocalRecord, PutPending};
+use crate::local::file::LocalFile;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
 use crate::record::record::Record;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::local::file::KeptKind;
+use crate::local::entries::KeptKind;
 use crate::postgres::statements::found_records::{FoundRecord, FoundRecords, Row};
 use crate::postgres::statements::plan::Plan;
 use crate::postgres::statements::read::FoundRows;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::local::file::LocalRecord;
+use crate::local::entries::LocalRecord;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::found_records::FoundRecords;
 use crate::postgres::statements::plan::{Plan, Postgres};

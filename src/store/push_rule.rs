@@ -14,7 +14,7 @@
 //! A pending tombstone is written over any older tombstone, and is dropped where it has nothing to cover: where there is no
 //! row, or one that no longer holds what it was based on.
 
-use crate::local::file::Base;
+use crate::local::entries::Base;
 use crate::record::version::Version;
 
 /// A pending record, as far as it matters here.

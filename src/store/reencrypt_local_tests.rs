@@ -7,7 +7,7 @@ use super::*;
 use crate::crypto::sealer;
 use crate::keyring::keys::{KeyState, RootKey};
 use crate::keyring::material::Material;
-use crate::local::file::{Base, Basis, KeptKind, LocalRecord, OwnerRows};
+use crate::local::entries::{Base, Basis, KeptKind, LocalRecord, OwnerRows};
 use crate::record::contents::Contents;
 use crate::record::credentials::Credentials;
 use crate::record::plain::PlainTexts;

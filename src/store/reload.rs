@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::{KeyState, RootKeys};
+use crate::local::entries::LocalPlace;
 use crate::local::file::LocalFile;
-use crate::local::walk::LocalPlace;
 use crate::store::core::Core;
 use crate::store::reencrypt_local::reencrypt_local;
 

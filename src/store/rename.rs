@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
-use crate::local::file::KeptKind;
+use crate::local::entries::KeptKind;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::bind::Written;
 use crate::postgres::statements::found_records::FoundRecords;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::local::file::Base;
+use crate::local::entries::Base;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
 use crate::record::values::Values;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{ErrorKind, Result};
-use crate::local::file::LocalRecord;
+use crate::local::entries::LocalRecord;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
 use crate::record::version::Millis;

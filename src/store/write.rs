@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
-use crate::local::file::{Base, KeptKind};
+use crate::local::entries::{Base, KeptKind};
 use crate::postgres::connection::errors::{DatabaseError, Outcome, standby};
 use crate::postgres::statements::bind::Written;
 use crate::postgres::statements::found_records::Row;

@@ -1,7 +1,7 @@
 //! Building a vault: defaults, and the checks before the first use.
 
 use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -109,7 +109,8 @@ impl<C: Credentials> VaultBuilder<C> {
 
     /// Keeps what the database cannot take in this file. Its folder must be accessible to nobody else,
     /// and is made if it is missing. A file keeps one kind of credentials: give each kind one of its own.
-    pub fn local_file(mut self, path: impl AsRef<Path>) -> Self {
+    #[cfg(feature = "local-file")]
+    pub fn local_file(mut self, path: impl AsRef<std::path::Path>) -> Self {
         self.local = Some(path.as_ref().to_owned());
         self
     }

@@ -1,7 +1,8 @@
 //! What was kept aside in the local file, and forgetting what lies there of an owner.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::local::file::{Kept, KeptKind, LocalFile};
+use crate::local::entries::{Kept, KeptKind};
+use crate::local::file::LocalFile;
 use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
 use crate::retell::config::RetellConfig;

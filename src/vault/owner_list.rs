@@ -5,7 +5,8 @@ use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::placement::Slot;
-use crate::local::file::{LocalFile, LocalRecord};
+use crate::local::entries::LocalRecord;
+use crate::local::file::LocalFile;
 use crate::postgres::catalogue::row_visibility::{RowAction, hidden_rows, may_hide_from_us};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::answer::{OwnerText, parse_owner};

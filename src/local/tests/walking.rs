@@ -1,7 +1,5 @@
 //! What key rotation does with the file: texts page by page, swapped by their exact text, and counted.
 
-use crate::local::walk::{LocalCount, LocalPlace, LocalText, Swap};
-
 use super::*;
 
 /// Puts a text where it belongs.

@@ -1,0 +1,159 @@
+//! What the local file takes and returns.
+
+use std::fmt;
+
+use crate::record::owner::Owner;
+use crate::record::token::KeyId;
+use crate::record::version::{Millis, Version};
+
+/// What a pending record was based on when it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Base {
+    /// The row was never looked at.
+    Unknown,
+    /// There was no row.
+    NoRow,
+    /// There was a row, and no record in it.
+    NoRecord,
+    /// The row held this version.
+    Version(Version),
+}
+
+/// How a write knows what it is based on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Basis {
+    /// It has read the row itself.
+    Read,
+    /// It has not: this process or the local file remembers the row, or nothing does.
+    Remembered,
+}
+
+/// One record of the local file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LocalRecord {
+    pub(crate) owner: Owner,
+    pub(crate) version: Version,
+    /// All tokens, packed.
+    pub(crate) text: String,
+    /// Always `Unknown` in a replica.
+    pub(crate) base: Base,
+    pub(crate) at: Millis,
+    /// Empty where it was stored without a database.
+    pub(crate) rows: OwnerRows,
+}
+
+/// The rows of an owner that a record is for. What nobody knew is empty, and may be anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct OwnerRows {
+    /// The table, the columns of the owner, and the filter.
+    pub(crate) table: String,
+    /// What tells the database from others.
+    pub(crate) database: String,
+}
+
+impl OwnerRows {
+    /// Whether both may be the same rows.
+    pub(crate) fn may_be(&self, other: &Self) -> bool {
+        let may_be = |a: &str, b: &str| a == b || a.is_empty() || b.is_empty();
+        may_be(&self.table, &other.table) && may_be(&self.database, &other.database)
+    }
+}
+
+impl fmt::Display for OwnerRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.database.as_str() {
+            "" => f.write_str(&self.table),
+            database => write!(f, "{} in database {database}", self.table),
+        }
+    }
+}
+
+/// What became of a pending record that was to be put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PutPending {
+    /// It is durable, now or since an earlier attempt.
+    Written,
+    /// Nothing was written: this version is there, which is as new or newer.
+    Newer(Version),
+    /// Nothing was written: what is there waits for other rows.
+    Elsewhere(OwnerRows),
+}
+
+/// Why a text is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeptKind {
+    /// A record that a newer one superseded.
+    Superseded,
+    /// A text of the database that was unreadable and was replaced.
+    Replaced,
+    /// A pending record that the database refuses, or whose row is not the one that it was for.
+    DeadLetter,
+}
+
+/// A text that stays until an operator drops it or its retention ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) id: i64,
+    pub(crate) owner: Owner,
+    pub(crate) kind: KeptKind,
+    pub(crate) text: String,
+    pub(crate) reason: String,
+    pub(crate) at: Millis,
+}
+
+/// How many entries of each sort there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) pending: u64,
+    pub(crate) replicas: u64,
+    pub(crate) superseded: u64,
+    pub(crate) replaced: u64,
+    pub(crate) dead_letters: u64,
+}
+
+/// A table that holds tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LocalPlace {
+    Pending,
+    Replica,
+    Kept,
+}
+
+/// One text of a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LocalText {
+    /// The rowid. Names the text only together with the text itself: SQLite gives it out again.
+    pub(crate) id: i64,
+    pub(crate) owner: Owner,
+    pub(crate) text: String,
+}
+
+/// A text, and what it is to be replaced with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Swap {
+    pub(crate) id: i64,
+    pub(crate) old: String,
+    pub(crate) new: String,
+}
+
+/// How many tokens of a place name a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LocalCount {
+    /// What a table says about the row in `kind`, else the name of the table.
+    pub(crate) place: String,
+    /// `None`: pieces of text that name no key.
+    pub(crate) key: Option<KeyId>,
+    pub(crate) tokens: u64,
+}
+
+impl LocalPlace {
+    pub(crate) const ALL: [Self; 3] = [Self::Pending, Self::Replica, Self::Kept];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Replica => "replica",
+            Self::Kept => "kept",
+        }
+    }
+}
