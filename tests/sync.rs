@@ -613,6 +613,24 @@ async fn an_owner_whose_push_hangs_keeps_no_other_from_being_pushed() {
     assert_eq!(local(&vault).await.dead_letters, 0);
 }
 
+/// As after a restart of the server: the pool does not know yet that its connections have ended.
+#[tokio::test]
+async fn a_push_over_a_connection_that_has_ended_is_repeated() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let unplugged = unplugged_builder(&hosts, 0).build().await.unwrap();
+    unplugged.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    unplugged.close().await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    vault.load(&owner("nobody")).await.unwrap_err();
+    db.exec(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'retell-vault'",
+    )
+    .await;
+    let report = vault.sync().await.unwrap();
+    assert_eq!((counts(&report), &report.stopped), ([1, 0, 0, 0, 0], &None), "{report:?}");
+}
+
 /// Whether the local file was used with a database tells what a restored file may bring back.
 #[tokio::test]
 async fn the_first_push_and_nothing_before_it_notes_that_the_file_was_used() {

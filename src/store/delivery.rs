@@ -62,7 +62,7 @@ impl Delivery<'_> {
             Err(error) if error.kind() == ErrorKind::UnknownKey => return Err(error.into()),
             Err(error) => return self.dead_letter(&error.to_string()).await,
         };
-        let (mut unexplained, mut was_duplicate) = (0, false);
+        let (mut unexplained, mut was_duplicate, mut was_cut) = (0, false, false);
         for round in 0..ROUNDS {
             let fault = match self.settle_once(&record).await {
                 Ok(Some(settled)) => return Ok(settled),
@@ -78,6 +78,9 @@ impl Delivery<'_> {
                 // another writer may have made the row
                 Outcome::Duplicate if !std::mem::replace(&mut was_duplicate, true) => {}
                 Outcome::Duplicate | Outcome::Reject => return self.refused(fault).await,
+                // a connection from before a restart of the server; a push that has arrived is recognised by its version
+                Outcome::Fallback | Outcome::Ambiguous
+                    if fault.was_connected && !std::mem::replace(&mut was_cut, true) => {}
                 Outcome::ReadOnly => {
                     let why = self.postgres.database.why_read_only().await;
                     if why.kind() == ErrorKind::Unavailable {
