@@ -17,7 +17,7 @@
 //! # let folder = folder.path().join("vault");
 //! // Once per environment. Back up this file and the passphrase, in different places.
 //! let passphrase = Passphrase::new("five random words of yours");
-//! let keyring = Keyring::prepare(folder.join("keyring.json"), &passphrase)?;
+//! let keyring = Keyring::prepare(folder.join("keyring.json"), &passphrase).await?;
 //! // With `.postgres(url)`, the records go to your table.
 //! let vault = Vault::builder(keyring).local_file(folder.join("local.db")).init().await?;
 //!
@@ -38,6 +38,7 @@
 //! - [`records`]: what `store`, `load` and `list` take and return.
 //! - [`keyring`]: root keys, and what unlocks the keyring file. [`rotation`]: replacing and destroying keys.
 //! - [`sync`]: outages, and what the local file keeps. [`status`]: the state of the database, the local file and the layout.
+//! - [`testing`]: a vault in memory, for tests of a service, and faults to switch on.
 //! - [`layout`]: which table and columns the vault uses.
 //! - [`display`]: prints names that others chose, without control characters.
 //! - [`schema`]: plans and applies changes of the table. [`doctor`]: finds what would leak or lose credentials.
@@ -126,6 +127,26 @@ pub mod sync {
     pub use crate::vault::kept::{Forgotten, KeptReason, KeptRecord};
 }
 
+/// For tests of code that uses a vault: [`Vault::in_memory`], and faults that it can be told to have.
+///
+/// ```
+/// use retell_vault::testing::Fault;
+/// use retell_vault::{ErrorKind, Owner, RetellConfig, Vault};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), retell_vault::Error> {
+/// let (vault, faults) = Vault::in_memory().await?;
+/// faults.switch_on(Fault::Outage);
+/// let config = RetellConfig::new("key_test_0000000000000000".parse()?);
+/// let stored = vault.store(&Owner::user("user-42")?, &config).await?;
+/// assert!(stored.degraded.is_some());
+/// # Ok(())
+/// # }
+/// ```
+pub mod testing {
+    pub use crate::store::faults::{Fault, Faults};
+}
+
 /// The state of the database, of the local file and of the keys, and how the layout fits the table.
 pub mod status {
     pub use crate::vault::layout_report::{Contradiction, FieldReport, LayoutReport};
@@ -144,6 +165,10 @@ struct SchemaManual;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/LAYOUT.md")]
 struct LayoutManual;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/TESTING-YOUR-SERVICE.md")]
+struct TestingManual;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/DOCTOR.md")]

@@ -5,6 +5,7 @@ pub(crate) mod bulk;
 pub(crate) mod core;
 pub(crate) mod delivery;
 pub(crate) mod fallback;
+pub(crate) mod faults;
 pub(crate) mod judge;
 pub(crate) mod keyring_check;
 pub(crate) mod load;

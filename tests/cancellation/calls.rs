@@ -192,7 +192,7 @@ impl Stage {
                 let file = self.hosts.local_file(9);
                 let keyring = file.with_file_name("keyring.json");
                 if !keyring.exists() {
-                    let keyring = Keyring::prepare(keyring, &wrapping_key()).unwrap();
+                    let keyring = Keyring::prepare(keyring, &wrapping_key()).await.unwrap();
                     Vault::<retell_vault::RetellConfig>::builder(keyring)
                         .local_file(file)
                         .init()
@@ -247,7 +247,7 @@ impl Stage {
             Call::Init => {
                 self.run(call, vault).await;
                 let file = self.hosts.local_file(9);
-                let keyring = Keyring::open(file.with_file_name("keyring.json"), &wrapping_key()).unwrap();
+                let keyring = open_keyring(file.with_file_name("keyring.json"));
                 let made: Vault = Vault::builder(keyring).local_file(&file).build().await.unwrap();
                 made.close().await;
                 std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
