@@ -2,7 +2,7 @@
 
 use retell_vault::records::{Expected, RecordState, Source, StoreOptions};
 use retell_vault::testing::Fault;
-use retell_vault::{ErrorKind, Owner, RetellConfig, Vault};
+use retell_vault::{Error, ErrorKind, Owner, RetellConfig, Vault};
 
 fn owner(user: &str) -> Owner {
     Owner::user(user).unwrap()
@@ -10,6 +10,14 @@ fn owner(user: &str) -> Owner {
 
 fn config(mark: &str) -> RetellConfig {
     RetellConfig::new(format!("key_test_in_memory_{mark}").parse().unwrap())
+}
+
+/// A change to another configuration.
+fn becomes(mark: &str) -> impl FnMut(&mut RetellConfig) -> Result<(), Error> {
+    move |config| {
+        *config = self::config(mark);
+        Ok(())
+    }
 }
 
 const ALICE: &str = "alice";
@@ -98,7 +106,7 @@ async fn every_kind_of_error_can_be_switched_on_and_off_again_and_nothing_is_wri
             vault.list(None, 10).await.map(drop),
             vault.store(&alice, &config("after")).await.map(drop),
             vault.store_with(&alice, &config("after"), expected).await.map(drop),
-            vault.modify(&alice, |config| Ok(config.clone_from(&self::config("after")))).await.map(drop),
+            vault.modify(&alice, becomes("after")).await.map(drop),
             vault.delete(&alice).await.map(drop),
             vault.load_many(std::slice::from_ref(&alice)).await.remove(0).map(drop),
             vault.store_many(&[(alice.clone(), config("after"))]).await.unwrap().remove(0).map(drop),
@@ -157,7 +165,7 @@ async fn in_an_outage_stores_are_kept_and_only_what_was_kept_is_loaded() {
     let expected = vault.store_with(&alice, &config("after"), expected).await;
     assert_eq!(expected.unwrap_err().kind(), ErrorKind::Unavailable);
     for user in [&alice, &bob] {
-        let changed = vault.modify(user, |config| Ok(config.clone_from(&self::config("after")))).await;
+        let changed = vault.modify(user, becomes("after")).await;
         assert_eq!(changed.unwrap_err().kind(), ErrorKind::Unavailable);
     }
     assert!(vault.delete(&alice).await.unwrap().degraded.is_some());
@@ -177,7 +185,7 @@ async fn with_offline_reads_an_outage_answers_with_stale_copies() {
     let loaded = vault.load(&alice).await.unwrap();
     assert_eq!((loaded.source, loaded.stale, loaded.config), (Source::Local, true, config("before")));
     assert_eq!(vault.load(&owner(BOB)).await.unwrap_err().kind(), ErrorKind::Unavailable);
-    let changed = vault.modify(&alice, |config| Ok(config.clone_from(&self::config("after")))).await;
+    let changed = vault.modify(&alice, becomes("after")).await;
     assert_eq!(changed.unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(vault.store(&alice, &config("after")).await.unwrap().degraded.is_some());
     assert_eq!(vault.load(&alice).await.unwrap().config, config("after"));
@@ -191,7 +199,7 @@ async fn a_write_whose_answer_is_lost_is_carried_out() {
     let stored = vault.store(&alice, &config("stored")).await;
     assert_eq!(stored.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
     assert_eq!(vault.load(&alice).await.unwrap().config, config("stored"));
-    let changed = vault.modify(&alice, |config| Ok(config.clone_from(&self::config("changed")))).await;
+    let changed = vault.modify(&alice, becomes("changed")).await;
     assert_eq!(changed.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
     assert_eq!(vault.load(&alice).await.unwrap().config, config("changed"));
     assert_eq!(vault.delete(&alice).await.unwrap_err().kind(), ErrorKind::OutcomeUnknown);

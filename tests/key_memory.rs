@@ -73,15 +73,10 @@ async fn opener() {
     let vault = Vault::builder(prepared).local_file(format!("{folder}/local.db")).init().await.unwrap();
     done("made");
     // nobody waits for the key any more, and the thread that stretches goes on
-    let started = tokio::time::timeout(Duration::from_millis(20), Keyring::open(&path, &passphrase));
-    drop(started.await);
+    let given_up = tokio::time::timeout(Duration::from_millis(20), Keyring::open(&path, &passphrase));
+    drop(given_up.await);
     let keyring = Keyring::open(&path, &passphrase).await.unwrap();
     drop(passphrase);
-    // longer than a keyring takes to open: what was given up has ended as well
-    let other = Passphrase::new("another obviously fake passphrase");
-    for _ in 0..3 {
-        assert!(Keyring::open(&path, &other).await.is_err());
-    }
     done("dropped");
     drop((keyring, vault));
     done("closed");
@@ -205,7 +200,11 @@ fn a_passphrase_lies_in_memory_only_as_long_as_its_provider() {
     let keys = BTreeMap::from([("passphrase".to_owned(), secret.as_bytes())]);
     for (stage, expected) in [("made", 1), ("dropped", 0), ("closed", 0)] {
         holder.until(stage);
-        assert_eq!(holder.copies(&keys)["passphrase"], expected, "copies when {stage}");
+        // what was given up ends a little later
+        let tries = || std::iter::repeat_with(|| holder.copies(&keys)["passphrase"]).take(50);
+        let waited = tries().inspect(|_| std::thread::sleep(Duration::from_millis(20)));
+        let copies = waited.take_while(|copies| *copies != expected).collect::<Vec<_>>();
+        assert!(copies.len() < 50, "copies when {stage}: {copies:?}, and not {expected}");
         holder.go_on();
     }
     assert!(holder.process.wait().unwrap().success());

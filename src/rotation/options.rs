@@ -83,7 +83,8 @@ impl RotateOptions {
 
     /// Makes a new key and promotes it first. Nothing that interrupts the rotation makes a second key: called again, it
     /// promotes the oldest key that is pending; if tokens are left under a retired key, it goes on with the rotation to the
-    /// primary key. [`RotateEvent::NewKey`](crate::rotation::RotateEvent::NewKey) tells each step. Back the keyring file up as
+    /// primary key. A rotation whose last token was re-encrypted counts as done, even if it was interrupted afterwards: the
+    /// next call makes the next key. [`RotateEvent::NewKey`](crate::rotation::RotateEvent::NewKey) tells each step. Back the keyring file up as
     /// soon as the key is promoted: what is sealed from then on opens with nothing else.
     ///
     /// For one host. With several, bring the key in by [`Keyring::add_key`](crate::Keyring::add_key), copy the keyring file to
