@@ -46,7 +46,7 @@ impl Schema {
         Self { core }
     }
 
-    /// Compares the table with what is wanted: a [`Profile`](crate::schema::Profile), or [`Wanted`] for more. Changes nothing.
+    /// Compares the table with what is wanted: a [`Profile`], or [`Wanted`] for more. Changes nothing.
     ///
     /// # Errors
     /// `Configuration` without a database; `Schema` when the table is missing or is not one; those of asking the
