@@ -146,6 +146,29 @@ async fn one_record_that_does_not_open_leaves_the_others_readable() {
     let loaded = vault.load_many(&owners).await;
     assert_eq!(loaded[0].as_ref().unwrap_err().kind(), ErrorKind::Unsealable);
     assert_eq!(loaded[1].as_ref().unwrap().config, config("one"));
+
+    // until it is replaced
+    for (kind, leave, other) in [
+        (
+            ErrorKind::Unsealable,
+            StoreOptions::new().replace_unreadable(),
+            StoreOptions::new().replace_foreign(),
+        ),
+        (
+            ErrorKind::ForeignValue,
+            StoreOptions::new().replace_foreign(),
+            StoreOptions::new().replace_unreadable(),
+        ),
+    ] {
+        faults.switch_on_for(&owners[0], Fault::Error(kind));
+        for options in [StoreOptions::new(), other] {
+            let refused = vault.store_with(&owners[0], &config("two"), options).await.unwrap_err();
+            assert_eq!(refused.kind(), kind);
+        }
+        let stored = vault.store_with(&owners[0], &config("two"), leave).await.unwrap();
+        assert_eq!(stored.replaced.len(), 1);
+        assert_eq!(vault.load(&owners[0]).await.unwrap().version, stored.version);
+    }
 }
 
 #[tokio::test]

@@ -69,7 +69,8 @@ impl Faults {
         self.state().of_all = Some(fault);
     }
 
-    /// Switches a fault on for one owner, in place of the one before: for example a record that does not open.
+    /// Switches a fault on for one owner, in place of the one before: for example a record that does not open. A store that
+    /// may [replace what is unreadable](crate::records::StoreOptions::replace_unreadable) replaces such a record and ends the fault.
     pub fn switch_on_for(&self, owner: &Owner, fault: Fault) {
         self.state().of_owners.insert(owner.clone(), fault);
     }
@@ -99,6 +100,18 @@ impl Faults {
                 state.kept.insert(owner.clone());
                 Ok(Way::LocalFile)
             }
+        }
+    }
+
+    /// A store may replace the record of this owner: a fault of its own ends if that mends it. Says what was replaced.
+    pub(crate) fn replace(&self, owner: &Owner, mends: impl Fn(ErrorKind) -> bool) -> Vec<String> {
+        let mut state = self.state();
+        match state.of_owners.get(owner) {
+            Some(Fault::Error(kind)) if mends(*kind) => {
+                state.of_owners.remove(owner);
+                vec![SWITCHED_ON.to_owned()]
+            }
+            _ => Vec::new(),
         }
     }
 

@@ -55,12 +55,28 @@ pub(crate) async fn store(core: &Core, request: StoreRequest<'_>) -> Result<Stor
 async fn store_without_database(core: &Core, request: StoreRequest<'_>) -> Result<StoredRecord> {
     let store = store_locally(core, request, None, Base::Unknown, None);
     let Some(faults) = &core.faults else { return store.await };
+    let replaced = faults.replace(request.owner, |kind| request.options.mends(kind));
     match faults.way(Call::Store, request.owner)? {
-        Way::Database => Ok(StoredRecord { rows: 1, ..store.await? }),
+        Way::Database => Ok(StoredRecord { rows: 1, replaced, ..store.await? }),
         Way::LostAnswer => Err(store.await.err().unwrap_or_else(lost_answer)),
         Way::LocalFile => {
             let fault = DatabaseError::new(Outcome::Fallback, unreachable());
             fall_back(core, request, None, Base::Unknown, fault).await
+        }
+    }
+}
+
+impl StoreOptions {
+    /// Whether a record that cannot be read for this reason may be replaced.
+    fn mends(self, kind: ErrorKind) -> bool {
+        match kind {
+            ErrorKind::ForeignValue => self.replace_foreign,
+            ErrorKind::Unsealable
+            | ErrorKind::UnknownKey
+            | ErrorKind::UnsupportedFormat
+            | ErrorKind::Incomplete
+            | ErrorKind::Malformed => self.replace_unreadable,
+            _ => false,
         }
     }
 }
