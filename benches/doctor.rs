@@ -142,7 +142,7 @@ async fn peak_of(subject: &Subject) -> f64 {
 
 async fn child(url: &str) {
     let home = std::path::PathBuf::from(std::env::var_os(HOME).expect("the parent sets it"));
-    let keyring = Keyring::open(home.join("keyring.json"), &fixture::vaults::wrapping_key());
+    let keyring = Keyring::open(home.join("keyring.json"), &fixture::vaults::wrapping_key()).await;
     let builder = Vault::builder(keyring.expect("it opens")).local_file(home.join("local.db"));
     let vault = builder.postgres(url).build().await.expect("the vault is built");
     deep(&vault, rows()).await;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use databases::Databases;
 use fixture::vaults::{ALL_COLUMNS, Hosts, full_config, owner};
 use retell_vault::rotation::RotateOptions;
-use retell_vault::{Owner, Vault};
+use retell_vault::{Keyring, Owner, Vault};
 use serde_json::Value;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Connection, PgConnection, Row};
@@ -204,7 +204,7 @@ async fn peak_of(subject: &Subject) -> (f64, f64) {
 
 async fn child(url: &str) {
     let home = std::path::PathBuf::from(std::env::var_os("ROTATION_BENCH_HOME").expect("the parent sets it"));
-    let keyring = retell_vault::Keyring::open(home.join("keyring.json"), &fixture::vaults::wrapping_key());
+    let keyring = Keyring::open(home.join("keyring.json"), &fixture::vaults::wrapping_key()).await;
     let builder = Vault::builder(keyring.expect("it opens")).local_file(home.join("local.db"));
     let vault = builder.postgres(url).build().await.expect("the vault is built");
     let rotation = vault.rotate(&RotateOptions::new(), |_| {}).await.expect("it rotates");

@@ -15,7 +15,8 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::Builder::new().prefix("retell-vault-change-").tempdir()?;
     // a folder that the vault makes itself is closed to everybody else
     let home = folder.path().join("home");
-    let keyring = Keyring::prepare(home.join("keyring.json"), &Passphrase::new("only for this example"))?;
+    let keyring =
+        Keyring::prepare(home.join("keyring.json"), &Passphrase::new("only for this example")).await?;
     let vault = Vault::builder(keyring).local_file(home.join("local.db")).init().await?;
     let owner = Owner::user("user-42")?;
 

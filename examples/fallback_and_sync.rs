@@ -38,7 +38,8 @@ async fn outage(server: &Server, home: PathBuf) -> Result<()> {
     connection.close().await?;
     println!("server     started, with a table that has one column for us\n");
 
-    let keyring = Keyring::prepare(home.join("keyring.json"), &Passphrase::new("only for this example"))?;
+    let keyring =
+        Keyring::prepare(home.join("keyring.json"), &Passphrase::new("only for this example")).await?;
     let vault = Vault::builder(keyring).postgres(&url).local_file(home.join("local.db")).init().await?;
     let owner = Owner::user("user-42")?;
 

@@ -136,8 +136,8 @@ async fn open_vaults(
     let path = folder.join("keyring.json");
     let is_new = !path.exists();
     let keyring = match is_new {
-        true => Keyring::prepare(&path, &wrapping_key)?,
-        false => Keyring::open(&path, &wrapping_key)?,
+        true => Keyring::prepare(&path, &wrapping_key).await?,
+        false => Keyring::open(&path, &wrapping_key).await?,
     };
     let mut retell = Vault::builder(keyring.clone()).local_file(folder.join("local.db"));
     let mut twilio = Vault::builder(keyring).credentials::<Twilio>().local_file(folder.join("twilio.db"));

@@ -60,7 +60,7 @@ async fn run() -> Result<()> {
 
 async fn rotation(server: &Server, home: &Path) -> Result<()> {
     let url = prepare(server, home).await?;
-    let keyring = open_keyring(home)?;
+    let keyring = open_keyring(home).await?;
     let vaults = open_vaults(&keyring, home, &url).await?;
     let old = keyring.keys()[0].id;
     store_everybody(&vaults).await?;
@@ -85,7 +85,7 @@ async fn rotation(server: &Server, home: &Path) -> Result<()> {
     prove_nothing_was_lost(&vaults, [first.await??, second.await??]).await?;
     census_names_only(&vaults, new).await?;
     destroy(&vaults, old).await?;
-    for (_, vault) in &open_vaults(&open_keyring(home)?, home, &url).await? {
+    for (_, vault) in &open_vaults(&open_keyring(home).await?, home, &url).await? {
         load_everybody(vault).await?;
     }
     say("opened", format!("everything, with a keyring that has lost key {old}"));
@@ -102,13 +102,13 @@ async fn prepare(server: &Server, home: &Path) -> Result<String> {
     let mut connection = PgConnection::connect(&url).await?;
     sqlx::raw_sql(TABLES).execute(&mut connection).await?;
     connection.close().await?;
-    let keyring = Keyring::prepare(home.join("keyring.json"), &Passphrase::new(PASSPHRASE))?;
+    let keyring = Keyring::prepare(home.join("keyring.json"), &Passphrase::new(PASSPHRASE)).await?;
     Vault::builder(keyring).local_file(home.join("local.db")).init().await?.close().await;
     Ok(url)
 }
 
-fn open_keyring(home: &Path) -> Result<Keyring> {
-    Ok(Keyring::open(home.join("keyring.json"), &Passphrase::new(PASSPHRASE))?)
+async fn open_keyring(home: &Path) -> Result<Keyring> {
+    Ok(Keyring::open(home.join("keyring.json"), &Passphrase::new(PASSPHRASE)).await?)
 }
 
 type Vaults = Vec<(&'static str, Vault)>;
@@ -187,7 +187,7 @@ fn bring_in_a_key(keyring: &Keyring) -> Result<KeyId> {
 
 /// The child: as a service of its own would do it, one vault after the other, but slowly.
 async fn rotate_slowly(home: &Path, url: &str) -> Result<()> {
-    let keyring = open_keyring(home)?;
+    let keyring = open_keyring(home).await?;
     for (name, vault) in open_vaults(&keyring, home, url).await? {
         let options = RotateOptions::new().batch(10).rate(200);
         let tell = |event: RotateEvent<'_>| {

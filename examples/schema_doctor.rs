@@ -43,7 +43,8 @@ async fn run() -> Result<()> {
 async fn migrate(server: &Server, home: PathBuf) -> Result<()> {
     let url = server.run("start")?;
     execute(&url, TABLE).await?;
-    let keyring = Keyring::prepare(home.join("keyring.json"), &Passphrase::new("only for this example"))?;
+    let keyring =
+        Keyring::prepare(home.join("keyring.json"), &Passphrase::new("only for this example")).await?;
     let vault = Vault::builder(keyring).postgres(&url).local_file(home.join("local.db")).init().await?;
     let (owner, config) = (Owner::user("user-42")?, config());
     vault.store(&owner, &config).await?;

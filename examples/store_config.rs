@@ -91,8 +91,8 @@ async fn open_vault(folder: &Path, database: Option<&str>) -> Result<Vault, Box<
     let path = folder.join("keyring.json");
     let is_new = !path.exists();
     let keyring = match is_new {
-        true => Keyring::prepare(&path, &wrapping_key)?,
-        false => Keyring::open(&path, &wrapping_key)?,
+        true => Keyring::prepare(&path, &wrapping_key).await?,
+        false => Keyring::open(&path, &wrapping_key).await?,
     };
     let mut builder = Vault::builder(keyring).local_file(folder.join("local.db"));
     if let Some(url) = database {

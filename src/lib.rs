@@ -17,7 +17,7 @@
 //! # let folder = folder.path().join("vault");
 //! // Once per environment. Back up this file and the passphrase, in different places.
 //! let passphrase = Passphrase::new("five random words of yours");
-//! let keyring = Keyring::prepare(folder.join("keyring.json"), &passphrase)?;
+//! let keyring = Keyring::prepare(folder.join("keyring.json"), &passphrase).await?;
 //! // With `.postgres(url)`, the records go to your table.
 //! let vault = Vault::builder(keyring).local_file(folder.join("local.db")).init().await?;
 //!
@@ -38,11 +38,16 @@
 //! - [`records`]: what `store`, `load` and `list` take and return.
 //! - [`keyring`]: root keys, and what unlocks the keyring file. [`rotation`]: replacing and destroying keys.
 //! - [`sync`]: outages, and what the local file keeps. [`status`]: the state of the database, the local file and the layout.
+//! - [`connection`]: time-outs and poolers.
 //! - [`layout`]: which table and columns the vault uses.
 //! - [`display`]: prints names that others chose, without control characters.
 #![cfg_attr(
     feature = "admin",
     doc = "- [`schema`]: plans and applies changes of the table. [`doctor`]: finds what would leak or lose credentials."
+)]
+#![cfg_attr(
+    feature = "local-file",
+    doc = "- [`testing`]: a vault in memory, for tests of a service, with faults to switch on."
 )]
 #![cfg_attr(not(feature = "admin"), doc = "- `schema` and `doctor`: behind the feature `admin`.")]
 //!
@@ -77,7 +82,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use keyring::file::Keyring;
 pub use keyring::wrapping::Passphrase;
 pub use layout::layout::Layout;
-pub use postgres::connection::options::{PoolerMode, Timeouts};
 pub use record::owner::Owner;
 pub use retell::config::RetellConfig;
 pub use vault::Vault;
@@ -107,6 +111,11 @@ pub mod config {
     };
 }
 
+/// How the vault connects to the database.
+pub mod connection {
+    pub use crate::postgres::connection::options::{PoolerMode, Timeouts};
+}
+
 /// What [`Vault::store`], [`Vault::load`] and [`Vault::list`] take and return.
 ///
 /// ```
@@ -134,6 +143,27 @@ pub mod sync {
     pub use crate::vault::kept::{Forgotten, KeptReason, KeptRecord};
 }
 
+/// For tests of code that uses a vault: [`Vault::in_memory`], and faults that it can be told to have.
+///
+/// ```
+/// use retell_vault::testing::Fault;
+/// use retell_vault::{ErrorKind, Owner, RetellConfig, Vault};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), retell_vault::Error> {
+/// let (vault, faults) = Vault::in_memory().await?;
+/// faults.switch_on(Fault::Outage);
+/// let config = RetellConfig::new("key_test_0000000000000000".parse()?);
+/// let stored = vault.store(&Owner::user("user-42")?, &config).await?;
+/// assert!(stored.degraded.is_some());
+/// # Ok(())
+/// # }
+/// ```
+#[cfg(feature = "local-file")]
+pub mod testing {
+    pub use crate::store::faults::{Fault, Faults};
+}
+
 /// The state of the database, of the local file and of the keys, and how the layout fits the table.
 pub mod status {
     pub use crate::vault::layout_report::{Contradiction, FieldReport, LayoutReport};
@@ -152,6 +182,10 @@ struct SchemaManual;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/LAYOUT.md")]
 struct LayoutManual;
+
+#[cfg(all(doctest, feature = "local-file"))]
+#[doc = include_str!("../docs/TESTING-YOUR-SERVICE.md")]
+struct TestingManual;
 
 #[cfg(all(doctest, feature = "admin"))]
 #[doc = include_str!("../docs/DOCTOR.md")]

@@ -14,9 +14,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use retell_vault::connection::PoolerMode;
 use retell_vault::records::Expected;
 use retell_vault::records::StoreOptions;
-use retell_vault::{ErrorKind, Owner, PoolerMode, RetellConfig, Vault};
+use retell_vault::{ErrorKind, Owner, RetellConfig, Vault};
 use sqlx::postgres::PgPoolOptions;
 use support::faults::*;
 use support::vaults::*;

@@ -339,8 +339,8 @@ fn the_frozen_vectors_are_what_their_program_makes() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-#[test]
-fn the_vault_opens_the_frozen_keyring() {
+#[tokio::test]
+async fn the_vault_opens_the_frozen_keyring() {
     let vectors = vectors();
     // a checkout knows no modes
     let home = tempfile::tempdir().unwrap();
@@ -350,7 +350,7 @@ fn the_vault_opens_the_frozen_keyring() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
 
     let wrapping_key = RawKey::from_base64(vectors["wrapping_key"].as_str().unwrap()).unwrap();
-    let keys = Keyring::open(&path, &wrapping_key).unwrap().keys();
+    let keys = Keyring::open(&path, &wrapping_key).await.unwrap().keys();
     let states: Vec<KeyState> = keys.iter().map(|key| key.state).collect();
     assert_eq!(states, [KeyState::Destroyed, KeyState::Retired, KeyState::Primary]);
     for key in keys {

@@ -8,15 +8,16 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Once;
+use std::time::Duration;
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use retell_vault::{Keyring, Vault};
+use retell_vault::{Keyring, Passphrase, Vault};
 use serde_json::Value;
 use support::TestDb;
 use support::rotation::{at_once, primary, small, until_taken_up};
@@ -36,7 +37,7 @@ fn done(what: &str) {
 async fn holder() {
     let Ok(setup) = env::var("RETELL_VAULT_TEST_HOLDER") else { return };
     let [folder, url] = *setup.split('|').collect::<Vec<_>>() else { panic!("{setup}") };
-    let open = || Keyring::open(format!("{folder}/keyring.json"), &wrapping_key()).unwrap();
+    let open = || open_keyring(format!("{folder}/keyring.json"));
     let vault = Vault::builder(open()).postgres(url).local_file(format!("{folder}/local.db"));
     let vault = vault.build().await.unwrap();
     for user in 0..20 {
@@ -62,6 +63,25 @@ async fn holder() {
     done("closed");
 }
 
+/// Not a test: a process that opens a keyring with a passphrase.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn opener() {
+    let Ok(folder) = env::var("RETELL_VAULT_TEST_OPENER") else { return };
+    let (path, secret) = (format!("{folder}/keyring.json"), format!("{folder}/passphrase"));
+    let passphrase = Passphrase::from_file(secret).unwrap();
+    let prepared = Keyring::prepare(&path, &passphrase).await.unwrap();
+    let vault = Vault::builder(prepared).local_file(format!("{folder}/local.db")).init().await.unwrap();
+    done("made");
+    // nobody waits for the key any more, and the thread that stretches goes on
+    let given_up = tokio::time::timeout(Duration::from_millis(20), Keyring::open(&path, &passphrase));
+    drop(given_up.await);
+    let keyring = Keyring::open(&path, &passphrase).await.unwrap();
+    drop(passphrase);
+    done("dropped");
+    drop((keyring, vault));
+    done("closed");
+}
+
 /// A process, stopped after each of the things that it does.
 struct Holder {
     process: Child,
@@ -69,10 +89,10 @@ struct Holder {
 }
 
 impl Holder {
-    fn start(setup: String) -> Self {
+    fn start(test: &str, setup: String) -> Self {
         let mut process = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "holder", "--nocapture"])
-            .env("RETELL_VAULT_TEST_HOLDER", setup)
+            .args(["--exact", test, "--nocapture"])
+            .env(format!("RETELL_VAULT_TEST_{}", test.to_uppercase()), setup)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -143,7 +163,7 @@ async fn a_root_key_lies_in_memory_once_and_not_after_its_end() {
     db.exec(ALL_COLUMNS).await;
     let old = primary(&hosts).to_string();
     let folder = hosts.keyring().path().parent().unwrap().to_owned();
-    let mut holder = Holder::start(format!("{}|{}", folder.display(), db.url));
+    let mut holder = Holder::start("holder", format!("{}|{}", folder.display(), db.url));
     let mut keys = BTreeMap::new();
     let mut seen = BTreeMap::new();
     for stage in ["stored", "promoted", "rotating", "rotated", "destroyed", "closed"] {
@@ -165,4 +185,28 @@ async fn a_root_key_lies_in_memory_once_and_not_after_its_end() {
         ("closed", [0, 0]),
     ];
     assert_eq!(expected.map(|(stage, _)| (stage, copies(stage))), expected);
+}
+
+#[test]
+fn a_passphrase_lies_in_memory_only_as_long_as_its_provider() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    fs::DirBuilder::new().mode(0o700).create(&home).unwrap();
+    let secret = format!("fake-passphrase-{}", STANDARD.encode(rand::random::<[u8; 16]>()));
+    let mut file =
+        File::options().write(true).create_new(true).mode(0o600).open(home.join("passphrase")).unwrap();
+    file.write_all(secret.as_bytes()).unwrap();
+    let mut holder = Holder::start("opener", home.display().to_string());
+    // the allocator overwrites the start of what was freed, even if nobody wiped it
+    let keys = BTreeMap::from([("passphrase".to_owned(), &secret.as_bytes()[16..])]);
+    for (stage, expected) in [("made", 1), ("dropped", 0), ("closed", 0)] {
+        holder.until(stage);
+        // what was given up ends a little later
+        let tries = || std::iter::repeat_with(|| holder.copies(&keys)["passphrase"]).take(50);
+        let waited = tries().inspect(|_| std::thread::sleep(Duration::from_millis(20)));
+        let copies = waited.take_while(|copies| *copies != expected).collect::<Vec<_>>();
+        assert!(copies.len() < 50, "copies when {stage}: {copies:?}, and not {expected}");
+        holder.go_on();
+    }
+    assert!(holder.process.wait().unwrap().success());
 }

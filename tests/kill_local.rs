@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use retell_vault::{ErrorKind, Keyring, Vault};
+use retell_vault::{ErrorKind, Vault};
 use support::vaults::*;
 
 /// How many users each writer has.
@@ -23,7 +23,7 @@ fn operation(writer: usize, number: u64) -> (String, bool) {
 }
 
 async fn vault_in(folder: &Path) -> Vault {
-    let keyring = Keyring::open(folder.join("keyring.json"), &wrapping_key()).unwrap();
+    let keyring = open_keyring(folder.join("keyring.json"));
     Vault::builder(keyring).local_file(folder.join("local.db")).build().await.unwrap()
 }
 

@@ -75,7 +75,7 @@ impl Scene {
     }
 
     fn keyring(&self) -> Keyring {
-        Keyring::open(self.home.path().join("keyring.json"), &wrapping_key()).unwrap()
+        open_keyring(self.home.path().join("keyring.json"))
     }
 
     /// As a process that starts now.
@@ -96,7 +96,7 @@ impl Scene {
             fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
         }
         let path = |name: &str| folder.path().join(name);
-        let keyring = Keyring::open(path("keyring.json"), &wrapping_key()).unwrap();
+        let keyring = open_keyring(path("keyring.json"));
         let local = path("local.db");
         (folder, keyring, local)
     }

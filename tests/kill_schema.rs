@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use retell_vault::Vault;
 use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions};
-use retell_vault::{Keyring, Vault};
 use sqlx::PgConnection;
 use support::dump::schema_of;
 use support::faults::{BOUND, connect, number, until};
@@ -34,7 +34,7 @@ const RUNS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = curren
     AND application_name = 'retell-vault schema'";
 
 async fn vault_in(folder: &Path, url: &str) -> Vault {
-    let keyring = Keyring::open(folder.join("keyring.json"), &wrapping_key()).unwrap();
+    let keyring = open_keyring(folder.join("keyring.json"));
     Vault::builder(keyring).postgres(url).build().await.unwrap()
 }
 

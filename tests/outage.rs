@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use retell_vault::connection::PoolerMode;
 use retell_vault::records::Source;
 use retell_vault::sync::Fallback;
-use retell_vault::{ErrorKind, PoolerMode, Vault};
+use retell_vault::{ErrorKind, Vault};
 use support::faults::*;
 use support::vaults::*;
 use support::*;

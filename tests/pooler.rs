@@ -5,7 +5,8 @@ mod support;
 use std::sync::Arc;
 use std::time::Instant;
 
-use retell_vault::{ErrorKind, Owner, PoolerMode, Vault};
+use retell_vault::connection::PoolerMode;
+use retell_vault::{ErrorKind, Owner, Vault};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use support::rows::owners;
 use support::vaults::*;

@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use retell_vault::connection::Timeouts;
 use retell_vault::records::Source;
 use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions};
-use retell_vault::{Error, ErrorKind, Owner, Timeouts, Vault};
+use retell_vault::{Error, ErrorKind, Owner, Vault};
 use support::dump::schema_of;
 use support::faults::*;
 use support::rotation::{completes, single};

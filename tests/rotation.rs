@@ -6,6 +6,8 @@ mod support;
 
 #[path = "rotation/access.rs"]
 mod access;
+#[path = "rotation/new_key.rs"]
+mod new_key;
 #[path = "rotation/outside.rs"]
 mod outside;
 #[path = "rotation/places.rs"]

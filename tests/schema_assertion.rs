@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use retell_vault::Vault;
+use retell_vault::connection::PoolerMode;
 use retell_vault::records::Version;
-use retell_vault::{PoolerMode, Vault};
 use support::vaults::*;
 use support::*;
 use tokio::task::JoinSet;

@@ -112,7 +112,8 @@ impl Keyring {
     /// they are.
     ///
     /// This process goes on. Others go on with the keys that they have, and must be opened with the new
-    /// secret before keys are changed again.
+    /// secret before keys are changed again. The file changes after the provider's last answer: a future that is dropped
+    /// before that has changed nothing.
     ///
     /// # Errors
     /// `InvalidInput` for a passphrase that is too short, and whatever the provider reports; else as
@@ -120,10 +121,10 @@ impl Keyring {
     ///
     /// # Security
     /// Backups of the file still open with the old secret.
-    pub fn rewrap(&self, provider: &dyn WrappingKeyProvider) -> Result<()> {
-        let (wrapping, key) = provider.create()?;
+    pub async fn rewrap(&self, provider: &dyn WrappingKeyProvider) -> Result<()> {
+        let (wrapping, key) = provider.create().await?;
         // as whoever opens the file next will find it
-        let again = provider.open(&wrapping)?;
+        let again = provider.open(&wrapping).await?;
         let mut new = Some((Arc::new(Wrapped { wrapping, key }), again));
         self.change(|found| {
             let (wrapped, again) = new.take().expect("a change is made once");

@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use super::*;
-use crate::keyring::file::tests::{raw, saved};
+use crate::keyring::file::tests::{at_once, raw, saved};
 use crate::keyring::keys::KeyState;
-use crate::keyring::wrapping::{Passphrase, RawKey, Wrapping};
+use crate::keyring::wrapping::{Passphrase, ProviderFuture, RawKey, Wrapping};
 
 fn new() -> (TempDir, Keyring) {
     let folder = tempfile::tempdir().unwrap();
@@ -35,7 +35,7 @@ const BOTH_AND_LOCK: [&str; 3] = ["keyring.json", "keyring.json.lock", "keyring.
 
 fn opened(path: &Path, provider: &RawKey) -> Result<RootKeys> {
     let disk = read(path)?;
-    format::unseal(&disk.outer, &provider.open(&disk.outer.header.wrapping)?)
+    format::unseal(&disk.outer, &at_once(provider.open(&disk.outer.header.wrapping))?)
 }
 
 fn primary(file: &Keyring) -> KeyId {
@@ -67,7 +67,7 @@ fn a_change_is_on_disk_in_memory_and_in_every_clone_and_the_file_before_stays() 
     let promoted = clone.promote_key(added.id).unwrap();
     assert_eq!((promoted.id, promoted.state), (added.id, KeyState::Primary));
     assert_eq!(primary(&file), added.id);
-    assert_eq!(Keyring::open(file.path(), &raw(1)).unwrap().keys(), file.keys());
+    assert_eq!(at_once(Keyring::open(file.path(), &raw(1))).unwrap().keys(), file.keys());
     assert_eq!(opened(&file.previous(), &raw(1)).unwrap().generation, 2);
 
     let second = file.add_key().unwrap().id;
@@ -151,7 +151,7 @@ fn whoever_dies_between_the_renames_of_a_destroy_does_it_again() {
     fs::rename(file.path(), private_file::beside(file.path(), ".new")).unwrap();
     fs::write(file.path(), &before).unwrap();
     fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
-    let next = Keyring::open(file.path(), &raw(1)).unwrap();
+    let next = at_once(Keyring::open(file.path(), &raw(1))).unwrap();
     next.destroy_key(old, Grace::Waive).unwrap();
     assert_eq!(names(&next), BOTH_AND_LOCK);
     for path in [next.path().to_owned(), next.previous()] {
@@ -159,23 +159,23 @@ fn whoever_dies_between_the_renames_of_a_destroy_does_it_again() {
     }
 }
 
-#[test]
-fn a_rewrap_leaves_nothing_that_the_old_secret_opens_and_this_process_goes_on() {
+#[tokio::test]
+async fn a_rewrap_leaves_nothing_that_the_old_secret_opens_and_this_process_goes_on() {
     let (_folder, file, _) = rotated();
     let (keys, clone) = (file.keys(), file.clone());
-    file.rewrap(&raw(2)).unwrap();
+    at_once(file.rewrap(&raw(2))).unwrap();
     assert_eq!(names(&file), BOTH_AND_LOCK);
     for path in [file.path().to_owned(), file.previous()] {
         assert_eq!(opened(&path, &raw(1)).unwrap_err().kind(), ErrorKind::KeyringLocked);
         assert_eq!(opened(&path, &raw(2)).unwrap().keys().len(), 2);
     }
-    assert_eq!(Keyring::open(file.path(), &raw(2)).unwrap().keys(), keys);
+    assert_eq!(at_once(Keyring::open(file.path(), &raw(2))).unwrap().keys(), keys);
     let added = clone.add_key().unwrap().id;
     file.promote_key(added).unwrap();
 
-    file.rewrap(&Passphrase::new("correct horse battery")).unwrap();
+    file.rewrap(&Passphrase::new("correct horse battery")).await.unwrap();
     clone.add_key().unwrap();
-    let opened = Keyring::open(file.path(), &Passphrase::new("correct horse battery")).unwrap();
+    let opened = Keyring::open(file.path(), &Passphrase::new("correct horse battery")).await.unwrap();
     assert_eq!(opened.keys(), file.keys());
     assert_eq!(file.keys().len(), 4);
 }
@@ -184,12 +184,12 @@ fn a_rewrap_leaves_nothing_that_the_old_secret_opens_and_this_process_goes_on() 
 struct Forgetful;
 
 impl WrappingKeyProvider for Forgetful {
-    fn create(&self) -> Result<(Wrapping, WrappingKey)> {
-        Ok((Wrapping::Raw {}, WrappingKey::new([7; 32])))
+    fn create(&self) -> ProviderFuture<'_, (Wrapping, WrappingKey)> {
+        Box::pin(async { Ok((Wrapping::Raw {}, WrappingKey::new([7; 32]))) })
     }
 
-    fn open(&self, _: &Wrapping) -> Result<WrappingKey> {
-        Ok(WrappingKey::new([8; 32]))
+    fn open<'a>(&'a self, _: &'a Wrapping) -> ProviderFuture<'a, WrappingKey> {
+        Box::pin(async { Ok(WrappingKey::new([8; 32])) })
     }
 }
 
@@ -197,10 +197,10 @@ impl WrappingKeyProvider for Forgetful {
 fn a_rewrap_that_nobody_could_open_is_not_saved() {
     let (_folder, file, _) = rotated();
     let before = files(&file);
-    let error = file.rewrap(&Forgetful).unwrap_err();
+    let error = at_once(file.rewrap(&Forgetful)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyringLocked);
     assert!(error.to_string().contains("does not read back") && error.hint().contains("nothing was changed"));
-    assert_eq!(file.rewrap(&Passphrase::new("short")).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(at_once(file.rewrap(&Passphrase::new("short"))).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(files(&file), before);
     file.add_key().unwrap();
 }
@@ -208,10 +208,12 @@ fn a_rewrap_that_nobody_could_open_is_not_saved() {
 #[test]
 fn of_two_at_once_one_is_busy_and_changes_nothing() {
     let (_folder, file) = new();
-    let other = Keyring::open(file.path(), &raw(1)).unwrap();
+    let other = at_once(Keyring::open(file.path(), &raw(1))).unwrap();
     let lock = file.lock_file().unwrap();
     let before = files(&file);
-    for changed in [other.add_key().map(drop), other.rewrap(&raw(2)), file.retire_key(KeyId(1)).map(drop)] {
+    for changed in
+        [other.add_key().map(drop), at_once(other.rewrap(&raw(2))), file.retire_key(KeyId(1)).map(drop)]
+    {
         let error = changed.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy);
         assert!(error.to_string().contains("keyring.json right now"), "{error}");
@@ -226,7 +228,7 @@ fn many_at_once_lose_no_key() {
     let (_folder, file) = new();
     let path = file.path();
     let add = || {
-        let file = Keyring::open(path, &raw(1)).unwrap();
+        let file = at_once(Keyring::open(path, &raw(1))).unwrap();
         (0..5).filter_map(|_| file.add_key().ok().map(|key| key.id)).collect::<Vec<_>>()
     };
     let added: Vec<KeyId> = std::thread::scope(|scope| {
@@ -243,7 +245,7 @@ fn many_at_once_lose_no_key() {
 fn a_change_starts_from_the_file_and_never_goes_back() {
     let (_folder, file) = new();
     let first = fs::read(file.path()).unwrap();
-    let other = Keyring::open(file.path(), &raw(1)).unwrap();
+    let other = at_once(Keyring::open(file.path(), &raw(1))).unwrap();
     let theirs = other.add_key().unwrap().id;
     // what another process added is there, and nothing to do still takes it up
     file.promote_key(primary(&file)).unwrap();
@@ -266,7 +268,7 @@ fn a_change_starts_from_the_file_and_never_goes_back() {
 #[test]
 fn a_file_that_was_wrapped_anew_elsewhere_is_not_changed() {
     let (_folder, file) = new();
-    Keyring::open(file.path(), &raw(1)).unwrap().rewrap(&raw(2)).unwrap();
+    at_once(at_once(Keyring::open(file.path(), &raw(1))).unwrap().rewrap(&raw(2))).unwrap();
     let before = files(&file);
     let error = file.add_key().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyringLocked);
@@ -277,7 +279,7 @@ fn a_file_that_was_wrapped_anew_elsewhere_is_not_changed() {
 #[test]
 fn a_file_that_changes_while_the_new_one_is_written_is_left_alone() {
     let (_folder, file) = new();
-    let other = Keyring::open(file.path(), &raw(1)).unwrap();
+    let other = at_once(Keyring::open(file.path(), &raw(1))).unwrap();
     let keys = files(&file);
     let error = file
         .change(|found| {

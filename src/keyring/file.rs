@@ -78,6 +78,14 @@ impl Watch {
         }
     }
 
+    /// There is no file to look at.
+    fn never() -> Self {
+        let watch = Self::new(None);
+        watch.sealing.store(u64::MAX, Ordering::Relaxed);
+        watch.unknown.store(u64::MAX, Ordering::Relaxed);
+        watch
+    }
+
     pub(super) fn millis(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
     }
@@ -114,35 +122,45 @@ impl Keyring {
     /// [`VaultBuilder::build`](crate::VaultBuilder::build) refuses it until then.
     ///
     /// # Errors
-    /// `KeyringExists` when the file is there; `InvalidInput` for a passphrase that is too short.
-    pub fn prepare(path: impl AsRef<Path>, provider: &dyn WrappingKeyProvider) -> Result<Self> {
+    /// `KeyringExists` when the file is there; `InvalidInput` for a passphrase that is too short; whatever the provider
+    /// reports.
+    pub async fn prepare(path: impl AsRef<Path>, provider: &dyn WrappingKeyProvider) -> Result<Self> {
         let path = path.as_ref();
         if fs::symlink_metadata(path).is_ok() {
             return Err(Error::new(ErrorKind::KeyringExists, format!("{} exists already", path.display())));
         }
-        let id = random_id()?;
-        let keys = RootKeys::first(id, Material::random()?, Material::random()?, now());
-        let (wrapping, key) = provider.create()?;
-        Ok(Self::from_parts(path, Wrapped { wrapping, key }, keys, None))
+        let keys = first_keys()?;
+        let (wrapping, key) = provider.create().await?;
+        Ok(Self::from_parts(path, Wrapped { wrapping, key }, keys, Watch::new(None)))
     }
 
-    /// Opens a keyring file. A passphrase takes about 0.1 s and 64 MiB of memory.
+    /// A keyring with one key that lies in no file, and never will.
+    pub(crate) fn in_memory() -> Result<Self> {
+        let wrapped = Wrapped { wrapping: Wrapping::Raw {}, key: WrappingKey(Material::random()?) };
+        Ok(Self::from_parts(Path::new("in memory"), wrapped, first_keys()?, Watch::never()))
+    }
+
+    /// Opens a keyring file. A passphrase takes about 0.1 s and 64 MiB of memory, on a thread for blocking work: call this
+    /// within a Tokio runtime.
     ///
     /// # Errors
     /// `KeyringMissing`; `KeyringLocked` for a wrong passphrase or key; `KeyringFile` when others can
-    /// read it or it is damaged. A keyring is never made because one is missing.
-    pub fn open(path: impl AsRef<Path>, provider: &dyn WrappingKeyProvider) -> Result<Self> {
+    /// read it or it is damaged; whatever the provider reports. A keyring is never made because one is missing.
+    pub async fn open(path: impl AsRef<Path>, provider: &dyn WrappingKeyProvider) -> Result<Self> {
         let path = path.as_ref();
         let OnDisk { outer, stamp, .. } = read(path)?;
-        let key = provider.open(&outer.header.wrapping)?;
+        let key = provider.open(&outer.header.wrapping).await?;
         let keys = format::unseal(&outer, &key).map_err(|error| error.about(path.display()))?;
         let wrapped = Wrapped { wrapping: outer.header.wrapping, key };
-        Ok(Self::from_parts(path, wrapped, keys, Some(stamp)))
+        let keyring = Self::from_parts(path, wrapped, keys, Watch::new(Some(stamp)));
+        keyring.inner.saved.store(true, Ordering::Release);
+        Ok(keyring)
     }
 
-    fn from_parts(path: &Path, wrapped: Wrapped, keys: RootKeys, stamp: Option<Stamp>) -> Self {
+    /// Not saved yet.
+    fn from_parts(path: &Path, wrapped: Wrapped, keys: RootKeys, watch: Watch) -> Self {
         let state = KeyringState { keys: Arc::new(keys), wrapped: Arc::new(wrapped), overtaken: false };
-        let (path, saved, watch) = (path.to_owned(), AtomicBool::new(stamp.is_some()), Watch::new(stamp));
+        let (path, saved) = (path.to_owned(), AtomicBool::new(false));
         Self { inner: Arc::new(SharedKeyring { path, watch, saved, state: RwLock::new(state) }) }
     }
 
@@ -237,6 +255,10 @@ impl fmt::Debug for Keyring {
             .field("keys", &self.current())
             .finish_non_exhaustive()
     }
+}
+
+fn first_keys() -> Result<RootKeys> {
+    Ok(RootKeys::first(random_id()?, Material::random()?, Material::random()?, now()))
 }
 
 /// An id that may be taken already.

@@ -1,5 +1,6 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::FutureExt;
 
 use super::*;
 use crate::keyring::format::{parse, unseal};
@@ -9,8 +10,13 @@ pub(in crate::keyring) fn raw(byte: u8) -> RawKey {
     RawKey::from_base64(&STANDARD.encode([byte; 32])).unwrap()
 }
 
+/// What a provider answers that waits for nothing, as a raw key does.
+pub(in crate::keyring) fn at_once<T>(answer: impl Future<Output = T>) -> T {
+    answer.now_or_never().expect("a raw key waits for nothing")
+}
+
 pub(in crate::keyring) fn saved(folder: &Path) -> Keyring {
-    let file = Keyring::prepare(folder.join("home/keyring.json"), &raw(1)).unwrap();
+    let file = at_once(Keyring::prepare(folder.join("home/keyring.json"), &raw(1))).unwrap();
     file.save_new().unwrap();
     file
 }
@@ -19,11 +25,11 @@ pub(in crate::keyring) fn saved(folder: &Path) -> Keyring {
 fn a_keyring_comes_back_from_its_file_and_is_never_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let made = saved(folder.path());
-    let opened = Keyring::open(made.path(), &raw(1)).unwrap();
+    let opened = at_once(Keyring::open(made.path(), &raw(1))).unwrap();
     assert_eq!(opened.keys(), made.keys());
     let before = fs::read(made.path()).unwrap();
     assert_eq!(made.save_new().unwrap_err().kind(), ErrorKind::KeyringExists);
-    assert_eq!(Keyring::prepare(made.path(), &raw(1)).unwrap_err().kind(), ErrorKind::KeyringExists);
+    assert_eq!(at_once(Keyring::prepare(made.path(), &raw(1))).unwrap_err().kind(), ErrorKind::KeyringExists);
     assert_eq!(fs::read(made.path()).unwrap(), before);
 }
 
@@ -32,10 +38,13 @@ fn wrong_keys_and_other_providers_are_told_apart_from_missing_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = saved(folder.path()).path().to_owned();
     let kind = |result: Result<Keyring>| result.unwrap_err().kind();
-    assert_eq!(kind(Keyring::open(&path, &raw(2))), ErrorKind::KeyringLocked);
-    assert_eq!(kind(Keyring::open(&path, &Passphrase::new("correct horse"))), ErrorKind::KeyringLocked);
+    assert_eq!(kind(at_once(Keyring::open(&path, &raw(2)))), ErrorKind::KeyringLocked);
+    assert_eq!(
+        kind(at_once(Keyring::open(&path, &Passphrase::new("correct horse")))),
+        ErrorKind::KeyringLocked
+    );
     fs::remove_file(&path).unwrap();
-    assert_eq!(kind(Keyring::open(&path, &raw(1))), ErrorKind::KeyringMissing);
+    assert_eq!(kind(at_once(Keyring::open(&path, &raw(1)))), ErrorKind::KeyringMissing);
     assert!(!path.exists());
 }
 
@@ -44,8 +53,9 @@ fn every_flipped_bit_and_every_truncation_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = saved(folder.path()).path().to_owned();
     let text = fs::read(&path).unwrap();
-    let parsed =
-        |bytes: &[u8]| parse(bytes).and_then(|outer| unseal(&outer, &raw(1).open(&outer.header.wrapping)?));
+    let parsed = |bytes: &[u8]| {
+        parse(bytes).and_then(|outer| unseal(&outer, &at_once(raw(1).open(&outer.header.wrapping))?))
+    };
     assert!(parsed(&text).is_ok());
     for at in 0..text.len() {
         for bit in 0..8 {
@@ -92,7 +102,7 @@ fn a_key_is_found_by_the_start_of_its_id() {
 #[test]
 fn neither_the_file_nor_debug_shows_key_material() {
     let folder = tempfile::tempdir().unwrap();
-    let file = Keyring::prepare(folder.path().join("home/keyring.json"), &raw(1)).unwrap();
+    let file = at_once(Keyring::prepare(folder.path().join("home/keyring.json"), &raw(1))).unwrap();
     file.save_new().unwrap();
     let material = STANDARD.encode(file.current().keys()[0].material.as_ref().unwrap().as_ref());
     let text = fs::read_to_string(file.path()).unwrap() + &format!("{file:?}");

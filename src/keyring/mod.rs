@@ -12,5 +12,7 @@ pub(crate) mod wrapping;
 
 pub use crate::keyring::file::Keyring;
 pub use crate::keyring::keys::{KeyInfo, KeyState};
-pub use crate::keyring::wrapping::{Passphrase, RawKey, Wrapping, WrappingKey, WrappingKeyProvider};
+pub use crate::keyring::wrapping::{
+    Passphrase, ProviderFuture, RawKey, Wrapping, WrappingKey, WrappingKeyProvider,
+};
 pub use crate::record::token::KeyId;

@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::keyring::file::tests::{raw, saved};
+use crate::keyring::file::tests::{at_once, raw, saved};
 use crate::keyring::keys::KeyState;
 use crate::keyring::life::Grace;
 
@@ -16,7 +16,7 @@ impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let operator = saved(folder.path());
-        let running = Keyring::open(operator.path(), &raw(1)).unwrap();
+        let running = at_once(Keyring::open(operator.path(), &raw(1))).unwrap();
         Self { _folder: folder, operator, running }
     }
 
@@ -132,7 +132,7 @@ fn another_keyring_is_not_taken_up_although_the_same_key_opens_it() {
 fn a_rewrap_alone_stops_nothing() {
     let fixture = Fixture::new();
     let old = fixture.primary();
-    fixture.operator.rewrap(&raw(2)).unwrap();
+    at_once(fixture.operator.rewrap(&raw(2))).unwrap();
     assert_eq!(fixture.seals_with().unwrap(), old);
     assert_eq!(fixture.running.holding(KeyId(1)).primary().0, old);
     assert_eq!(fixture.running.add_key().unwrap_err().kind(), ErrorKind::KeyringLocked);
@@ -142,7 +142,7 @@ fn a_rewrap_alone_stops_nothing() {
 fn a_rewrap_and_a_change_stop_sealing_and_not_opening() {
     let fixture = Fixture::new();
     let old = fixture.primary();
-    fixture.operator.rewrap(&raw(2)).unwrap();
+    at_once(fixture.operator.rewrap(&raw(2))).unwrap();
     let rewrapped = fs::read(fixture.operator.path()).unwrap();
     fixture.promote();
     let changed = fs::read(fixture.operator.path()).unwrap();
@@ -170,7 +170,7 @@ fn a_change_and_a_rewrap_that_were_both_missed_stop_sealing_until_the_file_opens
     let old = fixture.primary();
     let first = fs::read(fixture.operator.path()).unwrap();
     fixture.operator.add_key().unwrap();
-    fixture.operator.rewrap(&raw(2)).unwrap();
+    at_once(fixture.operator.rewrap(&raw(2))).unwrap();
     assert!(fixture.seals_with().is_err());
     // the operator puts the keyring back that this process opens
     fixture.replace(&first);
@@ -194,7 +194,7 @@ fn a_key_that_is_destroyed_elsewhere_lingers_until_it_is_let_go() {
 
     // it gets into no file, and stays over the next change, of this process or another
     running.add_key().unwrap();
-    let saved = Keyring::open(running.path(), &raw(1)).unwrap();
+    let saved = at_once(Keyring::open(running.path(), &raw(1))).unwrap();
     assert!(saved.current().opener(old).is_err() && !saved.current().retains());
     assert!(running.current().retains());
     fixture.operator.add_key().unwrap();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::pin::Pin;
 
 use argon2::{Algorithm, Argon2, Block, Params};
 use base64::Engine;
@@ -68,22 +69,84 @@ pub enum Wrapping {
     },
 }
 
+/// What a [`WrappingKeyProvider`] answers with: `Box::pin(async move { … })`.
+pub type ProviderFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
 /// A source of wrapping keys. Implement it to keep the wrapping key in a KMS.
-pub trait WrappingKeyProvider {
+///
+/// A keyring file that this provider made stores the wrapping key encrypted by the KMS, and asks the KMS to decrypt it whenever it
+/// is opened:
+///
+/// ```no_run
+/// use retell_vault::keyring::{ProviderFuture, Wrapping, WrappingKey, WrappingKeyProvider};
+/// use retell_vault::{Error, Keyring};
+/// # struct DataKey { plaintext: [u8; 32], ciphertext: String }
+/// # struct KmsError;
+/// # struct KmsClient;
+/// # impl KmsClient {
+/// #     async fn generate_data_key(&self, _: &str) -> Result<DataKey, KmsError> { Err(KmsError) }
+/// #     async fn decrypt(&self, _: &str) -> Result<[u8; 32], KmsError> { Err(KmsError) }
+/// # }
+///
+/// struct Kms {
+///     client: KmsClient, // of your KMS
+///     key_id: String,
+/// }
+///
+/// impl WrappingKeyProvider for Kms {
+///     fn create(&self) -> ProviderFuture<'_, (Wrapping, WrappingKey)> {
+///         Box::pin(async move {
+///             let made = self.client.generate_data_key(&self.key_id).await.map_err(refused)?;
+///             let wrapping = Wrapping::External { provider: "kms".to_owned(), data: made.ciphertext };
+///             Ok((wrapping, WrappingKey::new(made.plaintext)))
+///         })
+///     }
+///
+///     fn open<'a>(&'a self, wrapping: &'a Wrapping) -> ProviderFuture<'a, WrappingKey> {
+///         Box::pin(async move {
+///             let Wrapping::External { provider, data } = wrapping else { return Err(other_provider()) };
+///             if provider != "kms" {
+///                 return Err(other_provider());
+///             }
+///             self.client.decrypt(data).await.map(WrappingKey::new).map_err(refused)
+///         })
+///     }
+/// }
+///
+/// fn refused(_: KmsError) -> Error {
+///     Error::no_wrapping_key("the KMS gave no wrapping key", "check the role of this service, then start it again")
+/// }
+///
+/// fn other_provider() -> Error {
+///     Error::no_wrapping_key("the KMS did not wrap this keyring", "open it with the provider that made it")
+/// }
+///
+/// # async fn example(client: KmsClient) -> Result<(), Error> {
+/// let kms = Kms { client, key_id: "alias/retell-vault".to_owned() };
+/// let keyring = Keyring::open("vault/keyring.json", &kms).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The vault sets no time limit: let the client of the KMS have one, or wrap [`Keyring::open`](crate::Keyring::open) in
+/// `tokio::time::timeout`. Dropping the future is safe.
+pub trait WrappingKeyProvider: Send + Sync {
     /// A wrapping key for a new keyring file, and how to find it again.
     ///
     /// # Errors
-    /// Whatever the source reports.
-    fn create(&self) -> Result<(Wrapping, WrappingKey)>;
+    /// Whatever the source reports; [`Error::no_wrapping_key`] makes such an error.
+    fn create(&self) -> ProviderFuture<'_, (Wrapping, WrappingKey)>;
 
     /// The wrapping key of an existing keyring file.
     ///
     /// # Errors
-    /// `KeyringLocked` when the file was not made by this kind of provider.
-    fn open(&self, wrapping: &Wrapping) -> Result<WrappingKey>;
+    /// `KeyringLocked` when the file was not made by this kind of provider; whatever the source reports.
+    fn open<'a>(&'a self, wrapping: &'a Wrapping) -> ProviderFuture<'a, WrappingKey>;
 }
 
 /// A passphrase, stretched by Argon2id with 64 MiB, 3 passes and 4 lanes (RFC 9106, section 4).
+///
+/// That takes about 0.1 s, on a thread of Tokio for blocking work: other tasks go on meanwhile.
 pub struct Passphrase(SecretString);
 
 impl Passphrase {
@@ -129,7 +192,27 @@ impl fmt::Debug for Passphrase {
 }
 
 impl WrappingKeyProvider for Passphrase {
-    fn create(&self) -> Result<(Wrapping, WrappingKey)> {
+    fn create(&self) -> ProviderFuture<'_, (Wrapping, WrappingKey)> {
+        Box::pin(async move {
+            let wrapping = self.new_wrapping()?;
+            let key = self.open(&wrapping).await?;
+            Ok((wrapping, key))
+        })
+    }
+
+    fn open<'a>(&'a self, wrapping: &'a Wrapping) -> ProviderFuture<'a, WrappingKey> {
+        Box::pin(async move {
+            let (salt, params) = argon2id(wrapping)?;
+            // wiped when the thread is done with it, also when nobody waits for the key any more
+            let passphrase = self.0.clone();
+            on_blocking_thread(move || stretch(passphrase.expose_secret().as_bytes(), &salt, params)).await
+        })
+    }
+}
+
+impl Passphrase {
+    /// How a new keyring file is sealed under this passphrase.
+    fn new_wrapping(&self) -> Result<Wrapping> {
         if self.0.expose_secret().chars().count() < Self::MIN_CHARS {
             let error =
                 Error::new(ErrorKind::InvalidInput, "the passphrase must have at least 12 characters");
@@ -139,20 +222,31 @@ impl WrappingKeyProvider for Passphrase {
         }
         let salt = random::system_bytes::<SALT>()?;
         let salt = STANDARD.encode(salt.as_ref());
-        let wrapping = Wrapping::Argon2id { salt, memory_kib: MEMORY_KIB, passes: PASSES, lanes: LANES };
-        let key = self.open(&wrapping)?;
-        Ok((wrapping, key))
+        Ok(Wrapping::Argon2id { salt, memory_kib: MEMORY_KIB, passes: PASSES, lanes: LANES })
     }
+}
 
-    fn open(&self, wrapping: &Wrapping) -> Result<WrappingKey> {
-        let Wrapping::Argon2id { salt, memory_kib, passes, lanes } = wrapping else {
-            return Err(other_provider("a passphrase", wrapping));
-        };
-        let params = checked_params(*memory_kib, *passes, *lanes)?;
-        let salt = STANDARD.decode(salt).ok().filter(|salt| salt.len() == SALT);
-        let salt = salt.ok_or_else(|| header("the salt must be 16 bytes in base64"))?;
-        stretch(self.0.expose_secret().as_bytes(), &salt, params)
-    }
+/// The salt and the parameters of a header, checked before any memory is taken.
+fn argon2id(wrapping: &Wrapping) -> Result<(Vec<u8>, Params)> {
+    let Wrapping::Argon2id { salt, memory_kib, passes, lanes } = wrapping else {
+        return Err(other_provider("a passphrase", wrapping));
+    };
+    let params = checked_params(*memory_kib, *passes, *lanes)?;
+    let salt = STANDARD.decode(salt).ok().filter(|salt| salt.len() == SALT);
+    Ok((salt.ok_or_else(|| header("the salt must be 16 bytes in base64"))?, params))
+}
+
+/// Runs what takes long without holding up the tasks of the runtime.
+async fn on_blocking_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| match ended.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err(Error::no_wrapping_key(
+            "the Tokio runtime ended before the passphrase was stretched",
+            "keep the runtime until the keyring is open",
+        )),
+    })
 }
 
 fn checked_params(memory_kib: u32, passes: u32, lanes: u32) -> Result<Params> {
@@ -211,15 +305,17 @@ impl fmt::Debug for RawKey {
 }
 
 impl WrappingKeyProvider for RawKey {
-    fn create(&self) -> Result<(Wrapping, WrappingKey)> {
-        Ok((Wrapping::Raw {}, WrappingKey(self.0.clone())))
+    fn create(&self) -> ProviderFuture<'_, (Wrapping, WrappingKey)> {
+        Box::pin(async move { Ok((Wrapping::Raw {}, WrappingKey(self.0.clone()))) })
     }
 
-    fn open(&self, wrapping: &Wrapping) -> Result<WrappingKey> {
-        match wrapping {
-            Wrapping::Raw {} => Ok(WrappingKey(self.0.clone())),
-            _ => Err(other_provider("a raw wrapping key", wrapping)),
-        }
+    fn open<'a>(&'a self, wrapping: &'a Wrapping) -> ProviderFuture<'a, WrappingKey> {
+        Box::pin(async move {
+            match wrapping {
+                Wrapping::Raw {} => Ok(WrappingKey(self.0.clone())),
+                _ => Err(other_provider("a raw wrapping key", wrapping)),
+            }
+        })
     }
 }
 
@@ -241,37 +337,37 @@ fn header(message: &str) -> Error {
 mod tests {
     use super::*;
 
-    fn argon2id(memory_kib: u32, passes: u32, lanes: u32) -> Wrapping {
+    fn header_with(memory_kib: u32, passes: u32, lanes: u32) -> Wrapping {
         Wrapping::Argon2id { salt: STANDARD.encode([0; SALT]), memory_kib, passes, lanes }
     }
 
-    #[test]
-    fn a_header_that_asks_for_a_terabyte_is_refused_before_memory_is_taken() {
+    #[tokio::test]
+    async fn a_header_that_asks_for_a_terabyte_is_refused_before_memory_is_taken() {
         let passphrase = Passphrase::new("correct horse battery");
         for wrapping in [
-            argon2id(1 << 30, 3, 4),
-            argon2id(65536, u32::MAX, 4),
-            argon2id(65536, 3, u32::MAX),
-            argon2id(0, 0, 0),
+            header_with(1 << 30, 3, 4),
+            header_with(65536, u32::MAX, 4),
+            header_with(65536, 3, u32::MAX),
+            header_with(0, 0, 0),
         ] {
-            assert_eq!(passphrase.open(&wrapping).unwrap_err().kind(), ErrorKind::KeyringFile);
+            assert_eq!(passphrase.open(&wrapping).await.unwrap_err().kind(), ErrorKind::KeyringFile);
         }
     }
 
     /// Reference value: `argon2-cffi` 25.1, `hash_secret_raw(b"correct horse battery", bytes(16), 3, 65536, 4, 32, Type.ID)`.
-    #[test]
-    fn stretching_agrees_with_another_implementation() {
-        let key = Passphrase::new("correct horse battery").open(&argon2id(65536, 3, 4)).unwrap();
+    #[tokio::test]
+    async fn stretching_agrees_with_another_implementation() {
+        let key = Passphrase::new("correct horse battery").open(&header_with(65536, 3, 4)).await.unwrap();
         let hex: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, include_str!("../../tests/vectors/argon2id.hex").trim());
     }
 
-    #[test]
-    fn wrong_lengths_of_raw_keys_and_short_passphrases_are_refused() {
+    #[tokio::test]
+    async fn wrong_lengths_of_raw_keys_and_short_passphrases_are_refused() {
         assert!(RawKey::from_base64("").is_err());
         assert!(RawKey::from_base64(&STANDARD.encode([1; 31])).is_err());
         assert!(RawKey::from_base64(&STANDARD.encode([1; 32])).is_ok());
-        assert!(Passphrase::new("short").create().is_err());
+        assert!(Passphrase::new("short").create().await.is_err());
     }
 
     #[test]

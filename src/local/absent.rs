@@ -22,6 +22,12 @@ impl LocalFile {
         Err(Error::new(ErrorKind::Configuration, "this program was built without the feature `local-file`"))
     }
 
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) async fn in_memory() -> Result<Self> {
+        Self::open(Path::new("")).await
+    }
+
     pub(crate) async fn close(&self) {
         match *self {}
     }

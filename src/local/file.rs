@@ -31,7 +31,8 @@ pub(crate) struct LocalFile {
 
 pub(super) struct OpenFile {
     path: PathBuf,
-    identity: Identity,
+    /// None for one in memory.
+    identity: Option<Identity>,
     /// One connection: writers of this process queue here, in order, not in SQLite's busy loop.
     pub(super) writer: SqlitePool,
     pub(super) readers: SqlitePool,
@@ -73,8 +74,25 @@ impl LocalFile {
         files::refuse_planted(&path)?;
         let options = sqlite::options(&path, &guard);
         let (writer, readers) = sqlite::pools(&path, options).await?;
+        Ok(Self::over(path, Some(identity), writer, readers, guard))
+    }
+
+    /// One that lies nowhere but in the memory of this process, and ends with it.
+    pub(crate) async fn in_memory() -> Result<Self> {
+        let (path, guard) = (PathBuf::from(sqlite::MEMORY), Guard::of_memory()?);
+        let pool = sqlite::memory(&path, sqlite::options(&path, &guard)).await?;
+        Ok(Self::over(path, None, pool.clone(), pool, guard))
+    }
+
+    fn over(
+        path: PathBuf,
+        identity: Option<Identity>,
+        writer: SqlitePool,
+        readers: SqlitePool,
+        guard: Arc<Guard>,
+    ) -> Self {
         let nothing_pending = NothingPending::new(path.clone());
-        Ok(Self { inner: Arc::new(OpenFile { path, identity, writer, readers, guard, nothing_pending }) })
+        Self { inner: Arc::new(OpenFile { path, identity, writer, readers, guard, nothing_pending }) }
     }
 
     /// Closes all connections, for all clones. Later calls are errors.
@@ -152,8 +170,10 @@ impl LocalFile {
 
     /// What was written to a file that nobody can find any more must not be acknowledged.
     pub(super) fn still_there(&self) -> Result<()> {
-        if identity(&self.inner.path)? == Some(self.inner.identity) {
-            return Ok(());
+        match self.inner.identity {
+            None => return Ok(()),
+            opened if identity(&self.inner.path)? == opened => return Ok(()),
+            Some(_) => {}
         }
         let problem = format!("{} was removed or replaced while in use", self.inner.path.display());
         Err(Error::new(ErrorKind::LocalStore, problem)

@@ -45,6 +45,14 @@ impl Guard {
         Ok(Arc::new(guard))
     }
 
+    /// For what lies in memory, where nobody else can look.
+    pub(super) fn of_memory() -> Result<Arc<Self>> {
+        let path = PathBuf::from("/dev/null");
+        let file = File::options().read(true).write(true).open(&path);
+        let file = file.map_err(|error| errors::io("cannot use", &path, error))?;
+        Ok(Arc::new(Self { path, file, alone: AtomicBool::new(false) }))
+    }
+
     /// Lets others in. They may have come and gone when this returns.
     pub(super) async fn share(&self) -> Result<()> {
         if self.alone.swap(false, Ordering::AcqRel) {

@@ -68,6 +68,9 @@ CREATE TABLE replica (
 UPDATE meta SET value = '3' WHERE name = 'schema';
 ";
 
+/// The name under which SQLite keeps a database in memory: <https://sqlite.org/inmemorydb.html>.
+pub(super) const MEMORY: &str = ":memory:";
+
 const HAS: &str = "SELECT count(*), count(*) FILTER (WHERE name = 'meta') FROM sqlite_schema";
 const SCHEMA: &str = "SELECT value FROM meta WHERE name = 'schema'";
 
@@ -94,17 +97,18 @@ pub(super) fn options(path: &Path, guard: &Arc<Guard>) -> SqliteConnectOptions {
         })
 }
 
-/// One writer, since SQLite has one anyway, and some readers. None of them is ever idle for too long:
-/// opening one reads the tables again.
+/// None of its connections is ever idle for too long: opening one reads the tables again.
+fn pool(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false) // a file does not hang up
+}
+
+/// One writer, since SQLite has one anyway, and some readers.
 pub(super) async fn pools(path: &Path, options: SqliteConnectOptions) -> Result<(SqlitePool, SqlitePool)> {
-    let pool = |connections| {
-        SqlitePoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(ACQUIRE)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .test_before_acquire(false) // a file does not hang up
-    };
     let opened = errors::retried(path, "cannot open", || pool(1).connect_with(options.clone())).await;
     let writer = opened?;
     let mut connection =
@@ -117,6 +121,14 @@ pub(super) async fn pools(path: &Path, options: SqliteConnectOptions) -> Result<
         return Err(refused(path, &problem, "stop the processes that use it, then start again"));
     }
     Ok((writer, pool(READERS).connect_lazy_with(options)))
+}
+
+/// The only connection to tables in memory, which end with it.
+pub(super) async fn memory(path: &Path, options: SqliteConnectOptions) -> Result<SqlitePool> {
+    let failed = |error| errors::meaning(path, "cannot open", error);
+    let pool = pool(1).connect_with(options).await.map_err(failed)?;
+    make(path, &mut *pool.acquire().await.map_err(failed)?).await?;
+    Ok(pool)
 }
 
 /// Makes the tables in an empty database, and the columns that those of an older version lack.

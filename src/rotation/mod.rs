@@ -2,6 +2,7 @@
 
 pub(crate) mod destroy_key;
 pub(crate) mod evidence;
+pub(crate) mod new_key;
 pub(crate) mod options;
 pub(crate) mod passes;
 pub(crate) mod promote;
@@ -18,7 +19,7 @@ pub use crate::rotation::destroy_key::Destruction;
 pub use crate::rotation::evidence::{CountProgress, Outside, OutsideExtent, OutsideTokens};
 pub use crate::rotation::options::{DestroyOptions, PromoteOptions, RotateOptions};
 pub use crate::rotation::report::{
-    PromoteEvent, PromoteProgress, Promotion, RotateEstimate, RotateEvent, RotateProgress, Rotation,
-    UnreadableRow,
+    NewKeyStep, PromoteEvent, PromoteProgress, Promotion, RotateEstimate, RotateEvent, RotateProgress,
+    Rotation, UnreadableRow,
 };
 pub use crate::rotation::token_count::{TokenCount, TokenCounts, TokenPlace};

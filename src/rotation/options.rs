@@ -10,7 +10,7 @@ const BATCH: u32 = 100;
 /// How to rotate.
 ///
 /// Defaults: one job, which keeps one processor of the server or of this host busy and leaves the others to the service;
-/// 100 rows to a batch, which holds its locks for a millisecond or two; no rate, no pauses. The fastest are as many jobs
+/// 100 rows to a batch, which holds its locks for a millisecond or two; no rate, no pauses; to the primary key that there is. The fastest are as many jobs
 /// as there are processors, and 1,000 rows to a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RotateOptions {
@@ -19,13 +19,22 @@ pub struct RotateOptions {
     pub(super) rate: Option<u32>,
     pub(super) max_latency: Option<Duration>,
     pub(super) max_replica_lag: Option<u64>,
+    pub(crate) new_key: bool,
     /// A place that the walk leaves out, for the test that the token count notices.
     pub(crate) without: Option<String>,
 }
 
 impl Default for RotateOptions {
     fn default() -> Self {
-        Self { batch: BATCH, jobs: 1, rate: None, max_latency: None, max_replica_lag: None, without: None }
+        Self {
+            batch: BATCH,
+            jobs: 1,
+            rate: None,
+            max_latency: None,
+            max_replica_lag: None,
+            new_key: false,
+            without: None,
+        }
     }
 }
 
@@ -69,6 +78,20 @@ impl RotateOptions {
     /// see that (`pg_monitor`).
     pub fn max_replica_lag(mut self, bytes: u64) -> Self {
         self.max_replica_lag = Some(bytes);
+        self
+    }
+
+    /// Makes a new key and promotes it first. Nothing that interrupts the rotation makes a second key: called again, it
+    /// promotes the oldest key that is pending; if tokens are left under a retired key, it goes on with the rotation to the
+    /// primary key. A rotation whose last token was re-encrypted counts as done, even if it was interrupted afterwards: the
+    /// next call makes the next key. [`RotateEvent::NewKey`](crate::rotation::RotateEvent::NewKey) tells each step. Back the keyring file up as
+    /// soon as the key is promoted: what is sealed from then on opens with nothing else.
+    ///
+    /// For one host. With several, bring the key in by [`Keyring::add_key`](crate::Keyring::add_key), copy the keyring file to
+    /// all of them, then [`promote_key`](crate::Keyring::promote_key), and rotate without this. An estimate and a promotion
+    /// of columns ignore it.
+    pub fn new_key(mut self) -> Self {
+        self.new_key = true;
         self
     }
 

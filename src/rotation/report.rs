@@ -48,10 +48,46 @@ impl UnreadableRow {
     }
 }
 
+/// A step towards the new key of a rotation with [`RotateOptions::new_key`](crate::rotation::RotateOptions::new_key).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NewKeyStep {
+    /// The key was made. It is pending.
+    #[non_exhaustive]
+    Added {
+        /// The new key.
+        key: KeyId,
+    },
+    /// The key was pending already, for example since a run that was interrupted. No new key is made.
+    #[non_exhaustive]
+    ResumedPending {
+        /// The pending key.
+        key: KeyId,
+    },
+    /// Tokens are left under retired keys, so an earlier rotation goes on. No new key is made.
+    #[non_exhaustive]
+    ResumedRotation {
+        /// The primary key.
+        key: KeyId,
+        /// How many tokens are left under retired keys.
+        tokens: u64,
+    },
+    /// The key is the primary one: it seals from now on.
+    #[non_exhaustive]
+    Promoted {
+        /// The new primary key.
+        key: KeyId,
+        /// The primary key before. It opens, and seals no more.
+        retired: KeyId,
+    },
+}
+
 /// What happens during a rotation.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RotateEvent<'a> {
+    /// A step towards the new key, before the first pass.
+    NewKey(NewKeyStep),
     /// A pass over all places begins. What cannot be opened is met again, and told again.
     Pass(&'a RotateProgress),
     /// A batch is done.

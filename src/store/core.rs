@@ -27,6 +27,7 @@ use crate::record::token::{KeyId, MAX_SLOT, MAX_TOKEN, token_len};
 use crate::record::values::Values;
 use crate::record::version::{Millis, Version};
 use crate::store::breaker::Breaker;
+use crate::store::faults::Faults;
 use crate::store::seen_records::SeenRecords;
 use crate::store::table_keyring::TableKeyring;
 
@@ -162,6 +163,8 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) reloaded: ReloadedGeneration,
     pub(crate) table_keyring: TableKeyring,
+    /// Of a vault in memory, whose local file stands for its database.
+    pub(crate) faults: Option<Faults>,
 }
 
 /// The generation of the keyring under which the local file is sealed, as far as this process knows.

@@ -12,6 +12,7 @@ use crate::record::record::Record;
 use crate::record::values::Values;
 use crate::store::core::{Core, LoadedRecord, ROUNDS, StoreOptions, StoreRequest, pause};
 use crate::store::fallback::{forget_seen, pending, remember_stored};
+use crate::store::faults::{Call, Way, unreachable};
 use crate::store::keyring_check::explain;
 use crate::store::reload::reload_keyring;
 
@@ -33,8 +34,7 @@ async fn load_newest(core: &Core, owner: &Owner) -> Result<LoadedRecord> {
     reload_keyring(core).await;
     let pending = pending(core, owner).await?;
     let Some(postgres) = &core.postgres else {
-        let pending = pending.ok_or(ErrorKind::NotFound)?;
-        return read_local(core, owner, &pending, false);
+        return load_without_database(core, owner, pending);
     };
     postgres.check_owner(owner)?;
     if let Some(reason) = core.breaker.blocks(Instant::now()) {
@@ -63,6 +63,17 @@ async fn load_newest(core: &Core, owner: &Owner) -> Result<LoadedRecord> {
             }
         }
     }
+}
+
+/// From the local file alone. In a vault in memory that is the database, unless a fault is switched on.
+fn load_without_database(core: &Core, owner: &Owner, found: Option<LocalRecord>) -> Result<LoadedRecord> {
+    let Some(faults) = &core.faults else {
+        return read_local(core, owner, &found.ok_or(ErrorKind::NotFound)?, false);
+    };
+    let is_local = faults.way(Call::Load, owner)? == Way::LocalFile;
+    let nothing = || if is_local { unreachable() } else { ErrorKind::NotFound.into() };
+    let read = read_local(core, owner, &found.ok_or_else(nothing)?, is_local)?;
+    Ok(LoadedRecord { local: is_local, ..read })
 }
 
 /// What the database holds for an owner.

@@ -6,6 +6,7 @@ pub(crate) mod core;
 pub(crate) mod database_identity;
 pub(crate) mod delivery;
 pub(crate) mod fallback;
+pub(crate) mod faults;
 pub(crate) mod judge;
 pub(crate) mod keyring_check;
 pub(crate) mod load;

@@ -12,6 +12,7 @@ use crate::record::record::Record;
 use crate::record::values::Values;
 use crate::store::core::{Change, Core, Expected, StoreOptions, StoreRequest, StoredRecord, pause};
 use crate::store::fallback::pending;
+use crate::store::faults::{Call, Way, unreachable};
 use crate::store::keyring_check::require_own_keyring;
 use crate::store::load::{find_records, newest};
 use crate::store::reload::reload_keyring;
@@ -76,6 +77,7 @@ fn patience(core: &Core) -> Duration {
 async fn record_to_change(core: &Core, owner: &Owner) -> Result<(Record, Opened)> {
     reload_keyring(core).await;
     let Some(postgres) = &core.postgres else {
+        refuse_in_outage(core, owner)?;
         let pending = pending(core, owner).await?.ok_or(ErrorKind::NotFound)?;
         let record = core.local_record(&pending.text)?;
         let opened = core.open(&record, owner)?;
@@ -105,6 +107,15 @@ async fn record_to_change(core: &Core, owner: &Owner) -> Result<(Record, Opened)
             core.note(&fault).await;
             Err(fault.error)
         }
+    }
+}
+
+/// Of a vault in memory. What other faults do to the write comes with the write.
+fn refuse_in_outage(core: &Core, owner: &Owner) -> Result<()> {
+    match core.faults.as_ref().map(|faults| faults.way(Call::Load, owner)) {
+        Some(Ok(Way::LocalFile)) => Err(unreachable()),
+        Some(Err(error)) => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::store::fallback::{
     fall_back, forget_seen, local_entry, local_file, remember_stored, store_locally, stored_locally,
     supersede_pending,
 };
+use crate::store::faults::{Call, Way, lost_answer, unreachable};
 use crate::store::judge::{Newest, check_expected};
 use crate::store::keyring_check::wrong_keyring;
 use crate::store::load::load;
@@ -28,7 +29,7 @@ pub(crate) async fn store(core: &Core, request: StoreRequest<'_>) -> Result<Stor
         return store_expected(core, request).await.map_err(|not_stored| not_stored.error);
     }
     let Some(postgres) = &core.postgres else {
-        return store_locally(core, request, None, Base::Unknown, None).await;
+        return store_without_database(core, request).await;
     };
     postgres.check_owner(request.owner)?;
     if let Some(reason) = core.breaker.blocks(Instant::now()) {
@@ -46,6 +47,36 @@ pub(crate) async fn store(core: &Core, request: StoreRequest<'_>) -> Result<Stor
             core.note(&fault).await;
             let (record, base) = write.attempted();
             fall_back(core, request, record, base, fault).await
+        }
+    }
+}
+
+/// To the local file alone. In a vault in memory that is the database, unless a fault is switched on.
+async fn store_without_database(core: &Core, request: StoreRequest<'_>) -> Result<StoredRecord> {
+    let store = store_locally(core, request, None, Base::Unknown, None);
+    let Some(faults) = &core.faults else { return store.await };
+    let replaced = faults.replace(request.owner, |kind| request.options.mends(kind));
+    match faults.way(Call::Store, request.owner)? {
+        Way::Database => Ok(StoredRecord { rows: 1, replaced, ..store.await? }),
+        Way::LostAnswer => Err(store.await.err().unwrap_or_else(lost_answer)),
+        Way::LocalFile => {
+            let fault = DatabaseError::new(Outcome::Fallback, unreachable());
+            fall_back(core, request, None, Base::Unknown, fault).await
+        }
+    }
+}
+
+impl StoreOptions {
+    /// Whether a record that cannot be read for this reason may be replaced.
+    fn mends(self, kind: ErrorKind) -> bool {
+        match kind {
+            ErrorKind::ForeignValue => self.replace_foreign,
+            ErrorKind::Unsealable
+            | ErrorKind::UnknownKey
+            | ErrorKind::UnsupportedFormat
+            | ErrorKind::Incomplete
+            | ErrorKind::Malformed => self.replace_unreadable,
+            _ => false,
         }
     }
 }
@@ -71,7 +102,7 @@ pub(super) async fn store_expected(
     request: StoreRequest<'_>,
 ) -> Result<StoredRecord, NotStored> {
     let Some(postgres) = &core.postgres else {
-        return Ok(store_expected_locally(core, request).await?);
+        return store_expected_without_database(core, request).await;
     };
     postgres.check_owner(request.owner)?;
     if let Some(reason) = core.breaker.blocks(Instant::now()) {
@@ -90,6 +121,21 @@ pub(super) async fn store_expected(
             core.note(&fault).await;
             Err(NotStored { is_unknown: write.is_unknown(), error: fault.error })
         }
+    }
+}
+
+async fn store_expected_without_database(
+    core: &Core,
+    request: StoreRequest<'_>,
+) -> Result<StoredRecord, NotStored> {
+    let Some(faults) = &core.faults else { return Ok(store_expected_locally(core, request).await?) };
+    // a conflict that is switched on stays: it is not tried again
+    let switched_on = |error| NotStored { error, is_unknown: true };
+    let way = faults.way(Call::Change, request.owner).map_err(switched_on)?;
+    let stored = store_expected_locally(core, request).await?;
+    match way {
+        Way::LostAnswer => Err(lost_answer().into()),
+        Way::Database | Way::LocalFile => Ok(StoredRecord { rows: 1, ..stored }),
     }
 }
 

@@ -24,6 +24,7 @@ use crate::retell::config::RetellConfig;
 use crate::store::breaker::Breaker;
 use crate::store::core::{Clock, Core, Fallback, ROUNDS, ReloadedGeneration, pause};
 use crate::store::database_identity::{identify, recall};
+use crate::store::faults::Faults;
 use crate::store::keyring_check::keys_of_table;
 use crate::store::reload::reload_keyring_first;
 use crate::store::seen_records::SeenRecords;
@@ -45,6 +46,8 @@ pub struct VaultBuilder<C = RetellConfig> {
     timeouts: Timeouts,
     pooler: PoolerMode,
     clock: Clock,
+    /// Of a vault in memory.
+    faults: Option<Faults>,
     credentials: PhantomData<fn() -> C>,
 }
 
@@ -74,8 +77,14 @@ impl<C: Credentials> VaultBuilder<C> {
             timeouts: Timeouts::default(),
             pooler: PoolerMode::default(),
             clock: Arc::new(wall_clock),
+            faults: None,
             credentials: PhantomData,
         }
+    }
+
+    /// With a local file in memory in place of a database.
+    pub(super) fn in_memory(keyring: Keyring, faults: Faults) -> Self {
+        Self { faults: Some(faults), ..Self::new(keyring) }
     }
 
     /// Keeps credentials of another kind. The layout becomes the default one of that kind, so call [`layout`](Self::layout)
@@ -91,6 +100,7 @@ impl<C: Credentials> VaultBuilder<C> {
             timeouts: self.timeouts,
             pooler: self.pooler,
             clock: self.clock,
+            faults: self.faults,
             credentials: PhantomData,
         }
     }
@@ -180,7 +190,7 @@ impl<C: Credentials> VaultBuilder<C> {
         finish(core).await
     }
 
-    async fn core(self) -> Result<Core> {
+    pub(super) async fn core(self) -> Result<Core> {
         self.layout.check()?;
         let fields = self.layout.fields.clone();
         if fields.namespace != C::NAMESPACE {
@@ -194,9 +204,10 @@ impl<C: Credentials> VaultBuilder<C> {
             DatabaseSource::Url(url) => Some(Database::from_url(&url, self.pooler, self.timeouts)?),
             DatabaseSource::Pool(pool) => Some(Database::from_pool(pool, self.pooler, self.timeouts)),
         };
-        let local = match &self.local {
-            Some(path) => Some(LocalFile::open(path).await?),
-            None => None,
+        let local = match (&self.local, &self.faults) {
+            (_, Some(_)) => Some(LocalFile::in_memory().await?),
+            (Some(path), None) => Some(LocalFile::open(path).await?),
+            (None, None) => None,
         };
         if database.is_none() && local.is_none() {
             return Err(Error::new(
@@ -217,11 +228,12 @@ impl<C: Credentials> VaultBuilder<C> {
             clock: self.clock,
             reloaded: ReloadedGeneration::default(),
             table_keyring: TableKeyring::default(),
+            faults: self.faults,
         })
     }
 }
 
-async fn finish<C>(core: Core) -> Result<Vault<C>> {
+pub(super) async fn finish<C>(core: Core) -> Result<Vault<C>> {
     if let Some(local) = &core.local {
         local.claim(core.fields.namespace).await?;
         check_canaries(local, &core.keyring).await?;

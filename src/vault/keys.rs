@@ -6,6 +6,7 @@ use crate::record::credentials::Credentials;
 use crate::record::token::KeyId;
 use crate::rotation::destroy_key::{Destruction, destroy_key};
 use crate::rotation::evidence::CountProgress;
+use crate::rotation::new_key::bring_in;
 use crate::rotation::options::{DestroyOptions, PromoteOptions, RotateOptions};
 use crate::rotation::promote::promote;
 use crate::rotation::report::{PromoteEvent, Promotion, RotateEstimate, RotateEvent, Rotation};
@@ -17,7 +18,8 @@ use crate::vault::Vault;
 impl<C: Credentials> Vault<C> {
     /// Re-encrypts every token that is not under the primary key, wherever it lies: in every slot of the
     /// table, and in the local file with its pending records, replicas, superseded records and dead letters.
-    /// Versions, plain columns and the application's own data stay as they are.
+    /// Versions, plain columns and the application's own data stay as they are. With [`RotateOptions::new_key`] it makes and
+    /// promotes a new key first, or goes on with the one that an interrupted call made.
     ///
     /// The service goes on reading and writing meanwhile, and a newer write always wins. It is safe to drop
     /// the future, to kill the process and to run this twice at once: every batch is whole, and the next
@@ -30,12 +32,17 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// `AccessDenied` when the role may not write the table, or may not see all of its rows;
     /// `Unavailable` when the database is out of reach; `Schema` when the table goes away on the way; `WrongKeyring`;
-    /// `LocalStore`. What was done so far is good.
+    /// `LocalStore`. What was done so far is good. With [`RotateOptions::new_key`] also `UnknownKey` when tokens are under a key
+    /// that the keyring does not hold, and the errors of [`Keyring::add_key`](crate::Keyring::add_key); a message that begins
+    /// with `no key was made` says that the keyring file is as it was.
     pub async fn rotate(
         &self,
         options: &RotateOptions,
         mut listener: impl FnMut(RotateEvent<'_>) + Send,
     ) -> Result<Rotation> {
+        if options.new_key {
+            Box::pin(bring_in(&self.core, options, &mut listener)).await?;
+        }
         check_keyring(&self.core).await?;
         // the compiler follows futures in futures only so deep, and the caller nests this one further
         Box::pin(rotate(&self.core, options, &mut listener)).await

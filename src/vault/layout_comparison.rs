@@ -27,7 +27,8 @@ impl Layout {
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), retell_vault::Error> {
-    /// use retell_vault::{Layout, PoolerMode};
+    /// use retell_vault::Layout;
+    /// use retell_vault::connection::PoolerMode;
     ///
     /// let layout = Layout::from_toml("[table]\nname = \"crm.organizations\"\nuser = \"id\"")?;
     /// let report = layout.compare("postgres://localhost/app", PoolerMode::Auto).await?;

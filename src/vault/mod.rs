@@ -4,6 +4,8 @@
 pub(crate) mod admin;
 pub(crate) mod answers;
 pub(crate) mod builder;
+#[cfg(feature = "local-file")]
+pub(crate) mod in_memory;
 pub(crate) mod kept;
 pub(crate) mod keys;
 pub(crate) mod layout_comparison;
@@ -42,7 +44,7 @@ use crate::vault::status::Status;
 /// # async fn example() -> Result<(), retell_vault::Error> {
 /// use retell_vault::{Keyring, Owner, Passphrase, RetellConfig, Vault};
 ///
-/// let keyring = Keyring::open(".retell-vault/keyring.json", &Passphrase::new("…"))?;
+/// let keyring = Keyring::open(".retell-vault/keyring.json", &Passphrase::new("…")).await?;
 /// let vault = Vault::builder(keyring)
 ///     .postgres("postgres://localhost/app")
 ///     .local_file(".retell-vault/local.db")
@@ -294,6 +296,8 @@ impl<C> fmt::Debug for Vault<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyring::file::Keyring;
+    use crate::keyring::wrapping::WrappingKeyProvider;
     use crate::record::token::KeyId;
     use crate::rotation::options::{DestroyOptions, PromoteOptions, RotateOptions};
     use crate::vault::builder::VaultBuilder;
@@ -304,10 +308,15 @@ mod tests {
     fn every_future_may_be_spawned(
         vault: &Vault,
         builder: VaultBuilder,
+        (keyring, provider): (&Keyring, &dyn WrappingKeyProvider),
         owner: &Owner,
         config: &RetellConfig,
     ) {
         let configs = [(owner.clone(), config.clone())];
+        may_be_spawned(&Keyring::prepare("keyring.json", provider));
+        may_be_spawned(&Keyring::open("keyring.json", provider));
+        may_be_spawned(&keyring.rewrap(provider));
+        may_be_spawned(&Vault::in_memory());
         may_be_spawned(&builder.build());
         may_be_spawned(&vault.store(owner, config));
         may_be_spawned(&vault.store_with(owner, config, StoreOptions::new()));

@@ -174,6 +174,9 @@ pub(super) async fn list(core: &Core, after: Option<&ListPosition>, limit: u32) 
     if after.is_some_and(|(tenant, user)| tenant.contains('\0') || user.contains('\0')) {
         return Err(Error::new(ErrorKind::InvalidInput, "no entry of a list has a NUL character"));
     }
+    if let Some(faults) = &core.faults {
+        faults.check_list()?;
+    }
     let limit = limit.max(1);
     let (mut parts, mut hidden) = (Vec::new(), None);
     if let Some(postgres) = &core.postgres {
@@ -295,7 +298,9 @@ async fn list_local(
 fn entry_of_pending(core: &Core, pending: &LocalRecord) -> ListEntry {
     let state = state_of(core, &pending.owner, core.local_record(&pending.text));
     let owner = ListedOwner::Valid(pending.owner.clone());
-    ListEntry { owner, version: Some(pending.version), source: Source::Local, state }
+    // in a vault in memory the local file stands for the database
+    let source = if core.faults.is_some() { Source::Database } else { Source::Local };
+    ListEntry { owner, version: Some(pending.version), source, state }
 }
 
 fn state_of(core: &Core, owner: &Owner, record: Result<Record>) -> RecordState {

@@ -5,11 +5,12 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::time::Duration;
 
+use retell_vault::connection::PoolerMode;
 use retell_vault::doctor::DoctorOptions;
 use retell_vault::keyring::KeyState;
 use retell_vault::rotation::{PromoteOptions, RotateOptions};
 use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions};
-use retell_vault::{Keyring, Layout, PoolerMode, Vault};
+use retell_vault::{Keyring, Layout, Vault};
 use sqlx::Row;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 
@@ -192,7 +193,7 @@ impl Stage {
                 let file = self.hosts.local_file(9);
                 let keyring = file.with_file_name("keyring.json");
                 if !keyring.exists() {
-                    let keyring = Keyring::prepare(keyring, &wrapping_key()).unwrap();
+                    let keyring = Keyring::prepare(keyring, &wrapping_key()).await.unwrap();
                     Vault::<retell_vault::RetellConfig>::builder(keyring)
                         .local_file(file)
                         .init()
@@ -247,7 +248,7 @@ impl Stage {
             Call::Init => {
                 self.run(call, vault).await;
                 let file = self.hosts.local_file(9);
-                let keyring = Keyring::open(file.with_file_name("keyring.json"), &wrapping_key()).unwrap();
+                let keyring = open_keyring(file.with_file_name("keyring.json"));
                 let made: Vault = Vault::builder(keyring).local_file(&file).build().await.unwrap();
                 made.close().await;
                 std::fs::remove_dir_all(file.parent().unwrap()).unwrap();

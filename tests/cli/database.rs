@@ -116,7 +116,7 @@ async fn text_of_others_is_kept_until_it_is_given_up() {
 async fn store_with_another_keyring(url: &str) {
     let folder = tempfile::tempdir().unwrap();
     let key = RawKey::from_base64(WRAPPING_KEY).unwrap();
-    let keyring = Keyring::prepare(folder.path().join("other/keyring.json"), &key).unwrap();
+    let keyring = Keyring::prepare(folder.path().join("other/keyring.json"), &key).await.unwrap();
     // no database yet, which would refuse a rival
     Vault::builder(keyring.clone()).local_file(folder.path().join("other/local.db")).init().await.unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::process::Child;
 
-use retell_vault::{Keyring, Vault};
+use retell_vault::Vault;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -15,7 +15,7 @@ use crate::runner::*;
 use crate::support::TestDb;
 use crate::support::role::Role;
 use crate::support::rows::{owners, table};
-use crate::support::vaults::{ALL_COLUMNS, full_config, wrapping_key};
+use crate::support::vaults::{ALL_COLUMNS, full_config, open_keyring};
 
 const ONE_COLUMN: &str =
     "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text)";
@@ -27,7 +27,7 @@ async fn seeded(columns: &str, users: usize) -> (TestDb, Home) {
     let db = TestDb::create().await;
     db.exec(columns).await;
     let home = Home::over(&db.url);
-    let keyring = Keyring::open(home.path().join("keyring.json"), &wrapping_key()).unwrap();
+    let keyring = open_keyring(home.path().join("keyring.json"));
     let vault = Vault::builder(keyring).postgres(&db.url).build().await.unwrap();
     let configs: Vec<_> =
         owners(users).into_iter().enumerate().map(|(n, owner)| (owner, full_config(n))).collect();

@@ -7,8 +7,9 @@ use std::process::Command;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use retell_vault::Vault;
+use retell_vault::connection::PoolerMode;
 use retell_vault::doctor::{Area, DoctorOptions, Finding, Fix, Severity};
-use retell_vault::{PoolerMode, Vault};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 

@@ -12,7 +12,7 @@ use tokio::process::{ChildStdout, Command};
 use super::operations::HostStart;
 use super::owners::Row;
 use super::world::{World, configured, home, time, who};
-use crate::support::vaults::wrapping_key;
+use crate::support::vaults::open_keyring;
 
 /// In the environment of the process: what it is to do.
 pub const TASK: &str = "RETELL_VAULT_TEST_MODEL_TASK";
@@ -118,5 +118,5 @@ pub async fn run_task() {
 
 /// All hosts share the keyring of the first one.
 fn keyring(local_file: &Path) -> Keyring {
-    Keyring::open(home(local_file).with_file_name("home-0").join("keyring.json"), &wrapping_key()).unwrap()
+    open_keyring(home(local_file).with_file_name("home-0").join("keyring.json"))
 }

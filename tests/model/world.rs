@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use retell_vault::connection::{PoolerMode, Timeouts};
 use retell_vault::sync::{Fallback, KeptReason};
-use retell_vault::{Error, ErrorKind, PoolerMode, RetellConfig, Timeouts, Vault};
+use retell_vault::{Error, ErrorKind, RetellConfig, Vault};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 

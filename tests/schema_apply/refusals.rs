@@ -1,7 +1,8 @@
 //! What is refused, and that nothing was done then.
 
+use retell_vault::ErrorKind;
+use retell_vault::connection::PoolerMode;
 use retell_vault::schema::{Profile, Wanted};
-use retell_vault::{ErrorKind, PoolerMode};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use super::support::dump::schema_of;

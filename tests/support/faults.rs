@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use retell_vault::connection::Timeouts;
 use retell_vault::records::Version;
 use retell_vault::status::LocalStatus;
-use retell_vault::{Owner, RetellConfig, Timeouts, Vault};
+use retell_vault::{Owner, RetellConfig, Vault};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, SqliteConnection};

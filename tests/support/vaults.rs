@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
+use futures_util::FutureExt;
 use retell_vault::keyring::RawKey;
 use retell_vault::{Keyring, Layout, Owner, RetellConfig, Vault, VaultBuilder};
 use tempfile::TempDir;
@@ -36,6 +37,11 @@ pub fn wrapping_key() -> RawKey {
     RawKey::from_base64(&base64::engine::general_purpose::STANDARD.encode([7; 32])).unwrap()
 }
 
+/// Opens a keyring file of a test. Its wrapping key is given in the clear, so that there is nothing to wait for.
+pub fn open_keyring(path: impl AsRef<Path>) -> Keyring {
+    Keyring::open(path, &wrapping_key()).now_or_never().expect("a raw key waits for nothing").unwrap()
+}
+
 /// A keyring and the homes of the hosts that share it.
 pub struct Hosts {
     folder: TempDir,
@@ -45,14 +51,15 @@ impl Hosts {
     /// Makes the keyring.
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let keyring = Keyring::prepare(folder.path().join("home-0/keyring.json"), &wrapping_key()).unwrap();
+        let keyring =
+            Keyring::prepare(folder.path().join("home-0/keyring.json"), &wrapping_key()).await.unwrap();
         let local = folder.path().join("home-0/init.db");
         Vault::builder(keyring).local_file(local).init().await.unwrap();
         Self { folder }
     }
 
     pub fn keyring(&self) -> Keyring {
-        Keyring::open(self.folder.path().join("home-0/keyring.json"), &wrapping_key()).unwrap()
+        open_keyring(self.folder.path().join("home-0/keyring.json"))
     }
 
     /// The local file of one host.

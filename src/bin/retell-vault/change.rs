@@ -16,7 +16,7 @@ const FIELDS: &str = "the fields are api_key, call_agent_id, sms_agent_id, <role
 pub async fn set(global: &Global, set: &FieldArgs) -> Result<(), Failure> {
     let (owner, field) = (set.owner.owner()?, set.field.as_str());
     require_field(field)?;
-    session::require_keyring(global)?;
+    session::require_keyring(global).await?;
     let value = input::value()?;
     check_value(field, &value)?;
     let vault = session::vault(global).await?;

@@ -39,7 +39,7 @@ pub async fn list(global: &Global, list: &ListArgs) -> Result<(), Failure> {
 }
 
 async fn page(global: &Global, after: Option<&ListPosition>, limit: u32) -> Result<Listed, Failure> {
-    let keyring = session::keyring(global)?;
+    let keyring = session::keyring(global).await?;
     let vault = session::builder(global, keyring.clone())?.build().await?;
     match vault.list(after, limit).await {
         Err(error) if error.kind() == ErrorKind::Unavailable => {

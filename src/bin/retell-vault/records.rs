@@ -16,7 +16,7 @@ use crate::{input, print, session};
 /// Stores a configuration.
 pub async fn put(global: &Global, put: &PutArgs) -> Result<(), Failure> {
     let (owner, fallback) = (put.owner.owner()?, put.fallback(global)?);
-    session::require_keyring(global)?;
+    session::require_keyring(global).await?;
     let config = input::config(put.file.as_deref())?;
     let vault = session::vault_for_write(global, fallback).await?;
     let stored = vault.store_with(&owner, &config, put.options()).await?;

@@ -12,34 +12,34 @@ use crate::secret::{self, Purpose};
 
 /// The vault of the home folder, over the database if one is named.
 pub async fn vault(global: &Global) -> Result<Vault, Failure> {
-    Ok(builder(global, keyring(global)?)?.build().await?)
+    Ok(builder(global, keyring(global).await?)?.build().await?)
 }
 
 /// The same for a write.
 pub async fn vault_for_write(global: &Global, fallback: Fallback) -> Result<Vault, Failure> {
-    Ok(builder(global, keyring(global)?)?.fallback(fallback).build().await?)
+    Ok(builder(global, keyring(global).await?)?.fallback(fallback).build().await?)
 }
 
 /// Opens the keyring.
-pub fn keyring(global: &Global) -> Result<Keyring, Failure> {
-    require_keyring(global)?;
+pub async fn keyring(global: &Global) -> Result<Keyring, Failure> {
+    require_keyring(global).await?;
     let provider = secret::provider(global.passphrase_file.as_deref(), Purpose::Open)?;
-    Ok(Keyring::open(global.keyring(), &*provider)?)
+    Ok(Keyring::open(global.keyring(), &*provider).await?)
 }
 
 /// Fails where there is no keyring, before anybody is asked for secrets in vain.
-pub fn require_keyring(global: &Global) -> Result<(), Failure> {
+pub async fn require_keyring(global: &Global) -> Result<(), Failure> {
     match global.keyring().symlink_metadata() {
         Ok(_) => Ok(()),
         // the passphrase does not matter: the library says what is missing
-        Err(_) => Ok(Keyring::open(global.keyring(), &Passphrase::new("")).map(drop)?),
+        Err(_) => Ok(Keyring::open(global.keyring(), &Passphrase::new("")).await.map(drop)?),
     }
 }
 
 /// Makes the keyring, unless there is one or its rival's traces are found. Then writes the layout, if one was given.
 pub async fn init(global: &Global) -> Result<(), Failure> {
     let layout = layout_file::for_init(global)?;
-    let keyring = new_keyring(global).map_err(|failure| layout.hint_at_write(global, failure))?;
+    let keyring = new_keyring(global).await.map_err(|failure| layout.hint_at_write(global, failure))?;
     let (path, key) = (keyring.path().display().to_string(), keyring.keys()[0].id.to_string());
     builder(global, keyring)?.init().await.map_err(|error| match error.kind() {
         ErrorKind::Unavailable => Failure::new(
@@ -78,13 +78,13 @@ pub async fn init(global: &Global) -> Result<(), Failure> {
 }
 
 /// A new keyring, not saved yet. Nobody is asked for a passphrase where there is one already.
-fn new_keyring(global: &Global) -> Result<Keyring, Failure> {
+async fn new_keyring(global: &Global) -> Result<Keyring, Failure> {
     let path = global.keyring();
     match path.symlink_metadata() {
-        Ok(_) => Ok(Keyring::prepare(path, &Passphrase::new(""))?),
+        Ok(_) => Ok(Keyring::prepare(path, &Passphrase::new("")).await?),
         Err(_) => {
             let provider = secret::provider(global.passphrase_file.as_deref(), Purpose::Create)?;
-            Ok(Keyring::prepare(path, &*provider)?)
+            Ok(Keyring::prepare(path, &*provider).await?)
         }
     }
 }

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use retell_vault::Owner;
+use retell_vault::connection::PoolerMode;
 use retell_vault::records::{Expected, TenantId, UserId};
-use retell_vault::{Owner, PoolerMode};
 
 use crate::args::layout::LayoutArgs;
 use crate::failure::Failure;

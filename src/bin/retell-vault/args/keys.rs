@@ -175,6 +175,9 @@ impl RotateArgs {
     /// How to rotate.
     pub fn options(&self) -> RotateOptions {
         let mut options = RotateOptions::new();
+        if self.new_key {
+            options = options.new_key();
+        }
         if let Some(rows) = self.batch {
             options = options.batch(rows);
         }

@@ -11,7 +11,7 @@ use crate::{print, session, status, token_count};
 
 /// Lists the keys. Without the database, or without a local file that fits, there are still the keys.
 pub async fn list(global: &Global) -> Result<(), Failure> {
-    let keyring = session::keyring(global)?;
+    let keyring = session::keyring(global).await?;
     let token_counts = match count(global, &keyring).await {
         Ok(token_counts) => Some(token_counts),
         Err(failure) => {

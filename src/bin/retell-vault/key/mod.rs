@@ -24,15 +24,15 @@ pub async fn run(global: &Global, command: &KeyCommand) -> Result<(), Failure> {
         KeyCommand::List => list::list(global).await,
         KeyCommand::Check(options) => check::check(global, options).await,
         KeyCommand::Destroy(options) => destroy(global, options).await,
-        KeyCommand::Add => add(global),
-        KeyCommand::Promote(key) => promote(global, key),
+        KeyCommand::Add => add(global).await,
+        KeyCommand::Promote(key) => promote(global, key).await,
         KeyCommand::Retire(key) => retire(global, key).await,
-        KeyCommand::Rewrap(options) => rewrap(global, options),
+        KeyCommand::Rewrap(options) => rewrap(global, options).await,
     }
 }
 
-fn add(global: &Global) -> Result<(), Failure> {
-    let keyring = session::keyring(global)?;
+async fn add(global: &Global) -> Result<(), Failure> {
+    let keyring = session::keyring(global).await?;
     let key = keyring.add_key()?;
     let text = format!("added key {}: it is pending, which opens and does not seal yet", key.id);
     let hints = [
@@ -45,8 +45,8 @@ fn add(global: &Global) -> Result<(), Failure> {
     report(global, &keyring, &key, &text, &hints)
 }
 
-fn promote(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
-    let keyring = session::keyring(global)?;
+async fn promote(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
+    let keyring = session::keyring(global).await?;
     let key = keyring.promote_key(keyring.find_key(&key.id)?)?;
     let text = format!(
         "key {} is the primary key since {}: it seals whatever is stored from now on",
@@ -61,7 +61,7 @@ fn promote(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
 }
 
 async fn retire(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
-    let keyring = session::keyring(global)?;
+    let keyring = session::keyring(global).await?;
     let id = keyring.find_key(&key.id)?;
     refuse_sealing(global, &keyring, id).await?;
     let key = keyring.retire_key(id)?;
@@ -96,7 +96,7 @@ async fn refuse_sealing(global: &Global, keyring: &Keyring, id: KeyId) -> Result
 
 /// The end of a key: there is no way back.
 async fn destroy(global: &Global, options: &DestroyArgs) -> Result<(), Failure> {
-    let keyring = session::keyring(global)?;
+    let keyring = session::keyring(global).await?;
     let id = keyring.find_key(&options.key.id)?;
     let vault = session::builder(global, keyring.clone())?.build().await?;
     let destroyed = {
@@ -130,10 +130,10 @@ fn not_destroyed(error: Error) -> Failure {
     }
 }
 
-fn rewrap(global: &Global, options: &RewrapArgs) -> Result<(), Failure> {
-    let keyring = session::keyring(global)?;
+async fn rewrap(global: &Global, options: &RewrapArgs) -> Result<(), Failure> {
+    let keyring = session::keyring(global).await?;
     let provider = secret::provider(options.new_passphrase_file.as_deref(), Purpose::Rewrap)?;
-    keyring.rewrap(&*provider)?;
+    keyring.rewrap(&*provider).await?;
     let path = keyring.path().display().to_string();
     if global.json {
         return print::json(&json!({ "keyring": path, "rewrapped": true }));

@@ -21,12 +21,12 @@ const GO_ON: &str = "what is done stays done; run the same command to go on";
 
 /// Rotates, or says what that would do.
 pub async fn rotate(global: &Global, options: &RotateArgs) -> Result<(), Failure> {
-    let keyring = session::keyring(global)?;
+    let keyring = session::keyring(global).await?;
     if options.dry_run {
         return dry_run(global, options, keyring).await;
     }
     let report = options.report.as_deref().map(Report::open).transpose()?;
-    let mut progress = RotationProgress::new(global.json, report);
+    let mut progress = RotationProgress::new(global.json, keyring.path(), report);
     let done = unless_interrupted(carry_out(global, options, &keyring, &mut progress)).await?;
     let written = progress.finish();
     match done {
@@ -51,9 +51,6 @@ async fn carry_out(
     progress: &mut RotationProgress,
 ) -> Result<Rotation, Failure> {
     let vault = session::builder(global, keyring.clone())?.build().await?;
-    if options.new_key {
-        new_key::bring_in(global, options, &vault, keyring).await?;
-    }
     vault.rotate(&options.options(), |event| progress.hear(event)).await.map_err(outcome::stopped)
 }
 

@@ -1,6 +1,7 @@
 //! How far a rotation is: a bar at a terminal, now and then a line elsewhere, every batch as JSON.
 
 use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::print;
+use crate::rotate::new_key;
 use crate::rotate::report::Report;
 
 /// Time between two lines where there is no terminal.
@@ -19,6 +21,7 @@ const BAR: &str = "pass {prefix} [{bar:30}] {pos} of {len} rows{msg}";
 /// Listens to a rotation.
 pub struct RotationProgress {
     shown: Shown,
+    keyring: PathBuf,
     report: Option<Report>,
     last: RotateProgress,
     started: Instant,
@@ -35,19 +38,31 @@ enum Shown {
 
 impl RotationProgress {
     /// Nothing is shown before the first pass.
-    pub fn new(json: bool, report: Option<Report>) -> Self {
+    pub fn new(json: bool, keyring: &Path, report: Option<Report>) -> Self {
         let now = Instant::now();
         let shown = match json {
             true => Shown::Json,
             false if io::stderr().is_terminal() => Shown::Bar(ProgressBar::hidden()),
             false => Shown::Lines { last: now },
         };
-        Self { shown, report, last: RotateProgress::default(), started: now, pass_began: now, failed: None }
+        Self {
+            shown,
+            keyring: keyring.to_owned(),
+            report,
+            last: RotateProgress::default(),
+            started: now,
+            pass_began: now,
+            failed: None,
+        }
     }
 
     /// Takes note of what happens.
     pub fn hear(&mut self, event: RotateEvent<'_>) {
         match event {
+            RotateEvent::NewKey(step) => {
+                let told = new_key::tell(matches!(self.shown, Shown::Json), &self.keyring, step);
+                self.failed = self.failed.take().or(told.err());
+            }
             RotateEvent::Pass(progress) => self.begin_pass(progress),
             RotateEvent::Batch(progress) => {
                 self.last = *progress;

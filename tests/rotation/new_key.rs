@@ -1,0 +1,55 @@
+//! A rotation to a new key that is interrupted anywhere and repeated makes one key.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use retell_vault::keyring::KeyState;
+
+use crate::support::TestDb;
+use crate::support::rotation::*;
+use crate::support::vaults::*;
+
+/// What a future answers with, unless it is dropped before, after so many polls.
+async fn within<T>(mut polls: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| match polls {
+        0 => Poll::Ready(None),
+        _ => {
+            polls -= 1;
+            future.as_mut().poll(context).map(Some)
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn dropped_anywhere_and_called_again_it_makes_one_key() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(ALL_COLUMNS).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    for user in 0..12 {
+        vault.store(&owner(&format!("user-{user}")), &full_config(user)).await.unwrap();
+    }
+    let options = single().new_key();
+    let (mut polls, mut after_promotion) = (4, 0);
+    loop {
+        let keys = vault.keys().len();
+        let stopped = within(polls, vault.rotate(&options, |_| {})).await.is_none();
+        let interrupted = hosts.keyring().keys();
+        assert!(interrupted.iter().all(|key| key.state != KeyState::Pending), "both steps or none");
+        let left = vault.count_tokens().await.unwrap().tokens_besides(primary(&hosts));
+        if interrupted.len() > keys && left == 0 {
+            break; // it has done everything, and the next one would be another rotation
+        }
+        assert!(stopped);
+        after_promotion += usize::from(interrupted.len() > keys);
+        assert!(vault.rotate(&options, |_| {}).await.unwrap().complete);
+        assert_eq!(hosts.keyring().keys().len(), keys + 1, "after {polls} polls");
+        polls *= 2;
+    }
+    assert!(after_promotion > 0, "it was never stopped after the promotion");
+    for user in 0..12 {
+        assert_eq!(vault.load(&owner(&format!("user-{user}"))).await.unwrap().config, full_config(user));
+    }
+}
