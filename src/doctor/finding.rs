@@ -55,7 +55,7 @@ impl Area {
     }
 }
 
-/// How a finding is mended.
+/// How a finding is fixed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fix {
@@ -131,8 +131,8 @@ pub struct Finding {
     pub count: Option<u64>,
     /// Some of the owners concerned, at most five: `user`, or `tenant/user`.
     pub owners: Vec<String>,
-    /// How it is mended.
-    pub mend: Fix,
+    /// How it is fixed.
+    pub fix: Fix,
 }
 
 impl Finding {
@@ -141,17 +141,17 @@ impl Finding {
         severity: Severity,
         object: impl Into<String>,
         meaning: impl Into<String>,
-        mend: Fix,
+        fix: Fix,
     ) -> Self {
         let shown = |text: String| visible(&text).into_owned();
         let (object, meaning) = (shown(object.into()), shown(meaning.into()));
         let FindingId { name: id, area } = id;
-        Self { id, area, severity, object, meaning, count: None, owners: Vec::new(), mend: mend.visible() }
+        Self { id, area, severity, object, meaning, count: None, owners: Vec::new(), fix: fix.visible() }
     }
 
-    /// The same with another way to mend it.
-    pub(crate) fn mended_by(self, mend: Fix) -> Self {
-        Self { mend: mend.visible(), ..self }
+    /// The same with another fix.
+    pub(crate) fn fixed_by(self, fix: Fix) -> Self {
+        Self { fix: fix.visible(), ..self }
     }
 
     /// The same with a count, and some of the owners.

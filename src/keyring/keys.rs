@@ -172,7 +172,7 @@ impl RootKeys {
     pub(crate) fn opener(&self, id: KeyId) -> Result<&RootSecret> {
         let key = self.known(id)?;
         let secret = key.secret.as_ref().or_else(|| self.retained(id));
-        secret.ok_or_else(|| unknown(format!("key {id} was destroyed")))
+        secret.ok_or_else(|| unknown(id, "was destroyed"))
     }
 
     /// The key that opens what is to be re-encrypted.
@@ -185,7 +185,8 @@ impl RootKeys {
     pub(crate) fn opener_for_reencryption(&self, id: KeyId) -> Result<&RootSecret> {
         match self.get(id).is_some_and(|key| key.info.state == KeyState::Pending) {
             true => {
-                Err(Error::new(ErrorKind::Busy, format!("key {id} is becoming the primary key right now")))
+                Err(Error::new(ErrorKind::Busy, format!("key {id} is becoming the primary key right now"))
+                    .with_key_number(id.0))
             }
             false => self.opener(id),
         }
@@ -201,7 +202,7 @@ impl RootKeys {
     /// # Errors
     /// `UnknownKey`, which names the id.
     pub(super) fn known(&self, id: KeyId) -> Result<&RootKey> {
-        self.get(id).ok_or_else(|| unknown(format!("key {id} is not in the keyring")))
+        self.get(id).ok_or_else(|| unknown(id, "is not in the keyring"))
     }
 
     fn retained(&self, id: KeyId) -> Option<&RootSecret> {
@@ -233,8 +234,16 @@ impl RootKeys {
     }
 }
 
-fn unknown(message: String) -> Error {
-    Error::new(ErrorKind::UnknownKey, message)
+fn unknown(id: KeyId, why: &str) -> Error {
+    Error::new(ErrorKind::UnknownKey, format!("key {id} {why}")).with_key_number(id.0)
+}
+
+impl Error {
+    /// The root key that the error is about, where it is about one: the key that a stored value names and the keyring does not
+    /// hold, the key whose state allows no change, or the key that is still in use.
+    pub fn key_id(&self) -> Option<KeyId> {
+        self.key_number().map(KeyId)
+    }
 }
 
 impl fmt::Debug for RootKeys {
@@ -260,6 +269,7 @@ mod tests {
         let error = keyring().opener(KeyId(0xdead)).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::UnknownKey);
         assert!(error.to_string().contains("0000dead"));
+        assert_eq!(error.key_id(), Some(KeyId(0xdead)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::record::owner::Owner;
 use crate::record::record::Record;
 use crate::record::version::Version;
 use crate::store::core::{Core, Fallback, ROUNDS, StoreRequest, StoredRecord};
+use crate::store::degraded::Degraded;
 use crate::store::keyring_check::refuse_found_wrong;
 
 pub(super) async fn fall_back(
@@ -22,7 +23,7 @@ pub(super) async fn fall_back(
         return Err(fault.error);
     }
     refuse_found_wrong(core)?;
-    store_locally(core, request, record, base, Some(fault.error.to_string())).await
+    store_locally(core, request, record, base, Some(Degraded::by(fault))).await
 }
 
 /// Keeps a write in the local file until the database takes it. A record that was already sent
@@ -32,7 +33,7 @@ pub(super) async fn store_locally(
     request: StoreRequest<'_>,
     sent: Option<Record>,
     base: Base,
-    degraded: Option<String>,
+    degraded: Option<Degraded>,
 ) -> Result<StoredRecord> {
     let local = local_file(core)?;
     let known = known(core, local, request.owner).await?;
@@ -86,7 +87,7 @@ pub(super) fn stored_locally(
     core: &Core,
     request: StoreRequest<'_>,
     version: Version,
-    degraded: Option<String>,
+    degraded: Option<Degraded>,
 ) -> StoredRecord {
     let places = core.places(request, |_| Place::Local);
     StoredRecord { version, rows: 0, places, degraded, replaced: Vec::new() }

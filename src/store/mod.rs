@@ -3,6 +3,7 @@
 pub(crate) mod breaker;
 pub(crate) mod bulk;
 pub(crate) mod core;
+pub(crate) mod degraded;
 pub(crate) mod delivery;
 pub(crate) mod fallback;
 pub(crate) mod judge;

@@ -41,7 +41,7 @@ fn database_json(database: &DatabaseStatus) -> Value {
         "address": database.address,
         "table": database.table,
         "reachable": database.reachable,
-        "problem": database.problem,
+        "problem": database.problem.as_ref().map(ToString::to_string),
         "transaction_pooler": database.transaction_pooler,
         "fsync": database.fsync,
         "slots": database.slots.iter().map(slot).collect::<Vec<_>>(),
@@ -120,7 +120,7 @@ fn database_rows(database: Option<&DatabaseStatus>) -> Vec<[String; 2]> {
     if database.fsync == Some(false) {
         rows.push(row("fsync", "off: a crash of the server's machine may lose what was acknowledged"));
     }
-    rows.extend(database.problem.as_ref().map(|problem| row("problem", problem)));
+    rows.extend(database.problem.as_ref().map(|problem| row("problem", &problem.to_string())));
     if !database.not_looked_at.is_empty() {
         rows.push(row("not looked at", &token_count::some(&database.not_looked_at)));
     }

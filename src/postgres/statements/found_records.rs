@@ -86,7 +86,9 @@ impl FoundRecords {
                 SlotText::Damaged(error) => self.records.push(FoundRecord {
                     version: None,
                     key: None,
-                    record: Err(error.about(format_args!("column {}", slot.column))),
+                    record: Err(error
+                        .about(format_args!("column {}", slot.column))
+                        .with_column(slot.column.to_string())),
                     ahead: false,
                 }),
             }
@@ -128,10 +130,14 @@ impl FoundRecords {
             let hint = "it belongs to other code and is never overwritten: set it to an object or NULL, or name another config column";
             return Some(Error::new(ErrorKind::ForeignValue, message).with_hint(hint));
         }
-        let columns = self.unrecognised.join(", ");
-        (!columns.is_empty()).then(|| {
+        let error = |columns: String| {
             Error::new(ErrorKind::ForeignValue, format!("text that the vault did not write is in {columns}"))
-        })
+        };
+        match self.unrecognised.as_slice() {
+            [] => None,
+            [column] => Some(error(column.to_string()).with_column(column.to_string())),
+            columns => Some(error(columns.join(", "))),
+        }
     }
 
     /// The record to answer with.
@@ -154,6 +160,7 @@ pub(crate) fn json_too_long(slots: &[Slot]) -> Error {
     let column = slots.iter().find(|slot| slot.json).map_or("", |slot| &slot.column);
     let message = format!("column {column} holds more than 256 KiB on disk, and is not read");
     Error::new(ErrorKind::Malformed, message)
+        .with_column(column.to_string())
         .with_hint("move what the application keeps there to another column")
 }
 

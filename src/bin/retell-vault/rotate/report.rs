@@ -79,7 +79,7 @@ impl Report {
         let line = json!({
             "owner": row.owner,
             "place": row.place,
-            "kind": print::kind(row.kind),
+            "kind": row.kind.as_str(),
             "reason": row.reason,
         });
         self.write(|file| writeln!(file, "{}", visible_json(&line.to_string())));
