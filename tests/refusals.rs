@@ -209,11 +209,9 @@ async fn a_standby_answers_reads_and_gets_the_writes_when_it_is_promoted() {
     cluster.restart().await;
 
     let stored = vault.store(&owner("user-1"), &full_config(2)).await.unwrap();
-    assert!(
-        matches!(&stored.degraded, Some(Degraded::Standby(error)) if error.to_string().contains("standby")),
-        "{stored:?}"
-    );
-    assert!(vault.delete(&owner("user-2")).await.unwrap().degraded.is_some());
+    assert!(stored.degraded.unwrap().to_string().contains("standby"));
+    let deleted = vault.delete(&owner("user-2")).await.unwrap();
+    assert!(matches!(deleted.degraded, Some(Degraded::Standby(_))), "{deleted:?}");
     // a server without a primary still answers reads: they do not have to do without it
     assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config(2));
     let other = hosts.host(1, cluster.url()).build().await.unwrap();
@@ -511,7 +509,9 @@ async fn an_error_about_a_key_names_it() {
     assert_eq!((error.kind(), error.key_id()), (ErrorKind::KeyState, Some(key)), "{error:?}");
     let keyring = hosts.keyring();
     keyring.promote_key(keyring.add_key().unwrap().id).unwrap();
-    let error = vault.destroy_key(key, options()).await.unwrap_err();
+    // the first vault looks at its keyring once a second
+    let fresh = hosts.host(1, &db.url).build().await.unwrap();
+    let error = fresh.destroy_key(key, options()).await.unwrap_err();
     assert_eq!((error.kind(), error.key_id()), (ErrorKind::KeyInUse, Some(key)), "{error:?}");
 }
 

@@ -199,7 +199,7 @@ impl Core {
             _ => false,
         };
         match is_away {
-            true => self.breaker.failure(&fault.error.to_string(), Instant::now()),
+            true => self.breaker.failure(&fault.error, Instant::now()),
             false => self.breaker.success(),
         }
     }

@@ -11,7 +11,6 @@ use rustix::fs::OFlags;
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
-use crate::print;
 
 const MEMBERS: [&str; 4] = ["kind", "owner", "place", "reason"];
 /// Longer than any line that we write.
