@@ -3,6 +3,8 @@
 use std::fmt;
 
 use crate::crypto::aead::{RootSecret, decrypt_file, encrypt_file};
+#[cfg(feature = "cli")]
+use crate::display::displayed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::material::Material;
 use crate::record::token::{KeyId, NONCE};
@@ -14,6 +16,8 @@ const CANARY: &[u8] = b"retell-vault canary";
 
 /// What a root key may be used for. Keys go through the states in this order and never back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", serde(rename_all = "lowercase"))]
 pub enum KeyState {
     /// Opens, does not seal yet: every process gets to know it first.
     Pending,
@@ -45,9 +49,11 @@ impl KeyState {
 
 /// What may be known about a root key.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct KeyInfo {
     /// Its id, as it stands in tokens.
+    #[cfg_attr(feature = "cli", serde(serialize_with = "displayed"))]
     pub id: KeyId,
     /// Its state.
     pub state: KeyState,

@@ -6,6 +6,8 @@ use std::time::Instant;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
+#[cfg(feature = "cli")]
+use crate::display::displayed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::KeyInfo;
 use crate::layout::layout::Layout;
@@ -69,9 +71,11 @@ pub struct DatabaseStatus {
 
 /// A column that the vault does not use without consent.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LeftAlone {
     /// The field that it could hold. Its value is sealed instead.
+    #[cfg_attr(feature = "cli", serde(serialize_with = "displayed"))]
     pub field: Field,
     /// The name of the column.
     pub column: String,

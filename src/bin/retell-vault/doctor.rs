@@ -36,21 +36,8 @@ async fn examine(global: &Global, options: &DoctorOptions) -> Result<Diagnosis, 
 fn as_json(diagnosis: &Diagnosis) -> Value {
     json!({
         "health": diagnosis.health().as_str(),
-        "findings": diagnosis.findings.iter().map(finding_json).collect::<Vec<_>>(),
+        "findings": diagnosis.findings,
         "notes": diagnosis.notes,
-    })
-}
-
-fn finding_json(finding: &Finding) -> Value {
-    json!({
-        "id": finding.id,
-        "area": finding.area.as_str(),
-        "severity": finding.severity.as_str(),
-        "object": finding.object,
-        "meaning": finding.meaning,
-        "count": finding.count,
-        "owners": finding.owners,
-        "mend": { "kind": finding.fix.kind(), "text": finding.fix.text() },
     })
 }
 

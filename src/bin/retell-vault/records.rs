@@ -3,7 +3,7 @@
 use retell_vault::config::Field;
 use retell_vault::layout::Place;
 use retell_vault::records::{Degraded, Version};
-use retell_vault::sync::SyncReport;
+use retell_vault::sync::{Forgotten, SyncReport};
 use retell_vault::{Loaded, Owner, Stored};
 use serde_json::{Map, Value, json};
 use zeroize::{Zeroize, Zeroizing};
@@ -85,9 +85,9 @@ pub async fn delete(global: &Global, delete: &DeleteArgs) -> Result<(), Failure>
 pub async fn forget(global: &Global, owner: &OwnerArgs) -> Result<(), Failure> {
     let owner = owner.owner()?;
     let forgotten = session::vault(global).await?.forget(&owner).await?;
-    let (pending, replicas, kept) = (forgotten.pending, forgotten.replicas, forgotten.kept);
+    let Forgotten { pending, replicas, kept, .. } = forgotten;
     match global.json {
-        true => print::json(&json!({ "pending": pending, "replicas": replicas, "kept": kept })),
+        true => print::json(&json!(forgotten)),
         false => print::line(&format!(
             "erased of {owner} in the local file: {pending} pending, {replicas} copies, {kept} kept aside"
         )),
