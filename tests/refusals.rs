@@ -530,6 +530,12 @@ async fn an_error_about_a_column_names_it() {
         let error = vault.store(&owner("user-1"), &small_config(1)).await.unwrap_err();
         assert_eq!(error.column(), Some(column), "{error:?}");
     }
+    db.exec("DELETE FROM user_profiles; INSERT INTO user_profiles (user_id, encrypted_agent_config) VALUES ('user-1', '[]')")
+        .await;
+    assert_eq!(
+        failed(&vault, "user-1", ErrorKind::ForeignValue).await.column(),
+        Some("encrypted_agent_config")
+    );
     let layout = Layout::new().user_column("absent").unwrap();
     let error = hosts.host(1, &db.url).layout(layout).build().await.unwrap_err();
     assert_eq!((error.kind(), error.column()), (ErrorKind::Schema, Some("absent")), "{error:?}");

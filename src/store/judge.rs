@@ -66,7 +66,7 @@ pub(super) fn judge(
     options: StoreOptions,
 ) -> Result<Verdict> {
     let found = FoundRecords::of(&found.rows, &plan.placement.slots, found.now);
-    let overwritable = options.replace_foreign && !found.json_is_unrecognised;
+    let overwritable = options.replace_foreign && found.unrecognised_json.is_none();
     if let Some(error) = found.unrecognised_error().filter(|_| !overwritable) {
         return Err(error);
     }
