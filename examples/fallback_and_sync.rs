@@ -95,7 +95,7 @@ async fn print_status(vault: &Vault) -> Result<()> {
     let status = vault.status().await?;
     let pending = status.local.map_or(0, |local| local.pending);
     let database = status.database.map(|database| match database.problem {
-        Some(problem) => problem,
+        Some(problem) => problem.to_string(),
         None => "reachable".to_owned(),
     });
     println!("status     {pending} pending; database: {}", database.unwrap_or_default());

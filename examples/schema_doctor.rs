@@ -59,7 +59,7 @@ async fn migrate(server: &Server, home: PathBuf) -> Result<()> {
     assert!(promotion.complete);
 
     for finding in &examine(&vault).await?.findings {
-        if let Fix::Sql(sql) = &finding.mend {
+        if let Fix::Sql(sql) = &finding.fix {
             execute(&url, sql).await?;
             println!("mended     {}", finding.id);
         }

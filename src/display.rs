@@ -87,6 +87,15 @@ fn escaped(
     shown.into()
 }
 
+/// A member of a report that is serialised as it is displayed.
+#[cfg(feature = "cli")]
+pub(crate) fn displayed<S: serde::Serializer>(
+    value: &impl std::fmt::Display,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::display::visible;
 
@@ -12,20 +13,35 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong, with a hint that says how to go on.
 ///
 /// `Display` is one line, in lower case, that names the thing; [`Error::hint`] says how to mend it. What others named is in its
-/// [visible](crate::display::visible()) form in both.
+/// [visible](crate::display::visible()) form in both. A program reads [`kind`](Error::kind), [`sqlstate`](Error::sqlstate),
+/// [`key_id`](Error::key_id) and [`column`](Error::column) instead of the text, which may change between versions.
+///
+/// Two errors are equal when they say the same; what caused them is not compared.
 ///
 /// # Security
 /// No message, hint or source holds a secret, a plaintext or a database row: errors of the database
 /// are reduced to their SQLSTATE and the names of the objects concerned.
+#[derive(Clone)]
 pub struct Error {
     inner: Box<Inner>,
 }
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    details: Details,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+/// What a program may need of an error besides its kind.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Details {
+    sqlstate: Option<String>,
+    /// The number of a [`KeyId`](crate::keyring::KeyId), whose file imports this one.
+    key: Option<u32>,
+    column: Option<String>,
 }
 
 /// The kinds of failure that a caller may want to tell apart.
@@ -94,6 +110,58 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The name of the kind in snake case, for logs, metrics and JSON: `unknown_key`. Names never change; new kinds may be added.
+    ///
+    /// ```
+    /// assert_eq!(retell_vault::ErrorKind::UnknownKey.as_str(), "unknown_key");
+    /// ```
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "invalid_input",
+            Self::Configuration => "configuration",
+            Self::NotFound => "not_found",
+            Self::Incomplete => "incomplete",
+            Self::Malformed => "malformed",
+            Self::UnsupportedFormat => "unsupported_format",
+            Self::UnknownKey => "unknown_key",
+            Self::Unsealable => "unsealable",
+            Self::ForeignValue => "foreign_value",
+            Self::Conflict => "conflict",
+            Self::UnknownOwner => "unknown_owner",
+            Self::AccessDenied => "access_denied",
+            Self::Busy => "busy",
+            Self::Schema => "schema",
+            Self::StalePlan => "stale_plan",
+            Self::Rejected => "rejected",
+            Self::Unavailable => "unavailable",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::KeyringMissing => "keyring_missing",
+            Self::KeyringExists => "keyring_exists",
+            Self::KeyringLocked => "keyring_locked",
+            Self::KeyringFile => "keyring_file",
+            Self::KeyState => "key_state",
+            Self::KeyInUse => "key_in_use",
+            Self::WrongKeyring => "wrong_keyring",
+            Self::LocalStore => "local_store",
+            Self::LocalCorrupt => "local_corrupt",
+            Self::Entropy => "entropy",
+        }
+    }
+
+    /// Whether the same call may succeed later although nobody corrects anything: wait, then repeat it.
+    ///
+    /// | kind | why |
+    /// | --- | --- |
+    /// | `Busy` | locks are released, and other writers end |
+    /// | `Unavailable` | the database comes back |
+    /// | `OutcomeUnknown` | the same; a store or a delete that was applied after all may be repeated, since it writes the same values again. One with [`expect`](crate::records::StoreOptions::expect) answers `Conflict` then |
+    ///
+    /// All others need somebody first. After `Conflict`, for example, load the record again and decide anew: the same
+    /// expectation fails again.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::Busy | Self::Unavailable | Self::OutcomeUnknown)
+    }
+
     fn default_hint(self) -> &'static str {
         match self {
             Self::InvalidInput => "correct the named value and try again",
@@ -157,7 +225,13 @@ impl ErrorKind {
 impl Error {
     /// An error with the kind's own hint.
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        let inner = Inner { kind, message: one_line(message.into()), hint: None, source: None };
+        let inner = Inner {
+            kind,
+            message: one_line(message.into()),
+            hint: None,
+            details: Details::default(),
+            source: None,
+        };
         Self { inner: Box::new(inner) }
     }
 
@@ -169,7 +243,7 @@ impl Error {
 
     /// The same error with its cause. The cause must not hold a secret in any of its texts.
     pub(crate) fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
-        self.inner.source = Some(Box::new(source));
+        self.inner.source = Some(Arc::new(source));
         self
     }
 
@@ -179,9 +253,28 @@ impl Error {
         self
     }
 
-    /// The same kind, message and hint, without its source.
-    pub(crate) fn copy(&self) -> Self {
-        Self::new(self.kind(), self.inner.message.clone()).with_hint(self.hint())
+    /// The same error with the code that the database gave; an empty one says nothing.
+    pub(crate) fn with_sqlstate(mut self, code: &str) -> Self {
+        self.inner.details.sqlstate = Some(code).filter(|code| !code.is_empty()).map(str::to_owned);
+        self
+    }
+
+    /// The same error with the number of the key that it is about.
+    pub(crate) fn with_key_number(mut self, number: u32) -> Self {
+        self.inner.details.key = Some(number);
+        self
+    }
+
+    /// The same error with the one column that it is about.
+    pub(crate) fn with_column(mut self, column: impl Into<String>) -> Self {
+        self.inner.details.column = Some(column.into());
+        self
+    }
+
+    /// The same error with what `other`, from which it was made, says of SQLSTATE, key and column.
+    pub(crate) fn with_details_of(mut self, other: &Self) -> Self {
+        self.inner.details = other.inner.details.clone();
+        self
     }
 
     /// For a [`WrappingKeyProvider`](crate::keyring::WrappingKeyProvider) of your own: why there is no wrapping
@@ -196,6 +289,28 @@ impl Error {
     /// Which kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
+    }
+
+    /// Whether the same call may succeed later although nobody corrects anything. See [`ErrorKind::is_retryable`].
+    pub fn is_retryable(&self) -> bool {
+        self.inner.kind.is_retryable()
+    }
+
+    /// The code that the database gave, five characters of appendix A of the PostgreSQL manual: `23514`. `None` where the
+    /// error does not come from an answer of the database.
+    pub fn sqlstate(&self) -> Option<&str> {
+        self.inner.details.sqlstate.as_deref()
+    }
+
+    /// The one column of the table that is the reason, by its name: the column that holds a value which is not the vault's, or
+    /// which is missing, of the wrong type, or may not be written. Print it with [`visible`](crate::display::visible()), since
+    /// others chose the name.
+    pub fn column(&self) -> Option<&str> {
+        self.inner.details.column.as_deref()
+    }
+
+    pub(crate) fn key_number(&self) -> Option<u32> {
+        self.inner.details.key
     }
 
     /// How to go on, as one line.
@@ -218,7 +333,7 @@ impl From<ErrorKind> for Error {
             ErrorKind::Unsealable => "a stored value did not open",
             ErrorKind::Entropy => "no random bytes from the operating system",
             ErrorKind::NotFound => "no configuration is stored for this owner",
-            _ => return Self::new(kind, format!("{kind:?}")),
+            _ => return Self::new(kind, kind.as_str()),
         };
         Self::new(kind, message)
     }
@@ -236,10 +351,22 @@ impl fmt::Debug for Error {
             .field("kind", &self.inner.kind)
             .field("message", &self.inner.message)
             .field("hint", &self.hint())
+            .field("sqlstate", &self.inner.details.sqlstate)
+            .field("key", &self.inner.details.key.map(|key| format!("{key:08x}")))
+            .field("column", &self.inner.details.column)
             .field("source", &self.inner.source)
             .finish()
     }
 }
+
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        let said = |error: &Self| (error.kind(), error.hint().to_owned(), error.inner.details.clone());
+        self.inner.message == other.inner.message && said(self) == said(other)
+    }
+}
+
+impl Eq for Error {}
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
@@ -257,6 +384,57 @@ mod tests {
         let error = error.with_hint("rename\u{2028}it");
         assert_eq!(error.to_string(), r"table x\u{a}healthy: nothing: no column \u{202e}a");
         assert_eq!(error.hint(), r"rename\u{2028}it");
-        assert_eq!(error.copy().to_string(), error.to_string());
+        assert_eq!(error.clone(), error);
+    }
+
+    #[test]
+    fn the_names_of_kinds_are_released_and_three_kinds_pass_by_themselves() {
+        use ErrorKind::*;
+        let kinds = [
+            (InvalidInput, "invalid_input"),
+            (Configuration, "configuration"),
+            (NotFound, "not_found"),
+            (Incomplete, "incomplete"),
+            (Malformed, "malformed"),
+            (UnsupportedFormat, "unsupported_format"),
+            (UnknownKey, "unknown_key"),
+            (Unsealable, "unsealable"),
+            (ForeignValue, "foreign_value"),
+            (Conflict, "conflict"),
+            (UnknownOwner, "unknown_owner"),
+            (AccessDenied, "access_denied"),
+            (Busy, "busy"),
+            (Schema, "schema"),
+            (StalePlan, "stale_plan"),
+            (Rejected, "rejected"),
+            (Unavailable, "unavailable"),
+            (OutcomeUnknown, "outcome_unknown"),
+            (KeyringMissing, "keyring_missing"),
+            (KeyringExists, "keyring_exists"),
+            (KeyringLocked, "keyring_locked"),
+            (KeyringFile, "keyring_file"),
+            (KeyState, "key_state"),
+            (KeyInUse, "key_in_use"),
+            (WrongKeyring, "wrong_keyring"),
+            (LocalStore, "local_store"),
+            (LocalCorrupt, "local_corrupt"),
+            (Entropy, "entropy"),
+        ];
+        for (kind, name) in kinds {
+            assert_eq!(kind.as_str(), name);
+        }
+        let retryable = kinds.iter().filter(|(kind, _)| kind.is_retryable()).map(|(_, name)| *name);
+        assert_eq!(retryable.collect::<Vec<_>>(), ["busy", "unavailable", "outcome_unknown"]);
+    }
+
+    #[test]
+    fn an_error_keeps_what_a_program_needs_of_it() {
+        let error = Error::new(ErrorKind::Rejected, "no").with_sqlstate("23514").with_key_number(7);
+        let error = error.with_column("a\nb").with_hint("yes").about("table x");
+        for error in [error.clone(), Error::from(ErrorKind::Busy).with_details_of(&error)] {
+            assert_eq!((error.sqlstate(), error.column()), (Some("23514"), Some("a\nb")));
+            assert_eq!(error.key_number(), Some(7));
+        }
+        assert_ne!(error.clone().with_sqlstate(""), error);
     }
 }

@@ -132,6 +132,7 @@ pub mod records {
     pub use crate::record::owner::{TenantId, UserId};
     pub use crate::record::version::Version;
     pub use crate::store::core::{Expected, StoreOptions};
+    pub use crate::store::degraded::Degraded;
     pub use crate::vault::answers::Source;
     pub use crate::vault::owner_list::{ListEntry, ListPage, ListPosition, ListedOwner, RecordState};
 }

@@ -169,7 +169,7 @@ async fn a_column_that_may_not_be_written() {
             assert!(error.to_string().contains(column) && error.hint().contains("GRANT"), "{error:?}");
         }
         assert_eq!(guest.load().await, Ok(full_config("before")));
-        let problem = guest.vault.status().await.unwrap().database.unwrap().problem.unwrap();
+        let problem = guest.vault.status().await.unwrap().database.unwrap().problem.unwrap().to_string();
         assert!(problem.contains(column), "{problem}");
     }
 }

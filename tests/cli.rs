@@ -17,6 +17,8 @@ mod key_tokens;
 mod keys;
 #[path = "cli/layout.rs"]
 mod layout;
+#[path = "cli/manual.rs"]
+mod manual;
 #[path = "cli/refusals.rs"]
 mod refusals;
 #[path = "cli/rotation.rs"]
@@ -164,12 +166,10 @@ fn lists_come_in_pages_and_say_how_to_go_on() {
     assert_eq!(first.lines().count(), 1);
     let first = home.json(&["list", "--limit", "1"]);
     assert_eq!(first["next"], json!({ "after_user": "o'neil", "after_tenant": "acme" }));
-    for option in ["--after", "--after-user"] {
-        let rest = home.json(&["list", option, "o'neil", "--after-tenant", "acme"]);
-        let users: Vec<_> = rest["owners"].as_array().unwrap().iter().map(|owner| &owner["user"]).collect();
-        assert_eq!(users, ["user-2", "user-1"]);
-        assert_eq!(rest["more"], false);
-    }
+    let rest = home.json(&["list", "--after", "o'neil", "--after-tenant", "acme"]);
+    let users: Vec<_> = rest["owners"].as_array().unwrap().iter().map(|owner| &owner["user"]).collect();
+    assert_eq!(users, ["user-2", "user-1"]);
+    assert_eq!(rest["more"], false);
 }
 
 #[test]

@@ -119,7 +119,7 @@ async fn without_the_default_table_every_call_fails_and_nothing_stays_on_the_hos
         assert!(error.hint().contains("name your own table (`--table`"), "{}", error.hint());
     }
     let status = vault.status().await.unwrap();
-    let problem = status.database.unwrap().problem.unwrap();
+    let problem = status.database.unwrap().problem.unwrap().to_string();
     assert_eq!(
         (problem.as_str(), status.local.unwrap().pending),
         ("table public.user_profiles does not exist", 0)
@@ -130,7 +130,7 @@ async fn without_the_default_table_every_call_fails_and_nothing_stays_on_the_hos
     // a server that is away is another matter
     assert!(unplugged(&hosts, 0).await.store(&user, &config).await.unwrap().degraded.is_some());
     let stopped = vault.sync().await.unwrap();
-    assert_eq!(stopped.stopped.as_deref(), Some("table public.user_profiles does not exist"));
+    assert_eq!(stopped.stopped.unwrap().to_string(), "table public.user_profiles does not exist");
     assert_eq!(vault.load(&user).await.unwrap_err().kind(), ErrorKind::Schema);
     assert_eq!(local(&vault).await.pending, 1);
 

@@ -150,7 +150,7 @@ async fn policies_that_look_at_no_column() {
             .await;
         let findings = clinic.finds_only("policy_ignores_rows").await;
         assert_eq!(findings[0].severity, severity);
-        assert!(matches!(findings[0].mend, Fix::Advice(_)));
+        assert!(matches!(findings[0].fix, Fix::Advice(_)));
     }
 }
 

@@ -112,7 +112,7 @@ async fn only(clinic: &Clinic, id: &str, object: &str) -> Finding {
 
 /// The command of a finding, done by the library.
 async fn put(clinic: &Clinic, finding: &Finding, owner: &Owner) {
-    let Fix::Command(command) = &finding.mend else { panic!("{finding:?}") };
+    let Fix::Command(command) = &finding.fix else { panic!("{finding:?}") };
     let (_, replace) = command.split_once("--user ID ").unwrap();
     let options = match replace {
         "--replace-foreign --replace-unreadable" => {
@@ -377,7 +377,7 @@ async fn odd_names_uuids_and_tenants_are_no_hindrance() {
     clinic.db.exec(&format!("{update}\"Enc\"\"Key\" = '{CANARY}'")).await;
     let finding = only(&clinic, "plaintext", "column My \"App\".User's.Enc\"Key").await;
     assert_eq!(
-        finding.mend.text(),
+        finding.fix.text(),
         "retell-vault put --tenant ID --user ID --replace-foreign --replace-unreadable"
     );
     put(&clinic, &finding, &one).await;
@@ -446,7 +446,7 @@ async fn secrets_in_lists_and_under_keys_of_all_sorts_are_found() {
         clinic.db.exec(&format!("{update} || '{value}' WHERE user_id = 'user-5'")).await;
         let object = format!("column public.user_profiles.encrypted_agent_config, key {at}");
         let finding = only(&clinic, "plaintext", &object).await;
-        assert!(matches!(finding.mend, Fix::Advice(_)), "{finding:?}");
+        assert!(matches!(finding.fix, Fix::Advice(_)), "{finding:?}");
         clinic
             .db
             .exec(&format!("{update} - ARRAY(SELECT jsonb_object_keys('{value}')) WHERE user_id = 'user-5'"))

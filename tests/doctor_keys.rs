@@ -64,7 +64,7 @@ async fn tokens_under_a_retired_key_are_found_and_sealed_anew() {
     let finding = the_one(found(&vault).await, "retired_key", Severity::Warning);
     assert_eq!(finding.object, format!("table public.user_profiles, key {}", stage.old));
     assert_eq!(finding.count, Some(50));
-    assert_eq!(finding.mend, Fix::Command("retell-vault rotate".to_owned()));
+    assert_eq!(finding.fix, Fix::Command("retell-vault rotate".to_owned()));
     vault.rotate(&RotateOptions::new(), |_| {}).await.unwrap();
     assert_eq!(found(&vault).await, []);
     let diagnosis = vault.doctor(&DoctorOptions::new(), |_| {}).await.unwrap();
@@ -109,7 +109,7 @@ async fn an_old_primary_key_is_found() {
     let (_stage, vault) = rotated().await;
     let options = DoctorOptions::new().key_age(Duration::ZERO);
     let finding = the_one(found_with(&vault, &options).await, "old_key", Severity::Warning);
-    assert_eq!(finding.mend, Fix::Command("retell-vault rotate --new-key".to_owned()));
+    assert_eq!(finding.fix, Fix::Command("retell-vault rotate --new-key".to_owned()));
 }
 
 #[tokio::test]

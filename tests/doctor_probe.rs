@@ -58,7 +58,7 @@ async fn went_through(clinic: &Clinic) -> Vec<&'static str> {
 /// Runs the SQL of every finding that has some.
 async fn mend_all(clinic: &Clinic) {
     for finding in clinic.diagnose().await.findings {
-        if matches!(finding.mend, Fix::Sql(_)) {
+        if matches!(finding.fix, Fix::Sql(_)) {
             clinic.mend(&finding).await;
         }
     }

@@ -148,7 +148,7 @@ async fn unlogged_tables_take_no_record() {
                 empty,
                 "nothing is kept locally"
             );
-            let problem = vault.status().await.unwrap().database.unwrap().problem.unwrap();
+            let problem = vault.status().await.unwrap().database.unwrap().problem.unwrap().to_string();
             assert!(problem.contains("UNLOGGED"), "{problem}");
             let diagnosis = vault.doctor(&DoctorOptions::new(), |_| {}).await.unwrap();
             let finding =

@@ -152,7 +152,7 @@ impl Stage {
     async fn store(&mut self, vault: &Vault, user: &str, config: RetellConfig) -> Option<String> {
         let stored = vault.store(&owner(user), &config).await.expect("with a local file a store succeeds");
         self.acknowledged.insert(user.to_owned(), (config, stored.version));
-        stored.degraded
+        stored.degraded.map(|degraded| degraded.to_string())
     }
 
     fn fill(&self) {
@@ -242,7 +242,7 @@ async fn the_table_cannot_grow() {
     assert!(database.reachable && !database.breaker_open, "the server answers");
     assert_eq!(status.local.unwrap().pending, 2);
     let report = vault.sync().await.unwrap();
-    assert!(report.stopped.unwrap().contains("53100"));
+    assert!(report.stopped.unwrap().to_string().contains("53100"));
     let strict = stage.hosts.host(2, stage.cluster.url()).fallback(Fallback::Refuse).build().await.unwrap();
     // what failed before may have left room for a few
     let mut fitted = 0;

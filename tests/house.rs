@@ -230,6 +230,26 @@ fn one_type_name_is_one_type() {
     assert!(types.is_empty(), "names of several types: {types:#?}");
 }
 
+/// A new variant breaks no program, unless the set is closed by its meaning.
+#[test]
+fn public_enums_may_grow() {
+    // the states of the keyring format, and an owner that can be loaded or cannot
+    const CLOSED: [&str; 2] = ["KeyState", "ListedOwner"];
+    let (sources, mut met) = (sources(), BTreeSet::new());
+    for Source { path, text } in sources.iter().filter(|source| !source.path.starts_with("bin/")) {
+        let lines: Vec<_> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let Some(name) = line.strip_prefix("pub enum ") else { continue };
+            let name = name.split([' ', '<']).next().unwrap();
+            let attributes = lines[..at].iter().rev().take_while(|line| line.starts_with("#["));
+            let may_grow = attributes.into_iter().any(|line| *line == "#[non_exhaustive]");
+            assert!(may_grow != CLOSED.contains(&name), "{path}: {name}");
+            met.insert(name);
+        }
+    }
+    assert!(met.len() > 20, "only {met:?}");
+}
+
 /// What a token looks like, our member of the JSONB column, and how a name is quoted stand in one place each.
 #[test]
 fn one_vocabulary_of_sql() {

@@ -4,8 +4,10 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use retell_vault::ErrorKind;
-use retell_vault::records::Source;
+use retell_vault::keyring::KeyId;
+use retell_vault::records::{Degraded, Source};
+use retell_vault::rotation::DestroyOptions;
+use retell_vault::{Error, ErrorKind, Layout, Vault};
 use support::faults::*;
 use support::vaults::*;
 use support::*;
@@ -42,7 +44,12 @@ async fn too_many_connections() {
     let only = connect(&url).await;
     let vault = hosts.host(0, &url).timeouts(QUICK).build().await.unwrap();
     let stored = vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
-    assert!(stored.degraded.unwrap().contains("53300"), "the operator is told the reason");
+    let degraded = stored.degraded.unwrap();
+    assert!(
+        matches!(&degraded, Degraded::Unreachable(error) if error.sqlstate() == Some("53300")),
+        "{degraded:?}"
+    );
+    assert!(degraded.to_string().contains("53300"), "the operator is told the reason");
     drop(only);
     // then it has one connection, and no hope of a second one
     until(async || vault.sync().await.unwrap().pushed == 1).await;
@@ -101,7 +108,7 @@ async fn a_write_that_still_waits_when_we_give_up_is_never_reported_as_failed() 
     let start = std::time::Instant::now();
     let stored = vault.store(&owner("user-1"), &full_config(2)).await.unwrap();
     assert!(start.elapsed() < BOUND);
-    assert!(stored.degraded.is_some());
+    assert!(matches!(stored.degraded, Some(Degraded::OutcomeUnknown(_))), "{stored:?}");
     assert_eq!(vault.load(&owner("absent")).await.unwrap_err().kind(), ErrorKind::NotFound, "reads go on");
     lock.release().await;
     until(async || number(&db.url, "SELECT count(*) FROM writes").await > 1).await;
@@ -174,9 +181,11 @@ async fn a_role_that_may_only_read_is_an_error() {
     assert!(error.to_string().contains("read-only") && !error.hint().is_empty());
     assert_eq!(local(&vault).await.pending, 0);
     assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config(1));
-    assert!(vault.status().await.unwrap().database.unwrap().problem.unwrap().contains("only reads"));
+    assert!(
+        vault.status().await.unwrap().database.unwrap().problem.unwrap().to_string().contains("only reads")
+    );
     let syncing = hosts.host(2, &db.url).build().await.unwrap();
-    assert!(syncing.sync().await.unwrap().stopped.unwrap().contains("read-only"));
+    assert!(syncing.sync().await.unwrap().stopped.unwrap().to_string().contains("read-only"));
 
     // sessions from before a failover: new ones may write, and a store and a sync find that out
     db.exec("BEGIN READ WRITE; DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET ALL', current_database()); END $$; COMMIT").await;
@@ -200,8 +209,9 @@ async fn a_standby_answers_reads_and_gets_the_writes_when_it_is_promoted() {
     cluster.restart().await;
 
     let stored = vault.store(&owner("user-1"), &full_config(2)).await.unwrap();
-    assert!(stored.degraded.unwrap().contains("standby"));
-    assert!(vault.delete(&owner("user-2")).await.unwrap().degraded.is_some());
+    assert!(stored.degraded.unwrap().to_string().contains("standby"));
+    let deleted = vault.delete(&owner("user-2")).await.unwrap();
+    assert!(matches!(deleted.degraded, Some(Degraded::Standby(_))), "{deleted:?}");
     // a server without a primary still answers reads: they do not have to do without it
     assert_eq!(vault.load(&owner("user-1")).await.unwrap().config, full_config(2));
     let other = hosts.host(1, cluster.url()).build().await.unwrap();
@@ -233,14 +243,17 @@ async fn a_full_disk_stops_writes_only() {
     vault.store(&owner("user-2"), &full_config(1)).await.unwrap();
     db.exec(&raising("53100")).await;
     let stored = vault.store(&owner("user-1"), &full_config(2)).await.unwrap();
-    assert!(stored.degraded.unwrap().contains("53100"));
+    assert!(
+        matches!(&stored.degraded, Some(Degraded::DiskFull(error)) if error.to_string().contains("53100")),
+        "{stored:?}"
+    );
     let loaded = vault.load(&owner("user-2")).await.unwrap();
     assert_eq!((loaded.source, loaded.stale), (Source::Database, false));
     let strict =
         hosts.host(1, proxy.url()).fallback(retell_vault::sync::Fallback::Refuse).build().await.unwrap();
     let error = strict.store(&owner("user-1"), &full_config(3)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "certainly not applied");
-    assert!(vault.sync().await.unwrap().stopped.unwrap().contains("53100"));
+    assert!(vault.sync().await.unwrap().stopped.unwrap().to_string().contains("53100"));
     db.exec("DROP TRIGGER raise_it ON user_profiles").await;
     assert_eq!(vault.sync().await.unwrap().pushed, 1);
     assert_eq!(said(&[&vault], &owner("user-1")).await, [full_key(2)]);
@@ -437,4 +450,119 @@ async fn bulk_calls_wait_for_a_locked_table_once() {
     assert!(started.elapsed() < 6 * QUICK.operation, "{:?}", started.elapsed());
     lock.release().await;
     assert!(vault.load_many(&owners).await.iter().all(Result::is_ok));
+}
+
+/// Whatever the server refuses, a program finds the SQLSTATE without reading the text.
+#[tokio::test]
+async fn every_refusal_of_the_server_has_its_sqlstate() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    for sqlstate in
+        ["P0001", "22023", "23502", "23503", "23514", "42501", "42703", "0A000", "57014", "08006", "99999"]
+    {
+        db.exec(&format!("DROP FUNCTION IF EXISTS raise_it CASCADE; {}", raising(sqlstate))).await;
+        let stores = [(owner("user-1"), full_config(1)), (owner("user-2"), full_config(1))];
+        let mut errors = vec![vault.store(&stores[0].0, &stores[0].1).await.unwrap_err()];
+        errors.extend(vault.store_many(&stores).await.unwrap().into_iter().map(Result::unwrap_err));
+        for error in errors {
+            assert_eq!(error.sqlstate(), Some(sqlstate), "{error:?}");
+        }
+    }
+    db.exec("DROP FUNCTION raise_it CASCADE; ALTER TABLE user_profiles ADD plan text NOT NULL").await;
+    let error = vault.store(&owner("user-1"), &full_config(1)).await.unwrap_err();
+    assert_eq!((error.sqlstate(), error.column()), (Some("23502"), Some("plan")), "{error:?}");
+    // what the vault finds out by itself comes from no statement
+    assert_eq!(vault.load(&owner("absent")).await.unwrap_err().sqlstate(), None);
+}
+
+async fn failed(vault: &Vault, user: &str, kind: ErrorKind) -> Error {
+    let error = vault.load(&owner(user)).await.unwrap_err();
+    assert_eq!(error.kind(), kind, "{error:?}");
+    error
+}
+
+#[tokio::test]
+async fn an_error_about_a_key_names_it() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    for user in ["user-1", "user-2", "user-3"] {
+        vault.store(&owner(user), &small_config(user)).await.unwrap();
+    }
+    let key = vault.status().await.unwrap().keys[0].id;
+    let (ours, other) = (format!(".{key}."), ".0123abcd.");
+    db.exec(&format!(
+        "UPDATE user_profiles SET encrypted_retell_api_key = replace(encrypted_retell_api_key, '{ours}', '{other}'),
+            encrypted_agent_config = replace(encrypted_agent_config::text, '{ours}', '{other}')::jsonb
+        WHERE user_id = 'user-1'"
+    ))
+    .await;
+    let unknown: KeyId = "0123abcd".parse().unwrap();
+    assert_eq!(failed(&vault, "user-1", ErrorKind::UnknownKey).await.key_id(), Some(unknown));
+    // a row of another owner: its key is known, and opens nothing
+    db.exec("DELETE FROM user_profiles WHERE user_id = 'user-2'").await;
+    db.exec("UPDATE user_profiles SET user_id = 'user-2' WHERE user_id = 'user-3'").await;
+    assert_eq!(failed(&vault, "user-2", ErrorKind::Unsealable).await.key_id(), Some(key));
+    assert_eq!(failed(&vault, "absent", ErrorKind::NotFound).await.key_id(), None);
+
+    let options = || DestroyOptions::new().force().other_hosts_synced();
+    let error = vault.destroy_key(key, options()).await.unwrap_err();
+    assert_eq!((error.kind(), error.key_id()), (ErrorKind::KeyState, Some(key)), "{error:?}");
+    let keyring = hosts.keyring();
+    keyring.promote_key(keyring.add_key().unwrap().id).unwrap();
+    // the first vault looks at its keyring once a second
+    let fresh = hosts.host(1, &db.url).build().await.unwrap();
+    let error = fresh.destroy_key(key, options()).await.unwrap_err();
+    assert_eq!((error.kind(), error.key_id()), (ErrorKind::KeyInUse, Some(key)), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_error_about_a_column_names_it() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    let column = "encrypted_retell_api_key";
+    for (text, kind) in [("key_test_open", ErrorKind::ForeignValue), ("rv1.torn", ErrorKind::Malformed)] {
+        db.exec(&format!(
+            "DELETE FROM user_profiles; INSERT INTO user_profiles (user_id, {column}) VALUES ('user-1', '{text}')"
+        ))
+        .await;
+        let error = failed(&vault, "user-1", kind).await;
+        assert_eq!(error.column(), Some(column), "{error:?}");
+        let error = vault.store(&owner("user-1"), &small_config(1)).await.unwrap_err();
+        assert_eq!(error.column(), Some(column), "{error:?}");
+    }
+    db.exec("DELETE FROM user_profiles; INSERT INTO user_profiles (user_id, encrypted_agent_config) VALUES ('user-1', '[]')")
+        .await;
+    assert_eq!(
+        failed(&vault, "user-1", ErrorKind::ForeignValue).await.column(),
+        Some("encrypted_agent_config")
+    );
+    let layout = Layout::new().user_column("absent").unwrap();
+    let error = hosts.host(1, &db.url).layout(layout).build().await.unwrap_err();
+    assert_eq!((error.kind(), error.column()), (ErrorKind::Schema, Some("absent")), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_table_without_room_is_a_degraded_store_that_says_so() {
+    let (db, hosts) = stage("CREATE TABLE user_profiles (user_id text PRIMARY KEY)").await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    let stored = vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    assert!(matches!(stored.degraded, Some(Degraded::NoRoom(_))), "{stored:?}");
+    let problem = async || vault.status().await.unwrap().database.unwrap().problem.unwrap();
+    assert_eq!(problem().await.kind(), ErrorKind::Schema);
+    assert_eq!(vault.sync().await.unwrap().stopped.unwrap().kind(), ErrorKind::Schema);
+}
+
+/// They may be two databases.
+#[tokio::test]
+async fn a_url_and_a_pool_are_not_both_taken() {
+    let (db, hosts) = stage(ALL_COLUMNS).await;
+    for builder in [
+        hosts.offline(0).postgres(&db.url).pool(db.pool()),
+        hosts.offline(0).pool(db.pool()).postgres(&db.url),
+    ] {
+        let error = builder.build().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.hint().contains("not both"), "{error:?}");
+    }
+    hosts.offline(0).pool(db.pool()).build().await.unwrap();
 }

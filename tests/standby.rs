@@ -95,17 +95,17 @@ async fn a_primary_dies_under_load_and_its_standby_is_promoted() {
         assert!(reader.load(owner).await.unwrap().version <= last.version);
     }
     let stored = vault.store(&calm[0], &full_config("later")).await.unwrap();
-    assert!(stored.degraded.unwrap().contains("is a standby"));
-    assert!(reader.delete(&calm[1]).await.unwrap().degraded.unwrap().contains("is a standby"));
+    assert!(stored.degraded.unwrap().to_string().contains("is a standby"));
+    assert!(reader.delete(&calm[1]).await.unwrap().degraded.unwrap().to_string().contains("is a standby"));
     for stored in vault.store_many(&[(owner("new"), full_config("new"))]).await.unwrap() {
-        assert!(stored.unwrap().degraded.unwrap().contains("is a standby"));
+        assert!(stored.unwrap().degraded.unwrap().to_string().contains("is a standby"));
     }
     for vault in [&vault, &reader] {
-        assert!(vault.sync().await.unwrap().stopped.unwrap().contains("is a standby"));
+        assert!(vault.sync().await.unwrap().stopped.unwrap().to_string().contains("is a standby"));
         let status = vault.status().await.unwrap();
         let database = status.database.unwrap();
         assert!(database.reachable && !database.breaker_open);
-        assert!(database.problem.unwrap().contains("is a standby"));
+        assert!(database.problem.unwrap().to_string().contains("is a standby"));
         assert!(status.local.unwrap().pending > 0);
     }
     let (old, new) = promote(&stage.hosts);

@@ -76,7 +76,7 @@ async fn another_keyring_seals_nothing_and_says_so_everywhere() {
     assert_eq!(kinds, [ErrorKind::WrongKeyring, ErrorKind::NotFound, ErrorKind::WrongKeyring]);
 
     let status = vault.status().await.unwrap();
-    let problem = status.database.unwrap().problem.unwrap();
+    let problem = status.database.unwrap().problem.unwrap().to_string();
     assert!(problem.contains("tokens of another keyring"), "{problem}");
     assert_eq!(status.local.unwrap().pending, 0);
     assert_eq!(stage.table().await, before);
@@ -106,7 +106,7 @@ async fn what_waits_is_not_pushed_before_the_look() {
 
     let (before, vault) = (stage.table().await, stage.stranger().await);
     let report = vault.sync().await.unwrap();
-    assert!(report.stopped.unwrap().contains("tokens of another keyring"));
+    assert!(report.stopped.unwrap().to_string().contains("tokens of another keyring"));
     assert_eq!((report.pushed, report.blocked.len(), local(&vault).await.pending), (0, 0, 1));
     assert_eq!(stage.table().await, before);
 

@@ -7,7 +7,6 @@ use sqlx::postgres::PgRow;
 
 use crate::display::visible;
 use crate::doctor::options::{DoctorOptions, DoctorProgress};
-use crate::error::Error;
 use crate::layout::layout::Layout;
 use crate::postgres::catalogue::access::TableAccess;
 use crate::postgres::catalogue::definitions::TableDefinitions;
@@ -88,10 +87,7 @@ impl<'a> TableContext<'a> {
     /// # Errors
     /// Those of asking for it, which was done once for all examinations.
     pub(crate) fn access(&self) -> Result<&'a TableAccess, DatabaseError> {
-        self.snapshot.access.as_ref().map_err(|fault| {
-            let error = Error::new(fault.error.kind(), fault.error.to_string());
-            DatabaseError::new(fault.outcome, error.with_hint(fault.error.hint().to_owned()))
-        })
+        self.snapshot.access.as_ref().map_err(DatabaseError::copy)
     }
 
     /// The table as the object of a finding.

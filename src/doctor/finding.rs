@@ -5,6 +5,8 @@ use crate::postgres::sql::printed::statements;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Severity {
     /// Worth knowing; nothing is at risk.
@@ -28,6 +30,8 @@ impl Severity {
 
 /// What a finding is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Area {
     /// Columns, constraints and indexes.
@@ -55,8 +59,10 @@ impl Area {
     }
 }
 
-/// How a finding is mended.
+/// How a finding is fixed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", serde(tag = "kind", content = "text", rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Fix {
     /// One or more SQL statements, for the owner of the table: each on a line of its own, with its semicolon. They run as they
@@ -115,6 +121,7 @@ impl FindingId {
 /// Holds names of objects, counts and ids of owners, never a stored value. Its texts may be printed as they are: names and ids
 /// are in their [visible](crate::display::visible()) form, so that none of them looks like another finding, or steers a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Finding {
     /// What it is called, the same every time: `plaintext`.
@@ -131,8 +138,9 @@ pub struct Finding {
     pub count: Option<u64>,
     /// Some of the owners concerned, at most five: `user`, or `tenant/user`.
     pub owners: Vec<String>,
-    /// How it is mended.
-    pub mend: Fix,
+    /// How it is fixed. JSON calls it `mend`.
+    #[cfg_attr(feature = "cli", serde(rename = "mend"))]
+    pub fix: Fix,
 }
 
 impl Finding {
@@ -141,17 +149,17 @@ impl Finding {
         severity: Severity,
         object: impl Into<String>,
         meaning: impl Into<String>,
-        mend: Fix,
+        fix: Fix,
     ) -> Self {
         let shown = |text: String| visible(&text).into_owned();
         let (object, meaning) = (shown(object.into()), shown(meaning.into()));
         let FindingId { name: id, area } = id;
-        Self { id, area, severity, object, meaning, count: None, owners: Vec::new(), mend: mend.visible() }
+        Self { id, area, severity, object, meaning, count: None, owners: Vec::new(), fix: fix.visible() }
     }
 
-    /// The same with another way to mend it.
-    pub(crate) fn mended_by(self, mend: Fix) -> Self {
-        Self { mend: mend.visible(), ..self }
+    /// The same with another fix.
+    pub(crate) fn fixed_by(self, fix: Fix) -> Self {
+        Self { fix: fix.visible(), ..self }
     }
 
     /// The same with a count, and some of the owners.

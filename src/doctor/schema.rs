@@ -75,7 +75,7 @@ async fn in_plan(context: &TableContext<'_>, plan: &SchemaPlan) -> Result<Vec<Fi
         });
         groups[at].add(context, step).await?;
     }
-    let mended = groups.into_iter().map(|group| group.finding.mended_by(Fix::Sql(group.sql.join(";\n"))));
+    let mended = groups.into_iter().map(|group| group.finding.fixed_by(Fix::Sql(group.sql.join(";\n"))));
     Ok(mended.chain(plan.blocked.iter().filter_map(|it| blocked(context, it))).collect())
 }
 

@@ -293,8 +293,7 @@ fn unsaved(error: Error) -> Error {
 }
 
 fn info(keys: &RootKeys, id: KeyId) -> Result<KeyInfo> {
-    let key = keys.get(id).map(|key| key.info.clone());
-    key.ok_or_else(|| Error::new(ErrorKind::UnknownKey, format!("key {id} is not in the keyring")))
+    keys.known(id).map(|key| key.info.clone())
 }
 
 #[cfg(test)]

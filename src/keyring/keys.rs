@@ -3,6 +3,8 @@
 use std::fmt;
 
 use crate::crypto::aead::{RootSecret, decrypt_file, encrypt_file};
+#[cfg(feature = "cli")]
+use crate::display::displayed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::material::Material;
 use crate::record::token::{KeyId, NONCE};
@@ -14,6 +16,8 @@ const CANARY: &[u8] = b"retell-vault canary";
 
 /// What a root key may be used for. Keys go through the states in this order and never back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", serde(rename_all = "lowercase"))]
 pub enum KeyState {
     /// Opens, does not seal yet: every process gets to know it first.
     Pending,
@@ -45,9 +49,11 @@ impl KeyState {
 
 /// What may be known about a root key.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct KeyInfo {
     /// Its id, as it stands in tokens.
+    #[cfg_attr(feature = "cli", serde(serialize_with = "displayed"))]
     pub id: KeyId,
     /// Its state.
     pub state: KeyState,
@@ -172,7 +178,7 @@ impl RootKeys {
     pub(crate) fn opener(&self, id: KeyId) -> Result<&RootSecret> {
         let key = self.known(id)?;
         let secret = key.secret.as_ref().or_else(|| self.retained(id));
-        secret.ok_or_else(|| unknown(format!("key {id} was destroyed")))
+        secret.ok_or_else(|| unknown(id, "was destroyed"))
     }
 
     /// The key that opens what is to be re-encrypted.
@@ -185,7 +191,8 @@ impl RootKeys {
     pub(crate) fn opener_for_reencryption(&self, id: KeyId) -> Result<&RootSecret> {
         match self.get(id).is_some_and(|key| key.info.state == KeyState::Pending) {
             true => {
-                Err(Error::new(ErrorKind::Busy, format!("key {id} is becoming the primary key right now")))
+                Err(Error::new(ErrorKind::Busy, format!("key {id} is becoming the primary key right now"))
+                    .with_key_number(id.0))
             }
             false => self.opener(id),
         }
@@ -201,7 +208,7 @@ impl RootKeys {
     /// # Errors
     /// `UnknownKey`, which names the id.
     pub(super) fn known(&self, id: KeyId) -> Result<&RootKey> {
-        self.get(id).ok_or_else(|| unknown(format!("key {id} is not in the keyring")))
+        self.get(id).ok_or_else(|| unknown(id, "is not in the keyring"))
     }
 
     fn retained(&self, id: KeyId) -> Option<&RootSecret> {
@@ -233,8 +240,16 @@ impl RootKeys {
     }
 }
 
-fn unknown(message: String) -> Error {
-    Error::new(ErrorKind::UnknownKey, message)
+fn unknown(id: KeyId, why: &str) -> Error {
+    Error::new(ErrorKind::UnknownKey, format!("key {id} {why}")).with_key_number(id.0)
+}
+
+impl Error {
+    /// The root key that the error is about, where it is about one: the key that a stored value names and the keyring does not
+    /// hold, the key whose state allows no change, or the key that is still in use.
+    pub fn key_id(&self) -> Option<KeyId> {
+        self.key_number().map(KeyId)
+    }
 }
 
 impl fmt::Debug for RootKeys {
@@ -260,6 +275,7 @@ mod tests {
         let error = keyring().opener(KeyId(0xdead)).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::UnknownKey);
         assert!(error.to_string().contains("0000dead"));
+        assert_eq!(error.key_id(), Some(KeyId(0xdead)));
     }
 
     #[test]

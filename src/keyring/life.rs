@@ -29,7 +29,7 @@ impl RootKeys {
     /// `KeyState` when the id was ever used: a destroyed one may still stand in a backup.
     pub(crate) fn add(&self, id: KeyId, material: Material, now: Millis) -> Result<Self> {
         if self.get(id).is_some() {
-            return Err(refused(format!("key id {id} was used already"), "draw another id"));
+            return Err(refused(id, "was used already", "draw another id"));
         }
         let mut next = self.next();
         next.keys.push(RootKey::new(id, KeyState::Pending, material, now));
@@ -55,7 +55,8 @@ impl RootKeys {
                 Ok(Some(next))
             }
             state => Err(refused(
-                format!("key {id} is {}, and keys never go back", state.as_str()),
+                id,
+                &format!("is {}, and keys never go back", state.as_str()),
                 "promote a new key: `retell-vault key add` makes one",
             )),
         }
@@ -71,7 +72,7 @@ impl RootKeys {
             KeyState::Pending => Ok(Some(self.with(id, KeyState::Retired, now))),
             KeyState::Primary => Err(self.refuse_primary(id)),
             KeyState::Destroyed => {
-                Err(refused(format!("key {id} is destroyed, and keys never go back"), "name another key"))
+                Err(refused(id, "is destroyed, and keys never go back", "name another key"))
             }
         }
     }
@@ -87,12 +88,14 @@ impl RootKeys {
             KeyState::Destroyed => Ok(None),
             KeyState::Retired if rests => Ok(Some(self.with(id, KeyState::Destroyed, now))),
             KeyState::Retired => Err(refused(
-                format!("key {id} has not been retired for 24 hours"),
+                id,
+                "has not been retired for 24 hours",
                 "wait: a process that has not noticed yet may still seal under it",
             )),
             KeyState::Primary => Err(self.refuse_primary(id)),
             KeyState::Pending => Err(refused(
-                format!("key {id} is pending, and only retired keys are destroyed"),
+                id,
+                "is pending, and only retired keys are destroyed",
                 format!("retire it first: `retell-vault key retire {id}`"),
             )),
         }
@@ -131,7 +134,7 @@ impl RootKeys {
             Some(key) => format!("promote another key first: `retell-vault key promote {}`", key.info.id),
             None => format!("promote another key first: {ADD_THEN_PROMOTE}"),
         };
-        refused(format!("key {id} is the primary key"), hint)
+        refused(id, "is the primary key", hint)
     }
 }
 
@@ -144,8 +147,8 @@ impl RootKey {
     }
 }
 
-fn refused(message: String, hint: impl Into<String>) -> Error {
-    Error::new(ErrorKind::KeyState, message).with_hint(hint)
+fn refused(id: KeyId, why: &str, hint: impl Into<String>) -> Error {
+    Error::new(ErrorKind::KeyState, format!("key {id} {why}")).with_key_number(id.0).with_hint(hint)
 }
 
 #[cfg(test)]

@@ -289,6 +289,7 @@ fn parse_webhook_url(text: &str) -> Result<Url> {
 
 /// How far the integration of an owner has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum IntegrationStatus {
     /// Nothing was set up.
     NotConfigured,

@@ -38,7 +38,7 @@ pub(crate) async fn destroy_key(
         let message =
             format!("local files of other hosts may hold records under key {id}, and cannot be counted here");
         let hint = "run `retell-vault sync`, then `retell-vault rotate` on every host, then repeat with --other-hosts-synced";
-        return Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint));
+        return Err(in_use(id, message).with_hint(hint));
     }
     if !options.other_tables_counted {
         refuse_other_tables(core, id).await?;
@@ -83,7 +83,7 @@ async fn refuse_other_tables(core: &Core, id: KeyId) -> Result<()> {
         local.path().display()
     );
     let hint = "look there with `retell-vault key list`; when nothing names the key there, or it is this table under another name, repeat with --other-tables-counted";
-    Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint))
+    Err(in_use(id, message).with_hint(hint))
 }
 
 fn refuse_in_use(id: KeyId, counted: &TokenCounts) -> Result<()> {
@@ -93,7 +93,7 @@ fn refuse_in_use(id: KeyId, counted: &TokenCounts) -> Result<()> {
         false => {
             let message =
                 format!("{} tokens still name key {id}: {}", counted.tokens_of(id), places.join("; "));
-            Err(Error::new(ErrorKind::KeyInUse, message))
+            Err(in_use(id, message))
         }
     }
 }
@@ -110,7 +110,11 @@ fn refuse_evidence(id: KeyId, outside: &Outside) -> Result<()> {
     let message = format!("{tokens} tokens outside of the layout still name key {id}: {}", places.join("; "));
     let hint = "nothing was destroyed; where these are records that are in use, rotate with the layout that names their \
                 columns; clear or drop what nobody needs, or repeat with --not-evidence TABLE.COLUMN";
-    Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint))
+    Err(in_use(id, message).with_hint(hint))
+}
+
+fn in_use(id: KeyId, message: String) -> Error {
+    Error::new(ErrorKind::KeyInUse, message).with_key_number(id.0)
 }
 
 fn place(count: &TokenCount) -> String {

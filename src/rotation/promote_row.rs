@@ -108,6 +108,7 @@ impl Move<'_> {
                 format!("{} is not set any more, but its column holds a value", column.field),
             ),
         };
+        let error = error.with_column(column.column.to_string());
         self.problems.push(RowProblem { column: Some(column.column.to_string()), error });
         old.clone()
     }
@@ -130,7 +131,7 @@ impl Move<'_> {
             _ if stays => Ok(old.clone()),
             (true, false) if self.row.found.json != JsonState::Usable => {
                 let message = format!("column {} holds neither an object nor null", slot.column);
-                Err(Error::new(ErrorKind::ForeignValue, message))
+                Err(Error::new(ErrorKind::ForeignValue, message).with_column(slot.column.to_string()))
             }
             (true, false) => Ok(Some(print_object(tokens.into_iter()))),
             (false, false) => Ok(Some(print_packed(tokens.into_iter()))),

@@ -90,6 +90,7 @@ fn read_slots(found: &FoundRow, walk: &TableWalk, problems: &mut Vec<RowProblem>
             }
             SlotText::Damaged(error) => error,
         };
+        let error = error.with_column(slot.column.to_string());
         problems.push(RowProblem { column: Some(slot.column.to_string()), error });
     }
     // stable: within a slot and a version nothing changes its place

@@ -249,7 +249,7 @@ fn stopped(fault: DatabaseError) -> DatabaseError {
             let error = Error::new(ErrorKind::Unavailable, fault.error.to_string());
             let hint =
                 "nothing is lost; when the database is back, the same command goes on where this one ended";
-            DatabaseError::new(fault.outcome, error.with_hint(hint))
+            DatabaseError::new(fault.outcome, error.with_hint(hint).with_details_of(&fault.error))
         }
         _ => fault,
     }

@@ -233,5 +233,5 @@ fn explain(refusal: Refusal) -> DatabaseError {
         }
         _ => fault.error,
     };
-    DatabaseError::new(fault.outcome, error)
+    DatabaseError::new(fault.outcome, error.with_sqlstate(&code))
 }

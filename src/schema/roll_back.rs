@@ -138,7 +138,7 @@ impl RollBackRun<'_> {
             1 => "the step after it is taken back".to_owned(),
             many => format!("the {many} steps after it are taken back"),
         };
-        error.about(format_args!("taking back step {} ({before})", step.id))
+        error.with_sqlstate(&code).about(format_args!("taking back step {} ({before})", step.id))
     }
 
     async fn undo(&mut self, entry: &JournalEntry) -> Result<(), Refusal> {

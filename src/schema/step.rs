@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+#[cfg(feature = "cli")]
+use crate::display::displayed;
 use crate::postgres::sql::printed::statements;
 
 /// The strongest lock that a step takes on the table, by the names of the PostgreSQL manual, section 13.3.
@@ -41,6 +43,7 @@ impl fmt::Display for LockLevel {
 
 /// One step of a plan. It is applied as a whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Step {
     /// What it is called, the same in every plan: `column.phone_number`.
@@ -54,6 +57,7 @@ pub struct Step {
     /// The statements that take it back, in order. None: it goes with the step that it belongs to.
     pub undo: Vec<String>,
     /// The strongest lock that it takes on the table.
+    #[cfg_attr(feature = "cli", serde(serialize_with = "displayed"))]
     pub lock: LockLevel,
     /// Whether it rewrites the table, holding its lock for as long as that takes. Applied only with
     /// [`ApplyOptions::allow_rewrite`](crate::schema::ApplyOptions::allow_rewrite).
@@ -63,8 +67,10 @@ pub struct Step {
     /// What is done instead where the table holds text that is no token.
     pub instead: Option<Box<Instead>>,
     /// A condition in SQL that holds once the step was applied.
+    #[cfg_attr(feature = "cli", serde(skip))]
     pub(crate) done_if: String,
     /// How undoing it is kept from losing data.
+    #[cfg_attr(feature = "cli", serde(skip))]
     pub(crate) at_risk: Option<DataAtRisk>,
 }
 
@@ -83,6 +89,7 @@ impl Step {
 
 /// Another step, for the case that a query finds something.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Instead {
     /// A query over the table that answers with one boolean.
@@ -102,6 +109,7 @@ pub(crate) struct DataAtRisk {
 
 /// Something that no step can mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Blocked {
     /// What it is about: `column public.user_profiles.webhook_config`.

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::error::{Error, ErrorKind};
+
 /// The first pause after a failure; each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -19,16 +21,17 @@ struct BreakerState {
     closed_again_at: Option<Instant>,
     /// One caller asks the server.
     is_trying: bool,
-    reason: String,
+    /// What the callers get that do not ask.
+    reason: Option<Error>,
 }
 
 impl Breaker {
-    /// The reason not to ask the server now. After the pause one caller gets through, and its
+    /// The error for a caller that must not ask the server now, `Unavailable`. After the pause one caller gets through, and its
     /// outcome decides for the others.
-    pub(crate) fn blocks(&self, now: Instant) -> Option<String> {
+    pub(crate) fn blocks(&self, now: Instant) -> Option<Error> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match state.closed_again_at {
-            Some(until) if now < until => Some(state.reason.clone()),
+            Some(until) if now < until => state.reason.clone(),
             Some(_) => {
                 state.closed_again_at = Some(now + pause(state.failures));
                 state.is_trying = true;
@@ -46,7 +49,7 @@ impl Breaker {
         }
     }
 
-    pub(crate) fn failure(&self, reason: &str, now: Instant) {
+    pub(crate) fn failure(&self, error: &Error, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let is_open = state.closed_again_at.is_some_and(|until| now < until);
         // one event fails all callers that are under way; it must not count once for each
@@ -55,8 +58,8 @@ impl Breaker {
         }
         state.failures = state.failures.saturating_add(1);
         state.closed_again_at = Some(now + pause(state.failures));
-        state.reason = reason.to_owned();
-        tracing::warn!(reason, failures = state.failures, "the database cannot be used");
+        tracing::warn!(reason = %error, failures = state.failures, "the database cannot be used");
+        state.reason = Some(Error::new(ErrorKind::Unavailable, error.to_string()).with_details_of(error));
     }
 
     /// Whether the server is being left alone.
@@ -75,12 +78,18 @@ fn pause(failures: u32) -> Duration {
 mod tests {
     use super::*;
 
+    fn refused() -> Error {
+        Error::new(ErrorKind::OutcomeUnknown, "refused").with_sqlstate("53300")
+    }
+
     #[test]
     fn it_opens_lets_one_through_and_closes_by_itself() {
         let (breaker, start) = (Breaker::default(), Instant::now());
         assert!(breaker.blocks(start).is_none());
-        breaker.failure("refused", start);
-        assert_eq!(breaker.blocks(start).as_deref(), Some("refused"));
+        breaker.failure(&refused(), start);
+        let error = breaker.blocks(start).unwrap();
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Unavailable, "refused"));
+        assert_eq!(error.sqlstate(), Some("53300"), "as the call that found it out got it");
         let later = start + FIRST_PAUSE;
         assert!(breaker.blocks(later).is_none(), "one caller tries");
         assert!(breaker.blocks(later).is_some(), "the others wait for its outcome");
@@ -92,12 +101,12 @@ mod tests {
     fn callers_that_fail_together_count_once() {
         let (breaker, start) = (Breaker::default(), Instant::now());
         for _ in 0..20 {
-            breaker.failure("refused", start);
+            breaker.failure(&refused(), start);
         }
         let later = start + FIRST_PAUSE;
         assert!(breaker.blocks(later).is_none(), "one caller tries");
         for _ in 0..20 {
-            breaker.failure("refused", later);
+            breaker.failure(&refused(), later);
         }
         assert!(breaker.is_open(later + FIRST_PAUSE), "a second failure doubles the pause");
         assert!(!breaker.is_open(later + FIRST_PAUSE * 2));

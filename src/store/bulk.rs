@@ -44,7 +44,7 @@ pub(crate) async fn load_many(core: &Core, owners: &[Owner]) -> Vec<Result<Loade
         tracing::debug!(error = %fault.error, "the bulk load failed");
         core.note(&fault).await;
         if waited_in_vain(postgres, &fault, started) {
-            return owners.iter().map(|_| Err(fault.error.copy())).collect();
+            return owners.iter().map(|_| Err(fault.error.clone())).collect();
         }
         results.iter_mut().for_each(|result| *result = None);
     }
@@ -70,7 +70,7 @@ async fn explain_all(core: &Core, results: Vec<Result<LoadedRecord>>) -> Vec<Res
         false => None,
     };
     let Some(wrong) = wrong else { return results };
-    let explained = |result| if is_unknown(&result) { Err(wrong.copy()) } else { result };
+    let explained = |result| if is_unknown(&result) { Err(wrong.clone()) } else { result };
     results.into_iter().map(explained).collect()
 }
 
@@ -191,7 +191,7 @@ pub(crate) async fn store_many(
         tracing::debug!(error = %fault.error, "the bulk store failed");
         core.note(&fault).await;
         if waited_in_vain(postgres, &fault, started) || fault.error.kind() == ErrorKind::WrongKeyring {
-            return Ok(requests.iter().map(|_| Err(fault.error.copy())).collect());
+            return Ok(requests.iter().map(|_| Err(fault.error.clone())).collect());
         }
     }
     let open: Vec<usize> = (0..requests.len()).filter(|at| written[*at].is_none()).collect();
@@ -263,7 +263,7 @@ async fn store_by_statements(
         let (done, next) = join(update_many(core, postgres, &plan, &entries), seal_next()).await;
         let done = done.inspect_err(|fault| {
             if fault.outcome == Outcome::Ambiguous {
-                *unknown = Some(Unknown { places: places.clone(), error: fault.error.copy() });
+                *unknown = Some(Unknown { places: places.clone(), error: fault.error.clone() });
             }
         });
         let Some(done) = done? else { return Ok(()) };

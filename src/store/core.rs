@@ -27,6 +27,7 @@ use crate::record::token::{KeyId, MAX_SLOT, MAX_TOKEN, token_len};
 use crate::record::values::Values;
 use crate::record::version::{Millis, Version};
 use crate::store::breaker::Breaker;
+use crate::store::degraded::Degraded;
 use crate::store::faults::Faults;
 use crate::store::seen_records::SeenRecords;
 use crate::store::table_keyring::TableKeyring;
@@ -55,6 +56,7 @@ pub struct StoreOptions {
 
 /// What an owner must have for a store to be done. See [`StoreOptions::expect`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Expected {
     /// The record of this version.
     Version(Version),
@@ -130,7 +132,7 @@ pub(crate) struct StoredRecord {
     /// Where every field that was set is.
     pub(crate) places: Vec<(Field, Place)>,
     /// Why it is not where it belongs.
-    pub(crate) degraded: Option<String>,
+    pub(crate) degraded: Option<Degraded>,
     /// What was overwritten and kept, and why.
     pub(crate) replaced: Vec<String>,
 }
@@ -201,7 +203,7 @@ impl Core {
             _ => false,
         };
         match is_away {
-            true => self.breaker.failure(&fault.error.to_string(), Instant::now()),
+            true => self.breaker.failure(&fault.error, Instant::now()),
             false => self.breaker.success(),
         }
         is_away
@@ -247,7 +249,7 @@ impl Core {
         if matches!(state, Some(KeyState::Pending | KeyState::Destroyed)) {
             let message =
                 format!("key {} seals nothing in this process, so the record cannot be completed", sent.key);
-            return Err(Error::new(ErrorKind::Busy, message));
+            return Err(Error::new(ErrorKind::Busy, message).with_key_number(sent.key.0));
         }
         let (root, scope) = (keyring.opener(sent.key)?, self.scope(request.owner));
         random::with_rng(|rng| sealer::seal_rest(sent, request.values, scope, root, rng))?
@@ -315,7 +317,10 @@ impl Core {
     fn explain(&self, record: &Record, error: Error) -> Error {
         let held = record.tokens().iter().map(|token| token.field);
         match error.kind() {
-            ErrorKind::Unsealable => of_other_credentials(&self.fields, held).unwrap_or(error),
+            ErrorKind::Unsealable => {
+                let error = error.with_key_number(record.key.0);
+                of_other_credentials(&self.fields, held).unwrap_or(error)
+            }
             _ => error,
         }
     }
@@ -347,7 +352,7 @@ impl Core {
     pub(crate) fn problem(&self, found: &FoundRecord) -> Option<Error> {
         let error = found.record.as_ref().err()?;
         let unknown = found.key.and_then(|key| self.keyring.holding(key).opener(key).err());
-        unknown.or_else(|| Some(Error::new(error.kind(), error.to_string())))
+        unknown.or_else(|| Some(error.clone()))
     }
 
     /// The texts of plain columns that are the record's.

@@ -10,6 +10,7 @@ use crate::record::record::Record;
 use crate::record::version::Version;
 use crate::store::core::{Core, Fallback, ROUNDS, StoreRequest, StoredRecord};
 use crate::store::database_identity::identify_unless_known;
+use crate::store::degraded::Degraded;
 use crate::store::keyring_check::refuse_found_wrong;
 
 pub(super) async fn fall_back(
@@ -23,12 +24,13 @@ pub(super) async fn fall_back(
     if !may || core.fallback == Fallback::Refuse || core.local.is_none() {
         return Err(fault.error);
     }
+    let error = fault.error.clone();
     let stored = match refuse_found_wrong(core) {
-        Ok(()) => store_locally(core, request, record, base, Some(fault.error.to_string())).await,
+        Ok(()) => store_locally(core, request, record, base, Some(Degraded::by(fault))).await,
         Err(error) => Err(error),
     };
-    stored.map_err(|local| match fault.error.kind() {
-        ErrorKind::OutcomeUnknown => remains_unknown(&fault.error, local),
+    stored.map_err(|local| match error.kind() {
+        ErrorKind::OutcomeUnknown => remains_unknown(&error, local),
         _ => local,
     })
 }
@@ -38,7 +40,7 @@ pub(super) fn remains_unknown(unknown: &Error, later: Error) -> Error {
     let hint = format!(
         "it is kept nowhere else ({later}): load the record, and store again if it is not what you want"
     );
-    unknown.copy().with_hint(hint).with_source(later)
+    unknown.clone().with_hint(hint).with_source(later)
 }
 
 /// Keeps a write in the local file until the database takes it. A record that was already sent
@@ -48,7 +50,7 @@ pub(super) async fn store_locally(
     request: StoreRequest<'_>,
     sent: Option<Record>,
     base: Base,
-    degraded: Option<String>,
+    degraded: Option<Degraded>,
 ) -> Result<StoredRecord> {
     let local = local_file(core)?;
     let known = known(core, local, request.owner).await?;
@@ -103,7 +105,7 @@ pub(super) fn stored_locally(
     core: &Core,
     request: StoreRequest<'_>,
     version: Version,
-    degraded: Option<String>,
+    degraded: Option<Degraded>,
 ) -> StoredRecord {
     let places = core.places(request, |_| Place::Local);
     StoredRecord { version, rows: 0, places, degraded, replaced: Vec::new() }

@@ -66,7 +66,7 @@ pub(super) fn judge(
     options: StoreOptions,
 ) -> Result<Verdict> {
     let found = FoundRecords::of(&found.rows, &plan.placement.slots, found.now);
-    let overwritable = options.replace_foreign && !found.json_is_unrecognised;
+    let overwritable = options.replace_foreign && found.unrecognised_json.is_none();
     if let Some(error) = found.unrecognised_error().filter(|_| !overwritable) {
         return Err(error);
     }
@@ -122,7 +122,7 @@ fn refusal(error: Error) -> Error {
         return error;
     }
     let message = format!("the record that is there does not open, and is not overwritten: {error}");
-    Error::new(Unsealable, message).with_hint(
+    Error::new(Unsealable, message).with_details_of(&error).with_hint(
         "it may be another owner's: move the row back, or, if the owner has a new id, the record with `move --from` (`Vault::rename_owner`); to give it up, store again with replace_unreadable (`put --replace-unreadable`), which keeps its text",
     )
 }

@@ -37,8 +37,8 @@ async fn load_newest(core: &Core, owner: &Owner) -> Result<LoadedRecord> {
         return load_without_database(core, owner, pending);
     };
     postgres.check_owner(owner)?;
-    if let Some(reason) = core.breaker.blocks(Instant::now()) {
-        return load_offline(core, owner, pending, Error::new(ErrorKind::Unavailable, reason)).await;
+    if let Some(error) = core.breaker.blocks(Instant::now()) {
+        return load_offline(core, owner, pending, error).await;
     }
     match find_records(postgres, owner).await {
         Ok(found) => {

@@ -4,6 +4,7 @@ pub(crate) mod breaker;
 pub(crate) mod bulk;
 pub(crate) mod core;
 pub(crate) mod database_identity;
+pub(crate) mod degraded;
 pub(crate) mod delivery;
 pub(crate) mod fallback;
 pub(crate) mod faults;

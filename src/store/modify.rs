@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::crypto::sealer::{self, Opened};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::postgres::connection::options::Timeouts;
 use crate::record::contents::Contents;
 use crate::record::field::Field;
@@ -84,8 +84,8 @@ async fn record_to_change(core: &Core, owner: &Owner) -> Result<(Record, Opened)
         return Ok((record, opened));
     };
     postgres.check_owner(owner)?;
-    if let Some(reason) = core.breaker.blocks(Instant::now()) {
-        return Err(Error::new(ErrorKind::Unavailable, reason));
+    if let Some(error) = core.breaker.blocks(Instant::now()) {
+        return Err(error);
     }
     if let Err(fault) = require_own_keyring(core, postgres).await {
         core.note(&fault).await;

@@ -82,7 +82,7 @@ async fn refuse_destroyed(local: &LocalFile, keyring: &RootKeys) -> Result<()> {
                 count.place
             );
             let hint = "put back a copy of the keyring in which that key is retired, run `retell-vault rotate`, then bring this keyring in again; to give those records up, move the file away";
-            return Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint));
+            return Err(Error::new(ErrorKind::KeyInUse, message).with_key_number(id.0).with_hint(hint));
         }
     }
     Ok(())

@@ -42,8 +42,8 @@ pub(crate) async fn rename_owner(core: &Core, from: &Owner, to: &Owner) -> Resul
         return Err(Error::new(ErrorKind::InvalidInput, "both owners are the same"));
     }
     [from, to].into_iter().try_for_each(|owner| postgres.check_owner(owner))?;
-    if let Some(reason) = core.breaker.blocks(Instant::now()) {
-        return Err(Error::new(ErrorKind::Unavailable, reason));
+    if let Some(error) = core.breaker.blocks(Instant::now()) {
+        return Err(error);
     }
     let renaming = Renaming { core, postgres, from, to };
     match renaming.run().await {

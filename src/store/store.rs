@@ -32,8 +32,8 @@ pub(crate) async fn store(core: &Core, request: StoreRequest<'_>) -> Result<Stor
         return store_without_database(core, request).await;
     };
     postgres.check_owner(request.owner)?;
-    if let Some(reason) = core.breaker.blocks(Instant::now()) {
-        let fault = DatabaseError::new(Outcome::Fallback, Error::new(ErrorKind::Unavailable, reason));
+    if let Some(error) = core.breaker.blocks(Instant::now()) {
+        let fault = DatabaseError::new(Outcome::Fallback, error);
         return fall_back(core, request, None, Base::Unknown, fault).await;
     }
     let mut write = Write::new(core, postgres, request).await?;
@@ -105,8 +105,8 @@ pub(super) async fn store_expected(
         return store_expected_without_database(core, request).await;
     };
     postgres.check_owner(request.owner)?;
-    if let Some(reason) = core.breaker.blocks(Instant::now()) {
-        return Err(Error::new(ErrorKind::Unavailable, reason).into());
+    if let Some(error) = core.breaker.blocks(Instant::now()) {
+        return Err(error.into());
     }
     // what waits is newer than what the database holds
     sync_owner(core, request.owner).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::local::entries::LocalRecord;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
@@ -32,10 +32,10 @@ pub struct SyncReport {
     /// for a day; their row is gone or is another one; their owner was deleted meanwhile; or they are too old.
     pub dead_letters: u64,
     /// Owners whose record stays pending, and why.
-    pub blocked: Vec<(Owner, String)>,
+    pub blocked: Vec<(Owner, Error)>,
     /// Why the rest was not tried: the database is out of reach or has no room, the table cannot be used, or its
     /// tokens are another keyring's.
-    pub stopped: Option<String>,
+    pub stopped: Option<Error>,
 }
 
 /// Pushes every pending record. Safe to run in several processes at once.
@@ -106,7 +106,7 @@ async fn note_settled(
     report: &mut SyncReport,
     pending: &LocalRecord,
     settled: Result<Settled, DatabaseError>,
-) -> Result<Option<String>> {
+) -> Result<Option<Error>> {
     let fault = match settled {
         Ok(settled) => {
             core.breaker.success();
@@ -118,7 +118,7 @@ async fn note_settled(
                 Settled::Superseded => report.lost += 1,
                 Settled::DeadLetter => report.dead_letters += 1,
                 Settled::Gone => {}
-                Settled::Blocked(error) => report.blocked.push((pending.owner.clone(), error.to_string())),
+                Settled::Blocked(error) => report.blocked.push((pending.owner.clone(), error)),
             }
             return Ok(None);
         }
@@ -132,9 +132,9 @@ async fn note_settled(
     let is_away = core.note(&fault).await || fault.outcome == Outcome::TakesNoWrites;
     // what is wrong with the table or the keyring is wrong for every record
     if is_away || matches!(kind, ErrorKind::Configuration | ErrorKind::Schema | ErrorKind::WrongKeyring) {
-        return Ok(Some(fault.error.to_string()));
+        return Ok(Some(fault.error));
     }
-    report.blocked.push((pending.owner.clone(), fault.error.to_string()));
+    report.blocked.push((pending.owner.clone(), fault.error));
     Ok(None)
 }
 

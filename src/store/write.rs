@@ -148,7 +148,7 @@ impl<'a> Write<'a> {
         };
         match &self.unknown {
             // reading back went well each time: the server is there, and this row is not to be had
-            Some(unknown) => Err(DatabaseError::new(Outcome::TakesNoWrites, unknown.error.copy())),
+            Some(unknown) => Err(DatabaseError::new(Outcome::TakesNoWrites, unknown.error.clone())),
             None => Err(last.unwrap_or_else(|| busy().into())),
         }
     }
@@ -387,10 +387,11 @@ fn still_unknown(fault: DatabaseError, unknown: Option<&DatabaseError>) -> Datab
         (None, _) | (_, Outcome::Ambiguous) => fault,
         // another writer has replaced it since, or it never arrived
         (Some(_), Outcome::Reject) if fault.error.kind() == ErrorKind::Conflict => fault,
-        (Some(unknown), Outcome::Fallback) => DatabaseError::new(Outcome::Ambiguous, unknown.error.copy()),
+        (Some(unknown), Outcome::Fallback) => DatabaseError::new(Outcome::Ambiguous, unknown.error.clone()),
         (Some(_), outcome) => {
             let message = format!("{}; an earlier attempt may have been applied", fault.error);
-            DatabaseError::new(outcome, Error::new(ErrorKind::OutcomeUnknown, message))
+            let error = Error::new(ErrorKind::OutcomeUnknown, message);
+            DatabaseError::new(outcome, error.with_details_of(&fault.error))
         }
     }
 }

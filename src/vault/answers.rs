@@ -8,6 +8,7 @@ use crate::record::values::Values;
 use crate::record::version::Version;
 use crate::retell::config::RetellConfig;
 use crate::store::core::{LoadedRecord, StoredRecord};
+use crate::store::degraded::Degraded;
 
 /// What became of a store.
 #[derive(Debug, Clone)]
@@ -20,7 +21,7 @@ pub struct Stored {
     /// Where every field that was set is.
     pub places: Vec<(Field, Place)>,
     /// Why the record is in the local file although a database was named.
-    pub degraded: Option<String>,
+    pub degraded: Option<Degraded>,
     /// Why records that could not be read were replaced. Their text is kept in the local file.
     pub replaced: Vec<String>,
 }
@@ -34,6 +35,7 @@ impl From<StoredRecord> for Stored {
 
 /// Where an answer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Source {
     /// The database.
     Database,

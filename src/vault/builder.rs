@@ -38,7 +38,8 @@ use crate::vault::Vault;
 #[must_use = "call build"]
 pub struct VaultBuilder<C = RetellConfig> {
     keyring: Keyring,
-    source: DatabaseSource,
+    url: Option<String>,
+    pool: Option<PgPool>,
     local: Option<PathBuf>,
     layout: Layout,
     fallback: Fallback,
@@ -49,12 +50,6 @@ pub struct VaultBuilder<C = RetellConfig> {
     /// Of a vault in memory.
     faults: Option<Faults>,
     credentials: PhantomData<fn() -> C>,
-}
-
-enum DatabaseSource {
-    None,
-    Url(String),
-    Pool(PgPool),
 }
 
 impl Vault {
@@ -69,7 +64,8 @@ impl<C: Credentials> VaultBuilder<C> {
     fn new(keyring: Keyring) -> Self {
         Self {
             keyring,
-            source: DatabaseSource::None,
+            url: None,
+            pool: None,
             local: None,
             layout: Layout::of::<C>(),
             fallback: Fallback::default(),
@@ -92,7 +88,8 @@ impl<C: Credentials> VaultBuilder<C> {
     pub fn credentials<D: Credentials>(self) -> VaultBuilder<D> {
         VaultBuilder {
             keyring: self.keyring,
-            source: self.source,
+            url: self.url,
+            pool: self.pool,
             local: self.local,
             layout: Layout::of::<D>(),
             fallback: self.fallback,
@@ -105,15 +102,15 @@ impl<C: Credentials> VaultBuilder<C> {
         }
     }
 
-    /// Uses the database at a URL, with a pool of the vault's own of at most 10 connections.
+    /// Uses the database at a URL, with a pool of the vault's own of at most 10 connections. Instead of [`pool`](Self::pool).
     pub fn postgres(mut self, url: impl Into<String>) -> Self {
-        self.source = DatabaseSource::Url(url.into());
+        self.url = Some(url.into());
         self
     }
 
-    /// Uses the service's own pool.
+    /// Uses the service's own pool. Instead of [`postgres`](Self::postgres).
     pub fn pool(mut self, pool: PgPool) -> Self {
-        self.source = DatabaseSource::Pool(pool);
+        self.pool = Some(pool);
         self
     }
 
@@ -167,7 +164,7 @@ impl<C: Credentials> VaultBuilder<C> {
     ///
     /// # Errors
     /// `Configuration` for a keyring that was [prepared](Keyring::prepare) and not saved (call
-    /// [`init`](Self::init) for it); `KeyringMissing` for one whose file is gone. `WrongKeyring`; `LocalStore`,
+    /// [`init`](Self::init) for it), and for both a URL and a pool; `KeyringMissing` for one whose file is gone. `WrongKeyring`; `LocalStore`,
     /// `LocalCorrupt`; `Configuration` for a layout or a local file of another kind of credentials; `Configuration` and
     /// `Schema` for a database that answers and cannot be used, since falling back would hide that for weeks.
     pub async fn build(self) -> Result<Vault<C>> {
@@ -199,10 +196,18 @@ impl<C: Credentials> VaultBuilder<C> {
             return Err(Error::new(ErrorKind::Configuration, message)
                 .with_hint("make it with `Layout::of`, for the type of the credentials"));
         }
-        let database = match self.source {
-            DatabaseSource::None => None,
-            DatabaseSource::Url(url) => Some(Database::from_url(&url, self.pooler, self.timeouts)?),
-            DatabaseSource::Pool(pool) => Some(Database::from_pool(pool, self.pooler, self.timeouts)),
+        let database = match (self.url, self.pool) {
+            (None, None) => None,
+            (Some(url), None) => Some(Database::from_url(&url, self.pooler, self.timeouts)?),
+            (None, Some(pool)) => Some(Database::from_pool(pool, self.pooler, self.timeouts)),
+            // they may be two databases, and which one was meant cannot be guessed
+            (Some(_), Some(_)) => {
+                return Err(Error::new(
+                    ErrorKind::Configuration,
+                    "the vault has both a database URL and a pool",
+                )
+                .with_hint("call either postgres or pool, not both"));
+            }
         };
         let local = match (&self.local, &self.faults) {
             (_, Some(_)) => Some(LocalFile::in_memory().await?),
@@ -259,7 +264,7 @@ async fn check_canaries(local: &LocalFile, keyring: &Keyring) -> Result<()> {
                 local.path().display(),
                 keyring.path().display()
             );
-            return Err(Error::new(ErrorKind::WrongKeyring, message));
+            return Err(Error::new(ErrorKind::WrongKeyring, message).with_key_number(id.0));
         }
     }
     let is_new = |key: &&RootKey| {

@@ -11,6 +11,7 @@ use crate::vault::answers::credentials;
 
 /// What was erased from the local file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Forgotten {
     /// Records that the database had not got yet, or that lay only here.

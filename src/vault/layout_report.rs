@@ -49,6 +49,7 @@ pub struct FieldReport {
 
 /// Something that is not as the layout says.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Contradiction {
     /// The member of the layout file: `columns.api_key`.

@@ -6,7 +6,9 @@ use std::time::Instant;
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 
-use crate::error::Result;
+#[cfg(feature = "cli")]
+use crate::display::displayed;
+use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::KeyInfo;
 use crate::layout::layout::Layout;
 use crate::layout::placement::{Place, Placement};
@@ -50,7 +52,7 @@ pub struct DatabaseStatus {
     /// Whether it answers.
     pub reachable: bool,
     /// What is wrong: why it does not answer, or why nothing can be stored in it.
-    pub problem: Option<String>,
+    pub problem: Option<Error>,
     /// Whether every operation runs in a transaction of its own, for a transaction pooler.
     pub transaction_pooler: bool,
     /// Whether the server waits for its disk (`fsync`); absent when it does not answer. Where it does not, a crash of its machine
@@ -69,9 +71,11 @@ pub struct DatabaseStatus {
 
 /// A column that the vault does not use without consent.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LeftAlone {
     /// The field that it could hold. Its value is sealed instead.
+    #[cfg_attr(feature = "cli", serde(serialize_with = "displayed"))]
     pub field: Field,
     /// The name of the column.
     pub column: String,
@@ -164,7 +168,7 @@ async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field,
             if status.reachable {
                 status.fsync = waits_for_disk(postgres).await;
             }
-            status.problem = Some(fault.error.to_string());
+            status.problem = Some(fault.error);
             return status;
         }
     };
@@ -177,8 +181,8 @@ async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field,
     status.not_looked_at = outside_of_layout(postgres, &plan).await;
     status.problem = match problem(postgres, &plan) {
         None => match postgres.database.takes_writes().await {
-            Ok(false) => Some(postgres.database.why_read_only().await.to_string()),
-            _ => wrong_keyring(core).await.map(|error| error.to_string()),
+            Ok(false) => Some(postgres.database.why_read_only().await),
+            _ => wrong_keyring(core).await,
         },
         problem => problem,
     };
@@ -186,11 +190,11 @@ async fn database_status(core: &Core, postgres: &Postgres, writes: &mut [(Field,
 }
 
 /// Why nothing can be stored in the table.
-fn problem(postgres: &Postgres, plan: &Plan) -> Option<String> {
+fn problem(postgres: &Postgres, plan: &Plan) -> Option<Error> {
     let found = plan.some_table(postgres.layout()).and_then(|_| postgres.check_writable(plan));
     match found {
-        Err(error) => Some(error.to_string()),
-        Ok(()) => plan.placement.is_local().then(|| postgres.no_room()),
+        Err(error) => Some(error),
+        Ok(()) => plan.placement.is_local().then(|| Error::new(ErrorKind::Schema, postgres.no_room())),
     }
 }
 

@@ -118,7 +118,7 @@ async fn the_answer_in_json_is_that_of_put() {
     let version = version(&home);
     assert_eq!(
         set,
-        json!({ "stored": stored, "degraded": false, "reason": null, "version": version, "rows": 1 })
+        json!({ "stored": stored, "degraded": false, "cause": null, "reason": null, "version": version, "rows": 1 })
     );
 }
 

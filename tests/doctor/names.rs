@@ -45,7 +45,7 @@ async fn no_name_forges_a_finding_and_each_fix_runs_as_printed() {
         let clinic = Clinic::new().await;
         let planted = Planted { id, plant: plant.leak() };
         for finding in clinic.finds_and_mends(&planted).await {
-            let sql = finding.mend.text();
+            let sql = finding.fix.text();
             assert!(is_plain(&finding.object) && is_plain(&finding.meaning), "{finding:?}");
             assert!(finding.object.contains(r"\u{"), "{finding:?}");
             assert!(sql.lines().all(|line| is_plain(line) && line.ends_with(';')), "{sql}");

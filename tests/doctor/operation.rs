@@ -97,7 +97,7 @@ async fn what_waits_in_the_local_file() {
     let findings = found(&vault).await;
     assert_eq!((ids(&findings), findings[0].severity), (vec!["pending_records"], Severity::Notice));
     assert_eq!((findings[0].count, findings[0].owners.as_slice()), (Some(1), &["user-a".to_owned()][..]));
-    assert_eq!(findings[0].mend, Fix::Command("retell-vault sync".to_owned()));
+    assert_eq!(findings[0].fix, Fix::Command("retell-vault sync".to_owned()));
     vault.sync().await.unwrap();
     assert_eq!(ids(&found(&vault).await), [] as [&str; 0]);
 }
@@ -125,7 +125,7 @@ async fn what_waits_for_long_and_what_the_database_refused() {
 
 /// Runs the command of a finding, as a shell does.
 fn run(finding: &Finding) {
-    let Fix::Command(command) = &finding.mend else { panic!("{finding:#?}") };
+    let Fix::Command(command) = &finding.fix else { panic!("{finding:#?}") };
     assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
 }
 

@@ -97,7 +97,7 @@ async fn a_role_without_grants_and_a_column_that_is_computed() {
     let clinic = clinic.by(&role.url);
     let findings = clinic.finds_and_mends(&Planted { id: "missing_grant", plant: "" }).await;
     assert!(
-        findings[0].mend.text().contains(";\nGRANT UPDATE (\"encrypted_retell_api_key\")"),
+        findings[0].fix.text().contains(";\nGRANT UPDATE (\"encrypted_retell_api_key\")"),
         "{findings:#?}"
     );
 
@@ -111,7 +111,7 @@ async fn a_role_without_grants_and_a_column_that_is_computed() {
         )
         .await;
     let findings = clinic.finds_only("column_generated").await;
-    assert!(matches!(findings[0].mend, Fix::Advice(_)) && findings[0].object.ends_with("phone_number"));
+    assert!(matches!(findings[0].fix, Fix::Advice(_)) && findings[0].object.ends_with("phone_number"));
 }
 
 #[tokio::test]

@@ -89,7 +89,7 @@ impl World<'_> {
 
     /// The answer to a write of which everything may be expected.
     pub fn note_store(&mut self, h: usize, id: Id, stored: Result<Stored, Error>) {
-        let brief = stored.as_ref().map(|stored| (stored.version, stored.rows, stored.degraded.as_deref()));
+        let brief = stored.as_ref().map(|stored| (stored.version, stored.rows, stored.degraded.clone()));
         self.say(format!("    write {id} on host {h}: {brief:?}"));
         match stored {
             Ok(stored) => self.note_stored(h, id, stored.version, stored.degraded.is_some()),
@@ -493,6 +493,7 @@ impl World<'_> {
                 self.model.saw(o, h, id);
                 self.reached(h);
             }
+            other => panic!("a place that the model does not know: {other:?}"),
         }
     }
 

@@ -87,6 +87,7 @@ async fn a_planted_function_is_not_used() {
         let error = apply(&vault, &plan(&vault, Profile::FullProfile).await).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Schema, "{function}: {error:?}");
         assert!(error.to_string().contains("belongs to another role"), "{function}: {error:?}");
+        assert!(error.sqlstate().is_some_and(|code| code.len() == 5), "{function}: {error:?}");
         stage.db.exec(&format!("DROP FUNCTION {function}")).await;
         migrate(&vault, Profile::FullProfile).await;
         roll_back(&vault).await.unwrap();

@@ -112,7 +112,7 @@ impl Clinic {
 
     /// Runs the SQL of a finding as the command prints it: one statement on a line, and further in.
     pub async fn mend(&self, finding: &Finding) {
-        match &finding.mend {
+        match &finding.fix {
             Fix::Sql(sql) => {
                 // so that a test of every documented one is a test of every one
                 assert!(

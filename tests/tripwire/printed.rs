@@ -41,7 +41,7 @@ async fn what_is_printed_calls_nothing_that_was_planted() {
         vault.schema().plan(Wanted::from(Profile::FullProfile).remove_duplicates()).await.unwrap().script();
     vault.close().await;
     let mut counters = Counters::of(&db).await;
-    let fixes = diagnosis.findings.iter().filter_map(|finding| match &finding.mend {
+    let fixes = diagnosis.findings.iter().filter_map(|finding| match &finding.fix {
         // roles belong to the server, and to other tests
         Fix::Sql(sql) if finding.id != "bypasses_row_security" => Some((finding.id, sql.as_str())),
         _ => None,

@@ -36,21 +36,8 @@ async fn examine(global: &Global, options: &DoctorOptions) -> Result<Diagnosis, 
 fn as_json(diagnosis: &Diagnosis) -> Value {
     json!({
         "health": diagnosis.health().as_str(),
-        "findings": diagnosis.findings.iter().map(finding_json).collect::<Vec<_>>(),
+        "findings": diagnosis.findings,
         "notes": diagnosis.notes,
-    })
-}
-
-fn finding_json(finding: &Finding) -> Value {
-    json!({
-        "id": finding.id,
-        "area": finding.area.as_str(),
-        "severity": finding.severity.as_str(),
-        "object": finding.object,
-        "meaning": finding.meaning,
-        "count": finding.count,
-        "owners": finding.owners,
-        "mend": { "kind": finding.mend.kind(), "text": finding.mend.text() },
     })
 }
 
@@ -83,16 +70,16 @@ fn totals(findings: &[Finding]) -> String {
 }
 
 fn finding_text(finding: &Finding) -> String {
-    let Finding { severity, area, id, object, meaning, mend, .. } = finding;
+    let Finding { severity, area, id, object, meaning, fix, .. } = finding;
     let mut text = print::indented(0, &format!("{}: {id} ({}), {object}", severity.as_str(), area.as_str()));
     text.push_str(&print::indented(2, meaning));
     if let Some(concerned) = concerned(finding) {
         text.push_str(&print::indented(2, &concerned));
     }
-    let (how, what) = match mend {
+    let (how, what) = match fix {
         Fix::Sql(sql) => ("mend it with this SQL:", print::statements(4, sql)),
         Fix::Command(command) => ("mend it with this command:", print::indented(4, command)),
-        _ => ("what to do:", print::indented(4, mend.text())),
+        _ => ("what to do:", print::indented(4, fix.text())),
     };
     text + &print::indented(2, how) + &what
 }

@@ -110,7 +110,6 @@ fn as_json(global: &Global, report: &LayoutReport) -> Value {
         let shown = json!({ "place": field.place.kind(), "column": field.place.column(), "sealed": field.is_sealed, "why": field.why });
         (field.field.to_string(), shown)
     };
-    let contradiction = |found: &Contradiction| json!({ "member": found.member, "problem": found.problem, "hint": found.hint });
     json!({
         "layout": used_file(global),
         "database": report.address,
@@ -120,7 +119,7 @@ fn as_json(global: &Global, report: &LayoutReport) -> Value {
         "rows": report.rows.map(|rows| rows.as_str()),
         "fields": report.fields.iter().map(field).collect::<Map<_, _>>(),
         "not_touched": report.not_touched,
-        "contradictions": report.contradictions.iter().map(contradiction).collect::<Vec<_>>(),
+        "contradictions": report.contradictions,
         "not_looked_at": report.not_looked_at,
     })
 }

@@ -112,7 +112,7 @@ fn state(state: RecordState) -> &'static str {
 
 fn problem(state: RecordState) -> Option<String> {
     match state {
-        RecordState::Unreadable(kind) => Some(print::kind(kind)),
+        RecordState::Unreadable(kind) => Some(kind.as_str().to_owned()),
         RecordState::Unusable => Some("invalid_id".to_owned()),
         _ => None,
     }

@@ -108,18 +108,6 @@ pub fn statements(by: usize, sql: &str) -> String {
     sql.lines().map(|line| indented(by, line)).collect()
 }
 
-/// `UnknownKey` as `unknown_key`.
-pub fn kind(kind: retell_vault::ErrorKind) -> String {
-    let mut words = String::new();
-    for char in format!("{kind:?}").chars() {
-        if char.is_ascii_uppercase() && !words.is_empty() {
-            words.push('_');
-        }
-        words.push(char.to_ascii_lowercase());
-    }
-    words
-}
-
 /// `1 row`, `2 rows`.
 pub fn count(number: u64, thing: &str) -> String {
     match number {
@@ -174,8 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_and_counts_are_words() {
-        assert_eq!(kind(retell_vault::ErrorKind::UnknownKey), "unknown_key");
+    fn counts_are_words() {
         assert_eq!([count(0, "row"), count(1, "row"), count(2, "row")], ["0 rows", "1 row", "2 rows"]);
     }
 

@@ -2,8 +2,8 @@
 
 use retell_vault::config::Field;
 use retell_vault::layout::Place;
-use retell_vault::records::Version;
-use retell_vault::sync::SyncReport;
+use retell_vault::records::{Degraded, Version};
+use retell_vault::sync::{Forgotten, SyncReport};
 use retell_vault::{Loaded, Owner, Stored};
 use serde_json::{Map, Value, json};
 use zeroize::{Zeroize, Zeroizing};
@@ -72,7 +72,8 @@ pub async fn delete(global: &Global, delete: &DeleteArgs) -> Result<(), Failure>
         true => print::json(&json!({
             "deleted": true,
             "degraded": stored.degraded.is_some(),
-            "reason": stored.degraded,
+            "cause": stored.degraded.as_ref().map(Degraded::as_str),
+            "reason": stored.degraded.as_ref().map(Degraded::to_string),
             "version": stored.version.to_string(),
             "rows": stored.rows,
         })),
@@ -84,9 +85,9 @@ pub async fn delete(global: &Global, delete: &DeleteArgs) -> Result<(), Failure>
 pub async fn forget(global: &Global, owner: &OwnerArgs) -> Result<(), Failure> {
     let owner = owner.owner()?;
     let forgotten = session::vault(global).await?.forget(&owner).await?;
-    let (pending, replicas, kept) = (forgotten.pending, forgotten.replicas, forgotten.kept);
+    let Forgotten { pending, replicas, kept, .. } = forgotten;
     match global.json {
-        true => print::json(&json!({ "pending": pending, "replicas": replicas, "kept": kept })),
+        true => print::json(&json!(forgotten)),
         false => print::line(&format!(
             "erased of {owner} in the local file: {pending} pending, {replicas} copies, {kept} kept aside"
         )),
@@ -162,7 +163,8 @@ pub fn stored_json(stored: &Stored) -> Value {
     json!({
         "stored": places_json(&stored.places),
         "degraded": stored.degraded.is_some(),
-        "reason": stored.degraded,
+        "cause": stored.degraded.as_ref().map(Degraded::as_str),
+        "reason": stored.degraded.as_ref().map(Degraded::to_string),
         "version": stored.version.to_string(),
         "rows": stored.rows,
     })
@@ -191,7 +193,7 @@ pub fn place_row(global: &Global, (field, place): &(Field, Place)) -> [String; 3
 pub fn report_json(report: &SyncReport) -> Value {
     let blocked = report.blocked.iter().map(|(owner, reason)| {
         let tenant = owner.tenant_id().map(|tenant| tenant.as_str());
-        json!({ "user": owner.user_id().as_str(), "tenant": tenant, "reason": reason })
+        json!({ "user": owner.user_id().as_str(), "tenant": tenant, "kind": reason.kind().as_str(), "reason": reason.to_string() })
     });
     json!({
         "pushed": report.pushed,
@@ -199,7 +201,7 @@ pub fn report_json(report: &SyncReport) -> Value {
         "overwritten": report.overwritten,
         "dead_letters": report.dead_letters,
         "blocked": blocked.collect::<Vec<_>>(),
-        "stopped": report.stopped,
+        "stopped": report.stopped.as_ref().map(ToString::to_string),
     })
 }
 

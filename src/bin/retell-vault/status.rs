@@ -24,7 +24,7 @@ pub async fn status(global: &Global) -> Result<(), Failure> {
             "local": status.local.as_ref().map(local_json),
             "kept": kept.iter().map(kept_json).collect::<Vec<_>>(),
             "keyring": status.keyring.display().to_string(),
-            "keys": status.keys.iter().map(key_json).collect::<Vec<_>>(),
+            "keys": status.keys,
             "out_of_reach": status.out_of_reach,
         })),
         false => print::out(&as_text(global, &status, &kept)),
@@ -36,16 +36,15 @@ fn database_json(database: &DatabaseStatus) -> Value {
         let fields: Vec<_> = slot.fields.iter().map(|field| field.name()).collect();
         json!({ "column": slot.column, "type": slot_type(slot.json), "fields": fields })
     };
-    let left_alone = |left: &retell_vault::status::LeftAlone| json!({ "field": left.field.name(), "column": left.column, "adopt": left.adopt });
     json!({
         "address": database.address,
         "table": database.table,
         "reachable": database.reachable,
-        "problem": database.problem,
+        "problem": database.problem.as_ref().map(ToString::to_string),
         "transaction_pooler": database.transaction_pooler,
         "fsync": database.fsync,
         "slots": database.slots.iter().map(slot).collect::<Vec<_>>(),
-        "left_alone": database.left_alone.iter().map(left_alone).collect::<Vec<_>>(),
+        "left_alone": database.left_alone,
         "not_looked_at": database.not_looked_at,
     })
 }
@@ -70,17 +69,6 @@ fn kept_json(kept: &KeptRecord) -> Value {
         "why": why(kept.why),
         "reason": kept.reason,
         "at": kept.at,
-    })
-}
-
-/// What may be known about a key.
-pub fn key_json(key: &KeyInfo) -> Value {
-    json!({
-        "id": key.id.to_string(),
-        "state": key.state.as_str(),
-        "created_at": key.created_at,
-        "state_since": key.state_since,
-        "fingerprint": key.fingerprint,
     })
 }
 
@@ -121,7 +109,7 @@ fn database_rows(database: Option<&DatabaseStatus>) -> Vec<[String; 2]> {
     if database.fsync == Some(false) {
         rows.push(row("fsync", "off: a crash of the server's machine may lose what was acknowledged"));
     }
-    rows.extend(database.problem.as_ref().map(|problem| row("problem", problem)));
+    rows.extend(database.problem.as_ref().map(|problem| row("problem", &problem.to_string())));
     if !database.not_looked_at.is_empty() {
         rows.push(row("not looked at", &token_count::some(&database.not_looked_at)));
     }

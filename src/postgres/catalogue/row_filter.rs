@@ -39,17 +39,24 @@ impl RowFilter {
         let table = layout.table_name();
         let column = |name: &String| {
             let found = columns.iter().find(|column| column.name == *name).ok_or_else(|| {
-                let name = shown(name);
-                wrong(format!("table {table} has no column {name}, which the filter of the layout names"))
+                let message = format!(
+                    "table {table} has no column {}, which the filter of the layout names",
+                    shown(name)
+                );
+                wrong(name, message)
             })?;
             match found.generated {
-                true => Err(wrong(format!("column {name} of {table} is generated, and cannot be a filter"))),
+                true => {
+                    Err(wrong(name, format!("column {name} of {table} is generated, and cannot be a filter")))
+                }
                 false => Ok(found),
             }
         };
         let constant = |(name, value): &(String, FilterValue)| constant(&table, column(name)?, value);
         let never_null = |name: &String| match column(name)?.not_null {
-            true => Err(wrong(format!("column {name} of {table} is never null, so no row would count"))),
+            true => {
+                Err(wrong(name, format!("column {name} of {table} is never null, so no row would count")))
+            }
             false => Ok(quote(name)),
         };
         Ok(Self {
@@ -211,9 +218,10 @@ fn printed_type(kind: &str) -> &str {
 fn constant(table: &str, column: &TableColumn, value: &FilterValue) -> Result<Constant> {
     let Some((kind, literal)) = as_sql(column, value) else {
         let (name, kind) = (&column.name, &column.kind);
-        return Err(wrong(format!(
+        let message = format!(
             "column {name} of {table} has type {kind}, and never holds the constant that the filter of the layout has for it"
-        )));
+        );
+        return Err(wrong(name, message));
     };
     let (of_enum, is_plain) = (column.enum_type.clone(), column.is_of_built_in(kind));
     Ok(Constant { column: quote(&column.name), kind, literal, of_enum, is_plain })
@@ -243,8 +251,9 @@ pub(crate) fn can_hold(column: &TableColumn, value: &FilterValue) -> bool {
     as_sql(column, value).is_some()
 }
 
-fn wrong(message: String) -> Error {
+fn wrong(column: &str, message: String) -> Error {
     Error::new(ErrorKind::Schema, message)
+        .with_column(column)
         .with_hint("name another column in the filter, with a constant of its type, or leave the filter out")
 }
 

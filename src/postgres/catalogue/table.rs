@@ -132,6 +132,7 @@ pub(crate) fn id_kind(layout: &Layout, columns: &[TableColumn], name: &str) -> R
     let table = layout.table_name();
     let Some(column) = columns.iter().find(|column| column.name == name) else {
         let error = Error::new(ErrorKind::Schema, format!("table {table} has no column {}", shown(name)));
+        let error = error.with_column(name);
         return Err(error
             .with_hint("name the column that holds the id (`--user-column`, `--tenant-column`)")
             .into());
@@ -142,7 +143,7 @@ pub(crate) fn id_kind(layout: &Layout, columns: &[TableColumn], name: &str) -> R
     IdKind::of(base, column.deterministic).map_err(|reason| {
         let message = format!("column {name} of {table} has type {}: {reason}", column.kind);
         let hint = "an id column must be text, varchar, uuid, smallint, integer, bigint or a domain over one of them, with a deterministic collation; a tenant may be an enum";
-        Error::new(ErrorKind::Schema, message).with_hint(hint).into()
+        Error::new(ErrorKind::Schema, message).with_column(name).with_hint(hint).into()
     })
 }
 
@@ -156,9 +157,9 @@ fn rows(layout: &Layout, columns: &[TableColumn]) -> Result<Rows> {
             layout.user_column,
             layout.table_name()
         );
-        return Err(
-            Error::new(ErrorKind::Schema, message).with_hint("set `rows = \"existing\"` in the layout")
-        );
+        return Err(Error::new(ErrorKind::Schema, message)
+            .with_column(&layout.user_column)
+            .with_hint("set `rows = \"existing\"` in the layout"));
     }
     let numbered = user.is_some_and(|column| column.identity || column.referenced);
     let is_theirs = layout.user_column == "id" || is_computed || numbered;

@@ -106,7 +106,7 @@ impl DatabaseError {
 
     /// The same for another caller.
     pub(crate) fn copy(&self) -> Self {
-        Self { error: self.error.copy(), ..*self }
+        Self { error: self.error.clone(), ..*self }
     }
 
     /// A time-out that we set ourselves.
@@ -196,7 +196,11 @@ fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> DatabaseErro
     let mut fault = DatabaseError::new(outcome, described);
     // what a trigger says of its own tables may be otherwise next time
     fault.is_for_good = code.starts_with("23") && refusal.function.is_none();
-    fault.error = refusal.name(fault.error).with_source(Reduced { code, refusal });
+    let mut named = refusal.name(fault.error).with_sqlstate(&code);
+    if let Some(column) = &refusal.column {
+        named = named.with_column(column);
+    }
+    fault.error = named.with_source(Reduced { code, refusal });
     fault
 }
 

@@ -52,8 +52,8 @@ pub(crate) struct FoundRecords {
     pub(crate) parts: Vec<(KeyId, Field)>,
     /// The columns that hold text which is not ours.
     pub(crate) unrecognised: Vec<String>,
-    /// The JSONB column holds neither an object nor null; it is never written.
-    pub(crate) json_is_unrecognised: bool,
+    /// The JSONB column, where it holds neither an object nor null; it is never written.
+    pub(crate) unrecognised_json: Option<String>,
     /// The JSONB column takes too much room to be read; it is never written.
     pub(crate) json_is_too_long: bool,
 }
@@ -86,7 +86,9 @@ impl FoundRecords {
                 SlotText::Damaged(error) => self.records.push(FoundRecord {
                     version: None,
                     key: None,
-                    record: Err(error.about(format_args!("column {}", slot.column))),
+                    record: Err(error
+                        .about(format_args!("column {}", slot.column))
+                        .with_column(slot.column.to_string())),
                     ahead: false,
                 }),
             }
@@ -109,7 +111,9 @@ impl FoundRecords {
                 ahead: version.is_ahead_of(now),
             });
         }
-        self.json_is_unrecognised |= row.json == JsonState::Unrecognised;
+        if row.json == JsonState::Unrecognised {
+            self.unrecognised_json = Some(json_column(slots).to_owned());
+        }
         if row.json == JsonState::TooLong {
             self.json_is_too_long = true;
             self.records.push(FoundRecord {
@@ -123,15 +127,19 @@ impl FoundRecords {
 
     /// The error for text that is not ours, if there is any.
     pub(crate) fn unrecognised_error(&self) -> Option<Error> {
-        if self.json_is_unrecognised {
+        if let Some(column) = &self.unrecognised_json {
             let message = "the JSONB config column holds neither an object nor null";
             let hint = "it belongs to other code and is never overwritten: set it to an object or NULL, or name another config column";
-            return Some(Error::new(ErrorKind::ForeignValue, message).with_hint(hint));
+            return Some(Error::new(ErrorKind::ForeignValue, message).with_column(column).with_hint(hint));
         }
-        let columns = self.unrecognised.join(", ");
-        (!columns.is_empty()).then(|| {
+        let error = |columns: String| {
             Error::new(ErrorKind::ForeignValue, format!("text that the vault did not write is in {columns}"))
-        })
+        };
+        match self.unrecognised.as_slice() {
+            [] => None,
+            [column] => Some(error(column.to_string()).with_column(column.to_string())),
+            columns => Some(error(columns.join(", "))),
+        }
     }
 
     /// The record to answer with.
@@ -150,10 +158,15 @@ impl FoundRecords {
     }
 }
 
+fn json_column(slots: &[Slot]) -> &str {
+    slots.iter().find(|slot| slot.json).map_or("", |slot| &slot.column)
+}
+
 pub(crate) fn json_too_long(slots: &[Slot]) -> Error {
-    let column = slots.iter().find(|slot| slot.json).map_or("", |slot| &slot.column);
+    let column = json_column(slots);
     let message = format!("column {column} holds more than 256 KiB on disk, and is not read");
     Error::new(ErrorKind::Malformed, message)
+        .with_column(column)
         .with_hint("move what the application keeps there to another column")
 }
 

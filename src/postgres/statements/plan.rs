@@ -248,7 +248,7 @@ impl Postgres {
         let hint = format!(
             "GRANT UPDATE ({column}) ON the table to the role that connects; a generated column cannot be used"
         );
-        Err(Error::new(ErrorKind::AccessDenied, message).with_hint(hint))
+        Err(Error::new(ErrorKind::AccessDenied, message).with_column(column.to_string()).with_hint(hint))
     }
 
     /// # Errors

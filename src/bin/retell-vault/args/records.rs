@@ -191,7 +191,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=10_000))]
     pub limit: u32,
     /// Only owners after this one: the `user` of any entry of the page before, also one that is no valid id
-    #[arg(long, value_name = "USER", visible_alias = "after-user")]
+    #[arg(long, value_name = "USER")]
     after: Option<String>,
     /// The tenant of that entry
     #[arg(long, value_name = "TENANT", requires = "after")]

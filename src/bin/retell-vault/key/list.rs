@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::args::global::Global;
 use crate::failure::Failure;
-use crate::{print, session, status, token_count};
+use crate::{print, session, token_count};
 
 /// Lists the keys. Without the database, or without a local file that fits, there are still the keys.
 pub async fn list(global: &Global) -> Result<(), Failure> {
@@ -44,7 +44,7 @@ fn unknown(keys: &[KeyInfo], token_counts: Option<&TokenCounts>) -> Vec<(String,
 
 fn as_json(keyring: &Keyring, keys: &[KeyInfo], token_counts: Option<&TokenCounts>) -> Value {
     let known = keys.iter().map(|key| {
-        let mut object = status::key_json(key);
+        let mut object = json!(key);
         object["tokens"] = json!(token_counts.map(|token_counts| token_counts.tokens_of(key.id)));
         object
     });

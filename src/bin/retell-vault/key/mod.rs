@@ -14,7 +14,7 @@ use crate::args::keys::{DestroyArgs, KeyArgs, KeyCommand, RewrapArgs};
 use crate::failure::Failure;
 use crate::progress::{RowProgress, unless_interrupted};
 use crate::secret::{self, Purpose};
-use crate::{print, session, status, token_count};
+use crate::{print, session, token_count};
 
 const COPY: &str = "back the keyring file up, and copy it to every host that has one";
 
@@ -109,7 +109,7 @@ async fn destroy(global: &Global, options: &DestroyArgs) -> Result<(), Failure> 
     let Destruction { key, outside, .. } = destroyed.ok_or_else(interrupted)?.map_err(not_destroyed)?;
     let path = keyring.path().display().to_string();
     if global.json {
-        let object = json!({ "keyring": path, "key": status::key_json(&key) });
+        let object = json!({ "keyring": path, "key": key });
         return print::json(&token_count::with_outside(object, &outside));
     }
     print::hint(
@@ -153,7 +153,7 @@ fn report(
 ) -> Result<(), Failure> {
     if global.json {
         let keyring = keyring.path().display().to_string();
-        return print::json(&json!({ "keyring": keyring, "key": status::key_json(key) }));
+        return print::json(&json!({ "keyring": keyring, "key": key }));
     }
     hints.iter().for_each(|hint| print::hint(hint));
     print::line(text)

@@ -46,7 +46,7 @@ pub fn tell(
 
 fn as_json(rotation: &Rotation, elapsed: Duration) -> Value {
     let causes: Map<_, _> =
-        rotation.unreadable.iter().map(|(kind, count)| (print::kind(*kind), json!(count))).collect();
+        rotation.unreadable.iter().map(|(kind, count)| (kind.as_str().to_owned(), json!(count))).collect();
     let mut object = members("done", &rotation.progress, elapsed);
     object.insert("complete".to_owned(), json!(rotation.complete));
     object.insert("key".to_owned(), json!(rotation.key.to_string()));
@@ -82,7 +82,7 @@ fn as_text(global: &Global, keys: &[KeyInfo], rotation: &Rotation, elapsed: Dura
 /// `2 unsealable, 1 unknown_key`.
 fn unreadable(rotation: &Rotation) -> Option<String> {
     let causes = rotation.unreadable.iter();
-    let causes: Vec<_> = causes.map(|(kind, count)| format!("{count} {}", print::kind(*kind))).collect();
+    let causes: Vec<_> = causes.map(|(kind, count)| format!("{count} {}", kind.as_str())).collect();
     (!causes.is_empty()).then(|| causes.join(", "))
 }
 

@@ -11,7 +11,6 @@ use rustix::fs::OFlags;
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
-use crate::print;
 
 const MEMBERS: [&str; 4] = ["kind", "owner", "place", "reason"];
 /// Longer than any line that we write.
@@ -79,7 +78,7 @@ impl Report {
         let line = json!({
             "owner": row.owner,
             "place": row.place,
-            "kind": print::kind(row.kind),
+            "kind": row.kind.as_str(),
             "reason": row.reason,
         });
         self.write(|file| writeln!(file, "{}", visible_json(&line.to_string())));

@@ -35,29 +35,10 @@ fn plan_json(plan: &SchemaPlan) -> Value {
     json!({
         "table": plan.table,
         "profile": plan.wanted().profile().as_str(),
-        "steps": plan.steps.iter().map(step_json).collect::<Vec<_>>(),
-        "blocked": plan.blocked.iter().map(blocked_json).collect::<Vec<_>>(),
+        "steps": plan.steps,
+        "blocked": plan.blocked,
         "notes": plan.notes,
     })
-}
-
-fn step_json(step: &Step) -> Value {
-    let instead = step.instead.as_ref();
-    json!({
-        "id": step.id,
-        "object": step.object,
-        "reason": step.reason,
-        "sql": step.sql,
-        "undo": step.undo,
-        "lock": step.lock.as_str(),
-        "rewrites": step.rewrites,
-        "concurrent": step.concurrent,
-        "instead": instead.map(|instead| json!({ "when": instead.when, "step": step_json(&instead.step) })),
-    })
-}
-
-fn blocked_json(blocked: &Blocked) -> Value {
-    json!({ "object": blocked.object, "reason": blocked.reason, "hint": blocked.hint })
 }
 
 fn plan_text(plan: &SchemaPlan) -> String {
