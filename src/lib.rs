@@ -131,15 +131,15 @@ pub mod connection {
 pub mod records {
     pub use crate::record::owner::{TenantId, UserId};
     pub use crate::record::version::Version;
-    pub use crate::store::core::{Expected, StoreOptions};
     pub use crate::store::degraded::Degraded;
+    pub use crate::store::options::{Expected, StoreOptions};
     pub use crate::vault::answers::Source;
     pub use crate::vault::owner_list::{ListEntry, ListPage, ListPosition, ListedOwner, RecordState};
 }
 
 /// Outages: what happens to a write while the database is down, and what the local file keeps.
 pub mod sync {
-    pub use crate::store::core::Fallback;
+    pub use crate::store::options::Fallback;
     pub use crate::store::sync::{BackgroundSync, SyncReport};
     pub use crate::vault::kept::{Forgotten, KeptReason, KeptRecord};
 }

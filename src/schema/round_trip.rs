@@ -25,8 +25,9 @@ use crate::record::record::Record;
 use crate::record::values::{Values, quoted};
 use crate::record::version::Version;
 use crate::schema::check_results::Checks;
-use crate::store::core::{Core, StoreOptions, StoreRequest};
+use crate::store::core::{Core, StoreRequest};
 use crate::store::judge::vouched;
+use crate::store::options::StoreOptions;
 use zeroize::Zeroizing;
 
 /// Triggers of the application find what they find on every other day: the statements of the vault are safe on

@@ -29,69 +29,12 @@ use crate::record::version::{Millis, Version};
 use crate::store::breaker::Breaker;
 use crate::store::degraded::Degraded;
 use crate::store::faults::Faults;
+use crate::store::options::{Fallback, StoreOptions};
 use crate::store::seen_records::SeenRecords;
 use crate::store::table_keyring::TableKeyring;
 
 /// How often a write is tried against moving targets before the caller hears of it.
 pub(crate) const ROUNDS: u32 = 5;
-
-/// What happens to a write that the database cannot take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Fallback {
-    /// It goes to the local file, sealed, and to the database when that returns.
-    #[default]
-    LocalFile,
-    /// It fails; nothing is kept locally.
-    Refuse,
-}
-
-/// What a store may overwrite. By default any older record that opens, and nothing else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct StoreOptions {
-    pub(crate) replace_unreadable: bool,
-    pub(crate) replace_foreign: bool,
-    pub(crate) expected: Option<Expected>,
-}
-
-/// What an owner must have for a store to be done. See [`StoreOptions::expect`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Expected {
-    /// The record of this version.
-    Version(Version),
-    /// No record, or one that was deleted.
-    Absent,
-}
-
-impl StoreOptions {
-    /// The defaults.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Overwrites a record that does not open: its key is unknown, its format is a later one, it is damaged, or it was
-    /// moved here from another owner. Its text is kept in the local file, if there is one.
-    pub fn replace_unreadable(mut self) -> Self {
-        self.replace_unreadable = true;
-        self
-    }
-
-    /// Overwrites text that the vault did not write, for good. Read and store it first.
-    pub fn replace_foreign(mut self) -> Self {
-        self.replace_foreign = true;
-        self
-    }
-
-    /// Stores only if the owner has what is expected, else nothing is written and the error is `Conflict`. What waits in the
-    /// local file for this owner is synchronised first. Nothing falls back to the local file.
-    ///
-    /// A record that waits in the local file of another host may still win later, if it is newer.
-    pub fn expect(mut self, expected: Expected) -> Self {
-        self.expected = Some(expected);
-        self
-    }
-}
 
 /// One thing to write: values, or none for a tombstone.
 #[derive(Clone, Copy)]

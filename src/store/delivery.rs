@@ -13,10 +13,11 @@ use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::FoundRows;
 use crate::record::record::Record;
 use crate::record::version::Millis;
-use crate::store::core::{Core, ROUNDS, StoreOptions, StoreRequest, pause};
+use crate::store::core::{Core, ROUNDS, StoreRequest, pause};
 use crate::store::fallback::{forget_seen, keep};
 use crate::store::judge::{Verdict, judge, keep_tokens, with_vouched};
 use crate::store::keyring_check::require_own_keyring;
+use crate::store::options::StoreOptions;
 use crate::store::push_rule::{Push, There, Waiting, push};
 
 const DAY: Millis = 24 * 60 * 60 * 1000;

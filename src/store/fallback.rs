@@ -8,10 +8,11 @@ use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
 use crate::record::record::Record;
 use crate::record::version::Version;
-use crate::store::core::{Core, Fallback, ROUNDS, StoreRequest, StoredRecord};
+use crate::store::core::{Core, ROUNDS, StoreRequest, StoredRecord};
 use crate::store::database_identity::identify_unless_known;
 use crate::store::degraded::Degraded;
 use crate::store::keyring_check::refuse_found_wrong;
+use crate::store::options::Fallback;
 
 pub(super) async fn fall_back(
     core: &Core,

@@ -12,8 +12,9 @@ use crate::record::plain::PlainTexts;
 use crate::record::record::Record;
 use crate::record::token::{KeyId, MAX_SLOT, Token, claims_to_be_token};
 use crate::record::version::Version;
-use crate::store::core::{Core, Expected, StoreOptions};
+use crate::store::core::Core;
 use crate::store::fallback::keep;
+use crate::store::options::{Expected, StoreOptions};
 
 /// What a write may do with the rows that are there.
 #[derive(Debug)]

@@ -10,10 +10,11 @@ use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::owner::Owner;
 use crate::record::record::Record;
 use crate::record::values::Values;
-use crate::store::core::{Core, LoadedRecord, ROUNDS, StoreOptions, StoreRequest, pause};
+use crate::store::core::{Core, LoadedRecord, ROUNDS, StoreRequest, pause};
 use crate::store::fallback::{forget_seen, pending, remember_stored};
 use crate::store::faults::{Call, Way, unreachable};
 use crate::store::keyring_check::explain;
+use crate::store::options::StoreOptions;
 use crate::store::reload::reload_keyring;
 
 const KEEPS_CHANGING: &str = "the schema of the table keeps changing";

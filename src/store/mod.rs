@@ -12,6 +12,7 @@ pub(crate) mod judge;
 pub(crate) mod keyring_check;
 pub(crate) mod load;
 pub(crate) mod modify;
+pub(crate) mod options;
 pub(crate) mod push_rule;
 pub(crate) mod reencrypt_local;
 pub(crate) mod reload;

@@ -16,10 +16,11 @@ use crate::record::owner::Owner;
 use crate::record::record::Record;
 use crate::record::values::Values;
 use crate::record::version::Version;
-use crate::store::core::{Change, Core, ROUNDS, StoreOptions, StoreRequest, StoredRecord, pause};
+use crate::store::core::{Change, Core, ROUNDS, StoreRequest, StoredRecord, pause};
 use crate::store::fallback::{keep, pending};
 use crate::store::judge::with_vouched;
 use crate::store::keyring_check::{explain, require_own_keyring};
+use crate::store::options::StoreOptions;
 use crate::store::reload::reload_keyring;
 use crate::store::sync::sync_owner;
 

@@ -7,7 +7,7 @@ use crate::local::entries::Base;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
 use crate::record::values::Values;
-use crate::store::core::{Core, StoreOptions, StoreRequest, StoredRecord};
+use crate::store::core::{Core, StoreRequest, StoredRecord};
 use crate::store::fallback::{
     fall_back, forget_seen, local_entry, local_file, remember_stored, store_locally, stored_locally,
     supersede_pending,
@@ -16,6 +16,7 @@ use crate::store::faults::{Call, Way, lost_answer, unreachable};
 use crate::store::judge::{Newest, check_expected};
 use crate::store::keyring_check::wrong_keyring;
 use crate::store::load::load;
+use crate::store::options::StoreOptions;
 use crate::store::reload::reload_keyring;
 use crate::store::sync::sync_owner;
 use crate::store::write::Write;

@@ -15,10 +15,11 @@ use crate::record::field::Field;
 use crate::record::plain::PlainTexts;
 use crate::record::record::{Head, Record};
 use crate::record::version::Version;
-use crate::store::core::{Core, Expected, ROUNDS, StoreRequest, StoredRecord, pause};
+use crate::store::core::{Core, ROUNDS, StoreRequest, StoredRecord, pause};
 use crate::store::fallback::{delete_pending, pending};
 use crate::store::judge::{Newest, Verdict, check_expected, judge, keep_tokens, with_vouched};
 use crate::store::keyring_check::require_own_keyring;
+use crate::store::options::Expected;
 
 pub(super) struct Write<'a> {
     core: &'a Core,
