@@ -409,3 +409,70 @@ fn nothing_depends_on_one_machine() {
         }
     }
 }
+
+/// A secret that prints, or that becomes text by itself, ends in a log.
+#[test]
+fn no_secret_type_prints_or_serialises() {
+    const SECRETS: [&str; 14] = [
+        "AgentId",
+        "ApiKey",
+        "ExtraSecret",
+        "WebhookKey",
+        "RetellConfig",
+        "Values",
+        "Passphrase",
+        "RawKey",
+        "WrappingKey",
+        "Material",
+        "RootKey",
+        "RootKeys",
+        "RootSecret",
+        "RecordKey",
+    ];
+    let mut met = BTreeSet::new();
+    for Source { path, text } in sources() {
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let in_macro = ["Display for $", "Serialize for $"].iter().any(|form| text.contains(form));
+        assert!(!in_macro || path != "retell/values.rs", "{path}: a macro makes secrets print");
+        for name in SECRETS {
+            for form in ["Display", "Serialize", "ToString"] {
+                assert!(!text.contains(&format!("{form} for {name} ")), "{path}: {form} for {name}");
+            }
+            for (at, line) in lines.iter().enumerate() {
+                let declared = line.split("struct ").nth(1).and_then(|rest| rest.strip_prefix(name));
+                if declared.is_none_or(|rest| rest.starts_with(|char: char| char.is_alphanumeric())) {
+                    continue;
+                }
+                met.insert(name);
+                let attributes = lines[..at].iter().rev().take_while(|line| line.starts_with("#["));
+                for derived in attributes.filter(|line| line.contains("derive(")) {
+                    let prints = ["Debug", "Display", "Serialize"].iter().any(|form| derived.contains(form));
+                    assert!(!prints, "{path}: {name} has {derived}");
+                }
+            }
+        }
+    }
+    assert_eq!(met.len(), SECRETS.len(), "not all of these types were found, only {met:?}");
+}
+
+/// A reader of the crate's first page sees few names.
+#[test]
+fn the_root_exports_few_names() {
+    let text = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let mut hidden = false;
+    let mut names = BTreeSet::new();
+    for line in text.lines() {
+        let name = line.strip_prefix("pub mod ").map(|name| name.trim_end_matches([';', '{', ' ']));
+        match line.strip_prefix("pub use ") {
+            Some(path) => {
+                let last = path.trim_end_matches(';').rsplit("::").next().unwrap_or_default();
+                let list = path.split('{').nth(1).unwrap_or(last).trim_end_matches(['}', ';']);
+                names.extend(list.split(',').map(|name| name.trim().to_owned()));
+            }
+            None => names.extend(name.filter(|_| !hidden).map(str::to_owned)),
+        }
+        hidden = line == "#[doc(hidden)]";
+    }
+    assert!(names.contains("Vault") && names.contains("ErrorKind") && names.contains("schema"), "{names:?}");
+    assert!(names.len() <= 24, "{} names: {names:?}", names.len());
+}
