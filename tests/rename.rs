@@ -168,7 +168,7 @@ async fn what_waits_for_either_owner_goes_first() {
     let vault = hosts.host(0, &db.url).build().await.unwrap();
     let error = vault.rename_owner(&owner("gone"), &owner("moved")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "what waits is newer");
-    assert!(error.to_string().contains("waits in the local file"), "{error}");
+    assert!(error.to_string().contains("is pending in the local file"), "{error}");
     let error = vault.rename_owner(&owner("old"), &owner("taken")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     vault.rename_owner(&owner("old"), &owner("new")).await.unwrap();

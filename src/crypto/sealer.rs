@@ -123,7 +123,7 @@ pub(crate) fn open(record: &Record, scope: Scope<'_>, root: &RootSecret, fields:
                 (text.map(|text| from_column(field, spec, text)).transpose()?, Some(spec))
             }
             (None, Some(_), None) => {
-                let hint = "its column is gone, or the layout does not name it any more: bring that back, or store the configuration again";
+                let hint = "its column was removed, or the layout no longer names it: restore that, or store the configuration again";
                 return Err(lacks(record.version, field).with_hint(hint));
             }
             (None, None, _) => continue,
@@ -321,9 +321,8 @@ fn refuse_parts(tokens: &[Token], contents: &Contents, may_lack: impl Fn(Field) 
     let is_there = |field: Field| tokens.iter().any(|token| token.field == field);
     match contents.secret.iter().find(|field| !is_there(**field) && !may_lack(**field)) {
         None => Ok(()),
-        Some(field) => Err(lacks(tokens[0].version, *field).with_hint(
-            "its token was removed, or lies in a column that this program does not know: upgrade it",
-        )),
+        Some(field) => Err(lacks(tokens[0].version, *field)
+            .with_hint("its token was removed, or is in a column that this version does not know: upgrade")),
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) fn meaning(path: &Path, what: &str, error: sqlx::Error) -> Error {
         sqlx::Error::PoolClosed => (ErrorKind::LocalStore, "it was closed".to_owned()),
         sqlx::Error::Io(error) => (ErrorKind::LocalStore, error.kind().to_string()),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
-            (ErrorKind::LocalCorrupt, "a value that no vault wrote".to_owned())
+            (ErrorKind::LocalCorrupt, "it holds a value that the vault did not write".to_owned())
         }
         _ => (ErrorKind::LocalStore, "the connection failed".to_owned()),
     };
@@ -100,10 +100,10 @@ fn problem(primary: i32) -> (ErrorKind, &'static str) {
 fn hinted(error: Error) -> Error {
     match error.kind() {
         ErrorKind::LocalCorrupt => error.with_hint(
-            "stop all processes that use it and start again: the first one sets the damaged file aside",
+            "stop all processes that use it, then start them again: the first one sets the damaged file aside",
         ),
         ErrorKind::Busy => {
-            error.with_hint("try again; if it stays so, look for a process that holds it locked")
+            error.with_hint("try again; if it stays locked, find the process that holds the lock")
         }
         _ => error,
     }
@@ -111,7 +111,7 @@ fn hinted(error: Error) -> Error {
 
 /// A row that was stored by something else than this module.
 pub(super) fn odd_row(path: &Path) -> Error {
-    let problem = format!("{} holds a row that no vault wrote", path.display());
+    let problem = format!("{} holds a row that the vault did not write", path.display());
     Error::new(ErrorKind::LocalCorrupt, problem).with_hint("restore the file from a backup, or move it away")
 }
 

@@ -157,7 +157,7 @@ impl LocalFile {
         }
         let problem = format!("{} was removed or replaced while in use", self.inner.path.display());
         Err(Error::new(ErrorKind::LocalStore, problem)
-            .with_hint("start again, and leave the file to the vault"))
+            .with_hint("start again, and do not move or replace the file"))
     }
 }
 

@@ -44,7 +44,7 @@ fn refuse_any(path: &Path, file: &Path) -> Result<()> {
     if identity(path)?.is_none() {
         return Ok(());
     }
-    let problem = format!("{} is there, and the vault makes no such file", path.display());
+    let problem = format!("{} exists, but the vault never creates such a file", path.display());
     Err(Error::new(ErrorKind::LocalStore, problem).with_hint(format!(
         "another program opened {0} in WAL mode: stop it, and run `sqlite3 {0} 'PRAGMA journal_mode=TRUNCATE'`",
         file.display()
@@ -57,12 +57,12 @@ pub(super) fn length(path: &Path) -> Result<Option<u64>> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(errors::io("cannot look at", path, error)),
+        Err(error) => return Err(errors::io("cannot inspect", path, error)),
     };
     let (problem, hint) = match metadata.permissions().mode() & 0o777 {
         _ if !metadata.is_file() => ("is not a regular file, or is a symlink", "move it away"),
         _ if metadata.uid() != geteuid().as_raw() => {
-            ("belongs to another user", "run as its owner, or name another place")
+            ("belongs to another user", "run as its owner, or choose another path")
         }
         mode if mode & 0o077 != 0 => ("is open to group or others", "set its mode to 600"),
         _ => return Ok(Some(metadata.len())),
@@ -82,7 +82,7 @@ pub(super) fn content(path: &Path) -> Result<Vec<u8>> {
 pub(super) fn make(path: &Path) -> Result<()> {
     drop(private_file::ensure_private(path, ErrorKind::LocalStore)?);
     let folder = private_file::folder_of(path);
-    sync_folder(folder).map_err(|error| errors::io("cannot make", path, error))?;
+    sync_folder(folder).map_err(|error| errors::io("cannot create", path, error))?;
     // the folder may be as new as the file; its parent may be closed to us
     sync_folder(private_file::folder_of(folder)).ok();
     Ok(())
@@ -139,6 +139,6 @@ pub(super) fn identity(path: &Path) -> Result<Option<Identity>> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(errors::io("cannot look at", path, error)),
+        Err(error) => Err(errors::io("cannot inspect", path, error)),
     }
 }

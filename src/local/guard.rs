@@ -67,8 +67,8 @@ impl Guard {
             }
             sleep(LOOK_EVERY).await;
         }
-        let problem = format!("{} is held by a process that checks the file", self.path.display());
-        Err(Error::new(ErrorKind::Busy, problem).with_hint("find the process that hangs and stop it"))
+        let problem = format!("{} is locked by a process that is checking the file", self.path.display());
+        Err(Error::new(ErrorKind::Busy, problem).with_hint("find the process that hangs, and stop it"))
     }
 
     fn try_exclusive(&self) -> Result<bool> {

@@ -42,10 +42,12 @@ impl LocalFile {
         }
         match noted {
             Some(noted) if noted != namespace => {
-                let message =
-                    format!("{} keeps {noted}, and the vault keeps {namespace}", self.path().display());
+                let message = format!(
+                    "{} holds {noted} credentials, and the vault is for {namespace}",
+                    self.path().display()
+                );
                 Err(Error::new(ErrorKind::Configuration, message)
-                    .with_hint("give each kind of credentials a local file of its own"))
+                    .with_hint("give each kind of credentials its own local file"))
             }
             _ => Ok(()),
         }

@@ -73,7 +73,7 @@ impl LocalFile {
                 _ => {}
             }
         }
-        Err(Error::new(ErrorKind::Busy, "the pending record of this owner comes and goes"))
+        Err(Error::new(ErrorKind::Busy, "the pending record of this owner keeps changing"))
     }
 
     /// Puts a pending record in the place of the one of this version, or of none. False: something else is there.

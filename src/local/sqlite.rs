@@ -113,7 +113,7 @@ pub(super) async fn pools(path: &Path, options: SqliteConnectOptions) -> Result<
     drop(connection);
     if let Some(older @ 1..VERSION) = found {
         writer.close().await; // and with it the guard, now and not in the background
-        let problem = format!("has schema version {older} as long as a process of an older program uses it");
+        let problem = format!("has schema version {older} while a process of an older version uses it");
         return Err(refused(path, &problem, "stop the processes that use it, then start again"));
     }
     Ok((writer, pool(READERS).connect_lazy_with(options)))
@@ -134,7 +134,7 @@ pub(super) async fn make(path: &Path, connection: &mut SqliteConnection) -> Resu
         }
         transaction.commit().await
     };
-    made.await.map_err(|error| errors::meaning(path, "cannot make the tables of", error))
+    made.await.map_err(|error| errors::meaning(path, "cannot create the tables of", error))
 }
 
 /// # Errors
@@ -157,7 +157,7 @@ async fn version(path: &Path, connection: &mut SqliteConnection) -> Result<Optio
     match version.as_deref().map(str::parse) {
         Some(Ok(known @ 1..=VERSION)) => Ok(Some(known)),
         Some(Ok(newer)) if newer > VERSION => {
-            let problem = format!("has schema version {newer}; this program knows {VERSION}");
+            let problem = format!("has schema version {newer}; this program supports {VERSION}");
             Err(refused(path, &problem, "use the newer retell-vault that wrote it"))
         }
         _ => Err(refused(path, "is a database of another program", "name another file")),

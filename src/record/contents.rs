@@ -111,9 +111,8 @@ impl Contents {
             let apart = contents.plain().all(|field| !contents.secret.contains(&field));
             in_order && apart && contents.fields().count() <= MAX_FIELDS
         });
-        contents.ok_or_else(|| {
-            Error::new(ErrorKind::Malformed, "the record token holds something that no seal produces")
-        })
+        contents
+            .ok_or_else(|| Error::new(ErrorKind::Malformed, "the record token's contents are not canonical"))
     }
 
     /// Names hold no character that JSON escapes, so every part stands where it is looked for, or the text is another.

@@ -50,7 +50,7 @@ impl Record {
     pub(crate) fn check(tokens: &[Token]) -> Result<(Version, KeyId)> {
         let (version, key) = match tokens.first() {
             Some(first) => (first.version, first.key),
-            None => return Err(Error::new(ErrorKind::Incomplete, "a record without tokens")),
+            None => return Err(Error::new(ErrorKind::Incomplete, "the record has no tokens")),
         };
         let malformed = |what: String| {
             Error::new(ErrorKind::Malformed, format!("the record of version {version} {what}"))
@@ -117,7 +117,10 @@ pub(crate) fn read_slot(text: Option<&str>, json: bool) -> SlotText {
         return SlotText::Empty;
     }
     if text.len() > MAX_SLOT {
-        return SlotText::Damaged(Error::new(ErrorKind::Malformed, "a slot longer than a record"));
+        return SlotText::Damaged(Error::new(
+            ErrorKind::Malformed,
+            "the slot is longer than a record can be",
+        ));
     }
     let tokens = match json {
         true => read_object(text),
@@ -134,7 +137,7 @@ pub(crate) fn read_slot(text: Option<&str>, json: bool) -> SlotText {
 /// Tokens with one space between them.
 pub(crate) fn read_packed(text: &str) -> Result<Vec<Token>> {
     match text.len() > MAX_SLOT {
-        true => Err(Error::new(ErrorKind::Malformed, "a slot longer than a record")),
+        true => Err(Error::new(ErrorKind::Malformed, "the slot is longer than a record can be")),
         false => text.split(' ').map(str::parse).collect(),
     }
 }

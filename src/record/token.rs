@@ -169,7 +169,7 @@ impl FromStr for Token {
     /// so that every token has exactly one text.
     fn from_str(text: &str) -> Result<Self> {
         if text.len() > MAX_TOKEN {
-            return Err(malformed("a token longer than 16 KiB"));
+            return Err(malformed("the token is longer than 16 KiB"));
         }
         let mut rest = text;
         let suite = next_part(&mut rest);
@@ -179,7 +179,7 @@ impl FromStr for Token {
         let key = next_part(&mut rest).parse()?;
         let version = next_part(&mut rest).parse()?;
         let field = Field::parse(next_part(&mut rest).as_bytes());
-        let field = field.ok_or_else(|| malformed("a token whose field has no name"))?;
+        let field = field.ok_or_else(|| malformed("the token's field name is not valid"))?;
         Ok(Self { key, version, field, body: decode_body(rest)? })
     }
 }
@@ -195,20 +195,22 @@ fn next_part<'a>(rest: &mut &'a str) -> &'a str {
 
 fn other_suite(suite: &str) -> Error {
     match suite.len() == SUITE.len() && claims_to_be_token(&format!("{suite}.")) {
-        true => Error::new(ErrorKind::UnsupportedFormat, format!("a token of format {suite}")),
-        false => malformed("text that does not start like a token"),
+        true => Error::new(
+            ErrorKind::UnsupportedFormat,
+            format!("the token has format {suite}, which this version does not know"),
+        ),
+        false => malformed("the text does not start like a token"),
     }
 }
 
 fn decode_body(text: &str) -> Result<Vec<u8>> {
     // the engine refuses padding, other alphabets and non-zero trailing bits
-    let body = URL_SAFE_NO_PAD
-        .decode(text)
-        .map_err(|_| malformed("a token whose body is not canonical base64url"))?;
+    let body =
+        URL_SAFE_NO_PAD.decode(text).map_err(|_| malformed("the token's body is not canonical base64url"))?;
     let ciphertext = body.len().checked_sub(OVERHEAD).filter(|length| *length > 0);
     match ciphertext {
         Some(length) if length % PADDING == 0 => Ok(body),
-        _ => Err(malformed("a token whose body has a length that no seal produces")),
+        _ => Err(malformed("the token's body has an invalid length")),
     }
 }
 

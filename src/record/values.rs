@@ -125,11 +125,8 @@ impl fmt::Debug for Values {
 
 /// Something that was sealed under our key, for this owner and field, and is not a value of the field.
 pub(crate) fn not_a_value(field: Field) -> Error {
-    Error::new(
-        ErrorKind::Unsealable,
-        format!("the sealed value of {field} is not one that the field can hold"),
-    )
-    .with_hint("a newer retell-vault may have written it: upgrade")
+    Error::new(ErrorKind::Unsealable, format!("the sealed value of {field} is not valid for the field"))
+        .with_hint("a newer retell-vault may have written it: upgrade")
 }
 
 /// A JSON string, in one buffer that is wiped.

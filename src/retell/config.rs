@@ -226,7 +226,8 @@ impl RetellConfig {
     pub(crate) fn check(&self) -> Result<()> {
         let (values, table) = (self.masked_values(), table());
         if values.fields().all(|field| table.is_plain(field)) {
-            let message = "the configuration has no secret: set api_key, an agent id or another secret field";
+            let message =
+                "the configuration has no secret field: set api_key, an agent id or another secret field";
             return Err(invalid(message, "to remove a stored configuration, delete it"));
         }
         if values.fields().count() > MAX_FIELDS {
@@ -338,7 +339,7 @@ pub(crate) fn extra_field(name: &str) -> Result<Field> {
     // the last three are members of the JSON form
     if table().knows(field) || matches!(name, "agents" | "extra" | "webhook_secret") {
         let name = if name.ends_with(AGENT) { "a name that ends with _agent_id" } else { name };
-        let message = format!("{name} cannot be an extra field because it has a meaning of its own");
+        let message = format!("{name} cannot be an extra field because the name is reserved");
         return Err(invalid(
             message,
             "set the field itself, set an agent by its role, or choose another name",

@@ -262,7 +262,7 @@ fn an_input_without_a_secret_is_refused() {
     for json in
         ["{}", "null", r#"{"api_key":null}"#, r#"{"phone_number":"+14155550100","agents":{},"extra":{}}"#]
     {
-        assert_refused(json, "has no secret: set api_key");
+        assert_refused(json, "has no secret field: set api_key");
     }
 }
 
@@ -308,7 +308,7 @@ fn a_webhook_has_a_json_form_of_its_own() {
         (format!("\"{CANARY}\""), "webhook_config: a value of the wrong type"),
         (CANARY.to_owned(), "webhook_config is not JSON"),
         (format!(r#"{{"webhook_url":"https://{CANARY}@example.com"}}"#), "must not hold a user name"),
-        (json.replace('}', &format!(r#","secret":"{CANARY}"}}"#)), "has a field of its own"),
+        (json.replace('}', &format!(r#","secret":"{CANARY}"}}"#)), "not a member of webhook_config"),
         (" ".repeat(MAX_JSON) + json, "webhook_config is longer than 256 KiB"),
     ] {
         let error = WebhookConfig::from_json(&bad).expect_err(expected);

@@ -63,8 +63,8 @@ pub(crate) async fn destroy_key(
 async fn refuse_standby(core: &Core) -> Result<()> {
     let Some(postgres) = &core.postgres else { return Ok(()) };
     match postgres.database.is_standby().await.map_err(|fault| fault.error)? {
-        true => Err(Error::new(ErrorKind::Unavailable, "the database is a standby, which may be behind")
-            .with_hint("nothing was destroyed; name the primary server")),
+        true => Err(Error::new(ErrorKind::Unavailable, "the database is a standby, which may lag behind")
+            .with_hint("nothing was destroyed; connect to the primary server")),
         false => Ok(()),
     }
 }
@@ -78,11 +78,11 @@ async fn refuse_other_tables(core: &Core, id: KeyId) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "key {id} may be in use in {}, which {} was used with too; only {here} is counted",
+        "key {id} may be in use in {}, which {} was also used with; only {here} is counted",
         others.join(", "),
         local.path().display()
     );
-    let hint = "look there with `retell-vault key list`; when nothing names the key there, or it is this table under another name, repeat with --other-tables-counted";
+    let hint = "run `retell-vault key list` there; if no token names the key, or it is this table under another name, repeat with --other-tables-counted";
     Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint))
 }
 
@@ -108,8 +108,8 @@ fn refuse_evidence(id: KeyId, outside: &Outside) -> Result<()> {
         return Ok(());
     }
     let message = format!("{tokens} tokens outside of the layout still name key {id}: {}", places.join("; "));
-    let hint = "nothing was destroyed; where these are records that are in use, rotate with the layout that names their \
-                columns; clear or drop what nobody needs, or repeat with --not-evidence TABLE.COLUMN";
+    let hint = "nothing was destroyed; if these are records in use, rotate with the layout that names their \
+                columns; clear or drop columns that you no longer need, or repeat with --not-evidence TABLE.COLUMN";
     Err(Error::new(ErrorKind::KeyInUse, message).with_hint(hint))
 }
 

@@ -30,11 +30,11 @@ const TELL_EVERY: u64 = 1000;
 /// What no count of ours can see.
 const OUT_OF_REACH: [&str; 7] = [
     "other schemas and databases",
-    "materialised views of other names than ours",
+    "materialised views with other names",
     "audit tables",
     "dumps, replicas and the WAL",
     "text that is encoded, compressed or encrypted again",
-    "defaults of columns",
+    "column defaults",
     "local files of other hosts",
 ];
 
@@ -73,7 +73,7 @@ impl fmt::Display for OutsideTokens {
         let Self { place, key, tokens, in_use, .. } = self;
         let word = if *tokens == 1 { "token" } else { "tokens" };
         write!(f, "{tokens} {word} under key {key} in column {place}, {in_use} in use")?;
-        if self.not_evidence { f.write_str(", taken for no evidence") } else { Ok(()) }
+        if self.not_evidence { f.write_str(", excluded as evidence") } else { Ok(()) }
     }
 }
 
@@ -242,12 +242,11 @@ fn check_not_evidence(
     for name in not_evidence {
         let problem = match columns.iter().find(|column| column.is_named(layout, name)) {
             None => "no column that can hold tokens has this name, in the table or beside it",
-            Some(column) if in_layout(column) => {
-                "the layout names this column, so what it holds always counts"
-            }
+            Some(column) if in_layout(column) => "the layout names this column, so its tokens always count",
             Some(_) => continue,
         };
-        let error = Error::new(ErrorKind::InvalidInput, format!("{name} as no evidence: {problem}"));
+        let error =
+            Error::new(ErrorKind::InvalidInput, format!("cannot exclude {name} as evidence: {problem}"));
         return Err(error.with_hint("a column is TABLE.COLUMN or SCHEMA.TABLE.COLUMN"));
     }
     Ok(())

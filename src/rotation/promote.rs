@@ -27,8 +27,11 @@ pub(crate) async fn promote(
 ) -> Result<Promotion> {
     let started = Instant::now();
     let postgres = core.postgres.as_ref().ok_or_else(|| {
-        Error::new(ErrorKind::Configuration, "no database is named, so there is nowhere to move records to")
-            .with_hint("give the vault a database (`--database-url`)")
+        Error::new(
+            ErrorKind::Configuration,
+            "no database is configured, so there is nowhere to move records to",
+        )
+        .with_hint("configure a database (`--database-url`)")
     })?;
     postgres.refresh().await.map_err(|fault| fault.error)?;
     let local = sync(core).await?;

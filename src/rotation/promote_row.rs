@@ -46,9 +46,9 @@ pub(crate) fn promote_row(row: &TokenRow<'_>, problems: &mut Vec<RowProblem>) ->
 fn newest(row: &TokenRow<'_>) -> Result<Record> {
     let version = row.tokens.last().map(|token| token.version).ok_or(ErrorKind::NotFound)?;
     if version.is_ahead_of(row.found.now) {
-        let message = format!("the record of version {version} is more than a day ahead");
+        let message = format!("the record of version {version} is more than a day in the future");
         return Err(Error::new(ErrorKind::Malformed, message)
-            .with_hint("store the configuration again, which replaces it"));
+            .with_hint("store the configuration again to replace it"));
     }
     row.tokens.iter().try_for_each(|token| row.keyring.opener(token.key).map(drop))?;
     let (newest, others): (Vec<_>, Vec<_>) = row.tokens.iter().partition(|token| token.version == version);
@@ -96,7 +96,7 @@ impl Move<'_> {
             }
             Some(_) => Error::new(
                 ErrorKind::ForeignValue,
-                format!("{} stays sealed, since its column holds another value", column.field),
+                format!("{} stays sealed, because its column holds a different value", column.field),
             ),
             // the column was emptied before the value was sealed
             None if self.is_unset(column, old) => {
@@ -105,7 +105,7 @@ impl Move<'_> {
             }
             None => Error::new(
                 ErrorKind::ForeignValue,
-                format!("{} is not set any more, but its column holds a value", column.field),
+                format!("{} is no longer set, but its column holds a value", column.field),
             ),
         };
         self.problems.push(RowProblem { column: Some(column.column.to_string()), error });

@@ -58,7 +58,7 @@ pub(crate) fn rework(
     let mut problems = Vec::new();
     let (places, tokens) = read_slots(found, walk, &mut problems).into_iter().unzip();
     let Some(owner) = &found.owner else {
-        let error = Error::new(ErrorKind::InvalidInput, "the row's owner is not a valid one");
+        let error = Error::new(ErrorKind::InvalidInput, "the row's owner is not valid");
         return Ok(Reworked { new: None, problems: vec![RowProblem { column: None, error }] });
     };
     let scope = Scope { namespace: walk.fields.namespace, owner };

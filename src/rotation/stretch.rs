@@ -247,8 +247,7 @@ fn stopped(fault: DatabaseError) -> DatabaseError {
     match fault.outcome {
         Outcome::Fallback | Outcome::Ambiguous => {
             let error = Error::new(ErrorKind::Unavailable, fault.error.to_string());
-            let hint =
-                "nothing is lost; when the database is back, the same command goes on where this one ended";
+            let hint = "nothing is lost; when the database is back, run the same command again to continue";
             DatabaseError::new(fault.outcome, error.with_hint(hint))
         }
         _ => fault,

@@ -137,7 +137,7 @@ pub(crate) async fn refuse_without_table(core: &Core) -> Result<()> {
             false => (ErrorKind::Schema, format!("{} does not exist", postgres.place())),
         },
     };
-    let message = format!("{problem}, and the tokens of {} would be left out", used_with.join(", "));
+    let message = format!("{problem}, so the tokens of {} would not be counted", used_with.join(", "));
     Err(Error::new(kind, message)
         .with_hint("name the database and the table that the service uses (DATABASE_URL, --table)"))
 }

@@ -1,4 +1,4 @@
-//! Keeps callers from waiting for a dead server again and again.
+//! Lets callers fail fast while the server is down, instead of waiting for it every time.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,16 +15,16 @@ pub(crate) struct Breaker {
 #[derive(Default)]
 struct BreakerState {
     failures: u32,
-    /// While this lies ahead nobody asks the server.
+    /// Until this time no caller contacts the server.
     closed_again_at: Option<Instant>,
-    /// One caller asks the server.
+    /// One caller is contacting the server.
     is_trying: bool,
     reason: String,
 }
 
 impl Breaker {
-    /// The reason not to ask the server now. After the pause one caller gets through, and its
-    /// outcome decides for the others.
+    /// The reason not to contact the server now. After the pause one caller may contact it, and its outcome decides for the
+    /// others.
     pub(crate) fn blocks(&self, now: Instant) -> Option<String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match state.closed_again_at {
@@ -41,7 +41,7 @@ impl Breaker {
     pub(crate) fn success(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.failures > 0 {
-            tracing::info!("the database answers again");
+            tracing::info!("the database is reachable again");
             *state = BreakerState::default();
         }
     }
@@ -49,7 +49,7 @@ impl Breaker {
     pub(crate) fn failure(&self, reason: &str, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let is_open = state.closed_again_at.is_some_and(|until| now < until);
-        // one event fails all callers that are under way; it must not count once for each
+        // one event fails all concurrent callers; it must count only once
         if is_open && !std::mem::take(&mut state.is_trying) {
             return;
         }
@@ -59,7 +59,7 @@ impl Breaker {
         tracing::warn!(reason, failures = state.failures, "the database cannot be used");
     }
 
-    /// Whether the server is being left alone.
+    /// Whether callers must not contact the server.
     pub(crate) fn is_open(&self, now: Instant) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.closed_again_at.is_some_and(|until| now < until)

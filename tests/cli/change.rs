@@ -36,17 +36,17 @@ fn a_store_is_done_only_over_what_is_expected(home: &Home) {
 
     let first = put_expecting(home, "absent").ok().json()["version"].as_str().unwrap().to_owned();
     assert_eq!(version(home), first);
-    put_expecting(home, "absent").fails(4, &format!("a record already, of version {first}"), "get");
+    put_expecting(home, "absent").fails(4, &format!("a record already exists, with version {first}"), "get");
     assert_eq!(version(home), first);
 
     let second = put_expecting(home, &first).ok().json()["version"].as_str().unwrap().to_owned();
     let refused = put_expecting(home, &first);
-    refused.fails(4, &format!("the record has version {second} now, not {first}"), "its version");
+    refused.fails(4, &format!("the record now has version {second}, not {first}"), "its version");
     assert_eq!(version(home), second);
 
     let deleted = home.json(&["delete", "--user", "user-1"])["version"].as_str().unwrap().to_owned();
     for gone in [&second, &deleted] {
-        put_expecting(home, gone).fails(4, &format!("no record of version {gone} any more"), "get");
+        put_expecting(home, gone).fails(4, &format!("the record of version {gone} no longer exists"), "get");
     }
     let third = put_expecting(home, "absent").ok().json()["version"].as_str().unwrap().to_owned();
     assert!(third > deleted);
@@ -235,7 +235,7 @@ fn bad_values_are_refused_without_being_repeated_and_change_nothing() {
         ("webhook_config", b"null", "webhook_url is missing", "webhook_url"),
         ("webhook_config", b"{", "webhook_config is not complete JSON", "webhook_url"),
         ("webhook_config", with_user, "webhook_url: must not hold a user name", ""),
-        ("webhook_config", with_secret, "secret: has a field of its own", "webhook_key"),
+        ("webhook_config", with_secret, "secret: not a member of webhook_config", "webhook_key"),
         ("webhook_config", br#"{"webhook_url":"https://example.com/","x":1}"#, "unknown field `x`", ""),
     ];
     for (field, value, error, hint) in bad {
@@ -295,7 +295,7 @@ async fn a_record_of_another_owner_is_overwritten_only_when_asked() {
     db.exec(copy).await;
     let user = ["--user", "user-2"];
     let refused = home.put(&user, SMALL);
-    refused.fails(1, "does not open, and is not overwritten", "`put --replace-unreadable`");
+    refused.fails(1, "does not open, so it was not overwritten", "`put --replace-unreadable`");
     let expecting = home.put(&[&user[..], &["--expect", "absent"]].concat(), SMALL);
     expecting.fails(1, "does not open", "`put --replace-unreadable`");
     home.run_with(&["set", "--user", "user-2", "api_key"], &[], "key_test_changed").fails(
