@@ -10,12 +10,11 @@ use rand::Rng;
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
 
-/// SQLite itself has waited `busy_timeout` for most of these: few attempts, and no more after this.
+/// SQLite itself has already waited `busy_timeout` for most of these: few attempts, and none after this time.
 const ATTEMPTS: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// All that is left of an error of SQLite: its texts could hold more than they should.
-/// <https://sqlite.org/rescode.html>
+/// All that is kept of an error of SQLite: its texts could reveal too much. <https://sqlite.org/rescode.html>
 #[derive(Debug, thiserror::Error)]
 #[error("SQLite result code {0}")]
 struct Code(i32);
@@ -109,7 +108,7 @@ fn hinted(error: Error) -> Error {
     }
 }
 
-/// A row that was stored by something else than this module.
+/// A row that something other than this module stored.
 pub(super) fn odd_row(path: &Path) -> Error {
     let problem = format!("{} holds a row that the vault did not write", path.display());
     Error::new(ErrorKind::LocalCorrupt, problem).with_hint("restore the file from a backup, or move it away")

@@ -1,5 +1,5 @@
-//! What the first handle does before others come in: it checks the file, sets a damaged one aside,
-//! and makes a missing one.
+//! What the first handle does before others may use the file: it checks the file, sets a damaged one aside, and creates a
+//! missing one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::local::files::{Identity, identity};
 use crate::local::guard::Guard;
 use crate::local::{errors, files, journal, sqlite};
 
-/// Leaves a sound file behind, and says which.
+/// Leaves a sound file, and returns its identity.
 ///
 /// # Errors
-/// `LocalCorrupt` when it was damaged; it was set aside, and no new one was made. `LocalStore`.
+/// `LocalCorrupt` if it was damaged; it was set aside, and no new one was created. `LocalStore`.
 pub(super) async fn make_ready(path: &Path, guard: &Arc<Guard>) -> Result<Identity> {
     files::refuse_planted(path)?;
     match check_or_make(path, guard).await {

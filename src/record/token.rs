@@ -57,7 +57,7 @@ impl FromStr for KeyId {
     }
 }
 
-/// One sealed field. A token that exists is well formed; whether it opens is another matter.
+/// One sealed field. A token that exists is well formed, but it may still not open.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) key: KeyId,
@@ -147,7 +147,7 @@ pub(crate) fn start_under(key: KeyId) -> String {
     format!("{SUITE}.{key}.")
 }
 
-/// The key that a text names which starts like a token, of this version or a later one, whatever else is wrong with it.
+/// The key named by a text that starts like a token of this version or a later one, whatever else is wrong with it.
 pub(crate) fn named_key(text: &[u8]) -> Option<KeyId> {
     match text {
         [b'r', b'v', b'1'..=b'9', b'.', rest @ ..] if rest.get(8) == Some(&b'.') => {
@@ -165,8 +165,8 @@ impl FromStr for Token {
     type Err = Error;
 
     /// # Errors
-    /// `Malformed`. Lengths are checked before any other work, and only canonical base64 is taken,
-    /// so that every token has exactly one text.
+    /// `Malformed`. Lengths are checked before any other work, and only canonical base64 is accepted, so every token has
+    /// exactly one text.
     fn from_str(text: &str) -> Result<Self> {
         if text.len() > MAX_TOKEN {
             return Err(malformed("the token is longer than 16 KiB"));
@@ -184,7 +184,7 @@ impl FromStr for Token {
     }
 }
 
-/// What stands before the next dot, or all of it. `rest` is then what stands behind.
+/// The part before the next dot, or all of it. `rest` is then the part after it.
 fn next_part<'a>(rest: &mut &'a str) -> &'a str {
     // the parts are short: a plain loop finds the dot sooner than a search does
     let dot = rest.bytes().position(|byte| byte == b'.').unwrap_or(rest.len());
@@ -255,7 +255,7 @@ pub(crate) fn print_packed<'a>(tokens: impl Iterator<Item = &'a Token> + Clone) 
     ascii(text)
 }
 
-/// Tokens as our member of the JSONB column holds them: field name -> token. Neither names nor tokens hold anything
+/// Tokens as the vault's member of the JSONB column holds them: field name -> token. Neither names nor tokens hold anything
 /// that JSON escapes.
 pub(crate) fn print_object<'a>(tokens: impl Iterator<Item = &'a Token> + Clone) -> String {
     let mut text = Vec::with_capacity(tokens.clone().map(|token| token.len() + 32).sum());

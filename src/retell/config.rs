@@ -1,4 +1,4 @@
-//! One owner's Retell configuration: the typed face of its values.
+//! One owner's Retell configuration: the typed form of its values.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -135,7 +135,7 @@ impl RetellConfig {
         self.agents.iter().map(|(field, id)| (short_name(field), id))
     }
 
-    /// The key that Retell signs webhook calls with: the API key that has the webhook badge, where it is not
+    /// The key that Retell signs webhook calls with: the API key that has the webhook badge, if that is not
     /// [`api_key`](Self::api_key). Retell has no webhook secret apart from its API keys.
     pub fn webhook_key(&self) -> Option<&WebhookKey> {
         self.webhook_key.as_ref()
@@ -333,7 +333,7 @@ pub(crate) fn agent_field(role: &str) -> Result<Field> {
 /// The name of an extra field.
 ///
 /// # Errors
-/// `InvalidInput`, which repeats no names but ours.
+/// `InvalidInput`, which repeats no names but the vault's own.
 pub(crate) fn extra_field(name: &str) -> Result<Field> {
     let field: Field = name.parse()?;
     // the last three are members of the JSON form

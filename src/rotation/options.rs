@@ -10,8 +10,8 @@ const BATCH: u32 = 100;
 /// How to rotate.
 ///
 /// Defaults: one job, which keeps one processor of the server or of this host busy and leaves the others to the service;
-/// 100 rows to a batch, which holds its locks for a millisecond or two; no rate, no pauses. The fastest are as many jobs
-/// as there are processors, and 1,000 rows to a batch.
+/// 100 rows to a batch, which holds its locks for a millisecond or two; no rate, no pauses. The fastest setting is as many
+/// jobs as there are processors, and 1,000 rows to a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RotateOptions {
     pub(super) batch: u32,
@@ -72,7 +72,7 @@ impl RotateOptions {
         self
     }
 
-    /// With a rate, a batch is a twentieth of a second's worth of rows: others wait for one at most.
+    /// With a rate, a batch is at most a twentieth of a second's worth of rows: other writers wait for one batch at most.
     pub(super) fn rows_to_a_batch(&self) -> u32 {
         self.rate.map_or(self.batch, |rate| rate.div_ceil(20).min(self.batch))
     }
@@ -99,7 +99,7 @@ impl PromoteOptions {
     }
 }
 
-/// What may be taken for granted when a key is destroyed. Nothing by default.
+/// What you vouch for when a key is destroyed. By default nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DestroyOptions {
     pub(super) force: bool,
@@ -115,22 +115,22 @@ impl DestroyOptions {
         Self::default()
     }
 
-    /// Does not wait until the key has been retired for 24 hours: no process goes on that has not read
-    /// the keyring since.
+    /// Does not wait until the key has been retired for 24 hours. Use it only if every running process has read the keyring
+    /// since.
     pub fn force(mut self) -> Self {
         self.force = true;
         self
     }
 
-    /// Every other host has synchronised and reloaded the keyring in which the key is retired, so that no
-    /// local file elsewhere names it. Needed whenever there is a database, which several hosts may share.
+    /// Every other host has synchronised and reloaded the keyring in which the key is retired, so no local file elsewhere
+    /// names the key. Needed whenever there is a database, because several hosts may share it.
     pub fn other_hosts_synced(mut self) -> Self {
         self.other_hosts_synced = true;
         self
     }
 
-    /// No token names the key in any other table that the local file was used with; or they are other
-    /// names of this one.
+    /// No token names the key in any other table that the local file was used with, or those tables are this one under
+    /// other names.
     pub fn other_tables_counted(mut self) -> Self {
         self.other_tables_counted = true;
         self
@@ -143,9 +143,9 @@ impl DestroyOptions {
         self
     }
 
-    /// Another kind of credentials that shares the keyring and the table. Its tokens in text columns outside of this vault's
-    /// layout keep the key in use too. Needed where its fields have the same names as those of this vault's kind: a token of
-    /// a field with another name always keeps its key.
+    /// Another kind of credentials that shares the keyring and the table. Its tokens in text columns outside of this
+    /// vault's layout keep the key in use too. Needed if its fields have the same names as those of this vault's kind: a
+    /// token of a field with another name always keeps its key.
     pub fn kind<C: Credentials>(mut self) -> Self {
         self.kinds.push(C::NAMESPACE);
         self
