@@ -70,7 +70,7 @@ async fn a_store_may_expect_a_version_or_nothing() {
             assert_eq!(error.kind(), ErrorKind::Conflict, "{table}: {error}");
             assert!(error.to_string().contains(words), "{error}");
         };
-        conflict(store(&vault, 0, expecting(nothing)).await, "no longer exists");
+        conflict(store(&vault, 0, expecting(nothing)).await, "no record of version");
         let first = store(&vault, 1, absent()).await.unwrap();
         conflict(store(&vault, 2, absent()).await, "a record already exists");
         conflict(store(&fresh, 2, absent()).await, "a record already exists");
@@ -88,7 +88,7 @@ async fn a_store_may_expect_a_version_or_nothing() {
         conflict(store(&fresh, 8, expecting(third)).await, "has version");
         // a tombstone is no record
         vault.delete(user).await.unwrap();
-        conflict(store(&fresh, 9, expecting(third)).await, "no longer exists");
+        conflict(store(&fresh, 9, expecting(third)).await, "no record of version");
         store(&fresh, 10, absent()).await.unwrap();
         assert_eq!(vault.load(user).await.unwrap().config, full_config(10));
     }

@@ -114,7 +114,7 @@ async fn what_is_refused_changes_nothing() {
     let before = number(&db.url, rows).await;
     let existing = hosts.host(1, &db.url).layout(Layout::new().rows(Rows::Existing)).build().await.unwrap();
     for (vault, from, to, kind, part) in [
-        (&vault, "old", "taken", ErrorKind::Conflict, "taken has a record already"),
+        (&vault, "old", "taken", ErrorKind::Conflict, "taken already has a record"),
         (&vault, "absent", "new", ErrorKind::NotFound, ""),
         (&vault, "deleted", "new", ErrorKind::NotFound, ""),
         (&vault, "old", "old", ErrorKind::InvalidInput, "the same"),

@@ -69,7 +69,7 @@ impl WebhookConfig {
         let mut input = Input::default();
         input.read_webhook(parsed(text, "webhook_config")?)?;
         if !input.texts.is_empty() {
-            let message = "webhook_config.secret: not a member of webhook_config";
+            let message = "webhook_config.secret: has its own field";
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("put it into webhook_key"));
         }
         input.webhook.ok_or_else(|| misshapen("webhook_config: webhook_url is missing"))

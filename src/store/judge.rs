@@ -45,7 +45,7 @@ pub(super) fn check_expected(expected: Option<Expected>, newest: Option<Newest>)
             format!("the record now has version {version}, not {expected}")
         }
         (Some(Expected::Version(expected)), None) => {
-            format!("the record of version {expected} no longer exists")
+            format!("there is no record of version {expected}")
         }
         (Some(Expected::Absent), Some(version)) => format!("a record already exists, with version {version}"),
     };
