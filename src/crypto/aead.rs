@@ -98,7 +98,7 @@ fn push_part(bytes: &mut Stack<MAX_CONTEXT>, flag: &[u8], text: &[u8]) {
 
 /// The key that the tokens of one sealing share, and the commitment to it.
 ///
-/// Every token has a nonce of its own, and few are ever sealed under one key: a record has at most 64 fields, some of
+/// Every token has its own nonce, and few are ever sealed under one key: a record has at most 64 fields, some of
 /// which may be sealed once more for another place. So the limit of 2^32 random nonces (NIST SP 800-38D, section 8.3)
 /// is never near.
 pub(crate) struct RecordKey {

@@ -22,7 +22,7 @@ struct Code(i32);
 /// Runs `work` again while the file is locked.
 ///
 /// # Errors
-/// `Busy` when it stays locked; else what [`meaning`] makes of the failure of `what`.
+/// `Busy` if it stays locked; otherwise the error that [`meaning`] gives for the failure of `what`.
 pub(super) async fn retried<T, W, F>(path: &Path, what: &'static str, work: W) -> Result<T>
 where
     W: Fn() -> F,

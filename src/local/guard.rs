@@ -54,7 +54,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Whether this guard has locked everybody else out.
+    /// Whether this guard has locked all others out.
     pub(super) fn alone(&self) -> bool {
         self.alone.load(Ordering::Acquire)
     }

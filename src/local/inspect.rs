@@ -46,7 +46,7 @@ async fn check_or_make(path: &Path, guard: &Arc<Guard>) -> Result<()> {
     guard.set_made()
 }
 
-/// The journal first: opening the file makes SQLite undo what it can, and empty the journal.
+/// The journal first: when the file is opened, SQLite undoes what it can and empties the journal.
 async fn check(path: &Path, guard: &Arc<Guard>, journal: &[u8]) -> Result<()> {
     if journal::is_damaged(journal) {
         return Err(damaged(path, "its journal is damaged"));

@@ -76,7 +76,7 @@ pub(super) fn options(path: &Path, guard: &Arc<Guard>) -> SqliteConnectOptions {
     let guard = Arc::clone(guard);
     SqliteConnectOptions::new()
         .filename(path)
-        .create_if_missing(false) // it is made beforehand, with its mode
+        .create_if_missing(false) // it is created beforehand, with its mode
         .busy_timeout(BUSY)
         // An acknowledged commit survives a power cut: emptying the journal commits, and in this mode `FULL`
         // syncs that. Deleting the journal is synced under `EXTRA` only. (pager_end_transaction in pager.c)

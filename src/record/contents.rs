@@ -103,7 +103,7 @@ impl Contents {
     }
 
     /// # Errors
-    /// `Malformed` for anything but the one text that [`print`](Self::print) makes.
+    /// `Malformed` for anything but the one text that [`print`](Self::print) produces.
     pub(crate) fn parse(json: &str) -> Result<Self> {
         let contents = Self::read(json).filter(|contents| {
             let in_order = contents.secret.is_sorted_by(|one, next| one < next)

@@ -164,8 +164,7 @@ impl FieldSpec {
         Self::new(SpecName::Is(Field::named(name)), true)
     }
 
-    /// Every name with this ending is a secret field, without a column of its own. A field with a row of its own comes
-    /// first.
+    /// Every name with this ending is a secret field, without its own column. A field with its own row comes first.
     ///
     /// # Panics
     /// When no name can have this ending.
@@ -182,7 +181,7 @@ impl FieldSpec {
         Self::new(SpecName::EndsWith(ending), true)
     }
 
-    /// A field that is stored in the clear in a column of its own, and is sealed elsewhere. By default its JSON text has
+    /// A field that is stored in the clear in its own column, and is sealed elsewhere. By default its JSON text has
     /// at most 514 bytes, and it has no column.
     ///
     /// # Panics
@@ -325,7 +324,7 @@ impl Fields {
         self.spec(field).is_some()
     }
 
-    /// The fields with a row of their own, in the order of the table.
+    /// The fields with their own row, in the order of the table.
     pub(crate) fn each(&self) -> impl Iterator<Item = (Field, &FieldSpec)> {
         self.specs.iter().filter_map(|spec| match spec.name {
             SpecName::Is(field) => Some((field, spec)),

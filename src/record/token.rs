@@ -27,7 +27,7 @@ pub(crate) const VERSION_AT: usize = START_LEN + 1;
 pub(crate) const VERSION_LEN: usize = 16;
 /// The length of everything before the field, with its dot: what all tokens of a record start with.
 pub(crate) const HEAD_LEN: usize = START_LEN + VERSION_LEN + 1;
-/// The longest token accepted, in bytes. The longest field of Retell makes one of about 9,000.
+/// The longest token accepted, in bytes. The longest field of Retell takes about 9,000.
 pub(crate) const MAX_TOKEN: usize = 16 * 1024;
 /// The longest slot accepted, in bytes: a whole record.
 pub(crate) const MAX_SLOT: usize = 256 * 1024;

@@ -237,7 +237,7 @@ impl RetellConfig {
         Ok(())
     }
 
-    /// The same as its values, every secret as `show` makes it.
+    /// Its values, with every secret in the form that `show` gives it.
     fn shown(&self, show: fn(&str) -> Cow<'_, str>) -> Values {
         let mut values = Values::new();
         let mut put = |field, secret: &str| values.put_text(field, Some(&show(secret)));

@@ -352,7 +352,7 @@ fn unknown(place: &str, name: &str, at: usize) -> Error {
     })
 }
 
-/// The first field whose name holds this one or lies in it, apart from case and separators.
+/// The first field whose name contains this one or is contained in it, apart from case and separators.
 fn near(name: &str) -> Option<Field> {
     let letters = |name: &str| name.to_ascii_lowercase().replace(['_', '-', ' '], "");
     let name = letters(name);

@@ -32,7 +32,7 @@ impl Default for RotateOptions {
 impl RotateOptions {
     /// The largest batch: a statement of 100,000 rows holds its locks for seconds.
     pub const MAX_BATCH: u32 = 100_000;
-    /// The most jobs: each has a connection of its own.
+    /// The most jobs: each has its own connection.
     pub const MAX_JOBS: u32 = 64;
 
     /// The defaults.
