@@ -157,7 +157,7 @@ async fn standby_refuses_operators(stage: &Stage, owner: &Owner, old: KeyId) {
         .unwrap();
     let said = String::from_utf8(command.stderr).unwrap();
     assert!(!command.status.success() && said.contains("is a standby"), "{said}");
-    assert!(said.contains("connect to the primary server") && !said.contains("is up"), "{said}");
+    assert!(said.contains("name the primary server") && !said.contains("is up"), "{said}");
     let schema = operator.schema();
     let plan = schema.plan(Profile::FullProfile).await.unwrap();
     assert!(!plan.is_empty());
