@@ -237,8 +237,7 @@ impl Core {
     /// The same record with tokens for the plain fields that had their own column, under its own key.
     ///
     /// # Errors
-    /// `Busy` when that key is pending here, or destroyed: it must not seal. Otherwise the errors of opening its record
-    /// token.
+    /// `Busy` when that key is pending here, or destroyed; otherwise the errors of opening its record token.
     pub(crate) fn seal_rest(&self, request: StoreRequest<'_>, sent: Record) -> Result<Record> {
         let keyring = self.keyring.current();
         let state = keyring.get(sent.key).map(|key| key.info.state);
@@ -309,8 +308,7 @@ impl Core {
         opened.map_err(|error| self.explain(record, error))
     }
 
-    /// A record that does not open, and has fields that these credentials do not have, belongs to another kind of
-    /// credentials.
+    /// A record that does not open, and has fields that these credentials lack, belongs to another kind of credentials.
     fn explain(&self, record: &Record, error: Error) -> Error {
         let held = record.tokens().iter().map(|token| token.field);
         match error.kind() {
@@ -386,8 +384,7 @@ pub(crate) fn of_other_credentials(fields: &Fields, held: impl Iterator<Item = F
         format!("a column holds tokens of fields that {namespace} does not have: {unknown}")
     };
     let error = || Error::new(ErrorKind::Configuration, message());
-    let hint =
-        "two kinds of credentials can share only the JSONB column: give each kind its own text columns";
+    let hint = "two kinds of credentials can share only the JSONB column: name separate text columns";
     (!unknown.is_empty()).then(|| error().with_hint(hint))
 }
 
