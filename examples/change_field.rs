@@ -1,8 +1,8 @@
-//! Changes one field of a record, from two tasks at once, and stores only over the record that was read.
+//! Changes one field of a record, from two tasks at once. A store that expects an older version is refused.
 //!
 //!     cargo run --example change_field
 //!
-//! It needs no server: the record is in a local file in a temporary folder. Over a database the calls are the same.
+//! It needs no server: the record is in a local file in a temporary folder. The calls are the same with a database.
 
 use retell_vault::config::IntegrationStatus;
 use retell_vault::records::Expected;
@@ -13,7 +13,7 @@ use retell_vault::{Result, Vault};
 #[tokio::main]
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::Builder::new().prefix("retell-vault-change-").tempdir()?;
-    // a folder that the vault makes itself is closed to everybody else
+    // a folder that the vault creates is private
     let home = folder.path().join("home");
     let keyring =
         Keyring::prepare(home.join("keyring.json"), &Passphrase::new("only for this example")).await?;
@@ -21,11 +21,11 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let owner = Owner::user("user-42")?;
 
     let config = RetellConfig::new("key_test_0000000000000001".parse()?);
-    // nothing may be there yet
+    // the owner must have no record yet
     let first = vault.store_with(&owner, &config, StoreOptions::new().expect(Expected::Absent)).await?;
     println!("stored     version {}", first.version);
 
-    // two writers of different fields at the same time: both changes stay
+    // two tasks change different fields at the same time: both changes stay
     tokio::try_join!(set_phone(&vault, &owner), set_active(&vault, &owner))?;
     let loaded = vault.load(&owner).await?;
     println!("changed    version {}, {}", loaded.version, loaded.config.to_json_masked());

@@ -1,9 +1,9 @@
-//! An outage and the recovery, against a real Postgres server that lives in a temporary folder.
+//! An outage and the recovery, with a real Postgres server in a temporary folder.
 //!
 //!     cargo run --example fallback_and_sync
 //!
-//! It needs the Postgres programs (`scripts/test --setup` installs them). The server and the folders
-//! are removed at the end, also on failure and on Ctrl-C.
+//! It needs the Postgres programs (`scripts/test --setup` installs them). The server and the folders are removed at the
+//! end, even after a failure or Ctrl-C.
 
 mod support;
 
@@ -20,11 +20,11 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<()> {
-    // dropped, and so removed, whichever way this function ends
+    // removed when they are dropped, however this function ends
     let server = Server::new();
     let folder = tempfile::Builder::new().prefix("retell-vault-home-").tempdir()?;
     tokio::select! {
-        // a folder that the vault makes itself is closed to everybody else
+        // a folder that the vault creates is private
         done = outage(&server, folder.path().join("home")) => done,
         () = interrupted() => Err("interrupted".into()),
     }
@@ -36,7 +36,7 @@ async fn outage(server: &Server, home: PathBuf) -> Result<()> {
     let mut connection = PgConnection::connect(&url).await?;
     sqlx::raw_sql(table).execute(&mut connection).await?;
     connection.close().await?;
-    println!("server     started, with a table that has one column for us\n");
+    println!("server     started, with a table that has one column for the vault\n");
 
     let keyring =
         Keyring::prepare(home.join("keyring.json"), &Passphrase::new("only for this example")).await?;
@@ -48,14 +48,14 @@ async fn outage(server: &Server, home: PathBuf) -> Result<()> {
     assert!(first.degraded.is_none(), "the database is up");
 
     server.run("kill")?;
-    println!("\nserver     killed by SIGKILL\n");
+    println!("\nserver     killed with SIGKILL\n");
 
     let second = vault.store(&owner, &config("key_test_second_00000002")).await?;
     print_stored(&second);
     assert!(second.degraded.is_some(), "the database is down");
     let loaded = vault.load(&owner).await?;
     print_loaded(&loaded);
-    assert!(loaded.stale, "the database could not be asked");
+    assert!(loaded.stale, "the database was down");
     print_status(&vault).await?;
 
     server.run("start")?;
@@ -69,7 +69,7 @@ async fn outage(server: &Server, home: PathBuf) -> Result<()> {
     assert_eq!(loaded.source.as_str(), "database");
     assert_eq!((loaded.version, &loaded.config), (second.version, &config("key_test_second_00000002")));
     print_status(&vault).await?;
-    println!("\nWhat was stored during the outage is in the database, under the version of that time.");
+    println!("\nThe record that was stored during the outage is in the database, with its original version.");
     Ok(())
 }
 
@@ -86,7 +86,7 @@ fn print_stored(stored: &Stored) {
 }
 
 fn print_loaded(loaded: &Loaded) {
-    let stale = if loaded.stale { "stale: the database may hold a newer one" } else { "not stale" };
+    let stale = if loaded.stale { "stale: the database may hold a newer record" } else { "not stale" };
     let key = loaded.config.api_key().unwrap().masked();
     println!("loaded     version {}, {key}, from {}, {stale}", loaded.version, loaded.source.as_str());
 }

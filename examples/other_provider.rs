@@ -1,13 +1,13 @@
-//! Keeps another provider's credentials beside Retell's: same owners, same table, same keyring, nothing forked.
+//! Stores another provider's credentials beside Retell's: the same owners, table and keyring, without a fork of the crate.
 //!
 //!     cargo run --example other_provider                    in a folder below the temporary directory
-//!     cargo run --example other_provider -- FOLDER [USER]   in a folder of your own, which nobody else can open
+//!     cargo run --example other_provider -- FOLDER [USER]   in your own private folder
 //!     DATABASE_URL=postgres://… cargo run --example other_provider -- FOLDER [USER]
 //!
-//! It asks nothing and needs no server. With `DATABASE_URL` both kinds lie in the table `public.user_profiles` of that
-//! database: Retell's in its columns, Twilio's in `twilio_account_sid`, `twilio_auth_token` and `twilio_phone_number`.
-//! A field whose column is missing goes to the JSONB column that both share. It can be run again and again, and in the
-//! folder of `store_config`: one database has one keyring.
+//! It needs no input and no server. With `DATABASE_URL`, both kinds are stored in the table `public.user_profiles` of that
+//! database: Retell's in its columns, Twilio's in `twilio_account_sid`, `twilio_auth_token` and `twilio_phone_number`. A
+//! field whose column is missing goes to the JSONB column that both share. You can run it repeatedly, and in the folder of
+//! `store_config`: one database has one keyring.
 
 use std::error::Error;
 use std::io::Write;
@@ -21,7 +21,7 @@ use retell_vault::layout::Place;
 use retell_vault::{ErrorKind, Keyring, Owner, RetellConfig, Stored, Vault};
 use sqlx::{Connection, PgConnection};
 
-// --- The face: all that the vault needs to know of Twilio ---
+// --- What the vault must know of Twilio ---
 /// One owner's Twilio credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Twilio {
@@ -62,7 +62,7 @@ impl fmt::Debug for Twilio {
         write!(f, "Twilio({:?}, {:?}, {:?})", self.account_sid, self.auth_token, self.phone_number)
     }
 }
-// --- The end of the face ---
+// --- The end of that part ---
 
 /// Fits `text` and `uuid` columns.
 const EXAMPLE_USER: &str = "00000000-0000-4000-8000-000000000001";
@@ -107,27 +107,27 @@ pub(crate) async fn run(folder: &Path, user: &str, database: Option<&str>) -> Re
     println!("\nLoaded     {}", of_retell.config.to_json_masked());
     println!("           {:?}", of_twilio.config);
     if of_retell.config != config || of_twilio.config != credentials {
-        return Err("what was loaded is not what was stored".into());
+        return Err("the loaded record differs from the stored one".into());
     }
 
     twilio.delete(&owner).await?;
     let is_gone = twilio.load(&owner).await.is_err_and(|error| error.kind() == ErrorKind::NotFound);
     match is_gone && retell.load(&owner).await?.config == config {
-        true => println!("\nDeleted    Twilio's; Retell's is what it was"),
-        false => return Err("a delete of one kind must remove its own record, and leave the other's".into()),
+        true => println!("\nDeleted    Twilio's; Retell's is unchanged"),
+        false => return Err("deleting one kind must remove its own record and leave the other's".into()),
     }
     retell.close().await;
     twilio.close().await;
     Ok(())
 }
 
-/// One folder per user of the machine. The vault refuses it when somebody else has made it.
+/// One folder for each user of the machine. The vault refuses a folder that another user created.
 fn default_folder() -> PathBuf {
     let user = rustix::process::geteuid().as_raw();
     env::temp_dir().join(format!("retell-vault-example-{user}"))
 }
 
-/// Both vaults over the keyring of the folder, each with a local file of its own; at the first run, makes the keyring.
+/// Both vaults over the keyring of the folder, each with its own local file. The first run creates the keyring.
 async fn open_vaults(
     folder: &Path,
     database: Option<&str>,
@@ -144,13 +144,13 @@ async fn open_vaults(
     if let Some(url) = database {
         (retell, twilio) = (retell.postgres(url), twilio.postgres(url));
     }
-    // `init` also makes sure that there are no values of another keyring yet
+    // `init` also checks that no values of another keyring exist yet
     let retell = if is_new { retell.init().await? } else { retell.build().await? };
     Ok((retell, twilio.build().await?))
 }
 
-/// 32 random bytes in a file that only its owner can read. For the demo only: in earnest they come
-/// from a secret manager or the environment, or are replaced by a passphrase.
+/// 32 random bytes in a file that only its owner can read. This is for the demo only: in production, use a secret manager,
+/// the environment or a passphrase.
 fn wrapping_key(folder: &Path) -> Result<RawKey, Box<dyn Error>> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let path = folder.join("wrapping.key");
@@ -176,8 +176,8 @@ fn print_places(kind: &str, stored: &Stored) {
     }
 }
 
-/// The start of every token in the owner's row, as the database's administrator sees it. Nothing else is printed: the
-/// rest is the application's.
+/// The start of every token in the owner's row, as the database's administrator sees it. Nothing else is printed, because
+/// the rest belongs to the application.
 async fn show_row(url: &str, owner: &Owner, credentials: &Twilio) -> Result<(), Box<dyn Error>> {
     let mut connection = PgConnection::connect(url).await?;
     let sql =
@@ -188,7 +188,7 @@ async fn show_row(url: &str, owner: &Owner, credentials: &Twilio) -> Result<(), 
     if row.contains(credentials.account_sid.expose_secret())
         || row.contains(credentials.auth_token.expose_secret())
     {
-        return Err("a secret lies in the clear in the row".into());
+        return Err("the row holds a secret in plaintext".into());
     }
     println!("\nIn the row");
     show_tokens("", &serde_json::from_str(&row)?);

@@ -1,10 +1,10 @@
-//! A key rotation from the first key to the destruction of it, while a service goes on writing and the
-//! rotating process is killed half-way. Everything that is said is checked.
+//! A key rotation from the first key to its destruction, while a service keeps writing and the rotating process is killed
+//! half-way. The program checks everything that it prints.
 //!
 //!     cargo run --example rotate_keys
 //!
-//! It needs the Postgres programs (`scripts/test --setup` installs them). The server and the folders
-//! are removed at the end, also on failure and on Ctrl-C.
+//! It needs the Postgres programs (`scripts/test --setup` installs them). The server and the folders are removed at the
+//! end, even after a failure or Ctrl-C.
 
 mod support;
 
@@ -26,10 +26,10 @@ use tokio::task::JoinHandle;
 /// Owners of each vault: 1,000 in four vaults.
 const OWNERS: usize = 250;
 const PASSPHRASE: &str = "only for this example";
-/// Tells this program that it is the process which gets killed.
+/// Tells this program that it is the process to be killed.
 const CHILD: &str = "ROTATE_KEYS_EXAMPLE_CHILD";
 
-/// Tables as applications have them. The vault finds out by itself where everything fits.
+/// Tables as applications have them. The vault finds a place for every field by itself.
 const TABLES: &str = "
     CREATE TABLE every_column (user_id text PRIMARY KEY, encrypted_retell_api_key text,
         encrypted_call_agent_id text, encrypted_sms_agent_id text, encrypted_agent_config jsonb,
@@ -44,13 +44,13 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<()> {
     if let Ok(setup) = env::var(CHILD) {
-        let (home, url) = setup.split_once('|').ok_or("the variable names no home and no URL")?;
+        let (home, url) = setup.split_once('|').ok_or("the variable does not contain a home and a URL")?;
         return rotate_slowly(Path::new(home), url).await;
     }
-    // dropped, and so removed, whichever way this function ends
+    // removed when they are dropped, however this function ends
     let server = Server::new();
     let folder = tempfile::Builder::new().prefix("retell-vault-home-").tempdir()?;
-    // a folder that the vault makes itself is closed to everybody else
+    // a folder that the vault creates is private
     let home = folder.path().join("home");
     tokio::select! {
         done = rotation(&server, &home) => done,
@@ -64,7 +64,7 @@ async fn rotation(server: &Server, home: &Path) -> Result<()> {
     let vaults = open_vaults(&keyring, home, &url).await?;
     let old = keyring.keys()[0].id;
     store_everybody(&vaults).await?;
-    census_names_only(&vaults, old).await?;
+    tokens_name_only(&vaults, old).await?;
 
     // The service has two writers, which store what changes and remember what was acknowledged.
     let stop = Arc::new(AtomicBool::new(false));
@@ -74,8 +74,8 @@ async fn rotation(server: &Server, home: &Path) -> Result<()> {
     refuse_to_destroy(&vaults, old).await?;
     kill_a_rotation_half_way(home, &url).await?;
     let left = tokens_left(&vaults, old).await?;
-    assert_ne!(left, [0; 4], "it was killed before it was done");
-    say("killed", format!("half-way, by SIGKILL; tokens left under the old key: {left:?}"));
+    assert_ne!(left, [0; 4], "it was killed before it finished");
+    say("killed", format!("half-way with SIGKILL; tokens left under the old key: {left:?}"));
     for (name, vault) in &vaults {
         resume(name, vault, new).await?;
     }
@@ -83,7 +83,7 @@ async fn rotation(server: &Server, home: &Path) -> Result<()> {
     stop.store(true, Ordering::SeqCst);
     let [first, second] = writers;
     prove_nothing_was_lost(&vaults, [first.await??, second.await??]).await?;
-    census_names_only(&vaults, new).await?;
+    tokens_name_only(&vaults, new).await?;
     destroy(&vaults, old).await?;
     for (_, vault) in &open_vaults(&open_keyring(home).await?, home, &url).await? {
         load_everybody(vault).await?;
@@ -96,7 +96,7 @@ fn say(what: &str, text: String) {
     println!("{what:<10} {text}");
 }
 
-/// A server with the tables, and a keyring with its first key. Answers with the URL.
+/// Starts a server with the tables, and creates a keyring with its first key. Returns the URL.
 async fn prepare(server: &Server, home: &Path) -> Result<String> {
     let url = server.run("start")?;
     let mut connection = PgConnection::connect(&url).await?;
@@ -153,10 +153,10 @@ async fn store_everybody(vaults: &Vaults) -> Result<()> {
     Ok(())
 }
 
-/// What was stored and acknowledged, in order: place of the vault, number of the owner, how often by now.
+/// What was stored and acknowledged, in order: the index of the vault, the number of the owner, and how often so far.
 type Acknowledged = Vec<(usize, usize, usize)>;
 
-/// Stores every fifth owner of every vault, again and again, until it is told to stop.
+/// Stores every fifth owner of every vault repeatedly, until it is told to stop.
 fn start_writer(writer: usize, vaults: Vaults, stop: Arc<AtomicBool>) -> JoinHandle<Result<Acknowledged>> {
     tokio::spawn(async move {
         let mut acknowledged = Vec::new();
@@ -177,15 +177,15 @@ fn start_writer(writer: usize, vaults: Vaults, stop: Arc<AtomicBool>) -> JoinHan
 
 // --- The rotation ---
 
-/// A new key opens from the start, and seals once it is promoted. In between, bring the keyring file to
-/// every host, and back it up: from the promotion on nothing else opens what is stored.
+/// A new key opens from the start, and seals once it is promoted. In between, copy the keyring file to every host and back
+/// it up: after the promotion, nothing else opens new records.
 fn bring_in_a_key(keyring: &Keyring) -> Result<KeyId> {
     let new = keyring.promote_key(keyring.add_key()?.id)?.id;
-    say("promoted", format!("key {new}; the key before is retired: it opens, and seals no more"));
+    say("promoted", format!("key {new}; the previous key is retired: it opens but no longer seals"));
     Ok(new)
 }
 
-/// The child: as a service of its own would do it, one vault after the other, but slowly.
+/// The child process: it rotates one vault after another, but slowly.
 async fn rotate_slowly(home: &Path, url: &str) -> Result<()> {
     let keyring = open_keyring(home).await?;
     for (name, vault) in open_vaults(&keyring, home, url).await? {
@@ -200,7 +200,7 @@ async fn rotate_slowly(home: &Path, url: &str) -> Result<()> {
     Ok(())
 }
 
-/// Starts this program again, and kills it when it is in the middle of the second vault.
+/// Starts this program again, and kills it in the middle of the second vault.
 async fn kill_a_rotation_half_way(home: &Path, url: &str) -> Result<()> {
     let mut child = Command::new(env::current_exe()?)
         .env(CHILD, format!("{}|{url}", home.display()))
@@ -218,24 +218,24 @@ async fn kill_a_rotation_half_way(home: &Path, url: &str) -> Result<()> {
     }
 }
 
-/// Calls it again: what is under the new key already is passed over. A token count decides whether it is complete.
+/// Runs the rotation again: it skips what is already under the new key. A token count decides whether it is complete.
 async fn resume(name: &str, vault: &Vault, new: KeyId) -> Result<()> {
     let rotation = vault.rotate(&RotateOptions::new(), |_| {}).await?;
     let records = rotation.progress.resealed + rotation.progress.local;
-    say("resumed", format!("{name}: {records} more records sealed anew, and the token count says complete"));
+    say("resumed", format!("{name}: {records} more records re-encrypted, and the token count is complete"));
     assert!(rotation.complete && rotation.key == new && rotation.unreadable.is_empty());
     Ok(())
 }
 
-// --- The proof ---
+// --- The checks ---
 
 /// Counts the tokens of every place, by the key that they name.
-async fn census_names_only(vaults: &Vaults, key: KeyId) -> Result<()> {
+async fn tokens_name_only(vaults: &Vaults, key: KeyId) -> Result<()> {
     for (name, vault) in vaults {
         let keys = vault.count_tokens().await?.keys();
         let [(named, tokens)] = keys[..] else { return Err(format!("{name}: {keys:?}").into()) };
         assert_eq!(named, key, "{name}");
-        say("census", format!("{name}: {tokens} tokens, all under key {key}"));
+        say("counted", format!("{name}: {tokens} tokens, all under key {key}"));
     }
     Ok(())
 }
@@ -252,7 +252,10 @@ async fn prove_nothing_was_lost(vaults: &Vaults, stored: [Acknowledged; 2]) -> R
             assert_eq!(loaded, config(number, expected[number]), "{name}: {}", owner(number));
         }
     }
-    say("loaded", format!("all as last acknowledged, {} stores during the rotation among it", stored.len()));
+    say(
+        "loaded",
+        format!("all as last acknowledged, {} stores during the rotation among them", stored.len()),
+    );
     Ok(())
 }
 
@@ -270,8 +273,8 @@ async fn tokens_left(vaults: &Vaults, key: KeyId) -> Result<Vec<u64>> {
     Ok(left)
 }
 
-/// A key that tokens of the table name is not destroyed, whatever one takes for granted. A local file is
-/// sealed anew by any call that notices the new key, so it would not refuse.
+/// A key that tokens of the table name is not destroyed, whatever the options. A vault re-encrypts its local file as soon
+/// as it notices the new key, so a local file would not refuse.
 async fn refuse_to_destroy(vaults: &Vaults, old: KeyId) -> Result<()> {
     for (name, vault) in &vaults[..3] {
         let refused = vault.destroy_key(old, granted()).await.expect_err("tokens name it");
@@ -281,14 +284,14 @@ async fn refuse_to_destroy(vaults: &Vaults, old: KeyId) -> Result<()> {
     Ok(())
 }
 
-/// Without `force`, a key must have been retired for a day, so that every process has noticed.
-/// Without `other_hosts_synced`, the local files of other hosts are taken into account. Here is no other.
+/// Without `force`, a key must have been retired for a day, so that every process has noticed. Without
+/// `other_hosts_synced`, other hosts may hold the key in their local files. There are no other hosts here.
 fn granted() -> DestroyOptions {
     DestroyOptions::new().force().other_hosts_synced()
 }
 
-/// A vault counts in its own table and local file only: where several share a keyring, each must say
-/// that it holds no token of the key before one of them destroys it.
+/// A vault counts only its own table and local file. If several share a keyring, each must report that it holds no token of
+/// the key before one of them destroys it.
 async fn destroy(vaults: &Vaults, old: KeyId) -> Result<()> {
     assert_eq!(tokens_left(vaults, old).await?, [0; 4]);
     let destroyed = vaults[0].1.destroy_key(old, granted()).await?;

@@ -1,10 +1,10 @@
-//! A half-migrated table: examined, planned, applied, verified, mended, and taken back, on a real Postgres
-//! server that lives in a temporary folder.
+//! Examines a half-migrated table, plans and applies the changes, verifies and fixes it, and rolls back, on a real Postgres
+//! server in a temporary folder.
 //!
 //!     cargo run --example schema_doctor
 //!
-//! It needs the Postgres programs (`scripts/test --setup` installs them). The server and the folders
-//! are removed at the end, also on failure and on Ctrl-C.
+//! It needs the Postgres programs (`scripts/test --setup` installs them). The server and the folders are removed at the
+//! end, even after a failure or Ctrl-C.
 
 mod support;
 
@@ -18,7 +18,7 @@ use retell_vault::{Keyring, Owner, Passphrase, RetellConfig, Vault};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use support::{Result, Server, ended, interrupted};
 
-/// One column that fits, one that is too short for a token, one that somebody stores plaintext in.
+/// One column that fits, one that is too short for a token, and one that holds plaintext.
 const TABLE: &str = "
     CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text,
         encrypted_call_agent_id varchar(64), api_key text);
@@ -30,11 +30,11 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<()> {
-    // dropped, and so removed, whichever way this function ends
+    // removed when they are dropped, however this function ends
     let server = Server::new();
     let folder = tempfile::Builder::new().prefix("retell-vault-home-").tempdir()?;
     tokio::select! {
-        // a folder that the vault makes itself is closed to everybody else
+        // a folder that the vault creates is private
         done = migrate(&server, folder.path().join("home")) => done,
         () = interrupted() => Err("interrupted".into()),
     }
@@ -51,7 +51,7 @@ async fn migrate(server: &Server, home: PathBuf) -> Result<()> {
     println!("stored     a configuration, packed into the one column that fits\n");
 
     let sick = examine(&vault).await?;
-    assert_eq!(sick.health(), Health::Critical, "an API key lies open");
+    assert_eq!(sick.health(), Health::Critical, "an API key is stored in plaintext");
 
     apply(&vault).await?;
     let promotion = vault.promote(&PromoteOptions::new(), |_event| {}).await?;
@@ -61,7 +61,7 @@ async fn migrate(server: &Server, home: PathBuf) -> Result<()> {
     for finding in &examine(&vault).await?.findings {
         if let Fix::Sql(sql) = &finding.fix {
             execute(&url, sql).await?;
-            println!("mended     {}", finding.id);
+            println!("fixed      {}", finding.id);
         }
     }
     assert_eq!(examine(&vault).await?.health(), Health::Healthy);
@@ -76,13 +76,16 @@ async fn apply(vault: &Vault) -> Result<()> {
     println!("plan       {} steps for {}\n{plan}", plan.steps.len(), plan.table);
     schema.apply(&plan, &ApplyOptions::new(), |_event| {}).await?;
     assert!(schema.plan(Profile::Credentials).await?.is_empty(), "there is nothing left to do");
-    assert!(schema.verify(Profile::Credentials).await?.is_good(), "it was tried out, and rolled back");
+    assert!(
+        schema.verify(Profile::Credentials).await?.is_good(),
+        "the statements were tried, and rolled back"
+    );
     println!("applied    and verified");
     Ok(())
 }
 
 async fn roll_back(vault: &Vault) -> Result<()> {
-    // one column gets its old length back, for which Postgres writes every row anew
+    // one column gets its old length back, for which Postgres rewrites every row
     let options = RollBackOptions::new().allow_rewrite();
     let refused = vault.schema().roll_back(&options, |_event| {}).await;
     let refused = refused.expect_err("the new columns hold data");
@@ -90,11 +93,11 @@ async fn roll_back(vault: &Vault) -> Result<()> {
     let options = options.allow_data_loss();
     let tell = |event: SchemaEvent<'_>| {
         if let SchemaEvent::BackedUp(table) = event {
-            println!("copied     what is dropped to {table}");
+            println!("copied     the dropped columns to {table}");
         }
     };
     let rolled_back = vault.schema().roll_back(&options, tell).await?;
-    println!("roll back  {} steps taken back", rolled_back.steps.len());
+    println!("roll back  {} steps rolled back", rolled_back.steps.len());
     Ok(())
 }
 
@@ -109,7 +112,7 @@ async fn examine(vault: &Vault) -> Result<Diagnosis> {
 
 async fn execute(url: &str, sql: &str) -> Result<()> {
     let mut connection = PgConnection::connect(url).await?;
-    // one by one, since some of them must not be in a transaction
+    // one by one, because some of them must not run in a transaction
     for statement in sql.split_inclusive(";\n") {
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
     }

@@ -1,12 +1,11 @@
-//! Stores a configuration, shows what lies on disk, and loads it back.
+//! Stores a configuration, shows what is on disk, and loads it back.
 //!
 //!     cargo run --example store_config                    in a folder below the temporary directory
-//!     cargo run --example store_config -- FOLDER [USER]   in a folder of your own, which nobody else can open
+//!     cargo run --example store_config -- FOLDER [USER]   in your own private folder
 //!     DATABASE_URL=postgres://… cargo run --example store_config -- FOLDER [USER]
 //!
-//! It asks nothing and needs no server. With `DATABASE_URL` it stores in the table
-//! `public.user_profiles` of that database; the local file is then only the fallback. It can be run
-//! again and again: the folder keeps the keyring.
+//! It needs no input and no server. With `DATABASE_URL` it stores in the table `public.user_profiles` of that database; the
+//! local file is then only the fallback. You can run it repeatedly: the folder keeps the keyring.
 
 use std::error::Error;
 use std::fs;
@@ -50,11 +49,11 @@ async fn run(folder: &Path, user: &str) -> Result<(), Box<dyn Error>> {
     let vault = open_vault(folder, database.as_deref()).await?;
     println!("Folder     {}", folder.display());
     println!("Keyring    key {}, opened with wrapping.key", vault.keys()[0].id);
-    println!("           (for this demo only: a wrapping key does not belong beside its keyring)");
+    println!("           (for this demo only: do not keep a wrapping key beside its keyring)");
 
     if database.is_some() {
         println!(
-            "           What is stored in the database now opens with this keyring only: keep the folder."
+            "           Records that are stored in the database now open only with this keyring: keep the folder."
         );
     }
 
@@ -73,19 +72,19 @@ async fn run(folder: &Path, user: &str) -> Result<(), Box<dyn Error>> {
     println!("\nLoaded     from the {source}, masked");
     println!("           {}", loaded.config.to_json_masked());
     match loaded.config == config {
-        true => println!("           every field is what was stored"),
-        false => return Err("what was loaded is not what was stored".into()),
+        true => println!("           every field equals the stored one"),
+        false => return Err("the loaded record differs from the stored one".into()),
     }
     Ok(())
 }
 
-/// One folder per user of the machine. The vault refuses it when somebody else has made it.
+/// One folder for each user of the machine. The vault refuses a folder that another user created.
 fn default_folder() -> PathBuf {
     let user = rustix::process::geteuid().as_raw();
     env::temp_dir().join(format!("retell-vault-example-{user}"))
 }
 
-/// Opens the keyring of the folder; at the first run, makes one.
+/// Opens the keyring of the folder. The first run creates it.
 async fn open_vault(folder: &Path, database: Option<&str>) -> Result<Vault, Box<dyn Error>> {
     let wrapping_key = wrapping_key(folder)?;
     let path = folder.join("keyring.json");
@@ -98,13 +97,13 @@ async fn open_vault(folder: &Path, database: Option<&str>) -> Result<Vault, Box<
     if let Some(url) = database {
         builder = builder.postgres(url);
     }
-    // `init` also makes sure that there are no values of another keyring yet
+    // `init` also checks that no values of another keyring exist yet
     let vault = if is_new { builder.init().await } else { builder.build().await };
     Ok(vault?)
 }
 
-/// 32 random bytes in a file that only its owner can read. For the demo only: in earnest they come
-/// from a secret manager or the environment, or are replaced by a passphrase.
+/// 32 random bytes in a file that only its owner can read. This is for the demo only: in production, use a secret manager,
+/// the environment or a passphrase.
 fn wrapping_key(folder: &Path) -> Result<RawKey, Box<dyn Error>> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -120,7 +119,7 @@ fn wrapping_key(folder: &Path) -> Result<RawKey, Box<dyn Error>> {
 fn print_places(stored: &Stored) {
     for (field, place) in &stored.places {
         let column = place.column().map(|column| format!(" {column}")).unwrap_or_default();
-        // the application reads these itself, where they have a column of their own
+        // the application reads these itself, if they have their own column
         let is_plain = ["phone_number", "webhook_config", "integration_status"].contains(&field.name());
         let sealed = match (is_plain, place) {
             (true, Place::Column(_)) => ", in the clear",
@@ -146,7 +145,7 @@ fn show_files(folder: &Path, config: &RetellConfig) -> Result<(), Box<dyn Error>
 
 /// The owner's row, as the database's administrator sees it.
 async fn show_row(url: &str, ids: &[&str], config: &RetellConfig) -> Result<(), Box<dyn Error>> {
-    // one transaction, no start-up parameter and no named statement: also fits a transaction pooler
+    // one transaction, no start-up parameter and no named statement, so it also works with a transaction pooler
     let options = PgConnectOptions::from_str(url)?.extra_float_digits(None).statement_cache_capacity(0);
     let mut connection = options.connect().await?;
     let mut transaction = connection.begin().await?;
@@ -162,10 +161,10 @@ async fn show_row(url: &str, ids: &[&str], config: &RetellConfig) -> Result<(), 
 fn show_bytes(name: &str, bytes: &[u8], config: &RetellConfig) -> Result<(), Box<dyn Error>> {
     for secret in secrets(config) {
         if bytes.windows(secret.len()).any(|part| part == secret.as_bytes()) {
-            return Err(format!("a secret lies in the clear in {name}").into());
+            return Err(format!("{name} holds a secret in plaintext").into());
         }
     }
-    println!("           {name:<18} {} bytes, nothing of the credentials in them", bytes.len());
+    println!("           {name:<18} {} bytes, no credentials among them", bytes.len());
     if let Some(token) = bytes.windows(4).position(|part| part == b"rv1.") {
         let start: Vec<u8> = bytes[token..].iter().copied().take(64).collect();
         println!("           {:<18} {}…", "", String::from_utf8_lossy(&start));

@@ -72,8 +72,8 @@ async fn a_store_may_expect_a_version_or_nothing() {
         };
         conflict(store(&vault, 0, expecting(nothing)).await, "no record of version");
         let first = store(&vault, 1, absent()).await.unwrap();
-        conflict(store(&vault, 2, absent()).await, "there is a record already");
-        conflict(store(&fresh, 2, absent()).await, "there is a record already");
+        conflict(store(&vault, 2, absent()).await, "a record already exists");
+        conflict(store(&fresh, 2, absent()).await, "a record already exists");
         // over what was seen, and over what was not
         let second = store(&vault, 3, expecting(first)).await.unwrap();
         conflict(store(&vault, 4, expecting(first)).await, "has version");

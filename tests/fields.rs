@@ -628,7 +628,7 @@ async fn what_could_not_be_loaded_again_is_not_stored() {
         ("settings", with(&|values| values.put_json(settings, Some(&serde_json::json!([1]))))),
         ("settings", with(&|values| values.put_json(settings, Some(&Value::Null)))),
         ("key", with(&|values| values.put_json(Field::named("key"), Some(&Value::Null)))),
-        ("no field", with(&|values| values.put_text(Field::named("other"), Some("x")))),
+        ("not a field", with(&|values| values.put_text(Field::named("other"), Some("x")))),
     ];
     for (expected, wide) in bad {
         let error = vault.store(&owner("user-1"), &wide).await.unwrap_err();

@@ -114,7 +114,7 @@ async fn what_is_refused_changes_nothing() {
     let before = number(&db.url, rows).await;
     let existing = hosts.host(1, &db.url).layout(Layout::new().rows(Rows::Existing)).build().await.unwrap();
     for (vault, from, to, kind, part) in [
-        (&vault, "old", "taken", ErrorKind::Conflict, "taken has a record already"),
+        (&vault, "old", "taken", ErrorKind::Conflict, "taken already has a record"),
         (&vault, "absent", "new", ErrorKind::NotFound, ""),
         (&vault, "deleted", "new", ErrorKind::NotFound, ""),
         (&vault, "old", "old", ErrorKind::InvalidInput, "the same"),
@@ -168,7 +168,7 @@ async fn what_waits_for_either_owner_goes_first() {
     let vault = hosts.host(0, &db.url).build().await.unwrap();
     let error = vault.rename_owner(&owner("gone"), &owner("moved")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "what waits is newer");
-    assert!(error.to_string().contains("waits in the local file"), "{error}");
+    assert!(error.to_string().contains("is pending in the local file"), "{error}");
     let error = vault.rename_owner(&owner("old"), &owner("taken")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     vault.rename_owner(&owner("old"), &owner("new")).await.unwrap();

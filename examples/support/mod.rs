@@ -1,4 +1,4 @@
-//! What the examples share: a throw-away Postgres server, and how they end.
+//! What the examples share: a throw-away Postgres server, and how a program ends.
 
 use std::env;
 use std::error::Error;
@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// A Postgres server of our own, in a folder below the temporary directory.
+/// A Postgres server in a folder below the temporary directory.
 pub struct Server {
     folder: PathBuf,
 }
@@ -19,7 +19,7 @@ impl Server {
         Self { folder: env::temp_dir().join(format!("retell-vault-server-{:016x}", rand::random::<u64>())) }
     }
 
-    /// Runs `scripts/cluster COMMAND FOLDER`; a start answers with the URL.
+    /// Runs `scripts/cluster COMMAND FOLDER`; `start` returns the URL.
     pub fn run(&self, command: &str) -> Result<String> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/cluster");
         let output = Command::new(script).arg(command).arg(&self.folder).stdin(Stdio::null()).output()?;
@@ -38,7 +38,7 @@ impl Drop for Server {
     }
 }
 
-/// Returns on Ctrl-C, or when somebody ends the program.
+/// Returns on Ctrl-C or SIGTERM.
 pub async fn interrupted() {
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be received");
     tokio::select! {
@@ -47,7 +47,7 @@ pub async fn interrupted() {
     }
 }
 
-/// Says what went wrong, if anything.
+/// Prints what went wrong, if anything.
 pub fn ended(done: Result<()>) -> ExitCode {
     let Err(error) = done else { return ExitCode::SUCCESS };
     eprintln!("error: {error}");

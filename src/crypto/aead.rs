@@ -53,7 +53,7 @@ impl RootSecret {
     }
 }
 
-/// Whose credentials they are, and of which kind.
+/// The owner of credentials, and their kind.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scope<'a> {
     pub(crate) namespace: &'a str,
@@ -98,7 +98,7 @@ fn push_part(bytes: &mut Stack<MAX_CONTEXT>, flag: &[u8], text: &[u8]) {
 
 /// The key that the tokens of one sealing share, and the commitment to it.
 ///
-/// Every token has a nonce of its own, and few are ever sealed under one key: a record has at most 64 fields, some of
+/// Every token has its own nonce, and few are ever sealed under one key: a record has at most 64 fields, some of
 /// which may be sealed once more for another place. So the limit of 2^32 random nonces (NIST SP 800-38D, section 8.3)
 /// is never near.
 pub(crate) struct RecordKey {
@@ -156,8 +156,8 @@ impl RecordKey {
         }
     }
 
-    /// Whether a token says that it was sealed under this key, and is committed to it. The time that it takes tells
-    /// nothing: our own salt and commitment stand in tokens that were seen before.
+    /// Whether a token says that it was sealed under this key, and is committed to it. The time that this takes reveals
+    /// nothing: the salt and commitment are in tokens that were seen before.
     pub(crate) fn is_of(&self, token: &Token) -> bool {
         (self.key, self.version) == (token.key, token.version) && token.body.starts_with(&self.start)
     }
@@ -176,7 +176,7 @@ impl RecordKey {
         self.seal_with(field, json, &nonce)
     }
 
-    /// The seal itself, which no randomness but salt and nonce goes into.
+    /// The seal itself, whose only randomness is the salt and the nonce.
     fn seal_with(&self, field: Field, json: &[u8], nonce: &[u8; NONCE]) -> Token {
         let mut body = Vec::with_capacity(OVERHEAD + padded_len(json.len()));
         body.extend_from_slice(&self.start);

@@ -8,7 +8,7 @@ use rand::{SeedableRng, TryRng};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A generator is seeded anew after this many uses, so that a leaked state tells little.
+/// A generator is reseeded after this many uses, so that a leaked state reveals little.
 const USES_PER_SEED: u32 = 1024;
 
 struct Seeded {
@@ -23,7 +23,7 @@ thread_local! {
 
 /// Runs `work` with this thread's cryptographic generator, which the operating system seeds.
 ///
-/// A forked process gets a seed of its own: otherwise parent and child would draw the same nonces.
+/// A forked process gets its own seed: otherwise parent and child would draw the same nonces.
 ///
 /// # Errors
 /// `Entropy` when the operating system gives no seed; `work` did not run.
@@ -52,7 +52,7 @@ pub(crate) fn fill_key(bytes: &mut [u8]) -> Result<()> {
     SysRng.try_fill_bytes(bytes).map_err(|_| Error::from(ErrorKind::Entropy))
 }
 
-/// As [`fill_key`], for what is no key.
+/// As [`fill_key`], for bytes that are not a key.
 pub(crate) fn system_bytes<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     fill_key(&mut bytes)?;

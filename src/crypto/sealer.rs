@@ -22,15 +22,15 @@ pub(crate) struct Opened {
     pub(crate) values: Option<Values>,
     /// Plain fields whose column no longer holds what was stored. Their values are those of the column.
     pub(crate) changed_outside: Vec<Field>,
-    /// Plain fields whose column holds something that is no value of theirs.
+    /// Plain fields whose column holds a text that is not a valid value.
     pub(crate) ignored: Vec<Field>,
     /// Fields that a newer program stored.
     pub(crate) unknown: Vec<Field>,
 }
 
-/// Seals values under a key: the primary one. No values make a tombstone.
+/// Seals values under a key, the primary one. Without values the result is a tombstone.
 ///
-/// The plain fields in `in_the_clear` get no token: they go into columns of their own.
+/// The plain fields in `in_the_clear` get no token: they go into their own columns.
 pub(crate) fn seal(
     (values, contents): (&Values, &Contents),
     scope: Scope<'_>,
@@ -48,7 +48,7 @@ pub(crate) fn seal(
     Record::new(tokens, plain_texts(values, fields)).expect("one version, one key, every field once")
 }
 
-/// The plain values as columns of their own get them.
+/// The plain values, as their own columns get them.
 fn plain_texts(values: &Values, fields: &Fields) -> PlainTexts {
     let mut texts = PlainTexts::default();
     for (field, json) in values.iter() {
@@ -75,7 +75,7 @@ pub(crate) fn seal_rest(
     let contents = open_contents(&record_key, record.record_token())?;
     let mut tokens = record.tokens().to_vec();
     for field in contents.plain().filter(|field| record.token(*field).is_none()) {
-        // one whose column was emptied meanwhile is not set any more, and still belongs to the record
+        // a field whose column was emptied since is no longer set, but still belongs to the record
         let json = values.get(field).unwrap_or("null");
         tokens.push(record_key.seal(field, json.as_bytes(), rng));
     }
@@ -123,7 +123,7 @@ pub(crate) fn open(record: &Record, scope: Scope<'_>, root: &RootSecret, fields:
                 (text.map(|text| from_column(field, spec, text)).transpose()?, Some(spec))
             }
             (None, Some(_), None) => {
-                let hint = "its column is gone, or the layout does not name it any more: bring that back, or store the configuration again";
+                let hint = "its column was removed, or the layout no longer names it: restore that, or store the configuration again";
                 return Err(lacks(record.version, field).with_hint(hint));
             }
             (None, None, _) => continue,
@@ -132,7 +132,7 @@ pub(crate) fn open(record: &Record, scope: Scope<'_>, root: &RootSecret, fields:
         if !is_vouched {
             opened.changed_outside.push(field);
         }
-        // what stands for "not set" in a column is a value only where it was stored
+        // the text that means "not set" in a column is a value only if it was stored
         values.put(field, json.filter(|json| is_vouched || !column.is_some_and(|spec| is_unset(spec, json))));
     }
     opened.unknown = contents.fields().filter(|field| !fields.knows(*field)).collect();
@@ -144,7 +144,8 @@ pub(crate) fn open(record: &Record, scope: Scope<'_>, root: &RootSecret, fields:
     Ok(opened)
 }
 
-/// Plain columns that somebody else filled: their values count, and are named. Values that are none do not count.
+/// Plain columns that another program filled: their values count, and are named. Texts that are not valid values do not
+/// count.
 fn add_unlisted(
     values: &mut Values,
     opened: &mut Opened,
@@ -178,8 +179,8 @@ pub(crate) fn contents(record: &Record, scope: Scope<'_>, root: &RootSecret) -> 
     open_contents(&RecordKey::of(root, scope, record.record_token())?, record.record_token())
 }
 
-/// The texts of plain columns that hold what the record was stored with. The others are the application's, also where
-/// the record has a token for the field, or another column cannot be read.
+/// The texts of plain columns that hold what the record was stored with. The others belong to the application, even if the
+/// record has a token for the field, or another column cannot be read.
 pub(crate) fn vouched(contents: &Contents, record: &Record, fields: &Fields) -> PlainTexts {
     let mut vouched = PlainTexts::default();
     for (field, text) in record.plain.iter() {
@@ -242,13 +243,13 @@ fn text_of(field: Field, mut json: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Strin
     })
 }
 
-/// The same tokens under the primary key, each with its version, field and length, in the same order.
-/// Those that are under it already come back as they are, unopened. The tokens of a version share a key again.
+/// The same tokens under the primary key, each with its version, field and length, in the same order. Tokens that are under
+/// it already come back unopened. The tokens of a version share a key again.
 ///
 /// # Errors
-/// `Malformed` when the tokens of one version name several keys or hold a field twice: what is refused
-/// as a mixture must not become a record by being re-encrypted. `Unsealable` of the first token that does
-/// not open, and whatever `opener` says of its key. Nothing is answered then.
+/// `Malformed` if the tokens of one version name several keys or hold a field twice: a mixture that is refused must not
+/// become a record by being re-encrypted. `Unsealable` of the first token that does not open, and the error of `opener` for
+/// its key. Nothing is returned then.
 pub(crate) fn reencrypt<'k>(
     tokens: &[Token],
     scope: Scope<'_>,
@@ -276,11 +277,11 @@ pub(crate) fn reencrypt<'k>(
     Ok(reencrypted)
 }
 
-/// As [`reencrypt`], of the tokens of one record, which must be all there: a token that stayed behind under the old
-/// key would no longer belong to it.
+/// As [`reencrypt`], for the tokens of one record, which must be complete: a token left under the old key would no longer
+/// belong to it.
 ///
 /// # Errors
-/// As [`reencrypt`]; `Incomplete`, naming a secret field whose token is not among them: it is missing, or lies in a column
+/// As [`reencrypt`]; `Incomplete`, naming a secret field whose token is not among them: it is missing, or is in a column
 /// that this process does not know.
 pub(crate) fn reencrypt_whole<'k>(
     tokens: &[Token],
@@ -302,8 +303,7 @@ pub(crate) fn reencrypt_whole<'k>(
     tokens.iter().map(|token| Ok(new.seal(token.field, &old.of(token)?.open(token)?, rng))).collect()
 }
 
-/// Whether every secret field of a record has its token here, but for those that it `may_lack`, and no other token is
-/// there.
+/// Whether every secret field of a record has its token here, except those that it `may_lack`, and there is no other token.
 ///
 /// # Errors
 /// `Incomplete`, naming the field; `Malformed`; `Unsealable` of the record token.
@@ -321,13 +321,12 @@ fn refuse_parts(tokens: &[Token], contents: &Contents, may_lack: impl Fn(Field) 
     let is_there = |field: Field| tokens.iter().any(|token| token.field == field);
     match contents.secret.iter().find(|field| !is_there(**field) && !may_lack(**field)) {
         None => Ok(()),
-        Some(field) => Err(lacks(tokens[0].version, *field).with_hint(
-            "its token was removed, or lies in a column that this program does not know: upgrade it",
-        )),
+        Some(field) => Err(lacks(tokens[0].version, *field)
+            .with_hint("its token was removed, or is in a column that this version does not know: upgrade")),
     }
 }
 
-/// Opens every token of a record, and looks at no column. Answers with what belongs to it.
+/// Opens every token of a record, and reads no column. Returns what belongs to it.
 ///
 /// # Errors
 /// As [`check_whole`], and of the first token that does not open. A field that is not known may be missing.

@@ -193,7 +193,7 @@ fn every_removal_is_incomplete_and_named() {
         assert_eq!(error.kind(), ErrorKind::Incomplete, "{:?}", names(&tokens));
         let message = error.to_string();
         let names_it = match (tokens.is_empty(), is_kept(0)) {
-            (true, _) => message == "a record without tokens",
+            (true, _) => message == "the record has no tokens",
             (_, false) => message.ends_with("lacks its record token"),
             (_, true) => (1..whole.len())
                 .any(|at| !is_kept(at) && message.ends_with(&format!("lacks {}", whole[at].field))),

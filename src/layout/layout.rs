@@ -146,7 +146,7 @@ impl Layout {
     pub fn column(mut self, field: Field, name: &str) -> Result<Self> {
         if !self.fields.each().any(|(known, _)| known == field) {
             return Err(invalid(&format!(
-                "{field} cannot have a column: it is no field of {}",
+                "{field} cannot have a column: it is not a field of {}",
                 self.fields.namespace
             ))
             .with_hint(format!("these can: {}", self.field_names())));
@@ -168,7 +168,7 @@ impl Layout {
                 self.sealed.insert(field);
                 Ok(self)
             }
-            None => Err(invalid(&format!("{field} is no field of {}", self.fields.namespace))
+            None => Err(invalid(&format!("{field} is not a field of {}", self.fields.namespace))
                 .with_hint(format!("these are: {}", self.field_names()))),
         }
     }

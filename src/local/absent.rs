@@ -1,4 +1,4 @@
-//! In place of the local file, where the feature `local-file` is off: nobody can make one, so no call is ever reached.
+//! Replaces the local file if the feature `local-file` is off: no value can exist, so no method is ever reached.
 
 use std::path::{Path, PathBuf};
 

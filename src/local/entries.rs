@@ -9,7 +9,7 @@ use crate::record::version::{Millis, Version};
 /// What a pending record was based on when it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Base {
-    /// The row was never looked at.
+    /// The row was never read.
     Unknown,
     /// There was no row.
     NoRow,
@@ -24,7 +24,7 @@ pub(crate) enum Base {
 pub(crate) enum Basis {
     /// It has read the row itself.
     Read,
-    /// It has not: this process or the local file remembers the row, or nothing does.
+    /// It has not read the row: this process or the local file remembers it, or nothing does.
     Remembered,
 }
 
@@ -38,16 +38,16 @@ pub(crate) struct LocalRecord {
     /// Always `Unknown` in a replica.
     pub(crate) base: Base,
     pub(crate) at: Millis,
-    /// Empty where it was stored without a database.
+    /// Empty if it was stored without a database.
     pub(crate) rows: OwnerRows,
 }
 
-/// The rows of an owner that a record is for. What nobody knew is empty, and may be anything.
+/// The rows of an owner that a record is for. An unknown part is empty, and may be anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct OwnerRows {
     /// The table, the columns of the owner, and the filter.
     pub(crate) table: String,
-    /// What tells the database from others.
+    /// What distinguishes the database from others.
     pub(crate) database: String,
 }
 
@@ -68,14 +68,14 @@ impl fmt::Display for OwnerRows {
     }
 }
 
-/// What became of a pending record that was to be put.
+/// The outcome of adding a pending record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PutPending {
     /// It is durable, now or since an earlier attempt.
     Written,
-    /// Nothing was written: this version is there, which is as new or newer.
+    /// Nothing was written: the version that is there is as new or newer.
     Newer(Version),
-    /// Nothing was written: what is there waits for other rows.
+    /// Nothing was written: the record that is there is for other rows.
     Elsewhere(OwnerRows),
 }
 
@@ -122,7 +122,7 @@ pub(crate) enum LocalPlace {
 /// One text of a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LocalText {
-    /// The rowid. Names the text only together with the text itself: SQLite gives it out again.
+    /// The rowid. Identifies the text only together with the text itself, because SQLite reuses rowids.
     pub(crate) id: i64,
     pub(crate) owner: Owner,
     pub(crate) text: String,

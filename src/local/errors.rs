@@ -10,12 +10,11 @@ use rand::Rng;
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
 
-/// SQLite itself has waited `busy_timeout` for most of these: few attempts, and no more after this.
+/// SQLite itself has already waited `busy_timeout` for most of these: few attempts, and none after this time.
 const ATTEMPTS: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// All that is left of an error of SQLite: its texts could hold more than they should.
-/// <https://sqlite.org/rescode.html>
+/// All that is kept of an error of SQLite: its texts could reveal too much. <https://sqlite.org/rescode.html>
 #[derive(Debug, thiserror::Error)]
 #[error("SQLite result code {0}")]
 struct Code(i32);
@@ -23,7 +22,7 @@ struct Code(i32);
 /// Runs `work` again while the file is locked.
 ///
 /// # Errors
-/// `Busy` when it stays locked; else what [`meaning`] makes of the failure of `what`.
+/// `Busy` if it stays locked; otherwise the error that [`meaning`] gives for the failure of `what`.
 pub(super) async fn retried<T, W, F>(path: &Path, what: &'static str, work: W) -> Result<T>
 where
     W: Fn() -> F,
@@ -75,7 +74,7 @@ pub(super) fn meaning(path: &Path, what: &str, error: sqlx::Error) -> Error {
         sqlx::Error::PoolClosed => (ErrorKind::LocalStore, "it was closed".to_owned()),
         sqlx::Error::Io(error) => (ErrorKind::LocalStore, error.kind().to_string()),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
-            (ErrorKind::LocalCorrupt, "a value that no vault wrote".to_owned())
+            (ErrorKind::LocalCorrupt, "it holds a value that the vault did not write".to_owned())
         }
         _ => (ErrorKind::LocalStore, "the connection failed".to_owned()),
     };
@@ -100,18 +99,18 @@ fn problem(primary: i32) -> (ErrorKind, &'static str) {
 fn hinted(error: Error) -> Error {
     match error.kind() {
         ErrorKind::LocalCorrupt => error.with_hint(
-            "stop all processes that use it and start again: the first one sets the damaged file aside",
+            "stop all processes that use it, then start them again: the first one sets the damaged file aside",
         ),
         ErrorKind::Busy => {
-            error.with_hint("try again; if it stays so, look for a process that holds it locked")
+            error.with_hint("try again; if it stays locked, find the process that holds the lock")
         }
         _ => error,
     }
 }
 
-/// A row that was stored by something else than this module.
+/// A row that something other than this module stored.
 pub(super) fn odd_row(path: &Path) -> Error {
-    let problem = format!("{} holds a row that no vault wrote", path.display());
+    let problem = format!("{} holds a row that the vault did not write", path.display());
     Error::new(ErrorKind::LocalCorrupt, problem).with_hint("restore the file from a backup, or move it away")
 }
 

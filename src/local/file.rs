@@ -1,7 +1,7 @@
-//! The local file: SQLite, for what cannot go to the database now. It holds tokens only.
+//! The local file: SQLite, for writes that the database cannot take now. It holds tokens only.
 //!
-//! Beside FILE lie `FILE-journal` of SQLite, which is empty but during a write, `FILE.lock`, which says who
-//! uses it, and `FILE.corrupt-*`, which was set aside. Several processes may use one file at the same time.
+//! Beside FILE are SQLite's `FILE-journal`, which is empty except during a write, `FILE.lock`, which shows whether the file
+//! is in use, and `FILE.corrupt-*`, which were set aside. Several processes may use one file at the same time.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::local::guard::Guard;
 use crate::local::nothing_pending::NothingPending;
 use crate::local::{errors, inspect, sqlite};
 
-/// How often opening starts again when another process makes or sets the file aside meanwhile.
+/// How often opening starts again if another process creates the file or sets it aside in between.
 const ROUNDS: usize = 5;
 
 /// An open local file. Clones share it.
@@ -41,8 +41,8 @@ pub(super) struct OpenFile {
 }
 
 impl LocalFile {
-    /// Opens the file, and makes it if it is missing. When no other handle uses it, it is checked
-    /// first: a damaged one is set aside, and the next call starts with a new one.
+    /// Opens the file, and creates it if it is missing. If no other handle uses it, it is checked first: a damaged one is
+    /// set aside, and the next call starts with a new one.
     ///
     /// # Errors
     /// `LocalCorrupt`, naming where the damaged file is now; `LocalStore`; `Busy`.
@@ -168,7 +168,7 @@ impl LocalFile {
         row.try_get(name).map_err(|_| errors::odd_row(self.path()))
     }
 
-    /// What was written to a file that nobody can find any more must not be acknowledged.
+    /// A write to a file that was removed or replaced must not be acknowledged.
     pub(super) fn still_there(&self) -> Result<()> {
         match self.inner.identity {
             None => return Ok(()),
@@ -177,7 +177,7 @@ impl LocalFile {
         }
         let problem = format!("{} was removed or replaced while in use", self.inner.path.display());
         Err(Error::new(ErrorKind::LocalStore, problem)
-            .with_hint("start again, and leave the file to the vault"))
+            .with_hint("start again, and do not move or replace the file"))
     }
 }
 

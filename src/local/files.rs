@@ -1,4 +1,4 @@
-//! The files beside the local file: their names, who may have made them, and setting them aside.
+//! The files beside the local file: their names, their ownership, and setting them aside.
 //!
 //! FILE is never opened here while a connection may use it: closing any descriptor of a file drops all
 //! POSIX locks that this process holds on it, those of SQLite included
@@ -17,9 +17,9 @@ use crate::keyring::private_file;
 
 use crate::local::errors;
 
-/// What SQLite may have made: the file itself comes first.
+/// What SQLite may have created: the file itself comes first.
 const SUFFIXES: [&str; 2] = ["", "-journal"];
-/// SQLite would take what is in the first of them for newer pages of FILE.
+/// SQLite would take the content of the first one for newer pages of FILE.
 const OTHER_MODE: [&str; 2] = ["-wal", "-shm"];
 const MARK: &str = ".corrupt-";
 
@@ -33,8 +33,8 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Refuses symlinks, folders, files of others and files open to others in the place of any of them, and
-/// whatever lies where the vault never makes a file.
+/// Refuses symlinks, folders, files of other users and files open to others in the place of any of them, and every file
+/// that the vault never creates.
 pub(super) fn refuse_planted(path: &Path) -> Result<()> {
     SUFFIXES.iter().try_for_each(|suffix| length(&beside(path, suffix)).map(drop))?;
     OTHER_MODE.iter().try_for_each(|suffix| refuse_any(&beside(path, suffix), path))
@@ -44,25 +44,25 @@ fn refuse_any(path: &Path, file: &Path) -> Result<()> {
     if identity(path)?.is_none() {
         return Ok(());
     }
-    let problem = format!("{} is there, and the vault makes no such file", path.display());
+    let problem = format!("{} exists, but the vault never creates such a file", path.display());
     Err(Error::new(ErrorKind::LocalStore, problem).with_hint(format!(
         "another program opened {0} in WAL mode: stop it, and run `sqlite3 {0} 'PRAGMA journal_mode=TRUNCATE'`",
         file.display()
     )))
 }
 
-/// The length of a private file, if there is one. The folder is private: what was looked at is what
-/// will be opened.
+/// The length of a private file, if there is one. The folder is private, so the file that was checked is the file that is
+/// opened.
 pub(super) fn length(path: &Path) -> Result<Option<u64>> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(errors::io("cannot look at", path, error)),
+        Err(error) => return Err(errors::io("cannot inspect", path, error)),
     };
     let (problem, hint) = match metadata.permissions().mode() & 0o777 {
         _ if !metadata.is_file() => ("is not a regular file, or is a symlink", "move it away"),
         _ if metadata.uid() != geteuid().as_raw() => {
-            ("belongs to another user", "run as its owner, or name another place")
+            ("belongs to another user", "run as its owner, or choose another path")
         }
         mode if mode & 0o077 != 0 => ("is open to group or others", "set its mode to 600"),
         _ => return Ok(Some(metadata.len())),
@@ -78,11 +78,11 @@ pub(super) fn content(path: &Path) -> Result<Vec<u8>> {
     }
 }
 
-/// Makes an empty private file whose name is durable. Only while no other handle exists.
+/// Creates an empty private file whose name is durable. Only while no other handle exists.
 pub(super) fn make(path: &Path) -> Result<()> {
     drop(private_file::ensure_private(path, ErrorKind::LocalStore)?);
     let folder = private_file::folder_of(path);
-    sync_folder(folder).map_err(|error| errors::io("cannot make", path, error))?;
+    sync_folder(folder).map_err(|error| errors::io("cannot create", path, error))?;
     // the folder may be as new as the file; its parent may be closed to us
     sync_folder(private_file::folder_of(folder)).ok();
     Ok(())
@@ -92,12 +92,12 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
-/// Renames FILE and what belongs to it, so that `sqlite3 NEW .recover` finds all of it, and answers
-/// with the first new name. Only while no other handle exists.
+/// Renames FILE and what belongs to it, so that `sqlite3 NEW .recover` finds all of it, and returns the first new name.
+/// Only while no other handle exists.
 pub(super) fn put_aside(path: &Path) -> io::Result<PathBuf> {
     let new = free_name(path);
     let mut first = None;
-    // FILE first: when this is torn, a journal without its file is noticed, the reverse is not
+    // FILE first: if this is interrupted, a journal without its file is noticed; the reverse is not
     for suffix in SUFFIXES {
         let target = beside(&new, suffix);
         match fs::rename(beside(path, suffix), &target) {
@@ -118,7 +118,7 @@ fn free_name(path: &Path) -> PathBuf {
     names.find(|new| !taken(new)).unwrap_or_else(|| beside(path, MARK))
 }
 
-/// What was set aside and is still there: one path for each time.
+/// The files that were set aside and still exist: one path for each time.
 pub(super) fn set_aside(path: &Path) -> Vec<PathBuf> {
     let mut start = path.file_name().unwrap_or_default().to_owned();
     start.push(MARK);
@@ -139,6 +139,6 @@ pub(super) fn identity(path: &Path) -> Result<Option<Identity>> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(errors::io("cannot look at", path, error)),
+        Err(error) => Err(errors::io("cannot inspect", path, error)),
     }
 }

@@ -1,6 +1,6 @@
-//! FILE.lock: who uses the file, and what its users tell each other.
+//! FILE.lock: whether the file is in use, and what its users tell each other.
 //!
-//! Locked exclusively: alone, and checking. Locked shared: a handle, or a connection of one, exists.
+//! Locked exclusively: one handle is alone, and checks the file. Locked shared: a handle, or a connection of one, exists.
 //! It holds 16 bytes: `mark[8] made[8]`.
 
 use std::fs::{File, TryLockError};
@@ -20,15 +20,15 @@ use crate::keyring::private_file;
 
 use crate::local::{errors, files};
 
-/// A check of a large file takes its time; a process that hangs in it does not get forever.
+/// A check of a large file takes time, but a process that hangs in it must not block the others forever.
 const WAIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 const MADE_AT: u64 = 8;
 const MADE: [u8; 8] = *b"rv-made\n";
 
-/// A lock on FILE.lock. Every connection holds the guard too, and lets go of it after it has closed
-/// its files: as long as a connection lives, nobody else finds themselves alone.
+/// A lock on FILE.lock. Every connection holds the guard too, and releases it after it has closed its files: while a
+/// connection exists, no other handle is alone.
 pub(super) struct Guard {
     path: PathBuf,
     file: File,
@@ -36,7 +36,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Waits until nobody checks the file, and locks it: exclusively where nobody uses it.
+    /// Waits until no process checks the file, and locks it: exclusively if no process uses it.
     pub(super) async fn enter(path: &Path) -> Result<Arc<Self>> {
         let path = files::beside(path, ".lock");
         let file = private_file::ensure_private(&path, ErrorKind::LocalStore)?;
@@ -62,7 +62,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Whether this guard has locked everybody else out.
+    /// Whether this guard has locked all others out.
     pub(super) fn alone(&self) -> bool {
         self.alone.load(Ordering::Acquire)
     }
@@ -75,8 +75,8 @@ impl Guard {
             }
             sleep(LOOK_EVERY).await;
         }
-        let problem = format!("{} is held by a process that checks the file", self.path.display());
-        Err(Error::new(ErrorKind::Busy, problem).with_hint("find the process that hangs and stop it"))
+        let problem = format!("{} is locked by a process that is checking the file", self.path.display());
+        Err(Error::new(ErrorKind::Busy, problem).with_hint("find the process that hangs, and stop it"))
     }
 
     fn try_exclusive(&self) -> Result<bool> {
@@ -112,18 +112,18 @@ impl Guard {
         self.write(&mark.to_ne_bytes(), 0)
     }
 
-    /// Whether FILE was made: then an empty one is a damaged one.
+    /// Whether FILE was created: from then on an empty one is damaged.
     pub(super) fn is_made(&self) -> bool {
         let mut made = [0; MADE.len()];
         self.file.read_at(&mut made, MADE_AT).is_ok() && made == MADE
     }
 
-    /// Says that FILE is about to be made: as long as it is empty, it is not damaged.
+    /// Records that FILE is about to be created: until that is done, an empty one is not damaged.
     pub(super) fn set_unmade(&self) -> Result<()> {
         self.write(&[0; MADE.len()], MADE_AT)
     }
 
-    /// Says that FILE is whole.
+    /// Records that FILE is complete.
     pub(super) fn set_made(&self) -> Result<()> {
         self.write(&MADE, MADE_AT)?;
         self.file.sync_data().map_err(|error| self.failed(error))
@@ -139,8 +139,8 @@ impl Guard {
 }
 
 impl Drop for Guard {
-    /// Not only by closing: a child of this process that has not come to its `exec` yet holds the file
-    /// open as well, and with it the lock.
+    /// Not only by closing: a child of this process that has not reached its `exec` yet holds the file open as well, and
+    /// with it the lock.
     fn drop(&mut self) {
         // closing it, right after this, is the other way
         self.file.unlock().ok();

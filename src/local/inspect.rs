@@ -1,5 +1,5 @@
-//! What the first handle does before others come in: it checks the file, sets a damaged one aside,
-//! and makes a missing one.
+//! What the first handle does before others may use the file: it checks the file, sets a damaged one aside, and creates a
+//! missing one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use crate::local::files::{Identity, identity};
 use crate::local::guard::Guard;
 use crate::local::{errors, files, journal, sqlite};
 
-/// Leaves a sound file behind, and says which.
+/// Leaves a sound file, and returns its identity.
 ///
 /// # Errors
-/// `LocalCorrupt` when it was damaged; it was set aside, and no new one was made. `LocalStore`.
+/// `LocalCorrupt` if it was damaged; it was set aside, and no new one was created. `LocalStore`.
 pub(super) async fn make_ready(path: &Path, guard: &Arc<Guard>) -> Result<Identity> {
     files::refuse_planted(path)?;
     match check_or_make(path, guard).await {
         Err(error) if error.kind() == ErrorKind::LocalCorrupt => Err(put_aside(path, error)),
         Err(error) => Err(error),
-        Ok(()) => identity(path)?.ok_or_else(|| damaged(path, "it was removed while it was made")),
+        Ok(()) => identity(path)?.ok_or_else(|| damaged(path, "it was removed while it was being created")),
     }
 }
 
@@ -30,7 +30,7 @@ async fn check_or_make(path: &Path, guard: &Arc<Guard>) -> Result<()> {
     match files::length(path)? {
         // SQLite would delete such a journal
         None if !journal.is_empty() => {
-            return Err(damaged(path, "its journal is there, but the file is not"));
+            return Err(damaged(path, "its journal exists, but the file does not"));
         }
         Some(0) if guard.is_made() => return Err(damaged(path, "it is empty")),
         None => {
@@ -46,7 +46,7 @@ async fn check_or_make(path: &Path, guard: &Arc<Guard>) -> Result<()> {
     guard.set_made()
 }
 
-/// The journal first: opening the file makes SQLite undo what it can, and empty the journal.
+/// The journal first: when the file is opened, SQLite undoes what it can and empties the journal.
 async fn check(path: &Path, guard: &Arc<Guard>, journal: &[u8]) -> Result<()> {
     if journal::is_damaged(journal) {
         return Err(damaged(path, "its journal is damaged"));
@@ -82,10 +82,10 @@ fn put_aside(path: &Path, found: Error) -> Error {
             let name = new.display();
             let way = match new.extension().is_some_and(|end| end.as_encoded_bytes().ends_with(b"-journal")) {
                 true => format!("find the file that {name} belongs to"),
-                false => format!("`sqlite3 {name} .recover` reads what is left"),
+                false => format!("`sqlite3 {name} .recover` recovers its contents"),
             };
             let hint = format!(
-                "what was pending in it is not in the database yet: {way}; the next start makes a new file"
+                "its pending records are not in the database yet: {way}; the next start creates a new file"
             );
             Error::new(ErrorKind::LocalCorrupt, format!("{found}; it was set aside as {name}"))
                 .with_hint(hint)

@@ -1,8 +1,8 @@
 //! Whether the journal that a killed process left is whole. Pure: bytes in, verdict out.
 //!
-//! It holds the pages as they were before a commit that was under way, and SQLite puts them back. At the
-//! first damaged page it stops without a word and empties the journal: a mixture of old and new pages
-//! stays. <https://sqlite.org/fileformat2.html>, section 3:
+//! It holds the pages as they were before an unfinished commit, and SQLite puts them back. At the first damaged page SQLite
+//! stops silently and empties the journal: a mixture of old and new pages remains. <https://sqlite.org/fileformat2.html>,
+//! section 3:
 //!
 //! ```text
 //! header  magic[8] records[4] nonce[4] pages before[4] sector size[4] page size[4], as long as a sector

@@ -13,11 +13,11 @@ use crate::local::errors;
 use crate::local::file::{LocalFile, tenant, to_sql};
 use crate::local::pending::REMOVE;
 
-/// How long the part of a token is that names suite, key and version.
+/// The length of the part of a token that names suite, key and version.
 const HEAD: i64 = (VERSION_AT + VERSION_LEN) as i64;
 
-// The same text is kept once, and a superseded record once, told by its key and version: sync may
-// come here again after it was interrupted.
+// The same text is kept once, and so is a superseded record, identified by its key and version: sync may come here again
+// after it was interrupted.
 pub(super) const KEEP: &str = "INSERT INTO kept (tenant, user, kind, text, reason, at)
  SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS
  (SELECT 1 FROM kept WHERE tenant = ?1 AND user = ?2 AND kind = ?3
@@ -31,9 +31,9 @@ const KEEP_PENDING: &str =
   AND (text = ?4 OR (?3 = 'loser' AND length(?4) > ?7 AND substr(text, 1, ?7) = substr(?4, 1, ?7))))";
 const KEPT_AFTER: &str = "SELECT id, tenant, user, kind, text, reason, at FROM kept
  WHERE id > ?1 ORDER BY id LIMIT ?2";
-// what the database never took is nowhere else: only an operator drops it
+// what the database never took exists nowhere else: only an operator drops it
 const PURGE: &str = "DELETE FROM kept WHERE at < ?1 AND kind <> 'dead-letter'";
-// one that was taken from another database says nothing of this one
+// a replica of another database says nothing about this one
 const PUT_REPLICA: &str = "INSERT INTO replica (tenant, user, rows, database, version, text, at)
  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (tenant, user, rows) DO UPDATE
  SET database = excluded.database, version = excluded.version, text = excluded.text, at = excluded.at
@@ -152,7 +152,7 @@ impl LocalFile {
         })
     }
 
-    /// Erases superseded records and replaced texts that were kept before this time, and says how many.
+    /// Erases superseded records and replaced texts that were kept before this time, and returns how many.
     pub(crate) async fn purge_kept(&self, before: Millis) -> Result<u64> {
         let purge = || async move {
             let done = sqlx::query(PURGE).bind(to_sql(before)).execute(&self.inner.writer);
@@ -161,7 +161,7 @@ impl LocalFile {
         self.write(purge).await
     }
 
-    /// Stores what the database held at this time, unless a newer replica is there.
+    /// Stores what the database held at this time, unless there is a newer replica.
     pub(crate) async fn put_replica(
         &self,
         owner: &Owner,
@@ -185,7 +185,7 @@ impl LocalFile {
         self.write(put).await
     }
 
-    /// Drops the replica of an owner of whom these rows hold nothing any more.
+    /// Drops the replica of an owner for which these rows hold nothing any more.
     pub(crate) async fn remove_replica(&self, owner: &Owner, rows: &OwnerRows) -> Result<()> {
         let remove = || async move {
             let done = sqlx::query(REMOVE_REPLICA)
@@ -198,7 +198,7 @@ impl LocalFile {
         self.write(remove).await
     }
 
-    /// The dead letters of an owner stay, and none of them is ever tried again: what they hold was deleted.
+    /// The dead letters of an owner stay, but none of them is ever tried again: what they hold was deleted.
     pub(crate) async fn never_retry(&self, owner: &Owner) -> Result<()> {
         let change = || async move {
             let done = sqlx::query(NEVER_RETRY)
@@ -261,12 +261,12 @@ impl LocalFile {
         })
     }
 
-    /// Whether any token is in the file: then a new keyring would be a rival of the one that made it.
+    /// Whether any token is in the file: then a new keyring would compete with the one that sealed it.
     pub(crate) async fn holds_tokens(&self) -> Result<bool> {
         self.read(|| sqlx::query_scalar(HOLDS).fetch_one(&self.inner.readers)).await
     }
 
-    /// What is sealed under each key, to notice a wrong keyring by.
+    /// What is sealed under each key, for detecting a wrong keyring.
     pub(crate) async fn canaries(&self) -> Result<Vec<(KeyId, Vec<u8>)>> {
         let rows: Vec<(String, Vec<u8>)> =
             self.read(|| sqlx::query_as(CANARIES).fetch_all(&self.inner.readers)).await?;
@@ -275,7 +275,7 @@ impl LocalFile {
         parsed.ok_or_else(|| errors::odd_row(self.path()))
     }
 
-    /// Stores the canary of a key in the place of the one before.
+    /// Stores the canary of a key in place of the previous one.
     pub(crate) async fn put_canary(&self, key: KeyId, sealed: &[u8]) -> Result<()> {
         let put = || async move {
             let done = sqlx::query(PUT_CANARY).bind(key.to_string()).bind(sealed).execute(&self.inner.writer);

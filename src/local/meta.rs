@@ -1,4 +1,4 @@
-//! Where the file belongs: the keyring under which it was sealed, and the databases that it was used with.
+//! What the file belongs to: the keyring under which it was sealed, and the databases that it was used with.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::version::Millis;
@@ -28,10 +28,10 @@ const NAMESPACE: &str = "SELECT value FROM meta WHERE name = 'namespace'";
 const PUT_NAMESPACE: &str = "INSERT INTO meta (name, value) VALUES ('namespace', ?1) ON CONFLICT DO NOTHING";
 
 impl LocalFile {
-    /// Notes which kind of credentials the file keeps, when it is used for the first time.
+    /// Records which kind of credentials the file holds, when it is used for the first time.
     ///
     /// # Errors
-    /// `Configuration` when it keeps another kind.
+    /// `Configuration` if it holds another kind.
     pub(crate) async fn claim(&self, namespace: &str) -> Result<()> {
         let noted = || sqlx::query_scalar(NAMESPACE).fetch_optional(&self.inner.readers);
         let mut noted: Option<String> = self.read(noted).await?;
@@ -42,10 +42,12 @@ impl LocalFile {
         }
         match noted {
             Some(noted) if noted != namespace => {
-                let message =
-                    format!("{} keeps {noted}, and the vault keeps {namespace}", self.path().display());
+                let message = format!(
+                    "{} holds {noted} credentials, and the vault is for {namespace}",
+                    self.path().display()
+                );
                 Err(Error::new(ErrorKind::Configuration, message)
-                    .with_hint("give each kind of credentials a local file of its own"))
+                    .with_hint("give each kind of credentials its own local file"))
             }
             _ => Ok(()),
         }
@@ -58,7 +60,7 @@ impl LocalFile {
         Ok(noted.and_then(|noted| noted.parse().ok()))
     }
 
-    /// Notes that it is this one now.
+    /// Records that it is this one now.
     pub(crate) async fn note_keyring_generation(&self, generation: u64) -> Result<()> {
         self.put(PUT_GENERATION, &generation.to_string()).await
     }
@@ -68,7 +70,7 @@ impl LocalFile {
         self.read(|| sqlx::query_scalar(USED_WITH).fetch_all(&self.inner.readers)).await
     }
 
-    /// Notes one more. Nothing is written when it is noted already.
+    /// Records one more. Nothing is written if it is recorded already.
     pub(crate) async fn note_used_with(&self, place: &str) -> Result<()> {
         match self.used_with().await?.iter().any(|noted| noted == place) {
             true => Ok(()),
@@ -88,12 +90,12 @@ impl LocalFile {
         self.put(PUT_USED_SINCE, &now.to_string()).await
     }
 
-    /// Which database was met last at an address.
+    /// Which database was last met at an address.
     pub(crate) async fn database_at(&self, address: &str) -> Result<Option<String>> {
         self.read(|| sqlx::query_scalar(DATABASE_AT).bind(address).fetch_optional(&self.inner.readers)).await
     }
 
-    /// Notes which one it is. Nothing is written when it is noted already.
+    /// Records which one it is. Nothing is written if it is recorded already.
     pub(crate) async fn note_database_at(&self, address: &str, identity: &str) -> Result<()> {
         if self.database_at(address).await?.is_some_and(|noted| noted == identity) {
             return Ok(());
@@ -105,12 +107,12 @@ impl LocalFile {
         self.write(put).await
     }
 
-    /// Whether an operator has said that the keyring of this file belongs to a table, whatever tokens are in it.
+    /// Whether an operator has declared that the keyring of this file belongs to a table, whatever tokens the table holds.
     pub(crate) async fn has_adopted(&self, place: &str) -> Result<bool> {
         self.read(|| sqlx::query_scalar(ADOPTED).bind(place).fetch_one(&self.inner.readers)).await
     }
 
-    /// Notes that.
+    /// Records that.
     pub(crate) async fn note_adopted(&self, place: &str) -> Result<()> {
         self.put(PUT_ADOPTED, place).await
     }

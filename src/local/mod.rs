@@ -1,4 +1,4 @@
-//! The local file: what the database cannot take, sealed, in SQLite.
+//! The local file: sealed writes that the database cannot take, in SQLite.
 
 #[cfg(not(feature = "local-file"))]
 #[path = "absent.rs"]

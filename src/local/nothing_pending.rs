@@ -1,4 +1,4 @@
-//! "Nothing is pending": noted, so that a load need not ask SQLite every time.
+//! Remembers that nothing is pending, so that a load need not ask SQLite every time.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,20 +11,20 @@ use crate::local::guard::Guard;
 /// Two writes may get the same time stamp; kernels count in steps of up to 10 ms.
 pub(super) const SETTLED: Duration = Duration::from_millis(100);
 
-/// How often the file is looked at while the mark stays the same. It tells only of writers that died before they could
-/// acknowledge anything, and a look at it costs more than one at the mark.
+/// How often the file is checked while the mark stays the same. It reveals only writers that died before they could
+/// acknowledge anything, and checking it costs more than checking the mark.
 pub(super) const FILE_EVERY: Duration = Duration::from_millis(100);
 
-/// The state of the files at which the last look found nothing pending, and when they were looked at.
+/// The state of the files at the last check that found nothing pending, and the time of that check.
 pub(super) struct NothingPending {
     path: PathBuf,
     empty_at: Mutex<Option<(FileState, Instant)>>,
 }
 
-/// What changes when anybody adds a pending entry.
+/// What changes when any process adds a pending entry.
 ///
-/// The mark changes exactly then, before the entry is acknowledged. The time of FILE changes with every
-/// write, before its commit, so it also tells of a writer that died before it could change the mark.
+/// The mark changes exactly then, before the entry is acknowledged. The time of FILE changes with every write, before its
+/// commit, so it also reveals a writer that died before it could change the mark.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileState {
     mark: u64,
@@ -54,11 +54,11 @@ impl NothingPending {
         is_same
     }
 
-    /// To be taken before the question is asked; `None` when the answer cannot be noted.
+    /// To be taken before the question is asked; `None` if the answer cannot be remembered.
     pub(super) fn settled(&self, guard: &Guard) -> Option<FileState> {
         let now = SystemTime::now();
         let state = self.look(guard)?;
-        // an error means that it lies in the future: a clock was set
+        // an error means that it is in the future: a clock was set
         let age = now.duration_since(state.modified).ok()?;
         (age >= SETTLED).then_some(state)
     }

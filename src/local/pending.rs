@@ -1,4 +1,4 @@
-//! Records that wait for the database.
+//! Pending records: they wait for the database.
 
 use sqlx::sqlite::SqliteRow;
 
@@ -47,11 +47,11 @@ const RETRY: &str = "INSERT INTO pending (tenant, user, version, text, base, at,
 const RETRIED: &str = "DELETE FROM kept WHERE kind = 'dead-letter' AND EXISTS (SELECT 1 FROM pending
  WHERE pending.tenant = kept.tenant AND pending.user = kept.user AND pending.text = kept.text)";
 
-/// The upsert and the look at what was in its way are two statements: sync may remove it in between.
+/// The upsert and the query for what blocked it are two statements: sync may remove that in between.
 const ATTEMPTS: usize = 8;
 
 impl LocalFile {
-    /// Adds a pending record, or replaces an older one of its owner. The older one's base stays, if the new one's is only
+    /// Adds a pending record, or replaces an older one of its owner. The older one's base stays if the new one's is only
     /// remembered.
     ///
     /// # Errors
@@ -73,10 +73,10 @@ impl LocalFile {
                 _ => {}
             }
         }
-        Err(Error::new(ErrorKind::Busy, "the pending record of this owner comes and goes"))
+        Err(Error::new(ErrorKind::Busy, "the pending record of this owner keeps changing"))
     }
 
-    /// Puts a pending record in the place of the one of this version, or of none. False: something else is there.
+    /// Puts a pending record in place of the one of this version, or of none. False: something else is there.
     ///
     /// # Errors
     /// As [`put_pending`](Self::put_pending).
@@ -170,7 +170,7 @@ impl LocalFile {
         self.read(get).await?.iter().map(|row| self.pending_record(row)).collect()
     }
 
-    /// How many of them a sync with these rows leaves: the database has refused them, or they are for other rows.
+    /// How many of them a sync with these rows leaves pending: the database has refused them, or they are for other rows.
     pub(crate) async fn blocked(&self, rows: &OwnerRows) -> Result<u64> {
         let blocked = || {
             sqlx::query_scalar(BLOCKED)
@@ -182,14 +182,14 @@ impl LocalFile {
         Ok(blocked.try_into().unwrap_or(0))
     }
 
-    /// When the first of them was put there, if there is any.
+    /// When the oldest of them was added, if there is any.
     pub(crate) async fn oldest_pending(&self) -> Result<Option<Millis>> {
         let oldest = || sqlx::query_scalar(OLDEST).fetch_one(&self.inner.readers);
         let oldest: Option<i64> = self.read(oldest).await?;
         Ok(oldest.map(|at| at.try_into().unwrap_or(0)))
     }
 
-    /// Removes exactly this text, so that a newer one survives. Says whether it was there.
+    /// Removes exactly this text, so that a newer one survives. Returns whether it was there.
     pub(crate) async fn remove_pending(&self, owner: &Owner, text: &str) -> Result<bool> {
         let remove = || async move {
             let done = sqlx::query(REMOVE)
@@ -220,7 +220,7 @@ impl LocalFile {
         self.write(supersede).await
     }
 
-    /// Notes that the database refused exactly this text. Says how often it has by now, and since when.
+    /// Records that the database refused exactly this text. Returns how often it has done so, and since when.
     pub(crate) async fn note_refusal(&self, owner: &Owner, text: &str, now: Millis) -> Result<(u32, Millis)> {
         let note = || async move {
             // to the end, and with it to the commit
@@ -236,8 +236,9 @@ impl LocalFile {
         self.write(note).await
     }
 
-    /// Makes dead letters pending again, those of one owner or of all, where nothing else waits for their owner: of several of
-    /// one owner the newest. They keep what they were based on, and with `now` they count as stored at that time. Says how many.
+    /// Makes dead letters pending again, those of one owner or of all, if nothing else is pending for their owner; of
+    /// several of one owner, the newest. They keep what they were based on, and with `now` they count as stored at that
+    /// time. Returns how many.
     pub(crate) async fn retry_dead_letters(&self, owner: Option<&Owner>, now: Option<Millis>) -> Result<u64> {
         let retry = || async move {
             let owner = owner.map(|owner| (tenant(owner), owner.user_id().as_str()));

@@ -13,17 +13,17 @@ use crate::local::errors;
 use crate::local::guard::Guard;
 
 const BUSY: Duration = Duration::from_secs(5);
-/// Longer than `BUSY`: the queue before the writer waits for the one that waits for SQLite.
+/// Longer than `BUSY`: callers queue for the writer while another one waits for SQLite.
 const ACQUIRE: Duration = Duration::from_secs(10);
 const READERS: u32 = 3;
 
-/// Goes up when an older program could not use the file any more.
+/// Increases when an older program can no longer use the file.
 const VERSION: u32 = 3;
 
-/// `tenant` is '' where there is none. `waits_for` says which rows a pending record is for, `rows` of which rows a replica is, and
-/// `database` in which database they are: '' where nobody knew. `tries` counts how often the
-/// database refused it since `refused_at`. The last columns of `kept` are those of a record that was pending. Versions are 16 hex digits, which sort like the number.
-/// A record of 1 to 3 KB would overflow the pages of a table WITHOUT ROWID.
+/// `tenant` is '' if there is none. `waits_for` names the rows that a pending record is for, `rows` those of a replica, and
+/// `database` the database that they are in: '' if that is unknown. `tries` counts how often the database refused it since
+/// `refused_at`. The last columns of `kept` are those of a record that was pending. Versions are 16 hex digits, which sort
+/// like the number. A record of 1 to 3 KB would overflow the pages of a table WITHOUT ROWID.
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE pending (
@@ -56,7 +56,8 @@ ALTER TABLE kept ADD COLUMN stored_at INTEGER;
 ALTER TABLE kept ADD COLUMN waits_for TEXT;
 ";
 
-/// From version 2. Nobody knows of which table its replicas are, so they go: the next load of each owner makes a new one.
+/// From version 2. The table that its replicas belong to is unknown, so they are dropped: the next load of each owner
+/// creates a new one.
 const TO_3: &str = "
 ALTER TABLE pending ADD COLUMN database TEXT NOT NULL DEFAULT '';
 ALTER TABLE kept ADD COLUMN database TEXT;
@@ -78,13 +79,13 @@ pub(super) fn options(path: &Path, guard: &Arc<Guard>) -> SqliteConnectOptions {
     let guard = Arc::clone(guard);
     SqliteConnectOptions::new()
         .filename(path)
-        .create_if_missing(false) // it is made beforehand, with its mode
+        .create_if_missing(false) // it is created beforehand, with its mode
         .busy_timeout(BUSY)
         // An acknowledged commit survives a power cut: emptying the journal commits, and in this mode `FULL`
         // syncs that. Deleting the journal is synced under `EXTRA` only. (pager_end_transaction in pager.c)
         .journal_mode(SqliteJournalMode::Truncate)
         .synchronous(SqliteSynchronous::Full)
-        // else a large statement would put old pages into a file of the system's folder
+        // otherwise a large statement would put old pages into a file of the system's folder
         .pragma("temp_store", "MEMORY")
         .pragma("secure_delete", "ON")
         .pragma("cell_size_check", "ON")
@@ -97,7 +98,7 @@ pub(super) fn options(path: &Path, guard: &Arc<Guard>) -> SqliteConnectOptions {
         })
 }
 
-/// None of its connections is ever idle for too long: opening one reads the tables again.
+/// No connection is closed for being idle: opening one reads the tables again.
 fn pool(connections: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(connections)
@@ -107,7 +108,7 @@ fn pool(connections: u32) -> SqlitePoolOptions {
         .test_before_acquire(false) // a file does not hang up
 }
 
-/// One writer, since SQLite has one anyway, and some readers.
+/// One writer, because SQLite has only one anyway, and some readers.
 pub(super) async fn pools(path: &Path, options: SqliteConnectOptions) -> Result<(SqlitePool, SqlitePool)> {
     let opened = errors::retried(path, "cannot open", || pool(1).connect_with(options.clone())).await;
     let writer = opened?;
@@ -117,7 +118,7 @@ pub(super) async fn pools(path: &Path, options: SqliteConnectOptions) -> Result<
     drop(connection);
     if let Some(older @ 1..VERSION) = found {
         writer.close().await; // and with it the guard, now and not in the background
-        let problem = format!("has schema version {older} as long as a process of an older program uses it");
+        let problem = format!("has schema version {older} while a process of an older version uses it");
         return Err(refused(path, &problem, "stop the processes that use it, then start again"));
     }
     Ok((writer, pool(READERS).connect_lazy_with(options)))
@@ -131,7 +132,7 @@ pub(super) async fn memory(path: &Path, options: SqliteConnectOptions) -> Result
     Ok(pool)
 }
 
-/// Makes the tables in an empty database, and the columns that those of an older version lack.
+/// Creates the tables in an empty database, and adds the columns that an older version lacks.
 pub(super) async fn make(path: &Path, connection: &mut SqliteConnection) -> Result<()> {
     let scripts: &[&str] = match version(path, connection).await? {
         Some(VERSION) => return Ok(()),
@@ -146,7 +147,7 @@ pub(super) async fn make(path: &Path, connection: &mut SqliteConnection) -> Resu
         }
         transaction.commit().await
     };
-    made.await.map_err(|error| errors::meaning(path, "cannot make the tables of", error))
+    made.await.map_err(|error| errors::meaning(path, "cannot create the tables of", error))
 }
 
 /// # Errors
@@ -169,7 +170,7 @@ async fn version(path: &Path, connection: &mut SqliteConnection) -> Result<Optio
     match version.as_deref().map(str::parse) {
         Some(Ok(known @ 1..=VERSION)) => Ok(Some(known)),
         Some(Ok(newer)) if newer > VERSION => {
-            let problem = format!("has schema version {newer}; this program knows {VERSION}");
+            let problem = format!("has schema version {newer}; this program supports {VERSION}");
             Err(refused(path, &problem, "use the newer retell-vault that wrote it"))
         }
         _ => Err(refused(path, "is a database of another program", "name another file")),

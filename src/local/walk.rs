@@ -13,7 +13,7 @@ use crate::local::entries::{LocalCount, LocalPlace, LocalText, Swap};
 use crate::local::errors;
 use crate::local::file::LocalFile;
 
-/// The tables are asked for, not listed here: one that the walk forgets is counted all the same.
+/// The tables are queried, not listed here, so a table that the walk forgets is counted all the same.
 const TABLES: &str =
     "SELECT name, printf('\"%w\"', name), EXISTS (SELECT 1 FROM pragma_table_xinfo(tables.name) WHERE lower(name) = 'kind')
  FROM sqlite_schema AS tables WHERE type = 'table'
@@ -48,8 +48,8 @@ impl LocalPlace {
 }
 
 impl LocalFile {
-    /// Up to `limit` texts after this id, in the order of their ids. Who walks over all of them sees
-    /// every text that was there from the first page to the last.
+    /// Up to `limit` texts after this id, in the order of their ids. A walk over all of them sees every text that was there
+    /// from the first page to the last.
     pub(crate) async fn texts_after(
         &self,
         place: LocalPlace,
@@ -68,8 +68,8 @@ impl LocalFile {
         rows.iter().map(text).collect()
     }
 
-    /// Replaces texts that are still exactly the old ones, and nothing else of their rows; says how
-    /// many. On error, and when the future is dropped, all of them were replaced or none.
+    /// Replaces texts that are still exactly the old ones, and nothing else of their rows; returns how many. On error, and
+    /// when the future is dropped, all of them were replaced or none.
     pub(crate) async fn swap_texts(&self, place: LocalPlace, swaps: &[Swap]) -> Result<u64> {
         if swaps.is_empty() {
             return Ok(0);

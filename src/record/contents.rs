@@ -1,4 +1,4 @@
-//! What the record token says: which fields belong to a record, and what its plain values are.
+//! The content of the record token: which fields belong to a record, and the digests of its plain values.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,7 +18,7 @@ const DIGITS: usize = 22;
 pub(crate) struct Contents {
     /// The secret fields that are set, in byte order.
     pub(crate) secret: Vec<Field>,
-    /// The plain fields that are set, in byte order, wherever their values lie.
+    /// The plain fields that are set, in byte order, wherever their values are.
     plain: Vec<(Field, Digest)>,
 }
 
@@ -34,8 +34,8 @@ impl Contents {
         contents
     }
 
-    /// The contents of this record once it holds `values`. Of plain fields that are not `changed` it goes on vouching for
-    /// what it did, also of those that only a newer program knows.
+    /// The contents of this record once it holds `values`. For plain fields that are not `changed` it still vouches for
+    /// what it did before, including those that only a newer program knows.
     pub(crate) fn changed(&self, values: &Values, fields: &Fields, changed: &[Field]) -> Self {
         let mut contents = Self::default();
         for (field, json) in values.iter() {
@@ -103,7 +103,7 @@ impl Contents {
     }
 
     /// # Errors
-    /// `Malformed` for anything but the one text that [`print`](Self::print) makes.
+    /// `Malformed` for anything but the one text that [`print`](Self::print) produces.
     pub(crate) fn parse(json: &str) -> Result<Self> {
         let contents = Self::read(json).filter(|contents| {
             let in_order = contents.secret.is_sorted_by(|one, next| one < next)
@@ -111,12 +111,11 @@ impl Contents {
             let apart = contents.plain().all(|field| !contents.secret.contains(&field));
             in_order && apart && contents.fields().count() <= MAX_FIELDS
         });
-        contents.ok_or_else(|| {
-            Error::new(ErrorKind::Malformed, "the record token holds something that no seal produces")
-        })
+        contents
+            .ok_or_else(|| Error::new(ErrorKind::Malformed, "the record token's contents are not canonical"))
     }
 
-    /// Names hold no character that JSON escapes, so every part stands where it is looked for, or the text is another.
+    /// Names hold no character that JSON escapes, so every part is at the expected position, or the text is another one.
     fn read(json: &str) -> Option<Self> {
         let lists = json.strip_prefix(START)?.strip_suffix(END)?.as_bytes();
         let (secret, plain) = lists.split_at(lists.iter().position(|byte| *byte == b']')?);
@@ -139,7 +138,7 @@ const START: &str = r#"{"fields":["#;
 const MIDDLE: &str = r#"],"plain":{"#;
 const END: &str = "}}";
 
-/// What stands between commas.
+/// The part between commas.
 fn items(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|byte| *byte == b',').filter(move |_| !list.is_empty())
 }

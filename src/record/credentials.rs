@@ -1,4 +1,4 @@
-//! What the vault needs of a type to keep values of it.
+//! What the vault needs from a type to store values of it.
 
 use crate::error::Result;
 use crate::record::field::FieldSpec;
@@ -17,8 +17,8 @@ pub trait Credentials: Clone + Send + Sync + Sized + 'static {
     /// open as one of another. It must not change once something is stored.
     const NAMESPACE: &'static str;
 
-    /// The table of its fields, at most 64. Fields may be added. A field that was stored must not change its name, nor from
-    /// secret to plain or back.
+    /// The table of its fields, at most 64. Fields may be added. A stored field must not change its name, and must not
+    /// change between secret and plain.
     const FIELDS: &'static [FieldSpec];
 
     /// The value of every field that is set.

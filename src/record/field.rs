@@ -14,7 +14,7 @@ pub(crate) const MAX_FIELDS: usize = 64;
 /// The name of one value of a record: `[a-z][a-z0-9_]{0,39}`, but not `record`. Names sort byte by byte.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Field {
-    /// The first eight bytes once more: two names rarely share them, and are told apart by one comparison.
+    /// The first eight bytes again: two names rarely share them, so one comparison distinguishes most names.
     start: u64,
     /// Filled up with zeros, which sort before every character of a name.
     bytes: [u8; MAX_NAME],
@@ -38,7 +38,7 @@ impl Field {
         }
     }
 
-    /// Any name, also the reserved one.
+    /// Any name, including the reserved one.
     pub(crate) const fn parse(name: &[u8]) -> Option<Self> {
         if name.is_empty() || name.len() > MAX_NAME || !name[0].is_ascii_lowercase() {
             return None;
@@ -61,7 +61,7 @@ impl Field {
         matches!(&self.bytes, [b'r', b'e', b'c', b'o', b'r', b'd', 0, ..])
     }
 
-    /// The name, as it stands in tokens, JSON and messages.
+    /// The name, as it appears in tokens, JSON and messages.
     pub fn name(&self) -> &str {
         let end = self.bytes.iter().position(|byte| *byte == 0).unwrap_or(MAX_NAME);
         str::from_utf8(&self.bytes[..end]).expect("a name is ASCII")
@@ -84,7 +84,7 @@ impl FromStr for Field {
     type Err = Error;
 
     /// # Errors
-    /// `InvalidInput`, which does not repeat the name: somebody may have put a secret in its place.
+    /// `InvalidInput`, which does not repeat the name: it may be a secret in the wrong place.
     fn from_str(name: &str) -> Result<Self> {
         let field = Self::parse(name.as_bytes()).filter(|field| !field.is_record());
         field.ok_or_else(|| {
@@ -98,7 +98,7 @@ impl FromStr for Field {
 /// What a field's value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ValueKind {
-    /// A JSON string; in a column of its own the text.
+    /// A JSON string; in its own column, the text.
     Text,
     /// A JSON object; its own column is of type `jsonb` or `json`.
     Object,
@@ -111,7 +111,7 @@ pub(crate) enum SpecName {
     EndsWith(&'static str),
 }
 
-/// One row of the table of fields: what the vault has to know of a field to store it.
+/// One row of the table of fields: what the vault must know of a field to store it.
 ///
 /// ```
 /// use retell_vault::config::FieldSpec;
@@ -129,16 +129,16 @@ pub struct FieldSpec {
     /// The longest JSON text in bytes; what a token of it must have room for.
     pub(crate) longest: usize,
     pub(crate) column: Option<&'static str>,
-    /// The default name of its column could be anybody's.
+    /// An application may use the default name of its column for something else.
     pub(crate) by_consent: bool,
     /// What stands for "not set" in a column that may not be null.
     pub(crate) unset: &'static str,
-    /// The only values that there are; empty: no such list.
+    /// The only allowed values; empty: no such list.
     pub(crate) words: &'static [&'static str],
     pub(crate) is_valid: fn(&str) -> bool,
 }
 
-/// The longest JSON text of a field that says nothing else: 256 characters that may each need a backslash.
+/// The longest JSON text of a field that does not set its own limit: 256 characters that may each need a backslash.
 const LONGEST: usize = 2 * 256 + 2;
 
 impl FieldSpec {
@@ -164,8 +164,7 @@ impl FieldSpec {
         Self::new(SpecName::Is(Field::named(name)), true)
     }
 
-    /// Every name with this ending is a secret field, without a column of its own. A field with a row of its own comes
-    /// first.
+    /// Every name with this ending is a secret field, without its own column. A field with its own row comes first.
     ///
     /// # Panics
     /// When no name can have this ending.
@@ -182,7 +181,7 @@ impl FieldSpec {
         Self::new(SpecName::EndsWith(ending), true)
     }
 
-    /// A field that is stored in the clear in a column of its own, and is sealed elsewhere. By default its JSON text has
+    /// A field that is stored in the clear in its own column, and is sealed elsewhere. By default its JSON text has
     /// at most 514 bytes, and it has no column.
     ///
     /// # Panics
@@ -209,8 +208,8 @@ impl FieldSpec {
         self
     }
 
-    /// For a plain field whose column has a name that the application may use for something of its own. The column is
-    /// used only when the layout names it, or when its comment says that the schema planner made it.
+    /// For a plain field whose column has a name that the application may use for something else. The column is used only
+    /// if the layout names it, or if its comment says that the schema planner created it.
     pub const fn by_consent(mut self) -> Self {
         self.by_consent = true;
         self
@@ -235,8 +234,8 @@ impl FieldSpec {
         self
     }
 
-    /// Says whether a JSON text is a value of the field, since another program may put anything into a plain column. What
-    /// is not a value is left out of a load, and named in [`Loaded::ignored`](crate::Loaded::ignored).
+    /// Decides whether a JSON text is a value of the field, because another program may put anything into a plain column. A
+    /// load leaves out what is not a value, and names the field in [`Loaded::ignored`](crate::Loaded::ignored).
     pub const fn checked_by(mut self, is_valid: fn(&str) -> bool) -> Self {
         self.is_valid = is_valid;
         self
@@ -249,7 +248,7 @@ impl FieldSpec {
         }
     }
 
-    /// The type of its own column, as the schema planner makes it.
+    /// The type of its own column, as the schema planner creates it.
     pub(crate) fn column_type(&self) -> &'static str {
         match self.kind {
             ValueKind::Text => "text",
@@ -286,7 +285,7 @@ impl Fields {
     }
 
     /// # Errors
-    /// `Configuration` for a namespace that is none, a field that is there twice, or more than 64 fields.
+    /// `Configuration` for an invalid namespace, a duplicate field, or more than 64 fields.
     pub(crate) fn check(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::new(ErrorKind::Configuration, message));
         if Field::parse(self.namespace.as_bytes()).is_none() {
@@ -303,18 +302,18 @@ impl Fields {
         }
     }
 
-    /// What is known of a field; of one that a newer program made up nothing is.
+    /// What is known of a field; nothing if a newer program introduced it.
     pub(crate) fn spec(&self, field: Field) -> Option<&FieldSpec> {
         self.position(field).map(|at| &self.specs[at])
     }
 
-    /// A row of its own comes before an ending.
+    /// A field with its own row takes precedence over an ending.
     fn position(&self, field: Field) -> Option<usize> {
         let own = self.specs.iter().position(|spec| spec.name == SpecName::Is(field));
         own.or_else(|| self.specs.iter().position(|spec| spec.is_about(field)))
     }
 
-    /// The same fields in the order of the table, those that it does not know last.
+    /// The same fields in the order of the table; unknown ones come last.
     pub(crate) fn sorted(&self, fields: impl Iterator<Item = Field>) -> Vec<Field> {
         let mut fields: Vec<Field> = fields.collect();
         fields.sort_by_cached_key(|field| self.position(*field).unwrap_or(MAX_FIELDS));
@@ -325,7 +324,7 @@ impl Fields {
         self.spec(field).is_some()
     }
 
-    /// The fields with a row of their own, in the order of the table.
+    /// The fields with their own row, in the order of the table.
     pub(crate) fn each(&self) -> impl Iterator<Item = (Field, &FieldSpec)> {
         self.specs.iter().filter_map(|spec| match spec.name {
             SpecName::Is(field) => Some((field, spec)),
@@ -341,12 +340,12 @@ impl Fields {
         self.each().filter(|(_, spec)| !spec.is_secret)
     }
 
-    /// Whether a field may lie in the clear. One that is not known may not.
+    /// Whether a field may be stored in the clear. An unknown one may not.
     pub(crate) fn is_plain(&self, field: Field) -> bool {
         self.spec(field).is_some_and(|spec| !spec.is_secret)
     }
 
-    /// The member of the JSONB config column that is ours: an object of tokens by the names of their fields.
+    /// The vault's member of the JSONB config column: an object of tokens by the names of their fields.
     pub(crate) fn member(&self) -> String {
         format!("{}_vault", self.namespace)
     }

@@ -1,4 +1,4 @@
-//! Who a configuration belongs to.
+//! The owner of a configuration.
 
 use std::fmt;
 use std::str::FromStr;
@@ -88,7 +88,7 @@ macro_rules! id_type {
                 &self.0.canonical
             }
 
-            /// The forms that a text column may hold: canonical, and as given where that differs.
+            /// The forms that a text column may hold: canonical, and as given if that differs.
             pub(crate) fn forms(&self) -> impl Iterator<Item = &str> + Clone {
                 [Some(self.0.canonical.as_str()), self.0.given.as_deref()].into_iter().flatten()
             }
@@ -117,7 +117,7 @@ macro_rules! id_type {
 id_type!(UserId, "user id");
 id_type!(TenantId, "tenant id");
 
-/// Who a configuration belongs to: a user, in a tenant where the application has tenants.
+/// The owner of a configuration: a user, in a tenant if the application has tenants.
 ///
 /// ```
 /// use retell_vault::Owner;

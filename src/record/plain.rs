@@ -1,4 +1,4 @@
-//! Plain values as columns of their own hold them.
+//! Plain values, as their own columns hold them.
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::record::field::{Field, FieldSpec, ValueKind};
 use crate::record::values::{print_json, quoted};
 
-/// What the plain columns of a row hold, or get: the columns that there are, each with its text.
+/// What the plain columns of a row hold, or get: the columns that exist, each with its text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PlainTexts(Vec<(Field, Option<String>)>);
 
@@ -60,7 +60,7 @@ pub(crate) fn from_column(field: Field, spec: &FieldSpec, text: &str) -> Result<
     Ok(json)
 }
 
-/// Whether a JSON text is a value of a field: it comes back from a column as it went in.
+/// Whether a JSON text is a value of a field: it comes back from a column unchanged.
 pub(crate) fn holds(spec: &FieldSpec, json: &str) -> bool {
     if spec.is_secret {
         return json != "null" && serde_json::from_str::<IgnoredAny>(json).is_ok();

@@ -12,7 +12,7 @@ use crate::record::plain::PlainTexts;
 use crate::record::token::{KeyId, MAX_SLOT, Token, claims_to_be_token, head_of_record, print_packed};
 use crate::record::version::Version;
 
-/// What all tokens of a record begin with.
+/// What all tokens of a record start with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) key: KeyId,
@@ -25,8 +25,8 @@ impl fmt::Display for Head {
     }
 }
 
-/// All tokens of one owner under one version and one key, the record token among them, and what the plain columns
-/// hold. No field is there twice. Which fields belong to it only the record token says, once it is opened.
+/// All tokens of one owner under one version and one key, including the record token, and what the plain columns hold. No
+/// field appears twice. Only the opened record token says which fields belong to the record.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) version: Version,
@@ -50,7 +50,7 @@ impl Record {
     pub(crate) fn check(tokens: &[Token]) -> Result<(Version, KeyId)> {
         let (version, key) = match tokens.first() {
             Some(first) => (first.version, first.key),
-            None => return Err(Error::new(ErrorKind::Incomplete, "a record without tokens")),
+            None => return Err(Error::new(ErrorKind::Incomplete, "the record has no tokens")),
         };
         let malformed = |what: String| {
             Error::new(ErrorKind::Malformed, format!("the record of version {version} {what}"))
@@ -117,7 +117,10 @@ pub(crate) fn read_slot(text: Option<&str>, json: bool) -> SlotText {
         return SlotText::Empty;
     }
     if text.len() > MAX_SLOT {
-        return SlotText::Damaged(Error::new(ErrorKind::Malformed, "a slot longer than a record"));
+        return SlotText::Damaged(Error::new(
+            ErrorKind::Malformed,
+            "the slot is longer than a record can be",
+        ));
     }
     let tokens = match json {
         true => read_object(text),
@@ -134,13 +137,13 @@ pub(crate) fn read_slot(text: Option<&str>, json: bool) -> SlotText {
 /// Tokens with one space between them.
 pub(crate) fn read_packed(text: &str) -> Result<Vec<Token>> {
     match text.len() > MAX_SLOT {
-        true => Err(Error::new(ErrorKind::Malformed, "a slot longer than a record")),
+        true => Err(Error::new(ErrorKind::Malformed, "the slot is longer than a record can be")),
         false => text.split(' ').map(str::parse).collect(),
     }
 }
 
-/// Our member of the JSONB column: field name -> token. The name must be the token's own. `None` when
-/// it is something that we never write: no object, or a value that does not even claim to be a token.
+/// The vault's member of the JSONB column: field name -> token. The name must be the token's own. `None` if it is something
+/// that the vault never writes: not an object, or a value that does not even claim to be a token.
 fn read_object(text: &str) -> Option<Result<Vec<Token>>> {
     let object: Option<BTreeMap<Text<'_>, Text<'_>>> = serde_json::from_str(text).ok()?;
     let object = object.unwrap_or_default();

@@ -27,7 +27,7 @@ pub(crate) const VERSION_AT: usize = START_LEN + 1;
 pub(crate) const VERSION_LEN: usize = 16;
 /// The length of everything before the field, with its dot: what all tokens of a record start with.
 pub(crate) const HEAD_LEN: usize = START_LEN + VERSION_LEN + 1;
-/// The longest token accepted, in bytes. The longest field of Retell makes one of about 9,000.
+/// The longest token accepted, in bytes. The longest field of Retell takes about 9,000.
 pub(crate) const MAX_TOKEN: usize = 16 * 1024;
 /// The longest slot accepted, in bytes: a whole record.
 pub(crate) const MAX_SLOT: usize = 256 * 1024;
@@ -57,7 +57,7 @@ impl FromStr for KeyId {
     }
 }
 
-/// One sealed field. A token that exists is well formed; whether it opens is another matter.
+/// One sealed field. A token that exists is well formed, but it may still not open.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) key: KeyId,
@@ -147,7 +147,7 @@ pub(crate) fn start_under(key: KeyId) -> String {
     format!("{SUITE}.{key}.")
 }
 
-/// The key that a text names which starts like a token, of this version or a later one, whatever else is wrong with it.
+/// The key named by a text that starts like a token of this version or a later one, whatever else is wrong with it.
 pub(crate) fn named_key(text: &[u8]) -> Option<KeyId> {
     match text {
         [b'r', b'v', b'1'..=b'9', b'.', rest @ ..] if rest.get(8) == Some(&b'.') => {
@@ -165,11 +165,11 @@ impl FromStr for Token {
     type Err = Error;
 
     /// # Errors
-    /// `Malformed`. Lengths are checked before any other work, and only canonical base64 is taken,
-    /// so that every token has exactly one text.
+    /// `Malformed`. Lengths are checked before any other work, and only canonical base64 is accepted, so every token has
+    /// exactly one text.
     fn from_str(text: &str) -> Result<Self> {
         if text.len() > MAX_TOKEN {
-            return Err(malformed("a token longer than 16 KiB"));
+            return Err(malformed("the token is longer than 16 KiB"));
         }
         let mut rest = text;
         let suite = next_part(&mut rest);
@@ -179,12 +179,12 @@ impl FromStr for Token {
         let key = next_part(&mut rest).parse()?;
         let version = next_part(&mut rest).parse()?;
         let field = Field::parse(next_part(&mut rest).as_bytes());
-        let field = field.ok_or_else(|| malformed("a token whose field has no name"))?;
+        let field = field.ok_or_else(|| malformed("the token's field name is not valid"))?;
         Ok(Self { key, version, field, body: decode_body(rest)? })
     }
 }
 
-/// What stands before the next dot, or all of it. `rest` is then what stands behind.
+/// The part before the next dot, or all of it. `rest` is then the part after it.
 fn next_part<'a>(rest: &mut &'a str) -> &'a str {
     // the parts are short: a plain loop finds the dot sooner than a search does
     let dot = rest.bytes().position(|byte| byte == b'.').unwrap_or(rest.len());
@@ -195,20 +195,22 @@ fn next_part<'a>(rest: &mut &'a str) -> &'a str {
 
 fn other_suite(suite: &str) -> Error {
     match suite.len() == SUITE.len() && claims_to_be_token(&format!("{suite}.")) {
-        true => Error::new(ErrorKind::UnsupportedFormat, format!("a token of format {suite}")),
-        false => malformed("text that does not start like a token"),
+        true => Error::new(
+            ErrorKind::UnsupportedFormat,
+            format!("the token has format {suite}, which this version does not know"),
+        ),
+        false => malformed("the text does not start like a token"),
     }
 }
 
 fn decode_body(text: &str) -> Result<Vec<u8>> {
     // the engine refuses padding, other alphabets and non-zero trailing bits
-    let body = URL_SAFE_NO_PAD
-        .decode(text)
-        .map_err(|_| malformed("a token whose body is not canonical base64url"))?;
+    let body =
+        URL_SAFE_NO_PAD.decode(text).map_err(|_| malformed("the token's body is not canonical base64url"))?;
     let ciphertext = body.len().checked_sub(OVERHEAD).filter(|length| *length > 0);
     match ciphertext {
         Some(length) if length % PADDING == 0 => Ok(body),
-        _ => Err(malformed("a token whose body has a length that no seal produces")),
+        _ => Err(malformed("the token's body has an invalid length")),
     }
 }
 
@@ -253,7 +255,7 @@ pub(crate) fn print_packed<'a>(tokens: impl Iterator<Item = &'a Token> + Clone) 
     ascii(text)
 }
 
-/// Tokens as our member of the JSONB column holds them: field name -> token. Neither names nor tokens hold anything
+/// Tokens as the vault's member of the JSONB column holds them: field name -> token. Neither names nor tokens hold anything
 /// that JSON escapes.
 pub(crate) fn print_object<'a>(tokens: impl Iterator<Item = &'a Token> + Clone) -> String {
     let mut text = Vec::with_capacity(tokens.clone().map(|token| token.len() + 32).sum());

@@ -50,7 +50,7 @@ impl Values {
         self.put(field, json);
     }
 
-    /// Takes a field out that holds a JSON string. `None`: it is not set.
+    /// Removes and returns a field that holds a JSON string. `None`: it is not set.
     ///
     /// # Errors
     /// `Unsealable` when its value is not a string.
@@ -59,7 +59,7 @@ impl Values {
         text.map_err(|_| not_a_value(field))
     }
 
-    /// Takes a field out that holds any JSON. `None`: it is not set.
+    /// Removes and returns a field that holds any JSON. `None`: it is not set.
     ///
     /// # Errors
     /// `Unsealable` when its value is not JSON.
@@ -123,13 +123,10 @@ impl fmt::Debug for Values {
     }
 }
 
-/// Something that was sealed under our key, for this owner and field, and is not a value of the field.
+/// A value that was sealed under our key, for this owner and field, and is not valid for the field.
 pub(crate) fn not_a_value(field: Field) -> Error {
-    Error::new(
-        ErrorKind::Unsealable,
-        format!("the sealed value of {field} is not one that the field can hold"),
-    )
-    .with_hint("a newer retell-vault may have written it: upgrade")
+    Error::new(ErrorKind::Unsealable, format!("the sealed value of {field} is not valid for the field"))
+        .with_hint("a newer retell-vault may have written it: upgrade")
 }
 
 /// A JSON string, in one buffer that is wiped.

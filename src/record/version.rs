@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind};
 /// Milliseconds since 1970, as every time in this crate below the vault.
 pub(crate) type Millis = u64;
 
-/// A record this far ahead of the database's clock never wins over one that is not.
+/// A record whose version is this far ahead of the database's clock never wins over one whose version is not.
 pub(crate) const MAX_AHEAD: Millis = 24 * 60 * 60 * 1000;
 
 /// When a record was written: 48 bits of milliseconds since 1970, then 16 bits that start random.
@@ -37,7 +37,7 @@ impl Version {
         self.0.to_be_bytes()
     }
 
-    /// Whether it lies more than 24 hours ahead of `now`: a broken clock, or forged.
+    /// Whether it is more than 24 hours ahead of `now`: a broken clock, or forged.
     pub(crate) fn is_ahead_of(self, now: Millis) -> bool {
         self.millis() > now.saturating_add(MAX_AHEAD)
     }

@@ -1,4 +1,4 @@
-//! One owner's Retell configuration: the typed face of its values.
+//! One owner's Retell configuration: the typed form of its values.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -135,7 +135,7 @@ impl RetellConfig {
         self.agents.iter().map(|(field, id)| (short_name(field), id))
     }
 
-    /// The key that Retell signs webhook calls with: the API key that has the webhook badge, where it is not
+    /// The key that Retell signs webhook calls with: the API key that has the webhook badge, if that is not
     /// [`api_key`](Self::api_key). Retell has no webhook secret apart from its API keys.
     pub fn webhook_key(&self) -> Option<&WebhookKey> {
         self.webhook_key.as_ref()
@@ -226,7 +226,8 @@ impl RetellConfig {
     pub(crate) fn check(&self) -> Result<()> {
         let (values, table) = (self.masked_values(), table());
         if values.fields().all(|field| table.is_plain(field)) {
-            let message = "the configuration has no secret: set api_key, an agent id or another secret field";
+            let message =
+                "the configuration has no secret field: set api_key, an agent id or another secret field";
             return Err(invalid(message, "to remove a stored configuration, delete it"));
         }
         if values.fields().count() > MAX_FIELDS {
@@ -236,7 +237,7 @@ impl RetellConfig {
         Ok(())
     }
 
-    /// The same as its values, every secret as `show` makes it.
+    /// Its values, with every secret in the form that `show` gives it.
     fn shown(&self, show: fn(&str) -> Cow<'_, str>) -> Values {
         let mut values = Values::new();
         let mut put = |field, secret: &str| values.put_text(field, Some(&show(secret)));
@@ -332,13 +333,13 @@ pub(crate) fn agent_field(role: &str) -> Result<Field> {
 /// The name of an extra field.
 ///
 /// # Errors
-/// `InvalidInput`, which repeats no names but ours.
+/// `InvalidInput`, which repeats no names but the vault's own.
 pub(crate) fn extra_field(name: &str) -> Result<Field> {
     let field: Field = name.parse()?;
     // the last three are members of the JSON form
     if table().knows(field) || matches!(name, "agents" | "extra" | "webhook_secret") {
         let name = if name.ends_with(AGENT) { "a name that ends with _agent_id" } else { name };
-        let message = format!("{name} cannot be an extra field because it has a meaning of its own");
+        let message = format!("{name} cannot be an extra field because the name is reserved");
         return Err(invalid(
             message,
             "set the field itself, set an agent by its role, or choose another name",

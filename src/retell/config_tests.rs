@@ -122,7 +122,7 @@ fn a_configuration_needs_a_secret_and_has_at_most_64_fields() {
         .with_phone_number("+14155550100".parse().unwrap())
         .with_integration_status(IntegrationStatus::Active);
     for none in [RetellConfig::empty(), plain.clone()] {
-        assert!(text_of(none.check()).contains("has no secret: set api_key, an agent id"));
+        assert!(text_of(none.check()).contains("has no secret field: set api_key, an agent id"));
     }
     assert!(plain.clone().with_webhook_key(key()).check().is_ok());
     assert!(plain.clone().with_agent("inbound", key()).unwrap().check().is_ok());

@@ -69,7 +69,7 @@ impl WebhookConfig {
         let mut input = Input::default();
         input.read_webhook(parsed(text, "webhook_config")?)?;
         if !input.texts.is_empty() {
-            let message = "webhook_config.secret: has a field of its own";
+            let message = "webhook_config.secret: has its own field";
             return Err(Error::new(ErrorKind::InvalidInput, message).with_hint("put it into webhook_key"));
         }
         input.webhook.ok_or_else(|| misshapen("webhook_config: webhook_url is missing"))
@@ -140,7 +140,7 @@ impl Json {
         match self {
             Self::Null => Ok(Vec::new()),
             Self::Object(members) => Ok(members),
-            _ => Err(misshapen(format!("{place}: a value of the wrong type where an object belongs"))),
+            _ => Err(misshapen(format!("{place}: must be an object"))),
         }
     }
 
@@ -148,7 +148,7 @@ impl Json {
         match self {
             Self::Null => Ok(None),
             Self::Text(text) => Ok(Some(text)),
-            _ => Err(misshapen(format!("{place}: a value of the wrong type where a text belongs"))),
+            _ => Err(misshapen(format!("{place}: must be a string"))),
         }
     }
 }
@@ -261,7 +261,7 @@ impl Input {
                 ("webhook_url", value) => url = value.into_text("webhook_config.webhook_url")?,
                 ("events", Json::Null) => {}
                 ("events", Json::List(items)) => events = Some(items),
-                ("events", _) => return Err(misshapen("webhook_config.events: must be a list of texts")),
+                ("events", _) => return Err(misshapen("webhook_config.events: must be a list of strings")),
                 ("secret", value) => {
                     has_key = !matches!(value, Json::Null);
                     self.put(WEBHOOK_KEY, value)?;
@@ -275,7 +275,7 @@ impl Input {
             (Some(url), Some(events)) => {
                 let texts = events.into_iter().map(|event| match event {
                     Json::Text(event) => Ok(event),
-                    _ => Err(misshapen("webhook_config.events: must be a list of texts")),
+                    _ => Err(misshapen("webhook_config.events: must be a list of strings")),
                 });
                 let events = texts.collect::<Result<Vec<_>>>()?;
                 let webhook = WebhookConfig::new(&url).and_then(|webhook| webhook.with_events(&*events));
@@ -352,7 +352,7 @@ fn unknown(place: &str, name: &str, at: usize) -> Error {
     })
 }
 
-/// The first field whose name holds this one or lies in it, apart from case and separators.
+/// The first field whose name contains this one or is contained in it, apart from case and separators.
 fn near(name: &str) -> Option<Field> {
     let letters = |name: &str| name.to_ascii_lowercase().replace(['_', '-', ' '], "");
     let name = letters(name);

@@ -208,22 +208,16 @@ fn bad_values_name_the_field() {
     let wrong_types =
         ["[\"key_test_canary\"]", "{\"a\":\"canary\"}", "7415926535", "-7415926535", "7415926535.5", "true"];
     for value in wrong_types {
-        assert_refused(&format!(r#"{{"api_key":{value}}}"#), "api_key: a value of the wrong type");
+        assert_refused(&format!(r#"{{"api_key":{value}}}"#), "api_key: must be a string");
         assert_refused(
             &format!(r#"{{"agents":{{"inbound":{value}}}}}"#),
-            "inbound_agent_id: a value of the wrong type",
+            "inbound_agent_id: must be a string",
         );
-        assert_refused(
-            &format!(r#"{{"extra":{{"voice_id":{value}}}}}"#),
-            "extra.voice_id: a value of the wrong type",
-        );
+        assert_refused(&format!(r#"{{"extra":{{"voice_id":{value}}}}}"#), "extra.voice_id: must be a string");
     }
     for group in ["agents", "extra", "webhook_config"] {
         for value in ["\"canary\"", "[]", "7415926535", "false"] {
-            assert_refused(
-                &format!(r#"{{"{group}":{value}}}"#),
-                &format!("{group}: a value of the wrong type"),
-            );
+            assert_refused(&format!(r#"{{"{group}":{value}}}"#), &format!("{group}: must be an object"));
         }
     }
 }
@@ -239,7 +233,7 @@ fn a_webhook_needs_an_address_unless_there_is_only_a_key() {
         ("{}", "webhook_config: webhook_url is missing"),
         (r#"{"secret":null}"#, "webhook_url is missing"),
         (r#"{"events":[],"secret":"a"}"#, "webhook_url is missing"),
-        (r#"{"webhook_url":1}"#, "webhook_config.webhook_url: a value of the wrong type"),
+        (r#"{"webhook_url":1}"#, "webhook_config.webhook_url: must be a string"),
         (
             r#"{"webhook_url":"http://canary.example/"}"#,
             "webhook_config: webhook_url: must be an https address",
@@ -262,14 +256,14 @@ fn an_input_without_a_secret_is_refused() {
     for json in
         ["{}", "null", r#"{"api_key":null}"#, r#"{"phone_number":"+14155550100","agents":{},"extra":{}}"#]
     {
-        assert_refused(json, "has no secret: set api_key");
+        assert_refused(json, "has no secret field: set api_key");
     }
 }
 
 #[test]
 fn what_is_not_a_json_object_is_refused() {
-    assert_refused("[]", "the configuration: a value of the wrong type");
-    assert_refused(&format!("\"{CANARY}\""), "the configuration: a value of the wrong type");
+    assert_refused("[]", "the configuration: must be an object");
+    assert_refused(&format!("\"{CANARY}\""), "the configuration: must be an object");
     assert_refused(&format!(r#"{{"api_key":"{CANARY}""#), "not complete JSON");
     assert_refused("", "not complete JSON");
     assert_refused(&format!(r#""{CANARY}"#), "JSON");
@@ -305,10 +299,10 @@ fn a_webhook_has_a_json_form_of_its_own() {
     for (bad, expected) in [
         ("null".to_owned(), "webhook_config: webhook_url is missing"),
         ("{}".to_owned(), "webhook_config: webhook_url is missing"),
-        (format!("\"{CANARY}\""), "webhook_config: a value of the wrong type"),
+        (format!("\"{CANARY}\""), "webhook_config: must be an object"),
         (CANARY.to_owned(), "webhook_config is not JSON"),
         (format!(r#"{{"webhook_url":"https://{CANARY}@example.com"}}"#), "must not hold a user name"),
-        (json.replace('}', &format!(r#","secret":"{CANARY}"}}"#)), "has a field of its own"),
+        (json.replace('}', &format!(r#","secret":"{CANARY}"}}"#)), "has its own field"),
         (" ".repeat(MAX_JSON) + json, "webhook_config is longer than 256 KiB"),
     ] {
         let error = WebhookConfig::from_json(&bad).expect_err(expected);

@@ -16,8 +16,8 @@ impl Layout {
         Self::default()
     }
 
-    /// A layout for Retell's credentials from the text of a layout file: TOML of at most 64 KiB. What the text does not say
-    /// has its default. `docs/LAYOUT.md` describes every member.
+    /// A layout for Retell's credentials from the text of a layout file: TOML of at most 64 KiB. Members that the text
+    /// omits have their defaults. `docs/LAYOUT.md` describes every member.
     ///
     /// ```
     /// use retell_vault::Layout;

@@ -36,7 +36,7 @@ pub struct ApiKey(SecretString);
 #[derive(Clone)]
 pub struct AgentId(SecretString);
 
-/// The API key that Retell signs webhook calls with (the one with the webhook badge), where the service calls Retell with
+/// The API key that Retell signs webhook calls with (the one with the webhook badge), if the service calls Retell with
 /// another one: 1 to 256 printable ASCII characters without spaces.
 ///
 /// # Security
@@ -161,7 +161,7 @@ impl FromStr for PhoneNumber {
     }
 }
 
-/// Where Retell sends events, and which.
+/// Where Retell sends events, and which ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookConfig {
     url: Url,
@@ -237,7 +237,7 @@ impl WebhookConfig {
     /// # Errors
     /// `InvalidInput`.
     pub(crate) fn from_stored(json: &str) -> Result<Self> {
-        // what we print takes the short way; the long way says what is wrong with the rest, or skips it
+        // our own output takes the fast path; the slow path reports what is wrong with other text, or skips it
         if let Ok(WebhookJson { webhook_url, events }) = serde_json::from_str(json) {
             return Self::new(&webhook_url)?.with_events(events);
         }
@@ -287,19 +287,19 @@ fn parse_webhook_url(text: &str) -> Result<Url> {
     Ok(url)
 }
 
-/// How far the integration of an owner has come.
+/// The progress of an owner's integration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IntegrationStatus {
-    /// Nothing was set up.
+    /// Nothing is set up.
     NotConfigured,
-    /// Credentials are there.
+    /// Credentials are stored.
     Configured,
     /// Calls are being made.
     Active,
     /// The last attempt failed.
     Error,
-    /// Switched off by someone.
+    /// It was switched off.
     Disabled,
 }
 

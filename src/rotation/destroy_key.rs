@@ -1,4 +1,4 @@
-//! Destroying a key: what keeps a key that is in use from being destroyed.
+//! Destroys a key, and refuses while the key is in use.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::{KeyInfo, KeyState};
@@ -10,14 +10,14 @@ use crate::rotation::token_count::{TokenCount, TokenCounts, count_tokens};
 use crate::store::core::Core;
 use crate::store::reload::reload_keyring;
 
-/// A key that was destroyed, and what was found before.
+/// A destroyed key, and what was found before.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Destruction {
     /// The key.
     pub key: KeyInfo,
-    /// What was found outside of the layout: tokens that named the key and kept it from nothing, what was not looked at, and what
-    /// nothing can look at.
+    /// What was found outside of the layout: tokens that named the key but did not keep it in use, what was not searched,
+    /// and what cannot be searched.
     pub outside: Outside,
 }
 
@@ -31,7 +31,7 @@ pub(crate) async fn destroy_key(
     // the cheap reasons to refuse first
     core.keyring.for_sealing()?.destroy(id, core.now(), grace)?;
     if core.keyring.current().get(id).is_some_and(|key| key.info.state == KeyState::Destroyed) {
-        // only makes sure that the generation before has lost it too
+        // only makes sure that the previous generation has lost it too
         return Ok(Destruction { key: core.keyring.destroy_key(id, grace)?, outside: Outside::default() });
     }
     if core.postgres.is_some() && !options.other_hosts_synced {
@@ -59,12 +59,12 @@ pub(crate) async fn destroy_key(
     Ok(Destruction { key: core.keyring.destroy_key(id, grace)?, outside })
 }
 
-/// A standby shows the rows as they were.
+/// A standby shows an earlier state of the rows.
 async fn refuse_standby(core: &Core) -> Result<()> {
     let Some(postgres) = &core.postgres else { return Ok(()) };
     match postgres.database.is_standby().await.map_err(|fault| fault.error)? {
-        true => Err(Error::new(ErrorKind::Unavailable, "the database is a standby, which may be behind")
-            .with_hint("nothing was destroyed; name the primary server")),
+        true => Err(Error::new(ErrorKind::Unavailable, "the database is a standby, which may lag behind")
+            .with_hint("nothing was destroyed; connect to the primary server")),
         false => Ok(()),
     }
 }
@@ -78,11 +78,11 @@ async fn refuse_other_tables(core: &Core, id: KeyId) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "key {id} may be in use in {}, which {} was used with too; only {here} is counted",
+        "key {id} may be in use in {}, which {} was also used with; only {here} is counted",
         others.join(", "),
         local.path().display()
     );
-    let hint = "look there with `retell-vault key list`; when nothing names the key there, or it is this table under another name, repeat with --other-tables-counted";
+    let hint = "run `retell-vault key list` there; if no token names the key, or it is this table under another name, repeat with --other-tables-counted";
     Err(in_use(id, message).with_hint(hint))
 }
 
@@ -98,8 +98,8 @@ fn refuse_in_use(id: KeyId, counted: &TokenCounts) -> Result<()> {
     }
 }
 
-/// Tokens in columns that the layout does not name are lost with the key all the same: a column that was renamed,
-/// a layout that this process was not told of, duplicates that `schema apply` moved aside.
+/// Tokens in columns that the layout does not name are lost with the key too: a renamed column, a layout that this process
+/// was not given, duplicates that `schema apply` moved aside.
 fn refuse_evidence(id: KeyId, outside: &Outside) -> Result<()> {
     let tokens: u64 = outside.evidence(id).map(|found| found.in_use).sum();
     let places = outside.evidence(id).map(|found| format!("{} in column {}", found.in_use, found.place));
@@ -108,8 +108,8 @@ fn refuse_evidence(id: KeyId, outside: &Outside) -> Result<()> {
         return Ok(());
     }
     let message = format!("{tokens} tokens outside of the layout still name key {id}: {}", places.join("; "));
-    let hint = "nothing was destroyed; where these are records that are in use, rotate with the layout that names their \
-                columns; clear or drop what nobody needs, or repeat with --not-evidence TABLE.COLUMN";
+    let hint = "nothing was destroyed; if these are records in use, rotate with the layout that names their \
+                columns; clear or drop columns that you no longer need, or repeat with --not-evidence TABLE.COLUMN";
     Err(in_use(id, message).with_hint(hint))
 }
 

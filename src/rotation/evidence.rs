@@ -1,7 +1,7 @@
 //! Evidence: tokens outside of the layout, and which of them keep their key in use.
 //!
-//! The layout says where records lie, and may be wrong: a column was renamed, this process was not told its name. A token
-//! that opens for the owner of its row, wherever it lies, may be all that is left of a record.
+//! The layout says where records are stored, and it may be wrong: a column was renamed, and this process was not told its
+//! name. A token that opens for the owner of its row, wherever it is stored, may be all that is left of a record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,14 +27,14 @@ use crate::store::core::Core;
 /// Rows between two events.
 const TELL_EVERY: u64 = 1000;
 
-/// What no count of ours can see.
+/// What no count can see.
 const OUT_OF_REACH: [&str; 7] = [
     "other schemas and databases",
-    "materialised views of other names than ours",
+    "materialised views with other names",
     "audit tables",
     "dumps, replicas and the WAL",
     "text that is encoded, compressed or encrypted again",
-    "defaults of columns",
+    "column defaults",
     "local files of other hosts",
 ];
 
@@ -48,20 +48,22 @@ pub struct OutsideTokens {
     pub key: KeyId,
     /// How many.
     pub tokens: u64,
-    /// How many of these keep the key from being destroyed: they open for the owner of their row, or whose they are cannot be
-    /// told. Where the keyring does not hold the key, all of them.
+    /// How many of these keep the key from being destroyed: they open for the owner of their row, or their owner cannot be
+    /// determined. If the keyring does not hold the key, all of them.
     pub in_use: u64,
     /// The column is in a table of the vault's own: duplicates that were moved aside, a backup.
     pub own_table: bool,
-    /// The layout names the column: only a search in full looks there again, since all that it finds must be of one moment.
+    /// The layout names the column. Only a full search reads it again, because everything that it finds must be of one
+    /// moment.
     pub in_layout: bool,
-    /// An operator said that this column is no evidence ([`DestroyOptions::not_evidence`](crate::rotation::DestroyOptions::not_evidence)).
+    /// An operator excluded this column as evidence
+    /// ([`DestroyOptions::not_evidence`](crate::rotation::DestroyOptions::not_evidence)).
     pub not_evidence: bool,
 }
 
 impl OutsideTokens {
-    /// Whether an operator should look at them: they are in use, and no rotation reaches them. In our own tables they
-    /// are as they should be while their key is the primary one.
+    /// Whether an operator should check them: they are in use, and no rotation reaches them. In the vault's own tables that
+    /// is normal while their key is the primary one.
     pub fn is_left_behind(&self, primary: Option<KeyId>) -> bool {
         self.in_use > 0 && !self.in_layout && !(self.own_table && primary == Some(self.key))
     }
@@ -73,20 +75,20 @@ impl fmt::Display for OutsideTokens {
         let Self { place, key, tokens, in_use, .. } = self;
         let word = if *tokens == 1 { "token" } else { "tokens" };
         write!(f, "{tokens} {word} under key {key} in column {place}, {in_use} in use")?;
-        if self.not_evidence { f.write_str(", taken for no evidence") } else { Ok(()) }
+        if self.not_evidence { f.write_str(", excluded as evidence") } else { Ok(()) }
     }
 }
 
-/// How much was looked at outside of the layout.
+/// How much was searched outside of the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OutsideExtent {
     /// Nothing: there is no table.
     #[default]
     Nothing,
-    /// Our own tables in full, and a sample of so many rows of the table in its other columns.
+    /// The vault's own tables in full, and a sample of this many rows of the table in its other columns.
     Sample(u64),
-    /// So many rows, which are all there are.
+    /// This many rows, which are all.
     EveryRow(u64),
 }
 
@@ -95,13 +97,13 @@ pub enum OutsideExtent {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outside {
-    /// In the order of the places. A place without tokens is not there.
+    /// In the order of the places. A place without tokens has no entry.
     pub tokens: Vec<OutsideTokens>,
-    /// How much was looked at.
+    /// How much was searched.
     pub extent: OutsideExtent,
-    /// What can hold tokens and was not looked at in full: `column public.user_profiles.notes`, `table …`.
+    /// What can hold tokens and was not searched in full: `column public.user_profiles.notes`, `table …`.
     pub not_looked_at: Vec<String>,
-    /// What no count can see, in words: other tables that the local file was used with come first.
+    /// What no count can see, in words. Other tables that the local file was used with come first.
     pub out_of_reach: Vec<String>,
 }
 
@@ -112,20 +114,20 @@ impl Outside {
     }
 }
 
-/// How far a search is.
+/// The progress of a search.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CountProgress {
-    /// Rows that were looked at, of the table and of those beside it.
+    /// Rows that were searched, of the table and of those beside it.
     pub visited: u64,
-    /// About how many there are; 0 when the server does not know.
+    /// About how many there are; 0 if the server does not know.
     pub rows: u64,
 }
 
-/// Told of every thousandth row.
+/// Called for every thousandth row.
 pub(crate) type CountListener<'a> = &'a mut (dyn FnMut(&CountProgress) + Send);
 
-/// A quick look: our own tables in full, a sample of the table's other columns. What cannot be looked at is named.
+/// A quick search: the vault's own tables in full, a sample of the table's other columns. What cannot be searched is named.
 pub(crate) async fn look_outside(
     core: &Core,
     postgres: &Postgres,
@@ -147,7 +149,7 @@ pub(crate) async fn look_outside(
         };
         match done {
             Ok(()) => {}
-            // named below, as what may not be read is
+            // named below, like what may not be read
             Err(fault) if fault.error.kind() == ErrorKind::AccessDenied => missed.extend_from_slice(table),
             Err(fault) => return Err(fault),
         }
@@ -175,7 +177,7 @@ pub(crate) async fn look_outside(
     })
 }
 
-/// What a search in full is for.
+/// What a full search is for.
 pub(crate) struct FullSearch<'a> {
     /// Tokens under this key; absent: under any.
     pub(crate) key: Option<KeyId>,
@@ -185,12 +187,12 @@ pub(crate) struct FullSearch<'a> {
     pub(crate) kinds: &'a [&'static str],
 }
 
-/// Every row of every column that can hold text. Those of the layout are looked at again, since all that is found must be of
-/// one moment.
+/// Searches every row of every column that can hold text. The columns of the layout are read again, because everything that
+/// is found must be of one moment.
 ///
 /// # Errors
-/// `AccessDenied` for what may not be read, unless an operator vouches for it; `InvalidInput` for a vouched column that does not exist
-/// or is one of the layout.
+/// `AccessDenied` for a column that may not be read, unless an operator vouches for it; `InvalidInput` for a vouched column
+/// that does not exist or belongs to the layout.
 pub(crate) async fn search_outside(
     core: &Core,
     postgres: &Postgres,
@@ -232,7 +234,7 @@ pub(crate) async fn search_outside(
     })
 }
 
-/// A name that matches no column was mistyped, and the column that was meant would not be exempt.
+/// A name that matches no column is a typo, and the column that was meant would not be exempt.
 fn check_not_evidence(
     layout: &Layout,
     columns: &[TextColumn],
@@ -242,12 +244,11 @@ fn check_not_evidence(
     for name in not_evidence {
         let problem = match columns.iter().find(|column| column.is_named(layout, name)) {
             None => "no column that can hold tokens has this name, in the table or beside it",
-            Some(column) if in_layout(column) => {
-                "the layout names this column, so what it holds always counts"
-            }
+            Some(column) if in_layout(column) => "the layout names this column, so its tokens always count",
             Some(_) => continue,
         };
-        let error = Error::new(ErrorKind::InvalidInput, format!("{name} as no evidence: {problem}"));
+        let error =
+            Error::new(ErrorKind::InvalidInput, format!("cannot exclude {name} as evidence: {problem}"));
         return Err(error.with_hint("a column is TABLE.COLUMN or SCHEMA.TABLE.COLUMN"));
     }
     Ok(())
@@ -322,7 +323,7 @@ impl<'a> Tally<'a> {
         Ok(())
     }
 
-    /// Whether a text opens for the owner of its row, or whose it is cannot be told.
+    /// Whether a text opens for the owner of its row, or its owner cannot be determined.
     fn is_in_use(&self, owner: Option<&Owner>, value: &ValueTokens, key: KeyId, text: &str) -> bool {
         let Some(owner) = owner.filter(|_| !value.is_long) else { return true };
         let Ok(root) = self.keyring.opener(key) else { return true };
@@ -330,7 +331,7 @@ impl<'a> Tally<'a> {
             self.namespaces.iter().any(|namespace| opens(token, Scope { namespace, owner }, root))
         };
         match text.parse::<Token>() {
-            // a field that these credentials do not have is another kind's, and its owners may be others
+            // a field that these credentials do not have belongs to another kind, whose owners may be others
             Ok(token) => opens(&token) || !self.is_known(token.field),
             Err(error) if error.kind() == ErrorKind::UnsupportedFormat => true,
             Err(_) => starts(text).any(|token| opens(&token)),
@@ -353,7 +354,7 @@ impl<'a> Tally<'a> {
     }
 }
 
-/// The tokens that a text may start with which goes on without a gap: whatever has one of the lengths of a token.
+/// The tokens that a text may start with if it continues without a gap: every start that has the length of a token.
 fn starts(text: &str) -> impl Iterator<Item = Token> {
     let field = text.split('.').nth(3).and_then(|name| Field::parse(name.as_bytes()));
     let lengths =

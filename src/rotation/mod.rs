@@ -1,4 +1,4 @@
-//! Re-encryption and promotion of everything that is stored, and the end of a key.
+//! Re-encryption and promotion of everything that is stored, and the destruction of keys.
 
 pub(crate) mod destroy_key;
 pub(crate) mod evidence;

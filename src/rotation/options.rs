@@ -10,8 +10,8 @@ const BATCH: u32 = 100;
 /// How to rotate.
 ///
 /// Defaults: one job, which keeps one processor of the server or of this host busy and leaves the others to the service;
-/// 100 rows to a batch, which holds its locks for a millisecond or two; no rate, no pauses; to the primary key that there is. The fastest are as many jobs
-/// as there are processors, and 1,000 rows to a batch.
+/// 100 rows to a batch, which holds its locks for a millisecond or two; no rate, no pauses; to the existing primary key. The fastest setting is as many
+/// jobs as there are processors, and 1,000 rows to a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RotateOptions {
     pub(super) batch: u32,
@@ -41,7 +41,7 @@ impl Default for RotateOptions {
 impl RotateOptions {
     /// The largest batch: a statement of 100,000 rows holds its locks for seconds.
     pub const MAX_BATCH: u32 = 100_000;
-    /// The most jobs: each has a connection of its own.
+    /// The most jobs: each has its own connection.
     pub const MAX_JOBS: u32 = 64;
 
     /// The defaults.
@@ -81,21 +81,21 @@ impl RotateOptions {
         self
     }
 
-    /// Makes a new key and promotes it first. Nothing that interrupts the rotation makes a second key: called again, it
-    /// promotes the oldest key that is pending; if tokens are left under a retired key, it goes on with the rotation to the
-    /// primary key. A rotation whose last token was re-encrypted counts as done, even if it was interrupted afterwards: the
-    /// next call makes the next key. [`RotateEvent::NewKey`](crate::rotation::RotateEvent::NewKey) tells each step. Back the keyring file up as
-    /// soon as the key is promoted: what is sealed from then on opens with nothing else.
+    /// Creates a new key and promotes it first. An interrupted rotation does not create a second key: called again, it promotes
+    /// the oldest pending key; or, if tokens are left under a retired key, it continues the rotation to the primary key. A
+    /// rotation counts as done once its last token is re-encrypted, even if it was interrupted after that: the next call creates
+    /// another key. [`RotateEvent::NewKey`](crate::rotation::RotateEvent::NewKey) reports each step. Back up the keyring file as
+    /// soon as the key is promoted: it is the only way to open what is sealed from then on.
     ///
-    /// For one host. With several, bring the key in by [`Keyring::add_key`](crate::Keyring::add_key), copy the keyring file to
-    /// all of them, then [`promote_key`](crate::Keyring::promote_key), and rotate without this. An estimate and a promotion
-    /// of columns ignore it.
+    /// This is for one host. With several hosts, add the key with [`Keyring::add_key`](crate::Keyring::add_key), copy the keyring
+    /// file to all of them, call [`promote_key`](crate::Keyring::promote_key), and rotate without this option. An estimate and a
+    /// promotion of columns ignore it.
     pub fn new_key(mut self) -> Self {
         self.new_key = true;
         self
     }
 
-    /// With a rate, a batch is a twentieth of a second's worth of rows: others wait for one at most.
+    /// With a rate, a batch is at most a twentieth of a second's worth of rows: other writers wait for one batch at most.
     pub(super) fn rows_to_a_batch(&self) -> u32 {
         self.rate.map_or(self.batch, |rate| rate.div_ceil(20).min(self.batch))
     }
@@ -122,7 +122,7 @@ impl PromoteOptions {
     }
 }
 
-/// What may be taken for granted when a key is destroyed. Nothing by default.
+/// What you vouch for when a key is destroyed. By default nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DestroyOptions {
     pub(super) force: bool,
@@ -138,22 +138,22 @@ impl DestroyOptions {
         Self::default()
     }
 
-    /// Does not wait until the key has been retired for 24 hours: no process goes on that has not read
-    /// the keyring since.
+    /// Does not wait until the key has been retired for 24 hours. Use it only if every running process has read the keyring
+    /// since.
     pub fn force(mut self) -> Self {
         self.force = true;
         self
     }
 
-    /// Every other host has synchronised and reloaded the keyring in which the key is retired, so that no
-    /// local file elsewhere names it. Needed whenever there is a database, which several hosts may share.
+    /// Every other host has synchronised and reloaded the keyring in which the key is retired, so no local file elsewhere
+    /// names the key. Needed whenever there is a database, because several hosts may share it.
     pub fn other_hosts_synced(mut self) -> Self {
         self.other_hosts_synced = true;
         self
     }
 
-    /// No token names the key in any other table that the local file was used with; or they are other
-    /// names of this one.
+    /// No token names the key in any other table that the local file was used with, or those tables are this one under
+    /// other names.
     pub fn other_tables_counted(mut self) -> Self {
         self.other_tables_counted = true;
         self
@@ -166,9 +166,9 @@ impl DestroyOptions {
         self
     }
 
-    /// Another kind of credentials that shares the keyring and the table. Its tokens in text columns outside of this vault's
-    /// layout keep the key in use too. Needed where its fields have the same names as those of this vault's kind: a token of
-    /// a field with another name always keeps its key.
+    /// Another kind of credentials that shares the keyring and the table. Its tokens in text columns outside of this
+    /// vault's layout keep the key in use too. Needed if its fields have the same names as those of this vault's kind: a
+    /// token of a field with another name always keeps its key.
     pub fn kind<C: Credentials>(mut self) -> Self {
         self.kinds.push(C::NAMESPACE);
         self

@@ -1,8 +1,8 @@
-//! Passes over the table: what a rotation and a promotion have in common. They look for different things in the rows, and
+//! Passes over the table: what a rotation and a promotion have in common. They search for different things in the rows, and
 //! do different things to them.
 //!
-//! There is no checkpoint that could be lost: what is looked for is what is left to do. Whether that is nothing is found
-//! out by a count that knows nothing of the passes.
+//! There is no checkpoint that could be lost: a pass searches for what is left to do. A count that is independent of the
+//! passes finds out whether anything is.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,21 +20,20 @@ use crate::rotation::throttle::Throttle;
 use crate::rotation::token_count::sees_all;
 use crate::store::core::Core;
 
-/// A pass more helps as long as other writers are in the way. This many of them are somebody who goes
-/// on sealing under an old key.
+/// Another pass helps while other writers interfere. After this many, some process keeps sealing under an old key.
 const MAX_PASSES: u32 = 10;
 
 /// A kind of work.
 pub(crate) trait Work {
-    /// What is done to a row that has something of what is looked for.
+    /// What is done to a row that holds some of what is searched for.
     const ROW: RowWork;
 
-    /// Does what there is to do outside of the table, and says how much that was.
+    /// Does the work outside of the table, and returns how much that was.
     async fn work_elsewhere(&mut self) -> Result<u64> {
         Ok(0)
     }
 
-    /// The way over the table, which says what is looked for. `None`: the table has no place for it.
+    /// The walk over the table, which says what is searched for. `None`: the table has no place for it.
     async fn walk(
         &mut self,
         postgres: &Postgres,
@@ -45,14 +44,14 @@ pub(crate) trait Work {
     /// Counts what is left to do, without the walk.
     async fn count_left(&mut self) -> Result<u64>;
 
-    /// Rows that got new texts are `resealed`, whatever the work.
+    /// Rows that got new texts count as `resealed`, whatever the work.
     fn hear(&mut self, progress: &mut RotateProgress, event: PassEvent);
 }
 
-/// Passes until nothing is left to do, or another one would not help. Answers with how it went and what is left.
+/// Makes passes until nothing is left to do, or another one would not help. Returns the outcome and what is left.
 ///
-/// Safe to cancel, to kill, and to run twice at once: every batch is whole, and the next run finds
-/// what is left. On error everything that was done so far is good.
+/// Safe to cancel, to kill, and to run twice at once: every batch is atomic, and the next run finds what is left. On error
+/// everything that was done so far stays done.
 pub(crate) async fn run_passes<W: Work>(
     core: &Arc<Core>,
     options: &RotateOptions,
@@ -78,7 +77,7 @@ impl<W: Work> Passes<'_, W> {
             self.progress.local += self.work.work_elsewhere().await?;
             let is_last = self.progress.pass == MAX_PASSES;
             let is_whole = match self.pass().await {
-                // the schema moved, and rows may have been passed over
+                // the schema changed, and rows may have been skipped
                 Err(fault) if fault.outcome == Outcome::Redetect && !is_last => false,
                 done => done.map(|()| true).map_err(|fault| fault.error)?,
             };
@@ -108,7 +107,7 @@ impl<W: Work> Passes<'_, W> {
         let rows = postgres.count_rows(&walk).await?;
         self.progress.rows = rows;
         self.tell(PassEvent::Begun);
-        // a table of a few pages is not worth cutting up
+        // a table of a few pages is not worth dividing
         let jobs = u64::from(options.jobs).min(rows / u64::from(batch) + 1) as u32;
         let stretches = postgres.stretches(&walk, rows, jobs).await?;
         let (walk, throttle) = (Arc::new(walk), Arc::new(Throttle::new(options)));
@@ -132,7 +131,7 @@ impl<W: Work> Passes<'_, W> {
 /// The table as it is now.
 ///
 /// # Errors
-/// `AccessDenied` when it hides rows from us or keeps them as they are, or a column of it may not be written.
+/// `AccessDenied` if the table hides rows from this role or keeps them unchanged, or a column of it may not be written.
 pub(crate) async fn writable(postgres: &Postgres) -> Result<Arc<Plan>, DatabaseError> {
     let plan = sees_all(postgres).await?;
     if plan.has_slots() {

@@ -1,6 +1,6 @@
-//! Promotion: after columns were added, every record to the best places that there are now.
+//! Promotion: after columns were added, moves every record to the best places that exist now.
 //!
-//! Tokens keep their text and their version, so a promotion wins against nobody.
+//! Tokens keep their text and their version, so a promotion never wins against a store.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,8 +18,8 @@ use crate::rotation::stretch::PassEvent;
 use crate::store::core::Core;
 use crate::store::sync::sync;
 
-/// Moves every record to the places that the columns of now give it: first the pending ones of the
-/// local file, then what lies in the table.
+/// Moves every record to the places that the current columns give it: first the pending records of the local file, then the
+/// records in the table.
 pub(crate) async fn promote(
     core: &Arc<Core>,
     options: &PromoteOptions,
@@ -27,8 +27,11 @@ pub(crate) async fn promote(
 ) -> Result<Promotion> {
     let started = Instant::now();
     let postgres = core.postgres.as_ref().ok_or_else(|| {
-        Error::new(ErrorKind::Configuration, "no database is named, so there is nowhere to move records to")
-            .with_hint("give the vault a database (`--database-url`)")
+        Error::new(
+            ErrorKind::Configuration,
+            "no database is configured, so there is nowhere to move records to",
+        )
+        .with_hint("configure a database (`--database-url`)")
     })?;
     postgres.refresh().await.map_err(|fault| fault.error)?;
     let local = sync(core).await?;
@@ -70,7 +73,7 @@ impl Work for PromotionWork<'_> {
         }
     }
 
-    /// Rows with something that is not where it belongs.
+    /// Rows with something that is not in its best place.
     async fn count_left(&mut self) -> Result<u64> {
         let count = async {
             let plan = self.postgres.refresh().await?;

@@ -12,11 +12,11 @@ use crate::record::token::{Token, print_object, print_packed};
 use crate::rotation::row_work::{RowProblem, TokenRow};
 use crate::store::core::of_other_credentials;
 
-/// Moves the tokens of the newest record to where the placement wants them, and opens those of plain fields
-/// that have a column of their own now. Older records of ours go, as with a store.
+/// Moves the tokens of the newest record to where the placement wants them, and opens those of plain fields that now have
+/// their own column. Older records of the vault are removed, as in a store.
 ///
-/// The row stays as it is when it holds anything that is not ours or not readable, and a plain value stays
-/// sealed when its column holds another one.
+/// The row stays as it is if it holds anything that is not the vault's or not readable. A plain value stays sealed if its
+/// column holds another one.
 ///
 /// # Errors
 /// None: what is wrong with a row is a problem of that row.
@@ -38,17 +38,17 @@ pub(crate) fn promote_row(row: &TokenRow<'_>, problems: &mut Vec<RowProblem>) ->
     }))
 }
 
-/// The newest record with its plain values, when a store might write over everything else.
+/// The newest record with its plain values, if a store might overwrite everything else.
 ///
 /// # Errors
-/// `UnknownKey` of any record; `Configuration` when older tokens are another kind's; `Incomplete`, naming a field whose
-/// token lies in a column that this process does not know; whatever else is wrong with the newest one.
+/// `UnknownKey` of any record; `Configuration` if older tokens belong to another kind; `Incomplete`, naming a field whose
+/// token is in a column that this process does not know; any other error of the newest record.
 fn newest(row: &TokenRow<'_>) -> Result<Record> {
     let version = row.tokens.last().map(|token| token.version).ok_or(ErrorKind::NotFound)?;
     if version.is_ahead_of(row.found.now) {
-        let message = format!("the record of version {version} is more than a day ahead");
+        let message = format!("the record of version {version} is more than a day in the future");
         return Err(Error::new(ErrorKind::Malformed, message)
-            .with_hint("store the configuration again, which replaces it"));
+            .with_hint("store the configuration again to replace it"));
     }
     row.tokens.iter().try_for_each(|token| row.keyring.opener(token.key).map(drop))?;
     let (newest, others): (Vec<_>, Vec<_>) = row.tokens.iter().partition(|token| token.version == version);
@@ -63,11 +63,11 @@ fn newest(row: &TokenRow<'_>) -> Result<Record> {
     with_plain_texts(record, row.scope, root, fields)
 }
 
-/// One record on its way.
+/// One record that is being moved.
 struct Move<'a> {
     row: &'a TokenRow<'a>,
     record: Record,
-    /// The fields that have their value in a column now, and no token any more.
+    /// The fields whose value is now in a column, and that no longer have a token.
     opened: Vec<Field>,
     problems: Vec<RowProblem>,
 }
@@ -79,8 +79,7 @@ impl Move<'_> {
         columns.map(|(column, old)| self.plain_column(column, old)).collect()
     }
 
-    /// A token beats the column for who loads, but what the application put into its own column is not
-    /// thrown away without a store.
+    /// A load prefers the token to the column, but only a store may discard what the application put into its own column.
     fn plain_column(&mut self, column: &PlainColumn, old: &Option<String>) -> Option<String> {
         if self.record.token(column.field).is_none() {
             return old.clone();
@@ -96,7 +95,7 @@ impl Move<'_> {
             }
             Some(_) => Error::new(
                 ErrorKind::ForeignValue,
-                format!("{} stays sealed, since its column holds another value", column.field),
+                format!("{} stays sealed, because its column holds a different value", column.field),
             ),
             // the column was emptied before the value was sealed
             None if self.is_unset(column, old) => {
@@ -105,7 +104,7 @@ impl Move<'_> {
             }
             None => Error::new(
                 ErrorKind::ForeignValue,
-                format!("{} is not set any more, but its column holds a value", column.field),
+                format!("{} is no longer set, but its column holds a value", column.field),
             ),
         };
         let error = error.with_column(column.column.to_string());
@@ -116,7 +115,7 @@ impl Move<'_> {
     /// What the slots get.
     ///
     /// # Errors
-    /// `ForeignValue` when the JSONB column would get something and takes nothing.
+    /// `ForeignValue` if the JSONB column would get something and cannot take it.
     fn slots(&self) -> Result<Vec<Option<String>>> {
         let slots = self.row.walk.slots.iter().enumerate();
         slots.map(|(at, slot)| self.slot(at, slot)).collect()
@@ -162,7 +161,7 @@ impl Move<'_> {
         old.as_deref().and_then(json).is_some_and(|old| json(value) == Some(old))
     }
 
-    /// Whether the column holds what stands for nothing.
+    /// Whether the column holds the value that means "not set".
     fn is_unset(&self, column: &PlainColumn, old: &Option<String>) -> bool {
         let (Some(spec), Some(old)) = (self.row.walk.fields.spec(column.field), old) else {
             return old.is_none();

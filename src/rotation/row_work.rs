@@ -1,4 +1,4 @@
-//! What a pass does with one row: what every kind of work begins with, and what comes of it.
+//! What a pass does with one row: the start that all kinds of work share, and the result.
 
 use crate::crypto::aead::Scope;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,7 +10,7 @@ use crate::record::token::{MAX_SLOT, Token};
 
 /// Something in a row that stays as it is.
 pub(crate) struct RowProblem {
-    /// Where, as far as that can be told.
+    /// Where, if that is known.
     pub(crate) column: Option<String>,
     pub(crate) error: Error,
 }
@@ -41,8 +41,8 @@ impl TokenRow<'_> {
     }
 }
 
-/// What is done to a row: a pure function but for randomness. It answers with the new texts, and adds problems to those
-/// that reading the slots has found.
+/// The work on one row: a pure function apart from randomness. It returns the new texts, and adds problems to those that
+/// reading the slots has found.
 pub(crate) type RowWork = fn(&TokenRow<'_>, &mut Vec<RowProblem>) -> Result<Option<RowTexts>>;
 
 /// Reads what was found in a row, and works on it.
@@ -58,11 +58,11 @@ pub(crate) fn rework(
     let mut problems = Vec::new();
     let (places, tokens) = read_slots(found, walk, &mut problems).into_iter().unzip();
     let Some(owner) = &found.owner else {
-        let error = Error::new(ErrorKind::InvalidInput, "the row's owner is not a valid one");
+        let error = Error::new(ErrorKind::InvalidInput, "the row's owner is not valid");
         return Ok(Reworked { new: None, problems: vec![RowProblem { column: None, error }] });
     };
     let scope = Scope { namespace: walk.fields.namespace, owner };
-    // what was not read whole cannot be compared, and the exchange compares every column
+    // a text that was cut cannot be compared, and the exchange compares every column
     let new = match is_whole(found) {
         true => work(&TokenRow { found, walk, keyring, scope, tokens, places }, &mut problems)?,
         false => None,

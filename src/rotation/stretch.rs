@@ -1,4 +1,4 @@
-//! One stretch of the table: read a page, rework it, exchange it, go on.
+//! One stretch of the table: reads a page, processes it, exchanges it, and continues.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,19 +17,19 @@ use crate::rotation::row_work::{Reworked, RowProblem, RowWork, rework};
 use crate::rotation::throttle::{PAUSE, Throttle};
 use crate::store::core::{Core, pause};
 
-/// After so many single rows in a row that the database refuses it is not the rows.
+/// If the database refuses this many single rows in succession, the rows are not the cause.
 const MAX_REFUSED: u32 = 100;
 
-/// How often a database that is busy is asked again.
+/// How often a busy database is asked again.
 pub(crate) const BUSY: u32 = 2;
 
-/// What a batch did.
+/// The result of a batch.
 #[derive(Default)]
 pub(crate) struct BatchCounts {
     pub(crate) visited: u64,
     /// Rows that got new texts.
     pub(crate) exchanged: u64,
-    /// Rows that somebody else wrote or held meanwhile.
+    /// Rows that another process wrote or locked in between.
     pub(crate) changed: u64,
     /// Rows of which something stays as it is.
     pub(crate) unreadable: u64,
@@ -55,7 +55,7 @@ pub(crate) struct StretchWork {
 }
 
 impl StretchWork {
-    /// Lets one task work on each stretch. Dropping this ends them after their current statement.
+    /// Runs one task for each stretch. Dropping this ends them after their current statement.
     pub(crate) async fn run(
         self,
         stretches: Vec<Stretch>,
@@ -92,7 +92,7 @@ impl StretchTask {
     /// Works to the end of the stretch.
     ///
     /// # Errors
-    /// `Redetect` when the schema is no longer the one of the walk. Every batch before it is done.
+    /// `Redetect` if the schema is no longer the one of the walk. Every batch before it is done.
     async fn run(mut self) -> Result<(), DatabaseError> {
         let core = self.work.core.clone();
         let Some(postgres) = &core.postgres else { return Ok(()) };
@@ -107,7 +107,7 @@ impl StretchTask {
             let (exchanges, unreadable) = self.rework(page.found, keyring, &mut counts).await?;
             let rows = exchanges.len();
             if rows > 0 && self.paused(postgres, probe.as_ref()).await? {
-                // in a long pause a key may have been retired, and more: look again
+                // during a long pause a key may have been retired, for example: check again
                 continue;
             }
             for row in unreadable {
@@ -122,7 +122,7 @@ impl StretchTask {
         }
     }
 
-    /// Waits while others suffer. Says whether it did.
+    /// Waits while other clients are slowed down. Returns whether it did.
     async fn paused(&self, postgres: &Postgres, probe: Option<&Owner>) -> Result<bool, DatabaseError> {
         let mut paused = false;
         while let Some(reason) =
@@ -135,12 +135,12 @@ impl StretchTask {
         Ok(paused)
     }
 
-    /// Nobody listening means that the run was cancelled, which ends this task too.
+    /// A dropped receiver means that the run was cancelled, which ends this task too.
     async fn tell(&self, event: PassEvent) {
         self.events.send(event).await.ok();
     }
 
-    /// Reworks what was found, away from the threads that serve others.
+    /// Processes what was found, away from the threads that serve others.
     async fn rework(
         &self,
         found: Vec<FoundRow>,
@@ -163,8 +163,8 @@ impl StretchTask {
         Ok((exchanges, unreadable))
     }
 
-    /// Exchanges all at once; where the database refuses that, ever smaller parts, so that one row
-    /// which is locked or refused keeps no other from being done.
+    /// Exchanges all rows at once. If the database refuses that, exchanges ever smaller parts, so that one locked or
+    /// refused row does not stop the others.
     async fn exchange(
         &mut self,
         postgres: &Postgres,
@@ -191,7 +191,7 @@ impl StretchTask {
                     let rest = part.split_off(part.len() / 2);
                     parts.extend([rest, part]);
                 }
-                // somebody holds the row: it is met again in the next pass
+                // another session holds the row: the next pass meets it again
                 (Outcome::Retry, _) => counts.changed += 1,
                 _ if self.refused >= MAX_REFUSED => return Err(fault),
                 (_, row) => {
@@ -207,8 +207,8 @@ impl StretchTask {
     }
 }
 
-/// Asks again for as long as a call may take, where asking again can help. What is asked changes
-/// nothing when it is done twice. `busy` says how often a database that is alive and busy is asked again.
+/// Asks again for as long as a call may take, if that can help. The request must change nothing if it is repeated. `busy`
+/// is how often a database that is up but busy is asked again.
 pub(crate) async fn steadily<T, F>(
     postgres: &Postgres,
     busy: u32,
@@ -242,13 +242,12 @@ where
     }
 }
 
-/// What was sent last may have been applied or not: either way it is found out by going on.
+/// The last statement may or may not have been applied: continuing finds out either way.
 fn stopped(fault: DatabaseError) -> DatabaseError {
     match fault.outcome {
         Outcome::Fallback | Outcome::Ambiguous => {
             let error = Error::new(ErrorKind::Unavailable, fault.error.to_string());
-            let hint =
-                "nothing is lost; when the database is back, the same command goes on where this one ended";
+            let hint = "nothing is lost; when the database is back, run the same command again to continue";
             DatabaseError::new(fault.outcome, error.with_hint(hint).with_details_of(&fault.error))
         }
         _ => fault,

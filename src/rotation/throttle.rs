@@ -1,4 +1,4 @@
-//! How fast a walk may go: a rate, and pauses while others suffer.
+//! How fast a walk may go: a rate, and pauses while other clients are slowed down.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use crate::postgres::statements::plan::Postgres;
 use crate::record::owner::Owner;
 use crate::rotation::options::RotateOptions;
 
-/// How long a pause lasts before it is looked again.
+/// How long a pause lasts before the next check.
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
-/// Shared by all that work on one table.
+/// Shared by all jobs on one table.
 pub(crate) struct Throttle {
     rate: Option<u32>,
     max_latency: Option<Duration>,
@@ -45,10 +45,10 @@ impl Throttle {
         Some(*free_at)
     }
 
-    /// Why others suffer, if they do. `probe` is an owner to read for that.
+    /// Why other clients are slowed down, if they are. `probe` is an owner to read for that.
     ///
     /// # Errors
-    /// Those of the database, and `AccessDenied` when the lag of replicas cannot be seen by our role.
+    /// Those of the database, and `AccessDenied` if this role cannot see the lag of replicas.
     pub(super) async fn trouble(
         &self,
         postgres: &Postgres,
@@ -87,7 +87,7 @@ mod tests {
         let over: Vec<_> = (0..4).filter_map(|_| throttle.over(now, 50)).collect();
         assert_eq!(over.len(), 4);
         assert!(over.windows(2).all(|pair| pair[1] - pair[0] == half));
-        // what was not used does not add up
+        // unused time does not accumulate
         let later = over[3] + Duration::from_secs(60);
         assert_eq!(throttle.over(later, 50), Some(later + half));
         assert_eq!(Throttle::new(&RotateOptions::new()).over(now, 50), None);

@@ -14,7 +14,7 @@ use crate::rotation::evidence::{
 };
 use crate::store::core::Core;
 
-/// A place where tokens lie.
+/// A place that holds tokens.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum TokenPlace {
@@ -37,22 +37,22 @@ impl fmt::Display for TokenPlace {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenCount {
-    /// Where they lie.
+    /// Where they are.
     pub place: TokenPlace,
-    /// The key that they name. Absent for text that names none: the vault did not write it.
+    /// The key that they name. Absent for text that names no key: the vault did not write it.
     pub key: Option<KeyId>,
     /// How many.
     pub tokens: u64,
 }
 
-/// What a token count found: every place of the layout, and of the local file; and what a look beside these found.
+/// The result of a token count: every place of the layout and of the local file, and what a search outside of these found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenCounts {
-    /// In the order of the places. A place without tokens is not there. All rows count, also those that do not pass the
-    /// filter of the layout.
+    /// In the order of the places. A place without tokens has no entry. All rows count, including those that do not pass
+    /// the filter of the layout.
     pub counts: Vec<TokenCount>,
-    /// What lies outside of the layout, as far as that was looked at. None of it is in `counts`.
+    /// What was found outside of the layout, as far as that was searched. None of it is in `counts`.
     pub outside: Outside,
 }
 
@@ -67,7 +67,7 @@ impl TokenCounts {
         self.counts.iter().filter(move |count| count.key == Some(key))
     }
 
-    /// The keys that are named, each with the number of its tokens.
+    /// The keys that tokens name, each with the number of its tokens.
     pub fn keys(&self) -> Vec<(KeyId, u64)> {
         let mut keys: Vec<KeyId> = self.counts.iter().filter_map(|count| count.key).collect();
         keys.sort();
@@ -82,12 +82,12 @@ impl TokenCounts {
     }
 }
 
-/// Counts the tokens in every column of the layout and in the local file, and looks at a part of what else there is.
-/// `processes` of the server work on it; absent: as many as it thinks right.
+/// Counts the tokens in every column of the layout and in the local file, and searches a part of everything else.
+/// `processes` of the server work on it; absent: as many as the server chooses.
 ///
 /// # Errors
-/// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from us:
-/// a count of a part would be worth nothing. `LocalStore`.
+/// `Unavailable` if the database cannot be asked, `AccessDenied` if it may hide rows from this role: a partial count would
+/// be worthless. `LocalStore`.
 pub(crate) async fn count_tokens(core: &Core, processes: Option<u32>) -> Result<TokenCounts> {
     refuse_without_table(core).await?;
     let (mut counts, mut outside) = match &core.postgres {
@@ -104,7 +104,7 @@ pub(crate) async fn count_tokens(core: &Core, processes: Option<u32>) -> Result<
     Ok(TokenCounts { counts, outside })
 }
 
-/// As [`count_tokens`], and looks at every row of every column that can hold a token.
+/// As [`count_tokens`], and searches every row of every column that can hold a token.
 ///
 /// # Errors
 /// As [`count_tokens`], and `AccessDenied` for a column that may not be read.
@@ -121,11 +121,10 @@ pub(crate) async fn count_everywhere(core: &Core, listener: CountListener<'_>) -
     Ok(token_counts)
 }
 
-/// Refuses to say anything about all tokens when a table with some of them was not named.
+/// Refuses a statement about all tokens if a table with some of them was not named.
 ///
 /// # Errors
-/// `Configuration` when the local file has been used with a table, and none is named; `Schema` when the
-/// named one is not there.
+/// `Configuration` if the local file was used with a table and none is named; `Schema` if the named one does not exist.
 pub(crate) async fn refuse_without_table(core: &Core) -> Result<()> {
     let Some(local) = &core.local else { return Ok(()) };
     let used_with = local.used_with().await?;
@@ -137,7 +136,7 @@ pub(crate) async fn refuse_without_table(core: &Core) -> Result<()> {
             false => (ErrorKind::Schema, format!("{} does not exist", postgres.place())),
         },
     };
-    let message = format!("{problem}, and the tokens of {} would be left out", used_with.join(", "));
+    let message = format!("{problem}, so the tokens of {} would not be counted", used_with.join(", "));
     Err(Error::new(kind, message)
         .with_hint("name the database and the table that the service uses (DATABASE_URL, --table)"))
 }
@@ -161,7 +160,7 @@ async fn count_rows(
 /// The table as it is now.
 ///
 /// # Errors
-/// Those of the database, and `AccessDenied` when row level security may hide rows from our role.
+/// Those of the database, and `AccessDenied` if row level security may hide rows from this role.
 pub(crate) async fn sees_all(postgres: &Postgres) -> Result<std::sync::Arc<Plan>, DatabaseError> {
     let plan = postgres.refresh().await?;
     if plan.has_slots() {

@@ -117,7 +117,7 @@ impl Schema {
     fn postgres(&self) -> Result<&Postgres> {
         self.core.postgres.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::Configuration, "no database is named, so there is no schema")
-                .with_hint("give the vault a database (`--database-url`)")
+                .with_hint("configure a database (`--database-url`)")
         })
     }
 }

@@ -193,8 +193,7 @@ impl RoundTrip<'_> {
         let vouched = vouched(self.core, &self.plan, &self.owner, &found);
         let written = Written { record: &record, vouched: Some(&vouched), only: None };
         let replace = self.postgres.replace_query(&self.plan, &self.owner, written, row)?;
-        self.writes(what, replace, "the row is there, but a policy or a trigger keeps it from being written")
-            .await
+        self.writes(what, replace, "the row exists, but a policy or a trigger prevents the write").await
     }
 
     fn seal(&mut self, values: &Values) -> Result<Record> {

@@ -1,4 +1,4 @@
-//! Keeps callers from waiting for a dead server again and again.
+//! Lets callers fail fast while the server is down, instead of waiting for it every time.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,17 +17,17 @@ pub(crate) struct Breaker {
 #[derive(Default)]
 struct BreakerState {
     failures: u32,
-    /// While this lies ahead nobody asks the server.
+    /// Until this time no caller contacts the server.
     closed_again_at: Option<Instant>,
-    /// One caller asks the server.
+    /// One caller is contacting the server.
     is_trying: bool,
     /// What the callers get that do not ask.
     reason: Option<Error>,
 }
 
 impl Breaker {
-    /// The error for a caller that must not ask the server now, `Unavailable`. After the pause one caller gets through, and its
-    /// outcome decides for the others.
+    /// The error for a caller that must not contact the server now, `Unavailable`. After the pause one caller may contact it, and
+    /// its outcome decides for the others.
     pub(crate) fn blocks(&self, now: Instant) -> Option<Error> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match state.closed_again_at {
@@ -44,7 +44,7 @@ impl Breaker {
     pub(crate) fn success(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.failures > 0 {
-            tracing::info!("the database answers again");
+            tracing::info!("the database is reachable again");
             *state = BreakerState::default();
         }
     }
@@ -52,7 +52,7 @@ impl Breaker {
     pub(crate) fn failure(&self, error: &Error, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let is_open = state.closed_again_at.is_some_and(|until| now < until);
-        // one event fails all callers that are under way; it must not count once for each
+        // one event fails all concurrent callers; it must count only once
         if is_open && !std::mem::take(&mut state.is_trying) {
             return;
         }
@@ -62,7 +62,7 @@ impl Breaker {
         state.reason = Some(Error::new(ErrorKind::Unavailable, error.to_string()).with_details_of(error));
     }
 
-    /// Whether the server is being left alone.
+    /// Whether callers must not contact the server.
     pub(crate) fn is_open(&self, now: Instant) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.closed_again_at.is_some_and(|until| now < until)

@@ -23,14 +23,14 @@ use crate::store::load::{Found, load, may_lie_elsewhere, newest, read_database, 
 use crate::store::reload::reload_keyring;
 use crate::store::store::store;
 
-/// How many owners are looked at one by one at the same time.
+/// How many owners are processed individually at the same time.
 const CONCURRENT: usize = 8;
 /// How many owners one statement of a bulk store writes.
 const PART: usize = 250;
-/// How many of them are sealed at a stretch, in about a tenth of a millisecond.
+/// How many of them are sealed before other tasks get a turn: about a tenth of a millisecond of work.
 const FEW: usize = 16;
 
-/// Loads many owners by one statement. What needs a second look is loaded by itself.
+/// Loads many owners with one statement. Owners that need a second look are loaded individually.
 pub(crate) async fn load_many(core: &Core, owners: &[Owner]) -> Vec<Result<LoadedRecord>> {
     reload_keyring(core).await;
     let started = Instant::now();
@@ -40,7 +40,7 @@ pub(crate) async fn load_many(core: &Core, owners: &[Owner]) -> Vec<Result<Loade
         && owners.iter().all(|owner| postgres.check_owner(owner).is_ok())
         && let Err(fault) = load_by_one_statement(core, postgres, owners, &mut results).await
     {
-        // each owner is loaded by itself below, and gets its own error
+        // each owner is loaded individually below, and gets its own error
         tracing::debug!(error = %fault.error, "the bulk load failed");
         core.note(&fault).await;
         if waited_in_vain(postgres, &fault, started) {
@@ -48,8 +48,8 @@ pub(crate) async fn load_many(core: &Core, owners: &[Owner]) -> Vec<Result<Loade
         }
         results.iter_mut().for_each(|result| *result = None);
     }
-    // only what is open needs a future, which takes some kilobytes; collected before the stream: with a closure that makes
-    // futures the compiler cannot see that the whole may be spawned
+    // only unresolved owners need a future, which takes some kilobytes; the futures are collected before the stream,
+    // because with a closure that creates them the compiler cannot prove that the whole may be spawned
     let open: Vec<usize> = (0..owners.len()).filter(|at| results[*at].is_none()).collect();
     if !open.is_empty() {
         let single: Vec<_> = open.iter().map(|at| load(core, &owners[*at])).collect();
@@ -61,7 +61,7 @@ pub(crate) async fn load_many(core: &Core, owners: &[Owner]) -> Vec<Result<Loade
     explain_all(core, results).await
 }
 
-/// Where no key of the table is known, the keyring is the wrong one. Asked once for all.
+/// If the keyring knows none of the table's keys, it is the wrong keyring. Checked once for all owners.
 async fn explain_all(core: &Core, results: Vec<Result<LoadedRecord>>) -> Vec<Result<LoadedRecord>> {
     let is_unknown =
         |result: &Result<LoadedRecord>| matches!(result, Err(error) if error.kind() == ErrorKind::UnknownKey);
@@ -74,7 +74,7 @@ async fn explain_all(core: &Core, results: Vec<Result<LoadedRecord>>) -> Vec<Res
     results.into_iter().map(explained).collect()
 }
 
-/// Fills in the result of every owner whose row tells all; leaves the others open.
+/// Fills in the result of every owner whose row is conclusive; leaves the others open.
 async fn load_by_one_statement(
     core: &Core,
     postgres: &Postgres,
@@ -82,13 +82,13 @@ async fn load_by_one_statement(
     results: &mut [Option<Result<LoadedRecord>>],
 ) -> Result<(), DatabaseError> {
     let plan = postgres.plan().await?;
-    // looked at before the database, as a single load does: what is pushed meanwhile is seen there
+    // read before the database, as in a single load: a record that is pushed in between is then found in the database
     let nothing_pending = nothing_pending(core);
     let mut waiting = Vec::with_capacity(owners.len());
     for owner in owners {
         waiting.push(!nothing_pending && pending(core, owner).await?.is_some());
     }
-    // asked only now: who gets through an open breaker has to come back with news of the server
+    // checked only now: a caller that passes an open breaker must report how the server is
     if !plan.has_slots() || core.breaker.blocks(Instant::now()).is_some() {
         return Ok(());
     }
@@ -101,7 +101,7 @@ async fn load_by_one_statement(
         } else if !plan.has_one_row(&owners[at]) || std::mem::replace(&mut met[at], true) {
             several.push(at);
         } else {
-            // opened while the next rows are on their way
+            // opened while the next rows arrive
             results[at] = read_row(core, &plan, &owners[at], answer)?;
         }
         Ok(())
@@ -114,7 +114,7 @@ async fn load_by_one_statement(
         }
         read => read?,
     }
-    // a UUID in upper and in lower case, or a constraint that is gone
+    // a UUID in upper and in lower case, or a missing constraint
     several.into_iter().for_each(|at| results[at] = None);
     core.breaker.success();
     rows.sort_by_key(|(at, _, _)| *at);
@@ -124,7 +124,7 @@ async fn load_by_one_statement(
         let found = FoundRecords::of(&group, &plan.placement.slots, now);
         results[at] = read_found(core, &owners[at], found);
     }
-    // owners with a pending record are loaded by themselves
+    // owners with a pending record are loaded individually
     for ((owner, result), waits) in owners.iter().zip(results).zip(waiting) {
         if waits {
             *result = None;
@@ -135,7 +135,7 @@ async fn load_by_one_statement(
     Ok(())
 }
 
-/// `None` when the catalogue has to be looked at again first.
+/// `None` when the catalogue must be read again first.
 fn read_row(
     core: &Core,
     plan: &Plan,
@@ -161,23 +161,23 @@ fn is_incomplete(read: &Result<LoadedRecord>) -> bool {
     read.as_ref().is_err_and(|error| error.kind() == ErrorKind::Incomplete)
 }
 
-/// Asked once for a bulk call: a thousand looks cost more than the rest of it.
+/// Checked once for a bulk call: a thousand checks would cost more than the rest of it.
 fn nothing_pending(core: &Core) -> bool {
     core.local.as_ref().is_none_or(LocalFile::nothing_pending)
 }
 
-/// Stores many owners by few statements. Those that it did not write are stored by themselves, so
-/// that every owner gets its own result.
+/// Stores many owners with few statements. Owners that these did not write are stored individually, so that every owner
+/// gets its own result.
 ///
 /// # Errors
-/// `InvalidInput` when an owner is there twice; nothing was written.
+/// `InvalidInput` if an owner appears twice; nothing was written.
 pub(crate) async fn store_many(
     core: &Core,
     requests: &[StoreRequest<'_>],
 ) -> Result<Vec<Result<StoredRecord>>> {
     let mut seen = HashSet::with_capacity(requests.len());
     if let Some(request) = requests.iter().find(|request| !seen.insert(request.owner)) {
-        return Err(Error::new(ErrorKind::InvalidInput, format!("owner {} is there twice", request.owner)));
+        return Err(Error::new(ErrorKind::InvalidInput, format!("owner {} appears twice", request.owner)));
     }
     reload_keyring(core).await;
     let started = Instant::now();
@@ -187,7 +187,7 @@ pub(crate) async fn store_many(
         && !core.breaker.is_open(Instant::now())
         && let Err(fault) = store_by_statements(core, postgres, requests, &mut written, &mut unknown).await
     {
-        // each owner is stored by itself below, and gets its own result
+        // each owner is stored individually below, and gets its own result
         tracing::debug!(error = %fault.error, "the bulk store failed");
         core.note(&fault).await;
         if waited_in_vain(postgres, &fault, started) || fault.error.kind() == ErrorKind::WrongKeyring {
@@ -231,7 +231,7 @@ async fn store_by_statements(
     let mut order: Vec<usize> = Vec::with_capacity(requests.len());
     let nothing_pending = nothing_pending(core);
     for (at, request) in requests.iter().enumerate() {
-        // an owner with a pending record, with two forms, or that does not fit the table, is stored by itself
+        // an owner with a pending record, with two forms, or that does not fit the table, is stored individually
         let fits = postgres.check_owner(request.owner).is_ok()
             && plan.has_one_row(request.owner)
             && request.owner.has_one_form();
@@ -239,15 +239,15 @@ async fn store_by_statements(
             order.push(at);
         }
     }
-    // asked only now, as in a bulk load
+    // checked only now, as in a bulk load
     if order.is_empty() || core.breaker.blocks(Instant::now()).is_some() {
         return Ok(());
     }
     require_own_keyring(core, postgres).await?;
     look_at_unseen(core, postgres, &plan, &order.iter().map(|at| requests[*at].owner).collect::<Vec<_>>())
         .await?;
-    // those that are still not seen are stored by themselves; in the order of the ids, so that two bulk writers hardly ever
-    // wait for each other
+    // owners still not seen are stored individually, in the order of their ids, so that two bulk writers rarely wait for
+    // each other
     order.retain(|at| core.seen.get(requests[*at].owner).is_some());
     order.sort_by_key(|at| requests[*at].owner);
     let mut parts = order.chunks(PART);
@@ -282,7 +282,7 @@ async fn store_by_statements(
     Ok(())
 }
 
-/// Seals the requests at these places. Between a few of them other tasks get their turn.
+/// Seals the requests at these positions, and yields to other tasks every few requests.
 async fn seal_part<'a>(
     core: &Core,
     requests: &[StoreRequest<'a>],
@@ -307,8 +307,8 @@ async fn seal_part<'a>(
     Ok(sealed)
 }
 
-/// Looks at the rows of owners that this process has not seen, by one statement, and notes the records that open. The
-/// other owners are stored by themselves.
+/// Reads the rows of owners that this process has not seen, with one statement, and notes the records that open. The other
+/// owners are stored individually.
 async fn look_at_unseen(
     core: &Core,
     postgres: &Postgres,
@@ -333,7 +333,8 @@ async fn look_at_unseen(
     }
 }
 
-/// Whether each was written. `None`: the statement was certainly not applied, which is left to the single stores.
+/// Whether each was written. `None`: the statement was certainly not applied, and its owners are left to the individual
+/// stores.
 async fn update_many(
     core: &Core,
     postgres: &Postgres,
@@ -360,8 +361,8 @@ async fn update_many(
     }
 }
 
-/// The statement waited for as long as it may, for a lock most likely. A thousand owners that wait one
-/// by one would take hours: all of them get that answer.
+/// The statement waited as long as it may, most likely for a lock. A thousand owners that wait one by one would take hours,
+/// so all of them get that answer.
 fn waited_in_vain(postgres: &Postgres, fault: &DatabaseError, started: Instant) -> bool {
     fault.outcome == Outcome::Retry && started.elapsed() >= postgres.database.patience() * 8 / 10
 }

@@ -1,4 +1,4 @@
-//! The state of a vault, and the small things that every operation does with it.
+//! The state of a vault, and the small functions that every operation uses.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -33,7 +33,7 @@ use crate::store::options::{Fallback, StoreOptions};
 use crate::store::seen_records::SeenRecords;
 use crate::store::table_keyring::TableKeyring;
 
-/// How often a write is tried against moving targets before the caller hears of it.
+/// How often a write is retried while other writers interfere, before the caller gets an error.
 pub(crate) const ROUNDS: u32 = 5;
 
 /// One thing to write: values, or none for a tombstone.
@@ -41,10 +41,10 @@ pub(crate) const ROUNDS: u32 = 5;
 pub(crate) struct StoreRequest<'a> {
     pub(crate) owner: &'a Owner,
     pub(crate) values: &'a Values,
-    /// What the plain columns hold of the record before, and its version, where somebody has looked.
+    /// What the plain columns hold of the previous record, and its version, if they were read.
     pub(crate) vouched: Option<(&'a PlainTexts, Version)>,
     pub(crate) options: StoreOptions,
-    /// Where only some fields of the record that is there are to change.
+    /// Set if only some fields of the existing record change.
     pub(crate) change: Option<&'a Change>,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Change {
 }
 
 impl<'a> StoreRequest<'a> {
-    /// A whole record in place of the one before.
+    /// A whole record that replaces the previous one.
     pub(crate) fn new(owner: &'a Owner, values: &'a Values, options: StoreOptions) -> Self {
         Self { owner, values, vouched: None, options, change: None }
     }
@@ -66,13 +66,13 @@ impl<'a> StoreRequest<'a> {
     }
 }
 
-/// What became of a write.
+/// The outcome of a write.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredRecord {
     pub(crate) version: Version,
     /// How many rows of the database hold it.
     pub(crate) rows: u64,
-    /// Where every field that was set is.
+    /// The place of every field that was set.
     pub(crate) places: Vec<(Field, Place)>,
     /// Why it is not where it belongs.
     pub(crate) degraded: Option<Degraded>,
@@ -95,7 +95,7 @@ pub(crate) struct LoadedRecord {
 
 pub(crate) type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
 
-/// Everything that a vault is made of. The operations are functions over it.
+/// The whole state of a vault. The operations are functions over it.
 pub(crate) struct Core {
     pub(crate) postgres: Option<Postgres>,
     pub(crate) local: Option<LocalFile>,
@@ -135,8 +135,8 @@ impl Core {
         }
     }
 
-    /// Tells the breaker how the server does, and says whether it is away. A statement that took too long, or lost its connection, may have been the only
-    /// one: the server itself is asked before all callers are kept from it.
+    /// Reports a fault to the breaker, and returns whether the server is down. A statement that took too long or lost its
+    /// connection may have been the only one, so the server itself is asked before the breaker stops all callers.
     pub(crate) async fn note(&self, fault: &DatabaseError) -> bool {
         let is_away = match (fault.outcome, &self.postgres) {
             (Outcome::Fallback | Outcome::Ambiguous, Some(postgres)) if fault.was_connected => {
@@ -152,12 +152,12 @@ impl Core {
         is_away
     }
 
-    /// The version that the row was last known to hold, for a version that goes past it.
+    /// The version that the row was last known to hold; the next version must be later.
     pub(crate) fn seen_version(&self, owner: &Owner) -> Option<Version> {
         self.plausible(self.seen.get(owner).map(|head| head.version))
     }
 
-    /// A version from the future is not one to go past.
+    /// A version from the future is not followed.
     pub(crate) fn plausible(&self, version: Option<Version>) -> Option<Version> {
         version.filter(|version| !version.is_ahead_of(self.now()))
     }
@@ -182,23 +182,23 @@ impl Core {
         })
     }
 
-    /// The same record with tokens for the plain fields that had a column of their own, under its own key.
+    /// The same record with tokens for the plain fields that had their own column, under its own key.
     ///
     /// # Errors
-    /// `Busy` when that key is pending here, or destroyed: it must not seal. Else those of opening its record token.
+    /// `Busy` when that key is pending here, or destroyed; otherwise the errors of opening its record token.
     pub(crate) fn seal_rest(&self, request: StoreRequest<'_>, sent: Record) -> Result<Record> {
         let keyring = self.keyring.current();
         let state = keyring.get(sent.key).map(|key| key.info.state);
         if matches!(state, Some(KeyState::Pending | KeyState::Destroyed)) {
             let message =
-                format!("key {} seals nothing in this process, so the record cannot be completed", sent.key);
+                format!("key {} cannot seal in this process, so the record cannot be completed", sent.key);
             return Err(Error::new(ErrorKind::Busy, message).with_key_number(sent.key.0));
         }
         let (root, scope) = (keyring.opener(sent.key)?, self.scope(request.owner));
         random::with_rng(|rng| sealer::seal_rest(sent, request.values, scope, root, rng))?
     }
 
-    /// Where every field of a request is.
+    /// The place of every field of a request.
     pub(crate) fn places(
         &self,
         request: StoreRequest<'_>,
@@ -215,13 +215,13 @@ impl Core {
     /// `carried` are fields that a newer program stored.
     ///
     /// # Errors
-    /// `InvalidInput`, naming the field, for values that make no record.
+    /// `InvalidInput`, naming the field, if the values do not form a valid record.
     pub(crate) fn check(&self, values: &Values, carried: &[Field]) -> Result<()> {
         let invalid = |message: String| Error::new(ErrorKind::InvalidInput, message);
         if let Some(field) =
             values.fields().find(|field| !self.fields.knows(*field) && !carried.contains(field))
         {
-            return Err(invalid(format!("{field} is no field of {}", self.fields.namespace))
+            return Err(invalid(format!("{field} is not a field of {}", self.fields.namespace))
                 .with_hint("declare an extra field in the layout, with `Layout::extra_secret`"));
         }
         if values.fields().count() > MAX_FIELDS {
@@ -230,17 +230,17 @@ impl Core {
         for (field, json) in values.iter() {
             let Some(spec) = self.fields.spec(field) else { continue };
             if json.len() > spec.longest || token_len(field, json.len()) > MAX_TOKEN {
-                return Err(invalid(format!("{field} is longer than its field takes")));
+                return Err(invalid(format!("{field} is longer than the field allows")));
             }
             if !values.is_checked() && !holds(spec, json) {
-                return Err(invalid(format!("{field} has a value that the field cannot hold")));
+                return Err(invalid(format!("{field} has a value that is not valid for the field")));
             }
         }
         // the record token is no longer than this
         let record = token_len(Field::RECORD, MAX_FIELDS * 64);
         let tokens = values.iter().map(|(field, json)| token_len(field, json.len()) + 1);
         if record + tokens.sum::<usize>() > MAX_SLOT {
-            return Err(invalid("the record is longer than 256 KiB when it is sealed".to_owned()));
+            return Err(invalid("the sealed record is longer than 256 KiB".to_owned()));
         }
         match values.fields().any(|field| !self.fields.is_plain(field)) {
             true => Ok(()),
@@ -249,14 +249,14 @@ impl Core {
         }
     }
 
-    /// Opens a record, with the keyring read again when it names a key that is not known yet.
+    /// Opens a record. Reads the keyring again if the record names an unknown key.
     pub(crate) fn open(&self, record: &Record, owner: &Owner) -> Result<Opened> {
         let keyring = self.keyring.holding(record.key);
         let opened = sealer::open(record, self.scope(owner), keyring.opener(record.key)?, &self.fields);
         opened.map_err(|error| self.explain(record, error))
     }
 
-    /// A record that does not open, and has fields that these credentials do not know, is another kind's.
+    /// A record that does not open, and has fields that these credentials lack, belongs to another kind of credentials.
     fn explain(&self, record: &Record, error: Error) -> Error {
         let held = record.tokens().iter().map(|token| token.field);
         match error.kind() {
@@ -268,8 +268,8 @@ impl Core {
         }
     }
 
-    /// The error for tokens without a record that another kind of credentials keeps. Those under a key that the keyring
-    /// does not hold are no other kind's: there is one keyring for all.
+    /// The error for tokens without a record that another kind of credentials stored. Tokens under a key that the keyring
+    /// does not hold belong to no other kind, because all kinds share one keyring.
     pub(crate) fn of_other_credentials(&self, found: &FoundRecords) -> Option<Error> {
         let opens = |key: KeyId| self.keyring.holding(key).opener(key).is_ok();
         let parts = found.parts.iter().filter(|(key, _)| opens(*key));
@@ -283,29 +283,29 @@ impl Core {
         contents.map(|contents| contents.is_tombstone()).map_err(|error| self.explain(record, error))
     }
 
-    /// Opens every token of a record. Answers with what belongs to it.
+    /// Opens every token of a record. Returns what belongs to it.
     pub(crate) fn verify(&self, record: &Record, owner: &Owner) -> Result<Contents> {
         let keyring = self.keyring.holding(record.key);
         let verified = sealer::verify(record, self.scope(owner), keyring.opener(record.key)?, &self.fields);
         verified.map_err(|error| self.explain(record, error))
     }
 
-    /// What is wrong with a record that was found, apart from its contents. Without its key nobody can say that
-    /// something is missing.
+    /// What is wrong with a record that was found, apart from its contents. Without its key, a missing field cannot be
+    /// detected.
     pub(crate) fn problem(&self, found: &FoundRecord) -> Option<Error> {
         let error = found.record.as_ref().err()?;
         let unknown = found.key.and_then(|key| self.keyring.holding(key).opener(key).err());
         unknown.or_else(|| Some(error.clone()))
     }
 
-    /// The texts of plain columns that are the record's.
+    /// The texts of plain columns that belong to the record.
     pub(crate) fn vouched(&self, record: &Record, owner: &Owner) -> Result<PlainTexts> {
         let keyring = self.keyring.holding(record.key);
         let contents = sealer::contents(record, self.scope(owner), keyring.opener(record.key)?)?;
         Ok(sealer::vouched(&contents, record, &self.fields))
     }
 
-    /// The rows that a record is for which goes to the local file now; empty without a database.
+    /// The rows that a record for the local file belongs to; empty without a database.
     pub(crate) fn rows(&self) -> OwnerRows {
         let rows = |postgres: &Postgres| OwnerRows {
             table: postgres.layout().rows_name(),
@@ -314,7 +314,7 @@ impl Core {
         self.postgres.as_ref().map(rows).unwrap_or_default()
     }
 
-    /// Whether a pending record is for the rows of this vault. Without a database it is.
+    /// Whether a pending record is for the rows of this vault. Without a database it always is.
     pub(crate) fn waits_here(&self, pending: &LocalRecord) -> bool {
         pending.rows.may_be(&self.rows())
     }
@@ -325,17 +325,17 @@ impl Core {
     }
 }
 
-/// The error for tokens that do not open, or belong to no record, and are of fields that these credentials do not know:
-/// another kind keeps them.
+/// The error for tokens that do not open, or belong to no record, and name fields that these credentials do not have:
+/// another kind of credentials stored them.
 pub(crate) fn of_other_credentials(fields: &Fields, held: impl Iterator<Item = Field>) -> Option<Error> {
     let unknown = held.filter(|field| !field.is_record() && !fields.knows(*field));
     let unknown: Vec<_> = unknown.map(|field| field.to_string()).collect();
     let message = || {
         let (namespace, unknown) = (fields.namespace, unknown.join(", "));
-        format!("a column holds tokens that are not of {namespace}: {unknown}")
+        format!("a column holds tokens of fields that {namespace} does not have: {unknown}")
     };
     let error = || Error::new(ErrorKind::Configuration, message());
-    let hint = "two kinds of credentials share the JSONB column only: name text columns of its own for each";
+    let hint = "two kinds of credentials can share only the JSONB column: name separate text columns";
     (!unknown.is_empty()).then(|| error().with_hint(hint))
 }
 
@@ -343,7 +343,7 @@ fn random_step(rng: &mut impl rand::Rng) -> u16 {
     (rng.next_u32() & 0xffff) as u16
 }
 
-/// A short pause, longer in every round, and so random that two rivals do not meet again at once.
+/// A short random pause, longer in every round, so that two competing writers do not collide again.
 pub(crate) async fn pause(round: u32) {
     let longer = 2u32.pow(round.min(6));
     let random = random::with_rng(|rng| rand::Rng::next_u32(rng) % (16 * longer)).unwrap_or(8);

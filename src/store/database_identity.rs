@@ -1,4 +1,4 @@
-//! Which database the vault is connected to, whatever its address is, so that what waits for one is not pushed to another.
+//! Identifies the database behind an address, so that a record pending for one database is not pushed to another.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::store::core::Core;
 
-/// Takes the database for the one that the local file met last at this address, until it can be asked.
+/// Until the database can be asked, assumes the one that the local file last met at this address.
 pub(crate) async fn recall(core: &Core) -> Result<()> {
     if let (Some(postgres), Some(local)) = (&core.postgres, &core.local)
         && let Some(identity) = local.database_at(&postgres.database.address()).await?
@@ -16,10 +16,11 @@ pub(crate) async fn recall(core: &Core) -> Result<()> {
     Ok(())
 }
 
-/// Asks the database which one it is, and notes the answer in the local file, for outages.
+/// Asks the database which one it is, and records the answer in the local file, for outages.
 ///
 /// # Errors
-/// Those of asking, unless the database refuses to tell: then it may be any. Those of the local file.
+/// The errors of asking, unless the database refuses to identify itself: then it may be any database. The errors of the
+/// local file.
 pub(crate) async fn identify(core: &Core) -> Result<(), DatabaseError> {
     if let (Some(postgres), Some(local)) = (&core.postgres, &core.local)
         && let Some(identity) = postgres.ask_identity().await?
@@ -30,7 +31,7 @@ pub(crate) async fn identify(core: &Core) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-/// As [`identify`], where nobody has told yet and the database may be asked. If it does not answer, it may be any.
+/// As [`identify`], if the database is not identified yet and may be asked. If it does not answer, it may be any database.
 pub(super) async fn identify_unless_known(core: &Core) {
     let is_known = core.postgres.as_ref().is_none_or(|postgres| !postgres.identity().is_empty());
     if is_known || core.breaker.is_open(Instant::now()) {

@@ -1,4 +1,4 @@
-//! One pending record on its way to the database: what the row holds decides what becomes of it.
+//! Pushes one pending record to the database. What the row holds decides the outcome.
 
 use crate::crypto::random;
 use crate::crypto::sealer;
@@ -21,27 +21,27 @@ use crate::store::options::StoreOptions;
 use crate::store::push_rule::{Push, There, Waiting, push};
 
 const DAY: Millis = 24 * 60 * 60 * 1000;
-/// A pending record that the database refuses goes to the dead letters after so many tries and a day, unless a constraint
-/// refuses it: a trigger of the application may fail for a moment, or until somebody has mended it.
+/// A pending record that the database refuses goes to the dead letters after this many tries and a day, or at once if a
+/// constraint refuses it. A trigger of the application may fail for a moment, or until it is fixed.
 const TRIES: u32 = 5;
-/// A pending record that was based on a row longer ago goes to the dead letters: too much may have
-/// happened to the row since.
+/// A pending record that was based on a row longer ago than this goes to the dead letters: too much may have happened to
+/// the row since.
 const MAX_PENDING: Millis = 30 * DAY;
 
-/// What became of one pending record.
+/// The outcome for one pending record.
 pub(super) enum Settled {
     Pushed {
         overwrote: bool,
     },
     Superseded,
     DeadLetter,
-    /// It waits no more: somebody has pushed, replaced or deleted it since it was read.
+    /// It is no longer pending: another process has pushed, replaced or deleted it since it was read.
     Gone,
-    /// It stays pending for a reason that says nothing of other records.
+    /// It stays pending for a reason that does not concern other records.
     Blocked(Error),
 }
 
-/// One pending record on its way to the database.
+/// One pending record that is being pushed.
 pub(super) struct Delivery<'a> {
     pub(super) core: &'a Core,
     pub(super) postgres: &'a Postgres,
@@ -54,7 +54,7 @@ pub(super) struct Delivery<'a> {
 impl Delivery<'_> {
     pub(super) async fn settle(&self) -> Result<Settled, DatabaseError> {
         if !self.core.waits_here(self.pending) {
-            let message = format!("it waits for {}", self.pending.rows);
+            let message = format!("it is pending for {}", self.pending.rows);
             return Ok(Settled::Blocked(Error::new(ErrorKind::Configuration, message)));
         }
         require_own_keyring(self.core, self.postgres).await?;
@@ -76,7 +76,7 @@ impl Delivery<'_> {
             match fault.outcome {
                 Outcome::Retry | Outcome::Pooler => pause(round).await,
                 Outcome::Redetect => drop(self.postgres.refresh().await?),
-                // another writer may have made the row
+                // another writer may have created the row
                 Outcome::Duplicate if !std::mem::replace(&mut was_duplicate, true) => {}
                 Outcome::Duplicate | Outcome::Reject => return self.refused(fault).await,
                 // a connection from before a restart of the server; a push that has arrived is recognised by its version
@@ -90,14 +90,14 @@ impl Delivery<'_> {
                     if round > 0 {
                         return Err(DatabaseError::new(Outcome::TakesNoWrites, fault.error));
                     }
-                    // sessions from before a failover: new ones may write
+                    // the sessions date from before a failover: new ones may write
                     self.postgres.database.rebuild();
                 }
                 _ => return Err(fault),
             }
         }
         let message = match unexplained >= 2 {
-            true => "a policy or a trigger keeps the row from being written",
+            true => "a policy or a trigger prevents the write",
             false => "the database stayed busy",
         };
         Err(Error::new(ErrorKind::Busy, message).into())
@@ -110,7 +110,7 @@ impl Delivery<'_> {
         let keyring = self.core.keyring.holding(record.key);
         let root = keyring.opener(record.key)?;
         let record = sealer::with_plain_texts(record, self.core.scope(owner), root, &self.core.fields)?;
-        // nothing is pushed under a key that was retired since: a rotation may have counted the database already
+        // nothing is pushed under a key that has since been retired: a rotation may have counted the database already
         let keyring = self.core.keyring.for_sealing()?;
         let is_retired = keyring.get(record.key).is_some_and(|key| key.info.state == KeyState::Retired);
         if !is_retired {
@@ -129,7 +129,7 @@ impl Delivery<'_> {
         if fault.is_for_good || kind == ErrorKind::InvalidInput {
             return self.dead_letter(&fault.error.to_string()).await;
         }
-        // anything else says how things stand, and not what the record is
+        // any other error describes the state of the server, not the record
         if !matches!(kind, ErrorKind::Rejected | ErrorKind::UnknownOwner) {
             return Err(fault);
         }
@@ -141,7 +141,7 @@ impl Delivery<'_> {
         Ok(Settled::Blocked(fault.error))
     }
 
-    /// `None`: things moved, look again.
+    /// `None`: the rows changed, so they must be read again.
     async fn settle_once(&self, record: &Record) -> Result<Option<Settled>, DatabaseError> {
         let Self { core, postgres, pending, .. } = self;
         let plan = postgres.plan_with_room().await?;
@@ -149,10 +149,10 @@ impl Delivery<'_> {
         if waits.is_none_or(|waits| waits.text != pending.text) {
             return Ok(Some(Settled::Gone));
         }
-        // only once the database could take it: until then this is the place where it belongs. What was
-        // never based on a row cannot have been overtaken unnoticed
+        // only once the database could take it: until then it belongs here. A record that was never based on a row cannot
+        // have been overtaken unnoticed
         if pending.base != Base::Unknown && core.now().saturating_sub(pending.at) > MAX_PENDING {
-            return self.dead_letter("it waited for more than 30 days").await.map(Some);
+            return self.dead_letter("it was pending for more than 30 days").await.map(Some);
         }
         let is_tombstone = core.is_tombstone(record, &pending.owner)?;
         let found = postgres.read(&plan, &pending.owner).await?;
@@ -165,16 +165,16 @@ impl Delivery<'_> {
         }
     }
 
-    /// What may become of it over what is there.
+    /// What a push may do, given what the rows hold.
     fn rule(&self, is_tombstone: bool, there: There) -> Push {
         let LocalRecord { base, version, at, .. } = *self.pending;
-        // what was stored before there was a database cannot have been pushed by a later state of a restored file
+        // a record that was stored before there was a database cannot have been pushed by a later state of a restored file
         let was_used = self.used_since.is_some_and(|since| at >= since);
         let may_create = !was_used || self.core.now().saturating_sub(at) <= DAY;
         push(Waiting { base, version, is_tombstone, may_create }, there)
     }
 
-    /// Keeps what the push replaces, unless the pending record was based on it.
+    /// Keeps the record that the push replaces, unless the pending record was based on it.
     async fn keep_overwritten(&self, plan: &Plan, record: &Record, rows: &[Row]) -> Result<bool> {
         let Self { core, pending, .. } = self;
         let found = FoundRecords::of(rows, &plan.placement.slots, core.now());
@@ -186,8 +186,7 @@ impl Delivery<'_> {
         if matches!(pending.base, Base::Version(base) if newest.version == Some(base)) {
             return Ok(false);
         }
-        let reason =
-            "a record that was stored elsewhere meanwhile, replaced by a newer one from this local file";
+        let reason = "a record that another process had stored, replaced by a newer one from this local file";
         match newest.record.and_then(|record| self.sealed_whole(record)) {
             Ok(text) => keep(core, &pending.owner, KeptKind::Superseded, &text, reason).await?,
             Err(_) => keep_tokens(core, &pending.owner, KeptKind::Superseded, rows, reason).await?,
@@ -204,7 +203,7 @@ impl Delivery<'_> {
         Ok(self.core.seal_rest(request, record)?.packed())
     }
 
-    /// The owner has no row: one is made only where none had been before.
+    /// The owner has no row: one is created only if there was none before.
     async fn create(
         &self,
         plan: &Plan,
@@ -223,7 +222,7 @@ impl Delivery<'_> {
         }
     }
 
-    /// The row is there.
+    /// The row exists.
     async fn decide(
         &self,
         plan: &Plan,
@@ -280,7 +279,7 @@ impl Delivery<'_> {
         }
     }
 
-    /// The database has it: what lies here of this owner is no older.
+    /// The database has it; what the local file holds of this owner is no older.
     async fn pushed(&self, record: &Record, overwrote: bool) -> Result<Settled, DatabaseError> {
         let Self { core, local, pending, .. } = self;
         core.seen.holds(&pending.owner, record.head());
@@ -294,12 +293,12 @@ impl Delivery<'_> {
     }
 
     async fn dead_letter(&self, reason: &str) -> Result<Settled, DatabaseError> {
-        tracing::warn!(owner = %self.pending.owner, reason, "a pending record goes to the dead letters");
+        tracing::warn!(owner = %self.pending.owner, reason, "a pending record was moved to the dead letters");
         self.set_aside(KeptKind::DeadLetter, reason).await?;
         Ok(Settled::DeadLetter)
     }
 
-    /// The pending record waits no more, and is kept for the operator.
+    /// The record is no longer pending, and is kept for the operator.
     async fn set_aside(&self, kind: KeptKind, reason: &str) -> Result<()> {
         let Self { core, local, pending, .. } = self;
         local.set_pending_aside(&pending.owner, &pending.text, kind, reason, core.now()).await

@@ -1,4 +1,4 @@
-//! The local file beside the database: what the database cannot take, replicas, and what is kept aside.
+//! The local file beside the database: writes that the database cannot take, replicas, and kept texts.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::placement::Place;
@@ -36,16 +36,16 @@ pub(super) async fn fall_back(
     })
 }
 
-/// What may have been written stays so, whatever fails afterwards.
+/// If a write may have been applied, the error says so, whatever fails afterwards.
 pub(super) fn remains_unknown(unknown: &Error, later: Error) -> Error {
     let hint = format!(
-        "it is kept nowhere else ({later}): load the record, and store again if it is not what you want"
+        "it could not be kept locally ({later}): load the record, and store again if it is not the one you want"
     );
     unknown.clone().with_hint(hint).with_source(later)
 }
 
-/// Keeps a write in the local file until the database takes it. A record that was already sent
-/// keeps its version and its text, so that a write which did arrive is recognised.
+/// Keeps a write in the local file until the database takes it. A record that was already sent keeps its version and its
+/// text, so that a write that did arrive is recognised.
 pub(super) async fn store_locally(
     core: &Core,
     request: StoreRequest<'_>,
@@ -55,7 +55,7 @@ pub(super) async fn store_locally(
 ) -> Result<StoredRecord> {
     let local = local_file(core)?;
     let known = known(core, local, request.owner).await?;
-    // nobody asks first what is pending: the write itself says when that is newer
+    // the pending record is not read first: the write itself reports whether that is newer
     let mut seen = known;
     let basis = if base == Base::Unknown { Basis::Remembered } else { Basis::Read };
     let base = match (base, known) {
@@ -73,7 +73,7 @@ pub(super) async fn store_locally(
             PutPending::Written => return Ok(stored_locally(core, request, record.version, degraded)),
             PutPending::Newer(version) => seen = Some(version),
             PutPending::Elsewhere(rows) => {
-                let message = format!("a record of this owner waits in the local file for {rows}");
+                let message = format!("a record of this owner is pending in the local file for {rows}");
                 return Err(Error::new(ErrorKind::Configuration, message)
                     .with_hint("synchronise with that table first, or erase it with `retell-vault forget`"));
             }
@@ -87,7 +87,7 @@ pub(super) async fn store_locally(
 
 pub(super) fn local_file(core: &Core) -> Result<&LocalFile> {
     core.local.as_ref().ok_or_else(|| {
-        Error::new(ErrorKind::Configuration, "there is neither a database nor a local file to store in")
+        Error::new(ErrorKind::Configuration, "neither a database nor a local file is configured")
     })
 }
 
@@ -112,7 +112,7 @@ pub(super) fn stored_locally(
     StoredRecord { version, rows: 0, places, degraded, replaced: Vec::new() }
 }
 
-/// What waits for an owner, if it is for the rows of this vault.
+/// The pending record of an owner, if it is for the rows of this vault.
 pub(super) async fn pending(core: &Core, owner: &Owner) -> Result<Option<LocalRecord>> {
     let pending = match &core.local {
         Some(local) => local.pending(owner).await?,
@@ -124,8 +124,8 @@ pub(super) async fn pending(core: &Core, owner: &Owner) -> Result<Option<LocalRe
     Ok(pending.filter(|pending| core.waits_here(pending)))
 }
 
-/// The owner has no row, so that what waits here is all that there is to delete. The deletion waits in its place, and not
-/// nothing: a sync that is pushing the record right now makes a row, which the deletion covers then. False: nothing waits.
+/// The owner has no row, so only the pending record can be deleted. A pending tombstone replaces it: a sync that is pushing
+/// the record right now creates a row, and the tombstone then covers it. False: nothing is pending.
 pub(super) async fn delete_pending(core: &Core, request: StoreRequest<'_>, record: &Record) -> Result<bool> {
     let (Some(local), Some(_)) = (&core.local, pending(core, request.owner).await?) else { return Ok(false) };
     let entry = local_entry(core, request, record, Base::NoRow);
@@ -134,12 +134,12 @@ pub(super) async fn delete_pending(core: &Core, request: StoreRequest<'_>, recor
         // no tombstone in a row would cover them
         PutPending::Written => local.never_retry(request.owner).await.map(|()| true),
         PutPending::Newer(_) | PutPending::Elsewhere(_) => {
-            Err(Error::new(ErrorKind::Busy, "another writer has stored meanwhile"))
+            Err(Error::new(ErrorKind::Busy, "another writer has stored a newer record"))
         }
     }
 }
 
-/// What the row was last known to hold: in this process, or in the offline replica.
+/// What the row was last known to hold, according to this process or the offline replica.
 async fn known(core: &Core, local: &LocalFile, owner: &Owner) -> Result<Option<Version>> {
     match core.seen_version(owner) {
         None if core.offline_reads => {
@@ -150,7 +150,7 @@ async fn known(core: &Core, local: &LocalFile, owner: &Owner) -> Result<Option<V
     }
 }
 
-/// An online write of an owner makes what waits in the local file for it obsolete.
+/// An online write of an owner makes the owner's pending record in the local file obsolete.
 pub(super) async fn supersede_pending(core: &Core, owner: &Owner, version: Version) {
     let Some(local) = &core.local else { return };
     let done = match local.pending(owner).await {
@@ -164,17 +164,17 @@ pub(super) async fn supersede_pending(core: &Core, owner: &Owner, version: Versi
     }
 }
 
-/// The database holds nothing of this owner any more: neither does what is remembered of it.
+/// The database no longer holds anything of this owner, so nothing is remembered of it.
 pub(super) async fn forget_seen(core: &Core, owner: &Owner) {
     core.seen.gone(owner);
     if let (Some(local), true) = (&core.local, core.offline_reads)
         && let Err(error) = local.remove_replica(owner, &core.rows()).await
     {
-        tracing::warn!(%error, "the offline replica of a row that is gone could not be removed");
+        tracing::warn!(%error, "the offline replica of a deleted row could not be removed");
     }
 }
 
-/// Keeps what was stored for times when the database is away, if that was asked for.
+/// Keeps a stored record for times when the database is down, if that was requested.
 pub(super) async fn remember_stored(core: &Core, request: StoreRequest<'_>, record: Option<Record>) {
     let (Some(local), true, Some(record)) = (&core.local, core.offline_reads, record) else { return };
     if let Err(error) = put_replica(core, local, request, record).await {
@@ -182,7 +182,7 @@ pub(super) async fn remember_stored(core: &Core, request: StoreRequest<'_>, reco
     }
 }
 
-/// The offline replica of a record, wholly sealed.
+/// The offline replica of a record, with every field sealed.
 async fn put_replica(
     core: &Core,
     local: &LocalFile,
@@ -198,12 +198,12 @@ async fn put_replica(
     local.put_replica(request.owner, &rows, sealed.version, &sealed.packed(), core.now()).await
 }
 
-/// Keeps texts that are about to be overwritten, or lost against a newer one.
+/// Keeps texts that are about to be overwritten, or that lost against a newer record.
 pub(super) async fn keep(core: &Core, owner: &Owner, kind: KeptKind, text: &str, reason: &str) -> Result<()> {
     match &core.local {
         Some(local) => local.keep(owner, kind, text, reason, core.now()).await,
         None => {
-            tracing::warn!(reason, "a record is replaced, and there is no local file to keep it in");
+            tracing::warn!(reason, "a record is being replaced without a copy: there is no local file");
             Ok(())
         }
     }

@@ -1,4 +1,4 @@
-//! What the rows that are there mean for a write. Store and sync decide alike.
+//! Decides what the existing rows mean for a write. Store and sync decide alike.
 
 use std::collections::BTreeMap;
 
@@ -16,15 +16,15 @@ use crate::store::core::Core;
 use crate::store::fallback::keep;
 use crate::store::options::{Expected, StoreOptions};
 
-/// What a write may do with the rows that are there.
+/// What a write may do with the existing rows.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// Nothing: the same write is there already, and its answer was lost.
+    /// Nothing: the same write is already there, and its answer was lost.
     SameWrite,
-    /// Write over them, under a later version than the newest that opens. Text that is no record of this owner has to be
-    /// kept before: why it may be overwritten.
+    /// Write over them, under a later version than the newest that opens. Text that is not a record of this owner must be
+    /// kept first, with the reason why it may be overwritten.
     Overwrite { newest: Option<Newest>, keep: Option<String> },
-    /// Something there does not open, and may be somebody's. The newest record that opens beside it.
+    /// Something there does not open, and may belong to another owner. Holds the newest record that opens beside it.
     Refuse { error: Error, newest: Option<Newest> },
 }
 
@@ -36,19 +36,19 @@ pub(super) struct Newest {
 }
 
 /// # Errors
-/// `Conflict` when the owner has not what the caller expects.
+/// `Conflict` if the owner does not have what the caller expects.
 pub(super) fn check_expected(expected: Option<Expected>, newest: Option<Newest>) -> Result<()> {
     let there = newest.filter(|newest| !newest.is_tombstone).map(|newest| newest.version);
     let message = match (expected, there) {
         (None, _) | (Some(Expected::Absent), None) => return Ok(()),
         (Some(Expected::Version(expected)), Some(version)) if version == expected => return Ok(()),
         (Some(Expected::Version(expected)), Some(version)) => {
-            format!("the record has version {version} now, not {expected}")
+            format!("the record now has version {version}, not {expected}")
         }
         (Some(Expected::Version(expected)), None) => {
-            format!("there is no record of version {expected} any more")
+            format!("there is no record of version {expected}")
         }
-        (Some(Expected::Absent), Some(version)) => format!("there is a record already, of version {version}"),
+        (Some(Expected::Absent), Some(version)) => format!("a record already exists, with version {version}"),
     };
     Err(Error::new(ErrorKind::Conflict, message))
 }
@@ -56,7 +56,7 @@ pub(super) fn check_expected(expected: Option<Expected>, newest: Option<Newest>)
 /// Judges the rows of an owner for a write. `sent` is what may have arrived already.
 ///
 /// # Errors
-/// `ForeignValue` for text that the vault did not write, unless `options` allow to overwrite it; `Malformed` where a value is
+/// `ForeignValue` for text that the vault did not write, unless `options` allow overwriting it; `Malformed` if a value is
 /// too large to be read.
 pub(super) fn judge(
     core: &Core,
@@ -75,10 +75,10 @@ pub(super) fn judge(
     if sent.is_some_and(|sent| there().any(|there| is_same_write(core, owner, there, sent))) {
         return Ok(Verdict::SameWrite);
     }
-    // columns that two layouts share are no place for either
+    // neither layout may use a column that both share
     let others = core.of_other_credentials(&found);
     let mut refused = others.filter(|_| !options.replace_unreadable);
-    // only where its text can be kept
+    // only if its text can be kept
     let may_be_kept = |there: &FoundRecord| there.ahead && core.local.is_some();
     let (mut newest, mut reasons) = (None, Vec::new());
     for there in &found.records {
@@ -103,14 +103,16 @@ pub(super) fn judge(
 /// Opens a record that was found.
 ///
 /// # Errors
-/// Those of opening it. For one that opens and is more than a day ahead, `Malformed`.
+/// The errors of opening it. `Malformed` for a record that opens and is more than a day in the future.
 fn open(core: &Core, owner: &Owner, found: &FoundRecord) -> Result<Newest> {
     let opened = match &found.record {
         Ok(there) => core.verify(there, owner).map(|contents| (there.version, contents.is_tombstone())),
         Err(_) => Err(core.problem(found).unwrap_or_else(|| ErrorKind::Malformed.into())),
     };
     match opened {
-        Ok(_) if found.ahead => Err(Error::new(ErrorKind::Malformed, "its version is more than a day ahead")),
+        Ok(_) if found.ahead => {
+            Err(Error::new(ErrorKind::Malformed, "its version is more than a day in the future"))
+        }
         Ok((version, is_tombstone)) => Ok(Newest { version, is_tombstone }),
         Err(error) => Err(error),
     }
@@ -122,13 +124,13 @@ fn refusal(error: Error) -> Error {
     if !matches!(error.kind(), Incomplete | Malformed | Unsealable) {
         return error;
     }
-    let message = format!("the record that is there does not open, and is not overwritten: {error}");
+    let message = format!("the stored record does not open, so it was not overwritten: {error}");
     Error::new(Unsealable, message).with_details_of(&error).with_hint(
-        "it may be another owner's: move the row back, or, if the owner has a new id, the record with `move --from` (`Vault::rename_owner`); to give it up, store again with replace_unreadable (`put --replace-unreadable`), which keeps its text",
+        "if it is another owner's, move the row back; if the owner has a new id, move the record with `move --from` (`Vault::rename_owner`); to give it up, store again with replace_unreadable (`put --replace-unreadable`), which keeps its text",
     )
 }
 
-/// What the plain columns hold of the record that is there. The rest is the application's.
+/// What the plain columns hold of the existing record. The rest belongs to the application.
 pub(crate) fn vouched(core: &Core, plan: &Plan, owner: &Owner, rows: &[Row]) -> PlainTexts {
     let found = FoundRecords::of(rows, &plan.placement.slots, core.now());
     found.newest().and_then(|record| core.vouched(&record, owner)).unwrap_or_default()
@@ -167,11 +169,10 @@ pub(super) async fn keep_tokens(
     Ok(())
 }
 
-/// The tokens of a row, as the local file keeps them: one text for every version, so that a whole
-/// record stays one that can be opened, and one for every damaged or later token. The local file
-/// never takes anything else.
+/// The tokens of a row, as the local file keeps them: one text for each version, so that a whole record can still be
+/// opened, and one for each damaged or later token. The local file accepts nothing else.
 fn old_tokens(row: &Row) -> Vec<String> {
-    // of the JSONB column the text is JSON, with its tokens in quotes
+    // the JSONB column's text is JSON, with its tokens in quotes
     let ours = row.slots.iter().flatten().filter(|text| claims_to_be_token(text) || text.starts_with('{'));
     let texts = ours.flat_map(|text| text.split([' ', '"']));
     let mut records: BTreeMap<(Version, KeyId), Vec<&str>> = BTreeMap::new();

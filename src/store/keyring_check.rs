@@ -1,4 +1,4 @@
-//! Whether the tokens of the table are of this keyring: looked at before anything is sealed for it.
+//! Checks that the table's tokens belong to this keyring, before anything is sealed for it.
 
 use std::time::{Duration, Instant};
 
@@ -10,29 +10,29 @@ use crate::store::core::{Core, pause};
 use crate::store::database_identity::identify;
 use crate::store::table_keyring::TokensOf;
 
-/// How often the look is tried again, where the server says that it may answer later.
+/// How often the check is retried if the server says that it may answer later.
 const ROUNDS: u32 = 3;
-/// The longest search for tokens. A large table in which it finds none is taken not to be another keyring's.
+/// The longest search for tokens. If it finds none in a large table, the table counts as not belonging to another keyring.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Makes sure that this keyring is the one of the table, by up to 100 of the table's tokens. If the keyring has the key
-/// of none of these, in whatever state, the table belongs to another keyring, and nothing may be sealed for it. One
-/// planted token among others stops nobody. Once the check has passed, it costs an atomic load.
+/// Makes sure that this keyring belongs to the table, by up to 100 of the table's tokens. If the keyring does not have the
+/// key of any of them, in whatever state, the table belongs to another keyring, and nothing may be sealed for it. One
+/// planted token among others blocks nothing. Once the check has passed, it costs an atomic load.
 ///
 /// # Errors
-/// `WrongKeyring`; else why the database could not be asked: what is meant for the database has to wait.
+/// `WrongKeyring`; otherwise why the database could not be asked: a write for the database must wait.
 pub(crate) async fn require_own_keyring(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError> {
     match core.table_keyring.found() {
         TokensOf::ThisKeyring => Ok(()),
-        // in a box: an application's futures would become too deep for the compiler otherwise
+        // boxed: otherwise an application's futures become too deep for the compiler
         _ => Box::pin(look(core, postgres)).await,
     }
 }
 
-/// As [`require_own_keyring`], where nothing falls back.
+/// As [`require_own_keyring`], for operations that do not fall back.
 ///
 /// # Errors
-/// As that. Without a database there is nothing to look at.
+/// The same. Without a database there is nothing to check.
 pub(crate) async fn check_keyring(core: &Core) -> Result<()> {
     match &core.postgres {
         Some(postgres) => require_own_keyring(core, postgres).await.map_err(|fault| fault.error),
@@ -40,13 +40,13 @@ pub(crate) async fn check_keyring(core: &Core) -> Result<()> {
     }
 }
 
-/// Why the table's tokens are another keyring's, if that is what was found, or is found now.
+/// Why the table's tokens belong to another keyring, if an earlier check found that, or this one does.
 pub(crate) async fn wrong_keyring(core: &Core) -> Option<Error> {
     let error = check_keyring(core).await.err()?;
     (error.kind() == ErrorKind::WrongKeyring).then_some(error)
 }
 
-/// What the last look found, for times when the database cannot be asked.
+/// What the last check found, for times when the database cannot be asked.
 pub(super) fn refuse_found_wrong(core: &Core) -> Result<()> {
     match (&core.postgres, core.table_keyring.found()) {
         (Some(postgres), TokensOf::AnotherKeyring) => Err(another_keyring(postgres)),
@@ -54,7 +54,7 @@ pub(super) fn refuse_found_wrong(core: &Core) -> Result<()> {
     }
 }
 
-/// An error for a record under an unknown key: where no key is known, the keyring is the wrong one.
+/// An error for a record under an unknown key: if no key is known, the keyring is the wrong one.
 pub(super) async fn explain(core: &Core, error: Error) -> Error {
     match error.kind() {
         ErrorKind::UnknownKey => wrong_keyring(core).await.unwrap_or(error),
@@ -62,15 +62,16 @@ pub(super) async fn explain(core: &Core, error: Error) -> Error {
     }
 }
 
-/// Notes in the local file that this keyring belongs to the table, whatever is in it. False: it was so already.
+/// Records in the local file that this keyring belongs to the table, whatever the table holds. False: it was recorded
+/// already.
 ///
 /// # Errors
-/// `Configuration` without a database or a local file; those of asking the database, and of the local file.
+/// `Configuration` without a database or a local file; the errors of asking the database, and of the local file.
 pub(crate) async fn adopt(core: &Core) -> Result<bool> {
     let (Some(postgres), Some(local)) = (&core.postgres, &core.local) else {
-        let message = "the vault lacks a database, or a local file to note the adoption in";
+        let message = "adopting a keyring needs a database, and a local file to record it in";
         return Err(Error::new(ErrorKind::Configuration, message)
-            .with_hint("name both: the note stays with the local file of this host"));
+            .with_hint("configure both: the local file of this host records the adoption"));
     };
     match require_own_keyring(core, postgres).await {
         Ok(()) => return Ok(false),
@@ -88,7 +89,7 @@ async fn look(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError> {
     if core.table_keyring.found() == TokensOf::ThisKeyring {
         return Ok(());
     }
-    // those who waited for this look get its answer: in an outage they would wait for the server one after the other
+    // callers that waited for this check get its answer: in an outage they would wait for the server one after another
     if let Some((at, fault)) = last.as_ref()
         && *at >= asked
     {
@@ -102,7 +103,7 @@ async fn look(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError> {
 }
 
 async fn look_now(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError> {
-    // what falls back later notes it
+    // a later fallback records it
     identify(core).await?;
     if let Some(local) = &core.local
         && local.has_adopted(&postgres.place()).await?
@@ -112,13 +113,13 @@ async fn look_now(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError>
     }
     let keys = match keys_of_table(postgres).await {
         Ok(Some(keys)) => keys,
-        // columns that come later are looked at then
+        // columns that are added later are checked then
         Ok(None) => return Ok(()),
-        // whatever is refused here is refused to what follows too, which says so
+        // an error here also fails the operation that follows, which reports it
         Err(fault) if fault.outcome == Outcome::Reject => return Ok(()),
         Err(fault) => return Err(fault),
     };
-    // the keyring file is read again for a key that is not known: another process may have made it
+    // the keyring file is read again for an unknown key: another process may have created it
     let is_ours = |id: &KeyId| core.keyring.holding(*id).get(*id).is_some();
     let is_another = !keys.is_empty() && !keys.iter().any(is_ours);
     core.table_keyring.note(if is_another { TokensOf::AnotherKeyring } else { TokensOf::ThisKeyring });
@@ -128,10 +129,10 @@ async fn look_now(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError>
     }
 }
 
-/// The keys that some of the table's tokens name; `None` where no column could hold one.
+/// The keys that some of the table's tokens name; `None` if no column could hold one.
 ///
 /// # Errors
-/// Those of asking the database, when it goes on saying so.
+/// The errors of asking the database, if they persist.
 pub(crate) async fn keys_of_table(postgres: &Postgres) -> Result<Option<Vec<KeyId>>, DatabaseError> {
     let (started, limit, mut round) = (Instant::now(), postgres.database.patience() / 2, 0);
     loop {
@@ -139,7 +140,7 @@ pub(crate) async fn keys_of_table(postgres: &Postgres) -> Result<Option<Vec<KeyI
             Ok(keys) => return Ok(keys),
             Err(fault) => fault,
         };
-        // an old connection may be dead while the server is well
+        // an old connection may be dead while the server is fine
         let was_cut = fault.outcome == Outcome::Fallback && fault.was_connected && round == 0;
         match fault.outcome {
             _ if started.elapsed() > limit => return Err(fault),
@@ -154,11 +155,11 @@ pub(crate) async fn keys_of_table(postgres: &Postgres) -> Result<Option<Vec<KeyI
 
 fn another_keyring(postgres: &Postgres) -> Error {
     let message = format!(
-        "{} holds tokens of another keyring: none that was looked at is under a key of this one",
+        "{} holds tokens of another keyring: none of those checked is under a key of this one",
         postgres.place()
     );
     Error::new(ErrorKind::WrongKeyring, message).with_hint(
-        "use the keyring of this database; only if that is lost for good, `retell-vault keyring adopt` goes on with this one, \
-         which opens nothing of what is there",
+        "use the keyring of this database; only if it is lost for good, run `retell-vault keyring adopt` to continue with this one, \
+         which cannot open the existing tokens",
     )
 }

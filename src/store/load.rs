@@ -22,8 +22,9 @@ const KEEPS_CHANGING: &str = "the schema of the table keeps changing";
 /// The newest record of an owner. A tombstone is an answer too.
 ///
 /// # Errors
-/// `NotFound`; `Unavailable` when the database is out of reach and nothing is kept locally;
-/// `WrongKeyring` when it is under an unknown key, as all of the table is; whatever else is wrong with the newest record. Never a silent step back to an older one.
+/// `NotFound`; `Unavailable` if the database is unreachable and nothing is kept locally; `WrongKeyring` if the record is
+/// under an unknown key, like all of the table; any other error of the newest record. An older record is never returned
+/// instead.
 pub(crate) async fn load(core: &Core, owner: &Owner) -> Result<LoadedRecord> {
     match load_newest(core, owner).await {
         Err(error) => Err(explain(core, error).await),
@@ -79,7 +80,7 @@ fn load_without_database(core: &Core, owner: &Owner, found: Option<LocalRecord>)
 
 /// What the database holds for an owner.
 pub(super) enum Found {
-    /// One record and nothing else, as nearly always.
+    /// One record and nothing else, as almost always.
     Record(Record),
     Records(FoundRecords),
 }
@@ -90,7 +91,7 @@ impl Found {
     }
 }
 
-/// What is missing may lie in a column that we do not know of yet.
+/// A missing token may be in a column that this process does not know yet.
 async fn look_again(
     core: &Core,
     postgres: &Postgres,
@@ -119,7 +120,7 @@ pub(super) fn read_database(core: &Core, owner: &Owner, record: Record) -> Resul
     Ok(LoadedRecord { opened, version, local: false, stale: false, seen: None, record: Some(record) })
 }
 
-/// The newer of what the database holds and what waits for it.
+/// The newer of the database's record and the pending one.
 pub(super) fn newest(
     core: &Core,
     owner: &Owner,
@@ -173,8 +174,8 @@ pub(super) async fn load_offline(
     }
 }
 
-/// Notes an answer of the database, and keeps it for times when it is away, if that was asked for. One that is older than
-/// what this process has seen already is stale: a replica, or a database that was restored.
+/// Notes an answer of the database, and keeps it for times when the database is down, if that was requested. An answer
+/// older than what this process has already seen is stale: it comes from a replica, or from a restored database.
 pub(super) async fn remember(core: &Core, owner: &Owner, read: &mut LoadedRecord) {
     if let (false, Some(record)) = (read.local, &read.record)
         && core.plausible(Some(read.version)).is_some()
@@ -209,7 +210,7 @@ pub(super) async fn find_records(postgres: &Postgres, owner: &Owner) -> Result<F
                     pause(round).await;
                     last = Some(fault);
                 }
-                // an old connection may be dead while the server is well: once more, on a tested one
+                // an old connection may be dead while the server is fine: retry once, on a tested one
                 Outcome::Fallback if round == 0 => last = Some(fault),
                 _ => return Err(fault),
             },
@@ -217,7 +218,7 @@ pub(super) async fn find_records(postgres: &Postgres, owner: &Owner) -> Result<F
         if started.elapsed() > limit {
             break;
         }
-        // where columns come one after the other, only time ends it
+        // if columns are added one after another, only time ends it
         round += u32::from(!moves);
     }
     Err(last.unwrap_or_else(|| Error::new(ErrorKind::Busy, KEEPS_CHANGING).into()))
@@ -229,7 +230,7 @@ async fn find_records_once(postgres: &Postgres, owner: &Owner) -> Result<Found, 
     if !matches!(&found, Found::Records(found) if may_lie_elsewhere(found)) {
         return Ok(found);
     }
-    // columns that we do not know of yet may hold it
+    // columns that are not known yet may hold it
     match postgres.refresh_if_older().await? {
         Some(plan) => read(postgres, &plan, owner).await,
         None => Ok(found),
@@ -247,7 +248,7 @@ async fn read(postgres: &Postgres, plan: &Plan, owner: &Owner) -> Result<Found, 
     Ok(Found::Records(FoundRecords::of(&found.rows, &plan.placement.slots, found.now)))
 }
 
-/// Before `NotFound` and `Incomplete` the catalogue is looked at again.
+/// Before `NotFound` and `Incomplete` are returned, the catalogue is read again.
 pub(super) fn may_lie_elsewhere(found: &FoundRecords) -> bool {
     match found.records.first() {
         None => true,

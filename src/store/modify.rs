@@ -1,4 +1,4 @@
-//! Changing some fields of a record: load, change, and store if nobody else has stored meanwhile.
+//! Changes some fields of a record: load, change, and store unless another writer has stored in between.
 
 use std::time::{Duration, Instant};
 
@@ -26,13 +26,13 @@ pub(crate) struct Changed {
     pub(crate) after: Values,
 }
 
-/// Loads a record, lets `change` work on its values, and stores it in the place of what was loaded; again when another
+/// Loads a record, lets `change` work on its values, and stores the result over what was loaded. Tries again if another
 /// writer was faster. `change` gets the values, and the fields among them that only a newer program knows.
 ///
 /// # Errors
-/// `NotFound` when there is no record; `Conflict` when others were always faster, or when the outcome of a write is unknown
-/// and another one has replaced the record since; `Incomplete` when a token lies in a column that this program does not know;
-/// `Unavailable` in an outage; what `change` says; else as a store.
+/// `NotFound` if there is no record; `Conflict` if other writers were faster every time, or if the outcome of a write is
+/// unknown and another write has replaced the record since; `Incomplete` if a token is in a column that this program does
+/// not know; `Unavailable` in an outage; the error of `change`; otherwise as a store.
 pub(crate) async fn modify(
     core: &Core,
     owner: &Owner,
@@ -98,7 +98,7 @@ async fn record_to_change(core: &Core, owner: &Owner) -> Result<(Record, Opened)
             core.breaker.success();
             let read = newest(core, owner, found, None)?;
             let record = read.record.expect("the database answered with it");
-            // a version from the future is not one to go past
+            // a version from the future is not followed
             if core.plausible(Some(record.version)).is_some() {
                 core.seen.holds(owner, record.head());
             }
@@ -141,7 +141,7 @@ fn merge(
             values.put(field, Some("null".to_owned().into()));
         }
     }
-    // a value that was sealed goes to the column that it has now
+    // a sealed value moves to the column that it has now
     let sealed = record.tokens().iter().map(|token| token.field);
     let plain = fields.iter().copied().chain(sealed).filter(|field| core.fields.is_plain(*field)).collect();
     (values, Change { before, plain })

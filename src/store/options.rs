@@ -6,14 +6,14 @@ use crate::record::version::Version;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Fallback {
-    /// It goes to the local file, sealed, and to the database when that returns.
+    /// It goes to the local file, sealed, and to the database when that is reachable again.
     #[default]
     LocalFile,
     /// It fails; nothing is kept locally.
     Refuse,
 }
 
-/// What a store may overwrite. By default any older record that opens, and nothing else.
+/// What a store may overwrite. By default it overwrites any older record that opens, and nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StoreOptions {
     pub(crate) replace_unreadable: bool,
@@ -21,7 +21,7 @@ pub struct StoreOptions {
     pub(crate) expected: Option<Expected>,
 }
 
-/// What an owner must have for a store to be done. See [`StoreOptions::expect`].
+/// What an owner must have, or the store is refused. See [`StoreOptions::expect`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expected {
@@ -44,16 +44,16 @@ impl StoreOptions {
         self
     }
 
-    /// Overwrites text that the vault did not write, for good. Read and store it first.
+    /// Overwrites text that the vault did not write. That text is lost: read it and store it first.
     pub fn replace_foreign(mut self) -> Self {
         self.replace_foreign = true;
         self
     }
 
-    /// Stores only if the owner has what is expected, else nothing is written and the error is `Conflict`. What waits in the
-    /// local file for this owner is synchronised first. Nothing falls back to the local file.
+    /// Stores only if the owner has what is expected. Otherwise nothing is written and the error is `Conflict`. If a record
+    /// of this owner is pending in the local file, it is synchronised first. Nothing falls back to the local file.
     ///
-    /// A record that waits in the local file of another host may still win later, if it is newer.
+    /// A record that is pending in the local file of another host may still win later, if it is newer.
     pub fn expect(mut self, expected: Expected) -> Self {
         self.expected = Some(expected);
         self

@@ -1,29 +1,29 @@
-//! What a push may do: a pure function of what the pending record was based on, and of what the row holds.
+//! What a push may do: a pure function of what the pending record was based on and what the row holds.
 //!
 //! | the row holds | based on `Unknown`, `NoRow` or `NoRecord` | based on `Version` |
 //! | --- | --- | --- |
-//! | no row | written, unless it may not create any more; based on `NoRecord`, dead letter: the row was removed | dead letter: the row was removed |
-//! | no record | written, unless it may not create any more | dead letter: the row was cleared, or made anew for somebody else |
+//! | no row | written, unless it may no longer create a record; based on `NoRecord`, dead letter: the row was removed | dead letter: the row was removed |
+//! | no record | written, unless it may no longer create a record | dead letter: the row was cleared, or recreated for another owner |
 //! | the record that it was based on | – | written |
 //! | another older record | written; that one is kept | written; that one is kept |
 //! | a record as new or newer | superseded | superseded |
 //! | the tombstone that it was based on | – | written |
-//! | another older tombstone | dead letter: deleted meanwhile | dead letter: deleted meanwhile |
+//! | another older tombstone | dead letter: deleted since | dead letter: deleted since |
 //! | a tombstone as new or newer | superseded | superseded |
 //!
-//! A pending tombstone is written over any older tombstone, and is dropped where it has nothing to cover: where there is no
-//! row, or one that no longer holds what it was based on.
+//! A pending tombstone is written over any older tombstone. It is dropped if there is nothing to cover: there is no row, or
+//! the row no longer holds what it was based on.
 
 use crate::local::entries::Base;
 use crate::record::version::Version;
 
-/// A pending record, as far as it matters here.
+/// A pending record, as far as the rule needs it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiting {
     pub(super) base: Base,
     pub(super) version: Version,
     pub(super) is_tombstone: bool,
-    /// Whether it may still put a record where there is none.
+    /// Whether it may still create a record where there is none.
     pub(super) may_create: bool,
 }
 
@@ -36,22 +36,22 @@ pub(super) enum There {
     Tombstone(Version),
 }
 
-/// What becomes of the pending record.
+/// The outcome for the pending record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Push {
     Write,
-    /// There is nothing that it would have to cover.
+    /// There is nothing for it to cover.
     Drop,
     Supersede,
     /// Why.
     DeadLetter(&'static str),
 }
 
-const DELETED: &str = "the record of this owner was deleted meanwhile";
-const REMOVED: &str = "the row of this owner was removed meanwhile";
+const DELETED: &str = "the record of this owner has since been deleted";
+const REMOVED: &str = "the row of this owner has since been removed";
 const ANOTHER_ROW: &str =
-    "the row does not hold the record any more: it was cleared, or made anew for somebody else";
-const TOO_OLD: &str = "it waited for more than a day: it may have been stored and deleted since, if the local file was restored";
+    "the row no longer holds the record: it was cleared, or recreated for another owner";
+const TOO_OLD: &str = "it was pending for more than a day: if the local file was restored, the record may have been stored and deleted since";
 
 pub(super) fn push(waiting: Waiting, there: There) -> Push {
     let Waiting { base, version, is_tombstone, may_create } = waiting;

@@ -1,4 +1,4 @@
-//! The texts of the local file under the primary key: its part of a key rotation.
+//! Re-encrypts the texts of the local file under the primary key, as a part of a key rotation.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,25 +18,25 @@ use crate::store::core::Core;
 
 /// How many texts are read, and replaced in one transaction.
 const PAGE: u32 = 500;
-/// Texts change while they are walked over; who writes all the time is not waited for.
+/// Texts may change during the walk. A process that writes all the time is not waited for.
 const PASSES: u32 = 5;
 
-/// What re-encrypting the local file did.
+/// The result of re-encrypting the local file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct LocalReencrypted {
     /// Texts that were replaced.
     pub(crate) reencrypted: u64,
-    /// Texts with tokens of other keys that could not be reencrypted, by the reason.
+    /// Texts with tokens of other keys that could not be re-encrypted, by the reason.
     pub(crate) unreadable: Vec<(ErrorKind, u64)>,
 }
 
-/// Re-encrypts, under the primary key, every text of the local file with a token that is not under
-/// it. What cannot be opened stays as it is, and `unreadable` is told of it, once.
+/// Re-encrypts, under the primary key, every text of the local file with a token that is not under it. A text that does not
+/// open stays as it is, and is reported to `unreadable` once.
 ///
-/// A text that somebody changes meanwhile is left to the next pass.
+/// A text that changes during the walk is left to the next pass.
 ///
 /// # Errors
-/// Of the local file, and `Entropy`. Texts that were reencrypted by then stay so; the rest is as it was.
+/// The errors of the local file, and `Entropy`. Texts that were already re-encrypted stay so; the rest is unchanged.
 pub(crate) async fn reencrypt_local(
     core: &Core,
     local: &LocalFile,
@@ -63,7 +63,7 @@ struct LocalReencryption<'a, F> {
     namespace: &'static str,
     keyring: Arc<RootKeys>,
     unreadable: F,
-    /// What was told to `unreadable`: every pass meets it again.
+    /// What was reported to `unreadable`: every pass meets it again.
     told: BTreeSet<(LocalPlace, i64)>,
     report: LocalReencrypted,
 }
@@ -82,7 +82,7 @@ impl<F: FnMut(&Owner, &'static str, &Error) + Send> LocalReencryption<'_, F> {
         Ok(self.report)
     }
 
-    /// Goes over a place once, and says how many texts were there to be replaced.
+    /// Walks over a place once, and returns how many texts had to be replaced.
     async fn pass(&mut self, place: LocalPlace) -> Result<usize> {
         let mut found = 0;
         let mut after = i64::MIN;
@@ -135,15 +135,14 @@ fn reencrypt_under(
     reencrypt(tokens, scope, keyring.primary(), |key| keyring.opener_for_reencryption(key), rng)
 }
 
-/// Whether a piece of the text claims to be a token and is not under this key: told without decoding.
+/// Whether a piece of the text claims to be a token and is not under this key, without decoding it.
 fn names_another_key(text: &str, primary: KeyId) -> bool {
     let head = start_under(primary);
     text.split(' ').any(|piece| claims_to_be_token(piece) && !piece.starts_with(&head))
 }
 
-/// The text with every version re-encrypted that opens, if there is one, and the first thing that is
-/// wrong with the others. A text with a piece that is no token is left as it is: whatever it belongs
-/// to must not end up under another key than its rest.
+/// The text with every version that opens re-encrypted, if there is one, and the first error of the others. A text with a
+/// piece that is not a token stays as it is: its parts must not end up under different keys.
 ///
 /// # Errors
 /// `Entropy`.

@@ -1,4 +1,4 @@
-//! A changed keyring is reloaded: the texts of the local file are re-encrypted under its primary key.
+//! Reloads a changed keyring: the texts of the local file are re-encrypted under its primary key.
 
 use std::sync::atomic::Ordering;
 
@@ -9,11 +9,11 @@ use crate::local::file::LocalFile;
 use crate::store::core::Core;
 use crate::store::reencrypt_local::reencrypt_local;
 
-/// Follows a keyring that has changed. Costs next to nothing while it has not.
+/// Follows a changed keyring. Costs next to nothing while it is unchanged.
 ///
-/// A key that was destroyed elsewhere stays in the memory of this process until the local file needs it no more.
+/// A key that another process destroyed stays in the memory of this process until the local file no longer needs it.
 pub(crate) async fn reload_keyring(core: &Core) {
-    // what sealing cannot go on with, sealing says
+    // if sealing cannot continue, sealing reports it
     let Ok(keyring) = core.keyring.for_sealing() else { return };
     if core.reloaded.generation.load(Ordering::Acquire) == keyring.generation {
         return;
@@ -21,17 +21,16 @@ pub(crate) async fn reload_keyring(core: &Core) {
     let Ok(_working) = core.reloaded.working.try_lock() else { return };
     match reencrypt_for(core, &keyring).await {
         Ok(()) => core.reloaded.generation.store(keyring.generation, Ordering::Release),
-        // tried again by the next call; until then destroyed keys stay
+        // the next call tries again; until then destroyed keys stay
         Err(error) => tracing::warn!(%error, "the local file could not be re-encrypted"),
     }
 }
 
-/// As [`reload_keyring`], when the vault is built.
+/// As [`reload_keyring`], while the vault is built.
 ///
 /// # Errors
-/// `WrongKeyring` when the local file was used with a later generation of it; `KeyInUse` when it names
-/// a key that the keyring has destroyed: nobody could open that any more, and it must not be found
-/// out later. `LocalStore`.
+/// `WrongKeyring` if the local file was used with a later generation of the keyring; `KeyInUse` if it names a key that the
+/// keyring has destroyed: such a record can no longer be opened, and this must not be found out later. `LocalStore`.
 pub(crate) async fn reload_keyring_first(core: &Core) -> Result<()> {
     let keyring = core.keyring.current();
     if let Some(local) = &core.local {
@@ -59,15 +58,15 @@ async fn reencrypt_for(core: &Core, keyring: &RootKeys) -> Result<()> {
     Ok(())
 }
 
-/// An older copy does not know what was promoted, and what was destroyed, since.
+/// An older copy does not know which keys have since been promoted or destroyed.
 fn refuse_older(local: &LocalFile, noted: Option<u64>, keyring: &RootKeys) -> Result<()> {
     let Some(noted) = noted.filter(|noted| *noted > keyring.generation) else { return Ok(()) };
     let message = format!(
-        "the keyring is generation {}, but {} was used with generation {noted}: an older copy was put back",
+        "the keyring is generation {}, but {} was used with generation {noted}: an older copy of the keyring was restored",
         keyring.generation,
         local.path().display()
     );
-    let hint = "use the newest copy of the keyring; if this is the newest that is left, move the local file away, with all that is pending in it";
+    let hint = "use the newest copy of the keyring; if this is the newest copy left, move the local file away, which gives up its pending records";
     Err(Error::new(ErrorKind::WrongKeyring, message).with_hint(hint))
 }
 
@@ -81,7 +80,7 @@ async fn refuse_destroyed(local: &LocalFile, keyring: &RootKeys) -> Result<()> {
                 count.tokens,
                 count.place
             );
-            let hint = "put back a copy of the keyring in which that key is retired, run `retell-vault rotate`, then bring this keyring in again; to give those records up, move the file away";
+            let hint = "restore a copy of the keyring in which that key is retired, run `retell-vault rotate`, then restore this keyring; to give those records up, move the file away";
             return Err(Error::new(ErrorKind::KeyInUse, message).with_key_number(id.0).with_hint(hint));
         }
     }

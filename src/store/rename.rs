@@ -1,4 +1,4 @@
-//! A record moves with its owner, who has another id now: it is sealed anew for that one, and a tombstone stays behind.
+//! Moves a record to its owner's new id: it is re-encrypted for the new id, and a tombstone stays under the old one.
 
 use std::time::Instant;
 
@@ -24,19 +24,20 @@ use crate::store::options::StoreOptions;
 use crate::store::reload::reload_keyring;
 use crate::store::sync::sync_owner;
 
-/// Moves the record of one owner to another, who has none. The record lies in the row of `from`, or in that of `to` if the
-/// application has moved the row already.
+/// Moves the record of one owner to another, which has none. The record is in the row of `from`, or in the row of `to` if
+/// the application has already moved the row.
 ///
 /// # Errors
-/// On error nothing was moved, except `OutcomeUnknown`: then it may have been, and the same call tells. `NotFound`; `Conflict`
-/// when `to` has a record; `UnknownOwner` when `to` has no row and the application makes the rows; `Incomplete` when a token lies in
-/// a column that this program does not know; `Unavailable` in an outage; else as a store.
+/// On error nothing was moved, except with `OutcomeUnknown`: then it may have been, and the same call finds out.
+/// `NotFound`; `Conflict` if `to` has a record; `UnknownOwner` if `to` has no row and the application creates the rows;
+/// `Incomplete` if a token is in a column that this program does not know; `Unavailable` in an outage; otherwise as a
+/// store.
 pub(crate) async fn rename_owner(core: &Core, from: &Owner, to: &Owner) -> Result<StoredRecord> {
     reload_keyring(core).await;
     let Some(postgres) = &core.postgres else {
         return Err(Error::new(
             ErrorKind::Configuration,
-            "a record is moved in a database, and there is none",
+            "moving a record needs a database, and none is configured",
         ));
     };
     if from == to {
@@ -84,7 +85,7 @@ impl Renaming<'_> {
                 }
                 Err(fault) => fault,
             };
-            // from then on no error may say that nothing was moved
+            // from here on no error may claim that nothing was moved
             let was_lost = last.as_ref().is_some_and(|last| last.outcome == Outcome::Ambiguous);
             match fault.outcome {
                 Outcome::Redetect if !was_lost => drop(self.postgres.refresh().await?),
@@ -108,18 +109,18 @@ impl Renaming<'_> {
         Err(last.unwrap_or_else(|| busy().into()))
     }
 
-    /// What waits locally is newer than what the database holds.
+    /// The pending record is newer than the record in the database.
     async fn sync_both(&self) -> Result<(), DatabaseError> {
         let plan = self.postgres.plan_with_room().await?;
         if pending(self.core, self.from).await?.is_some()
             && self.postgres.read(&plan, self.from).await?.rows.is_empty()
         {
             let message = format!(
-                "a record of {} waits in the local file, and this owner has no row any more",
+                "a record of {} is pending in the local file, and this owner no longer has a row",
                 self.from
             );
             return Err(Error::new(ErrorKind::Conflict, message)
-                .with_hint("give the row its old id back and synchronise, or drop what waits with `retell-vault forget`")
+                .with_hint("restore the row's old id and synchronise, or erase the pending record with `retell-vault forget`")
                 .into());
         }
         for owner in [self.from, self.to] {
@@ -128,7 +129,7 @@ impl Renaming<'_> {
         Ok(())
     }
 
-    /// `None`: things moved, look again. `sent` is what an earlier round may have written.
+    /// `None`: the rows changed, so they must be read again. `sent` is what an earlier round may have written.
     async fn round(&self, sent: &mut Option<Version>) -> Result<Option<StoredRecord>, DatabaseError> {
         let Self { core, postgres, from, to } = self;
         let plan = postgres.plan_with_room().await?;
@@ -172,7 +173,7 @@ impl Renaming<'_> {
             Rewrite {
                 owner: to,
                 written: Written { record: &moved, vouched: None, only: None },
-                // what has moved with its row is vouched for by the record of the owner before
+                // a value that moved with its row is vouched for by the previous owner's record
                 old: with_vouched(core, &plan, if is_moved { from } else { to }, &target.rows),
             },
             Rewrite {
@@ -188,10 +189,10 @@ impl Renaming<'_> {
         Ok(Some(self.stored(&plan, &values, moved.version, &target)))
     }
 
-    /// The newest record in the rows of an owner that opens for this owner, and the newest that opens for the one before.
+    /// The newest record in the rows of an owner that opens for this owner, and the newest that opens for the previous one.
     ///
     /// # Errors
-    /// Of anything else that is there: it may be somebody's.
+    /// The error of anything else that is there: it may belong to another owner.
     fn look(&self, plan: &Plan, owner: &Owner, rows: &FoundRows) -> Result<Look> {
         let found = FoundRecords::of(&rows.rows, &plan.placement.slots, rows.now);
         if let Some(error) = found.unrecognised_error() {
@@ -203,7 +204,8 @@ impl Renaming<'_> {
                 (Ok(record), None) if !found.ahead => record,
                 (_, Some(problem)) => return Err(problem.about(owner)),
                 _ => {
-                    let error = Error::new(ErrorKind::Malformed, "its version is more than a day ahead");
+                    let error =
+                        Error::new(ErrorKind::Malformed, "its version is more than a day in the future");
                     return Err(error.about(owner));
                 }
             };
@@ -219,14 +221,14 @@ impl Renaming<'_> {
         Ok(look)
     }
 
-    /// The values of the record, and how the new one vouches for them: as the one before did.
+    /// The values of the record, and how the new record vouches for them: as the previous one did.
     fn values(&self, record: &Record, before: Contents) -> Result<(Values, Change)> {
         let core = self.core;
         let keyring = core.keyring.holding(record.key);
         sealer::check_whole(record, core.scope(self.from), keyring.opener(record.key)?, |_| false)?;
         let opened = core.open(record, self.from)?;
         let mut values = opened.values.ok_or(ErrorKind::NotFound)?;
-        // what other programs put into plain columns is not the record's
+        // values that other programs put into plain columns do not belong to the record
         for field in opened.changed_outside.iter().filter(|field| !before.lists(**field)) {
             values.put(*field, None);
         }
@@ -250,7 +252,7 @@ impl Renaming<'_> {
         let Some(local) = &core.local else { return Ok(()) };
         for owner in [from, to] {
             if let Err(error) = local.remove_replica(owner, &core.rows()).await {
-                tracing::warn!(%error, "the offline replica of an owner who was renamed could not be removed");
+                tracing::warn!(%error, "the offline replica of a renamed owner could not be removed");
             }
         }
         Ok(())
@@ -269,11 +271,11 @@ impl Renaming<'_> {
 struct Look {
     /// A record of this owner.
     own: Option<Verified>,
-    /// A record of the owner before, who is to be renamed.
+    /// A record of the previous owner, which is to be renamed.
     moved: Option<Verified>,
 }
 
 fn conflict(to: &Owner, version: Version) -> Error {
-    let message = format!("{to} has a record already, of version {version}");
-    Error::new(ErrorKind::Conflict, message).with_hint("delete it first if it is not wanted")
+    let message = format!("{to} already has a record, with version {version}");
+    Error::new(ErrorKind::Conflict, message).with_hint("delete it first if you do not need it")
 }

@@ -10,12 +10,12 @@ use crate::record::record::Head;
 /// Owners in one generation. Two of them, 100,000 owners, take about five megabytes.
 const GENERATION: usize = 50_000;
 
-/// The records that this process has opened or written last. A store writes over these, and looks first at any other.
-/// A write that cannot look must be later than them, and sync must be able to tell what it was based on. The owners that
-/// were met longest ago are forgotten.
+/// The records that this process opened or wrote last. A store writes over these without reading them, and reads any other
+/// first. A write that cannot read must be later than them, and sync must know what it was based on. The owners that were
+/// met longest ago are forgotten.
 #[derive(Default)]
 pub(crate) struct SeenRecords {
-    // under a random key: nobody can choose ids that collide
+    // hashed with a random key, so that nobody can choose ids that collide
     hasher: RandomState,
     generations: Mutex<Generations>,
 }
@@ -38,11 +38,11 @@ impl SeenRecords {
         self.generations.lock().unwrap_or_else(PoisonError::into_inner).get(self.hasher.hash_one(owner))
     }
 
-    /// The row holds this record. An older one than before is news that came late. Answers with the newest one.
+    /// The row holds this record. A record older than the known one is late news, and is ignored. Returns the newest one.
     pub(crate) fn holds(&self, owner: &Owner, head: Head) -> Head {
         let owner = self.hasher.hash_one(owner);
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        // of one version the key that was met last: a rotation changes it
+        // for the same version, the key that was met last: a rotation changes it
         let newer = |before: &Head| before.version > head.version;
         let head = generations.get(owner).filter(newer).unwrap_or(head);
         if generations.young.len() >= GENERATION && !generations.young.contains_key(&owner) {
@@ -52,7 +52,7 @@ impl SeenRecords {
         head
     }
 
-    /// There is no record of this owner any more.
+    /// The owner no longer has a record.
     pub(crate) fn gone(&self, owner: &Owner) {
         let owner = self.hasher.hash_one(owner);
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,7 +21,7 @@ use crate::store::reload::reload_keyring;
 use crate::store::sync::sync_owner;
 use crate::store::write::Write;
 
-/// Writes to the database, or to the local file when that is out of reach or has no room.
+/// Writes to the database, or to the local file if the database is unreachable or full.
 ///
 /// On error nothing was written, unless the error says that the outcome is unknown.
 pub(crate) async fn store(core: &Core, request: StoreRequest<'_>) -> Result<StoredRecord> {
@@ -82,7 +82,7 @@ impl StoreOptions {
     }
 }
 
-/// Why a store that expects something was not done.
+/// Why a store with an expectation was refused.
 pub(super) struct NotStored {
     pub(super) error: Error,
     /// A write was sent, and may have been applied and then replaced.
@@ -95,9 +95,9 @@ impl From<Error> for NotStored {
     }
 }
 
-/// Stores only what is expected to be stored, and keeps nothing locally beside a database.
+/// Stores only if the expectation holds. If there is a database, nothing is kept in the local file.
 ///
-/// On error nothing was written, unless the error says that the outcome is unknown, or `is_unknown` does.
+/// On error nothing was written, unless the error or `is_unknown` says that the outcome is unknown.
 pub(super) async fn store_expected(
     core: &Core,
     request: StoreRequest<'_>,
@@ -109,7 +109,7 @@ pub(super) async fn store_expected(
     if let Some(error) = core.breaker.blocks(Instant::now()) {
         return Err(error.into());
     }
-    // what waits is newer than what the database holds
+    // a pending record is newer than the one in the database
     sync_owner(core, request.owner).await?;
     let mut write = Write::new(core, postgres, request).await?;
     match write.run().await {
@@ -155,11 +155,11 @@ async fn store_expected_locally(core: &Core, request: StoreRequest<'_>) -> Resul
     let put = local_entry(core, request, &core.seal(request, version, &[])?, Base::Unknown);
     match local.put_over(version, &put).await? {
         true => Ok(stored_locally(core, request, put.version, None)),
-        false => Err(Error::new(ErrorKind::Conflict, "another writer changed the record meanwhile")),
+        false => Err(Error::new(ErrorKind::Conflict, "another writer changed the record")),
     }
 }
 
-/// What follows a write that went well.
+/// What follows a successful write.
 async fn conclude(core: &Core, request: StoreRequest<'_>, write: Write<'_>) {
     let Some(head) = write.head() else { return };
     if write.made_no_row() {
@@ -170,10 +170,10 @@ async fn conclude(core: &Core, request: StoreRequest<'_>, write: Write<'_>) {
     remember_stored(core, request, write.attempted().0).await;
 }
 
-/// Puts a tombstone in the place of an owner's record.
+/// Replaces an owner's record with a tombstone.
 ///
 /// # Errors
-/// `NotFound` when there is nothing to delete; else as [`store`].
+/// `NotFound` if there is nothing to delete; otherwise as [`store`].
 pub(crate) async fn delete(core: &Core, owner: &Owner) -> Result<StoredRecord> {
     let vouched = match load(core, owner).await {
         Ok(loaded) if loaded.opened.values.is_none() => return Err(ErrorKind::NotFound.into()),

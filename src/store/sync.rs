@@ -1,4 +1,4 @@
-//! Pending records to the database: the last write wins by its version, and the superseded record is kept.
+//! Pushes pending records to the database: the later version wins, and the superseded record is kept.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::store::reload::reload_keyring;
 
 /// How many pending records are read from the local file at a time.
 const PAGE: u32 = 100;
-/// How long superseded records and replaced texts stay.
+/// How long superseded records and replaced texts are kept.
 const RETENTION: Millis = 90 * 24 * 60 * 60 * 1000;
 
-/// What a synchronisation did.
+/// The result of a synchronisation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SyncReport {
@@ -28,20 +28,20 @@ pub struct SyncReport {
     pub lost: u64,
     /// Records in the database that a pending one replaced without being based on them; they are kept as superseded records.
     pub overwritten: u64,
-    /// Pending records that went to the dead letters: a constraint refuses them, or whatever else refused them has done so
-    /// for a day; their row is gone or is another one; their owner was deleted meanwhile; or they are too old.
+    /// Pending records that were moved to the dead letters: a constraint refuses them, or another error has refused them
+    /// for a day; their row is gone or is another one; their owner's record was deleted since; or they are too old.
     pub dead_letters: u64,
     /// Owners whose record stays pending, and why.
     pub blocked: Vec<(Owner, Error)>,
-    /// Why the rest was not tried: the database is out of reach or has no room, the table cannot be used, or its
-    /// tokens are another keyring's.
+    /// Why the rest was not tried: the database is unreachable or full, the table cannot be used, or its tokens belong to
+    /// another keyring.
     pub stopped: Option<Error>,
 }
 
 /// Pushes every pending record. Safe to run in several processes at once.
 ///
 /// # Errors
-/// Of the local file. What the database says is in the report; nothing pending is lost either way.
+/// The errors of the local file. Errors of the database are in the report; no pending record is lost either way.
 pub(crate) async fn sync(core: &Core) -> Result<SyncReport> {
     let mut report = SyncReport::default();
     let (Some(postgres), Some(local)) = (&core.postgres, &core.local) else { return Ok(report) };
@@ -67,17 +67,17 @@ pub(crate) async fn sync(core: &Core) -> Result<SyncReport> {
     Ok(report)
 }
 
-/// Pushes what waits for one owner, if anything does.
+/// Pushes the pending record of one owner, if there is one.
 ///
 /// # Errors
-/// Why it goes on waiting.
+/// Why it stays pending.
 pub(super) async fn sync_owner(core: &Core, owner: &Owner) -> Result<()> {
     let (Some(postgres), Some(local)) = (&core.postgres, &core.local) else { return Ok(()) };
     let used_since = local.used_since().await?;
     while let Some(pending) = pending(core, owner).await? {
         identify_again(core).await?;
         match (Delivery { core, postgres, local, pending: &pending, used_since }).settle().await {
-            // another record may wait in its place, which must not be passed over
+            // another record may be pending in its place, and must not be passed over
             Ok(Settled::Gone) => {}
             Ok(Settled::Blocked(error)) => return Err(error),
             Ok(_) => return Ok(()),
@@ -90,7 +90,7 @@ pub(super) async fn sync_owner(core: &Core, owner: &Owner) -> Result<()> {
     Ok(())
 }
 
-/// The address may lead to another database by now. Where it does not answer, what follows says so.
+/// The address may lead to another database by now. If it does not answer, what follows reports that.
 async fn identify_again(core: &Core) -> Result<()> {
     match identify(core).await {
         Err(fault) if matches!(fault.error.kind(), ErrorKind::LocalStore | ErrorKind::LocalCorrupt) => {
@@ -100,7 +100,7 @@ async fn identify_again(core: &Core) -> Result<()> {
     }
 }
 
-/// Adds to the report; answers with the reason to stop.
+/// Adds to the report, and returns the reason to stop.
 async fn note_settled(
     core: &Core,
     report: &mut SyncReport,
@@ -130,7 +130,7 @@ async fn note_settled(
     }
     // a time-out of one statement says nothing of the other owners, as long as the server answers
     let is_away = core.note(&fault).await || fault.outcome == Outcome::TakesNoWrites;
-    // what is wrong with the table or the keyring is wrong for every record
+    // an error of the table or the keyring applies to every record
     if is_away || matches!(kind, ErrorKind::Configuration | ErrorKind::Schema | ErrorKind::WrongKeyring) {
         return Ok(Some(fault.error));
     }

@@ -1,4 +1,4 @@
-//! Whose keyring sealed the tokens of the table, as far as this process knows.
+//! Which keyring sealed the tokens of the table, as far as this process knows.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
@@ -7,10 +7,10 @@ use tokio::sync::Mutex;
 
 use crate::postgres::connection::errors::DatabaseError;
 
-/// Whose the tokens of the table are.
+/// Which keyring the tokens of the table belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokensOf {
-    /// Nobody has looked.
+    /// Not checked yet.
     Unknown,
     /// Some are of this keyring, or there is none.
     ThisKeyring,
@@ -21,7 +21,7 @@ pub(super) enum TokensOf {
 #[derive(Default)]
 pub(crate) struct TableKeyring {
     found: AtomicU8,
-    /// Held by the caller that looks. When a look failed, and why.
+    /// Held by the caller that checks. Holds when a check failed, and why.
     pub(super) last: Mutex<Option<(Instant, DatabaseError)>>,
 }
 

@@ -1,4 +1,4 @@
-//! One record into the database: over the record that was seen last, or else look, judge and replace.
+//! Writes one record to the database: over the record that was seen last, or else by reading, judging and replacing.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,16 +27,16 @@ pub(super) struct Write<'a> {
     request: StoreRequest<'a>,
     /// The newest version of this owner that opened.
     seen: Option<Version>,
-    /// What was sent last. It is sent again unchanged while nothing newer turns up, so that a write
-    /// whose answer was lost is recognised when it did arrive.
+    /// What was sent last. It is sent again unchanged while nothing newer turns up, so that a write that arrived is
+    /// recognised although its answer was lost.
     record: Option<Record>,
     /// What this write has read; `Unknown` before it has.
     base: Base,
-    /// The row may hold what this process has not seen.
+    /// The row may hold a record that this process has not seen.
     looks_first: bool,
-    /// The rows that were written over last, to no effect.
+    /// The rows that the last write did not change.
     tried: Option<Vec<Row>>,
-    /// How often nothing explained why nothing was written.
+    /// How often a write had no effect for no known reason.
     unexplained: u32,
     /// A unique constraint refused the row once.
     was_duplicate: bool,
@@ -44,7 +44,7 @@ pub(super) struct Write<'a> {
     was_cut: bool,
     /// A write whose answer was lost.
     unknown: Option<DatabaseError>,
-    /// What the last round took the table for.
+    /// The table as the last round saw it.
     plan: Option<Arc<Plan>>,
     /// New connections were opened after one that was read-only.
     reconnected: bool,
@@ -56,7 +56,7 @@ pub(super) struct Write<'a> {
 enum Round {
     Done,
     Again,
-    /// What was looked at had changed when it was to be replaced: only time ends that.
+    /// What was read had changed before it could be replaced: only time ends that.
     Raced,
 }
 
@@ -99,19 +99,19 @@ impl<'a> Write<'a> {
         self.record.as_ref().map(Record::head)
     }
 
-    /// Whether all that there was to delete waited in the local file.
+    /// Whether the only record to delete was pending in the local file.
     pub(super) fn made_no_row(&self) -> bool {
         self.rows == 0
     }
 
-    /// Whether a write was sent whose outcome nobody knows.
+    /// Whether a write with an unknown outcome was sent.
     pub(super) fn is_unknown(&self) -> bool {
         self.unknown.is_some()
     }
 
     /// # Errors
-    /// `Fallback` when certainly nothing was written and the database cannot take it; `Ambiguous` when
-    /// the outcome is unknown and reading back failed too; else the reason for the caller.
+    /// `Fallback` if certainly nothing was written and the database cannot take it; `Ambiguous` if the outcome is unknown
+    /// and reading back failed too; otherwise the error for the caller.
     pub(super) async fn run(&mut self) -> Result<StoredRecord, DatabaseError> {
         require_own_keyring(self.core, self.postgres).await?;
         let (started, limit) = (Instant::now(), self.postgres.database.patience());
@@ -126,7 +126,7 @@ impl<'a> Write<'a> {
                     pause(round).await;
                 }
                 Ok(Round::Again) if round == 0 => {}
-                // rivals that met twice would go on meeting
+                // competing writers that collided twice would go on colliding
                 Ok(Round::Again) => pause(round).await,
                 Err(fault) => match self.recover(fault, round).await {
                     Ok(fault) if fault.outcome == Outcome::Ambiguous => self.unknown = Some(fault),
@@ -137,7 +137,7 @@ impl<'a> Write<'a> {
             if started.elapsed() > limit {
                 break;
             }
-            // where columns come one after the other, only time ends it
+            // if columns are added one after another, only time ends it
             let plans = before.zip(self.plan.as_deref());
             round += u32::from(!raced && !plans.is_some_and(|(then, now)| then.placement != now.placement));
         }
@@ -148,21 +148,21 @@ impl<'a> Write<'a> {
             )
         };
         match &self.unknown {
-            // reading back went well each time: the server is there, and this row is not to be had
+            // reading back worked each time: the server is up, but this row cannot be written
             Some(unknown) => Err(DatabaseError::new(Outcome::TakesNoWrites, unknown.error.clone())),
             None => Err(last.unwrap_or_else(|| busy().into())),
         }
     }
 
-    /// Does what makes another round worth while, and gives the fault back.
+    /// Does what makes another round worthwhile, and returns the fault.
     ///
     /// # Errors
-    /// The fault that another round would meet again.
+    /// The fault, if another round would meet it again.
     async fn recover(&mut self, fault: DatabaseError, round: u32) -> Result<DatabaseError, DatabaseError> {
         self.looks_first |= fault.outcome != Outcome::Redetect;
         match fault.outcome {
             Outcome::Reject if self.schema_moved(&fault.error).await => Ok(fault),
-            // another writer may have made the row
+            // another writer may have created the row
             Outcome::Duplicate if !std::mem::replace(&mut self.was_duplicate, true) => Ok(fault),
             Outcome::Fallback if fault.was_connected && !std::mem::replace(&mut self.was_cut, true) => {
                 Ok(fault)
@@ -226,12 +226,12 @@ impl<'a> Write<'a> {
         Ok(self.rows > 0)
     }
 
-    /// The record that may be written over without a look, because this process has opened or written it.
+    /// The record that may be written over without reading it, because this process has opened or written it.
     fn seen_head(&self) -> Option<Head> {
         let seen = self.core.seen.get(self.request.owner).filter(|_| !self.looks_first)?;
         let is_expected = match self.request.options.expected {
             None => true,
-            // what was seen may be a deletion, which is no record; a change has seen a record
+            // what was seen may be a tombstone, which is not a record; a change has seen a record
             Some(Expected::Version(version)) => version == seen.version && self.request.change.is_some(),
             Some(Expected::Absent) => false,
         };
@@ -243,7 +243,7 @@ impl<'a> Write<'a> {
         self.request.change.map(|change| change.plain.as_slice())
     }
 
-    /// Seals the request for a plan, unless what is sealed already fits it.
+    /// Seals the request for a plan, unless the sealed record already fits it.
     fn seal_for(&mut self, plan: &Plan) -> Result<(), DatabaseError> {
         let in_the_clear = plan.placement.in_the_clear();
         let fits = |record: &Record| {
@@ -274,11 +274,11 @@ impl<'a> Write<'a> {
             self.rows = 1;
             return Ok(Round::Done);
         }
-        // a row came into being meanwhile, or there is a row that we cannot see
-        self.explain("no row can be made: one that this role cannot see is in the way, or a trigger drops it")
+        // a row has since been created, or there is a row that this role cannot see
+        self.explain("the row cannot be created: a row that this role cannot see conflicts with it, or a trigger drops it")
     }
 
-    /// The row is there, and holds something that this process has not seen.
+    /// The row exists, and holds something that this process has not seen.
     async fn decide(&mut self, plan: &Plan, found: &FoundRows) -> Result<Round, DatabaseError> {
         let (owner, options) = (self.request.owner, self.request.options);
         // without a lost answer, nothing that was sent can be there
@@ -295,14 +295,14 @@ impl<'a> Write<'a> {
         if let (Some(sent), Some(newest)) = (sent, newest)
             && newest.version > sent.version
         {
-            let message = "an answer was lost: it may have been stored, and another writer has stored since";
-            let hint = "load the record, and store again if it is not what you want";
+            let message = "the answer to a write was lost: the record may have been stored, and another writer has replaced it since";
+            let hint = "load the record, and store again if it is not the one you want";
             return Err(Error::new(ErrorKind::OutcomeUnknown, message).with_hint(hint).into());
         }
         self.seen = self.seen.max(newest.map(|newest| newest.version));
         self.base = newest.map_or(Base::NoRecord, |newest| Base::Version(newest.version));
         if self.tried.as_ref() == Some(&found.rows) {
-            return self.explain("the row is there, but a policy or a trigger keeps it from being written");
+            return self.explain("the row exists, but a policy or a trigger prevents the write");
         }
         if let Some(reason) = &keep {
             keep_tokens(self.core, owner, KeptKind::Replaced, &found.rows, reason).await?;
@@ -316,7 +316,7 @@ impl<'a> Write<'a> {
                 self.rows = found.rows.len() as u64;
                 Ok(Round::Done)
             }
-            // a rival was faster, or nothing is ever written
+            // another writer was faster, or no write ever takes effect
             false => {
                 self.tried = Some(found.rows.clone());
                 Ok(Round::Raced)
@@ -360,8 +360,8 @@ impl<'a> Write<'a> {
         }
     }
 
-    /// After a rejection: was the catalogue snapshot stale, so that another try may succeed? A
-    /// column that changed its type meanwhile shows itself like this.
+    /// After a rejection: was the catalogue snapshot stale, so that another try may succeed? A column whose type has
+    /// changed shows itself like this.
     async fn schema_moved(&self, error: &Error) -> bool {
         let may_be = matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Schema);
         let Some(before) = self.plan.as_ref().filter(|_| may_be) else { return false };
@@ -382,7 +382,7 @@ impl<'a> Write<'a> {
     }
 }
 
-/// What may have been applied stays so, whatever fails later. The local file may take it all the same.
+/// A write that may have been applied stays uncertain, whatever fails later. The local file may take it all the same.
 fn still_unknown(fault: DatabaseError, unknown: Option<&DatabaseError>) -> DatabaseError {
     match (unknown, fault.outcome) {
         (None, _) | (_, Outcome::Ambiguous) => fault,

@@ -36,17 +36,17 @@ fn a_store_is_done_only_over_what_is_expected(home: &Home) {
 
     let first = put_expecting(home, "absent").ok().json()["version"].as_str().unwrap().to_owned();
     assert_eq!(version(home), first);
-    put_expecting(home, "absent").fails(4, &format!("a record already, of version {first}"), "get");
+    put_expecting(home, "absent").fails(4, &format!("a record already exists, with version {first}"), "get");
     assert_eq!(version(home), first);
 
     let second = put_expecting(home, &first).ok().json()["version"].as_str().unwrap().to_owned();
     let refused = put_expecting(home, &first);
-    refused.fails(4, &format!("the record has version {second} now, not {first}"), "its version");
+    refused.fails(4, &format!("the record now has version {second}, not {first}"), "its version");
     assert_eq!(version(home), second);
 
     let deleted = home.json(&["delete", "--user", "user-1"])["version"].as_str().unwrap().to_owned();
     for gone in [&second, &deleted] {
-        put_expecting(home, gone).fails(4, &format!("no record of version {gone} any more"), "get");
+        put_expecting(home, gone).fails(4, &format!("there is no record of version {gone}"), "get");
     }
     let third = put_expecting(home, "absent").ok().json()["version"].as_str().unwrap().to_owned();
     assert!(third > deleted);
@@ -226,16 +226,11 @@ fn bad_values_are_refused_without_being_repeated_and_change_nothing() {
         ("phone_number", b"hunter2", "phone_number: must start with +", "E.164"),
         ("integration_status", b"hunter2", "must be one of not_configured", ""),
         ("webhook_config", b"hunter2", "webhook_config is not JSON", "webhook_url"),
-        (
-            "webhook_config",
-            b"\"https://hunter2\"",
-            "webhook_config: a value of the wrong type",
-            "webhook_url",
-        ),
+        ("webhook_config", b"\"https://hunter2\"", "webhook_config: must be an object", "webhook_url"),
         ("webhook_config", b"null", "webhook_url is missing", "webhook_url"),
         ("webhook_config", b"{", "webhook_config is not complete JSON", "webhook_url"),
         ("webhook_config", with_user, "webhook_url: must not hold a user name", ""),
-        ("webhook_config", with_secret, "secret: has a field of its own", "webhook_key"),
+        ("webhook_config", with_secret, "secret: has its own field", "webhook_key"),
         ("webhook_config", br#"{"webhook_url":"https://example.com/","x":1}"#, "unknown field `x`", ""),
     ];
     for (field, value, error, hint) in bad {
@@ -295,7 +290,7 @@ async fn a_record_of_another_owner_is_overwritten_only_when_asked() {
     db.exec(copy).await;
     let user = ["--user", "user-2"];
     let refused = home.put(&user, SMALL);
-    refused.fails(1, "does not open, and is not overwritten", "`put --replace-unreadable`");
+    refused.fails(1, "does not open, so it was not overwritten", "`put --replace-unreadable`");
     let expecting = home.put(&[&user[..], &["--expect", "absent"]].concat(), SMALL);
     expecting.fails(1, "does not open", "`put --replace-unreadable`");
     home.run_with(&["set", "--user", "user-2", "api_key"], &[], "key_test_changed").fails(
@@ -316,7 +311,7 @@ async fn a_record_moves_to_another_id() {
     home.put(&USER, FULL).ok();
     home.put(&["--user", "user-2"], SMALL).ok();
     let to = |from: &str, to: &str| home.run(&["move", "--from", from, "--to", to]);
-    to("user-1", "user-2").fails(4, "user-2 has a record already", "retell-vault get");
+    to("user-1", "user-2").fails(4, "user-2 already has a record", "retell-vault get");
     to("absent", "user-3").fails(3, "no configuration", "");
     assert_eq!(home.run(&["move", "--from", "user-1"]).code, 2);
     let moved = to("user-1", "user-3").ok();

@@ -174,7 +174,7 @@ async fn a_keyring_made_elsewhere_stores_nothing_here_until_it_is_adopted() {
     let (db, home) = all_columns().await;
     home.put(&USER, FULL).ok();
     let mut rival = Home::new();
-    rival.run(&["keyring", "adopt"]).fails(1, "lacks a database", "name both");
+    rival.run(&["keyring", "adopt"]).fails(1, "needs a database", "configure both");
     rival.database = db.url.clone();
     let wrong = "holds tokens of another keyring";
     let new = ["--user", "new"];

@@ -173,7 +173,7 @@ async fn what_does_not_open_for_its_rows_owner_is_listed_and_hinders_nothing() {
     let text = destroy(&home, &old, &["--not-evidence", "user_profiles.notes"]).ok().out;
     for part in [
         format!("outside of the layout (every row, 3): 1 token under key {old} in column {log}, 0 in use\n"),
-        format!("2 tokens under key {old} in column {notes}, 1 in use, taken for no evidence\n"),
+        format!("2 tokens under key {old} in column {notes}, 1 in use, excluded as evidence\n"),
         "out of reach of any count: other schemas and databases; ".to_owned(),
     ] {
         assert!(text.contains(&part), "{text}");

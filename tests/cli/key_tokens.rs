@@ -24,8 +24,8 @@ fn key(home: &Home, at: usize) -> Value {
 fn beside(sample: &str) -> String {
     format!(
         "not looked at beyond a sample of {sample}, since the layout does not name it: column public.user_profiles.full_name\n\
-         out of reach of any count: other schemas and databases; materialised views of other names than ours; audit tables; \
-         dumps, replicas and the WAL; text that is encoded, compressed or encrypted again; defaults of columns; local files \
+         out of reach of any count: other schemas and databases; materialised views with other names; audit tables; \
+         dumps, replicas and the WAL; text that is encoded, compressed or encrypted again; column defaults; local files \
          of other hosts\n"
     )
 }

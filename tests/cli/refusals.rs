@@ -65,9 +65,9 @@ fn a_bad_configuration_is_refused_by_name_and_nothing_is_stored() {
         (b" \n", "is empty", "api_key"),
         (b"{\"api_key\":\"key_test_canary_4711\"", "not complete JSON", "the shape is"),
         (b"key_test_canary_4711", "not JSON", "the shape is"),
-        (b"[\"key_test_canary_4711\"]", "an object belongs", ""),
+        (b"[\"key_test_canary_4711\"]", "must be an object", ""),
         (b"{}", "the configuration has no secret", ""),
-        (b"{\"api_key\":[\"key_test_canary_4711\"]}", "wrong type", "the shape is"),
+        (b"{\"api_key\":[\"key_test_canary_4711\"]}", "api_key: must be a string", "the shape is"),
         (
             b"{\"api_key\":\"key_test_canary_4711\",\"apikey\":\"x\"}",
             "unknown field `apikey`",

@@ -1,7 +1,6 @@
 //! Databases and servers for tests.
 //!
-//! `scripts/test` starts the server that [`TestDb`] uses, and it deletes what a test
-//! that was killed could not.
+//! `scripts/test` starts the server that [`TestDb`] uses, and deletes what a killed test could not.
 
 use std::env;
 use std::fs;
@@ -18,21 +17,20 @@ use url::Url;
 
 // --- A database ---
 
-/// The first version with `NULLS NOT DISTINCT`, with `security_invoker` of views, and where not everybody may create in
+/// The first version with `NULLS NOT DISTINCT`, with `security_invoker` of views, and in which not every role may create in
 /// `public`.
 pub const POSTGRES_15: i32 = 150_000;
 
-/// A database of its own for one test, on the server that all tests share.
-/// Dropping it drops the database, with everybody who is still connected.
+/// A database for one test, on the server that all tests share. Dropping it drops the database and ends its connections.
 pub struct TestDb {
-    /// Where the database is, without detours.
+    /// The URL of the database, without a pooler.
     pub url: String,
     pub name: String,
 }
 
 impl TestDb {
-    /// Makes an empty database with a random name. As Postgres 15 does by itself, it lets nobody but its owner create
-    /// in `public`, so that a test has to say who may.
+    /// Creates an empty database with a random name. As Postgres 15 does by default, only its owner may create in `public`,
+    /// so a test must grant that to others.
     pub async fn create() -> Self {
         let name = format!("test_{:032x}", rand::random::<u128>());
         run_sql(&server_url(), &format!("CREATE DATABASE {name}")).await.expect("the database is created");
@@ -52,7 +50,7 @@ impl TestDb {
         version.expect("the server says its version")
     }
 
-    /// Another database with everything that is in this one, to which nobody may be connected.
+    /// A copy of this database. No session may be connected to this one.
     pub async fn copy(&self) -> Self {
         let name = format!("test_{:032x}", rand::random::<u128>());
         let sql = format!("CREATE DATABASE {name} TEMPLATE {}", self.name);
@@ -61,7 +59,7 @@ impl TestDb {
         Self { url, name }
     }
 
-    /// A new pool, as a process of its own would have. It connects when it is first used.
+    /// A new pool, as a separate process would have. It connects when it is first used.
     pub fn pool(&self) -> PgPool {
         PgPoolOptions::new().max_connections(10).connect_lazy(&self.url).expect("our own URL is valid")
     }
@@ -80,8 +78,7 @@ impl TestDb {
 }
 
 impl Drop for TestDb {
-    /// In a thread, because a runtime cannot start inside of the one that the test runs in.
-    /// The test is over, so errors are of no interest.
+    /// In a thread, because a runtime cannot start inside the runtime of the test. The test is over, so errors are ignored.
     fn drop(&mut self) {
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         let drop_database = move || {
@@ -95,7 +92,7 @@ impl Drop for TestDb {
     }
 }
 
-/// Longer than anything takes that works.
+/// Longer than anything that works takes.
 const LONG: Duration = Duration::from_secs(30);
 
 pub async fn run_sql(url: &str, sql: &str) -> sqlx::Result<()> {
@@ -121,7 +118,7 @@ fn with_database(url: &str, name: &str) -> String {
 
 // --- A server ---
 
-/// A Postgres server of its own, for a test that kills it. Dropping it deletes it.
+/// A Postgres server for a test that kills it. Dropping it deletes it.
 pub struct Cluster {
     folder: PathBuf,
     options: Vec<String>,
@@ -129,8 +126,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a new server. The options are those of `postgres`, as `&["-c", "fsync=off"]`.
-    /// Without that one, what the server has confirmed survives [`Cluster::kill`] and more.
+    /// Starts a new server. The options are those of `postgres`, as `&["-c", "fsync=off"]`. Without that option, what the
+    /// server has confirmed survives [`Cluster::kill`] and worse.
     pub async fn start(options: &[&str]) -> Self {
         Self::start_in(&env::temp_dir(), options).await
     }
@@ -146,8 +143,8 @@ impl Cluster {
         cluster
     }
 
-    /// Starts a streaming standby of this server, which is down for as long as its files are copied. From then on it
-    /// confirms no commit that the standby has not applied.
+    /// Starts a streaming standby of this server. The server is down while its files are copied. From then on it confirms
+    /// no commit that the standby has not applied.
     pub async fn standby(&self, options: &[&str]) -> Self {
         let port = Url::parse(&self.url).expect("the server's URL is valid").port().expect("a port");
         let source = format!("primary_conninfo=host=127.0.0.1 port={port} user=postgres");
@@ -175,7 +172,7 @@ impl Cluster {
         standby
     }
 
-    /// The database `postgres` of this server. The same for life.
+    /// The database `postgres` of this server. The URL never changes.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -192,7 +189,7 @@ impl Cluster {
         self.script("kill").await;
     }
 
-    /// A clean shutdown, which disconnects everybody.
+    /// A clean shutdown, which ends all connections.
     pub async fn stop(&self) {
         self.script("stop").await;
     }
@@ -203,7 +200,7 @@ impl Cluster {
         self.script("start").await;
     }
 
-    /// Does not block the runtime, so a test can have load on the server meanwhile.
+    /// Does not block the runtime, so a test can keep load on the server.
     async fn script(&self, command: &str) -> String {
         let output = Command::new(cluster_script())
             .arg(command)

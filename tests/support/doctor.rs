@@ -1,4 +1,4 @@
-//! Planted misconfigurations: the doctor finds each one alone, and its own SQL mends it.
+//! Planted misconfigurations: the doctor finds each one alone, and its own SQL fixes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
@@ -14,7 +14,7 @@ use super::vaults::{ALL_COLUMNS, Hosts};
 
 const MANUAL: &str = include_str!("../../docs/DOCTOR.md");
 
-/// Something wrong, and what the doctor calls it.
+/// A misconfiguration, and the id of its finding.
 pub struct Planted {
     pub id: &'static str,
     pub plant: &'static str,
@@ -35,7 +35,7 @@ impl Clinic {
         Self::with(ALL_COLUMNS, Layout::new()).await
     }
 
-    /// Another table, with everything that the plan for it says.
+    /// Another table, after everything that its plan contains was applied.
     pub async fn with(table: &str, layout: Layout) -> Self {
         let clinic = Self::bare(table, layout).await;
         clinic.apply_plan().await;
@@ -50,13 +50,13 @@ impl Clinic {
         Self { db, hosts, layout, options: DoctorOptions::new(), url }
     }
 
-    /// The same, with something else that the doctor looks at.
+    /// The same, with something else that the doctor examines.
     pub fn options(mut self, options: DoctorOptions) -> Self {
         self.options = options;
         self
     }
 
-    /// The same, as another user of the server, or by another way.
+    /// The same, as another user of the server, or over another connection.
     pub fn by(mut self, url: &str) -> Self {
         self.url = url.to_owned();
         self
@@ -77,7 +77,7 @@ impl Clinic {
         vault.close().await;
     }
 
-    /// What a doctor finds who comes anew.
+    /// What a new doctor finds.
     pub async fn diagnose(&self) -> Diagnosis {
         let vault = self.vault().await;
         let diagnosis = examine(&vault, &self.options).await;
@@ -98,7 +98,7 @@ impl Clinic {
         findings
     }
 
-    /// Plants, finds it and nothing else, mends it with what the doctor says, and finds nothing any more.
+    /// Plants it, finds it and nothing else, fixes it with the doctor's SQL, and finds nothing any more.
     pub async fn finds_and_mends(&self, planted: &Planted) -> Vec<Finding> {
         self.db.exec(planted.plant).await;
         let findings = self.finds_only(planted.id).await;
@@ -110,11 +110,11 @@ impl Clinic {
         findings
     }
 
-    /// Runs the SQL of a finding as the command prints it: one statement on a line, and further in.
+    /// Runs the SQL of a finding as the command prints it: one statement on a line, indented.
     pub async fn mend(&self, finding: &Finding) {
         match &finding.fix {
             Fix::Sql(sql) => {
-                // so that a test of every documented one is a test of every one
+                // so a test of every documented one is a test of every one
                 assert!(
                     documented_sql_ids().contains(finding.id),
                     "the manual knows no SQL of {}",
@@ -133,7 +133,7 @@ impl Clinic {
     }
 }
 
-/// Runs SQL through psql, as a person pastes it.
+/// Runs SQL through psql, as a user pastes it.
 pub async fn psql(url: &str, sql: &str) {
     let mut psql = Command::new("psql")
         .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", url])
@@ -149,7 +149,7 @@ pub async fn psql(url: &str, sql: &str) {
     assert!(output.status.success(), "{}\nin: {sql}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The ids that the manual says are mended by SQL, be it only in some cases.
+/// The ids that the manual says SQL fixes, at least in some cases.
 pub fn documented_sql_ids() -> BTreeSet<&'static str> {
     let mut documented: BTreeMap<&str, &str> = BTreeMap::new();
     for row in MANUAL.lines().filter(|line| line.starts_with("| `")) {
@@ -166,7 +166,7 @@ pub fn documented_sql_ids() -> BTreeSet<&'static str> {
     documented.iter().filter(|(_, mended_by)| is_mended_by_sql(mended_by)).map(|(id, _)| *id).collect()
 }
 
-/// What the doctor finds, apart from that the server of the tests does not wait for its disk, which is true of it.
+/// What the doctor finds, except that the server of the tests does not wait for its disk, which is true.
 pub async fn examine(vault: &Vault, options: &DoctorOptions) -> Diagnosis {
     let mut diagnosis = vault.doctor(options, |_| {}).await.unwrap();
     let database = vault.status().await.unwrap().database;
@@ -177,7 +177,7 @@ pub async fn examine(vault: &Vault, options: &DoctorOptions) -> Diagnosis {
     diagnosis
 }
 
-/// Each one in a database of its own.
+/// Each one in its own database.
 pub async fn each_is_found_and_mended(planted: &[Planted]) {
     for planted in planted {
         Clinic::new().await.finds_and_mends(planted).await;

@@ -4,7 +4,7 @@ use tokio::process::Command;
 
 use super::TestDb;
 
-/// The whole schema as a script. Two are equal when the schemas are.
+/// The whole schema as a script. Two scripts are equal if the schemas are.
 pub async fn schema_of(db: &TestDb) -> String {
     let output = Command::new("pg_dump")
         .args(["--schema-only", "--no-comments"])

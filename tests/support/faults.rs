@@ -18,13 +18,13 @@ use super::vaults::{Hosts, full_config, owner};
 pub const QUICK: Timeouts =
     Timeouts { connect: Duration::from_millis(500), operation: Duration::from_millis(1000) };
 
-/// What "it ends" means: far more than it takes, far less than for ever.
+/// The limit for "it ends": far more than it takes, and far less than forever.
 pub const BOUND: Duration = Duration::from_secs(20);
 
-/// Nobody listens there.
+/// No server listens there.
 pub const DEAD_URL: &str = "postgres://nobody@127.0.0.1:1/nowhere";
 
-/// Notes every write to the table of [`super::vaults::ALL_COLUMNS`].
+/// Records every write to the table of [`super::vaults::ALL_COLUMNS`].
 pub const NOTE_WRITES: &str = "CREATE TABLE writes (user_id text, key text);
     CREATE FUNCTION note_write() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN INSERT INTO writes VALUES (NEW.user_id, NEW.encrypted_retell_api_key); RETURN NULL; END $$;
@@ -40,7 +40,7 @@ pub fn raising(sqlstate: &str) -> String {
 }
 
 pub async fn connect(url: &str) -> PgConnection {
-    // what a test plants itself must not be found in the logs
+    // what a test itself plants must not be found in the logs
     let options: PgConnectOptions = url.parse().expect("the test's own URL");
     options.disable_statement_logging().connect().await.expect("the test's own connection")
 }
@@ -51,13 +51,13 @@ pub async fn exec(url: &str, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect(sql);
 }
 
-/// The one number that a query answers with.
+/// The one number that a query returns.
 pub async fn number(url: &str, sql: &str) -> i64 {
     let mut connection = connect(url).await;
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.expect(sql)
 }
 
-/// A session that holds the rows of an owner locked until it is told to let go.
+/// A session that holds the rows of an owner locked until it is released.
 pub struct Lock {
     connection: PgConnection,
 }
@@ -72,7 +72,7 @@ impl Lock {
             .await
     }
 
-    /// Nobody can even read.
+    /// Other sessions cannot even read.
     pub async fn on_table(url: &str) -> Self {
         Self::by(url, "BEGIN; LOCK TABLE user_profiles").await
     }
@@ -88,13 +88,13 @@ impl Lock {
     }
 }
 
-/// Until this many sessions of the database wait for a lock.
+/// Waits until this many sessions of the database wait for a lock.
 pub async fn until_waiting(url: &str, sessions: i64) {
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     until(async || number(url, sql).await >= sessions).await;
 }
 
-/// Until it holds; panics when it never does.
+/// Waits until it holds; panics if it never does.
 pub async fn until(holds: impl AsyncFn() -> bool) {
     let start = Instant::now();
     while !holds().await {
@@ -113,12 +113,12 @@ pub async fn sqlite(hosts: &Hosts, host: usize) -> SqliteConnection {
     options.pragma("synchronous", "OFF").connect().await.expect("the local file")
 }
 
-/// A vault of a host whose database is out of reach.
+/// A vault of a host whose database is unreachable.
 pub async fn unplugged(hosts: &Hosts, host: usize) -> Vault {
     hosts.host(host, DEAD_URL).timeouts(QUICK).build().await.expect("it starts without its database")
 }
 
-/// What every vault says that an owner has: its key, or why there is none.
+/// What every vault returns for an owner: its key, or why there is none.
 pub async fn said(vaults: &[&Vault], owner: &Owner) -> Vec<String> {
     let mut said = Vec::new();
     for vault in vaults {
@@ -138,7 +138,7 @@ pub struct Last {
     pub degraded: u32,
 }
 
-/// Stores one configuration after the other, and answers with the last one that was acknowledged.
+/// Stores one configuration after another, and returns the last one that was acknowledged.
 pub async fn write_until(stop: Arc<AtomicBool>, vault: Vault, user: String) -> Last {
     let (mut stores, mut degraded, mut last) = (0, 0, None::<Last>);
     while !stop.load(Ordering::Relaxed) {

@@ -1,6 +1,6 @@
-//! What the integration tests share. A test file that says `mod support;` gets all of it.
+//! What the integration tests share. A test file that declares `mod support;` gets all of it.
 
-// Every test file is a program of its own, and none uses everything.
+// Every test file is a separate program, and none uses everything.
 #![allow(dead_code, unused_imports)]
 
 pub mod cluster;

@@ -13,16 +13,16 @@ use super::TestDb;
 use super::faults::connect;
 use super::supabase;
 
-/// Plants everything. See there how calls are counted.
+/// Plants everything. That function explains how calls are counted.
 const PLANTS: &str = include_str!("plants.sql");
 
-/// Every plant that was called since the database was made, and how often. Functions of `initdb` have lower numbers.
+/// Every plant that was called since the database was created, and how often. Functions of `initdb` have lower numbers.
 const CALLED: &str =
     "SELECT f.oid::pg_catalog.regprocedure::pg_catalog.text, pg_catalog.pg_stat_get_function_calls(f.oid)
     FROM pg_catalog.pg_proc AS f WHERE f.oid >= 16384 AND pg_catalog.pg_stat_get_function_calls(f.oid) > 0
     AND pg_catalog.starts_with(f.prosrc, '/* planted */')";
 
-/// Sessions of others that are inside of a statement or of a transaction: their calls are not in the counters yet.
+/// Other sessions inside a statement or a transaction: their calls are not in the counters yet.
 const AT_WORK: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
     WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()
     AND backend_type = 'client backend' AND state IS DISTINCT FROM 'idle'";
@@ -46,7 +46,7 @@ const BOUND: &str = "WITH planted (class, oid) AS (
     FROM pg_catalog.pg_depend AS d JOIN made AS m ON (m.class, m.oid) = (d.classid, d.objid)
     JOIN planted AS p ON (p.class, p.oid) = (d.refclassid, d.refobjid)";
 
-/// Made once for the tests that want it at the same time.
+/// Created once for the tests that need it at the same time.
 static PLANTED: Mutex<Weak<TestDb>> = Mutex::const_new(Weak::new());
 
 /// A database to copy, in which everything is planted that SQL of ours could call by mistake.
@@ -97,7 +97,7 @@ pub struct Counters {
 impl Counters {
     pub async fn of(db: &TestDb) -> Self {
         let mut connection = connect(&db.url).await;
-        // asked for one by one, the counters are not copied as a whole first
+        // asked for one by one, so that the counters are not copied as a whole first
         sqlx::raw_sql("SET search_path = ''; SET stats_fetch_consistency = none")
             .execute(&mut connection)
             .await

@@ -9,7 +9,7 @@ use super::faults::BOUND;
 use super::rows::{owners, value};
 use super::vaults::{Hosts, full_config};
 
-/// A row without what differs between two owners: every token is only its field.
+/// A row without what differs between two owners: every token is reduced to its field.
 const FORMS: &str = r#"SELECT jsonb_agg(DISTINCT form)::text FROM (
     SELECT regexp_replace((to_jsonb(t) - 'id' - 'user_id' - 'tenant_id' - 'last_retell_sync')::text,
         'rv1\.[0-9a-f]{8}\.[0-9a-f]{16}\.([a-z_]+)\.[A-Za-z0-9_-]+', '\1', 'g') AS form FROM "#;
@@ -55,12 +55,12 @@ impl Stage {
         stage
     }
 
-    /// A vault opened anew.
+    /// A newly opened vault.
     pub async fn vault(&self, host: usize) -> Vault {
         self.hosts.host(host, &self.db.url).layout(self.layout.clone()).build().await.unwrap()
     }
 
-    /// Everybody has what was stored, at the version of then.
+    /// Every owner has what was stored, at the version of that store.
     pub async fn all_load(&self) {
         let vault = self.vault(8).await;
         let loaded = vault.load_many(&self.owners).await;
@@ -81,7 +81,7 @@ impl Stage {
         value(&self.db, &format!("{FORMS} {table} AS t) AS forms")).await
     }
 
-    /// Promotes everything: all load as before, and every row has the form that a store of today gives it.
+    /// Promotes everything: every owner loads as before, and every row has the form that a store gives it today.
     pub async fn promotes(&self, table: &str, newcomer: &Owner) {
         let vault = self.vault(0).await;
         self.all_load().await;
@@ -90,7 +90,7 @@ impl Stage {
         assert_eq!((promotion.rows, promotion.promoted), (self.owners.len() as u64, promotion.rows));
         assert_eq!((promotion.changed, promotion.unreadable), (0, 0));
         self.all_load().await;
-        // who comes again finds nothing to do
+        // a second run finds nothing to do
         let before = super::rows::table(&self.db, table).await;
         let (again, left) = promote(&vault).await.unwrap();
         assert!(again.complete && again.promoted == 0 && again.passes == 1 && left.is_empty(), "{again:?}");
@@ -106,7 +106,7 @@ pub fn small() -> PromoteOptions {
     PromoteOptions::new().batch(5)
 }
 
-/// Promotes, and notes what stays in the last pass.
+/// Promotes, and returns what stays in the last pass.
 pub async fn promote(vault: &Vault) -> Result<(Promotion, Vec<UnreadableRow>), Error> {
     let mut left = Vec::new();
     let listener = |event: PromoteEvent<'_>| match event {
@@ -120,7 +120,7 @@ pub async fn promote(vault: &Vault) -> Result<(Promotion, Vec<UnreadableRow>), E
     Ok((promotion, left))
 }
 
-/// Promotes until so many batches are done, and drops it there.
+/// Promotes until this many batches are done, and drops the future there.
 pub async fn promote_until(vault: &Vault, so_far: impl Fn(&PromoteProgress) -> bool + Send + Sync) {
     let under_way = tokio::sync::Notify::new();
     let listener = |event: PromoteEvent<'_>| match event {

@@ -1,4 +1,4 @@
-//! A proxy that breaks connections to a Postgres server on purpose, at the boundaries of messages and inside of them.
+//! A proxy that breaks connections to a Postgres server on purpose, between messages and inside of them.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,40 +21,39 @@ const LONG: Duration = Duration::from_secs(30);
 /// What a [`CutProxy`] does with its connections.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mode {
-    /// Hands on everything.
+    /// Forwards everything.
     Pass,
-    /// Hands on everything, until the server has answered the first request of this kind. That
-    /// answer, and the connection, get lost: the request took effect and the client cannot know.
-    /// Then goes back to [`Mode::Pass`].
+    /// Forwards everything until the server has answered the first request of this kind. That answer and the connection are
+    /// lost: the request took effect and the client cannot know. Then goes back to [`Mode::Pass`].
     CutAfterRequest(Request),
-    /// Accepts connections and hands on nothing, as a firewall that drops packets.
-    /// What was sent meanwhile arrives when the mode changes.
+    /// Accepts connections and forwards nothing, like a firewall that drops packets. What was sent in between arrives when
+    /// the mode changes.
     BlackHole,
-    /// Closes all connections and refuses new ones, as a server that is down.
+    /// Closes all connections and refuses new ones, like a server that is down.
     Refuse,
-    /// Hands on everything, but takes from every error where it was raised: one that a trigger raises looks like one of
-    /// the server itself.
+    /// Forwards everything, but removes from every error where it was raised: an error of a trigger looks like one of the
+    /// server itself.
     HideRaise,
-    /// Lets messages of either direction through, of all connections together, and breaks the one of this number, which
-    /// counts from 1. Then goes on as the fault says.
+    /// Counts the messages of both directions over all connections, from 1, and breaks the one with this number. Then
+    /// continues as the fault says.
     BreakMessage(usize, Fault),
-    /// Keeps connections open, accepts new ones, and loses everything on them for good, as a firewall that forgot them.
-    /// They are closed when the mode changes.
+    /// Keeps connections open, accepts new ones, and loses everything on them, like a firewall that forgot them. They are
+    /// closed when the mode changes.
     Silence,
-    /// Hands on everything. A connection that [`Fault::Stall`] met stays open until the mode changes.
+    /// Forwards everything. A connection that [`Fault::Stall`] hit stays open until the mode changes.
     Stalled,
 }
 
-/// What [`Mode::BreakMessage`] does to its message. [`Mode::Pass`] follows, unless something else is said.
+/// What [`Mode::BreakMessage`] does to its message. [`Mode::Pass`] follows, unless stated otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
     /// The connection ends, and the message is lost.
     CutBefore,
-    /// The message is handed on, and then the connection ends.
+    /// The message is forwarded, and then the connection ends.
     CutAfter,
-    /// Half of the message is handed on, and then the connection ends.
+    /// Half of the message is forwarded, and then the connection ends.
     Truncate,
-    /// The message is handed on later.
+    /// The message is forwarded later.
     Delay(Duration),
     /// The message is lost, and [`Mode::Silence`] follows.
     Silence,
@@ -65,25 +64,25 @@ pub enum Fault {
 /// A request that [`Mode::CutAfterRequest`] waits for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
-    /// Any protocol message that contains these bytes. Good for statements without parameters,
-    /// as `COMMIT`. A statement with parameters has its SQL in a message that only prepares it.
+    /// Any protocol message that contains these bytes. Useful for statements without parameters, such as `COMMIT`. A
+    /// statement with parameters has its SQL in a message that only prepares it.
     Message(&'static [u8]),
     /// The next execution of any prepared statement.
     Execution,
-    /// The next execution of a prepared statement whose SQL contains these bytes,
-    /// also if it was prepared long ago (but on a connection through this proxy).
+    /// The next execution of a prepared statement whose SQL contains these bytes, even if it was prepared long ago (but on
+    /// a connection through this proxy).
     ExecutionOf(&'static [u8]),
 }
 
-/// A TCP proxy in front of a Postgres server or PgBouncer, for tests of faults. It runs on a
-/// thread of its own, so it goes on when the test blocks. It understands no TLS.
+/// A TCP proxy in front of a Postgres server or PgBouncer, for tests of faults. It runs in its own thread, so it continues
+/// when the test blocks. It does not support TLS.
 pub struct CutProxy {
     url: String,
     shared: Arc<Shared>,
     runtime: Option<Runtime>,
 }
 
-/// What the connections of a proxy look at.
+/// What the connections of a proxy read.
 struct Shared {
     upstream: Mutex<SocketAddr>,
     mode: watch::Sender<Mode>,
@@ -157,7 +156,7 @@ impl CutProxy {
 }
 
 impl Drop for CutProxy {
-    /// In the background, as a runtime must not wait inside of another one.
+    /// In the background, because a runtime must not wait inside another one.
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -176,7 +175,7 @@ impl Shared {
         self.until(|mode| *mode != Mode::BlackHole).await;
     }
 
-    /// The next message of a connection. While all is silent, nobody hears of its end either.
+    /// The next message of a connection. In silent modes, even the end of the connection is not reported.
     async fn next(&self, reader: &mut Reader) -> io::Result<Vec<u8>> {
         let message = read_message(reader, 1).await;
         if message.is_err() {
@@ -189,7 +188,7 @@ impl Shared {
         self.until(|mode| *mode != Mode::Silence).await;
     }
 
-    /// Hands on a message, or breaks it.
+    /// Forwards a message, or breaks it.
     async fn hand_on(&self, message: &[u8], to: &mut OwnedWriteHalf) -> io::Result<()> {
         self.not_in_black_hole().await;
         self.messages.fetch_add(1, Ordering::SeqCst);
@@ -215,7 +214,7 @@ impl Shared {
         if fault == Some(Fault::CutAfter) { cut() } else { Ok(()) }
     }
 
-    /// Counts a message of [`Mode::BreakMessage`]; the fault if it is the one.
+    /// Counts a message of [`Mode::BreakMessage`]; returns the fault if it is the one.
     fn take_fault(&self) -> Option<Fault> {
         let mut taken = None;
         self.mode.send_if_modified(|mode| {
@@ -256,7 +255,7 @@ fn cut() -> io::Result<()> {
     Err(io::ErrorKind::ConnectionReset.into())
 }
 
-/// A port that is ours but refuses connections until somebody listens.
+/// A port that is reserved but refuses connections until a socket listens.
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?; // old connections do not keep us from listening again
@@ -314,8 +313,8 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     }
 }
 
-/// Hands on a message of the start, which has no type. True if it asks for TLS or GSSAPI,
-/// which the server answers with one byte; then the client starts anew.
+/// Forwards a message of the start, which has no type. True if it asks for TLS or GSSAPI, which the server answers with one
+/// byte; then the client starts again.
 async fn ask_for_encryption(
     client: &mut Reader,
     server: &mut OwnedWriteHalf,
@@ -341,12 +340,12 @@ async fn read_message(reader: &mut Reader, type_len: usize) -> io::Result<Vec<u8
     Ok(message)
 }
 
-/// Counts answers by the `ReadyForQuery` that ends each. Clients may send a request before the
-/// answer to the last one is complete, and it is the answer to the right one that must get lost.
+/// Counts answers by the `ReadyForQuery` that ends each. Clients may send a request before the answer to the last one is
+/// complete, and the answer to the right one must be lost.
 struct Answers {
-    /// How many there will be for what the client has sent so far.
+    /// How many answers there will be for what the client has sent so far.
     asked: AtomicUsize,
-    /// The number of the answer that gets lost.
+    /// The number of the answer that is lost.
     cut: AtomicUsize,
 }
 
@@ -380,7 +379,7 @@ async fn hand_on_requests(
     }
 }
 
-/// Ends when it has waited for the whole of an answer that gets lost, so its request is done.
+/// Ends after the whole of an answer that is lost, so its request is done.
 async fn hand_on_answers(
     mut server: Reader,
     mut client: OwnedWriteHalf,

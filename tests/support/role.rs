@@ -9,7 +9,7 @@ use super::TestDb;
 use super::cluster::run_sql;
 use super::faults::exec;
 
-/// A user of the server with no rights but those that a test grants. Dropping it drops the user.
+/// A user of the server with only the rights that a test grants. Dropping it drops the user.
 pub struct Role {
     pub name: String,
     /// The test's database as this user.
@@ -18,7 +18,7 @@ pub struct Role {
 }
 
 impl Role {
-    /// Makes a user, and runs the script with its name in place of `guest`.
+    /// Creates a user, and runs the script with its name in place of `guest`.
     pub async fn create(db: &TestDb, script: &str) -> Self {
         Self::create_at(&db.url, script).await
     }

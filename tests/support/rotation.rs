@@ -14,12 +14,12 @@ use super::faults::BOUND;
 use super::rows::{owners, value};
 use super::vaults::{Hosts, full_config};
 
-/// Every token without its key and its body: what a rotation must leave of a table, byte for byte.
+/// Every token without its key and its body: a rotation must not change this part of a table, byte for byte.
 const FORMS: &str = r#"SELECT coalesce(jsonb_agg(form ORDER BY form COLLATE "C"), '[]')::text FROM (
     SELECT regexp_replace(to_jsonb(t)::text, 'rv1\.[0-9a-f]{8}\.([0-9a-f]{16}\.[a-z_]+\.)[A-Za-z0-9_-]+', 'rv1.key.\1body', 'g')
     AS form FROM "#;
 
-/// A new primary key, made by an operator with a process of his own. Answers with the old one and the new one.
+/// A new primary key, created by an operator in a separate process. Returns the old one and the new one.
 pub fn promote(hosts: &Hosts) -> (KeyId, KeyId) {
     let keyring = hosts.keyring();
     let old = primary(hosts);
@@ -33,7 +33,7 @@ pub fn primary(hosts: &Hosts) -> KeyId {
     keys.iter().find(|key| key.state == retell_vault::keyring::KeyState::Primary).unwrap().id
 }
 
-/// Longer than any process takes to look at the keyring again.
+/// Longer than any process takes to read the keyring again.
 pub async fn until_taken_up() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
 }
@@ -53,7 +53,7 @@ pub fn at_once() -> DestroyOptions {
     DestroyOptions::new().force().other_hosts_synced()
 }
 
-/// Rotates, and notes what could not be opened in the last pass.
+/// Rotates, and returns what could not be opened in the last pass.
 pub async fn rotate(vault: &Vault, options: &RotateOptions) -> Result<(Rotation, Vec<UnreadableRow>), Error> {
     let mut unreadable = Vec::new();
     let listener = |event: RotateEvent<'_>| match event {
@@ -66,7 +66,7 @@ pub async fn rotate(vault: &Vault, options: &RotateOptions) -> Result<(Rotation,
     Ok((rotation, unreadable))
 }
 
-/// Rotates, and does something else as soon as it has come so far.
+/// Rotates, and does something else as soon as it has progressed this far.
 pub async fn rotate_and(
     vault: &Vault,
     options: &RotateOptions,
@@ -87,14 +87,14 @@ pub async fn rotate_and(
     tokio::time::timeout(BOUND * 3, both).await.expect("a rotation that comes so far, and ends").0
 }
 
-/// A rotation after which nothing is left under another key.
+/// A rotation after which no token is left under another key.
 pub async fn completes(vault: &Vault) -> Rotation {
     let (rotation, unreadable) = rotate(vault, &small()).await.unwrap();
     assert!(rotation.complete, "{rotation:?} {unreadable:?}");
     rotation
 }
 
-/// Destroying is refused, and names what is in the way.
+/// Destroying is refused, and the error names the reason.
 pub async fn refuses_to_destroy(vault: &Vault, key: KeyId, place: &str) {
     let error = vault.destroy_key(key, at_once()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyInUse, "{error:?}");
@@ -112,7 +112,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// So many users over the default layout.
+    /// This many users over the default layout.
     pub async fn on(columns: &str, users: usize) -> Self {
         Self::with(columns, Layout::new(), owners(users)).await
     }
@@ -136,7 +136,7 @@ impl Stage {
         vault.close().await;
     }
 
-    /// A vault opened anew.
+    /// A newly opened vault.
     pub async fn vault(&self, host: usize) -> Vault {
         self.vault_at(host, &self.db.url).await
     }
@@ -149,7 +149,7 @@ impl Stage {
         self.all_load_besides(&[]).await;
     }
 
-    /// Everybody has what was stored, as a vault says that is opened anew.
+    /// Every owner has what was stored, according to a newly opened vault.
     pub async fn all_load_besides(&self, unreadable: &[&str]) {
         let vault = self.vault(8).await;
         let loaded = vault.load_many(&self.owners).await;
@@ -166,7 +166,7 @@ impl Stage {
         value(&self.db, &format!("{FORMS} {table} AS t) AS forms")).await
     }
 
-    /// Rotates with small batches: complete, nothing but keys and bodies has changed, and all load.
+    /// Rotates with small batches: complete, nothing but keys and bodies has changed, and every owner loads.
     pub async fn rotates(&self, table: &str) -> Rotation {
         let before = self.forms(table).await;
         let vault = self.vault(0).await;
@@ -175,7 +175,7 @@ impl Stage {
         assert!(rotation.unreadable.is_empty(), "{rotation:?}");
         assert_eq!(self.forms(table).await, before);
         self.all_load().await;
-        // who comes again finds nothing to do
+        // a second run finds nothing to do
         let (again, _) = rotate(&vault, &small()).await.unwrap();
         assert!(again.complete && again.progress.resealed == 0 && again.progress.pass == 1, "{again:?}");
         rotation

@@ -1,4 +1,4 @@
-//! What stands in the database, seen without the vault.
+//! What is stored in the database, read without the vault.
 
 use retell_vault::Owner;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use super::TestDb;
 use super::vaults::owner;
 
-/// One value out of one row, by a statement of the test's own.
+/// One value of one row, by a statement of the test.
 pub async fn value<T>(db: &TestDb, sql: &str) -> T
 where
     T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,

@@ -1,12 +1,12 @@
-//! Steps of a plan, carried out and taken back without the vault's own way of doing it.
+//! Steps of a plan, applied and rolled back without the vault's own code for that.
 
 use retell_vault::schema::{SchemaPlan, Step};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::TestDb;
 
-/// Carries out the steps in order, each in one transaction unless it is concurrent, in its other form where
-/// that is called for. Answers with what was done.
+/// Applies the steps in order, each in one transaction unless it is concurrent, and in its other form if that is needed.
+/// Returns what was done.
 pub async fn run_steps(db: &TestDb, plan: &SchemaPlan) -> Vec<Step> {
     assert!(plan.blocked.is_empty(), "{:?}", plan.blocked);
     let mut connection = connect(db).await;
@@ -25,7 +25,7 @@ pub async fn run_steps(db: &TestDb, plan: &SchemaPlan) -> Vec<Step> {
     done
 }
 
-/// Takes steps back, the latest first.
+/// Rolls steps back, the latest first.
 pub async fn undo_steps(db: &TestDb, done: &[Step]) {
     let mut connection = connect(db).await;
     for step in done.iter().rev() {

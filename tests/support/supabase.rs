@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::TestDb;
 
-/// The roles belong to the server, so other tests may make them at the same time. They stay.
+/// The roles belong to the server, so other tests may create them at the same time. They stay.
 const ROLES: &str = "DO $$ BEGIN CREATE ROLE anon; EXCEPTION WHEN duplicate_object OR unique_violation THEN END $$;
     DO $$ BEGIN CREATE ROLE authenticated; EXCEPTION WHEN duplicate_object OR unique_violation THEN END $$;
     DO $$ BEGIN CREATE ROLE service_role BYPASSRLS; EXCEPTION WHEN duplicate_object OR unique_violation THEN END $$;
@@ -23,7 +23,7 @@ const AUTH: &str = "CREATE SCHEMA auth; GRANT USAGE ON SCHEMA auth TO anon, auth
       SELECT coalesce(nullif(current_setting('request.jwt.claim', true), ''),
         nullif(current_setting('request.jwt.claims', true), ''))::jsonb $$;";
 
-/// The roles of Supabase and its default privileges, which give new tables and functions to everybody.
+/// The roles of Supabase and its default privileges, which give all roles access to new tables and functions.
 pub async fn roles(db: &TestDb) {
     db.exec(ROLES).await;
 }
@@ -34,12 +34,12 @@ pub async fn supabase(db: &TestDb) {
     db.exec(AUTH).await;
 }
 
-/// A session as the API of Supabase makes them: a role, and the claims of a token.
+/// A session as the API of Supabase opens it: a role, and the claims of a token.
 pub struct Session {
     pub connection: PgConnection,
 }
 
-/// What a failed statement said.
+/// The error of a failed statement.
 #[derive(Debug)]
 pub struct Refused {
     pub code: String,
@@ -58,18 +58,18 @@ impl Session {
         Self { connection }
     }
 
-    /// Somebody who has logged in.
+    /// A logged-in user.
     pub async fn user(db: &TestDb, id: &str) -> Self {
         Self::of(db, "authenticated", Some(&format!(r#"{{"sub":"{id}"}}"#))).await
     }
 
-    /// How many rows a statement has met.
+    /// How many rows a statement affected.
     pub async fn run(&mut self, sql: &str) -> Result<u64, Refused> {
         let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await;
         done.map(|done| done.rows_affected()).map_err(refused)
     }
 
-    /// The text that a statement answers with.
+    /// The text that a statement returns.
     pub async fn ask(&mut self, sql: &str) -> Result<Option<String>, Refused> {
         let answer = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await;
         answer.map_err(refused)

@@ -8,7 +8,7 @@ use retell_vault::keyring::RawKey;
 use retell_vault::{Keyring, Layout, Owner, RetellConfig, Vault, VaultBuilder};
 use tempfile::TempDir;
 
-/// What may be found nowhere outside the vault.
+/// A value that must not be found anywhere outside the vault.
 pub const CANARIES: [&str; 4] =
     ["key_test_canary_4711", "agent_test_canary_call", "agent_test_canary_sms", "whsec_test_canary"];
 
@@ -23,7 +23,7 @@ pub fn full_config(mark: impl std::fmt::Display) -> RetellConfig {
     RetellConfig::from_json(&json).unwrap()
 }
 
-/// A configuration with nothing but its key.
+/// A configuration with only its key.
 pub fn small_config(mark: impl std::fmt::Display) -> RetellConfig {
     RetellConfig::new(format!("{}_{mark}", CANARIES[0]).parse().unwrap())
 }
@@ -48,7 +48,7 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Makes the keyring.
+    /// Creates the keyring.
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keyring =
@@ -77,7 +77,7 @@ impl Hosts {
         self.offline(host).postgres(url)
     }
 
-    /// Everything that lies in the homes, as bytes.
+    /// All files in the homes, as bytes.
     pub fn files(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         read_all(self.folder.path(), &mut bytes);
@@ -96,7 +96,7 @@ fn read_all(folder: &Path, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Panics when any secret of [`full_config`] stands in the bytes.
+/// Panics if any secret of [`full_config`] is in the bytes.
 pub fn assert_no_secret(bytes: &[u8], place: &str) {
     for canary in CANARIES {
         let found = bytes.windows(canary.len()).any(|window| window == canary.as_bytes());
@@ -113,7 +113,7 @@ pub const ALL_COLUMNS: &str = "CREATE TABLE user_profiles (
     COMMENT ON COLUMN user_profiles.phone_number IS 'retell-vault: phone_number of retell';
     COMMENT ON COLUMN user_profiles.webhook_config IS 'retell-vault: webhook_config of retell'";
 
-/// Gives the plain columns of the usual table to the vault, as `schema apply` does with those that it makes.
+/// Gives the plain columns of the usual table to the vault, as `schema apply` does with those that it creates.
 pub const ADOPT: &str = "DO $$ DECLARE name text; BEGIN
     FOR name IN SELECT attname FROM pg_attribute WHERE attrelid = 'user_profiles'::regclass AND NOT attisdropped
         AND attname IN ('phone_number', 'webhook_config') LOOP

@@ -254,6 +254,6 @@ async fn a_second_handle_reports_damage_and_moves_nothing() {
         Ok(second) => second.put_canary(KeyId(1), b"x").await.expect_err("damage went unnoticed"),
     };
     assert_eq!(error.kind(), ErrorKind::LocalCorrupt, "{error}");
-    assert!(error.hint().contains("start again"), "{}", error.hint());
+    assert!(error.hint().contains("start them again"), "{}", error.hint());
     assert!(home.path().exists() && files::set_aside(&home.path()).is_empty());
 }

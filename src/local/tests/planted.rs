@@ -221,7 +221,7 @@ async fn a_file_that_an_older_program_uses_is_refused_until_that_has_ended() {
     let older = home.open().await;
     make_older(&home, 2).await;
     let error = home.error().await;
-    assert!(error.kind() == ErrorKind::LocalStore && error.to_string().contains("older program"), "{error}");
+    assert!(error.kind() == ErrorKind::LocalStore && error.to_string().contains("older version"), "{error}");
     close(older).await;
     close(home.open().await).await;
 }
