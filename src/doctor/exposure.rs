@@ -61,11 +61,11 @@ fn severity(role: ColumnRole, class: TextClass) -> Severity {
 
 fn what(class: TextClass) -> &'static str {
     match class {
-        TextClass::Plaintext => "plain text",
-        TextClass::Encoded => "base64 or hex of plain text, which is no encryption",
-        TextClass::Ciphertext => "what looks like the ciphertext of other code",
+        TextClass::Plaintext => "plaintext",
+        TextClass::Encoded => "base64 or hex of plaintext, which is not encryption",
+        TextClass::Ciphertext => "text that looks like ciphertext of other code",
         TextClass::Malformed | TextClass::Tokens | TextClass::Empty => {
-            "text that starts like a token and is none"
+            "text that starts like a token but is not one"
         }
     }
 }
@@ -73,34 +73,37 @@ fn what(class: TextClass) -> &'static str {
 fn consequence(role: ColumnRole, part: &ColumnPart, class: TextClass) -> &'static str {
     match (role, part, class) {
         (_, ColumnPart::Key(path), _) if path.in_address => {
-            "the address holds a password or token, which everybody reads who may read the table; \
-             let the receiver check signatures with the vault's webhook key; the SQL takes user, password and parameters out of it"
+            "the address contains a password or token, which every reader of the table can see; verify \
+             signatures with the vault's webhook key in the receiver instead; the SQL removes user, \
+             password and parameters from the address"
         }
         (ColumnRole::Webhook, ..) => {
-            "this column is not encrypted; store the value through the vault first, where it is still needed: the SQL \
-             removes it for good"
+            "this column is not encrypted; if you still need the value, store it through the vault \
+             first: the SQL removes it for good"
         }
         (_, ColumnPart::Key(_), _) => {
-            "everybody reads it who may read the table; it belongs to the application: store it through the vault first \
-             and stop what writes it, since the SQL removes it for good"
+            "every reader of the table can see it; it belongs to the application: store it through the \
+             vault first and stop the code that writes it, because the SQL removes it for good"
         }
         (ColumnRole::Named(_), ..) => {
-            "the column is none of the vault's and, by its name, holds what belongs there; store the values through the \
-             vault first and stop what writes them, since the SQL clears them for good"
+            "the column does not belong to the vault, but its name suggests a credential; store the \
+             values through the vault first and stop the code that writes them, because the SQL clears \
+             them for good"
         }
         (ColumnRole::Config, ColumnPart::Whole, _) => {
-            "the column holds neither an object nor null, so that the vault never writes it; store what is still needed \
-             through the vault afterwards: the SQL clears it for good"
+            "the column holds neither an object nor null, so the vault never writes it; the SQL clears \
+             it for good: afterwards store what you still need through the vault"
         }
         (_, _, TextClass::Malformed) => {
             "the record does not load; restore it from a backup, or store the configuration again with `--replace-unreadable`"
         }
         (_, _, TextClass::Ciphertext) => {
-            "the vault neither reads nor overwrites it; open it with the code that wrote it, and store it through the vault"
+            "the vault neither reads nor overwrites it; decrypt it with the code that wrote it, and \
+             store it through the vault"
         }
         _ => {
-            "the vault neither reads nor overwrites it, and everybody reads it who may read the table; store it through \
-             the vault, which replaces it"
+            "the vault neither reads nor overwrites it, and every reader of the table can see it; store \
+             the value through the vault, which replaces the text"
         }
     }
 }
@@ -114,12 +117,12 @@ fn copies(rows: &ExaminedRows<'_>) -> String {
         true => String::new(),
         false => {
             let functions: Vec<_> = functions.into_iter().collect();
-            format!(", and maybe where triggers of this table write ({})", functions.join(", "))
+            format!(", and perhaps where triggers of this table write ({})", functions.join(", "))
         }
     };
     format!(
-        "copies stay in backups, logs, replicas and audit or history tables{here}: clear these too, and revoke at the \
-         provider what was readable"
+        "copies remain in backups, logs, replicas and audit or history tables{here}: clear these too, \
+         and revoke the exposed values at the provider"
     )
 }
 
@@ -134,8 +137,8 @@ fn in_default(rows: &ExaminedRows<'_>, at: usize) -> Option<Finding> {
     let class = worst(role, &literal_text(rows.context.definitions.default_of(&column.name)?)?)?;
     let drop =
         format!("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", relation(rows.context.layout), quote(name));
-    let meaning = "the default of the column is a value of its own: the catalogue shows it to everybody, and every \
-                   new row gets it; rows that are made without the column have nothing there once it is gone";
+    let meaning = "the column's default is a constant: the catalogue shows it to every role, and every \
+                   new row gets it. After the SQL, rows inserted without a value for the column get NULL";
     let id = if role == ColumnRole::Webhook { finding_ids::SECRET_IN_WEBHOOK_CONFIG } else { id(class) };
     let severity = if let ColumnRole::Named(_) = role { severity(role, class) } else { Severity::Critical };
     let object = format!("default of {}", rows.object(at));
@@ -167,8 +170,8 @@ fn literal_text(expression: &str) -> Option<String> {
 /// JSON that was not looked into.
 fn too_long(rows: &ExaminedRows<'_>) -> Option<Finding> {
     let count = rows.counts.too_long;
-    let meaning = "JSON that is longer than 1 MiB, deeper than 127 levels, or damaged, is not looked into";
-    let advice = "see for yourself whether there are secrets in it; settings are shorter";
+    let meaning = "JSON longer than 1 MiB, deeper than 127 levels or damaged was not searched";
+    let advice = "check by hand whether it contains secrets; the webhook's settings are shorter than this";
     let finding = Finding::new(
         finding_ids::NOT_EXAMINED.in_area(Area::Exposure),
         Severity::Warning,

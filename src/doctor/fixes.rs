@@ -67,7 +67,7 @@ pub(crate) fn remove_key(
         Some(kind @ ("json" | "jsonb")) if path.is_exact() => kind,
         Some("json" | "jsonb") => {
             return Fix::Advice(format!(
-                "remove it in the application, which knows what the lists and keys on the way to it are: {}",
+                "remove it in the application, because its path contains a list or a hidden key: {}",
                 path.keys.join(".")
             ));
         }

@@ -46,7 +46,7 @@ pub(crate) async fn examine(
     findings.extend(keys::look_at_host(&host).await?);
     match &core.postgres {
         Some(postgres) => findings.extend(look_at_database(&host, postgres).await),
-        None => host.note("no database is named: only the keyring and the local file were looked at"),
+        None => host.note("you named no database: only the keyring and the local file were examined"),
     }
     findings.sort_by(|one, other| rank(one).cmp(&rank(other)));
     Ok(Diagnosis { findings, notes: host.notes() })
@@ -110,8 +110,8 @@ async fn look_at_rows(context: &TableContext<'_>) -> Result<Vec<Finding>, Databa
 
 fn unreachable(postgres: &Postgres, fault: &DatabaseError) -> Finding {
     let meaning = format!(
-        "the database does not serve: {}; nothing in it was looked at, and what is stored now waits in the local \
-         file where there is one",
+        "the database does not answer: {}; nothing in it was examined, and stores go to the local file \
+         if there is one",
         fault.error
     );
     Finding::new(
@@ -130,7 +130,7 @@ fn missing_table(postgres: &Postgres) -> Finding {
         table(postgres),
         "the table does not exist: nothing can be stored or loaded",
         Fix::Advice(
-            "make the table in the application, or name the right one (`--table`, case matters); then \
+            "create the table in the application, or name the right one (`--table`, case matters); then \
              `retell-vault schema apply` adds what the vault needs"
                 .to_owned(),
         ),
@@ -142,7 +142,7 @@ fn not_a_table(postgres: &Postgres) -> Finding {
         finding_ids::NOT_A_TABLE,
         Severity::Critical,
         table(postgres),
-        "what has this name is not a table: the vault neither reads nor writes it",
+        "this object is not a table: the vault neither reads nor writes it",
         Fix::Advice("name the table itself (`--table`), not a view of it".to_owned()),
     )
 }
@@ -152,7 +152,7 @@ fn unusable_owner(postgres: &Postgres, fault: &DatabaseError) -> Finding {
         finding_ids::OWNER_UNUSABLE,
         Severity::Critical,
         table(postgres),
-        format!("{}: the vault refuses the table, and nothing else in it was looked at", fault.error),
+        format!("{}: the vault refuses the table, and nothing else in it was examined", fault.error),
         Fix::Advice(fault.error.hint().to_owned()),
     )
 }
@@ -162,7 +162,7 @@ fn not_examined(postgres: &Postgres, area: Area, fault: &DatabaseError) -> Findi
         finding_ids::NOT_EXAMINED.in_area(area),
         Severity::Warning,
         table(postgres),
-        format!("this could not be looked at ({}): {}", area.as_str(), fault.error),
+        format!("this could not be examined ({}): {}", area.as_str(), fault.error),
         Fix::Advice(fault.error.hint().to_owned()),
     )
 }

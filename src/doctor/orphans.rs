@@ -74,15 +74,17 @@ pub(super) async fn look(context: &TableContext<'_>) -> Result<Option<Finding>, 
     let table = users.layout.table_name();
     match found {
         Err(fault) if fault.outcome == Outcome::Retry => {
-            let message = format!("the server takes too long to compare the owners with {table}");
-            Err(Error::new(ErrorKind::Busy, message).with_hint("look when it is less busy").into())
+            let message = format!("the server took too long to compare the owners with {table}");
+            Err(Error::new(ErrorKind::Busy, message)
+                .with_hint("try again when the server is less busy")
+                .into())
         }
         Err(fault) => Err(fault),
         Ok(found) => {
             if sampled {
-                context
-                    .host
-                    .note(format!("whether every owner is in {table} was looked at in a sample of the rows"));
+                context.host.note(format!(
+                    "only a sample of the rows was checked for owners that are not in {table}"
+                ));
             }
             Ok((found.count > 0).then(|| finding(context, &users, &found)))
         }
@@ -98,7 +100,7 @@ impl Users {
         bind(&mut arguments, column.to_owned())?;
         let rows = context.postgres.database.inspect(Query { sql: TYPE.into(), arguments }).await?;
         let missing = || {
-            let message = format!("there is no column {column} in a table {}", layout.table_name());
+            let message = format!("table {} does not exist or has no column {column}", layout.table_name());
             Error::new(ErrorKind::Schema, message)
                 .with_hint("name the table of the application's users and its id column")
         };
@@ -108,11 +110,12 @@ impl Users {
             read.map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         if !is_built_in {
             let message = format!(
-                "column {column} of {} has type {kind}, whose functions are somebody's own: it is not looked at",
+                "column {column} of {} has type {kind}, which is not built in, so the owners were not \
+                 compared",
                 layout.table_name()
             );
             return Err(Error::new(ErrorKind::Schema, message)
-                .with_hint("name an id column of a built-in type, or of a domain over one")
+                .with_hint("name an id column with a built-in type, or with a domain over one")
                 .into());
         }
         Ok(Self { layout, column: column.to_owned(), kind })
@@ -175,9 +178,10 @@ fn finding(context: &TableContext<'_>, users: &Users, found: &Orphans) -> Findin
     let at_least = if found.count >= MOST { "at least " } else { "" };
     let (table, user) = (users.layout.table_name(), quote(&context.layout.user_column));
     let meaning = format!(
-        "{at_least}{} rows belong to owners who are not in {table}: credentials of users who are gone. The rows are moved \
-         to a table beside; a foreign key keeps it so (`ALTER TABLE {} ADD FOREIGN KEY ({user}) REFERENCES {} ({}) ON \
-         DELETE CASCADE`, where both columns have one type)",
+        "{at_least}{} rows belong to owners that are not in {table}: they hold credentials of users that \
+         no longer exist. The SQL moves the rows to another table; if both columns have the same type, a \
+         foreign key prevents new ones (`ALTER TABLE {} ADD FOREIGN KEY ({user}) REFERENCES {} ({}) ON \
+         DELETE CASCADE`)",
         found.count,
         context.relation(),
         relation(&users.layout),

@@ -57,7 +57,10 @@ async fn run(actor: &Actor<'_>, access: &TableAccess) -> Result<Vec<Finding>, Da
     let mut findings = Vec::new();
     for attack in Attack::ALL {
         if attack == Attack::Move && !has_own {
-            actor.context.host.note("the probe's actor has no row of its own, so moving it was not tried");
+            actor.context.host.note(
+                "the probe's first owner has no row, so the probe did not try to \
+                                     move it",
+            );
             continue;
         }
         if attack.run(actor).await? == AttackOutcome::Succeeded {
@@ -112,8 +115,8 @@ impl Attack {
             Self::Read => "one owner read the row of another",
             Self::Update => "one owner changed the row of another",
             Self::Delete => "one owner deleted the row of another",
-            Self::Insert => "one owner made a row for another",
-            Self::Move => "one owner gave the own row to another",
+            Self::Insert => "one owner created a row for another",
+            Self::Move => "one owner transferred its row to another",
         }
     }
 
@@ -188,7 +191,8 @@ impl Attack {
         Ok(match sql.is_empty() {
             false => Fix::Sql(by_owner(context, &sql.join(";\n"))),
             true => Fix::Advice(
-                "no policy of the table explains it: see whether the role is a member of the table's owner"
+                "no policy of the table explains it: check whether the role is a member of the table's \
+                 owner"
                     .to_owned(),
             ),
         })
@@ -241,17 +245,18 @@ async fn sees_own(actor: &Actor<'_>) -> Result<bool, DatabaseError> {
 
 fn meaningless(context: &TableContext<'_>) -> Finding {
     let meaning = format!(
-        "the probe proves nothing: there is no role `authenticated` to act as, and no policy is to hold back {}, \
-         as whom the vault connects",
+        "the probe proves nothing: there is no role `authenticated` to act as, and policies do not apply \
+         to {}, the role of the vault",
         context.definitions.server.role
     );
     Finding::new(
-        finding_ids::PROBE_MEANINGLESS, Severity::Warning,
+        finding_ids::PROBE_MEANINGLESS,
+        Severity::Warning,
         context.object(),
         meaning,
         Fix::Advice(
-            "run the probe over a connection of the role that the users' requests run as, which does not own \
-             the table"
+            "run the probe over a connection of the role that runs users' requests and does not own the \
+             table"
                 .to_owned(),
         ),
     )
@@ -270,12 +275,13 @@ fn without_row(context: &TableContext<'_>, other: &Owner) -> Finding {
 
 fn own_row_hidden(actor: &Actor<'_>) -> Finding {
     Finding::new(
-        finding_ids::PROBE_OWN_ROW_HIDDEN, Severity::Notice,
+        finding_ids::PROBE_OWN_ROW_HIDDEN,
+        Severity::Notice,
         actor.context.object(),
-        format!("as {}, the owner does not see the own row either", actor.role),
+        format!("as {}, the first owner does not see its own row either", actor.role),
         Fix::Advice(
-            "where users read the table themselves, give them the right and a policy for their own rows; where \
-             only services do, this is as it should be"
+            "if users read the table themselves, give them the right and a policy for their own rows; if \
+             only services read it, nothing is wrong"
                 .to_owned(),
         ),
     )
@@ -288,7 +294,8 @@ fn changed(context: &TableContext<'_>) -> Finding {
         finding_ids::PROBE_ROWS_CHANGED,
         Severity::Notice,
         context.object(),
-        "somebody wrote the rows of the two owners while the probe ran: what it says may be of another moment",
-        Fix::Advice("probe again".to_owned()),
+        "another process wrote the rows of the two owners while the probe ran, so its results may be out \
+         of date",
+        Fix::Advice("run the probe again".to_owned()),
     )
 }

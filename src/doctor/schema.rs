@@ -128,36 +128,34 @@ fn finding(context: &TableContext<'_>, step: &Step) -> Finding {
         "column" | "type" if no_room => (
             Severity::Critical,
             kind_of(context, noun, name),
-            "there is no room for a record in the database, so that \
-             all are kept in the local file of this host",
+            "no column of the database can hold a record, so all records are kept in the local file of \
+             this host",
         ),
         "column" | "type" => (
             Severity::Warning,
             kind_of(context, noun, name),
-            "until then what belongs here is kept in another place",
+            "until then its value is stored in another column",
         ),
         "owner" if name == "duplicates" => (
             Severity::Warning,
             finding_ids::DUPLICATE_OWNERS,
-            "every write goes to all rows of the owner, and the newest is read; the others are copied to a table beside \
-             before they go",
+            "every write goes to all rows of the owner, and loads read the newest; the SQL copies the \
+             others to another table and deletes them",
         ),
         "owner" => (
             Severity::Warning,
             finding_ids::OWNER_NOT_UNIQUE,
-            "two rows for one owner can come into being, and each new owner costs a lock",
+            "one owner can get two rows, and each new owner costs a lock",
         ),
         "guard" => (
             Severity::Warning,
             finding_ids::COLUMN_UNGUARDED,
-            "other code can store secrets in the clear here, where everybody takes them for encrypted",
+            "other code can store plaintext secrets here, and readers would assume that they are encrypted",
         ),
-        "values" => (
-            Severity::Notice,
-            finding_ids::STATUS_UNCHECKED,
-            "other code can store a status that nobody knows",
-        ),
-        _ => (Severity::Warning, finding_ids::SCHEMA_DIFFERS, "the schema is not as the vault wants it"),
+        "values" => {
+            (Severity::Notice, finding_ids::STATUS_UNCHECKED, "other code can store an unknown status")
+        }
+        _ => (Severity::Warning, finding_ids::SCHEMA_DIFFERS, "the schema is not what the vault needs"),
     };
     let meaning = format!("{}; {danger}", step.reason);
     Finding::new(id, severity, step.object.clone(), meaning, Fix::Sql(String::new()))
@@ -218,7 +216,7 @@ fn index_problem(context: &TableContext<'_>, index: &Index, all: &[Index]) -> Op
         Some(Finding::new(id, severity, object, meaning, Fix::Sql(sql)))
     };
     if !index.valid {
-        let meaning = "it was not built to its end: no query uses it, and every write pays for it";
+        let meaning = "its build did not finish: no query uses it, and every write pays for it";
         return finding(
             finding_ids::INVALID_INDEX,
             Severity::Warning,
@@ -227,8 +225,8 @@ fn index_problem(context: &TableContext<'_>, index: &Index, all: &[Index]) -> Op
         );
     }
     if holds_ciphertext(context, index) {
-        let meaning = "it holds ciphertext, by which nothing can be found: every write pays for it, copies of tokens \
-                       stay in it, and a text of more than 2704 bytes does not fit";
+        let meaning = "it indexes ciphertext, which no query can search: every write pays for it, copies \
+                       of tokens remain in it, and a text of more than 2704 bytes does not fit";
         return finding(
             finding_ids::INDEX_ON_CIPHERTEXT,
             Severity::Warning,
@@ -243,8 +241,8 @@ fn index_problem(context: &TableContext<'_>, index: &Index, all: &[Index]) -> Op
     let scans: i64 = all.iter().map(|index| definition(context, index).scans).sum();
     if is_dispensable(context, index) && definition(context, index).scans == 0 && scans >= MANY_SCANS {
         let meaning = format!(
-            "no query has used it since the statistics were reset, while the other indexes were used {scans} times; \
-             standbys have statistics of their own"
+            "no query has used it since the statistics were reset, while the other indexes were used \
+             {scans} times; standbys keep their own statistics"
         );
         return finding(finding_ids::UNUSED_INDEX, Severity::Notice, meaning, drop_index(context, index));
     }

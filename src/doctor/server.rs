@@ -110,9 +110,13 @@ impl ServerState {
         let major = self.version / 10_000;
         (self.version < OLDEST).then(|| {
             Finding::new(
-                finding_ids::SERVER_TOO_OLD, Severity::Critical,
+                finding_ids::SERVER_TOO_OLD,
+                Severity::Critical,
                 address,
-                format!("the server is Postgres {major}: the vault is made for 13 and later, and others get no security fixes"),
+                format!(
+                    "the server is Postgres {major}: the vault supports 13 and later, and older \
+                         versions get no security fixes"
+                ),
                 Fix::Advice("move to a supported version of Postgres".to_owned()),
             )
         })
@@ -125,7 +129,7 @@ impl ServerState {
                 finding_ids::STANDBY,
                 Severity::Warning,
                 address,
-                "the server is a standby: it answers reads, and what is stored waits in the local file",
+                "the server is a standby: it answers reads, and stores go to the local file",
                 Fix::Advice("name the primary in the URL".to_owned()),
             ));
         }
@@ -150,7 +154,8 @@ impl ServerState {
             "database user" => format!("ROLE {role} IN DATABASE {database}"),
             _ => {
                 let advice = format!(
-                    "default_transaction_read_only is on (by {source}): switch it off there, or connect elsewhere"
+                    "default_transaction_read_only is on (set by {source}): switch it off there, or \
+                     connect to another server"
                 );
                 return Fix::Advice(advice);
             }
@@ -160,8 +165,8 @@ impl ServerState {
     }
 
     fn careless(&self, address: &str) -> Option<Finding> {
-        let meaning = "the server does not wait for its disk (fsync = off): a crash of its machine may lose or damage \
-                       everything that it has acknowledged";
+        let meaning = "the server does not wait for its disk (fsync = off): a crash of its machine may \
+                       lose or damage acknowledged writes";
         let mend = Fix::Advice("set fsync = on in the server's configuration, and reload it".to_owned());
         (!self.fsync).then(|| Finding::new(finding_ids::FSYNC_OFF, Severity::Warning, address, meaning, mend))
     }
@@ -174,8 +179,8 @@ impl ServerState {
         let severity = if skew > GREAT_SKEW { Severity::Critical } else { Severity::Warning };
         let ahead = if self.skew > 0 { "ahead of" } else { "behind" };
         let meaning = format!(
-            "the server's clock is {} s {ahead} this host's: records are ordered by clocks, so that an older \
-             configuration may win against a newer one",
+            "the server's clock is {} s {ahead} this host's: records are ordered by clocks, so an older \
+             configuration may override a newer one",
             skew / 1000
         );
         let mend = Fix::Advice("synchronise both clocks (NTP), the wrong one first".to_owned());
@@ -202,24 +207,24 @@ fn encryption_finding(route: &Route, server: &ServerState, address: &str) -> Opt
         true => (
             Severity::Critical,
             finding_ids::TLS_OFF,
-            "the connection to another host is not encrypted: whoever is on the way reads the password and every \
-             answer",
+            "the connection to another host is not encrypted: an attacker on the network can read the \
+             password and every answer",
         ),
         false => (
             Severity::Warning,
             finding_ids::TLS_UNVERIFIED,
-            "the server's certificate is not checked: whoever is on the way can answer in its place, and read the \
-             password",
+            "the server's certificate is not verified: an attacker on the network can impersonate the \
+             server and read the password",
         ),
     };
-    let mend = "add `sslmode=verify-full` to the URL, and `sslrootcert=FILE` where the certificate is not by a \
-                public authority";
+    let mend = "add `sslmode=verify-full` to the URL, and `sslrootcert=FILE` if the certificate is not \
+                from a public authority";
     Some(Finding::new(id, severity, address, meaning, Fix::Advice(mend.to_owned())))
 }
 
 async fn pooler(host: &HostContext<'_>, database: &Database, address: &str) -> Option<Finding> {
     if database.is_transactional() {
-        host.note("a transaction pooler stands in between: every operation is a transaction of its own");
+        host.note("the connection uses a transaction pooler: every operation runs in its own transaction");
         return None;
     }
     match database.shares_sessions().await {
@@ -227,7 +232,7 @@ async fn pooler(host: &HostContext<'_>, database: &Database, address: &str) -> O
         Ok(false) => return None,
         Err(fault) => {
             host.note(format!(
-                "whether a transaction pooler stands in between is not known: {}",
+                "it is not known whether the connection uses a transaction pooler: {}",
                 fault.error
             ));
             return None;
@@ -237,10 +242,12 @@ async fn pooler(host: &HostContext<'_>, database: &Database, address: &str) -> O
         finding_ids::POOLER_NOT_RECOGNISED,
         Severity::Warning,
         address,
-        "two connections share one session of the server, as behind a transaction pooler, and the vault does not \
-         treat it as one: statements fail now and then, and answers may be another client's",
+        "two connections share one server session, as behind a transaction pooler, but the pooler mode \
+         is not set to `transaction`: statements fail now and then, and answers may belong to another \
+         client",
         Fix::Advice(
-            "say so (`--pooler transaction`, `PoolerMode::Transaction`), or connect without the pooler"
+            "set the pooler mode (`--pooler transaction`, `PoolerMode::Transaction`), or connect without \
+             the pooler"
                 .to_owned(),
         ),
     ))

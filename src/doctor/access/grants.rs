@@ -48,11 +48,11 @@ fn to_outsider(context: &TableContext<'_>, grant: &Grant) -> Finding {
     let by = grant
         .grantor
         .as_ref()
-        .map(|grantor| format!(", granted by {grantor}, who alone takes it back"))
+        .map(|grantor| format!(" (granted by {grantor}, and only that role can revoke it)"))
         .unwrap_or_default();
     let meaning = format!(
-        "{who} may {} here{by}: nobody needs that who is not signed in, and no policy should be all that is in \
-         the way",
+        "{who} may {} here{by}: requests that are not signed in do not need this right, and a policy \
+         should not be the only protection",
         grant.privileges.join(", ")
     );
     Finding::new(id, severity, object, meaning, Fix::Sql(revoke(context, grant)))
@@ -98,7 +98,7 @@ pub(super) fn bypassing(context: &TableContext<'_>, access: &TableAccess) -> Vec
             finding_ids::BYPASSES_ROW_SECURITY,
             Severity::Warning,
             format!("role {name}"),
-            "the role has rights on the table, and no policy holds for it: it sees every row",
+            "the role has rights on the table and bypasses row level security, so it sees every row",
             Fix::Sql(framed(None, &format!("ALTER ROLE {} NOBYPASSRLS", quote(name)))),
         )
     };
@@ -110,11 +110,12 @@ pub(super) fn owning(context: &TableContext<'_>, access: &TableAccess) -> Vec<Fi
     let owner = &context.definitions.relation.owner;
     let finding = |name: &String| {
         let mend = match name == owner {
-            true => Fix::Advice("give the table to a role that no user is".to_owned()),
+            true => Fix::Advice("transfer the table to a role that no user can act as".to_owned()),
             false => Fix::Sql(framed(None, &format!("REVOKE {} FROM {}", quote(owner), quote(name)))),
         };
         let meaning = format!(
-            "it has the rights of {owner}, who owns the table: policies hold it back as little as the owner"
+            "it has the rights of {owner}, which owns the table: policies do not restrict it any more \
+             than the owner"
         );
         Finding::new(
             finding_ids::BYPASSES_ROW_SECURITY,
@@ -190,11 +191,11 @@ fn missing_grant(context: &TableContext<'_>, answer: &GrantsAnswer, sql: String)
     let mut columns: Vec<&str> = answer.missing.iter().map(|missing| missing.column.as_str()).collect();
     columns.dedup();
     let what = match columns.is_empty() {
-        true => "the names of its schema".to_owned(),
+        true => "any table of its schema".to_owned(),
         false => columns.join(", "),
     };
     let meaning = format!(
-        "role {} may not read or write {what}: storing fails, and so may loading",
+        "role {} may not read or write {what}: stores fail, and loads may fail too",
         context.definitions.server.role
     );
     Finding::new(finding_ids::MISSING_GRANT, Severity::Warning, context.object(), meaning, Fix::Sql(sql))

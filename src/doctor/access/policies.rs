@@ -60,10 +60,10 @@ fn always_true(context: &TableContext<'_>, access: &TableAccess, policy: &Policy
     let severity = if reached { Severity::Critical } else { Severity::Warning };
     let what = match policy.using.as_deref().is_some_and(is_always_true) {
         true => "every row",
-        false => "rows of anybody as new ones",
+        false => "new rows for any owner",
     };
     let who = users(access, policy).map(|role| role.name.as_str()).collect::<Vec<_>>().join(", ");
-    let meaning = format!("the policy is always true: for {}, it lets {who} have {what}", command(policy));
+    let meaning = format!("the policy is always true: for {}, it allows {who} {what}", command(policy));
     Some(Finding::new(
         finding_ids::POLICY_ALWAYS_TRUE,
         severity,
@@ -81,7 +81,7 @@ fn reaches_anon(context: &TableContext<'_>, access: &TableAccess, policy: &Polic
     let groups = || access.roles_of(policy).filter(|role| role.anons && !role.service);
     if !names("anon") && !public_reaches {
         let group = groups().next()?;
-        let meaning = format!("the policy holds for anon, as a member of {}", group.name);
+        let meaning = format!("the policy applies to anon, because anon is a member of {}", group.name);
         let revokes: Vec<_> =
             groups().map(|group| format!("REVOKE {} FROM anon", quote(&group.name))).collect();
         let mend = Fix::Sql(framed(None, &revokes.join(";\n")));
@@ -93,7 +93,7 @@ fn reaches_anon(context: &TableContext<'_>, access: &TableAccess, policy: &Polic
             mend,
         ));
     }
-    let meaning = format!("the policy for {} holds for who is not signed in", command(policy));
+    let meaning = format!("the policy for {} applies to requests that are not signed in", command(policy));
     let mend = match names("public") && context.definitions.has_role("authenticated") {
         true => Fix::Sql(by_owner(context, &alter_policy(context, policy, "TO authenticated"))),
         false => without(context, access, policy, |role| !["anon", "public"].contains(&role.name.as_str())),
@@ -119,18 +119,18 @@ fn ignores_rows(context: &TableContext<'_>, policy: &Policy) -> Option<Finding> 
     }
     let (severity, meaning) = match (session, everybody) {
         (true, _) => {
-            (Severity::Warning, "the policy asks only whether somebody is signed in: each user has every row")
+            (Severity::Warning, "the policy checks only that a user is signed in: each user has every row")
         }
         (_, true) => {
-            (Severity::Warning, "the policy does not ask who wants a row: each has what anybody has")
+            (Severity::Warning, "the policy does not check which user asks: every user gets the same rows")
         }
         _ => (
             Severity::Notice,
-            "the policy looks at no column of the table: whoever meets its condition has every row",
+            "the policy uses no column of the table: a user that meets its condition has every row",
         ),
     };
-    let advice = "compare the column of the owner with who asks, as in `user_id = (SELECT auth.uid())`; a policy \
-                  for an administrator is better given to a role of its own";
+    let advice = "compare the owner's column with the user that asks, as in `user_id = (SELECT \
+                  auth.uid())`; give a policy for administrators to a separate role";
     Some(Finding::new(
         finding_ids::POLICY_IGNORES_ROWS,
         severity,
@@ -224,7 +224,8 @@ async fn recursion_finding(
     let guilty = if direct.is_empty() { suspects } else { &direct };
     let names: Vec<&str> = guilty.iter().map(|policy| policy.name.as_str()).collect();
     let meaning = format!(
-        "a policy reads the table that it guards (SQLSTATE {RECURSION}), so every statement of {actor} fails: {}",
+        "a policy reads the table that it protects (SQLSTATE {RECURSION}), so every statement of {actor} \
+         fails: {}",
         names.join(", ")
     );
     let drops = guilty.iter().map(|policy| drop_policy(context, policy));
@@ -261,8 +262,9 @@ pub(super) async fn auth_uid(
         Trial::Refused { last: true, code, .. } => code != "42501",
         Trial::Refused { .. } | Trial::Done { .. } => false,
     };
-    let meaning = "auth.uid() fails on an empty claim, which a connection keeps after its first request with one: \
-                   statements under a policy that asks for it fail now and then";
+    let meaning = "auth.uid() fails on an empty claim, and a pooled connection keeps an empty claim \
+                   after its first request: statements under a policy that calls the function fail now \
+                   and then";
     let finding = || {
         Finding::new(
             finding_ids::AUTH_UID_BREAKS,

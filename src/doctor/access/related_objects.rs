@@ -30,14 +30,14 @@ fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
     let (id, meaning, mend) = match view.materialized {
         true => (
             finding_ids::MATERIALIZED_VIEW,
-            format!("it is a copy of the table for which no policy holds, and {readers} may read it"),
+            format!("it is a copy of the table to which no policy applies, and {readers} may read it"),
             revoke(view),
         ),
         false => (
             finding_ids::VIEW_WITHOUT_INVOKER,
             format!(
-                "it reads the table with the rights of its owner, so {readers} may see what they may not in \
-                     the table itself"
+                "it reads the table with the rights of its owner, so {readers} may see rows that the \
+                 table's policies hide from them"
             ),
             invoker(context, view),
         ),
@@ -69,13 +69,13 @@ pub(super) fn routines(access: &TableAccess) -> Vec<Finding> {
 fn free_path(routine: &Routine) -> Option<Finding> {
     let place = match (routine.fixed_path, routine.open_path) {
         (true, false) => return None,
-        (true, true) => "in a schema where its caller may make things",
-        (false, _) => "where its caller says",
+        (true, true) => "in a schema where its caller may create objects",
+        (false, _) => "on its caller's search path",
     };
     let meaning = format!(
-        "it runs with the rights of its owner and names the table or a view of it, but looks names up {place}: a \
-         caller's own function or table takes the place of what is meant. With an empty path every name in it \
-         must say its schema"
+        "it runs with the rights of its owner and uses the table or a view of it, but looks names up \
+         {place}: a caller can substitute a function or table of its own. With an empty path every name \
+         in the routine needs its schema"
     );
     let sql = format!("ALTER ROUTINE {} SET search_path = ''", routine.signature);
     Some(Finding::new(
@@ -92,8 +92,9 @@ fn callable(routine: &Routine) -> Option<Finding> {
     if routine.callers.is_empty() || (routine.only_answers && free_path(routine).is_none()) {
         return None;
     }
-    let meaning = "it runs with the rights of its owner, for whom policies need not hold, names the table or a view \
-                   of it, and may be called without being signed in; the roles that need it get EXECUTE of their own";
+    let meaning = "it runs with the rights of its owner, to whom policies may not apply, it uses the \
+                   table or a view of it, and requests that are not signed in may call it; grant EXECUTE \
+                   to the roles that need it";
     let sql = format!("REVOKE EXECUTE ON ROUTINE {} FROM {}", routine.signature, roles(&routine.callers));
     Some(Finding::new(
         finding_ids::DEFINER_CALLABLE,
@@ -125,7 +126,8 @@ fn open_partition(table: &RelatedTable) -> Option<Finding> {
         return None;
     }
     let meaning = format!(
-        "a partition that is asked by its own name answers without the policies of the whole, and {} may ask",
+        "a query that names the partition bypasses the policies of the partitioned table, and {} may \
+         read the partition",
         table.readers.join(", ")
     );
     Some(Finding::new(
@@ -147,8 +149,8 @@ fn open_vault_table(table: &RelatedTable) -> Option<Finding> {
         (false, true) => (Severity::Warning, enable()),
         (false, false) => (Severity::Critical, format!("{};\n{}", enable(), revoke())),
     };
-    let meaning = "it is a table of the vault's own, which may hold what was in the table, and it is not closed: \
-                   row level security is to be on without a policy, and nobody else has rights";
+    let meaning = "the vault's own table may hold copies of rows, and it is not closed: it needs row \
+                   level security without any policy, and no other role should have rights on it";
     Some(Finding::new(
         finding_ids::VAULT_TABLE_OPEN,
         severity,

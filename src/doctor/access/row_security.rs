@@ -22,7 +22,7 @@ async fn planned(context: &TableContext<'_>, wanted: &Wanted) -> Result<Fix, Dat
     Ok(match sql.is_empty() {
         false => Fix::Sql(by_owner(context, &sql.join(";\n"))),
         true => Fix::Advice(
-            "the policies of the vault are there already; look at the other policies of the table".to_owned(),
+            "the vault's policies exist already; check the other policies of the table".to_owned(),
         ),
     })
 }
@@ -54,10 +54,13 @@ pub(super) async fn off(
         return Ok(None);
     }
     let meaning = match access.users_reach {
-        true => "row level security is off, and ordinary users have rights on the table: each sees every row",
+        true => {
+            "row level security is off, and ordinary users have rights on the table: each user sees \
+                 every row"
+        }
         false => {
-            "row level security is off on a server whose API gives the tables to its users: one grant, and each \
-             sees every row"
+            "row level security is off on a server whose API exposes tables to users: after one grant \
+             each user sees every row"
         }
     };
     let mend = planned(context, &on()).await?;
@@ -76,12 +79,12 @@ pub(super) async fn not_forced(
     }
     // for a role that bypasses row level security the force changes nothing
     let (severity, rest) = match access.bypassing_me {
-        true => (Severity::Notice, ", and by its BYPASSRLS or superuser right too"),
+        true => (Severity::Notice, ". The role also bypasses policies by its BYPASSRLS or superuser right"),
         false => (Severity::Warning, ""),
     };
     let meaning = format!(
-        "row level security is not forced, and the application connects as {me}, who owns the table: the \
-         policies do not hold for it{rest}"
+        "row level security is not forced, and the application connects as {me}, which owns the table: \
+         the policies do not apply to it{rest}"
     );
     let mend = planned(context, &on().force_row_security()).await?;
     Ok(Some(Finding::new(finding_ids::ROW_SECURITY_NOT_FORCED, severity, context.object(), meaning, mend)))
@@ -96,19 +99,20 @@ pub(super) async fn hides_from_us(context: &TableContext<'_>) -> Result<Option<F
     let me = &context.definitions.server.role;
     let meaning = match table_is.hides_rows {
         true => format!(
-            "row level security may hide rows from {me}, as whom the vault connects: loads may miss them, and counting, \
-             rotating and destroying are refused"
+            "row level security may hide rows from {me}, the role of the vault: loads may miss them, and \
+             the vault refuses to count, rotate and destroy"
         ),
         false => format!(
-            "row level security may keep {me}, as whom the vault connects, from writing rows that it sees: stores fail, \
-             and rotating may be refused"
+            "row level security may prevent {me}, the role of the vault, from writing rows that it sees: \
+             stores fail, and the vault may refuse to rotate"
         ),
     };
     let restricts = context.definitions.policies.iter().any(|policy| !policy.permissive);
     let mend = match restricts {
         true => Fix::Advice(format!(
-            "a restrictive policy holds for {me}, or would as soon as it got a role that the policy is for: connect as \
-             a role with BYPASSRLS, or as the owner of the table where row level security is not forced"
+            "a restrictive policy applies to {me}, or would apply if {me} joined a role of the policy: \
+             connect as a role with BYPASSRLS, or as the owner of the table if row level security is not \
+             forced"
         )),
         false => planned(context, &on().service_role(me)).await?,
     };

@@ -97,7 +97,7 @@ impl ExaminedRows<'_> {
     pub(crate) fn of_how_many(&self) -> String {
         match self.is_exact {
             true => String::new(),
-            false => format!(" (of {} rows that were looked at)", self.counts.rows),
+            false => format!(" ({} rows checked)", self.counts.rows),
         }
     }
 }
@@ -348,7 +348,7 @@ fn opens(
     fields: &Fields,
 ) -> Result<(), RecordProblem> {
     let Some(owner) = owner else {
-        return Err(RecordProblem::Unreadable("its owner is not a valid one".to_owned()));
+        return Err(RecordProblem::Unreadable("its owner id is not valid".to_owned()));
     };
     let scope = Scope { namespace: fields.namespace, owner };
     match keyring.opener(record.key).and_then(|root| sealer::verify(record, scope, root, fields)) {
@@ -361,7 +361,7 @@ fn problem(kind: ErrorKind) -> RecordProblem {
     let reason = match kind {
         ErrorKind::Incomplete => return RecordProblem::Incomplete,
         ErrorKind::Unsealable => {
-            "under a key of this keyring, but altered, or sealed for another owner or field"
+            "the key is in this keyring, but the token was altered, or sealed for another owner or field"
         }
         ErrorKind::Malformed => "not the text of a record",
         _ => "not readable",

@@ -63,13 +63,13 @@ fn note_extent(rows: &ExaminedRows<'_>) {
         _ => String::new(),
     };
     note(match rows.is_exact {
-        true => format!("every row of {table} was looked at: {looked_at}"),
+        true => format!("every row of {table} was examined: {looked_at}"),
         false => format!(
-            "{looked_at}{estimate} rows of {table} were looked at; `retell-vault doctor --deep` looks at all"
+            "{looked_at}{estimate} rows of {table} were examined; `retell-vault doctor --deep` examines all"
         ),
     });
     if let (false, Some(proved)) = (rows.is_exact, proved(rows)) {
-        note(format!("a constraint proves of every row of {table} that only tokens are in {proved}"));
+        note(format!("a constraint proves that every row of {table} holds only tokens in {proved}"));
     }
 }
 
@@ -92,7 +92,7 @@ fn note_not_looked_at(context: &TableContext<'_>, columns: &WatchedColumns) {
     let looked_at: Vec<&str> = columns.watched.iter().map(|watched| watched.column.as_str()).collect();
     let not_looked_at = not_looked_at(context.layout, &context.snapshot.text_columns, &looked_at);
     if !not_looked_at.is_empty() {
-        context.host.note(format!("values were not looked at in {}", not_looked_at.join(", ")));
+        context.host.note(format!("values were not examined in {}", not_looked_at.join(", ")));
     }
 }
 
@@ -115,8 +115,8 @@ async fn some_rows(
 }
 
 fn too_slow(context: &TableContext<'_>) -> Error {
-    let message = format!("the server takes too long to give rows of {}", context.postgres.table_name());
-    Error::new(ErrorKind::Busy, message).with_hint("look when it is less busy, or with --deep")
+    let message = format!("the server took too long to return rows of {}", context.postgres.table_name());
+    Error::new(ErrorKind::Busy, message).with_hint("try again when the server is less busy, or with --deep")
 }
 
 /// From the server's estimates of rows, -1 for none, and bytes.
