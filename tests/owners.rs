@@ -254,7 +254,7 @@ async fn a_generated_owner_column() {
     let verification = vault.schema().verify(Profile::Credentials).await.unwrap();
     assert!(verification.is_good(), "{verification:#?}");
     let tried = verification.checks.iter().find(|check| check.what.starts_with("store of a new"));
-    assert!(tried.is_some_and(|check| check.to_string().contains("the application makes the rows")));
+    assert!(tried.is_some_and(|check| check.to_string().contains("the application creates the rows")));
 
     let create = Layout::new().rows(Rows::Create);
     let error = hosts.host(1, &db.url).layout(create).build().await.unwrap_err();

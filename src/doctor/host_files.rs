@@ -85,8 +85,7 @@ async fn waiting(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findin
     let losers = (
         Severity::Notice,
         finding_ids::KEPT_RECORDS,
-        "were superseded by newer ones and are kept for 90 \
-                                                       days",
+        "were superseded by newer ones and are kept for 90 days",
     );
     let replaced = (
         Severity::Notice,

@@ -139,8 +139,7 @@ fn finding(context: &TableContext<'_>, step: &Step) -> Finding {
         "owner" if name == "duplicates" => (
             Severity::Warning,
             finding_ids::DUPLICATE_OWNERS,
-            "every write goes to all rows of the owner, and loads read the newest; the SQL copies the \
-             others to another table and deletes them",
+            "every write goes to all rows of the owner, and loads read the newest",
         ),
         "owner" => (
             Severity::Warning,
@@ -150,14 +149,21 @@ fn finding(context: &TableContext<'_>, step: &Step) -> Finding {
         "guard" => (
             Severity::Warning,
             finding_ids::COLUMN_UNGUARDED,
-            "other code can store plaintext secrets here, and readers would assume that they are encrypted",
+            "the database does not guarantee that this column holds only tokens: other code can store plaintext secrets \
+             here, and readers would assume that they are encrypted",
         ),
-        "values" => {
-            (Severity::Notice, finding_ids::STATUS_UNCHECKED, "other code can store an unknown status")
-        }
+        "values" => (
+            Severity::Notice,
+            finding_ids::STATUS_UNCHECKED,
+            "the database does not restrict this column to known values: other code can store an unknown status",
+        ),
         _ => (Severity::Warning, finding_ids::SCHEMA_DIFFERS, "the schema is not what the vault needs"),
     };
-    let meaning = format!("{}; {danger}", step.reason);
+    // the reason of such a step describes the step, not the problem
+    let meaning = match noun {
+        "guard" | "values" => danger.to_owned(),
+        _ => format!("{}; {danger}", step.reason),
+    };
     Finding::new(id, severity, step.object.clone(), meaning, Fix::Sql(String::new()))
 }
 

@@ -112,7 +112,7 @@ impl Placement {
         self.shared().is_none()
     }
 
-    /// The slot of what has no column of its own.
+    /// The slot of every value without a column of its own.
     fn shared(&self) -> Option<usize> {
         self.json.or(self.packing)
     }

@@ -23,7 +23,7 @@ pub(super) async fn apply(
     listener: Listener<'_>,
 ) -> Result<Applied, DatabaseError> {
     if given.layout != *postgres.layout() {
-        let message = format!("the plan is not for this vault: it was made for {}", given.table);
+        let message = format!("the plan is for {}, which is not the table of this vault", given.table);
         return Err(Error::new(ErrorKind::InvalidInput, message).into());
     }
     may_apply(given, options)?;
@@ -52,9 +52,10 @@ fn may_apply(plan: &SchemaPlan, options: &ApplyOptions) -> Result<(), Error> {
 }
 
 pub(super) fn rewrites(step: &Step) -> Error {
-    let message = format!("step {} rewrites the table, which nobody can read or write meanwhile", step.id);
+    let message =
+        format!("step {} rewrites the table and blocks all reads and writes of it meanwhile", step.id);
     Error::new(ErrorKind::Schema, message)
-        .with_hint("choose a quiet time, then allow it with allow_rewrite (`--allow-rewrite`)")
+        .with_hint("choose a quiet time, then allow the rewrite with allow_rewrite (`--allow-rewrite`)")
 }
 
 struct ApplyRun<'a> {
@@ -87,8 +88,8 @@ impl ApplyRun<'_> {
         match self.left(&plan) {
             None => Ok(()),
             Some(step) => {
-                let message = format!("step {} was applied and is still needed", step.id);
-                let hint = "look whether another process or an event trigger changes the schema too";
+                let message = format!("step {} was applied but is still needed", step.id);
+                let hint = "check whether another process or an event trigger also changes the schema";
                 Err(Error::new(ErrorKind::Schema, message).with_hint(hint).into())
             }
         }
@@ -178,9 +179,9 @@ impl ApplyRun<'_> {
 
     fn within(&self, step: &Step, fault: DatabaseError) -> DatabaseError {
         let before = match self.applied.steps.len() {
-            0 => "nothing was done before it".to_owned(),
-            1 => "the step before it is applied and recorded".to_owned(),
-            many => format!("the {many} steps before it are applied and recorded"),
+            0 => "no step was applied before it".to_owned(),
+            1 => "the step before it was applied and recorded".to_owned(),
+            many => format!("the {many} steps before it were applied and recorded"),
         };
         let error = fault.error.about(format_args!("step {} ({before})", step.id));
         DatabaseError::new(fault.outcome, error)
@@ -215,21 +216,41 @@ fn is_same(one: &Step, other: &Step) -> bool {
 fn explain(refusal: Refusal) -> DatabaseError {
     let Refusal { code, fault } = refusal;
     let error = match code.as_str() {
-        "23505" => Error::new(ErrorKind::Schema, "owners have several rows, so none can be the only one")
-            .with_hint(
-                "let the plan move all but the newest aside with remove_duplicates (`--remove-duplicates`)",
-            ),
-        PLANTED => Error::new(ErrorKind::Schema, "a function or table of the name that it needs belongs to another role")
-            .with_hint(HINT),
-        "0A000" | "42883" => Error::new(ErrorKind::Schema, "something uses the column as it is, and stands in the way")
-            .with_hint("drop the views, rules, policies, indexes, constraints and generated columns that use it, and make them again afterwards"),
-        "42809" => Error::new(ErrorKind::Schema, "the table is a partition or has a type, so it gets no columns of its own")
-            .with_hint("name the partitioned table, or alter the type yourself"),
-        "42501" => fault.error.about("the role lacks a right for it"),
+        "23505" => Error::new(
+            ErrorKind::Schema,
+            "some owners have several rows, so the owner cannot be \
+                                                  unique",
+        )
+        .with_hint(
+            "plan with remove_duplicates (`--remove-duplicates`) to move all but the newest row of \
+                 each owner to another table",
+        ),
+        PLANTED => Error::new(
+            ErrorKind::Schema,
+            "it needs a function or table whose name belongs to \
+                                                  another role",
+        )
+        .with_hint(HINT),
+        "0A000" | "42883" => Error::new(
+            ErrorKind::Schema,
+            "another object depends on the column, so it \
+            cannot be changed",
+        )
+        .with_hint(
+            "drop the views, rules, policies, indexes, constraints and generated columns that \
+                        use it, and create them again afterwards",
+        ),
+        "42809" => Error::new(
+            ErrorKind::Schema,
+            "the table is a partition or a typed table, so it \
+                                                  cannot have columns of its own",
+        )
+        .with_hint("name the partitioned table, or alter the type yourself"),
+        "42501" => fault.error.about("the role lacks a right that the step needs"),
         _ if fault.outcome == Outcome::Ambiguous => {
-            let message = "the connection was lost, so it may have been applied or not";
+            let message = "the connection was lost; the step may have been applied";
             Error::new(ErrorKind::OutcomeUnknown, message)
-                .with_hint("plan and apply again: that goes on where this ended")
+                .with_hint("plan and apply again: the new run continues where this one ended")
         }
         _ => fault.error,
     };

@@ -68,7 +68,7 @@ impl Checks {
     }
 
     pub(super) fn skip(&mut self, what: impl Into<String>, reason: impl fmt::Display) {
-        let outcome = CheckOutcome::Skipped(format!("not exercised: {reason}"));
+        let outcome = CheckOutcome::Skipped(format!("not tested: {reason}"));
         self.0.push(Check { what: what.into(), outcome });
     }
 

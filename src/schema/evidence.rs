@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_millis(700);
 /// What a bounded look at the rows found.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Evidence {
-    /// Columns made for tokens in which text that is no token was seen, and those of fields with a list of
+    /// Columns made for tokens in which text that is not a token was seen, and those of fields with a list of
     /// values that hold something else.
     pub(crate) foreign: Vec<String>,
     /// Whether every row was looked at for that, or only a sample.

@@ -15,8 +15,9 @@ use crate::schema::step::{LockLevel, Step};
 const UNORDERED: [&str; 11] =
     ["json", "jsonb", "xml", "point", "line", "lseg", "box", "path", "polygon", "circle", "bytea"];
 
-const NONE_ON_CIPHERTEXT: &str = "columns made for tokens get no index: every sealing of the same value gives \
-    another text, so nothing could be looked up there, and every write would pay for it";
+const NONE_ON_CIPHERTEXT: &str = "columns for tokens get no index: sealing the same value twice gives \
+                                  different text, so no query could use the index, and every write would \
+                                  pay for it";
 
 /// An index that is ours to build.
 pub(super) struct WantedIndex {
@@ -62,8 +63,8 @@ impl WantedIndex {
         let is_it = |index: &Index| index.name == self.name;
         if input.definitions.ours.contains(&self.name) && !input.table.indexes.iter().any(is_it) {
             let object = format!("index {}.{}", input.layout.schema, self.name);
-            let reason = "the name belongs to something that is no index of this table";
-            draft.block(object, reason, "rename or drop that");
+            let reason = "the name belongs to another object, which is not an index of this table";
+            draft.block(object, reason, "rename or drop that object");
         } else {
             draft.steps.push(self.step(input, id, reason));
         }
@@ -165,14 +166,14 @@ fn wanted(input: &PlanInput<'_>) -> Vec<(WantedIndex, String)> {
     let lookups = ["department", "phone"].into_iter().chain(words);
     let lookups = lookups.filter(|column| is_ordered(input, column));
     let lookups = lookups
-        .map(|column| (index(input, column, "btree", &[column]), format!("rows are looked up by {column}")));
+        .map(|column| (index(input, column, "btree", &[column]), format!("speeds up lookups by {column}")));
 
     let objects = layout.fields.plain().filter(|(_, spec)| spec.kind == ValueKind::Object);
     let objects = objects.filter_map(|(field, _)| input.plain_column(field));
     let documents = ["metadata", "preferences"].into_iter().chain(objects);
     let documents = documents.filter(|column| has_type(input, column, "jsonb"));
     let documents = documents.map(|column| {
-        (index(input, column, "gin", &[column]), format!("rows are looked up by what {column} contains"))
+        (index(input, column, "gin", &[column]), format!("speeds up lookups by the contents of {column}"))
     });
 
     let all = lookups.chain(documents).chain(active(input)).chain(configured(input, status));
@@ -188,10 +189,10 @@ fn active(input: &PlanInput<'_>) -> Vec<(WantedIndex, String)> {
     let mut all = Vec::new();
     if is_ordered(input, "department") {
         let both = index(input, "is_active_department", "btree", &["is_active", "department"]);
-        all.push((both, "the active users of a department are listed".to_owned()));
+        all.push((both, "speeds up listing the active users of a department".to_owned()));
     }
     let predicate = Predicate { column: "is_active".to_owned(), sql: "is_active".to_owned() };
-    all.push((partial(input, "active_users", predicate), "active users are listed".to_owned()));
+    all.push((partial(input, "active_users", predicate), "speeds up listing active users".to_owned()));
     all
 }
 
@@ -207,7 +208,7 @@ fn configured(input: &PlanInput<'_>, status: Option<&str>) -> Option<(WantedInde
     let status = status.filter(|status| is_text(input, status))?;
     let sql = format!("{} IN ('configured', 'active')", quote(status));
     let predicate = Predicate { column: status.to_owned(), sql };
-    Some((partial(input, "configured_users", predicate), "configured users are listed".to_owned()))
+    Some((partial(input, "configured_users", predicate), "speeds up listing configured users".to_owned()))
 }
 
 fn partial(input: &PlanInput<'_>, purpose: &str, predicate: Predicate) -> WantedIndex {

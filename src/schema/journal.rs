@@ -132,7 +132,7 @@ fn entry(row: &sqlx::postgres::PgRow, layout: &Layout) -> sqlx::Result<JournalEn
     let reversal = Step {
         object: format!("{} of {}", id.replacen('.', " ", 1), layout.table_name()),
         id,
-        reason: "it is taken back".to_owned(),
+        reason: "it is rolled back".to_owned(),
         sql: row.try_get("undo")?,
         undo: Vec::new(),
         lock: LockLevel::AccessExclusive,

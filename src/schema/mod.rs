@@ -81,7 +81,7 @@ impl Schema {
     }
 
     /// Reads the schema again, and tries it: a configuration of a test owner is stored, loaded, stored again
-    /// and deleted, exactly as the vault does it, and text that is no token is offered to every column made for
+    /// and deleted, exactly as the vault does it, and text that is not a token is offered to every column made for
     /// tokens. All that happens in one transaction that is rolled back, over a connection of its own; the owner is
     /// a random UUID that no row has.
     ///
@@ -116,8 +116,8 @@ impl Schema {
 
     fn postgres(&self) -> Result<&Postgres> {
         self.core.postgres.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Configuration, "no database is named, so there is no schema")
-                .with_hint("give the vault a database (`--database-url`)")
+            Error::new(ErrorKind::Configuration, "you named no database, so there is no schema")
+                .with_hint("name the database (`--database-url`)")
         })
     }
 }

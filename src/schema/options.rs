@@ -96,7 +96,7 @@ pub enum SchemaEvent<'a> {
     Begins(&'a Step),
     /// The lock of a step was not free in time; it is tried again.
     Locked(&'a Step),
-    /// A step took its other form, since the table holds text that is no token.
+    /// A step took its other form, since the table holds text that is not a token.
     Instead(&'a Step),
     /// A step was applied.
     Applied(&'a Step),

@@ -17,8 +17,9 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     }
     if let Some(key) = foreign_partition_key(input) {
         draft.notes.push(format!(
-            "no unique constraint on the owner is possible: {} is partitioned by {key}, which it would have to contain; \
-             the vault works without, creating rows under a lock of their owner",
+            "no unique constraint on the owner is possible, because {} is partitioned by {key}, which \
+             the constraint would have to contain; without one, the vault creates each row under a lock \
+             for its owner",
             input.layout.table_name()
         ));
         return;
@@ -31,11 +32,12 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
         Some(false) => {}
         _ if input.wanted.remove_duplicates => draft.steps.push(remove_duplicates(input, &index)),
         _ => draft.notes.push(format!(
-            "whether owners have several rows in {} was not found out; building the unique index shows it",
+            "it is not known whether owners have several rows in {}; if they do, building the unique \
+             index fails",
             input.layout.table_name()
         )),
     }
-    let reason = "no usable unique constraint keeps an owner from having two rows";
+    let reason = "no usable unique constraint prevents a second row for an owner";
     index.draft(input, "owner.unique".to_owned(), reason.to_owned(), draft);
 }
 
@@ -45,7 +47,7 @@ fn is_blocked(input: &PlanInput<'_>, draft: &mut PlanDraft) -> bool {
         if nulls_count(input.layout, input.table) && input.definitions.server.version < POSTGRES_15 {
             let tenant = input.layout.tenant_column.as_deref().unwrap_or_default();
             (
-                format!("{tenant} may be NULL, and before Postgres 15 no unique constraint sees that"),
+                format!("{tenant} may be NULL, and before Postgres 15 no unique constraint covers NULL"),
                 format!("run `ALTER TABLE {} ALTER COLUMN {} SET NOT NULL`", input.relation(), quote(tenant)),
             )
         } else {
@@ -64,14 +66,16 @@ fn duplicates_stand(input: &PlanInput<'_>) -> Option<(String, String)> {
         (_, Some(false)) => None,
         (false, Some(true)) => Some((
             "owners have several rows".to_owned(),
-            "all but the newest row of each can be moved to a table beside (`--remove-duplicates`, `Wanted::remove_duplicates`)".to_owned(),
+            "plan with `--remove-duplicates` (`Wanted::remove_duplicates`) to move all but the newest \
+             row of each owner to another table".to_owned(),
         )),
         (true, _) if input.evidence.rows_differ == Some(true) => Some((
-            "owners have several rows that differ in columns of the application".to_owned(),
-            "these are no duplicates: tell them apart in the layout (`where`), or make one of them yourself".to_owned(),
+            "some owners have several rows that differ in columns of the application".to_owned(),
+            "these rows are not duplicates: distinguish them in the layout (`where`), or merge them \
+             yourself".to_owned(),
         )),
         (true, _) if !cascades.is_empty() => Some((
-            format!("owners may have several rows, and removing one would change rows of {}", cascades.join(", ")),
+            format!("some owners may have several rows, and deleting one would change rows of {}", cascades.join(", ")),
             "remove the rows yourself, or drop ON DELETE CASCADE, SET NULL or SET DEFAULT from the foreign keys".to_owned(),
         )),
         _ => None,
@@ -105,7 +109,7 @@ fn remove_duplicates(input: &PlanInput<'_>, index: &WantedIndex) -> Step {
     let (relation, beside) = (input.relation(), beside(input));
     let known = match input.evidence.duplicates {
         Some(_) => "owners have several rows",
-        None => "owners may have several rows, which was not found out in the time that there is",
+        None => "some owners may have several rows, which the time limit did not allow to check",
     };
     let columns = columns(input).join(", ");
     let removed = format!(
@@ -129,7 +133,7 @@ fn remove_duplicates(input: &PlanInput<'_>, index: &WantedIndex) -> Step {
     Step {
         id: "owner.duplicates".to_owned(),
         object: format!("rows of {}", input.layout.table_name()),
-        reason: format!("{known}: all but the newest of each go to a table beside"),
+        reason: format!("{known}: moves all but the newest row of each owner to another table"),
         sql: reach_all(sql.into_iter().chain(lock_down_sql(&beside)).chain([removed]).collect()),
         undo: reach_all(vec![all_of(&restored, &beside), format!("DROP TABLE {beside}")]),
         lock: if forced { LockLevel::AccessExclusive } else { LockLevel::ShareRowExclusive },
@@ -146,7 +150,7 @@ fn unless_different(input: &PlanInput<'_>) -> String {
     let body = format!(
         "BEGIN IF {} THEN RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = {}; END IF; END",
         rows_differ(input.layout, input.table),
-        literal("rows of one owner differ in columns of the application: they are no duplicates")
+        literal("rows of one owner differ in columns of the application, so they are not duplicates")
     );
     format!("DO {}", literal(&body))
 }
@@ -159,7 +163,7 @@ fn all_of(restored: &str, beside: &str) -> String {
          IF n <> (SELECT pg_catalog.count(*) FROM {beside}) THEN \
          RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = {}; END IF; END",
         literal(restored),
-        literal(&format!("a trigger or rule keeps rows of {beside} from coming back"))
+        literal(&format!("a trigger or rule prevents rows of {beside} from being restored"))
     );
     format!("DO {}", literal(&body))
 }

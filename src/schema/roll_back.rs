@@ -60,7 +60,8 @@ impl RollBackRun<'_> {
         }
         let rows = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
         Err(Error::new(ErrorKind::Schema, format!("{} holds data in {rows}", step.object)).with_hint(
-            "to drop it after a copy to a table beside, allow it with allow_data_loss (`--allow-data-loss`)",
+            "to copy the data to another table and drop it, allow that with allow_data_loss \
+             (`--allow-data-loss`)",
         ))
     }
 
@@ -117,28 +118,28 @@ impl RollBackRun<'_> {
         let error = match code.as_str() {
             "09000" => Error::new(
                 ErrorKind::Schema,
-                "a trigger or rule of the table keeps rows from coming back",
+                "a trigger or rule of the table prevents rows from being restored",
             )
             .with_hint(
                 "switch it off (`ALTER TABLE … DISABLE TRIGGER …`), roll back again, and switch it on",
             ),
             "42703" | "42704" | "42P01" | "42883" => {
-                Error::new(ErrorKind::Schema, "what the step made was removed or renamed by others")
-                    .with_hint("apply the plan again, which makes it anew, then roll back")
+                Error::new(ErrorKind::Schema, "the object that the step created was removed or renamed")
+                    .with_hint("apply the plan again, which creates it again, then roll back")
             }
             _ if fault.outcome == Outcome::Ambiguous => {
-                let message = "the connection was lost, so it may have been taken back or not";
+                let message = "the connection was lost; the step may have been rolled back";
                 Error::new(ErrorKind::OutcomeUnknown, message)
-                    .with_hint("roll back again: that goes on where this ended")
+                    .with_hint("roll back again: the new run continues where this one ended")
             }
             _ => fault.error,
         };
         let before = match self.undone.steps.len() {
-            0 => "nothing was taken back before it".to_owned(),
-            1 => "the step after it is taken back".to_owned(),
-            many => format!("the {many} steps after it are taken back"),
+            0 => "no step was rolled back before it".to_owned(),
+            1 => "the step after it was rolled back".to_owned(),
+            many => format!("the {many} steps after it were rolled back"),
         };
-        error.about(format_args!("taking back step {} ({before})", step.id))
+        error.about(format_args!("rolling back step {} ({before})", step.id))
     }
 
     async fn undo(&mut self, entry: &JournalEntry) -> Result<(), Refusal> {

@@ -45,7 +45,7 @@ const STORE: &str = "store of a new test owner";
 const STORE_AGAIN: &str = "store with every field over it";
 const LOAD: &str = "load";
 const DELETE: &str = "delete";
-const CLEAN: &str = "nothing of the test owner stays";
+const CLEAN: &str = "no row of the test owner remains";
 
 /// Tries everything, and takes it back.
 pub(super) async fn run(
@@ -69,7 +69,7 @@ pub(super) async fn run(
     }
     let table = plan.some_table(postgres.layout())?;
     if table.rows == Rows::Existing {
-        checks.skip(STORE, "the application makes the rows of this table, and none of them is touched");
+        checks.skip(STORE, "the application creates the rows of this table, and verify does not change them");
         return Ok(());
     }
     let owner = test_owner(postgres.layout(), table)?;
@@ -166,7 +166,7 @@ impl RoundTrip<'_> {
     async fn is_free(&mut self) -> Result<bool, DatabaseError> {
         match self.attempt(self.postgres.read_query(&self.plan, &self.owner)?).await? {
             Ok(rows) if rows.is_empty() => return Ok(true),
-            Ok(_) => self.checks.skip(STORE, "the test owner has a row already"),
+            Ok(_) => self.checks.skip(STORE, "the test owner already has a row"),
             Err(refusal) => self.checks.fail(LOAD, refusal.fault.error),
         }
         Ok(false)
@@ -176,7 +176,8 @@ impl RoundTrip<'_> {
         let record = self.seal(values)?;
         let written = Written { record: &record, vouched: None, only: None };
         let insert = self.postgres.insert_query(&self.plan, &self.owner, written)?;
-        let problem = "no row was made: a trigger drops it, or one that this role cannot see is in the way";
+        let problem = "no row was created: a trigger dropped it, or it conflicts with a row that this \
+                       role cannot see";
         self.writes(STORE, insert, problem).await
     }
 
@@ -186,14 +187,13 @@ impl RoundTrip<'_> {
         let rows = self.attempt(self.postgres.read_query(&self.plan, &self.owner)?).await?;
         let found = read_rows(&self.plan, &rows.unwrap_or_default())?.rows;
         let Some(row) = found.first() else {
-            self.checks.fail(what, "the row that was made cannot be read");
+            self.checks.fail(what, "the new row cannot be read");
             return Ok(false);
         };
         let vouched = vouched(self.core, &self.plan, &self.owner, &found);
         let written = Written { record: &record, vouched: Some(&vouched), only: None };
         let replace = self.postgres.replace_query(&self.plan, &self.owner, written, row)?;
-        self.writes(what, replace, "the row is there, but a policy or a trigger keeps it from being written")
-            .await
+        self.writes(what, replace, "the row exists, but a policy or a trigger prevents writes to it").await
     }
 
     fn seal(&mut self, values: &Values) -> Result<Record> {
@@ -217,7 +217,7 @@ impl RoundTrip<'_> {
             }
             Err(refusal) if is_of_the_application(&refusal) => {
                 let error = refusal.fault.error;
-                self.checks.skip(what, format!("the application's own rules refuse the row: {error}"));
+                self.checks.skip(what, format!("the application's own constraints refuse the row: {error}"));
             }
             Err(refusal) => self.checks.fail(what, refusal.fault.error),
         }
@@ -239,7 +239,7 @@ impl RoundTrip<'_> {
             Ok(opened) if opened.values.as_ref() == expected && opened.ignored.is_empty() => {
                 self.checks.pass(what);
             }
-            Ok(_) => self.checks.fail(what, "what is read is not what was stored: something changes it"),
+            Ok(_) => self.checks.fail(what, "the value read is not the value stored: other code changes it"),
             Err(error) => self.checks.fail(what, error),
         }
         Ok(())
@@ -248,11 +248,11 @@ impl RoundTrip<'_> {
     async fn refuses_plaintext(&mut self) -> Result<(), DatabaseError> {
         let columns: Vec<_> = self.plan.placement.slots.iter().map(|slot| slot.column.clone()).collect();
         for (at, column) in columns.iter().enumerate() {
-            let what = format!("column {column} refuses text that is no token");
+            let what = format!("column {column} refuses text that is not a token");
             let forge = self.postgres.forge_query(&self.plan, &self.owner, at, NO_TOKEN)?;
             match self.attempt(forge).await? {
                 Ok(rows) if rows.is_empty() => self.checks.skip(what, "the row cannot be written"),
-                Ok(_) => self.checks.fail(what, "it takes it"),
+                Ok(_) => self.checks.fail(what, "it accepts such text"),
                 Err(refusal) if is_a_rule(&refusal) => self.checks.pass(what),
                 Err(refusal) => self.checks.fail(what, refusal.fault.error),
             }

@@ -19,7 +19,8 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     let (table, services) = (input.layout.table_name(), &input.wanted.service_roles);
     if let Some(others) = &input.definitions.server.others_auth_uid {
         draft.notes.push(format!(
-            "{others}, who has not the rights of the table's owner, is not relied on: no policy asks it"
+            "{others}, a role without the rights of the table's owner, is not trusted: no policy calls \
+             the function"
         ));
     }
     match input.wanted.row_security {
@@ -29,11 +30,11 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
         RowSecurity::Auto if input.wanted.force || there.is_ours() => there.draft(draft),
         RowSecurity::Auto if input.definitions.relation.row_security => draft
             .notes
-            .push(format!("{table} has row level security with policies of its own, which stay as they are")),
+            .push(format!("{table} has row level security with other policies, which stay unchanged")),
         RowSecurity::Auto if input.definitions.server.auth_uid => there.draft(draft),
         RowSecurity::Auto if services.is_empty() => {}
         RowSecurity::Auto => draft.notes.push(format!(
-            "{table} has no row level security, so {} needs no policy; `--row-security on` switches it on",
+            "{table} does not use row level security, so {} needs no policy; `--row-security on` enables it",
             services.join(", ")
         )),
     }
@@ -44,7 +45,7 @@ fn is_blocked(input: &PlanInput<'_>, draft: &mut PlanDraft) -> bool {
     let before = draft.blocked.len();
     for role in &input.wanted.service_roles {
         let reason = match role.as_str() {
-            users if USERS.contains(&users) => "it stands for users, and a service role sees every row",
+            users if USERS.contains(&users) => "it is a role of users, but a service role sees every row",
             other if !input.definitions.server.role_names.iter().any(|there| there == other) => {
                 "it does not exist"
             }
@@ -53,7 +54,7 @@ fn is_blocked(input: &PlanInput<'_>, draft: &mut PlanDraft) -> bool {
         draft.block(
             format!("role {role}"),
             reason,
-            "name the role of a service (`--service-role`, case matters)",
+            "name the role of a service with `--service-role` (case matters)",
         );
     }
     draft.blocked.len() > before
@@ -135,8 +136,8 @@ impl<'a> ExistingPolicies<'a> {
 
     fn reason(&self) -> String {
         match self.input.definitions.relation.row_security {
-            false => "whoever may read the table sees the rows of all users",
-            true => "its policies are not as they should be",
+            false => "every role that may read the table sees the rows of all users",
+            true => "its policies differ from those that the vault needs",
         }
         .to_owned()
     }

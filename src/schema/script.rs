@@ -45,20 +45,19 @@ fn header(plan: &SchemaPlan) -> String {
     let profile = plan.wanted.profile().as_str();
     let mut lines = vec![
         format!("retell-vault: the schema of {}, profile {profile}.", plan.table),
-        "Can be run twice: what is there is left alone. Run it as the owner of the table, or as a role that may act as it.".to_owned(),
+        "You can run it twice: it does not change what exists. Run it as the owner of the table, or as a \
+         role that may act as the owner."
+            .to_owned(),
     ];
     if plan.steps.iter().any(|step| step.concurrent) {
         lines.push("Writes to the table wait while an index is built.".to_owned());
     }
-    lines.extend(
-        plan.steps
-            .iter()
-            .filter(|step| step.rewrites)
-            .map(|step| format!("{} rewrites the table: nobody reads or writes it meanwhile.", step.id)),
-    );
+    lines.extend(plan.steps.iter().filter(|step| step.rewrites).map(|step| {
+        format!("{} rewrites the table and blocks all reads and writes of it meanwhile.", step.id)
+    }));
     lines.extend(
         plan.blocked.iter().map(|blocked| {
-            format!("Left as it is: {}: {} ({}).", blocked.object, blocked.reason, blocked.hint)
+            format!("Not changed: {}: {} ({}).", blocked.object, blocked.reason, blocked.hint)
         }),
     );
     lines.extend(plan.notes.iter().map(|note| format!("Note: {note}.")));
@@ -75,7 +74,7 @@ fn journal(plan: &SchemaPlan) -> String {
     let statements = statements.iter().map(|sql| format!("EXECUTE {};", dollars(sql)));
     let statements: Vec<String> = [refuse_others(plan)].into_iter().chain(statements).collect();
     format!(
-        "-- What is done is recorded, so that `schema rollback` can take it back.\n{}",
+        "-- Every step is recorded, so that `schema rollback` can undo it.\n{}",
         transaction(plan, &statements.join("\n"))
     )
 }

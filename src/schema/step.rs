@@ -60,7 +60,7 @@ pub struct Step {
     pub rewrites: bool,
     /// Whether its statements run one by one outside of a transaction, as `CREATE INDEX CONCURRENTLY` must.
     pub concurrent: bool,
-    /// What is done instead where the table holds text that is no token.
+    /// What is done instead where the table holds text that is not a token.
     pub instead: Option<Box<Instead>>,
     /// A condition in SQL that holds once the step was applied.
     pub(crate) done_if: String,

@@ -150,7 +150,7 @@ impl<'a> StepRunner<'a> {
         let holders: String = self.direct.value(&sql).await?;
         let message = format!("the lock is held by {holders}");
         let error = Error::new(ErrorKind::Busy, message).with_hint(
-            "wait for that transaction to end, or end it with pg_terminate_backend, then try again",
+            "wait for that transaction to end, or end it with pg_terminate_backend; then try again",
         );
         Ok(error.into())
     }
@@ -182,20 +182,23 @@ fn has_rights(
     let lacks = match journal {
         Some((owner, false)) if definitions.relation.owned => {
             let message = format!(
-                "role {role} may not use the journal {}, which {owner} owns",
+                "role {role} may not use the journal {}, which belongs to {owner}",
                 journal::relation(layout)
             );
-            let hint = "connect as its owner; if that is none of the owners of the table, nobody should run what it says: drop it";
+            let hint = "connect as its owner; if that role never owned the table, do not trust the \
+                        journal: drop it";
             return Err(Error::new(ErrorKind::AccessDenied, message).with_hint(hint));
         }
         _ if !definitions.relation.owned => {
-            format!("does not own table {}, {owner} does", layout.table_name())
+            format!("does not own table {}, which belongs to {owner}", layout.table_name())
         }
-        _ if !definitions.relation.can_create => format!("may create nothing in schema {}", layout.schema),
+        _ if !definitions.relation.can_create => {
+            format!("may not create objects in schema {}", layout.schema)
+        }
         _ => return Ok(()),
     };
     Err(Error::new(ErrorKind::AccessDenied, format!("role {role} {lacks}"))
-        .with_hint("connect as the owner of the table, with the right to create in its schema"))
+        .with_hint("connect as the owner of the table, with the right to create objects in its schema"))
 }
 
 /// Takes the lock of the layout's schema for as long as the session lives. It is one for all tables of a
@@ -243,6 +246,6 @@ async fn locked_by(direct: &mut Direct, layout: &Layout, key: i64) -> Result<Err
            AND (classid::int8 << 32 | objid::int8) = {key}"
     );
     let holder: String = direct.value(&sql).await?;
-    let message = format!("another run is changing schema {} ({holder})", layout.schema);
-    Ok(Error::new(ErrorKind::Busy, message).with_hint("wait until it has ended, then try again"))
+    let message = format!("another process is changing schema {} ({holder})", layout.schema);
+    Ok(Error::new(ErrorKind::Busy, message).with_hint("wait until it ends, then try again"))
 }

@@ -26,7 +26,7 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     match kind.starts_with("timestamp") && !generated {
         true => draft.steps.push(step(input)),
         false => draft.notes.push(format!(
-            "updated_at of {} is no plain time stamp, so no trigger keeps it up to date",
+            "updated_at of {} is not a plain timestamp, so no trigger keeps it up to date",
             input.layout.table_name()
         )),
     }
@@ -62,7 +62,7 @@ fn step(input: &PlanInput<'_>) -> Step {
     Step {
         id: "updated_at".to_owned(),
         object: format!("trigger {NAME} of {}", input.layout.table_name()),
-        reason: "nothing keeps updated_at up to date".to_owned(),
+        reason: "no trigger keeps updated_at up to date".to_owned(),
         sql,
         undo,
         lock: LockLevel::ShareRowExclusive,
@@ -92,7 +92,7 @@ fn create_trigger(input: &PlanInput<'_>) -> String {
     )
 }
 
-/// How the function is made, unless it is there, and how it is taken back.
+/// How the function is made, unless it is there, and how it is rolled back.
 fn function(input: &PlanInput<'_>) -> (Vec<String>, String) {
     let name = in_schema(input.layout, NAME);
     let functions = &input.definitions.functions;

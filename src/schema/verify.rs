@@ -43,13 +43,13 @@ pub(super) async fn verify(
 /// Whoever plans again finds nothing to do.
 fn plan_is_empty(plan: &SchemaPlan, checks: &mut Checks) {
     for step in &plan.steps {
-        checks.fail(&step.object, format!("step {} is left to do: {}", step.id, step.reason));
+        checks.fail(&step.object, format!("step {} is not applied: {}", step.id, step.reason));
     }
     for blocked in &plan.blocked {
         checks.fail(&blocked.object, &blocked.reason);
     }
     if plan.is_empty() {
-        checks.pass("nothing is left to do");
+        checks.pass("every step is applied");
     }
 }
 
@@ -70,7 +70,7 @@ impl ExistingObjects<'_> {
         };
         for constraint in self.definitions.constraints.iter().filter(|constraint| of_ours(&constraint.name)) {
             let what = format!("constraint {}", constraint.name);
-            look(what, constraint.validated, "it is not validated: rows from before it may break it");
+            look(what, constraint.validated, "it is not validated: older rows may violate it");
         }
         for index in self.table.indexes.iter().filter(|index| of_ours(&index.name)) {
             look(format!("index {}", index.name), index.valid, "it is not valid, so it is not used");
@@ -90,7 +90,7 @@ impl ExistingObjects<'_> {
                 }
             }
             Some((owner, false)) => {
-                checks.skip("what the journal records", format!("the journal belongs to role {owner}"));
+                checks.skip("objects in the journal", format!("the journal belongs to role {owner}"));
             }
         }
         Ok(())
@@ -101,7 +101,7 @@ impl ExistingObjects<'_> {
         match self.holds(id) {
             Some(true) => checks.pass(format!("recorded step {id}")),
             Some(false) => {
-                checks.fail(format!("recorded step {id}"), "what it made has been removed since");
+                checks.fail(format!("recorded step {id}"), "the object that it created was removed");
             }
             // it made nothing that stays
             None => {}

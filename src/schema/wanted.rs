@@ -33,7 +33,7 @@ impl FromStr for Profile {
         let found =
             [Self::Credentials, Self::FullProfile].into_iter().find(|profile| profile.as_str() == text);
         found.ok_or_else(|| {
-            Error::new(ErrorKind::InvalidInput, "there is no such schema profile")
+            Error::new(ErrorKind::InvalidInput, "unknown schema profile")
                 .with_hint("the profiles are `credentials` and `full-profile`")
         })
     }

@@ -301,7 +301,7 @@ impl<'a> Write<'a> {
         self.seen = self.seen.max(newest.map(|newest| newest.version));
         self.base = newest.map_or(Base::NoRecord, |newest| Base::Version(newest.version));
         if self.tried.as_ref() == Some(&found.rows) {
-            return self.explain("the row is there, but a policy or a trigger keeps it from being written");
+            return self.explain("the row exists, but a policy or a trigger prevents writes to it");
         }
         if let Some(reason) = &keep {
             keep_tokens(self.core, owner, KeptKind::Replaced, &found.rows, reason).await?;

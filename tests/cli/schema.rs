@@ -367,7 +367,7 @@ async fn what_does_not_exist_is_a_usage_error_or_is_named() {
     home.run(&["schema", "plan"]).fails(1, "is not a table", "view");
     home.database = String::new();
     for command in ["plan", "apply", "verify", "rollback"] {
-        home.run(&["schema", command]).fails(1, "no database is named", "--database-url");
+        home.run(&["schema", command]).fails(1, "you named no database", "--database-url");
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct Statements {
     pub(crate) list: Arc<str>,
     /// The keys of some tokens, one of a row.
     pub(crate) keys: Arc<str>,
-    /// For every slot: + a text that is no token
+    /// For every slot: + a text that is not a token
     pub(crate) forge: Vec<Arc<str>>,
     forms: Forms,
     updates: Mutex<HashMap<(Shape, Reach), Arc<str>>>,

@@ -132,7 +132,7 @@ impl Postgres {
         Ok(Query { sql: statements.insert.clone(), arguments })
     }
 
-    /// Puts a text that is no token into one slot of the owner's rows: what other code may try, to see
+    /// Puts a text that is not a token into one slot of the owner's rows: what other code may try, to see
     /// whether the database lets it.
     pub(crate) fn forge_query(
         &self,

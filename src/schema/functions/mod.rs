@@ -86,7 +86,7 @@ impl WantedFunction<'_> {
         match self.there() {
             Some(there) if !there.source.contains(MARK) => draft.block(
                 object,
-                "a function of this name and with these parameters is there, and is not of retell-vault",
+                "another function already has this name and these parameters",
                 "rename it, or plan the profile `credentials`, which needs no functions",
             ),
             Some(there) if self.is(there) => {}
@@ -139,8 +139,8 @@ impl WantedFunction<'_> {
             id: format!("function.{}", self.name),
             object,
             reason: match there {
-                None => "callers that speak only SQL have no other way that is safe",
-                Some(_) => "it is not as this version makes it, or open to others",
+                None => "callers that use only SQL have no other safe way to the table",
+                Some(_) => "it differs from the function of this version, or other roles may call it",
             }
             .to_owned(),
             sql: [self.create(), locked, function_is_ours(self.input.layout, &signature)]

@@ -24,8 +24,8 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     let checks = draft.steps.iter().any(|step| step.instead.is_some());
     if checks && !input.evidence.foreign_is_proved {
         draft.notes.push(
-            "not every row was looked at for text that is no token: that is done before a CHECK constraint is added, \
-             and triggers take its place where there is any"
+            "the plan did not search every row for text that is not a token: `apply` does so before it \
+             adds a CHECK constraint, and creates triggers instead if it finds such text"
                 .to_owned(),
         );
     }
@@ -76,8 +76,8 @@ impl<'a> ColumnGuard<'a> {
             // whether rows break the rule is not known: the triggers guard it as well
             None if self.triggers.guard() && !self.input.evidence.foreign_is_proved => {
                 draft.notes.push(format!(
-                    "{} is guarded by triggers; whether a CHECK constraint could take their place shows a look at \
-                     every row (`--every-row`)",
+                    "{} is guarded by triggers; plan with `--every-row` to check whether a CHECK \
+                     constraint could replace them",
                     self.rule.object()
                 ));
             }
@@ -87,7 +87,7 @@ impl<'a> ColumnGuard<'a> {
 
     fn draft_triggers(&self, draft: &mut PlanDraft) {
         draft.notes.push(format!(
-            "{} holds {}: triggers keep more from coming in; when it is gone, plan again for a CHECK constraint",
+            "{} holds {}: triggers prevent more of it; plan again for a CHECK constraint once it is removed",
             self.rule.object(),
             self.rule.what_breaks_it()
         ));
@@ -103,7 +103,7 @@ impl<'a> ColumnGuard<'a> {
         Step {
             id: self.rule.id.clone(),
             object: self.rule.object(),
-            reason: format!("the database is to take only {} here", self.rule.takes()),
+            reason: format!("allows only {} in this column", self.rule.allows()),
             sql: replaced.into_iter().chain([add]).collect(),
             undo: [self.drop_check()].into_iter().chain(self.restore_check()).collect(),
             lock: LockLevel::AccessExclusive,
@@ -131,7 +131,7 @@ impl<'a> ColumnGuard<'a> {
         Step {
             id: format!("{}.validate", self.rule.id),
             object: self.rule.object(),
-            reason: format!("the rows that are there are to hold only {} too", self.rule.takes()),
+            reason: format!("checks that existing rows also hold only {}", self.rule.allows()),
             sql: [validate].into_iter().chain(drop).collect(),
             undo: restore,
             lock,
@@ -158,8 +158,8 @@ impl<'a> ColumnGuard<'a> {
             id: format!("{}.trigger", self.rule.id),
             object: self.rule.object(),
             reason: format!(
-                "the database is to take only {} here, and {} is there already",
-                self.rule.takes(),
+                "allows only {} in this column, which already holds {}",
+                self.rule.allows(),
                 self.rule.what_breaks_it()
             ),
             sql: [self.drop_check()].into_iter().chain(self.triggers.create()).collect(),

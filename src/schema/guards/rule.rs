@@ -100,19 +100,27 @@ impl<'a> Rule<'a> {
         format!("SELECT EXISTS (SELECT FROM {} WHERE {})", relation(self.layout), self.is_broken(""))
     }
 
-    /// What the column takes, in words.
-    pub(super) fn takes(&self) -> String {
+    /// What the column allows, as reasons name it.
+    pub(super) fn allows(&self) -> String {
         match self.holds {
-            Holds::Text | Holds::Json => "tokens of retell-vault".to_owned(),
+            Holds::Text | Holds::Json => "retell-vault tokens".to_owned(),
             Holds::Words(words) => format!("one of {}", words.join(", ")),
         }
     }
 
-    /// What else breaks the rule, in words.
+    /// The same as an argument of the triggers. Triggers in existing databases have these words: others would replace them.
+    pub(super) fn trigger_argument(&self) -> String {
+        match self.holds {
+            Holds::Text | Holds::Json => "tokens of retell-vault".to_owned(),
+            Holds::Words(_) => self.allows(),
+        }
+    }
+
+    /// What breaks the rule, as reasons name it.
     pub(super) fn what_breaks_it(&self) -> &'static str {
         match self.holds {
-            Holds::Text | Holds::Json => "text that is no token",
-            Holds::Words(_) => "a value that the field does not have",
+            Holds::Text | Holds::Json => "text that is not a token",
+            Holds::Words(_) => "a value that the field does not allow",
         }
     }
 

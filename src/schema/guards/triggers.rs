@@ -51,7 +51,7 @@ impl<'a> Triggers<'a> {
 
     fn definition(&self, name: &str, event: &str, when: &str) -> String {
         let layout = self.input.layout;
-        let words = [layout.table_name(), self.rule.column.to_owned(), self.rule.takes()];
+        let words = [layout.table_name(), self.rule.column.to_owned(), self.rule.trigger_argument()];
         let words: Vec<_> = words.iter().map(|word| literal(word)).collect();
         format!(
             "CREATE TRIGGER {} AFTER {event} ON {} FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION {}({})",
