@@ -151,10 +151,10 @@ async fn a_type_that_cannot_tell_owners_apart_is_refused_with_the_true_reason() 
         ("char(8)", "spaces at the end"),
         ("name", "63 bytes"),
         ("real", "not exact"),
-        ("boolean", "no type for ids"),
-        ("region", "no type for ids"),
+        ("boolean", "not a type for ids"),
+        ("region", "not a type for ids"),
         ("text COLLATE anycase", "treats different texts as equal"),
-        ("jsonb", "no type for ids"),
+        ("jsonb", "not a type for ids"),
     ];
     let collation =
         "CREATE COLLATION anycase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);";
@@ -275,7 +275,7 @@ async fn an_enum_with_a_cast_of_its_own_is_no_tenant() {
     ))
     .await;
     let error = hosts.host(0, &db.url).layout(layout(Some("region"))).build().await.unwrap_err();
-    assert!(error.kind() == ErrorKind::Schema && error.to_string().contains("no type for ids"), "{error}");
+    assert!(error.kind() == ErrorKind::Schema && error.to_string().contains("not a type for ids"), "{error}");
     // nor is a type of the same name as a built-in one
     let (db, hosts) = (TestDb::create().await, Hosts::new().await);
     db.exec(
@@ -284,5 +284,5 @@ async fn an_enum_with_a_cast_of_its_own_is_no_tenant() {
     )
     .await;
     let error = hosts.host(0, &db.url).build().await.unwrap_err();
-    assert!(error.to_string().contains("no type for ids"), "{error}");
+    assert!(error.to_string().contains("not a type for ids"), "{error}");
 }

@@ -331,7 +331,7 @@ async fn who_refuses_is_named() {
             trigger("RAISE 'no'", "\"function x(y) line 3 at RAISE\""),
             "function function x(y) line 3 at RAISE, which the table calls",
             "P0001",
-            "look into the function",
+            "check what the function requires",
         ),
         (
             "ALTER TABLE user_profiles ADD CONSTRAINT short CHECK (length(encrypted_retell_api_key) < 9)".to_owned(),

@@ -213,7 +213,7 @@ async fn as_a_role_with_its_grants_and_without() {
         (format!("REVOKE INSERT ON user_profiles FROM {name}"), "store of a new test owner"),
         (
             format!("GRANT INSERT ON user_profiles TO {name}; REVOKE UPDATE ON user_profiles FROM {name}"),
-            "may not be written",
+            "may not write to column",
         ),
         (
             format!("GRANT UPDATE ON user_profiles TO {name}; REVOKE SELECT ON user_profiles FROM {name}"),

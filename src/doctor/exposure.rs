@@ -73,37 +73,36 @@ fn what(class: TextClass) -> &'static str {
 fn consequence(role: ColumnRole, part: &ColumnPart, class: TextClass) -> &'static str {
     match (role, part, class) {
         (_, ColumnPart::Key(path), _) if path.in_address => {
-            "the address contains a password or token, which every reader of the table can see; verify \
-             signatures with the vault's webhook key in the receiver instead; the SQL removes user, \
-             password and parameters from the address"
+            "the address contains a password or token, which every reader of the table can see; verify signatures \
+             with the vault's webhook key in the receiver instead; the SQL removes user, password and parameters \
+             from the address"
         }
         (ColumnRole::Webhook, ..) => {
-            "this column is not encrypted; if you still need the value, store it through the vault \
-             first: the SQL removes it for good"
+            "this column is not encrypted; if you still need the value, store it through the vault first: the SQL \
+             removes it for good"
         }
         (_, ColumnPart::Key(_), _) => {
-            "every reader of the table can see it; it belongs to the application: store it through the \
-             vault first and stop the code that writes it, because the SQL removes it for good"
+            "every reader of the table can see it; it belongs to the application: store it through the vault \
+             first and stop the code that writes it, because the SQL removes it for good"
         }
         (ColumnRole::Named(_), ..) => {
-            "the column does not belong to the vault, but its name suggests a credential; store the \
-             values through the vault first and stop the code that writes them, because the SQL clears \
-             them for good"
+            "the column does not belong to the vault, but its name suggests a credential; store the values \
+             through the vault first and stop the code that writes them, because the SQL clears them for good"
         }
         (ColumnRole::Config, ColumnPart::Whole, _) => {
-            "the column holds neither an object nor null, so the vault never writes it; the SQL clears \
-             it for good: afterwards store what you still need through the vault"
+            "the column holds neither an object nor null, so the vault never writes it; the SQL clears it for \
+             good: afterwards store what you still need through the vault"
         }
         (_, _, TextClass::Malformed) => {
             "the record does not load; restore it from a backup, or store the configuration again with `--replace-unreadable`"
         }
         (_, _, TextClass::Ciphertext) => {
-            "the vault neither reads nor overwrites it; decrypt it with the code that wrote it, and \
-             store it through the vault"
+            "the vault neither reads nor overwrites it; decrypt it with the code that wrote it, and store it \
+             through the vault"
         }
         _ => {
-            "the vault neither reads nor overwrites it, and every reader of the table can see it; store \
-             the value through the vault, which replaces the text"
+            "the vault neither reads nor overwrites it, and every reader of the table can see it; store the value \
+             through the vault, which replaces the text"
         }
     }
 }
@@ -121,8 +120,8 @@ fn copies(rows: &ExaminedRows<'_>) -> String {
         }
     };
     format!(
-        "copies remain in backups, logs, replicas and audit or history tables{here}: clear these too, \
-         and revoke the exposed values at the provider"
+        "copies remain in backups, logs, replicas and audit or history tables{here}: clear these too, and revoke \
+         the exposed values at the provider"
     )
 }
 
@@ -137,8 +136,8 @@ fn in_default(rows: &ExaminedRows<'_>, at: usize) -> Option<Finding> {
     let class = worst(role, &literal_text(rows.context.definitions.default_of(&column.name)?)?)?;
     let drop =
         format!("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", relation(rows.context.layout), quote(name));
-    let meaning = "the column's default is a constant: the catalogue shows it to every role, and every \
-                   new row gets it. After the SQL, rows inserted without a value for the column get NULL";
+    let meaning = "the column's default is a constant: the catalogue shows it to every role, and every new row \
+                   gets it. After the SQL, rows inserted without a value for the column get NULL";
     let id = if role == ColumnRole::Webhook { finding_ids::SECRET_IN_WEBHOOK_CONFIG } else { id(class) };
     let severity = if let ColumnRole::Named(_) = role { severity(role, class) } else { Severity::Critical };
     let object = format!("default of {}", rows.object(at));

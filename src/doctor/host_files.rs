@@ -100,8 +100,8 @@ async fn waiting(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findin
     for (kind, count, (severity, id, what)) in kept.into_iter().filter(|(_, count, _)| *count > 0) {
         let owners = kept_owners(local, kind).await?;
         let meaning = format!("{count} records {what}");
-        let advice = "check that these owners have the right configuration now, and store it again if \
-                      not; then remove the kept records with `retell-vault forget --user ID`";
+        let advice = "check that these owners have the right configuration now, and store it again if not; then \
+                      remove the kept records with `retell-vault forget --user ID`";
         let mend = Fix::Advice(advice.to_owned());
         findings.push(Finding::new(id, severity, object(local), meaning, mend).of(count, owners));
     }

@@ -16,9 +16,8 @@ use crate::store::core::Core;
 /// Texts of the local file that are opened at a time.
 const PAGE: u32 = 1000;
 const DAY: u64 = 24 * 60 * 60 * 1000;
-const LOST: &str = "find a copy of the keyring that holds the key; if there is none, restore these \
-                    records from a backup, or store them again with `retell-vault put \
-                    --replace-unreadable`";
+const LOST: &str = "find a copy of the keyring that holds the key; if there is none, restore these records from a \
+                    backup, or store them again with `retell-vault put --replace-unreadable`";
 
 /// What a load may answer with.
 const IN_USE: [LocalPlace; 2] = [LocalPlace::Pending, LocalPlace::Replica];
@@ -173,13 +172,12 @@ fn of_keys(core: &Core, place: &str, named: &Named, of_how_many: &str) -> Vec<Fi
 fn wrong_keyring(place: &str, named: &Named, of_how_many: &str) -> Finding {
     let keys: Vec<_> = named.keys().map(KeyId::to_string).collect();
     let meaning = format!(
-        "every token found{of_how_many} is under a key that this keyring does not hold ({}): none of \
-         them opens",
+        "every token found{of_how_many} is under a key that this keyring does not hold ({}): none of them opens",
         keys.join(", ")
     );
-    let advice = "use the service's keyring, or the right table: the vault stores nothing with this \
-                  keyring; run `retell-vault keyring adopt` to continue with this one only if the \
-                  service's keyring is lost for good";
+    let advice = "use the service's keyring, or the right table: the vault stores nothing with this keyring; run \
+                  `retell-vault keyring adopt` to continue with this one only if the service's keyring is lost \
+                  for good";
     let tokens = named.values().flat_map(BTreeMap::values).sum();
     Finding::new(
         finding_ids::WRONG_KEYRING,
@@ -220,8 +218,7 @@ fn of_key(
         Some(KeyState::Pending) => (
             Severity::Critical,
             finding_ids::OLDER_KEYRING,
-            "under a key that is pending here and primary on another host, so this keyring is not the \
-             newest",
+            "under a key that is pending here and primary on another host, so this keyring is not the newest",
             Fix::Advice("copy the newest keyring to this host before you change any keys here".to_owned()),
         ),
         Some(KeyState::Primary) => return None,
@@ -233,14 +230,14 @@ fn of_key(
 }
 
 fn of_problem(place: &str, of_how_many: &str, problem: &RecordProblem, occurrences: &Occurrences) -> Finding {
-    let again = "restore the rows from a backup, or store these configurations again with `retell-vault \
-                 put --replace-unreadable`";
+    let again = "restore the rows from a backup, or store these configurations again with `retell-vault put \
+                 --replace-unreadable`";
     let (severity, id, what, mend) = match problem {
         RecordProblem::Mixed => (
             Severity::Critical,
             finding_ids::MIXED_RECORD,
-            "rows hold tokens of several versions or keys, or a field twice: other code wrote part of a \
-             record, and the record does not load"
+            "rows hold tokens of several versions or keys, or a field twice: other code wrote part of a record, \
+             and the record does not load"
                 .to_owned(),
             again,
         ),
@@ -254,17 +251,17 @@ fn of_problem(place: &str, of_how_many: &str, problem: &RecordProblem, occurrenc
         RecordProblem::Leftover => (
             Severity::Warning,
             finding_ids::LEFTOVER_TOKENS,
-            "rows hold tokens of an older version beside the record: an older program stored the record \
-             and did not know their column, or other code restored an old token"
+            "rows hold tokens of an older version beside the record: an older program stored the record and did \
+             not know their column, or other code restored an old token"
                 .to_owned(),
-            "check every record with `retell-vault doctor --deep`; if they load, the next store clears \
-             the leftover tokens",
+            "check every record with `retell-vault doctor --deep`; if they load, the next store clears the \
+             leftover tokens",
         ),
         RecordProblem::Ahead => (
             Severity::Warning,
             finding_ids::VERSION_AHEAD,
-            "records have versions more than 24 hours ahead of the server's clock: a clock was wrong, or \
-             the versions are forged; such a version overrides no other record"
+            "records have versions more than 24 hours ahead of the server's clock: a clock was wrong, or the \
+             versions are forged; such a version overrides no other record"
                 .to_owned(),
             "set the clocks of all hosts, then store these configurations again with `retell-vault put`",
         ),

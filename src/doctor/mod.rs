@@ -110,8 +110,8 @@ async fn look_at_rows(context: &TableContext<'_>) -> Result<Vec<Finding>, Databa
 
 fn unreachable(postgres: &Postgres, fault: &DatabaseError) -> Finding {
     let meaning = format!(
-        "the database does not answer: {}; nothing in it was examined, and stores go to the local file \
-         if there is one",
+        "the database does not answer: {}; nothing in it was examined, and stores go to the local file if there \
+         is one",
         fault.error
     );
     Finding::new(

@@ -110,8 +110,7 @@ impl Users {
             read.map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         if !is_built_in {
             let message = format!(
-                "column {column} of {} has type {kind}, which is not built in, so the owners were not \
-                 compared",
+                "column {column} of {} has type {kind}, which is not built in, so the owners were not compared",
                 layout.table_name()
             );
             return Err(Error::new(ErrorKind::Schema, message)
@@ -178,10 +177,9 @@ fn finding(context: &TableContext<'_>, users: &Users, found: &Orphans) -> Findin
     let at_least = if found.count >= MOST { "at least " } else { "" };
     let (table, user) = (users.layout.table_name(), quote(&context.layout.user_column));
     let meaning = format!(
-        "{at_least}{} rows belong to owners that are not in {table}: they hold credentials of users that \
-         no longer exist. The SQL moves the rows to another table; if both columns have the same type, a \
-         foreign key prevents new ones (`ALTER TABLE {} ADD FOREIGN KEY ({user}) REFERENCES {} ({}) ON \
-         DELETE CASCADE`)",
+        "{at_least}{} rows belong to owners that are not in {table}: they hold credentials of users that no \
+         longer exist. The SQL moves the rows to another table; if both columns have the same type, a foreign key \
+         prevents new ones (`ALTER TABLE {} ADD FOREIGN KEY ({user}) REFERENCES {} ({}) ON DELETE CASCADE`)",
         found.count,
         context.relation(),
         relation(&users.layout),

@@ -58,17 +58,16 @@ async fn note(context: &TableContext<'_>, outside: &Outside) -> Result<(), Datab
 fn finding(found: &OutsideTokens) -> Finding {
     let mend = match found.own_table {
         true => {
-            "clear or drop the table when you no longer need it, or roll its step back (`retell-vault \
-             schema rollback`)"
+            "clear or drop the table when you no longer need it, or roll its step back (`retell-vault schema \
+             rollback`)"
         }
         false => {
-            "if these records are in use, name their column in the layout; otherwise clear or drop the \
-             column"
+            "if these records are in use, name their column in the layout; otherwise clear or drop the column"
         }
     };
     let meaning = format!(
-        "tokens under key {} are in a column that the layout does not name: no rotation reaches them, \
-         and they keep the key in use",
+        "tokens under key {} are in a column that the layout does not name: no rotation reaches them, and they \
+         keep the key in use",
         found.key
     );
     let object = format!("column {}", found.place);

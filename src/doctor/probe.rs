@@ -57,10 +57,10 @@ async fn run(actor: &Actor<'_>, access: &TableAccess) -> Result<Vec<Finding>, Da
     let mut findings = Vec::new();
     for attack in Attack::ALL {
         if attack == Attack::Move && !has_own {
-            actor.context.host.note(
-                "the probe's first owner has no row, so the probe did not try to \
-                                     move it",
-            );
+            actor
+                .context
+                .host
+                .note("the probe's first owner has no row, so the probe did not try to move it");
             continue;
         }
         if attack.run(actor).await? == AttackOutcome::Succeeded {
@@ -191,8 +191,7 @@ impl Attack {
         Ok(match sql.is_empty() {
             false => Fix::Sql(by_owner(context, &sql.join(";\n"))),
             true => Fix::Advice(
-                "no policy of the table explains it: check whether the role is a member of the table's \
-                 owner"
+                "no policy of the table explains it: check whether the role is a member of the table's owner"
                     .to_owned(),
             ),
         })
@@ -245,8 +244,8 @@ async fn sees_own(actor: &Actor<'_>) -> Result<bool, DatabaseError> {
 
 fn meaningless(context: &TableContext<'_>) -> Finding {
     let meaning = format!(
-        "the probe proves nothing: there is no role `authenticated` to act as, and policies do not apply \
-         to {}, the role of the vault",
+        "the probe proves nothing: there is no role `authenticated` to act as, and policies do not apply to {}, \
+         the role of the vault",
         context.definitions.server.role
     );
     Finding::new(
@@ -255,8 +254,7 @@ fn meaningless(context: &TableContext<'_>) -> Finding {
         context.object(),
         meaning,
         Fix::Advice(
-            "run the probe over a connection of the role that runs users' requests and does not own the \
-             table"
+            "run the probe over a connection of the role that runs users' requests and does not own the table"
                 .to_owned(),
         ),
     )
@@ -280,8 +278,8 @@ fn own_row_hidden(actor: &Actor<'_>) -> Finding {
         actor.context.object(),
         format!("as {}, the first owner does not see its own row either", actor.role),
         Fix::Advice(
-            "if users read the table themselves, give them the right and a policy for their own rows; if \
-             only services read it, nothing is wrong"
+            "if users read the table themselves, give them the right and a policy for their own rows; if only \
+             services read it, nothing is wrong"
                 .to_owned(),
         ),
     )
@@ -294,8 +292,7 @@ fn changed(context: &TableContext<'_>) -> Finding {
         finding_ids::PROBE_ROWS_CHANGED,
         Severity::Notice,
         context.object(),
-        "another process wrote the rows of the two owners while the probe ran, so its results may be out \
-         of date",
+        "another process wrote the rows of the two owners while the probe ran, so its results may be out of date",
         Fix::Advice("run the probe again".to_owned()),
     )
 }

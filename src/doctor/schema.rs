@@ -128,8 +128,7 @@ fn finding(context: &TableContext<'_>, step: &Step) -> Finding {
         "column" | "type" if no_room => (
             Severity::Critical,
             kind_of(context, noun, name),
-            "no column of the database can hold a record, so all records are kept in the local file of \
-             this host",
+            "no column of the database can hold a record, so all records are kept in the local file of this host",
         ),
         "column" | "type" => (
             Severity::Warning,
@@ -149,8 +148,8 @@ fn finding(context: &TableContext<'_>, step: &Step) -> Finding {
         "guard" => (
             Severity::Warning,
             finding_ids::COLUMN_UNGUARDED,
-            "the database does not guarantee that this column holds only tokens: other code can store plaintext secrets \
-             here, and readers would assume that they are encrypted",
+            "the database does not guarantee that this column holds only tokens: other code can store plaintext \
+             secrets here, and readers would assume that they are encrypted",
         ),
         "values" => (
             Severity::Notice,
@@ -231,8 +230,8 @@ fn index_problem(context: &TableContext<'_>, index: &Index, all: &[Index]) -> Op
         );
     }
     if holds_ciphertext(context, index) {
-        let meaning = "it indexes ciphertext, which no query can search: every write pays for it, copies \
-                       of tokens remain in it, and a text of more than 2704 bytes does not fit";
+        let meaning = "it indexes ciphertext, which no query can search: every write pays for it, copies of \
+                       tokens remain in it, and a text of more than 2704 bytes does not fit";
         return finding(
             finding_ids::INDEX_ON_CIPHERTEXT,
             Severity::Warning,
@@ -247,8 +246,8 @@ fn index_problem(context: &TableContext<'_>, index: &Index, all: &[Index]) -> Op
     let scans: i64 = all.iter().map(|index| definition(context, index).scans).sum();
     if is_dispensable(context, index) && definition(context, index).scans == 0 && scans >= MANY_SCANS {
         let meaning = format!(
-            "no query has used it since the statistics were reset, while the other indexes were used \
-             {scans} times; standbys keep their own statistics"
+            "no query has used it since the statistics were reset, while the other indexes were used {scans} \
+             times; standbys keep their own statistics"
         );
         return finding(finding_ids::UNUSED_INDEX, Severity::Notice, meaning, drop_index(context, index));
     }

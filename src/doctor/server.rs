@@ -114,8 +114,8 @@ impl ServerState {
                 Severity::Critical,
                 address,
                 format!(
-                    "the server is Postgres {major}: the vault supports 13 and later, and older \
-                         versions get no security fixes"
+                    "the server is Postgres {major}: the vault supports 13 and later, and older versions get no \
+                     security fixes"
                 ),
                 Fix::Advice("move to a supported version of Postgres".to_owned()),
             )
@@ -154,8 +154,8 @@ impl ServerState {
             "database user" => format!("ROLE {role} IN DATABASE {database}"),
             _ => {
                 let advice = format!(
-                    "default_transaction_read_only is on (set by {source}): switch it off there, or \
-                     connect to another server"
+                    "default_transaction_read_only is on (set by {source}): switch it off there, or connect to \
+                     another server"
                 );
                 return Fix::Advice(advice);
             }
@@ -165,8 +165,8 @@ impl ServerState {
     }
 
     fn careless(&self, address: &str) -> Option<Finding> {
-        let meaning = "the server does not wait for its disk (fsync = off): a crash of its machine may \
-                       lose or damage acknowledged writes";
+        let meaning = "the server does not wait for its disk (fsync = off): a crash of its machine may lose or \
+                       damage acknowledged writes";
         let mend = Fix::Advice("set fsync = on in the server's configuration, and reload it".to_owned());
         (!self.fsync).then(|| Finding::new(finding_ids::FSYNC_OFF, Severity::Warning, address, meaning, mend))
     }
@@ -207,18 +207,18 @@ fn encryption_finding(route: &Route, server: &ServerState, address: &str) -> Opt
         true => (
             Severity::Critical,
             finding_ids::TLS_OFF,
-            "the connection to another host is not encrypted: an attacker on the network can read the \
-             password and every answer",
+            "the connection to another host is not encrypted: an attacker on the network can read the password \
+             and every answer",
         ),
         false => (
             Severity::Warning,
             finding_ids::TLS_UNVERIFIED,
-            "the server's certificate is not verified: an attacker on the network can impersonate the \
-             server and read the password",
+            "the server's certificate is not verified: an attacker on the network can impersonate the server and \
+             read the password",
         ),
     };
-    let mend = "add `sslmode=verify-full` to the URL, and `sslrootcert=FILE` if the certificate is not \
-                from a public authority";
+    let mend = "add `sslmode=verify-full` to the URL, and `sslrootcert=FILE` if the certificate is not from a \
+                public authority";
     Some(Finding::new(id, severity, address, meaning, Fix::Advice(mend.to_owned())))
 }
 
@@ -242,12 +242,11 @@ async fn pooler(host: &HostContext<'_>, database: &Database, address: &str) -> O
         finding_ids::POOLER_NOT_RECOGNISED,
         Severity::Warning,
         address,
-        "two connections share one server session, as behind a transaction pooler, but the pooler mode \
-         is not set to `transaction`: statements fail now and then, and answers may belong to another \
-         client",
+        "two connections share one server session, as behind a transaction pooler, but the pooler mode is not set \
+         to `transaction`: statements fail now and then, and answers may belong to another client",
         Fix::Advice(
-            "set the pooler mode (`--pooler transaction`, `PoolerMode::Transaction`), or connect without \
-             the pooler"
+            "set the pooler mode (`--pooler transaction`, `PoolerMode::Transaction`), or connect without the \
+             pooler"
                 .to_owned(),
         ),
     ))

@@ -23,9 +23,10 @@ impl Layout {
             Some(column) => {
                 let table = self.table_name();
                 let message =
-                    format!("two layouts write column {} of {table} in the same rows", shown(column));
-                Err(Error::new(ErrorKind::Configuration, message)
-                    .with_hint("name other columns in one of them, or a constant in `where` that differs"))
+                    format!("two layouts write to column {} of {table} in the same rows", shown(column));
+                Err(Error::new(ErrorKind::Configuration, message).with_hint(
+                    "name different columns in one of the layouts, or a different constant in its `where`",
+                ))
             }
         }
     }

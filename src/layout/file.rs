@@ -154,7 +154,7 @@ fn read_sealed(layout: Layout, item: &Member<'_>) -> Result<Layout> {
         None => {
             let plain: Vec<Field> = layout.fields.plain().map(|(field, _)| field).collect();
             let plain: Vec<&str> = plain.iter().map(Field::name).collect();
-            let error = invalid("there is no field of this name").about(&item.place);
+            let error = invalid("no field has this name").about(&item.place);
             Err(error.with_hint(meant(item.text()?, &plain)))
         }
     }
@@ -221,7 +221,7 @@ impl<'a> Member<'a> {
             DeValue::Boolean(is_set) => Ok(FilterValue::Boolean(*is_set)),
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                 .map(FilterValue::Integer)
-                .map_err(|_| invalid("an integer has at most 64 bits").about(&self.place)),
+                .map_err(|_| invalid("the integer does not fit in 64 bits").about(&self.place)),
             _ => Err(self.wrong_type("a text, an integer or a boolean for each column")),
         }
     }
@@ -238,7 +238,7 @@ impl<'a> Member<'a> {
     }
 
     fn wrong_type(&self, expected: &str) -> Error {
-        invalid(format!("{expected} is expected here")).about(&self.place)
+        invalid(format!("expected {expected}")).about(&self.place)
     }
 
     /// The name is repeated only when it is close to a known one: it may be a secret in the wrong place.
@@ -248,7 +248,7 @@ impl<'a> Member<'a> {
         let of = if parent.is_empty() { "the file".to_owned() } else { format!("[{parent}]") };
         let message = match nearest(self.name, known) {
             Some(_) => format!("{}: unknown member", self.place),
-            None => format!("{of}, {line}: unknown member, whose name is not repeated here"),
+            None => format!("{of}, {line}: unknown member (its name is not shown)"),
         };
         invalid(message).with_hint(meant(self.name, known))
     }
@@ -258,7 +258,7 @@ impl<'a> Member<'a> {
 fn meant(name: &str, known: &[&str]) -> String {
     match nearest(name, known) {
         Some(near) => format!("did you mean `{near}`? See docs/LAYOUT.md"),
-        None => format!("these are known: {}", known.join(", ")),
+        None => format!("the known members are: {}", known.join(", ")),
     }
 }
 
@@ -275,7 +275,7 @@ fn not_toml(file: &str, error: &toml::de::Error) -> Error {
     let place = error.span().map_or_else(String::new, |span| format!(", line {}", line(file, span)));
     // its message alone: its `Display` repeats the line
     invalid(format!("the layout file is not TOML{place}: {}", error.message()))
-        .with_hint("a text stands in double quotes; docs/LAYOUT.md has an example")
+        .with_hint("put texts in double quotes; docs/LAYOUT.md has an example")
 }
 
 /// The line on which a span starts, counted from 1.

@@ -146,10 +146,10 @@ impl Layout {
     pub fn column(mut self, field: Field, name: &str) -> Result<Self> {
         if !self.fields.each().any(|(known, _)| known == field) {
             return Err(invalid(&format!(
-                "{field} cannot have a column: it is no field of {}",
+                "{field} cannot have a column: it is not a field of {}",
                 self.fields.namespace
             ))
-            .with_hint(format!("these can: {}", self.field_names())));
+            .with_hint(format!("these fields can: {}", self.field_names())));
         }
         self.columns.insert(field, column_name(name, field.name())?);
         Ok(self)
@@ -162,14 +162,14 @@ impl Layout {
     pub fn sealed(mut self, field: Field) -> Result<Self> {
         match self.fields.spec(field) {
             Some(spec) if spec.is_secret => {
-                Err(invalid(&format!("{field} is a secret field, which is always sealed")))
+                Err(invalid(&format!("{field} is a secret field, which the vault always seals")))
             }
             Some(_) => {
                 self.sealed.insert(field);
                 Ok(self)
             }
-            None => Err(invalid(&format!("{field} is no field of {}", self.fields.namespace))
-                .with_hint(format!("these are: {}", self.field_names()))),
+            None => Err(invalid(&format!("{field} is not a field of {}", self.fields.namespace))
+                .with_hint(format!("its fields are: {}", self.field_names()))),
         }
     }
 
@@ -182,11 +182,11 @@ impl Layout {
     pub fn extra_secret(mut self, name: &str) -> Result<Self> {
         let field: Field = name.parse()?;
         if looks_like_a_secret(name) {
-            return Err(invalid("the name of an extra field looks like a secret, and is not repeated here")
-                .with_hint("give the name of a field, such as voice_token; its values are stored later"));
+            return Err(invalid("the name of an extra field looks like a secret (not shown)")
+                .with_hint("give the name of the field, such as voice_token, not its value"));
         }
         if self.fields.knows(field) {
-            return Err(invalid(&format!("{field} is a field of {} already", self.fields.namespace))
+            return Err(invalid(&format!("{field} is already a field of {}", self.fields.namespace))
                 .with_hint("choose another name for the extra field"));
         }
         self.fields = self.fields.with(FieldSpec::extra(field, LONGEST_EXTRA));
@@ -344,7 +344,7 @@ fn split_name(name: &str) -> Result<Vec<String>> {
         }
     }
     match quoted {
-        true => Err(invalid("table has a double quote that is not closed")),
+        true => Err(invalid("table has an unclosed double quote")),
         false => Ok(parts),
     }
 }
@@ -367,7 +367,7 @@ fn checked(name: String, what: &str) -> Result<String> {
 
 /// A name for a message, unless somebody has put a secret in its place.
 pub(crate) fn shown(name: &str) -> &str {
-    if looks_like_a_secret(name) { "(looks like a secret, not repeated)" } else { name }
+    if looks_like_a_secret(name) { "(looks like a secret, not shown)" } else { name }
 }
 
 /// Keys have the form of a name: `key_` and hex digits.
@@ -382,7 +382,7 @@ const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tabl
 fn column_name(name: &str, what: &str) -> Result<String> {
     match SYSTEM_COLUMNS.contains(&name) {
         true => Err(invalid(&format!(
-            "{what} must be a column of the table's own, and not {name}, which the server fills"
+            "{what} must be an ordinary column of the table; {name} is a system column"
         ))),
         false => checked(name.to_owned(), what),
     }

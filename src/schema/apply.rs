@@ -218,32 +218,28 @@ fn explain(refusal: Refusal) -> DatabaseError {
     let error = match code.as_str() {
         "23505" => Error::new(
             ErrorKind::Schema,
-            "some owners have several rows, so the owner cannot be \
-                                                  unique",
+            "some owners have several rows, so the owner cannot be unique",
         )
         .with_hint(
-            "plan with remove_duplicates (`--remove-duplicates`) to move all but the newest row of \
-                 each owner to another table",
+            "plan with remove_duplicates (`--remove-duplicates`) to move all but the newest row of each owner to \
+             another table",
         ),
         PLANTED => Error::new(
             ErrorKind::Schema,
-            "it needs a function or table whose name belongs to \
-                                                  another role",
+            "it needs a function or table whose name belongs to another role",
         )
         .with_hint(HINT),
         "0A000" | "42883" => Error::new(
             ErrorKind::Schema,
-            "another object depends on the column, so it \
-            cannot be changed",
+            "another object depends on the column, so it cannot be changed",
         )
         .with_hint(
-            "drop the views, rules, policies, indexes, constraints and generated columns that \
-                        use it, and create them again afterwards",
+            "drop the views, rules, policies, indexes, constraints and generated columns that use it, and create \
+             them again afterwards",
         ),
         "42809" => Error::new(
             ErrorKind::Schema,
-            "the table is a partition or a typed table, so it \
-                                                  cannot have columns of its own",
+            "the table is a partition or a typed table, so it cannot have columns of its own",
         )
         .with_hint("name the partitioned table, or alter the type yourself"),
         "42501" => fault.error.about("the role lacks a right that the step needs"),

@@ -40,9 +40,8 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
         match input.wanted.adopted.iter().any(|adopted| adopted == name) {
             true => draft.steps.push(adopt(input, field, name)),
             false => draft.notes.push(format!(
-                "{} may belong to the application, so it stays unchanged, and {field} is sealed. To let \
-                 the vault use the column, name it in the layout, or plan with `--adopt {name}` \
-                 (`Wanted::adopt`)",
+                "{} may belong to the application, so it stays unchanged, and {field} is sealed. To let the vault \
+                 use the column, name it in the layout, or plan with `--adopt {name}` (`Wanted::adopt`)",
                 object(input, name)
             )),
         }
@@ -50,8 +49,8 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     block_strangers(input, draft);
     for (field, name) in input.applications_keys() {
         draft.notes.push(format!(
-            "{} may belong to the application, because it needs a unique value in every row. It stays \
-             unchanged, and {field} is sealed",
+            "{} may belong to the application, because it needs a unique value in every row. It stays unchanged, \
+             and {field} is sealed",
             object(input, name)
         ));
     }
@@ -136,7 +135,7 @@ fn block_strangers(input: &PlanInput<'_>, draft: &mut PlanDraft) {
         input.wanted.adopted.iter().filter(|name| !left_alone.contains(&name.as_str()) && !is_ours(name));
     for name in strangers {
         let reason = "no plain field of the layout can use this column, or the column needs a unique value in \
-             every row";
+                      every row";
         draft.block(object(input, name), reason, "leave out `--adopt`, or name the column in the layout");
     }
     let used = input.layout.all_columns();
@@ -251,8 +250,8 @@ fn draft_change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColu
     let (object, kind) = (object(input, &wanted.name), &column.kind);
     if !must_change(input, wanted, column) {
         draft.notes.push(format!(
-            "{object} has type {kind}, which the application created, so it stays unchanged, and {} is \
-             stored elsewhere. To change the type, plan with `--retype {}` (`Wanted::retype`)",
+            "{object} has type {kind}, which the application created, so it stays unchanged, and {} is stored \
+             elsewhere. To change the type, plan with `--retype {}` (`Wanted::retype`)",
             what_goes_there(wanted),
             wanted.name
         ));

@@ -15,9 +15,8 @@ use crate::schema::step::{LockLevel, Step};
 const UNORDERED: [&str; 11] =
     ["json", "jsonb", "xml", "point", "line", "lseg", "box", "path", "polygon", "circle", "bytea"];
 
-const NONE_ON_CIPHERTEXT: &str = "columns for tokens get no index: sealing the same value twice gives \
-                                  different text, so no query could use the index, and every write would \
-                                  pay for it";
+const NONE_ON_CIPHERTEXT: &str = "columns for tokens get no index: sealing the same value twice gives different \
+                                  text, so no query could use the index, and every write would pay for it";
 
 /// An index that is ours to build.
 pub(super) struct WantedIndex {

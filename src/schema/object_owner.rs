@@ -13,8 +13,8 @@ use crate::postgres::sql::names::{literal, quote, relation};
 /// Raised by our own statements: an object of our name is somebody else's.
 pub(super) const PLANTED: &str = "RV002";
 
-pub(super) const HINT: &str = "check the objects named retell_vault_… in the schema, and the functions \
-                               of the full profile; drop those that you do not recognise";
+pub(super) const HINT: &str = "check the objects named retell_vault_… in the schema, and the functions of the \
+    full profile; drop those that you do not recognise";
 
 /// A condition: the role that a query answers with has all the rights of the owner of the table.
 pub(super) fn is_trusted(layout: &Layout, owner: &str) -> String {

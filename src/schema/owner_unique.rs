@@ -17,9 +17,8 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     }
     if let Some(key) = foreign_partition_key(input) {
         draft.notes.push(format!(
-            "no unique constraint on the owner is possible, because {} is partitioned by {key}, which \
-             the constraint would have to contain; without one, the vault creates each row under a lock \
-             for its owner",
+            "no unique constraint on the owner is possible, because {} is partitioned by {key}, which the \
+             constraint would have to contain; without one, the vault creates each row under a lock for its owner",
             input.layout.table_name()
         ));
         return;
@@ -32,8 +31,7 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
         Some(false) => {}
         _ if input.wanted.remove_duplicates => draft.steps.push(remove_duplicates(input, &index)),
         _ => draft.notes.push(format!(
-            "it is not known whether owners have several rows in {}; if they do, building the unique \
-             index fails",
+            "it is not known whether owners have several rows in {}; if they do, building the unique index fails",
             input.layout.table_name()
         )),
     }
@@ -66,13 +64,12 @@ fn duplicates_stand(input: &PlanInput<'_>) -> Option<(String, String)> {
         (_, Some(false)) => None,
         (false, Some(true)) => Some((
             "owners have several rows".to_owned(),
-            "plan with `--remove-duplicates` (`Wanted::remove_duplicates`) to move all but the newest \
-             row of each owner to another table".to_owned(),
+            "plan with `--remove-duplicates` (`Wanted::remove_duplicates`) to move all but the newest row of each \
+             owner to another table".to_owned(),
         )),
         (true, _) if input.evidence.rows_differ == Some(true) => Some((
             "some owners have several rows that differ in columns of the application".to_owned(),
-            "these rows are not duplicates: distinguish them in the layout (`where`), or merge them \
-             yourself".to_owned(),
+            "these rows are not duplicates: distinguish them in the layout (`where`), or merge them yourself".to_owned(),
         )),
         (true, _) if !cascades.is_empty() => Some((
             format!("some owners may have several rows, and deleting one would change rows of {}", cascades.join(", ")),

@@ -60,8 +60,7 @@ impl RollBackRun<'_> {
         }
         let rows = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
         Err(Error::new(ErrorKind::Schema, format!("{} holds data in {rows}", step.object)).with_hint(
-            "to copy the data to another table and drop it, allow that with allow_data_loss \
-             (`--allow-data-loss`)",
+            "to copy the data to another table and drop it, allow that with allow_data_loss (`--allow-data-loss`)",
         ))
     }
 

@@ -176,8 +176,8 @@ impl RoundTrip<'_> {
         let record = self.seal(values)?;
         let written = Written { record: &record, vouched: None, only: None };
         let insert = self.postgres.insert_query(&self.plan, &self.owner, written)?;
-        let problem = "no row was created: a trigger dropped it, or it conflicts with a row that this \
-                       role cannot see";
+        let problem = "no row was created: a trigger dropped it, or it conflicts with a row that this role cannot \
+                       see";
         self.writes(STORE, insert, problem).await
     }
 

@@ -19,8 +19,8 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     let (table, services) = (input.layout.table_name(), &input.wanted.service_roles);
     if let Some(others) = &input.definitions.server.others_auth_uid {
         draft.notes.push(format!(
-            "{others}, a role without the rights of the table's owner, is not trusted: no policy calls \
-             the function"
+            "{others}, a role without the rights of the table's owner, is not trusted: no policy calls the \
+             function"
         ));
     }
     match input.wanted.row_security {

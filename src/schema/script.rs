@@ -45,8 +45,8 @@ fn header(plan: &SchemaPlan) -> String {
     let profile = plan.wanted.profile().as_str();
     let mut lines = vec![
         format!("retell-vault: the schema of {}, profile {profile}.", plan.table),
-        "You can run it twice: it does not change what exists. Run it as the owner of the table, or as a \
-         role that may act as the owner."
+        "You can run it twice: it does not change what exists. Run it as the owner of the table, or as a role \
+         that may act as the owner."
             .to_owned(),
     ];
     if plan.steps.iter().any(|step| step.concurrent) {

@@ -185,8 +185,8 @@ fn has_rights(
                 "role {role} may not use the journal {}, which belongs to {owner}",
                 journal::relation(layout)
             );
-            let hint = "connect as its owner; if that role never owned the table, do not trust the \
-                        journal: drop it";
+            let hint = "connect as its owner; if that role never owned the table, do not trust the journal: drop \
+                        it";
             return Err(Error::new(ErrorKind::AccessDenied, message).with_hint(hint));
         }
         _ if !definitions.relation.owned => {

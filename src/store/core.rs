@@ -273,7 +273,7 @@ impl Core {
         if let Some(field) =
             values.fields().find(|field| !self.fields.knows(*field) && !carried.contains(field))
         {
-            return Err(invalid(format!("{field} is no field of {}", self.fields.namespace))
+            return Err(invalid(format!("{field} is not a field of {}", self.fields.namespace))
                 .with_hint("declare an extra field in the layout, with `Layout::extra_secret`"));
         }
         if values.fields().count() > MAX_FIELDS {

@@ -51,8 +51,8 @@ fn to_outsider(context: &TableContext<'_>, grant: &Grant) -> Finding {
         .map(|grantor| format!(" (granted by {grantor}, and only that role can revoke it)"))
         .unwrap_or_default();
     let meaning = format!(
-        "{who} may {} here{by}: requests that are not signed in do not need this right, and a policy \
-         should not be the only protection",
+        "{who} may {} here{by}: requests that are not signed in do not need this right, and a policy should not \
+         be the only protection",
         grant.privileges.join(", ")
     );
     Finding::new(id, severity, object, meaning, Fix::Sql(revoke(context, grant)))
@@ -114,8 +114,8 @@ pub(super) fn owning(context: &TableContext<'_>, access: &TableAccess) -> Vec<Fi
             false => Fix::Sql(framed(None, &format!("REVOKE {} FROM {}", quote(owner), quote(name)))),
         };
         let meaning = format!(
-            "it has the rights of {owner}, which owns the table: policies do not restrict it any more \
-             than the owner"
+            "it has the rights of {owner}, which owns the table: policies do not restrict it any more than the \
+             owner"
         );
         Finding::new(
             finding_ids::BYPASSES_ROW_SECURITY,

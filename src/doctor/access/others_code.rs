@@ -14,8 +14,8 @@ pub(super) fn look(context: &TableContext<'_>) -> Vec<Finding> {
 
 fn calls_others(context: &TableContext<'_>, policy: &Policy) -> Finding {
     let meaning = format!(
-        "the policy calls {}: that role decides which rows are visible, and its code runs with the \
-         rights of every role that reads or writes the table",
+        "the policy calls {}: that role decides which rows are visible, and its code runs with the rights of \
+         every role that reads or writes the table",
         policy.others_functions.join(", ")
     );
     Finding::new(
@@ -33,11 +33,11 @@ fn calls_others(context: &TableContext<'_>, policy: &Policy) -> Finding {
 fn auth_uid(context: &TableContext<'_>) -> Option<Finding> {
     let others = context.definitions.server.others_auth_uid.as_ref()?;
     let meaning = format!(
-        "it is {others}, a role without the rights of the table's owner: that role decides what a policy \
-         that calls the function allows. The vault does not rely on it"
+        "it is {others}, a role without the rights of the table's owner: that role decides what a policy that \
+         calls the function allows. The vault does not rely on it"
     );
-    let advice = "on Supabase the schema `auth` belongs to a superuser; elsewhere, drop a function that \
-                  you do not recognise";
+    let advice = "on Supabase the schema `auth` belongs to a superuser; elsewhere, drop a function that you do \
+                  not recognise";
     Some(Finding::new(
         finding_ids::AUTH_UID_NOT_TRUSTED,
         Severity::Warning,
@@ -54,9 +54,8 @@ fn superuser(context: &TableContext<'_>) -> Option<Finding> {
         return None;
     }
     let meaning = format!(
-        "the session is a superuser's, and {0} owns the table: triggers, policies and index functions of \
-         {0} run with the rights of the role that stores and loads. Commands act as {0}, but malicious \
-         code can undo that",
+        "the session is a superuser's, and {0} owns the table: triggers, policies and index functions of {0} run \
+         with the rights of the role that stores and loads. Commands act as {0}, but malicious code can undo that",
         table.owner
     );
     Some(Finding::new(

@@ -129,8 +129,8 @@ fn ignores_rows(context: &TableContext<'_>, policy: &Policy) -> Option<Finding> 
             "the policy uses no column of the table: a user that meets its condition has every row",
         ),
     };
-    let advice = "compare the owner's column with the user that asks, as in `user_id = (SELECT \
-                  auth.uid())`; give a policy for administrators to a separate role";
+    let advice = "compare the owner's column with the user that asks, as in `user_id = (SELECT auth.uid())`; give \
+                  a policy for administrators to a separate role";
     Some(Finding::new(
         finding_ids::POLICY_IGNORES_ROWS,
         severity,
@@ -224,8 +224,7 @@ async fn recursion_finding(
     let guilty = if direct.is_empty() { suspects } else { &direct };
     let names: Vec<&str> = guilty.iter().map(|policy| policy.name.as_str()).collect();
     let meaning = format!(
-        "a policy reads the table that it protects (SQLSTATE {RECURSION}), so every statement of {actor} \
-         fails: {}",
+        "a policy reads the table that it protects (SQLSTATE {RECURSION}), so every statement of {actor} fails: {}",
         names.join(", ")
     );
     let drops = guilty.iter().map(|policy| drop_policy(context, policy));
@@ -262,9 +261,8 @@ pub(super) async fn auth_uid(
         Trial::Refused { last: true, code, .. } => code != "42501",
         Trial::Refused { .. } | Trial::Done { .. } => false,
     };
-    let meaning = "auth.uid() fails on an empty claim, and a pooled connection keeps an empty claim \
-                   after its first request: statements under a policy that calls the function fail now \
-                   and then";
+    let meaning = "auth.uid() fails on an empty claim, and a pooled connection keeps an empty claim after its \
+                   first request: statements under a policy that calls the function fail now and then";
     let finding = || {
         Finding::new(
             finding_ids::AUTH_UID_BREAKS,

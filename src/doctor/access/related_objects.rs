@@ -36,8 +36,8 @@ fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
         false => (
             finding_ids::VIEW_WITHOUT_INVOKER,
             format!(
-                "it reads the table with the rights of its owner, so {readers} may see rows that the \
-                 table's policies hide from them"
+                "it reads the table with the rights of its owner, so {readers} may see rows that the table's \
+                 policies hide from them"
             ),
             invoker(context, view),
         ),
@@ -73,9 +73,9 @@ fn free_path(routine: &Routine) -> Option<Finding> {
         (false, _) => "on its caller's search path",
     };
     let meaning = format!(
-        "it runs with the rights of its owner and uses the table or a view of it, but looks names up \
-         {place}: a caller can substitute a function or table of its own. With an empty path every name \
-         in the routine needs its schema"
+        "it runs with the rights of its owner and uses the table or a view of it, but looks names up {place}: a \
+         caller can substitute a function or table of its own. With an empty path every name in the routine needs \
+         its schema"
     );
     let sql = format!("ALTER ROUTINE {} SET search_path = ''", routine.signature);
     Some(Finding::new(
@@ -92,9 +92,9 @@ fn callable(routine: &Routine) -> Option<Finding> {
     if routine.callers.is_empty() || (routine.only_answers && free_path(routine).is_none()) {
         return None;
     }
-    let meaning = "it runs with the rights of its owner, to whom policies may not apply, it uses the \
-                   table or a view of it, and requests that are not signed in may call it; grant EXECUTE \
-                   to the roles that need it";
+    let meaning = "it runs with the rights of its owner, to whom policies may not apply, it uses the table or a \
+                   view of it, and requests that are not signed in may call it; grant EXECUTE to the roles that \
+                   need it";
     let sql = format!("REVOKE EXECUTE ON ROUTINE {} FROM {}", routine.signature, roles(&routine.callers));
     Some(Finding::new(
         finding_ids::DEFINER_CALLABLE,
@@ -126,8 +126,8 @@ fn open_partition(table: &RelatedTable) -> Option<Finding> {
         return None;
     }
     let meaning = format!(
-        "a query that names the partition bypasses the policies of the partitioned table, and {} may \
-         read the partition",
+        "a query that names the partition bypasses the policies of the partitioned table, and {} may read the \
+         partition",
         table.readers.join(", ")
     );
     Some(Finding::new(
@@ -149,8 +149,8 @@ fn open_vault_table(table: &RelatedTable) -> Option<Finding> {
         (false, true) => (Severity::Warning, enable()),
         (false, false) => (Severity::Critical, format!("{};\n{}", enable(), revoke())),
     };
-    let meaning = "the vault's own table may hold copies of rows, and it is not closed: it needs row \
-                   level security without any policy, and no other role should have rights on it";
+    let meaning = "the vault's own table may hold copies of rows, and it is not closed: it needs row level \
+                   security without any policy, and no other role should have rights on it";
     Some(Finding::new(
         finding_ids::VAULT_TABLE_OPEN,
         severity,

@@ -55,12 +55,11 @@ pub(super) async fn off(
     }
     let meaning = match access.users_reach {
         true => {
-            "row level security is off, and ordinary users have rights on the table: each user sees \
-                 every row"
+            "row level security is off, and ordinary users have rights on the table: each user sees every row"
         }
         false => {
-            "row level security is off on a server whose API exposes tables to users: after one grant \
-             each user sees every row"
+            "row level security is off on a server whose API exposes tables to users: after one grant each user \
+             sees every row"
         }
     };
     let mend = planned(context, &on()).await?;
@@ -83,8 +82,8 @@ pub(super) async fn not_forced(
         false => (Severity::Warning, ""),
     };
     let meaning = format!(
-        "row level security is not forced, and the application connects as {me}, which owns the table: \
-         the policies do not apply to it{rest}"
+        "row level security is not forced, and the application connects as {me}, which owns the table: the \
+         policies do not apply to it{rest}"
     );
     let mend = planned(context, &on().force_row_security()).await?;
     Ok(Some(Finding::new(finding_ids::ROW_SECURITY_NOT_FORCED, severity, context.object(), meaning, mend)))
@@ -99,20 +98,19 @@ pub(super) async fn hides_from_us(context: &TableContext<'_>) -> Result<Option<F
     let me = &context.definitions.server.role;
     let meaning = match table_is.hides_rows {
         true => format!(
-            "row level security may hide rows from {me}, the role of the vault: loads may miss them, and \
-             the vault refuses to count, rotate and destroy"
+            "row level security may hide rows from {me}, the role of the vault: loads may miss them, and the \
+             vault refuses to count, rotate and destroy"
         ),
         false => format!(
-            "row level security may prevent {me}, the role of the vault, from writing rows that it sees: \
-             stores fail, and the vault may refuse to rotate"
+            "row level security may prevent {me}, the role of the vault, from writing rows that it sees: stores \
+             fail, and the vault may refuse to rotate"
         ),
     };
     let restricts = context.definitions.policies.iter().any(|policy| !policy.permissive);
     let mend = match restricts {
         true => Fix::Advice(format!(
-            "a restrictive policy applies to {me}, or would apply if {me} joined a role of the policy: \
-             connect as a role with BYPASSRLS, or as the owner of the table if row level security is not \
-             forced"
+            "a restrictive policy applies to {me}, or would apply if {me} joined a role of the policy: connect as \
+             a role with BYPASSRLS, or as the owner of the table if row level security is not forced"
         )),
         false => planned(context, &on().service_role(me)).await?,
     };

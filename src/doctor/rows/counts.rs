@@ -114,7 +114,7 @@ impl RowCounts {
     /// Looks at one row. With a keyring every record in it is opened.
     ///
     /// # Errors
-    /// When a column has another type than before.
+    /// When the type of a column has changed.
     pub(crate) fn take(
         &mut self,
         row: &Scanned,

@@ -26,12 +26,12 @@ impl IdKind {
             "int4" => Ok(Self::Integer),
             "int8" => Ok(Self::BigInt),
             "text" | "varchar" => Err("its collation treats different texts as equal"),
-            "bpchar" => Err("spaces at the end of an id do not count there"),
-            "name" => Err("an id is cut after 63 bytes there"),
-            "numeric" => Err("one number has several texts there, such as 1 and 1.0"),
+            "bpchar" => Err("it ignores spaces at the end of an id"),
+            "name" => Err("it cuts an id after 63 bytes"),
+            "numeric" => Err("one number has several texts, such as 1 and 1.0"),
             "other citext" => Err("it treats upper and lower case as equal"),
             "float4" | "float8" => Err("its values are not exact"),
-            _ => Err("it is no type for ids"),
+            _ => Err("it is not a type for ids"),
         }
     }
 
@@ -68,9 +68,10 @@ impl IdKind {
     pub(crate) fn integer<T: std::str::FromStr + ToString>(self, id: &str, what: &str) -> Result<T> {
         let number: Option<T> = id.parse().ok();
         number.filter(|number| number.to_string() == id).ok_or_else(|| {
-            let message = format!("the {what} id is no {0}, but its column is of type {0}", self.name());
+            let message =
+                format!("the {what} id is not a valid {0}, but its column has type {0}", self.name());
             Error::new(ErrorKind::InvalidInput, message)
-                .with_hint("write it as the database prints it: digits, no zero or plus before them")
+                .with_hint("write it as the database prints it: digits without a leading zero or plus sign")
         })
     }
 }

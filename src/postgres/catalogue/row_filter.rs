@@ -43,13 +43,17 @@ impl RowFilter {
                 wrong(format!("table {table} has no column {name}, which the filter of the layout names"))
             })?;
             match found.generated {
-                true => Err(wrong(format!("column {name} of {table} is generated, and cannot be a filter"))),
+                true => Err(wrong(format!(
+                    "column {name} of {table} is generated, so it cannot be in the filter of the layout"
+                ))),
                 false => Ok(found),
             }
         };
         let constant = |(name, value): &(String, FilterValue)| constant(&table, column(name)?, value);
         let never_null = |name: &String| match column(name)?.not_null {
-            true => Err(wrong(format!("column {name} of {table} is never null, so no row would count"))),
+            true => {
+                Err(wrong(format!("column {name} of {table} is never null, so the filter matches no row")))
+            }
             false => Ok(quote(name)),
         };
         Ok(Self {
@@ -212,7 +216,7 @@ fn constant(table: &str, column: &TableColumn, value: &FilterValue) -> Result<Co
     let Some((kind, literal)) = as_sql(column, value) else {
         let (name, kind) = (&column.name, &column.kind);
         return Err(wrong(format!(
-            "column {name} of {table} has type {kind}, and never holds the constant that the filter of the layout has for it"
+            "column {name} of {table} has type {kind}, which cannot hold the constant in the filter of the layout"
         )));
     };
     let (of_enum, is_plain) = (column.enum_type.clone(), column.is_of_built_in(kind));
@@ -245,7 +249,7 @@ pub(crate) fn can_hold(column: &TableColumn, value: &FilterValue) -> bool {
 
 fn wrong(message: String) -> Error {
     Error::new(ErrorKind::Schema, message)
-        .with_hint("name another column in the filter, with a constant of its type, or leave the filter out")
+        .with_hint("name another column in the filter, with a constant of its type, or remove the filter")
 }
 
 #[cfg(test)]

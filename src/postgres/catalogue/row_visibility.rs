@@ -173,9 +173,9 @@ fn as_owner_of_first(relations: &[&str]) -> Option<Query> {
 }
 
 /// What opens a table whose policies hold for us.
-const HINT: &str = "give the role a policy for every row (`retell-vault schema plan --row-security on --service-role ROLE`), \
-                    or connect as one with BYPASSRLS; a superuser, and a member of the table's owner, look as that owner, \
-                    who needs such a policy where row level security is forced";
+const HINT: &str = "give the role a policy for every row (`retell-vault schema plan --row-security on \
+                    --service-role ROLE`), or connect as a role with BYPASSRLS; superusers and members of the \
+                    table's owner act as that owner, which needs such a policy if row level security is forced";
 
 /// # Errors
 /// `AccessDenied` when policies may hide rows of the table from our role.
@@ -193,14 +193,14 @@ pub(crate) async fn refuse_fixed_rows(database: &Database, layout: &Layout) -> R
         return Ok(());
     }
     let message =
-        format!("row level security may keep this role from changing rows of {}", layout.table_name());
+        format!("row level security may prevent this role from changing rows of {}", layout.table_name());
     Err(Error::new(ErrorKind::AccessDenied, message).with_hint(HINT).into())
 }
 
 /// Nothing can be said about the table.
 pub(crate) fn hidden_rows(layout: &Layout) -> Error {
     let message = format!(
-        "row level security may hide rows of {} from this role, so nothing can be said about all of them",
+        "row level security may hide rows of {} from this role, so no count or rotation of them is reliable",
         layout.table_name()
     );
     Error::new(ErrorKind::AccessDenied, message).with_hint(HINT)

@@ -97,14 +97,14 @@ impl Table {
         let (what, hint) = match self.persistence {
             Persistence::Permanent => return Ok(()),
             Persistence::Unlogged => (
-                "is UNLOGGED: a crash of the server empties it",
-                "ALTER TABLE … SET LOGGED, the table and every partition of it",
+                "is UNLOGGED, so a server crash empties it",
+                "run ALTER TABLE … SET LOGGED for the table and each of its partitions",
             ),
             Persistence::Temporary => {
-                ("is temporary: it ends with its session", "name a permanent table in the layout")
+                ("is temporary, so it disappears with its session", "name a permanent table in the layout")
             }
         };
-        let message = format!("table {} {what}, so no record is kept there", layout.table_name());
+        let message = format!("table {} {what}; the vault stores no record there", layout.table_name());
         Err(Error::new(ErrorKind::Schema, message).with_hint(hint))
     }
 
@@ -152,7 +152,7 @@ fn rows(layout: &Layout, columns: &[TableColumn]) -> Result<Rows> {
     let is_computed = user.is_some_and(|column| column.generated || column.always_identity);
     if layout.rows == Some(Rows::Create) && is_computed {
         let message = format!(
-            "column {} of {} gets its values from the database alone, so no store can make a row",
+            "the database generates column {} of {}, so a store cannot create a row",
             layout.user_column,
             layout.table_name()
         );
@@ -230,8 +230,8 @@ pub(crate) fn missing_table(layout: &Layout) -> Error {
     let hint = match layout.table_was_named {
         true => "check schema and table name (case matters), and that the URL names the right database",
         false => {
-            "this is the default name: name your own table (`--table`, `Layout::table`, a layout file). The local file takes \
-             the place of a table only where no database is named"
+            "this is the default name: name your own table (`--table`, `Layout::table`, a layout file). The local \
+             file replaces a table only if you name no database"
         }
     };
     let name = format!("{}.{}", shown(&layout.schema), shown(&layout.table));

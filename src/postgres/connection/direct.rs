@@ -135,11 +135,10 @@ async fn shares_a_session(idle: &mut Direct, busy: &mut Direct) -> Result<bool, 
 }
 
 fn pooled() -> Error {
-    Error::new(ErrorKind::Configuration, "a transaction pooler stands between the vault and the server")
-        .with_hint(
-            "schema changes need a direct connection: give the URL of the server itself, not the pooler's \
-             (on Supabase port 5432 instead of 6543)",
-        )
+    Error::new(ErrorKind::Configuration, "the connection goes through a transaction pooler").with_hint(
+        "schema changes need a direct connection: use the URL of the server, not of the pooler (on Supabase port \
+         5432 instead of 6543)",
+    )
 }
 
 impl Direct {

@@ -74,19 +74,19 @@ impl DatabaseError {
                 "check the server's certificate and sslmode in the URL",
             ),
             sqlx::Error::BeginFailed => {
-                DatabaseError::new(Outcome::Retry, busy("a transaction could not be started"))
+                DatabaseError::new(Outcome::Retry, busy("cannot start a transaction"))
             }
             sqlx::Error::ColumnDecode { .. }
             | sqlx::Error::Decode(_)
             | sqlx::Error::ColumnNotFound(_)
             | sqlx::Error::TypeNotFound { .. } => DatabaseError::new(
                 Outcome::Redetect,
-                Error::new(ErrorKind::Schema, "a column has another type than before"),
+                Error::new(ErrorKind::Schema, "the type of a column has changed"),
             ),
             sqlx::Error::PoolClosed => reject(
                 ErrorKind::Configuration,
                 "the connection pool was closed",
-                "keep the pool open as long as the vault",
+                "keep the pool open while the vault uses it",
             ),
             sqlx::Error::Configuration(_) => {
                 reject(ErrorKind::Configuration, "the database URL is not valid", URL_HINT)
@@ -98,8 +98,8 @@ impl DatabaseError {
             // its text may repeat what the server sent, so only the variant is named
             _ => reject(
                 ErrorKind::Rejected,
-                "the database driver gave up",
-                "see whether another client can run the same operation",
+                "the database driver failed",
+                "check whether another client can run the same operation",
             ),
         }
     }
@@ -166,7 +166,7 @@ fn by_io(error: &io::Error, phase: Phase) -> DatabaseError {
     }
     // the standard library has no kind for it
     let why = match error.to_string().starts_with("failed to lookup address") {
-        true => "its name could not be looked up".to_owned(),
+        true => "its name does not resolve".to_owned(),
         false => error.kind().to_string(),
     };
     let message = format!("the database cannot be reached ({why})");
@@ -249,17 +249,19 @@ fn describe(code: &str, outcome: Outcome) -> Error {
             return unreachable(&format!("the database is not available (SQLSTATE {code})"), outcome);
         }
         Outcome::TakesNoWrites => {
-            let message = format!("the database takes no writes (SQLSTATE {code})");
+            let message = format!("the database accepts no writes (SQLSTATE {code})");
             return Error::new(ErrorKind::Unavailable, message)
-                .with_hint("look for a full disk on the database server");
+                .with_hint("check whether the disk of the database server is full");
         }
         Outcome::Retry => return busy(&format!("the database is busy (SQLSTATE {code})")),
         _ => {}
     }
     let (kind, message, hint) = match code {
-        "42501" => {
-            (ErrorKind::AccessDenied, "the role may not do this, or row level security forbids it", None)
-        }
+        "42501" => (
+            ErrorKind::AccessDenied,
+            "the role lacks a right for this, or row level security forbids it",
+            None,
+        ),
         "25006" => (
             ErrorKind::AccessDenied,
             "the database is read-only for this role",
@@ -268,7 +270,7 @@ fn describe(code: &str, outcome: Outcome) -> Error {
         "28000" | "28P01" => (
             ErrorKind::Configuration,
             "the database refuses the user or the password",
-            Some("check user and password in the URL"),
+            Some("check the user and password in the URL"),
         ),
         "3D000" => (
             ErrorKind::Configuration,
@@ -290,13 +292,13 @@ fn describe(code: &str, outcome: Outcome) -> Error {
         "22012" => (
             ErrorKind::Rejected,
             "the table does not keep what is written: a trigger changes it",
-            Some("look at the BEFORE triggers of the table"),
+            Some("check the BEFORE triggers of the table"),
         ),
         "23503" => (ErrorKind::UnknownOwner, "the database has no such owner", None),
         "23505" => (
             ErrorKind::Rejected,
-            "another row has the value of this one in a unique column",
-            Some("look at the constraint, and at the default of its column for a new row"),
+            "another row already has this value in a unique column",
+            Some("check the constraint, and the default that its column gives to new rows"),
         ),
         "42702" | "42703" | "42P01" | "42P10" | "3F000" | "0A000" | "42804" | "42846" | "42883" => {
             (ErrorKind::Schema, "a table or column is missing or has another type", None)
@@ -329,7 +331,7 @@ fn busy(message: &str) -> Error {
 
 /// The server is a standby, which may become a primary.
 pub(crate) fn standby() -> Error {
-    Error::new(ErrorKind::Unavailable, "the database is a standby, which takes no writes")
+    Error::new(ErrorKind::Unavailable, "the database is a standby, which accepts no writes")
         .with_hint("name the primary server, or wait until this one is promoted")
 }
 

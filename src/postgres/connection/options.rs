@@ -159,7 +159,7 @@ fn unknown_parameter(index: usize, name: &str) -> Error {
     let close = KNOWN.iter().chain(&DROPPED).find(|known| distance(known, name) <= 2);
     let hint = match close {
         Some(close) => format!("did you mean `{close}`?"),
-        None => "remove it; if it is a part of the password, write `?` as %3F and `&` as %26".to_owned(),
+        None => "remove it; if it is part of the password, write `?` as %3F and `&` as %26".to_owned(),
     };
     Error::new(ErrorKind::Configuration, message).with_hint(hint)
 }

@@ -121,9 +121,7 @@ impl Database {
         if self.mode == PoolerMode::None || self.transactional.swap(true, Ordering::Relaxed) {
             return false;
         }
-        tracing::info!(
-            "a transaction pooler was recognised: every operation runs in a transaction of its own"
-        );
+        tracing::info!("detected a transaction pooler: every operation runs in its own transaction");
         self.rebuild();
         true
     }
@@ -228,8 +226,9 @@ impl Database {
             return Ok(connection);
         }
         self.rebuild();
-        let error = Error::new(ErrorKind::Busy, "no free connection in the pool, though the server answers");
-        let error = error.with_hint("make the pool larger, or look for connections that are never returned");
+        let error =
+            Error::new(ErrorKind::Busy, "no connection in the pool is free, although the server answers");
+        let error = error.with_hint("make the pool larger, or find connections that are never returned");
         Err(DatabaseError::new(Outcome::Retry, error))
     }
 
@@ -325,8 +324,8 @@ impl Database {
     pub(crate) async fn why_read_only(&self) -> Error {
         match self.is_standby().await.unwrap_or(false) {
             true => standby(),
-            false => Error::new(ErrorKind::AccessDenied, "the database takes only reads from this role")
-                .with_hint("look at default_transaction_read_only of the role and of the database"),
+            false => Error::new(ErrorKind::AccessDenied, "the database accepts only reads from this role")
+                .with_hint("check default_transaction_read_only of the role and of the database"),
         }
     }
 
@@ -347,8 +346,8 @@ impl Database {
 }
 
 fn wrong_answer() -> Error {
-    Error::new(ErrorKind::Configuration, "the database answered another client's question")
-        .with_hint("a transaction pooler stands in between: set the pooler mode to `transaction`")
+    Error::new(ErrorKind::Configuration, "the database returned another client's answer")
+        .with_hint("the connection goes through a transaction pooler: set the pooler mode to `transaction`")
 }
 
 /// Binds one value.

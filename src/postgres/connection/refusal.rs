@@ -47,24 +47,24 @@ impl RefusedBy {
 
     /// What is refused and what to do about it, where the names say more than the SQLSTATE.
     pub(super) fn describe(&self, code: &str) -> Option<Error> {
-        let table = self.table.as_deref().unwrap_or("that it is for");
+        let table = self.table.as_deref().unwrap_or("of the statement");
         let (message, hint) = match code {
             "0A000" if self.is_of_rule() => (
                 format!("a rule on table {table} rewrites the statement into one that the server cannot run"),
-                "look at the rules of the table (pg_rules): a trigger in place of the rule leaves the statement as it is",
+                "check the rules of the table (pg_rules): unlike a rule, a trigger does not rewrite the statement",
             ),
             "22023" if self.is_from("Async_Notify") => (
                 "the text of a notification is too long for pg_notify".to_owned(),
-                "let the function send the id of the row instead of the row: tokens are long",
+                "send the id of the row in the function instead of the row, because tokens are long",
             ),
             // of the CHECK constraint of a partition, or of the way to it, which have no name
             "23514" if self.constraint.is_none() && self.function.is_none() => (
-                format!("no partition of table {table} takes the row"),
-                "make the partition that the row belongs to, or a default one; the partition key and its value decide",
+                format!("no partition of table {table} accepts the row"),
+                "create the partition for the row's partition key, or a default partition",
             ),
             "23514" if self.function.is_none() => (
                 "a CHECK of the table refuses the row".to_owned(),
-                "look at the condition of the constraint: it must let through the tokens and values that the vault writes",
+                "check the condition of the constraint: it must allow the tokens and values that the vault writes",
             ),
             "23502" => (
                 match &self.column {
@@ -82,7 +82,7 @@ impl RefusedBy {
     pub(super) fn name(&self, mut error: Error) -> Error {
         if self.function.is_some() && error.kind() == ErrorKind::Rejected && !self.is_from("Async_Notify") {
             error = error.with_hint(
-                "look into the function for what it demands of the row; its own message is in the log of the server",
+                "check what the function requires of the row; its own message is in the server's log",
             );
         }
         if let Some(constraint) = &self.constraint {

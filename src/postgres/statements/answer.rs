@@ -33,7 +33,7 @@ fn json(row: &PgRow, at: usize) -> Result<Option<&str>, DatabaseError> {
 }
 
 fn another_type() -> DatabaseError {
-    let error = Error::new(ErrorKind::Schema, "a column has another type than before");
+    let error = Error::new(ErrorKind::Schema, "the type of a column has changed");
     DatabaseError::new(Outcome::Redetect, error)
 }
 

@@ -52,7 +52,7 @@ fn required_uuid(id: &str, what: &str) -> Result<Uuid, DatabaseError> {
     let error = || {
         Error::new(
             ErrorKind::InvalidInput,
-            format!("the {what} id is not a UUID, but its column is of type uuid"),
+            format!("the {what} id is not a UUID, but its column has type uuid"),
         )
     };
     uuid.ok_or_else(|| error().with_hint("write it like a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11").into())

@@ -125,7 +125,8 @@ impl FoundRecords {
     pub(crate) fn unrecognised_error(&self) -> Option<Error> {
         if self.json_is_unrecognised {
             let message = "the JSONB config column holds neither an object nor null";
-            let hint = "it belongs to other code and is never overwritten: set it to an object or NULL, or name another config column";
+            let hint = "the value belongs to other code, so the vault never overwrites it: set it to an object or \
+                        NULL, or name another config column";
             return Some(Error::new(ErrorKind::ForeignValue, message).with_hint(hint));
         }
         let columns = self.unrecognised.join(", ");
@@ -152,9 +153,8 @@ impl FoundRecords {
 
 pub(crate) fn json_too_long(slots: &[Slot]) -> Error {
     let column = slots.iter().find(|slot| slot.json).map_or("", |slot| &slot.column);
-    let message = format!("column {column} holds more than 256 KiB on disk, and is not read");
-    Error::new(ErrorKind::Malformed, message)
-        .with_hint("move what the application keeps there to another column")
+    let message = format!("column {column} holds more than 256 KiB on disk, so the vault does not read it");
+    Error::new(ErrorKind::Malformed, message).with_hint("move the application's data in it to another column")
 }
 
 /// The newest of versions in their order. One from the future never wins, so it makes no leftover of a damaged record

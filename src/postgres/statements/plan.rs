@@ -244,7 +244,7 @@ impl Postgres {
             table.check_durable(&self.layout)?;
         }
         let Some(column) = &plan.placement.unwritable else { return Ok(()) };
-        let message = format!("column {column} of {} may not be written", self.table_name());
+        let message = format!("the role may not write to column {column} of {}", self.table_name());
         let hint = format!(
             "GRANT UPDATE ({column}) ON the table to the role that connects; a generated column cannot be used"
         );
@@ -261,7 +261,7 @@ impl Postgres {
             ),
             (None, Some(_)) => (
                 "the owner has no tenant, but the layout has a tenant column",
-                "give the tenant (`--tenant`)",
+                "name the tenant (`--tenant`)",
             ),
             _ => return Ok(()),
         };

@@ -127,7 +127,8 @@ impl Postgres {
             Err(fault) if fault.outcome == Outcome::Retry => {
                 // a table that is locked says so again
                 self.look_within(limit, format!("SELECT 1 FROM {} LIMIT 0", self.relation()).into()).await?;
-                tracing::warn!(table = %visible(&self.table_name()), "no token was found in a large table in {limit:?}");
+                tracing::warn!(table = %visible(&self.table_name()), "found no token in a large table within \
+                    {limit:?}");
                 return Ok(Some(Vec::new()));
             }
             rows => rows?,

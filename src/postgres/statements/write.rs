@@ -112,11 +112,13 @@ impl Postgres {
             return Ok(());
         }
         let message = format!(
-            "no row of {} belongs to this owner, and the application makes the rows",
+            "no row of {} belongs to this owner, and the application creates the rows",
             self.table_name()
         );
-        Err(Error::new(ErrorKind::UnknownOwner, message)
-            .with_hint("check the id, or let the application make the row first; `rows = \"create\"` in the layout lets the vault make it"))
+        Err(Error::new(ErrorKind::UnknownOwner, message).with_hint(
+            "check the id, or create the row in the application first; with `rows = \"create\"` in the layout the \
+             vault creates it",
+        ))
     }
 
     /// What [`insert`](Self::insert) sends. It answers with the row that was made.

@@ -307,7 +307,7 @@ impl Postgres {
         let Some(row) = rows.first() else { return Ok(0) };
         if row.try_get(1).map_err(get)? {
             let error =
-                Error::new(ErrorKind::AccessDenied, "this role may not see how far replicas are behind");
+                Error::new(ErrorKind::AccessDenied, "this role may not read how far the replicas lag behind");
             return Err(error.with_hint("GRANT pg_monitor to the role that connects").into());
         }
         let lag: i64 = row.try_get(0).map_err(get)?;

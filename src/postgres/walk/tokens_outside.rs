@@ -248,12 +248,12 @@ fn about(fault: DatabaseError, tables: &[&TextColumn]) -> DatabaseError {
 
 fn is_not_trusted(column: &TextColumn, layout: &Layout) -> Error {
     let message = format!(
-        "table {}.{} belongs to a role without the rights of the owner of {}, so it is not read",
+        "table {}.{} belongs to a role without the rights of the owner of {}, so the vault does not read it",
         column.schema,
         column.table,
         layout.table_name()
     );
-    let hint = "if the vault made it, give it to that owner; drop it if nobody knows it";
+    let hint = "if the vault created it, transfer it to that owner; if you do not recognise it, drop it";
     Error::new(ErrorKind::AccessDenied, message).with_hint(hint)
 }
 
@@ -262,10 +262,10 @@ fn may_not_be_read(column: &TextColumn) -> Error {
         (column.place(), if column.own { "the owner of that table" } else { "the table's owner" });
     Error::new(
         ErrorKind::AccessDenied,
-        format!("column {place} may not be read, so tokens in it cannot be counted"),
+        format!("the role may not read column {place}, so tokens in it cannot be counted"),
     )
     .with_hint(format!(
-        "run this as {owner}, or GRANT SELECT ON the table to the role that connects; if nothing there is of use, \
-         repeat with --not-evidence"
+        "run this as {owner}, or GRANT SELECT ON the table to the role that connects; if you need nothing in this \
+         column, repeat with --not-evidence"
     ))
 }

@@ -24,8 +24,8 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     let checks = draft.steps.iter().any(|step| step.instead.is_some());
     if checks && !input.evidence.foreign_is_proved {
         draft.notes.push(
-            "the plan did not search every row for text that is not a token: `apply` does so before it \
-             adds a CHECK constraint, and creates triggers instead if it finds such text"
+            "the plan did not search every row for text that is not a token: `apply` does so before it adds a \
+             CHECK constraint, and creates triggers instead if it finds such text"
                 .to_owned(),
         );
     }
@@ -76,8 +76,8 @@ impl<'a> ColumnGuard<'a> {
             // whether rows break the rule is not known: the triggers guard it as well
             None if self.triggers.guard() && !self.input.evidence.foreign_is_proved => {
                 draft.notes.push(format!(
-                    "{} is guarded by triggers; plan with `--every-row` to check whether a CHECK \
-                     constraint could replace them",
+                    "{} is guarded by triggers; plan with `--every-row` to check whether a CHECK constraint could \
+                     replace them",
                     self.rule.object()
                 ));
             }
