@@ -1,4 +1,4 @@
-//! Secrets that lie open, text in the vault's columns that it did not write, and how both are taken away.
+//! Secrets stored in plaintext, text in the vault's columns that the vault did not write, and how to remove both.
 
 use std::collections::BTreeSet;
 
@@ -61,7 +61,7 @@ fn severity(role: ColumnRole, class: TextClass) -> Severity {
 
 fn what(class: TextClass) -> &'static str {
     match class {
-        TextClass::Plaintext => "plaintext",
+        TextClass::Plaintext => "unencrypted text",
         TextClass::Encoded => "base64 or hex of plaintext, which is not encryption",
         TextClass::Ciphertext => "text that looks like ciphertext of other code",
         TextClass::Malformed | TextClass::Tokens | TextClass::Empty => {
@@ -107,7 +107,7 @@ fn consequence(role: ColumnRole, part: &ColumnPart, class: TextClass) -> &'stati
     }
 }
 
-/// What was written once is also where rows are copied to, which no fix of the table reaches.
+/// Names the places that may hold copies of a value. No fix of the table reaches them.
 fn copies(rows: &ExaminedRows<'_>) -> String {
     let triggers = rows.context.definitions.triggers.iter();
     let functions: BTreeSet<&str> =
@@ -158,7 +158,7 @@ fn worst(role: ColumnRole, text: &str) -> Option<TextClass> {
     }
 }
 
-/// The text of `'…'::type` and `E'…'::type`. Of anything else, which is computed, `None`.
+/// The text of `'…'::type` and `E'…'::type`. `None` for a computed default.
 fn literal_text(expression: &str) -> Option<String> {
     let quoted = expression.strip_prefix('E').unwrap_or(expression).strip_prefix('\'')?;
     let (text, kind) = quoted.rsplit_once('\'')?;
@@ -166,7 +166,7 @@ fn literal_text(expression: &str) -> Option<String> {
     is_plain.then(|| text.replace("''", "'"))
 }
 
-/// JSON that was not looked into.
+/// JSON that was not searched.
 fn too_long(rows: &ExaminedRows<'_>) -> Option<Finding> {
     let count = rows.counts.too_long;
     let meaning = "JSON longer than 1 MiB, deeper than 127 levels or damaged was not searched";
@@ -181,13 +181,13 @@ fn too_long(rows: &ExaminedRows<'_>) -> Option<Finding> {
     (count > 0).then(|| finding.of(count, Vec::new()))
 }
 
-/// The vault's own columns are mended by storing through the vault, since the text may be all that there is of a
-/// credential. The application's are cleared.
+/// In the vault's own columns the fix is to store through the vault, because the text may be the only copy of a
+/// credential. The application's columns are cleared.
 fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart) -> Fix {
     let name = &rows.columns.watched[at].column;
     let column = rows.context.table.column(name);
     let context = rows.context;
-    // rows that do not count are not the vault's, and keep what they have in its columns
+    // rows that the layout's filter excludes are not the vault's, so their values stay
     let counts = match rows.columns.watched[at].of_rows_that_count {
         true => rows.context.table.filter.and(""),
         false => String::new(),
@@ -200,7 +200,7 @@ fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart) -> Fix {
     }
 }
 
-/// Other text may stand in the place of a token, and without that the rest of the record does not open.
+/// `--replace-unreadable`: the text may replace a token, and without this token the record does not open.
 fn put(rows: &ExaminedRows<'_>) -> String {
     let tenant = if rows.context.layout.tenant_column.is_some() { " --tenant ID" } else { "" };
     format!("retell-vault put{tenant} --user ID --replace-foreign --replace-unreadable")

@@ -1,4 +1,4 @@
-//! The files of this host: readable by nobody but their owner, and what waits in the local file.
+//! The files of this host: whether only their owner can read them, and the pending records in the local file.
 
 use std::path::Path;
 
@@ -12,14 +12,14 @@ use crate::local::file::LocalFile;
 use crate::record::owner::Owner;
 use crate::record::version::Millis;
 
-/// What waits for longer than this is not on its way any more.
+/// A record that is pending for longer than this is a warning.
 const LONG: Millis = 60 * 60 * 1000;
 /// How many owners a finding names.
 const OWNERS: usize = 5;
-/// How many kept texts are looked through for owners to name.
+/// How many kept texts are read to find owners to name.
 const KEPT: u32 = 200;
 
-/// The files of this host, and what waits in them.
+/// Examines the files of this host and their pending records.
 ///
 /// # Errors
 /// `LocalStore`.
@@ -31,7 +31,7 @@ pub(super) async fn look(host: &HostContext<'_>) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// The files that others can read.
+/// Files that other users can read.
 fn openness(host: &HostContext<'_>) -> Vec<Finding> {
     let keyring = host.core.keyring.path();
     let mut places = vec![
@@ -69,11 +69,11 @@ fn open_to_others(path: &Path, id: FindingId, what: &str) -> Option<Finding> {
     Some(Finding::new(id, Severity::Critical, format!("file {}", path.display()), meaning, mend))
 }
 
-/// What waits in the local file, and what the database never took.
+/// Pending records in the local file, and records that never reached the database.
 async fn waiting(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Finding>> {
     let counts = local.counts().await?;
     let mut findings = Vec::new();
-    // without a database the local file is where records belong
+    // without a database records belong in the local file
     if host.core.postgres.is_some() && counts.pending > 0 {
         findings.push(pending(host, local, counts.pending).await?);
     }

@@ -1,4 +1,4 @@
-//! The keys, and what is sealed under them.
+//! The keys, and the tokens under them.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ const DAY: u64 = 24 * 60 * 60 * 1000;
 const LOST: &str = "find a copy of the keyring that holds the key; if there is none, restore these records from a \
                     backup, or store them again with `retell-vault put --replace-unreadable`";
 
-/// What a load may answer with.
+/// The places from which a load may answer.
 const IN_USE: [LocalPlace; 2] = [LocalPlace::Pending, LocalPlace::Replica];
 
 /// How many tokens name a key, by place.
@@ -37,7 +37,7 @@ pub(super) async fn look_at_host(host: &HostContext<'_>) -> Result<Vec<Finding>>
     Ok(findings)
 }
 
-/// A primary key that has sealed for too long.
+/// A primary key that is too old.
 fn age(host: &HostContext<'_>) -> Option<Finding> {
     let limit = u64::try_from(host.options.key_age.as_millis()).unwrap_or(u64::MAX);
     let keys = host.core.keyring.keys();
@@ -57,7 +57,7 @@ fn age(host: &HostContext<'_>) -> Option<Finding> {
 async fn of_local(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Finding>> {
     let (mut named, mut nameless) = (Named::new(), 0);
     for count in local.tokens_per_key().await? {
-        // what was kept aside may be unreadable: that is why it was replaced
+        // replaced records may be unreadable, which is why they were replaced
         let is_in_use = IN_USE.map(LocalPlace::name).contains(&count.place.as_str());
         match count.key {
             Some(key)
@@ -87,7 +87,7 @@ async fn of_local(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findi
     Ok(findings)
 }
 
-/// Opens the texts of one sort in the local file.
+/// Opens the texts of one place in the local file.
 async fn open_texts(host: &HostContext<'_>, local: &LocalFile, place: LocalPlace) -> Result<RowCounts> {
     let mut counts = RowCounts::default();
     let mut after = i64::MIN;
@@ -100,7 +100,7 @@ async fn open_texts(host: &HostContext<'_>, local: &LocalFile, place: LocalPlace
     }
 }
 
-/// Whoever forgets to name the database must not be told that all is well.
+/// A forgotten database option must not lead to the verdict `healthy`.
 fn not_examined(tables: &[String]) -> Finding {
     Finding::new(
         finding_ids::NOT_EXAMINED.in_area(Area::Keys),
@@ -129,7 +129,7 @@ fn damaged(pieces: u64) -> Finding {
     .of(pieces, Vec::new())
 }
 
-/// What was seen in the rows of the table.
+/// The findings about the rows of the table.
 pub(super) fn of_rows(rows: &ExaminedRows<'_>) -> Vec<Finding> {
     let mut named = Named::new();
     for ((at, key), tokens) in &rows.counts.tokens {
@@ -155,7 +155,7 @@ fn note_counts(host: &HostContext<'_>, place: &str, named: &Named, of_how_many: 
     }
 }
 
-/// The keyring file is read again for a key that is not known, since another process may have made it.
+/// Reads the keyring file again for an unknown key, because another process may have created it.
 fn state(core: &Core, key: KeyId) -> Option<KeyState> {
     core.keyring.holding(key).get(key).map(|key| key.info.state)
 }

@@ -1,4 +1,4 @@
-//! What would leak or lose credentials, found before it happens.
+//! Finds problems that would leak or lose credentials, before they do.
 
 mod access;
 mod context;
@@ -33,7 +33,7 @@ use crate::store::core::Core;
 pub use crate::doctor::finding::{Area, Diagnosis, Finding, Fix, Health, Severity};
 pub use crate::doctor::options::{DoctorOptions, DoctorProgress};
 
-/// Examines everything. A finding for what could not be examined.
+/// Examines everything. A part that cannot be examined becomes a finding.
 pub(crate) async fn examine(
     core: &Core,
     options: &DoctorOptions,
@@ -52,7 +52,7 @@ pub(crate) async fn examine(
     Ok(Diagnosis { findings, notes: host.notes() })
 }
 
-/// The worst first, and always in the same order.
+/// Sorts the worst first, and always in the same order.
 fn rank(finding: &Finding) -> (Reverse<Severity>, Area, &str, &str) {
     (Reverse(finding.severity), finding.area, finding.id, &finding.object)
 }
@@ -83,7 +83,7 @@ async fn look_at_table(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Findi
         Err(fault) => return vec![not_examined(postgres, Area::Schema, &fault)],
     };
     let context = TableContext::new(host, postgres, &plan, &snapshot);
-    // at the same time: a deep look at the rows is long
+    // concurrent, because a deep examination of the rows takes long
     let (schema, orphans, exposure) =
         join3(schema::look(&context), orphans::look(&context), look_at_rows(&context)).await;
     let looks = [
@@ -99,7 +99,7 @@ async fn look_at_table(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Findi
     looks.into_iter().flat_map(found).collect()
 }
 
-/// Exposure and keys, in one look at the rows.
+/// Exposure and keys, from one read of the rows.
 async fn look_at_rows(context: &TableContext<'_>) -> Result<Vec<Finding>, DatabaseError> {
     let rows = rows::examine(context).await?;
     let mut findings = exposure::findings(&rows);

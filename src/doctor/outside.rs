@@ -1,4 +1,4 @@
-//! Tokens outside of the layout, which no rotation reaches and a destroyed key would take along.
+//! Tokens outside of the layout. No rotation reaches them, and destroying their key would lose them.
 
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Fix, Severity};
@@ -11,7 +11,7 @@ use crate::rotation::evidence::{
     FullSearch, Outside, OutsideExtent, OutsideTokens, look_outside, out_of_reach, search_outside,
 };
 
-/// Looks at a sample, or with [`deep`](crate::doctor::DoctorOptions::deep) at every row.
+/// Searches a sample of the rows, or with [`deep`](crate::doctor::DoctorOptions::deep) every row.
 pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, DatabaseError> {
     if context.definitions.relation.hides_rows {
         return Ok(Vec::new()); // it is said where the rows are looked at

@@ -11,9 +11,9 @@ use crate::schema::plan::{SchemaPlan, plan};
 use crate::schema::step::{Instead, Step};
 use crate::schema::step_runner::{Listener, StepRunner};
 
-/// A step may make room for another one that could not be planned before, and that for one more.
+/// A step may allow another step that could not be planned before, which may allow one more.
 const ROUNDS: usize = 3;
-/// How many connections of the pool may turn out to be closed when the table is looked at.
+/// How many closed connections of the pool are tolerated when the table is read.
 const CLOSED: usize = 3;
 
 pub(super) async fn apply(
@@ -39,7 +39,7 @@ pub(super) async fn apply(
     done.and(ended)
 }
 
-/// What must be decided before anything is done.
+/// Checks the conditions that must be met before the first step.
 fn may_apply(plan: &SchemaPlan, options: &ApplyOptions) -> Result<(), Error> {
     if let Some(blocked) = plan.blocked.first() {
         let error = Error::new(ErrorKind::Schema, format!("{}: {}", blocked.object, blocked.reason));
@@ -64,7 +64,7 @@ struct ApplyRun<'a> {
     given: &'a SchemaPlan,
     options: &'a ApplyOptions,
     applied: Applied,
-    /// The ids of steps that took their other form: the plan goes on naming them.
+    /// The ids of steps that took their other form. The plan still names them.
     replaced: Vec<String>,
 }
 
@@ -95,7 +95,7 @@ impl ApplyRun<'_> {
         }
     }
 
-    /// Connections of the pool may have been closed while a step took its time, which only their use shows.
+    /// Plans again. Connections of the pool may have been closed during a long step, which only their use shows.
     ///
     /// `&mut`, since a shared listener would keep the future from being spawned.
     async fn plan(&mut self) -> Result<SchemaPlan, DatabaseError> {
@@ -129,7 +129,7 @@ impl ApplyRun<'_> {
         done.map_err(|refusal| self.within(step, explain(refusal)))
     }
 
-    /// The other form of a step, once: several steps may have the same one.
+    /// Applies the other form of a step once. Several steps may share it.
     async fn instead(&mut self, step: &Step, other: &Instead) -> Result<(), Refusal> {
         self.replaced.push(step.id.clone());
         if self.applied.steps.contains(&other.step.id) {
@@ -142,7 +142,7 @@ impl ApplyRun<'_> {
     async fn holds(&mut self, query: &str) -> Result<bool, DatabaseError> {
         match self.runner.direct.value::<Option<bool>>(query).await {
             Ok(answer) => Ok(answer.unwrap_or(false)),
-            // a policy that is forced hides rows from the owner of the table: some may be such rows
+            // a forced policy hides rows from the owner of the table, and hidden rows may be such rows
             Err(refusal) if refusal.code == "42501" => Ok(true),
             Err(refusal) => Err(refusal.into()),
         }
@@ -196,7 +196,7 @@ impl ApplyRun<'_> {
     }
 }
 
-/// Whether everything that is left to do was in the plan that was given.
+/// Whether the given plan covers every remaining step.
 fn is_covered(fresh: &SchemaPlan, given: &SchemaPlan) -> bool {
     let others = given.steps.iter().filter_map(|step| step.instead.as_ref()).map(|other| &other.step);
     let known: Vec<&Step> = given.steps.iter().chain(others).collect();
@@ -204,7 +204,7 @@ fn is_covered(fresh: &SchemaPlan, given: &SchemaPlan) -> bool {
     fresh.blocked.is_empty() && fresh.steps.iter().all(is_known)
 }
 
-/// Of a concurrent step the last statement counts: those before it remove what a run left that was killed.
+/// For a concurrent step only the last statement counts. The statements before it remove leftovers of a killed run.
 fn is_same(one: &Step, other: &Step) -> bool {
     match one.concurrent && other.concurrent {
         true => one.sql.last() == other.sql.last(),
@@ -212,7 +212,7 @@ fn is_same(one: &Step, other: &Step) -> bool {
     }
 }
 
-/// What the server's refusal means here.
+/// Explains a refusal of the server.
 fn explain(refusal: Refusal) -> DatabaseError {
     let Refusal { code, fault } = refusal;
     let error = match code.as_str() {

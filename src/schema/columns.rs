@@ -1,4 +1,4 @@
-//! Columns that are missing, and those of a type that the vault cannot use.
+//! Missing columns, and columns with a type that the vault cannot use.
 
 use crate::layout::placement::{Column, ColumnType, usable};
 use crate::postgres::catalogue::table_column::TableColumn;
@@ -9,7 +9,7 @@ use crate::schema::step::{DataAtRisk, LockLevel, Step};
 
 const TIMESTAMPTZ: &str = "timestamp with time zone";
 
-/// A column as it should be.
+/// A wanted column.
 struct WantedColumn {
     name: String,
     /// As `format_type` writes it.
@@ -23,15 +23,15 @@ enum Use {
     Field(Field, FieldSpec),
     Config,
     Sync,
-    /// The application's: one of another type stays as it is.
+    /// A column of the application. It keeps another type.
     Profile,
 }
 
-/// What a row gets that says nothing.
+/// The value of a row without a value for the column.
 enum Preset {
     Nothing,
     Constant(&'static str),
-    /// Only new rows: of those that are there nobody knows it.
+    /// A default for new rows only. The value of existing rows is not known.
     NewRows(&'static str),
 }
 
@@ -62,7 +62,7 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     }
 }
 
-/// The type that a column has once the plan is applied; `None`: there is no such column.
+/// The type that a column has once the plan is applied. `None` if it does not exist.
 pub(super) fn kind_after(input: &PlanInput<'_>, name: &str) -> Option<String> {
     let is_there = input.table.column(name);
     let wanted = wanted(input).into_iter().find(|wanted| wanted.name == name);
@@ -123,7 +123,7 @@ fn profile() -> Vec<WantedColumn> {
     columns.into_iter().map(wanted).collect()
 }
 
-/// Columns that were to be given to the vault, or to change their type, and cannot.
+/// Blocks columns that cannot be adopted or cannot change their type.
 fn block_strangers(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     let left_alone: Vec<&str> = input.left_alone().map(|(_, name)| name).collect();
     let is_ours = |name: &str| {
@@ -144,7 +144,7 @@ fn block_strangers(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     }
 }
 
-/// Says in its comment whose it is now.
+/// The step that adopts a column by its comment.
 fn adopt(input: &PlanInput<'_>, field: Field, name: &str) -> Step {
     let of = format!("COMMENT ON COLUMN {}.{} IS", input.relation(), quote(name));
     let before = input.table.column(name).and_then(|column| column.comment.as_deref());
@@ -178,13 +178,13 @@ fn add(input: &PlanInput<'_>, wanted: &WantedColumn) -> Step {
     };
     let mut sql = match wanted.default {
         Preset::Nothing => vec![add("")],
-        // a constant is kept in the catalogue for the rows that are there: no rewrite
+        // the catalogue keeps a constant for the existing rows, so there is no rewrite
         Preset::Constant(value) => vec![add(&format!(" DEFAULT {value}"))],
         Preset::NewRows(value) => {
             vec![add(""), format!("ALTER TABLE {relation} ALTER COLUMN {column} SET DEFAULT {value}")]
         }
     };
-    // what tells this column from one that the application made
+    // distinguishes this column from one that the application created
     if let Use::Field(field, spec) = wanted.used_for
         && spec.by_consent
     {
@@ -310,7 +310,7 @@ fn change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn) ->
     let (old, new) = (column.kind.as_str(), wanted.kind);
     let default = input.definitions.default_of(&column.name);
     let carried = default.map(|default| convert(&format!("({default})::{old}"), old, new));
-    // what is cut off by a bound would be lost; other values either come back or keep the undo from happening
+    // text beyond the length limit would be lost; other values either convert back or make the rollback fail
     let at_risk = bound.map(|length| at_risk(input, &name, &format!("pg_catalog.length({name}) > {length}")));
     Step {
         id: format!("type.{}", wanted.name),
@@ -322,7 +322,7 @@ fn change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn) ->
         sql: vec![retype(input, column, (old, new), carried.as_deref())],
         undo: vec![retype(input, column, (new, old), default)],
         lock: LockLevel::AccessExclusive,
-        // a bound is lifted in the catalogue alone
+        // removing a length limit changes only the catalogue
         rewrites: bound.is_none(),
         concurrent: false,
         instead: None,
@@ -362,7 +362,7 @@ fn retype(
     format!("ALTER TABLE {} {change}", input.relation())
 }
 
-/// By way of text, which every type has. Times without a zone are taken for UTC whatever the session's is.
+/// Converts through text, which every type supports. Times without a zone count as UTC, whatever the session's zone.
 fn convert(value: &str, from: &str, to: &str) -> String {
     let without_zone = |kind: &str| kind.starts_with("timestamp") && kind.ends_with("without time zone");
     match (without_zone(from) && to == TIMESTAMPTZ) || (from == TIMESTAMPTZ && without_zone(to)) {
@@ -377,7 +377,7 @@ fn object(input: &PlanInput<'_>, name: &str) -> String {
     format!("column {}.{name}", input.layout.table_name())
 }
 
-/// Whether a column `a` is there, and what else is said about it.
+/// A condition that a column exists. `also` has further conditions on it, under the name `a`.
 fn exists(input: &PlanInput<'_>, name: &str, also: &str) -> String {
     format!(
         "EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = {}::pg_catalog.regclass \

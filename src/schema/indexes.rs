@@ -1,5 +1,5 @@
-//! Indexes as they should be: for what applications look up in a full profile, none on ciphertext. Each is built
-//! without keeping anybody from writing.
+//! The indexes of a full profile: for what applications look up, and none on ciphertext. Building them does not block
+//! writes.
 
 use std::collections::HashSet;
 
@@ -11,14 +11,14 @@ use crate::schema::columns::kind_after;
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{LockLevel, Step};
 
-/// Types without an order, and those whose order nobody looks things up by.
+/// Types without an order, and types whose order is useless for lookups.
 const UNORDERED: [&str; 11] =
     ["json", "jsonb", "xml", "point", "line", "lseg", "box", "path", "polygon", "circle", "bytea"];
 
 const NONE_ON_CIPHERTEXT: &str = "columns for tokens get no index: sealing the same value twice gives different \
                                   text, so no query could use the index, and every write would pay for it";
 
-/// An index that is ours to build.
+/// An index that the vault builds.
 pub(super) struct WantedIndex {
     pub(super) name: String,
     /// `btree` or `gin`.
@@ -30,9 +30,9 @@ pub(super) struct WantedIndex {
     pub(super) predicate: Option<Predicate>,
 }
 
-/// Which rows an index holds.
+/// The rows that an index covers.
 pub(super) struct Predicate {
-    /// The column that decides, not quoted.
+    /// The column of the condition, not quoted.
     pub(super) column: String,
     pub(super) sql: String,
 }
@@ -42,7 +42,7 @@ impl WantedIndex {
     fn is_served_by(&self, index: &Index, definitions: &TableDefinitions) -> bool {
         let same_rows = match (&self.predicate, &definitions.of_index(index).predicate) {
             (None, None) => true,
-            // the server writes the condition in its own words; the column is in both, quoted if it must be
+            // the server prints the condition in its own form; both forms contain the column, quoted if necessary
             (Some(wanted), Some(found)) => {
                 found.contains(&wanted.column) || found.contains(&quote(&wanted.column))
             }
@@ -57,7 +57,7 @@ impl WantedIndex {
             && same_rows
     }
 
-    /// The step that builds it, unless the name belongs to something else: undoing it would drop that.
+    /// Adds the step that builds it, unless the name belongs to another object, which the rollback would drop.
     pub(super) fn draft(&self, input: &PlanInput<'_>, id: String, reason: String, draft: &mut PlanDraft) {
         let is_it = |index: &Index| index.name == self.name;
         if input.definitions.ours.contains(&self.name) && !input.table.indexes.iter().any(is_it) {
@@ -71,7 +71,7 @@ impl WantedIndex {
 
     fn step(&self, input: &PlanInput<'_>, id: String, reason: String) -> Step {
         let name = in_schema(input.layout, &self.name);
-        // an index over partitions cannot be built concurrently
+        // an index on a partitioned table cannot be built concurrently
         let concurrent = !input.table.is_partitioned();
         let concurrently = if concurrent { "CONCURRENTLY " } else { "" };
         let drop = format!("DROP INDEX {concurrently}IF EXISTS {name}");
@@ -138,7 +138,7 @@ impl WantedIndex {
     }
 }
 
-/// The definition of an index, built the way we do.
+/// The definition of an index, with or without `CONCURRENTLY`.
 fn in_words(definition: &str, concurrently: &str) -> String {
     definition.replacen("INDEX ", &format!("INDEX {concurrently}"), 1)
 }
@@ -157,7 +157,7 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     draft.notes.push(NONE_ON_CIPHERTEXT.to_owned());
 }
 
-/// Each with its reason.
+/// The wanted indexes, each with its reason.
 fn wanted(input: &PlanInput<'_>) -> Vec<(WantedIndex, String)> {
     let layout = input.layout;
     let words: Vec<&str> = layout.word_columns().map(|(column, _)| column).collect();
@@ -176,7 +176,7 @@ fn wanted(input: &PlanInput<'_>) -> Vec<(WantedIndex, String)> {
     });
 
     let all = lookups.chain(documents).chain(active(input)).chain(configured(input, status));
-    // a layout may use a name of the full profile for a field of its own
+    // a layout may use a name of the full profile for a field
     let mut names = HashSet::new();
     all.filter(|(wanted, _)| names.insert(wanted.name.clone())).collect()
 }

@@ -1,4 +1,4 @@
-//! A usable unique constraint on the owner, and the way from several rows of an owner to one.
+//! The unique constraint on the owner, and the removal of an owner's duplicate rows.
 
 use crate::postgres::sql::names::{in_schema, literal, our_name, owner_columns, quote};
 use crate::postgres::sql::token::{any_version, member};
@@ -8,7 +8,7 @@ use crate::schema::object_owner::{lock_down_sql, without_force};
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{LockLevel, Step};
 
-/// `NULLS NOT DISTINCT` came with this one.
+/// The first version with `NULLS NOT DISTINCT`.
 const POSTGRES_15: i32 = 150_000;
 
 pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
@@ -39,7 +39,7 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     index.draft(input, "owner.unique".to_owned(), reason.to_owned(), draft);
 }
 
-/// Whether nothing can be done, which is then told.
+/// Whether a problem blocks the constraint. Adds the problem to the draft.
 fn is_blocked(input: &PlanInput<'_>, draft: &mut PlanDraft) -> bool {
     let (reason, hint) =
         if nulls_count(input.layout, input.table) && input.definitions.server.version < POSTGRES_15 {
@@ -79,7 +79,7 @@ fn duplicates_stand(input: &PlanInput<'_>) -> Option<(String, String)> {
     }
 }
 
-/// What the table is partitioned by besides the owner's columns.
+/// A column of the partition key that is not one of the owner's columns.
 fn foreign_partition_key(input: &PlanInput<'_>) -> Option<String> {
     let layout = input.layout;
     let is_owner = |name: &String| *name == layout.user_column || Some(name) == layout.tenant_column.as_ref();
@@ -101,7 +101,7 @@ fn unique(input: &PlanInput<'_>) -> WantedIndex {
     }
 }
 
-/// All but the newest row of each owner go to a table beside. `index`: what they stand in the way of.
+/// Moves all but the newest row of each owner to another table, so that `index` can be built.
 fn remove_duplicates(input: &PlanInput<'_>, index: &WantedIndex) -> Step {
     let (relation, beside) = (input.relation(), beside(input));
     let known = match input.evidence.duplicates {
@@ -118,9 +118,9 @@ fn remove_duplicates(input: &PlanInput<'_>, index: &WantedIndex) -> Step {
     let forced = input.definitions.relation.forced;
     let reach_all = |statements| without_force(&relation, forced, statements);
     let sql = [
-        // writers wait, so that what is counted as the newest row stays it
+        // writers wait, so that the newest row stays the newest
         format!("LOCK TABLE {relation} IN SHARE ROW EXCLUSIVE MODE"),
-        // fails where a policy would hide rows
+        // fails if a policy would hide rows
         "SELECT pg_catalog.set_config('row_security', 'off', true)".to_owned(),
         unless_different(input),
         format!("CREATE TABLE {beside} AS SELECT {columns} FROM {relation} WITH NO DATA"),
@@ -142,7 +142,7 @@ fn remove_duplicates(input: &PlanInput<'_>, index: &WantedIndex) -> Step {
     }
 }
 
-/// Fails where rows of one owner are for different things, since the plan looked at them in passing only.
+/// Fails if rows of one owner differ in columns of the application, because the plan checked only a sample.
 fn unless_different(input: &PlanInput<'_>) -> String {
     let body = format!(
         "BEGIN IF {} THEN RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = {}; END IF; END",
@@ -152,8 +152,7 @@ fn unless_different(input: &PlanInput<'_>) -> String {
     format!("DO {}", literal(&body))
 }
 
-/// The rows go back, every one: a trigger of the application that drops a row of an owner who has one already
-/// must not lose it.
+/// Restores every row or fails. A trigger of the application may drop a second row of an owner, which must not be lost.
 fn all_of(restored: &str, beside: &str) -> String {
     let body = format!(
         "DECLARE n bigint; BEGIN EXECUTE {}; GET DIAGNOSTICS n = ROW_COUNT; \
@@ -165,7 +164,7 @@ fn all_of(restored: &str, beside: &str) -> String {
     format!("DO {}", literal(&body))
 }
 
-/// The table that keeps the rows which were removed: an earlier one is not touched.
+/// The table for the removed rows. An earlier table stays unchanged.
 fn beside(input: &PlanInput<'_>) -> String {
     let table = input.layout.table.as_str();
     let first = our_name(&["duplicates", table]);
@@ -175,13 +174,13 @@ fn beside(input: &PlanInput<'_>) -> String {
     in_schema(input.layout, &name)
 }
 
-/// What can be put back as it was.
+/// The columns that can be restored unchanged.
 fn columns(input: &PlanInput<'_>) -> Vec<String> {
     let columns = input.table.columns.iter().filter(|column| !column.generated);
     columns.map(|column| quote(&column.name)).collect()
 }
 
-/// Every row with its place among those of its owner, the newest first.
+/// Every row with its rank among the rows of its owner, newest first.
 fn ranked(input: &PlanInput<'_>) -> String {
     let updated_at = input.table.column("updated_at").filter(|column| column.kind.starts_with("timestamp"));
     let newest = [

@@ -1,4 +1,4 @@
-//! Taking recorded steps back, the latest first.
+//! Rolls back recorded steps, latest first.
 
 use crate::error::{Error, ErrorKind};
 use crate::postgres::connection::direct::Refusal;
@@ -12,7 +12,7 @@ use crate::schema::options::{RollBackOptions, RolledBack, SchemaEvent};
 use crate::schema::step::{DataAtRisk, Step};
 use crate::schema::step_runner::{Listener, StepRunner};
 
-/// Raised by ourselves: rows have come since they were counted.
+/// SQLSTATE that the vault raises if rows were added since the count.
 const MORE_ROWS: &str = "RV001";
 
 pub(super) async fn roll_back(
@@ -41,7 +41,7 @@ struct RollBackRun<'a> {
 }
 
 impl RollBackRun<'_> {
-    /// What must be decided before anything is undone.
+    /// Checks the conditions that must be met before the first rollback.
     async fn may_undo(&mut self, entries: &[JournalEntry]) -> Result<(), DatabaseError> {
         let rewriting = entries.iter().map(|entry| &entry.reversal).find(|step| step.rewrites);
         if let Some(step) = rewriting.filter(|_| !self.options.apply.allow_rewrite) {
@@ -64,7 +64,7 @@ impl RollBackRun<'_> {
         ))
     }
 
-    /// How many rows would lose data. None where what is counted has gone already.
+    /// The number of rows that would lose data. 0 if the object is already gone.
     async fn count(&mut self, step: &Step, at_risk: &DataAtRisk) -> Result<i64, Refusal> {
         let counted = match self.runner.direct.value(&at_risk.count).await {
             Err(refusal) if refusal.code == "42501" => self.count_unforced(step, at_risk).await,
@@ -76,7 +76,7 @@ impl RollBackRun<'_> {
         }
     }
 
-    /// The same where policies are forced on the owner of the table too, and hide rows that would lose data.
+    /// The same for a table with forced policies, which could hide rows that would lose data.
     async fn count_unforced(&mut self, step: &Step, at_risk: &DataAtRisk) -> Result<i64, Refusal> {
         let (unforced, forced) = self.forced().await?;
         let count =
@@ -86,7 +86,7 @@ impl RollBackRun<'_> {
         self.runner.direct.value("SELECT pg_catalog.current_setting('retell_vault.rows')::int8").await
     }
 
-    /// What lets the owner of a table see every row for the rest of a transaction, and what ends that.
+    /// The statements that let the owner see every row for the rest of a transaction, and that end this.
     async fn forced(&mut self) -> Result<(Option<String>, Option<String>), Refusal> {
         let relation = relation(self.runner.layout);
         let sql = format!(
@@ -158,8 +158,8 @@ impl RollBackRun<'_> {
         }
     }
 
-    /// Undoes a step in the same transaction that copies what is lost with it. Nobody writes meanwhile, so
-    /// that nothing is lost that was not counted, or not copied.
+    /// Rolls back a step in the same transaction that copies its data. No other session can write meanwhile, so no data
+    /// is lost that was not counted or copied.
     async fn undo_with_care(
         &mut self,
         step: &Step,
@@ -190,7 +190,7 @@ impl RollBackRun<'_> {
         Ok(())
     }
 
-    /// A name for a backup that no other relation has.
+    /// A free name for a backup table.
     async fn free_name(&mut self, step: &Step) -> Result<String, Refusal> {
         let id = step.id.replace('.', "_");
         let base = ["backup", &self.runner.layout.table, &id];
@@ -214,7 +214,7 @@ fn backup_sql(backup: &str, at_risk: &DataAtRisk) -> Vec<String> {
     [vec![copy], lock_down_sql(backup)].concat()
 }
 
-/// Fails when there is anything to lose after all. What is counted may have gone: then nothing is lost.
+/// A statement that fails if there is data to lose after all. If the object is already gone, there is none.
 fn guard(at_risk: &DataAtRisk) -> String {
     let body = format!(
         "DECLARE n bigint; BEGIN EXECUTE {} INTO n; IF n > 0 THEN RAISE EXCEPTION USING ERRCODE = '{MORE_ROWS}'; END IF; \

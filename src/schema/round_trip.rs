@@ -1,5 +1,5 @@
-//! A test owner's configuration, stored, loaded and deleted in a transaction that is rolled back, with the very
-//! statements that the vault sends.
+//! Stores, loads and deletes a test owner's configuration with the vault's own statements, in a transaction that is
+//! rolled back.
 
 use std::sync::Arc;
 
@@ -29,16 +29,16 @@ use crate::store::core::{Core, StoreOptions, StoreRequest};
 use crate::store::judge::vouched;
 use zeroize::Zeroizing;
 
-/// Triggers of the application find what they find on every other day: the statements of the vault are safe on
-/// any path. Somebody who holds a lock is not waited for, and a trigger that hangs neither.
+/// The search path is the default, so that triggers of the application run as usual; the vault's statements are safe on
+/// any path. The time-outs end a wait for a lock or for a trigger that hangs.
 const SETTINGS: &str =
     "SET LOCAL search_path TO DEFAULT; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '30s'";
 
-/// What an application's own constraints and triggers say about a row that it did not make itself: a column that
-/// may not be null, an owner that is unknown elsewhere, a check, no partition, a text that is too long.
+/// Refusals by an application's own constraints and triggers of a row that the application did not create: a column that
+/// must not be null, an owner that another table does not know, a check, a missing partition, a text that is too long.
 const OF_THE_APPLICATION: [&str; 7] = ["23502", "23503", "23505", "23514", "23P01", "22001", "P0001"];
 
-/// Text that is no token, and is recognised if it should ever be found.
+/// Text that is not a token, and that is recognisable if it ever remains.
 const NO_TOKEN: &str = "retell-vault test: no token";
 
 const STORE: &str = "store of a new test owner";
@@ -47,7 +47,7 @@ const LOAD: &str = "load";
 const DELETE: &str = "delete";
 const CLEAN: &str = "no row of the test owner remains";
 
-/// Tries everything, and takes it back.
+/// Tests everything, and rolls it back.
 pub(super) async fn run(
     core: &Core,
     postgres: &Postgres,
@@ -91,7 +91,7 @@ fn test_owner(layout: &Layout, table: &Table) -> Result<Owner> {
     }
 }
 
-/// Hardly one that exists: of integers one of the larger half.
+/// A random id that is unlikely to exist. An integer is from the larger half of its range.
 fn test_id(kind: IdKind) -> Result<String> {
     let uuid = random_uuid()?;
     let number = |max: u64| max - uuid.as_u128() as u64 % (max / 2);
@@ -111,8 +111,8 @@ fn random_uuid() -> Result<Uuid> {
     })
 }
 
-/// Values for every field, or for the secret ones alone: those do not go into a plain column, where an application may
-/// have constraints.
+/// Values for every field, or only for the secret fields. Secret fields never go into a plain column, where an
+/// application may have constraints.
 fn samples(fields: &Fields, with_plain: bool) -> Values {
     let mut values = Values::new();
     for (field, _) in fields.secrets() {
@@ -138,7 +138,7 @@ struct RoundTrip<'a> {
     owner: Owner,
     direct: &'a mut Direct,
     checks: &'a mut Checks,
-    /// Of what was stored last.
+    /// The version of the last store.
     version: Option<Version>,
 }
 
@@ -162,7 +162,7 @@ impl RoundTrip<'_> {
         Ok(())
     }
 
-    /// Never an owner that exists. One that does, which is hardly possible but with small numbers, is not tried with.
+    /// Whether the test owner has no row. An existing owner, which is only likely with small integers, is not used.
     async fn is_free(&mut self) -> Result<bool, DatabaseError> {
         match self.attempt(self.postgres.read_query(&self.plan, &self.owner)?).await? {
             Ok(rows) if rows.is_empty() => return Ok(true),
@@ -181,7 +181,7 @@ impl RoundTrip<'_> {
         self.writes(STORE, insert, problem).await
     }
 
-    /// Over the row that is there, as a store does that looked at it first. No values make a tombstone.
+    /// Stores over the existing row, as a store does after it has read the row. Empty values store a tombstone.
     async fn stores(&mut self, what: &str, values: &Values) -> Result<bool, DatabaseError> {
         let record = self.seal(values)?;
         let rows = self.attempt(self.postgres.read_query(&self.plan, &self.owner)?).await?;
@@ -260,7 +260,7 @@ impl RoundTrip<'_> {
         Ok(())
     }
 
-    /// After the end of the transaction.
+    /// Checks after the transaction that no row remains.
     async fn look_for_remains(&mut self) -> Result<(), DatabaseError> {
         let query = self.postgres.read_query(&self.plan, &self.owner)?;
         match self.direct.fetch(query).await {
@@ -271,10 +271,10 @@ impl RoundTrip<'_> {
         Ok(())
     }
 
-    /// Runs one statement; what the server refuses leaves the transaction as it was.
+    /// Runs one statement. A refused statement leaves the transaction unchanged.
     ///
     /// # Errors
-    /// When the connection is lost, which ends the transaction as well.
+    /// If the connection is lost, which also ends the transaction.
     async fn attempt(&mut self, query: Query) -> Result<Result<Vec<PgRow>, Refusal>, DatabaseError> {
         self.direct.run("SAVEPOINT attempt").await?;
         let done = self.direct.fetch(query).await;
@@ -284,12 +284,12 @@ impl RoundTrip<'_> {
     }
 }
 
-/// A constraint or a trigger said so.
+/// Whether a constraint or a trigger refused the statement.
 fn is_a_rule(refusal: &Refusal) -> bool {
     OF_THE_APPLICATION.contains(&refusal.code.as_str())
 }
 
-/// Our own guards must let our own tokens in.
+/// Whether the application's own rules refused the statement, and not a guard of the vault.
 fn is_of_the_application(refusal: &Refusal) -> bool {
     is_a_rule(refusal) && !refusal.fault.error.to_string().contains("retell_vault_")
 }

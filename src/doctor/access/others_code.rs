@@ -1,4 +1,5 @@
-//! Code of others that statements on the table run: functions that policies call, and whatever its owner has made for it.
+//! Code of other roles that statements on the table run: functions that policies call, and the owner's triggers and
+//! policies.
 
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Fix, Severity};
@@ -47,7 +48,7 @@ fn auth_uid(context: &TableContext<'_>) -> Option<Finding> {
     ))
 }
 
-/// Of a table whose owner is a superuser too, nobody else has made what runs.
+/// If the table's owner is a superuser too, no less trusted role has created the code that runs.
 fn superuser(context: &TableContext<'_>) -> Option<Finding> {
     let (server, table) = (&context.definitions.server, &context.definitions.relation);
     if !server.superuser || table.owner_is_superuser {

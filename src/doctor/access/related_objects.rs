@@ -1,5 +1,5 @@
-//! Other ways to the rows, for which the policies of the table do not hold: views, routines that run with the rights
-//! of their owner, partitions, and the tables of the vault beside it.
+//! Objects that give access to the rows without the policies of the table: views, routines that run with the rights of
+//! their owner, partitions, and the vault's own tables.
 
 use crate::doctor::access::grants::roles;
 use crate::doctor::context::TableContext;
@@ -8,14 +8,14 @@ use crate::doctor::finding_ids;
 use crate::doctor::frame::framed;
 use crate::postgres::catalogue::access::{RelatedTable, Routine, TableAccess, View};
 
-/// The first version whose views can read with the rights of who asks.
+/// The first version whose views can read with the rights of the caller.
 const SECURITY_INVOKER: i32 = 150_000;
 
 pub(super) fn views(context: &TableContext<'_>, access: &TableAccess) -> Vec<Finding> {
     access.views.iter().filter_map(|view| around_policies(context, view)).collect()
 }
 
-/// A view of other columns is of no concern, unless it goes round row level security.
+/// A view of other columns matters only if it bypasses row level security.
 fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
     let concerns = view.uses || context.definitions.relation.row_security;
     if view.readers.is_empty() || view.invoker || !concerns {
@@ -48,7 +48,7 @@ fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
 fn invoker(context: &TableContext<'_>, view: &View) -> Fix {
     match context.definitions.server.version >= SECURITY_INVOKER {
         true => by_its_owner(&format!("ALTER VIEW {} SET (security_invoker = true)", view.relation)),
-        // no view has that option, so nobody whom the policies hold back may read this one
+        // no view has that option in this version, so roles under the policies must not read the view
         false => revoke(view),
     }
 }
@@ -57,7 +57,7 @@ fn revoke(view: &View) -> Fix {
     by_its_owner(&format!("REVOKE ALL ON TABLE {} FROM {}", view.relation, roles(&view.readers)))
 }
 
-/// None of these objects need be the table's owner's, and nothing that is done with them calls code of others.
+/// The objects may belong to other roles than the table's owner, and the statements call no code of other roles.
 fn by_its_owner(sql: &str) -> Fix {
     Fix::Sql(framed(None, sql))
 }
@@ -88,7 +88,7 @@ fn free_path(routine: &Routine) -> Option<Finding> {
 }
 
 fn callable(routine: &Routine) -> Option<Finding> {
-    // who it is that asks may have to be known before somebody is signed in
+    // a function that only answers may be needed before the user is signed in
     if routine.callers.is_empty() || (routine.only_answers && free_path(routine).is_none()) {
         return None;
     }
@@ -120,7 +120,7 @@ fn of_table(table: &RelatedTable) -> Option<Finding> {
     }
 }
 
-/// A partition that is asked by its own name answers without the policies of the whole.
+/// A query that names the partition bypasses the policies of the partitioned table.
 fn open_partition(table: &RelatedTable) -> Option<Finding> {
     if table.readers.is_empty() || table.row_security {
         return None;
@@ -139,7 +139,7 @@ fn open_partition(table: &RelatedTable) -> Option<Finding> {
     ))
 }
 
-/// Backups and the journal of the schema may hold what was in the table.
+/// Backups and the schema journal may hold copies of the table's data.
 fn open_vault_table(table: &RelatedTable) -> Option<Finding> {
     let revoke = || format!("REVOKE ALL ON TABLE {} FROM {}", table.relation, roles(&table.readers));
     let enable = || format!("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", table.relation);

@@ -1,4 +1,4 @@
-//! Row level security: off, without the owner, or hiding rows from the vault itself.
+//! Row level security that is off, does not apply to the owner, or hides rows from the vault itself.
 
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Fix, Severity};
@@ -11,12 +11,12 @@ use crate::postgres::sql::names::quote;
 use crate::schema::plan::plan_from;
 use crate::schema::wanted::{Profile, RowSecurity, Wanted};
 
-/// Our policies, and row level security switched on.
+/// The vault's policies, and row level security switched on.
 pub(crate) fn on() -> Wanted {
     Wanted::from(Profile::Credentials).row_security(RowSecurity::On)
 }
 
-/// What the plan for this says about row level security, as the doctor's mend.
+/// The plan's step for row level security, as a fix.
 async fn planned(context: &TableContext<'_>, wanted: &Wanted) -> Result<Fix, DatabaseError> {
     let sql = planned_sql(context, wanted).await?;
     Ok(match sql.is_empty() {
@@ -27,7 +27,7 @@ async fn planned(context: &TableContext<'_>, wanted: &Wanted) -> Result<Fix, Dat
     })
 }
 
-/// The statements of the planner's step for row level security; none when there is nothing to do.
+/// The statements of the plan's step for row level security. Empty if there is nothing to do.
 pub(crate) async fn planned_sql(
     context: &TableContext<'_>,
     wanted: &Wanted,
@@ -38,13 +38,13 @@ pub(crate) async fn planned_sql(
     let drops = OUR_POLICIES.into_iter().map(|name| format!("{} ON {}", quote(name), context.relation()));
     let drops =
         drops.filter(|policy| sql.iter().any(|sql| sql.starts_with(&format!("CREATE POLICY {policy} "))));
-    // several findings may be mended by the same statements, one after the other
+    // the same statements may fix several findings, one after the other
     let drops = drops.map(|policy| format!("DROP POLICY IF EXISTS {policy}"));
     let drops: Vec<String> = drops.filter(|drop| !sql.contains(drop)).collect();
     Ok(drops.into_iter().chain(sql).collect())
 }
 
-/// Off, though ordinary users reach the table.
+/// Row level security is off, although ordinary users can reach the table.
 pub(super) async fn off(
     context: &TableContext<'_>,
     access: &TableAccess,
@@ -66,7 +66,7 @@ pub(super) async fn off(
     Ok(Some(Finding::new(finding_ids::ROW_SECURITY_OFF, Severity::Critical, context.object(), meaning, mend)))
 }
 
-/// On, though not for the owner, and that is us.
+/// Row level security is on, but does not apply to the owner, and the vault connects as the owner.
 pub(super) async fn not_forced(
     context: &TableContext<'_>,
     access: &TableAccess,
@@ -76,7 +76,7 @@ pub(super) async fn not_forced(
     if !table_is.row_security || table_is.forced || !owner {
         return Ok(None);
     }
-    // for a role that bypasses row level security the force changes nothing
+    // FORCE changes nothing for a role that bypasses row level security
     let (severity, rest) = match access.bypassing_me {
         true => (Severity::Notice, ". The role also bypasses policies by its BYPASSRLS or superuser right"),
         false => (Severity::Warning, ""),
@@ -89,7 +89,7 @@ pub(super) async fn not_forced(
     Ok(Some(Finding::new(finding_ids::ROW_SECURITY_NOT_FORCED, severity, context.object(), meaning, mend)))
 }
 
-/// It holds for the vault, and no policy gives it everything.
+/// Row level security applies to the vault's role, and no policy gives it every row.
 pub(super) async fn hides_from_us(context: &TableContext<'_>) -> Result<Option<Finding>, DatabaseError> {
     let table_is = &context.definitions.relation;
     if !table_is.holds_back {

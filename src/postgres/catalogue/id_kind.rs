@@ -88,7 +88,7 @@ mod tests {
         for bad in ["", "-0", "+1", "01", " 1", "1 ", "1.0", "1e3", "32768", "0x1", "١"] {
             let error = IdKind::SmallInt.integer::<i16>(bad, "tenant").unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad}");
-            assert!(error.to_string().contains("the tenant id is no smallint"), "{error}");
+            assert!(error.to_string().contains("the tenant id is not a valid smallint"), "{error}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! The database itself lets only tokens into the columns made for them, and only a status that exists
-//! into its column: by a CHECK constraint, or by triggers while rows are left that break it.
+//! Guards in the database that allow only tokens in the columns for tokens, and only known values in the status column. A
+//! guard is a CHECK constraint, or triggers while existing rows would violate the constraint.
 
 mod rule;
 mod triggers;
@@ -31,7 +31,8 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     }
 }
 
-/// Whether a constraint keeps everything but tokens out of the column: by its definition, and of every row that there is.
+/// Whether a constraint proves that the column holds only tokens: it has the rule's definition and is validated for every
+/// row.
 pub(crate) fn proves(layout: &Layout, filter: &RowFilter, column: &str, constraint: &Constraint) -> bool {
     let is_rule = |rule: &Rule<'_>| {
         rule.is_for_tokens()
@@ -41,13 +42,13 @@ pub(crate) fn proves(layout: &Layout, filter: &RowFilter, column: &str, constrai
     constraint.kind == 'c' && constraint.validated && Rule::all(layout, filter).iter().any(is_rule)
 }
 
-/// One rule, and what of it is there.
+/// One rule, and its existing constraint and triggers.
 struct ColumnGuard<'a> {
     input: &'a PlanInput<'a>,
     rule: &'a Rule<'a>,
-    /// A constraint that sees to the rule, under whatever name.
+    /// A constraint that enforces the rule, under any name.
     check: Option<&'a Constraint>,
-    /// A constraint of our name that does not.
+    /// A constraint with the vault's name that does not enforce it.
     stale: Option<&'a Constraint>,
     triggers: Triggers<'a>,
 }
@@ -73,7 +74,7 @@ impl<'a> ColumnGuard<'a> {
             Some(check) if check.validated || check.name != self.rule.constraint() => {}
             _ if broken => self.draft_triggers(draft),
             Some(_) => draft.steps.push(self.validate()),
-            // whether rows break the rule is not known: the triggers guard it as well
+            // it is not known whether rows break the rule, and the triggers guard the column too
             None if self.triggers.guard() && !self.input.evidence.foreign_is_proved => {
                 draft.notes.push(format!(
                     "{} is guarded by triggers; plan with `--every-row` to check whether a CHECK constraint could \
@@ -96,7 +97,7 @@ impl<'a> ColumnGuard<'a> {
         }
     }
 
-    /// New rows only: the table is not read under the lock.
+    /// Adds the constraint for new rows only, so that the table is not read under the lock.
     fn add(&self) -> Step {
         let add = self.alter(&format!("ADD CONSTRAINT {} {} NOT VALID", self.name(), self.rule.check()));
         let replaced = self.stale.map(|_| self.drop_check());
@@ -115,7 +116,7 @@ impl<'a> ColumnGuard<'a> {
         }
     }
 
-    /// Reads the table while others write. Triggers that guarded it till now are not needed any more.
+    /// Validates the constraint while other sessions write. Earlier triggers are no longer needed and go.
     fn validate(&self) -> Step {
         let validate = self.alter(&format!("VALIDATE CONSTRAINT {}", self.name()));
         let (drop, restore, lock) = match self.triggers.are_there() {
@@ -147,7 +148,7 @@ impl<'a> ColumnGuard<'a> {
         Some(Box::new(Instead { when: when.to_owned(), step: self.by_triggers() }))
     }
 
-    /// In place of a CHECK constraint, of which one may be there by now.
+    /// The step with triggers instead of a CHECK constraint. It drops a constraint that exists by now.
     fn by_triggers(&self) -> Step {
         let undo = self.triggers.restore().into_iter();
         let undo = match self.restore_check() {
@@ -185,14 +186,14 @@ impl<'a> ColumnGuard<'a> {
         self.alter(&format!("DROP CONSTRAINT IF EXISTS {}", self.name()))
     }
 
-    /// The constraint of our name as it is now.
+    /// Restores the current constraint with the vault's name.
     fn restore_check(&self) -> Option<String> {
         let ours = self.check.filter(|check| check.name == self.rule.constraint());
         let now = ours.or(self.stale)?;
         Some(self.alter(&format!("ADD CONSTRAINT {} {}", self.name(), now.definition)))
     }
 
-    /// Whether the constraint is there, and is not the one that it replaces.
+    /// A condition that the new constraint exists, and not the one that it replaces.
     fn has_check(&self, and: &str) -> String {
         let unlike = self.stale.map(|stale| {
             format!(" AND pg_catalog.pg_get_constraintdef(oid) <> {}", literal(&stale.definition))
