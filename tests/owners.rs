@@ -129,7 +129,7 @@ async fn what_is_no_integer_of_the_column_is_an_error_and_nothing_is_written() {
         ];
         for error in errors {
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{id}: {error}");
-            assert!(error.to_string().contains("the user id is no integer"), "{error}");
+            assert!(error.to_string().contains("the user id is not a valid integer"), "{error}");
         }
     }
     // one bad id does not keep the others from being written
@@ -259,7 +259,8 @@ async fn a_generated_owner_column() {
     let create = Layout::new().rows(Rows::Create);
     let error = hosts.host(1, &db.url).layout(create).build().await.unwrap_err();
     assert!(
-        error.kind() == ErrorKind::Schema && error.to_string().contains("from the database alone"),
+        error.kind() == ErrorKind::Schema
+            && error.to_string().contains("the database generates column user_id"),
         "{error}"
     );
 }

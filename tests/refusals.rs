@@ -352,7 +352,7 @@ async fn who_refuses_is_named() {
             "a rule",
             "pg_rules",
         ),
-        (String::new(), "no partition of table user_profiles", "23514", "default one"),
+        (String::new(), "no partition of table user_profiles", "23514", "default partition"),
     ];
     for (sql, named, said, hint) in cases {
         let (db, hosts) = stage(if sql.is_empty() { &partitioned } else { ALL_COLUMNS }).await;

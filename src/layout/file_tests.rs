@@ -107,7 +107,10 @@ fn a_value_of_a_wrong_type_is_named_with_what_is_expected() {
             "[table]\nwhere = {a = 1.5}",
             "table.where, line 2: expected a text, an integer or a boolean for each column",
         ),
-        ("[table]\nwhere = {a = 2026-01-01}", "table.where, line 2: a text, an integer or a boolean"),
+        (
+            "[table]\nwhere = {a = 2026-01-01}",
+            "table.where, line 2: expected a text, an integer or a boolean",
+        ),
         (
             "[table]\nwhere = {a = 99999999999999999999}",
             "table.where, line 2: the integer does not fit in 64 bits",

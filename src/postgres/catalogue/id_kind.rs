@@ -1,8 +1,8 @@
-//! Of which types the columns of an owner may be, and why not of others.
+//! The types that an owner's columns may have, and the reasons against other types.
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// As what an id column is compared: always by an operator of a built-in type.
+/// The built-in type whose operator compares an id column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IdKind {
     /// Text, also that of an enum.
@@ -14,10 +14,10 @@ pub(crate) enum IdKind {
 }
 
 impl IdKind {
-    /// For a column whose values have this built-in type, below all domains; of an enum that is text.
+    /// The kind for a column whose values have this built-in type, below all domains. An enum counts as text.
     ///
     /// # Errors
-    /// `Schema`: why two owners would be taken for one, or one for two.
+    /// The reason why the type could confuse two owners, or split one.
     pub(super) fn of(base: &str, is_deterministic: bool) -> Result<Self, &'static str> {
         match base {
             "text" | "varchar" if is_deterministic => Ok(Self::Text),
@@ -35,7 +35,7 @@ impl IdKind {
         }
     }
 
-    /// The built-in type that values are bound as, and compared as.
+    /// The built-in type in which values are bound and compared.
     pub(crate) fn sql(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -46,7 +46,7 @@ impl IdKind {
         }
     }
 
-    /// The type as people name it.
+    /// The name of the type in messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::SmallInt => "smallint",
@@ -56,12 +56,12 @@ impl IdKind {
         }
     }
 
-    /// A value of a column as this built-in type.
+    /// A column's value, cast to this built-in type.
     pub(crate) fn cast(self, value: &str) -> String {
         format!("{value}::pg_catalog.{}", self.sql())
     }
 
-    /// The text of an integer as Postgres prints it: there is one for each number.
+    /// Parses an integer in the form that Postgres prints, so that each number has one text.
     ///
     /// # Errors
     /// `InvalidInput`.
