@@ -125,7 +125,7 @@ fn copies(rows: &ExaminedRows<'_>) -> String {
     )
 }
 
-/// Secrets in the defaults of columns, which the catalogue shows to everybody.
+/// Secrets in the defaults of columns, which the catalogue shows to every role.
 fn in_defaults(rows: &ExaminedRows<'_>) -> Vec<Finding> {
     (0..rows.columns.watched.len()).filter_map(|at| in_default(rows, at)).collect()
 }

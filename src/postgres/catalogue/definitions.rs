@@ -162,7 +162,7 @@ pub(crate) struct Policy {
     /// As in pg_policy.polcmd: `*` all, `r` select, `a` insert, `w` update, `d` delete.
     pub(crate) command: char,
     pub(crate) permissive: bool,
-    /// `public` for everybody.
+    /// `public` for PUBLIC.
     pub(crate) roles: Vec<String>,
     pub(crate) using: Option<String>,
     pub(crate) check: Option<String>,

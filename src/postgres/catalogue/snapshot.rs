@@ -101,11 +101,11 @@ pub(crate) async fn take_unchecked(
     Ok(ask(database, layout, &[]).await?.table)
 }
 
-/// The definitions alone, also of a table whose owners the vault cannot tell apart. What they say about us is about the owner of
-/// the table where we may act as that.
+/// Only the definitions, also of a table whose owners the vault cannot distinguish. If the session may act as the owner
+/// of the table, the role in them is that owner.
 ///
 /// # Errors
-/// `Schema` when the table is missing or is not a table.
+/// `Schema` if the table is missing or is not a table.
 pub(crate) async fn take_definitions(
     database: &Database,
     layout: &Layout,
@@ -115,10 +115,10 @@ pub(crate) async fn take_definitions(
     answer.table.ok_or_else(|| missing_table(layout))?.check(layout)?.definitions()
 }
 
-/// Everything.
+/// The table with its definitions and its access.
 ///
 /// # Errors
-/// As [`take_with_definitions`].
+/// Those of [`take_with_definitions`].
 pub(crate) async fn take_with_access(
     database: &Database,
     layout: &Layout,
@@ -127,15 +127,15 @@ pub(crate) async fn take_with_access(
     let queries = vec![query(layout, &PARTS)?, access_query(layout)?];
     let (answer, access) = match database.inspect_together(queries).await {
         Ok(answers) => (parse(rows_of(&answers, 0))?, TableAccess::parse(layout, rows_of(&answers, 1))),
-        // the transaction has failed as a whole, and perhaps only by its second query
+        // the whole transaction failed, perhaps only because of its second query
         Err(fault) => (ask(database, layout, &PARTS).await?, Err(fault)),
     };
     let (table, definitions, text_columns) = answer.defined(layout)?;
     Ok(DetailedSnapshot { table, definitions, text_columns, access })
 }
 
-/// The columns that can hold a token as text: of the table, of tables that inherit from it, and of our own tables
-/// beside it, which are there even when the table is not.
+/// The columns that can hold a token as text: in the table, in tables that inherit from it, and in the vault's own
+/// tables, which may exist even if the table does not.
 pub(crate) async fn text_columns(
     database: &Database,
     layout: &Layout,
@@ -160,7 +160,7 @@ fn query(layout: &Layout, parts: &[Part]) -> Result<Query, DatabaseError> {
     Ok(Query { sql: with_parts(&parts).into(), arguments })
 }
 
-/// The query without the parts that are not wanted.
+/// The query with only the wanted parts.
 fn with_parts(parts: &[Part]) -> String {
     let all = [Part::Predicates, Part::Definitions, Part::TextColumns];
     let unwanted = all.into_iter().filter(|part| !parts.contains(part));
@@ -192,7 +192,7 @@ impl SnapshotAnswer {
 
 impl TableAnswer {
     /// # Errors
-    /// `Schema` when it is not a table.
+    /// `Schema` if it is not a table.
     fn check(self, layout: &Layout) -> Result<Self, DatabaseError> {
         match self.kind {
             'r' | 'p' => Ok(self),

@@ -148,8 +148,8 @@ impl Writer<'_> {
         parts.held.push(holds);
     }
 
-    /// A condition that every plain column whose field is not set is empty. Only the record can tell to whom a value
-    /// belongs.
+    /// A condition that every plain column whose field is not set is empty. Only the record shows whether a value belongs
+    /// to the vault.
     fn is_unset(&self, row: &str, shape: &Shape) -> String {
         let columns = self.placement.plain.iter().zip(&shape.plain);
         let columns = columns.filter(|(_, change)| **change == PlainChange::Unset).map(|(plain, _)| {
