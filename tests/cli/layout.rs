@@ -372,7 +372,7 @@ fn wrong_options_are_wrong_usage() {
         (&["--column", "api_key"], "is not valid", "api_key=retell_api_key"),
         (&["--column", "api_key="], "is not valid", "1 to 63 bytes"),
         (&["--column", "Api=x"], "is not valid", "lower-case letter"),
-        (&["--column", "foo=x"], "there is no such field", "these can: api_key"),
+        (&["--column", "foo=x"], "there is no such field", "these fields can: api_key"),
         (&["--column", "api_key=a", "--column=api_key=b"], "--column is given twice", "leave one"),
     ];
     for (options, error, hint) in bad {

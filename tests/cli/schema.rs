@@ -170,7 +170,7 @@ async fn a_service_role_that_cannot_be_one_is_found_before_the_first_step() {
     let (db, home) = over(BARE).await;
     let before: Value = value(&db, SHAPE).await;
     for (role, reason) in
-        [("nosuch", "does not exist"), ("", "does not exist"), ("public", "stands for users")]
+        [("nosuch", "does not exist"), ("", "does not exist"), ("public", "is a role of users")]
     {
         let args = ["schema", "apply", "--row-security", "on", "--service-role", role];
         home.run(&args).fails(1, &format!("role {role}: it {reason}"), "--service-role");
