@@ -129,7 +129,7 @@ async fn what_is_no_integer_of_the_column_is_an_error_and_nothing_is_written() {
         ];
         for error in errors {
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{id}: {error}");
-            assert!(error.to_string().contains("the user id is no integer"), "{error}");
+            assert!(error.to_string().contains("the user id is not a valid integer"), "{error}");
         }
     }
     // one bad id does not keep the others from being written
@@ -151,10 +151,10 @@ async fn a_type_that_cannot_tell_owners_apart_is_refused_with_the_true_reason() 
         ("char(8)", "spaces at the end"),
         ("name", "63 bytes"),
         ("real", "not exact"),
-        ("boolean", "no type for ids"),
-        ("region", "no type for ids"),
+        ("boolean", "not a type for ids"),
+        ("region", "not a type for ids"),
         ("text COLLATE anycase", "treats different texts as equal"),
-        ("jsonb", "no type for ids"),
+        ("jsonb", "not a type for ids"),
     ];
     let collation =
         "CREATE COLLATION anycase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);";
@@ -254,12 +254,13 @@ async fn a_generated_owner_column() {
     let verification = vault.schema().verify(Profile::Credentials).await.unwrap();
     assert!(verification.is_good(), "{verification:#?}");
     let tried = verification.checks.iter().find(|check| check.what.starts_with("store of a new"));
-    assert!(tried.is_some_and(|check| check.to_string().contains("the application makes the rows")));
+    assert!(tried.is_some_and(|check| check.to_string().contains("the application creates the rows")));
 
     let create = Layout::new().rows(Rows::Create);
     let error = hosts.host(1, &db.url).layout(create).build().await.unwrap_err();
     assert!(
-        error.kind() == ErrorKind::Schema && error.to_string().contains("from the database alone"),
+        error.kind() == ErrorKind::Schema
+            && error.to_string().contains("the database generates column user_id"),
         "{error}"
     );
 }
@@ -275,7 +276,7 @@ async fn an_enum_with_a_cast_of_its_own_is_no_tenant() {
     ))
     .await;
     let error = hosts.host(0, &db.url).layout(layout(Some("region"))).build().await.unwrap_err();
-    assert!(error.kind() == ErrorKind::Schema && error.to_string().contains("no type for ids"), "{error}");
+    assert!(error.kind() == ErrorKind::Schema && error.to_string().contains("not a type for ids"), "{error}");
     // nor is a type of the same name as a built-in one
     let (db, hosts) = (TestDb::create().await, Hosts::new().await);
     db.exec(
@@ -284,5 +285,5 @@ async fn an_enum_with_a_cast_of_its_own_is_no_tenant() {
     )
     .await;
     let error = hosts.host(0, &db.url).build().await.unwrap_err();
-    assert!(error.to_string().contains("no type for ids"), "{error}");
+    assert!(error.to_string().contains("not a type for ids"), "{error}");
 }

@@ -122,7 +122,7 @@ async fn the_applications_own_number_and_webhook_are_left_alone() {
         let vault = stage.vault().await;
         if plan_first {
             let notes = apply_plan(&vault).await;
-            assert_eq!(notes.iter().filter(|note| note.contains("may be the application's own")).count(), 2);
+            assert_eq!(notes.iter().filter(|note| note.contains("may belong to the application")).count(), 2);
         }
         let theirs = async || {
             let phones =

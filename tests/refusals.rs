@@ -344,7 +344,7 @@ async fn who_refuses_is_named() {
             trigger("RAISE 'no'", "\"function x(y) line 3 at RAISE\""),
             "function function x(y) line 3 at RAISE, which the table calls",
             "P0001",
-            "look into the function",
+            "check what the function requires",
         ),
         (
             "ALTER TABLE user_profiles ADD CONSTRAINT short CHECK (length(encrypted_retell_api_key) < 9)".to_owned(),
@@ -365,7 +365,7 @@ async fn who_refuses_is_named() {
             "a rule",
             "pg_rules",
         ),
-        (String::new(), "no partition of table user_profiles", "23514", "default one"),
+        (String::new(), "no partition of table user_profiles", "23514", "default partition"),
     ];
     for (sql, named, said, hint) in cases {
         let (db, hosts) = stage(if sql.is_empty() { &partitioned } else { ALL_COLUMNS }).await;

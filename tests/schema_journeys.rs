@@ -118,7 +118,11 @@ async fn a_bare_profile_table() {
     let journey = Journey::begin(Start::new(BARE)).await;
     let plan = journey.there_and_back("user_profiles").await;
     assert!(ids(&plan).contains(&"column.encrypted_agent_config"), "{plan}");
-    assert!(plan.notes.iter().any(|note| note.contains("made for tokens get no index")), "{:?}", plan.notes);
+    assert!(
+        plan.notes.iter().any(|note| note.contains("columns for tokens get no index")),
+        "{:?}",
+        plan.notes
+    );
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ impl Stage {
         plan
     }
 
-    /// Applies it; then nothing is left to do.
+    /// Applies it; then every step is applied.
     async fn apply(&self, wanted: &Wanted) -> Vec<Step> {
         let done = run_steps(&self.db, &self.plan(wanted).await).await;
         assert_eq!(self.plan(wanted).await.steps, Vec::new());
@@ -193,7 +193,7 @@ async fn policies_of_the_application_stay() {
         .await;
     let plan = stage.plan(&auto()).await;
     assert_eq!(plan.steps, Vec::new());
-    assert!(plan.notes.iter().any(|note| note.contains("policies of its own")), "{:?}", plan.notes);
+    assert!(plan.notes.iter().any(|note| note.contains("with other policies")), "{:?}", plan.notes);
     let before = stage.state().await;
     let done = stage.apply(&on()).await;
     undo_steps(&stage.db, &done).await;

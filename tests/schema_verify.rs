@@ -74,9 +74,13 @@ fn skipped(verification: &Verification) -> Vec<String> {
 fn is_proved(verification: &Verification) {
     assert!(verification.is_good() && skipped(verification).is_empty(), "{:#?}", lines(verification));
     let what: Vec<_> = verification.checks.iter().map(|check| check.what.as_str()).collect();
-    for step in
-        ["nothing is left to do", "store", "load of every field", "delete", "nothing of the test owner stays"]
-    {
+    for step in [
+        "every step is applied",
+        "store",
+        "load of every field",
+        "delete",
+        "no row of the test owner remains",
+    ] {
         assert!(what.iter().any(|what| what.starts_with(step)), "{step}: {what:?}");
     }
 }
@@ -134,11 +138,11 @@ async fn every_defect_is_named() {
     let defects = [
         (
             "ALTER TABLE user_profiles DROP CONSTRAINT retell_vault_user_profiles_encrypted_sms_agent_id_tokens",
-            vec!["guard.encrypted_sms_agent_id", "column encrypted_sms_agent_id refuses text that is no token"],
+            vec!["guard.encrypted_sms_agent_id", "column encrypted_sms_agent_id refuses text that is not a token"],
         ),
         (
             "ALTER TABLE user_profiles DROP CONSTRAINT retell_vault_user_profiles_encrypted_agent_config_tokens",
-            vec!["column encrypted_agent_config refuses text that is no token"],
+            vec!["column encrypted_agent_config refuses text that is not a token"],
         ),
         (
             "UPDATE pg_constraint SET convalidated = false
@@ -152,7 +156,7 @@ async fn every_defect_is_named() {
         ),
         (
             "DROP INDEX retell_vault_user_profiles_department",
-            vec!["recorded step index.retell_vault_user_profiles_department", "is left to do"],
+            vec!["recorded step index.retell_vault_user_profiles_department", "is not applied"],
         ),
         ("ALTER TABLE user_profiles DROP COLUMN phone_number", vec!["recorded step column.phone_number", "step column.phone_number"]),
         (
@@ -209,7 +213,7 @@ async fn as_a_role_with_its_grants_and_without() {
         (format!("REVOKE INSERT ON user_profiles FROM {name}"), "store of a new test owner"),
         (
             format!("GRANT INSERT ON user_profiles TO {name}; REVOKE UPDATE ON user_profiles FROM {name}"),
-            "may not be written",
+            "may not write to column",
         ),
         (
             format!("GRANT UPDATE ON user_profiles TO {name}; REVOKE SELECT ON user_profiles FROM {name}"),
@@ -255,7 +259,7 @@ async fn what_cannot_be_exercised_is_said() {
         let skipped = skipped(&verification);
         assert!(verification.is_good(), "{rule}: {:#?}", lines(&verification));
         assert!(
-            skipped.len() == 1 && skipped[0].contains("not exercised: the application's own rules"),
+            skipped.len() == 1 && skipped[0].contains("not tested: the application's own constraints"),
             "{skipped:?}"
         );
     }

@@ -1,4 +1,4 @@
-//! What the examinations share.
+//! The state that the examinations share.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,12 +18,12 @@ use crate::postgres::sql::names;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::store::core::Core;
 
-/// How long the looks at a table that can be cut short may take together.
+/// The total time limit for the examinations of a table that can be cut short.
 const BUDGET: Duration = Duration::from_millis(1200);
-/// However late it is, a look gets this much.
+/// The minimum time for an examination, however little is left.
 const LEAST: Duration = Duration::from_millis(30);
 
-/// What the examinations of this host share: keyring and local file.
+/// The state that the examinations of this host share: keyring and local file.
 pub(crate) struct HostContext<'a> {
     pub(crate) core: &'a Core,
     pub(crate) options: &'a DoctorOptions,
@@ -46,7 +46,7 @@ impl<'a> HostContext<'a> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
     }
 
-    /// Tells the caller how far a deep look is.
+    /// Reports the progress of a deep examination.
     pub(crate) fn tell(&self, progress: &DoctorProgress) {
         (self.tell)(progress);
     }
@@ -56,7 +56,7 @@ impl<'a> HostContext<'a> {
     }
 }
 
-/// What the examinations of a table share.
+/// The state that the examinations of a table share.
 pub(crate) struct TableContext<'a> {
     pub(crate) host: &'a HostContext<'a>,
     pub(crate) core: &'a Core,
@@ -82,10 +82,10 @@ impl<'a> TableContext<'a> {
         Self { host, core, postgres, layout, table, definitions, snapshot, plan, options, started }
     }
 
-    /// Who may reach the table.
+    /// The roles that may reach the table.
     ///
     /// # Errors
-    /// Those of asking for it, which was done once for all examinations.
+    /// Those of the one query that serves all examinations.
     pub(crate) fn access(&self) -> Result<&'a TableAccess, DatabaseError> {
         self.snapshot.access.as_ref().map_err(DatabaseError::copy)
     }
@@ -95,17 +95,17 @@ impl<'a> TableContext<'a> {
         format!("table {}", self.layout.table_name())
     }
 
-    /// The table as it stands in SQL.
+    /// The table in SQL.
     pub(crate) fn relation(&self) -> String {
         names::relation(self.layout)
     }
 
-    /// Reads rows of the table, as its owner where we may.
+    /// Reads rows of the table, as its owner if the session may act as the owner.
     pub(crate) async fn as_owner(&self, query: Query) -> Result<Vec<PgRow>, DatabaseError> {
         self.postgres.database.inspect_as_owner(&self.relation(), query).await
     }
 
-    /// How long the server may take for a look that can be cut short: `most`, or what is left.
+    /// The time limit for an examination that can be cut short: `most`, or the remaining time.
     pub(crate) fn patience(&self, most: Duration) -> Duration {
         most.min(BUDGET.saturating_sub(self.started.elapsed())).max(LEAST)
     }

@@ -1,4 +1,4 @@
-//! Secrets that lie open, text in the vault's columns that it did not write, and how both are taken away.
+//! Secrets stored in plaintext, text in the vault's columns that the vault did not write, and how to remove both.
 
 use std::collections::BTreeSet;
 
@@ -61,11 +61,11 @@ fn severity(role: ColumnRole, class: TextClass) -> Severity {
 
 fn what(class: TextClass) -> &'static str {
     match class {
-        TextClass::Plaintext => "plain text",
-        TextClass::Encoded => "base64 or hex of plain text, which is no encryption",
-        TextClass::Ciphertext => "what looks like the ciphertext of other code",
+        TextClass::Plaintext => "unencrypted text",
+        TextClass::Encoded => "base64 or hex of plaintext, which is not encryption",
+        TextClass::Ciphertext => "text that looks like ciphertext of other code",
         TextClass::Malformed | TextClass::Tokens | TextClass::Empty => {
-            "text that starts like a token and is none"
+            "text that starts like a token but is not one"
         }
     }
 }
@@ -73,39 +73,41 @@ fn what(class: TextClass) -> &'static str {
 fn consequence(role: ColumnRole, part: &ColumnPart, class: TextClass) -> &'static str {
     match (role, part, class) {
         (_, ColumnPart::Key(path), _) if path.in_address => {
-            "the address holds a password or token, which everybody reads who may read the table; \
-             let the receiver check signatures with the vault's webhook key; the SQL takes user, password and parameters out of it"
+            "the address contains a password or token, which every reader of the table can see; verify signatures \
+             with the vault's webhook key in the receiver instead; the SQL removes user, password and parameters \
+             from the address"
         }
         (ColumnRole::Webhook, ..) => {
-            "this column is not encrypted; store the value through the vault first, where it is still needed: the SQL \
+            "this column is not encrypted; if you still need the value, store it through the vault first: the SQL \
              removes it for good"
         }
         (_, ColumnPart::Key(_), _) => {
-            "everybody reads it who may read the table; it belongs to the application: store it through the vault first \
-             and stop what writes it, since the SQL removes it for good"
+            "every reader of the table can see it; it belongs to the application: store it through the vault \
+             first and stop the code that writes it, because the SQL removes it for good"
         }
         (ColumnRole::Named(_), ..) => {
-            "the column is none of the vault's and, by its name, holds what belongs there; store the values through the \
-             vault first and stop what writes them, since the SQL clears them for good"
+            "the column does not belong to the vault, but its name suggests a credential; store the values \
+             through the vault first and stop the code that writes them, because the SQL clears them for good"
         }
         (ColumnRole::Config, ColumnPart::Whole, _) => {
-            "the column holds neither an object nor null, so that the vault never writes it; store what is still needed \
-             through the vault afterwards: the SQL clears it for good"
+            "the column holds neither an object nor null, so the vault never writes it; the SQL clears it for \
+             good: afterwards store what you still need through the vault"
         }
         (_, _, TextClass::Malformed) => {
             "the record does not load; restore it from a backup, or store the configuration again with `--replace-unreadable`"
         }
         (_, _, TextClass::Ciphertext) => {
-            "the vault neither reads nor overwrites it; open it with the code that wrote it, and store it through the vault"
+            "the vault neither reads nor overwrites it; decrypt it with the code that wrote it, and store it \
+             through the vault"
         }
         _ => {
-            "the vault neither reads nor overwrites it, and everybody reads it who may read the table; store it through \
-             the vault, which replaces it"
+            "the vault neither reads nor overwrites it, and every reader of the table can see it; store the value \
+             through the vault, which replaces the text"
         }
     }
 }
 
-/// What was written once is also where rows are copied to, which no fix of the table reaches.
+/// Names the places that may hold copies of a value. No fix of the table reaches them.
 fn copies(rows: &ExaminedRows<'_>) -> String {
     let triggers = rows.context.definitions.triggers.iter();
     let functions: BTreeSet<&str> =
@@ -114,16 +116,16 @@ fn copies(rows: &ExaminedRows<'_>) -> String {
         true => String::new(),
         false => {
             let functions: Vec<_> = functions.into_iter().collect();
-            format!(", and maybe where triggers of this table write ({})", functions.join(", "))
+            format!(", and perhaps where triggers of this table write ({})", functions.join(", "))
         }
     };
     format!(
-        "copies stay in backups, logs, replicas and audit or history tables{here}: clear these too, and revoke at the \
-         provider what was readable"
+        "copies remain in backups, logs, replicas and audit or history tables{here}: clear these too, and revoke \
+         the exposed values at the provider"
     )
 }
 
-/// Secrets in the defaults of columns, which the catalogue shows to everybody.
+/// Secrets in the defaults of columns, which the catalogue shows to every role.
 fn in_defaults(rows: &ExaminedRows<'_>) -> Vec<Finding> {
     (0..rows.columns.watched.len()).filter_map(|at| in_default(rows, at)).collect()
 }
@@ -134,8 +136,8 @@ fn in_default(rows: &ExaminedRows<'_>, at: usize) -> Option<Finding> {
     let class = worst(role, &literal_text(rows.context.definitions.default_of(&column.name)?)?)?;
     let drop =
         format!("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", relation(rows.context.layout), quote(name));
-    let meaning = "the default of the column is a value of its own: the catalogue shows it to everybody, and every \
-                   new row gets it; rows that are made without the column have nothing there once it is gone";
+    let meaning = "the column's default is a constant: the catalogue shows it to every role, and every new row \
+                   gets it. After the SQL, rows inserted without a value for the column get NULL";
     let id = if role == ColumnRole::Webhook { finding_ids::SECRET_IN_WEBHOOK_CONFIG } else { id(class) };
     let severity = if let ColumnRole::Named(_) = role { severity(role, class) } else { Severity::Critical };
     let object = format!("default of {}", rows.object(at));
@@ -156,7 +158,7 @@ fn worst(role: ColumnRole, text: &str) -> Option<TextClass> {
     }
 }
 
-/// The text of `'…'::type` and `E'…'::type`. Of anything else, which is computed, `None`.
+/// The text of `'…'::type` and `E'…'::type`. `None` for a computed default.
 fn literal_text(expression: &str) -> Option<String> {
     let quoted = expression.strip_prefix('E').unwrap_or(expression).strip_prefix('\'')?;
     let (text, kind) = quoted.rsplit_once('\'')?;
@@ -164,11 +166,11 @@ fn literal_text(expression: &str) -> Option<String> {
     is_plain.then(|| text.replace("''", "'"))
 }
 
-/// JSON that was not looked into.
+/// JSON that was not searched.
 fn too_long(rows: &ExaminedRows<'_>) -> Option<Finding> {
     let count = rows.counts.too_long;
-    let meaning = "JSON that is longer than 1 MiB, deeper than 127 levels, or damaged, is not looked into";
-    let advice = "see for yourself whether there are secrets in it; settings are shorter";
+    let meaning = "JSON longer than 1 MiB, deeper than 127 levels or damaged was not searched";
+    let advice = "check by hand whether it contains secrets; the webhook's settings are shorter than this";
     let finding = Finding::new(
         finding_ids::NOT_EXAMINED.in_area(Area::Exposure),
         Severity::Warning,
@@ -179,13 +181,13 @@ fn too_long(rows: &ExaminedRows<'_>) -> Option<Finding> {
     (count > 0).then(|| finding.of(count, Vec::new()))
 }
 
-/// The vault's own columns are mended by storing through the vault, since the text may be all that there is of a
-/// credential. The application's are cleared.
+/// In the vault's own columns the fix is to store through the vault, because the text may be the only copy of a
+/// credential. The application's columns are cleared.
 fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart) -> Fix {
     let name = &rows.columns.watched[at].column;
     let column = rows.context.table.column(name);
     let context = rows.context;
-    // rows that do not count are not the vault's, and keep what they have in its columns
+    // rows that the layout's filter excludes are not the vault's, so their values stay
     let counts = match rows.columns.watched[at].of_rows_that_count {
         true => rows.context.table.filter.and(""),
         false => String::new(),
@@ -198,7 +200,7 @@ fn fix(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart) -> Fix {
     }
 }
 
-/// Other text may stand in the place of a token, and without that the rest of the record does not open.
+/// `--replace-unreadable`: the text may replace a token, and without this token the record does not open.
 fn put(rows: &ExaminedRows<'_>) -> String {
     let tenant = if rows.context.layout.tenant_column.is_some() { " --tenant ID" } else { "" };
     format!("retell-vault put{tenant} --user ID --replace-foreign --replace-unreadable")

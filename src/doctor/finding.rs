@@ -1,4 +1,4 @@
-//! What the doctor finds, and how it is mended.
+//! What the doctor finds, and how to fix it.
 
 use crate::display::visible;
 use crate::postgres::sql::printed::statements;
@@ -9,11 +9,11 @@ use crate::postgres::sql::printed::statements;
 #[cfg_attr(feature = "cli", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Severity {
-    /// Worth knowing; nothing is at risk.
+    /// Useful to know; nothing is at risk.
     Notice,
     /// A protection is missing, or something will fail.
     Warning,
-    /// Credentials leak or are lost, or anybody could make them.
+    /// Credentials leak, are lost, or could be forged.
     Critical,
 }
 
@@ -36,11 +36,11 @@ impl Severity {
 pub enum Area {
     /// Columns, constraints and indexes.
     Schema,
-    /// Secrets that lie open.
+    /// Secrets stored in plaintext.
     Exposure,
-    /// Who may read and write the table.
+    /// Rights to read and write the table.
     Access,
-    /// Keys, and what is sealed under them.
+    /// Keys, and the tokens under them.
     Keys,
     /// The server, the connection, the local file.
     Operation,
@@ -59,18 +59,18 @@ impl Area {
     }
 }
 
-/// How a finding is fixed.
+/// How to fix a finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[cfg_attr(feature = "cli", serde(tag = "kind", content = "text", rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Fix {
-    /// One or more SQL statements, for the owner of the table: each on a line of its own, with its semicolon. They run as they
-    /// stand, also indented.
+    /// One or more SQL statements for the owner of the table. Each is one line and ends with a semicolon. You can run
+    /// them as printed, indentation included.
     Sql(String),
-    /// A command of this program, or of the shell.
+    /// A command of this program or of the shell.
     Command(String),
-    /// What only a person can decide.
+    /// A person must decide.
     Advice(String),
 }
 
@@ -84,7 +84,7 @@ impl Fix {
         }
     }
 
-    /// With no character of a name that is not seen as it is.
+    /// Escapes every invisible character of a name.
     fn visible(self) -> Self {
         match self {
             Self::Sql(sql) => Self::Sql(statements(&sql)),
@@ -93,7 +93,7 @@ impl Fix {
         }
     }
 
-    /// The statements, the command, or the words.
+    /// The statements, the command or the advice.
     pub fn text(&self) -> &str {
         match self {
             Self::Sql(text) | Self::Command(text) | Self::Advice(text) => text,
@@ -101,7 +101,7 @@ impl Fix {
     }
 }
 
-/// What a finding is called, the same every time, and what it is about. All of them stand in `finding_ids.rs`.
+/// The stable id of a finding, and its area. `finding_ids.rs` defines them all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FindingId {
     pub(crate) name: &'static str,
@@ -109,36 +109,37 @@ pub(crate) struct FindingId {
 }
 
 impl FindingId {
-    /// The same for another area: any may have a part that could not be looked at.
+    /// The same id in another area: a part of any area may be impossible to examine.
     pub(crate) fn in_area(self, area: Area) -> Self {
         Self { area, ..self }
     }
 }
 
-/// Something that is wrong.
+/// One problem.
 ///
 /// # Security
-/// Holds names of objects, counts and ids of owners, never a stored value. Its texts may be printed as they are: names and ids
-/// are in their [visible](crate::display::visible()) form, so that none of them looks like another finding, or steers a terminal.
+/// A finding holds names of objects, counts and owner ids, never a stored value. You can print its texts as they are:
+/// names and ids are in their [visible](crate::display::visible()) form, so no name can imitate another finding or
+/// control a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Finding {
-    /// What it is called, the same every time: `plaintext`.
+    /// Its stable id, such as `plaintext`.
     pub id: &'static str,
-    /// What it is about.
+    /// Its area.
     pub area: Area,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// The object: `column public.user_profiles.api_key`.
+    /// The object, such as `column public.user_profiles.api_key`.
     pub object: String,
-    /// What is the case, and what that means.
+    /// The problem and its consequence.
     pub meaning: String,
-    /// How many rows, tokens or records, where something was counted.
+    /// The number of rows, tokens or records, if the doctor counted any.
     pub count: Option<u64>,
-    /// Some of the owners concerned, at most five: `user`, or `tenant/user`.
+    /// At most five of the owners concerned, as `user` or `tenant/user`.
     pub owners: Vec<String>,
-    /// How it is fixed. JSON calls it `mend`.
+    /// How to fix it. JSON calls it `mend`.
     #[cfg_attr(feature = "cli", serde(rename = "mend"))]
     pub fix: Fix,
 }
@@ -157,27 +158,27 @@ impl Finding {
         Self { id, area, severity, object, meaning, count: None, owners: Vec::new(), fix: fix.visible() }
     }
 
-    /// The same with another fix.
+    /// The same finding with another fix.
     pub(crate) fn fixed_by(self, fix: Fix) -> Self {
         Self { fix: fix.visible(), ..self }
     }
 
-    /// The same with a count, and some of the owners.
+    /// The same finding with a count and some of the owners.
     pub(crate) fn of(self, count: u64, owners: Vec<String>) -> Self {
         Self { count: Some(count), ..self.about(owners) }
     }
 
-    /// The same about these owners.
+    /// The same finding for these owners.
     pub(crate) fn about(self, owners: Vec<String>) -> Self {
         Self { owners: owners.iter().map(|owner| visible(owner).into_owned()).collect(), ..self }
     }
 }
 
-/// How things stand on the whole.
+/// The overall state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Health {
-    /// Nothing but notices.
+    /// No findings, or only notices.
     Healthy,
     /// At least one warning.
     Degraded,
@@ -196,18 +197,18 @@ impl Health {
     }
 }
 
-/// Everything that the doctor found.
+/// The result of an examination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Diagnosis {
-    /// The worst first.
+    /// The findings, worst first.
     pub findings: Vec<Finding>,
-    /// What was only sampled or could not be looked at, and what was counted.
+    /// What was counted, what was only sampled, and what could not be examined.
     pub notes: Vec<String>,
 }
 
 impl Diagnosis {
-    /// The worst of the findings decides.
+    /// The state that follows from the worst finding.
     pub fn health(&self) -> Health {
         match self.findings.iter().map(|finding| finding.severity).max() {
             None | Some(Severity::Notice) => Health::Healthy,

@@ -1,5 +1,5 @@
-//! Every finding that the doctor knows, by the id that users, monitors and docs/DOCTOR.md know it by. A released id
-//! keeps its name and its area. What each says is in the tables of docs/DOCTOR.md; the tests below hold both together.
+//! The ids of all findings, for users, monitors and docs/DOCTOR.md. A released id keeps its name and its area. The tables
+//! of docs/DOCTOR.md describe each finding, and the tests below keep both in step.
 
 use crate::doctor::finding::{Area, FindingId};
 
@@ -103,7 +103,7 @@ finding_ids! {
     DEAD_LETTERS = Operation "dead_letters",
     KEPT_RECORDS = Operation "kept_records",
     LOCAL_FILE_DAMAGED = Operation "local_file_damaged",
-    // in whatever area could not be looked at
+    // in every area that could not be examined
     NOT_EXAMINED = Operation "not_examined",
 }
 

@@ -1,4 +1,4 @@
-//! The SQL that fixes what was found: secrets in the application's columns, policies, indexes.
+//! The SQL of fixes: secrets in the application's columns, policies, indexes.
 
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::Fix;
@@ -15,7 +15,7 @@ use crate::postgres::sql::token::{Kind, holds_unrecognised};
 const SHORTEST_TOKEN: usize = 150;
 /// The user and the password in an address.
 const USER: &str = "^([^:/?#]+://)[^/?#@]*@";
-/// Parameters of an address that may be secrets: at least those that are looked for.
+/// Parameters of an address that may be secrets. They include all that the doctor searches for.
 const PARAMETERS: &str = "[?&#][^=&#]*(key|token|secret|auth|passw|bearer|credential|sig)[^=&#]*=";
 
 // --- Secrets in columns of the application ---
@@ -67,7 +67,7 @@ pub(crate) fn remove_key(
         Some(kind @ ("json" | "jsonb")) if path.is_exact() => kind,
         Some("json" | "jsonb") => {
             return Fix::Advice(format!(
-                "remove it in the application, which knows what the lists and keys on the way to it are: {}",
+                "remove it in the application, because its path contains a list or a hidden key: {}",
                 path.keys.join(".")
             ));
         }
@@ -111,7 +111,7 @@ pub(crate) fn drop_policy(context: &TableContext<'_>, policy: &Policy) -> String
 
 pub(crate) fn rebuild_index(context: &TableContext<'_>, index: &Index) -> String {
     let is_leftover = index.name.ends_with("_ccnew") || index.name.ends_with("_ccold");
-    // what kept a unique index from being built would do so again
+    // the rows that prevented a unique index would prevent it again
     match context.definitions.of_index(index).constraint.is_none() && (is_leftover || index.unique) {
         true => drop_index(context, index),
         false => of_index(context, "REINDEX", index),
@@ -127,9 +127,9 @@ pub(crate) fn drop_index(context: &TableContext<'_>, index: &Index) -> String {
     }
 }
 
-/// What is done concurrently cannot stand in a transaction, so it has no frame, and needs none: it names the schema, and what
-/// an index calls while it is built runs with the rights of the table's owner. Indexes over partitions can be neither dropped
-/// nor rebuilt concurrently.
+/// A concurrent statement cannot run in a transaction, so it has no frame. It needs none: it names the schema, and
+/// functions that the build calls run with the rights of the table's owner. An index on a partitioned table cannot be
+/// dropped or rebuilt concurrently.
 fn of_index(context: &TableContext<'_>, verb: &str, index: &Index) -> String {
     let name = in_schema(context.layout, &index.name);
     match context.table.is_partitioned() {

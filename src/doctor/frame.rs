@@ -1,14 +1,14 @@
-//! What stands around the SQL of a fix, so that it means the same for everybody who runs it.
+//! The statements around the SQL of a fix, so that it means the same in every session.
 //!
-//! The one who pastes it may be a superuser whose search path others can put objects on. In the frame only built-in objects are
-//! found by a bare name, and the triggers of the table run with its owner's rights.
+//! The session may be a superuser's, with a search path on which other roles can create objects. Inside the frame an
+//! unqualified name finds only built-in objects, and the triggers of the table run with its owner's rights.
 
 use crate::doctor::context::TableContext;
 use crate::postgres::sql::names::quote;
 use crate::schema::object_owner::without_force;
 
-/// Statements as one transaction. `role`: as whom it runs; `None`: as whoever pastes it, for what the owner of the table may
-/// not do.
+/// Statements as one transaction. `role` is the role that runs them. With `None` the session's own role runs them, for
+/// statements that the owner of the table may not run.
 pub(crate) fn framed(role: Option<&str>, statements: &str) -> String {
     let role = role.map(|role| format!("SET LOCAL ROLE {};\n", quote(role))).unwrap_or_default();
     format!("BEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\n{role}{statements};\nCOMMIT")
@@ -19,8 +19,8 @@ pub(crate) fn by_owner(context: &TableContext<'_>, statements: &str) -> String {
     framed(Some(&context.definitions.relation.owner), statements)
 }
 
-/// Statements that change rows of the table, as its owner. They do it to every row or fail: a policy that hid some would leave
-/// them as they are.
+/// Statements that change rows of the table, as its owner. They change every row or fail; a policy would otherwise hide
+/// some rows from them.
 pub(crate) fn to_every_row(context: &TableContext<'_>, statements: &str) -> String {
     let statements = vec!["SET LOCAL row_security = off".to_owned(), statements.to_owned()];
     let forced = context.definitions.relation.forced;

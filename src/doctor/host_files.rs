@@ -1,4 +1,4 @@
-//! The files of this host: readable by nobody but their owner, and what waits in the local file.
+//! The files of this host: whether only their owner can read them, and the pending records in the local file.
 
 use std::path::Path;
 
@@ -12,14 +12,14 @@ use crate::local::file::LocalFile;
 use crate::record::owner::Owner;
 use crate::record::version::Millis;
 
-/// What waits for longer than this is not on its way any more.
+/// A record that is pending for longer than this is a warning.
 const LONG: Millis = 60 * 60 * 1000;
 /// How many owners a finding names.
 const OWNERS: usize = 5;
-/// How many kept texts are looked through for owners to name.
+/// How many kept texts are read to find owners to name.
 const KEPT: u32 = 200;
 
-/// The files of this host, and what waits in them.
+/// Examines the files of this host and their pending records.
 ///
 /// # Errors
 /// `LocalStore`.
@@ -31,16 +31,12 @@ pub(super) async fn look(host: &HostContext<'_>) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// The files that others can read.
+/// Files that other users can read.
 fn openness(host: &HostContext<'_>) -> Vec<Finding> {
     let keyring = host.core.keyring.path();
     let mut places = vec![
         (keyring.to_owned(), finding_ids::KEYRING_OPEN, "the keyring"),
-        (
-            private_file::beside(keyring, ".previous"),
-            finding_ids::KEYRING_OPEN,
-            "the keyring before the last change",
-        ),
+        (private_file::beside(keyring, ".previous"), finding_ids::KEYRING_OPEN, "the previous keyring"),
         (private_file::folder_of(keyring).to_owned(), finding_ids::KEYRING_OPEN, "the folder of the keyring"),
     ];
     if let Some(local) = &host.core.local {
@@ -60,40 +56,41 @@ fn open_to_others(path: &Path, id: FindingId, what: &str) -> Option<Finding> {
             format!("is open to group or others (mode {mode:03o})"),
             match private_file::chmod(private, path) {
                 Some(command) => Fix::Command(command),
-                None => Fix::Advice(format!("give it the mode {private}")),
+                None => Fix::Advice(format!("set its mode to {private}")),
             },
         ),
         Openness::Stranger => (
             "belongs to another user".to_owned(),
-            Fix::Advice(
-                "run as its owner, or move it to a folder of this user and make that one private".to_owned(),
-            ),
+            Fix::Advice("run as its owner, or move it to a private folder of this user".to_owned()),
         ),
     };
     let meaning =
-        format!("{what} {problem}: a vault that starts refuses it, and others may have copied it meanwhile");
+        format!("{what} {problem}: a vault refuses to start with it, and other users may have copied it");
     Some(Finding::new(id, Severity::Critical, format!("file {}", path.display()), meaning, mend))
 }
 
-/// What waits in the local file, and what the database never took.
+/// Pending records in the local file, and records that never reached the database.
 async fn waiting(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Finding>> {
     let counts = local.counts().await?;
     let mut findings = Vec::new();
-    // without a database the local file is where records belong
+    // without a database records belong in the local file
     if host.core.postgres.is_some() && counts.pending > 0 {
         findings.push(pending(host, local, counts.pending).await?);
     }
     let letters = (
         Severity::Warning,
         finding_ids::DEAD_LETTERS,
-        "are not pushed to the database any more and are kept only here",
+        "are no longer pushed to the database and exist only here",
     );
-    let losers =
-        (Severity::Notice, finding_ids::KEPT_RECORDS, "lost against newer ones and are kept for 90 days");
+    let losers = (
+        Severity::Notice,
+        finding_ids::KEPT_RECORDS,
+        "were superseded by newer ones and are kept for 90 days",
+    );
     let replaced = (
         Severity::Notice,
         finding_ids::KEPT_RECORDS,
-        "could not be read, were replaced, and are kept for 90 days",
+        "could not be read and were replaced; they are kept for 90 days",
     );
     let kept = [
         (KeptKind::DeadLetter, counts.dead_letters, letters),
@@ -103,8 +100,8 @@ async fn waiting(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findin
     for (kind, count, (severity, id, what)) in kept.into_iter().filter(|(_, count, _)| *count > 0) {
         let owners = kept_owners(local, kind).await?;
         let meaning = format!("{count} records {what}");
-        let advice = "see whether what the owners have now is right, and store it anew where it is not; then drop what \
-                      is kept with `retell-vault forget --user ID`";
+        let advice = "check that these owners have the right configuration now, and store it again if not; then \
+                      remove the kept records with `retell-vault forget --user ID`";
         let mend = Fix::Advice(advice.to_owned());
         findings.push(Finding::new(id, severity, object(local), meaning, mend).of(count, owners));
     }
@@ -113,9 +110,9 @@ async fn waiting(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findin
             finding_ids::LOCAL_FILE_DAMAGED,
             Severity::Warning,
             format!("file {}", path.display()),
-            "the local file was damaged and set aside; what waited in it is not in the database",
+            "the local file was damaged and set aside; its pending records are not in the database",
             Fix::Advice(
-                "recover it with `sqlite3 FILE .recover`, or remove it when nothing waited".to_owned(),
+                "recover it with `sqlite3 FILE .recover`, or remove it if no records were pending".to_owned(),
             ),
         )
     }));
@@ -129,7 +126,7 @@ async fn pending(host: &HostContext<'_>, local: &LocalFile, count: u64) -> Resul
     let first = local.pending_after(None, OWNERS as u32).await?;
     let owners = first.iter().map(|record| record.owner.to_string()).collect();
     let meaning = format!(
-        "records are only in the local file of this host, the oldest for {} s: other hosts do not see them",
+        "records are only in the local file of this host, the oldest for {} s: other hosts cannot see them",
         age / 1000
     );
     let mend = Fix::Command("retell-vault sync".to_owned());

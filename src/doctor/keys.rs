@@ -1,4 +1,4 @@
-//! The keys, and what is sealed under them.
+//! The keys, and the tokens under them.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use crate::store::core::Core;
 /// Texts of the local file that are opened at a time.
 const PAGE: u32 = 1000;
 const DAY: u64 = 24 * 60 * 60 * 1000;
-const LOST: &str = "find a copy of the keyring that holds it; where there is none, restore these records from a \
+const LOST: &str = "find a copy of the keyring that holds the key; if there is none, restore these records from a \
                     backup, or store them again with `retell-vault put --replace-unreadable`";
 
-/// What a load may answer with.
+/// The places from which a load may answer.
 const IN_USE: [LocalPlace; 2] = [LocalPlace::Pending, LocalPlace::Replica];
 
 /// How many tokens name a key, by place.
@@ -37,7 +37,7 @@ pub(super) async fn look_at_host(host: &HostContext<'_>) -> Result<Vec<Finding>>
     Ok(findings)
 }
 
-/// A primary key that has sealed for too long.
+/// A primary key that is too old.
 fn age(host: &HostContext<'_>) -> Option<Finding> {
     let limit = u64::try_from(host.options.key_age.as_millis()).unwrap_or(u64::MAX);
     let keys = host.core.keyring.keys();
@@ -57,7 +57,7 @@ fn age(host: &HostContext<'_>) -> Option<Finding> {
 async fn of_local(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Finding>> {
     let (mut named, mut nameless) = (Named::new(), 0);
     for count in local.tokens_per_key().await? {
-        // what was kept aside may be unreadable: that is why it was replaced
+        // replaced records may be unreadable, which is why they were replaced
         let is_in_use = IN_USE.map(LocalPlace::name).contains(&count.place.as_str());
         match count.key {
             Some(key)
@@ -87,7 +87,7 @@ async fn of_local(host: &HostContext<'_>, local: &LocalFile) -> Result<Vec<Findi
     Ok(findings)
 }
 
-/// Opens the texts of one sort in the local file.
+/// Opens the texts of one place in the local file.
 async fn open_texts(host: &HostContext<'_>, local: &LocalFile, place: LocalPlace) -> Result<RowCounts> {
     let mut counts = RowCounts::default();
     let mut after = i64::MIN;
@@ -100,14 +100,14 @@ async fn open_texts(host: &HostContext<'_>, local: &LocalFile, place: LocalPlace
     }
 }
 
-/// Whoever forgets to name the database must not be told that all is well.
+/// A forgotten database option must not lead to the verdict `healthy`.
 fn not_examined(tables: &[String]) -> Finding {
     Finding::new(
         finding_ids::NOT_EXAMINED.in_area(Area::Keys),
         Severity::Warning,
         "database",
         format!(
-            "no database is named, but the local file was used with {}: nothing there was looked at",
+            "you named no database, but the local file was used with {}: nothing there was examined",
             tables.join(", ")
         ),
         Fix::Advice("name the database (`--database-url`)".to_owned()),
@@ -116,18 +116,20 @@ fn not_examined(tables: &[String]) -> Finding {
 
 fn damaged(pieces: u64) -> Finding {
     Finding::new(
-        finding_ids::DAMAGED_LOCAL_RECORD, Severity::Critical,
+        finding_ids::DAMAGED_LOCAL_RECORD,
+        Severity::Critical,
         "local file",
-        "text that names no key stands in place of tokens: the local file was altered, or is damaged",
+        "the local file holds text that names no key instead of tokens: the file was altered or is damaged",
         Fix::Advice(
-            "`retell-vault list` says whose records do not open; store them again, then `retell-vault forget`"
+            "`retell-vault list` shows the owners whose records do not open; store these again, then run \
+             `retell-vault forget`"
                 .to_owned(),
         ),
     )
     .of(pieces, Vec::new())
 }
 
-/// What was seen in the rows of the table.
+/// The findings about the rows of the table.
 pub(super) fn of_rows(rows: &ExaminedRows<'_>) -> Vec<Finding> {
     let mut named = Named::new();
     for ((at, key), tokens) in &rows.counts.tokens {
@@ -153,7 +155,7 @@ fn note_counts(host: &HostContext<'_>, place: &str, named: &Named, of_how_many: 
     }
 }
 
-/// The keyring file is read again for a key that is not known, since another process may have made it.
+/// Reads the keyring file again for an unknown key, because another process may have created it.
 fn state(core: &Core, key: KeyId) -> Option<KeyState> {
     core.keyring.holding(key).get(key).map(|key| key.info.state)
 }
@@ -170,11 +172,12 @@ fn of_keys(core: &Core, place: &str, named: &Named, of_how_many: &str) -> Vec<Fi
 fn wrong_keyring(place: &str, named: &Named, of_how_many: &str) -> Finding {
     let keys: Vec<_> = named.keys().map(KeyId::to_string).collect();
     let meaning = format!(
-        "every token that was seen{of_how_many} is under a key that this keyring does not hold ({}): nothing here opens",
+        "every token found{of_how_many} is under a key that this keyring does not hold ({}): none of them opens",
         keys.join(", ")
     );
-    let advice = "use the keyring that the service uses, or the right table: with this one nothing is stored; only if that \
-                  keyring is lost for good, `retell-vault keyring adopt` goes on with this one";
+    let advice = "use the service's keyring, or the right table: the vault stores nothing with this keyring; run \
+                  `retell-vault keyring adopt` to continue with this one only if the service's keyring is lost \
+                  for good";
     let tokens = named.values().flat_map(BTreeMap::values).sum();
     Finding::new(
         finding_ids::WRONG_KEYRING,
@@ -197,26 +200,26 @@ fn of_key(
         None => (
             Severity::Critical,
             finding_ids::UNKNOWN_KEY,
-            "under a key that the keyring does not hold: they do not open",
+            "under a key that the keyring does not hold, so they do not open",
             Fix::Advice(LOST.to_owned()),
         ),
         Some(KeyState::Destroyed) => (
             Severity::Critical,
             finding_ids::DESTROYED_KEY,
-            "under a key that was destroyed: they do not open",
+            "under a key that was destroyed, so they do not open",
             Fix::Advice(LOST.to_owned()),
         ),
         Some(KeyState::Retired) => (
             Severity::Warning,
             finding_ids::RETIRED_KEY,
-            "under a retired key, which cannot be destroyed before they are sealed anew",
+            "under a retired key, which you cannot destroy until they are re-encrypted",
             Fix::Command("retell-vault rotate".to_owned()),
         ),
         Some(KeyState::Pending) => (
             Severity::Critical,
             finding_ids::OLDER_KEYRING,
-            "under a key that is pending here and seals elsewhere: this keyring is not the newest",
-            Fix::Advice("copy the newest keyring to this host, and change no keys here before".to_owned()),
+            "under a key that is pending here and primary on another host, so this keyring is not the newest",
+            Fix::Advice("copy the newest keyring to this host before you change any keys here".to_owned()),
         ),
         Some(KeyState::Primary) => return None,
     };
@@ -227,43 +230,45 @@ fn of_key(
 }
 
 fn of_problem(place: &str, of_how_many: &str, problem: &RecordProblem, occurrences: &Occurrences) -> Finding {
-    let again = "restore the rows from a backup, or store these configurations again: `retell-vault put --replace-unreadable`";
+    let again = "restore the rows from a backup, or store these configurations again with `retell-vault put \
+                 --replace-unreadable`";
     let (severity, id, what, mend) = match problem {
         RecordProblem::Mixed => (
             Severity::Critical,
             finding_ids::MIXED_RECORD,
-            "rows hold records of several versions or keys, or a field twice: other code wrote part of a record, and it \
-             does not load"
+            "rows hold tokens of several versions or keys, or a field twice: other code wrote part of a record, \
+             and the record does not load"
                 .to_owned(),
             again,
         ),
         RecordProblem::Incomplete => (
             Severity::Critical,
             finding_ids::INCOMPLETE_RECORD,
-            "records lack their record token, or a field that belongs to them: other code removed it, and they do not load"
+            "records lack their record token or a field: other code removed it, and the records do not load"
                 .to_owned(),
             again,
         ),
         RecordProblem::Leftover => (
             Severity::Warning,
             finding_ids::LEFTOVER_TOKENS,
-            "rows hold tokens of an older version beside the record: an older program stored it and did not know their \
-             column, or other code put an old token back"
+            "rows hold tokens of an older version beside the record: an older program stored the record and did \
+             not know their column, or other code restored an old token"
                 .to_owned(),
-            "look at every record with `retell-vault doctor --deep`; if they load, the next store clears what is left over",
+            "check every record with `retell-vault doctor --deep`; if they load, the next store clears the \
+             leftover tokens",
         ),
         RecordProblem::Ahead => (
             Severity::Warning,
             finding_ids::VERSION_AHEAD,
-            "records have versions more than 24 hours ahead of the server's clock: a clock was wrong, or they are \
-             forged; they win against nothing"
+            "records have versions more than 24 hours ahead of the server's clock: a clock was wrong, or the \
+             versions are forged; such a version overrides no other record"
                 .to_owned(),
-            "set the clocks of all hosts, then store these configurations again: `retell-vault put`",
+            "set the clocks of all hosts, then store these configurations again with `retell-vault put`",
         ),
         RecordProblem::LaterFormat => (
             Severity::Critical,
             finding_ids::LATER_FORMAT,
-            "records have a format that a later version of this program wrote".to_owned(),
+            "a later version of this program wrote these records".to_owned(),
             "upgrade retell-vault on this host",
         ),
         RecordProblem::Unreadable(reason) => (

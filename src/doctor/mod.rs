@@ -1,4 +1,4 @@
-//! What would leak or lose credentials, found before it happens.
+//! Finds problems that would leak or lose credentials, before they do.
 
 mod access;
 mod context;
@@ -33,7 +33,7 @@ use crate::store::core::Core;
 pub use crate::doctor::finding::{Area, Diagnosis, Finding, Fix, Health, Severity};
 pub use crate::doctor::options::{DoctorOptions, DoctorProgress};
 
-/// Examines everything. A finding for what could not be examined.
+/// Examines everything. A part that cannot be examined becomes a finding.
 pub(crate) async fn examine(
     core: &Core,
     options: &DoctorOptions,
@@ -46,13 +46,13 @@ pub(crate) async fn examine(
     findings.extend(keys::look_at_host(&host).await?);
     match &core.postgres {
         Some(postgres) => findings.extend(look_at_database(&host, postgres).await),
-        None => host.note("no database is named: only the keyring and the local file were looked at"),
+        None => host.note("you named no database: only the keyring and the local file were examined"),
     }
     findings.sort_by(|one, other| rank(one).cmp(&rank(other)));
     Ok(Diagnosis { findings, notes: host.notes() })
 }
 
-/// The worst first, and always in the same order.
+/// Sorts the worst first, and always in the same order.
 fn rank(finding: &Finding) -> (Reverse<Severity>, Area, &str, &str) {
     (Reverse(finding.severity), finding.area, finding.id, &finding.object)
 }
@@ -83,7 +83,7 @@ async fn look_at_table(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Findi
         Err(fault) => return vec![not_examined(postgres, Area::Schema, &fault)],
     };
     let context = TableContext::new(host, postgres, &plan, &snapshot);
-    // at the same time: a deep look at the rows is long
+    // concurrent, because a deep examination of the rows takes long
     let (schema, orphans, exposure) =
         join3(schema::look(&context), orphans::look(&context), look_at_rows(&context)).await;
     let looks = [
@@ -99,7 +99,7 @@ async fn look_at_table(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Findi
     looks.into_iter().flat_map(found).collect()
 }
 
-/// Exposure and keys, in one look at the rows.
+/// Exposure and keys, from one read of the rows.
 async fn look_at_rows(context: &TableContext<'_>) -> Result<Vec<Finding>, DatabaseError> {
     let rows = rows::examine(context).await?;
     let mut findings = exposure::findings(&rows);
@@ -110,8 +110,8 @@ async fn look_at_rows(context: &TableContext<'_>) -> Result<Vec<Finding>, Databa
 
 fn unreachable(postgres: &Postgres, fault: &DatabaseError) -> Finding {
     let meaning = format!(
-        "the database does not serve: {}; nothing in it was looked at, and what is stored now waits in the local \
-         file where there is one",
+        "the database does not answer: {}; nothing in it was examined, and stores go to the local file if there \
+         is one",
         fault.error
     );
     Finding::new(
@@ -130,7 +130,7 @@ fn missing_table(postgres: &Postgres) -> Finding {
         table(postgres),
         "the table does not exist: nothing can be stored or loaded",
         Fix::Advice(
-            "make the table in the application, or name the right one (`--table`, case matters); then \
+            "create the table in the application, or name the right one (`--table`, case matters); then \
              `retell-vault schema apply` adds what the vault needs"
                 .to_owned(),
         ),
@@ -142,7 +142,7 @@ fn not_a_table(postgres: &Postgres) -> Finding {
         finding_ids::NOT_A_TABLE,
         Severity::Critical,
         table(postgres),
-        "what has this name is not a table: the vault neither reads nor writes it",
+        "this object is not a table: the vault neither reads nor writes it",
         Fix::Advice("name the table itself (`--table`), not a view of it".to_owned()),
     )
 }
@@ -152,7 +152,7 @@ fn unusable_owner(postgres: &Postgres, fault: &DatabaseError) -> Finding {
         finding_ids::OWNER_UNUSABLE,
         Severity::Critical,
         table(postgres),
-        format!("{}: the vault refuses the table, and nothing else in it was looked at", fault.error),
+        format!("{}: the vault refuses the table, and nothing else in it was examined", fault.error),
         Fix::Advice(fault.error.hint().to_owned()),
     )
 }
@@ -162,7 +162,7 @@ fn not_examined(postgres: &Postgres, area: Area, fault: &DatabaseError) -> Findi
         finding_ids::NOT_EXAMINED.in_area(area),
         Severity::Warning,
         table(postgres),
-        format!("this could not be looked at ({}): {}", area.as_str(), fault.error),
+        format!("this could not be examined ({}): {}", area.as_str(), fault.error),
         Fix::Advice(fault.error.hint().to_owned()),
     )
 }

@@ -1,13 +1,13 @@
-//! What the doctor looks at beyond the usual, and how far that is.
+//! Options and progress of an examination.
 
 use std::time::Duration;
 
 use crate::record::owner::Owner;
 
-/// How old a primary key may become before the doctor says so: a year, a common rotation period.
+/// The default age at which the doctor reports a primary key: a year, a common rotation period.
 const KEY_AGE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// What the doctor looks at.
+/// What the doctor examines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DoctorOptions {
     pub(crate) deep: bool,
@@ -28,38 +28,38 @@ impl DoctorOptions {
         Self::default()
     }
 
-    /// Reads and opens every record. Not by default, since it takes time in proportion to the table.
+    /// Reads and opens every record. Off by default, because it takes time in proportion to the table.
     pub fn deep(mut self) -> Self {
         self.deep = true;
         self
     }
 
-    /// How old the primary key may be. A year by default.
+    /// The age at which the doctor reports the primary key. A year by default.
     pub fn key_age(mut self, age: Duration) -> Self {
         self.key_age = age;
         self
     }
 
-    /// The table of the application's users and its id column: `auth.users` and `id`. Rows of owners who
-    /// are not in it are found. None by default.
+    /// The application's table of users and its id column, such as `auth.users` and `id`. The doctor then reports rows of
+    /// owners that are not in it. None by default.
     pub fn users_table(mut self, table: &str, column: &str) -> Self {
         self.users_table = Some((table.to_owned(), column.to_owned()));
         self
     }
 
-    /// Acts as the first owner, and tries to read and write the row of the second. Always rolled back.
+    /// Acts as the first owner, and tries to read and write the row of the second. The attempts are always rolled back.
     pub fn probe(mut self, actor: Owner, other: Owner) -> Self {
         self.probe = Some((actor, other));
         self
     }
 }
 
-/// How far a deep examination is.
+/// The progress of a deep examination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct DoctorProgress {
-    /// Rows in the table when it began; of a large table about so many.
+    /// Rows in the table when the examination began. For a large table this is an estimate.
     pub rows: u64,
-    /// Rows that were opened.
+    /// Rows opened so far.
     pub opened: u64,
 }

@@ -1,4 +1,4 @@
-//! Rows of owners whom the application does not know any more.
+//! Rows of owners that the application no longer knows.
 
 use std::time::Duration;
 
@@ -18,24 +18,24 @@ use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::{EQ, in_schema, our_name, quote, relation, text};
 use crate::schema::object_owner::lock_down_sql;
 
-/// A table with more bytes than this is only sampled.
+/// The doctor samples a table with more bytes than this.
 const SMALL: i64 = 32 * 1024 * 1024;
-/// Bytes of a sample, about.
+/// The approximate size of a sample in bytes.
 const SAMPLE: i64 = 8 * 1024 * 1024;
-/// How long all rows may take to be compared.
+/// The time limit for comparing all rows.
 const ALL_ROWS: Duration = Duration::from_millis(1000);
-/// How long a sample may take.
+/// The time limit for a sample.
 const SOME_ROWS: Duration = Duration::from_millis(500);
-/// More than this are not counted.
+/// Counting stops at this number.
 const MOST: i64 = 1000;
 /// How many owners a finding names.
 const OWNERS: usize = 5;
 
-/// As the vault takes UUIDs: in their form of 36 characters.
+/// A UUID as the vault accepts it, in its form of 36 characters.
 const UUID: &str = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$";
 
-/// The type, and whether it is a built-in one or a domain over one. $1 the schema of the application's users, $2 the table, $3 the
-/// column. Runs with a safe search path.
+/// The type, and whether it is built in or a domain over a built-in type. Parameters: $1 the schema of the application's
+/// users, $2 the table, $3 the column. Runs with a safe search path.
 const TYPE: &str = "SELECT format_type(a.atttypid, NULL), EXISTS (
       WITH RECURSIVE below AS (
         SELECT t.typtype, t.typbasetype, t.typnamespace FROM pg_type t WHERE t.oid = a.atttypid
@@ -60,7 +60,7 @@ struct Orphans {
     owners: Vec<String>,
 }
 
-/// Fails where the users' table is not what was said.
+/// Fails if the users' table or its column does not exist.
 pub(super) async fn look(context: &TableContext<'_>) -> Result<Option<Finding>, DatabaseError> {
     let Some((table, column)) = &context.options.users_table else { return Ok(None) };
     let users = Users::find(context, table, column).await?;
@@ -74,15 +74,17 @@ pub(super) async fn look(context: &TableContext<'_>) -> Result<Option<Finding>, 
     let table = users.layout.table_name();
     match found {
         Err(fault) if fault.outcome == Outcome::Retry => {
-            let message = format!("the server takes too long to compare the owners with {table}");
-            Err(Error::new(ErrorKind::Busy, message).with_hint("look when it is less busy").into())
+            let message = format!("the server took too long to compare the owners with {table}");
+            Err(Error::new(ErrorKind::Busy, message)
+                .with_hint("try again when the server is less busy")
+                .into())
         }
         Err(fault) => Err(fault),
         Ok(found) => {
             if sampled {
-                context
-                    .host
-                    .note(format!("whether every owner is in {table} was looked at in a sample of the rows"));
+                context.host.note(format!(
+                    "only a sample of the rows was checked for owners that are not in {table}"
+                ));
             }
             Ok((found.count > 0).then(|| finding(context, &users, &found)))
         }
@@ -98,7 +100,7 @@ impl Users {
         bind(&mut arguments, column.to_owned())?;
         let rows = context.postgres.database.inspect(Query { sql: TYPE.into(), arguments }).await?;
         let missing = || {
-            let message = format!("there is no column {column} in a table {}", layout.table_name());
+            let message = format!("table {} does not exist or has no column {column}", layout.table_name());
             Error::new(ErrorKind::Schema, message)
                 .with_hint("name the table of the application's users and its id column")
         };
@@ -108,21 +110,21 @@ impl Users {
             read.map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         if !is_built_in {
             let message = format!(
-                "column {column} of {} has type {kind}, whose functions are somebody's own: it is not looked at",
+                "column {column} of {} has type {kind}, which is not built in, so the owners were not compared",
                 layout.table_name()
             );
             return Err(Error::new(ErrorKind::Schema, message)
-                .with_hint("name an id column of a built-in type, or of a domain over one")
+                .with_hint("name an id column with a built-in type, or with a domain over one")
                 .into());
         }
         Ok(Self { layout, column: column.to_owned(), kind })
     }
 
-    /// A condition that holds for a row `o` of an owner whom they do not have.
+    /// A condition that is true for a row `o` whose owner is not in the users' table.
     fn condition(&self, context: &TableContext<'_>) -> String {
         let owner = format!("o.{}", quote(&context.layout.user_column));
         let user = format!("u.{}", quote(&self.column));
-        // in a form that an index of the users serves
+        // in a form that an index on the users' table supports
         let owner_kind = context.plan.table().map(|table| table.user);
         let same = match (owner_kind, self.kind.as_str()) {
             (Some(IdKind::Uuid), "uuid") => format!("{user} {EQ} {owner}"),
@@ -135,7 +137,7 @@ impl Users {
                 let owner = text(&owner);
                 format!("{} {EQ} ANY (ARRAY[{owner}, pg_catalog.upper({owner})])", text(&user))
             }
-            // an index of a varchar column serves this too
+            // an index on a varchar column supports this too
             _ => format!("{} {EQ} {}", text(&user), text(&owner)),
         };
         let users = relation(&self.layout);
@@ -148,7 +150,7 @@ async fn sample(context: &TableContext<'_>, users: &Users) -> Result<Orphans, Da
     count(context, users, &format!("TABLESAMPLE SYSTEM ({percent:.6})"), SOME_ROWS).await
 }
 
-/// In all rows, or in those of a `TABLESAMPLE` clause.
+/// Counts in all rows, or in the rows of a `TABLESAMPLE` clause.
 async fn count(
     context: &TableContext<'_>,
     users: &Users,
@@ -175,9 +177,9 @@ fn finding(context: &TableContext<'_>, users: &Users, found: &Orphans) -> Findin
     let at_least = if found.count >= MOST { "at least " } else { "" };
     let (table, user) = (users.layout.table_name(), quote(&context.layout.user_column));
     let meaning = format!(
-        "{at_least}{} rows belong to owners who are not in {table}: credentials of users who are gone. The rows are moved \
-         to a table beside; a foreign key keeps it so (`ALTER TABLE {} ADD FOREIGN KEY ({user}) REFERENCES {} ({}) ON \
-         DELETE CASCADE`, where both columns have one type)",
+        "{at_least}{} rows belong to owners that are not in {table}: they hold credentials of users that no \
+         longer exist. The SQL moves the rows to another table; if both columns have the same type, a foreign key \
+         prevents new ones (`ALTER TABLE {} ADD FOREIGN KEY ({user}) REFERENCES {} ({}) ON DELETE CASCADE`)",
         found.count,
         context.relation(),
         relation(&users.layout),
@@ -197,6 +199,6 @@ fn moved(context: &TableContext<'_>, users: &Users) -> String {
         "WITH gone AS (DELETE FROM {table} AS o WHERE {} RETURNING o.*) INSERT INTO {beside} SELECT * FROM gone",
         users.condition(context)
     ));
-    // a policy that hid a user would make an orphan of the user's rows
+    // a policy that hides a user would make the user's rows look orphaned
     to_every_row(context, &sql.join(";\n"))
 }

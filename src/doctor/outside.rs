@@ -1,4 +1,4 @@
-//! Tokens outside of the layout, which no rotation reaches and a destroyed key would take along.
+//! Tokens outside of the layout. No rotation reaches them, and destroying their key would lose them.
 
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Fix, Severity};
@@ -11,7 +11,7 @@ use crate::rotation::evidence::{
     FullSearch, Outside, OutsideExtent, OutsideTokens, look_outside, out_of_reach, search_outside,
 };
 
-/// Looks at a sample, or with [`deep`](crate::doctor::DoctorOptions::deep) at every row.
+/// Searches a sample of the rows, or with [`deep`](crate::doctor::DoctorOptions::deep) every row.
 pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, DatabaseError> {
     if context.definitions.relation.hides_rows {
         return Ok(Vec::new()); // it is said where the rows are looked at
@@ -58,14 +58,16 @@ async fn note(context: &TableContext<'_>, outside: &Outside) -> Result<(), Datab
 fn finding(found: &OutsideTokens) -> Finding {
     let mend = match found.own_table {
         true => {
-            "clear or drop the table when nobody needs it, or take its step back (`retell-vault schema rollback`)"
+            "clear or drop the table when you no longer need it, or roll its step back (`retell-vault schema \
+             rollback`)"
         }
         false => {
-            "if these are records that are in use, name their column in the layout; clear or drop what nobody needs"
+            "if these records are in use, name their column in the layout; otherwise clear or drop the column"
         }
     };
     let meaning = format!(
-        "tokens under key {} lie where the layout does not look: no rotation reaches them, and they keep the key in use",
+        "tokens under key {} are in a column that the layout does not name: no rotation reaches them, and they \
+         keep the key in use",
         found.key
     );
     let object = format!("column {}", found.place);

@@ -1,4 +1,4 @@
-//! Acts as one owner, and proves that another's row can be neither read nor written. Always rolled back.
+//! Acts as one owner, and checks that it can neither read nor write another owner's row. Everything is rolled back.
 
 use crate::doctor::access::policies::is_open;
 use crate::doctor::access::row_security::{on, planned_sql};
@@ -17,8 +17,8 @@ use crate::postgres::connection::transaction::Trial;
 use crate::postgres::sql::names::quote;
 use crate::record::owner::Owner;
 
-/// Counts the rows that a statement has met, and divides by zero at the hundredth: an owner has fewer, and a
-/// table that lies open is not locked as a whole.
+/// Counts the rows that a statement reaches, and divides by zero at the hundredth. An owner has fewer rows, and a
+/// statement on an unprotected table must not lock all of it.
 fn bound() -> String {
     let met = format!("pg_catalog.current_setting('{ROWS_MET}')::pg_catalog.int4");
     let met = format!("({met} OPERATOR(pg_catalog.+) 1)::pg_catalog.text");
@@ -26,7 +26,7 @@ fn bound() -> String {
     format!("1000 OPERATOR(pg_catalog./) (100 OPERATOR(pg_catalog.-) {met})")
 }
 
-/// SQLSTATE of that.
+/// SQLSTATE of this division by zero.
 const BOUND_REACHED: &str = "22012";
 
 pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, DatabaseError> {
@@ -57,7 +57,10 @@ async fn run(actor: &Actor<'_>, access: &TableAccess) -> Result<Vec<Finding>, Da
     let mut findings = Vec::new();
     for attack in Attack::ALL {
         if attack == Attack::Move && !has_own {
-            actor.context.host.note("the probe's actor has no row of its own, so moving it was not tried");
+            actor
+                .context
+                .host
+                .note("the probe's first owner has no row, so the probe did not try to move it");
             continue;
         }
         if attack.run(actor).await? == AttackOutcome::Succeeded {
@@ -74,7 +77,7 @@ async fn run(actor: &Actor<'_>, access: &TableAccess) -> Result<Vec<Finding>, Da
     Ok(findings)
 }
 
-/// What one owner tries with the row of another.
+/// An attempt of one owner on the row of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Attack {
     /// Reads it.
@@ -82,9 +85,9 @@ enum Attack {
     /// Writes each of its columns.
     Update,
     Delete,
-    /// Makes another row for the other owner.
+    /// Creates another row for the other owner.
     Insert,
-    /// Gives the own row to the other owner.
+    /// Transfers the first owner's row to the other owner.
     Move,
 }
 
@@ -112,12 +115,12 @@ impl Attack {
             Self::Read => "one owner read the row of another",
             Self::Update => "one owner changed the row of another",
             Self::Delete => "one owner deleted the row of another",
-            Self::Insert => "one owner made a row for another",
-            Self::Move => "one owner gave the own row to another",
+            Self::Insert => "one owner created a row for another",
+            Self::Move => "one owner transferred its row to another",
         }
     }
 
-    /// The policies that may have let it through, as in pg_policy.polcmd.
+    /// The command of the policies that may have allowed it, as in pg_policy.polcmd.
     fn command(self) -> char {
         match self {
             Self::Read => 'r',
@@ -136,7 +139,7 @@ impl Attack {
         Ok(AttackOutcome::HeldBack)
     }
 
-    /// Nothing that is stored is read: what comes back is how many rows there were.
+    /// The statements of the attempt. They read no stored value; only the number of rows comes back.
     fn statements(self, actor: &Actor<'_>) -> Result<Vec<Query>, DatabaseError> {
         let (relation, other) = (actor.context.relation(), actor.is_owner(1));
         let about_other = |sql: String| actor.query(sql, &[actor.other]);
@@ -163,7 +166,7 @@ impl Attack {
                 };
                 let own = actor.is_owner(1 + actor.parameters());
                 let openly = format!("{} WHERE {own}", set(&str::to_owned));
-                // without a condition, no policy for reading is asked where the row has gone
+                // without a condition, the policies for SELECT do not apply to the new row
                 let bound = bound();
                 let blindly = set(&|value| {
                     format!("CASE WHEN {bound} OPERATOR(pg_catalog.>) 0 THEN {value} ELSE {value} END")
@@ -181,20 +184,20 @@ impl Attack {
         Ok(finding.about(vec![actor.owner.to_string(), actor.other.to_string()]))
     }
 
-    /// Without the policies that let it through, and with ours.
+    /// Drops the policies that allowed it, and creates the vault's.
     async fn fix(self, context: &TableContext<'_>, access: &TableAccess) -> Result<Fix, DatabaseError> {
         let drops = self.suspects(context, access).into_iter().map(|policy| drop_policy(context, policy));
         let sql: Vec<String> = drops.chain(planned_sql(context, &on()).await?).collect();
         Ok(match sql.is_empty() {
             false => Fix::Sql(by_owner(context, &sql.join(";\n"))),
             true => Fix::Advice(
-                "no policy of the table explains it: see whether the role is a member of the table's owner"
+                "no policy of the table explains it: check whether the role is a member of the table's owner"
                     .to_owned(),
             ),
         })
     }
 
-    /// The open ones among those for this command; where none is known to be open, all of them.
+    /// The policies for this command that are open. All of them if none is known to be open.
     fn suspects<'a>(self, context: &'a TableContext<'_>, access: &TableAccess) -> Vec<&'a Policy> {
         let for_users = |policy: &&Policy| access.roles_of(policy).any(|role| !role.service);
         let command = |policy: &&Policy| [self.command(), '*'].contains(&policy.command);
@@ -211,8 +214,8 @@ impl Attack {
     }
 }
 
-/// A constraint that refuses is one that was reached: row level security is asked before. A trigger of the
-/// application may raise the same, before it is asked.
+/// A refusal by a constraint means that the statement passed row level security, which is checked first. A trigger of the
+/// application may raise the same code before that check.
 fn outcome(trial: &Trial) -> AttackOutcome {
     match trial {
         Trial::Done { affected } if *affected > 0 => AttackOutcome::Succeeded,
@@ -225,7 +228,7 @@ fn outcome(trial: &Trial) -> AttackOutcome {
     }
 }
 
-/// A right may be for some columns only, so each is tried that the vault uses.
+/// Every column that the vault uses, because a right may be for some columns only.
 fn writable_columns(context: &TableContext<'_>) -> Vec<String> {
     let used = context.layout.all_columns();
     let columns = context.table.columns.iter().filter(|column| !column.generated);
@@ -241,17 +244,17 @@ async fn sees_own(actor: &Actor<'_>) -> Result<bool, DatabaseError> {
 
 fn meaningless(context: &TableContext<'_>) -> Finding {
     let meaning = format!(
-        "the probe proves nothing: there is no role `authenticated` to act as, and no policy is to hold back {}, \
-         as whom the vault connects",
+        "the probe proves nothing: there is no role `authenticated` to act as, and policies do not apply to {}, \
+         the role of the vault",
         context.definitions.server.role
     );
     Finding::new(
-        finding_ids::PROBE_MEANINGLESS, Severity::Warning,
+        finding_ids::PROBE_MEANINGLESS,
+        Severity::Warning,
         context.object(),
         meaning,
         Fix::Advice(
-            "run the probe over a connection of the role that the users' requests run as, which does not own \
-             the table"
+            "run the probe over a connection of the role that runs users' requests and does not own the table"
                 .to_owned(),
         ),
     )
@@ -270,25 +273,26 @@ fn without_row(context: &TableContext<'_>, other: &Owner) -> Finding {
 
 fn own_row_hidden(actor: &Actor<'_>) -> Finding {
     Finding::new(
-        finding_ids::PROBE_OWN_ROW_HIDDEN, Severity::Notice,
+        finding_ids::PROBE_OWN_ROW_HIDDEN,
+        Severity::Notice,
         actor.context.object(),
-        format!("as {}, the owner does not see the own row either", actor.role),
+        format!("as {}, the first owner does not see its own row either", actor.role),
         Fix::Advice(
-            "where users read the table themselves, give them the right and a policy for their own rows; where \
-             only services do, this is as it should be"
+            "if users read the table themselves, give them the right and a policy for their own rows; if only \
+             services read it, nothing is wrong"
                 .to_owned(),
         ),
     )
     .about(vec![actor.owner.to_string()])
 }
 
-/// Everything is rolled back, so the probe did not do it.
+/// The probe rolls everything back, so another process made this change.
 fn changed(context: &TableContext<'_>) -> Finding {
     Finding::new(
         finding_ids::PROBE_ROWS_CHANGED,
         Severity::Notice,
         context.object(),
-        "somebody wrote the rows of the two owners while the probe ran: what it says may be of another moment",
-        Fix::Advice("probe again".to_owned()),
+        "another process wrote the rows of the two owners while the probe ran, so its results may be out of date",
+        Fix::Advice("run the probe again".to_owned()),
     )
 }

@@ -1,4 +1,4 @@
-//! Who the probe acts as, and how the two owners stand in its statements.
+//! The role that the probe acts as, and how its statements name the two owners.
 
 use serde_json::json;
 use sqlx::Row as _;
@@ -14,10 +14,10 @@ use crate::postgres::connection::transaction::{Trial, local_setting};
 use crate::postgres::sql::names::{EQ, quote};
 use crate::record::owner::Owner;
 
-/// How long a row that somebody else holds is waited for, in milliseconds.
+/// How long the probe waits for a locked row, in milliseconds.
 const LOCK_TIMEOUT: &str = "1000";
 
-/// A setting that starts at zero: a statement may count its rows there.
+/// A setting that starts at zero. A statement counts its rows there.
 pub(super) const ROWS_MET: &str = "retell_vault.met";
 
 pub(super) struct Actor<'a> {
@@ -30,7 +30,8 @@ pub(super) struct Actor<'a> {
 }
 
 impl<'a> Actor<'a> {
-    /// `authenticated` where we can be it, else ourselves; `None` when policies are not meant to hold for us.
+    /// `authenticated` if the session may act as it, otherwise the vault's own role. `None` if policies do not apply to
+    /// the vault's role.
     pub(super) fn choose(
         context: &'a TableContext<'a>,
         access: &TableAccess,
@@ -52,7 +53,7 @@ impl<'a> Actor<'a> {
         Some(Self { context, role, owner, other, columns })
     }
 
-    /// The condition for the rows of an owner whose values are bound from this number on.
+    /// The condition for the rows of an owner whose values are bound from parameter `first` on.
     pub(super) fn is_owner(&self, first: usize) -> String {
         let column = |(at, (name, kind)): (usize, &(&str, IdKind))| {
             let (held, number) = (kind.cast(&quote(name)), first + at);
@@ -66,14 +67,14 @@ impl<'a> Actor<'a> {
         format!("{}{}", owner.join(" AND "), counts.unwrap_or_default())
     }
 
-    /// The columns of the owner and of the filter, and the values for them, as a new row gets them.
+    /// The columns of the owner and of the filter, with the values for a new row.
     pub(super) fn new_row(&self, first: usize) -> (Vec<String>, Vec<String>) {
         let filter = self.context.plan.table().into_iter().flat_map(|table| table.filter.values());
         let (names, values) = self.assignments(first);
         names.into_iter().zip(values).chain(filter).unzip()
     }
 
-    /// The columns of the owner, and the bound values for them.
+    /// The columns of the owner, with their bound values.
     pub(super) fn assignments(&self, first: usize) -> (Vec<String>, Vec<String>) {
         let value = |(at, (name, kind)): (usize, &(&str, IdKind))| {
             let value = kind.cast(&format!("(${}::pg_catalog._text)[1]", first + at));
@@ -84,7 +85,7 @@ impl<'a> Actor<'a> {
         owner.zip(self.columns.iter().enumerate().map(value)).unzip()
     }
 
-    /// How many parameters an owner takes.
+    /// The number of parameters for one owner.
     pub(super) fn parameters(&self) -> usize {
         self.columns.len()
     }
@@ -104,7 +105,7 @@ impl<'a> Actor<'a> {
         self.columns.iter().zip(forms.into_iter().flatten()).try_for_each(|(_, forms)| bind(arguments, forms))
     }
 
-    /// One statement as the actor, with the claims of its owner.
+    /// Runs one statement as the actor, with the claims of its owner.
     pub(super) async fn attempt(&self, statement: Query) -> Result<Trial, DatabaseError> {
         let user = self.owner.user_id().as_str();
         let tenant = self.owner.tenant_id().map(|tenant| tenant.as_str());
@@ -131,7 +132,7 @@ impl<'a> Actor<'a> {
         }
     }
 
-    /// How many rows of an owner the vault itself sees.
+    /// The number of rows of an owner that the vault itself sees.
     pub(super) async fn count_as_ourselves(&self, owner: &Owner) -> Result<i64, DatabaseError> {
         let sql =
             format!("SELECT pg_catalog.count(*) FROM {} WHERE {}", self.context.relation(), self.is_owner(1));
@@ -139,7 +140,7 @@ impl<'a> Actor<'a> {
         one(rows.first().map(|row| row.try_get(0)))
     }
 
-    /// Which versions of rows the two owners have: another after each write that was not rolled back.
+    /// The row versions of the two owners. Every write that is not rolled back changes them.
     pub(super) async fn row_versions(&self) -> Result<String, DatabaseError> {
         let (owner, other) = (self.is_owner(1), self.is_owner(1 + self.parameters()));
         let sql = format!(
@@ -153,7 +154,7 @@ impl<'a> Actor<'a> {
     }
 }
 
-/// The value of an answer that always has one.
+/// The value of an answer with exactly one value.
 fn one<T: Default>(value: Option<sqlx::Result<T>>) -> Result<T, DatabaseError> {
     value
         .transpose()

@@ -22,25 +22,26 @@ use crate::schema::plan::{SchemaPlan, plan_from};
 use crate::schema::step::{Blocked, Step};
 use crate::schema::wanted::{Profile, RowSecurity, Wanted};
 
-/// How long it may take to find out which form of a step applies.
+/// The time limit for finding out which form of a step applies.
 const LIMIT: Duration = Duration::from_millis(500);
 
-/// So many uses of the other indexes say that the table was in use: then one without any is not needed.
+/// After this many uses of the other indexes, an index without any use is not needed.
 const MANY_SCANS: i64 = 10_000;
-/// Indexes of ours start so. What the wanted schema has is wanted, used or not.
+/// The prefix of the vault's indexes. Indexes of the wanted schema are needed, even if unused.
 const OURS: &str = "retell_vault_";
 
-/// The steps about one thing make one finding: a column and what guards it, the owner's duplicates and the index.
+/// The steps for one object become one finding, such as a column and its guard, or the owner's duplicates and the unique
+/// index.
 struct Group {
     about: String,
     finding: Finding,
     sql: Vec<String>,
-    /// The guard that was decided on, and whether it takes its other form, which needs no further step.
+    /// The guard that was decided, and whether it takes its other form. The other form needs no further step.
     decided: Option<(String, bool)>,
 }
 
 pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, DatabaseError> {
-    // row level security is looked at by what it lets through
+    // the access findings cover row level security
     let wanted = Wanted::from(Profile::Credentials).row_security(RowSecurity::Leave).remove_duplicates();
     let plan = plan_from(context.postgres, context.table, context.definitions, &wanted).await?;
     let mut findings: Vec<_> = not_durable(context).into_iter().collect();
@@ -50,7 +51,7 @@ pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Dat
     Ok(findings)
 }
 
-/// A table that a crash empties.
+/// A table that a crash empties, or that disappears with its session.
 fn not_durable(context: &TableContext<'_>) -> Option<Finding> {
     let (layout, table) = (context.postgres.layout(), context.table);
     let error = table.check_durable(layout).err()?;
@@ -62,7 +63,7 @@ fn not_durable(context: &TableContext<'_>) -> Option<Finding> {
     Some(Finding::new(id, Severity::Critical, context.object(), meaning, mend))
 }
 
-/// What the plan for the schema says, as findings: the doctor and the plan never disagree.
+/// The steps of the schema plan as findings, so that the doctor and the plan never disagree.
 async fn in_plan(context: &TableContext<'_>, plan: &SchemaPlan) -> Result<Vec<Finding>, DatabaseError> {
     let mut groups: Vec<Group> = Vec::new();
     for step in &plan.steps {
@@ -79,7 +80,7 @@ async fn in_plan(context: &TableContext<'_>, plan: &SchemaPlan) -> Result<Vec<Fi
     Ok(mended.chain(plan.blocked.iter().filter_map(|it| blocked(context, it))).collect())
 }
 
-/// The column, or the noun of the step.
+/// The column of the step, or the first word of its id.
 fn about(step: &Step) -> String {
     let (noun, name) = step.id.split_once('.').unwrap_or((&step.id, ""));
     let column = match noun {
@@ -90,7 +91,7 @@ fn about(step: &Step) -> String {
     format!("column {column}")
 }
 
-/// The column of `guard.<column>`, `guard.<column>.validate` and `guard.<column>.trigger`, without `guard.`
+/// The column of `<column>`, `<column>.validate` and `<column>.trigger`.
 fn guarded(name: &str) -> &str {
     [".validate", ".trigger"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
 }
@@ -98,7 +99,7 @@ fn guarded(name: &str) -> &str {
 impl Group {
     async fn add(&mut self, context: &TableContext<'_>, step: &Step) -> Result<(), DatabaseError> {
         let guard = guarded(&step.id);
-        // what was decided for a guard holds for its validation, which asks whether the guard is there
+        // the decision for a guard also applies to its validation
         let decided = self.decided.as_ref().filter(|(id, _)| id == guard).map(|(_, other)| *other);
         let other = match (&step.instead, decided) {
             (_, Some(true)) => return Ok(()),
@@ -111,7 +112,7 @@ impl Group {
     }
 }
 
-/// What a person runs. A step that is not concurrent is one transaction.
+/// The SQL of a step for a person to run. A step that is not concurrent is one transaction.
 fn as_one(context: &TableContext<'_>, step: &Step) -> String {
     let sql = step.sql.join(";\n");
     match step.concurrent {
@@ -120,7 +121,7 @@ fn as_one(context: &TableContext<'_>, step: &Step) -> String {
     }
 }
 
-/// Its SQL comes later.
+/// The finding of a step, without its SQL.
 fn finding(context: &TableContext<'_>, step: &Step) -> Finding {
     let (noun, name) = step.id.split_once('.').unwrap_or((&step.id, ""));
     let no_room = context.plan.placement.is_local();
@@ -128,38 +129,41 @@ fn finding(context: &TableContext<'_>, step: &Step) -> Finding {
         "column" | "type" if no_room => (
             Severity::Critical,
             kind_of(context, noun, name),
-            "there is no room for a record in the database, so that \
-             all are kept in the local file of this host",
+            "no column of the database can hold a record, so all records are kept in the local file of this host",
         ),
         "column" | "type" => (
             Severity::Warning,
             kind_of(context, noun, name),
-            "until then what belongs here is kept in another place",
+            "until then its value is stored in another column",
         ),
         "owner" if name == "duplicates" => (
             Severity::Warning,
             finding_ids::DUPLICATE_OWNERS,
-            "every write goes to all rows of the owner, and the newest is read; the others are copied to a table beside \
-             before they go",
+            "every write goes to all rows of the owner, and loads read the newest",
         ),
         "owner" => (
             Severity::Warning,
             finding_ids::OWNER_NOT_UNIQUE,
-            "two rows for one owner can come into being, and each new owner costs a lock",
+            "one owner can get two rows, and each new owner costs a lock",
         ),
         "guard" => (
             Severity::Warning,
             finding_ids::COLUMN_UNGUARDED,
-            "other code can store secrets in the clear here, where everybody takes them for encrypted",
+            "the database does not guarantee that this column holds only tokens: other code can store plaintext \
+             secrets here, and readers would assume that they are encrypted",
         ),
         "values" => (
             Severity::Notice,
             finding_ids::STATUS_UNCHECKED,
-            "other code can store a status that nobody knows",
+            "the database does not restrict this column to known values: other code can store an unknown status",
         ),
-        _ => (Severity::Warning, finding_ids::SCHEMA_DIFFERS, "the schema is not as the vault wants it"),
+        _ => (Severity::Warning, finding_ids::SCHEMA_DIFFERS, "the schema is not what the vault needs"),
     };
-    let meaning = format!("{}; {danger}", step.reason);
+    // the reason of such a step describes the step, not the problem
+    let meaning = match noun {
+        "guard" | "values" => danger.to_owned(),
+        _ => format!("{}; {danger}", step.reason),
+    };
     Finding::new(id, severity, step.object.clone(), meaning, Fix::Sql(String::new()))
 }
 
@@ -177,15 +181,15 @@ async fn applies(context: &TableContext<'_>, when: &str) -> Result<bool, Databas
     match context.postgres.database.quick_check(&[&context.relation()], query, context.patience(LIMIT)).await
     {
         Ok(rows) => Ok(rows.first().is_some_and(|row| row.try_get(0).unwrap_or(false))),
-        // on a large table nothing was found in the time that there is; a column that is missing holds nothing
+        // on a large table the search found nothing within its time limit; a missing column holds nothing
         Err(fault) if matches!(fault.outcome, Outcome::Retry | Outcome::Redetect) => Ok(false),
-        // rows that we may not see may hold anything
+        // rows that the vault may not see can hold anything
         Err(fault) if fault.error.kind() == ErrorKind::AccessDenied => Ok(true),
         Err(fault) => Err(fault),
     }
 }
 
-/// `None` for a grant that is missing, which is found where grants are looked at, with the SQL for it.
+/// `None` for a missing grant: the access findings report it, with its SQL.
 fn blocked(context: &TableContext<'_>, blocked: &Blocked) -> Option<Finding> {
     let object = |column: &&TableColumn| format!("column {}.{}", context.layout.table_name(), column.name);
     let column = context.table.columns.iter().find(|column| object(column) == blocked.object);
@@ -198,14 +202,14 @@ fn blocked(context: &TableContext<'_>, blocked: &Blocked) -> Option<Finding> {
     Some(Finding::new(id, Severity::Warning, blocked.object.clone(), blocked.reason.clone(), mend))
 }
 
-/// Indexes that do not work, are not needed, or hold ciphertext.
+/// Indexes that are invalid, not needed, or on ciphertext.
 fn in_indexes(context: &TableContext<'_>, plan: &SchemaPlan) -> Vec<Finding> {
     let planned = |index: &Index| {
         let name = quote(&index.name);
         plan.steps.iter().flat_map(|step| &step.sql).any(|sql| sql.contains(&name))
     };
     let all = &context.table.indexes;
-    // what the plan builds anew is its business
+    // the plan rebuilds the others
     all.iter()
         .filter(|index| !planned(index))
         .filter_map(|index| index_problem(context, index, all))
@@ -218,7 +222,7 @@ fn index_problem(context: &TableContext<'_>, index: &Index, all: &[Index]) -> Op
         Some(Finding::new(id, severity, object, meaning, Fix::Sql(sql)))
     };
     if !index.valid {
-        let meaning = "it was not built to its end: no query uses it, and every write pays for it";
+        let meaning = "its build did not finish: no query uses it, and every write pays for it";
         return finding(
             finding_ids::INVALID_INDEX,
             Severity::Warning,
@@ -227,8 +231,8 @@ fn index_problem(context: &TableContext<'_>, index: &Index, all: &[Index]) -> Op
         );
     }
     if holds_ciphertext(context, index) {
-        let meaning = "it holds ciphertext, by which nothing can be found: every write pays for it, copies of tokens \
-                       stay in it, and a text of more than 2704 bytes does not fit";
+        let meaning = "it indexes ciphertext, which no query can search: every write pays for it, copies of \
+                       tokens remain in it, and a text of more than 2704 bytes does not fit";
         return finding(
             finding_ids::INDEX_ON_CIPHERTEXT,
             Severity::Warning,
@@ -243,8 +247,8 @@ fn index_problem(context: &TableContext<'_>, index: &Index, all: &[Index]) -> Op
     let scans: i64 = all.iter().map(|index| definition(context, index).scans).sum();
     if is_dispensable(context, index) && definition(context, index).scans == 0 && scans >= MANY_SCANS {
         let meaning = format!(
-            "no query has used it since the statistics were reset, while the other indexes were used {scans} times; \
-             standbys have statistics of their own"
+            "no query has used it since the statistics were reset, while the other indexes were used {scans} \
+             times; standbys keep their own statistics"
         );
         return finding(finding_ids::UNUSED_INDEX, Severity::Notice, meaning, drop_index(context, index));
     }
@@ -257,19 +261,19 @@ fn holds_ciphertext(context: &TableContext<'_>, index: &Index) -> bool {
     if index.columns.iter().chain(&definition(context, index).included).any(is_secret) {
         return true;
     }
-    // an expression over the JSONB column may be about the application's part of it
+    // an expression on the JSONB column may use only the application's members
     let columns = || context.table.columns.iter().filter(|column| layout.is_for_secrets(&column.name));
     let mut expressions = definition(context, index).expressions.iter().filter(|it| it.holds_text);
     expressions.any(|expression| columns().any(|column| expression.sql.contains(&column.name)))
 }
 
-/// Whether `index` could go, since `other` does the same and stays.
+/// Whether `index` is not needed, because `other` does the same and stays.
 fn makes_needless(context: &TableContext<'_>, other: &Index, index: &Index) -> bool {
     let does_the_same = other.valid
         && form(context, other) == form(context, index)
         && (other.unique || !index.unique)
         && other.immediate == index.immediate;
-    // of two that could each stand for the other, one stays
+    // of two equal indexes, one stays
     let rank = |index: &Index| {
         (definition(context, index).constraint.is_some(), index.unique, std::cmp::Reverse(index.name.clone()))
     };
@@ -291,6 +295,6 @@ fn form<'a>(context: &'a TableContext<'_>, index: &Index) -> &'a str {
 
 fn is_dispensable(context: &TableContext<'_>, index: &Index) -> bool {
     let serves = index.unique || index.primary || definition(context, index).constraint.is_some();
-    // the server keeps no statistics of an index over partitions
+    // the server keeps no statistics for an index on a partitioned table
     !serves && !index.name.starts_with(OURS) && !context.table.is_partitioned()
 }

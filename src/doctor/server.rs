@@ -1,4 +1,4 @@
-//! The server, as it describes itself, and the connection to it: encrypted, and through which pooler.
+//! The server, as it describes itself, and the connection to it: its encryption and its pooler.
 
 use serde::Deserialize;
 use sqlx::Row as _;
@@ -16,7 +16,7 @@ use crate::postgres::sql::names::quote;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::version::Millis;
 
-/// $1 the schema of the table, $2 its name. Runs with a safe search path.
+/// Parameters: $1 the schema of the table, $2 its name. Runs with a safe search path.
 const ASK: &str = "SELECT json_build_object(
     'version', current_setting('server_version_num')::int,
     'now', (extract(epoch FROM clock_timestamp()) * 1000)::int8,
@@ -29,39 +29,39 @@ const ASK: &str = "SELECT json_build_object(
     'kind_of_table', (SELECT c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                       WHERE n.nspname = $1 AND c.relname = $2))::text";
 
-/// How often the first question is asked: a transaction pooler is recognised by its first refusal.
+/// How often the first query is tried. The first refusal reveals a transaction pooler.
 const ROUNDS: u32 = 3;
-/// The oldest server that the vault is made for.
+/// The oldest supported server version.
 const OLDEST: i32 = 130_000;
-/// Clocks that differ by more than this are not looked after.
+/// The doctor reports clocks that differ by more than this.
 const SKEW: Millis = 60 * 1000;
-/// Beyond this, one host's writes win against later ones of others for an hour or more.
+/// Beyond this, writes of one host override later writes of other hosts for an hour or more.
 const GREAT_SKEW: Millis = 60 * 60 * 1000;
 
-/// What the server says about itself and about our connection.
+/// The server's description of itself and of this connection.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct ServerState {
     /// 150004 for 15.4.
     version: i32,
-    /// Its clock, in milliseconds since 1970.
+    /// The server's time, in milliseconds since 1970.
     now: Millis,
     role: String,
     database: String,
     is_standby: bool,
     /// Whether it waits for its disk.
     fsync: bool,
-    /// Where it is said that a session of ours is read-only, if it is: as in pg_settings.source.
+    /// The source of the read-only setting, if a session of the vault is read-only, as in pg_settings.source.
     read_only: Option<String>,
-    /// Whether the connection that the server sees is encrypted; behind a pooler that one is the pooler's.
+    /// Whether the server's connection is encrypted. Behind a pooler this is the pooler's connection.
     tls: Option<bool>,
-    /// As in pg_class.relkind; `None` when there is nothing of this name.
+    /// As in pg_class.relkind. `None` if no object has this name.
     pub(crate) kind_of_table: Option<char>,
-    /// How far its clock is ahead of ours, or ours ahead of its, in milliseconds.
+    /// The difference between the server's clock and this host's, in milliseconds.
     #[serde(default)]
     skew: i64,
 }
 
-/// The server, and the way to it.
+/// Examines the server and the connection to it.
 pub(super) async fn look(host: &HostContext<'_>, postgres: &Postgres, server: &ServerState) -> Vec<Finding> {
     let address = format!("database {}", postgres.database.address());
     let mut findings = server.findings(&address);
@@ -94,7 +94,7 @@ impl ServerState {
         let json: Result<String, _> = rows.first().ok_or_else(odd)?.try_get(0);
         let json = json.map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         let mut server: Self = serde_json::from_str(&json).map_err(|_| odd())?;
-        // it looked at its clock at some time between
+        // the server read its clock at some time in between
         server.skew = difference(server.now, server.now.clamp(before, after.max(before)));
         Ok(server)
     }
@@ -110,22 +110,26 @@ impl ServerState {
         let major = self.version / 10_000;
         (self.version < OLDEST).then(|| {
             Finding::new(
-                finding_ids::SERVER_TOO_OLD, Severity::Critical,
+                finding_ids::SERVER_TOO_OLD,
+                Severity::Critical,
                 address,
-                format!("the server is Postgres {major}: the vault is made for 13 and later, and others get no security fixes"),
+                format!(
+                    "the server is Postgres {major}: the vault supports 13 and later, and older versions get no \
+                     security fixes"
+                ),
                 Fix::Advice("move to a supported version of Postgres".to_owned()),
             )
         })
     }
 
-    /// Whether it takes no writes from us.
+    /// A finding if the server refuses writes.
     fn unwilling(&self, address: &str) -> Option<Finding> {
         if self.is_standby {
             return Some(Finding::new(
                 finding_ids::STANDBY,
                 Severity::Warning,
                 address,
-                "the server is a standby: it answers reads, and what is stored waits in the local file",
+                "the server is a standby: it answers reads, and stores go to the local file",
                 Fix::Advice("name the primary in the URL".to_owned()),
             ));
         }
@@ -150,7 +154,8 @@ impl ServerState {
             "database user" => format!("ROLE {role} IN DATABASE {database}"),
             _ => {
                 let advice = format!(
-                    "default_transaction_read_only is on (by {source}): switch it off there, or connect elsewhere"
+                    "default_transaction_read_only is on (set by {source}): switch it off there, or connect to \
+                     another server"
                 );
                 return Fix::Advice(advice);
             }
@@ -160,8 +165,8 @@ impl ServerState {
     }
 
     fn careless(&self, address: &str) -> Option<Finding> {
-        let meaning = "the server does not wait for its disk (fsync = off): a crash of its machine may lose or damage \
-                       everything that it has acknowledged";
+        let meaning = "the server does not wait for its disk (fsync = off): a crash of its machine may lose or \
+                       damage acknowledged writes";
         let mend = Fix::Advice("set fsync = on in the server's configuration, and reload it".to_owned());
         (!self.fsync).then(|| Finding::new(finding_ids::FSYNC_OFF, Severity::Warning, address, meaning, mend))
     }
@@ -174,8 +179,8 @@ impl ServerState {
         let severity = if skew > GREAT_SKEW { Severity::Critical } else { Severity::Warning };
         let ahead = if self.skew > 0 { "ahead of" } else { "behind" };
         let meaning = format!(
-            "the server's clock is {} s {ahead} this host's: records are ordered by clocks, so that an older \
-             configuration may win against a newer one",
+            "the server's clock is {} s {ahead} this host's: records are ordered by clocks, so an older \
+             configuration may override a newer one",
             skew / 1000
         );
         let mend = Fix::Advice("synchronise both clocks (NTP), the wrong one first".to_owned());
@@ -188,7 +193,7 @@ fn difference(one: Millis, other: Millis) -> i64 {
 }
 
 fn encryption_finding(route: &Route, server: &ServerState, address: &str) -> Option<Finding> {
-    // what the server says is about the pooler's connection where there is one
+    // behind a pooler the server describes the pooler's connection
     let plain = match route.encryption {
         Encryption::Never => true,
         Encryption::Perhaps => !route.pooled && server.tls == Some(false),
@@ -202,24 +207,24 @@ fn encryption_finding(route: &Route, server: &ServerState, address: &str) -> Opt
         true => (
             Severity::Critical,
             finding_ids::TLS_OFF,
-            "the connection to another host is not encrypted: whoever is on the way reads the password and every \
-             answer",
+            "the connection to another host is not encrypted: an attacker on the network can read the password \
+             and every answer",
         ),
         false => (
             Severity::Warning,
             finding_ids::TLS_UNVERIFIED,
-            "the server's certificate is not checked: whoever is on the way can answer in its place, and read the \
-             password",
+            "the server's certificate is not verified: an attacker on the network can impersonate the server and \
+             read the password",
         ),
     };
-    let mend = "add `sslmode=verify-full` to the URL, and `sslrootcert=FILE` where the certificate is not by a \
+    let mend = "add `sslmode=verify-full` to the URL, and `sslrootcert=FILE` if the certificate is not from a \
                 public authority";
     Some(Finding::new(id, severity, address, meaning, Fix::Advice(mend.to_owned())))
 }
 
 async fn pooler(host: &HostContext<'_>, database: &Database, address: &str) -> Option<Finding> {
     if database.is_transactional() {
-        host.note("a transaction pooler stands in between: every operation is a transaction of its own");
+        host.note("the connection uses a transaction pooler: every operation runs in its own transaction");
         return None;
     }
     match database.shares_sessions().await {
@@ -227,7 +232,7 @@ async fn pooler(host: &HostContext<'_>, database: &Database, address: &str) -> O
         Ok(false) => return None,
         Err(fault) => {
             host.note(format!(
-                "whether a transaction pooler stands in between is not known: {}",
+                "it is not known whether the connection uses a transaction pooler: {}",
                 fault.error
             ));
             return None;
@@ -237,10 +242,11 @@ async fn pooler(host: &HostContext<'_>, database: &Database, address: &str) -> O
         finding_ids::POOLER_NOT_RECOGNISED,
         Severity::Warning,
         address,
-        "two connections share one session of the server, as behind a transaction pooler, and the vault does not \
-         treat it as one: statements fail now and then, and answers may be another client's",
+        "two connections share one server session, as behind a transaction pooler, but the pooler mode is not set \
+         to `transaction`: statements fail now and then, and answers may belong to another client",
         Fix::Advice(
-            "say so (`--pooler transaction`, `PoolerMode::Transaction`), or connect without the pooler"
+            "set the pooler mode (`--pooler transaction`, `PoolerMode::Transaction`), or connect without the \
+             pooler"
                 .to_owned(),
         ),
     ))

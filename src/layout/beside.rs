@@ -4,11 +4,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::layout::{Layout, shown};
 
 impl Layout {
-    /// Checks that this layout can be used beside another one: they are the same, or write into different tables, different
-    /// columns or different rows. Two kinds of credentials may share the JSONB config column.
+    /// Checks that you can use this layout together with another one: both are equal, or they write to different tables,
+    /// different columns or different rows. Two kinds of credentials may share the JSONB config column.
     ///
     /// # Errors
-    /// `Configuration`, naming the column that both would write in rows that both may count.
+    /// `Configuration`, which names a column that both would write in the same rows.
     pub fn check_beside(&self, other: &Self) -> Result<()> {
         let is_apart = (&self.schema, &self.table) != (&other.schema, &other.table)
             || self.filter.excludes(&other.filter)
@@ -23,9 +23,10 @@ impl Layout {
             Some(column) => {
                 let table = self.table_name();
                 let message =
-                    format!("two layouts write column {} of {table} in the same rows", shown(column));
-                Err(Error::new(ErrorKind::Configuration, message)
-                    .with_hint("name other columns in one of them, or a constant in `where` that differs"))
+                    format!("two layouts write to column {} of {table} in the same rows", shown(column));
+                Err(Error::new(ErrorKind::Configuration, message).with_hint(
+                    "name different columns in one of the layouts, or a different constant in its `where`",
+                ))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The layout file: a layout as TOML, read and printed. Reading calls the methods of [`Layout`], which check everything.
+//! The layout file: reads and prints a layout as TOML. Reading calls the methods of [`Layout`], which check everything.
 
 use std::ops::Range;
 
@@ -16,11 +16,11 @@ const MAX_FILE: usize = 64 * 1024;
 
 const SECTIONS: [&str; 2] = ["table", "columns"];
 const OF_TABLE: [&str; 6] = ["name", "user", "tenant", "where", "is_null", "rows"];
-/// What has a meaning of its own in `[columns]`. A field with one of these names stands in `[columns.fields]`.
+/// Reserved members of `[columns]`. A field with one of these names goes into `[columns.fields]`.
 const OF_COLUMNS: [&str; 5] = ["config", "sync", "sealed", "extra", "fields"];
 
 impl Layout {
-    /// A layout for a kind of credentials from the text of a layout file. See [`Layout::from_toml`].
+    /// Reads a layout for a kind of credentials from the text of a layout file. See [`Layout::from_toml`].
     ///
     /// # Errors
     /// `InvalidInput`, which names the member and its line, and never repeats a value.
@@ -40,7 +40,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The text of a layout file that says the same. What has its default is left out, but for the user column.
+    /// Prints the layout as the text of a layout file. It leaves out defaults, except the user column.
     pub fn to_toml(&self) -> String {
         let mut lines = vec!["[table]".to_owned()];
         if self.table_was_named {
@@ -115,7 +115,7 @@ fn read_where(layout: Layout, filter: &Member<'_>) -> Result<Layout> {
 
 fn read_columns(mut layout: Layout, columns: &Member<'_>) -> Result<Layout> {
     let members = columns.members()?;
-    // first: the others may name what it declares
+    // `extra` first: other members may name the fields that it declares
     for extra in members.iter().filter(|member| member.name == "extra") {
         for name in extra.items()? {
             layout = name.checked(layout.extra_secret(name.text()?))?;
@@ -136,7 +136,7 @@ fn read_columns(mut layout: Layout, columns: &Member<'_>) -> Result<Layout> {
     Ok(layout)
 }
 
-/// `others` may stand in place of the field.
+/// `others` are names that are valid in addition to the fields.
 fn read_column(layout: Layout, member: &Member<'_>, others: &[&str]) -> Result<Layout> {
     match known_field(&layout, member.name) {
         Some(field) => member.checked(layout.column(field, member.text()?)),
@@ -154,7 +154,7 @@ fn read_sealed(layout: Layout, item: &Member<'_>) -> Result<Layout> {
         None => {
             let plain: Vec<Field> = layout.fields.plain().map(|(field, _)| field).collect();
             let plain: Vec<&str> = plain.iter().map(Field::name).collect();
-            let error = invalid("there is no field of this name").about(&item.place);
+            let error = invalid("no field has this name").about(&item.place);
             Err(error.with_hint(meant(item.text()?, &plain)))
         }
     }
@@ -171,7 +171,7 @@ struct Member<'a> {
     name: &'a str,
     /// For a member `table` or `columns`, and those in them.
     path: String,
-    /// As it stands in messages: `table.user, line 3`.
+    /// The place as messages name it: `table.user, line 3`.
     place: String,
     value: &'a DeValue<'a>,
 }
@@ -214,14 +214,14 @@ impl<'a> Member<'a> {
         Ok(list.iter().map(item).collect())
     }
 
-    /// The constant of a column, which is a member of this one. The name of the column is left out of messages.
+    /// The constant of a column, which is a member of this one. Messages do not show the name of the column.
     fn constant(&self, column: &Member<'_>) -> Result<FilterValue> {
         match column.value {
             DeValue::String(text) => Ok(FilterValue::Text(text.to_string())),
             DeValue::Boolean(is_set) => Ok(FilterValue::Boolean(*is_set)),
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                 .map(FilterValue::Integer)
-                .map_err(|_| invalid("an integer has at most 64 bits").about(&self.place)),
+                .map_err(|_| invalid("the integer does not fit in 64 bits").about(&self.place)),
             _ => Err(self.wrong_type("a text, an integer or a boolean for each column")),
         }
     }
@@ -232,39 +232,39 @@ impl<'a> Member<'a> {
         named.ok_or_else(|| self.wrong_type("\"existing\" or \"create\""))
     }
 
-    /// The result of a method of [`Layout`], its error with the place.
+    /// The result of a method of [`Layout`]. Adds the place to an error.
     fn checked(&self, made: Result<Layout>) -> Result<Layout> {
         made.map_err(|error| error.about(&self.place))
     }
 
     fn wrong_type(&self, expected: &str) -> Error {
-        invalid(format!("{expected} is expected here")).about(&self.place)
+        invalid(format!("expected {expected}")).about(&self.place)
     }
 
-    /// The name is repeated only when it is close to a known one: it may be a secret in the wrong place.
+    /// Shows the name only if it is close to a known one, because it may be a secret in the wrong place.
     fn unknown(&self, known: &[&str]) -> Error {
         let line = self.place.rsplit(", ").next().unwrap_or_default();
         let parent = self.path.strip_suffix(self.name).unwrap_or_default().trim_end_matches('.');
         let of = if parent.is_empty() { "the file".to_owned() } else { format!("[{parent}]") };
         let message = match nearest(self.name, known) {
             Some(_) => format!("{}: unknown member", self.place),
-            None => format!("{of}, {line}: unknown member, whose name is not repeated here"),
+            None => format!("{of}, {line}: unknown member (its name is not shown)"),
         };
         invalid(message).with_hint(meant(self.name, known))
     }
 }
 
-/// What a hint says of a name that is not known.
+/// The hint for an unknown name.
 fn meant(name: &str, known: &[&str]) -> String {
     match nearest(name, known) {
         Some(near) => format!("did you mean `{near}`? See docs/LAYOUT.md"),
-        None => format!("these are known: {}", known.join(", ")),
+        None => format!("the known members are: {}", known.join(", ")),
     }
 }
 
-/// The known name that is like this one, if there is one.
+/// The known name that is similar to this one, if there is one.
 pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    // so many letters may differ
+    // the number of letters that may differ
     let near = |word: &str| (1 + word.len() / 4).min(4);
     let distance = |word: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &word.to_lowercase());
     let scored = known.iter().map(|word| (distance(word), *word));
@@ -273,9 +273,9 @@ pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
 
 fn not_toml(file: &str, error: &toml::de::Error) -> Error {
     let place = error.span().map_or_else(String::new, |span| format!(", line {}", line(file, span)));
-    // its message alone: its `Display` repeats the line
+    // only the message, because its `Display` repeats the line
     invalid(format!("the layout file is not TOML{place}: {}", error.message()))
-        .with_hint("a text stands in double quotes; docs/LAYOUT.md has an example")
+        .with_hint("put texts in double quotes; docs/LAYOUT.md has an example")
 }
 
 /// The line on which a span starts, counted from 1.
@@ -311,7 +311,7 @@ fn key(name: &str) -> String {
     }
 }
 
-/// A basic string. Nothing that a layout holds has control characters.
+/// A basic string. No text in a layout has control characters.
 fn text(value: &str) -> String {
     let mut text = String::from("\"");
     for char in value.chars() {

@@ -84,9 +84,9 @@ fn a_member_that_is_not_known_is_named_with_the_one_that_was_meant() {
         (
             "[columns]\nfoo = 'x'",
             "[columns], line 2: unknown member",
-            "these are known: api_key, call_agent_id",
+            "the known members are: api_key, call_agent_id",
         ),
-        ("foo = 'x'", "the file, line 1: unknown member", "these are known: table, columns"),
+        ("foo = 'x'", "the file, line 1: unknown member", "the known members are: table, columns"),
     ];
     for (text, message, hint) in bad {
         let error = Layout::from_toml(text).unwrap_err();
@@ -99,37 +99,43 @@ fn a_member_that_is_not_known_is_named_with_the_one_that_was_meant() {
 #[test]
 fn a_value_of_a_wrong_type_is_named_with_what_is_expected() {
     let bad = [
-        ("table = 1", "table, line 1: a table is expected here"),
-        ("[table]\nname = 1", "table.name, line 2: a text is expected here"),
-        ("[table]\nuser = ['id']", "table.user, line 2: a text is expected here"),
-        ("[table]\nwhere = 'a'", "table.where, line 2: a table is expected here"),
+        ("table = 1", "table, line 1: expected a table"),
+        ("[table]\nname = 1", "table.name, line 2: expected a text"),
+        ("[table]\nuser = ['id']", "table.user, line 2: expected a text"),
+        ("[table]\nwhere = 'a'", "table.where, line 2: expected a table"),
         (
             "[table]\nwhere = {a = 1.5}",
-            "table.where, line 2: a text, an integer or a boolean for each column is expected",
+            "table.where, line 2: expected a text, an integer or a boolean for each column",
         ),
-        ("[table]\nwhere = {a = 2026-01-01}", "table.where, line 2: a text, an integer or a boolean"),
+        (
+            "[table]\nwhere = {a = 2026-01-01}",
+            "table.where, line 2: expected a text, an integer or a boolean",
+        ),
         (
             "[table]\nwhere = {a = 99999999999999999999}",
-            "table.where, line 2: an integer has at most 64 bits",
+            "table.where, line 2: the integer does not fit in 64 bits",
         ),
-        ("[table]\nis_null = 'a'", "table.is_null, line 2: a list of texts is expected here"),
-        ("[table]\nis_null = [\n'a',\n1]", "table.is_null, line 4: a text is expected here"),
-        ("[table]\nrows = true", "table.rows, line 2: \"existing\" or \"create\" is expected here"),
-        ("[table]\nrows = 'exist'", "table.rows, line 2: \"existing\" or \"create\" is expected here"),
-        ("[columns]\napi_key = 1", "columns.api_key, line 2: a text is expected here"),
-        ("[columns]\nfields = 1", "columns.fields, line 2: a table is expected here"),
-        ("[columns]\nsealed = 'phone_number'", "columns.sealed, line 2: a list of texts is expected here"),
+        ("[table]\nis_null = 'a'", "table.is_null, line 2: expected a list of texts"),
+        ("[table]\nis_null = [\n'a',\n1]", "table.is_null, line 4: expected a text"),
+        ("[table]\nrows = true", "table.rows, line 2: expected \"existing\" or \"create\""),
+        ("[table]\nrows = 'exist'", "table.rows, line 2: expected \"existing\" or \"create\""),
+        ("[columns]\napi_key = 1", "columns.api_key, line 2: expected a text"),
+        ("[columns]\nfields = 1", "columns.fields, line 2: expected a table"),
+        ("[columns]\nsealed = 'phone_number'", "columns.sealed, line 2: expected a list of texts"),
         ("[columns]\nsealed = ['api_key']", "columns.sealed, line 2: api_key is a secret field"),
         ("[columns]\nextra = ['Voice']", "columns.extra, line 2: a field name must be"),
         (
             "[columns]\nextra = ['voice', 'voice']",
-            "columns.extra, line 2: voice is a field of retell already",
+            "columns.extra, line 2: voice is already a field of retell",
         ),
         (
             "[columns]\ninbound_agent_id = 'x'",
             "columns.inbound_agent_id, line 2: inbound_agent_id cannot have a column",
         ),
-        ("[table]\nuser = 'ctid'", "table.user, line 2: user column must be a column of the table's own"),
+        (
+            "[table]\nuser = 'ctid'",
+            "table.user, line 2: user column must be an ordinary column of the table; ctid is a system column",
+        ),
         ("[table]\nuser = ''", "table.user, line 2: user column must be a name"),
         ("[table]\nname = 'a.b.c'", "table.name, line 2: table must be"),
     ];

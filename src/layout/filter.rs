@@ -1,21 +1,22 @@
-//! Which rows of a table count: those with constants in some columns, and with nothing in others.
+//! The filter of a layout: rows with constants in some columns and NULL in others.
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a column must hold for its row to count. See [`Layout::where_equals`](crate::Layout::where_equals).
+/// The value that a column must hold for its row to pass the filter. See
+/// [`Layout::where_equals`](crate::Layout::where_equals).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum FilterValue {
-    /// Of a column of type `text` or `varchar`, of an enum, or of a domain over one of them.
+    /// For a column of type `text` or `varchar`, of an enum, or of a domain over one of them.
     Text(String),
-    /// Of a column of type `smallint`, `integer` or `bigint`, or of a domain over one of them.
+    /// For a column of type `smallint`, `integer` or `bigint`, or of a domain over one of them.
     Integer(i64),
-    /// Of a column of type `boolean`, or of a domain over it.
+    /// For a column of type `boolean`, or of a domain over it.
     Boolean(bool),
 }
 
 impl FilterValue {
-    /// As it stands in messages.
+    /// The name of the type in messages.
     pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Self::Text(_) => "text",
@@ -43,13 +44,13 @@ impl From<bool> for FilterValue {
     }
 }
 
-/// Who makes the row of an owner.
+/// Whether the application or the vault creates the row of an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rows {
-    /// The application. A store for an owner without a row is an error.
+    /// The application creates it. A store for an owner without a row fails.
     Existing,
-    /// A store makes the row where there is none.
+    /// A store creates the row if there is none.
     Create,
 }
 
@@ -66,7 +67,7 @@ impl Rows {
 /// The longest text of a constant in bytes.
 const MAX_TEXT: usize = 255;
 
-/// Which rows count: all, where it is empty.
+/// The filter of a layout. If it is empty, every row passes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
     pub(crate) equals: Vec<(String, FilterValue)>,
@@ -75,7 +76,7 @@ pub(crate) struct Filter {
 
 impl Filter {
     /// # Errors
-    /// `InvalidInput` for a text that no column holds.
+    /// `InvalidInput` for a text that no column can hold.
     pub(crate) fn check(column: &str, value: &FilterValue) -> Result<()> {
         match value {
             FilterValue::Text(text) if text.len() > MAX_TEXT || text.chars().any(char::is_control) => {
@@ -88,7 +89,7 @@ impl Filter {
         }
     }
 
-    /// Whether no row can count for both: a column has to hold two different values.
+    /// Whether no row can pass both filters, because a column would have to hold two different values.
     pub(crate) fn excludes(&self, other: &Self) -> bool {
         let differs = |(column, value): &(String, FilterValue)| {
             let by_value = other.equals.iter().any(|(theirs, held)| theirs == column && held != value);
@@ -98,7 +99,7 @@ impl Filter {
         self.equals.iter().any(differs) || self.is_null.iter().any(nothing)
     }
 
-    /// Its conditions in the order of the columns, as they stand in messages.
+    /// Its conditions as messages show them, in the order of the columns.
     pub(crate) fn printed(&self) -> Vec<String> {
         let equals = self.equals.iter().map(|(column, value)| match value {
             FilterValue::Text(text) => format!("{column} = '{text}'"),
@@ -115,7 +116,7 @@ impl Filter {
         self.equals.is_empty() && self.is_null.is_empty()
     }
 
-    /// The columns that it looks at.
+    /// The columns of the filter.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
         self.equals.iter().map(|(column, _)| column).chain(&self.is_null).map(String::as_str)
     }

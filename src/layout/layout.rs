@@ -1,4 +1,4 @@
-//! Every table and column name: the single registry of where secrets live in the database.
+//! All table and column names: the single registry of where secrets are stored in the database.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,35 +15,35 @@ const LONGEST_EXTRA: usize = 2 * 1024 + 2;
 
 const DEFAULT_CONFIG_COLUMN: &str = "encrypted_agent_config";
 
-/// Where the application keeps its users, and which columns the vault may use there.
+/// The table with the application's users, and the columns that the vault may use in it.
 ///
-/// It is built by its methods, or read from a file by [`Layout::from_toml`]; both are one thing. Reading, writing, rotation and
-/// schema work all walk this one value. Names are taken as they are
-/// in the catalogue: case matters, and nothing needs quoting.
+/// Build it with its methods, or read it from a file with [`Layout::from_toml`]; both are equivalent. Loads, stores,
+/// rotation and schema changes all use this one value. Names are written as in the catalogue: case matters, and you quote
+/// nothing.
 ///
 /// The defaults of [`Layout::new`], for Retell's credentials: table `public.user_profiles`, user column `user_id`, no tenant column;
 /// `encrypted_retell_api_key`, `encrypted_call_agent_id`, `encrypted_sms_agent_id` for tokens,
 /// `encrypted_agent_config` as the JSONB config column; `phone_number`, `webhook_config`,
 /// `retell_integration_status` for plain fields; `last_retell_sync` for the time of the last write.
 ///
-/// A column called `phone_number` or `webhook_config` may be the application's own. The vault uses it only when
-/// [`column`](Self::column) names it, or when its comment says that the schema planner made it
-/// (`retell-vault: phone_number of retell`), and never when it is both `NOT NULL` and unique. Otherwise the value is sealed.
+/// A column called `phone_number` or `webhook_config` may belong to the application. The vault uses it only if
+/// [`column`](Self::column) names it, or if its comment says that the schema planner created it (`retell-vault:
+/// phone_number of retell`). It never uses a column that is both `NOT NULL` and unique. Otherwise the value is sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     pub(crate) schema: String,
     pub(crate) table: String,
-    /// A table that was named and is missing is an error; a missing default table is not.
+    /// Whether the caller named the table. A missing table is an error only if it was named.
     pub(crate) table_was_named: bool,
     pub(crate) user_column: String,
     pub(crate) tenant_column: Option<String>,
     pub(crate) filter: Filter,
-    /// `None`: as the catalogue suggests.
+    /// `None` decides from the catalogue.
     pub(crate) rows: Option<Rows>,
     pub(crate) fields: Fields,
-    /// Of the fields those that the layout declares, in its order.
+    /// The extra fields that the layout declares, in its order.
     pub(super) extra: Vec<Field>,
-    /// Those that were named; the others have the default of their field.
+    /// The columns that were named. Other fields have their default column.
     pub(super) columns: BTreeMap<Field, String>,
     pub(super) sealed: BTreeSet<Field>,
     pub(crate) config_column: String,
@@ -51,7 +51,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The default names for a kind of credentials. Each kind has its own column for the time of the last write:
+    /// The defaults for a kind of credentials. Each kind has its own column for the time of the last write,
     /// `last_<namespace>_sync`. The table, the user column and the JSONB config column are the same for all kinds.
     pub fn of<C: Credentials>() -> Self {
         Self {
@@ -71,10 +71,10 @@ impl Layout {
         }
     }
 
-    /// Another table: `table` or `schema.table`. A name with a dot in it goes into double quotes.
+    /// Sets the table, as `table` or `schema.table`. A name that contains a dot goes in double quotes.
     ///
     /// # Errors
-    /// `InvalidInput` for a name that Postgres would not take.
+    /// `InvalidInput` for a name that Postgres does not accept.
     pub fn table(mut self, name: &str) -> Result<Self> {
         let mut parts = split_name(name)?;
         self.table = checked(parts.pop().unwrap_or_default(), "table")?;
@@ -89,30 +89,30 @@ impl Layout {
         Ok(self)
     }
 
-    /// Another column for the user id.
+    /// Sets the column of the user id.
     ///
     /// # Errors
-    /// As [`Layout::table`], and for a column that the server fills in every table, such as `ctid`.
+    /// Those of [`Layout::table`]; `InvalidInput` for a system column such as `ctid`.
     pub fn user_column(mut self, name: &str) -> Result<Self> {
         self.user_column = column_name(name, "user column")?;
         Ok(self)
     }
 
-    /// A column for the tenant id. There is none by default.
+    /// Sets the column of the tenant id. There is none by default.
     ///
     /// # Errors
-    /// As [`Layout::user_column`].
+    /// Those of [`Layout::user_column`].
     pub fn tenant_column(mut self, name: &str) -> Result<Self> {
         self.tenant_column = Some(column_name(name, "tenant column")?);
         Ok(self)
     }
 
-    /// Only rows with this constant in this column count: every load and store looks at them alone, and a row that a store
-    /// makes gets it. A rotation, a token count and [`destroy_key`](crate::Vault::destroy_key) read all rows. Another constant
-    /// for the same column takes the place of the first.
+    /// Limits loads and stores to rows with this constant in this column. A row that a store creates gets the constant. A
+    /// rotation, a token count and [`destroy_key`](crate::Vault::destroy_key) still read all rows. Another constant for
+    /// the same column replaces the first.
     ///
     /// # Errors
-    /// As [`Layout::user_column`]; `InvalidInput` for a text of more than 255 bytes or with control characters.
+    /// Those of [`Layout::user_column`]; `InvalidInput` for a text of more than 255 bytes or with control characters.
     pub fn where_equals(mut self, column: &str, value: impl Into<FilterValue>) -> Result<Self> {
         let (column, value) = (column_name(column, "filter column")?, value.into());
         Filter::check(&column, &value)?;
@@ -123,53 +123,56 @@ impl Layout {
         Ok(self)
     }
 
-    /// Only rows with nothing in this column count, such as `deleted_at`. A row that a store makes has nothing there.
+    /// Limits loads and stores to rows with NULL in this column, such as `deleted_at`. A row that a store creates has
+    /// NULL there.
     ///
     /// # Errors
-    /// As [`Layout::user_column`].
+    /// Those of [`Layout::user_column`].
     pub fn is_null(mut self, column: &str) -> Result<Self> {
         self.filter.is_null.push(column_name(column, "filter column")?);
         Ok(self)
     }
 
-    /// Who makes the row of an owner. By default the application does, where the user column is called `id`, the database fills it,
-    /// or a foreign key refers to it; else a store does.
+    /// Sets whether the application or the vault creates the row of an owner. By default the application does if the user
+    /// column is called `id`, if the database fills it, or if a foreign key refers to it. Otherwise a store creates the
+    /// row.
     pub fn rows(mut self, rows: Rows) -> Self {
         self.rows = Some(rows);
         self
     }
 
-    /// Another column for one field. Naming the column of a plain field gives it to the vault, whoever made it.
+    /// Sets the column of one field. If you name the column of a plain field, the vault uses it, even if the application
+    /// created it.
     ///
     /// # Errors
-    /// As [`Layout::user_column`]; `InvalidInput` for a field without a row in the table of fields: declare an extra field first.
+    /// Those of [`Layout::user_column`]; `InvalidInput` for an unknown field. Declare an extra field first.
     pub fn column(mut self, field: Field, name: &str) -> Result<Self> {
         if !self.fields.each().any(|(known, _)| known == field) {
             return Err(invalid(&format!(
                 "{field} cannot have a column: it is not a field of {}",
                 self.fields.namespace
             ))
-            .with_hint(format!("these can: {}", self.field_names())));
+            .with_hint(format!("these fields can: {}", self.field_names())));
         }
         self.columns.insert(field, column_name(name, field.name())?);
         Ok(self)
     }
 
-    /// Keeps a plain field sealed, whatever columns there are.
+    /// Keeps a plain field sealed, whatever columns exist.
     ///
     /// # Errors
-    /// `InvalidInput` for a field that is sealed anyway, or that the credentials do not have.
+    /// `InvalidInput` for a secret field, which is always sealed, and for a field that the credentials do not have.
     pub fn sealed(mut self, field: Field) -> Result<Self> {
         match self.fields.spec(field) {
             Some(spec) if spec.is_secret => {
-                Err(invalid(&format!("{field} is a secret field, which is always sealed")))
+                Err(invalid(&format!("{field} is a secret field, which the vault always seals")))
             }
             Some(_) => {
                 self.sealed.insert(field);
                 Ok(self)
             }
             None => Err(invalid(&format!("{field} is not a field of {}", self.fields.namespace))
-                .with_hint(format!("these are: {}", self.field_names()))),
+                .with_hint(format!("its fields are: {}", self.field_names()))),
         }
     }
 
@@ -177,16 +180,16 @@ impl Layout {
     /// unless [`column`](Self::column) names one.
     ///
     /// # Errors
-    /// `InvalidInput` for a name that is not valid, that the credentials use already, or that looks like a secret itself: the
-    /// name of a field is no secret, and stands in every token.
+    /// `InvalidInput` for a name that is not valid, that the credentials already use, or that looks like a secret itself.
+    /// The name of a field is not secret: every token contains it.
     pub fn extra_secret(mut self, name: &str) -> Result<Self> {
         let field: Field = name.parse()?;
         if looks_like_a_secret(name) {
-            return Err(invalid("the name of an extra field looks like a secret, and is not repeated here")
-                .with_hint("give the name of a field, such as voice_token; its values are stored later"));
+            return Err(invalid("the name of an extra field looks like a secret (not shown)")
+                .with_hint("give the name of the field, such as voice_token, not its value"));
         }
         if self.fields.knows(field) {
-            return Err(invalid(&format!("{field} is a field of {} already", self.fields.namespace))
+            return Err(invalid(&format!("{field} is already a field of {}", self.fields.namespace))
                 .with_hint("choose another name for the extra field"));
         }
         self.fields = self.fields.with(FieldSpec::extra(field, LONGEST_EXTRA));
@@ -198,19 +201,19 @@ impl Layout {
         self.fields.each().map(|(field, _)| field.to_string()).collect::<Vec<_>>().join(", ")
     }
 
-    /// Another JSONB config column.
+    /// Sets the JSONB config column.
     ///
     /// # Errors
-    /// As [`Layout::user_column`].
+    /// Those of [`Layout::user_column`].
     pub fn config_column(mut self, name: &str) -> Result<Self> {
         self.config_column = column_name(name, "config column")?;
         Ok(self)
     }
 
-    /// Another column for the time of the last write.
+    /// Sets the column for the time of the last write.
     ///
     /// # Errors
-    /// As [`Layout::user_column`].
+    /// Those of [`Layout::user_column`].
     pub fn sync_column(mut self, name: &str) -> Result<Self> {
         self.sync_column = column_name(name, "sync column")?;
         Ok(self)
@@ -225,12 +228,12 @@ impl Layout {
         self.columns.get(&field).map(String::as_str).or_else(default)
     }
 
-    /// Whether the column of a field was named, and not only assumed.
+    /// Whether the column of a field was named, and is not the default.
     pub(crate) fn names(&self, field: Field) -> bool {
         self.columns.contains_key(&field)
     }
 
-    /// Whether a plain field is sealed whatever columns there are.
+    /// Whether a plain field is always sealed.
     pub(crate) fn keeps_sealed(&self, field: Field) -> bool {
         self.sealed.contains(&field)
     }
@@ -256,22 +259,23 @@ impl Layout {
         with_words.filter_map(|(field, spec)| Some((self.column_of(field)?, spec.words)))
     }
 
-    /// Whether a column is made for the tokens of a secret field.
+    /// Whether a column is for the tokens of a secret field.
     pub(crate) fn is_for_secrets(&self, column: &str) -> bool {
         self.secret_columns().any(|secret| secret == column)
     }
 
-    /// The comment of a column that the schema planner makes for a plain field, or that its owner gives it to the vault by.
+    /// The comment of a column that the schema planner created for a plain field, or that lets the vault use an existing
+    /// column.
     pub(crate) fn comment_for(&self, field: Field) -> String {
         format!("retell-vault: {field} of {}", self.fields.namespace)
     }
 
-    /// Every column that the layout names, the owner's first, then those of the filter.
+    /// Every column that the layout names: first the owner's, then those of the filter, then the others.
     pub(crate) fn all_columns(&self) -> Vec<&str> {
         self.uses().into_iter().map(|(_, column)| column).collect()
     }
 
-    /// The same, each with the member of a layout file that names it.
+    /// The same columns, each with the member of a layout file that names it.
     pub(crate) fn uses(&self) -> Vec<(String, &str)> {
         let mut uses = vec![("table.user".to_owned(), self.user_column.as_str())];
         uses.extend(self.tenant_column.iter().map(|column| ("table.tenant".to_owned(), column.as_str())));
@@ -292,20 +296,20 @@ impl Layout {
         (0..uses.len()).filter_map(pair).collect()
     }
 
-    /// Whether its rows have a tenant id.
+    /// Whether the layout has a tenant column.
     pub fn has_tenants(&self) -> bool {
         self.tenant_column.is_some()
     }
 
-    /// Checks what no single method can. Building a vault does so too.
+    /// Checks what no single method can check. Building a vault also calls it.
     ///
     /// # Errors
-    /// `Configuration` when one column has two uses, or the table of fields is not one.
+    /// `Configuration` if one column has two uses, or if the table of fields is not valid.
     pub fn check(&self) -> Result<()> {
         self.fields.check()?;
         match self.double_uses().first() {
             None => Ok(()),
-            // the column is not repeated: somebody may have put a secret in its place
+            // the column is not shown, because it may be a secret in the wrong place
             Some((first, second)) => {
                 let message = format!("the layout uses one column for {first} and for {second}");
                 Err(Error::new(ErrorKind::Configuration, message)
@@ -314,13 +318,13 @@ impl Layout {
         }
     }
 
-    /// The table as it stands in messages.
+    /// The table as messages name it.
     pub(crate) fn table_name(&self) -> String {
         format!("{}.{}", self.schema, self.table)
     }
 
-    /// The rows of the table that count, as the local file notes for which ones a record waits. An owner is somebody else
-    /// in another column.
+    /// The rows of the layout, as the local file notes them with a pending record. The same id in another column is
+    /// another owner.
     pub(crate) fn rows_name(&self) -> String {
         let tenant = self.tenant_column.iter().map(|column| format!(" in {column}"));
         let conditions = self.filter.printed().into_iter().map(|condition| format!(" where {condition}"));
@@ -344,7 +348,7 @@ fn split_name(name: &str) -> Result<Vec<String>> {
         }
     }
     match quoted {
-        true => Err(invalid("table has a double quote that is not closed")),
+        true => Err(invalid("table has an unclosed double quote")),
         false => Ok(parts),
     }
 }
@@ -365,9 +369,9 @@ fn checked(name: String, what: &str) -> Result<String> {
     }
 }
 
-/// A name for a message, unless somebody has put a secret in its place.
+/// A name for a message, unless it looks like a secret.
 pub(crate) fn shown(name: &str) -> &str {
-    if looks_like_a_secret(name) { "(looks like a secret, not repeated)" } else { name }
+    if looks_like_a_secret(name) { "(looks like a secret, not shown)" } else { name }
 }
 
 /// Keys have the form of a name: `key_` and hex digits.
@@ -376,13 +380,13 @@ fn looks_like_a_secret(name: &str) -> bool {
     starts && name.len() >= 16 && name.contains(|char: char| char.is_ascii_digit())
 }
 
-/// Columns that every table has, and that the server fills.
+/// The system columns, which every table has.
 const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
 
 fn column_name(name: &str, what: &str) -> Result<String> {
     match SYSTEM_COLUMNS.contains(&name) {
         true => Err(invalid(&format!(
-            "{what} must be a column of the table's own, and not {name}, which the server fills"
+            "{what} must be an ordinary column of the table; {name} is a system column"
         ))),
         false => checked(name.to_owned(), what),
     }

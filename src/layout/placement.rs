@@ -1,4 +1,4 @@
-//! Which field goes to which slot: one pure function of the layout and the columns that exist.
+//! Decides which field goes to which slot, with one pure function of the layout and the existing columns.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use crate::layout::layout::Layout;
 use crate::record::field::{Field, FieldSpec, ValueKind};
 use crate::record::token::{Token, print_object, print_packed, token_len};
 
-/// Where one field of a stored configuration is.
+/// Where one field of a configuration is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Place {
-    /// In the column made for it: secret fields as a token, plain fields in the clear.
+    /// In its own column: a secret field as a token, a plain field in plaintext.
     Column(Arc<str>),
     /// As a token in this JSONB column, in the sub-object `<namespace>_vault`.
     Json(Arc<str>),
@@ -40,7 +40,7 @@ impl Place {
     }
 }
 
-/// The types of columns that matter here.
+/// The types of columns that matter for the placement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ColumnType {
     Text,
@@ -60,9 +60,9 @@ pub(crate) struct Column {
     pub(crate) kind: ColumnType,
     pub(crate) not_null: bool,
     pub(crate) writable: bool,
-    /// Part of a unique constraint or index.
+    /// Whether it is part of a unique constraint or index.
     pub(crate) unique: bool,
-    /// Its comment says that the schema planner made it.
+    /// Whether its comment says that the schema planner created it.
     pub(crate) adopted: bool,
 }
 
@@ -71,10 +71,10 @@ pub(crate) struct Column {
 pub(crate) struct Slot {
     pub(crate) column: Arc<str>,
     pub(crate) json: bool,
-    /// It has a greatest length.
+    /// Whether it has a maximum length.
     pub(crate) bounded: bool,
     pub(crate) not_null: bool,
-    /// The secret field that it is made for, unless it is too short for its tokens.
+    /// The secret field of this column, unless the column is too short for its tokens.
     pub(crate) own: Option<Field>,
 }
 
@@ -85,34 +85,34 @@ pub(crate) struct PlainColumn {
     pub(crate) column: Arc<str>,
     pub(crate) kind: ColumnType,
     pub(crate) not_null: bool,
-    /// What it holds when the field is not set, where it may not be null.
+    /// Its value if the field is not set and the column is NOT NULL.
     pub(crate) unset: &'static str,
 }
 
-/// Which field goes where.
+/// The slot of every field.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Placement {
-    /// Every slot that exists, whether it gets something or not.
+    /// Every existing slot, whether a field goes there or not.
     pub(crate) slots: Vec<Slot>,
     /// The JSONB config column among the slots.
     json: Option<usize>,
     /// The first unbounded text column of a secret field among the slots.
     packing: Option<usize>,
     pub(crate) plain: Vec<PlainColumn>,
-    /// Columns that plain fields could use and do not, because they may be the application's own.
+    /// Columns that plain fields could use but do not, because they may belong to the application.
     pub(crate) left_alone: Vec<(Field, String)>,
     pub(crate) sync_column: Option<Arc<str>>,
-    /// A column that a write would have to touch and may not.
+    /// A column that a write has to change, but the role may not.
     pub(crate) unwritable: Option<Arc<str>>,
 }
 
 impl Placement {
-    /// Whether the database has no room for a record.
+    /// Whether no column of the database can hold a record.
     pub(crate) fn is_local(&self) -> bool {
         self.shared().is_none()
     }
 
-    /// The slot of what has no column of its own.
+    /// The slot of every value without a column of its own.
     fn shared(&self) -> Option<usize> {
         self.json.or(self.packing)
     }
@@ -138,21 +138,21 @@ impl Placement {
         self.plain.iter().find(|plain| plain.field == field)
     }
 
-    /// Whether tokens of fields without a column of their own belong into this slot.
+    /// Whether tokens of fields without a column of their own belong in this slot.
     pub(crate) fn is_shared(&self, at: usize) -> bool {
         self.shared() == Some(at)
     }
 
-    /// The fields that have a column of their own: they belong into no other slot.
+    /// The fields with a column of their own. They belong in no other slot.
     pub(crate) fn with_own_columns(&self) -> impl Iterator<Item = Field> {
         self.slots.iter().filter_map(|slot| slot.own).chain(self.plain.iter().map(|plain| plain.field))
     }
 
-    /// The slot of every token of one record. Tokens of plain fields that lie in the clear have none.
+    /// The slot of every token of one record. `None` for a plain field that is stored in plaintext.
     ///
-    /// The record token goes where another token goes: into the JSONB column if the record uses it, else into the
-    /// first unbounded text column that the record uses. That of a tombstone leaves the columns of the fields empty
-    /// where it can.
+    /// The record token goes to the slot of another token: the JSONB column if the record uses it, otherwise the first
+    /// unbounded text column that the record uses. The record token of a tombstone goes outside of the fields' own
+    /// columns if possible.
     pub(crate) fn slots_of(&self, tokens: &[Token]) -> Vec<Option<usize>> {
         let own = |field: Field| self.slots.iter().position(|slot| slot.own == Some(field));
         let slot = |token: &Token| match self.plain_column(token.field) {
@@ -173,7 +173,7 @@ impl Placement {
         slots
     }
 
-    /// What every slot gets for these tokens of one record.
+    /// The text of every slot for these tokens of one record.
     pub(crate) fn texts(&self, tokens: &[Token]) -> Vec<Option<String>> {
         let places = self.slots_of(tokens);
         let text = |(at, slot): (usize, &Slot)| {
@@ -182,7 +182,7 @@ impl Placement {
             match (here.clone().next().is_some(), slot.json) {
                 (true, true) => Some(print_object(here)),
                 (true, false) => {
-                    // the first one says whose column it is: the record token comes last
+                    // the first token identifies the column, so the record token comes last
                     let mut here: Vec<_> = here.collect();
                     here.sort_by_key(|token| (Some(token.field) != slot.own, token.field.is_record()));
                     Some(print_packed(here.into_iter()))
@@ -200,8 +200,8 @@ impl Placement {
     }
 }
 
-/// Decides for every field, in this order: its own column, the JSONB config column, packed beside
-/// another token, the local file. A record is in the database as a whole or not at all.
+/// Decides for every field, in this order: its own column, the JSONB config column, packed beside another token, the
+/// local file. A record is stored in the database as a whole or not at all.
 pub(crate) fn placement(layout: &Layout, columns: &[Column]) -> Placement {
     let find = |name: &str| columns.iter().find(|column| column.name == name);
     let dedicated = |field: Field| layout.column_of(field).and_then(find);
@@ -233,7 +233,7 @@ fn is_text(kind: &ColumnType) -> bool {
     matches!(kind, ColumnType::Text | ColumnType::Varchar(_))
 }
 
-/// Whether the longest token of a secret field has room in a column.
+/// Whether the longest token of a secret field fits in a column.
 fn has_room(spec: &FieldSpec, field: Field, column: &Column) -> bool {
     match column.kind {
         ColumnType::Varchar(length) => length >= token_len(field, spec.longest),
@@ -241,13 +241,13 @@ fn has_room(spec: &FieldSpec, field: Field, column: &Column) -> bool {
     }
 }
 
-/// Whether a plain field could live in this column. A value that must be there and be unlike all others is the
-/// application's: clearing it would fail for the second owner.
+/// Whether a plain field can be stored in this column. A column that needs a unique value in every row belongs to the
+/// application, and clearing it would fail for the second owner.
 fn can_be_plain(spec: &FieldSpec, column: &Column) -> bool {
     fits_plain(spec, column) && !is_applications_key(column)
 }
 
-/// Every row must have a value there, unlike all others.
+/// Whether the column needs a unique value in every row.
 pub(crate) fn is_applications_key(column: &Column) -> bool {
     column.not_null && column.unique
 }
@@ -261,7 +261,7 @@ fn fits_plain(spec: &FieldSpec, column: &Column) -> bool {
     }
 }
 
-/// Whether a field can live in this column of its own, as far as its type goes.
+/// Whether the type of this column can hold the field.
 pub(crate) fn usable(field: Field, spec: &FieldSpec, column: &Column) -> bool {
     match spec.is_secret {
         true => has_room(spec, field, column),

@@ -1,4 +1,4 @@
-//! The application's table: records in, rows out. Knows no key and no configuration.
+//! The application's table: writes records and reads rows. It knows no keys and no configurations.
 
 pub(crate) mod catalogue;
 pub(crate) mod connection;

@@ -11,9 +11,9 @@ use crate::schema::plan::{SchemaPlan, plan};
 use crate::schema::step::{Instead, Step};
 use crate::schema::step_runner::{Listener, StepRunner};
 
-/// A step may make room for another one that could not be planned before, and that for one more.
+/// A step may allow another step that could not be planned before, which may allow one more.
 const ROUNDS: usize = 3;
-/// How many connections of the pool may turn out to be closed when the table is looked at.
+/// How many closed connections of the pool are tolerated when the table is read.
 const CLOSED: usize = 3;
 
 pub(super) async fn apply(
@@ -23,7 +23,7 @@ pub(super) async fn apply(
     listener: Listener<'_>,
 ) -> Result<Applied, DatabaseError> {
     if given.layout != *postgres.layout() {
-        let message = format!("the plan is not for this vault: it was made for {}", given.table);
+        let message = format!("the plan is for {}, which is not the table of this vault", given.table);
         return Err(Error::new(ErrorKind::InvalidInput, message).into());
     }
     may_apply(given, options)?;
@@ -39,7 +39,7 @@ pub(super) async fn apply(
     done.and(ended)
 }
 
-/// What must be decided before anything is done.
+/// Checks the conditions that must be met before the first step.
 fn may_apply(plan: &SchemaPlan, options: &ApplyOptions) -> Result<(), Error> {
     if let Some(blocked) = plan.blocked.first() {
         let error = Error::new(ErrorKind::Schema, format!("{}: {}", blocked.object, blocked.reason));
@@ -52,9 +52,10 @@ fn may_apply(plan: &SchemaPlan, options: &ApplyOptions) -> Result<(), Error> {
 }
 
 pub(super) fn rewrites(step: &Step) -> Error {
-    let message = format!("step {} rewrites the table, which nobody can read or write meanwhile", step.id);
+    let message =
+        format!("step {} rewrites the table and blocks all reads and writes of it meanwhile", step.id);
     Error::new(ErrorKind::Schema, message)
-        .with_hint("choose a quiet time, then allow it with allow_rewrite (`--allow-rewrite`)")
+        .with_hint("choose a quiet time, then allow the rewrite with allow_rewrite (`--allow-rewrite`)")
 }
 
 struct ApplyRun<'a> {
@@ -63,7 +64,7 @@ struct ApplyRun<'a> {
     given: &'a SchemaPlan,
     options: &'a ApplyOptions,
     applied: Applied,
-    /// The ids of steps that took their other form: the plan goes on naming them.
+    /// The ids of steps that took their other form. The plan still names them.
     replaced: Vec<String>,
 }
 
@@ -87,14 +88,14 @@ impl ApplyRun<'_> {
         match self.left(&plan) {
             None => Ok(()),
             Some(step) => {
-                let message = format!("step {} was applied and is still needed", step.id);
-                let hint = "look whether another process or an event trigger changes the schema too";
+                let message = format!("step {} was applied but is still needed", step.id);
+                let hint = "check whether another process or an event trigger also changes the schema";
                 Err(Error::new(ErrorKind::Schema, message).with_hint(hint).into())
             }
         }
     }
 
-    /// Connections of the pool may have been closed while a step took its time, which only their use shows.
+    /// Plans again. Connections of the pool may have been closed during a long step, which only their use shows.
     ///
     /// `&mut`, since a shared listener would keep the future from being spawned.
     async fn plan(&mut self) -> Result<SchemaPlan, DatabaseError> {
@@ -128,7 +129,7 @@ impl ApplyRun<'_> {
         done.map_err(|refusal| self.within(step, explain(refusal)))
     }
 
-    /// The other form of a step, once: several steps may have the same one.
+    /// Applies the other form of a step once. Several steps may share it.
     async fn instead(&mut self, step: &Step, other: &Instead) -> Result<(), Refusal> {
         self.replaced.push(step.id.clone());
         if self.applied.steps.contains(&other.step.id) {
@@ -141,7 +142,7 @@ impl ApplyRun<'_> {
     async fn holds(&mut self, query: &str) -> Result<bool, DatabaseError> {
         match self.runner.direct.value::<Option<bool>>(query).await {
             Ok(answer) => Ok(answer.unwrap_or(false)),
-            // a policy that is forced hides rows from the owner of the table: some may be such rows
+            // a forced policy hides rows from the owner of the table, and hidden rows may be such rows
             Err(refusal) if refusal.code == "42501" => Ok(true),
             Err(refusal) => Err(refusal.into()),
         }
@@ -178,9 +179,9 @@ impl ApplyRun<'_> {
 
     fn within(&self, step: &Step, fault: DatabaseError) -> DatabaseError {
         let before = match self.applied.steps.len() {
-            0 => "nothing was done before it".to_owned(),
-            1 => "the step before it is applied and recorded".to_owned(),
-            many => format!("the {many} steps before it are applied and recorded"),
+            0 => "no step was applied before it".to_owned(),
+            1 => "the step before it was applied and recorded".to_owned(),
+            many => format!("the {many} steps before it were applied and recorded"),
         };
         let error = fault.error.about(format_args!("step {} ({before})", step.id));
         DatabaseError::new(fault.outcome, error)
@@ -195,7 +196,7 @@ impl ApplyRun<'_> {
     }
 }
 
-/// Whether everything that is left to do was in the plan that was given.
+/// Whether the given plan covers every remaining step.
 fn is_covered(fresh: &SchemaPlan, given: &SchemaPlan) -> bool {
     let others = given.steps.iter().filter_map(|step| step.instead.as_ref()).map(|other| &other.step);
     let known: Vec<&Step> = given.steps.iter().chain(others).collect();
@@ -203,7 +204,7 @@ fn is_covered(fresh: &SchemaPlan, given: &SchemaPlan) -> bool {
     fresh.blocked.is_empty() && fresh.steps.iter().all(is_known)
 }
 
-/// Of a concurrent step the last statement counts: those before it remove what a run left that was killed.
+/// For a concurrent step only the last statement counts. The statements before it remove leftovers of a killed run.
 fn is_same(one: &Step, other: &Step) -> bool {
     match one.concurrent && other.concurrent {
         true => one.sql.last() == other.sql.last(),
@@ -211,25 +212,41 @@ fn is_same(one: &Step, other: &Step) -> bool {
     }
 }
 
-/// What the server's refusal means here.
+/// Explains a refusal of the server.
 fn explain(refusal: Refusal) -> DatabaseError {
     let Refusal { code, fault } = refusal;
     let error = match code.as_str() {
-        "23505" => Error::new(ErrorKind::Schema, "owners have several rows, so none can be the only one")
-            .with_hint(
-                "let the plan move all but the newest aside with remove_duplicates (`--remove-duplicates`)",
-            ),
-        PLANTED => Error::new(ErrorKind::Schema, "a function or table of the name that it needs belongs to another role")
-            .with_hint(HINT),
-        "0A000" | "42883" => Error::new(ErrorKind::Schema, "something uses the column as it is, and stands in the way")
-            .with_hint("drop the views, rules, policies, indexes, constraints and generated columns that use it, and make them again afterwards"),
-        "42809" => Error::new(ErrorKind::Schema, "the table is a partition or has a type, so it gets no columns of its own")
-            .with_hint("name the partitioned table, or alter the type yourself"),
-        "42501" => fault.error.about("the role lacks a right for it"),
+        "23505" => Error::new(
+            ErrorKind::Schema,
+            "some owners have several rows, so the owner cannot be unique",
+        )
+        .with_hint(
+            "plan with remove_duplicates (`--remove-duplicates`) to move all but the newest row of each owner to \
+             another table",
+        ),
+        PLANTED => Error::new(
+            ErrorKind::Schema,
+            "it needs a function or table whose name belongs to another role",
+        )
+        .with_hint(HINT),
+        "0A000" | "42883" => Error::new(
+            ErrorKind::Schema,
+            "another object depends on the column, so it cannot be changed",
+        )
+        .with_hint(
+            "drop the views, rules, policies, indexes, constraints and generated columns that use it, and create \
+             them again afterwards",
+        ),
+        "42809" => Error::new(
+            ErrorKind::Schema,
+            "the table is a partition or a typed table, so it cannot have columns of its own",
+        )
+        .with_hint("name the partitioned table, or alter the type yourself"),
+        "42501" => fault.error.about("the role lacks a right that the step needs"),
         _ if fault.outcome == Outcome::Ambiguous => {
-            let message = "the connection was lost, so it may have been applied or not";
+            let message = "the connection was lost; the step may have been applied";
             Error::new(ErrorKind::OutcomeUnknown, message)
-                .with_hint("plan and apply again: that goes on where this ended")
+                .with_hint("plan and apply again: the new run continues where this one ended")
         }
         _ => fault.error,
     };

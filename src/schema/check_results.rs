@@ -6,12 +6,12 @@ use std::fmt;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verification {
-    /// What was looked at and tried, in order.
+    /// The checks, in order.
     pub checks: Vec<Check>,
 }
 
 impl Verification {
-    /// Whether no check failed. Those that could not be made do not count.
+    /// Whether no check failed. Skipped checks do not count.
     pub fn is_good(&self) -> bool {
         self.failed().next().is_none()
     }
@@ -22,25 +22,25 @@ impl Verification {
     }
 }
 
-/// One thing that was looked at or tried.
+/// One check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Check {
-    /// What it was, in words.
+    /// What it checked, in words.
     pub what: String,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: CheckOutcome,
 }
 
-/// How a check ended.
+/// The outcome of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CheckOutcome {
-    /// As it should.
+    /// It passed.
     Passed,
-    /// It is not as it should be, for this reason.
+    /// It failed, for this reason.
     Failed(String),
-    /// It could not be made, for this reason: `not exercised: …`
+    /// It was skipped, for this reason: `not tested: …`
     Skipped(String),
 }
 
@@ -54,7 +54,7 @@ impl fmt::Display for Check {
     }
 }
 
-/// The checks as they add up.
+/// Collects checks.
 #[derive(Default)]
 pub(super) struct Checks(Vec<Check>);
 
@@ -68,7 +68,7 @@ impl Checks {
     }
 
     pub(super) fn skip(&mut self, what: impl Into<String>, reason: impl fmt::Display) {
-        let outcome = CheckOutcome::Skipped(format!("not exercised: {reason}"));
+        let outcome = CheckOutcome::Skipped(format!("not tested: {reason}"));
         self.0.push(Check { what: what.into(), outcome });
     }
 

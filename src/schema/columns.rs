@@ -1,4 +1,4 @@
-//! Columns that are missing, and those of a type that the vault cannot use.
+//! Missing columns, and columns with a type that the vault cannot use.
 
 use crate::layout::placement::{Column, ColumnType, usable};
 use crate::postgres::catalogue::table_column::TableColumn;
@@ -9,7 +9,7 @@ use crate::schema::step::{DataAtRisk, LockLevel, Step};
 
 const TIMESTAMPTZ: &str = "timestamp with time zone";
 
-/// A column as it should be.
+/// A wanted column.
 struct WantedColumn {
     name: String,
     /// As `format_type` writes it.
@@ -23,15 +23,15 @@ enum Use {
     Field(Field, FieldSpec),
     Config,
     Sync,
-    /// The application's: one of another type stays as it is.
+    /// A column of the application. It keeps another type.
     Profile,
 }
 
-/// What a row gets that says nothing.
+/// The value of a row without a value for the column.
 enum Preset {
     Nothing,
     Constant(&'static str),
-    /// Only new rows: of those that are there nobody knows it.
+    /// A default for new rows only. The value of existing rows is not known.
     NewRows(&'static str),
 }
 
@@ -40,8 +40,8 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
         match input.wanted.adopted.iter().any(|adopted| adopted == name) {
             true => draft.steps.push(adopt(input, field, name)),
             false => draft.notes.push(format!(
-                "{} may be the application's own and stays as it is; {field} is sealed. To give the column to the vault, \
-                 name it in the layout, or plan with `--adopt {name}` (`Wanted::adopt`)",
+                "{} may belong to the application, so it stays unchanged, and {field} is sealed. To let the vault \
+                 use the column, name it in the layout, or plan with `--adopt {name}` (`Wanted::adopt`)",
                 object(input, name)
             )),
         }
@@ -49,8 +49,8 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     block_strangers(input, draft);
     for (field, name) in input.applications_keys() {
         draft.notes.push(format!(
-            "{} may be the application's own: every row must have a value there, unlike all others. It stays as it is; \
-             {field} is sealed",
+            "{} may belong to the application, because it needs a unique value in every row. It stays unchanged, \
+             and {field} is sealed",
             object(input, name)
         ));
     }
@@ -62,7 +62,7 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     }
 }
 
-/// The type that a column has once the plan is applied; `None`: there is no such column.
+/// The type that a column has once the plan is applied. `None` if it does not exist.
 pub(super) fn kind_after(input: &PlanInput<'_>, name: &str) -> Option<String> {
     let is_there = input.table.column(name);
     let wanted = wanted(input).into_iter().find(|wanted| wanted.name == name);
@@ -123,7 +123,7 @@ fn profile() -> Vec<WantedColumn> {
     columns.into_iter().map(wanted).collect()
 }
 
-/// Columns that were to be given to the vault, or to change their type, and cannot.
+/// Blocks columns that cannot be adopted or cannot change their type.
 fn block_strangers(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     let left_alone: Vec<&str> = input.left_alone().map(|(_, name)| name).collect();
     let is_ours = |name: &str| {
@@ -134,17 +134,17 @@ fn block_strangers(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     let strangers =
         input.wanted.adopted.iter().filter(|name| !left_alone.contains(&name.as_str()) && !is_ours(name));
     for name in strangers {
-        let reason =
-            "no plain field of the layout could use this column, or every row must have its own value there";
+        let reason = "no plain field of the layout can use this column, or the column needs a unique value in \
+                      every row";
         draft.block(object(input, name), reason, "leave out `--adopt`, or name the column in the layout");
     }
     let used = input.layout.all_columns();
     for name in input.wanted.retyped.iter().filter(|name| !used.contains(&name.as_str())) {
-        draft.block(object(input, name), "the layout has no use for it", "leave out `--retype`");
+        draft.block(object(input, name), "the layout does not use it", "leave out `--retype`");
     }
 }
 
-/// Says in its comment whose it is now.
+/// The step that adopts a column by its comment.
 fn adopt(input: &PlanInput<'_>, field: Field, name: &str) -> Step {
     let of = format!("COMMENT ON COLUMN {}.{} IS", input.relation(), quote(name));
     let before = input.table.column(name).and_then(|column| column.comment.as_deref());
@@ -152,7 +152,7 @@ fn adopt(input: &PlanInput<'_>, field: Field, name: &str) -> Step {
     Step {
         id: format!("adopt.{name}"),
         object: object(input, name),
-        reason: format!("it is to hold {field} in the clear"),
+        reason: format!("it will hold {field} in plaintext"),
         sql: vec![format!("{of} {comment}")],
         undo: vec![format!("{of} {}", before.map_or("NULL".to_owned(), literal))],
         lock: LockLevel::ShareUpdateExclusive,
@@ -178,13 +178,13 @@ fn add(input: &PlanInput<'_>, wanted: &WantedColumn) -> Step {
     };
     let mut sql = match wanted.default {
         Preset::Nothing => vec![add("")],
-        // a constant is kept in the catalogue for the rows that are there: no rewrite
+        // the catalogue keeps a constant for the existing rows, so there is no rewrite
         Preset::Constant(value) => vec![add(&format!(" DEFAULT {value}"))],
         Preset::NewRows(value) => {
             vec![add(""), format!("ALTER TABLE {relation} ALTER COLUMN {column} SET DEFAULT {value}")]
         }
     };
-    // what tells this column from one that the application made
+    // distinguishes this column from one that the application created
     if let Use::Field(field, spec) = wanted.used_for
         && spec.by_consent
     {
@@ -214,7 +214,7 @@ fn purpose(wanted: &WantedColumn) -> String {
     match wanted.used_for {
         Use::Field(field, spec) if spec.is_secret => format!("the column for the tokens of {field}"),
         Use::Field(field, _) => format!("the column for {field}"),
-        Use::Config => "the column for tokens that have none of their own".to_owned(),
+        Use::Config => "the column for tokens without a column of their own".to_owned(),
         Use::Sync => "the column for the time of the last write".to_owned(),
         Use::Profile => format!("the column {} of the full profile", wanted.name),
     }
@@ -226,12 +226,12 @@ fn compare(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn, d
     let object = object(input, &wanted.name);
     if matches!(wanted.used_for, Use::Profile) {
         if !is_like(&column.kind, wanted.kind) {
-            let note = format!("{object} is {} and not {}; it stays as it is", column.kind, wanted.kind);
+            let note = format!("{object} has type {}, not {}; it stays unchanged", column.kind, wanted.kind);
             draft.notes.push(note);
         }
     } else if column.generated || column.identity {
         let what = if column.generated { "generated by the database" } else { "an identity column" };
-        let reason = format!("it is {what}, so the vault cannot write it");
+        let reason = format!("it is {what}, so the vault cannot write to it");
         draft.block(object, reason, "name another column in the layout, or rename this one");
     } else if !column.writable && input.definitions.relation.owned {
         let hint = format!(
@@ -240,7 +240,7 @@ fn compare(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn, d
             input.relation(),
             quote(&input.definitions.server.role)
         );
-        draft.block(object, "the vault may not write it", hint);
+        draft.block(object, "the vault may not write to it", hint);
     } else if !is_usable(input, wanted) {
         draft_change(input, wanted, column, draft);
     }
@@ -250,13 +250,13 @@ fn draft_change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColu
     let (object, kind) = (object(input, &wanted.name), &column.kind);
     if !must_change(input, wanted, column) {
         draft.notes.push(format!(
-            "{object} is of {kind}, a type that the application made, and stays as it is: {} goes elsewhere. To change \
-             its type, plan with `--retype {}` (`Wanted::retype`)",
+            "{object} has type {kind}, which the application created, so it stays unchanged, and {} is stored \
+             elsewhere. To change the type, plan with `--retype {}` (`Wanted::retype`)",
             what_goes_there(wanted),
             wanted.name
         ));
     } else if matches!(wanted.used_for, Use::Config) && input.evidence.foreign.contains(&wanted.name) {
-        let reason = format!("its type is {kind}, and it holds text that is no JSON object");
+        let reason = format!("its type is {kind}, and it holds text that is not a JSON object");
         draft.block(
             object,
             reason,
@@ -270,7 +270,7 @@ fn draft_change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColu
 fn what_goes_there(wanted: &WantedColumn) -> String {
     match wanted.used_for {
         Use::Field(field, _) => field.to_string(),
-        Use::Config => "what has no column of its own".to_owned(),
+        Use::Config => "every value without a column of its own".to_owned(),
         Use::Sync | Use::Profile => "nothing".to_owned(),
     }
 }
@@ -310,19 +310,19 @@ fn change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn) ->
     let (old, new) = (column.kind.as_str(), wanted.kind);
     let default = input.definitions.default_of(&column.name);
     let carried = default.map(|default| convert(&format!("({default})::{old}"), old, new));
-    // what is cut off by a bound would be lost; other values either come back or keep the undo from happening
+    // text beyond the length limit would be lost; other values either convert back or make the rollback fail
     let at_risk = bound.map(|length| at_risk(input, &name, &format!("pg_catalog.length({name}) > {length}")));
     Step {
         id: format!("type.{}", wanted.name),
         object: object(input, &wanted.name),
         reason: match bound {
-            Some(length) => format!("{length} characters are too few for what the vault writes there"),
-            None => format!("its type is {old}, which the vault cannot use there"),
+            Some(length) => format!("{length} characters are too few for the vault's values"),
+            None => format!("the vault cannot use its type {old}"),
         },
         sql: vec![retype(input, column, (old, new), carried.as_deref())],
         undo: vec![retype(input, column, (new, old), default)],
         lock: LockLevel::AccessExclusive,
-        // a bound is lifted in the catalogue alone
+        // removing a length limit changes only the catalogue
         rewrites: bound.is_none(),
         concurrent: false,
         instead: None,
@@ -362,7 +362,7 @@ fn retype(
     format!("ALTER TABLE {} {change}", input.relation())
 }
 
-/// By way of text, which every type has. Times without a zone are taken for UTC whatever the session's is.
+/// Converts through text, which every type supports. Times without a zone count as UTC, whatever the session's zone.
 fn convert(value: &str, from: &str, to: &str) -> String {
     let without_zone = |kind: &str| kind.starts_with("timestamp") && kind.ends_with("without time zone");
     match (without_zone(from) && to == TIMESTAMPTZ) || (from == TIMESTAMPTZ && without_zone(to)) {
@@ -377,7 +377,7 @@ fn object(input: &PlanInput<'_>, name: &str) -> String {
     format!("column {}.{name}", input.layout.table_name())
 }
 
-/// Whether a column `a` is there, and what else is said about it.
+/// A condition that a column exists. `also` has further conditions on it, under the name `a`.
 fn exists(input: &PlanInput<'_>, name: &str, also: &str) -> String {
     format!(
         "EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = {}::pg_catalog.regclass \

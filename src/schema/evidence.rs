@@ -1,4 +1,4 @@
-//! What a bounded look at the rows says, where the catalogue cannot.
+//! What a bounded read of the rows shows beyond the catalogue.
 
 use std::time::Duration;
 
@@ -17,39 +17,38 @@ use crate::postgres::sql::names::{owner_columns, quote, relation};
 use crate::postgres::sql::token::{Kind, holds_unknown_word, holds_unrecognised};
 use crate::schema::wanted::Extent;
 
-/// A table of this size is looked at as a whole; of a larger one as much is looked at: some 10,000 rows.
+/// A table up to this size is read as a whole. Of a larger table this much is read, about 10,000 rows.
 const LOOKED_AT: i64 = 8 << 20;
-/// How long one look may take.
+/// The time limit for one read.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// What a bounded look at the rows found.
+/// What a bounded read of the rows found.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Evidence {
-    /// Columns made for tokens in which text that is no token was seen, and those of fields with a list of
-    /// values that hold something else.
+    /// Columns for tokens that hold other text, and columns of fields with a list of values that hold another value.
     pub(crate) foreign: Vec<String>,
-    /// Whether every row was looked at for that, or only a sample.
+    /// Whether every row was checked for this, or only a sample.
     pub(crate) foreign_is_proved: bool,
-    /// Whether owners have several rows; unknown where looking would have taken too long.
+    /// Whether owners have several rows. Unknown if the check took too long.
     pub(crate) duplicates: Option<bool>,
-    /// Whether rows of one owner differ in columns that are not the vault's; unknown where nobody asked, too.
+    /// Whether rows of one owner differ in columns that are not the vault's. Also unknown if the plan did not ask.
     pub(crate) rows_differ: Option<bool>,
 }
 
-/// A look at the rows of a table.
+/// A bounded read of the rows of a table.
 pub(crate) struct RowInspection<'a> {
     pub(crate) database: &'a Database,
     pub(crate) layout: &'a Layout,
     pub(crate) table: &'a Table,
     pub(crate) definitions: &'a TableDefinitions,
     pub(crate) extent: Extent,
-    /// Whether duplicates are to go.
+    /// Whether the plan removes duplicates.
     pub(crate) compares_rows: bool,
 }
 
 impl RowInspection<'_> {
     /// # Errors
-    /// Those of asking the database. Rows that we may not see are no error: nothing is known then.
+    /// Errors of the database. Rows that the role may not see are not an error; the result is then unknown.
     pub(crate) async fn gather(&self) -> Result<Evidence, DatabaseError> {
         let unique = self.table.unique;
         if self.definitions.relation.hides_rows {
@@ -76,7 +75,7 @@ impl RowInspection<'_> {
         row.map(|row| row.try_get(0)).transpose().map_err(|error| DatabaseError::of(&error, Phase::Reading))
     }
 
-    /// The columns in which something foreign was seen, and whether every row was looked at.
+    /// The columns that hold foreign values, and whether every row was checked.
     async fn foreign(&self) -> Result<(Vec<String>, bool), DatabaseError> {
         let conditions = conditions(self.layout, self.table);
         if conditions.is_empty() {
@@ -100,7 +99,7 @@ impl RowInspection<'_> {
         Ok((foreign.map(|((name, _), _)| name).collect(), sample.is_none()))
     }
 
-    /// One row; `None` when that would have taken too long, or we may not see it.
+    /// One row. `None` if the query took too long or the role may not see the rows.
     async fn ask(&self, sql: String) -> Result<Option<PgRow>, DatabaseError> {
         let query = Query { sql: sql.into(), arguments: PgArguments::default() };
         let table = relation(self.layout);
@@ -118,7 +117,7 @@ impl RowInspection<'_> {
     }
 }
 
-/// For every column that is there, the condition that it holds something foreign.
+/// For every existing column, the condition that it holds a foreign value.
 fn conditions(layout: &Layout, table: &Table) -> Vec<(String, String)> {
     let is_there = |name: &&str| table.column(name).is_some_and(TableColumn::casts_to_text);
     let value = |name: &str| format!("t.{}::text", quote(name));
@@ -126,13 +125,13 @@ fn conditions(layout: &Layout, table: &Table) -> Vec<(String, String)> {
     let secrets = secrets.map(|name| (name.to_owned(), holds_unrecognised(&value(name), Kind::Text)));
     let words = layout.word_columns().filter(|(name, _)| is_there(name));
     let words = words.map(|(name, words)| (name.to_owned(), holds_unknown_word(&value(name), words)));
-    // a column of another type holds nothing of ours
+    // a column of another type holds no token of the vault
     let config = table.column(&layout.config_column).filter(|column| column.kind == "jsonb");
     let config = config.map(|column| {
         let ours = layout.fields.member();
         (column.name.clone(), holds_unrecognised(&format!("t.{}", quote(&column.name)), Kind::Json(&ours)))
     });
-    // one of another type is to become JSONB: what is no object stays in its way
+    // a column of another type has to become JSONB, and text that is not an object blocks that
     let textual = table.column(&layout.config_column).filter(|column| is_text(column));
     let textual = textual.map(|column| {
         let value = format!("t.{}::text", quote(&column.name));
@@ -145,7 +144,7 @@ fn conditions(layout: &Layout, table: &Table) -> Vec<(String, String)> {
     });
     let counts = table.filter.and("t.");
     let guarded = secrets.chain(words).chain(config).map(|(name, sql)| (name, format!("({sql}){counts}")));
-    // a column changes its type for all rows
+    // a change of type affects all rows
     guarded.chain(textual).collect()
 }
 
@@ -153,7 +152,7 @@ fn is_text(column: &TableColumn) -> bool {
     column.kind == "text" || column.kind.starts_with("character varying")
 }
 
-/// Always the same blocks, so that a plan made a moment later is the same.
+/// Samples always the same blocks, so that a plan a moment later is the same.
 fn sample(bytes: i64) -> Option<String> {
     let share = || LOOKED_AT as f64 * 100.0 / bytes as f64;
     (bytes > LOOKED_AT).then(|| format!(" TABLESAMPLE SYSTEM ({:.6}) REPEATABLE (0)", share()))
@@ -161,13 +160,13 @@ fn sample(bytes: i64) -> Option<String> {
 
 // --- Owners with several rows ---
 
-/// Whether NULL in an owner's column is a value like any other: only where the tenant may be NULL.
+/// Whether NULL counts as a value in an owner's column. That is so only if the tenant may be NULL.
 pub(super) fn nulls_count(layout: &Layout, table: &Table) -> bool {
     let tenant = layout.tenant_column.as_ref().and_then(|name| table.column(name));
     tenant.is_some_and(|column| !column.not_null)
 }
 
-/// A condition: an owner has several rows.
+/// A condition that an owner has several rows.
 pub(super) fn duplicates_exist(layout: &Layout, table: &Table) -> String {
     format!(
         "EXISTS (SELECT FROM {} AS t{} GROUP BY {} HAVING pg_catalog.count(*) > 1)",
@@ -177,9 +176,9 @@ pub(super) fn duplicates_exist(layout: &Layout, table: &Table) -> String {
     )
 }
 
-/// A condition: rows of one owner differ in a column that is the application's. What tells rows apart whatever they are for
-/// does not count: a key, what the server makes, and of times more than whether there is one. Neither does a type whose
-/// functions somebody made here: they would run.
+/// A condition that rows of one owner differ in a column of the application. Columns that differ in any two rows do not
+/// count: keys and generated values; of a time only whether it is null counts. Types with functions of other roles do not
+/// count either, because the comparison would run these functions.
 pub(super) fn rows_differ(layout: &Layout, table: &Table) -> String {
     let (named, placement) = (layout.all_columns(), placement(layout, &table.layout_columns));
     let is_ours =
@@ -197,7 +196,7 @@ pub(super) fn rows_differ(layout: &Layout, table: &Table) -> String {
         let is_missing = format!("pg_catalog.count(DISTINCT {name} IS NULL) > 1");
         match kind {
             _ if kind.starts_with("other ") => None,
-            // it decides which row is the newest
+            // this column decides which row is the newest
             "timestamp" | "timestamptz" if column.name == "updated_at" => None,
             "timestamp" | "timestamptz" | "date" => Some(is_missing),
             _ => Some(format!("pg_catalog.count(DISTINCT {name}::text) > 1 OR {is_missing}")),
@@ -213,7 +212,7 @@ pub(super) fn rows_differ(layout: &Layout, table: &Table) -> String {
     )
 }
 
-/// Rows that count, and whose owner another row could have too.
+/// Rows that pass the filter and whose owner other rows can have too.
 pub(super) fn with_owner(layout: &Layout, table: &Table) -> String {
     let named = owner_columns(layout).into_iter().map(|column| format!("t.{column} IS NOT NULL"));
     let named = named.filter(|_| !nulls_count(layout, table));

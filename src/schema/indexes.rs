@@ -1,5 +1,5 @@
-//! Indexes as they should be: for what applications look up in a full profile, none on ciphertext. Each is built
-//! without keeping anybody from writing.
+//! The indexes of a full profile: for what applications look up, and none on ciphertext. Building them does not block
+//! writes.
 
 use std::collections::HashSet;
 
@@ -11,14 +11,14 @@ use crate::schema::columns::kind_after;
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{LockLevel, Step};
 
-/// Types without an order, and those whose order nobody looks things up by.
+/// Types without an order, and types whose order is useless for lookups.
 const UNORDERED: [&str; 11] =
     ["json", "jsonb", "xml", "point", "line", "lseg", "box", "path", "polygon", "circle", "bytea"];
 
-const NONE_ON_CIPHERTEXT: &str = "columns made for tokens get no index: every sealing of the same value gives \
-    another text, so nothing could be looked up there, and every write would pay for it";
+const NONE_ON_CIPHERTEXT: &str = "columns for tokens get no index: sealing the same value twice gives different \
+                                  text, so no query could use the index, and every write would pay for it";
 
-/// An index that is ours to build.
+/// An index that the vault builds.
 pub(super) struct WantedIndex {
     pub(super) name: String,
     /// `btree` or `gin`.
@@ -30,9 +30,9 @@ pub(super) struct WantedIndex {
     pub(super) predicate: Option<Predicate>,
 }
 
-/// Which rows an index holds.
+/// The rows that an index covers.
 pub(super) struct Predicate {
-    /// The column that decides, not quoted.
+    /// The column of the condition, not quoted.
     pub(super) column: String,
     pub(super) sql: String,
 }
@@ -42,7 +42,7 @@ impl WantedIndex {
     fn is_served_by(&self, index: &Index, definitions: &TableDefinitions) -> bool {
         let same_rows = match (&self.predicate, &definitions.of_index(index).predicate) {
             (None, None) => true,
-            // the server writes the condition in its own words; the column is in both, quoted if it must be
+            // the server prints the condition in its own form; both forms contain the column, quoted if necessary
             (Some(wanted), Some(found)) => {
                 found.contains(&wanted.column) || found.contains(&quote(&wanted.column))
             }
@@ -57,13 +57,13 @@ impl WantedIndex {
             && same_rows
     }
 
-    /// The step that builds it, unless the name belongs to something else: undoing it would drop that.
+    /// Adds the step that builds it, unless the name belongs to another object, which the rollback would drop.
     pub(super) fn draft(&self, input: &PlanInput<'_>, id: String, reason: String, draft: &mut PlanDraft) {
         let is_it = |index: &Index| index.name == self.name;
         if input.definitions.ours.contains(&self.name) && !input.table.indexes.iter().any(is_it) {
             let object = format!("index {}.{}", input.layout.schema, self.name);
-            let reason = "the name belongs to something that is no index of this table";
-            draft.block(object, reason, "rename or drop that");
+            let reason = "the name belongs to another object, which is not an index of this table";
+            draft.block(object, reason, "rename or drop that object");
         } else {
             draft.steps.push(self.step(input, id, reason));
         }
@@ -71,7 +71,7 @@ impl WantedIndex {
 
     fn step(&self, input: &PlanInput<'_>, id: String, reason: String) -> Step {
         let name = in_schema(input.layout, &self.name);
-        // an index over partitions cannot be built concurrently
+        // an index on a partitioned table cannot be built concurrently
         let concurrent = !input.table.is_partitioned();
         let concurrently = if concurrent { "CONCURRENTLY " } else { "" };
         let drop = format!("DROP INDEX {concurrently}IF EXISTS {name}");
@@ -138,7 +138,7 @@ impl WantedIndex {
     }
 }
 
-/// The definition of an index, built the way we do.
+/// The definition of an index, with or without `CONCURRENTLY`.
 fn in_words(definition: &str, concurrently: &str) -> String {
     definition.replacen("INDEX ", &format!("INDEX {concurrently}"), 1)
 }
@@ -157,7 +157,7 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     draft.notes.push(NONE_ON_CIPHERTEXT.to_owned());
 }
 
-/// Each with its reason.
+/// The wanted indexes, each with its reason.
 fn wanted(input: &PlanInput<'_>) -> Vec<(WantedIndex, String)> {
     let layout = input.layout;
     let words: Vec<&str> = layout.word_columns().map(|(column, _)| column).collect();
@@ -165,18 +165,18 @@ fn wanted(input: &PlanInput<'_>) -> Vec<(WantedIndex, String)> {
     let lookups = ["department", "phone"].into_iter().chain(words);
     let lookups = lookups.filter(|column| is_ordered(input, column));
     let lookups = lookups
-        .map(|column| (index(input, column, "btree", &[column]), format!("rows are looked up by {column}")));
+        .map(|column| (index(input, column, "btree", &[column]), format!("speeds up lookups by {column}")));
 
     let objects = layout.fields.plain().filter(|(_, spec)| spec.kind == ValueKind::Object);
     let objects = objects.filter_map(|(field, _)| input.plain_column(field));
     let documents = ["metadata", "preferences"].into_iter().chain(objects);
     let documents = documents.filter(|column| has_type(input, column, "jsonb"));
     let documents = documents.map(|column| {
-        (index(input, column, "gin", &[column]), format!("rows are looked up by what {column} contains"))
+        (index(input, column, "gin", &[column]), format!("speeds up lookups by the contents of {column}"))
     });
 
     let all = lookups.chain(documents).chain(active(input)).chain(configured(input, status));
-    // a layout may use a name of the full profile for a field of its own
+    // a layout may use a name of the full profile for a field
     let mut names = HashSet::new();
     all.filter(|(wanted, _)| names.insert(wanted.name.clone())).collect()
 }
@@ -188,10 +188,10 @@ fn active(input: &PlanInput<'_>) -> Vec<(WantedIndex, String)> {
     let mut all = Vec::new();
     if is_ordered(input, "department") {
         let both = index(input, "is_active_department", "btree", &["is_active", "department"]);
-        all.push((both, "the active users of a department are listed".to_owned()));
+        all.push((both, "speeds up listing the active users of a department".to_owned()));
     }
     let predicate = Predicate { column: "is_active".to_owned(), sql: "is_active".to_owned() };
-    all.push((partial(input, "active_users", predicate), "active users are listed".to_owned()));
+    all.push((partial(input, "active_users", predicate), "speeds up listing active users".to_owned()));
     all
 }
 
@@ -207,7 +207,7 @@ fn configured(input: &PlanInput<'_>, status: Option<&str>) -> Option<(WantedInde
     let status = status.filter(|status| is_text(input, status))?;
     let sql = format!("{} IN ('configured', 'active')", quote(status));
     let predicate = Predicate { column: status.to_owned(), sql };
-    Some((partial(input, "configured_users", predicate), "configured users are listed".to_owned()))
+    Some((partial(input, "configured_users", predicate), "speeds up listing configured users".to_owned()))
 }
 
 fn partial(input: &PlanInput<'_>, purpose: &str, predicate: Predicate) -> WantedIndex {

@@ -1,4 +1,4 @@
-//! The steps that were applied, recorded in the database beside the table, so that they can be taken back.
+//! The journal: the applied steps, recorded in the database so that they can be rolled back.
 
 use sqlx::Row as _;
 
@@ -12,12 +12,12 @@ use crate::schema::wanted::Profile;
 
 const NAME: &str = "retell_vault_steps";
 
-/// The journal as it stands in SQL. All tables of a schema share it.
+/// The journal in SQL. All tables of a schema share it.
 pub(crate) fn relation(layout: &Layout) -> String {
     in_schema(layout, NAME)
 }
 
-/// Makes the journal where there is none. Can be run twice.
+/// Creates the journal if it does not exist. Can run twice.
 pub(crate) fn create_sql(layout: &Layout) -> Vec<String> {
     let create = format!(
         "CREATE TABLE IF NOT EXISTS {} (\n  \
@@ -30,17 +30,17 @@ pub(crate) fn create_sql(layout: &Layout) -> Vec<String> {
         relation(layout)
     );
     let relation = relation(layout);
-    // locked by then, so nobody exchanges it any more
+    // locked by then, so no other session can replace it
     [vec![create], lock_down_sql(&relation), vec![is_ours_sql(layout)]].concat()
 }
 
-/// Fails when the journal was planted by others.
+/// Fails if another role planted the journal.
 pub(super) fn is_ours_sql(layout: &Layout) -> String {
     table_is_ours(layout, &relation(layout))
 }
 
-/// Records a step. One of the same id that would be taken back in the same way is replaced: it was begun by a
-/// run that was killed, or what it made has gone since.
+/// Records a step. It replaces a record with the same id and the same reverse, which a killed run began, or whose object
+/// was removed since.
 pub(crate) fn record_sql(layout: &Layout, profile: Profile, step: &Step, done: bool) -> Vec<String> {
     let (journal, relation, id) = (relation(layout), literal(&table(layout)), literal(&step.id));
     let (sql, undo) = (array(&step.sql), array(&step.undo));
@@ -50,7 +50,7 @@ pub(crate) fn record_sql(layout: &Layout, profile: Profile, step: &Step, done: b
     };
     let (count, backup) = (at_risk(|at_risk| &at_risk.count), at_risk(|at_risk| &at_risk.backup));
     let (profile, concurrent) = (literal(profile.as_str()), step.concurrent);
-    // lifting a bound does not rewrite the table, putting it back does
+    // removing a length limit does not rewrite the table, restoring it does
     let rewrites = step.id.starts_with("type.");
     vec![
         format!("DELETE FROM {journal} WHERE relation = {relation} AND step = {id} AND undo = {undo}"),
@@ -61,13 +61,13 @@ pub(crate) fn record_sql(layout: &Layout, profile: Profile, step: &Step, done: b
     ]
 }
 
-/// Whatever was begun is done: the plan says so.
+/// Marks every begun step as done. The plan has shown that they are.
 pub(super) fn finish_sql(layout: &Layout) -> String {
     let (journal, relation) = (relation(layout), literal(&table(layout)));
     format!("UPDATE {journal} SET done = true WHERE relation = {relation} AND NOT done")
 }
 
-/// Forgets a step, and the whole journal when nothing is recorded in it any more.
+/// Removes the record of a step, and the journal if it is then empty.
 pub(super) fn forget_sql(layout: &Layout, seq: i64) -> Vec<String> {
     let journal = relation(layout);
     let drop = format!("BEGIN IF NOT EXISTS (SELECT FROM {journal}) THEN DROP TABLE {journal}; END IF; END");
@@ -79,17 +79,17 @@ fn array(texts: &[String]) -> String {
     format!("ARRAY[{}]::text[]", texts.join(", "))
 }
 
-/// A recorded step, from the other side.
+/// A recorded step and its reverse.
 #[derive(Debug)]
 pub(super) struct JournalEntry {
     pub(super) seq: i64,
     pub(super) at_risk: Option<DataAtRisk>,
-    /// What takes it back, under the same id.
+    /// The step that rolls it back, with the same id.
     pub(super) reversal: Step,
 }
 
-/// Who owns the journal; `None`: there is none. The flag says whether we may act as its owner, and whether its SQL
-/// may be trusted.
+/// The owner of the journal, or `None` without one. The flag is true if the session may act as that owner and may trust
+/// its SQL.
 pub(super) async fn owner(
     direct: &mut Direct,
     layout: &Layout,
@@ -106,7 +106,7 @@ pub(super) async fn owner(
     read.map_err(|error| DatabaseError::of(&error, Phase::Reading))
 }
 
-/// What is recorded for the table, the latest first.
+/// The recorded steps of the table, latest first.
 pub(super) async fn entries(
     direct: &mut Direct,
     layout: &Layout,
@@ -132,7 +132,7 @@ fn entry(row: &sqlx::postgres::PgRow, layout: &Layout) -> sqlx::Result<JournalEn
     let reversal = Step {
         object: format!("{} of {}", id.replacen('.', " ", 1), layout.table_name()),
         id,
-        reason: "it is taken back".to_owned(),
+        reason: "it is rolled back".to_owned(),
         sql: row.try_get("undo")?,
         undo: Vec::new(),
         lock: LockLevel::AccessExclusive,

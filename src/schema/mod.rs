@@ -1,4 +1,4 @@
-//! The schema of the application's table: planned, applied, verified, and taken back.
+//! The schema of the application's table: plan, apply, verify and roll back.
 
 mod apply;
 pub(crate) mod check_results;
@@ -46,29 +46,28 @@ impl Schema {
         Self { core }
     }
 
-    /// Compares the table with what is wanted: a [`Profile`], or [`Wanted`] for more. Changes nothing.
+    /// Compares the table with the wanted schema: a [`Profile`], or [`Wanted`] for more options. Changes nothing.
     ///
     /// # Errors
-    /// `Configuration` without a database; `Schema` when the table is missing or is not one; those of asking the
-    /// database.
+    /// `Configuration` without a database; `Schema` if the table is missing or is not a table; errors of the database.
     pub async fn plan(&self, wanted: impl Into<Wanted>) -> Result<SchemaPlan> {
         let postgres = self.postgres()?;
         plan::plan(postgres, &wanted.into()).await.map_err(|fault| fault.error)
     }
 
-    /// Applies a plan over a connection of its own, each step together with its record or not at all. Steps that
-    /// another run has done meanwhile are left out; so whoever applies twice, or after a run that was killed,
-    /// does what is left.
+    /// Applies a plan over a separate connection. Each step is applied together with its record, or not at all. Steps
+    /// that another run has applied in the meantime are skipped, so you can apply a plan again, for example after a run
+    /// was killed.
     ///
-    /// Nobody waits for it: a lock that is not free within the [lock time-out](ApplyOptions::lock_timeout) is
-    /// given up and asked for again later, so readers and writers get through.
+    /// It does not block other sessions for long: a step that does not get its lock within the [lock
+    /// time-out](ApplyOptions::lock_timeout) gives up and tries again later, so reads and writes get through.
     ///
     /// # Errors
-    /// Before anything was done: `Schema` for a plan with something in the way, or with a step that rewrites
-    /// the table and was not allowed to; `StalePlan`; `AccessDenied`, naming what the role lacks; `Configuration`
-    /// behind a transaction pooler; `Busy` when another run does not end.
-    /// At a step, which was not done then: `Busy`, naming who holds the lock; `Schema` when owners have several
-    /// rows; `AccessDenied`; `OutcomeUnknown` when the connection was lost. The steps before it stay applied.
+    /// Before any step was applied: `Schema` if the plan is blocked, or if a step rewrites the table and rewrites are not
+    /// allowed; `StalePlan`; `AccessDenied`, which names the missing right; `Configuration` behind a transaction pooler;
+    /// `Busy` if another run does not end. At a step, which was then not applied: `Busy`, which names the sessions that
+    /// hold the lock; `Schema` if owners have several rows; `AccessDenied`; `OutcomeUnknown` if the connection was lost.
+    /// The steps before it stay applied.
     pub async fn apply(
         &self,
         plan: &SchemaPlan,
@@ -80,30 +79,29 @@ impl Schema {
         applied.map_err(|fault| fault.error)
     }
 
-    /// Reads the schema again, and tries it: a configuration of a test owner is stored, loaded, stored again
-    /// and deleted, exactly as the vault does it, and text that is no token is offered to every column made for
-    /// tokens. All that happens in one transaction that is rolled back, over a connection of its own; the owner is
-    /// a random UUID that no row has.
+    /// Reads the schema again and tests it. It stores, loads, stores again and deletes a configuration of a test owner
+    /// with the vault's own statements, and tries to write text that is not a token into every column for tokens. All of
+    /// this happens over a separate connection, in one transaction that is rolled back. The test owner is a random UUID
+    /// that no row has.
     ///
-    /// Triggers of the application fire in that transaction. What they write to the database, and their NOTIFY,
-    /// is rolled back with it; a sequence that gave a number goes on from there, and whatever a trigger does outside
-    /// of the database is done.
+    /// Triggers of the application fire in that transaction. Their writes and their NOTIFY are rolled back with it.
+    /// Sequences keep the numbers that they have given, and effects of a trigger outside of the database remain.
     ///
     /// # Errors
-    /// `Configuration` without a database or behind a transaction pooler; `Schema` when the table is missing;
-    /// those of asking the database. What is wrong with the schema is in the answer.
+    /// `Configuration` without a database or behind a transaction pooler; `Schema` if the table is missing; errors of the
+    /// database. Problems of the schema are in the result.
     pub async fn verify(&self, wanted: impl Into<Wanted>) -> Result<Verification> {
         let (postgres, wanted) = (self.postgres()?, wanted.into());
         let verified = Box::pin(verify::verify(&self.core, postgres, &wanted)).await;
         verified.map_err(|fault| fault.error)
     }
 
-    /// Takes back what [`apply`](Self::apply) recorded for this table, the latest first. Data that would be lost
-    /// is copied to a table beside, if losing it was allowed at all.
+    /// Rolls back the steps that [`apply`](Self::apply) recorded for this table, latest first. If data loss is allowed,
+    /// it copies the data to another table first.
     ///
     /// # Errors
-    /// Before anything was undone: `Schema` when something holds data, or the table would be rewritten, and
-    /// that was not allowed; else as [`apply`](Self::apply).
+    /// Before any step was rolled back: `Schema` if a step would lose data or rewrite the table, and that is not allowed.
+    /// Otherwise those of [`apply`](Self::apply).
     pub async fn roll_back(
         &self,
         options: &RollBackOptions,

@@ -1,22 +1,22 @@
-//! Who owns the objects that the vault makes and uses, and who else may use them.
+//! Ownership of the vault's own objects, and rights on them.
 //!
-//! The vault uses objects of roles that could act as the owner of the table anyhow, and no others.
+//! The vault uses only objects of roles that can act as the owner of the table.
 //!
-//! Whoever may make objects in the schema could plant a journal, whose SQL a rollback runs, or a function
-//! of our name, which triggers run. To a superuser, and to a role that is a member of others, such objects
-//! look like its own.
+//! A role that may create objects in the schema could plant a journal, whose SQL a rollback runs, or a function with the
+//! vault's name, which triggers run. A superuser, or a member of several roles, cannot distinguish such objects from its
+//! own.
 
 use crate::layout::layout::Layout;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::sql::names::{literal, quote, relation};
 
-/// Raised by our own statements: an object of our name is somebody else's.
+/// SQLSTATE that the vault's own statements raise if an object with the vault's name belongs to another role.
 pub(super) const PLANTED: &str = "RV002";
 
-pub(super) const HINT: &str = "look at what is called retell_vault_… in the schema, and at the functions of the full profile; \
-     drop what nobody knows";
+pub(super) const HINT: &str = "check the objects named retell_vault_… in the schema, and the functions of the \
+    full profile; drop those that you do not recognise";
 
-/// A condition: the role that a query answers with has all the rights of the owner of the table.
+/// A condition that is true if the role that a query returns has all the rights of the owner of the table.
 pub(super) fn is_trusted(layout: &Layout, owner: &str) -> String {
     format!(
         "(SELECT pg_catalog.pg_has_role(({owner}), t.relowner, 'USAGE') FROM pg_catalog.pg_class t \
@@ -25,8 +25,8 @@ pub(super) fn is_trusted(layout: &Layout, owner: &str) -> String {
     )
 }
 
-/// A statement that fails when a function is not as trusted as that. It stands after the one that makes it,
-/// since a function that is replaced keeps its owner.
+/// A statement that fails if the owner of a function is not trusted. It comes after the statement that creates the
+/// function, because a replaced function keeps its owner.
 pub(super) fn function_is_ours(layout: &Layout, signature: &str) -> String {
     let owner = format!(
         "SELECT proowner FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regprocedure({})",
@@ -35,7 +35,7 @@ pub(super) fn function_is_ours(layout: &Layout, signature: &str) -> String {
     check(layout, signature, &owner)
 }
 
-/// The same of a table.
+/// The same for a table.
 pub(super) fn table_is_ours(layout: &Layout, table: &str) -> String {
     let owner = format!(
         "SELECT relowner FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass({}) AND relkind = 'r'",
@@ -55,21 +55,21 @@ fn check(layout: &Layout, what: &str, owner: &str) -> String {
     format!("DO {}", literal(&body))
 }
 
-/// Takes a function away from everybody but its owner: Postgres gives a new one to PUBLIC, and Supabase's
-/// default privileges give it to each of its roles.
+/// Revokes a function from every role but its owner. Postgres grants a new function to PUBLIC, and Supabase's default
+/// privileges grant it to each of its roles.
 pub(super) fn revoke(definitions: &TableDefinitions, function: &str) -> String {
     let roles = definitions.server.roles.iter().map(|role| quote(&role.name));
     let everybody: Vec<_> = std::iter::once("PUBLIC".to_owned()).chain(roles).collect();
     format!("REVOKE ALL ON FUNCTION {function} FROM {}", everybody.join(", "))
 }
 
-/// Gives a function to roles. `public` is everybody.
+/// Grants a function to roles. `public` means PUBLIC.
 pub(super) fn grant(function: &str, roles: &[impl AsRef<str>]) -> Option<String> {
     let names: Vec<_> = roles.iter().map(|role| role_name(role.as_ref())).collect();
     (!names.is_empty()).then(|| format!("GRANT EXECUTE ON FUNCTION {function} TO {}", names.join(", ")))
 }
 
-/// A role as it stands in SQL, from its name in the catalogue.
+/// A role in SQL, from its name in the catalogue.
 pub(super) fn role_name(role: &str) -> String {
     match role {
         "public" => "PUBLIC".to_owned(),
@@ -77,10 +77,10 @@ pub(super) fn role_name(role: &str) -> String {
     }
 }
 
-/// Hides a table from everybody but its owner. Supabase would otherwise show it to every client.
+/// Hides a table from every role but its owner. Supabase would otherwise expose it to every client.
 pub(crate) fn lock_down_sql(relation: &str) -> Vec<String> {
     let revoke = literal(&format!("REVOKE ALL ON TABLE {relation} FROM "));
-    // default privileges may have given it to anybody, with the right to hang triggers on it
+    // default privileges may have granted it to any role, with the right to create triggers on it
     let revoke = format!(
         "DECLARE r text; BEGIN FOR r IN SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' \
          ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END \
@@ -92,8 +92,8 @@ pub(crate) fn lock_down_sql(relation: &str) -> Vec<String> {
     vec![format!("ALTER TABLE {relation} ENABLE ROW LEVEL SECURITY"), format!("DO {}", literal(&revoke))]
 }
 
-/// Statements that reach every row of a table, whether its policies hold for its owner or not. `forced`: they do. Nobody reads the
-/// table until such statements have ended.
+/// Statements that reach every row of a table. `forced` says whether its policies apply to its owner. The statements then
+/// lift FORCE, which blocks all reads of the table until they end.
 pub(crate) fn without_force(relation: &str, forced: bool, statements: Vec<String>) -> Vec<String> {
     if !forced {
         return statements;

@@ -1,10 +1,10 @@
-//! How a plan is applied or taken back, and what is told meanwhile.
+//! Options, events and results of applying a plan and rolling it back.
 
 use std::time::Duration;
 
 use crate::schema::step::Step;
 
-/// How a plan is applied.
+/// Options for applying a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApplyOptions {
     pub(crate) allow_rewrite: bool,
@@ -28,27 +28,28 @@ impl ApplyOptions {
         Self::default()
     }
 
-    /// Applies steps that rewrite the table too. Not by default: nobody reads or writes it meanwhile.
+    /// Also applies steps that rewrite the table. Off by default, because a rewrite blocks all reads and writes of the
+    /// table.
     pub fn allow_rewrite(mut self) -> Self {
         self.allow_rewrite = true;
         self
     }
 
-    /// How long a step waits for its lock before it lets others go first. 500 ms by default: everybody
-    /// who comes after it waits too.
+    /// How long a step waits for its lock before it lets other sessions go first. 500 ms by default, because sessions
+    /// that ask for a lock after the step wait too.
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
         self
     }
 
-    /// How long the same step is tried again, and another run is waited for. 5 minutes by default.
+    /// How long a run retries the same step, and waits for another run. 5 minutes by default.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 }
 
-/// How recorded steps are taken back.
+/// Options for rolling back recorded steps.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RollBackOptions {
     pub(crate) apply: ApplyOptions,
@@ -56,70 +57,70 @@ pub struct RollBackOptions {
 }
 
 impl RollBackOptions {
-    /// The defaults: as those of [`ApplyOptions`], and nothing that holds data is dropped.
+    /// The defaults of [`ApplyOptions`]. A rollback drops nothing that holds data.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Drops columns that hold data too, after copying it to a table `retell_vault_backup_…` beside.
+    /// Also drops columns that hold data, after it copies the data to a table `retell_vault_backup_…`.
     pub fn allow_data_loss(mut self) -> Self {
         self.allow_data_loss = true;
         self
     }
 
-    /// As [`ApplyOptions::allow_rewrite`].
+    /// See [`ApplyOptions::allow_rewrite`].
     pub fn allow_rewrite(mut self) -> Self {
         self.apply.allow_rewrite = true;
         self
     }
 
-    /// As [`ApplyOptions::lock_timeout`].
+    /// See [`ApplyOptions::lock_timeout`].
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.apply.lock_timeout = timeout;
         self
     }
 
-    /// As [`ApplyOptions::patience`].
+    /// See [`ApplyOptions::patience`].
     pub fn patience(mut self, patience: Duration) -> Self {
         self.apply.patience = patience;
         self
     }
 }
 
-/// What happens while steps are applied or taken back.
+/// An event while steps are applied or rolled back.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SchemaEvent<'a> {
-    /// Another run is at work on this table; it is waited for.
+    /// Another run is changing this schema; this run waits for it.
     Waiting,
     /// A step begins.
     Begins(&'a Step),
-    /// The lock of a step was not free in time; it is tried again.
+    /// The lock of a step was not free in time; the run tries again.
     Locked(&'a Step),
-    /// A step took its other form, since the table holds text that is no token.
+    /// A step took its other form, because the table holds text that is not a token.
     Instead(&'a Step),
     /// A step was applied.
     Applied(&'a Step),
-    /// A step was taken back; this is its id.
+    /// The step with this id was rolled back.
     Undone(&'a str),
     /// Data was copied to this table, `schema.table`, before it was dropped.
     BackedUp(&'a str),
 }
 
-/// What became of a plan.
+/// The result of applying a plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Applied {
-    /// The ids of the steps that this run applied, in order. None: another run had done it.
+    /// The ids of the steps that this run applied, in order. Empty if another run had applied them.
     pub steps: Vec<String>,
 }
 
-/// What was taken back.
+/// The result of a rollback.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RolledBack {
-    /// The ids of the steps that were taken back, the latest first.
+    /// The ids of the steps that were rolled back, latest first.
     pub steps: Vec<String>,
-    /// The tables that hold what was dropped, as `schema.table`.
+    /// The tables that hold copies of dropped data, as `schema.table`.
     pub backups: Vec<String>,
 }

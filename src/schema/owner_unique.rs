@@ -1,4 +1,4 @@
-//! A usable unique constraint on the owner, and the way from several rows of an owner to one.
+//! The unique constraint on the owner, and the removal of an owner's duplicate rows.
 
 use crate::postgres::sql::names::{in_schema, literal, our_name, owner_columns, quote};
 use crate::postgres::sql::token::{any_version, member};
@@ -8,7 +8,7 @@ use crate::schema::object_owner::{lock_down_sql, without_force};
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{LockLevel, Step};
 
-/// `NULLS NOT DISTINCT` came with this one.
+/// The first version with `NULLS NOT DISTINCT`.
 const POSTGRES_15: i32 = 150_000;
 
 pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
@@ -17,8 +17,8 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     }
     if let Some(key) = foreign_partition_key(input) {
         draft.notes.push(format!(
-            "no unique constraint on the owner is possible: {} is partitioned by {key}, which it would have to contain; \
-             the vault works without, creating rows under a lock of their owner",
+            "no unique constraint on the owner is possible, because {} is partitioned by {key}, which the \
+             constraint would have to contain; without one, the vault creates each row under a lock for its owner",
             input.layout.table_name()
         ));
         return;
@@ -31,21 +31,21 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
         Some(false) => {}
         _ if input.wanted.remove_duplicates => draft.steps.push(remove_duplicates(input, &index)),
         _ => draft.notes.push(format!(
-            "whether owners have several rows in {} was not found out; building the unique index shows it",
+            "it is not known whether owners have several rows in {}; if they do, building the unique index fails",
             input.layout.table_name()
         )),
     }
-    let reason = "no usable unique constraint keeps an owner from having two rows";
+    let reason = "no usable unique constraint prevents a second row for an owner";
     index.draft(input, "owner.unique".to_owned(), reason.to_owned(), draft);
 }
 
-/// Whether nothing can be done, which is then told.
+/// Whether a problem blocks the constraint. Adds the problem to the draft.
 fn is_blocked(input: &PlanInput<'_>, draft: &mut PlanDraft) -> bool {
     let (reason, hint) =
         if nulls_count(input.layout, input.table) && input.definitions.server.version < POSTGRES_15 {
             let tenant = input.layout.tenant_column.as_deref().unwrap_or_default();
             (
-                format!("{tenant} may be NULL, and before Postgres 15 no unique constraint sees that"),
+                format!("{tenant} may be NULL, and before Postgres 15 no unique constraint covers NULL"),
                 format!("run `ALTER TABLE {} ALTER COLUMN {} SET NOT NULL`", input.relation(), quote(tenant)),
             )
         } else {
@@ -64,21 +64,22 @@ fn duplicates_stand(input: &PlanInput<'_>) -> Option<(String, String)> {
         (_, Some(false)) => None,
         (false, Some(true)) => Some((
             "owners have several rows".to_owned(),
-            "all but the newest row of each can be moved to a table beside (`--remove-duplicates`, `Wanted::remove_duplicates`)".to_owned(),
+            "plan with `--remove-duplicates` (`Wanted::remove_duplicates`) to move all but the newest row of each \
+             owner to another table".to_owned(),
         )),
         (true, _) if input.evidence.rows_differ == Some(true) => Some((
-            "owners have several rows that differ in columns of the application".to_owned(),
-            "these are no duplicates: tell them apart in the layout (`where`), or make one of them yourself".to_owned(),
+            "some owners have several rows that differ in columns of the application".to_owned(),
+            "these rows are not duplicates: distinguish them in the layout (`where`), or merge them yourself".to_owned(),
         )),
         (true, _) if !cascades.is_empty() => Some((
-            format!("owners may have several rows, and removing one would change rows of {}", cascades.join(", ")),
+            format!("some owners may have several rows, and deleting one would change rows of {}", cascades.join(", ")),
             "remove the rows yourself, or drop ON DELETE CASCADE, SET NULL or SET DEFAULT from the foreign keys".to_owned(),
         )),
         _ => None,
     }
 }
 
-/// What the table is partitioned by besides the owner's columns.
+/// A column of the partition key that is not one of the owner's columns.
 fn foreign_partition_key(input: &PlanInput<'_>) -> Option<String> {
     let layout = input.layout;
     let is_owner = |name: &String| *name == layout.user_column || Some(name) == layout.tenant_column.as_ref();
@@ -100,12 +101,12 @@ fn unique(input: &PlanInput<'_>) -> WantedIndex {
     }
 }
 
-/// All but the newest row of each owner go to a table beside. `index`: what they stand in the way of.
+/// Moves all but the newest row of each owner to another table, so that `index` can be built.
 fn remove_duplicates(input: &PlanInput<'_>, index: &WantedIndex) -> Step {
     let (relation, beside) = (input.relation(), beside(input));
     let known = match input.evidence.duplicates {
         Some(_) => "owners have several rows",
-        None => "owners may have several rows, which was not found out in the time that there is",
+        None => "some owners may have several rows, which the time limit did not allow to check",
     };
     let columns = columns(input).join(", ");
     let removed = format!(
@@ -117,9 +118,9 @@ fn remove_duplicates(input: &PlanInput<'_>, index: &WantedIndex) -> Step {
     let forced = input.definitions.relation.forced;
     let reach_all = |statements| without_force(&relation, forced, statements);
     let sql = [
-        // writers wait, so that what is counted as the newest row stays it
+        // writers wait, so that the newest row stays the newest
         format!("LOCK TABLE {relation} IN SHARE ROW EXCLUSIVE MODE"),
-        // fails where a policy would hide rows
+        // fails if a policy would hide rows
         "SELECT pg_catalog.set_config('row_security', 'off', true)".to_owned(),
         unless_different(input),
         format!("CREATE TABLE {beside} AS SELECT {columns} FROM {relation} WITH NO DATA"),
@@ -129,7 +130,7 @@ fn remove_duplicates(input: &PlanInput<'_>, index: &WantedIndex) -> Step {
     Step {
         id: "owner.duplicates".to_owned(),
         object: format!("rows of {}", input.layout.table_name()),
-        reason: format!("{known}: all but the newest of each go to a table beside"),
+        reason: format!("{known}: moves all but the newest row of each owner to another table"),
         sql: reach_all(sql.into_iter().chain(lock_down_sql(&beside)).chain([removed]).collect()),
         undo: reach_all(vec![all_of(&restored, &beside), format!("DROP TABLE {beside}")]),
         lock: if forced { LockLevel::AccessExclusive } else { LockLevel::ShareRowExclusive },
@@ -141,30 +142,29 @@ fn remove_duplicates(input: &PlanInput<'_>, index: &WantedIndex) -> Step {
     }
 }
 
-/// Fails where rows of one owner are for different things, since the plan looked at them in passing only.
+/// Fails if rows of one owner differ in columns of the application, because the plan checked only a sample.
 fn unless_different(input: &PlanInput<'_>) -> String {
     let body = format!(
         "BEGIN IF {} THEN RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = {}; END IF; END",
         rows_differ(input.layout, input.table),
-        literal("rows of one owner differ in columns of the application: they are no duplicates")
+        literal("rows of one owner differ in columns of the application, so they are not duplicates")
     );
     format!("DO {}", literal(&body))
 }
 
-/// The rows go back, every one: a trigger of the application that drops a row of an owner who has one already
-/// must not lose it.
+/// Restores every row or fails. A trigger of the application may drop a second row of an owner, which must not be lost.
 fn all_of(restored: &str, beside: &str) -> String {
     let body = format!(
         "DECLARE n bigint; BEGIN EXECUTE {}; GET DIAGNOSTICS n = ROW_COUNT; \
          IF n <> (SELECT pg_catalog.count(*) FROM {beside}) THEN \
          RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = {}; END IF; END",
         literal(restored),
-        literal(&format!("a trigger or rule keeps rows of {beside} from coming back"))
+        literal(&format!("a trigger or rule prevents rows of {beside} from being restored"))
     );
     format!("DO {}", literal(&body))
 }
 
-/// The table that keeps the rows which were removed: an earlier one is not touched.
+/// The table for the removed rows. An earlier table stays unchanged.
 fn beside(input: &PlanInput<'_>) -> String {
     let table = input.layout.table.as_str();
     let first = our_name(&["duplicates", table]);
@@ -174,13 +174,13 @@ fn beside(input: &PlanInput<'_>) -> String {
     in_schema(input.layout, &name)
 }
 
-/// What can be put back as it was.
+/// The columns that can be restored unchanged.
 fn columns(input: &PlanInput<'_>) -> Vec<String> {
     let columns = input.table.columns.iter().filter(|column| !column.generated);
     columns.map(|column| quote(&column.name)).collect()
 }
 
-/// Every row with its place among those of its owner, the newest first.
+/// Every row with its rank among the rows of its owner, newest first.
 fn ranked(input: &PlanInput<'_>) -> String {
     let updated_at = input.table.column("updated_at").filter(|column| column.kind.starts_with("timestamp"));
     let newest = [

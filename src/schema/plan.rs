@@ -1,4 +1,4 @@
-//! The way from the schema that is there to the one that is wanted.
+//! The plan: the steps from the existing schema to the wanted one.
 
 use std::fmt;
 
@@ -14,29 +14,29 @@ use crate::schema::step::{Blocked, Step};
 use crate::schema::wanted::Wanted;
 use crate::schema::{columns, functions, guards, indexes, owner_unique, row_security, updated_at};
 
-/// Ordered steps from the schema that is there to the one that is wanted.
+/// Ordered steps from the existing schema to the wanted one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SchemaPlan {
     /// The table, as `schema.table`.
     pub table: String,
-    /// What to do, in order. Nothing: the schema is as wanted.
+    /// The steps, in order. Empty if the schema is as wanted.
     pub steps: Vec<Step>,
-    /// What no step can mend. It is left as it is.
+    /// Problems that no step can fix. They stay unchanged.
     pub blocked: Vec<Blocked>,
-    /// What a reader should know: what was only sampled, and why something is not planned.
+    /// Notes for the reader: what was only sampled, and why something is not planned.
     pub notes: Vec<String>,
     pub(crate) wanted: Wanted,
     pub(crate) layout: Layout,
 }
 
 impl SchemaPlan {
-    /// What was wanted.
+    /// The wanted schema that this plan leads to.
     pub fn wanted(&self) -> &Wanted {
         &self.wanted
     }
 
-    /// Whether there is nothing to do, and nothing in the way.
+    /// Whether there are no steps and no blocking problems.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.blocked.is_empty()
     }
@@ -53,16 +53,16 @@ impl fmt::Display for SchemaPlan {
     }
 }
 
-/// A plan from what is there now.
+/// A plan from the current schema.
 ///
 /// # Errors
-/// `Schema` when the table is missing or cannot be used; those of asking the database.
+/// `Schema` if the table is missing or cannot be used; errors of the database.
 pub(crate) async fn plan(postgres: &Postgres, wanted: &Wanted) -> Result<SchemaPlan, DatabaseError> {
     let (current, definitions) = postgres.refresh_with_definitions().await?;
     plan_from(postgres, current.some_table(postgres.layout())?, &definitions, wanted).await
 }
 
-/// A plan from what the catalogue has said, and from a look at the rows.
+/// A plan from the catalogue's answer and from a sample of the rows.
 pub(crate) async fn plan_from(
     postgres: &Postgres,
     table: &Table,
@@ -80,7 +80,7 @@ pub(crate) async fn plan_from(
 /// Pure: the same input gives the same plan.
 fn draft(input: &PlanInput<'_>) -> SchemaPlan {
     let mut draft = PlanDraft::default();
-    // before the columns: rows that come back after them would not be as they were
+    // before the columns: a rollback in the reverse order restores the rows unchanged
     owner_unique::draft(input, &mut draft);
     columns::draft(input, &mut draft);
     guards::draft(input, &mut draft);

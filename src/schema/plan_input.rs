@@ -1,4 +1,4 @@
-//! What a plan is computed from, and what it is put together in.
+//! The input of a plan, and the draft that the sub-planners fill.
 
 use crate::layout::layout::Layout;
 use crate::layout::placement::is_applications_key;
@@ -20,7 +20,7 @@ pub(crate) struct PlanInput<'a> {
 }
 
 impl<'a> PlanInput<'a> {
-    /// The column of a plain field, unless one is there that may be the application's own.
+    /// The column of a plain field, unless the existing column may belong to the application.
     pub(crate) fn plain_column(&self, field: Field) -> Option<&'a str> {
         let name = self.layout.column_of(field)?;
         let is_left_alone =
@@ -28,7 +28,7 @@ impl<'a> PlanInput<'a> {
         (!is_left_alone).then_some(name)
     }
 
-    /// Columns that plain fields could use and do not, because they may be the application's own.
+    /// Columns that plain fields could use but do not, because they may belong to the application.
     pub(crate) fn left_alone(&self) -> impl Iterator<Item = (Field, &'a str)> {
         let (layout, table) = (self.layout, self.table);
         let by_consent =
@@ -40,19 +40,19 @@ impl<'a> PlanInput<'a> {
         })
     }
 
-    /// Columns that plain fields never use: every row must have a value there, unlike all others.
+    /// Columns that plain fields never use, because they need a unique value in every row.
     pub(crate) fn applications_keys(&self) -> impl Iterator<Item = (Field, &'a str)> {
         let named =
             self.layout.fields.plain().filter_map(|(field, _)| Some((field, self.layout.column_of(field)?)));
         named.filter(|(_, name)| self.is_applications_key(name))
     }
 
-    /// Whether a column of the table can be no plain field's, whoever says so.
+    /// Whether no plain field can use a column, even if a layout or an option names it.
     fn is_applications_key(&self, name: &str) -> bool {
         self.table.layout_columns.iter().any(|column| column.name == name && is_applications_key(column))
     }
 
-    /// The table as it stands in SQL: quoted, with its schema.
+    /// The table in SQL: quoted, with its schema.
     pub(crate) fn relation(&self) -> String {
         relation(self.layout)
     }
@@ -62,7 +62,7 @@ impl<'a> PlanInput<'a> {
     }
 }
 
-/// What is missing, as the sub-planners put it together.
+/// The plan while the sub-planners fill it.
 #[derive(Debug, Default)]
 pub(crate) struct PlanDraft {
     pub(crate) steps: Vec<Step>,

@@ -1,4 +1,4 @@
-//! Taking recorded steps back, the latest first.
+//! Rolls back recorded steps, latest first.
 
 use crate::error::{Error, ErrorKind};
 use crate::postgres::connection::direct::Refusal;
@@ -12,7 +12,7 @@ use crate::schema::options::{RollBackOptions, RolledBack, SchemaEvent};
 use crate::schema::step::{DataAtRisk, Step};
 use crate::schema::step_runner::{Listener, StepRunner};
 
-/// Raised by ourselves: rows have come since they were counted.
+/// SQLSTATE that the vault raises if rows were added since the count.
 const MORE_ROWS: &str = "RV001";
 
 pub(super) async fn roll_back(
@@ -41,7 +41,7 @@ struct RollBackRun<'a> {
 }
 
 impl RollBackRun<'_> {
-    /// What must be decided before anything is undone.
+    /// Checks the conditions that must be met before the first rollback.
     async fn may_undo(&mut self, entries: &[JournalEntry]) -> Result<(), DatabaseError> {
         let rewriting = entries.iter().map(|entry| &entry.reversal).find(|step| step.rewrites);
         if let Some(step) = rewriting.filter(|_| !self.options.apply.allow_rewrite) {
@@ -60,11 +60,11 @@ impl RollBackRun<'_> {
         }
         let rows = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
         Err(Error::new(ErrorKind::Schema, format!("{} holds data in {rows}", step.object)).with_hint(
-            "to drop it after a copy to a table beside, allow it with allow_data_loss (`--allow-data-loss`)",
+            "to copy the data to another table and drop it, allow that with allow_data_loss (`--allow-data-loss`)",
         ))
     }
 
-    /// How many rows would lose data. None where what is counted has gone already.
+    /// The number of rows that would lose data. 0 if the object is already gone.
     async fn count(&mut self, step: &Step, at_risk: &DataAtRisk) -> Result<i64, Refusal> {
         let counted = match self.runner.direct.value(&at_risk.count).await {
             Err(refusal) if refusal.code == "42501" => self.count_unforced(step, at_risk).await,
@@ -76,7 +76,7 @@ impl RollBackRun<'_> {
         }
     }
 
-    /// The same where policies are forced on the owner of the table too, and hide rows that would lose data.
+    /// The same for a table with forced policies, which could hide rows that would lose data.
     async fn count_unforced(&mut self, step: &Step, at_risk: &DataAtRisk) -> Result<i64, Refusal> {
         let (unforced, forced) = self.forced().await?;
         let count =
@@ -86,7 +86,7 @@ impl RollBackRun<'_> {
         self.runner.direct.value("SELECT pg_catalog.current_setting('retell_vault.rows')::int8").await
     }
 
-    /// What lets the owner of a table see every row for the rest of a transaction, and what ends that.
+    /// The statements that let the owner see every row for the rest of a transaction, and that end this.
     async fn forced(&mut self) -> Result<(Option<String>, Option<String>), Refusal> {
         let relation = relation(self.runner.layout);
         let sql = format!(
@@ -117,28 +117,28 @@ impl RollBackRun<'_> {
         let error = match code.as_str() {
             "09000" => Error::new(
                 ErrorKind::Schema,
-                "a trigger or rule of the table keeps rows from coming back",
+                "a trigger or rule of the table prevents rows from being restored",
             )
             .with_hint(
                 "switch it off (`ALTER TABLE … DISABLE TRIGGER …`), roll back again, and switch it on",
             ),
             "42703" | "42704" | "42P01" | "42883" => {
-                Error::new(ErrorKind::Schema, "what the step made was removed or renamed by others")
-                    .with_hint("apply the plan again, which makes it anew, then roll back")
+                Error::new(ErrorKind::Schema, "the object that the step created was removed or renamed")
+                    .with_hint("apply the plan again, which creates it again, then roll back")
             }
             _ if fault.outcome == Outcome::Ambiguous => {
-                let message = "the connection was lost, so it may have been taken back or not";
+                let message = "the connection was lost; the step may have been rolled back";
                 Error::new(ErrorKind::OutcomeUnknown, message)
-                    .with_hint("roll back again: that goes on where this ended")
+                    .with_hint("roll back again: the new run continues where this one ended")
             }
             _ => fault.error,
         };
         let before = match self.undone.steps.len() {
-            0 => "nothing was taken back before it".to_owned(),
-            1 => "the step after it is taken back".to_owned(),
-            many => format!("the {many} steps after it are taken back"),
+            0 => "no step was rolled back before it".to_owned(),
+            1 => "the step after it was rolled back".to_owned(),
+            many => format!("the {many} steps after it were rolled back"),
         };
-        error.with_sqlstate(&code).about(format_args!("taking back step {} ({before})", step.id))
+        error.with_sqlstate(&code).about(format_args!("rolling back step {} ({before})", step.id))
     }
 
     async fn undo(&mut self, entry: &JournalEntry) -> Result<(), Refusal> {
@@ -158,8 +158,8 @@ impl RollBackRun<'_> {
         }
     }
 
-    /// Undoes a step in the same transaction that copies what is lost with it. Nobody writes meanwhile, so
-    /// that nothing is lost that was not counted, or not copied.
+    /// Rolls back a step in the same transaction that copies its data. No other session can write meanwhile, so no data
+    /// is lost that was not counted or copied.
     async fn undo_with_care(
         &mut self,
         step: &Step,
@@ -190,7 +190,7 @@ impl RollBackRun<'_> {
         Ok(())
     }
 
-    /// A name for a backup that no other relation has.
+    /// A free name for a backup table.
     async fn free_name(&mut self, step: &Step) -> Result<String, Refusal> {
         let id = step.id.replace('.', "_");
         let base = ["backup", &self.runner.layout.table, &id];
@@ -214,7 +214,7 @@ fn backup_sql(backup: &str, at_risk: &DataAtRisk) -> Vec<String> {
     [vec![copy], lock_down_sql(backup)].concat()
 }
 
-/// Fails when there is anything to lose after all. What is counted may have gone: then nothing is lost.
+/// A statement that fails if there is data to lose after all. If the object is already gone, there is none.
 fn guard(at_risk: &DataAtRisk) -> String {
     let body = format!(
         "DECLARE n bigint; BEGIN EXECUTE {} INTO n; IF n > 0 THEN RAISE EXCEPTION USING ERRCODE = '{MORE_ROWS}'; END IF; \

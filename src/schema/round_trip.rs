@@ -1,5 +1,5 @@
-//! A test owner's configuration, stored, loaded and deleted in a transaction that is rolled back, with the very
-//! statements that the vault sends.
+//! Stores, loads and deletes a test owner's configuration with the vault's own statements, in a transaction that is
+//! rolled back.
 
 use std::sync::Arc;
 
@@ -30,25 +30,25 @@ use crate::store::judge::vouched;
 use crate::store::options::StoreOptions;
 use zeroize::Zeroizing;
 
-/// Triggers of the application find what they find on every other day: the statements of the vault are safe on
-/// any path. Somebody who holds a lock is not waited for, and a trigger that hangs neither.
+/// The search path is the default, so that triggers of the application run as usual; the vault's statements are safe on
+/// any path. The time-outs end a wait for a lock or for a trigger that hangs.
 const SETTINGS: &str =
     "SET LOCAL search_path TO DEFAULT; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '30s'";
 
-/// What an application's own constraints and triggers say about a row that it did not make itself: a column that
-/// may not be null, an owner that is unknown elsewhere, a check, no partition, a text that is too long.
+/// Refusals by an application's own constraints and triggers of a row that the application did not create: a column that
+/// must not be null, an owner that another table does not know, a check, a missing partition, a text that is too long.
 const OF_THE_APPLICATION: [&str; 7] = ["23502", "23503", "23505", "23514", "23P01", "22001", "P0001"];
 
-/// Text that is no token, and is recognised if it should ever be found.
+/// Text that is not a token, and that is recognisable if it ever remains.
 const NO_TOKEN: &str = "retell-vault test: no token";
 
 const STORE: &str = "store of a new test owner";
 const STORE_AGAIN: &str = "store with every field over it";
 const LOAD: &str = "load";
 const DELETE: &str = "delete";
-const CLEAN: &str = "nothing of the test owner stays";
+const CLEAN: &str = "no row of the test owner remains";
 
-/// Tries everything, and takes it back.
+/// Tests everything, and rolls it back.
 pub(super) async fn run(
     core: &Core,
     postgres: &Postgres,
@@ -70,7 +70,7 @@ pub(super) async fn run(
     }
     let table = plan.some_table(postgres.layout())?;
     if table.rows == Rows::Existing {
-        checks.skip(STORE, "the application makes the rows of this table, and none of them is touched");
+        checks.skip(STORE, "the application creates the rows of this table, and verify does not change them");
         return Ok(());
     }
     let owner = test_owner(postgres.layout(), table)?;
@@ -92,7 +92,7 @@ fn test_owner(layout: &Layout, table: &Table) -> Result<Owner> {
     }
 }
 
-/// Hardly one that exists: of integers one of the larger half.
+/// A random id that is unlikely to exist. An integer is from the larger half of its range.
 fn test_id(kind: IdKind) -> Result<String> {
     let uuid = random_uuid()?;
     let number = |max: u64| max - uuid.as_u128() as u64 % (max / 2);
@@ -112,8 +112,8 @@ fn random_uuid() -> Result<Uuid> {
     })
 }
 
-/// Values for every field, or for the secret ones alone: those do not go into a plain column, where an application may
-/// have constraints.
+/// Values for every field, or only for the secret fields. Secret fields never go into a plain column, where an
+/// application may have constraints.
 fn samples(fields: &Fields, with_plain: bool) -> Values {
     let mut values = Values::new();
     for (field, _) in fields.secrets() {
@@ -139,7 +139,7 @@ struct RoundTrip<'a> {
     owner: Owner,
     direct: &'a mut Direct,
     checks: &'a mut Checks,
-    /// Of what was stored last.
+    /// The version of the last store.
     version: Option<Version>,
 }
 
@@ -163,11 +163,11 @@ impl RoundTrip<'_> {
         Ok(())
     }
 
-    /// Never an owner that exists. One that does, which is hardly possible but with small numbers, is not tried with.
+    /// Whether the test owner has no row. An existing owner, which is only likely with small integers, is not used.
     async fn is_free(&mut self) -> Result<bool, DatabaseError> {
         match self.attempt(self.postgres.read_query(&self.plan, &self.owner)?).await? {
             Ok(rows) if rows.is_empty() => return Ok(true),
-            Ok(_) => self.checks.skip(STORE, "the test owner has a row already"),
+            Ok(_) => self.checks.skip(STORE, "the test owner already has a row"),
             Err(refusal) => self.checks.fail(LOAD, refusal.fault.error),
         }
         Ok(false)
@@ -177,17 +177,18 @@ impl RoundTrip<'_> {
         let record = self.seal(values)?;
         let written = Written { record: &record, vouched: None, only: None };
         let insert = self.postgres.insert_query(&self.plan, &self.owner, written)?;
-        let problem = "no row was made: a trigger drops it, or one that this role cannot see is in the way";
+        let problem = "no row was created: a trigger dropped it, or it conflicts with a row that this role cannot \
+                       see";
         self.writes(STORE, insert, problem).await
     }
 
-    /// Over the row that is there, as a store does that looked at it first. No values make a tombstone.
+    /// Stores over the existing row, as a store does after it has read the row. Empty values store a tombstone.
     async fn stores(&mut self, what: &str, values: &Values) -> Result<bool, DatabaseError> {
         let record = self.seal(values)?;
         let rows = self.attempt(self.postgres.read_query(&self.plan, &self.owner)?).await?;
         let found = read_rows(&self.plan, &rows.unwrap_or_default())?.rows;
         let Some(row) = found.first() else {
-            self.checks.fail(what, "the row that was made cannot be read");
+            self.checks.fail(what, "the new row cannot be read");
             return Ok(false);
         };
         let vouched = vouched(self.core, &self.plan, &self.owner, &found);
@@ -217,7 +218,7 @@ impl RoundTrip<'_> {
             }
             Err(refusal) if is_of_the_application(&refusal) => {
                 let error = refusal.fault.error;
-                self.checks.skip(what, format!("the application's own rules refuse the row: {error}"));
+                self.checks.skip(what, format!("the application's own constraints refuse the row: {error}"));
             }
             Err(refusal) => self.checks.fail(what, refusal.fault.error),
         }
@@ -239,7 +240,7 @@ impl RoundTrip<'_> {
             Ok(opened) if opened.values.as_ref() == expected && opened.ignored.is_empty() => {
                 self.checks.pass(what);
             }
-            Ok(_) => self.checks.fail(what, "what is read is not what was stored: something changes it"),
+            Ok(_) => self.checks.fail(what, "the value read is not the value stored: other code changes it"),
             Err(error) => self.checks.fail(what, error),
         }
         Ok(())
@@ -248,11 +249,11 @@ impl RoundTrip<'_> {
     async fn refuses_plaintext(&mut self) -> Result<(), DatabaseError> {
         let columns: Vec<_> = self.plan.placement.slots.iter().map(|slot| slot.column.clone()).collect();
         for (at, column) in columns.iter().enumerate() {
-            let what = format!("column {column} refuses text that is no token");
+            let what = format!("column {column} refuses text that is not a token");
             let forge = self.postgres.forge_query(&self.plan, &self.owner, at, NO_TOKEN)?;
             match self.attempt(forge).await? {
                 Ok(rows) if rows.is_empty() => self.checks.skip(what, "the row cannot be written"),
-                Ok(_) => self.checks.fail(what, "it takes it"),
+                Ok(_) => self.checks.fail(what, "it accepts such text"),
                 Err(refusal) if is_a_rule(&refusal) => self.checks.pass(what),
                 Err(refusal) => self.checks.fail(what, refusal.fault.error),
             }
@@ -260,7 +261,7 @@ impl RoundTrip<'_> {
         Ok(())
     }
 
-    /// After the end of the transaction.
+    /// Checks after the transaction that no row remains.
     async fn look_for_remains(&mut self) -> Result<(), DatabaseError> {
         let query = self.postgres.read_query(&self.plan, &self.owner)?;
         match self.direct.fetch(query).await {
@@ -271,10 +272,10 @@ impl RoundTrip<'_> {
         Ok(())
     }
 
-    /// Runs one statement; what the server refuses leaves the transaction as it was.
+    /// Runs one statement. A refused statement leaves the transaction unchanged.
     ///
     /// # Errors
-    /// When the connection is lost, which ends the transaction as well.
+    /// If the connection is lost, which also ends the transaction.
     async fn attempt(&mut self, query: Query) -> Result<Result<Vec<PgRow>, Refusal>, DatabaseError> {
         self.direct.run("SAVEPOINT attempt").await?;
         let done = self.direct.fetch(query).await;
@@ -284,12 +285,12 @@ impl RoundTrip<'_> {
     }
 }
 
-/// A constraint or a trigger said so.
+/// Whether a constraint or a trigger refused the statement.
 fn is_a_rule(refusal: &Refusal) -> bool {
     OF_THE_APPLICATION.contains(&refusal.code.as_str())
 }
 
-/// Our own guards must let our own tokens in.
+/// Whether the application's own rules refused the statement, and not a guard of the vault.
 fn is_of_the_application(refusal: &Refusal) -> bool {
     is_a_rule(refusal) && !refusal.fault.error.to_string().contains("retell_vault_")
 }

@@ -1,4 +1,4 @@
-//! Row level security: owners see their own rows, and services every row.
+//! Row level security: owners see their own rows, and services see every row.
 
 use crate::postgres::catalogue::definitions::{ApiRole, OUR_POLICIES, Policy, is_same_expression};
 use crate::postgres::catalogue::id_kind::IdKind;
@@ -11,7 +11,7 @@ use crate::schema::wanted::RowSecurity;
 const OWNER: &str = OUR_POLICIES[0];
 const SERVICE: &str = OUR_POLICIES[1];
 
-/// Whom a policy for services must not let in.
+/// Roles that a policy for services must not include.
 const USERS: [&str; 3] = ["public", "anon", "authenticated"];
 
 pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
@@ -19,32 +19,33 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     let (table, services) = (input.layout.table_name(), &input.wanted.service_roles);
     if let Some(others) = &input.definitions.server.others_auth_uid {
         draft.notes.push(format!(
-            "{others}, who has not the rights of the table's owner, is not relied on: no policy asks it"
+            "{others}, a role without the rights of the table's owner, is not trusted: no policy calls the \
+             function"
         ));
     }
     match input.wanted.row_security {
         RowSecurity::Leave => {}
         RowSecurity::On => there.draft(draft),
-        // to ask for it to be forced is to ask for it
+        // forcing row level security implies switching it on
         RowSecurity::Auto if input.wanted.force || there.is_ours() => there.draft(draft),
         RowSecurity::Auto if input.definitions.relation.row_security => draft
             .notes
-            .push(format!("{table} has row level security with policies of its own, which stay as they are")),
+            .push(format!("{table} has row level security with other policies, which stay unchanged")),
         RowSecurity::Auto if input.definitions.server.auth_uid => there.draft(draft),
         RowSecurity::Auto if services.is_empty() => {}
         RowSecurity::Auto => draft.notes.push(format!(
-            "{table} has no row level security, so {} needs no policy; `--row-security on` switches it on",
+            "{table} does not use row level security, so {} needs no policy; `--row-security on` enables it",
             services.join(", ")
         )),
     }
 }
 
-/// Roles that cannot be let in: found before the first step, and not by the last one.
+/// Blocks service roles that cannot get a policy, before the first step and not at the last one.
 fn is_blocked(input: &PlanInput<'_>, draft: &mut PlanDraft) -> bool {
     let before = draft.blocked.len();
     for role in &input.wanted.service_roles {
         let reason = match role.as_str() {
-            users if USERS.contains(&users) => "it stands for users, and a service role sees every row",
+            users if USERS.contains(&users) => "it is a role of users, but a service role sees every row",
             other if !input.definitions.server.role_names.iter().any(|there| there == other) => {
                 "it does not exist"
             }
@@ -53,13 +54,13 @@ fn is_blocked(input: &PlanInput<'_>, draft: &mut PlanDraft) -> bool {
         draft.block(
             format!("role {role}"),
             reason,
-            "name the role of a service (`--service-role`, case matters)",
+            "name the role of a service with `--service-role` (case matters)",
         );
     }
     draft.blocked.len() > before
 }
 
-/// What is there of it.
+/// The existing policies of the vault.
 struct ExistingPolicies<'a> {
     input: &'a PlanInput<'a>,
     owner: Option<&'a Policy>,
@@ -76,7 +77,7 @@ impl<'a> ExistingPolicies<'a> {
         self.owner.is_some() || self.service.is_some()
     }
 
-    /// The policies to be made, each with the one of its name that it replaces.
+    /// The policies to create, each with the existing policy that it replaces.
     fn missing(&self) -> Vec<(WantedPolicy, Option<&'a Policy>)> {
         let owner = Some((WantedPolicy::owner(self.input), self.owner));
         let service = WantedPolicy::service(self.input).map(|wanted| (wanted, self.service));
@@ -85,7 +86,7 @@ impl<'a> ExistingPolicies<'a> {
         [owner, service].into_iter().flatten().filter(is_missing).collect()
     }
 
-    /// A policy for services that lets users in, and that nobody asked for.
+    /// A policy for services that includes users, although the plan does not want it.
     fn leak(&self) -> Option<&'a Policy> {
         self.service.filter(|policy| WantedPolicy::service(self.input).is_none() && !is_for_services(policy))
     }
@@ -135,8 +136,8 @@ impl<'a> ExistingPolicies<'a> {
 
     fn reason(&self) -> String {
         match self.input.definitions.relation.row_security {
-            false => "whoever may read the table sees the rows of all users",
-            true => "its policies are not as they should be",
+            false => "every role that may read the table sees the rows of all users",
+            true => "its policies differ from those that the vault needs",
         }
         .to_owned()
     }
@@ -169,7 +170,7 @@ impl<'a> ExistingPolicies<'a> {
     }
 }
 
-/// A row of pg_policy is not this one any more.
+/// A condition that a row of pg_policy no longer equals this policy.
 fn differs(policy: &Policy) -> String {
     let text = |text: &Option<String>| text.as_deref().map_or("NULL".to_owned(), literal);
     let roles: Vec<_> = policy.roles.iter().map(|role| literal(role)).collect();
@@ -186,7 +187,7 @@ fn differs(policy: &Policy) -> String {
     )
 }
 
-/// A policy for every command, with one condition for what is read and what is written.
+/// A policy for every command, with one condition for reads and writes.
 struct WantedPolicy {
     name: &'static str,
     roles: Vec<String>,
@@ -200,22 +201,22 @@ impl WantedPolicy {
         Self { name: OWNER, roles: vec![role.to_owned()], condition: owner_condition(input) }
     }
 
-    /// Services see every row. None, where nobody needs it.
+    /// Services see every row. `None` if no service needs a policy.
     fn service(input: &PlanInput<'_>) -> Option<Self> {
         let server = &input.definitions.server;
-        // elsewhere than on Supabase anybody who makes roles may have taken the name
+        // outside of Supabase, any role that may create roles can have taken the name
         let is_service = |role: &&ApiRole| server.auth_uid && role.name == "service_role" && !role.bypasses;
         let service = server.roles.iter().filter(is_service);
         let service = service.map(|role| role.name.clone());
         let named = input.wanted.service_roles.iter().cloned();
-        // who owns the table is under the policies too when they are forced
+        // forced policies also apply to the owner of the table
         let forced = [Some(&input.definitions.relation.owner), (!server.superuser).then_some(&server.role)];
         let forced = forced.into_iter().flatten().filter(|_| input.wanted.force).cloned();
         let mut roles: Vec<String> = service.chain(named).chain(forced).collect();
         if roles.is_empty() {
             return None;
         }
-        // services that were let in by an earlier plan stay
+        // services of an earlier plan stay
         let there = input.definitions.policies.iter().find(|policy| policy.name == SERVICE);
         roles.extend(
             there
@@ -252,12 +253,12 @@ impl WantedPolicy {
     }
 }
 
-/// Whether a policy lets in nobody but services.
+/// Whether a policy is only for services.
 fn is_for_services(policy: &Policy) -> bool {
     !policy.roles.iter().any(|role| USERS.contains(&role.as_str()))
 }
 
-/// A policy as it is now, in SQL.
+/// The current policy, in SQL.
 fn definition(policy: &Policy, table: &str) -> String {
     let command = match policy.command {
         'r' => "SELECT",
@@ -279,8 +280,8 @@ fn definition(policy: &Policy, table: &str) -> String {
     )
 }
 
-/// The row is the caller's. The claims are read once per statement, in a query of their own, and a claim
-/// that is missing or empty is nobody.
+/// The condition that the row belongs to the caller. A subquery reads the claims once per statement. A missing or empty
+/// claim matches no owner.
 fn owner_condition(input: &PlanInput<'_>) -> String {
     let layout = input.layout;
     let user = match input.definitions.server.auth_uid {
@@ -289,7 +290,7 @@ fn owner_condition(input: &PlanInput<'_>) -> String {
     };
     let user = is_claimed(&layout.user_column, input.table.user, &user);
     let Some((column, kind)) = layout.tenant_column.as_deref().zip(input.table.tenant) else { return user };
-    // users may edit their `user_metadata`, but not this
+    // users may edit their `user_metadata`, but not their `app_metadata`
     let path = match input.definitions.server.auth_uid {
         true => "-> 'app_metadata' ->> 'tenant_id'",
         false => "->> 'tenant_id'",

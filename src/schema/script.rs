@@ -8,15 +8,15 @@ use crate::schema::journal;
 use crate::schema::plan::SchemaPlan;
 use crate::schema::step::Step;
 
-/// How long a statement of the script waits for a lock: everybody who comes after it waits too.
+/// How long a statement of the script waits for a lock. Sessions that ask for a lock after it wait too.
 const LOCK_TIMEOUT: &str = "5s";
 
 impl SchemaPlan {
-    /// The same as a script for an SQL editor. It can be run twice, and undone with
-    /// [`Schema::roll_back`](crate::schema::Schema::roll_back). Indexes are not built concurrently there, since
-    /// editors run scripts in a transaction: writes wait meanwhile.
+    /// The plan as a script for an SQL editor. You can run it twice, and undo it with
+    /// [`Schema::roll_back`](crate::schema::Schema::roll_back). It does not build indexes concurrently, because editors
+    /// run scripts in a transaction. Writes wait while an index is built.
     ///
-    /// Names in it that are not seen as they are, are written with escapes.
+    /// Invisible characters in names are escaped.
     pub fn script(&self) -> String {
         printed::script(&script(self))
     }
@@ -45,27 +45,26 @@ fn header(plan: &SchemaPlan) -> String {
     let profile = plan.wanted.profile().as_str();
     let mut lines = vec![
         format!("retell-vault: the schema of {}, profile {profile}.", plan.table),
-        "Can be run twice: what is there is left alone. Run it as the owner of the table, or as a role that may act as it.".to_owned(),
+        "You can run it twice: it does not change what exists. Run it as the owner of the table, or as a role \
+         that may act as the owner."
+            .to_owned(),
     ];
     if plan.steps.iter().any(|step| step.concurrent) {
         lines.push("Writes to the table wait while an index is built.".to_owned());
     }
-    lines.extend(
-        plan.steps
-            .iter()
-            .filter(|step| step.rewrites)
-            .map(|step| format!("{} rewrites the table: nobody reads or writes it meanwhile.", step.id)),
-    );
+    lines.extend(plan.steps.iter().filter(|step| step.rewrites).map(|step| {
+        format!("{} rewrites the table and blocks all reads and writes of it meanwhile.", step.id)
+    }));
     lines.extend(
         plan.blocked.iter().map(|blocked| {
-            format!("Left as it is: {}: {} ({}).", blocked.object, blocked.reason, blocked.hint)
+            format!("Not changed: {}: {} ({}).", blocked.object, blocked.reason, blocked.hint)
         }),
     );
     lines.extend(plan.notes.iter().map(|note| format!("Note: {note}.")));
     lines.iter().map(|line| comment(line)).collect::<Vec<_>>().join("\n")
 }
 
-/// A name of the application may hold a line break, which would end the comment.
+/// Escapes line breaks in names of the application, which would end the comment.
 fn comment(text: &str) -> String {
     format!("-- {}", visible(text))
 }
@@ -75,12 +74,12 @@ fn journal(plan: &SchemaPlan) -> String {
     let statements = statements.iter().map(|sql| format!("EXECUTE {};", dollars(sql)));
     let statements: Vec<String> = [refuse_others(plan)].into_iter().chain(statements).collect();
     format!(
-        "-- What is done is recorded, so that `schema rollback` can take it back.\n{}",
+        "-- Every step is recorded, so that `schema rollback` can undo it.\n{}",
         transaction(plan, &statements.join("\n"))
     )
 }
 
-/// In the wrong database, or as somebody who does not own the table, nothing is made.
+/// Fails before any change in the wrong database, or as a role that does not own the table.
 fn refuse_others(plan: &SchemaPlan) -> String {
     let (name, table) = (literal(&plan.table), literal(&relation(&plan.layout)));
     format!(
@@ -94,8 +93,8 @@ fn refuse_others(plan: &SchemaPlan) -> String {
     )
 }
 
-/// One statement that means the same under every search path of the session. It runs as the owner of the table, also where a
-/// superuser runs it.
+/// One statement that means the same under every search path. It runs as the owner of the table, even in a superuser's
+/// session.
 fn transaction(plan: &SchemaPlan, statements: &str) -> String {
     let act = act_as_owner(&relation(&plan.layout), Until::TheTransactionEnds);
     let act = act.replacen("SELECT", "PERFORM", 1);
@@ -107,7 +106,7 @@ fn transaction(plan: &SchemaPlan, statements: &str) -> String {
 
 // --- One step ---
 
-// Nothing is indented: function bodies stand in here, and blanks would change them.
+// Nothing is indented, because blanks would change the function bodies.
 
 fn block(plan: &SchemaPlan, step: &Step) -> String {
     let unless_done = match &step.instead {
@@ -130,17 +129,17 @@ fn when_not_done(step: &Step, statements: &str) -> String {
 /// The step and its record.
 fn apply(plan: &SchemaPlan, step: &Step) -> String {
     let statements = step.sql.iter().map(|sql| format!("EXECUTE {};", dollars(&in_transaction(step, sql))));
-    // whoever runs the script may go on after an error
+    // an editor may continue after an error
     let is_ours = format!("EXECUTE {};", dollars(&journal::is_ours_sql(&plan.layout)));
     let record = journal::record_sql(&plan.layout, plan.wanted.profile(), step, true);
     let record = record.into_iter().map(|sql| format!("{sql};"));
     [is_ours].into_iter().chain(statements).chain(record).collect::<Vec<_>>().join("\n")
 }
 
-/// Editors run a script in one transaction, where nothing can be built concurrently.
+/// Removes `CONCURRENTLY`: editors run a script in one transaction, which cannot build concurrently.
 fn in_transaction(step: &Step, sql: &str) -> String {
     match step.concurrent {
-        // the keyword stands before every name
+        // the keyword comes before every name
         true => sql.replacen(" CONCURRENTLY", "", 1),
         false => sql.to_owned(),
     }

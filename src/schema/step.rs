@@ -1,4 +1,4 @@
-//! One step of a plan: what it does, why, under which lock, and how it is undone.
+//! One step of a plan: its statements, its reason, its lock and its reverse.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use std::fmt;
 use crate::display::displayed;
 use crate::postgres::sql::printed::statements;
 
-/// The strongest lock that a step takes on the table, by the names of the PostgreSQL manual, section 13.3.
+/// The strongest lock that a step takes on the table, named as in the PostgreSQL manual, section 13.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum LockLevel {
-    /// None on the table.
+    /// No lock on the table.
     None,
-    /// Reads and writes go on.
+    /// Reads and writes continue.
     ShareUpdateExclusive,
     /// Reads go on, writes wait.
     Share,
     /// Reads go on, writes wait.
     ShareRowExclusive,
-    /// Reads and writes wait: for a moment, unless the step rewrites the table.
+    /// Reads and writes wait. The wait is short, unless the step rewrites the table.
     AccessExclusive,
 }
 
 impl LockLevel {
-    /// As in `LOCK TABLE`; `none` for no lock.
+    /// The name as in `LOCK TABLE`; `none` for no lock.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -46,76 +46,76 @@ impl fmt::Display for LockLevel {
 #[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Step {
-    /// What it is called, the same in every plan: `column.phone_number`.
+    /// Its id, the same in every plan, such as `column.phone_number`.
     pub id: String,
-    /// What it changes: `column public.user_profiles.phone_number`.
+    /// The object that it changes, such as `column public.user_profiles.phone_number`.
     pub object: String,
     /// Why it is needed.
     pub reason: String,
     /// Its statements, in order.
     pub sql: Vec<String>,
-    /// The statements that take it back, in order. None: it goes with the step that it belongs to.
+    /// The statements that roll it back, in order. Empty if another step's rollback covers it.
     pub undo: Vec<String>,
     /// The strongest lock that it takes on the table.
     #[cfg_attr(feature = "cli", serde(serialize_with = "displayed"))]
     pub lock: LockLevel,
-    /// Whether it rewrites the table, holding its lock for as long as that takes. Applied only with
+    /// Whether it rewrites the table, and holds its lock all that time. Applied only with
     /// [`ApplyOptions::allow_rewrite`](crate::schema::ApplyOptions::allow_rewrite).
     pub rewrites: bool,
     /// Whether its statements run one by one outside of a transaction, as `CREATE INDEX CONCURRENTLY` must.
     pub concurrent: bool,
-    /// What is done instead where the table holds text that is no token.
+    /// The step to apply instead if the table holds text that is not a token.
     pub instead: Option<Box<Instead>>,
-    /// A condition in SQL that holds once the step was applied.
+    /// A condition in SQL that is true once the step is applied.
     #[cfg_attr(feature = "cli", serde(skip))]
     pub(crate) done_if: String,
-    /// How undoing it is kept from losing data.
+    /// The data that its rollback would lose.
     #[cfg_attr(feature = "cli", serde(skip))]
     pub(crate) at_risk: Option<DataAtRisk>,
 }
 
 impl Step {
-    /// Its statements as they are printed: each on a line of its own with its semicolon, bodies of functions as literals, and
-    /// escapes in names for what is not seen as it is. They run as they stand, also indented.
+    /// Its statements in printed form: one line each, with a semicolon, function bodies as literals, and invisible
+    /// characters in names escaped. You can run them as printed, indentation included.
     pub fn printed_sql(&self) -> String {
         statements(&self.sql.join(";\n"))
     }
 
-    /// The same of the statements that take it back.
+    /// The statements that roll it back, in the same form.
     pub fn printed_undo(&self) -> String {
         statements(&self.undo.join(";\n"))
     }
 }
 
-/// Another step, for the case that a query finds something.
+/// Another step, for the case that a query returns true.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Instead {
-    /// A query over the table that answers with one boolean.
+    /// A query over the table that returns one boolean.
     pub when: String,
-    /// What is done when that is true.
+    /// The step to apply if it returns true.
     pub step: Step,
 }
 
-/// What would be lost when a step is undone.
+/// The data that the rollback of a step would lose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DataAtRisk {
     /// A query that counts the rows whose data would be lost.
     pub(crate) count: String,
-    /// A query for what is copied to a table beside before that.
+    /// A query for the data to copy to another table before the rollback.
     pub(crate) backup: String,
 }
 
-/// Something that no step can mend.
+/// A problem that no step can fix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Blocked {
-    /// What it is about: `column public.user_profiles.webhook_config`.
+    /// The object, such as `column public.user_profiles.webhook_config`.
     pub object: String,
-    /// What stands in the way.
+    /// The problem.
     pub reason: String,
-    /// How to go on.
+    /// How to fix it.
     pub hint: String,
 }

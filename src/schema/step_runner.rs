@@ -1,4 +1,4 @@
-//! Doing one step: one run at a time for a schema, and again and again until the lock of the table is free.
+//! Runs one step. Only one run at a time changes a schema, and it retries until it gets the lock of the table.
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ use crate::schema::journal;
 use crate::schema::options::{ApplyOptions, SchemaEvent};
 use crate::schema::step::Step;
 
-/// How often the lock is asked for. A session that waits for it inside of one statement would hold a
-/// snapshot, for which the other run's `CREATE INDEX CONCURRENTLY` would wait in turn.
+/// How often a run asks for the lock. A session that waited inside one statement would hold a snapshot, and the other
+/// run's `CREATE INDEX CONCURRENTLY` would wait for that snapshot.
 const ASK_EVERY: Duration = Duration::from_millis(250);
 
 pub(super) type Listener<'a> = &'a mut (dyn FnMut(SchemaEvent<'_>) + Send);
 
-/// A run that has the schema for itself, and the rights for it.
+/// A run that holds the lock of the schema and has the rights to change it.
 pub(super) struct StepRunner<'a> {
     pub(super) direct: Direct,
     pub(super) layout: &'a Layout,
@@ -36,8 +36,8 @@ pub(super) struct StepRunner<'a> {
 
 impl<'a> StepRunner<'a> {
     /// # Errors
-    /// `Configuration` behind a transaction pooler; `Busy` when another run does not end; `AccessDenied`,
-    /// naming the role and what it lacks. Nothing was done.
+    /// `Configuration` behind a transaction pooler; `Busy` if another run does not end; `AccessDenied`, which names the
+    /// role and the missing right. On error nothing was changed.
     pub(super) async fn begin(
         postgres: &'a Postgres,
         options: &'a ApplyOptions,
@@ -52,12 +52,12 @@ impl<'a> StepRunner<'a> {
         let definitions = snapshot::take_definitions(&postgres.database, layout).await?;
         let journal = journal::owner(&mut direct, layout).await?;
         has_rights(layout, &definitions, journal.as_ref())?;
-        // a policy that hides rows must make a statement fail, not do half of it
+        // a statement must fail if a policy hides rows, not change only some of them
         direct.query("SELECT set_config('row_security', 'off', false)").await?;
         Ok(Self { direct, layout, listener, has_journal: journal.is_some(), options })
     }
 
-    /// Tells everybody who caches the schema, and lets go of it.
+    /// Notifies processes that cache the schema, and releases the lock.
     pub(super) async fn end(mut self) -> Result<(), DatabaseError> {
         self.direct.run("NOTIFY pgrst, 'reload schema'").await?;
         release_lock(&mut self.direct, self.layout).await?;
@@ -80,10 +80,10 @@ impl<'a> StepRunner<'a> {
         }
     }
 
-    /// Runs the statements of a step one by one. What a failed try leaves behind is removed.
+    /// Runs the statements of a step one by one, and removes the leftovers of a failed attempt.
     ///
-    /// Readers and writers do not wait for these statements, nor for their locks: so they may wait for as long
-    /// as there is patience, instead of beginning again with an index that was nearly built.
+    /// These statements and their locks do not block reads or writes. So they may wait for the whole patience, instead of
+    /// starting an index again that was nearly built.
     pub(super) async fn one_by_one(&mut self, step: &Step) -> Result<(), Refusal> {
         let started = Instant::now();
         loop {
@@ -107,7 +107,7 @@ impl<'a> StepRunner<'a> {
         Ok(())
     }
 
-    /// Indexes that a failed `CREATE INDEX CONCURRENTLY` of this step left invalid.
+    /// Drops the invalid indexes that a failed `CREATE INDEX CONCURRENTLY` of this step left.
     async fn drop_leftovers(&mut self, step: &Step) -> Result<(), Refusal> {
         let sql = format!(
             "SELECT coalesce(array_agg(x.relname::text), '{{}}') FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
@@ -123,7 +123,7 @@ impl<'a> StepRunner<'a> {
         Ok(())
     }
 
-    /// Lets those go first who queued behind us.
+    /// Lets sessions go first that queued behind this one.
     async fn wait(&mut self, step: &Step, started: Instant) -> Result<(), Refusal> {
         if started.elapsed() >= self.options.patience {
             return Err(self.busy(step).await?);
@@ -135,7 +135,7 @@ impl<'a> StepRunner<'a> {
         Ok(())
     }
 
-    /// Names who holds the lock, as far as the server tells us.
+    /// The error that names the sessions that hold the lock, as far as the server reports them.
     async fn busy(&mut self, step: &Step) -> Result<Refusal, Refusal> {
         let sql = format!(
             "SELECT coalesce(string_agg('process ' || pid || coalesce(' (' || nullif(name, '') || ')', ''), ', '), 'unknown')
@@ -150,7 +150,7 @@ impl<'a> StepRunner<'a> {
         let holders: String = self.direct.value(&sql).await?;
         let message = format!("the lock is held by {holders}");
         let error = Error::new(ErrorKind::Busy, message).with_hint(
-            "wait for that transaction to end, or end it with pg_terminate_backend, then try again",
+            "wait for that transaction to end, or end it with pg_terminate_backend; then try again",
         );
         Ok(error.into())
     }
@@ -182,27 +182,30 @@ fn has_rights(
     let lacks = match journal {
         Some((owner, false)) if definitions.relation.owned => {
             let message = format!(
-                "role {role} may not use the journal {}, which {owner} owns",
+                "role {role} may not use the journal {}, which belongs to {owner}",
                 journal::relation(layout)
             );
-            let hint = "connect as its owner; if that is none of the owners of the table, nobody should run what it says: drop it";
+            let hint = "connect as its owner; if that role never owned the table, do not trust the journal: drop \
+                        it";
             return Err(Error::new(ErrorKind::AccessDenied, message).with_hint(hint));
         }
         _ if !definitions.relation.owned => {
-            format!("does not own table {}, {owner} does", layout.table_name())
+            format!("does not own table {}, which belongs to {owner}", layout.table_name())
         }
-        _ if !definitions.relation.can_create => format!("may create nothing in schema {}", layout.schema),
+        _ if !definitions.relation.can_create => {
+            format!("may not create objects in schema {}", layout.schema)
+        }
         _ => return Ok(()),
     };
     Err(Error::new(ErrorKind::AccessDenied, format!("role {role} {lacks}"))
-        .with_hint("connect as the owner of the table, with the right to create in its schema"))
+        .with_hint("connect as the owner of the table, with the right to create objects in its schema"))
 }
 
-/// Takes the lock of the layout's schema for as long as the session lives. It is one for all tables of a
-/// schema, since they share the journal.
+/// Takes the lock of the layout's schema until the session ends. All tables of a schema have one lock, because they share
+/// the journal.
 ///
 /// # Errors
-/// `Busy` when another run still has it after `patience`.
+/// `Busy` if another run still holds it after `patience`.
 async fn take_lock(
     direct: &mut Direct,
     layout: &Layout,
@@ -224,7 +227,7 @@ async fn take_lock(
     Ok(())
 }
 
-/// Lets go of it at once, and not only when the server has noticed that the session is over.
+/// Releases the lock at once, without waiting for the server to notice the end of the session.
 async fn release_lock(direct: &mut Direct, layout: &Layout) -> Result<(), DatabaseError> {
     direct.value::<bool>(&format!("SELECT pg_catalog.pg_advisory_unlock({})", lock_key(layout))).await?;
     Ok(())
@@ -243,6 +246,6 @@ async fn locked_by(direct: &mut Direct, layout: &Layout, key: i64) -> Result<Err
            AND (classid::int8 << 32 | objid::int8) = {key}"
     );
     let holder: String = direct.value(&sql).await?;
-    let message = format!("another run is changing schema {} ({holder})", layout.schema);
-    Ok(Error::new(ErrorKind::Busy, message).with_hint("wait until it has ended, then try again"))
+    let message = format!("another process is changing schema {} ({holder})", layout.schema);
+    Ok(Error::new(ErrorKind::Busy, message).with_hint("wait until it ends, then try again"))
 }

@@ -1,4 +1,4 @@
-//! `updated_at` follows every change of a row, whoever makes it.
+//! Keeps `updated_at` up to date for every change of a row.
 
 use crate::postgres::catalogue::definitions::Trigger;
 use crate::postgres::sql::names::{in_schema, literal, quote};
@@ -26,7 +26,7 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     match kind.starts_with("timestamp") && !generated {
         true => draft.steps.push(step(input)),
         false => draft.notes.push(format!(
-            "updated_at of {} is no plain time stamp, so no trigger keeps it up to date",
+            "updated_at of {} is not a plain timestamp, so no trigger keeps it up to date",
             input.layout.table_name()
         )),
     }
@@ -37,7 +37,7 @@ fn touches(trigger: &Trigger) -> bool {
     trigger.enabled
         && trigger.definition.contains(" BEFORE ")
         && trigger.definition.contains("UPDATE")
-        // `moddatetime` and the like are told the column as an argument
+        // `moddatetime` and similar functions take the column as an argument
         && words.iter().any(|text| text.contains("updated_at"))
 }
 
@@ -62,7 +62,7 @@ fn step(input: &PlanInput<'_>) -> Step {
     Step {
         id: "updated_at".to_owned(),
         object: format!("trigger {NAME} of {}", input.layout.table_name()),
-        reason: "nothing keeps updated_at up to date".to_owned(),
+        reason: "no trigger keeps updated_at up to date".to_owned(),
         sql,
         undo,
         lock: LockLevel::ShareRowExclusive,
@@ -80,8 +80,8 @@ fn step(input: &PlanInput<'_>) -> Step {
 }
 
 fn create_trigger(input: &PlanInput<'_>) -> String {
-    // compared as bytes, since json has no equality. A whole row with generated columns cannot be compared
-    // there, so on such a table every UPDATE counts
+    // compared as bytes, because json has no equality. A whole row with generated columns cannot be compared, so
+    // every UPDATE counts on such a table
     let generated = input.table.columns.iter().any(|column| column.generated);
     let when = if generated { "" } else { "WHEN (OLD.* OPERATOR(pg_catalog.*<>) NEW.*) " };
     format!(
@@ -92,7 +92,7 @@ fn create_trigger(input: &PlanInput<'_>) -> String {
     )
 }
 
-/// How the function is made, unless it is there, and how it is taken back.
+/// The statements that create the function, unless it exists, and that roll it back.
 fn function(input: &PlanInput<'_>) -> (Vec<String>, String) {
     let name = in_schema(input.layout, NAME);
     let functions = &input.definitions.functions;
@@ -113,7 +113,7 @@ fn create_function(input: &PlanInput<'_>, name: &str) -> Vec<String> {
     ]
 }
 
-/// Another table of the schema may have come to use it.
+/// Drops the function unless another table of the schema uses it.
 fn drop_unused(name: &str) -> String {
     let body = format!(
         "BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgfoid = {}::pg_catalog.regprocedure) \

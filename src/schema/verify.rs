@@ -1,4 +1,4 @@
-//! Whether the schema is as wanted, and works: everything is read again, and tried.
+//! Verifies that the schema is as wanted and works: reads everything again, and tests it.
 
 use crate::layout::layout::Layout;
 use crate::postgres::catalogue::definitions::TableDefinitions;
@@ -13,11 +13,11 @@ use crate::schema::wanted::Wanted;
 use crate::schema::{journal, round_trip};
 use crate::store::core::Core;
 
-/// How every name of ours starts.
+/// The prefix of the vault's own names.
 const OURS: &str = "retell_vault_";
 
 /// # Errors
-/// `Configuration` behind a transaction pooler; those of the database. Nothing stays behind either way.
+/// `Configuration` behind a transaction pooler; errors of the database. Nothing remains in the database in any case.
 pub(super) async fn verify(
     core: &Core,
     postgres: &Postgres,
@@ -40,20 +40,20 @@ pub(super) async fn verify(
     Ok(checks.done())
 }
 
-/// Whoever plans again finds nothing to do.
+/// A new plan has no steps.
 fn plan_is_empty(plan: &SchemaPlan, checks: &mut Checks) {
     for step in &plan.steps {
-        checks.fail(&step.object, format!("step {} is left to do: {}", step.id, step.reason));
+        checks.fail(&step.object, format!("step {} is not applied: {}", step.id, step.reason));
     }
     for blocked in &plan.blocked {
         checks.fail(&blocked.object, &blocked.reason);
     }
     if plan.is_empty() {
-        checks.pass("nothing is left to do");
+        checks.pass("every step is applied");
     }
 }
 
-/// What there is of what the vault made.
+/// The existing objects of the vault.
 struct ExistingObjects<'a> {
     layout: &'a Layout,
     table: &'a Table,
@@ -61,7 +61,7 @@ struct ExistingObjects<'a> {
 }
 
 impl ExistingObjects<'_> {
-    /// What carries our name is in force.
+    /// Checks that the vault's objects are valid and enabled.
     fn are_valid(&self, checks: &mut Checks) {
         let of_ours = |name: &str| name.starts_with(OURS);
         let mut look = |what: String, is_good: bool, problem: &str| match is_good {
@@ -70,7 +70,7 @@ impl ExistingObjects<'_> {
         };
         for constraint in self.definitions.constraints.iter().filter(|constraint| of_ours(&constraint.name)) {
             let what = format!("constraint {}", constraint.name);
-            look(what, constraint.validated, "it is not validated: rows from before it may break it");
+            look(what, constraint.validated, "it is not validated: older rows may violate it");
         }
         for index in self.table.indexes.iter().filter(|index| of_ours(&index.name)) {
             look(format!("index {}", index.name), index.valid, "it is not valid, so it is not used");
@@ -80,7 +80,7 @@ impl ExistingObjects<'_> {
         }
     }
 
-    /// What the journal records is still there.
+    /// Checks that the objects of recorded steps still exist.
     async fn are_as_recorded(&self, direct: &mut Direct, checks: &mut Checks) -> Result<(), DatabaseError> {
         match journal::owner(direct, self.layout).await? {
             None => {}
@@ -90,20 +90,20 @@ impl ExistingObjects<'_> {
                 }
             }
             Some((owner, false)) => {
-                checks.skip("what the journal records", format!("the journal belongs to role {owner}"));
+                checks.skip("objects in the journal", format!("the journal belongs to role {owner}"));
             }
         }
         Ok(())
     }
 
-    /// Whether what a recorded step made is still there.
+    /// Checks that the object of a recorded step still exists.
     fn look_for(&self, id: &str, checks: &mut Checks) {
         match self.holds(id) {
             Some(true) => checks.pass(format!("recorded step {id}")),
             Some(false) => {
-                checks.fail(format!("recorded step {id}"), "what it made has been removed since");
+                checks.fail(format!("recorded step {id}"), "the object that it created was removed");
             }
-            // it made nothing that stays
+            // the step created no object
             None => {}
         }
     }
@@ -127,7 +127,7 @@ impl ExistingObjects<'_> {
         }
     }
 
-    /// A constraint or a trigger of ours sees to what a column holds.
+    /// Whether one of the vault's constraints or triggers guards a column.
     fn guards(&self, column: &str) -> bool {
         let mark = self.table.filter.mark();
         let check = |what: &str| our_name(&[&self.layout.table, column, what, &mark]);

@@ -1,18 +1,18 @@
-//! What the schema should be: a profile, and what goes with it.
+//! The wanted schema: a profile and its options.
 
 use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// How much of the schema is looked after.
+/// How much of the schema the vault manages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Profile {
-    /// The columns of the layout, a usable unique constraint on the owner, and guards that let only tokens
-    /// into the columns made for them.
+    /// The columns of the layout, a usable unique constraint on the owner, and guards that allow only tokens in the
+    /// columns for tokens.
     Credentials,
-    /// In addition the columns of a user profile, indexes, the `updated_at` trigger, and functions for
-    /// callers that speak only SQL.
+    /// In addition the columns of a user profile, indexes, the `updated_at` trigger, and functions for callers that use
+    /// only SQL.
     FullProfile,
 }
 
@@ -33,36 +33,36 @@ impl FromStr for Profile {
         let found =
             [Self::Credentials, Self::FullProfile].into_iter().find(|profile| profile.as_str() == text);
         found.ok_or_else(|| {
-            Error::new(ErrorKind::InvalidInput, "there is no such schema profile")
+            Error::new(ErrorKind::InvalidInput, "unknown schema profile")
                 .with_hint("the profiles are `credentials` and `full-profile`")
         })
     }
 }
 
-/// What becomes of row level security.
+/// What the plan does about row level security.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum RowSecurity {
-    /// Switched on with the policies of the vault on Supabase (where `auth.uid()` exists), whose API would
-    /// otherwise show the table; elsewhere it stays as it is. A table that has it on already keeps its policies.
+    /// On Supabase, where `auth.uid()` exists, switches it on with the vault's policies, because the API would otherwise
+    /// expose the table. Elsewhere leaves it unchanged. A table that already has row level security keeps its policies.
     #[default]
     Auto,
-    /// Switched on, with the policies of the vault.
+    /// Switches it on, with the vault's policies.
     On,
-    /// Stays as it is.
+    /// Leaves it unchanged.
     Leave,
 }
 
-/// How much is looked at.
+/// How many rows a plan reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// For less than a second, however large the table is.
+    /// As many as it can read in less than a second.
     Bounded,
-    /// Every row, for as long as it takes.
+    /// Every row, however long it takes.
     EveryRow,
 }
 
-/// What the schema should be. Made from a [`Profile`], with everything else at its default.
+/// The wanted schema. It is created from a [`Profile`], with every option at its default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     pub(crate) profile: Profile,
@@ -91,48 +91,49 @@ impl From<Profile> for Wanted {
 }
 
 impl Wanted {
-    /// Another choice for row level security.
+    /// What to do about row level security. [`RowSecurity::Auto`] by default.
     pub fn row_security(mut self, row_security: RowSecurity) -> Self {
         self.row_security = row_security;
         self
     }
 
-    /// Row level security for the owner of the table too. Not by default, since services often connect as
-    /// the owner. The role that applies the plan, and the [service roles](Self::service_role), get a policy.
+    /// Applies row level security to the owner of the table too. Off by default, because services often connect as the
+    /// owner. The role that applies the plan and the [service roles](Self::service_role) get a policy.
     pub fn force_row_security(mut self) -> Self {
         self.force = true;
         self
     }
 
-    /// A role that may see every row. `service_role` is one on Supabase; roles with BYPASSRLS need none.
+    /// A role that may see every row. On Supabase `service_role` is one already. Roles with BYPASSRLS need no policy.
     pub fn service_role(mut self, role: &str) -> Self {
         self.service_roles.push(role.to_owned());
         self
     }
 
-    /// Moves all but the newest row of an owner to a table beside, where owners have several. Without it
-    /// a plan is blocked there, since rows of the application would go. It stays blocked where such rows differ in columns of
-    /// the application: they are for different things then.
+    /// Moves all but the newest row of each owner to another table. Without this option a plan for a table with
+    /// duplicates is blocked, because it would remove rows of the application. It stays blocked if the rows of an owner
+    /// differ in columns of the application, because they are not duplicates then.
     pub fn remove_duplicates(mut self) -> Self {
         self.remove_duplicates = true;
         self
     }
 
-    /// A column whose type the application made, such as an enum or a domain, gets the type that the vault can use. Without
-    /// it such a column stays as it is, and its field is sealed elsewhere.
+    /// Changes a column with a type that the application created, such as an enum or a domain, to a type that the vault
+    /// can use. Without this option the column stays unchanged, and its field is sealed elsewhere.
     pub fn retype(mut self, column: &str) -> Self {
         self.retyped.push(column.to_owned());
         self
     }
 
-    /// A column such as `phone_number` that may be the application's own is given to the vault, by its comment.
+    /// Lets the vault use a column such as `phone_number` that may belong to the application. The step sets the column's
+    /// comment.
     pub fn adopt(mut self, column: &str) -> Self {
         self.adopted.push(column.to_owned());
         self
     }
 
-    /// Looks at every row, for as long as it takes. By default a plan looks for less than a second, at a part
-    /// of a large table; then triggers that guard a column stay, even when nothing is left that needs them.
+    /// Reads every row, however long it takes. By default a plan reads for less than a second, which covers only a part
+    /// of a large table. In that case triggers that guard a column stay, even if no text needs them any more.
     pub fn look_at_every_row(mut self) -> Self {
         self.extent = Extent::EveryRow;
         self

@@ -337,12 +337,8 @@ fn a_bad_file_is_named_by_member_and_line_and_nothing_is_made() {
             "columns.phone_numbr, line 2: unknown member",
             "did you mean `phone_number`?",
         ),
-        ("[table]\nname = 7", "table.name, line 2: a text is expected here", "correct"),
-        (
-            "[table]\nrows = 'sometimes'",
-            "table.rows, line 2: \"existing\" or \"create\" is expected",
-            "correct",
-        ),
+        ("[table]\nname = 7", "table.name, line 2: expected a text", "correct"),
+        ("[table]\nrows = 'sometimes'", "table.rows, line 2: expected \"existing\" or \"create\"", "correct"),
         ("[table\n", "the layout file is not TOML, line 1", "docs/LAYOUT.md"),
         (&format!("#{}", "x".repeat(65 * 1024)), "longer than 64 KiB", ""),
     ];
@@ -376,7 +372,7 @@ fn wrong_options_are_wrong_usage() {
         (&["--column", "api_key"], "is not valid", "api_key=retell_api_key"),
         (&["--column", "api_key="], "is not valid", "1 to 63 bytes"),
         (&["--column", "Api=x"], "is not valid", "lower-case letter"),
-        (&["--column", "foo=x"], "there is no such field", "these can: api_key"),
+        (&["--column", "foo=x"], "there is no such field", "these fields can: api_key"),
         (&["--column", "api_key=a", "--column=api_key=b"], "--column is given twice", "leave one"),
     ];
     for (options, error, hint) in bad {
@@ -514,7 +510,7 @@ async fn commands_look_at_the_rows_that_count() {
     // the row of the other provider is nobody here, and none is made for it or for a mistyped id
     for id in [theirs, "00000000-0000-4000-8000-00000000000f"] {
         let refused = home.run_with(&["put", "--user", id], &[], key);
-        assert!(refused.code == 1 && refused.err.contains("the application makes the rows"), "{refused:?}");
+        assert!(refused.code == 1 && refused.err.contains("the application creates the rows"), "{refused:?}");
         assert_eq!(home.run(&["get", "--user", id]).code, 3);
     }
     let listed = home.run(&["list", "--json"]).json();

@@ -376,11 +376,11 @@ async fn a_rotation_that_cannot_begin_makes_no_key() {
     let (db, mut home) = seeded(ONE_COLUMN, 3).await;
     let reader = Role::create(&db, "GRANT SELECT ON user_profiles TO guest").await;
     home.database = reader.url.clone();
-    home.run(&["rotate", "--new-key"]).fails(1, "may not be written", "GRANT UPDATE");
+    home.run(&["rotate", "--new-key"]).fails(1, "may not write to column", "GRANT UPDATE");
     let script = "GRANT SELECT, UPDATE ON user_profiles TO guest; ALTER ROLE guest SET default_transaction_read_only = on";
     let read_only = Role::create(&db, script).await;
     home.database = read_only.url.clone();
-    home.run(&["rotate", "--new-key"]).fails(1, "takes only reads", "default_transaction_read_only");
+    home.run(&["rotate", "--new-key"]).fails(1, "accepts only reads", "default_transaction_read_only");
     home.database = "postgres://user:hunter2@127.0.0.1:1/app".to_owned();
     for args in [&["rotate", "--new-key"][..], &["rotate"], &["rotate", "--dry-run"]] {
         home.run(args).fails(1, "cannot be reached", "check that the database is up");

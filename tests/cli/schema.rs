@@ -170,7 +170,7 @@ async fn a_service_role_that_cannot_be_one_is_found_before_the_first_step() {
     let (db, home) = over(BARE).await;
     let before: Value = value(&db, SHAPE).await;
     for (role, reason) in
-        [("nosuch", "does not exist"), ("", "does not exist"), ("public", "stands for users")]
+        [("nosuch", "does not exist"), ("", "does not exist"), ("public", "is a role of users")]
     {
         let args = ["schema", "apply", "--row-security", "on", "--service-role", role];
         home.run(&args).fails(1, &format!("role {role}: it {reason}"), "--service-role");
@@ -367,7 +367,7 @@ async fn what_does_not_exist_is_a_usage_error_or_is_named() {
     home.run(&["schema", "plan"]).fails(1, "is not a table", "view");
     home.database = String::new();
     for command in ["plan", "apply", "verify", "rollback"] {
-        home.run(&["schema", command]).fails(1, "no database is named", "--database-url");
+        home.run(&["schema", command]).fails(1, "you named no database", "--database-url");
     }
 }
 

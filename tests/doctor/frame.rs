@@ -26,7 +26,7 @@ async fn without_a_database_the_host_is_examined() {
     let vault = hosts.offline(0).build().await.unwrap();
     let diagnosis = vault.doctor(&DoctorOptions::new(), |_| {}).await.unwrap();
     assert!(diagnosis.findings.is_empty(), "{:#?}", diagnosis.findings);
-    assert!(diagnosis.notes.iter().any(|note| note.contains("no database is named")), "{diagnosis:?}");
+    assert!(diagnosis.notes.iter().any(|note| note.contains("you named no database")), "{diagnosis:?}");
 }
 
 #[tokio::test]

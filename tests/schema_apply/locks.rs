@@ -135,7 +135,7 @@ async fn another_run_is_waited_for() {
         };
         let error = second.apply(&wanted, &short, waits).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy, "{error:?}");
-        assert!(error.to_string().contains("another run is changing schema public (process "), "{error}");
+        assert!(error.to_string().contains("another process is changing schema public (process "), "{error}");
         run(&mut reader, "COMMIT").await;
     };
     let (applied, ()) = tokio::join!(first.apply(&wanted, &long, tells), meanwhile);

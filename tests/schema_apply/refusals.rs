@@ -94,7 +94,7 @@ async fn roles_that_lack_a_right() {
     let wanted = plan(&stage.vault(0).await, Profile::Credentials).await;
     let grants = [
         ("GRANT SELECT, UPDATE ON user_profiles TO guest", "does not own table public.user_profiles"),
-        ("ALTER TABLE user_profiles OWNER TO guest", "may create nothing in schema public"),
+        ("ALTER TABLE user_profiles OWNER TO guest", "may not create objects in schema public"),
         (
             "ALTER TABLE user_profiles OWNER TO guest; GRANT CREATE ON SCHEMA public TO guest;
              ALTER ROLE guest SET default_transaction_read_only = on",

@@ -86,7 +86,7 @@ async fn columns_of_the_application_keep_their_type() {
             !ids(&plan).iter().any(|id| *id == format!("column.{column}") || *id == format!("type.{column}"))
         );
         assert!(
-            plan.notes.iter().any(|note| note.contains(&format!("user_profiles.{column} is"))),
+            plan.notes.iter().any(|note| note.contains(&format!("user_profiles.{column} has type"))),
             "{:?}",
             plan.notes
         );

@@ -1,4 +1,4 @@
-//! Rights on the table: those that others should not have, and those that the vault lacks.
+//! Rights on the table: rights that other roles should not have, and rights that the vault lacks.
 
 use serde::Deserialize;
 use sqlx::Row as _;
@@ -14,7 +14,8 @@ use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::sql::names::quote;
 
-/// $1 the table, $2 the columns of the owner, $3 the others that the vault writes. Runs with a safe search path.
+/// Parameters: $1 the table, $2 the columns of the owner, $3 the other columns that the vault writes. Runs with a safe
+/// search path.
 const MISSING: &str = "SELECT json_build_object(
   'usage', has_schema_privilege(n.oid, 'USAGE'),
   'missing', (SELECT coalesce(json_agg(json_build_object('column', a.attname, 'privilege', p.privilege) ORDER BY a.attnum), '[]')
@@ -31,7 +32,7 @@ pub(super) fn to_outsiders(context: &TableContext<'_>, access: &TableAccess) -> 
 fn to_outsider(context: &TableContext<'_>, grant: &Grant) -> Finding {
     let id =
         if grant.holder == "public" { finding_ids::GRANTED_TO_PUBLIC } else { finding_ids::GRANTED_TO_ANON };
-    // with row level security on, a policy still stands in between
+    // with row level security on, a policy still protects the rows
     let severity = match context.definitions.relation.row_security {
         true => Severity::Warning,
         false => Severity::Critical,
@@ -48,17 +49,17 @@ fn to_outsider(context: &TableContext<'_>, grant: &Grant) -> Finding {
     let by = grant
         .grantor
         .as_ref()
-        .map(|grantor| format!(", granted by {grantor}, who alone takes it back"))
+        .map(|grantor| format!(" (granted by {grantor}, and only that role can revoke it)"))
         .unwrap_or_default();
     let meaning = format!(
-        "{who} may {} here{by}: nobody needs that who is not signed in, and no policy should be all that is in \
-         the way",
+        "{who} may {} here{by}: requests that are not signed in do not need this right, and a policy should not \
+         be the only protection",
         grant.privileges.join(", ")
     );
     Finding::new(id, severity, object, meaning, Fix::Sql(revoke(context, grant)))
 }
 
-/// A REVOKE by the owner takes back only what the owner granted, so whoever passed it on takes it back.
+/// A REVOKE by the owner revokes only the owner's own grants, so the role that granted the right must revoke it.
 fn revoke(context: &TableContext<'_>, grant: &Grant) -> String {
     if grant.holder != "public" && grant.holder != grant.grantee {
         return framed(None, &format!("REVOKE {} FROM {}", quote(&grant.grantee), quote(&grant.holder)));
@@ -75,7 +76,7 @@ fn revoke(context: &TableContext<'_>, grant: &Grant) -> String {
     }
 }
 
-/// A role as it stands in SQL, and `PUBLIC`.
+/// A role in SQL: quoted, or `PUBLIC`.
 pub(super) fn role(name: &str) -> String {
     match name {
         "public" => "PUBLIC".to_owned(),
@@ -83,7 +84,7 @@ pub(super) fn role(name: &str) -> String {
     }
 }
 
-/// Roles as they stand in SQL.
+/// Roles in SQL.
 pub(super) fn roles(names: &[String]) -> String {
     names.iter().map(|name| role(name)).collect::<Vec<_>>().join(", ")
 }
@@ -98,23 +99,24 @@ pub(super) fn bypassing(context: &TableContext<'_>, access: &TableAccess) -> Vec
             finding_ids::BYPASSES_ROW_SECURITY,
             Severity::Warning,
             format!("role {name}"),
-            "the role has rights on the table, and no policy holds for it: it sees every row",
+            "the role has rights on the table and bypasses row level security, so it sees every row",
             Fix::Sql(framed(None, &format!("ALTER ROLE {} NOBYPASSRLS", quote(name)))),
         )
     };
     access.bypassing.iter().map(finding).collect()
 }
 
-/// Users who are what the owner of the table is: no policy holds for them, and they may switch them off.
+/// Roles of users with the rights of the table's owner. Policies do not apply to them, and they can switch policies off.
 pub(super) fn owning(context: &TableContext<'_>, access: &TableAccess) -> Vec<Finding> {
     let owner = &context.definitions.relation.owner;
     let finding = |name: &String| {
         let mend = match name == owner {
-            true => Fix::Advice("give the table to a role that no user is".to_owned()),
+            true => Fix::Advice("transfer the table to a role that no user can act as".to_owned()),
             false => Fix::Sql(framed(None, &format!("REVOKE {} FROM {}", quote(owner), quote(name)))),
         };
         let meaning = format!(
-            "it has the rights of {owner}, who owns the table: policies hold it back as little as the owner"
+            "it has the rights of {owner}, which owns the table: policies do not restrict it any more than the \
+             owner"
         );
         Finding::new(
             finding_ids::BYPASSES_ROW_SECURITY,
@@ -129,7 +131,7 @@ pub(super) fn owning(context: &TableContext<'_>, access: &TableAccess) -> Vec<Fi
 
 #[derive(Deserialize)]
 struct GrantsAnswer {
-    /// Whether the names of the schema may be used.
+    /// Whether the role has USAGE on the schema.
     usage: bool,
     missing: Vec<MissingGrant>,
 }
@@ -140,13 +142,13 @@ struct MissingGrant {
     privilege: String,
 }
 
-/// What the vault's own role may not do with the table, and has to.
+/// Rights on the table that the vault's role needs and lacks.
 pub(crate) async fn missing(context: &TableContext<'_>) -> Result<Option<Finding>, DatabaseError> {
     let answer = ask(context).await?;
     let role = quote(&context.definitions.server.role);
     let (mut grants, mut on_schema) = (Vec::new(), None);
     if !answer.usage {
-        // the schema may be another role's
+        // the schema may belong to another role
         let usage = format!("GRANT USAGE ON SCHEMA {} TO {role}", quote(&context.layout.schema));
         on_schema = Some(framed(None, &usage));
     }
@@ -190,11 +192,11 @@ fn missing_grant(context: &TableContext<'_>, answer: &GrantsAnswer, sql: String)
     let mut columns: Vec<&str> = answer.missing.iter().map(|missing| missing.column.as_str()).collect();
     columns.dedup();
     let what = match columns.is_empty() {
-        true => "the names of its schema".to_owned(),
+        true => "any table of its schema".to_owned(),
         false => columns.join(", "),
     };
     let meaning = format!(
-        "role {} may not read or write {what}: storing fails, and so may loading",
+        "role {} may not read or write {what}: stores fail, and loads may fail too",
         context.definitions.server.role
     );
     Finding::new(finding_ids::MISSING_GRANT, Severity::Warning, context.object(), meaning, Fix::Sql(sql))

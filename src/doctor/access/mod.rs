@@ -1,4 +1,4 @@
-//! Who may read and write the table, by whatever way.
+//! Which roles may read and write the table, directly or through another object.
 
 pub(super) mod grants;
 mod others_code;

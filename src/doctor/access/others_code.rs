@@ -1,4 +1,5 @@
-//! Code of others that statements on the table run: functions that policies call, and whatever its owner has made for it.
+//! Code of other roles that statements on the table run: functions that policies call, and the owner's triggers and
+//! policies.
 
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Fix, Severity};
@@ -14,8 +15,8 @@ pub(super) fn look(context: &TableContext<'_>) -> Vec<Finding> {
 
 fn calls_others(context: &TableContext<'_>, policy: &Policy) -> Finding {
     let meaning = format!(
-        "the policy calls {}: that role decides whose rows are seen, and its code runs with the rights of everybody who reads \
-         or writes the table",
+        "the policy calls {}: that role decides which rows are visible, and its code runs with the rights of \
+         every role that reads or writes the table",
         policy.others_functions.join(", ")
     );
     Finding::new(
@@ -24,7 +25,7 @@ fn calls_others(context: &TableContext<'_>, policy: &Policy) -> Finding {
         format!("policy {} on {}", policy.name, context.layout.table_name()),
         meaning,
         Fix::Advice(format!(
-            "read the function, and give it to {}; or drop the policy",
+            "read the function and transfer it to {}, or drop the policy",
             context.definitions.relation.owner
         )),
     )
@@ -33,10 +34,11 @@ fn calls_others(context: &TableContext<'_>, policy: &Policy) -> Finding {
 fn auth_uid(context: &TableContext<'_>) -> Option<Finding> {
     let others = context.definitions.server.others_auth_uid.as_ref()?;
     let meaning = format!(
-        "it is {others}, who has not the rights of the table's owner: a policy that asks it lets through what that role says. \
-         The vault does not rely on it"
+        "it is {others}, a role without the rights of the table's owner: that role decides what a policy that \
+         calls the function allows. The vault does not rely on it"
     );
-    let advice = "on Supabase the schema `auth` belongs to a superuser; elsewhere drop what nobody knows";
+    let advice = "on Supabase the schema `auth` belongs to a superuser; elsewhere, drop a function that you do \
+                  not recognise";
     Some(Finding::new(
         finding_ids::AUTH_UID_NOT_TRUSTED,
         Severity::Warning,
@@ -46,15 +48,15 @@ fn auth_uid(context: &TableContext<'_>) -> Option<Finding> {
     ))
 }
 
-/// Of a table whose owner is a superuser too, nobody else has made what runs.
+/// If the table's owner is a superuser too, no less trusted role has created the code that runs.
 fn superuser(context: &TableContext<'_>) -> Option<Finding> {
     let (server, table) = (&context.definitions.server, &context.definitions.relation);
     if !server.superuser || table.owner_is_superuser {
         return None;
     }
     let meaning = format!(
-        "the session is a superuser's, and the table is {0}'s: triggers, policies and functions of indexes that {0} makes run \
-         with the rights of whoever stores and loads. Commands act as {0}, which code that was made for it can undo",
+        "the session is a superuser's, and {0} owns the table: triggers, policies and index functions of {0} run \
+         with the rights of the role that stores and loads. Commands act as {0}, but malicious code can undo that",
         table.owner
     );
     Some(Finding::new(
@@ -62,6 +64,6 @@ fn superuser(context: &TableContext<'_>) -> Option<Finding> {
         Severity::Warning,
         format!("role {}", server.role),
         meaning,
-        Fix::Advice(format!("connect as {}, or as a role that has rights on this table only", table.owner)),
+        Fix::Advice(format!("connect as {}, or as a role that has rights only on this table", table.owner)),
     ))
 }

@@ -1,4 +1,4 @@
-//! Policies that let through more than a user's own rows, and policies that fail when they are tried.
+//! Policies that allow more than a user's own rows, and policies that fail at run time.
 
 use sqlx::postgres::PgArguments;
 
@@ -18,12 +18,12 @@ use crate::postgres::connection::pool::Query;
 use crate::postgres::connection::transaction::{Trial, local_setting};
 use crate::postgres::sql::names::quote;
 
-/// SQLSTATE of policies that need themselves to be decided.
+/// SQLSTATE of policies that depend on themselves.
 const RECURSION: &str = "42P17";
-/// More roles than this are not tried: each takes a round trip for each kind of statement.
+/// The maximum number of roles to try. Each takes a round trip for each kind of statement.
 const ACTORS: usize = 8;
 
-/// Policies mean nothing while row level security is off, and restrictive ones only take away.
+/// Only permissive policies, and only while row level security is on: restrictive policies can only remove rows.
 pub(super) fn look(context: &TableContext<'_>, access: &TableAccess) -> Vec<Finding> {
     if !context.definitions.relation.row_security {
         return Vec::new();
@@ -32,7 +32,7 @@ pub(super) fn look(context: &TableContext<'_>, access: &TableAccess) -> Vec<Find
     permissive.filter_map(|policy| judge(context, access, policy)).collect()
 }
 
-/// The worst that can be said of a policy.
+/// The worst problem of a policy.
 fn judge(context: &TableContext<'_>, access: &TableAccess, policy: &Policy) -> Option<Finding> {
     users(access, policy).next()?;
     always_true(context, access, policy)
@@ -40,12 +40,12 @@ fn judge(context: &TableContext<'_>, access: &TableAccess, policy: &Policy) -> O
         .or_else(|| ignores_rows(context, policy))
 }
 
-/// Those of its roles that are not meant to see every row.
+/// The policy's roles that should not see every row.
 fn users<'a>(access: &'a TableAccess, policy: &'a Policy) -> impl Iterator<Item = &'a PolicyRole> {
     access.roles_of(policy).filter(|role| !role.service)
 }
 
-/// Whether a part of the policy holds for every row.
+/// Whether one condition of the policy is true for every row.
 pub(crate) fn is_open(policy: &Policy) -> bool {
     let conditions = || policy.using.iter().chain(&policy.check);
     conditions().any(|condition| is_always_true(condition) || asks_only_for_a_session(condition))
@@ -60,10 +60,10 @@ fn always_true(context: &TableContext<'_>, access: &TableAccess, policy: &Policy
     let severity = if reached { Severity::Critical } else { Severity::Warning };
     let what = match policy.using.as_deref().is_some_and(is_always_true) {
         true => "every row",
-        false => "rows of anybody as new ones",
+        false => "new rows for any owner",
     };
     let who = users(access, policy).map(|role| role.name.as_str()).collect::<Vec<_>>().join(", ");
-    let meaning = format!("the policy is always true: for {}, it lets {who} have {what}", command(policy));
+    let meaning = format!("the policy is always true: for {}, it allows {who} {what}", command(policy));
     Some(Finding::new(
         finding_ids::POLICY_ALWAYS_TRUE,
         severity,
@@ -73,15 +73,15 @@ fn always_true(context: &TableContext<'_>, access: &TableAccess, policy: &Policy
     ))
 }
 
-/// A policy for who is not signed in; one for everybody only while such a one has rights. Ours is for
-/// everybody where there is no role for those who are signed in.
+/// A policy that applies to requests that are not signed in. A policy for PUBLIC counts only if PUBLIC or `anon` has
+/// rights. The vault's own policy is for PUBLIC if the database has no role for signed-in users.
 fn reaches_anon(context: &TableContext<'_>, access: &TableAccess, policy: &Policy) -> Option<Finding> {
     let names = |name: &str| policy.roles.iter().any(|role| role == name);
     let public_reaches = names("public") && !access.granted.is_empty() && !policy.is_ours();
     let groups = || access.roles_of(policy).filter(|role| role.anons && !role.service);
     if !names("anon") && !public_reaches {
         let group = groups().next()?;
-        let meaning = format!("the policy holds for anon, as a member of {}", group.name);
+        let meaning = format!("the policy applies to anon, because anon is a member of {}", group.name);
         let revokes: Vec<_> =
             groups().map(|group| format!("REVOKE {} FROM anon", quote(&group.name))).collect();
         let mend = Fix::Sql(framed(None, &revokes.join(";\n")));
@@ -93,7 +93,7 @@ fn reaches_anon(context: &TableContext<'_>, access: &TableAccess, policy: &Polic
             mend,
         ));
     }
-    let meaning = format!("the policy for {} holds for who is not signed in", command(policy));
+    let meaning = format!("the policy for {} applies to requests that are not signed in", command(policy));
     let mend = match names("public") && context.definitions.has_role("authenticated") {
         true => Fix::Sql(by_owner(context, &alter_policy(context, policy, "TO authenticated"))),
         false => without(context, access, policy, |role| !["anon", "public"].contains(&role.name.as_str())),
@@ -107,8 +107,8 @@ fn reaches_anon(context: &TableContext<'_>, access: &TableAccess, policy: &Polic
     ))
 }
 
-/// A condition that asks neither for the row nor for who wants it. It may be meant for an administrator, or for
-/// rows that are public: these have credentials all the same.
+/// A condition that checks neither the row nor the user that asks. It may be intended for administrators or for public
+/// rows, but such rows hold credentials too.
 fn ignores_rows(context: &TableContext<'_>, policy: &Policy) -> Option<Finding> {
     let conditions = || policy.using.iter().chain(&policy.check);
     let session = conditions().any(|condition| asks_only_for_a_session(condition));
@@ -119,18 +119,18 @@ fn ignores_rows(context: &TableContext<'_>, policy: &Policy) -> Option<Finding> 
     }
     let (severity, meaning) = match (session, everybody) {
         (true, _) => {
-            (Severity::Warning, "the policy asks only whether somebody is signed in: each user has every row")
+            (Severity::Warning, "the policy checks only that a user is signed in: each user has every row")
         }
         (_, true) => {
-            (Severity::Warning, "the policy does not ask who wants a row: each has what anybody has")
+            (Severity::Warning, "the policy does not check which user asks: every user gets the same rows")
         }
         _ => (
             Severity::Notice,
-            "the policy looks at no column of the table: whoever meets its condition has every row",
+            "the policy uses no column of the table: a user that meets its condition has every row",
         ),
     };
-    let advice = "compare the column of the owner with who asks, as in `user_id = (SELECT auth.uid())`; a policy \
-                  for an administrator is better given to a role of its own";
+    let advice = "compare the owner's column with the user that asks, as in `user_id = (SELECT auth.uid())`; give \
+                  a policy for administrators to a separate role";
     Some(Finding::new(
         finding_ids::POLICY_IGNORES_ROWS,
         severity,
@@ -140,7 +140,7 @@ fn ignores_rows(context: &TableContext<'_>, policy: &Policy) -> Option<Finding> 
     ))
 }
 
-/// The policy for those of its roles only; nobody is left: it goes.
+/// Restricts the policy to the roles that stay. Without any such role it drops the policy.
 fn without(
     context: &TableContext<'_>,
     access: &TableAccess,
@@ -170,7 +170,7 @@ fn command(policy: &Policy) -> &'static str {
     }
 }
 
-/// Policies that read the table that they guard, directly or by way of others.
+/// Policies that read the table that they protect, directly or through other tables.
 pub(super) async fn recursion(
     context: &TableContext<'_>,
     access: &TableAccess,
@@ -224,7 +224,7 @@ async fn recursion_finding(
     let guilty = if direct.is_empty() { suspects } else { &direct };
     let names: Vec<&str> = guilty.iter().map(|policy| policy.name.as_str()).collect();
     let meaning = format!(
-        "a policy reads the table that it guards (SQLSTATE {RECURSION}), so every statement of {actor} fails: {}",
+        "a policy reads the table that it protects (SQLSTATE {RECURSION}), so every statement of {actor} fails: {}",
         names.join(", ")
     );
     let drops = guilty.iter().map(|policy| drop_policy(context, policy));
@@ -243,7 +243,7 @@ fn names_table(context: &TableContext<'_>, policy: &Policy) -> bool {
     conditions.any(|condition| condition.contains(&context.layout.table))
 }
 
-/// `auth.uid()` with the empty claims that a pooled connection is left with.
+/// Calls `auth.uid()` with the empty claims that stay on a pooled connection.
 pub(super) async fn auth_uid(
     context: &TableContext<'_>,
     access: &TableAccess,
@@ -256,13 +256,13 @@ pub(super) async fn auth_uid(
         plain(&act_as_owner(&context.relation(), Until::TheTransactionEnds)),
         plain("SELECT auth.uid() IS NULL"),
     ];
-    // no right to call it is no finding
+    // a missing right to call it is not a finding
     let broken = match context.postgres.database.attempt(queries).await? {
         Trial::Refused { last: true, code, .. } => code != "42501",
         Trial::Refused { .. } | Trial::Done { .. } => false,
     };
-    let meaning = "auth.uid() fails on an empty claim, which a connection keeps after its first request with one: \
-                   statements under a policy that asks for it fail now and then";
+    let meaning = "auth.uid() fails on an empty claim, and a pooled connection keeps an empty claim after its \
+                   first request: statements under a policy that calls the function fail now and then";
     let finding = || {
         Finding::new(
             finding_ids::AUTH_UID_BREAKS,

@@ -1,8 +1,8 @@
-//! Conditions that hold for every row: recognised by their text, as the server prints it.
+//! Recognises conditions that are true for every row, by their text as the server prints it.
 //!
-//! A heuristic: it knows the forms that people write, and cannot know all.
+//! This is a heuristic: it recognises common forms, not all of them.
 
-/// Whether the condition is true whatever the row and whoever asks.
+/// Whether the condition is true for every row and every user.
 pub(super) fn is_always_true(condition: &str) -> bool {
     let condition = bare(condition);
     let (either, both) = (split(condition, " OR "), split(condition, " AND "));
@@ -23,7 +23,7 @@ fn is_name(text: &str) -> bool {
     text.chars().all(|char| char.is_alphanumeric() || "_\"".contains(char))
 }
 
-/// Whether the condition holds for everybody who is signed in, or for everybody who is not.
+/// Whether the condition is true for every user that is signed in, or for every request that is not.
 pub(super) fn asks_only_for_a_session(condition: &str) -> bool {
     let is_form = |part: &str| {
         let text: String = part.chars().filter(|char| !" ()".contains(*char)).collect();
@@ -37,7 +37,7 @@ pub(super) fn asks_only_for_a_session(condition: &str) -> bool {
     })
 }
 
-/// Whether a way through the condition asks nothing about who it is that wants the row.
+/// Whether one alternative of the condition does not check which user asks.
 pub(super) fn ignores_who_asks(condition: &str) -> bool {
     let condition = bare(condition);
     let either = split(condition, " OR ");
@@ -47,8 +47,8 @@ pub(super) fn ignores_who_asks(condition: &str) -> bool {
     }
 }
 
-/// The server prints its own functions without a schema, and all others with theirs. Whoever reads another table
-/// may have asked there.
+/// Whether the condition may check which user asks. The server prints its own functions without a schema and all others
+/// with their schema. A condition that reads another table may check the user there.
 fn may_ask_who(condition: &str) -> bool {
     let text: String = condition.split('\'').step_by(2).collect::<Vec<_>>().join("''");
     let calls_other = text.match_indices('(').any(|(at, _)| {
@@ -78,7 +78,7 @@ fn is_volatile(side: &str) -> bool {
     side.contains("random")
 }
 
-/// Without parentheses around the whole, and space.
+/// Removes surrounding parentheses and spaces.
 fn bare(mut text: &str) -> &str {
     loop {
         text = text.trim();
@@ -90,7 +90,7 @@ fn bare(mut text: &str) -> &str {
     }
 }
 
-/// Whether every parenthesis that is opened is closed later, and none is closed before.
+/// Whether the parentheses are balanced.
 fn is_balanced(text: &str) -> bool {
     let mut depth = Depth::default();
     text.chars().all(|char| depth.take(char) >= 0) && depth.open == 0
@@ -110,7 +110,7 @@ fn split<'a>(text: &'a str, separator: &str) -> Vec<&'a str> {
     parts
 }
 
-/// How deep in parentheses a text is, and whether in quotes.
+/// The depth of parentheses at a position, and whether it is inside quotes.
 #[derive(Default)]
 struct Depth {
     open: i32,

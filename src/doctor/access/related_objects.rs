@@ -1,5 +1,5 @@
-//! Other ways to the rows, for which the policies of the table do not hold: views, routines that run with the rights
-//! of their owner, partitions, and the tables of the vault beside it.
+//! Objects that give access to the rows without the policies of the table: views, routines that run with the rights of
+//! their owner, partitions, and the vault's own tables.
 
 use crate::doctor::access::grants::roles;
 use crate::doctor::context::TableContext;
@@ -8,14 +8,14 @@ use crate::doctor::finding_ids;
 use crate::doctor::frame::framed;
 use crate::postgres::catalogue::access::{RelatedTable, Routine, TableAccess, View};
 
-/// The first version whose views can read with the rights of who asks.
+/// The first version whose views can read with the rights of the caller.
 const SECURITY_INVOKER: i32 = 150_000;
 
 pub(super) fn views(context: &TableContext<'_>, access: &TableAccess) -> Vec<Finding> {
     access.views.iter().filter_map(|view| around_policies(context, view)).collect()
 }
 
-/// A view of other columns is of no concern, unless it goes round row level security.
+/// A view of other columns matters only if it bypasses row level security.
 fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
     let concerns = view.uses || context.definitions.relation.row_security;
     if view.readers.is_empty() || view.invoker || !concerns {
@@ -30,14 +30,14 @@ fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
     let (id, meaning, mend) = match view.materialized {
         true => (
             finding_ids::MATERIALIZED_VIEW,
-            format!("it is a copy of the table for which no policy holds, and {readers} may read it"),
+            format!("it is a copy of the table to which no policy applies, and {readers} may read it"),
             revoke(view),
         ),
         false => (
             finding_ids::VIEW_WITHOUT_INVOKER,
             format!(
-                "it reads the table with the rights of its owner, so {readers} may see what they may not in \
-                     the table itself"
+                "it reads the table with the rights of its owner, so {readers} may see rows that the table's \
+                 policies hide from them"
             ),
             invoker(context, view),
         ),
@@ -48,7 +48,7 @@ fn around_policies(context: &TableContext<'_>, view: &View) -> Option<Finding> {
 fn invoker(context: &TableContext<'_>, view: &View) -> Fix {
     match context.definitions.server.version >= SECURITY_INVOKER {
         true => by_its_owner(&format!("ALTER VIEW {} SET (security_invoker = true)", view.relation)),
-        // no view has that option, so nobody whom the policies hold back may read this one
+        // no view has that option in this version, so roles under the policies must not read the view
         false => revoke(view),
     }
 }
@@ -57,7 +57,7 @@ fn revoke(view: &View) -> Fix {
     by_its_owner(&format!("REVOKE ALL ON TABLE {} FROM {}", view.relation, roles(&view.readers)))
 }
 
-/// None of these objects need be the table's owner's, and nothing that is done with them calls code of others.
+/// The objects may belong to other roles than the table's owner, and the statements call no code of other roles.
 fn by_its_owner(sql: &str) -> Fix {
     Fix::Sql(framed(None, sql))
 }
@@ -69,13 +69,13 @@ pub(super) fn routines(access: &TableAccess) -> Vec<Finding> {
 fn free_path(routine: &Routine) -> Option<Finding> {
     let place = match (routine.fixed_path, routine.open_path) {
         (true, false) => return None,
-        (true, true) => "in a schema where its caller may make things",
-        (false, _) => "where its caller says",
+        (true, true) => "in a schema where its caller may create objects",
+        (false, _) => "on its caller's search path",
     };
     let meaning = format!(
-        "it runs with the rights of its owner and names the table or a view of it, but looks names up {place}: a \
-         caller's own function or table takes the place of what is meant. With an empty path every name in it \
-         must say its schema"
+        "it runs with the rights of its owner and uses the table or a view of it, but looks names up {place}: a \
+         caller can substitute a function or table of its own. With an empty path every name in the routine needs \
+         its schema"
     );
     let sql = format!("ALTER ROUTINE {} SET search_path = ''", routine.signature);
     Some(Finding::new(
@@ -88,12 +88,13 @@ fn free_path(routine: &Routine) -> Option<Finding> {
 }
 
 fn callable(routine: &Routine) -> Option<Finding> {
-    // who it is that asks may have to be known before somebody is signed in
+    // a function that only answers may be needed before the user is signed in
     if routine.callers.is_empty() || (routine.only_answers && free_path(routine).is_none()) {
         return None;
     }
-    let meaning = "it runs with the rights of its owner, for whom policies need not hold, names the table or a view \
-                   of it, and may be called without being signed in; the roles that need it get EXECUTE of their own";
+    let meaning = "it runs with the rights of its owner, to whom policies may not apply, it uses the table or a \
+                   view of it, and requests that are not signed in may call it; grant EXECUTE to the roles that \
+                   need it";
     let sql = format!("REVOKE EXECUTE ON ROUTINE {} FROM {}", routine.signature, roles(&routine.callers));
     Some(Finding::new(
         finding_ids::DEFINER_CALLABLE,
@@ -119,13 +120,14 @@ fn of_table(table: &RelatedTable) -> Option<Finding> {
     }
 }
 
-/// A partition that is asked by its own name answers without the policies of the whole.
+/// A query that names the partition bypasses the policies of the partitioned table.
 fn open_partition(table: &RelatedTable) -> Option<Finding> {
     if table.readers.is_empty() || table.row_security {
         return None;
     }
     let meaning = format!(
-        "a partition that is asked by its own name answers without the policies of the whole, and {} may ask",
+        "a query that names the partition bypasses the policies of the partitioned table, and {} may read the \
+         partition",
         table.readers.join(", ")
     );
     Some(Finding::new(
@@ -137,7 +139,7 @@ fn open_partition(table: &RelatedTable) -> Option<Finding> {
     ))
 }
 
-/// Backups and the journal of the schema may hold what was in the table.
+/// Backups and the schema journal may hold copies of the table's data.
 fn open_vault_table(table: &RelatedTable) -> Option<Finding> {
     let revoke = || format!("REVOKE ALL ON TABLE {} FROM {}", table.relation, roles(&table.readers));
     let enable = || format!("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", table.relation);
@@ -147,8 +149,8 @@ fn open_vault_table(table: &RelatedTable) -> Option<Finding> {
         (false, true) => (Severity::Warning, enable()),
         (false, false) => (Severity::Critical, format!("{};\n{}", enable(), revoke())),
     };
-    let meaning = "it is a table of the vault's own, which may hold what was in the table, and it is not closed: \
-                   row level security is to be on without a policy, and nobody else has rights";
+    let meaning = "the vault's own table may hold copies of rows, and it is not closed: it needs row level \
+                   security without any policy, and no other role should have rights on it";
     Some(Finding::new(
         finding_ids::VAULT_TABLE_OPEN,
         severity,

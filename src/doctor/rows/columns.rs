@@ -1,4 +1,4 @@
-//! The columns whose values are looked at, and what for.
+//! The columns whose values are examined, and the reason for each.
 
 use crate::doctor::context::TableContext;
 use crate::doctor::rows::json_secrets::JsonPath;
@@ -9,40 +9,40 @@ use crate::postgres::walk::scan::Watched;
 use crate::record::field::ValueKind;
 use crate::record::token::MAX_SLOT;
 
-/// The longest JSON that is looked into.
+/// The longest JSON that is searched, in bytes.
 const LONGEST_JSON: usize = 1 << 20;
-/// So much of a text is enough to tell what it is.
+/// This much of a text is enough to classify it.
 const LONGEST_TEXT: usize = 4096;
 
-/// Types, by the start of their names, in which no secret has room.
+/// Types that cannot hold a secret, by the start of their names.
 const NO_TEXT: [&str; 14] = [
     "smallint", "integer", "bigint", "numeric", "real", "double", "boolean", "date", "time", "interval",
     "uuid", "inet", "cidr", "oid",
 ];
 
-/// What a column is looked at for.
+/// Why a column is examined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ColumnRole {
-    /// Tokens, and nothing else.
+    /// It may hold only tokens.
     Slot,
-    /// Tokens in our part; the rest belongs to the application.
+    /// It holds tokens in the vault's member; the rest belongs to the application.
     Config,
     /// The settings of the webhook.
     Webhook,
-    /// By its name it holds what belongs into the vault.
+    /// Its name suggests a credential.
     Named(NameMatch),
 }
 
-/// The part of a column in which something was found.
+/// The part of a column that holds the find.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ColumnPart {
     Whole,
-    /// Our part of the config column.
+    /// The vault's member of the config column.
     Ours,
     Key(JsonPath),
 }
 
-/// The columns that are looked at, and what for.
+/// The columns that are examined, and the reason for each.
 pub(crate) struct WatchedColumns {
     pub(crate) watched: Vec<Watched>,
     /// With the longest text of each.
@@ -70,7 +70,7 @@ impl WatchedColumns {
 
 fn role(context: &TableContext<'_>, column: &TableColumn) -> Option<ColumnRole> {
     let (layout, name) = (context.layout, column.name.as_str());
-    // a domain, and an array, may hold anything
+    // a domain or an array may hold anything
     let is_text = !NO_TEXT.iter().any(|kind| column.kind.starts_with(kind));
     match name {
         _ if !is_text || !column.casts_to_text() => None,
@@ -82,7 +82,7 @@ fn role(context: &TableContext<'_>, column: &TableColumn) -> Option<ColumnRole> 
     }
 }
 
-/// Whether a column is made for JSON in the clear.
+/// Whether a column is for JSON in plaintext.
 fn is_object(layout: &Layout, column: &str) -> bool {
     let mut plain = layout.fields.plain();
     plain.any(|(field, spec)| spec.kind == ValueKind::Object && layout.column_of(field) == Some(column))

@@ -1,4 +1,4 @@
-//! What rows hold, counted and sorted: nothing of a value stays.
+//! Counts what the rows hold, by kind. No part of a value is kept.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +22,10 @@ use crate::record::record::{Record, has_record_token};
 use crate::record::token::{KeyId, Token, claims_to_be_token, named_key};
 use crate::retell::json::wipe;
 
-/// So many owners are named with a finding.
+/// The maximum number of owners that a finding names.
 const NAMED: usize = 5;
 
-/// So many findings are told apart by the place in JSON.
+/// The maximum number of places in JSON that get separate findings.
 const PLACES: usize = 100;
 
 /// What is wrong with a record.
@@ -37,7 +37,7 @@ pub(crate) enum RecordProblem {
     Incomplete,
     /// Tokens of an older version whose record token is gone.
     Leftover,
-    /// Its version lies too far ahead.
+    /// Its version is too far in the future.
     Ahead,
     /// A later version of this program wrote it.
     LaterFormat,
@@ -45,12 +45,12 @@ pub(crate) enum RecordProblem {
     Unreadable(String),
 }
 
-/// How often, and some of those concerned.
+/// A count, and some of the owners concerned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Occurrences {
     pub(crate) count: u64,
     pub(crate) owners: Vec<String>,
-    /// The row that was counted last: a row counts once.
+    /// The row that was counted last, so that each row counts once.
     row: u64,
 }
 
@@ -74,47 +74,47 @@ pub(crate) struct RowCounts {
     pub(crate) exposed: BTreeMap<(usize, ColumnPart, TextClass), Occurrences>,
     pub(crate) tokens: BTreeMap<(usize, KeyId), u64>,
     pub(crate) problems: BTreeMap<RecordProblem, Occurrences>,
-    /// JSON too long or too deep to be looked into.
+    /// JSON that is too long or too deep to search.
     pub(crate) too_long: u64,
 }
 
-/// What the rows of the table hold, and how many of them were looked at.
+/// What the rows of the table hold, and how many of them were examined.
 pub(crate) struct ExaminedRows<'a> {
     pub(crate) context: &'a TableContext<'a>,
     pub(crate) columns: WatchedColumns,
     pub(crate) counts: RowCounts,
-    /// Every row was looked at.
+    /// Whether every row was examined.
     pub(crate) is_exact: bool,
 }
 
 impl ExaminedRows<'_> {
-    /// The column as it stands in findings: `column public.user_profiles.api_key`.
+    /// The column as findings name it, such as `column public.user_profiles.api_key`.
     pub(crate) fn object(&self, at: usize) -> String {
         format!("column {}.{}", self.context.postgres.table_name(), self.columns.watched[at].column)
     }
 
-    /// What a count means: of all rows, or of a sample.
+    /// Says how many rows were checked, unless all were.
     pub(crate) fn of_how_many(&self) -> String {
         match self.is_exact {
             true => String::new(),
-            false => format!(" (of {} rows that were looked at)", self.counts.rows),
+            false => format!(" ({} rows checked)", self.counts.rows),
         }
     }
 }
 
-/// One row while it is looked at.
+/// The row that is being examined.
 struct CurrentRow<'a> {
     owner: &'a str,
     tokens: Vec<Token>,
-    /// It has something that is no token, or is of a later format: no record to judge.
+    /// It holds text that is not a token, or a later format, so it is not checked as a record.
     is_no_record: bool,
 }
 
 impl RowCounts {
-    /// Looks at one row. With a keyring every record in it is opened.
+    /// Examines one row. With a keyring it opens every record in the row.
     ///
     /// # Errors
-    /// When a column has another type than before.
+    /// When the type of a column has changed.
     pub(crate) fn take(
         &mut self,
         row: &Scanned,
@@ -144,7 +144,7 @@ impl RowCounts {
     }
 
     fn expose(&mut self, current: &CurrentRow<'_>, at: usize, part: ColumnPart, class: TextClass) {
-        // where a token was expected, nothing and a token of another field are damage too
+        // an empty value, or a token of another field, is damage too
         let class =
             if matches!(class, TextClass::Empty | TextClass::Tokens) { TextClass::Malformed } else { class };
         self.exposed.entry((at, part, class)).or_default().add(self.rows, current.owner);
@@ -161,7 +161,7 @@ impl RowCounts {
         }
     }
 
-    /// Takes the tokens of a text. False: it holds something else.
+    /// Counts the tokens of a text. False if it holds other text.
     fn pieces(&mut self, current: &mut CurrentRow<'_>, at: usize, text: &str) -> bool {
         let held = current.tokens.len();
         for piece in text.split(' ') {
@@ -224,7 +224,7 @@ impl RowCounts {
         }
     }
 
-    /// Of many places only the first are named, so that keys that differ from row to row take no memory.
+    /// Names only the first places, so that keys that differ from row to row do not use up memory.
     fn part(&self, at: usize, path: JsonPath, class: TextClass) -> ColumnPart {
         let (part, few) = (ColumnPart::Key(path), self.exposed.len() < PLACES);
         match few || self.exposed.contains_key(&(at, part.clone(), class)) {
@@ -249,7 +249,7 @@ impl RowCounts {
         }
     }
 
-    /// What an entry is, when it is not a token of the field that it is named for.
+    /// Classifies an entry that is not a token of the field in its name.
     fn entry(
         &mut self,
         current: &mut CurrentRow<'_>,
@@ -322,7 +322,7 @@ impl RowCounts {
     }
 }
 
-/// In a column of text there may be no JSON at all. `None`: too deep, or damaged.
+/// A text column may hold no JSON at all. `None` if the JSON is too deep or damaged.
 fn read(text: &str) -> Option<Value> {
     match serde_json::from_str(text) {
         Ok(value) => Some(value),
@@ -331,7 +331,7 @@ fn read(text: &str) -> Option<Value> {
     }
 }
 
-/// What a config column holds that is neither an object nor null, and that the vault therefore never writes.
+/// Classifies a config column that holds neither an object nor null, which the vault never overwrites.
 fn instead_of_object(value: &Value) -> Option<TextClass> {
     match value {
         Value::Null | Value::Object(_) => None,
@@ -340,7 +340,7 @@ fn instead_of_object(value: &Value) -> Option<TextClass> {
     }
 }
 
-/// Why a record does not open. A key that is not there is another finding.
+/// Why a record does not open. A missing key is another finding.
 fn opens(
     record: &Record,
     owner: Option<&Owner>,
@@ -348,7 +348,7 @@ fn opens(
     fields: &Fields,
 ) -> Result<(), RecordProblem> {
     let Some(owner) = owner else {
-        return Err(RecordProblem::Unreadable("its owner is not a valid one".to_owned()));
+        return Err(RecordProblem::Unreadable("its owner id is not valid".to_owned()));
     };
     let scope = Scope { namespace: fields.namespace, owner };
     match keyring.opener(record.key).and_then(|root| sealer::verify(record, scope, root, fields)) {
@@ -361,7 +361,7 @@ fn problem(kind: ErrorKind) -> RecordProblem {
     let reason = match kind {
         ErrorKind::Incomplete => return RecordProblem::Incomplete,
         ErrorKind::Unsealable => {
-            "under a key of this keyring, but altered, or sealed for another owner or field"
+            "the key is in this keyring, but the token was altered, or sealed for another owner or field"
         }
         ErrorKind::Malformed => "not the text of a record",
         _ => "not readable",

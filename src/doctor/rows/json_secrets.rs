@@ -6,37 +6,37 @@ use url::Url;
 use crate::doctor::rows::name_patterns::{is_credential, is_secret_key, is_secret_parameter, may_be_told};
 use crate::doctor::rows::text_class::{TextClass, classify};
 
-/// In place of the number in a list.
+/// Replaces the index of a list item.
 const ANY_ITEM: &str = "[]";
-/// In place of a key that may be somebody's secret itself.
+/// Replaces a key that may itself be a secret.
 const UNTOLD: &str = "…";
-/// Under a key that is named like a secret these hold it.
+/// Members that hold the value of a key whose name looks like a secret.
 const INNER: [&str; 4] = ["value", "plain", "plaintext", "raw"];
-/// What a pair says its name by: `{"name": "Authorization", "value": "…"}`.
+/// Members that hold the name of a pair such as `{"name": "Authorization", "value": "…"}`.
 const NAMES: [&str; 3] = ["name", "key", "header"];
 
-/// Where in a JSON value something was found.
+/// The place of a find in a JSON value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct JsonPath {
-    /// The keys on the way.
+    /// The keys from the root.
     pub(crate) keys: Vec<String>,
-    /// It is an address with a password or a token in it.
+    /// Whether it is an address that contains a password or a token.
     pub(crate) in_address: bool,
 }
 
 impl JsonPath {
-    /// Somewhere, when there are too many places to name.
+    /// An unnamed place, used if there are too many.
     pub(crate) fn somewhere() -> Self {
         Self { keys: vec![UNTOLD.to_owned()], in_address: false }
     }
 
-    /// Whether the path leads to it in every row.
+    /// Whether the path names the value exactly, without a list or a hidden key.
     pub(crate) fn is_exact(&self) -> bool {
         self.keys.iter().all(|key| key != ANY_ITEM && key != UNTOLD)
     }
 }
 
-/// What other code keeps beside the vault's own part of the config column, or in the settings of a webhook.
+/// Searches JSON of other code: beside the vault's member of the config column, or in the webhook's settings.
 pub(crate) fn look_into(value: &Value, found: &mut Vec<(JsonPath, TextClass)>) {
     JsonSearch { keys: Vec::new(), found }.value(value, false);
 }
@@ -74,7 +74,7 @@ impl JsonSearch<'_> {
                 Some(_) if NAMES.contains(&name.as_str()) => false,
                 _ => is_secret_key(name) || (is_secret && INNER.contains(&name.as_str())),
             };
-            // inside of a secret that is an object its parts are asked for their own names
+            // in an object whose key looks like a secret, each member is judged by its own name
             let key = if may_be_told(name) { name } else { UNTOLD };
             self.under(key, |search| {
                 if is_credential(name) {
@@ -101,7 +101,7 @@ impl JsonSearch<'_> {
     }
 }
 
-/// An address with a password, or with a parameter that is named like a secret.
+/// Whether an address contains a password, or a parameter whose name looks like a secret.
 fn holds_secret(text: &str) -> bool {
     let Ok(url) = Url::parse(text) else { return false };
     let fragment = url::form_urlencoded::parse(url.fragment().unwrap_or_default().as_bytes());

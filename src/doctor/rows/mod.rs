@@ -1,4 +1,5 @@
-//! The values in the rows of the table: some rows, or with [`deep`](crate::doctor::DoctorOptions::deep) all, each one opened.
+//! The values in the rows of the table. The doctor examines some rows, or with
+//! [`deep`](crate::doctor::DoctorOptions::deep) every row, and then opens each record.
 
 pub(super) mod columns;
 pub(super) mod counts;
@@ -26,18 +27,18 @@ use crate::schema::guards::proves;
 
 /// Tables with more rows than this are sampled.
 const ALL: u64 = 20_000;
-/// How many rows a sample is meant to have.
+/// The intended number of rows in a sample.
 const SAMPLE: u64 = 10_000;
-/// How long the server may take for them.
+/// The time limit for the server to return them.
 const LIMIT: Duration = Duration::from_millis(700);
-/// A row takes at least this many bytes, where the server has no estimate of their number.
+/// The assumed minimum size of a row in bytes, used if the server has no estimate of their number.
 const SMALL_ROW: u64 = 128;
-/// Rows of a page, where every row is opened.
+/// Rows per page if every row is opened.
 const PAGE: u32 = 1000;
-/// For more rows than this the server's estimate will do.
+/// Above this number of rows the server's estimate is used.
 const MANY: u64 = 100_000;
 
-/// Looks at the rows, and notes how many that were and in which columns.
+/// Examines the rows, and notes how many rows and which columns were examined.
 pub(super) async fn examine<'a>(context: &'a TableContext<'a>) -> Result<ExaminedRows<'a>, DatabaseError> {
     if context.definitions.relation.hides_rows {
         return Err(hidden_rows(context.layout).into());
@@ -54,7 +55,7 @@ pub(super) async fn examine<'a>(context: &'a TableContext<'a>) -> Result<Examine
     Ok(rows)
 }
 
-/// How many rows were looked at, and what is known of the others.
+/// Notes how many rows were examined, and what is known about the others.
 fn note_extent(rows: &ExaminedRows<'_>) {
     let (context, table, looked_at) = (rows.context, rows.context.postgres.table_name(), rows.counts.rows);
     let note = |note: String| context.host.note(note);
@@ -63,17 +64,17 @@ fn note_extent(rows: &ExaminedRows<'_>) {
         _ => String::new(),
     };
     note(match rows.is_exact {
-        true => format!("every row of {table} was looked at: {looked_at}"),
+        true => format!("every row of {table} was examined: {looked_at}"),
         false => format!(
-            "{looked_at}{estimate} rows of {table} were looked at; `retell-vault doctor --deep` looks at all"
+            "{looked_at}{estimate} rows of {table} were examined; `retell-vault doctor --deep` examines all"
         ),
     });
     if let (false, Some(proved)) = (rows.is_exact, proved(rows)) {
-        note(format!("a constraint proves of every row of {table} that only tokens are in {proved}"));
+        note(format!("a constraint proves that every row of {table} holds only tokens in {proved}"));
     }
 }
 
-/// The columns for tokens that a validated constraint keeps free of anything else.
+/// The columns in which a validated constraint allows only tokens.
 fn proved(rows: &ExaminedRows<'_>) -> Option<String> {
     let slots = rows.columns.watched.iter().zip(&rows.columns.roles);
     let slots = slots.filter(|(_, (role, _))| matches!(role, ColumnRole::Slot | ColumnRole::Config));
@@ -87,16 +88,16 @@ fn proved(rows: &ExaminedRows<'_>) -> Option<String> {
     (!proved.is_empty()).then(|| proved.join(", "))
 }
 
-/// Tokens are counted, and secrets are looked for, in these columns only.
+/// Notes the columns in which the doctor did not count tokens or search for secrets.
 fn note_not_looked_at(context: &TableContext<'_>, columns: &WatchedColumns) {
     let looked_at: Vec<&str> = columns.watched.iter().map(|watched| watched.column.as_str()).collect();
     let not_looked_at = not_looked_at(context.layout, &context.snapshot.text_columns, &looked_at);
     if !not_looked_at.is_empty() {
-        context.host.note(format!("values were not looked at in {}", not_looked_at.join(", ")));
+        context.host.note(format!("values were not examined in {}", not_looked_at.join(", ")));
     }
 }
 
-/// All rows of a small table, some of a large one.
+/// Reads all rows of a small table, or a sample of a large one.
 async fn some_rows(
     context: &TableContext<'_>,
     columns: &WatchedColumns,
@@ -115,11 +116,11 @@ async fn some_rows(
 }
 
 fn too_slow(context: &TableContext<'_>) -> Error {
-    let message = format!("the server takes too long to give rows of {}", context.postgres.table_name());
-    Error::new(ErrorKind::Busy, message).with_hint("look when it is less busy, or with --deep")
+    let message = format!("the server took too long to return rows of {}", context.postgres.table_name());
+    Error::new(ErrorKind::Busy, message).with_hint("try again when the server is less busy, or with --deep")
 }
 
-/// From the server's estimates of rows, -1 for none, and bytes.
+/// Decides from the server's estimates of rows (-1 if it has none) and bytes.
 fn portion(rows: i64, bytes: i64) -> Portion {
     let most = u64::try_from(bytes).unwrap_or_default() / SMALL_ROW;
     let rows = u64::try_from(rows).unwrap_or(most);
@@ -129,8 +130,8 @@ fn portion(rows: i64, bytes: i64) -> Portion {
     }
 }
 
-/// Looks at every row, and opens its records while the next page is on its way. Pages follow each other, so that a
-/// table of any size takes the memory of two of them, and no snapshot is held.
+/// Reads every row, and opens the records of a page while the next page arrives. The memory use is two pages for a table
+/// of any size, and no snapshot is held.
 async fn every_row(
     context: &TableContext<'_>,
     columns: &WatchedColumns,
@@ -156,7 +157,7 @@ async fn every_row(
     Ok(counts)
 }
 
-/// Only a small table is counted: that takes a look at all of it.
+/// Counts only a small table, because counting reads the whole table.
 async fn number_of_rows(context: &TableContext<'_>, scan: &Scan) -> Result<u64, DatabaseError> {
     match u64::try_from(context.definitions.relation.rows) {
         Ok(estimate) if estimate > MANY => Ok(estimate),

@@ -1,6 +1,6 @@
-//! Names that secrets go by: of columns beside the layout's, and of keys in JSON.
+//! Names that suggest a secret, of columns outside of the layout and of keys in JSON.
 
-/// Words that say where a value is from or what was done to it, not what it is.
+/// Words about the origin or the state of a value. They are ignored.
 const DECORATION: [&str; 37] = [
     "retell",
     "ai",
@@ -40,7 +40,7 @@ const DECORATION: [&str; 37] = [
     "current",
     "list",
 ];
-/// What it is, without blanks.
+/// Names of secrets, without blanks.
 const SECRETS: [&str; 14] = [
     "apikey",
     "key",
@@ -57,9 +57,9 @@ const SECRETS: [&str; 14] = [
     "signingsecret",
     "credential",
 ];
-/// Too common by themselves: secrets only where Retell or a webhook is named too.
+/// Names that are too common alone. They count only together with Retell or a webhook.
 const COMMON: [&str; 3] = ["key", "secret", "token"];
-/// The same; alone they are as a rule the user's own.
+/// The same; alone they usually name the user's own password or token.
 const OWN: [&str; 11] = [
     "password",
     "passwd",
@@ -74,12 +74,12 @@ const OWN: [&str; 11] = [
     "webhooksigningsecret",
 ];
 const AGENTS: [&str; 2] = ["agentid", "agentconfig"];
-/// In JSON, besides [`SECRETS`] and [`OWN`].
+/// Further names in JSON, in addition to [`SECRETS`] and [`OWN`].
 const HEADERS: [&str; 3] = ["authorization", "auth", "hmacsecret"];
-/// In the parameters of an address, besides all these.
+/// Further names of parameters in an address.
 const SIGNATURES: [&str; 2] = ["sig", "signature"];
 
-/// What a name says that a value is.
+/// What a name suggests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum NameMatch {
     /// An API key, the key of a webhook.
@@ -88,7 +88,7 @@ pub(crate) enum NameMatch {
     Agent,
 }
 
-/// What a column beside the layout's holds, going by its name.
+/// What the name of a column outside of the layout suggests.
 pub(crate) fn of_column(name: &str) -> Option<NameMatch> {
     let words = words(name);
     let core = core(&words);
@@ -102,13 +102,13 @@ pub(crate) fn of_column(name: &str) -> Option<NameMatch> {
     }
 }
 
-/// Whether a key in JSON holds a secret. There the common names are enough.
+/// Whether the name of a JSON key suggests a secret. Common names are enough there.
 pub(crate) fn is_secret_key(name: &str) -> bool {
     let core = core(&words(name));
     [&SECRETS[..], &OWN, &HEADERS].iter().any(|names| names.contains(&core.as_str()))
 }
 
-/// Whether a text is a key of Retell or the secret of a webhook by its form, wherever it stands.
+/// Whether a text has the form of a Retell key or a webhook secret.
 pub(crate) fn is_credential(text: &str) -> bool {
     let is_long = |rest: &str, least: usize| {
         rest.len() >= least
@@ -120,14 +120,14 @@ pub(crate) fn is_credential(text: &str) -> bool {
         || text.strip_prefix("whsec_").is_some_and(|rest| is_long(rest, 16))
 }
 
-/// Whether a name may be said aloud: it is a word, and cannot be somebody's key that serves as a name.
+/// Whether a name may be printed: it is a word, and cannot be a key that is used as a name.
 pub(crate) fn may_be_told(name: &str) -> bool {
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     (1..=40).contains(&name.len()) && name.bytes().all(is_plain) && digits <= 2
 }
 
-/// Whether a parameter in an address holds a secret.
+/// Whether the name of a parameter in an address suggests a secret.
 pub(crate) fn is_secret_parameter(name: &str) -> bool {
     is_secret_key(name) || SIGNATURES.contains(&core(&words(name)).as_str())
 }
@@ -158,7 +158,7 @@ fn words(name: &str) -> Vec<String> {
 fn core(words: &[String]) -> String {
     let rest = words.iter().filter(|word| !DECORATION.contains(&word.as_str()));
     let core: String = rest.map(String::as_str).collect();
-    // several are as good as one
+    // the plural counts too
     core.strip_suffix('s').map(str::to_owned).unwrap_or(core)
 }
 

@@ -1,4 +1,4 @@
-//! What a text is that stands where only tokens should: a pure guess from its form.
+//! Classifies text in a column for tokens. It guesses from the form alone.
 
 use base64::Engine;
 use base64::alphabet;
@@ -8,13 +8,13 @@ use zeroize::Zeroizing;
 use crate::record::record::read_packed;
 use crate::record::token::{START_LEN, SUITE, claims_to_be_token};
 
-/// Text shorter than this may be base64 or hex by accident.
+/// Shorter text may be base64 or hex by accident.
 const SHORTEST_CODE: usize = 8;
-/// Shorter than a nonce and one block: no ciphertext.
+/// Shorter bytes cannot hold a nonce and one block, so they are not ciphertext.
 const SHORTEST_CIPHERTEXT: usize = 16;
-/// Values that hold nothing.
+/// Values that count as empty.
 pub(crate) const EMPTY_VALUES: [&str; 6] = ["", "null", "{}", "[]", "\"\"", "\\x"];
-/// What the keys and ids of Retell and its like start with.
+/// The prefixes of keys and ids of Retell and similar services.
 const PREFIXES: [&str; 7] = ["key_", "agent_", "whsec_", "sk_", "pk_", "sk-", "bearer "];
 
 const FORGIVING: GeneralPurposeConfig = GeneralPurposeConfig::new()
@@ -30,19 +30,19 @@ const CODES: [GeneralPurpose; 2] = [
 pub(crate) enum TextClass {
     /// No text.
     Empty,
-    /// Tokens, of this format or a later one.
+    /// Tokens of this format or a later one.
     Tokens,
-    /// Anybody can read it.
+    /// Readable text.
     Plaintext,
-    /// Base64 or hex of something that anybody can read: an encoding, no encryption.
+    /// Base64 or hex of readable text, which is an encoding and not encryption.
     Encoded,
-    /// Base64, hex or armour of bytes: encrypted by other code, by the look of it.
+    /// Base64, hex or armour of bytes: probably encrypted by other code.
     Ciphertext,
-    /// Starts like a token and is none.
+    /// Starts like a token but is not one.
     Malformed,
 }
 
-/// Guesses from the form alone. Whatever is in doubt is plaintext.
+/// Guesses from the form alone. Doubtful text is plaintext.
 pub(crate) fn classify(text: &str) -> TextClass {
     if claims_to_be_token(text) {
         return match text.split(' ').all(|piece| is_token(piece) || is_later_token(piece)) {
@@ -62,7 +62,7 @@ fn is_token(piece: &str) -> bool {
     read_packed(piece).is_ok()
 }
 
-/// `rv2.` and on: what follows the head is not ours to judge.
+/// `rv2.` and later. This version cannot check the text after the head.
 fn is_later_token(piece: &str) -> bool {
     claims_to_be_token(piece)
         && !piece.starts_with(SUITE)
@@ -75,7 +75,7 @@ fn has_known_prefix(text: &str) -> bool {
     PREFIXES.iter().any(starts)
 }
 
-/// `-----BEGIN PGP MESSAGE-----`, bytes that were put into a text, `v1:…`, `{"iv":…}`, `iv:ciphertext`.
+/// `-----BEGIN PGP MESSAGE-----`, bytes stored as text, `v1:…`, `{"iv":…}`, `iv:ciphertext`.
 fn is_armour(text: &str) -> bool {
     let is_bytes = text.chars().any(|char| char.is_control() && !char.is_whitespace() || char == '\u{fffd}');
     text.starts_with("-----BEGIN ") || is_bytes || is_numbered(text) || is_envelope(text) || is_in_parts(text)
@@ -124,7 +124,7 @@ fn of_code(text: &str) -> Option<TextClass> {
     of_bytes(&bytes).or_else(|| (is_long && is_mixed(&text)).then_some(TextClass::Ciphertext))
 }
 
-/// `None`: bytes that are no text.
+/// `None` for bytes that are not text.
 fn of_bytes(bytes: &[u8]) -> Option<TextClass> {
     let text = str::from_utf8(bytes).ok()?;
     let printable = |char: char| !char.is_control() || char.is_whitespace();
@@ -138,7 +138,7 @@ fn bytes_of_hex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     even.then(|| text.as_bytes().chunks_exact(2).map(pair).collect::<Option<Vec<_>>>())?.map(Zeroizing::new)
 }
 
-/// Base64 as random bytes make it: capitals, small letters and digits or signs, no other characters.
+/// Base64 of random bytes: upper-case letters, lower-case letters, and digits or signs, with no other characters.
 fn is_mixed(text: &str) -> bool {
     let has = |test: fn(&u8) -> bool| text.as_bytes().iter().any(test);
     let sign = |byte: u8| matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');

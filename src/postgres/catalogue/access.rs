@@ -1,4 +1,4 @@
-//! Who may reach the table, and by which ways.
+//! The roles that may reach the table, directly or through other objects.
 
 use serde::Deserialize;
 use sqlx::Row as _;
@@ -12,55 +12,55 @@ use crate::postgres::catalogue::trusted::with_trust;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 
-/// The query; [`TableAccess`] is what it answers with.
+/// The query. It returns a [`TableAccess`].
 const ACCESS: &str = include_str!("access.sql");
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct TableAccess {
-    /// Whether row level security never holds for us: a superuser, or BYPASSRLS.
+    /// Whether row level security never applies to the vault's role: a superuser, or BYPASSRLS.
     pub(crate) bypassing_me: bool,
-    /// What everybody and `anon` may do with the table.
+    /// The rights of PUBLIC and `anon` on the table.
     pub(crate) granted: Vec<Grant>,
-    /// Whether everybody, `anon` or `authenticated` may read or write.
+    /// Whether PUBLIC, `anon` or `authenticated` may read or write.
     pub(crate) users_reach: bool,
-    /// Roles with BYPASSRLS and rights on the table, without the usual ones.
+    /// Roles with BYPASSRLS and rights on the table, except the usual ones.
     pub(crate) bypassing: Vec<String>,
-    /// Of `anon` and `authenticated` those who have what the table's owner has.
+    /// The roles among `anon` and `authenticated` that have the rights of the table's owner.
     pub(crate) owning: Vec<String>,
-    /// Every role that a policy of the table is for.
+    /// Every role of the table's policies.
     policy_roles: Vec<PolicyRole>,
-    /// Roles that we can act as, of those that the table is open to.
+    /// The roles with access to the table that the session can act as.
     pub(crate) actors: Vec<String>,
     /// SECURITY DEFINER routines that name the table, a partition or a view of it.
     pub(crate) routines: Vec<Routine>,
     /// Views of the table, and views of those.
     pub(crate) views: Vec<View>,
-    /// Tables of ours in the same schema, and partitions of the table.
+    /// The vault's own tables in the same schema, and partitions of the table.
     pub(crate) related_tables: Vec<RelatedTable>,
-    /// What `auth.uid()` returns, where it exists and is a trusted role's.
+    /// The return type of `auth.uid()`, if it exists and belongs to a trusted role.
     pub(crate) auth_uid_type: Option<String>,
 }
 
-/// Rights that someone from outside has.
+/// Rights that requests have without being signed in.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Grant {
     /// `public` or `anon`.
     pub(crate) holder: String,
-    /// Who got it: the holder, or a role that it is a member of.
+    /// The role that was granted the rights: the holder, or a role that it is a member of.
     pub(crate) grantee: String,
-    /// Who gave it, when that is not the owner of the table.
+    /// The role that granted them, unless it is the owner of the table.
     pub(crate) grantor: Option<String>,
     pub(crate) privileges: Vec<String>,
-    /// None: the whole table.
+    /// The columns. Empty for the whole table.
     pub(crate) columns: Vec<String>,
 }
 
-/// A role that a policy is for.
+/// A role of a policy.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct PolicyRole {
-    /// `public` for everybody.
+    /// `public` for PUBLIC.
     pub(crate) name: String,
-    /// Whether it is meant to see every row.
+    /// Whether it should see every row.
     pub(crate) service: bool,
     /// Whether `anon` is a member of it.
     pub(crate) anons: bool,
@@ -73,11 +73,11 @@ pub(crate) struct Routine {
     /// Qualified, with the types of its arguments.
     pub(crate) signature: String,
     pub(crate) fixed_path: bool,
-    /// Whether ordinary users may make things in a schema of its path.
+    /// Whether ordinary users may create objects in a schema of its path.
     pub(crate) open_path: bool,
-    /// Whether it says yes or no, names no column that the vault stores in, and writes nothing.
+    /// Whether it returns one boolean, names no column that the vault stores in, and writes nothing.
     pub(crate) only_answers: bool,
-    /// Of `public`, `anon` and what `anon` is a member of those who may call it.
+    /// The roles that may call it, among `public`, `anon` and the roles that `anon` is a member of.
     pub(crate) callers: Vec<String>,
 }
 
@@ -86,11 +86,11 @@ pub(crate) struct View {
     /// Qualified and quoted.
     pub(crate) relation: String,
     pub(crate) materialized: bool,
-    /// Whether it reads with the rights of who asks.
+    /// Whether it reads with the rights of the caller.
     pub(crate) invoker: bool,
     /// Whether it reads a column that the vault uses.
     pub(crate) uses: bool,
-    /// Who may read it, without its owner and the services.
+    /// The roles that may read it, except its owner and the services.
     pub(crate) readers: Vec<String>,
 }
 
@@ -100,8 +100,8 @@ pub(crate) struct RelatedTable {
     pub(crate) relation: String,
     pub(crate) partition: bool,
     pub(crate) row_security: bool,
-    /// Those who have rights: ordinary users, and where no row level security is in the way anybody but its owner
-    /// and the services.
+    /// The roles with rights: ordinary users, and without row level security every role except its owner and the
+    /// services.
     pub(crate) readers: Vec<String>,
 }
 
@@ -131,7 +131,7 @@ pub(super) fn access_query(layout: &Layout) -> Result<Query, DatabaseError> {
     Ok(Query { sql: with_trust(ACCESS, "t.relowner").into(), arguments })
 }
 
-/// The columns that the vault uses for what it stores.
+/// The columns in which the vault stores values.
 fn columns(layout: &Layout) -> Vec<String> {
     let fields = layout.fields.each().filter_map(|(field, _)| layout.column_of(field));
     fields.chain([layout.config_column.as_str()]).map(str::to_owned).collect()

@@ -1,13 +1,13 @@
-//! How the table is defined: what a plan for the schema, and the doctor, need besides the table itself.
+//! The definitions of the table that the schema plan and the doctor need in addition to the table itself.
 
 use serde::Deserialize;
 
 use crate::postgres::catalogue::table::Index;
 
-/// The policies that the vault makes: for the owner of a row, and for services.
+/// The policies that the vault creates: for the owner of a row, and for services.
 pub(crate) const OUR_POLICIES: [&str; 2] = ["retell_vault_owner", "retell_vault_service"];
 
-/// How the table is defined. Asking for it waits for whoever has locked the table.
+/// The definitions of the table. The query waits for other sessions that have locked the table.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct TableDefinitions {
     pub(crate) server: CatalogueServer,
@@ -28,7 +28,7 @@ impl TableDefinitions {
         self.column(column)?.default.as_deref()
     }
 
-    /// The collation of a column as it stands in SQL; `None` for the default of its type.
+    /// The collation of a column in SQL. `None` for the default of its type.
     pub(crate) fn collation_of(&self, column: &str) -> Option<&str> {
         self.column(column)?.collation.as_deref()
     }
@@ -38,7 +38,7 @@ impl TableDefinitions {
     }
 
     /// # Panics
-    /// For an index that is not of the same snapshot.
+    /// If the index is from another snapshot.
     pub(crate) fn of_index(&self, index: &Index) -> &IndexDefinition {
         let found = self.indexes.iter().find(|definition| definition.name == index.name);
         found.expect("one query answers with the indexes and their definitions")
@@ -50,25 +50,25 @@ impl TableDefinitions {
     }
 }
 
-/// The server, and our role on it.
+/// The server, and the vault's role on it.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct CatalogueServer {
     /// 150004 for 15.4.
     pub(crate) version: i32,
-    /// Who we are.
+    /// The name of the vault's role.
     pub(crate) role: String,
     pub(crate) superuser: bool,
-    /// Whether `auth.uid()` exists, as on Supabase, and is a trusted role's.
+    /// Whether `auth.uid()` exists, as on Supabase, and belongs to a trusted role.
     pub(crate) auth_uid: bool,
-    /// An `auth.uid()` that is not, and whose.
+    /// An `auth.uid()` of a role that is not trusted, and that role.
     pub(crate) others_auth_uid: Option<String>,
-    /// Of `anon`, `authenticated` and `service_role` those that exist.
+    /// The existing roles among `anon`, `authenticated` and `service_role`.
     pub(crate) roles: Vec<ApiRole>,
-    /// Those of the whole server.
+    /// All roles of the server.
     pub(crate) role_names: Vec<String>,
 }
 
-/// A role of the API that Supabase puts before a database.
+/// A role of Supabase's API.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct ApiRole {
     pub(crate) name: String,
@@ -76,31 +76,31 @@ pub(crate) struct ApiRole {
     pub(crate) bypasses: bool,
 }
 
-/// The table as a whole, and what our role may do with it.
+/// The table as a whole, and the rights of the vault's role on it.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Relation {
     pub(crate) oid: i64,
     pub(crate) owner: String,
     pub(crate) owner_is_superuser: bool,
-    /// Whether we may act as its owner.
+    /// Whether the role may act as its owner.
     pub(crate) owned: bool,
-    /// Whether we may make things in its schema.
+    /// Whether the role may create objects in its schema.
     pub(crate) can_create: bool,
     pub(crate) row_security: bool,
     pub(crate) forced: bool,
-    /// Whether row level security applies to us.
+    /// Whether row level security applies to the role.
     pub(crate) row_security_active: bool,
-    /// Whether it may hide rows from us.
+    /// Whether it may hide rows from the role.
     pub(crate) hides_rows: bool,
-    /// Whether it may keep us from reading, changing or making some row.
+    /// Whether it may prevent the role from reading, changing or creating some row.
     pub(crate) holds_back: bool,
-    /// The server's estimate; -1 when it has none.
+    /// The server's estimate of the rows. -1 without an estimate.
     pub(crate) rows: i64,
-    /// Of the main fork, with all partitions.
+    /// The size of the main fork, with all partitions.
     pub(crate) bytes: i64,
-    /// The columns of the partition key; `None` in place of an expression.
+    /// The columns of the partition key. `None` for an expression.
     pub(crate) partition_key: Vec<Option<String>>,
-    /// Tables whose foreign keys delete or change their rows when a row of ours goes.
+    /// Tables whose foreign keys delete or change rows when a row of this table is deleted.
     pub(crate) cascades: Vec<String>,
 }
 
@@ -125,7 +125,7 @@ pub(crate) struct IndexDefinition {
     pub(crate) included: Vec<String>,
 }
 
-/// A key of an index that is no column.
+/// A key of an index that is an expression.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct IndexExpression {
     pub(crate) sql: String,
@@ -162,18 +162,18 @@ pub(crate) struct Policy {
     /// As in pg_policy.polcmd: `*` all, `r` select, `a` insert, `w` update, `d` delete.
     pub(crate) command: char,
     pub(crate) permissive: bool,
-    /// `public` for everybody.
+    /// `public` for PUBLIC.
     pub(crate) roles: Vec<String>,
     pub(crate) using: Option<String>,
     pub(crate) check: Option<String>,
-    /// What it calls of roles that are not trusted, and whose each of these is.
+    /// The functions of untrusted roles that it calls, each with its role.
     pub(crate) others_functions: Vec<String>,
-    /// Whether it looks at a column of the table.
+    /// Whether it uses a column of the table.
     pub(crate) names_columns: bool,
 }
 
 impl Policy {
-    /// Whether it is one of ours by its name.
+    /// Whether its name is one of the vault's policies.
     pub(crate) fn is_ours(&self) -> bool {
         OUR_POLICIES.contains(&self.name.as_str())
     }
@@ -186,19 +186,19 @@ pub(crate) struct Function {
     /// The body.
     pub(crate) source: String,
     pub(crate) security_definer: bool,
-    /// `search_path=""` and the like.
+    /// Settings such as `search_path=""`.
     pub(crate) settings: Vec<String>,
     /// `CREATE OR REPLACE FUNCTION …`
     pub(crate) definition: String,
     /// Whether its owner has the rights of the owner of the table.
     pub(crate) trusted: bool,
-    /// Who may execute it besides its owner.
+    /// The roles that may execute it, except its owner.
     pub(crate) grantees: Vec<String>,
 }
 
 // --- Expressions as the server prints them ---
 
-/// What the server adds when it prints an expression, or leaves out: `OPERATOR(pg_catalog.=)` is printed as `=`.
+/// Parts that the server adds or leaves out when it prints an expression: it prints `OPERATOR(pg_catalog.=)` as `=`.
 const ADDED: [&str; 16] = [
     "pg_catalog.",
     "OPERATOR",
@@ -218,8 +218,8 @@ const ADDED: [&str; 16] = [
     "::name",
 ];
 
-/// Whether two texts are the same expression: one as it is written here, one as the server prints it with
-/// a safe search path.
+/// Whether two texts are the same expression: one as written here, the other as the server prints it with a safe search
+/// path.
 pub(crate) fn is_same_expression(written: &str, printed: &str) -> bool {
     bare(written) == bare(printed)
 }
@@ -227,7 +227,7 @@ pub(crate) fn is_same_expression(written: &str, printed: &str) -> bool {
 fn bare(text: &str) -> String {
     let is_added = |char: char| char.is_whitespace() || "()\"".contains(char);
     let text = text.replace(is_added, "");
-    // a literal with a backslash is written in the E form, and printed as the session's settings are
+    // a literal with a backslash is written in the E form, and printed by the session's settings
     let text = text.replace("E'", "'").replace("\\\\", "\\");
     ADDED.iter().fold(text, |text, added| text.replace(added, ""))
 }

@@ -1,8 +1,8 @@
-//! Of which types the columns of an owner may be, and why not of others.
+//! The types that an owner's columns may have, and the reasons against other types.
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// As what an id column is compared: always by an operator of a built-in type.
+/// The built-in type whose operator compares an id column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IdKind {
     /// Text, also that of an enum.
@@ -14,10 +14,10 @@ pub(crate) enum IdKind {
 }
 
 impl IdKind {
-    /// For a column whose values have this built-in type, below all domains; of an enum that is text.
+    /// The kind for a column whose values have this built-in type, below all domains. An enum counts as text.
     ///
     /// # Errors
-    /// `Schema`: why two owners would be taken for one, or one for two.
+    /// The reason why the type could confuse two owners, or split one.
     pub(super) fn of(base: &str, is_deterministic: bool) -> Result<Self, &'static str> {
         match base {
             "text" | "varchar" if is_deterministic => Ok(Self::Text),
@@ -26,16 +26,16 @@ impl IdKind {
             "int4" => Ok(Self::Integer),
             "int8" => Ok(Self::BigInt),
             "text" | "varchar" => Err("its collation treats different texts as equal"),
-            "bpchar" => Err("spaces at the end of an id do not count there"),
-            "name" => Err("an id is cut after 63 bytes there"),
-            "numeric" => Err("one number has several texts there, such as 1 and 1.0"),
+            "bpchar" => Err("it ignores spaces at the end of an id"),
+            "name" => Err("it cuts an id after 63 bytes"),
+            "numeric" => Err("one number has several texts, such as 1 and 1.0"),
             "other citext" => Err("it treats upper and lower case as equal"),
             "float4" | "float8" => Err("its values are not exact"),
-            _ => Err("it is no type for ids"),
+            _ => Err("it is not a type for ids"),
         }
     }
 
-    /// The built-in type that values are bound as, and compared as.
+    /// The built-in type in which values are bound and compared.
     pub(crate) fn sql(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -46,7 +46,7 @@ impl IdKind {
         }
     }
 
-    /// The type as people name it.
+    /// The name of the type in messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::SmallInt => "smallint",
@@ -56,21 +56,22 @@ impl IdKind {
         }
     }
 
-    /// A value of a column as this built-in type.
+    /// A column's value, cast to this built-in type.
     pub(crate) fn cast(self, value: &str) -> String {
         format!("{value}::pg_catalog.{}", self.sql())
     }
 
-    /// The text of an integer as Postgres prints it: there is one for each number.
+    /// Parses an integer in the form that Postgres prints, so that each number has one text.
     ///
     /// # Errors
     /// `InvalidInput`.
     pub(crate) fn integer<T: std::str::FromStr + ToString>(self, id: &str, what: &str) -> Result<T> {
         let number: Option<T> = id.parse().ok();
         number.filter(|number| number.to_string() == id).ok_or_else(|| {
-            let message = format!("the {what} id is no {0}, but its column is of type {0}", self.name());
+            let message =
+                format!("the {what} id is not a valid {0}, but its column has type {0}", self.name());
             Error::new(ErrorKind::InvalidInput, message)
-                .with_hint("write it as the database prints it: digits, no zero or plus before them")
+                .with_hint("write it as the database prints it: digits without a leading zero or plus sign")
         })
     }
 }
@@ -87,7 +88,7 @@ mod tests {
         for bad in ["", "-0", "+1", "01", " 1", "1 ", "1.0", "1e3", "32768", "0x1", "١"] {
             let error = IdKind::SmallInt.integer::<i16>(bad, "tenant").unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad}");
-            assert!(error.to_string().contains("the tenant id is no smallint"), "{error}");
+            assert!(error.to_string().contains("the tenant id is not a valid smallint"), "{error}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the catalogue says about the table.
+//! The description of the table in the catalogue.
 
 pub(crate) mod access;
 pub(crate) mod definitions;

@@ -1,4 +1,4 @@
-//! The filter of a layout, as the types of its columns have it.
+//! The filter of a layout, with the types of its columns.
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -10,7 +10,7 @@ use crate::postgres::catalogue::table_column::TableColumn;
 use crate::postgres::sql::names::{EQ, literal, quote};
 use crate::postgres::sql::token::may_hold;
 
-/// Which rows of the table count for loads and stores. Each constant is one of a built-in type.
+/// The rows that loads and stores use. Each constant has a built-in type.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RowFilter {
     equals: Vec<Constant>,
@@ -22,19 +22,19 @@ pub(crate) struct RowFilter {
 struct Constant {
     /// Quoted.
     column: String,
-    /// The built-in type that it is compared as: that of the column, below all domains, and of an enum text.
+    /// The built-in type in which it is compared: the type of the column, below all domains, or text for an enum.
     kind: &'static str,
     /// As a literal without a type.
     literal: String,
-    /// The name of the enum that it is of.
+    /// The name of its enum, if it has one.
     of_enum: Option<String>,
-    /// Whether the column is of this type itself, and not of a domain over it.
+    /// Whether the column has this type itself, and not a domain over it.
     is_plain: bool,
 }
 
 impl RowFilter {
     /// # Errors
-    /// `Schema` for a column that is missing, is computed, or does not hold such a constant.
+    /// `Schema` for a column that is missing, is generated, or cannot hold such a constant.
     pub(super) fn new(layout: &Layout, columns: &[TableColumn]) -> Result<Self> {
         let table = layout.table_name();
         let column = |name: &String| {
@@ -47,16 +47,20 @@ impl RowFilter {
             })?;
             match found.generated {
                 true => {
-                    Err(wrong(name, format!("column {name} of {table} is generated, and cannot be a filter")))
+                    let message = format!(
+                        "column {name} of {table} is generated, so it cannot be in the filter of the layout"
+                    );
+                    Err(wrong(name, message))
                 }
                 false => Ok(found),
             }
         };
         let constant = |(name, value): &(String, FilterValue)| constant(&table, column(name)?, value);
         let never_null = |name: &String| match column(name)?.not_null {
-            true => {
-                Err(wrong(name, format!("column {name} of {table} is never null, so no row would count")))
-            }
+            true => Err(wrong(
+                name,
+                format!("column {name} of {table} is never null, so the filter matches no row"),
+            )),
             false => Ok(quote(name)),
         };
         Ok(Self {
@@ -65,7 +69,7 @@ impl RowFilter {
         })
     }
 
-    /// One condition for each column, that a row must fulfil to count. `row` is empty, or ends with a dot.
+    /// One condition for each column. A row passes the filter if all are true. `row` is empty, or ends with a dot.
     pub(crate) fn conditions(&self, row: &str) -> impl Iterator<Item = String> {
         let equals = self.equals.iter().map(move |of| of.condition(row));
         let is_null = self.is_null.iter().map(move |column| format!("{row}{column} IS NULL"));
@@ -77,21 +81,21 @@ impl RowFilter {
         self.conditions(row).map(|condition| format!(" AND {condition}")).collect()
     }
 
-    /// A condition: the row `t` counts, or one of these texts of it may hold a token. Anything else is the application's. `None`:
-    /// all rows count.
+    /// A condition that the row `t` passes the filter, or that one of these texts may hold a token. Other rows belong to
+    /// the application. `None` if every row passes.
     pub(crate) fn may_be_ours(&self, texts: &[String]) -> Option<String> {
         let counts: Vec<_> = self.conditions("t.").collect();
         let tokens = texts.iter().map(|text| format!(" OR {}", may_hold(text)));
         (!counts.is_empty()).then(|| format!("(({}){})", counts.join(" AND "), tokens.collect::<String>()))
     }
 
-    /// The columns, quoted, with what a new row gets there.
+    /// The columns, quoted, with the values of a new row.
     pub(crate) fn values(&self) -> impl Iterator<Item = (String, String)> {
         let equals = self.equals.iter().map(|of| (of.column.clone(), of.assigned()));
         equals.chain(self.is_null.iter().map(|column| (column.clone(), "NULL".to_owned())))
     }
 
-    /// The rows that count, as an index or a unique constraint may be limited to them; `None`: all.
+    /// The filter as the condition of a partial index. `None` if every row passes.
     pub(crate) fn index_predicate(&self) -> Option<String> {
         let equals = self.equals.iter().map(Constant::for_an_index);
         let is_null = self.is_null.iter().map(|column| format!("{column} IS NULL"));
@@ -99,8 +103,8 @@ impl RowFilter {
         (!conditions.is_empty()).then(|| conditions.join(" AND "))
     }
 
-    /// Whether a condition that the server printed holds for every row that counts: each of its parts is one of ours, in the
-    /// server's own words. Anything else is not understood, and the answer is no.
+    /// Whether a condition that the server printed is true for every row that passes the filter. Each of its parts must
+    /// be a part of the filter, as the server prints it. Otherwise the answer is false.
     pub(super) fn implies(&self, predicate: &str) -> bool {
         let is_null =
             self.is_null.iter().flat_map(|column| names(column)).map(|name| format!("{name} IS NULL"));
@@ -109,14 +113,15 @@ impl RowFilter {
         predicate.split(" AND ").all(|part| ours.iter().any(|ours| ours == bare(part)))
     }
 
-    /// What tells objects of the schema for these rows from those for other rows of the table; empty where all rows count.
+    /// A mark in the names of schema objects that distinguishes these rows from other rows of the table. Empty if every
+    /// row passes the filter.
     pub(crate) fn mark(&self) -> String {
         let predicate = self.index_predicate().unwrap_or_default();
         let digest = Sha256::digest(&predicate);
         digest.iter().take(4).filter(|_| !predicate.is_empty()).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Whether every row that counts has the same value in a column.
+    /// Whether every row that passes the filter has the same value in a column.
     pub(super) fn fixes(&self, column: &str) -> bool {
         self.equals.iter().any(|of| of.column == quote(column))
     }
@@ -127,7 +132,7 @@ impl Constant {
         format!("{}::pg_catalog.{}", self.literal, self.kind)
     }
 
-    /// A new row gets this.
+    /// The value of a new row.
     fn assigned(&self) -> String {
         match &self.of_enum {
             Some(name) => format!("{}::{name}", self.literal),
@@ -146,7 +151,7 @@ impl Constant {
         }
     }
 
-    /// In a form that does not change: the text of an enum may, for Postgres.
+    /// The condition in an immutable form, because Postgres does not treat the text of an enum as immutable.
     fn for_an_index(&self) -> String {
         match &self.of_enum {
             Some(_) => format!("{} {EQ} {}", self.column, self.assigned()),
@@ -154,9 +159,9 @@ impl Constant {
         }
     }
 
-    /// How the server prints such a condition.
+    /// The forms in which the server prints such a condition.
     fn as_printed(&self) -> Vec<String> {
-        // with a backslash it is printed as the settings of the session are, which are the default ones here
+        // with a backslash the server prints it by the settings of the session, which are the defaults here
         let literal = match self.literal.strip_prefix('E') {
             Some(escaped) => escaped.replace("\\\\", "\\"),
             None => self.literal.clone(),
@@ -165,7 +170,7 @@ impl Constant {
         let values = match (&self.of_enum, self.kind) {
             (Some(name), _) => vec![format!("{literal}::{name}")],
             (None, "bool") => Vec::new(),
-            // a bare number is one of type integer, which all of these are compared with
+            // a bare number has type integer, which compares with all of these
             (None, "int2" | "int4" | "int8") => {
                 let bare = literal.trim_matches('\'').to_owned();
                 vec![bare, format!("'{}'::{kind}", literal.trim_matches('\''))]
@@ -191,7 +196,7 @@ impl Constant {
     }
 }
 
-/// A quoted name, and the same without quotes, as the server prints a simple one.
+/// A quoted name, and the same name without quotes if the server prints it so.
 fn names(quoted: &str) -> impl Iterator<Item = String> {
     let is_simple = |name: &&str| {
         name.chars().all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '_')
@@ -200,7 +205,7 @@ fn names(quoted: &str) -> impl Iterator<Item = String> {
     [quoted.to_owned()].into_iter().chain(simple)
 }
 
-/// Without the parentheses around it.
+/// Removes surrounding parentheses.
 fn bare(part: &str) -> &str {
     part.trim_matches([' ', '(', ')'])
 }
@@ -219,7 +224,7 @@ fn constant(table: &str, column: &TableColumn, value: &FilterValue) -> Result<Co
     let Some((kind, literal)) = as_sql(column, value) else {
         let (name, kind) = (&column.name, &column.kind);
         let message = format!(
-            "column {name} of {table} has type {kind}, and never holds the constant that the filter of the layout has for it"
+            "column {name} of {table} has type {kind}, which cannot hold the constant in the filter of the layout"
         );
         return Err(wrong(name, message));
     };
@@ -227,7 +232,7 @@ fn constant(table: &str, column: &TableColumn, value: &FilterValue) -> Result<Co
     Ok(Constant { column: quote(&column.name), kind, literal, of_enum, is_plain })
 }
 
-/// The built-in type that a constant is compared as, and its literal; `None`: no value of the column is such a constant.
+/// The built-in type in which a constant is compared, and its literal. `None` if the column cannot hold it.
 fn as_sql(column: &TableColumn, value: &FilterValue) -> Option<(&'static str, String)> {
     let number = |number: &i64| if *number < 0 { format!("'{number}'") } else { number.to_string() };
     match (column.value_type(), value) {
@@ -254,7 +259,7 @@ pub(crate) fn can_hold(column: &TableColumn, value: &FilterValue) -> bool {
 fn wrong(column: &str, message: String) -> Error {
     Error::new(ErrorKind::Schema, message)
         .with_column(column)
-        .with_hint("name another column in the filter, with a constant of its type, or leave the filter out")
+        .with_hint("name another column in the filter, with a constant of its type, or remove the filter")
 }
 
 #[cfg(test)]

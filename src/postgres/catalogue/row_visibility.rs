@@ -1,4 +1,4 @@
-//! What row level security keeps from our role: the rule, what looks only where nothing is hidden, and what refuses.
+//! What row level security hides from the vault's role: the rule, queries that need every row, and refusals.
 
 use std::time::Duration;
 
@@ -13,29 +13,29 @@ use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::connection::transaction::setting;
 use crate::postgres::sql::names::relation;
 
-/// The server looks once a second whether we are still there: a command that was interrupted leaves no statement behind. Other
-/// systems than Linux may not have it, and refuse the setting then.
+/// The server checks once a second whether the client is still connected, so that an interrupted command leaves no
+/// running statement. Systems other than Linux may not support this, and refuse the setting.
 const UNTIL_THE_CLIENT_IS_GONE: &str = "SELECT pg_catalog.set_config(s.name, '1000', true) FROM pg_catalog.pg_settings AS s \
     WHERE s.name = 'client_connection_check_interval' AND pg_catalog.version() LIKE '%linux%'";
 
-/// What somebody does with rows.
+/// An action on rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RowAction {
     /// Reading them.
     Read,
-    /// Changing them; whether they can be read is another question.
+    /// Changing them, whether they can be read or not.
     Update,
-    /// Whatever there is.
+    /// Any action.
     Everything,
 }
 
-/// A condition of SQL: row level security may keep rows of a relation from our role. `relation` is an
-/// expression of its oid.
+/// A condition in SQL that row level security may hide rows of a relation from the role. `relation` is an expression for
+/// its oid.
 ///
-/// It does not where it does not apply to us, nor where a policy for us by name, or for everybody, has exactly
-/// `true` as its condition, and none takes anything away from anybody. That is less than the server would let us
-/// see: whose rights are ours may change between a look and a count, and nothing can hold it. Policies stay for
-/// as long as the relation is held.
+/// Row level security hides nothing if it does not apply to the role. It also hides nothing if a policy for this role by
+/// name, or for PUBLIC, has exactly `true` as its condition and no policy is restrictive. The server may show more rows
+/// than this rule assumes, but memberships can change between the check and a count, and no lock prevents that. Policies
+/// do not change while the relation is locked.
 pub(crate) fn may_hide(relation: &str, action: RowAction) -> String {
     let takes = "coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), 'true') = 'true'";
     let (commands, grants) = match action {
@@ -52,10 +52,10 @@ pub(crate) fn may_hide(relation: &str, action: RowAction) -> String {
     )
 }
 
-/// Makes the rest of the transaction see every row of some relations or fail.
+/// Makes the rest of the transaction see every row of some relations, or fail.
 ///
-/// Where policies apply to us and hide nothing, they stay on. In any other case the server refuses what they
-/// would change.
+/// If policies apply to the role and hide nothing, they stay on. Otherwise the server refuses statements whose result
+/// they would change.
 pub(super) fn all_or_nothing(relations: &[&str]) -> Result<Query, DatabaseError> {
     let names: Vec<String> = relations.iter().map(|relation| (*relation).to_owned()).collect();
     let mut arguments = PgArguments::default();
@@ -71,9 +71,9 @@ pub(super) fn all_or_nothing(relations: &[&str]) -> Result<Query, DatabaseError>
 }
 
 impl Database {
-    /// Runs a reading statement that goes over whole relations, for as long as the server works on it, as the owner of the
-    /// first one. It fails when row level security would hide something from it, also when policies change meanwhile.
-    /// Dropping the future closes the connection, which ends the statement.
+    /// Runs a statement that reads whole relations, without a time limit, as the owner of the first one. It fails if row
+    /// level security would hide rows, even if policies change in the meantime. Dropping the future closes the
+    /// connection, which ends the statement.
     pub(crate) async fn fetch_from_all_rows(
         &self,
         relations: &[&str],
@@ -98,8 +98,8 @@ impl Database {
         Ok(rows)
     }
 
-    /// As [`fetch_from_all_rows`](Self::fetch_from_all_rows), and hands over each row as it arrives, so that an answer of any
-    /// length takes little memory.
+    /// As [`fetch_from_all_rows`](Self::fetch_from_all_rows), but passes on each row as it arrives, so that a result of
+    /// any length takes little memory.
     pub(in crate::postgres) async fn each_of_all_rows(
         &self,
         relations: &[&str],
@@ -109,8 +109,8 @@ impl Database {
         self.stream(for_all_rows(None, relations)?, query, each).await
     }
 
-    /// As [`fetch_from_all_rows`](Self::fetch_from_all_rows), for a statement that takes some of the rows: the server gives up
-    /// after `limit`.
+    /// As [`fetch_from_all_rows`](Self::fetch_from_all_rows), for a statement that reads some of the rows. The server
+    /// gives up after `limit`.
     pub(in crate::postgres) async fn fetch_of_all_rows_within(
         &self,
         limit: Duration,
@@ -125,8 +125,8 @@ impl Database {
         self.transaction_within(limit + self.timeouts.operation, queries, Phase::Reading).await
     }
 
-    /// As [`inspect_as_owner`](Self::inspect_as_owner), for rows of some relations, as the owner of the first one: the server
-    /// gives up after `limit`, and refuses when row level security would hide some.
+    /// As [`inspect_as_owner`](Self::inspect_as_owner), for rows of some relations, as the owner of the first one. The
+    /// server gives up after `limit`, and refuses if row level security would hide rows.
     pub(crate) async fn quick_check(
         &self,
         relations: &[&str],
@@ -145,7 +145,7 @@ impl Database {
     }
 }
 
-/// What comes before a statement over whole relations, in its transaction.
+/// The statements before a statement over whole relations, in its transaction.
 fn for_all_rows(processes: Option<u32>, relations: &[&str]) -> Result<Vec<Query>, DatabaseError> {
     let mut queries = vec![setting(
         "SELECT pg_catalog.set_config('statement_timeout', '0', true), \
@@ -161,8 +161,8 @@ fn for_all_rows(processes: Option<u32>, relations: &[&str]) -> Result<Vec<Query>
         ))
     }));
     queries.extend(as_owner_of_first(relations));
-    // holds the relations, so that their policies stay as they are until the end; unlike LOCK TABLE, it asks
-    // for no right on more than a column
+    // locks the relations, so that their policies do not change until the end; unlike LOCK TABLE, this needs no
+    // right on more than a column
     queries.extend(relations.iter().map(|relation| setting(&format!("SELECT 1 FROM {relation} LIMIT 0"))));
     queries.push(all_or_nothing(relations)?);
     Ok(queries)
@@ -172,13 +172,13 @@ fn as_owner_of_first(relations: &[&str]) -> Option<Query> {
     relations.first().map(|relation| setting(&act_as_owner(relation, Until::TheTransactionEnds)))
 }
 
-/// What opens a table whose policies hold for us.
-const HINT: &str = "give the role a policy for every row (`retell-vault schema plan --row-security on --service-role ROLE`), \
-                    or connect as one with BYPASSRLS; a superuser, and a member of the table's owner, look as that owner, \
-                    who needs such a policy where row level security is forced";
+/// How to get access to a table whose policies apply to the role.
+const HINT: &str = "give the role a policy for every row (`retell-vault schema plan --row-security on \
+                    --service-role ROLE`), or connect as a role with BYPASSRLS; superusers and members of the \
+                    table's owner act as that owner, which needs such a policy if row level security is forced";
 
 /// # Errors
-/// `AccessDenied` when policies may hide rows of the table from our role.
+/// `AccessDenied` if policies may hide rows of the table from the role.
 pub(crate) async fn refuse_hidden_rows(database: &Database, layout: &Layout) -> Result<(), DatabaseError> {
     match may_hide_from_us(database, layout, RowAction::Read).await? {
         true => Err(hidden_rows(layout).into()),
@@ -187,26 +187,26 @@ pub(crate) async fn refuse_hidden_rows(database: &Database, layout: &Layout) -> 
 }
 
 /// # Errors
-/// `AccessDenied` when policies may keep our role from changing rows that it sees.
+/// `AccessDenied` if policies may prevent the role from changing rows that it sees.
 pub(crate) async fn refuse_fixed_rows(database: &Database, layout: &Layout) -> Result<(), DatabaseError> {
     if !may_hide_from_us(database, layout, RowAction::Update).await? {
         return Ok(());
     }
     let message =
-        format!("row level security may keep this role from changing rows of {}", layout.table_name());
+        format!("row level security may prevent this role from changing rows of {}", layout.table_name());
     Err(Error::new(ErrorKind::AccessDenied, message).with_hint(HINT).into())
 }
 
-/// Nothing can be said about the table.
+/// The error for a table with rows that may be hidden.
 pub(crate) fn hidden_rows(layout: &Layout) -> Error {
     let message = format!(
-        "row level security may hide rows of {} from this role, so nothing can be said about all of them",
+        "row level security may hide rows of {} from this role, so no count or rotation of them is reliable",
         layout.table_name()
     );
     Error::new(ErrorKind::AccessDenied, message).with_hint(HINT)
 }
 
-/// Whether policies may do that to our role.
+/// Whether policies may hide rows from the role for this action.
 pub(crate) async fn may_hide_from_us(
     database: &Database,
     layout: &Layout,

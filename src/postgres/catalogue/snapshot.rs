@@ -1,4 +1,4 @@
-//! One look at the catalogue: what is there now, of one moment.
+//! A snapshot of the catalogue.
 
 use serde::Deserialize;
 use sqlx::Row as _;
@@ -17,13 +17,13 @@ use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::sql::names::relation;
 
-/// The query, with two expressions left open, and with parts that are left out unless they are wanted.
+/// The query, with placeholders for two expressions and with optional parts.
 const SNAPSHOT: &str = include_str!("snapshot.sql");
 
-/// A part of the query that not everybody needs.
+/// An optional part of the query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// The conditions of partial indexes, which matter where a filter says which rows count.
+    /// The conditions of partial indexes, needed if the layout has a filter.
     Predicates,
     /// [`TableDefinitions`].
     Definitions,
@@ -32,7 +32,7 @@ enum Part {
 }
 
 impl Part {
-    /// The name of the marks around it.
+    /// The name of the markers around it.
     fn name(self) -> &'static str {
         match self {
             Self::Predicates => "predicates",
@@ -42,14 +42,14 @@ impl Part {
     }
 }
 
-/// What the query answers with.
+/// The result of the query.
 #[derive(Deserialize)]
 struct SnapshotAnswer {
     table: Option<TableAnswer>,
     text_columns: Option<Vec<TextColumn>>,
 }
 
-/// A relation of the name in the layout, whether the vault can use it or not.
+/// The relation that the layout names, whether the vault can use it or not.
 #[derive(Deserialize)]
 pub(crate) struct TableAnswer {
     /// As in pg_class.relkind: `r` a table, `p` a partitioned one, `v` a view.
@@ -60,19 +60,19 @@ pub(crate) struct TableAnswer {
     definitions: Option<TableDefinitions>,
 }
 
-/// Everything about the table, seen in one and the same state of the database.
+/// Everything about the table, from one snapshot of the database.
 pub(crate) struct DetailedSnapshot {
     pub(crate) table: Table,
     pub(crate) definitions: TableDefinitions,
     pub(crate) text_columns: Vec<TextColumn>,
-    /// The failure of its query, where only that failed.
+    /// The result of the access query, which may fail alone.
     pub(crate) access: Result<TableAccess, DatabaseError>,
 }
 
-/// The table. `None`: the default one is missing, which only means that there is no room in the database.
+/// The table. `None` if the default table is missing, so that the database cannot hold records.
 ///
 /// # Errors
-/// `Schema` for a named table that is missing, and for one that cannot be used.
+/// `Schema` for a named table that is missing, and for a table that cannot be used.
 pub(crate) async fn take(database: &Database, layout: &Layout) -> Result<Option<Table>, DatabaseError> {
     match ask(database, layout, &[]).await?.table {
         Some(answer) => answer.check(layout)?.table(layout).map(Some),
@@ -84,7 +84,7 @@ pub(crate) async fn take(database: &Database, layout: &Layout) -> Result<Option<
 /// The table with its definitions.
 ///
 /// # Errors
-/// `Schema` for a table that is missing, and for one that cannot be used.
+/// `Schema` for a table that is missing or cannot be used.
 pub(crate) async fn take_with_definitions(
     database: &Database,
     layout: &Layout,
@@ -93,7 +93,7 @@ pub(crate) async fn take_with_definitions(
     Ok((table, definitions))
 }
 
-/// What has the name of the table, whatever it is.
+/// The object with the name of the table, whatever it is.
 pub(crate) async fn take_unchecked(
     database: &Database,
     layout: &Layout,
@@ -101,11 +101,11 @@ pub(crate) async fn take_unchecked(
     Ok(ask(database, layout, &[]).await?.table)
 }
 
-/// The definitions alone, also of a table whose owners the vault cannot tell apart. What they say about us is about the owner of
-/// the table where we may act as that.
+/// Only the definitions, also of a table whose owners the vault cannot distinguish. If the session may act as the owner
+/// of the table, the role in them is that owner.
 ///
 /// # Errors
-/// `Schema` when the table is missing or is not a table.
+/// `Schema` if the table is missing or is not a table.
 pub(crate) async fn take_definitions(
     database: &Database,
     layout: &Layout,
@@ -115,10 +115,10 @@ pub(crate) async fn take_definitions(
     answer.table.ok_or_else(|| missing_table(layout))?.check(layout)?.definitions()
 }
 
-/// Everything.
+/// The table with its definitions and its access.
 ///
 /// # Errors
-/// As [`take_with_definitions`].
+/// Those of [`take_with_definitions`].
 pub(crate) async fn take_with_access(
     database: &Database,
     layout: &Layout,
@@ -127,15 +127,15 @@ pub(crate) async fn take_with_access(
     let queries = vec![query(layout, &PARTS)?, access_query(layout)?];
     let (answer, access) = match database.inspect_together(queries).await {
         Ok(answers) => (parse(rows_of(&answers, 0))?, TableAccess::parse(layout, rows_of(&answers, 1))),
-        // the transaction has failed as a whole, and perhaps only by its second query
+        // the whole transaction failed, perhaps only because of its second query
         Err(fault) => (ask(database, layout, &PARTS).await?, Err(fault)),
     };
     let (table, definitions, text_columns) = answer.defined(layout)?;
     Ok(DetailedSnapshot { table, definitions, text_columns, access })
 }
 
-/// The columns that can hold a token as text: of the table, of tables that inherit from it, and of our own tables
-/// beside it, which are there even when the table is not.
+/// The columns that can hold a token as text: in the table, in tables that inherit from it, and in the vault's own
+/// tables, which may exist even if the table does not.
 pub(crate) async fn text_columns(
     database: &Database,
     layout: &Layout,
@@ -160,7 +160,7 @@ fn query(layout: &Layout, parts: &[Part]) -> Result<Query, DatabaseError> {
     Ok(Query { sql: with_parts(&parts).into(), arguments })
 }
 
-/// The query without the parts that are not wanted.
+/// The query with only the wanted parts.
 fn with_parts(parts: &[Part]) -> String {
     let all = [Part::Predicates, Part::Definitions, Part::TextColumns];
     let unwanted = all.into_iter().filter(|part| !parts.contains(part));
@@ -192,7 +192,7 @@ impl SnapshotAnswer {
 
 impl TableAnswer {
     /// # Errors
-    /// `Schema` when it is not a table.
+    /// `Schema` if it is not a table.
     fn check(self, layout: &Layout) -> Result<Self, DatabaseError> {
         match self.kind {
             'r' | 'p' => Ok(self),

@@ -11,7 +11,7 @@ use crate::postgres::catalogue::row_filter::RowFilter;
 use crate::postgres::catalogue::table_column::TableColumn;
 use crate::postgres::connection::errors::DatabaseError;
 
-/// Whether a table outlives a crash of the server, as pg_class.relpersistence says. A table with an unlogged part
+/// Whether a table survives a crash of the server, as in pg_class.relpersistence. A table with an unlogged partition
 /// counts as unlogged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(crate) enum Persistence {
@@ -23,7 +23,7 @@ pub(crate) enum Persistence {
     Temporary,
 }
 
-/// What every role may know of the table, without a lock: all that the vault itself needs.
+/// The parts of the catalogue that every role may read without a lock: all that the vault itself needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     /// As in pg_class.relkind: `r` a table, `p` a partitioned one.
@@ -37,14 +37,15 @@ pub(crate) struct Table {
     pub(crate) user: IdKind,
     pub(crate) tenant: Option<IdKind>,
     pub(crate) filter: RowFilter,
-    /// Who makes the row of an owner.
+    /// Whether the application or the vault creates the row of an owner.
     pub(crate) rows: Rows,
-    /// A usable unique constraint on exactly the owner's columns, and perhaps columns that the filter fixes: valid, of all rows
-    /// or at least of those that count, not an expression, not deferrable, the tenant NOT NULL or NULLS NOT DISTINCT.
+    /// Whether a usable unique constraint covers exactly the owner's columns, and perhaps columns that the filter fixes.
+    /// It is usable if it is valid, covers all rows or at least those that pass the filter, has no expression, is not
+    /// deferrable, and the tenant is NOT NULL or NULLS NOT DISTINCT.
     pub(crate) unique: bool,
     /// The columns of that constraint.
     pub(crate) unique_columns: Vec<String>,
-    /// Whether it holds for some rows only: at least for those that count.
+    /// Whether it covers only some rows, which include those that pass the filter.
     pub(crate) unique_is_partial: bool,
     /// Whether any unique constraint is deferrable: Postgres then refuses `ON CONFLICT` without a target.
     pub(crate) deferrable: bool,
@@ -52,7 +53,7 @@ pub(crate) struct Table {
 
 impl Table {
     /// # Errors
-    /// `Schema` when a column of the owner is missing, or has a type that cannot tell owners apart.
+    /// `Schema` if a column of the owner is missing, or has a type that cannot distinguish owners.
     pub(super) fn new(
         layout: &Layout,
         (kind, persistence): (char, Persistence),
@@ -92,19 +93,19 @@ impl Table {
     }
 
     /// # Errors
-    /// `Schema` for a table that a crash of the server empties, or that ends with its session.
+    /// `Schema` for a table that a server crash empties, or that disappears with its session.
     pub(crate) fn check_durable(&self, layout: &Layout) -> Result<()> {
         let (what, hint) = match self.persistence {
             Persistence::Permanent => return Ok(()),
             Persistence::Unlogged => (
-                "is UNLOGGED: a crash of the server empties it",
-                "ALTER TABLE … SET LOGGED, the table and every partition of it",
+                "is UNLOGGED, so a server crash empties it",
+                "run ALTER TABLE … SET LOGGED for the table and each of its partitions",
             ),
             Persistence::Temporary => {
-                ("is temporary: it ends with its session", "name a permanent table in the layout")
+                ("is temporary, so it disappears with its session", "name a permanent table in the layout")
             }
         };
-        let message = format!("table {} {what}, so no record is kept there", layout.table_name());
+        let message = format!("table {} {what}; the vault stores no record there", layout.table_name());
         Err(Error::new(ErrorKind::Schema, message).with_hint(hint))
     }
 
@@ -137,7 +138,7 @@ pub(crate) fn id_kind(layout: &Layout, columns: &[TableColumn], name: &str) -> R
             .with_hint("name the column that holds the id (`--user-column`, `--tenant-column`)")
             .into());
     };
-    // an enum has the names that its owner gave it, so that it names tenants, never users
+    // the values of an enum are fixed by its owner, so it can name tenants but not users
     let is_for_users = name == layout.user_column && column.enum_type.is_some();
     let base = if is_for_users { "enum" } else { column.value_type() };
     IdKind::of(base, column.deterministic).map_err(|reason| {
@@ -147,13 +148,14 @@ pub(crate) fn id_kind(layout: &Layout, columns: &[TableColumn], name: &str) -> R
     })
 }
 
-/// Who makes the row of an owner: the application, where its own id is the owner, or other rows hang on it.
+/// Whether the application or the vault creates the row of an owner. The application does if the row's own id is the
+/// owner, or if other rows refer to it.
 fn rows(layout: &Layout, columns: &[TableColumn]) -> Result<Rows> {
     let user = columns.iter().find(|column| column.name == layout.user_column);
     let is_computed = user.is_some_and(|column| column.generated || column.always_identity);
     if layout.rows == Some(Rows::Create) && is_computed {
         let message = format!(
-            "column {} of {} gets its values from the database alone, so no store can make a row",
+            "the database generates column {} of {}, so a store cannot create a row",
             layout.user_column,
             layout.table_name()
         );
@@ -179,7 +181,7 @@ pub(crate) struct Index {
     live: bool,
     pub(crate) nulls_not_distinct: bool,
     partial: bool,
-    /// The condition of a partial index, as the server prints it; asked for only where a layout has a filter.
+    /// The condition of a partial index, as the server prints it. Queried only if the layout has a filter.
     #[serde(default)]
     predicate: Option<String>,
     pub(crate) has_expressions: bool,
@@ -195,7 +197,7 @@ impl Index {
         let owner = [Some(&layout.user_column), tenant];
         let (mut keys, mut owner): (Vec<_>, Vec<_>) =
             (self.columns.iter().collect(), owner.into_iter().flatten().collect());
-        // every row that counts has the same value there
+        // every row that passes the filter has the same value there
         keys.retain(|key| !filter.fixes(key));
         keys.sort();
         owner.sort();
@@ -216,13 +218,14 @@ impl Index {
 pub(crate) struct TextColumn {
     pub(crate) schema: String,
     pub(crate) table: String,
-    /// It is in a table that the vault made: removed duplicates, the journal.
+    /// Whether it is in a table that the vault created: removed duplicates, backups, the journal.
     pub(crate) own: bool,
-    /// How many rows its table has by the server's estimate; -1 when there is none.
+    /// The server's estimate of the rows of its table. -1 without an estimate.
     pub(crate) rows: i64,
     pub(crate) name: String,
-    /// The owner of its table has the rights of the owner of the layout's table. Reading another's table may run his
-    /// functions: the planner evaluates constants in index expressions, constraints and policies.
+    /// Whether the owner of its table has the rights of the owner of the layout's table. Reading a table of another role
+    /// may run that role's functions, because the planner evaluates constants in index expressions, constraints and
+    /// policies.
     pub(crate) trusted: bool,
     pub(crate) readable: bool,
 }
@@ -231,8 +234,8 @@ pub(crate) fn missing_table(layout: &Layout) -> Error {
     let hint = match layout.table_was_named {
         true => "check schema and table name (case matters), and that the URL names the right database",
         false => {
-            "this is the default name: name your own table (`--table`, `Layout::table`, a layout file). The local file takes \
-             the place of a table only where no database is named"
+            "this is the default name: name your own table (`--table`, `Layout::table`, a layout file). The local \
+             file replaces a table only if you name no database"
         }
     };
     let name = format!("{}.{}", shown(&layout.schema), shown(&layout.table));

@@ -11,45 +11,45 @@ pub(crate) struct TableColumn {
     /// As `format_type` writes it: `character varying(50)`.
     #[serde(rename = "type")]
     pub(crate) kind: String,
-    /// The name of its type in pg_type, after `other ` when it is no built-in one.
+    /// The name of its type in pg_type, with the prefix `other ` if it is not built in.
     pub(super) base: String,
     modifier: i32,
-    /// Of a domain: the name of the type below all domains, as `base`.
+    /// For a domain, the name of the type below all domains, as in `base`.
     domain_over: Option<String>,
-    /// Of an enum: its name, as it stands in SQL.
+    /// For an enum, its name in SQL.
     #[serde(rename = "enum")]
     pub(super) enum_type: Option<String>,
-    /// Of an enum: the first of its values.
+    /// For an enum, its first value.
     pub(crate) first_label: Option<String>,
     /// Whether a foreign key refers to it.
     pub(super) referenced: bool,
-    /// The type of an array of its values as SQL names it; absent when we may not name it.
+    /// The array type of its values in SQL. `None` if the role may not use its name.
     pub(crate) array_type: Option<String>,
     pub(crate) not_null: bool,
     pub(super) deterministic: bool,
     pub(crate) generated: bool,
     pub(crate) identity: bool,
-    /// Only the database gives it a value.
+    /// Whether only the database sets its value.
     pub(super) always_identity: bool,
     pub(crate) comment: Option<String>,
-    /// Whether we may select it.
+    /// Whether the role may select it.
     pub(crate) readable: bool,
-    /// Whether we may update it.
+    /// Whether the role may update it.
     pub(crate) writable: bool,
 }
 
 impl TableColumn {
-    /// Whether its type is one that somebody made in this database.
+    /// Whether its type was created in this database.
     pub(crate) fn is_of_made_type(&self) -> bool {
         self.base.starts_with("other ")
     }
 
-    /// Whether its type is an array, of a built-in type.
+    /// Whether its type is an array. `None` if the type is not built in.
     pub(crate) fn is_array(&self) -> Option<bool> {
         (!self.base.starts_with("other ")).then(|| self.base.starts_with('_'))
     }
 
-    /// Whether its own type is this built-in one; varchar is another than text.
+    /// Whether its own type is this built-in type. Varchar is not text here.
     pub(super) fn is_of_built_in(&self, kind: &str) -> bool {
         self.base == kind
     }
@@ -58,7 +58,7 @@ impl TableColumn {
         self.enum_type.is_some()
     }
 
-    /// The built-in type of its values: below all domains, and `text` for an enum.
+    /// The built-in type of its values, below all domains. An enum is `text`.
     pub(crate) fn value_type(&self) -> &str {
         match &self.enum_type {
             Some(_) => "text",
@@ -66,8 +66,7 @@ impl TableColumn {
         }
     }
 
-    /// Whether its values are printed by built-in functions alone: a cast of any other type may be somebody's own, and would
-    /// run.
+    /// Whether only built-in functions print its values. A cast of any other type may run a function of another role.
     pub(crate) fn casts_to_text(&self) -> bool {
         !self.value_type().starts_with("other ")
     }
@@ -94,7 +93,7 @@ impl TableColumn {
         }
     }
 
-    /// Whether its comment gives it to the plain field that the layout has it for.
+    /// Whether its comment names the plain field of this column in the layout.
     pub(super) fn is_adopted(&self, layout: &Layout) -> bool {
         layout.fields.plain().any(|(field, _)| {
             layout.column_of(field) == Some(&self.name)

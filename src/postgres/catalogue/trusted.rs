@@ -1,13 +1,14 @@
-//! Whose functions and roles the vault relies on: of roles that could act as the owner of the table anyhow, and of no others.
+//! The functions and roles that the vault relies on: only those of roles that can act as the owner of the table.
 //!
-//! Whoever may create in the database can make a schema `auth` with a function `uid()`. A policy that asked it would let through
-//! what its maker says, and it would run with the rights of everybody who reads the table.
+//! A role that may create objects in the database can create a schema `auth` with a function `uid()`. That role would
+//! decide what a policy that calls the function allows, and the function would run with the rights of every reader of the
+//! table.
 
-/// A condition: the owner of a function has all the rights of the owner of the table. `function` is an alias of pg_proc, `owner` an
-/// expression of the oid of the table's owner.
+/// A condition that the owner of a function has all the rights of the owner of the table. `function` is an alias of
+/// pg_proc, and `owner` is an expression for the oid of the table's owner.
 ///
-/// Supabase has the functions of the schema `auth` owned by a role without these rights. It is relied on where the schema is a
-/// trusted role's, and that has given this very role the right to create there.
+/// On Supabase a role without these rights owns the functions of the schema `auth`. The vault relies on it if a trusted
+/// role owns the schema and has granted exactly this role the right to create objects there.
 pub(super) fn is_trusted_function(function: &str, owner: &str) -> String {
     format!(
         "(pg_has_role({function}.proowner, {owner}, 'USAGE') OR EXISTS (\
@@ -18,8 +19,8 @@ pub(super) fn is_trusted_function(function: &str, owner: &str) -> String {
     )
 }
 
-/// A condition: `auth.uid()` exists, and neither the function nor its schema is a role's that is not trusted. Then the roles
-/// `anon`, `authenticated` and `service_role` are those of Supabase, too: nobody can have taken their names.
+/// A condition that `auth.uid()` exists, and that trusted roles own the function and its schema. Then `anon`,
+/// `authenticated` and `service_role` are the roles of Supabase too, because no other role can have taken these names.
 pub(super) fn is_supabase(owner: &str) -> String {
     format!(
         "EXISTS (SELECT FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace \
@@ -29,7 +30,7 @@ pub(super) fn is_supabase(owner: &str) -> String {
     )
 }
 
-/// Puts both conditions in their places in a query.
+/// Inserts both conditions into a query.
 pub(super) fn with_trust(sql: &str, owner: &str) -> String {
     sql.replace("{is_supabase}", &is_supabase(owner))
         .replace("{is_trusted_function}", &is_trusted_function("f", owner))

@@ -1,21 +1,22 @@
-//! As whom an operator's statements run: as the owner of the table where the session may, so that code that was made for the
-//! table never gets the rights of a session that has more.
+//! The role of an operator's statements: the owner of the table, if the session may act as the owner. So code on the
+//! table never gets the rights of a more privileged session.
 //!
-//! Triggers, rules, the functions of indexes and types: all of them run with the rights of whoever reads or writes the table.
-//! Its owner can make them anyhow. A session whose role is neither the owner nor a member of it goes on as itself.
+//! Triggers, rules, and functions of indexes and types all run with the rights of the role that reads or writes the
+//! table. Its owner can create them. A session whose role is neither the owner nor a member of the owner stays as it is.
 
 use crate::postgres::sql::names::{EQ, literal};
 
-/// Until when a session acts as the owner.
+/// How long a session acts as the owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {
-    /// The end of the transaction, whoever gets the connection then.
+    /// Until the transaction ends, because another client may get the connection then.
     TheTransactionEnds,
-    /// The end of a session of our own.
+    /// Until the vault's own session ends.
     TheSessionEnds,
 }
 
-/// A query that makes what comes after it run as the owner of a table. It names everything, so it may stand before the path is set.
+/// A query that makes the following statements run as the owner of a table. It qualifies every name, so it can run before
+/// the search path is set.
 pub(crate) fn act_as_owner(relation: &str, until: Until) -> String {
     let local = until == Until::TheTransactionEnds;
     format!(
@@ -28,7 +29,7 @@ pub(crate) fn act_as_owner(relation: &str, until: Until) -> String {
     )
 }
 
-/// The oid of the owner of a table, in SQL; NULL where the session goes on as itself. Nobody is raised to a superuser by this.
+/// The oid of the owner of a table, in SQL. NULL if the session does not act as the owner. It never acts as a superuser.
 pub(in crate::postgres) fn acting_role(owner: &str) -> String {
     format!(
         "(SELECT o.oid FROM pg_catalog.pg_roles AS o WHERE o.oid {EQ} {owner} AND NOT o.rolsuper \

@@ -1,4 +1,4 @@
-//! One connection of its own, straight to the server: for what takes long, and for session locks.
+//! A separate connection directly to the server, for long statements and session locks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::connection::watch::SessionWatch;
 
-/// By this name the connection is known in `pg_stat_activity`.
+/// The name of the connection in `pg_stat_activity`.
 const NAME: &str = "retell-vault schema";
 
-/// No time limit of the server's role or of a pool holds here, whichever this version of the server has. Texts of
-/// SQL that the catalogue printed mean here what they meant there. What is committed is on disk. The server looks every 5 s whether the client is
-/// still there (from version 14 on), so that a killed run does not keep its locks for as long as an index takes; a host
-/// that is gone without a word counts as gone after about two minutes, and not after two hours.
+/// Switches off all time limits of the role or of a pool that this version of the server has. SQL that the catalogue
+/// printed keeps its meaning. Commits wait for the disk. From version 14 on the server checks every 5 s whether the
+/// client is still connected, so that a killed run does not hold its locks while an index is built. A host that
+/// disappears silently counts as gone after about two minutes, not two hours.
 const SETTINGS: &str =
     "SELECT pg_catalog.set_config(name, CASE name WHEN 'client_connection_check_interval' THEN '5s'
         WHEN 'tcp_keepalives_idle' THEN '60' WHEN 'tcp_keepalives_interval' THEN '10' WHEN 'tcp_keepalives_count' THEN '6'
@@ -31,8 +31,8 @@ const SETTINGS: &str =
         'standard_conforming_strings', 'DateStyle', 'synchronous_commit', 'tcp_keepalives_idle', 'tcp_keepalives_interval',
         'tcp_keepalives_count', 'tcp_user_timeout')";
 
-/// No name is looked up on a path that others can put objects on. The temporary tables and types of the session come
-/// last: the server looks there first where the path does not name them.
+/// Excludes schemas in which other roles can create objects. The path names the temporary schema last, because the server
+/// would otherwise search it first.
 const SAFE_PATH: &str = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)";
 
 const SETTINGS_HOLD: &str = "SELECT pg_catalog.current_setting('statement_timeout') = '0'
@@ -40,22 +40,22 @@ const SETTINGS_HOLD: &str = "SELECT pg_catalog.current_setting('statement_timeou
 
 const PID: &str = "SELECT pg_catalog.pg_backend_pid()";
 
-/// A statement that the server did not do.
+/// A statement that the server refused or did not complete.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    /// The SQLSTATE; empty when the server said nothing.
+    /// The SQLSTATE. Empty if the server sent none.
     pub(crate) code: String,
     pub(crate) fault: DatabaseError,
 }
 
 impl Refusal {
-    /// Somebody else held a lock, or got in the way: not done, and worth another try.
+    /// Whether another session held a lock or caused a conflict. The statement was not applied and can be tried again.
     pub(crate) fn is_locked(&self) -> bool {
         ["55P03", "40P01", "40001"].contains(&self.code.as_str())
     }
 }
 
-/// What we refuse ourselves.
+/// A refusal by the vault itself.
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         Self { code: String::new(), fault: error.into() }
@@ -68,20 +68,20 @@ impl From<Refusal> for DatabaseError {
     }
 }
 
-/// A connection outside of the pool, without time limits and with a safe search path. Dropping it ends
-/// the session: an open transaction is rolled back and session locks are let go.
+/// A connection outside of the pool, without time limits and with a safe search path. Dropping it ends the session, rolls
+/// back an open transaction and releases session locks.
 ///
-/// A statement may take as long as it likes while the server works on it. When the session is gone, or the network is
-/// silent, it fails with `OutcomeUnknown`.
+/// A statement has no time limit while the server works on it. If the session has ended or the network is silent, it
+/// fails with `OutcomeUnknown`.
 pub(crate) struct Direct {
     connection: PgConnection,
-    /// Absent while the connection is made, which has a time limit as a whole.
+    /// `None` while the connection is established, which has a time limit of its own.
     watch: Option<SessionWatch>,
 }
 
 impl Database {
     /// # Errors
-    /// `Configuration` where a transaction pooler stands in between; those of connecting.
+    /// `Configuration` if the connection goes through a transaction pooler; errors of connecting.
     pub(crate) async fn direct(&self) -> Result<Direct, DatabaseError> {
         if self.is_transactional() {
             return Err(pooled().into());
@@ -123,8 +123,8 @@ impl Database {
     }
 }
 
-/// A transaction pooler gives a session to whoever has a transaction, so an idle client's session is
-/// another client's a moment later.
+/// Whether both connections share a session. A transaction pooler gives a session to the client that runs a transaction,
+/// so another client may get an idle client's session.
 async fn shares_a_session(idle: &mut Direct, busy: &mut Direct) -> Result<bool, DatabaseError> {
     let before: i32 = idle.value(PID).await?;
     busy.run("BEGIN").await?;
@@ -135,21 +135,20 @@ async fn shares_a_session(idle: &mut Direct, busy: &mut Direct) -> Result<bool, 
 }
 
 fn pooled() -> Error {
-    Error::new(ErrorKind::Configuration, "a transaction pooler stands between the vault and the server")
-        .with_hint(
-            "schema changes need a direct connection: give the URL of the server itself, not the pooler's \
-             (on Supabase port 5432 instead of 6543)",
-        )
+    Error::new(ErrorKind::Configuration, "the connection goes through a transaction pooler").with_hint(
+        "schema changes need a direct connection: use the URL of the server, not of the pooler (on Supabase port \
+         5432 instead of 6543)",
+    )
 }
 
 impl Direct {
-    /// Runs statements that answer with nothing, in one round trip: outside of a transaction, unless one is open.
+    /// Runs statements without results in one round trip, outside of a transaction unless one is open.
     pub(crate) async fn run(&mut self, sql: &str) -> Result<(), Refusal> {
         let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection);
         watched(&mut self.watch, done).await.map(drop)
     }
 
-    /// Runs statements as one transaction. It waits for each lock this long at most.
+    /// Runs statements as one transaction. It waits at most this long for each lock.
     pub(crate) async fn transaction(
         &mut self,
         statements: &[String],
@@ -166,7 +165,7 @@ impl Direct {
         self.run("COMMIT").await
     }
 
-    /// Runs one statement outside of a transaction. It waits for each lock this long at most.
+    /// Runs one statement outside of a transaction. It waits at most this long for each lock.
     pub(crate) async fn alone(&mut self, statement: &str, lock_timeout: Duration) -> Result<(), Refusal> {
         self.run(&format!("SET lock_timeout = {}", milliseconds(lock_timeout))).await?;
         let done = self.run(statement).await;
@@ -174,7 +173,7 @@ impl Direct {
         done
     }
 
-    /// Acts as the owner of a table from now on, where the session may.
+    /// Acts as the owner of a table from now on, if the session may.
     pub(crate) async fn act_as_owner(&mut self, relation: &str) -> Result<(), Refusal> {
         self.query(&act_as_owner(relation, Until::TheSessionEnds)).await.map(drop)
     }
@@ -190,7 +189,7 @@ impl Direct {
         watched(&mut self.watch, statement.fetch_all(&mut self.connection)).await
     }
 
-    /// Asks for the one value of a query that answers with one row.
+    /// Asks for the value of a query that returns one row.
     pub(crate) async fn value<T>(&mut self, sql: &str) -> Result<T, Refusal>
     where
         T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
@@ -200,7 +199,7 @@ impl Direct {
         value.map_err(|error| refused(&error, Phase::Reading))
     }
 
-    /// Says goodbye to the server. It notices without that too, only later.
+    /// Closes the connection. The server would notice the end without this, only later.
     pub(crate) async fn close(self) {
         self.connection.close().await.ok();
     }
@@ -220,7 +219,8 @@ async fn watched<T>(
     }
 }
 
-/// As a setting of the server: 0 would be no limit, and more than fits is one of 24 days.
+/// A limit as a server setting. 0 would mean no limit, so the minimum is 1. A larger limit than the setting allows
+/// becomes 24 days.
 fn milliseconds(limit: Duration) -> i32 {
     i32::try_from(limit.as_millis()).unwrap_or(i32::MAX).max(1)
 }

@@ -1,4 +1,4 @@
-//! What a database error means for a write or a read: one table, from the SQLSTATE and the I/O error.
+//! The meaning of a database error for a write or a read, decided by one table from the SQLSTATE and the I/O error.
 
 use std::fmt;
 use std::io;
@@ -9,32 +9,32 @@ use crate::display::visible;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::connection::refusal::RefusedBy;
 
-/// What to do after a failure. Unknown means `Reject`: a wrong rejection is visible, a wrong
-/// fallback forks the data.
+/// What to do after a failure. An unknown error means `Reject`: a wrong rejection is visible, but a wrong fallback forks
+/// the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Certainly not applied, and the server is out of reach: use the local file.
+    /// Certainly not applied, and the server is unreachable: use the local file.
     Fallback,
-    /// May have been applied: find out by reading back, else keep it locally as well.
+    /// May have been applied: read back to find out, otherwise also store it locally.
     Ambiguous,
-    /// The server answers, but does not take this write now (disk full, standby, no column): use the
-    /// local file, and go on reading. Not applied, unless the error is `OutcomeUnknown`.
+    /// The server answers, but does not accept this write now (disk full, standby, no column): use the local file, and
+    /// continue to read. Not applied, unless the error is `OutcomeUnknown`.
     TakesNoWrites,
-    /// Not applied; the server is alive: try again.
+    /// Not applied, and the server is up: try again.
     Retry,
-    /// The schema moved: look at the catalogue again.
+    /// The schema has changed: read the catalogue again.
     Redetect,
-    /// A unique constraint refuses the row: another writer may have made it meanwhile.
+    /// A unique constraint refuses the row: another writer may have created it in the meantime.
     Duplicate,
     /// Would fail again: tell the caller.
     Reject,
     /// The session is read-only: a standby, or a role that may not write.
     ReadOnly,
-    /// A transaction pooler stands in between: stop using named statements and try again.
+    /// The connection goes through a transaction pooler: stop using named statements and try again.
     Pooler,
 }
 
-/// What was being done when it failed.
+/// The phase in which an operation failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Nothing was sent yet.
@@ -48,9 +48,9 @@ pub(crate) enum Phase {
 pub(crate) struct DatabaseError {
     pub(crate) outcome: Outcome,
     pub(crate) error: Error,
-    /// It failed on a connection that had been made, so the server may be well, and only this statement too slow.
+    /// Whether it failed on an established connection. The server may then be healthy, and only this statement too slow.
     pub(crate) was_connected: bool,
-    /// A constraint of the database refuses what was written (class 23), and would do so again.
+    /// Whether a constraint of the database refused the write (class 23), and would refuse it again.
     pub(crate) is_for_good: bool,
 }
 
@@ -74,42 +74,42 @@ impl DatabaseError {
                 "check the server's certificate and sslmode in the URL",
             ),
             sqlx::Error::BeginFailed => {
-                DatabaseError::new(Outcome::Retry, busy("a transaction could not be started"))
+                DatabaseError::new(Outcome::Retry, busy("cannot start a transaction"))
             }
             sqlx::Error::ColumnDecode { .. }
             | sqlx::Error::Decode(_)
             | sqlx::Error::ColumnNotFound(_)
             | sqlx::Error::TypeNotFound { .. } => DatabaseError::new(
                 Outcome::Redetect,
-                Error::new(ErrorKind::Schema, "a column has another type than before"),
+                Error::new(ErrorKind::Schema, "the type of a column has changed"),
             ),
             sqlx::Error::PoolClosed => reject(
                 ErrorKind::Configuration,
                 "the connection pool was closed",
-                "keep the pool open as long as the vault",
+                "keep the pool open while the vault uses it",
             ),
             sqlx::Error::Configuration(_) => {
                 reject(ErrorKind::Configuration, "the database URL is not valid", URL_HINT)
             }
-            // the driver takes the end of the connection for an answer of one zero byte
+            // the driver mistakes the end of the connection for an answer of one zero byte
             sqlx::Error::Protocol(text) if text.starts_with("unexpected response from SSLRequest: 0x00") => {
                 by_io(&io::ErrorKind::UnexpectedEof.into(), phase)
             }
-            // its text may repeat what the server sent, so only the variant is named
+            // its text may repeat what the server sent, so the message does not include it
             _ => reject(
                 ErrorKind::Rejected,
-                "the database driver gave up",
-                "see whether another client can run the same operation",
+                "the database driver failed",
+                "check whether another client can run the same operation",
             ),
         }
     }
 
-    /// The same for another caller.
+    /// A copy for another caller.
     pub(crate) fn copy(&self) -> Self {
         Self { error: self.error.clone(), ..*self }
     }
 
-    /// A time-out that we set ourselves.
+    /// The error for the vault's own time-out.
     pub(crate) fn timed_out(phase: Phase) -> Self {
         let error = unreachable("the database did not answer in time", lost(phase));
         Self { was_connected: phase != Phase::Connecting, ..Self::new(lost(phase), error) }
@@ -147,7 +147,7 @@ impl std::error::Error for Reduced {}
 pub(crate) const URL_HINT: &str =
     "write it as postgres://USER:PASSWORD@HOST:PORT/DATABASE, with special characters percent-encoded";
 
-/// A connection that was lost in this phase.
+/// The outcome of a connection that was lost in this phase.
 fn lost(phase: Phase) -> Outcome {
     match phase {
         Phase::Connecting | Phase::Reading => Outcome::Fallback,
@@ -166,7 +166,7 @@ fn by_io(error: &io::Error, phase: Phase) -> DatabaseError {
     }
     // the standard library has no kind for it
     let why = match error.to_string().starts_with("failed to lookup address") {
-        true => "its name could not be looked up".to_owned(),
+        true => "its name does not resolve".to_owned(),
         false => error.kind().to_string(),
     };
     let message = format!("the database cannot be reached ({why})");
@@ -194,7 +194,7 @@ fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> DatabaseErro
         false => refusal.describe(&code).unwrap_or_else(|| describe(&code, outcome)),
     };
     let mut fault = DatabaseError::new(outcome, described);
-    // what a trigger says of its own tables may be otherwise next time
+    // a trigger may decide otherwise next time, from its own tables
     fault.is_for_good = code.starts_with("23") && refusal.function.is_none();
     let mut named = refusal.name(fault.error).with_sqlstate(&code);
     if let Some(column) = &refusal.column {
@@ -204,10 +204,10 @@ fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> DatabaseErro
     fault
 }
 
-/// Whether the application's code says this, and not the server. It may raise any SQLSTATE, also one that tells of the
-/// server's own state, and what a foreign server answers it passes on under the same code. Inside of a function the server
-/// itself says nothing but these codes of waiting, running out of something and being stopped: a statement of ours
-/// has no context that names a function, so anything else is about the statements of that function.
+/// Whether code of the application raised the error, and not the server. Such code may raise any SQLSTATE, including
+/// codes about the server's own state, and it passes on codes of a foreign server. Inside a function the server itself
+/// raises only these codes, for lock waits, exhausted resources and shutdown. Every other code inside a function is about
+/// that function's statements, because the vault's own statements have no context that names a function.
 fn is_raised(error: &dyn sqlx::error::DatabaseError, code: &str, in_function: bool) -> bool {
     let routine = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine);
     let is_servers = matches!(
@@ -215,7 +215,7 @@ fn is_raised(error: &dyn sqlx::error::DatabaseError, code: &str, in_function: bo
         "53100" | "53200" | "55P03" | "40001" | "40P01" | "57014" | "57P01" | "57P02" | "57P05" | "25P04"
     );
     match routine {
-        // RAISE of PL/pgSQL; its context reads otherwise in another language
+        // RAISE of PL/pgSQL; its context depends on the language of the server
         Some("exec_stmt_raise") => true,
         // errors of PL/Python, of postgres_fdw and of dblink
         Some("PLy_elog_impl" | "pgfdw_report_error" | "dblink_res_error") => in_function,
@@ -241,7 +241,7 @@ fn outcome_of(code: &str, phase: Phase, says_full: impl Fn() -> bool) -> Outcome
         "42702" | "42703" | "42P01" | "42P10" | "3F000" | "0A000" | "42804" | "42846" | "42883" => {
             Outcome::Redetect
         }
-        // the pooler speaks, not the server; it has no code of its own
+        // this error is from the pooler, which has no codes of its own
         "XX000" | "08P02" if says_full() => Outcome::Fallback,
         _ => Outcome::Reject,
     }
@@ -253,17 +253,19 @@ fn describe(code: &str, outcome: Outcome) -> Error {
             return unreachable(&format!("the database is not available (SQLSTATE {code})"), outcome);
         }
         Outcome::TakesNoWrites => {
-            let message = format!("the database takes no writes (SQLSTATE {code})");
+            let message = format!("the database accepts no writes (SQLSTATE {code})");
             return Error::new(ErrorKind::Unavailable, message)
-                .with_hint("look for a full disk on the database server");
+                .with_hint("check whether the disk of the database server is full");
         }
         Outcome::Retry => return busy(&format!("the database is busy (SQLSTATE {code})")),
         _ => {}
     }
     let (kind, message, hint) = match code {
-        "42501" => {
-            (ErrorKind::AccessDenied, "the role may not do this, or row level security forbids it", None)
-        }
+        "42501" => (
+            ErrorKind::AccessDenied,
+            "the role lacks a right for this, or row level security forbids it",
+            None,
+        ),
         "25006" => (
             ErrorKind::AccessDenied,
             "the database is read-only for this role",
@@ -272,7 +274,7 @@ fn describe(code: &str, outcome: Outcome) -> Error {
         "28000" | "28P01" => (
             ErrorKind::Configuration,
             "the database refuses the user or the password",
-            Some("check user and password in the URL"),
+            Some("check the user and password in the URL"),
         ),
         "3D000" => (
             ErrorKind::Configuration,
@@ -290,17 +292,17 @@ fn describe(code: &str, outcome: Outcome) -> Error {
             "the server does not speak the protocol as expected",
             Some("if this is a transaction pooler, set the pooler mode to `transaction`"),
         ),
-        // every write of ours divides by whether the row holds what was written
+        // every write of the vault divides by zero if the row does not hold what was written
         "22012" => (
             ErrorKind::Rejected,
             "the table does not keep what is written: a trigger changes it",
-            Some("look at the BEFORE triggers of the table"),
+            Some("check the BEFORE triggers of the table"),
         ),
         "23503" => (ErrorKind::UnknownOwner, "the database has no such owner", None),
         "23505" => (
             ErrorKind::Rejected,
-            "another row has the value of this one in a unique column",
-            Some("look at the constraint, and at the default of its column for a new row"),
+            "another row already has this value in a unique column",
+            Some("check the constraint, and the default that its column gives to new rows"),
         ),
         "42702" | "42703" | "42P01" | "42P10" | "3F000" | "0A000" | "42804" | "42846" | "42883" => {
             (ErrorKind::Schema, "a table or column is missing or has another type", None)
@@ -333,7 +335,7 @@ fn busy(message: &str) -> Error {
 
 /// The server is a standby, which may become a primary.
 pub(crate) fn standby() -> Error {
-    Error::new(ErrorKind::Unavailable, "the database is a standby, which takes no writes")
+    Error::new(ErrorKind::Unavailable, "the database is a standby, which accepts no writes")
         .with_hint("name the primary server, or wait until this one is promoted")
 }
 

@@ -1,4 +1,4 @@
-//! Connections: bounded in time, safe behind a transaction pooler, and what their errors mean.
+//! Connections with time limits that are safe behind a transaction pooler, and the meaning of their errors.
 
 pub(crate) mod acting_owner;
 pub(crate) mod direct;

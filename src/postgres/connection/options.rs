@@ -1,4 +1,4 @@
-//! How to connect: what a URL says, and how a pool is set up.
+//! Connection options: the URL and the pool.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,20 +9,20 @@ use sqlx::{ConnectOptions, PgPool};
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::connection::errors::URL_HINT;
 
-/// Whether a transaction pooler (PgBouncer, Supavisor) stands between the vault and the server.
+/// Whether the connection goes through a transaction pooler (PgBouncer, Supavisor).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum PoolerMode {
-    /// Recognised by port 6543, `pgbouncer=true` in the URL, or a refused start-up parameter.
+    /// Detects a pooler by port 6543, by `pgbouncer=true` in the URL, or by a refused start-up parameter.
     #[default]
     Auto,
-    /// Every operation in one explicit transaction, with unnamed statements. Costs round trips.
+    /// Runs every operation in one explicit transaction, with unnamed statements. This costs round trips.
     Transaction,
     /// A direct connection, or a pooler in session mode.
     None,
 }
 
-/// How long the vault waits for the database before it goes on without it.
+/// How long the vault waits for the database before it continues without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// For a connection. 3 s by default: a healthy server answers in milliseconds.
@@ -37,40 +37,40 @@ impl Default for Timeouts {
     }
 }
 
-/// Connections a pool of our own keeps at most.
+/// The maximum number of connections in a pool of the vault's own.
 const MAX_CONNECTIONS: u32 = 10;
 
-/// What a URL says, and whether it names a transaction pooler.
+/// The connection options of a URL, and whether it names a transaction pooler.
 ///
 /// # Errors
-/// `Configuration`; the error does not repeat the URL.
+/// `Configuration`. The error does not show the URL.
 pub(super) fn parse(url: &str) -> Result<(PgConnectOptions, bool)> {
     let (url, says_pooler) = for_driver(url)?;
     let options = PgConnectOptions::from_str(&url).map_err(|_| invalid_url())?;
     Ok((options.application_name("retell-vault").disable_statement_logging(), says_pooler))
 }
 
-/// A pool of our own. It connects when it is first used.
+/// A pool of the vault's own. It connects on first use.
 pub(super) fn pool(options: &PgConnectOptions, transactional: bool, timeouts: Timeouts) -> PgPool {
     let options = match transactional {
         true => options.clone().extra_float_digits(None).statement_cache_capacity(0),
-        // the server gives up first, so that a write which waited too long is known not to be applied
+        // the server gives up first, so a write that waited too long is certainly not applied
         false => options.clone().options([("statement_timeout", server_limit(timeouts))]),
     };
     PgPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(timeouts.connect)
-        // a broken connection shows itself when it is used; testing costs a round trip each time
+        // a broken connection shows when it is used; testing costs a round trip each time
         .test_before_acquire(false)
         .connect_lazy_with(options)
 }
 
-/// The time limit of a statement in milliseconds, as the server is told it.
+/// The time limit of a statement in milliseconds, as a server setting.
 fn server_limit(timeouts: Timeouts) -> String {
     (timeouts.operation.as_millis() * 9 / 10).max(1).to_string()
 }
 
-/// The parameters of a URL that the driver knows. It logs any other one with its value.
+/// The URL parameters that the driver knows. It logs any other parameter with its value.
 const KNOWN: [&str; 18] = [
     "sslmode",
     "ssl-mode",
@@ -95,9 +95,8 @@ const KNOWN: [&str; 18] = [
 /// A convention of other clients.
 const POOLER: &str = "pgbouncer";
 
-/// What providers and other clients put into URLs, and the vault has no use for. Nothing that would make a
-/// connection weaker when it is left out, but for `channel_binding`, which providers put there by default and the
-/// driver does not have.
+/// URL parameters of providers and other clients that the vault ignores. Ignoring them does not weaken a connection,
+/// except for `channel_binding`, which providers add by default and the driver does not support.
 const DROPPED: [&str; 15] = [
     POOLER,
     "channel_binding",
@@ -116,14 +115,14 @@ const DROPPED: [&str; 15] = [
     "target_session_attrs",
 ];
 
-/// The URL as the driver gets it: only with parameters that it knows.
+/// The URL for the driver, with only the parameters that it knows.
 ///
 /// # Errors
-/// `Configuration` for a parameter that nobody knows. It is named by its position: its name may be a part of a
-/// password in which a `?` or `&` was not escaped.
+/// `Configuration` for an unknown parameter. The error names its position, because its name may be part of a password
+/// with an unescaped `?` or `&`.
 fn for_driver(url: &str) -> Result<(String, bool)> {
     let mut parsed = url::Url::parse(url).map_err(|_| invalid_url())?;
-    // without `//` the driver would take the whole rest for the name of a database on this host
+    // without `//` the driver would use the whole rest as the name of a database on this host
     if !["postgres", "postgresql"].contains(&parsed.scheme()) || !parsed.has_authority() {
         return Err(invalid_url());
     }
@@ -159,12 +158,12 @@ fn unknown_parameter(index: usize, name: &str) -> Error {
     let close = KNOWN.iter().chain(&DROPPED).find(|known| distance(known, name) <= 2);
     let hint = match close {
         Some(close) => format!("did you mean `{close}`?"),
-        None => "remove it; if it is a part of the password, write `?` as %3F and `&` as %26".to_owned(),
+        None => "remove it; if it is part of the password, write `?` as %3F and `&` as %26".to_owned(),
     };
     Error::new(ErrorKind::Configuration, message).with_hint(hint)
 }
 
-/// How many characters must be added, removed or replaced to make one of the other.
+/// The number of characters to add, remove or replace to turn one text into the other.
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.chars().count()).collect();
     for (i, a) in one.chars().enumerate() {

@@ -14,35 +14,35 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase, standby};
 use crate::postgres::connection::options::{self, PoolerMode, Timeouts};
 
-/// One statement and what is bound to it.
+/// One statement and its bound values.
 #[derive(Clone)]
 pub(crate) struct Query {
     pub(crate) sql: Arc<str>,
     pub(crate) arguments: PgArguments,
 }
 
-/// How long a pool that could still grow is waited for before the server is asked directly.
+/// How long to wait for a pool that can still grow, before asking the server directly.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// How often a pool that cannot grow is looked at for a connection that was given back.
+/// How often to check a pool that cannot grow for a returned connection.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 pub(crate) struct Database {
     pool: RwLock<PgPool>,
-    /// Absent when the service gave us its pool, which we then never replace.
+    /// `None` for a pool of the service, which the vault never replaces.
     own: Option<PgConnectOptions>,
     /// Every operation in one explicit transaction, with unnamed statements.
     transactional: AtomicBool,
     mode: PoolerMode,
-    /// A connection broke: others in the pool may be dead too, so each is tested before use.
+    /// Set after a connection broke. Other connections of the pool may be dead too, so each is tested before use.
     suspicious: AtomicBool,
     pub(in crate::postgres) timeouts: Timeouts,
 }
 
 impl Database {
-    /// With a pool of our own. Connects when first used.
+    /// Creates a pool of the vault's own. It connects on first use.
     ///
     /// # Errors
-    /// `Configuration` for a URL that is not one; the error does not repeat it.
+    /// `Configuration` for an invalid URL, which the error does not show.
     pub(crate) fn from_url(url: &str, mode: PoolerMode, timeouts: Timeouts) -> Result<Self> {
         let (options, says_pooler) = options::parse(url)?;
         let transactional = match mode {
@@ -54,7 +54,7 @@ impl Database {
         Ok(Self::new(pool, Some(options), transactional, mode, timeouts))
     }
 
-    /// With the service's pool.
+    /// Uses the service's pool.
     pub(crate) fn from_pool(pool: PgPool, mode: PoolerMode, timeouts: Timeouts) -> Self {
         let transactional = match mode {
             PoolerMode::Transaction => true,
@@ -75,25 +75,25 @@ impl Database {
         Self { pool, own, transactional, mode, suspicious, timeouts }
     }
 
-    /// Whether operations run in the pooler-safe way.
+    /// Whether operations run in the pooler-safe mode.
     pub(crate) fn is_transactional(&self) -> bool {
         self.transactional.load(Ordering::Relaxed)
     }
 
-    /// How long one call may go on trying: a server that is busy for longer is an answer too.
+    /// How long one call may keep trying. A server that is busy for longer is an error.
     pub(crate) fn patience(&self) -> Duration {
         self.timeouts.operation
     }
 
-    /// Closes a pool of our own. A connection that the network has gone silent on never comes back to the pool, and is
-    /// not waited for.
+    /// Closes a pool of the vault's own. It does not wait for a connection on a silent network, which never returns to
+    /// the pool.
     pub(crate) async fn close(&self) {
         if self.own.is_some() {
             timeout(self.timeouts.operation, self.pool().close()).await.ok();
         }
     }
 
-    /// Where it connects to, without user or password.
+    /// The address of the server, without user and password.
     pub(crate) fn address(&self) -> String {
         let options = self.pool().connect_options();
         format!(
@@ -108,7 +108,7 @@ impl Database {
         self.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Forgets every connection that is not in use. A pool of the service is left alone.
+    /// Drops every connection that is not in use. A pool of the service stays unchanged.
     pub(crate) fn rebuild(&self) {
         if let Some(options) = &self.own {
             let pool = options::pool(options, self.is_transactional(), self.timeouts);
@@ -116,19 +116,17 @@ impl Database {
         }
     }
 
-    /// Goes over to the pooler-safe way, unless the caller ruled it out. Says whether that changed anything.
+    /// Switches to the pooler-safe mode, unless the caller ruled it out. Returns whether that changed anything.
     pub(crate) fn suspect_pooler(&self) -> bool {
         if self.mode == PoolerMode::None || self.transactional.swap(true, Ordering::Relaxed) {
             return false;
         }
-        tracing::info!(
-            "a transaction pooler was recognised: every operation runs in a transaction of its own"
-        );
+        tracing::info!("detected a transaction pooler: every operation runs in its own transaction");
         self.rebuild();
         true
     }
 
-    /// Runs one statement. In the pooler-safe way it is a transaction of its own.
+    /// Runs one statement. In the pooler-safe mode it runs in its own transaction.
     pub(crate) async fn fetch(&self, query: Query, phase: Phase) -> Result<Vec<PgRow>, DatabaseError> {
         if self.is_transactional() {
             return self.transaction(vec![query], phase).await;
@@ -143,7 +141,7 @@ impl Database {
         done.map_err(|(fault, _)| fault)
     }
 
-    /// Runs one reading statement, and hands over each row as it arrives.
+    /// Runs one reading statement, and passes on each row as it arrives.
     pub(crate) async fn fetch_each(
         &self,
         query: Query,
@@ -170,7 +168,7 @@ impl Database {
         Err(broken.0)
     }
 
-    /// `None`: no answer came. The flag says whether the connection is unfit for further use.
+    /// Concludes from an answer, or from `None` without one. The flag says whether the connection must not be used again.
     pub(super) fn conclude<T>(
         &self,
         done: Option<sqlx::Result<T>>,
@@ -219,7 +217,7 @@ impl Database {
         if let Some(connection) = self.acquire_within(&pool, first).await? {
             return Ok(connection);
         }
-        // the pool keeps trying without a word while the server refuses: ask the server directly
+        // the pool keeps trying silently while the server refuses, so ask the server directly
         if let Err((fault, full)) = self.probe().await {
             let idle = if full { self.acquire_idle(&pool).await } else { None };
             return idle.ok_or(fault);
@@ -228,12 +226,13 @@ impl Database {
             return Ok(connection);
         }
         self.rebuild();
-        let error = Error::new(ErrorKind::Busy, "no free connection in the pool, though the server answers");
-        let error = error.with_hint("make the pool larger, or look for connections that are never returned");
+        let error =
+            Error::new(ErrorKind::Busy, "no connection in the pool is free, although the server answers");
+        let error = error.with_hint("make the pool larger, or find connections that are never returned");
         Err(DatabaseError::new(Outcome::Retry, error))
     }
 
-    /// A connection from the pool; `None` when there was none in time.
+    /// A connection from the pool. `None` if none was free in time.
     async fn acquire_within(
         &self,
         pool: &PgPool,
@@ -246,8 +245,8 @@ impl Database {
         }
     }
 
-    /// While the server has no further connection for us, those that the pool has must do: it looks at
-    /// them only before it opens a new one.
+    /// Waits for an existing connection of the pool while the server accepts no more connections. The pool itself checks
+    /// these only before it opens a new one.
     async fn acquire_idle(&self, pool: &PgPool) -> Option<PoolConnection<Postgres>> {
         let look = async {
             loop {
@@ -272,8 +271,8 @@ impl Database {
         }
     }
 
-    /// One direct connection, to learn why the pool gives none. The flag says that the server, or a
-    /// pooler before it, has no connection left.
+    /// Opens one direct connection to learn why the pool returns none. The flag says that the server, or a pooler before
+    /// it, has no connection left.
     async fn probe(&self) -> Result<(), (DatabaseError, bool)> {
         let options = self.pool().connect_options();
         match timeout(self.timeouts.connect, PgConnection::connect_with(&options)).await {
@@ -291,7 +290,7 @@ impl Database {
         }
     }
 
-    /// Asks the server on a connection of its own whether it is there, whatever became of another connection.
+    /// Checks over a new connection whether the server answers, independently of other connections.
     pub(crate) async fn answers(&self) -> bool {
         let ask = async {
             let mut connection = PgConnection::connect_with(&self.pool().connect_options()).await?;
@@ -301,7 +300,7 @@ impl Database {
         matches!(timeout(self.timeouts.connect, ask).await, Ok(Ok(())))
     }
 
-    /// Whether a session of ours may write: no standby, and no read-only role or database.
+    /// Whether a session may write: the server is not a standby, and neither the role nor the database is read-only.
     pub(crate) async fn takes_writes(&self) -> Result<bool, DatabaseError> {
         let sql = "SELECT pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'off'";
         let query = Query { sql: sql.into(), arguments: PgArguments::default() };
@@ -311,7 +310,7 @@ impl Database {
             .map_err(|error| DatabaseError::of(&error, Phase::Reading))
     }
 
-    /// Whether the server is a standby, which may become a primary; else a read-only role.
+    /// Whether the server is a standby, which may become a primary. Otherwise the role or the database is read-only.
     pub(crate) async fn is_standby(&self) -> Result<bool, DatabaseError> {
         let query =
             Query { sql: "SELECT pg_catalog.pg_is_in_recovery()".into(), arguments: PgArguments::default() };
@@ -321,17 +320,17 @@ impl Database {
             .map_err(|error| DatabaseError::of(&error, Phase::Reading))
     }
 
-    /// Why a session of ours may only read: `Unavailable` on a standby, else `AccessDenied`.
+    /// The reason why a session may only read: `Unavailable` on a standby, otherwise `AccessDenied`.
     pub(crate) async fn why_read_only(&self) -> Error {
         match self.is_standby().await.unwrap_or(false) {
             true => standby(),
-            false => Error::new(ErrorKind::AccessDenied, "the database takes only reads from this role")
-                .with_hint("look at default_transaction_read_only of the role and of the database"),
+            false => Error::new(ErrorKind::AccessDenied, "the database accepts only reads from this role")
+                .with_hint("check default_transaction_read_only of the role and of the database"),
         }
     }
 
-    /// Asks for a random tag and compares: behind a transaction pooler that was not recognised, the
-    /// answer may be another client's.
+    /// Asks for a random tag and compares the answer. Behind an undetected transaction pooler it may be another client's
+    /// answer.
     pub(crate) async fn canary(&self, tag: &str) -> Result<(), DatabaseError> {
         let mut arguments = PgArguments::default();
         bind(&mut arguments, tag)?;
@@ -347,8 +346,8 @@ impl Database {
 }
 
 fn wrong_answer() -> Error {
-    Error::new(ErrorKind::Configuration, "the database answered another client's question")
-        .with_hint("a transaction pooler stands in between: set the pooler mode to `transaction`")
+    Error::new(ErrorKind::Configuration, "the database returned another client's answer")
+        .with_hint("the connection goes through a transaction pooler: set the pooler mode to `transaction`")
 }
 
 /// Binds one value.

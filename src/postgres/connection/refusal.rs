@@ -1,4 +1,5 @@
-//! Who refuses a statement: the function, constraint, rule or partitioned table that an error of the database names.
+//! The object that refused a statement: the function, constraint, rule or partitioned table that an error of the database
+//! names.
 
 use sqlx::postgres::PgDatabaseError;
 
@@ -6,18 +7,18 @@ use crate::error::{Error, ErrorKind};
 
 /// Longer than any two names of Postgres with the dot between them.
 const LONGEST: usize = 128;
-/// What a line of the context begins with, where it is about a function and not about the text of a statement.
+/// The start of a context line about a function. Other lines quote statements.
 const FRAMES: [&str; 2] = ["PL/", "SQL function "];
 
-/// The names in an error, none of which is a value.
+/// The names of objects in an error. None of them is a value.
 #[derive(Debug)]
 pub(super) struct RefusedBy {
-    /// The function that the table calls, in which the error was raised.
+    /// The function that the table calls and that raised the error.
     pub(super) function: Option<String>,
     pub(super) constraint: Option<String>,
     pub(super) table: Option<String>,
     pub(super) column: Option<String>,
-    /// The function of the server's own source.
+    /// The function in the server's source code.
     routine: Option<String>,
 }
 
@@ -36,7 +37,7 @@ impl RefusedBy {
         }
     }
 
-    /// Whether a rule of the table has made another statement of ours, which the server cannot run.
+    /// Whether a rule of the table rewrote the statement into one that the server cannot run.
     pub(super) fn is_of_rule(&self) -> bool {
         self.is_from("RewriteQuery")
     }
@@ -45,26 +46,26 @@ impl RefusedBy {
         self.routine.as_deref() == Some(routine)
     }
 
-    /// What is refused and what to do about it, where the names say more than the SQLSTATE.
+    /// The message and hint of a refusal, if the names say more than the SQLSTATE.
     pub(super) fn describe(&self, code: &str) -> Option<Error> {
-        let table = self.table.as_deref().unwrap_or("that it is for");
+        let table = self.table.as_deref().unwrap_or("of the statement");
         let (message, hint) = match code {
             "0A000" if self.is_of_rule() => (
                 format!("a rule on table {table} rewrites the statement into one that the server cannot run"),
-                "look at the rules of the table (pg_rules): a trigger in place of the rule leaves the statement as it is",
+                "check the rules of the table (pg_rules): unlike a rule, a trigger does not rewrite the statement",
             ),
             "22023" if self.is_from("Async_Notify") => (
                 "the text of a notification is too long for pg_notify".to_owned(),
-                "let the function send the id of the row instead of the row: tokens are long",
+                "send the id of the row in the function instead of the row, because tokens are long",
             ),
-            // of the CHECK constraint of a partition, or of the way to it, which have no name
+            // a partition's own check, or the search for a partition, has no constraint name
             "23514" if self.constraint.is_none() && self.function.is_none() => (
-                format!("no partition of table {table} takes the row"),
-                "make the partition that the row belongs to, or a default one; the partition key and its value decide",
+                format!("no partition of table {table} accepts the row"),
+                "create the partition for the row's partition key, or a default partition",
             ),
             "23514" if self.function.is_none() => (
                 "a CHECK of the table refuses the row".to_owned(),
-                "look at the condition of the constraint: it must let through the tokens and values that the vault writes",
+                "check the condition of the constraint: it must allow the tokens and values that the vault writes",
             ),
             "23502" => (
                 match &self.column {
@@ -78,11 +79,11 @@ impl RefusedBy {
         Some(Error::new(ErrorKind::Rejected, format!("{message} (SQLSTATE {code})")).with_hint(hint))
     }
 
-    /// The error with the names before it.
+    /// Adds the names to the error.
     pub(super) fn name(&self, mut error: Error) -> Error {
         if self.function.is_some() && error.kind() == ErrorKind::Rejected && !self.is_from("Async_Notify") {
             error = error.with_hint(
-                "look into the function for what it demands of the row; its own message is in the log of the server",
+                "check what the function requires of the row; its own message is in the server's log",
             );
         }
         if let Some(constraint) = &self.constraint {
@@ -95,15 +96,15 @@ impl RefusedBy {
     }
 }
 
-/// The last name between quotes. Messages are in the language of the server, and say nothing but this in quotes.
+/// The last name in quotes. The message is in the server's language, and this name is its only quoted text.
 fn relation_in(message: &str) -> Option<String> {
     let (_, name) = message.strip_suffix('"')?.split_once('"')?;
     Some(name.chars().take(LONGEST).collect())
 }
 
-/// The function that was called first, which is the one of the table's trigger. The context begins with the innermost, and
-/// has the texts of statements between functions, in which values may stand: only a line that begins as one about a function
-/// does is read, and of it only the name.
+/// The outermost function, which is the one of the table's trigger. The context starts with the innermost function, and
+/// quotes statements in between, which may contain values. So only lines about functions are read, and only the name in
+/// them.
 fn outermost_function(context: &str) -> Option<String> {
     let starts = context.match_indices('\n').map(|(at, _)| at + 1);
     let starts = std::iter::once(0).chain(starts).collect::<Vec<_>>();
@@ -140,7 +141,7 @@ fn function_of(frame: &str) -> Option<String> {
     (follows && !name.is_empty()).then(|| name.chars().take(LONGEST).collect())
 }
 
-/// Where a quoted name ends: at a quote that is not doubled.
+/// The end of a quoted name, at a quote that is not doubled.
 fn quote_end(quoted: &str) -> Option<usize> {
     let mut quotes = quoted.match_indices('"').map(|(at, _)| at).peekable();
     while let Some(at) = quotes.next() {

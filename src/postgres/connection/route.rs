@@ -1,4 +1,4 @@
-//! The way to the server: how it is encrypted, and who else goes it.
+//! The route to the server: its encryption and its pooler.
 
 use std::time::Duration;
 
@@ -14,26 +14,26 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// How often the sessions of two connections are compared.
 const COMPARISONS: usize = 3;
 
-/// What the connection options say about encryption, by the names of the PostgreSQL manual, section 34.19.1.
+/// The encryption that the connection options require, named as in the PostgreSQL manual, section 34.19.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encryption {
     /// `disable`.
     Never,
-    /// `allow`, `prefer`: whatever the server likes.
+    /// `allow`, `prefer`: the server decides.
     Perhaps,
-    /// `require`: with anybody.
+    /// `require`: encrypted, but without verifying the server.
     Unverified,
     /// `verify-ca`, `verify-full`.
     Verified,
 }
 
-/// The way to the server.
+/// The route to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) encryption: Encryption,
-    /// Whether it does not leave this host.
+    /// Whether it stays on this host.
     pub(crate) is_local: bool,
-    /// Whether a transaction pooler is known to be on it.
+    /// Whether it goes through a known transaction pooler.
     pub(crate) pooled: bool,
 }
 
@@ -50,8 +50,8 @@ impl Database {
         Route { encryption, is_local, pooled: self.is_transactional() }
     }
 
-    /// Whether two connections of ours are served by one session of the server in turn, as a
-    /// transaction pooler does it. On an idle one: a busy one may give each a session of its own.
+    /// Whether one server session serves two connections in turn, as behind a transaction pooler. It detects only an idle
+    /// pooler: a busy pooler may give each connection a separate session.
     pub(crate) async fn shares_sessions(&self) -> Result<bool, DatabaseError> {
         let limit = self.patience().min(LIMIT);
         let compared = timeout(limit, self.compare_sessions()).await;
@@ -74,7 +74,7 @@ impl Database {
     }
 }
 
-/// The session of the server. By the simple protocol, which passes through every pooler.
+/// The server session of a connection. It uses the simple protocol, which passes through every pooler.
 async fn session(connection: &mut PgConnection) -> sqlx::Result<i32> {
     let row = sqlx::raw_sql("SELECT pg_catalog.pg_backend_pid()").fetch_one(connection).await?;
     row.try_get(0)

@@ -1,4 +1,4 @@
-//! Several statements in one transaction, which nobody can leave open.
+//! Several statements in one transaction, which is never left open.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -15,24 +15,24 @@ use crate::postgres::connection::options::Timeouts;
 use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::connection::watch::SessionWatch;
 
-/// How a look at the catalogue begins. What it prints is to read the same whatever the role's own settings are, and to
-/// mean the same in another session.
+/// The start of a catalogue query. Its output must not depend on the role's settings, and must mean the same in another
+/// session.
 const INSPECTION: &str = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
     pg_catalog.set_config('transaction_read_only', 'on', true), pg_catalog.set_config('quote_all_identifiers', 'off', true),
     pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('datestyle', 'ISO', true)";
 
-/// Every statement sees what was committed before the locks that it or an earlier one waited for.
+/// Every statement sees everything that was committed before it started, including commits that it waited for.
 const READ_COMMITTED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-/// As above, and writes nothing.
+/// The same, read-only.
 pub(in crate::postgres) const READ_ONLY: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
 
-/// Every statement sees the state that the first one saw.
+/// Every statement sees the same snapshot as the first.
 const REPEATABLE_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 
 impl Database {
-    /// Runs statements in one transaction, in a task that the caller's cancellation cannot tear:
-    /// otherwise an open transaction could go back into the pool. Answers with the last one's rows.
+    /// Runs statements in one transaction, in a task that the caller's cancellation does not interrupt. Otherwise an open
+    /// transaction could return to the pool. Returns the rows of the last statement.
     pub(crate) async fn transaction(
         &self,
         queries: Vec<Query>,
@@ -41,8 +41,8 @@ impl Database {
         self.transaction_within(self.timeouts.operation, queries, phase).await
     }
 
-    /// As [`Database::transaction`], for one statement in a transaction that is begun in another way. Settings that come
-    /// after `BEGIN` need no round trip of their own.
+    /// As [`Database::transaction`], for one statement and with another `BEGIN`. Settings after `BEGIN` need no extra
+    /// round trip.
     pub(in crate::postgres) async fn begun_with(
         &self,
         begin: Cow<'static, str>,
@@ -53,14 +53,14 @@ impl Database {
         Ok(done.into_iter().next_back().unwrap_or_default())
     }
 
-    /// Runs a reading statement with nothing but the built-in objects on the search path, so that nobody can put
-    /// others in their way, and what the catalogue prints is qualified.
+    /// Runs a reading statement with only built-in objects on the search path. Other roles cannot substitute their own
+    /// objects, and the catalogue prints qualified names.
     pub(crate) async fn inspect(&self, query: Query) -> Result<Vec<PgRow>, DatabaseError> {
         let queries = vec![setting(INSPECTION), query];
         self.transaction(queries, Phase::Reading).await
     }
 
-    /// As [`Database::inspect`], as the owner of a table, for what reads rows of it.
+    /// As [`Database::inspect`], as the owner of a table, for statements that read its rows.
     pub(crate) async fn inspect_as_owner(
         &self,
         relation: &str,
@@ -70,19 +70,18 @@ impl Database {
         self.transaction(vec![setting(INSPECTION), act, query], Phase::Reading).await
     }
 
-    /// As [`Database::inspect`], for statements that must see one and the same state of the database. Answers with the
-    /// rows of each.
+    /// As [`Database::inspect`], for statements that must see the same snapshot. Returns the rows of each.
     pub(crate) async fn inspect_together(
         &self,
         queries: Vec<Query>,
     ) -> Result<Vec<Vec<PgRow>>, DatabaseError> {
         let queries = [setting(INSPECTION)].into_iter().chain(queries).collect();
         let done = self.run_within(self.timeouts.operation, REPEATABLE_READ.into(), queries, Phase::Reading);
-        // the first answer is that of the settings
+        // the first answer is from the settings
         Ok(done.await?.split_off(1))
     }
 
-    /// What makes a transaction of ours run as the owner of a table; `None` where that changes nothing.
+    /// The statement that makes a transaction run as the owner of a table. `None` if it would change nothing.
     pub(in crate::postgres) async fn acts_as_owner(
         &self,
         relation: &str,
@@ -92,7 +91,7 @@ impl Database {
         Ok(changes.then_some(act))
     }
 
-    /// As [`Database::inspect_as_owner`]; the server gives up after the limit, which is `Busy`.
+    /// As [`Database::inspect_as_owner`]. The server gives up after the limit, with `Busy`.
     pub(crate) async fn inspect_within(
         &self,
         limit: Duration,
@@ -117,11 +116,10 @@ impl Database {
         Ok(done.into_iter().next_back().unwrap_or_default())
     }
 
-    /// Runs statements in one transaction that only reads, and hands over each row of the last one, for as long as the server
-    /// works on them.
+    /// Runs statements in one read-only transaction, and passes on each row of the last one. It has no time limit while
+    /// the server works.
     ///
-    /// Whatever ends it early, also when the future is dropped, closes the connection: the server notices when it sends the
-    /// next row.
+    /// An early end, including a dropped future, closes the connection. The server notices when it sends the next row.
     pub(in crate::postgres) async fn stream(
         &self,
         before: Vec<Query>,
@@ -156,8 +154,8 @@ impl Database {
         Ok(())
     }
 
-    /// Locks rows, and runs the other statements if all answers together are as expected. False: they were not, or one of the
-    /// statements changed no row, and nothing was done.
+    /// Locks rows, and runs the other statements if all answers together are as expected. Returns false if they were not,
+    /// or if one of the statements changed no row. Nothing was written then.
     pub(crate) async fn transaction_if(
         &self,
         locks: Vec<Query>,
@@ -219,7 +217,7 @@ impl Database {
     }
 }
 
-/// A connection inside a transaction. It does not go back into the pool.
+/// A connection inside a transaction. It does not return to the pool.
 struct BusyConnection(Option<PoolConnection<sqlx::Postgres>>);
 
 impl Drop for BusyConnection {
@@ -262,12 +260,12 @@ async fn run(connection: &mut PgConnection, query: Query, persistent: bool) -> s
     statement.fetch_all(connection).await
 }
 
-/// What came of a trial.
+/// The result of a trial.
 pub(crate) enum Trial {
-    /// How many rows the last statement found or changed.
+    /// The number of rows that the last statement found or changed.
     Done { affected: u64 },
-    /// The server refused a statement, with this SQLSTATE; whether it names a table, as it does for constraints of
-    /// its own, and not for what a trigger raises.
+    /// The server refused a statement with this SQLSTATE. It names a table for its own constraints, but not for an error
+    /// that a trigger raises.
     Refused { last: bool, code: String, names_table: bool },
 }
 
@@ -280,8 +278,8 @@ pub(crate) fn local_setting(name: &str, value: &str) -> Result<Query, DatabaseEr
 }
 
 impl Database {
-    /// Runs statements in one transaction that never commits, in a task that the caller's cancellation
-    /// cannot tear. A refusal is an answer; what the server could not judge now is a fault.
+    /// Runs statements in one transaction that never commits, in a task that the caller's cancellation does not
+    /// interrupt. A refusal is a result. An error is a statement that the server could not decide now.
     pub(crate) async fn attempt(&self, queries: Vec<Query>) -> Result<Trial, DatabaseError> {
         let connection = self.acquire().await?;
         let (limit, persistent) = (self.timeouts.operation, !self.is_transactional());
@@ -294,7 +292,7 @@ impl Database {
             }
             done
         });
-        // nothing is ever written, so a lost answer leaves nothing in doubt
+        // nothing is ever written, so a lost answer is harmless
         let done = task.await.map_err(|_| DatabaseError::timed_out(Phase::Reading))?;
         match self.conclude(done.ok(), Phase::Reading).map_err(|(fault, _)| fault)? {
             Ran::Done { affected } => Ok(Trial::Done { affected }),

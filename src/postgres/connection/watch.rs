@@ -1,4 +1,4 @@
-//! Whether a session still works on a statement that takes long: asked on a second connection.
+//! Checks over a second connection whether a session still works on a long statement.
 
 use std::io::{self, ErrorKind::TimedOut};
 use std::pin::pin;
@@ -9,28 +9,28 @@ use tokio::time::timeout;
 
 use crate::postgres::connection::options::Timeouts;
 
-/// A session is given up when so many looks in succession did not see it at work. With the usual time limits that takes
-/// about 50 s: TCP gets over an interruption of the network that is shorter.
+/// A session counts as lost after this many checks in succession that do not see it at work. With the usual time limits
+/// this takes about 50 s. TCP survives a shorter interruption of the network.
 const LOOKS: u32 = 4;
 
-/// Who this session is. A number alone may be another session's a moment after this one has ended.
+/// The identity of the session. A process id alone could belong to another session soon after this one ends.
 const SESSION: &str =
     "SELECT a.pid, pg_catalog.date_part('epoch', a.backend_start) FROM pg_catalog.pg_stat_activity AS a
     WHERE a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()";
 
-/// Whether the session has something to do. One that waits for its client has answered, or was never asked, and we would
-/// not be waiting if the network had carried that.
+/// Whether the session is at work. A session that waits for its client has answered already, or never got the statement;
+/// in both cases the network lost the message.
 const AT_WORK: &str = "SELECT coalesce(a.wait_event_type OPERATOR(pg_catalog.<>) 'Client', true)
     FROM pg_catalog.pg_stat_activity AS a WHERE a.pid OPERATOR(pg_catalog.=) $1
     AND pg_catalog.date_part('epoch', a.backend_start) OPERATOR(pg_catalog.=) $2";
 
-/// Its locks would stay for as long as the server takes to notice that its client is gone.
+/// Ends the session. Its locks would otherwise stay until the server notices that the client is gone.
 const END: &str = "SELECT pg_catalog.pg_terminate_backend(a.pid)
     FROM pg_catalog.pg_stat_activity AS a WHERE a.pid OPERATOR(pg_catalog.=) $1
     AND pg_catalog.date_part('epoch', a.backend_start) OPERATOR(pg_catalog.=) $2
     AND a.wait_event_type OPERATOR(pg_catalog.=) 'Client'";
 
-/// What is known of a session whose statements have no time limit.
+/// Watches a session whose statements have no time limit.
 pub(super) struct SessionWatch {
     options: PgConnectOptions,
     timeouts: Timeouts,
@@ -40,7 +40,7 @@ pub(super) struct SessionWatch {
 }
 
 impl SessionWatch {
-    /// Over the session of a connection; further connections are made with the options.
+    /// Watches the session of a connection. It opens further connections with the options.
     pub(super) async fn of(
         connection: &mut PgConnection,
         options: PgConnectOptions,
@@ -50,8 +50,8 @@ impl SessionWatch {
         Ok(Self { options, timeouts, pid, started, lost: false })
     }
 
-    /// Waits for a statement of the session for as long as the session is at work. `None`: the session is lost, and so
-    /// is everything that is asked of it later.
+    /// Waits for a statement of the session while the session is at work. `None` if the session is lost. Later statements
+    /// are then lost too.
     pub(super) async fn over<T>(
         &mut self,
         statement: impl Future<Output = sqlx::Result<T>> + Send,
@@ -70,8 +70,8 @@ impl SessionWatch {
         None
     }
 
-    /// Nothing is known about the session while the server has no free connection, or a pooler keeps the question waiting
-    /// for one: it is left alone.
+    /// Whether the session is at work. It counts as at work while the server has no free connection for the check, or a
+    /// pooler delays it.
     async fn is_at_work(&self) -> bool {
         match self.ask(AT_WORK).await {
             Ok(at_work) => at_work.unwrap_or(false),

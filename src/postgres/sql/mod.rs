@@ -1,4 +1,4 @@
-//! The vocabulary of our SQL: names, and what a token looks like.
+//! Building blocks of the vault's SQL: names, and the form of a token.
 
 pub(crate) mod names;
 pub(crate) mod printed;

@@ -8,8 +8,8 @@ use crate::layout::layout::Layout;
 /// Longest name of a Postgres object in bytes (NAMEDATALEN - 1).
 const MAX_NAME: usize = 63;
 
-/// The built-in operator for equality. A bare `=` is looked up in the search path, where others may have put theirs before
-/// it; so are those in IN, NULLIF and IS DISTINCT FROM.
+/// The built-in operator for equality. Postgres looks a bare `=` up on the search path, where other roles may have
+/// created their own operator. The same applies to IN, NULLIF and IS DISTINCT FROM.
 pub(crate) const EQ: &str = "OPERATOR(pg_catalog.=)";
 
 /// A value as text, of the built-in type.
@@ -22,12 +22,12 @@ pub(crate) fn bytes_of(value: &str) -> String {
     format!("{value}::pg_catalog.text COLLATE pg_catalog.\"C\"")
 }
 
-/// A name as it goes into SQL text.
+/// A name in SQL.
 pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The same name in SQL that is printed for people: in the form with escapes where a character is not seen as it is.
+/// The same name in SQL for people, with escapes for invisible characters.
 pub(crate) fn printed_name(name: &str) -> String {
     if name.chars().all(is_harmless) {
         return quote(name);
@@ -44,7 +44,7 @@ pub(crate) fn printed_name(name: &str) -> String {
     format!("U&\"{shown}\"")
 }
 
-/// The table as it stands in SQL: quoted, with its schema.
+/// The table in SQL: quoted, with its schema.
 pub(crate) fn relation(layout: &Layout) -> String {
     in_schema(layout, &layout.table)
 }
@@ -68,8 +68,8 @@ pub(crate) fn literal(text: &str) -> String {
     }
 }
 
-/// A literal of the same text in SQL that is printed for people: on one line, with an escape for every character that is not
-/// seen as it is. It means the same under every setting.
+/// A literal of the same text in SQL for people: on one line, with escapes for invisible characters. It means the same
+/// under every setting.
 pub(crate) fn printed_literal(text: &str) -> String {
     match text.chars().all(is_harmless) {
         true => literal(text),
@@ -98,7 +98,7 @@ pub(crate) fn dollar_quoted(text: &str) -> String {
     format!("{tag}{text}{tag}")
 }
 
-/// `retell_vault_<parts>`, without those that are empty, and with a digest in place of what is too long.
+/// `retell_vault_<parts>`, without empty parts. A digest replaces the end of a name that is too long.
 pub(crate) fn our_name(parts: &[&str]) -> String {
     let parts: Vec<_> = parts.iter().copied().filter(|part| !part.is_empty()).collect();
     let name = format!("retell_vault_{}", parts.join("_"));

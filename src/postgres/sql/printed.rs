@@ -1,21 +1,22 @@
-//! SQL as it is printed for people: it means what it meant, and every character of it is seen.
+//! Prints SQL for people: it keeps its meaning, and every character is visible.
 //!
-//! Names, conditions and definitions that others wrote stand in it, also as the server prints them. What is not seen as it is
-//! gets an escape: names become `U&"…"`, texts `E'…'`.
+//! The SQL contains names, conditions and definitions that other people wrote. Invisible characters are escaped: names
+//! become `U&"…"`, texts `E'…'`.
 
 use crate::display::{is_harmless, visible};
 use crate::postgres::sql::names::{printed_char, printed_literal, printed_name};
 
-/// Where lines end in what is printed.
+/// Where printed lines end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lines {
-    /// After each statement and nowhere else, whatever is copied with them: bodies of functions are literals on one line.
+    /// Only after each statement, so that the SQL can be copied with indentation. Function bodies are literals on one
+    /// line.
     Statements,
-    /// Where they were, also in the bodies of functions.
+    /// Where they were, also in function bodies.
     Kept,
 }
 
-/// Statements, each on a line of its own with its semicolon, so that they may be indented.
+/// Statements, one line each with a semicolon, so that they can be indented.
 pub(crate) fn statements(sql: &str) -> String {
     let mut printed = print(sql, Lines::Statements).trim_end().to_owned();
     if !printed.is_empty() && !printed.ends_with(';') {
@@ -24,7 +25,7 @@ pub(crate) fn statements(sql: &str) -> String {
     printed
 }
 
-/// A script, its lines as they are.
+/// A script, with its lines unchanged.
 pub(crate) fn script(sql: &str) -> String {
     print(sql, Lines::Kept)
 }
@@ -45,16 +46,16 @@ fn print(sql: &str, lines: Lines) -> String {
     printed
 }
 
-/// What stands outside of quotes.
+/// Prints text outside of quotes.
 fn between(char: char, lines: Lines, printed: &mut String) -> usize {
     match char {
         '\n' if lines == Lines::Kept => printed.push('\n'),
         ';' if lines == Lines::Statements => printed.push_str(";\n"),
         ' ' if lines == Lines::Kept => printed.push(' '),
-        // one blank is as good as any others, and the next statement begins its line
+        // one blank replaces several, and the next statement starts its own line
         _ if char.is_whitespace() && printed.ends_with([' ', '\n']) => {}
         _ if char.is_whitespace() => printed.push(' '),
-        // nothing that the server or we write has it here; as an escape, it is refused when it is run
+        // SQL of the server or the vault never has such a character here; the server refuses its escape
         _ => printed.push_str(&visible(char.encode_utf8(&mut [0; 4]))),
     }
     char.len_utf8()
@@ -82,7 +83,7 @@ fn string(rest: &str, printed: &mut String) -> usize {
     length
 }
 
-/// A literal in its own form, apart from a word before it.
+/// Adds a literal, separated from a word before it.
 fn push_literal(text: &str, printed: &mut String) {
     if printed.ends_with(is_of_word) {
         printed.push(' ');
@@ -96,7 +97,7 @@ fn escape_string(rest: &str, printed: &mut String) -> usize {
     let mut chars = rest[..length].chars();
     while let Some(char) = chars.next() {
         match (char, chars.clone().next()) {
-            // a backslash before it changes nothing about it
+            // the backslash does not change this character
             ('\\', Some(next)) if !is_harmless(next) => {}
             ('\\', Some(next)) => {
                 chars.next();
@@ -134,7 +135,7 @@ fn comment(rest: &str, lines: Lines, printed: &mut String) -> usize {
     comment.len()
 }
 
-/// Whether a quote after this begins a text with escapes.
+/// Whether a quote after this text starts a literal with escapes.
 fn is_escape_string(before: &str) -> bool {
     before.strip_suffix(['e', 'E']).is_some_and(|before| !before.ends_with(is_of_word))
 }
@@ -143,7 +144,7 @@ fn is_of_word(char: char) -> bool {
     char.is_alphanumeric() || char == '_'
 }
 
-/// The length of what stands between two quotes, with them; doubled ones are a part of it. What never ends goes to the end.
+/// The length of a quoted text including its quotes. Doubled quotes are part of it. An unclosed text extends to the end.
 fn quoted_length(rest: &str, quote: char, has_escapes: bool) -> usize {
     let mut chars = rest.char_indices().skip(1).peekable();
     while let Some((at, char)) = chars.next() {

@@ -1,7 +1,7 @@
-//! What a token looks like in SQL: how it starts, where its parts stand, and where it lies in the JSONB column.
+//! The form of a token in SQL: its start, the places of its parts, and its place in the JSONB column.
 //!
-//! No other file spells any of this; `record/token.rs` says the same for Rust. Patterns have brackets instead of
-//! backslashes, since they stand in literals of several languages and settings.
+//! No other file repeats this; `record/token.rs` defines the same in Rust. Patterns use brackets instead of backslashes,
+//! because they are used in literals of several languages and settings.
 
 use crate::postgres::sql::names::{EQ, literal, text};
 use crate::record::field::Field;
@@ -9,7 +9,7 @@ use crate::record::token::{
     HEAD_LEN, KeyId, MAX_SLOT, START_LEN, SUITE, VERSION_AT, VERSION_LEN, start_under,
 };
 
-/// Every suite, also those of later versions of this program.
+/// Every suite, including those of later versions of this program.
 const ANY_SUITE: &str = "rv[1-9]";
 
 /// The parts before the field, as a pattern.
@@ -17,7 +17,7 @@ fn head(suite: &str) -> String {
     format!("{suite}[.][0-9a-f]{{8}}[.][0-9a-f]{{16}}[.]")
 }
 
-/// A whole token, as a pattern. Whether its body is one is another question.
+/// A whole token, as a pattern. It does not check the body.
 fn whole(suite: &str) -> String {
     format!("{}[a-z][a-z0-9_]*[.][A-Za-z0-9_-]+", head(suite))
 }
@@ -29,25 +29,25 @@ pub(crate) fn token_pattern() -> String {
 
 // --- The JSONB column ---
 
-// `name` is what `Fields::member` answers with: it has no character that would have to be quoted.
+// `name` comes from `Fields::member`, and has no character that needs quoting.
 
-/// Our member of a JSONB value.
+/// The vault's member of a JSONB value.
 pub(crate) fn member(value: &str, name: &str) -> String {
     format!("({value} OPERATOR(pg_catalog.->) '{name}'::pg_catalog.text)")
 }
 
-/// A JSONB object or null with our member replaced. What other code wrote beside it stays.
+/// A JSONB object or null with the vault's member replaced. Members of other code stay.
 pub(crate) fn with_member(value: &str, name: &str, new: &str) -> String {
     let object = format!("CASE WHEN {} THEN {value} ELSE '{{}}' END", is_object(value));
     format!("pg_catalog.jsonb_set({object}, '{{{name}}}', {new})")
 }
 
-/// A JSONB value with nothing but our member.
+/// A JSONB value with only the vault's member.
 pub(crate) fn only_member(name: &str, new: &str) -> String {
     format!("pg_catalog.jsonb_build_object('{name}', {new})")
 }
 
-/// A JSONB value without our member, if it is an object.
+/// A JSONB value without the vault's member, if it is an object.
 pub(crate) fn without_member(value: &str, name: &str) -> String {
     let without = format!("{value} OPERATOR(pg_catalog.-) '{name}'::pg_catalog.text");
     format!("CASE WHEN {} THEN {without} ELSE {value} END", is_object(value))
@@ -57,23 +57,23 @@ fn is_object(value: &str) -> String {
     format!("pg_catalog.jsonb_typeof({value}) {EQ} 'object'")
 }
 
-/// A condition: a JSONB value that is not NULL can get our member.
+/// A condition that a JSONB value that is not NULL can get the vault's member.
 pub(crate) fn takes_member(value: &str) -> String {
     format!("pg_catalog.jsonb_typeof({value}) {EQ} ANY (ARRAY['object', 'null'])")
 }
 
 // --- What a write may write over ---
 
-/// A condition: a text is NULL or empty, or its first token has this head, which ends before the field. Only the start
-/// of a long text is unpacked.
+/// A condition that a text is NULL or empty, or that its first token has this head, which ends before the field. Postgres
+/// unpacks only the start of a long text.
 pub(crate) fn is_empty_or_starts(value: &str, head: &str) -> String {
     let start = format!("pg_catalog.left({value}, {HEAD_LEN}) COLLATE pg_catalog.\"C\"");
     format!("({value} IS NULL OR {start} {EQ} {head} OR {value} COLLATE pg_catalog.\"C\" {EQ} '')")
 }
 
-/// A condition: a JSONB value is NULL, or an object whose member of ours is missing or has tokens with this head only.
+/// A condition that a JSONB value is NULL, or an object whose vault member is missing or has only tokens with this head.
 pub(crate) fn member_is_empty_or_starts(value: &str, name: &str, head: &str) -> String {
-    // strict: lax would look into arrays
+    // strict: lax mode would search arrays too
     let path = format!(
         "strict $ ? (@.type() != \"object\" || exists (@.{name} ? (@.type() != \"object\" \
          || exists (@.* ? (@.type() != \"string\" || !(@ starts with $head))))))"
@@ -87,7 +87,7 @@ pub(crate) fn member_is_empty_or_starts(value: &str, name: &str, head: &str) -> 
 
 // --- Lengths ---
 
-/// A text, or the start of one that is longer than a record may be. `octet_length` does not unpack it.
+/// A text, or the start of a text that is longer than a record may be. `octet_length` does not unpack it.
 pub(crate) fn cut(value: &str) -> String {
     format!(
         "CASE WHEN pg_catalog.octet_length({value}) OPERATOR(pg_catalog.<=) {MAX_SLOT} THEN {value} \
@@ -96,7 +96,7 @@ pub(crate) fn cut(value: &str) -> String {
     )
 }
 
-/// How much of a value there is: of a text its bytes, of JSON those on disk. Neither unpacks it.
+/// The size of a value: the bytes of a text, or the bytes of JSON on disk. Neither unpacks the value.
 pub(crate) fn length(value: &str, is_json: bool) -> String {
     match is_json {
         true => format!("pg_catalog.pg_column_size({value})"),
@@ -104,19 +104,19 @@ pub(crate) fn length(value: &str, is_json: bool) -> String {
     }
 }
 
-/// A condition: a JSON value takes too much room on disk to be unpacked.
+/// A condition that a JSON value is too large on disk to be unpacked.
 pub(crate) fn is_too_long(value: &str) -> String {
     format!("pg_catalog.pg_column_size({value}) OPERATOR(pg_catalog.>) {MAX_SLOT}")
 }
 
 // --- Versions ---
 
-/// The version that a token has.
+/// The version of a token.
 pub(crate) fn version(token: &str) -> String {
     format!("pg_catalog.substr({token}, {VERSION_AT}, {VERSION_LEN})")
 }
 
-/// The version that a text holds, of any suite and under any key; NULL for none.
+/// The version in a text, of any suite and under any key. NULL without a version.
 pub(crate) fn any_version(text: &str) -> String {
     format!(
         "CASE WHEN pg_catalog.left({text}, {}) ~ '^{}$' THEN {} END COLLATE \"C\"",
@@ -128,19 +128,19 @@ pub(crate) fn any_version(text: &str) -> String {
 
 // --- Keys ---
 
-/// A condition: a text does not start as `start` says, which is what [`start_under`] makes.
+/// A condition that a text does not start with `start`, which comes from [`start_under`].
 pub(crate) fn is_not_under(text: &str, start: &str) -> String {
     format!("NOT pg_catalog.starts_with({text} COLLATE pg_catalog.\"C\", {start})")
 }
 
-/// The start of a text that names a key, of any suite; NULL of another text.
+/// The start of a text that names a key, of any suite. NULL for other text.
 pub(crate) fn start_of(text: &str) -> String {
     format!("CASE WHEN {text} LIKE 'rv_.________.%' THEN pg_catalog.substr({text}, 1, {START_LEN}) END")
 }
 
-/// What a search for tokens looks for: under one key, or under any.
+/// A search for tokens under one key or under any key.
 pub(crate) struct TokenSearch {
-    /// A condition that is cheap, of the text named `text`: it may hold such a token.
+    /// A cheap condition on the text named `text` that it may hold such a token.
     may_hold: String,
     /// The pattern of the head.
     head: String,
@@ -159,12 +159,12 @@ impl TokenSearch {
         }
     }
 
-    /// A condition: a text holds one, whole or not.
+    /// A condition that a text holds such a token, whole or not.
     pub(crate) fn is_in(&self, text: &str) -> String {
         format!("{text} {} AND {text} ~ '{}'", self.may_hold, self.head)
     }
 
-    /// A table expression with one row for each: its head, and whatever follows that may belong to it.
+    /// A table expression with one row for each token: its head, and the following text that may belong to it.
     pub(crate) fn each_in(&self, text: &str) -> String {
         format!(
             "pg_catalog.regexp_matches({text}, '{}(?:[a-z][a-z0-9_]*[.][A-Za-z0-9_-]+)?', 'g')",
@@ -172,7 +172,7 @@ impl TokenSearch {
         )
     }
 
-    /// As [`each_in`](Self::each_in), with the heads alone.
+    /// As [`each_in`](Self::each_in), with only the heads.
     pub(crate) fn each_head_in(&self, text: &str) -> String {
         format!("pg_catalog.regexp_matches({text}, '{}', 'g')", self.head)
     }
@@ -180,12 +180,12 @@ impl TokenSearch {
 
 // --- Whether a text holds tokens ---
 
-/// A condition that is cheap: a text may hold a token somewhere.
+/// A cheap condition that a text may hold a token somewhere.
 pub(crate) fn may_hold(text: &str) -> String {
     format!("pg_catalog.strpos({text}, 'rv') OPERATOR(pg_catalog.>) 0")
 }
 
-/// A condition: a text has several pieces.
+/// A condition that a text has several pieces.
 pub(crate) fn is_packed(text: &str) -> String {
     format!("pg_catalog.strpos({text}, ' ') OPERATOR(pg_catalog.>) 0")
 }
@@ -199,7 +199,8 @@ pub(crate) fn heads(value: &str) -> String {
     )
 }
 
-/// The key that the first token names in the text of a slot, or of our member; NULL for none. Of any version.
+/// The key that the first token in the text of a slot, or of the vault's member, names. NULL without a key. Any version
+/// counts.
 pub(crate) fn first_key(text: &str) -> String {
     format!(
         "CASE WHEN {} THEN pg_catalog.substring({text}, '(?:^|\")rv[0-9]+[.]([0-9a-f]{{8}})[.]') END",
@@ -207,7 +208,7 @@ pub(crate) fn first_key(text: &str) -> String {
     )
 }
 
-/// A condition: a text is a token of our suite for one of these fields.
+/// A condition that a text is a token of this suite for one of these fields.
 pub(crate) fn is_of(text: &str, fields: &[Field]) -> String {
     let names: Vec<_> = fields.iter().map(|field| format!("'{field}'")).collect();
     let start = format!("{SUITE}.");
@@ -220,17 +221,17 @@ pub(crate) fn is_of(text: &str, fields: &[Field]) -> String {
     }
 }
 
-/// What a value that may hold tokens is.
+/// The kind of a value that may hold tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind<'a> {
     /// Text: one token, or several with a blank between.
     Text,
-    /// JSONB: an object of tokens under our member of this name; what else is there belongs to the application.
+    /// JSONB: an object of tokens under the vault's member of this name. The rest belongs to the application.
     Json(&'a str),
 }
 
-/// A condition that is true when the value holds something in the place of tokens that is none, and false or NULL
-/// otherwise. It is immutable and has no subquery, so that a CHECK constraint may use it as `(…) IS NOT TRUE`.
+/// A condition that is true if the value holds text other than tokens in the place of tokens, and false or NULL
+/// otherwise. It is immutable and has no subquery, so that a CHECK constraint can use it as `(…) IS NOT TRUE`.
 ///
 /// `value` is an SQL expression: a quoted column, `NEW."column"`.
 pub(crate) fn holds_unrecognised(value: &str, kind: Kind<'_>) -> String {
@@ -241,7 +242,7 @@ pub(crate) fn holds_unrecognised(value: &str, kind: Kind<'_>) -> String {
             // as the server prints it again, so that it can be compared
             let ours = format!("({value} -> '{name}'::text)");
             let not_a_token = format!("@.type() != \"string\" || !(@ like_regex \"^{token}$\")");
-            // strict: lax would look into arrays, and find the tokens there
+            // strict: lax mode would search arrays, and find the tokens there
             format!(
                 "CASE pg_catalog.jsonb_typeof({ours}) WHEN 'null' THEN false \
                  WHEN 'object' THEN pg_catalog.jsonb_path_exists({ours}, 'strict $.* ? ({not_a_token})') \
@@ -251,7 +252,7 @@ pub(crate) fn holds_unrecognised(value: &str, kind: Kind<'_>) -> String {
     }
 }
 
-/// As [`holds_unrecognised`], for the column of a field with a list of values: true when the value is none of them.
+/// As [`holds_unrecognised`], for the column of a field with a list of values: true if the value is not one of them.
 pub(crate) fn holds_unknown_word(value: &str, words: &[&str]) -> String {
     let known: Vec<_> = words.iter().map(|word| literal(word)).collect();
     // as the server prints it again, so that it can be compared

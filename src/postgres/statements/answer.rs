@@ -1,4 +1,4 @@
-//! Rows out of answers, parsed where they lie.
+//! Parses rows of results in place.
 
 use sqlx::postgres::PgRow;
 use sqlx::{Row as _, ValueRef as _};
@@ -13,7 +13,7 @@ use crate::record::plain::PlainTexts;
 use crate::record::record::{Record, SlotText, read_slot};
 use crate::record::version::Millis;
 
-/// The bytes of one value, where they lie in the answer.
+/// The bytes of one value, in place.
 fn bytes(row: &PgRow, at: usize) -> Result<Option<&[u8]>, DatabaseError> {
     let value = row.try_get_raw(at).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
     match value.is_null() {
@@ -26,18 +26,18 @@ fn text(row: &PgRow, at: usize) -> Result<Option<&str>, DatabaseError> {
     bytes(row, at)?.map(|bytes| str::from_utf8(bytes).map_err(|_| another_type())).transpose()
 }
 
-/// Of a JSONB value the text.
+/// The text of a JSONB value.
 fn json(row: &PgRow, at: usize) -> Result<Option<&str>, DatabaseError> {
     let text = text(row, at)?.map(|text| text.strip_prefix('\u{1}').ok_or_else(another_type));
     text.transpose()
 }
 
 fn another_type() -> DatabaseError {
-    let error = Error::new(ErrorKind::Schema, "a column has another type than before");
+    let error = Error::new(ErrorKind::Schema, "the type of a column has changed");
     DatabaseError::new(Outcome::Redetect, error)
 }
 
-/// The state of the JSONB column, as the column `at` says it.
+/// The state of the JSONB column, from the column `at`.
 pub(in crate::postgres) fn json_state(row: &PgRow, at: usize) -> Result<JsonState, DatabaseError> {
     Ok(match text(row, at)? {
         None | Some("object" | "null") => JsonState::Usable,
@@ -46,7 +46,7 @@ pub(in crate::postgres) fn json_state(row: &PgRow, at: usize) -> Result<JsonStat
     })
 }
 
-/// A time of the database in the column `at`. It sends microseconds since 2000.
+/// A time of the database in the column `at`. The server sends microseconds since 2000.
 pub(in crate::postgres) fn clock(row: &PgRow, at: usize) -> Result<Millis, DatabaseError> {
     const MILLIS_OF_2000: i64 = 946_684_800_000;
     let bytes = bytes(row, at)?.and_then(|bytes| bytes.try_into().ok());
@@ -106,10 +106,10 @@ impl<'a> Answer<'a> {
         })
     }
 
-    /// The record of a row that holds just one, as nearly every row does. `None`: read all of it.
+    /// The record of a row that holds only one, as nearly every row does. `None` means that a full read is needed.
     ///
     /// # Errors
-    /// `Redetect` when a column has another type than planned.
+    /// `Redetect` if a column has another type than planned.
     pub(crate) fn only_record(self) -> Result<Option<Record>, DatabaseError> {
         if self.json_state()? != JsonState::Usable {
             return Ok(None);
@@ -127,7 +127,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// An owner as its columns hold it: tenant, user.
+/// An owner as stored in its columns: tenant, user.
 pub(crate) type OwnerText = (Option<String>, String);
 
 /// The owner in the columns from `first` on: user, tenant.

@@ -1,4 +1,4 @@
-//! Values into statements.
+//! Binds values to statements.
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -22,7 +22,7 @@ use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
 use crate::record::record::{Head, Record};
 
-/// An id in the form that its column takes.
+/// An id in the form that its column accepts.
 fn id<'a>(
     arguments: &mut PgArguments,
     (kind, has_one_form): (IdKind, bool),
@@ -40,7 +40,7 @@ fn id<'a>(
     }
 }
 
-/// Always two, the canonical one first.
+/// Always two forms, the canonical one first.
 fn both_forms<'a>(mut forms: impl Iterator<Item = &'a str>) -> [String; 2] {
     let canonical = forms.next().unwrap_or_default().to_owned();
     let given = forms.next().map_or_else(|| canonical.clone(), str::to_owned);
@@ -52,24 +52,25 @@ fn required_uuid(id: &str, what: &str) -> Result<Uuid, DatabaseError> {
     let error = || {
         Error::new(
             ErrorKind::InvalidInput,
-            format!("the {what} id is not a UUID, but its column is of type uuid"),
+            format!("the {what} id is not a UUID, but its column has type uuid"),
         )
     };
     uuid.ok_or_else(|| error().with_hint("write it like a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11").into())
 }
 
-/// What a write puts into a row.
+/// The values that a write puts into a row.
 #[derive(Clone, Copy)]
 pub(crate) struct Written<'a> {
     pub(crate) record: &'a Record,
-    /// What the plain columns hold of the record before, as far as that is known: they are cleared where they still do.
+    /// The values that the previous record vouched for in plain columns, if known. A column that still holds its value is
+    /// cleared.
     pub(crate) vouched: Option<&'a PlainTexts>,
     /// The only plain fields whose columns are written, if not all.
     pub(crate) only: Option<&'a [Field]>,
 }
 
 impl Written<'_> {
-    /// What a plain column gets, and what it must hold to be cleared when that is nothing.
+    /// The new value of a plain column, and the value that it must hold to be cleared if there is no new value.
     fn plain(&self, field: Field) -> (Option<&str>, Option<&str>) {
         match self.only.is_some_and(|only| !only.contains(&field)) {
             true => (None, None),
@@ -138,7 +139,7 @@ pub(in crate::postgres) fn record(
     Ok(())
 }
 
-/// What the slots and the plain columns of a row held when it was read.
+/// The texts of the slots and plain columns of a row when it was read.
 pub(in crate::postgres) fn old_texts(
     arguments: &mut PgArguments,
     placement: &Placement,
@@ -169,8 +170,7 @@ pub(in crate::postgres) fn owner(
     Ok(arguments)
 }
 
-/// Every form of every owner: users, and tenants where the table has them. Answers with the place in `owners` of each
-/// form.
+/// Every form of every owner: users, and tenants if the table has them. Returns the index in `owners` for each form.
 pub(in crate::postgres) fn owners(
     arguments: &mut PgArguments,
     table: &Table,
@@ -210,7 +210,7 @@ fn ids(arguments: &mut PgArguments, kind: IdKind, texts: Vec<&str>, what: &str) 
     }
 }
 
-/// What a write does to each column. `texts` are those of the slots.
+/// The shape of a write: what it does to each column. `texts` are the texts of the slots.
 pub(in crate::postgres) fn shape(
     placement: &Placement,
     texts: &[Option<String>],
@@ -223,13 +223,13 @@ pub(in crate::postgres) fn shape(
         ((None, None), None) => PlainChange::Unset,
     };
     Shape {
-        // a NOT NULL column gets an empty text when there is none
+        // a NOT NULL column gets an empty text if there is none
         slots: texts.iter().map(|text| text.as_ref().is_some_and(|text| !text.is_empty())).collect(),
         plain: placement.plain.iter().map(change).collect(),
     }
 }
 
-/// The values of a write over a seen record, as its shape has them.
+/// The values of a write over a seen record, as its shape needs them.
 pub(in crate::postgres) fn filled(
     arguments: &mut PgArguments,
     placement: &Placement,
@@ -260,7 +260,7 @@ pub(crate) struct BulkEntry<'a> {
     pub(crate) seen: Head,
 }
 
-/// An entry with its place among all, and the text of each slot.
+/// An entry with its index among all, and the text of each slot.
 pub(in crate::postgres) type PrintedEntry<'e, 'a> = (usize, &'e BulkEntry<'a>, Vec<Option<String>>);
 
 /// The parameters of a bulk write of one shape: one array for each of users, tenants, values, heads, ordinals. Every owner

@@ -1,4 +1,4 @@
-//! What the rows of an owner hold, and which record wins.
+//! The records in the rows of an owner, and which of them wins.
 
 use std::collections::BTreeMap;
 
@@ -10,62 +10,62 @@ use crate::record::record::{Record, SlotText, has_record_token, read_slot};
 use crate::record::token::{KeyId, Token};
 use crate::record::version::{Millis, Version};
 
-/// What one row of the database holds in the columns of the layout.
+/// The texts of one row in the columns of the layout.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Row {
-    /// The text of every slot, in the order of the placement. Of the JSONB column: our member.
+    /// The text of every slot, in the order of the placement. For the JSONB column it is the vault's member.
     pub(crate) slots: Vec<Option<String>>,
     pub(crate) json: JsonState,
     pub(crate) plain: PlainTexts,
 }
 
-/// What the JSONB column of a row holds, as a whole.
+/// The state of the whole JSONB column of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum JsonState {
-    /// An object, or nothing; or there is no such column.
+    /// It is an object or empty, or there is no such column.
     Usable,
     /// Neither an object nor null.
     Unrecognised,
-    /// More than 256 KiB on disk. Our member was not read.
+    /// More than 256 KiB on disk. The vault's member was not read.
     TooLong,
 }
 
-/// One version that some row holds, whole or not.
+/// One version in some row, complete or not.
 #[derive(Debug)]
 pub(crate) struct FoundRecord {
-    /// Absent when the text is too damaged to tell.
+    /// `None` if the text is too damaged.
     pub(crate) version: Option<Version>,
-    /// That of its first token.
+    /// The key of its first token.
     pub(crate) key: Option<KeyId>,
     pub(crate) record: Result<Record>,
-    /// More than 24 hours ahead of the database's clock: never wins over one that is not.
+    /// Whether it is more than 24 hours ahead of the database's clock. It never wins over a version that is not.
     pub(crate) ahead: bool,
 }
 
 /// Everything found in the rows of one owner.
 #[derive(Debug, Default)]
 pub(crate) struct FoundRecords {
-    /// The one that wins comes first.
+    /// The records. The winner comes first.
     pub(crate) records: Vec<FoundRecord>,
-    /// Tokens whose record token is gone: the key and the field of each. A store that did not know their column left
-    /// the older ones. Those more than 24 hours ahead are not among them.
+    /// Tokens without a record token: the key and the field of each. A store that did not know their column left the
+    /// older ones. Tokens more than 24 hours ahead are not included.
     pub(crate) parts: Vec<(KeyId, Field)>,
-    /// The columns that hold text which is not ours.
+    /// The columns that hold text that the vault did not write.
     pub(crate) unrecognised: Vec<String>,
-    /// The JSONB column, where it holds neither an object nor null; it is never written.
+    /// The JSONB column, if it holds neither an object nor null. It is then never written.
     pub(crate) unrecognised_json: Option<String>,
-    /// The JSONB column takes too much room to be read; it is never written.
+    /// Whether the JSONB column is too large to be read. It is then never written.
     pub(crate) json_is_too_long: bool,
 }
 
 impl FoundRecords {
-    /// Looks at every slot of every row of one owner.
+    /// Reads every slot of every row of one owner.
     pub(crate) fn of(rows: &[Row], slots: &[Slot], now: Millis) -> Self {
         let mut found = Self::default();
         for row in rows {
             found.add(row, slots, now);
         }
-        // stable: of equal versions, which only exact copies have, the first row is as good as any
+        // stable sort: only exact copies have equal versions, so any of them can come first
         found.records.sort_by_key(|record| {
             (record.ahead, record.version.is_some(), std::cmp::Reverse(record.version))
         });
@@ -125,11 +125,12 @@ impl FoundRecords {
         }
     }
 
-    /// The error for text that is not ours, if there is any.
+    /// The error for text that the vault did not write, if there is any.
     pub(crate) fn unrecognised_error(&self) -> Option<Error> {
         if let Some(column) = &self.unrecognised_json {
             let message = "the JSONB config column holds neither an object nor null";
-            let hint = "it belongs to other code and is never overwritten: set it to an object or NULL, or name another config column";
+            let hint = "the value belongs to other code, so the vault never overwrites it: set it to an object or \
+                        NULL, or name another config column";
             return Some(Error::new(ErrorKind::ForeignValue, message).with_column(column).with_hint(hint));
         }
         let error = |columns: String| {
@@ -142,11 +143,11 @@ impl FoundRecords {
         }
     }
 
-    /// The record to answer with.
+    /// The newest record.
     ///
     /// # Errors
-    /// `NotFound`; `ForeignValue`; whatever is wrong with the newest record. Never a step back to an
-    /// older record because the newest cannot be read.
+    /// `NotFound`; `ForeignValue`; the error of the newest record. It never falls back to an older record because the
+    /// newest cannot be read.
     pub(crate) fn newest(self) -> Result<Record> {
         let unrecognised = self.unrecognised_error();
         match (self.records.into_iter().next().map(|found| found.record), unrecognised) {
@@ -164,14 +165,14 @@ fn json_column(slots: &[Slot]) -> &str {
 
 pub(crate) fn json_too_long(slots: &[Slot]) -> Error {
     let column = json_column(slots);
-    let message = format!("column {column} holds more than 256 KiB on disk, and is not read");
+    let message = format!("column {column} holds more than 256 KiB on disk, so the vault does not read it");
     Error::new(ErrorKind::Malformed, message)
         .with_column(column)
-        .with_hint("move what the application keeps there to another column")
+        .with_hint("move the application's data in it to another column")
 }
 
-/// The newest of versions in their order. One from the future never wins, so it makes no leftover of a damaged record
-/// either.
+/// The newest of ordered versions. A version from the future never wins, so it cannot turn a damaged record into a
+/// leftover.
 pub(crate) fn newest_version(
     versions: impl DoubleEndedIterator<Item = Version> + Clone,
     now: Millis,

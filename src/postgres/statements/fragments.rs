@@ -1,7 +1,7 @@
-//! The parts that SQL texts are made of: conditions, assignments, columns to read.
+//! Parts of SQL texts: conditions, assignments, columns to read.
 //!
-//! The triggers of the application run with the session's own search path, so the statements do too. Others may have put
-//! operators, functions and types into it: everything that is looked up there is named with its schema (`tests/tripwire.rs`).
+//! The triggers of the application need the session's own search path, so the statements use it too. Other roles may have
+//! created operators, functions and types on it, so every name in a statement has its schema (`tests/tripwire.rs`).
 
 use crate::layout::layout::Layout;
 use crate::layout::placement::{ColumnType, Placement, PlainColumn, Slot};
@@ -11,7 +11,7 @@ use crate::postgres::sql::names::{EQ, bytes_of, literal, quote, relation, text};
 use crate::postgres::sql::token;
 use crate::record::token::MAX_SLOT;
 
-/// Everything that the texts are made of.
+/// Everything that the texts depend on.
 pub(in crate::postgres) struct Writer<'a> {
     pub(in crate::postgres) layout: &'a Layout,
     pub(in crate::postgres) table: &'a Table,
@@ -19,7 +19,7 @@ pub(in crate::postgres) struct Writer<'a> {
     pub(in crate::postgres) forms: Forms,
 }
 
-/// Under how many texts a text column may hold the bound owner.
+/// The number of forms in which a text column may hold the bound owner.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::postgres) enum Forms {
     One,
@@ -32,23 +32,23 @@ impl Writer<'_> {
         relation(self.layout)
     }
 
-    /// How many parameters a record takes: the text of every slot, then for every plain column what it gets, and what
-    /// it must hold to be cleared when it gets nothing.
+    /// The number of parameters of a record: the text of every slot, then for every plain column its new value, and the
+    /// value that it must hold to be cleared if there is no new value.
     pub(in crate::postgres) fn values(&self) -> usize {
         self.placement.slots.len() + 2 * self.placement.plain.len()
     }
 
-    /// The name of our member of the JSONB column.
+    /// The name of the vault's member of the JSONB column.
     pub(in crate::postgres) fn member_name(&self) -> String {
         self.layout.fields.member()
     }
 
-    /// Our member of the JSONB column.
+    /// The vault's member of the JSONB column.
     pub(in crate::postgres) fn member(&self, column: &str) -> String {
         token::member(column, &self.member_name())
     }
 
-    /// The text of a slot, cut: of the JSONB column only what is ours.
+    /// The text of a slot, cut. For the JSONB column only the vault's member.
     pub(in crate::postgres) fn slot_text(&self, row: &str, slot: &Slot) -> String {
         match slot.json {
             true => text(&self.slot_value(row, slot)),
@@ -56,7 +56,7 @@ impl Writer<'_> {
         }
     }
 
-    /// As [`slot_text`](Self::slot_text), of the JSONB column as JSONB.
+    /// As [`slot_text`](Self::slot_text), with the JSONB column as JSONB.
     fn slot_value(&self, row: &str, slot: &Slot) -> String {
         let column = format!("{row}.{}", quote(&slot.column));
         match slot.json {
@@ -68,7 +68,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The text of a plain column, cut. JSON that is too long comes as `false`, which is no value of any field.
+    /// The text of a plain column, cut. JSON that is too long becomes `false`, which is not a value of any field.
     pub(in crate::postgres) fn plain_text(&self, row: &str, plain: &PlainColumn) -> String {
         let column = format!("{row}.{}", quote(&plain.column));
         match plain.kind {
@@ -79,7 +79,7 @@ impl Writer<'_> {
         }
     }
 
-    /// As [`plain_text`](Self::plain_text), of a JSONB column as JSONB.
+    /// As [`plain_text`](Self::plain_text), with a JSONB column as JSONB.
     fn plain_value(&self, row: &str, plain: &PlainColumn) -> String {
         let column = format!("{row}.{}", quote(&plain.column));
         match plain.kind {
@@ -90,14 +90,15 @@ impl Writer<'_> {
         }
     }
 
-    /// The schema assertion: always true, and gone before the statement runs. Postgres refuses to parse it when a column of
-    /// the layout has another type than planned (42883, 42804), is gone (42703), or has come into being (42702). It decides that
-    /// under the lock on the table, however old the statement is. What our role may not read, or not name, is left out.
+    /// The schema assertion: it is always true, and the planner removes it before the statement runs. Postgres refuses to
+    /// parse it if a column of the layout has another type than planned (42883, 42804), is gone (42703), or was added
+    /// (42702). Postgres checks this under the lock on the table, however old the statement is. Columns that the role may
+    /// not read, and types that it may not name, are left out.
     pub(in crate::postgres) fn is_as_planned(&self, row: &str) -> String {
         format!("{}{}", self.has_columns(row), self.lacks_columns())
     }
 
-    /// [`is_as_planned`](Self::is_as_planned) where there is no row yet.
+    /// [`is_as_planned`](Self::is_as_planned) for a statement without an existing row.
     pub(in crate::postgres) fn will_be_as_planned(&self) -> String {
         let (relation, has_columns) = (self.relation(), self.has_columns("u"));
         format!("(true OR EXISTS (SELECT FROM {relation} AS u WHERE {has_columns})){}", self.lacks_columns())
@@ -115,7 +116,7 @@ impl Writer<'_> {
         }
         let held: Vec<_> = columns.iter().map(|(_, name, _)| format!("ARRAY[{row}.{name}]")).collect();
         let types: Vec<_> = columns.iter().map(|(.., array)| format!("NULL::{array}")).collect();
-        // an array of arrays has the type of an array of their elements
+        // an array of arrays has the same type as an array of the elements
         let others = columns.iter().filter_map(|(column, name, array)| {
             let value =
                 if column.is_array()? { format!("NULL::{array}") } else { format!("(NULL::{array})[1]") };
@@ -142,7 +143,7 @@ impl Writer<'_> {
         )
     }
 
-    /// `(column, its new value in an UPDATE of t, its value in an INSERT)` for all that a write touches.
+    /// `(column, its new value in an UPDATE of t, its value in an INSERT)` for every column that a write changes.
     pub(in crate::postgres) fn assignments(
         &self,
         mut next: impl FnMut(Bound) -> String,
@@ -159,7 +160,7 @@ impl Writer<'_> {
         for plain in &self.placement.plain {
             let (column, new, old) = (quote(&plain.column), next(Bound::of_plain(plain)), next(Bound::Text));
             let (value, unset) = (to_column(plain, &new), unset(plain));
-            // what is not what the record vouches for is the application's
+            // a value that the record does not vouch for belongs to the application
             let update = format!(
                 "CASE WHEN {new} IS NOT NULL THEN {value} WHEN {} {EQ} {old} THEN {unset} ELSE t.{column} END",
                 bytes_of(&format!("t.{column}"))
@@ -172,7 +173,7 @@ impl Writer<'_> {
         assignments
     }
 
-    /// Siblings of our sub-object, which other code wrote, survive.
+    /// Members of other code beside the vault's member stay.
     fn json_assignment(&self, slot: &Slot, column: &str, param: &str) -> (String, String) {
         let (held, name) = (format!("t.{column}"), self.member_name());
         let either =
@@ -191,9 +192,9 @@ impl Writer<'_> {
         parts.join(", ")
     }
 
-    /// What every write answers with. The first column: the row now holds what was bound. When a trigger changed it the
-    /// division fails, which takes the whole statement back: otherwise the record before would be gone, and this one
-    /// unreadable. The second one makes the commit wait for the disk where the server would not.
+    /// The result of every write. The first column checks that the row now holds the bound values. If a trigger changed
+    /// them, the division fails and the whole statement is rolled back; otherwise the old record would be gone and the
+    /// new one unreadable. The second column makes the commit wait for the disk if the server would not.
     pub(in crate::postgres) fn holds_what_was_bound(&self, mut next: impl FnMut(Bound) -> String) -> String {
         let held = self.placement.slots.iter().map(|slot| {
             let (column, param) = (format!("t.{}", quote(&slot.column)), next(Bound::of_slot(slot)));
@@ -214,8 +215,8 @@ impl Writer<'_> {
         slots.chain(plain).chain(others).collect::<Vec<_>>().join(", ")
     }
 
-    /// The same of a row that [`is_short`](Self::is_short), uncut. The state of the JSONB column is not looked at: where it
-    /// matters, the row is read again.
+    /// The same for a row that [`is_short`](Self::is_short), uncut. It does not check the state of the JSONB column. If
+    /// that matters, the row is read again.
     pub(in crate::postgres) fn short_columns(&self, row: &str) -> String {
         let slots = self.placement.slots.iter().map(|slot| {
             let column = format!("{row}.{}", quote(&slot.column));
@@ -229,8 +230,8 @@ impl Writer<'_> {
         slots.chain(plain).chain(others).collect::<Vec<_>>().join(", ")
     }
 
-    /// Nothing that is read is longer than a record may be, JSON as it lies on disk. One comparison for all columns: the server prepares each function
-    /// of a statement at every call.
+    /// A condition that no value is longer than a record may be, measured on disk for JSON. It is one comparison for all
+    /// columns, because the server prepares each function of a statement at every call.
     pub(in crate::postgres) fn is_short(&self, row: &str) -> String {
         let slots = self.placement.slots.iter().map(|slot| (&slot.column, slot.json));
         let is_json = |kind: &ColumnType| matches!(kind, ColumnType::Json | ColumnType::Jsonb);
@@ -257,15 +258,15 @@ impl Writer<'_> {
     }
 }
 
-/// Makes the commit of this statement wait until it is on disk, whatever the settings of server, role and pool say.
-/// `local` and stronger settings wait already.
+/// Makes the commit of this statement wait for the disk, whatever the settings of server, role and pool. `local` and
+/// stronger settings already wait.
 pub(in crate::postgres) const DURABLE: &str = "CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' \
     THEN pg_catalog.set_config('synchronous_commit', 'on', true) END";
 
-/// The state of a JSONB column whose value takes too much room to be unpacked.
+/// The state of a JSONB column whose value is too large to be unpacked.
 pub(in crate::postgres) const TOO_LONG: &str = "long";
 
-/// As what a value is bound.
+/// The type in which a value is bound.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::postgres) enum Bound {
     Text,
@@ -305,12 +306,12 @@ pub(in crate::postgres) fn counter(first: usize) -> impl FnMut(Bound) -> String 
     }
 }
 
-/// A condition that is never NULL: both are equal, or both are what stands for nothing.
+/// A condition that is never NULL: both are equal, or both are empty.
 pub(in crate::postgres) fn same(one: &str, other: &str, nothing: &str) -> String {
     format!("coalesce({one}, {nothing}) {EQ} coalesce({other}, {nothing})")
 }
 
-/// A bound value as its plain column takes it.
+/// A bound value in the type of its plain column.
 pub(in crate::postgres) fn to_column(plain: &PlainColumn, param: &str) -> String {
     match plain.kind {
         ColumnType::Json => format!("{param}::pg_catalog.json"),
@@ -318,7 +319,7 @@ pub(in crate::postgres) fn to_column(plain: &PlainColumn, param: &str) -> String
     }
 }
 
-/// What a plain column gets when its field is not set.
+/// The value of a plain column if its field is not set.
 pub(in crate::postgres) fn unset(plain: &PlainColumn) -> String {
     let value = if plain.not_null { literal(plain.unset) } else { "NULL".to_owned() };
     let kind = match plain.kind {

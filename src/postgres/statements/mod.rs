@@ -1,4 +1,4 @@
-//! The statements of the hot path: their texts, what is bound, and what is read.
+//! The statements of the hot path: their texts, parameters and results.
 
 pub(crate) mod answer;
 pub(crate) mod bind;

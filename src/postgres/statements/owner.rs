@@ -1,20 +1,21 @@
-//! Whose rows a statement is about: the owner that is bound, and the filter of the layout.
+//! Selects the rows of a statement: the bound owner, and the filter of the layout.
 
 use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::sql::names::{EQ, quote, text};
 use crate::postgres::statements::fragments::{Forms, Writer};
 
 impl Writer<'_> {
-    /// How many parameters the owner takes.
+    /// The number of parameters of the owner.
     pub(in crate::postgres) fn owner_params(&self) -> usize {
         1 + usize::from(self.table.tenant.is_some())
     }
 
-    /// The row counts, and its owner is the one bound. A text column may hold either form of a UUID.
+    /// A condition that the row passes the filter and belongs to the bound owner. A text column may hold either form of a
+    /// UUID.
     ///
-    /// Not `= ANY($1)`: an array of unknown length makes Postgres plan again at every execution, which
-    /// takes longer than all the rest. And not always both forms: the plan for two lookups, kept since
-    /// the table was empty, is a scan of the whole table.
+    /// It is not `= ANY($1)`: an array of unknown length makes Postgres plan again at every execution, which takes longer
+    /// than everything else. It does not always use both forms: a plan for two lookups that was cached while the table
+    /// was empty scans the whole table.
     pub(in crate::postgres) fn is_owner(&self, row: &str) -> String {
         let column = |name: &str, kind: IdKind, number: usize| {
             let (column, param) = (kind.cast(&format!("{row}.{}", quote(name))), format!("${number}"));
@@ -32,7 +33,7 @@ impl Writer<'_> {
         format!("{}{}", parts.join(" AND "), self.counts(row))
     }
 
-    /// The row counts, and its owner is the one in `u`, and `w`, of another relation.
+    /// A condition that the row passes the filter and belongs to the owner in `u` and `w` of another relation.
     pub(in crate::postgres) fn is_owner_of(&self, row: &str, other: &str) -> String {
         let column = |name: &str, kind: IdKind| kind.cast(&format!("{row}.{}", quote(name)));
         let user = format!("{} {EQ} {other}.u", column(&self.layout.user_column, self.table.user));
@@ -42,12 +43,12 @@ impl Writer<'_> {
         format!("{}{}", owner.join(" AND "), self.counts(row))
     }
 
-    /// The row counts.
+    /// A condition that the row passes the filter.
     pub(in crate::postgres) fn counts(&self, row: &str) -> String {
         self.table.filter.and(&format!("{row}."))
     }
 
-    /// The columns of the owner with what a new row gets there: the canonical form comes first in the array.
+    /// The columns of the owner with the values of a new row. The canonical form comes first in the array.
     pub(in crate::postgres) fn owner_values(&self) -> Vec<(String, String)> {
         let value = |name: &str, kind: IdKind, number: usize| {
             let value = match (kind, self.forms) {
@@ -64,7 +65,7 @@ impl Writer<'_> {
         values
     }
 
-    /// The owner's columns as text, for answers about several owners.
+    /// The owner's columns as text, for results about several owners.
     pub(in crate::postgres) fn owner_columns(&self) -> String {
         let user = text(&format!("t.{}", quote(&self.layout.user_column)));
         match &self.layout.tenant_column {
@@ -73,7 +74,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The types of the arrays of many owners, users first, and how the values in them are called.
+    /// The types of the arrays of many owners, users first, and the names of the values in them.
     pub(in crate::postgres) fn owner_arrays(&self) -> (Vec<String>, Vec<&'static str>) {
         let kinds = [Some(self.table.user), self.table.tenant].into_iter().flatten();
         let arrays: Vec<_> = kinds.map(|kind| format!("pg_catalog._{}", kind.sql())).collect();

@@ -1,4 +1,4 @@
-//! The table as it was last seen: what the catalogue said, and the placement and the SQL that follow from it.
+//! The plan: the last snapshot of the catalogue, with its placement and SQL.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,28 +20,28 @@ use crate::postgres::statements::fragments::Forms;
 use crate::postgres::statements::texts::Statements;
 use crate::record::owner::Owner;
 
-/// How long a snapshot of the catalogue is used before the catalogue is looked at again.
+/// How long a snapshot of the catalogue is used before the catalogue is read again.
 const MAX_AGE: Duration = Duration::from_secs(60);
-/// Looking again because nothing was found happens at most this often.
+/// The minimum interval between two reads of the catalogue because nothing was found.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Every role may call the function, unless an administrator has taken that back.
+/// Every role may call the function, unless an administrator has revoked that.
 const IDENTITY: &str =
     "SELECT pg_catalog.format('%s of server %s', pg_catalog.current_database(), system_identifier)
  FROM pg_catalog.pg_control_system()";
 
-/// The placement for the columns that existed when it was made, and the SQL for it.
+/// The placement for the columns of a snapshot, and its SQL.
 pub(crate) struct Plan {
     pub(crate) placement: Placement,
-    /// Absent when the default table is missing.
+    /// `None` if the default table is missing.
     table: Option<Table>,
-    /// Absent when there is no table, or it has no slot.
+    /// `None` if there is no table, or the table has no slot.
     texts: Option<StatementForms>,
     made: Instant,
 }
 
 struct StatementForms {
-    /// For an owner with one form, and all that is about no single owner.
+    /// For an owner with one form, and for statements without a single owner.
     one_form: Statements,
     two_forms: Statements,
 }
@@ -72,15 +72,15 @@ impl Plan {
         self.table.is_some()
     }
 
-    /// What the catalogue said, unless the default table is missing.
+    /// The table in the catalogue, unless the default table is missing.
     pub(crate) fn table(&self) -> Option<&Table> {
         self.table.as_ref()
     }
 
-    /// What the catalogue said.
+    /// The table in the catalogue.
     ///
     /// # Errors
-    /// `Schema` when the default table is missing.
+    /// `Schema` if the default table is missing.
     pub(crate) fn some_table(&self, layout: &Layout) -> Result<&Table, Error> {
         self.table.as_ref().ok_or_else(|| missing_table(layout))
     }
@@ -90,8 +90,8 @@ impl Plan {
         self.has_slots() && self.table.as_ref().is_some_and(|table| table.unique)
     }
 
-    /// Whether the owner can have one row only. In text columns a UUID that was given in upper case
-    /// may have one for each form.
+    /// Whether the owner can have only one row. In text columns a UUID that was given in upper case can have one row for
+    /// each form.
     pub(crate) fn has_one_row(&self, owner: &Owner) -> bool {
         let Some(table) = &self.table else { return false };
         let is_text = |kind: Option<IdKind>| kind == Some(IdKind::Text);
@@ -137,7 +137,7 @@ impl Postgres {
         &self.layout
     }
 
-    /// The plan, from the catalogue when the last one is too old.
+    /// The plan. Reads the catalogue if the last snapshot is too old.
     pub(crate) async fn plan(&self) -> Result<Arc<Plan>, DatabaseError> {
         let cached = self.cached().filter(|plan| plan.age() < MAX_AGE);
         match cached {
@@ -150,16 +150,16 @@ impl Postgres {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Looks at the catalogue now.
+    /// Reads the catalogue now.
     pub(crate) async fn refresh(&self) -> Result<Arc<Plan>, DatabaseError> {
         let taken = Box::pin(snapshot::take(&self.database, &self.layout)).await;
         Ok(self.plan_for(taken.inspect_err(|_| self.forget())?))
     }
 
-    /// Looks at the catalogue now, and at how the table is defined.
+    /// Reads the catalogue now, with the definitions of the table.
     ///
     /// # Errors
-    /// As [`snapshot::take_with_definitions`].
+    /// Those of [`snapshot::take_with_definitions`].
     pub(crate) async fn refresh_with_definitions(
         &self,
     ) -> Result<(Arc<Plan>, TableDefinitions), DatabaseError> {
@@ -168,29 +168,29 @@ impl Postgres {
         Ok((self.plan_for(Some(table)), definitions))
     }
 
-    /// Looks at everything in the catalogue now.
+    /// Reads everything in the catalogue now.
     ///
     /// # Errors
-    /// As [`snapshot::take_with_access`].
+    /// Those of [`snapshot::take_with_access`].
     pub(crate) async fn refresh_with_access(&self) -> Result<(Arc<Plan>, DetailedSnapshot), DatabaseError> {
         let taken = Box::pin(snapshot::take_with_access(&self.database, &self.layout)).await;
         let snapshot = taken.inspect_err(|_| self.forget())?;
         Ok((self.plan_for(Some(snapshot.table.clone())), snapshot))
     }
 
-    /// The plan for a table that was just looked at. It is kept.
+    /// The plan for a table that was just read. Stores it as the current plan.
     fn plan_for(&self, table: Option<Table>) -> Arc<Plan> {
         let plan = Arc::new(Plan::new(&self.layout, table));
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan.clone());
         plan
     }
 
-    /// After a failure the old snapshot is not trusted either.
+    /// Forgets the old snapshot, which is not trusted after a failure.
     fn forget(&self) {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Looks at the catalogue now, unless that was done a moment ago.
+    /// Reads the catalogue now, unless it was read a moment ago.
     pub(crate) async fn refresh_if_older(&self) -> Result<Option<Arc<Plan>>, DatabaseError> {
         match self.cached() {
             Some(plan) if plan.age() < LOOK_EVERY => Ok(None),
@@ -198,14 +198,14 @@ impl Postgres {
         }
     }
 
-    /// A plan for a table that is there.
+    /// A plan for an existing table.
     ///
     /// # Errors
-    /// `Schema` when the default table is missing where no table was named: what was meant for a table of another name must
-    /// not stay on one host, and be pushed from there later.
+    /// `Schema` if no table was named and the default table is missing: records that are meant for a table of another
+    /// name must not stay on one host and be pushed later.
     pub(crate) async fn plan_with_table(&self) -> Result<Arc<Plan>, DatabaseError> {
         let mut plan = self.plan().await?;
-        // the application may have made it meanwhile
+        // the application may have created it in the meantime
         if !plan.has_table()
             && let Some(newer) = self.refresh_if_older().await?
         {
@@ -218,10 +218,10 @@ impl Postgres {
     /// A plan that puts records into the database.
     ///
     /// # Errors
-    /// As [`plan_with_table`](Self::plan_with_table); `TakesNoWrites` when no column can hold a record.
+    /// Those of [`plan_with_table`](Self::plan_with_table); `TakesNoWrites` if no column can hold a record.
     pub(crate) async fn plan_with_room(&self) -> Result<Arc<Plan>, DatabaseError> {
         let mut plan = self.plan_with_table().await?;
-        // somebody may have followed the hint meanwhile
+        // an operator may have followed the hint in the meantime
         if (plan.placement.is_local() || self.check_writable(&plan).is_err())
             && let Some(newer) = self.refresh_if_older().await?
         {
@@ -237,14 +237,14 @@ impl Postgres {
     }
 
     /// # Errors
-    /// `Schema` for a table that does not outlive a crash of the server: nothing may be kept there. `AccessDenied` for a
-    /// column that a write would have to touch and may not.
+    /// `Schema` for a table that does not survive a crash of the server, because it must hold no records. `AccessDenied`
+    /// for a column that a write has to change but the role may not.
     pub(crate) fn check_writable(&self, plan: &Plan) -> Result<()> {
         if let Some(table) = &plan.table {
             table.check_durable(&self.layout)?;
         }
         let Some(column) = &plan.placement.unwritable else { return Ok(()) };
-        let message = format!("column {column} of {} may not be written", self.table_name());
+        let message = format!("the role may not write to column {column} of {}", self.table_name());
         let hint = format!(
             "GRANT UPDATE ({column}) ON the table to the role that connects; a generated column cannot be used"
         );
@@ -252,7 +252,7 @@ impl Postgres {
     }
 
     /// # Errors
-    /// `InvalidInput` when the owner has a tenant and the layout none, or the reverse.
+    /// `InvalidInput` if the owner has a tenant and the layout has none, or the reverse.
     pub(crate) fn check_owner(&self, owner: &Owner) -> Result<()> {
         let (message, hint) = match (owner.tenant_id(), &self.layout.tenant_column) {
             (Some(_), None) => (
@@ -261,14 +261,14 @@ impl Postgres {
             ),
             (None, Some(_)) => (
                 "the owner has no tenant, but the layout has a tenant column",
-                "give the tenant (`--tenant`)",
+                "name the tenant (`--tenant`)",
             ),
             _ => return Ok(()),
         };
         Err(Error::new(ErrorKind::InvalidInput, message).with_hint(hint))
     }
 
-    /// What tells this database from others; empty while nobody knows.
+    /// The identity that distinguishes this database from others. Empty while it is unknown.
     pub(crate) fn identity(&self) -> String {
         self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -277,8 +277,8 @@ impl Postgres {
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
     }
 
-    /// Asks for it: the name of the database, and the number that the server got when it was made. All addresses and poolers of a
-    /// server, and its standbys, have the same. `None`: the server does not tell.
+    /// Asks for the identity: the name of the database, and the system identifier of the server. All addresses, poolers
+    /// and standbys of a server share it. `None` if the server does not reveal it.
     pub(crate) async fn ask_identity(&self) -> Result<Option<String>, DatabaseError> {
         let query = Query { sql: IDENTITY.into(), arguments: PgArguments::default() };
         match self.database.fetch(query, Phase::Reading).await {
@@ -288,12 +288,12 @@ impl Postgres {
         }
     }
 
-    /// Why a plan for a table has no slot.
+    /// The message for a table without any slot.
     pub(crate) fn no_room(&self) -> String {
         format!("table {} has no column that can hold a configuration", self.table_name())
     }
 
-    /// The table and the database that it is in, as they were named.
+    /// The table and its database, as they were named.
     pub(crate) fn place(&self) -> String {
         format!("{} in {}", self.table_name(), self.database.address())
     }
@@ -302,7 +302,7 @@ impl Postgres {
     pub(crate) fn table_name(&self) -> String {
         self.layout.table_name()
     }
-    /// The table as it stands in SQL.
+    /// The table in SQL.
     pub(crate) fn relation(&self) -> String {
         relation(&self.layout)
     }

@@ -1,4 +1,4 @@
-//! Reading the rows of owners.
+//! Reads the rows of owners.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,16 +21,16 @@ use crate::record::record::Record;
 use crate::record::token::KeyId;
 use crate::record::version::Millis;
 
-/// What a read found.
+/// The result of a read.
 pub(crate) struct FoundRows {
     pub(crate) rows: Vec<Row>,
-    /// The database's clock. Zero when there is no row.
+    /// The database's clock. Zero without a row.
     pub(crate) now: Millis,
 }
 
 /// A row of a list.
 pub(crate) struct ListedRow {
-    /// As the database holds it, cut where no id is so long.
+    /// The owner as stored in the database, cut beyond the longest possible id.
     pub(crate) owner: OwnerText,
     pub(crate) row: Row,
     /// The database's clock.
@@ -44,8 +44,8 @@ impl Postgres {
         read_rows(plan, &rows)
     }
 
-    /// The record of an owner whose row holds just that, as nearly every row does. `None`: [`read`](Self::read) all that
-    /// there is.
+    /// The record of an owner whose row holds only that, as nearly every row does. `None` means that a full
+    /// [`read`](Self::read) is needed.
     pub(crate) async fn read_record(
         &self,
         plan: &Plan,
@@ -62,17 +62,17 @@ impl Postgres {
         }
     }
 
-    /// What [`read`](Self::read) sends; [`read_rows`] reads the answer.
+    /// The statement of [`read`](Self::read). [`read_rows`] parses the result.
     pub(crate) fn read_query(&self, plan: &Plan, owner: &Owner) -> Result<Query, DatabaseError> {
         let (table, statements) = plan.work_for(owner)?;
         Ok(Query { sql: statements.read.clone(), arguments: bind::owner(self, table, owner)? })
     }
 
-    /// Reads the rows of many owners by one statement and hands each over as it arrives, with the
-    /// place of its owner in `owners`. An owner has a row for each form of its ids, and where it is there twice.
+    /// Reads the rows of many owners with one statement, and passes on each row as it arrives, with the index of its
+    /// owner in `owners`. An owner may have several rows: for different forms of its ids, or because it is stored twice.
     ///
     /// # Errors
-    /// Those of the database, and `Redetect` when the schema moved meanwhile.
+    /// Errors of the database, and `Redetect` if the schema has changed in the meantime.
     pub(crate) async fn read_many(
         &self,
         plan: &Plan,
@@ -94,8 +94,8 @@ impl Postgres {
         handed_over.await
     }
 
-    /// The first `limit` rows with tokens after a tenant and a user, in the order of these, and what else there is of the
-    /// last owner.
+    /// The first `limit` rows with tokens after a tenant and a user, in this order, and all further rows of the last
+    /// owner.
     pub(crate) async fn list(
         &self,
         plan: &Plan,
@@ -117,17 +117,18 @@ impl Postgres {
         listed.collect()
     }
 
-    /// The keys that some tokens of the table name, of a row one at most. Empty where there is no token, or where none was
-    /// found within the limit; `None` where no column could hold one.
+    /// The keys that some tokens of the table name, at most one per row. Empty if no token was found within the limit.
+    /// `None` if no column can hold a token.
     pub(crate) async fn some_keys(&self, limit: Duration) -> Result<Option<Vec<KeyId>>, DatabaseError> {
         let plan = self.plan().await?;
         let Ok((_, statements)) = plan.work() else { return Ok(None) };
         let looked = self.look_within(limit, statements.keys.clone()).await;
         let rows = match looked {
             Err(fault) if fault.outcome == Outcome::Retry => {
-                // a table that is locked says so again
+                // a locked table fails again
                 self.look_within(limit, format!("SELECT 1 FROM {} LIMIT 0", self.relation()).into()).await?;
-                tracing::warn!(table = %visible(&self.table_name()), "no token was found in a large table in {limit:?}");
+                tracing::warn!(table = %visible(&self.table_name()), "found no token in a large table within \
+                    {limit:?}");
                 return Ok(Some(Vec::new()));
             }
             rows => rows?,
@@ -139,8 +140,8 @@ impl Postgres {
         rows.iter().map(key).collect::<Result<_, DatabaseError>>().map(Some)
     }
 
-    /// With the session's search path, which the policies of the table may need; the server gives up after the limit, which
-    /// is `Busy`.
+    /// Reads with the session's search path, which the policies of the table may need. The server gives up after the
+    /// limit, with `Busy`.
     async fn look_within(&self, limit: Duration, sql: Arc<str>) -> Result<Vec<PgRow>, DatabaseError> {
         let limit =
             format!("SELECT pg_catalog.set_config('statement_timeout', '{}', true)", limit.as_millis());
@@ -150,7 +151,7 @@ impl Postgres {
     }
 }
 
-/// The answer to a [`Postgres::read_query`].
+/// Parses the result of [`Postgres::read_query`].
 pub(crate) fn read_rows(plan: &Plan, rows: &[PgRow]) -> Result<FoundRows, DatabaseError> {
     let mut found = FoundRows { rows: Vec::with_capacity(rows.len()), now: 0 };
     for row in rows {

@@ -1,31 +1,31 @@
-//! The UPDATE over the record that this process has seen last. There is a text for every shape of a write, so that the
-//! server is asked nothing that is known when the text is made.
+//! The UPDATE over the record that this process has seen last. Every shape of a write has its own text, so that the
+//! server does not evaluate what the shape already determines.
 
 use crate::layout::placement::{ColumnType, Slot};
 use crate::postgres::sql::names::{EQ, bytes_of, literal, quote, text};
 use crate::postgres::sql::token;
 use crate::postgres::statements::fragments::{Bound, DURABLE, Forms, Writer, same, to_column, unset};
 
-/// What becomes of a plain column.
+/// What a write does to a plain column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::postgres) enum PlainChange {
     Set,
-    /// Cleared where it still holds what the record before vouched for.
+    /// Cleared if it still holds the value that the previous record vouched for.
     Clear,
     Keep,
-    /// Its field is not set. What the column holds nobody has looked at: it must be nothing.
+    /// Its field is not set. This process has not read the column, so it must be empty.
     Unset,
 }
 
 /// What a write does to each column.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::postgres) struct Shape {
-    /// Whether the slot gets a text, for each.
+    /// For each slot, whether it gets a text.
     pub(in crate::postgres) slots: Vec<bool>,
     pub(in crate::postgres) plain: Vec<PlainChange>,
 }
 
-/// Whose rows an UPDATE is for: the values of many owners come in arrays.
+/// The owners of an UPDATE. The values of many owners come in arrays.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::postgres) enum Reach {
     OneOwner,
@@ -35,15 +35,15 @@ pub(in crate::postgres) enum Reach {
 /// The parts of an UPDATE.
 #[derive(Default)]
 struct Parts {
-    /// The types of what is bound, in the order of the parameters.
+    /// The types of the bound values, in the order of the parameters.
     bound: Vec<&'static str>,
     sets: Vec<String>,
     held: Vec<String>,
 }
 
 impl Writer<'_> {
-    /// Bound after the owner: for each slot that gets a text that text, for each plain column that is set or cleared its new or
-    /// old value, the head of the record that was seen.
+    /// Bound after the owner: the text of each slot that gets one, the new or old value of each plain column that is set
+    /// or cleared, and the head of the seen record.
     pub(in crate::postgres) fn update(&self, shape: &Shape) -> String {
         let parts = self.parts(shape, Reach::OneOwner);
         let head = text(&format!("${}", self.owner_params() + parts.bound.len() + 1));
@@ -131,7 +131,7 @@ impl Writer<'_> {
                 let nothing = if slot.not_null { "''" } else { "NULL" };
                 (nothing.to_owned(), format!("coalesce({}, '') {EQ} ''", bytes_of(&held)))
             }
-            // it is an object or NULL, or would not be written
+            // it is an object or NULL; other values are not overwritten
             (Some(value), true) => {
                 let ours = token::only_member(&self.member_name(), value);
                 let merged =
@@ -148,7 +148,8 @@ impl Writer<'_> {
         parts.held.push(holds);
     }
 
-    /// Every plain column whose field is not set holds nothing: whose value it is only the record can tell.
+    /// A condition that every plain column whose field is not set is empty. Only the record shows whether a value belongs
+    /// to the vault.
     fn is_unset(&self, row: &str, shape: &Shape) -> String {
         let columns = self.placement.plain.iter().zip(&shape.plain);
         let columns = columns.filter(|(_, change)| **change == PlainChange::Unset).map(|(plain, _)| {
@@ -161,8 +162,8 @@ impl Writer<'_> {
         columns.collect()
     }
 
-    /// Every slot is empty, or holds the record that this process has seen, whose head is `head`: so a store overwrites
-    /// nothing that nobody here has opened.
+    /// A condition that every slot is empty, or holds the record that this process has seen, whose head is `head`. So a
+    /// store never overwrites a record that this process has not opened.
     fn holds_seen(&self, row: &str, head: &str) -> String {
         let slots = self.placement.slots.iter().map(|slot| {
             let column = format!("{row}.{}", quote(&slot.column));
@@ -174,7 +175,7 @@ impl Writer<'_> {
         slots.collect::<Vec<_>>().join(" AND ")
     }
 
-    /// Where an owner may have several rows, all of them are locked first, and looked at again under the lock.
+    /// If an owner may have several rows, locks all of them first, and checks them again under the lock.
     fn all_or_none(&self, may_be_written: &str) -> String {
         if self.table.unique && self.forms == Forms::One {
             return String::new();
@@ -187,7 +188,7 @@ impl Writer<'_> {
     }
 }
 
-/// As what every other write answers with: see `holds_what_was_bound`.
+/// The result, as for every other write: see `holds_what_was_bound`.
 fn returned(parts: &Parts) -> String {
     format!("1 OPERATOR(pg_catalog./) CASE WHEN {} THEN 1 ELSE 0 END, {DURABLE}", parts.held.join(" AND "))
 }

@@ -1,8 +1,8 @@
 //! The SQL text of one placement, built once. Every value is bound, every name quoted.
 //!
-//! Parameters come in this order: the owner's user, the owner's tenant if the layout has one, then
-//! what the statement's own comment says. "The values of a record" are one value for every slot, then two for every
-//! plain column: what it gets, and what it must hold to be cleared when it gets nothing.
+//! Parameters come in this order: the owner's user, the owner's tenant if the layout has one, then the parameters in the
+//! statement's own comment. "The values of a record" are one value for every slot, then two for every plain column: its
+//! new value, and the value that it must hold to be cleared if there is no new value.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,7 @@ use crate::postgres::statements::seen_update::{Reach, Shape};
 pub(crate) struct Statements {
     /// The rows of one owner.
     pub(crate) read: Arc<str>,
-    /// The row of an owner who has one, if nothing in it is longer than a record may be.
+    /// The row of an owner with one row, if no value in it is longer than a record may be.
     pub(crate) read_short: Arc<str>,
     /// As [`read`](Self::read), locked to the end of the transaction.
     pub(crate) lock: Arc<str>,
@@ -27,26 +27,26 @@ pub(crate) struct Statements {
     pub(crate) insert: Arc<str>,
     /// + the values of a record, the old text of every slot and of every plain column
     pub(crate) replace: Arc<str>,
-    /// users[], tenants[]. Answers with the place of the owner in these first. Without the rows that hold something too long,
-    /// where an owner has one row.
+    /// users[], tenants[]. The first column of the result is the index of the owner in these. If an owner has one row,
+    /// rows with a value that is too long are left out.
     pub(crate) read_many: Arc<str>,
     /// tenant and user to start after, or two NULLs; limit
     pub(crate) list: Arc<str>,
-    /// The keys of some tokens, one of a row.
+    /// The keys of some tokens, one per row.
     pub(crate) keys: Arc<str>,
-    /// For every slot: + a text that is no token
+    /// For every slot: + a text that is not a token
     pub(crate) forge: Vec<Arc<str>>,
     forms: Forms,
     updates: Mutex<HashMap<(Shape, Reach), Arc<str>>>,
 }
 
-/// So many characters of an id are listed. Those that are longer, and equal up to here, stand in one place of the list.
+/// The number of characters of an id that are listed. Longer ids that are equal up to here share one place in the list.
 const LONGEST_LISTED: usize = 1000;
-/// So many rows of one owner are read beyond the limit of a list.
+/// The maximum number of rows of one owner that are read beyond the limit of a list.
 const MAX_TIES: usize = 1000;
-/// So many rows with tokens are looked at to tell whose keyring sealed them.
+/// The number of rows with tokens that are checked to detect a wrong keyring.
 const SOME_KEYS: usize = 100;
-/// So many shapes of writes are remembered. A service has a handful.
+/// The maximum number of write shapes to remember. A service has a handful.
 const MAX_SHAPES: usize = 64;
 
 impl Statements {
@@ -124,7 +124,7 @@ impl Writer<'_> {
         let given = self.owner_values().into_iter().chain(self.table.filter.values());
         let (columns, values): (Vec<_>, Vec<_>) = given.chain(assignments).unzip();
         let relation = self.relation();
-        // other code takes no lock, and may run into a constraint that we cannot rely on
+        // other code takes no lock, and may violate a constraint that the vault cannot rely on
         let absent = match self.table.unique {
             true => String::new(),
             false => format!(" AND NOT EXISTS (SELECT 1 FROM {relation} AS d WHERE {})", self.is_owner("d")),
@@ -139,8 +139,8 @@ impl Writer<'_> {
         )
     }
 
-    /// Only for the owner: what any other constraint refuses is an error that names it. Without a usable constraint the lock
-    /// alone keeps two of us apart.
+    /// The conflict clause, only for the owner: a refusal by any other constraint is an error that names it. Without a
+    /// usable constraint only the lock keeps two processes from creating the row twice.
     fn unless_there(&self) -> String {
         if !self.table.unique {
             return String::new();
@@ -188,7 +188,7 @@ impl Writer<'_> {
 
     fn read_many(&self) -> String {
         let (arrays, names) = self.owner_arrays();
-        // unnest of several arrays is syntax, and never looked up in the search path
+        // unnest of several arrays is syntax, and is never looked up on the search path
         let unnest = if names.len() == 1 { "pg_catalog.unnest" } else { "unnest" };
         let arrays: Vec<_> =
             arrays.iter().enumerate().map(|(at, kind)| format!("${}::{kind}", at + 1)).collect();
@@ -206,7 +206,7 @@ impl Writer<'_> {
         )
     }
 
-    /// Runs with a safe search path. All rows of the last owner come along, up to [`MAX_TIES`] more than the limit.
+    /// Runs with a safe search path. Includes all rows of the last owner, up to [`MAX_TIES`] more than the limit.
     fn list(&self) -> String {
         let (user, user_key) = listed(&self.layout.user_column, self.table.user);
         let (tenant, tenant_key) = match (&self.layout.tenant_column, self.table.tenant) {
@@ -233,7 +233,7 @@ impl Writer<'_> {
         )
     }
 
-    /// Of tokens of any format, in any row. What an application left in the columns is none.
+    /// Keys of tokens of any format, in any row. Text of the application is not a token.
     fn keys(&self) -> String {
         let keys = self.placement.slots.iter().map(|slot| token::first_key(&self.slot_text("t", slot)));
         format!(
@@ -260,13 +260,13 @@ impl Writer<'_> {
     }
 }
 
-/// A condition: a text is the one that was read, or both are NULL.
+/// A condition that a text is the one that was read, or that both are NULL.
 fn is_still(value: &str, old: &str) -> String {
     format!("(({value}) COLLATE pg_catalog.\"C\" {EQ} {old} OR {value} IS NULL AND {old} IS NULL)")
 }
 
-/// An id as a list shows it, and in what order: its canonical form, by its bytes, as the local file sorts it. NULL comes as
-/// an empty text does.
+/// An id as a list shows it, and its sort key: its canonical form, sorted by bytes as in the local file. NULL sorts like
+/// an empty text.
 fn listed(column: &str, kind: IdKind) -> (String, String) {
     let text = text(&format!("t.{}", quote(column)));
     match kind {

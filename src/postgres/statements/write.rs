@@ -1,4 +1,4 @@
-//! Writing records into the rows of owners.
+//! Writes records into the rows of owners.
 
 use std::collections::HashMap;
 
@@ -19,8 +19,8 @@ use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
 use crate::record::record::Head;
 
-/// What the rows of one owner are to hold in place of these texts; for each row, what of its plain columns the record before
-/// vouched for.
+/// The new texts for the rows of one owner, and their old texts. For each row also the values of plain columns that the
+/// previous record vouched for.
 pub(crate) struct Rewrite<'a> {
     pub(crate) owner: &'a Owner,
     pub(crate) written: Written<'a>,
@@ -28,9 +28,9 @@ pub(crate) struct Rewrite<'a> {
 }
 
 impl Postgres {
-    /// Writes a record over the rows of an owner, if they hold nothing or the record that this process has seen last, and says
-    /// how many there are. 0: one holds something else, or has to be looked at first, because a plain column holds something that the
-    /// record does not set.
+    /// Writes a record over the rows of an owner, if they are empty or hold the record that this process has seen last.
+    /// Returns the number of rows. 0 means that a row holds something else, or must be read first, because a plain column
+    /// holds a value that the record does not set.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn update(
@@ -50,7 +50,8 @@ impl Postgres {
         Ok(self.database.fetch(Query { sql, arguments }, Phase::Writing).await?.len() as u64)
     }
 
-    /// Makes a row for an owner that has none. False: there is one. `UnknownOwner` where the application makes the rows.
+    /// Creates a row for an owner that has none. Returns false if there is one. Fails with `UnknownOwner` if the
+    /// application creates the rows.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn insert(
@@ -69,11 +70,11 @@ impl Postgres {
         Ok(!self.database.transaction(queries, Phase::Writing).await?.is_empty())
     }
 
-    /// Lets only one process at a time make a row for an owner, where no unique constraint does. A statement of its own: the
-    /// INSERT must see what the holder of the lock committed.
+    /// Lets only one process at a time create a row for an owner, if no unique constraint does. It is a separate
+    /// statement, because the INSERT must see what the previous holder of the lock committed.
     fn creation_lock(&self, owner: &Owner) -> Result<Query, DatabaseError> {
         let mut arguments = PgArguments::default();
-        // the ids themselves: every version of the vault locks the same
+        // the ids themselves, so that every version of the vault takes the same lock
         let ids = match owner.tenant_id() {
             Some(tenant) => format!("{tenant}/{}", owner.user_id()),
             None => owner.user_id().to_string(),
@@ -84,8 +85,9 @@ impl Postgres {
         Ok(Query { sql: sql.into(), arguments })
     }
 
-    /// Writes the rows of two owners in one transaction, if they still hold exactly what they held; the first one gets a row
-    /// where there is none. False: another writer was faster, or a policy or a trigger keeps a row from being written.
+    /// Writes the rows of two owners in one transaction, if they still hold exactly the old texts. Creates a row for the
+    /// first owner if there is none. Returns false if another writer was faster, or if a policy or a trigger prevents a
+    /// write.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn move_record(
@@ -112,14 +114,16 @@ impl Postgres {
             return Ok(());
         }
         let message = format!(
-            "no row of {} belongs to this owner, and the application makes the rows",
+            "no row of {} belongs to this owner, and the application creates the rows",
             self.table_name()
         );
-        Err(Error::new(ErrorKind::UnknownOwner, message)
-            .with_hint("check the id, or let the application make the row first; `rows = \"create\"` in the layout lets the vault make it"))
+        Err(Error::new(ErrorKind::UnknownOwner, message).with_hint(
+            "check the id, or create the row in the application first; with `rows = \"create\"` in the layout the \
+             vault creates it",
+        ))
     }
 
-    /// What [`insert`](Self::insert) sends. It answers with the row that was made.
+    /// The statement of [`insert`](Self::insert). It returns the new row.
     pub(crate) fn insert_query(
         &self,
         plan: &Plan,
@@ -132,8 +136,8 @@ impl Postgres {
         Ok(Query { sql: statements.insert.clone(), arguments })
     }
 
-    /// Puts a text that is no token into one slot of the owner's rows: what other code may try, to see
-    /// whether the database lets it.
+    /// Writes a text that is not a token into one slot of the owner's rows, as other code may do, to check whether the
+    /// database allows it.
     pub(crate) fn forge_query(
         &self,
         plan: &Plan,
@@ -147,8 +151,9 @@ impl Postgres {
         Ok(Query { sql: statements.forge[at].clone(), arguments })
     }
 
-    /// Writes a record over rows whose slots and plain columns still hold exactly the given texts; for each row, what
-    /// of these the record before vouched for. All of several rows or none. False: another writer was faster.
+    /// Writes a record over rows whose slots and plain columns still hold exactly the given texts. For each row it takes
+    /// the values that the previous record vouched for. It writes all rows or none. Returns false if another writer was
+    /// faster.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn replace(
@@ -170,7 +175,7 @@ impl Postgres {
         self.database.transaction_if(vec![lock], is_unchanged(plan, rows), queries, Phase::Writing).await
     }
 
-    /// One statement for all rows that are the same.
+    /// One statement for all rows with equal texts.
     fn replace_queries(
         &self,
         plan: &Plan,
@@ -189,7 +194,7 @@ impl Postgres {
         Ok(queries)
     }
 
-    /// What [`replace`](Self::replace) sends for one row. It answers with a row for each that was written.
+    /// The statement of [`replace`](Self::replace) for one row. It returns each written row.
     pub(crate) fn replace_query(
         &self,
         plan: &Plan,
@@ -208,8 +213,8 @@ impl Postgres {
         Ok(!self.database.fetch(query, Phase::Writing).await?.is_empty())
     }
 
-    /// Writes many records, each over the record that was seen last: by one statement, unless they set different fields.
-    /// Says which were written.
+    /// Writes many records, each over the record that was seen last. Uses one statement, unless the records set different
+    /// fields. Returns which records were written.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn update_many(
@@ -227,7 +232,7 @@ impl Postgres {
         let mut written = vec![false; entries.len()];
         for (shape, entries) in shapes {
             match self.update_shape(plan, shape, &entries, &mut written).await {
-                // what was written stays so, and the others are stored by themselves
+                // written records stay, and the others are stored one by one
                 Err(fault) if written.contains(&true) => {
                     tracing::debug!(error = %fault.error, "a part of the bulk store failed");
                     break;
@@ -258,7 +263,7 @@ impl Postgres {
     }
 }
 
-/// Whether the rows that were locked are these.
+/// Whether the locked rows are these.
 fn is_unchanged(plan: &Plan, mut then: Vec<Row>) -> impl FnOnce(&[PgRow]) -> bool + Send + 'static {
     let placement = plan.placement.clone();
     move |answers| {

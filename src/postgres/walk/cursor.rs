@@ -1,4 +1,4 @@
-//! What a walk over the whole table goes along: its primary key, or another unique one.
+//! The key that a walk over the whole table follows: the primary key or another unique key.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::sql::names::{EQ, quote, text};
 
-/// The best key: unique, never null, of types whose text means the same value again. The primary
-/// key comes first, then the key with the fewest columns. A table with children in the sense of INHERITS has
-/// none: theirs hold for themselves alone. $1 schema, $2 table
+/// The best key: unique, never null, and of types whose text converts back to the same value. The primary key comes
+/// first, then the key with the fewest columns. A table with INHERITS children has none, because each child has only its
+/// own keys. Parameters: $1 schema, $2 table.
 const KEY: &str = "
 SELECT (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attname, t.typname) ORDER BY k.at)::text
   FROM pg_catalog.unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (number, at)
@@ -39,17 +39,17 @@ ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid LIMIT 1";
 /// A place in the order of the cursor: one text for each of its columns.
 pub(crate) type Position = Vec<String>;
 
-/// The columns that a walk goes along, and the SQL that they make.
+/// The columns that a walk follows, and their SQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cursor {
     /// Name and type.
     columns: Vec<(String, String)>,
-    /// Else these are the owner's columns, and several rows may be at one position.
+    /// If false, these are the owner's columns, and several rows can have one position.
     pub(in crate::postgres) unique: bool,
 }
 
 impl Cursor {
-    /// Looks for the best key. A table without one is walked along its owner's columns.
+    /// Finds the best key. A table without one is walked along the owner's columns.
     pub(in crate::postgres) async fn find(
         database: &Database,
         layout: &Layout,
@@ -72,7 +72,7 @@ impl Cursor {
         Self { columns: tenant.into_iter().chain([user]).collect(), unique: false }
     }
 
-    /// How many texts a position has.
+    /// The number of texts in a position.
     pub(in crate::postgres) fn width(&self) -> usize {
         self.columns.len()
     }
@@ -119,30 +119,30 @@ impl Cursor {
         equal.join(" AND ")
     }
 
-    /// A row without an owner has no position, and nothing that could be opened.
+    /// A condition that a row has a position. A row without an owner has none, and nothing in it can be opened.
     pub(in crate::postgres) fn has_position(&self) -> String {
         let columns: Vec<_> =
             self.columns.iter().map(|(name, _)| format!("t.{} IS NOT NULL", quote(name))).collect();
         columns.join(" AND ")
     }
 
-    /// The position in the first columns of an answer.
+    /// The position in the first columns of a result.
     pub(in crate::postgres) fn position(&self, row: &PgRow) -> Result<Position, DatabaseError> {
         let get = |at: usize| row.try_get(at).map_err(|error| DatabaseError::of(&error, Phase::Reading));
         (0..self.width()).map(get).collect()
     }
 }
 
-/// Of a type for which no better operator can be put before Postgres' own.
+/// A column, cast to a type for which no other operator can take precedence over Postgres' own.
 fn column(name: &str, kind: &str) -> String {
     match kind {
         "varchar" | "text" => text(&format!("t.{}", quote(name))),
-        // the column may be of a domain over it
+        // the column may have a domain over this type
         _ => format!("t.{}::pg_catalog.{kind}", quote(name)),
     }
 }
 
-/// A text as a value to compare such a column with.
+/// A text as a value to compare with such a column.
 fn to_kind(value: &str, kind: &str) -> String {
     match kind {
         "varchar" | "text" => value.to_owned(),

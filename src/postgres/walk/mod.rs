@@ -1,4 +1,4 @@
-//! Every row of the table in turn, and counting.
+//! Walks over every row of the table, and counts.
 
 pub(crate) mod cursor;
 pub(crate) mod pages;

@@ -1,7 +1,7 @@
-//! The SQL of a walk: its pages, and the exchange of what was found in them.
+//! The SQL of a walk: its pages, and the exchange of texts in them.
 //!
-//! The exchange fires the application's triggers, so it runs with the session's own search path. Everything that is looked
-//! up there is named with its schema; so it is in the pages, which then need no transaction of their own.
+//! The exchange fires the application's triggers, so it runs with the session's own search path. It names every object
+//! with its schema. So do the pages, which then need no separate transaction.
 
 use crate::layout::placement::{PlainColumn, Slot};
 use crate::postgres::sql::names::{EQ, quote, text};
@@ -10,12 +10,12 @@ use crate::postgres::statements::fragments::{Bound, DURABLE, Writer, to_column};
 use crate::postgres::walk::cursor::Cursor;
 use crate::record::field::Field;
 
-/// What a walk looks for in the slots of a row. Text that is no token is part of it.
+/// What a walk searches for in the slots of a row. Text that is not a token is included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::postgres) enum Sought {
-    /// What is not under the primary key. $1 is how tokens under it start.
+    /// Text that is not under the primary key. $1 is the start of tokens under it.
     OtherKeys,
-    /// Tokens of fields that the placement wants elsewhere.
+    /// Tokens of fields that belong in another slot.
     Misplaced,
 }
 
@@ -29,7 +29,7 @@ pub(in crate::postgres) struct Pages<'a> {
 }
 
 impl Pages<'_> {
-    /// What is looked for, then the positions.
+    /// A page. Parameters: the search, then the positions.
     pub(in crate::postgres) fn page(&self, batch: u32, after: bool, until: bool) -> String {
         let Self { writer, cursor, .. } = self;
         let slots: Vec<_> = self.slots.iter().map(|slot| writer.slot_text("t", slot)).collect();
@@ -42,7 +42,7 @@ impl Pages<'_> {
         conditions.extend(after.then(|| cursor.compared(">", first)));
         conditions
             .extend(until.then(|| cursor.compared("<=", if after { first + cursor.width() } else { first })));
-        // all rows of one position come in one page, or the rest would be passed over
+        // all rows of one position are in one page, because the next page would skip the rest
         let limit = match cursor.unique {
             true => format!("LIMIT {batch}"),
             false => format!("FETCH FIRST {batch} ROWS WITH TIES"),
@@ -62,7 +62,7 @@ impl Pages<'_> {
         )
     }
 
-    /// Whether a row has something of what is looked for.
+    /// A condition that a row holds text that the walk searches for.
     pub(in crate::postgres) fn holds_sought(&self) -> String {
         let slots = self.slots.iter().enumerate();
         let slots: Vec<_> = slots.map(|(at, slot)| self.slot_holds_sought(at, slot)).collect();
@@ -73,9 +73,9 @@ impl Pages<'_> {
         if slot.json {
             return self.member_holds_sought(at, slot);
         }
-        // a column may have a collation that cannot be searched
+        // the collation of a column may not support searches
         let text = format!("({} COLLATE pg_catalog.\"C\")", self.writer.slot_text("t", slot));
-        // the record token never comes first but where it has no better place
+        // the record token comes first only if it has no better place
         let first = match self.sought {
             Sought::Misplaced if !self.writer.placement.is_shared(at) => {
                 format!("NOT {}", token::is_of(&text, &slot.own.into_iter().collect::<Vec<_>>()))
@@ -94,7 +94,7 @@ impl Pages<'_> {
         let column = format!("t.{}", quote(&slot.column));
         let (ours, sought) = (self.writer.member(&column), self.is_sought(at, slot, "e.value"));
         let has_type = |name: &str| format!("pg_catalog.jsonb_typeof({ours}) {EQ} '{name}'");
-        // what is not read is told
+        // unread text is reported
         format!(
             "CASE WHEN {} THEN true WHEN {ours} IS NULL OR {} THEN false WHEN {} THEN EXISTS \
              (SELECT 1 FROM pg_catalog.jsonb_each_text({ours}) AS e WHERE ({sought}) IS NOT FALSE) ELSE true END",
@@ -104,7 +104,8 @@ impl Pages<'_> {
         )
     }
 
-    /// Whether a row holds what is looked for. One that does not count, and holds no token, is the application's.
+    /// A condition that a row holds text of the search. A row that does not pass the filter and holds no token belongs to
+    /// the application.
     fn is_for_us(&self, slots: &[String]) -> String {
         let sought = self.holds_sought();
         match self.writer.table.filter.may_be_ours(slots) {
@@ -113,17 +114,17 @@ impl Pages<'_> {
         }
     }
 
-    /// Whether one value in a slot is what is looked for.
+    /// A condition that one value in a slot is text of the search.
     fn is_sought(&self, at: usize, slot: &Slot, value: &str) -> String {
         let placement = self.writer.placement;
         match self.sought {
             Sought::OtherKeys => token::is_not_under(value, &text("$1")),
-            // what has a column of its own; anything else may lie here
+            // fields with a column of their own; every other field may be stored here
             Sought::Misplaced if placement.is_shared(at) => {
                 let elsewhere = placement.with_own_columns().filter(|field| Some(*field) != slot.own);
                 token::is_of(value, &elsewhere.collect::<Vec<_>>())
             }
-            // the record token goes where the others go
+            // the record token goes to the slot of the others
             Sought::Misplaced => {
                 let here: Vec<_> = slot.own.into_iter().chain([Field::RECORD]).collect();
                 format!("NOT {}", token::is_of(value, &here))
@@ -131,8 +132,8 @@ impl Pages<'_> {
         }
     }
 
-    /// The positions, the old texts and the new values of the slots, then those of the plain columns, all as arrays. Answers
-    /// with the number of rows that got them.
+    /// The exchange. Parameters, all as arrays: the positions, the old texts and new values of the slots, then those of
+    /// the plain columns. It returns the number of changed rows.
     pub(in crate::postgres) fn exchange(&self) -> String {
         let Self { writer, cursor, slots, plain, .. } = self;
         let texts =
@@ -158,8 +159,8 @@ impl Pages<'_> {
             unchanged.push(column.unchanged);
             held.push(column.held);
         }
-        // `unnest` of several arrays is part of the grammar, and always Postgres' own. A trigger that changes our values
-        // makes the statement fail, as everywhere.
+        // `unnest` of several arrays is part of the grammar, and always Postgres' own. A trigger that changes the
+        // values makes the statement fail, as in every write.
         format!(
             "WITH done AS (UPDATE {} AS t SET {} FROM unnest({}) AS n ({}) WHERE {} AND {} AND {} \
              RETURNING 1 OPERATOR(pg_catalog./) CASE WHEN {} THEN 1 ELSE 0 END AS held) \
@@ -179,18 +180,18 @@ impl Pages<'_> {
 /// One column of an exchange.
 struct Exchanged {
     set: String,
-    /// It holds what was found.
+    /// The condition that it still holds the old text.
     unchanged: String,
-    /// It holds what it was to get.
+    /// The condition that it holds the new text.
     held: String,
 }
 
-/// A condition that is true when both are equal or both are NULL, and false or NULL otherwise.
+/// A condition that is true if both are equal or both are NULL, and false or NULL otherwise.
 fn is_same(one: &str, other: &str) -> String {
     format!("({one} {EQ} {other} OR ({one} IS NULL AND {other} IS NULL))")
 }
 
-/// As [`is_same`], of a text and a bound one, byte by byte whatever the collation of the column.
+/// As [`is_same`], for a text and a bound text. It compares bytes, whatever the collation of the column.
 fn is_same_text(one: &str, other: &str) -> String {
     is_same(&format!("{} COLLATE pg_catalog.\"C\"", text(one)), other)
 }
@@ -206,14 +207,14 @@ fn exchange_slot(at: usize, slot: &Slot, member: &str) -> Exchanged {
     }
     let ours = token::member(&held, member);
     let is_new = is_same(&ours, &new);
-    // what stays is not written anew, since the application may keep much beside it
+    // an unchanged member is not written again, because the application may store much beside it
     Exchanged {
         set: format!(
             "{column} = CASE WHEN {is_new} THEN {held} WHEN {new} IS NULL THEN {} ELSE {} END",
             token::without_member(&held, member),
             token::with_member(&held, member, &new)
         ),
-        // the text that was read is Postgres' own, and the same value always has the same
+        // Postgres printed the text that was read, and prints equal values the same
         unchanged: format!(
             "{} AND ({new} IS NULL OR {held} IS NULL OR {})",
             is_same_text(&ours, &format!("n.o{at}")),
@@ -226,7 +227,7 @@ fn exchange_slot(at: usize, slot: &Slot, member: &str) -> Exchanged {
 fn exchange_plain(at: usize, plain: &PlainColumn) -> Exchanged {
     let (column, held) = (quote(&plain.column), format!("t.{}", quote(&plain.column)));
     let new = to_column(plain, &format!("n.p{at}"));
-    // printed again, since jsonb has a form of its own
+    // printed again, because jsonb has its own form
     let is_new = is_same_text(&held, &text(&format!("({new})")));
     Exchanged {
         set: format!("{column} = CASE WHEN {is_new} THEN {held} ELSE {new} END"),

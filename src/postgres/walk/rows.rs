@@ -1,7 +1,7 @@
-//! A walk over every row of the table, page by page, and the exchange of texts in what it found.
+//! A walk over every row of the table, page by page, and the exchange of texts in the rows that it found.
 //!
-//! No lock is held between two statements, and nothing but the position is remembered: whoever walks
-//! again finds what is left to do by looking.
+//! It holds no lock between two statements and remembers only the position. A later walk finds the remaining work by
+//! reading the rows again.
 
 use std::sync::Arc;
 
@@ -26,27 +26,27 @@ use crate::record::owner::Owner;
 use crate::record::token::{KeyId, start_under};
 use crate::record::version::Millis;
 
-/// How an exchange begins: for a row that somebody else has locked it waits this long.
+/// The start of an exchange. It waits this long for a locked row.
 const PATIENTLY: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '250ms'";
 
-/// The lag, and whether it is hidden from us.
+/// The replica lag, and whether the role may not read it.
 const LAG: &str = "SELECT coalesce(pg_catalog.max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), replay_lsn)), 0)::pg_catalog.int8, \
  coalesce(pg_catalog.bool_or(state IS NULL), false) FROM pg_catalog.pg_stat_replication";
 
-/// The rows between two positions: after the first, up to and with the second.
+/// The rows between two positions: after the first, up to and including the second.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stretch {
     pub(crate) after: Option<Position>,
     pub(crate) until: Option<Position>,
 }
 
-/// A row that has something of what the walk looks for.
+/// A row that holds text that the walk searches for.
 #[derive(Debug, Clone)]
 pub(crate) struct FoundRow {
     position: Position,
-    /// As it stands in the row, for messages.
+    /// The owner as stored in the row, for messages.
     pub(crate) name: String,
-    /// Absent when the row's owner is not a valid one.
+    /// `None` if the row's owner is not valid.
     pub(crate) owner: Option<Owner>,
     pub(crate) texts: RowTexts,
     pub(crate) json: JsonState,
@@ -54,41 +54,42 @@ pub(crate) struct FoundRow {
     pub(crate) now: Millis,
 }
 
-/// What the columns of a walk hold in one row, or get.
+/// The current or new texts of the columns of a walk in one row.
 #[derive(Debug, Clone)]
 pub(crate) struct RowTexts {
-    /// The text of every slot. Of the JSONB column only what is ours.
+    /// The text of every slot. For the JSONB column only the vault's member.
     pub(crate) slots: Vec<Option<String>>,
     /// The text of every plain column.
     pub(crate) plain: Vec<Option<String>>,
 }
 
 impl RowTexts {
-    /// How many bytes they have as parameters of a statement.
+    /// Their size in bytes as parameters of a statement.
     fn len(&self) -> usize {
         self.slots.iter().chain(&self.plain).map(|text| 5 + text.as_ref().map_or(0, String::len)).sum()
     }
 }
 
-/// What one page holds.
+/// One page of a walk.
 pub(crate) struct Page {
-    /// All rows, whether there is something to do or not.
+    /// The number of all rows of the page, whether they need work or not.
     pub(crate) rows: u64,
     pub(crate) found: Vec<FoundRow>,
-    /// The position of the last row; absent when there was none.
+    /// The position of the last row. `None` if the page is empty.
     pub(crate) last: Option<Position>,
 }
 
-/// New texts for the columns of a row. What stays has its old one.
+/// New texts for the columns of a row. A column that stays has its old text.
 pub(crate) struct Exchange {
     pub(crate) found: FoundRow,
     pub(crate) new: RowTexts,
 }
 
-/// A way over the table as the catalogue describes it now.
+/// A walk over the table as the catalogue describes it now.
 pub(crate) struct TableWalk {
     cursor: Cursor,
-    /// What makes a transaction run as the owner of the table; absent where the session is that, or may not.
+    /// The statement that makes a transaction run as the owner of the table. `None` if the session is the owner already,
+    /// or may not act as the owner.
     act: Option<String>,
     sought: Sought,
     pub(crate) slots: Vec<Slot>,
@@ -96,7 +97,7 @@ pub(crate) struct TableWalk {
     pub(crate) plain: Vec<PlainColumn>,
     pub(crate) fields: Fields,
     pub(crate) placement: Placement,
-    /// For each of: from the start, after a position; to the end, up to a position.
+    /// One text for each combination: from the start or after a position, to the end or up to a position.
     pages: [[Arc<str>; 2]; 2],
     exchange: Arc<str>,
     middle: Arc<str>,
@@ -153,8 +154,8 @@ impl TableWalk {
 }
 
 impl Postgres {
-    /// Plans a walk over every slot that exists, which looks for what is not under the primary key, with at
-    /// most `batch` rows to a page. `without` names a column to leave out, which only a test of the token count does.
+    /// Plans a walk over every existing slot that searches for text that is not under the primary key, with at most
+    /// `batch` rows per page. `without` names a column to leave out, for a test of the token count.
     pub(crate) async fn walk(
         &self,
         plan: &Plan,
@@ -165,8 +166,7 @@ impl Postgres {
         self.walk_for(plan, Sought::OtherKeys, slots.cloned().collect(), Vec::new(), batch).await
     }
 
-    /// Plans a walk over every slot that exists, which looks for tokens that are not where the placement
-    /// wants them.
+    /// Plans a walk over every existing slot that searches for tokens that are not in the slot of the placement.
     pub(crate) async fn walk_misplaced(&self, plan: &Plan, batch: u32) -> Result<TableWalk, DatabaseError> {
         let (slots, plain) = (plan.placement.slots.clone(), plan.placement.plain.clone());
         self.walk_for(plan, Sought::Misplaced, slots, plain, batch).await
@@ -187,12 +187,12 @@ impl Postgres {
         Ok(TableWalk::new(&writer, (cursor, act), sought, slots, plain, batch))
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub(crate) async fn count_rows(&self, walk: &TableWalk) -> Result<u64, DatabaseError> {
         self.count(walk.count.clone(), PgArguments::default()).await
     }
 
-    /// How many rows have something of what the walk looks for.
+    /// The number of rows that hold text that the walk searches for.
     pub(crate) async fn count_found(&self, walk: &TableWalk, primary: KeyId) -> Result<u64, DatabaseError> {
         self.count(walk.count_found.clone(), walk.sought(primary)?).await
     }
@@ -202,7 +202,7 @@ impl Postgres {
         first_count(&rows)
     }
 
-    /// The whole table as stretches of about the same number of rows.
+    /// Divides the whole table into stretches of about the same number of rows.
     pub(crate) async fn stretches(
         &self,
         walk: &TableWalk,
@@ -228,7 +228,7 @@ impl Postgres {
     /// The next page of a stretch.
     ///
     /// # Errors
-    /// Those of the database, and `Redetect` when the schema is no longer the one of the walk.
+    /// Errors of the database, and `Redetect` if the schema has changed since the walk was planned.
     pub(crate) async fn page(
         &self,
         walk: &TableWalk,
@@ -257,8 +257,8 @@ impl Postgres {
         Ok(page)
     }
 
-    /// Puts new texts in the place of old ones, by one statement, where every column of the walk still
-    /// holds exactly what was found. Answers with how many rows that were.
+    /// Replaces old texts by new ones with one statement, in rows whose columns still hold exactly the texts that the
+    /// walk found. Returns the number of these rows.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn exchange(
@@ -296,10 +296,10 @@ impl Postgres {
         first_count(&rows)
     }
 
-    /// How many bytes of WAL the replica that is furthest behind has not applied yet. Zero without replicas.
+    /// The bytes of WAL that the slowest replica has not applied yet. Zero without replicas.
     ///
     /// # Errors
-    /// `AccessDenied` when our role may not see that.
+    /// `AccessDenied` if the role may not read it.
     pub(crate) async fn replica_lag(&self) -> Result<u64, DatabaseError> {
         let query = Query { sql: LAG.into(), arguments: PgArguments::default() };
         let rows = self.database.fetch(query, Phase::Reading).await?;
@@ -307,17 +307,17 @@ impl Postgres {
         let Some(row) = rows.first() else { return Ok(0) };
         if row.try_get(1).map_err(get)? {
             let error =
-                Error::new(ErrorKind::AccessDenied, "this role may not see how far replicas are behind");
+                Error::new(ErrorKind::AccessDenied, "this role may not read how far the replicas lag behind");
             return Err(error.with_hint("GRANT pg_monitor to the role that connects").into());
         }
         let lag: i64 = row.try_get(0).map_err(get)?;
         Ok(lag.try_into().unwrap_or(0))
     }
 
-    /// Refuses to go on without a table: what it held may be elsewhere, and was not counted.
+    /// Refuses to continue without a table, because its records may be elsewhere and were not counted.
     ///
     /// # Errors
-    /// `Schema` when the default table is missing.
+    /// `Schema` if the default table is missing.
     pub(crate) async fn refuse_without_table(&self) -> Result<(), DatabaseError> {
         match self.plan().await?.has_table() {
             true => Ok(()),
@@ -337,7 +337,7 @@ fn column<'a, T>(exchanges: &'a [Exchange], value: impl Fn(&'a Exchange) -> T) -
     exchanges.iter().map(value).collect()
 }
 
-/// Adds a row that has something to do.
+/// Adds a row that needs work.
 fn read_into(found: &mut Vec<FoundRow>, row: &PgRow, cursor: &Cursor) -> Result<(), DatabaseError> {
     let get = |error: sqlx::Error| DatabaseError::of(&error, Phase::Reading);
     let first = cursor.width();

@@ -1,5 +1,4 @@
-//! Rows for the doctor, who only looks: some of them, or all page by page. Texts are read where they
-//! arrived, and not copied.
+//! Rows for the doctor, which only reads: some of them, or all of them page by page. Texts are not copied.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,19 +16,19 @@ use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::cursor::{Cursor, Position};
 use crate::record::owner::Owner;
 
-/// A column to look at.
+/// A column to read.
 #[derive(Debug, Clone)]
 pub(crate) struct Watched {
     pub(crate) column: String,
     /// Longer texts are cut, so that no row takes much memory.
     pub(crate) longest: usize,
     pub(crate) is_json: bool,
-    /// Of the other rows only tokens are looked at: what else they hold there is not the vault's.
+    /// Whether rows outside of the filter are read for tokens only, because other text in them is not the vault's.
     pub(crate) of_rows_that_count: bool,
 }
 
 impl Watched {
-    /// Counting characters, as `left` does, would cost more than everything else, and so would printing JSON twice.
+    /// Counting characters, as `left` does, or printing JSON twice would cost more than everything else.
     fn selected(&self, filter: &RowFilter) -> String {
         let (text, enough) = (format!("t.{}::text", quote(&self.column)), self.longest + 4);
         let selected = match self.is_json {
@@ -44,16 +43,16 @@ impl Watched {
     }
 }
 
-/// Which rows.
+/// Which rows to read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Portion {
     /// All, unless there are more than this.
     First(u64),
-    /// Those on about so many percent of the table's pages, but not more than this.
+    /// The rows on about this percentage of the table's pages, but not more than this number.
     Sample(f64, u64),
 }
 
-/// A way over the table.
+/// A scan of the table.
 pub(crate) struct Scan {
     cursor: Cursor,
     relation: String,
@@ -67,7 +66,7 @@ pub(crate) struct Scanned {
 }
 
 impl Scanned {
-    /// As it stands in the row, and as an owner unless it is not a valid one.
+    /// The owner as stored in the row, and as an [`Owner`] if it is valid.
     pub(crate) fn owner(&self) -> Result<(String, Option<Owner>), DatabaseError> {
         let owner = owner_of(&self.row, self.first)?;
         let name = match &owner {
@@ -83,7 +82,7 @@ impl Scanned {
         Ok(u64::try_from(now).unwrap_or_default())
     }
 
-    /// The text of one of the columns that are looked at. The last character of a cut one may be missing.
+    /// The text of one of the columns. The last character of a cut text may be missing.
     pub(crate) fn text(&self, at: usize) -> Result<Option<&str>, DatabaseError> {
         let value = self.row.try_get_raw(self.first + 3 + at).map_err(reading)?;
         if value.is_null() {
@@ -101,7 +100,7 @@ fn reading(error: sqlx::Error) -> DatabaseError {
 
 impl Postgres {
     /// # Errors
-    /// `Schema` when the default table is missing; those of asking for its keys.
+    /// `Schema` if the default table is missing; errors of the database.
     pub(crate) async fn scan(&self, plan: &Plan, watched: &[Watched]) -> Result<Scan, DatabaseError> {
         let table = plan.some_table(self.layout())?;
         let cursor = Cursor::find(&self.database, self.layout(), table).await?;
@@ -112,7 +111,7 @@ impl Postgres {
         })
     }
 
-    /// Some rows. The server gives up after `limit`.
+    /// Reads some rows. The server gives up after `limit`.
     pub(crate) async fn some_rows(
         &self,
         scan: &Scan,
@@ -146,7 +145,7 @@ impl Postgres {
         Ok((rows.into_iter().map(|row| Scanned { row, first }).collect(), last))
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub(crate) async fn number_of_rows(&self, scan: &Scan) -> Result<u64, DatabaseError> {
         let sql = format!("SELECT count(*) FROM {}", scan.relation).into();
         let rows = self
@@ -171,7 +170,7 @@ fn selected(layout: &Layout, filter: &RowFilter, watched: &[Watched]) -> String 
     columns.join(", ")
 }
 
-/// The position comes first. All rows of one position come in one page, or the rest would be passed over.
+/// The position comes first. All rows of one position are in one page, because the next page would skip the rest.
 fn page(scan: &Scan, after: bool, limit: u32) -> Arc<str> {
     let Scan { cursor, relation, selected } = scan;
     let mut conditions = vec![cursor.has_position()];

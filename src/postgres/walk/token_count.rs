@@ -20,16 +20,16 @@ use crate::record::token::{KeyId, named_key};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ColumnCount {
     pub(crate) column: String,
-    /// Absent for text that names no key.
+    /// `None` for text that names no key.
     pub(crate) key: Option<KeyId>,
     pub(crate) tokens: u64,
 }
 
 impl Postgres {
-    /// Counts the tokens in every column of the layout that could hold one, in one snapshot.
+    /// Counts the tokens in every column of the layout that can hold one, in one snapshot.
     ///
-    /// It goes by the layout and the catalogue, not by the placement or by what a walk visits: what
-    /// those forget is found here. `processes` of the server work on it; absent: as many as it thinks right.
+    /// It uses the layout and the catalogue, not the placement or the columns of a walk, so it also finds tokens that
+    /// those miss. `processes` limits the server's processes; with `None` the server decides.
     pub(crate) async fn tokens_per_key(
         &self,
         plan: &Plan,
@@ -59,7 +59,7 @@ impl Postgres {
         }
         let count = |((at, key), tokens): ((usize, Option<KeyId>), u64)| {
             let column = columns.get(at)?;
-            // what stands in a plain column and is no token is the application's own
+            // text in a plain column that is not a token belongs to the application
             let counts = key.is_some() || column.sealed;
             counts.then(|| ColumnCount { column: column.name.to_owned(), key, tokens })
         };
@@ -67,7 +67,7 @@ impl Postgres {
     }
 }
 
-/// The columns of the layout that a count looks at.
+/// The columns of the layout that a count reads.
 pub(crate) fn counted_columns<'a>(layout: &'a Layout, plan: &Plan) -> Vec<&'a str> {
     let columns = plan.table().map(|table| counted(layout, table)).unwrap_or_default();
     columns.into_iter().map(|column| column.name).collect()
@@ -76,7 +76,7 @@ pub(crate) fn counted_columns<'a>(layout: &'a Layout, plan: &Plan) -> Vec<&'a st
 struct Counted<'a> {
     name: &'a str,
     form: Form,
-    /// Whether it is made for tokens only.
+    /// Whether it is for tokens only.
     sealed: bool,
 }
 
@@ -84,7 +84,7 @@ struct Counted<'a> {
 enum Form {
     Text,
     Jsonb,
-    /// As no slot does. It was one before its type was changed, and may be again.
+    /// As no slot does. It was a slot before its type changed, and may become one again.
     Other,
 }
 
@@ -104,17 +104,17 @@ fn counted<'a>(layout: &'a Layout, table: &Table) -> Vec<Counted<'a>> {
     counted.collect()
 }
 
-/// Three counts of one moment. The first takes every text that is one piece, as nearly all are, and says whether there is
-/// anything for the second, which takes the other texts apart: every piece between two spaces; and in a column that is not
-/// made for tokens, and in the rest of the JSONB column, whatever looks like the start of one. The third takes every entry
-/// of our part of the JSONB column.
+/// Three counts in one snapshot. The first counts texts that are one piece, as nearly all are, and tells whether the
+/// second is needed. The second splits the other texts at spaces; in a column that is not for tokens, and in the rest of
+/// the JSONB column, it counts whatever looks like the start of a token. The third counts every entry of the vault's
+/// member of the JSONB column.
 fn count_sql(layout: &Layout, filter: &RowFilter, columns: &[Counted<'_>]) -> String {
     let (relation, member) = (relation(layout), layout.fields.member());
     let (mut places, mut starts, mut others, mut pieces, mut members) =
         (vec![], vec![], vec![], vec![], vec![]);
     for (at, column) in columns.iter().enumerate() {
         let value = format!("t.{}", quote(column.name));
-        // a column may have a collation that cannot be searched
+        // the collation of a column may not support searches
         let text = format!("({value}::text COLLATE pg_catalog.\"C\")");
         let ours = filter.may_be_ours(std::slice::from_ref(&text)).filter(|_| column.sealed);
         let text = ours.map_or_else(|| text.clone(), |ours| format!("(CASE WHEN {ours} THEN {text} END)"));
@@ -161,13 +161,13 @@ fn count_sql(layout: &Layout, filter: &RowFilter, columns: &[Counted<'_>]) -> St
     )
 }
 
-/// The start of a text that is one piece, empty when it names no key; NULL of any other text.
+/// The start of a text that is one piece, or empty if it names no key. NULL for any other text.
 fn only_start(text: &str) -> String {
     let (is_packed, start) = (token::is_packed(text), token::start_of(text));
     format!("CASE WHEN {text} <> '' AND NOT {is_packed} THEN coalesce({start}, '') END")
 }
 
-/// Counts every entry of our part of the JSONB column, and what is there in its place as one.
+/// Counts every entry of the vault's member of the JSONB column. A member that is not an object counts as one.
 fn count_members(at: usize, relation: &str, ours: &str) -> String {
     format!(
         " UNION ALL SELECT {at}, {}, count(*) FROM {relation} AS t CROSS JOIN LATERAL pg_catalog.jsonb_each_text(\
@@ -182,7 +182,7 @@ pub(crate) fn printed(value: &str) -> String {
     format!("(pg_catalog.format('%s', {value}) COLLATE pg_catalog.\"C\")")
 }
 
-/// Whatever looks like the start of a token in a value of any type.
+/// Counts whatever looks like the start of a token in a value of any type.
 fn heads(at: usize, value: &str) -> String {
     format!("SELECT {at}, e.value[1] FROM {} AS e (value)", token::heads(value))
 }

@@ -1,4 +1,4 @@
-//! Tokens outside of the layout: in other columns of the table, and in our own tables beside it.
+//! Tokens outside of the layout: in other columns of the table, and in the vault's own tables.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ use crate::postgres::walk::token_count::printed;
 use crate::record::owner::Owner;
 use crate::record::token::START_LEN;
 
-/// The tokens of a longer text are not handed over, so that no row takes much memory.
+/// The tokens of a longer text are not returned in full, so that no row takes much memory.
 const LONGEST: u32 = 1024 * 1024;
 
-/// About how many rows of a table a sample has.
+/// The approximate number of rows in a sample.
 const SAMPLE: u32 = 1000;
 
-/// How long the server may take for a sample.
+/// The time limit for a sample.
 const LIMIT: Duration = Duration::from_millis(700);
 
 impl TextColumn {
@@ -35,7 +35,7 @@ impl TextColumn {
         format!("{}.{}.{}", self.schema, self.table, self.name)
     }
 
-    /// Whether an operator means this column by `TABLE.COLUMN` or `SCHEMA.TABLE.COLUMN`.
+    /// Whether `TABLE.COLUMN` or `SCHEMA.TABLE.COLUMN` names this column.
     pub(crate) fn is_named(&self, layout: &Layout, name: &str) -> bool {
         let in_schema = self.schema == layout.schema && name == format!("{}.{}", self.table, self.name);
         in_schema || name == self.place()
@@ -55,8 +55,8 @@ impl TextColumn {
     }
 
     /// # Errors
-    /// `AccessDenied` when it may not be read, or belongs to a table of a role that is not trusted. The error names the
-    /// column or the table.
+    /// `AccessDenied` if the role may not read it, or if its table belongs to a role that is not trusted. The error names
+    /// the column or the table.
     pub(crate) fn check_readable(&self, layout: &Layout) -> Result<(), Error> {
         match (self.trusted, self.readable) {
             (true, true) => Ok(()),
@@ -66,22 +66,22 @@ impl TextColumn {
     }
 }
 
-/// A row that holds tokens of what is searched for.
+/// A row that holds tokens of the search.
 #[derive(Debug)]
 pub(crate) struct RowTokens {
-    /// Absent for a row of one of our own tables, and when the row's owner is not a valid one.
+    /// `None` for a row of one of the vault's own tables, and if the row's owner is not valid.
     pub(crate) owner: Option<Owner>,
     pub(crate) values: Vec<ValueTokens>,
 }
 
-/// What one value of a row holds.
+/// The tokens of one value of a row.
 #[derive(Debug)]
 pub(crate) struct ValueTokens {
-    /// Which of the columns that are searched.
+    /// The index of the searched column.
     pub(crate) column: usize,
-    /// For each token its head, and whatever follows that may belong to it.
+    /// The head of each token, with the following text that may belong to it.
     pub(crate) tokens: Vec<String>,
-    /// The value is long. Of its tokens there are only the starts then, each once.
+    /// Whether the value is long. It then has only the starts of its tokens, each once.
     pub(crate) is_long: bool,
 }
 
@@ -93,7 +93,7 @@ struct RowAnswer {
 }
 
 impl RowTokens {
-    /// `None` for a row without any.
+    /// `None` for a row without tokens.
     fn of(row: &PgRow) -> Result<Option<Self>, DatabaseError> {
         let json: Option<&str> = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         let Some(json) = json else { return Ok(None) };
@@ -108,8 +108,8 @@ impl RowTokens {
     }
 }
 
-/// What can hold tokens and is not looked at, in words: columns of the table besides those in `looked_at`, and
-/// tables beside it, as a whole.
+/// The places that can hold tokens and are not examined, in words: columns of the table that are not in `looked_at`, and
+/// the vault's own tables as a whole.
 pub(crate) fn not_looked_at(layout: &Layout, columns: &[TextColumn], looked_at: &[&str]) -> Vec<String> {
     let mut places: Vec<String> = Vec::new();
     for column in columns {
@@ -126,16 +126,16 @@ pub(crate) fn not_looked_at(layout: &Layout, columns: &[TextColumn], looked_at: 
 }
 
 impl Postgres {
-    /// Every column that can hold text: of the table, of tables that inherit from it, of our own tables beside it.
+    /// Every column that can hold text, in the table, in tables that inherit from it, and in the vault's own tables.
     pub(crate) async fn text_columns(&self) -> Result<Vec<TextColumn>, DatabaseError> {
         text_columns(&self.database, self.layout()).await
     }
 
-    /// Searches columns in all rows, as of one moment, since rows move between the tables. `each` hears of every row in
-    /// turn, of one without tokens by `None`. Dropping the future ends the search.
+    /// Searches columns in all rows, in one snapshot, because rows move between the tables. It calls `each` for every row
+    /// in turn, with `None` for a row without tokens. Dropping the future ends the search.
     ///
     /// # Errors
-    /// `AccessDenied` when our role may not see every row. The error names the tables.
+    /// `AccessDenied` if the role may not see every row. The error names the tables.
     pub(crate) async fn search_every_row(
         &self,
         columns: &[TextColumn],
@@ -153,11 +153,11 @@ impl Postgres {
         done.map_err(|fault| about(fault, &tables))
     }
 
-    /// As [`search_every_row`](Self::search_every_row), in some rows of each table; answers with those that hold tokens,
-    /// and with how many were looked at.
+    /// As [`search_every_row`](Self::search_every_row), in a sample of each table. Returns the rows that hold tokens, and
+    /// the number of rows that were searched.
     ///
     /// # Errors
-    /// As there, and `Busy` when the server takes long.
+    /// Those of `search_every_row`, and `Busy` if the server takes too long.
     pub(crate) async fn search_some_rows(
         &self,
         columns: &[TextColumn],
@@ -177,7 +177,7 @@ impl Postgres {
 }
 
 impl Postgres {
-    /// The relations of some columns, the named table first: all of them are read as its owner.
+    /// The relations of some columns, the layout's table first. All of them are read as its owner.
     fn read_as_owner<'a>(&self, tables: impl Iterator<Item = &'a TextColumn>) -> Vec<String> {
         let beside = tables.map(TextColumn::relation).filter(|relation| *relation != self.relation());
         [self.relation()].into_iter().chain(beside).collect()
@@ -190,7 +190,7 @@ fn query(sql: &str) -> Query {
     Query { sql: sql.into(), arguments: PgArguments::default() }
 }
 
-/// Some rows of the table of a column: what follows its name in a statement.
+/// The sample clause for the table of a column, to append to its name in a statement.
 fn sample(column: &TextColumn) -> String {
     let percent = f64::from(SAMPLE) * 100.0 / column.rows.max(1) as f64;
     match column.rows > i64::from(2 * SAMPLE) {
@@ -199,7 +199,7 @@ fn sample(column: &TextColumn) -> String {
     }
 }
 
-/// One statement with a row for each row of the tables: NULL, or what [`RowAnswer`] says.
+/// One statement with a row for each row of the tables: NULL, or a [`RowAnswer`].
 fn searches(
     layout: &Layout,
     columns: &[TextColumn],
@@ -213,7 +213,7 @@ fn searches(
         };
         let texts: Vec<_> = of.iter().zip(at.by_ref()).map(text).collect();
         let id = |column: Option<&String>| match column.filter(|_| !of[0].own) {
-            // not by a cast: the owner of a type may have made one that runs a function
+            // without a cast: the owner of a type may have created a cast that runs a function
             Some(column) => {
                 let id = format!("t.{}", quote(column));
                 format!("CASE WHEN {id} IS NOT NULL THEN {} END", printed(&id))
@@ -240,7 +240,7 @@ fn searches(
     tables.collect::<Vec<_>>().join(" UNION ALL ")
 }
 
-/// The error names the tables.
+/// Adds the names of the tables to the error.
 fn about(fault: DatabaseError, tables: &[&TextColumn]) -> DatabaseError {
     let names: Vec<_> = tables.iter().map(|column| format!("{}.{}", column.schema, column.table)).collect();
     DatabaseError::new(fault.outcome, fault.error.about(format!("table {}", names.join(" or "))))
@@ -248,12 +248,12 @@ fn about(fault: DatabaseError, tables: &[&TextColumn]) -> DatabaseError {
 
 fn is_not_trusted(column: &TextColumn, layout: &Layout) -> Error {
     let message = format!(
-        "table {}.{} belongs to a role without the rights of the owner of {}, so it is not read",
+        "table {}.{} belongs to a role without the rights of the owner of {}, so the vault does not read it",
         column.schema,
         column.table,
         layout.table_name()
     );
-    let hint = "if the vault made it, give it to that owner; drop it if nobody knows it";
+    let hint = "if the vault created it, transfer it to that owner; if you do not recognise it, drop it";
     Error::new(ErrorKind::AccessDenied, message).with_hint(hint)
 }
 
@@ -262,10 +262,10 @@ fn may_not_be_read(column: &TextColumn) -> Error {
         (column.place(), if column.own { "the owner of that table" } else { "the table's owner" });
     Error::new(
         ErrorKind::AccessDenied,
-        format!("column {place} may not be read, so tokens in it cannot be counted"),
+        format!("the role may not read column {place}, so tokens in it cannot be counted"),
     )
     .with_hint(format!(
-        "run this as {owner}, or GRANT SELECT ON the table to the role that connects; if nothing there is of use, \
-         repeat with --not-evidence"
+        "run this as {owner}, or GRANT SELECT ON the table to the role that connects; if you need nothing in this \
+         column, repeat with --not-evidence"
     ))
 }

@@ -1,4 +1,4 @@
-//! The bodies of the functions: texts with places to fill in, and what goes into them.
+//! The bodies of the functions: templates and their values.
 
 use crate::layout::filter::Rows;
 use crate::postgres::catalogue::id_kind::IdKind;
@@ -13,16 +13,16 @@ use crate::schema::columns::kind_after;
 use crate::schema::plan_input::PlanInput;
 
 const STORE: &str = include_str!("store.sql");
-/// Where the application makes the rows, this is left out.
+/// Left out if the application creates the rows.
 const CREATE: &str =
     "\n    INSERT INTO <<relation>> AS t (<<columns>>) VALUES (<<values>>) ON CONFLICT<<target>> DO NOTHING;
     IF FOUND THEN
       RETURN v_version;
     END IF;";
 
-/// The body of the function that stores a record that was sealed elsewhere. It puts tokens where the vault would put
-/// them once all columns of the layout are there: the token of a secret field into the field's own column, if it has
-/// one, and the others into the JSONB column; the record token beside another one; plain values into their columns.
+/// The body of the function that stores a record that was sealed elsewhere. It places tokens as the vault does once all
+/// columns of the layout exist: the token of a secret field in the field's own column if it has one, the others in the
+/// JSONB column, the record token beside another token, and plain values in their columns.
 pub(super) fn store_body(input: &PlanInput<'_>, owner: &OwnerParams) -> String {
     let slots = Slots::new(input);
     let names = |fields: &mut dyn Iterator<Item = Field>| {
@@ -34,8 +34,8 @@ pub(super) fn store_body(input: &PlanInput<'_>, owner: &OwnerParams) -> String {
     };
     let inserted: Vec<_> = owner.values().into_iter().chain(slots.inserts(input)).collect();
     let (columns, values): (Vec<_>, Vec<_>) = inserted.into_iter().unzip();
-    // beside a deferrable constraint Postgres asks for one; elsewhere a column that is called like a
-    // parameter would be taken for it
+    // with a deferrable constraint Postgres needs the columns; otherwise a column with the name of a parameter
+    // would be mistaken for it
     let unique: Vec<_> = input.table.unique_columns.iter().map(|column| quote(column)).collect();
     let target = match (input.table.deferrable, unique.is_empty()) {
         (false, _) => String::new(),
@@ -97,13 +97,13 @@ struct PlainSlot {
     kind: String,
 }
 
-/// Where the parts of a record go.
+/// The columns for the parts of a record.
 struct Slots {
     texts: Vec<TextSlot>,
     plain: Vec<PlainSlot>,
     config: String,
     sync: String,
-    /// The name of our member of the JSONB column.
+    /// The name of the vault's member of the JSONB column.
     member: String,
 }
 
@@ -136,7 +136,7 @@ impl Slots {
         }
     }
 
-    /// What a text column gets: its token, and the record token where that belongs beside it.
+    /// The value of a text column: its token, and the record token if that belongs beside it.
     fn text(slot: &TextSlot) -> String {
         let token = |field: Field| format!("v_tokens ->> {}", literal(field.name()));
         let (own, record) = (token(slot.field), token(Field::RECORD));
@@ -146,7 +146,7 @@ impl Slots {
         )
     }
 
-    /// What a plain column gets.
+    /// The value of a plain column.
     fn plain(slot: &PlainSlot) -> String {
         let (name, kind) = (literal(slot.field.name()), &slot.kind);
         let value = match slot.spec.kind {
@@ -167,7 +167,7 @@ impl Slots {
             format!("{column} = CASE WHEN p_plain ? {name} THEN {value} ELSE t.{column} END")
         });
         let others = [
-            // what other code wrote beside ours stays
+            // members of other code stay
             format!(
                 "{} = CASE WHEN v_rest <> '{{}}' THEN {} ELSE {} END",
                 self.config,
@@ -192,8 +192,8 @@ impl Slots {
         texts.chain(others).map(|condition| format!("({condition}) IS TRUE")).collect::<Vec<_>>().join(" OR ")
     }
 
-    /// A plain column holds something of which the caller says nothing: whether it is the application's cannot be told
-    /// here.
+    /// A condition that a plain column holds a value that the call does not mention. The function cannot know whether the
+    /// value belongs to the application.
     fn unsettled(&self) -> String {
         let unsettled = self.plain.iter().map(|slot| {
             let (column, name) = (&slot.column, literal(slot.field.name()));
@@ -203,8 +203,8 @@ impl Slots {
         ["false".to_owned()].into_iter().chain(unsettled).collect::<Vec<_>>().join(" OR ")
     }
 
-    /// The newest version that any token of the row `t` has. Only columns of `t`, so that it is looked at
-    /// again after a wait for the row.
+    /// The newest version of any token of the row `t`. It uses only columns of `t`, so that Postgres evaluates it again
+    /// after a wait for the row.
     fn newest(&self) -> String {
         let texts: Vec<_> =
             self.texts.iter().map(|slot| format!("t.{}::pg_catalog.text", slot.column)).collect();
@@ -219,7 +219,7 @@ impl Slots {
         )
     }
 
-    /// The columns of a new row besides the owner's, and their values.
+    /// The columns of a new row except the owner's, with their values.
     fn inserts(&self, input: &PlanInput<'_>) -> Vec<(String, String)> {
         let must_be = |column: &str| input.table.column(column).is_some_and(|column| column.not_null);
         let nothing = if must_be(&input.layout.config_column) { "'{}'" } else { "NULL" };
@@ -232,7 +232,7 @@ impl Slots {
     }
 }
 
-/// A user, and a tenant where the layout has a column for it.
+/// A user, and a tenant if the layout has a column for it.
 pub(super) struct OwnerParams {
     /// Names and types.
     pub(super) params: Vec<(&'static str, &'static str)>,
@@ -244,7 +244,7 @@ struct OwnerColumn {
     /// Quoted.
     name: String,
     kind: IdKind,
-    /// What a new row gets there.
+    /// The value in a new row.
     assigned: String,
 }
 
@@ -270,7 +270,8 @@ impl OwnerParams {
         self.params.iter().copied().chain([(name, kind)]).collect()
     }
 
-    /// Whether the row `t` counts, and is the owner's. A text column may hold a UUID as it was given, or in its canonical form.
+    /// The condition that the row `t` passes the filter and belongs to the owner. A text column may hold a UUID as given,
+    /// or in its canonical form.
     pub(super) fn condition(&self) -> String {
         let is = |((param, _), column): (&(&str, &str), &OwnerColumn)| {
             let held = column.kind.cast(&format!("t.{}", column.name));
@@ -283,7 +284,7 @@ impl OwnerParams {
         format!("{}{}", owner.join(" AND "), self.filter.and("t."))
     }
 
-    /// The owner's columns and those of the filter, and what a new row gets there.
+    /// The columns of the owner and of the filter, with the values of a new row.
     pub(super) fn values(&self) -> Vec<(String, String)> {
         let owner = self.columns.iter().map(|column| (column.name.clone(), column.assigned.clone()));
         owner.chain(self.filter.values()).collect()
@@ -296,8 +297,8 @@ fn canonical(param: &str) -> String {
     )
 }
 
-/// Puts values in place of `<<name>>`. What a value holds is not looked at again: it may be a name that the
-/// application chose.
+/// Replaces each `<<name>>` by its value. It does not search the values for further names, because a value may be a name
+/// that the application chose.
 pub(super) fn fill(template: &str, values: &[(&str, String)]) -> String {
     let mut text = String::with_capacity(2 * template.len());
     let mut parts = template.split("<<");

@@ -1,4 +1,4 @@
-//! Functions for callers that speak only SQL. They run with the rights of their caller.
+//! Functions for callers that use only SQL. They run with the rights of their caller.
 
 mod bodies;
 
@@ -9,10 +9,10 @@ use crate::schema::object_owner::{function_is_ours, grant, revoke};
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{LockLevel, Step};
 
-/// What a body of ours holds, in every version of it.
+/// The text that every version of the vault's function bodies contains.
 const MARK: &str = "-- retell-vault";
 
-/// As the catalogue has it.
+/// The setting as the catalogue prints it.
 const SETTING: &str = "search_path=\"\"";
 
 const PROFILE: &str = include_str!("profile.sql");
@@ -69,7 +69,7 @@ fn wanted<'a>(input: &'a PlanInput<'a>) -> Vec<WantedFunction<'a>> {
     [store, profile].into_iter().chain(status).collect()
 }
 
-/// A function as it should be.
+/// A wanted function.
 struct WantedFunction<'a> {
     input: &'a PlanInput<'a>,
     name: String,
@@ -86,7 +86,7 @@ impl WantedFunction<'_> {
         match self.there() {
             Some(there) if !there.source.contains(MARK) => draft.block(
                 object,
-                "a function of this name and with these parameters is there, and is not of retell-vault",
+                "another function already has this name and these parameters",
                 "rename it, or plan the profile `credentials`, which needs no functions",
             ),
             Some(there) if self.is(there) => {}
@@ -99,7 +99,7 @@ impl WantedFunction<'_> {
         functions.iter().find(|function| function.name == self.name && self.has_params_of(function))
     }
 
-    /// Whatever they are called.
+    /// Compares the types of the parameters, whatever their names.
     fn has_params_of(&self, function: &Function) -> bool {
         let theirs: Vec<_> = function.arguments.split(", ").filter(|argument| !argument.is_empty()).collect();
         let is = |theirs: &&str, kind: &str| *theirs == kind || theirs.ends_with(&format!(" {kind}"));
@@ -109,7 +109,7 @@ impl WantedFunction<'_> {
 
     fn is(&self, there: &Function) -> bool {
         let lets_in = |role: &str| there.grantees.iter().any(|grantee| grantee == role);
-        // whom the application has let in besides stays
+        // grants of the application to other roles stay
         there.source == self.body
             && !there.security_definer
             && there.trusted
@@ -118,7 +118,7 @@ impl WantedFunction<'_> {
             && self.callers().into_iter().all(lets_in)
     }
 
-    /// Those of `authenticated` and `service_role` that exist.
+    /// The existing roles among `authenticated` and `service_role`.
     fn callers(&self) -> Vec<&'static str> {
         let callers = ["authenticated", "service_role"].into_iter();
         callers.filter(|role| self.input.definitions.has_role(role)).collect()
@@ -139,8 +139,8 @@ impl WantedFunction<'_> {
             id: format!("function.{}", self.name),
             object,
             reason: match there {
-                None => "callers that speak only SQL have no other way that is safe",
-                Some(_) => "it is not as this version makes it, or open to others",
+                None => "callers that use only SQL have no other safe way to the table",
+                Some(_) => "it differs from the function of this version, or other roles may call it",
             }
             .to_owned(),
             sql: [self.create(), locked, function_is_ours(self.input.layout, &signature)]

@@ -1,5 +1,5 @@
-//! The database itself lets only tokens into the columns made for them, and only a status that exists
-//! into its column: by a CHECK constraint, or by triggers while rows are left that break it.
+//! Guards in the database that allow only tokens in the columns for tokens, and only known values in the status column. A
+//! guard is a CHECK constraint, or triggers while existing rows would violate the constraint.
 
 mod rule;
 mod triggers;
@@ -24,14 +24,15 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     let checks = draft.steps.iter().any(|step| step.instead.is_some());
     if checks && !input.evidence.foreign_is_proved {
         draft.notes.push(
-            "not every row was looked at for text that is no token: that is done before a CHECK constraint is added, \
-             and triggers take its place where there is any"
+            "the plan did not search every row for text that is not a token: `apply` does so before it adds a \
+             CHECK constraint, and creates triggers instead if it finds such text"
                 .to_owned(),
         );
     }
 }
 
-/// Whether a constraint keeps everything but tokens out of the column: by its definition, and of every row that there is.
+/// Whether a constraint proves that the column holds only tokens: it has the rule's definition and is validated for every
+/// row.
 pub(crate) fn proves(layout: &Layout, filter: &RowFilter, column: &str, constraint: &Constraint) -> bool {
     let is_rule = |rule: &Rule<'_>| {
         rule.is_for_tokens()
@@ -41,13 +42,13 @@ pub(crate) fn proves(layout: &Layout, filter: &RowFilter, column: &str, constrai
     constraint.kind == 'c' && constraint.validated && Rule::all(layout, filter).iter().any(is_rule)
 }
 
-/// One rule, and what of it is there.
+/// One rule, and its existing constraint and triggers.
 struct ColumnGuard<'a> {
     input: &'a PlanInput<'a>,
     rule: &'a Rule<'a>,
-    /// A constraint that sees to the rule, under whatever name.
+    /// A constraint that enforces the rule, under any name.
     check: Option<&'a Constraint>,
-    /// A constraint of our name that does not.
+    /// A constraint with the vault's name that does not enforce it.
     stale: Option<&'a Constraint>,
     triggers: Triggers<'a>,
 }
@@ -73,11 +74,11 @@ impl<'a> ColumnGuard<'a> {
             Some(check) if check.validated || check.name != self.rule.constraint() => {}
             _ if broken => self.draft_triggers(draft),
             Some(_) => draft.steps.push(self.validate()),
-            // whether rows break the rule is not known: the triggers guard it as well
+            // it is not known whether rows break the rule, and the triggers guard the column too
             None if self.triggers.guard() && !self.input.evidence.foreign_is_proved => {
                 draft.notes.push(format!(
-                    "{} is guarded by triggers; whether a CHECK constraint could take their place shows a look at \
-                     every row (`--every-row`)",
+                    "{} is guarded by triggers; plan with `--every-row` to check whether a CHECK constraint could \
+                     replace them",
                     self.rule.object()
                 ));
             }
@@ -87,7 +88,7 @@ impl<'a> ColumnGuard<'a> {
 
     fn draft_triggers(&self, draft: &mut PlanDraft) {
         draft.notes.push(format!(
-            "{} holds {}: triggers keep more from coming in; when it is gone, plan again for a CHECK constraint",
+            "{} holds {}: triggers prevent more of it; plan again for a CHECK constraint once it is removed",
             self.rule.object(),
             self.rule.what_breaks_it()
         ));
@@ -96,14 +97,14 @@ impl<'a> ColumnGuard<'a> {
         }
     }
 
-    /// New rows only: the table is not read under the lock.
+    /// Adds the constraint for new rows only, so that the table is not read under the lock.
     fn add(&self) -> Step {
         let add = self.alter(&format!("ADD CONSTRAINT {} {} NOT VALID", self.name(), self.rule.check()));
         let replaced = self.stale.map(|_| self.drop_check());
         Step {
             id: self.rule.id.clone(),
             object: self.rule.object(),
-            reason: format!("the database is to take only {} here", self.rule.takes()),
+            reason: format!("allows only {} in this column", self.rule.allows()),
             sql: replaced.into_iter().chain([add]).collect(),
             undo: [self.drop_check()].into_iter().chain(self.restore_check()).collect(),
             lock: LockLevel::AccessExclusive,
@@ -115,7 +116,7 @@ impl<'a> ColumnGuard<'a> {
         }
     }
 
-    /// Reads the table while others write. Triggers that guarded it till now are not needed any more.
+    /// Validates the constraint while other sessions write. Earlier triggers are no longer needed and go.
     fn validate(&self) -> Step {
         let validate = self.alter(&format!("VALIDATE CONSTRAINT {}", self.name()));
         let (drop, restore, lock) = match self.triggers.are_there() {
@@ -131,7 +132,7 @@ impl<'a> ColumnGuard<'a> {
         Step {
             id: format!("{}.validate", self.rule.id),
             object: self.rule.object(),
-            reason: format!("the rows that are there are to hold only {} too", self.rule.takes()),
+            reason: format!("checks that existing rows also hold only {}", self.rule.allows()),
             sql: [validate].into_iter().chain(drop).collect(),
             undo: restore,
             lock,
@@ -147,7 +148,7 @@ impl<'a> ColumnGuard<'a> {
         Some(Box::new(Instead { when: when.to_owned(), step: self.by_triggers() }))
     }
 
-    /// In place of a CHECK constraint, of which one may be there by now.
+    /// The step with triggers instead of a CHECK constraint. It drops a constraint that exists by now.
     fn by_triggers(&self) -> Step {
         let undo = self.triggers.restore().into_iter();
         let undo = match self.restore_check() {
@@ -158,8 +159,8 @@ impl<'a> ColumnGuard<'a> {
             id: format!("{}.trigger", self.rule.id),
             object: self.rule.object(),
             reason: format!(
-                "the database is to take only {} here, and {} is there already",
-                self.rule.takes(),
+                "allows only {} in this column, which already holds {}",
+                self.rule.allows(),
                 self.rule.what_breaks_it()
             ),
             sql: [self.drop_check()].into_iter().chain(self.triggers.create()).collect(),
@@ -185,14 +186,14 @@ impl<'a> ColumnGuard<'a> {
         self.alter(&format!("DROP CONSTRAINT IF EXISTS {}", self.name()))
     }
 
-    /// The constraint of our name as it is now.
+    /// Restores the current constraint with the vault's name.
     fn restore_check(&self) -> Option<String> {
         let ours = self.check.filter(|check| check.name == self.rule.constraint());
         let now = ours.or(self.stale)?;
         Some(self.alter(&format!("ADD CONSTRAINT {} {}", self.name(), now.definition)))
     }
 
-    /// Whether the constraint is there, and is not the one that it replaces.
+    /// A condition that the new constraint exists, and not the one that it replaces.
     fn has_check(&self, and: &str) -> String {
         let unlike = self.stale.map(|stale| {
             format!(" AND pg_catalog.pg_get_constraintdef(oid) <> {}", literal(&stale.definition))

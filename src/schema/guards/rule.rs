@@ -5,12 +5,12 @@ use crate::postgres::catalogue::row_filter::RowFilter;
 use crate::postgres::sql::names::{our_name, quote, relation};
 use crate::postgres::sql::token::{Kind, holds_unknown_word, holds_unrecognised, member};
 
-/// What a column may hold, for the database to see to.
+/// What a column may hold, enforced by the database.
 pub(super) struct Rule<'a> {
     layout: &'a Layout,
     filter: &'a RowFilter,
     pub(super) column: &'a str,
-    /// The id of the step that sees to it.
+    /// The id of the step that enforces it.
     pub(super) id: String,
     holds: Holds,
 }
@@ -19,14 +19,14 @@ pub(super) struct Rule<'a> {
 enum Holds {
     /// Tokens.
     Text,
-    /// Tokens in our part.
+    /// Tokens in the vault's member.
     Json,
-    /// One of these.
+    /// One of these values.
     Words(&'static [&'static str]),
 }
 
 impl<'a> Rule<'a> {
-    /// For every column made for tokens, and for those of fields with a list of values.
+    /// The rules of every column for tokens, and of every column whose field has a list of values.
     pub(super) fn all(layout: &'a Layout, filter: &'a RowFilter) -> Vec<Self> {
         let texts = layout.secret_columns().map(|column| (column, Holds::Text));
         let config = (layout.config_column.as_str(), Holds::Json);
@@ -50,7 +50,7 @@ impl<'a> Rule<'a> {
         matches!(self.holds, Holds::Text | Holds::Json)
     }
 
-    /// Conditions on the rows that it holds for, each with an `AND` before it.
+    /// Conditions on the rows that it applies to, each with an `AND` before it.
     pub(super) fn counts(&self, row: &str) -> String {
         self.filter.and(row)
     }
@@ -59,12 +59,13 @@ impl<'a> Rule<'a> {
         self.filter.mark()
     }
 
-    /// True for a row that counts and breaks the rule; false or NULL otherwise. `row` is empty, or `new.`.
+    /// A condition that is true for a row that passes the filter and breaks the rule, and false or NULL otherwise. `row`
+    /// is empty or `new.`.
     pub(super) fn is_broken(&self, row: &str) -> String {
         let column = format!("{row}{}", quote(self.column));
         let broken = match self.holds {
             Holds::Json => holds_unrecognised(&column, Kind::Json(&self.layout.fields.member())),
-            // the cast: a role that may make functions could put a better match for varchar in the way
+            // the cast matters: a role that may create functions could add a better match for varchar
             Holds::Text => holds_unrecognised(&format!("{column}::text"), Kind::Text),
             Holds::Words(words) => holds_unknown_word(&format!("{column}::text"), words),
         };
@@ -75,7 +76,7 @@ impl<'a> Rule<'a> {
         }
     }
 
-    /// What the rule looks at, of one row.
+    /// The value of a row that the rule checks.
     pub(super) fn value(&self, row: &str) -> String {
         let column = format!("{row}{}", quote(self.column));
         match self.holds {
@@ -95,28 +96,36 @@ impl<'a> Rule<'a> {
         our_name(&[&self.layout.table, self.column, what, &self.filter.mark()])
     }
 
-    /// A query over the whole table: whether any row breaks the rule.
+    /// A query over the whole table that returns whether any row breaks the rule.
     pub(super) fn anything_breaks_it(&self) -> String {
         format!("SELECT EXISTS (SELECT FROM {} WHERE {})", relation(self.layout), self.is_broken(""))
     }
 
-    /// What the column takes, in words.
-    pub(super) fn takes(&self) -> String {
+    /// What the column allows, as reasons name it.
+    pub(super) fn allows(&self) -> String {
         match self.holds {
-            Holds::Text | Holds::Json => "tokens of retell-vault".to_owned(),
+            Holds::Text | Holds::Json => "retell-vault tokens".to_owned(),
             Holds::Words(words) => format!("one of {}", words.join(", ")),
         }
     }
 
-    /// What else breaks the rule, in words.
-    pub(super) fn what_breaks_it(&self) -> &'static str {
+    /// The same as an argument of the triggers. Triggers in existing databases have these words: others would replace them.
+    pub(super) fn trigger_argument(&self) -> String {
         match self.holds {
-            Holds::Text | Holds::Json => "text that is no token",
-            Holds::Words(_) => "a value that the field does not have",
+            Holds::Text | Holds::Json => "tokens of retell-vault".to_owned(),
+            Holds::Words(_) => self.allows(),
         }
     }
 
-    /// The column as it stands in messages.
+    /// What breaks the rule, as reasons name it.
+    pub(super) fn what_breaks_it(&self) -> &'static str {
+        match self.holds {
+            Holds::Text | Holds::Json => "text that is not a token",
+            Holds::Words(_) => "a value that the field does not allow",
+        }
+    }
+
+    /// The column as messages name it.
     pub(super) fn object(&self) -> String {
         format!("column {}.{}", self.layout.table_name(), self.column)
     }

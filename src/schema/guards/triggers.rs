@@ -1,5 +1,5 @@
-//! The triggers that guard a column while rows are left that a CHECK constraint would refuse: such a
-//! constraint would break every update of theirs, and its error would print the row.
+//! The triggers that guard a column while existing rows would violate a CHECK constraint. The constraint would refuse
+//! every update of these rows, and its error would print the row.
 
 use crate::postgres::catalogue::definitions::{Trigger, is_same_expression};
 use crate::postgres::sql::names::{dollar_quoted, in_schema, literal, our_name, quote, relation};
@@ -9,7 +9,7 @@ use crate::schema::plan_input::PlanInput;
 
 const FUNCTION: &str = "retell_vault_refuse_foreign";
 
-/// The error names the column and never the value, which may be a secret in the clear.
+/// The error names the column and never the value, which may be a plaintext secret.
 const BODY: &str = "
 BEGIN
   RAISE EXCEPTION USING ERRCODE = 'check_violation',
@@ -18,7 +18,7 @@ BEGIN
 END
 ";
 
-/// The two triggers of one rule. They come after the row: a BEFORE trigger of the application may change it.
+/// The two triggers of one rule. They are AFTER triggers, because a BEFORE trigger of the application may change the row.
 pub(super) struct Triggers<'a> {
     input: &'a PlanInput<'a>,
     rule: &'a Rule<'a>,
@@ -38,7 +38,7 @@ impl<'a> Triggers<'a> {
         let broken = self.rule.is_broken("new.");
         let (new, old) = (self.rule.value("new."), self.rule.value("old."));
         let [insert, update] = self.names();
-        // a row that begins to count is looked at like a new one
+        // a row that starts to pass the filter is checked like a new one
         let changed = match self.rule.counts("old.") {
             counts if counts.is_empty() => format!("{new} IS DISTINCT FROM {old}"),
             counts => format!("({new} IS DISTINCT FROM {old} OR (true{counts}) IS NOT TRUE)"),
@@ -51,7 +51,7 @@ impl<'a> Triggers<'a> {
 
     fn definition(&self, name: &str, event: &str, when: &str) -> String {
         let layout = self.input.layout;
-        let words = [layout.table_name(), self.rule.column.to_owned(), self.rule.takes()];
+        let words = [layout.table_name(), self.rule.column.to_owned(), self.rule.trigger_argument()];
         let words: Vec<_> = words.iter().map(|word| literal(word)).collect();
         format!(
             "CREATE TRIGGER {} AFTER {event} ON {} FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION {}({})",
@@ -67,12 +67,12 @@ impl<'a> Triggers<'a> {
         self.input.definitions.triggers.iter().filter(move |trigger| names.contains(&trigger.name))
     }
 
-    /// Whether there are any, as they should be or not.
+    /// Whether any of them exist, correct or not.
     pub(super) fn are_there(&self) -> bool {
         self.there().next().is_some()
     }
 
-    /// Whether both are there as they should be.
+    /// Whether both exist and are correct.
     pub(super) fn guard(&self) -> bool {
         let guards = |definition: &String| {
             self.there().any(|trigger| {
@@ -101,7 +101,7 @@ impl<'a> Triggers<'a> {
         self.names().map(drop).into()
     }
 
-    /// Back to the triggers and the function that are there now.
+    /// Restores the current triggers and function.
     pub(super) fn restore(&self) -> Vec<String> {
         let relation = relation(self.input.layout);
         let back = |trigger: &Trigger| {
@@ -111,7 +111,7 @@ impl<'a> Triggers<'a> {
         self.drop().into_iter().chain([self.function_before()]).chain(self.there().flat_map(back)).collect()
     }
 
-    /// The function as it is now. Where there is none it goes, unless other triggers have come to use it.
+    /// Restores the current function. If there is none, drops the new one, unless other triggers use it.
     fn function_before(&self) -> String {
         let functions = &self.input.definitions.functions;
         let before =
@@ -134,7 +134,7 @@ impl<'a> Triggers<'a> {
         format!("{}()", in_schema(self.input.layout, FUNCTION))
     }
 
-    /// Both are there as [`Triggers::create`] makes them.
+    /// A condition that both exist as [`Triggers::create`] creates them.
     pub(super) fn done_if(&self) -> String {
         let names: Vec<_> = self.names().iter().map(|name| literal(name)).collect();
         let definitions = self.definitions();
