@@ -118,7 +118,7 @@ async fn init_keeps_a_layout_that_is_there_and_refuses_options_that_contradict_i
         (["--where", "number=3"], "layout.toml does not say the same as --where: member table.where"),
     ];
     for (options, message) in contradicting {
-        home.run(&with(&["init"], &options)).fails(1, message, "nothing was made");
+        home.run(&with(&["init"], &options)).fails(1, message, "nothing was created");
     }
     assert!(!home.path().join("keyring.json").exists());
 
@@ -126,7 +126,7 @@ async fn init_keeps_a_layout_that_is_there_and_refuses_options_that_contradict_i
     assert_eq!(made["layout"].as_str(), file_of(&home).to_str());
     assert_eq!(fs::read_to_string(file_of(&home)).unwrap(), by_hand);
     let again = home.run(&with(&["init"], &OPTIONS));
-    again.fails(1, "exists already", "use the existing keyring");
+    again.fails(1, "already exists", "use the existing keyring");
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn a_layout_can_be_written_beside_a_keyring_that_is_there() {
     let (_db, home) = organizations().await;
     home.run(&["init"]).ok();
     assert!(!file_of(&home).exists());
-    home.run(&with(&["init"], &OPTIONS)).fails(1, "exists already", "layout write");
+    home.run(&with(&["init"], &OPTIONS)).fails(1, "already exists", "layout write");
     home.run(&["layout", "write"]).fails(2, "nothing to write", "--table");
     // it opens no keyring
     let no_key = [("RETELL_VAULT_WRAPPING_KEY", "")];
@@ -239,7 +239,10 @@ async fn check_finds_every_contradiction() {
     home.run(&["init"]).ok();
     assert_eq!(contradictions(&home, WRITTEN), [""; 0]);
     let good = home.run(&["layout", "check"]).ok().out;
-    assert!(good.starts_with("as written: ") && good.ends_with("not looked at: the rows\n"), "{good}");
+    assert!(
+        good.starts_with("the database matches the layout: ") && good.ends_with("not checked: the rows\n"),
+        "{good}"
+    );
 
     let table = "[table]\nname = 'crm.organizations'\nuser = 'id'\n";
     let cases = [
@@ -372,12 +375,12 @@ fn wrong_options_are_wrong_usage() {
         (&["--where", "provider="], "is not valid", "an empty text"),
         (&["--where", "provider"], "is not valid", "provider=retell"),
         (&["--where", "ctid=1"], "is not valid", "ctid"),
-        (&["--where", "a=1", "--where", "a=2"], "--where is given twice", "leave one"),
+        (&["--where", "a=1", "--where", "a=2"], "--where is given twice", "remove one"),
         (&["--column", "api_key"], "is not valid", "api_key=retell_api_key"),
         (&["--column", "api_key="], "is not valid", "1 to 63 bytes"),
         (&["--column", "Api=x"], "is not valid", "lower-case letter"),
         (&["--column", "foo=x"], "there is no such field", "these can: api_key"),
-        (&["--column", "api_key=a", "--column=api_key=b"], "--column is given twice", "leave one"),
+        (&["--column", "api_key=a", "--column=api_key=b"], "--column is given twice", "remove one"),
     ];
     for (options, error, hint) in bad {
         home.run(&with(&["init"], options)).fails(2, error, hint);
@@ -390,7 +393,7 @@ fn wrong_options_are_wrong_usage() {
     );
     home.run(&["--where=a=1", "init", "--column", "api_key=b", "--where", "b=2"]).fails(
         2,
-        "--where stands both",
+        "--where is given both",
         "after",
     );
     assert!(!home.path().exists());

@@ -81,7 +81,7 @@ impl From<Error> for Failure {
                 return Self::unavailable(&error, "check that the database is up and that the URL is right");
             }
             ErrorKind::Conflict => {
-                "`retell-vault get` shows what is stored now, and its version; repeat the change if it is still wanted"
+                "`retell-vault get` shows the stored record and its version; repeat the change if you still want it"
             }
             _ => error.hint(),
         };

@@ -26,7 +26,7 @@ pub fn for_vault(global: &Global) -> Result<Layout, Failure> {
     let (named, of_home) = (written(global)?, global.layout_of_home());
     if let (Some(named), Some(at_home)) = (named, read(&of_home)?) {
         at_home.check_beside(&named).map_err(|error| {
-            let hint = "edit the layout of the home, or name another home for another layout (--home)";
+            let hint = "edit the layout of the home, or use another home for another layout (--home)";
             Failure::from(error).about(&of_home.display().to_string()).with_hint(hint)
         })?;
     }
@@ -39,7 +39,7 @@ pub fn written(global: &Global) -> Result<Option<Layout>, Failure> {
     match (&layout, global.layout.named_file()) {
         (None, Some(path)) => Err(Failure::new(
             format!("the layout file {} does not exist", path.display()),
-            "name an existing file with --layout or RETELL_VAULT_LAYOUT; `retell-vault layout write` makes one",
+            "name an existing file with --layout or RETELL_VAULT_LAYOUT; `retell-vault layout write` creates one",
         )),
         _ => Ok(layout),
     }
@@ -97,7 +97,7 @@ pub fn for_init(global: &Global) -> Result<InitLayout, Failure> {
         Some(layout) => match contradicting(&options, &layout)? {
             None => Ok(InitLayout::Kept(path)),
             Some(option) => Err(contradiction(option, &path).with_hint(
-                "nothing was made; leave the option out, or change the file (`retell-vault layout write --replace`)",
+                "nothing was created; remove the option, or change the file (`retell-vault layout write --replace`)",
             )),
         },
     }
@@ -106,7 +106,7 @@ pub fn for_init(global: &Global) -> Result<InitLayout, Failure> {
 /// An option and a file that do not say the same.
 pub fn contradiction(option: &LayoutOption<'_>, path: &Path) -> Failure {
     let (path, option, member) = (path.display(), option.name(), option.member());
-    Failure::new(format!("{path} does not say the same as {option}: member {member}"), "")
+    Failure::new(format!("{option} contradicts member {member} of {path}"), "")
 }
 
 /// Writes a layout file, as a whole or not at all. Returns its path.

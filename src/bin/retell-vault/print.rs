@@ -41,8 +41,8 @@ fn write(text: &str) -> Result<(), Failure> {
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
-            format!("the command was carried out, but its result cannot be written: {error}"),
-            "look where standard output goes",
+            format!("the command succeeded, but its result cannot be written: {error}"),
+            "check where standard output goes",
         )),
         _ => Ok(()),
     }

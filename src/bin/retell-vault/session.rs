@@ -44,7 +44,7 @@ pub async fn init(global: &Global) -> Result<(), Failure> {
     builder(global, keyring)?.init().await.map_err(|error| match error.kind() {
         ErrorKind::Unavailable => Failure::new(
             error.to_string(),
-            "init asks the database first whether another keyring is in use there: start it, or name none",
+            "start the database, or do not name one: init first checks whether another keyring is in use there",
         ),
         _ => error.into(),
     })?;
@@ -52,9 +52,9 @@ pub async fn init(global: &Global) -> Result<(), Failure> {
         InitLayout::New(layout) => {
             let written = layout_file::write(&global.layout_file(), layout);
             Some(written.map_err(|failure| {
-                failure.about("the keyring was made, but not the layout").with_hint(
-                    "mend what is named, then run `retell-vault layout write` with the same options",
-                )
+                failure
+                    .about("the keyring was created, but not the layout")
+                    .with_hint("fix this, then run `retell-vault layout write` with the same options")
             })?)
         }
         InitLayout::Kept(path) => Some(path.display().to_string()),
@@ -63,18 +63,20 @@ pub async fn init(global: &Global) -> Result<(), Failure> {
     if global.json {
         return print::json(&json!({ "keyring": path, "key": key, "layout": written }));
     }
-    print::hint("back it up, and what opens it, in different places: stored values open with nothing else");
+    print::hint(
+        "back up the keyring and its passphrase or wrapping key, in different places: nothing else opens stored values",
+    );
     if matches!(layout, InitLayout::New(_)) && global.database_url().is_some() {
         print::hint("`retell-vault layout check` compares the layout with the database");
     }
     let made = match (&layout, written) {
         (InitLayout::New(_), Some(layout)) => print::indented(0, &format!("wrote {layout}")),
         (InitLayout::Kept(_), Some(layout)) => {
-            print::indented(0, &format!("kept {layout}, which says the same"))
+            print::indented(0, &format!("kept {layout}: it already matches"))
         }
         _ => String::new(),
     };
-    print::out(&(print::indented(0, &format!("made {path} with key {key}")) + &made))
+    print::out(&(print::indented(0, &format!("created {path} with key {key}")) + &made))
 }
 
 /// A new keyring, not saved yet. Nobody is asked for a passphrase where there is one already.

@@ -15,7 +15,7 @@ pub async fn list(global: &Global) -> Result<(), Failure> {
     let token_counts = match count(global, &keyring).await {
         Ok(token_counts) => Some(token_counts),
         Err(failure) => {
-            print::warning(&format!("the tokens were not counted: {}", failure.message()));
+            print::warning(&format!("tokens could not be counted: {}", failure.message()));
             None
         }
     };

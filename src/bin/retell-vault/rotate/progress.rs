@@ -115,10 +115,10 @@ impl RotationProgress {
 
     fn show_pause(&mut self, reason: &str) {
         match &mut self.shown {
-            Shown::Bar(bar) => bar.set_message(format!(", waits: {}", visible(reason))),
+            Shown::Bar(bar) => bar.set_message(format!(", waiting: {}", visible(reason))),
             Shown::Lines { last } if last.elapsed() >= LINES => {
                 *last = Instant::now();
-                print::note("progress", &format!("waits: {reason}"));
+                print::note("progress", &format!("waiting: {reason}"));
             }
             Shown::Lines { .. } | Shown::Json => {}
         }
@@ -138,9 +138,9 @@ impl RotationProgress {
         let RotateProgress { pass, rows, visited, resealed, local, .. } = self.last;
         let (resealed, local) = (print::count(resealed, "row"), print::count(local, "text"));
         match pass {
-            0 => "nothing was sealed anew yet".to_owned(),
+            0 => "nothing was re-encrypted yet".to_owned(),
             _ => format!(
-                "in pass {pass}, {visited} of {rows} rows were looked at; {resealed} and {local} of the local file are sealed anew"
+                "in pass {pass}, {visited} of {rows} rows were read; {resealed} and {local} of the local file were re-encrypted"
             ),
         }
     }

@@ -31,7 +31,7 @@ impl Report {
         let unusable = |error: io::Error| {
             Failure::new(
                 format!("cannot write the report {}: {error}", path.display()),
-                "nothing was done; name a file in a folder that you may write to",
+                "nothing was changed; name a file in a folder that you may write to",
             )
         };
         let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -45,8 +45,8 @@ impl Report {
     fn take_earlier(path: &Path, unusable: impl Fn(io::Error) -> Failure) -> Result<File, Failure> {
         let other = || {
             Failure::new(
-                format!("{} exists, and is not a report of an earlier run", path.display()),
-                "nothing was done; name another file",
+                format!("{} exists and is not a report of an earlier run", path.display()),
+                "nothing was changed; name another file",
             )
         };
         // a symlink would lead to somebody else's file, and opening a pipe would wait
@@ -91,7 +91,7 @@ impl Report {
             None => Ok(()),
             Some(error) => Err(Failure::new(
                 format!("the report {} could not be written: {error}", self.path.display()),
-                "mend that, then run the same command again: a run over what is done already is quick",
+                "fix this, then run the same command again: it skips finished work",
             )),
         }
     }
