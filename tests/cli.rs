@@ -63,7 +63,7 @@ fn a_first_day_without_a_database() {
     home.run(&["delete", "--user", "user-1"]).fails(3, "no configuration is stored", "check the user id");
     assert!(home.run(&["list"]).ok().out.ends_with("local  deleted\n"));
     let forgotten = home.run(&["forget", "--user", "user-1"]).ok().out;
-    assert_eq!(forgotten, "erased of user-1 in the local file: 1 pending, 0 copies, 0 kept aside\n");
+    assert_eq!(forgotten, "erased user-1 from the local file: 1 pending, 0 copies, 0 kept aside\n");
     assert_eq!(home.run(&["list"]).ok().out, "no records\n");
 }
 

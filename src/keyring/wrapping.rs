@@ -74,7 +74,8 @@ pub type ProviderFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send +
 
 /// A source of wrapping keys. Implement it to keep the wrapping key in a KMS.
 ///
-/// A keyring file that this provider made stores the wrapping key encrypted by the KMS, and asks the KMS to decrypt it whenever it
+/// A keyring file that this provider made stores the wrapping key encrypted by the KMS, and asks the KMS to decrypt it whenever
+/// it
 /// is opened:
 ///
 /// ```no_run

@@ -165,7 +165,8 @@ impl<C: Credentials> VaultBuilder<C> {
     ///
     /// # Errors
     /// `Configuration` for a keyring that was [prepared](Keyring::prepare) and not saved (call
-    /// [`init`](Self::init) for it), and for both a URL and a pool; `KeyringMissing` for one whose file is gone. `WrongKeyring`; `LocalStore`,
+    /// [`init`](Self::init) for it), and for both a URL and a pool; `KeyringMissing` for one whose file is gone. `WrongKeyring`;
+    /// `LocalStore`,
     /// `LocalCorrupt`; `Configuration` for a layout or a local file of another kind of credentials; `Configuration` and
     /// `Schema` for a database that answers and cannot be used, since falling back would hide that for weeks.
     pub async fn build(self) -> Result<Vault<C>> {

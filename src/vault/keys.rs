@@ -67,7 +67,8 @@ impl<C: Credentials> Vault<C> {
         count_tokens(&self.core, None).await
     }
 
-    /// As [`count_tokens`](Self::count_tokens), and looks at every row of every column that can hold a token: of the table, of those that
+    /// As [`count_tokens`](Self::count_tokens), and looks at every row of every column that can hold a token: of the table, of
+    /// those that
     /// inherit from it, and of the vault's own. What it finds is opened. `listener` is told how far it is.
     ///
     /// # Errors
@@ -81,12 +82,14 @@ impl<C: Credentials> Vault<C> {
 
     /// Destroys a retired key for good, here and in the generation of the keyring before, after counting
     /// that no token of any kind of credentials names it any more in a column of the layout, in the vault's own tables beside
-    /// the table, or in the local file of this vault; and that no token in any other column of the table opens for the owner of its
+    /// the table, or in the local file of this vault; and that no token in any other column of the table opens for the owner of
+    /// its
     /// row.
     ///
     /// # Errors
     /// `KeyInUse`, saying how many tokens are left and where; `AccessDenied`, naming a column that may not be read;
-    /// `KeyState` unless it has been retired for 24 hours; `UnknownKey`; `Schema` when the table is not there to be counted; else as
+    /// `KeyState` unless it has been retired for 24 hours; `UnknownKey`; `Schema` when the table is not there to be counted; else
+    /// as
     /// [`count_tokens`](Self::count_tokens). On error nothing was destroyed.
     ///
     /// # Security
@@ -136,7 +139,8 @@ impl<C: Credentials> Vault<C> {
     /// # Security
     /// Only for a keyring that is lost for good. No other keyring opens its records, so they stay
     /// unreadable until each is stored again with
-    /// [`StoreOptions::replace_unreadable`](crate::records::StoreOptions::replace_unreadable). If the other keyring is still in use
+    /// [`StoreOptions::replace_unreadable`](crate::records::StoreOptions::replace_unreadable). If the other keyring is still in
+    /// use
     /// elsewhere, both keep storing in one table, and neither opens the records of the other. The decision holds for this local
     /// file and this table; every other host needs the same call.
     ///

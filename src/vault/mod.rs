@@ -157,14 +157,18 @@ impl<C: Credentials> Vault<C> {
         results.into_iter().map(|result| result.and_then(Loaded::try_from)).collect()
     }
 
-    /// Moves the record of an owner to another id, for operators whose application renames its users. It re-encrypts the record for
-    /// `to` with all its fields, even those that only a newer program knows, and replaces it with a tombstone in the row of `from`.
-    /// If the application has already given the row of `from` the new id, it finds the record there. All of this is one transaction.
+    /// Moves the record of an owner to another id, for operators whose application renames its users. It re-encrypts the record
+    /// for
+    /// `to` with all its fields, even those that only a newer program knows, and replaces it with a tombstone in the row of
+    /// `from`.
+    /// If the application has already given the row of `from` the new id, it finds the record there. All of this is one
+    /// transaction.
     /// Pending records of both owners are pushed first. The call never falls back to the local file, which keeps the old
     /// record for 90 days.
     ///
     /// # Errors
-    /// On error nothing was moved, except `OutcomeUnknown`, which says that it may have been. `NotFound` when `from` has no record;
+    /// On error nothing was moved, except `OutcomeUnknown`, which says that it may have been. `NotFound` when `from` has no
+    /// record;
     /// `Conflict` when `to` has one; `UnknownOwner` when `to` has no row and the application makes the rows; `Incomplete` when
     /// a token lies in a column that this program does not know; `Configuration` without a database; `Unavailable` in an
     /// outage; else as [`store`](Self::store).

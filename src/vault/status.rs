@@ -64,7 +64,8 @@ pub struct DatabaseStatus {
     pub slots: Vec<SlotStatus>,
     /// Columns that could hold a plain field in the clear and are not used, because they may be the application's own.
     pub left_alone: Vec<LeftAlone>,
-    /// Columns that can hold tokens and that the layout does not name, and tables that inherit from the table. A count looks at a sample
+    /// Columns that can hold tokens and that the layout does not name, and tables that inherit from the table. A count looks at a
+    /// sample
     /// of them, and before a key is destroyed at all of them.
     pub not_looked_at: Vec<String>,
 }

@@ -126,7 +126,7 @@ async fn duplicates_that_were_moved_aside_keep_their_key() {
     ran.warns(&format!("in column {aside}.{KEY}, 1 in use; no rotation reaches them"));
     let checked = home.run(&["key", "check"]);
     assert_eq!(checked.code, 1, "{checked:?}");
-    assert!(checked.out.contains("or take its step back"), "{checked:?}");
+    assert!(checked.out.contains("or roll back its step"), "{checked:?}");
     destroy(&home, &old, &[]).fails(1, &format!("1 in column {aside}.{KEY}"), "nothing was destroyed");
 
     home.run(&["schema", "rollback", "--allow-data-loss"]).ok();

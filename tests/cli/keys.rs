@@ -40,7 +40,7 @@ fn a_new_key_takes_over() {
     home.put(&["--user", "user-1"], FULL).ok();
     let added = home.run(&["key", "add"]).ok();
     let new = keys(&home)[1].0.clone();
-    assert_eq!(added.out, format!("added key {new}: it is pending, which opens and does not seal yet\n"));
+    assert_eq!(added.out, format!("added key {new}: it is pending, so it opens but does not seal yet\n"));
     assert!(added.err.contains("every process on every host"), "{}", added.err);
     assert!(added.err.contains(&format!("`retell-vault key promote {new}`")), "{}", added.err);
 
@@ -125,7 +125,11 @@ fn keys_never_go_back_and_the_primary_one_stays() {
     home.run(&["key", "retire", &first]).fails(1, "is the primary key", &format!("key promote {second}"));
     home.run(&["key", "promote", &second]).ok();
     let before = keyring(&home);
-    home.run(&["key", "promote", &first]).fails(1, "is retired, and keys never go back", "key add");
+    home.run(&["key", "promote", &first]).fails(
+        1,
+        "is retired, and a key never returns to an earlier state",
+        "key add",
+    );
     assert_eq!(keyring(&home), before);
     for wrong in [&["key"][..], &["key", "promote"], &["key", "undo"], &["key", "add", "x"]] {
         assert_eq!(home.run(wrong).code, 2, "{wrong:?}");
@@ -138,7 +142,11 @@ fn a_new_secret_opens_the_keyring_and_the_old_one_does_not() {
     home.put(&["--user", "user-1"], FULL).ok();
     let new = other_wrapping_key();
     let rewrapped = home.run_with(&["key", "rewrap"], &[(NEW_KEY, &new)], "").ok();
-    assert!(rewrapped.out.ends_with("keyring.json opens with the new secret only\n"), "{}", rewrapped.out);
+    assert!(
+        rewrapped.out.ends_with("keyring.json now opens only with the new secret\n"),
+        "{}",
+        rewrapped.out
+    );
     assert!(
         rewrapped.err.contains("restart them with the new secret before you change keys"),
         "{}",

@@ -97,25 +97,13 @@ async fn init_keeps_a_layout_that_is_there_and_refuses_options_that_contradict_i
     let by_hand = format!("# by hand\n{WRITTEN}");
     write(&home, &by_hand);
     let contradicting = [
-        (["--table", "crm.active"], "layout.toml does not say the same as --table: member table.name"),
-        (
-            ["--user-column", "org_id"],
-            "layout.toml does not say the same as --user-column: member table.user",
-        ),
-        (
-            ["--tenant-column", "org_id"],
-            "layout.toml does not say the same as --tenant-column: member table.tenant",
-        ),
-        (
-            ["--column", "api_key=name"],
-            "layout.toml does not say the same as --column: member columns.api_key",
-        ),
-        (
-            ["--column", "config=settings"],
-            "layout.toml does not say the same as --column: member columns.config",
-        ),
-        (["--where", "provider=twilio"], "layout.toml does not say the same as --where: member table.where"),
-        (["--where", "number=3"], "layout.toml does not say the same as --where: member table.where"),
+        (["--table", "crm.active"], "layout.toml contradicts --table: member table.name"),
+        (["--user-column", "org_id"], "layout.toml contradicts --user-column: member table.user"),
+        (["--tenant-column", "org_id"], "layout.toml contradicts --tenant-column: member table.tenant"),
+        (["--column", "api_key=name"], "layout.toml contradicts --column: member columns.api_key"),
+        (["--column", "config=settings"], "layout.toml contradicts --column: member columns.config"),
+        (["--where", "provider=twilio"], "layout.toml contradicts --where: member table.where"),
+        (["--where", "number=3"], "layout.toml contradicts --where: member table.where"),
     ];
     for (options, message) in contradicting {
         home.run(&with(&["init"], &options)).fails(1, message, "nothing was created");
@@ -145,7 +133,7 @@ async fn a_layout_can_be_written_beside_a_keyring_that_is_there() {
     assert_eq!(kept["written"], false);
 
     let more = ["layout", "write", "--column", "webhook_key=name"];
-    home.run(&more).fails(1, "does not say the same as --column: member columns.webhook_key", "--replace");
+    home.run(&more).fails(1, "layout.toml contradicts --column: member columns.webhook_key", "--replace");
     assert_eq!(fs::read_to_string(file_of(&home)).unwrap(), WRITTEN);
     home.run(&with(&more, &["--replace"])).ok();
     assert_eq!(fs::read_to_string(file_of(&home)).unwrap(), format!("{WRITTEN}webhook_key = \"name\"\n"));
@@ -191,7 +179,7 @@ async fn show_says_where_every_field_goes_and_what_is_not_touched_and_why() {
         "rows that count  provider = \"retell\"\n",
         "  api_key             column  retell_api_key_enc  sealed\n",
         "  call_agent_id       packed  retell_api_key_enc  sealed  column encrypted_call_agent_id does not exist\n",
-        "column phone_number may be the application's own; to use it: COMMENT ON COLUMN \"crm\".",
+        "column phone_number may belong to the application; to use it: COMMENT ON COLUMN \"crm\".",
         "columns that are not touched:\n  org_id, name, deleted_at, settings, phone_number, short, number, webhook_config, upper_name\n",
     ] {
         assert!(show.contains(part), "{part}: {show}");
@@ -250,7 +238,7 @@ async fn check_finds_every_contradiction() {
         ("[table]\nname = 'crm.active'", "table.name: crm.active is a view"),
         (
             "[columns]\nconfig = 'settings'",
-            "table.name: no table is named, and there is no public.user_profiles",
+            "table.name: no table is named, and public.user_profiles does not exist",
         ),
         ("tenant = 'org'\n", "table.tenant: the table has no such column"),
         ("tenant = 'number'\nis_null = ['number']", "table.is_null: names the same column as table.tenant"),
@@ -386,11 +374,7 @@ fn wrong_options_are_wrong_usage() {
         home.run(&with(&["init"], options)).fails(2, error, hint);
     }
     // clap would drop the first without a word
-    home.run(&["--where", "a=1", "init", "--where", "b=2"]).fails(
-        2,
-        "before the command and after it",
-        "after",
-    );
+    home.run(&["--where", "a=1", "init", "--where", "b=2"]).fails(2, "before and after the command", "after");
     home.run(&["--where=a=1", "init", "--column", "api_key=b", "--where", "b=2"]).fails(
         2,
         "--where is given both",

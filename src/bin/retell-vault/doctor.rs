@@ -1,4 +1,4 @@
-//! `doctor`: what was found, worst first, and how to mend it. Its exit codes are a verdict.
+//! `doctor`: the findings, worst first, and how to fix them. Its exit codes are a verdict.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::progress::RowProgress;
 use crate::{layout_file, print, session};
 
-/// Examines everything. A failure is critical: nothing is known then.
+/// Examines everything. A failure is critical, because then nothing is known.
 pub async fn doctor(global: &Global, options: &DoctorArgs) -> Result<ExitCode, Failure> {
     let options = options.options(global, &layout_file::layout(global)?)?;
     let diagnosis = examine(global, &options).await.map_err(Failure::into_critical)?;

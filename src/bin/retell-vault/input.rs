@@ -1,4 +1,4 @@
-//! What is read from a file or standard input: bounded, checked, and wiped.
+//! Input from a file or standard input: bounded, checked, and wiped.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};

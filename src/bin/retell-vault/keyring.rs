@@ -1,4 +1,4 @@
-//! `keyring adopt`: this keyring belongs to a table that holds another one's tokens.
+//! `keyring adopt`: declares that this keyring belongs to a table that holds another keyring's tokens.
 
 use serde_json::json;
 

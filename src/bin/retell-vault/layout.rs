@@ -180,7 +180,7 @@ fn contradictions(report: &LayoutReport) -> String {
     report.contradictions.iter().map(text).collect()
 }
 
-/// What `layout check` says.
+/// The text of `layout check`.
 fn verdict(report: &LayoutReport) -> String {
     let mut text = match report.contradictions.is_empty() {
         true => "the database matches the layout: the table, the columns and their types, and the privileges of this role\n"

@@ -1,4 +1,4 @@
-//! The layout that a command works with: what the file says, as the options change it. And writing that file.
+//! The layout of a command: the layout file with the options applied. Also writes that file.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -33,7 +33,7 @@ pub fn for_vault(global: &Global) -> Result<Layout, Failure> {
     layout(global)
 }
 
-/// What the layout file says. `None`: there is none, and none was named.
+/// The layout of the layout file. `None`: there is none, and none was named.
 pub fn written(global: &Global) -> Result<Option<Layout>, Failure> {
     let layout = read(&global.layout_file())?;
     match (&layout, global.layout.named_file()) {
@@ -45,14 +45,14 @@ pub fn written(global: &Global) -> Result<Option<Layout>, Failure> {
     }
 }
 
-/// What a layout file says, if it is there.
+/// The layout of a file, if the file exists.
 pub fn read(path: &Path) -> Result<Option<Layout>, Failure> {
     let Some(text) = input::layout(path)? else { return Ok(None) };
     let layout = Layout::from_toml(&text);
     layout.map(Some).map_err(|error| Failure::from(error).about(&path.display().to_string()))
 }
 
-/// The first option that says otherwise than a layout.
+/// The first option that contradicts a layout.
 pub fn contradicting<'a>(
     options: &'a [LayoutOption<'a>],
     layout: &Layout,
@@ -67,16 +67,16 @@ pub fn contradicting<'a>(
 
 /// What `init` does about the layout file.
 pub enum InitLayout {
-    /// No option says anything about the layout.
+    /// No layout option was given.
     NotGiven,
-    /// There is a file, and it says the same.
+    /// The file exists and matches.
     Kept(PathBuf),
     /// It is to be written.
     New(Box<Layout>),
 }
 
 impl InitLayout {
-    /// A keyring that is there already does not keep anybody from writing the layout.
+    /// Even if a keyring already exists, the layout can be written.
     pub fn hint_at_write(&self, global: &Global, failure: Failure) -> Failure {
         match self {
             Self::New(_) if global.keyring().symlink_metadata().is_ok() => failure.with_hint(
@@ -88,7 +88,7 @@ impl InitLayout {
 }
 
 /// # Errors
-/// An existing file says otherwise than an option. Nothing was made.
+/// An existing file contradicts an option. Nothing was created.
 pub fn for_init(global: &Global) -> Result<InitLayout, Failure> {
     let (options, path) = (global.layout.options()?, global.layout_file());
     match written(global)? {
@@ -103,10 +103,10 @@ pub fn for_init(global: &Global) -> Result<InitLayout, Failure> {
     }
 }
 
-/// An option and a file that do not say the same.
+/// An option contradicts a file.
 pub fn contradiction(option: &LayoutOption<'_>, path: &Path) -> Failure {
     let (path, option, member) = (path.display(), option.name(), option.member());
-    Failure::new(format!("{option} contradicts member {member} of {path}"), "")
+    Failure::new(format!("{path} contradicts {option}: member {member}"), "")
 }
 
 /// Writes a layout file, as a whole or not at all. Returns its path.

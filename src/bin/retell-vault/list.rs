@@ -12,12 +12,12 @@ use crate::{print, session};
 /// What was listed.
 struct Listed {
     page: ListPage,
-    /// While the database is away there is still the local file.
+    /// The database was down, and only the local file was listed.
     is_local_only: bool,
 }
 
 impl Listed {
-    /// Whether nobody has a record that no page names.
+    /// Whether the pages name every owner with a record.
     fn is_complete(&self) -> bool {
         !self.is_local_only && self.page.hidden.is_none()
     }

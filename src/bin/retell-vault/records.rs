@@ -94,7 +94,7 @@ pub async fn forget(global: &Global, owner: &OwnerArgs) -> Result<(), Failure> {
     }
 }
 
-/// Sends what waits in the local file to the database.
+/// Pushes pending records to the database.
 pub async fn sync(global: &Global, sync: &SyncArgs) -> Result<(), Failure> {
     let owner = sync.owner()?;
     if global.database_url().is_none() {
@@ -125,7 +125,7 @@ pub async fn sync(global: &Global, sync: &SyncArgs) -> Result<(), Failure> {
     judge(report)
 }
 
-/// What is not in the database after a synchronisation is a failure.
+/// A record that is not in the database after a sync is a failure.
 fn judge(report: SyncReport) -> Result<(), Failure> {
     let again = "nothing is lost; fix the problems named above, then run `retell-vault sync` again";
     match report {
@@ -143,7 +143,7 @@ fn judge(report: SyncReport) -> Result<(), Failure> {
     }
 }
 
-/// What a writer has to know although the write is durable.
+/// Warnings about a durable write.
 pub fn warn_of_stored(stored: &Stored) {
     for reason in &stored.replaced {
         print::warning(&format!("overwritten: {reason}"));
@@ -191,7 +191,7 @@ pub fn place_row(global: &Global, (field, place): &(Field, Place)) -> [String; 3
     [field.name().to_owned(), place.kind().to_owned(), name]
 }
 
-/// What became of the records that waited.
+/// The result of a sync as JSON.
 pub fn report_json(report: &SyncReport) -> Value {
     let blocked = report.blocked.iter().map(|(owner, reason)| {
         let tenant = owner.tenant_id().map(|tenant| tenant.as_str());

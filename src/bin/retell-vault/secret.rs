@@ -1,4 +1,4 @@
-//! Where the passphrase or the wrapping key comes from: exactly one of three ways, else a prompt.
+//! The source of the passphrase or wrapping key: exactly one of three, otherwise a prompt.
 
 use std::env::{self, VarError};
 use std::io::{self, ErrorKind, IsTerminal};
@@ -16,9 +16,9 @@ use crate::print;
 pub enum Purpose {
     /// To open a keyring.
     Open,
-    /// To make one: a typing error would lock it for ever, so a prompt asks twice.
+    /// To create one. A typing error would lock it forever, so the prompt asks twice.
     Create,
-    /// To seal one anew. It has names of its own, beside those of what opens it now.
+    /// To rewrap one. It uses other names than the secret that opens it now.
     Rewrap,
 }
 
@@ -82,7 +82,7 @@ impl SecretSource<'_> {
     }
 }
 
-/// What opens the keyring, or shall open it, from the environment, a file, or whoever sits at the terminal.
+/// The secret of the keyring, from the environment, a file or the terminal.
 pub fn provider(file: Option<&Path>, purpose: Purpose) -> Result<Box<dyn WrappingKeyProvider>, Failure> {
     let names = purpose.names();
     let sources = [

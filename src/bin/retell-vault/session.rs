@@ -27,16 +27,17 @@ pub async fn keyring(global: &Global) -> Result<Keyring, Failure> {
     Ok(Keyring::open(global.keyring(), &*provider).await?)
 }
 
-/// Fails where there is no keyring, before anybody is asked for secrets in vain.
+/// Fails if there is no keyring, before the command asks for secrets.
 pub async fn require_keyring(global: &Global) -> Result<(), Failure> {
     match global.keyring().symlink_metadata() {
         Ok(_) => Ok(()),
-        // the passphrase does not matter: the library says what is missing
+        // the passphrase does not matter: the library reports what is missing
         Err(_) => Ok(Keyring::open(global.keyring(), &Passphrase::new("")).await.map(drop)?),
     }
 }
 
-/// Makes the keyring, unless there is one or its rival's traces are found. Then writes the layout, if one was given.
+/// Creates the keyring, unless one exists or the database or local file holds another keyring's tokens. Then writes the
+/// layout, if one was given.
 pub async fn init(global: &Global) -> Result<(), Failure> {
     let layout = layout_file::for_init(global)?;
     let keyring = new_keyring(global).await.map_err(|failure| layout.hint_at_write(global, failure))?;
@@ -79,7 +80,7 @@ pub async fn init(global: &Global) -> Result<(), Failure> {
     print::out(&(print::indented(0, &format!("created {path} with key {key}")) + &made))
 }
 
-/// A new keyring, not saved yet. Nobody is asked for a passphrase where there is one already.
+/// A new keyring, not saved yet. If one already exists, the command does not ask for a passphrase.
 async fn new_keyring(global: &Global) -> Result<Keyring, Failure> {
     let path = global.keyring();
     match path.symlink_metadata() {

@@ -1,4 +1,4 @@
-//! `status`: the database, the local file and the keys. A database that is away is an answer.
+//! `status`: the database, the local file and the keys. An unreachable database is part of the result.
 
 use retell_vault::keyring::KeyInfo;
 use retell_vault::status::{DatabaseStatus, LocalStatus, Status};
@@ -13,7 +13,7 @@ use crate::{print, session, token_count};
 /// How many of the records that were kept aside are shown.
 const KEPT: u32 = 100;
 
-/// Shows how things stand.
+/// Prints the state of the vault.
 pub async fn status(global: &Global) -> Result<(), Failure> {
     let vault = session::vault(global).await?;
     let (status, kept) = (vault.status().await?, vault.kept(0, KEPT).await?);
@@ -82,7 +82,7 @@ fn as_text(global: &Global, status: &Status, kept: &[KeptRecord]) -> String {
     let places: Vec<_> = status.writes.iter().map(|place| place_row(global, place)).collect();
     parts.push(print::titled("a write would use", &print::table(&places)));
     if let Some(local) = &status.local {
-        // without a database nothing waits for one
+        // without a database no record is pending
         let pending = if status.database.is_some() { "pending" } else { "records" };
         parts.push(print::table(&local_rows(local, pending)));
     }

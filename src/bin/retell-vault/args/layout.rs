@@ -162,7 +162,7 @@ impl LayoutOption<'_> {
         }
     }
 
-    /// The member of the layout file that says the same.
+    /// The corresponding member of the layout file.
     pub fn member(&self) -> String {
         match self {
             Self::Table(_) => "table.name".to_owned(),

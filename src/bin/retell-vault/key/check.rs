@@ -1,4 +1,4 @@
-//! `key check`: whether keys and tokens fit together, and what to do where they do not.
+//! `key check`: whether keys and tokens match, and what to do if they do not.
 
 use retell_vault::Vault;
 use retell_vault::keyring::{KeyId, KeyInfo, KeyState};
@@ -20,7 +20,7 @@ struct KeyProblem {
     advice: String,
 }
 
-/// Opens every key, as building the vault does, and looks what the tokens name.
+/// Opens every key, as building the vault does, and checks which keys the tokens name.
 pub async fn check(global: &Global, options: &CheckArgs) -> Result<(), Failure> {
     let vault = session::vault(global).await?;
     let token_counts = match options.deep {

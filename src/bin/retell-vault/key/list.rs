@@ -1,4 +1,4 @@
-//! `key list`: the keys, and how many tokens each has sealed.
+//! `key list`: the keys, and the number of tokens under each.
 
 use retell_vault::Keyring;
 use retell_vault::keyring::KeyInfo;

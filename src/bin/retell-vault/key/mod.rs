@@ -70,8 +70,8 @@ async fn retire(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
     report(global, &keyring, &key, &text, &[COPY.to_owned()])
 }
 
-/// A pending key that seals all the same was promoted on another host. It is looked for where a
-/// database is named; without one, this command needs nothing but the keyring.
+/// Refuses a pending key that already seals: it was promoted on another host. Checks this only if a database is named;
+/// without one, the command needs only the keyring.
 async fn refuse_sealing(global: &Global, keyring: &Keyring, id: KeyId) -> Result<(), Failure> {
     let is_pending = keyring.keys().iter().any(|key| key.id == id && key.state == KeyState::Pending);
     if !is_pending || global.database_url().is_none() {
@@ -91,7 +91,7 @@ async fn refuse_sealing(global: &Global, keyring: &Keyring, id: KeyId) -> Result
     }
 }
 
-/// The end of a key: there is no way back.
+/// Destroys a key. This cannot be undone.
 async fn destroy(global: &Global, options: &DestroyArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     let id = keyring.find_key(&options.key.id)?;
@@ -142,7 +142,7 @@ async fn rewrap(global: &Global, options: &RewrapArgs) -> Result<(), Failure> {
     print::line(&format!("{path} now opens only with the new secret"))
 }
 
-/// What became of a key, and what to do next.
+/// Prints the new state of a key, and what to do next.
 fn report(
     global: &Global,
     keyring: &Keyring,

@@ -1,4 +1,4 @@
-//! `rotate`: everything under the primary key, and what it says when that did not come about.
+//! `rotate`: re-encrypts everything under the primary key, and reports what is left.
 
 mod new_key;
 mod outcome;
@@ -19,7 +19,7 @@ use crate::{print, session, token_count};
 
 const GO_ON: &str = "finished work is kept; run the same command again to continue";
 
-/// Rotates, or says what that would do.
+/// Rotates, or estimates the work.
 pub async fn rotate(global: &Global, options: &RotateArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     if options.dry_run {

@@ -1,4 +1,4 @@
-//! `rotate --new-key`: what the command says of each step towards the new key.
+//! `rotate --new-key`: the messages about each step towards the new key.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What a rotation came to: what was done, what is left and what to do about it.
+//! The result of a rotation: what was done, what is left and what to do about it.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How far a rotation is: a bar at a terminal, now and then a line elsewhere, every batch as JSON.
+//! The progress of a rotation: a bar at a terminal, a line from time to time elsewhere, every batch as JSON.
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -173,7 +173,7 @@ impl RotationProgress {
     }
 }
 
-/// What every event of a rotation says.
+/// The members of every event of a rotation.
 pub fn members(event: &str, progress: &RotateProgress, elapsed: Duration) -> Map<String, Value> {
     let seconds = elapsed.as_millis() as f64 / 1000.0;
     let members = json!({

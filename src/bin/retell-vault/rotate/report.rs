@@ -20,13 +20,13 @@ const LINE: u64 = 64 * 1024;
 pub struct Report {
     path: PathBuf,
     file: BufWriter<File>,
-    /// The first error. What is written after it would be a report with holes.
+    /// The first error. Nothing is written after it, because the report would have gaps.
     failed: Option<io::Error>,
 }
 
 impl Report {
-    /// Makes the file, or takes the report of an earlier run, which stays until the first pass begins.
-    /// Anything else that lies there is refused.
+    /// Creates the file, or reuses the report of an earlier run, which stays until the first pass begins.
+    /// Any other existing file is an error.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         let unusable = |error: io::Error| {
             Failure::new(
@@ -49,7 +49,7 @@ impl Report {
                 "nothing was changed; name another file",
             )
         };
-        // a symlink would lead to somebody else's file, and opening a pipe would wait
+        // a symlink could lead to another user's file, and opening a pipe would block
         if !fs::symlink_metadata(path).map_err(&unusable)?.is_file() {
             return Err(other());
         }
@@ -64,7 +64,7 @@ impl Report {
         Ok(file)
     }
 
-    /// Starts anew: a pass tells everything again.
+    /// Empties the report: every pass reports everything again.
     pub fn restart(&mut self) {
         self.write(|file| {
             file.flush()?;

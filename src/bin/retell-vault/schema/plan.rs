@@ -23,7 +23,7 @@ pub async fn plan(global: &Global, options: &PlanArgs) -> Result<(), Failure> {
     }
 }
 
-/// A script can do no more than the steps.
+/// The script contains only the steps.
 fn warn_of_blocked(plan: &SchemaPlan) {
     for blocked in &plan.blocked {
         print::warning(&format!("the script omits this: {}: {}", blocked.object, blocked.reason));
@@ -77,7 +77,7 @@ fn step_text(step: &Step) -> String {
     text
 }
 
-/// The lock, and what else it means for those who use the table.
+/// The lock, and other effects on sessions that use the table.
 fn conditions(step: &Step) -> String {
     let mut conditions = format!("lock {}", step.lock);
     if step.rewrites {
@@ -89,7 +89,7 @@ fn conditions(step: &Step) -> String {
     conditions
 }
 
-/// Looks at everything again and tries it out.
+/// Checks the schema and tries it out.
 ///
 /// # Errors
 /// A check that failed, too.

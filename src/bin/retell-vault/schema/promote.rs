@@ -1,4 +1,4 @@
-//! `schema promote`: records move into the better columns that they have by now.
+//! `schema promote`: moves records into better columns that now exist.
 
 use retell_vault::rotation::{PromoteEvent, Promotion};
 use retell_vault::sync::SyncReport;
@@ -11,7 +11,7 @@ use crate::progress::RowProgress;
 use crate::progress::unless_interrupted;
 use crate::{print, records, session};
 
-/// How many of the rows that stay as they are, are named.
+/// How many of the unchanged rows are named.
 const NAMED: usize = 10;
 
 /// Moves them.

@@ -1,4 +1,4 @@
-//! `schema apply` and `schema rollback`: steps that are applied one by one, or taken back, the latest first.
+//! `schema apply` and `schema rollback`: applies steps one by one, or undoes them, the latest first.
 
 use retell_vault::schema::{Applied, RolledBack, SchemaEvent, SchemaPlan, Step};
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ fn as_json(plan: &SchemaPlan, applied: &Applied) -> Value {
     })
 }
 
-/// Takes the recorded steps back.
+/// Undoes the recorded steps.
 pub async fn rollback(global: &Global, options: &RollbackArgs) -> Result<(), Failure> {
     let vault = session::vault(global).await?;
     let schema = vault.schema();
@@ -88,12 +88,12 @@ fn tell_rolled_back(global: &Global, rolled_back: &RolledBack) -> Result<(), Fai
     })
 }
 
-/// Tells on standard error what happens to the table, and counts it.
+/// Prints the steps to standard error, and counts them.
 #[derive(Default)]
 struct StepProgress {
-    /// Steps that were applied, or taken back.
+    /// Steps that were applied or undone.
     done: u64,
-    /// The step that waits for its lock, so that it is told once.
+    /// The step that waits for its lock, so that it is printed once.
     waits: Option<String>,
 }
 
@@ -128,7 +128,7 @@ impl StepProgress {
         }
     }
 
-    /// How a run ends that somebody interrupts: what became of so many steps, and of the one under way.
+    /// The failure of an interrupted run: how many steps are done, and the state of the current one.
     fn interrupted(&self, done: &str, under_way: &str) -> Failure {
         let steps = print::count(self.done, "step");
         Failure::new(
