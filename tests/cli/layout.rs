@@ -206,7 +206,7 @@ async fn show_says_where_every_field_goes_and_what_is_not_touched_and_why() {
     let fields = &shown["fields"];
     let missing = "column encrypted_retell_api_key does not exist";
     assert_eq!(fields["api_key"], field("json", "settings", true, json!(missing)));
-    let short = "column short has type character varying(50), and needs room for 338 characters";
+    let short = "column short has type character varying(50), but needs room for 338 characters";
     assert_eq!(fields["call_agent_id"], field("json", "settings", true, json!(short)));
     assert_eq!(fields["phone_number"], field("column", "phone_number", false, Value::Null));
     assert_eq!(
