@@ -1,4 +1,4 @@
-//! Text that others wrote, shown so that it cannot pass for ours: names of objects, ids of owners, paths, what the server says.
+//! Prints text that others chose so that it cannot pass for the program's own: names, ids of owners, paths, server messages.
 //!
 //! Messages, hints, findings and notes hold such text in its visible form. A program that needs a name or an id back gets it
 //! from JSON, where the same characters are escaped and nothing is lost.
@@ -30,7 +30,7 @@ const INVISIBLE: [RangeInclusive<char>; 18] = [
     '\u{e0000}'..='\u{e0fff}',
 ];
 
-/// Whether a character shows itself, and changes nothing about others. The only blank that does is the space.
+/// Whether a character is visible and does not affect others. The space is the only blank that qualifies.
 pub(crate) fn is_harmless(char: char) -> bool {
     match char.is_ascii() {
         true => (' '..='~').contains(&char),
@@ -41,8 +41,8 @@ pub(crate) fn is_harmless(char: char) -> bool {
     }
 }
 
-/// One line in which every character is seen: controls, line breaks, marks of direction, and what has no width stand there as
-/// `\u{202e}`. For messages; what comes out is not read back.
+/// One line in which every character is visible: controls, line breaks, direction marks and zero-width characters are
+/// printed as `\u{202e}`. For messages; the result is not parsed back.
 ///
 /// ```
 /// assert_eq!(retell_vault::display::visible("a\n\u{202e}b"), r"a\u{a}\u{202e}b");
@@ -68,7 +68,7 @@ fn escape_in_json(char: char, shown: &mut String) {
     }
 }
 
-/// The text with an escape for every character that is not harmless.
+/// The text with an escape for every unsafe character.
 fn escaped(
     text: &str,
     is_harmless: impl Fn(char) -> bool,

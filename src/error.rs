@@ -10,13 +10,13 @@ use crate::display::visible;
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, with a hint that says how to go on.
+/// What went wrong, and a hint about what to do.
 ///
-/// `Display` is one line, in lower case, that names the thing; [`Error::hint`] says how to mend it. What others named is in its
-/// [visible](crate::display::visible()) form in both. A program reads [`kind`](Error::kind), [`sqlstate`](Error::sqlstate),
+/// `Display` is one line, in lower case, that names the thing; [`Error::hint`] tells you how to fix it. Both show names that others
+/// chose in their [visible](crate::display::visible()) form. A program reads [`kind`](Error::kind), [`sqlstate`](Error::sqlstate),
 /// [`key_id`](Error::key_id) and [`column`](Error::column) instead of the text, which may change between versions.
 ///
-/// Two errors are equal when they say the same; what caused them is not compared.
+/// Two errors are equal if their kind, message, hint and details are equal. Their sources are not compared.
 ///
 /// # Security
 /// No message, hint or source holds a secret, a plaintext or a database row: errors of the database
@@ -35,7 +35,7 @@ struct Inner {
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-/// What a program may need of an error besides its kind.
+/// Details that a program may need besides the kind.
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Details {
     sqlstate: Option<String>,
@@ -44,13 +44,13 @@ struct Details {
     column: Option<String>,
 }
 
-/// The kinds of failure that a caller may want to tell apart.
+/// The kinds of failure that a caller may want to distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A value given by the caller is not valid.
     InvalidInput,
-    /// The vault was set up in a way that cannot work, for example with two kinds of credentials in one text column.
+    /// The settings of the vault cannot work, for example with two kinds of credentials in one text column.
     Configuration,
     /// The owner has no stored configuration, or it was deleted.
     NotFound,
@@ -61,12 +61,12 @@ pub enum ErrorKind {
     Malformed,
     /// A stored value has a format that a later version wrote.
     UnsupportedFormat,
-    /// A token names a key that the keyring does not hold, or not any more.
+    /// A token names a key that the keyring does not hold or no longer holds.
     UnknownKey,
-    /// A token did not open: wrong keyring, or the stored value was altered. From a store: the record that is there does not
-    /// open, and was not overwritten.
+    /// A token did not open: wrong keyring, or the stored value was altered. From a store: the existing record does not open,
+    /// and was not overwritten.
     Unsealable,
-    /// A slot holds text that is not ours.
+    /// A slot holds text that the vault did not write.
     ForeignValue,
     /// The record is not the one that the caller expects: another writer changed it.
     Conflict,
@@ -74,7 +74,7 @@ pub enum ErrorKind {
     UnknownOwner,
     /// The database hides the row or forbids the operation.
     AccessDenied,
-    /// The database is alive but too busy; the operation may be repeated.
+    /// The database is up but too busy. You may repeat the operation.
     Busy,
     /// The table or its columns cannot be used as they are.
     Schema,
@@ -82,24 +82,24 @@ pub enum ErrorKind {
     StalePlan,
     /// The database refuses the operation and would refuse it again.
     Rejected,
-    /// The database cannot be reached and there is no other place to use.
+    /// The database is unreachable, and the vault may not use a local file instead.
     Unavailable,
     /// The connection was lost after a write was sent: it may or may not have been applied.
     OutcomeUnknown,
     /// There is no keyring file.
     KeyringMissing,
-    /// There is a keyring already, or there are tokens of another one.
+    /// A keyring already exists, or the database holds tokens of another one.
     KeyringExists,
     /// The keyring file did not open: wrong passphrase or wrapping key, or the file was altered.
     KeyringLocked,
-    /// The keyring file is not a keyring file that this version can read, or cannot be read or saved.
+    /// The file is not a keyring file that this version can read, or it cannot be read or saved.
     KeyringFile,
     /// The state of a root key does not allow the change.
     KeyState,
     /// Stored values still name the root key.
     KeyInUse,
-    /// The keyring does not belong to this vault: the local file was used with another one, or the tokens of the table are
-    /// another one's. Nothing was stored, also not locally.
+    /// The keyring does not belong to this vault: the local file or the tokens of the table belong to another
+    /// one. Nothing was stored, not even locally.
     WrongKeyring,
     /// The local file cannot be used.
     LocalStore,
@@ -148,16 +148,16 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the same call may succeed later although nobody corrects anything: wait, then repeat it.
+    /// Whether the same call may succeed later without a correction. If so, wait, then repeat it.
     ///
     /// | kind | why |
     /// | --- | --- |
     /// | `Busy` | locks are released, and other writers end |
     /// | `Unavailable` | the database comes back |
-    /// | `OutcomeUnknown` | the same; a store or a delete that was applied after all may be repeated, since it writes the same values again. One with [`expect`](crate::records::StoreOptions::expect) answers `Conflict` then |
+    /// | `OutcomeUnknown` | the database comes back. You may repeat a store or delete even if it was applied, because it writes the same values again. A store with [`expect`](crate::records::StoreOptions::expect) then fails with `Conflict` |
     ///
-    /// All others need somebody first. After `Conflict`, for example, load the record again and decide anew: the same
-    /// expectation fails again.
+    /// All others need a correction first. After `Conflict`, for example, load the record again and decide again: the same
+    /// expectation would fail again.
     pub fn is_retryable(self) -> bool {
         matches!(self, Self::Busy | Self::Unavailable | Self::OutcomeUnknown)
     }
@@ -166,7 +166,7 @@ impl ErrorKind {
         match self {
             Self::InvalidInput => "correct the named value and try again",
             Self::Configuration => "correct the named setting and build the vault again",
-            Self::NotFound => "check the user id and the tenant; nothing is stored for this owner",
+            Self::NotFound => "check the user id and the tenant: nothing is stored for this owner",
             Self::Incomplete => {
                 "other code removed part of the record: restore the row from a backup; to give it up, store again with replace_unreadable (`put --replace-unreadable`)"
             }
@@ -190,16 +190,14 @@ impl ErrorKind {
             Self::AccessDenied => {
                 "check the grants and the row level security policies of the role that connects"
             }
-            Self::Busy => "try again; if it stays so, look for long transactions that hold locks",
+            Self::Busy => "try again; if the error persists, look for long transactions that hold locks",
             Self::Schema => "check the table and column names of the layout against the database",
-            Self::StalePlan => "plan again, look at the new plan, and apply that",
-            Self::Rejected => "look the SQLSTATE up in the PostgreSQL manual, appendix A",
-            Self::Unavailable => {
-                "check that the database is up and that the URL is right; with a local file the vault would keep working"
-            }
+            Self::StalePlan => "make a new plan, check it, and apply it",
+            Self::Rejected => "look up the SQLSTATE in appendix A of the PostgreSQL manual",
+            Self::Unavailable => "check that the database is up and that the URL is right",
             Self::OutcomeUnknown => "load the configuration to see whether it was stored, or store it again",
             Self::KeyringMissing => {
-                "make one with `retell-vault init`; if there was one, restore it from its backup: stored values open with no other"
+                "create one with `retell-vault init`; if there was one, restore it from its backup: no other keyring opens the stored values"
             }
             Self::KeyringExists => "nothing was changed; use the existing keyring, or choose another folder",
             Self::KeyringLocked => {
@@ -207,10 +205,10 @@ impl ErrorKind {
             }
             Self::KeyringFile => "restore the keyring file from its backup",
             Self::KeyState => {
-                "look at the states with `retell-vault status`; keys go from pending to primary, retired and destroyed, never back"
+                "check the states with `retell-vault status`; a key goes from pending to primary, retired and destroyed, never back"
             }
             Self::KeyInUse => {
-                "seal the stored values under the primary key first (rotate), then destroy the key"
+                "re-encrypt the stored values under the primary key first (rotate), then destroy the key"
             }
             Self::WrongKeyring => "use the keyring that this vault was set up with",
             Self::LocalStore => "check free space, owner and mode of the local file and of its folder",
@@ -253,7 +251,7 @@ impl Error {
         self
     }
 
-    /// The same error with the code that the database gave; an empty one says nothing.
+    /// The same error with the SQLSTATE of the database, unless it is empty.
     pub(crate) fn with_sqlstate(mut self, code: &str) -> Self {
         self.inner.details.sqlstate = Some(code).filter(|code| !code.is_empty()).map(str::to_owned);
         self
@@ -271,14 +269,14 @@ impl Error {
         self
     }
 
-    /// The same error with what `other`, from which it was made, says of SQLSTATE, key and column.
+    /// The same error with the SQLSTATE, key and column of `other`.
     pub(crate) fn with_details_of(mut self, other: &Self) -> Self {
         self.inner.details = other.inner.details.clone();
         self
     }
 
     /// For a [`WrappingKeyProvider`](crate::keyring::WrappingKeyProvider) of your own: why there is no wrapping
-    /// key, and how to go on. The kind is `KeyringLocked`.
+    /// key, and what to do. The kind is `KeyringLocked`.
     ///
     /// # Security
     /// Both texts are shown to people: keep secrets out of them.
@@ -291,20 +289,19 @@ impl Error {
         self.inner.kind
     }
 
-    /// Whether the same call may succeed later although nobody corrects anything. See [`ErrorKind::is_retryable`].
+    /// Whether the same call may succeed later without a correction. See [`ErrorKind::is_retryable`].
     pub fn is_retryable(&self) -> bool {
         self.inner.kind.is_retryable()
     }
 
-    /// The code that the database gave, five characters of appendix A of the PostgreSQL manual: `23514`. `None` where the
-    /// error does not come from an answer of the database.
+    /// The SQLSTATE that the database returned, such as `23514` (PostgreSQL manual, appendix A). `None` if the error does not
+    /// come from the database.
     pub fn sqlstate(&self) -> Option<&str> {
         self.inner.details.sqlstate.as_deref()
     }
 
-    /// The one column of the table that is the reason, by its name: the column that holds a value which is not the vault's, or
-    /// which is missing, of the wrong type, or may not be written. Print it with [`visible`](crate::display::visible()), since
-    /// others chose the name.
+    /// The name of the column that caused the error: it holds a foreign value, is missing, has the wrong type, or may not be
+    /// written. Print it with [`visible`](crate::display::visible()), because others chose the name.
     pub fn column(&self) -> Option<&str> {
         self.inner.details.column.as_deref()
     }
@@ -313,13 +310,13 @@ impl Error {
         self.inner.details.key
     }
 
-    /// How to go on, as one line.
+    /// What to do about the error, in one line.
     pub fn hint(&self) -> &str {
         self.inner.hint.as_deref().unwrap_or_else(|| self.inner.kind.default_hint())
     }
 }
 
-/// Messages and hints name what others have named.
+/// Messages and hints contain names that others chose.
 fn one_line(text: String) -> String {
     match visible(&text) {
         Cow::Borrowed(_) => text,

@@ -4,7 +4,7 @@
 //! [`Owner`]. It stores the result in the columns that your table has: columns made for it, a JSONB config column, or a single text
 //! column. While the database is down, an encrypted local file takes the record, and a sync stores it later. A save is acknowledged
 //! only when it is durable and encrypted. A sealed record token lists the fields of the record, so that a removed, added or swapped
-//! value is noticed.
+//! value is detected.
 //!
 //! # First steps
 //!
@@ -52,10 +52,10 @@
 #![cfg_attr(not(feature = "admin"), doc = "- `schema` and `doctor`: behind the feature `admin`.")]
 //!
 //! README.md is the manual. docs/ has manuals for the layout file, the schema, the doctor and operations. docs/FORMAT.md specifies the
-//! stored bytes, and SECURITY.md says what is promised and what is not.
+//! stored bytes, and SECURITY.md lists what the crate guarantees and what it does not.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
-// The catalogue and the connections carry what only schema and doctor read. With both features, as in the checks, nothing is hidden.
+// Only schema and doctor read some parts of the catalogue and the connections. With both features, no warning is hidden.
 #![cfg_attr(not(all(feature = "admin", feature = "local-file")), allow(dead_code))]
 
 mod crypto;
@@ -144,7 +144,7 @@ pub mod sync {
     pub use crate::vault::kept::{Forgotten, KeptReason, KeptRecord};
 }
 
-/// For tests of code that uses a vault: [`Vault::in_memory`], and faults that it can be told to have.
+/// For tests of code that uses a vault: [`Vault::in_memory`], and faults that a test can switch on.
 ///
 /// ```
 /// use retell_vault::testing::Fault;

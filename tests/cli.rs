@@ -39,8 +39,8 @@ use serde_json::{Value, json};
 fn a_first_day_without_a_database() {
     let home = Home::empty();
     let made = home.run(&["init"]).ok();
-    assert!(made.out.starts_with("made ") && made.out.contains("keyring.json with key "), "{}", made.out);
-    assert!(made.err.starts_with("hint: back it up"), "{}", made.err);
+    assert!(made.out.starts_with("created ") && made.out.contains("keyring.json with key "), "{}", made.out);
+    assert!(made.err.starts_with("hint: back up the keyring"), "{}", made.err);
     assert_eq!(home.run(&["list"]).ok().out, "no records\n");
 
     let stored = home.put(&["--user", "user-1"], FULL).ok();
@@ -63,7 +63,7 @@ fn a_first_day_without_a_database() {
     home.run(&["delete", "--user", "user-1"]).fails(3, "no configuration is stored", "check the user id");
     assert!(home.run(&["list"]).ok().out.ends_with("local  deleted\n"));
     let forgotten = home.run(&["forget", "--user", "user-1"]).ok().out;
-    assert_eq!(forgotten, "erased of user-1 in the local file: 1 pending, 0 copies, 0 kept aside\n");
+    assert_eq!(forgotten, "erased user-1 from the local file: 1 pending, 0 copies, 0 kept aside\n");
     assert_eq!(home.run(&["list"]).ok().out, "no records\n");
 }
 

@@ -19,7 +19,7 @@ const KIND: ErrorKind = ErrorKind::KeyringFile;
 const NOTHING_SAVED: &str =
     "nothing was changed; check free space, owner and mode of the keyring's folder, then try again";
 
-/// What becomes of the generation before, which stays beside the file as `keyring.json.previous`.
+/// What happens to the previous generation, which is kept as `keyring.json.previous`.
 #[derive(Clone, Copy)]
 enum Previous {
     Keep,
@@ -62,13 +62,13 @@ impl Drop for Lock {
 }
 
 impl Keyring {
-    /// Adds a pending key: it opens, and does not seal before it is [promoted](Self::promote_key).
+    /// Adds a pending key. It opens, but does not seal until it is [promoted](Self::promote_key).
     ///
     /// Every process of every host must have the new file first. A running one reloads it by itself.
     ///
     /// # Errors
-    /// `Busy` while another process changes the file; `KeyringMissing`; `KeyringLocked` when it was
-    /// wrapped anew since it was opened; `KeyringFile` when it is damaged, an older generation, or cannot
+    /// `Busy` while another process changes the file; `KeyringMissing`; `KeyringLocked` if it was
+    /// rewrapped since it was opened; `KeyringFile` when it is damaged, an older generation, or cannot
     /// be saved; `Entropy`. On error the file is as it was, unless the error says that it was saved.
     pub fn add_key(&self) -> Result<KeyInfo> {
         let material = Material::random()?;
@@ -84,8 +84,8 @@ impl Keyring {
         info(&keys, added.expect("a change that succeeded has drawn an id"))
     }
 
-    /// Makes a pending key the primary one, which seals from now on. The one before is retired: it
-    /// opens. Does nothing when the key is primary already.
+    /// Makes a pending key the primary key, which seals from now on. The previous primary key is retired: it
+    /// still opens. Does nothing if the key is already primary.
     ///
     /// # Errors
     /// `UnknownKey`; `KeyState` for a retired or destroyed key; else as [`add_key`](Self::add_key). On
@@ -96,8 +96,8 @@ impl Keyring {
         info(&keys, id)
     }
 
-    /// Retires a pending key: it opens, and will never seal. Does nothing when it is retired already;
-    /// a primary key is retired by promoting another one.
+    /// Retires a pending key: it opens, but will never seal. Does nothing if it is already retired.
+    /// To retire the primary key, promote another key.
     ///
     /// # Errors
     /// `UnknownKey`; `KeyState` for a primary or destroyed key; else as [`add_key`](Self::add_key). On
@@ -111,8 +111,8 @@ impl Keyring {
     /// Seals the file under another wrapping key. The root keys, and all that they have sealed, stay as
     /// they are.
     ///
-    /// This process goes on. Others go on with the keys that they have, and must be opened with the new
-    /// secret before keys are changed again. The file changes after the provider's last answer: a future that is dropped
+    /// This process keeps working. Other processes keep the keys that they have, and must be restarted with the new
+    /// secret before you change keys again. The file changes after the provider's last answer: a future that is dropped
     /// before that has changed nothing.
     ///
     /// # Errors
@@ -123,7 +123,7 @@ impl Keyring {
     /// Backups of the file still open with the old secret.
     pub async fn rewrap(&self, provider: &dyn WrappingKeyProvider) -> Result<()> {
         let (wrapping, key) = provider.create().await?;
-        // as whoever opens the file next will find it
+        // as the next process to open the file will find it
         let again = provider.open(&wrapping).await?;
         let mut new = Some((Arc::new(Wrapped { wrapping, key }), again));
         self.change(|found| {
@@ -134,8 +134,8 @@ impl Keyring {
         Ok(())
     }
 
-    /// Destroys a retired key here and in the generation before. When it is destroyed already, the
-    /// generation before is made to have lost it too.
+    /// Destroys a retired key here and in the previous generation. If it is already destroyed here, it is destroyed in the
+    /// previous generation.
     ///
     /// # Errors
     /// `UnknownKey`; `KeyState` unless it is retired, and has been for a day if that matters; else as
@@ -179,8 +179,7 @@ impl Keyring {
         match file.try_lock() {
             Ok(()) => Ok(Lock(file)),
             Err(TryLockError::WouldBlock) => {
-                let message =
-                    format!("another process changes the keyring {} right now", self.path().display());
+                let message = format!("another process is changing the keyring {}", self.path().display());
                 Err(Error::new(ErrorKind::Busy, message).with_hint("nothing was changed; try again"))
             }
             Err(TryLockError::Error(error)) => {
@@ -200,9 +199,10 @@ impl Keyring {
         let keys = format::unseal(&disk.outer, &wrapped.key).map_err(|error| match error.kind() {
             ErrorKind::KeyringLocked => {
                 let path = self.path().display();
-                let message = format!("{path} was wrapped anew, or damaged, since it was opened");
-                Error::new(ErrorKind::KeyringLocked, message)
-                    .with_hint("nothing was changed; open it again with the new passphrase or wrapping key")
+                let message = format!("{path} was rewrapped or damaged after it was opened");
+                Error::new(ErrorKind::KeyringLocked, message).with_hint(
+                    "nothing was changed; open the keyring again with the new passphrase or wrapping key",
+                )
             }
             _ => error.about(self.path().display()),
         })?;
@@ -225,9 +225,11 @@ impl Keyring {
         let mut seen = self.inner.watch.hold();
         if private_file::stamp(self.path()) != Some(found.disk.stamp) {
             let message = format!("{} changed on disk meanwhile; nothing was saved", self.path().display());
-            return Err(Error::new(KIND, message).with_hint("look who else writes it, then try again"));
+            return Err(
+                Error::new(KIND, message).with_hint("check which other process writes it, then try again")
+            );
         }
-        // the previous one first: whoever dies in between has destroyed nothing, and does it again
+        // the previous generation first: a process killed in between has destroyed nothing, and repeats this
         previous.put_in_place(KIND).map_err(unsaved)?;
         seen.loaded = Some(new.put_in_place(KIND).map_err(unsaved)?);
         self.take(next.keys, next.wrapped, next.destroyed);
@@ -262,8 +264,8 @@ impl Keyring {
     fn sync_folder(&self) -> Result<()> {
         private_file::sync_folder(private_file::folder_of(self.path()), KIND).map_err(|error| {
             error
-                .about("the keyring was saved, but a power failure may undo that")
-                .with_hint("check the disk, then look at the keys")
+                .about("the keyring was saved, but a power failure may undo the change")
+                .with_hint("check the disk, then the keys (`retell-vault key list`)")
         })
     }
 }
@@ -271,7 +273,7 @@ impl Keyring {
 /// Reads the new file from disk, and lets every key in it open what the same key in memory has sealed.
 fn prove(new: &Draft, next: &Next) -> Result<()> {
     let saved = read(new.path()).and_then(|saved| format::unseal(&saved.outer, &next.again));
-    let saved = saved.map_err(|error| unsaved(error.about("the new keyring does not read back")))?;
+    let saved = saved.map_err(|error| unsaved(error.about("the new keyring cannot be read back")))?;
     let same = saved.generation == next.keys.generation && saved.follows(&next.keys);
     for key in next.keys.keys() {
         let canary = key.canary(&random::system_bytes::<NONCE>()?);
@@ -280,7 +282,7 @@ fn prove(new: &Draft, next: &Next) -> Result<()> {
             None => saved.material.is_none(),
         });
         if !same || !opens {
-            let message = format!("key {} of the new keyring does not read back as it is", key.info.id);
+            let message = format!("key {} of the new keyring reads back differently", key.info.id);
             return Err(unsaved(Error::new(KIND, message)));
         }
     }

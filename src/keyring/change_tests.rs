@@ -199,7 +199,9 @@ fn a_rewrap_that_nobody_could_open_is_not_saved() {
     let before = files(&file);
     let error = at_once(file.rewrap(&Forgetful)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyringLocked);
-    assert!(error.to_string().contains("does not read back") && error.hint().contains("nothing was changed"));
+    assert!(
+        error.to_string().contains("cannot be read back") && error.hint().contains("nothing was changed")
+    );
     assert_eq!(at_once(file.rewrap(&Passphrase::new("short"))).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(files(&file), before);
     file.add_key().unwrap();
@@ -216,7 +218,7 @@ fn of_two_at_once_one_is_busy_and_changes_nothing() {
     {
         let error = changed.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy);
-        assert!(error.to_string().contains("keyring.json right now"), "{error}");
+        assert!(error.to_string().contains("another process is changing the keyring"), "{error}");
     }
     assert_eq!(files(&file), before);
     drop(lock);

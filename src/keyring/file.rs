@@ -24,7 +24,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 
 /// A keyring file that was opened: the root keys of one environment.
 ///
-/// Clones share their state. A running vault notices when the file on disk has got a new generation.
+/// Clones share their state. A running vault detects a new generation of the file on disk.
 ///
 /// # Security
 /// Losing the file, or what opens it, means losing everything that was sealed with it: back both up,
@@ -127,7 +127,7 @@ impl Keyring {
     pub async fn prepare(path: impl AsRef<Path>, provider: &dyn WrappingKeyProvider) -> Result<Self> {
         let path = path.as_ref();
         if fs::symlink_metadata(path).is_ok() {
-            return Err(Error::new(ErrorKind::KeyringExists, format!("{} exists already", path.display())));
+            return Err(Error::new(ErrorKind::KeyringExists, format!("{} already exists", path.display())));
         }
         let keys = first_keys()?;
         let (wrapping, key) = provider.create().await?;

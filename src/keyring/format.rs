@@ -73,11 +73,15 @@ impl Base64Key {
 pub(super) fn parse(text: &[u8]) -> Result<Outer> {
     let outer: Outer = serde_json::from_slice(text).map_err(|error| {
         // the error's own text may repeat a value of the file
-        damaged(&format!("not a keyring file, or torn at line {} column {}", error.line(), error.column()))
+        damaged(&format!(
+            "not a keyring file, or truncated at line {} column {}",
+            error.line(),
+            error.column()
+        ))
     })?;
     match outer.header.format == FORMAT && outer.header.version == VERSION {
         true => Ok(outer),
-        false => Err(damaged("a keyring file of another format or version")),
+        false => Err(damaged("the keyring file has another format or version")),
     }
 }
 
@@ -156,14 +160,14 @@ fn print_key(key: &RootKey, text: &mut String) {
 fn parse_content(content: &[u8], generation: u64) -> Result<RootKeys> {
     // the error's own text may repeat key material
     let content: Content =
-        serde_json::from_slice(content).map_err(|_| damaged("the sealed part is not as expected"))?;
+        serde_json::from_slice(content).map_err(|_| damaged("the sealed part has unexpected content"))?;
     let keys = content.keys.into_iter().map(restore_key).collect::<Result<_>>()?;
     RootKeys::restore(generation, content.stable.decode()?, keys)
 }
 
 fn restore_key(key: ContentKey) -> Result<RootKey> {
     let id = key.id.parse().map_err(|_| damaged("a key id must be 8 lower-case hex digits"))?;
-    let state = KeyState::parse(&key.state).ok_or_else(|| damaged("a key in an unknown state"))?;
+    let state = KeyState::parse(&key.state).ok_or_else(|| damaged("a key has an unknown state"))?;
     let material = key.material.as_ref().map(Base64Key::decode).transpose()?;
     let info = KeyInfo {
         id,

@@ -19,7 +19,7 @@ const CANARY: &[u8] = b"retell-vault canary";
 #[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[cfg_attr(feature = "cli", serde(rename_all = "lowercase"))]
 pub enum KeyState {
-    /// Opens, does not seal yet: every process gets to know it first.
+    /// Opens, but does not seal yet: every process must load it first.
     Pending,
     /// Opens and seals. Exactly one key is primary.
     Primary,
@@ -47,12 +47,12 @@ impl KeyState {
     }
 }
 
-/// What may be known about a root key.
+/// Public information about a root key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct KeyInfo {
-    /// Its id, as it stands in tokens.
+    /// Its id, as in tokens.
     #[cfg_attr(feature = "cli", serde(serialize_with = "displayed"))]
     pub id: KeyId,
     /// Its state.
@@ -61,7 +61,7 @@ pub struct KeyInfo {
     pub created_at: u64,
     /// Since when it has been in its state, in milliseconds since 1970.
     pub state_since: u64,
-    /// Identifies the key material and tells nothing about it: 32 hex digits.
+    /// Identifies the key material without revealing it: 32 hex digits.
     pub fingerprint: String,
 }
 
@@ -151,7 +151,7 @@ impl RootKeys {
             true => Ok(Self { generation, stable, keys, retained: Vec::new() }),
             false => Err(Error::new(
                 ErrorKind::KeyringFile,
-                "the keyring must hold one primary key and no id twice",
+                "the keyring must hold exactly one primary key and no duplicate ids",
             )),
         }
     }
@@ -190,10 +190,8 @@ impl RootKeys {
     /// `Busy` for a pending key; `UnknownKey`, which names the id.
     pub(crate) fn opener_for_reencryption(&self, id: KeyId) -> Result<&RootSecret> {
         match self.get(id).is_some_and(|key| key.info.state == KeyState::Pending) {
-            true => {
-                Err(Error::new(ErrorKind::Busy, format!("key {id} is becoming the primary key right now"))
-                    .with_key_number(id.0))
-            }
+            true => Err(Error::new(ErrorKind::Busy, format!("key {id} is becoming the primary key"))
+                .with_key_number(id.0)),
             false => self.opener(id),
         }
     }

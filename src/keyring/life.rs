@@ -1,4 +1,4 @@
-//! The life of a root key: pending, primary, retired, destroyed, and never back.
+//! The life of a root key: pending, primary, retired, destroyed, in this order.
 //!
 //! Every transition gives the next generation of the keyring, or `None` when there is nothing to do.
 //! The keyring that it is asked of stays as it is.
@@ -9,8 +9,8 @@ use crate::keyring::material::Material;
 use crate::record::token::KeyId;
 use crate::record::version::Millis;
 
-/// How long a key must have been retired before it is destroyed: longer than any process takes to
-/// notice, and than a version may lie ahead.
+/// How long a key must have been retired before it is destroyed. This is longer than any process takes to reload the
+/// keyring, and longer than a version may be ahead of the clock.
 const GRACE: Millis = 24 * 60 * 60 * 1000;
 const ADD_THEN_PROMOTE: &str = "run `retell-vault key add`, then `retell-vault key promote` with the new key";
 
@@ -18,7 +18,7 @@ const ADD_THEN_PROMOTE: &str = "run `retell-vault key add`, then `retell-vault k
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Grace {
     Wait,
-    /// Whoever asks knows that nothing was sealed under it for long enough.
+    /// The caller states that nothing was sealed under it for long enough.
     Waive,
 }
 
@@ -26,7 +26,7 @@ impl RootKeys {
     /// A new pending key.
     ///
     /// # Errors
-    /// `KeyState` when the id was ever used: a destroyed one may still stand in a backup.
+    /// `KeyState` if the id was ever used: a backup may still contain a destroyed one.
     pub(crate) fn add(&self, id: KeyId, material: Material, now: Millis) -> Result<Self> {
         if self.get(id).is_some() {
             return Err(refused(id, "was used already", "draw another id"));
@@ -56,13 +56,13 @@ impl RootKeys {
             }
             state => Err(refused(
                 id,
-                &format!("is {}, and keys never go back", state.as_str()),
-                "promote a new key: `retell-vault key add` makes one",
+                &format!("is {}, and a key never returns to an earlier state", state.as_str()),
+                "promote a new key: `retell-vault key add` creates one",
             )),
         }
     }
 
-    /// A pending key is given up: it opens what it may have sealed, and never seals.
+    /// Abandons a pending key: it opens what it may have sealed, but never seals.
     ///
     /// # Errors
     /// `UnknownKey`; `KeyState` when it is primary or destroyed.
@@ -71,9 +71,11 @@ impl RootKeys {
             KeyState::Retired => Ok(None),
             KeyState::Pending => Ok(Some(self.with(id, KeyState::Retired, now))),
             KeyState::Primary => Err(self.refuse_primary(id)),
-            KeyState::Destroyed => {
-                Err(refused(id, "is destroyed, and keys never go back", "name another key"))
-            }
+            KeyState::Destroyed => Err(refused(
+                id,
+                "is destroyed, and a key never returns to an earlier state",
+                "name another key",
+            )),
         }
     }
 
@@ -90,12 +92,12 @@ impl RootKeys {
             KeyState::Retired => Err(refused(
                 id,
                 "has not been retired for 24 hours",
-                "wait: a process that has not noticed yet may still seal under it",
+                "wait: a process that has not reloaded the keyring may still seal under it",
             )),
             KeyState::Primary => Err(self.refuse_primary(id)),
             KeyState::Pending => Err(refused(
                 id,
-                "is pending, and only retired keys are destroyed",
+                "is pending; only retired keys can be destroyed",
                 format!("retire it first: `retell-vault key retire {id}`"),
             )),
         }

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 use crate::crypto::random;
 use crate::error::Result;
 
-/// 32 secret bytes. Clones share them, and what is moved is a pointer: a value that is moved leaves its bytes behind on the stack.
+/// 32 secret bytes. Clones share them, and what is moved is a pointer: a value that is moved leaves its bytes behind on the
+/// stack.
 #[derive(Clone)]
 pub(crate) struct Material(Arc<Zeroizing<[u8; 32]>>);
 

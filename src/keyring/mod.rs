@@ -1,4 +1,4 @@
-//! The root keys: their life, the file that they lie in, and what opens it.
+//! The root keys: their life, the file that holds them, and what opens it.
 
 pub(crate) mod change;
 pub(crate) mod file;

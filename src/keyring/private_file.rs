@@ -20,7 +20,7 @@ pub(crate) fn private_folder(folder: &Path, kind: ErrorKind) -> Result<()> {
     match fs::DirBuilder::new().recursive(true).mode(0o700).create(folder) {
         // something else has its name, and `check_folder` says so
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => made.map_err(|error| failed(kind, "cannot make the folder", folder, error))?,
+        made => made.map_err(|error| failed(kind, "cannot create the folder", folder, error))?,
     }
     check_folder(folder, kind)
 }
@@ -28,7 +28,7 @@ pub(crate) fn private_folder(folder: &Path, kind: ErrorKind) -> Result<()> {
 /// Refuses a folder that others could read or replace files in.
 pub(crate) fn check_folder(folder: &Path, kind: ErrorKind) -> Result<()> {
     let metadata = fs::symlink_metadata(folder);
-    let metadata = metadata.map_err(|error| failed(kind, "cannot look at the folder", folder, error))?;
+    let metadata = metadata.map_err(|error| failed(kind, "cannot check the folder", folder, error))?;
     if !metadata.is_dir() {
         return Err(refused(kind, folder, "is not a folder, or is a symlink", "name the folder itself"));
     }
@@ -41,7 +41,7 @@ fn check_access(metadata: &fs::Metadata, path: &Path, kind: ErrorKind, private: 
             kind,
             path,
             "belongs to another user",
-            "run as its owner, or name another place",
+            "run as its owner, or use another folder",
         ));
     }
     let mode = metadata.permissions().mode() & 0o777;
@@ -54,7 +54,7 @@ fn check_access(metadata: &fs::Metadata, path: &Path, kind: ErrorKind, private: 
 
 /// How a person closes a path to others.
 fn make_private(private: &str, path: &Path) -> String {
-    chmod(private, path).unwrap_or_else(|| format!("give it the mode {private}"))
+    chmod(private, path).unwrap_or_else(|| format!("set its mode to {private}"))
 }
 
 /// The command that gives a path a mode, for a shell. `None` for a path that is not seen as it is: what is printed would name
@@ -105,14 +105,14 @@ pub(crate) fn open_private(path: &Path, kind: ErrorKind, write: bool) -> Result<
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            return Err(refused(kind, path, "lies below a file, not a folder", "name a folder"));
+            return Err(refused(kind, path, "is below a file, not a folder", "name a folder"));
         }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             return Err(failed(kind, "cannot open", path, error)
-                .with_hint("run as the user that it belongs to, or name another place"));
+                .with_hint("run as the user that owns it, or use another file"));
         }
         Err(_) if path.is_symlink() => {
-            return Err(refused(kind, path, "is a symlink", "name the file itself, in a folder of its own"));
+            return Err(refused(kind, path, "is a symlink", "use the file itself, in a folder of its own"));
         }
         Err(error) => return Err(failed(kind, "cannot open", path, error)),
     };
@@ -132,7 +132,7 @@ pub(crate) fn ensure_private(path: &Path, kind: ErrorKind) -> Result<File> {
     match create_private(path) {
         Ok(file) => Ok(file),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open_private(path, kind, true)?
-            .ok_or_else(|| refused(kind, path, "comes and goes", "stop what removes it")),
+            .ok_or_else(|| refused(kind, path, "keeps disappearing", "stop the process that removes it")),
         Err(error) => Err(failed(kind, "cannot make", path, error)),
     }
 }
@@ -183,7 +183,7 @@ pub(crate) fn read_private_stamped(
     let read = file.take(limit + 1).read_to_end(&mut content);
     read.map_err(|error| failed(kind, "cannot read", path, error))?;
     match content.len() as u64 > limit {
-        true => Err(refused(kind, path, "is too long", "name the right file")),
+        true => Err(refused(kind, path, "is too long", "use the right file")),
         false => Ok((content, Stamp::of(&metadata))),
     }
 }
@@ -271,7 +271,7 @@ pub(crate) fn write_new_private(path: &Path, content: &[u8], kind: ErrorKind) ->
     }
     match result {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Err(Error::new(ErrorKind::KeyringExists, format!("{} exists already", path.display())))
+            Err(Error::new(ErrorKind::KeyringExists, format!("{} already exists", path.display())))
         }
         Err(error) => Err(failed(kind, "cannot save", path, error)),
         Ok(()) => sync_folder(folder_of(path), kind),

@@ -105,7 +105,7 @@ impl Keyring {
             return overtaken(&self.inner.path);
         }
         let message = format!(
-            "{} was wrapped anew or damaged; the keys in memory go on until it changes again",
+            "{} was rewrapped or damaged; the keys in memory are used until it changes again",
             self.inner.path.display()
         );
         Error::new(ErrorKind::KeyringLocked, message).with_hint(RESTART)
@@ -139,7 +139,7 @@ impl Keyring {
 const RESTART: &str = "restart this process with the new passphrase or wrapping key; if there is none, restore the file from its backup";
 
 fn overtaken(path: &Path) -> Error {
-    let message = format!("{}: the keyring was wrapped anew and has changed since", path.display());
+    let message = format!("{}: the keyring was rewrapped and has changed since", path.display());
     Error::new(ErrorKind::KeyringLocked, message).with_hint(RESTART)
 }
 

@@ -149,7 +149,7 @@ fn a_rewrap_and_a_change_stop_sealing_and_not_opening() {
 
     let error = fixture.seals_with().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyringLocked);
-    assert!(error.to_string().contains("wrapped anew and has changed since"));
+    assert!(error.to_string().contains("was rewrapped and has changed since"));
     assert!(error.hint().contains("restart"));
     assert!(fixture.running.holding(old).opener(old).is_ok());
     // between two looks, too

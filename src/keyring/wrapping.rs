@@ -69,12 +69,13 @@ pub enum Wrapping {
     },
 }
 
-/// What a [`WrappingKeyProvider`] answers with: `Box::pin(async move { … })`.
+/// The future that a [`WrappingKeyProvider`] returns: `Box::pin(async move { … })`.
 pub type ProviderFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// A source of wrapping keys. Implement it to keep the wrapping key in a KMS.
 ///
-/// A keyring file that this provider made stores the wrapping key encrypted by the KMS, and asks the KMS to decrypt it whenever it
+/// A keyring file that this provider made stores the wrapping key encrypted by the KMS, and asks the KMS to decrypt it whenever
+/// it
 /// is opened:
 ///
 /// ```no_run
@@ -134,26 +135,26 @@ pub trait WrappingKeyProvider: Send + Sync {
     /// A wrapping key for a new keyring file, and how to find it again.
     ///
     /// # Errors
-    /// Whatever the source reports; [`Error::no_wrapping_key`] makes such an error.
+    /// Any error of the source; [`Error::no_wrapping_key`] creates such an error.
     fn create(&self) -> ProviderFuture<'_, (Wrapping, WrappingKey)>;
 
     /// The wrapping key of an existing keyring file.
     ///
     /// # Errors
-    /// `KeyringLocked` when the file was not made by this kind of provider; whatever the source reports.
+    /// `KeyringLocked` if another kind of provider made the file; any error of the source.
     fn open<'a>(&'a self, wrapping: &'a Wrapping) -> ProviderFuture<'a, WrappingKey>;
 }
 
 /// A passphrase, stretched by Argon2id with 64 MiB, 3 passes and 4 lanes (RFC 9106, section 4).
 ///
-/// That takes about 0.1 s, on a thread of Tokio for blocking work: other tasks go on meanwhile.
+/// That takes about 0.1 s, on a Tokio thread for blocking work, so other tasks keep running.
 pub struct Passphrase(SecretString);
 
 impl Passphrase {
-    /// Shorter passphrases are refused for new keyrings.
+    /// The minimum length for new keyrings.
     pub const MIN_CHARS: usize = 12;
 
-    /// A passphrase. A new keyring wants at least 12 characters.
+    /// A passphrase. A new keyring requires at least 12 characters.
     pub fn new(passphrase: impl Into<String>) -> Self {
         Self(SecretString::from(passphrase.into()))
     }
@@ -164,7 +165,7 @@ impl Passphrase {
     /// # Errors
     /// `InvalidInput` when it is missing, open to others, too long, empty or not one line of text.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
-        let bytes = read_secret(path.as_ref())?;
+        let bytes = read_secret(path.as_ref()).map_err(|error| error.about("the passphrase file"))?;
         let refused = |problem| Error::new(ErrorKind::InvalidInput, format!("the passphrase file {problem}"));
         let text = std::str::from_utf8(&bytes).map_err(|_| refused("must hold UTF-8 text"))?;
         let line = text.strip_suffix('\n').unwrap_or(text);
@@ -217,7 +218,7 @@ impl Passphrase {
             let error =
                 Error::new(ErrorKind::InvalidInput, "the passphrase must have at least 12 characters");
             return Err(
-                error.with_hint("take five random words, or 32 random bytes as RETELL_VAULT_WRAPPING_KEY")
+                error.with_hint("use five random words, or 32 random bytes as RETELL_VAULT_WRAPPING_KEY")
             );
         }
         let salt = random::system_bytes::<SALT>()?;
@@ -243,7 +244,7 @@ async fn on_blocking_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| match ended.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_) => Err(Error::no_wrapping_key(
-            "the Tokio runtime ended before the passphrase was stretched",
+            "the Tokio runtime ended before the passphrase was processed",
             "keep the runtime until the keyring is open",
         )),
     })
@@ -281,7 +282,7 @@ impl RawKey {
         let bytes = STANDARD.decode(text.trim()).map(Zeroizing::new).ok();
         let key = bytes.and_then(|bytes| <&[u8; 32]>::try_from(bytes.as_slice()).ok().map(Material::copied));
         let error = || Error::new(ErrorKind::InvalidInput, "the wrapping key must be 32 bytes in base64");
-        let key = key.ok_or_else(|| error().with_hint("make one with `openssl rand -base64 32`"))?;
+        let key = key.ok_or_else(|| error().with_hint("create one with `openssl rand -base64 32`"))?;
         Ok(Self(key))
     }
 
@@ -321,9 +322,9 @@ impl WrappingKeyProvider for RawKey {
 
 fn other_provider(given: &str, wrapping: &Wrapping) -> Error {
     let (wanted, hint) = match wrapping {
-        Wrapping::Argon2id { .. } => ("a passphrase", "give the passphrase (RETELL_VAULT_PASSPHRASE)"),
-        Wrapping::Raw {} => ("a raw wrapping key", "give the wrapping key (RETELL_VAULT_WRAPPING_KEY)"),
-        Wrapping::External { .. } => ("another provider", "use the provider that it was made with"),
+        Wrapping::Argon2id { .. } => ("a passphrase", "set the passphrase (RETELL_VAULT_PASSPHRASE)"),
+        Wrapping::Raw {} => ("a raw wrapping key", "set the wrapping key (RETELL_VAULT_WRAPPING_KEY)"),
+        Wrapping::External { .. } => ("another provider", "use the provider that created it"),
     };
     let message = format!("the keyring opens with {wanted}, but {given} was given");
     Error::new(ErrorKind::KeyringLocked, message).with_hint(hint)

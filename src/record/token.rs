@@ -177,7 +177,7 @@ impl FromStr for Token {
             return Err(other_suite(suite));
         }
         let key = next_part(&mut rest).parse()?;
-        let version = next_part(&mut rest).parse()?;
+        let version = next_part(&mut rest).parse().map_err(|error: Error| malformed(&error.to_string()))?;
         let field = Field::parse(next_part(&mut rest).as_bytes());
         let field = field.ok_or_else(|| malformed("the token's field name is not valid"))?;
         Ok(Self { key, version, field, body: decode_body(rest)? })

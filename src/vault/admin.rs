@@ -9,16 +9,16 @@ use crate::schema::Schema;
 use crate::vault::Vault;
 
 impl<C: Credentials> Vault<C> {
-    /// The schema of the table: what is missing, and the way there and back.
+    /// The schema of the table: plan, apply, verify and roll back changes.
     pub fn schema(&self) -> Schema {
         Schema::new(self.core.clone())
     }
 
-    /// Looks for what would leak or lose credentials: in the schema, in who may reach the table, in the
-    /// keys, in the rows, in the local file. Changes nothing. `listener` is told how far a deep look is.
+    /// Finds problems that would leak or lose credentials: in the schema, in the access to the table, in the
+    /// keys, in the rows, in the local file. Changes nothing. `listener` receives the progress of a deep examination.
     ///
     /// # Errors
-    /// `LocalStore`. What cannot be looked at is a finding.
+    /// `LocalStore`. Anything that cannot be examined is a finding.
     pub async fn doctor(
         &self,
         options: &DoctorOptions,

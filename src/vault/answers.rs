@@ -1,4 +1,4 @@
-//! What a store and a load answer with.
+//! The results of a store and a load.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::placement::Place;
@@ -10,13 +10,13 @@ use crate::retell::config::RetellConfig;
 use crate::store::core::{LoadedRecord, StoredRecord};
 use crate::store::degraded::Degraded;
 
-/// What became of a store.
+/// The result of a store.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Stored {
     /// The version of the record now.
     pub version: Version,
-    /// How many rows of the table hold the record: more than one where the owner has several. 0: it is in the local file.
+    /// How many rows of the table hold the record: more than one if the owner has several. 0: it is in the local file.
     pub rows: u64,
     /// Where every field that was set is.
     pub places: Vec<(Field, Place)>,
@@ -33,7 +33,7 @@ impl From<StoredRecord> for Stored {
     }
 }
 
-/// Where an answer came from.
+/// The source of a loaded record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Source {
@@ -53,7 +53,7 @@ impl Source {
     }
 }
 
-/// What a load answers with: the credentials, where they came from, and what is odd about them.
+/// The result of a load: the credentials, their source, and anything unusual about them.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Loaded<C = RetellConfig> {
@@ -63,12 +63,12 @@ pub struct Loaded<C = RetellConfig> {
     pub version: Version,
     /// Where it came from.
     pub source: Source,
-    /// There may be a newer one: the database was not asked, or it answered with an older record than it did before, as a
+    /// There may be a newer record: the database was not asked, or it returned an older record than before, as a
     /// replica or a restored database does.
     pub stale: bool,
     /// The version of the newer record that this process has opened or stored.
     pub seen: Option<Version>,
-    /// Plain fields that are left out because their column holds something that is not a valid value.
+    /// Plain fields that are omitted because their column holds an invalid value.
     pub ignored: Vec<Field>,
     /// Plain fields whose column does not hold what was stored: another program changed, cleared or filled it. `config`
     /// has the column's value, unless the field is in `ignored` too.
@@ -76,8 +76,8 @@ pub struct Loaded<C = RetellConfig> {
     /// # Security
     /// Any role that can write the table can do that. Check such a value, for example a webhook address, before you use it.
     pub changed_outside: Vec<Field>,
-    /// Fields of the record that this program does not know, because a newer one stored them. They are not in `config`. A
-    /// store replaces the whole record, and loses them.
+    /// Fields that this program does not know because a newer version stored them. They are not in `config`. A
+    /// store replaces the whole record and loses them.
     pub unknown: Vec<Field>,
 }
 

@@ -35,7 +35,7 @@ use crate::vault::Vault;
 /// Settings of a [`Vault`].
 ///
 /// Defaults: no database and no local file; the default [`Layout`]; writes fall back to the local
-/// file; reads do not use it as a replica; [`Timeouts::default`]; poolers are recognised.
+/// file; reads do not use it as a replica; [`Timeouts::default`]; poolers are detected.
 #[must_use = "call build"]
 pub struct VaultBuilder<C = RetellConfig> {
     keyring: Keyring,
@@ -115,40 +115,40 @@ impl<C: Credentials> VaultBuilder<C> {
         self
     }
 
-    /// Keeps what the database cannot take in this file. Its folder must be accessible to nobody else,
-    /// and is made if it is missing. A file keeps one kind of credentials: give each kind one of its own.
+    /// Keeps records in this file while the database cannot store them. No other user may have access to its folder,
+    /// which is created if it is missing. A file keeps one kind of credentials: use a file for each kind.
     #[cfg(feature = "local-file")]
     pub fn local_file(mut self, path: impl AsRef<std::path::Path>) -> Self {
         self.local = Some(path.as_ref().to_owned());
         self
     }
 
-    /// Other table and column names. Make the layout with [`Layout::of`] for credentials that are not Retell's.
+    /// Other table and column names. Create the layout with [`Layout::of`] for credentials that are not Retell's.
     pub fn layout(mut self, layout: Layout) -> Self {
         self.layout = layout;
         self
     }
 
-    /// What happens to a write that the database cannot take.
+    /// What happens to a write that the database cannot store.
     pub fn fallback(mut self, fallback: Fallback) -> Self {
         self.fallback = fallback;
         self
     }
 
     /// Keeps a sealed copy of what was stored and loaded in the local file, and answers with it, marked
-    /// stale, while the database is away. Costs a look into the local file on every load.
+    /// stale, while the database is down. Every load then also reads the local file.
     pub fn offline_reads(mut self) -> Self {
         self.offline_reads = true;
         self
     }
 
-    /// How long the database is waited for.
+    /// How long to wait for the database.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
         self
     }
 
-    /// Whether a transaction pooler stands in between.
+    /// Whether a transaction pooler is in front of Postgres.
     pub fn pooler(mut self, mode: PoolerMode) -> Self {
         self.pooler = mode;
         self
@@ -161,11 +161,12 @@ impl<C: Credentials> VaultBuilder<C> {
     }
 
     /// Builds the vault: opens the local file, checks by a canary that the keyring is the right one, and
-    /// looks at the database. A database that is out of reach is no error: the vault starts without it.
+    /// checks the database. An unreachable database is not an error: the vault starts without it.
     ///
     /// # Errors
     /// `Configuration` for a keyring that was [prepared](Keyring::prepare) and not saved (call
-    /// [`init`](Self::init) for it), and for both a URL and a pool; `KeyringMissing` for one whose file is gone. `WrongKeyring`; `LocalStore`,
+    /// [`init`](Self::init) for it), and for both a URL and a pool; `KeyringMissing` for one whose file is gone. `WrongKeyring`;
+    /// `LocalStore`,
     /// `LocalCorrupt`; `Configuration` for a layout or a local file of another kind of credentials; `Configuration` and
     /// `Schema` for a database that answers and cannot be used, since falling back would hide that for weeks.
     pub async fn build(self) -> Result<Vault<C>> {
@@ -193,9 +194,9 @@ impl<C: Credentials> VaultBuilder<C> {
         let fields = self.layout.fields.clone();
         if fields.namespace != C::NAMESPACE {
             let message =
-                format!("the layout is one of {}, and the vault keeps {}", fields.namespace, C::NAMESPACE);
+                format!("the layout is for {}, but the vault keeps {}", fields.namespace, C::NAMESPACE);
             return Err(Error::new(ErrorKind::Configuration, message)
-                .with_hint("make it with `Layout::of`, for the type of the credentials"));
+                .with_hint("create it with `Layout::of` for the type of the credentials"));
         }
         let database = match (self.url, self.pool) {
             (None, None) => None,
@@ -279,7 +280,7 @@ async fn check_canaries(local: &LocalFile, keyring: &Keyring) -> Result<()> {
     Ok(())
 }
 
-/// A second keyring over the first one's tokens would open none of them.
+/// A second keyring could open none of the first keyring's tokens.
 async fn refuse_rival(core: &Core) -> Result<()> {
     let exists = |place: String| {
         Error::new(ErrorKind::KeyringExists, format!("{place} already holds tokens of another keyring"))
@@ -295,8 +296,7 @@ async fn refuse_rival(core: &Core) -> Result<()> {
             Ok(keys) if keys.as_ref().is_none_or(Vec::is_empty) => {}
             Ok(_) => return Err(exists(format!("table {}", postgres.table_name()))),
             Err(fault) if fault.error.kind() == ErrorKind::Unavailable => {
-                let hint =
-                    "start the database first: only it can tell whether it holds tokens of another keyring";
+                let hint = "start the database first: init checks whether it holds tokens of another keyring";
                 return Err(fault.error.with_hint(hint));
             }
             Err(fault) => return Err(fault.error),
@@ -305,7 +305,7 @@ async fn refuse_rival(core: &Core) -> Result<()> {
     Ok(())
 }
 
-/// Finds out now what would otherwise meet the first user: a wrong password, a missing table, a pooler.
+/// Detects problems before the first request: a wrong password, a missing table, a pooler.
 async fn look_at_database(core: &Core) -> Result<()> {
     let Some(postgres) = &core.postgres else { return Ok(()) };
     recall(core).await?;
@@ -338,7 +338,7 @@ async fn note_used(core: &Core, postgres: &Postgres) -> Result<()> {
     }
 }
 
-/// Asks the database, again when it says that it may answer later.
+/// Queries the database, and retries if the error is temporary.
 async fn ask<T, F>(core: &Core, question: impl Fn() -> F) -> Result<T, DatabaseError>
 where
     F: Future<Output = Result<T, DatabaseError>>,

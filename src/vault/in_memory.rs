@@ -1,4 +1,4 @@
-//! A vault that lies nowhere but in memory, for tests of code that uses one.
+//! A vault that exists only in memory, for tests of code that uses a vault.
 
 use crate::error::Result;
 use crate::keyring::file::Keyring;
@@ -9,10 +9,10 @@ use crate::vault::Vault;
 use crate::vault::builder::{VaultBuilder, finish};
 
 impl Vault {
-    /// A vault for tests of code that uses one, ready in milliseconds: no file, no server, no passphrase. It seals and opens
-    /// as every vault does. Faults can be switched on while it runs.
+    /// A vault for tests of code that uses a vault. It is ready in milliseconds and needs no file, server or passphrase. It
+    /// seals and opens as every vault does. Faults can be switched on while it runs.
     ///
-    /// docs/TESTING-YOUR-SERVICE.md says how it differs from a vault over a database.
+    /// docs/TESTING-YOUR-SERVICE.md lists how it differs from a vault over a database.
     ///
     /// ```
     /// use retell_vault::testing::Fault;

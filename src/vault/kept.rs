@@ -1,4 +1,4 @@
-//! What was kept aside in the local file, and forgetting what lies there of an owner.
+//! Records that were kept aside in the local file, and erasing an owner from it.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::entries::{Kept, KeptKind};
@@ -14,9 +14,9 @@ use crate::vault::answers::credentials;
 #[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Forgotten {
-    /// Records that the database had not got yet, or that lay only here.
+    /// Records that were not in the database yet, or only in the local file.
     pub pending: u64,
-    /// Copies of what the database holds.
+    /// Copies of records in the database.
     pub replicas: u64,
     /// Losers, replaced texts and dead letters.
     pub kept: u64,
@@ -41,7 +41,7 @@ pub enum KeptReason {
     Loser,
     /// It could not be read, and a store replaced it.
     Replaced,
-    /// It waited for the database, which refused it, or holds something that it must not replace.
+    /// It was pending, but the database rejected it, or holds a record that it must not replace.
     DeadLetter,
 }
 
@@ -51,7 +51,7 @@ pub enum KeptReason {
 pub struct KeptRecord<C = RetellConfig> {
     /// Its number, in the order in which records were kept.
     pub id: i64,
-    /// Whose it is.
+    /// Its owner.
     pub owner: Owner,
     /// Why it was kept.
     pub why: KeptReason,
@@ -59,7 +59,7 @@ pub struct KeptRecord<C = RetellConfig> {
     pub reason: String,
     /// When, in milliseconds since 1970.
     pub at: u64,
-    /// What it holds, if it can be read: `None` for a tombstone.
+    /// Its credentials, if it can be read; `None` for a tombstone.
     pub config: Result<Option<C>>,
 }
 

@@ -1,4 +1,4 @@
-//! What operators call: rotation, promotion, the life of the keys.
+//! Methods for operators: rotation, promotion, the life of the keys.
 
 use crate::error::Result;
 use crate::keyring::keys::KeyInfo;
@@ -16,23 +16,23 @@ use crate::store::keyring_check::{adopt, check_keyring};
 use crate::vault::Vault;
 
 impl<C: Credentials> Vault<C> {
-    /// Re-encrypts every token that is not under the primary key, wherever it lies: in every slot of the
+    /// Re-encrypts every token that is not under the primary key: in every slot of the
     /// table, and in the local file with its pending records, replicas, superseded records and dead letters.
-    /// Versions, plain columns and the application's own data stay as they are. With [`RotateOptions::new_key`] it makes and
-    /// promotes a new key first, or goes on with the one that an interrupted call made.
+    /// Versions, plain columns and the application's own data stay as they are. With [`RotateOptions::new_key`] it creates and
+    /// promotes a new key first, or continues with the key that an interrupted call created.
     ///
-    /// The service goes on reading and writing meanwhile, and a newer write always wins. It is safe to drop
+    /// The service can keep reading and writing, and a newer write always wins. It is safe to drop
     /// the future, to kill the process and to run this twice at once: every batch is whole, and the next
-    /// run finds what is left. `listener` is told of every batch, and of everything that could not be opened. A record of
-    /// which a token lies in a column that this program does not know stays as it is, and is told as `Incomplete`.
+    /// run finds the rest. `listener` receives every batch, and everything that could not be opened. A record with a token
+    /// in a column that this program does not know stays as it is, and is reported as `Incomplete`.
     ///
     /// Rotate with the vault of each kind of credentials. The count at the end includes the tokens of all kinds in the JSONB
     /// config column.
     ///
     /// # Errors
-    /// `AccessDenied` when the role may not write the table, or may not see all of its rows;
-    /// `Unavailable` when the database is out of reach; `Schema` when the table goes away on the way; `WrongKeyring`;
-    /// `LocalStore`. What was done so far is good. With [`RotateOptions::new_key`] also `UnknownKey` when tokens are under a key
+    /// `AccessDenied` if the role may not write the table, or may not see all of its rows;
+    /// `Unavailable` if the database is unreachable; `Schema` if the table disappears meanwhile; `WrongKeyring`;
+    /// `LocalStore`. Finished work is kept. With [`RotateOptions::new_key`] also `UnknownKey` when tokens are under a key
     /// that the keyring does not hold, and the errors of [`Keyring::add_key`](crate::Keyring::add_key); a message that begins
     /// with `no key was made` says that the keyring file is as it was.
     pub async fn rotate(
@@ -48,7 +48,7 @@ impl<C: Credentials> Vault<C> {
         Box::pin(rotate(&self.core, options, &mut listener)).await
     }
 
-    /// Says what [`rotate`](Self::rotate) would do and about how long it would take. Writes nothing.
+    /// Counts what [`rotate`](Self::rotate) would do and estimates the time. Writes nothing.
     ///
     /// # Errors
     /// As [`rotate`](Self::rotate).
@@ -57,17 +57,18 @@ impl<C: Credentials> Vault<C> {
     }
 
     /// Counts the tokens of every column of the layout, and of the local file, by the key that they name. Reads the whole
-    /// table, in about a second for 200,000 rows. It also looks at the vault's own tables, and at a sample of the other columns,
-    /// and says what it did not look at.
+    /// table, in about a second for 200,000 rows. It also searches the vault's own tables, and a sample of the other columns,
+    /// and reports what it did not search.
     ///
     /// # Errors
-    /// `Unavailable` when the database cannot be asked, `AccessDenied` when it may hide rows from our
-    /// role: a count of a part would be worth nothing. `LocalStore`.
+    /// `Unavailable` if the database is unreachable; `AccessDenied` if it may hide rows from the role, because a partial
+    /// count would be useless; `LocalStore`.
     pub async fn count_tokens(&self) -> Result<TokenCounts> {
         count_tokens(&self.core, None).await
     }
 
-    /// As [`count_tokens`](Self::count_tokens), and looks at every row of every column that can hold a token: of the table, of those that
+    /// As [`count_tokens`](Self::count_tokens), and looks at every row of every column that can hold a token: of the table, of
+    /// those that
     /// inherit from it, and of the vault's own. What it finds is opened. `listener` is told how far it is.
     ///
     /// # Errors
@@ -81,12 +82,14 @@ impl<C: Credentials> Vault<C> {
 
     /// Destroys a retired key for good, here and in the generation of the keyring before, after counting
     /// that no token of any kind of credentials names it any more in a column of the layout, in the vault's own tables beside
-    /// the table, or in the local file of this vault; and that no token in any other column of the table opens for the owner of its
+    /// the table, or in the local file of this vault; and that no token in any other column of the table opens for the owner of
+    /// its
     /// row.
     ///
     /// # Errors
     /// `KeyInUse`, saying how many tokens are left and where; `AccessDenied`, naming a column that may not be read;
-    /// `KeyState` unless it has been retired for 24 hours; `UnknownKey`; `Schema` when the table is not there to be counted; else as
+    /// `KeyState` unless it has been retired for 24 hours; `UnknownKey`; `Schema` when the table is not there to be counted; else
+    /// as
     /// [`count_tokens`](Self::count_tokens). On error nothing was destroyed.
     ///
     /// # Security
@@ -120,7 +123,7 @@ impl<C: Credentials> Vault<C> {
     /// that cannot be read. The service goes on meanwhile, as with [`rotate`](Self::rotate).
     ///
     /// # Errors
-    /// `Configuration` without a database; else as [`rotate`](Self::rotate). What was done so far is good.
+    /// `Configuration` without a database; otherwise as [`rotate`](Self::rotate). Finished work is kept.
     pub async fn promote(
         &self,
         options: &PromoteOptions,
@@ -130,19 +133,20 @@ impl<C: Credentials> Vault<C> {
         Box::pin(promote(&self.core, options, &mut listener)).await
     }
 
-    /// Goes on with this keyring over a table full of another one's tokens, where every store is `WrongKeyring`: notes in the local
-    /// file that they belong together. False: there was no need, and nothing was noted.
+    /// Uses this keyring with a table that holds another keyring's tokens, for which every store fails with `WrongKeyring`.
+    /// The decision is stored in the local file. False: there was no need, and nothing was stored.
     ///
     /// # Security
-    /// Only for a keyring that is lost for good. What is stored under it opens with no other, so those records stay
+    /// Only for a keyring that is lost for good. No other keyring opens its records, so they stay
     /// unreadable until each is stored again with
-    /// [`StoreOptions::replace_unreadable`](crate::records::StoreOptions::replace_unreadable). If the other keyring is still in use
-    /// somewhere, both go on storing in one table, and neither opens what the other stores. The note holds for this local
-    /// file and this table; every other host needs its own.
+    /// [`StoreOptions::replace_unreadable`](crate::records::StoreOptions::replace_unreadable). If the other keyring is still in
+    /// use
+    /// elsewhere, both keep storing in one table, and neither opens the records of the other. The decision holds for this local
+    /// file and this table; every other host needs the same call.
     ///
     /// # Errors
     /// `Configuration` without a database or a local file; `Unavailable` and others when the database cannot be asked;
-    /// `LocalStore`. On error nothing was noted.
+    /// `LocalStore`. On error nothing was stored.
     pub async fn adopt_table(&self) -> Result<bool> {
         adopt(&self.core).await
     }

@@ -1,4 +1,4 @@
-//! A layout compared with the database: where every field would go, what is not touched, and what contradicts the layout.
+//! Compares a layout with the database: where every field would go, what is not touched, and what contradicts the layout.
 
 use crate::error::Result;
 use crate::layout::file::nearest;
@@ -40,7 +40,7 @@ impl Layout {
     /// ```
     ///
     /// # Errors
-    /// Those of connecting, and of looking at the catalogue. A layout that does not fit is no error.
+    /// Those of connecting and of reading the catalogue. A layout that does not match is not an error.
     pub async fn compare(&self, url: &str, pooler: PoolerMode) -> Result<LayoutReport> {
         let database = Database::from_url(url, pooler, Timeouts::default())?;
         let report = compare(&database, self).await;
@@ -59,7 +59,7 @@ pub(crate) async fn compare(database: &Database, layout: &Layout) -> Result<Layo
     Ok(report)
 }
 
-/// What has the name of the table, and whether row level security may hide rows of it.
+/// The object with the name of the table, and whether row level security may hide its rows.
 async fn look(database: &Database, layout: &Layout) -> Result<(Option<TableAnswer>, bool), DatabaseError> {
     let mut round = 0;
     let table = loop {
@@ -189,11 +189,11 @@ impl<'a> Comparison<'a> {
             self.contradicts(
                 "table.name",
                 format!("{name} {lost}"),
-                "no record is kept there: name a permanent table",
+                "name a permanent table: the vault stores no records in this one",
             );
         }
         if hides_rows {
-            let hint = "connect as a role that sees every row; the service may do without, but `rotate` and the counts need every row";
+            let hint = "connect as a role that sees every row; the service works without, but `rotate` and the counts need every row";
             self.contradicts(
                 "table.name",
                 format!("row level security may hide rows of {name} from this role"),
@@ -235,7 +235,7 @@ impl<'a> Comparison<'a> {
             if let Some(column) = self.check_condition("table.is_null", name)
                 && column.not_null
             {
-                let problem = format!("column {name} is NOT NULL, so that no row would count");
+                let problem = format!("column {name} is NOT NULL, so no row would match");
                 self.contradicts("table.is_null", problem, "leave it out");
             }
         }
@@ -247,7 +247,7 @@ impl<'a> Comparison<'a> {
             return None;
         };
         if column.generated {
-            let problem = format!("column {name} is generated, so that a row that is created cannot set it");
+            let problem = format!("column {name} is generated, so a new row cannot set it");
             self.contradicts(member, problem, "name a column that it is generated from");
         }
         self.check_readable(member, column);
@@ -333,7 +333,7 @@ impl<'a> Comparison<'a> {
     fn check_room(&mut self) {
         if self.placement.is_local() {
             let hint = "`retell-vault schema apply` adds what is missing; or name columns that exist";
-            let problem = "no column of the table can hold tokens, so that everything goes to the local file";
+            let problem = "no column of the table can hold tokens, so everything goes to the local file";
             self.contradicts("columns", problem, hint);
         }
     }
@@ -356,7 +356,7 @@ impl<'a> Comparison<'a> {
         if let Some(left) = self.placement.left_alone.iter().find(|(left, _)| *left == field) {
             let left = left_alone(layout, left);
             return Some(format!(
-                "column {} may be the application's own; to use it: {}",
+                "column {} may belong to the application; to use it: {}",
                 left.column, left.adopt
             ));
         }
@@ -377,12 +377,12 @@ impl<'a> Comparison<'a> {
         let kind = &self.column(name)?.kind;
         match &column.kind {
             _ if !spec.is_secret && is_applications_key(column) => {
-                Some(format!("column {name} is NOT NULL and unique, so it is the application's own"))
+                Some(format!("column {name} is NOT NULL and unique, so it belongs to the application"))
             }
             _ if usable(field, spec, column) => None,
             ColumnType::Varchar(_) => {
                 let needed = if spec.is_secret { token_len(field, spec.longest) } else { spec.longest - 2 };
-                Some(format!("column {name} has type {kind}, and needs room for {needed} characters"))
+                Some(format!("column {name} has type {kind}, but needs room for {needed} characters"))
             }
             _ => Some(format!("column {name} has type {kind}, which cannot hold it")),
         }

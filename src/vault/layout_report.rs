@@ -1,6 +1,6 @@
-//! What comparing a layout with the database found.
+//! The result of comparing a layout with the database.
 //!
-//! A name that the database does not have is not repeated: somebody may have put a secret in its place.
+//! A name that does not exist in the database is not printed, because it may be a secret in the wrong place.
 
 use crate::layout::filter::{FilterValue, Rows};
 use crate::layout::layout::Layout;
@@ -9,7 +9,7 @@ use crate::postgres::catalogue::table::missing_table;
 use crate::postgres::catalogue::table_column::TableColumn;
 use crate::record::field::Field;
 
-/// What [`Layout::compare`] found.
+/// The result of [`Layout::compare`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LayoutReport {
@@ -27,9 +27,9 @@ pub struct LayoutReport {
     pub fields: Vec<FieldReport>,
     /// The columns of the table that the vault neither reads nor writes.
     pub not_touched: Vec<String>,
-    /// What is not as the layout says. Empty: everything that was looked at is as written.
+    /// Contradictions between the layout and the database. Empty: everything that was checked matches.
     pub contradictions: Vec<Contradiction>,
-    /// What was not looked at.
+    /// What was not checked.
     pub not_looked_at: Vec<String>,
 }
 
@@ -41,13 +41,13 @@ pub struct FieldReport {
     pub field: Field,
     /// Where a store would put it.
     pub place: Place,
-    /// Whether it would be a token there. Else it would lie in the clear.
+    /// Whether it would be stored as a token there. Otherwise it would be in plaintext.
     pub is_sealed: bool,
     /// Why it is not in a column of its own, where it could have one.
     pub why: Option<String>,
 }
 
-/// Something that is not as the layout says.
+/// A contradiction between the layout and the database.
 #[derive(Debug, Clone)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -67,7 +67,7 @@ pub(super) fn without_table(layout: &Layout) -> LayoutReport {
             ("the database has no table of this name".to_owned(), missing_table(layout).hint().to_owned())
         }
         false => (
-            format!("no table is named, and there is no {}", layout.table_name()),
+            format!("no table is named, and {} does not exist", layout.table_name()),
             "name the table of the application's users or accounts".to_owned(),
         ),
     };
@@ -82,7 +82,7 @@ pub(super) fn without_table(layout: &Layout) -> LayoutReport {
         fields: layout.fields.each().map(|(field, _)| local(field)).collect(),
         not_touched: Vec::new(),
         contradictions,
-        not_looked_at: vec!["columns, since there is no table".to_owned()],
+        not_looked_at: vec!["columns, because there is no table".to_owned()],
     }
 }
 
@@ -107,7 +107,7 @@ pub(super) fn filter(layout: &Layout, columns: &[TableColumn]) -> Vec<String> {
     };
     let equals = layout.filter.equals.iter().map(|(column, value)| {
         let value = match value {
-            FilterValue::Text(text) if may_be_secret(text) => "a text that is not repeated here".to_owned(),
+            FilterValue::Text(text) if may_be_secret(text) => "a text that is not printed here".to_owned(),
             FilterValue::Text(text) => format!("\"{text}\""),
             FilterValue::Integer(number) => number.to_string(),
             FilterValue::Boolean(is_set) => is_set.to_string(),

@@ -1,4 +1,4 @@
-//! What services call: store, load, delete, sync, status.
+//! Methods for services: store, load, delete, sync, status.
 
 #[cfg(feature = "admin")]
 pub(crate) mod admin;
@@ -71,7 +71,7 @@ pub struct Vault<C = RetellConfig> {
 
 impl<C: Credentials> Vault<C> {
     /// Stores a configuration in place of the owner's whole record. When it returns, the record is
-    /// durable and sealed: in the database, or in the local file with `degraded` saying why.
+    /// durable and sealed: in the database, or in the local file; `degraded` then holds the reason.
     ///
     /// # Errors
     /// On error nothing was written, except `OutcomeUnknown`, which says that it may have been.
@@ -84,7 +84,7 @@ impl<C: Credentials> Vault<C> {
         self.store_with(owner, config, StoreOptions::new()).await
     }
 
-    /// As [`store`](Self::store), with leave to overwrite more, or only over the record that is expected.
+    /// As [`store`](Self::store), with options to overwrite more, or only the expected record.
     ///
     /// # Errors
     /// As [`store`](Self::store), and with [`StoreOptions::expect`] `Conflict` when the owner has another record, and
@@ -95,11 +95,11 @@ impl<C: Credentials> Vault<C> {
         store(&self.core, StoreRequest::new(owner, values, options)).await.map(Stored::from)
     }
 
-    /// Changes some fields of an owner's record: loads it, lets `change` work on it, and stores it unless another writer was
-    /// faster, in which case it does all of this again. Of two changes of different fields at the same time both stay.
+    /// Changes some fields of an owner's record: loads it, calls `change`, and stores it. If another writer changed the record
+    /// meanwhile, it repeats all of this. Two simultaneous changes of different fields are both kept.
     ///
     /// Plain columns are written only for fields that `change` changes. Fields that only a newer program knows stay as they
-    /// are. What waits in the local file for this owner is synchronised first, and nothing falls back to the local file.
+    /// are. Pending records of this owner are pushed first. The call never falls back to the local file.
     ///
     /// # Errors
     /// `NotFound` when there is no record; `Conflict` when other writers were faster until the time limit of an operation, or
@@ -124,7 +124,7 @@ impl<C: Credentials> Vault<C> {
     /// constraint. Every owner gets its own result, in the order given.
     ///
     /// # Errors
-    /// `InvalidInput` when an owner is there twice; nothing was written. Else as [`store`](Self::store), per owner.
+    /// `InvalidInput` if an owner occurs twice; nothing was written. Else as [`store`](Self::store), per owner.
     pub async fn store_many(&self, configs: &[(Owner, C)]) -> Result<Vec<Result<Stored>>> {
         let values: Vec<Values> = configs.iter().map(|(_, config)| config.to_values()).collect();
         let checked: Vec<Result<()>> = values.iter().map(|values| self.core.check(values, &[])).collect();
@@ -157,21 +157,25 @@ impl<C: Credentials> Vault<C> {
         results.into_iter().map(|result| result.and_then(Loaded::try_from)).collect()
     }
 
-    /// Moves the record of an owner to another id, for operators whose application renames its users: it is sealed anew for
-    /// `to`, with all its fields, also those that only a newer program knows, and a tombstone takes its place in the row of `from`. If the
-    /// application has given the row of `from` the new id already, the record is found there. All of this is one transaction.
-    /// What waits in the local file for either owner is synchronised first, and nothing falls back to the local file. The
-    /// record as it was is kept there for 90 days.
+    /// Moves the record of an owner to another id, for operators whose application renames its users. It re-encrypts the record
+    /// for
+    /// `to` with all its fields, even those that only a newer program knows, and replaces it with a tombstone in the row of
+    /// `from`.
+    /// If the application has already given the row of `from` the new id, it finds the record there. All of this is one
+    /// transaction.
+    /// Pending records of both owners are pushed first. The call never falls back to the local file, which keeps the old
+    /// record for 90 days.
     ///
     /// # Errors
-    /// On error nothing was moved, except `OutcomeUnknown`, which says that it may have been. `NotFound` when `from` has no record;
+    /// On error nothing was moved, except `OutcomeUnknown`, which says that it may have been. `NotFound` when `from` has no
+    /// record;
     /// `Conflict` when `to` has one; `UnknownOwner` when `to` has no row and the application makes the rows; `Incomplete` when
     /// a token lies in a column that this program does not know; `Configuration` without a database; `Unavailable` in an
     /// outage; else as [`store`](Self::store).
     ///
     /// # Security
-    /// A record is sealed for one owner, so that nobody who writes the database can give it to another one. This call can:
-    /// it is an operator's, and no user may choose either id.
+    /// A record is sealed for one owner, so write access to the database is not enough to give it to another owner. This call
+    /// is enough: it is for operators, and a user must not choose either id.
     pub async fn rename_owner(&self, from: &Owner, to: &Owner) -> Result<Stored> {
         Box::pin(rename_owner(&self.core, from, to)).await.map(Stored::from)
     }
@@ -185,25 +189,25 @@ impl<C: Credentials> Vault<C> {
         delete(&self.core, owner).await.map(Stored::from)
     }
 
-    /// Pushes what waits in the local file to the database. Safe in several processes at once.
+    /// Pushes pending records from the local file to the database. Several processes may do this at once.
     ///
     /// # Errors
-    /// `LocalStore`, `LocalCorrupt`. What the database says is in the report; nothing is lost either way.
+    /// `LocalStore`, `LocalCorrupt`. Errors of the database are in the report; nothing is lost.
     pub async fn sync(&self) -> Result<SyncReport> {
         sync(&self.core).await
     }
 
     /// Makes dead letters pending again, so that the next [`sync`](Self::sync) tries them once more: those of one owner, or of
     /// all. Of several of one owner the newest, and none where a newer record waits. What each one was based on still
-    /// holds, so a record whose row is gone, or whose owner was deleted, ends as a dead letter again. So does one that waited
-    /// for too long, unless its owner is named. Says how many wait again.
+    /// applies, so a record whose row is gone, or whose owner was deleted, becomes a dead letter again. So does one that is too
+    /// old, unless you name its owner. Returns how many are pending again.
     ///
     /// # Errors
     /// `Configuration` without a local file; `LocalStore`. On error none was moved.
     ///
     /// # Security
-    /// A local file that was restored from a backup may hold what was deleted since. Look at [`kept`](Self::kept) before an owner
-    /// is named, and [`forget`](Self::forget) what is not wanted.
+    /// A local file restored from a backup may hold records that were deleted since. Check [`kept`](Self::kept) before you name
+    /// an owner, and [`forget`](Self::forget) the owners that you do not want.
     pub async fn retry_dead_letters(&self, owner: Option<&Owner>) -> Result<u64> {
         kept::retry_dead_letters(&self.core, owner).await
     }
@@ -233,9 +237,9 @@ impl<C: Credentials> Vault<C> {
     }
 
     /// One page of the owners that have a record, in the order of tenant and user: `limit` owners, or fewer where an owner has
-    /// several rows. Go on with `after` as [`ListPage::next`], or with the [`ListPosition`] of any entry.
+    /// several rows. Continue with `after` as [`ListPage::next`], or with the [`ListPosition`] of any entry.
     ///
-    /// A row whose owner is no valid id has an entry of its own. Look at [`ListPage::hidden`] before taking an empty page for
+    /// A row whose owner is no valid id has an entry of its own. Check [`ListPage::hidden`] before you treat an empty page as
     /// an empty table.
     ///
     /// # Errors
@@ -244,10 +248,10 @@ impl<C: Credentials> Vault<C> {
         owner_list::list(&self.core, after, limit).await
     }
 
-    /// How things stand: the database and its columns, the local file, the keys.
+    /// The state of the database and its columns, of the local file and of the keys.
     ///
     /// # Errors
-    /// `LocalStore`. That the database is out of reach is part of the answer.
+    /// `LocalStore`. An unreachable database is part of the result, not an error.
     pub async fn status(&self) -> Result<Status> {
         status::status(&self.core).await
     }
@@ -256,18 +260,19 @@ impl<C: Credentials> Vault<C> {
     /// layout. Reads only the catalogue. [`Layout::compare`](crate::Layout::compare) does the same without a vault.
     ///
     /// # Errors
-    /// `Configuration` without a database; else those of looking at the catalogue.
+    /// `Configuration` without a database; otherwise those of reading the catalogue.
     pub async fn layout_report(&self) -> Result<LayoutReport> {
-        let postgres = self.core.postgres.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Configuration, "there is no database to compare the layout with")
-        })?;
+        let postgres =
+            self.core.postgres.as_ref().ok_or_else(|| {
+                Error::new(ErrorKind::Configuration, "comparing the layout needs a database")
+            })?;
         compare(&postgres.database, postgres.layout()).await
     }
 
-    /// Forgets what is known about the columns of the table, as after a migration.
+    /// Reads the columns of the table again, for example after a migration.
     ///
     /// # Errors
-    /// Those of looking at the catalogue again.
+    /// Those of reading the catalogue again.
     pub async fn redetect(&self) -> Result<()> {
         match &self.core.postgres {
             Some(postgres) => postgres.refresh().await.map(drop).map_err(|fault| fault.error),

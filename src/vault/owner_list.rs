@@ -18,7 +18,7 @@ use crate::record::version::{Millis, Version};
 use crate::store::core::{Core, ROUNDS};
 use crate::vault::answers::Source;
 
-/// How the newest record of an owner does.
+/// The state of the newest record of an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecordState {
@@ -28,11 +28,11 @@ pub enum RecordState {
     Deleted,
     /// It cannot be read, for this reason.
     Unreadable(ErrorKind),
-    /// Its row belongs to nobody: what stands there is no id. See [`ListedOwner::Unusable`].
+    /// Its row has no valid owner: the columns hold no id. See [`ListedOwner::Unusable`].
     Unusable,
 }
 
-/// Whose a listed record is.
+/// The owner of a listed record.
 ///
 /// `Display` is one line without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,11 +142,11 @@ fn key(id: &str) -> String {
 pub struct ListEntry {
     /// The owner.
     pub owner: ListedOwner,
-    /// The version of the newest record, where that can be told.
+    /// The version of the newest record, if it is known.
     pub version: Option<Version>,
     /// Where the newest record is.
     pub source: Source,
-    /// How it does.
+    /// Its state.
     pub state: RecordState,
 }
 
@@ -158,7 +158,7 @@ pub struct ListPage {
     pub entries: Vec<ListEntry>,
     /// Where the next page begins, if there may be one.
     pub next: Option<ListPosition>,
-    /// Why there may be owners that no page names: row level security may hide their rows from this role.
+    /// Why the list may miss owners: row level security may hide their rows from this role.
     pub hidden: Option<String>,
 }
 
@@ -172,7 +172,7 @@ struct PagePart {
 pub(super) async fn list(core: &Core, after: Option<&ListPosition>, limit: u32) -> Result<ListPage> {
     let after = after.map(|after| (after.tenant.as_str(), after.user.as_str()));
     if after.is_some_and(|(tenant, user)| tenant.contains('\0') || user.contains('\0')) {
-        return Err(Error::new(ErrorKind::InvalidInput, "no entry of a list has a NUL character"));
+        return Err(Error::new(ErrorKind::InvalidInput, "a list position cannot contain a NUL character"));
     }
     if let Some(faults) = &core.faults {
         faults.check_list()?;

@@ -1,4 +1,4 @@
-//! How things stand: the database, the local file, the keys.
+//! The state of the database, the local file and the keys.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -23,7 +23,7 @@ use crate::rotation::evidence::out_of_reach;
 use crate::store::core::Core;
 use crate::store::keyring_check::wrong_keyring;
 
-/// How things stand.
+/// The state of a vault.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Status {
@@ -33,7 +33,7 @@ pub struct Status {
     pub writes: Vec<(Field, Place)>,
     /// The local file, if there is one.
     pub local: Option<LocalStatus>,
-    /// Where the keyring lies.
+    /// The path of the keyring.
     pub keyring: PathBuf,
     /// The keys, oldest first.
     pub keys: Vec<KeyInfo>,
@@ -41,7 +41,7 @@ pub struct Status {
     pub out_of_reach: Vec<String>,
 }
 
-/// How the database does.
+/// The state of the database.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DatabaseStatus {
@@ -64,7 +64,8 @@ pub struct DatabaseStatus {
     pub slots: Vec<SlotStatus>,
     /// Columns that could hold a plain field in the clear and are not used, because they may be the application's own.
     pub left_alone: Vec<LeftAlone>,
-    /// Columns that can hold tokens and that the layout does not name, and tables that inherit from the table. A count looks at a sample
+    /// Columns that can hold tokens and that the layout does not name, and tables that inherit from the table. A count looks at a
+    /// sample
     /// of them, and before a key is destroyed at all of them.
     pub not_looked_at: Vec<String>,
 }
@@ -96,18 +97,18 @@ pub struct SlotStatus {
     pub fields: Vec<Field>,
 }
 
-/// How the local file does.
+/// The state of the local file.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LocalStatus {
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
-    /// Records that the database has not got yet. Without a database: all records.
+    /// Records that are not in the database yet. Without a database: all records.
     pub pending: u64,
     /// Those of them that the database has refused so far, or that wait for another table, filter or database. A sync also names
     /// what it left for another reason, which is noted nowhere.
     pub blocked: u64,
-    /// Copies for reading while the database is away.
+    /// Copies for reads while the database is down.
     pub replicas: u64,
     /// Records that lost against a newer one.
     pub losers: u64,

@@ -330,5 +330,9 @@ async fn a_record_moves_to_another_id() {
         (json!(1), json!("column"))
     );
     home.run(&["get", "--user", "user-4"]).ok();
-    Home::empty().run(&["move", "--from", "a", "--to", "b"]).fails(2, "no database", "DATABASE_URL");
+    Home::empty().run(&["move", "--from", "a", "--to", "b"]).fails(
+        2,
+        "moving a record needs a database",
+        "DATABASE_URL",
+    );
 }

@@ -164,7 +164,7 @@ async fn a_rival_keyring_is_refused() {
     let mut rival = Home::empty_over(&db.url);
     rival.run(&["init"]).fails(1, "already holds tokens of another keyring", "use that keyring");
     rival.database = AWAY.to_owned();
-    rival.run(&["init"]).fails(1, "cannot be reached", "init asks the database first");
+    rival.run(&["init"]).fails(1, "cannot be reached", "init first checks");
     assert!(!rival.path().join("keyring.json").exists());
 }
 
@@ -261,7 +261,7 @@ async fn while_the_database_is_away_everything_goes_on_and_sync_brings_it_back()
     assert_eq!((&loaded["source"], &loaded["stale"]), (&json!("local"), &json!(true)));
     home.run(&["get", "--user", "user-0"]).fails(1, "cannot be reached", "check that the database is up");
     let listed = home.run(&["list", "--json"]).ok();
-    listed.warns("only what the local file holds");
+    listed.warns("listing only the local file");
     let listed = listed.json();
     assert_eq!((&listed["complete"], &listed["owners"][0]["user"]), (&json!(false), &json!("user-1")));
     assert_eq!(listed["owners"].as_array().unwrap().len(), 1);
@@ -315,7 +315,7 @@ async fn a_plain_column_that_holds_rubbish_is_left_out_with_a_warning() {
     home.put(&USER, FULL).ok();
     db.exec("UPDATE user_profiles SET phone_number = 'rubbish'").await;
     let loaded = home.run(&["get", "--user", "user-1"]).ok();
-    loaded.warns("phone_number is left out");
+    loaded.warns("phone_number is omitted");
     assert!(!loaded.out.contains("phone_number"));
 }
 
@@ -378,7 +378,7 @@ async fn a_list_that_rows_may_be_hidden_from_is_not_complete() {
     home.database = guest.url.clone();
     let text = home.run(&["list"]).ok();
     text.warns("row level security may hide rows of public.user_profiles");
-    assert_eq!(text.out, "no records that this role is sure to see\n");
+    assert_eq!(text.out, "no records visible to this role\n");
     let listed = home.json(&["list"]);
     assert_eq!((&listed["complete"], &listed["more"]), (&json!(false), &json!(false)));
     assert!(listed["hidden"].as_str().unwrap().contains("row level security"));

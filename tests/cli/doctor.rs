@@ -35,7 +35,7 @@ async fn nothing_is_found_where_nothing_is_wrong() {
     for options in [&[][..], &["--deep"]] {
         let args = [&["doctor"], options].concat();
         let healthy = home.run(&args).ok();
-        assert!(healthy.out.starts_with("healthy: nothing was found\n"), "{}", healthy.out);
+        assert!(healthy.out.starts_with("healthy: no problems found\n"), "{}", healthy.out);
         let diagnosis = home.json(&args);
         assert_eq!((&diagnosis["health"], &diagnosis["findings"]), (&json!("healthy"), &json!([])));
         assert!(diagnosis["notes"].is_array());
@@ -89,7 +89,7 @@ async fn a_missing_protection_is_degraded_until_its_sql_has_run() {
     assert_eq!((&found["mend"]["kind"], &found["owners"]), (&json!("sql"), &json!([])));
     let sql = found["mend"]["text"].as_str().unwrap();
     let indented = sql.replace('\n', "\n    ");
-    assert!(text.out.contains(&format!("  mend it with this SQL:\n    {indented}\n")), "{}", text.out);
+    assert!(text.out.contains(&format!("  fix it with this SQL:\n    {indented}\n")), "{}", text.out);
     db.exec(sql).await;
     home.run(&["doctor"]).ok();
 }
@@ -137,7 +137,7 @@ async fn owners_are_probed_with_their_tenants() {
     }
     home.database = String::new();
     let tenants = ["doctor", "--tenant-column", "org", "--probe", "acme/user-1", "user-2"];
-    home.run(&tenants).fails(2, "--probe: an owner has no tenant", "TENANT/USER");
+    home.run(&tenants).fails(2, "--probe: an owner lacks a tenant", "TENANT/USER");
     home.run(&["doctor", "--probe", "user-1", ""]).fails(2, "--probe: ", "USER");
 }
 
@@ -174,7 +174,7 @@ async fn nothing_is_healthy_that_was_not_looked_at() {
         ("--probe", &["doctor", "--probe", "user-1", "user-2"][..]),
         ("--users-table", &["doctor", "--users-table", "users", "--users-column", "id"]),
     ] {
-        home.run(args).fails(2, &format!("{option} is given, but no database"), "--database-url");
+        home.run(args).fails(2, &format!("{option} needs a database"), "--database-url");
     }
 }
 
@@ -224,7 +224,7 @@ fn a_command_is_right_for_a_shell_whatever_the_home_is_called() {
     fs::set_permissions(&previous, fs::Permissions::from_mode(0o644)).unwrap();
     let text = run(&["doctor"]);
     assert_eq!(text.code, 2, "{text:?}");
-    let (_, command) = text.out.split_once("\n  mend it with this command:\n").unwrap();
+    let (_, command) = text.out.split_once("\n  fix it with this command:\n").unwrap();
     let command = command.lines().next().unwrap();
     let json = run(&["doctor", "--json"]).json();
     assert_eq!(command.trim_start(), finding(&json, "keyring_open")["mend"]["text"]);

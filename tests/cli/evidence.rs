@@ -74,7 +74,7 @@ async fn renamed_columns_keep_their_key_with_and_without_empty_ones_under_the_ol
         assert_eq!((&listed["outside_rows"], &listed["outside_every_row"]), (&json!(3), &json!(false)));
         let checked = home.run(&["key", "check"]);
         assert_eq!(checked.code, 1, "{checked:?}");
-        assert!(checked.out.contains("wrong: outside of the layout: 3 tokens under key"), "{checked:?}");
+        assert!(checked.out.contains("problem: outside of the layout: 3 tokens under key"), "{checked:?}");
 
         let (ran, done) = rotated(&home);
         assert_eq!(
@@ -126,7 +126,7 @@ async fn duplicates_that_were_moved_aside_keep_their_key() {
     ran.warns(&format!("in column {aside}.{KEY}, 1 in use; no rotation reaches them"));
     let checked = home.run(&["key", "check"]);
     assert_eq!(checked.code, 1, "{checked:?}");
-    assert!(checked.out.contains("or take its step back"), "{checked:?}");
+    assert!(checked.out.contains("or roll back its step"), "{checked:?}");
     destroy(&home, &old, &[]).fails(1, &format!("1 in column {aside}.{KEY}"), "nothing was destroyed");
 
     home.run(&["schema", "rollback", "--allow-data-loss"]).ok();

@@ -331,9 +331,9 @@ impl Ground {
     }
 }
 
-/// What stands below each `mend it with this SQL:`, as it stands.
+/// What stands below each `fix it with this SQL:`, as it stands.
 fn printed(text: &str) -> Vec<String> {
-    let below = text.split("\n  mend it with this SQL:\n").skip(1);
+    let below = text.split("\n  fix it with this SQL:\n").skip(1);
     below
         .map(|rest| rest.split_inclusive('\n').take_while(|line| line.starts_with("    ")).collect())
         .collect()

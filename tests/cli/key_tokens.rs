@@ -23,7 +23,7 @@ fn key(home: &Home, at: usize) -> Value {
 /// What every count says of what it did not count.
 fn beside(sample: &str) -> String {
     format!(
-        "not looked at beyond a sample of {sample}, since the layout does not name it: column public.user_profiles.full_name\n\
+        "not searched beyond a sample of {sample}, because the layout does not name it: column public.user_profiles.full_name\n\
          out of reach of any count: other schemas and databases; materialised views with other names; audit tables; \
          dumps, replicas and the WAL; text that is encoded, compressed or encrypted again; column defaults; local files \
          of other hosts\n"
@@ -77,7 +77,7 @@ async fn keys_are_listed_with_their_tokens() {
 
     home.database = "postgres://user:hunter2@127.0.0.1:1/app".to_owned();
     let away = home.run(&["key", "list"]).ok();
-    away.warns("the tokens were not counted: the database cannot be reached");
+    away.warns("tokens could not be counted: the database cannot be reached");
     assert!(away.out.contains("Z  unknown\n"), "{away:?}");
     assert_eq!(home.json(&["key", "list"])["keys"][0]["tokens"], Value::Null);
     assert_eq!(home.json(&["key", "list"])["not_looked_at"], Value::Null);
@@ -90,7 +90,7 @@ async fn a_check_finds_what_is_wrong_and_says_what_to_do() {
     let checked = home.run(&["key", "check"]).ok();
     assert_eq!(
         (checked.out.as_str(), checked.err.as_str()),
-        (format!("1 key, 5 tokens\nnothing is wrong in the layout\n{}", beside("1 row")).as_str(), "")
+        (format!("1 key, 5 tokens\nno problems found in the layout\n{}", beside("1 row")).as_str(), "")
     );
 
     let new = home.json(&["key", "add"])["key"]["id"].as_str().unwrap().to_owned();
@@ -112,11 +112,11 @@ async fn a_check_finds_what_is_wrong_and_says_what_to_do() {
     let checked = home.run(&["key", "check"]);
     assert_eq!(checked.code, 1);
     for part in
-        ["wrong: 1 token under key 0123abcd, which the keyring", "find a copy", "wrong: 1 piece of text"]
+        ["problem: 1 token under key 0123abcd, which the keyring", "find a copy", "problem: 1 piece of text"]
     {
         assert!(checked.out.contains(part), "{checked:?}");
     }
-    assert!(checked.err.starts_with("error: 2 things to mend\n"), "{checked:?}");
+    assert!(checked.err.starts_with("error: 2 problems found\n"), "{checked:?}");
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn a_key_is_destroyed_only_when_nothing_names_it_and_for_good() {
     let destroyed = destroy(&all).ok();
     assert!(destroyed.out.contains("this cannot be undone"), "{destroyed:?}");
     assert!(destroyed.err.contains("copies and backups of the keyring file still hold"), "{destroyed:?}");
-    assert!(destroyed.err.contains("backups of the database"), "{destroyed:?}");
+    assert!(destroyed.err.contains("database backup from"), "{destroyed:?}");
     assert_eq!(home.json(&[&["key", "destroy", &old], &all[..]].concat())["key"]["state"], "destroyed");
     home.run(&["get", "--user", "user-1"]).ok();
     assert_eq!(problems(&home), []);

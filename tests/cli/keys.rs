@@ -40,13 +40,13 @@ fn a_new_key_takes_over() {
     home.put(&["--user", "user-1"], FULL).ok();
     let added = home.run(&["key", "add"]).ok();
     let new = keys(&home)[1].0.clone();
-    assert_eq!(added.out, format!("added key {new}: it is pending, which opens and does not seal yet\n"));
-    assert!(added.err.contains("every process of every host"), "{}", added.err);
+    assert_eq!(added.out, format!("added key {new}: it is pending, so it opens but does not seal yet\n"));
+    assert!(added.err.contains("every process on every host"), "{}", added.err);
     assert!(added.err.contains(&format!("`retell-vault key promote {new}`")), "{}", added.err);
 
     let promoted = home.run(&["key", "promote", &new]).ok();
     assert!(promoted.out.starts_with(&format!("key {new} is the primary key since 20")), "{}", promoted.out);
-    assert!(promoted.err.contains("hint: running processes follow"), "{}", promoted.err);
+    assert!(promoted.err.contains("hint: running processes use it"), "{}", promoted.err);
     assert_eq!(states(&home), ["retired", "primary"]);
     home.put(&["--user", "user-2"], FULL).ok();
     for user in ["user-1", "user-2"] {
@@ -125,7 +125,11 @@ fn keys_never_go_back_and_the_primary_one_stays() {
     home.run(&["key", "retire", &first]).fails(1, "is the primary key", &format!("key promote {second}"));
     home.run(&["key", "promote", &second]).ok();
     let before = keyring(&home);
-    home.run(&["key", "promote", &first]).fails(1, "is retired, and keys never go back", "key add");
+    home.run(&["key", "promote", &first]).fails(
+        1,
+        "is retired, and a key never returns to an earlier state",
+        "key add",
+    );
     assert_eq!(keyring(&home), before);
     for wrong in [&["key"][..], &["key", "promote"], &["key", "undo"], &["key", "add", "x"]] {
         assert_eq!(home.run(wrong).code, 2, "{wrong:?}");
@@ -138,8 +142,16 @@ fn a_new_secret_opens_the_keyring_and_the_old_one_does_not() {
     home.put(&["--user", "user-1"], FULL).ok();
     let new = other_wrapping_key();
     let rewrapped = home.run_with(&["key", "rewrap"], &[(NEW_KEY, &new)], "").ok();
-    assert!(rewrapped.out.ends_with("keyring.json opens with the new secret only\n"), "{}", rewrapped.out);
-    assert!(rewrapped.err.contains("restart them with the new secret before keys"), "{}", rewrapped.err);
+    assert!(
+        rewrapped.out.ends_with("keyring.json now opens only with the new secret\n"),
+        "{}",
+        rewrapped.out
+    );
+    assert!(
+        rewrapped.err.contains("restart them with the new secret before you change keys"),
+        "{}",
+        rewrapped.err
+    );
     assert!(rewrapped.err.contains("backups"), "{}", rewrapped.err);
     home.run(&["get", "--user", "user-1"]).fails(1, "the keyring did not open", "wrapping key");
     let with_new = |args: &[&str], more: &[(&str, &str)]| {
@@ -205,7 +217,7 @@ fn of_two_at_once_one_may_be_refused_and_none_is_lost() {
     let lock = fs::File::open(&path).unwrap();
     lock.lock().unwrap();
     let before = keyring(&home);
-    home.run(&["key", "add"]).fails(1, "another process changes the keyring", "try again");
+    home.run(&["key", "add"]).fails(1, "another process is changing the keyring", "try again");
     assert_eq!(keyring(&home), before);
     drop(lock);
 
@@ -215,7 +227,7 @@ fn of_two_at_once_one_may_be_refused_and_none_is_lost() {
     assert!(!done.is_empty());
     for output in &refused {
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(errors.contains("another process changes the keyring"), "{errors}");
+        assert!(errors.contains("another process is changing the keyring"), "{errors}");
     }
     assert_eq!(keys(&home).len(), 2 + done.len());
 }

@@ -97,28 +97,16 @@ async fn init_keeps_a_layout_that_is_there_and_refuses_options_that_contradict_i
     let by_hand = format!("# by hand\n{WRITTEN}");
     write(&home, &by_hand);
     let contradicting = [
-        (["--table", "crm.active"], "layout.toml does not say the same as --table: member table.name"),
-        (
-            ["--user-column", "org_id"],
-            "layout.toml does not say the same as --user-column: member table.user",
-        ),
-        (
-            ["--tenant-column", "org_id"],
-            "layout.toml does not say the same as --tenant-column: member table.tenant",
-        ),
-        (
-            ["--column", "api_key=name"],
-            "layout.toml does not say the same as --column: member columns.api_key",
-        ),
-        (
-            ["--column", "config=settings"],
-            "layout.toml does not say the same as --column: member columns.config",
-        ),
-        (["--where", "provider=twilio"], "layout.toml does not say the same as --where: member table.where"),
-        (["--where", "number=3"], "layout.toml does not say the same as --where: member table.where"),
+        (["--table", "crm.active"], "layout.toml contradicts --table: member table.name"),
+        (["--user-column", "org_id"], "layout.toml contradicts --user-column: member table.user"),
+        (["--tenant-column", "org_id"], "layout.toml contradicts --tenant-column: member table.tenant"),
+        (["--column", "api_key=name"], "layout.toml contradicts --column: member columns.api_key"),
+        (["--column", "config=settings"], "layout.toml contradicts --column: member columns.config"),
+        (["--where", "provider=twilio"], "layout.toml contradicts --where: member table.where"),
+        (["--where", "number=3"], "layout.toml contradicts --where: member table.where"),
     ];
     for (options, message) in contradicting {
-        home.run(&with(&["init"], &options)).fails(1, message, "nothing was made");
+        home.run(&with(&["init"], &options)).fails(1, message, "nothing was created");
     }
     assert!(!home.path().join("keyring.json").exists());
 
@@ -126,7 +114,7 @@ async fn init_keeps_a_layout_that_is_there_and_refuses_options_that_contradict_i
     assert_eq!(made["layout"].as_str(), file_of(&home).to_str());
     assert_eq!(fs::read_to_string(file_of(&home)).unwrap(), by_hand);
     let again = home.run(&with(&["init"], &OPTIONS));
-    again.fails(1, "exists already", "use the existing keyring");
+    again.fails(1, "already exists", "use the existing keyring");
 }
 
 #[tokio::test]
@@ -134,7 +122,7 @@ async fn a_layout_can_be_written_beside_a_keyring_that_is_there() {
     let (_db, home) = organizations().await;
     home.run(&["init"]).ok();
     assert!(!file_of(&home).exists());
-    home.run(&with(&["init"], &OPTIONS)).fails(1, "exists already", "layout write");
+    home.run(&with(&["init"], &OPTIONS)).fails(1, "already exists", "layout write");
     home.run(&["layout", "write"]).fails(2, "nothing to write", "--table");
     // it opens no keyring
     let no_key = [("RETELL_VAULT_WRAPPING_KEY", "")];
@@ -145,7 +133,7 @@ async fn a_layout_can_be_written_beside_a_keyring_that_is_there() {
     assert_eq!(kept["written"], false);
 
     let more = ["layout", "write", "--column", "webhook_key=name"];
-    home.run(&more).fails(1, "does not say the same as --column: member columns.webhook_key", "--replace");
+    home.run(&more).fails(1, "layout.toml contradicts --column: member columns.webhook_key", "--replace");
     assert_eq!(fs::read_to_string(file_of(&home)).unwrap(), WRITTEN);
     home.run(&with(&more, &["--replace"])).ok();
     assert_eq!(fs::read_to_string(file_of(&home)).unwrap(), format!("{WRITTEN}webhook_key = \"name\"\n"));
@@ -191,7 +179,7 @@ async fn show_says_where_every_field_goes_and_what_is_not_touched_and_why() {
         "rows that count  provider = \"retell\"\n",
         "  api_key             column  retell_api_key_enc  sealed\n",
         "  call_agent_id       packed  retell_api_key_enc  sealed  column encrypted_call_agent_id does not exist\n",
-        "column phone_number may be the application's own; to use it: COMMENT ON COLUMN \"crm\".",
+        "column phone_number may belong to the application; to use it: COMMENT ON COLUMN \"crm\".",
         "columns that are not touched:\n  org_id, name, deleted_at, settings, phone_number, short, number, webhook_config, upper_name\n",
     ] {
         assert!(show.contains(part), "{part}: {show}");
@@ -218,7 +206,7 @@ async fn show_says_where_every_field_goes_and_what_is_not_touched_and_why() {
     let fields = &shown["fields"];
     let missing = "column encrypted_retell_api_key does not exist";
     assert_eq!(fields["api_key"], field("json", "settings", true, json!(missing)));
-    let short = "column short has type character varying(50), and needs room for 338 characters";
+    let short = "column short has type character varying(50), but needs room for 338 characters";
     assert_eq!(fields["call_agent_id"], field("json", "settings", true, json!(short)));
     assert_eq!(fields["phone_number"], field("column", "phone_number", false, Value::Null));
     assert_eq!(
@@ -239,7 +227,10 @@ async fn check_finds_every_contradiction() {
     home.run(&["init"]).ok();
     assert_eq!(contradictions(&home, WRITTEN), [""; 0]);
     let good = home.run(&["layout", "check"]).ok().out;
-    assert!(good.starts_with("as written: ") && good.ends_with("not looked at: the rows\n"), "{good}");
+    assert!(
+        good.starts_with("the database matches the layout: ") && good.ends_with("not checked: the rows\n"),
+        "{good}"
+    );
 
     let table = "[table]\nname = 'crm.organizations'\nuser = 'id'\n";
     let cases = [
@@ -247,7 +238,7 @@ async fn check_finds_every_contradiction() {
         ("[table]\nname = 'crm.active'", "table.name: crm.active is a view"),
         (
             "[columns]\nconfig = 'settings'",
-            "table.name: no table is named, and there is no public.user_profiles",
+            "table.name: no table is named, and public.user_profiles does not exist",
         ),
         ("tenant = 'org'\n", "table.tenant: the table has no such column"),
         ("tenant = 'number'\nis_null = ['number']", "table.is_null: names the same column as table.tenant"),
@@ -368,25 +359,21 @@ fn wrong_options_are_wrong_usage() {
         (&["--where", "provider="], "is not valid", "an empty text"),
         (&["--where", "provider"], "is not valid", "provider=retell"),
         (&["--where", "ctid=1"], "is not valid", "ctid"),
-        (&["--where", "a=1", "--where", "a=2"], "--where is given twice", "leave one"),
+        (&["--where", "a=1", "--where", "a=2"], "--where is given twice", "remove one"),
         (&["--column", "api_key"], "is not valid", "api_key=retell_api_key"),
         (&["--column", "api_key="], "is not valid", "1 to 63 bytes"),
         (&["--column", "Api=x"], "is not valid", "lower-case letter"),
         (&["--column", "foo=x"], "there is no such field", "these fields can: api_key"),
-        (&["--column", "api_key=a", "--column=api_key=b"], "--column is given twice", "leave one"),
+        (&["--column", "api_key=a", "--column=api_key=b"], "--column is given twice", "remove one"),
     ];
     for (options, error, hint) in bad {
         home.run(&with(&["init"], options)).fails(2, error, hint);
     }
     // clap would drop the first without a word
-    home.run(&["--where", "a=1", "init", "--where", "b=2"]).fails(
-        2,
-        "before the command and after it",
-        "after",
-    );
+    home.run(&["--where", "a=1", "init", "--where", "b=2"]).fails(2, "before and after the command", "after");
     home.run(&["--where=a=1", "init", "--column", "api_key=b", "--where", "b=2"]).fails(
         2,
-        "--where stands both",
+        "--where is given both",
         "after",
     );
     assert!(!home.path().exists());

@@ -12,7 +12,7 @@ fn a_second_init_changes_nothing() {
     let home = Home::new();
     let keyring = home.path().join("keyring.json");
     let before = fs::read(&keyring).unwrap();
-    home.run(&["init"]).fails(1, "exists already", "nothing was changed");
+    home.run(&["init"]).fails(1, "already exists", "nothing was changed");
     assert_eq!(fs::read(&keyring).unwrap(), before);
 }
 
@@ -34,7 +34,7 @@ fn exactly_one_way_to_open_the_keyring() {
     let home = Home::new();
     let run = |variables: &[(&str, &str)]| home.run_with(&["list"], variables, "");
     let (key, phrase) = ("RETELL_VAULT_WRAPPING_KEY", "RETELL_VAULT_PASSPHRASE");
-    run(&[(key, "")]).fails(2, "no terminal to ask at", "--passphrase-file");
+    run(&[(key, "")]).fails(2, "no terminal to ask for one", "--passphrase-file");
     run(&[(phrase, "correct horse battery")]).fails(2, "RETELL_VAULT_PASSPHRASE", "the one");
     home.run(&["list", "--passphrase-file", "x"]).fails(2, "--passphrase-file", "the one");
     run(&[(key, "hunter2")]).fails(1, "32 bytes in base64", "openssl rand");

@@ -108,11 +108,7 @@ async fn everything_goes_under_a_new_key_wherever_it_lies() {
         }
         assert!(rotated.err.contains("keyring.json up now"), "{}", rotated.err);
         assert!(rotated.err.contains(&format!("key destroy {old} --other-hosts-synced`")), "{}", rotated.err);
-        assert!(
-            rotated.out.contains("sealed anew    25 rows, 1 text of the local file\n"),
-            "{}",
-            rotated.out
-        );
+        assert!(rotated.out.contains("re-encrypted  25 rows, 1 text of the local file\n"), "{}", rotated.out);
         assert!(rotated.out.contains(&format!("  {new}  primary  local file, pending")), "{}", rotated.out);
         assert!(!rotated.out.contains(old), "{}", rotated.out);
         let verdict = format!("\ncomplete in the layout: every token is under key {new}\n");
@@ -122,7 +118,7 @@ async fn everything_goes_under_a_new_key_wherever_it_lies() {
         assert_eq!(home.json(&["get", "--user", "user-7"]), before);
         assert_eq!(home.json(&["sync"])["pushed"], 1);
         home.run(&["get", "--user", "waits"]).ok();
-        assert!(home.run(&["key", "check"]).ok().out.contains("\nnothing is wrong in the layout\n"));
+        assert!(home.run(&["key", "check"]).ok().out.contains("\nno problems found in the layout\n"));
         if columns == ALL_COLUMNS {
             let rows = table(&db, "user_profiles").await;
             let theirs =
@@ -190,7 +186,7 @@ async fn a_signal_ends_it_tidily_and_the_same_command_goes_on() {
         child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(1), "{errors}");
         assert!(errors.contains("error: interrupted: in pass 1, "), "{errors}");
-        assert!(errors.contains("run the same command to go on"), "{errors}");
+        assert!(errors.contains("run the same command again to continue"), "{errors}");
         assert_eq!(events(&rest).last().unwrap()["event"], "interrupted");
         assert!(keys(&home).iter().all(|(_, _, tokens)| *tokens > 0), "it was in the middle");
     }
@@ -211,7 +207,7 @@ async fn every_rotation_has_one_key_of_its_own() {
     // killed before the promotion: the key is there and pending
     let pending = home.json(&["key", "add"])["key"]["id"].as_str().unwrap().to_owned();
     let rotated = home.run(&["rotate", "--new-key"]).ok();
-    let taken = format!("step: key {pending} is pending: it is taken, and no new key is made\n");
+    let taken = format!("step: key {pending} is pending and is promoted; no new key is created\n");
     assert!(rotated.err.contains(&taken), "{}", rotated.err);
     assert_eq!(keys(&home)[3], (pending, "primary".to_owned(), 40));
     assert_eq!(states(&home).len(), 4);
@@ -229,7 +225,7 @@ async fn killed_in_the_middle_it_goes_on_with_the_key_that_it_made() {
     }
     let new = keys(&home)[1].0.clone();
     let rotated = home.run(&["rotate", "--new-key"]).ok();
-    let resumed = format!("the rotation to key {new} goes on, and no new key is made\n");
+    let resumed = format!("the rotation to key {new} continues; no new key is created\n");
     assert!(rotated.err.contains(&resumed), "{}", rotated.err);
     assert_eq!(states(&home), ["retired", "primary"]);
     assert_eq!(keys(&home)[0].2, 0);
@@ -288,8 +284,8 @@ async fn what_cannot_be_opened_is_reported_and_it_is_not_complete() {
 
     // what stands in the way of completion does not make one key after the other
     let again = home.run(&["rotate", "--new-key"]);
-    assert!(again.code == 1 && again.err.contains("no new key is made"), "{again:?}");
-    assert!(again.err.contains("for a new key all the same"), "{again:?}");
+    assert!(again.code == 1 && again.err.contains("no new key is created"), "{again:?}");
+    assert!(again.err.contains("to add a new key anyway"), "{again:?}");
     assert_eq!(states(&home), ["retired", "primary"]);
     db.exec("UPDATE user_profiles SET encrypted_retell_api_key = NULL WHERE user_id = 'plain'").await;
     home.put(&["--user", "user-3", "--replace-unreadable"], FULL).ok();
@@ -361,7 +357,7 @@ async fn a_report_takes_no_file_of_others() {
         (file("absent/report"), "cannot write the report"),
     ] {
         let rotate = ["rotate", "--new-key", "--report", path.to_str().unwrap()];
-        home.run(&rotate).fails(1, error, "nothing was done");
+        home.run(&rotate).fails(1, error, "nothing was changed");
     }
     assert_eq!(fs::read(file("notes")).unwrap(), b"{\"owner\": 1}\n");
     assert_eq!(table(&db, "user_profiles").await, before);
@@ -408,7 +404,7 @@ async fn a_host_whose_keyring_is_behind_makes_no_rival_key() {
     home.run(&["key", "promote", &id]).ok();
     home.run(&["rotate"]).ok();
     let checked = behind.run(&["key", "check"]);
-    assert!(checked.code == 1 && checked.err.contains("1 thing to mend"), "{}", checked.err);
+    assert!(checked.code == 1 && checked.err.contains("1 problem found"), "{}", checked.err);
     assert!(checked.out.contains("not the newest") && !checked.out.contains("key retire"), "{}", checked.out);
     behind.run(&["key", "retire", &id]).fails(1, "promoted on another host", "newest keyring");
 }
@@ -418,7 +414,7 @@ fn without_a_database_the_local_file_is_rotated() {
     let home = Home::new();
     home.put(&["--user", "user-1"], FULL).ok();
     let rotated = home.run(&["rotate", "--new-key"]).ok();
-    assert!(rotated.out.contains("sealed anew    0 rows, 1 text of the local file\n"), "{rotated:?}");
+    assert!(rotated.out.contains("re-encrypted  0 rows, 1 text of the local file\n"), "{rotated:?}");
     let held = keys(&home);
     let [(old, ..), (new, state, 8)] = &held[..] else { panic!("{held:?}") };
     assert_eq!(state, "primary");
@@ -467,7 +463,7 @@ fn wrong_usage_is_refused() {
     }
     assert_eq!(states(&home), ["primary"]);
     let help = home.run(&["rotate", "--help"]).ok().out;
-    for part in ["makes no new one", "Ctrl-C", "A report of an earlier run is", "Exit codes:"] {
+    for part in ["instead of creating a key", "Ctrl-C", "If it is any other file", "Exit codes:"] {
         assert!(help.contains(part), "{part} {help}");
     }
 }

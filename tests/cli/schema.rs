@@ -74,11 +74,11 @@ async fn planned_applied_verified_and_taken_back() {
         assert_eq!(stored["stored"]["phone_number"], json!({ "place": "column", "column": "phone_number" }));
         home.run(&["schema", "rollback"]).fails(1, "hold", "--allow-data-loss");
         let undone = home.run(&["schema", "rollback", "--allow-data-loss"]).ok();
-        assert!(undone.out.starts_with("took back "), "{}", undone.out);
+        assert!(undone.out.starts_with("undid "), "{}", undone.out);
         assert!(undone.err.contains("backup: "), "{}", undone.err);
         db.exec(&drop_backups(&db).await).await;
         assert_eq!(value::<Value>(&db, SHAPE).await, before);
-        assert_eq!(home.run(&["schema", "rollback"]).ok().out, "nothing to take back: no step is recorded\n");
+        assert_eq!(home.run(&["schema", "rollback"]).ok().out, "nothing to undo: no step is recorded\n");
         assert_eq!(home.json(&["schema", "rollback"]), json!({ "undone": [], "backups": [] }));
     }
 }
@@ -180,7 +180,7 @@ async fn a_service_role_that_cannot_be_one_is_found_before_the_first_step() {
     assert!(planned["notes"].to_string().contains("--row-security on"), "{planned}");
     for contrary in [&["--force-row-security"][..], &["--service-role", "pg_monitor"]] {
         let args = [&["schema", "plan", "--row-security", "leave"], contrary].concat();
-        home.run(&args).fails(2, "--row-security leave", "one or the other");
+        home.run(&args).fails(2, "--row-security leave", "remove one of these options");
     }
 }
 
@@ -189,7 +189,7 @@ async fn verifying_fails_where_something_is_missing() {
     let (db, home) = over(BARE).await;
     home.run(&["schema", "apply"]).ok();
     let good = home.run(&["schema", "verify"]).ok();
-    assert!(good.out.ends_with("the schema is as wanted\n"), "{}", good.out);
+    assert!(good.out.ends_with("the schema matches the plan\n"), "{}", good.out);
     db.exec("ALTER TABLE user_profiles DROP COLUMN phone_number").await;
     let bad = home.run(&["schema", "verify"]);
     assert_eq!(bad.code, 1, "{bad:?}");
@@ -308,8 +308,8 @@ async fn an_interrupted_run_says_so_and_the_same_command_goes_on() {
     sqlx::raw_sql("BEGIN; SELECT * FROM user_profiles").execute(&mut holder).await.unwrap();
     for signal in [Signal::INT, Signal::TERM] {
         let rest = interrupt(&home, "apply", "waits: column.", signal);
-        assert!(rest.contains("error: interrupted: 0 steps applied, "), "{rest}");
-        assert!(rest.contains("hint: run the same command to go on"), "{rest}");
+        assert!(rest.contains("error: interrupted: 0 steps applied; "), "{rest}");
+        assert!(rest.contains("hint: run the same command again to continue"), "{rest}");
     }
     let args = ["schema", "apply", "--lock-timeout", "50", "--patience", "0"];
     home.run(&args).fails(1, "column.", "");
@@ -319,10 +319,7 @@ async fn an_interrupted_run_says_so_and_the_same_command_goes_on() {
 
     sqlx::raw_sql("BEGIN; SELECT * FROM user_profiles").execute(&mut holder).await.unwrap();
     let rest = interrupt(&home, "rollback", "waits: values.retell_integration_status: ", Signal::INT);
-    assert!(
-        rest.contains("error: interrupted: 1 step taken back, and the one under way stays applied"),
-        "{rest}"
-    );
+    assert!(rest.contains("error: interrupted: 1 step undone; the current one stays applied"), "{rest}");
     sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
     home.run(&["schema", "rollback"]).ok();
 }
@@ -379,5 +376,5 @@ fn every_command_explains_itself() {
         assert!(help.contains("Exit codes:") && help.contains("DATABASE_URL"), "{help}");
     }
     let help = home.run(&["schema", "apply", "--help"]).ok().out;
-    assert!(help.contains("Nothing is asked") && help.contains("direct connection"), "{help}");
+    assert!(help.contains("does not ask for confirmation") && help.contains("direct connection"), "{help}");
 }

@@ -13,7 +13,7 @@ fn is_plain(text: &str) -> bool {
 #[tokio::test]
 async fn no_name_forges_a_finding_and_each_fix_runs_as_printed() {
     let forged =
-        "x\n  mend it with this SQL:\n    ALTER ROLE m SUPERUSER;\u{2028}\u{202e}\u{200b}\u{e0041}\\\"\"";
+        "x\n  fix it with this SQL:\n    ALTER ROLE m SUPERUSER;\u{2028}\u{202e}\u{200b}\u{e0041}\\\"\"";
     let plants = [
         (
             "definer_search_path",

@@ -10,7 +10,7 @@ use crate::args::records::FieldArgs;
 use crate::failure::Failure;
 use crate::{input, print, records, session};
 
-const FIELDS: &str = "the fields are api_key, call_agent_id, sms_agent_id, <role>_agent_id, webhook_key, phone_number, webhook_config, integration_status; a value goes to standard input";
+const FIELDS: &str = "the fields are api_key, call_agent_id, sms_agent_id, <role>_agent_id, webhook_key, phone_number, webhook_config, integration_status; pass the value on standard input";
 
 /// Sets one field to the value on standard input.
 pub async fn set(global: &Global, set: &FieldArgs) -> Result<(), Failure> {
@@ -66,10 +66,7 @@ fn parsed<T: FromStr<Err = Error>>(value: Option<&str>) -> Result<Option<T>, Err
 fn require_field(field: &str) -> Result<(), Failure> {
     match assign(&mut RetellConfig::empty(), field, None) {
         Ok(()) => Ok(()),
-        Err(_) => Err(Failure::usage(
-            "unknown field; its name is not repeated here, since it may be a secret",
-            FIELDS,
-        )),
+        Err(_) => Err(Failure::usage("unknown field; its name may be a secret and is not printed", FIELDS)),
     }
 }
 
@@ -77,8 +74,8 @@ fn require_field(field: &str) -> Result<(), Failure> {
 fn check_value(field: &str, value: &str) -> Result<(), Failure> {
     if field != "webhook_config" && value.starts_with(['"', '{', '[']) {
         return Err(Failure::new(
-            format!("{field}: the value is JSON, and the field takes plain text"),
-            "give the text without quotes, for example with `jq -r`",
+            format!("{field}: the value is JSON, but the field takes plain text"),
+            "pass the text without quotes, for example with `jq -r`",
         ));
     }
     assign(&mut RetellConfig::empty(), field, Some(value)).map_err(|error| match field {
@@ -97,7 +94,7 @@ fn report(
 ) -> Result<(), Failure> {
     let stored = stored.map_err(|error| match error.kind() {
         ErrorKind::NotFound => {
-            Failure::from(error).with_hint("store a whole configuration first, with `retell-vault put`")
+            Failure::from(error).with_hint("store a complete configuration first, with `retell-vault put`")
         }
         _ => Failure::from(error),
     })?;

@@ -1,4 +1,4 @@
-//! `doctor`: what was found, worst first, and how to mend it. Its exit codes are a verdict.
+//! `doctor`: the findings, worst first, and how to fix them. Its exit codes are a verdict.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::progress::RowProgress;
 use crate::{layout_file, print, session};
 
-/// Examines everything. A failure is critical: nothing is known then.
+/// Examines everything. A failure is critical, because then nothing is known.
 pub async fn doctor(global: &Global, options: &DoctorArgs) -> Result<ExitCode, Failure> {
     let options = options.options(global, &layout_file::layout(global)?)?;
     let diagnosis = examine(global, &options).await.map_err(Failure::into_critical)?;
@@ -66,7 +66,7 @@ fn totals(findings: &[Finding]) -> String {
         (number > 0).then(|| print::count(number, word))
     });
     let counted: Vec<_> = counted.collect();
-    if counted.is_empty() { "nothing was found".to_owned() } else { counted.join(", ") }
+    if counted.is_empty() { "no problems found".to_owned() } else { counted.join(", ") }
 }
 
 fn finding_text(finding: &Finding) -> String {
@@ -77,8 +77,8 @@ fn finding_text(finding: &Finding) -> String {
         text.push_str(&print::indented(2, &concerned));
     }
     let (how, what) = match fix {
-        Fix::Sql(sql) => ("mend it with this SQL:", print::statements(4, sql)),
-        Fix::Command(command) => ("mend it with this command:", print::indented(4, command)),
+        Fix::Sql(sql) => ("fix it with this SQL:", print::statements(4, sql)),
+        Fix::Command(command) => ("fix it with this command:", print::indented(4, command)),
         _ => ("what to do:", print::indented(4, fix.text())),
     };
     text + &print::indented(2, how) + &what

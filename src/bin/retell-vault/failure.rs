@@ -8,7 +8,7 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NOT_FOUND: u8 = 3;
 const CONFLICT: u8 = 4;
-/// Of `doctor`, which cannot call a database healthy or degraded that it has not seen.
+/// Of `doctor`, if it could not examine the database.
 const CRITICAL: u8 = 2;
 
 /// Why a command failed, as it goes to standard error.
@@ -81,7 +81,7 @@ impl From<Error> for Failure {
                 return Self::unavailable(&error, "check that the database is up and that the URL is right");
             }
             ErrorKind::Conflict => {
-                "`retell-vault get` shows what is stored now, and its version; repeat the change if it is still wanted"
+                "`retell-vault get` shows the stored record and its version; repeat the change if you still want it"
             }
             _ => error.hint(),
         };

@@ -1,4 +1,4 @@
-//! What is read from a file or standard input: bounded, checked, and wiped.
+//! Input from a file or standard input: bounded, checked, and wiped.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
@@ -26,21 +26,21 @@ struct TextInput {
 const CONFIG: TextInput = TextInput {
     thing: "configuration",
     question: "type or paste the configuration as JSON, then press Ctrl-D",
-    source: "give the configuration as JSON on standard input, or name its file with --file",
-    shape: r#"it is JSON like {"api_key": "…"}; `retell-vault put --help` shows all fields"#,
+    source: "pass the configuration as JSON on standard input, or name its file with --file",
+    shape: r#"pass JSON like {"api_key": "…"}; `retell-vault put --help` shows all fields"#,
 };
 const VALUE: TextInput = TextInput {
     thing: "value",
     question: "type or paste the value, then press Enter and Ctrl-D",
-    source: "give the value on standard input",
-    shape: "give the value on standard input; to remove a field, use `retell-vault unset`",
+    source: "pass the value on standard input",
+    shape: "pass the value on standard input; to remove a field, use `retell-vault unset`",
 };
 
 const LAYOUT: TextInput = TextInput {
     thing: "layout file",
     question: "",
-    source: "name a file that this user may read, with --layout or RETELL_VAULT_LAYOUT",
-    shape: "it is TOML; docs/LAYOUT.md describes it",
+    source: "name a readable file with --layout or RETELL_VAULT_LAYOUT",
+    shape: "write it in TOML; docs/LAYOUT.md describes the members",
 };
 
 /// The text of a layout file. `None`: there is no such file.

@@ -1,4 +1,4 @@
-//! `keyring adopt`: this keyring belongs to a table that holds another one's tokens.
+//! `keyring adopt`: declares that this keyring belongs to a table that holds another keyring's tokens.
 
 use serde_json::json;
 
@@ -22,10 +22,10 @@ async fn adopt(global: &Global) -> Result<(), Failure> {
     match adopted {
         true => {
             print::hint(
-                "what is stored under the other keyring stays unreadable until it is stored again with `put --replace-unreadable`",
+                "records under the other keyring stay unreadable until you store them again with `put --replace-unreadable`",
             );
-            print::out("adopted: this home stores with its own keyring from now on\n")
+            print::out("adopted: this home now stores with its own keyring\n")
         }
-        false => print::out("nothing to do: this home stores with its own keyring already\n"),
+        false => print::out("nothing to do: this home already stores with its own keyring\n"),
     }
 }

@@ -42,7 +42,7 @@ async fn check(global: &Global, args: &LayoutCheckArgs) -> Result<(), Failure> {
         0 => Ok(()),
         number => Err(Failure::new(
             format!("{} between the layout and the database", print::count(number as u64, "contradiction")),
-            "correct the layout file or the table; `retell-vault layout show` shows where every field would go",
+            "correct the layout file or the table; `retell-vault layout show` shows where every field would be stored",
         )),
     }
 }
@@ -63,10 +63,7 @@ fn check_beside(global: &Global, others: &[PathBuf]) -> Result<(), Failure> {
 async fn report(global: &Global) -> Result<LayoutReport, Failure> {
     let layout = layout_file::layout(global)?;
     let url = global.database_url().ok_or_else(|| {
-        Failure::usage(
-            "there is no database to compare the layout with",
-            "name it with DATABASE_URL or --database-url",
-        )
+        Failure::usage("comparing the layout needs a database", "name it with DATABASE_URL or --database-url")
     })?;
     Ok(layout.compare(url, global.pooler.into()).await?)
 }
@@ -75,7 +72,7 @@ fn write(global: &Global, args: &LayoutWriteArgs) -> Result<(), Failure> {
     let (options, path) = (global.layout.options()?, global.layout_file());
     if options.is_empty() {
         return Err(Failure::usage(
-            "there is nothing to write",
+            "nothing to write",
             "give --table, --user-column, --tenant-column, --column or --where",
         ));
     }
@@ -87,7 +84,7 @@ fn write(global: &Global, args: &LayoutWriteArgs) -> Result<(), Failure> {
             Some(_) if args.replace => true,
             Some(option) => {
                 return Err(contradiction(option, &path)
-                    .with_hint("edit the file, or add --replace, which changes it and drops its comments"));
+                    .with_hint("edit the file, or add --replace to change it without its comments"));
             }
         },
     };
@@ -101,7 +98,7 @@ fn write(global: &Global, args: &LayoutWriteArgs) -> Result<(), Failure> {
     match (global.json, is_new) {
         (true, _) => print::json(&json!({ "layout": path, "written": is_new })),
         (false, true) => print::line(&format!("wrote {path}")),
-        (false, false) => print::line(&format!("kept {path}, which says the same")),
+        (false, false) => print::line(&format!("kept {path}: it already matches")),
     }
 }
 
@@ -158,9 +155,9 @@ fn as_text(global: &Global, report: &LayoutReport) -> String {
 
 fn new_rows(report: &LayoutReport) -> String {
     match report.rows.map(|rows| rows.as_str()) {
-        Some("create") => "a store makes the row of an owner".to_owned(),
-        Some(_) => "the application makes the row of an owner".to_owned(),
-        None => "not said: the application makes them where the user column is `id`, the database fills it or a foreign key refers to it, else a store".to_owned(),
+        Some("create") => "a store creates the row of an owner".to_owned(),
+        Some(_) => "the application creates the row of an owner".to_owned(),
+        None => "not set: the application creates them if the user column is `id`, has a default, or is referenced by a foreign key; otherwise a store creates them".to_owned(),
     }
 }
 
@@ -183,17 +180,17 @@ fn contradictions(report: &LayoutReport) -> String {
     report.contradictions.iter().map(text).collect()
 }
 
-/// What `layout check` says.
+/// The text of `layout check`.
 fn verdict(report: &LayoutReport) -> String {
     let mut text = match report.contradictions.is_empty() {
-        true => "as written: the table, the columns and their types, and what this role may do with them\n"
+        true => "the database matches the layout: the table, the columns and their types, and the privileges of this role\n"
             .to_owned(),
         false => contradictions(report),
     };
     for what in &report.not_looked_at {
-        text.push_str(&print::indented(0, &format!("not looked at: {what}")));
+        text.push_str(&print::indented(0, &format!("not checked: {what}")));
     }
-    text + "not looked at: the rows\n"
+    text + "not checked: the rows\n"
 }
 
 /// Names of a list that may be long.

@@ -1,4 +1,4 @@
-//! The layout that a command works with: what the file says, as the options change it. And writing that file.
+//! The layout of a command: the layout file with the options applied. Also writes that file.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -26,33 +26,33 @@ pub fn for_vault(global: &Global) -> Result<Layout, Failure> {
     let (named, of_home) = (written(global)?, global.layout_of_home());
     if let (Some(named), Some(at_home)) = (named, read(&of_home)?) {
         at_home.check_beside(&named).map_err(|error| {
-            let hint = "edit the layout of the home, or name another home for another layout (--home)";
+            let hint = "edit the layout of the home, or use another home for another layout (--home)";
             Failure::from(error).about(&of_home.display().to_string()).with_hint(hint)
         })?;
     }
     layout(global)
 }
 
-/// What the layout file says. `None`: there is none, and none was named.
+/// The layout of the layout file. `None`: there is none, and none was named.
 pub fn written(global: &Global) -> Result<Option<Layout>, Failure> {
     let layout = read(&global.layout_file())?;
     match (&layout, global.layout.named_file()) {
         (None, Some(path)) => Err(Failure::new(
             format!("the layout file {} does not exist", path.display()),
-            "name an existing file with --layout or RETELL_VAULT_LAYOUT; `retell-vault layout write` makes one",
+            "name an existing file with --layout or RETELL_VAULT_LAYOUT; `retell-vault layout write` creates one",
         )),
         _ => Ok(layout),
     }
 }
 
-/// What a layout file says, if it is there.
+/// The layout of a file, if the file exists.
 pub fn read(path: &Path) -> Result<Option<Layout>, Failure> {
     let Some(text) = input::layout(path)? else { return Ok(None) };
     let layout = Layout::from_toml(&text);
     layout.map(Some).map_err(|error| Failure::from(error).about(&path.display().to_string()))
 }
 
-/// The first option that says otherwise than a layout.
+/// The first option that contradicts a layout.
 pub fn contradicting<'a>(
     options: &'a [LayoutOption<'a>],
     layout: &Layout,
@@ -67,16 +67,16 @@ pub fn contradicting<'a>(
 
 /// What `init` does about the layout file.
 pub enum InitLayout {
-    /// No option says anything about the layout.
+    /// No layout option was given.
     NotGiven,
-    /// There is a file, and it says the same.
+    /// The file exists and matches.
     Kept(PathBuf),
     /// It is to be written.
     New(Box<Layout>),
 }
 
 impl InitLayout {
-    /// A keyring that is there already does not keep anybody from writing the layout.
+    /// Even if a keyring already exists, the layout can be written.
     pub fn hint_at_write(&self, global: &Global, failure: Failure) -> Failure {
         match self {
             Self::New(_) if global.keyring().symlink_metadata().is_ok() => failure.with_hint(
@@ -88,7 +88,7 @@ impl InitLayout {
 }
 
 /// # Errors
-/// An existing file says otherwise than an option. Nothing was made.
+/// An existing file contradicts an option. Nothing was created.
 pub fn for_init(global: &Global) -> Result<InitLayout, Failure> {
     let (options, path) = (global.layout.options()?, global.layout_file());
     match written(global)? {
@@ -97,16 +97,16 @@ pub fn for_init(global: &Global) -> Result<InitLayout, Failure> {
         Some(layout) => match contradicting(&options, &layout)? {
             None => Ok(InitLayout::Kept(path)),
             Some(option) => Err(contradiction(option, &path).with_hint(
-                "nothing was made; leave the option out, or change the file (`retell-vault layout write --replace`)",
+                "nothing was created; remove the option, or change the file (`retell-vault layout write --replace`)",
             )),
         },
     }
 }
 
-/// An option and a file that do not say the same.
+/// An option contradicts a file.
 pub fn contradiction(option: &LayoutOption<'_>, path: &Path) -> Failure {
     let (path, option, member) = (path.display(), option.name(), option.member());
-    Failure::new(format!("{path} does not say the same as {option}: member {member}"), "")
+    Failure::new(format!("{path} contradicts {option}: member {member}"), "")
 }
 
 /// Writes a layout file, as a whole or not at all. Returns its path.

@@ -12,12 +12,12 @@ use crate::{print, session};
 /// What was listed.
 struct Listed {
     page: ListPage,
-    /// While the database is away there is still the local file.
+    /// The database was down, and only the local file was listed.
     is_local_only: bool,
 }
 
 impl Listed {
-    /// Whether nobody has a record that no page names.
+    /// Whether the pages name every owner with a record.
     fn is_complete(&self) -> bool {
         !self.is_local_only && self.page.hidden.is_none()
     }
@@ -27,7 +27,7 @@ impl Listed {
 pub async fn list(global: &Global, list: &ListArgs) -> Result<(), Failure> {
     let listed = page(global, list.after().as_ref(), list.limit).await?;
     if let Some(hidden) = &listed.page.hidden {
-        print::warning(&format!("the list may not be complete: {hidden}"));
+        print::warning(&format!("the list may be incomplete: {hidden}"));
     }
     if global.json {
         return print::json(&as_json(&listed));
@@ -43,7 +43,7 @@ async fn page(global: &Global, after: Option<&ListPosition>, limit: u32) -> Resu
     let vault = session::builder(global, keyring.clone())?.build().await?;
     match vault.list(after, limit).await {
         Err(error) if error.kind() == ErrorKind::Unavailable => {
-            print::warning(&format!("only what the local file holds is listed: {error}"));
+            print::warning(&format!("listing only the local file: {error}"));
             let local = session::local(global, keyring).build().await?;
             Ok(Listed { page: local.list(after, limit).await?, is_local_only: true })
         }
@@ -81,7 +81,7 @@ fn as_text(listed: &Listed) -> String {
     match rows.is_empty() {
         false => print::table(&rows),
         true if listed.is_local_only => "no records in the local file\n".to_owned(),
-        true if listed.page.hidden.is_some() => "no records that this role is sure to see\n".to_owned(),
+        true if listed.page.hidden.is_some() => "no records visible to this role\n".to_owned(),
         true => "no records\n".to_owned(),
     }
 }

@@ -35,25 +35,25 @@ pub fn json_text(json: &str) -> Result<(), Failure> {
     write(&visible_json(json))
 }
 
-/// That the reader of a result has left, as `head` does, is no failure.
+/// A closed pipe, as after `head`, is not a failure.
 fn write(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
-            format!("the command was carried out, but its result cannot be written: {error}"),
-            "look where standard output goes",
+            format!("the command succeeded, but its result cannot be written: {error}"),
+            "check where standard output goes",
         )),
         _ => Ok(()),
     }
 }
 
-/// Something that went well enough, and should be known.
+/// A problem that did not make the command fail.
 pub fn warning(text: &str) {
     note("warning", text);
 }
 
-/// How to go on.
+/// What to do next.
 pub fn hint(text: &str) {
     note("hint", text);
 }

@@ -71,8 +71,8 @@ pub async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<Opti
 fn listen(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| {
         Failure::new(
-            format!("cannot listen to signals: {error}"),
-            "nothing was done; run the same command again",
+            format!("cannot listen for signals: {error}"),
+            "nothing was changed; run the same command again",
         )
     })
 }

@@ -47,7 +47,7 @@ pub async fn rename(global: &Global, args: &MoveArgs) -> Result<(), Failure> {
     let (from, to) = args.owners()?;
     if global.database_url().is_none() {
         return Err(Failure::usage(
-            "there is no database to move a record in",
+            "moving a record needs a database",
             "name it with DATABASE_URL or --database-url",
         ));
     }
@@ -89,17 +89,17 @@ pub async fn forget(global: &Global, owner: &OwnerArgs) -> Result<(), Failure> {
     match global.json {
         true => print::json(&json!(forgotten)),
         false => print::line(&format!(
-            "erased of {owner} in the local file: {pending} pending, {replicas} copies, {kept} kept aside"
+            "erased {owner} from the local file: {pending} pending, {replicas} copies, {kept} kept aside"
         )),
     }
 }
 
-/// Sends what waits in the local file to the database.
+/// Pushes pending records to the database.
 pub async fn sync(global: &Global, sync: &SyncArgs) -> Result<(), Failure> {
     let owner = sync.owner()?;
     if global.database_url().is_none() {
         return Err(Failure::usage(
-            "there is no database to synchronise with",
+            "synchronising needs a database",
             "name it with DATABASE_URL or --database-url",
         ));
     }
@@ -125,16 +125,16 @@ pub async fn sync(global: &Global, sync: &SyncArgs) -> Result<(), Failure> {
     judge(report)
 }
 
-/// What is not in the database after a synchronisation is a failure.
+/// A record that is not in the database after a sync is a failure.
 fn judge(report: SyncReport) -> Result<(), Failure> {
-    let again = "nothing is lost; mend what is named, then run `retell-vault sync` again";
+    let again = "nothing is lost; fix the problems named above, then run `retell-vault sync` again";
     match report {
         SyncReport { stopped: Some(reason), .. } => {
             Err(Failure::new(format!("the rest stays pending: {reason}"), again))
         }
         SyncReport { dead_letters: 1.., .. } => Err(Failure::new(
             "some records became dead letters",
-            "`retell-vault status` shows why; mend that and run `retell-vault sync --retry-dead-letters`, or store what is still wanted again, then `retell-vault forget` the owner",
+            "`retell-vault status` shows why; fix the cause and run `retell-vault sync --retry-dead-letters`, or store the records again and run `retell-vault forget` for their owners",
         )),
         SyncReport { blocked, .. } if !blocked.is_empty() => {
             Err(Failure::new("some records stay pending", again))
@@ -143,18 +143,20 @@ fn judge(report: SyncReport) -> Result<(), Failure> {
     }
 }
 
-/// What a writer has to know although the write is durable.
+/// Warnings about a durable write.
 pub fn warn_of_stored(stored: &Stored) {
     for reason in &stored.replaced {
         print::warning(&format!("overwritten: {reason}"));
-        print::hint("`retell-vault status` lists what was kept of it: sealed values are, plain text is not");
+        print::hint(
+            "`retell-vault status` lists the old values that were kept: sealed values are kept, plain text is not",
+        );
     }
     if stored.rows > 1 {
-        print::hint(&format!("this owner has {} rows: all of them were written", stored.rows));
+        print::hint(&format!("this owner has {} rows; all of them were written", stored.rows));
     }
     if let Some(reason) = &stored.degraded {
         print::warning(&format!("kept in the local file only: {reason}"));
-        print::hint("run `retell-vault sync` when the database can take it");
+        print::hint("run `retell-vault sync` when the database is available again");
     }
 }
 
@@ -189,7 +191,7 @@ pub fn place_row(global: &Global, (field, place): &(Field, Place)) -> [String; 3
     [field.name().to_owned(), place.kind().to_owned(), name]
 }
 
-/// What became of the records that waited.
+/// The result of a sync as JSON.
 pub fn report_json(report: &SyncReport) -> Value {
     let blocked = report.blocked.iter().map(|(owner, reason)| {
         let tenant = owner.tenant_id().map(|tenant| tenant.as_str());
@@ -206,12 +208,12 @@ pub fn report_json(report: &SyncReport) -> Value {
 }
 
 fn report_text(report: &SyncReport, retried: Option<u64>) -> String {
-    let retried = retried.map(|count| ("retried", count, "dead letters that waited again"));
+    let retried = retried.map(|count| ("retried", count, "dead letters made pending again"));
     let rows = [
-        ("pushed", report.pushed, "records that the database has now"),
-        ("lost", report.lost, "records older than those of the database, kept aside"),
-        ("overwritten", report.overwritten, "records of the database that newer ones replaced, kept aside"),
-        ("dead letters", report.dead_letters, "records that are not pushed any more, kept aside"),
+        ("pushed", report.pushed, "records pushed to the database"),
+        ("lost", report.lost, "records older than those in the database, kept aside"),
+        ("overwritten", report.overwritten, "records in the database that newer ones replaced, kept aside"),
+        ("dead letters", report.dead_letters, "records that are no longer pushed, kept aside"),
         ("blocked", report.blocked.len() as u64, "records that stay pending"),
     ];
     let row =
@@ -221,20 +223,18 @@ fn report_text(report: &SyncReport, retried: Option<u64>) -> String {
 
 fn warn_of_loaded(loaded: &Loaded) {
     match loaded.seen {
-        Some(seen) => {
-            print::warning(&format!("the database answered with an older record than version {seen}"))
-        }
-        None if loaded.stale => print::warning("the database cannot be reached and may hold a newer record"),
+        Some(seen) => print::warning(&format!("the database returned a record older than version {seen}")),
+        None if loaded.stale => print::warning("the database is unreachable and may hold a newer record"),
         None => {}
     }
     for field in &loaded.ignored {
-        print::warning(&format!("{field} is left out: its column holds something that is not valid"));
+        print::warning(&format!("{field} is omitted: its column holds an invalid value"));
     }
     for field in loaded.changed_outside.iter().filter(|field| !loaded.ignored.contains(field)) {
-        print::warning(&format!("{field} is not what was stored: another program changed its column"));
+        print::warning(&format!("{field} differs from the stored value: another program changed its column"));
     }
     for field in &loaded.unknown {
-        print::warning(&format!("{field} is left out: a newer version of this program stored it"));
+        print::warning(&format!("{field} is omitted: a newer version of this program stored it"));
     }
 }
 

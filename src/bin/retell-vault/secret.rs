@@ -1,4 +1,4 @@
-//! Where the passphrase or the wrapping key comes from: exactly one of three ways, else a prompt.
+//! The source of the passphrase or wrapping key: exactly one of three, otherwise a prompt.
 
 use std::env::{self, VarError};
 use std::io::{self, ErrorKind, IsTerminal};
@@ -16,9 +16,9 @@ use crate::print;
 pub enum Purpose {
     /// To open a keyring.
     Open,
-    /// To make one: a typing error would lock it for ever, so a prompt asks twice.
+    /// To create one. A typing error would lock it forever, so the prompt asks twice.
     Create,
-    /// To seal one anew. It has names of its own, beside those of what opens it now.
+    /// To rewrap one. It uses other names than the secret that opens it now.
     Rewrap,
 }
 
@@ -36,14 +36,14 @@ const NAMES: Names = Names {
     wrapping_key: "RETELL_VAULT_WRAPPING_KEY",
     passphrase: "RETELL_VAULT_PASSPHRASE",
     passphrase_file: "--passphrase-file",
-    which: "give the one that the keyring was made with",
+    which: "use the one that the keyring was created with",
     question: "Passphrase of the keyring: ",
 };
 const NEW_NAMES: Names = Names {
     wrapping_key: "RETELL_VAULT_NEW_WRAPPING_KEY",
     passphrase: "RETELL_VAULT_NEW_PASSPHRASE",
     passphrase_file: "--new-passphrase-file",
-    which: "give the one that shall open the keyring from now on",
+    which: "use the one that will open the keyring from now on",
     question: NEW_PASSPHRASE,
 };
 const NEW_PASSPHRASE: &str = "New passphrase, at least 12 characters: ";
@@ -82,7 +82,7 @@ impl SecretSource<'_> {
     }
 }
 
-/// What opens the keyring, or shall open it, from the environment, a file, or whoever sits at the terminal.
+/// The secret of the keyring, from the environment, a file or the terminal.
 pub fn provider(file: Option<&Path>, purpose: Purpose) -> Result<Box<dyn WrappingKeyProvider>, Failure> {
     let names = purpose.names();
     let sources = [
@@ -97,7 +97,7 @@ pub fn provider(file: Option<&Path>, purpose: Purpose) -> Result<Box<dyn Wrappin
         several => {
             let given: Vec<_> = several.iter().map(|source| source.name(&names)).collect();
             Err(Failure::usage(
-                format!("{} are given, and only one can be meant", given.join(" and ")),
+                format!("{} are given; only one is allowed", given.join(" and ")),
                 names.which,
             ))
         }
@@ -122,7 +122,7 @@ fn prompt(purpose: Purpose, names: &Names) -> Result<Passphrase, Failure> {
         return Err(no_source(names));
     }
     let passphrase = ask(names.question, names)?;
-    if purpose != Purpose::Open && passphrase != ask("The same again: ", names)? {
+    if purpose != Purpose::Open && passphrase != ask("Repeat the passphrase: ", names)? {
         return Err(Failure::new("the two passphrases differ", "nothing was changed; try again"));
     }
     Ok(Passphrase::new(passphrase.as_str()))
@@ -132,7 +132,7 @@ fn ask(question: &str, names: &Names) -> Result<Zeroizing<String>, Failure> {
     rpassword::prompt_password(question).map(Zeroizing::new).map_err(|error| match error.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::Interrupted => {
             print::end_line();
-            Failure::new("no passphrase was given", "nothing was done; try again")
+            Failure::new("no passphrase was given", "nothing was changed; try again")
         }
         _ => no_source(names),
     })
@@ -142,7 +142,7 @@ fn no_source(names: &Names) -> Failure {
     let Names { wrapping_key, passphrase, passphrase_file, .. } = names;
     let new = if *passphrase == NEW_NAMES.passphrase { "new " } else { "" };
     Failure::usage(
-        format!("no {new}passphrase, no {new}wrapping key, and no terminal to ask at"),
+        format!("no {new}passphrase, no {new}wrapping key, and no terminal to ask for one"),
         format!(
             "set {passphrase}, or name a file with {passphrase_file}, or set {wrapping_key} to base64 of 32 bytes"
         ),

@@ -27,16 +27,17 @@ pub async fn keyring(global: &Global) -> Result<Keyring, Failure> {
     Ok(Keyring::open(global.keyring(), &*provider).await?)
 }
 
-/// Fails where there is no keyring, before anybody is asked for secrets in vain.
+/// Fails if there is no keyring, before the command asks for secrets.
 pub async fn require_keyring(global: &Global) -> Result<(), Failure> {
     match global.keyring().symlink_metadata() {
         Ok(_) => Ok(()),
-        // the passphrase does not matter: the library says what is missing
+        // the passphrase does not matter: the library reports what is missing
         Err(_) => Ok(Keyring::open(global.keyring(), &Passphrase::new("")).await.map(drop)?),
     }
 }
 
-/// Makes the keyring, unless there is one or its rival's traces are found. Then writes the layout, if one was given.
+/// Creates the keyring, unless one exists or the database or local file holds another keyring's tokens. Then writes the
+/// layout, if one was given.
 pub async fn init(global: &Global) -> Result<(), Failure> {
     let layout = layout_file::for_init(global)?;
     let keyring = new_keyring(global).await.map_err(|failure| layout.hint_at_write(global, failure))?;
@@ -44,7 +45,7 @@ pub async fn init(global: &Global) -> Result<(), Failure> {
     builder(global, keyring)?.init().await.map_err(|error| match error.kind() {
         ErrorKind::Unavailable => Failure::new(
             error.to_string(),
-            "init asks the database first whether another keyring is in use there: start it, or name none",
+            "start the database, or do not name one: init first checks whether another keyring is in use there",
         ),
         _ => error.into(),
     })?;
@@ -52,9 +53,9 @@ pub async fn init(global: &Global) -> Result<(), Failure> {
         InitLayout::New(layout) => {
             let written = layout_file::write(&global.layout_file(), layout);
             Some(written.map_err(|failure| {
-                failure.about("the keyring was made, but not the layout").with_hint(
-                    "mend what is named, then run `retell-vault layout write` with the same options",
-                )
+                failure
+                    .about("the keyring was created, but not the layout")
+                    .with_hint("fix this, then run `retell-vault layout write` with the same options")
             })?)
         }
         InitLayout::Kept(path) => Some(path.display().to_string()),
@@ -63,21 +64,23 @@ pub async fn init(global: &Global) -> Result<(), Failure> {
     if global.json {
         return print::json(&json!({ "keyring": path, "key": key, "layout": written }));
     }
-    print::hint("back it up, and what opens it, in different places: stored values open with nothing else");
+    print::hint(
+        "back up the keyring and its passphrase or wrapping key, in different places: nothing else opens stored values",
+    );
     if matches!(layout, InitLayout::New(_)) && global.database_url().is_some() {
         print::hint("`retell-vault layout check` compares the layout with the database");
     }
     let made = match (&layout, written) {
         (InitLayout::New(_), Some(layout)) => print::indented(0, &format!("wrote {layout}")),
         (InitLayout::Kept(_), Some(layout)) => {
-            print::indented(0, &format!("kept {layout}, which says the same"))
+            print::indented(0, &format!("kept {layout}: it already matches"))
         }
         _ => String::new(),
     };
-    print::out(&(print::indented(0, &format!("made {path} with key {key}")) + &made))
+    print::out(&(print::indented(0, &format!("created {path} with key {key}")) + &made))
 }
 
-/// A new keyring, not saved yet. Nobody is asked for a passphrase where there is one already.
+/// A new keyring, not saved yet. If one already exists, the command does not ask for a passphrase.
 async fn new_keyring(global: &Global) -> Result<Keyring, Failure> {
     let path = global.keyring();
     match path.symlink_metadata() {

@@ -1,4 +1,4 @@
-//! `status`: the database, the local file and the keys. A database that is away is an answer.
+//! `status`: the database, the local file and the keys. An unreachable database is part of the result.
 
 use retell_vault::keyring::KeyInfo;
 use retell_vault::status::{DatabaseStatus, LocalStatus, Status};
@@ -13,7 +13,7 @@ use crate::{print, session, token_count};
 /// How many of the records that were kept aside are shown.
 const KEPT: u32 = 100;
 
-/// Shows how things stand.
+/// Prints the state of the vault.
 pub async fn status(global: &Global) -> Result<(), Failure> {
     let vault = session::vault(global).await?;
     let (status, kept) = (vault.status().await?, vault.kept(0, KEPT).await?);
@@ -76,12 +76,13 @@ fn as_text(global: &Global, status: &Status, kept: &[KeptRecord]) -> String {
     let mut parts = vec![print::table(&database_rows(status.database.as_ref()))];
     if let Some(database) = status.database.as_ref().filter(|database| !database.slots.is_empty()) {
         let rows: Vec<_> = database.slots.iter().map(slot_row).collect();
-        parts.push(print::titled("slots found, and what writes put there", &print::table(&rows)));
+        parts
+            .push(print::titled("slots found, and the fields that writes store there", &print::table(&rows)));
     }
     let places: Vec<_> = status.writes.iter().map(|place| place_row(global, place)).collect();
-    parts.push(print::titled("a write would go to", &print::table(&places)));
+    parts.push(print::titled("a write would use", &print::table(&places)));
     if let Some(local) = &status.local {
-        // without a database nothing waits for one
+        // without a database no record is pending
         let pending = if status.database.is_some() { "pending" } else { "records" };
         parts.push(print::table(&local_rows(local, pending)));
     }
@@ -107,15 +108,17 @@ fn database_rows(database: Option<&DatabaseStatus>) -> Vec<[String; 2]> {
         row("pooler", if database.transaction_pooler { "transaction" } else { "none" }),
     ];
     if database.fsync == Some(false) {
-        rows.push(row("fsync", "off: a crash of the server's machine may lose what was acknowledged"));
+        rows.push(row("fsync", "off: a crash of the server's machine may lose acknowledged writes"));
     }
     rows.extend(database.problem.as_ref().map(|problem| row("problem", &problem.to_string())));
     if !database.not_looked_at.is_empty() {
-        rows.push(row("not looked at", &token_count::some(&database.not_looked_at)));
+        rows.push(row("not searched", &token_count::some(&database.not_looked_at)));
     }
     for left in &database.left_alone {
-        let meaning =
-            format!("may be the application's own; {} is sealed. To use it: {}", left.field, left.adopt);
+        let meaning = format!(
+            "may belong to the application, so {} is sealed elsewhere; to use the column: {}",
+            left.field, left.adopt
+        );
         rows.push(row(&format!("column {}", left.column), &meaning));
     }
     rows

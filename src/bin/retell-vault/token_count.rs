@@ -59,7 +59,7 @@ pub fn outside(outside: &Outside) -> String {
             OutsideExtent::Sample(rows @ 1..) => format!(" beyond a sample of {}", print::count(rows, "row")),
             _ => String::new(),
         };
-        lines.push([format!("not looked at{extent}, since the layout does not name it: {places}")]);
+        lines.push([format!("not searched{extent}, because the layout does not name it: {places}")]);
     }
     if !outside.out_of_reach.is_empty() {
         lines.push([format!("out of reach of any count: {}", outside.out_of_reach.join("; "))]);

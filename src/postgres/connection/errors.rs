@@ -95,6 +95,11 @@ impl DatabaseError {
             sqlx::Error::Protocol(text) if text.starts_with("unexpected response from SSLRequest: 0x00") => {
                 by_io(&io::ErrorKind::UnexpectedEof.into(), phase)
             }
+            // a proxy or load balancer answers in place of the server, as with a page of HTTP
+            sqlx::Error::Protocol(text) if text.starts_with("unexpected response from SSLRequest") => {
+                let message = "the address does not answer as a PostgreSQL server";
+                DatabaseError::new(Outcome::Fallback, unreachable(message, Outcome::Fallback))
+            }
             // its text may repeat what the server sent, so the message does not include it
             _ => reject(
                 ErrorKind::Rejected,
@@ -420,5 +425,16 @@ mod tests {
         let certificate =
             DatabaseError::of(&sqlx::Error::Io(io::ErrorKind::InvalidData.into()), Phase::Connecting);
         assert_eq!(certificate.outcome, Outcome::Reject);
+    }
+
+    /// A gateway whose server is away answers for it.
+    #[test]
+    fn another_program_at_the_address_is_an_outage() {
+        let answer = |text: &str| {
+            let error = sqlx::Error::Protocol(text.to_owned());
+            DatabaseError::of(&error, Phase::Connecting).outcome
+        };
+        assert_eq!(answer("unexpected response from SSLRequest: 0x48"), Outcome::Fallback);
+        assert_eq!(answer("unsupported SASL auth mechanisms"), Outcome::Reject);
     }
 }

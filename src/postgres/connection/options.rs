@@ -47,6 +47,12 @@ const MAX_CONNECTIONS: u32 = 10;
 pub(super) fn parse(url: &str) -> Result<(PgConnectOptions, bool)> {
     let (url, says_pooler) = for_driver(url)?;
     let options = PgConnectOptions::from_str(&url).map_err(|_| invalid_url())?;
+    // the driver keeps the brackets of an IPv6 address, and would look up a name that has them
+    let address = options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let options = match address.map(str::to_owned) {
+        Some(address) => options.host(&address),
+        None => options,
+    };
     Ok((options.application_name("retell-vault").disable_statement_logging(), says_pooler))
 }
 
@@ -184,6 +190,18 @@ fn invalid_url() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The driver's own parser leaves the brackets on.
+    #[test]
+    fn an_ipv6_address_is_an_address() {
+        for (url, host) in [
+            ("postgres://u@[::1]:5433/db", "::1"),
+            ("postgres://u@[2001:db8::7]/db", "2001:db8::7"),
+            ("postgres://u@db.example.com/db", "db.example.com"),
+        ] {
+            assert_eq!(parse(url).unwrap().0.get_host(), host);
+        }
+    }
 
     #[test]
     fn the_driver_gets_only_parameters_that_it_knows() {

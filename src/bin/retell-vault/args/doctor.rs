@@ -11,28 +11,28 @@ use crate::args::layout::{column, table};
 use crate::failure::Failure;
 
 pub const EXIT_CODES: &str = "\
-Exit codes, which are those of doctor alone:
-  0  healthy: nothing was found but notices
+Exit codes of doctor, which differ from those of other commands:
+  0  healthy: no problems found, at most notices
   1  degraded: a protection is missing, or something will fail
-  2  critical: credentials leak or are lost; also where it could not look, and for wrong usage, which
-     both say `error: …` and give no verdict";
+  2  critical: credentials leak or are lost. A failed examination and wrong usage also exit with 2, but
+     print `error: …` and no verdict";
 const DAY: u64 = 24 * 60 * 60;
 
 #[derive(Args)]
 pub struct DoctorArgs {
-    /// Open every record, in the database and in the local file; takes as long as reading the table
+    /// Open every record in the database and in the local file; takes as long as reading the whole table
     #[arg(long)]
     deep: bool,
-    /// How old the primary key may be [default: 365]
+    /// Maximum age of the primary key, in days [default: 365]
     #[arg(long, value_name = "DAYS", value_parser = value_parser!(u64).range(1..=36_500))]
     key_age: Option<u64>,
-    /// The table of the application's users; owners who are not in it are found
+    /// Table of the application's users; doctor reports owners that are not in it
     #[arg(long, value_name = "[SCHEMA.]TABLE", value_parser = table, requires = "users_column")]
     users_table: Option<String>,
-    /// Its column with the user id
+    /// Column of that table with the user id
     #[arg(long, value_name = "COLUMN", value_parser = column, requires = "users_table")]
     users_column: Option<String>,
-    /// Act as the first owner and try to read and write the row of the second; always rolled back
+    /// Act as the first owner, and try to read and write the row of the second; always rolled back
     ///
     /// Both must have a row. An owner is USER, or TENANT/USER in a table with tenants.
     #[arg(long, num_args = 2, value_names = ["OWNER_A", "OWNER_B"])]
@@ -40,10 +40,10 @@ pub struct DoctorArgs {
 }
 
 impl DoctorArgs {
-    /// What to look at.
+    /// What to examine.
     ///
     /// # Errors
-    /// What was given for `--probe` names no two owners, or there is no database to look into.
+    /// `--probe` does not name two different owners, or no database is named.
     pub fn options(&self, global: &Global, layout: &Layout) -> Result<DoctorOptions, Failure> {
         let mut options = DoctorOptions::new();
         if self.deep {
@@ -66,7 +66,7 @@ impl DoctorArgs {
         Ok(options)
     }
 
-    /// Without a database nothing would be probed or compared, and that must not look like a good end.
+    /// Without a database, `--probe` and `--users-table` would do nothing, and the result would look healthy.
     fn check_database(&self, global: &Global) -> Result<(), Failure> {
         let option = match (&self.probe, &self.users_table) {
             (Some(_), _) => "--probe",
@@ -76,14 +76,14 @@ impl DoctorArgs {
         match global.database_url() {
             Some(_) => Ok(()),
             None => Err(Failure::usage(
-                format!("{option} is given, but no database"),
+                format!("{option} needs a database"),
                 "name it with DATABASE_URL or --database-url",
             )),
         }
     }
 }
 
-/// An owner as it is given to `--probe`.
+/// Parses an owner of `--probe`.
 fn probed(layout: &Layout, text: &str) -> Result<Owner, Failure> {
     let wrong = |message: String| {
         Failure::usage(
@@ -95,7 +95,7 @@ fn probed(layout: &Layout, text: &str) -> Result<Owner, Failure> {
         false => owner(text, None),
         true => {
             let split = text.split_once('/');
-            let (tenant, user) = split.ok_or_else(|| wrong("--probe: an owner has no tenant".to_owned()))?;
+            let (tenant, user) = split.ok_or_else(|| wrong("--probe: an owner lacks a tenant".to_owned()))?;
             owner(user, Some(tenant))
         }
     };

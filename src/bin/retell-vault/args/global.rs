@@ -19,15 +19,15 @@ pub struct Global {
     /// Folder of keyring.json, local.db and layout.toml [default: .retell-vault]
     #[arg(long, global = true, value_name = "DIR", env = "RETELL_VAULT_HOME", hide_env_values = true)]
     home: Option<OsString>,
-    /// Postgres to store in, postgres://USER:PASSWORD@HOST/DATABASE; without it, the local file only
+    /// Postgres database, as postgres://USER:PASSWORD@HOST/DATABASE; without it, only the local file is used
     #[arg(long, global = true, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
     #[command(flatten)]
     pub layout: LayoutArgs,
-    /// Whether a transaction pooler (PgBouncer, Supavisor) stands before Postgres
+    /// Whether a transaction pooler (PgBouncer, Supavisor) is in front of Postgres
     #[arg(long, global = true, value_name = "MODE", default_value = "auto")]
     pub pooler: Pooler,
-    /// File of mode 0600 with the passphrase of the keyring
+    /// File with the passphrase of the keyring; must have mode 0600
     #[arg(long, global = true, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
     /// Print the result as one line of JSON
@@ -41,22 +41,22 @@ impl Global {
         given.map_or(Path::new(DEFAULT_HOME), Path::new)
     }
 
-    /// Where the keyring lies.
+    /// The path of the keyring.
     pub fn keyring(&self) -> PathBuf {
         self.home().join("keyring.json")
     }
 
-    /// Where the local file lies.
+    /// The path of the local file.
     pub fn local_file(&self) -> PathBuf {
         self.home().join("local.db")
     }
 
-    /// The layout file: the one that is named, else the one of the home, which may be missing.
+    /// The layout file: the named one, or that of the home, which may not exist.
     pub fn layout_file(&self) -> PathBuf {
         self.layout.named_file().map_or_else(|| self.layout_of_home(), Path::to_owned)
     }
 
-    /// The layout file of the home, which may be missing.
+    /// The layout file of the home, which may not exist.
     pub fn layout_of_home(&self) -> PathBuf {
         self.home().join("layout.toml")
     }
@@ -69,11 +69,11 @@ impl Global {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Pooler {
-    /// Recognised by its port or its answers
+    /// Detect it by its port or its answers
     Auto,
-    /// There is one
+    /// A pooler is in front of Postgres
     Transaction,
-    /// There is none
+    /// No pooler
     None,
 }
 
@@ -95,7 +95,7 @@ pub fn owner(user: &str, tenant: Option<&str>) -> Result<Owner, Failure> {
     })
 }
 
-/// Texts are checked here, so that a wrong one is a usage error, and kept as they were given.
+/// Checks the id here, so that an invalid one is a usage error. Returns it as it was given.
 pub fn user(text: &str) -> retell_vault::Result<String> {
     text.parse::<UserId>().map(|_| text.to_owned())
 }
@@ -108,6 +108,6 @@ pub fn expected(text: &str) -> Result<Expected, &'static str> {
     match (text, text.parse()) {
         ("absent", _) => Ok(Expected::Absent),
         (_, Ok(version)) => Ok(Expected::Version(version)),
-        (_, Err(_)) => Err("it must be `absent`, or a version of 16 hex digits as `get` prints it"),
+        (_, Err(_)) => Err("must be `absent`, or a version of 16 hex digits as printed by `get`"),
     }
 }

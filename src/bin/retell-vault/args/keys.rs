@@ -11,73 +11,73 @@ The new secret, exactly one:
   --new-passphrase-file FILE     a file of mode 0600 with the new passphrase
   RETELL_VAULT_NEW_PASSPHRASE    the new passphrase
   RETELL_VAULT_NEW_WRAPPING_KEY  base64 of 32 bytes, for a keyring without a passphrase
-  With none of them, a new passphrase is asked for at the terminal, twice.
+  If none is set, the command asks for a new passphrase at the terminal, twice.
 
 ";
 pub const CHECK_HELP: &str = "\
-These are wrong: tokens under a key that the keyring does not hold or that was destroyed, tokens left under a
-retired key, a pending key that does not seal yet, text that is no token in a column for tokens, and tokens
-outside of the layout, which no rotation reaches. The last are looked for in a sample of the rows; --deep
-looks at every row. Exit code 1 when anything is wrong.
+Reports tokens under a key that the keyring does not hold or that was destroyed, tokens left under a retired
+key, a pending key that does not seal yet, text that is not a token in a column for tokens, and tokens outside
+of the layout, which no rotation reaches. It searches a sample of the rows for the last; --deep searches every
+row. Exit code 1 if it reports a problem.
 
 ";
 pub const DESTROY_HELP: &str = "\
-This cannot be undone. What still names the key is counted first, in the database and in the local file of
-this host, and nothing is destroyed while anything does. In columns that the layout does not name a token counts
-if it opens for the owner of its row, or if nobody can tell whose it is; all others are listed. The command takes
-as long as reading the whole table. Ctrl-C ends it, and nothing is destroyed.
-Out of reach: copies and backups of the keyring file, which still hold the key. A backup of the database
-from before the rotation opens with nothing but such a copy.
+This cannot be undone. The command first counts the tokens that name the key, in the database and in the local
+file of this host. If it finds any, it does not destroy the key. In a column that the layout does not name, a
+token counts if it opens for the owner of its row, or if its owner is unknown; other tokens are only listed. The
+command takes as long as reading the whole table. If you stop it with Ctrl-C, nothing is destroyed.
+Copies and backups of the keyring file still hold the key. You need such a copy to open a database backup from
+before the rotation.
 
 ";
 pub const ROTATE_HELP: &str = "\
-The service may go on meanwhile: versions stay as they are, and whatever it stores wins. The command may be
-interrupted (Ctrl-C), killed, and run again: what is done stays done, and the same command goes on from
-there. Exit code 1 unless it ends with `complete`.
+The service can keep running: versions do not change, and its writes win. You can interrupt (Ctrl-C) or kill the
+command. Run the same command again to continue; finished work is kept. Exit code 1 unless it ends with
+`complete`.
 
-With several hosts or processes, bring the new key in first: `retell-vault key add`, copy the keyring to all
-of them, `retell-vault key promote`, then `retell-vault rotate` on every host, for its local file.
+With several hosts, add the new key first: run `retell-vault key add`, copy the keyring to every host, and run
+`retell-vault key promote`. Then run `retell-vault rotate` on every host, for its local file.
 
---new-key does all of that for a single host. It makes at most one key for each rotation that is carried
-through: if a pending key is there, it promotes the oldest of these; if tokens are left under a retired key,
-it goes on with the rotation to the primary key, and makes no new one; it says so. The keys of the keyring are
-the only trace that it needs: no file of its own could be lost.
+--new-key does all of that on a single host. It creates at most one key for each completed rotation. If there is
+a pending key, it promotes the oldest one. If tokens are left under a retired key, it continues the rotation to
+the primary key instead of creating a key. It reports which of these it does. It keeps no state outside of the
+keyring.
 
 --json prints a line for every batch, {\"event\":\"batch\",…}, and {\"event\":\"done\",…} at the end.
 
 ";
 
 pub const ADOPT_HELP: &str = "\
-Where the table holds tokens and this keyring has the key of none of those that are looked at, nothing is stored: it is
-the wrong keyring, or the wrong database. This command says that the keyring is the right one all the same.
-Use it only when the other keyring is lost for good. What is stored under it opens with no other keyring: each of those
-records stays unreadable until it is stored again with `put --replace-unreadable`. If the other keyring is in use
-somewhere, both go on storing in one table, and neither opens what the other stores.
-It is noted in the local file of this home, for this table. Every other host needs the same.
+The vault stores nothing in a table that holds tokens if this keyring has the key of none of the tokens checked:
+the keyring or the database is the wrong one. This command declares that the keyring is right for this table.
+Use it only if the other keyring is lost for good. Records stored under the other keyring stay unreadable until you
+store each of them again with `put --replace-unreadable`. If the other keyring is still in use on another host, both
+keep storing in one table, and neither opens the records of the other.
+The local file of this home stores the decision, for this table. Run the command on every other host too.
 
 ";
 
-/// What this home says about its keyring.
+/// Which keyring this home uses for a table.
 #[derive(Subcommand)]
 pub enum KeyringCommand {
-    /// Go on with this keyring over a table full of another one's tokens; see below
+    /// Use this keyring with a table that holds another keyring's tokens; see below
     Adopt,
 }
 
-/// What is done to the keyring.
+/// Changes to the keyring.
 #[derive(Subcommand)]
 pub enum KeyCommand {
     /// List the keys, with the number of tokens under each
     List,
-    /// Open every key, count the tokens under each, and say what is wrong
+    /// Open every key, count the tokens under each, and report problems
     Check(CheckArgs),
-    /// Make a new key; it is pending: it opens, and does not seal yet
+    /// Create a new, pending key: it opens, but does not seal yet
     Add,
-    /// Make a pending key the primary one, which seals from now on
+    /// Make a pending key the primary key, which seals from now on
     Promote(KeyArgs),
-    /// Give a pending key up; the primary key is retired by promoting another one
+    /// Abandon a pending key; to retire the primary key, promote another key
     Retire(KeyArgs),
-    /// Destroy a retired key for good, after counting that nothing is sealed under it
+    /// Destroy a retired key for good, after checking that no token is sealed under it
     Destroy(DestroyArgs),
     /// Seal the keyring file under a new passphrase or wrapping key
     Rewrap(RewrapArgs),
@@ -93,14 +93,14 @@ pub struct KeyArgs {
 
 #[derive(Args)]
 pub struct CheckArgs {
-    /// Look at every row of every column that can hold a token, whatever the layout says, and open what is found
+    /// Search every row of every column that can hold a token, whatever the layout says, and open the tokens found
     #[arg(long)]
     pub deep: bool,
 }
 
 #[derive(Args)]
 pub struct RewrapArgs {
-    /// File of mode 0600 with the new passphrase
+    /// File with the new passphrase; must have mode 0600
     #[arg(long, value_name = "FILE")]
     pub new_passphrase_file: Option<PathBuf>,
 }
@@ -109,22 +109,22 @@ pub struct RewrapArgs {
 pub struct DestroyArgs {
     #[command(flatten)]
     pub key: KeyArgs,
-    /// Do not wait until the key has been retired for 24 hours: no process runs that has not noticed
+    /// Do not wait for 24 hours after the key was retired; states that no process still seals under it
     #[arg(long)]
     force: bool,
-    /// Every other host has synchronised and rotated, so that no local file elsewhere names the key
+    /// State that every other host has run `sync` and `rotate`, so that no local file elsewhere names the key
     #[arg(long)]
     other_hosts_synced: bool,
-    /// No token names the key in any other table that this home was used with
+    /// State that no token names the key in any other table that this home was used with
     #[arg(long)]
     other_tables_counted: bool,
-    /// Nothing in this column outside of the layout is needed; it need not be readable, and is reported. Repeatable
+    /// State that nothing in this column outside of the layout is needed; it is reported. May be repeated
     #[arg(long, value_name = "TABLE.COLUMN")]
     not_evidence: Vec<String>,
 }
 
 impl DestroyArgs {
-    /// What is taken for granted.
+    /// The statements that the options make.
     pub fn options(&self) -> DestroyOptions {
         let mut options = DestroyOptions::new();
         if self.force {
@@ -142,31 +142,31 @@ impl DestroyArgs {
 
 #[derive(Args)]
 pub struct RotateArgs {
-    /// Make and promote a new key first, for a single host; see below
+    /// Create and promote a new key first, on a single host; see below
     #[arg(long, conflicts_with = "dry_run")]
     pub new_key: bool,
-    /// Count what there is to do and about how long it takes, and write nothing
+    /// Count the rows to re-encrypt and estimate the time; writes nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Rows to a statement, 1 to 100000 [default: 100]
+    /// Rows per statement, 1 to 100000 [default: 100]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=i64::from(RotateOptions::MAX_BATCH)))]
     batch: Option<u32>,
-    /// Parts of the table that are worked on at once, 1 to 64 [default: 1]
+    /// Parts of the table processed in parallel, 1 to 64 [default: 1]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=i64::from(RotateOptions::MAX_JOBS)))]
     jobs: Option<u32>,
-    /// At most so many rows a second
+    /// Maximum number of rows per second
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     rate: Option<u32>,
     /// Pause while reading one row takes longer than this
     #[arg(long, value_name = "MS", value_parser = value_parser!(u64).range(1..))]
     max_latency: Option<u64>,
-    /// Pause while a replica is further behind than this; needs pg_monitor
+    /// Pause while a replica lags by more than this; needs pg_monitor
     #[arg(long, value_name = "MIB", value_parser = value_parser!(u64).range(1..=1 << 40))]
     max_replica_lag: Option<u64>,
-    /// Write what cannot be opened to this file, a line of JSON each
+    /// Write a line of JSON to this file for everything that cannot be opened
     ///
-    /// owner, place, kind and reason; no secrets. The file gets mode 0600. A report of an earlier run is
-    /// replaced; any other file is refused before anything is done.
+    /// The members are owner, place, kind and reason; no secrets. The file gets mode 0600. It may replace a report of
+    /// an earlier run. If it is any other file, the command fails before it changes anything.
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub report: Option<PathBuf>,
 }

@@ -11,8 +11,8 @@ use retell_vault::layout::FilterValue;
 use crate::failure::Failure;
 
 pub const INIT_HELP: &str = "\
-With --layout FILE, that file is used and kept, and nothing is written beside it.
-An option that contradicts an existing layout file is an error, and nothing is made.
+With --layout FILE, init uses and keeps that file, and writes no other layout file.
+If an option contradicts an existing layout file, init fails and creates nothing.
 
 ";
 pub const LAYOUT_HELP: &str = "\
@@ -20,20 +20,20 @@ The layout file is TOML; docs/LAYOUT.md describes it. None of these commands ope
 
 ";
 pub const CHECK_HELP: &str = "\
-Looks at the catalogue, not at the rows. Exit code 1 where anything is not as the layout says; 0 means as written.
+Checks the catalogue, not the rows. Exit code 0 if the database matches the layout, 1 if it does not.
 
 ";
 pub const WRITE_HELP: &str = "\
-Writes what --table, --user-column, --tenant-column, --column and --where say into the file that --layout names, or into
-layout.toml in the home. An existing file is changed only with --replace, which keeps what the options do
-not change, but drops the comments.
+Writes --table, --user-column, --tenant-column, --column and --where into the file that --layout names, or into
+layout.toml in the home. --replace changes an existing file. It keeps the members that no option names, but drops
+the comments.
 
 ";
 
-/// Options that change what the layout file says.
+/// Options that override the layout file.
 #[derive(Args)]
 pub struct LayoutArgs {
-    /// Layout file: table, columns and filter [default: layout.toml in the home, where there is one]
+    /// Layout file: table, columns and filter [default: layout.toml in the home, if it exists]
     ///
     /// The options below override the file, for this one command.
     #[arg(
@@ -47,21 +47,22 @@ pub struct LayoutArgs {
     /// Table of the application's users [default: public.user_profiles]
     #[arg(long, global = true, value_name = "[SCHEMA.]TABLE", value_parser = table)]
     table: Option<String>,
-    /// Its column with the user id [default: user_id]
+    /// Column of that table with the user id [default: user_id]
     #[arg(long, global = true, value_name = "COLUMN", value_parser = column)]
     user_column: Option<String>,
-    /// Its column with the tenant id [default: none]
+    /// Column of that table with the tenant id [default: none]
     #[arg(long, global = true, value_name = "COLUMN", value_parser = column)]
     tenant_column: Option<String>,
-    /// The column of a field, as in api_key=retell_api_key; may be given several times
+    /// The column of a field, as in api_key=retell_api_key; may be repeated
     ///
-    /// `config` is the JSONB column of what has no column of its own, and `sync` the column for the time of the last write.
+    /// `config` is the JSONB column for fields without a column of their own. `sync` is the column for the time of the
+    /// last write.
     #[arg(long = "column", global = true, value_name = "FIELD=COLUMN", value_parser = field_column)]
     field_columns: Vec<(Field, String)>,
-    /// Only rows with this constant count, as in provider=retell; may be given several times
+    /// Use only rows with this constant, as in provider=retell; may be repeated
     ///
-    /// Digits are an integer, true and false are booleans, and everything else is a text. Double quotes make any value
-    /// a text: --where 'code="42"'.
+    /// Digits are an integer, true and false are booleans, and everything else is text. Put a value in double quotes to
+    /// make it text: --where 'code="42"'.
     #[arg(long = "where", global = true, value_name = "COLUMN=VALUE", value_parser = constant)]
     constants: Vec<(String, FilterValue)>,
 }
@@ -92,7 +93,7 @@ impl LayoutArgs {
             };
             if typed.iter().filter(is_it).count() != kept {
                 return Err(Failure::usage(
-                    format!("{option} stands both before the command and after it"),
+                    format!("{option} is given both before and after the command"),
                     "give all of them after the command",
                 ));
             }
@@ -106,7 +107,7 @@ impl LayoutArgs {
     /// A field or a column of the filter is there twice.
     pub fn options(&self) -> Result<Vec<LayoutOption<'_>>, Failure> {
         let twice = |option: &str| {
-            Failure::usage(format!("{option} is given twice for the same name"), "leave one of them out")
+            Failure::usage(format!("{option} is given twice for the same name"), "remove one of them")
         };
         let fields = self.field_columns.iter().map(|(field, _)| field);
         if has_twice(fields) {
@@ -161,7 +162,7 @@ impl LayoutOption<'_> {
         }
     }
 
-    /// The member of the layout file that says the same.
+    /// The corresponding member of the layout file.
     pub fn member(&self) -> String {
         match self {
             Self::Table(_) => "table.name".to_owned(),
@@ -176,9 +177,9 @@ impl LayoutOption<'_> {
 /// Show, check or write the layout.
 #[derive(Subcommand)]
 pub enum LayoutCommand {
-    /// Show where every field would go, what is not touched, and why
+    /// Show where every field would be stored, which columns are not touched, and why
     Show,
-    /// Compare the layout with the database; fails where anything is not as it says
+    /// Compare the layout with the database; fails if they differ
     Check(LayoutCheckArgs),
     /// Write the options for the layout into the layout file
     Write(LayoutWriteArgs),
@@ -186,20 +187,20 @@ pub enum LayoutCommand {
 
 #[derive(Args)]
 pub struct LayoutCheckArgs {
-    /// Another layout file that is used with this database; fails where both would write the same columns of the same rows.
-    /// May be given several times
+    /// Another layout file for this database; fails if both would write the same columns of the same rows. May be
+    /// repeated
     #[arg(long, value_name = "FILE")]
     pub beside: Vec<PathBuf>,
 }
 
 #[derive(Args)]
 pub struct LayoutWriteArgs {
-    /// Change a layout file that is there; its comments are lost
+    /// Change an existing layout file; its comments are lost
     #[arg(long)]
     pub replace: bool,
 }
 
-// --- Texts are checked here, so that a wrong one is a usage error ---
+// --- Values are checked here, so that an invalid one is a usage error ---
 
 pub fn table(text: &str) -> retell_vault::Result<String> {
     Layout::new().table(text).map(|_| text.to_owned())
@@ -223,7 +224,7 @@ fn constant(text: &str) -> Result<(String, FilterValue), String> {
     let checked = Layout::new().where_equals(&name, value.clone());
     checked
         .map(|_| (name, value))
-        .map_err(|_| "a text has at most 255 bytes, without control characters".to_owned())
+        .map_err(|_| "text must have at most 255 bytes and no control characters".to_owned())
 }
 
 fn filter_value(text: &str) -> Result<FilterValue, String> {
@@ -232,13 +233,14 @@ fn filter_value(text: &str) -> Result<FilterValue, String> {
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     match (quoted, text) {
         (Some(text), _) => Ok(FilterValue::from(text)),
-        (None, "") => Err("the value is empty; an empty text is written as \"\"".to_owned()),
+        (None, "") => Err("the value is empty; write an empty text as \"\"".to_owned()),
         (None, "true" | "false") => Ok(FilterValue::from(text == "true")),
         (None, _) if is_number && is_canonical(digits, text) => {
             text.parse().map(FilterValue::Integer).map_err(|_| "an integer has at most 64 bits".to_owned())
         }
         (None, _) if is_number => {
-            Err("an integer has no leading zero; put a text of digits into double quotes".to_owned())
+            Err("an integer has no leading zero; put text that consists of digits in double quotes"
+                .to_owned())
         }
         _ => Ok(FilterValue::from(text)),
     }

@@ -28,20 +28,20 @@ const ENVIRONMENT: &str = "\
 Environment:
   RETELL_VAULT_HOME          the same as --home
   RETELL_VAULT_LAYOUT        the same as --layout
-  DATABASE_URL               the same as --database-url, and in no process list
+  DATABASE_URL               the same as --database-url, but not visible in the process list
   RETELL_VAULT_PASSPHRASE    the passphrase of the keyring
   RETELL_VAULT_WRAPPING_KEY  base64 of 32 bytes, for a keyring without a passphrase
-  With none of the last two and no --passphrase-file, the passphrase is asked for at the terminal.";
+  If neither of the last two is set, and no --passphrase-file, the command asks for the passphrase at the terminal.";
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; a save that waits in the local file for the database is done, with a warning
+  0  done; also if the record was stored only in the local file, with a warning
   1  failed
   2  wrong usage
   3  nothing is stored for this owner
   4  the stored record is not the expected one, or other writers kept changing it
   `doctor` has its own: 0 healthy, 1 degraded, 2 critical";
 const ERRORS: &str = "Errors go to standard error as `error: …` and `hint: …`, with --json too.";
-/// Stores Retell AI credentials encrypted: in the application's Postgres table, or in a local file.
+/// Stores Retell AI credentials encrypted, in the application's Postgres table or in a local file.
 #[derive(Parser)]
 #[command(name = "retell-vault", version)]
 pub struct Cli {
@@ -53,14 +53,14 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make the keyring; an existing one is never overwritten
+    /// Create the keyring; an existing one is never overwritten
     ///
-    /// With --table, --user-column, --tenant-column, --column or --where it also writes them into layout.toml in the home,
-    /// where every later command finds them. An existing layout file is kept.
+    /// It also writes --table, --user-column, --tenant-column, --column and --where into layout.toml in the home, for
+    /// every later command. An existing layout file is kept.
     Init,
     /// Store a configuration, as JSON from a file or standard input
     Put(PutArgs),
-    /// Show a configuration, its secrets masked
+    /// Show a configuration, with its secrets masked
     Get(GetArgs),
     /// Set one field to the value on standard input; the others stay as they are
     Set(FieldArgs),
@@ -72,34 +72,34 @@ pub enum Command {
     Delete(DeleteArgs),
     /// List the owners that have a record, deleted ones too, page by page
     List(ListArgs),
-    /// Erase what the local file holds of an owner
+    /// Erase everything about an owner from the local file
     ///
-    /// Pending records, copies, losers, replaced texts and dead letters. What the database has not got
-    /// yet is lost; what it has stays, until `delete`.
+    /// Erases pending records, copies, losers, replaced texts and dead letters. A pending record that is not in the
+    /// database yet is lost. The record in the database stays; use `delete` to remove it.
     Forget(OwnerArgs),
-    /// Show the database and its columns, those that are left alone too, the local file, and the keys
+    /// Show the database and its columns, including those that the vault leaves alone, the local file, and the keys
     Status,
     /// Show, check or write the layout: the table, how its rows are found, and which column holds which field
     #[command(subcommand)]
     Layout(LayoutCommand),
-    /// Send what waits in the local file to the database; fails if anything stays behind
+    /// Push pending records from the local file to the database; fails if any stay behind
     Sync(SyncArgs),
     /// Show, check or change the root keys of the keyring, or the secret that opens it
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Say that this keyring belongs to a table that holds another one's tokens
+    /// Declare that this keyring belongs to a table that holds another keyring's tokens
     #[command(subcommand)]
     Keyring(KeyringCommand),
     /// Re-encrypt everything that is not under the primary key; fails if anything stays behind
     Rotate(RotateArgs),
-    /// Plan, apply, verify or take back what the table lacks; move records to better columns
+    /// Plan, apply, verify or roll back schema changes; move records to better columns
     #[command(subcommand)]
     Schema(SchemaCommand),
-    /// Look for what would leak or lose credentials, and say how to mend it; has exit codes of its own
+    /// Find problems that would leak or lose credentials, and show how to fix them; has its own exit codes
     Doctor(DoctorArgs),
 }
 
-/// Every command explains the environment and the exit codes, some more.
+/// The help of every command lists the environment and the exit codes.
 fn with_help(parent: &str, command: clap::Command) -> clap::Command {
     let name = command.get_name().to_owned();
     let own = match name.as_str() {
@@ -133,21 +133,19 @@ pub fn parse() -> Result<Cli, Failure> {
     let command = with_help("", Cli::command());
     let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let parsed: Cli = parsed.or_else(|error| match error.get(ContextKind::InvalidArg) {
-        // clap would repeat it, and it may be a secret
+        // clap would print it, and it may be a secret
         Some(ContextValue::String(text))
             if error.kind() == ErrorKind::UnknownArgument && !text.starts_with('-') =>
         {
             Err(Failure::usage(
-                "unexpected argument; it is not repeated here, since it may be a secret",
-                "secrets go to standard input or into a file, never on the command line",
+                "unexpected argument; it may be a secret and is not printed",
+                "pass secrets on standard input or in a file, never on the command line",
             ))
         }
         Some(ContextValue::String(name)) if error.kind() == ErrorKind::ValueValidation => {
             let reason = error.source().map_or_else(|| "see --help".to_owned(), ToString::to_string);
             Err(Failure::usage(
-                format!(
-                    "the value for '{name}' is not valid; it is not repeated here, since it may be a secret"
-                ),
+                format!("the value for '{name}' is not valid; it may be a secret and is not printed"),
                 reason,
             ))
         }

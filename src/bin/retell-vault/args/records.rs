@@ -11,7 +11,7 @@ use retell_vault::sync::Fallback;
 use crate::args::global::{Global, expected, owner, tenant, user};
 use crate::failure::Failure;
 
-pub const PUT_HELP: &str = r#"The configuration. Every member may be left out, but one secret must be set:
+pub const PUT_HELP: &str = r#"The configuration is JSON. Every member is optional, but at least one secret must be set:
   {"api_key": "key_…", "call_agent_id": "agent_…", "sms_agent_id": "agent_…",
    "agents": {"inbound": "agent_…"},
    "webhook_key": "key_…",
@@ -19,42 +19,43 @@ pub const PUT_HELP: &str = r#"The configuration. Every member may be left out, b
    "webhook_config": {"webhook_url": "https://…", "events": ["call_ended"]},
    "integration_status": "not_configured" | "configured" | "active" | "error" | "disabled"}
 `agents.inbound` may be written as `inbound_agent_id`. `webhook_key` is the API key that has the webhook badge, if
-it is another one; older input may call it `webhook_config.secret` or `webhook_secret`.
+it differs from `api_key`; older input may call it `webhook_config.secret` or `webhook_secret`.
 The configuration replaces the whole stored one; `set` and `unset` change one field. At most 256 KiB.
 
---expect compares with what is in the database: what waits in the local file of this host is sent there first. A record
-that waits on another host may still win later, if it is newer.
+--expect compares with the record in the database. Pending records of this host are pushed first. A pending record of
+another host may still win later, if it is newer.
 
 "#;
 pub const SET_HELP: &str = r#"Fields: api_key, call_agent_id, sms_agent_id, <role>_agent_id, webhook_key, phone_number, webhook_config,
 integration_status. The value is one line of plain text; that of webhook_config is JSON:
   {"webhook_url": "https://…", "events": ["call_ended"]}
-The other fields stay as they are, also when another program changes them at the same time.
-Nothing goes to the local file instead: in an outage the command fails.
+The other fields stay as they are, even if another program changes them at the same time.
+The command fails in an outage. It does not use the local file.
 
 "#;
-pub const MOVE_HELP: &str = r#"For owners whose id has changed, with the application's UPDATE or another provider of logins. The record is sealed anew for the
-new id, and a tombstone stays in the row of the old one. If the application has changed the id in the row already, the
-record is found there. A new row is made only where the layout lets the vault make rows.
-Nothing goes to the local file instead: in an outage the command fails.
+pub const MOVE_HELP: &str = r#"For owners whose id has changed, because of an UPDATE by the application or a new login provider. The command
+re-encrypts the record for the new id, and leaves a tombstone in the row of the old id.
+If the application has already changed the id in the row, the command finds the
+record there. It creates a new row only if the layout lets the vault create rows.
+The command fails in an outage. It does not use the local file.
 
 "#;
-pub const SYNC_HELP: &str = r#"A record becomes a dead letter when a constraint refuses it, or anything else has refused it five times over a day; when its
-row is gone or was made anew; when its owner was deleted meanwhile; or when it waited for too long.
---retry-dead-letters tries them once more. A local file that was restored from a backup may hold what was deleted since:
-look at `retell-vault status` before you name a user, and `forget` what is not wanted.
+pub const SYNC_HELP: &str = r#"A pending record becomes a dead letter if a constraint rejects it, if the database rejects it five times over a day for
+another reason, if its row was removed or created again, if its owner was deleted meanwhile, or if it is too old.
+--retry-dead-letters tries them once more. A local file restored from a backup may hold records that were deleted since:
+check `retell-vault status` before you name a user, and use `forget` for records that you do not want.
 
 "#;
 pub const UNSET_HELP: &str = r#"Fields: api_key, call_agent_id, sms_agent_id, <role>_agent_id, webhook_key, phone_number, webhook_config,
-integration_status. One secret must stay; to remove everything, use `delete`.
-Nothing goes to the local file instead: in an outage the command fails.
+integration_status. At least one secret must remain; to remove everything, use `delete`.
+The command fails in an outage. It does not use the local file.
 
 "#;
 
-/// Whose configuration.
+/// The owner of the configuration.
 #[derive(Args)]
 pub struct OwnerArgs {
-    /// Whose configuration
+    /// User id of the owner
     #[arg(long, value_name = "ID", value_parser = user)]
     user: String,
     /// The tenant of the user
@@ -72,19 +73,19 @@ impl OwnerArgs {
 pub struct PutArgs {
     #[command(flatten)]
     pub owner: OwnerArgs,
-    /// File with the configuration; standard input without it, or when it is -
+    /// File with the configuration; omit it or give - for standard input
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Fail when the database cannot take it, instead of keeping it in the local file
+    /// Fail if the database cannot store it, instead of keeping it in the local file
     #[arg(long)]
     require_database: bool,
     /// Replace a stored record that cannot be opened; its old text is kept in the local file
     #[arg(long)]
     replace_unreadable: bool,
-    /// Overwrite text in the vault's columns that the vault did not write, for good
+    /// Permanently overwrite text in the vault's columns that the vault did not write
     #[arg(long)]
     replace_foreign: bool,
-    /// Store only if the record has this version, or, with `absent`, if there is none or it was deleted
+    /// Store only if the record has this version; `absent`: only if there is no record or it was deleted
     #[arg(long, value_name = "VERSION|absent", value_parser = expected)]
     expect: Option<Expected>,
 }
@@ -112,10 +113,10 @@ impl PutArgs {
 
 #[derive(Args)]
 pub struct MoveArgs {
-    /// Whose record it is now
+    /// Current user id of the record
     #[arg(long, value_name = "ID", value_parser = user)]
     from: String,
-    /// Whose it is to be; there must be no record
+    /// New user id, which must not have a record
     #[arg(long, value_name = "ID", value_parser = user)]
     to: String,
     /// The tenant of --from
@@ -135,10 +136,10 @@ impl MoveArgs {
 
 #[derive(Args)]
 pub struct SyncArgs {
-    /// First make the dead letters pending again; what each was based on must still hold
+    /// Make dead letters pending again first, if the record that each was based on is unchanged
     #[arg(long)]
     pub retry_dead_letters: bool,
-    /// Only those of this user, also if they waited for too long
+    /// Only dead letters of this user, even if they are too old
     #[arg(long, value_name = "ID", value_parser = user, requires = "retry_dead_letters")]
     user: Option<String>,
     /// The tenant of the user
@@ -166,7 +167,7 @@ pub struct GetArgs {
 pub struct FieldArgs {
     #[command(flatten)]
     pub owner: OwnerArgs,
-    /// The field: one of those below
+    /// One of the fields below
     pub field: String,
 }
 
@@ -174,7 +175,7 @@ pub struct FieldArgs {
 pub struct DeleteArgs {
     #[command(flatten)]
     pub owner: OwnerArgs,
-    /// Fail when the database cannot take it, instead of noting it in the local file
+    /// Fail if the database cannot store the deletion, instead of keeping it in the local file
     #[arg(long)]
     require_database: bool,
 }
@@ -187,10 +188,10 @@ impl DeleteArgs {
 
 #[derive(Args)]
 pub struct ListArgs {
-    /// How many owners
+    /// Maximum number of owners
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=10_000))]
     pub limit: u32,
-    /// Only owners after this one: the `user` of any entry of the page before, also one that is no valid id
+    /// Only owners after this one: the `user` of any entry of the previous page, even if it is not a valid id
     #[arg(long, value_name = "USER")]
     after: Option<String>,
     /// The tenant of that entry
@@ -199,7 +200,7 @@ pub struct ListArgs {
 }
 
 impl ListArgs {
-    /// The entry of the page before to go on after.
+    /// The entry of the previous page to continue after.
     pub fn after(&self) -> Option<ListPosition> {
         self.after.as_deref().map(|user| ListPosition::after(user, self.after_tenant.as_deref()))
     }
@@ -210,7 +211,7 @@ fn fallback(require_database: bool, global: &Global) -> Result<Fallback, Failure
         (false, _) => Ok(Fallback::LocalFile),
         (true, Some(_)) => Ok(Fallback::Refuse),
         (true, None) => Err(Failure::usage(
-            "--require-database is given, but no database",
+            "--require-database needs a database",
             "name it with DATABASE_URL or --database-url",
         )),
     }

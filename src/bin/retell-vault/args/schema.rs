@@ -9,74 +9,73 @@ use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions, RowSecurity, 
 use crate::failure::Failure;
 
 pub const PLAN_HELP: &str = "\
-Exit code 0 whatever there is to do; use `schema verify` for a verdict.
-A column `phone_number` or `webhook_config` that the vault did not make stays as it is, unless `--adopt COLUMN` gives
-it to the vault. A column whose type the application made, such as an enum, stays too, unless `--retype COLUMN` says
-so. The plan notes both.
+Exit code 0 even if there are steps to apply; use `schema verify` for a verdict.
+A column `phone_number` or `webhook_config` that the vault did not create stays as it is, unless you give it to the vault
+with `--adopt COLUMN`. A column with a type of the application, such as an enum, also stays, unless you name it with
+`--retype COLUMN`. The plan has a note about both.
 
 ";
 pub const APPLY_HELP: &str = "\
-Nothing is asked: `schema plan` with the same options shows what would be done. It needs a direct connection,
-not a transaction pooler, as the owner of the table. What it applies it records, so that `schema rollback` can
-take it back. It may be interrupted (Ctrl-C), killed, and run again: a step is applied as a whole or not at all,
-and the same command goes on.
+The command does not ask for confirmation: `schema plan` with the same options shows the steps. It needs a
+direct connection, not a transaction pooler, as the owner of the table. It records every step, so that
+`schema rollback` can undo it. You can interrupt (Ctrl-C) or kill it: a step is applied as a whole or not at all. Run the same command again
+to continue.
 
 ";
 pub const VERIFY_HELP: &str = "\
-Exit code 1 when a check failed. Give it the options that the plan was made with.
+Exit code 1 if a check failed. Use the same options as for the plan.
 
 ";
 pub const ROLLBACK_HELP: &str = "\
-Nothing is asked. Without --allow-data-loss nothing is undone while a column that would be dropped holds data.
-It may be interrupted (Ctrl-C), killed, and run again: the same command goes on.
+The command does not ask for confirmation. If a column to drop holds data, it undoes nothing without --allow-data-loss.
+You can interrupt (Ctrl-C) or kill it. Run the same command again to continue.
 
 ";
 
-/// What is done to the schema of the table.
+/// Changes to the schema of the table.
 #[derive(Subcommand)]
 pub enum SchemaCommand {
-    /// Show what the table lacks, step by step, with its SQL; changes nothing
+    /// Show the steps that the table needs, with their SQL; changes nothing
     Plan(PlanArgs),
-    /// Make the same plan and apply it; nothing is asked
+    /// Make the same plan and apply it, without asking for confirmation
     Apply(ApplyArgs),
-    /// Look at everything again, and try it out in a transaction that is rolled back
+    /// Check the schema, and try it out in a transaction that is rolled back
     Verify(WantedArgs),
-    /// Take the steps back that were applied, the latest first
+    /// Undo the applied steps, the latest first
     Rollback(RollbackArgs),
-    /// Move records into the better columns that they have by now
+    /// Move records into better columns that now exist
     ///
-    /// Records that lie packed in one column, in the JSONB column or in the local file. The service may go on
-    /// meanwhile, and whatever it stores wins. Run it again after an interruption. Exit code 1 unless everything
-    /// that can be read is where it belongs.
+    /// Moves records that are packed in one column, in the JSONB column or in the local file. The service can keep
+    /// running, and its writes win. Run the command again after an interruption. Exit code 1 unless every readable
+    /// record is in its place.
     Promote(PromoteArgs),
 }
 
 /// What the schema should be.
 #[derive(Args)]
 pub struct WantedArgs {
-    /// How much of the schema is looked after
+    /// Which parts of the schema the vault manages
     #[arg(long, value_name = "PROFILE", default_value = "credentials")]
     profile: ProfileName,
-    /// What becomes of row level security
+    /// How to treat row level security
     #[arg(long, value_name = "MODE", default_value = "auto")]
     row_security: RowSecurityMode,
-    /// Row level security for the owner of the table too
+    /// Apply row level security to the owner of the table too
     #[arg(long)]
     force_row_security: bool,
-    /// A role that may see every row; may be given several times
+    /// A role that may see every row; may be repeated
     #[arg(long, value_name = "ROLE")]
     service_role: Vec<String>,
-    /// Keep only the newest row of each owner; the others go to a table beside
+    /// Keep only the newest row of each owner, and move the others to a backup table
     #[arg(long)]
     remove_duplicates: bool,
-    /// Give a column the type that the vault can use although the application made its type, such as an enum; may be
-    /// given several times
+    /// Change the type of a column that has a type of the application, such as an enum; may be repeated
     #[arg(long, value_name = "COLUMN")]
     retype: Vec<String>,
-    /// Give the vault a column that may be the application's own, such as phone_number; may be given several times
+    /// Give the vault a column that may belong to the application, such as phone_number; may be repeated
     #[arg(long, value_name = "COLUMN")]
     adopt: Vec<String>,
-    /// Look at every row of a large table too, for as long as it takes
+    /// Check every row even of a large table, however long it takes
     #[arg(long)]
     every_row: bool,
 }
@@ -85,13 +84,13 @@ impl WantedArgs {
     /// The same for the library.
     ///
     /// # Errors
-    /// Row level security shall stay as it is, and be changed.
+    /// Row level security must stay as it is, and an option changes it.
     pub fn wanted(&self) -> Result<Wanted, Failure> {
         let changes = self.force_row_security || !self.service_role.is_empty();
         if matches!(self.row_security, RowSecurityMode::Leave) && changes {
             return Err(Failure::usage(
-                "--row-security leave changes no policy, so that --force-row-security and --service-role do nothing",
-                "leave one or the other out",
+                "--row-security leave changes no policy, so --force-row-security and --service-role have no effect",
+                "remove one of these options",
             ));
         }
         let mut wanted = Wanted::from(Profile::from(self.profile)).row_security(self.row_security.into());
@@ -114,7 +113,7 @@ impl WantedArgs {
 enum ProfileName {
     /// The vault's columns, a unique owner, and only tokens in the columns for tokens
     Credentials,
-    /// In addition a user profile, its indexes, and functions for callers that speak only SQL
+    /// Also a user profile, its indexes, and functions for callers that use only SQL
     FullProfile,
 }
 
@@ -129,11 +128,11 @@ impl From<ProfileName> for Profile {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum RowSecurityMode {
-    /// Switched on where Supabase's API would otherwise show the table
+    /// Switch it on if Supabase's API would otherwise expose the table
     Auto,
-    /// Switched on, with the policies of the vault
+    /// Switch it on, with the policies of the vault
     On,
-    /// Stays as it is
+    /// Leave it as it is
     Leave,
 }
 
@@ -151,7 +150,7 @@ impl From<RowSecurityMode> for RowSecurity {
 pub struct PlanArgs {
     #[command(flatten)]
     pub wanted: WantedArgs,
-    /// Print a script for an SQL editor that does the same, and nothing else
+    /// Print only an equivalent script for an SQL editor
     #[arg(long, conflicts_with = "json")]
     pub sql: bool,
 }
@@ -172,16 +171,16 @@ impl ApplyArgs {
     }
 }
 
-/// How long others may be kept waiting.
+/// How long other sessions may wait.
 #[derive(Args)]
 struct Locks {
-    /// Take steps too that rewrite the table: nobody reads or writes it meanwhile
+    /// Allow steps that rewrite the table: no other session can read or write it meanwhile
     #[arg(long)]
     allow_rewrite: bool,
-    /// How long a step waits for its lock before it lets others go first
+    /// How long a step waits for its lock before it lets other sessions go first
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = value_parser!(u64).range(1..=60_000))]
     lock_timeout: u64,
-    /// How long it is tried again, and another run is waited for
+    /// How long to retry a step, and to wait for another run
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(0..=86_400))]
     patience: u64,
 }
@@ -198,7 +197,7 @@ impl Locks {
 
 #[derive(Args)]
 pub struct RollbackArgs {
-    /// Drop columns that hold data too, after copying it to a table beside
+    /// Drop columns even if they hold data, after copying the data to a backup table
     #[arg(long)]
     allow_data_loss: bool,
     #[command(flatten)]
@@ -206,7 +205,7 @@ pub struct RollbackArgs {
 }
 
 impl RollbackArgs {
-    /// How to take steps back.
+    /// How to undo steps.
     pub fn options(&self) -> RollBackOptions {
         let locks = &self.locks;
         let mut options = RollBackOptions::new().lock_timeout(locks.timeout()).patience(locks.patience());
@@ -219,7 +218,7 @@ impl RollbackArgs {
 
 #[derive(Args)]
 pub struct PromoteArgs {
-    /// Rows to a statement, 1 to 100000 [default: 100]
+    /// Rows per statement, 1 to 100000 [default: 100]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=i64::from(RotateOptions::MAX_BATCH)))]
     batch: Option<u32>,
 }

@@ -1,4 +1,4 @@
-//! `key check`: whether keys and tokens fit together, and what to do where they do not.
+//! `key check`: whether keys and tokens match, and what to do if they do not.
 
 use retell_vault::Vault;
 use retell_vault::keyring::{KeyId, KeyInfo, KeyState};
@@ -20,7 +20,7 @@ struct KeyProblem {
     advice: String,
 }
 
-/// Opens every key, as building the vault does, and looks what the tokens name.
+/// Opens every key, as building the vault does, and checks which keys the tokens name.
 pub async fn check(global: &Global, options: &CheckArgs) -> Result<(), Failure> {
     let vault = session::vault(global).await?;
     let token_counts = match options.deep {
@@ -43,8 +43,8 @@ pub async fn check(global: &Global, options: &CheckArgs) -> Result<(), Failure> 
     match problems.len() as u64 {
         0 => Ok(()),
         found => Err(Failure::new(
-            format!("{} to mend", print::count(found, "thing")),
-            "what to do is said with each; then run `retell-vault key check` again",
+            format!("{} found", print::count(found, "problem")),
+            "follow the advice for each, then run `retell-vault key check` again",
         )),
     }
 }
@@ -58,18 +58,18 @@ async fn every_row(vault: &Vault) -> Result<TokenCounts, Failure> {
 
 fn of_tokens(keys: &[KeyInfo], token_counts: &TokenCounts, (id, tokens): (KeyId, u64)) -> Option<KeyProblem> {
     let state = keys.iter().find(|key| key.id == id).map(|key| key.state);
-    let lost = "find a copy of the keyring that holds it; where there is none, restore these records from a \
+    let lost = "find a copy of the keyring that holds it; if there is none, restore these records from a \
                 backup or store them again with `retell-vault put --replace-unreadable`";
     let (problem, what, advice) = match state {
         None => ("unknown_key", "which the keyring does not hold", lost),
         Some(KeyState::Destroyed) => ("destroyed_key", "which was destroyed", lost),
         Some(KeyState::Retired) => {
-            ("retired_key", "which is retired", "seal them anew: `retell-vault rotate`")
+            ("retired_key", "which is retired", "re-encrypt them: `retell-vault rotate`")
         }
         Some(KeyState::Pending) => (
             "older_keyring",
-            "which is pending here and seals elsewhere: this keyring is not the newest",
-            "copy the newest keyring to this host, and change no keys here before",
+            "which is pending here but seals elsewhere: this keyring is not the newest",
+            "copy the newest keyring to this host before you change keys here",
         ),
         Some(KeyState::Primary) => return None,
     };
@@ -82,7 +82,7 @@ fn pending(key: &KeyInfo) -> KeyProblem {
     let id = key.id;
     let text = format!("key {id} is pending since {}: it does not seal yet", print::utc(key.state_since));
     let advice = format!(
-        "when every process of every host has this keyring, `retell-vault key promote {id}`; to give it up, `retell-vault key retire {id}`"
+        "when every process on every host has this keyring, run `retell-vault key promote {id}`; to abandon the key, run `retell-vault key retire {id}`"
     );
     KeyProblem { problem: "pending_key", key: Some(id), tokens: 0, text, advice }
 }
@@ -91,10 +91,10 @@ fn pending(key: &KeyInfo) -> KeyProblem {
 fn of_outside(found: &OutsideTokens, primary: Option<KeyId>) -> Option<KeyProblem> {
     let advice = match found.own_table {
         true => {
-            "they are lost with the key: clear or drop the table when nobody needs it, or take its step back"
+            "they are lost with the key: clear or drop the table if it is not needed, or roll back its step"
         }
         false => {
-            "if these are records that are in use, name their column in the layout; clear or drop what nobody needs"
+            "if these records are in use, name their column in the layout; otherwise clear or drop the column"
         }
     };
     found.is_left_behind(primary).then(|| KeyProblem {
@@ -114,7 +114,7 @@ fn unrecognised(token_counts: &TokenCounts) -> Option<KeyProblem> {
         "{} of text that names no key, in columns for tokens: {places}",
         print::count(tokens, "piece")
     );
-    let advice = "nothing protects it: `retell-vault list` says whose it is; store it through the vault with \
+    let advice = "nothing protects it: `retell-vault list` shows its owner; store it through the vault with \
                   `retell-vault put --replace-foreign`, or clear it";
     (tokens > 0).then(|| KeyProblem {
         problem: "no_token",
@@ -151,9 +151,11 @@ fn as_text(
     let (keys, tokens) = (print::count(keys, "key"), print::count(tokens, "token"));
     let mut text = print::indented(0, &format!("{keys}, {tokens}"));
     match problems {
-        [] => text.push_str(&print::indented(0, &format!("nothing is wrong {}", token_count::scope(global)))),
+        [] => {
+            text.push_str(&print::indented(0, &format!("no problems found {}", token_count::scope(global))))
+        }
         _ => problems.iter().for_each(|KeyProblem { text: what, advice, .. }| {
-            text.push_str(&print::table(&[[format!("wrong: {what}")], [format!("  {advice}")]]));
+            text.push_str(&print::table(&[[format!("problem: {what}")], [format!("  {advice}")]]));
         }),
     }
     text + &token_count::outside(&token_counts.outside)

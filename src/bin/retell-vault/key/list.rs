@@ -1,4 +1,4 @@
-//! `key list`: the keys, and how many tokens each has sealed.
+//! `key list`: the keys, and the number of tokens under each.
 
 use retell_vault::Keyring;
 use retell_vault::keyring::KeyInfo;
@@ -15,7 +15,7 @@ pub async fn list(global: &Global) -> Result<(), Failure> {
     let token_counts = match count(global, &keyring).await {
         Ok(token_counts) => Some(token_counts),
         Err(failure) => {
-            print::warning(&format!("the tokens were not counted: {}", failure.message()));
+            print::warning(&format!("tokens could not be counted: {}", failure.message()));
             None
         }
     };

@@ -16,7 +16,7 @@ use crate::progress::{RowProgress, unless_interrupted};
 use crate::secret::{self, Purpose};
 use crate::{print, session, token_count};
 
-const COPY: &str = "back the keyring file up, and copy it to every host that has one";
+const COPY: &str = "back up the keyring file, and copy it to every host that has one";
 
 /// Runs one of them.
 pub async fn run(global: &Global, command: &KeyCommand) -> Result<(), Failure> {
@@ -34,11 +34,11 @@ pub async fn run(global: &Global, command: &KeyCommand) -> Result<(), Failure> {
 async fn add(global: &Global) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     let key = keyring.add_key()?;
-    let text = format!("added key {}: it is pending, which opens and does not seal yet", key.id);
+    let text = format!("added key {}: it is pending, so it opens but does not seal yet", key.id);
     let hints = [
         COPY.to_owned(),
         format!(
-            "when every process of every host has this keyring, run `retell-vault key promote {}`: one without the key could not read what it seals",
+            "when every process on every host has this keyring, run `retell-vault key promote {}`: a process without the key cannot read what it seals",
             key.id
         ),
     ];
@@ -49,13 +49,13 @@ async fn promote(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     let key = keyring.promote_key(keyring.find_key(&key.id)?)?;
     let text = format!(
-        "key {} is the primary key since {}: it seals whatever is stored from now on",
+        "key {} is the primary key since {}: it seals everything stored from now on",
         key.id,
         print::utc(key.state_since)
     );
     let hints = [
         COPY.to_owned(),
-        "running processes follow within a second; what is stored already stays under the key that sealed it, which still opens it".to_owned(),
+        "running processes use it within a second; stored records stay under the key that sealed them, which still opens them".to_owned(),
     ];
     report(global, &keyring, &key, &text, &hints)
 }
@@ -65,16 +65,13 @@ async fn retire(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
     let id = keyring.find_key(&key.id)?;
     refuse_sealing(global, &keyring, id).await?;
     let key = keyring.retire_key(id)?;
-    let text = format!(
-        "key {} is retired since {}: it opens, and will never seal",
-        key.id,
-        print::utc(key.state_since)
-    );
+    let text =
+        format!("key {} is retired since {}: it opens, but never seals", key.id, print::utc(key.state_since));
     report(global, &keyring, &key, &text, &[COPY.to_owned()])
 }
 
-/// A pending key that seals all the same was promoted on another host. It is looked for where a
-/// database is named; without one, this command needs nothing but the keyring.
+/// Refuses a pending key that already seals: it was promoted on another host. Checks this only if a database is named;
+/// without one, the command needs only the keyring.
 async fn refuse_sealing(global: &Global, keyring: &Keyring, id: KeyId) -> Result<(), Failure> {
     let is_pending = keyring.keys().iter().any(|key| key.id == id && key.state == KeyState::Pending);
     if !is_pending || global.database_url().is_none() {
@@ -88,13 +85,13 @@ async fn refuse_sealing(global: &Global, keyring: &Keyring, id: KeyId) -> Result
             "nothing was changed; copy the newest keyring to this host",
         )),
         Err(error) => {
-            print::warning(&format!("whether key {id} seals on another host was not looked at: {error}"));
+            print::warning(&format!("could not check whether key {id} seals on another host: {error}"));
             Ok(())
         }
     }
 }
 
-/// The end of a key: there is no way back.
+/// Destroys a key. This cannot be undone.
 async fn destroy(global: &Global, options: &DestroyArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     let id = keyring.find_key(&options.key.id)?;
@@ -115,7 +112,7 @@ async fn destroy(global: &Global, options: &DestroyArgs) -> Result<(), Failure> 
     print::hint(
         "copies and backups of the keyring file still hold the key: replace or delete them, on every host",
     );
-    print::hint("backups of the database from before the rotation open with nothing but such a copy");
+    print::hint("you need such a copy to open a database backup from before the rotation");
     let done = format!("key {id} is destroyed since {}: this cannot be undone", print::utc(key.state_since));
     print::out(&(print::indented(0, &done) + &token_count::outside(&outside)))
 }
@@ -124,7 +121,7 @@ fn not_destroyed(error: Error) -> Failure {
     match error.kind() {
         ErrorKind::Unavailable => Failure::unavailable(
             &error,
-            "nothing was destroyed: the tokens in the database must be counted first; start it",
+            "nothing was destroyed; start the database: its tokens must be counted first",
         ),
         _ => error.into(),
     }
@@ -138,12 +135,14 @@ async fn rewrap(global: &Global, options: &RewrapArgs) -> Result<(), Failure> {
     if global.json {
         return print::json(&json!({ "keyring": path, "rewrapped": true }));
     }
-    print::hint("running processes go on; restart them with the new secret before keys are changed again");
-    print::hint("the old secret still opens backups and copies of the file: replace them");
-    print::line(&format!("{path} opens with the new secret only"))
+    print::hint(
+        "running processes keep working; restart them with the new secret before you change keys again",
+    );
+    print::hint("the old secret still opens copies and backups of the file: replace them");
+    print::line(&format!("{path} now opens only with the new secret"))
 }
 
-/// What became of a key, and what to do next.
+/// Prints the new state of a key, and what to do next.
 fn report(
     global: &Global,
     keyring: &Keyring,

@@ -1,4 +1,4 @@
-//! `rotate`: everything under the primary key, and what it says when that did not come about.
+//! `rotate`: re-encrypts everything under the primary key, and reports what is left.
 
 mod new_key;
 mod outcome;
@@ -17,9 +17,9 @@ use crate::rotate::progress::RotationProgress;
 use crate::rotate::report::Report;
 use crate::{print, session, token_count};
 
-const GO_ON: &str = "what is done stays done; run the same command to go on";
+const GO_ON: &str = "finished work is kept; run the same command again to continue";
 
-/// Rotates, or says what that would do.
+/// Rotates, or estimates the work.
 pub async fn rotate(global: &Global, options: &RotateArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     if options.dry_run {
@@ -33,7 +33,7 @@ pub async fn rotate(global: &Global, options: &RotateArgs) -> Result<(), Failure
         None => Err(interrupted(global, &progress)?),
         Some(Err(failure)) => {
             if progress.has_begun() {
-                print::warning(&format!("it stopped: {}", progress.how_far()));
+                print::warning(&format!("stopped: {}", progress.how_far()));
             }
             Err(failure)
         }
@@ -80,7 +80,7 @@ async fn dry_run(global: &Global, options: &RotateArgs, keyring: Keyring) -> Res
     let rows = [
         ("primary key", estimate.key.to_string()),
         ("to do", format!("{} of {}", estimate.to_do, print::count(estimate.rows, "row"))),
-        ("local file", format!("{} to seal anew", print::count(local, "token"))),
+        ("local file", format!("{} to re-encrypt", print::count(local, "token"))),
         ("time", format!("about {}", print::duration(estimate.time))),
     ];
     let rows = rows.map(|(name, value)| [name.to_owned(), value]);

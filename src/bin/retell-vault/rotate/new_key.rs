@@ -1,4 +1,4 @@
-//! `rotate --new-key`: what the command says of each step towards the new key.
+//! `rotate --new-key`: the messages about each step towards the new key.
 
 use std::path::Path;
 
@@ -16,28 +16,25 @@ pub fn tell(is_json: bool, keyring: &Path, step: NewKeyStep) -> Result<(), Failu
     let (name, key, text, hint) = match step {
         NewKeyStep::Added { key, .. } => ("added", key, format!("added key {key}"), None),
         NewKeyStep::ResumedPending { key, .. } => {
-            ("resumed", key, format!("key {key} is pending: it is taken, and no new key is made"), None)
+            ("resumed", key, format!("key {key} is pending and is promoted; no new key is created"), None)
         }
         NewKeyStep::ResumedRotation { key, tokens, .. } => (
             "resumed",
             key,
             format!(
-                "{} left under retired keys: the rotation to key {key} goes on, and no new key is made",
+                "{} left under retired keys: the rotation to key {key} continues; no new key is created",
                 print::count(tokens, "token")
             ),
             Some(
-                "for a new key all the same: `retell-vault key add`, then `key promote`, then `rotate`"
+                "to add a new key anyway, run `retell-vault key add`, then `key promote`, then `rotate`"
                     .to_owned(),
             ),
         ),
         NewKeyStep::Promoted { key, retired, .. } => (
             "promoted",
             key,
-            format!("promoted key {key}; key {retired} is retired: it opens, and seals no more"),
-            Some(format!(
-                "back {} up now: what is sealed from now on opens with nothing else",
-                keyring.display()
-            )),
+            format!("promoted key {key}; key {retired} is retired: it still opens, but no longer seals"),
+            Some(format!("back up {} now: nothing else opens what is sealed from now on", keyring.display())),
         ),
         _ => return Ok(()),
     };

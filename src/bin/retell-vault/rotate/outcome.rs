@@ -1,4 +1,4 @@
-//! What a rotation came to: what was done, what is left and what to do about it.
+//! The result of a rotation: what was done, what is left and what to do about it.
 
 use std::time::Duration;
 
@@ -64,10 +64,10 @@ fn as_text(global: &Global, keys: &[KeyInfo], rotation: &Rotation, elapsed: Dura
     };
     let (resealed, local) = (print::count(done.resealed, "row"), print::count(done.local, "text"));
     let rows = [
-        ("sealed anew", format!("{resealed}, {local} of the local file")),
+        ("re-encrypted", format!("{resealed}, {local} of the local file")),
         ("passes", done.pass.to_string()),
         ("time", format!("{}{rate}", print::duration(elapsed))),
-        ("left as it is", unreadable(rotation).unwrap_or_else(|| "nothing".to_owned())),
+        ("unreadable", unreadable(rotation).unwrap_or_else(|| "none".to_owned())),
     ];
     let tokens = print::table(&token_count::rows(&rotation.token_counts, keys));
     let verdict = match rotation.complete {
@@ -99,10 +99,14 @@ fn left(keys: &[KeyInfo], rotation: &Rotation) -> String {
 
 fn warn_of_unreadable(options: &RotateArgs, rotation: &Rotation) {
     let Some(causes) = unreadable(rotation) else { return };
-    print::warning(&format!("left as it is: {causes}"));
+    print::warning(&format!("left unchanged: {causes}"));
     match &options.report {
-        Some(path) => print::hint(&format!("{} says which, where and why", path.display())),
-        None => print::hint("run the same command with --report FILE to see which, where and why"),
+        Some(path) => {
+            print::hint(&format!("{} lists the records, their places and the reasons", path.display()))
+        }
+        None => print::hint(
+            "run the same command with --report FILE to list the records, their places and the reasons",
+        ),
     }
 }
 
@@ -122,23 +126,24 @@ fn not_complete(keys: &[KeyInfo], rotation: &Rotation) -> Failure {
     let kinds = || rotation.unreadable.iter().map(|(kind, _)| *kind);
     let mut advice = Vec::new();
     if is_left(&["pending"]) {
-        advice.push("copy the newest keyring to this host: a key that is pending here seals elsewhere");
+        advice
+            .push("copy the newest keyring to this host: a key that is pending here already seals elsewhere");
     }
     if is_left(&["unknown", "destroyed"]) {
         advice.push(
-            "find a keyring that holds the keys which this one does not; where there is none, store those records again with `retell-vault put --replace-unreadable`, and drop what only the local file keeps of them with `retell-vault forget`",
+            "find a keyring that holds the missing keys; if there is none, store those records again with `retell-vault put --replace-unreadable`, and erase the copies in the local file with `retell-vault forget`",
         );
     }
     if kinds().any(|kind| kind == ErrorKind::Rejected) {
-        advice.push("mend what makes the database refuse rows");
+        advice.push("fix what makes the database reject rows");
     }
     if !kinds().all(|kind| matches!(kind, ErrorKind::Rejected | ErrorKind::UnknownKey | ErrorKind::Busy)) {
         advice.push(
-            "restore what could not be opened from a backup, or store it again with `retell-vault put --replace-unreadable`",
+            "restore the unreadable records from a backup, or store them again with `retell-vault put --replace-unreadable`",
         );
     }
     if rotation.progress.changed > 0 {
-        advice.push("look for a long transaction that holds rows locked");
+        advice.push("look for a long transaction that locks rows");
     }
     if advice.is_empty() || rotation.progress.changed > 0 {
         advice.push(
@@ -155,8 +160,8 @@ fn not_complete(keys: &[KeyInfo], rotation: &Rotation) -> Failure {
             },
             rotation.key
         ),
-        // without: where only keys are left that nobody knows, it would make another one each time
-        format!("{}; then run it again, without --new-key", advice.join("; ")),
+        // with --new-key, it would create a key each time while only unknown keys are left
+        format!("{}; then run the command again, without --new-key", advice.join("; ")),
     )
 }
 
@@ -172,13 +177,13 @@ fn hint_at_destruction(global: &Global, keys: &[KeyInfo], rotation: &Rotation) {
             None => "`",
         };
         print::hint(&format!(
-            "key {0} is retired since {since} and seals nothing any more; from {from} on it can be destroyed: `retell-vault key destroy {0}{other_hosts}",
+            "key {0} was retired at {since} and seals nothing; you can destroy it from {from} on: `retell-vault key destroy {0}{other_hosts}",
             key.id
         ));
     }
     if !idle.is_empty() {
         print::hint(
-            "backups made before now still need the retired keys: keep a copy of the keyring as long as you keep those",
+            "earlier backups still need the retired keys: keep a copy of the keyring as long as you keep those backups",
         );
     }
 }
@@ -188,7 +193,7 @@ pub fn stopped(error: Error) -> Failure {
     match error.kind() {
         ErrorKind::Unavailable => Failure::unavailable(
             &error,
-            "check that the database is up and that the URL is right; nothing is lost, and the same command goes on",
+            "check that the database is up and that the URL is right; nothing is lost; run the same command again to continue",
         ),
         _ => error.into(),
     }

@@ -1,4 +1,4 @@
-//! How far a rotation is: a bar at a terminal, now and then a line elsewhere, every batch as JSON.
+//! The progress of a rotation: a bar at a terminal, a line from time to time elsewhere, every batch as JSON.
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -115,10 +115,10 @@ impl RotationProgress {
 
     fn show_pause(&mut self, reason: &str) {
         match &mut self.shown {
-            Shown::Bar(bar) => bar.set_message(format!(", waits: {}", visible(reason))),
+            Shown::Bar(bar) => bar.set_message(format!(", waiting: {}", visible(reason))),
             Shown::Lines { last } if last.elapsed() >= LINES => {
                 *last = Instant::now();
-                print::note("progress", &format!("waits: {reason}"));
+                print::note("progress", &format!("waiting: {reason}"));
             }
             Shown::Lines { .. } | Shown::Json => {}
         }
@@ -138,9 +138,9 @@ impl RotationProgress {
         let RotateProgress { pass, rows, visited, resealed, local, .. } = self.last;
         let (resealed, local) = (print::count(resealed, "row"), print::count(local, "text"));
         match pass {
-            0 => "nothing was sealed anew yet".to_owned(),
+            0 => "nothing was re-encrypted yet".to_owned(),
             _ => format!(
-                "in pass {pass}, {visited} of {rows} rows were looked at; {resealed} and {local} of the local file are sealed anew"
+                "in pass {pass}, {visited} of {rows} rows were read; {resealed} and {local} of the local file were re-encrypted"
             ),
         }
     }
@@ -173,7 +173,7 @@ impl RotationProgress {
     }
 }
 
-/// What every event of a rotation says.
+/// The members of every event of a rotation.
 pub fn members(event: &str, progress: &RotateProgress, elapsed: Duration) -> Map<String, Value> {
     let seconds = elapsed.as_millis() as f64 / 1000.0;
     let members = json!({

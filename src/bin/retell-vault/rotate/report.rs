@@ -20,18 +20,18 @@ const LINE: u64 = 64 * 1024;
 pub struct Report {
     path: PathBuf,
     file: BufWriter<File>,
-    /// The first error. What is written after it would be a report with holes.
+    /// The first error. Nothing is written after it, because the report would have gaps.
     failed: Option<io::Error>,
 }
 
 impl Report {
-    /// Makes the file, or takes the report of an earlier run, which stays until the first pass begins.
-    /// Anything else that lies there is refused.
+    /// Creates the file, or reuses the report of an earlier run, which stays until the first pass begins.
+    /// Any other existing file is an error.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         let unusable = |error: io::Error| {
             Failure::new(
                 format!("cannot write the report {}: {error}", path.display()),
-                "nothing was done; name a file in a folder that you may write to",
+                "nothing was changed; name a file in a folder that you may write to",
             )
         };
         let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -45,11 +45,11 @@ impl Report {
     fn take_earlier(path: &Path, unusable: impl Fn(io::Error) -> Failure) -> Result<File, Failure> {
         let other = || {
             Failure::new(
-                format!("{} exists, and is not a report of an earlier run", path.display()),
-                "nothing was done; name another file",
+                format!("{} exists and is not a report of an earlier run", path.display()),
+                "nothing was changed; name another file",
             )
         };
-        // a symlink would lead to somebody else's file, and opening a pipe would wait
+        // a symlink could lead to another user's file, and opening a pipe would block
         if !fs::symlink_metadata(path).map_err(&unusable)?.is_file() {
             return Err(other());
         }
@@ -64,7 +64,7 @@ impl Report {
         Ok(file)
     }
 
-    /// Starts anew: a pass tells everything again.
+    /// Empties the report: every pass reports everything again.
     pub fn restart(&mut self) {
         self.write(|file| {
             file.flush()?;
@@ -91,7 +91,7 @@ impl Report {
             None => Ok(()),
             Some(error) => Err(Failure::new(
                 format!("the report {} could not be written: {error}", self.path.display()),
-                "mend that, then run the same command again: a run over what is done already is quick",
+                "fix this, then run the same command again: it skips finished work",
             )),
         }
     }

@@ -1,4 +1,4 @@
-//! `schema`: what the table lacks, how it gets it, and how that is taken back.
+//! `schema`: plans, applies, verifies and rolls back changes of the table.
 
 mod plan;
 mod promote;

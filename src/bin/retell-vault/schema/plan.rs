@@ -23,10 +23,10 @@ pub async fn plan(global: &Global, options: &PlanArgs) -> Result<(), Failure> {
     }
 }
 
-/// A script can do no more than the steps.
+/// The script contains only the steps.
 fn warn_of_blocked(plan: &SchemaPlan) {
     for blocked in &plan.blocked {
-        print::warning(&format!("the script leaves this out: {}: {}", blocked.object, blocked.reason));
+        print::warning(&format!("the script omits this: {}: {}", blocked.object, blocked.reason));
         print::hint(&blocked.hint);
     }
 }
@@ -77,7 +77,7 @@ fn step_text(step: &Step) -> String {
     text
 }
 
-/// The lock, and what else it means for those who use the table.
+/// The lock, and other effects on sessions that use the table.
 fn conditions(step: &Step) -> String {
     let mut conditions = format!("lock {}", step.lock);
     if step.rewrites {
@@ -89,7 +89,7 @@ fn conditions(step: &Step) -> String {
     conditions
 }
 
-/// Looks at everything again and tries it out.
+/// Checks the schema and tries it out.
 ///
 /// # Errors
 /// A check that failed, too.
@@ -104,8 +104,8 @@ pub async fn verify(global: &Global, wanted: &WantedArgs) -> Result<(), Failure>
     match verification.failed().count() as u64 {
         0 => Ok(()),
         failed => Err(Failure::new(
-            format!("the schema is not as wanted: {} failed", print::count(failed, "check")),
-            "`retell-vault schema plan` with the same options shows what is missing, `retell-vault doctor` what else is wrong",
+            format!("the schema does not match the plan: {} failed", print::count(failed, "check")),
+            "`retell-vault schema plan` with the same options shows what is missing; `retell-vault doctor` shows other problems",
         )),
     }
 }
@@ -126,7 +126,7 @@ fn verification_text(verification: &Verification) -> String {
         [outcome.to_owned(), format!("{}{reason}", check.what)]
     };
     let rows: Vec<_> = verification.checks.iter().map(row).collect();
-    let verdict = if verification.is_good() { "the schema is as wanted\n" } else { "" };
+    let verdict = if verification.is_good() { "the schema matches the plan\n" } else { "" };
     format!("{}{verdict}", print::table(&rows))
 }
 

@@ -1,4 +1,4 @@
-//! `schema promote`: records move into the better columns that they have by now.
+//! `schema promote`: moves records into better columns that now exist.
 
 use retell_vault::rotation::{PromoteEvent, Promotion};
 use retell_vault::sync::SyncReport;
@@ -11,7 +11,7 @@ use crate::progress::RowProgress;
 use crate::progress::unless_interrupted;
 use crate::{print, records, session};
 
-/// How many of the rows that stay as they are, are named.
+/// How many of the unchanged rows are named.
 const NAMED: usize = 10;
 
 /// Moves them.
@@ -32,7 +32,9 @@ pub async fn promote(global: &Global, options: &PromoteArgs) -> Result<(), Failu
     let done = unless_interrupted(work).await?;
     drop(shown);
     match done {
-        None => Err(Failure::new("interrupted", "what is done stays done; run the same command to go on")),
+        None => {
+            Err(Failure::new("interrupted", "finished work is kept; run the same command again to continue"))
+        }
         Some(promotion) => tell(global, &promotion?, &left),
     }
 }
@@ -42,13 +44,13 @@ fn tell(global: &Global, promotion: &Promotion, left: &[String]) -> Result<(), F
         true => print::json(&as_json(promotion))?,
         false => print::out(&as_text(promotion))?,
     }
-    left.iter().for_each(|row| print::warning(&format!("left as it is: {row}")));
+    left.iter().for_each(|row| print::warning(&format!("left unchanged: {row}")));
     warn_of_local(&promotion.local);
     match promotion.complete {
         true => Ok(()),
         false => Err(Failure::new(
-            "not every record is where it belongs",
-            "mend what is named, or wait until nobody writes these rows; then run the same command again",
+            "not every record is in its place",
+            "fix the problems named above, or wait until no other process writes these rows; then run the same command again",
         )),
     }
 }
@@ -56,15 +58,13 @@ fn tell(global: &Global, promotion: &Promotion, left: &[String]) -> Result<(), F
 /// Why records stay in the local file.
 fn warn_of_local(local: &SyncReport) {
     if let Some(reason) = &local.stopped {
-        print::warning(&format!("the records of the local file stay there: {reason}"));
+        print::warning(&format!("records stay in the local file: {reason}"));
     }
     for (owner, reason) in &local.blocked {
         print::warning(&format!("{owner} stays in the local file: {reason}"));
     }
     if local.dead_letters > 0 {
-        print::warning(
-            "the database will never take some records of the local file: `retell-vault status` shows why",
-        );
+        print::warning("some records of the local file became dead letters: `retell-vault status` shows why");
     }
 }
 
@@ -84,9 +84,9 @@ fn as_json(promotion: &Promotion) -> Value {
 fn as_text(promotion: &Promotion) -> String {
     let rows = [
         ("promoted", format!("{} of {}", promotion.promoted, promotion.rows)),
-        ("left as it is", print::count(promotion.unreadable, "row")),
+        ("unreadable", print::count(promotion.unreadable, "row")),
         ("written by others", print::count(promotion.changed, "row")),
-        ("local file", format!("{} taken to the database", print::count(promotion.local.pushed, "record"))),
+        ("local file", format!("{} moved to the database", print::count(promotion.local.pushed, "record"))),
         ("time", print::duration(promotion.elapsed)),
     ];
     print::table(&rows.map(|(name, value)| [name.to_owned(), value]))

@@ -1,4 +1,4 @@
-//! `schema apply` and `schema rollback`: steps that are applied one by one, or taken back, the latest first.
+//! `schema apply` and `schema rollback`: applies steps one by one, or undoes them, the latest first.
 
 use retell_vault::schema::{Applied, RolledBack, SchemaEvent, SchemaPlan, Step};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ pub async fn apply(global: &Global, options: &ApplyArgs) -> Result<(), Failure> 
     let options = options.options();
     let work = schema.apply(&plan, &options, |event| progress.hear(event));
     match unless_interrupted(work).await? {
-        None => Err(progress.interrupted("applied", "is taken back")),
+        None => Err(progress.interrupted("applied", "is rolled back")),
         Some(applied) => tell_applied(global, &plan, &applied?),
     }
 }
@@ -32,15 +32,15 @@ fn tell_applied(global: &Global, plan: &SchemaPlan, applied: &Applied) -> Result
         return print::json(&as_json(plan, applied));
     }
     if applied.steps.iter().any(|step| step.starts_with("column.") || step.starts_with("type.")) {
-        print::hint("records move into the new columns with `retell-vault schema promote`");
+        print::hint("`retell-vault schema promote` moves records into the new columns");
     }
     if !applied.steps.is_empty() {
         print::hint(
-            "`retell-vault schema verify` tries it out; `retell-vault schema rollback` takes it back",
+            "`retell-vault schema verify` checks the result; `retell-vault schema rollback` undoes it",
         );
     }
     print::line(&match applied.steps.len() as u64 {
-        0 => format!("nothing to do: {} is as wanted", plan.table),
+        0 => format!("nothing to do: {} matches the plan", plan.table),
         steps => format!("applied {} to {}", print::count(steps, "step"), plan.table),
     })
 }
@@ -53,7 +53,7 @@ fn as_json(plan: &SchemaPlan, applied: &Applied) -> Value {
     })
 }
 
-/// Takes the recorded steps back.
+/// Undoes the recorded steps.
 pub async fn rollback(global: &Global, options: &RollbackArgs) -> Result<(), Failure> {
     let vault = session::vault(global).await?;
     let schema = vault.schema();
@@ -65,7 +65,7 @@ pub async fn rollback(global: &Global, options: &RollbackArgs) -> Result<(), Fai
         event => progress.hear(event),
     });
     match unless_interrupted(work).await? {
-        None => Err(progress.interrupted("taken back", "stays applied")),
+        None => Err(progress.interrupted("undone", "stays applied")),
         Some(rolled_back) => tell_rolled_back(global, &rolled_back?),
     }
 }
@@ -76,35 +76,35 @@ fn tell_rolled_back(global: &Global, rolled_back: &RolledBack) -> Result<(), Fai
     }
     if !rolled_back.backups.is_empty() {
         print::hint(
-            "only the owner of the backup tables can read them; drop them when nobody needs the data",
+            "only the owner of the backup tables can read them; drop them when you no longer need the data",
         );
         print::hint(
-            "records whose tokens lie in them do not load until these are put back: docs/SCHEMA.md, \"Roll back\"",
+            "records whose tokens are in them do not load until you restore these: docs/SCHEMA.md, \"Roll back\"",
         );
     }
     print::line(&match rolled_back.steps.len() as u64 {
-        0 => "nothing to take back: no step is recorded".to_owned(),
-        steps => format!("took back {}", print::count(steps, "step")),
+        0 => "nothing to undo: no step is recorded".to_owned(),
+        steps => format!("undid {}", print::count(steps, "step")),
     })
 }
 
-/// Tells on standard error what happens to the table, and counts it.
+/// Prints the steps to standard error, and counts them.
 #[derive(Default)]
 struct StepProgress {
-    /// Steps that were applied, or taken back.
+    /// Steps that were applied or undone.
     done: u64,
-    /// The step that waits for its lock, so that it is told once.
+    /// The step that waits for its lock, so that it is printed once.
     waits: Option<String>,
 }
 
 impl StepProgress {
     fn hear(&mut self, event: SchemaEvent<'_>) {
         match event {
-            SchemaEvent::Waiting => print::note("waits", "another run is at work on this table"),
+            SchemaEvent::Waiting => print::note("waits", "another run is working on this table"),
             SchemaEvent::Begins(step) => print::note("step", &step.id),
             SchemaEvent::Locked(step) => self.wait(step),
             SchemaEvent::Instead(step) => print::warning(&format!(
-                "{}: {}; `retell-vault doctor` says which rows hold it back",
+                "{}: {}; `retell-vault doctor` lists the rows that prevent it",
                 step.id, step.reason
             )),
             SchemaEvent::Applied(_) => self.done += 1,
@@ -119,18 +119,21 @@ impl StepProgress {
 
     fn wait(&mut self, step: &Step) {
         if self.waits.as_ref() != Some(&step.id) {
-            let text = format!("{}: the table is in use; it lets others go first, and tries again", step.id);
+            let text = format!(
+                "{}: the table is in use; letting other sessions go first, then trying again",
+                step.id
+            );
             print::note("waits", &text);
             self.waits = Some(step.id.clone());
         }
     }
 
-    /// How a run ends that somebody interrupts: what became of so many steps, and of the one under way.
+    /// The failure of an interrupted run: how many steps are done, and the state of the current one.
     fn interrupted(&self, done: &str, under_way: &str) -> Failure {
         let steps = print::count(self.done, "step");
         Failure::new(
-            format!("interrupted: {steps} {done}, and the one under way {under_way}"),
-            "run the same command to go on",
+            format!("interrupted: {steps} {done}; the current one {under_way}"),
+            "run the same command again to continue",
         )
     }
 }
