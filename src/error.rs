@@ -168,10 +168,10 @@ impl ErrorKind {
             Self::Configuration => "correct the named setting and build the vault again",
             Self::NotFound => "check the user id and the tenant: nothing is stored for this owner",
             Self::Incomplete => {
-                "other code removed part of the record: restore the row from a backup; to give it up, store again with replace_unreadable (`put --replace-unreadable`)"
+                "other code removed part of the record: restore the row from a backup; to give the record up, store again with replace_unreadable (`put --replace-unreadable`)"
             }
             Self::Malformed => {
-                "other code changed the stored value: restore the row from a backup; to give it up, store again with replace_unreadable (`put --replace-unreadable`)"
+                "other code changed the stored value: restore the row from a backup; to give the record up, store again with replace_unreadable (`put --replace-unreadable`)"
             }
             Self::UnsupportedFormat => {
                 "a newer retell-vault may have written it: upgrade; to give the stored value up, store again with replace_unreadable (`put --replace-unreadable`)"
@@ -180,10 +180,10 @@ impl ErrorKind {
                 "use the keyring that holds this key id; to give the stored value up, store again with replace_unreadable (`put --replace-unreadable`)"
             }
             Self::Unsealable => {
-                "wrong keyring, or the stored value was altered: restore the row from a backup; to give it up, store again with replace_unreadable (`put --replace-unreadable`)"
+                "wrong keyring, or the stored value was altered: restore the row from a backup; to give the record up, store again with replace_unreadable (`put --replace-unreadable`)"
             }
             Self::ForeignValue => {
-                "read the old value and store it through the vault with replace_foreign (`put --replace-foreign`), which overwrites it"
+                "read the old value, then store it through the vault with replace_foreign (`put --replace-foreign`), which overwrites the old text"
             }
             Self::Conflict => "load the record again, and repeat the change",
             Self::UnknownOwner => "create the user first: the database has no such owner",

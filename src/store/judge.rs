@@ -126,7 +126,7 @@ fn refusal(error: Error) -> Error {
     }
     let message = format!("the stored record does not open, so it was not overwritten: {error}");
     Error::new(Unsealable, message).with_details_of(&error).with_hint(
-        "if it is another owner's, move the row back; if the owner has a new id, move the record with `move --from` (`Vault::rename_owner`); to give it up, store again with replace_unreadable (`put --replace-unreadable`), which keeps its text",
+        "if it is another owner's, move the row back; if the owner has a new id, move the record with `move --from` (`Vault::rename_owner`); to give the record up, store again with replace_unreadable (`put --replace-unreadable`), which keeps its text",
     )
 }
 

@@ -48,8 +48,8 @@ keyring.
 ";
 
 pub const ADOPT_HELP: &str = "\
-The vault stores nothing in a table that holds tokens if this keyring has the key of none of the tokens checked:
-the keyring or the database is the wrong one. This command declares that the keyring is right for this table.
+If a table holds tokens, and this keyring holds the key of none of those that were checked, the vault stores
+nothing in it: either the keyring or the database is the wrong one. This command declares that the keyring is right for this table.
 Use it only if the other keyring is lost for good. Records stored under the other keyring stay unreadable until you
 store each of them again with `put --replace-unreadable`. If the other keyring is still in use on another host, both
 keep storing in one table, and neither opens the records of the other.
@@ -118,7 +118,7 @@ pub struct DestroyArgs {
     /// State that no token names the key in any other table that this home was used with
     #[arg(long)]
     other_tables_counted: bool,
-    /// State that nothing in this column outside of the layout is needed; it is reported. May be repeated
+    /// State that nothing in this column, which is outside of the layout, is needed; its tokens are still listed. May be repeated
     #[arg(long, value_name = "TABLE.COLUMN")]
     not_evidence: Vec<String>,
 }

@@ -44,7 +44,7 @@ pub struct LayoutArgs {
         hide_env_values = true
     )]
     layout_file: Option<OsString>,
-    /// Table of the application's users [default: public.user_profiles]
+    /// Table that holds the credentials [default: public.user_profiles]
     #[arg(long, global = true, value_name = "[SCHEMA.]TABLE", value_parser = table)]
     table: Option<String>,
     /// Column of that table with the user id [default: user_id]
