@@ -218,7 +218,7 @@ async fn show_says_where_every_field_goes_and_what_is_not_touched_and_why() {
     // nothing is made anywhere, and without a database there is nothing to compare
     db.exec("DROP TABLE crm.organizations CASCADE").await;
     assert_eq!(home.json(&["layout", "show"])["table"], Value::Null);
-    home.run(&["layout", "show", "--database-url", ""]).fails(2, "no database", "DATABASE_URL");
+    home.run(&["layout", "show", "--database-url", ""]).fails(2, "needs a database", "DATABASE_URL");
 }
 
 #[tokio::test]

@@ -106,7 +106,11 @@ async fn everything_goes_under_a_new_key_wherever_it_lies() {
         {
             assert!(rotated.err.contains(&step), "{}", rotated.err);
         }
-        assert!(rotated.err.contains("keyring.json up now"), "{}", rotated.err);
+        assert!(
+            rotated.err.contains("back up ") && rotated.err.contains("keyring.json now: nothing else opens"),
+            "{}",
+            rotated.err
+        );
         assert!(rotated.err.contains(&format!("key destroy {old} --other-hosts-synced`")), "{}", rotated.err);
         assert!(rotated.out.contains("re-encrypted  25 rows, 1 text of the local file\n"), "{}", rotated.out);
         assert!(rotated.out.contains(&format!("  {new}  primary  local file, pending")), "{}", rotated.out);

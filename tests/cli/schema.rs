@@ -134,7 +134,7 @@ async fn what_no_step_can_mend_blocks_until_it_is_allowed() {
     assert_eq!(planned["blocked"].as_array().unwrap().len(), 1, "{planned}");
     let text = home.run(&["schema", "plan"]).ok().out;
     assert!(text.contains("\nblocked: ") && text.contains("remove"), "{text}");
-    home.run(&["schema", "plan", "--sql"]).ok().warns("the script leaves this out");
+    home.run(&["schema", "plan", "--sql"]).ok().warns("the script omits this");
     home.run(&["schema", "apply"]).fails(1, "rows", "--remove-duplicates");
     home.run(&["schema", "apply", "--remove-duplicates"]).ok();
     assert_eq!(table(&db, "user_profiles").await.as_array().unwrap().len(), 2);
@@ -296,7 +296,7 @@ async fn what_keeps_records_in_the_local_file_is_said() {
     home.put(&["--user", "user-1"], SMALL).ok();
     let stays = home.run(&["schema", "promote"]);
     assert_eq!(stays.code, 1, "{stays:?}");
-    stays.warns("the records of the local file stay there: table public.user_profiles has no column");
+    stays.warns("records stay in the local file: table public.user_profiles has no column");
     home.run(&["schema", "apply"]).ok();
     home.run(&["schema", "promote"]).ok();
 }
@@ -364,7 +364,7 @@ async fn what_does_not_exist_is_a_usage_error_or_is_named() {
     home.run(&["schema", "plan"]).fails(1, "is not a table", "view");
     home.database = String::new();
     for command in ["plan", "apply", "verify", "rollback"] {
-        home.run(&["schema", command]).fails(1, "you named no database", "--database-url");
+        home.run(&["schema", command]).fails(1, "no database is named", "--database-url");
     }
 }
 

@@ -32,7 +32,11 @@ async fn no_name_forges_a_finding_and_each_fix_runs_as_printed() {
     ];
     for (id, plant) in plants {
         // names have 63 bytes
-        let name = if id == "definer_search_path" { &forged[..60] } else { &forged[forged.len() - 50..] };
+        let name = if id == "definer_search_path" {
+            &forged[..forged.floor_char_boundary(60)]
+        } else {
+            &forged[forged.ceil_char_boundary(forged.len() - 50)..]
+        };
         let name = name.trim_start_matches('"');
         let plant = plant.replace("NAME", name);
         let plant = match id {
