@@ -256,7 +256,7 @@ async fn the_table_cannot_grow() {
         assert!(fitted < 100, "the disk is not full");
     };
     assert_eq!(error.kind(), ErrorKind::Unavailable, "certainly not applied");
-    assert!(error.hint().contains("full disk"), "{error:?}");
+    assert!(error.hint().contains("disk of the database server is full"), "{error:?}");
     let error = rotate(&vault, &small()).await.unwrap_err();
     assert!(error.to_string().contains("53100"), "{error}");
 
