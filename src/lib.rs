@@ -112,6 +112,18 @@ pub mod config {
 }
 
 /// How the vault connects to the database.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use retell_vault::connection::{PoolerMode, Timeouts};
+/// use retell_vault::{Error, Keyring, Vault};
+///
+/// async fn build(keyring: Keyring, url: &str) -> Result<Vault, Error> {
+///     let timeouts = Timeouts { operation: Duration::from_secs(2), ..Timeouts::default() };
+///     Vault::builder(keyring).postgres(url).pooler(PoolerMode::Transaction).timeouts(timeouts).build().await
+/// }
+/// ```
 pub mod connection {
     pub use crate::postgres::connection::options::{PoolerMode, Timeouts};
 }
@@ -138,6 +150,23 @@ pub mod records {
 }
 
 /// Outages: what happens to a write while the database is down, and what the local file keeps.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use retell_vault::sync::Fallback;
+/// use retell_vault::{Error, Keyring, Vault};
+///
+/// async fn run(keyring: Keyring, url: &str) -> Result<(), Error> {
+///     let vault = Vault::builder(keyring).postgres(url).fallback(Fallback::LocalFile).build().await?;
+///     vault.sync().await?; // pushes the records of an earlier outage
+///     let _until_dropped = vault.sync_in_background(Duration::from_secs(30));
+///     // … serve …
+///     vault.sync().await?;
+///     vault.close().await;
+///     Ok(())
+/// }
+/// ```
 pub mod sync {
     pub use crate::store::options::Fallback;
     pub use crate::store::sync::{BackgroundSync, SyncReport};
@@ -166,10 +195,21 @@ pub mod testing {
 }
 
 /// The state of the database, of the local file and of the keys, and how the layout fits the table.
+///
+/// ```no_run
+/// use retell_vault::{Error, Vault};
+///
+/// /// For a health check.
+/// async fn is_ready(vault: &Vault) -> Result<bool, Error> {
+///     let status = vault.status().await?;
+///     Ok(status.database.is_some_and(|database| database.reachable && database.problem.is_none()))
+/// }
+/// ```
 pub mod status {
     pub use crate::vault::layout_report::{Contradiction, FieldReport, LayoutReport};
     pub use crate::vault::status::{DatabaseStatus, LeftAlone, LocalStatus, SlotStatus, Status};
 }
+
 /// The examples of the manual compile.
 #[cfg(all(doctest, feature = "admin"))]
 #[doc = include_str!("../README.md")]

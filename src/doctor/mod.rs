@@ -1,4 +1,17 @@
 //! Finds problems that would leak or lose credentials, before they do.
+//!
+//! ```no_run
+//! use retell_vault::doctor::{DoctorOptions, Health};
+//! use retell_vault::{Error, Vault};
+//!
+//! async fn is_healthy(vault: &Vault) -> Result<bool, Error> {
+//!     let diagnosis = vault.doctor(&DoctorOptions::new().deep(), |_progress| {}).await?;
+//!     for finding in &diagnosis.findings {
+//!         eprintln!("{}: {}", finding.object, finding.meaning);
+//!     }
+//!     Ok(diagnosis.health() == Health::Healthy)
+//! }
+//! ```
 
 mod access;
 mod context;

@@ -1,4 +1,19 @@
 //! The root keys: their life, the file that holds them, and what opens it.
+//!
+//! ```
+//! use retell_vault::keyring::{KeyState, RawKey};
+//! use retell_vault::{Error, Keyring};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Error> {
+//! # let folder = tempfile::tempdir().unwrap();
+//! // 32 random bytes in base64, from your secret manager
+//! let secret = RawKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")?;
+//! let keyring = Keyring::prepare(folder.path().join("vault/keyring.json"), &secret).await?;
+//! assert_eq!(keyring.keys()[0].state, KeyState::Primary);
+//! # Ok(())
+//! # }
+//! ```
 
 pub(crate) mod change;
 pub(crate) mod file;

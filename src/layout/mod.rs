@@ -1,4 +1,16 @@
 //! Which table and columns hold records, and which field goes where. Pure.
+//!
+//! ```
+//! use retell_vault::Layout;
+//! use retell_vault::config::Field;
+//!
+//! let layout = Layout::new()
+//!     .table("crm.accounts")?
+//!     .user_column("account_id")?
+//!     .column(Field::named("api_key"), "retell_key")?;
+//! # let _ = layout;
+//! # Ok::<(), retell_vault::Error>(())
+//! ```
 
 pub(crate) mod beside;
 pub(crate) mod file;

@@ -1,4 +1,22 @@
 //! Re-encryption and promotion of everything that is stored, and the destruction of keys.
+//!
+//! ```no_run
+//! use retell_vault::rotation::{RotateEvent, RotateOptions};
+//! use retell_vault::{Error, Vault};
+//!
+//! async fn rotate(vault: &Vault) -> Result<(), Error> {
+//!     let options = RotateOptions::new().new_key().rate(500);
+//!     let rotation = vault
+//!         .rotate(&options, |event| {
+//!             if let RotateEvent::Batch(progress) = event {
+//!                 println!("{} of {} rows", progress.visited, progress.rows);
+//!             }
+//!         })
+//!         .await?;
+//!     assert!(rotation.complete);
+//!     Ok(())
+//! }
+//! ```
 
 pub(crate) mod destroy_key;
 pub(crate) mod evidence;

@@ -1,4 +1,17 @@
 //! The schema of the application's table: plan, apply, verify and roll back.
+//!
+//! ```no_run
+//! use retell_vault::schema::Profile;
+//! use retell_vault::{Error, Vault};
+//!
+//! async fn what_is_missing(vault: &Vault) -> Result<(), Error> {
+//!     let plan = vault.schema().plan(Profile::Credentials).await?;
+//!     for step in &plan.steps {
+//!         println!("{}: {}", step.object, step.reason);
+//!     }
+//!     Ok(())
+//! }
+//! ```
 
 mod apply;
 pub(crate) mod check_results;
