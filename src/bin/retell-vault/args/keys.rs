@@ -17,8 +17,8 @@ The new secret, exactly one:
 pub const CHECK_HELP: &str = "\
 Reports tokens under a key that the keyring does not hold or that was destroyed, tokens left under a retired
 key, a pending key that does not seal yet, text that is not a token in a column for tokens, and tokens outside
-of the layout, which no rotation reaches. It searches a sample of the rows for the last; --deep searches every
-row. Exit code 1 if it reports a problem.
+of the layout, which no rotation reaches. For tokens outside of the layout it searches a sample of the rows; --deep
+searches every row. Exit code 1 if it reports a problem.
 
 ";
 pub const DESTROY_HELP: &str = "\
@@ -48,7 +48,7 @@ keyring.
 ";
 
 pub const ADOPT_HELP: &str = "\
-If a table holds tokens, and this keyring holds the key of none of those that were checked, the vault stores
+If a table holds tokens, and this keyring holds none of the keys that the checked tokens name, the vault stores
 nothing in it: either the keyring or the database is the wrong one. This command declares that the keyring is right for this table.
 Use it only if the other keyring is lost for good. Records stored under the other keyring stay unreadable until you
 store each of them again with `put --replace-unreadable`. If the other keyring is still in use on another host, both

@@ -31,7 +31,7 @@ Environment:
   DATABASE_URL               the same as --database-url, but not visible in the process list
   RETELL_VAULT_PASSPHRASE    the passphrase of the keyring
   RETELL_VAULT_WRAPPING_KEY  base64 of 32 bytes, for a keyring without a passphrase
-  If neither of the last two is set, and no --passphrase-file, the command asks for the passphrase at the terminal.";
+  If neither of the last two is set, and no --passphrase-file is given, the command asks for the passphrase at the terminal.";
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; also if the record was stored only in the local file, with a warning
@@ -70,7 +70,7 @@ pub enum Command {
     Move(MoveArgs),
     /// Delete a configuration
     Delete(DeleteArgs),
-    /// List the owners that have a record, deleted ones too, page by page
+    /// List the owners that have a record, including those whose record was deleted, page by page
     List(ListArgs),
     /// Erase everything about an owner from the local file
     ///
