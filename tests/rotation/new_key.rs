@@ -2,9 +2,11 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use retell_vault::keyring::KeyState;
+use retell_vault::rotation::{NewKeyStep, RotateEvent};
 
 use crate::support::TestDb;
 use crate::support::rotation::*;
@@ -32,10 +34,10 @@ async fn dropped_anywhere_and_called_again_it_makes_one_key() {
         vault.store(&owner(&format!("user-{user}")), &full_config(user)).await.unwrap();
     }
     let options = single().new_key();
-    let (mut polls, mut after_promotion) = (4, 0);
+    let mut polls = 4;
     loop {
         let keys = vault.keys().len();
-        let stopped = within(polls, vault.rotate(&options, |_| {})).await.is_none();
+        let stopped = within(polls, vault.rotate(&options, |_| {})).await.map(Result::unwrap).is_none();
         let interrupted = hosts.keyring().keys();
         assert!(interrupted.iter().all(|key| key.state != KeyState::Pending), "both steps or none");
         let left = vault.count_tokens().await.unwrap().tokens_besides(primary(&hosts));
@@ -43,12 +45,32 @@ async fn dropped_anywhere_and_called_again_it_makes_one_key() {
             break; // it has done everything, and the next one would be another rotation
         }
         assert!(stopped);
-        after_promotion += usize::from(interrupted.len() > keys);
         assert!(vault.rotate(&options, |_| {}).await.unwrap().complete);
         assert_eq!(hosts.keyring().keys().len(), keys + 1, "after {polls} polls");
         polls *= 2;
     }
-    assert!(after_promotion > 0, "it was never stopped after the promotion");
+
+    // at the first wait after the promotion
+    let keys = vault.keys().len();
+    let promoted = AtomicBool::new(false);
+    let note = |event: RotateEvent<'_>| {
+        let is_promotion = matches!(event, RotateEvent::NewKey(NewKeyStep::Promoted { .. }));
+        promoted.fetch_or(is_promotion, Ordering::Relaxed);
+    };
+    let mut rotation = Box::pin(vault.rotate(&options, note));
+    poll_fn(|context| {
+        assert!(rotation.as_mut().poll(context).is_pending(), "it was never stopped after the promotion");
+        match promoted.load(Ordering::Relaxed) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    drop(rotation);
+    assert_eq!(hosts.keyring().keys().len(), keys + 1);
+    assert!(vault.count_tokens().await.unwrap().tokens_besides(primary(&hosts)) > 0);
+    assert!(vault.rotate(&options, |_| {}).await.unwrap().complete);
+    assert_eq!(hosts.keyring().keys().len(), keys + 1, "after the promotion");
     for user in 0..12 {
         assert_eq!(vault.load(&owner(&format!("user-{user}"))).await.unwrap().config, full_config(user));
     }
