@@ -4,6 +4,7 @@ use retell_vault::Layout;
 use retell_vault::doctor::{DoctorOptions, Finding, Severity};
 use retell_vault::rotation::PromoteOptions;
 
+use crate::BYPASSING_ROLES;
 use crate::clinics::{apply, guarded, supabase_clinic, supabase_clinic_with};
 use crate::support::doctor::Clinic;
 use crate::support::role::Role;
@@ -23,6 +24,7 @@ async fn mends(clinic: &Clinic, id: &str) -> Vec<Finding> {
 
 #[tokio::test]
 async fn a_role_for_which_no_policy_holds() {
+    let _alone = BYPASSING_ROLES.lock().await;
     let clinic = supabase_clinic().await;
     let _role =
         Role::create(&clinic.db, "ALTER ROLE guest BYPASSRLS; GRANT SELECT ON user_profiles TO guest").await;
@@ -31,6 +33,7 @@ async fn a_role_for_which_no_policy_holds() {
 
 #[tokio::test]
 async fn a_role_for_which_no_policy_holds_and_without_rights_is_no_finding() {
+    let _alone = BYPASSING_ROLES.lock().await;
     let clinic = supabase_clinic().await;
     let _role = Role::create(&clinic.db, "ALTER ROLE guest BYPASSRLS").await;
     clinic.is_clean().await;
