@@ -104,7 +104,7 @@ impl LayoutArgs {
     /// The other options that are given.
     ///
     /// # Errors
-    /// A field or a column of the filter is there twice.
+    /// A field or a column of the filter is given twice.
     pub fn options(&self) -> Result<Vec<LayoutOption<'_>>, Failure> {
         let twice = |option: &str| {
             Failure::usage(format!("{option} is given twice for the same name"), "remove one of them")

@@ -41,8 +41,8 @@ The command fails in an outage. It does not use the local file.
 
 "#;
 pub const SYNC_HELP: &str = r#"A pending record becomes a dead letter if a constraint rejects it, if the database rejects it five times over at least a day
-for another reason, if its row was removed or created again, if its owner was deleted meanwhile, or if it is too old.
---retry-dead-letters tries them once more. A local file restored from a backup may hold records that were deleted since:
+for another reason, if its row was removed or created again, if the owner's record was deleted in the meantime, or if it is too old.
+--retry-dead-letters tries dead letters once more. A local file restored from a backup may hold records that were deleted since:
 check `retell-vault status` before you name a user, and use `forget` for records that you do not want.
 
 "#;
