@@ -140,7 +140,7 @@ async fn may_not_write(stage: &mut Stage) {
 }
 
 async fn keys(stage: &mut Stage, vault: &Vault, old: retell_vault::keyring::KeyId) {
-    stage.watch("census", vault.count_tokens()).await;
+    stage.watch("token count", vault.count_tokens()).await;
     stage.watch("count_all_tokens", vault.count_all_tokens(|_| {})).await;
     stage.watch("estimate_rotation", vault.estimate_rotation(&rotation::small())).await;
     let rotate = async {

@@ -96,12 +96,11 @@ impl Database {
     /// The address of the server, without user and password.
     pub(crate) fn address(&self) -> String {
         let options = self.pool().connect_options();
-        format!(
-            "{}:{}/{}",
-            options.get_host(),
-            options.get_port(),
-            options.get_database().unwrap_or_default()
-        )
+        let host = match options.get_host() {
+            address if address.contains(':') => format!("[{address}]"), // IPv6
+            host => host.to_owned(),
+        };
+        format!("{host}:{}/{}", options.get_port(), options.get_database().unwrap_or_default())
     }
 
     pub(super) fn pool(&self) -> PgPool {
@@ -376,6 +375,13 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Configuration);
             assert!(!format!("{error} {error:?}").contains("hunter2"));
         }
+    }
+
+    #[tokio::test]
+    async fn the_port_is_told_from_an_ipv6_address() {
+        let address = |url| Database::from_url(url, PoolerMode::Auto, Timeouts::default()).unwrap().address();
+        assert_eq!(address("postgres://u@[::1]:5433/db"), "[::1]:5433/db");
+        assert_eq!(address("postgres://u@h:5433/db"), "h:5433/db");
     }
 
     #[tokio::test]
