@@ -64,8 +64,8 @@ impl Schema {
     /// # Errors
     /// `Configuration` without a database; `Schema` if the table is missing or is not a table; errors of the database.
     pub async fn plan(&self, wanted: impl Into<Wanted>) -> Result<SchemaPlan> {
-        let postgres = self.postgres()?;
-        plan::plan(postgres, &wanted.into()).await.map_err(|fault| fault.error)
+        let (postgres, wanted) = (self.postgres()?, wanted.into());
+        Box::pin(plan::plan(postgres, &wanted)).await.map_err(|fault| fault.error)
     }
 
     /// Applies a plan over a separate connection. Each step is applied together with its record, or not at all. Steps
