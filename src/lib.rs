@@ -59,6 +59,8 @@
 #![cfg_attr(not(all(feature = "admin", feature = "local-file")), allow(dead_code))]
 
 mod crypto;
+#[cfg(feature = "admin")]
+mod detect;
 pub mod display;
 #[cfg(feature = "admin")]
 pub mod doctor;

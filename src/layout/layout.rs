@@ -354,7 +354,7 @@ fn split_name(name: &str) -> Result<Vec<String>> {
 }
 
 /// The reverse of [`split_name`].
-pub(super) fn joined_name(parts: &[&str]) -> String {
+pub(crate) fn joined_name(parts: &[&str]) -> String {
     let part = |part: &&str| match part.contains(['.', '"']) {
         true => format!("\"{}\"", part.replace("\"", "\"\"")),
         false => (*part).to_owned(),

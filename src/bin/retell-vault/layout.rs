@@ -1,4 +1,5 @@
-//! `layout show`, `layout check` and `layout write`: the layout beside the database. None of them opens the keyring.
+//! `layout show`, `layout check` and `layout write`: the layout beside the database. None of them opens the keyring, nor
+//! does `layout detect`.
 
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::args::global::Global;
 use crate::args::layout::{LayoutCheckArgs, LayoutCommand, LayoutWriteArgs};
 use crate::failure::Failure;
+use crate::layout_detect;
 use crate::layout_file::{self, contradicting, contradiction};
 use crate::print;
 
@@ -20,6 +22,7 @@ pub async fn run(global: &Global, command: &LayoutCommand) -> Result<(), Failure
         LayoutCommand::Show => show(global).await,
         LayoutCommand::Check(args) => check(global, args).await,
         LayoutCommand::Write(args) => write(global, args),
+        LayoutCommand::Detect(args) => layout_detect::run(global, args).await,
     }
 }
 

@@ -111,13 +111,18 @@ pub fn contradiction(option: &LayoutOption<'_>, path: &Path) -> Failure {
 
 /// Writes a layout file, as a whole or not at all. Returns its path.
 pub fn write(path: &Path, layout: &Layout) -> Result<String, Failure> {
+    write_text(path, &layout.to_toml())
+}
+
+/// As [`write`], with the text of the layout.
+pub fn write_text(path: &Path, text: &str) -> Result<String, Failure> {
     let failed = |error: io::Error| {
         Failure::new(
             format!("cannot write {}: {error}", path.display()),
             "check free space, owner and mode of its folder",
         )
     };
-    save(path, &format!("{HEADING}{}", layout.to_toml())).map_err(failed)?;
+    save(path, &format!("{HEADING}{text}")).map_err(failed)?;
     Ok(path.display().to_string())
 }
 

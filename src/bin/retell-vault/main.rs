@@ -9,6 +9,7 @@ mod input;
 mod key;
 mod keyring;
 mod layout;
+mod layout_detect;
 mod layout_file;
 mod list;
 mod print;

@@ -1,6 +1,8 @@
 //! The description of the table in the catalogue.
 
 pub(crate) mod access;
+#[cfg(feature = "admin")]
+pub(crate) mod all_tables;
 pub(crate) mod definitions;
 pub(crate) mod id_kind;
 pub(crate) mod row_filter;

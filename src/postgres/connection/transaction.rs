@@ -60,6 +60,15 @@ impl Database {
         self.transaction(queries, Phase::Reading).await
     }
 
+    /// As [`Database::inspect`], and passes on each row.
+    pub(in crate::postgres) async fn inspect_each(
+        &self,
+        query: Query,
+        each: impl FnMut(PgRow) -> Result<(), DatabaseError> + Send,
+    ) -> Result<(), DatabaseError> {
+        self.stream(vec![setting(INSPECTION)], query, each).await
+    }
+
     /// As [`Database::inspect`], as the owner of a table, for statements that read its rows.
     pub(crate) async fn inspect_as_owner(
         &self,

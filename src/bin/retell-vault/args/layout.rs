@@ -30,6 +30,12 @@ the comments.
 
 ";
 
+pub const DETECT_HELP: &str = "\
+Reads names and samples of values of all tables that the role sees, for up to 30 s, and changes nothing in the database.
+No value is shown. Exit code 0, also if nothing is found; with --write, 1 if no table was chosen.
+
+";
+
 /// Options that override the layout file.
 #[derive(Args)]
 pub struct LayoutArgs {
@@ -99,6 +105,17 @@ impl LayoutArgs {
             }
         }
         Ok(())
+    }
+
+    /// The table that is named. Nothing else may be: `command` finds it.
+    pub fn only_table(&self, command: &str) -> Result<Option<&str>, Failure> {
+        match self.options()?.iter().find(|option| !matches!(option, LayoutOption::Table(_))) {
+            Some(option) => Err(Failure::usage(
+                format!("{} is an option that {command} does not take", option.name()),
+                "it finds the columns itself; to name them, use `retell-vault layout write`",
+            )),
+            None => Ok(self.table.as_deref()),
+        }
     }
 
     /// The other options that are given.
@@ -183,6 +200,21 @@ pub enum LayoutCommand {
     Check(LayoutCheckArgs),
     /// Write the options for the layout into the layout file
     Write(LayoutWriteArgs),
+    /// Find the table and columns that hold credentials today; with --write, write a layout for them
+    Detect(LayoutDetectArgs),
+}
+
+#[derive(Args)]
+pub struct LayoutDetectArgs {
+    /// Look at this schema only
+    #[arg(long, value_name = "SCHEMA")]
+    pub schema: Option<String>,
+    /// Write a layout for the table that was found, or for the one that --table names
+    #[arg(long)]
+    pub write: bool,
+    /// With --write: replace an existing layout file
+    #[arg(long, requires = "write")]
+    pub replace: bool,
 }
 
 #[derive(Args)]

@@ -116,6 +116,7 @@ fn with_help(parent: &str, command: clap::Command) -> clap::Command {
         "check" if parent == "layout" => layout::CHECK_HELP,
         "check" => keys::CHECK_HELP,
         "write" => layout::WRITE_HELP,
+        "detect" => layout::DETECT_HELP,
         "adopt" => keys::ADOPT_HELP,
         "plan" => schema::PLAN_HELP,
         "apply" => schema::APPLY_HELP,

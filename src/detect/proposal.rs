@@ -1,0 +1,177 @@
+//! The layout that is written for a candidate: tokens go where tokens are or nothing is, never over other values.
+
+use std::collections::BTreeMap;
+
+use crate::detect::columns::{TableCredentials, what};
+use crate::detect::owner::FoundOwner;
+use crate::detect::report::{Holding, Proposal};
+use crate::detect::sampled::Sampled;
+use crate::detect::shapes::ValueShape;
+use crate::error::Result;
+use crate::layout::filter::FilterValue;
+use crate::layout::layout::{Layout, joined_name};
+use crate::postgres::catalogue::all_tables::{FoundColumn, FoundKind};
+use crate::record::field::Field;
+use crate::record::token::token_len;
+
+/// The proposal for a candidate. `None`: it has no column for the owner, or one that a layout cannot name.
+pub(super) fn proposal(
+    sampled: &Sampled<'_>,
+    found: &TableCredentials<'_>,
+    owner: &FoundOwner,
+    filter: (&BTreeMap<String, FilterValue>, &[String]),
+) -> Option<Proposal> {
+    let mut layout = rows(sampled, owner, filter).ok()??;
+    let mut remarks = Vec::new();
+    let constant = found.filter.as_ref().map(|(column, value)| (*column, value.as_str()));
+    for (field, today) in &found.fields {
+        let state = State::of(sampled, today, constant);
+        layout = match *field {
+            "config" => config(layout, sampled, (today, state), &mut remarks).ok()?,
+            "iv" | "tag" | "refresh" | "settings" => layout,
+            name => column(layout, name, (today, state), &mut remarks).ok()?,
+        };
+    }
+    layout = free_names(layout, sampled, constant, &mut remarks).ok()?;
+    Some(Proposal { layout, remarks })
+}
+
+/// Whose rows, and which ones.
+fn rows(
+    sampled: &Sampled<'_>,
+    owner: &FoundOwner,
+    (constants, is_null): (&BTreeMap<String, FilterValue>, &[String]),
+) -> Result<Option<Layout>> {
+    let Some(user) = &owner.user else { return Ok(None) };
+    let table = joined_name(&[&sampled.table.schema, &sampled.table.name]);
+    let mut layout = Layout::new().table(&table)?.user_column(user)?;
+    if let Some(tenant) = &owner.tenant {
+        layout = layout.tenant_column(tenant)?;
+    }
+    for (column, value) in constants {
+        layout = layout.where_equals(column, value.clone())?;
+    }
+    let layout = is_null.iter().try_fold(layout, |layout, column| layout.is_null(column))?;
+    Ok(Some(layout))
+}
+
+/// What is in a column now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Tokens,
+    Empty,
+    Other(Holding),
+}
+
+impl State {
+    /// Rows outside of the filter count too: a rotation reads them.
+    fn of(sampled: &Sampled<'_>, column: &FoundColumn, constant: Option<(&str, &str)>) -> Self {
+        let all = sampled.shapes(&column.name, None);
+        let tokens = all.of(&[ValueShape::Token, ValueShape::JsonToken]);
+        match all.set() {
+            0 if sampled.was_read => Self::Empty,
+            set if tokens == set && set > 0 => Self::Tokens,
+            _ => Self::Other(sampled.shapes(&column.name, constant).holds(false)),
+        }
+    }
+
+    fn is_free(self) -> bool {
+        self != Self::Other(Holding::Unknown) && !matches!(self, Self::Other(_))
+    }
+}
+
+/// Whether a column takes tokens, as its type goes. A store clears it with NULL.
+fn takes_tokens(layout: &Layout, field: Field, column: &FoundColumn) -> bool {
+    let longest = layout.fields.spec(field).map_or(usize::MAX, |spec| token_len(field, spec.longest));
+    column.kind == FoundKind::Text
+        && !column.not_null
+        && !column.generated
+        && column.longest.is_none_or(|most| most >= longest)
+}
+
+fn column(
+    layout: Layout,
+    name: &'static str,
+    (today, state): (&FoundColumn, State),
+    remarks: &mut Vec<String>,
+) -> Result<Layout> {
+    let field = Field::named(name);
+    let is_secret = layout.fields.spec(field).is_none_or(|spec| spec.is_secret);
+    if !is_secret {
+        // the application goes on using it, in the clear
+        remarks.push(format!("{name}: today in {} ({})", today.name, today_is(state)));
+        return Ok(layout);
+    }
+    if state.is_free() && takes_tokens(&layout, field, today) {
+        return match layout.column_of(field) == Some(today.name.as_str()) {
+            true => Ok(layout),
+            false => layout.column(field, &today.name),
+        };
+    }
+    let goes = match layout.column_of(field) {
+        Some(default) => format!("tokens go to {default}"),
+        None => "tokens go to the config column".to_owned(),
+    };
+    remarks.push(format!("{name}: today in {} ({}); {goes}", today.name, today_is(state)));
+    Ok(layout)
+}
+
+fn today_is(state: State) -> &'static str {
+    match state {
+        State::Tokens => what(Holding::Tokens),
+        State::Empty => "nothing, but the column cannot hold tokens",
+        State::Other(holds) => what(holds),
+    }
+}
+
+fn config(
+    layout: Layout,
+    sampled: &Sampled<'_>,
+    (today, state): (&FoundColumn, State),
+    remarks: &mut Vec<String>,
+) -> Result<Layout> {
+    let is_ours = sampled.shapes(&today.name, None).of(&[ValueShape::JsonToken]) > 0;
+    let is_default = today.name == layout.config_column;
+    if today.kind == FoundKind::Jsonb && !today.generated && (is_ours || state.is_free()) {
+        return if is_default { Ok(layout) } else { layout.config_column(&today.name) };
+    }
+    remarks.push(format!(
+        "config: today in {} ({}); tokens go to {}",
+        today.name,
+        today_is(state),
+        layout.config_column
+    ));
+    Ok(layout)
+}
+
+/// Other names for default columns that exist and hold other values.
+fn free_names(
+    mut layout: Layout,
+    sampled: &Sampled<'_>,
+    constant: Option<(&str, &str)>,
+    remarks: &mut Vec<String>,
+) -> Result<Layout> {
+    let fields: Vec<Field> = layout.fields.secrets().map(|(field, _)| field).collect();
+    for field in fields {
+        let Some(column) = layout.column_of(field).and_then(|name| sampled.table.column(name)) else {
+            continue;
+        };
+        let is_free = State::of(sampled, column, constant).is_free() && takes_tokens(&layout, field, column);
+        if !is_free {
+            let name = format!("retell_vault_{field}");
+            remarks.push(format!("{field}: {} has other values, so tokens go to {name}", column.name));
+            layout = layout.column(field, &name)?;
+        }
+    }
+    let config = sampled.table.column(&layout.config_column);
+    let is_taken = config.is_some_and(|column| {
+        let is_ours = sampled.shapes(&column.name, None).of(&[ValueShape::JsonToken]) > 0;
+        column.kind != FoundKind::Jsonb || !(is_ours || State::of(sampled, column, constant).is_free())
+    });
+    if is_taken {
+        let name = "retell_vault_config";
+        remarks.push(format!("config: {} has other values, so tokens go to {name}", layout.config_column));
+        layout = layout.config_column(name)?;
+    }
+    Ok(layout)
+}
