@@ -1,10 +1,11 @@
-//! Tables as applications have them (facts from public repositories, every value made up): the whole life of a vault on a
-//! layout that somebody wrote by hand. Afterwards the application's rows and its schema are what they were.
+//! Tables as applications have them (facts from public repositories, every value made up): the whole life of a vault on the
+//! layout that `layout detect --write` makes, which is the one that somebody would write by hand. Afterwards the application's
+//! rows and its schema are what they were.
 
 mod support;
 
 use retell_vault::doctor::DoctorOptions;
-use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions};
+use retell_vault::schema::{ApplyOptions, DetectOptions, Profile, RollBackOptions};
 use retell_vault::{ErrorKind, Layout, Owner, Vault};
 use serde_json::Value;
 use support::dump::schema_of;
@@ -20,6 +21,7 @@ struct Family {
     tenant: Option<&'static str>,
     /// Which rows count, as SQL.
     counts: String,
+    /// Written by hand.
     layout: Layout,
 }
 
@@ -47,6 +49,17 @@ impl Family {
     fn only_null(self, column: &str) -> Self {
         let counts = format!("\"{column}\" IS NULL");
         Self { counts, layout: self.layout.is_null(column).unwrap(), ..self }
+    }
+
+    /// The layout that detection proposes, after it went through its file. Its rows are those of the layout by hand.
+    async fn detected(&self, db: &TestDb) -> Layout {
+        let options = DetectOptions::new().table(self.table);
+        let found = Layout::detect(&db.url, &options).await.unwrap();
+        let text = found.proposal().unwrap_or_else(|| panic!("{found:#?}")).to_toml();
+        let layout = Layout::from_toml(&text).unwrap();
+        let rows = |layout: &Layout| layout.to_toml().split("[columns]").next().unwrap().trim().to_owned();
+        assert_eq!(rows(&layout), rows(&self.layout), "{text}");
+        layout
     }
 
     /// The owners of two rows that count.
@@ -98,8 +111,8 @@ fn holds(now: &Value, then: &Value) -> bool {
 async fn lives(family: Family) {
     let (db, hosts) = (TestDb::create().await, Hosts::new().await);
     db.exec(family.sql).await;
-    let layout = family.layout.clone();
     let (schema, before) = (schema_of(&db).await, everything(&db).await);
+    let layout = family.detected(&db).await;
     let vault = hosts.host(0, &db.url).layout(layout.clone()).build().await.unwrap();
 
     let plan = vault.schema().plan(Profile::Credentials).await.unwrap();
@@ -177,7 +190,7 @@ async fn the_row_holds_much_else() {
 
 #[tokio::test]
 async fn settings_beside_the_owner() {
-    lives(family!("settings_pascal_case", "AiReceptionistConfig", "orgId")).await;
+    lives(family!("settings_pascal_case", "AiReceptionistConfig", "id").tenant("orgId")).await;
     lives(family!("tenant_config", "tenant_config", "tenant_id")).await;
     lives(family!("settings_of_users", "api_settings", "user_id")).await;
     lives(family!("forced_row_security", "retell_credentials", "clinic_id")).await;
