@@ -5,6 +5,8 @@
 mod change;
 #[path = "cli/database.rs"]
 mod database;
+#[path = "cli/detect.rs"]
+mod detect;
 #[path = "cli/doctor.rs"]
 mod doctor;
 #[path = "cli/evidence.rs"]

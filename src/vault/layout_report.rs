@@ -68,7 +68,8 @@ pub(super) fn without_table(layout: &Layout) -> LayoutReport {
         }
         false => (
             format!("no table is named, and {} does not exist", layout.table_name()),
-            "name the table of the application's users or accounts".to_owned(),
+            "name the table of the application's users or accounts; `retell-vault layout detect` finds the one with credentials"
+                .to_owned(),
         ),
     };
     let mut contradictions = double_uses(layout);

@@ -279,6 +279,7 @@ fn layouts(members: &mut Members, home: &Home) {
     members.run(home, "layout show", &["--column", "api_key=absent"], "");
     members.run(home, "layout check", &["--column", "api_key=absent"], "");
     members.run(home, "layout write", &["--user-column", "user_id"], "");
+    members.run(home, "layout detect", &["--write", "--replace", "--table", "user_profiles"], "");
 }
 
 async fn schema(members: &mut Members) {

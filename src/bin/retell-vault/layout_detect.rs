@@ -1,8 +1,8 @@
 //! `layout detect`: finds the table that holds credentials today, and writes a layout for it.
 
-use retell_vault::Layout;
 use retell_vault::layout::FilterValue;
 use retell_vault::schema::{Candidate, DetectOptions, Detection, Proposal};
+use retell_vault::{Error, ErrorKind, Layout};
 use serde_json::{Map, Value, json};
 
 use crate::args::global::Global;
@@ -32,6 +32,15 @@ pub async fn run(global: &Global, args: &LayoutDetectArgs) -> Result<(), Failure
     match global.json {
         true => print::json(&as_json(&found, written.as_ref())),
         false => print::out(&as_text(&found, written.as_ref())),
+    }
+}
+
+/// What to do about a table that is missing or has no room for tokens.
+pub fn hint(problem: &Error) {
+    if problem.kind() == ErrorKind::Schema {
+        print::hint(
+            "`retell-vault layout detect` finds the table that holds credentials today, and --write names it in a layout file",
+        );
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::args::global::Global;
 use crate::failure::Failure;
+use crate::layout_detect;
 use crate::layout_file::{self, InitLayout};
 use crate::print;
 use crate::secret::{self, Purpose};
@@ -42,7 +43,7 @@ pub async fn init(global: &Global) -> Result<(), Failure> {
     let layout = layout_file::for_init(global)?;
     let keyring = new_keyring(global).await.map_err(|failure| layout.hint_at_write(global, failure))?;
     let (path, key) = (keyring.path().display().to_string(), keyring.keys()[0].id.to_string());
-    builder(global, keyring)?.init().await.map_err(|error| match error.kind() {
+    let vault = builder(global, keyring)?.init().await.map_err(|error| match error.kind() {
         ErrorKind::Unavailable => Failure::new(
             error.to_string(),
             "start the database, or do not name one: init first checks whether another keyring is in use there",
@@ -69,6 +70,9 @@ pub async fn init(global: &Global) -> Result<(), Failure> {
     );
     if matches!(layout, InitLayout::New(_)) && global.database_url().is_some() {
         print::hint("`retell-vault layout check` compares the layout with the database");
+    }
+    if let Some(problem) = vault.status().await?.database.and_then(|database| database.problem) {
+        layout_detect::hint(&problem);
     }
     let made = match (&layout, written) {
         (InitLayout::New(_), Some(layout)) => print::indented(0, &format!("wrote {layout}")),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::args::global::Global;
 use crate::failure::Failure;
 use crate::records::{place_row, places_json};
-use crate::{print, session, token_count};
+use crate::{layout_detect, print, session, token_count};
 
 /// How many of the records that were kept aside are shown.
 const KEPT: u32 = 100;
@@ -17,6 +17,9 @@ const KEPT: u32 = 100;
 pub async fn status(global: &Global) -> Result<(), Failure> {
     let vault = session::vault(global).await?;
     let (status, kept) = (vault.status().await?, vault.kept(0, KEPT).await?);
+    if let Some(problem) = status.database.as_ref().and_then(|database| database.problem.as_ref()) {
+        layout_detect::hint(problem);
+    }
     match global.json {
         true => print::json(&json!({
             "database": status.database.as_ref().map(database_json),

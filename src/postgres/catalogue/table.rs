@@ -234,8 +234,9 @@ pub(crate) fn missing_table(layout: &Layout) -> Error {
     let hint = match layout.table_was_named {
         true => "check schema and table name (case matters), and that the URL names the right database",
         false => {
-            "this is the default name: name your own table (`--table`, `Layout::table`, a layout file). The local \
-             file replaces a table only if you name no database"
+            "this is the default name: name your own table (`--table`, `Layout::table`, a layout file); \
+             `retell-vault layout detect` and `Layout::detect` find it. The local file replaces a table only if you name \
+             no database"
         }
     };
     let name = format!("{}.{}", shown(&layout.schema), shown(&layout.table));
