@@ -1,10 +1,12 @@
 //! Looks at the tables of a database, within limits.
 
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 use crate::detect::candidate::{LEAD, candidate};
 use crate::detect::names::{Meaning, Name};
+use crate::detect::provider_column;
 use crate::detect::providers::Class;
 use crate::detect::report::{Candidate, DetectOptions, Detection};
 use crate::detect::sampled::Sampled;
@@ -12,7 +14,7 @@ use crate::detect::whose::of_interest;
 use crate::display::visible;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::layout::{Layout, joined_name};
-use crate::postgres::catalogue::all_tables::{FoundColumn, FoundTable, RelationNames, SampledRow, Sampling};
+use crate::postgres::catalogue::all_tables::{FoundColumn, FoundTable, RelationNames, SampledRow};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::Database;
 
@@ -26,8 +28,12 @@ const TIME: Duration = Duration::from_secs(24);
 const PER_TABLE: Duration = Duration::from_secs(2);
 /// The most columns whose values are read.
 const COLUMNS: usize = 64;
-/// How values of Retell start, and tokens.
-const STARTS: [&str; 2] = ["key_", "agent_"];
+/// The most rows that are read because one column is set.
+const ROWS_SET: u64 = 50;
+/// How many tables are described at once.
+const AT_ONCE: usize = 100;
+/// How many tables are searched for texts at once.
+const TOGETHER: usize = 25;
 /// The most relations that are named in one list.
 const NAMED: usize = 20;
 
@@ -35,7 +41,7 @@ const NAMED: usize = 20;
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Ranked {
     /// The heap gives the lowest first.
-    rank: std::cmp::Reverse<u32>,
+    rank: Reverse<u32>,
     name: String,
     oid: i64,
 }
@@ -84,7 +90,7 @@ impl Search<'_> {
                 let rank = rank(&relation);
                 let name = joined_name(&[&relation.schema, &relation.name]);
                 match relation.kind {
-                    'r' | 'p' => heap.push(Ranked { rank: std::cmp::Reverse(rank), name, oid: relation.oid }),
+                    'r' | 'p' => heap.push(Ranked { rank: Reverse(rank), name, oid: relation.oid }),
                     kind if rank >= NAMES_SECRET => others.push((kind, name)),
                     _ => (),
                 }
@@ -121,46 +127,51 @@ impl Search<'_> {
 
     async fn candidates(&mut self, oids: &[i64]) -> Result<Vec<Candidate>, DatabaseError> {
         let mut candidates = Vec::new();
-        for some in oids.chunks(100) {
-            for table in self.database.described(some).await? {
-                if is_ours(&table) {
-                    continue;
-                }
-                candidates.extend(self.candidate(&table).await?);
+        for some in oids.chunks(AT_ONCE) {
+            let tables = self.database.described(some).await?;
+            let (promising, others): (Vec<_>, Vec<_>) =
+                tables.iter().filter(|table| !is_ours(table)).partition(|table| promises(table));
+            for table in promising.into_iter().chain(self.hold_texts_like(others).await?) {
+                candidates.extend(self.candidate(table).await?);
             }
         }
         Ok(candidates)
     }
 
+    /// Of tables whose names tell nothing, those with values that do.
+    async fn hold_texts_like<'t>(
+        &mut self,
+        mut tables: Vec<&'t FoundTable>,
+    ) -> Result<Vec<&'t FoundTable>, DatabaseError> {
+        tables.sort_by_key(|table| table.owner);
+        let mut found = Vec::new();
+        for of_owner in tables.chunk_by(|one, other| one.owner == other.owner) {
+            let with_columns = of_owner.iter().map(|table| (*table, columns_of(table)));
+            let some: Vec<_> = with_columns.filter(|(_, columns)| !columns.is_empty()).collect();
+            for some in some.chunks(TOGETHER) {
+                let Some(limit) = self.time_for(some.iter().map(|(table, _)| *table)) else { continue };
+                match self.database.hold_texts_like(some, ROWS, limit).await {
+                    Ok(held) => {
+                        found.extend(
+                            some.iter().zip(held).filter(|(_, held)| *held).map(|((table, _), _)| *table),
+                        );
+                    }
+                    // one of them spoils it for all: each by itself
+                    Err(_) => found.extend(some.iter().map(|(table, _)| *table)),
+                }
+            }
+        }
+        Ok(found)
+    }
+
     async fn candidate(&mut self, table: &FoundTable) -> Result<Option<Candidate>, DatabaseError> {
-        let mut columns: Vec<&FoundColumn> =
-            table.columns.iter().filter(|column| of_interest(column)).collect();
-        columns.sort_by_key(|column| std::cmp::Reverse(rank_of(&column.name)));
-        columns.truncate(COLUMNS);
+        let mut columns = columns_of(table);
         // the ids of owners are compared, to see whether one has several rows
         let is_known = |name: &str| columns.iter().any(|known| known.name == name);
         let is_id = |column: &&FoundColumn| column.readable && column.is_for_ids && !is_known(&column.name);
         let ids: Vec<&FoundColumn> = table.columns.iter().filter(is_id).take(COLUMNS).collect();
-        let promising = columns.iter().any(|column| rank_of(&column.name) > 0) || rank_of(&table.name) > 0;
-        let rows = match promising {
-            true => {
-                columns.extend(ids);
-                self.sample(table, &columns, Sampling::first(ROWS)).await?
-            }
-            // nothing is called so: only its values could tell
-            false => {
-                let starting: Vec<_> =
-                    columns.iter().flat_map(|column| STARTS.map(|start| (*column, start))).collect();
-                let which = Sampling { most: 50, starting: &starting, with: None };
-                match starting.is_empty() {
-                    true => None,
-                    false => self.sample(table, &columns, which).await?.filter(|rows| !rows.is_empty()),
-                }
-            }
-        };
-        if rows.is_none() && !promising {
-            return Ok(None);
-        }
+        columns.extend(ids);
+        let rows = self.sample(table, &columns, None).await?;
         let names = columns.iter().map(|column| column.name.as_str()).collect();
         let mut sampled = Sampled::new(table, names, rows);
         self.look_again(&mut sampled, &columns).await?;
@@ -188,30 +199,35 @@ impl Search<'_> {
         let is_key = |column: &&&FoundColumn| matches!(Name::of(&column.name).meaning(), Meaning::Key(5..));
         for column in columns.iter().filter(is_key) {
             if sampled.texts(&column.name).all(str::is_empty) {
-                let which = Sampling { most: 50, starting: &[], with: Some(column) };
-                let more = self.sample(table, columns, which).await?;
+                let more = self.sample(table, columns, Some(column)).await?;
                 sampled.add(more.unwrap_or_default());
             }
         }
         Ok(())
     }
 
-    /// `None`: nothing could be read.
+    /// How long a look at tables may take. `None`: the time is over.
+    fn time_for<'t>(&mut self, tables: impl Iterator<Item = &'t FoundTable>) -> Option<Duration> {
+        let left = TIME.saturating_sub(self.started.elapsed());
+        if left.is_zero() {
+            self.unsampled.extend(tables.map(shown));
+        }
+        (!left.is_zero()).then(|| PER_TABLE.min(left))
+    }
+
+    /// `None`: nothing could be read. With `set`, only rows in which this column is set.
     async fn sample(
         &mut self,
         table: &FoundTable,
         columns: &[&FoundColumn],
-        which: Sampling<'_>,
+        set: Option<&FoundColumn>,
     ) -> Result<Option<Vec<SampledRow>>, DatabaseError> {
         if columns.is_empty() || !table.readable {
             return Ok(None);
         }
-        let left = TIME.saturating_sub(self.started.elapsed());
-        if left.is_zero() {
-            self.unsampled.push(shown(table));
-            return Ok(None);
-        }
-        match self.database.sample(table, columns, which, PER_TABLE.min(left)).await {
+        let Some(limit) = self.time_for(std::iter::once(table)) else { return Ok(None) };
+        let most = if set.is_some() { ROWS_SET } else { ROWS };
+        match self.database.sample(table, columns, set, (most, limit)).await {
             Ok(rows) => Ok(Some(rows)),
             Err(fault) if fault.error.is_retryable() && !self.database.answers().await => Err(fault),
             Err(fault) => {
@@ -245,6 +261,25 @@ const NAMES_SECRET: u32 = 100;
 fn rank(relation: &RelationNames) -> u32 {
     let columns = relation.columns.iter().map(|column| rank_of(column)).max().unwrap_or_default();
     columns + rank_of(&relation.name)
+}
+
+/// The columns whose values are read: those whose names promise most.
+fn columns_of(table: &FoundTable) -> Vec<&FoundColumn> {
+    let mut columns: Vec<&FoundColumn> = table.columns.iter().filter(|column| of_interest(column)).collect();
+    columns.sort_by_cached_key(|column| Reverse(rank_of(&column.name)));
+    columns.truncate(COLUMNS);
+    columns
+}
+
+/// Whether the names of a table or its columns are worth a sample of all its values. A `config` alone is not: many tables
+/// have one.
+fn promises(table: &FoundTable) -> bool {
+    let ranks: Vec<u32> = table.columns.iter().map(|column| rank_of(&column.name)).collect();
+    let has_config = ranks.iter().any(|rank| *rank > 0);
+    let tells_provider = || table.columns.iter().any(|column| provider_column::is_called_so(&column.name));
+    ranks.iter().any(|rank| *rank >= NAMES_SECRET / 2)
+        || rank_of(&table.name) > 0
+        || (has_config && tells_provider())
 }
 
 /// How much a name promises.

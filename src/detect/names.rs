@@ -323,17 +323,23 @@ pub(super) fn words(name: &str) -> Vec<String> {
     words.iter().filter(|word| !word.is_empty()).flat_map(|word| separated(word)).collect()
 }
 
+/// The longest known word.
+const LONGEST_WORD: usize = 13;
+/// Names of more than this are not searched for words that run together.
+const LONGEST_NAME: usize = 63;
+
 /// The words that run together in one, if they are known and nothing is left over.
 fn separated(word: &str) -> Vec<String> {
     let known = |part: &str| RUN_TOGETHER.contains(&part) || providers::is_known(part);
-    if known(word) || !word.is_ascii() {
+    if word.len() < 5 || word.len() > LONGEST_NAME || !word.is_ascii() || known(word) {
         return vec![word.to_owned()];
     }
     // for each length of the start: where its last word starts
     let mut last: Vec<Option<usize>> = vec![None; word.len() + 1];
     last[0] = Some(0);
     for end in 1..=word.len() {
-        last[end] = (0..end).find(|start| last[*start].is_some() && known(&word[*start..end]));
+        last[end] = (end.saturating_sub(LONGEST_WORD)..end)
+            .find(|start| last[*start].is_some() && known(&word[*start..end]));
     }
     let (mut parts, mut end) = (Vec::new(), word.len());
     while end > 0 {

@@ -85,6 +85,11 @@ pub(super) fn find<'a>(sampled: &Sampled<'a>) -> Option<ProviderColumn<'a>> {
         .max_by_key(|found| (!found.constants.is_empty(), found.rows(), std::cmp::Reverse(found.rank)))
 }
 
+/// Whether a column is called like one that tells the provider.
+pub(super) fn is_called_so(name: &str) -> bool {
+    LAST_WORDS.contains(&Name::of(name).last())
+}
+
 fn constants(sampled: &Sampled<'_>, column: &FoundColumn) -> Vec<ProviderConstant> {
     let mut constants: Vec<ProviderConstant> = Vec::new();
     let mut add = |text: &str, rows: usize| match constants.iter_mut().find(|known| known.text == text) {

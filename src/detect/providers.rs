@@ -1,6 +1,8 @@
 //! The providers whose names are known.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 /// Which kind of provider. The order is that of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -195,8 +197,12 @@ pub(super) fn retell() -> &'static Provider {
     &RETELL[0]
 }
 
+/// Every provider by its name. A large database has many names.
+static BY_NAME: LazyLock<HashMap<&str, &Provider>> =
+    LazyLock::new(|| each().map(|provider| (provider.name, provider)).collect());
+
 pub(super) fn is_known(name: &str) -> bool {
-    each().any(|provider| provider.name == name)
+    BY_NAME.contains_key(name)
 }
 
 /// The provider in the words of a name, and where it stands. Two words may be one name, as in `open_ai`.
@@ -204,7 +210,7 @@ pub(super) fn find(words: &[String]) -> Option<(&'static Provider, Range<usize>)
     let ranges = (0..words.len()).flat_map(|at| [at..at + 1, at..(at + 2).min(words.len())]);
     let known = ranges.filter_map(|range| {
         let joined = words[range.clone()].concat();
-        each().find(|provider| provider.name == joined).map(|provider| (provider, range))
+        BY_NAME.get(joined.as_str()).map(|provider| (*provider, range))
     });
     // the first of the highest class
     known.reduce(|best, other| if other.0.class > best.0.class { other } else { best })

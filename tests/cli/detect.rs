@@ -38,7 +38,10 @@ async fn a_new_user_needs_no_manual() {
     let candidate = &found["candidates"][0];
     assert_eq!(candidate["table"], "public.organizations");
     assert_eq!((&candidate["user"], &candidate["tenant"]), (&json!("id"), &Value::Null));
-    assert_eq!(candidate["columns"], json!({ "api_key": "retellApiKey", "call_agent_id": "retell_agent_id" }));
+    assert_eq!(
+        candidate["columns"],
+        json!({ "api_key": "retellApiKey", "call_agent_id": "retell_agent_id" })
+    );
     assert_eq!(candidate["holds"], "plaintext");
 
     let written = home.run(&["layout", "detect", "--write"]).ok();
@@ -70,7 +73,11 @@ async fn nothing_is_guessed() {
     db.exec(ANOTHER).await;
     assert_eq!(home.json(&["layout", "detect"])["chosen"], Value::Null);
     home.run(&write).fails(1, "no table leads clearly", "--table");
-    home.run(&[&write[..], &["--table", "public.absent"]].concat()).fails(1, "does not exist", "without --table");
+    home.run(&[&write[..], &["--table", "public.absent"]].concat()).fails(
+        1,
+        "does not exist",
+        "without --table",
+    );
     assert!(layout_of(&home).is_none());
     let of_one = home.json(&["layout", "detect", "--schema", "crm"]);
     assert_eq!((&of_one["chosen"], &of_one["candidates"][0]["table"]), (&json!(0), &json!("crm.tenants")));

@@ -43,6 +43,8 @@ pub(crate) struct RelationNames {
 pub(crate) struct FoundTable {
     pub(crate) schema: String,
     pub(crate) name: String,
+    /// The oid of its owner.
+    pub(crate) owner: i64,
     /// An estimate; 0 if the server has none.
     pub(crate) rows: u64,
     pub(crate) readable: bool,
@@ -170,61 +172,74 @@ impl Database {
 
     /// Values of some rows of a table. Long ones are cut. The server gives up after `limit`.
     ///
-    /// If the table is large, the rows are from pages all over it.
+    /// If the table is large, the rows are from pages all over it. With `set`, they are only rows in which that column is
+    /// neither NULL nor empty.
     pub(crate) async fn sample(
         &self,
         table: &FoundTable,
         columns: &[&FoundColumn],
-        which: Sampling<'_>,
-        limit: Duration,
+        set: Option<&FoundColumn>,
+        (most, limit): (u64, Duration),
     ) -> Result<Vec<SampledRow>, DatabaseError> {
         let selected: Vec<String> = columns.iter().map(|column| selected(column)).collect();
-        let (relation, condition) = (table.relation(), which.condition());
-        let sample = match which.most * 10 < table.rows && condition.is_empty() {
-            true => format!(" TABLESAMPLE SYSTEM ({:.6})", 200.0 * which.most as f64 / table.rows as f64),
-            false => String::new(),
+        let (portion, condition) = match set {
+            Some(column) => (String::new(), format!(" WHERE {} <> ''", value(column))),
+            None => (portion(table, most), String::new()),
         };
-        let sql = format!(
-            "SELECT {} FROM {relation} AS t{sample}{condition} LIMIT {}",
-            selected.join(", "),
-            which.most
-        );
+        let (selected, relation) = (selected.join(", "), table.relation());
+        let sql = format!("SELECT {selected} FROM {relation} AS t{portion}{condition} LIMIT {most}");
         let query = Query { sql: sql.into(), arguments: PgArguments::default() };
         let rows = self.inspect_within(limit, &relation, query).await?;
         rows.iter().map(|row| values(row, columns.len())).collect()
     }
-}
 
-/// Which rows to sample.
-#[derive(Clone, Copy)]
-pub(crate) struct Sampling<'a> {
-    pub(crate) most: u64,
-    /// Only rows in which one of these columns holds a text that starts so, or a JSON text with a string that does.
-    pub(crate) starting: &'a [(&'a FoundColumn, &'a str)],
-    /// Only rows in which this column is neither NULL nor empty.
-    pub(crate) with: Option<&'a FoundColumn>,
-}
-
-impl Sampling<'_> {
-    pub(crate) fn first(most: u64) -> Self {
-        Self { most, starting: &[], with: None }
-    }
-
-    fn condition(&self) -> String {
-        let value = |column: &FoundColumn| format!("t.{}", text(&quote(&column.name)));
-        let starts = |(column, start): &(&FoundColumn, &str)| {
-            let (start, value) = (start.replace('_', "\\_"), value(column));
-            match column.kind {
-                FoundKind::Json | FoundKind::Jsonb => format!("{value} LIKE '%\"{start}%'"),
-                _ => format!("{value} LIKE '{start}%'"),
-            }
+    /// Whether some rows of each table hold a text like those of Retell. The tables have one owner.
+    pub(crate) async fn hold_texts_like(
+        &self,
+        tables: &[(&FoundTable, Vec<&FoundColumn>)],
+        most: u64,
+        limit: Duration,
+    ) -> Result<Vec<bool>, DatabaseError> {
+        let Some((first, _)) = tables.first() else { return Ok(Vec::new()) };
+        let holds = |(table, columns): &(&FoundTable, Vec<&FoundColumn>)| {
+            let names: Vec<String> = columns.iter().map(|column| quote(&column.name)).collect();
+            let some = format!(
+                "SELECT {} FROM {}{} LIMIT {most}",
+                names.join(", "),
+                table.relation(),
+                portion(table, most)
+            );
+            let likes: Vec<String> = columns.iter().map(|column| is_like_retell(column)).collect();
+            format!("EXISTS (SELECT FROM ({some}) AS t WHERE {})", likes.join(" OR "))
         };
-        let starting = self.starting.iter().map(starts).collect::<Vec<_>>().join(" OR ");
-        match (self.with, starting.is_empty()) {
-            (Some(column), _) => format!(" WHERE {} <> ''", value(column)),
-            (None, false) => format!(" WHERE {starting}"),
-            (None, true) => String::new(),
+        let sql = format!("SELECT ARRAY[{}]", tables.iter().map(holds).collect::<Vec<_>>().join(",\n"));
+        let query = Query { sql: sql.into(), arguments: PgArguments::default() };
+        let rows = self.inspect_within(limit, &first.relation(), query).await?;
+        let held = rows.first().map(|row| row.try_get(0)).transpose();
+        Ok(held.map_err(|error| DatabaseError::of(&error, Phase::Reading))?.unwrap_or_default())
+    }
+}
+
+/// Of a large table, pages all over it.
+fn portion(table: &FoundTable, most: u64) -> String {
+    match most * 10 < table.rows {
+        true => format!(" TABLESAMPLE SYSTEM ({:.6})", 200.0 * most as f64 / table.rows as f64),
+        false => String::new(),
+    }
+}
+
+fn value(column: &FoundColumn) -> String {
+    format!("t.{}", text(&quote(&column.name)))
+}
+
+/// Whether a value starts like a key or an agent id of Retell, or is JSON that has one or names Retell.
+fn is_like_retell(column: &FoundColumn) -> String {
+    let value = value(column);
+    match column.kind {
+        FoundKind::Json | FoundKind::Jsonb => {
+            format!("{value} LIKE '%\"key\\_%' OR {value} LIKE '%\"agent\\_%' OR {value} ILIKE '%retell%'")
         }
+        _ => format!("{value} LIKE 'key\\_%' OR {value} LIKE 'agent\\_%'"),
     }
 }
 

@@ -3,6 +3,7 @@
 SELECT c.oid::int8, json_build_object(
 'schema', n.nspname,
 'name', c.relname,
+'owner', c.relowner::int8,
 'rows', greatest(c.reltuples, 0)::int8,
 'readable', has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'),
 'hides_rows', {hides_rows},
