@@ -8,8 +8,11 @@ use sqlx::postgres::{PgArguments, PgRow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::filter::Rows;
 use crate::postgres::catalogue::table::Table;
+use crate::postgres::connection::callers_transaction::CallersTransaction;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
+use crate::postgres::connection::transaction::setting;
+use crate::postgres::sql::names::EQ;
 use crate::postgres::statements::answer::Answer;
 use crate::postgres::statements::bind::{self, BulkEntry, PrintedEntry, Written};
 use crate::postgres::statements::found_records::Row;
@@ -68,6 +71,41 @@ impl Postgres {
         }
         let queries = vec![self.creation_lock(owner)?, insert];
         Ok(!self.database.transaction(queries, Phase::Writing).await?.is_empty())
+    }
+
+    /// As [`insert`](Self::insert), in a transaction of the caller. If no unique constraint keeps two processes from creating
+    /// the row, a lock does until the transaction ends.
+    ///
+    /// # Errors
+    /// Also `Configuration` without that constraint if the transaction does not see what others have committed since it
+    /// began.
+    pub(crate) async fn insert_in(
+        &self,
+        transaction: &mut CallersTransaction<'_>,
+        plan: &Plan,
+        owner: &Owner,
+        written: Written<'_>,
+    ) -> Result<bool, DatabaseError> {
+        let (table, _) = plan.work_for(owner)?;
+        self.check_may_create(table)?;
+        let insert = self.insert_query(plan, owner, written)?;
+        if !table.unique {
+            let sees_commits = format!(
+                "SELECT 1 WHERE pg_catalog.current_setting('transaction_isolation') {EQ} ANY \
+                 ('{{read committed,read uncommitted}}'::pg_catalog._text)"
+            );
+            if transaction.fetch(setting(&sees_commits)).await?.is_empty() {
+                let message =
+                    "in this transaction the row could be created twice: nothing makes the owner unique";
+                return Err(Error::new(ErrorKind::Configuration, message)
+                    .with_hint(
+                        "add a unique constraint on the owner, or begin the transaction with READ COMMITTED",
+                    )
+                    .into());
+            }
+            transaction.fetch(self.creation_lock(owner)?).await?;
+        }
+        Ok(!transaction.fetch(insert).await?.is_empty())
     }
 
     /// Lets only one process at a time create a row for an owner, if no unique constraint does. It is a separate
@@ -173,6 +211,30 @@ impl Postgres {
         let lock = Query { sql: statements.lock.clone(), arguments: bind::owner(self, table, owner)? };
         let rows: Vec<Row> = old.iter().map(|(row, _)| (*row).clone()).collect();
         self.database.transaction_if(vec![lock], is_unchanged(plan, rows), queries, Phase::Writing).await
+    }
+
+    /// As [`replace`](Self::replace), in a transaction of the caller.
+    pub(crate) async fn replace_in(
+        &self,
+        transaction: &mut CallersTransaction<'_>,
+        plan: &Plan,
+        owner: &Owner,
+        written: Written<'_>,
+        old: &[(&Row, PlainTexts)],
+    ) -> Result<bool, DatabaseError> {
+        let mut queries = self.replace_queries(plan, owner, written, old)?;
+        if plan.has_one_row(owner)
+            && let [_] = queries.as_slice()
+        {
+            return Ok(!transaction.fetch(queries.remove(0)).await?.is_empty());
+        }
+        let (table, statements) = plan.work_for(owner)?;
+        let lock = Query { sql: statements.lock.clone(), arguments: bind::owner(self, table, owner)? };
+        let rows = old.iter().map(|(row, _)| (*row).clone()).collect();
+        match is_unchanged(plan, rows)(&transaction.fetch(lock).await?) {
+            true => transaction.all_or_none(queries).await,
+            false => Ok(false),
+        }
     }
 
     /// One statement for all rows with equal texts.
