@@ -9,7 +9,7 @@ mod support;
 #[path = "in_transaction/tables.rs"]
 mod tables;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use retell_vault::connection::Timeouts;
 use retell_vault::records::{Expected, Source, StoreOptions};
@@ -56,6 +56,12 @@ fn rename(config: &mut RetellConfig) -> retell_vault::Result<()> {
     Ok(())
 }
 
+/// A clock that is wrong.
+fn in_an_hour() -> u64 {
+    let hour = Duration::from_secs(3600);
+    (SystemTime::now() + hour).duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
 #[tokio::test]
 async fn a_transaction_sees_its_own_records_and_others_do_not() {
     let stage = Stage::new(ALL_COLUMNS).await;
@@ -97,11 +103,13 @@ async fn the_expected_record_is_the_one_that_the_transaction_sees() {
     let stage = Stage::new(ALL_COLUMNS).await;
     let (vault, user, config) = (&stage.vault, owner("user-1"), full_config("new"));
     let expect = |expected| StoreOptions::new().expect(expected);
+    let ahead = stage.hosts.host(1, &stage.db.url).clock(in_an_hour).build().await.unwrap();
     let mut transaction = stage.begin().await;
-    let store = vault.store_in_with(&mut transaction, &user, &config, expect(Expected::Absent));
+    let store = ahead.store_in_with(&mut transaction, &user, &config, expect(Expected::Absent));
     let first = store.await.unwrap().version;
     let store = vault.store_in_with(&mut transaction, &user, &config, expect(Expected::Version(first)));
     let second = store.await.unwrap().version;
+    assert!(second > first, "a version never goes back");
     for expected in [Expected::Absent, Expected::Version(first)] {
         let store = vault.store_in_with(&mut transaction, &user, &config, expect(expected));
         assert_eq!(store.await.unwrap_err().kind(), ErrorKind::Conflict);
@@ -278,7 +286,8 @@ async fn a_newer_record_that_waits_in_the_local_file() {
         let stage = Stage::new(ALL_COLUMNS).await;
         let (vault, user) = (&stage.vault, owner("user-1"));
         vault.store(&user, &full_config("old")).await.unwrap();
-        let unplugged = unplugged(&stage.hosts, 0).await;
+        let unplugged =
+            stage.hosts.host(0, DEAD_URL).timeouts(QUICK).clock(in_an_hour).build().await.unwrap();
         let waits = unplugged.store(&user, &full_config("waits")).await.unwrap();
         unplugged.store(&owner("user-2"), &full_config("waits")).await.unwrap();
 

@@ -99,19 +99,24 @@ async fn of_several_rows_all_are_written_or_none() {
     stage
         .db
         .exec(
-            "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-             RETURN CASE WHEN OLD.full_name = 'second' THEN NULL ELSE NEW END; END $$;
-             CREATE TRIGGER keep BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE FUNCTION keep()",
+            "UPDATE user_profiles SET full_name = 'first' WHERE full_name IS NULL;
+             CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             RETURN CASE WHEN OLD.full_name = current_setting('test.kept', true) THEN NULL ELSE NEW END; END $$;
+             CREATE TRIGGER keep BEFORE UPDATE ON user_profiles FOR EACH ROW EXECUTE FUNCTION keep();
+             CREATE TABLE notes (a text)",
         )
         .await;
-    let mut transaction = stage.begin().await;
-    run(&mut transaction, "UPDATE user_profiles SET full_name = 'first' WHERE full_name IS NULL").await;
-    let error = vault.store_in(&mut transaction, &user, &full_config("new")).await.unwrap_err();
-    assert_eq!((error.kind(), error.sqlstate()), (ErrorKind::AccessDenied, None), "{error}");
-    transaction.commit().await.unwrap();
-    assert_eq!(vault.load(&user).await.unwrap().config, full_config("old"));
-    let first = "SELECT count(*) FROM user_profiles WHERE full_name = 'first'";
-    assert_eq!(number(&stage.db.url, first).await, 1, "the rest of the transaction is there");
+    // whichever row is written first
+    for kept in ["SET LOCAL test.kept = 'first'", "SET LOCAL test.kept = 'second'"] {
+        let mut transaction = stage.begin().await;
+        run(&mut transaction, "INSERT INTO notes VALUES ('with the record')").await;
+        run(&mut transaction, kept).await;
+        let error = vault.store_in(&mut transaction, &user, &full_config("new")).await.unwrap_err();
+        assert_eq!((error.kind(), error.sqlstate()), (ErrorKind::AccessDenied, None), "{error}");
+        transaction.commit().await.unwrap();
+        assert_eq!(vault.load(&user).await.unwrap().config, full_config("old"), "{kept}");
+    }
+    assert_eq!(number(&stage.db.url, "SELECT count(*) FROM notes").await, 2, "the rest is there");
 
     stage.db.exec("DROP TRIGGER keep ON user_profiles").await;
     let mut transaction = stage.begin().await;
