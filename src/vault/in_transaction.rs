@@ -43,8 +43,9 @@ use crate::vault::answers::{Loaded, Uncommitted, change_credentials};
 ///   owner may have several rows, a write locks them as `FOR UPDATE` does, and the creation of the row holds an advisory
 ///   lock on the owner. Other writes of this owner wait meanwhile. So do not call [`Vault::store`] and its like for the
 ///   owner before the transaction ends: they would wait for you.
-/// - The statements run with the role and the settings of the transaction. To act as the end user, set them first, for
-///   example `SET LOCAL ROLE authenticated` and `set_config('request.jwt.claims', …, true)`.
+/// - The statements run with the role and the settings of the transaction. To act as the end user, set them first:
+///   `SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', $1, true)`.
+/// - A write turns `synchronous_commit` on for the transaction if it is off, so that what you commit is durable.
 /// - The vault uses its own connections to read the columns of the table and to check the keyring. It does so at the first
 ///   call and once a minute. If it shares your pool and the pool has no connection left, it puts the minute off.
 /// - If a newer record of the owner is pending in the local file, the calls fail with `Unavailable`. Only `store_in` without
