@@ -184,7 +184,7 @@ impl<'a> Write<'a> {
             self.tried = None;
         }
         self.plan = Some(plan.clone());
-        if let Some(seen) = self.seen_head() {
+        if let Some(seen) = self.seen_head(&plan) {
             self.looks_first = true;
             self.seen = self.seen.max(self.core.plausible(Some(seen.version)));
             self.seal_for(&plan)?;
@@ -227,8 +227,11 @@ impl<'a> Write<'a> {
     }
 
     /// The record that may be written over without reading it, because this process has opened or written it.
-    fn seen_head(&self) -> Option<Head> {
-        let seen = self.core.seen.get(self.request.owner).filter(|_| !self.looks_first)?;
+    fn seen_head(&self, plan: &Plan) -> Option<Head> {
+        let owner = self.request.owner;
+        // a row that does not hold the changed record needs more plain values than one that does
+        let must_look = self.looks_first || (self.request.change.is_some() && !plan.has_one_row(owner));
+        let seen = self.core.seen.get(owner).filter(|_| !must_look)?;
         let is_expected = match self.request.options.expected {
             None => true,
             // what was seen may be a tombstone, which is not a record; a change has seen a record

@@ -7,7 +7,7 @@ use super::support::faults::*;
 use super::support::vaults::*;
 use super::{Stage, run};
 
-pub const WITHOUT_UNIQUE: &str = "CREATE TABLE user_profiles (user_id text, full_name text, encrypted_retell_api_key text, encrypted_agent_config jsonb)";
+const WITHOUT_UNIQUE: &str = "CREATE TABLE user_profiles (user_id text, full_name text, encrypted_retell_api_key text, encrypted_agent_config jsonb)";
 
 #[tokio::test]
 async fn a_write_locks_the_owners_row_until_the_commit() {

@@ -21,13 +21,22 @@ use crate::postgres::statements::seen_update::{Reach, Shape};
 use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
 use crate::record::record::Head;
+use crate::record::version::Version;
 
-/// The new texts for the rows of one owner, and their old texts. For each row also the values of plain columns that the
-/// previous record vouched for.
+/// A row that is about to be written.
+pub(crate) struct OldRow<'a> {
+    pub(crate) row: &'a Row,
+    /// The version of its record, if that can be read.
+    pub(crate) version: Option<Version>,
+    /// The values of plain columns that this record vouched for.
+    pub(crate) vouched: PlainTexts,
+}
+
+/// The new texts for the rows of one owner, and their old texts.
 pub(crate) struct Rewrite<'a> {
     pub(crate) owner: &'a Owner,
     pub(crate) written: Written<'a>,
-    pub(crate) old: Vec<(&'a Row, PlainTexts)>,
+    pub(crate) old: Vec<OldRow<'a>>,
 }
 
 impl Postgres {
@@ -143,7 +152,7 @@ impl Postgres {
         let lock =
             |owner| Ok(Query { sql: statements.lock.clone(), arguments: bind::owner(self, table, owner)? });
         let locks = [to.owner, from.owner].into_iter().map(lock).collect::<Result<_, DatabaseError>>()?;
-        let old = to.old.iter().chain(&from.old).map(|(row, _)| (*row).clone()).collect();
+        let old = to.old.iter().chain(&from.old).map(|old| old.row.clone()).collect();
         self.database.transaction_if(locks, is_unchanged(plan, old), queries, Phase::Writing).await
     }
 
@@ -190,7 +199,7 @@ impl Postgres {
     }
 
     /// Writes a record over rows whose slots and plain columns still hold exactly the given texts. For each row it takes
-    /// the values that the previous record vouched for. It writes all rows or none. Returns false if another writer was
+    /// the values that its own record vouched for. It writes all rows or none. Returns false if another writer was
     /// faster.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
@@ -199,7 +208,7 @@ impl Postgres {
         plan: &Plan,
         owner: &Owner,
         written: Written<'_>,
-        old: &[(&Row, PlainTexts)],
+        old: &[OldRow<'_>],
     ) -> Result<bool, DatabaseError> {
         let mut queries = self.replace_queries(plan, owner, written, old)?;
         if plan.has_one_row(owner)
@@ -209,7 +218,7 @@ impl Postgres {
         }
         let (table, statements) = plan.work_for(owner)?;
         let lock = Query { sql: statements.lock.clone(), arguments: bind::owner(self, table, owner)? };
-        let rows: Vec<Row> = old.iter().map(|(row, _)| (*row).clone()).collect();
+        let rows: Vec<Row> = old.iter().map(|old| old.row.clone()).collect();
         self.database.transaction_if(vec![lock], is_unchanged(plan, rows), queries, Phase::Writing).await
     }
 
@@ -220,7 +229,7 @@ impl Postgres {
         plan: &Plan,
         owner: &Owner,
         written: Written<'_>,
-        old: &[(&Row, PlainTexts)],
+        old: &[OldRow<'_>],
     ) -> Result<bool, DatabaseError> {
         let mut queries = self.replace_queries(plan, owner, written, old)?;
         if plan.has_one_row(owner)
@@ -230,7 +239,7 @@ impl Postgres {
         }
         let (table, statements) = plan.work_for(owner)?;
         let lock = Query { sql: statements.lock.clone(), arguments: bind::owner(self, table, owner)? };
-        let rows = old.iter().map(|(row, _)| (*row).clone()).collect();
+        let rows = old.iter().map(|old| old.row.clone()).collect();
         match is_unchanged(plan, rows)(&transaction.fetch(lock).await?) {
             true => transaction.all_or_none(queries).await,
             false => Ok(false),
@@ -243,12 +252,15 @@ impl Postgres {
         plan: &Plan,
         owner: &Owner,
         written: Written<'_>,
-        old: &[(&Row, PlainTexts)],
+        old: &[OldRow<'_>],
     ) -> Result<Vec<Query>, DatabaseError> {
         let (mut queries, mut done) = (Vec::new(), Vec::new());
-        for (row, vouched) in old {
+        let newest = old.iter().map(|old| old.version).max().flatten();
+        for OldRow { row, version, vouched } in old {
             if !done.contains(row) {
-                let written = Written { vouched: Some(vouched), ..written };
+                // a row that does not hold the changed record gets all of its plain values
+                let only = written.only.filter(|_| *version == newest);
+                let written = Written { vouched: Some(vouched), only, ..written };
                 queries.push(self.replace_query(plan, owner, written, row)?);
                 done.push(*row);
             }
