@@ -19,7 +19,7 @@ use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::record::values::Values;
 use crate::record::version::Version;
-use crate::store::core::{Core, LoadedRecord, ROUNDS, StoreRequest, StoredRecord};
+use crate::store::core::{Core, LoadedRecord, ROUNDS, StoreRequest, StoredRecord, keeps_changing};
 use crate::store::fallback::pending;
 use crate::store::judge::{Newest, Verdict, check_expected, judge, keep_tokens, with_vouched};
 use crate::store::keyring_check::{explain, require_own_keyring};
@@ -27,6 +27,7 @@ use crate::store::load::{Found, newest};
 use crate::store::modify::{Changed, changed_record};
 use crate::store::options::StoreOptions;
 use crate::store::reload::reload_keyring;
+use crate::store::write::{NOT_CREATED, NOT_WRITTEN};
 
 /// Stores a record.
 ///
@@ -276,15 +277,5 @@ async fn ready<'a>(core: &'a Core, owner: &Owner) -> Result<&'a Postgres> {
 }
 
 fn prevented(rows: &[Row]) -> Error {
-    let reason = match rows.is_empty() {
-        true => {
-            "the row cannot be created: a row that this role cannot see conflicts with it, or a trigger drops it"
-        }
-        false => "the row exists, but a policy or a trigger prevents the write",
-    };
-    Error::new(ErrorKind::AccessDenied, reason)
-}
-
-fn keeps_changing() -> Error {
-    Error::new(ErrorKind::Busy, "gave up after several attempts: other writers kept changing this record")
+    Error::new(ErrorKind::AccessDenied, if rows.is_empty() { NOT_CREATED } else { NOT_WRITTEN })
 }
