@@ -87,7 +87,7 @@ pub struct Loaded<C = RetellConfig> {
     /// Where it came from.
     pub source: Source,
     /// There may be a newer record: the database was not asked, or it returned an older record than before, as a
-    /// replica or a restored database does.
+    /// replica, a restored database or a transaction with an older snapshot does.
     pub stale: bool,
     /// The version of the newer record that this process has opened or stored.
     pub seen: Option<Version>,
