@@ -147,7 +147,7 @@ pub mod records {
     pub use crate::record::version::Version;
     pub use crate::store::degraded::Degraded;
     pub use crate::store::options::{Expected, StoreOptions};
-    pub use crate::vault::answers::Source;
+    pub use crate::vault::answers::{Source, Uncommitted};
     pub use crate::vault::owner_list::{ListEntry, ListPage, ListPosition, ListedOwner, RecordState};
 }
 

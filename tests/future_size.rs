@@ -7,6 +7,7 @@ use retell_vault::records::StoreOptions;
 use retell_vault::rotation::{DestroyOptions, PromoteOptions, RotateOptions};
 use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions, SchemaPlan};
 use retell_vault::{Owner, RetellConfig, Vault, VaultBuilder};
+use sqlx::PgTransaction;
 
 const LIMIT: usize = 10 * 1024; // bytes
 
@@ -18,6 +19,7 @@ fn size<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
 #[test]
 fn of_every_long_call() {
     type V = &'static Vault;
+    type InTransaction = (V, &'static mut PgTransaction<'static>, &'static Owner, &'static RetellConfig);
     let sizes = [
         ("build", size(|builder: VaultBuilder| builder.build())),
         ("init", size(|builder: VaultBuilder| builder.init())),
@@ -36,6 +38,16 @@ fn of_every_long_call() {
         ),
         ("rename_owner", size(|(vault, owner): (V, &'static Owner)| vault.rename_owner(owner, owner))),
         ("delete", size(|(vault, owner): (V, &'static Owner)| vault.delete(owner))),
+        ("store_in", size(|(vault, tx, owner, config): InTransaction| vault.store_in(tx, owner, config))),
+        (
+            "store_in_with",
+            size(|(vault, tx, owner, config): InTransaction| {
+                vault.store_in_with(tx, owner, config, StoreOptions::new())
+            }),
+        ),
+        ("load_in", size(|(vault, tx, owner, _): InTransaction| vault.load_in(tx, owner))),
+        ("modify_in", size(|(vault, tx, owner, _): InTransaction| vault.modify_in(tx, owner, |_| Ok(())))),
+        ("delete_in", size(|(vault, tx, owner, _): InTransaction| vault.delete_in(tx, owner))),
         ("forget", size(|(vault, owner): (V, &'static Owner)| vault.forget(owner))),
         ("sync", size(|vault: V| vault.sync())),
         ("status", size(|vault: V| vault.status())),

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use retell_vault::config::{AgentId, ApiKey, WebhookConfig};
 use retell_vault::sync::Fallback;
-use retell_vault::{Error, ErrorKind, Result, RetellConfig, Vault};
+use retell_vault::{Error, ErrorKind, Owner, Result, RetellConfig, Vault};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 use support::faults::*;
 use support::vaults::*;
 use support::*;
@@ -138,10 +140,24 @@ impl Stage {
             heard.say(&kept);
         }
         heard.answer(vault.redetect().await);
+        self.in_transaction(&owner).await;
         heard.answer(vault.delete(&owner).await);
         heard.answer(vault.store(&owner, &full_config(user)).await);
         heard.say(&(vault, vault.keys(), both));
         said
+    }
+
+    /// In a transaction of the service, unless the server is down.
+    async fn in_transaction(&self, owner: &Owner) {
+        let (heard, vault) = (&self.heard, &self.vault);
+        let options: PgConnectOptions = self.cluster.url().parse().unwrap();
+        let Ok(mut connection) = options.disable_statement_logging().connect().await else { return };
+        let mut transaction = connection.begin().await.unwrap();
+        heard.answer(vault.load_in(&mut transaction, owner).await);
+        heard.answer(vault.store_in(&mut transaction, owner, &full_config("in_transaction")).await);
+        heard.answer(vault.modify_in(&mut transaction, owner, |_| Ok(())).await);
+        heard.answer(vault.delete_in(&mut transaction, owner).await);
+        transaction.rollback().await.unwrap();
     }
 
     /// A failure that the database makes of every write.

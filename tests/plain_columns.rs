@@ -647,3 +647,32 @@ async fn rows_of_one_owner_are_written_together_and_keep_what_is_theirs() {
         assert_eq!(left, if delete { 0 } else { 1 });
     }
 }
+
+/// A row that the owner got later, or that another program cleared, does not hold the record that is changed.
+#[tokio::test]
+async fn a_change_gives_each_row_the_plain_values_of_the_record() {
+    let table = ALL_COLUMNS.replace("PRIMARY KEY", "");
+    for (row, seen) in [
+        ("INSERT INTO user_profiles (user_id) VALUES ('user-1')", true),
+        ("INSERT INTO user_profiles (user_id) VALUES ('user-1')", false),
+        ("INSERT INTO user_profiles (user_id, phone_number) VALUES ('user-1', '+14155550199')", true),
+    ] {
+        let stage = Stage::on(&table, named()).await;
+        let (vault, user) = (stage.vault().await, owner("user-1"));
+        vault.store(&user, &full_config("old")).await.unwrap();
+        stage.db.exec(row).await;
+        let vault = if seen { vault } else { stage.vault().await };
+        let change = |config: &mut RetellConfig| {
+            config.set_api_key(Some("key_test_new".parse()?));
+            Ok(())
+        };
+        assert_eq!(vault.modify(&user, change).await.unwrap().rows, 2);
+        let wrong = format!(
+            "SELECT count(*) FROM user_profiles WHERE phone_number IS DISTINCT FROM '{OURS}' OR webhook_config IS NULL"
+        );
+        assert_eq!(number(&stage.db.url, &wrong).await, 0, "{row}");
+        let loaded = vault.load(&user).await.unwrap();
+        assert_eq!(loaded.config.phone_number().unwrap().as_str(), OURS);
+        assert!(loaded.changed_outside.is_empty(), "{:?}", loaded.changed_outside);
+    }
+}

@@ -343,6 +343,11 @@ fn random_step(rng: &mut impl rand::Rng) -> u16 {
     (rng.next_u32() & 0xffff) as u16
 }
 
+/// The error of a write that gives up.
+pub(super) fn keeps_changing() -> Error {
+    Error::new(ErrorKind::Busy, "gave up after several attempts: other writers kept changing this record")
+}
+
 /// A short random pause, longer in every round, so that two competing writers do not collide again.
 pub(crate) async fn pause(round: u32) {
     let longer = 2u32.pow(round.min(6));

@@ -8,7 +8,7 @@ use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
 use crate::record::record::Record;
 use crate::record::version::Version;
-use crate::store::core::{Core, ROUNDS, StoreRequest, StoredRecord};
+use crate::store::core::{Core, ROUNDS, StoreRequest, StoredRecord, keeps_changing};
 use crate::store::database_identity::identify_unless_known;
 use crate::store::degraded::Degraded;
 use crate::store::keyring_check::refuse_found_wrong;
@@ -79,10 +79,7 @@ pub(super) async fn store_locally(
             }
         }
     }
-    Err(Error::new(
-        ErrorKind::Busy,
-        "gave up after several attempts: other writers kept changing this record",
-    ))
+    Err(keeps_changing())
 }
 
 pub(super) fn local_file(core: &Core) -> Result<&LocalFile> {

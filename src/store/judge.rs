@@ -7,6 +7,7 @@ use crate::local::entries::KeptKind;
 use crate::postgres::statements::found_records::{FoundRecord, FoundRecords, Row};
 use crate::postgres::statements::plan::Plan;
 use crate::postgres::statements::read::FoundRows;
+use crate::postgres::statements::write::OldRow;
 use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
 use crate::record::record::Record;
@@ -137,13 +138,14 @@ pub(crate) fn vouched(core: &Core, plan: &Plan, owner: &Owner, rows: &[Row]) -> 
 }
 
 /// Every row, with what its plain columns hold of its own record.
-pub(crate) fn with_vouched<'r>(
-    core: &Core,
-    plan: &Plan,
-    owner: &Owner,
-    rows: &'r [Row],
-) -> Vec<(&'r Row, PlainTexts)> {
-    rows.iter().map(|row| (row, vouched(core, plan, owner, std::slice::from_ref(row)))).collect()
+pub(crate) fn with_vouched<'r>(core: &Core, plan: &Plan, owner: &Owner, rows: &'r [Row]) -> Vec<OldRow<'r>> {
+    let old_row = |row| {
+        let found = FoundRecords::of(std::slice::from_ref(row), &plan.placement.slots, core.now());
+        let record = found.newest().ok();
+        let vouched = record.as_ref().and_then(|record| core.vouched(record, owner).ok());
+        OldRow { row, version: record.map(|record| record.version), vouched: vouched.unwrap_or_default() }
+    };
+    rows.iter().map(old_row).collect()
 }
 
 /// The same tokens, or those of the same write after a rotation has re-encrypted them.

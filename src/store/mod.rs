@@ -8,6 +8,7 @@ pub(crate) mod degraded;
 pub(crate) mod delivery;
 pub(crate) mod fallback;
 pub(crate) mod faults;
+pub(crate) mod in_transaction;
 pub(crate) mod judge;
 pub(crate) mod keyring_check;
 pub(crate) mod load;

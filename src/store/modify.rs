@@ -8,8 +8,10 @@ use crate::postgres::connection::options::Timeouts;
 use crate::record::contents::Contents;
 use crate::record::field::Field;
 use crate::record::owner::Owner;
+use crate::record::plain::PlainTexts;
 use crate::record::record::Record;
 use crate::record::values::Values;
+use crate::record::version::Version;
 use crate::store::core::{Change, Core, StoreRequest, StoredRecord, pause};
 use crate::store::fallback::pending;
 use crate::store::faults::{Call, Way, unreachable};
@@ -41,22 +43,8 @@ pub(crate) async fn modify(
     let (started, mut round) = (Instant::now(), 0);
     loop {
         let (record, opened) = record_to_change(core, owner).await?;
-        let values = opened.values.ok_or(ErrorKind::NotFound)?;
-        let changed = change(values.clone(), &opened.unknown)?;
-        let keyring = core.keyring.holding(record.key);
-        let (root, scope) = (keyring.opener(record.key)?, core.scope(owner));
-        sealer::check_whole(&record, scope, root, |_| false)?;
-        let before = sealer::contents(&record, scope, root)?;
-        let vouched = sealer::vouched(&before, &record, &core.fields);
-        let (values, change_of_fields) = merge(core, &record, before, values, changed);
-        core.check(&values, &opened.unknown)?;
-        let options = StoreOptions::new().expect(Expected::Version(record.version));
-        let request = StoreRequest {
-            vouched: Some((&vouched, record.version)),
-            change: Some(&change_of_fields),
-            ..StoreRequest::new(owner, &values, options)
-        };
-        let not_stored = match store_expected(core, request).await {
+        let changed = changed_record(core, owner, &record, opened, &mut change)?;
+        let not_stored = match store_expected(core, changed.request(owner)).await {
             Ok(stored) => return Ok(stored),
             Err(not_stored) => not_stored,
         };
@@ -67,6 +55,47 @@ pub(crate) async fn modify(
         pause(round).await;
         round += 1;
     }
+}
+
+/// A record with some of its fields changed.
+pub(super) struct ChangedRecord {
+    values: Values,
+    change: Change,
+    /// What the plain columns hold of the previous record.
+    vouched: PlainTexts,
+    version: Version,
+}
+
+impl ChangedRecord {
+    /// Stores it over the previous record.
+    pub(super) fn request<'a>(&'a self, owner: &'a Owner) -> StoreRequest<'a> {
+        let options = StoreOptions::new().expect(Expected::Version(self.version));
+        StoreRequest {
+            vouched: Some((&self.vouched, self.version)),
+            change: Some(&self.change),
+            ..StoreRequest::new(owner, &self.values, options)
+        }
+    }
+}
+
+/// Lets `change` work on the values of a record.
+pub(super) fn changed_record(
+    core: &Core,
+    owner: &Owner,
+    record: &Record,
+    opened: Opened,
+    change: &mut impl FnMut(Values, &[Field]) -> Result<Changed>,
+) -> Result<ChangedRecord> {
+    let values = opened.values.ok_or(ErrorKind::NotFound)?;
+    let changed = change(values.clone(), &opened.unknown)?;
+    let keyring = core.keyring.holding(record.key);
+    let (root, scope) = (keyring.opener(record.key)?, core.scope(owner));
+    sealer::check_whole(record, scope, root, |_| false)?;
+    let before = sealer::contents(record, scope, root)?;
+    let vouched = sealer::vouched(&before, record, &core.fields);
+    let (values, change) = merge(core, record, before, values, changed);
+    core.check(&values, &opened.unknown)?;
+    Ok(ChangedRecord { values, change, vouched, version: record.version })
 }
 
 fn patience(core: &Core) -> Duration {

@@ -15,11 +15,17 @@ use crate::record::field::Field;
 use crate::record::plain::PlainTexts;
 use crate::record::record::{Head, Record};
 use crate::record::version::Version;
-use crate::store::core::{Core, ROUNDS, StoreRequest, StoredRecord, pause};
+use crate::store::core::{Core, ROUNDS, StoreRequest, StoredRecord, keeps_changing, pause};
 use crate::store::fallback::{delete_pending, pending};
 use crate::store::judge::{Newest, Verdict, check_expected, judge, keep_tokens, with_vouched};
 use crate::store::keyring_check::require_own_keyring;
 use crate::store::options::Expected;
+
+/// Why no row is created, without an error of the server.
+pub(super) const NOT_CREATED: &str =
+    "the row cannot be created: a row that this role cannot see conflicts with it, or a trigger drops it";
+/// The same for a row that exists.
+pub(super) const NOT_WRITTEN: &str = "the row exists, but a policy or a trigger prevents the write";
 
 pub(super) struct Write<'a> {
     core: &'a Core,
@@ -141,16 +147,10 @@ impl<'a> Write<'a> {
             let plans = before.zip(self.plan.as_deref());
             round += u32::from(!raced && !plans.is_some_and(|(then, now)| then.placement != now.placement));
         }
-        let busy = || {
-            Error::new(
-                ErrorKind::Busy,
-                "gave up after several attempts: other writers kept changing this record",
-            )
-        };
         match &self.unknown {
             // reading back worked each time: the server is up, but this row cannot be written
             Some(unknown) => Err(DatabaseError::new(Outcome::TakesNoWrites, unknown.error.clone())),
-            None => Err(last.unwrap_or_else(|| busy().into())),
+            None => Err(last.unwrap_or_else(|| keeps_changing().into())),
         }
     }
 
@@ -184,6 +184,8 @@ impl<'a> Write<'a> {
             self.tried = None;
         }
         self.plan = Some(plan.clone());
+        // a row that does not hold the changed record needs more plain values than one that does
+        self.looks_first |= self.request.change.is_some() && !plan.has_one_row(self.request.owner);
         if let Some(seen) = self.seen_head() {
             self.looks_first = true;
             self.seen = self.seen.max(self.core.plausible(Some(seen.version)));
@@ -275,7 +277,7 @@ impl<'a> Write<'a> {
             return Ok(Round::Done);
         }
         // a row has since been created, or there is a row that this role cannot see
-        self.explain("the row cannot be created: a row that this role cannot see conflicts with it, or a trigger drops it")
+        self.explain(NOT_CREATED)
     }
 
     /// The row exists, and holds something that this process has not seen.
@@ -302,7 +304,7 @@ impl<'a> Write<'a> {
         self.seen = self.seen.max(newest.map(|newest| newest.version));
         self.base = newest.map_or(Base::NoRecord, |newest| Base::Version(newest.version));
         if self.tried.as_ref() == Some(&found.rows) {
-            return self.explain("the row exists, but a policy or a trigger prevents the write");
+            return self.explain(NOT_WRITTEN);
         }
         if let Some(reason) = &keep {
             keep_tokens(self.core, owner, KeptKind::Replaced, &found.rows, reason).await?;

@@ -9,6 +9,7 @@ use crate::record::version::Version;
 use crate::retell::config::RetellConfig;
 use crate::store::core::{LoadedRecord, StoredRecord};
 use crate::store::degraded::Degraded;
+use crate::store::modify::Changed;
 
 /// The result of a store.
 #[derive(Debug, Clone)]
@@ -30,6 +31,28 @@ impl From<StoredRecord> for Stored {
     fn from(written: StoredRecord) -> Self {
         let StoredRecord { version, rows, places, degraded, replaced } = written;
         Self { version, rows, places, degraded, replaced }
+    }
+}
+
+/// The result of a write in a transaction of the caller. It describes what is stored once the transaction commits. If it rolls
+/// back, none of this was stored.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Uncommitted {
+    /// The version that the record will have.
+    pub version: Version,
+    /// How many rows of the table will hold the record: more than one if the owner has several.
+    pub rows: u64,
+    /// Where every field that was set will be.
+    pub places: Vec<(Field, Place)>,
+    /// Why records that could not be read will be replaced. Their text is already kept in the local file.
+    pub replaced: Vec<String>,
+}
+
+impl From<StoredRecord> for Uncommitted {
+    fn from(written: StoredRecord) -> Self {
+        let StoredRecord { version, rows, places, replaced, .. } = written;
+        Self { version, rows, places, replaced }
     }
 }
 
@@ -64,7 +87,7 @@ pub struct Loaded<C = RetellConfig> {
     /// Where it came from.
     pub source: Source,
     /// There may be a newer record: the database was not asked, or it returned an older record than before, as a
-    /// replica or a restored database does.
+    /// replica, a restored database or a transaction with an older snapshot does.
     pub stale: bool,
     /// The version of the newer record that this process has opened or stored.
     pub seen: Option<Version>,
@@ -89,6 +112,21 @@ pub(super) fn credentials<C: Credentials>(values: Option<Values>, unknown: &[Fie
     let Some(mut values) = values else { return Ok(None) };
     unknown.iter().for_each(|field| values.put(*field, None));
     C::from_values(values).map(Some)
+}
+
+/// Lets a caller change the credentials of a record.
+///
+/// # Errors
+/// `NotFound` for a tombstone; the error of `change`.
+pub(super) fn change_credentials<C: Credentials>(
+    values: Values,
+    unknown: &[Field],
+    change: &mut impl FnMut(&mut C) -> Result<()>,
+) -> Result<Changed> {
+    let mut config: C = credentials(Some(values), unknown)?.ok_or(ErrorKind::NotFound)?;
+    let before = config.to_values();
+    change(&mut config)?;
+    Ok(Changed { before, after: config.to_values() })
 }
 
 impl<C: Credentials> TryFrom<LoadedRecord> for Loaded<C> {

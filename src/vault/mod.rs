@@ -6,6 +6,7 @@ pub(crate) mod answers;
 pub(crate) mod builder;
 #[cfg(feature = "local-file")]
 pub(crate) mod in_memory;
+pub(crate) mod in_transaction;
 pub(crate) mod kept;
 pub(crate) mod keys;
 pub(crate) mod layout_comparison;
@@ -27,12 +28,12 @@ use crate::retell::config::RetellConfig;
 use crate::store::bulk::{load_many, store_many};
 use crate::store::core::{Core, StoreRequest};
 use crate::store::load::load;
-use crate::store::modify::{Changed, modify};
+use crate::store::modify::modify;
 use crate::store::options::StoreOptions;
 use crate::store::rename::rename_owner;
 use crate::store::store::{delete, store};
 use crate::store::sync::{BackgroundSync, SyncReport, sync};
-use crate::vault::answers::{Loaded, Stored, credentials};
+use crate::vault::answers::{Loaded, Stored, change_credentials};
 use crate::vault::kept::{Forgotten, KeptRecord};
 use crate::vault::layout_comparison::compare;
 use crate::vault::layout_report::LayoutReport;
@@ -111,12 +112,7 @@ impl<C: Credentials> Vault<C> {
         owner: &Owner,
         mut change: impl FnMut(&mut C) -> Result<()>,
     ) -> Result<Stored> {
-        let change = |values, unknown: &[Field]| {
-            let mut config: C = credentials(Some(values), unknown)?.ok_or(ErrorKind::NotFound)?;
-            let before = config.to_values();
-            change(&mut config)?;
-            Ok(Changed { before, after: config.to_values() })
-        };
+        let change = |values, unknown: &[Field]| change_credentials(values, unknown, &mut change);
         Box::pin(modify(&self.core, owner, change)).await.map(Stored::from)
     }
 

@@ -8,7 +8,7 @@ use retell_vault::records::{Expected, ListPosition};
 use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions, RowSecurity, Wanted};
 use retell_vault::sync::Fallback;
 use retell_vault::{Error, ErrorKind, RetellConfig, Vault};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Connection};
 
 use super::support::faults::{DEAD_URL, QUICK, connect, exec};
 use super::support::rotation;
@@ -111,6 +111,19 @@ async fn records(stage: &mut Stage, vault: &Vault) {
     stage.watch("list", vault.list(None, 3)).await;
     stage.watch("adopt_table", vault.adopt_table()).await;
     stage.watch("list (after an owner)", vault.list(Some(&ListPosition::from(&second)), 3)).await;
+    let mut connection = connect(&stage.role.url).await;
+    let in_transaction = async {
+        let mut transaction = connection.begin().await?;
+        for owner in [&first, &owner(3), &owner(9)] {
+            vault.store_in(&mut transaction, owner, &full_config(0)).await?;
+            vault.load_in(&mut transaction, owner).await?;
+            vault.modify_in(&mut transaction, owner, change).await?;
+            vault.delete_in(&mut transaction, owner).await?;
+        }
+        transaction.rollback().await?;
+        Ok::<_, Box<dyn std::error::Error>>(())
+    };
+    stage.watch("calls in a transaction", in_transaction).await;
     stage.watch("rename_owner", vault.rename_owner(&new, &owner(9))).await;
     stage.watch("rename_owner (and back)", vault.rename_owner(&owner(9), &new)).await;
     stage.watch("rename_owner (several rows)", vault.rename_owner(&owner(3), &owner(9))).await;

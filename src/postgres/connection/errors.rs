@@ -41,6 +41,8 @@ pub(crate) enum Phase {
     Connecting,
     Reading,
     Writing,
+    /// In a transaction of the caller. Nothing is applied before the caller commits.
+    CallersTransaction,
 }
 
 /// A failure and what to do about it.
@@ -155,7 +157,7 @@ pub(crate) const URL_HINT: &str =
 /// The outcome of a connection that was lost in this phase.
 fn lost(phase: Phase) -> Outcome {
     match phase {
-        Phase::Connecting | Phase::Reading => Outcome::Fallback,
+        Phase::Connecting | Phase::Reading | Phase::CallersTransaction => Outcome::Fallback,
         Phase::Writing => Outcome::Ambiguous,
     }
 }
@@ -236,7 +238,7 @@ fn outcome_of(code: &str, phase: Phase, says_full: impl Fn() -> bool) -> Outcome
             lost(phase)
         }
         "57P03" | "53300" => Outcome::Fallback,
-        "53100" if phase == Phase::Writing => Outcome::TakesNoWrites,
+        "53100" if matches!(phase, Phase::Writing | Phase::CallersTransaction) => Outcome::TakesNoWrites,
         "53200" | "55P03" | "40001" | "40P01" | "57014" | "25P01" | "25P02" | "25P03" | "25P04" => {
             Outcome::Retry
         }

@@ -1,6 +1,7 @@
 //! Connections with time limits that are safe behind a transaction pooler, and the meaning of their errors.
 
 pub(crate) mod acting_owner;
+pub(crate) mod callers_transaction;
 pub(crate) mod direct;
 pub(crate) mod errors;
 pub(crate) mod options;

@@ -85,6 +85,13 @@ impl Database {
         self.timeouts.operation
     }
 
+    /// Whether the pool belongs to the service and has no connection left. Its last ones may be those of callers that wait
+    /// for the vault.
+    pub(crate) fn is_used_up(&self) -> bool {
+        let pool = self.pool();
+        self.own.is_none() && pool.num_idle() == 0 && pool.size() >= pool.options().get_max_connections()
+    }
+
     /// Closes a pool of the vault's own. It does not wait for a connection on a silent network, which never returns to
     /// the pool.
     pub(crate) async fn close(&self) {

@@ -264,7 +264,11 @@ async fn run_transaction(
     Ok(rows)
 }
 
-async fn run(connection: &mut PgConnection, query: Query, persistent: bool) -> sqlx::Result<Vec<PgRow>> {
+pub(super) async fn run(
+    connection: &mut PgConnection,
+    query: Query,
+    persistent: bool,
+) -> sqlx::Result<Vec<PgRow>> {
     let statement = sqlx::query_with(AssertSqlSafe(query.sql), query.arguments).persistent(persistent);
     statement.fetch_all(connection).await
 }

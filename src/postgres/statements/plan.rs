@@ -227,13 +227,37 @@ impl Postgres {
         {
             plan = newer;
         }
+        self.check_room(&plan)?;
+        Ok(plan)
+    }
+
+    /// # Errors
+    /// Those of [`plan_with_room`](Self::plan_with_room) for this plan.
+    fn check_room(&self, plan: &Plan) -> Result<(), DatabaseError> {
         plan.some_table(&self.layout)?;
         if plan.placement.is_local() {
             let error = Error::new(ErrorKind::Schema, self.no_room());
             return Err(DatabaseError::new(Outcome::TakesNoWrites, error));
         }
-        self.check_writable(&plan)?;
-        Ok(plan)
+        Ok(self.check_writable(plan)?)
+    }
+
+    /// As [`plan_with_table`](Self::plan_with_table), for a transaction of the caller. If callers hold all connections of
+    /// the service's pool, it takes an old plan rather than wait for them. Postgres refuses a statement whose plan no
+    /// longer fits the table.
+    pub(crate) async fn plan_for_caller_to_read(&self) -> Result<Arc<Plan>, DatabaseError> {
+        match self.cached().filter(|_| self.database.is_used_up()) {
+            Some(plan) if plan.has_table() => Ok(plan),
+            _ => self.plan_with_table().await,
+        }
+    }
+
+    /// As [`plan_with_room`](Self::plan_with_room), for a transaction of the caller.
+    pub(crate) async fn plan_for_caller_to_write(&self) -> Result<Arc<Plan>, DatabaseError> {
+        match self.cached().filter(|_| self.database.is_used_up()) {
+            Some(plan) if self.check_room(&plan).is_ok() => Ok(plan),
+            _ => self.plan_with_room().await,
+        }
     }
 
     /// # Errors

@@ -9,6 +9,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use crate::display::visible;
 use crate::error::Result;
 use crate::postgres::connection::acting_owner::{Until, act_as_owner};
+use crate::postgres::connection::callers_transaction::CallersTransaction;
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
 use crate::postgres::connection::transaction::setting;
@@ -42,6 +43,19 @@ impl Postgres {
     pub(crate) async fn read(&self, plan: &Plan, owner: &Owner) -> Result<FoundRows, DatabaseError> {
         let rows = self.database.fetch(self.read_query(plan, owner)?, Phase::Reading).await?;
         read_rows(plan, &rows)
+    }
+
+    /// As [`read`](Self::read), in a transaction of the caller. A table without a column for tokens has no rows to read.
+    pub(crate) async fn read_in(
+        &self,
+        transaction: &mut CallersTransaction<'_>,
+        plan: &Plan,
+        owner: &Owner,
+    ) -> Result<FoundRows, DatabaseError> {
+        if !plan.has_slots() {
+            return read_rows(plan, &[]);
+        }
+        read_rows(plan, &transaction.fetch(self.read_query(plan, owner)?).await?)
     }
 
     /// The record of an owner whose row holds only that, as nearly every row does. `None` means that a full

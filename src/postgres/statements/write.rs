@@ -8,8 +8,11 @@ use sqlx::postgres::{PgArguments, PgRow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::filter::Rows;
 use crate::postgres::catalogue::table::Table;
+use crate::postgres::connection::callers_transaction::CallersTransaction;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
+use crate::postgres::connection::transaction::setting;
+use crate::postgres::sql::names::EQ;
 use crate::postgres::statements::answer::Answer;
 use crate::postgres::statements::bind::{self, BulkEntry, PrintedEntry, Written};
 use crate::postgres::statements::found_records::Row;
@@ -18,13 +21,22 @@ use crate::postgres::statements::seen_update::{Reach, Shape};
 use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
 use crate::record::record::Head;
+use crate::record::version::Version;
 
-/// The new texts for the rows of one owner, and their old texts. For each row also the values of plain columns that the
-/// previous record vouched for.
+/// A row that is about to be written.
+pub(crate) struct OldRow<'a> {
+    pub(crate) row: &'a Row,
+    /// The version of its record, if that can be read.
+    pub(crate) version: Option<Version>,
+    /// The values of plain columns that this record vouched for.
+    pub(crate) vouched: PlainTexts,
+}
+
+/// The new texts for the rows of one owner, and their old texts.
 pub(crate) struct Rewrite<'a> {
     pub(crate) owner: &'a Owner,
     pub(crate) written: Written<'a>,
-    pub(crate) old: Vec<(&'a Row, PlainTexts)>,
+    pub(crate) old: Vec<OldRow<'a>>,
 }
 
 impl Postgres {
@@ -70,6 +82,41 @@ impl Postgres {
         Ok(!self.database.transaction(queries, Phase::Writing).await?.is_empty())
     }
 
+    /// As [`insert`](Self::insert), in a transaction of the caller. If no unique constraint keeps two processes from creating
+    /// the row, a lock does until the transaction ends.
+    ///
+    /// # Errors
+    /// Also `Configuration` without that constraint if the transaction does not see what others have committed since it
+    /// began.
+    pub(crate) async fn insert_in(
+        &self,
+        transaction: &mut CallersTransaction<'_>,
+        plan: &Plan,
+        owner: &Owner,
+        written: Written<'_>,
+    ) -> Result<bool, DatabaseError> {
+        let (table, _) = plan.work_for(owner)?;
+        self.check_may_create(table)?;
+        let insert = self.insert_query(plan, owner, written)?;
+        if !table.unique {
+            let sees_commits = format!(
+                "SELECT 1 WHERE pg_catalog.current_setting('transaction_isolation') {EQ} ANY \
+                 ('{{read committed,read uncommitted}}'::pg_catalog._text)"
+            );
+            if transaction.fetch(setting(&sees_commits)).await?.is_empty() {
+                let message =
+                    "in this transaction the row could be created twice: nothing makes the owner unique";
+                return Err(Error::new(ErrorKind::Configuration, message)
+                    .with_hint(
+                        "add a unique constraint on the owner, or begin the transaction with READ COMMITTED",
+                    )
+                    .into());
+            }
+            transaction.fetch(self.creation_lock(owner)?).await?;
+        }
+        Ok(!transaction.fetch(insert).await?.is_empty())
+    }
+
     /// Lets only one process at a time create a row for an owner, if no unique constraint does. It is a separate
     /// statement, because the INSERT must see what the previous holder of the lock committed.
     fn creation_lock(&self, owner: &Owner) -> Result<Query, DatabaseError> {
@@ -105,7 +152,7 @@ impl Postgres {
         let lock =
             |owner| Ok(Query { sql: statements.lock.clone(), arguments: bind::owner(self, table, owner)? });
         let locks = [to.owner, from.owner].into_iter().map(lock).collect::<Result<_, DatabaseError>>()?;
-        let old = to.old.iter().chain(&from.old).map(|(row, _)| (*row).clone()).collect();
+        let old = to.old.iter().chain(&from.old).map(|old| old.row.clone()).collect();
         self.database.transaction_if(locks, is_unchanged(plan, old), queries, Phase::Writing).await
     }
 
@@ -152,7 +199,7 @@ impl Postgres {
     }
 
     /// Writes a record over rows whose slots and plain columns still hold exactly the given texts. For each row it takes
-    /// the values that the previous record vouched for. It writes all rows or none. Returns false if another writer was
+    /// the values that its own record vouched for. It writes all rows or none. Returns false if another writer was
     /// faster.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
@@ -161,7 +208,7 @@ impl Postgres {
         plan: &Plan,
         owner: &Owner,
         written: Written<'_>,
-        old: &[(&Row, PlainTexts)],
+        old: &[OldRow<'_>],
     ) -> Result<bool, DatabaseError> {
         let mut queries = self.replace_queries(plan, owner, written, old)?;
         if plan.has_one_row(owner)
@@ -171,8 +218,32 @@ impl Postgres {
         }
         let (table, statements) = plan.work_for(owner)?;
         let lock = Query { sql: statements.lock.clone(), arguments: bind::owner(self, table, owner)? };
-        let rows: Vec<Row> = old.iter().map(|(row, _)| (*row).clone()).collect();
+        let rows: Vec<Row> = old.iter().map(|old| old.row.clone()).collect();
         self.database.transaction_if(vec![lock], is_unchanged(plan, rows), queries, Phase::Writing).await
+    }
+
+    /// As [`replace`](Self::replace), in a transaction of the caller.
+    pub(crate) async fn replace_in(
+        &self,
+        transaction: &mut CallersTransaction<'_>,
+        plan: &Plan,
+        owner: &Owner,
+        written: Written<'_>,
+        old: &[OldRow<'_>],
+    ) -> Result<bool, DatabaseError> {
+        let mut queries = self.replace_queries(plan, owner, written, old)?;
+        if plan.has_one_row(owner)
+            && let [_] = queries.as_slice()
+        {
+            return Ok(!transaction.fetch(queries.remove(0)).await?.is_empty());
+        }
+        let (table, statements) = plan.work_for(owner)?;
+        let lock = Query { sql: statements.lock.clone(), arguments: bind::owner(self, table, owner)? };
+        let rows = old.iter().map(|old| old.row.clone()).collect();
+        match is_unchanged(plan, rows)(&transaction.fetch(lock).await?) {
+            true => transaction.all_or_none(queries).await,
+            false => Ok(false),
+        }
     }
 
     /// One statement for all rows with equal texts.
@@ -181,12 +252,15 @@ impl Postgres {
         plan: &Plan,
         owner: &Owner,
         written: Written<'_>,
-        old: &[(&Row, PlainTexts)],
+        old: &[OldRow<'_>],
     ) -> Result<Vec<Query>, DatabaseError> {
         let (mut queries, mut done) = (Vec::new(), Vec::new());
-        for (row, vouched) in old {
+        let newest = old.iter().map(|old| old.version).max().flatten();
+        for OldRow { row, version, vouched } in old {
             if !done.contains(row) {
-                let written = Written { vouched: Some(vouched), ..written };
+                // a row that does not hold the changed record gets all of its plain values
+                let only = written.only.filter(|_| *version == newest);
+                let written = Written { vouched: Some(vouched), only, ..written };
                 queries.push(self.replace_query(plan, owner, written, row)?);
                 done.push(*row);
             }
