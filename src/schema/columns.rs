@@ -1,39 +1,14 @@
 //! Missing columns, and columns with a type that the vault cannot use.
 
-use crate::layout::placement::{Column, ColumnType, usable};
+use crate::layout::placement::ColumnType;
 use crate::postgres::catalogue::table_column::TableColumn;
 use crate::postgres::sql::names::{literal, owner_columns, quote};
-use crate::record::field::{Field, FieldSpec};
+use crate::record::field::Field;
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{DataAtRisk, LockLevel, Step};
-
-const TIMESTAMPTZ: &str = "timestamp with time zone";
-
-/// A wanted column.
-struct WantedColumn {
-    name: String,
-    /// As `format_type` writes it.
-    kind: &'static str,
-    default: Preset,
-    not_null: bool,
-    used_for: Use,
-}
-
-enum Use {
-    Field(Field, FieldSpec),
-    Config,
-    Sync,
-    /// A column of the application. It keeps another type.
-    Profile,
-}
-
-/// The value of a row without a value for the column.
-enum Preset {
-    Nothing,
-    Constant(&'static str),
-    /// A default for new rows only. The value of existing rows is not known.
-    NewRows(&'static str),
-}
+use crate::schema::wanted_columns::{
+    Preset, TIMESTAMPTZ, Use, WantedColumn, is_usable, must_change, seen, wanted,
+};
 
 pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     for (field, name) in input.left_alone() {
@@ -54,6 +29,7 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
             object(input, name)
         ));
     }
+    note_unwanted(input, draft);
     for wanted in wanted(input) {
         match input.table.column(&wanted.name) {
             None => draft.steps.push(add(input, &wanted)),
@@ -62,65 +38,21 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     }
 }
 
-/// The type that a column has once the plan is applied. `None` if it does not exist.
-pub(super) fn kind_after(input: &PlanInput<'_>, name: &str) -> Option<String> {
-    let is_there = input.table.column(name);
-    let wanted = wanted(input).into_iter().find(|wanted| wanted.name == name);
-    match (is_there, wanted) {
-        (Some(column), Some(wanted)) if must_change(input, &wanted, column) => Some(wanted.kind.to_owned()),
-        (Some(column), _) => Some(column.kind.clone()),
-        (None, wanted) => wanted.map(|wanted| wanted.kind.to_owned()),
-    }
-}
-
-fn wanted(input: &PlanInput<'_>) -> Vec<WantedColumn> {
-    let mut all = credentials(input);
-    if input.is_full() {
-        let used = input.layout.all_columns();
-        all.extend(profile().into_iter().filter(|wanted| !used.contains(&wanted.name.as_str())));
-    }
-    all
-}
-
-fn credentials(input: &PlanInput<'_>) -> Vec<WantedColumn> {
+/// Notes the fields of default columns that this layout does not want.
+fn note_unwanted(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     let layout = input.layout;
-    let column = |name: &str, kind, used_for| WantedColumn {
-        name: name.to_owned(),
-        kind,
-        default: Preset::Nothing,
-        not_null: false,
-        used_for,
-    };
-    let field = |(field, spec): (Field, &FieldSpec)| {
-        let name = if spec.is_secret { layout.column_of(field) } else { input.plain_column(field) };
-        Some(column(name?, spec.column_type(), Use::Field(field, *spec)))
-    };
-    let fields = layout.fields.each().filter_map(field);
-    let config = column(&layout.config_column, "jsonb", Use::Config);
-    fields.chain([config, column(&layout.sync_column, TIMESTAMPTZ, Use::Sync)]).collect()
-}
-
-fn profile() -> Vec<WantedColumn> {
-    let columns = [
-        ("department", "text", Preset::Nothing),
-        ("position", "text", Preset::Nothing),
-        ("phone", "text", Preset::Nothing),
-        ("avatar_url", "text", Preset::Nothing),
-        ("timezone", "text", Preset::Constant("'UTC'::text")),
-        ("language", "text", Preset::Constant("'en'::text")),
-        ("is_active", "boolean", Preset::Constant("true")),
-        ("metadata", "jsonb", Preset::Constant("'{}'::jsonb")),
-        ("preferences", "jsonb", Preset::Constant("'{}'::jsonb")),
-        ("updated_at", TIMESTAMPTZ, Preset::NewRows("pg_catalog.now()")),
-    ];
-    let wanted = |(name, kind, default): (&str, _, _)| WantedColumn {
-        name: name.to_owned(),
-        kind,
-        default,
-        not_null: name == "is_active",
-        used_for: Use::Profile,
-    };
-    columns.into_iter().map(wanted).collect()
+    let is_missing =
+        |field: &Field| layout.column_of(*field).is_some_and(|name| input.table.column(name).is_none());
+    let fields = layout.fields.each().map(|(field, _)| field);
+    let unwanted = fields.filter(|field| is_missing(field) && !input.wants_column_of(*field));
+    let unwanted: Vec<String> = unwanted.map(|field| field.to_string()).collect();
+    if !unwanted.is_empty() {
+        draft.notes.push(format!(
+            "the layout names the columns that it wants, so these fields get no column and share one: {}. To give one \
+             a column, name it in the layout",
+            unwanted.join(", ")
+        ));
+    }
 }
 
 /// Blocks columns that cannot be adopted or cannot change their type.
@@ -277,28 +209,6 @@ fn what_goes_there(wanted: &WantedColumn) -> String {
 
 fn is_like(kind: &str, wanted: &str) -> bool {
     kind == wanted || (wanted == "text" && kind.starts_with("character varying"))
-}
-
-fn must_change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn) -> bool {
-    !matches!(wanted.used_for, Use::Profile)
-        && !column.generated
-        && !column.identity
-        && !is_usable(input, wanted)
-        && (!column.is_of_made_type() || input.wanted.retyped.contains(&column.name))
-}
-
-fn is_usable(input: &PlanInput<'_>, wanted: &WantedColumn) -> bool {
-    let Some(seen) = seen(input, &wanted.name) else { return true };
-    match wanted.used_for {
-        Use::Field(field, spec) => usable(field, &spec, seen),
-        Use::Config => seen.kind == ColumnType::Jsonb,
-        Use::Sync => seen.kind == ColumnType::Timestamptz,
-        Use::Profile => true,
-    }
-}
-
-fn seen<'a>(input: &'a PlanInput<'_>, name: &str) -> Option<&'a Column> {
-    input.table.layout_columns.iter().find(|column| column.name == name)
 }
 
 fn change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn) -> Step {

@@ -35,6 +35,7 @@ mod step_runner;
 mod updated_at;
 mod verify;
 pub(crate) mod wanted;
+mod wanted_columns;
 
 use std::sync::Arc;
 
