@@ -4,6 +4,8 @@ mod support;
 
 #[path = "doctor/frame.rs"]
 mod frame;
+#[path = "doctor/growth.rs"]
+mod growth;
 #[path = "doctor/indexes.rs"]
 mod indexes;
 #[path = "doctor/names.rs"]

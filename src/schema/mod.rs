@@ -27,7 +27,7 @@ mod owner_unique;
 pub(crate) mod plan;
 mod plan_input;
 mod roll_back;
-mod round_trip;
+pub(crate) mod round_trip;
 mod row_security;
 mod script;
 pub(crate) mod step;

@@ -119,8 +119,6 @@ pub(crate) struct IndexDefinition {
     pub(crate) predicate: Option<String>,
     /// The constraint that it serves.
     pub(crate) constraint: Option<String>,
-    /// How often it was used since the statistics were reset.
-    pub(crate) scans: i64,
     pub(crate) expressions: Vec<IndexExpression>,
     pub(crate) included: Vec<String>,
 }

@@ -117,7 +117,6 @@ SELECT json_build_object(
         'sql', pg_get_indexdef(i.indexrelid),
         'predicate', pg_get_expr(i.indpred, i.indrelid),
         'constraint', (SELECT k.conname FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.conrelid = c.oid LIMIT 1),
-        'scans', coalesce(s.idx_scan, 0),
         -- the text of each, and whether its values are truth, numbers or times, in which no token is
         'expressions', (SELECT coalesce(json_agg(json_build_object('sql', pg_get_indexdef(i.indexrelid, a.attnum, false),
                                 'holds_text', t.typcategory NOT IN ('B', 'N', 'D', 'T')) ORDER BY a.attnum), '[]')
@@ -127,7 +126,6 @@ SELECT json_build_object(
                      FROM unnest((i.indkey::int2[])[i.indnkeyatts:]) WITH ORDINALITY AS k (number, at)
                      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number)) ORDER BY x.relname), '[]')
       FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
-      LEFT JOIN pg_stat_all_indexes s ON s.indexrelid = i.indexrelid
       WHERE i.indrelid = c.oid),
     'constraints', (SELECT coalesce(json_agg(json_build_object(
         'name', k.conname,
