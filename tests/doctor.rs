@@ -2,6 +2,8 @@
 
 mod support;
 
+#[path = "doctor/copies.rs"]
+mod copies;
 #[path = "doctor/frame.rs"]
 mod frame;
 #[path = "doctor/growth.rs"]

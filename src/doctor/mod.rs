@@ -100,6 +100,7 @@ async fn look_at_table(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Findi
     };
     let statistics = take_statistics(&postgres.database, postgres.layout()).await;
     let context = TableContext::new(host, postgres, &plan, &snapshot, &statistics);
+    exposure::note_copies(&context);
     // concurrent, because a deep examination of the rows takes long
     let (schema, orphans, exposure) =
         join3(schema::look(&context), orphans::look(&context), look_at_rows(&context)).await;

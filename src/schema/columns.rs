@@ -227,7 +227,10 @@ fn change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn) ->
         object: object(input, &wanted.name),
         reason: match bound {
             Some(length) => format!("{length} characters are too few for the vault's values"),
-            None => format!("the vault cannot use its type {old}"),
+            None => format!(
+                "the vault cannot use its type {old}; queries, views and functions of the application that use it as \
+                 {old} may fail afterwards"
+            ),
         },
         sql: vec![retype(input, column, (old, new), carried.as_deref())],
         undo: vec![retype(input, column, (new, old), default)],

@@ -77,6 +77,16 @@ pub(crate) async fn plan_from(
     Ok(draft(&PlanInput { layout, wanted, table, definitions, evidence: &evidence }))
 }
 
+/// Notes the tables that may hold copies of rows: no step changes them.
+fn note_copies(input: &PlanInput<'_>, draft: &mut PlanDraft) {
+    if let Some(tables) = input.definitions.copies_in_words() {
+        draft.notes.push(format!(
+            "copies of rows may be in {tables}: no step changes them, and no rotation re-encrypts tokens there. Remove \
+             plaintext from them too, and leave the columns of the vault out of what is copied if you can"
+        ));
+    }
+}
+
 /// Pure: the same input gives the same plan.
 fn draft(input: &PlanInput<'_>) -> SchemaPlan {
     let mut draft = PlanDraft::default();
@@ -88,6 +98,7 @@ fn draft(input: &PlanInput<'_>) -> SchemaPlan {
     indexes::draft(input, &mut draft);
     functions::draft(input, &mut draft);
     row_security::draft(input, &mut draft);
+    note_copies(input, &mut draft);
     SchemaPlan {
         table: input.layout.table_name(),
         steps: draft.steps,
