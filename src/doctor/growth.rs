@@ -70,9 +70,9 @@ impl RowStatistics {
         self.dead >= DEAD_ROWS && self.dead > self.allowed.saturating_mul(LAG)
     }
 
-    /// Whether the counters were lost, in a crash or by a reset.
+    /// Whether the counters were lost, in a crash or by a reset: they know of far fewer rows than the planner.
     fn is_lost(&self) -> bool {
-        self.rows > LARGE && self.live == 0 && !self.counted
+        self.rows > LARGE && self.live < self.rows / 2 && !self.counted
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::layout::placement::ColumnType;
 use crate::postgres::catalogue::table_column::TableColumn;
-use crate::postgres::sql::names::{literal, owner_columns, quote};
+use crate::postgres::sql::names::{EQ, literal, owner_columns, quote};
 use crate::record::field::Field;
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{DataAtRisk, LockLevel, Step};
@@ -194,7 +194,19 @@ fn draft_change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColu
             reason,
             "move that text to another column, or name another config column in the layout",
         );
+    } else if input.evidence.unconvertible.contains(&wanted.name) {
+        let reason = format!("its type is {kind}, and it holds a value that cannot become {}", wanted.kind);
+        draft.block(object, reason, "correct or remove that value, or name another column in the layout");
     } else {
+        if conversions(input).iter().any(|(name, _)| *name == wanted.name)
+            && !input.evidence.foreign_is_proved
+        {
+            draft.notes.push(format!(
+                "not every value of {object} was tried: if one cannot become {}, its step fails and leaves the steps \
+                 before it applied. Plan with `--every-row` to be sure",
+                wanted.kind
+            ));
+        }
         draft.steps.push(change(input, wanted, column));
     }
 }
@@ -219,7 +231,7 @@ fn change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn) ->
     };
     let (old, new) = (column.kind.as_str(), wanted.kind);
     let default = input.definitions.default_of(&column.name);
-    let carried = default.map(|default| convert(&format!("({default})::{old}"), old, new));
+    let carried = default.map(|default| convert(&format!("({default})::{old}"), (old, new), column.not_null));
     // text beyond the length limit would be lost; other values either convert back or make the rollback fail
     let at_risk = bound.map(|length| at_risk(input, &name, &format!("pg_catalog.length({name}) > {length}")));
     Step {
@@ -256,14 +268,13 @@ fn retype(
     default: Option<&str>,
 ) -> String {
     let name = quote(&column.name);
-    let is_text = |kind: &str| kind == "text" || kind.starts_with("character varying");
     let collation = match input.definitions.collation_of(&column.name) {
         Some(collation) if is_text(to) => format!(" COLLATE {collation}"),
         _ => String::new(),
     };
     let using = match is_text(from) && to == "text" {
         true => String::new(),
-        false => format!(" USING {}", convert(&name, from, to)),
+        false => format!(" USING {}", convert(&name, (from, to), column.not_null)),
     };
     let change = format!("ALTER COLUMN {name} TYPE {to}{collation}{using}");
     let change = match default {
@@ -275,8 +286,32 @@ fn retype(
     format!("ALTER TABLE {} {change}", input.relation())
 }
 
-/// Converts through text, which every type supports. Times without a zone count as UTC, whatever the session's zone.
-fn convert(value: &str, from: &str, to: &str) -> String {
+/// The changes of type that may fail because of a value: each column with its new value.
+pub(super) fn conversions(input: &PlanInput<'_>) -> Vec<(String, String)> {
+    let conversion = |wanted: WantedColumn| {
+        let column = input.table.column(&wanted.name).filter(|column| must_change(input, &wanted, column))?;
+        let may_fail = column.casts_to_text() && wanted.kind != "text";
+        may_fail.then(|| {
+            let value = convert(&quote(&wanted.name), (&column.kind, wanted.kind), column.not_null);
+            (wanted.name, value)
+        })
+    };
+    wanted(input).into_iter().filter_map(conversion).collect()
+}
+
+fn is_text(kind: &str) -> bool {
+    kind == "text" || kind.starts_with("character varying")
+}
+
+/// Converts through text, which every type supports. Times without a zone count as UTC, whatever the session's zone. An
+/// empty text is no JSON, and stands for no value.
+fn convert(value: &str, (from, to): (&str, &str), not_null: bool) -> String {
+    if is_text(from) && matches!(to, "json" | "jsonb") {
+        let nothing = if not_null { "'{}'" } else { "NULL" };
+        return format!(
+            "CASE WHEN pg_catalog.btrim({value}::text) {EQ} '' THEN {nothing} ELSE {value}::text END::{to}"
+        );
+    }
     let without_zone = |kind: &str| kind.starts_with("timestamp") && kind.ends_with("without time zone");
     match (without_zone(from) && to == TIMESTAMPTZ) || (from == TIMESTAMPTZ && without_zone(to)) {
         true => format!("({value} AT TIME ZONE 'UTC')::{to}"),

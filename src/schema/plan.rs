@@ -8,7 +8,7 @@ use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
-use crate::schema::evidence::RowInspection;
+use crate::schema::evidence::{Evidence, RowInspection};
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{Blocked, Step};
 use crate::schema::wanted::Wanted;
@@ -71,10 +71,13 @@ pub(crate) async fn plan_from(
 ) -> Result<SchemaPlan, DatabaseError> {
     let (layout, extent) = (postgres.layout(), wanted.extent);
     let compares_rows = wanted.remove_duplicates;
+    let (database, nothing) = (&postgres.database, Evidence::default());
+    let input = |evidence| PlanInput { layout, wanted, table, definitions, evidence };
+    let conversions = columns::conversions(&input(&nothing));
     let inspection =
-        RowInspection { database: &postgres.database, layout, table, definitions, extent, compares_rows };
+        RowInspection { database, layout, table, definitions, extent, conversions, compares_rows };
     let evidence = inspection.gather().await?;
-    Ok(draft(&PlanInput { layout, wanted, table, definitions, evidence: &evidence }))
+    Ok(draft(&input(&evidence)))
 }
 
 /// Notes the tables that may hold copies of rows: no step changes them.

@@ -10,7 +10,7 @@ use crate::support::doctor::{Clinic, Planted, psql};
 use crate::support::role::Role;
 use crate::support::rows::value;
 use crate::support::vaults::{ALL_COLUMNS, Hosts};
-use crate::support::{Cluster, TestDb, cluster};
+use crate::support::{Cluster, POSTGRES_15, TestDb, cluster};
 
 /// No autovacuum counts these rows while a test looks.
 const QUIET: &str = "ALTER TABLE user_profiles SET (autovacuum_analyze_threshold = 1000000000, autovacuum_vacuum_insert_threshold = -1)";
@@ -239,8 +239,11 @@ async fn counters_that_were_reset_say_nothing() {
     assert!(findings[0].meaning.ends_with(unknown), "{findings:?}");
     // ANALYZE counts the rows again
     clinic.db.exec("ANALYZE user_profiles").await;
-    let findings = clinic.finds_only("not_examined").await;
-    assert!(!findings[0].meaning.contains("dead rows"), "{findings:?}");
+    // an older server does not tell when it was
+    if clinic.db.version().await >= POSTGRES_15 {
+        let findings = clinic.finds_only("not_examined").await;
+        assert!(!findings[0].meaning.contains("dead rows"), "{findings:?}");
+    }
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ pub(crate) struct TableStatistics {
     pub(crate) autovacuum: bool,
     /// A standby has counters of its own.
     pub(crate) is_standby: bool,
-    /// The seconds since the counters were reset. `None` if nobody has reset them.
+    /// The seconds since the counters were reset. `None` if nobody has reset them, or before Postgres 15.
     pub(crate) reset_ago: Option<i64>,
     /// The table, or its partitions that hold rows.
     pub(crate) tables: Vec<RowStatistics>,

@@ -12,7 +12,9 @@ SELECT json_build_object(
 'counting', current_setting('track_counts')::bool,
 'autovacuum', current_setting('autovacuum')::bool,
 'is_standby', pg_is_in_recovery(),
-'reset_ago', (SELECT extract(epoch FROM clock_timestamp() - d.stats_reset)::int8 FROM pg_stat_database d WHERE d.datname = current_database()),
+-- before Postgres 15 this is also the time of the first count
+'reset_ago', (SELECT extract(epoch FROM clock_timestamp() - d.stats_reset)::int8 FROM pg_stat_database d
+              WHERE d.datname = current_database() AND current_setting('server_version_num')::int >= 150000),
 'tables', (SELECT coalesce(json_agg(json_build_object(
     'relation', format('%I.%I', n.nspname, c.relname),
     'name', c.relname,
