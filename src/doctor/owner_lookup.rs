@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::doctor::context::TableContext;
-use crate::doctor::finding::{Finding, Fix, Severity};
+use crate::doctor::finding::{Area, Finding, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::frame::by_owner;
 use crate::doctor::growth::LARGE;
@@ -19,11 +19,18 @@ use crate::schema::step::Step;
 /// The time limit for the server to plan the statement.
 const LIMIT: Duration = Duration::from_millis(500);
 
+/// A failure here says nothing about the rest of the schema.
+pub(super) async fn look(context: &TableContext<'_>, plan: &SchemaPlan) -> Option<Finding> {
+    scans(context, plan).await.unwrap_or_else(|fault| {
+        let meaning =
+            format!("it is not known whether look-ups by the owner read the whole table: {}", fault.error);
+        let (id, mend) = (finding_ids::NOT_EXAMINED.in_area(Area::Schema), fault.error.hint().to_owned());
+        Some(Finding::new(id, Severity::Warning, context.object(), meaning, Fix::Advice(mend)))
+    })
+}
+
 /// Without the server's estimates nothing is looked at, which the findings about the growth say.
-pub(super) async fn look(
-    context: &TableContext<'_>,
-    plan: &SchemaPlan,
-) -> Result<Option<Finding>, DatabaseError> {
+async fn scans(context: &TableContext<'_>, plan: &SchemaPlan) -> Result<Option<Finding>, DatabaseError> {
     let tables = context.statistics().map(|statistics| statistics.tables.as_slice()).unwrap_or_default();
     let large: Vec<_> = tables.iter().filter(|table| table.rows > LARGE).collect();
     if large.is_empty() || !context.plan.has_slots() {

@@ -48,7 +48,7 @@ pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Dat
     findings.extend(in_plan(context, &plan).await?);
     findings.extend(grants::missing(context).await?);
     findings.extend(in_indexes(context, &plan));
-    findings.extend(owner_lookup::look(context, &plan).await?);
+    findings.extend(owner_lookup::look(context, &plan).await);
     Ok(findings)
 }
 

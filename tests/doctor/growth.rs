@@ -123,6 +123,29 @@ async fn a_look_up_by_the_owner_that_reads_the_whole_table() {
     clinic.is_clean().await;
 }
 
+/// A policy whose function fails when the statement is planned: the rest of the schema is examined.
+#[tokio::test]
+async fn a_look_up_that_cannot_be_planned() {
+    let clinic = Clinic::new().await;
+    grow(&clinic.db, 10_001).await;
+    let role = Role::create(&clinic.db, "GRANT SELECT, INSERT, UPDATE ON user_profiles TO guest").await;
+    clinic
+        .db
+        .exec(&format!(
+            "ANALYZE user_profiles; ALTER TABLE user_profiles DROP COLUMN last_retell_sync, ENABLE ROW LEVEL SECURITY;
+             CREATE FUNCTION fails() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RAISE EXCEPTION USING ERRCODE = 22000; END';
+             CREATE POLICY p ON user_profiles TO {} USING (user_id = 'x' OR fails())",
+            role.name
+        ))
+        .await;
+    let clinic = clinic.by(&role.url);
+    let findings = found(&clinic).await;
+    let of_schema: Vec<_> = findings.iter().filter(|finding| finding.area == Area::Schema).collect();
+    let of_schema: Vec<_> = of_schema.iter().map(|finding| finding.id).collect();
+    assert_eq!(of_schema, ["column_missing", "not_examined"], "{findings:#?}");
+    drop(role); // while its database is there
+}
+
 /// The index of a tenant's users, of rows that pass a filter, or of a number serves the look-up.
 #[tokio::test]
 async fn a_look_up_that_uses_an_index_is_no_finding() {
