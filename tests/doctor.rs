@@ -2,8 +2,12 @@
 
 mod support;
 
+#[path = "doctor/copies.rs"]
+mod copies;
 #[path = "doctor/frame.rs"]
 mod frame;
+#[path = "doctor/growth.rs"]
+mod growth;
 #[path = "doctor/indexes.rs"]
 mod indexes;
 #[path = "doctor/names.rs"]

@@ -296,6 +296,68 @@ async fn columns_that_look_like_credentials_are_found_and_cleared() {
     }
 }
 
+/// A secret that the application makes for itself, or looks up, breaks the application when it is cleared.
+#[tokio::test]
+async fn secrets_of_the_application_itself_are_not_cleared() {
+    let clinic = usual().await;
+    let key = format!("'key_test_{CANARY}_'");
+    clinic
+        .db
+        .exec(
+            "CREATE FUNCTION nanoid() RETURNS text LANGUAGE sql VOLATILE AS 'SELECT md5(random()::text)';
+             CREATE FUNCTION known() RETURNS text LANGUAGE sql STABLE AS 'SELECT current_setting($$app.known$$, true)';
+             CREATE DOMAIN secret AS text DEFAULT 'whsec_' || gen_random_uuid()",
+        )
+        .await;
+    let makes = "makes a value for each row";
+    for (column, severity, says) in [
+        ("webhook_secret text DEFAULT gen_random_uuid()::text".to_owned(), Severity::Notice, Some(makes)),
+        (
+            "webhook_secret text NOT NULL DEFAULT 'whsec_' || nanoid()".to_owned(),
+            Severity::Notice,
+            Some(makes),
+        ),
+        ("webhook_secret secret".to_owned(), Severity::Notice, Some(makes)),
+        (
+            "api_key text NOT NULL UNIQUE DEFAULT md5(random()::text)".to_owned(),
+            Severity::Notice,
+            Some(makes),
+        ),
+        (
+            format!("api_key text GENERATED ALWAYS AS ({key} || user_id) STORED"),
+            Severity::Critical,
+            Some("belongs to the application"),
+        ),
+        // what a provider issued
+        (format!("api_key text DEFAULT {key} || lower('X')"), Severity::Critical, None),
+        (format!("api_key text DEFAULT coalesce(known(), {key} || lower('X'))"), Severity::Critical, None),
+    ] {
+        clinic.db.exec(&format!("ALTER TABLE user_profiles ADD COLUMN {column}")).await;
+        let findings = found(&clinic).await;
+        let finding = findings.iter().find(|finding| finding.object.starts_with("column")).unwrap();
+        assert_eq!((finding.severity, finding.count), (severity, Some(10)), "{column}: {findings:#?}");
+        match says {
+            Some(says) => {
+                assert!(
+                    matches!(finding.fix, Fix::Advice(_)) && finding.meaning.contains(says),
+                    "{finding:#?}"
+                );
+                assert!(!finding.meaning.contains("the SQL clears"), "{finding:#?}");
+            }
+            None => clinic.mend(finding).await,
+        }
+        let name = column.split(' ').next().unwrap();
+        clinic.db.exec(&format!("ALTER TABLE user_profiles DROP COLUMN {name}")).await;
+    }
+    // one that the application issues: no two rows could be cleared
+    let issued = format!("ALTER TABLE user_profiles ADD COLUMN api_key text; UPDATE user_profiles SET api_key = {key} || user_id;
+        ALTER TABLE user_profiles ALTER COLUMN api_key SET NOT NULL, ADD UNIQUE (api_key)");
+    clinic.db.exec(&issued).await;
+    let finding = only(&clinic, "plaintext", "column public.user_profiles.api_key").await;
+    assert!(matches!(&finding.fix, Fix::Advice(advice) if advice.contains("unique value")), "{finding:#?}");
+    assert_eq!(finding.severity, Severity::Critical);
+}
+
 #[tokio::test]
 async fn what_other_code_keeps_beside_our_part_of_the_json_is_looked_at() {
     let clinic = usual().await;

@@ -7,6 +7,8 @@ mod support;
 mod applications;
 #[path = "schema_plan/evidence.rs"]
 mod evidence;
+#[path = "schema_plan/layouts.rs"]
+mod layouts;
 #[path = "schema_plan/refusals.rs"]
 mod refusals;
 #[path = "schema_plan/round_trips.rs"]

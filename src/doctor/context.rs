@@ -11,6 +11,7 @@ use crate::layout::layout::Layout;
 use crate::postgres::catalogue::access::TableAccess;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::snapshot::DetailedSnapshot;
+use crate::postgres::catalogue::statistics::TableStatistics;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::Query;
@@ -67,6 +68,7 @@ pub(crate) struct TableContext<'a> {
     pub(crate) snapshot: &'a DetailedSnapshot,
     pub(crate) plan: &'a Plan,
     pub(crate) options: &'a DoctorOptions,
+    statistics: &'a Result<TableStatistics, DatabaseError>,
     started: Instant,
 }
 
@@ -76,10 +78,23 @@ impl<'a> TableContext<'a> {
         postgres: &'a Postgres,
         plan: &'a Plan,
         snapshot: &'a DetailedSnapshot,
+        statistics: &'a Result<TableStatistics, DatabaseError>,
     ) -> Self {
         let (core, options, layout) = (host.core, host.options, postgres.layout());
         let (table, definitions, started) = (&snapshot.table, &snapshot.definitions, Instant::now());
-        Self { host, core, postgres, layout, table, definitions, snapshot, plan, options, started }
+        Self {
+            host,
+            core,
+            postgres,
+            layout,
+            table,
+            definitions,
+            snapshot,
+            plan,
+            options,
+            statistics,
+            started,
+        }
     }
 
     /// The roles that may reach the table.
@@ -88,6 +103,14 @@ impl<'a> TableContext<'a> {
     /// Those of the one query that serves all examinations.
     pub(crate) fn access(&self) -> Result<&'a TableAccess, DatabaseError> {
         self.snapshot.access.as_ref().map_err(DatabaseError::copy)
+    }
+
+    /// What the server has counted about the table.
+    ///
+    /// # Errors
+    /// Those of the one query that serves all examinations.
+    pub(crate) fn statistics(&self) -> Result<&'a TableStatistics, DatabaseError> {
+        self.statistics.as_ref().map_err(DatabaseError::copy)
     }
 
     /// The table as the object of a finding.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Area, Finding, FindingId, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::fixes::{clear_column, clear_scalar, remove_key};
@@ -37,11 +38,31 @@ fn finding(
         ColumnPart::Key(path) => format!("{}, key {}", rows.object(at), path.keys.join(".")),
     };
     let id = if role == ColumnRole::Webhook { finding_ids::SECRET_IN_WEBHOOK_CONFIG } else { id(class) };
-    let (of_how_many, consequence) = (rows.of_how_many(), consequence(role, part, class));
-    let meaning = format!("{}{of_how_many}: {consequence}; {}", what(class), copies(rows));
-    let finding = Finding::new(id, severity(role, class), object, meaning, fix(rows, at, part));
+    let fix = fix(rows, at, part);
+    let is_own = is_made_by_the_application(rows, at, part);
+    let consequence = match (&fix, part) {
+        _ if is_own => {
+            "the default of the column makes a value for each row, so this is a secret of the application and no \
+             credential that a provider issued: the vault does not store it"
+        }
+        (Fix::Advice(_), _) if role != ColumnRole::Webhook => ADVISED,
+        _ => consequence(role, part, class),
+    };
+    let meaning = format!("{}{}: {consequence}; {}", what(class), rows.of_how_many(), copies(rows));
+    let severity = if is_own { Severity::Notice } else { severity(role, class) };
+    let finding = Finding::new(id, severity, object, meaning, fix);
     finding.of(occurrences.count, occurrences.owners.clone())
 }
+
+/// Whether the application makes the values of a column itself. Nobody can store them through the vault.
+fn is_made_by_the_application(rows: &ExaminedRows<'_>, at: usize, part: &ColumnPart) -> bool {
+    let is_named = matches!(rows.columns.roles[at].0, ColumnRole::Named(_)) && *part == ColumnPart::Whole;
+    is_named && rows.context.definitions.makes_values(&rows.columns.watched[at].column)
+}
+
+/// Of a text in the application's columns that no SQL can clear.
+const ADVISED: &str = "its name suggests a credential, and every reader of the table can see it; it belongs to the \
+                       application: store it through the vault first and stop the code that writes it";
 
 fn id(class: TextClass) -> FindingId {
     match class {
@@ -112,17 +133,26 @@ fn copies(rows: &ExaminedRows<'_>) -> String {
     let triggers = rows.context.definitions.triggers.iter();
     let functions: BTreeSet<&str> =
         triggers.filter(|trigger| trigger.copies).map(|trigger| trigger.function.as_str()).collect();
-    let here = match functions.is_empty() {
-        true => String::new(),
-        false => {
-            let functions: Vec<_> = functions.into_iter().collect();
-            format!(", and perhaps where triggers of this table write ({})", functions.join(", "))
-        }
-    };
+    let tables = rows.context.definitions.copies_in_words();
+    let mut here = tables.map(|tables| format!(", in this database perhaps in {tables}")).unwrap_or_default();
+    if !functions.is_empty() {
+        let functions: Vec<_> = functions.into_iter().collect();
+        here += &format!(", and perhaps where triggers of this table write ({})", functions.join(", "));
+    }
     format!(
         "copies remain in backups, logs, replicas and audit or history tables{here}: clear these too, and revoke \
          the exposed values at the provider"
     )
+}
+
+/// Notes the tables that may hold copies of rows, also after the table itself has no plaintext any more.
+pub(super) fn note_copies(context: &TableContext<'_>) {
+    if let Some(tables) = context.definitions.copies_in_words() {
+        context.host.note(format!(
+            "not looked at: copies of rows, and of plaintext that the table no longer has, may be in {tables}; no fix \
+             and no rotation reaches them"
+        ));
+    }
 }
 
 /// Secrets in the defaults of columns, which the catalogue shows to every role.

@@ -35,6 +35,7 @@ finding_ids! {
     INDEX_ON_CIPHERTEXT = Schema "index_on_ciphertext",
     DUPLICATE_INDEX = Schema "duplicate_index",
     UNUSED_INDEX = Schema "unused_index",
+    OWNER_SCANS = Schema "owner_scans",
     ORPHANS = Schema "orphans",
     // exposure
     PLAINTEXT = Exposure "plaintext",
@@ -96,6 +97,10 @@ finding_ids! {
     STANDBY = Operation "standby",
     READ_ONLY = Operation "read_only",
     FSYNC_OFF = Operation "fsync_off",
+    VACUUM_LAGS = Operation "vacuum_lags",
+    AUTOVACUUM_OFF = Operation "autovacuum_off",
+    NEVER_ANALYSED = Operation "never_analysed",
+    INDEX_HIT_RATE = Operation "index_hit_rate",
     CLOCK_SKEW = Operation "clock_skew",
     KEYRING_OPEN = Operation "keyring_open",
     LOCAL_FILE_OPEN = Operation "local_file_open",

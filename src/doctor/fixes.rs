@@ -5,8 +5,9 @@ use crate::doctor::finding::Fix;
 use crate::doctor::frame::{by_owner, to_every_row};
 use crate::doctor::rows::json_secrets::JsonPath;
 use crate::doctor::rows::text_class::EMPTY_VALUES;
+use crate::layout::placement::is_applications_key;
 use crate::postgres::catalogue::definitions::Policy;
-use crate::postgres::catalogue::table::Index;
+use crate::postgres::catalogue::table::{Index, placed};
 use crate::postgres::catalogue::table_column::TableColumn;
 use crate::postgres::sql::names::{in_schema, literal, quote};
 use crate::postgres::sql::token::{Kind, holds_unrecognised};
@@ -21,8 +22,8 @@ const PARAMETERS: &str = "[?&#][^=&#]*(key|token|secret|auth|passw|bearer|creden
 // --- Secrets in columns of the application ---
 
 pub(crate) fn clear_column(context: &TableContext<'_>, name: &str, column: Option<&TableColumn>) -> Fix {
-    if column.is_some_and(|column| column.generated) {
-        return Fix::Advice(format!("{name} is generated from other columns: drop it"));
+    if let Some(advice) = why_not_cleared(context, name, column) {
+        return Fix::Advice(advice);
     }
     let nothing = match column {
         Some(column) if !column.not_null => "NULL",
@@ -37,6 +38,27 @@ pub(crate) fn clear_column(context: &TableContext<'_>, name: &str, column: Optio
         context.relation()
     );
     Fix::Sql(to_every_row(context, &sql))
+}
+
+/// The advice for a column that the application would not work without, or that cannot be cleared.
+fn why_not_cleared(context: &TableContext<'_>, name: &str, column: Option<&TableColumn>) -> Option<String> {
+    let column = column?;
+    let needs_a_value = is_applications_key(&placed(column, context.layout, &context.table.indexes));
+    if column.generated {
+        let advice =
+            "is computed from other columns: remove the value there, and drop the column if nobody needs it";
+        Some(format!("{name} {advice}"))
+    } else if context.definitions.makes_values(name) {
+        let advice = "is the application's own: without it whoever checks it breaks. Let only the roles that need it \
+                      read the column, or store a hash if the application only compares it";
+        Some(format!("{name} {advice}"))
+    } else if needs_a_value {
+        let advice = "needs a unique value in every row, so it cannot be cleared: it may be a key that the application \
+                      issues and looks up. Change the application first, then drop the column or its constraint";
+        Some(format!("{name} {advice}"))
+    } else {
+        None
+    }
 }
 
 /// `counts`: conditions on the rows, each with an `AND` before it.

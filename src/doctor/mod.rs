@@ -20,11 +20,13 @@ pub(crate) mod finding;
 mod finding_ids;
 mod fixes;
 mod frame;
+mod growth;
 mod host_files;
 mod keys;
 pub(crate) mod options;
 mod orphans;
 mod outside;
+mod owner_lookup;
 mod probe;
 mod probe_actor;
 mod rows;
@@ -39,6 +41,7 @@ use futures_util::future::join3;
 use crate::doctor::context::{HostContext, TableContext};
 use crate::doctor::server::ServerState;
 use crate::error::{ErrorKind, Result};
+use crate::postgres::catalogue::statistics::take_statistics;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
 use crate::store::core::Core;
@@ -95,13 +98,16 @@ async fn look_at_table(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Findi
         }
         Err(fault) => return vec![not_examined(postgres, Area::Schema, &fault)],
     };
-    let context = TableContext::new(host, postgres, &plan, &snapshot);
+    let statistics = take_statistics(&postgres.database, postgres.layout()).await;
+    let context = TableContext::new(host, postgres, &plan, &snapshot, &statistics);
+    exposure::note_copies(&context);
     // concurrent, because a deep examination of the rows takes long
     let (schema, orphans, exposure) =
         join3(schema::look(&context), orphans::look(&context), look_at_rows(&context)).await;
     let looks = [
         (Area::Schema, schema),
         (Area::Schema, orphans.map(Vec::from_iter)),
+        (Area::Operation, growth::look(&context)),
         (Area::Exposure, exposure),
         (Area::Access, access::look(&context).await),
         (Area::Access, probe::look(&context).await),

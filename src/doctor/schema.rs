@@ -11,6 +11,8 @@ use crate::doctor::finding::{Finding, FindingId, Fix, Severity};
 use crate::doctor::finding_ids;
 use crate::doctor::fixes::{drop_index, rebuild_index};
 use crate::doctor::frame::by_owner;
+use crate::doctor::growth::MANY_SCANS;
+use crate::doctor::owner_lookup;
 use crate::error::ErrorKind;
 use crate::postgres::catalogue::definitions::IndexDefinition;
 use crate::postgres::catalogue::table::{Index, Persistence};
@@ -25,8 +27,6 @@ use crate::schema::wanted::{Profile, RowSecurity, Wanted};
 /// The time limit for finding out which form of a step applies.
 const LIMIT: Duration = Duration::from_millis(500);
 
-/// After this many uses of the other indexes, an index without any use is not needed.
-const MANY_SCANS: i64 = 10_000;
 /// The prefix of the vault's indexes. Indexes of the wanted schema are needed, even if unused.
 const OURS: &str = "retell_vault_";
 
@@ -48,6 +48,7 @@ pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, Dat
     findings.extend(in_plan(context, &plan).await?);
     findings.extend(grants::missing(context).await?);
     findings.extend(in_indexes(context, &plan));
+    findings.extend(owner_lookup::look(context, &plan).await);
     Ok(findings)
 }
 
@@ -244,8 +245,10 @@ fn index_problem(context: &TableContext<'_>, index: &Index, all: &[Index]) -> Op
         let meaning = format!("index {} does the same: every write pays for both", other.name);
         return finding(finding_ids::DUPLICATE_INDEX, Severity::Warning, meaning, drop_index(context, index));
     }
-    let scans: i64 = all.iter().map(|index| definition(context, index).scans).sum();
-    if is_dispensable(context, index) && definition(context, index).scans == 0 && scans >= MANY_SCANS {
+    // where the counters cannot be read, the findings about the growth say so
+    let statistics = context.statistics().ok()?;
+    let scans = statistics.scans();
+    if is_dispensable(context, index) && statistics.scans_of(&index.name) == 0 && scans >= MANY_SCANS {
         let meaning = format!(
             "no query has used it since the statistics were reset, while the other indexes were used {scans} \
              times; standbys keep their own statistics"

@@ -1,39 +1,14 @@
 //! Missing columns, and columns with a type that the vault cannot use.
 
-use crate::layout::placement::{Column, ColumnType, usable};
+use crate::layout::placement::ColumnType;
 use crate::postgres::catalogue::table_column::TableColumn;
-use crate::postgres::sql::names::{literal, owner_columns, quote};
-use crate::record::field::{Field, FieldSpec};
+use crate::postgres::sql::names::{EQ, literal, owner_columns, quote};
+use crate::record::field::Field;
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{DataAtRisk, LockLevel, Step};
-
-const TIMESTAMPTZ: &str = "timestamp with time zone";
-
-/// A wanted column.
-struct WantedColumn {
-    name: String,
-    /// As `format_type` writes it.
-    kind: &'static str,
-    default: Preset,
-    not_null: bool,
-    used_for: Use,
-}
-
-enum Use {
-    Field(Field, FieldSpec),
-    Config,
-    Sync,
-    /// A column of the application. It keeps another type.
-    Profile,
-}
-
-/// The value of a row without a value for the column.
-enum Preset {
-    Nothing,
-    Constant(&'static str),
-    /// A default for new rows only. The value of existing rows is not known.
-    NewRows(&'static str),
-}
+use crate::schema::wanted_columns::{
+    Preset, TIMESTAMPTZ, Use, WantedColumn, is_usable, must_change, seen, wanted,
+};
 
 pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     for (field, name) in input.left_alone() {
@@ -54,6 +29,7 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
             object(input, name)
         ));
     }
+    note_unwanted(input, draft);
     for wanted in wanted(input) {
         match input.table.column(&wanted.name) {
             None => draft.steps.push(add(input, &wanted)),
@@ -62,65 +38,21 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     }
 }
 
-/// The type that a column has once the plan is applied. `None` if it does not exist.
-pub(super) fn kind_after(input: &PlanInput<'_>, name: &str) -> Option<String> {
-    let is_there = input.table.column(name);
-    let wanted = wanted(input).into_iter().find(|wanted| wanted.name == name);
-    match (is_there, wanted) {
-        (Some(column), Some(wanted)) if must_change(input, &wanted, column) => Some(wanted.kind.to_owned()),
-        (Some(column), _) => Some(column.kind.clone()),
-        (None, wanted) => wanted.map(|wanted| wanted.kind.to_owned()),
-    }
-}
-
-fn wanted(input: &PlanInput<'_>) -> Vec<WantedColumn> {
-    let mut all = credentials(input);
-    if input.is_full() {
-        let used = input.layout.all_columns();
-        all.extend(profile().into_iter().filter(|wanted| !used.contains(&wanted.name.as_str())));
-    }
-    all
-}
-
-fn credentials(input: &PlanInput<'_>) -> Vec<WantedColumn> {
+/// Notes the fields of default columns that this layout does not want.
+fn note_unwanted(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     let layout = input.layout;
-    let column = |name: &str, kind, used_for| WantedColumn {
-        name: name.to_owned(),
-        kind,
-        default: Preset::Nothing,
-        not_null: false,
-        used_for,
-    };
-    let field = |(field, spec): (Field, &FieldSpec)| {
-        let name = if spec.is_secret { layout.column_of(field) } else { input.plain_column(field) };
-        Some(column(name?, spec.column_type(), Use::Field(field, *spec)))
-    };
-    let fields = layout.fields.each().filter_map(field);
-    let config = column(&layout.config_column, "jsonb", Use::Config);
-    fields.chain([config, column(&layout.sync_column, TIMESTAMPTZ, Use::Sync)]).collect()
-}
-
-fn profile() -> Vec<WantedColumn> {
-    let columns = [
-        ("department", "text", Preset::Nothing),
-        ("position", "text", Preset::Nothing),
-        ("phone", "text", Preset::Nothing),
-        ("avatar_url", "text", Preset::Nothing),
-        ("timezone", "text", Preset::Constant("'UTC'::text")),
-        ("language", "text", Preset::Constant("'en'::text")),
-        ("is_active", "boolean", Preset::Constant("true")),
-        ("metadata", "jsonb", Preset::Constant("'{}'::jsonb")),
-        ("preferences", "jsonb", Preset::Constant("'{}'::jsonb")),
-        ("updated_at", TIMESTAMPTZ, Preset::NewRows("pg_catalog.now()")),
-    ];
-    let wanted = |(name, kind, default): (&str, _, _)| WantedColumn {
-        name: name.to_owned(),
-        kind,
-        default,
-        not_null: name == "is_active",
-        used_for: Use::Profile,
-    };
-    columns.into_iter().map(wanted).collect()
+    let is_missing =
+        |field: &Field| layout.column_of(*field).is_some_and(|name| input.table.column(name).is_none());
+    let fields = layout.fields.each().map(|(field, _)| field);
+    let unwanted = fields.filter(|field| is_missing(field) && !input.wants_column_of(*field));
+    let unwanted: Vec<String> = unwanted.map(|field| field.to_string()).collect();
+    if !unwanted.is_empty() {
+        draft.notes.push(format!(
+            "the layout names the columns that it wants, so these fields get no column and share one: {}. To give one \
+             a column, name it in the layout",
+            unwanted.join(", ")
+        ));
+    }
 }
 
 /// Blocks columns that cannot be adopted or cannot change their type.
@@ -262,7 +194,19 @@ fn draft_change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColu
             reason,
             "move that text to another column, or name another config column in the layout",
         );
+    } else if input.evidence.unconvertible.contains(&wanted.name) {
+        let reason = format!("its type is {kind}, and it holds a value that cannot become {}", wanted.kind);
+        draft.block(object, reason, "correct or remove that value, or name another column in the layout");
     } else {
+        if conversions(input).iter().any(|(name, _)| *name == wanted.name)
+            && !input.evidence.foreign_is_proved
+        {
+            draft.notes.push(format!(
+                "not every value of {object} was tried: if one cannot become {}, its step fails and leaves the steps \
+                 before it applied. Plan with `--every-row` to be sure",
+                wanted.kind
+            ));
+        }
         draft.steps.push(change(input, wanted, column));
     }
 }
@@ -279,28 +223,6 @@ fn is_like(kind: &str, wanted: &str) -> bool {
     kind == wanted || (wanted == "text" && kind.starts_with("character varying"))
 }
 
-fn must_change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn) -> bool {
-    !matches!(wanted.used_for, Use::Profile)
-        && !column.generated
-        && !column.identity
-        && !is_usable(input, wanted)
-        && (!column.is_of_made_type() || input.wanted.retyped.contains(&column.name))
-}
-
-fn is_usable(input: &PlanInput<'_>, wanted: &WantedColumn) -> bool {
-    let Some(seen) = seen(input, &wanted.name) else { return true };
-    match wanted.used_for {
-        Use::Field(field, spec) => usable(field, &spec, seen),
-        Use::Config => seen.kind == ColumnType::Jsonb,
-        Use::Sync => seen.kind == ColumnType::Timestamptz,
-        Use::Profile => true,
-    }
-}
-
-fn seen<'a>(input: &'a PlanInput<'_>, name: &str) -> Option<&'a Column> {
-    input.table.layout_columns.iter().find(|column| column.name == name)
-}
-
 fn change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn) -> Step {
     let name = quote(&wanted.name);
     let bound = match seen(input, &wanted.name).map(|seen| &seen.kind) {
@@ -309,7 +231,7 @@ fn change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn) ->
     };
     let (old, new) = (column.kind.as_str(), wanted.kind);
     let default = input.definitions.default_of(&column.name);
-    let carried = default.map(|default| convert(&format!("({default})::{old}"), old, new));
+    let carried = default.map(|default| convert(&format!("({default})::{old}"), (old, new), column.not_null));
     // text beyond the length limit would be lost; other values either convert back or make the rollback fail
     let at_risk = bound.map(|length| at_risk(input, &name, &format!("pg_catalog.length({name}) > {length}")));
     Step {
@@ -317,7 +239,10 @@ fn change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn) ->
         object: object(input, &wanted.name),
         reason: match bound {
             Some(length) => format!("{length} characters are too few for the vault's values"),
-            None => format!("the vault cannot use its type {old}"),
+            None => format!(
+                "the vault cannot use its type {old}; queries, views and functions of the application that use it as \
+                 {old} may fail afterwards"
+            ),
         },
         sql: vec![retype(input, column, (old, new), carried.as_deref())],
         undo: vec![retype(input, column, (new, old), default)],
@@ -343,14 +268,13 @@ fn retype(
     default: Option<&str>,
 ) -> String {
     let name = quote(&column.name);
-    let is_text = |kind: &str| kind == "text" || kind.starts_with("character varying");
     let collation = match input.definitions.collation_of(&column.name) {
         Some(collation) if is_text(to) => format!(" COLLATE {collation}"),
         _ => String::new(),
     };
     let using = match is_text(from) && to == "text" {
         true => String::new(),
-        false => format!(" USING {}", convert(&name, from, to)),
+        false => format!(" USING {}", convert(&name, (from, to), column.not_null)),
     };
     let change = format!("ALTER COLUMN {name} TYPE {to}{collation}{using}");
     let change = match default {
@@ -362,8 +286,32 @@ fn retype(
     format!("ALTER TABLE {} {change}", input.relation())
 }
 
-/// Converts through text, which every type supports. Times without a zone count as UTC, whatever the session's zone.
-fn convert(value: &str, from: &str, to: &str) -> String {
+/// The changes of type that may fail because of a value: each column with its new value.
+pub(super) fn conversions(input: &PlanInput<'_>) -> Vec<(String, String)> {
+    let conversion = |wanted: WantedColumn| {
+        let column = input.table.column(&wanted.name).filter(|column| must_change(input, &wanted, column))?;
+        let may_fail = column.casts_to_text() && wanted.kind != "text";
+        may_fail.then(|| {
+            let value = convert(&quote(&wanted.name), (&column.kind, wanted.kind), column.not_null);
+            (wanted.name, value)
+        })
+    };
+    wanted(input).into_iter().filter_map(conversion).collect()
+}
+
+fn is_text(kind: &str) -> bool {
+    kind == "text" || kind.starts_with("character varying")
+}
+
+/// Converts through text, which every type supports. Times without a zone count as UTC, whatever the session's zone. An
+/// empty text is no JSON, and stands for no value.
+fn convert(value: &str, (from, to): (&str, &str), not_null: bool) -> String {
+    if is_text(from) && matches!(to, "json" | "jsonb") {
+        let nothing = if not_null { "'{}'" } else { "NULL" };
+        return format!(
+            "CASE WHEN pg_catalog.btrim({value}::text) {EQ} '' THEN {nothing} ELSE {value}::text END::{to}"
+        );
+    }
     let without_zone = |kind: &str| kind.starts_with("timestamp") && kind.ends_with("without time zone");
     match (without_zone(from) && to == TIMESTAMPTZ) || (from == TIMESTAMPTZ && without_zone(to)) {
         true => format!("({value} AT TIME ZONE 'UTC')::{to}"),

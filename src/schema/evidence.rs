@@ -29,6 +29,8 @@ pub(crate) struct Evidence {
     pub(crate) foreign: Vec<String>,
     /// Whether every row was checked for this, or only a sample.
     pub(crate) foreign_is_proved: bool,
+    /// Columns with a value that cannot get the planned type.
+    pub(crate) unconvertible: Vec<String>,
     /// Whether owners have several rows. Unknown if the check took too long.
     pub(crate) duplicates: Option<bool>,
     /// Whether rows of one owner differ in columns that are not the vault's. Also unknown if the plan did not ask.
@@ -42,6 +44,8 @@ pub(crate) struct RowInspection<'a> {
     pub(crate) table: &'a Table,
     pub(crate) definitions: &'a TableDefinitions,
     pub(crate) extent: Extent,
+    /// Columns whose type may change, each with its new value in SQL.
+    pub(crate) conversions: Vec<(String, String)>,
     /// Whether the plan removes duplicates.
     pub(crate) compares_rows: bool,
 }
@@ -54,9 +58,13 @@ impl RowInspection<'_> {
         if self.definitions.relation.hides_rows {
             return Ok(Evidence { duplicates: unique.then_some(false), ..Evidence::default() });
         }
-        let ((foreign, foreign_is_proved), duplicates, rows_differ) =
-            tokio::try_join!(self.foreign(), self.duplicates(unique), self.rows_differ())?;
-        Ok(Evidence { foreign, foreign_is_proved, duplicates, rows_differ })
+        let ((foreign, foreign_is_proved), unconvertible, duplicates, rows_differ) = tokio::try_join!(
+            self.foreign(),
+            self.unconvertible(),
+            self.duplicates(unique),
+            self.rows_differ()
+        )?;
+        Ok(Evidence { foreign, foreign_is_proved, unconvertible, duplicates, rows_differ })
     }
 
     async fn rows_differ(&self) -> Result<Option<bool>, DatabaseError> {
@@ -83,10 +91,7 @@ impl RowInspection<'_> {
         }
         let found: Vec<String> =
             conditions.iter().map(|(_, sql)| format!("coalesce(pg_catalog.bool_or({sql}), false)")).collect();
-        let sample = match self.extent {
-            Extent::Bounded => sample(self.definitions.relation.bytes),
-            Extent::EveryRow => None,
-        };
+        let sample = self.sample();
         let sql = format!(
             "SELECT ARRAY[{}] FROM {} AS t{}",
             found.join(", "),
@@ -97,6 +102,29 @@ impl RowInspection<'_> {
         let found: Vec<bool> = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         let foreign = conditions.into_iter().zip(found).filter(|(_, found)| *found);
         Ok((foreign.map(|((name, _), _)| name).collect(), sample.is_none()))
+    }
+
+    /// The columns with a value that the server refuses to convert (class 22).
+    async fn unconvertible(&self) -> Result<Vec<String>, DatabaseError> {
+        let mut refused = Vec::new();
+        for (column, value) in &self.conversions {
+            let (relation, sample) = (relation(self.layout), self.sample().unwrap_or_default());
+            match self.ask(format!("SELECT pg_catalog.count({value}) FROM {relation} AS t{sample}")).await {
+                Err(fault) if fault.error.sqlstate().is_some_and(|code| code.starts_with("22")) => {
+                    refused.push(column.clone());
+                }
+                asked => drop(asked?),
+            }
+        }
+        Ok(refused)
+    }
+
+    /// The part of the rows to read. `None` for all.
+    fn sample(&self) -> Option<String> {
+        match self.extent {
+            Extent::Bounded => sample(self.definitions.relation.bytes),
+            Extent::EveryRow => None,
+        }
     }
 
     /// One row. `None` if the query took too long or the role may not see the rows.

@@ -7,9 +7,9 @@ use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Index;
 use crate::postgres::sql::names::{in_schema, literal, our_name, quote};
 use crate::record::field::ValueKind;
-use crate::schema::columns::kind_after;
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{LockLevel, Step};
+use crate::schema::wanted_columns::kind_after;
 
 /// Types without an order, and types whose order is useless for lookups.
 const UNORDERED: [&str; 11] =

@@ -27,7 +27,7 @@ mod owner_unique;
 pub(crate) mod plan;
 mod plan_input;
 mod roll_back;
-mod round_trip;
+pub(crate) mod round_trip;
 mod row_security;
 mod script;
 pub(crate) mod step;
@@ -35,6 +35,7 @@ mod step_runner;
 mod updated_at;
 mod verify;
 pub(crate) mod wanted;
+mod wanted_columns;
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
-use crate::schema::evidence::RowInspection;
+use crate::schema::evidence::{Evidence, RowInspection};
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{Blocked, Step};
 use crate::schema::wanted::Wanted;
@@ -71,10 +71,23 @@ pub(crate) async fn plan_from(
 ) -> Result<SchemaPlan, DatabaseError> {
     let (layout, extent) = (postgres.layout(), wanted.extent);
     let compares_rows = wanted.remove_duplicates;
+    let (database, nothing) = (&postgres.database, Evidence::default());
+    let input = |evidence| PlanInput { layout, wanted, table, definitions, evidence };
+    let conversions = columns::conversions(&input(&nothing));
     let inspection =
-        RowInspection { database: &postgres.database, layout, table, definitions, extent, compares_rows };
+        RowInspection { database, layout, table, definitions, extent, conversions, compares_rows };
     let evidence = inspection.gather().await?;
-    Ok(draft(&PlanInput { layout, wanted, table, definitions, evidence: &evidence }))
+    Ok(draft(&input(&evidence)))
+}
+
+/// Notes the tables that may hold copies of rows: no step changes them.
+fn note_copies(input: &PlanInput<'_>, draft: &mut PlanDraft) {
+    if let Some(tables) = input.definitions.copies_in_words() {
+        draft.notes.push(format!(
+            "copies of rows may be in {tables}: no step changes them, and no rotation re-encrypts tokens there. Remove \
+             plaintext from them too, and leave the columns of the vault out of what is copied if you can"
+        ));
+    }
 }
 
 /// Pure: the same input gives the same plan.
@@ -88,6 +101,7 @@ fn draft(input: &PlanInput<'_>) -> SchemaPlan {
     indexes::draft(input, &mut draft);
     functions::draft(input, &mut draft);
     row_security::draft(input, &mut draft);
+    note_copies(input, &mut draft);
     SchemaPlan {
         table: input.layout.table_name(),
         steps: draft.steps,

@@ -52,6 +52,30 @@ impl<'a> PlanInput<'a> {
         self.table.layout_columns.iter().any(|column| column.name == name && is_applications_key(column))
     }
 
+    /// Whether a missing column of a field is added. A layout that says where tokens go wants no other columns: its other
+    /// fields share a place. The full profile always has a column for every field.
+    pub(crate) fn wants_column_of(&self, field: Field) -> bool {
+        self.is_full() || !self.lists_columns() || self.layout.names(field)
+    }
+
+    /// Whether a missing column for the time of the last write is added.
+    pub(crate) fn wants_sync_column(&self) -> bool {
+        self.is_full() || !self.lists_columns() || self.layout.names_sync_column()
+    }
+
+    /// Whether a missing JSONB column is added, even if other columns have room for every token.
+    pub(crate) fn wants_config_column(&self) -> bool {
+        self.is_full() || !self.lists_columns() || self.layout.names_config_column()
+    }
+
+    /// Whether the layout names a column for tokens in place of a default one. A column for a field without a default
+    /// column is an addition.
+    fn lists_columns(&self) -> bool {
+        let mut secrets = self.layout.fields.secrets();
+        self.layout.names_config_column()
+            || secrets.any(|(field, spec)| spec.column.is_some() && self.layout.names(field))
+    }
+
     /// The table in SQL: quoted, with its schema.
     pub(crate) fn relation(&self) -> String {
         relation(self.layout)

@@ -83,7 +83,8 @@ pub(super) async fn run(
     round_trip.look_for_remains().await
 }
 
-fn test_owner(layout: &Layout, table: &Table) -> Result<Owner> {
+/// An owner who is unlikely to exist.
+pub(crate) fn test_owner(layout: &Layout, table: &Table) -> Result<Owner> {
     let owner = Owner::user(&test_id(table.user)?)?;
     let Some((column, kind)) = layout.tenant_column.as_ref().zip(table.tenant) else { return Ok(owner) };
     match table.column(column).and_then(|column| column.first_label.as_deref()) {

@@ -2,10 +2,10 @@
 
 use crate::postgres::catalogue::definitions::Trigger;
 use crate::postgres::sql::names::{in_schema, literal, quote};
-use crate::schema::columns::kind_after;
 use crate::schema::object_owner::{function_is_ours, revoke};
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{LockLevel, Step};
+use crate::schema::wanted_columns::kind_after;
 
 /// The name of the trigger, and of the function that all tables of a schema share.
 const NAME: &str = "retell_vault_touch_updated_at";

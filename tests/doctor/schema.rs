@@ -13,6 +13,7 @@ use crate::support::vaults::{full_config, owner};
 fn odd_layout() -> Layout {
     let layout = Layout::new().table(r#""Odd ""Schema"""."User's ""Profiles""""#).unwrap();
     let layout = layout.user_column("User Id").unwrap().tenant_column("Tenant\"Id").unwrap();
+    let layout = layout.column(Field::named("phone_number"), "Pho\"ne").unwrap();
     layout.column(Field::named("api_key"), "Api Key").unwrap().config_column("Config's").unwrap()
 }
 
@@ -120,7 +121,7 @@ async fn odd_names_uuids_tenants_and_another_schema() {
     let table = r#""Odd ""Schema"""."User's ""Profiles""""#;
     for (id, plant) in [
         ("column_missing", format!(r#"ALTER TABLE {table} DROP COLUMN "Config's""#)),
-        ("column_too_short", format!(r#"ALTER TABLE {table} ALTER COLUMN phone_number TYPE varchar(8)"#)),
+        ("column_too_short", format!(r#"ALTER TABLE {table} ALTER COLUMN "Pho""ne" TYPE varchar(8)"#)),
         ("index_on_ciphertext", format!(r#"CREATE INDEX "Odd ""Index""" ON {table} ("Api Key")"#)),
         (
             "duplicate_index",

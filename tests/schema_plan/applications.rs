@@ -1,6 +1,7 @@
 //! What is the application's own: types that it made, columns that it uses, rows that are for different things.
 
 use retell_vault::Layout;
+use retell_vault::config::Field;
 use retell_vault::schema::{Profile, Wanted};
 
 use super::support::rows::{table, value};
@@ -40,7 +41,9 @@ async fn an_enum_stays_unless_it_is_named() {
     db.exec(WITH_ENUM).await;
     let (before, rows) = (dump(&db).await, table(&db, "user_profiles").await);
     let named = plan(&db, &Layout::new(), &wanted().retype("retell_integration_status")).await;
-    assert!(ids(&named).contains(&"type.retell_integration_status"), "{named}");
+    let step = named.steps.iter().find(|step| step.id == "type.retell_integration_status").unwrap();
+    let told = "functions of the application that use it as public.status may fail afterwards";
+    assert!(step.rewrites && step.reason.contains(told), "{named}");
     let done = run_steps(&db, &named).await;
     undo_steps(&db, &done).await;
     assert_eq!((dump(&db).await, table(&db, "user_profiles").await), (before, rows));
@@ -62,6 +65,49 @@ async fn a_text_column_with_ciphertext_does_not_become_jsonb() {
         assert_eq!(ids(&plan).contains(&"type.encrypted_agent_config"), !is_blocked, "{held}");
         assert!(!format!("{plan}").contains("U2FsdGVk"), "no value is shown");
     }
+}
+
+/// What cannot get the new type is found before the first step, whatever the type; an empty text stands for no value.
+#[tokio::test]
+async fn a_value_that_cannot_be_converted_blocks_the_plan() {
+    let create = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_agent_config text NOT NULL DEFAULT '',
+        webhook_config text DEFAULT '', last_retell_sync text); INSERT INTO user_profiles VALUES ('bob', '', NULL, NULL),";
+    let layout = || Layout::new().column(Field::named("webhook_config"), "webhook_config").unwrap();
+    for (row, refused) in [
+        ("'{\"voice\": 1', NULL, NULL", Some("encrypted_agent_config")),
+        ("'', 'not json', NULL", Some("webhook_config")),
+        ("'', NULL, 'yesterday or so'", Some("last_retell_sync")),
+        ("'{\"voice\": 1}', '', '2024-07-01 12:00:00+00'", None),
+    ] {
+        let db = TestDb::create().await;
+        db.exec(&format!("{create} ('ada', {row})")).await;
+        let plan = plan(&db, &layout(), &wanted()).await;
+        let blocked: Vec<_> = plan.blocked.iter().map(|blocked| blocked.object.as_str()).collect();
+        let expected: Vec<_> =
+            refused.iter().map(|name| format!("column public.user_profiles.{name}")).collect();
+        assert_eq!(blocked, expected, "{row}");
+        assert!(plan.blocked.iter().all(|blocked| blocked.reason.contains("a value that cannot become")));
+        if refused.is_none() {
+            let done = run_steps(&db, &plan).await;
+            db.exec("INSERT INTO user_profiles (user_id) VALUES ('eva')").await;
+            let config = "SELECT jsonb_agg(jsonb_build_array(encrypted_agent_config, webhook_config) ORDER BY user_id) FROM user_profiles";
+            let values: serde_json::Value = value(&db, config).await;
+            assert_eq!(values, serde_json::json!([[{ "voice": 1 }, null], [{}, null], [{}, null]]));
+            undo_steps(&db, &done).await;
+        }
+    }
+    // of a large table only a part is tried, which the plan says
+    let db = TestDb::create().await;
+    let fill = "INSERT INTO user_profiles SELECT n, '{\"a\": \"' || repeat(md5(n::text), 30) || '\"}' FROM generate_series(1, 12000) AS n";
+    db.exec(&format!("{create} ('ada', '', NULL, NULL); {fill}")).await;
+    let tried = async |wanted: Wanted| {
+        let notes = plan(&db, &layout(), &wanted).await.notes;
+        !notes.iter().any(|note| {
+            note.contains("not every value of column public.user_profiles.encrypted_agent_config")
+        })
+    };
+    assert!(!tried(wanted()).await);
+    assert!(tried(wanted().look_at_every_row()).await);
 }
 
 #[tokio::test]

@@ -173,18 +173,24 @@ async fn a_nullable_tenant_in_another_schema_under_odd_names() {
         .user_column("Us\"er")
         .and_then(|layout| layout.tenant_column("ten'ant"))
         .and_then(|layout| layout.column(Field::named("api_key"), "K'e\"y \\"))
+        .and_then(|layout| layout.column(Field::named("call_agent_id"), "C$$all"))
+        .and_then(|layout| layout.column(Field::named("sms_agent_id"), "encrypted_sms_agent_id"))
+        .and_then(|layout| layout.column(Field::named("phone_number"), "phone_number"))
+        .and_then(|layout| layout.column(Field::named("webhook_config"), "Hook's"))
         .and_then(|layout| layout.column(Field::named("integration_status"), "Sta\"t'us"))
+        .and_then(|layout| layout.config_column("Con\"fig"))
+        .and_then(|layout| layout.sync_column("Sy'nc"))
         .unwrap();
     let columns = [
         "owner.unique",
         "column.K'e\"y \\",
-        "column.encrypted_call_agent_id",
+        "column.C$$all",
         "column.encrypted_sms_agent_id",
         "column.phone_number",
-        "column.webhook_config",
+        "column.Hook's",
         "column.Sta\"t'us",
-        "column.encrypted_agent_config",
-        "column.last_retell_sync",
+        "column.Con\"fig",
+        "column.Sy'nc",
     ];
     let start = Start {
         layout,

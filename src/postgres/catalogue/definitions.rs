@@ -1,5 +1,7 @@
 //! The definitions of the table that the schema plan and the doctor need in addition to the table itself.
 
+use std::fmt;
+
 use serde::Deserialize;
 
 use crate::postgres::catalogue::table::Index;
@@ -18,6 +20,8 @@ pub(crate) struct TableDefinitions {
     pub(crate) triggers: Vec<Trigger>,
     pub(crate) policies: Vec<Policy>,
     pub(crate) functions: Vec<Function>,
+    /// Tables of this database that may hold copies of rows, found by triggers, by names and by columns.
+    pub(crate) copies: Vec<RowCopies>,
     /// Relations of the same schema whose names start with `retell_vault_`.
     pub(crate) ours: Vec<String>,
 }
@@ -28,6 +32,11 @@ impl TableDefinitions {
         self.column(column)?.default.as_deref()
     }
 
+    /// Whether the default of a column makes a new value for each row.
+    pub(crate) fn makes_values(&self, column: &str) -> bool {
+        self.column(column).is_some_and(|column| column.makes_values)
+    }
+
     /// The collation of a column in SQL. `None` for the default of its type.
     pub(crate) fn collation_of(&self, column: &str) -> Option<&str> {
         self.column(column)?.collation.as_deref()
@@ -35,6 +44,12 @@ impl TableDefinitions {
 
     fn column(&self, name: &str) -> Option<&ColumnDefinition> {
         self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The tables that may hold copies of rows, as messages name them. `None` without such a table.
+    pub(crate) fn copies_in_words(&self) -> Option<String> {
+        let copies: Vec<_> = self.copies.iter().map(RowCopies::to_string).collect();
+        (!copies.is_empty()).then(|| copies.join(", "))
     }
 
     /// # Panics
@@ -109,6 +124,7 @@ struct ColumnDefinition {
     name: String,
     collation: Option<String>,
     default: Option<String>,
+    makes_values: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -119,8 +135,6 @@ pub(crate) struct IndexDefinition {
     pub(crate) predicate: Option<String>,
     /// The constraint that it serves.
     pub(crate) constraint: Option<String>,
-    /// How often it was used since the statistics were reset.
-    pub(crate) scans: i64,
     pub(crate) expressions: Vec<IndexExpression>,
     pub(crate) included: Vec<String>,
 }
@@ -154,6 +168,24 @@ pub(crate) struct Trigger {
     pub(crate) function: String,
     /// Whether its function may put copies of rows into another table.
     pub(crate) copies: bool,
+}
+
+/// A table that may hold copies of rows, such as an audit table.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct RowCopies {
+    /// Qualified.
+    relation: String,
+    /// The function that writes there, if a trigger of the table runs it.
+    function: Option<String>,
+}
+
+impl fmt::Display for RowCopies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.function {
+            Some(function) => write!(f, "{} (written by {function})", self.relation),
+            None => f.write_str(&self.relation),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]

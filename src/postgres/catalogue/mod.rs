@@ -8,6 +8,7 @@ pub(crate) mod id_kind;
 pub(crate) mod row_filter;
 pub(crate) mod row_visibility;
 pub(crate) mod snapshot;
+pub(crate) mod statistics;
 pub(crate) mod table;
 pub(crate) mod table_column;
 mod trusted;

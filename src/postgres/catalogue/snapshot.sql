@@ -108,7 +108,11 @@ SELECT json_build_object(
     'columns', (SELECT coalesce(json_agg(json_build_object(
         'name', a.attname,
         'collation', CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::regcollation::text END,
-        'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END) ORDER BY a.attnum), '[]')
+        'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
+        -- whether its default makes a new value for each row, as gen_random_uuid() does
+        'makes_values', a.attgenerated = '' AND EXISTS (
+          SELECT FROM regexp_matches(coalesce(d.adbin, t.typdefaultbin)::text, ':(?:op)?funcid (\d+)', 'g') AS m
+          JOIN pg_proc f ON f.oid = m[1]::oid WHERE f.provolatile = 'v')) ORDER BY a.attnum), '[]')
       FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
@@ -117,7 +121,6 @@ SELECT json_build_object(
         'sql', pg_get_indexdef(i.indexrelid),
         'predicate', pg_get_expr(i.indpred, i.indrelid),
         'constraint', (SELECT k.conname FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.conrelid = c.oid LIMIT 1),
-        'scans', coalesce(s.idx_scan, 0),
         -- the text of each, and whether its values are truth, numbers or times, in which no token is
         'expressions', (SELECT coalesce(json_agg(json_build_object('sql', pg_get_indexdef(i.indexrelid, a.attnum, false),
                                 'holds_text', t.typcategory NOT IN ('B', 'N', 'D', 'T')) ORDER BY a.attnum), '[]')
@@ -127,7 +130,6 @@ SELECT json_build_object(
                      FROM unnest((i.indkey::int2[])[i.indnkeyatts:]) WITH ORDINALITY AS k (number, at)
                      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number)) ORDER BY x.relname), '[]')
       FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
-      LEFT JOIN pg_stat_all_indexes s ON s.indexrelid = i.indexrelid
       WHERE i.indrelid = c.oid),
     'constraints', (SELECT coalesce(json_agg(json_build_object(
         'name', k.conname,
@@ -182,6 +184,54 @@ SELECT json_build_object(
       WHERE f.pronamespace = c.relnamespace AND f.prokind = 'f'
         AND (f.proname LIKE 'retell\_vault\_%'
              OR f.proname IN ('store_retell_config', 'get_complete_user_profile', 'update_retell_integration_status'))),
+    -- tables that may hold copies of rows, with the function that writes there if a trigger of the table runs one
+    'copies', (
+      WITH written AS (
+        SELECT f.oid, f.prosrc, string_to_array(encode(t.tgargs, 'escape'), '\000') AS arguments
+        FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
+      -- and the functions that those call by their qualified names
+      writers AS (
+        SELECT oid, oid AS called_by, prosrc, arguments FROM written
+        UNION ALL
+        SELECT f.oid, w.oid, f.prosrc, '{}' FROM written w CROSS JOIN pg_proc f JOIN pg_namespace s ON s.oid = f.pronamespace
+        WHERE s.nspname NOT IN ('pg_catalog', 'information_schema') AND f.oid <> w.oid
+          AND strpos(lower(w.prosrc), lower(s.nspname || '.' || f.proname || '(')) > 0),
+      others AS (
+        SELECT r.oid, s.nspname, r.relname, lower(r.relname) AS name,
+          regexp_replace(lower(r.relname), '([^[:alnum:]_])', '\\\1', 'g') AS pattern
+        FROM pg_class r JOIN pg_namespace s ON s.oid = r.relnamespace
+        WHERE r.relkind IN ('r', 'p', 'f') AND NOT r.relispartition AND r.oid <> c.oid
+          AND s.nspname NOT LIKE 'pg\_%' AND s.nspname <> 'information_schema' AND r.relname NOT LIKE 'retell\_vault\_%')
+      SELECT coalesce(json_agg(json_build_object('relation', format('%I.%I', o.nspname, o.relname), 'function', w.function)
+                               ORDER BY o.nspname, o.relname), '[]')
+      FROM others o
+      CROSS JOIN LATERAL (
+        SELECT min(w.called_by::regprocedure::text) AS function FROM writers w
+        WHERE CASE WHEN strpos(lower(w.prosrc), o.name) > 0
+                   THEN w.prosrc ~* ('\minsert\s+into\s+("?[[:alnum:]_$]+"?\s*\.\s*)?"?' || o.pattern || '"?([^[:alnum:]_$.]|$)') END
+           OR EXISTS (SELECT FROM unnest(w.arguments) AS a WHERE lower(replace(a, '"', '')) IN (o.name, lower(o.nspname) || '.' || o.name))) AS w
+      WHERE w.function IS NOT NULL
+         -- written by a rule
+         OR EXISTS (SELECT FROM pg_rewrite k JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = k.oid
+                    WHERE k.ev_class = c.oid AND k.ev_type <> '1' AND d.refclassid = 'pg_class'::regclass AND d.refobjid = o.oid)
+         -- named after the table, with columns of it or with whole rows
+         OR (o.name ~ ('^(' || regexp_replace(lower(c.relname), '([^[:alnum:]_])', '\\\1', 'g')
+                       || '_?(history|hist|audits?|aud|audit_?logs?|change_?logs?|logs?|versions?|revisions?|archived?|changes|events?|backups?|bak|old|copy|snapshots?)'
+                       || '|(history|historical|audits?|aud|archived?|backups?|old|copy)_?' || regexp_replace(lower(c.relname), '([^[:alnum:]_])', '\\\1', 'g') || ')$')
+             AND EXISTS (SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+                         WHERE a.attrelid = o.oid AND a.attnum > 0 AND NOT a.attisdropped
+                           AND (t.typname IN ('json', 'jsonb', 'hstore')
+                                OR EXISTS (SELECT FROM pg_attribute b WHERE b.attrelid = c.oid AND b.attname = a.attname AND b.attnum > 0
+                                           AND NOT b.attisdropped AND a.attname NOT IN ('id', 'created_at', 'updated_at')))))
+         -- rows of any table: which table, and a row before or after a change
+         OR (EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = o.oid AND a.attnum > 0 AND NOT a.attisdropped
+                     AND lower(a.attname) IN ('table_name', 'tablename', 'table_oid', 'relation', 'relname', 'relid', 'item_type', 'auditable_type',
+                                              'entity_type', 'entity_name', 'model', 'model_name', 'content_type_id', 'object_type', 'resource_type'))
+             AND EXISTS (SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+                         WHERE a.attrelid = o.oid AND a.attnum > 0 AND NOT a.attisdropped AND t.typname IN ('json', 'jsonb', 'hstore', 'text')
+                           AND lower(a.attname) IN ('record', 'old_record', 'row_data', 'changed_fields', 'old_data', 'new_data', 'old_values', 'new_values',
+                                                    'old_row', 'new_row', 'object', 'object_changes', 'audited_changes', 'before', 'after', 'changes',
+                                                    'original_data', 'old_value', 'new_value')))),
     -- other relations of the schema whose names are ours
     'ours', (SELECT coalesce(json_agg(o.relname ORDER BY o.relname), '[]') FROM pg_class o
              WHERE o.relnamespace = c.relnamespace AND o.relname LIKE 'retell\_vault\_%')

@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::display::visible;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::connection::callers_transaction::CallersTransaction;
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
@@ -80,6 +80,26 @@ impl Postgres {
     pub(crate) fn read_query(&self, plan: &Plan, owner: &Owner) -> Result<Query, DatabaseError> {
         let (table, statements) = plan.work_for(owner)?;
         Ok(Query { sql: statements.read.clone(), arguments: bind::owner(self, table, owner)? })
+    }
+
+    /// The server's plan for [`read`](Self::read), as the JSON of EXPLAIN. Nothing is run. The server gives up after the
+    /// limit, with `Busy`.
+    pub(crate) async fn explain_read(
+        &self,
+        plan: &Plan,
+        owner: &Owner,
+        limit: Duration,
+    ) -> Result<serde_json::Value, DatabaseError> {
+        let Query { sql, arguments } = self.read_query(plan, owner)?;
+        let query = Query { sql: format!("EXPLAIN (FORMAT JSON) {sql}").into(), arguments };
+        let rows = self.database.inspect_within(limit, &self.relation(), query).await?;
+        let odd = || Error::new(ErrorKind::Schema, "the server's plan is not as expected");
+        let json: String = rows
+            .first()
+            .ok_or_else(odd)?
+            .try_get_unchecked(0)
+            .map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
+        serde_json::from_str(&json).map_err(|_| odd().into())
     }
 
     /// Reads the rows of many owners with one statement, and passes on each row as it arrives, with the index of its

@@ -9,8 +9,8 @@ use crate::postgres::sql::token::{
 };
 use crate::record::field::{Field, FieldSpec, ValueKind};
 use crate::record::token::MAX_SLOT;
-use crate::schema::columns::kind_after;
 use crate::schema::plan_input::PlanInput;
+use crate::schema::wanted_columns::kind_after;
 
 const STORE: &str = include_str!("store.sql");
 /// Left out if the application creates the rows.

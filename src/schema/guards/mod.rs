@@ -12,13 +12,14 @@ use crate::schema::guards::rule::Rule;
 use crate::schema::guards::triggers::Triggers;
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{Instead, LockLevel, Step};
+use crate::schema::wanted_columns::is_used_after;
 
 pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     let left_alone: Vec<&str> = input.left_alone().map(|(_, column)| column).collect();
-    for rule in Rule::all(input.layout, &input.table.filter)
-        .into_iter()
-        .filter(|rule| !left_alone.contains(&rule.column))
-    {
+    // a column with a type of the application holds the application's values
+    let is_guarded =
+        |rule: &Rule<'_>| !left_alone.contains(&rule.column) && is_used_after(input, rule.column);
+    for rule in Rule::all(input.layout, &input.table.filter).into_iter().filter(is_guarded) {
         ColumnGuard::new(input, &rule).draft(draft);
     }
     let checks = draft.steps.iter().any(|step| step.instead.is_some());
