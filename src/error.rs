@@ -82,7 +82,8 @@ pub enum ErrorKind {
     StalePlan,
     /// The database refuses the operation and would refuse it again.
     Rejected,
-    /// The database is unreachable, and the vault may not use a local file instead.
+    /// The database is unreachable, and the vault may not use a local file instead. In a transaction of the caller also: a
+    /// newer record of the owner is pending in the local file.
     Unavailable,
     /// The connection was lost after a write was sent: it may or may not have been applied.
     OutcomeUnknown,

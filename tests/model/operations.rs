@@ -26,6 +26,12 @@ pub enum Operation {
         o: usize,
         what: Expect,
     },
+    /// In a transaction of the service, which commits or rolls back.
+    StoreIn {
+        h: usize,
+        o: usize,
+        commits: bool,
+    },
     StoreMany {
         h: usize,
     },
@@ -203,7 +209,8 @@ fn operation(rng: &mut StdRng, hosts: usize, besides: Besides) -> Operation {
         _ => {}
     }
     match rng.random_range(0..1000) {
-        0..220 => Store { h, o },
+        0..180 => Store { h, o },
+        180..220 => StoreIn { h, o, commits: rng.random_bool(0.6) },
         220..270 => {
             let what = [Expect::Absent, Expect::Current, Expect::Earlier][rng.random_range(0..3)];
             StoreExpecting { h, o, what }

@@ -151,6 +151,16 @@ impl Model {
 
     /// An acknowledged write in the database. `sees_all`: no column hides a record from it.
     pub fn stored(&mut self, host: usize, id: Id, sees_all: bool) {
+        self.stored_elsewhere(host, id, sees_all);
+        let owner = self.writes[id].owner;
+        let at = &mut self.owners[owner].at[host];
+        at.waiting = [None].into();
+        at.restored = false;
+        self.saw(owner, host, id);
+    }
+
+    /// The same, of which the host does not know that it was committed. What waits there goes on waiting, and is older.
+    pub fn stored_elsewhere(&mut self, host: usize, id: Id, sees_all: bool) {
         let (owner, version) = (self.writes[id].owner, self.writes[id].version.expect("it was acknowledged"));
         let possible = &self.owners[owner];
         let is_certain = possible.row.len() == 1;
@@ -165,11 +175,7 @@ impl Model {
                 assert!(version > earlier, "a store must be later than what it replaces");
             }
         }
-        let possible = &mut self.owners[owner];
-        possible.row = [Row::Holds(id)].into();
-        possible.at[host].waiting = [None].into();
-        possible.at[host].restored = false;
-        self.saw(owner, host, id);
+        self.owners[owner].row = [Row::Holds(id)].into();
     }
 
     /// A deletion that met no record: it waits in the place of what waited, and no row holds it. `sees_all` as above.

@@ -22,6 +22,7 @@ impl World<'_> {
         match *operation {
             Store { h, o } => self.store(h, o).await,
             StoreExpecting { h, o, what } => self.store_expecting(h, o, what).await,
+            StoreIn { h, o, commits } => self.store_in(h, o, commits).await,
             StoreMany { h } => self.store_many(h).await,
             Modify { h, o } => self.modify(h, o).await,
             Delete { h, o } => self.delete(h, o).await,
@@ -135,6 +136,42 @@ impl World<'_> {
         self.model.degraded(h, id, unseen, has_replica);
         if self.hosts[h].start.offline_reads {
             self.model.owners[owner].at[h].seen.insert(id);
+        }
+    }
+
+    /// The connection of the service does not lead through the host's proxy, and the host learns nothing from it.
+    async fn store_in(&mut self, h: usize, o: usize, commits: bool) {
+        let config = self.new_config(o);
+        let id = self.model.write(o, Some(config.clone()));
+        let (vault, pool) = (self.vault(h), &self.ground.admin);
+        let store = async || {
+            let mut transaction = pool.begin().await.unwrap();
+            let stored = vault.store_in(&mut transaction, &who(o), &config).await?;
+            match commits {
+                true => transaction.commit().await.unwrap(),
+                false => transaction.rollback().await.unwrap(),
+            }
+            Ok(stored.version)
+        };
+        let mut stored: Result<Version, Error> = store().await;
+        // the table has changed since the host read its columns
+        if stored.as_ref().is_err_and(|error| error.kind() == ErrorKind::Schema && error.sqlstate().is_some())
+        {
+            stored = store().await;
+        }
+        self.say(format!("    write {id} by host {h}, commits: {commits}: {stored:?}"));
+        match stored {
+            Ok(version) if commits => {
+                self.model.learn_version(id, version);
+                self.model.stored_elsewhere(h, id, self.renamed.is_none());
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let no_place = self.is_narrow && error.kind() == ErrorKind::Schema;
+                let half = self.was_renamed && error.kind() == ErrorKind::Unsealable;
+                let is_unknown = error.kind() == ErrorKind::OutcomeUnknown;
+                assert!(no_place || half || (self.may_fail(h, &error) && !is_unknown), "host {h}: {error:?}");
+            }
         }
     }
 
