@@ -16,17 +16,23 @@
 //! ```
 
 pub(crate) mod change;
+pub(crate) mod change_file;
 pub(crate) mod file;
 pub(crate) mod format;
 pub(crate) mod keys;
 pub(crate) mod life;
 pub(crate) mod material;
+pub(crate) mod mounted_file;
+pub(crate) mod next_generation;
+pub(crate) mod pin;
 pub(crate) mod private_file;
 pub(crate) mod reload;
+pub(crate) mod source;
 pub(crate) mod wrapping;
 
 pub use crate::keyring::file::Keyring;
 pub use crate::keyring::keys::{KeyInfo, KeyState};
+pub use crate::keyring::pin::KeyringPin;
 pub use crate::keyring::wrapping::{
     Passphrase, ProviderFuture, RawKey, Wrapping, WrappingKey, WrappingKeyProvider,
 };

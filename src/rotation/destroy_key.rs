@@ -32,7 +32,10 @@ pub(crate) async fn destroy_key(
     core.keyring.for_sealing()?.destroy(id, core.now(), grace)?;
     if core.keyring.current().get(id).is_some_and(|key| key.info.state == KeyState::Destroyed) {
         // only makes sure that the previous generation has lost it too
-        return Ok(Destruction { key: core.keyring.destroy_key(id, grace)?, outside: Outside::default() });
+        return Ok(Destruction {
+            key: core.keyring.destroy_key(id, grace).await?,
+            outside: Outside::default(),
+        });
     }
     if core.postgres.is_some() && !options.other_hosts_synced {
         let message =
@@ -56,7 +59,7 @@ pub(crate) async fn destroy_key(
         refuse_evidence(id, &outside)?;
     }
     outside.out_of_reach = out_of_reach(core).await?;
-    Ok(Destruction { key: core.keyring.destroy_key(id, grace)?, outside })
+    Ok(Destruction { key: core.keyring.destroy_key(id, grace).await?, outside })
 }
 
 /// A standby shows an earlier state of the rows.

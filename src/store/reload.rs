@@ -29,7 +29,7 @@ pub(crate) async fn reload_keyring(core: &Core) {
 /// As [`reload_keyring`], while the vault is built.
 ///
 /// # Errors
-/// `WrongKeyring` if the local file was used with a later generation of the keyring; `KeyInUse` if it names a key that the
+/// `KeyInUse` if it names a key that the
 /// keyring has destroyed: such a record can no longer be opened, and this must not be found out later. `LocalStore`.
 pub(crate) async fn reload_keyring_first(core: &Core) -> Result<()> {
     let keyring = core.keyring.current();
@@ -39,7 +39,10 @@ pub(crate) async fn reload_keyring_first(core: &Core) -> Result<()> {
             core.reloaded.generation.store(keyring.generation, Ordering::Release);
             return Ok(());
         }
-        refuse_older(local, noted, &keyring)?;
+        if core.keyring.why_stopped().is_some() {
+            // what an older copy would re-encrypt, or say of a key, would be wrong
+            return Ok(());
+        }
         refuse_destroyed(local, &keyring).await?;
     }
     reload_keyring(core).await;
@@ -56,18 +59,6 @@ async fn reencrypt_for(core: &Core, keyring: &RootKeys) -> Result<()> {
     }
     core.keyring.wipe_retained();
     Ok(())
-}
-
-/// An older copy does not know which keys have since been promoted or destroyed.
-fn refuse_older(local: &LocalFile, noted: Option<u64>, keyring: &RootKeys) -> Result<()> {
-    let Some(noted) = noted.filter(|noted| *noted > keyring.generation) else { return Ok(()) };
-    let message = format!(
-        "the keyring is generation {}, but {} was used with generation {noted}: an older copy of the keyring was restored",
-        keyring.generation,
-        local.path().display()
-    );
-    let hint = "use the newest copy of the keyring; if this is the newest copy left, move the local file away, which gives up its pending records";
-    Err(Error::new(ErrorKind::WrongKeyring, message).with_hint(hint))
 }
 
 async fn refuse_destroyed(local: &LocalFile, keyring: &RootKeys) -> Result<()> {

@@ -18,7 +18,7 @@ use crate::postgres::connection::options::{PoolerMode, Timeouts};
 use crate::postgres::connection::pool::Database;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::credentials::Credentials;
-use crate::record::token::NONCE;
+use crate::record::token::{KeyId, NONCE};
 use crate::record::version::Millis;
 use crate::retell::config::RetellConfig;
 use crate::store::breaker::Breaker;
@@ -255,16 +255,24 @@ fn wall_clock() -> Millis {
 }
 
 /// Every key leaves a canary in the local file. One that the keyring cannot account for means that
-/// the keyring is another one, or an old copy.
+/// the keyring is another one. If the file was used with a later generation of this one, it is an older copy.
 async fn check_canaries(local: &LocalFile, keyring: &Keyring) -> Result<()> {
     let keys = keyring.current();
     let canaries = local.canaries().await?;
+    let noted = local.keyring_generation().await?.unwrap_or_default();
+    let made = |(id, canary): &(KeyId, Vec<u8>)| {
+        keys.get(*id).is_some_and(|key| key.material.is_some() && key.made_canary(canary))
+    };
+    if noted > keys.generation && canaries.iter().any(made) {
+        keyring.require_generation(noted, &local.path().display().to_string());
+        return Ok(());
+    }
     for (id, canary) in &canaries {
         if !keys.get(*id).is_some_and(|key| key.made_canary(canary)) {
             let message = format!(
                 "{} was used with key {id}, which keyring {} does not hold",
                 local.path().display(),
-                keyring.path().display()
+                keyring.place()
             );
             return Err(Error::new(ErrorKind::WrongKeyring, message).with_key_number(id.0));
         }
