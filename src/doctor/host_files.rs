@@ -35,7 +35,7 @@ pub(super) async fn look(host: &HostContext<'_>) -> Result<Vec<Finding>> {
 fn openness(host: &HostContext<'_>) -> Vec<Finding> {
     let mut places = Vec::new();
     // a file that others write for this process has rules of its own, which were checked when it was opened
-    if let Some(keyring) = host.core.keyring.path().filter(|_| !host.core.keyring.is_read_only()) {
+    if let Some(keyring) = host.core.keyring.path().filter(|_| host.core.keyring.is_own_file()) {
         let id = finding_ids::KEYRING_OPEN;
         places.extend([
             (keyring.to_owned(), id, "the keyring"),

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::keyring::file::{Keyring, Wrapped, now, random_id};
+use crate::keyring::generations::Earlier;
 use crate::keyring::keys::{KeyInfo, RootKeys};
 use crate::keyring::life::Grace;
 use crate::keyring::material::Material;
-use crate::keyring::next_generation::{Earlier, KeyringChange, NextGeneration};
+use crate::keyring::next_generation::{KeyringChange, NextGeneration};
 use crate::keyring::wrapping::WrappingKeyProvider;
 use crate::record::token::KeyId;
 
@@ -37,12 +38,14 @@ impl Keyring {
     }
 
     /// Makes a pending key the primary key, which seals from now on. The previous primary key is retired: it
-    /// still opens. Does nothing if the key is already primary.
+    /// still opens. Does nothing if the key is already primary. With a keyring in the database it waits for two seconds
+    /// first, so that every process has loaded the key.
     ///
     /// # Errors
     /// `UnknownKey`; `KeyState` for a retired or destroyed key; else as [`add_key`](Self::add_key). On
     /// error the keyring is as it was, unless the error says that it was saved.
     pub async fn promote_key(&self, id: KeyId) -> Result<KeyInfo> {
+        self.wait_until_replicas_have(id).await;
         let promote = |found: &RootKeys, wrapped: &Arc<Wrapped>| {
             Ok(found.promote(id, now())?.map_or(KeyringChange::Nothing, |keys| save(wrapped, keys)))
         };
@@ -76,7 +79,9 @@ impl Keyring {
     /// # Security
     /// Backups of the keyring still open with the old secret.
     pub async fn rewrap(&self, provider: &dyn WrappingKeyProvider) -> Result<()> {
-        self.inner.source.writable_file()?; // before a passphrase is stretched
+        if !self.is_in_table() {
+            self.inner.source.writable_file()?; // before a passphrase is stretched
+        }
         let (wrapping, key) = provider.create().await?;
         // as the next process to open it will find it
         let again = provider.open(&wrapping).await?;
@@ -110,7 +115,10 @@ impl Keyring {
         &self,
         step: impl FnOnce(&RootKeys, &Arc<Wrapped>) -> Result<KeyringChange> + Send,
     ) -> Result<Arc<RootKeys>> {
-        self.change_file(self.inner.source.writable_file()?, step)?;
+        match self.inner.source.table() {
+            Some(table) => self.change_table(table, step).await?,
+            None => self.change_file(self.inner.source.writable_file()?, step)?,
+        }
         Ok(self.current())
     }
 }

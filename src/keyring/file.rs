@@ -10,6 +10,7 @@ use std::time::Instant;
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::format::{self, Outer};
+use crate::keyring::generations::{GenerationTable, SealedGeneration};
 use crate::keyring::keys::{KeyInfo, RootKeys};
 use crate::keyring::material::Material;
 use crate::keyring::pin::KeyringPin;
@@ -49,6 +50,8 @@ pub(super) struct KeyringState {
     pub(super) stopped: Option<Error>,
     /// The lowest generation that may seal.
     pub(super) lowest: Lowest,
+    /// Of a table: the generation in memory as it was read or written.
+    pub(super) loaded: Option<SealedGeneration>,
 }
 
 /// The lowest generation that may seal, and who told.
@@ -66,6 +69,8 @@ pub(super) struct Watch {
     /// The same for unknown keys: looks for sealing must not make them wait.
     pub(super) unknown: AtomicU64,
     seen: Mutex<SeenFile>,
+    /// Held while a table is read, or changed: so memory follows the table.
+    pub(super) table: tokio::sync::Mutex<()>,
 }
 
 pub(super) struct SeenFile {
@@ -83,6 +88,7 @@ impl Watch {
             sealing,
             unknown,
             seen: Mutex::new(SeenFile { loaded, warned: None }),
+            table: tokio::sync::Mutex::default(),
         }
     }
 
@@ -191,6 +197,31 @@ impl Keyring {
         Ok(Self::saved(Self::from_parts(source, wrapped, keys, Watch::never())))
     }
 
+    /// Opens a generation of a table.
+    pub(crate) async fn of_table(
+        table: Arc<dyn GenerationTable>,
+        found: SealedGeneration,
+        provider: &dyn WrappingKeyProvider,
+    ) -> Result<Self> {
+        let source = KeyringSource::Table(table);
+        let outer = found.parse().map_err(|error| error.about(&source))?;
+        let (wrapped, keys) = unseal(outer, &source, provider).await?;
+        let keyring = Self::from_parts(source, wrapped, keys, Watch::new(None));
+        keyring.state_mut().loaded = Some(found);
+        Ok(keyring.saved())
+    }
+
+    /// A new keyring for a table, not saved yet.
+    pub(crate) async fn prepare_for(
+        table: Arc<dyn GenerationTable>,
+        provider: &dyn WrappingKeyProvider,
+    ) -> Result<Self> {
+        let keys = first_keys()?;
+        let (wrapping, key) = provider.create().await?;
+        let source = KeyringSource::Table(table);
+        Ok(Self::from_parts(source, Wrapped { wrapping, key }, keys, Watch::new(None)))
+    }
+
     async fn open_file(source: KeyringSource, provider: &dyn WrappingKeyProvider) -> Result<Self> {
         let OnDisk { outer, stamp, .. } = source.read()?;
         let (wrapped, keys) = unseal(outer, &source, provider).await?;
@@ -205,7 +236,7 @@ impl Keyring {
     /// Not saved yet.
     fn from_parts(source: KeyringSource, wrapped: Wrapped, keys: RootKeys, watch: Watch) -> Self {
         let (keys, wrapped, lowest) = (Arc::new(keys), Arc::new(wrapped), Lowest::default());
-        let state = RwLock::new(KeyringState { keys, wrapped, stopped: None, lowest });
+        let state = RwLock::new(KeyringState { keys, wrapped, stopped: None, lowest, loaded: None });
         Self { inner: Arc::new(SharedKeyring { source, watch, saved: AtomicBool::new(false), state }) }
     }
 
@@ -219,9 +250,18 @@ impl Keyring {
         self.inner.source.path()
     }
 
-    /// Whether this process cannot change the keyring.
-    pub(crate) fn is_read_only(&self) -> bool {
-        self.inner.source.writable_file().is_err()
+    /// Whether the keyring is a file that this process may change.
+    pub(crate) fn is_own_file(&self) -> bool {
+        self.inner.source.writable_file().is_ok()
+    }
+
+    /// Whether the keyring lies in a table of the database.
+    pub fn is_in_table(&self) -> bool {
+        self.table().is_some()
+    }
+
+    pub(crate) fn table(&self) -> Option<&dyn GenerationTable> {
+        self.inner.source.table()
     }
 
     /// The id and the generation of the keyring as it is in memory.
@@ -281,8 +321,14 @@ impl Keyring {
     /// Saves a keyring for the first time.
     ///
     /// # Errors
-    /// `KeyringExists` when there is a file; `KeyringFile` when it cannot be written. Nothing is left behind.
-    pub(crate) fn save_new(&self) -> Result<()> {
+    /// `KeyringExists` when there is one; `KeyringFile` when it cannot be written; those of the database. Nothing is left
+    /// behind.
+    pub(crate) async fn save_new(&self) -> Result<()> {
+        if let Some(table) = self.inner.source.table() {
+            self.append_first(table).await?;
+            self.inner.saved.store(true, Ordering::Release);
+            return Ok(());
+        }
         let path = self.inner.source.writable_file()?;
         private_file::private_folder(private_file::folder_of(path), ErrorKind::KeyringFile)?;
         let wrapped = self.state().wrapped.clone();

@@ -17,7 +17,7 @@ pub(in crate::keyring) fn at_once<T>(answer: impl Future<Output = T>) -> T {
 
 pub(in crate::keyring) fn saved(folder: &Path) -> Keyring {
     let file = at_once(Keyring::prepare(folder.join("home/keyring.json"), &raw(1))).unwrap();
-    file.save_new().unwrap();
+    at_once(file.save_new()).unwrap();
     file
 }
 
@@ -28,7 +28,7 @@ fn a_keyring_comes_back_from_its_file_and_is_never_overwritten() {
     let opened = at_once(Keyring::open(made.path().unwrap(), &raw(1))).unwrap();
     assert_eq!(opened.keys(), made.keys());
     let before = fs::read(made.path().unwrap()).unwrap();
-    assert_eq!(made.save_new().unwrap_err().kind(), ErrorKind::KeyringExists);
+    assert_eq!(at_once(made.save_new()).unwrap_err().kind(), ErrorKind::KeyringExists);
     assert_eq!(
         at_once(Keyring::prepare(made.path().unwrap(), &raw(1))).unwrap_err().kind(),
         ErrorKind::KeyringExists
@@ -106,7 +106,7 @@ fn a_key_is_found_by_the_start_of_its_id() {
 fn neither_the_file_nor_debug_shows_key_material() {
     let folder = tempfile::tempdir().unwrap();
     let file = at_once(Keyring::prepare(folder.path().join("home/keyring.json"), &raw(1))).unwrap();
-    file.save_new().unwrap();
+    at_once(file.save_new()).unwrap();
     let material = STANDARD.encode(file.current().keys()[0].material.as_ref().unwrap().as_ref());
     let text = fs::read_to_string(file.path().unwrap()).unwrap() + &format!("{file:?}");
     assert!(!text.contains(&material));

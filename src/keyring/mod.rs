@@ -17,8 +17,10 @@
 
 pub(crate) mod change;
 pub(crate) mod change_file;
+pub(crate) mod change_table;
 pub(crate) mod file;
 pub(crate) mod format;
+pub(crate) mod generations;
 pub(crate) mod keys;
 pub(crate) mod life;
 pub(crate) mod material;

@@ -8,6 +8,7 @@ use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::file::Wrapped;
 use crate::keyring::format;
+use crate::keyring::generations::Earlier;
 use crate::keyring::keys::RootKeys;
 use crate::keyring::wrapping::WrappingKey;
 use crate::record::token::{KeyId, NONCE};
@@ -19,14 +20,6 @@ pub(super) enum KeyringChange {
     /// The same, but an earlier generation may still hold this key, which is destroyed.
     WipeEarlier(KeyId),
     Save(NextGeneration),
-}
-
-/// What happens to earlier generations, which are kept for a while.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Earlier {
-    Keep,
-    /// They would undo the change: they hold the key that was destroyed, or open with the old passphrase.
-    Remove,
 }
 
 pub(super) struct NextGeneration {

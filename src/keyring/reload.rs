@@ -90,6 +90,9 @@ impl Keyring {
     /// it must not seal under keys of an hour ago.
     fn look(&self, due: &AtomicU64) {
         let watch = &self.inner.watch;
+        if self.is_in_table() {
+            return; // the operations of the vault look at a table before they begin
+        }
         let is_due = || watch.millis() >= due.load(Ordering::Acquire);
         if !is_due() {
             return;
@@ -183,13 +186,18 @@ impl Keyring {
             None => keys,
         });
         state.wrapped = wrapped;
-        state.stopped = state.below_lowest(&self.inner.source);
+        state.resume(&self.inner.source);
     }
 }
 
 impl KeyringState {
+    /// The source holds what is in memory.
+    pub(super) fn resume(&mut self, source: &KeyringSource) {
+        self.stopped = self.below_lowest(source);
+    }
+
     /// The error for keys of a generation before the lowest one.
-    fn below_lowest(&self, source: &KeyringSource) -> Option<Error> {
+    pub(super) fn below_lowest(&self, source: &KeyringSource) -> Option<Error> {
         let (ours, Lowest { generation, witness }) = (self.keys.generation, &self.lowest);
         let message = || {
             format!(

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::format::{self, Outer};
+use crate::keyring::generations::GenerationTable;
 use crate::keyring::mounted_file;
 use crate::keyring::private_file::{self, Stamp};
 
@@ -24,6 +26,8 @@ pub(super) enum KeyringSource {
     ReadOnlyFile(PathBuf),
     /// A text that the program was given.
     Text,
+    /// A table of the database, which this process may change.
+    Table(Arc<dyn GenerationTable>),
     /// Nowhere, and it never will.
     Memory,
 }
@@ -40,7 +44,15 @@ impl KeyringSource {
     pub(super) fn path(&self) -> Option<&Path> {
         match self {
             Self::File(path) | Self::ReadOnlyFile(path) => Some(path),
-            Self::Text | Self::Memory => None,
+            Self::Text | Self::Table(_) | Self::Memory => None,
+        }
+    }
+
+    /// The table, if it is one.
+    pub(super) fn table(&self) -> Option<&dyn GenerationTable> {
+        match self {
+            Self::Table(table) => Some(&**table),
+            _ => None,
         }
     }
 
@@ -49,7 +61,7 @@ impl KeyringSource {
         match self {
             Self::File(path) => private_file::stamp(path),
             Self::ReadOnlyFile(path) => mounted_file::stamp(path),
-            Self::Text | Self::Memory => None,
+            Self::Text | Self::Table(_) | Self::Memory => None,
         }
     }
 
@@ -64,20 +76,20 @@ impl KeyringSource {
                 let (text, stamp) = mounted_file::read(path, KIND, MAX_TEXT)?;
                 on_disk(path, text, stamp)
             }
-            Self::Text | Self::Memory => {
+            Self::Text | Self::Table(_) | Self::Memory => {
                 Err(Error::new(ErrorKind::Configuration, format!("{self} cannot be read again")))
             }
         }
     }
 
-    /// The path of the file that this process may change.
+    /// The path of the file that this process may change. Not for a table.
     ///
     /// # Errors
     /// `Configuration`, which says where to change the keyring instead.
     pub(super) fn writable_file(&self) -> Result<&Path> {
         let hint = match self {
             Self::File(path) => return Ok(path),
-            Self::ReadOnlyFile(_) | Self::Text => {
+            Self::ReadOnlyFile(_) | Self::Text | Self::Table(_) => {
                 "change the keyring with `retell-vault key` where its file lies, then replace the copy that this process was given"
             }
             Self::Memory => "it ends with this process: create a keyring with `Keyring::prepare`",
@@ -92,6 +104,7 @@ impl fmt::Display for KeyringSource {
         match self {
             Self::File(path) | Self::ReadOnlyFile(path) => path.display().fmt(f),
             Self::Text => f.write_str("the keyring text"),
+            Self::Table(table) => f.write_str(&table.place()),
             Self::Memory => f.write_str("the keyring in memory"),
         }
     }
