@@ -71,8 +71,8 @@ impl Subject {
     /// Every token is under an old key from now on.
     async fn new_key(&self) {
         let keyring = self.hosts.keyring();
-        let key = keyring.add_key().expect("a key is added");
-        keyring.promote_key(key.id).expect("it is promoted");
+        let key = keyring.add_key().await.expect("a key is added");
+        keyring.promote_key(key.id).await.expect("it is promoted");
         self.vacuum().await;
         // the token count waits until everybody must have noticed a new key: not part of what is measured
         tokio::time::sleep(Duration::from_millis(1600)).await;

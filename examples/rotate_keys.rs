@@ -70,7 +70,7 @@ async fn rotation(server: &Server, home: &Path) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let writers = [0, 1].map(|writer| start_writer(writer, vaults.clone(), stop.clone()));
 
-    let new = bring_in_a_key(&keyring)?;
+    let new = bring_in_a_key(&keyring).await?;
     refuse_to_destroy(&vaults, old).await?;
     kill_a_rotation_half_way(home, &url).await?;
     let left = tokens_left(&vaults, old).await?;
@@ -179,8 +179,8 @@ fn start_writer(writer: usize, vaults: Vaults, stop: Arc<AtomicBool>) -> JoinHan
 
 /// A new key opens from the start, and seals once it is promoted. In between, copy the keyring file to every host and back
 /// it up: after the promotion, nothing else opens new records.
-fn bring_in_a_key(keyring: &Keyring) -> Result<KeyId> {
-    let new = keyring.promote_key(keyring.add_key()?.id)?.id;
+async fn bring_in_a_key(keyring: &Keyring) -> Result<KeyId> {
+    let new = keyring.promote_key(keyring.add_key().await?.id).await?.id;
     say("promoted", format!("key {new}; the previous key is retired: it opens but no longer seals"));
     Ok(new)
 }

@@ -95,6 +95,9 @@ pub enum ErrorKind {
     KeyringLocked,
     /// The file is not a keyring file that this version can read, or it cannot be read or saved.
     KeyringFile,
+    /// An older generation of the keyring took the place of the one that was in use, or a change was made to such an older
+    /// generation. Nothing is sealed; what is stored opens as far as the keys are there.
+    KeyringRolledBack,
     /// The state of a root key does not allow the change.
     KeyState,
     /// Stored values still name the root key.
@@ -140,6 +143,7 @@ impl ErrorKind {
             Self::KeyringExists => "keyring_exists",
             Self::KeyringLocked => "keyring_locked",
             Self::KeyringFile => "keyring_file",
+            Self::KeyringRolledBack => "keyring_rolled_back",
             Self::KeyState => "key_state",
             Self::KeyInUse => "key_in_use",
             Self::WrongKeyring => "wrong_keyring",
@@ -205,6 +209,9 @@ impl ErrorKind {
                 "check the passphrase or the wrapping key, or restore the file from its backup"
             }
             Self::KeyringFile => "restore the keyring file from its backup",
+            Self::KeyringRolledBack => {
+                "put the newest generation of the keyring back: nothing is sealed until then"
+            }
             Self::KeyState => {
                 "check the states with `retell-vault status`; a key goes from pending to primary, retired and destroyed, never back"
             }
@@ -411,6 +418,7 @@ mod tests {
             (KeyringExists, "keyring_exists"),
             (KeyringLocked, "keyring_locked"),
             (KeyringFile, "keyring_file"),
+            (KeyringRolledBack, "keyring_rolled_back"),
             (KeyState, "key_state"),
             (KeyInUse, "key_in_use"),
             (WrongKeyring, "wrong_keyring"),

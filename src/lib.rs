@@ -128,6 +128,7 @@ pub mod config {
 /// ```
 pub mod connection {
     pub use crate::postgres::connection::options::{PoolerMode, Timeouts};
+    pub use crate::store::keyring_table::KeyringTable;
 }
 
 /// What [`Vault::store`], [`Vault::load`] and [`Vault::list`] take and return.

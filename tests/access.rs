@@ -360,7 +360,7 @@ async fn functions_in_the_search_path_are_not_called() {
         assert!(loaded.iter().all(|loaded| loaded.as_ref().unwrap().config == full_config(mark)));
     }
     assert_eq!(vault.list(None, 10).await.unwrap().entries.len(), 2);
-    promote(&hosts);
+    promote(&hosts).await;
     let vault = hosts.host(1, &db.url).build().await.unwrap();
     completes(&vault).await;
     vault.delete(&owner("user-1")).await.unwrap();

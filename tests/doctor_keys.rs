@@ -99,7 +99,7 @@ async fn a_destroyed_key_is_found_in_rows_that_came_back() {
 #[tokio::test]
 async fn a_key_that_is_pending_here_and_seals_elsewhere_is_found() {
     let (stage, vault) = rotated().await;
-    let pending: KeyId = stage.hosts.keyring().add_key().unwrap().id;
+    let pending: KeyId = stage.hosts.keyring().add_key().await.unwrap().id;
     altered(&stage, "rv1[.][0-9a-f]{8}", &format!("rv1.{pending}"), "user_id = 'user-1'").await;
     the_one(found(&vault).await, "older_keyring", Severity::Critical);
 }
@@ -144,8 +144,8 @@ async fn tokens_outside_of_the_layout_are_found() {
         assert_eq!(finding.count, Some(4));
     }
     stage.db.exec("UPDATE user_profiles SET note = NULL").await;
-    let new = stage.hosts.keyring().add_key().unwrap().id;
-    stage.hosts.keyring().promote_key(new).unwrap();
+    let new = stage.hosts.keyring().add_key().await.unwrap().id;
+    stage.hosts.keyring().promote_key(new).await.unwrap();
     let vault = stage.vault(0).await;
     completes(&vault).await;
     for options in [&DoctorOptions::new(), &deep] {

@@ -76,8 +76,8 @@ async fn a_careless_server_is_killed_after_every_kind_of_write() {
     assert_eq!(loads("changed").await, Ok(()));
     // what a rotation has exchanged is there before the old key is destroyed
     let keyring = hosts.keyring();
-    let (old, new) = (keyring.keys()[0].id, keyring.add_key().unwrap().id);
-    keyring.promote_key(new).unwrap();
+    let (old, new) = (keyring.keys()[0].id, keyring.add_key().await.unwrap().id);
+    keyring.promote_key(new).await.unwrap();
     let operator = vault(&hosts, 5, server.url()).await;
     assert!(operator.rotate(&retell_vault::rotation::RotateOptions::new(), |_| {}).await.unwrap().complete);
     assert_eq!(loads("changed").await, Ok(()));

@@ -328,7 +328,7 @@ async fn run(seed: u64) -> bool {
     if case.has_wrong_names() {
         case.needed.push("a column has another name");
     }
-    let (old, _) = promote(&case.hosts);
+    let (old, _) = promote(&case.hosts).await;
     let is_gone = case.rotate_and_destroy(old).await;
     println!("seed {seed}: destroyed {is_gone}, needed {:?}, {:#?}", case.needed, case.story);
     // exactly what is needed keeps it

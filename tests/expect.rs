@@ -147,8 +147,8 @@ async fn of_racing_changes_none_is_lost() {
 async fn rotate_often(hosts: Arc<Hosts>, url: String, rotations: Arc<AtomicUsize>) {
     let keyring = hosts.keyring();
     while rotations.load(Ordering::Relaxed) < 4 {
-        let key = keyring.add_key().unwrap().id;
-        keyring.promote_key(key).unwrap();
+        let key = keyring.add_key().await.unwrap().id;
+        keyring.promote_key(key).await.unwrap();
         // one that was built before may not know the key for a second
         let operator = hosts.host(1, &url).build().await.unwrap();
         let rotation = operator.rotate(&RotateOptions::new(), |_| {}).await.unwrap();

@@ -126,7 +126,7 @@ async fn lives(family: Family) {
     let owners = family.owners(&db).await;
     uses(&vault, &owners).await;
     assert!(holds(&everything(&db).await, &before), "the application's rows while records are there");
-    let (old, _) = promote(&hosts);
+    let (old, _) = promote(&hosts).await;
     until_taken_up().await;
     completes(&vault).await;
     vault.destroy_key(old, at_once()).await.unwrap();

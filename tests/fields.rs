@@ -126,7 +126,7 @@ async fn the_older_program_loses_nothing_that_lies_where_it_looks() {
         old_names(&old, &full_config(1), &[VOICE, LABEL]).await;
         assert_eq!(old.list(None, 10).await.unwrap().entries.len(), 1);
 
-        let (old_key, _) = promote_key(&stage.hosts);
+        let (old_key, _) = promote_key(&stage.hosts).await;
         let old = stage.older().await;
         let (rotation, unreadable) = rotate(&old, &small()).await.unwrap();
         assert!(rotation.complete && unreadable.is_empty(), "{table}: {rotation:?} {unreadable:?}");
@@ -164,7 +164,7 @@ async fn the_older_program_synchronises_what_the_newer_one_left_in_the_local_fil
         assert!(offline.store(&owner("user-1"), &stored).await.unwrap().degraded.is_some());
         offline.close().await;
         if rotated {
-            promote_key(&stage.hosts);
+            promote_key(&stage.hosts).await;
         }
         let old = stage.older().await;
         old_names(&old, &full_config(1), &[VOICE, LABEL]).await;
@@ -217,7 +217,7 @@ async fn a_plain_column_that_the_older_program_does_not_know_keeps_its_value() {
     new.store(&owner("user-1"), &stored).await.unwrap();
     assert_eq!(stage.row().await["retell_label"], "front desk");
     old_names(&old, &full_config(1), &[LABEL]).await;
-    promote_key(&stage.hosts);
+    promote_key(&stage.hosts).await;
     let old = stage.older().await;
     let (rotation, unreadable) = rotate(&old, &small()).await.unwrap();
     assert!(rotation.complete && unreadable.is_empty(), "{rotation:?} {unreadable:?}");
@@ -252,7 +252,7 @@ async fn the_older_program_moves_and_reencrypts_no_record_that_it_does_not_see_w
         // another record, which the older program knows
         old.store(&owner("user-2"), &full_config(2)).await.unwrap();
 
-        let (old_key, _) = promote_key(&stage.hosts);
+        let (old_key, _) = promote_key(&stage.hosts).await;
         let (old, before) = (stage.older().await, stage.row().await);
         let (rotation, unreadable) = rotate(&old, &small()).await.unwrap();
         assert!(!rotation.complete, "{table}: {rotation:?}");
@@ -307,7 +307,7 @@ async fn what_the_older_program_leaves_is_no_record_and_goes_with_the_next_store
             doctor_names_leftovers(&new, 1).await;
 
             // it is re-encrypted by itself, and keeps no key in use
-            let (old_key, new_key) = promote_key(&stage.hosts);
+            let (old_key, new_key) = promote_key(&stage.hosts).await;
             let (old, new) = (stage.older().await, stage.new_with_column().await);
             let (rotation, _) = rotate(&old, &small()).await.unwrap();
             assert!(rotation.unreadable.is_empty(), "{table}: {rotation:?}");
@@ -372,7 +372,7 @@ async fn agents_need_no_key_of_their_own() {
             let row = stage.row().await;
             assert!(row.get("encrypted_retell_api_key").is_none_or(|key| table == PACKED || key.is_null()));
             assert_no_secret(row.to_string().as_bytes(), "the row");
-            promote_key(&stage.hosts);
+            promote_key(&stage.hosts).await;
             let (rotation, unreadable) = rotate(&stage.older().await, &small()).await.unwrap();
             assert!(
                 rotation.complete && rotation.progress.resealed == 1 && unreadable.is_empty(),

@@ -175,7 +175,7 @@ fn subject<'a>(user: &'a str, tenant: Option<&'a str>) -> Subject<'a> {
 }
 
 fn programs_of(hosts: &Hosts) -> Programs {
-    Programs::new(hosts.keyring().path(), &STANDARD.encode([7; 32]))
+    Programs::new(hosts.keyring().path().unwrap(), &STANDARD.encode([7; 32]))
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn the_programs_refuse_a_record_of_the_vault_for_anyone_else() {
     for other in others {
         programs.assert_refused(other, &packed, &format!("the record as {other:?}"));
     }
-    let other_key = Programs::new(hosts.keyring().path(), &STANDARD.encode([8; 32]));
+    let other_key = Programs::new(hosts.keyring().path().unwrap(), &STANDARD.encode([8; 32]));
     other_key.assert_refused(whose, &packed, "the record with another wrapping key");
 }
 

@@ -206,7 +206,7 @@ async fn the_table_cannot_grow() {
     for n in 0..30 {
         assert_eq!(stage.store(&vault, &format!("user-{n}"), long_config()).await, None);
     }
-    let (old, new) = promote(&stage.hosts);
+    let (old, new) = promote(&stage.hosts).await;
     until_taken_up().await;
 
     stage.fill();

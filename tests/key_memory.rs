@@ -46,8 +46,8 @@ async fn holder() {
     done("stored");
     let keyring = open();
     let old = keyring.keys()[0].id;
-    let new = keyring.add_key().unwrap().id;
-    keyring.promote_key(new).unwrap();
+    let new = keyring.add_key().await.unwrap().id;
+    keyring.promote_key(new).await.unwrap();
     drop(keyring);
     done("promoted");
     until_taken_up().await;
@@ -141,7 +141,7 @@ impl Holder {
 
 /// The root keys of a keyring file by their ids, as docs/FORMAT.md describes it.
 fn root_keys(hosts: &Hosts) -> BTreeMap<String, Vec<u8>> {
-    let file = fs::read_to_string(hosts.keyring().path()).unwrap();
+    let file = fs::read_to_string(hosts.keyring().path().unwrap()).unwrap();
     let file: Value = serde_json::from_str(&file).unwrap();
     let decode = |value: &Value| STANDARD.decode(value.as_str().unwrap()).unwrap();
     let header = file["header"].as_object().unwrap();
@@ -162,7 +162,7 @@ async fn a_root_key_lies_in_memory_once_and_not_after_its_end() {
     let (db, hosts) = (TestDb::create().await, Hosts::new().await);
     db.exec(ALL_COLUMNS).await;
     let old = primary(&hosts).to_string();
-    let folder = hosts.keyring().path().parent().unwrap().to_owned();
+    let folder = hosts.keyring().path().unwrap().parent().unwrap().to_owned();
     let mut holder = Holder::start("holder", format!("{}|{}", folder.display(), db.url));
     let mut keys = BTreeMap::new();
     let mut seen = BTreeMap::new();

@@ -75,8 +75,8 @@ async fn a_running_vault_seals_under_the_promoted_key_and_opens_what_was_stored_
     let (vault, operator) = running(home.path()).await;
     let before = Owner::user("before").unwrap();
     vault.store(&before, &config()).await.unwrap();
-    let new = operator.add_key().unwrap().id;
-    operator.promote_key(new).unwrap();
+    let new = operator.add_key().await.unwrap().id;
+    operator.promote_key(new).await.unwrap();
     let mut stores = 0;
     while !holds_token_of(home.path(), new) {
         assert!(stores < 400, "the new key never sealed");
@@ -96,7 +96,7 @@ async fn a_vault_that_cannot_follow_the_keyring_refuses_to_store_and_goes_on_loa
     let owner = Owner::user("user-1").unwrap();
     vault.store(&owner, &config()).await.unwrap();
     operator.rewrap(&raw('Q')).await.unwrap();
-    operator.add_key().unwrap();
+    operator.add_key().await.unwrap();
     let mut tries = 0;
     let error = loop {
         match vault.store(&owner, &config()).await {
@@ -111,7 +111,7 @@ async fn a_vault_that_cannot_follow_the_keyring_refuses_to_store_and_goes_on_loa
     vault.load(&owner).await.unwrap();
 
     drop(vault);
-    let reopened = Keyring::open(operator.path(), &raw('Q')).await.unwrap();
+    let reopened = Keyring::open(operator.path().unwrap(), &raw('Q')).await.unwrap();
     let vault = Vault::builder(reopened).local_file(home.path().join("home/local.db")).build().await.unwrap();
     vault.store(&owner, &config()).await.unwrap();
 }
@@ -228,21 +228,21 @@ async fn a_call_that_is_dropped_while_the_provider_is_asked_changes_nothing() {
     let remote = RemoteKey(server.clone());
     operator.rewrap(&remote).await.unwrap();
     while server.asked.notified().now_or_never().is_some() {}
-    let before = fs::read(operator.path()).unwrap();
+    let before = fs::read(operator.path().unwrap()).unwrap();
     server.hangs.store(true, Ordering::SeqCst);
     tokio::select! {
-        _ = Keyring::open(operator.path(), &remote) => panic!("nobody answered"),
+        _ = Keyring::open(operator.path().unwrap(), &remote) => panic!("nobody answered"),
         _ = server.asked.notified() => {}
     }
     tokio::select! {
         _ = operator.rewrap(&remote) => panic!("nobody answered"),
         _ = server.asked.notified() => {}
     }
-    assert_eq!(fs::read(operator.path()).unwrap(), before);
+    assert_eq!(fs::read(operator.path().unwrap()).unwrap(), before);
     server.hangs.store(false, Ordering::SeqCst);
     // no lock is left behind
-    operator.add_key().unwrap();
-    let reopened = Keyring::open(operator.path(), &remote).await.unwrap();
+    operator.add_key().await.unwrap();
+    let reopened = Keyring::open(operator.path().unwrap(), &remote).await.unwrap();
     assert_eq!(reopened.keys(), operator.keys());
 }
 
@@ -310,7 +310,7 @@ async fn a_rotation_makes_its_key_or_takes_the_one_that_is_pending() {
     assert_eq!(vault.count_tokens().await.unwrap().tokens_of(old), 0);
 
     // killed between adding and promoting
-    let pending = reopened.add_key().unwrap().id;
+    let pending = reopened.add_key().await.unwrap().id;
     drop(vault);
     let vault = Vault::builder(reopened).local_file(&local).build().await.unwrap();
     let steps = rotate_to_new_key(&vault).await;

@@ -405,7 +405,7 @@ async fn a_rotation_killed_anywhere_loses_nothing_and_goes_on() {
         let mut command = &new_key[..];
         if !is_new_key {
             let keyring = scene.keyring();
-            keyring.promote_key(keyring.add_key().unwrap().id).unwrap();
+            keyring.promote_key(keyring.add_key().await.unwrap().id).await.unwrap();
             command = &ROTATE;
         }
         let after = loop {

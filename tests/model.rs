@@ -165,7 +165,7 @@ async fn end(world: &mut World<'_>) {
         assert_eq!((local.pending, local.set_aside.len()), (0, 0), "host {h}");
     }
     all_agree(world).await;
-    promote(&world.folder);
+    promote(&world.folder).await;
     for h in hosts.clone() {
         world.turn_clock(h, -world.minutes(h));
         world.restart(h).await;

@@ -239,7 +239,7 @@ async fn a_delete_of_one_kind_leaves_the_other() {
 async fn a_rotation_of_one_kind_leaves_the_other_and_a_key_lives_until_both_are_rotated() {
     for columns in TABLES {
         let stage = Stage::with_both(columns).await;
-        let (old, new) = promote_key(&stage.hosts);
+        let (old, new) = promote_key(&stage.hosts).await;
         let [_, of_twilio] = stage.kinds().await;
         let retell = stage.retell().await;
         let rotation = retell.rotate(&support::rotation::small(), |_| {}).await.unwrap();
@@ -501,7 +501,7 @@ async fn a_kind_with_the_same_fields_is_named_before_a_key_is_destroyed() {
     let vapi = builder.local_file(stage.hosts.local_file(1)).build().await.unwrap();
     let (user, stored) = (owner("user-1"), Vapi(format!("{}_vapi", CANARIES[0])));
     assert_eq!(vapi.store(&user, &stored).await.unwrap().degraded, None);
-    let (old, _) = promote_key(&stage.hosts);
+    let (old, _) = promote_key(&stage.hosts).await;
     support::rotation::until_taken_up().await;
     completes(&retell).await;
     let named = || at_once().kind::<Vapi>();

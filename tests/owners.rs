@@ -68,7 +68,7 @@ async fn lives(user: &str, tenant: Option<(&str, &str)>, ids: [&str; 3]) {
     let listed = vault.list(None, 2).await.unwrap();
     assert!(listed.next.is_some() && listed.entries.len() == 2, "{listed:?}");
 
-    let (old, _) = promote(&hosts);
+    let (old, _) = promote(&hosts).await;
     until_taken_up().await;
     completes(&vault).await;
     vault.destroy_key(old, at_once()).await.unwrap();

@@ -508,7 +508,7 @@ async fn an_error_about_a_key_names_it() {
     let error = vault.destroy_key(key, options()).await.unwrap_err();
     assert_eq!((error.kind(), error.key_id()), (ErrorKind::KeyState, Some(key)), "{error:?}");
     let keyring = hosts.keyring();
-    keyring.promote_key(keyring.add_key().unwrap().id).unwrap();
+    keyring.promote_key(keyring.add_key().await.unwrap().id).await.unwrap();
     // the first vault looks at its keyring once a second
     let fresh = hosts.host(1, &db.url).build().await.unwrap();
     let error = fresh.destroy_key(key, options()).await.unwrap_err();

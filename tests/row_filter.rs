@@ -57,7 +57,7 @@ async fn only_the_row_of_the_provider_is_read_and_written() {
     // what the other rows hold is no token, and nobody's fault
     let counted = vault.count_tokens().await.unwrap();
     assert!(counted.counts.iter().all(|count| count.key.is_some()), "{counted:?}");
-    let (key, _) = promote(&hosts);
+    let (key, _) = promote(&hosts).await;
     until_taken_up().await;
     completes(&vault).await;
     vault.destroy_key(key, at_once()).await.unwrap();
@@ -95,7 +95,7 @@ async fn a_closed_account_is_neither_read_nor_written_and_keeps_its_key_from_bei
     assert_eq!(untouched, closed);
 
     // it may come back: a rotation takes it along, and the key waits for it
-    let (key, _) = promote(&hosts);
+    let (key, _) = promote(&hosts).await;
     until_taken_up().await;
     refuses_to_destroy(&first, key, "encrypted_retell_api_key").await;
     completes(&first).await;

@@ -108,7 +108,7 @@ async fn a_primary_dies_under_load_and_its_standby_is_promoted() {
         assert!(database.problem.unwrap().to_string().contains("is a standby"));
         assert!(status.local.unwrap().pending > 0);
     }
-    let (old, new) = promote(&stage.hosts);
+    let (old, new) = promote(&stage.hosts).await;
     standby_refuses_operators(&stage, &calm[2], old).await;
 
     assert_eq!(number(stage.standby.url(), "SELECT pg_promote()::int::int8").await, 1);

@@ -152,7 +152,7 @@ async fn tables_without_a_token_of_another_are_free() {
     vault.store(&owner("user-1"), &small_config(1)).await.unwrap();
 
     let keyring = hosts.keyring();
-    keyring.promote_key(keyring.add_key().unwrap().id).unwrap();
+    keyring.promote_key(keyring.add_key().await.unwrap().id).await.unwrap();
     let vault = hosts.host(1, &db.url).build().await.unwrap();
     vault.store(&owner("user-2"), &small_config(2)).await.unwrap();
     vault.load(&owner("user-1")).await.unwrap();

@@ -33,12 +33,16 @@ pub(super) async fn look(host: &HostContext<'_>) -> Result<Vec<Finding>> {
 
 /// Files that other users can read.
 fn openness(host: &HostContext<'_>) -> Vec<Finding> {
-    let keyring = host.core.keyring.path();
-    let mut places = vec![
-        (keyring.to_owned(), finding_ids::KEYRING_OPEN, "the keyring"),
-        (private_file::beside(keyring, ".previous"), finding_ids::KEYRING_OPEN, "the previous keyring"),
-        (private_file::folder_of(keyring).to_owned(), finding_ids::KEYRING_OPEN, "the folder of the keyring"),
-    ];
+    let mut places = Vec::new();
+    // a file that others write for this process has rules of its own, which were checked when it was opened
+    if let Some(keyring) = host.core.keyring.path().filter(|_| host.core.keyring.is_own_file()) {
+        let id = finding_ids::KEYRING_OPEN;
+        places.extend([
+            (keyring.to_owned(), id, "the keyring"),
+            (private_file::beside(keyring, ".previous"), id, "the previous keyring"),
+            (private_file::folder_of(keyring).to_owned(), id, "the folder of the keyring"),
+        ]);
+    }
     if let Some(local) = &host.core.local {
         let files = ["", "-journal"].map(|suffix| private_file::beside(local.path(), suffix));
         places.extend(files.map(|file| (file, finding_ids::LOCAL_FILE_OPEN, "the local file")));

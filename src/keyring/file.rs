@@ -1,30 +1,30 @@
-//! The keyring file: opened, saved, and asked.
+//! A keyring: opened from its source, saved, and asked.
 
 use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
-use zeroize::Zeroizing;
-
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::format::{self, Outer};
+use crate::keyring::generations::{GenerationTable, SealedGeneration};
 use crate::keyring::keys::{KeyInfo, RootKeys};
 use crate::keyring::material::Material;
+use crate::keyring::pin::KeyringPin;
 use crate::keyring::private_file::{self, Stamp};
+use crate::keyring::source::{KeyringSource, MAX_TEXT, OnDisk};
 use crate::keyring::wrapping::{Wrapping, WrappingKey, WrappingKeyProvider};
 use crate::record::token::KeyId;
 use crate::record::version::Millis;
 
-/// A keyring of a thousand keys is about 300 KiB.
-const MAX_FILE: u64 = 1024 * 1024;
-
-/// A keyring file that was opened: the root keys of one environment.
+/// A keyring that was opened: the root keys of one environment.
 ///
-/// Clones share their state. A running vault detects a new generation of the file on disk.
+/// Its sealed text lies in a private file ([`open`](Self::open)), in a file that others write
+/// ([`read_only`](Self::read_only)), or in a text ([`from_text`](Self::from_text)). Clones share their state. A running vault
+/// detects a new generation in a file.
 ///
 /// # Security
 /// Losing the file, or what opens it, means losing everything that was sealed with it: back both up,
@@ -35,7 +35,7 @@ pub struct Keyring {
 }
 
 pub(super) struct SharedKeyring {
-    pub(super) path: PathBuf,
+    pub(super) source: KeyringSource,
     pub(super) watch: Watch,
     /// False for a keyring that was prepared and lies nowhere but in memory.
     saved: AtomicBool,
@@ -46,8 +46,19 @@ pub(super) struct SharedKeyring {
 pub(super) struct KeyringState {
     pub(super) keys: Arc<RootKeys>,
     pub(super) wrapped: Arc<Wrapped>,
-    /// The file was wrapped anew and has changed since: what seals now cannot be known.
-    pub(super) overtaken: bool,
+    /// Why nothing may be sealed, if so.
+    pub(super) stopped: Option<Error>,
+    /// The lowest generation that may seal.
+    pub(super) lowest: Lowest,
+    /// Of a table: the generation in memory as it was read or written.
+    pub(super) loaded: Option<SealedGeneration>,
+}
+
+/// The lowest generation that may seal, and who told.
+#[derive(Default)]
+pub(super) struct Lowest {
+    pub(super) generation: u64,
+    pub(super) witness: String,
 }
 
 /// When the file is looked at again, and what it looked like.
@@ -58,6 +69,8 @@ pub(super) struct Watch {
     /// The same for unknown keys: looks for sealing must not make them wait.
     pub(super) unknown: AtomicU64,
     seen: Mutex<SeenFile>,
+    /// Held while a table is read, or changed: so memory follows the table.
+    pub(super) table: tokio::sync::Mutex<()>,
 }
 
 pub(super) struct SeenFile {
@@ -75,6 +88,7 @@ impl Watch {
             sealing,
             unknown,
             seen: Mutex::new(SeenFile { loaded, warned: None }),
+            table: tokio::sync::Mutex::default(),
         }
     }
 
@@ -109,13 +123,6 @@ pub(super) struct Wrapped {
     pub(super) key: WrappingKey,
 }
 
-/// A keyring file as it was read.
-pub(super) struct OnDisk {
-    pub(super) text: Zeroizing<Vec<u8>>,
-    pub(super) stamp: Stamp,
-    pub(super) outer: Outer,
-}
-
 impl Keyring {
     /// A new keyring with one key, not saved yet: [`VaultBuilder::init`](crate::VaultBuilder::init)
     /// saves it after making sure that there are no tokens of another keyring, and
@@ -131,13 +138,14 @@ impl Keyring {
         }
         let keys = first_keys()?;
         let (wrapping, key) = provider.create().await?;
-        Ok(Self::from_parts(path, Wrapped { wrapping, key }, keys, Watch::new(None)))
+        let source = KeyringSource::File(path.to_owned());
+        Ok(Self::from_parts(source, Wrapped { wrapping, key }, keys, Watch::new(None)))
     }
 
     /// A keyring with one key that lies in no file, and never will.
     pub(crate) fn in_memory() -> Result<Self> {
         let wrapped = Wrapped { wrapping: Wrapping::Raw {}, key: WrappingKey(Material::random()?) };
-        Ok(Self::from_parts(Path::new("in memory"), wrapped, first_keys()?, Watch::never()))
+        Ok(Self::from_parts(KeyringSource::Memory, wrapped, first_keys()?, Watch::never()))
     }
 
     /// Opens a keyring file. A passphrase takes about 0.1 s and 64 MiB of memory, on a thread for blocking work: call this
@@ -147,26 +155,119 @@ impl Keyring {
     /// `KeyringMissing`; `KeyringLocked` for a wrong passphrase or key; `KeyringFile` when others can
     /// read it or it is damaged; whatever the provider reports. A keyring is never made because one is missing.
     pub async fn open(path: impl AsRef<Path>, provider: &dyn WrappingKeyProvider) -> Result<Self> {
-        let path = path.as_ref();
-        let OnDisk { outer, stamp, .. } = read(path)?;
-        let key = provider.open(&outer.header.wrapping).await?;
-        let keys = format::unseal(&outer, &key).map_err(|error| error.about(path.display()))?;
-        let wrapped = Wrapped { wrapping: outer.header.wrapping, key };
-        let keyring = Self::from_parts(path, wrapped, keys, Watch::new(Some(stamp)));
-        keyring.inner.saved.store(true, Ordering::Release);
-        Ok(keyring)
+        Self::open_file(KeyringSource::File(path.as_ref().to_owned()), provider).await
+    }
+
+    /// Opens a keyring file that others write, such as the mount of a Kubernetes Secret. Symlinks are followed, and others may
+    /// read the file. The vault reads it again when it changes, and never writes it: every change of a key is an error here.
+    ///
+    /// ```no_run
+    /// use retell_vault::keyring::{KeyringPin, RawKey};
+    /// use retell_vault::{Error, Keyring};
+    ///
+    /// # async fn example() -> Result<(), Error> {
+    /// let secret = RawKey::from_base64(&std::env::var("RETELL_VAULT_WRAPPING_KEY").unwrap())?;
+    /// let mut keyring = Keyring::read_only("/etc/retell-vault/keyring.json", &secret).await?;
+    /// if let Some(pin) = KeyringPin::from_env()? {
+    ///     keyring = keyring.pinned(&pin)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `KeyringFile` when group or others can write the file.
+    pub async fn read_only(path: impl AsRef<Path>, provider: &dyn WrappingKeyProvider) -> Result<Self> {
+        Self::open_file(KeyringSource::ReadOnlyFile(path.as_ref().to_owned()), provider).await
+    }
+
+    /// Opens a keyring from the text of its file, such as the value of an environment variable. It never changes: a process
+    /// that needs a new generation is started with the new text.
+    ///
+    /// # Errors
+    /// `KeyringLocked` for a wrong passphrase or key; `KeyringFile` when the text is not a keyring; whatever the provider
+    /// reports.
+    pub async fn from_text(text: &str, provider: &dyn WrappingKeyProvider) -> Result<Self> {
+        let source = KeyringSource::Text;
+        let outer = match text.len() as u64 > MAX_TEXT {
+            true => return Err(format::damaged("the keyring text is too long")),
+            false => format::parse(text.as_bytes()).map_err(|error| error.about(&source))?,
+        };
+        let (wrapped, keys) = unseal(outer, &source, provider).await?;
+        Ok(Self::saved(Self::from_parts(source, wrapped, keys, Watch::never())))
+    }
+
+    /// Opens a generation of a table.
+    pub(crate) async fn of_table(
+        table: Arc<dyn GenerationTable>,
+        found: SealedGeneration,
+        provider: &dyn WrappingKeyProvider,
+    ) -> Result<Self> {
+        let source = KeyringSource::Table(table);
+        let outer = found.parse().map_err(|error| error.about(&source))?;
+        let (wrapped, keys) = unseal(outer, &source, provider).await?;
+        let keyring = Self::from_parts(source, wrapped, keys, Watch::new(None));
+        keyring.state_mut().loaded = Some(found);
+        Ok(keyring.saved())
+    }
+
+    /// A new keyring for a table, not saved yet.
+    pub(crate) async fn prepare_for(
+        table: Arc<dyn GenerationTable>,
+        provider: &dyn WrappingKeyProvider,
+    ) -> Result<Self> {
+        let keys = first_keys()?;
+        let (wrapping, key) = provider.create().await?;
+        let source = KeyringSource::Table(table);
+        Ok(Self::from_parts(source, Wrapped { wrapping, key }, keys, Watch::new(None)))
+    }
+
+    async fn open_file(source: KeyringSource, provider: &dyn WrappingKeyProvider) -> Result<Self> {
+        let OnDisk { outer, stamp, .. } = source.read()?;
+        let (wrapped, keys) = unseal(outer, &source, provider).await?;
+        Ok(Self::saved(Self::from_parts(source, wrapped, keys, Watch::new(Some(stamp)))))
+    }
+
+    fn saved(self) -> Self {
+        self.inner.saved.store(true, Ordering::Release);
+        self
     }
 
     /// Not saved yet.
-    fn from_parts(path: &Path, wrapped: Wrapped, keys: RootKeys, watch: Watch) -> Self {
-        let state = KeyringState { keys: Arc::new(keys), wrapped: Arc::new(wrapped), overtaken: false };
-        let (path, saved) = (path.to_owned(), AtomicBool::new(false));
-        Self { inner: Arc::new(SharedKeyring { path, watch, saved, state: RwLock::new(state) }) }
+    fn from_parts(source: KeyringSource, wrapped: Wrapped, keys: RootKeys, watch: Watch) -> Self {
+        let (keys, wrapped, lowest) = (Arc::new(keys), Arc::new(wrapped), Lowest::default());
+        let state = RwLock::new(KeyringState { keys, wrapped, stopped: None, lowest, loaded: None });
+        Self { inner: Arc::new(SharedKeyring { source, watch, saved: AtomicBool::new(false), state }) }
     }
 
-    /// Where the file lies.
-    pub fn path(&self) -> &Path {
-        &self.inner.path
+    /// Where the keyring lies, in words: the path of its file, or another source.
+    pub fn place(&self) -> String {
+        self.inner.source.to_string()
+    }
+
+    /// The path of the file, if the keyring lies in one.
+    pub fn path(&self) -> Option<&Path> {
+        self.inner.source.path()
+    }
+
+    /// Whether the keyring is a file that this process may change.
+    pub(crate) fn is_own_file(&self) -> bool {
+        self.inner.source.writable_file().is_ok()
+    }
+
+    /// Whether the keyring lies in a table of the database.
+    pub fn is_in_table(&self) -> bool {
+        self.table().is_some()
+    }
+
+    pub(crate) fn table(&self) -> Option<&dyn GenerationTable> {
+        self.inner.source.table()
+    }
+
+    /// The id and the generation of the keyring as it is in memory.
+    pub fn pin(&self) -> KeyringPin {
+        let keys = self.current();
+        KeyringPin { id: keys.id(), generation: keys.generation }
     }
 
     /// The keys, oldest first, as of the last time that the file was read.
@@ -191,7 +292,7 @@ impl Keyring {
         match found.as_slice() {
             [id] => Ok(*id),
             [] => {
-                let message = format!("no key of {} starts with {prefix}", self.path().display());
+                let message = format!("no key of {} starts with {prefix}", self.inner.source);
                 Err(Error::new(ErrorKind::UnknownKey, message)
                     .with_hint("`retell-vault key list` lists the keys"))
             }
@@ -220,12 +321,19 @@ impl Keyring {
     /// Saves a keyring for the first time.
     ///
     /// # Errors
-    /// `KeyringExists` when there is a file; `KeyringFile` when it cannot be written. Nothing is left behind.
-    pub(crate) fn save_new(&self) -> Result<()> {
-        private_file::private_folder(private_file::folder_of(&self.inner.path), ErrorKind::KeyringFile)?;
+    /// `KeyringExists` when there is one; `KeyringFile` when it cannot be written; those of the database. Nothing is left
+    /// behind.
+    pub(crate) async fn save_new(&self) -> Result<()> {
+        if let Some(table) = self.inner.source.table() {
+            self.append_first(table).await?;
+            self.inner.saved.store(true, Ordering::Release);
+            return Ok(());
+        }
+        let path = self.inner.source.writable_file()?;
+        private_file::private_folder(private_file::folder_of(path), ErrorKind::KeyringFile)?;
         let wrapped = self.state().wrapped.clone();
         let text = format::seal(&self.current(), &wrapped.wrapping, &wrapped.key)?;
-        private_file::write_new_private(&self.inner.path, text.as_bytes(), ErrorKind::KeyringFile)?;
+        private_file::write_new_private(path, text.as_bytes(), ErrorKind::KeyringFile)?;
         self.inner.saved.store(true, Ordering::Release);
         Ok(())
     }
@@ -235,15 +343,15 @@ impl Keyring {
     /// # Errors
     /// `Configuration` when it was prepared and never saved; `KeyringMissing` when its file is gone.
     pub(crate) fn refuse_unsaved(&self) -> Result<()> {
-        let path = self.inner.path.display();
+        let source = &self.inner.source;
         if !self.inner.saved.load(Ordering::Acquire) {
-            let message = format!("the keyring {path} was prepared and is saved nowhere");
+            let message = format!("{source} was prepared and is saved nowhere");
             let hint = "call `init()` instead of `build()` for a new keyring: it saves the keyring first";
             return Err(Error::new(ErrorKind::Configuration, message).with_hint(hint));
         }
-        match fs::exists(&self.inner.path) {
-            Ok(false) => Err(Error::new(ErrorKind::KeyringMissing, format!("the keyring {path} is gone"))),
-            Ok(true) | Err(_) => Ok(()),
+        match source.path().map(fs::exists) {
+            Some(Ok(false)) => Err(Error::new(ErrorKind::KeyringMissing, format!("{source} is gone"))),
+            _ => Ok(()),
         }
     }
 }
@@ -251,7 +359,7 @@ impl Keyring {
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keyring")
-            .field("path", &self.inner.path)
+            .field("place", &self.place())
             .field("keys", &self.current())
             .finish_non_exhaustive()
     }
@@ -272,14 +380,14 @@ pub(super) fn now() -> Millis {
     since_epoch.map_or(0, |elapsed| elapsed.as_millis() as Millis)
 }
 
-/// A keyring file, read and taken apart, not opened yet.
-pub(super) fn read(path: &Path) -> Result<OnDisk> {
-    if fs::symlink_metadata(path).is_ok() {
-        private_file::check_folder(private_file::folder_of(path), ErrorKind::KeyringFile)?;
-    }
-    let (text, stamp) = private_file::read_private_stamped(path, ErrorKind::KeyringFile, MAX_FILE)?;
-    let outer = format::parse(&text).map_err(|error| error.about(path.display()))?;
-    Ok(OnDisk { text, stamp, outer })
+async fn unseal(
+    outer: Outer,
+    source: &KeyringSource,
+    provider: &dyn WrappingKeyProvider,
+) -> Result<(Wrapped, RootKeys)> {
+    let key = provider.open(&outer.header.wrapping).await?;
+    let keys = format::unseal(&outer, &key).map_err(|error| error.about(source))?;
+    Ok((Wrapped { wrapping: outer.header.wrapping, key }, keys))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(in crate::keyring) fn at_once<T>(answer: impl Future<Output = T>) -> T {
 
 pub(in crate::keyring) fn saved(folder: &Path) -> Keyring {
     let file = at_once(Keyring::prepare(folder.join("home/keyring.json"), &raw(1))).unwrap();
-    file.save_new().unwrap();
+    at_once(file.save_new()).unwrap();
     file
 }
 
@@ -25,18 +25,21 @@ pub(in crate::keyring) fn saved(folder: &Path) -> Keyring {
 fn a_keyring_comes_back_from_its_file_and_is_never_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let made = saved(folder.path());
-    let opened = at_once(Keyring::open(made.path(), &raw(1))).unwrap();
+    let opened = at_once(Keyring::open(made.path().unwrap(), &raw(1))).unwrap();
     assert_eq!(opened.keys(), made.keys());
-    let before = fs::read(made.path()).unwrap();
-    assert_eq!(made.save_new().unwrap_err().kind(), ErrorKind::KeyringExists);
-    assert_eq!(at_once(Keyring::prepare(made.path(), &raw(1))).unwrap_err().kind(), ErrorKind::KeyringExists);
-    assert_eq!(fs::read(made.path()).unwrap(), before);
+    let before = fs::read(made.path().unwrap()).unwrap();
+    assert_eq!(at_once(made.save_new()).unwrap_err().kind(), ErrorKind::KeyringExists);
+    assert_eq!(
+        at_once(Keyring::prepare(made.path().unwrap(), &raw(1))).unwrap_err().kind(),
+        ErrorKind::KeyringExists
+    );
+    assert_eq!(fs::read(made.path().unwrap()).unwrap(), before);
 }
 
 #[test]
 fn wrong_keys_and_other_providers_are_told_apart_from_missing_files() {
     let folder = tempfile::tempdir().unwrap();
-    let path = saved(folder.path()).path().to_owned();
+    let path = saved(folder.path()).path().unwrap().to_owned();
     let kind = |result: Result<Keyring>| result.unwrap_err().kind();
     assert_eq!(kind(at_once(Keyring::open(&path, &raw(2)))), ErrorKind::KeyringLocked);
     assert_eq!(
@@ -51,7 +54,7 @@ fn wrong_keys_and_other_providers_are_told_apart_from_missing_files() {
 #[test]
 fn every_flipped_bit_and_every_truncation_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let path = saved(folder.path()).path().to_owned();
+    let path = saved(folder.path()).path().unwrap().to_owned();
     let text = fs::read(&path).unwrap();
     let parsed = |bytes: &[u8]| {
         parse(bytes).and_then(|outer| unseal(&outer, &at_once(raw(1).open(&outer.header.wrapping))?))
@@ -76,7 +79,7 @@ fn a_key_is_found_by_the_start_of_its_id() {
     let file = saved(folder.path());
     // seventeen keys cannot all start with another digit
     for _ in 0..16 {
-        file.add_key().unwrap();
+        at_once(file.add_key()).unwrap();
     }
     let ids: Vec<String> = file.keys().iter().map(|key| key.id.to_string()).collect();
     for id in &ids {
@@ -103,8 +106,8 @@ fn a_key_is_found_by_the_start_of_its_id() {
 fn neither_the_file_nor_debug_shows_key_material() {
     let folder = tempfile::tempdir().unwrap();
     let file = at_once(Keyring::prepare(folder.path().join("home/keyring.json"), &raw(1))).unwrap();
-    file.save_new().unwrap();
+    at_once(file.save_new()).unwrap();
     let material = STANDARD.encode(file.current().keys()[0].material.as_ref().unwrap().as_ref());
-    let text = fs::read_to_string(file.path()).unwrap() + &format!("{file:?}");
+    let text = fs::read_to_string(file.path().unwrap()).unwrap() + &format!("{file:?}");
     assert!(!text.contains(&material));
 }

@@ -11,6 +11,7 @@ use crate::record::token::{KeyId, NONCE};
 use crate::record::version::Millis;
 
 const FINGERPRINT_LABEL: &[u8] = b"retell-vault/v1/fingerprint";
+const KEYRING_LABEL: &[u8] = b"retell-vault/v1/keyring";
 const CANARY_LABEL: &[u8] = b"retell-vault/v1/canary";
 const CANARY: &[u8] = b"retell-vault canary";
 
@@ -118,7 +119,11 @@ impl RootKey {
 }
 
 fn fingerprint(secret: &RootSecret) -> String {
-    let bytes = secret.derive::<32>(&[FINGERPRINT_LABEL]);
+    fingerprint_under(secret, FINGERPRINT_LABEL)
+}
+
+fn fingerprint_under(secret: &RootSecret, label: &[u8]) -> String {
+    let bytes = secret.derive::<32>(&[label]);
     bytes[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -158,6 +163,11 @@ impl RootKeys {
 
     pub(crate) fn keys(&self) -> &[RootKey] {
         &self.keys
+    }
+
+    /// Identifies the keyring in all of its generations: the fingerprint of its stable secret.
+    pub(super) fn id(&self) -> String {
+        fingerprint_under(&RootSecret::new(&self.stable), KEYRING_LABEL)
     }
 
     pub(crate) fn get(&self, id: KeyId) -> Option<&RootKey> {

@@ -16,17 +16,25 @@
 //! ```
 
 pub(crate) mod change;
+pub(crate) mod change_file;
+pub(crate) mod change_table;
 pub(crate) mod file;
 pub(crate) mod format;
+pub(crate) mod generations;
 pub(crate) mod keys;
 pub(crate) mod life;
 pub(crate) mod material;
+pub(crate) mod mounted_file;
+pub(crate) mod next_generation;
+pub(crate) mod pin;
 pub(crate) mod private_file;
 pub(crate) mod reload;
+pub(crate) mod source;
 pub(crate) mod wrapping;
 
 pub use crate::keyring::file::Keyring;
 pub use crate::keyring::keys::{KeyInfo, KeyState};
+pub use crate::keyring::pin::KeyringPin;
 pub use crate::keyring::wrapping::{
     Passphrase, ProviderFuture, RawKey, Wrapping, WrappingKey, WrappingKeyProvider,
 };

@@ -1,33 +1,69 @@
-//! A keyring file that changes under a running process, and what the process loads of it.
+//! A keyring that changes under a running process: what the process loads of it, and when it stops sealing.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::file::{Keyring, SeenFile, Wrapped, read};
+use crate::keyring::file::{Keyring, KeyringState, Lowest, SeenFile, Wrapped};
 use crate::keyring::format;
 use crate::keyring::keys::RootKeys;
-use crate::keyring::private_file::{self, Stamp};
+use crate::keyring::pin::KeyringPin;
+use crate::keyring::private_file::Stamp;
+use crate::keyring::source::KeyringSource;
 use crate::record::token::KeyId;
 
 /// How often sealing, and how often an unknown key id, makes us look at the file again.
 const LOOK_EVERY_MS: u64 = 1000;
 
 impl Keyring {
-    /// The keys for sealing something new. The file is looked at once a second, and reloaded when it
-    /// has changed. While it is missing, damaged or an older generation, the keys in memory go on.
+    /// Accepts only the keyring of the pin. A generation below that of the pin is an older copy: it opens what it can, and
+    /// seals nothing until a later generation is in its place.
+    ///
+    /// # Errors
+    /// `WrongKeyring` for another keyring.
+    pub fn pinned(self, pin: &KeyringPin) -> Result<Self> {
+        let id = self.current().id();
+        if id != pin.id {
+            let message = format!("{} is keyring {id}, but the pin names {}", self.place(), pin.id);
+            return Err(Error::new(ErrorKind::WrongKeyring, message).with_hint(
+                "use the keyring of this pin; set another pin only if this keyring is the right one",
+            ));
+        }
+        self.require_generation(pin.generation, "the pin");
+        Ok(self)
+    }
+
+    /// Nothing is sealed under a generation before this one. `witness` says who knows it.
+    pub(crate) fn require_generation(&self, generation: u64, witness: &str) {
+        let mut state = self.state_mut();
+        if generation > state.lowest.generation {
+            state.lowest = Lowest { generation, witness: witness.to_owned() };
+            if let Some(error) = state.below_lowest(&self.inner.source) {
+                tracing::warn!(%error, "nothing is sealed");
+                state.stopped = Some(error);
+            }
+        }
+    }
+
+    /// The keys for sealing something new. A file is looked at once a second, and reloaded when it
+    /// has changed. While it is missing or damaged, the keys in memory go on.
     ///
     /// # Errors
     /// `KeyringLocked` when the file was wrapped anew and has changed since: the primary key in memory
-    /// may be about to be destroyed. Opening goes on.
+    /// may be about to be destroyed. `KeyringRolledBack` and `WrongKeyring` when an older generation or another keyring took the
+    /// place of the one in memory, whose keys may be stored nowhere. Opening goes on.
     pub(crate) fn for_sealing(&self) -> Result<Arc<RootKeys>> {
         self.look(&self.inner.watch.sealing);
         let state = self.state();
-        match state.overtaken {
-            true => Err(overtaken(&self.inner.path)),
-            false => Ok(state.keys.clone()),
+        match &state.stopped {
+            Some(error) => Err(error.clone()),
+            None => Ok(state.keys.clone()),
         }
+    }
+
+    /// Why nothing may be sealed, as far as this process knows.
+    pub(crate) fn why_stopped(&self) -> Option<Error> {
+        self.state().stopped.clone()
     }
 
     /// The keys for opening a token that names `key`. When that is not known and the file has changed,
@@ -54,6 +90,9 @@ impl Keyring {
     /// it must not seal under keys of an hour ago.
     fn look(&self, due: &AtomicU64) {
         let watch = &self.inner.watch;
+        if self.is_in_table() {
+            return; // the operations of the vault look at a table before they begin
+        }
         let is_due = || watch.millis() >= due.load(Ordering::Acquire);
         if !is_due() {
             return;
@@ -67,9 +106,9 @@ impl Keyring {
     }
 
     fn reload_if_changed(&self, seen: &mut SeenFile) {
-        let stamp = private_file::stamp(&self.inner.path);
+        let stamp = self.inner.source.stamp();
         let is_loaded = stamp.is_some() && stamp == seen.loaded;
-        if is_loaded && !self.state().overtaken {
+        if is_loaded && self.state().stopped.is_none() {
             seen.warned = None;
             return;
         }
@@ -85,13 +124,13 @@ impl Keyring {
 
     /// On error the keys in memory are as they were.
     fn reload(&self) -> Result<Stamp> {
-        let found = read(&self.inner.path)?;
+        let found = self.inner.source.read()?;
         let wrapped = self.state().wrapped.clone();
         let keys = format::unseal(&found.outer, &wrapped.key).map_err(|error| match error.kind() {
             ErrorKind::KeyringLocked => self.wrapped_anew(found.outer.header.generation),
             _ => error,
         })?;
-        self.check_follows(&keys)?;
+        self.check_follows(&keys).inspect_err(|error| self.state_mut().stopped = Some(error.clone()))?;
         self.take(keys, wrapped, None);
         Ok(found.stamp)
     }
@@ -101,26 +140,40 @@ impl Keyring {
     fn wrapped_anew(&self, generation: u64) -> Error {
         let mut state = self.state_mut();
         if generation > state.keys.generation + 1 {
-            state.overtaken = true;
-            return overtaken(&self.inner.path);
+            let error = overtaken(&self.inner.source);
+            state.stopped = Some(error.clone());
+            return error;
         }
         let message = format!(
             "{} was rewrapped or damaged; the keys in memory are used until it changes again",
-            self.inner.path.display()
+            self.inner.source
         );
         Error::new(ErrorKind::KeyringLocked, message).with_hint(RESTART)
     }
 
     /// # Errors
-    /// `KeyringFile` for an older generation, and for another keyring.
+    /// `KeyringRolledBack` for an older generation, and for one that was made from an older one; `WrongKeyring` for another
+    /// keyring.
     pub(super) fn check_follows(&self, found: &RootKeys) -> Result<()> {
         let ours = self.current();
-        let problem = match found.follows(&ours) {
-            true => return Ok(()),
-            false if found.generation < ours.generation => "an older generation than the one in memory",
-            false => "not a later generation of the keyring in memory",
+        let source = &self.inner.source;
+        if found.follows(&ours) {
+            return Ok(());
+        }
+        if found.id() != ours.id() {
+            let message = format!("{source} is another keyring than the one in memory");
+            return Err(Error::new(ErrorKind::WrongKeyring, message));
+        }
+        let (generation, newest) = (found.generation, ours.generation);
+        let message = match generation < newest {
+            true => {
+                format!("{source} went back to generation {generation}; generation {newest} is in memory")
+            }
+            false => format!(
+                "{source} is a generation {generation} that does not continue generation {newest}, which is in memory"
+            ),
         };
-        Err(Error::new(ErrorKind::KeyringFile, format!("{} is {problem}", self.inner.path.display())))
+        Err(Error::new(ErrorKind::KeyringRolledBack, message))
     }
 
     /// Loads what the file holds. Keys that were destroyed there still open here, except one that
@@ -132,14 +185,33 @@ impl Keyring {
             Some(id) => keys.without_retained_key(id),
             None => keys,
         });
-        (state.wrapped, state.overtaken) = (wrapped, false);
+        state.wrapped = wrapped;
+        state.resume(&self.inner.source);
+    }
+}
+
+impl KeyringState {
+    /// The source holds what is in memory.
+    pub(super) fn resume(&mut self, source: &KeyringSource) {
+        self.stopped = self.below_lowest(source);
+    }
+
+    /// The error for keys of a generation before the lowest one.
+    pub(super) fn below_lowest(&self, source: &KeyringSource) -> Option<Error> {
+        let (ours, Lowest { generation, witness }) = (self.keys.generation, &self.lowest);
+        let message = || {
+            format!(
+                "{source} is generation {ours}, but {witness} knows generation {generation}: this is an older copy"
+            )
+        };
+        (ours < *generation).then(|| Error::new(ErrorKind::KeyringRolledBack, message()))
     }
 }
 
 const RESTART: &str = "restart this process with the new passphrase or wrapping key; if there is none, restore the file from its backup";
 
-fn overtaken(path: &Path) -> Error {
-    let message = format!("{}: the keyring was rewrapped and has changed since", path.display());
+fn overtaken(source: &KeyringSource) -> Error {
+    let message = format!("{source}: the keyring was rewrapped and has changed since");
     Error::new(ErrorKind::KeyringLocked, message).with_hint(RESTART)
 }
 

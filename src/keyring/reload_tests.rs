@@ -4,6 +4,7 @@ use super::*;
 use crate::keyring::file::tests::{at_once, raw, saved};
 use crate::keyring::keys::KeyState;
 use crate::keyring::life::Grace;
+use crate::keyring::private_file;
 
 /// A keyring that an operator changes, and a process that runs with it.
 struct Fixture {
@@ -16,7 +17,7 @@ impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let operator = saved(folder.path());
-        let running = at_once(Keyring::open(operator.path(), &raw(1))).unwrap();
+        let running = at_once(Keyring::open(operator.path().unwrap(), &raw(1))).unwrap();
         Self { _folder: folder, operator, running }
     }
 
@@ -26,8 +27,8 @@ impl Fixture {
 
     /// The operator adds a key and promotes it.
     fn promote(&self) -> KeyId {
-        let id = self.operator.add_key().unwrap().id;
-        self.operator.promote_key(id).unwrap().id
+        let id = at_once(self.operator.add_key()).unwrap().id;
+        at_once(self.operator.promote_key(id)).unwrap().id
     }
 
     /// The key that the running process seals with a second later.
@@ -37,8 +38,9 @@ impl Fixture {
     }
 
     fn replace(&self, content: &[u8]) {
-        fs::remove_file(self.operator.path()).ok();
-        private_file::write_new_private(self.operator.path(), content, ErrorKind::KeyringFile).unwrap();
+        fs::remove_file(self.operator.path().unwrap()).ok();
+        private_file::write_new_private(self.operator.path().unwrap(), content, ErrorKind::KeyringFile)
+            .unwrap();
     }
 }
 
@@ -84,22 +86,27 @@ fn a_look_is_due_once_a_second_and_whoever_comes_meanwhile_waits_for_it() {
 fn without_a_readable_file_the_keys_in_memory_go_on() {
     let fixture = Fixture::new();
     let old = fixture.primary();
-    let first = fs::read(fixture.operator.path()).unwrap();
+    let first = fs::read(fixture.operator.path().unwrap()).unwrap();
     let new = fixture.promote();
-    let promoted = fs::read(fixture.operator.path()).unwrap();
+    let promoted = fs::read(fixture.operator.path().unwrap()).unwrap();
     assert_eq!(fixture.seals_with().unwrap(), new);
 
-    fs::remove_file(fixture.operator.path()).unwrap();
+    fs::remove_file(fixture.operator.path().unwrap()).unwrap();
     assert_eq!(fixture.seals_with().unwrap(), new);
     for bad in [&b""[..], b"{}", &promoted[..promoted.len() / 2]] {
         fixture.replace(bad);
         assert_eq!(fixture.seals_with().unwrap(), new);
     }
+    // the new key would be in no file
     fixture.replace(&first);
-    assert_eq!(fixture.seals_with().unwrap(), new, "an older generation is not gone back to");
+    let error = fixture.seals_with().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyringRolledBack, "{error:?}");
+    assert!(error.to_string().contains("went back to generation 1; generation 3 is in memory"), "{error}");
+    assert!([old, new].iter().all(|key| fixture.running.holding(*key).opener(*key).is_ok()));
+    fs::remove_file(fixture.operator.path().unwrap()).unwrap();
+    assert!(fixture.seals_with().is_err(), "what was seen is not unseen");
     fixture.replace(&promoted);
     assert_eq!(fixture.seals_with().unwrap(), new);
-    assert!(fixture.running.current().opener(old).is_ok());
     // and a change after all that is taken up
     let newer = fixture.promote();
     assert_eq!(fixture.seals_with().unwrap(), newer);
@@ -111,20 +118,25 @@ fn what_cannot_be_taken_up_is_remembered_so_that_it_is_warned_of_once() {
     let warned = || fixture.running.inner.watch.hold().warned;
     fixture.seals_with().unwrap();
     assert_eq!(warned(), None);
-    fs::remove_file(fixture.operator.path()).unwrap();
+    fs::remove_file(fixture.operator.path().unwrap()).unwrap();
     fixture.seals_with().unwrap();
     assert_eq!(warned(), Some(None));
     fixture.replace(b"{}");
     fixture.seals_with().unwrap();
-    assert_eq!(warned(), Some(private_file::stamp(fixture.operator.path())));
+    assert_eq!(warned(), Some(private_file::stamp(fixture.operator.path().unwrap())));
 }
 
 #[test]
 fn another_keyring_is_not_taken_up_although_the_same_key_opens_it() {
     let (fixture, other) = (Fixture::new(), Fixture::new());
     let (old, foreign) = (fixture.primary(), other.promote());
-    fixture.replace(&fs::read(other.operator.path()).unwrap());
+    let ours = fs::read(fixture.operator.path().unwrap()).unwrap();
+    fixture.replace(&fs::read(other.operator.path().unwrap()).unwrap());
+    assert_eq!(fixture.seals_with().unwrap_err().kind(), ErrorKind::WrongKeyring);
+    assert!(fixture.running.holding(old).opener(old).is_ok());
+    fixture.replace(&ours);
     assert_eq!(fixture.seals_with().unwrap(), old);
+    fixture.replace(&fs::read(other.operator.path().unwrap()).unwrap());
     assert!(fixture.running.holding(foreign).get(foreign).is_none());
 }
 
@@ -135,7 +147,7 @@ fn a_rewrap_alone_stops_nothing() {
     at_once(fixture.operator.rewrap(&raw(2))).unwrap();
     assert_eq!(fixture.seals_with().unwrap(), old);
     assert_eq!(fixture.running.holding(KeyId(1)).primary().0, old);
-    assert_eq!(fixture.running.add_key().unwrap_err().kind(), ErrorKind::KeyringLocked);
+    assert_eq!(at_once(fixture.running.add_key()).unwrap_err().kind(), ErrorKind::KeyringLocked);
 }
 
 #[test]
@@ -143,9 +155,9 @@ fn a_rewrap_and_a_change_stop_sealing_and_not_opening() {
     let fixture = Fixture::new();
     let old = fixture.primary();
     at_once(fixture.operator.rewrap(&raw(2))).unwrap();
-    let rewrapped = fs::read(fixture.operator.path()).unwrap();
+    let rewrapped = fs::read(fixture.operator.path().unwrap()).unwrap();
     fixture.promote();
-    let changed = fs::read(fixture.operator.path()).unwrap();
+    let changed = fs::read(fixture.operator.path().unwrap()).unwrap();
 
     let error = fixture.seals_with().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyringLocked);
@@ -156,7 +168,7 @@ fn a_rewrap_and_a_change_stop_sealing_and_not_opening() {
     assert!(fixture.running.for_sealing().is_err());
 
     // what was seen is not unseen
-    fs::remove_file(fixture.operator.path()).unwrap();
+    fs::remove_file(fixture.operator.path().unwrap()).unwrap();
     assert!(fixture.seals_with().is_err());
     fixture.replace(&rewrapped);
     assert!(fixture.seals_with().is_err());
@@ -168,8 +180,8 @@ fn a_rewrap_and_a_change_stop_sealing_and_not_opening() {
 fn a_change_and_a_rewrap_that_were_both_missed_stop_sealing_until_the_file_opens_again() {
     let fixture = Fixture::new();
     let old = fixture.primary();
-    let first = fs::read(fixture.operator.path()).unwrap();
-    fixture.operator.add_key().unwrap();
+    let first = fs::read(fixture.operator.path().unwrap()).unwrap();
+    at_once(fixture.operator.add_key()).unwrap();
     at_once(fixture.operator.rewrap(&raw(2))).unwrap();
     assert!(fixture.seals_with().is_err());
     // the operator puts the keyring back that this process opens
@@ -182,7 +194,7 @@ fn a_key_that_is_destroyed_elsewhere_lingers_until_it_is_let_go() {
     let fixture = Fixture::new();
     let old = fixture.primary();
     let new = fixture.promote();
-    fixture.operator.destroy_key(old, Grace::Waive).unwrap();
+    at_once(fixture.operator.destroy_key(old, Grace::Waive)).unwrap();
     assert!(fixture.operator.current().opener(old).is_err() && !fixture.operator.current().retains());
 
     assert_eq!(fixture.seals_with().unwrap(), new);
@@ -193,11 +205,11 @@ fn a_key_that_is_destroyed_elsewhere_lingers_until_it_is_let_go() {
     assert_eq!(running.current().openable(), [new, old]);
 
     // it gets into no file, and stays over the next change, of this process or another
-    running.add_key().unwrap();
-    let saved = at_once(Keyring::open(running.path(), &raw(1))).unwrap();
+    at_once(running.add_key()).unwrap();
+    let saved = at_once(Keyring::open(running.path().unwrap(), &raw(1))).unwrap();
     assert!(saved.current().opener(old).is_err() && !saved.current().retains());
     assert!(running.current().retains());
-    fixture.operator.add_key().unwrap();
+    at_once(fixture.operator.add_key()).unwrap();
     fixture.seals_with().unwrap();
     assert!(running.current().retains());
 

@@ -186,6 +186,14 @@ impl LocalFile {
         match *self {}
     }
 
+    pub(crate) async fn sealed_keyring(&self) -> Result<Option<(u64, String)>> {
+        match *self {}
+    }
+
+    pub(crate) async fn note_sealed_keyring(&self, _generation: u64, _text: &str) -> Result<()> {
+        match *self {}
+    }
+
     pub(crate) async fn used_with(&self) -> Result<Vec<String>> {
         match *self {}
     }

@@ -8,6 +8,9 @@ use crate::local::file::LocalFile;
 const GENERATION: &str = "SELECT value FROM meta WHERE name = 'keyring_generation'";
 const PUT_GENERATION: &str = "INSERT INTO meta (name, value) VALUES ('keyring_generation', ?1)
  ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+const SEALED: &str = "SELECT value FROM meta WHERE name = 'sealed_keyring'";
+const PUT_SEALED: &str = "INSERT INTO meta (name, value) VALUES ('sealed_keyring', ?1)
+ ON CONFLICT (name) DO UPDATE SET value = excluded.value";
 const USED_WITH: &str = "SELECT value FROM meta WHERE name LIKE 'used_with:%' ORDER BY value";
 const PUT_USED_WITH: &str =
     "INSERT INTO meta (name, value) VALUES ('used_with:' || ?1, ?1) ON CONFLICT DO NOTHING";
@@ -63,6 +66,22 @@ impl LocalFile {
     /// Records that it is this one now.
     pub(crate) async fn note_keyring_generation(&self, generation: u64) -> Result<()> {
         self.put(PUT_GENERATION, &generation.to_string()).await
+    }
+
+    /// The last sealed generation of a keyring in the database, and its number.
+    pub(crate) async fn sealed_keyring(&self) -> Result<Option<(u64, String)>> {
+        let get = || sqlx::query_scalar(SEALED).fetch_optional(&self.inner.readers);
+        let noted: Option<String> = self.read(get).await?;
+        let parts = noted.as_deref().and_then(|noted| noted.split_once(' '));
+        Ok(parts.and_then(|(number, text)| Some((number.parse().ok()?, text.to_owned()))))
+    }
+
+    /// Records it. Nothing is written if it is recorded already.
+    pub(crate) async fn note_sealed_keyring(&self, generation: u64, text: &str) -> Result<()> {
+        match self.sealed_keyring().await? {
+            Some((noted, held)) if noted == generation && held == text => Ok(()),
+            _ => self.put(PUT_SEALED, &format!("{generation} {text}")).await,
+        }
     }
 
     /// The databases and tables that the file was ever used with, as they were named.

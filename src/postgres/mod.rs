@@ -4,4 +4,5 @@ pub(crate) mod catalogue;
 pub(crate) mod connection;
 pub(crate) mod sql;
 pub(crate) mod statements;
+pub(crate) mod vault_schema;
 pub(crate) mod walk;

@@ -8,6 +8,7 @@ use crate::rotation::evidence::{CountListener, FullSearch, Outside, out_of_reach
 use crate::rotation::options::DestroyOptions;
 use crate::rotation::token_count::{TokenCount, TokenCounts, count_tokens};
 use crate::store::core::Core;
+use crate::store::hosts::hosts_before;
 use crate::store::reload::reload_keyring;
 
 /// A destroyed key, and what was found before.
@@ -32,9 +33,14 @@ pub(crate) async fn destroy_key(
     core.keyring.for_sealing()?.destroy(id, core.now(), grace)?;
     if core.keyring.current().get(id).is_some_and(|key| key.info.state == KeyState::Destroyed) {
         // only makes sure that the previous generation has lost it too
-        return Ok(Destruction { key: core.keyring.destroy_key(id, grace)?, outside: Outside::default() });
+        return Ok(Destruction {
+            key: core.keyring.destroy_key(id, grace).await?,
+            outside: Outside::default(),
+        });
     }
-    if core.postgres.is_some() && !options.other_hosts_synced {
+    if core.keyring.is_in_table() && !options.other_hosts_synced {
+        refuse_older_hosts(core, id).await?;
+    } else if core.postgres.is_some() && !options.other_hosts_synced {
         let message =
             format!("local files of other hosts may hold records under key {id}, and cannot be counted here");
         let hint = "run `retell-vault sync`, then `retell-vault rotate` on every host, then repeat with --other-hosts-synced";
@@ -56,7 +62,24 @@ pub(crate) async fn destroy_key(
         refuse_evidence(id, &outside)?;
     }
     outside.out_of_reach = out_of_reach(core).await?;
-    Ok(Destruction { key: core.keyring.destroy_key(id, grace)?, outside })
+    Ok(Destruction { key: core.keyring.destroy_key(id, grace).await?, outside })
+}
+
+/// With a keyring in the database every process notes what it has loaded, after it has re-encrypted its local file.
+async fn refuse_older_hosts(core: &Core, id: KeyId) -> Result<()> {
+    let generation = core.keyring.current().generation;
+    let older = hosts_before(core, generation).await?;
+    if older.is_empty() {
+        return Ok(());
+    }
+    let named = older.iter().take(5).map(|(host, noted)| format!("{host} (generation {noted})"));
+    let message = format!(
+        "{} running processes have not loaded generation {generation} of the keyring, and may seal or hold records under key {id}: {}",
+        older.len(),
+        named.collect::<Vec<_>>().join(", ")
+    );
+    let hint = "nothing was destroyed; a process loads it with its next call, and at the latest after a minute; the note of a process that died expires after five minutes; otherwise repeat with --other-hosts-synced";
+    Err(in_use(id, message).with_hint(hint))
 }
 
 /// A standby shows an earlier state of the rows.

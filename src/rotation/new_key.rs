@@ -42,8 +42,8 @@ pub(crate) async fn bring_in(
     listener: &mut (dyn FnMut(RotateEvent<'_>) + Send),
 ) -> Result<()> {
     let (step, primary) = next_step(core, options).await.map_err(|error| error.about("no key was made"))?;
-    let Some(key) = pending(&core.keyring, step, primary, listener)? else { return Ok(()) };
-    core.keyring.promote_key(key)?;
+    let Some(key) = pending(&core.keyring, step, primary, listener).await? else { return Ok(()) };
+    core.keyring.promote_key(key).await?;
     listener(RotateEvent::NewKey(NewKeyStep::Promoted { key, retired: primary }));
     Ok(())
 }
@@ -68,7 +68,7 @@ fn refuse_unknown(keys: &[KeyInfo], token_counts: &TokenCounts) -> Result<()> {
 }
 
 /// The key to promote, made where there is none. `None`: the primary key is the one.
-fn pending(
+async fn pending(
     keyring: &Keyring,
     step: NextStep,
     primary: KeyId,
@@ -76,7 +76,7 @@ fn pending(
 ) -> Result<Option<KeyId>> {
     let (step, key) = match step {
         NextStep::Add => {
-            let key = keyring.add_key()?.id;
+            let key = keyring.add_key().await?.id;
             (NewKeyStep::Added { key }, Some(key))
         }
         NextStep::Promote(key) => (NewKeyStep::ResumedPending { key }, Some(key)),

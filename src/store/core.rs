@@ -29,6 +29,7 @@ use crate::record::version::{Millis, Version};
 use crate::store::breaker::Breaker;
 use crate::store::degraded::Degraded;
 use crate::store::faults::Faults;
+use crate::store::host_note::HostNote;
 use crate::store::options::{Fallback, StoreOptions};
 use crate::store::seen_records::SeenRecords;
 use crate::store::table_keyring::TableKeyring;
@@ -108,6 +109,8 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) reloaded: ReloadedGeneration,
     pub(crate) table_keyring: TableKeyring,
+    /// Of a vault whose process others can see in the database.
+    pub(crate) host: Option<HostNote>,
     /// Of a vault in memory, whose local file stands for its database.
     pub(crate) faults: Option<Faults>,
 }

@@ -49,7 +49,7 @@ pub(crate) async fn wrong_keyring(core: &Core) -> Option<Error> {
 /// What the last check found, for times when the database cannot be asked.
 pub(super) fn refuse_found_wrong(core: &Core) -> Result<()> {
     match (&core.postgres, core.table_keyring.found()) {
-        (Some(postgres), TokensOf::AnotherKeyring) => Err(another_keyring(postgres)),
+        (Some(postgres), TokensOf::AnotherKeyring) => Err(another_keyring(core, postgres)),
         _ => Ok(()),
     }
 }
@@ -124,7 +124,7 @@ async fn look_now(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError>
     let is_another = !keys.is_empty() && !keys.iter().any(is_ours);
     core.table_keyring.note(if is_another { TokensOf::AnotherKeyring } else { TokensOf::ThisKeyring });
     match is_another {
-        true => Err(another_keyring(postgres).into()),
+        true => Err(another_keyring(core, postgres).into()),
         false => Ok(()),
     }
 }
@@ -153,7 +153,13 @@ pub(crate) async fn keys_of_table(postgres: &Postgres) -> Result<Option<Vec<KeyI
     }
 }
 
-fn another_keyring(postgres: &Postgres) -> Error {
+/// An older copy of the right keyring may hold none of the keys either.
+fn another_keyring(core: &Core, postgres: &Postgres) -> Error {
+    if let Some(error) =
+        core.keyring.why_stopped().filter(|error| error.kind() == ErrorKind::KeyringRolledBack)
+    {
+        return error;
+    }
     let message = format!(
         "{} holds tokens of another keyring: none of those checked is under a key of this one",
         postgres.place()

@@ -1,6 +1,7 @@
 //! Reloads a changed keyring: the texts of the local file are re-encrypted under its primary key.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::{KeyState, RootKeys};
@@ -13,6 +14,10 @@ use crate::store::reencrypt_local::reencrypt_local;
 ///
 /// A key that another process destroyed stays in the memory of this process until the local file no longer needs it.
 pub(crate) async fn reload_keyring(core: &Core) {
+    if core.keyring.should_follow() {
+        // boxed: otherwise an application's futures become too deep for the compiler
+        Box::pin(follow_table(core)).await;
+    }
     // if sealing cannot continue, sealing reports it
     let Ok(keyring) = core.keyring.for_sealing() else { return };
     if core.reloaded.generation.load(Ordering::Acquire) == keyring.generation {
@@ -26,20 +31,47 @@ pub(crate) async fn reload_keyring(core: &Core) {
     }
 }
 
+/// Whether a keyring in the database has a new generation, when a record names a key that is not in memory.
+pub(crate) async fn reload_for_unknown_key(core: &Core) -> bool {
+    Box::pin(core.keyring.follow_for_unknown_key()).await.unwrap_or(false)
+}
+
+/// Looks at a keyring in the database. While the database is away, the keys in memory go on.
+async fn follow_table(core: &Core) {
+    if core.breaker.is_open(Instant::now()) {
+        return;
+    }
+    if let Err(error) = core.keyring.follow().await {
+        tracing::warn!(%error, "the keyring in the database could not be read");
+    }
+}
+
+/// Keeps a copy of a keyring in the database, for a start while the database is away.
+async fn keep_copy(core: &Core, local: &LocalFile) -> Result<()> {
+    match core.keyring.sealed_generation() {
+        Some(sealed) => local.note_sealed_keyring(sealed.generation, &sealed.text).await,
+        None => Ok(()),
+    }
+}
+
 /// As [`reload_keyring`], while the vault is built.
 ///
 /// # Errors
-/// `WrongKeyring` if the local file was used with a later generation of the keyring; `KeyInUse` if it names a key that the
+/// `KeyInUse` if it names a key that the
 /// keyring has destroyed: such a record can no longer be opened, and this must not be found out later. `LocalStore`.
 pub(crate) async fn reload_keyring_first(core: &Core) -> Result<()> {
     let keyring = core.keyring.current();
     if let Some(local) = &core.local {
         let noted = local.keyring_generation().await?;
         if noted == Some(keyring.generation) {
+            keep_copy(core, local).await?;
             core.reloaded.generation.store(keyring.generation, Ordering::Release);
             return Ok(());
         }
-        refuse_older(local, noted, &keyring)?;
+        if core.keyring.why_stopped().is_some() {
+            // what an older copy would re-encrypt, or say of a key, would be wrong
+            return Ok(());
+        }
         refuse_destroyed(local, &keyring).await?;
     }
     reload_keyring(core).await;
@@ -53,21 +85,10 @@ async fn reencrypt_for(core: &Core, keyring: &RootKeys) -> Result<()> {
         });
         done.await?;
         local.note_keyring_generation(keyring.generation).await?;
+        keep_copy(core, local).await?;
     }
     core.keyring.wipe_retained();
     Ok(())
-}
-
-/// An older copy does not know which keys have since been promoted or destroyed.
-fn refuse_older(local: &LocalFile, noted: Option<u64>, keyring: &RootKeys) -> Result<()> {
-    let Some(noted) = noted.filter(|noted| *noted > keyring.generation) else { return Ok(()) };
-    let message = format!(
-        "the keyring is generation {}, but {} was used with generation {noted}: an older copy of the keyring was restored",
-        keyring.generation,
-        local.path().display()
-    );
-    let hint = "use the newest copy of the keyring; if this is the newest copy left, move the local file away, which gives up its pending records";
-    Err(Error::new(ErrorKind::WrongKeyring, message).with_hint(hint))
 }
 
 async fn refuse_destroyed(local: &LocalFile, keyring: &RootKeys) -> Result<()> {

@@ -18,13 +18,15 @@ use crate::postgres::connection::options::{PoolerMode, Timeouts};
 use crate::postgres::connection::pool::Database;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::credentials::Credentials;
-use crate::record::token::NONCE;
+use crate::record::token::{KeyId, NONCE};
 use crate::record::version::Millis;
 use crate::retell::config::RetellConfig;
 use crate::store::breaker::Breaker;
 use crate::store::core::{Clock, Core, ROUNDS, ReloadedGeneration, pause};
 use crate::store::database_identity::{identify, recall};
 use crate::store::faults::Faults;
+use crate::store::host_note::HostNote;
+use crate::store::hosts::note_in_background;
 use crate::store::keyring_check::keys_of_table;
 use crate::store::options::Fallback;
 use crate::store::reload::reload_keyring_first;
@@ -50,6 +52,7 @@ pub struct VaultBuilder<C = RetellConfig> {
     clock: Clock,
     /// Of a vault in memory.
     faults: Option<Faults>,
+    short_lived: bool,
     credentials: PhantomData<fn() -> C>,
 }
 
@@ -75,6 +78,7 @@ impl<C: Credentials> VaultBuilder<C> {
             pooler: PoolerMode::default(),
             clock: Arc::new(wall_clock),
             faults: None,
+            short_lived: false,
             credentials: PhantomData,
         }
     }
@@ -99,6 +103,7 @@ impl<C: Credentials> VaultBuilder<C> {
             pooler: self.pooler,
             clock: self.clock,
             faults: self.faults,
+            short_lived: self.short_lived,
             credentials: PhantomData,
         }
     }
@@ -160,6 +165,13 @@ impl<C: Credentials> VaultBuilder<C> {
         self
     }
 
+    /// Does not note this process in `retell_vault.hosts`. For commands that end within seconds: a note of theirs would keep a
+    /// key from being destroyed for five minutes. It matters only with a keyring in the database.
+    pub fn short_lived(mut self) -> Self {
+        self.short_lived = true;
+        self
+    }
+
     /// Builds the vault: opens the local file, checks by a canary that the keyring is the right one, and
     /// checks the database. An unreachable database is not an error: the vault starts without it.
     ///
@@ -185,7 +197,7 @@ impl<C: Credentials> VaultBuilder<C> {
         let keyring = self.keyring.clone();
         let core = self.core().await?;
         refuse_rival(&core).await?;
-        keyring.save_new()?;
+        keyring.save_new().await?;
         finish(core).await
     }
 
@@ -235,6 +247,7 @@ impl<C: Credentials> VaultBuilder<C> {
             clock: self.clock,
             reloaded: ReloadedGeneration::default(),
             table_keyring: TableKeyring::default(),
+            host: if self.short_lived { None } else { Some(HostNote::new()?) },
             faults: self.faults,
         })
     }
@@ -247,7 +260,9 @@ pub(super) async fn finish<C>(core: Core) -> Result<Vault<C>> {
     }
     reload_keyring_first(&core).await?;
     look_at_database(&core).await?;
-    Ok(Vault { core: Arc::new(core), credentials: PhantomData })
+    let core = Arc::new(core);
+    note_in_background(&core).await;
+    Ok(Vault { core, credentials: PhantomData })
 }
 
 fn wall_clock() -> Millis {
@@ -255,16 +270,24 @@ fn wall_clock() -> Millis {
 }
 
 /// Every key leaves a canary in the local file. One that the keyring cannot account for means that
-/// the keyring is another one, or an old copy.
+/// the keyring is another one. If the file was used with a later generation of this one, it is an older copy.
 async fn check_canaries(local: &LocalFile, keyring: &Keyring) -> Result<()> {
     let keys = keyring.current();
     let canaries = local.canaries().await?;
+    let noted = local.keyring_generation().await?.unwrap_or_default();
+    let made = |(id, canary): &(KeyId, Vec<u8>)| {
+        keys.get(*id).is_some_and(|key| key.material.is_some() && key.made_canary(canary))
+    };
+    if noted > keys.generation && canaries.iter().any(made) {
+        keyring.require_generation(noted, &local.path().display().to_string());
+        return Ok(());
+    }
     for (id, canary) in &canaries {
         if !keys.get(*id).is_some_and(|key| key.made_canary(canary)) {
             let message = format!(
                 "{} was used with key {id}, which keyring {} does not hold",
                 local.path().display(),
-                keyring.path().display()
+                keyring.place()
             );
             return Err(Error::new(ErrorKind::WrongKeyring, message).with_key_number(id.0));
         }

@@ -1,6 +1,6 @@
 //! Methods for operators: rotation, promotion, the life of the keys.
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::KeyInfo;
 use crate::record::credentials::Credentials;
 use crate::record::token::KeyId;
@@ -149,6 +149,24 @@ impl<C: Credentials> Vault<C> {
     /// `LocalStore`. On error nothing was stored.
     pub async fn adopt_table(&self) -> Result<bool> {
         adopt(&self.core).await
+    }
+
+    /// Puts the keyring of this process back into the database, after a restore has put an older generation there, or removed it:
+    /// nothing is sealed until then (`KeyringRolledBack`). False: the database has it.
+    ///
+    /// # Errors
+    /// `Configuration` for a keyring that is not in the database; else as
+    /// [`KeyringTable::push`](crate::connection::KeyringTable::push).
+    pub async fn restore_keyring(&self) -> Result<bool> {
+        match self.core.keyring.table() {
+            Some(table) => Box::pin(self.core.keyring.put_back(table)).await,
+            None => {
+                let message =
+                    format!("the keyring lies in {}, not in the database", self.core.keyring.place());
+                Err(Error::new(ErrorKind::Configuration, message)
+                    .with_hint("restore the file of the keyring from its backup"))
+            }
+        }
     }
 
     /// The keys of the keyring, oldest first.

@@ -27,6 +27,7 @@ use crate::record::values::Values;
 use crate::retell::config::RetellConfig;
 use crate::store::bulk::{load_many, store_many};
 use crate::store::core::{Core, StoreRequest};
+use crate::store::hosts::end_note;
 use crate::store::load::load;
 use crate::store::modify::modify;
 use crate::store::options::StoreOptions;
@@ -280,6 +281,7 @@ impl<C: Credentials> Vault<C> {
     /// errors. Not needed for anything to be durable; it only leaves a tidy folder behind. A pool of
     /// the service stays open.
     pub async fn close(&self) {
+        end_note(&self.core).await;
         self.core.close().await;
     }
 }

@@ -33,8 +33,10 @@ pub struct Status {
     pub writes: Vec<(Field, Place)>,
     /// The local file, if there is one.
     pub local: Option<LocalStatus>,
-    /// The path of the keyring.
-    pub keyring: PathBuf,
+    /// Where the keyring lies, in words: the path of its file, or another source.
+    pub keyring: String,
+    /// Why nothing is sealed with the keyring, if so: an older generation is in its place, for example. What is stored opens.
+    pub keyring_problem: Option<Error>,
     /// The keys, oldest first.
     pub keys: Vec<KeyInfo>,
     /// Where tokens may lie that no count can see, in words.
@@ -143,8 +145,10 @@ pub(super) async fn status(core: &Core) -> Result<Status> {
             })
         }
     };
-    let (keyring, keys) = (core.keyring.path().to_owned(), core.keyring.keys());
-    Ok(Status { database, writes, local, keyring, keys, out_of_reach: out_of_reach(core).await? })
+    let keyring_problem = core.keyring.for_sealing().err();
+    let (keyring, keys) = (core.keyring.place(), core.keyring.keys());
+    let out_of_reach = out_of_reach(core).await?;
+    Ok(Status { database, writes, local, keyring, keyring_problem, keys, out_of_reach })
 }
 
 /// Says where `writes` go, if the database tells.

@@ -168,9 +168,9 @@ impl Stage {
                 assert_eq!(local(vault).await.dead_letters, 1);
             }
             Call::EstimateRotation if vault.keys().len() > 1 => {}
-            Call::EstimateRotation | Call::Rotate => drop(promote(&self.hosts)),
+            Call::EstimateRotation | Call::Rotate => drop(promote(&self.hosts).await),
             Call::DestroyKey => {
-                promote(&self.hosts);
+                promote(&self.hosts).await;
                 let vault = self.vault(PoolerMode::None).await;
                 vault.rotate(&RotateOptions::new(), |_| {}).await.unwrap();
             }

@@ -133,7 +133,7 @@ fn run(finding: &Finding) {
 async fn files_that_others_can_read_are_closed_again() {
     let clinic = Clinic::new().await;
     let vault = clinic.vault().await;
-    let keyring = clinic.hosts.keyring().path().to_owned();
+    let keyring = clinic.hosts.keyring().path().unwrap().to_owned();
     let local = clinic.hosts.local_file(0);
     let places: [(&Path, &str, u32); 4] = [
         (&keyring, "keyring_open", 0o644),

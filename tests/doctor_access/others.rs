@@ -112,7 +112,7 @@ async fn everything_works(clinic: Clinic) {
     vault.close().await;
     let clinic = clinic.options(DoctorOptions::new().deep());
     clinic.is_clean().await;
-    let (old, _) = promote(&clinic.hosts);
+    let (old, _) = promote(&clinic.hosts).await;
     let vault = clinic.vault().await;
     assert!(vault.promote(&PromoteOptions::new(), |_| {}).await.unwrap().complete);
     completes(&vault).await;

@@ -37,7 +37,7 @@ impl World<'_> {
             Status { h } => drop(self.vault(h).status().await.unwrap()),
             CountTokens { h, deep } => self.count_tokens(h, deep).await,
             Rotate { h } => self.rotate(h).await,
-            NewKey => drop(promote(&self.folder)),
+            NewKey => drop(promote(&self.folder).await),
             DestroyOldKeys { h } => self.destroy_old_keys(h).await,
             ApplySchema { h } => self.apply_schema(h).await,
             RollBackSchema { h } => self.roll_back_schema(h).await,

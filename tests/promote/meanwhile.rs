@@ -41,7 +41,7 @@ async fn several_at_once_and_a_rotation_between_them() {
     let stage = Stage::on(PACKED, USERS).await;
     stage.db.exec(ADD_ALL).await;
     let (one, other, third) = (stage.vault(0).await, stage.vault(1).await, stage.vault(2).await);
-    crate::support::rotation::promote(&stage.hosts);
+    crate::support::rotation::promote(&stage.hosts).await;
     let options = RotateOptions::new().batch(7).jobs(2);
     let (one, other, rotation) = tokio::join!(promote(&one), promote(&other), third.rotate(&options, |_| {}));
     let ((one, _), (other, _)) = (one.unwrap(), other.unwrap());

@@ -84,7 +84,7 @@ async fn local_stage(prepare: impl AsyncFnOnce(&Hosts, &str), table: &str) -> (S
     prepare(&stage.hosts, &stage.db.url).await;
     let before = texts(&stage.hosts, table).await;
     assert!(!before.is_empty(), "nothing in {table}");
-    (stage.old, stage.new) = promote(&stage.hosts);
+    (stage.old, stage.new) = promote(&stage.hosts).await;
     completes(&stage.vault(1).await).await;
     assert_eq!(names(&before, stage.old), before.len());
     let vault = stage.vault(0).await;

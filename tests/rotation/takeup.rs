@@ -42,7 +42,7 @@ async fn all_wait(vault: &retell_vault::Vault) {
 async fn a_running_vault_takes_a_promoted_key_up_with_its_next_store() {
     let hosts = Hosts::new().await;
     let vault = waiting(&hosts).await;
-    let (old, new) = promote(&hosts);
+    let (old, new) = promote(&hosts).await;
     assert_eq!(pending_under(&hosts, old).await, 3);
     until_taken_up().await;
     vault.store(&owner("next"), &full_config(1)).await.unwrap();
@@ -55,8 +55,8 @@ async fn a_running_vault_takes_a_promoted_key_up_with_its_next_store() {
 async fn a_file_under_a_destroyed_key_is_refused_and_can_be_saved() {
     let mut stage = Stage::on(PACKED, 5).await;
     waiting(&stage.hosts).await.close().await;
-    let path = stage.hosts.keyring().path().to_owned();
-    (stage.old, stage.new) = promote(&stage.hosts);
+    let path = stage.hosts.keyring().path().unwrap().to_owned();
+    (stage.old, stage.new) = promote(&stage.hosts).await;
     let backup = fs::read(&path).unwrap();
     let elsewhere = stage.vault(1).await;
     completes(&elsewhere).await;
@@ -88,7 +88,7 @@ async fn a_running_vault_whose_key_was_destroyed_elsewhere_loses_nothing() {
     let stage = Stage::on(PACKED, 5).await;
     let vault = waiting(&stage.hosts).await;
     // under the key of the stage, which nobody takes up any more before it is gone
-    let (old, new) = promote(&stage.hosts);
+    let (old, new) = promote(&stage.hosts).await;
     let elsewhere = stage.vault(1).await;
     completes(&elsewhere).await;
     elsewhere.destroy_key(old, at_once()).await.unwrap();
@@ -145,21 +145,31 @@ async fn destroying_asks_for_what_cannot_be_counted() {
 }
 
 #[tokio::test]
-async fn an_older_keyring_that_is_put_back_is_refused() {
+async fn an_older_keyring_that_is_put_back_seals_nothing() {
     let stage = Stage::on(PACKED, 3).await;
     let keyring = stage.hosts.keyring();
-    let next = keyring.add_key().unwrap().id;
+    let next = keyring.add_key().await.unwrap().id;
     // it holds every key, and does not know which one seals
-    let older = fs::read(keyring.path()).unwrap();
-    keyring.promote_key(next).unwrap();
-    let newest = fs::read(keyring.path()).unwrap();
+    let older = fs::read(keyring.path().unwrap()).unwrap();
+    keyring.promote_key(next).await.unwrap();
+    let newest = fs::read(keyring.path().unwrap()).unwrap();
     stage.vault(0).await.close().await;
 
-    fs::write(keyring.path(), older).unwrap();
-    let error = stage.hosts.host(0, &stage.db.url).build().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::WrongKeyring, "{error:?}");
-    assert!(error.to_string().contains("generation") && error.hint().contains("newest"), "{error:?}");
-    fs::write(keyring.path(), newest).unwrap();
+    fs::write(keyring.path().unwrap(), older).unwrap();
+    let vault = stage.vault(0).await;
+    let refused = [
+        vault.store(&owner("user-1"), &full_config(9)).await.unwrap_err(),
+        rotate(&vault, &small()).await.unwrap_err(),
+        vault.status().await.unwrap().keyring_problem.unwrap(),
+    ];
+    for error in refused {
+        assert_eq!(error.kind(), ErrorKind::KeyringRolledBack, "{error:?}");
+        assert!(error.to_string().contains("local.db knows generation 5"), "{error}");
+        assert!(error.hint().contains("newest"), "{error:?}");
+    }
+    stage.all_load().await;
+    vault.close().await;
+    fs::write(keyring.path().unwrap(), newest).unwrap();
     completes(&stage.vault(0).await).await;
     stage.all_load().await;
 }

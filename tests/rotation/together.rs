@@ -33,7 +33,7 @@ async fn another_key_is_promoted_in_the_middle() {
     let stage = Stage::on(ALL_COLUMNS, USERS).await;
     let vault = stage.vault(0).await;
     let options = RotateOptions::new().batch(2).jobs(1).rate(30);
-    let promoted = async { assert_eq!(promote(&stage.hosts).0, stage.new) };
+    let promoted = async { assert_eq!(promote(&stage.hosts).await.0, stage.new) };
     let rotation = rotate_and(&vault, &options, |progress| progress.resealed >= 4, promoted).await.unwrap();
     let newest = primary(&stage.hosts);
     assert_ne!(newest, stage.new);
@@ -111,7 +111,7 @@ async fn a_store_in_the_second_after_a_promotion() {
     completes(&operator).await;
     until_taken_up().await;
     writer.store(&owner("before"), &full_config(0)).await.unwrap();
-    let (old, _) = promote(&stage.hosts);
+    let (old, _) = promote(&stage.hosts).await;
     operator.close().await;
     let operator = stage.vault(0).await;
     let options = small();

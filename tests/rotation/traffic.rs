@@ -169,7 +169,7 @@ async fn many_rows_under_traffic() {
         writers.spawn(traffic.clone().write(caller));
         readers.spawn(traffic.clone().read());
     }
-    let (old, new) = promote(&hosts);
+    let (old, new) = promote(&hosts).await;
     let operators = vaults(&hosts, &db, 2).await;
     for (operator, (name, ..)) in operators.iter().zip(TABLES) {
         refuses_to_destroy(operator, old, "tokens still name key").await;

@@ -20,11 +20,11 @@ const FORMS: &str = r#"SELECT coalesce(jsonb_agg(form ORDER BY form COLLATE "C")
     AS form FROM "#;
 
 /// A new primary key, created by an operator in a separate process. Returns the old one and the new one.
-pub fn promote(hosts: &Hosts) -> (KeyId, KeyId) {
+pub async fn promote(hosts: &Hosts) -> (KeyId, KeyId) {
     let keyring = hosts.keyring();
     let old = primary(hosts);
-    let new = keyring.add_key().unwrap().id;
-    keyring.promote_key(new).unwrap();
+    let new = keyring.add_key().await.unwrap().id;
+    keyring.promote_key(new).await.unwrap();
     (old, new)
 }
 
@@ -122,7 +122,7 @@ impl Stage {
         db.exec(columns).await;
         let mut stage = Self { db, old: primary(&hosts), new: primary(&hosts), hosts, layout, owners };
         stage.store_all().await;
-        (stage.old, stage.new) = promote(&stage.hosts);
+        (stage.old, stage.new) = promote(&stage.hosts).await;
         stage
     }
 

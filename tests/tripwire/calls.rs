@@ -49,7 +49,7 @@ pub async fn run(stage: &mut Stage) {
     if kind.key == Key::None {
         exec(&quiet, TWICE).await;
     }
-    let (old, _) = rotation::promote(&stage.hosts);
+    let (old, _) = rotation::promote(&stage.hosts).await;
     let builder = stage.hosts.host(0, DEAD_URL).layout(kind.layout()).timeouts(QUICK);
     let unplugged = builder.build().await.unwrap();
     unplugged.store(&kind.owner(5), &full_config(5)).await.unwrap();

@@ -42,7 +42,7 @@ pub async fn require_keyring(global: &Global) -> Result<(), Failure> {
 pub async fn init(global: &Global) -> Result<(), Failure> {
     let layout = layout_file::for_init(global)?;
     let keyring = new_keyring(global).await.map_err(|failure| layout.hint_at_write(global, failure))?;
-    let (path, key) = (keyring.path().display().to_string(), keyring.keys()[0].id.to_string());
+    let (path, key) = (keyring.place(), keyring.keys()[0].id.to_string());
     let vault = builder(global, keyring)?.init().await.map_err(|error| match error.kind() {
         ErrorKind::Unavailable => Failure::new(
             error.to_string(),

@@ -26,7 +26,8 @@ pub async fn status(global: &Global) -> Result<(), Failure> {
             "writes": places_json(&status.writes),
             "local": status.local.as_ref().map(local_json),
             "kept": kept.iter().map(kept_json).collect::<Vec<_>>(),
-            "keyring": status.keyring.display().to_string(),
+            "keyring": status.keyring,
+            "keyring_problem": status.keyring_problem.as_ref().map(ToString::to_string),
             "keys": status.keys,
             "out_of_reach": status.out_of_reach,
         })),
@@ -94,7 +95,10 @@ fn as_text(global: &Global, status: &Status, kept: &[KeptRecord]) -> String {
         parts.push(print::titled("kept aside in the local file", &print::table(&rows)));
     }
     let keys: Vec<_> = status.keys.iter().map(key_row).collect();
-    parts.push(print::titled(&format!("keys in {}", status.keyring.display()), &print::table(&keys)));
+    parts.push(print::titled(&format!("keys in {}", status.keyring), &print::table(&keys)));
+    if let Some(problem) = &status.keyring_problem {
+        parts.push(print::table(&[["nothing is sealed".to_owned(), problem.to_string()]]));
+    }
     parts.push(print::table(&[["out of reach of any count".to_owned(), status.out_of_reach.join("; ")]]));
     parts.join("\n")
 }

@@ -53,7 +53,7 @@ fn as_json(keyring: &Keyring, keys: &[KeyInfo], token_counts: Option<&TokenCount
             "tokens": tokens })
     });
     let object = json!({
-        "keyring": keyring.path().display().to_string(),
+        "keyring": keyring.place(),
         "keys": known.chain(unknown).collect::<Vec<_>>(),
         "not_looked_at": null,
     });

@@ -33,7 +33,7 @@ pub async fn run(global: &Global, command: &KeyCommand) -> Result<(), Failure> {
 
 async fn add(global: &Global) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
-    let key = keyring.add_key()?;
+    let key = keyring.add_key().await?;
     let text = format!("added key {}: it is pending, so it opens but does not seal yet", key.id);
     let hints = [
         COPY.to_owned(),
@@ -47,7 +47,7 @@ async fn add(global: &Global) -> Result<(), Failure> {
 
 async fn promote(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
-    let key = keyring.promote_key(keyring.find_key(&key.id)?)?;
+    let key = keyring.promote_key(keyring.find_key(&key.id)?).await?;
     let text = format!(
         "key {} is the primary key since {}: it seals everything stored from now on",
         key.id,
@@ -64,7 +64,7 @@ async fn retire(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     let id = keyring.find_key(&key.id)?;
     refuse_sealing(global, &keyring, id).await?;
-    let key = keyring.retire_key(id)?;
+    let key = keyring.retire_key(id).await?;
     let text =
         format!("key {} is retired since {}: it opens, but never seals", key.id, print::utc(key.state_since));
     report(global, &keyring, &key, &text, &[COPY.to_owned()])
@@ -104,7 +104,7 @@ async fn destroy(global: &Global, options: &DestroyArgs) -> Result<(), Failure> 
     };
     let interrupted = || Failure::new("interrupted", "nothing was destroyed; run the same command again");
     let Destruction { key, outside, .. } = destroyed.ok_or_else(interrupted)?.map_err(not_destroyed)?;
-    let path = keyring.path().display().to_string();
+    let path = keyring.place();
     if global.json {
         let object = json!({ "keyring": path, "key": key });
         return print::json(&token_count::with_outside(object, &outside));
@@ -131,7 +131,7 @@ async fn rewrap(global: &Global, options: &RewrapArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     let provider = secret::provider(options.new_passphrase_file.as_deref(), Purpose::Rewrap)?;
     keyring.rewrap(&*provider).await?;
-    let path = keyring.path().display().to_string();
+    let path = keyring.place();
     if global.json {
         return print::json(&json!({ "keyring": path, "rewrapped": true }));
     }
@@ -151,7 +151,7 @@ fn report(
     hints: &[String],
 ) -> Result<(), Failure> {
     if global.json {
-        let keyring = keyring.path().display().to_string();
+        let keyring = keyring.place();
         return print::json(&json!({ "keyring": keyring, "key": key }));
     }
     hints.iter().for_each(|hint| print::hint(hint));

@@ -26,7 +26,7 @@ pub async fn rotate(global: &Global, options: &RotateArgs) -> Result<(), Failure
         return dry_run(global, options, keyring).await;
     }
     let report = options.report.as_deref().map(Report::open).transpose()?;
-    let mut progress = RotationProgress::new(global.json, keyring.path(), report);
+    let mut progress = RotationProgress::new(global.json, keyring.place(), report);
     let done = unless_interrupted(carry_out(global, options, &keyring, &mut progress)).await?;
     let written = progress.finish();
     match done {

@@ -1,7 +1,5 @@
 //! `rotate --new-key`: the messages about each step towards the new key.
 
-use std::path::Path;
-
 use retell_vault::rotation::NewKeyStep;
 use serde_json::json;
 
@@ -12,7 +10,7 @@ use crate::print;
 ///
 /// # Errors
 /// Standard output takes no more.
-pub fn tell(is_json: bool, keyring: &Path, step: NewKeyStep) -> Result<(), Failure> {
+pub fn tell(is_json: bool, keyring: &str, step: NewKeyStep) -> Result<(), Failure> {
     let (name, key, text, hint) = match step {
         NewKeyStep::Added { key, .. } => ("added", key, format!("added key {key}"), None),
         NewKeyStep::ResumedPending { key, .. } => {
@@ -34,7 +32,7 @@ pub fn tell(is_json: bool, keyring: &Path, step: NewKeyStep) -> Result<(), Failu
             "promoted",
             key,
             format!("promoted key {key}; key {retired} is retired: it still opens, but no longer seals"),
-            Some(format!("back up {} now: nothing else opens what is sealed from now on", keyring.display())),
+            Some(format!("back up {keyring} now: nothing else opens what is sealed from now on")),
         ),
         _ => return Ok(()),
     };

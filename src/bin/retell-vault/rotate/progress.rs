@@ -1,7 +1,6 @@
 //! The progress of a rotation: a bar at a terminal, a line from time to time elsewhere, every batch as JSON.
 
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -21,7 +20,7 @@ const BAR: &str = "pass {prefix} [{bar:30}] {pos} of {len} rows{msg}";
 /// Listens to a rotation.
 pub struct RotationProgress {
     shown: Shown,
-    keyring: PathBuf,
+    keyring: String,
     report: Option<Report>,
     last: RotateProgress,
     started: Instant,
@@ -38,7 +37,7 @@ enum Shown {
 
 impl RotationProgress {
     /// Nothing is shown before the first pass.
-    pub fn new(json: bool, keyring: &Path, report: Option<Report>) -> Self {
+    pub fn new(json: bool, keyring: String, report: Option<Report>) -> Self {
         let now = Instant::now();
         let shown = match json {
             true => Shown::Json,
@@ -47,7 +46,7 @@ impl RotationProgress {
         };
         Self {
             shown,
-            keyring: keyring.to_owned(),
+            keyring,
             report,
             last: RotateProgress::default(),
             started: now,

@@ -1,0 +1,32 @@
+//! The note of a running process in the database: which generation of the keyring it has loaded.
+
+use std::process;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use tokio::sync::Mutex;
+
+use crate::crypto::random;
+use crate::error::Result;
+
+/// The note of this process.
+pub(crate) struct HostNote {
+    /// The host, the process, and a random part: two vaults of a process are two.
+    pub(super) name: String,
+    pub(super) ended: AtomicBool,
+    /// Held while the note is written or removed. The generation that it names, and when it was written.
+    pub(super) noted: Mutex<Option<(u64, Instant)>>,
+}
+
+impl HostNote {
+    /// # Errors
+    /// `Entropy`.
+    pub(crate) fn new() -> Result<Self> {
+        let system = rustix::system::uname();
+        let host = system.nodename().to_string_lossy();
+        let host: String = host.chars().filter(|char| char.is_ascii_graphic()).take(64).collect();
+        let random = u32::from_be_bytes(random::system_bytes::<4>()?);
+        let name = format!("{host}:{}:{random:08x}", process::id());
+        Ok(Self { name, ended: AtomicBool::new(false), noted: Mutex::default() })
+    }
+}

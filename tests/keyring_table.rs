@@ -1,0 +1,428 @@
+//! A keyring in the database: replicas follow it, nothing is sealed under an older one, and every attack has its repair.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use retell_vault::connection::KeyringTable;
+use retell_vault::keyring::{KeyId, KeyState, KeyringPin, RawKey};
+use retell_vault::rotation::{DestroyOptions, RotateOptions};
+use retell_vault::{Error, ErrorKind, Keyring, Vault};
+use support::faults::{exec, number};
+use support::role::Role;
+use support::vaults::*;
+use support::{CutProxy, Mode, TestDb};
+
+/// A database with a keyring in it, and its pin at the start.
+struct Stage {
+    db: TestDb,
+    pin: KeyringPin,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let db = TestDb::create().await;
+        db.exec(ALL_COLUMNS).await;
+        let table = KeyringTable::postgres(&db.url).unwrap();
+        table.create(&[]).await.unwrap();
+        let keyring = table.prepare(&wrapping_key()).await.unwrap();
+        Vault::builder(keyring.clone()).short_lived().postgres(&db.url).init().await.unwrap();
+        Self { pin: keyring.pin(), db }
+    }
+
+    fn table(&self) -> KeyringTable {
+        KeyringTable::postgres(&self.db.url).unwrap()
+    }
+
+    async fn open(&self) -> Result<Keyring, Error> {
+        self.table().open(&self.pin, &wrapping_key()).await
+    }
+
+    /// A replica: its own connections, and no disk.
+    async fn replica(&self) -> Vault {
+        Vault::builder(self.open().await.unwrap()).postgres(&self.db.url).build().await.unwrap()
+    }
+
+    /// A new primary key, made in another place.
+    async fn promote(&self) -> KeyId {
+        let operator = self.open().await.unwrap();
+        let key = operator.add_key().await.unwrap().id;
+        operator.promote_key(key).await.unwrap().id
+    }
+
+    /// The key that sealed the record of an owner.
+    async fn key_of(&self, user: &str) -> KeyId {
+        let sql = format!(
+            "SELECT ('x' || split_part(encrypted_retell_api_key, '.', 2))::bit(32)::bigint FROM user_profiles WHERE user_id = '{user}'"
+        );
+        format!("{:08x}", number(&self.db.url, &sql).await).parse().unwrap()
+    }
+
+    async fn rows(&self) -> i64 {
+        number(&self.db.url, "SELECT count(*) FROM retell_vault.keyring").await
+    }
+}
+
+async fn until_due() {
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+}
+
+async fn seal(vault: &Vault, user: &str) -> Result<(), Error> {
+    until_due().await;
+    vault.store(&owner(user), &small_config(user)).await.map(drop)
+}
+
+#[tokio::test]
+async fn replicas_without_a_disk_follow_every_change_under_load_and_nothing_fails() {
+    let stage = Stage::new().await;
+    let (one, other) = (stage.replica().await, stage.replica().await);
+    let old = one.keys()[0].id;
+    seal(&one, "first").await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = [(one.clone(), "one"), (other.clone(), "other")].map(|(vault, name)| {
+        let (stop, theirs) = (stop.clone(), if name == "one" { other.clone() } else { one.clone() });
+        tokio::spawn(async move {
+            let mut calls = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let user = owner(&format!("{name}-{}", calls % 5));
+                vault.store(&user, &small_config(calls)).await.unwrap();
+                // the other replica reads at once what may be under a key that it has not loaded
+                theirs.load(&user).await.unwrap();
+                calls += 1;
+            }
+            calls
+        })
+    });
+    let new = stage.promote().await;
+    let third = Vault::builder(stage.open().await.unwrap()).short_lived().postgres(&stage.db.url);
+    let third = third.build().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert!(third.rotate(&RotateOptions::new(), |_| {}).await.unwrap().complete);
+    third.destroy_key(old, DestroyOptions::new().force()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    stop.store(true, Ordering::Relaxed);
+    for load in load {
+        assert!(load.await.unwrap() > 20);
+    }
+    one.load(&owner("first")).await.unwrap();
+    assert_eq!(stage.key_of("one-0").await, new);
+    assert_eq!(stage.rows().await, 1, "no row holds the destroyed key");
+    for vault in [&one, &other] {
+        assert_eq!(vault.keys().iter().find(|key| key.id == old).unwrap().state, KeyState::Destroyed);
+    }
+    let next = stage.open().await.unwrap();
+    assert_eq!(next.pin().generation(), 4);
+}
+
+#[tokio::test]
+async fn of_several_changes_at_once_none_is_lost_and_no_generation_is_left_out() {
+    let stage = Stage::new().await;
+    let mut changing = Vec::new();
+    for _ in 0..4 {
+        let operator = stage.open().await.unwrap();
+        changing.push(tokio::spawn(async move {
+            let mut added = Vec::new();
+            for _ in 0..8 {
+                match operator.add_key().await {
+                    Ok(key) => added.push(key.id),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "{error:?}"),
+                }
+            }
+            added
+        }));
+    }
+    let mut added = Vec::new();
+    for changes in changing {
+        added.extend(changes.await.unwrap());
+    }
+    let keyring = stage.open().await.unwrap();
+    assert!(added.len() >= 8 && added.iter().all(|id| keyring.keys().iter().any(|key| key.id == *id)));
+    assert_eq!((keyring.keys().len(), stage.rows().await), (added.len() + 1, added.len() as i64 + 1));
+    let linked = "SELECT count(*) FROM retell_vault.keyring k JOIN retell_vault.keyring b ON k.generation = b.generation + 1
+        AND k.predecessor = encode(sha256(convert_to(b.sealed, 'UTF8')), 'hex')";
+    assert_eq!(number(&stage.db.url, linked).await, added.len() as i64);
+}
+
+/// What was done to the table behind our back, and what it takes to mend it.
+struct Attack {
+    name: &'static str,
+    sql: &'static str,
+    running: ErrorKind,
+    starting: ErrorKind,
+    /// By `repair`; else a running process puts the keyring back.
+    repaired: bool,
+}
+
+const ATTACKS: [Attack; 6] = [
+    Attack {
+        name: "an older generation is put back",
+        sql: "DELETE FROM retell_vault.keyring WHERE generation > 1",
+        running: ErrorKind::KeyringRolledBack,
+        starting: ErrorKind::KeyringRolledBack,
+        repaired: false,
+    },
+    Attack {
+        name: "all rows are deleted",
+        sql: "DELETE FROM retell_vault.keyring",
+        running: ErrorKind::KeyringMissing,
+        starting: ErrorKind::KeyringMissing,
+        repaired: false,
+    },
+    Attack {
+        name: "an older text under a later generation",
+        sql: "INSERT INTO retell_vault.keyring SELECT 4, 'x', sealed FROM retell_vault.keyring ORDER BY generation LIMIT 1",
+        running: ErrorKind::KeyringFile,
+        starting: ErrorKind::KeyringFile,
+        repaired: true,
+    },
+    Attack {
+        name: "the largest generation",
+        sql: "INSERT INTO retell_vault.keyring VALUES (9223372036854775807, 'x', '{}')",
+        running: ErrorKind::KeyringFile,
+        starting: ErrorKind::KeyringFile,
+        repaired: true,
+    },
+    Attack {
+        name: "a text whose header was raised",
+        sql: "INSERT INTO retell_vault.keyring SELECT 9, 'x', replace(sealed, '\"generation\": 3', '\"generation\": 9')
+            FROM retell_vault.keyring WHERE generation = 3",
+        running: ErrorKind::KeyringLocked,
+        starting: ErrorKind::KeyringLocked,
+        repaired: true,
+    },
+    Attack {
+        name: "the table is dropped",
+        sql: "DROP TABLE retell_vault.keyring",
+        running: ErrorKind::Schema,
+        starting: ErrorKind::Schema,
+        repaired: false,
+    },
+];
+
+#[tokio::test]
+async fn an_attack_on_the_table_stops_sealing_and_not_opening_and_is_repaired() {
+    futures_util::future::join_all(ATTACKS.map(survive)).await;
+}
+
+async fn survive(Attack { name, sql, running: kind, starting, repaired }: Attack) {
+    let mut stage = Stage::new().await;
+    stage.promote().await;
+    stage.pin = stage.open().await.unwrap().pin();
+    assert_eq!(stage.pin.generation(), 3);
+    let running = stage.replica().await;
+    seal(&running, "user-1").await.unwrap();
+
+    exec(&stage.db.url, sql).await;
+    let error = seal(&running, "user-1").await.expect_err(name);
+    assert_eq!(error.kind(), kind, "{name}: {error:?}");
+    running.load(&owner("user-1")).await.unwrap();
+    assert_eq!(running.status().await.unwrap().keyring_problem.unwrap().kind(), kind, "{name}");
+    // a new replica opens nothing but what it can prove, and seals nothing
+    match stage.open().await {
+        Ok(keyring) => {
+            let vault = Vault::builder(keyring).postgres(&stage.db.url).build().await.unwrap();
+            assert_eq!(seal(&vault, "user-2").await.unwrap_err().kind(), starting, "{name}");
+            vault.close().await;
+        }
+        Err(error) => assert_eq!(error.kind(), starting, "{name}: {error:?}"),
+    }
+
+    if repaired {
+        let removed = stage.table().repair(&stage.pin, &wrapping_key()).await.unwrap();
+        assert_eq!(removed.len(), 1, "{name}");
+    } else {
+        stage.table().create(&[]).await.unwrap();
+        assert!(running.restore_keyring().await.unwrap(), "{name}");
+    }
+    seal(&running, "user-1").await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    let replica = stage.replica().await;
+    seal(&replica, "user-2").await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    replica.load(&owner("user-1")).await.unwrap();
+    assert!(!running.restore_keyring().await.unwrap(), "{name}");
+}
+
+#[tokio::test]
+async fn another_keyring_under_the_same_secret_is_neither_followed_nor_opened() {
+    let (stage, other) = (Stage::new().await, Stage::new().await);
+    let running = stage.replica().await;
+    let text = other.table().sealed_text().await.unwrap().replace('\'', "''");
+    let plant = format!(
+        "DELETE FROM retell_vault.keyring; INSERT INTO retell_vault.keyring VALUES (1, NULL, '{text}')"
+    );
+    exec(&stage.db.url, &plant).await;
+    assert_eq!(seal(&running, "user-1").await.unwrap_err().kind(), ErrorKind::WrongKeyring);
+    assert_eq!(stage.open().await.unwrap_err().kind(), ErrorKind::WrongKeyring);
+    // what it holds may be the keyring of somebody: it is not overwritten
+    assert_eq!(running.restore_keyring().await.unwrap_err().kind(), ErrorKind::WrongKeyring);
+    exec(&stage.db.url, "DELETE FROM retell_vault.keyring").await;
+    assert!(running.restore_keyring().await.unwrap());
+    seal(&running, "user-1").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_is_not_destroyed_while_a_running_process_has_an_older_generation() {
+    let stage = Stage::new().await;
+    let running = stage.replica().await;
+    let old = running.keys()[0].id;
+    stage.promote().await;
+    let operator = Vault::builder(stage.open().await.unwrap()).short_lived().postgres(&stage.db.url);
+    let operator = operator.build().await.unwrap();
+    let options = || DestroyOptions::new().force();
+    let error = operator.destroy_key(old, options()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyInUse, "{error:?}");
+    let host =
+        "SELECT count(*) FROM retell_vault.hosts WHERE strpos($$TEXT$$, host || ' (generation 1)') > 0";
+    assert_eq!(number(&stage.db.url, &host.replace("TEXT", &error.to_string())).await, 1, "{error}");
+
+    // its next call loads the new generation, and the note follows within a second or two
+    running.load(&owner("nobody")).await.unwrap_err();
+    let mut tries = 0;
+    while let Err(error) = operator.destroy_key(old, options()).await {
+        assert!(error.kind() == ErrorKind::KeyInUse && tries < 100, "{error:?}");
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    // a process that died is named for five minutes, and not longer
+    exec(&stage.db.url, "INSERT INTO retell_vault.hosts VALUES ('dead', 1, now() - interval '4 minutes')")
+        .await;
+    let newer = stage.promote().await;
+    running.load(&owner("nobody")).await.unwrap_err();
+    let retired = operator.keys().iter().find(|key| key.state == KeyState::Primary).unwrap().id;
+    assert_ne!(retired, newer);
+    let again = Vault::builder(stage.open().await.unwrap()).short_lived().postgres(&stage.db.url);
+    let again = again.build().await.unwrap();
+    until_due().await;
+    running.load(&owner("nobody")).await.unwrap_err();
+    until_due().await;
+    until_due().await;
+    let error = again.destroy_key(retired, options()).await.unwrap_err();
+    assert!(error.to_string().contains("dead (generation 1)"), "{error}");
+    exec(
+        &stage.db.url,
+        "UPDATE retell_vault.hosts SET at = now() - interval '6 minutes' WHERE host = 'dead'",
+    )
+    .await;
+    again.destroy_key(retired, options()).await.unwrap();
+
+    running.close().await;
+    assert_eq!(
+        number(&stage.db.url, "SELECT count(*) FROM retell_vault.hosts WHERE host <> 'dead'").await,
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_start_without_the_database_uses_the_copy_in_the_local_file() {
+    let stage = Stage::new().await;
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("home/local.db");
+    let proxy = CutProxy::start(&stage.db.url).await;
+    let table = || KeyringTable::postgres(proxy.url()).unwrap().local_file(&file);
+    let start = |keyring| Vault::builder(keyring).postgres(proxy.url()).local_file(&file).build();
+    let vault = start(table().open(&stage.pin, &wrapping_key()).await.unwrap()).await.unwrap();
+    let new = stage.promote().await;
+    seal(&vault, "user-1").await.unwrap();
+    assert_eq!(stage.key_of("user-1").await, new);
+    vault.close().await;
+
+    proxy.set(Mode::Refuse).await;
+    let error =
+        KeyringTable::postgres(proxy.url()).unwrap().open(&stage.pin, &wrapping_key()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(error.hint().contains("local file"), "{error:?}");
+    let vault = start(table().open(&stage.pin, &wrapping_key()).await.unwrap()).await.unwrap();
+    let stored = vault.store(&owner("user-2"), &small_config(2)).await.unwrap();
+    assert!(stored.degraded.is_some());
+    vault.load(&owner("user-2")).await.unwrap();
+
+    proxy.set(Mode::Pass).await;
+    let newest = stage.promote().await;
+    let mut tries = 0;
+    while vault.sync().await.unwrap().pushed == 0 {
+        assert!(tries < 60, "it is never pushed");
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(5100)).await; // in an outage it looks every five seconds
+    seal(&vault, "user-3").await.unwrap();
+    assert_eq!(stage.key_of("user-3").await, newest);
+}
+
+#[tokio::test]
+async fn the_application_reads_the_keyring_and_nobody_else_does() {
+    let stage = Stage::new().await;
+    let service = Role::create(&stage.db, "GRANT SELECT, INSERT, UPDATE ON user_profiles TO guest").await;
+    let stranger = Role::create(&stage.db, "GRANT CREATE ON SCHEMA public TO guest").await;
+    stage.table().create(std::slice::from_ref(&service.name)).await.unwrap();
+    let at = |url: &str| KeyringTable::postgres(url).unwrap();
+    let keyring = at(&service.url).open(&stage.pin, &wrapping_key()).await.unwrap();
+    let vault = Vault::builder(keyring.clone()).postgres(&service.url).build().await.unwrap();
+    seal(&vault, "user-1").await.unwrap();
+    assert_eq!(number(&stage.db.url, "SELECT count(*) FROM retell_vault.hosts").await, 1);
+    assert_eq!(keyring.add_key().await.unwrap_err().kind(), ErrorKind::AccessDenied);
+    let error = at(&stranger.url).open(&stage.pin, &wrapping_key()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error:?}");
+
+    // a policy that hides rows: no row is no keyring, and not a reason to make one
+    exec(&stage.db.url, "ALTER TABLE retell_vault.keyring ENABLE ROW LEVEL SECURITY").await;
+    let error = seal(&vault, "user-1").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error:?}");
+    assert!(error.to_string().contains("row level security may hide rows"), "{error}");
+    assert_eq!(
+        at(&service.url).open(&stage.pin, &wrapping_key()).await.unwrap_err().kind(),
+        ErrorKind::AccessDenied
+    );
+    exec(&stage.db.url, "ALTER TABLE retell_vault.keyring DISABLE ROW LEVEL SECURITY").await;
+    seal(&vault, "user-1").await.unwrap();
+    vault.close().await;
+}
+
+#[tokio::test]
+async fn what_another_role_made_before_is_not_used() {
+    let db = TestDb::create().await;
+    db.exec(ALL_COLUMNS).await;
+    let stranger = Role::create(&db, "").await;
+    exec(
+        &db.url,
+        &format!(
+            "DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO {}', current_database()); END $$",
+            stranger.name
+        ),
+    )
+    .await;
+    let service = Role::create(&db, "").await;
+    exec(&stranger.url, "CREATE SCHEMA retell_vault; CREATE VIEW retell_vault.keyring AS SELECT 1::int8 AS generation, 'x' AS sealed; GRANT USAGE ON SCHEMA retell_vault TO PUBLIC; GRANT SELECT ON retell_vault.keyring TO PUBLIC").await;
+    let pin: KeyringPin = format!("{}:1", "0".repeat(32)).parse().unwrap();
+    let table = KeyringTable::postgres(&service.url).unwrap();
+    let error = table.open(&pin, &wrapping_key()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error:?}");
+    assert!(error.to_string().contains("no plain table"), "{error}");
+    let error = table.create(&[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error:?}");
+    assert!(error.to_string().contains(&stranger.name), "{error}");
+}
+
+#[tokio::test]
+async fn a_rewrap_leaves_no_row_that_the_old_secret_opens() {
+    let stage = Stage::new().await;
+    let operator = stage.open().await.unwrap();
+    operator.add_key().await.unwrap();
+    let running = stage.replica().await;
+    let other = RawKey::from_base64(&format!("{}A=", "Q".repeat(42))).unwrap();
+    operator.rewrap(&other).await.unwrap();
+    assert_eq!(stage.rows().await, 1);
+    assert_eq!(stage.open().await.unwrap_err().kind(), ErrorKind::KeyringLocked);
+    // a repair with the old secret removes nothing
+    let error = stage.table().repair(&stage.pin, &wrapping_key()).await.unwrap_err();
+    assert_eq!((error.kind(), stage.rows().await), (ErrorKind::KeyringLocked, 1));
+    seal(&running, "user-1").await.unwrap();
+    operator.add_key().await.unwrap();
+    let error = seal(&running, "user-1").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyringLocked, "{error:?}");
+    assert!(error.hint().contains("new passphrase"), "{error:?}");
+    running.load(&owner("user-1")).await.unwrap();
+    stage.table().open(&stage.pin, &other).await.unwrap();
+}
