@@ -121,7 +121,7 @@ impl Growth<'_> {
     fn unknown(&self) -> Vec<&'static str> {
         let is_unknown = [
             (self.large.iter().any(|table| self.may_have_dead_rows(table)), "dead rows"),
-            (self.large.iter().any(|table| table.may_be_analysed()), "the planner's statistics"),
+            (self.large.iter().any(|table| self.may_be_analysed(table)), "the planner's statistics"),
             (self.requests() < REQUESTS, "the hit rate of the indexes"),
             (self.statistics.scans() < MANY_SCANS && !self.context.table.is_partitioned(), "unused indexes"),
         ];
@@ -130,8 +130,17 @@ impl Growth<'_> {
 
     /// Whether the counters may have forgotten dead rows: the next ANALYZE counts them again.
     fn may_have_dead_rows(&self, table: &RowStatistics) -> bool {
-        let forgotten = self.statistics.reset_ago.is_some() || self.statistics.is_standby || table.is_lost();
-        forgotten && !table.counted && !table.lags()
+        self.may_have_forgotten(table) && !table.lags()
+    }
+
+    /// Whether an ANALYZE may be forgotten, and the server hides its results from the role.
+    fn may_be_analysed(&self, table: &RowStatistics) -> bool {
+        self.may_have_forgotten(table) && table.hidden && !table.analysed
+    }
+
+    fn may_have_forgotten(&self, table: &RowStatistics) -> bool {
+        let is_reset = self.statistics.reset_ago.is_some() || self.statistics.is_standby || table.is_lost();
+        is_reset && !table.counted
     }
 
     fn note(&self, unknown: &str) {
@@ -171,7 +180,8 @@ impl Growth<'_> {
     }
 
     fn never_analysed(&self) -> Option<Finding> {
-        let is_so = |table: &&&RowStatistics| !table.counted && !table.analysed && !table.may_be_analysed();
+        let is_so =
+            |table: &&&RowStatistics| !table.counted && !table.analysed && !self.may_be_analysed(table);
         let tables: Vec<_> = self.large.iter().filter(is_so).copied().collect();
         let meaning = format!(
             "the planner has no statistics about the rows{}, so it may read the whole table for one owner",
@@ -230,13 +240,6 @@ impl Growth<'_> {
         let named: Vec<_> = tables.iter().take(NAMED).map(|table| table.relation.as_str()).collect();
         let more = if tables.len() > NAMED { " and others" } else { "" };
         format!(" (in {}{more})", named.join(", "))
-    }
-}
-
-impl RowStatistics {
-    /// Whether the role cannot see if the planner has statistics, and the counters have forgotten it.
-    fn may_be_analysed(&self) -> bool {
-        self.hidden && !self.counted && !self.analysed
     }
 }
 

@@ -269,6 +269,26 @@ async fn counters_that_were_reset_say_nothing() {
     }
 }
 
+/// From a role to whom policies apply, the server hides the planner's statistics. Then only the counters can tell.
+#[tokio::test]
+async fn statistics_that_are_hidden_from_the_role() {
+    let clinic = Clinic::new().await;
+    grow(&clinic.db, 10_001).await;
+    let role = Role::create(&clinic.db, "GRANT SELECT, INSERT, UPDATE ON user_profiles TO guest").await;
+    let policy = format!("CREATE POLICY p ON user_profiles TO {} USING (true)", role.name);
+    clinic.db.exec(&format!("ALTER TABLE user_profiles ENABLE ROW LEVEL SECURITY; {policy}")).await;
+    let clinic = clinic.by(&role.url);
+    assert!(ids(&found(&clinic).await).contains(&"never_analysed"));
+    clinic.db.exec("ANALYZE user_profiles").await;
+    assert!(!ids(&found(&clinic).await).contains(&"never_analysed"));
+    clinic.db.exec("SELECT pg_stat_reset()").await;
+    let findings = found(&clinic).await;
+    let unknown = findings.iter().find(|finding| finding.id == "not_examined").unwrap();
+    assert!(unknown.meaning.contains("dead rows, the planner's statistics, "), "{findings:#?}");
+    assert!(!ids(&findings).contains(&"never_analysed"));
+    drop(role); // while its database is there
+}
+
 #[tokio::test]
 async fn a_server_that_does_not_count() {
     let clinic = Clinic::new().await;

@@ -190,7 +190,7 @@ SELECT json_build_object(
         SELECT f.oid, f.prosrc, string_to_array(encode(t.tgargs, 'escape'), '\000') AS arguments
         FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
       -- and the functions that those call by their qualified names
-      writers AS (
+      writers AS MATERIALIZED (
         SELECT oid, oid AS called_by, prosrc, arguments FROM written
         UNION ALL
         SELECT f.oid, w.oid, f.prosrc, '{}' FROM written w CROSS JOIN pg_proc f JOIN pg_namespace s ON s.oid = f.pronamespace
