@@ -6,8 +6,9 @@ use crate::detect::names::{Meaning, Name};
 use crate::detect::provider_column::{self, ProviderColumn};
 use crate::detect::providers::Class;
 use crate::detect::report::Holding;
-use crate::detect::sampled::Sampled;
+use crate::detect::sampled::{Sampled, Shapes};
 use crate::detect::shapes::ValueShape;
+use crate::detect::sign_in::is_sign_in;
 use crate::detect::whose::{Known, Whose, known, whose};
 use crate::postgres::catalogue::all_tables::{FoundColumn, FoundKind};
 
@@ -55,6 +56,9 @@ pub(super) fn find<'a>(sampled: &Sampled<'a>) -> Option<TableCredentials<'a>> {
     let constants = provider_column::find(sampled);
     let (known, table) = (known(sampled, constants.as_ref()), Name::of(&sampled.table.name));
     let whose = whose(&known, &table, constants.as_ref())?;
+    if is_sign_in(sampled.table) && whose.provider.is_none_or(|provider| provider.class == Class::Other) {
+        return None;
+    }
     let mut found = Finder { sampled, known, table, constants, whose, why: Vec::new() };
     let fields = found.fields();
     found.is_enough(&fields).then(|| found.credentials(fields))
@@ -88,6 +92,10 @@ impl<'a> Finder<'a, '_> {
         known.name.provider.is_some()
     }
 
+    fn shapes_of(&self, column: &FoundColumn) -> Option<&Shapes> {
+        self.known.iter().find(|known| known.column.name == column.name).map(|known| &known.shapes)
+    }
+
     fn best(&self, score: impl Fn(&Known<'a>) -> Option<i32>) -> Option<&Known<'a>> {
         let scored = self.known.iter().filter_map(|known| Some((score(known)?, known)));
         scored.reduce(|best, other| if other.0 > best.0 { other } else { best }).map(|(_, known)| known)
@@ -110,6 +118,18 @@ impl<'a> Finder<'a, '_> {
             };
             let settings = self.known.iter().find(is_other).filter(|_| !named_key);
             fields.extend(settings.map(|known| ("settings", known.column)));
+            // an empty column of any provider, beside the credentials
+            let is_empty =
+                |column: &FoundColumn| self.shapes_of(column).is_some_and(|shapes| shapes.set() == 0);
+            if let Some((column, _)) = &key
+                && Name::of(&column.name).provider.is_none()
+                && is_empty(column)
+                && !is_empty(config)
+            {
+                for field in ["api_key", "iv", "tag", "refresh"] {
+                    fields.remove(field);
+                }
+            }
         }
         let webhook = self.best(|known| {
             (known.meaning == Meaning::WebhookKey && self.is_theirs(known))
@@ -139,6 +159,7 @@ impl<'a> Finder<'a, '_> {
         if known.shapes.of(&[ValueShape::Hash]) * 2 > known.shapes.set() {
             return None;
         }
+        let is_masked = known.shapes.of(&[ValueShape::Masked]) * 2 > known.shapes.set();
         let is_key = self.is_retell() && known.shapes.of(&[ValueShape::RetellKey]) > 0;
         let is_theirs = match (Self::is_named(known), self.whose.is_by_constant) {
             // the column of another provider, although a key of Retell is in it
@@ -151,6 +172,7 @@ impl<'a> Finder<'a, '_> {
                 + 20 * i32::from(Self::is_named(known))
                 + 5 * i32::from(is_set)
                 + 30 * i32::from(is_key)
+                - 50 * i32::from(is_masked)
         })
     }
 
@@ -181,13 +203,13 @@ impl<'a> Finder<'a, '_> {
         let is_ours = known.shapes.of(&[ValueShape::JsonToken]) > 0;
         let is_theirs = self.is_theirs(known) && (!has_key || is_json || Self::is_named(known));
         let beside_key = has_key && is_plain_config && known.name.words.len() == 1;
-        let with_key = self.is_retell()
-            && known.shapes.of(&[ValueShape::JsonPlaintext]) > 0
-            && known.name.provider.is_none();
+        let with_key =
+            known.inside.is_some() && known.inside == self.whose.provider && known.name.provider.is_none();
         (is_theirs || beside_key || is_ours || with_key).then(|| {
             10 * i32::from(says_secret)
                 + 20 * i32::from(Self::is_named(known))
                 + 40 * i32::from(is_ours)
+                + 30 * i32::from(with_key)
                 + 5 * i32::from(is_json)
         })
     }
@@ -285,25 +307,26 @@ impl<'a> Finder<'a, '_> {
     fn holds(&mut self, column: &'a FoundColumn, filter: Option<&(&'a str, String)>) -> Holding {
         let (name, filter) = (Name::of(&column.name), filter.map(|(name, value)| (*name, value.as_str())));
         let shapes = self.sampled.shapes(&column.name, filter);
-        let holds = match self.sampled.was_read {
-            true => shapes.holds(name.says_encrypted()),
-            false => Holding::Unknown,
-        };
-        let holds = match holds {
-            Holding::Unknown if self.sampled.was_read && name.says_reference() => Holding::References,
+        let (was_read, set) = (self.sampled.was_column_read(column), shapes.set());
+        let known_keys = [ValueShape::RetellKey, ValueShape::OtherKey, ValueShape::Token];
+        let holds = match shapes.holds(name.says_encrypted()) {
+            _ if set == 0 && !was_read => Holding::Unknown,
+            _ if set > 0 && name.says_reference() && shapes.of(&known_keys) == 0 => Holding::References,
             holds => holds,
         };
         let column = &column.name;
-        let set = shapes.set();
         match holds {
-            Holding::Unknown if !self.sampled.was_read => {
-                self.why.push(format!("the values of {column} could not be read"))
+            Holding::Unknown if !was_read => {
+                self.why.push(format!("the values of {column} could not be read, or not all of them"))
             }
             Holding::Empty => self.why.push(format!("{column} is empty in the sampled rows")),
             _ => self.why.push(format!("{column} holds {} in most of {set} sampled values", what(holds))),
         }
         if holds == Holding::Plaintext && name.says_encrypted() {
             self.why.push(format!("the name of {column} says encrypted, but its values are plaintext"));
+        }
+        if shapes.of(&[ValueShape::Masked]) > 0 {
+            self.why.push(format!("{column} holds masked values, from which no key can be had"));
         }
         if shapes.of(&[ValueShape::EncodedKey]) > 0 {
             self.why.push(format!("{column} holds base64 of plaintext, which is no encryption"));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::detect::report::Holding;
 use crate::detect::shapes::{ValueShape, shape};
-use crate::postgres::catalogue::all_tables::{FoundTable, SampledRow};
+use crate::postgres::catalogue::all_tables::{FoundColumn, FoundTable, SampledRow};
 
 /// How many values of a column have each shape.
 #[derive(Debug, Clone, Default)]
@@ -26,12 +26,15 @@ impl Shapes {
         let random = self.of(&[Random]);
         let plaintext = self.of(&[RetellKey, RetellAgent, OtherKey, EncodedKey, JsonPlaintext]);
         let ciphertext = self.of(&[Ciphertext, JsonCiphertext]);
+        // settings without credentials lie beside settings with them
+        let in_json = self.of(&[JsonPlaintext, JsonCiphertext, JsonToken]);
+        let others = self.of(&[Hash, Masked]) + if in_json > 0 { 0 } else { self.of(&[Other]) };
         let kinds = [
             (self.of(&[Token, JsonToken]), Holding::Tokens),
             (ciphertext + if says_encrypted { random } else { 0 }, Holding::Ciphertext),
             (plaintext + if says_encrypted { 0 } else { random }, Holding::Plaintext),
             (self.of(&[Reference]), Holding::References),
-            (self.of(&[Hash, Other]), Holding::Unknown),
+            (others, Holding::Unknown),
         ];
         let most = kinds.into_iter().rev().max_by_key(|(number, _)| *number);
         most.filter(|(number, _)| *number > 0).map_or(Holding::Empty, |(_, holds)| holds)
@@ -52,6 +55,11 @@ impl<'a> Sampled<'a> {
     pub(super) fn new(table: &'a FoundTable, columns: Vec<&'a str>, rows: Option<Vec<SampledRow>>) -> Self {
         let was_read = rows.is_some();
         Self { table, columns, rows: rows.unwrap_or_default(), was_read }
+    }
+
+    /// Whether every row of a column could be seen: the role may read it, and no policy hides rows.
+    pub(super) fn was_column_read(&self, column: &FoundColumn) -> bool {
+        self.was_read && column.readable && !self.table.hides_rows && self.at(&column.name).is_some()
     }
 
     pub(super) fn add(&mut self, rows: Vec<SampledRow>) {
