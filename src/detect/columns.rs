@@ -6,10 +6,10 @@ use crate::detect::names::{Meaning, Name};
 use crate::detect::provider_column::{self, ProviderColumn};
 use crate::detect::providers::Class;
 use crate::detect::report::Holding;
-use crate::detect::sampled::{Sampled, Shapes};
+use crate::detect::sampled::Sampled;
 use crate::detect::shapes::ValueShape;
 use crate::detect::sign_in::is_sign_in;
-use crate::detect::whose::{Known, Whose, known, whose};
+use crate::detect::whose::{FOR_CREDENTIALS, Known, Whose, known, whose};
 use crate::postgres::catalogue::all_tables::{FoundColumn, FoundKind};
 
 /// Words of tables that hold what happened, and copies.
@@ -92,8 +92,8 @@ impl<'a> Finder<'a, '_> {
         known.name.provider.is_some()
     }
 
-    fn shapes_of(&self, column: &FoundColumn) -> Option<&Shapes> {
-        self.known.iter().find(|known| known.column.name == column.name).map(|known| &known.shapes)
+    fn known_as(&self, column: &FoundColumn) -> Option<&Known<'a>> {
+        self.known.iter().find(|known| known.column.name == column.name)
     }
 
     fn best(&self, score: impl Fn(&Known<'a>) -> Option<i32>) -> Option<&Known<'a>> {
@@ -103,11 +103,10 @@ impl<'a> Finder<'a, '_> {
 
     fn fields(&mut self) -> BTreeMap<&'static str, &'a FoundColumn> {
         let mut fields = BTreeMap::new();
-        let key =
-            self.best(|known| self.as_key(known)).map(|known| (known.column, known.name.stem().to_vec()));
-        if let Some((column, stem)) = &key {
+        let key = self.best(|known| self.as_key(known)).map(|known| (known.column, known.name.words.clone()));
+        if let Some((column, words)) = &key {
             fields.insert("api_key", *column);
-            fields.extend(self.parts(stem));
+            fields.extend(self.parts(words));
         }
         let named_key = key.is_some();
         let config = self.best(|known| self.as_config(known, named_key)).map(|known| known.column);
@@ -120,7 +119,7 @@ impl<'a> Finder<'a, '_> {
             fields.extend(settings.map(|known| ("settings", known.column)));
             // an empty column of any provider, beside the credentials
             let is_empty =
-                |column: &FoundColumn| self.shapes_of(column).is_some_and(|shapes| shapes.set() == 0);
+                |column: &FoundColumn| self.known_as(column).is_some_and(|known| known.shapes.set() == 0);
             if let Some((column, _)) = &key
                 && Name::of(&column.name).provider.is_none()
                 && is_empty(column)
@@ -236,14 +235,18 @@ impl<'a> Finder<'a, '_> {
             .then_some(i32::from(is_theirs))
     }
 
-    /// The other columns of a ciphertext: `accessIV` and `accessTag` of `accessCiphertext`, or just `iv` and `tag`.
-    fn parts(&self, stem: &[String]) -> Vec<(&'static str, &'a FoundColumn)> {
-        let of = |wanted: Meaning, stem: &[String]| {
-            let is_one = |known: &&Known| known.meaning == wanted && known.name.stem() == stem;
-            self.known.iter().find(is_one).map(|known| known.column)
+    /// The other columns of a ciphertext: `accessIV` and `accessTag` of `accessCiphertext`, or just `iv` and `auth_tag`.
+    fn parts(&self, key: &[String]) -> Vec<(&'static str, &'a FoundColumn)> {
+        const OF_ANY: [&str; 5] = ["auth", "encrypted", "encryption", "gcm", "init"];
+        let is_its = |word: &String| key.contains(word) || OF_ANY.contains(&word.as_str());
+        let part = |field| {
+            let is_one = |known: &&Known| {
+                known.meaning == Meaning::Part(field) && known.name.stem().iter().all(is_its)
+            };
+            let in_common =
+                |known: &&Known| known.name.stem().iter().filter(|word| key.contains(word)).count();
+            Some((field, self.known.iter().filter(is_one).max_by_key(in_common)?.column))
         };
-        let part =
-            |field| Some((field, of(Meaning::Part(field), stem).or_else(|| of(Meaning::Part(field), &[]))?));
         let refresh =
             self.known.iter().find(|known| known.meaning == Meaning::RefreshToken && self.is_theirs(known));
         let refresh = refresh.map(|known| ("refresh", known.column));
@@ -252,23 +255,32 @@ impl<'a> Finder<'a, '_> {
 
     /// Whether these columns are credentials: a key, or the agents of Retell.
     fn is_enough(&self, fields: &BTreeMap<&'static str, &'a FoundColumn>) -> bool {
-        let Some(config) = fields.get("config") else {
+        let of = |field| fields.get(field).and_then(|column| self.known_as(column));
+        if let Some(key) = of("api_key") {
+            return self.is_clear_key(key) || self.is_for_credentials();
+        }
+        let Some(config) = of("config") else {
             let is_agent = |field: &&str| field.ends_with("_agent_id") || *field == "webhook_key";
             // a call notes its agent too
-            let has_agent = self.is_retell() && !is_record(&self.table) && fields.keys().any(is_agent);
-            return fields.contains_key("api_key") || has_agent;
+            return self.is_retell() && !is_record(&self.table) && fields.keys().any(is_agent);
         };
-        let known = self.known.iter().find(|known| known.column.name == config.name);
-        let holds = known.map_or(Holding::Unknown, |known| known.shapes.holds(known.name.says_encrypted()));
-        let says_secret = known.is_some_and(|known| {
-            known.name.says_encrypted() || known.name.has(&["credentials", "creds", "secrets", "keys"])
-        });
+        let says_secret =
+            config.name.says_encrypted() || config.name.has(&["credentials", "creds", "secrets", "keys"]);
         // settings of an application are not credentials
-        fields.contains_key("api_key")
-            || fields.len() > 1
-            || self.whose.is_by_constant
+        fields.len() > 1 && self.is_for_credentials()
+            || self.whose.is_by_constant && self.is_for_credentials()
             || says_secret
-            || matches!(holds, Holding::Plaintext | Holding::Ciphertext | Holding::Tokens)
+            || holds_credentials(config)
+    }
+
+    /// Whether the table is made for credentials, or is about Retell.
+    fn is_for_credentials(&self) -> bool {
+        self.is_retell() || self.table.has(&FOR_CREDENTIALS)
+    }
+
+    /// A column that is only called `key` may be anything.
+    fn is_clear_key(&self, known: &Known<'_>) -> bool {
+        matches!(known.meaning, Meaning::Key(4..)) || Self::is_named(known) || holds_credentials(known)
     }
 
     fn credentials(mut self, fields: BTreeMap<&'static str, &'a FoundColumn>) -> TableCredentials<'a> {
@@ -348,11 +360,16 @@ impl<'a> Finder<'a, '_> {
                 let set = if known.shapes.set() == 0 { "empty" } else { "not empty" };
                 self.why
                     .push(format!("{column} looks like a misspelling of a column for Retell, and is {set}"));
-            } else if is_general && !is_used {
+            } else if is_general && !is_used && !self.whose.is_all {
                 self.why.push(format!("{column} names no provider: taken for the application's own"));
             }
         }
     }
+}
+
+fn holds_credentials(known: &Known<'_>) -> bool {
+    let holds = known.shapes.holds(known.name.says_encrypted());
+    matches!(holds, Holding::Plaintext | Holding::Ciphertext | Holding::References | Holding::Tokens)
 }
 
 /// Whether a table holds what happened, or copies.

@@ -147,12 +147,16 @@ pub(super) fn find(sampled: &Sampled<'_>, rows: &CountedRows<'_>) -> FoundOwner 
             FoundOwner { user: Some(key.to_owned()), tenant, why }
         }
         None => {
-            let text = match best.is_one_row {
-                true => format!("a unique key allows one row for each {column}"),
-                false => format!("no unique key says that there is one row for each {column}"),
+            let tenant = tenant(table, best, &owning);
+            let each = match &tenant {
+                Some(tenant) => format!("each {column} of a {tenant}"),
+                None => format!("each {column}"),
             };
-            why.push(text);
-            FoundOwner { user: Some(column.clone()), tenant: tenant(table, best, &owning), why }
+            why.push(match best.is_one_row {
+                true => format!("a unique key allows one row for {each}"),
+                false => format!("no unique key says that there is one row for {each}"),
+            });
+            FoundOwner { user: Some(column.clone()), tenant, why }
         }
     }
 }

@@ -33,6 +33,7 @@ pub(super) fn proposal(
         };
     }
     layout = free_names(layout, sampled, constant, &mut remarks).ok()?;
+    layout = plain_names(layout, sampled, &mut remarks).ok()?;
     Some(Proposal { layout, remarks })
 }
 
@@ -69,14 +70,15 @@ impl State {
         let all = sampled.shapes(&column.name, None);
         let tokens = all.of(&[ValueShape::Token, ValueShape::JsonToken]);
         match all.set() {
-            0 if sampled.was_read => Self::Empty,
-            set if tokens == set && set > 0 => Self::Tokens,
+            _ if sampled.is_surely_empty(column) => Self::Empty,
+            0 => Self::Other(Holding::Unknown),
+            set if tokens == set => Self::Tokens,
             _ => Self::Other(sampled.shapes(&column.name, constant).holds(false)),
         }
     }
 
     fn is_free(self) -> bool {
-        self != Self::Other(Holding::Unknown) && !matches!(self, Self::Other(_))
+        !matches!(self, Self::Other(_))
     }
 }
 
@@ -84,8 +86,8 @@ impl State {
 fn takes_tokens(layout: &Layout, field: Field, column: &FoundColumn) -> bool {
     let longest = layout.fields.spec(field).map_or(usize::MAX, |spec| token_len(field, spec.longest));
     column.kind == FoundKind::Text
+        && column.takes_tokens
         && !column.not_null
-        && !column.generated
         && column.longest.is_none_or(|most| most >= longest)
 }
 
@@ -132,7 +134,7 @@ fn config(
 ) -> Result<Layout> {
     let is_ours = sampled.shapes(&today.name, None).of(&[ValueShape::JsonToken]) > 0;
     let is_default = today.name == layout.config_column;
-    if today.kind == FoundKind::Jsonb && !today.generated && (is_ours || state.is_free()) {
+    if today.kind == FoundKind::Jsonb && today.takes_tokens && (is_ours || state.is_free()) {
         return if is_default { Ok(layout) } else { layout.config_column(&today.name) };
     }
     remarks.push(format!(
@@ -158,20 +160,57 @@ fn free_names(
         };
         let is_free = State::of(sampled, column, constant).is_free() && takes_tokens(&layout, field, column);
         if !is_free {
-            let name = format!("retell_vault_{field}");
-            remarks.push(format!("{field}: {} has other values, so tokens go to {name}", column.name));
+            let name = new_name(sampled, &format!("retell_vault_{field}"));
+            remarks.push(format!(
+                "{field}: {} cannot hold tokens or has other values, so tokens go to {name}",
+                column.name
+            ));
             layout = layout.column(field, &name)?;
         }
     }
     let config = sampled.table.column(&layout.config_column);
     let is_taken = config.is_some_and(|column| {
         let is_ours = sampled.shapes(&column.name, None).of(&[ValueShape::JsonToken]) > 0;
-        column.kind != FoundKind::Jsonb || !(is_ours || State::of(sampled, column, constant).is_free())
+        column.kind != FoundKind::Jsonb
+            || !column.takes_tokens
+            || !(is_ours || State::of(sampled, column, constant).is_free())
     });
     if is_taken {
-        let name = "retell_vault_config";
-        remarks.push(format!("config: {} has other values, so tokens go to {name}", layout.config_column));
-        layout = layout.config_column(name)?;
+        let name = new_name(sampled, "retell_vault_config");
+        let taken = &layout.config_column;
+        remarks
+            .push(format!("config: {taken} cannot hold tokens or has other values, so tokens go to {name}"));
+        layout = layout.config_column(&name)?;
     }
     Ok(layout)
+}
+
+/// Default columns of plain values that the application uses itself. Where tokens are, a vault wrote those values.
+fn plain_names(mut layout: Layout, sampled: &Sampled<'_>, remarks: &mut Vec<String>) -> Result<Layout> {
+    let tokens = [ValueShape::Token, ValueShape::JsonToken];
+    if sampled.table.columns.iter().any(|column| sampled.shapes(&column.name, None).of(&tokens) > 0) {
+        return Ok(layout);
+    }
+    let plain = layout.fields.plain().filter(|(_, spec)| !spec.by_consent);
+    let fields: Vec<Field> = plain.map(|(field, _)| field).collect();
+    for field in fields {
+        let column = layout.column_of(field).and_then(|name| sampled.table.column(name));
+        if let Some(column) = column.filter(|column| !sampled.is_surely_empty(column)) {
+            remarks.push(format!("{field}: {} has other values, so this value is sealed", column.name));
+            layout = layout.sealed(field)?;
+        }
+    }
+    if sampled.table.column(&layout.sync_column).is_some() {
+        let name = new_name(sampled, "retell_vault_sync");
+        remarks.push(format!("sync: {} has other values, so the time goes to {name}", layout.sync_column));
+        layout = layout.sync_column(&name)?;
+    }
+    Ok(layout)
+}
+
+/// A name that no column has.
+fn new_name(sampled: &Sampled<'_>, name: &str) -> String {
+    let numbered = (2_u32..).map(|number| format!("{name}_{number}"));
+    let mut names = [name.to_owned()].into_iter().chain(numbered);
+    names.find(|name| sampled.table.column(name).is_none()).expect("a table has few columns")
 }

@@ -49,17 +49,28 @@ pub(super) struct Sampled<'a> {
     rows: Vec<SampledRow>,
     /// Whether values could be read at all.
     pub(super) was_read: bool,
+    /// Whether these are all rows of the table.
+    pub(super) is_complete: bool,
+    /// Columns of which every row with a value was read.
+    pub(super) searched: Vec<String>,
 }
 
 impl<'a> Sampled<'a> {
     pub(super) fn new(table: &'a FoundTable, columns: Vec<&'a str>, rows: Option<Vec<SampledRow>>) -> Self {
         let was_read = rows.is_some();
-        Self { table, columns, rows: rows.unwrap_or_default(), was_read }
+        let rows = rows.unwrap_or_default();
+        Self { table, columns, rows, was_read, is_complete: false, searched: Vec::new() }
     }
 
     /// Whether every row of a column could be seen: the role may read it, and no policy hides rows.
     pub(super) fn was_column_read(&self, column: &FoundColumn) -> bool {
         self.was_read && column.readable && !self.table.hides_rows && self.at(&column.name).is_some()
+    }
+
+    /// Whether no row has a value in a column.
+    pub(super) fn is_surely_empty(&self, column: &FoundColumn) -> bool {
+        let was_searched = self.is_complete || self.searched.contains(&column.name);
+        was_searched && self.was_column_read(column) && self.shapes(&column.name, None).set() == 0
     }
 
     pub(super) fn add(&mut self, rows: Vec<SampledRow>) {

@@ -8,7 +8,7 @@ use crate::detect::shapes::{ValueShape, provider_inside};
 use crate::postgres::catalogue::all_tables::{FoundColumn, FoundKind};
 
 /// Words in the names of tables that are made for credentials.
-const FOR_CREDENTIALS: [&str; 16] = [
+pub(super) const FOR_CREDENTIALS: [&str; 16] = [
     "auth",
     "auths",
     "connection",
