@@ -148,8 +148,12 @@ impl<'a> Finder<'a, '_> {
     }
 
     fn as_key(&self, known: &Known<'a>) -> Option<i32> {
-        // a table of names and values
-        let is_value = self.whose.is_by_constant && known.name.last() == "value";
+        // a table of names and values: the row of `retell_api_key` has the key, whatever the column is called
+        let is_text = matches!(known.column.kind, FoundKind::Text | FoundKind::Bytea);
+        let names_key =
+            self.constants.as_ref().and_then(ProviderColumn::best).is_some_and(|best| best.names_key);
+        let is_value = self.whose.is_by_constant
+            && (known.name.last() == "value" || known.meaning == Meaning::Config && is_text && names_key);
         let clear = match known.meaning {
             Meaning::Key(clear) => clear,
             _ if is_value => 1,

@@ -39,7 +39,7 @@ pub(super) struct ProviderConstant {
     pub(super) provider: &'static Provider,
     pub(super) text: String,
     /// Whether it also names a key, as `retell_api_key` in a table of names and values.
-    names_key: bool,
+    pub(super) names_key: bool,
     /// In how many sampled rows. 0: only the type or a CHECK constraint lists it.
     rows: usize,
 }
