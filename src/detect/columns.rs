@@ -8,7 +8,8 @@ use crate::detect::providers::Class;
 use crate::detect::report::Holding;
 use crate::detect::sampled::Sampled;
 use crate::detect::shapes::ValueShape;
-use crate::detect::whose::{Known, Whose, known, whose};
+use crate::detect::sign_in::is_sign_in;
+use crate::detect::whose::{FOR_CREDENTIALS, Known, Whose, known, whose};
 use crate::postgres::catalogue::all_tables::{FoundColumn, FoundKind};
 
 /// Words of tables that hold what happened, and copies.
@@ -55,6 +56,9 @@ pub(super) fn find<'a>(sampled: &Sampled<'a>) -> Option<TableCredentials<'a>> {
     let constants = provider_column::find(sampled);
     let (known, table) = (known(sampled, constants.as_ref()), Name::of(&sampled.table.name));
     let whose = whose(&known, &table, constants.as_ref())?;
+    if is_sign_in(sampled.table) && whose.provider.is_none_or(|provider| provider.class == Class::Other) {
+        return None;
+    }
     let mut found = Finder { sampled, known, table, constants, whose, why: Vec::new() };
     let fields = found.fields();
     found.is_enough(&fields).then(|| found.credentials(fields))
@@ -88,6 +92,10 @@ impl<'a> Finder<'a, '_> {
         known.name.provider.is_some()
     }
 
+    fn known_as(&self, column: &FoundColumn) -> Option<&Known<'a>> {
+        self.known.iter().find(|known| known.column.name == column.name)
+    }
+
     fn best(&self, score: impl Fn(&Known<'a>) -> Option<i32>) -> Option<&Known<'a>> {
         let scored = self.known.iter().filter_map(|known| Some((score(known)?, known)));
         scored.reduce(|best, other| if other.0 > best.0 { other } else { best }).map(|(_, known)| known)
@@ -95,11 +103,10 @@ impl<'a> Finder<'a, '_> {
 
     fn fields(&mut self) -> BTreeMap<&'static str, &'a FoundColumn> {
         let mut fields = BTreeMap::new();
-        let key =
-            self.best(|known| self.as_key(known)).map(|known| (known.column, known.name.stem().to_vec()));
-        if let Some((column, stem)) = &key {
+        let key = self.best(|known| self.as_key(known)).map(|known| (known.column, known.name.words.clone()));
+        if let Some((column, words)) = &key {
             fields.insert("api_key", *column);
-            fields.extend(self.parts(stem));
+            fields.extend(self.parts(words));
         }
         let named_key = key.is_some();
         let config = self.best(|known| self.as_config(known, named_key)).map(|known| known.column);
@@ -110,6 +117,18 @@ impl<'a> Finder<'a, '_> {
             };
             let settings = self.known.iter().find(is_other).filter(|_| !named_key);
             fields.extend(settings.map(|known| ("settings", known.column)));
+            // an empty column of any provider, beside the credentials
+            let is_empty =
+                |column: &FoundColumn| self.known_as(column).is_some_and(|known| known.shapes.set() == 0);
+            if let Some((column, _)) = &key
+                && Name::of(&column.name).provider.is_none()
+                && is_empty(column)
+                && !is_empty(config)
+            {
+                for field in ["api_key", "iv", "tag", "refresh"] {
+                    fields.remove(field);
+                }
+            }
         }
         let webhook = self.best(|known| {
             (known.meaning == Meaning::WebhookKey && self.is_theirs(known))
@@ -129,8 +148,12 @@ impl<'a> Finder<'a, '_> {
     }
 
     fn as_key(&self, known: &Known<'a>) -> Option<i32> {
-        // a table of names and values
-        let is_value = self.whose.is_by_constant && known.name.last() == "value";
+        // a table of names and values: the row of `retell_api_key` has the key, whatever the column is called
+        let is_text = matches!(known.column.kind, FoundKind::Text | FoundKind::Bytea);
+        let names_key =
+            self.constants.as_ref().and_then(ProviderColumn::best).is_some_and(|best| best.names_key);
+        let is_value = self.whose.is_by_constant
+            && (known.name.last() == "value" || known.meaning == Meaning::Config && is_text && names_key);
         let clear = match known.meaning {
             Meaning::Key(clear) => clear,
             _ if is_value => 1,
@@ -139,6 +162,7 @@ impl<'a> Finder<'a, '_> {
         if known.shapes.of(&[ValueShape::Hash]) * 2 > known.shapes.set() {
             return None;
         }
+        let is_masked = known.shapes.of(&[ValueShape::Masked]) * 2 > known.shapes.set();
         let is_key = self.is_retell() && known.shapes.of(&[ValueShape::RetellKey]) > 0;
         let is_theirs = match (Self::is_named(known), self.whose.is_by_constant) {
             // the column of another provider, although a key of Retell is in it
@@ -151,6 +175,7 @@ impl<'a> Finder<'a, '_> {
                 + 20 * i32::from(Self::is_named(known))
                 + 5 * i32::from(is_set)
                 + 30 * i32::from(is_key)
+                - 50 * i32::from(is_masked)
         })
     }
 
@@ -181,13 +206,13 @@ impl<'a> Finder<'a, '_> {
         let is_ours = known.shapes.of(&[ValueShape::JsonToken]) > 0;
         let is_theirs = self.is_theirs(known) && (!has_key || is_json || Self::is_named(known));
         let beside_key = has_key && is_plain_config && known.name.words.len() == 1;
-        let with_key = self.is_retell()
-            && known.shapes.of(&[ValueShape::JsonPlaintext]) > 0
-            && known.name.provider.is_none();
+        let with_key =
+            known.inside.is_some() && known.inside == self.whose.provider && known.name.provider.is_none();
         (is_theirs || beside_key || is_ours || with_key).then(|| {
             10 * i32::from(says_secret)
                 + 20 * i32::from(Self::is_named(known))
                 + 40 * i32::from(is_ours)
+                + 30 * i32::from(with_key)
                 + 5 * i32::from(is_json)
         })
     }
@@ -214,14 +239,18 @@ impl<'a> Finder<'a, '_> {
             .then_some(i32::from(is_theirs))
     }
 
-    /// The other columns of a ciphertext: `accessIV` and `accessTag` of `accessCiphertext`, or just `iv` and `tag`.
-    fn parts(&self, stem: &[String]) -> Vec<(&'static str, &'a FoundColumn)> {
-        let of = |wanted: Meaning, stem: &[String]| {
-            let is_one = |known: &&Known| known.meaning == wanted && known.name.stem() == stem;
-            self.known.iter().find(is_one).map(|known| known.column)
+    /// The other columns of a ciphertext: `accessIV` and `accessTag` of `accessCiphertext`, or just `iv` and `auth_tag`.
+    fn parts(&self, key: &[String]) -> Vec<(&'static str, &'a FoundColumn)> {
+        const OF_ANY: [&str; 5] = ["auth", "encrypted", "encryption", "gcm", "init"];
+        let is_its = |word: &String| key.contains(word) || OF_ANY.contains(&word.as_str());
+        let part = |field| {
+            let is_one = |known: &&Known| {
+                known.meaning == Meaning::Part(field) && known.name.stem().iter().all(is_its)
+            };
+            let in_common =
+                |known: &&Known| known.name.stem().iter().filter(|word| key.contains(word)).count();
+            Some((field, self.known.iter().filter(is_one).max_by_key(in_common)?.column))
         };
-        let part =
-            |field| Some((field, of(Meaning::Part(field), stem).or_else(|| of(Meaning::Part(field), &[]))?));
         let refresh =
             self.known.iter().find(|known| known.meaning == Meaning::RefreshToken && self.is_theirs(known));
         let refresh = refresh.map(|known| ("refresh", known.column));
@@ -230,23 +259,32 @@ impl<'a> Finder<'a, '_> {
 
     /// Whether these columns are credentials: a key, or the agents of Retell.
     fn is_enough(&self, fields: &BTreeMap<&'static str, &'a FoundColumn>) -> bool {
-        let Some(config) = fields.get("config") else {
+        let of = |field| fields.get(field).and_then(|column| self.known_as(column));
+        if let Some(key) = of("api_key") {
+            return self.is_clear_key(key) || self.is_for_credentials();
+        }
+        let Some(config) = of("config") else {
             let is_agent = |field: &&str| field.ends_with("_agent_id") || *field == "webhook_key";
             // a call notes its agent too
-            let has_agent = self.is_retell() && !is_record(&self.table) && fields.keys().any(is_agent);
-            return fields.contains_key("api_key") || has_agent;
+            return self.is_retell() && !is_record(&self.table) && fields.keys().any(is_agent);
         };
-        let known = self.known.iter().find(|known| known.column.name == config.name);
-        let holds = known.map_or(Holding::Unknown, |known| known.shapes.holds(known.name.says_encrypted()));
-        let says_secret = known.is_some_and(|known| {
-            known.name.says_encrypted() || known.name.has(&["credentials", "creds", "secrets", "keys"])
-        });
+        let says_secret =
+            config.name.says_encrypted() || config.name.has(&["credentials", "creds", "secrets", "keys"]);
         // settings of an application are not credentials
-        fields.contains_key("api_key")
-            || fields.len() > 1
-            || self.whose.is_by_constant
+        fields.len() > 1 && self.is_for_credentials()
+            || self.whose.is_by_constant && self.is_for_credentials()
             || says_secret
-            || matches!(holds, Holding::Plaintext | Holding::Ciphertext | Holding::Tokens)
+            || holds_credentials(config)
+    }
+
+    /// Whether the table is made for credentials, or is about Retell.
+    fn is_for_credentials(&self) -> bool {
+        self.is_retell() || self.table.has(&FOR_CREDENTIALS)
+    }
+
+    /// A column that is only called `key` may be anything.
+    fn is_clear_key(&self, known: &Known<'_>) -> bool {
+        matches!(known.meaning, Meaning::Key(4..)) || Self::is_named(known) || holds_credentials(known)
     }
 
     fn credentials(mut self, fields: BTreeMap<&'static str, &'a FoundColumn>) -> TableCredentials<'a> {
@@ -285,25 +323,26 @@ impl<'a> Finder<'a, '_> {
     fn holds(&mut self, column: &'a FoundColumn, filter: Option<&(&'a str, String)>) -> Holding {
         let (name, filter) = (Name::of(&column.name), filter.map(|(name, value)| (*name, value.as_str())));
         let shapes = self.sampled.shapes(&column.name, filter);
-        let holds = match self.sampled.was_read {
-            true => shapes.holds(name.says_encrypted()),
-            false => Holding::Unknown,
-        };
-        let holds = match holds {
-            Holding::Unknown if self.sampled.was_read && name.says_reference() => Holding::References,
+        let (was_read, set) = (self.sampled.was_column_read(column), shapes.set());
+        let known_keys = [ValueShape::RetellKey, ValueShape::OtherKey, ValueShape::Token];
+        let holds = match shapes.holds(name.says_encrypted()) {
+            _ if set == 0 && !was_read => Holding::Unknown,
+            _ if set > 0 && name.says_reference() && shapes.of(&known_keys) == 0 => Holding::References,
             holds => holds,
         };
         let column = &column.name;
-        let set = shapes.set();
         match holds {
-            Holding::Unknown if !self.sampled.was_read => {
-                self.why.push(format!("the values of {column} could not be read"))
+            Holding::Unknown if !was_read => {
+                self.why.push(format!("the values of {column} could not be read, or not all of them"))
             }
             Holding::Empty => self.why.push(format!("{column} is empty in the sampled rows")),
             _ => self.why.push(format!("{column} holds {} in most of {set} sampled values", what(holds))),
         }
         if holds == Holding::Plaintext && name.says_encrypted() {
             self.why.push(format!("the name of {column} says encrypted, but its values are plaintext"));
+        }
+        if shapes.of(&[ValueShape::Masked]) > 0 {
+            self.why.push(format!("{column} holds masked values, from which no key can be had"));
         }
         if shapes.of(&[ValueShape::EncodedKey]) > 0 {
             self.why.push(format!("{column} holds base64 of plaintext, which is no encryption"));
@@ -325,11 +364,16 @@ impl<'a> Finder<'a, '_> {
                 let set = if known.shapes.set() == 0 { "empty" } else { "not empty" };
                 self.why
                     .push(format!("{column} looks like a misspelling of a column for Retell, and is {set}"));
-            } else if is_general && !is_used {
+            } else if is_general && !is_used && !self.whose.is_all {
                 self.why.push(format!("{column} names no provider: taken for the application's own"));
             }
         }
     }
+}
+
+fn holds_credentials(known: &Known<'_>) -> bool {
+    let holds = known.shapes.holds(known.name.says_encrypted());
+    matches!(holds, Holding::Plaintext | Holding::Ciphertext | Holding::References | Holding::Tokens)
 }
 
 /// Whether a table holds what happened, or copies.

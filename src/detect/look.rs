@@ -14,7 +14,7 @@ use crate::detect::whose::of_interest;
 use crate::display::visible;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::layout::{Layout, joined_name};
-use crate::postgres::catalogue::all_tables::{FoundColumn, FoundTable, RelationNames, SampledRow};
+use crate::postgres::catalogue::all_tables::{FoundColumn, FoundKind, FoundTable, RelationNames, SampledRow};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::Database;
 
@@ -28,7 +28,8 @@ const TIME: Duration = Duration::from_secs(24);
 const PER_TABLE: Duration = Duration::from_secs(2);
 /// The most columns whose values are read.
 const COLUMNS: usize = 64;
-/// The most rows that are read because one column is set.
+/// The most columns of a large table that are searched for a value, and the most rows that are then read.
+const SEARCHED: usize = 6;
 const ROWS_SET: u64 = 50;
 /// How many tables are described at once.
 const AT_ONCE: usize = 100;
@@ -174,34 +175,53 @@ impl Search<'_> {
         let rows = self.sample(table, &columns, None).await?;
         let names = columns.iter().map(|column| column.name.as_str()).collect();
         let mut sampled = Sampled::new(table, names, rows);
+        sampled.is_complete = sampled.was_read && (sampled.rows() as u64) < ROWS && table.rows < ROWS * 10;
         self.look_again(&mut sampled, &columns).await?;
         let found = candidate(&sampled);
         if found.is_some() && table.hides_rows {
             self.left_out
                 .push(format!("rows of {} that row level security may hide from this role", shown(table)));
         }
-        if found.is_some() && !table.readable {
-            self.left_out.push(format!("the values of {}, which this role may not read", shown(table)));
+        if let Some(found) = &found {
+            self.say_unreadable(table, found);
         }
         Ok(found)
     }
 
-    /// A key in few rows of a large table may be missing in the sample.
+    fn say_unreadable(&mut self, table: &FoundTable, found: &Candidate) {
+        let is_used = |column: &&FoundColumn| found.columns.values().any(|used| *used == column.name);
+        let unreadable = table.columns.iter().filter(is_used).filter(|column| !column.readable);
+        let columns: Vec<&str> = unreadable.map(|column| column.name.as_str()).collect();
+        let what = match (table.readable, columns.is_empty()) {
+            (false, _) => shown(table),
+            (true, false) => format!("{} in {}", columns.join(", "), shown(table)),
+            (true, true) => return,
+        };
+        self.left_out.push(format!("the values of {what}, which this role may not read"));
+    }
+
+    /// A value in few rows of a large table may be missing in the sample.
     async fn look_again(
         &mut self,
         sampled: &mut Sampled<'_>,
         columns: &[&FoundColumn],
     ) -> Result<(), DatabaseError> {
         let table = sampled.table;
-        if (sampled.rows() as u64) < ROWS / 2 {
+        if sampled.is_complete || !sampled.was_read {
             return Ok(());
         }
-        let is_key = |column: &&&FoundColumn| matches!(Name::of(&column.name).meaning(), Meaning::Key(5..));
-        for column in columns.iter().filter(is_key) {
-            if sampled.texts(&column.name).all(str::is_empty) {
-                let more = self.sample(table, columns, Some(column)).await?;
-                sampled.add(more.unwrap_or_default());
+        let is_meant = |column: &&&FoundColumn| {
+            Name::of(&column.name).meaning() != Meaning::Other && column.kind != FoundKind::Enum
+        };
+        let is_empty = |column: &&FoundColumn| sampled.texts(&column.name).all(str::is_empty);
+        let empty: Vec<&FoundColumn> =
+            columns.iter().filter(is_meant).copied().filter(|column| is_empty(column)).collect();
+        for column in empty.into_iter().take(SEARCHED) {
+            let Some(more) = self.sample(table, columns, Some(column)).await? else { continue };
+            if (more.len() as u64) < ROWS_SET {
+                sampled.searched.push(column.name.clone());
             }
+            sampled.add(more);
         }
         Ok(())
     }
@@ -240,6 +260,7 @@ impl Search<'_> {
     }
 
     fn into_left_out(mut self) -> Vec<String> {
+        self.left_out.dedup();
         if !self.unsampled.is_empty() {
             let names: Vec<&str> = self.unsampled.iter().map(String::as_str).collect();
             let (number, names) = (names.len(), some(&names));

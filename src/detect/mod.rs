@@ -14,6 +14,7 @@ mod providers;
 mod report;
 mod sampled;
 mod shapes;
+mod sign_in;
 mod whose;
 
 pub use crate::detect::report::{Candidate, DetectOptions, Detection, Holding, Proposal};

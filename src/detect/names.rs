@@ -173,7 +173,7 @@ impl Name {
             Some((_, at)) => [&words[..at.start], &words[at.end..]].concat(),
             None => words.clone(),
         };
-        let is_misspelt = found.is_none() && words.iter().any(|word| word == "retail");
+        let is_misspelt = found.is_none() && words.iter().any(|word| is_misspelt_retell(word));
         Self { words, provider: found.map(|(provider, _)| provider), is_misspelt, rest }
     }
 
@@ -195,9 +195,17 @@ impl Name {
         self.words.split_last().map_or(&[], |(_, stem)| stem)
     }
 
-    /// Whether it is the name of a reference to a secret, as in `secret_reference`.
+    /// Whether it is the name of a reference to a secret, as in `secret_reference` or `retell_secret_id`.
     pub(super) fn says_reference(&self) -> bool {
-        ["reference", "ref", "env", "variable", "arn"].contains(&self.last())
+        let before = self.words.iter().rev().nth(1).map_or("", String::as_str);
+        let is_place = match self.last() {
+            "reference" | "ref" | "env" | "variable" | "arn" => return true,
+            "path" | "uri" => ["key", "secret", "token", "vault"].contains(&before),
+            "id" | "name" => ["secret", "vault"].contains(&before),
+            _ => false,
+        };
+        // without a provider it may be a folder, or a row of the application
+        is_place && self.provider.is_some()
     }
 
     /// The word before `api_key` that is no known provider, as in `acme_api_key`.
@@ -243,7 +251,8 @@ impl Name {
         if matches!(last, "iv" | "nonce" | "tag") || pair("auth", "tag") {
             return Meaning::Part(if last == "tag" { "tag" } else { "iv" });
         }
-        if ABOUT_A_SECRET.contains(&last) || words.iter().any(|word| OF_THE_APPLICATION.contains(word)) {
+        let is_about = ABOUT_A_SECRET.contains(&last) && !self.says_reference();
+        if is_about || words.iter().any(|word| OF_THE_APPLICATION.contains(word)) {
             return Meaning::Other;
         }
         if pair("phone", "number") || last == "phone" || (last == "number" && words.len() <= 2) {
@@ -289,6 +298,16 @@ impl Name {
             () => Meaning::Other,
         }
     }
+}
+
+/// Whether a word is meant to be `retell`: one letter off, or the usual `retail`.
+fn is_misspelt_retell(word: &str) -> bool {
+    let (word, right) = (word.as_bytes(), b"retell".as_slice());
+    let start = word.iter().zip(right).take_while(|(a, b)| a == b).count();
+    let end = word.iter().rev().zip(right.iter().rev()).take_while(|(a, b)| a == b).count();
+    let longest = word.len().max(right.len());
+    let is_one_off = word.len().abs_diff(right.len()) <= 1 && start + end + 1 >= longest;
+    word == b"retail" || (is_one_off && word != right && word != b"resell" && word != b"retells")
 }
 
 fn agent_field(words: &[&str]) -> &'static str {
@@ -414,5 +433,28 @@ mod tests {
         }
         assert_eq!(Name::of("acme_api_key").unknown_provider(), Some("acme"));
         assert_eq!(Name::of("user_api_key").unknown_provider(), None);
+        for name in
+            ["retail_api_key", "retel_api_key", "retelll_api_key", "rettell_api_key", "retall_api_key"]
+        {
+            assert!(Name::of(name).is_misspelt, "{name}");
+        }
+        for name in ["retell_api_key", "resell_price", "detail", "tell", "retry_key"] {
+            assert!(!Name::of(name).is_misspelt, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_reference_names_the_place_of_a_secret() {
+        for name in
+            ["retell_api_key_secret_id", "retell_api_key_path", "secret_arn", "history_secret_reference"]
+        {
+            assert!(Name::of(name).says_reference(), "{name}");
+            assert!(matches!(Name::of(name).meaning(), Meaning::Key(_)), "{name}");
+        }
+        for name in
+            ["secretPath", "retell_api_key_id", "retell_api_key_name", "secret_id", "retell_file_path"]
+        {
+            assert!(!Name::of(name).says_reference(), "{name}");
+        }
     }
 }

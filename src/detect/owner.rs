@@ -65,6 +65,9 @@ const USERS: [&str; 12] = [
     "advisor",
 ];
 
+/// Words before those of an owner in the names of tables, as in `auth_user`.
+const BEFORE_OWNERS: [&str; 8] = ["app", "auth", "base", "core", "crm", "main", "public", "tbl"];
+
 /// What a row refers to without belonging to it.
 const NO_OWNERS: [&str; 17] = [
     "created",
@@ -124,11 +127,15 @@ pub(super) fn find(sampled: &Sampled<'_>, rows: &CountedRows<'_>) -> FoundOwner 
         });
         return FoundOwner { user: own.map(str::to_owned), tenant: None, why };
     };
-    let (column, label) = (&best.column.name, label(table, &best.column.name));
+    let column = &best.column.name;
+    let label = label(table, column, rows.filter.map(|(filter, _)| filter));
+    if !best.column.not_null {
+        why.push(format!("{column} may be NULL: such a row has no owner"));
+    }
     let repeats = sampled.repeats(column, rows.filter);
     let is_own = own == Some(column);
     let has_several = !best.is_one_row && (label.is_some() || repeats || is_thing(table));
-    let stands_for_itself = best.is_one_row && !is_own && is_group_table(table) && !best.is_group;
+    let stands_for_itself = !is_own && stands_for_itself(table, best, rows);
     match own.filter(|_| !is_own && (has_several || stands_for_itself)) {
         Some(key) => {
             why.push(match (&label, stands_for_itself) {
@@ -136,23 +143,46 @@ pub(super) fn find(sampled: &Sampled<'_>, rows: &CountedRows<'_>) -> FoundOwner 
                 (Some(label), _) => format!("one {column} may have several rows, told apart by {label}: the row's own key {key} is the owner"),
                 (None, _) => format!("one {column} may have several rows: the row's own key {key} is the owner"),
             });
-            let tenant = best.is_group.then(|| column.clone());
+            // a tenant is never NULL
+            let tenant = (best.is_group && best.column.not_null).then(|| column.clone());
             FoundOwner { user: Some(key.to_owned()), tenant, why }
         }
         None => {
-            let text = match best.is_one_row {
-                true => format!("a unique key allows one row for each {column}"),
-                false => format!("no unique key says that there is one row for each {column}"),
+            let tenant = tenant(table, best, &owning);
+            let each = match &tenant {
+                Some(tenant) => format!("each {column} of a {tenant}"),
+                None => format!("each {column}"),
             };
-            why.push(text);
-            FoundOwner { user: Some(column.clone()), tenant: tenant(table, best, &owning), why }
+            why.push(match best.is_one_row {
+                true => format!("a unique key allows one row for {each}"),
+                false => format!("no unique key says that there is one row for {each}"),
+            });
+            FoundOwner { user: Some(column.clone()), tenant, why }
         }
     }
 }
 
+/// Whether a row is an owner of its own, and not something that belongs to `best`.
+fn stands_for_itself(table: &FoundTable, best: &Owning<'_>, rows: &CountedRows<'_>) -> bool {
+    let is_group = is_group_table(table);
+    let is_its_row = best.is_one_row && best.is_group == is_group;
+    let is_owners = is_owner_table(table) && rows.filter.is_none() && !is_its_row;
+    is_owners || (best.is_one_row && is_group && !best.is_group)
+}
+
+/// A table of users or of groups: each word of its name is one of theirs, as in `auth_user` or `accounts_organization`.
+fn is_owner_table(table: &FoundTable) -> bool {
+    let words: Vec<String> = words(&table.name).iter().map(|word| singular(word)).collect();
+    let is_owner = |word: &String| GROUPS.contains(&word.as_str()) || USERS.contains(&word.as_str());
+    let is_known = |word: &String| is_owner(word) || BEFORE_OWNERS.contains(&word.as_str());
+    words.last().is_some_and(is_owner) && words.iter().all(is_known)
+}
+
 /// The tenant of a user whose id alone is not unique.
 fn tenant(table: &FoundTable, user: &Owning<'_>, owning: &[Owning<'_>]) -> Option<String> {
-    let group = owning.iter().find(|other| other.is_group && other.column.name != user.column.name)?;
+    let is_tenant =
+        |other: &&Owning| other.is_group && other.column.not_null && other.column.name != user.column.name;
+    let group = owning.iter().find(is_tenant)?;
     let together = [user.column.name.as_str(), group.column.name.as_str()];
     let is_one =
         |key: &UniqueKey| together.iter().all(|name| key.columns.iter().any(|column| column == name));
@@ -163,12 +193,17 @@ fn owning<'a>(table: &'a FoundTable, column: &'a FoundColumn, rows: &CountedRows
     let name = Name::of(&column.name);
     let is_in_primary = table.keys.iter().any(|key| key.primary && key.columns.contains(&column.name));
     let foreign = table.foreign.iter().find(|key| key.column == column.name && key.table != table.name);
-    let is_for_it = column.is_for_ids && column.kind != FoundKind::Enum && (column.not_null || is_in_primary);
+    let is_for_it = column.is_for_ids && column.kind != FoundKind::Enum;
     let last = name.last();
-    let is_id = matches!(last, "id" | "uuid" | "uid" | "ref" | "key");
+    let is_id = matches!(last, "id" | "uuid" | "uid" | "ref" | "key" | "slug" | "code");
     let stem = if is_id { name.words.iter().rev().nth(1)?.as_str() } else { last };
-    let (is_group, is_user) = (GROUPS.contains(&singular(stem).as_str()), USERS.contains(&stem));
-    if !is_for_it || name.has(&NO_OWNERS) || (foreign.is_none() && !((is_group || is_user) && is_id)) {
+    let is_address = last == "email" && is_key_alone(table, &column.name) && !is_owner_table(table);
+    let is_group = GROUPS.contains(&singular(stem).as_str());
+    let is_user = USERS.contains(&stem) || is_address;
+    let is_named = is_id && (is_group || is_user) || is_address;
+    // `stripe_customer_id` is somebody at the provider
+    let is_named = is_named && name.provider.is_none();
+    if !is_for_it || name.has(&NO_OWNERS) || (foreign.is_none() && !is_named) {
         return None;
     }
     // the tables that others refer to by their own key: it is that table's row
@@ -177,14 +212,15 @@ fn owning<'a>(table: &'a FoundTable, column: &'a FoundColumn, rows: &CountedRows
         return None;
     }
     let is_thing = foreign.is_some() && !is_group && !is_user;
-    let is_one_row = is_one_row(table, &column.name, rows);
+    let is_one_row = is_one_row(table, &column.name, is_user && !is_group, rows);
     if is_thing && !is_one_row && !refers_to_owner(foreign.map(|key| key.table.as_str())) {
         return None;
     }
     let score = 40 * i32::from(is_one_row)
         + 10 * i32::from(foreign.is_some())
         + 12 * i32::from(is_user)
-        + 10 * i32::from(is_group);
+        + 10 * i32::from(is_group)
+        - 5 * i32::from(!column.not_null && !is_in_primary);
     Some(Owning { column, is_group, is_one_row, score })
 }
 
@@ -194,12 +230,23 @@ fn refers_to_owner(table: Option<&str>) -> bool {
     GROUPS.contains(&word.as_str()) || USERS.contains(&word.as_str())
 }
 
-/// Whether a unique key has this column, and beside it only constants of the filter.
-fn is_one_row(table: &FoundTable, column: &str, rows: &CountedRows<'_>) -> bool {
+/// Whether a column is a unique key by itself.
+fn is_key_alone(table: &FoundTable, column: &str) -> bool {
+    table.keys.iter().any(|key| key.columns == [column])
+}
+
+/// Whether a unique key has this column, and beside it only constants of the filter, or the group of a user.
+fn is_one_row(table: &FoundTable, column: &str, is_user: bool, rows: &CountedRows<'_>) -> bool {
+    let is_group = |name: &str| {
+        let words = words(name);
+        let stem = words.iter().rev().nth(1).map_or("", String::as_str);
+        words.last().is_some_and(|last| last == "id") && GROUPS.contains(&singular(stem).as_str())
+    };
     let is_constant = |name: &String| {
         name == column
             || rows.kinds.contains(&name.as_str())
             || rows.filter.is_some_and(|(filter, _)| filter == name)
+            || (is_user && is_group(name))
     };
     table
         .keys
@@ -221,10 +268,11 @@ fn own_key(table: &FoundTable) -> Option<&str> {
 }
 
 /// A column that tells the rows of one owner apart.
-fn label(table: &FoundTable, owner: &str) -> Option<String> {
+fn label(table: &FoundTable, owner: &str, filter: Option<&str>) -> Option<String> {
     let is_label = |column: &&FoundColumn| {
         let words = words(&column.name);
         column.kind == FoundKind::Text
+            && filter != Some(column.name.as_str())
             && words.last().is_some_and(|last| LABELS.contains(&last.as_str()))
             && !words.iter().any(|word| {
                 matches!(

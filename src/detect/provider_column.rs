@@ -1,6 +1,6 @@
 //! The column that says which provider's credentials a row holds, as `provider = 'retell'`.
 
-use crate::detect::names::{Name, words};
+use crate::detect::names::{Meaning, Name, words};
 use crate::detect::providers::{self, Class, Provider};
 use crate::detect::sampled::Sampled;
 use crate::layout::layout::shown;
@@ -28,6 +28,9 @@ const LAST_WORDS: [&str; 18] = [
     "name",
 ];
 
+/// Where the words of a name begin, as in a table of names and values.
+const NAMES_FROM: usize = 14;
+
 /// The longest constant. Longer texts are prose.
 const LONGEST: usize = 40;
 
@@ -35,6 +38,8 @@ const LONGEST: usize = 40;
 pub(super) struct ProviderConstant {
     pub(super) provider: &'static Provider,
     pub(super) text: String,
+    /// Whether it also names a key, as `retell_api_key` in a table of names and values.
+    pub(super) names_key: bool,
     /// In how many sampled rows. 0: only the type or a CHECK constraint lists it.
     rows: usize,
 }
@@ -50,10 +55,9 @@ pub(super) struct ProviderColumn<'a> {
 impl ProviderColumn<'_> {
     /// The constant of the highest class, or of most rows.
     pub(super) fn best(&self) -> Option<&ProviderConstant> {
-        let exact = |constant: &ProviderConstant| words(&constant.text).concat() == constant.provider.name;
         let order = |constant: &&ProviderConstant| {
             let is_retell = constant.provider.class == Class::Retell;
-            (is_retell, is_retell && exact(constant), constant.rows)
+            (is_retell, constant.names_key, is_retell && is_exact(constant), constant.rows)
         };
         self.constants.iter().rev().max_by_key(order)
     }
@@ -76,8 +80,13 @@ pub(super) fn find<'a>(sampled: &Sampled<'a>) -> Option<ProviderColumn<'a>> {
     let columns = table.columns.iter().filter_map(|column| {
         let is_one = matches!(column.kind, FoundKind::Text | FoundKind::Enum);
         let refers = table.foreign.iter().any(|key| key.column == column.name);
-        let rank = LAST_WORDS.iter().position(|word| *word == Name::of(&column.name).last())?;
-        (is_one && !refers).then(|| ProviderColumn { column, constants: constants(sampled, column), rank })
+        let rank = rank(&column.name)?;
+        (is_one && !refers).then(|| {
+            let mut constants = constants(sampled, column);
+            // other texts there only speak of a provider
+            constants.retain(|constant| rank < NAMES_FROM || constant.names_key || is_exact(constant));
+            ProviderColumn { column, constants, rank }
+        })
     });
     let is_clear = |found: &ProviderColumn| !found.constants.is_empty() || found.rank < 9;
     columns
@@ -87,7 +96,20 @@ pub(super) fn find<'a>(sampled: &Sampled<'a>) -> Option<ProviderColumn<'a>> {
 
 /// Whether a column is called like one that tells the provider.
 pub(super) fn is_called_so(name: &str) -> bool {
-    LAST_WORDS.contains(&Name::of(name).last())
+    rank(name).is_some()
+}
+
+/// The place of its last word in the list. Of `provider_name` and `app_id`, the word before counts.
+fn rank(column: &str) -> Option<usize> {
+    let name = Name::of(column);
+    let place = |word: &str| LAST_WORDS.iter().position(|known| *known == word);
+    let before = name.words.iter().rev().nth(1).and_then(|word| place(word)).filter(|place| *place < 9);
+    let is_name = ["id", "identifier", "key", "name", "slug", "code", "type", "kind"].contains(&name.last());
+    before.filter(|_| is_name).or_else(|| place(name.last()))
+}
+
+fn is_exact(constant: &ProviderConstant) -> bool {
+    words(&constant.text).concat() == constant.provider.name
 }
 
 fn constants(sampled: &Sampled<'_>, column: &FoundColumn) -> Vec<ProviderConstant> {
@@ -111,9 +133,14 @@ fn constant(text: &str, rows: usize) -> Option<ProviderConstant> {
     }
     let words = words(text);
     let (provider, _) = providers::find(&words)?;
-    // a random text has long words, and a name of a provider few others beside it
-    let is_short = words.len() <= 4 && words.iter().all(|word| word.len() <= 12 || providers::is_known(word));
-    is_short.then(|| ProviderConstant { provider, text: text.to_owned(), rows })
+    // a key has long words, or digits in them
+    let is_word = |word: &String| {
+        let most = if word.bytes().any(|byte| byte.is_ascii_digit()) { 3 } else { 12 };
+        word.len() <= most || providers::is_known(word)
+    };
+    let is_short = words.len() <= 4 && words.iter().all(is_word);
+    let names_key = matches!(Name::of(text).meaning(), Meaning::Key(_));
+    is_short.then(|| ProviderConstant { provider, text: text.to_owned(), names_key, rows })
 }
 
 /// The texts between single quotes.

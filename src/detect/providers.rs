@@ -208,7 +208,10 @@ pub(super) fn is_known(name: &str) -> bool {
 /// The provider in the words of a name, and where it stands. Two words may be one name, as in `open_ai`.
 pub(super) fn find(words: &[String]) -> Option<(&'static Provider, Range<usize>)> {
     let ranges = (0..words.len()).flat_map(|at| [at..at + 1, at..(at + 2).min(words.len())]);
-    let known = ranges.filter_map(|range| {
+    // `meta_data` is no data of Meta
+    let is_metadata =
+        |range: &Range<usize>| words[range.start..].starts_with(&["meta".into(), "data".into()]);
+    let known = ranges.filter(|range| !is_metadata(range)).filter_map(|range| {
         let joined = words[range.clone()].concat();
         BY_NAME.get(joined.as_str()).map(|provider| (*provider, range))
     });
@@ -230,5 +233,7 @@ mod tests {
         assert_eq!(find(&["twilio", "retell", "key"]), Some(("retell", 1..2)), "the highest class counts");
         assert_eq!(find(&["eleven", "labs", "key"]), Some(("elevenlabs", 0..2)));
         assert_eq!(find(&["api", "key"]), None);
+        assert_eq!(find(&["raw", "user", "meta", "data"]), None);
+        assert_eq!(find(&["meta", "token"]), Some(("meta", 0..1)));
     }
 }

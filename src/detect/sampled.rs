@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::detect::report::Holding;
 use crate::detect::shapes::{ValueShape, shape};
-use crate::postgres::catalogue::all_tables::{FoundTable, SampledRow};
+use crate::postgres::catalogue::all_tables::{FoundColumn, FoundTable, SampledRow};
 
 /// How many values of a column have each shape.
 #[derive(Debug, Clone, Default)]
@@ -26,12 +26,15 @@ impl Shapes {
         let random = self.of(&[Random]);
         let plaintext = self.of(&[RetellKey, RetellAgent, OtherKey, EncodedKey, JsonPlaintext]);
         let ciphertext = self.of(&[Ciphertext, JsonCiphertext]);
+        // settings without credentials lie beside settings with them
+        let in_json = self.of(&[JsonPlaintext, JsonCiphertext, JsonToken]);
+        let others = self.of(&[Hash, Masked]) + if in_json > 0 { 0 } else { self.of(&[Other]) };
         let kinds = [
             (self.of(&[Token, JsonToken]), Holding::Tokens),
             (ciphertext + if says_encrypted { random } else { 0 }, Holding::Ciphertext),
             (plaintext + if says_encrypted { 0 } else { random }, Holding::Plaintext),
             (self.of(&[Reference]), Holding::References),
-            (self.of(&[Hash, Other]), Holding::Unknown),
+            (others, Holding::Unknown),
         ];
         let most = kinds.into_iter().rev().max_by_key(|(number, _)| *number);
         most.filter(|(number, _)| *number > 0).map_or(Holding::Empty, |(_, holds)| holds)
@@ -46,12 +49,28 @@ pub(super) struct Sampled<'a> {
     rows: Vec<SampledRow>,
     /// Whether values could be read at all.
     pub(super) was_read: bool,
+    /// Whether these are all rows of the table.
+    pub(super) is_complete: bool,
+    /// Columns of which every row with a value was read.
+    pub(super) searched: Vec<String>,
 }
 
 impl<'a> Sampled<'a> {
     pub(super) fn new(table: &'a FoundTable, columns: Vec<&'a str>, rows: Option<Vec<SampledRow>>) -> Self {
         let was_read = rows.is_some();
-        Self { table, columns, rows: rows.unwrap_or_default(), was_read }
+        let rows = rows.unwrap_or_default();
+        Self { table, columns, rows, was_read, is_complete: false, searched: Vec::new() }
+    }
+
+    /// Whether every row of a column could be seen: the role may read it, and no policy hides rows.
+    pub(super) fn was_column_read(&self, column: &FoundColumn) -> bool {
+        self.was_read && column.readable && !self.table.hides_rows && self.at(&column.name).is_some()
+    }
+
+    /// Whether no row has a value in a column.
+    pub(super) fn is_surely_empty(&self, column: &FoundColumn) -> bool {
+        let was_searched = self.is_complete || self.searched.contains(&column.name);
+        was_searched && self.was_column_read(column) && self.shapes(&column.name, None).set() == 0
     }
 
     pub(super) fn add(&mut self, rows: Vec<SampledRow>) {

@@ -2,9 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::detect::names::{Meaning, Name};
+use crate::detect::providers::{self, Provider};
 use crate::record::token::claims_to_be_token;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +26,8 @@ pub(super) enum ValueShape {
     Ciphertext,
     /// A hash: the secret cannot be had from it.
     Hash,
+    /// A part of a key, and stars or dots in place of the rest.
+    Masked,
     /// One word of many different characters, which may be a key or a ciphertext.
     Random,
     /// JSON with a plaintext credential in it.
@@ -37,7 +40,7 @@ pub(super) enum ValueShape {
 }
 
 /// How values of other providers start.
-const KEY_STARTS: [&str; 22] = [
+const KEY_STARTS: [&str; 21] = [
     "sk-",
     "sk_",
     "pk_",
@@ -54,7 +57,6 @@ const KEY_STARTS: [&str; 22] = [
     "SG.",
     "shpat_",
     "Bearer ",
-    "eyJ",
     "KEY0",
     "re_",
     "org-",
@@ -118,6 +120,12 @@ fn of_word(text: &str) -> ValueShape {
         () if starts(&["$2a$", "$2b$", "$2y$", "$argon2", "$scrypt$", "pbkdf2", "{SSHA}"]) => {
             ValueShape::Hash
         }
+        () if ["***", "•••", "xxxx", "XXXX", "..."].iter().any(|mask| text.contains(mask))
+            && !text.contains(char::is_whitespace) =>
+        {
+            ValueShape::Masked
+        }
+        () if is_json_web_token(text) => ValueShape::OtherKey,
         () if starts(&REFERENCE_STARTS) || is_variable(text) => ValueShape::Reference,
         () if starts(&CIPHERTEXT_STARTS) || is_in_parts(text) => ValueShape::Ciphertext,
         () if text.starts_with("\\x") => ValueShape::Ciphertext, // only a column of bytes prints so
@@ -132,6 +140,11 @@ fn is_variable(text: &str) -> bool {
     let is_part = |char: char| char.is_ascii_uppercase() || char.is_ascii_digit() || char == '_';
     let says_secret = ["KEY", "SECRET", "TOKEN"].iter().any(|word| name.contains(word));
     name.contains('_') && says_secret && name.chars().all(is_part)
+}
+
+/// Three parts of base64. One of five parts is encrypted.
+fn is_json_web_token(text: &str) -> bool {
+    text.starts_with("eyJ") && text.split('.').count() == 3
 }
 
 /// Parts of hex or base64 between colons, dots or the like: nonce, ciphertext and tag in one text.
@@ -158,15 +171,16 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
 fn of_random(text: &str) -> ValueShape {
     let is_word = text.len() >= 16 && !text.contains(char::is_whitespace) && text.is_ascii();
     let has = |is: fn(&u8) -> bool| text.as_bytes().iter().any(is);
-    if !is_word || text.contains("://") || text.contains('@') || text.contains("...") || text.contains('*') {
+    if !is_word || text.contains("://") || text.contains('@') || text.contains('*') {
         return ValueShape::Other;
     }
     let decoded = bytes(text);
-    if let Some(decoded) = &decoded
-        && let Ok(inner) = std::str::from_utf8(decoded)
-        && matches!(of_word(inner.trim()), ValueShape::RetellKey | ValueShape::OtherKey)
-    {
-        return ValueShape::EncodedKey;
+    if let Some(inner) = decoded.as_ref().and_then(|decoded| std::str::from_utf8(decoded).ok()) {
+        match shape_of_text(inner) {
+            ValueShape::RetellKey | ValueShape::OtherKey => return ValueShape::EncodedKey,
+            _ if is_envelope(inner) => return ValueShape::Ciphertext,
+            _ => (),
+        }
     }
     let standard = text.contains(['+', '/']) || (text.ends_with('=') && !text.contains(['-', '_']));
     let is_binary = decoded.as_ref().is_some_and(|bytes| std::str::from_utf8(bytes).is_err());
@@ -178,6 +192,12 @@ fn of_random(text: &str) -> ValueShape {
         () if has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic) => ValueShape::Random,
         () => ValueShape::Other,
     }
+}
+
+/// Whether it is the JSON text of a ciphertext with its nonce.
+fn is_envelope(text: &str) -> bool {
+    text.starts_with('{')
+        && serde_json::from_str(text).is_ok_and(|value| of_json(&value, 0) == ValueShape::JsonCiphertext)
 }
 
 /// The clearest shape of the credentials in a JSON value.
@@ -197,14 +217,22 @@ fn of_json(value: &Value, depth: usize) -> ValueShape {
     if members.is_empty() {
         return ValueShape::Empty;
     }
-    let has = |names: &[&str]| names.iter().any(|name| members.contains_key(*name));
-    if has(&["iv", "nonce"])
-        && has(&["tag", "authTag", "auth_tag", "ciphertext", "data", "encrypted", "content", "ct"])
-    {
+    if has_nonce_and_ciphertext(members) {
         return ValueShape::JsonCiphertext;
     }
     let shapes = members.iter().map(|(name, value)| of_member(name, value, depth));
     shapes.reduce(|best, shape| if is_credential(best) { best } else { shape }).unwrap_or(ValueShape::Other)
+}
+
+/// A nonce, in a header or not, and beside it something that is encoded, as libraries write it.
+fn has_nonce_and_ciphertext(members: &Map<String, Value>) -> bool {
+    let is_nonce = |name: &str| matches!(name, "iv" | "nonce");
+    let header = ["h", "header"].iter().find_map(|name| members.get(*name)?.as_object());
+    let has_nonce = members.keys().chain(header.into_iter().flat_map(Map::keys)).any(|name| is_nonce(name));
+    let is_encoded = |text: &str| text.len() >= 4 && (is_hex(text) || bytes(text).is_some());
+    let is_ciphertext =
+        |(name, value): (&String, &Value)| !is_nonce(name) && value.as_str().is_some_and(is_encoded);
+    has_nonce && members.iter().any(is_ciphertext)
 }
 
 fn of_member(name: &str, value: &Value, depth: usize) -> ValueShape {
@@ -224,6 +252,32 @@ fn of_member(name: &str, value: &Value, depth: usize) -> ValueShape {
         Value::Object(_) | Value::Array(_) if depth < 4 => of_json(value, depth + 1),
         _ => ValueShape::Other,
     }
+}
+
+/// The provider whose credentials are inside a JSON text: one that a member with a credential names, or one around it.
+pub(super) fn provider_inside(text: &str) -> Option<&'static Provider> {
+    let value = text.trim_start().starts_with(['{', '[']).then(|| serde_json::from_str(text).ok())??;
+    inside(&value, None, 0)
+}
+
+fn inside(value: &Value, around: Option<&'static Provider>, depth: usize) -> Option<&'static Provider> {
+    const DEEPEST: usize = 6;
+    let in_member = |(name, value): (&String, &Value)| {
+        let named = Name::of(name).provider.or(around);
+        let is_one = value.is_string() && is_credential(of_member(name, value, 0));
+        inside(value, named, depth + 1).or(named.filter(|_| is_one))
+    };
+    let found: Vec<_> = match value {
+        Value::String(text) => {
+            let is_key = shape_of_text(text) == ValueShape::RetellKey;
+            is_key.then(providers::retell).into_iter().collect()
+        }
+        _ if depth > DEEPEST => Vec::new(),
+        Value::Object(members) => members.iter().filter_map(in_member).collect(),
+        Value::Array(items) => items.iter().filter_map(|item| inside(item, around, depth + 1)).collect(),
+        _ => Vec::new(),
+    };
+    found.into_iter().max_by_key(|provider| provider.class)
 }
 
 fn shape_of_text(text: &str) -> ValueShape {
@@ -254,6 +308,8 @@ mod tests {
     fn values_are_told_by_their_shape() {
         use ValueShape::*;
         let hex = "9e10bbab40a21d1b4a3a1ae3456c7c32:77a5ece3fcb18cffd5f2dfb30f9bcfa9:62cc481e99618da451d77f34132cf728";
+        let laravel =
+            STANDARD.encode(r#"{"iv":"AAAAAAAAAAAAAAAA","value":"AAAAAAAAAAAAAAAA","mac":"aaaa","tag":""}"#);
         let json = r#"{"data":"AAAAAAAAAAAAAAAA","iv":"AAAAAAAAAAAAAAAA","tag":"AAAA"}"#;
         for (text, expected) in [
             ("", Empty),
@@ -279,7 +335,14 @@ mod tests {
             ("a2V5X3Rlc3RfNzVjMTZkYjNmY2ZlOTU0YWE2MDZiZTgx", EncodedKey),
             ("https://example.com/url/1234567890", Other),
             ("a sentence with 12 words and more", Other),
-            ("key_****beef", Other),
+            ("key_****beef", Masked),
+            ("key_test_75c1...be81", Masked),
+            ("eyJfake.AAAAAAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAAA", OtherKey),
+            (&laravel, Ciphertext),
+            (
+                r#"{"p":"AAAAAAAAAAAAAAAA","h":{"iv":"AAAAAAAAAAAAAAAA","at":"AAAAAAAAAAAAAAAA"}}"#,
+                JsonCiphertext,
+            ),
             (json, JsonCiphertext),
             (r#"{"api_key":"key_test_aaaaaaaaaaaaaaaaaaaa0001"}"#, JsonPlaintext),
             (r#"{"retell_vault":{"record":"rv1.0"}}"#, JsonToken),
@@ -287,6 +350,22 @@ mod tests {
             (r#"{"token":"fake-calendly"}"#, JsonPlaintext),
         ] {
             assert_eq!(shape(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_provider_is_found_inside_of_json() {
+        let inside = |text: &str| provider_inside(text).map(|provider| provider.name);
+        for (text, expected) in [
+            (r#"{"theme":"dark","token":"key_test_aaaaaaaaaaaaaaaaaaaa0001"}"#, Some("retell")),
+            (r#"{"integrations":{"retell":{"apiKey":"AAAAAAAAAAAAAAAA0001"}}}"#, Some("retell")),
+            (r#"{"openai_api_key":"sk-test-aaaaaaaaaaaaaaaa"}"#, Some("openai")),
+            (r#"{"retell":{"enabled":true,"voice":"11labs-Adrian"}}"#, None),
+            (r#"{"provider":"github","sub":"1000001"}"#, None),
+            (r#"[1,"key_test_aaaaaaaaaaaaaaaaaaaa0001"]"#, Some("retell")),
+            ("not json", None),
+        ] {
+            assert_eq!(inside(text), expected, "{text}");
         }
     }
 }

@@ -4,11 +4,11 @@ use crate::detect::names::{Meaning, Name};
 use crate::detect::provider_column::ProviderColumn;
 use crate::detect::providers::{self, Class, Provider};
 use crate::detect::sampled::{Sampled, Shapes};
-use crate::detect::shapes::ValueShape;
+use crate::detect::shapes::{ValueShape, provider_inside};
 use crate::postgres::catalogue::all_tables::{FoundColumn, FoundKind};
 
 /// Words in the names of tables that are made for credentials.
-const FOR_CREDENTIALS: [&str; 16] = [
+pub(super) const FOR_CREDENTIALS: [&str; 16] = [
     "auth",
     "auths",
     "connection",
@@ -33,6 +33,8 @@ pub(super) struct Known<'a> {
     pub(super) name: Name,
     pub(super) meaning: Meaning,
     pub(super) shapes: Shapes,
+    /// The provider whose credentials are inside a JSON value.
+    pub(super) inside: Option<&'static Provider>,
 }
 
 /// The provider whose credentials a table holds, and how that is known.
@@ -48,7 +50,12 @@ pub(super) struct Whose {
 
 /// The columns that matter, before any value is read: all that may hold one.
 pub(super) fn of_interest(column: &FoundColumn) -> bool {
-    column.readable && column.kind.is_for_values()
+    column.readable && is_for_values(column)
+}
+
+/// The id of a secret may be a UUID.
+fn is_for_values(column: &FoundColumn) -> bool {
+    column.kind.is_for_values() || (column.kind == FoundKind::Uuid && Name::of(&column.name).says_reference())
 }
 
 /// All but those that refer to other tables, and the one that tells the provider.
@@ -56,29 +63,34 @@ pub(super) fn known<'a>(sampled: &Sampled<'a>, constants: Option<&ProviderColumn
     let tells = |column: &FoundColumn| {
         constants.is_some_and(|found| found.best().is_some() && found.column.name == column.name)
     };
-    let refers = |column: &FoundColumn| sampled.table.foreign.iter().any(|key| key.column == column.name);
+    let refers = |column: &FoundColumn| {
+        sampled.table.foreign.iter().any(|key| key.column == column.name)
+            && !Name::of(&column.name).says_reference()
+    };
     let columns = sampled.table.columns.iter();
-    let columns = columns.filter(|column| column.kind.is_for_values() && column.kind != FoundKind::Enum);
+    let columns = columns.filter(|column| is_for_values(column) && column.kind != FoundKind::Enum);
     columns
         .filter(|column| !refers(column) && !tells(column))
         .map(|column| {
             let (name, shapes) = (Name::of(&column.name), sampled.shapes(&column.name, None));
-            let meaning = meaning(column, &name, &shapes);
-            Known { column, name, meaning, shapes }
+            let is_text = matches!(column.kind, FoundKind::Json | FoundKind::Jsonb | FoundKind::Text);
+            let texts = sampled.texts(&column.name).filter(|_| is_text);
+            let inside = texts.filter_map(provider_inside).max_by_key(|provider| provider.class);
+            let meaning = meaning(column, &name, &shapes, inside.is_some());
+            Known { column, name, meaning, shapes, inside }
         })
         .collect()
 }
 
-fn meaning(column: &FoundColumn, name: &Name, shapes: &Shapes) -> Meaning {
+fn meaning(column: &FoundColumn, name: &Name, shapes: &Shapes, has_inside: bool) -> Meaning {
     let is_json = matches!(column.kind, FoundKind::Json | FoundKind::Jsonb);
     match name.meaning() {
         Meaning::Key(_) if is_json => Meaning::Config,
         Meaning::Other | Meaning::PhoneNumber if shapes.of(&[ValueShape::RetellKey]) * 2 > shapes.set() => {
             Meaning::Key(1)
         }
-        Meaning::Other
-            if is_json
-                && shapes.of(&[ValueShape::JsonPlaintext, ValueShape::JsonToken]) * 2 > shapes.set() =>
+        Meaning::Other | Meaning::Config
+            if is_json && (has_inside || shapes.of(&[ValueShape::JsonToken]) > 0) =>
         {
             Meaning::Config
         }
@@ -125,7 +137,10 @@ pub(super) fn whose(
     };
     let by_value = has(&[ValueShape::RetellKey, ValueShape::RetellAgent])
         .then(|| whose(providers::retell(), false, false));
-    let all = by_column.chain(by_table).chain(by_constant).chain(by_value);
+    let by_inside =
+        known.iter().filter(|known| known.meaning == Meaning::Config).filter_map(|known| known.inside);
+    let by_inside = by_inside.map(|provider| whose(provider, false, false));
+    let all = by_column.chain(by_table).chain(by_constant).chain(by_value).chain(by_inside);
     // the first of the highest class
     let class = |whose: &Whose| whose.provider.map(|provider| provider.class);
     let best = all.reduce(|best, other| if class(&other) > class(&best) { other } else { best });

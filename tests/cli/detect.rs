@@ -20,7 +20,9 @@ name = "public.organizations"
 user = "id"
 
 [columns]
+api_key = "encrypted_retell_api_key"
 call_agent_id = "retell_agent_id"
+sms_agent_id = "encrypted_sms_agent_id"
 "#;
 
 fn layout_of(home: &Home) -> Option<String> {

@@ -82,8 +82,9 @@ pub(crate) struct FoundColumn {
     pub(crate) longest: Option<usize>,
     /// The values of an enum.
     pub(crate) labels: Vec<String>,
+    /// Whether its type takes tokens, and no constraint or unique index of the application is about it.
+    pub(crate) takes_tokens: bool,
     pub(crate) not_null: bool,
-    pub(crate) generated: bool,
     pub(crate) readable: bool,
     pub(crate) comment: Option<String>,
 }

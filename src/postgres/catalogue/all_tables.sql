@@ -22,8 +22,13 @@ SELECT c.oid::int8, json_build_object(
       AND b.typname IN ('text', 'varchar', 'uuid', 'int2', 'int4', 'int8') AND coalesce(l.collisdeterministic, true)),
     'longest', CASE WHEN b.typname IN ('varchar', 'bpchar') AND b.modifier > 4 THEN b.modifier - 4 END,
     'labels', coalesce((SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = b.oid), '[]'),
+    'takes_tokens', a.atttypid = b.oid AND b.typname IN ('text', 'varchar', 'jsonb') AND a.attgenerated = ''
+      AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND a.attnum = ANY (k.conkey)
+        AND k.conname NOT LIKE 'retell\_vault\_%')
+      AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND (a.attnum = ANY (i.indkey::int2[])
+        OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+          AND d.refobjid = c.oid AND d.refobjsubid = a.attnum))),
     'not_null', a.attnotnull,
-    'generated', a.attgenerated <> '',
     'readable', has_column_privilege(c.oid, a.attnum, 'SELECT'),
     'comment', col_description(c.oid, a.attnum)
     ) ORDER BY a.attnum), '[]')

@@ -1,0 +1,5 @@
+-- {"table": "public.customer_settings", "user": "customer_id", "columns": {"api_key": "retell_key_enc"}, "holds": "ciphertext", "provider": "retell"}
+create table public.customers (id bigserial primary key, name text);
+create table public.customer_settings (id bigserial primary key, customer_id bigint not null unique references public.customers (id), retell_key_hash text, retell_key_enc bytea, retell_key_prefix text);
+insert into public.customers (name) values ('One'), ('Two');
+insert into public.customer_settings (customer_id, retell_key_hash, retell_key_enc, retell_key_prefix) values (1, 'd1cf155c0b6ee00e233e6744dae67110ef1356c9e829864672e65731cca65dbf', '\xd0f4989a1f0522d47b4a388e5f5f7b8842ebb08db447d7e68afd252132490b408fb997a8e16bbf4ec3a8a1ea70d50a59c30da25111c8b42bbdbf025518', 'key_test'), (2, '3de5b6e88d832d932b6e0e94db754bc838a7c745dbdfc955ebd97f0220cef50c', '\x2144d6c0c09993fd58ca16597048eb04dcb99777a52ba1be69c1c245adae4b79fcf812a28f0ed00d35ba9eba3d23c332b4454e4fbf4a11426b273513bf', 'key_test');

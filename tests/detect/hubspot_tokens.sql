@@ -1,0 +1,5 @@
+-- {"table": "public.oauth_tokens", "user": "user_id", "where": {"provider": "hubspot"}, "columns": {"api_key": "access_token", "refresh": "refresh_token"}, "holds": "plaintext", "provider": "hubspot"}
+create table public.users (id uuid primary key, email text);
+create table public.oauth_tokens (id uuid primary key default gen_random_uuid(), user_id uuid not null references public.users (id), provider text not null, access_token text not null, refresh_token text, expires_at timestamptz, scope text, unique (user_id, provider));
+insert into public.users values ('00000000-0000-4000-8000-000000000001', 'one@example.com'), ('00000000-0000-4000-8000-000000000002', 'two@example.com');
+insert into public.oauth_tokens (user_id, provider, access_token, refresh_token) values ('00000000-0000-4000-8000-000000000001', 'hubspot', 'CKfakeOY3XPf0dzIiXZ/aksfLheOrOijUiIOiWQ3kmcXcLoICFJi8ign1a', '00000000-0000-4000-8000-000000000031'), ('00000000-0000-4000-8000-000000000002', 'hubspot', 'CKfake6lGrjbpbXBRuHWfDExLqoSZZv/0fFDSr2e95G5aLVrkvPgSpuT2b', '00000000-0000-4000-8000-000000000032');

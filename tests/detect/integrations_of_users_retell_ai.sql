@@ -1,0 +1,6 @@
+-- {"table": "public.integrations", "user": "user_id", "where": {"integration_type": "retell_ai"}, "columns": {"config": "credentials"}, "holds": "plaintext", "provider": "retell"}
+create schema auth;
+create table auth.users (id uuid primary key, email varchar(255), encrypted_password varchar(255), raw_user_meta_data jsonb);
+insert into auth.users values ('00000000-0000-4000-8000-000000000001', 'one@example.com', '', '{}'), ('00000000-0000-4000-8000-000000000002', 'two@example.com', '', '{}');
+create table public.integrations (id uuid primary key default gen_random_uuid(), user_id uuid references auth.users (id), integration_type text not null, credentials jsonb default '{}', status text default 'disconnected', last_sync timestamptz, unique (user_id, integration_type));
+insert into public.integrations (user_id, integration_type, credentials, status) values ('00000000-0000-4000-8000-000000000001', 'retell_ai', '{"api_key": "key_test_d8178fa2922df138e5c59702", "agent_id": "agent_03ceed4b61bc524d92049ed055"}', 'connected'), ('00000000-0000-4000-8000-000000000001', 'google_calendar', '{"refresh_token": "1//fakeb8d6adaa76de5624f3"}', 'connected'), ('00000000-0000-4000-8000-000000000002', 'retell_ai', '{}', 'disconnected');

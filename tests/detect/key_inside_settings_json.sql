@@ -1,0 +1,5 @@
+-- {"table": "public.organizations", "user": "id", "columns": {"config": "settings"}, "holds": "plaintext", "provider": "retell"}
+create table public.organizations (id uuid primary key, name text not null, settings jsonb not null default '{}', features jsonb);
+create table public.members (organization_id uuid references public.organizations (id), user_id uuid, role text, preferences jsonb, primary key (organization_id, user_id));
+insert into public.organizations values ('00000000-0000-4000-8000-000000000001', 'One', '{"theme": "dark", "integrations": {"retell": {"apiKey": "key_test_ef23c951974fa9dea43d8b2b", "agentId": "agent_d9bda3817e5c0de1b18eaac00d"}}}', '{"beta": true}'), ('00000000-0000-4000-8000-000000000002', 'Two', '{"theme": "light"}', null), ('00000000-0000-4000-8000-000000000003', 'Three', '{"integrations": {"retell": {"apiKey": "key_test_a4b88da779931fda5575da0f"}}}', null);
+insert into public.members values ('00000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000009', 'owner', '{"digest": "weekly"}');

@@ -1,0 +1,3 @@
+-- {"table": "public.workspaces", "user": "id", "columns": {"api_key": "retell_api_key_ciphertext"}, "holds": "ciphertext", "provider": "retell"}
+create table public.workspaces (id uuid primary key, name text not null, retell_api_key text, retell_api_key_ciphertext text);
+insert into public.workspaces values ('00000000-0000-4000-8000-000000000001', 'One', 'key_••••••••f1d8', '6aadc8647e78685414381a85:0bd5d64bc20f0f97a33346a325dd3796:9560cfe857740d5139b485525ceb6c5c32fafb6b9f92eea7056fdb8d65b46aeea0'), ('00000000-0000-4000-8000-000000000002', 'Two', 'key_••••••••9661', 'f04c20c09a5b0d0296ffbbeb:e9978cda71e2a87936b11fe36e9160be:f40e3ed7f81ee0911e25d2a241af473a361fd36aa99059b2c5a7b710bcb7f5abeb');

@@ -1,0 +1,3 @@
+-- {"table": "public.tenantconfig", "user": "tenantid", "columns": {"api_key": "retellapikey", "call_agent_id": "retellagentid"}, "holds": "plaintext", "provider": "retell"}
+create table public.tenantconfig (configid serial primary key, tenantid integer not null unique, retellapikey varchar(200), retellagentid varchar(100), smtppassword varchar(200), smtphost varchar(200));
+insert into public.tenantconfig (tenantid, retellapikey, retellagentid, smtppassword, smtphost) values (10, 'key_test_55755feaf8a085204b72e883', 'agent_3f54e83cd295362544f09d9ff1', 'fake-password', 'smtp.example.com'), (11, 'key_test_a3a0970149921dbd4530d051', 'agent_ff56a2fea3a75396b2bee3c7ce', null, null);

@@ -1,0 +1,10 @@
+create table public.devices (id uuid primary key, user_id uuid not null, platform text not null, push_token text, fcm_token text, apns_device_token text);
+create table public.license_keys (id uuid primary key, product_id uuid not null, key text not null unique, activated_at timestamptz, max_devices integer);
+create table public.invitations (id uuid primary key, organization_id uuid not null, email text not null, token text not null unique, expires_at timestamptz);
+create table public.idempotency_keys (key text primary key, user_id uuid not null, request_path text not null, response jsonb, locked_at timestamptz);
+create table public.feature_flags (key text primary key, name text not null, enabled boolean not null default false, rules jsonb);
+insert into public.devices values ('00000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000002', 'ios', 'ExponentPushToken[fakefakefakefakefake]', '7IiIbOCvQOL+V6/YYmdJ3G92zU9KS+GA5Les8nzsNQV3gSnIWwnidhzvimb8xpLwVYm04DLgFjq8ZeBFYUzHsacMOQSlvwO5gk1QdRTzFYLn5iKfKWUsizUHx68r5dKaEVfyAw==', '18e55eda3ba185036eaa41745b8338af30d4676aef385fec9edddd1133d6a67d');
+insert into public.license_keys values ('00000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000002', 'FAKE1-FAKE2-FAKE3-FAKE4', null, 3);
+insert into public.invitations values ('00000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000002', 'one@example.com', 'ed3f943f9ae562c4e0007900a911f12c61c2bb0e8871ba24', now());
+insert into public.idempotency_keys values ('00000000-0000-4000-8000-000000000009', '00000000-0000-4000-8000-000000000002', '/v1/charges', null, null);
+insert into public.feature_flags values ('openai_summaries', 'Summaries', true, '{"percent": 10}'), ('retell_calls', 'Calls', false, null);

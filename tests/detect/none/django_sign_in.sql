@@ -1,0 +1,14 @@
+create table public.auth_user (id integer primary key, password varchar(128) not null, username varchar(150) not null unique);
+create table public.authtoken_token (key varchar(40) primary key, created timestamptz not null, user_id integer not null unique references public.auth_user (id));
+create table public.socialaccount_socialapp (id integer primary key, provider varchar(30) not null, name varchar(40) not null, client_id varchar(191) not null, secret varchar(191) not null, key varchar(191) not null);
+create table public.socialaccount_socialaccount (id integer primary key, provider varchar(200) not null, uid varchar(191) not null, extra_data jsonb not null, user_id integer not null references public.auth_user (id), unique (provider, uid));
+create table public.socialaccount_socialtoken (id integer primary key, token text not null, token_secret text not null, expires_at timestamptz, account_id integer not null references public.socialaccount_socialaccount (id), app_id integer references public.socialaccount_socialapp (id));
+create table public.oauth2_provider_application (id bigint primary key, client_id varchar(100) not null unique, client_secret varchar(255) not null, name varchar(255) not null, client_type varchar(32) not null, user_id integer references public.auth_user (id));
+create table public.oauth2_provider_accesstoken (id bigint primary key, token text not null, expires timestamptz not null, scope text not null, application_id bigint, user_id integer);
+insert into public.auth_user values (1, 'pbkdf2_sha256$600000$8d6867df7de54c03563e3b$6rXHIIefF0SLIdtpyIZU/Ic6vj1sqKXXzOmKmNh67ig=', 'one');
+insert into public.authtoken_token values ('9a1416a8a476d0d916caec8e78ef5742f542aff0', now(), 1);
+insert into public.socialaccount_socialapp values (1, 'google', 'Google', 'fake.apps.googleusercontent.com', 'GOCSPX-fake21d951a0ad3e6db1', '');
+insert into public.socialaccount_socialaccount values (1, 'google', '100000000000000000001', '{"email": "one@example.com"}', 1);
+insert into public.socialaccount_socialtoken values (1, 'ya29.fake5dffc8d07c767a88224a2212a46e4ef11af10f2fc041b1d3713a922028d77f6a8abb892405e5961a', '', now(), 1, 1);
+insert into public.oauth2_provider_application values (1, '9c86b5e76cd1858f4617f7075d4213600ca03151', 'pbkdf2_sha256$600000$6e0af09a4d1c3dd90f3a3d$hBl9BT7PdgNY2oB1omtr99PeONUym/iD2o8s6iCA8M8=', 'mobile', 'public', 1);
+insert into public.oauth2_provider_accesstoken values (1, '9420b2d2c1ff13e7c8b0b40dfc4cec', now(), 'read', 1, 1);

@@ -1,0 +1,14 @@
+create table public.webhook_events (id uuid primary key, provider text not null, event_id text not null, payload jsonb not null, signature text, unique (provider, event_id));
+create table public.subscriptions (id uuid primary key, user_id uuid not null, provider text not null default 'stripe', external_id text not null, status text, data jsonb);
+create table public.notifications (id uuid primary key, user_id uuid not null, channel text not null, template_key text, data jsonb);
+create table public.notification_preferences (user_id uuid not null, channel text not null, settings jsonb, primary key (user_id, channel));
+create table public.github_installations (id bigint primary key, account_login text not null, account_type text, repository_selection text);
+create table public.slack_messages (id bigserial primary key, channel_id text, ts text, body text);
+create table public.zoom_meetings (id uuid primary key, user_id uuid, zoom_meeting_id text, join_url text, passcode text);
+create table public.google_reviews (id uuid primary key, location_id text, author text, rating integer, body text);
+create table public.payment_methods (id uuid primary key, customer_id uuid not null, stripe_payment_method_id text, brand text, last4 text);
+insert into public.webhook_events values ('00000000-0000-4000-8000-000000000001', 'stripe', 'evt_fake1', '{"object": "event", "data": {"client_secret": "pi_fake_secret_3a9ede8810821315"}}', 't=1,v1=ea7cd7e7e94f88b053962ac69c0f7bec03ddf72566dfec9de842e70ac3a5384c');
+insert into public.subscriptions values ('00000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000002', 'stripe', 'sub_fake1', 'active', '{"plan": "pro"}');
+insert into public.notifications values ('00000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000002', 'slack', 'welcome', '{"name": "One"}');
+insert into public.notification_preferences values ('00000000-0000-4000-8000-000000000002', 'slack', '{"digest": true}'), ('00000000-0000-4000-8000-000000000002', 'whatsapp', '{"digest": false}');
+insert into public.google_reviews values ('00000000-0000-4000-8000-000000000001', 'ChIJfake19e13743f27a994d', 'One', 5, 'good');

@@ -1,0 +1,11 @@
+create table public.jwks (id text primary key, public_key text not null, private_key text not null, created_at timestamp not null);
+create table public.wallets (id uuid primary key, user_id uuid not null, address text not null, encrypted_private_key text not null);
+create table public.encryption_keys (id serial primary key, version integer not null, key_material bytea not null);
+create table public.oauth_states (state text primary key, provider text not null, redirect_uri text, created_at timestamptz);
+create table public.refresh_tokens (id uuid primary key, user_id uuid not null, token_hash text not null, expires_at timestamptz);
+create table public.api_clients (id uuid primary key, client_id text not null unique, client_secret_hash text not null);
+create table public.ssh_keys (id serial primary key, user_id uuid not null, key text not null, fingerprint text);
+insert into public.jwks values ('1', '{"kty": "OKP"}', '{"ciphertext": "Hu2LcrNC0qaE22ruMjVGCWgDoCQSsHvlF65R96bjAQBgsOsqWjd8vD9zVOKMTl7+UhTsMfX2e6pF0xaV", "iv": "oyNZS2DDNZ38ugmr"}', now());
+insert into public.wallets values ('00000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000002', '0x319f9ff859fe059726e27a69f26c86f51ed69fd7', 'b272b306e136270d3347051e:350d31e6ab1fa0d2e690bd84da34d3d0:73ae87895e014500539d14f8d30b112051ed58501c48379b25a03f9d2796761496');
+insert into public.oauth_states values ('12c5c0886f36774d6fdf6872adad8825', 'google', null, now());
+insert into public.ssh_keys (user_id, key) values ('00000000-0000-4000-8000-000000000002', 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIV4PgmBYi420vyXDxy1dtSFhBGpC/4CWcKlhFzgI8lGg=');

@@ -1,0 +1,11 @@
+create table public.users (id bigserial primary key, name varchar(255) not null, email varchar(255) not null unique, password varchar(255) not null, two_factor_secret text, two_factor_recovery_codes text, remember_token varchar(100));
+create table public.personal_access_tokens (id bigserial primary key, tokenable_type varchar(255) not null, tokenable_id bigint not null, name varchar(255) not null, token varchar(64) not null unique, abilities text, last_used_at timestamp(0));
+create table public.password_reset_tokens (email varchar(255) primary key, token varchar(255) not null, created_at timestamp(0));
+create table public.oauth_clients (id bigserial primary key, user_id bigint, name varchar(255) not null, secret varchar(100), provider varchar(255), redirect text not null, personal_access_client boolean not null);
+create table public.social_accounts (id bigserial primary key, user_id bigint not null references public.users (id), provider varchar(255) not null, provider_user_id varchar(255) not null, token text, refresh_token text);
+create table public.cache (key varchar(255) primary key, value text not null, expiration integer not null);
+insert into public.users (name, email, password, two_factor_secret) values ('One', 'one@example.com', '$2y$12$ryNFCvWCr25gqsC9lvTrgSBevXVHSCwgYvpSfRMBEloOzuutYSKR', 'eyJpdiI6ICJTQWdDenNwb1FmVHJXQU5IRmVJMXp3PT0iLCAidmFsdWUiOiAiTGgyYTlRb1padVdMazNKTUZwaGxnNjJrRXQvWUVnRkU1Tjd6RTBjUGFCUHVDNUFKdlNjQlFaeUtxSm1pWUFVVVFsNmt2NkVXOGZwMEZOYWlaZ3BGUEE9PSIsICJtYWMiOiAiNDc0Zjk3MTBhMzExMDk4Y2NjYmQ2ZWVlMGNhYjRhMDk1NjIwNThlYzRmNGQ4NDQ1M2Q2NTU2ZTdiN2JlYTExMCIsICJ0YWciOiAiIn0=');
+insert into public.personal_access_tokens (tokenable_type, tokenable_id, name, token) values ('App\Models\User', 1, 'mobile', 'e41490b48e51d9b4dc43b601a403b640e34c5c717f33bfc52471e42f67b20ee0');
+insert into public.oauth_clients (name, secret, provider, redirect, personal_access_client) values ('Password Grant', '61bfa63ac77f67d8bb5d747a373b8ea0d9b0c9da', 'users', 'http://localhost', false);
+insert into public.social_accounts (user_id, provider, provider_user_id, token) values (1, 'facebook', '1000001', 'EAAfake9a4e04444f41c4a485d01cbcb8dd89fa75a11f2b5752315ae86256922f9799172315fce3b999d3cc');
+insert into public.cache values ('laravel_cache_user_1', 's:5:"hello";', 1);

@@ -1,0 +1,10 @@
+create table public."user" (id text primary key, name text not null, email text not null unique, "emailVerified" boolean not null);
+create table public.session (id text primary key, "expiresAt" timestamp not null, token text not null unique, "userId" text not null references public."user" (id));
+create table public.account (id text primary key, "accountId" text not null, "providerId" text not null, "userId" text not null references public."user" (id), "accessToken" text, "refreshToken" text, "idToken" text, "accessTokenExpiresAt" timestamp, password text);
+create table public.oauth_account (provider_id text not null, provider_user_id text not null, user_id text not null references public."user" (id), primary key (provider_id, provider_user_id));
+create table public.verification (id text primary key, identifier text not null, value text not null, "expiresAt" timestamp not null);
+create table public."twoFactor" (id text primary key, secret text not null, "backupCodes" text not null, "userId" text not null);
+insert into public."user" values ('u1', 'One', 'one@example.com', true);
+insert into public.account values ('a1', '100001', 'github', 'u1', 'gho_fake4da6247003a5c1f47397c9395dc428ae', null, null, null, null), ('a2', 'u1', 'credential', 'u1', null, null, null, null, '8cfc0a425c73818fefb7b4a25cbca77b:84c2a4a9af50f7ea9e84aa6cd5f8bdd3a42be630e6ded1ec4a01f9dfdf22b3756e6f40531bb31e381151763dc6dc05cd0bde44d536bfaa14eabbbac68fc27024');
+insert into public.oauth_account values ('github', '100001', 'u1');
+insert into public."twoFactor" values ('t1', 'IxPdq/aA8737MJ3LolUPNis/yJ5/InpQDUAenzgeYVY=', 'sgobZMWG0Qpuxp0sa7bWgsFaLe7XR4V7tDFmGwFtVnloaMfFiPHuk9JFSlEZ+DWmkvDavxH027WhRAPmQG0LLfxMnchVMQp0E4gIBlIApKQ=', 'u1');

@@ -1,0 +1,13 @@
+create table public.leads (id uuid primary key, name text, email text, phone text, source text, utm_source text);
+create table public.newsletter_tokens (email text primary key, unsubscribe_token text not null, confirm_token text);
+create table public.posts (id uuid primary key, title text, slug text unique, body text, seo_keywords text[]);
+create table public.settings (key text primary key, value jsonb);
+create table public.page_views (id bigserial primary key, session_key text, path text, referrer text);
+create table public.oauth_providers (id serial primary key, name text not null, enabled boolean, icon text);
+create table public.integrations_catalog (id serial primary key, slug text, provider text, description text, docs_url text);
+insert into public.leads values ('00000000-0000-4000-8000-000000000001', 'One', 'one@example.com', '+14155550100', 'google', 'facebook');
+insert into public.newsletter_tokens values ('one@example.com', '5ee139f5a6ece5432a4573937a2dd529', '66be26cd74bd944b736e990ca6de90b9');
+insert into public.settings values ('theme', '{"dark": true}'), ('google_analytics', '{"id": "G-FAKE"}');
+insert into public.page_views (session_key, path) values ('875e40e32cd39f7cf9c51e96a98f8c64', '/');
+insert into public.oauth_providers (name, enabled) values ('google', true), ('github', true);
+insert into public.integrations_catalog (slug, provider, description) values ('retell-ai', 'retell', 'Voice agents'), ('slack', 'slack', 'Messages');

@@ -1,0 +1,9 @@
+create table public.users (id text primary key, name text, email text unique, "emailVerified" timestamp, image text);
+create table public.accounts (id text primary key, "userId" text not null references public.users (id), type text not null, provider text not null, "providerAccountId" text not null, refresh_token text, access_token text, expires_at bigint, token_type text, scope text, id_token text, session_state text, unique (provider, "providerAccountId"));
+create table public.sessions (id text primary key, "sessionToken" text not null unique, "userId" text not null references public.users (id), expires timestamp not null);
+create table public.verification_tokens (identifier text not null, token text not null unique, expires timestamp not null, unique (identifier, token));
+create table public.authenticators ("credentialID" text not null unique, "userId" text not null, "providerAccountId" text not null, "credentialPublicKey" text not null, counter integer not null, primary key ("userId", "credentialID"));
+insert into public.users values ('u1', 'One', 'one@example.com', now(), null), ('u2', 'Two', 'two@example.com', now(), null);
+insert into public.accounts values ('a1', 'u1', 'oauth', 'google', '100000000000000000001', '1//fakea77d426de49be6d0ac3ea58b62060d7abaf55199', 'ya29.fakea0192875b6d31b7eb1fb4bef03e1baa9ea6ddb72014e8132d28a93c477385e3644274280555cff55', 1, 'bearer', 'openid email', 'eyJfake.W6dfnibMe3B5O69aDZLMQABIPUoSoHeRf6WCVEOkzhJEQSBfokhmbGXELmi3fVF1fI3AQi7XqJoomCPn.+sibJNB3rbi2udSnZJUhm085TXb0pKqEV7zW7PsT', null), ('a2', 'u2', 'oauth', 'github', '1000001', null, 'gho_fakefcb25323576ee407c2efa266ee99805f', null, 'bearer', 'read:user', null, null);
+insert into public.sessions values ('s1', '00000000-0000-4000-8000-000000000077', 'u1', now());
+insert into public.verification_tokens values ('one@example.com', 'ba1d6ec804b767da66916def290940b87e326fcf7b36230aa56ad3e38d3e2fc8', now());

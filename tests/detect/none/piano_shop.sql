@@ -1,0 +1,14 @@
+create table public.pianos (id serial primary key, brand text not null, number_of_keys integer not null, key_material text not null, retail_price numeric);
+create table public.keys (id serial primary key, piano_id integer not null references public.pianos (id), name text not null, position integer not null, colour text not null, cover text not null);
+create table public.uploads (id uuid primary key, bucket text not null, key text not null, content_type text, size bigint, unique (bucket, key));
+create table public.translations (locale text not null, key text not null, value text not null, primary key (locale, key));
+create table public.customers (id serial primary key, stripe_customer_id text, hubspot_contact_id text, intercom_user_id text, google_analytics_id text, slack_channel_id text, whatsapp_number text, monday_board_id text);
+create table public.orders (id serial primary key, shopify_order_id text, stripe_payment_intent_id text, square_location text, number text not null, access_code text);
+create table public.vendors (id serial primary key, name text not null, code text not null, contact_phone text);
+insert into public.pianos (brand, number_of_keys, key_material) values ('Fake & Sons', 88, 'spruce');
+insert into public.keys (piano_id, name, position, colour, cover) values (1, 'a0', 1, 'white', 'acrylic'), (1, 'b0', 3, 'white', 'acrylic');
+insert into public.uploads values ('00000000-0000-4000-8000-000000000001', 'photos', 'pianos/c6ceb0732a3f2477ecaea934aaae15f6.jpg', 'image/jpeg', 10);
+insert into public.translations values ('en', 'google.sign_in', 'Sign in with Google'), ('en', 'stripe.pay', 'Pay with Stripe');
+insert into public.customers (stripe_customer_id, hubspot_contact_id, whatsapp_number) values ('cus_fake0001', '1000001', '+14155550100');
+insert into public.orders (shopify_order_id, number, access_code) values ('gid://shopify/Order/1', 'A-1', '1234');
+insert into public.vendors (name, code) values ('Square', 'SQ'), ('Google', 'GO');

@@ -1,0 +1,13 @@
+create schema auth;
+create table auth.users (instance_id uuid, id uuid primary key, aud varchar(255), role varchar(255), email varchar(255), encrypted_password varchar(255), confirmation_token varchar(255), recovery_token varchar(255), email_change_token_new varchar(255), raw_app_meta_data jsonb, raw_user_meta_data jsonb, reauthentication_token varchar(255));
+create table auth.identities (provider_id text not null, user_id uuid not null references auth.users (id), identity_data jsonb not null, provider text not null, email text, id uuid primary key default gen_random_uuid());
+create table auth.refresh_tokens (instance_id uuid, id bigserial primary key, token varchar(255) unique, user_id varchar(255), revoked boolean, parent varchar(255), session_id uuid);
+create table auth.mfa_factors (id uuid primary key, user_id uuid not null references auth.users (id), friendly_name text, factor_type text not null, status text not null, secret text, phone text);
+create table auth.flow_state (id uuid primary key, user_id uuid, auth_code text not null, code_challenge text not null, provider_type text not null, provider_access_token text, provider_refresh_token text);
+create table auth.one_time_tokens (id uuid primary key, user_id uuid not null, token_type text not null, token_hash text not null, relates_to text not null);
+create table public.profiles (id uuid primary key references auth.users (id), username text, website text);
+insert into auth.users (id, email, encrypted_password, confirmation_token, raw_app_meta_data, raw_user_meta_data) values ('00000000-0000-4000-8000-000000000001', 'one@example.com', '$2a$10$jVXM6KHEouEONohiigBfgTEpNCMd/os74thjODoDyKPCLhYsTS5B', '', '{"provider": "github", "providers": ["github"]}', '{"full_name": "One"}');
+insert into auth.identities (provider_id, user_id, identity_data, provider) values ('1000001', '00000000-0000-4000-8000-000000000001', '{"sub": "1000001", "user_name": "one"}', 'github');
+insert into auth.refresh_tokens (token, user_id, revoked) values ('uTxcWS+ZU2YY8oNCfKQflw==', '00000000-0000-4000-8000-000000000001', false);
+insert into auth.mfa_factors values ('00000000-0000-4000-8000-000000000002', '00000000-0000-4000-8000-000000000001', 'phone', 'totp', 'verified', 'zP9ItQ8xP7lNI+PimmnxvAU3A4Q=', null);
+insert into auth.flow_state values ('00000000-0000-4000-8000-000000000003', '00000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000004', 'qxtkGWp24cTIDFpmvzv/fTYq1oIjZNutbal6TzKouEY=', 'github', 'gho_fakef41730116109e45c5f6fc642e5eba218', null);

@@ -1,0 +1,5 @@
+-- {"table": "public.organizations", "user": "id", "columns": {"api_key": "retell_api_key"}, "holds": "plaintext", "provider": "retell"}
+create table public.organizations (id uuid primary key, name text not null, api_key text not null unique, api_secret text, webhook_signing_secret text, retell_api_key text, plan text);
+create table public.users (id uuid primary key, organization_id uuid not null references public.organizations (id), email text not null unique, password_hash text);
+insert into public.organizations values ('00000000-0000-4000-8000-000000000001', 'One', 'pk_live_fake_dc3125738ec40a41a895092d', 'sk_live_fake_e5f702ef0a1102de4b976045', 'whsec_fake_f84bc4e6c120006aad53d91e', 'key_test_8baad14d28b599e20a197eb0', 'pro'), ('00000000-0000-4000-8000-000000000002', 'Two', 'pk_live_fake_a7b636b0dbde2f3862031a45', 'sk_live_fake_eb9cdc295ca33c93db289542', 'whsec_fake_e5b407ecf8f1574ad07ae026', null, 'free');
+insert into public.users values ('00000000-0000-4000-8000-000000000003', '00000000-0000-4000-8000-000000000001', 'one@example.com', '$argon2id$v=19$m=65536,t=3,p=4$tQH/cl9C+KgJML6CT4yNPQ==$afOk9AGAPCZDf0d7XXpP80P5lIS708X+vG/THkAhtqc=');

@@ -1,0 +1,7 @@
+-- {"table": "public.retell_api_keys", "user": "id", "tenant": "org_id", "columns": {"api_key": "key_encrypted"}, "holds": "ciphertext", "provider": "retell"}
+create table public.orgs (id uuid primary key, name text);
+create table public.retell_api_keys (id uuid primary key, org_id uuid not null references public.orgs (id), name text not null, key_encrypted text not null, key_last4 text, created_at timestamptz default now());
+create table public.phone_numbers (id uuid primary key, org_id uuid not null references public.orgs (id), number text not null, retell_api_key_id uuid references public.retell_api_keys (id), retell_agent_id text);
+insert into public.orgs values ('00000000-0000-4000-8000-000000000001', 'One');
+insert into public.retell_api_keys values ('00000000-0000-4000-8000-000000000002', '00000000-0000-4000-8000-000000000001', 'main', '36ebd882e15923ab3b79e8f3:82a657d0c71367c8212540aedd80c8a7:ab9c79d4102626d18802261202d3513adc0eea519cddd4191daa23b5173ad7178a', 'beef'), ('00000000-0000-4000-8000-000000000003', '00000000-0000-4000-8000-000000000001', 'second', 'cf981b1f58f83d3ef7ed5602:adc8f164031426a05cb9ed0ba37033eb:f3e2dcd76dea141d4717e6bcf124d2af3139580c19a8c9f0566bc5d8e51ef0c364', 'cafe');
+insert into public.phone_numbers values ('00000000-0000-4000-8000-000000000004', '00000000-0000-4000-8000-000000000001', '+14155550100', '00000000-0000-4000-8000-000000000002', 'agent_e1cc362721ab55e64e096ba3b1');

@@ -1,0 +1,5 @@
+-- {"table": "public.organization_secrets", "user": "organization_id", "where": {"name": "RETELL_API_KEY"}, "columns": {"api_key": "encrypted_value"}, "holds": "ciphertext", "provider": "retell"}
+create table public.organizations (id uuid primary key, name text not null);
+create table public.organization_secrets (id uuid primary key default gen_random_uuid(), organization_id uuid not null references public.organizations (id), name text not null, encrypted_value text not null, unique (organization_id, name));
+insert into public.organizations values ('00000000-0000-4000-8000-000000000001', 'One'), ('00000000-0000-4000-8000-000000000002', 'Two');
+insert into public.organization_secrets (organization_id, name, encrypted_value) values ('00000000-0000-4000-8000-000000000001', 'RETELL_API_KEY', 'IfgedD/P0xCMrwwqOFsEs/r8dHs0gVa6RSuM2eVoWAMONvRxxmKp18ZAQt1MCdV9aLaUA4U1NOtVwgLXeQ=='), ('00000000-0000-4000-8000-000000000001', 'SMTP_PASSWORD', 'Cafxsh+BtcsE/3gfp81KdBfqPNW1W++cPeEBFMKxzX92z4KnUjnTBchX1Pc='), ('00000000-0000-4000-8000-000000000002', 'RETELL_API_KEY', '+9jZJL02A7V4fnU7yhdm65fP/WfheZLl4xiHXjVwdAi7SgqKpPkBC4k6zKi5UnGm0R1nZt6Qk5r9h8JReg==');

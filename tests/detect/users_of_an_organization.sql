@@ -1,0 +1,5 @@
+-- {"table": "public.users", "user": "id", "columns": {"api_key": "retell_api_key_encrypted"}, "holds": "ciphertext", "provider": "retell"}
+create table public.organizations (id uuid primary key, name text);
+create table public.users (id uuid primary key, organization_id uuid not null references public.organizations (id), email text not null unique, password_hash text not null, retell_api_key_encrypted text, role text);
+insert into public.organizations values ('00000000-0000-4000-8000-000000000001', 'One');
+insert into public.users values ('00000000-0000-4000-8000-000000000002', '00000000-0000-4000-8000-000000000001', 'one@example.com', '$2b$12$lEKX8xBNNmJigUBpV9y+4rMtkcifaQMOhn/ylznKMDYTJJBpDvHF', '46696ebb7b0801abe6148d8d:e86a7257c7d0230b78aa3e8413307bfe:96d5e4675daa4e59523e7105b03bd7a6226e8e253ee6bc6a5765583c08665cf652', 'admin'), ('00000000-0000-4000-8000-000000000003', '00000000-0000-4000-8000-000000000001', 'two@example.com', '$2b$12$UNW+KmYuiGcw1m0OkCtKYH8o5QrBATzeex9uZuM1TqNX4ybZQPW/', null, 'member');

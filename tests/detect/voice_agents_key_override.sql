@@ -1,0 +1,5 @@
+-- {"table": "public.voice_agents", "user": "id", "tenant": "organization_id", "columns": {"api_key": "api_key_override", "call_agent_id": "retell_agent_id"}, "holds": "ciphertext", "provider": "retell"}
+create table public.organizations (id uuid primary key, name text);
+create table public.voice_agents (id uuid primary key, organization_id uuid not null references public.organizations (id), name text not null, retell_agent_id text unique, retell_llm_id text, voice_id text, api_key_override text);
+insert into public.organizations values ('00000000-0000-4000-8000-000000000001', 'One');
+insert into public.voice_agents values ('00000000-0000-4000-8000-000000000002', '00000000-0000-4000-8000-000000000001', 'A', 'agent_6494331cc1d2e0ea2654e5063f', 'llm_x', '11labs-A', '920959620d09b0d071c113bf:8eb4686bf2389c406a9e15dc47086980:5c6168cd1f6d43510e6ff9a365f0a8d8871d37af793af8f107ec69b9faa9ce6623'), ('00000000-0000-4000-8000-000000000003', '00000000-0000-4000-8000-000000000001', 'B', 'agent_14399affff6b1a8df8ddeb0f23', 'llm_y', '11labs-B', 'a12407d0bfe9a7ca00be14e0:531552328f65a226ab83ffe11725a0b4:0d5169889989138fc35e42cd153187f4919a92af4437c335d8c7be54dd093b8a1f');

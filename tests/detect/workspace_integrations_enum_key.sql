@@ -1,0 +1,6 @@
+-- {"table": "public.workspace_integrations", "user": "workspace_id", "where": {"provider": "retell"}, "columns": {"api_key": "api_key"}, "holds": "plaintext", "provider": "retell"}
+create type public.integration_provider as enum ('ghl', 'hubspot', 'retell');
+create table public.workspaces (id uuid primary key, name text);
+create table public.workspace_integrations (workspace_id uuid not null references public.workspaces (id), provider public.integration_provider not null, access_token text, refresh_token text, api_key text, expires_at timestamptz, metadata jsonb default '{}', primary key (workspace_id, provider));
+insert into public.workspaces values ('00000000-0000-4000-8000-000000000001', 'One'), ('00000000-0000-4000-8000-000000000002', 'Two');
+insert into public.workspace_integrations (workspace_id, provider, access_token, refresh_token, api_key) values ('00000000-0000-4000-8000-000000000001', 'ghl', 'ghl-fake-68d666419a61593ddf069b2d0595', 'fe11da0280c7293dd2d480860bc8933e588642eb', null), ('00000000-0000-4000-8000-000000000001', 'retell', null, null, 'key_test_5e3db81de7e9a11ab93712a4'), ('00000000-0000-4000-8000-000000000002', 'retell', null, null, 'key_test_8b5cb125e062814458b76963');
