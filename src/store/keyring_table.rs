@@ -122,6 +122,38 @@ impl KeyringTable {
         keyring.put_back(self).await
     }
 
+    /// Opens the copy in the [local file](Self::local_file), for [`push`](Self::push) after a restore of the database.
+    ///
+    /// # Errors
+    /// `KeyringMissing` if there is no copy; else as [`open`](Self::open).
+    pub async fn open_copy(&self, pin: &KeyringPin, provider: &dyn WrappingKeyProvider) -> Result<Keyring> {
+        let copy = self.copied().await?.ok_or_else(|| {
+            Error::new(ErrorKind::KeyringMissing, "the local file holds no copy of a keyring in the database")
+                .with_hint("a running process can put its keyring back: `Vault::restore_keyring`")
+        })?;
+        Keyring::of_table(self.shared(), copy, provider).await?.pinned(pin)
+    }
+
+    /// Keeps a copy of a keyring of the table in the [local file](Self::local_file). A vault with that file does so by itself.
+    ///
+    /// # Errors
+    /// `LocalStore`, `LocalCorrupt`.
+    pub async fn keep_copy(&self, keyring: &Keyring) -> Result<()> {
+        let (Some(path), Some(sealed)) = (&self.copy, keyring.sealed_generation()) else { return Ok(()) };
+        let local = LocalFile::open(path).await?;
+        let noted = local.note_sealed_keyring(sealed.generation, &sealed.text).await;
+        local.close().await;
+        noted
+    }
+
+    /// The running processes that noted what they have loaded in the last five minutes, each with its generation.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn hosts(&self) -> Result<Vec<(String, u64)>> {
+        GenerationTable::hosts_before(self, u64::MAX).await
+    }
+
     /// The sealed text of the newest generation, as a keyring file holds it.
     ///
     /// # Errors
