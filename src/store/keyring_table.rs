@@ -18,6 +18,9 @@ use crate::postgres::connection::pool::Database;
 use crate::postgres::vault_schema::generations::{self, GenerationRow};
 use crate::postgres::vault_schema::{hosts, objects};
 
+/// Safe behind any pooler: statements are few, and a pooler must not answer with another client's row.
+const MODE: PoolerMode = PoolerMode::Transaction;
+
 /// The table `retell_vault.keyring`, which holds a sealed keyring. Every process that uses it loads a change within a second,
 /// and nothing is copied by hand.
 ///
@@ -45,25 +48,17 @@ pub struct KeyringTable {
 }
 
 impl KeyringTable {
-    /// In the database at a URL, with a small pool of its own.
+    /// In the database at a URL, with a pool of its own. A transaction pooler may be in front of Postgres.
     ///
     /// # Errors
     /// `Configuration` for an invalid URL.
     pub fn postgres(url: &str) -> Result<Self> {
-        Self::postgres_with(url, PoolerMode::Auto)
-    }
-
-    /// The same, and says whether a transaction pooler is in front of Postgres.
-    ///
-    /// # Errors
-    /// `Configuration` for an invalid URL.
-    pub fn postgres_with(url: &str, pooler: PoolerMode) -> Result<Self> {
-        Ok(Self::over(Database::from_url(url, pooler, Timeouts::default())?))
+        Ok(Self::over(Database::from_url(url, MODE, Timeouts::default())?))
     }
 
     /// In the database of the service's own pool.
     pub fn pool(pool: PgPool) -> Self {
-        Self::over(Database::from_pool(pool, PoolerMode::Auto, Timeouts::default()))
+        Self::over(Database::from_pool(pool, MODE, Timeouts::default()))
     }
 
     fn over(database: Database) -> Self {

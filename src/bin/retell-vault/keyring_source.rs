@@ -74,7 +74,7 @@ pub fn table(global: &Global) -> Result<KeyringTable, Failure> {
             "set DATABASE_URL, or give --database-url",
         )
     })?;
-    let table = KeyringTable::postgres_with(url, global.pooler.into())?;
+    let table = KeyringTable::postgres(url)?;
     Ok(table.local_file(global.local_file()))
 }
 
