@@ -15,6 +15,8 @@ mod evidence;
 mod fixes;
 #[path = "cli/key_tokens.rs"]
 mod key_tokens;
+#[path = "cli/keyring.rs"]
+mod keyring;
 #[path = "cli/keys.rs"]
 mod keys;
 #[path = "cli/layout.rs"]

@@ -164,7 +164,7 @@ impl Stage {
     async fn new(template: &TestDb, kind: Kind) -> Self {
         let db = template.copy().await;
         let script = format!(
-            "GRANT CREATE ON SCHEMA public TO guest; GRANT authenticated TO guest; SET search_path = ''; {}; \
+            "GRANT CREATE ON SCHEMA public TO guest; GRANT CREATE ON DATABASE {name} TO guest; GRANT authenticated TO guest; SET search_path = ''; {}; \
              ALTER TABLE public.user_profiles OWNER TO guest; GRANT ALL ON public.user_profiles TO authenticated; \
              CREATE TABLE public.app_users AS SELECT user_id AS id FROM public.user_profiles; \
              ALTER TABLE public.app_users OWNER TO guest; \

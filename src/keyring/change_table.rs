@@ -1,15 +1,17 @@
-//! A keyring in a table of the database: how a process follows it, and how it adds a generation.
+//! A keyring in a table of the database: how a process opens and follows it, and how it adds a generation.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::file::{Keyring, Wrapped};
+use crate::keyring::file::{Keyring, Watch, Wrapped, first_keys, unseal};
 use crate::keyring::format::{self, Outer};
 use crate::keyring::generations::{GenerationTable, SealedGeneration};
 use crate::keyring::keys::{KeyState, RootKeys};
 use crate::keyring::next_generation::{KeyringChange, NextGeneration};
+use crate::keyring::source::KeyringSource;
+use crate::keyring::wrapping::WrappingKeyProvider;
 use crate::record::token::KeyId;
 
 /// How often a process looks at the table.
@@ -42,6 +44,31 @@ fn is_outage(error: &Error) -> bool {
 }
 
 impl Keyring {
+    /// Opens a generation of a table.
+    pub(crate) async fn of_table(
+        table: Arc<dyn GenerationTable>,
+        found: SealedGeneration,
+        provider: &dyn WrappingKeyProvider,
+    ) -> Result<Self> {
+        let source = KeyringSource::Table(table);
+        let outer = found.parse().map_err(|error| error.about(&source))?;
+        let (wrapped, keys) = unseal(outer, &source, provider).await?;
+        let keyring = Self::from_parts(source, wrapped, keys, Watch::new(None));
+        keyring.state_mut().loaded = Some(found);
+        Ok(keyring.saved())
+    }
+
+    /// A new keyring for a table, not saved yet.
+    pub(crate) async fn prepare_for(
+        table: Arc<dyn GenerationTable>,
+        provider: &dyn WrappingKeyProvider,
+    ) -> Result<Self> {
+        let keys = first_keys()?;
+        let (wrapping, key) = provider.create().await?;
+        let source = KeyringSource::Table(table);
+        Ok(Self::from_parts(source, Wrapped { wrapping, key }, keys, Watch::new(None)))
+    }
+
     /// Whether it is time to look at the table.
     pub(crate) fn should_follow(&self) -> bool {
         let watch = &self.inner.watch;

@@ -197,29 +197,17 @@ impl Keyring {
         Ok(Self::saved(Self::from_parts(source, wrapped, keys, Watch::never())))
     }
 
-    /// Opens a generation of a table.
-    pub(crate) async fn of_table(
-        table: Arc<dyn GenerationTable>,
-        found: SealedGeneration,
-        provider: &dyn WrappingKeyProvider,
-    ) -> Result<Self> {
-        let source = KeyringSource::Table(table);
-        let outer = found.parse().map_err(|error| error.about(&source))?;
-        let (wrapped, keys) = unseal(outer, &source, provider).await?;
-        let keyring = Self::from_parts(source, wrapped, keys, Watch::new(None));
-        keyring.state_mut().loaded = Some(found);
-        Ok(keyring.saved())
-    }
-
-    /// A new keyring for a table, not saved yet.
-    pub(crate) async fn prepare_for(
-        table: Arc<dyn GenerationTable>,
-        provider: &dyn WrappingKeyProvider,
-    ) -> Result<Self> {
-        let keys = first_keys()?;
+    /// A new keyring with one key as a text, for a secret store: no file holds it. Give the text to
+    /// [`from_text`](Self::from_text) or, as a file, to [`read_only`](Self::read_only).
+    ///
+    /// # Errors
+    /// `InvalidInput` for a passphrase that is too short; whatever the provider reports; `Entropy`.
+    pub async fn prepare_text(provider: &dyn WrappingKeyProvider) -> Result<(Self, String)> {
         let (wrapping, key) = provider.create().await?;
-        let source = KeyringSource::Table(table);
-        Ok(Self::from_parts(source, Wrapped { wrapping, key }, keys, Watch::new(None)))
+        let keys = first_keys()?;
+        let text = format::seal(&keys, &wrapping, &key)?;
+        let wrapped = Wrapped { wrapping, key };
+        Ok((Self::from_parts(KeyringSource::Text, wrapped, keys, Watch::never()), text))
     }
 
     async fn open_file(source: KeyringSource, provider: &dyn WrappingKeyProvider) -> Result<Self> {
@@ -228,13 +216,13 @@ impl Keyring {
         Ok(Self::saved(Self::from_parts(source, wrapped, keys, Watch::new(Some(stamp)))))
     }
 
-    fn saved(self) -> Self {
+    pub(super) fn saved(self) -> Self {
         self.inner.saved.store(true, Ordering::Release);
         self
     }
 
     /// Not saved yet.
-    fn from_parts(source: KeyringSource, wrapped: Wrapped, keys: RootKeys, watch: Watch) -> Self {
+    pub(super) fn from_parts(source: KeyringSource, wrapped: Wrapped, keys: RootKeys, watch: Watch) -> Self {
         let (keys, wrapped, lowest) = (Arc::new(keys), Arc::new(wrapped), Lowest::default());
         let state = RwLock::new(KeyringState { keys, wrapped, stopped: None, lowest, loaded: None });
         Self { inner: Arc::new(SharedKeyring { source, watch, saved: AtomicBool::new(false), state }) }
@@ -329,6 +317,10 @@ impl Keyring {
             self.inner.saved.store(true, Ordering::Release);
             return Ok(());
         }
+        if matches!(self.inner.source, KeyringSource::Text) {
+            self.inner.saved.store(true, Ordering::Release); // by who has the text
+            return Ok(());
+        }
         let path = self.inner.source.writable_file()?;
         private_file::private_folder(private_file::folder_of(path), ErrorKind::KeyringFile)?;
         let wrapped = self.state().wrapped.clone();
@@ -365,7 +357,7 @@ impl fmt::Debug for Keyring {
     }
 }
 
-fn first_keys() -> Result<RootKeys> {
+pub(super) fn first_keys() -> Result<RootKeys> {
     Ok(RootKeys::first(random_id()?, Material::random()?, Material::random()?, now()))
 }
 
@@ -380,7 +372,7 @@ pub(super) fn now() -> Millis {
     since_epoch.map_or(0, |elapsed| elapsed.as_millis() as Millis)
 }
 
-async fn unseal(
+pub(super) async fn unseal(
     outer: Outer,
     source: &KeyringSource,
     provider: &dyn WrappingKeyProvider,

@@ -61,7 +61,13 @@ impl Keyring {
         }
     }
 
-    /// Why nothing may be sealed, as far as this process knows.
+    /// Why nothing is sealed with this keyring, if so. A file is looked at first; what a vault has found in the database counts
+    /// too.
+    pub fn problem(&self) -> Option<Error> {
+        self.for_sealing().err()
+    }
+
+    /// The same, as far as this process knows.
     pub(crate) fn why_stopped(&self) -> Option<Error> {
         self.state().stopped.clone()
     }

@@ -18,6 +18,9 @@ use crate::postgres::connection::pool::Database;
 use crate::postgres::vault_schema::generations::{self, GenerationRow};
 use crate::postgres::vault_schema::{hosts, objects};
 
+/// Safe behind any pooler: statements are few, and a pooler must not answer with another client's row.
+const MODE: PoolerMode = PoolerMode::Transaction;
+
 /// The table `retell_vault.keyring`, which holds a sealed keyring. Every process that uses it loads a change within a second,
 /// and nothing is copied by hand.
 ///
@@ -45,25 +48,17 @@ pub struct KeyringTable {
 }
 
 impl KeyringTable {
-    /// In the database at a URL, with a small pool of its own.
+    /// In the database at a URL, with a pool of its own. A transaction pooler may be in front of Postgres.
     ///
     /// # Errors
     /// `Configuration` for an invalid URL.
     pub fn postgres(url: &str) -> Result<Self> {
-        Self::postgres_with(url, PoolerMode::Auto)
-    }
-
-    /// The same, and says whether a transaction pooler is in front of Postgres.
-    ///
-    /// # Errors
-    /// `Configuration` for an invalid URL.
-    pub fn postgres_with(url: &str, pooler: PoolerMode) -> Result<Self> {
-        Ok(Self::over(Database::from_url(url, pooler, Timeouts::default())?))
+        Ok(Self::over(Database::from_url(url, MODE, Timeouts::default())?))
     }
 
     /// In the database of the service's own pool.
     pub fn pool(pool: PgPool) -> Self {
-        Self::over(Database::from_pool(pool, PoolerMode::Auto, Timeouts::default()))
+        Self::over(Database::from_pool(pool, MODE, Timeouts::default()))
     }
 
     fn over(database: Database) -> Self {
@@ -120,6 +115,38 @@ impl KeyringTable {
     /// `KeyringLocked` if what it holds does not open; those of the database. On error nothing was changed.
     pub async fn push(&self, keyring: &Keyring) -> Result<bool> {
         keyring.put_back(self).await
+    }
+
+    /// Opens the copy in the [local file](Self::local_file), for [`push`](Self::push) after a restore of the database.
+    ///
+    /// # Errors
+    /// `KeyringMissing` if there is no copy; else as [`open`](Self::open).
+    pub async fn open_copy(&self, pin: &KeyringPin, provider: &dyn WrappingKeyProvider) -> Result<Keyring> {
+        let copy = self.copied().await?.ok_or_else(|| {
+            Error::new(ErrorKind::KeyringMissing, "the local file holds no copy of a keyring in the database")
+                .with_hint("a running process can put its keyring back: `Vault::restore_keyring`")
+        })?;
+        Keyring::of_table(self.shared(), copy, provider).await?.pinned(pin)
+    }
+
+    /// Keeps a copy of a keyring of the table in the [local file](Self::local_file). A vault with that file does so by itself.
+    ///
+    /// # Errors
+    /// `LocalStore`, `LocalCorrupt`.
+    pub async fn keep_copy(&self, keyring: &Keyring) -> Result<()> {
+        let (Some(path), Some(sealed)) = (&self.copy, keyring.sealed_generation()) else { return Ok(()) };
+        let local = LocalFile::open(path).await?;
+        let noted = local.note_sealed_keyring(sealed.generation, &sealed.text).await;
+        local.close().await;
+        noted
+    }
+
+    /// The running processes that noted what they have loaded in the last five minutes, each with its generation.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn hosts(&self) -> Result<Vec<(String, u64)>> {
+        GenerationTable::hosts_before(self, u64::MAX).await
     }
 
     /// The sealed text of the newest generation, as a keyring file holds it.

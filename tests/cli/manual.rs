@@ -219,6 +219,7 @@ async fn the_page_has_every_member_of_json_and_no_other() {
     schema(&mut members).await;
     members.run(&home, "keyring adopt", &[], "");
     members.run(&home, "key rewrap", &[], "");
+    keyrings(&mut members, &db).await;
     members.are_all_printed();
 }
 
@@ -273,6 +274,21 @@ async fn keys(members: &mut Members, home: &Home, db: &TestDb) {
         let added = members.run(home, "key add", &[], "");
         members.run(home, command, &[added[0]["key"]["id"].as_str().unwrap()], "");
     }
+}
+
+async fn keyrings(members: &mut Members, db: &TestDb) {
+    let empty = TestDb::create().await;
+    empty.exec(TABLE).await;
+    members.run(&Home::empty_over(&empty.url), "init", &["--store", "print"], "");
+    let home = Home::over(&empty.url);
+    members.run(&home, "keyring push", &[], "");
+    let note = "INSERT INTO retell_vault.hosts VALUES ('web-1', 1)";
+    empty.exec(note).await;
+    for command in ["keyring show", "keyring restore", "keyring repair"] {
+        members.run(&home, command, &[], "");
+    }
+    let file = home.path().join(&db.name);
+    members.run(&home, "keyring pull", &[file.to_str().unwrap()], "");
 }
 
 fn layouts(members: &mut Members, home: &Home) {

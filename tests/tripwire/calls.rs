@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use retell_vault::connection::KeyringTable;
 use retell_vault::doctor::DoctorOptions;
 use retell_vault::records::StoreOptions;
 use retell_vault::records::{Expected, ListPosition};
@@ -12,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection};
 
 use super::support::faults::{DEAD_URL, QUICK, connect, exec};
 use super::support::rotation;
-use super::support::vaults::full_config;
+use super::support::vaults::{full_config, wrapping_key};
 use super::{Key, Stage};
 
 /// The row of one owner is there twice.
@@ -62,6 +63,7 @@ pub async fn run(stage: &mut Stage) {
     keys(stage, &vault, old).await;
     schema(stage, &vault).await;
     vault.close().await;
+    keyring_table(stage).await;
 }
 
 async fn records(stage: &mut Stage, vault: &Vault) {
@@ -163,6 +165,29 @@ async fn keys(stage: &mut Stage, vault: &Vault, old: retell_vault::keyring::KeyI
     };
     stage.watch("rotate", rotate).await;
     stage.watch("destroy_key", vault.destroy_key(old, rotation::at_once())).await;
+}
+
+/// A keyring in the database, and everything that reads and writes its schema.
+async fn keyring_table(stage: &mut Stage) {
+    let (url, roles) = (stage.role.url.clone(), [stage.role.name.clone()]);
+    let table = KeyringTable::postgres(&url).unwrap();
+    stage.watch("KeyringTable::create", table.create(&roles)).await;
+    let Some(keyring) = stage.watch("prepare", table.prepare(&wrapping_key())).await else { return };
+    stage.watch("push", table.push(&keyring)).await;
+    stage.watch("push (again)", table.push(&keyring)).await;
+    stage.watch("sealed_text", table.sealed_text()).await;
+    let Some(keyring) = stage.watch("open", table.open(&keyring.pin(), &wrapping_key())).await else {
+        return;
+    };
+    let builder = Vault::builder(keyring.clone()).postgres(&url).layout(stage.kind.layout());
+    let Some(vault) = stage.watch("build (table)", builder.build()).await else { return };
+    stage.watch("hosts", table.hosts()).await;
+    stage.watch("add_key", keyring.add_key()).await;
+    stage.watch("restore_keyring", vault.restore_keyring()).await;
+    stage.watch("repair", table.repair(&keyring.pin(), &wrapping_key())).await;
+    stage.watch("rewrap", keyring.rewrap(&wrapping_key())).await;
+    stage.watch("status (table)", vault.status()).await;
+    stage.watch("close", async { Ok::<_, Error>(vault.close().await) }).await;
 }
 
 async fn schema(stage: &mut Stage, vault: &Vault) {

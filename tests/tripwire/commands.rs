@@ -23,6 +23,7 @@ pub async fn run(stage: &mut Stage) {
     commands.keys().await;
     commands.schema().await;
     commands.layout().await;
+    commands.keyring().await;
     commands.misses_none();
 }
 
@@ -86,6 +87,15 @@ impl Commands<'_> {
         self.ok(&["layout", "check"]).await;
         self.ok(&["layout", "write", "--table", "public.user_profiles"]).await;
         self.ok(&["layout", "check"]).await;
+    }
+
+    async fn keyring(&mut self) {
+        for command in ["push", "show", "restore", "repair"] {
+            self.ok(&["keyring", command]).await;
+        }
+        let file = self.home.path().join("pulled.json");
+        self.ok(&["keyring", "pull", file.to_str().unwrap()]).await;
+        self.ok(&["key", "add"]).await;
     }
 
     /// For one of the owners, with something on standard input.

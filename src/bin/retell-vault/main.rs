@@ -5,9 +5,11 @@ mod args;
 mod change;
 mod doctor;
 mod failure;
+mod init;
 mod input;
 mod key;
 mod keyring;
+mod keyring_source;
 mod layout;
 mod layout_detect;
 mod layout_file;
@@ -41,7 +43,7 @@ async fn main() -> ExitCode {
 
 async fn run(Cli { global, command }: &Cli) -> Result<ExitCode, Failure> {
     match command {
-        Command::Init => session::init(global).await,
+        Command::Init(options) => init::init(global, options).await,
         Command::Put(put) => records::put(global, put).await,
         Command::Get(get) => records::get(global, get).await,
         Command::Set(set) => change::set(global, set).await,

@@ -1,14 +1,12 @@
 //! From the global options to a keyring, and to an open vault.
 
 use retell_vault::sync::Fallback;
-use retell_vault::{ErrorKind, Keyring, Passphrase, Vault, VaultBuilder};
-use serde_json::json;
+use retell_vault::{Keyring, Passphrase, Vault, VaultBuilder};
 
 use crate::args::global::Global;
 use crate::failure::Failure;
-use crate::layout_detect;
-use crate::layout_file::{self, InitLayout};
-use crate::print;
+use crate::keyring_source::{self, KeyringPlace};
+use crate::layout_file;
 use crate::secret::{self, Purpose};
 
 /// The vault of the home folder, over the database if one is named.
@@ -24,76 +22,32 @@ pub async fn vault_for_write(global: &Global, fallback: Fallback) -> Result<Vaul
 /// Opens the keyring.
 pub async fn keyring(global: &Global) -> Result<Keyring, Failure> {
     require_keyring(global).await?;
+    let place = keyring_source::place(global)?;
     let provider = secret::provider(global.passphrase_file.as_deref(), Purpose::Open)?;
-    Ok(Keyring::open(global.keyring(), &*provider).await?)
+    keyring_source::open(global, &place, &*provider).await
 }
 
 /// Fails if there is no keyring, before the command asks for secrets.
 pub async fn require_keyring(global: &Global) -> Result<(), Failure> {
-    match global.keyring().symlink_metadata() {
-        Ok(_) => Ok(()),
-        // the passphrase does not matter: the library reports what is missing
-        Err(_) => Ok(Keyring::open(global.keyring(), &Passphrase::new("")).await.map(drop)?),
+    let KeyringPlace::Home(path) = keyring_source::place(global)? else { return Ok(()) };
+    if path.symlink_metadata().is_ok() {
+        return Ok(());
     }
-}
-
-/// Creates the keyring, unless one exists or the database or local file holds another keyring's tokens. Then writes the
-/// layout, if one was given.
-pub async fn init(global: &Global) -> Result<(), Failure> {
-    let layout = layout_file::for_init(global)?;
-    let keyring = new_keyring(global).await.map_err(|failure| layout.hint_at_write(global, failure))?;
-    let (path, key) = (keyring.place(), keyring.keys()[0].id.to_string());
-    let vault = builder(global, keyring)?.init().await.map_err(|error| match error.kind() {
-        ErrorKind::Unavailable => Failure::new(
-            error.to_string(),
-            "start the database, or do not name one: init first checks whether another keyring is in use there",
-        ),
-        _ => error.into(),
-    })?;
-    let written = match &layout {
-        InitLayout::New(layout) => {
-            let written = layout_file::write(&global.layout_file(), layout);
-            Some(written.map_err(|failure| {
-                failure
-                    .about("the keyring was created, but not the layout")
-                    .with_hint("fix this, then run `retell-vault layout write` with the same options")
-            })?)
-        }
-        InitLayout::Kept(path) => Some(path.display().to_string()),
-        InitLayout::NotGiven => None,
+    // the passphrase does not matter: the library reports what is missing
+    let failure = match Keyring::open(path, &Passphrase::new("")).await {
+        Ok(_) => return Ok(()),
+        Err(error) => Failure::from(error),
     };
-    if global.json {
-        return print::json(&json!({ "keyring": path, "key": key, "layout": written }));
-    }
-    print::hint(
-        "back up the keyring and its passphrase or wrapping key, in different places: nothing else opens stored values",
-    );
-    if matches!(layout, InitLayout::New(_)) && global.database_url().is_some() {
-        print::hint("`retell-vault layout check` compares the layout with the database");
-    }
-    if let Some(problem) = vault.status().await?.database.and_then(|database| database.problem) {
-        layout_detect::hint(&problem);
-    }
-    let made = match (&layout, written) {
-        (InitLayout::New(_), Some(layout)) => print::indented(0, &format!("wrote {layout}")),
-        (InitLayout::Kept(_), Some(layout)) => {
-            print::indented(0, &format!("kept {layout}: it already matches"))
+    Err(match global.database_url() {
+        Some(_) => {
+            let hint = format!(
+                "{}; if it lies in the database, set RETELL_VAULT_KEYRING to its pin",
+                failure.hint()
+            );
+            failure.with_hint(&hint)
         }
-        _ => String::new(),
-    };
-    print::out(&(print::indented(0, &format!("created {path} with key {key}")) + &made))
-}
-
-/// A new keyring, not saved yet. If one already exists, the command does not ask for a passphrase.
-async fn new_keyring(global: &Global) -> Result<Keyring, Failure> {
-    let path = global.keyring();
-    match path.symlink_metadata() {
-        Ok(_) => Ok(Keyring::prepare(path, &Passphrase::new("")).await?),
-        Err(_) => {
-            let provider = secret::provider(global.passphrase_file.as_deref(), Purpose::Create)?;
-            Ok(Keyring::prepare(path, &*provider).await?)
-        }
-    }
+        None => failure,
+    })
 }
 
 /// A vault over the local file and the database.
@@ -107,5 +61,5 @@ pub fn builder(global: &Global, keyring: Keyring) -> Result<VaultBuilder, Failur
 
 /// A vault over the local file alone.
 pub fn local(global: &Global, keyring: Keyring) -> VaultBuilder {
-    Vault::builder(keyring).local_file(global.local_file())
+    Vault::builder(keyring).short_lived().local_file(global.local_file())
 }

@@ -22,6 +22,15 @@ pub struct Global {
     /// Postgres database, as postgres://USER:PASSWORD@HOST/DATABASE; without it, only the local file is used
     #[arg(long, global = true, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
+    /// Keyring file that others write, such as a mounted Secret; read only [default: keyring.json in the home, or the database]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "RETELL_VAULT_KEYRING_FILE",
+        hide_env_values = true
+    )]
+    keyring_file: Option<PathBuf>,
     #[command(flatten)]
     pub layout: LayoutArgs,
     /// Whether a transaction pooler (PgBouncer, Supavisor) is in front of Postgres
@@ -44,6 +53,16 @@ impl Global {
     /// The path of the keyring.
     pub fn keyring(&self) -> PathBuf {
         self.home().join("keyring.json")
+    }
+
+    /// The keyring file that others write, if one is named.
+    pub fn read_only_keyring(&self) -> Option<&Path> {
+        self.keyring_file.as_deref().filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// The note that the keyring of this home lies in the database.
+    pub fn keyring_note(&self) -> PathBuf {
+        self.home().join("keyring-note.json")
     }
 
     /// The path of the local file.

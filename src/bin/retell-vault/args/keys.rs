@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, value_parser};
+use clap::{Args, Subcommand, ValueEnum, value_parser};
 use retell_vault::rotation::{DestroyOptions, RotateOptions};
 
 pub const REWRAP_HELP: &str = "\
@@ -57,9 +57,71 @@ The local file of this home stores the decision, for this table. Run the command
 
 ";
 
-/// Which keyring this home uses for a table.
+pub const PUSH_HELP: &str = "\
+Moves the keyring of this home into the database, where every host finds it. Afterwards this home uses it there, and
+keyring.json is a backup: move it to a safe place.
+
+";
+pub const RESTORE_HELP: &str = "\
+After a restore of the database its keyring may be an older one, or missing. Nothing is sealed until the newest is back.
+This command puts back the copy in the local file of this home, which holds the last generation that a command or a
+process of this home has loaded. Run it on the host with the newest copy.
+
+";
+pub const REPAIR_HELP: &str = "\
+Removes the rows above the newest generation that opens with your secret and belongs to the keyring of this home, or of
+RETELL_VAULT_KEYRING. Such rows stop sealing. They were planted; or the keyring was rewrapped: then use the new secret
+instead.
+
+";
+
+/// Where `init` creates the keyring.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Store {
+    /// As keyring.json in the home
+    File,
+    /// In the table retell_vault.keyring of the database
+    Table,
+    /// On standard output, for a secret store; no file holds it
+    Print,
+}
+
+#[derive(Args)]
+pub struct InitArgs {
+    /// Where to keep the keyring
+    #[arg(long, value_name = "STORE", default_value = "file")]
+    pub store: Store,
+    #[command(flatten)]
+    pub roles: RoleArgs,
+}
+
+#[derive(Args)]
+pub struct RoleArgs {
+    /// Role of the application: it may read a keyring in the database, and note what it has loaded. May be repeated
+    #[arg(long = "service-role", value_name = "ROLE")]
+    pub service_roles: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct PullArgs {
+    /// The new file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// The keyring as a whole: where it lies, and which one it is.
 #[derive(Subcommand)]
 pub enum KeyringCommand {
+    /// Show where the keyring lies, its pin, and the generation that each running host has loaded
+    Show,
+    /// Move the keyring of this home into the database; see below
+    Push(RoleArgs),
+    /// Write the sealed keyring of the database to a new file, as a backup
+    Pull(PullArgs),
+    /// Put the newest keyring back into a database that was restored; see below
+    Restore,
+    /// Remove rows that others planted in the table of the keyring; see below
+    Repair,
     /// Use this keyring with a table that holds another keyring's tokens; see below
     Adopt,
 }

@@ -15,7 +15,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::args::doctor::DoctorArgs;
 use crate::args::global::Global;
-use crate::args::keys::{KeyCommand, KeyringCommand, RotateArgs};
+use crate::args::keys::{InitArgs, KeyCommand, KeyringCommand, RotateArgs};
 use crate::args::layout::LayoutCommand;
 use crate::args::records::{
     DeleteArgs, FieldArgs, GetArgs, ListArgs, MOVE_HELP, MoveArgs, OwnerArgs, PUT_HELP, PutArgs, SET_HELP,
@@ -29,6 +29,8 @@ Environment:
   RETELL_VAULT_HOME          the same as --home
   RETELL_VAULT_LAYOUT        the same as --layout
   DATABASE_URL               the same as --database-url, but not visible in the process list
+  RETELL_VAULT_KEYRING       the pin of the keyring, as `key` commands print it; names a keyring in the database
+  RETELL_VAULT_KEYRING_FILE  the same as --keyring-file
   RETELL_VAULT_PASSPHRASE    the passphrase of the keyring
   RETELL_VAULT_WRAPPING_KEY  base64 of 32 bytes, for a keyring without a passphrase
   If neither of the last two is set, and no --passphrase-file is given, the command asks for the passphrase at the terminal.";
@@ -57,7 +59,7 @@ pub enum Command {
     ///
     /// It also writes --table, --user-column, --tenant-column, --column and --where into layout.toml in the home, for
     /// every later command. An existing layout file is kept.
-    Init,
+    Init(InitArgs),
     /// Store a configuration, as JSON from a file or standard input
     Put(PutArgs),
     /// Show a configuration, with its secrets masked
@@ -87,7 +89,7 @@ pub enum Command {
     /// Show, check or change the root keys of the keyring, or the secret that opens it
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Declare that this keyring belongs to a table that holds another keyring's tokens
+    /// Show, move, restore or repair the keyring as a whole, or declare that it belongs to a table
     #[command(subcommand)]
     Keyring(KeyringCommand),
     /// Re-encrypt everything that is not under the primary key; fails if anything stays behind
@@ -118,6 +120,9 @@ fn with_help(parent: &str, command: clap::Command) -> clap::Command {
         "write" => layout::WRITE_HELP,
         "detect" => layout::DETECT_HELP,
         "adopt" => keys::ADOPT_HELP,
+        "push" => keys::PUSH_HELP,
+        "restore" => keys::RESTORE_HELP,
+        "repair" => keys::REPAIR_HELP,
         "plan" => schema::PLAN_HELP,
         "apply" => schema::APPLY_HELP,
         "verify" => schema::VERIFY_HELP,

@@ -22,7 +22,8 @@ struct KeyProblem {
 
 /// Opens every key, as building the vault does, and checks which keys the tokens name.
 pub async fn check(global: &Global, options: &CheckArgs) -> Result<(), Failure> {
-    let vault = session::vault(global).await?;
+    let keyring = session::keyring(global).await?;
+    let vault = session::builder(global, keyring.clone())?.build().await?;
     let token_counts = match options.deep {
         true => every_row(&vault).await?,
         false => vault.count_tokens().await?,
@@ -37,7 +38,11 @@ pub async fn check(global: &Global, options: &CheckArgs) -> Result<(), Failure> 
     problems.extend(token_counts.outside.tokens.iter().filter_map(|found| of_outside(found, primary)));
     let (count, tokens) = (keys.len() as u64, token_counts.keys().iter().map(|(_, tokens)| tokens).sum());
     match global.json {
-        true => print::json(&as_json(&problems, &token_counts, count, tokens))?,
+        true => {
+            let mut object = as_json(&problems, &token_counts, count, tokens);
+            object["env"] = json!(keyring.pin().to_env());
+            print::json(&object)?;
+        }
         false => print::out(&as_text(global, &problems, &token_counts, count, tokens))?,
     }
     match problems.len() as u64 {

@@ -54,6 +54,7 @@ fn as_json(keyring: &Keyring, keys: &[KeyInfo], token_counts: Option<&TokenCount
     });
     let object = json!({
         "keyring": keyring.place(),
+        "env": keyring.pin().to_env(),
         "keys": known.chain(unknown).collect::<Vec<_>>(),
         "not_looked_at": null,
     });

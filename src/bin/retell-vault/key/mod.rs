@@ -14,9 +14,7 @@ use crate::args::keys::{DestroyArgs, KeyArgs, KeyCommand, RewrapArgs};
 use crate::failure::Failure;
 use crate::progress::{RowProgress, unless_interrupted};
 use crate::secret::{self, Purpose};
-use crate::{print, session, token_count};
-
-const COPY: &str = "back up the keyring file, and copy it to every host that has one";
+use crate::{keyring_source, print, session, token_count};
 
 /// Runs one of them.
 pub async fn run(global: &Global, command: &KeyCommand) -> Result<(), Failure> {
@@ -34,9 +32,10 @@ pub async fn run(global: &Global, command: &KeyCommand) -> Result<(), Failure> {
 async fn add(global: &Global) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     let key = keyring.add_key().await?;
+    keyring_source::note(global, &keyring).await?;
     let text = format!("added key {}: it is pending, so it opens but does not seal yet", key.id);
     let hints = [
-        COPY.to_owned(),
+        keyring_source::distribute(&keyring),
         format!(
             "when every process on every host has this keyring, run `retell-vault key promote {}`: a process without the key cannot read what it seals",
             key.id
@@ -48,13 +47,14 @@ async fn add(global: &Global) -> Result<(), Failure> {
 async fn promote(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     let key = keyring.promote_key(keyring.find_key(&key.id)?).await?;
+    keyring_source::note(global, &keyring).await?;
     let text = format!(
         "key {} is the primary key since {}: it seals everything stored from now on",
         key.id,
         print::utc(key.state_since)
     );
     let hints = [
-        COPY.to_owned(),
+        keyring_source::distribute(&keyring),
         "running processes use it within a second; stored records stay under the key that sealed them, which still opens them".to_owned(),
     ];
     report(global, &keyring, &key, &text, &hints)
@@ -65,9 +65,10 @@ async fn retire(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
     let id = keyring.find_key(&key.id)?;
     refuse_sealing(global, &keyring, id).await?;
     let key = keyring.retire_key(id).await?;
+    keyring_source::note(global, &keyring).await?;
     let text =
         format!("key {} is retired since {}: it opens, but never seals", key.id, print::utc(key.state_since));
-    report(global, &keyring, &key, &text, &[COPY.to_owned()])
+    report(global, &keyring, &key, &text, &[keyring_source::distribute(&keyring)])
 }
 
 /// Refuses a pending key that already seals: it was promoted on another host. Checks this only if a database is named;
@@ -104,14 +105,22 @@ async fn destroy(global: &Global, options: &DestroyArgs) -> Result<(), Failure> 
     };
     let interrupted = || Failure::new("interrupted", "nothing was destroyed; run the same command again");
     let Destruction { key, outside, .. } = destroyed.ok_or_else(interrupted)?.map_err(not_destroyed)?;
+    keyring_source::note(global, &keyring).await?;
     let path = keyring.place();
     if global.json {
-        let object = json!({ "keyring": path, "key": key });
+        let object = json!({ "keyring": path, "key": key, "env": keyring.pin().to_env() });
         return print::json(&token_count::with_outside(object, &outside));
     }
-    print::hint(
-        "copies and backups of the keyring file still hold the key: replace or delete them, on every host",
-    );
+    print::hint(match keyring.is_in_table() {
+        true => {
+            "backups of the keyring still hold the key, and so do WAL, dumps, replicas and dead rows of the database, until you \
+             replace the secret that opens the keyring: delete what you can"
+        }
+        false => {
+            "copies and backups of the keyring file still hold the key: replace or delete them, on every host"
+        }
+    });
+    print::hint(&keyring_source::pin_hint(&keyring));
     print::hint("you need such a copy to open a database backup from before the rotation");
     let done = format!("key {id} is destroyed since {}: this cannot be undone", print::utc(key.state_since));
     print::out(&(print::indented(0, &done) + &token_count::outside(&outside)))
@@ -131,14 +140,16 @@ async fn rewrap(global: &Global, options: &RewrapArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     let provider = secret::provider(options.new_passphrase_file.as_deref(), Purpose::Rewrap)?;
     keyring.rewrap(&*provider).await?;
+    keyring_source::note(global, &keyring).await?;
     let path = keyring.place();
     if global.json {
-        return print::json(&json!({ "keyring": path, "rewrapped": true }));
+        return print::json(&json!({ "keyring": path, "rewrapped": true, "env": keyring.pin().to_env() }));
     }
     print::hint(
         "running processes keep working; restart them with the new secret before you change keys again",
     );
-    print::hint("the old secret still opens copies and backups of the file: replace them");
+    print::hint("the old secret still opens copies and backups of the keyring: replace them");
+    print::hint(&keyring_source::pin_hint(&keyring));
     print::line(&format!("{path} now opens only with the new secret"))
 }
 
@@ -151,9 +162,10 @@ fn report(
     hints: &[String],
 ) -> Result<(), Failure> {
     if global.json {
-        let keyring = keyring.place();
-        return print::json(&json!({ "keyring": keyring, "key": key }));
+        let env = keyring.pin().to_env();
+        return print::json(&json!({ "keyring": keyring.place(), "key": key, "env": env }));
     }
     hints.iter().for_each(|hint| print::hint(hint));
+    print::hint(&keyring_source::pin_hint(keyring));
     print::line(text)
 }
