@@ -379,6 +379,8 @@ mod tests {
         may_be_spawned(&vault.forget(owner));
         may_be_spawned(&vault.list(None, 1));
         may_be_spawned(&vault.status());
+        #[cfg(feature = "metrics")]
+        may_be_spawned(&vault.sample_metrics());
         may_be_spawned(&vault.layout_report());
         may_be_spawned(&vault.redetect());
         may_be_spawned(&vault.count_tokens());
