@@ -2,7 +2,8 @@
 //!
 //!     DATABASE_URL=postgres://… KEYRING=vault/keyring.json PASSPHRASE=… cargo run --features metrics --example service
 //!
-//! `KEYRING` is made by `retell-vault init`; LISTEN is 127.0.0.1:8080 unless you set it.
+//! `KEYRING` is made by `retell-vault init`; `LISTEN` is 127.0.0.1:8080 and `SYNC_SECONDS` is 15 unless
+//! you set them.
 //!
 //! | request | answer |
 //! | --- | --- |
@@ -35,16 +36,15 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How often pending records are pushed, and gauges are set.
-const SYNC_EVERY: Duration = Duration::from_secs(15);
-
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let metrics = install_recorder()?;
     let vault = open_vault().await?;
-    let background = vault.sync_in_background(SYNC_EVERY);
+    // pending records are pushed, and gauges are set
+    let seconds = env::var("SYNC_SECONDS").unwrap_or("15".to_owned()).parse()?;
+    let background = vault.sync_in_background(Duration::from_secs(seconds));
     let listener = TcpListener::bind(env::var("LISTEN").unwrap_or("127.0.0.1:8080".to_owned())).await?;
     println!("listening on {}", listener.local_addr()?);
 
