@@ -71,6 +71,7 @@ pub mod internals;
 pub mod keyring;
 pub mod layout;
 mod local;
+mod observe;
 mod postgres;
 mod record;
 mod retell;
@@ -222,6 +223,10 @@ struct Readme;
 #[cfg(all(doctest, feature = "admin"))]
 #[doc = include_str!("../docs/SCHEMA.md")]
 struct SchemaManual;
+
+#[cfg(all(doctest, feature = "metrics"))]
+#[doc = include_str!("../docs/METRICS.md")]
+struct MetricsManual;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/LAYOUT.md")]

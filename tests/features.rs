@@ -57,6 +57,15 @@ fn a_service_builds_few_crates_more_than_sqlx() {
     assert!(more <= 60, "{more} crates more than sqlx");
 }
 
+/// The facade and its hash function: a service brings its own recorder.
+#[test]
+fn metrics_cost_few_crates() {
+    let (without, with) = (crates(""), crates("metrics"));
+    let more: Vec<_> = with.difference(&without).collect();
+    assert!(has(&with, "metrics") && !has(&without, "metrics"), "{more:?}");
+    assert!(more.len() <= 3, "{more:?}");
+}
+
 #[test]
 fn a_feature_that_is_off_builds_nothing() {
     let sqlite = "libsqlite3-sys";

@@ -51,6 +51,8 @@ fn of_every_long_call() {
         ("forget", size(|(vault, owner): (V, &'static Owner)| vault.forget(owner))),
         ("sync", size(|vault: V| vault.sync())),
         ("status", size(|vault: V| vault.status())),
+        #[cfg(feature = "metrics")]
+        ("sample_metrics", size(|vault: V| vault.sample_metrics())),
         ("list", size(|vault: V| vault.list(None, 1))),
         ("kept", size(|vault: V| vault.kept(0, 1))),
         ("redetect", size(|vault: V| vault.redetect())),

@@ -31,7 +31,7 @@ pub enum KeyState {
 }
 
 impl KeyState {
-    const ALL: [Self; 4] = [Self::Pending, Self::Primary, Self::Retired, Self::Destroyed];
+    pub(crate) const ALL: [Self; 4] = [Self::Pending, Self::Primary, Self::Retired, Self::Destroyed];
 
     /// The word used in the keyring file and in output.
     pub fn as_str(self) -> &'static str {

@@ -28,6 +28,19 @@ pub struct RotateProgress {
     pub elapsed: Duration,
 }
 
+impl RotateProgress {
+    /// The numbers of rows, as a metric names them.
+    pub(crate) fn rows_by_state(&self) -> [(&'static str, u64); 5] {
+        [
+            ("total", self.rows),
+            ("visited", self.visited),
+            ("reencrypted", self.resealed),
+            ("changed", self.changed),
+            ("unreadable", self.unreadable),
+        ]
+    }
+}
+
 /// Something that could not be opened. It stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -1,8 +1,10 @@
 //! The token count: how many tokens each place holds under each key.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::keys::{KeyState, RootKeys};
 use crate::local::file::LocalFile;
 use crate::postgres::catalogue::row_visibility::refuse_hidden_rows;
 use crate::postgres::connection::errors::DatabaseError;
@@ -73,6 +75,18 @@ impl TokenCounts {
         keys.sort();
         keys.dedup();
         keys.into_iter().map(|key| (key, self.tokens_of(key))).collect()
+    }
+
+    /// How many tokens name a key in each state, as a metric names the states. `unknown` is a key that the keyring does not
+    /// hold, and `none` is text that names no key.
+    pub(crate) fn by_state(&self, keyring: &RootKeys) -> BTreeMap<&'static str, u64> {
+        let states = KeyState::ALL.map(KeyState::as_str).into_iter().chain(["unknown", "none"]);
+        let mut tokens: BTreeMap<_, _> = states.map(|state| (state, 0)).collect();
+        for count in &self.counts {
+            let known = |key| keyring.get(key).map_or("unknown", |key| key.info.state.as_str());
+            *tokens.entry(count.key.map_or("none", known)).or_default() += count.tokens;
+        }
+        tokens
     }
 
     /// How many tokens name another key than this one.

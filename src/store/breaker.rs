@@ -4,6 +4,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind};
+use crate::observe::metrics;
+use crate::observe::subject::Subject;
 
 /// The first pause after a failure; each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -11,6 +13,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 pub(crate) struct Breaker {
+    subject: Subject,
     state: Mutex<BreakerState>,
 }
 
@@ -26,6 +29,10 @@ struct BreakerState {
 }
 
 impl Breaker {
+    pub(crate) fn new(subject: Subject) -> Self {
+        Self { subject, ..Self::default() }
+    }
+
     /// The error for a caller that must not contact the server now, `Unavailable`. After the pause one caller may contact it, and
     /// its outcome decides for the others.
     pub(crate) fn blocks(&self, now: Instant) -> Option<Error> {
@@ -46,6 +53,7 @@ impl Breaker {
         if state.failures > 0 {
             tracing::info!("the database is reachable again");
             *state = BreakerState::default();
+            metrics::set_breaker(&self.subject, false);
         }
     }
 
@@ -57,9 +65,16 @@ impl Breaker {
             return;
         }
         state.failures = state.failures.saturating_add(1);
+        metrics::set_breaker(&self.subject, true);
         state.closed_again_at = Some(now + pause(state.failures));
         tracing::warn!(reason = %error, failures = state.failures, "the database cannot be used");
         state.reason = Some(Error::new(ErrorKind::Unavailable, error.to_string()).with_details_of(error));
+    }
+
+    /// Reports the state that the last failure or success left.
+    pub(crate) fn sample(&self) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics::set_breaker(&self.subject, state.failures > 0);
     }
 
     /// Whether callers must not contact the server.

@@ -15,6 +15,7 @@ use crate::keyring::keys::KeyState;
 use crate::layout::placement::Place;
 use crate::local::entries::{LocalRecord, OwnerRows};
 use crate::local::file::LocalFile;
+use crate::observe::subject::Subject;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::found_records::{FoundRecord, FoundRecords};
 use crate::postgres::statements::plan::Postgres;
@@ -102,6 +103,7 @@ pub(crate) struct Core {
     pub(crate) local: Option<LocalFile>,
     pub(crate) keyring: Keyring,
     pub(crate) fields: Fields,
+    pub(crate) subject: Subject,
     pub(crate) fallback: Fallback,
     pub(crate) offline_reads: bool,
     pub(crate) breaker: Breaker,

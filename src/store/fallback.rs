@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::placement::Place;
 use crate::local::entries::{Base, Basis, KeptKind, LocalRecord, PutPending};
 use crate::local::file::LocalFile;
+use crate::observe::metrics;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
 use crate::record::record::Record;
@@ -26,10 +27,15 @@ pub(super) async fn fall_back(
         return Err(fault.error);
     }
     let error = fault.error.clone();
+    let degraded = Degraded::by(fault);
+    let reason = degraded.as_str();
     let stored = match refuse_found_wrong(core) {
-        Ok(()) => store_locally(core, request, record, base, Some(Degraded::by(fault))).await,
+        Ok(()) => store_locally(core, request, record, base, Some(degraded)).await,
         Err(error) => Err(error),
     };
+    if stored.is_ok() {
+        metrics::count_degraded(&core.subject, reason);
+    }
     stored.map_err(|local| match error.kind() {
         ErrorKind::OutcomeUnknown => remains_unknown(&error, local),
         _ => local,

@@ -21,6 +21,7 @@ pub(crate) mod push_rule;
 pub(crate) mod reencrypt_local;
 pub(crate) mod reload;
 pub(crate) mod rename;
+pub(crate) mod sample;
 pub(crate) mod seen_records;
 pub(crate) mod store;
 pub(crate) mod sync;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::entries::LocalRecord;
+use crate::observe::operation::observed;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
 use crate::record::version::Millis;
@@ -12,6 +13,7 @@ use crate::store::database_identity::identify;
 use crate::store::delivery::{Delivery, Settled};
 use crate::store::fallback::pending;
 use crate::store::reload::reload_keyring;
+use crate::store::sample::sample;
 
 /// How many pending records are read from the local file at a time.
 const PAGE: u32 = 100;
@@ -149,8 +151,9 @@ impl BackgroundSync {
     pub(crate) fn spawn(core: std::sync::Arc<Core>, every: Duration) -> Self {
         let task = tokio::spawn(async move {
             loop {
+                sample(&core).await;
                 tokio::time::sleep(every).await;
-                match sync(&core).await {
+                match observed(&core.subject, "sync", sync(&core)).await {
                     Ok(report) if report == SyncReport::default() => {}
                     Ok(report) => tracing::info!(?report, "synchronised"),
                     Err(error) => tracing::warn!(%error, "synchronisation failed"),

@@ -24,7 +24,7 @@ impl<C: Credentials> Vault<C> {
         options: &DoctorOptions,
         mut listener: impl FnMut(&DoctorProgress) + Send,
     ) -> Result<Diagnosis> {
-        Box::pin(examine(&self.core, options, &mut listener)).await
+        self.observed("doctor", Box::pin(examine(&self.core, options, &mut listener))).await
     }
 }
 

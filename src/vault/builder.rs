@@ -13,6 +13,8 @@ use crate::keyring::file::Keyring;
 use crate::keyring::keys::{KeyState, RootKey};
 use crate::layout::layout::Layout;
 use crate::local::file::LocalFile;
+use crate::observe::metrics;
+use crate::observe::subject::Subject;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::connection::options::{PoolerMode, Timeouts};
 use crate::postgres::connection::pool::Database;
@@ -235,6 +237,12 @@ impl<C: Credentials> VaultBuilder<C> {
             )
             .with_hint("call postgres, pool or local_file before build"));
         }
+        let subject = Subject {
+            system: if database.is_some() { "postgresql" } else { "sqlite" },
+            collection: database.as_ref().map(|_| self.layout.table_name().into()),
+            namespace: fields.namespace,
+        };
+        let database = database.map(|database| database.measured_as(subject.clone()));
         Ok(Core {
             postgres: database.map(|database| Postgres::new(database, self.layout)),
             local,
@@ -242,7 +250,8 @@ impl<C: Credentials> VaultBuilder<C> {
             fields,
             fallback: self.fallback,
             offline_reads: self.offline_reads,
-            breaker: Breaker::default(),
+            breaker: Breaker::new(subject.clone()),
+            subject,
             seen: SeenRecords::default(),
             clock: self.clock,
             reloaded: ReloadedGeneration::default(),
@@ -254,6 +263,7 @@ impl<C: Credentials> VaultBuilder<C> {
 }
 
 pub(super) async fn finish<C>(core: Core) -> Result<Vault<C>> {
+    metrics::describe();
     if let Some(local) = &core.local {
         local.claim(core.fields.namespace).await?;
         check_canaries(local, &core.keyring).await?;

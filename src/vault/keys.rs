@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::KeyInfo;
+use crate::observe::metrics;
 use crate::record::credentials::Credentials;
 use crate::record::token::KeyId;
 use crate::rotation::destroy_key::{Destruction, destroy_key};
@@ -40,12 +41,21 @@ impl<C: Credentials> Vault<C> {
         options: &RotateOptions,
         mut listener: impl FnMut(RotateEvent<'_>) + Send,
     ) -> Result<Rotation> {
-        if options.new_key {
-            Box::pin(bring_in(&self.core, options, &mut listener)).await?;
-        }
-        check_keyring(&self.core).await?;
-        // the compiler follows futures in futures only so deep, and the caller nests this one further
-        Box::pin(rotate(&self.core, options, &mut listener)).await
+        let mut listener = |event: RotateEvent<'_>| {
+            self.note_progress(&event);
+            listener(event);
+        };
+        let rotate = async {
+            if options.new_key {
+                Box::pin(bring_in(&self.core, options, &mut listener)).await?;
+            }
+            check_keyring(&self.core).await?;
+            // the compiler follows futures in futures only so deep, and the caller nests this one further
+            Box::pin(rotate(&self.core, options, &mut listener)).await
+        };
+        let rotation = self.observed("rotate", rotate).await?;
+        self.note_tokens(&rotation.token_counts);
+        Ok(rotation)
     }
 
     /// Counts what [`rotate`](Self::rotate) would do and estimates the time. Writes nothing.
@@ -53,7 +63,7 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// As [`rotate`](Self::rotate).
     pub async fn estimate_rotation(&self, options: &RotateOptions) -> Result<RotateEstimate> {
-        estimate_rotation(&self.core, options).await
+        self.observed("estimate_rotation", estimate_rotation(&self.core, options)).await
     }
 
     /// Counts the tokens of every column of the layout, and of the local file, by the key that they name. Reads the whole
@@ -64,7 +74,9 @@ impl<C: Credentials> Vault<C> {
     /// `Unavailable` if the database is unreachable; `AccessDenied` if it may hide rows from the role, because a partial
     /// count would be useless; `LocalStore`.
     pub async fn count_tokens(&self) -> Result<TokenCounts> {
-        count_tokens(&self.core, None).await
+        let counts = self.observed("count_tokens", count_tokens(&self.core, None)).await?;
+        self.note_tokens(&counts);
+        Ok(counts)
     }
 
     /// As [`count_tokens`](Self::count_tokens), and looks at every row of every column that can hold a token: of the table, of
@@ -77,7 +89,10 @@ impl<C: Credentials> Vault<C> {
         &self,
         mut listener: impl FnMut(&CountProgress) + Send,
     ) -> Result<TokenCounts> {
-        Box::pin(count_everywhere(&self.core, &mut listener)).await
+        let count = Box::pin(count_everywhere(&self.core, &mut listener));
+        let counts = self.observed("count_all_tokens", count).await?;
+        self.note_tokens(&counts);
+        Ok(counts)
     }
 
     /// Destroys a retired key for good, here and in the generation of the keyring before, after counting
@@ -110,7 +125,8 @@ impl<C: Credentials> Vault<C> {
         options: DestroyOptions,
         mut listener: impl FnMut(&CountProgress) + Send,
     ) -> Result<Destruction> {
-        Box::pin(destroy_key(&self.core, id, &options, &mut listener)).await
+        let destroy = Box::pin(destroy_key(&self.core, id, &options, &mut listener));
+        self.observed("destroy_key", destroy).await
     }
 
     /// Moves every record to the best places that there are, after columns were added: what is packed beside
@@ -129,8 +145,11 @@ impl<C: Credentials> Vault<C> {
         options: &PromoteOptions,
         mut listener: impl FnMut(PromoteEvent<'_>) + Send,
     ) -> Result<Promotion> {
-        check_keyring(&self.core).await?;
-        Box::pin(promote(&self.core, options, &mut listener)).await
+        let promote = async {
+            check_keyring(&self.core).await?;
+            Box::pin(promote(&self.core, options, &mut listener)).await
+        };
+        self.observed("promote", promote).await
     }
 
     /// Uses this keyring with a table that holds another keyring's tokens, for which every store fails with `WrongKeyring`.
@@ -148,7 +167,7 @@ impl<C: Credentials> Vault<C> {
     /// `Configuration` without a database or a local file; `Unavailable` and others when the database cannot be asked;
     /// `LocalStore`. On error nothing was stored.
     pub async fn adopt_table(&self) -> Result<bool> {
-        adopt(&self.core).await
+        self.observed("adopt_table", adopt(&self.core)).await
     }
 
     /// Puts the keyring of this process back into the database, after a restore has put an older generation there, or removed it:
@@ -172,5 +191,18 @@ impl<C: Credentials> Vault<C> {
     /// The keys of the keyring, oldest first.
     pub fn keys(&self) -> Vec<KeyInfo> {
         self.core.keyring.keys()
+    }
+
+    fn note_progress(&self, event: &RotateEvent<'_>) {
+        if let RotateEvent::Pass(progress) | RotateEvent::Batch(progress) = event {
+            metrics::set_rotation(&self.core.subject, progress.rows_by_state());
+        }
+    }
+
+    fn note_tokens(&self, counts: &TokenCounts) {
+        if metrics::ARE_ON {
+            let by_state = counts.by_state(&self.core.keyring.current());
+            metrics::set_tokens(&self.core.subject, by_state);
+        }
     }
 }

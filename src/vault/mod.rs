@@ -20,6 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::observe::metrics;
+use crate::observe::operation::observed;
 use crate::record::credentials::Credentials;
 use crate::record::field::Field;
 use crate::record::owner::Owner;
@@ -32,6 +34,8 @@ use crate::store::load::load;
 use crate::store::modify::modify;
 use crate::store::options::StoreOptions;
 use crate::store::rename::rename_owner;
+#[cfg(feature = "metrics")]
+use crate::store::sample::sample;
 use crate::store::store::{delete, store};
 use crate::store::sync::{BackgroundSync, SyncReport, sync};
 use crate::vault::answers::{Loaded, Stored, change_credentials};
@@ -92,9 +96,12 @@ impl<C: Credentials> Vault<C> {
     /// As [`store`](Self::store), and with [`StoreOptions::expect`] `Conflict` when the owner has another record, and
     /// `Unavailable` in an outage.
     pub async fn store_with(&self, owner: &Owner, config: &C, options: StoreOptions) -> Result<Stored> {
-        let values = &config.to_values();
-        self.core.check(values, &[])?;
-        store(&self.core, StoreRequest::new(owner, values, options)).await.map(Stored::from)
+        let store = async {
+            let values = &config.to_values();
+            self.core.check(values, &[])?;
+            store(&self.core, StoreRequest::new(owner, values, options)).await.map(Stored::from)
+        };
+        self.observed("store", store).await
     }
 
     /// Changes some fields of an owner's record: loads it, calls `change`, and stores it. If another writer changed the record
@@ -114,7 +121,7 @@ impl<C: Credentials> Vault<C> {
         mut change: impl FnMut(&mut C) -> Result<()>,
     ) -> Result<Stored> {
         let change = |values, unknown: &[Field]| change_credentials(values, unknown, &mut change);
-        Box::pin(modify(&self.core, owner, change)).await.map(Stored::from)
+        self.observed("modify", Box::pin(modify(&self.core, owner, change))).await.map(Stored::from)
     }
 
     /// Stores many configurations, by one statement for 250 of them where the owners have rows and a usable unique
@@ -123,6 +130,12 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// `InvalidInput` if an owner occurs twice; nothing was written. Else as [`store`](Self::store), per owner.
     pub async fn store_many(&self, configs: &[(Owner, C)]) -> Result<Vec<Result<Stored>>> {
+        let stored = self.observed("store_many", self.store_each(configs)).await?;
+        metrics::count_owners(&self.core.subject, "store_many", stored.iter().map(error_type));
+        Ok(stored)
+    }
+
+    async fn store_each(&self, configs: &[(Owner, C)]) -> Result<Vec<Result<Stored>>> {
         let values: Vec<Values> = configs.iter().map(|(_, config)| config.to_values()).collect();
         let checked: Vec<Result<()>> = values.iter().map(|values| self.core.check(values, &[])).collect();
         let entries = configs.iter().zip(&values).zip(&checked).filter(|(_, checked)| checked.is_ok());
@@ -145,13 +158,20 @@ impl<C: Credentials> Vault<C> {
     /// `ForeignValue` or `Configuration` when the newest record cannot be read; `WrongKeyring` when its key is unknown, as are
     /// those of all other records that were looked at; `Schema` when the table is missing. Never an older record instead.
     pub async fn load(&self, owner: &Owner) -> Result<Loaded<C>> {
-        load(&self.core, owner).await.and_then(Loaded::try_from)
+        let load = async { load(&self.core, owner).await.and_then(Loaded::try_from) };
+        self.observed("load", load).await
     }
 
     /// Loads many owners by one statement. Every owner gets its own result, in the order given.
     pub async fn load_many(&self, owners: &[Owner]) -> Vec<Result<Loaded<C>>> {
-        let results = load_many(&self.core, owners).await;
-        results.into_iter().map(|result| result.and_then(Loaded::try_from)).collect()
+        let load = async {
+            let results = load_many(&self.core, owners).await;
+            Ok(results.into_iter().map(|result| result.and_then(Loaded::try_from)).collect())
+        };
+        // the call itself cannot fail
+        let loaded: Vec<Result<Loaded<C>>> = self.observed("load_many", load).await.unwrap_or_default();
+        metrics::count_owners(&self.core.subject, "load_many", loaded.iter().map(error_type));
+        loaded
     }
 
     /// Moves the record of an owner to another id, for operators whose application renames its users. It re-encrypts the record
@@ -174,7 +194,7 @@ impl<C: Credentials> Vault<C> {
     /// A record is sealed for one owner, so write access to the database is not enough to give it to another owner. This call
     /// is enough: it is for operators, and a user must not choose either id.
     pub async fn rename_owner(&self, from: &Owner, to: &Owner) -> Result<Stored> {
-        Box::pin(rename_owner(&self.core, from, to)).await.map(Stored::from)
+        self.observed("rename_owner", Box::pin(rename_owner(&self.core, from, to))).await.map(Stored::from)
     }
 
     /// Deletes an owner's configuration: a tombstone takes its place. A plain column is cleared only where it still holds
@@ -183,7 +203,7 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// `NotFound` when there is nothing to delete; else as [`store`](Self::store).
     pub async fn delete(&self, owner: &Owner) -> Result<Stored> {
-        delete(&self.core, owner).await.map(Stored::from)
+        self.observed("delete", delete(&self.core, owner)).await.map(Stored::from)
     }
 
     /// Pushes pending records from the local file to the database. Several processes may do this at once.
@@ -191,7 +211,7 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// `LocalStore`, `LocalCorrupt`. Errors of the database are in the report; nothing is lost.
     pub async fn sync(&self) -> Result<SyncReport> {
-        sync(&self.core).await
+        self.observed("sync", sync(&self.core)).await
     }
 
     /// Makes dead letters pending again, so that the next [`sync`](Self::sync) tries them once more: those of one owner, or of
@@ -206,7 +226,7 @@ impl<C: Credentials> Vault<C> {
     /// A local file restored from a backup may hold records that were deleted since. Check [`kept`](Self::kept) before you name
     /// an owner, and [`forget`](Self::forget) the owners that you do not want.
     pub async fn retry_dead_letters(&self, owner: Option<&Owner>) -> Result<u64> {
-        kept::retry_dead_letters(&self.core, owner).await
+        self.observed("retry_dead_letters", kept::retry_dead_letters(&self.core, owner)).await
     }
 
     /// Synchronises every so often until the returned value is dropped.
@@ -220,7 +240,7 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// `Configuration` without a local file; `LocalStore`.
     pub async fn forget(&self, owner: &Owner) -> Result<Forgotten> {
-        kept::forget(&self.core, owner).await
+        self.observed("forget", kept::forget(&self.core, owner)).await
     }
 
     /// What was kept aside in the local file, oldest first, after the one numbered `after` (0 at first):
@@ -230,7 +250,7 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// `Configuration` without a local file; `LocalStore`.
     pub async fn kept(&self, after: i64, limit: u32) -> Result<Vec<KeptRecord<C>>> {
-        kept::kept(&self.core, after, limit).await
+        self.observed("kept", kept::kept(&self.core, after, limit)).await
     }
 
     /// One page of the owners that have a record, in the order of tenant and user: `limit` owners, or fewer where an owner has
@@ -242,7 +262,7 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// Those of the database and of the local file; `InvalidInput` for a position with a NUL character.
     pub async fn list(&self, after: Option<&ListPosition>, limit: u32) -> Result<ListPage> {
-        owner_list::list(&self.core, after, limit).await
+        self.observed("list", owner_list::list(&self.core, after, limit)).await
     }
 
     /// The state of the database and its columns, of the local file and of the keys.
@@ -250,7 +270,14 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// `LocalStore`. An unreachable database is part of the result, not an error.
     pub async fn status(&self) -> Result<Status> {
-        status::status(&self.core).await
+        self.observed("status", status::status(&self.core)).await
+    }
+
+    /// Asks the database whether it answers and the local file what it holds, and sets the gauges of docs/METRICS.md.
+    /// [`sync_in_background`](Self::sync_in_background) does the same each time. Counters and durations need no sample.
+    #[cfg(feature = "metrics")]
+    pub async fn sample_metrics(&self) {
+        sample(&self.core).await;
     }
 
     /// Compares the layout with the database: where every field would go, what is not touched, and what contradicts the
@@ -263,7 +290,7 @@ impl<C: Credentials> Vault<C> {
             self.core.postgres.as_ref().ok_or_else(|| {
                 Error::new(ErrorKind::Configuration, "comparing the layout needs a database")
             })?;
-        compare(&postgres.database, postgres.layout()).await
+        self.observed("layout_report", compare(&postgres.database, postgres.layout())).await
     }
 
     /// Reads the columns of the table again, for example after a migration.
@@ -271,10 +298,13 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// Those of reading the catalogue again.
     pub async fn redetect(&self) -> Result<()> {
-        match &self.core.postgres {
-            Some(postgres) => postgres.refresh().await.map(drop).map_err(|fault| fault.error),
-            None => Ok(()),
-        }
+        let redetect = async {
+            match &self.core.postgres {
+                Some(postgres) => postgres.refresh().await.map(drop).map_err(|fault| fault.error),
+                None => Ok(()),
+            }
+        };
+        self.observed("redetect", redetect).await
     }
 
     /// Closes the connections and the local file, for all clones of this vault. Later calls are
@@ -284,6 +314,19 @@ impl<C: Credentials> Vault<C> {
         end_note(&self.core).await;
         self.core.close().await;
     }
+
+    /// Not an `async fn`, which would hold the call twice.
+    fn observed<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T>>,
+    ) -> impl Future<Output = Result<T>> {
+        observed(&self.core.subject, operation, call)
+    }
+}
+
+fn error_type<T>(result: &Result<T>) -> Option<&'static str> {
+    result.as_ref().err().map(|error| error.kind().as_str())
 }
 
 impl<C> fmt::Debug for Vault<C> {
@@ -334,6 +377,8 @@ mod tests {
         may_be_spawned(&vault.forget(owner));
         may_be_spawned(&vault.list(None, 1));
         may_be_spawned(&vault.status());
+        #[cfg(feature = "metrics")]
+        may_be_spawned(&vault.sample_metrics());
         may_be_spawned(&vault.layout_report());
         may_be_spawned(&vault.redetect());
         may_be_spawned(&vault.count_tokens());

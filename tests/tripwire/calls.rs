@@ -74,6 +74,13 @@ async fn records(stage: &mut Stage, vault: &Vault) {
     let many: Vec<_> = [1, 2, 7].into_iter().map(|n| (owner(n), full_config(n))).collect();
     stage.watch("status", vault.status()).await;
     stage.watch("redetect", vault.redetect()).await;
+    #[cfg(feature = "metrics")]
+    let sampled = async {
+        vault.sample_metrics().await;
+        Ok::<_, std::convert::Infallible>(())
+    };
+    #[cfg(feature = "metrics")]
+    stage.watch("sample_metrics", sampled).await;
     stage
         .watch("sync", async {
             let report = vault.sync().await?;

@@ -11,6 +11,8 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Row};
 use tokio::time::timeout;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::observe::metrics::{self, PoolWait};
+use crate::observe::subject::Subject;
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase, standby};
 use crate::postgres::connection::options::{self, PoolerMode, Timeouts};
 
@@ -35,6 +37,7 @@ pub(crate) struct Database {
     mode: PoolerMode,
     /// Set after a connection broke. Other connections of the pool may be dead too, so each is tested before use.
     suspicious: AtomicBool,
+    subject: Subject,
     pub(in crate::postgres) timeouts: Timeouts,
 }
 
@@ -72,7 +75,18 @@ impl Database {
         timeouts: Timeouts,
     ) -> Self {
         let (transactional, suspicious) = (AtomicBool::new(transactional), AtomicBool::new(false));
-        Self { pool, own, transactional, mode, suspicious, timeouts }
+        Self { pool, own, transactional, mode, suspicious, subject: Subject::default(), timeouts }
+    }
+
+    /// Measures its pool as that of a vault.
+    pub(crate) fn measured_as(mut self, subject: Subject) -> Self {
+        self.subject = subject;
+        self
+    }
+
+    /// Reports the size of the pool, and how much of it is in use.
+    pub(crate) fn sample_pool(&self) {
+        metrics::set_pool(&self.subject, &self.pool());
     }
 
     /// Whether operations run in the pooler-safe mode.
@@ -218,6 +232,7 @@ impl Database {
 
     async fn acquire_untested(&self) -> Result<PoolConnection<Postgres>, DatabaseError> {
         let pool = self.pool();
+        let _waiting = PoolWait::start(&self.subject, &pool);
         let is_full = pool.size() >= pool.options().get_max_connections();
         let first = if is_full { self.timeouts.connect } else { self.timeouts.connect.min(FIRST_WAIT) };
         if let Some(connection) = self.acquire_within(&pool, first).await? {
@@ -232,6 +247,7 @@ impl Database {
             return Ok(connection);
         }
         self.rebuild();
+        metrics::count_pool_timeout(&self.subject);
         let error =
             Error::new(ErrorKind::Busy, "no connection in the pool is free, although the server answers");
         let error = error.with_hint("make the pool larger, or find connections that are never returned");

@@ -1,0 +1,237 @@
+//! A service that keeps the configurations of its users in a vault.
+//!
+//!     DATABASE_URL=postgres://… KEYRING=vault/keyring.json PASSPHRASE=… cargo run --features metrics --example service
+//!
+//! `KEYRING` is made by `retell-vault init`; `LISTEN` is 127.0.0.1:8080 and `SYNC_SECONDS` is 15 unless
+//! you set them.
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | `PUT /configs/USER` with a whole configuration | stores it; 202 if it waits in the local file |
+//! | `GET /configs/USER` | the configuration with masked secrets, and its version as `ETag` |
+//! | `PATCH /configs/USER` with some fields and `If-Match` | changes these fields; 412 if another writer was faster, 428 without `If-Match` |
+//! | `DELETE /configs/USER` | deletes it |
+//! | `GET /metrics` | docs/METRICS.md |
+//! | `GET /health` | 200 if records can be stored, if only in the local file; else 503 |
+//!
+//! SIGTERM stops it: it accepts no more requests, finishes those that it has, synchronises, and closes.
+//!
+//! It trusts the user in the path, so it listens on this host only. A real service takes the user from its session.
+
+use std::env;
+use std::path::Path as FilePath;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use retell_vault::records::{Expected, StoreOptions, Version};
+use retell_vault::{Error, ErrorKind, Keyring, Owner, Passphrase, RetellConfig, Stored, Vault};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let metrics = install_recorder()?;
+    let vault = open_vault().await?;
+    // pending records are pushed, and gauges are set
+    let seconds = env::var("SYNC_SECONDS").unwrap_or("15".to_owned()).parse()?;
+    let background = vault.sync_in_background(Duration::from_secs(seconds));
+    let listener = TcpListener::bind(env::var("LISTEN").unwrap_or("127.0.0.1:8080".to_owned())).await?;
+    println!("listening on {}", listener.local_addr()?);
+
+    let service = axum::serve(listener, router(vault.clone(), metrics));
+    service.with_graceful_shutdown(terminated()).await?;
+
+    drop(background);
+    let report = vault.sync().await?;
+    vault.close().await;
+    match report.stopped {
+        None => println!("stopped, {} pushed", report.pushed),
+        // it waits in the local file for the next start
+        Some(error) => println!("stopped; pending records stay in the local file: {error}"),
+    }
+    Ok(())
+}
+
+async fn terminated() {
+    signal(SignalKind::terminate()).expect("signals can be received").recv().await;
+}
+
+/// Before the vault is built, so that it can describe its metrics.
+fn install_recorder() -> Result<PrometheusHandle> {
+    let buckets = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+    let builder = PrometheusBuilder::new().with_recommended_naming(true);
+    let builder = builder.set_buckets_for_metric(Matcher::Suffix("duration".to_owned()), &buckets)?;
+    Ok(builder.install_recorder()?)
+}
+
+async fn open_vault() -> Result<Vault> {
+    let keyring = env::var("KEYRING")?;
+    let local = FilePath::new(&keyring).with_file_name("service.db");
+    let keyring = Keyring::open(&keyring, &Passphrase::new(env::var("PASSPHRASE")?)).await?;
+    Ok(Vault::builder(keyring).postgres(env::var("DATABASE_URL")?).local_file(local).build().await?)
+}
+
+fn router(vault: Vault, metrics: PrometheusHandle) -> Router {
+    let configs = put(store).get(load).patch(change).delete(delete);
+    Router::new().route("/configs/{user}", configs).route("/health", get(health)).with_state(vault).route(
+        "/metrics",
+        get(async move || ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render())),
+    )
+}
+
+// --- Requests ---
+
+type Answer = std::result::Result<Response, Failure>;
+
+async fn store(State(vault): State<Vault>, Path(user): Path<String>, body: String) -> Answer {
+    let stored = vault.store(&Owner::user(&user)?, &RetellConfig::from_json(&body)?).await?;
+    Ok(stored_answer(&stored))
+}
+
+async fn load(State(vault): State<Vault>, Path(user): Path<String>) -> Answer {
+    let loaded = vault.load(&Owner::user(&user)?).await?;
+    let headers = [(ETAG, etag(loaded.version)), (CONTENT_TYPE, "application/json".to_owned())];
+    Ok((headers, loaded.config.to_json_masked()).into_response())
+}
+
+/// The version in the request guards against writers before it, and `expect` against those that come meanwhile.
+async fn change(
+    State(vault): State<Vault>,
+    Path(user): Path<String>,
+    headers: HeaderMap,
+    body: String,
+) -> Answer {
+    let (owner, version) = (Owner::user(&user)?, if_match(&headers)?);
+    let loaded = vault.load(&owner).await?;
+    if version != Some(loaded.version) {
+        return Err(Error::from(ErrorKind::Conflict).into());
+    }
+    // a newer program stored fields that a store by this one would lose
+    if !loaded.unknown.is_empty() {
+        return Err(Error::from(ErrorKind::UnsupportedFormat).into());
+    }
+    let mut config = loaded.config;
+    // the text of serde's error would repeat the value
+    let change: Change = serde_json::from_str(&body).map_err(|_| Error::from(ErrorKind::InvalidInput))?;
+    change.apply(&mut config)?;
+    let options = StoreOptions::new().expect(Expected::Version(loaded.version));
+    let stored = vault.store_with(&owner, &config, options).await?;
+    Ok(stored_answer(&stored))
+}
+
+/// The fields that a change may set. `Debug` is not derived: it would print the secrets.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    api_key: Option<String>,
+    call_agent_id: Option<String>,
+    phone_number: Option<String>,
+}
+
+impl Change {
+    fn apply(self, config: &mut RetellConfig) -> std::result::Result<(), Error> {
+        if let Some(key) = self.api_key {
+            config.set_api_key(Some(key.parse()?));
+        }
+        if let Some(id) = self.call_agent_id {
+            config.set_call_agent_id(Some(id.parse()?));
+        }
+        if let Some(number) = self.phone_number {
+            config.set_phone_number(Some(number.parse()?));
+        }
+        Ok(())
+    }
+}
+
+async fn delete(State(vault): State<Vault>, Path(user): Path<String>) -> Answer {
+    let stored = vault.delete(&Owner::user(&user)?).await?;
+    Ok(stored_answer(&stored))
+}
+
+async fn health(State(vault): State<Vault>) -> Answer {
+    let status = vault.status().await?;
+    let database = status.database.as_ref();
+    let reachable = database.is_some_and(|database| database.reachable);
+    // while the database is unreachable, the local file takes records; a table that cannot be used takes none
+    let problem = database.and_then(|database| database.problem.as_ref());
+    let (code, state) = match (reachable, problem) {
+        (true, None) => (StatusCode::OK, "ok"),
+        (false, _) => (StatusCode::OK, "degraded"),
+        (true, Some(_)) => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
+    };
+    let local = status.local.as_ref();
+    let body = json!({
+        "status": state,
+        "problem": problem.map(|problem| problem.kind().as_str()),
+        "pending": local.map(|local| local.pending),
+        "dead_letters": local.map(|local| local.dead_letters),
+    });
+    Ok((code, Json(body)).into_response())
+}
+
+// --- Answers ---
+
+fn etag(version: Version) -> String {
+    format!("\"{version}\"")
+}
+
+/// The version that the caller wants to change; `None` for text that is no version, which matches no record.
+fn if_match(headers: &HeaderMap) -> std::result::Result<Option<Version>, Failure> {
+    let tag = headers.get(IF_MATCH).ok_or(Failure::WithoutVersion)?;
+    let version = tag.to_str().ok().map(|tag| tag.trim_matches('"'));
+    Ok(version.and_then(|version| version.parse().ok()))
+}
+
+/// 202: the record is durable, and a sync will take it to the database.
+fn stored_answer(stored: &Stored) -> Response {
+    let code = if stored.degraded.is_some() { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let degraded = stored.degraded.as_ref().map(|degraded| degraded.as_str());
+    (code, [(ETAG, etag(stored.version))], Json(json!({ "degraded": degraded }))).into_response()
+}
+
+enum Failure {
+    Vault(Error),
+    WithoutVersion,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Vault(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let (code, kind, message) = match self {
+            Self::Vault(error) => (code_of(error.kind()), error.kind().as_str(), error.to_string()),
+            Self::WithoutVersion => {
+                let message = "send the ETag of the configuration as If-Match".to_owned();
+                (StatusCode::PRECONDITION_REQUIRED, "without_version", message)
+            }
+        };
+        // no message of the vault holds a secret
+        (code, Json(json!({ "error": kind, "message": message }))).into_response()
+    }
+}
+
+fn code_of(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::InvalidInput => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::NotFound | ErrorKind::UnknownOwner => StatusCode::NOT_FOUND,
+        ErrorKind::Conflict => StatusCode::PRECONDITION_FAILED,
+        ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::OutcomeUnknown => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

@@ -1,0 +1,211 @@
+//! The example service as a real process: its answers, an outage, and how it stops.
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use retell_vault::{Keyring, Passphrase, Vault};
+use support::vaults::*;
+use support::*;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::OnceCell;
+
+const PASSPHRASE: &str = "only for this test of a service";
+
+/// The example, built once for all tests.
+static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
+
+/// Builds the example with the features of this program, so that nothing else is built anew.
+async fn build() -> PathBuf {
+    let arguments = ["build", "--quiet", "--offline", "--example", "service", "--features", "cli,metrics"];
+    let mut cargo = Command::new(env!("CARGO"));
+    // what cargo told this program; ring would be built anew for each change of it
+    let told = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars().filter(|(name, _)| told(name)) {
+        cargo.env_remove(name);
+    }
+    let built = cargo.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).status().await;
+    assert!(built.unwrap().success());
+    let tests = std::env::current_exe().unwrap();
+    tests.ancestors().nth(2).unwrap().join("examples/service")
+}
+
+struct Service {
+    process: Child,
+    output: Lines<BufReader<ChildStdout>>,
+    address: String,
+}
+
+/// What came back.
+struct Reply {
+    code: u16,
+    head: String,
+    body: String,
+}
+
+impl Reply {
+    fn etag(&self) -> &str {
+        let line = self.head.lines().find_map(|line| line.strip_prefix("etag: "));
+        line.unwrap_or_else(|| panic!("no ETag in {}", self.head))
+    }
+}
+
+impl Service {
+    async fn start(folder: &TempDir, url: &str) -> Self {
+        let mut command = Command::new(PROGRAM.get_or_init(build).await);
+        command.env("DATABASE_URL", url).env("LISTEN", "127.0.0.1:0").env("PASSPHRASE", PASSPHRASE);
+        // no sync before the service stops, unless a test takes ten minutes
+        command.env("SYNC_SECONDS", "600").env("KEYRING", folder.path().join("home/keyring.json"));
+        let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap()).lines();
+        let line = output.next_line().await.unwrap().expect("it says where it listens");
+        let address = line.strip_prefix("listening on ").unwrap().to_owned();
+        Self { process, output, address }
+    }
+
+    async fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> Reply {
+        ask(&self.address, method, path, headers, body).await.expect("the service answers")
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        self.request("GET", path, "", "").await
+    }
+
+    async fn terminate(&self) {
+        let pid = self.process.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    }
+
+    /// Its last line, after it ended without an error.
+    async fn ended(mut self) -> String {
+        assert!(self.process.wait().await.unwrap().success());
+        self.output.next_line().await.unwrap().expect("it says how it stopped")
+    }
+}
+
+async fn ask(address: &str, method: &str, path: &str, headers: &str, body: &str) -> std::io::Result<Reply> {
+    let mut stream = TcpStream::connect(address).await?;
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    let (head, body) = text.split_once("\r\n\r\n").expect("a whole answer");
+    let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Ok(Reply { code, head: head.replace('\r', ""), body: body.to_owned() })
+}
+
+/// A keyring that is sealed under a passphrase.
+async fn home() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    let keyring = Keyring::prepare(home.join("keyring.json"), &Passphrase::new(PASSPHRASE)).await.unwrap();
+    Vault::builder(keyring).local_file(home.join("init.db")).init().await.unwrap().close().await;
+    folder
+}
+
+fn json(mark: &str) -> String {
+    full_config(mark).to_json_exposed().to_string()
+}
+
+#[tokio::test]
+async fn it_answers_with_versions_and_masked_secrets() {
+    let (db, folder) = (TestDb::create().await, home().await);
+    db.exec(ALL_COLUMNS).await;
+    let service = Service::start(&folder, &db.url).await;
+    let user = "/configs/user-42";
+    assert_eq!(service.get(user).await.code, 404);
+    assert_eq!(service.request("PUT", user, "", "{}").await.code, 422);
+    let stored = service.request("PUT", user, "", &json("first")).await;
+    assert_eq!((stored.code, stored.body.as_str()), (200, r#"{"degraded":null}"#));
+    let loaded = service.get(user).await;
+    assert_eq!((loaded.code, loaded.etag()), (200, stored.etag()));
+    assert_no_secret(loaded.body.as_bytes(), "an answer");
+
+    let change = r#"{"phone_number":"+14155550199"}"#;
+    let without = service.request("PATCH", user, "", change).await;
+    assert_eq!(without.code, 428);
+    let tag = format!("if-match: {}\r\n", loaded.etag());
+    let changed = service.request("PATCH", user, &tag, change).await;
+    assert_eq!(changed.code, 200, "{}", changed.body);
+    assert_ne!(changed.etag(), loaded.etag());
+    let late = service.request("PATCH", user, &tag, r#"{"phone_number":"+14155550111"}"#).await;
+    assert_eq!(late.code, 412, "{}", late.body);
+    assert!(service.get(user).await.body.contains("+14155550199"));
+    let tag = format!("if-match: {}\r\n", changed.etag());
+    let wrong = service.request("PATCH", user, &tag, r#"{"api_key":4711}"#).await;
+    assert_eq!((wrong.code, wrong.body.contains("4711")), (422, false), "{}", wrong.body);
+
+    let health = service.get("/health").await;
+    assert_eq!((health.code, health.body.contains(r#""status":"ok""#)), (200, true), "{}", health.body);
+    let metrics = service.get("/metrics").await.body;
+    assert!(metrics.contains("db_client_operation_duration_seconds_bucket{"), "{metrics}");
+    assert!(metrics.contains("retell_vault_database_reachable{"), "{metrics}");
+    assert!(!metrics.contains("user-42"), "{metrics}");
+    assert_eq!(service.request("DELETE", user, "", "").await.code, 200);
+    assert_eq!(service.get(user).await.code, 404);
+    service.terminate().await;
+    assert_eq!(service.ended().await, "stopped, 0 pushed");
+}
+
+/// A request that waits for a lock, and a record that waits in the local file.
+#[tokio::test]
+async fn a_stop_loses_nothing() {
+    let (db, folder) = (TestDb::create().await, home().await);
+    db.exec(ALL_COLUMNS).await;
+    let proxy = CutProxy::start(&db.url).await;
+    let service = Service::start(&folder, proxy.url()).await;
+    assert_eq!(service.request("PUT", "/configs/locked", "", &json("old")).await.code, 200);
+    proxy.set(Mode::Refuse).await;
+    let kept = service.request("PUT", "/configs/kept", "", &json("kept")).await;
+    assert_eq!((kept.code, kept.body.as_str()), (202, r#"{"degraded":"unreachable"}"#));
+    let health = service.get("/health").await;
+    assert_eq!((health.code, health.body.contains(r#""status":"degraded""#)), (200, true));
+    proxy.set(Mode::Pass).await;
+    until(async || service.get("/health").await.body.contains(r#""status":"ok""#)).await;
+
+    let pool = db.pool();
+    let mut lock = pool.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM user_profiles FOR UPDATE").execute(&mut *lock).await.unwrap();
+    let address = service.address.clone();
+    let body = json("new");
+    let waiting =
+        tokio::spawn(async move { ask(&address, "PUT", "/configs/locked", "", &body).await.unwrap().code });
+    until(async || {
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+            AND wait_event_type = 'Lock'";
+        sqlx::query_scalar::<_, i64>(waits).fetch_one(&pool).await.unwrap() > 0
+    })
+    .await;
+    service.terminate().await;
+    until(async || TcpStream::connect(&service.address).await.is_err()).await;
+    // a service that does not wait for its requests pushes now
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let pushed = "SELECT count(*) FROM user_profiles WHERE user_id = 'kept'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(pushed).fetch_one(&pool).await.unwrap(), 0);
+    lock.rollback().await.unwrap();
+    assert_eq!(waiting.await.unwrap(), 200, "the request that it had is answered");
+    assert_eq!(service.ended().await, "stopped, 1 pushed");
+
+    let keyring = folder.path().join("home/keyring.json");
+    let keyring = Keyring::open(keyring, &Passphrase::new(PASSPHRASE)).await.unwrap();
+    let vault = Vault::builder(keyring).postgres(&db.url).build().await.unwrap();
+    for (user, mark) in [("locked", "new"), ("kept", "kept")] {
+        assert_eq!(vault.load(&owner(user)).await.unwrap().config, full_config(mark));
+    }
+}
+
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < Duration::from_secs(20), "it does not come to that");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
