@@ -276,6 +276,7 @@ async fn a_start_without_the_database_uses_the_copy_in_the_local_file() {
     let copy = table().open(&stage.pin, &wrapping_key()).await.unwrap();
     assert_eq!(copy.pin().generation(), 2);
     let vault = start(copy).await.unwrap();
+    assert_eq!(vault.status().await.unwrap().keyring_copy, Some(2));
     let stored = vault.store(&owner("user-2"), &small_config(2)).await.unwrap();
     assert!(stored.degraded.is_some());
     vault.load(&owner("user-2")).await.unwrap();

@@ -37,6 +37,9 @@ pub struct Status {
     pub keyring: String,
     /// Why nothing is sealed with the keyring, if so: an older generation is in its place, for example. What is stored opens.
     pub keyring_problem: Option<Error>,
+    /// Of a keyring in the database: the generation of the copy in the local file. Without a copy the process cannot start while
+    /// the database is away.
+    pub keyring_copy: Option<u64>,
     /// The keys, oldest first.
     pub keys: Vec<KeyInfo>,
     /// Where tokens may lie that no count can see, in words.
@@ -147,8 +150,14 @@ pub(super) async fn status(core: &Core) -> Result<Status> {
     };
     let keyring_problem = core.keyring.for_sealing().err();
     let (keyring, keys) = (core.keyring.place(), core.keyring.keys());
+    let keyring_copy = match &core.local {
+        Some(local) if core.keyring.is_in_table() => {
+            local.sealed_keyring().await?.map(|(generation, _)| generation)
+        }
+        _ => None,
+    };
     let out_of_reach = out_of_reach(core).await?;
-    Ok(Status { database, writes, local, keyring, keyring_problem, keys, out_of_reach })
+    Ok(Status { database, writes, local, keyring, keyring_problem, keyring_copy, keys, out_of_reach })
 }
 
 /// Says where `writes` go, if the database tells.

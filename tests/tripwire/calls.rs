@@ -194,7 +194,11 @@ async fn keyring_table(stage: &mut Stage) {
     stage.watch("repair", table.repair(&keyring.pin(), &wrapping_key())).await;
     stage.watch("rewrap", keyring.rewrap(&wrapping_key())).await;
     stage.watch("status (table)", vault.status()).await;
-    stage.watch("close", async { Ok::<_, Error>(vault.close().await) }).await;
+    let close = async {
+        vault.close().await;
+        Ok::<_, Error>(())
+    };
+    stage.watch("close", close).await;
 }
 
 async fn schema(stage: &mut Stage, vault: &Vault) {

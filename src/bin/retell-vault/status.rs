@@ -28,6 +28,7 @@ pub async fn status(global: &Global) -> Result<(), Failure> {
             "kept": kept.iter().map(kept_json).collect::<Vec<_>>(),
             "keyring": status.keyring,
             "keyring_problem": status.keyring_problem.as_ref().map(ToString::to_string),
+            "keyring_copy": status.keyring_copy,
             "keys": status.keys,
             "out_of_reach": status.out_of_reach,
         })),
