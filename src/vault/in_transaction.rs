@@ -81,7 +81,8 @@ impl<C: Credentials> Vault<C> {
         let values = &config.to_values();
         self.core.check(values, &[])?;
         let request = StoreRequest::new(owner, values, options);
-        Box::pin(store_in(&self.core, transaction, request)).await.map(Uncommitted::from)
+        let store = Box::pin(store_in(&self.core, transaction, request));
+        self.observed("store_in", store).await.map(Uncommitted::from)
     }
 
     /// As [`load`](Self::load), in a transaction of yours: what the transaction itself has stored is there.
@@ -89,7 +90,8 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// As [`load`](Self::load), and as [`store_in`](Self::store_in) about the transaction.
     pub async fn load_in(&self, transaction: &mut PgTransaction<'_>, owner: &Owner) -> Result<Loaded<C>> {
-        Box::pin(load_in(&self.core, transaction, owner)).await.and_then(Loaded::try_from)
+        let load = Box::pin(load_in(&self.core, transaction, owner));
+        self.observed("load_in", load).await.and_then(Loaded::try_from)
     }
 
     /// As [`modify`](Self::modify), in a transaction of yours. `change` runs again if another writer changed the record
@@ -105,7 +107,8 @@ impl<C: Credentials> Vault<C> {
         mut change: impl FnMut(&mut C) -> Result<()>,
     ) -> Result<Uncommitted> {
         let change = |values, unknown: &[Field]| change_credentials(values, unknown, &mut change);
-        Box::pin(modify_in(&self.core, transaction, owner, change)).await.map(Uncommitted::from)
+        let modify = Box::pin(modify_in(&self.core, transaction, owner, change));
+        self.observed("modify_in", modify).await.map(Uncommitted::from)
     }
 
     /// As [`delete`](Self::delete), in a transaction of yours.
@@ -113,6 +116,7 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// On error nothing was written. `NotFound` when there is nothing to delete; else as [`store_in`](Self::store_in).
     pub async fn delete_in(&self, transaction: &mut PgTransaction<'_>, owner: &Owner) -> Result<Uncommitted> {
-        Box::pin(delete_in(&self.core, transaction, owner)).await.map(Uncommitted::from)
+        let delete = Box::pin(delete_in(&self.core, transaction, owner));
+        self.observed("delete_in", delete).await.map(Uncommitted::from)
     }
 }
