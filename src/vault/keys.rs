@@ -178,7 +178,9 @@ impl<C: Credentials> Vault<C> {
     /// [`KeyringTable::push`](crate::connection::KeyringTable::push).
     pub async fn restore_keyring(&self) -> Result<bool> {
         match self.core.keyring.table() {
-            Some(table) => Box::pin(self.core.keyring.put_back(table)).await,
+            Some(table) => {
+                self.observed("restore_keyring", Box::pin(self.core.keyring.put_back(table))).await
+            }
             None => {
                 let message =
                     format!("the keyring lies in {}, not in the database", self.core.keyring.place());

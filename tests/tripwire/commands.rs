@@ -87,6 +87,9 @@ impl Commands<'_> {
         self.ok(&["layout", "check"]).await;
         self.ok(&["layout", "write", "--table", "public.user_profiles"]).await;
         self.ok(&["layout", "check"]).await;
+        // it takes no columns: it finds them
+        let detected = self.home.run(&["layout", "detect"]);
+        self.note(&["layout", "detect"], detected, &[0]).await;
     }
 
     async fn keyring(&mut self) {
