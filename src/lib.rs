@@ -121,8 +121,8 @@ pub mod config {
     /// Opens what an application stored before: values in plaintext, and ciphertexts of code that the vault replaces.
     ///
     /// A [`Decryptor`] opens one value, or says why it cannot be had. There are five: [`Plaintext`], [`Base64`], [`RawAesGcm`], [`Fernet`] and
-    /// [`Carexps`]; a program may have its own. [`Members`] takes JSON apart that holds several fields. Nothing here reads a database or
-    /// writes to one; `docs/IMPORT.md` shows how to import with it.
+    /// [`Carexps`]; a program may have its own. [`Members`] takes JSON apart that holds several fields, and [`scan`] reads the
+    /// [sources](crate::Layout::source) of a layout. Nothing here writes to a database; `docs/IMPORT.md` shows how to import with it.
     ///
     /// ```
     /// use retell_vault::config::Credentials;
@@ -147,6 +147,7 @@ pub mod config {
         pub use crate::import::passwords::Passwords;
         pub use crate::import::plaintext::{Base64, Plaintext};
         pub use crate::import::raw_gcm::RawAesGcm;
+        pub use crate::import::scan::{FoundField, ScanReport, ScannedPlace, scan};
     }
 }
 

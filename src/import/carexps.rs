@@ -63,10 +63,8 @@ impl Carexps {
     /// With the passwords of the old builds. Without one, with the built-in password, as the code itself did. If some builds had a
     /// password and others had none, add [`BUILT_IN_PASSWORD`](Self::BUILT_IN_PASSWORD) to the passwords.
     pub fn new(passwords: Passwords) -> Self {
-        let passwords = match passwords.iter().next() {
-            Some(_) => passwords,
-            None => passwords.with(Self::BUILT_IN_PASSWORD.to_owned()),
-        };
+        let is_given = passwords.iter().next().is_some();
+        let passwords = if is_given { passwords } else { passwords.with(Self::BUILT_IN_PASSWORD.to_owned()) };
         Self { passwords, keys: DerivedKeys::new(ROUNDS) }
     }
 
