@@ -110,7 +110,10 @@ impl Carexps {
                 self.decoded(place.as_shape(BASE64), text)
             }
             () if place.is_agent() && is_id(text) => plain(),
-            () if decoded().is_some() => Opening::corrupt(BASE64, "base64 of neither a key nor an agent"),
+            () if is_base64(text) => Opening::corrupt(
+                BASE64,
+                "base64 of neither a key nor an agent, or a ciphertext that was cut off",
+            ),
             () => Opening::NotMine,
         }
     }
@@ -276,4 +279,9 @@ fn is_text4(text: &str) -> bool {
 /// The id of an agent may have any letters and digits, and so be valid base64 by accident.
 fn is_id(text: &str) -> bool {
     text.len() >= 8 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
+/// Whether a text may be a piece of base64, of whatever length.
+fn is_base64(text: &str) -> bool {
+    text.len() >= 8 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
 }

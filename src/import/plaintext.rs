@@ -64,7 +64,9 @@ fn is_sealed(text: &str) -> bool {
 /// Whether a text is a key or an agent by its first letters.
 pub(super) fn is_named(text: &str) -> bool {
     let rest = ["key_", "agent_", "whsec_"].iter().find_map(|start| text.strip_prefix(start));
-    rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()))
+    rest.is_some_and(|rest| {
+        !rest.is_empty() && !rest.contains(|char: char| char.is_control() || char.is_whitespace())
+    })
 }
 
 /// A plain field that is an object, such as `webhook_config`.

@@ -129,6 +129,17 @@ async fn a_key_that_opens_nothing_is_said_after_the_first_hundred() {
 }
 
 #[tokio::test]
+async fn a_view_limits_a_scan_to_some_rows() {
+    let db = TestDb::create().await;
+    db.exec("CREATE TABLE keys (id int, key text, is_active boolean)").await;
+    db.exec("CREATE VIEW active AS SELECT * FROM keys WHERE is_active").await;
+    db.exec("INSERT INTO keys VALUES (1, 'key_test_0001', true), (2, 'key_test_0002', false)").await;
+    let layout = FERNET.replace("old", "active").replace("fernet", "plaintext");
+    let found = with_layout(&db, &layout).json(&["import", "scan"]);
+    assert_eq!((&found["places"][0]["rows"], &found["owners"]), (&json!(1), &json!(1)));
+}
+
+#[tokio::test]
 async fn wrong_input_to_a_scan_is_named() {
     let db = TestDb::create().await;
     let home = with_layout(&db, LAYOUT);
