@@ -43,13 +43,17 @@
 //! - [`display`]: prints names that others chose, without control characters.
 #![cfg_attr(
     feature = "admin",
-    doc = "- [`schema`]: plans and applies changes of the table. [`doctor`]: finds what would leak or lose credentials."
+    doc = "- [`schema`]: plans and applies changes of the table. [`doctor`]: finds what would leak or lose credentials. [`config::import`]: \
+           opens what an application stored before."
 )]
 #![cfg_attr(
     feature = "local-file",
     doc = "- [`testing`]: a vault in memory, for tests of a service, with faults to switch on."
 )]
-#![cfg_attr(not(feature = "admin"), doc = "- `schema` and `doctor`: behind the feature `admin`.")]
+#![cfg_attr(
+    not(feature = "admin"),
+    doc = "- `schema`, `doctor` and `config::import`: behind the feature `admin`."
+)]
 //!
 //! README.md is the manual. docs/ has manuals for the layout file, the schema, the doctor and operations. docs/FORMAT.md specifies the
 //! stored bytes, and SECURITY.md lists what the crate guarantees and what it does not.
@@ -65,6 +69,8 @@ pub mod display;
 #[cfg(feature = "admin")]
 pub mod doctor;
 mod error;
+#[cfg(feature = "admin")]
+mod import;
 #[cfg(retell_vault_internals)]
 #[doc(hidden)]
 pub mod internals;
@@ -112,6 +118,38 @@ pub mod config {
     pub use crate::retell::values::{
         AgentId, ApiKey, ExtraSecret, IntegrationStatus, PhoneNumber, WebhookConfig, WebhookKey,
     };
+
+    /// Opens what an application stored before: values in plaintext, and ciphertexts of code that the vault replaces.
+    ///
+    /// A [`Decryptor`] opens one value, or says why it cannot be had. There are five: [`Plaintext`], [`Base64`], [`RawAesGcm`], [`Fernet`] and
+    /// [`Carexps`]; a program may have its own. [`Members`] takes JSON apart that holds several fields, and [`scan`] reads the
+    /// [sources](crate::Layout::source) of a layout. Nothing here writes to a database; `docs/IMPORT.md` shows how to import with it.
+    ///
+    /// ```
+    /// use retell_vault::config::Credentials;
+    /// use retell_vault::config::import::{Members, Plaintext};
+    /// use retell_vault::{Layout, RetellConfig};
+    ///
+    /// let layout = Layout::new();
+    /// let old = serde_json::json!({ "retell_api_key": "key_test_0000000000000000", "sms_agent_id": "" });
+    /// let opened = Members::of(&layout).open(&Plaintext, "user-42", &old);
+    /// let config = RetellConfig::from_values(opened.values(&layout)?)?;
+    /// assert_eq!(config.to_json_masked(), r#"{"api_key":"key_…0000"}"#);
+    /// # Ok::<(), retell_vault::Error>(())
+    /// ```
+    #[cfg(feature = "admin")]
+    pub mod import {
+        pub use crate::import::carexps::Carexps;
+        pub use crate::import::fernet::Fernet;
+        pub use crate::import::members::{Members, OpenedMembers};
+        pub use crate::import::old_value::{
+            Decryptor, OpenedValue, Opening, Refused, StoredForm, StoredValue,
+        };
+        pub use crate::import::passwords::Passwords;
+        pub use crate::import::plaintext::{Base64, Plaintext};
+        pub use crate::import::raw_gcm::RawAesGcm;
+        pub use crate::import::scan::{FoundField, ScanReport, ScannedPlace, scan};
+    }
 }
 
 /// How the vault connects to the database.
@@ -227,6 +265,9 @@ struct SchemaManual;
 #[cfg(all(doctest, feature = "metrics"))]
 #[doc = include_str!("../docs/METRICS.md")]
 struct MetricsManual;
+#[cfg(all(doctest, feature = "admin"))]
+#[doc = include_str!("../docs/IMPORT.md")]
+struct ImportManual;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/LAYOUT.md")]

@@ -13,6 +13,8 @@ mod doctor;
 mod evidence;
 #[path = "cli/fixes.rs"]
 mod fixes;
+#[path = "cli/import.rs"]
+mod import;
 #[path = "cli/key_tokens.rs"]
 mod key_tokens;
 #[path = "cli/keyring.rs"]

@@ -8,14 +8,17 @@ use toml::de::{DeString, DeTable, DeValue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::filter::{FilterValue, Rows};
 use crate::layout::layout::{Layout, joined_name};
+use crate::layout::old_source::{Held, OldSource};
 use crate::record::credentials::Credentials;
 use crate::record::field::Field;
 
 /// The longest file in bytes.
 const MAX_FILE: usize = 64 * 1024;
 
-const SECTIONS: [&str; 2] = ["table", "columns"];
+const SECTIONS: [&str; 3] = ["table", "columns", "source"];
 const OF_TABLE: [&str; 6] = ["name", "user", "tenant", "where", "is_null", "rows"];
+const OF_SOURCE: [&str; 9] =
+    ["table", "user", "tenant", "column", "field", "members", "decryptor", "iv", "tag"];
 /// Reserved members of `[columns]`. A field with one of these names goes into `[columns.fields]`.
 const OF_COLUMNS: [&str; 5] = ["config", "sync", "sealed", "extra", "fields"];
 
@@ -30,10 +33,15 @@ impl Layout {
         }
         let file = DeTable::parse(text).map_err(|error| not_toml(text, &error))?;
         let mut layout = Self::of::<C>();
-        for member in members(text, None, file.get_ref()) {
+        let members = members(text, None, file.get_ref());
+        // sources last: they may name fields that `columns` declares
+        let (sources, members): (Vec<_>, Vec<_>) =
+            members.into_iter().partition(|member| member.name == "source");
+        for member in members.iter().chain(&sources) {
             layout = match member.name {
-                "table" => read_table(layout, &member)?,
-                "columns" => read_columns(layout, &member)?,
+                "table" => read_table(layout, member)?,
+                "columns" => read_columns(layout, member)?,
+                "source" => member.items("a list of tables")?.iter().try_fold(layout, read_source)?,
                 _ => return Err(member.unknown(&SECTIONS)),
             };
         }
@@ -62,6 +70,7 @@ impl Layout {
             lines.extend([String::new(), "[columns]".to_owned()]);
             lines.extend(columns);
         }
+        lines.extend(self.sources.iter().flat_map(source_lines));
         lines.into_iter().map(|line| line + "\n").collect()
     }
 
@@ -96,7 +105,7 @@ fn read_table(mut layout: Layout, table: &Member<'_>) -> Result<Layout> {
             "tenant" => member.checked(layout.tenant_column(member.text()?))?,
             "where" => read_where(layout, &member)?,
             "is_null" => member
-                .items()?
+                .items("a list of texts")?
                 .iter()
                 .try_fold(layout, |layout, column| column.checked(layout.is_null(column.text()?)))?,
             "rows" => layout.rows(member.rows()?),
@@ -117,7 +126,7 @@ fn read_columns(mut layout: Layout, columns: &Member<'_>) -> Result<Layout> {
     let members = columns.members()?;
     // `extra` first: other members may name the fields that it declares
     for extra in members.iter().filter(|member| member.name == "extra") {
-        for name in extra.items()? {
+        for name in extra.items("a list of texts")? {
             layout = name.checked(layout.extra_secret(name.text()?))?;
         }
     }
@@ -126,7 +135,7 @@ fn read_columns(mut layout: Layout, columns: &Member<'_>) -> Result<Layout> {
             "extra" => layout,
             "config" => member.checked(layout.config_column(member.text()?))?,
             "sync" => member.checked(layout.sync_column(member.text()?))?,
-            "sealed" => member.items()?.iter().try_fold(layout, read_sealed)?,
+            "sealed" => member.items("a list of texts")?.iter().try_fold(layout, read_sealed)?,
             "fields" => {
                 member.members()?.iter().try_fold(layout, |layout, field| read_column(layout, field, &[]))?
             }
@@ -158,6 +167,70 @@ fn read_sealed(layout: Layout, item: &Member<'_>) -> Result<Layout> {
             Err(error.with_hint(meant(item.text()?, &plain)))
         }
     }
+}
+
+fn read_source(layout: Layout, source: &Member<'_>) -> Result<Layout> {
+    let members = source.members()?;
+    if let Some(other) = members.iter().find(|member| !OF_SOURCE.contains(&member.name)) {
+        return Err(other.unknown(&OF_SOURCE));
+    }
+    let find = |name: &str| members.iter().find(|member| member.name == name);
+    let missing = |name: &str| invalid(format!("{name} is missing")).about(&source.place);
+    let required = |name: &str| find(name).ok_or_else(|| missing(name)).and_then(Member::text);
+    let about = |error: Error| error.about(&source.place);
+    let [table, user, column, decryptor] =
+        [required("table")?, required("user")?, required("column")?, required("decryptor")?];
+    let mut made = OldSource::new(table, user, column, decryptor).map_err(about)?;
+    for member in &members {
+        let placed = |made: Result<OldSource>| made.map_err(|error| error.about(&member.place));
+        made = match member.name {
+            "tenant" => placed(made.tenant_column(member.text()?))?,
+            "iv" => placed(made.iv_column(member.text()?))?,
+            "tag" => placed(made.tag_column(member.text()?))?,
+            "field" => made.field(source_field(&layout, member, member.text()?)?),
+            "members" => member.members()?.iter().try_fold(made, |made, path| {
+                // the path may be a secret in the wrong place
+                let name = path.value.as_str().ok_or_else(|| member.wrong_type("a field for each path"))?;
+                placed(made.member(path.name, source_field(&layout, member, name)?))
+            })?,
+            _ => made,
+        };
+    }
+    if find("field").is_some() && find("members").is_some() {
+        return Err(about(invalid("a source has either `field` or `members`")));
+    }
+    source.checked(layout.source(made))
+}
+
+fn source_field(layout: &Layout, member: &Member<'_>, name: &str) -> Result<Field> {
+    known_field(layout, name).ok_or_else(|| {
+        let fields: Vec<Field> = layout.fields.each().map(|(field, _)| field).collect();
+        let fields: Vec<&str> = fields.iter().map(Field::name).collect();
+        invalid("no field has this name").about(&member.place).with_hint(meant(name, &fields))
+    })
+}
+
+fn source_lines(source: &OldSource) -> Vec<String> {
+    let mut lines = vec![
+        String::new(),
+        "[[source]]".to_owned(),
+        member("table", &text(&joined_name(&[&source.schema, &source.table]))),
+        member("user", &text(&source.user_column)),
+    ];
+    lines.extend(source.tenant_column.iter().map(|column| member("tenant", &text(column))));
+    lines.push(member("column", &text(&source.column)));
+    match &source.held {
+        Held::MembersByName => {}
+        Held::One(field) => lines.push(member("field", &text(field.name()))),
+        Held::Members(members) => {
+            let members = members.iter().map(|(path, field)| member(&key(path), &text(field.name())));
+            lines.push(member("members", &format!("{{ {} }}", members.collect::<Vec<_>>().join(", "))));
+        }
+    }
+    lines.push(member("decryptor", &text(source.decryptor)));
+    lines.extend(source.iv_column.iter().map(|column| member("iv", &text(column))));
+    lines.extend(source.tag_column.iter().map(|column| member("tag", &text(column))));
+    lines
 }
 
 fn known_field(layout: &Layout, name: &str) -> Option<Field> {
@@ -201,9 +274,9 @@ impl<'a> Member<'a> {
         Ok(members(self.file, Some(&self.path), table))
     }
 
-    /// The items of a list of texts.
-    fn items(&self) -> Result<Vec<Member<'a>>> {
-        let list = self.value.as_array().ok_or_else(|| self.wrong_type("a list of texts"))?;
+    /// The items of a list, such as `a list of texts`.
+    fn items(&self, expected: &str) -> Result<Vec<Member<'a>>> {
+        let list = self.value.as_array().ok_or_else(|| self.wrong_type(expected))?;
         let item = |item: &'a Spanned<DeValue<'a>>| Member {
             file: self.file,
             name: self.name,

@@ -59,6 +59,94 @@ fn a_file_that_says_the_same_is_as_short_as_it_can_be() {
     assert_eq!(lines(&printed), lines(DESIGN));
 }
 
+const SOURCES: &str = r#"
+[table]
+user = "user_id"
+[columns]
+extra = ["voice_id"]
+[[source]]
+table = "public.user_settings"
+user = "user_id"
+column = "retell_config"
+decryptor = "carexps"
+[[source]]
+table = "crm.\"old.keys\""
+user = "id"
+tenant = "org"
+column = "key"
+field = "voice_id"
+decryptor = "aes-gcm"
+iv = "key_iv"
+tag = "key_tag"
+[[source]]
+table = "public.user_settings"
+user = "user_id"
+column = "settings"
+members = { "voice.key" = "api_key", agent = "call_agent_id" }
+decryptor = "plaintext"
+"#;
+
+#[test]
+fn sources_are_read_in_their_order_and_printed() {
+    let layout = Layout::from_toml(SOURCES).unwrap();
+    let old = |table, user, column, decryptor| OldSource::new(table, user, column, decryptor).unwrap();
+    let key = old("crm.\"old.keys\"", "id", "key", "aes-gcm").field(Field::named("voice_id"));
+    let key =
+        key.tenant_column("org").and_then(|key| key.iv_column("key_iv")?.tag_column("key_tag")).unwrap();
+    let settings = old("user_settings", "user_id", "settings", "plaintext");
+    let settings = settings.member("voice.key", Field::named("api_key")).unwrap();
+    let settings = settings.member("agent", Field::named("call_agent_id")).unwrap();
+    let sources = [old("user_settings", "user_id", "retell_config", "carexps"), key, settings];
+    let built =
+        sources.into_iter().fold(Layout::new().extra_secret("voice_id").unwrap(), |layout, source| {
+            layout.source(source).unwrap()
+        });
+    assert_eq!(layout, built);
+    let lines =
+        |text: &str| text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(lines(&layout.to_toml()), lines(SOURCES));
+}
+
+#[test]
+fn a_wrong_source_is_named_with_its_line() {
+    let source = |rest: &str| format!("[[source]]\ntable = 't'\nuser = 'u'\ncolumn = 'c'\n{rest}");
+    let bad = [
+        ("source = 1".to_owned(), "source, line 1: expected a list of tables"),
+        ("source = [1]".to_owned(), "source, line 1: expected a table"),
+        (source(""), "source, line 1: decryptor is missing"),
+        (source("decryptor = 'rot13'"), "source, line 1: there is no decryptor of this name"),
+        (source("decryptor = 7"), "source.decryptor, line 5: expected a text"),
+        (source("decryptor = 'fernet'\nfeild = 'api_key'"), "source.feild, line 6: unknown member"),
+        (source("decryptor = 'fernet'\nfield = 'api_ky'"), "source.field, line 6: no field has this name"),
+        (
+            source("decryptor = 'fernet'\nmembers = { a = 1 }"),
+            "source.members, line 6: expected a field for each path",
+        ),
+        (
+            source("decryptor = 'fernet'\nmembers = { 'a..b' = 'api_key' }"),
+            "source.members, line 6: the path of a member",
+        ),
+        (
+            source("decryptor = 'fernet'\nmembers = { a = 'nothing' }"),
+            "source.members, line 6: no field has this name",
+        ),
+        (
+            source("decryptor = 'fernet'\nfield = 'api_key'\nmembers = { a = 'api_key' }"),
+            "source, line 1: a source has either `field` or `members`",
+        ),
+        (source("decryptor = 'aes-gcm'\ntag = 't'"), "source, line 1: a source with a column for the tag"),
+        (
+            source("decryptor = 'aes-gcm'\niv = 'ctid'"),
+            "source.iv, line 6: iv column must be an ordinary column",
+        ),
+    ];
+    for (text, message) in bad {
+        let error = Layout::from_toml(&text).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().starts_with(message), "{text}: {error}");
+    }
+}
+
 #[test]
 fn the_order_of_members_makes_no_difference() {
     let columns = "[columns]\nvoice_id = \"voice\"\nextra = [\"voice_id\"]\n[table]\nname = 'a'\n";
@@ -175,6 +263,19 @@ fn no_error_repeats_what_may_be_a_secret() {
         format!("[columns]\nextra = ['{long}']"),
         format!("[columns]\nextra = ['{SECRET}']"),
         format!("[columns.fields]\n{SECRET} = 'x'"),
+        format!("source = '{SECRET}'"),
+        format!("[[source]]\n{SECRET} = 'x'"),
+        format!("[[source]]\ntable = 't'\nuser = 'u'\ncolumn = 'c'\ndecryptor = '{SECRET}'"),
+        format!("[[source]]\ntable = 'a.b.{SECRET}'\nuser = 'u'\ncolumn = 'c'\ndecryptor = 'fernet'"),
+        format!(
+            "[[source]]\ntable = 't'\nuser = 'u'\ncolumn = 'c'\ndecryptor = 'fernet'\nmembers = {{ '{SECRET}..' = 'api_key' }}"
+        ),
+        format!(
+            "[[source]]\ntable = 't'\nuser = 'u'\ncolumn = 'c'\ndecryptor = 'fernet'\nmembers = {{ a = '{SECRET}' }}"
+        ),
+        format!(
+            "[[source]]\ntable = 't'\nuser = 'u'\ncolumn = 'c'\ndecryptor = 'fernet'\nmembers = {{ {SECRET} = 1 }}"
+        ),
     ];
     for text in bad {
         let error = Layout::from_toml(&text).unwrap_err();
@@ -256,8 +357,12 @@ fn any_layout<C: Credentials>(
     let columns = prop::collection::vec((prop::sample::select(fields), any_name()), 0..4);
     let sealed = prop::sample::subsequence(plain.to_vec(), 0..=plain.len());
     let others = (prop::option::of(any_name()), prop::option::of(any_name()));
-    (owner, filter, extra, columns, sealed, others).prop_map(|parts| {
-        let ((table, user, tenant), (equals, is_null, rows), extra, columns, sealed, (config, sync)) = parts;
+    let source =
+        (any_name(), any_name(), any_name(), "[a-zA-Z \"'\\\\#=-]{1,12}", prop::option::of(any_name()));
+    let sources = prop::collection::vec(source, 0..3);
+    (owner, filter, extra, columns, sealed, others, sources).prop_map(|parts| {
+        let ((table, user, tenant), (equals, is_null, rows), extra, columns, sealed, (config, sync), sources) =
+            parts;
         let mut layout = Layout::of::<C>().user_column(&user).unwrap();
         if let Some((schema, table)) = table {
             layout = layout.table(&joined_name(&[&schema, &table])).unwrap();
@@ -278,6 +383,14 @@ fn any_layout<C: Credentials>(
             layout = layout.column(Field::named(field), &column).unwrap();
         }
         layout = sealed.iter().fold(layout, |layout, name| layout.sealed(Field::named(name)).unwrap());
+        for (table, user, column, path, iv) in sources {
+            let source = OldSource::new(&joined_name(&[&table]), &user, &column, "aes-gcm").unwrap();
+            let source = match iv {
+                Some(iv) => source.field(Field::named(fields[0])).iv_column(&iv).unwrap(),
+                None => source.member(&path, Field::named(fields[0])).unwrap(),
+            };
+            layout = layout.source(source).unwrap();
+        }
         if let Some(config) = config {
             layout = layout.config_column(&config).unwrap();
         }

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::filter::{Filter, FilterValue, Rows};
+use crate::layout::names::{checked, column_name, invalid, split_name};
+use crate::layout::old_source::OldSource;
 use crate::record::credentials::Credentials;
 use crate::record::field::{Field, FieldSpec, Fields};
-
-/// Longest name of a Postgres object in bytes (NAMEDATALEN - 1).
-const MAX_NAME: usize = 63;
 
 /// The longest JSON text of an extra field: 1,024 characters that may each need a backslash.
 const LONGEST_EXTRA: usize = 2 * 1024 + 2;
@@ -48,6 +47,8 @@ pub struct Layout {
     pub(super) sealed: BTreeSet<Field>,
     pub(crate) config_column: String,
     pub(crate) sync_column: String,
+    /// Where credentials are today, in order of precedence.
+    pub(crate) sources: Vec<OldSource>,
 }
 
 impl Layout {
@@ -68,6 +69,7 @@ impl Layout {
             sealed: BTreeSet::new(),
             config_column: DEFAULT_CONFIG_COLUMN.to_owned(),
             sync_column: format!("last_{}_sync", C::NAMESPACE),
+            sources: Vec::new(),
         }
     }
 
@@ -219,6 +221,17 @@ impl Layout {
         Ok(self)
     }
 
+    /// Adds a column in which the application keeps credentials today. The vault does not read or write it; `import scan` reads it.
+    /// Sources are in order of precedence.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a field that the layout does not have, and for a tag in a column of its own without a nonce in one.
+    pub fn source(mut self, source: OldSource) -> Result<Self> {
+        source.check(&self.fields)?;
+        self.sources.push(source);
+        Ok(self)
+    }
+
     /// The dedicated column of a field, if the layout has one.
     pub(crate) fn column_of(&self, field: Field) -> Option<&str> {
         if self.sealed.contains(&field) {
@@ -333,26 +346,6 @@ impl Layout {
     }
 }
 
-/// Splits at dots outside double quotes; two double quotes inside quotes mean one.
-fn split_name(name: &str) -> Result<Vec<String>> {
-    let mut parts = vec![String::new()];
-    let mut quoted = false;
-    let mut chars = name.chars().peekable();
-    while let Some(char) = chars.next() {
-        let part = parts.last_mut().expect("starts with one");
-        match char {
-            '"' if quoted && chars.next_if_eq(&'"').is_some() => part.push('"'),
-            '"' => quoted = !quoted,
-            '.' if !quoted => parts.push(String::new()),
-            other => part.push(other),
-        }
-    }
-    match quoted {
-        true => Err(invalid("table has an unclosed double quote")),
-        false => Ok(parts),
-    }
-}
-
 /// The reverse of [`split_name`].
 pub(crate) fn joined_name(parts: &[&str]) -> String {
     let part = |part: &&str| match part.contains(['.', '"']) {
@@ -360,13 +353,6 @@ pub(crate) fn joined_name(parts: &[&str]) -> String {
         false => (*part).to_owned(),
     };
     parts.iter().map(part).collect::<Vec<_>>().join(".")
-}
-
-fn checked(name: String, what: &str) -> Result<String> {
-    match name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
-        true => Err(invalid(&format!("{what} must be a name of 1 to 63 bytes without control characters"))),
-        false => Ok(name),
-    }
 }
 
 /// A name for a message, unless it looks like a secret.
@@ -380,25 +366,10 @@ fn looks_like_a_secret(name: &str) -> bool {
     starts && name.len() >= 16 && name.contains(|char: char| char.is_ascii_digit())
 }
 
-/// The system columns, which every table has.
-const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
-
-fn column_name(name: &str, what: &str) -> Result<String> {
-    match SYSTEM_COLUMNS.contains(&name) {
-        true => Err(invalid(&format!(
-            "{what} must be an ordinary column of the table; {name} is a system column"
-        ))),
-        false => checked(name.to_owned(), what),
-    }
-}
-
-fn invalid(message: &str) -> Error {
-    Error::new(ErrorKind::InvalidInput, message)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::names::SYSTEM_COLUMNS;
 
     #[test]
     fn tables_are_named_with_and_without_schema_and_quotes() {

@@ -18,8 +18,11 @@ pub(crate) mod filter;
 // the noun of the folder
 #[allow(clippy::module_inception)]
 pub(crate) mod layout;
+pub(crate) mod names;
+pub(crate) mod old_source;
 pub(crate) mod placement;
 
 pub use crate::layout::filter::{FilterValue, Rows};
 pub use crate::layout::layout::Layout;
+pub use crate::layout::old_source::OldSource;
 pub use crate::layout::placement::Place;

@@ -216,6 +216,7 @@ async fn the_page_has_every_member_of_json_and_no_other() {
     keys(&mut members, &home, &db).await;
     members.run(&home, "doctor", &[], "");
     layouts(&mut members, &home);
+    imports(&mut members).await;
     schema(&mut members).await;
     members.run(&home, "keyring adopt", &[], "");
     members.run(&home, "key rewrap", &[], "");
@@ -296,6 +297,14 @@ fn layouts(members: &mut Members, home: &Home) {
     members.run(home, "layout check", &["--column", "api_key=absent"], "");
     members.run(home, "layout write", &["--user-column", "user_id"], "");
     members.run(home, "layout detect", &["--write", "--replace", "--table", "user_profiles"], "");
+}
+
+async fn imports(members: &mut Members) {
+    let db = TestDb::create().await;
+    db.exec(crate::import::TABLES).await;
+    let home = Home::over(&db.url);
+    std::fs::write(home.path().join("layout.toml"), crate::import::LAYOUT).unwrap();
+    members.run(&home, "import scan", &[], "");
 }
 
 async fn schema(members: &mut Members) {

@@ -5,6 +5,7 @@ mod args;
 mod change;
 mod doctor;
 mod failure;
+mod import;
 mod init;
 mod input;
 mod key;
@@ -58,6 +59,7 @@ async fn run(Cli { global, command }: &Cli) -> Result<ExitCode, Failure> {
         Command::Key(command) => key::run(global, command).await,
         Command::Keyring(command) => keyring::run(global, command).await,
         Command::Rotate(rotate) => rotate::rotate(global, rotate).await,
+        Command::Import(command) => import::run(global, command).await,
         Command::Schema(command) => schema::run(global, command).await,
         // its verdict is no failure, and has exit codes of its own
         Command::Doctor(options) => return doctor::doctor(global, options).await,

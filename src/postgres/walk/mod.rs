@@ -1,6 +1,8 @@
 //! Walks over every row of the table, and counts.
 
 pub(crate) mod cursor;
+#[cfg(feature = "admin")]
+pub(crate) mod old_values;
 pub(crate) mod pages;
 pub(crate) mod rows;
 pub(crate) mod scan;

@@ -2,6 +2,7 @@
 
 pub mod doctor;
 pub mod global;
+pub mod import;
 pub mod keys;
 pub mod layout;
 pub mod records;
@@ -15,6 +16,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::args::doctor::DoctorArgs;
 use crate::args::global::Global;
+use crate::args::import::ImportCommand;
 use crate::args::keys::{InitArgs, KeyCommand, KeyringCommand, RotateArgs};
 use crate::args::layout::LayoutCommand;
 use crate::args::records::{
@@ -94,6 +96,9 @@ pub enum Command {
     Keyring(KeyringCommand),
     /// Re-encrypt everything that is not under the primary key; fails if anything stays behind
     Rotate(RotateArgs),
+    /// Look at what an application stored before, for an import
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Plan, apply, verify or roll back schema changes; move records to better columns
     #[command(subcommand)]
     Schema(SchemaCommand),
@@ -119,6 +124,7 @@ fn with_help(parent: &str, command: clap::Command) -> clap::Command {
         "check" => keys::CHECK_HELP,
         "write" => layout::WRITE_HELP,
         "detect" => layout::DETECT_HELP,
+        "scan" => import::SCAN_HELP,
         "adopt" => keys::ADOPT_HELP,
         "push" => keys::PUSH_HELP,
         "restore" => keys::RESTORE_HELP,
