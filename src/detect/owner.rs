@@ -91,6 +91,9 @@ const NO_OWNERS: [&str; 17] = [
 
 const LABELS: [&str; 7] = ["name", "label", "title", "nickname", "alias", "displayname", "friendlyname"];
 
+/// The most tables that are named as links to an owner.
+const LINKS: usize = 5;
+
 pub(super) struct FoundOwner {
     pub(super) user: Option<String>,
     pub(super) tenant: Option<String>,
@@ -125,6 +128,10 @@ pub(super) fn find(sampled: &Sampled<'_>, rows: &CountedRows<'_>) -> FoundOwner 
             Some(key) => format!("no column names an owner: the row's own key {key} is the owner"),
             None => "no column names an owner, and the table has no primary key of one column".to_owned(),
         });
+        if !table.links.is_empty() && !is_owner_table(table) && !is_group_table(table) {
+            let links = table.links.iter().take(LINKS).map(String::as_str).collect::<Vec<_>>().join(", ");
+            why.push(format!("another table may tell whose a row is: {links}"));
+        }
         return FoundOwner { user: own.map(str::to_owned), tenant: None, why };
     };
     let column = &best.column.name;

@@ -1,4 +1,4 @@
--- {"table": "public.credentials_entity", "user": "id", "where": {"type": "openAiApi"}, "columns": {"config": "data"}, "holds": "ciphertext", "provider": "openai"}
+-- {"table": "public.credentials_entity", "user": "id", "where": {"type": "openAiApi"}, "columns": {"config": "data"}, "holds": "ciphertext", "provider": "openai", "says": "shared_credentials"}
 create schema if not exists "public";
 create table "public"."user" (
   "id" uuid default gen_random_uuid() not null,

@@ -53,6 +53,8 @@ pub(crate) struct FoundTable {
     /// Unique indexes, the primary key first.
     pub(crate) keys: Vec<UniqueKey>,
     pub(crate) foreign: Vec<ForeignKey>,
+    /// Tables that refer to this one and to another one.
+    pub(crate) links: Vec<String>,
     pub(crate) checks: Vec<ColumnCheck>,
 }
 

@@ -56,6 +56,11 @@ SELECT c.oid::int8, json_build_object(
   FROM pg_constraint k JOIN pg_class r ON r.oid = k.confrelid
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.conkey[1]
   WHERE k.conrelid = c.oid AND k.contype = 'f' AND array_length(k.conkey, 1) = 1),
+-- tables that refer to this one and to another one: they may tell the owner of a row
+'links', (SELECT coalesce(json_agg(DISTINCT r.relname), '[]')
+  FROM pg_constraint k JOIN pg_class r ON r.oid = k.conrelid
+  WHERE k.confrelid = c.oid AND k.contype = 'f' AND k.conrelid <> c.oid
+  AND EXISTS (SELECT FROM pg_constraint o WHERE o.conrelid = k.conrelid AND o.contype = 'f' AND o.confrelid <> c.oid)),
 -- CHECK constraints on one column, which may list its values
 'checks', (SELECT coalesce(json_agg(json_build_object(
     'column', a.attname, 'definition', left(pg_get_constraintdef(k.oid), 2000)) ORDER BY k.oid), '[]')
