@@ -7,6 +7,8 @@ use super::*;
 const PATH: &str = "RETELL_VAULT_TEST_LOCAL";
 /// What the child's users are called before their number.
 const NAME: &str = "RETELL_VAULT_TEST_LOCAL_NAME";
+/// How many entries it adds, if not `PUTS`.
+const NUMBER: &str = "RETELL_VAULT_TEST_LOCAL_NUMBER";
 const PUTS: u64 = 80;
 const CHILD: [&str; 4] = ["--exact", "local::tests::processes::child", "--nocapture", "--test-threads=1"];
 
@@ -19,13 +21,14 @@ async fn child() {
         Ok(file) => file,
         Err(error) => return println!("\nopen: {:?} {error}", error.kind()),
     };
-    for number in 0..PUTS {
+    let puts = std::env::var(NUMBER).map_or(PUTS, |number| number.parse().unwrap());
+    for number in 0..puts {
         let name = format!("{}user-{number:03}", std::env::var(NAME).unwrap_or_default());
         if let Err(error) = file.put_pending(&record(&user(&name), number), Basis::Remembered).await {
             return println!("\nput {number}: {:?} {error}", error.kind());
         }
     }
-    println!("\nput {PUTS}: done");
+    println!("\nput {puts}: done");
 }
 
 /// Runs the child in a shell, after this script.
@@ -62,10 +65,12 @@ async fn a_handle_sees_what_another_process_adds() {
 
 #[tokio::test]
 async fn processes_that_write_and_read_at_once_all_get_through() {
+    // long enough for several reads on a busy machine
+    const PUTS: u64 = 450;
     let home = Home::new();
     let file = home.open().await;
     let children = ["a-", "b-"].map(|name| {
-        let (path, script) = (home.path(), format!("{NAME}={name}; export {NAME}"));
+        let (path, script) = (home.path(), format!("{NAME}={name}; {NUMBER}={PUTS}; export {NAME} {NUMBER}"));
         std::thread::spawn(move || run(&script, &path, &[]))
     });
     let mut reads = 0;
