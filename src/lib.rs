@@ -121,9 +121,11 @@ pub mod config {
 
     /// Opens what an application stored before: values in plaintext, and ciphertexts of code that the vault replaces.
     ///
-    /// A [`Decryptor`] opens one value, or says why it cannot be had. There are five: [`Plaintext`], [`Base64`], [`RawAesGcm`], [`Fernet`] and
-    /// [`Carexps`]; a program may have its own. [`Members`] takes JSON apart that holds several fields, and [`scan`] reads the
-    /// [sources](crate::Layout::source) of a layout. Nothing here writes to a database; `docs/IMPORT.md` shows how to import with it.
+    /// A [`Decryptor`](import::Decryptor) opens one value, or says why it cannot. There are five:
+    /// [`Plaintext`](import::Plaintext), [`Base64`](import::Base64), [`RawAesGcm`](import::RawAesGcm),
+    /// [`Fernet`](import::Fernet) and [`Carexps`](import::Carexps). A program may have its own.
+    /// [`Members`](import::Members) takes JSON with several fields apart, and [`scan`](import::scan) reads the
+    /// [sources](crate::Layout::source) of a layout. Nothing here writes to a database; `docs/IMPORT.md` shows how to use it.
     ///
     /// ```
     /// use retell_vault::config::Credentials;

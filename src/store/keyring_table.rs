@@ -117,7 +117,7 @@ impl KeyringTable {
         keyring.put_back(self).await
     }
 
-    /// Opens the copy in the [local file](Self::local_file), for [`push`](Self::push) after a restore of the database.
+    /// Opens the copy in the local file, for [`push`](Self::push) after a restore of the database.
     ///
     /// # Errors
     /// `KeyringMissing` if there is no copy; else as [`open`](Self::open).
@@ -129,7 +129,7 @@ impl KeyringTable {
         Keyring::of_table(self.shared(), copy, provider).await?.pinned(pin)
     }
 
-    /// Keeps a copy of a keyring of the table in the [local file](Self::local_file). A vault with that file does so by itself.
+    /// Keeps a copy of a keyring of the table in the local file. A vault with that file does so by itself.
     ///
     /// # Errors
     /// `LocalStore`, `LocalCorrupt`.
