@@ -8,6 +8,15 @@ use super::{Key, Stage};
 /// Commands that never ask the database.
 const OFFLINE: [&str; 2] = ["init", "help"];
 
+const SOURCES: &str = r#"
+[[source]]
+table = "public.user_profiles"
+user = "user_id"
+column = "user_id"
+field = "api_key"
+decryptor = "plaintext"
+"#;
+
 /// The home of the commands of one stage, and those that were tried.
 struct Commands<'a> {
     stage: &'a mut Stage,
@@ -23,6 +32,7 @@ pub async fn run(stage: &mut Stage) {
     commands.keys().await;
     commands.schema().await;
     commands.layout().await;
+    commands.import().await;
     commands.keyring().await;
     commands.misses_none();
 }
@@ -90,6 +100,14 @@ impl Commands<'_> {
         // it takes no columns: it finds them
         let detected = self.home.run(&["layout", "detect"]);
         self.note(&["layout", "detect"], detected, &[0]).await;
+    }
+
+    /// The owner's column is in every kind of table.
+    async fn import(&mut self) {
+        let file = self.home.path().join("sources.toml");
+        std::fs::write(&file, SOURCES).unwrap();
+        let ran = self.home.run(&["import", "scan", "--layout", file.to_str().unwrap()]);
+        self.note(&["import", "scan"], ran, &[0]).await;
     }
 
     async fn keyring(&mut self) {
