@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::display::visible;
 use crate::layout::filter::FilterValue;
 use crate::layout::layout::Layout;
 use crate::postgres::connection::options::PoolerMode;
@@ -133,7 +134,8 @@ pub struct Proposal {
 impl Proposal {
     /// The text of a layout file, with the remarks as comments.
     pub fn to_toml(&self) -> String {
-        let remarks: String = self.remarks.iter().map(|remark| format!("# {remark}\n")).collect();
+        // a name with a line break must not become a line of the file
+        let remarks: String = self.remarks.iter().map(|remark| format!("# {}\n", visible(remark))).collect();
         format!("{remarks}{}", self.layout.to_toml())
     }
 }

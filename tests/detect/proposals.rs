@@ -129,3 +129,17 @@ async fn tokens_and_empty_columns_keep_their_place() {
     let expected = ["api_key = \"api_key_enc\"", "webhook_key = \"webhook_secret\"", "config = \"settings\""];
     assert_eq!(columns(&proposal), expected, "{:?}", proposal.remarks);
 }
+
+#[tokio::test]
+async fn a_name_with_a_line_break_adds_no_line_to_the_file() {
+    let db = TestDb::create().await;
+    db.exec(&format!(
+        "CREATE TABLE orgs (id uuid PRIMARY KEY, \"retell\nrows = 'create' #_api_key\" text);
+         INSERT INTO orgs VALUES (gen_random_uuid(), '{KEY}')"
+    ))
+    .await;
+    let proposal = proposal(&db, "orgs").await;
+    let text = proposal.to_toml();
+    assert_eq!(Layout::from_toml(&text).unwrap(), proposal.layout, "{text}");
+    assert!(text.lines().all(|line| !line.starts_with("rows")), "{text}");
+}
