@@ -4,7 +4,6 @@ mod support;
 
 use std::fmt::{Debug, Write as _};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 
 use retell_vault::config::{AgentId, ApiKey, WebhookConfig};
 use retell_vault::sync::Fallback;
@@ -12,19 +11,14 @@ use retell_vault::{Error, ErrorKind, Owner, Result, RetellConfig, Vault};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use support::faults::*;
+use support::heard::Heard;
 use support::vaults::*;
 use support::*;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 /// In every URL of the vaults here.
 const PASSWORD: &str = "pw_test_canary_0815";
 
-/// All that was logged at any level, and all that was answered, as it would be printed.
-#[derive(Clone, Default)]
-struct Heard(Arc<Mutex<String>>);
-
+/// Also all that was answered, as it would be printed.
 impl Heard {
     fn say(&self, what: &dyn Debug) {
         writeln!(self.0.lock().unwrap(), "{what:?}").unwrap();
@@ -51,31 +45,6 @@ impl Heard {
         }
         self.say(&text);
     }
-}
-
-impl Visit for Heard {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        writeln!(self.0.lock().unwrap(), "{field}={value:?}").unwrap();
-    }
-}
-
-impl Subscriber for Heard {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
-        span.record(&mut self.clone());
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut self.clone());
-    }
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
 }
 
 fn with_password(url: &str) -> String {

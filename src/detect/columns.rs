@@ -336,7 +336,9 @@ impl<'a> Finder<'a, '_> {
                 self.why.push(format!("the values of {column} could not be read, or not all of them"))
             }
             Holding::Empty => self.why.push(format!("{column} is empty in the sampled rows")),
-            _ => self.why.push(format!("{column} holds {} in most of {set} sampled values", what(holds))),
+            _ => {
+                self.why.push(format!("{column} holds {} in most of its sampled values ({set})", what(holds)))
+            }
         }
         if holds == Holding::Plaintext && name.says_encrypted() {
             self.why.push(format!("the name of {column} says encrypted, but its values are plaintext"));

@@ -49,7 +49,7 @@ fn why_not_cleared(context: &TableContext<'_>, name: &str, column: Option<&Table
             "is computed from other columns: remove the value there, and drop the column if nobody needs it";
         Some(format!("{name} {advice}"))
     } else if context.definitions.makes_values(name) {
-        let advice = "is the application's own: without it whoever checks it breaks. Let only the roles that need it \
+        let advice = "is the application's own, and code that checks it breaks without it. Let only the roles that need it \
                       read the column, or store a hash if the application only compares it";
         Some(format!("{name} {advice}"))
     } else if needs_a_value {

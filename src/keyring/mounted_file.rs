@@ -55,7 +55,7 @@ fn open(path: &Path, kind: ErrorKind) -> Result<(File, fs::Metadata)> {
     }
 }
 
-/// Another owner is no problem: a mount belongs to root, or to whoever made it.
+/// Another owner is no problem: a mount belongs to root, or to another process.
 fn check(metadata: &fs::Metadata, path: &Path, kind: ErrorKind) -> Result<()> {
     let mode = metadata.permissions().mode() & 0o777;
     if !metadata.is_file() {

@@ -1,17 +1,13 @@
 //! Values that a role may not see, and values that nobody may see in an answer.
 
-use std::fmt::{Debug, Write as _};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 
 use retell_vault::Layout;
 use retell_vault::schema::DetectOptions;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 use crate::detect;
 use crate::support::TestDb;
+use crate::support::heard::Heard;
 use crate::support::role::Role;
 
 #[tokio::test]
@@ -70,35 +66,6 @@ const TABLES: &str = "
     INSERT INTO vapi_keys VALUES (gen_random_uuid(), 'canary4711');
     ALTER TABLE vapi_keys ENABLE ROW LEVEL SECURITY;
     CREATE POLICY fails ON vapi_keys USING (fail(vapi_api_key));";
-
-/// Collects every event.
-#[derive(Clone, Default)]
-struct Heard(Arc<Mutex<String>>);
-
-impl Visit for Heard {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        writeln!(self.0.lock().unwrap(), "{field}={value:?}").unwrap();
-    }
-}
-
-impl Subscriber for Heard {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
-        span.record(&mut self.clone());
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut self.clone());
-    }
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
 
 fn hides_values(what: &str, text: &str) {
     for canary in CANARIES {
