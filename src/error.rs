@@ -111,6 +111,13 @@ pub enum ErrorKind {
     LocalCorrupt,
     /// The operating system gave no random bytes.
     Entropy,
+    /// A webhook call is not verified: no owner is known whose key signed it. An unknown agent and a wrong signature have this
+    /// same kind and message.
+    Unverified,
+    /// The signature of a webhook call is more than five minutes old, or that far in the future.
+    Expired,
+    /// The keys of several owners verify a webhook call, so it is not known whose it is.
+    Ambiguous,
 }
 
 impl ErrorKind {
@@ -150,6 +157,9 @@ impl ErrorKind {
             Self::LocalStore => "local_store",
             Self::LocalCorrupt => "local_corrupt",
             Self::Entropy => "entropy",
+            Self::Unverified => "unverified",
+            Self::Expired => "expired",
+            Self::Ambiguous => "ambiguous",
         }
     }
 
@@ -224,6 +234,13 @@ impl ErrorKind {
                 "keep the file that was set aside: `sqlite3 FILE .recover` can read what is left of it"
             }
             Self::Entropy => "the operating system's random source failed; nothing was written",
+            Self::Unverified => {
+                "check that the owner is stored with the agent id or number of the call, and with the key that has the webhook badge at Retell; pass the body as it came"
+            }
+            Self::Expired => "check the clock of this host: a signature is valid for five minutes",
+            Self::Ambiguous => {
+                "store the agent under one owner only, or verify the call for the owner that its address names"
+            }
         }
     }
 }
@@ -338,6 +355,9 @@ impl From<ErrorKind> for Error {
             ErrorKind::Unsealable => "a stored value did not open",
             ErrorKind::Entropy => "no random bytes from the operating system",
             ErrorKind::NotFound => "no configuration is stored for this owner",
+            ErrorKind::Unverified => "the webhook is not verified",
+            ErrorKind::Expired => "the signature of the webhook is not within five minutes of now",
+            ErrorKind::Ambiguous => "the keys of several owners verify the webhook",
             _ => return Self::new(kind, kind.as_str()),
         };
         Self::new(kind, message)
@@ -425,6 +445,9 @@ mod tests {
             (LocalStore, "local_store"),
             (LocalCorrupt, "local_corrupt"),
             (Entropy, "entropy"),
+            (Unverified, "unverified"),
+            (Expired, "expired"),
+            (Ambiguous, "ambiguous"),
         ];
         for (kind, name) in kinds {
             assert_eq!(kind.as_str(), name);

@@ -86,6 +86,7 @@ pub mod rotation;
 pub mod schema;
 mod store;
 mod vault;
+mod webhook;
 
 pub use error::{Error, ErrorKind, Result};
 pub use keyring::file::Keyring;
@@ -252,6 +253,21 @@ pub mod testing {
 pub mod status {
     pub use crate::vault::layout_report::{Contradiction, FieldReport, LayoutReport};
     pub use crate::vault::status::{DatabaseStatus, LeftAlone, LocalStatus, SlotStatus, Status};
+}
+
+/// Webhook calls of Retell: whose call it is, and whether it is genuine. docs/WEBHOOKS.md is the manual.
+///
+/// ```
+/// use retell_vault::webhooks::Verified;
+/// use retell_vault::{Error, Owner, Vault};
+///
+/// /// `raw` is the body as it came, `header` the value of `X-Retell-Signature`.
+/// async fn receive(vault: &Vault, owner: &Owner, raw: &[u8], header: &str) -> Result<Verified, Error> {
+///     vault.verify_webhook_for(owner, raw, header).await
+/// }
+/// ```
+pub mod webhooks {
+    pub use crate::vault::webhook::{SignedBy, Verified, WebhookOptions};
 }
 
 /// The examples of the manual compile.

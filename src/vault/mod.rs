@@ -13,6 +13,7 @@ pub(crate) mod layout_comparison;
 pub(crate) mod layout_report;
 pub(crate) mod owner_list;
 pub(crate) mod status;
+pub(crate) mod webhook;
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -13,6 +13,8 @@ use crate::print;
 
 /// The longest text that is read, in bytes.
 const MAX_INPUT: usize = 256 * 1024;
+/// The longest body of a webhook call.
+const MAX_BODY: usize = 1024 * 1024;
 
 /// What is read, as messages name it.
 struct TextInput {
@@ -34,6 +36,13 @@ const VALUE: TextInput = TextInput {
     question: "type or paste the value, then press Enter and Ctrl-D",
     source: "pass the value on standard input",
     shape: "pass the value on standard input; to remove a field, use `retell-vault unset`",
+};
+
+const BODY: TextInput = TextInput {
+    thing: "body of the webhook",
+    question: "paste the body of the webhook call, then press Ctrl-D",
+    source: "pass the body of the webhook call on standard input",
+    shape: "pass the bytes of the request as they came",
 };
 
 const LAYOUT: TextInput = TextInput {
@@ -73,27 +82,46 @@ pub fn value() -> Result<Zeroizing<String>, Failure> {
     }
 }
 
+/// The body of a webhook call, from standard input. Not a byte of it may change, because it is signed.
+pub fn webhook_body() -> Result<Zeroizing<Vec<u8>>, Failure> {
+    BODY.read_bytes(standard_input(BODY.question), "standard input", MAX_BODY)
+}
+
+/// Without Rust's buffer of standard input, which would keep a copy.
+fn standard_input(question: &str) -> io::Result<File> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        print::hint(question);
+    }
+    stdin.as_fd().try_clone_to_owned().map(File::from)
+}
+
 impl TextInput {
-    /// Without Rust's buffer of standard input, which would keep a copy.
     fn read_standard_input(&self) -> Result<Zeroizing<String>, Failure> {
-        let stdin = io::stdin();
-        if stdin.is_terminal() {
-            print::hint(self.question);
-        }
-        self.read(stdin.as_fd().try_clone_to_owned().map(File::from), "standard input")
+        self.read(standard_input(self.question), "standard input")
     }
 
     fn read(&self, file: io::Result<File>, name: &str) -> Result<Zeroizing<String>, Failure> {
+        let bytes = self.read_bytes(file, name, MAX_INPUT)?;
+        let text = str::from_utf8(&bytes).map_err(|_| self.invalid("is not UTF-8 text"))?;
+        Ok(Zeroizing::new(text.to_owned()))
+    }
+
+    fn read_bytes(
+        &self,
+        file: io::Result<File>,
+        name: &str,
+        longest: usize,
+    ) -> Result<Zeroizing<Vec<u8>>, Failure> {
         // room enough that the buffer never moves and leaves a copy behind
-        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_INPUT + 64));
-        let read = file.and_then(|file| file.take(MAX_INPUT as u64 + 1).read_to_end(&mut bytes));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(longest + 64));
+        let read = file.and_then(|file| file.take(longest as u64 + 1).read_to_end(&mut bytes));
         match read {
             Err(error) => Err(Failure::new(format!("cannot read {name}: {error}"), self.source)),
-            Ok(length) if length > MAX_INPUT => Err(self.invalid("is longer than 256 KiB")),
-            Ok(_) => match str::from_utf8(&bytes) {
-                Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-                Err(_) => Err(self.invalid("is not UTF-8 text")),
-            },
+            Ok(length) if length > longest => {
+                Err(self.invalid(&format!("is longer than {} KiB", longest / 1024)))
+            }
+            Ok(_) => Ok(bytes),
         }
     }
 

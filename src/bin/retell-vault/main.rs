@@ -24,6 +24,7 @@ mod secret;
 mod session;
 mod status;
 mod token_count;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,7 @@ async fn run(Cli { global, command }: &Cli) -> Result<ExitCode, Failure> {
         Command::Key(command) => key::run(global, command).await,
         Command::Keyring(command) => keyring::run(global, command).await,
         Command::Rotate(rotate) => rotate::rotate(global, rotate).await,
+        Command::Webhook(command) => webhook::run(global, command).await,
         Command::Import(command) => import::run(global, command).await,
         Command::Schema(command) => schema::run(global, command).await,
         // its verdict is no failure, and has exit codes of its own

@@ -7,6 +7,7 @@ pub mod keys;
 pub mod layout;
 pub mod records;
 pub mod schema;
+pub mod webhook;
 
 use std::env;
 use std::error::Error as _;
@@ -24,6 +25,7 @@ use crate::args::records::{
     SYNC_HELP, SyncArgs, UNSET_HELP,
 };
 use crate::args::schema::SchemaCommand;
+use crate::args::webhook::WebhookCommand;
 use crate::failure::Failure;
 
 const ENVIRONMENT: &str = "\
@@ -96,6 +98,9 @@ pub enum Command {
     Keyring(KeyringCommand),
     /// Re-encrypt everything that is not under the primary key; fails if anything stays behind
     Rotate(RotateArgs),
+    /// Verify a webhook call of Retell
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// Look at what an application stored before, for an import
     #[command(subcommand)]
     Import(ImportCommand),
@@ -131,6 +136,7 @@ fn with_help(parent: &str, command: clap::Command) -> clap::Command {
         "repair" => keys::REPAIR_HELP,
         "plan" => schema::PLAN_HELP,
         "apply" => schema::APPLY_HELP,
+        "verify" if parent == "webhook" => webhook::VERIFY_HELP,
         "verify" => schema::VERIFY_HELP,
         "rollback" => schema::ROLLBACK_HELP,
         _ => "",

@@ -1,0 +1,180 @@
+//! The API for services that receive webhook calls of Retell: whose call is it, and is it genuine?
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::owner::Owner;
+use crate::record::version::Millis;
+use crate::retell::config::RetellConfig;
+use crate::retell::values::{AgentId, PhoneNumber};
+use crate::store::core::Core;
+use crate::store::load::load;
+use crate::vault::Vault;
+use crate::vault::answers::Loaded;
+use crate::webhook::body::WebhookBody;
+use crate::webhook::signature::Signature;
+
+/// A genuine webhook call, and whose it is. There is no way to get one but a verification.
+///
+/// The values are those that the verification read. Use them rather than those of a parser of your own, which may take a
+/// different one where a body has a member twice.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Verified {
+    /// The owner whose key signed the call.
+    pub owner: Owner,
+    /// The event, also one that this version does not know. `None` for a custom function.
+    pub event: Option<String>,
+    /// The agent that the body names.
+    pub agent_id: Option<AgentId>,
+    /// The number of the account that the body names: the one that was called, or the one that called out.
+    pub phone_number: Option<PhoneNumber>,
+    /// The call.
+    pub call_id: Option<String>,
+    /// The chat.
+    pub chat_id: Option<String>,
+    /// When Retell signed it, in milliseconds since 1970.
+    pub signed_at: u64,
+    /// The key that signed it.
+    pub key: SignedBy,
+    /// Whether the owner wants this event: their `webhook_config` lists it, or lists nothing. A call that waits for an answer
+    /// (`call_inbound`, `chat_inbound`, a custom function) is always wanted.
+    ///
+    /// # Security
+    /// `webhook_config` may lie in a plain column, which any role that can write the table can change.
+    pub is_wanted: bool,
+}
+
+impl Verified {
+    /// The id of the call or chat, and the event. Retell repeats a delivery that was not answered in time, so a service
+    /// remembers this pair to handle an event once. `transcript_updated` comes many times for one call. `None` where the body
+    /// has no id or no event.
+    pub fn idempotency_key(&self) -> Option<(&str, &str)> {
+        let id = self.call_id.as_deref().or(self.chat_id.as_deref());
+        Some((id?, self.event.as_deref()?))
+    }
+}
+
+/// Which of an owner's keys signed a webhook call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SignedBy {
+    /// The key for webhook calls.
+    WebhookKey,
+    /// The API key, of an owner without a key for webhook calls.
+    ApiKey,
+}
+
+impl SignedBy {
+    /// `webhook_key` or `api_key`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WebhookKey => "webhook_key",
+            Self::ApiKey => "api_key",
+        }
+    }
+}
+
+/// How a webhook call is verified.
+#[derive(Debug, Clone, Default)]
+pub struct WebhookOptions {
+    owner: Option<Owner>,
+    at: Option<Millis>,
+}
+
+impl WebhookOptions {
+    /// The owner is looked up, and the time is now.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only this owner's key may have signed it.
+    pub fn of_owner(self, owner: Owner) -> Self {
+        Self { owner: Some(owner), ..self }
+    }
+
+    /// As if it were this time, in milliseconds since 1970: for calls that were recorded.
+    pub fn at(self, millis: u64) -> Self {
+        Self { at: Some(millis), ..self }
+    }
+}
+
+impl Vault<RetellConfig> {
+    /// Verifies a webhook call for an owner that is known beforehand, for example from the address that was called. It needs
+    /// no index. Errors and security are those of [`verify_webhook_with`](Self::verify_webhook_with).
+    pub async fn verify_webhook_for(&self, owner: &Owner, raw: &[u8], header: &str) -> Result<Verified> {
+        self.verify_webhook_with(raw, header, WebhookOptions::new().of_owner(owner.clone())).await
+    }
+
+    /// Verifies a webhook call as the options say. `raw` is the body as it came, `header` the value of `X-Retell-Signature`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a header or body that Retell does not send; `Expired`; `Unverified`, one answer for an unknown owner,
+    /// an unknown agent and a wrong signature; those of [`load`](Self::load).
+    ///
+    /// # Security
+    /// Nothing in the body is trusted before its signature is verified. The comparison takes constant time; the whole call does
+    /// not, so it may show that an agent id is known. Retell keeps no list of deliveries: a call can be sent again for five
+    /// minutes, so remember [`Verified::idempotency_key`].
+    pub async fn verify_webhook_with(
+        &self,
+        raw: &[u8],
+        header: &str,
+        options: WebhookOptions,
+    ) -> Result<Verified> {
+        self.observed("verify_webhook", Box::pin(verify(&self.core, raw, header, options))).await
+    }
+}
+
+/// A call that is not verified yet.
+struct UnverifiedCall<'a> {
+    raw: &'a [u8],
+    signature: Signature<'a>,
+    body: WebhookBody,
+}
+
+async fn verify(core: &Core, raw: &[u8], header: &str, options: WebhookOptions) -> Result<Verified> {
+    WebhookBody::check_length(raw)?;
+    let signature = Signature::parse(header)?;
+    signature.check_time(options.at.unwrap_or_else(|| core.now()))?;
+    let call = UnverifiedCall { raw, signature, body: WebhookBody::parse(raw)? };
+    match options.owner {
+        Some(owner) => call.verify_for(core, owner).await,
+        None => Err(Error::new(ErrorKind::Configuration, "not built")),
+    }
+}
+
+impl UnverifiedCall<'_> {
+    async fn verify_for(self, core: &Core, owner: Owner) -> Result<Verified> {
+        let config = match load(core, &owner).await.and_then(Loaded::<RetellConfig>::try_from) {
+            Ok(loaded) => loaded.config,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(ErrorKind::Unverified.into()),
+            Err(error) => return Err(error),
+        };
+        let key = self.signed_by(&config).ok_or(ErrorKind::Unverified)?;
+        Ok(self.verified(owner, key, &config))
+    }
+
+    /// The owner's key that signed the call, if one did.
+    fn signed_by(&self, config: &RetellConfig) -> Option<SignedBy> {
+        let (key, by) = match (config.webhook_key(), config.api_key()) {
+            (Some(key), _) => (key.expose_secret(), SignedBy::WebhookKey),
+            (None, Some(key)) => (key.expose_secret(), SignedBy::ApiKey),
+            (None, None) => return None,
+        };
+        self.signature.is_of(self.raw, key).then_some(by)
+    }
+
+    fn verified(self, owner: Owner, key: SignedBy, config: &RetellConfig) -> Verified {
+        let (signed_at, is_wanted) = (self.signature.signed_at(), is_wanted(&self.body, config));
+        let (agent_id, phone_number) = (self.body.agent_id().ok().flatten(), self.body.phone_number());
+        let WebhookBody { event, call_id, chat_id, .. } = self.body;
+        Verified { owner, event, agent_id, phone_number, call_id, chat_id, signed_at, key, is_wanted }
+    }
+}
+
+fn is_wanted(body: &WebhookBody, config: &RetellConfig) -> bool {
+    let Some(event) = body.event.as_deref().filter(|event| !WebhookBody::waits_for_answer(event)) else {
+        return true;
+    };
+    let wanted = config.webhook_config().map_or(&[][..], |webhook| webhook.events());
+    wanted.is_empty() || wanted.iter().any(|wanted| wanted == event)
+}
