@@ -34,6 +34,8 @@ mod runner;
 #[path = "cli/schema.rs"]
 mod schema;
 mod support;
+#[path = "cli/webhook.rs"]
+mod webhook;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

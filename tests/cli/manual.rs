@@ -231,6 +231,9 @@ async fn records(members: &mut Members, home: &mut Home, db: &TestDb) {
     members.run(home, "get", &["--user", "user-1"], "");
     db.exec("INSERT INTO user_profiles (user_id) VALUES ('user-2')").await;
     members.run(home, "move", &["--from", "user-1", "--to", "user-2"], "");
+    let header = crate::webhook::header();
+    let options = ["--header", &header, "--at", crate::webhook::AT, "--user", "user-2"];
+    members.run(home, "webhook verify", &options, crate::webhook::BODY);
     members.run(home, "delete", &["--user", "user-2"], "");
     members.run(home, "put", &["--user", "user-2"], FULL);
     members.run(home, "put", &["--user", "user-3"], FULL);

@@ -20,3 +20,4 @@ pub mod rows;
 pub mod schema;
 pub mod supabase;
 pub mod vaults;
+pub mod webhook;

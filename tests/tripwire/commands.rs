@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::runner::{FULL, Home, Ran};
+use super::runner::{FULL, Home, Ran, SECRETS};
+use super::support::webhook::signed;
 use super::{Key, Stage};
 
 /// Commands that never ask the database.
@@ -46,6 +47,9 @@ impl Commands<'_> {
         self.of_owner(&["set", "phone_number"], 1, "+14155550101").await;
         self.of_owner(&["unset", "phone_number"], 1, "").await;
         self.of_owner(&["get"], 1, "").await;
+        let header = signed(SECRETS[3], b"{}", 1_795_000_000_000);
+        let verify = ["webhook", "verify", "--header", &header, "--at", "1795000000000"];
+        self.of_owner(&verify, 1, "{}").await;
         self.moves(2, 4).await;
         self.moves(4, 2).await;
         self.of_owner(&["delete"], 3, "").await;
