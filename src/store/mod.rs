@@ -8,6 +8,7 @@ pub(crate) mod degraded;
 pub(crate) mod delivery;
 pub(crate) mod fallback;
 pub(crate) mod faults;
+pub(crate) mod find;
 pub(crate) mod host_note;
 pub(crate) mod hosts;
 pub(crate) mod in_transaction;
