@@ -230,7 +230,7 @@ impl ErrorKind {
                 "keep the file that was set aside: `sqlite3 FILE .recover` can read what is left of it"
             }
             Self::NotIndexed => {
-                "name the column of the index in the layout (`index` in `[columns]`, `--index-column`), run `retell-vault schema apply`, then `retell-vault index build`"
+                "name the column of the index in the layout (`index` in `[columns]`), run `retell-vault schema apply`, then `retell-vault index build`"
             }
             Self::IndexIncomplete => "run `retell-vault index build`",
             Self::Entropy => "the operating system's random source failed; nothing was written",

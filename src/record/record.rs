@@ -74,6 +74,11 @@ impl Record {
         }
     }
 
+    pub(crate) fn with_index(mut self, index: Option<String>) -> Self {
+        self.index = index;
+        self
+    }
+
     pub(crate) fn head(&self) -> Head {
         Head { key: self.key, version: self.version }
     }

@@ -184,10 +184,9 @@ impl Core {
                 None => Contents::of(request.values, &self.fields),
             };
             let scope = self.scope(request.owner);
-            let mut record =
+            let sealed =
                 sealer::seal((request.values, &contents), scope, version, fields, keyring.primary(), rng);
-            record.index = column_text(&keyring.subkeys, &self.fields, request.values, in_the_clear);
-            record
+            sealed.with_index(column_text(&keyring.subkeys, &self.fields, request.values, in_the_clear))
         })
     }
 

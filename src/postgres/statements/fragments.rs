@@ -78,6 +78,7 @@ impl Writer<'_> {
             ColumnType::Json | ColumnType::Jsonb => {
                 format!("(CASE WHEN {} THEN 'false' ELSE {} END)", token::is_too_long(&column), text(&column))
             }
+            ColumnType::ByteaArray => entries_text(&column),
             _ => format!("({})", token::cut(&text(&column))),
         }
     }
@@ -324,6 +325,17 @@ pub(in crate::postgres) fn to_column(plain: &PlainColumn, param: &str) -> String
         ColumnType::Json => format!("{param}::pg_catalog.json"),
         _ => param.to_owned(),
     }
+}
+
+/// The entries of the blind index as the vault prints them, whatever the session's output format. What is too long is no such
+/// text.
+fn entries_text(column: &str) -> String {
+    format!(
+        "(CASE WHEN {column} IS NULL THEN NULL WHEN {} THEN 'long' ELSE '{{' OPERATOR(pg_catalog.||) coalesce((SELECT \
+         pg_catalog.string_agg('\"\\\\x' OPERATOR(pg_catalog.||) pg_catalog.encode(e.entry, 'hex') OPERATOR(pg_catalog.||) '\"', \
+         ',' ORDER BY e.at) FROM pg_catalog.unnest({column}) WITH ORDINALITY AS e (entry, at)), '') OPERATOR(pg_catalog.||) '}}' END)",
+        token::is_too_long(column)
+    )
 }
 
 /// The bound text of the entries of the blind index in the type of its column. Their number differs from row to row, so that a

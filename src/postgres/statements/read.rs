@@ -206,7 +206,7 @@ impl Postgres {
         listed_rows(plan, &rows)
     }
 
-    fn not_indexed(&self, column: &str) -> Error {
+    pub(crate) fn not_indexed(&self, column: &str) -> Error {
         let message = format!("{} has no index on {}", self.table_name(), shown(column));
         Error::new(ErrorKind::NotIndexed, message).with_column(column)
     }

@@ -267,10 +267,17 @@ impl Writer<'_> {
         Some(format!(
             "SELECT 1 FROM {} AS t WHERE t.{column} IS NULL AND ({}) AND {}{} LIMIT 1",
             self.relation(),
-            self.is_filled(),
+            self.holds_tokens(),
             self.is_as_planned("t"),
             self.counts("t"),
         ))
+    }
+
+    /// A condition that some slot of the row holds a token.
+    fn holds_tokens(&self) -> String {
+        let slots = self.placement.slots.iter();
+        let keys = slots.map(|slot| token::first_key(&self.slot_text("t", slot)));
+        format!("coalesce({}) IS NOT NULL", keys.collect::<Vec<_>>().join(", "))
     }
 
     /// A condition that some slot of the row holds something.
