@@ -109,6 +109,10 @@ pub enum ErrorKind {
     LocalStore,
     /// The local file is damaged.
     LocalCorrupt,
+    /// No index in the database finds the value. `schema apply` makes one.
+    NotIndexed,
+    /// Nothing was found, but the index does not cover every record yet. `index build` completes it.
+    IndexIncomplete,
     /// The operating system gave no random bytes.
     Entropy,
     /// A webhook call is not verified: no owner is known whose key signed it. An unknown agent and a wrong signature have this
@@ -156,6 +160,8 @@ impl ErrorKind {
             Self::WrongKeyring => "wrong_keyring",
             Self::LocalStore => "local_store",
             Self::LocalCorrupt => "local_corrupt",
+            Self::NotIndexed => "not_indexed",
+            Self::IndexIncomplete => "index_incomplete",
             Self::Entropy => "entropy",
             Self::Unverified => "unverified",
             Self::Expired => "expired",
@@ -233,6 +239,10 @@ impl ErrorKind {
             Self::LocalCorrupt => {
                 "keep the file that was set aside: `sqlite3 FILE .recover` can read what is left of it"
             }
+            Self::NotIndexed => {
+                "name the column of the index in the layout (`index` in `[columns]`), run `retell-vault schema apply`, then `retell-vault index build`"
+            }
+            Self::IndexIncomplete => "run `retell-vault index build`",
             Self::Entropy => "the operating system's random source failed; nothing was written",
             Self::Unverified => {
                 "check that the owner is stored with the agent id or number of the call, and with the key that has the webhook badge at Retell; pass the body as it came"
@@ -444,6 +454,8 @@ mod tests {
             (WrongKeyring, "wrong_keyring"),
             (LocalStore, "local_store"),
             (LocalCorrupt, "local_corrupt"),
+            (NotIndexed, "not_indexed"),
+            (IndexIncomplete, "index_incomplete"),
             (Entropy, "entropy"),
             (Unverified, "unverified"),
             (Expired, "expired"),

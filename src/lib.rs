@@ -71,6 +71,7 @@ pub mod doctor;
 mod error;
 #[cfg(feature = "admin")]
 mod import;
+mod index;
 #[cfg(retell_vault_internals)]
 #[doc(hidden)]
 pub mod internals;
@@ -191,6 +192,7 @@ pub mod records {
     pub use crate::store::degraded::Degraded;
     pub use crate::store::options::{Expected, StoreOptions};
     pub use crate::vault::answers::{Source, Uncommitted};
+    pub use crate::vault::find::FoundOwners;
     pub use crate::vault::owner_list::{ListEntry, ListPage, ListPosition, ListedOwner, RecordState};
 }
 

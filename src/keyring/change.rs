@@ -9,6 +9,7 @@ use crate::keyring::keys::{KeyInfo, RootKeys};
 use crate::keyring::life::Grace;
 use crate::keyring::material::Material;
 use crate::keyring::next_generation::{KeyringChange, NextGeneration};
+use crate::keyring::subkeys::{INDEX, Subkeys};
 use crate::keyring::wrapping::WrappingKeyProvider;
 use crate::record::token::KeyId;
 
@@ -110,6 +111,51 @@ impl Keyring {
         info(&*self.change(destroy).await?, id)
     }
 
+    /// Adds a key for the index to a keyring that has none. Returns whether it did.
+    ///
+    /// # Errors
+    /// As [`add_key`](Self::add_key). On error the keyring is as it was, unless the error says that it was saved.
+    pub(crate) async fn add_first_index_key(&self) -> Result<bool> {
+        if self.current().subkeys.newest(INDEX).is_some() {
+            return Ok(false); // a keyring that is read-only here need not be changed
+        }
+        self.change_index_keys(|subkeys| subkeys.newest(INDEX).is_none().then_some(Epochs::Add)).await
+    }
+
+    /// Adds a key of the next epoch for the index, unless there are several epochs already. Returns whether it did.
+    ///
+    /// # Errors
+    /// As [`add_first_index_key`](Self::add_first_index_key).
+    pub(crate) async fn add_next_index_key(&self) -> Result<bool> {
+        self.change_index_keys(|subkeys| (subkeys.of(INDEX).count() < 2).then_some(Epochs::Add)).await
+    }
+
+    /// Removes every key for the index but the newest. Returns whether it did.
+    ///
+    /// # Errors
+    /// As [`add_first_index_key`](Self::add_first_index_key).
+    pub(crate) async fn drop_earlier_index_keys(&self) -> Result<bool> {
+        self.change_index_keys(|subkeys| (subkeys.of(INDEX).count() > 1).then_some(Epochs::KeepNewest)).await
+    }
+
+    async fn change_index_keys(
+        &self,
+        decide: impl FnOnce(&Subkeys) -> Option<Epochs> + Send,
+    ) -> Result<bool> {
+        let (material, mut is_changed) = (Material::random()?, false);
+        let change = |found: &RootKeys, wrapped: &Arc<Wrapped>| {
+            let subkeys = match decide(&found.subkeys) {
+                None => return Ok(KeyringChange::Nothing),
+                Some(Epochs::Add) => found.subkeys.with_next_epoch(INDEX, material),
+                Some(Epochs::KeepNewest) => found.subkeys.with_newest_only(INDEX),
+            };
+            is_changed = true;
+            Ok(save(wrapped, found.next().with_subkeys(subkeys)))
+        };
+        self.change(change).await?;
+        Ok(is_changed)
+    }
+
     /// Reads the source anew, alone, and saves what `step` makes of it. Gives the keys as they are now.
     async fn change(
         &self,
@@ -121,6 +167,12 @@ impl Keyring {
         }
         Ok(self.current())
     }
+}
+
+/// What becomes of the keys for the index.
+enum Epochs {
+    Add,
+    KeepNewest,
 }
 
 fn save(wrapped: &Arc<Wrapped>, keys: RootKeys) -> KeyringChange {

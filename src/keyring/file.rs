@@ -16,6 +16,7 @@ use crate::keyring::material::Material;
 use crate::keyring::pin::KeyringPin;
 use crate::keyring::private_file::{self, Stamp};
 use crate::keyring::source::{KeyringSource, MAX_TEXT, OnDisk};
+use crate::keyring::subkeys::Subkeys;
 use crate::keyring::wrapping::{Wrapping, WrappingKey, WrappingKeyProvider};
 use crate::record::token::KeyId;
 use crate::record::version::Millis;
@@ -358,7 +359,8 @@ impl fmt::Debug for Keyring {
 }
 
 pub(super) fn first_keys() -> Result<RootKeys> {
-    Ok(RootKeys::first(random_id()?, Material::random()?, Material::random()?, now()))
+    let keys = RootKeys::first(random_id()?, Material::random()?, Material::random()?, now());
+    Ok(keys.with_subkeys(Subkeys::first(Material::random()?)))
 }
 
 /// An id that may be taken already.

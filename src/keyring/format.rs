@@ -10,6 +10,7 @@ use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::{KeyInfo, KeyState, RootKey, RootKeys};
 use crate::keyring::material::Material;
+use crate::keyring::subkeys::{Subkey, Subkeys};
 use crate::keyring::wrapping::{Wrapping, WrappingKey};
 use crate::record::token::NONCE;
 
@@ -41,6 +42,18 @@ pub(super) struct Outer {
 struct Content {
     stable: Base64Key,
     keys: Vec<ContentKey>,
+    /// Absent in keyrings of version 0.1.
+    #[serde(default)]
+    subkeys: Vec<ContentSubkey>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContentSubkey {
+    #[serde(rename = "use")]
+    usage: String,
+    epoch: u32,
+    key: Base64Key,
 }
 
 #[derive(Deserialize)]
@@ -123,7 +136,9 @@ fn header_bytes(header: &Header) -> Vec<u8> {
 /// The sealed part as JSON, in one buffer that is encrypted in place. Every value is hex, base64 or
 /// a number, so that nothing needs escaping.
 fn print_content(keys: &RootKeys) -> Vec<u8> {
-    let mut text = String::with_capacity(256 + keys.keys().len() * 512);
+    // it never grows, so that no copy of a key stays behind
+    let lists = keys.keys().len() + keys.subkeys.iter().count();
+    let mut text = String::with_capacity(256 + lists * 512);
     text.push_str("{\"stable\":\"");
     STANDARD.encode_string(*keys.stable, &mut text);
     text.push_str("\",\"keys\":[");
@@ -133,7 +148,12 @@ fn print_content(keys: &RootKeys) -> Vec<u8> {
         }
         print_key(key, &mut text);
     }
-    text.push_str("]}");
+    text.push(']');
+    for (number, subkey) in keys.subkeys.iter().enumerate() {
+        text.push_str(if number == 0 { ",\"subkeys\":[" } else { "," });
+        print_subkey(subkey, &mut text);
+    }
+    text.push_str(if keys.subkeys.iter().next().is_some() { "]}" } else { "}" });
     text.into_bytes()
 }
 
@@ -157,12 +177,26 @@ fn print_key(key: &RootKey, text: &mut String) {
     }
 }
 
+fn print_subkey(Subkey { usage, epoch, key }: &Subkey, text: &mut String) {
+    use std::fmt::Write;
+    write!(text, "{{\"use\":\"{usage}\",\"epoch\":{epoch},\"key\":\"")
+        .expect("writing to a string cannot fail");
+    STANDARD.encode_string(**key, text);
+    text.push_str("\"}");
+}
+
 fn parse_content(content: &[u8], generation: u64) -> Result<RootKeys> {
     // the error's own text may repeat key material
     let content: Content =
         serde_json::from_slice(content).map_err(|_| damaged("the sealed part has unexpected content"))?;
     let keys = content.keys.into_iter().map(restore_key).collect::<Result<_>>()?;
-    RootKeys::restore(generation, content.stable.decode()?, keys)
+    let subkeys = content.subkeys.into_iter().map(restore_subkey).collect::<Result<_>>()?;
+    let keys = RootKeys::restore(generation, content.stable.decode()?, keys)?;
+    Ok(keys.with_subkeys(Subkeys::new(subkeys)?))
+}
+
+fn restore_subkey(subkey: ContentSubkey) -> Result<Subkey> {
+    Ok(Subkey { usage: subkey.usage, epoch: subkey.epoch, key: subkey.key.decode()? })
 }
 
 fn restore_key(key: ContentKey) -> Result<RootKey> {

@@ -7,6 +7,7 @@ use crate::crypto::aead::{RootSecret, decrypt_file, encrypt_file};
 use crate::display::displayed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::material::Material;
+use crate::keyring::subkeys::Subkeys;
 use crate::record::token::{KeyId, NONCE};
 use crate::record::version::Millis;
 
@@ -130,9 +131,10 @@ fn fingerprint_under(secret: &RootSecret, label: &[u8]) -> String {
 /// The root keys of one environment, as they are at one generation.
 pub(crate) struct RootKeys {
     pub(crate) generation: u64,
-    /// For later sub-keys; rotation does not replace it.
+    /// Identifies the keyring; rotation does not replace it.
     pub(crate) stable: Material,
     pub(super) keys: Vec<RootKey>,
+    pub(crate) subkeys: Subkeys,
     /// Keys that another process destroyed while this one still had their material. They are no key
     /// material any more, so that they cannot get into a file.
     retained: Vec<(KeyId, RootSecret)>,
@@ -142,7 +144,7 @@ impl RootKeys {
     /// A first keyring with one primary key.
     pub(crate) fn first(id: KeyId, material: Material, stable: Material, now: Millis) -> Self {
         let keys = vec![RootKey::new(id, KeyState::Primary, material, now)];
-        Self { generation: 1, stable, keys, retained: Vec::new() }
+        Self { generation: 1, stable, keys, subkeys: Subkeys::default(), retained: Vec::new() }
     }
 
     /// # Errors
@@ -153,7 +155,7 @@ impl RootKeys {
         ids.sort();
         ids.dedup();
         match primaries == 1 && ids.len() == keys.len() {
-            true => Ok(Self { generation, stable, keys, retained: Vec::new() }),
+            true => Ok(Self { generation, stable, keys, subkeys: Subkeys::default(), retained: Vec::new() }),
             false => Err(Error::new(
                 ErrorKind::KeyringFile,
                 "the keyring must hold exactly one primary key and no duplicate ids",
@@ -230,7 +232,13 @@ impl RootKeys {
     /// The same without the keys that are only retained.
     pub(crate) fn without_retained(&self) -> Self {
         let (generation, stable, keys) = (self.generation, self.stable.clone(), self.keys.clone());
-        Self { generation, stable, keys, retained: Vec::new() }
+        Self { generation, stable, keys, subkeys: self.subkeys.clone(), retained: Vec::new() }
+    }
+
+    /// The same with other subkeys.
+    pub(crate) fn with_subkeys(mut self, subkeys: Subkeys) -> Self {
+        self.subkeys = subkeys;
+        self
     }
 
     /// The same, where keys that are destroyed here and were not in `earlier` still open.

@@ -119,9 +119,12 @@ impl RootKeys {
             })
         };
         let same = || self.keys.iter().map(|key| &key.info).eq(earlier.keys.iter().map(|key| &key.info));
+        let is_same_generation =
+            self.generation == earlier.generation && same() && self.subkeys.are_same(&earlier.subkeys);
         *self.stable == *earlier.stable
             && earlier.keys.iter().all(is_later)
-            && (self.generation > earlier.generation || self.generation == earlier.generation && same())
+            && self.subkeys.follow(&earlier.subkeys)
+            && (self.generation > earlier.generation || is_same_generation)
     }
 
     fn with(&self, id: KeyId, state: KeyState, now: Millis) -> Self {

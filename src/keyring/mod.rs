@@ -30,6 +30,7 @@ pub(crate) mod pin;
 pub(crate) mod private_file;
 pub(crate) mod reload;
 pub(crate) mod source;
+pub(crate) mod subkeys;
 pub(crate) mod wrapping;
 
 pub use crate::keyring::file::Keyring;

@@ -20,7 +20,7 @@ const OF_TABLE: [&str; 6] = ["name", "user", "tenant", "where", "is_null", "rows
 const OF_SOURCE: [&str; 9] =
     ["table", "user", "tenant", "column", "field", "members", "decryptor", "iv", "tag"];
 /// Reserved members of `[columns]`. A field with one of these names goes into `[columns.fields]`.
-const OF_COLUMNS: [&str; 5] = ["config", "sync", "sealed", "extra", "fields"];
+const OF_COLUMNS: [&str; 6] = ["config", "sync", "index", "sealed", "extra", "fields"];
 
 impl Layout {
     /// Reads a layout for a kind of credentials from the text of a layout file. See [`Layout::from_toml`].
@@ -81,12 +81,9 @@ impl Layout {
             false => member(field.name(), &text(column)),
         };
         let mut lines: Vec<String> = named.map(of_field).collect();
-        if self.names_config_column() {
-            lines.push(member("config", &text(&self.config_column)));
-        }
-        if self.names_sync_column() {
-            lines.push(member("sync", &text(&self.sync_column)));
-        }
+        lines.extend(self.names_config_column().then(|| member("config", &text(&self.config_column))));
+        lines.extend(self.names_sync_column().then(|| member("sync", &text(&self.sync_column))));
+        lines.extend(self.index_was_named.then(|| member("index", &text(&self.index_column))));
         if !self.sealed.is_empty() {
             lines.push(member("sealed", &texts(self.sealed.iter().map(Field::name))));
         }
@@ -135,6 +132,7 @@ fn read_columns(mut layout: Layout, columns: &Member<'_>) -> Result<Layout> {
             "extra" => layout,
             "config" => member.checked(layout.config_column(member.text()?))?,
             "sync" => member.checked(layout.sync_column(member.text()?))?,
+            "index" => member.checked(layout.index_column(member.text()?))?,
             "sealed" => member.items("a list of texts")?.iter().try_fold(layout, read_sealed)?,
             "fields" => {
                 member.members()?.iter().try_fold(layout, |layout, field| read_column(layout, field, &[]))?

@@ -47,6 +47,10 @@ pub struct Layout {
     pub(super) sealed: BTreeSet<Field>,
     pub(crate) config_column: String,
     pub(crate) sync_column: String,
+    /// The column of the blind index. It is used if it exists as `bytea[]`.
+    pub(crate) index_column: String,
+    /// Whether it was named: the schema planner then adds it.
+    pub(crate) index_was_named: bool,
     /// Where credentials are today, in order of precedence.
     pub(crate) sources: Vec<OldSource>,
 }
@@ -69,6 +73,8 @@ impl Layout {
             sealed: BTreeSet::new(),
             config_column: DEFAULT_CONFIG_COLUMN.to_owned(),
             sync_column: format!("last_{}_sync", C::NAMESPACE),
+            index_column: Fields::new(C::NAMESPACE, &[]).index_column(),
+            index_was_named: false,
             sources: Vec::new(),
         }
     }
@@ -221,6 +227,17 @@ impl Layout {
         Ok(self)
     }
 
+    /// Sets the column of the blind index, of type `bytea[]`, by which [`Vault::find`](crate::Vault::find) finds owners. The schema
+    /// planner adds it and its indexes only if it is named. By default it is `<namespace>_vault_index`, if that exists.
+    ///
+    /// # Errors
+    /// Those of [`Layout::user_column`].
+    pub fn index_column(mut self, name: &str) -> Result<Self> {
+        self.index_column = column_name(name, "index column")?;
+        self.index_was_named = true;
+        Ok(self)
+    }
+
     /// Adds a column in which the application keeps credentials today. The vault does not read or write it; `import scan` reads it.
     /// Sources are in order of precedence.
     ///
@@ -298,6 +315,7 @@ impl Layout {
         uses.extend(self.fields.each().filter_map(of_field));
         uses.push(("columns.config".to_owned(), &self.config_column));
         uses.push(("columns.sync".to_owned(), &self.sync_column));
+        uses.push(("columns.index".to_owned(), &self.index_column));
         uses
     }
 

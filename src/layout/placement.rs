@@ -50,6 +50,8 @@ pub(crate) enum ColumnType {
     Json,
     Jsonb,
     Timestamptz,
+    /// `bytea[]`
+    ByteaArray,
     Other(String),
 }
 
@@ -87,6 +89,8 @@ pub(crate) struct PlainColumn {
     pub(crate) not_null: bool,
     /// Its value if the field is not set and the column is NOT NULL.
     pub(crate) unset: &'static str,
+    /// Whether owners can be found by its value.
+    pub(crate) is_indexed: bool,
 }
 
 /// The slot of every field.
@@ -102,6 +106,8 @@ pub(crate) struct Placement {
     /// Columns that plain fields could use but do not, because they may belong to the application.
     pub(crate) left_alone: Vec<(Field, String)>,
     pub(crate) sync_column: Option<Arc<str>>,
+    /// The column of the blind index. Every write sets it.
+    pub(crate) index: Option<Arc<str>>,
     /// A column that a write has to change, but the role may not.
     pub(crate) unwritable: Option<Arc<str>>,
 }
@@ -225,6 +231,8 @@ pub(crate) fn placement(layout: &Layout, columns: &[Column]) -> Placement {
     }
     let sync = find(&layout.sync_column).filter(|column| column.kind == ColumnType::Timestamptz);
     placement.sync_column = sync.map(|column| column.name.as_str().into());
+    let index = find(&layout.index_column).filter(|column| column.kind == ColumnType::ByteaArray);
+    placement.index = index.map(|column| column.name.as_str().into());
     placement.unwritable = first_unwritable(&placement, columns);
     placement
 }
@@ -286,13 +294,14 @@ fn plain_column(field: Field, spec: &FieldSpec, column: &Column) -> PlainColumn 
         kind: column.kind.clone(),
         not_null: column.not_null,
         unset: spec.unset,
+        is_indexed: spec.index.is_some() && spec.kind == ValueKind::Text,
     }
 }
 
 fn first_unwritable(placement: &Placement, columns: &[Column]) -> Option<Arc<str>> {
     let slots = placement.slots.iter().map(|slot| &slot.column);
     let plain = placement.plain.iter().map(|plain| &plain.column);
-    let mut touched = slots.chain(plain).chain(&placement.sync_column);
+    let mut touched = slots.chain(plain).chain(&placement.sync_column).chain(&placement.index);
     let writable = |name: &str| columns.iter().all(|column| column.name != name || column.writable);
     touched.find(|name| !writable(name)).cloned()
 }

@@ -135,6 +135,8 @@ pub struct FieldSpec {
     pub(crate) unset: &'static str,
     /// The only allowed values; empty: no such list.
     pub(crate) words: &'static [&'static str],
+    /// The kind under which the blind index finds its value, if it does.
+    pub(crate) index: Option<&'static str>,
     pub(crate) is_valid: fn(&str) -> bool,
 }
 
@@ -152,6 +154,7 @@ impl FieldSpec {
             by_consent: false,
             unset: "",
             words: &[],
+            index: None,
             is_valid: |_| true,
         }
     }
@@ -225,6 +228,12 @@ impl FieldSpec {
     /// Its value is one of these words.
     pub const fn one_of(mut self, words: &'static [&'static str]) -> Self {
         self.words = words;
+        self
+    }
+
+    /// Lets [`Vault::find`](crate::Vault::find) find owners by its value, under this kind. Several fields may be of one kind.
+    pub const fn indexed_as(mut self, kind: &'static str) -> Self {
+        self.index = Some(kind);
         self
     }
 
@@ -332,6 +341,11 @@ impl Fields {
         })
     }
 
+    /// The rows of the table whose values are found under this kind.
+    pub(crate) fn indexed_as(&self, kind: &str) -> impl Iterator<Item = &FieldSpec> {
+        self.specs.iter().filter(move |spec| spec.index == Some(kind))
+    }
+
     pub(crate) fn secrets(&self) -> impl Iterator<Item = (Field, &FieldSpec)> {
         self.each().filter(|(_, spec)| spec.is_secret)
     }
@@ -348,6 +362,11 @@ impl Fields {
     /// The vault's member of the JSONB config column: an object of tokens by the names of their fields.
     pub(crate) fn member(&self) -> String {
         format!("{}_vault", self.namespace)
+    }
+
+    /// The default name of the column of the blind index.
+    pub(crate) fn index_column(&self) -> String {
+        format!("{}_vault_index", self.namespace)
     }
 }
 

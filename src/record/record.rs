@@ -33,6 +33,8 @@ pub(crate) struct Record {
     pub(crate) key: KeyId,
     tokens: Vec<Token>,
     pub(crate) plain: PlainTexts,
+    /// What the index column gets: the text of a `bytea[]`. A record that was read has none.
+    pub(crate) index: Option<String>,
 }
 
 impl Record {
@@ -40,7 +42,7 @@ impl Record {
     /// As [`check`](Self::check).
     pub(crate) fn new(tokens: Vec<Token>, plain: PlainTexts) -> Result<Self> {
         let (version, key) = Self::check(&tokens)?;
-        Ok(Self { version, key, tokens, plain })
+        Ok(Self { version, key, tokens, plain, index: None })
     }
 
     /// Whether these are the tokens of a record: the version and the key of all of them.
@@ -70,6 +72,11 @@ impl Record {
                 Err(Error::new(ErrorKind::Incomplete, message))
             }
         }
+    }
+
+    pub(crate) fn with_index(mut self, index: Option<String>) -> Self {
+        self.index = index;
+        self
     }
 
     pub(crate) fn head(&self) -> Head {

@@ -23,6 +23,9 @@ pub(crate) const WEBHOOK_KEY: Field = Field::named("webhook_key");
 pub(crate) const PHONE_NUMBER: Field = Field::named("phone_number");
 pub(crate) const WEBHOOK_CONFIG: Field = Field::named("webhook_config");
 pub(crate) const INTEGRATION_STATUS: Field = Field::named("integration_status");
+/// The kinds of values by which an owner is found.
+pub(crate) const AGENT_INDEX: &str = "agent";
+pub(crate) const PHONE_INDEX: &str = "phone";
 /// The field of an agent is its role and this.
 pub(crate) const AGENT: &str = "_agent_id";
 
@@ -271,19 +274,30 @@ impl RetellConfig {
     }
 }
 
+/// The text by which the index finds an agent.
+pub(crate) fn id_of(agent: &AgentId) -> &str {
+    agent.expose_secret()
+}
+
+/// The agents of all roles are of one kind: a webhook names the agent, but not its role.
+const fn agent(spec: FieldSpec) -> FieldSpec {
+    spec.longest(MAX_AGENT_ID + 2).indexed_as(AGENT_INDEX)
+}
+
 impl Credentials for RetellConfig {
     const NAMESPACE: &'static str = "retell";
 
     const FIELDS: &'static [FieldSpec] = &[
         FieldSpec::secret("api_key").column("encrypted_retell_api_key"),
-        FieldSpec::secret("call_agent_id").column("encrypted_call_agent_id").longest(MAX_AGENT_ID + 2),
-        FieldSpec::secret("sms_agent_id").column("encrypted_sms_agent_id").longest(MAX_AGENT_ID + 2),
+        agent(FieldSpec::secret("call_agent_id").column("encrypted_call_agent_id")),
+        agent(FieldSpec::secret("sms_agent_id").column("encrypted_sms_agent_id")),
         FieldSpec::secret("webhook_key"),
-        FieldSpec::secrets_ending(AGENT).longest(MAX_AGENT_ID + 2),
+        agent(FieldSpec::secrets_ending(AGENT)),
         FieldSpec::plain("phone_number")
             .column("phone_number")
             .by_consent()
             .longest(18)
+            .indexed_as(PHONE_INDEX)
             .checked_by(is_text_of::<PhoneNumber>),
         FieldSpec::plain("webhook_config")
             .column("webhook_config")

@@ -20,6 +20,8 @@
 
 pub(crate) mod destroy_key;
 pub(crate) mod evidence;
+pub(crate) mod index;
+pub(crate) mod index_row;
 pub(crate) mod new_key;
 pub(crate) mod options;
 pub(crate) mod passes;
@@ -35,9 +37,9 @@ pub(crate) mod token_count;
 
 pub use crate::rotation::destroy_key::Destruction;
 pub use crate::rotation::evidence::{CountProgress, Outside, OutsideExtent, OutsideTokens};
-pub use crate::rotation::options::{DestroyOptions, PromoteOptions, RotateOptions};
+pub use crate::rotation::options::{DestroyOptions, IndexOptions, PromoteOptions, RotateOptions};
 pub use crate::rotation::report::{
-    NewKeyStep, PromoteEvent, PromoteProgress, Promotion, RotateEstimate, RotateEvent, RotateProgress,
-    Rotation, UnreadableRow,
+    IndexEvent, IndexProgress, IndexReport, NewKeyStep, PromoteEvent, PromoteProgress, Promotion,
+    RotateEstimate, RotateEvent, RotateProgress, Rotation, UnreadableRow,
 };
 pub use crate::rotation::token_count::{TokenCount, TokenCounts, TokenPlace};

@@ -122,6 +122,33 @@ impl PromoteOptions {
     }
 }
 
+/// How to build the index, and to rotate its key.
+///
+/// Defaults: those of a rotation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IndexOptions {
+    pub(super) passes: RotateOptions,
+}
+
+impl IndexOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Rows that are read and written by one statement, 1 to [`RotateOptions::MAX_BATCH`].
+    pub fn batch(mut self, rows: u32) -> Self {
+        self.passes = self.passes.batch(rows);
+        self
+    }
+
+    /// At most this many written rows a second.
+    pub fn rate(mut self, rows_per_second: u32) -> Self {
+        self.passes = self.passes.rate(rows_per_second);
+        self
+    }
+}
+
 /// What you vouch for when a key is destroyed. By default nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DestroyOptions {

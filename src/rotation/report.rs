@@ -199,3 +199,55 @@ pub struct Promotion {
     /// How long it took.
     pub elapsed: Duration,
 }
+
+/// How far the building of the index is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IndexProgress {
+    /// Which pass over the table this is, from 1. The last one only checks.
+    pub pass: u32,
+    /// Rows in the table when the pass began.
+    pub rows: u64,
+    /// Rows that this pass has looked at.
+    pub visited: u64,
+    /// Rows whose entries were written, in all passes.
+    pub indexed: u64,
+    /// Rows whose record does not open, in this pass.
+    pub unreadable: u64,
+    /// Since the start.
+    pub elapsed: Duration,
+}
+
+/// What happens while the index is built.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum IndexEvent<'a> {
+    /// A pass over the table begins. Records that do not open are met again, and told again.
+    Pass(&'a IndexProgress),
+    /// A batch is done.
+    Batch(&'a IndexProgress),
+    /// A record does not open, so it has no entries.
+    Unreadable(&'a UnreadableRow),
+}
+
+/// What the building of the index did.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct IndexReport {
+    /// The newest epoch of the index key.
+    pub epoch: u32,
+    /// Rows in the table when the last pass began.
+    pub rows: u64,
+    /// Rows whose entries were written.
+    pub indexed: u64,
+    /// Rows that others wrote or held in the last pass.
+    pub changed: u64,
+    /// Rows whose record does not open, in the last pass. They have no entries.
+    pub unreadable: u64,
+    /// A pass found the right entries in every row.
+    pub complete: bool,
+    /// How often it went over the table.
+    pub passes: u32,
+    /// How long it took.
+    pub elapsed: Duration,
+}

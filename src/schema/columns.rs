@@ -148,6 +148,7 @@ fn purpose(wanted: &WantedColumn) -> String {
         Use::Field(field, _) => format!("the column for {field}"),
         Use::Config => "the column for tokens without a column of their own".to_owned(),
         Use::Sync => "the column for the time of the last write".to_owned(),
+        Use::Index => "the column of the index by which owners are found".to_owned(),
         Use::Profile => format!("the column {} of the full profile", wanted.name),
     }
 }
@@ -173,6 +174,9 @@ fn compare(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn, d
             quote(&input.definitions.server.role)
         );
         draft.block(object, "the vault may not write to it", hint);
+    } else if matches!(wanted.used_for, Use::Index) && !is_usable(input, wanted) {
+        let reason = format!("its type is {}, not {}", column.kind, wanted.kind);
+        draft.block(object, reason, "name another column for the index in the layout, or rename this one");
     } else if !is_usable(input, wanted) {
         draft_change(input, wanted, column, draft);
     }
@@ -215,7 +219,7 @@ fn what_goes_there(wanted: &WantedColumn) -> String {
     match wanted.used_for {
         Use::Field(field, _) => field.to_string(),
         Use::Config => "every value without a column of its own".to_owned(),
-        Use::Sync | Use::Profile => "nothing".to_owned(),
+        Use::Sync | Use::Index | Use::Profile => "nothing".to_owned(),
     }
 }
 

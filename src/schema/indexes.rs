@@ -28,6 +28,8 @@ pub(super) struct WantedIndex {
     pub(super) unique: bool,
     pub(super) nulls_not_distinct: bool,
     pub(super) predicate: Option<Predicate>,
+    /// Storage parameters, with the `WITH` before them; empty for the defaults.
+    pub(super) options: &'static str,
 }
 
 /// The rows that an index covers.
@@ -39,7 +41,7 @@ pub(super) struct Predicate {
 
 impl WantedIndex {
     /// Whether a valid index does the same, whatever its name.
-    fn is_served_by(&self, index: &Index, definitions: &TableDefinitions) -> bool {
+    pub(super) fn is_served_by(&self, index: &Index, definitions: &TableDefinitions) -> bool {
         let same_rows = match (&self.predicate, &definitions.of_index(index).predicate) {
             (None, None) => true,
             // the server prints the condition in its own form; both forms contain the column, quoted if necessary
@@ -101,11 +103,12 @@ impl WantedIndex {
         let nulls = if self.nulls_not_distinct { " NULLS NOT DISTINCT" } else { "" };
         let rows = self.predicate.as_ref().map(|predicate| format!(" WHERE {}", predicate.sql));
         format!(
-            "CREATE {unique}INDEX {concurrently}{} ON {} USING {} ({}){nulls}{}",
+            "CREATE {unique}INDEX {concurrently}{} ON {} USING {} ({}){nulls}{}{}",
             quote(&self.name),
             input.relation(),
             self.method,
             columns.join(", "),
+            self.options,
             rows.unwrap_or_default()
         )
     }
@@ -223,6 +226,7 @@ fn index(input: &PlanInput<'_>, purpose: &str, method: &'static str, columns: &[
         unique: false,
         nulls_not_distinct: false,
         predicate: None,
+        options: "",
     }
 }
 

@@ -17,6 +17,7 @@ mod apply;
 pub(crate) mod check_results;
 mod columns;
 mod evidence;
+mod find_indexes;
 mod functions;
 pub(crate) mod guards;
 mod indexes;

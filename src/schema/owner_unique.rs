@@ -98,6 +98,7 @@ fn unique(input: &PlanInput<'_>) -> WantedIndex {
         unique: true,
         nulls_not_distinct: nulls_count(input.layout, input.table),
         predicate: deciding.zip(predicate).map(|(column, sql)| Predicate { column: column.to_owned(), sql }),
+        options: "",
     }
 }
 

@@ -12,7 +12,9 @@ use crate::schema::evidence::{Evidence, RowInspection};
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{Blocked, Step};
 use crate::schema::wanted::Wanted;
-use crate::schema::{columns, functions, guards, indexes, owner_unique, row_security, updated_at};
+use crate::schema::{
+    columns, find_indexes, functions, guards, indexes, owner_unique, row_security, updated_at,
+};
 
 /// Ordered steps from the existing schema to the wanted one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +100,7 @@ fn draft(input: &PlanInput<'_>) -> SchemaPlan {
     columns::draft(input, &mut draft);
     guards::draft(input, &mut draft);
     updated_at::draft(input, &mut draft);
+    find_indexes::draft(input, &mut draft);
     indexes::draft(input, &mut draft);
     functions::draft(input, &mut draft);
     row_security::draft(input, &mut draft);

@@ -6,6 +6,8 @@ use crate::postgres::catalogue::table_column::TableColumn;
 use crate::record::field::{Field, FieldSpec};
 use crate::schema::plan_input::PlanInput;
 
+/// The type of the column of the blind index.
+pub(super) const BYTEA_ARRAY: &str = "bytea[]";
 pub(super) const TIMESTAMPTZ: &str = "timestamp with time zone";
 
 /// A wanted column.
@@ -22,6 +24,8 @@ pub(super) enum Use {
     Field(Field, FieldSpec),
     Config,
     Sync,
+    /// The entries of the blind index.
+    Index,
     /// A column of the application. It keeps another type.
     Profile,
 }
@@ -70,7 +74,8 @@ fn credentials(input: &PlanInput<'_>) -> Vec<WantedColumn> {
     };
     let fields = layout.fields.each().filter_map(field);
     let config = column(&layout.config_column, "jsonb", Use::Config);
-    let all = fields.chain([config, column(&layout.sync_column, TIMESTAMPTZ, Use::Sync)]);
+    let sync = column(&layout.sync_column, TIMESTAMPTZ, Use::Sync);
+    let all = fields.chain([config, sync, column(&layout.index_column, BYTEA_ARRAY, Use::Index)]);
     let all: Vec<_> = all.collect();
     let has_room = all.iter().any(|wanted| will_have_room(input, wanted));
     all.into_iter().filter(|wanted| is_wanted(input, wanted, has_room) || is_slot(input, wanted)).collect()
@@ -83,6 +88,8 @@ fn is_wanted(input: &PlanInput<'_>, wanted: &WantedColumn, has_room: bool) -> bo
         Use::Field(field, _) => input.wants_column_of(field),
         Use::Config => input.wants_config_column() || !has_room,
         Use::Sync => input.wants_sync_column(),
+        // a service that finds no owners need not pay for it
+        Use::Index => input.layout.index_was_named,
         Use::Profile => true,
     }
 }
@@ -140,7 +147,7 @@ fn profile() -> Vec<WantedColumn> {
 
 /// Whether the plan changes the type of a column.
 pub(super) fn must_change(input: &PlanInput<'_>, wanted: &WantedColumn, column: &TableColumn) -> bool {
-    !matches!(wanted.used_for, Use::Profile)
+    !matches!(wanted.used_for, Use::Profile | Use::Index)
         && !column.generated
         && !column.identity
         && !is_usable(input, wanted)
@@ -154,6 +161,7 @@ pub(super) fn is_usable(input: &PlanInput<'_>, wanted: &WantedColumn) -> bool {
         Use::Field(field, spec) => usable(field, &spec, seen),
         Use::Config => seen.kind == ColumnType::Jsonb,
         Use::Sync => seen.kind == ColumnType::Timestamptz,
+        Use::Index => seen.kind == ColumnType::ByteaArray,
         Use::Profile => true,
     }
 }

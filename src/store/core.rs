@@ -10,6 +10,7 @@ use crate::crypto::aead::Scope;
 use crate::crypto::random;
 use crate::crypto::sealer::{self, Opened};
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::entries::column_text;
 use crate::keyring::file::Keyring;
 use crate::keyring::keys::KeyState;
 use crate::layout::placement::Place;
@@ -183,7 +184,9 @@ impl Core {
                 None => Contents::of(request.values, &self.fields),
             };
             let scope = self.scope(request.owner);
-            sealer::seal((request.values, &contents), scope, version, fields, keyring.primary(), rng)
+            let sealed =
+                sealer::seal((request.values, &contents), scope, version, fields, keyring.primary(), rng);
+            sealed.with_index(column_text(&keyring.subkeys, &self.fields, request.values, in_the_clear))
         })
     }
 

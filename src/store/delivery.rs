@@ -3,6 +3,7 @@
 use crate::crypto::random;
 use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::entries::column_text;
 use crate::keyring::keys::KeyState;
 use crate::local::entries::{Base, KeptKind, LocalRecord};
 use crate::local::file::LocalFile;
@@ -123,6 +124,14 @@ impl Delivery<'_> {
         Record::new(tokens, record.plain)
     }
 
+    /// The record with its entries for the index. The local file keeps none: they depend on the columns, and on the keys of now.
+    fn indexed(&self, plan: &Plan, record: &Record) -> Result<Record> {
+        let values = self.core.open(record, &self.pending.owner)?.values.unwrap_or_default();
+        let (subkeys, in_the_clear) = (&self.core.keyring.current().subkeys, plan.placement.in_the_clear());
+        let index = column_text(subkeys, &self.core.fields, &values, &in_the_clear);
+        Ok(record.clone().with_index(index))
+    }
+
     /// The database refuses it.
     async fn refused(&self, fault: DatabaseError) -> Result<Settled, DatabaseError> {
         let kind = fault.error.kind();
@@ -215,6 +224,7 @@ impl Delivery<'_> {
         if let Some(settled) = self.without_writing(self.rule(is_tombstone, There::NoRow)).await? {
             return Ok(Some(settled));
         }
+        let record = &self.indexed(plan, record)?;
         let written = Written { record, vouched: None, only: None };
         match self.postgres.insert(plan, owner, written).await? {
             true => self.pushed(record, false).await.map(Some),
@@ -256,6 +266,7 @@ impl Delivery<'_> {
             keep_tokens(core, owner, KeptKind::Replaced, &found.rows, reason).await?;
         }
         let old = with_vouched(core, plan, owner, &found.rows);
+        let record = &self.indexed(plan, record)?;
         let written = Written { record, vouched: None, only: None };
         match postgres.replace(plan, owner, written, &old).await? {
             true => self.pushed(record, overwrote || keep.is_some()).await.map(Some),

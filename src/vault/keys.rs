@@ -7,10 +7,13 @@ use crate::record::credentials::Credentials;
 use crate::record::token::KeyId;
 use crate::rotation::destroy_key::{Destruction, destroy_key};
 use crate::rotation::evidence::CountProgress;
+use crate::rotation::index::{build_index, rotate_index_key};
 use crate::rotation::new_key::bring_in;
-use crate::rotation::options::{DestroyOptions, PromoteOptions, RotateOptions};
+use crate::rotation::options::{DestroyOptions, IndexOptions, PromoteOptions, RotateOptions};
 use crate::rotation::promote::promote;
-use crate::rotation::report::{PromoteEvent, Promotion, RotateEstimate, RotateEvent, Rotation};
+use crate::rotation::report::{
+    IndexEvent, IndexReport, PromoteEvent, Promotion, RotateEstimate, RotateEvent, Rotation,
+};
 use crate::rotation::rotate::{estimate_rotation, rotate};
 use crate::rotation::token_count::{TokenCounts, count_everywhere, count_tokens};
 use crate::store::keyring_check::{adopt, check_keyring};
@@ -150,6 +153,43 @@ impl<C: Credentials> Vault<C> {
             Box::pin(promote(&self.core, options, &mut listener)).await
         };
         self.observed("promote", promote).await
+    }
+
+    /// Writes the index entries of every record that lacks them, so that [`find`](Self::find) finds its owner. Adds a key for the
+    /// index to a keyring that has none. It opens every record, and the service can go on meanwhile. An interrupted run is
+    /// continued by the next.
+    ///
+    /// # Errors
+    /// `NotIndexed` without a column for the index; `Configuration` without a database; the errors of
+    /// [`Keyring::add_key`](crate::Keyring::add_key) if a key is needed; otherwise as [`rotate`](Self::rotate). Finished work is
+    /// kept.
+    pub async fn build_index(
+        &self,
+        options: &IndexOptions,
+        mut listener: impl FnMut(IndexEvent<'_>) + Send,
+    ) -> Result<IndexReport> {
+        let build = async {
+            check_keyring(&self.core).await?;
+            Box::pin(build_index(&self.core, options, &mut listener)).await
+        };
+        self.observed("build_index", build).await
+    }
+
+    /// Replaces the key of the index. Until every record has entries under the new key it has those of both, and owners are found
+    /// by either. The old key and its entries are removed at the end. An interrupted run is continued by the next.
+    ///
+    /// # Errors
+    /// As [`build_index`](Self::build_index). The old key stays until every record has entries under the new one.
+    pub async fn rotate_index_key(
+        &self,
+        options: &IndexOptions,
+        mut listener: impl FnMut(IndexEvent<'_>) + Send,
+    ) -> Result<IndexReport> {
+        let rotate = async {
+            check_keyring(&self.core).await?;
+            Box::pin(rotate_index_key(&self.core, options, &mut listener)).await
+        };
+        self.observed("rotate_index_key", rotate).await
     }
 
     /// Uses this keyring with a table that holds another keyring's tokens, for which every store fails with `WrongKeyring`.

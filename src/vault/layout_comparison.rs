@@ -301,6 +301,13 @@ impl<'a> Comparison<'a> {
                 ColumnType::Timestamptz,
                 "timestamptz",
             ),
+            (
+                "columns.index",
+                &layout.index_column,
+                layout.index_was_named,
+                ColumnType::ByteaArray,
+                "bytea[]",
+            ),
         ];
         for (member, name, is_named, kind, type_name) in others {
             match self.column(name) {

@@ -4,6 +4,7 @@
 pub(crate) mod admin;
 pub(crate) mod answers;
 pub(crate) mod builder;
+pub(crate) mod find;
 #[cfg(feature = "local-file")]
 pub(crate) mod in_memory;
 pub(crate) mod in_transaction;

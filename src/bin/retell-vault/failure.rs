@@ -30,6 +30,11 @@ impl Failure {
         Self { code: USAGE, message: message.into(), hint: hint.into() }
     }
 
+    /// Nobody has what was looked for. Exit code 3.
+    pub fn nobody(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code: NOT_FOUND, message: message.into(), hint: hint.into() }
+    }
+
     /// The database is not available. The library's hint goes first where it has one for this case: a standby, for one, is up.
     pub fn unavailable(error: &Error, hint: &str) -> Self {
         let general = Error::from(ErrorKind::Unavailable);

@@ -5,7 +5,9 @@ mod args;
 mod change;
 mod doctor;
 mod failure;
+mod find;
 mod import;
+mod index;
 mod init;
 mod input;
 mod key;
@@ -53,6 +55,8 @@ async fn run(Cli { global, command }: &Cli) -> Result<ExitCode, Failure> {
         Command::Move(args) => records::rename(global, args).await,
         Command::Delete(delete) => records::delete(global, delete).await,
         Command::List(list) => list::list(global, list).await,
+        Command::Find(args) => find::find(global, args).await,
+        Command::Index(command) => index::run(global, command).await,
         Command::Forget(owner) => records::forget(global, owner).await,
         Command::Status => status::status(global).await,
         Command::Layout(command) => layout::run(global, command).await,

@@ -92,6 +92,14 @@ impl Table {
         self.columns.iter().find(|column| column.name == name)
     }
 
+    /// Whether a usable index that covers all rows begins with this column.
+    pub(crate) fn finds_by(&self, column: &str, method: &str) -> bool {
+        self.indexes.iter().any(|index| {
+            let begins = index.columns.first().is_some_and(|first| first == column) && !index.has_expressions;
+            begins && index.method == method && index.valid && index.live && !index.partial
+        })
+    }
+
     /// # Errors
     /// `Schema` for a table that a server crash empties, or that disappears with its session.
     pub(crate) fn check_durable(&self, layout: &Layout) -> Result<()> {

@@ -88,6 +88,7 @@ impl TableColumn {
             "uuid" => ColumnType::Uuid,
             "json" => ColumnType::Json,
             "jsonb" => ColumnType::Jsonb,
+            "_bytea" => ColumnType::ByteaArray,
             "timestamptz" => ColumnType::Timestamptz,
             other => ColumnType::Other(other.to_owned()),
         }

@@ -136,7 +136,19 @@ pub(in crate::postgres) fn record(
         bind_as(arguments, Bound::of_plain(plain), new)?;
         bind(arguments, old)?;
     }
-    Ok(())
+    entries_of_index(arguments, placement, written.record)
+}
+
+/// What the index column gets, if there is one.
+fn entries_of_index(
+    arguments: &mut PgArguments,
+    placement: &Placement,
+    record: &Record,
+) -> Result<(), DatabaseError> {
+    match &placement.index {
+        Some(_) => bind(arguments, record.index.as_deref()),
+        None => Ok(()),
+    }
 }
 
 /// The texts of the slots and plain columns of a row when it was read.
@@ -250,7 +262,7 @@ pub(in crate::postgres) fn filled(
             PlainChange::Keep | PlainChange::Unset => {}
         }
     }
-    Ok(())
+    entries_of_index(arguments, placement, written.record)
 }
 
 /// One record of a bulk write, over the record that this process has seen last.
@@ -285,6 +297,10 @@ pub(in crate::postgres) fn entries(
         let column: Vec<_> =
             entries.iter().map(|(_, entry, _)| entry.record.plain.text(plain.field)).collect();
         bind_all(&mut arguments, Bound::of_plain(plain), &column)?;
+    }
+    if placement.index.is_some() {
+        let entries = entries.iter().map(|(_, entry, _)| entry.record.index.as_deref());
+        bind(&mut arguments, entries.collect::<Vec<_>>())?;
     }
     bind(&mut arguments, entries.iter().map(|(_, entry, _)| entry.seen.to_string()).collect::<Vec<_>>())?;
     bind(&mut arguments, entries.iter().map(|(at, ..)| *at as i32).collect::<Vec<_>>())?;

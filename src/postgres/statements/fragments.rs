@@ -33,9 +33,12 @@ impl Writer<'_> {
     }
 
     /// The number of parameters of a record: the text of every slot, then for every plain column its new value, and the
-    /// value that it must hold to be cleared if there is no new value.
+    /// value that it must hold to be cleared if there is no new value; and the entries of the blind index, if there is a column
+    /// for them.
     pub(in crate::postgres) fn values(&self) -> usize {
-        self.placement.slots.len() + 2 * self.placement.plain.len()
+        self.placement.slots.len()
+            + 2 * self.placement.plain.len()
+            + usize::from(self.placement.index.is_some())
     }
 
     /// The name of the vault's member of the JSONB column.
@@ -75,6 +78,7 @@ impl Writer<'_> {
             ColumnType::Json | ColumnType::Jsonb => {
                 format!("(CASE WHEN {} THEN 'false' ELSE {} END)", token::is_too_long(&column), text(&column))
             }
+            ColumnType::ByteaArray => entries_text(&column),
             _ => format!("({})", token::cut(&text(&column))),
         }
     }
@@ -166,6 +170,10 @@ impl Writer<'_> {
                 bytes_of(&format!("t.{column}"))
             );
             assignments.push((column, update, format!("coalesce({value}, {unset})")));
+        }
+        if let Some(column) = &self.placement.index {
+            let entries = to_entries(&next(Bound::Text));
+            assignments.push((quote(column), entries.clone(), entries));
         }
         if let Some(column) = &self.placement.sync_column {
             assignments.push((quote(column), "pg_catalog.now()".to_owned(), "pg_catalog.now()".to_owned()));
@@ -317,6 +325,23 @@ pub(in crate::postgres) fn to_column(plain: &PlainColumn, param: &str) -> String
         ColumnType::Json => format!("{param}::pg_catalog.json"),
         _ => param.to_owned(),
     }
+}
+
+/// The entries of the blind index as the vault prints them, whatever the session's output format. What is too long is no such
+/// text.
+fn entries_text(column: &str) -> String {
+    format!(
+        "(CASE WHEN {column} IS NULL THEN NULL WHEN {} THEN 'long' ELSE '{{' OPERATOR(pg_catalog.||) coalesce((SELECT \
+         pg_catalog.string_agg('\"\\\\x' OPERATOR(pg_catalog.||) pg_catalog.encode(e.entry, 'hex') OPERATOR(pg_catalog.||) '\"', \
+         ',' ORDER BY e.at) FROM pg_catalog.unnest({column}) WITH ORDINALITY AS e (entry, at)), '') OPERATOR(pg_catalog.||) '}}' END)",
+        token::is_too_long(column)
+    )
+}
+
+/// The bound text of the entries of the blind index in the type of its column. Their number differs from row to row, so that a
+/// bulk write cannot bind them as an array of arrays.
+pub(in crate::postgres) fn to_entries(param: &str) -> String {
+    format!("{param}::pg_catalog._bytea")
 }
 
 /// The value of a plain column if its field is not set.

@@ -8,6 +8,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::display::visible;
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::layout::shown;
 use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::connection::callers_transaction::CallersTransaction;
 use crate::postgres::connection::errors::{DatabaseError, Outcome, Phase};
@@ -17,6 +18,7 @@ use crate::postgres::statements::answer::{Answer, OwnerText, owner_of};
 use crate::postgres::statements::bind;
 use crate::postgres::statements::found_records::Row;
 use crate::postgres::statements::plan::{Plan, Postgres};
+use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::record::record::Record;
 use crate::record::token::KeyId;
@@ -144,11 +146,77 @@ impl Postgres {
         bind_value(&mut arguments, i64::from(limit))?;
         let query = Query { sql: statements.list.clone(), arguments };
         let rows = self.database.inspect_as_owner(&self.relation(), query).await?;
-        let listed = rows.iter().map(|row| {
-            let answer = Answer { row, first: 2, placement: &plan.placement };
-            Ok(ListedRow { owner: owner_of(row, 0)?, row: answer.read()?, now: answer.now()? })
-        });
-        listed.collect()
+        listed_rows(plan, &rows)
+    }
+
+    /// The rows whose index column holds one of these entries, at most `limit`.
+    ///
+    /// # Errors
+    /// `NotIndexed` without an index column, or without a GIN index on it.
+    pub(crate) async fn find(
+        &self,
+        plan: &Plan,
+        entries: &[Vec<u8>],
+        limit: u32,
+    ) -> Result<Vec<ListedRow>, DatabaseError> {
+        let (table, statements) = plan.work()?;
+        let column = plan.placement.index.as_deref();
+        let sql =
+            statements.find.clone().filter(|_| column.is_some_and(|column| table.finds_by(column, "gin")));
+        let mut arguments = PgArguments::default();
+        bind_value(&mut arguments, entries)?;
+        self.find_rows(
+            plan,
+            sql.ok_or_else(|| self.not_indexed(&self.layout.index_column))?,
+            arguments,
+            limit,
+        )
+        .await
+    }
+
+    /// The rows whose plain column of a field holds this value, at most `limit`.
+    ///
+    /// # Errors
+    /// `NotIndexed` without an index whose first column this is.
+    pub(crate) async fn find_plain(
+        &self,
+        plan: &Plan,
+        (field, value): (Field, &str),
+        limit: u32,
+    ) -> Result<Vec<ListedRow>, DatabaseError> {
+        let (table, statements) = plan.work()?;
+        let column =
+            plan.placement.plain_column(field).map(|plain| plain.column.as_ref()).unwrap_or_default();
+        let find = statements.find_plain.iter().find(|(found, _)| *found == field);
+        let sql = find.filter(|_| table.finds_by(column, "btree")).map(|(_, sql)| sql.clone());
+        let mut arguments = PgArguments::default();
+        bind_value(&mut arguments, value)?;
+        self.find_rows(plan, sql.ok_or_else(|| self.not_indexed(column))?, arguments, limit).await
+    }
+
+    async fn find_rows(
+        &self,
+        plan: &Plan,
+        sql: Arc<str>,
+        mut arguments: PgArguments,
+        limit: u32,
+    ) -> Result<Vec<ListedRow>, DatabaseError> {
+        bind_value(&mut arguments, i64::from(limit))?;
+        let rows = self.database.fetch(Query { sql, arguments }, Phase::Reading).await?;
+        listed_rows(plan, &rows)
+    }
+
+    pub(crate) fn not_indexed(&self, column: &str) -> Error {
+        let message = format!("{} has no index on {}", self.table_name(), shown(column));
+        Error::new(ErrorKind::NotIndexed, message).with_column(column)
+    }
+
+    /// Whether some record is not in the index.
+    pub(crate) async fn has_unindexed(&self, plan: &Plan) -> Result<bool, DatabaseError> {
+        let (_, statements) = plan.work()?;
+        let Some(sql) = statements.unindexed.clone() else { return Ok(true) };
+        let query = Query { sql, arguments: PgArguments::default() };
+        Ok(!self.database.fetch(query, Phase::Reading).await?.is_empty())
     }
 
     /// The keys that some tokens of the table name, at most one per row. Empty if no token was found within the limit.
@@ -183,6 +251,15 @@ impl Postgres {
         let act = setting(&act_as_owner(&self.relation(), Until::TheTransactionEnds));
         self.database.transaction(vec![setting(&limit), act, query], Phase::Reading).await
     }
+}
+
+/// Rows with their owners in the first two columns.
+fn listed_rows(plan: &Plan, rows: &[PgRow]) -> Result<Vec<ListedRow>, DatabaseError> {
+    let listed = rows.iter().map(|row| {
+        let answer = Answer { row, first: 2, placement: &plan.placement };
+        Ok(ListedRow { owner: owner_of(row, 0)?, row: answer.read()?, now: answer.now()? })
+    });
+    listed.collect()
 }
 
 /// Parses the result of [`Postgres::read_query`].

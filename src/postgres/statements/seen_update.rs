@@ -4,7 +4,9 @@
 use crate::layout::placement::{ColumnType, Slot};
 use crate::postgres::sql::names::{EQ, bytes_of, literal, quote, text};
 use crate::postgres::sql::token;
-use crate::postgres::statements::fragments::{Bound, DURABLE, Forms, Writer, same, to_column, unset};
+use crate::postgres::statements::fragments::{
+    Bound, DURABLE, Forms, Writer, same, to_column, to_entries, unset,
+};
 
 /// What a write does to a plain column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +45,7 @@ struct Parts {
 
 impl Writer<'_> {
     /// Bound after the owner: the text of each slot that gets one, the new or old value of each plain column that is set
-    /// or cleared, and the head of the seen record.
+    /// or cleared, the entries of the blind index, and the head of the seen record.
     pub(in crate::postgres) fn update(&self, shape: &Shape) -> String {
         let parts = self.parts(shape, Reach::OneOwner);
         let head = text(&format!("${}", self.owner_params() + parts.bound.len() + 1));
@@ -114,6 +116,10 @@ impl Writer<'_> {
                 }
                 PlainChange::Keep | PlainChange::Unset => {}
             }
+        }
+        if let Some(column) = &self.placement.index {
+            let entries = bind(&mut parts, Bound::Text);
+            parts.sets.push(format!("{} = {}", quote(column), to_entries(&entries)));
         }
         parts.sets.extend(
             self.placement.sync_column.iter().map(|column| format!("{} = pg_catalog.now()", quote(column))),

@@ -15,6 +15,7 @@ use crate::postgres::sql::names::{EQ, quote, text};
 use crate::postgres::sql::token;
 use crate::postgres::statements::fragments::{Bound, Forms, Writer, counter, same};
 use crate::postgres::statements::seen_update::{Reach, Shape};
+use crate::record::field::Field;
 
 pub(crate) struct Statements {
     /// The rows of one owner.
@@ -34,6 +35,12 @@ pub(crate) struct Statements {
     pub(crate) list: Arc<str>,
     /// The keys of some tokens, one per row.
     pub(crate) keys: Arc<str>,
+    /// The rows with one of some entries in the index column: entries[], limit. Absent without such a column.
+    pub(crate) find: Option<Arc<str>>,
+    /// The rows whose plain column holds a value: value, limit.
+    pub(crate) find_plain: Vec<(Field, Arc<str>)>,
+    /// A row with a record that the index does not cover. Absent without an index column.
+    pub(crate) unindexed: Option<Arc<str>>,
     /// For every slot: + a text that is not a token
     pub(crate) forge: Vec<Arc<str>>,
     forms: Forms,
@@ -67,6 +74,9 @@ impl Statements {
             read_many: writer.read_many().into(),
             list: writer.list().into(),
             keys: writer.keys().into(),
+            find: writer.find().map(Into::into),
+            find_plain: writer.find_plain(),
+            unindexed: writer.unindexed().map(Into::into),
             forge: placement.slots.iter().map(|slot| writer.forge(slot).into()).collect(),
             forms,
             updates: Mutex::default(),
@@ -214,12 +224,6 @@ impl Writer<'_> {
             // ORDER BY refuses a bare constant
             _ => ("NULL::pg_catalog.text".to_owned(), "''::pg_catalog.text".to_owned()),
         };
-        let filled: Vec<_> = self
-            .placement
-            .slots
-            .iter()
-            .map(|slot| format!("{} IS NOT NULL", self.slot_text("t", slot)))
-            .collect();
         format!(
             "SELECT page.* FROM (SELECT {user}, {tenant}, {} FROM {} AS t WHERE ({}) AND {}{} \
              AND ($1::pg_catalog.text IS NULL OR ({tenant_key}, {user_key}) > ($1::pg_catalog.text, $2::pg_catalog.text)) \
@@ -227,10 +231,61 @@ impl Writer<'_> {
              LIMIT $3::pg_catalog.int8 + {MAX_TIES}",
             self.read_columns("t"),
             self.relation(),
-            if filled.is_empty() { "false".to_owned() } else { filled.join(" OR ") },
+            self.is_filled(),
             self.is_as_planned("t"),
             self.counts("t"),
         )
+    }
+
+    fn find(&self) -> Option<String> {
+        let column = quote(self.placement.index.as_deref()?);
+        Some(self.find_where(&format!("t.{column} OPERATOR(pg_catalog.&&) $1::pg_catalog._bytea")))
+    }
+
+    fn find_plain(&self) -> Vec<(Field, Arc<str>)> {
+        let plain = self.placement.plain.iter().filter(|plain| plain.is_indexed);
+        let find = |column: &str| self.find_where(&format!("{} {EQ} $1::pg_catalog.text", text(column)));
+        plain.map(|plain| (plain.field, find(&format!("t.{}", quote(&plain.column))).into())).collect()
+    }
+
+    /// The owner, and what a read returns, of every row with a condition. The limit stands outside of the search. Inside, it would
+    /// let the planner read the whole table where it has no statistics and expects many rows.
+    fn find_where(&self, condition: &str) -> String {
+        format!(
+            "WITH found AS MATERIALIZED (SELECT {}, {} FROM {} AS t WHERE {condition} AND {}{}) \
+             SELECT found.* FROM found LIMIT $2::pg_catalog.int8",
+            self.owner_columns(),
+            self.read_columns("t"),
+            self.relation(),
+            self.is_as_planned("t"),
+            self.counts("t"),
+        )
+    }
+
+    fn unindexed(&self) -> Option<String> {
+        let column = quote(self.placement.index.as_deref()?);
+        Some(format!(
+            "SELECT 1 FROM {} AS t WHERE t.{column} IS NULL AND ({}) AND {}{} LIMIT 1",
+            self.relation(),
+            self.holds_tokens(),
+            self.is_as_planned("t"),
+            self.counts("t"),
+        ))
+    }
+
+    /// A condition that some slot of the row holds a token.
+    fn holds_tokens(&self) -> String {
+        let slots = self.placement.slots.iter();
+        let keys = slots.map(|slot| token::first_key(&self.slot_text("t", slot)));
+        format!("coalesce({}) IS NOT NULL", keys.collect::<Vec<_>>().join(", "))
+    }
+
+    /// A condition that some slot of the row holds something.
+    fn is_filled(&self) -> String {
+        let slots = self.placement.slots.iter();
+        let filled = slots.map(|slot| format!("{} IS NOT NULL", self.slot_text("t", slot)));
+        let filled: Vec<_> = filled.collect();
+        if filled.is_empty() { "false".to_owned() } else { filled.join(" OR ") }
     }
 
     /// Keys of tokens of any format, in any row. Text of the application is not a token.

@@ -3,10 +3,10 @@
 //! The exchange fires the application's triggers, so it runs with the session's own search path. It names every object
 //! with its schema. So do the pages, which then need no separate transaction.
 
-use crate::layout::placement::{PlainColumn, Slot};
+use crate::layout::placement::{ColumnType, PlainColumn, Slot};
 use crate::postgres::sql::names::{EQ, quote, text};
 use crate::postgres::sql::token;
-use crate::postgres::statements::fragments::{Bound, DURABLE, Writer, to_column};
+use crate::postgres::statements::fragments::{Bound, DURABLE, Writer, to_column, to_entries};
 use crate::postgres::walk::cursor::Cursor;
 use crate::record::field::Field;
 
@@ -17,6 +17,8 @@ pub(in crate::postgres) enum Sought {
     OtherKeys,
     /// Tokens of fields that belong in another slot.
     Misplaced,
+    /// Any token.
+    Tokens,
 }
 
 /// Everything that the texts are made of.
@@ -36,7 +38,7 @@ impl Pages<'_> {
         let plain: Vec<_> = self.plain.iter().map(|plain| writer.plain_text("t", plain)).collect();
         let first = match self.sought {
             Sought::OtherKeys => 2,
-            Sought::Misplaced => 1,
+            Sought::Misplaced | Sought::Tokens => 1,
         };
         let mut conditions = vec![cursor.has_position(), writer.is_as_planned("t")];
         conditions.extend(after.then(|| cursor.compared(">", first)));
@@ -119,6 +121,7 @@ impl Pages<'_> {
         let placement = self.writer.placement;
         match self.sought {
             Sought::OtherKeys => token::is_not_under(value, &text("$1")),
+            Sought::Tokens => format!("({} IS NOT NULL)", token::first_key(value)),
             // fields with a column of their own; every other field may be stored here
             Sought::Misplaced if placement.is_shared(at) => {
                 let elsewhere = placement.with_own_columns().filter(|field| Some(*field) != slot.own);
@@ -225,6 +228,9 @@ fn exchange_slot(at: usize, slot: &Slot, member: &str) -> Exchanged {
 }
 
 fn exchange_plain(at: usize, plain: &PlainColumn) -> Exchanged {
+    if plain.kind == ColumnType::ByteaArray {
+        return exchange_entries(at, plain);
+    }
     let (column, held) = (quote(&plain.column), format!("t.{}", quote(&plain.column)));
     let new = to_column(plain, &format!("n.p{at}"));
     // printed again, because jsonb has its own form
@@ -233,5 +239,15 @@ fn exchange_plain(at: usize, plain: &PlainColumn) -> Exchanged {
         set: format!("{column} = CASE WHEN {is_new} THEN {held} ELSE {new} END"),
         unchanged: is_same_text(&held, &format!("n.q{at}")),
         held: is_new,
+    }
+}
+
+/// The old entries do not matter: what the slots hold decides which entries are right.
+fn exchange_entries(at: usize, plain: &PlainColumn) -> Exchanged {
+    let (column, new) = (quote(&plain.column), to_entries(&format!("n.p{at}")));
+    Exchanged {
+        set: format!("{column} = {new}"),
+        unchanged: format!("(n.q{at} IS NULL OR true)"),
+        held: is_same(&format!("t.{column}"), &new),
     }
 }

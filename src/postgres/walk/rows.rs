@@ -9,7 +9,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind};
-use crate::layout::placement::{Placement, PlainColumn, Slot};
+use crate::layout::placement::{ColumnType, Placement, PlainColumn, Slot};
 use crate::postgres::catalogue::table::missing_table;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
@@ -21,7 +21,7 @@ use crate::postgres::statements::fragments::{Bound, Forms, Writer};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::cursor::{Cursor, Position};
 use crate::postgres::walk::pages::{Pages, Sought};
-use crate::record::field::Fields;
+use crate::record::field::{Field, Fields};
 use crate::record::owner::Owner;
 use crate::record::token::{KeyId, start_under};
 use crate::record::version::Millis;
@@ -170,6 +170,26 @@ impl Postgres {
     pub(crate) async fn walk_misplaced(&self, plan: &Plan, batch: u32) -> Result<TableWalk, DatabaseError> {
         let (slots, plain) = (plan.placement.slots.clone(), plan.placement.plain.clone());
         self.walk_for(plan, Sought::Misplaced, slots, plain, batch).await
+    }
+
+    /// Plans a walk over every existing slot that searches for tokens. The column of the blind index is the last of its plain
+    /// columns. `None` if there is no such column.
+    pub(crate) async fn walk_index(
+        &self,
+        plan: &Plan,
+        batch: u32,
+    ) -> Result<Option<TableWalk>, DatabaseError> {
+        let Some(column) = plan.placement.index.clone() else { return Ok(None) };
+        let (slots, mut plain) = (plan.placement.slots.clone(), plan.placement.plain.clone());
+        plain.push(PlainColumn {
+            field: Field::RECORD,
+            column,
+            kind: ColumnType::ByteaArray,
+            not_null: false,
+            unset: "",
+            is_indexed: false,
+        });
+        self.walk_for(plan, Sought::Tokens, slots, plain, batch).await.map(Some)
     }
 
     async fn walk_for(

@@ -62,7 +62,7 @@ pub struct LayoutArgs {
     /// The column of a field, as in api_key=retell_api_key; may be repeated
     ///
     /// `config` is the JSONB column for fields without a column of their own. `sync` is the column for the time of the
-    /// last write.
+    /// last write. `index` is the column of the index by which owners are found.
     #[arg(long = "column", global = true, value_name = "FIELD=COLUMN", value_parser = field_column)]
     field_columns: Vec<(Field, String)>,
     /// Use only rows with this constant, as in provider=retell; may be repeated
@@ -156,6 +156,7 @@ impl LayoutOption<'_> {
             Self::TenantColumn(name) => layout.tenant_column(name),
             Self::Column(field, name) if field.name() == "config" => layout.config_column(name),
             Self::Column(field, name) if field.name() == "sync" => layout.sync_column(name),
+            Self::Column(field, name) if field.name() == "index" => layout.index_column(name),
             Self::Column(field, name) => layout.column(field, name),
             Self::Where(column, value) => layout.where_equals(column, value.clone()),
         };

@@ -1,6 +1,7 @@
 //! The command line, and its help.
 
 pub mod doctor;
+pub mod find;
 pub mod global;
 pub mod import;
 pub mod keys;
@@ -16,6 +17,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::args::doctor::DoctorArgs;
+use crate::args::find::{FindArgs, IndexCommand};
 use crate::args::global::Global;
 use crate::args::import::ImportCommand;
 use crate::args::keys::{InitArgs, KeyCommand, KeyringCommand, RotateArgs};
@@ -78,6 +80,11 @@ pub enum Command {
     Delete(DeleteArgs),
     /// List the owners that have a record, including those whose record was deleted, page by page
     List(ListArgs),
+    /// Find the owners of an agent or a phone number
+    Find(FindArgs),
+    /// Build the index by which owners are found, or replace its key
+    #[command(subcommand)]
+    Index(IndexCommand),
     /// Erase everything about an owner from the local file
     ///
     /// Erases pending records, copies, losers, replaced texts and dead letters. A pending record that is not in the
@@ -121,7 +128,10 @@ fn with_help(parent: &str, command: clap::Command) -> clap::Command {
         "sync" => SYNC_HELP,
         "move" => MOVE_HELP,
         "rewrap" => keys::REWRAP_HELP,
+        "rotate" if parent == "index" => find::ROTATE_INDEX_HELP,
         "rotate" => keys::ROTATE_HELP,
+        "find" => find::FIND_HELP,
+        "build" => find::BUILD_HELP,
         "destroy" => keys::DESTROY_HELP,
         "init" => layout::INIT_HELP,
         "layout" => layout::LAYOUT_HELP,

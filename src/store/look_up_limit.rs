@@ -1,4 +1,4 @@
-//! The owners that look-ups found last, and a limit on look-ups that find nobody.
+//! Limits look-ups that find nobody, and remembers what was found.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -13,7 +13,7 @@ const MISSES_A_SECOND: f64 = 100.0;
 
 /// What look-ups by a value found. A value that found its owner before is looked up without a limit, so a flood of made-up
 /// values does not stop genuine ones.
-pub(crate) struct FoundOwners {
+pub(crate) struct LookUpLimit {
     last: Recent<Owner>,
     misses: Mutex<TokenBucket>,
 }
@@ -25,27 +25,27 @@ struct TokenBucket {
 
 /// A look-up that may be made. It counts as a miss until it has found somebody.
 #[must_use]
-pub(crate) struct LookUp {
+pub(crate) struct Permit {
     is_limited: bool,
 }
 
-impl Default for FoundOwners {
+impl Default for LookUpLimit {
     fn default() -> Self {
         let misses = TokenBucket { tokens: MISSES, at: Instant::now() };
         Self { last: Recent::default(), misses: Mutex::new(misses) }
     }
 }
 
-impl FoundOwners {
+impl LookUpLimit {
     /// The owner that a value belonged to last.
     pub(crate) fn last(&self, value: &str) -> Option<Owner> {
         self.last.get(value)
     }
 
     /// Allows a look-up, unless too many found nobody.
-    pub(crate) fn may_look_up(&self, is_known: bool, now: Instant) -> Option<LookUp> {
+    pub(crate) fn may_look_up(&self, is_known: bool, now: Instant) -> Option<Permit> {
         if is_known {
-            return Some(LookUp { is_limited: false });
+            return Some(Permit { is_limited: false });
         }
         let mut bucket = self.misses.lock().unwrap_or_else(PoisonError::into_inner);
         let since = now.saturating_duration_since(bucket.at).as_secs_f64();
@@ -55,12 +55,12 @@ impl FoundOwners {
             return None;
         }
         bucket.tokens -= 1.0;
-        Some(LookUp { is_limited: true })
+        Some(Permit { is_limited: true })
     }
 
     /// A look-up found somebody, so it is no miss.
-    pub(crate) fn found(&self, look_up: LookUp) {
-        if look_up.is_limited {
+    pub(crate) fn found(&self, permit: Permit) {
+        if permit.is_limited {
             self.misses.lock().unwrap_or_else(PoisonError::into_inner).tokens += 1.0;
         }
     }
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn misses_are_limited_and_what_was_found_is_not() {
-        let (found, start) = (FoundOwners::default(), Instant::now());
+        let (found, start) = (LookUpLimit::default(), Instant::now());
         let misses = |now| (0..10_000).take_while(|_| found.may_look_up(false, now).is_some()).count();
         assert_eq!(misses(start), 500);
         assert_eq!(misses(start + Duration::from_millis(1_005)), 100);
@@ -94,14 +94,14 @@ mod tests {
         assert_eq!(misses(start + Duration::from_secs(60)), 500, "no more than the bucket holds");
         let later = start + Duration::from_millis(60_015);
         for _ in 0..1_000 {
-            let look_up = found.may_look_up(false, later).unwrap();
-            found.found(look_up);
+            let permit = found.may_look_up(false, later).unwrap();
+            found.found(permit);
         }
     }
 
     #[test]
     fn it_knows_whose_a_value_was_until_it_is_forgotten() {
-        let (found, owner) = (FoundOwners::default(), Owner::user("user-42").unwrap());
+        let (found, owner) = (LookUpLimit::default(), Owner::user("user-42").unwrap());
         found.remember("agent_test_1", &owner);
         assert_eq!(found.last("agent_test_1"), Some(owner));
         found.forget("agent_test_1");

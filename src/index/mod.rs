@@ -1,0 +1,3 @@
+//! The blind index: finds the owners of a value without opening every record.
+
+pub(crate) mod entries;

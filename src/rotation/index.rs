@@ -1,0 +1,145 @@
+//! Builds the blind index for rows that lack their entries, and rotates its key.
+//!
+//! There is no checkpoint: a pass opens every record and compares its entries, so the next run finds what is left.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::subkeys::INDEX;
+use crate::postgres::connection::errors::DatabaseError;
+use crate::postgres::statements::plan::{Plan, Postgres};
+use crate::postgres::walk::rows::TableWalk;
+use crate::rotation::index_row::index_row;
+use crate::rotation::options::IndexOptions;
+use crate::rotation::passes::{Work, run_passes};
+use crate::rotation::report::{IndexEvent, IndexProgress, IndexReport, RotateProgress};
+use crate::rotation::row_work::RowWork;
+use crate::rotation::stretch::PassEvent;
+use crate::store::core::Core;
+
+/// How long another process may go on without a key that was added: it looks at the keyring once a second.
+const RELOADED: Duration = Duration::from_millis(2500);
+
+/// Writes the entries of every record that lacks them. Adds an index key to a keyring that has none.
+pub(crate) async fn build_index(
+    core: &Arc<Core>,
+    options: &IndexOptions,
+    listener: &mut (dyn FnMut(IndexEvent<'_>) + Send),
+) -> Result<IndexReport> {
+    let postgres = indexed_table(core).await?;
+    if core.keyring.add_first_index_key().await? {
+        tokio::time::sleep(RELOADED).await;
+    }
+    passes(core, postgres, options, listener).await
+}
+
+/// Replaces the index key: adds a key of the next epoch, writes the entries of both, and then removes the earlier key and its
+/// entries. A keyring that has several epochs, since a run that was interrupted, gets no new one.
+///
+/// # Errors
+/// Those of a build. The earlier key stays until every record has entries under the later one.
+pub(crate) async fn rotate_index_key(
+    core: &Arc<Core>,
+    options: &IndexOptions,
+    listener: &mut (dyn FnMut(IndexEvent<'_>) + Send),
+) -> Result<IndexReport> {
+    let postgres = indexed_table(core).await?;
+    core.keyring.add_next_index_key().await?;
+    tokio::time::sleep(RELOADED).await;
+    let report = passes(core, postgres, options, listener).await?;
+    if !report.complete {
+        return Ok(report);
+    }
+    core.keyring.drop_earlier_index_keys().await?;
+    tokio::time::sleep(RELOADED).await;
+    passes(core, postgres, options, listener).await
+}
+
+/// # Errors
+/// `Configuration` without a database; `NotIndexed` without the column.
+async fn indexed_table(core: &Core) -> Result<&Postgres> {
+    let postgres = core.postgres.as_ref().ok_or_else(|| {
+        Error::new(ErrorKind::Configuration, "no database is configured, so there is nothing to index")
+            .with_hint("configure a database (`--database-url`)")
+    })?;
+    let plan = postgres.refresh().await.map_err(|fault| fault.error)?;
+    plan.some_table(postgres.layout())?;
+    match plan.placement.index {
+        Some(_) => Ok(postgres),
+        None => Err(postgres.not_indexed(&postgres.layout().index_column)),
+    }
+}
+
+async fn passes(
+    core: &Arc<Core>,
+    postgres: &Postgres,
+    options: &IndexOptions,
+    listener: &mut (dyn FnMut(IndexEvent<'_>) + Send),
+) -> Result<IndexReport> {
+    let started = Instant::now();
+    let mut work = IndexWork { listener, missed: 0 };
+    let (progress, left) = run_passes(core, &options.passes, &mut work).await?;
+    let plan = postgres.plan().await.map_err(|fault| fault.error)?;
+    let is_missing = postgres.has_unindexed(&plan).await.map_err(|fault| fault.error)?;
+    Ok(IndexReport {
+        epoch: core.keyring.current().subkeys.newest(INDEX).unwrap_or_default(),
+        rows: progress.rows,
+        indexed: progress.resealed,
+        changed: progress.changed,
+        unreadable: progress.unreadable,
+        complete: left == 0 && progress.unreadable == 0 && !is_missing,
+        passes: progress.pass,
+        elapsed: started.elapsed(),
+    })
+}
+
+struct IndexWork<'a> {
+    listener: &'a mut (dyn FnMut(IndexEvent<'_>) + Send),
+    /// Rows without the right entries that the current pass has met.
+    missed: u64,
+}
+
+impl Work for IndexWork<'_> {
+    const ROW: RowWork = index_row;
+
+    async fn walk(
+        &mut self,
+        postgres: &Postgres,
+        plan: &Plan,
+        batch: u32,
+    ) -> Result<Option<TableWalk>, DatabaseError> {
+        match plan.has_slots() {
+            true => postgres.walk_index(plan, batch).await,
+            false => Ok(None),
+        }
+    }
+
+    /// Only a pass that met no row to change shows that none is left.
+    async fn count_left(&mut self) -> Result<u64> {
+        Ok(self.missed)
+    }
+
+    fn hear(&mut self, progress: &mut RotateProgress, event: PassEvent) {
+        let progress = IndexProgress {
+            pass: progress.pass,
+            rows: progress.rows,
+            visited: progress.visited,
+            indexed: progress.resealed,
+            unreadable: progress.unreadable,
+            elapsed: progress.elapsed,
+        };
+        match event {
+            PassEvent::Begun => {
+                self.missed = 0;
+                (self.listener)(IndexEvent::Pass(&progress));
+            }
+            PassEvent::Batch(counts) => {
+                self.missed += counts.exchanged + counts.changed;
+                (self.listener)(IndexEvent::Batch(&progress));
+            }
+            PassEvent::Unreadable(row) => (self.listener)(IndexEvent::Unreadable(&row)),
+            PassEvent::Paused(_) => {}
+        }
+    }
+}
