@@ -6,6 +6,8 @@ use retell_vault::config::{ApiKey, WebhookConfig};
 use retell_vault::webhooks::{SignedBy, Verified, WebhookOptions};
 use retell_vault::{Error, ErrorKind, Owner, RetellConfig, Vault};
 use serde_json::{Value, json};
+use support::TestDb;
+use support::vaults::Hosts;
 use support::webhook::signed;
 
 /// Bodies signed by Retell's SDKs, with the verdicts of three releases, which agree.
@@ -169,4 +171,280 @@ async fn what_retell_does_not_send_is_refused_before_anything_is_looked_up() {
     // all of them are refused by their form even where the signature is right; the longest body passes
     let spaces = [valid.as_bytes(), &vec![b' '; (1 << 20) - valid.len()]].concat();
     assert!(vault.verify_webhook_with(&spaces, &right(&spaces), alice()).await.is_ok());
+}
+
+// --- The owner is looked up ---
+
+const TABLE: &str = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text,
+    encrypted_call_agent_id text, encrypted_sms_agent_id text, encrypted_agent_config jsonb);
+    ALTER TABLE user_profiles ADD retell_vault_index bytea[];
+    CREATE INDEX ON user_profiles USING gin (retell_vault_index) WITH (fastupdate = off);
+    CREATE INDEX ON user_profiles (user_id) WHERE retell_vault_index IS NULL";
+
+async fn stage() -> (TestDb, Hosts, Vault) {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(TABLE).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    (db, hosts, vault)
+}
+
+/// The key of a user who has one of their own.
+fn key_of(user: &str) -> String {
+    format!("key_test_of_{user}_0000000000")
+}
+
+fn with_agent(user: &str, agent: &str) -> RetellConfig {
+    RetellConfig::new(key(&key_of(user))).with_call_agent_id(agent.parse().unwrap())
+}
+
+fn call_of(agent: &str) -> Value {
+    json!({ "event": "call_ended", "call": { "agent_id": agent, "call_id": "call_test_1" } })
+}
+
+/// Whose call it is, if it was signed with this key now.
+async fn owner_of(vault: &Vault, signed_with: &str, body: &Value) -> Result<String, ErrorKind> {
+    refusal_or_owner(vault, signed_with, body).await.map_err(|error| error.kind())
+}
+
+async fn refusal_or_owner(vault: &Vault, signed_with: &str, body: &Value) -> Result<String, Error> {
+    let body = body.to_string();
+    let header = signed(signed_with, body.as_bytes(), NOW);
+    let verified = vault.verify_webhook_with(body.as_bytes(), &header, at(WebhookOptions::new())).await?;
+    Ok(verified.owner.user_id().as_str().to_owned())
+}
+
+#[tokio::test]
+async fn the_cases_of_the_sdks_find_their_owner() {
+    let (_db, _hosts, vault) = stage().await;
+    let cases: Value = serde_json::from_str(CASES).unwrap();
+    let mut users = std::collections::BTreeMap::new();
+    for (secret, owned) in cases["owners"].as_object().unwrap() {
+        let mut config = RetellConfig::new(key(secret));
+        for (at, agent) in owned["agents"].as_array().unwrap().iter().enumerate() {
+            config.set_agent(&format!("role{at}"), Some(agent.as_str().unwrap().parse().unwrap())).unwrap();
+        }
+        config.set_phone_number(Some(owned["numbers"][0].as_str().unwrap().parse().unwrap()));
+        let user = format!("user-{}", users.len());
+        vault.store(&owner(&user), &config).await.unwrap();
+        users.insert(secret.clone(), user);
+    }
+    for case in cases["cases"].as_array().unwrap() {
+        let text = |name: &str| case[name].as_str();
+        let options = WebhookOptions::new().at(case["now_ms"].as_u64().unwrap());
+        let (body, header) = (text("body").unwrap().as_bytes(), text("header").unwrap());
+        let verified = vault.verify_webhook_with(body, header, options).await;
+        let verdict = match &verified {
+            Ok(verified) => {
+                assert_eq!(verified.owner.user_id().as_str(), users[text("key").unwrap()], "{}", case["id"]);
+                "ok"
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::Unverified => "bad_signature",
+                ErrorKind::Expired => "expired",
+                ErrorKind::InvalidInput => "malformed",
+                _ => panic!("{error:?}"),
+            },
+        };
+        assert_eq!(Some(verdict), text("expect"), "{}", case["id"]);
+    }
+}
+
+#[tokio::test]
+async fn the_key_that_signed_decides_whose_call_it_is() {
+    let (_db, _hosts, vault) = stage().await;
+    for user in ["alice", "bob"] {
+        vault.store(&owner(user), &with_agent(user, AGENT)).await.unwrap();
+        vault.store(&owner(&format!("other-{user}")), &with_agent(user, "agent_test_shared")).await.unwrap();
+    }
+    vault.store(&owner("same-key"), &with_agent("alice", "agent_test_shared")).await.unwrap();
+    for user in ["alice", "bob"] {
+        assert_eq!(owner_of(&vault, &key_of(user), &call_of(AGENT)).await.as_deref(), Ok(user));
+    }
+    let shared = call_of("agent_test_shared");
+    assert_eq!(owner_of(&vault, &key_of("bob"), &shared).await.as_deref(), Ok("other-bob"));
+    assert_eq!(owner_of(&vault, &key_of("alice"), &shared).await, Err(ErrorKind::Ambiguous));
+
+    // one answer for an unknown agent, for a text that is no agent, and for a wrong signature
+    let wrong = refusal_or_owner(&vault, "key_test_of_nobody", &call_of(AGENT)).await.unwrap_err();
+    assert_eq!(wrong.kind(), ErrorKind::Unverified);
+    for agent in ["agent_test_unknown", "no agent", "", "agent'; DROP TABLE user_profiles --"] {
+        let unknown = refusal_or_owner(&vault, &key_of("alice"), &call_of(agent)).await.unwrap_err();
+        assert_eq!(unknown, wrong, "{agent}");
+    }
+    for body in
+        [json!({}), json!({ "event": "call_ended", "call": {} }), json!({ "args": { "agent_id": AGENT } })]
+    {
+        assert_eq!(owner_of(&vault, &key_of("alice"), &body).await, Err(ErrorKind::InvalidInput), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_without_a_known_agent_is_found_by_the_number_of_the_account() {
+    let (_db, _hosts, vault) = stage().await;
+    let config = with_agent("alice", AGENT).with_phone_number("+15550100001".parse().unwrap());
+    vault.store(&owner("alice"), &config).await.unwrap();
+    let calls = |agent: Option<&str>| {
+        let call = json!({ "agent_id": agent, "from_number": "+15550199999", "to_number": "+15550100001" });
+        let mut outbound = call.clone();
+        outbound["direction"] = "outbound".into();
+        [outbound["from_number"], outbound["to_number"]] = ["+15550100001".into(), "+15550199999".into()];
+        [
+            json!({ "event": "call_inbound", "call_inbound": call }),
+            json!({ "event": "chat_inbound", "chat_inbound": call }),
+            json!({ "event": "call_ended", "call": call }),
+            json!({ "event": "call_ended", "call": outbound }),
+        ]
+    };
+    for body in
+        calls(None).iter().chain(&calls(Some("agent_test_unknown"))).chain(&calls(Some("not an agent")))
+    {
+        assert_eq!(owner_of(&vault, &key_of("alice"), body).await.as_deref(), Ok("alice"), "{body}");
+        assert_eq!(owner_of(&vault, &key_of("bob"), body).await, Err(ErrorKind::Unverified), "{body}");
+    }
+    // the number of the other side names nobody
+    let other = json!({ "call": { "to_number": "+15550199999", "from_number": "+15550100001" } });
+    assert_eq!(owner_of(&vault, &key_of("alice"), &other).await, Err(ErrorKind::Unverified));
+}
+
+#[tokio::test]
+async fn nobody_crowds_an_owner_out_by_storing_their_agent() {
+    let (_db, _hosts, vault) = stage().await;
+    vault.store(&owner("victim"), &with_agent("victim", AGENT)).await.unwrap();
+    assert_eq!(owner_of(&vault, &key_of("victim"), &call_of(AGENT)).await.as_deref(), Ok("victim"));
+    for n in 0..40 {
+        let user = format!("attacker-{n}");
+        vault.store(&owner(&user), &with_agent(&user, AGENT)).await.unwrap();
+    }
+    // the one who was verified last is tried whatever the index returns
+    assert_eq!(owner_of(&vault, &key_of("victim"), &call_of(AGENT)).await.as_deref(), Ok("victim"));
+    let (mut verified, mut told) = (0, 0);
+    for n in 0..40 {
+        let user = format!("attacker-{n}");
+        match owner_of(&vault, &key_of(&user), &call_of(AGENT)).await {
+            Ok(found) => {
+                assert_eq!(found, user);
+                verified += 1;
+            }
+            Err(kind) => {
+                assert_eq!(kind, ErrorKind::Ambiguous, "{user}");
+                told += 1;
+            }
+        }
+    }
+    assert!(verified >= 31 && told > 0, "{verified} {told}");
+    // a call that nobody signed is not told apart from one of an owner who was not tried
+    assert_eq!(owner_of(&vault, "key_test_of_nobody", &call_of(AGENT)).await, Err(ErrorKind::Ambiguous));
+}
+
+#[tokio::test]
+async fn an_index_that_others_changed_finds_nobody_wrong() {
+    let (db, _hosts, vault) = stage().await;
+    for user in ["alice", "bob"] {
+        vault.store(&owner(user), &with_agent(user, &format!("agent_test_{user}"))).await.unwrap();
+    }
+    let [alice, bob] = ["alice", "bob"].map(|user| (key_of(user), call_of(&format!("agent_test_{user}"))));
+    db.exec(
+        "UPDATE user_profiles AS t SET retell_vault_index = o.retell_vault_index FROM user_profiles AS o WHERE t.user_id <> o.user_id",
+    )
+    .await;
+    assert_eq!(owner_of(&vault, &alice.0, &alice.1).await, Err(ErrorKind::Unverified));
+    assert_eq!(owner_of(&vault, &bob.0, &alice.1).await, Err(ErrorKind::Unverified));
+    // all entries in all rows: a genuine call is found again, and still nobody else
+    db.exec(
+        "UPDATE user_profiles SET retell_vault_index =
+            (SELECT array_agg(entry) FROM user_profiles AS o, unnest(o.retell_vault_index) AS entry)",
+    )
+    .await;
+    assert_eq!(owner_of(&vault, &alice.0, &alice.1).await.as_deref(), Ok("alice"));
+    assert_eq!(owner_of(&vault, &bob.0, &alice.1).await, Err(ErrorKind::Unverified));
+    // sealed tokens of another row do not open here
+    db.exec(
+        "UPDATE user_profiles AS t SET encrypted_retell_api_key = o.encrypted_retell_api_key FROM user_profiles AS o
+        WHERE t.user_id = 'alice' AND o.user_id = 'bob'",
+    )
+    .await;
+    assert_eq!(owner_of(&vault, &bob.0, &alice.1).await, Err(ErrorKind::Unverified));
+}
+
+#[tokio::test]
+async fn a_changed_moved_or_deleted_record_verifies_as_it_is_now() {
+    let (_db, _hosts, vault) = stage().await;
+    let call = call_of(AGENT);
+    vault.store(&owner("alice"), &with_agent("alice", AGENT)).await.unwrap();
+    assert_eq!(owner_of(&vault, &key_of("alice"), &call).await.as_deref(), Ok("alice"));
+    vault.store(&owner("alice"), &with_agent("new", AGENT)).await.unwrap();
+    assert_eq!(owner_of(&vault, &key_of("alice"), &call).await, Err(ErrorKind::Unverified));
+    assert_eq!(owner_of(&vault, &key_of("new"), &call).await.as_deref(), Ok("alice"));
+
+    vault.rename_owner(&owner("alice"), &owner("alicia")).await.unwrap();
+    assert_eq!(owner_of(&vault, &key_of("new"), &call).await.as_deref(), Ok("alicia"));
+    vault.store(&owner("alicia"), &with_agent("new", "agent_test_another")).await.unwrap();
+    assert_eq!(
+        owner_of(&vault, &key_of("new"), &call).await,
+        Err(ErrorKind::Unverified),
+        "the agent is gone"
+    );
+    vault.delete(&owner("alicia")).await.unwrap();
+    assert_eq!(
+        owner_of(&vault, &key_of("new"), &call_of("agent_test_another")).await,
+        Err(ErrorKind::Unverified)
+    );
+}
+
+#[tokio::test]
+async fn made_up_agents_are_limited_and_do_not_stop_known_ones() {
+    let (_db, _hosts, vault) = stage().await;
+    for user in ["alice", "bob"] {
+        vault.store(&owner(user), &with_agent(user, &format!("agent_test_{user}"))).await.unwrap();
+    }
+    let known =
+        async |user: &str| owner_of(&vault, &key_of(user), &call_of(&format!("agent_test_{user}"))).await;
+    assert_eq!(known("alice").await.as_deref(), Ok("alice"));
+    let unknown = (0..1_500).map(|n| {
+        let vault = vault.clone();
+        tokio::spawn(async move {
+            owner_of(&vault, "key_test_of_nobody", &call_of(&format!("agent_test_{n}"))).await
+        })
+    });
+    let mut answers = std::collections::BTreeMap::new();
+    for answer in unknown.collect::<Vec<_>>() {
+        *answers.entry(answer.await.unwrap().unwrap_err().as_str()).or_insert(0) += 1;
+    }
+    assert!(answers["unverified"] >= 500 && answers["busy"] >= 1, "{answers:?}");
+    assert_eq!(answers.len(), 2, "{answers:?}");
+    assert_eq!(known("alice").await.as_deref(), Ok("alice"));
+    // who was not verified before waits until Retell sends the call again
+    let bob = loop {
+        match known("bob").await {
+            Err(kind) => assert_eq!(kind, ErrorKind::Busy),
+            found => break found,
+        }
+    };
+    assert_eq!(bob.as_deref(), Ok("bob"));
+}
+
+#[tokio::test]
+async fn what_the_index_cannot_answer_is_told_as_such() {
+    let (db, _hosts, vault) = stage().await;
+    vault.store(&owner("alice"), &with_agent("alice", AGENT)).await.unwrap();
+    vault.store(&owner("bob"), &with_agent("bob", "agent_test_bob")).await.unwrap();
+    // as a program that does not know the index leaves it
+    db.exec("UPDATE user_profiles SET retell_vault_index = NULL WHERE user_id = 'bob'").await;
+    assert_eq!(owner_of(&vault, &key_of("alice"), &call_of(AGENT)).await.as_deref(), Ok("alice"));
+    let missed = owner_of(&vault, &key_of("bob"), &call_of("agent_test_bob")).await;
+    assert_eq!(missed, Err(ErrorKind::IndexIncomplete));
+    let known_agent = owner_of(&vault, &key_of("bob"), &call_of(AGENT)).await;
+    assert_eq!(
+        known_agent,
+        Err(ErrorKind::IndexIncomplete),
+        "the owner who signed it may not be indexed yet"
+    );
+    assert!(
+        !vault.build_index(&retell_vault::rotation::IndexOptions::new(), |_| {}).await.unwrap().rows.eq(&0)
+    );
+    assert_eq!(owner_of(&vault, &key_of("bob"), &call_of("agent_test_bob")).await.as_deref(), Ok("bob"));
+
+    db.exec("ALTER TABLE user_profiles DROP COLUMN retell_vault_index").await;
+    vault.redetect().await.unwrap();
+    assert_eq!(owner_of(&vault, &key_of("alice"), &call_of(AGENT)).await, Err(ErrorKind::NotIndexed));
 }

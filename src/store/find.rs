@@ -73,6 +73,26 @@ pub(crate) async fn candidates(core: &Core, kind: &str, value: &str, limit: u32)
     Ok(Candidates { owners, is_cut })
 }
 
+/// The record of an owner, if it has the value.
+///
+/// # Errors
+/// Those of a load that may succeed later.
+pub(crate) async fn load_if_has(
+    core: &Core,
+    owner: &Owner,
+    kind: &str,
+    value: &str,
+) -> Result<Option<LoadedRecord>> {
+    let has = |loaded: &LoadedRecord| {
+        loaded.opened.values.as_ref().is_some_and(|held| has_value(&core.fields, held, kind, value))
+    };
+    match load(core, owner).await {
+        Ok(loaded) => Ok(Some(loaded).filter(has)),
+        Err(error) if error.is_retryable() => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
 /// Whether the index covers every record that has an entry to have.
 pub(crate) async fn is_complete(core: &Core) -> Result<bool> {
     let Some(postgres) = &core.postgres else { return Ok(true) };

@@ -30,6 +30,7 @@ use crate::store::faults::Faults;
 use crate::store::host_note::HostNote;
 use crate::store::hosts::note_in_background;
 use crate::store::keyring_check::keys_of_table;
+use crate::store::look_up_limit::LookUpLimit;
 use crate::store::options::Fallback;
 use crate::store::reload::reload_keyring_first;
 use crate::store::seen_records::SeenRecords;
@@ -253,6 +254,7 @@ impl<C: Credentials> VaultBuilder<C> {
             breaker: Breaker::new(subject.clone()),
             subject,
             seen: SeenRecords::default(),
+            look_ups: LookUpLimit::default(),
             clock: self.clock,
             reloaded: ReloadedGeneration::default(),
             table_keyring: TableKeyring::default(),

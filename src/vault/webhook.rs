@@ -1,11 +1,14 @@
 //! The API for services that receive webhook calls of Retell: whose call is it, and is it genuine?
 
+use std::time::Instant;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::owner::Owner;
 use crate::record::version::Millis;
-use crate::retell::config::RetellConfig;
+use crate::retell::config::{AGENT_INDEX, PHONE_INDEX, RetellConfig};
 use crate::retell::values::{AgentId, PhoneNumber};
-use crate::store::core::Core;
+use crate::store::core::{Core, LoadedRecord};
+use crate::store::find::{OwnerRecord, candidates, is_complete, load_if_has};
 use crate::store::load::load;
 use crate::vault::Vault;
 use crate::vault::answers::Loaded;
@@ -98,6 +101,17 @@ impl WebhookOptions {
 }
 
 impl Vault<RetellConfig> {
+    /// Verifies a webhook call, and finds its owner by the agent that the body names, or by the number of the account. `raw` is
+    /// the body as it came, `header` the value of `X-Retell-Signature`.
+    ///
+    /// # Errors
+    /// `NotIndexed` when the table has no index; `IndexIncomplete` when no owner's key verifies the call and the index is not
+    /// complete; `Ambiguous` when several do; `Busy` when too many calls named unknown agents; else those of
+    /// [`verify_webhook_with`](Self::verify_webhook_with).
+    pub async fn verify_webhook(&self, raw: &[u8], header: &str) -> Result<Verified> {
+        self.verify_webhook_with(raw, header, WebhookOptions::new()).await
+    }
+
     /// Verifies a webhook call for an owner that is known beforehand, for example from the address that was called. It needs
     /// no index. Errors and security are those of [`verify_webhook_with`](Self::verify_webhook_with).
     pub async fn verify_webhook_for(&self, owner: &Owner, raw: &[u8], header: &str) -> Result<Verified> {
@@ -138,19 +152,106 @@ async fn verify(core: &Core, raw: &[u8], header: &str, options: WebhookOptions) 
     let call = UnverifiedCall { raw, signature, body: WebhookBody::parse(raw)? };
     match options.owner {
         Some(owner) => call.verify_for(core, owner).await,
-        None => Err(Error::new(ErrorKind::Configuration, "not built")),
+        None => call.verify_found(core).await,
     }
+}
+
+/// How many owners of an agent or number are tried.
+const MOST_TRIED: u32 = 32;
+
+/// What became of the owners of one agent or number.
+enum Tried {
+    Verified(Box<(Owner, SignedBy, RetellConfig)>),
+    /// None of them signed it; whether that was all of them.
+    Nobody {
+        is_cut: bool,
+    },
+    Several,
 }
 
 impl UnverifiedCall<'_> {
     async fn verify_for(self, core: &Core, owner: Owner) -> Result<Verified> {
-        let config = match load(core, &owner).await.and_then(Loaded::<RetellConfig>::try_from) {
-            Ok(loaded) => loaded.config,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(ErrorKind::Unverified.into()),
-            Err(error) => return Err(error),
-        };
+        let config = config_of(load(core, &owner).await)?.ok_or(ErrorKind::Unverified)?;
         let key = self.signed_by(&config).ok_or(ErrorKind::Unverified)?;
         Ok(self.verified(owner, key, &config))
+    }
+
+    /// Looks the owner up by the agent, then by the number.
+    async fn verify_found(self, core: &Core) -> Result<Verified> {
+        let (agent, number) = (self.body.agent_id(), self.body.phone_number());
+        let agent = agent.as_ref().map(|agent| (AGENT_INDEX, agent.expose_secret()));
+        let number = number.as_ref().map(|number| (PHONE_INDEX, number.as_str()));
+        let named: Vec<_> = agent.into_iter().chain(number).collect();
+        if !self.body.names_somebody() {
+            return Err(names_nobody());
+        }
+        let (mut refused, mut was_found) = (None, false);
+        for (kind, value) in named {
+            match self.try_owners_of(core, kind, value).await {
+                Ok(None) => {}
+                Ok(Some(Tried::Several)) => return Err(ErrorKind::Ambiguous.into()),
+                Ok(Some(Tried::Nobody { is_cut })) => {
+                    was_found = true;
+                    refused = refused.or(is_cut.then(too_many));
+                }
+                Ok(Some(Tried::Verified(found))) => {
+                    let (owner, key, config) = *found;
+                    return Ok(self.verified(owner, key, &config));
+                }
+                // the index may lack the owner, or the other value finds them
+                Err(error) if is_of_index(&error) => refused = refused.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        match refused {
+            Some(error) => Err(error),
+            None if was_found && !is_complete(core).await? => Err(ErrorKind::IndexIncomplete.into()),
+            None => Err(ErrorKind::Unverified.into()),
+        }
+    }
+
+    /// `None`: nobody has the value.
+    async fn try_owners_of(&self, core: &Core, kind: &str, value: &str) -> Result<Option<Tried>> {
+        let last = core.look_ups.last(value);
+        let permit =
+            core.look_ups.may_look_up(last.is_some(), Instant::now()).ok_or_else(too_many_unknown)?;
+        let found = match candidates(core, kind, value, MOST_TRIED + 1).await {
+            Ok(found) => found,
+            Err(error) => {
+                core.look_ups.forget(value);
+                return Err(error);
+            }
+        };
+        if found.owners.is_empty() {
+            core.look_ups.forget(value);
+            return Ok(None);
+        }
+        core.look_ups.found(permit);
+        let mut tried = found.owners;
+        if let Some(last) = last {
+            last_first(core, &mut tried, last, kind, value).await?;
+        }
+        let is_cut = found.is_cut || tried.len() > MOST_TRIED as usize;
+        Ok(Some(self.signers(core, tried, value, is_cut)))
+    }
+
+    fn signers(&self, core: &Core, tried: Vec<OwnerRecord>, value: &str, is_cut: bool) -> Tried {
+        let mut signer = None;
+        for OwnerRecord { owner, loaded } in tried.into_iter().take(MOST_TRIED as usize) {
+            let Ok(Some(config)) = config_of(Ok(loaded)) else { continue };
+            let Some(key) = self.signed_by(&config) else { continue };
+            if signer.is_some() {
+                return Tried::Several;
+            }
+            signer = Some(Box::new((owner, key, config)));
+        }
+        match signer {
+            Some(signer) => {
+                core.look_ups.remember(value, &signer.0);
+                Tried::Verified(signer)
+            }
+            None => Tried::Nobody { is_cut },
+        }
     }
 
     /// The owner's key that signed the call, if one did.
@@ -165,10 +266,61 @@ impl UnverifiedCall<'_> {
 
     fn verified(self, owner: Owner, key: SignedBy, config: &RetellConfig) -> Verified {
         let (signed_at, is_wanted) = (self.signature.signed_at(), is_wanted(&self.body, config));
-        let (agent_id, phone_number) = (self.body.agent_id().ok().flatten(), self.body.phone_number());
+        let (agent_id, phone_number) = (self.body.agent_id(), self.body.phone_number());
         let WebhookBody { event, call_id, chat_id, .. } = self.body;
         Verified { owner, event, agent_id, phone_number, call_id, chat_id, signed_at, key, is_wanted }
     }
+}
+
+/// `None`: there is no record.
+fn config_of(loaded: Result<LoadedRecord>) -> Result<Option<RetellConfig>> {
+    match loaded.and_then(Loaded::<RetellConfig>::try_from) {
+        Ok(loaded) => Ok(Some(loaded.config)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The owner who was verified last comes first, even if more owners have the value than were read. So nobody can crowd an owner
+/// out by storing that owner's agent for many others.
+async fn last_first(
+    core: &Core,
+    tried: &mut Vec<OwnerRecord>,
+    last: Owner,
+    kind: &str,
+    value: &str,
+) -> Result<()> {
+    match tried.iter().position(|found| found.owner == last) {
+        Some(at) => tried.swap(0, at),
+        None => {
+            if let Some(loaded) = load_if_has(core, &last, kind, value).await? {
+                tried.insert(0, OwnerRecord { owner: last, loaded });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_of_index(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotIndexed | ErrorKind::IndexIncomplete)
+}
+
+fn too_many() -> Error {
+    let message = format!(
+        "more than {MOST_TRIED} owners have the agent or number of the webhook, and none of those that were tried signed it"
+    );
+    Error::new(ErrorKind::Ambiguous, message)
+}
+
+fn too_many_unknown() -> Error {
+    Error::new(ErrorKind::Busy, "too many webhook calls name agents or numbers that nobody has").with_hint(
+        "answer 503: Retell sends the call again; limit the calls of each address before the service",
+    )
+}
+
+fn names_nobody() -> Error {
+    Error::new(ErrorKind::InvalidInput, "the body of the webhook names no agent and no number")
+        .with_hint("put the owner into the address of the webhook, and verify the call for this owner")
 }
 
 fn is_wanted(body: &WebhookBody, config: &RetellConfig) -> bool {
