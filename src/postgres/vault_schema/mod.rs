@@ -1,5 +1,6 @@
-//! The schema `retell_vault`: the vault's own tables for the keyring and for notes of the hosts.
+//! The schema `retell_vault`: the vault's own tables for the keyring, for notes of the hosts, and for local files.
 
 pub(crate) mod generations;
 pub(crate) mod hosts;
 pub(crate) mod objects;
+pub(crate) mod state;
