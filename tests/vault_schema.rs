@@ -1,5 +1,7 @@
 //! The schema `retell_vault`: planned, closed, examined, and never dropped with a keyring in it.
 
+#[path = "vault_schema/pushes.rs"]
+mod pushes;
 mod support;
 
 use retell_vault::Vault;

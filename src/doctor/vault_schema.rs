@@ -7,7 +7,7 @@ use crate::doctor::frame::framed;
 use crate::error::ErrorKind;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::sql::names::quote;
-use crate::postgres::vault_schema::objects::{SCHEMA, SCHEMA_OBJECT, creation};
+use crate::postgres::vault_schema::objects::{Existing, SCHEMA, SCHEMA_OBJECT, creation};
 use crate::postgres::vault_schema::state::{self, VaultSchema, WiderGrant};
 use crate::postgres::vault_schema::{generations, hosts};
 use crate::store::keyring_table::sealed;
@@ -60,7 +60,7 @@ fn incomplete(found: &VaultSchema, owner: &str) -> Vec<Finding> {
             "it lacks {}: a keyring in the database, notes of hosts or counts of pushes have no place",
             found.missing.join(", ")
         );
-        finding(meaning, as_role(owner, &creation(&[])))
+        finding(meaning, as_role(owner, &creation(Existing::Schema, &[])))
     });
     let unlike = (!found.unlike.is_empty()).then(|| {
         let advice = "find out what changed them; keep a dump of the tables before you change them back";

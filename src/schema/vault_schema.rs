@@ -19,7 +19,7 @@ pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     }
     let Some(reason) = reason(found) else { return };
     match hindrance(found) {
-        None => draft.steps.push(step(input, reason)),
+        None => draft.steps.push(step(input, found, reason)),
         Some((problem, hint)) if is_asked_for => {
             draft.block(SCHEMA_OBJECT, format!("{reason}, but {problem}"), hint)
         }
@@ -63,11 +63,11 @@ fn hindrance(found: &VaultSchema) -> Option<(String, String)> {
     }
 }
 
-fn step(input: &PlanInput<'_>, reason: String) -> Step {
+fn step(input: &PlanInput<'_>, found: &VaultSchema, reason: String) -> Step {
     let known = &input.definitions.server.role_names;
     let roles: Vec<String> =
         input.wanted.service_roles.iter().filter(|role| known.contains(role)).cloned().collect();
-    let mut sql = creation(&roles);
+    let mut sql = creation(found.existing(), &roles);
     // an existing object keeps its owner
     sql.push(schema_is_ours(input.layout, SCHEMA));
     sql.extend(TABLE_NAMES.map(|name| table_is_ours(input.layout, &format!("{SCHEMA}.{name}"))));

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::entries::LocalRecord;
+use crate::local::file::LocalFile;
 use crate::observe::operation::observed;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
+use crate::postgres::statements::plan::Postgres;
 use crate::record::owner::Owner;
 use crate::record::version::Millis;
 use crate::store::core::Core;
 use crate::store::database_identity::identify;
 use crate::store::delivery::{Delivery, Settled};
 use crate::store::fallback::pending;
+use crate::store::push_count::{FileState, count_push};
 use crate::store::reload::reload_keyring;
 use crate::store::sample::sample;
 
@@ -56,6 +59,21 @@ pub(crate) async fn sync(core: &Core) -> Result<SyncReport> {
         if after.is_none() {
             identify_again(core).await?;
         }
+        if page.iter().any(|pending| core.waits_here(pending)) {
+            match count_push(core, postgres, local).await {
+                Ok(FileState::Usable) => {}
+                // what is pending now was stored since
+                Ok(FileState::Restored(letters)) => {
+                    report.dead_letters += letters;
+                    after = None;
+                    continue;
+                }
+                Err(fault) => {
+                    report.stopped = Some(not_counted(core, fault).await?);
+                    return Ok(report);
+                }
+            }
+        }
         after = Some(last.owner.clone());
         for pending in &page {
             let settled = Delivery { core, postgres, local, pending, used_since }.settle().await;
@@ -64,6 +82,9 @@ pub(crate) async fn sync(core: &Core) -> Result<SyncReport> {
                 return Ok(report);
             }
         }
+    }
+    if report.pushed > 0 {
+        count_last_push(core, postgres, local).await?;
     }
     local.purge_kept(core.now().saturating_sub(RETENTION)).await?;
     Ok(report)
@@ -78,10 +99,18 @@ pub(super) async fn sync_owner(core: &Core, owner: &Owner) -> Result<()> {
     let used_since = local.used_since().await?;
     while let Some(pending) = pending(core, owner).await? {
         identify_again(core).await?;
+        if core.waits_here(&pending) {
+            match count_push(core, postgres, local).await {
+                Ok(FileState::Usable) => {}
+                Ok(FileState::Restored(_)) => continue,
+                Err(fault) => return Err(not_counted(core, fault).await?),
+            }
+        }
         match (Delivery { core, postgres, local, pending: &pending, used_since }).settle().await {
             // another record may be pending in its place, and must not be passed over
             Ok(Settled::Gone) => {}
             Ok(Settled::Blocked(error)) => return Err(error),
+            Ok(Settled::Pushed { .. }) => return count_last_push(core, postgres, local).await,
             Ok(_) => return Ok(()),
             Err(fault) => {
                 core.note(&fault).await;
@@ -90,6 +119,30 @@ pub(super) async fn sync_owner(core: &Core, owner: &Owner) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Why nothing is pushed while the database does not answer.
+///
+/// # Errors
+/// Those of the local file.
+async fn not_counted(core: &Core, fault: DatabaseError) -> Result<Error> {
+    if matches!(fault.error.kind(), ErrorKind::LocalStore | ErrorKind::LocalCorrupt) {
+        return Err(fault.error);
+    }
+    core.note(&fault).await;
+    Ok(fault.error)
+}
+
+/// Counts what was pushed, so that a copy of the file from before is behind. If the database does not answer now, the next
+/// synchronisation counts it before its first push.
+///
+/// # Errors
+/// Those of the local file.
+async fn count_last_push(core: &Core, postgres: &Postgres, local: &LocalFile) -> Result<()> {
+    match count_push(core, postgres, local).await {
+        Ok(_) => Ok(()),
+        Err(fault) => not_counted(core, fault).await.map(drop),
+    }
 }
 
 /// The address may lead to another database by now. If it does not answer, what follows reports that.

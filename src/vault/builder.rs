@@ -31,6 +31,7 @@ use crate::store::host_note::HostNote;
 use crate::store::hosts::note_in_background;
 use crate::store::keyring_check::keys_of_table;
 use crate::store::options::Fallback;
+use crate::store::push_counting::PushCounting;
 use crate::store::reload::reload_keyring_first;
 use crate::store::seen_records::SeenRecords;
 use crate::store::table_keyring::TableKeyring;
@@ -256,6 +257,7 @@ impl<C: Credentials> VaultBuilder<C> {
             clock: self.clock,
             reloaded: ReloadedGeneration::default(),
             table_keyring: TableKeyring::default(),
+            counting: PushCounting::default(),
             host: if self.short_lived { None } else { Some(HostNote::new()?) },
             faults: self.faults,
         })

@@ -3,4 +3,5 @@
 pub(crate) mod generations;
 pub(crate) mod hosts;
 pub(crate) mod objects;
+pub(crate) mod pushes;
 pub(crate) mod state;

@@ -30,8 +30,9 @@ const TABLES: &str = "SELECT c.relname::pg_catalog.text, c.relkind::pg_catalog.t
     WHERE n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text
         AND c.relname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY['keyring', 'hosts', 'local_files']::pg_catalog.text[])";
 
-const TABLE_STATEMENTS: [&str; 6] = [
-    "CREATE SCHEMA IF NOT EXISTS retell_vault",
+/// Only where there is no schema: it takes the right to create one, even if it exists.
+const CREATE_SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS retell_vault";
+const TABLE_STATEMENTS: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS retell_vault.keyring (
     generation pg_catalog.int8 PRIMARY KEY CHECK (generation OPERATOR(pg_catalog.>) 0::pg_catalog.int8),
     predecessor pg_catalog.text UNIQUE,
@@ -87,10 +88,18 @@ END IF;
 END
 $vault$";
 
+/// Whether there is a schema already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    Nothing,
+    Schema,
+}
+
 /// The statements that create what is missing and close it. Each can be repeated. `roles` are those of the application:
 /// they may read the keyring, write notes of hosts, and count the pushes of local files.
-pub(crate) fn creation(roles: &[String]) -> Vec<String> {
-    let fixed = TABLE_STATEMENTS.iter().chain([&CLOSE]).map(|&sql| sql.to_owned());
+pub(crate) fn creation(existing: Existing, roles: &[String]) -> Vec<String> {
+    let schema = (existing == Existing::Nothing).then_some(&CREATE_SCHEMA);
+    let fixed = schema.into_iter().chain(&TABLE_STATEMENTS).chain([&CLOSE]).map(|&sql| sql.to_owned());
     fixed.chain(roles.iter().flat_map(|role| grants(role))).collect()
 }
 
@@ -115,19 +124,19 @@ fn grants(role: &str) -> [String; 4] {
 /// # Errors
 /// `AccessDenied` if another role owns the schema, or this one may not create it. On error nothing was changed.
 pub(crate) async fn create(database: &Database, roles: &[String]) -> Result<(), DatabaseError> {
-    refuse_others_schema(database).await?;
+    let existing = refuse_others_schema(database).await?;
     // DDL without parameters; a lock that is held elsewhere must not queue up readers for long
     let patience = format!("SELECT pg_catalog.set_config('lock_timeout', {}, true)", literal("2s"));
-    let queries = [patience].into_iter().chain(creation(roles)).map(statement).collect();
+    let queries = [patience].into_iter().chain(creation(existing, roles)).map(statement).collect();
     database.transaction(queries, Phase::Writing).await.map(drop)
 }
 
 /// Somebody who may create schemas could have made it before, with code of their own in it.
-async fn refuse_others_schema(database: &Database) -> Result<(), DatabaseError> {
+async fn refuse_others_schema(database: &Database) -> Result<Existing, DatabaseError> {
     let rows = database.inspect(statement(SCHEMA_OWNER.to_owned())).await?;
-    let Some(row) = rows.first() else { return Ok(()) };
+    let Some(row) = rows.first() else { return Ok(Existing::Nothing) };
     match column::<bool>(row, 0)? {
-        true => check_tables(database).await,
+        true => check_tables(database).await.map(|()| Existing::Schema),
         false => {
             let owner: String = column(row, 1)?;
             let message = format!("the schema retell_vault belongs to role {}", visible(&owner));

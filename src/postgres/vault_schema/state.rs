@@ -6,7 +6,7 @@ use sqlx::postgres::PgArguments;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::{Database, Query, bind};
-use crate::postgres::vault_schema::objects::{SCHEMA, column};
+use crate::postgres::vault_schema::objects::{Existing, SCHEMA, column};
 
 const STATE: &str = include_str!("state.sql");
 
@@ -85,6 +85,27 @@ pub(crate) struct LackingRight {
 impl VaultSchema {
     pub(crate) fn exists(&self) -> bool {
         self.owner.is_some()
+    }
+
+    /// The same for the statements that create what is missing.
+    pub(crate) fn existing(&self) -> Existing {
+        if self.exists() { Existing::Schema } else { Existing::Nothing }
+    }
+
+    /// Why the vault counts no pushes in it, if it does not.
+    pub(crate) fn why_not_counted(&self) -> Option<String> {
+        let name = "local_files";
+        if self.missing.iter().any(|missing| missing == name) {
+            return Some("the table is missing".to_owned());
+        }
+        if let Some(other) = self.others.first() {
+            return Some(format!("role {other} owns it"));
+        }
+        if let Some(object) = self.planted.first() {
+            return Some(format!("the vault did not make {}", object.what));
+        }
+        let lacking = self.lacking.iter().find(|right| right.table.is_empty() || right.table == name)?;
+        Some(format!("this role lacks {}", lacking.privilege))
     }
 
     /// Whether statements on its tables run only code of roles that the vault trusts.
