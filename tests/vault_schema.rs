@@ -4,10 +4,10 @@
 mod pushes;
 mod support;
 
-use retell_vault::Vault;
 use retell_vault::connection::KeyringTable;
 use retell_vault::doctor::{Diagnosis, DoctorOptions, Finding, Fix};
 use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions, SchemaPlan, Wanted};
+use retell_vault::{ErrorKind, Keyring, Vault};
 use support::TestDb;
 use support::doctor::{examine, psql};
 use support::dump::schema_of;
@@ -171,20 +171,44 @@ fn with_id(diagnosis: &Diagnosis, id: &str) -> Vec<Finding> {
 }
 
 /// A process with its keyring in the table.
-async fn in_table(db: &TestDb) -> Vault {
+async fn in_table(db: &TestDb) -> (Keyring, Vault) {
     let table = KeyringTable::postgres(&db.url).unwrap();
     table.create(&[]).await.unwrap();
     let keyring = table.prepare(&wrapping_key()).await.unwrap();
-    Vault::builder(keyring).postgres(&db.url).init().await.unwrap()
+    let vault = Vault::builder(keyring.clone()).postgres(&db.url).init().await.unwrap();
+    (keyring, vault)
+}
+
+#[tokio::test]
+async fn a_keyring_is_refused_where_its_table_would_run_code_of_others() {
+    let function = "CREATE FUNCTION public.code(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1'";
+    for planted in [
+        "ALTER TABLE retell_vault.hosts ADD CHECK (public.code(host) <> '')",
+        "ALTER TABLE retell_vault.keyring ALTER predecessor SET DEFAULT public.code('')",
+        "CREATE INDEX ON retell_vault.keyring (public.code(sealed))",
+        "CREATE DOMAIN public.checked AS text CHECK (public.code(VALUE) <> ''); ALTER TABLE retell_vault.hosts ALTER host TYPE public.checked",
+    ] {
+        let db = TestDb::create().await;
+        db.exec(&format!("{ALL_COLUMNS}; {function}")).await;
+        let (keyring, vault) = in_table(&db).await;
+        let pin = keyring.pin();
+        vault.close().await;
+        let table = KeyringTable::postgres(&db.url).unwrap();
+        table.open(&pin, &wrapping_key()).await.unwrap();
+        db.exec(planted).await;
+        let error = table.open(&pin, &wrapping_key()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AccessDenied, "{planted}");
+        assert_eq!(table.create(&[]).await.unwrap_err().kind(), ErrorKind::AccessDenied, "{planted}");
+    }
 }
 
 #[tokio::test]
 async fn rows_of_the_keyring_and_the_hosts_are_examined() {
     let (db, _hosts, vault) = stage().await;
     vault.close().await;
-    let vault = in_table(&db).await;
+    let (_, vault) = in_table(&db).await;
     let other_db = TestDb::create().await;
-    let other = in_table(&other_db).await;
+    let (_, other) = in_table(&other_db).await;
     let clean = diagnose(&vault).await;
     assert!(clean.findings.iter().all(|it| it.area.as_str() == "schema"), "{clean:#?}");
 

@@ -7,7 +7,8 @@
 //! with it.
 
 use crate::crypto::random;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::local::entries::PushNote;
 use crate::local::file::LocalFile;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::sql::names::relation;
@@ -18,54 +19,63 @@ use crate::store::core::{Core, ROUNDS, pause};
 const RESTORED: &str = "the local file is an older state of itself, or a copy: the database has counted pushes that it does not know";
 
 /// What was found out about the local file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FileState {
+pub(super) enum CountedFile {
     /// The database has counted nothing that the file does not know, or does not count.
     Usable,
     /// So many pending records of an older state were moved to the dead letters.
     Restored(u64),
+    /// The database does not answer now.
+    Unknown(Error),
 }
 
-/// Counts a push, before or after it.
+/// Counts a push, before or after it. A database that refuses to count is used without a count.
 ///
 /// # Errors
-/// The errors of the local file, and of a database that does not answer. A database that refuses is no error: the file is then
-/// used without a count.
-pub(super) async fn count_push(
-    core: &Core,
-    postgres: &Postgres,
-    local: &LocalFile,
-) -> Result<FileState, DatabaseError> {
-    if !is_counted(core, postgres).await? {
-        return Ok(FileState::Usable);
+/// Those of the local file, and `Entropy`.
+pub(super) async fn count_push(core: &Core, postgres: &Postgres, local: &LocalFile) -> Result<CountedFile> {
+    match is_counted(core, postgres).await {
+        Ok(true) => {}
+        Ok(false) => return Ok(CountedFile::Usable),
+        Err(fault) => return unknown(core, fault).await,
     }
     for round in 0..ROUNDS {
         let note = local.begin_push(&random_hex()?, &random_hex()?).await?;
-        match pushes::count(&postgres.database, &note).await {
-            Ok(true) => {
-                local.end_push(&note).await?;
-                return Ok(FileState::Usable);
-            }
-            Ok(false) => {
-                let aside = local.set_all_pending_aside(&note, RESTORED, &random_hex()?, core.now()).await?;
-                if let Some(letters) = aside {
-                    tracing::warn!(letters, "{RESTORED}; its pending records were moved to the dead letters");
-                    return Ok(FileState::Restored(letters));
-                }
-            }
-            Err(fault) if is_refusal(&fault) => {
-                warn(&fault.error.to_string());
-                core.counting.note(false);
-                return Ok(FileState::Usable);
-            }
-            // the statement can be repeated
-            Err(fault) if round + 1 < ROUNDS && (fault.was_connected || fault.outcome == Outcome::Retry) => {
-                pause(round).await;
-            }
-            Err(fault) => return Err(fault),
+        let fault = match pushes::count(&postgres.database, &note).await {
+            Ok(true) => return local.end_push(&note).await.map(|()| CountedFile::Usable),
+            Ok(false) => match set_aside(core, local, &note).await? {
+                Some(letters) => return Ok(CountedFile::Restored(letters)),
+                None => continue,
+            },
+            Err(fault) => fault,
+        };
+        if is_refusal(&fault) {
+            warn(&fault.error.to_string());
+            core.counting.note(false);
+            return Ok(CountedFile::Usable);
         }
+        // the statement can be repeated
+        let may_work = fault.was_connected || matches!(fault.outcome, Outcome::Retry | Outcome::Pooler);
+        if !may_work || round + 1 == ROUNDS {
+            return unknown(core, fault).await;
+        }
+        pause(round).await;
     }
-    Ok(FileState::Usable)
+    let error = Error::new(ErrorKind::Busy, "other processes kept counting the pushes of the local file");
+    Ok(CountedFile::Unknown(error))
+}
+
+async fn unknown(core: &Core, fault: DatabaseError) -> Result<CountedFile> {
+    core.note(&fault).await;
+    Ok(CountedFile::Unknown(fault.error))
+}
+
+/// `None`: another process has counted or set aside meanwhile.
+async fn set_aside(core: &Core, local: &LocalFile, note: &PushNote) -> Result<Option<u64>> {
+    let aside = local.set_all_pending_aside(note, RESTORED, &random_hex()?, core.now()).await?;
+    if let Some(letters) = aside {
+        tracing::warn!(letters, reason = RESTORED, "the pending records were moved to the dead letters");
+    }
+    Ok(aside)
 }
 
 /// Whether the table exists, belongs to roles that the vault trusts, and this role may write it.
@@ -100,7 +110,6 @@ fn warn(reason: &str) {
 /// The server has answered, and would answer so again.
 fn is_refusal(fault: &DatabaseError) -> bool {
     matches!(fault.outcome, Outcome::Reject | Outcome::Redetect | Outcome::ReadOnly | Outcome::Duplicate)
-        && !matches!(fault.error.kind(), ErrorKind::LocalStore | ErrorKind::LocalCorrupt)
 }
 
 fn random_hex() -> Result<String> {

@@ -14,7 +14,7 @@ use crate::store::core::Core;
 use crate::store::database_identity::identify;
 use crate::store::delivery::{Delivery, Settled};
 use crate::store::fallback::pending;
-use crate::store::push_count::{FileState, count_push};
+use crate::store::push_count::{CountedFile, count_push};
 use crate::store::reload::reload_keyring;
 use crate::store::sample::sample;
 
@@ -34,7 +34,8 @@ pub struct SyncReport {
     /// Records in the database that a pending one replaced without being based on them; they are kept as superseded records.
     pub overwritten: u64,
     /// Pending records that were moved to the dead letters: a constraint refuses them, or another error has refused them
-    /// for a day; their row is gone or is another one; their owner's record was deleted since; or they are too old.
+    /// for a day; their row is gone or is another one; their owner's record was deleted since; they are too old; or the
+    /// local file is an older state of itself.
     pub dead_letters: u64,
     /// Owners whose record stays pending, and why.
     pub blocked: Vec<(Owner, Error)>,
@@ -59,19 +60,17 @@ pub(crate) async fn sync(core: &Core) -> Result<SyncReport> {
         if after.is_none() {
             identify_again(core).await?;
         }
-        if page.iter().any(|pending| core.waits_here(pending)) {
-            match count_push(core, postgres, local).await {
-                Ok(FileState::Usable) => {}
+        match count_before(core, postgres, local, &page).await? {
+            CountedFile::Usable => {}
+            CountedFile::Restored(letters) => {
+                report.dead_letters += letters;
                 // what is pending now was stored since
-                Ok(FileState::Restored(letters)) => {
-                    report.dead_letters += letters;
-                    after = None;
-                    continue;
-                }
-                Err(fault) => {
-                    report.stopped = Some(not_counted(core, fault).await?);
-                    return Ok(report);
-                }
+                after = None;
+                continue;
+            }
+            CountedFile::Unknown(error) => {
+                report.stopped = Some(error);
+                return Ok(report);
             }
         }
         after = Some(last.owner.clone());
@@ -84,7 +83,7 @@ pub(crate) async fn sync(core: &Core) -> Result<SyncReport> {
         }
     }
     if report.pushed > 0 {
-        count_last_push(core, postgres, local).await?;
+        count_push(core, postgres, local).await?;
     }
     local.purge_kept(core.now().saturating_sub(RETENTION)).await?;
     Ok(report)
@@ -99,18 +98,16 @@ pub(super) async fn sync_owner(core: &Core, owner: &Owner) -> Result<()> {
     let used_since = local.used_since().await?;
     while let Some(pending) = pending(core, owner).await? {
         identify_again(core).await?;
-        if core.waits_here(&pending) {
-            match count_push(core, postgres, local).await {
-                Ok(FileState::Usable) => {}
-                Ok(FileState::Restored(_)) => continue,
-                Err(fault) => return Err(not_counted(core, fault).await?),
-            }
+        match count_before(core, postgres, local, std::slice::from_ref(&pending)).await? {
+            CountedFile::Usable => {}
+            CountedFile::Restored(_) => continue,
+            CountedFile::Unknown(error) => return Err(error),
         }
         match (Delivery { core, postgres, local, pending: &pending, used_since }).settle().await {
             // another record may be pending in its place, and must not be passed over
             Ok(Settled::Gone) => {}
             Ok(Settled::Blocked(error)) => return Err(error),
-            Ok(Settled::Pushed { .. }) => return count_last_push(core, postgres, local).await,
+            Ok(Settled::Pushed { .. }) => return count_push(core, postgres, local).await.map(drop),
             Ok(_) => return Ok(()),
             Err(fault) => {
                 core.note(&fault).await;
@@ -121,27 +118,16 @@ pub(super) async fn sync_owner(core: &Core, owner: &Owner) -> Result<()> {
     Ok(())
 }
 
-/// Why nothing is pushed while the database does not answer.
-///
-/// # Errors
-/// Those of the local file.
-async fn not_counted(core: &Core, fault: DatabaseError) -> Result<Error> {
-    if matches!(fault.error.kind(), ErrorKind::LocalStore | ErrorKind::LocalCorrupt) {
-        return Err(fault.error);
-    }
-    core.note(&fault).await;
-    Ok(fault.error)
-}
-
-/// Counts what was pushed, so that a copy of the file from before is behind. If the database does not answer now, the next
-/// synchronisation counts it before its first push.
-///
-/// # Errors
-/// Those of the local file.
-async fn count_last_push(core: &Core, postgres: &Postgres, local: &LocalFile) -> Result<()> {
-    match count_push(core, postgres, local).await {
-        Ok(_) => Ok(()),
-        Err(fault) => not_counted(core, fault).await.map(drop),
+/// Counts before pending records are pushed, if one of them is for this database.
+async fn count_before(
+    core: &Core,
+    postgres: &Postgres,
+    local: &LocalFile,
+    page: &[LocalRecord],
+) -> Result<CountedFile> {
+    match page.iter().any(|pending| core.waits_here(pending)) {
+        true => count_push(core, postgres, local).await,
+        false => Ok(CountedFile::Usable),
     }
 }
 

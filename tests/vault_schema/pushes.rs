@@ -1,6 +1,9 @@
 //! A local file whose pushes are counted: an older state of it, or a copy, brings nothing back.
 
 use std::env;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -25,11 +28,11 @@ async fn counting_stage() -> (TestDb, Hosts) {
     (db, hosts)
 }
 
-/// Stores while the database is out of reach.
+/// Stores without the database.
 async fn store_offline(hosts: &Hosts, host: usize, users: &[&str]) {
-    let vault = unplugged(hosts, host).await;
+    let vault = hosts.offline(host).build().await.unwrap();
     for user in users {
-        assert!(vault.store(&owner(user), &small_config(user)).await.unwrap().degraded.is_some());
+        vault.store(&owner(user), &small_config(user)).await.unwrap();
     }
     vault.close().await;
 }
@@ -48,8 +51,8 @@ fn pushed_and_dead(report: &SyncReport) -> (u64, u64) {
 }
 
 /// By a process of its own: a process that closes a file loses its locks on it.
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+fn copy(from: &Path, to: &Path) {
+    DirBuilder::new().recursive(true).mode(0o700).create(to.parent().unwrap()).unwrap();
     assert!(Command::new("cp").arg("-p").arg(from).arg(to).status().unwrap().success());
 }
 
@@ -271,8 +274,9 @@ async fn a_sync_does_without_the_count_where_it_may_not_be_used() {
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn pushes_with_and_without_a_count() {
-    let pushes: usize = env::var("RETELL_VAULT_TEST_PUSHES").map_or(1000, |pushes| pushes.parse().unwrap());
-    for round in 0..3 {
+    let pushes: usize = env::var("RETELL_VAULT_TEST_PUSHES").map_or(500, |pushes| pushes.parse().unwrap());
+    let mut least = [u128::MAX; 2];
+    for _ in 0..5 {
         for counts in [false, true] {
             let (db, hosts) = counting_stage().await;
             if !counts {
@@ -284,7 +288,9 @@ async fn pushes_with_and_without_a_count() {
             let started = Instant::now();
             assert_eq!(vault.sync().await.unwrap().pushed, pushes as u64);
             let each = started.elapsed().as_micros() / pushes as u128;
-            println!("round {round}, counts {counts}: {each} µs for each of {pushes} pushes");
+            let least = &mut least[usize::from(counts)];
+            *least = each.min(*least);
+            println!("counts {counts}: {each} µs for each of {pushes} pushes, at least {least} µs");
         }
     }
 }

@@ -22,13 +22,17 @@ pub(crate) const TABLE_NAMES: [&str; 3] = ["keyring", "hosts", "local_files"];
 const SCHEMA_OWNER: &str = "SELECT pg_catalog.pg_has_role(nspowner, 'USAGE'), pg_catalog.pg_get_userbyid(nspowner)::pg_catalog.text
     FROM pg_catalog.pg_namespace WHERE nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text";
 
-/// The tables, and whether a statement on one of them runs code of others: a view, a rule, a trigger, a policy.
-const TABLES: &str = "SELECT c.relname::pg_catalog.text, c.relkind::pg_catalog.text OPERATOR(pg_catalog.=) 'r'
-        AND NOT c.relhasrules AND NOT c.relhastriggers AND NOT c.relhassubclass,
-    c.relrowsecurity
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-    WHERE n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text
-        AND c.relname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY['keyring', 'hosts', 'local_files']::pg_catalog.text[])";
+/// The tables, and whether a statement on one of them runs code of others: a view, a rule, a trigger, a policy, or a function,
+/// an operator or a type in a default, a constraint, an index or a column. What the server itself brings has no entry in
+/// pg_depend. Runs with a safe search path.
+const TABLES: &str = "SELECT c.relname::text, c.relkind = 'r' AND NOT c.relhasrules AND NOT c.relhastriggers AND NOT c.relhassubclass,
+    c.relrowsecurity,
+    EXISTS (SELECT FROM pg_depend d WHERE d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass, 'pg_type'::regclass)
+        AND (d.classid = 'pg_class'::regclass AND (d.objid = c.oid OR d.objid IN (SELECT indexrelid FROM pg_index WHERE indrelid = c.oid))
+            OR d.classid = 'pg_attrdef'::regclass AND d.objid IN (SELECT oid FROM pg_attrdef WHERE adrelid = c.oid)
+            OR d.classid = 'pg_constraint'::regclass AND d.objid IN (SELECT oid FROM pg_constraint WHERE conrelid = c.oid)))
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'retell_vault' AND c.relname = ANY (ARRAY['keyring', 'hosts', 'local_files'])";
 
 /// Only where there is no schema: it takes the right to create one, even if it exists.
 const CREATE_SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS retell_vault";
@@ -154,10 +158,15 @@ async fn refuse_others_schema(database: &Database) -> Result<Existing, DatabaseE
 pub(crate) async fn check_tables(database: &Database) -> Result<(), DatabaseError> {
     for row in database.inspect(statement(TABLES.to_owned())).await? {
         let name: String = column(&row, 0)?;
-        let problem = match (column::<bool>(&row, 1)?, column::<bool>(&row, 2)?) {
-            (true, false) => continue,
-            (true, true) => "has row level security, which may hide rows",
-            _ => "is no plain table, or has triggers, rules or inheriting tables",
+        let (is_plain, hides, calls) =
+            (column::<bool>(&row, 1)?, column::<bool>(&row, 2)?, column::<bool>(&row, 3)?);
+        let problem = match (is_plain, hides, calls) {
+            (true, false, false) => continue,
+            (true, true, _) => "has row level security, which may hide rows",
+            (true, false, true) => {
+                "calls functions that Postgres does not bring, in a default, a constraint or an index"
+            }
+            (false, ..) => "is no plain table, or has triggers, rules or inheriting tables",
         };
         let message = format!("retell_vault.{} {problem}", visible(&name));
         return Err(Error::new(ErrorKind::AccessDenied, message)
