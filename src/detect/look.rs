@@ -17,6 +17,7 @@ use crate::layout::layout::{Layout, joined_name};
 use crate::postgres::catalogue::all_tables::{FoundColumn, FoundKind, FoundTable, RelationNames, SampledRow};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::Database;
+use crate::postgres::vault_schema::objects::SCHEMA;
 
 /// The most tables that are described and sampled.
 const TABLES: usize = 2_000;
@@ -319,9 +320,12 @@ fn rank_of(name: &str) -> u32 {
     provider + meaning
 }
 
-/// A table that the vault made beside the application's.
+/// A table that the vault made beside the application's, or a table in the schema of its keyring, whatever it holds: tokens
+/// there would lie beside the key that opens them.
 fn is_ours(table: &FoundTable) -> bool {
-    table.schema.starts_with("retell_vault_") || table.name.starts_with("retell_vault_")
+    table.schema == SCHEMA
+        || table.schema.starts_with("retell_vault_")
+        || table.name.starts_with("retell_vault_")
 }
 
 fn shown(table: &FoundTable) -> String {

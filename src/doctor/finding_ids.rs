@@ -37,6 +37,7 @@ finding_ids! {
     UNUSED_INDEX = Schema "unused_index",
     OWNER_SCANS = Schema "owner_scans",
     ORPHANS = Schema "orphans",
+    VAULT_SCHEMA_INCOMPLETE = Schema "vault_schema_incomplete",
     // exposure
     PLAINTEXT = Exposure "plaintext",
     ENCODED_PLAINTEXT = Exposure "encoded_plaintext",
@@ -64,6 +65,9 @@ finding_ids! {
     MATERIALIZED_VIEW = Access "materialized_view",
     PARTITION_OPEN = Access "partition_open",
     VAULT_TABLE_OPEN = Access "vault_table_open",
+    VAULT_SCHEMA_OWNER = Access "vault_schema_owner",
+    VAULT_SCHEMA_OPEN = Access "vault_schema_open",
+    VAULT_SCHEMA_PLANTED = Access "vault_schema_planted",
     PROBE_READS = Access "probe_reads",
     PROBE_UPDATES = Access "probe_updates",
     PROBE_DELETES = Access "probe_deletes",
@@ -88,6 +92,8 @@ finding_ids! {
     VERSION_AHEAD = Keys "version_ahead",
     UNREADABLE_RECORD = Keys "unreadable_record",
     DAMAGED_LOCAL_RECORD = Keys "damaged_local_record",
+    KEYRING_ROW_LOCKED = Keys "keyring_row_locked",
+    KEYRING_ROWS_MIXED = Keys "keyring_rows_mixed",
     // operation
     DATABASE_UNREACHABLE = Operation "database_unreachable",
     SERVER_TOO_OLD = Operation "server_too_old",
@@ -108,6 +114,8 @@ finding_ids! {
     DEAD_LETTERS = Operation "dead_letters",
     KEPT_RECORDS = Operation "kept_records",
     LOCAL_FILE_DAMAGED = Operation "local_file_damaged",
+    HOST_GENERATION = Operation "host_generation",
+    HOST_NOTES_STALE = Operation "host_notes_stale",
     // in every area that could not be examined
     NOT_EXAMINED = Operation "not_examined",
 }

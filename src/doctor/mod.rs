@@ -32,6 +32,7 @@ mod probe_actor;
 mod rows;
 mod schema;
 mod server;
+mod vault_schema;
 
 use std::cmp::Reverse;
 use std::sync::{Mutex, PoisonError};
@@ -110,6 +111,7 @@ async fn look_at_table(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Findi
         (Area::Operation, growth::look(&context)),
         (Area::Exposure, exposure),
         (Area::Access, access::look(&context).await),
+        (Area::Schema, vault_schema::look(&context).await),
         (Area::Access, probe::look(&context).await),
     ];
     let found = |(area, look): (Area, Result<Vec<Finding>, DatabaseError>)| {

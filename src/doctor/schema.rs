@@ -42,7 +42,10 @@ struct Group {
 
 pub(super) async fn look(context: &TableContext<'_>) -> Result<Vec<Finding>, DatabaseError> {
     // the access findings cover row level security
-    let wanted = Wanted::from(Profile::Credentials).row_security(RowSecurity::Leave).remove_duplicates();
+    let wanted = Wanted::from(Profile::Credentials)
+        .row_security(RowSecurity::Leave)
+        .remove_duplicates()
+        .leave_vault_schema();
     let plan = plan_from(context.postgres, context.table, context.definitions, &wanted).await?;
     let mut findings: Vec<_> = not_durable(context).into_iter().collect();
     findings.extend(in_plan(context, &plan).await?);

@@ -269,6 +269,15 @@ impl Keyring {
         self.current().generation > found.generation
     }
 
+    /// The id of the keyring that a row holds.
+    ///
+    /// # Errors
+    /// `KeyringLocked` if the secret of this process does not open it; `KeyringFile`.
+    pub(crate) fn id_of(&self, found: &SealedGeneration) -> Result<String> {
+        let wrapped = self.state().wrapped.clone();
+        format::unseal(&found.parse()?, &wrapped.key).map(|keys| keys.id())
+    }
+
     /// The generation in memory as it lies in the table, for a copy of it.
     pub(crate) fn sealed_generation(&self) -> Option<SealedGeneration> {
         self.state().loaded.clone()

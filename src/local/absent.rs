@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::entries::{
-    Basis, Counts, Kept, KeptKind, LocalCount, LocalPlace, LocalRecord, LocalText, OwnerRows, PutPending,
-    Swap,
+    Basis, Counts, Kept, KeptKind, LocalCount, LocalPlace, LocalRecord, LocalText, OwnerRows, PushNote,
+    PutPending, Swap,
 };
 use crate::record::owner::Owner;
 use crate::record::token::KeyId;
@@ -215,6 +215,24 @@ impl LocalFile {
     }
 
     pub(crate) async fn note_database_at(&self, _address: &str, _identity: &str) -> Result<()> {
+        match *self {}
+    }
+
+    pub(crate) async fn begin_push(&self, _id: &str, _mark: &str) -> Result<PushNote> {
+        match *self {}
+    }
+
+    pub(crate) async fn end_push(&self, _note: &PushNote) -> Result<()> {
+        match *self {}
+    }
+
+    pub(crate) async fn set_all_pending_aside(
+        &self,
+        _note: &PushNote,
+        _reason: &str,
+        _id: &str,
+        _at: Millis,
+    ) -> Result<Option<u64>> {
         match *self {}
     }
 

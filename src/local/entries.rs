@@ -42,6 +42,25 @@ pub(crate) struct LocalRecord {
     pub(crate) rows: OwnerRows,
 }
 
+/// What the local file notes of its pushes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PushNote {
+    /// The id of the file.
+    pub(crate) id: String,
+    /// How many pushes were counted.
+    pub(crate) count: u64,
+    /// The mark of the last of them; empty if there is none.
+    pub(crate) mark: String,
+    /// The mark of the push that was begun and may be counted or not; empty if none was.
+    pub(crate) begun: String,
+}
+
+impl PushNote {
+    pub(crate) fn first(id: &str) -> Self {
+        Self { id: id.to_owned(), count: 0, mark: String::new(), begun: String::new() }
+    }
+}
+
 /// The rows of an owner that a record is for. An unknown part is empty, and may be anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct OwnerRows {

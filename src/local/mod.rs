@@ -26,6 +26,8 @@ pub(crate) mod nothing_pending;
 #[cfg(feature = "local-file")]
 pub(crate) mod pending;
 #[cfg(feature = "local-file")]
+pub(crate) mod pushes;
+#[cfg(feature = "local-file")]
 pub(crate) mod sqlite;
 #[cfg(feature = "local-file")]
 pub(crate) mod walk;

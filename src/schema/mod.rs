@@ -34,6 +34,7 @@ mod script;
 pub(crate) mod step;
 mod step_runner;
 mod updated_at;
+mod vault_schema;
 mod verify;
 pub(crate) mod wanted;
 mod wanted_columns;

@@ -35,6 +35,12 @@ pub(super) fn function_is_ours(layout: &Layout, signature: &str) -> String {
     check(layout, signature, &owner)
 }
 
+/// The same for a schema.
+pub(super) fn schema_is_ours(layout: &Layout, schema: &str) -> String {
+    let owner = format!("SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname = {}", literal(schema));
+    check(layout, schema, &owner)
+}
+
 /// The same for a table.
 pub(super) fn table_is_ours(layout: &Layout, table: &str) -> String {
     let owner = format!(

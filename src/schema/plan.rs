@@ -7,13 +7,15 @@ use crate::layout::layout::Layout;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::DatabaseError;
+use crate::postgres::sql::names::relation;
 use crate::postgres::statements::plan::Postgres;
+use crate::postgres::vault_schema::state;
 use crate::schema::evidence::{Evidence, RowInspection};
 use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{Blocked, Step};
-use crate::schema::wanted::Wanted;
+use crate::schema::wanted::{VaultSchemaMode, Wanted};
 use crate::schema::{
-    columns, find_indexes, functions, guards, indexes, owner_unique, row_security, updated_at,
+    columns, find_indexes, functions, guards, indexes, owner_unique, row_security, updated_at, vault_schema,
 };
 
 /// Ordered steps from the existing schema to the wanted one.
@@ -74,7 +76,12 @@ pub(crate) async fn plan_from(
     let (layout, extent) = (postgres.layout(), wanted.extent);
     let compares_rows = wanted.remove_duplicates;
     let (database, nothing) = (&postgres.database, Evidence::default());
-    let input = |evidence| PlanInput { layout, wanted, table, definitions, evidence };
+    let vault_schema = match wanted.vault_schema {
+        VaultSchemaMode::Leave => None,
+        _ => Some(state::look(database, &relation(layout), &wanted.service_roles).await?),
+    };
+    let vault_schema = vault_schema.as_ref();
+    let input = |evidence| PlanInput { layout, wanted, table, definitions, evidence, vault_schema };
     let conversions = columns::conversions(&input(&nothing));
     let inspection =
         RowInspection { database, layout, table, definitions, extent, conversions, compares_rows };
@@ -104,6 +111,7 @@ fn draft(input: &PlanInput<'_>) -> SchemaPlan {
     indexes::draft(input, &mut draft);
     functions::draft(input, &mut draft);
     row_security::draft(input, &mut draft);
+    vault_schema::draft(input, &mut draft);
     note_copies(input, &mut draft);
     SchemaPlan {
         table: input.layout.table_name(),

@@ -5,6 +5,7 @@ use crate::layout::placement::is_applications_key;
 use crate::postgres::catalogue::definitions::TableDefinitions;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::sql::names::relation;
+use crate::postgres::vault_schema::state::VaultSchema;
 use crate::record::field::Field;
 use crate::schema::evidence::Evidence;
 use crate::schema::step::{Blocked, Step};
@@ -17,6 +18,8 @@ pub(crate) struct PlanInput<'a> {
     pub(crate) table: &'a Table,
     pub(crate) definitions: &'a TableDefinitions,
     pub(crate) evidence: &'a Evidence,
+    /// `None` if the plan leaves the schema `retell_vault` alone.
+    pub(crate) vault_schema: Option<&'a VaultSchema>,
 }
 
 impl<'a> PlanInput<'a> {

@@ -53,6 +53,17 @@ pub enum RowSecurity {
     Leave,
 }
 
+/// What the plan does about the schema `retell_vault`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum VaultSchemaMode {
+    /// Completes and closes it if it exists.
+    Existing,
+    /// Creates it too.
+    Create,
+    /// Leaves it alone.
+    Leave,
+}
+
 /// How many rows a plan reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
@@ -73,6 +84,7 @@ pub struct Wanted {
     pub(crate) retyped: Vec<String>,
     pub(crate) adopted: Vec<String>,
     pub(crate) extent: Extent,
+    pub(crate) vault_schema: VaultSchemaMode,
 }
 
 impl From<Profile> for Wanted {
@@ -86,6 +98,7 @@ impl From<Profile> for Wanted {
             retyped: Vec::new(),
             adopted: Vec::new(),
             extent: Extent::Bounded,
+            vault_schema: VaultSchemaMode::Existing,
         }
     }
 }
@@ -129,6 +142,21 @@ impl Wanted {
     /// comment.
     pub fn adopt(mut self, column: &str) -> Self {
         self.adopted.push(column.to_owned());
+        self
+    }
+
+    /// Creates the schema `retell_vault`, whose tables hold a keyring in the database and count the pushes of local files.
+    /// Without this option the plan only completes and closes the schema where it exists: creating it takes the right to
+    /// create schemas in the database. The [service roles](Self::service_role) may read the keyring and write the other
+    /// tables. A rollback drops only tables without rows.
+    pub fn vault_schema(mut self) -> Self {
+        self.vault_schema = VaultSchemaMode::Create;
+        self
+    }
+
+    /// Leaves the schema `retell_vault` as it is.
+    pub(crate) fn leave_vault_schema(mut self) -> Self {
+        self.vault_schema = VaultSchemaMode::Leave;
         self
     }
 

@@ -34,6 +34,7 @@ use crate::store::faults::Faults;
 use crate::store::host_note::HostNote;
 use crate::store::look_up_limit::LookUpLimit;
 use crate::store::options::{Fallback, StoreOptions};
+use crate::store::push_counting::PushCounting;
 use crate::store::seen_records::SeenRecords;
 use crate::store::table_keyring::TableKeyring;
 
@@ -116,6 +117,7 @@ pub(crate) struct Core {
     pub(crate) table_keyring: TableKeyring,
     /// Of a vault whose process others can see in the database.
     pub(crate) host: Option<HostNote>,
+    pub(crate) counting: PushCounting,
     /// Of a vault in memory, whose local file stands for its database.
     pub(crate) faults: Option<Faults>,
 }

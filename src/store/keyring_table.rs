@@ -274,7 +274,7 @@ fn plain<T>(done: Result<T, DatabaseError>) -> Result<T> {
     done.map_err(|fault| fault.error)
 }
 
-fn sealed(row: GenerationRow) -> Result<SealedGeneration> {
+pub(crate) fn sealed(row: GenerationRow) -> Result<SealedGeneration> {
     let generation = u64::try_from(row.generation);
     let generation =
         generation.map_err(|_| Error::new(ErrorKind::KeyringFile, "a generation is negative"))?;

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::entries::LocalRecord;
+use crate::local::file::LocalFile;
 use crate::observe::operation::observed;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
+use crate::postgres::statements::plan::Postgres;
 use crate::record::owner::Owner;
 use crate::record::version::Millis;
 use crate::store::core::Core;
 use crate::store::database_identity::identify;
 use crate::store::delivery::{Delivery, Settled};
 use crate::store::fallback::pending;
+use crate::store::push_count::{CountedFile, count_push};
 use crate::store::reload::reload_keyring;
 use crate::store::sample::sample;
 
@@ -31,7 +34,8 @@ pub struct SyncReport {
     /// Records in the database that a pending one replaced without being based on them; they are kept as superseded records.
     pub overwritten: u64,
     /// Pending records that were moved to the dead letters: a constraint refuses them, or another error has refused them
-    /// for a day; their row is gone or is another one; their owner's record was deleted since; or they are too old.
+    /// for a day; their row is gone or is another one; their owner's record was deleted since; they are too old; or the
+    /// local file is an older state of itself.
     pub dead_letters: u64,
     /// Owners whose record stays pending, and why.
     pub blocked: Vec<(Owner, Error)>,
@@ -56,6 +60,19 @@ pub(crate) async fn sync(core: &Core) -> Result<SyncReport> {
         if after.is_none() {
             identify_again(core).await?;
         }
+        match count_before(core, postgres, local, &page).await? {
+            CountedFile::Usable => {}
+            CountedFile::Restored(letters) => {
+                report.dead_letters += letters;
+                // what is pending now was stored since
+                after = None;
+                continue;
+            }
+            CountedFile::Unknown(error) => {
+                report.stopped = Some(error);
+                return Ok(report);
+            }
+        }
         after = Some(last.owner.clone());
         for pending in &page {
             let settled = Delivery { core, postgres, local, pending, used_since }.settle().await;
@@ -64,6 +81,9 @@ pub(crate) async fn sync(core: &Core) -> Result<SyncReport> {
                 return Ok(report);
             }
         }
+    }
+    if report.pushed > 0 {
+        count_push(core, postgres, local).await?;
     }
     local.purge_kept(core.now().saturating_sub(RETENTION)).await?;
     Ok(report)
@@ -78,10 +98,16 @@ pub(super) async fn sync_owner(core: &Core, owner: &Owner) -> Result<()> {
     let used_since = local.used_since().await?;
     while let Some(pending) = pending(core, owner).await? {
         identify_again(core).await?;
+        match count_before(core, postgres, local, std::slice::from_ref(&pending)).await? {
+            CountedFile::Usable => {}
+            CountedFile::Restored(_) => continue,
+            CountedFile::Unknown(error) => return Err(error),
+        }
         match (Delivery { core, postgres, local, pending: &pending, used_since }).settle().await {
             // another record may be pending in its place, and must not be passed over
             Ok(Settled::Gone) => {}
             Ok(Settled::Blocked(error)) => return Err(error),
+            Ok(Settled::Pushed { .. }) => return count_push(core, postgres, local).await.map(drop),
             Ok(_) => return Ok(()),
             Err(fault) => {
                 core.note(&fault).await;
@@ -90,6 +116,19 @@ pub(super) async fn sync_owner(core: &Core, owner: &Owner) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Counts before pending records are pushed, if one of them is for this database.
+async fn count_before(
+    core: &Core,
+    postgres: &Postgres,
+    local: &LocalFile,
+    page: &[LocalRecord],
+) -> Result<CountedFile> {
+    match page.iter().any(|pending| core.waits_here(pending)) {
+        true => count_push(core, postgres, local).await,
+        false => Ok(CountedFile::Usable),
+    }
 }
 
 /// The address may lead to another database by now. If it does not answer, what follows reports that.

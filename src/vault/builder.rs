@@ -32,6 +32,7 @@ use crate::store::hosts::note_in_background;
 use crate::store::keyring_check::keys_of_table;
 use crate::store::look_up_limit::LookUpLimit;
 use crate::store::options::Fallback;
+use crate::store::push_counting::PushCounting;
 use crate::store::reload::reload_keyring_first;
 use crate::store::seen_records::SeenRecords;
 use crate::store::table_keyring::TableKeyring;
@@ -258,6 +259,7 @@ impl<C: Credentials> VaultBuilder<C> {
             clock: self.clock,
             reloaded: ReloadedGeneration::default(),
             table_keyring: TableKeyring::default(),
+            counting: PushCounting::default(),
             host: if self.short_lived { None } else { Some(HostNote::new()?) },
             faults: self.faults,
         })

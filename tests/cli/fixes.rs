@@ -240,6 +240,49 @@ const STAGES: &[Stage] = &[
         )],
     )
     .only_superuser("auth.uid() is another's, as on Supabase"),
+    Stage::new(
+        Who::Superuser,
+        &[
+            (
+                "vault_schema_incomplete",
+                "RESET ROLE; CREATE SCHEMA retell_vault AUTHORIZATION $OWNER; SET ROLE $OWNER;
+                 CREATE TABLE retell_vault.keyring (generation bigint PRIMARY KEY, predecessor text UNIQUE, sealed text NOT NULL,
+                   at timestamptz NOT NULL DEFAULT clock_timestamp());
+                 CREATE UNLOGGED TABLE retell_vault.hosts (host text PRIMARY KEY, generation bigint NOT NULL,
+                   at timestamptz NOT NULL DEFAULT clock_timestamp())",
+            ),
+            ("table_not_durable", ""),
+            (
+                "vault_schema_open",
+                "GRANT USAGE, CREATE ON SCHEMA retell_vault TO anon; GRANT SELECT ON retell_vault.keyring TO PUBLIC;
+                 GRANT REFERENCES (sealed), INSERT ON retell_vault.keyring TO authenticated;
+                 GRANT UPDATE (sealed), TRIGGER, SELECT ON retell_vault.keyring TO $SERVICE WITH GRANT OPTION",
+            ),
+        ],
+    ),
+    Stage::new(
+        Who::Superuser,
+        &[(
+            "vault_schema_planted",
+            "CREATE FUNCTION retell_vault.\"of Others\"() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+             CREATE FUNCTION retell_vault.always(text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+             CREATE TRIGGER \"on Hosts\" BEFORE INSERT ON retell_vault.hosts FOR EACH ROW EXECUTE FUNCTION retell_vault.\"of Others\"();
+             CREATE RULE quiet AS ON DELETE TO retell_vault.keyring DO INSTEAD NOTHING;
+             CREATE POLICY hides ON retell_vault.keyring USING (false); ALTER TABLE retell_vault.keyring ENABLE ROW LEVEL SECURITY;
+             ALTER TABLE retell_vault.hosts ADD CONSTRAINT calls CHECK (retell_vault.always(host));
+             ALTER TABLE retell_vault.hosts ALTER COLUMN generation SET DEFAULT 1, ALTER COLUMN at SET DEFAULT now();
+             CREATE INDEX by_code ON retell_vault.local_files (upper(id));
+             CREATE VIEW retell_vault.shows AS SELECT * FROM retell_vault.keyring; CREATE SEQUENCE retell_vault.numbers",
+        )],
+    ),
+    Stage::new(
+        Who::Superuser,
+        &[(
+            "host_notes_stale",
+            "INSERT INTO retell_vault.hosts VALUES ('killed', 1, now() - interval '6 minutes'), ('here', 1, now())",
+        )],
+    ),
+    Stage::new(Who::Service, &[("missing_grant", "REVOKE ALL ON SCHEMA retell_vault FROM $SERVICE")]),
 ];
 
 /// Two tables of an owner who is no superuser, on a server like those of Supabase, with everything that is wanted.

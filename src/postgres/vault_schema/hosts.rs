@@ -4,10 +4,18 @@ use sqlx::postgres::PgArguments;
 
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
-use crate::postgres::vault_schema::objects::{HOSTS, column};
+use crate::postgres::vault_schema::objects::{HOSTS, column, statement};
 
-/// A note that is older counts as gone: a process writes one every minute.
-const GONE_AFTER: &str = "interval '5 minutes'";
+/// Whether a note counts: a process writes one every minute.
+const IS_LIVE: &str = "(at OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '5 minutes'::pg_catalog.interval))";
+
+/// The note of one process.
+pub(crate) struct HostRow {
+    pub(crate) host: String,
+    pub(crate) generation: i64,
+    /// Whether it was renewed lately.
+    pub(crate) is_live: bool,
+}
 
 /// Notes the generation of a process.
 pub(crate) async fn note(database: &Database, host: &str, generation: i64) -> Result<(), DatabaseError> {
@@ -31,11 +39,22 @@ pub(crate) async fn remove(database: &Database, host: &str) -> Result<(), Databa
 
 /// The live processes and their generations, the oldest generation first.
 pub(crate) async fn live(database: &Database) -> Result<Vec<(String, i64)>, DatabaseError> {
+    let notes = all(database).await?.into_iter().filter(|note| note.is_live);
+    Ok(notes.map(|note| (note.host, note.generation)).collect())
+}
+
+/// All notes, live ones first, of those the oldest generation first.
+pub(crate) async fn all(database: &Database) -> Result<Vec<HostRow>, DatabaseError> {
     let sql = format!(
-        "SELECT host, generation FROM {HOSTS} WHERE at OPERATOR(pg_catalog.>)
-        (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) {GONE_AFTER}) ORDER BY generation, host LIMIT 1000"
+        "SELECT host, generation, {IS_LIVE} AS is_live FROM {HOSTS} ORDER BY is_live DESC, generation, host LIMIT 1000"
     );
-    let rows =
-        database.fetch(Query { sql: sql.into(), arguments: PgArguments::default() }, Phase::Reading).await?;
-    rows.iter().map(|row| Ok((column(row, 0)?, column(row, 1)?))).collect()
+    let rows = database.fetch(statement(sql), Phase::Reading).await?;
+    let read =
+        |row| Ok(HostRow { host: column(row, 0)?, generation: column(row, 1)?, is_live: column(row, 2)? });
+    rows.iter().map(read).collect()
+}
+
+/// The statement that removes the notes that are not live.
+pub(crate) fn remove_stale_sql() -> String {
+    format!("DELETE FROM {HOSTS} WHERE NOT {IS_LIVE}")
 }

@@ -1,5 +1,7 @@
-//! The schema `retell_vault`: the vault's own tables for the keyring and for notes of the hosts.
+//! The schema `retell_vault`: the vault's own tables for the keyring, for notes of the hosts, and for local files.
 
 pub(crate) mod generations;
 pub(crate) mod hosts;
 pub(crate) mod objects;
+pub(crate) mod pushes;
+pub(crate) mod state;

@@ -1,4 +1,4 @@
-//! Creates the schema and its tables, closed to everybody else, and checks that they are what they should be.
+//! Creates the schema and its tables, closed to everybody else, and checks that no statement on them runs code of others.
 
 use sqlx::Row;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -9,27 +9,34 @@ use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::sql::names::{literal, quote};
 
+pub(crate) const SCHEMA: &str = "retell_vault";
+/// The schema as messages name it.
+pub(crate) const SCHEMA_OBJECT: &str = "schema retell_vault";
 pub(crate) const KEYRING: &str = "retell_vault.keyring";
 pub(in crate::postgres) const HOSTS: &str = "retell_vault.hosts";
-
-/// Roles that every client of a hosted database may act as.
-const CLIENTS: &str = "SELECT rolname::pg_catalog.text FROM pg_catalog.pg_roles
-    WHERE rolname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY['anon', 'authenticated']::pg_catalog.text[])";
+pub(in crate::postgres) const LOCAL_FILES: &str = "retell_vault.local_files";
+/// The tables of the schema.
+pub(crate) const TABLE_NAMES: [&str; 3] = ["keyring", "hosts", "local_files"];
 
 /// Whether the schema is there, and a role owns it that this session may act as.
-const SCHEMA: &str = "SELECT pg_catalog.pg_has_role(nspowner, 'USAGE'), pg_catalog.pg_get_userbyid(nspowner)::pg_catalog.text
+const SCHEMA_OWNER: &str = "SELECT pg_catalog.pg_has_role(nspowner, 'USAGE'), pg_catalog.pg_get_userbyid(nspowner)::pg_catalog.text
     FROM pg_catalog.pg_namespace WHERE nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text";
 
-/// The tables, and whether a statement on one of them runs code of others: a view, a rule, a trigger, a policy.
-const TABLES: &str = "SELECT c.relname::pg_catalog.text, c.relkind::pg_catalog.text OPERATOR(pg_catalog.=) 'r'
-        AND NOT c.relhasrules AND NOT c.relhastriggers AND NOT c.relhassubclass,
-    c.relrowsecurity
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-    WHERE n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text
-        AND c.relname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY['keyring', 'hosts']::pg_catalog.text[])";
+/// The tables, and whether a statement on one of them runs code of others: a view, a rule, a trigger, a policy, or a function,
+/// an operator or a type in a default, a constraint, an index or a column. What the server itself brings has no entry in
+/// pg_depend. Runs with a safe search path.
+const TABLES: &str = "SELECT c.relname::text, c.relkind = 'r' AND NOT c.relhasrules AND NOT c.relhastriggers AND NOT c.relhassubclass,
+    c.relrowsecurity,
+    EXISTS (SELECT FROM pg_depend d WHERE d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass, 'pg_type'::regclass)
+        AND (d.classid = 'pg_class'::regclass AND (d.objid = c.oid OR d.objid IN (SELECT indexrelid FROM pg_index WHERE indrelid = c.oid))
+            OR d.classid = 'pg_attrdef'::regclass AND d.objid IN (SELECT oid FROM pg_attrdef WHERE adrelid = c.oid)
+            OR d.classid = 'pg_constraint'::regclass AND d.objid IN (SELECT oid FROM pg_constraint WHERE conrelid = c.oid)))
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'retell_vault' AND c.relname = ANY (ARRAY['keyring', 'hosts', 'local_files'])";
 
-const TABLE_STATEMENTS: [&str; 4] = [
-    "CREATE SCHEMA IF NOT EXISTS retell_vault",
+/// Only where there is no schema: it takes the right to create one, even if it exists.
+const CREATE_SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS retell_vault";
+const TABLE_STATEMENTS: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS retell_vault.keyring (
     generation pg_catalog.int8 PRIMARY KEY CHECK (generation OPERATOR(pg_catalog.>) 0::pg_catalog.int8),
     predecessor pg_catalog.text UNIQUE,
@@ -39,43 +46,101 @@ const TABLE_STATEMENTS: [&str; 4] = [
     host pg_catalog.text PRIMARY KEY CHECK (pg_catalog.octet_length(host) OPERATOR(pg_catalog.<=) 200),
     generation pg_catalog.int8 NOT NULL,
     at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp())",
+    "CREATE TABLE IF NOT EXISTS retell_vault.local_files (
+    id pg_catalog.text PRIMARY KEY CHECK (pg_catalog.octet_length(id) OPERATOR(pg_catalog.<=) 64),
+    pushes pg_catalog.int8 NOT NULL,
+    mark pg_catalog.text NOT NULL CHECK (pg_catalog.octet_length(mark) OPERATOR(pg_catalog.<=) 64),
+    at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp())",
     "COMMENT ON TABLE retell_vault.keyring IS 'retell-vault: the sealed keyring, one row for each generation'",
+    "COMMENT ON TABLE retell_vault.local_files IS 'retell-vault: how often each local file was pushed'",
 ];
 
-/// Creates what is missing, and takes the rights of others away. `roles` are those of the application: they may read the
-/// keyring and write notes of hosts.
+/// Takes the rights of everybody and of the clients of a hosted database away. These roles may come later, so the server
+/// is asked for them.
+const CLOSE: &str = "DO $vault$
+DECLARE client pg_catalog.text;
+BEGIN
+FOR client IN SELECT 'PUBLIC'::pg_catalog.text UNION ALL SELECT pg_catalog.quote_ident(rolname::pg_catalog.text)
+    FROM pg_catalog.pg_roles
+    WHERE rolname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY['anon', 'authenticated']::pg_catalog.text[])
+LOOP
+    EXECUTE pg_catalog.format('REVOKE ALL ON SCHEMA retell_vault FROM %s CASCADE', client);
+    EXECUTE pg_catalog.format('REVOKE ALL ON retell_vault.keyring, retell_vault.hosts, retell_vault.local_files FROM %s CASCADE', client);
+END LOOP;
+END
+$vault$";
+
+/// Removes the tables and the schema, each only if it is empty. A row of the keyring is never dropped.
+const REMOVE_EMPTY: &str = "DO $vault$
+DECLARE ours pg_catalog.text; has_rows pg_catalog.bool;
+BEGIN
+FOREACH ours IN ARRAY ARRAY['keyring', 'hosts', 'local_files']::pg_catalog.text[] LOOP
+    IF EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+        WHERE n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text
+        AND c.relname::pg_catalog.text OPERATOR(pg_catalog.=) ours) THEN
+        EXECUTE pg_catalog.format('LOCK TABLE retell_vault.%I IN ACCESS EXCLUSIVE MODE', ours);
+        EXECUTE pg_catalog.format('SELECT EXISTS (SELECT FROM retell_vault.%I)', ours) INTO has_rows;
+        IF NOT has_rows THEN
+            EXECUTE pg_catalog.format('DROP TABLE retell_vault.%I', ours);
+        END IF;
+    END IF;
+END LOOP;
+IF NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+    WHERE n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text) THEN
+    DROP SCHEMA IF EXISTS retell_vault;
+END IF;
+END
+$vault$";
+
+/// Whether there is a schema already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    Nothing,
+    Schema,
+}
+
+/// The statements that create what is missing and close it. Each can be repeated. `roles` are those of the application:
+/// they may read the keyring, write notes of hosts, and count the pushes of local files.
+pub(crate) fn creation(existing: Existing, roles: &[String]) -> Vec<String> {
+    let schema = (existing == Existing::Nothing).then_some(&CREATE_SCHEMA);
+    let fixed = schema.into_iter().chain(&TABLE_STATEMENTS).chain([&CLOSE]).map(|&sql| sql.to_owned());
+    fixed.chain(roles.iter().flat_map(|role| grants(role))).collect()
+}
+
+/// The statement that undoes them as far as nothing is lost.
+pub(crate) fn removal() -> String {
+    REMOVE_EMPTY.to_owned()
+}
+
+/// The rights of a role of the application.
+fn grants(role: &str) -> [String; 4] {
+    let role = quote(role);
+    [
+        format!("GRANT USAGE ON SCHEMA retell_vault TO {role}"),
+        format!("GRANT SELECT ON {KEYRING} TO {role}"),
+        format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {HOSTS} TO {role}"),
+        format!("GRANT SELECT, INSERT, UPDATE ON {LOCAL_FILES} TO {role}"),
+    ]
+}
+
+/// Creates what is missing, and takes the rights of others away.
 ///
 /// # Errors
 /// `AccessDenied` if another role owns the schema, or this one may not create it. On error nothing was changed.
 pub(crate) async fn create(database: &Database, roles: &[String]) -> Result<(), DatabaseError> {
-    refuse_others_schema(database).await?;
-    let clients = database.inspect(statement(CLIENTS.to_owned())).await?;
-    let mut closed: Vec<String> = vec!["PUBLIC".to_owned()];
-    for client in &clients {
-        closed.push(quote(&column::<String>(client, 0)?));
-    }
-    let closed = closed.join(", ");
-    let mut statements: Vec<String> = TABLE_STATEMENTS.iter().map(|&sql| sql.to_owned()).collect();
-    statements.push(format!("REVOKE ALL ON SCHEMA retell_vault FROM {closed}"));
-    statements.push(format!("REVOKE ALL ON {KEYRING}, {HOSTS} FROM {closed}"));
-    for role in roles {
-        let role = quote(role);
-        statements.push(format!("GRANT USAGE ON SCHEMA retell_vault TO {role}"));
-        statements.push(format!("GRANT SELECT ON {KEYRING} TO {role}"));
-        statements.push(format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {HOSTS} TO {role}"));
-    }
+    let existing = refuse_others_schema(database).await?;
     // DDL without parameters; a lock that is held elsewhere must not queue up readers for long
     let patience = format!("SELECT pg_catalog.set_config('lock_timeout', {}, true)", literal("2s"));
-    let queries = [patience].into_iter().chain(statements).map(statement).collect();
+    let queries = [patience].into_iter().chain(creation(existing, roles)).map(statement).collect();
     database.transaction(queries, Phase::Writing).await.map(drop)
 }
 
 /// Somebody who may create schemas could have made it before, with code of their own in it.
-async fn refuse_others_schema(database: &Database) -> Result<(), DatabaseError> {
-    let rows = database.inspect(statement(SCHEMA.to_owned())).await?;
-    let Some(row) = rows.first() else { return Ok(()) };
+async fn refuse_others_schema(database: &Database) -> Result<Existing, DatabaseError> {
+    let rows = database.inspect(statement(SCHEMA_OWNER.to_owned())).await?;
+    let Some(row) = rows.first() else { return Ok(Existing::Nothing) };
     match column::<bool>(row, 0)? {
-        true => check_tables(database).await,
+        true => check_tables(database).await.map(|()| Existing::Schema),
         false => {
             let owner: String = column(row, 1)?;
             let message = format!("the schema retell_vault belongs to role {}", visible(&owner));
@@ -93,10 +158,15 @@ async fn refuse_others_schema(database: &Database) -> Result<(), DatabaseError> 
 pub(crate) async fn check_tables(database: &Database) -> Result<(), DatabaseError> {
     for row in database.inspect(statement(TABLES.to_owned())).await? {
         let name: String = column(&row, 0)?;
-        let problem = match (column::<bool>(&row, 1)?, column::<bool>(&row, 2)?) {
-            (true, false) => continue,
-            (true, true) => "has row level security, which may hide rows",
-            _ => "is no plain table, or has triggers, rules or inheriting tables",
+        let (is_plain, hides, calls) =
+            (column::<bool>(&row, 1)?, column::<bool>(&row, 2)?, column::<bool>(&row, 3)?);
+        let problem = match (is_plain, hides, calls) {
+            (true, false, false) => continue,
+            (true, true, _) => "has row level security, which may hide rows",
+            (true, false, true) => {
+                "calls functions that Postgres does not bring, in a default, a constraint or an index"
+            }
+            (false, ..) => "is no plain table, or has triggers, rules or inheriting tables",
         };
         let message = format!("retell_vault.{} {problem}", visible(&name));
         return Err(Error::new(ErrorKind::AccessDenied, message)

@@ -75,6 +75,9 @@ pub struct WantedArgs {
     /// Give the vault a column that may belong to the application, such as phone_number; may be repeated
     #[arg(long, value_name = "COLUMN")]
     adopt: Vec<String>,
+    /// Create the schema retell_vault, for a keyring in the database and for push counts
+    #[arg(long)]
+    vault_schema: bool,
     /// Check every row even of a large table, however long it takes
     #[arg(long)]
     every_row: bool,
@@ -86,7 +89,8 @@ impl WantedArgs {
     /// # Errors
     /// Row level security must stay as it is, and an option changes it.
     pub fn wanted(&self) -> Result<Wanted, Failure> {
-        let changes = self.force_row_security || !self.service_role.is_empty();
+        let is_for_policies = !self.service_role.is_empty() && !self.vault_schema;
+        let changes = self.force_row_security || is_for_policies;
         if matches!(self.row_security, RowSecurityMode::Leave) && changes {
             return Err(Failure::usage(
                 "--row-security leave changes no policy, so --force-row-security and --service-role have no effect",
@@ -99,6 +103,9 @@ impl WantedArgs {
         }
         if self.remove_duplicates {
             wanted = wanted.remove_duplicates();
+        }
+        if self.vault_schema {
+            wanted = wanted.vault_schema();
         }
         if self.every_row {
             wanted = wanted.look_at_every_row();
