@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sqlx::PgPool;
@@ -258,6 +259,7 @@ impl<C: Credentials> VaultBuilder<C> {
             table_keyring: TableKeyring::default(),
             host: if self.short_lived { None } else { Some(HostNote::new()?) },
             faults: self.faults,
+            closed: AtomicBool::new(false),
         })
     }
 }
