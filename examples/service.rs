@@ -2,8 +2,14 @@
 //!
 //!     DATABASE_URL=postgres://… KEYRING=vault/keyring.json PASSPHRASE=… cargo run --features metrics --example service
 //!
-//! `KEYRING` is made by `retell-vault init`; `LISTEN` is 127.0.0.1:8080 and `SYNC_SECONDS` is 15 unless
-//! you set them.
+//! | variable | meaning |
+//! | --- | --- |
+//! | `KEYRING` | the file of the keyring, as `retell-vault init` makes it |
+//! | `RETELL_VAULT_KEYRING` | without `KEYRING`: the pin of the keyring in the database, as `retell-vault init --store table` prints it |
+//! | `PASSPHRASE` | opens the keyring |
+//! | `LOCAL_FILE` | keeps records while the database is unreachable, and a copy of a keyring in the database; without it there is no fallback |
+//! | `LISTEN` | 127.0.0.1:8080 |
+//! | `SYNC_SECONDS`, `HEALTH_SECONDS` | the pauses of the background work: 30 and 15 |
 //!
 //! | request | answer |
 //! | --- | --- |
@@ -12,14 +18,14 @@
 //! | `PATCH /configs/USER` with some fields and `If-Match` | changes these fields; 412 if another writer was faster, 428 without `If-Match` |
 //! | `DELETE /configs/USER` | deletes it |
 //! | `GET /metrics` | docs/METRICS.md |
-//! | `GET /health` | 200 if records can be stored, if only in the local file; else 503 |
+//! | `GET /health` | 200 if records can be stored, if only in the local file; else 503. It answers from the last background check |
 //!
-//! SIGTERM stops it: it accepts no more requests, finishes those that it has, synchronises, and closes.
+//! SIGTERM stops it: it accepts no more requests, finishes those that it has and the background work, synchronises, and closes.
 //!
 //! It trusts the user in the path, so it listens on this host only. A real service takes the user from its session.
 
 use std::env;
-use std::path::Path as FilePath;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
@@ -29,7 +35,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use retell_vault::connection::KeyringTable;
+use retell_vault::keyring::KeyringPin;
 use retell_vault::records::{Expected, StoreOptions, Version};
+use retell_vault::sync::{Maintenance, Schedule};
 use retell_vault::{Error, ErrorKind, Keyring, Owner, Passphrase, RetellConfig, Stored, Vault};
 use serde::Deserialize;
 use serde_json::json;
@@ -42,16 +51,14 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 async fn main() -> Result<()> {
     let metrics = install_recorder()?;
     let vault = open_vault().await?;
-    // pending records are pushed, and gauges are set
-    let seconds = env::var("SYNC_SECONDS").unwrap_or("15".to_owned()).parse()?;
-    let background = vault.sync_in_background(Duration::from_secs(seconds));
+    let maintenance = Arc::new(vault.maintain(schedule()?));
     let listener = TcpListener::bind(env::var("LISTEN").unwrap_or("127.0.0.1:8080".to_owned())).await?;
     println!("listening on {}", listener.local_addr()?);
 
-    let service = axum::serve(listener, router(vault.clone(), metrics));
+    let service = axum::serve(listener, router(vault.clone(), maintenance.clone(), metrics));
     service.with_graceful_shutdown(terminated()).await?;
 
-    drop(background);
+    maintenance.stop().await;
     let report = vault.sync().await?;
     vault.close().await;
     match report.stopped {
@@ -74,19 +81,37 @@ fn install_recorder() -> Result<PrometheusHandle> {
     Ok(builder.install_recorder()?)
 }
 
-async fn open_vault() -> Result<Vault> {
-    let keyring = env::var("KEYRING")?;
-    let local = FilePath::new(&keyring).with_file_name("service.db");
-    let keyring = Keyring::open(&keyring, &Passphrase::new(env::var("PASSPHRASE")?)).await?;
-    Ok(Vault::builder(keyring).postgres(env::var("DATABASE_URL")?).local_file(local).build().await?)
+fn schedule() -> Result<Schedule> {
+    let seconds = |name: &str, default: u64| -> Result<Duration> {
+        let given = env::var(name).ok().map(|text| text.parse()).transpose()?;
+        Ok(Duration::from_secs(given.unwrap_or(default)))
+    };
+    Ok(Schedule::new().sync_every(seconds("SYNC_SECONDS", 30)?).health_every(seconds("HEALTH_SECONDS", 15)?))
 }
 
-fn router(vault: Vault, metrics: PrometheusHandle) -> Router {
+async fn open_vault() -> Result<Vault> {
+    let (url, secret) = (env::var("DATABASE_URL")?, Passphrase::new(env::var("PASSPHRASE")?));
+    let local_file = env::var("LOCAL_FILE").ok();
+    let keyring = match env::var("KEYRING") {
+        Ok(file) => Keyring::open(file, &secret).await?,
+        Err(_) => {
+            let pin = KeyringPin::from_env()?.ok_or("set KEYRING or RETELL_VAULT_KEYRING")?;
+            let table = KeyringTable::postgres(&url)?;
+            let table = local_file.iter().fold(table, KeyringTable::local_file);
+            table.open(&pin, &secret).await?
+        }
+    };
+    let builder = Vault::builder(keyring).postgres(url);
+    let builder = local_file.iter().fold(builder, |builder, file| builder.local_file(file));
+    Ok(builder.build().await?)
+}
+
+fn router(vault: Vault, maintenance: Arc<Maintenance>, metrics: PrometheusHandle) -> Router {
     let configs = put(store).get(load).patch(change).delete(delete);
-    Router::new().route("/configs/{user}", configs).route("/health", get(health)).with_state(vault).route(
-        "/metrics",
-        get(async move || ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render())),
-    )
+    let health = get(async move || health(&maintenance));
+    let metrics = get(async move || ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()));
+    let router = Router::new().route("/configs/{user}", configs).with_state(vault);
+    router.route("/health", health).route("/metrics", metrics)
 }
 
 // --- Requests ---
@@ -158,25 +183,25 @@ async fn delete(State(vault): State<Vault>, Path(user): Path<String>) -> Answer 
     Ok(stored_answer(&stored))
 }
 
-async fn health(State(vault): State<Vault>) -> Answer {
-    let status = vault.status().await?;
-    let database = status.database.as_ref();
+fn health(maintenance: &Maintenance) -> Response {
+    let Some((_, Ok(status))) = maintenance.state().health.last else {
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unknown" }))).into_response();
+    };
+    let (database, local) = (status.database.as_ref(), status.local.as_ref());
     let reachable = database.is_some_and(|database| database.reachable);
     // while the database is unreachable, the local file takes records; a table that cannot be used takes none
-    let problem = database.and_then(|database| database.problem.as_ref());
-    let (code, state) = match (reachable, problem) {
+    let (code, state) = match (reachable, status.problem()) {
         (true, None) => (StatusCode::OK, "ok"),
-        (false, _) => (StatusCode::OK, "degraded"),
-        (true, Some(_)) => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
+        (false, _) if local.is_some() && status.keyring_problem.is_none() => (StatusCode::OK, "degraded"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
     };
-    let local = status.local.as_ref();
     let body = json!({
         "status": state,
-        "problem": problem.map(|problem| problem.kind().as_str()),
+        "problem": status.problem().map(|problem| problem.kind().as_str()),
         "pending": local.map(|local| local.pending),
         "dead_letters": local.map(|local| local.dead_letters),
     });
-    Ok((code, Json(body)).into_response())
+    (code, Json(body)).into_response()
 }
 
 // --- Answers ---

@@ -196,19 +196,17 @@ pub mod records {
     pub use crate::vault::owner_list::{ListEntry, ListPage, ListPosition, ListedOwner, RecordState};
 }
 
-/// Outages: what happens to a write while the database is down, and what the local file keeps.
+/// Outages: what happens to a write while the database is down, what the local file keeps, and the background work of a service.
 ///
 /// ```no_run
-/// use std::time::Duration;
-///
-/// use retell_vault::sync::Fallback;
+/// use retell_vault::sync::{Fallback, Schedule};
 /// use retell_vault::{Error, Keyring, Vault};
 ///
 /// async fn run(keyring: Keyring, url: &str) -> Result<(), Error> {
 ///     let vault = Vault::builder(keyring).postgres(url).fallback(Fallback::LocalFile).build().await?;
-///     vault.sync().await?; // pushes the records of an earlier outage
-///     let _until_dropped = vault.sync_in_background(Duration::from_secs(30));
+///     let maintenance = vault.maintain(Schedule::new()); // also pushes the records of an earlier outage
 ///     // … serve …
+///     maintenance.stop().await;
 ///     vault.sync().await?;
 ///     vault.close().await;
 ///     Ok(())
@@ -216,8 +214,9 @@ pub mod records {
 /// ```
 pub mod sync {
     pub use crate::store::options::Fallback;
-    pub use crate::store::sync::{BackgroundSync, SyncReport};
+    pub use crate::store::sync::SyncReport;
     pub use crate::vault::kept::{Forgotten, KeptReason, KeptRecord};
+    pub use crate::vault::maintenance::{JobState, Maintenance, MaintenanceState, Schedule};
 }
 
 /// For tests of code that uses a vault: [`Vault::in_memory`], and faults that a test can switch on.

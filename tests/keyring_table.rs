@@ -5,72 +5,15 @@ mod support;
 use std::time::Duration;
 
 use retell_vault::connection::KeyringTable;
-use retell_vault::keyring::{KeyId, KeyringPin, RawKey};
+use retell_vault::keyring::{KeyringPin, RawKey};
+use retell_vault::records::RecordState;
 use retell_vault::rotation::{DestroyOptions, RotateOptions};
-use retell_vault::{Error, ErrorKind, Keyring, Vault};
+use retell_vault::{ErrorKind, RetellConfig, Vault};
 use support::faults::{exec, number};
+use support::in_table::*;
 use support::role::Role;
 use support::vaults::*;
 use support::{CutProxy, Mode, TestDb};
-
-/// A database with a keyring in it, and its pin at the start.
-struct Stage {
-    db: TestDb,
-    pin: KeyringPin,
-}
-
-impl Stage {
-    async fn new() -> Self {
-        let db = TestDb::create().await;
-        db.exec(ALL_COLUMNS).await;
-        let table = KeyringTable::postgres(&db.url).unwrap();
-        table.create(&[]).await.unwrap();
-        let keyring = table.prepare(&wrapping_key()).await.unwrap();
-        Vault::builder(keyring.clone()).short_lived().postgres(&db.url).init().await.unwrap();
-        Self { pin: keyring.pin(), db }
-    }
-
-    fn table(&self) -> KeyringTable {
-        KeyringTable::postgres(&self.db.url).unwrap()
-    }
-
-    async fn open(&self) -> Result<Keyring, Error> {
-        self.table().open(&self.pin, &wrapping_key()).await
-    }
-
-    /// A replica: its own connections, and no disk.
-    async fn replica(&self) -> Vault {
-        Vault::builder(self.open().await.unwrap()).postgres(&self.db.url).build().await.unwrap()
-    }
-
-    /// A new primary key, made in another place.
-    async fn promote(&self) -> KeyId {
-        let operator = self.open().await.unwrap();
-        let key = operator.add_key().await.unwrap().id;
-        operator.promote_key(key).await.unwrap().id
-    }
-
-    /// The key that sealed the record of an owner.
-    async fn key_of(&self, user: &str) -> KeyId {
-        let sql = format!(
-            "SELECT coalesce(max(('x' || split_part(encrypted_retell_api_key, '.', 2))::bit(32)::bigint), 0) FROM user_profiles WHERE user_id = '{user}'"
-        );
-        format!("{:08x}", number(&self.db.url, &sql).await).parse().unwrap()
-    }
-
-    async fn rows(&self) -> i64 {
-        number(&self.db.url, "SELECT count(*) FROM retell_vault.keyring").await
-    }
-}
-
-async fn until_due() {
-    tokio::time::sleep(Duration::from_millis(1050)).await;
-}
-
-async fn seal(vault: &Vault, user: &str) -> Result<(), Error> {
-    until_due().await;
-    vault.store(&owner(user), &small_config(user)).await.map(drop)
-}
 
 #[tokio::test]
 async fn of_several_changes_at_once_none_is_lost_and_no_generation_is_left_out() {
@@ -472,4 +415,77 @@ async fn two_replicas_as_processes_serve_while_keys_are_added_promoted_rotated_a
     assert_eq!(stage.key_of("shared-0").await, new);
     assert_eq!(stage.rows().await, 1, "no row holds the destroyed key");
     assert_eq!(number(&stage.db.url, "SELECT count(*) FROM retell_vault.hosts").await, 0);
+}
+
+// --- A key that another process has just made ---
+
+/// A process that does not know a key looks for it once, whatever the call. Its keyring is read once a second before a call;
+/// here another process promotes a key and stores within that second.
+#[tokio::test]
+async fn every_call_finds_the_key_of_a_record_that_another_process_has_just_stored() {
+    let stage = Stage::new().await;
+    let users = ["user-1", "user-2"];
+    seal(&stage.replica().await, "old").await.unwrap(); // or no key of the table were known
+    let newest = stage.promote().await;
+    let later = stage.replica().await;
+    // the later generations, for a moment not there
+    let hide = "CREATE TABLE IF NOT EXISTS hidden AS SELECT * FROM retell_vault.keyring WHERE false;
+        INSERT INTO hidden SELECT * FROM retell_vault.keyring WHERE generation > 1;
+        DELETE FROM retell_vault.keyring WHERE generation > 1";
+    let show = "INSERT INTO retell_vault.keyring SELECT * FROM hidden; DELETE FROM hidden";
+    let pool = stage.db.pool();
+    for call in 0..11 {
+        for user in users {
+            later.store(&owner(user), &small_config(user)).await.unwrap();
+        }
+        exec(&stage.db.url, hide).await;
+        let builder = Vault::builder(stage.open().await.unwrap()).postgres(&stage.db.url);
+        let vault = builder.short_lived().build().await.unwrap();
+        vault.load(&owner("old")).await.unwrap();
+        exec(&stage.db.url, show).await;
+        let (one, two) = (&owner(users[0]), &owner(users[1]));
+        match call {
+            0 => drop(vault.load(one).await.unwrap()),
+            1 => drop(tokio::try_join!(vault.load(one), vault.load(two), vault.load(one)).unwrap()),
+            2 => {
+                let loaded = vault.load_many(&[one.clone(), owner("old"), two.clone()]).await;
+                loaded.into_iter().for_each(|loaded| drop(loaded.unwrap()));
+            }
+            3 => drop(vault.store(one, &small_config(3)).await.unwrap()),
+            4 => {
+                let configs = [(one.clone(), small_config(4)), (two.clone(), small_config(4))];
+                let stored = vault.store_many(&configs).await.unwrap();
+                stored.into_iter().for_each(|stored| drop(stored.unwrap()));
+            }
+            5 => {
+                let unset = |config: &mut RetellConfig| {
+                    config.set_phone_number(None);
+                    Ok(())
+                };
+                vault.modify(one, unset).await.unwrap();
+            }
+            6 => drop(vault.delete(one).await.unwrap()),
+            7 => {
+                vault.rename_owner(one, &owner("moved")).await.unwrap();
+            }
+            8 => {
+                let listed = vault.list(None, 10).await.unwrap().entries;
+                let readable =
+                    listed.iter().filter(|entry| matches!(entry.state, RecordState::Readable)).count();
+                assert_eq!(readable, 4, "{listed:?}");
+            }
+            9 => {
+                let mut transaction = pool.begin().await.unwrap();
+                vault.load_in(&mut transaction, one).await.unwrap();
+                transaction.rollback().await.unwrap();
+            }
+            _ => {
+                let mut transaction = pool.begin().await.unwrap();
+                vault.store_in(&mut transaction, one, &small_config(10)).await.unwrap();
+                transaction.rollback().await.unwrap();
+            }
+        }
+        assert_eq!(vault.keys().last().unwrap().id, newest);
+        vault.close().await;
+    }
 }

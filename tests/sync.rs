@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use retell_vault::records::Source;
 use retell_vault::sync::{KeptReason, SyncReport};
@@ -870,24 +870,4 @@ async fn an_online_store_supersedes_what_is_pending() {
     assert_eq!(local(&vault).await.pending, 0);
     assert_eq!(vault.sync().await.unwrap(), SyncReport::default());
     assert_eq!(said(&[&vault], &owner("user-1")).await, [key("online")]);
-}
-
-#[tokio::test]
-async fn the_background_sync_needs_nobody_until_it_is_dropped() {
-    let (db, hosts) = stage(ALL_COLUMNS).await;
-    let proxy = CutProxy::start(&db.url).await;
-    proxy.set(Mode::Refuse).await;
-    let vault = hosts.host(0, proxy.url()).timeouts(QUICK).build().await.unwrap();
-    let background = vault.sync_in_background(Duration::from_millis(50));
-    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
-    proxy.set(Mode::Pass).await;
-    until(async || local(&vault).await.pending == 0).await;
-    assert_eq!(vault.load(&owner("user-1")).await.unwrap().source, Source::Database);
-
-    drop(background);
-    proxy.set(Mode::Refuse).await;
-    vault.store(&owner("user-1"), &full_config(2)).await.unwrap();
-    proxy.set(Mode::Pass).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(local(&vault).await.pending, 1);
 }

@@ -89,20 +89,22 @@ impl Keyring {
         }
     }
 
-    /// Looks at the table for a key that is not in memory, at most once a second. False: there is nothing new.
-    ///
-    /// # Errors
-    /// As [`follow`](Self::follow).
-    pub(crate) async fn follow_for_unknown_key(&self) -> Result<bool> {
+    /// Looks at the table for a key that is not in memory, at most once a second. Returns whether the key is in memory now: a
+    /// caller that another one was faster than has it too.
+    pub(crate) async fn follow_for_key(&self, key: KeyId) -> bool {
         let watch = &self.inner.watch;
-        if !self.is_in_table() || watch.millis() < watch.unknown.load(Ordering::Acquire) {
-            return Ok(false);
+        let opens = || self.current().opener(key).is_ok();
+        if !self.is_in_table() {
+            return false;
         }
-        let before = self.current().generation;
         let _alone = watch.table.lock().await;
-        watch.unknown.store(watch.millis() + LOOK_EVERY_MS, Ordering::Release);
-        self.look_at_table().await?;
-        Ok(self.current().generation > before)
+        if !opens() && watch.millis() >= watch.unknown.load(Ordering::Acquire) {
+            watch.unknown.store(watch.millis() + LOOK_EVERY_MS, Ordering::Release);
+            if let Err(error) = self.look_at_table().await {
+                tracing::debug!(%error, "the keyring in the database could not be read");
+            }
+        }
+        opens()
     }
 
     async fn look_at_table(&self) -> Result<()> {

@@ -20,7 +20,7 @@ use crate::store::core::{Core, LoadedRecord, StoreRequest, StoredRecord};
 use crate::store::fallback::{pending, remains_unknown, remember_stored};
 use crate::store::keyring_check::{require_own_keyring, wrong_keyring};
 use crate::store::load::{Found, load, may_lie_elsewhere, newest, read_database, remember};
-use crate::store::reload::reload_keyring;
+use crate::store::reload::{has_key_now, reload_keyring};
 use crate::store::store::store;
 
 /// How many owners are processed individually at the same time.
@@ -30,8 +30,27 @@ const PART: usize = 250;
 /// How many of them are sealed before other tasks get a turn: about a tenth of a millisecond of work.
 const FEW: usize = 16;
 
-/// Loads many owners with one statement. Owners that need a second look are loaded individually.
+/// Loads many owners. Those whose records name a key that another process has just made are loaded again.
 pub(crate) async fn load_many(core: &Core, owners: &[Owner]) -> Vec<Result<LoadedRecord>> {
+    let mut results = load_each(core, owners).await;
+    let (mut again, mut places) = (Vec::new(), Vec::new());
+    for (at, result) in results.iter().enumerate() {
+        if let Err(error) = result
+            && has_key_now(core, error).await
+        {
+            again.push(owners[at].clone());
+            places.push(at);
+        }
+    }
+    if !again.is_empty() {
+        let loaded = Box::pin(load_each(core, &again)).await;
+        places.into_iter().zip(loaded).for_each(|(at, result)| results[at] = result);
+    }
+    explain_all(core, results).await
+}
+
+/// With one statement. Owners that need a second look are loaded individually.
+async fn load_each(core: &Core, owners: &[Owner]) -> Vec<Result<LoadedRecord>> {
     reload_keyring(core).await;
     let started = Instant::now();
     let mut results: Vec<Option<Result<LoadedRecord>>> = owners.iter().map(|_| None).collect();
@@ -56,9 +75,7 @@ pub(crate) async fn load_many(core: &Core, owners: &[Owner]) -> Vec<Result<Loade
         let single: Vec<_> = futures_util::stream::iter(single).buffered(CONCURRENT).collect().await;
         open.into_iter().zip(single).for_each(|(at, result)| results[at] = Some(result));
     }
-    let results: Vec<_> =
-        results.into_iter().map(|result| result.expect("every owner has a result")).collect();
-    explain_all(core, results).await
+    results.into_iter().map(|result| result.expect("every owner has a result")).collect()
 }
 
 /// If the keyring knows none of the table's keys, it is the wrong keyring. Checked once for all owners.

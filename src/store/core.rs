@@ -1,7 +1,7 @@
 //! The state of a vault, and the small functions that every operation uses.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
@@ -120,6 +120,7 @@ pub(crate) struct Core {
     pub(crate) counting: PushCounting,
     /// Of a vault in memory, whose local file stands for its database.
     pub(crate) faults: Option<Faults>,
+    pub(crate) closed: AtomicBool,
 }
 
 /// The generation of the keyring under which the local file is sealed, as far as this process knows.
@@ -133,6 +134,11 @@ pub(crate) struct ReloadedGeneration {
 impl Core {
     pub(crate) fn now(&self) -> Millis {
         (self.clock)()
+    }
+
+    /// Whether the vault was closed: tasks end, and nothing is noted any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Closes what was opened here.

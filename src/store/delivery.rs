@@ -20,6 +20,7 @@ use crate::store::judge::{Verdict, judge, keep_tokens, with_vouched};
 use crate::store::keyring_check::require_own_keyring;
 use crate::store::options::StoreOptions;
 use crate::store::push_rule::{Push, There, Waiting, push};
+use crate::store::reload::has_key_now;
 
 const DAY: Millis = 24 * 60 * 60 * 1000;
 /// A pending record that the database refuses goes to the dead letters after this many tries and a day, or at once if a
@@ -54,6 +55,17 @@ pub(super) struct Delivery<'a> {
 
 impl Delivery<'_> {
     pub(super) async fn settle(&self) -> Result<Settled, DatabaseError> {
+        match self.settle_with_keys().await {
+            Err(fault) if has_key_now(self.core, &fault.error).await => self.settle_with_keys().await,
+            Ok(Settled::Blocked(error)) if has_key_now(self.core, &error).await => {
+                self.settle_with_keys().await
+            }
+            settled => settled,
+        }
+    }
+
+    /// With the keys in memory.
+    async fn settle_with_keys(&self) -> Result<Settled, DatabaseError> {
         if !self.core.waits_here(self.pending) {
             let message = format!("it is pending for {}", self.pending.rows);
             return Ok(Settled::Blocked(Error::new(ErrorKind::Configuration, message)));

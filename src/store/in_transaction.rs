@@ -26,7 +26,7 @@ use crate::store::keyring_check::{explain, require_own_keyring};
 use crate::store::load::{Found, newest};
 use crate::store::modify::{Changed, changed_record};
 use crate::store::options::StoreOptions;
-use crate::store::reload::reload_keyring;
+use crate::store::reload::{learn_keys, reload_keyring};
 use crate::store::write::{NOT_CREATED, NOT_WRITTEN};
 
 /// Stores a record.
@@ -151,7 +151,10 @@ impl<'a> OwnersRows<'a> {
 
     async fn read(&mut self) -> Result<FoundRows> {
         let done = self.postgres.read_in(&mut self.transaction, &self.plan, self.owner).await;
-        self.concluded(done).await
+        let found = self.concluded(done).await?;
+        let records = FoundRecords::of(&found.rows, &self.plan.placement.slots, found.now).records;
+        learn_keys(self.core, records.iter().filter_map(|record| record.key).collect()).await;
+        Ok(found)
     }
 
     /// The newest record in the rows that were found.

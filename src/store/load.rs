@@ -15,7 +15,7 @@ use crate::store::fallback::{forget_seen, pending, remember_stored};
 use crate::store::faults::{Call, Way, unreachable};
 use crate::store::keyring_check::explain;
 use crate::store::options::StoreOptions;
-use crate::store::reload::{reload_for_unknown_key, reload_keyring};
+use crate::store::reload::{has_key_now, reload_keyring};
 
 const KEEPS_CHANGING: &str = "the schema of the table keeps changing";
 
@@ -27,9 +27,7 @@ const KEEPS_CHANGING: &str = "the schema of the table keeps changing";
 /// instead.
 pub(crate) async fn load(core: &Core, owner: &Owner) -> Result<LoadedRecord> {
     match load_newest(core, owner).await {
-        Err(error) if error.kind() == ErrorKind::UnknownKey && reload_for_unknown_key(core).await => {
-            load_newest(core, owner).await
-        }
+        Err(error) if has_key_now(core, &error).await => load_newest(core, owner).await,
         Err(error) => Err(explain(core, error).await),
         loaded => loaded,
     }

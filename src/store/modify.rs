@@ -18,7 +18,7 @@ use crate::store::faults::{Call, Way, unreachable};
 use crate::store::keyring_check::require_own_keyring;
 use crate::store::load::{find_records, newest};
 use crate::store::options::{Expected, StoreOptions};
-use crate::store::reload::reload_keyring;
+use crate::store::reload::{has_key_now, reload_keyring};
 use crate::store::store::store_expected;
 use crate::store::sync::sync_owner;
 
@@ -42,14 +42,20 @@ pub(crate) async fn modify(
 ) -> Result<StoredRecord> {
     let (started, mut round) = (Instant::now(), 0);
     loop {
-        let (record, opened) = record_to_change(core, owner).await?;
+        let read = match record_to_change(core, owner).await {
+            Err(error) if has_key_now(core, &error).await => record_to_change(core, owner).await,
+            read => read,
+        };
+        let (record, opened) = read?;
         let changed = changed_record(core, owner, &record, opened, &mut change)?;
         let not_stored = match store_expected(core, changed.request(owner)).await {
             Ok(stored) => return Ok(stored),
             Err(not_stored) => not_stored,
         };
-        let is_raced = not_stored.error.kind() == ErrorKind::Conflict && !not_stored.is_unknown;
-        if !is_raced || started.elapsed() > patience(core) {
+        let is_conflict = not_stored.error.kind() == ErrorKind::Conflict;
+        // the record of another writer may be under a key that it has just loaded
+        let is_raced = is_conflict || has_key_now(core, &not_stored.error).await;
+        if !is_raced || not_stored.is_unknown || started.elapsed() > patience(core) {
             return Err(not_stored.error);
         }
         pause(round).await;

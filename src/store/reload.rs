@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::{KeyState, RootKeys};
 use crate::local::entries::LocalPlace;
 use crate::local::file::LocalFile;
+use crate::record::token::KeyId;
 use crate::store::core::Core;
 use crate::store::reencrypt_local::reencrypt_local;
 
@@ -31,9 +32,22 @@ pub(crate) async fn reload_keyring(core: &Core) {
     }
 }
 
-/// Whether a keyring in the database has a new generation, when a record names a key that is not in memory.
-pub(crate) async fn reload_for_unknown_key(core: &Core) -> bool {
-    Box::pin(core.keyring.follow_for_unknown_key()).await.unwrap_or(false)
+/// Whether a call that failed should be made again: a record named a key that was not in memory, and now it is.
+pub(crate) async fn has_key_now(core: &Core, error: &Error) -> bool {
+    match error.key_id().filter(|_| error.kind() == ErrorKind::UnknownKey) {
+        // boxed: otherwise an application's futures become too deep for the compiler
+        Some(key) => Box::pin(core.keyring.follow_for_key(key)).await,
+        None => false,
+    }
+}
+
+/// Prepares for opening records that were read: keys that are not in memory are looked for in the database.
+pub(crate) async fn learn_keys(core: &Core, keys: Vec<KeyId>) {
+    for key in keys {
+        if core.keyring.current().opener(key).is_err() {
+            Box::pin(core.keyring.follow_for_key(key)).await;
+        }
+    }
 }
 
 /// Looks at a keyring in the database. While the database is away, the keys in memory go on.

@@ -21,7 +21,7 @@ use crate::store::fallback::{keep, pending};
 use crate::store::judge::with_vouched;
 use crate::store::keyring_check::{explain, require_own_keyring};
 use crate::store::options::StoreOptions;
-use crate::store::reload::reload_keyring;
+use crate::store::reload::{has_key_now, reload_keyring};
 use crate::store::sync::sync_owner;
 
 /// Moves the record of one owner to another, which has none. The record is in the row of `from`, or in the row of `to` if
@@ -48,7 +48,13 @@ pub(crate) async fn rename_owner(core: &Core, from: &Owner, to: &Owner) -> Resul
         return Err(error);
     }
     let renaming = Renaming { core, postgres, from, to };
-    match renaming.run().await {
+    let mut done = renaming.run().await;
+    if let Err(fault) = &done
+        && has_key_now(core, &fault.error).await
+    {
+        done = Box::pin(renaming.run()).await;
+    }
+    match done {
         Ok(stored) => {
             core.breaker.success();
             Ok(stored)

@@ -17,7 +17,7 @@ use crate::store::judge::{Newest, check_expected};
 use crate::store::keyring_check::wrong_keyring;
 use crate::store::load::load;
 use crate::store::options::StoreOptions;
-use crate::store::reload::reload_keyring;
+use crate::store::reload::{has_key_now, reload_keyring};
 use crate::store::sync::sync_owner;
 use crate::store::write::Write;
 
@@ -25,6 +25,13 @@ use crate::store::write::Write;
 ///
 /// On error nothing was written, unless the error says that the outcome is unknown.
 pub(crate) async fn store(core: &Core, request: StoreRequest<'_>) -> Result<StoredRecord> {
+    match store_once(core, request).await {
+        Err(error) if has_key_now(core, &error).await => Box::pin(store_once(core, request)).await,
+        stored => stored,
+    }
+}
+
+async fn store_once(core: &Core, request: StoreRequest<'_>) -> Result<StoredRecord> {
     reload_keyring(core).await;
     if request.options.expected.is_some() {
         return store_expected(core, request).await.map_err(|not_stored| not_stored.error);

@@ -1,11 +1,8 @@
 //! Pushes pending records to the database: the later version wins, and the superseded record is kept.
 
-use std::time::Duration;
-
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::entries::LocalRecord;
 use crate::local::file::LocalFile;
-use crate::observe::operation::observed;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::Postgres;
 use crate::record::owner::Owner;
@@ -16,7 +13,6 @@ use crate::store::delivery::{Delivery, Settled};
 use crate::store::fallback::pending;
 use crate::store::push_count::{CountedFile, count_push};
 use crate::store::reload::reload_keyring;
-use crate::store::sample::sample;
 
 /// How many pending records are read from the local file at a time.
 const PAGE: u32 = 100;
@@ -177,34 +173,4 @@ async fn note_settled(
     }
     report.blocked.push((pending.owner.clone(), fault.error));
     Ok(None)
-}
-
-/// Synchronises in the background until it is dropped.
-#[must_use = "the background task ends when this is dropped"]
-#[derive(Debug)]
-pub struct BackgroundSync {
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl BackgroundSync {
-    pub(crate) fn spawn(core: std::sync::Arc<Core>, every: Duration) -> Self {
-        let task = tokio::spawn(async move {
-            loop {
-                sample(&core).await;
-                tokio::time::sleep(every).await;
-                match observed(&core.subject, "sync", sync(&core)).await {
-                    Ok(report) if report == SyncReport::default() => {}
-                    Ok(report) => tracing::info!(?report, "synchronised"),
-                    Err(error) => tracing::warn!(%error, "synchronisation failed"),
-                }
-            }
-        });
-        Self { task }
-    }
-}
-
-impl Drop for BackgroundSync {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sqlx::PgPool;
@@ -262,6 +263,7 @@ impl<C: Credentials> VaultBuilder<C> {
             counting: PushCounting::default(),
             host: if self.short_lived { None } else { Some(HostNote::new()?) },
             faults: self.faults,
+            closed: AtomicBool::new(false),
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
 use crate::retell::config::RetellConfig;
 use crate::store::core::Core;
+use crate::store::reload::learn_keys;
 use crate::vault::answers::credentials;
 
 /// What was erased from the local file.
@@ -65,6 +66,8 @@ pub struct KeptRecord<C = RetellConfig> {
 
 pub(super) async fn kept<C: Credentials>(core: &Core, after: i64, limit: u32) -> Result<Vec<KeptRecord<C>>> {
     let kept = local_file(core)?.kept_after(after, limit).await?;
+    let records = kept.iter().filter_map(|kept| core.local_record(&kept.text).ok());
+    learn_keys(core, records.map(|record| record.key).collect()).await;
     Ok(kept.into_iter().map(|kept| open_kept(core, kept)).collect())
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod kept;
 pub(crate) mod keys;
 pub(crate) mod layout_comparison;
 pub(crate) mod layout_report;
+pub(crate) mod maintenance;
 pub(crate) mod owner_list;
 pub(crate) mod status;
 pub(crate) mod webhook;
@@ -19,7 +20,7 @@ pub(crate) mod webhook;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::metrics;
@@ -39,11 +40,12 @@ use crate::store::rename::rename_owner;
 #[cfg(feature = "metrics")]
 use crate::store::sample::sample;
 use crate::store::store::{delete, store};
-use crate::store::sync::{BackgroundSync, SyncReport, sync};
+use crate::store::sync::{SyncReport, sync};
 use crate::vault::answers::{Loaded, Stored, change_credentials};
 use crate::vault::kept::{Forgotten, KeptRecord};
 use crate::vault::layout_comparison::compare;
 use crate::vault::layout_report::LayoutReport;
+use crate::vault::maintenance::{Maintenance, Schedule};
 use crate::vault::owner_list::{ListPage, ListPosition};
 use crate::vault::status::Status;
 
@@ -231,9 +233,14 @@ impl<C: Credentials> Vault<C> {
         self.observed("retry_dead_letters", kept::retry_dead_letters(&self.core, owner)).await
     }
 
-    /// Synchronises every so often until the returned value is dropped.
-    pub fn sync_in_background(&self, every: Duration) -> BackgroundSync {
-        BackgroundSync::spawn(self.core.clone(), every)
+    /// Does the background work of a service until the returned value is stopped or dropped: syncs, health checks with samples of
+    /// the metrics, and the note of this host. Each job runs at once for the first time. An outage is a result like any other, and
+    /// the next run tries again. Every process does its own work, so all replicas of a service may call this.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn maintain(&self, schedule: Schedule) -> Maintenance {
+        Maintenance::spawn(&self.core, schedule)
     }
 
     /// Erases everything that the local file holds of an owner: pending records, replicas,
@@ -276,7 +283,7 @@ impl<C: Credentials> Vault<C> {
     }
 
     /// Asks the database whether it answers and the local file what it holds, and sets the gauges of docs/METRICS.md.
-    /// [`sync_in_background`](Self::sync_in_background) does the same each time. Counters and durations need no sample.
+    /// [`maintain`](Self::maintain) does the same with each health check. Counters and durations need no sample.
     #[cfg(feature = "metrics")]
     pub async fn sample_metrics(&self) {
         sample(&self.core).await;
@@ -313,7 +320,9 @@ impl<C: Credentials> Vault<C> {
     /// errors. Not needed for anything to be durable; it only leaves a tidy folder behind. A pool of
     /// the service stays open.
     pub async fn close(&self) {
-        end_note(&self.core).await;
+        if !self.core.closed.swap(true, Ordering::AcqRel) {
+            end_note(&self.core).await;
+        }
         self.core.close().await;
     }
 

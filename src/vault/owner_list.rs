@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::placement::Slot;
 use crate::local::entries::LocalRecord;
 use crate::local::file::LocalFile;
 use crate::postgres::catalogue::row_visibility::{RowAction, hidden_rows, may_hide_from_us};
@@ -14,8 +13,9 @@ use crate::postgres::statements::found_records::{FoundRecords, Row};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::record::owner::{Owner, UserId};
 use crate::record::record::Record;
-use crate::record::version::{Millis, Version};
+use crate::record::version::Version;
 use crate::store::core::{Core, ROUNDS};
+use crate::store::reload::learn_keys;
 use crate::vault::answers::Source;
 
 /// The state of the newest record of an owner.
@@ -258,7 +258,11 @@ async fn list_once(
         owners.entry((ListPosition::from(&owner), owner)).or_default().push(row.row);
     }
     let slots = &plan.placement.slots;
-    let entries = owners.into_iter().map(|((_, owner), rows)| entry_of_rows(core, owner, &rows, now, slots));
+    let found = owners.into_iter().map(|((_, owner), rows)| (owner, FoundRecords::of(&rows, slots, now)));
+    let found: Vec<_> = found.collect();
+    let records = found.iter().flat_map(|(_, found)| &found.records);
+    learn_keys(core, records.filter_map(|record| record.key).collect()).await;
+    let entries = found.into_iter().map(|(owner, found)| entry_of_rows(core, owner, found));
     Ok(Some(PagePart { entries: entries.collect(), is_full }))
 }
 
@@ -270,8 +274,7 @@ fn listed_owner(postgres: &Postgres, (tenant, user): OwnerText) -> ListedOwner {
     }
 }
 
-fn entry_of_rows(core: &Core, owner: ListedOwner, rows: &[Row], now: Millis, slots: &[Slot]) -> ListEntry {
-    let found = FoundRecords::of(rows, slots, now);
+fn entry_of_rows(core: &Core, owner: ListedOwner, found: FoundRecords) -> ListEntry {
     let version = found.records.first().and_then(|found| found.version);
     let state = owner.valid().map_or(RecordState::Unusable, |owner| state_of(core, owner, found.newest()));
     ListEntry { owner, version, source: Source::Database, state }
@@ -285,6 +288,8 @@ async fn list_local(
 ) -> Result<PagePart> {
     let pending = local.pending_beyond(after.unwrap_or_default(), limit).await?;
     let is_full = pending.len() >= limit as usize;
+    let records = pending.iter().filter_map(|pending| core.local_record(&pending.text).ok());
+    learn_keys(core, records.map(|record| record.key).collect()).await;
     Ok(PagePart {
         entries: pending
             .iter()

@@ -125,6 +125,14 @@ pub struct LocalStatus {
     pub set_aside: Vec<PathBuf>,
 }
 
+impl Status {
+    /// The worst problem, if there is one: why nothing can be stored in the database, or why nothing is sealed.
+    pub fn problem(&self) -> Option<&Error> {
+        let database = self.database.as_ref().and_then(|database| database.problem.as_ref());
+        self.keyring_problem.as_ref().or(database)
+    }
+}
+
 pub(super) async fn status(core: &Core) -> Result<Status> {
     let fields: Vec<Field> = core.fields.each().map(|(field, _)| field).collect();
     let mut writes: Vec<_> = fields.into_iter().map(|field| (field, Place::Local)).collect();

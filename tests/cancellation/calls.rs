@@ -10,6 +10,7 @@ use retell_vault::doctor::DoctorOptions;
 use retell_vault::keyring::KeyState;
 use retell_vault::rotation::{PromoteOptions, RotateOptions};
 use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions};
+use retell_vault::sync::Schedule;
 use retell_vault::{Keyring, Layout, Vault};
 use sqlx::Row;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -32,7 +33,7 @@ pub enum Call {
     Kept,
     Forget,
     RetryDeadLetters,
-    SyncInBackground,
+    Maintain,
     LayoutReport,
     LayoutComparison,
     AdoptTable,
@@ -59,7 +60,7 @@ pub const CALLS: [Call; 24] = [
     Call::Kept,
     Call::Forget,
     Call::RetryDeadLetters,
-    Call::SyncInBackground,
+    Call::Maintain,
     Call::LayoutReport,
     Call::LayoutComparison,
     Call::AdoptTable,
@@ -161,7 +162,7 @@ impl Stage {
 
     async fn prepare(&self, call: Call, vault: &Vault) {
         match call {
-            Call::Forget | Call::SyncInBackground => self.wait_in_local_file("waits").await,
+            Call::Forget | Call::Maintain => self.wait_in_local_file("waits").await,
             Call::Kept | Call::RetryDeadLetters => {
                 self.wait_in_local_file(REFUSED).await;
                 vault.sync().await.unwrap();
@@ -208,8 +209,9 @@ impl Stage {
             Call::Kept => assert_eq!(vault.kept(0, 9).await.unwrap().len(), 1),
             Call::Forget => drop(vault.forget(&owner("waits")).await.unwrap()),
             Call::RetryDeadLetters => assert_eq!(vault.retry_dead_letters(None).await.unwrap(), 1),
-            Call::SyncInBackground => {
-                let _sync = vault.sync_in_background(Duration::from_millis(5));
+            Call::Maintain => {
+                let pause = Duration::from_millis(5);
+                let _maintenance = vault.maintain(Schedule::new().sync_every(pause).health_every(pause));
                 while local(vault).await.pending > 0 {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
@@ -264,7 +266,7 @@ impl Stage {
                 assert_eq!(local(vault).await.dead_letters, 1, "{case}");
                 vault.forget(&owner(REFUSED)).await.unwrap();
             }
-            Call::SyncInBackground => {
+            Call::Maintain => {
                 vault.sync().await.unwrap();
                 assert_eq!(local(vault).await.pending, 0, "{case}");
                 assert_eq!(waits(vault).await.unwrap(), full_config("new"), "{case}");

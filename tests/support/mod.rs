@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod dump;
 pub mod faults;
 pub mod heard;
+pub mod in_table;
 pub mod proxy;
 
 pub use cluster::{Cluster, POSTGRES_15, TestDb};

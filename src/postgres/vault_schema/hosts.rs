@@ -9,6 +9,9 @@ use crate::postgres::vault_schema::objects::{HOSTS, column, statement};
 /// Whether a note counts: a process writes one every minute.
 const IS_LIVE: &str = "(at OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '5 minutes'::pg_catalog.interval))";
 
+/// A process that was killed leaves its note, which others remove after this time. Until then an operator can see it.
+const REMOVED_AFTER: &str = "'1 day'::pg_catalog.interval";
+
 /// The note of one process.
 pub(crate) struct HostRow {
     pub(crate) host: String,
@@ -17,10 +20,14 @@ pub(crate) struct HostRow {
     pub(crate) is_live: bool,
 }
 
-/// Notes the generation of a process.
+/// Notes the generation of a process, and removes notes of processes that are long gone. Several processes may do so at once:
+/// none waits for another one's row.
 pub(crate) async fn note(database: &Database, host: &str, generation: i64) -> Result<(), DatabaseError> {
     let sql = format!(
-        "INSERT INTO {HOSTS} AS h (host, generation, at) VALUES ($1, $2, pg_catalog.clock_timestamp())
+        "WITH gone AS (SELECT host FROM {HOSTS} WHERE host OPERATOR(pg_catalog.<>) $1 AND at OPERATOR(pg_catalog.<)
+            (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) {REMOVED_AFTER}) LIMIT 100 FOR UPDATE SKIP LOCKED),
+        removed AS (DELETE FROM {HOSTS} h USING gone WHERE h.host OPERATOR(pg_catalog.=) gone.host)
+        INSERT INTO {HOSTS} AS h (host, generation, at) VALUES ($1, $2, pg_catalog.clock_timestamp())
         ON CONFLICT (host) DO UPDATE SET generation = excluded.generation, at = excluded.at"
     );
     let mut arguments = PgArguments::default();
