@@ -8,6 +8,8 @@
 mod hidden;
 #[path = "detect/proposals.rs"]
 mod proposals;
+#[path = "detect/sources.rs"]
+mod sources;
 mod support;
 
 use std::collections::BTreeMap;
@@ -64,6 +66,12 @@ fn name(file: &Path) -> &str {
     file.file_stem().unwrap().to_str().unwrap()
 }
 
+/// The answer in the first line. A database without credentials has none.
+fn expected(sql: &str) -> Option<Expected> {
+    let json = sql.lines().next().unwrap().strip_prefix("-- ").filter(|line| line.starts_with('{'))?;
+    Some(serde_json::from_str(json).unwrap())
+}
+
 async fn detect(url: &str) -> Detection {
     Layout::detect(url, &DetectOptions::new()).await.unwrap()
 }
@@ -78,7 +86,11 @@ async fn wrong_answers(files: Vec<PathBuf>, wrong: fn(&str, &Detection) -> Vec<S
         running.spawn(async move {
             let (db, sql) = (TestDb::create().await, fs::read_to_string(&file).unwrap());
             db.exec(&sql).await;
-            let wrong = wrong(&sql, &detect(&db.url).await);
+            let found = detect(&db.url).await;
+            let mut wrong = wrong(&sql, &found);
+            if let Some(expected) = expected(&sql) {
+                wrong.extend(sources::wrong(&db, &expected, &found).await);
+            }
             wrong.iter().map(|what| format!("{}: {what}", name(&file))).collect::<Vec<_>>()
         });
     }
@@ -98,8 +110,7 @@ fn constants(candidate: &Candidate) -> BTreeMap<String, Value> {
 }
 
 fn wrong(sql: &str, found: &Detection) -> Vec<String> {
-    let expected: Expected =
-        serde_json::from_str(sql.lines().next().unwrap().strip_prefix("-- ").unwrap()).unwrap();
+    let expected = expected(sql).unwrap();
     let Some(best) = found.candidates.first() else { return vec!["no candidate".to_owned()] };
     let mut wrong = Vec::new();
     let mut check = |what: &str, found: Value, expected: Value| {

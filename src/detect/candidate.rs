@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::detect::columns::{self, TableCredentials, is_record};
 use crate::detect::names::{Name, words};
-use crate::detect::owner::{self, CountedRows};
+use crate::detect::owner::{self, CountedRows, singular};
 use crate::detect::proposal;
 use crate::detect::providers::Class;
 use crate::detect::report::{Candidate, Holding};
 use crate::detect::sampled::Sampled;
+use crate::detect::sources;
 use crate::layout::filter::FilterValue;
 use crate::layout::layout::joined_name;
 use crate::postgres::catalogue::all_tables::{FoundKind, FoundTable};
@@ -61,6 +62,8 @@ pub(super) fn candidate(sampled: &Sampled<'_>) -> Option<Candidate> {
     let columns = found.fields.iter().map(|(field, column)| (*field, column.name.clone())).collect();
     let provider = found.whose.name.clone();
     let proposal = proposal::proposal(sampled, &found, &owner, (&filter, &is_null));
+    let sources = sources::find(sampled, &found, &owner, (&filter, &is_null));
+    let rows_of = owner.user.as_deref().map(|user| rows_of(table, user));
     Some(Candidate {
         table: joined_name(&[&table.schema, &table.name]),
         user: owner.user,
@@ -71,9 +74,26 @@ pub(super) fn candidate(sampled: &Sampled<'_>) -> Option<Candidate> {
         holds: found.holds,
         why,
         provider,
+        sources: sources.proposed,
+        unopened: sources.unopened,
+        rows_of,
+        is_record: is_record(&Name::of(&table.name)),
         score,
         proposal,
     })
+}
+
+/// What the owner's column names: the table that it refers to, or the word before `id`. The row's own key names the table itself.
+fn rows_of(table: &FoundTable, user: &str) -> String {
+    let of_words = |words: Vec<String>| words.iter().map(|word| singular(word)).collect::<Vec<_>>().join("_");
+    if let Some(key) = table.foreign.iter().find(|key| key.column == user) {
+        return of_words(words(&key.table));
+    }
+    let mut of_column = words(user);
+    if of_column.last().is_some_and(|last| ["id", "uuid", "uid"].contains(&last.as_str())) {
+        of_column.pop();
+    }
+    of_words(if of_column.is_empty() { words(&table.name) } else { of_column })
 }
 
 impl Candidate {

@@ -45,6 +45,8 @@ const RECORDS_OF_EVENTS: [&str; 26] = [
 /// The columns with the credentials of one provider.
 pub(super) struct TableCredentials<'a> {
     pub(super) whose: Whose,
+    /// Every column that may hold a value.
+    pub(super) known: Vec<Known<'a>>,
     pub(super) fields: BTreeMap<&'static str, &'a FoundColumn>,
     pub(super) filter: Option<(&'a str, String)>,
     pub(super) holds: Holding,
@@ -74,18 +76,12 @@ struct Finder<'a, 'b> {
 }
 
 impl<'a> Finder<'a, '_> {
-    /// Whether a column is the provider's, by its name, or because everything in the table is.
     fn is_theirs(&self, known: &Known<'_>) -> bool {
-        match (known.name.provider, self.whose.provider) {
-            (Some(named), Some(provider)) => named == provider,
-            (Some(_), None) => false,
-            (None, None) => self.whose.is_all || known.name.unknown_provider() == self.whose.name.as_deref(),
-            (None, Some(_)) => self.whose.is_all && !known.name.is_misspelt,
-        }
+        self.whose.owns(&known.name)
     }
 
     fn is_retell(&self) -> bool {
-        self.whose.provider.is_some_and(|provider| provider.class == Class::Retell)
+        self.whose.is_retell()
     }
 
     fn is_named(known: &Known<'_>) -> bool {
@@ -293,7 +289,7 @@ impl<'a> Finder<'a, '_> {
         let main = main.or_else(|| fields.values().next().copied());
         let holds = main.map_or(Holding::Unknown, |column| self.holds(column, filter.as_ref()));
         self.say_others(&fields);
-        TableCredentials { whose: self.whose, fields, filter, holds, why: self.why }
+        TableCredentials { whose: self.whose, known: self.known, fields, filter, holds, why: self.why }
     }
 
     /// The constant of the rows that hold this provider's credentials.

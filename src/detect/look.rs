@@ -10,6 +10,7 @@ use crate::detect::provider_column;
 use crate::detect::providers::Class;
 use crate::detect::report::{Candidate, DetectOptions, Detection};
 use crate::detect::sampled::Sampled;
+use crate::detect::sources::for_chosen;
 use crate::detect::whose::of_interest;
 use crate::display::visible;
 use crate::error::{Error, ErrorKind, Result};
@@ -65,6 +66,9 @@ pub(super) async fn detect(database: &Database, options: &DetectOptions) -> Resu
         }
         None => leading(&candidates),
     };
+    if let Some(at) = chosen {
+        add_sources(&mut candidates, at);
+    }
     Ok(Detection { chosen, candidates, left_out: look.into_left_out() })
 }
 
@@ -73,6 +77,16 @@ fn leading(candidates: &[Candidate]) -> Option<usize> {
     let best = candidates.first().filter(|best| best.names_retell() && best.has_key())?;
     let second = candidates.get(1).map_or(i32::MIN, |second| second.score);
     (best.score >= second.saturating_add(LEAD)).then_some(0)
+}
+
+/// Adds the sources of all candidates to the proposal for the chosen one.
+fn add_sources(candidates: &mut [Candidate], at: usize) {
+    let chosen = &candidates[at];
+    let others: Vec<&Candidate> = candidates.iter().filter(|other| other.names_retell()).collect();
+    let sources = for_chosen(chosen, if chosen.names_retell() { &others } else { &[] });
+    if let Some(proposal) = &mut candidates[at].proposal {
+        proposal.add(sources.proposed, sources.unopened);
+    }
 }
 
 struct Search<'a> {

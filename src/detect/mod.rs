@@ -7,6 +7,8 @@ mod candidate;
 mod columns;
 mod look;
 mod names;
+mod old_form;
+mod old_members;
 mod owner;
 mod proposal;
 mod provider_column;
@@ -15,9 +17,10 @@ mod report;
 mod sampled;
 mod shapes;
 mod sign_in;
+mod sources;
 mod whose;
 
-pub use crate::detect::report::{Candidate, DetectOptions, Detection, Holding, Proposal};
+pub use crate::detect::report::{Candidate, DetectOptions, Detection, Holding, Proposal, ProposedSource};
 
 use crate::error::Result;
 use crate::layout::layout::Layout;

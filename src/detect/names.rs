@@ -342,6 +342,11 @@ pub(super) fn words(name: &str) -> Vec<String> {
     words.iter().filter(|word| !word.is_empty()).flat_map(|word| separated(word)).collect()
 }
 
+/// Whether a word is one of those that name credentials, or a provider. A name of other words may be a value in the wrong place.
+pub(super) fn is_known(word: &str) -> bool {
+    RUN_TOGETHER.contains(&word) || providers::is_known(word)
+}
+
 /// The longest known word.
 const LONGEST_WORD: usize = 13;
 /// Names of more than this are not searched for words that run together.

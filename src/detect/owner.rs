@@ -324,7 +324,7 @@ fn is_thing(table: &FoundTable) -> bool {
         .contains(&singular(&last_word(table)).as_str())
 }
 
-fn singular(word: &str) -> String {
+pub(super) fn singular(word: &str) -> String {
     match word.strip_suffix("ies") {
         Some(stem) => format!("{stem}y"),
         None if word.ends_with("ss") => word.to_owned(),

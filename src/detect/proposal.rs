@@ -40,7 +40,7 @@ pub(super) fn proposal(
     if found.fields.iter().any(|(field, today)| moves(&layout, field, today)) {
         layout = with_default_names(layout).ok()?;
     }
-    Some(Proposal { layout, remarks })
+    Some(Proposal { layout, remarks, sources: Vec::new(), unopened: Vec::new() })
 }
 
 /// Whose rows, and which ones.

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::display::visible;
+use crate::layout::file::source_lines;
 use crate::layout::filter::FilterValue;
-use crate::layout::layout::Layout;
+use crate::layout::layout::{Layout, joined_name};
+use crate::layout::old_source::{Held, OldSource};
 use crate::postgres::connection::options::PoolerMode;
 
 /// What to look at, and for how long.
@@ -85,6 +87,13 @@ pub struct Candidate {
     pub why: Vec<String>,
     /// The provider that the table, a column, the filter or a value names.
     pub provider: Option<String>,
+    /// Where its values could be imported from.
+    pub(super) sources: Vec<ProposedSource>,
+    pub(super) unopened: Vec<String>,
+    /// What a row is about, such as `user`: two tables with the same have the same owners.
+    pub(super) rows_of: Option<String>,
+    /// Whether its name speaks of events or copies.
+    pub(super) is_record: bool,
     pub(super) score: i32,
     pub(super) proposal: Option<Proposal>,
 }
@@ -121,6 +130,78 @@ impl Holding {
     }
 }
 
+/// A column from which credentials can be imported: a `[[source]]` part of the layout file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProposedSource {
+    /// Its table with its schema, as in [`Candidate::table`].
+    pub table: String,
+    /// The column of the user id.
+    pub user: String,
+    /// The column of the tenant id.
+    pub tenant: Option<String>,
+    /// Which rows count: constants of columns.
+    pub filter: BTreeMap<String, FilterValue>,
+    /// Which rows count: those with NULL in these columns.
+    pub is_null: Vec<String>,
+    /// The column with the values.
+    pub column: String,
+    /// The field, if each value is one field.
+    pub field: Option<String>,
+    /// The members of the JSON, each with its field. Without a field and members, the members have the names of the fields.
+    pub members: BTreeMap<String, String>,
+    /// The decryptor whose form the values have.
+    pub decryptor: &'static str,
+    /// The column of the nonce, if it has one of its own.
+    pub iv: Option<String>,
+    /// The column of the tag, if it has one of its own.
+    pub tag: Option<String>,
+    /// Why a person must check it first. The layout does not have such a source, and its file has it as a comment.
+    pub doubt: Option<String>,
+    pub(super) source: OldSource,
+}
+
+impl ProposedSource {
+    pub(super) fn new(source: OldSource, doubt: Option<String>) -> Self {
+        let (field, members) = match &source.held {
+            Held::MembersByName => (None, BTreeMap::new()),
+            Held::One(field) => (Some(field.to_string()), BTreeMap::new()),
+            Held::Members(members) => {
+                let members = members.iter().map(|(path, field)| (path.clone(), field.to_string()));
+                (None, members.collect())
+            }
+        };
+        Self {
+            table: joined_name(&[&source.schema, &source.table]),
+            user: source.user_column.clone(),
+            tenant: source.tenant_column.clone(),
+            filter: source.filter.equals.iter().cloned().collect(),
+            is_null: source.filter.is_null.clone(),
+            column: source.column.clone(),
+            field,
+            members,
+            decryptor: source.decryptor,
+            iv: source.iv_column.clone(),
+            tag: source.tag_column.clone(),
+            doubt,
+            source,
+        }
+    }
+
+    /// Its lines in the file. With a doubt they are comments.
+    fn lines(&self) -> Vec<String> {
+        let lines = source_lines(&self.source);
+        match &self.doubt {
+            None => lines,
+            Some(doubt) => {
+                let why = format!("# not in use, because {}. Check it, and remove the `#`:", visible(doubt));
+                let lines = lines.into_iter().skip(1).map(|line| format!("# {line}"));
+                [String::new(), why].into_iter().chain(lines).collect()
+            }
+        }
+    }
+}
+
 /// A layout for a candidate: where the vault would store tokens. A column that holds other values is not in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -129,13 +210,42 @@ pub struct Proposal {
     pub layout: Layout,
     /// For each value that is in another column today: its field, its column, and where tokens will go.
     pub remarks: Vec<String>,
+    /// Where credentials are today, in order of precedence: first in the table of the layout, then in other candidates of the same
+    /// owners. The layout has those without a doubt.
+    pub sources: Vec<ProposedSource>,
+    /// What no decryptor opens, with its column.
+    pub unopened: Vec<String>,
 }
 
+/// What the file says before its sources.
+const ABOUT_SOURCES: &str = "
+# Where credentials are today, for `retell-vault import scan`. If two sources have different values for one field of an owner, the
+# first source wins. The order is that of the likelihood: check that the application reads its columns in this order, and swap the
+# parts if it does not.
+";
+
 impl Proposal {
+    pub(super) fn add(&mut self, sources: Vec<ProposedSource>, unopened: Vec<String>) {
+        self.layout.sources =
+            sources.iter().filter(|found| found.doubt.is_none()).map(|found| found.source.clone()).collect();
+        (self.sources, self.unopened) = (sources, unopened);
+    }
+
     /// The text of a layout file, with the remarks as comments.
     pub fn to_toml(&self) -> String {
         // a name with a line break must not become a line of the file
         let remarks: String = self.remarks.iter().map(|remark| format!("# {}\n", visible(remark))).collect();
-        format!("{remarks}{}", self.layout.to_toml())
+        let mut text = format!("{remarks}{}", self.layout.clone().without_sources().to_toml());
+        if !self.sources.is_empty() || !self.unopened.is_empty() {
+            text.push_str(ABOUT_SOURCES);
+        }
+        for line in self.sources.iter().flat_map(ProposedSource::lines) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+        for line in &self.unopened {
+            text.push_str(&format!("\n# {}\n", visible(line)));
+        }
+        text
     }
 }

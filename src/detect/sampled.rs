@@ -101,6 +101,15 @@ impl<'a> Sampled<'a> {
         self.values(column, None).flatten()
     }
 
+    /// The texts of a column that are set, in the rows with a constant in another one.
+    pub(super) fn texts_where(
+        &self,
+        column: &str,
+        filter: Option<(&str, &str)>,
+    ) -> impl Iterator<Item = &str> {
+        self.values(column, filter).flatten()
+    }
+
     /// The shapes of a column, in the rows with a constant in another one.
     pub(super) fn shapes(&self, column: &str, filter: Option<(&str, &str)>) -> Shapes {
         let mut shapes = Shapes::default();

@@ -48,6 +48,22 @@ pub(super) struct Whose {
     pub(super) is_by_constant: bool,
 }
 
+impl Whose {
+    /// Whether a column is the provider's, by its name, or because everything in the table is.
+    pub(super) fn owns(&self, name: &Name) -> bool {
+        match (name.provider, self.provider) {
+            (Some(named), Some(provider)) => named == provider,
+            (Some(_), None) => false,
+            (None, None) => self.is_all || name.unknown_provider() == self.name.as_deref(),
+            (None, Some(_)) => self.is_all && !name.is_misspelt,
+        }
+    }
+
+    pub(super) fn is_retell(&self) -> bool {
+        self.provider.is_some_and(|provider| provider.class == Class::Retell)
+    }
+}
+
 /// The columns that matter, before any value is read: all that may hold one.
 pub(super) fn of_interest(column: &FoundColumn) -> bool {
     column.readable && is_for_values(column)

@@ -19,20 +19,20 @@ const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, ANY_PA
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, ANY_PADDING);
 
 /// The length of a tag in bytes.
-pub(super) const TAG: usize = 16;
+pub(crate) const TAG: usize = 16;
 
 /// Base64 in the standard alphabet, with or without padding.
-pub(super) fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+pub(crate) fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     STANDARD.decode(text).ok().map(Zeroizing::new)
 }
 
 /// Base64 in the alphabet for URLs, with or without padding.
-pub(super) fn base64_url(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+pub(crate) fn base64_url(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     URL_SAFE.decode(text).ok().map(Zeroizing::new)
 }
 
 /// Hex digits in either case.
-pub(super) fn hex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+pub(crate) fn hex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
     let pair = |pair: &[u8]| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?);
     text.as_bytes().chunks(2).map(pair).collect::<Option<Vec<u8>>>().map(Zeroizing::new)
@@ -53,7 +53,7 @@ pub(super) fn latin1(bytes: &[u8]) -> Zeroizing<String> {
     text
 }
 
-pub(super) fn utf8(bytes: Zeroizing<Vec<u8>>) -> Option<Zeroizing<String>> {
+pub(crate) fn utf8(bytes: Zeroizing<Vec<u8>>) -> Option<Zeroizing<String>> {
     str::from_utf8(&bytes).ok().map(|text| Zeroizing::new(text.to_owned()))
 }
 

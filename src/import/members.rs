@@ -55,6 +55,11 @@ impl Members {
         Ok(Self { paths, objects: objects(layout) })
     }
 
+    /// Whether a member at this path is this field.
+    pub(crate) fn has(&self, path: &str, field: Field) -> bool {
+        self.paths.iter().any(|(known, of)| known == path && *of == field)
+    }
+
     /// Opens every member of a JSON value. Text that is JSON is read as JSON.
     pub fn open(&self, decryptor: &dyn Decryptor, owner: &str, json: &Value) -> OpenedMembers {
         let mut opened = OpenedMembers::default();

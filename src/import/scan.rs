@@ -6,8 +6,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::import::bytes;
 use crate::import::carexps::Carexps;
 use crate::import::fernet::Fernet;
 use crate::import::members::{Members, OpenedMembers};
@@ -262,9 +264,10 @@ impl<C: Credentials> SourceScan<C> {
 }
 
 fn open(source: &OldSource, members: &Members, decryptor: &dyn Decryptor, row: &SourceRow) -> OpenedMembers {
-    let mut json = match row.is_json {
-        true => serde_json::from_str(&row.content).unwrap_or(Value::Null),
-        false => Value::String(row.content.to_string()),
+    let mut json = match text_of(source, row) {
+        Some(text) if row.is_json => serde_json::from_str(&text).unwrap_or(Value::Null),
+        Some(text) => Value::String(text.to_string()),
+        None => return not_text(source),
     };
     let opened = match source.held {
         Held::One(field) => {
@@ -286,6 +289,25 @@ fn open(source: &OldSource, members: &Members, decryptor: &dyn Decryptor, row: &
     };
     wipe(&mut json);
     opened
+}
+
+/// The stored text. AES-GCM reads the hex digits of bytes; for other decryptors, bytes are the UTF-8 of a text.
+fn text_of(source: &OldSource, row: &SourceRow) -> Option<Zeroizing<String>> {
+    match row.is_bytes && source.decryptor != "aes-gcm" {
+        true => bytes::hex(&row.content).and_then(bytes::utf8),
+        false => Some(row.content.clone()),
+    }
+}
+
+/// The result for bytes that a decryptor of texts cannot read.
+fn not_text(source: &OldSource) -> OpenedMembers {
+    let refused = Refused { shape: "bytes", reason: "bytes that are not a text in UTF-8" };
+    match source.held {
+        Held::One(field) => {
+            OpenedMembers { fields: BTreeMap::from([(field, Opening::Corrupt(refused))]), refused: None }
+        }
+        _ => OpenedMembers { fields: BTreeMap::new(), refused: Some(refused) },
+    }
 }
 
 /// Whether values are damaged, or no key fits, and nothing opened.

@@ -1,14 +1,12 @@
 //! The layout file: reads and prints a layout as TOML. Reading calls the methods of [`Layout`], which check everything.
 
-use std::ops::Range;
+use toml::de::DeTable;
 
-use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
-
-use crate::error::{Error, ErrorKind, Result};
-use crate::layout::filter::{FilterValue, Rows};
+use crate::error::{Error, Result};
+use crate::layout::filter::{Filter, FilterValue};
 use crate::layout::layout::{Layout, joined_name};
 use crate::layout::old_source::{Held, OldSource};
+use crate::layout::toml_member::{Member, invalid, meant, members, not_toml};
 use crate::record::credentials::Credentials;
 use crate::record::field::Field;
 
@@ -17,8 +15,8 @@ const MAX_FILE: usize = 64 * 1024;
 
 const SECTIONS: [&str; 3] = ["table", "columns", "source"];
 const OF_TABLE: [&str; 6] = ["name", "user", "tenant", "where", "is_null", "rows"];
-const OF_SOURCE: [&str; 9] =
-    ["table", "user", "tenant", "column", "field", "members", "decryptor", "iv", "tag"];
+const OF_SOURCE: [&str; 11] =
+    ["table", "user", "tenant", "where", "is_null", "column", "field", "members", "decryptor", "iv", "tag"];
 /// Reserved members of `[columns]`. A field with one of these names goes into `[columns.fields]`.
 const OF_COLUMNS: [&str; 6] = ["config", "sync", "index", "sealed", "extra", "fields"];
 
@@ -56,14 +54,7 @@ impl Layout {
         }
         lines.push(member("user", &text(&self.user_column)));
         lines.extend(self.tenant_column.iter().map(|column| member("tenant", &text(column))));
-        if !self.filter.equals.is_empty() {
-            let constants =
-                self.filter.equals.iter().map(|(column, value)| member(&key(column), &constant(value)));
-            lines.push(member("where", &format!("{{ {} }}", constants.collect::<Vec<_>>().join(", "))));
-        }
-        if !self.filter.is_null.is_empty() {
-            lines.push(member("is_null", &texts(self.filter.is_null.iter().map(String::as_str))));
-        }
+        lines.extend(filter_lines(&self.filter));
         lines.extend(self.rows.map(|rows| member("rows", &text(rows.as_str()))));
         let columns = self.column_lines();
         if !columns.is_empty() {
@@ -183,6 +174,13 @@ fn read_source(layout: Layout, source: &Member<'_>) -> Result<Layout> {
         let placed = |made: Result<OldSource>| made.map_err(|error| error.about(&member.place));
         made = match member.name {
             "tenant" => placed(made.tenant_column(member.text()?))?,
+            "where" => member.members()?.iter().try_fold(made, |made, constant| {
+                placed(made.where_equals(constant.name, member.constant(constant)?))
+            })?,
+            "is_null" => member
+                .items("a list of texts")?
+                .iter()
+                .try_fold(made, |made, column| placed(made.is_null(column.text()?)))?,
             "iv" => placed(made.iv_column(member.text()?))?,
             "tag" => placed(made.tag_column(member.text()?))?,
             "field" => made.field(source_field(&layout, member, member.text()?)?),
@@ -208,7 +206,20 @@ fn source_field(layout: &Layout, member: &Member<'_>, name: &str) -> Result<Fiel
     })
 }
 
-fn source_lines(source: &OldSource) -> Vec<String> {
+fn filter_lines(filter: &Filter) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !filter.equals.is_empty() {
+        let constants = filter.equals.iter().map(|(column, value)| member(&key(column), &constant(value)));
+        lines.push(member("where", &format!("{{ {} }}", constants.collect::<Vec<_>>().join(", "))));
+    }
+    if !filter.is_null.is_empty() {
+        lines.push(member("is_null", &texts(filter.is_null.iter().map(String::as_str))));
+    }
+    lines
+}
+
+/// One `[[source]]` part, after an empty line.
+pub(crate) fn source_lines(source: &OldSource) -> Vec<String> {
     let mut lines = vec![
         String::new(),
         "[[source]]".to_owned(),
@@ -216,6 +227,7 @@ fn source_lines(source: &OldSource) -> Vec<String> {
         member("user", &text(&source.user_column)),
     ];
     lines.extend(source.tenant_column.iter().map(|column| member("tenant", &text(column))));
+    lines.extend(filter_lines(&source.filter));
     lines.push(member("column", &text(&source.column)));
     match &source.held {
         Held::MembersByName => {}
@@ -233,129 +245,6 @@ fn source_lines(source: &OldSource) -> Vec<String> {
 
 fn known_field(layout: &Layout, name: &str) -> Option<Field> {
     name.parse().ok().filter(|field| layout.fields.knows(*field))
-}
-
-/// A member of a table, or an item of a list.
-struct Member<'a> {
-    /// The text of the file.
-    file: &'a str,
-    name: &'a str,
-    /// For a member `table` or `columns`, and those in them.
-    path: String,
-    /// The place as messages name it: `table.user, line 3`.
-    place: String,
-    value: &'a DeValue<'a>,
-}
-
-/// The members of a table in the order of the file.
-fn members<'a>(file: &'a str, parent: Option<&str>, table: &'a DeTable<'a>) -> Vec<Member<'a>> {
-    let mut entries: Vec<_> = table.iter().collect();
-    entries.sort_by_key(|(name, _)| name.span().start);
-    let member = |(name, value): (&'a Spanned<DeString<'a>>, &'a Spanned<DeValue<'a>>)| {
-        let path = match parent {
-            Some(parent) => format!("{parent}.{}", name.get_ref()),
-            None => name.get_ref().to_string(),
-        };
-        let place = format!("{path}, line {}", line(file, name.span()));
-        Member { file, name: name.get_ref(), path, place, value: value.get_ref() }
-    };
-    entries.into_iter().map(member).collect()
-}
-
-impl<'a> Member<'a> {
-    fn text(&self) -> Result<&'a str> {
-        self.value.as_str().ok_or_else(|| self.wrong_type("a text"))
-    }
-
-    fn members(&self) -> Result<Vec<Member<'a>>> {
-        let table = self.value.as_table().ok_or_else(|| self.wrong_type("a table"))?;
-        Ok(members(self.file, Some(&self.path), table))
-    }
-
-    /// The items of a list, such as `a list of texts`.
-    fn items(&self, expected: &str) -> Result<Vec<Member<'a>>> {
-        let list = self.value.as_array().ok_or_else(|| self.wrong_type(expected))?;
-        let item = |item: &'a Spanned<DeValue<'a>>| Member {
-            file: self.file,
-            name: self.name,
-            path: self.path.clone(),
-            place: format!("{}, line {}", self.path, line(self.file, item.span())),
-            value: item.get_ref(),
-        };
-        Ok(list.iter().map(item).collect())
-    }
-
-    /// The constant of a column, which is a member of this one. Messages do not show the name of the column.
-    fn constant(&self, column: &Member<'_>) -> Result<FilterValue> {
-        match column.value {
-            DeValue::String(text) => Ok(FilterValue::Text(text.to_string())),
-            DeValue::Boolean(is_set) => Ok(FilterValue::Boolean(*is_set)),
-            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-                .map(FilterValue::Integer)
-                .map_err(|_| invalid("the integer does not fit in 64 bits").about(&self.place)),
-            _ => Err(self.wrong_type("a text, an integer or a boolean for each column")),
-        }
-    }
-
-    fn rows(&self) -> Result<Rows> {
-        let both = [Rows::Existing, Rows::Create];
-        let named = both.into_iter().find(|rows| self.value.as_str() == Some(rows.as_str()));
-        named.ok_or_else(|| self.wrong_type("\"existing\" or \"create\""))
-    }
-
-    /// The result of a method of [`Layout`]. Adds the place to an error.
-    fn checked(&self, made: Result<Layout>) -> Result<Layout> {
-        made.map_err(|error| error.about(&self.place))
-    }
-
-    fn wrong_type(&self, expected: &str) -> Error {
-        invalid(format!("expected {expected}")).about(&self.place)
-    }
-
-    /// Shows the name only if it is close to a known one, because it may be a secret in the wrong place.
-    fn unknown(&self, known: &[&str]) -> Error {
-        let line = self.place.rsplit(", ").next().unwrap_or_default();
-        let parent = self.path.strip_suffix(self.name).unwrap_or_default().trim_end_matches('.');
-        let of = if parent.is_empty() { "the file".to_owned() } else { format!("[{parent}]") };
-        let message = match nearest(self.name, known) {
-            Some(_) => format!("{}: unknown member", self.place),
-            None => format!("{of}, {line}: unknown member (its name is not shown)"),
-        };
-        invalid(message).with_hint(meant(self.name, known))
-    }
-}
-
-/// The hint for an unknown name.
-fn meant(name: &str, known: &[&str]) -> String {
-    match nearest(name, known) {
-        Some(near) => format!("did you mean `{near}`? See docs/LAYOUT.md"),
-        None => format!("the known members are: {}", known.join(", ")),
-    }
-}
-
-/// The known name that is similar to this one, if there is one.
-pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    // the number of letters that may differ
-    let near = |word: &str| (1 + word.len() / 4).min(4);
-    let distance = |word: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &word.to_lowercase());
-    let scored = known.iter().map(|word| (distance(word), *word));
-    scored.filter(|(distance, word)| *distance <= near(word)).min().map(|(_, word)| word)
-}
-
-fn not_toml(file: &str, error: &toml::de::Error) -> Error {
-    let place = error.span().map_or_else(String::new, |span| format!(", line {}", line(file, span)));
-    // only the message, because its `Display` repeats the line
-    invalid(format!("the layout file is not TOML{place}: {}", error.message()))
-        .with_hint("put texts in double quotes; docs/LAYOUT.md has an example")
-}
-
-/// The line on which a span starts, counted from 1.
-fn line(file: &str, span: Range<usize>) -> usize {
-    1 + file.bytes().take(span.start).filter(|byte| *byte == b'\n').count()
-}
-
-fn invalid(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidInput, message)
 }
 
 fn member(name: &str, value: &str) -> String {

@@ -73,6 +73,8 @@ decryptor = "carexps"
 table = "crm.\"old.keys\""
 user = "id"
 tenant = "org"
+where = { provider = "retell", live = true }
+is_null = ["deleted_at"]
 column = "key"
 field = "voice_id"
 decryptor = "aes-gcm"
@@ -91,6 +93,8 @@ fn sources_are_read_in_their_order_and_printed() {
     let layout = Layout::from_toml(SOURCES).unwrap();
     let old = |table, user, column, decryptor| OldSource::new(table, user, column, decryptor).unwrap();
     let key = old("crm.\"old.keys\"", "id", "key", "aes-gcm").field(Field::named("voice_id"));
+    let key = key.where_equals("provider", "retell").and_then(|key| key.where_equals("live", true));
+    let key = key.and_then(|key| key.is_null("deleted_at")).unwrap();
     let key =
         key.tenant_column("org").and_then(|key| key.iv_column("key_iv")?.tag_column("key_tag")).unwrap();
     let settings = old("user_settings", "user_id", "settings", "plaintext");
@@ -134,6 +138,12 @@ fn a_wrong_source_is_named_with_its_line() {
             source("decryptor = 'fernet'\nfield = 'api_key'\nmembers = { a = 'api_key' }"),
             "source, line 1: a source has either `field` or `members`",
         ),
+        (source("decryptor = 'fernet'\nwhere = 1"), "source.where, line 6: expected a table"),
+        (
+            source("decryptor = 'fernet'\nwhere = { a = 1.5 }"),
+            "source.where, line 6: expected a text, an integer",
+        ),
+        (source("decryptor = 'fernet'\nis_null = 'a'"), "source.is_null, line 6: expected a list of texts"),
         (source("decryptor = 'aes-gcm'\ntag = 't'"), "source, line 1: a source with a column for the tag"),
         (
             source("decryptor = 'aes-gcm'\niv = 'ctid'"),

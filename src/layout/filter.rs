@@ -75,6 +75,19 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
+    /// Adds a constant. Another one for the same column replaces the first.
+    ///
+    /// # Errors
+    /// Those of [`Filter::check`].
+    pub(super) fn put(&mut self, column: String, value: FilterValue) -> Result<()> {
+        Self::check(&column, &value)?;
+        match self.equals.iter_mut().find(|(known, _)| *known == column) {
+            Some((_, constant)) => *constant = value,
+            None => self.equals.push((column, value)),
+        }
+        Ok(())
+    }
+
     /// # Errors
     /// `InvalidInput` for a text that no column can hold.
     pub(crate) fn check(column: &str, value: &FilterValue) -> Result<()> {

@@ -122,12 +122,7 @@ impl Layout {
     /// # Errors
     /// Those of [`Layout::user_column`]; `InvalidInput` for a text of more than 255 bytes or with control characters.
     pub fn where_equals(mut self, column: &str, value: impl Into<FilterValue>) -> Result<Self> {
-        let (column, value) = (column_name(column, "filter column")?, value.into());
-        Filter::check(&column, &value)?;
-        match self.filter.equals.iter_mut().find(|(known, _)| *known == column) {
-            Some((_, constant)) => *constant = value,
-            None => self.filter.equals.push((column, value)),
-        }
+        self.filter.put(column_name(column, "filter column")?, value.into())?;
         Ok(self)
     }
 
@@ -247,6 +242,11 @@ impl Layout {
         source.check(&self.fields)?;
         self.sources.push(source);
         Ok(self)
+    }
+
+    /// The same layout without sources.
+    pub(crate) fn without_sources(self) -> Self {
+        Self { sources: Vec::new(), ..self }
     }
 
     /// The dedicated column of a field, if the layout has one.

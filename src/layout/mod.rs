@@ -21,6 +21,7 @@ pub(crate) mod layout;
 pub(crate) mod names;
 pub(crate) mod old_source;
 pub(crate) mod placement;
+pub(crate) mod toml_member;
 
 pub use crate::layout::filter::{FilterValue, Rows};
 pub use crate::layout::layout::Layout;

@@ -1,6 +1,7 @@
 //! A place where an application keeps credentials today, from which they are imported.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::filter::{Filter, FilterValue};
 use crate::layout::names::{checked, column_name, invalid, split_name};
 use crate::record::field::{Field, Fields};
 
@@ -24,6 +25,8 @@ pub struct OldSource {
     pub(crate) table: String,
     pub(crate) user_column: String,
     pub(crate) tenant_column: Option<String>,
+    /// Which rows count.
+    pub(crate) filter: Filter,
     pub(crate) column: String,
     pub(crate) held: Held,
     pub(crate) decryptor: &'static str,
@@ -64,6 +67,7 @@ impl OldSource {
             table,
             user_column: column_name(user_column, "user column")?,
             tenant_column: None,
+            filter: Filter::default(),
             column: column_name(column, "column")?,
             held: Held::MembersByName,
             decryptor,
@@ -102,6 +106,24 @@ impl OldSource {
     /// As those of [`OldSource::new`].
     pub fn tenant_column(mut self, name: &str) -> Result<Self> {
         self.tenant_column = Some(column_name(name, "tenant column")?);
+        Ok(self)
+    }
+
+    /// Only rows with this constant in this column count. Another constant for the same column replaces the first.
+    ///
+    /// # Errors
+    /// As those of [`OldSource::new`]; `InvalidInput` for a text of more than 255 bytes or with control characters.
+    pub fn where_equals(mut self, column: &str, value: impl Into<FilterValue>) -> Result<Self> {
+        self.filter.put(column_name(column, "filter column")?, value.into())?;
+        Ok(self)
+    }
+
+    /// Only rows with NULL in this column count, such as `deleted_at`.
+    ///
+    /// # Errors
+    /// As those of [`OldSource::new`].
+    pub fn is_null(mut self, column: &str) -> Result<Self> {
+        self.filter.is_null.push(column_name(column, "filter column")?);
         Ok(self)
     }
 

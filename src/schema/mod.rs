@@ -45,7 +45,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::statements::plan::Postgres;
 use crate::store::core::Core;
 
-pub use crate::detect::{Candidate, DetectOptions, Detection, Holding, Proposal};
+pub use crate::detect::{Candidate, DetectOptions, Detection, Holding, Proposal, ProposedSource};
 pub use crate::schema::check_results::{Check, CheckOutcome, Verification};
 pub use crate::schema::options::{Applied, ApplyOptions, RollBackOptions, RolledBack, SchemaEvent};
 pub use crate::schema::plan::SchemaPlan;

@@ -1,11 +1,11 @@
 //! Compares a layout with the database: where every field would go, what is not touched, and what contradicts the layout.
 
 use crate::error::Result;
-use crate::layout::file::nearest;
 use crate::layout::layout::Layout;
 use crate::layout::placement::{
     Column, ColumnType, Place, Placement, is_applications_key, placement, usable,
 };
+use crate::layout::toml_member::nearest;
 use crate::postgres::catalogue::row_filter::can_hold;
 use crate::postgres::catalogue::snapshot::{TableAnswer, take_definitions, take_unchecked};
 use crate::postgres::catalogue::table::{Persistence, id_kind, placed};

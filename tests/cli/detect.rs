@@ -23,6 +23,17 @@ user = "id"
 api_key = "encrypted_retell_api_key"
 call_agent_id = "retell_agent_id"
 sms_agent_id = "encrypted_sms_agent_id"
+
+# Where credentials are today, for `retell-vault import scan`. If two sources have different values for one field of an owner, the
+# first source wins. The order is that of the likelihood: check that the application reads its columns in this order, and swap the
+# parts if it does not.
+
+[[source]]
+table = "public.organizations"
+user = "id"
+column = "retellApiKey"
+field = "api_key"
+decryptor = "plaintext"
 "#;
 
 fn layout_of(home: &Home) -> Option<String> {
@@ -46,7 +57,14 @@ async fn a_new_user_needs_no_manual() {
     );
     assert_eq!(candidate["holds"], "plaintext");
 
+    let source = &found["sources"][0];
+    assert_eq!((&source["column"], &source["field"]), (&json!("retellApiKey"), &json!("api_key")));
+    assert_eq!((&source["decryptor"], &source["doubt"]), (&json!("plaintext"), &Value::Null));
+
     let written = home.run(&["layout", "detect", "--write"]).ok();
+    assert!(written.out.contains("public.organizations.retellApiKey: api_key (plaintext)"), "{}", written.out);
+    let scanned = home.json(&["import", "scan"]);
+    assert_eq!(scanned["places"][0]["counts"], json!([{ "result": "opened", "shape": "plaintext", "count": 1 }]));
     assert!(written.out.contains("public.organizations (chosen)"), "{}", written.out);
     assert!(!written.out.contains("key_test"), "{}", written.out);
     assert_eq!(layout_of(&home).unwrap(), WRITTEN);

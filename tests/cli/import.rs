@@ -156,3 +156,59 @@ async fn wrong_input_to_a_scan_is_named() {
     Home::over(&db.url).run(&["import", "scan"]).fails(1, "the layout names no source", "[[source]]");
     Home::new().run(&["import", "scan"]).fails(2, "needs a database", "DATABASE_URL");
 }
+
+/// A key under 32 bytes of 5e and a nonce of twelve bytes of 11, with nonce, ciphertext and tag one after the other.
+const SEALED_BYTES: &str = "1111111111111111111111114062efbf72f59d671cd28a6f4e198463f2788fee5da20bef1cfde508cace1549e5899980cb84d0a42423ce00";
+
+#[tokio::test]
+async fn bytes_are_read_as_a_ciphertext_or_as_a_text() {
+    let db = TestDb::create().await;
+    // some roles print bytes in the older form
+    db.exec("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET bytea_output = escape', current_database()); END $$").await;
+    let (nonce, rest) = SEALED_BYTES.split_at(24);
+    let (sealed, tag) = rest.split_at(rest.len() - 32);
+    db.exec(&format!(
+        "CREATE TABLE old (id int, key bytea, iv bytea, tag bytea);
+         INSERT INTO old VALUES (1, '\\x{SEALED_BYTES}'), (2, '\\x{nonce}{tag}{sealed}'), (3, '\\x{nonce}ff{rest}'), (4, '\\x1234');
+         CREATE TABLE parts AS SELECT 1 AS id, '\\x{sealed}'::bytea AS key, '\\x{nonce}'::bytea AS iv, '\\x{tag}'::bytea AS tag;
+         CREATE TABLE texts AS SELECT 1 AS id, 'key_test_bytes_of_text_canary'::bytea AS key UNION SELECT 2, '\\xff00' UNION SELECT 3, '{TOKEN}'"
+    ))
+    .await;
+    let key = ("KEY", "5e".repeat(32));
+    let scan = |layout: &str| {
+        let args = ["import", "scan", "--json", "--secret", "KEY=env:KEY", "--secret", "FERNET=env:FERNET"];
+        let variables = [(key.0, key.1.as_str()), ("FERNET", KEY)];
+        let ran = with_layout(&db, layout).run_with(&args, &variables, "").ok();
+        assert!(!ran.out.contains("canary"), "{}", ran.out);
+        let counts = ran.json()["places"][0]["counts"].as_array().unwrap().clone();
+        let count = |count: &Value| {
+            format!("{} {} {}", count["result"], count["shape"], count["count"]).replace('"', "")
+        };
+        counts.iter().map(count).collect::<Vec<_>>()
+    };
+    let of = |table: &str, decryptor: &str| FERNET.replace("old", table).replace("fernet", decryptor);
+    assert_eq!(scan(&of("old", "aes-gcm")), ["corrupt aes-gcm 2", "opened aes-gcm 2"]);
+    let parts = of("parts", "aes-gcm") + "iv = \"iv\"\ntag = \"tag\"\n";
+    assert_eq!(scan(&parts), ["opened aes-gcm 1"]);
+    let texts = scan(&of("texts", "plaintext"));
+    assert_eq!(texts, ["corrupt bytes 1", "opened plaintext 1", "unknown unknown 1"]);
+    assert_eq!(scan(&of("texts", "fernet")), ["corrupt bytes 1", "opened fernet 1", "unknown unknown 1"]);
+}
+
+#[tokio::test]
+async fn only_rows_that_count_are_read() {
+    let db = TestDb::create().await;
+    db.exec(
+        "CREATE TYPE provider AS ENUM ('retell', 'vapi');
+         CREATE TABLE old (id int, key text, kind provider, is_live boolean, rank smallint, code char(9), deleted_at timestamptz);
+         INSERT INTO old VALUES (1, 'key_test_counts', 'retell', true, 7, 'it''s', NULL), (2, 'key_test_vapi', 'vapi', true, 7, 'it''s', NULL),
+             (3, 'key_test_dead', 'retell', false, 7, 'it''s', NULL), (4, 'key_test_rank', 'retell', true, 8, 'it''s', NULL),
+             (5, 'key_test_code', 'retell', true, 7, 'its', NULL), (6, 'key_test_gone', 'retell', true, 7, 'it''s', now()),
+             (7, 'key_test_null', NULL, true, 7, 'it''s', NULL)",
+    )
+    .await;
+    let layout = FERNET.replace("fernet", "plaintext")
+        + "where = { kind = \"retell\", is_live = true, rank = 7, code = \"it's\" }\nis_null = [\"deleted_at\"]\n";
+    let found = with_layout(&db, &layout).json(&["import", "scan"]);
+    assert_eq!((&found["places"][0]["rows"], &found["owners"]), (&json!(1), &json!(1)));
+}

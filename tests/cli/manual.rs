@@ -306,6 +306,7 @@ async fn imports(members: &mut Members) {
     let db = TestDb::create().await;
     db.exec(crate::import::TABLES).await;
     let home = Home::over(&db.url);
+    members.run(&home, "layout detect", &["--table", "user_profiles"], "");
     std::fs::write(home.path().join("layout.toml"), crate::import::LAYOUT).unwrap();
     members.run(&home, "import scan", &[], "");
 }

@@ -16,6 +16,7 @@ async fn proposal(db: &TestDb, table: &str) -> Proposal {
 /// The lines of the file that name columns for values.
 fn columns(proposal: &Proposal) -> Vec<String> {
     let text = proposal.layout.to_toml();
+    let text = text.split("[[source]]").next().unwrap().trim_end();
     let lines = text.split("[columns]\n").nth(1).unwrap_or_default().lines();
     lines.map(str::to_owned).collect()
 }

@@ -1,7 +1,9 @@
 //! `layout detect`: finds the table that holds credentials today, and writes a layout for it.
 
+use std::collections::BTreeMap;
+
 use retell_vault::layout::FilterValue;
-use retell_vault::schema::{Candidate, DetectOptions, Detection, Proposal};
+use retell_vault::schema::{Candidate, DetectOptions, Detection, Proposal, ProposedSource};
 use retell_vault::{Error, ErrorKind, Layout};
 use serde_json::{Map, Value, json};
 
@@ -100,6 +102,8 @@ fn as_json(found: &Detection, written: Option<&WrittenFile>) -> Value {
     let mut json = json!({
         "candidates": found.candidates.iter().map(candidate_json).collect::<Vec<_>>(),
         "chosen": found.chosen,
+        "sources": sources(found).iter().map(source_json).collect::<Vec<_>>(),
+        "unopened": unopened(found),
         "left_out": found.left_out,
     });
     if let Some(written) = written {
@@ -109,13 +113,41 @@ fn as_json(found: &Detection, written: Option<&WrittenFile>) -> Value {
     json
 }
 
+fn sources(found: &Detection) -> &[ProposedSource] {
+    found.proposal().map_or(&[], |proposal| &proposal.sources)
+}
+
+fn unopened(found: &Detection) -> &[String] {
+    found.proposal().map_or(&[], |proposal| &proposal.unopened)
+}
+
+fn source_json(source: &ProposedSource) -> Value {
+    json!({
+        "table": source.table,
+        "user": source.user,
+        "tenant": source.tenant,
+        "where": constants(&source.filter),
+        "is_null": source.is_null,
+        "column": source.column,
+        "field": source.field,
+        "members": source.members,
+        "decryptor": source.decryptor,
+        "iv": source.iv,
+        "tag": source.tag,
+        "doubt": source.doubt,
+    })
+}
+
+fn constants(filter: &BTreeMap<String, FilterValue>) -> Map<String, Value> {
+    filter.iter().map(|(column, value)| (column.clone(), constant(value))).collect()
+}
+
 fn candidate_json(candidate: &Candidate) -> Value {
-    let filter = candidate.filter.iter().map(|(column, value)| (column.clone(), constant(value)));
     json!({
         "table": candidate.table,
         "user": candidate.user,
         "tenant": candidate.tenant,
-        "where": filter.collect::<Map<_, _>>(),
+        "where": constants(&candidate.filter),
         "is_null": candidate.is_null,
         "columns": candidate.columns,
         "holds": candidate.holds.as_str(),
@@ -142,6 +174,11 @@ fn as_text(found: &Detection, written: Option<&WrittenFile>) -> String {
         .collect();
     if parts.is_empty() {
         parts.push("no table looks like one for credentials of a voice or API provider\n".to_owned());
+    }
+    let lines: String = sources(found).iter().map(source_text).collect();
+    let lines = lines + &unopened(found).iter().map(|what| print::indented(0, what)).collect::<String>();
+    if !lines.is_empty() {
+        parts.push(print::titled("values to import, the first source of a field wins", &lines));
     }
     if !found.left_out.is_empty() {
         let lines: String = found.left_out.iter().map(|what| print::indented(0, what)).collect();
@@ -170,6 +207,23 @@ fn candidate_text(candidate: &Candidate, is_chosen: bool) -> String {
     format!("{}{}{why}", print::indented(0, &format!("{}{mark}", candidate.table)), print::table(&rows))
 }
 
+fn source_text(source: &ProposedSource) -> String {
+    let what = match &source.field {
+        Some(field) => field.clone(),
+        None if source.members.is_empty() => "members by their names".to_owned(),
+        None => source
+            .members
+            .iter()
+            .map(|(path, field)| format!("{path} = {field}"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    let line = format!("{}.{}: {what} ({})", source.table, source.column, source.decryptor);
+    let doubt =
+        source.doubt.iter().map(|doubt| print::indented(2, &format!("- not in use, because {doubt}")));
+    print::indented(0, &line) + &doubt.collect::<String>()
+}
+
 fn owner(candidate: &Candidate) -> String {
     match (&candidate.user, &candidate.tenant) {
         (Some(user), Some(tenant)) => format!("{user}, in tenant {tenant}"),
@@ -182,7 +236,10 @@ fn next(found: &Detection, written: Option<&WrittenFile>) -> String {
     match (written, found.chosen) {
         (Some(WrittenFile { path, is_new: true }), _) => {
             let next = "next: read it, then `retell-vault schema plan` and `retell-vault schema apply`";
-            print::indented(0, &format!("wrote {path}")) + &print::indented(0, next)
+            let scan = "then: check the order of its sources, and what `retell-vault import scan` finds in them";
+            let scan = print::indented(0, scan);
+            let scan = if sources(found).is_empty() { String::new() } else { scan };
+            print::indented(0, &format!("wrote {path}")) + &print::indented(0, next) + &scan
         }
         (Some(WrittenFile { path, .. }), _) => print::indented(0, &format!("kept {path}: it already matches")),
         (None, Some(_)) => "next: `retell-vault layout detect --write` writes a layout for the chosen table\n".to_owned(),
