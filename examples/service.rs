@@ -17,6 +17,7 @@
 //! | `GET /configs/USER` | the configuration with masked secrets, and its version as `ETag` |
 //! | `PATCH /configs/USER` with some fields and `If-Match` | changes these fields; 412 if another writer was faster, 428 without `If-Match` |
 //! | `DELETE /configs/USER` | deletes it |
+//! | `POST /webhooks/retell` | verifies a webhook call of Retell, finds its owner, and hands it over once; docs/WEBHOOKS.md |
 //! | `GET /metrics` | docs/METRICS.md |
 //! | `GET /health` | 200 if records can be stored, if only in the local file; else 503. It answers from the last background check |
 //!
@@ -24,15 +25,17 @@
 //!
 //! It trusts the user in the path, so it listens on this host only. A real service takes the user from its session.
 
+use std::collections::HashSet;
 use std::env;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use retell_vault::connection::KeyringTable;
@@ -110,7 +113,9 @@ fn router(vault: Vault, maintenance: Arc<Maintenance>, metrics: PrometheusHandle
     let configs = put(store).get(load).patch(change).delete(delete);
     let health = get(async move || health(&maintenance));
     let metrics = get(async move || ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()));
-    let router = Router::new().route("/configs/{user}", configs).with_state(vault);
+    let webhooks = Webhooks { vault: vault.clone(), handled: Handled::default() };
+    let webhooks = Router::new().route("/webhooks/retell", post(webhook)).with_state(Arc::new(webhooks));
+    let router = Router::new().route("/configs/{user}", configs).with_state(vault).merge(webhooks);
     router.route("/health", health).route("/metrics", metrics)
 }
 
@@ -181,6 +186,27 @@ impl Change {
 async fn delete(State(vault): State<Vault>, Path(user): Path<String>) -> Answer {
     let stored = vault.delete(&Owner::user(&user)?).await?;
     Ok(stored_answer(&stored))
+}
+
+struct Webhooks {
+    vault: Vault,
+    handled: Handled,
+}
+
+/// The calls that were handled: Retell sends a call again if the answer is late. A real service notes them in its database, in the
+/// transaction that handles the call.
+type Handled = Mutex<HashSet<(String, String)>>;
+
+/// The body is verified as it came: JSON that was parsed and printed again has another signature.
+async fn webhook(State(webhooks): State<Arc<Webhooks>>, headers: HeaderMap, body: Bytes) -> Answer {
+    let header = headers.get("x-retell-signature").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let call = webhooks.vault.verify_webhook(&body, header).await?;
+    let key = call.idempotency_key().map(|(id, event)| (id.to_owned(), event.to_owned()));
+    let is_new = key.is_none_or(|key| webhooks.handled.lock().expect("nothing panics in it").insert(key));
+    if call.is_wanted && is_new {
+        println!("{} for {}", call.event.as_deref().unwrap_or("custom function"), call.owner);
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 fn health(maintenance: &Maintenance) -> Response {
@@ -254,7 +280,9 @@ fn code_of(kind: ErrorKind) -> StatusCode {
         ErrorKind::InvalidInput => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorKind::NotFound | ErrorKind::UnknownOwner => StatusCode::NOT_FOUND,
         ErrorKind::Conflict => StatusCode::PRECONDITION_FAILED,
-        ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::OutcomeUnknown => {
+        ErrorKind::Unverified | ErrorKind::Expired => StatusCode::UNAUTHORIZED,
+        // Retell sends a webhook call again
+        ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::OutcomeUnknown | ErrorKind::IndexIncomplete => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         _ => StatusCode::INTERNAL_SERVER_ERROR,

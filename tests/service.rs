@@ -4,10 +4,11 @@ mod support;
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use retell_vault::{Keyring, Passphrase, Vault};
 use support::vaults::*;
+use support::webhook::{INDEX, signed};
 use support::*;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
@@ -214,4 +215,40 @@ async fn until(mut holds: impl AsyncFnMut() -> bool) {
         assert!(started.elapsed() < Duration::from_secs(20), "it does not come to that");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn a_webhook_call_is_handed_to_its_owner_once() {
+    let (db, folder) = (TestDb::create().await, home().await);
+    db.exec(ALL_COLUMNS).await;
+    db.exec(INDEX).await;
+    let mut service = Service::start(&folder, &db.url).await;
+    let agent = "agent_test_of_a_webhook";
+    let config = format!(r#"{{"api_key":"key_test_of_a_webhook","call_agent_id":"{agent}"}}"#);
+    assert_eq!(service.request("PUT", "/configs/alice", "", &config).await.code, 200);
+
+    let body =
+        |event: &str| format!(r#"{{"event":"{event}","call":{{"agent_id":"{agent}","call_id":"c1"}}}}"#);
+    let post = async |key: &str, body: &str| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        let header = format!("x-retell-signature: {}\r\n", signed(key, body.as_bytes(), now));
+        service.request("POST", "/webhooks/retell", &header, body).await.code
+    };
+    for event in ["call_started", "call_ended", "call_ended"] {
+        assert_eq!(post("key_test_of_a_webhook", &body(event)).await, 204);
+    }
+    assert_eq!(post("key_test_of_another", &body("call_analyzed")).await, 401);
+    assert_eq!(post("key_test_of_a_webhook", "{}").await, 422);
+    assert_eq!(service.request("POST", "/webhooks/retell", "", &body("call_ended")).await.code, 422);
+    for line in ["call_started for alice", "call_ended for alice"] {
+        assert_eq!(service.output.next_line().await.unwrap().as_deref(), Some(line));
+    }
+    let metrics = service.get("/metrics").await.body;
+    let refused = metrics
+        .lines()
+        .find(|line| line.contains("verify_webhook") && line.contains(r#"error_type="unverified""#));
+    assert!(refused.is_some(), "{metrics}");
+    assert!(!metrics.contains(agent) && !metrics.contains("alice"));
+    service.terminate().await;
+    assert!(service.ended().await.starts_with("stopped"), "the second call_ended was handed over");
 }

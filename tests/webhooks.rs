@@ -8,7 +8,7 @@ use retell_vault::{Error, ErrorKind, Owner, RetellConfig, Vault};
 use serde_json::{Value, json};
 use support::TestDb;
 use support::vaults::Hosts;
-use support::webhook::signed;
+use support::webhook::{INDEX, signed};
 
 /// Bodies signed by Retell's SDKs, with the verdicts of three releases, which agree.
 const CASES: &str = include_str!("webhooks/cases.json");
@@ -176,14 +176,12 @@ async fn what_retell_does_not_send_is_refused_before_anything_is_looked_up() {
 // --- The owner is looked up ---
 
 const TABLE: &str = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text,
-    encrypted_call_agent_id text, encrypted_sms_agent_id text, encrypted_agent_config jsonb);
-    ALTER TABLE user_profiles ADD retell_vault_index bytea[];
-    CREATE INDEX ON user_profiles USING gin (retell_vault_index) WITH (fastupdate = off);
-    CREATE INDEX ON user_profiles (user_id) WHERE retell_vault_index IS NULL";
+    encrypted_call_agent_id text, encrypted_sms_agent_id text, encrypted_agent_config jsonb)";
 
 async fn stage() -> (TestDb, Hosts, Vault) {
     let (db, hosts) = (TestDb::create().await, Hosts::new().await);
     db.exec(TABLE).await;
+    db.exec(INDEX).await;
     let vault = hosts.host(0, &db.url).build().await.unwrap();
     (db, hosts, vault)
 }

@@ -62,9 +62,16 @@ async fn a_new_user_needs_no_manual() {
     assert_eq!((&source["decryptor"], &source["doubt"]), (&json!("plaintext"), &Value::Null));
 
     let written = home.run(&["layout", "detect", "--write"]).ok();
-    assert!(written.out.contains("public.organizations.retellApiKey: api_key (plaintext)"), "{}", written.out);
+    assert!(
+        written.out.contains("public.organizations.retellApiKey: api_key (plaintext)"),
+        "{}",
+        written.out
+    );
     let scanned = home.json(&["import", "scan"]);
-    assert_eq!(scanned["places"][0]["counts"], json!([{ "result": "opened", "shape": "plaintext", "count": 1 }]));
+    assert_eq!(
+        scanned["places"][0]["counts"],
+        json!([{ "result": "opened", "shape": "plaintext", "count": 1 }])
+    );
     assert!(written.out.contains("public.organizations (chosen)"), "{}", written.out);
     assert!(!written.out.contains("key_test"), "{}", written.out);
     assert_eq!(layout_of(&home).unwrap(), WRITTEN);
