@@ -476,5 +476,5 @@ fn the_root_exports_few_names() {
         hidden = line == "#[doc(hidden)]";
     }
     assert!(names.contains("Vault") && names.contains("ErrorKind") && names.contains("schema"), "{names:?}");
-    assert!(names.len() <= 24, "{} names: {names:?}", names.len());
+    assert!(names.len() <= 25, "{} names: {names:?}", names.len());
 }

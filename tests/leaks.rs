@@ -7,12 +7,14 @@ use std::path::PathBuf;
 
 use retell_vault::config::{AgentId, ApiKey, WebhookConfig};
 use retell_vault::sync::Fallback;
+use retell_vault::webhooks::WebhookOptions;
 use retell_vault::{Error, ErrorKind, Owner, Result, RetellConfig, Vault};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use support::faults::*;
 use support::heard::Heard;
 use support::vaults::*;
+use support::webhook::{INDEX, signed};
 use support::*;
 
 /// In every URL of the vaults here.
@@ -67,6 +69,7 @@ impl Stage {
         tracing::subscriber::set_global_default(heard.clone()).unwrap();
         let (cluster, hosts) = (Cluster::start(&["-c", "fsync=off"]).await, Hosts::new().await);
         exec(cluster.url(), ALL_COLUMNS).await;
+        exec(cluster.url(), INDEX).await;
         let proxy = CutProxy::start(&with_password(cluster.url())).await;
         let builder = hosts.host(0, proxy.url()).timeouts(QUICK).offline_reads();
         let vault = builder.build().await.unwrap();
@@ -110,10 +113,33 @@ impl Stage {
         }
         heard.answer(vault.redetect().await);
         self.in_transaction(&owner).await;
+        self.webhook(user).await;
         heard.answer(vault.delete(&owner).await);
         heard.answer(vault.store(&owner, &full_config(user)).await);
         heard.say(&(vault, vault.keys(), both));
         said
+    }
+
+    /// A genuine call and a forged one, and a look-up.
+    async fn webhook(&self, user: &str) {
+        let (heard, vault, config) = (&self.heard, &self.vault, full_config(user));
+        heard.answer(vault.store(&owner(user), &config).await);
+        let agent = config.call_agent_id().unwrap();
+        heard.answer(vault.find_by_agent(agent).await);
+        heard.answer(vault.find_by_phone(config.phone_number().unwrap()).await);
+        let body = format!(r#"{{"event":"call_ended","call":{{"agent_id":"{}"}}}}"#, agent.expose_secret());
+        for (key, at) in
+            [(config.webhook_key().unwrap().expose_secret(), 1), (CANARIES[0], 1), (CANARIES[0], 9_000_000)]
+        {
+            let (header, options) = (signed(key, body.as_bytes(), at), WebhookOptions::new().at(1));
+            heard.answer(vault.verify_webhook_with(body.as_bytes(), &header, options.clone()).await);
+            heard.answer(
+                vault.verify_webhook_with(format!("{body}{key}").as_bytes(), &header, options.clone()).await,
+            );
+            heard
+                .answer(vault.verify_webhook_with(body.as_bytes(), &format!("{header}{key}"), options).await);
+            heard.answer(vault.verify_webhook_for(&owner(user), body.as_bytes(), &header).await);
+        }
     }
 
     /// In a transaction of the service, unless the server is down.
