@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use retell_vault::connection::KeyringTable;
-use retell_vault::keyring::{KeyringPin, RawKey};
+use retell_vault::keyring::{KeyState, KeyringPin, RawKey};
 use retell_vault::records::RecordState;
 use retell_vault::rotation::{DestroyOptions, RotateOptions};
 use retell_vault::{ErrorKind, RetellConfig, Vault};
@@ -340,6 +340,66 @@ async fn a_rewrap_leaves_no_row_that_the_old_secret_opens() {
     assert!(error.hint().contains("new passphrase"), "{error:?}");
     running.load(&owner("user-1")).await.unwrap();
     stage.table().open(&stage.pin, &other).await.unwrap();
+}
+
+/// The texts of the generations that hold a key which is destroyed now.
+async fn older_texts(stage: &Stage) -> i64 {
+    number(&stage.db.url, "SELECT count(*) FROM retell_vault.keyring k JOIN older USING (sealed)").await
+}
+
+#[tokio::test]
+async fn a_destroyed_key_is_in_no_row_or_it_is_not_destroyed() {
+    let stage = Stage::new().await;
+    let old = stage.open().await.unwrap().keys()[0].id;
+    stage.promote().await;
+    exec(&stage.db.url, "CREATE TABLE older AS SELECT * FROM retell_vault.keyring").await;
+    let role = "GRANT ALL ON user_profiles TO guest; GRANT USAGE ON SCHEMA retell_vault TO guest;
+        GRANT SELECT, INSERT ON retell_vault.keyring, retell_vault.hosts TO guest";
+    let role = Role::create(&stage.db, role).await;
+    let destroy = async |url: &str| {
+        let table = KeyringTable::postgres(url).unwrap();
+        let vault =
+            Vault::builder(table.open(&stage.pin, &wrapping_key()).await?).short_lived().postgres(url);
+        let vault = vault.build().await.unwrap();
+        let destroyed = vault.destroy_key(old, DestroyOptions::new().force()).await;
+        let state = vault.keys().into_iter().find(|key| key.id == old).unwrap().state;
+        assert_eq!(state == KeyState::Destroyed, destroyed.is_ok(), "{destroyed:?}");
+        destroyed
+    };
+    let error = destroy(&role.url).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error:?}");
+    assert!(error.to_string().contains("retell_vault.keyring"), "{error}");
+    assert!(error.hint().contains("DELETE"), "{error:?}");
+    assert_eq!(older_texts(&stage).await, 3, "nothing was removed");
+
+    // what would keep the rows although the statement succeeds
+    let operator = stage.open().await.unwrap();
+    let vault = Vault::builder(operator).short_lived().postgres(&stage.db.url).build().await.unwrap();
+    let keeps = [
+        (
+            "CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+            CREATE TRIGGER stay BEFORE DELETE ON retell_vault.keyring FOR EACH ROW EXECUTE FUNCTION stay()",
+            "DROP FUNCTION stay CASCADE",
+        ),
+        (
+            "CREATE RULE stay AS ON DELETE TO retell_vault.keyring DO INSTEAD NOTHING",
+            "DROP RULE stay ON retell_vault.keyring",
+        ),
+        (
+            "ALTER TABLE retell_vault.keyring ENABLE ROW LEVEL SECURITY",
+            "ALTER TABLE retell_vault.keyring DISABLE ROW LEVEL SECURITY",
+        ),
+    ];
+    for (keep, undo) in keeps {
+        exec(&stage.db.url, keep).await;
+        let error = vault.destroy_key(old, DestroyOptions::new().force()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AccessDenied, "{keep}: {error:?}");
+        let state = vault.keys().into_iter().find(|key| key.id == old).unwrap().state;
+        assert_eq!((state, older_texts(&stage).await), (KeyState::Retired, 3), "{keep}");
+        exec(&stage.db.url, undo).await;
+    }
+    destroy(&stage.db.url).await.unwrap();
+    assert_eq!((older_texts(&stage).await, stage.rows().await), (0, 1));
 }
 
 // --- Replicas as processes ---
