@@ -7,7 +7,7 @@ use std::time::Duration;
 use retell_vault::connection::KeyringTable;
 use retell_vault::keyring::{KeyState, KeyringPin, RawKey};
 use retell_vault::records::RecordState;
-use retell_vault::rotation::{DestroyOptions, RotateOptions};
+use retell_vault::rotation::DestroyOptions;
 use retell_vault::{ErrorKind, RetellConfig, Vault};
 use support::faults::{exec, number};
 use support::in_table::*;
@@ -400,81 +400,6 @@ async fn a_destroyed_key_is_in_no_row_or_it_is_not_destroyed() {
     }
     destroy(&stage.db.url).await.unwrap();
     assert_eq!((older_texts(&stage).await, stage.rows().await), (0, 1));
-}
-
-// --- Replicas as processes ---
-
-const CHILD_URL: &str = "RETELL_VAULT_TEST_REPLICA_URL";
-
-/// As a child of the test below: a replica with an empty folder, a URL, a secret and a pin. It stores and loads until its
-/// input ends, and prints how often. By itself it does nothing.
-#[tokio::test]
-async fn child_replica() {
-    let Ok(url) = std::env::var(CHILD_URL) else { return };
-    let pin = KeyringPin::from_env().unwrap().unwrap();
-    let keyring = KeyringTable::postgres(&url).unwrap().open(&pin, &wrapping_key()).await.unwrap();
-    let vault = Vault::builder(keyring).postgres(&url).build().await.unwrap();
-    let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
-    let mut calls = 0;
-    while !ended.is_finished() {
-        let user = owner(&format!("shared-{}", calls % 7));
-        vault.store(&user, &small_config(calls)).await.unwrap();
-        vault.load(&user).await.unwrap();
-        calls += 1;
-    }
-    vault.close().await;
-    println!("\nreplica: {calls} calls");
-}
-
-struct Replica(std::process::Child);
-
-impl Replica {
-    fn start(stage: &Stage) -> Self {
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", "child_replica", "--nocapture", "--test-threads=1"]).env_clear();
-        child.env(CHILD_URL, &stage.db.url).env("RETELL_VAULT_KEYRING", stage.pin.to_string());
-        let (input, output) = (std::process::Stdio::piped(), std::process::Stdio::piped());
-        Self(child.stdin(input).stdout(output).spawn().unwrap())
-    }
-
-    fn end(mut self) -> u64 {
-        drop(self.0.stdin.take());
-        let output = self.0.wait_with_output().unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        let calls = said.split("replica: ").nth(1).unwrap_or_else(|| panic!("{said}"));
-        calls.split(' ').next().unwrap().parse().unwrap()
-    }
-}
-
-#[tokio::test]
-async fn two_replicas_as_processes_serve_while_keys_are_added_promoted_rotated_and_destroyed_elsewhere() {
-    let stage = Stage::new().await;
-    let replicas = [Replica::start(&stage), Replica::start(&stage)];
-    support::faults::until(async || {
-        number(&stage.db.url, "SELECT count(*) FROM retell_vault.hosts").await == 2
-    })
-    .await;
-    let old = stage.open().await.unwrap().keys()[0].id;
-    let new = stage.promote().await;
-    let operator = Vault::builder(stage.open().await.unwrap()).short_lived().postgres(&stage.db.url);
-    let operator = operator.build().await.unwrap();
-    until_due().await;
-    until_due().await;
-    assert!(operator.rotate(&RotateOptions::new(), |_| {}).await.unwrap().complete);
-    let options = || DestroyOptions::new().force();
-    let mut tries = 0;
-    while let Err(error) = operator.destroy_key(old, options()).await {
-        assert!(error.kind() == ErrorKind::KeyInUse && tries < 100, "{error:?}");
-        tries += 1;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    until_due().await;
-    for replica in replicas {
-        assert!(replica.end() > 20);
-    }
-    assert_eq!(stage.key_of("shared-0").await, new);
-    assert_eq!(stage.rows().await, 1, "no row holds the destroyed key");
-    assert_eq!(number(&stage.db.url, "SELECT count(*) FROM retell_vault.hosts").await, 0);
 }
 
 // --- A key that another process has just made ---

@@ -172,6 +172,23 @@ async fn a_keyring_in_a_variable_comes_before_the_home_and_is_never_shown() {
 }
 
 #[tokio::test]
+async fn a_destroyed_key_leaves_the_database_and_the_command_says_where_it_still_is() {
+    let db = database().await;
+    let home = Home::empty_over(&db.url);
+    home.run(&["init", "--store", "table"]).ok();
+    let old = home.json(&["key", "list"])["keys"][0]["id"].as_str().unwrap().to_owned();
+    home.put(&USER, SMALL).ok();
+    home.run(&["rotate", "--new-key"]).ok();
+    let destroyed = home.run(&["key", "destroy", &old, "--force"]).ok();
+    for place in ["WAL", "dumps", "replicas", "dead rows", "replace the secret"] {
+        assert!(destroyed.err.contains(place), "{place}: {destroyed:?}");
+    }
+    let left = "SELECT count(*) FROM retell_vault.keyring";
+    assert_eq!(crate::support::faults::number(&db.url, left).await, 1);
+    home.run(&["get", "--user", "user-1"]).ok();
+}
+
+#[tokio::test]
 async fn a_keyring_file_moves_into_the_database_and_out_again() {
     let db = database().await;
     let home = Home::over(&db.url);

@@ -20,9 +20,12 @@ const CLIENTS: &str = "SELECT rolname::pg_catalog.text FROM pg_catalog.pg_roles
 const SCHEMA: &str = "SELECT pg_catalog.pg_has_role(nspowner, 'USAGE'), pg_catalog.pg_get_userbyid(nspowner)::pg_catalog.text
     FROM pg_catalog.pg_namespace WHERE nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text";
 
-/// The tables, and whether a statement on one of them runs code of others: a view, a rule, a trigger, a policy.
+/// The tables, and whether a statement on one of them runs code of others: a view, a rule, a trigger, a policy. `relhasrules` and the
+/// like stay true after the last rule was dropped, until the next VACUUM.
 const TABLES: &str = "SELECT c.relname::pg_catalog.text, c.relkind::pg_catalog.text OPERATOR(pg_catalog.=) 'r'
-        AND NOT c.relhasrules AND NOT c.relhastriggers AND NOT c.relhassubclass,
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class OPERATOR(pg_catalog.=) c.oid)
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid OPERATOR(pg_catalog.=) c.oid)
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent OPERATOR(pg_catalog.=) c.oid),
     c.relrowsecurity
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
     WHERE n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text
