@@ -171,7 +171,7 @@ impl KeyringTable {
         if planted == rows.len() {
             let message = format!("no generation in {} from {} on opens", self.place(), pin.generation());
             return Err(Error::new(ErrorKind::KeyringLocked, message).with_hint(
-                "nothing was changed; check the secret and the pin, or put the keyring back with `retell-vault keyring restore`",
+                "nothing was changed; check the secret and the pin. If they are right, save the rows of the table, delete them, and put the keyring back with `retell-vault keyring restore`",
             ));
         }
         for row in &rows[..planted] {
@@ -228,10 +228,15 @@ impl GenerationTable for KeyringTable {
         Box::pin(async move { plain(generations::newest(&self.database).await)?.map(sealed).transpose() })
     }
 
+    fn voucher(&self, generation: u64) -> ProviderFuture<'_, Option<String>> {
+        Box::pin(async move { plain(generations::voucher(&self.database, number(generation)?).await) })
+    }
+
     fn append<'a>(
         &'a self,
         before: Option<&'a SealedGeneration>,
         next: &'a SealedGeneration,
+        voucher: &'a str,
         earlier: Earlier,
     ) -> ProviderFuture<'a, bool> {
         Box::pin(async move {
@@ -239,7 +244,8 @@ impl GenerationTable for KeyringTable {
             plain(objects::check_tables(&self.database).await)?;
             let before = before.map(row).transpose()?;
             let alone = earlier == Earlier::Remove;
-            let added = generations::append(&self.database, before.as_ref(), &row(next)?, alone).await;
+            let added =
+                generations::append(&self.database, before.as_ref(), &row(next)?, voucher, alone).await;
             plain(added).map_err(may_not_change)
         })
     }

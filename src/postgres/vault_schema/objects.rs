@@ -37,7 +37,8 @@ const TABLE_STATEMENTS: [&str; 4] = [
     generation pg_catalog.int8 PRIMARY KEY CHECK (generation OPERATOR(pg_catalog.>) 0::pg_catalog.int8),
     predecessor pg_catalog.text UNIQUE,
     sealed pg_catalog.text NOT NULL CHECK (pg_catalog.octet_length(sealed) OPERATOR(pg_catalog.<=) 1048576),
-    at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp())",
+    at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    voucher pg_catalog.text)",
     "CREATE TABLE IF NOT EXISTS retell_vault.hosts (
     host pg_catalog.text PRIMARY KEY CHECK (pg_catalog.octet_length(host) OPERATOR(pg_catalog.<=) 200),
     generation pg_catalog.int8 NOT NULL,
