@@ -5,9 +5,9 @@ mod support;
 use std::time::Duration;
 
 use retell_vault::connection::KeyringTable;
-use retell_vault::keyring::{KeyringPin, RawKey};
+use retell_vault::keyring::{KeyState, KeyringPin, RawKey};
 use retell_vault::records::RecordState;
-use retell_vault::rotation::{DestroyOptions, RotateOptions};
+use retell_vault::rotation::DestroyOptions;
 use retell_vault::{ErrorKind, RetellConfig, Vault};
 use support::faults::{exec, number};
 use support::in_table::*;
@@ -50,38 +50,72 @@ struct Attack {
     sql: &'static str,
     running: ErrorKind,
     starting: ErrorKind,
-    /// By `repair`; else a running process puts the keyring back.
-    repaired: bool,
+    mend: Mend,
 }
 
-const ATTACKS: [Attack; 6] = [
+#[derive(PartialEq, Eq)]
+enum Mend {
+    /// The planted row is removed by `repair`.
+    Repair,
+    /// A running process puts the keyring back.
+    Restore,
+    /// The same, after the row that nothing opens is deleted by hand: it might have been somebody's keyring.
+    DeleteAndRestore,
+}
+
+const ATTACKS: [Attack; 9] = [
     Attack {
         name: "an older generation is put back",
         sql: "DELETE FROM retell_vault.keyring WHERE generation > 1",
         running: ErrorKind::KeyringRolledBack,
         starting: ErrorKind::KeyringRolledBack,
-        repaired: false,
+        mend: Mend::Restore,
     },
     Attack {
         name: "all rows are deleted",
         sql: "DELETE FROM retell_vault.keyring",
         running: ErrorKind::KeyringMissing,
         starting: ErrorKind::KeyringMissing,
-        repaired: false,
+        mend: Mend::Restore,
     },
     Attack {
-        name: "an older text under a later generation",
+        name: "an older text under the next generation",
         sql: "INSERT INTO retell_vault.keyring SELECT 4, 'x', sealed FROM retell_vault.keyring ORDER BY generation LIMIT 1",
         running: ErrorKind::KeyringFile,
         starting: ErrorKind::KeyringFile,
-        repaired: true,
+        mend: Mend::Repair,
+    },
+    Attack {
+        name: "the next generation, with a header that was raised",
+        sql: "INSERT INTO retell_vault.keyring SELECT 4, 'x', replace(sealed, '\"generation\": 3', '\"generation\": 4'),
+            now(), repeat('0', 64) FROM retell_vault.keyring WHERE generation = 3",
+        running: ErrorKind::KeyringLocked,
+        starting: ErrorKind::KeyringLocked,
+        mend: Mend::Repair,
+    },
+    Attack {
+        name: "the same in place of all others, so that the keys in memory are stored nowhere",
+        sql: "UPDATE retell_vault.keyring SET generation = 4, sealed = replace(sealed, '\"generation\": 3', '\"generation\": 4')
+            WHERE generation = 3; DELETE FROM retell_vault.keyring WHERE generation < 3",
+        running: ErrorKind::KeyringLocked,
+        starting: ErrorKind::KeyringLocked,
+        mend: Mend::DeleteAndRestore,
     },
     Attack {
         name: "the largest generation",
         sql: "INSERT INTO retell_vault.keyring VALUES (9223372036854775807, 'x', '{}')",
         running: ErrorKind::KeyringFile,
         starting: ErrorKind::KeyringFile,
-        repaired: true,
+        mend: Mend::Repair,
+    },
+    Attack {
+        name: "the largest generation in a text too",
+        sql: "INSERT INTO retell_vault.keyring SELECT 9223372036854775807, 'x',
+            replace(sealed, '\"generation\": 3', '\"generation\": 9223372036854775807')
+            FROM retell_vault.keyring WHERE generation = 3",
+        running: ErrorKind::KeyringLocked,
+        starting: ErrorKind::KeyringLocked,
+        mend: Mend::Repair,
     },
     Attack {
         name: "a text whose header was raised",
@@ -89,14 +123,14 @@ const ATTACKS: [Attack; 6] = [
             FROM retell_vault.keyring WHERE generation = 3",
         running: ErrorKind::KeyringLocked,
         starting: ErrorKind::KeyringLocked,
-        repaired: true,
+        mend: Mend::Repair,
     },
     Attack {
         name: "the table is dropped",
         sql: "DROP TABLE retell_vault.keyring",
         running: ErrorKind::Schema,
         starting: ErrorKind::Schema,
-        repaired: false,
+        mend: Mend::Restore,
     },
 ];
 
@@ -105,16 +139,23 @@ async fn an_attack_on_the_table_stops_sealing_and_not_opening_and_is_repaired() 
     futures_util::future::join_all(ATTACKS.map(survive)).await;
 }
 
-async fn survive(Attack { name, sql, running: kind, starting, repaired }: Attack) {
+async fn survive(Attack { name, sql, running: kind, starting, mend }: Attack) {
     let mut stage = Stage::new().await;
     stage.promote().await;
     stage.pin = stage.open().await.unwrap().pin();
     assert_eq!(stage.pin.generation(), 3);
-    let running = stage.replica().await;
+    let (running, folder) = (stage.replica().await, tempfile::tempdir().unwrap());
+    let file = folder.path().join("home/local.db");
+    let with_file = Vault::builder(stage.open().await.unwrap()).postgres(&stage.db.url).local_file(&file);
+    let with_file = with_file.build().await.unwrap();
     seal(&running, "user-1").await.unwrap();
 
     exec(&stage.db.url, sql).await;
-    let error = seal(&running, "user-1").await.expect_err(name);
+    // neither for the database nor for the local file
+    let (error, other) = tokio::join!(seal(&running, "user-1"), seal(&with_file, "user-1"));
+    let error = error.expect_err(name);
+    assert_eq!(other.expect_err(name).kind(), kind, "{name}");
+    assert_eq!(with_file.status().await.unwrap().local.unwrap().pending, 0, "{name}");
     assert_eq!(error.kind(), kind, "{name}: {error:?}");
     running.load(&owner("user-1")).await.unwrap();
     assert_eq!(running.status().await.unwrap().keyring_problem.unwrap().kind(), kind, "{name}");
@@ -128,12 +169,22 @@ async fn survive(Attack { name, sql, running: kind, starting, repaired }: Attack
         Err(error) => assert_eq!(error.kind(), starting, "{name}: {error:?}"),
     }
 
-    if repaired {
-        let removed = stage.table().repair(&stage.pin, &wrapping_key()).await.unwrap();
-        assert_eq!(removed.len(), 1, "{name}");
-    } else {
-        stage.table().create(&[]).await.unwrap();
-        assert!(running.restore_keyring().await.unwrap(), "{name}");
+    match mend {
+        Mend::Repair => {
+            let removed = stage.table().repair(&stage.pin, &wrapping_key()).await.unwrap();
+            assert_eq!(removed.len(), 1, "{name}");
+        }
+        Mend::Restore => {
+            stage.table().create(&[]).await.unwrap();
+            assert!(running.restore_keyring().await.unwrap(), "{name}");
+        }
+        Mend::DeleteAndRestore => {
+            let error = stage.table().repair(&stage.pin, &wrapping_key()).await.unwrap_err();
+            assert!(error.hint().contains("keyring restore"), "{name}: {error:?}");
+            assert_eq!(running.restore_keyring().await.unwrap_err().kind(), kind, "{name}");
+            exec(&stage.db.url, "DELETE FROM retell_vault.keyring").await;
+            assert!(running.restore_keyring().await.unwrap(), "{name}");
+        }
     }
     seal(&running, "user-1").await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
     let replica = stage.replica().await;
@@ -158,6 +209,66 @@ async fn another_keyring_under_the_same_secret_is_neither_followed_nor_opened() 
     exec(&stage.db.url, "DELETE FROM retell_vault.keyring").await;
     assert!(running.restore_keyring().await.unwrap());
     seal(&running, "user-1").await.unwrap();
+}
+
+/// Another keyring, which the same secret opens, as a later generation of ours.
+#[tokio::test]
+async fn another_keyring_above_ours_is_removed_by_a_repair() {
+    let (stage, other) = (Stage::new().await, Stage::new().await);
+    let running = stage.replica().await;
+    other.promote().await;
+    let text = other.table().sealed_text().await.unwrap().replace('\'', "''");
+    exec(&stage.db.url, &format!("INSERT INTO retell_vault.keyring VALUES (3, 'x', '{text}')")).await;
+    assert_eq!(seal(&running, "user-1").await.unwrap_err().kind(), ErrorKind::WrongKeyring);
+    assert_eq!(stage.open().await.unwrap_err().kind(), ErrorKind::WrongKeyring);
+    assert_eq!(stage.table().repair(&stage.pin, &wrapping_key()).await.unwrap(), [3]);
+    seal(&running, "user-1").await.unwrap();
+    seal(&stage.replica().await, "user-2").await.unwrap();
+}
+
+/// A dump of the schema, taken before a key was added and promoted, is restored under running and under new replicas.
+#[tokio::test]
+async fn a_restored_dump_stops_sealing_until_the_keyring_is_put_back() {
+    let mut stage = Stage::new().await;
+    let dump = support::dump::of_vault_schema(&stage.db).await;
+    let newest = stage.promote().await;
+    stage.pin = stage.open().await.unwrap().pin();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("home/local.db");
+    let table = || stage.table().local_file(&file);
+    let keyring = table().open(&stage.pin, &wrapping_key()).await.unwrap();
+    let with_copy = Vault::builder(keyring).postgres(&stage.db.url).local_file(&file).build().await.unwrap();
+    let running = stage.replica().await;
+    seal(&with_copy, "user-1").await.unwrap();
+    seal(&running, "user-2").await.unwrap();
+
+    exec(&stage.db.url, "DROP SCHEMA retell_vault CASCADE").await;
+    exec(&stage.db.url, &dump).await;
+    // a new replica with the pin of today, one that has only the first pin, and those that run
+    let new = stage.replica().await;
+    let first = format!("{}:1", stage.pin.id()).parse().unwrap();
+    let old_pin = stage.table().open(&first, &wrapping_key()).await.unwrap();
+    let old_pin = Vault::builder(old_pin).postgres(&stage.db.url).build().await.unwrap();
+    for vault in [&with_copy, &running, &new] {
+        let error = seal(vault, "user-1").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::KeyringRolledBack, "{error:?}");
+    }
+    for vault in [&with_copy, &running] {
+        vault.load(&owner("user-1")).await.unwrap();
+        vault.load(&owner("user-2")).await.unwrap();
+    }
+    // it cannot know better, and what it seals it seals under a key that is stored; it opens nothing of the newest key
+    let error = old_pin.store(&owner("user-1"), &small_config(1)).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::KeyringRolledBack | ErrorKind::WrongKeyring), "{error:?}");
+    assert_eq!(stage.key_of("user-1").await, newest);
+
+    // from the copy in a local file, after the processes have ended
+    futures_util::future::join_all([&with_copy, &running, &new].map(Vault::close)).await;
+    let copy = table().open_copy(&stage.pin, &wrapping_key()).await.unwrap();
+    assert!(stage.table().push(&copy).await.unwrap());
+    seal(&stage.replica().await, "user-1").await.unwrap();
+    seal(&old_pin, "user-2").await.unwrap();
+    assert_eq!((stage.key_of("user-1").await, stage.key_of("user-2").await), (newest, newest));
 }
 
 #[tokio::test]
@@ -342,79 +453,64 @@ async fn a_rewrap_leaves_no_row_that_the_old_secret_opens() {
     stage.table().open(&stage.pin, &other).await.unwrap();
 }
 
-// --- Replicas as processes ---
-
-const CHILD_URL: &str = "RETELL_VAULT_TEST_REPLICA_URL";
-
-/// As a child of the test below: a replica with an empty folder, a URL, a secret and a pin. It stores and loads until its
-/// input ends, and prints how often. By itself it does nothing.
-#[tokio::test]
-async fn child_replica() {
-    let Ok(url) = std::env::var(CHILD_URL) else { return };
-    let pin = KeyringPin::from_env().unwrap().unwrap();
-    let keyring = KeyringTable::postgres(&url).unwrap().open(&pin, &wrapping_key()).await.unwrap();
-    let vault = Vault::builder(keyring).postgres(&url).build().await.unwrap();
-    let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
-    let mut calls = 0;
-    while !ended.is_finished() {
-        let user = owner(&format!("shared-{}", calls % 7));
-        vault.store(&user, &small_config(calls)).await.unwrap();
-        vault.load(&user).await.unwrap();
-        calls += 1;
-    }
-    vault.close().await;
-    println!("\nreplica: {calls} calls");
-}
-
-struct Replica(std::process::Child);
-
-impl Replica {
-    fn start(stage: &Stage) -> Self {
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", "child_replica", "--nocapture", "--test-threads=1"]).env_clear();
-        child.env(CHILD_URL, &stage.db.url).env("RETELL_VAULT_KEYRING", stage.pin.to_string());
-        let (input, output) = (std::process::Stdio::piped(), std::process::Stdio::piped());
-        Self(child.stdin(input).stdout(output).spawn().unwrap())
-    }
-
-    fn end(mut self) -> u64 {
-        drop(self.0.stdin.take());
-        let output = self.0.wait_with_output().unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        let calls = said.split("replica: ").nth(1).unwrap_or_else(|| panic!("{said}"));
-        calls.split(' ').next().unwrap().parse().unwrap()
-    }
+/// The texts of the generations that hold a key which is destroyed now.
+async fn older_texts(stage: &Stage) -> i64 {
+    number(&stage.db.url, "SELECT count(*) FROM retell_vault.keyring k JOIN older USING (sealed)").await
 }
 
 #[tokio::test]
-async fn two_replicas_as_processes_serve_while_keys_are_added_promoted_rotated_and_destroyed_elsewhere() {
+async fn a_destroyed_key_is_in_no_row_or_it_is_not_destroyed() {
     let stage = Stage::new().await;
-    let replicas = [Replica::start(&stage), Replica::start(&stage)];
-    support::faults::until(async || {
-        number(&stage.db.url, "SELECT count(*) FROM retell_vault.hosts").await == 2
-    })
-    .await;
     let old = stage.open().await.unwrap().keys()[0].id;
-    let new = stage.promote().await;
-    let operator = Vault::builder(stage.open().await.unwrap()).short_lived().postgres(&stage.db.url);
-    let operator = operator.build().await.unwrap();
-    until_due().await;
-    until_due().await;
-    assert!(operator.rotate(&RotateOptions::new(), |_| {}).await.unwrap().complete);
-    let options = || DestroyOptions::new().force();
-    let mut tries = 0;
-    while let Err(error) = operator.destroy_key(old, options()).await {
-        assert!(error.kind() == ErrorKind::KeyInUse && tries < 100, "{error:?}");
-        tries += 1;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    stage.promote().await;
+    exec(&stage.db.url, "CREATE TABLE older AS SELECT * FROM retell_vault.keyring").await;
+    let role = "GRANT ALL ON user_profiles TO guest; GRANT USAGE ON SCHEMA retell_vault TO guest;
+        GRANT SELECT, INSERT ON retell_vault.keyring, retell_vault.hosts TO guest";
+    let role = Role::create(&stage.db, role).await;
+    let destroy = async |url: &str| {
+        let table = KeyringTable::postgres(url).unwrap();
+        let vault =
+            Vault::builder(table.open(&stage.pin, &wrapping_key()).await?).short_lived().postgres(url);
+        let vault = vault.build().await.unwrap();
+        let destroyed = vault.destroy_key(old, DestroyOptions::new().force()).await;
+        let state = vault.keys().into_iter().find(|key| key.id == old).unwrap().state;
+        assert_eq!(state == KeyState::Destroyed, destroyed.is_ok(), "{destroyed:?}");
+        destroyed
+    };
+    let error = destroy(&role.url).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error:?}");
+    assert!(error.to_string().contains("retell_vault.keyring"), "{error}");
+    assert!(error.hint().contains("DELETE"), "{error:?}");
+    assert_eq!(older_texts(&stage).await, 3, "nothing was removed");
+
+    // what would keep the rows although the statement succeeds
+    let operator = stage.open().await.unwrap();
+    let vault = Vault::builder(operator).short_lived().postgres(&stage.db.url).build().await.unwrap();
+    let keeps = [
+        (
+            "CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+            CREATE TRIGGER stay BEFORE DELETE ON retell_vault.keyring FOR EACH ROW EXECUTE FUNCTION stay()",
+            "DROP FUNCTION stay CASCADE",
+        ),
+        (
+            "CREATE RULE stay AS ON DELETE TO retell_vault.keyring DO INSTEAD NOTHING",
+            "DROP RULE stay ON retell_vault.keyring",
+        ),
+        (
+            "ALTER TABLE retell_vault.keyring ENABLE ROW LEVEL SECURITY",
+            "ALTER TABLE retell_vault.keyring DISABLE ROW LEVEL SECURITY",
+        ),
+    ];
+    for (keep, undo) in keeps {
+        exec(&stage.db.url, keep).await;
+        let error = vault.destroy_key(old, DestroyOptions::new().force()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AccessDenied, "{keep}: {error:?}");
+        let state = vault.keys().into_iter().find(|key| key.id == old).unwrap().state;
+        assert_eq!((state, older_texts(&stage).await), (KeyState::Retired, 3), "{keep}");
+        exec(&stage.db.url, undo).await;
     }
-    until_due().await;
-    for replica in replicas {
-        assert!(replica.end() > 20);
-    }
-    assert_eq!(stage.key_of("shared-0").await, new);
-    assert_eq!(stage.rows().await, 1, "no row holds the destroyed key");
-    assert_eq!(number(&stage.db.url, "SELECT count(*) FROM retell_vault.hosts").await, 0);
+    destroy(&stage.db.url).await.unwrap();
+    assert_eq!((older_texts(&stage).await, stage.rows().await), (0, 1));
 }
 
 // --- A key that another process has just made ---

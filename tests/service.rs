@@ -4,9 +4,14 @@ mod support;
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use retell_vault::{Keyring, Passphrase, Vault};
+use retell_vault::connection::KeyringTable;
+use retell_vault::keyring::KeyState;
+use retell_vault::rotation::{DestroyOptions, RotateOptions};
+use retell_vault::{ErrorKind, Keyring, Passphrase, Vault};
 use support::vaults::*;
 use support::webhook::{INDEX, signed};
 use support::*;
@@ -57,13 +62,23 @@ impl Reply {
 }
 
 impl Service {
+    /// With a keyring file.
     async fn start(folder: &TempDir, url: &str) -> Self {
+        let mut command = Self::command(folder, url).await;
+        command.env("KEYRING", folder.path().join("home/keyring.json"));
+        Self::run(command).await
+    }
+
+    async fn command(folder: &TempDir, url: &str) -> Command {
         let mut command = Command::new(PROGRAM.get_or_init(build).await);
         command.env("DATABASE_URL", url).env("LISTEN", "127.0.0.1:0").env("PASSPHRASE", PASSPHRASE);
         // no sync between its start and its stop, unless a test takes minutes
         command.env("SYNC_SECONDS", "600").env("HEALTH_SECONDS", "1");
-        command.env("KEYRING", folder.path().join("home/keyring.json"));
         command.env("LOCAL_FILE", folder.path().join("home/service.db"));
+        command
+    }
+
+    async fn run(mut command: Command) -> Self {
         let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut output = BufReader::new(process.stdout.take().unwrap()).lines();
         let line = output.next_line().await.unwrap().expect("it says where it listens");
@@ -207,6 +222,114 @@ async fn a_stop_loses_nothing() {
     for (user, mark) in [("locked", "new"), ("kept", "kept")] {
         assert_eq!(vault.load(&owner(user)).await.unwrap().config, full_config(mark));
     }
+}
+
+// --- Replicas with the keyring in the database ---
+
+/// Clients of each of the two services.
+const CLIENTS: usize = 5;
+
+/// Stores and loads until it is told to stop. Returns how many requests it made; every one must succeed.
+async fn client(address: String, name: String, stop: Arc<AtomicBool>) -> u64 {
+    let mut requests = 0;
+    while !stop.load(Ordering::Relaxed) {
+        // one record that only this client writes, and one that all of them write
+        for (user, is_shared) in [(name.as_str(), false), ("shared", true)] {
+            let path = format!("/configs/{user}");
+            let stored = ask(&address, "PUT", &path, "", &json(&format!("{name}_{requests}"))).await.unwrap();
+            assert_eq!(stored.code, 200, "{name} after {requests} requests: {}", stored.body);
+            let loaded = ask(&address, "GET", &path, "", "").await.unwrap();
+            assert_eq!(loaded.code, 200, "{name} after {requests} requests: {}", loaded.body);
+            assert!(is_shared || loaded.etag() == stored.etag(), "{name} loaded another record");
+            requests += 2;
+        }
+    }
+    requests
+}
+
+/// A new key for everything, and the end of the old one, from a third place.
+async fn replace_key(open: impl AsyncFn() -> Keyring, url: &str) {
+    let keyring = open().await;
+    let old = keyring.keys().into_iter().find(|key| key.state == KeyState::Primary).unwrap().id;
+    let new = keyring.add_key().await.unwrap().id;
+    keyring.promote_key(new).await.unwrap();
+    let operator = Vault::builder(keyring).short_lived().postgres(url).build().await.unwrap();
+    let rotated = operator.rotate(&RotateOptions::new(), |_| {}).await.unwrap();
+    assert!(rotated.complete, "{rotated:?}");
+    let destroy = async || match operator.destroy_key(old, DestroyOptions::new().force()).await {
+        // until both services have noted the new generation
+        Err(error) if error.kind() == ErrorKind::KeyInUse => false,
+        destroyed => destroyed.map(|_| true).unwrap(),
+    };
+    until(destroy).await;
+    operator.close().await;
+}
+
+/// Two replicas with an empty folder, a URL and a secret each. Keys change elsewhere, and no request of their clients fails. Then all
+/// of them start again while the database is down.
+///
+/// `RETELL_VAULT_TEST_KEYS` is how many keys are replaced one after another.
+#[tokio::test]
+async fn replicas_serve_while_keys_change_elsewhere_and_start_without_the_database() {
+    let changes = std::env::var("RETELL_VAULT_TEST_KEYS").map_or(1, |text| text.parse().unwrap());
+    let db = TestDb::create().await;
+    db.exec(ALL_COLUMNS).await;
+    let proxy = CutProxy::start(&db.url).await;
+    let (table, secret) = (KeyringTable::postgres(&db.url).unwrap(), Passphrase::new(PASSPHRASE));
+    table.create(&[]).await.unwrap();
+    let keyring = table.prepare(&secret).await.unwrap();
+    Vault::builder(keyring.clone()).short_lived().postgres(&db.url).init().await.unwrap().close().await;
+    let pin = keyring.pin();
+    let start = async |folder: &TempDir| {
+        let mut command = Service::command(folder, proxy.url()).await;
+        command.env("RETELL_VAULT_KEYRING", pin.to_string()).stderr(Stdio::piped());
+        command
+    };
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let services =
+        [Service::run(start(&folders[0]).await).await, Service::run(start(&folders[1]).await).await];
+
+    let (stop, mut clients) = (Arc::<AtomicBool>::default(), Vec::new());
+    for (at, service) in services.iter().enumerate() {
+        let of = |number| client(service.address.clone(), format!("client-{at}-{number}"), stop.clone());
+        clients.extend((0..CLIENTS).map(of).map(tokio::spawn));
+    }
+    for _ in 0..changes {
+        replace_key(async || table.open(&pin, &secret).await.unwrap(), &db.url).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut requests = 0;
+    for client in clients {
+        requests += client.await.expect("no request fails");
+    }
+    println!("{requests} requests during {changes} changes of the key, 0 failed");
+    assert!(requests > 100, "only {requests}");
+    let destroyed = table.open(&pin, &secret).await.unwrap().keys().len() - 1;
+    assert_eq!(destroyed, changes);
+
+    for service in services {
+        service.terminate().await;
+        assert_eq!(service.ended().await, "stopped, 0 pushed");
+    }
+    let hosts = "SELECT count(*) FROM retell_vault.hosts";
+    assert_eq!(sqlx::query_scalar::<_, i64>(hosts).fetch_one(&db.pool()).await.unwrap(), 0);
+    proxy.set(Mode::Refuse).await;
+    for folder in &folders {
+        let service = Service::run(start(folder).await).await;
+        until(async || service.is_healthy("degraded").await).await;
+        assert_eq!(service.request("PUT", "/configs/kept", "", &json("kept")).await.code, 202);
+        assert_eq!(service.get("/configs/kept").await.code, 200);
+        let away = service.get("/configs/shared").await;
+        assert_eq!((away.code, away.body.contains("unavailable")), (503, true), "{}", away.body);
+        service.terminate().await;
+        assert!(service.ended().await.contains("pending records stay in the local file"));
+    }
+    // without the copy in its folder a replica cannot start, and says why
+    let empty = tempfile::tempdir().unwrap();
+    let refused = start(&empty).await.stdout(Stdio::piped()).output().await.unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && refused.stdout.is_empty());
+    assert!(said.contains("the keyring lies in the database") && said.contains("keeps a copy"), "{said}");
 }
 
 async fn until(mut holds: impl AsyncFnMut() -> bool) {

@@ -117,7 +117,19 @@ impl Keyring {
             return Err(error);
         }
         let found = found.and_then(|found| found.ok_or_else(|| missing(table)));
-        if let Err(error) = found.and_then(|found| self.load(found)) {
+        let mut loaded = found.clone().and_then(|found| self.load(found));
+        if let (Ok(found), Err(error)) = (&found, &loaded)
+            && error.kind() == ErrorKind::KeyringLocked
+            && self.is_next(found)
+        {
+            let voucher = table.voucher(found.generation).await?;
+            if voucher.is_some_and(|voucher| self.current().vouched(&found.text, &voucher)) {
+                // its row may be the only one: the keys in memory are stored, under a secret that we do not have
+                tracing::warn!(%error, "the keys in memory are used until the keyring changes again");
+                loaded = Ok(());
+            }
+        }
+        if let Err(error) = loaded {
             if self.why_stopped().is_none_or(|before| before != error) {
                 tracing::warn!(%error, "the keyring in the database cannot be used");
             }
@@ -142,15 +154,11 @@ impl Keyring {
                 self.state_mut().loaded = Some(found);
                 Ok(())
             }
-            // a rewrap alone adds one generation, and no key
-            Err(error) if error.kind() == ErrorKind::KeyringLocked && self.is_next(&found) => {
-                tracing::warn!(%error, "the keys in memory are used until the keyring changes again");
-                Ok(())
-            }
             Err(error) => Err(error),
         }
     }
 
+    /// A rewrap adds one generation, and no key.
     fn is_next(&self, found: &SealedGeneration) -> bool {
         self.state().keys.generation.checked_add(1) == Some(found.generation)
     }
@@ -220,7 +228,8 @@ impl Keyring {
         let text = next.seal()?.to_string();
         next.prove(text.as_bytes())?;
         let sealed = SealedGeneration { generation: next.keys.generation, text };
-        let added = match table.append(before, &sealed, next.earlier).await {
+        let voucher = next.keys.vouch(&sealed.text);
+        let added = match table.append(before, &sealed, &voucher, next.earlier).await {
             // nobody else seals the same text
             Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {
                 let newest = table.newest().await.map_err(|_| error)?;

@@ -29,6 +29,12 @@ pub(crate) trait GenerationTable: Send + Sync {
     /// `Unavailable`, `Busy` or `OutcomeUnknown` if the database cannot be asked now; else why it cannot be read.
     fn newest(&self) -> ProviderFuture<'_, Option<SealedGeneration>>;
 
+    /// What the row of a generation has of [`RootKeys::vouch`](crate::keyring::keys::RootKeys::vouch).
+    ///
+    /// # Errors
+    /// As [`newest`](Self::newest).
+    fn voucher(&self, generation: u64) -> ProviderFuture<'_, Option<String>>;
+
     /// Adds a generation after `before`, which must be the newest still, or after none. False: it is not, and nothing was
     /// added.
     ///
@@ -38,6 +44,7 @@ pub(crate) trait GenerationTable: Send + Sync {
         &'a self,
         before: Option<&'a SealedGeneration>,
         next: &'a SealedGeneration,
+        voucher: &'a str,
         earlier: Earlier,
     ) -> ProviderFuture<'a, bool>;
 

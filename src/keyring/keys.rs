@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
 use crate::crypto::aead::{RootSecret, decrypt_file, encrypt_file};
 #[cfg(feature = "cli")]
 use crate::display::displayed;
@@ -14,6 +17,7 @@ use crate::record::version::Millis;
 const FINGERPRINT_LABEL: &[u8] = b"retell-vault/v1/fingerprint";
 const KEYRING_LABEL: &[u8] = b"retell-vault/v1/keyring";
 const CANARY_LABEL: &[u8] = b"retell-vault/v1/canary";
+const SUCCESSOR_LABEL: &[u8] = b"retell-vault/v1/successor";
 const CANARY: &[u8] = b"retell-vault canary";
 
 /// What a root key may be used for. Keys go through the states in this order and never back.
@@ -119,13 +123,35 @@ impl RootKey {
     }
 }
 
+impl RootKeys {
+    /// Proves to a process that holds the primary key that a generation follows its own, although it cannot open the text: the
+    /// keyring was sealed under another secret.
+    pub(crate) fn vouch(&self, text: &str) -> String {
+        vouch(self.primary().1, text)
+    }
+
+    /// Whether a process with one of these keys has vouched for the text of a generation.
+    pub(crate) fn vouched(&self, text: &str, voucher: &str) -> bool {
+        let secrets = self.keys.iter().filter_map(|key| key.secret.as_ref());
+        secrets.into_iter().any(|secret| vouch(secret, text).as_bytes().ct_eq(voucher.as_bytes()).into())
+    }
+}
+
+fn vouch(secret: &RootSecret, text: &str) -> String {
+    hex(&secret.derive::<32>(&[SUCCESSOR_LABEL, &Sha256::digest(text)])[..])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn fingerprint(secret: &RootSecret) -> String {
     fingerprint_under(secret, FINGERPRINT_LABEL)
 }
 
 fn fingerprint_under(secret: &RootSecret, label: &[u8]) -> String {
     let bytes = secret.derive::<32>(&[label]);
-    bytes[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&bytes[..16])
 }
 
 /// The root keys of one environment, as they are at one generation.

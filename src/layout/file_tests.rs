@@ -1,4 +1,6 @@
 use super::*;
+use crate::error::ErrorKind;
+use crate::layout::filter::Rows;
 use crate::record::field::FieldSpec;
 use crate::record::values::Values;
 use proptest::prelude::*;

@@ -55,13 +55,14 @@ pub(super) struct Delivery<'a> {
 
 impl Delivery<'_> {
     pub(super) async fn settle(&self) -> Result<Settled, DatabaseError> {
-        match self.settle_with_keys().await {
-            Err(fault) if has_key_now(self.core, &fault.error).await => self.settle_with_keys().await,
-            Ok(Settled::Blocked(error)) if has_key_now(self.core, &error).await => {
-                self.settle_with_keys().await
-            }
-            settled => settled,
-        }
+        // boxed: otherwise an application's futures become too deep for the compiler
+        let settled = Box::pin(self.settle_with_keys()).await;
+        let is_worth_a_try = match &settled {
+            Err(fault) => has_key_now(self.core, &fault.error).await,
+            Ok(Settled::Blocked(error)) => has_key_now(self.core, error).await,
+            Ok(_) => false,
+        };
+        if is_worth_a_try { Box::pin(self.settle_with_keys()).await } else { settled }
     }
 
     /// With the keys in memory.

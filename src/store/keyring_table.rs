@@ -171,7 +171,7 @@ impl KeyringTable {
         if planted == rows.len() {
             let message = format!("no generation in {} from {} on opens", self.place(), pin.generation());
             return Err(Error::new(ErrorKind::KeyringLocked, message).with_hint(
-                "nothing was changed; check the secret and the pin, or put the keyring back with `retell-vault keyring restore`",
+                "nothing was changed; check the secret and the pin. If they are right, save the rows of the table, delete them, and put the keyring back with `retell-vault keyring restore`",
             ));
         }
         for row in &rows[..planted] {
@@ -228,21 +228,34 @@ impl GenerationTable for KeyringTable {
         Box::pin(async move { plain(generations::newest(&self.database).await)?.map(sealed).transpose() })
     }
 
+    fn voucher(&self, generation: u64) -> ProviderFuture<'_, Option<String>> {
+        Box::pin(async move { plain(generations::voucher(&self.database, number(generation)?).await) })
+    }
+
     fn append<'a>(
         &'a self,
         before: Option<&'a SealedGeneration>,
         next: &'a SealedGeneration,
+        voucher: &'a str,
         earlier: Earlier,
     ) -> ProviderFuture<'a, bool> {
         Box::pin(async move {
+            // a trigger, a rule or a policy could keep an older row, which holds a key that is then called destroyed
+            plain(objects::check_tables(&self.database).await)?;
             let before = before.map(row).transpose()?;
             let alone = earlier == Earlier::Remove;
-            plain(generations::append(&self.database, before.as_ref(), &row(next)?, alone).await)
+            let added =
+                generations::append(&self.database, before.as_ref(), &row(next)?, voucher, alone).await;
+            plain(added).map_err(may_not_change)
         })
     }
 
     fn remove_before(&self, generation: u64) -> ProviderFuture<'_, ()> {
-        Box::pin(async move { plain(generations::remove_before(&self.database, number(generation)?).await) })
+        Box::pin(async move {
+            plain(objects::check_tables(&self.database).await)?;
+            let removed = generations::remove_before(&self.database, number(generation)?).await;
+            plain(removed).map_err(may_not_change)
+        })
     }
 
     fn note_host<'a>(&'a self, host: &'a str, generation: u64) -> ProviderFuture<'a, ()> {
@@ -272,6 +285,16 @@ impl std::fmt::Debug for KeyringTable {
 /// The same result without what to do after it: nothing here falls back.
 fn plain<T>(done: Result<T, DatabaseError>) -> Result<T> {
     done.map_err(|fault| fault.error)
+}
+
+/// A change is one statement: without the right to a part of it, nothing is changed.
+fn may_not_change(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::AccessDenied => error.about(objects::KEYRING).with_hint(
+            "nothing was changed; run this as the owner of the schema retell_vault: a change of keys needs INSERT on retell_vault.keyring, and destroying a key or replacing the secret also needs DELETE",
+        ),
+        _ => error,
+    }
 }
 
 pub(crate) fn sealed(row: GenerationRow) -> Result<SealedGeneration> {

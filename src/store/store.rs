@@ -25,7 +25,8 @@ use crate::store::write::Write;
 ///
 /// On error nothing was written, unless the error says that the outcome is unknown.
 pub(crate) async fn store(core: &Core, request: StoreRequest<'_>) -> Result<StoredRecord> {
-    match store_once(core, request).await {
+    // boxed: otherwise an application's futures become too deep for the compiler
+    match Box::pin(store_once(core, request)).await {
         Err(error) if has_key_now(core, &error).await => Box::pin(store_once(core, request)).await,
         stored => stored,
     }

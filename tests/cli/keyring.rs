@@ -126,6 +126,69 @@ async fn a_printed_keyring_is_used_from_a_file_that_others_write_and_changed_now
 }
 
 #[tokio::test]
+async fn a_keyring_in_a_variable_comes_before_the_home_and_is_never_shown() {
+    let db = database().await;
+    let printer = Home::empty_over(&db.url);
+    let text = printer.run(&["init", "--store", "print"]).ok().out;
+    // the home has another keyring, which is not used
+    let mut home = Home::new();
+    home.database = db.url.clone();
+    fs::remove_file(home.path().join("local.db")).unwrap();
+    let variable = [("RETELL_VAULT_KEYRING_TEXT", text.as_str())];
+    home.run_with(&["put", "--user", "user-1"], &variable, SMALL).ok();
+    home.run_with(&["get", "--user", "user-1"], &variable, "").ok();
+    let shown = home.run_with(&["keyring", "show", "--json"], &variable, "").ok().json();
+    assert_eq!(
+        (shown["source"].as_str(), shown["keyring"].as_str()),
+        (Some("text"), Some("the keyring text"))
+    );
+    home.run_with(&["key", "add"], &variable, "").fails(
+        1,
+        "is read-only for this process",
+        "retell-vault key",
+    );
+    home.run_with(&["keyring", "push"], &variable, "").fails(2, "not a file of its own", "--home");
+    // an empty variable is none
+    home.run_with(&["get", "--user", "user-1"], &[("RETELL_VAULT_KEYRING_TEXT", "")], "").fails(1, "", "");
+
+    let file = home.path().join("keyring.json");
+    let file = file.to_str().unwrap();
+    let (sealed, both) = (&text[text.len() / 2..text.len() / 2 + 40], "only one is allowed");
+    let refused = [
+        home.run_with(&["key", "list", "--keyring-file", file], &variable, ""),
+        home.run_with(&["key", "list"], &[variable[0], ("RETELL_VAULT_KEYRING_FILE", file)], ""),
+    ];
+    refused.iter().for_each(|ran| ran.fails(2, both, "remove one of them"));
+    // the texts are not repeated, and neither is one that is none
+    let broken = text.replacen("version", "hunter2", 1);
+    let broken = home.run_with(&["key", "list"], &[("RETELL_VAULT_KEYRING_TEXT", &broken)], "");
+    broken.fails(1, "the keyring text", "");
+    let pinned = [variable[0], ("RETELL_VAULT_KEYRING", &format!("{}:1", "0".repeat(32)))];
+    let wrong = home.run_with(&["key", "list"], &pinned, "");
+    wrong.fails(1, "", "");
+    for ran in refused.iter().chain([&broken, &wrong]) {
+        assert!(!ran.err.contains(sealed), "{ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_destroyed_key_leaves_the_database_and_the_command_says_where_it_still_is() {
+    let db = database().await;
+    let home = Home::empty_over(&db.url);
+    home.run(&["init", "--store", "table"]).ok();
+    let old = home.json(&["key", "list"])["keys"][0]["id"].as_str().unwrap().to_owned();
+    home.put(&USER, SMALL).ok();
+    home.run(&["rotate", "--new-key"]).ok();
+    let destroyed = home.run(&["key", "destroy", &old, "--force"]).ok();
+    for place in ["WAL", "dumps", "replicas", "dead rows", "replace the secret"] {
+        assert!(destroyed.err.contains(place), "{place}: {destroyed:?}");
+    }
+    let left = "SELECT count(*) FROM retell_vault.keyring";
+    assert_eq!(crate::support::faults::number(&db.url, left).await, 1);
+    home.run(&["get", "--user", "user-1"]).ok();
+}
+
+#[tokio::test]
 async fn a_keyring_file_moves_into_the_database_and_out_again() {
     let db = database().await;
     let home = Home::over(&db.url);

@@ -63,6 +63,9 @@ impl Commands<'_> {
 
     async fn keys(&mut self) {
         self.ok(&["key", "list"]).await;
+        let text = std::fs::read_to_string(self.home.path().join("keyring.json")).unwrap();
+        let listed = self.home.run_with(&["key", "list"], &[("RETELL_VAULT_KEYRING_TEXT", &text)], "");
+        self.note(&["key", "list"], listed, &[0]).await;
         self.ok(&["key", "check"]).await;
         self.ok(&["key", "check", "--deep"]).await;
         let spare = self.ok(&["key", "add", "--json"]).await;

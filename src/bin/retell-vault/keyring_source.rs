@@ -1,5 +1,6 @@
-//! Where the keyring of a command lies: a file, a file that others write, or the database. Notes it in the home.
+//! Where the keyring of a command lies: a file, a file that others write, a variable, or the database. Notes it in the home.
 
+use std::env::{self, VarError};
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,6 +16,7 @@ use crate::args::global::Global;
 use crate::failure::Failure;
 
 const VARIABLE: &str = "RETELL_VAULT_KEYRING";
+const TEXT_VARIABLE: &str = "RETELL_VAULT_KEYRING_TEXT";
 
 /// Where the keyring lies.
 pub enum KeyringPlace {
@@ -22,6 +24,8 @@ pub enum KeyringPlace {
     Home(PathBuf),
     /// A file that others write.
     Given(PathBuf),
+    /// A text in a variable, as `init --store print` prints it.
+    Text(String),
     Database,
 }
 
@@ -31,15 +35,27 @@ impl KeyringPlace {
         match self {
             Self::Home(_) => "file",
             Self::Given(_) => "read_only",
+            Self::Text(_) => "text",
             Self::Database => "table",
         }
     }
 }
 
-/// A file that is named comes first, then the note of the home, then its file. Without any, the variable names the database.
+/// A file that is named or a text comes first, then the note of the home, then its file. Without any, the pin names the
+/// database.
 pub fn place(global: &Global) -> Result<KeyringPlace, Failure> {
-    if let Some(path) = global.read_only_keyring() {
-        return Ok(KeyringPlace::Given(path.to_owned()));
+    match (global.read_only_keyring(), text()?) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::usage(
+                format!(
+                    "{TEXT_VARIABLE} and --keyring-file (RETELL_VAULT_KEYRING_FILE) are given; only one is allowed"
+                ),
+                "remove one of them: the command cannot know which keyring is meant",
+            ));
+        }
+        (Some(path), None) => return Ok(KeyringPlace::Given(path.to_owned())),
+        (None, Some(text)) => return Ok(KeyringPlace::Text(text)),
+        (None, None) => {}
     }
     let file = global.keyring();
     let has_file = file.symlink_metadata().is_ok();
@@ -56,6 +72,7 @@ pub async fn open(
     let keyring = match place {
         KeyringPlace::Home(path) => Keyring::open(path, provider).await?,
         KeyringPlace::Given(path) => Keyring::read_only(path, provider).await?,
+        KeyringPlace::Text(text) => Keyring::from_text(text, provider).await?,
         KeyringPlace::Database => table(global)?.open(&required_pin(global)?, provider).await?,
     };
     let keyring = match given()? {
@@ -90,6 +107,18 @@ pub fn required_pin(global: &Global) -> Result<KeyringPin, Failure> {
         (None, None) => Err(Failure::usage(
             format!("a keyring in the database needs {VARIABLE}"),
             "set it as `retell-vault key list` prints it on a host that knows the keyring",
+        )),
+    }
+}
+
+/// The sealed keyring of the variable; an empty one counts as not set.
+fn text() -> Result<Option<String>, Failure> {
+    match env::var(TEXT_VARIABLE) {
+        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(Failure::usage(
+            format!("{TEXT_VARIABLE} is not UTF-8 text"),
+            "set it to what `retell-vault init --store print` printed",
         )),
     }
 }

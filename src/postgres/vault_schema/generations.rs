@@ -46,6 +46,17 @@ pub(crate) async fn newest(database: &Database) -> Result<Option<GenerationRow>,
     }
 }
 
+/// What was added with a row for processes that cannot open it.
+pub(crate) async fn voucher(database: &Database, generation: i64) -> Result<Option<String>, DatabaseError> {
+    let sql = format!(
+        "SELECT pg_catalog.left(voucher, 64) FROM {KEYRING} WHERE generation OPERATOR(pg_catalog.=) $1"
+    );
+    let mut arguments = PgArguments::default();
+    bind(&mut arguments, generation)?;
+    let rows = database.fetch(Query { sql: sql.into(), arguments }, Phase::Reading).await?;
+    rows.first().map_or(Ok(None), |row| column(row, 0))
+}
+
 /// The newest rows, in descending order.
 pub(crate) async fn newest_rows(database: &Database) -> Result<Vec<GenerationRow>, DatabaseError> {
     let sql = format!("SELECT generation, {} FROM {KEYRING} ORDER BY generation DESC LIMIT {ROWS}", cut());
@@ -60,6 +71,7 @@ pub(crate) async fn append(
     database: &Database,
     before: Option<&GenerationRow>,
     next: &GenerationRow,
+    voucher: &str,
     alone: bool,
 ) -> Result<bool, DatabaseError> {
     let predecessor = before.map(|row| digest(&row.sealed));
@@ -81,8 +93,8 @@ pub(crate) async fn append(
         false => String::new(),
     };
     let sql = format!(
-        "WITH added AS (INSERT INTO {KEYRING} (generation, predecessor, sealed)
-        SELECT $1::pg_catalog.int8, $2::pg_catalog.text, $3::pg_catalog.text WHERE {expected}
+        "WITH added AS (INSERT INTO {KEYRING} (generation, predecessor, sealed, voucher)
+        SELECT $1::pg_catalog.int8, $2::pg_catalog.text, $3::pg_catalog.text, $5::pg_catalog.text WHERE {expected}
         ON CONFLICT DO NOTHING RETURNING generation){removed} SELECT generation, {DURABLE} FROM added"
     );
     let mut arguments = PgArguments::default();
@@ -90,6 +102,7 @@ pub(crate) async fn append(
     bind(&mut arguments, predecessor)?;
     bind(&mut arguments, next.sealed.as_str())?;
     bind(&mut arguments, before.map_or(0, |row| row.generation))?;
+    bind(&mut arguments, voucher)?;
     let rows = database.fetch(Query { sql: sql.into(), arguments }, Phase::Writing).await?;
     Ok(!rows.is_empty())
 }

@@ -24,8 +24,10 @@ const SCHEMA_OWNER: &str = "SELECT pg_catalog.pg_has_role(nspowner, 'USAGE'), pg
 
 /// The tables, and whether a statement on one of them runs code of others: a view, a rule, a trigger, a policy, or a function,
 /// an operator or a type in a default, a constraint, an index or a column. What the server itself brings has no entry in
-/// pg_depend. Runs with a safe search path.
-const TABLES: &str = "SELECT c.relname::text, c.relkind = 'r' AND NOT c.relhasrules AND NOT c.relhastriggers AND NOT c.relhassubclass,
+/// pg_depend. `relhasrules` and the like stay true after the last rule was dropped, until the next VACUUM. Runs with a safe search
+/// path.
+const TABLES: &str = "SELECT c.relname::text, c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid)
+        AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid) AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid),
     c.relrowsecurity,
     EXISTS (SELECT FROM pg_depend d WHERE d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass, 'pg_type'::regclass)
         AND (d.classid = 'pg_class'::regclass AND (d.objid = c.oid OR d.objid IN (SELECT indexrelid FROM pg_index WHERE indrelid = c.oid))
@@ -41,7 +43,8 @@ const TABLE_STATEMENTS: [&str; 5] = [
     generation pg_catalog.int8 PRIMARY KEY CHECK (generation OPERATOR(pg_catalog.>) 0::pg_catalog.int8),
     predecessor pg_catalog.text UNIQUE,
     sealed pg_catalog.text NOT NULL CHECK (pg_catalog.octet_length(sealed) OPERATOR(pg_catalog.<=) 1048576),
-    at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp())",
+    at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    voucher pg_catalog.text)",
     "CREATE TABLE IF NOT EXISTS retell_vault.hosts (
     host pg_catalog.text PRIMARY KEY CHECK (pg_catalog.octet_length(host) OPERATOR(pg_catalog.<=) 200),
     generation pg_catalog.int8 NOT NULL,

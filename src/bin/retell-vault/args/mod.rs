@@ -37,6 +37,7 @@ Environment:
   DATABASE_URL               the same as --database-url, but not visible in the process list
   RETELL_VAULT_KEYRING       the pin of the keyring, as `key` commands print it; names a keyring in the database
   RETELL_VAULT_KEYRING_FILE  the same as --keyring-file
+  RETELL_VAULT_KEYRING_TEXT  the sealed keyring itself, as `init --store print` prints it; read only, in place of --keyring-file
   RETELL_VAULT_PASSPHRASE    the passphrase of the keyring
   RETELL_VAULT_WRAPPING_KEY  base64 of 32 bytes, for a keyring without a passphrase
   If neither of the last two is set, and no --passphrase-file is given, the command asks for the passphrase at the terminal.";
