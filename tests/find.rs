@@ -4,6 +4,7 @@ mod support;
 
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 
+use retell_vault::doctor::DoctorOptions;
 use retell_vault::keyring::RawKey;
 use retell_vault::layout::Rows;
 use retell_vault::rotation::{IndexEvent, IndexOptions, IndexReport, PromoteOptions, RotateOptions};
@@ -425,4 +426,33 @@ async fn a_look_up_reads_no_whole_table() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert!(used >= 40, "the index was used {used} times");
+}
+
+/// The doctor knows the column: it is no secret, it may lack records, and equal entries are equal values.
+#[tokio::test]
+async fn the_doctor_examines_the_index() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec("CREATE TABLE user_profiles (user_id text PRIMARY KEY)").await;
+    let layout = Layout::new().index_column("retell_vault_index").unwrap().rows(Rows::Create);
+    let vault = hosts.host(0, &db.url).layout(layout).build().await.unwrap();
+    let plan = vault.schema().plan(Profile::Credentials).await.unwrap();
+    vault.schema().apply(&plan, &ApplyOptions::new(), |_| {}).await.unwrap();
+    for user in ["a", "b"] {
+        vault.store(&owner(user), &agent(user)).await.unwrap();
+    }
+    let about_the_index = async || {
+        let diagnosis = vault.doctor(&DoctorOptions::new(), |_| {}).await.unwrap();
+        let found = diagnosis.findings.iter().filter(|found| {
+            found.id.contains("index") || found.id.contains("shared") || found.object.contains("index")
+        });
+        let notes = diagnosis.notes.iter().filter(|note| note.contains("retell_vault_index"));
+        assert_eq!(notes.count(), 0, "{:?}", diagnosis.notes);
+        found.map(|found| (found.id, found.count, found.owners.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(about_the_index().await, []);
+    vault.store(&owner("b"), &agent("a")).await.unwrap();
+    let both = vec!["a".to_owned(), "b".to_owned()];
+    assert_eq!(about_the_index().await, [("shared_values", Some(1), both)]);
+    db.exec("UPDATE user_profiles SET retell_vault_index = NULL").await;
+    assert_eq!(about_the_index().await, [("index_incomplete", None, vec![])]);
 }

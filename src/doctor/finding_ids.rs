@@ -107,6 +107,8 @@ finding_ids! {
     PENDING_RECORDS = Operation "pending_records",
     DEAD_LETTERS = Operation "dead_letters",
     KEPT_RECORDS = Operation "kept_records",
+    INDEX_INCOMPLETE = Operation "index_incomplete",
+    SHARED_VALUES = Operation "shared_values",
     LOCAL_FILE_DAMAGED = Operation "local_file_damaged",
     // in every area that could not be examined
     NOT_EXAMINED = Operation "not_examined",
