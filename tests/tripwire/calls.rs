@@ -230,7 +230,8 @@ async fn index(stage: &mut Stage) {
     let layout = stage.kind.layout().index_column("retell_vault_index").unwrap();
     let vault = stage.hosts.host(3, &stage.role.url).layout(layout).build().await.unwrap();
     stage.counters.called().await;
-    let Some(plan) = stage.watch("schema plan (index)", vault.schema().plan(Profile::Credentials)).await else {
+    let Some(plan) = stage.watch("schema plan (index)", vault.schema().plan(Profile::Credentials)).await
+    else {
         return;
     };
     let apply = async { vault.schema().apply(&plan, &ApplyOptions::new(), |_| {}).await };
