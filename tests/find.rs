@@ -10,6 +10,7 @@ use retell_vault::layout::Rows;
 use retell_vault::rotation::{IndexEvent, IndexOptions, IndexReport, PromoteOptions, RotateOptions};
 use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions};
 use retell_vault::sync::Fallback;
+use retell_vault::testing::Fault;
 use retell_vault::{ErrorKind, Keyring, Layout, RetellConfig, Vault};
 use support::faults::number;
 use support::rows::value;
@@ -316,8 +317,12 @@ async fn an_index_key_is_replaced_while_owners_are_found() {
     vault.store(&owner("user-299"), &agent("late")).await.unwrap();
     assert_eq!(entries(&db, "user-299").await.unwrap().len(), 2, "a write has entries under both keys");
 
+    // other hosts may have the old keyring only, and would find nobody without its entries
     let report = vault.rotate_index_key(&IndexOptions::new(), |_| {}).await.unwrap();
-    assert_eq!((report.complete, report.epoch), (true, 2));
+    assert_eq!((report.complete, report.epoch, report.earlier_keys), (true, 2, 1));
+    assert_eq!(of("2").await, 300);
+    let report = vault.rotate_index_key(&IndexOptions::new().other_hosts_synced(), |_| {}).await.unwrap();
+    assert_eq!((report.complete, report.epoch, report.earlier_keys), (true, 2, 0));
     assert_eq!(of("1").await, 300);
     assert_ne!(entries(&db, "user-7").await.unwrap(), old);
     for vault in [&vault, &other] {
@@ -352,8 +357,15 @@ async fn a_keyring_from_before_gets_its_key_from_the_build() {
     assert_eq!(entries(&db, "a").await, None);
     let missed = vault.find_by_agent(&"agent_test_1".parse().unwrap()).await.unwrap_err();
     assert_eq!(missed.kind(), ErrorKind::IndexIncomplete);
+    let before = std::fs::read_to_string(&path).unwrap();
     let report = build(&vault).await;
     assert_eq!((report.complete, report.epoch, report.indexed), (true, 1, 1));
+    // a host with a copy of the old keyring does not take a full index for one that it can search
+    let copy = Keyring::from_text(&before, &secret).await.unwrap();
+    let behind =
+        Vault::builder(copy).local_file(home.join("behind.db")).postgres(&db.url).build().await.unwrap();
+    let missed = behind.find_by_agent(&"agent_test_1".parse().unwrap()).await.unwrap_err();
+    assert_eq!(missed.kind(), ErrorKind::IndexIncomplete);
     for vault in [vault, open(1).await] {
         assert_eq!(by_agent(&vault, "1").await, ["a"]);
     }
@@ -426,6 +438,26 @@ async fn a_look_up_reads_no_whole_table() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert!(used >= 40, "the index was used {used} times");
+}
+
+/// A service that is tested with a vault in memory finds its owners too.
+#[tokio::test]
+async fn a_vault_in_memory_finds_owners() {
+    let (vault, faults) = Vault::in_memory().await.unwrap();
+    let many = (0..600).map(|n| (owner(&format!("user-{n}")), agent(&n.to_string())));
+    vault
+        .store_many(&many.collect::<Vec<_>>())
+        .await
+        .unwrap()
+        .into_iter()
+        .for_each(|stored| drop(stored.unwrap()));
+    assert_eq!(by_agent(&vault, "599").await, ["user-599"]);
+    assert_eq!(by_agent(&vault, "600").await, NOBODY);
+    vault.delete(&owner("user-599")).await.unwrap();
+    assert_eq!(by_agent(&vault, "599").await, NOBODY);
+    faults.switch_on(Fault::Outage);
+    let found = vault.find_by_agent(&"agent_test_1".parse().unwrap()).await;
+    assert!(found.is_err_and(|error| error.kind() == ErrorKind::Unavailable));
 }
 
 /// The doctor knows the column: it is no secret, it may lack records, and equal entries are equal values.

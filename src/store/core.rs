@@ -32,6 +32,7 @@ use crate::store::breaker::Breaker;
 use crate::store::degraded::Degraded;
 use crate::store::faults::Faults;
 use crate::store::host_note::HostNote;
+use crate::store::index_check::IndexCheck;
 use crate::store::options::{Fallback, StoreOptions};
 use crate::store::seen_records::SeenRecords;
 use crate::store::table_keyring::TableKeyring;
@@ -109,6 +110,7 @@ pub(crate) struct Core {
     pub(crate) offline_reads: bool,
     pub(crate) breaker: Breaker,
     pub(crate) seen: SeenRecords,
+    pub(crate) index: IndexCheck,
     pub(crate) clock: Clock,
     pub(crate) reloaded: ReloadedGeneration,
     pub(crate) table_keyring: TableKeyring,

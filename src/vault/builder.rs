@@ -29,6 +29,7 @@ use crate::store::database_identity::{identify, recall};
 use crate::store::faults::Faults;
 use crate::store::host_note::HostNote;
 use crate::store::hosts::note_in_background;
+use crate::store::index_check::IndexCheck;
 use crate::store::keyring_check::keys_of_table;
 use crate::store::options::Fallback;
 use crate::store::reload::reload_keyring_first;
@@ -253,6 +254,7 @@ impl<C: Credentials> VaultBuilder<C> {
             breaker: Breaker::new(subject.clone()),
             subject,
             seen: SeenRecords::default(),
+            index: IndexCheck::default(),
             clock: self.clock,
             reloaded: ReloadedGeneration::default(),
             table_keyring: TableKeyring::default(),

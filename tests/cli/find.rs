@@ -50,7 +50,13 @@ async fn an_owner_is_found_with_and_without_an_index() {
     assert!(nobody.code == 3 && !nobody.err.contains("read"), "{nobody:?}");
 
     let rotated = home.run(&["index", "rotate"]).ok();
-    assert!(rotated.err.contains("back it up"), "{}", rotated.err);
+    assert!(
+        rotated.err.contains("back it up") && rotated.err.contains("--other-hosts-synced"),
+        "{}",
+        rotated.err
+    );
+    let rotated = home.run(&["index", "rotate", "--other-hosts-synced", "--json"]).ok().json();
+    assert_eq!((&rotated["epoch"], &rotated["earlier_keys"]), (&json!(2), &json!(0)));
     assert!(find(&by_agent).ok().err.is_empty());
     assert_eq!(
         home.run(&["doctor"]).code,

@@ -317,7 +317,7 @@ async fn index(members: &mut Members) {
     for command in ["index build", "index rotate"] {
         members.run(&home, command, &[], "");
     }
-    members.run(&home, "find", &["--agent", "agent_test_0001"], "");
+    members.run(&home, "find", &["--agent", "agent_test_canary_call"], "");
 }
 
 async fn schema(members: &mut Members) {
