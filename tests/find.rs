@@ -488,3 +488,41 @@ async fn the_doctor_examines_the_index() {
     db.exec("UPDATE user_profiles SET retell_vault_index = NULL").await;
     assert_eq!(about_the_index().await, [("index_incomplete", None, vec![])]);
 }
+
+/// A campaign: look-ups beside a bare SELECT by the primary key, in a table of `RETELL_VAULT_TEST_OWNERS` rows.
+#[tokio::test]
+#[ignore = "it fills a large table"]
+async fn among_many_owners() {
+    let rows: u64 = std::env::var("RETELL_VAULT_TEST_OWNERS").map_or(1_000_000, |rows| rows.parse().unwrap());
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(SEALED).await;
+    db.exec(&format!(
+        "ALTER TABLE user_profiles ADD retell_vault_index bytea[];
+        INSERT INTO user_profiles (user_id, encrypted_agent_config, retell_vault_index)
+        SELECT 'filler-' || n, jsonb_build_object('other', repeat('x', 900)),
+            ARRAY[decode(md5('a' || n), 'hex'), decode(md5('b' || n), 'hex'), decode(md5('c' || n), 'hex')]
+        FROM generate_series(1, {rows}) AS n;
+        CREATE INDEX ON user_profiles USING gin (retell_vault_index) WITH (fastupdate = off);
+        CREATE INDEX ON user_profiles (user_id) WHERE retell_vault_index IS NULL; ANALYZE user_profiles"
+    ))
+    .await;
+    let (vault, pool) = (hosts.host(0, &db.url).build().await.unwrap(), db.pool());
+    let many: Vec<_> = (0..500).map(|n| (owner(&format!("user-{n}")), agent(&n.to_string()))).collect();
+    vault.store_many(&many).await.unwrap().into_iter().for_each(|stored| drop(stored.unwrap()));
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for n in 0..500 {
+        let started = std::time::Instant::now();
+        assert_eq!(by_agent(&vault, &n.to_string()).await, [format!("user-{n}")]);
+        ours.push(started.elapsed());
+        let started = std::time::Instant::now();
+        let select = sqlx::query(
+            "SELECT encrypted_agent_config, encrypted_retell_api_key FROM user_profiles WHERE user_id = $1",
+        );
+        assert_eq!(select.bind(format!("user-{n}")).fetch_all(&pool).await.unwrap().len(), 1);
+        bare.push(started.elapsed());
+    }
+    ours.sort();
+    bare.sort();
+    let ratio = ours[250].as_secs_f64() / bare[250].as_secs_f64();
+    println!("{rows} rows: a look-up {:?}, a bare SELECT {:?}: {ratio:.2} times", ours[250], bare[250]);
+}

@@ -36,11 +36,11 @@ pub(crate) struct Candidates {
 }
 
 /// The owners whose record holds a value in a field of this kind, from at most `limit` rows. One statement, in which the database
-/// uses an index.
+/// uses an index. Without a database, every record of the local file is opened.
 ///
 /// # Errors
 /// `NotIndexed` if no index of the database finds the value; `IndexIncomplete` if nobody was found, and the index does not cover
-/// every record; `Unavailable` and the other errors of a read. Without a database every record of the local file is read.
+/// every record, or this process has no key for it; `Unavailable` and the other errors of a read.
 pub(crate) async fn candidates(core: &Core, kind: &str, value: &str, limit: u32) -> Result<Candidates> {
     reload_keyring(core).await;
     let Some(postgres) = &core.postgres else { return in_local_file(core, kind, value, limit).await };

@@ -88,9 +88,9 @@ impl Commands<'_> {
         for command in ["build", "rotate"] {
             self.any(&["index", command]).await;
         }
-        let find = ["find", "--agent", "agent_test_canary_call_0"];
+        let find = ["find", "--agent", "agent_test_canary_call"];
         let found = self.home.run(&self.with_layout(&find));
-        self.note(&find, found, &[0, 3]).await;
+        self.note(&find, found, &[0]).await;
         self.of_owner(&["put"], 1, FULL).await;
         self.stage.inspect("schema apply").await;
         self.any(&["doctor"]).await;
