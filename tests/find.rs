@@ -408,6 +408,31 @@ async fn the_schema_planner_makes_the_index_on_request() {
     assert_eq!(number(&db.url, left).await, 2);
 }
 
+/// A client that uses only SQL stores tokens, and cannot know their entries.
+#[tokio::test]
+async fn a_record_that_sql_stored_counts_as_not_indexed() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec("CREATE TABLE user_profiles (user_id text PRIMARY KEY)").await;
+    let layout = Layout::new().index_column("retell_vault_index").unwrap().rows(Rows::Create);
+    let vault = hosts.host(0, &db.url).layout(layout).build().await.unwrap();
+    let plan = vault.schema().plan(Profile::FullProfile).await.unwrap();
+    vault.schema().apply(&plan, &ApplyOptions::new(), |_| {}).await.unwrap();
+    vault.store(&owner("a"), &agent("1")).await.unwrap();
+    db.exec("CREATE TABLE saved AS SELECT * FROM user_profiles").await;
+    vault.store(&owner("a"), &agent("2")).await.unwrap();
+    let tokens = r"SELECT string_agg(m[1], ' ') FROM user_profiles AS t,
+        regexp_matches(t::text, 'rv1[.][0-9a-f]{8}[.][0-9a-f]{16}[.][a-z_]+[.][A-Za-z0-9_-]+', 'g') AS m";
+    let tokens: String = value(&db, tokens).await;
+    db.exec("DELETE FROM user_profiles; INSERT INTO user_profiles SELECT * FROM saved").await;
+    db.exec(&format!("SELECT store_retell_config(p_user => 'a', p_record => '{tokens}', p_plain => '{{}}')"))
+        .await;
+    assert_eq!(entries(&db, "a").await, None);
+    let missed = vault.find_by_agent(&"agent_test_2".parse().unwrap()).await.unwrap_err();
+    assert_eq!(missed.kind(), ErrorKind::IndexIncomplete);
+    assert!(build(&vault).await.complete);
+    assert_eq!(by_agent(&vault, "2").await, ["a"]);
+}
+
 /// Also for a table without statistics, where the planner expects many rows.
 #[tokio::test]
 async fn a_look_up_reads_no_whole_table() {
