@@ -279,11 +279,46 @@ async fn measure(url: &str) {
     bench.load("load, untested").await;
     bench.store("store, untested", f64::INFINITY).await;
 
+    with_the_index(&hosts, url, &bench).await;
+
     let bench = Bench::new(&hosts, url, options(), "profiles_numbered", Owners::Numbers).await;
     bench.load("load, integer owner and filter").await;
     bench.store("store, integer owner and filter", 1.20).await;
     bench.load_many("load_many(1000), integer owner and filter", 1.50).await;
     bench.store_many("store_many(1000), integer owner and filter").await;
+}
+
+/// Stores with the column of the index beside stores without it, and look-ups beside a bare SELECT by the primary key.
+async fn with_the_index(hosts: &Hosts, url: &str, without: &Bench) {
+    let options = PgPoolOptions::new().max_connections(4).test_before_acquire(false);
+    let pool = options.clone().connect(url).await.expect("the server answers");
+    let column = "CREATE TABLE indexed (LIKE profiles_untested INCLUDING ALL);
+        ALTER TABLE indexed ADD retell_vault_index bytea[];
+        CREATE INDEX ON indexed USING gin (retell_vault_index) WITH (fastupdate = off);
+        CREATE INDEX ON indexed (user_id) WHERE retell_vault_index IS NULL";
+    sqlx::raw_sql(column).execute(&pool).await.expect("the table is made");
+    let vault = hosts.offline(2).pool(pool.clone()).layout(named_table("indexed")).build().await;
+    let vault = vault.expect("the vault is built");
+    for stored in vault.store_many(&without.configs).await.expect("no owner is there twice") {
+        assert!(stored.expect("it is stored").degraded.is_none());
+    }
+    sqlx::raw_sql("VACUUM ANALYZE indexed").execute(&pool).await.expect("it is analysed");
+    let (mut with, mut plain) = ((0..OWNERS).cycle(), (0..OWNERS).cycle());
+    let store = async |vault: &Vault, at: usize| {
+        let (owner, config) = &without.configs[at];
+        assert!(vault.store(owner, config).await.expect("it is stored").degraded.is_none());
+    };
+    let ours = async || store(&vault, next(&mut with)).await;
+    let bare = async || store(&without.vault, next(&mut plain)).await;
+    Comparison::new("store, with the index beside without", 1.10).run_async(400, 20, ours, bare).await;
+
+    let (mut found, mut read) = ((0..OWNERS).cycle(), (0..OWNERS).cycle());
+    let find = async || {
+        let agent = without.configs[next(&mut found)].1.call_agent_id().expect("it has one").clone();
+        assert_eq!(vault.find_by_agent(&agent).await.expect("it is found").owners.len(), 1);
+    };
+    let bare = async || drop(bare_load(&pool, &without.users[next(&mut read)]).await);
+    Comparison::new("find_by_agent", 1.60).run_async(400, 20, find, bare).await;
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -292,6 +292,10 @@ struct ImportManual;
 #[doc = include_str!("../docs/LAYOUT.md")]
 struct LayoutManual;
 
+#[cfg(doctest)]
+#[doc = include_str!("../docs/FIND.md")]
+struct FindManual;
+
 #[cfg(all(doctest, feature = "local-file"))]
 #[doc = include_str!("../docs/TESTING-YOUR-SERVICE.md")]
 struct TestingManual;

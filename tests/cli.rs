@@ -11,6 +11,8 @@ mod detect;
 mod doctor;
 #[path = "cli/evidence.rs"]
 mod evidence;
+#[path = "cli/find.rs"]
+mod find;
 #[path = "cli/fixes.rs"]
 mod fixes;
 #[path = "cli/import.rs"]

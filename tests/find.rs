@@ -4,11 +4,13 @@ mod support;
 
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 
+use retell_vault::doctor::DoctorOptions;
 use retell_vault::keyring::RawKey;
 use retell_vault::layout::Rows;
 use retell_vault::rotation::{IndexEvent, IndexOptions, IndexReport, PromoteOptions, RotateOptions};
 use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions};
 use retell_vault::sync::Fallback;
+use retell_vault::testing::Fault;
 use retell_vault::{ErrorKind, Keyring, Layout, RetellConfig, Vault};
 use support::faults::number;
 use support::rows::value;
@@ -315,8 +317,12 @@ async fn an_index_key_is_replaced_while_owners_are_found() {
     vault.store(&owner("user-299"), &agent("late")).await.unwrap();
     assert_eq!(entries(&db, "user-299").await.unwrap().len(), 2, "a write has entries under both keys");
 
+    // other hosts may have the old keyring only, and would find nobody without its entries
     let report = vault.rotate_index_key(&IndexOptions::new(), |_| {}).await.unwrap();
-    assert_eq!((report.complete, report.epoch), (true, 2));
+    assert_eq!((report.complete, report.epoch, report.earlier_keys), (true, 2, 1));
+    assert_eq!(of("2").await, 300);
+    let report = vault.rotate_index_key(&IndexOptions::new().other_hosts_synced(), |_| {}).await.unwrap();
+    assert_eq!((report.complete, report.epoch, report.earlier_keys), (true, 2, 0));
     assert_eq!(of("1").await, 300);
     assert_ne!(entries(&db, "user-7").await.unwrap(), old);
     for vault in [&vault, &other] {
@@ -351,8 +357,15 @@ async fn a_keyring_from_before_gets_its_key_from_the_build() {
     assert_eq!(entries(&db, "a").await, None);
     let missed = vault.find_by_agent(&"agent_test_1".parse().unwrap()).await.unwrap_err();
     assert_eq!(missed.kind(), ErrorKind::IndexIncomplete);
+    let before = std::fs::read_to_string(&path).unwrap();
     let report = build(&vault).await;
     assert_eq!((report.complete, report.epoch, report.indexed), (true, 1, 1));
+    // a host with a copy of the old keyring does not take a full index for one that it can search
+    let copy = Keyring::from_text(&before, &secret).await.unwrap();
+    let behind =
+        Vault::builder(copy).local_file(home.join("behind.db")).postgres(&db.url).build().await.unwrap();
+    let missed = behind.find_by_agent(&"agent_test_1".parse().unwrap()).await.unwrap_err();
+    assert_eq!(missed.kind(), ErrorKind::IndexIncomplete);
     for vault in [vault, open(1).await] {
         assert_eq!(by_agent(&vault, "1").await, ["a"]);
     }
@@ -395,6 +408,31 @@ async fn the_schema_planner_makes_the_index_on_request() {
     assert_eq!(number(&db.url, left).await, 2);
 }
 
+/// A client that uses only SQL stores tokens, and cannot know their entries.
+#[tokio::test]
+async fn a_record_that_sql_stored_counts_as_not_indexed() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec("CREATE TABLE user_profiles (user_id text PRIMARY KEY)").await;
+    let layout = Layout::new().index_column("retell_vault_index").unwrap().rows(Rows::Create);
+    let vault = hosts.host(0, &db.url).layout(layout).build().await.unwrap();
+    let plan = vault.schema().plan(Profile::FullProfile).await.unwrap();
+    vault.schema().apply(&plan, &ApplyOptions::new(), |_| {}).await.unwrap();
+    vault.store(&owner("a"), &agent("1")).await.unwrap();
+    db.exec("CREATE TABLE saved AS SELECT * FROM user_profiles").await;
+    vault.store(&owner("a"), &agent("2")).await.unwrap();
+    let tokens = r"SELECT string_agg(m[1], ' ') FROM user_profiles AS t,
+        regexp_matches(t::text, 'rv1[.][0-9a-f]{8}[.][0-9a-f]{16}[.][a-z_]+[.][A-Za-z0-9_-]+', 'g') AS m";
+    let tokens: String = value(&db, tokens).await;
+    db.exec("DELETE FROM user_profiles; INSERT INTO user_profiles SELECT * FROM saved").await;
+    db.exec(&format!("SELECT store_retell_config(p_user => 'a', p_record => '{tokens}', p_plain => '{{}}')"))
+        .await;
+    assert_eq!(entries(&db, "a").await, None);
+    let missed = vault.find_by_agent(&"agent_test_2".parse().unwrap()).await.unwrap_err();
+    assert_eq!(missed.kind(), ErrorKind::IndexIncomplete);
+    assert!(build(&vault).await.complete);
+    assert_eq!(by_agent(&vault, "2").await, ["a"]);
+}
+
 /// Also for a table without statistics, where the planner expects many rows.
 #[tokio::test]
 async fn a_look_up_reads_no_whole_table() {
@@ -425,4 +463,91 @@ async fn a_look_up_reads_no_whole_table() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert!(used >= 40, "the index was used {used} times");
+}
+
+/// A service that is tested with a vault in memory finds its owners too.
+#[tokio::test]
+async fn a_vault_in_memory_finds_owners() {
+    let (vault, faults) = Vault::in_memory().await.unwrap();
+    let many = (0..600).map(|n| (owner(&format!("user-{n}")), agent(&n.to_string())));
+    vault
+        .store_many(&many.collect::<Vec<_>>())
+        .await
+        .unwrap()
+        .into_iter()
+        .for_each(|stored| drop(stored.unwrap()));
+    assert_eq!(by_agent(&vault, "599").await, ["user-599"]);
+    assert_eq!(by_agent(&vault, "600").await, NOBODY);
+    vault.delete(&owner("user-599")).await.unwrap();
+    assert_eq!(by_agent(&vault, "599").await, NOBODY);
+    faults.switch_on(Fault::Outage);
+    let found = vault.find_by_agent(&"agent_test_1".parse().unwrap()).await;
+    assert!(found.is_err_and(|error| error.kind() == ErrorKind::Unavailable));
+}
+
+/// The doctor knows the column: it is no secret, it may lack records, and equal entries are equal values.
+#[tokio::test]
+async fn the_doctor_examines_the_index() {
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec("CREATE TABLE user_profiles (user_id text PRIMARY KEY)").await;
+    let layout = Layout::new().index_column("retell_vault_index").unwrap().rows(Rows::Create);
+    let vault = hosts.host(0, &db.url).layout(layout).build().await.unwrap();
+    let plan = vault.schema().plan(Profile::Credentials).await.unwrap();
+    vault.schema().apply(&plan, &ApplyOptions::new(), |_| {}).await.unwrap();
+    for user in ["a", "b"] {
+        vault.store(&owner(user), &agent(user)).await.unwrap();
+    }
+    let about_the_index = async || {
+        let diagnosis = vault.doctor(&DoctorOptions::new(), |_| {}).await.unwrap();
+        let found = diagnosis.findings.iter().filter(|found| {
+            found.id.contains("index") || found.id.contains("shared") || found.object.contains("index")
+        });
+        let notes = diagnosis.notes.iter().filter(|note| note.contains("retell_vault_index"));
+        assert_eq!(notes.count(), 0, "{:?}", diagnosis.notes);
+        found.map(|found| (found.id, found.count, found.owners.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(about_the_index().await, []);
+    vault.store(&owner("b"), &agent("a")).await.unwrap();
+    let both = vec!["a".to_owned(), "b".to_owned()];
+    assert_eq!(about_the_index().await, [("shared_values", Some(1), both)]);
+    db.exec("UPDATE user_profiles SET retell_vault_index = NULL").await;
+    assert_eq!(about_the_index().await, [("index_incomplete", None, vec![])]);
+}
+
+/// A campaign: look-ups beside a bare SELECT by the primary key, in a table of `RETELL_VAULT_TEST_OWNERS` rows.
+#[tokio::test]
+#[ignore = "it fills a large table"]
+async fn among_many_owners() {
+    let rows: u64 = std::env::var("RETELL_VAULT_TEST_OWNERS").map_or(1_000_000, |rows| rows.parse().unwrap());
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(SEALED).await;
+    db.exec(&format!(
+        "ALTER TABLE user_profiles ADD retell_vault_index bytea[];
+        INSERT INTO user_profiles (user_id, encrypted_agent_config, retell_vault_index)
+        SELECT 'filler-' || n, jsonb_build_object('other', repeat('x', 900)),
+            ARRAY[decode(md5('a' || n), 'hex'), decode(md5('b' || n), 'hex'), decode(md5('c' || n), 'hex')]
+        FROM generate_series(1, {rows}) AS n;
+        CREATE INDEX ON user_profiles USING gin (retell_vault_index) WITH (fastupdate = off);
+        CREATE INDEX ON user_profiles (user_id) WHERE retell_vault_index IS NULL; ANALYZE user_profiles"
+    ))
+    .await;
+    let (vault, pool) = (hosts.host(0, &db.url).build().await.unwrap(), db.pool());
+    let many: Vec<_> = (0..500).map(|n| (owner(&format!("user-{n}")), agent(&n.to_string()))).collect();
+    vault.store_many(&many).await.unwrap().into_iter().for_each(|stored| drop(stored.unwrap()));
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for n in 0..500 {
+        let started = std::time::Instant::now();
+        assert_eq!(by_agent(&vault, &n.to_string()).await, [format!("user-{n}")]);
+        ours.push(started.elapsed());
+        let started = std::time::Instant::now();
+        let select = sqlx::query(
+            "SELECT encrypted_agent_config, encrypted_retell_api_key FROM user_profiles WHERE user_id = $1",
+        );
+        assert_eq!(select.bind(format!("user-{n}")).fetch_all(&pool).await.unwrap().len(), 1);
+        bare.push(started.elapsed());
+    }
+    ours.sort();
+    bare.sort();
+    let ratio = ours[250].as_secs_f64() / bare[250].as_secs_f64();
+    println!("{rows} rows: a look-up {:?}, a bare SELECT {:?}: {ratio:.2} times", ours[250], bare[250]);
 }

@@ -122,6 +122,36 @@ async fn without_a_unique_constraint() {
     hot_paths(table, 100, false).await;
 }
 
+/// The entries of the index are written in the record's own statement, and a look-up is one statement.
+#[tokio::test]
+async fn with_the_index() {
+    let indexed = format!(
+        "{ALL_COLUMNS}; ALTER TABLE user_profiles ADD retell_vault_index bytea[];
+        CREATE INDEX ON user_profiles USING gin (retell_vault_index) WITH (fastupdate = off)"
+    );
+    hot_paths(&indexed, 500, true).await;
+
+    let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+    db.exec(&indexed).await;
+    let vault = hosts.host(0, &db.url).build().await.unwrap();
+    vault.store(&owner("user-1"), &full_config(1)).await.unwrap();
+    let agent = "agent_test_canary_call_1".parse().unwrap();
+    assert!(vault.find_by_agent(&agent).await.unwrap().is_complete);
+    let statements = Statements::count(&db).await;
+    for _ in 0..5 {
+        assert_eq!(vault.find_by_agent(&agent).await.unwrap().owners.len(), 1);
+    }
+    let taken = statements.take().await;
+    // whether the index is complete is asked once a second
+    let asked = taken.get("SELECT").copied().unwrap_or_default();
+    assert!(
+        taken["WITH"] == 5
+            && asked < 5
+            && taken.keys().all(|word| ["WITH", "SELECT"].contains(&word.as_str())),
+        "{taken:?}"
+    );
+}
+
 /// With replicas in the local file the database is asked no more often.
 #[tokio::test]
 async fn offline_reads_cost_the_database_nothing() {

@@ -203,6 +203,7 @@ async fn no_secret_is_found_anywhere() {
     let stage = Stage::new().await;
 
     assert_eq!(stage.everything("user-1").await, None);
+    index(&stage).await;
     refusals(&stage).await;
     outages(&stage).await;
     url_parameters(&stage).await;
@@ -215,6 +216,26 @@ async fn no_secret_is_found_anywhere() {
     let heard = stage.heard.0.lock().unwrap().clone();
     assert_no_secret(heard.as_bytes(), "answers and logs");
     assert!(!heard.contains(PASSWORD));
+}
+
+/// The index by which owners are found, which is there from then on.
+async fn index(stage: &Stage) {
+    let (heard, vault) = (&stage.heard, &stage.vault);
+    let agent = format!("{}_user-1", CANARIES[1]).parse().unwrap();
+    assert_eq!(heard.answer(vault.find_by_agent(&agent).await), Some(ErrorKind::NotIndexed));
+    stage
+        .exec(
+            "ALTER TABLE user_profiles ADD retell_vault_index bytea[];
+            CREATE INDEX ON user_profiles USING gin (retell_vault_index)",
+        )
+        .await;
+    vault.redetect().await.unwrap();
+    assert_eq!(heard.answer(vault.find_by_agent(&agent).await), Some(ErrorKind::IndexIncomplete));
+    assert_eq!(heard.answer(vault.build_index(&Default::default(), |event| heard.say(&event)).await), None);
+    let found = vault.find_by_agent(&agent).await.unwrap();
+    assert_eq!(found.owners.len(), 1);
+    heard.say(&found);
+    heard.answer(vault.rotate_index_key(&Default::default(), |event| heard.say(&event)).await);
 }
 
 /// The row in the message, the detail, the hint; a value that has the wrong form; a constraint.

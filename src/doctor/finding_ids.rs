@@ -113,6 +113,8 @@ finding_ids! {
     PENDING_RECORDS = Operation "pending_records",
     DEAD_LETTERS = Operation "dead_letters",
     KEPT_RECORDS = Operation "kept_records",
+    INDEX_INCOMPLETE = Operation "index_incomplete",
+    SHARED_VALUES = Operation "shared_values",
     LOCAL_FILE_DAMAGED = Operation "local_file_damaged",
     HOST_GENERATION = Operation "host_generation",
     HOST_NOTES_STALE = Operation "host_notes_stale",

@@ -16,6 +16,7 @@
 mod access;
 mod context;
 mod exposure;
+mod find_index;
 pub(crate) mod finding;
 mod finding_ids;
 mod fixes;
@@ -110,6 +111,7 @@ async fn look_at_table(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Findi
         (Area::Schema, orphans.map(Vec::from_iter)),
         (Area::Operation, growth::look(&context)),
         (Area::Exposure, exposure),
+        (Area::Operation, find_index::look(&context).await),
         (Area::Access, access::look(&context).await),
         (Area::Schema, vault_schema::look(&context).await),
         (Area::Access, probe::look(&context).await),

@@ -77,3 +77,63 @@ fn printed(mut entries: Vec<[u8; ENTRY]>) -> String {
     });
     format!("{{{}}}", elements.collect::<Vec<_>>().join(","))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyring::material::Material;
+    use crate::record::credentials::Credentials;
+    use crate::retell::config::RetellConfig;
+
+    fn subkeys(epochs: u8) -> Subkeys {
+        let key = |byte| Material::copied(&[byte; 32]);
+        (2..=epochs).fold(Subkeys::first(key(1)), |keys, byte| keys.with_next_epoch(INDEX, key(byte)))
+    }
+
+    fn fields() -> Fields {
+        Fields::new(RetellConfig::NAMESPACE, RetellConfig::FIELDS)
+    }
+
+    fn config() -> Values {
+        let config = RetellConfig::new("key_test_0000".parse().unwrap());
+        let config = config.with_call_agent_id("agent_test_1".parse().unwrap());
+        let config = config.with_agent("other", "agent_test_1".parse().unwrap()).unwrap();
+        config.with_phone_number("+14155550100".parse().unwrap()).to_values()
+    }
+
+    /// Computed from docs/FORMAT.md with the `hmac` of Python.
+    #[test]
+    fn the_bytes_are_those_of_the_format() {
+        let text =
+            |epochs, clear: &[Field]| column_text(&subkeys(epochs), &fields(), &config(), clear).unwrap();
+        let first = r#"{"\\xc04a41b036b88ed0533aa0422bc974e1","\\xfaf512180f846a210971c1d24d68c618"}"#;
+        assert_eq!(text(1, &[]), first, "an agent in two roles has one entry, and the key none");
+        let both = r#"{"\\x4d6868a0544e579a0ffd4ff20f450649","\\x7b75a2e98b4421b6685a061d6411b798","\\xc04a41b036b88ed0533aa0422bc974e1","\\xfaf512180f846a210971c1d24d68c618"}"#;
+        assert_eq!(text(2, &[]), both);
+        let phone = [Field::named("phone_number")];
+        assert_eq!(text(1, &phone), r#"{"\\xfaf512180f846a210971c1d24d68c618"}"#, "only what is sealed");
+    }
+
+    #[test]
+    fn nothing_to_find_is_not_the_same_as_nobody_looked() {
+        assert_eq!(column_text(&subkeys(1), &fields(), &Values::new(), &[]).as_deref(), Some("{}"));
+        assert_eq!(column_text(&Subkeys::default(), &fields(), &config(), &[]), None);
+    }
+
+    #[test]
+    fn no_two_values_have_the_same_bytes() {
+        let keys = subkeys(2);
+        let [first, second] = [keys.of(INDEX).next().unwrap(), keys.of(INDEX).last().unwrap()];
+        let entries = [
+            entry(first, "retell", "agent", "1"),
+            entry(second, "retell", "agent", "1"),
+            entry(first, "retel", "lagent", "1"),
+            entry(first, "retell", "agent1", ""),
+            entry(first, "retell", "phone", "1"),
+        ];
+        let distinct: std::collections::BTreeSet<_> = entries.iter().collect();
+        assert_eq!(distinct.len(), entries.len());
+        // from an untrusted body, before anything is checked
+        entry(first, "retell", "agent", &"x".repeat(1 << 20));
+    }
+}

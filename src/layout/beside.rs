@@ -17,7 +17,11 @@ impl Layout {
         let config = config.filter(|column| {
             *column == other.config_column && self.fields.namespace == other.fields.namespace
         });
-        let shared = self.secret_columns().find(|column| other.is_for_secrets(column)).or(config);
+        // each write would remove the entries of the other layout
+        let is_named = self.index_was_named || other.index_was_named;
+        let index =
+            Some(self.index_column.as_str()).filter(|column| is_named && *column == other.index_column);
+        let shared = self.secret_columns().find(|column| other.is_for_secrets(column)).or(config).or(index);
         match shared.filter(|_| !is_apart) {
             None => Ok(()),
             Some(column) => {
@@ -72,6 +76,11 @@ mod tests {
             error.to_string().contains("encrypted_agent_config"),
             "one kind has one JSONB column: {error}"
         );
-        assert!(retell.check_beside(&elsewhere.config_column("other_config").unwrap()).is_ok());
+        let elsewhere = elsewhere.config_column("other_config").unwrap();
+        assert!(retell.check_beside(&elsewhere).is_ok());
+        let indexed = |layout: &Layout, column: &str| layout.clone().index_column(column).unwrap();
+        let error = indexed(&retell, "found").check_beside(&indexed(&elsewhere, "found")).unwrap_err();
+        assert!(error.to_string().contains("column found"), "{error}");
+        assert!(indexed(&retell, "found").check_beside(&indexed(&elsewhere, "other")).is_ok());
     }
 }

@@ -35,7 +35,7 @@ pub(crate) async fn build_index(
 }
 
 /// Replaces the index key: adds a key of the next epoch, writes the entries of both, and then removes the earlier key and its
-/// entries. A keyring that has several epochs, since a run that was interrupted, gets no new one.
+/// entries, if every host has the new one. A keyring that has several epochs, since an earlier run, gets no new one.
 ///
 /// # Errors
 /// Those of a build. The earlier key stays until every record has entries under the later one.
@@ -48,7 +48,7 @@ pub(crate) async fn rotate_index_key(
     core.keyring.add_next_index_key().await?;
     tokio::time::sleep(RELOADED).await;
     let report = passes(core, postgres, options, listener).await?;
-    if !report.complete {
+    if !report.complete || !(options.other_hosts_synced || core.keyring.is_in_table()) {
         return Ok(report);
     }
     core.keyring.drop_earlier_index_keys().await?;
@@ -82,8 +82,10 @@ async fn passes(
     let (progress, left) = run_passes(core, &options.passes, &mut work).await?;
     let plan = postgres.plan().await.map_err(|fault| fault.error)?;
     let is_missing = postgres.has_unindexed(&plan).await.map_err(|fault| fault.error)?;
+    let subkeys = &core.keyring.current().subkeys;
     Ok(IndexReport {
-        epoch: core.keyring.current().subkeys.newest(INDEX).unwrap_or_default(),
+        epoch: subkeys.newest(INDEX).unwrap_or_default(),
+        earlier_keys: subkeys.of(INDEX).count().saturating_sub(1) as u32,
         rows: progress.rows,
         indexed: progress.resealed,
         changed: progress.changed,

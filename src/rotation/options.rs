@@ -128,6 +128,7 @@ impl PromoteOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IndexOptions {
     pub(super) passes: RotateOptions,
+    pub(super) other_hosts_synced: bool,
 }
 
 impl IndexOptions {
@@ -145,6 +146,14 @@ impl IndexOptions {
     /// At most this many written rows a second.
     pub fn rate(mut self, rows_per_second: u32) -> Self {
         self.passes = self.passes.rate(rows_per_second);
+        self
+    }
+
+    /// Every other host has the keyring with the newest key of the index, so [`Vault::rotate_index_key`](crate::Vault::rotate_index_key)
+    /// may remove the earlier ones. A host without the newest key would find nobody from then on. Not needed for a keyring in
+    /// the database, which every process reloads by itself.
+    pub fn other_hosts_synced(mut self) -> Self {
+        self.other_hosts_synced = true;
         self
     }
 }

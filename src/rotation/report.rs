@@ -236,6 +236,9 @@ pub enum IndexEvent<'a> {
 pub struct IndexReport {
     /// The newest epoch of the index key.
     pub epoch: u32,
+    /// Earlier keys that are still in the keyring. [`Vault::rotate_index_key`](crate::Vault::rotate_index_key) removes them once every
+    /// host has the newest.
+    pub earlier_keys: u32,
     /// Rows in the table when the last pass began.
     pub rows: u64,
     /// Rows whose entries were written.

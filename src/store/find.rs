@@ -2,6 +2,8 @@
 //! put there by others finds nobody.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::entries::{entries_of, has_value};
@@ -12,10 +14,13 @@ use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::read::ListedRow;
 use crate::record::field::Field;
 use crate::record::owner::Owner;
-use crate::store::core::{Core, LoadedRecord, ROUNDS};
-use crate::store::fallback::pending;
+use crate::store::core::{Core, LoadedRecord, ROUNDS, pause};
+use crate::store::fallback::{local_file, pending};
 use crate::store::load::{Found, load, newest};
 use crate::store::reload::reload_keyring;
+
+/// Records of the local file that are read at once.
+const PAGE: u32 = 500;
 
 /// An owner whose record holds the value, with this record.
 pub(crate) struct OwnerRecord {
@@ -31,17 +36,15 @@ pub(crate) struct Candidates {
 }
 
 /// The owners whose record holds a value in a field of this kind, from at most `limit` rows. One statement, in which the database
-/// uses an index.
+/// uses an index. Without a database, every record of the local file is opened.
 ///
 /// # Errors
 /// `NotIndexed` if no index of the database finds the value; `IndexIncomplete` if nobody was found, and the index does not cover
-/// every record; `Configuration` without a database; `Unavailable` and the other errors of a read.
+/// every record, or this process has no key for it; `Unavailable` and the other errors of a read.
 pub(crate) async fn candidates(core: &Core, kind: &str, value: &str, limit: u32) -> Result<Candidates> {
     reload_keyring(core).await;
-    let postgres = core.postgres.as_ref().ok_or_else(|| {
-        Error::new(ErrorKind::Configuration, "finding an owner needs a database, and none is configured")
-    })?;
-    if let Some(error) = core.breaker.blocks(std::time::Instant::now()) {
+    let Some(postgres) = &core.postgres else { return in_local_file(core, kind, value, limit).await };
+    if let Some(error) = core.breaker.blocks(Instant::now()) {
         return Err(error);
     }
     let (plan, rows) = match rows(core, postgres, kind, value, limit).await {
@@ -61,7 +64,7 @@ pub(crate) async fn candidates(core: &Core, kind: &str, value: &str, limit: u32)
         };
         if met.insert(owner.clone())
             && let Some(loaded) = opened(core, &plan, &owner, row).await?
-            && loaded.opened.values.as_ref().is_some_and(|held| has_value(&core.fields, held, kind, value))
+            && holds(core, &loaded, kind, value)
         {
             owners.push(OwnerRecord { owner, loaded });
         }
@@ -93,11 +96,47 @@ pub(crate) async fn load_if_has(
     }
 }
 
+/// In a vault without a database, and in one in memory.
+async fn in_local_file(core: &Core, kind: &str, value: &str, limit: u32) -> Result<Candidates> {
+    if let Some(faults) = &core.faults {
+        faults.check_list()?;
+    }
+    let local = local_file(core)?;
+    let (mut owners, mut after) = (Vec::new(), (String::new(), String::new()));
+    loop {
+        let page = local.pending_beyond((&after.0, &after.1), PAGE).await?;
+        let Some(last) = page.last().map(|last| last.owner.clone()) else {
+            return Ok(Candidates { owners, is_cut: false });
+        };
+        let tenant = last.tenant_id().map_or("", |tenant| tenant.as_str());
+        after = (tenant.to_owned(), last.user_id().as_str().to_owned());
+        for owner in page.into_iter().map(|pending| pending.owner) {
+            match load(core, &owner).await {
+                Ok(loaded) if holds(core, &loaded, kind, value) => owners.push(OwnerRecord { owner, loaded }),
+                Err(error) if error.is_retryable() => return Err(error),
+                _ => {}
+            }
+            if owners.len() >= limit as usize {
+                return Ok(Candidates { owners, is_cut: true });
+            }
+        }
+    }
+}
+
+fn holds(core: &Core, loaded: &LoadedRecord, kind: &str, value: &str) -> bool {
+    loaded.opened.values.as_ref().is_some_and(|held| has_value(&core.fields, held, kind, value))
+}
+
 /// Whether the index covers every record that has an entry to have.
 pub(crate) async fn is_complete(core: &Core) -> Result<bool> {
     let Some(postgres) = &core.postgres else { return Ok(true) };
+    if core.index.is_complete(Instant::now()) {
+        return Ok(true);
+    }
     let plan = postgres.plan_with_table().await.map_err(|fault| fault.error)?;
-    Ok(!postgres.has_unindexed(&plan).await.map_err(|fault| fault.error)?)
+    let is_complete = !postgres.has_unindexed(&plan).await.map_err(|fault| fault.error)?;
+    core.index.note(is_complete, Instant::now());
+    Ok(is_complete)
 }
 
 async fn rows(
@@ -106,14 +145,17 @@ async fn rows(
     kind: &str,
     value: &str,
     limit: u32,
-) -> Result<(std::sync::Arc<Plan>, Vec<ListedRow>), DatabaseError> {
+) -> Result<(Arc<Plan>, Vec<ListedRow>), DatabaseError> {
     let subkeys = &core.keyring.current().subkeys;
     let entries = entries_of(subkeys, core.fields.namespace, kind, value);
     let entries: Vec<Vec<u8>> = entries.iter().map(|entry| entry.to_vec()).collect();
     let mut plan = postgres.plan_with_table().await?;
-    for _ in 1..ROUNDS {
+    for round in 1..ROUNDS {
         match rows_once(core, postgres, &plan, (kind, value, &entries), limit).await {
             Err(fault) if fault.outcome == Outcome::Redetect => plan = postgres.refresh().await?,
+            Err(fault) if matches!(fault.outcome, Outcome::Retry | Outcome::Pooler) => pause(round).await,
+            // an old connection may be dead while the server is fine
+            Err(fault) if fault.outcome == Outcome::Fallback && round == 1 => {}
             // the index may have been created a moment ago
             Err(fault) if fault.error.kind() == ErrorKind::NotIndexed => {
                 plan = postgres.refresh_if_older().await?.ok_or(fault)?;
@@ -135,6 +177,10 @@ async fn rows_once(
 ) -> Result<Vec<ListedRow>, DatabaseError> {
     let (clear, sealed) = places(core, plan, kind);
     let mut found = Vec::new();
+    if sealed && entries.is_empty() {
+        let message = "the keyring of this process has no key for the index";
+        return Err(Error::new(ErrorKind::IndexIncomplete, message).into());
+    }
     if sealed {
         found = postgres.find(plan, entries, limit).await?;
     }

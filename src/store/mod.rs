@@ -12,6 +12,7 @@ pub(crate) mod find;
 pub(crate) mod host_note;
 pub(crate) mod hosts;
 pub(crate) mod in_transaction;
+pub(crate) mod index_check;
 pub(crate) mod judge;
 pub(crate) mod keyring_check;
 pub(crate) mod keyring_table;

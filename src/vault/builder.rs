@@ -30,6 +30,7 @@ use crate::store::database_identity::{identify, recall};
 use crate::store::faults::Faults;
 use crate::store::host_note::HostNote;
 use crate::store::hosts::note_in_background;
+use crate::store::index_check::IndexCheck;
 use crate::store::keyring_check::keys_of_table;
 use crate::store::look_up_limit::LookUpLimit;
 use crate::store::options::Fallback;
@@ -257,6 +258,7 @@ impl<C: Credentials> VaultBuilder<C> {
             subject,
             seen: SeenRecords::default(),
             look_ups: LookUpLimit::default(),
+            index: IndexCheck::default(),
             clock: self.clock,
             reloaded: ReloadedGeneration::default(),
             table_keyring: TableKeyring::default(),

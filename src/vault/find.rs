@@ -30,7 +30,8 @@ impl<C: Credentials> Vault<C> {
     ///
     /// # Errors
     /// `NotIndexed` if no index finds the value: `schema apply` makes it. `IndexIncomplete` if nobody was found, and the index
-    /// does not cover every record. `Configuration` without a database; `Unavailable` in an outage.
+    /// does not cover every record. `Unavailable` in an outage. Without a database every record of the local file is
+    /// read.
     pub async fn find(&self, kind: &str, value: &str) -> Result<FoundOwners<C>> {
         self.observed("find", self.find_owners(kind, value)).await
     }

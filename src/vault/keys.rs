@@ -175,8 +175,10 @@ impl<C: Credentials> Vault<C> {
         self.observed("build_index", build).await
     }
 
-    /// Replaces the key of the index. Until every record has entries under the new key it has those of both, and owners are found
-    /// by either. The old key and its entries are removed at the end. An interrupted run is continued by the next.
+    /// Replaces the key of the index: adds a key, and writes the entries of both, so that owners are found by either. It removes
+    /// the old key and its entries only if the keyring is in the database, or with
+    /// [`other_hosts_synced`](IndexOptions::other_hosts_synced). Otherwise give every host the new keyring, and call it again.
+    /// An interrupted run is continued by the next.
     ///
     /// # Errors
     /// As [`build_index`](Self::build_index). The old key stays until every record has entries under the new one.

@@ -218,6 +218,7 @@ async fn the_page_has_every_member_of_json_and_no_other() {
     layouts(&mut members, &home);
     imports(&mut members).await;
     schema(&mut members).await;
+    index(&mut members).await;
     members.run(&home, "keyring adopt", &[], "");
     members.run(&home, "key rewrap", &[], "");
     keyrings(&mut members, &db).await;
@@ -309,6 +310,18 @@ async fn imports(members: &mut Members) {
     members.run(&home, "layout detect", &["--table", "user_profiles"], "");
     std::fs::write(home.path().join("layout.toml"), crate::import::LAYOUT).unwrap();
     members.run(&home, "import scan", &[], "");
+}
+
+async fn index(members: &mut Members) {
+    let db = TestDb::create().await;
+    db.exec("CREATE TABLE user_profiles (user_id text PRIMARY KEY)").await;
+    let home = Home::over(&db.url);
+    home.run(&["schema", "apply", "--column", "index=retell_vault_index"]).ok();
+    home.put(&["--user", "user-1"], FULL).ok();
+    for command in ["index build", "index rotate"] {
+        members.run(&home, command, &[], "");
+    }
+    members.run(&home, "find", &["--agent", "agent_test_canary_call"], "");
 }
 
 async fn schema(members: &mut Members) {

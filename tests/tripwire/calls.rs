@@ -212,6 +212,7 @@ async fn schema(stage: &mut Stage, vault: &Vault) {
     stage.watch("schema apply", schema.apply(&plan, &options, |_| {})).await;
     stage.watch("schema verify", schema.verify(wanted())).await;
     stage.watch("promote", vault.promote(&Default::default(), |_| {})).await;
+    index(stage).await;
     stage.watch("store (guarded)", vault.store(&kind.owner(0), &full_config(0))).await;
     stage.watch("store (guarded, new owner)", vault.store(&kind.owner(8), &full_config(8))).await;
     functions(stage).await;
@@ -222,6 +223,33 @@ async fn schema(stage: &mut Stage, vault: &Vault) {
     stage.watch("doctor (deep, with a probe)", vault.doctor(&deep, |_| {})).await;
     let options = RollBackOptions::new().allow_data_loss();
     stage.watch("schema roll_back", schema.roll_back(&options, |_| {})).await;
+}
+
+/// The index by which owners are found.
+async fn index(stage: &mut Stage) {
+    let layout = stage.kind.layout().index_column("retell_vault_index").unwrap();
+    let vault = stage.hosts.host(3, &stage.role.url).layout(layout).build().await.unwrap();
+    stage.counters.called().await;
+    let Some(plan) = stage.watch("schema plan (index)", vault.schema().plan(Profile::Credentials)).await
+    else {
+        return;
+    };
+    let apply = async { vault.schema().apply(&plan, &ApplyOptions::new(), |_| {}).await };
+    stage.watch("schema apply (index)", apply).await;
+    stage.watch("build_index", vault.build_index(&Default::default(), |_| {})).await;
+    let (many, one) = ([(stage.kind.owner(1), full_config(1))], stage.kind.owner(0));
+    stage.watch("store (index)", vault.store(&one, &full_config(0))).await;
+    stage.watch("store_many (index)", async { all(vault.store_many(&many).await?) }).await;
+    let agent = "agent_test_canary_call_0".parse().unwrap();
+    let find = async {
+        let found = vault.find_by_agent(&agent).await?;
+        if found.owners.is_empty() { Err(unexpected(found)) } else { Ok(()) }
+    };
+    stage.watch("find_by_agent", find).await;
+    let number = "+14155550100".parse().unwrap();
+    stage.watch("find_by_phone", vault.find_by_phone(&number)).await;
+    stage.watch("rotate_index_key", vault.rotate_index_key(&Default::default(), |_| {})).await;
+    vault.close().await;
 }
 
 /// What the full profile leaves in the database for the application: functions, behind which the guards fire.

@@ -90,6 +90,14 @@ impl Commands<'_> {
             self.ok(&[&["schema", command][..], &wanted].concat()).await;
         }
         self.ok(&["schema", "promote"]).await;
+        let index = ["--column", "index=retell_vault_index"];
+        self.ok(&[&["schema", "apply", "--every-row"][..], &index].concat()).await;
+        for command in ["build", "rotate"] {
+            self.any(&["index", command]).await;
+        }
+        let find = ["find", "--agent", "agent_test_canary_call"];
+        let found = self.home.run(&self.with_layout(&find));
+        self.note(&find, found, &[0]).await;
         self.of_owner(&["put"], 1, FULL).await;
         self.stage.inspect("schema apply").await;
         self.any(&["doctor"]).await;

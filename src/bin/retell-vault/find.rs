@@ -13,7 +13,7 @@ use crate::{print, session};
 const PAGE: u32 = 500;
 
 #[derive(Default)]
-struct Found {
+struct FindResult {
     owners: Vec<(Owner, Version)>,
     /// There may be more.
     is_cut: bool,
@@ -61,7 +61,7 @@ pub async fn find(global: &Global, args: &FindArgs) -> Result<(), Failure> {
 }
 
 /// `None`: the index cannot answer.
-async fn by_index(vault: &Vault, args: &FindArgs) -> Result<Option<Found>, Failure> {
+async fn by_index(vault: &Vault, args: &FindArgs) -> Result<Option<FindResult>, Failure> {
     let found = match (&args.agent, &args.phone) {
         (Some(agent), _) => vault.find_by_agent(agent).await,
         (_, Some(number)) => vault.find_by_phone(number).await,
@@ -70,7 +70,7 @@ async fn by_index(vault: &Vault, args: &FindArgs) -> Result<Option<Found>, Failu
     match found {
         Ok(found) if found.is_complete => {
             let owners = found.owners.into_iter().map(|(owner, loaded)| (owner, loaded.version)).collect();
-            Ok(Some(Found { owners, is_cut: found.is_cut, ..Found::default() }))
+            Ok(Some(FindResult { owners, is_cut: found.is_cut, ..FindResult::default() }))
         }
         Err(error) if !is_for_a_scan(error.kind()) => Err(error.into()),
         _ => Ok(None),
@@ -82,8 +82,8 @@ fn is_for_a_scan(kind: ErrorKind) -> bool {
 }
 
 /// Opens every record.
-async fn scan(vault: &Vault, args: &FindArgs) -> Result<Found, Failure> {
-    let mut found = Found { is_scanned: true, ..Found::default() };
+async fn scan(vault: &Vault, args: &FindArgs) -> Result<FindResult, Failure> {
+    let mut found = FindResult { is_scanned: true, ..FindResult::default() };
     let mut after: Option<ListPosition> = None;
     loop {
         let page = vault.list(after.as_ref(), PAGE).await?;
@@ -111,7 +111,7 @@ fn has(loaded: &Loaded<RetellConfig>, args: &FindArgs) -> bool {
     agent || args.phone.as_ref().is_some_and(|number| loaded.config.phone_number() == Some(number))
 }
 
-fn as_json(found: &Found) -> Value {
+fn as_json(found: &FindResult) -> Value {
     let owner = |(owner, version): &(Owner, Version)| {
         json!({
             "user": owner.user_id().as_str(),

@@ -51,6 +51,11 @@ fn tell(global: &Global, report: &IndexReport, left: &[String]) -> Result<(), Fa
         false => print::out(&as_text(report))?,
     }
     left.iter().for_each(|row| print::warning(&format!("not in the index: {row}")));
+    if report.earlier_keys > 0 {
+        print::hint(
+            "an earlier key of the index stays: copy the keyring to every other host, then run `retell-vault index rotate --other-hosts-synced`",
+        );
+    }
     match report.complete {
         true => Ok(()),
         false => Err(Failure::new(
@@ -64,6 +69,7 @@ fn as_json(report: &IndexReport) -> Value {
     json!({
         "complete": report.complete,
         "epoch": report.epoch,
+        "earlier_keys": report.earlier_keys,
         "rows": report.rows,
         "indexed": report.indexed,
         "changed": report.changed,

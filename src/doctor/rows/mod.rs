@@ -90,7 +90,10 @@ fn proved(rows: &ExaminedRows<'_>) -> Option<String> {
 
 /// Notes the columns in which the doctor did not count tokens or search for secrets.
 fn note_not_looked_at(context: &TableContext<'_>, columns: &WatchedColumns) {
-    let looked_at: Vec<&str> = columns.watched.iter().map(|watched| watched.column.as_str()).collect();
+    let looked_at = columns.watched.iter().map(|watched| watched.column.as_str());
+    // its entries are no values
+    let index = context.plan.placement.index.as_deref();
+    let looked_at: Vec<&str> = looked_at.chain(index).collect();
     let not_looked_at = not_looked_at(context.layout, &context.snapshot.text_columns, &looked_at);
     if !not_looked_at.is_empty() {
         context.host.note(format!("values were not examined in {}", not_looked_at.join(", ")));

@@ -10,7 +10,7 @@ use crate::postgres::sql::token::{
 use crate::record::field::{Field, FieldSpec, ValueKind};
 use crate::record::token::MAX_SLOT;
 use crate::schema::plan_input::PlanInput;
-use crate::schema::wanted_columns::kind_after;
+use crate::schema::wanted_columns::{BYTEA_ARRAY, kind_after};
 
 const STORE: &str = include_str!("store.sql");
 /// Left out if the application creates the rows.
@@ -103,6 +103,8 @@ struct Slots {
     plain: Vec<PlainSlot>,
     config: String,
     sync: String,
+    /// The column of the index by which owners are found, if there is one.
+    index: Option<String>,
     /// The name of the vault's member of the JSONB column.
     member: String,
 }
@@ -127,11 +129,13 @@ impl Slots {
                 kind: kind_after(input, column).unwrap_or_else(|| spec.column_type().to_owned()),
             })
         };
+        let is_indexed = kind_after(input, &layout.index_column).as_deref() == Some(BYTEA_ARRAY);
         Self {
             texts: layout.fields.secrets().filter_map(text).collect(),
             plain: layout.fields.plain().filter_map(plain).collect(),
             config: quote(&layout.config_column),
             sync: quote(&layout.sync_column),
+            index: is_indexed.then(|| quote(&layout.index_column)),
             member: layout.fields.member(),
         }
     }
@@ -176,7 +180,9 @@ impl Slots {
             ),
             format!("{} = pg_catalog.now()", self.sync),
         ];
-        texts.chain(plain).chain(others).collect::<Vec<_>>().join(", ")
+        // only the vault knows the entries of the new record: the row counts as not indexed
+        let index = self.index.iter().map(|column| format!("{column} = NULL"));
+        texts.chain(plain).chain(others).chain(index).collect::<Vec<_>>().join(", ")
     }
 
     fn foreign(&self) -> String {

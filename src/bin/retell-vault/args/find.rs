@@ -17,8 +17,10 @@ command. Run it again to continue. Exit code 1 unless the index covers every rec
 
 ";
 pub const ROTATE_INDEX_HELP: &str = "\
-Owners are found under both keys until every record has entries under the new one. Then the old key and its entries are
-removed. You can interrupt (Ctrl-C) or kill the command. Run it again to continue. Back the keyring up afterwards.
+The command adds a key, and gives every record the entries of both keys, so that owners are found by either. If the keyring is a
+file, copy it to every other host then, and run the command again with --other-hosts-synced: it removes the old key and its
+entries. On a single host, or with a keyring in the database, one run does all. You can interrupt (Ctrl-C) or kill the command.
+Run it again to continue. Back the keyring up afterwards.
 
 ";
 
@@ -40,7 +42,7 @@ pub enum IndexCommand {
     /// Write the index entries of every record that lacks them; see below
     Build(IndexArgs),
     /// Replace the key of the index; see below
-    Rotate(IndexArgs),
+    Rotate(RotateIndexArgs),
 }
 
 #[derive(Args)]
@@ -51,6 +53,25 @@ pub struct IndexArgs {
     /// Maximum number of written rows per second
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     rate: Option<u32>,
+}
+
+#[derive(Args)]
+pub struct RotateIndexArgs {
+    #[command(flatten)]
+    pub pace: IndexArgs,
+    /// State that every other host has the keyring with the new key, so that the old one can be removed
+    #[arg(long)]
+    other_hosts_synced: bool,
+}
+
+impl RotateIndexArgs {
+    /// How to replace it.
+    pub fn options(&self) -> IndexOptions {
+        match self.other_hosts_synced {
+            true => self.pace.options().other_hosts_synced(),
+            false => self.pace.options(),
+        }
+    }
 }
 
 impl IndexArgs {

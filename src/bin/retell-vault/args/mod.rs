@@ -46,7 +46,7 @@ Exit codes:
   0  done; also if the record was stored only in the local file, with a warning
   1  failed
   2  wrong usage
-  3  nothing is stored for this owner
+  3  nothing is stored for this owner, or no owner has the value (`find`)
   4  the stored record is not the expected one, or other writers kept changing it
   `doctor` has its own: 0 healthy, 1 degraded, 2 critical";
 const ERRORS: &str = "Errors go to standard error as `error: …` and `hint: …`, with --json too.";
