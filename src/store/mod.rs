@@ -10,6 +10,7 @@ pub(crate) mod fallback;
 pub(crate) mod faults;
 pub(crate) mod host_note;
 pub(crate) mod hosts;
+pub(crate) mod imported;
 pub(crate) mod in_transaction;
 pub(crate) mod judge;
 pub(crate) mod keyring_check;
