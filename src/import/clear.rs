@@ -3,8 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use crate::error::{ErrorKind, Result};
 use crate::import::candidate::{Announce, Candidate, ImportRun, PageResult};
+use crate::import::old_value::OpenedValue;
 use crate::import::sources::{ExaminedText, FoundField};
 use crate::layout::old_source::{Held, OldSource};
 use crate::postgres::statements::plan::{Plan, Postgres};
@@ -13,6 +16,7 @@ use crate::postgres::walk::old_values::OldTable;
 use crate::record::credentials::Credentials;
 use crate::record::field::Field;
 use crate::record::values::Values;
+use crate::retell::json::wipe;
 
 const UNIQUE: &str = "the column is unique and NOT NULL, so nothing stands for an empty value";
 const CHANGED: &str = "the old value or the record was changed meanwhile";
@@ -134,7 +138,10 @@ impl<C: Credentials> ImportRun<C> {
             return None;
         }
         match self.sources.all()[text.text.source].held {
-            Held::One(_) => Some(ClearedPart::Everything),
+            Held::One(_) => {
+                let is_all = text.is_whole() && fields.len() == text.fields.len();
+                is_all.then_some(ClearedPart::Everything)
+            }
             _ => {
                 let paths = text.paths.iter().filter(|(field, _)| fields.contains(field));
                 Some(ClearedPart::Members(paths.map(|(_, path)| path.clone()).collect()))
@@ -146,12 +153,23 @@ impl<C: Credentials> ImportRun<C> {
 /// The fields of a text that the record holds with the same value.
 fn held_fields(text: &ExaminedText, candidate: &Candidate, record: &Values) -> Vec<Field> {
     let Candidate { offer, texts, .. } = candidate;
-    let is_held = |field: &Field| {
-        let giver = offer.givers.get(field).map(|at| &texts[*at].fields[field]);
-        giver.is_some_and(|giver| giver.text() == text.fields[field].text())
-            && offer.values.get(*field).is_some_and(|value| record.get(*field) == Some(value))
+    let is_held = |(field, value): &(&Field, &OpenedValue)| {
+        let giver = offer.givers.get(field).map(|at| &texts[*at].fields[*field]);
+        giver.is_some_and(|giver| giver.text() == value.text())
+            && offer.values.get(**field).is_some_and(|kept| {
+                record.get(**field) == Some(kept) && is_whole_object(value, kept)
+            })
     };
-    text.fields.keys().copied().filter(is_held).collect()
+    text.fields.iter().filter(is_held).map(|(field, _)| *field).collect()
+}
+
+/// Whether nothing of an object was left out.
+fn is_whole_object(old: &OpenedValue, kept: &str) -> bool {
+    let parse = |text: &str| serde_json::from_str::<Value>(text).ok().filter(Value::is_object);
+    let (old, kept) = (parse(old.text()), parse(kept));
+    let is_whole = old.is_none() || old == kept;
+    [old, kept].into_iter().flatten().for_each(|mut json| wipe(&mut json));
+    is_whole
 }
 
 fn not_cleared(lines: Vec<FoundField>, reason: &str) -> impl Iterator<Item = FoundField> {

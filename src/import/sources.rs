@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::carexps::Carexps;
@@ -21,7 +21,7 @@ use crate::postgres::connection::pool::Database;
 use crate::postgres::walk::cursor::Position;
 use crate::postgres::walk::old_values::{OldTable, OldText};
 use crate::record::credentials::Credentials;
-use crate::record::field::Field;
+use crate::record::field::{Field, ValueKind};
 use crate::record::token::claims_to_be_token;
 use crate::retell::json::wipe;
 
@@ -148,7 +148,7 @@ impl<C: Credentials> Sources<C> {
         }
         let opened = match claims_to_be_token(&text.content) {
             true => OpenedMembers::default(),
-            false => open(reader, &text, &json),
+            false => self.open(reader, &text, &json),
         };
         let paths = match reader.source.held {
             Held::One(_) => Vec::new(),
@@ -164,6 +164,33 @@ impl<C: Credentials> Sources<C> {
             _ => None,
         });
         ExaminedText { fields: fields.collect(), text, found, paths }
+    }
+
+    fn open(&self, reader: &Reader, text: &OldText, json: &Value) -> OpenedMembers {
+        let Reader { source, members, decryptor } = reader;
+        let Held::One(field) = source.held else { return members.open(&**decryptor, &text.user, json) };
+        let is_object = self.layout.fields.spec(field).is_some_and(|spec| spec.kind == ValueKind::Object);
+        if json.is_object() && is_object {
+            // a member of it may be a field of its own, such as the secret of a webhook
+            let mut whole = Value::Object(Map::from_iter([(field.to_string(), json.clone())]));
+            let opened = members.open(&**decryptor, &text.user, &whole);
+            wipe(&mut whole);
+            return opened;
+        }
+        let stored = |content| StoredValue {
+            content,
+            iv: text.iv.as_ref().map(|iv| iv.as_str()),
+            tag: text.tag.as_ref().map(|tag| tag.as_str()),
+            ..StoredValue::text(field, "").of(&text.user)
+        };
+        let opening = match json {
+            Value::Null => Opening::Unset,
+            Value::String(text) => decryptor.open(&stored(StoredForm::Text(text))),
+            Value::Object(object) if object.is_empty() => Opening::Unset,
+            Value::Object(object) => decryptor.open(&stored(StoredForm::Object(object))),
+            _ => Opening::not_a_credential("json", "neither a text nor an object"),
+        };
+        OpenedMembers { fields: BTreeMap::from([(field, opening)]), refused: None }
     }
 
     fn findings(&self, text: &OldText, opened: &OpenedMembers) -> Vec<FoundField> {
@@ -221,25 +248,6 @@ fn decryptor(name: &str, passwords: &Passwords) -> Result<Arc<dyn Decryptor>> {
         }
         _ => Arc::new(Some(Fernet::new(passwords)).filter(|made| !made.has_no_key()).ok_or_else(no_key)?),
     })
-}
-
-fn open(reader: &Reader, text: &OldText, json: &Value) -> OpenedMembers {
-    let Reader { source, members, decryptor } = reader;
-    let Held::One(field) = source.held else { return members.open(&**decryptor, &text.user, json) };
-    let stored = |content| StoredValue {
-        content,
-        iv: text.iv.as_ref().map(|iv| iv.as_str()),
-        tag: text.tag.as_ref().map(|tag| tag.as_str()),
-        ..StoredValue::text(field, "").of(&text.user)
-    };
-    let opening = match json {
-        Value::Null => Opening::Unset,
-        Value::String(text) => decryptor.open(&stored(StoredForm::Text(text))),
-        Value::Object(object) if object.is_empty() => Opening::Unset,
-        Value::Object(object) => decryptor.open(&stored(StoredForm::Object(object))),
-        _ => Opening::not_a_credential("json", "neither a text nor an object"),
-    };
-    OpenedMembers { fields: BTreeMap::from([(field, opening)]), refused: None }
 }
 
 /// How many rows of each source were opened, and whether any of them opened.
