@@ -108,8 +108,13 @@ pub(crate) fn open(record: &Record, scope: Scope<'_>, root: &RootSecret, fields:
     let mut keys = RecordKeys { root, scope, derived: None };
     let contents = open_contents(keys.of(record.record_token())?, record.record_token())?;
     refuse_strangers(record.tokens(), &contents)?;
-    let mut opened =
-        Opened { values: None, changed_outside: Vec::new(), ignored: Vec::new(), unknown: Vec::new(), imported_from: None };
+    let mut opened = Opened {
+        values: None,
+        changed_outside: Vec::new(),
+        ignored: Vec::new(),
+        unknown: Vec::new(),
+        imported_from: None,
+    };
     let mut values = Values::new();
     for field in &contents.secret {
         match record.token(*field) {

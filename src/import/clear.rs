@@ -108,7 +108,9 @@ impl<C: Credentials> ImportRun<C> {
                     let left = some.into_iter().zip(done).filter(|(_, done)| !done);
                     page.found.extend(left.flat_map(|((_, lines), _)| not_cleared(lines, CHANGED)));
                 }
-                Err(fault) if matches!(fault.error.kind(), ErrorKind::Unavailable | ErrorKind::OutcomeUnknown) => {
+                Err(fault)
+                    if matches!(fault.error.kind(), ErrorKind::Unavailable | ErrorKind::OutcomeUnknown) =>
+                {
                     return Err(fault.error);
                 }
                 Err(_) if some.len() > 1 => {
@@ -156,9 +158,10 @@ fn held_fields(text: &ExaminedText, candidate: &Candidate, record: &Values) -> V
     let is_held = |(field, value): &(&Field, &OpenedValue)| {
         let giver = offer.givers.get(field).map(|at| &texts[*at].fields[*field]);
         giver.is_some_and(|giver| giver.text() == value.text())
-            && offer.values.get(**field).is_some_and(|kept| {
-                record.get(**field) == Some(kept) && is_whole_object(value, kept)
-            })
+            && offer
+                .values
+                .get(**field)
+                .is_some_and(|kept| record.get(**field) == Some(kept) && is_whole_object(value, kept))
     };
     text.fields.iter().filter(is_held).map(|(field, _)| *field).collect()
 }

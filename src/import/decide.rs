@@ -118,7 +118,8 @@ pub(super) fn decide<C: Credentials>(
             }
         }
         if sources.are_complete {
-            let gone: Vec<Field> = stored.fields().filter(|field| !offer.givers.contains_key(field)).collect();
+            let gone: Vec<Field> =
+                stored.fields().filter(|field| !offer.givers.contains_key(field)).collect();
             gone.into_iter().for_each(|field| merged.put(field, None));
         }
     }
@@ -157,7 +158,8 @@ impl Sides {
         let places: BTreeSet<String> = here().map(place).collect();
         let gone = mark.places().filter(|gone| !places.contains(*gone));
         // a source that the layout no longer names counts as the first
-        let position = |gone: &str| layout.sources.iter().position(|source| source.place() == gone).unwrap_or(0);
+        let position =
+            |gone: &str| layout.sources.iter().position(|source| source.place() == gone).unwrap_or(0);
         let first_gone = gone.map(position).min();
         Self {
             has_changed: here().any(|text| !mark.holds(&place(text), &text.text)),

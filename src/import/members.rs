@@ -83,7 +83,9 @@ impl Members {
         let mut filled = Vec::new();
         if let Some(object) = parsed.as_ref().unwrap_or(json).as_object() {
             let is_filled = |path: &str| {
-                at(object, path).is_some_and(|(value, _)| !(value.is_null() || value == "" || *value == Value::Object(Map::new())))
+                at(object, path).is_some_and(|(value, _)| {
+                    !(value.is_null() || value == "" || *value == Value::Object(Map::new()))
+                })
             };
             let here = self.paths.iter().filter(|(path, _)| is_filled(path));
             filled.extend(here.map(|(path, field)| (*field, path.clone())));

@@ -35,7 +35,8 @@ impl<C: Credentials> ImportRun<C> {
         let run = self.clone();
         // deriving a key takes a while
         let examined = tokio::task::spawn_blocking(move || run.examine(owners.owners)).await;
-        let examined = examined.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
+        let examined =
+            examined.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
         let mut candidates = Vec::with_capacity(examined.len());
         for (owner, texts) in examined {
             self.note_found(&texts, &mut page);
@@ -86,7 +87,12 @@ impl<C: Credentials> ImportRun<C> {
         }
     }
 
-    fn candidate(&self, old: &OldOwner, texts: Vec<ExaminedText>, page: &mut PageResult) -> Option<Candidate> {
+    fn candidate(
+        &self,
+        old: &OldOwner,
+        texts: Vec<ExaminedText>,
+        page: &mut PageResult,
+    ) -> Option<Candidate> {
         if texts.iter().all(|text| text.fields.is_empty()) {
             return None;
         }
@@ -120,9 +126,8 @@ impl<C: Credentials> ImportRun<C> {
         let own = texts.iter().filter(|text| {
             self.own.contains(&text.text.source) && text.is_whole() && !is_contradicted(text, offer, texts)
         });
-        let over = own.map(|text| {
-            (self.sources.all()[text.text.source].column.clone(), text.text.content.clone())
-        });
+        let over =
+            own.map(|text| (self.sources.all()[text.text.source].column.clone(), text.text.content.clone()));
         ImportedRecord { at: giving.max().unwrap_or(NO_TIME).max(NO_TIME), over: over.collect() }
     }
 
@@ -293,7 +298,6 @@ impl<C: Credentials> ImportRun<C> {
         }
         Ok(())
     }
-
 }
 
 fn state(loaded: LoadedRecord) -> Result<RecordState> {

@@ -156,9 +156,8 @@ impl<C: Credentials> Sources<C> {
         };
         wipe(&mut json);
         let found = self.findings(&text, &opened);
-        let is_usable = |field: &Field| {
-            found.iter().any(|found| found.field == Some(*field) && found.result == "opened")
-        };
+        let is_usable =
+            |field: &Field| found.iter().any(|found| found.field == Some(*field) && found.result == "opened");
         let fields = opened.fields.iter().filter_map(|(field, opening)| match opening {
             Opening::Opened(value) if is_usable(field) => Some((*field, value.clone())),
             _ => None,

@@ -71,7 +71,11 @@ impl Field {
     /// Whether the vault keeps it beside the values, so that no kind of credentials can have it.
     pub(crate) const fn is_reserved(&self) -> bool {
         // the first byte after the name is zero
-        self.is_record() || matches!(&self.bytes, [b'i', b'm', b'p', b'o', b'r', b't', b'e', b'd', b'_', b'f', b'r', b'o', b'm', 0, ..])
+        self.is_record()
+            || matches!(
+                &self.bytes,
+                [b'i', b'm', b'p', b'o', b'r', b't', b'e', b'd', b'_', b'f', b'r', b'o', b'm', 0, ..]
+            )
     }
 
     /// The name, as it appears in tokens, JSON and messages.

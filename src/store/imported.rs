@@ -46,20 +46,14 @@ pub(crate) async fn peek_many(core: &Core, owners: &[&Owner]) -> Result<Vec<Opti
 }
 
 /// The owners that a statement for many can handle: with one row, and without a pending record.
-async fn one_by_one(
-    core: &Core,
-    postgres: &Postgres,
-    plan: &Plan,
-    owners: &[&Owner],
-) -> Result<Vec<usize>> {
+async fn one_by_one(core: &Core, postgres: &Postgres, plan: &Plan, owners: &[&Owner]) -> Result<Vec<usize>> {
     let mut places = Vec::with_capacity(owners.len());
     if !plan.is_unique() || plan.placement.is_local() {
         return Ok(places);
     }
     let nothing_pending = nothing_pending(core);
     for (at, owner) in owners.iter().enumerate() {
-        let fits =
-            postgres.check_owner(owner).is_ok() && plan.has_one_row(owner) && owner.has_one_form();
+        let fits = postgres.check_owner(owner).is_ok() && plan.has_one_row(owner) && owner.has_one_form();
         if fits && (nothing_pending || pending(core, owner).await?.is_none()) {
             places.push(at);
         }

@@ -41,7 +41,10 @@ pub(super) struct Newest {
 pub(super) fn check_expected(request: StoreRequest<'_>, newest: Option<Newest>) -> Result<()> {
     let expected = request.options.expected;
     if request.import.is_some() && newest.is_some_and(|newest| newest.is_tombstone) {
-        return Err(Error::new(ErrorKind::Conflict, "the record was deleted, so nothing is imported over it"));
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            "the record was deleted, so nothing is imported over it",
+        ));
     }
     let there = newest.filter(|newest| !newest.is_tombstone).map(|newest| newest.version);
     let message = match (expected, there) {
@@ -65,9 +68,11 @@ pub(super) fn options_of(request: StoreRequest<'_>, plan: &Plan, found: &FoundRo
         import.over.iter().any(|(known, old)| known == column && old.as_str() == text)
     };
     let may_go = |row: &Row| {
-        plan.placement.slots.iter().zip(&row.slots).all(|(slot, text)| match read_slot(text.as_deref(), slot.json) {
-            SlotText::Unrecognised => is_imported(&slot.column, text.as_deref().unwrap_or_default()),
-            _ => true,
+        plan.placement.slots.iter().zip(&row.slots).all(|(slot, text)| {
+            match read_slot(text.as_deref(), slot.json) {
+                SlotText::Unrecognised => is_imported(&slot.column, text.as_deref().unwrap_or_default()),
+                _ => true,
+            }
         })
     };
     match found.rows.iter().all(may_go) {

@@ -63,7 +63,10 @@ async fn a_run_ends_with_every_list_and_no_value_is_printed_or_logged() {
         let list = all[list].as_array().unwrap().iter();
         list.map(|found| found["user"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!((users("failed"), users("not_credentials"), users("disagreed")), (vec!["user-2".to_owned()], vec!["user-3".to_owned()], vec!["user-4".to_owned()]));
+    assert_eq!(
+        (users("failed"), users("not_credentials"), users("disagreed")),
+        (vec!["user-2".to_owned()], vec!["user-3".to_owned()], vec!["user-4".to_owned()])
+    );
     for empty in ["unrecoverable", "corrupt", "not_cleared", "replace_at_provider"] {
         assert_eq!(all[empty], json!([]));
     }
@@ -71,7 +74,11 @@ async fn a_run_ends_with_every_list_and_no_value_is_printed_or_logged() {
     assert_eq!((&first["event"], &first["rows"]), (&json!("batch"), &json!(4)));
 
     let again = home.run(&run).ok();
-    assert!(again.out.contains("nothing to do") && again.out.contains("another value is in the vault"), "{}", again.out);
+    assert!(
+        again.out.contains("nothing to do") && again.out.contains("another value is in the vault"),
+        "{}",
+        again.out
+    );
     let written = fs::read_to_string(&report).unwrap();
     let lines: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.iter().filter(|line| line["event"] == "clearing").count(), 3);
@@ -104,7 +111,11 @@ async fn a_password_that_opens_nothing_ends_the_run_after_the_first_hundred() {
     fs::write(home.path().join("layout.toml"), layout).unwrap();
     let run = ["import", "run", "--clear-source", "--secret", "WRONG=env:WRONG"];
     let wrong = [("WRONG", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")];
-    home.run_with(&run, &wrong, "").fails(1, "source public.old.key: none of the first values opens", "--secret");
+    home.run_with(&run, &wrong, "").fails(
+        1,
+        "source public.old.key: none of the first values opens",
+        "--secret",
+    );
     assert_eq!(table(&db, "records").await, json!([]));
 }
 
@@ -116,7 +127,11 @@ async fn a_source_that_is_missing_or_may_not_be_read_is_named_before_anything_is
         home.run(&["import", "run"]).fails(1, "source public.", "");
     }
     fs::write(home.path().join("layout.toml"), LAYOUT).unwrap();
-    let guest = Role::create(&db, "GRANT SELECT, INSERT, UPDATE ON records TO guest; GRANT SELECT (user_id, key) ON old TO guest").await;
+    let guest = Role::create(
+        &db,
+        "GRANT SELECT, INSERT, UPDATE ON records TO guest; GRANT SELECT (user_id, key) ON old TO guest",
+    )
+    .await;
     home.run(&["import", "run", "--database-url", &guest.url]).fails(1, "source public.old.", "");
     assert_eq!(table(&db, "records").await, json!([]));
     fs::write(home.path().join("layout.toml"), "[table]\nname = \"records\"\n").unwrap();

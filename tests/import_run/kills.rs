@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::env;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -43,11 +44,19 @@ async fn a_killed_import_loses_nothing_and_the_same_command_ends_it() {
     let mut killed_within = 0;
     for round in 0..kills {
         let (first, last) = (round * ROWS, (round + 1) * ROWS - 1);
-        db.exec(&format!("INSERT INTO old SELECT 'user-' || n, 'key_test_' || n FROM generate_series({first}, {last}) n")).await;
+        db.exec(&format!(
+            "INSERT INTO old SELECT 'user-' || n, 'key_test_' || n FROM generate_series({first}, {last}) n"
+        ))
+        .await;
         // small batches, so that a kill finds some done and some not
         let mut child = home.command(&[&run[..], &["--rate", "1000"]].concat());
-        let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        tokio::time::sleep(Duration::from_millis(rand::rng().random_range(20..500))).await;
+        let mut child = child.stderr(Stdio::null()).spawn().unwrap();
+        if round % 4 > 0 {
+            // the first batch is done
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(rand::rng().random_range(0..250))).await;
         child.kill().unwrap();
         child.wait().unwrap();
         killed_within += usize::from(check(&db, &home).await);

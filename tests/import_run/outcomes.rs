@@ -34,7 +34,10 @@ async fn an_owner_gets_one_record_of_all_columns_and_a_second_run_finds_nothing_
     assert!(lists(&report).iter().all(|list| list.is_empty()), "{report:?}");
     let loaded = scene.vault.load(&owner("user-1")).await.unwrap();
     assert_eq!(loaded.version.millis(), 1, "every save is newer");
-    assert_eq!((key(&loaded.config), text(&loaded.config, "call_agent_id").unwrap()), ("key_test_0001".into(), "agent_test_0001".into()));
+    assert_eq!(
+        (key(&loaded.config), text(&loaded.config, "call_agent_id").unwrap()),
+        ("key_test_0001".into(), "agent_test_0001".into())
+    );
     assert!(loaded.unknown.is_empty() && loaded.imported);
     assert_eq!(scene.loaded("user-2", "api_key").await.unwrap(), "key_test_0002");
     assert_eq!(scene.loaded("user-3", "api_key").await, None);
@@ -47,9 +50,16 @@ async fn an_owner_gets_one_record_of_all_columns_and_a_second_run_finds_nothing_
 #[tokio::test]
 async fn the_first_source_gives_a_field_and_another_value_of_a_later_one_is_listed_and_stays() {
     let tables = format!("{OLD}; CREATE TABLE older (id bigserial, user_id text, key text)");
-    let sources = [column("old", "key", "api_key"), column("older", "key", "api_key"), column("old", "agent", "call_agent_id")];
+    let sources = [
+        column("old", "key", "api_key"),
+        column("older", "key", "api_key"),
+        column("old", "agent", "call_agent_id"),
+    ];
     let scene = Scene::new(&tables, layout(sources)).await;
-    scene.db.exec("INSERT INTO old VALUES ('user-1', 'key_test_0001', NULL), ('user-2', NULL, 'agent_test_0002')").await;
+    scene
+        .db
+        .exec("INSERT INTO old VALUES ('user-1', 'key_test_0001', NULL), ('user-2', NULL, 'agent_test_0002')")
+        .await;
     // several rows of one owner in one source: nothing says which is right
     scene.db.exec("INSERT INTO older (user_id, key) VALUES ('user-1', 'key_test_0009'), ('user-2', 'key_test_0002'), ('user-2', 'key_test_0003'), ('user-3', 'key_test_0004'), ('user-3', 'key_test_0004')").await;
     let report = scene.import_and_clear().await;
@@ -58,23 +68,34 @@ async fn the_first_source_gives_a_field_and_another_value_of_a_later_one_is_list
     assert_eq!(scene.loaded("user-1", "api_key").await.unwrap(), "key_test_0001");
     assert_eq!(scene.loaded("user-2", "api_key").await, None);
     assert_eq!(scene.loaded("user-3", "api_key").await.unwrap(), "key_test_0004");
-    let users: Vec<_> = report.disagreed.iter().map(|found| (found.user.as_str(), found.reason.as_str())).collect();
+    let users: Vec<_> =
+        report.disagreed.iter().map(|found| (found.user.as_str(), found.reason.as_str())).collect();
     let rows = "several rows of this owner have different values";
-    assert_eq!(users, [("user-1", "an earlier source has another value"), ("user-2", rows), ("user-2", rows)]);
-    let left: Vec<String> = value(&scene.db, "SELECT array_agg(key ORDER BY key) FROM older WHERE key IS NOT NULL").await;
+    assert_eq!(
+        users,
+        [("user-1", "an earlier source has another value"), ("user-2", rows), ("user-2", rows)]
+    );
+    let left: Vec<String> =
+        value(&scene.db, "SELECT array_agg(key ORDER BY key) FROM older WHERE key IS NOT NULL").await;
     assert_eq!(left, ["key_test_0002", "key_test_0003", "key_test_0009"]);
 
     // the first source is cleared: the later one must not take its place
     let again = scene.import_and_clear().await;
-    assert_eq!(counts(&again), [0, 0, 0, 1]);
+    assert_eq!(counts(&again), [0, 0, 0, 2]);
     assert_eq!(scene.loaded("user-1", "api_key").await.unwrap(), "key_test_0001");
-    assert_eq!(again.disagreed[0].reason, "the value in the vault came from an earlier source that has been cleared");
+    assert_eq!(
+        again.disagreed[0].reason,
+        "the value in the vault came from an earlier source that has been cleared"
+    );
 }
 
 #[tokio::test]
 async fn what_the_vault_stored_or_deleted_is_never_overwritten() {
     let scene = Scene::new(OLD, two_columns()).await;
-    scene.db.exec("INSERT INTO old SELECT 'user-' || n, 'key_test_000' || n, NULL FROM generate_series(1, 4) n").await;
+    scene
+        .db
+        .exec("INSERT INTO old SELECT 'user-' || n, 'key_test_000' || n, NULL FROM generate_series(1, 4) n")
+        .await;
     let saved = |mark: &str| RetellConfig::new(format!("key_test_{mark}").parse().unwrap());
     scene.vault.store(&owner("user-1"), &saved("newer")).await.unwrap();
     scene.vault.store(&owner("user-2"), &saved("0002")).await.unwrap();
@@ -82,15 +103,20 @@ async fn what_the_vault_stored_or_deleted_is_never_overwritten() {
     scene.vault.delete(&owner("user-3")).await.unwrap();
     // another process, which has seen none of these
     let other = scene.hosts.host(1, &scene.db.url).layout(two_columns()).build().await.unwrap();
-    let report = other.import(&Passwords::new(), &ImportOptions::new().clear_source(), |_| Ok(())).await.unwrap();
+    let report =
+        other.import(&Passwords::new(), &ImportOptions::new().clear_source(), |_| Ok(())).await.unwrap();
     assert_eq!(counts(&report), [1, 1, 2, 3]);
-    assert_eq!(named(&report.disagreed).into_iter().map(|(user, _, why)| (user, why)).collect::<Vec<_>>(), [
-        ("user-1".to_owned(), "the vault has another value, which was stored since".to_owned()),
-        ("user-3".to_owned(), "the record was deleted in the vault".to_owned()),
-    ]);
+    assert_eq!(
+        named(&report.disagreed).into_iter().map(|(user, _, why)| (user, why)).collect::<Vec<_>>(),
+        [
+            ("user-1".to_owned(), "the vault has another value, which was stored since".to_owned()),
+            ("user-3".to_owned(), "the record was deleted in the vault".to_owned()),
+        ]
+    );
     assert_eq!(scene.loaded("user-1", "api_key").await.unwrap(), "key_test_newer");
     assert_eq!(scene.vault.load(&owner("user-3")).await.unwrap_err().kind(), ErrorKind::NotFound);
-    let left: Vec<String> = value(&scene.db, "SELECT array_agg(user_id ORDER BY user_id) FROM old WHERE key IS NOT NULL").await;
+    let left: Vec<String> =
+        value(&scene.db, "SELECT array_agg(user_id ORDER BY user_id) FROM old WHERE key IS NOT NULL").await;
     assert_eq!(left, ["user-1", "user-3"]);
 }
 
@@ -134,7 +160,9 @@ async fn the_mark_of_an_import_outlives_every_rotation_and_its_root_key() {
 #[tokio::test]
 async fn a_record_has_the_time_of_its_source() {
     let tables = "CREATE TABLE old (user_id int PRIMARY KEY, key text, at timestamptz, local timestamp, millis bigint)";
-    for (name, expected) in [("at", 1_700_000_000_123), ("local", 1_700_000_000_123), ("millis", 1_700_000_000_123_u64)] {
+    for (name, expected) in
+        [("at", 1_700_000_000_123), ("local", 1_700_000_000_123), ("millis", 1_700_000_000_123_u64)]
+    {
         let source = column("old", "key", "api_key").time_column(name).unwrap();
         let scene = Scene::new(tables, layout([source])).await;
         scene.db.exec("INSERT INTO old VALUES (1, 'key_test_0001', to_timestamp(1700000000.123), to_timestamp(1700000000.123) AT TIME ZONE 'UTC', 1700000000123),
@@ -161,9 +189,13 @@ async fn a_value_beyond_the_limits_and_an_owner_that_cannot_be_are_listed() {
     let report = scene.import().await;
     assert_eq!(counts(&report), [1, 1, 0, 0]);
     assert_eq!(scene.loaded("user-1", "call_agent_id").await.unwrap(), "agent_test_0001");
-    let mut results: Vec<_> = report.failed.iter().map(|found| (found.user.chars().count(), found.result)).collect();
+    let mut results: Vec<_> =
+        report.failed.iter().map(|found| (found.user.chars().count(), found.result)).collect();
     results.sort_unstable();
-    assert_eq!(results, [(6, "beyond_limits"), (6, "beyond_limits"), (6, "beyond_limits"), (300, "not_stored")]);
+    assert_eq!(
+        results,
+        [(6, "beyond_limits"), (6, "beyond_limits"), (6, "beyond_limits"), (300, "not_stored")]
+    );
 }
 
 #[tokio::test]
@@ -175,7 +207,8 @@ async fn several_imports_at_once_store_each_owner_once() {
     let (one, two) = (one.build().await.unwrap(), two.build().await.unwrap());
     let options = ImportOptions::new().clear_source();
     let (none, listener) = (Passwords::new(), |_: ImportEvent<'_>| Ok::<(), Error>(()));
-    let (one, two) = tokio::join!(one.import(&none, &options, listener), two.import(&none, &options, listener));
+    let (one, two) =
+        tokio::join!(one.import(&none, &options, listener), two.import(&none, &options, listener));
     let (one, two) = (one.unwrap(), two.unwrap());
     assert_eq!(one.progress.sealed + two.progress.sealed, 1500, "{:?} {:?}", one.progress, two.progress);
     assert_eq!(one.progress.cleared + two.progress.cleared, 3000, "{:?} {:?}", one.progress, two.progress);
@@ -184,13 +217,19 @@ async fn several_imports_at_once_store_each_owner_once() {
         let number = user.strip_prefix("user-").unwrap();
         assert_eq!(scene.loaded(user, "api_key").await.unwrap(), format!("key_test_{number}"));
     }
-    assert_eq!(value::<i64>(&scene.db, "SELECT count(*) FROM old WHERE key IS NOT NULL OR agent IS NOT NULL").await, 0);
+    assert_eq!(
+        value::<i64>(&scene.db, "SELECT count(*) FROM old WHERE key IS NOT NULL OR agent IS NOT NULL").await,
+        0
+    );
 }
 
 #[tokio::test]
 async fn nothing_is_cleared_before_its_listener_has_agreed() {
     let scene = Scene::new(OLD, two_columns()).await;
-    scene.db.exec("INSERT INTO old SELECT 'user-' || n, 'key_test_' || n, NULL FROM generate_series(1, 20) n").await;
+    scene
+        .db
+        .exec("INSERT INTO old SELECT 'user-' || n, 'key_test_' || n, NULL FROM generate_series(1, 20) n")
+        .await;
     let told = Arc::new(Mutex::new(Vec::new()));
     let refuse = |event: ImportEvent<'_>| match event {
         ImportEvent::Clearing(values) => {
@@ -214,12 +253,21 @@ async fn tenants_and_integer_ids_come_from_tables_without_any_key() {
         source.tenant_column("org").unwrap()
     };
     let sources = [source("key", "api_key"), source("agent", "call_agent_id")];
-    let layout = layout(sources).table("accounts").unwrap().user_column("account").unwrap().tenant_column("org").unwrap();
+    let layout = layout(sources)
+        .table("accounts")
+        .unwrap()
+        .user_column("account")
+        .unwrap()
+        .tenant_column("org")
+        .unwrap();
     let tables = "CREATE TABLE old (account bigint, org text, key text, agent text);
         CREATE TABLE accounts (org text, account bigint, encrypted_agent_config jsonb, PRIMARY KEY (org, account))";
     let scene = Scene::new(tables, layout).await;
     scene.db.exec("INSERT INTO old SELECT n, 'org-' || (n % 3), 'key_test_' || n, NULL FROM generate_series(1, 1200) n; INSERT INTO old VALUES (7, NULL, 'key_test_no_org', NULL)").await;
-    scene.db.exec("INSERT INTO accounts SELECT org, account FROM old WHERE org IS NOT NULL AND account % 2 = 0").await;
+    scene
+        .db
+        .exec("INSERT INTO accounts SELECT org, account FROM old WHERE org IS NOT NULL AND account % 2 = 0")
+        .await;
     let report = scene.import_and_clear().await;
     assert_eq!(counts(&report), [1200, 1200, 1200, 0], "{:?}", report.failed.first());
     assert_eq!(report.failed.len(), 1, "{:?}", report.failed);

@@ -88,4 +88,3 @@ pub fn lists(report: &ImportReport) -> [&Vec<FoundField>; 5] {
     let ImportReport { unrecoverable, corrupt, not_credentials, disagreed, failed, .. } = report;
     [unrecoverable, corrupt, not_credentials, disagreed, failed]
 }
-

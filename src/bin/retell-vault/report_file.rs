@@ -54,8 +54,7 @@ fn take_earlier(
     }
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).expect("flags of open are an int");
-    let file =
-        OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).map_err(&unusable)?;
+    let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).map_err(&unusable)?;
     if !is_report(&file, members).map_err(&unusable)? {
         return Err(other());
     }

@@ -108,19 +108,23 @@ impl Postgres {
 }
 
 /// users[] and tenants[] of the vault's table, users[] and tenants[] of the source, old texts[], heads[], ordinals[]
-fn statement(writer: &Writer<'_>, (old_table, source): (&OldTable, &OldSource), part: &ClearedPart) -> String {
+fn statement(
+    writer: &Writer<'_>,
+    (old_table, source): (&OldTable, &OldSource),
+    part: &ClearedPart,
+) -> String {
     let (owner, owner_names) = writer.owner_arrays();
     let text_array = "pg_catalog._text";
     let kinds = owner.iter().map(String::as_str);
     let kinds = kinds.chain([text_array, text_array, text_array, text_array, "pg_catalog._int4"]);
     let arrays: Vec<_> = kinds.enumerate().map(|(at, kind)| format!("${}::{kind}", at + 1)).collect();
-    let names: Vec<_> =
-        owner_names.into_iter().chain(["su", "sw", "old", "head", "ordinal"]).collect();
+    let names: Vec<_> = owner_names.into_iter().chain(["su", "sw", "old", "head", "ordinal"]).collect();
     let column = |name: &str| format!("t.{}", quote(name));
     let kind = old_table.user;
-    let tenant = source.tenant_column.as_ref().map(|name| {
-        format!(" AND coalesce({}, '') {EQ} coalesce(n.sw, '')", bytes_of(&column(name)))
-    });
+    let tenant = source
+        .tenant_column
+        .as_ref()
+        .map(|name| format!(" AND coalesce({}, '') {EQ} coalesce(n.sw, '')", bytes_of(&column(name))));
     format!(
         "UPDATE {} AS t SET {} = {} FROM unnest({}) AS n ({}) WHERE {} {EQ} {}{} AND {} {EQ} n.old \
          AND EXISTS (SELECT FROM {} AS r WHERE {} AND {} AND NOT ({})) RETURNING n.ordinal, {DURABLE}",

@@ -119,8 +119,7 @@ impl Database {
         let relation = format!("{}.{}", quote(schema), quote(table));
         let user = IdKind::of(&columns[&first.user_column].base, true).unwrap_or(IdKind::Text);
         let cursor = Cursor::find_in(self, schema, table, &first.user_column).await?;
-        let selected: Vec<_> =
-            group.iter().flat_map(|at| selected(&sources[*at], &columns)).collect();
+        let selected: Vec<_> = group.iter().flat_map(|at| selected(&sources[*at], &columns)).collect();
         let filled: Vec<_> =
             group.iter().map(|at| format!("t.{} IS NOT NULL", quote(&sources[*at].column))).collect();
         let (name, filled) = (format!("t.{}", quote(&first.user_column)), filled.join(" OR "));
@@ -171,7 +170,10 @@ impl Database {
         };
         let columns: BTreeMap<_, _> = parsed(&rows, column)?.into_iter().collect();
         match columns.is_empty() {
-            true => Err(Error::new(ErrorKind::Schema, "there is no such table, or this role may not see it").into()),
+            true => {
+                Err(Error::new(ErrorKind::Schema, "there is no such table, or this role may not see it")
+                    .into())
+            }
             false => Ok(columns),
         }
     }
@@ -239,7 +241,9 @@ fn check_columns(source: &OldSource, columns: &BTreeMap<String, OldColumn>) -> R
     let optional = [&source.tenant_column, &source.iv_column, &source.tag_column, &source.time_column];
     let mut named = [&source.user_column, &source.column].into_iter().chain(optional.into_iter().flatten());
     if let Some(missing) = named.find(|name| !columns.contains_key(*name)) {
-        return Err(Error::new(ErrorKind::Schema, format!("the table has no column {missing}")).with_column(missing));
+        return Err(
+            Error::new(ErrorKind::Schema, format!("the table has no column {missing}")).with_column(missing)
+        );
     }
     let time = source.time_column.iter().find(|name| time_of("", &columns[*name].base).is_none());
     match time {
@@ -251,9 +255,10 @@ fn check_columns(source: &OldSource, columns: &BTreeMap<String, OldColumn>) -> R
 
 /// Value, nonce, tag and time of a source.
 fn selected(source: &OldSource, columns: &BTreeMap<String, OldColumn>) -> [String; 4] {
-    let time = source.time_column.as_ref().and_then(|name| {
-        time_of(&format!("t.{}", quote(name)), &columns[name].base)
-    });
+    let time = source
+        .time_column
+        .as_ref()
+        .and_then(|name| time_of(&format!("t.{}", quote(name)), &columns[name].base));
     [
         format!("left({}, {LONGEST})", text(&format!("t.{}", quote(&source.column)))),
         optional(source.iv_column.as_deref()),

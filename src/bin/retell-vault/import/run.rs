@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use retell_vault::config::import::{
-    FoundField, ImportEvent, ImportProgress, ImportReport, Passwords,
-};
+use retell_vault::config::import::{FoundField, ImportEvent, ImportProgress, ImportReport, Passwords};
 use retell_vault::{Error, ErrorKind};
 use serde_json::{Value, json};
 
