@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::error::Result;
 use crate::import::decide::Offer;
 use crate::import::report::{ImportOptions, ImportProgress};
-use crate::import::sources::{ExaminedText, FoundField, Sources, Tally};
+use crate::import::sources::{ExaminedText, FoundField, SourceTally, Sources};
 use crate::postgres::walk::old_values::OldTable;
 use crate::record::owner::Owner;
 use crate::record::record::Head;
@@ -21,7 +21,7 @@ pub(super) struct ImportRun<C> {
     pub(super) options: ImportOptions,
     /// The sources that are columns in which the vault seals.
     pub(super) own: BTreeSet<usize>,
-    pub(super) tally: Mutex<Vec<Tally>>,
+    pub(super) tally: Mutex<Vec<SourceTally>>,
 }
 
 /// The result of one page.
@@ -33,7 +33,7 @@ pub(super) struct PageResult {
 }
 
 /// One owner of a page.
-pub(super) struct Candidate {
+pub(super) struct ImportCandidate {
     pub(super) owner: Owner,
     pub(super) texts: Vec<ExaminedText>,
     pub(super) offer: Offer,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::error::{ErrorKind, Result};
-use crate::import::candidate::{Announce, Candidate, ImportRun, PageResult};
+use crate::import::candidate::{Announce, ImportCandidate, ImportRun, PageResult};
 use crate::import::old_value::OpenedValue;
 use crate::import::sources::{ExaminedText, FoundField};
 use crate::layout::old_source::{Held, OldSource};
@@ -28,7 +28,7 @@ impl<C: Credentials> ImportRun<C> {
     /// Clears what the records hold that were read back.
     pub(super) async fn clear(
         &self,
-        candidates: &[Candidate],
+        candidates: &[ImportCandidate],
         announce: &impl Announce,
         page: &mut PageResult,
     ) -> Result<()> {
@@ -59,7 +59,7 @@ impl<C: Credentials> ImportRun<C> {
     /// as a whole.
     fn parts<'a>(
         &self,
-        candidate: &'a Candidate,
+        candidate: &'a ImportCandidate,
         plan: &Plan,
     ) -> Vec<(usize, ClearedPart, ClearedLines<'a>)> {
         let mut parts: Vec<(usize, ClearedPart, ClearedLines<'a>)> = Vec::new();
@@ -153,8 +153,8 @@ impl<C: Credentials> ImportRun<C> {
 }
 
 /// The fields of a text that the record holds with the same value.
-fn held_fields(text: &ExaminedText, candidate: &Candidate, record: &Values) -> Vec<Field> {
-    let Candidate { offer, texts, .. } = candidate;
+fn held_fields(text: &ExaminedText, candidate: &ImportCandidate, record: &Values) -> Vec<Field> {
+    let ImportCandidate { offer, texts, .. } = candidate;
     let is_held = |(field, value): &(&Field, &OpenedValue)| {
         let giver = offer.givers.get(field).map(|at| &texts[*at].fields[*field]);
         giver.is_some_and(|giver| giver.text() == value.text())

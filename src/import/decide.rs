@@ -30,7 +30,7 @@ pub(super) struct Offer {
 }
 
 /// The record of an owner.
-pub(super) enum RecordState {
+pub(super) enum ThereRecord {
     Absent,
     Deleted,
     Stored { version: Version, values: Values, mark: Option<ImportMark>, has_unknown: bool },
@@ -91,16 +91,16 @@ fn given<'a, C: Credentials>(
 pub(super) fn decide<C: Credentials>(
     offer: &mut Offer,
     texts: &[ExaminedText],
-    state: &RecordState,
+    state: &ThereRecord,
     layout: &Layout,
 ) -> Result<Decision> {
     let (version, stored, mark, has_unknown) = match state {
-        RecordState::Absent => return Ok(Decision::Store(offer.values.clone(), None)),
-        RecordState::Deleted => {
+        ThereRecord::Absent => return Ok(Decision::Store(offer.values.clone(), None)),
+        ThereRecord::Deleted => {
             offer.contradict(texts, |_| true, DELETED);
             return Ok(Decision::Already);
         }
-        RecordState::Stored { version, values, mark, has_unknown } => (version, values, mark, has_unknown),
+        ThereRecord::Stored { version, values, mark, has_unknown } => (version, values, mark, has_unknown),
     };
     let Some(mark) = mark.as_ref().filter(|_| !has_unknown) else {
         let values = offer.values.clone();

@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::import::candidate::{Announce, Candidate, ImportRun, PageResult};
-use crate::import::decide::{Decision, Offer, RecordState, combine, decide};
+use crate::import::candidate::{Announce, ImportCandidate, ImportRun, PageResult};
+use crate::import::decide::{Decision, Offer, ThereRecord, combine, decide};
 use crate::import::mark::ImportMark;
 use crate::import::sources::{ExaminedText, FoundField, OldOwner, OwnerPage};
 use crate::record::credentials::Credentials;
@@ -92,7 +92,7 @@ impl<C: Credentials> ImportRun<C> {
         old: &OldOwner,
         texts: Vec<ExaminedText>,
         page: &mut PageResult,
-    ) -> Option<Candidate> {
+    ) -> Option<ImportCandidate> {
         if texts.iter().all(|text| text.fields.is_empty()) {
             return None;
         }
@@ -100,7 +100,7 @@ impl<C: Credentials> ImportRun<C> {
         match made {
             Ok((owner, offer)) => {
                 let import = self.imported(&texts, &offer);
-                Some(Candidate { owner, texts, offer, record: None, stored: false, head: None, import })
+                Some(ImportCandidate { owner, texts, offer, record: None, stored: false, head: None, import })
             }
             Err(error) => {
                 page.found.extend(not_stored(&texts, &error));
@@ -134,7 +134,7 @@ impl<C: Credentials> ImportRun<C> {
     /// Stores what is to be stored. An owner whose record another writer changed meanwhile is judged again.
     async fn store(
         &self,
-        candidates: &mut [Candidate],
+        candidates: &mut [ImportCandidate],
         announce: &impl Announce,
         page: &mut PageResult,
     ) -> Result<()> {
@@ -144,7 +144,7 @@ impl<C: Credentials> ImportRun<C> {
             let mut wanted: Vec<(usize, Values, StoreOptions)> = Vec::new();
             for (at, state) in open.drain(..).zip(states) {
                 let candidate = &mut candidates[at];
-                let Candidate { offer, texts, .. } = candidate;
+                let ImportCandidate { offer, texts, .. } = candidate;
                 let decided = match state {
                     Err(error) if stops_import(&error) => return Err(error),
                     state => state.and_then(|state| {
@@ -183,7 +183,7 @@ impl<C: Credentials> ImportRun<C> {
     /// Replacing a text in its own column is clearing it.
     async fn announce_own(
         &self,
-        candidates: &[Candidate],
+        candidates: &[ImportCandidate],
         wanted: &[(usize, Values, StoreOptions)],
         announce: &impl Announce,
     ) -> Result<()> {
@@ -197,7 +197,7 @@ impl<C: Credentials> ImportRun<C> {
     /// Returns the owners that must be judged again.
     async fn store_wanted(
         &self,
-        candidates: &mut [Candidate],
+        candidates: &mut [ImportCandidate],
         wanted: Vec<(usize, Values, StoreOptions)>,
         page: &mut PageResult,
         is_last: bool,
@@ -248,22 +248,22 @@ impl<C: Credentials> ImportRun<C> {
     /// out.
     async fn states(
         &self,
-        candidates: &[Candidate],
+        candidates: &[ImportCandidate],
         open: &[usize],
         round: u32,
-    ) -> Result<Vec<Result<RecordState>>> {
+    ) -> Result<Vec<Result<ThereRecord>>> {
         let owners: Vec<&Owner> = open.iter().map(|at| &candidates[*at].owner).collect();
         let mut states = Vec::with_capacity(open.len());
         for (at, peeked) in open.iter().zip(peek_many(&self.core, &owners).await?) {
-            let Candidate { owner, import, .. } = &candidates[*at];
+            let ImportCandidate { owner, import, .. } = &candidates[*at];
             states.push(match peeked {
                 Some(loaded) => state(loaded),
-                None if round == 0 && !self.options.dry_run => Ok(RecordState::Absent),
+                None if round == 0 && !self.options.dry_run => Ok(ThereRecord::Absent),
                 None => match load(&self.core, owner).await {
                     Ok(loaded) => state(loaded),
-                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(RecordState::Absent),
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(ThereRecord::Absent),
                     Err(error) if error.kind() == ErrorKind::ForeignValue && !import.over.is_empty() => {
-                        Ok(RecordState::Absent)
+                        Ok(ThereRecord::Absent)
                     }
                     Err(error) => Err(error),
                 },
@@ -273,7 +273,7 @@ impl<C: Credentials> ImportRun<C> {
     }
 
     /// Reads back what was stored, and what was there already.
-    async fn read_back(&self, candidates: &mut [Candidate], page: &mut PageResult) -> Result<()> {
+    async fn read_back(&self, candidates: &mut [ImportCandidate], page: &mut PageResult) -> Result<()> {
         if self.options.dry_run {
             return Ok(());
         }
@@ -300,7 +300,7 @@ impl<C: Credentials> ImportRun<C> {
     }
 }
 
-fn state(loaded: LoadedRecord) -> Result<RecordState> {
+fn state(loaded: LoadedRecord) -> Result<ThereRecord> {
     if loaded.local {
         let message = "the record is pending in the local file, so nothing is imported";
         return Err(Error::new(ErrorKind::Unavailable, message).with_hint("run `retell-vault sync` first"));
@@ -308,8 +308,8 @@ fn state(loaded: LoadedRecord) -> Result<RecordState> {
     let mark = loaded.opened.imported_from.as_ref().and_then(|mark| ImportMark::parse(mark));
     let has_unknown = !loaded.opened.unknown.is_empty();
     Ok(match loaded.opened.values {
-        None => RecordState::Deleted,
-        Some(values) => RecordState::Stored { version: loaded.version, values, mark, has_unknown },
+        None => ThereRecord::Deleted,
+        Some(values) => ThereRecord::Stored { version: loaded.version, values, mark, has_unknown },
     })
 }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::import::candidate::{Announce, ImportRun, PageResult};
 use crate::import::passwords::Passwords;
 use crate::import::report::{ImportEvent, ImportOptions, ImportReport};
-use crate::import::sources::{FoundField, OwnerPage, OwnerPages, Sources, Tally};
+use crate::import::sources::{FoundField, OwnerPage, OwnerPages, SourceTally, Sources};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::credentials::Credentials;
@@ -50,7 +50,7 @@ pub(crate) async fn import<C: Credentials>(
     for table in &tables {
         report.progress.rows += postgres.database.count_old_rows(table).await.map_err(|fault| fault.error)?;
     }
-    let tally = Mutex::new(Tally::of_all(sources.all()));
+    let tally = Mutex::new(SourceTally::of_all(sources.all()));
     let run = ImportRun { core: core.clone(), sources, tables, options: options.clone(), own, tally };
     all_pages(&Arc::new(run), &mut report, listener).await?;
     Ok(report)

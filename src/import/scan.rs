@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::import::old_value::OpenedValue;
 use crate::import::passwords::Passwords;
-use crate::import::sources::{ExaminedText, FoundField, OldOwner, OwnerPages, Sources, Tally};
+use crate::import::sources::{ExaminedText, FoundField, OldOwner, OwnerPages, SourceTally, Sources};
 use crate::layout::layout::Layout;
 use crate::postgres::connection::options::{PoolerMode, Timeouts};
 use crate::postgres::connection::pool::Database;
@@ -80,7 +80,7 @@ async fn scan_all<C: Credentials>(database: &Database, sources: Sources<C>) -> R
     let places = sources.all().iter().map(|source| place((source.place(), source.decryptor)));
     let report = ScanReport { places: places.collect(), ..ScanReport::default() };
     let all = sources.all().to_vec();
-    let mut scan = SourceScan { tally: Tally::of_all(&all), sources: Arc::new(sources), report };
+    let mut scan = SourceScan { tally: SourceTally::of_all(&all), sources: Arc::new(sources), report };
     let mut pages = OwnerPages::new(database, &all, &tables);
     while let Some(page) = pages.next().await? {
         // deriving a key takes a while
@@ -96,7 +96,7 @@ async fn scan_all<C: Credentials>(database: &Database, sources: Sources<C>) -> R
 struct SourceScan<C> {
     sources: Arc<Sources<C>>,
     report: ScanReport,
-    tally: Vec<Tally>,
+    tally: Vec<SourceTally>,
 }
 
 impl<C: Credentials> SourceScan<C> {

@@ -250,13 +250,13 @@ fn decryptor(name: &str, passwords: &Passwords) -> Result<Arc<dyn Decryptor>> {
 }
 
 /// How many rows of each source were opened, and whether any of them opened.
-pub(super) struct Tally {
+pub(super) struct SourceTally {
     rows: u64,
     opened: bool,
     corrupt: bool,
 }
 
-impl Tally {
+impl SourceTally {
     pub(super) fn of_all(sources: &[OldSource]) -> Vec<Self> {
         sources.iter().map(|_| Self { rows: 0, opened: false, corrupt: false }).collect()
     }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use retell_vault::layout::OldSource;
+
 use super::runner::{FULL, Home, Ran};
+use super::support::faults::exec;
 use super::{Key, Stage};
 
 /// Commands that never ask the database.
@@ -108,6 +111,35 @@ impl Commands<'_> {
         std::fs::write(&file, SOURCES).unwrap();
         let ran = self.home.run(&["import", "scan", "--layout", file.to_str().unwrap()]);
         self.note(&["import", "scan"], ran, &[0]).await;
+        self.imports_one(&file).await;
+    }
+
+    /// Of an owner without a record, from a column that is then cleared.
+    async fn imports_one(&mut self, file: &std::path::Path) {
+        let (kind, url) = (self.stage.kind, self.stage.role.url.clone());
+        let source = OldSource::new("user_profiles", "user_id", "full_name", "plaintext").unwrap();
+        let source = source.field("api_key".parse().unwrap());
+        let owner = kind.owner(9);
+        let (names, values, source) = match (kind.key, owner.tenant_id()) {
+            (Key::Both, Some(tenant)) => (
+                "tenant_id, user_id",
+                format!("'{tenant}', '{}'", owner.user_id()),
+                source.tenant_column("tenant_id").unwrap(),
+            ),
+            _ => ("user_id", format!("'{}'", owner.user_id()), source),
+        };
+        std::fs::write(file, kind.layout().source(source).unwrap().to_toml()).unwrap();
+        exec(&url, "UPDATE public.user_profiles SET full_name = NULL").await;
+        let old = "key_test_0000000000000009";
+        exec(
+            &url,
+            &format!("INSERT INTO public.user_profiles ({names}, full_name) VALUES ({values}, '{old}')"),
+        )
+        .await;
+        let run = ["import", "run", "--clear-source", "--json", "--layout", file.to_str().unwrap()];
+        let ran = self.home.run(&run);
+        assert!(ran.out.contains(r#""cleared":1"#), "{ran:?}");
+        self.note(&["import", "run"], ran, &[0]).await;
     }
 
     async fn keyring(&mut self) {
