@@ -95,6 +95,8 @@ pub(super) fn decide<C: Credentials>(
     layout: &Layout,
 ) -> Result<Decision> {
     let (version, stored, mark, has_unknown) = match state {
+        // every field has several values, and none is imported
+        ThereRecord::Absent if offer.givers.is_empty() => return Ok(Decision::Already),
         ThereRecord::Absent => return Ok(Decision::Store(offer.values.clone(), None)),
         ThereRecord::Deleted => {
             offer.contradict(texts, |_| true, DELETED);

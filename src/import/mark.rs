@@ -77,3 +77,44 @@ impl ImportMark {
         URL_SAFE_NO_PAD.encode(&hash.finalize().into_bytes()[..HASH])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(content: &str, iv: Option<&str>) -> OldText {
+        let part = |part: &str| Zeroizing::new(part.to_owned());
+        let (user, tenant) = ("user-1".to_owned(), None);
+        OldText {
+            source: 0,
+            user,
+            tenant,
+            content: part(content),
+            is_json: false,
+            iv: iv.map(part),
+            tag: None,
+            time: None,
+        }
+    }
+
+    #[test]
+    fn a_mark_knows_its_texts_and_shows_none_of_them() {
+        let (one, other) = (text("key_test_0001", None), text("key_test_0002", None));
+        let mark = ImportMark::new([("a.b.c".to_owned(), &one)].into_iter()).unwrap();
+        let printed = mark.print();
+        assert!(!printed.contains("key_test"), "{}", printed.as_str());
+        let read = ImportMark::parse(&printed).unwrap();
+        assert_eq!(read.print(), printed);
+        assert!(read.holds("a.b.c", &one) && !read.holds("a.b.c", &other) && !read.holds("a.b.d", &one));
+        assert!(!read.holds("a.b.c", &text("key_test_0001", Some("iv"))), "the nonce belongs to it");
+        assert!(!read.holds("a.b.c", &text("key_test_000", Some("1"))), "the parts do not run together");
+        assert_eq!(read.places().collect::<Vec<_>>(), ["a.b.c"]);
+        // two records from one text do not show that
+        let again = ImportMark::new([("a.b.c".to_owned(), &one)].into_iter()).unwrap();
+        assert!(again.texts != mark.texts);
+        for bad in ["", "{}", r#"{"key":"AAAA","texts":[]}"#, r#"{"key":7,"texts":[]}"#, r#"{"key":"AAAA"}"#]
+        {
+            assert!(ImportMark::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

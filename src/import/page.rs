@@ -228,7 +228,9 @@ impl<C: Credentials> ImportRun<C> {
                     page.progress.cleared += candidate.import.over.len() as u64;
                     (candidate.record, candidate.stored) = (Some(values), true);
                 }
-                Err(error) if error.kind() == ErrorKind::Conflict && !is_last => again.push(at),
+                Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Busy) && !is_last => {
+                    again.push(at);
+                }
                 Err(error) if stops_import(&error) => return Err(error),
                 Err(error) => page.found.extend(not_stored(&candidate.texts, &error)),
             }
@@ -303,7 +305,7 @@ impl<C: Credentials> ImportRun<C> {
 fn state(loaded: LoadedRecord) -> Result<ThereRecord> {
     if loaded.local {
         let message = "the record is pending in the local file, so nothing is imported";
-        return Err(Error::new(ErrorKind::Unavailable, message).with_hint("run `retell-vault sync` first"));
+        return Err(Error::new(ErrorKind::Busy, message).with_hint("run `retell-vault sync` first"));
     }
     let mark = loaded.opened.imported_from.as_ref().and_then(|mark| ImportMark::parse(mark));
     let has_unknown = !loaded.opened.unknown.is_empty();

@@ -111,11 +111,11 @@ impl Commands<'_> {
         std::fs::write(&file, SOURCES).unwrap();
         let ran = self.home.run(&["import", "scan", "--layout", file.to_str().unwrap()]);
         self.note(&["import", "scan"], ran, &[0]).await;
-        self.imports_one(&file).await;
+        self.imports_one().await;
     }
 
     /// Of an owner without a record, from a column that is then cleared.
-    async fn imports_one(&mut self, file: &std::path::Path) {
+    async fn imports_one(&mut self) {
         let (kind, url) = (self.stage.kind, self.stage.role.url.clone());
         let source = OldSource::new("user_profiles", "user_id", "full_name", "plaintext").unwrap();
         let source = source.field("api_key".parse().unwrap());
@@ -128,7 +128,12 @@ impl Commands<'_> {
             ),
             _ => ("user_id", format!("'{}'", owner.user_id()), source),
         };
-        std::fs::write(file, kind.layout().source(source).unwrap().to_toml()).unwrap();
+        // beside the layout of the home
+        let file = self.home.path().join("layout.toml");
+        let layout = std::fs::read_to_string(&file).unwrap();
+        let sources = kind.layout().source(source).unwrap().to_toml();
+        let sources = &sources[sources.find("[[source]]").unwrap()..];
+        std::fs::write(&file, format!("{layout}\n{sources}")).unwrap();
         exec(&url, "UPDATE public.user_profiles SET full_name = NULL").await;
         let old = "key_test_0000000000000009";
         exec(
@@ -136,9 +141,10 @@ impl Commands<'_> {
             &format!("INSERT INTO public.user_profiles ({names}, full_name) VALUES ({values}, '{old}')"),
         )
         .await;
-        let run = ["import", "run", "--clear-source", "--json", "--layout", file.to_str().unwrap()];
-        let ran = self.home.run(&run);
+        let run = self.with_layout(&["import", "run", "--clear-source", "--json"]);
+        let ran = self.home.run_with(&run, &[], "");
         assert!(ran.out.contains(r#""cleared":1"#), "{ran:?}");
+        std::fs::write(&file, layout).unwrap();
         self.note(&["import", "run"], ran, &[0]).await;
     }
 
