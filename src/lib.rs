@@ -152,7 +152,9 @@ pub mod config {
         pub use crate::import::passwords::Passwords;
         pub use crate::import::plaintext::{Base64, Plaintext};
         pub use crate::import::raw_gcm::RawAesGcm;
-        pub use crate::import::scan::{FoundField, ScanReport, ScannedPlace, scan};
+        pub use crate::import::report::{ImportEvent, ImportOptions, ImportProgress, ImportReport};
+        pub use crate::import::scan::{ScanReport, ScannedPlace, scan};
+        pub use crate::import::sources::FoundField;
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Opened {
     pub(crate) ignored: Vec<Field>,
     /// Fields that a newer program stored.
     pub(crate) unknown: Vec<Field>,
+    /// The mark of a record that an import stored.
+    pub(crate) imported_from: Option<Zeroizing<String>>,
 }
 
 /// Seals values under a key, the primary one. Without values the result is a tombstone.
@@ -106,8 +108,13 @@ pub(crate) fn open(record: &Record, scope: Scope<'_>, root: &RootSecret, fields:
     let mut keys = RecordKeys { root, scope, derived: None };
     let contents = open_contents(keys.of(record.record_token())?, record.record_token())?;
     refuse_strangers(record.tokens(), &contents)?;
-    let mut opened =
-        Opened { values: None, changed_outside: Vec::new(), ignored: Vec::new(), unknown: Vec::new() };
+    let mut opened = Opened {
+        values: None,
+        changed_outside: Vec::new(),
+        ignored: Vec::new(),
+        unknown: Vec::new(),
+        imported_from: None,
+    };
     let mut values = Values::new();
     for field in &contents.secret {
         match record.token(*field) {
@@ -135,7 +142,10 @@ pub(crate) fn open(record: &Record, scope: Scope<'_>, root: &RootSecret, fields:
         // the text that means "not set" in a column is a value only if it was stored
         values.put(field, json.filter(|json| is_vouched || !column.is_some_and(|spec| is_unset(spec, json))));
     }
-    opened.unknown = contents.fields().filter(|field| !fields.knows(*field)).collect();
+    opened.unknown =
+        contents.fields().filter(|field| !field.is_reserved() && !fields.knows(*field)).collect();
+    // not a value of the credentials: a change of the record drops it
+    opened.imported_from = values.take_text(Field::IMPORTED_FROM)?;
     if contents.is_tombstone() {
         return Ok(opened);
     }

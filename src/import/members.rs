@@ -79,6 +79,29 @@ impl Members {
         opened
     }
 
+    /// The members of a JSON value that are not empty: each field with the path of its member. Members of members come first.
+    pub(super) fn filled(&self, json: &Value) -> Vec<(Field, String)> {
+        let parsed = match json {
+            Value::String(text) => serde_json::from_str(text).ok(),
+            _ => None,
+        };
+        let mut filled = Vec::new();
+        if let Some(object) = parsed.as_ref().unwrap_or(json).as_object() {
+            let is_filled = |path: &str| {
+                at(object, path).is_some_and(|(value, _)| {
+                    !(value.is_null() || value == "" || *value == Value::Object(Map::new()))
+                })
+            };
+            let here = self.paths.iter().filter(|(path, _)| is_filled(path));
+            filled.extend(here.map(|(path, field)| (*field, path.clone())));
+        }
+        if let Some(mut parsed) = parsed {
+            wipe(&mut parsed);
+        }
+        filled.sort_by_key(|(_, path)| std::cmp::Reverse(path.matches('.').count()));
+        filled
+    }
+
     fn open_object(
         &self,
         decryptor: &dyn Decryptor,

@@ -15,8 +15,9 @@ const MAX_FILE: usize = 64 * 1024;
 
 const SECTIONS: [&str; 3] = ["table", "columns", "source"];
 const OF_TABLE: [&str; 6] = ["name", "user", "tenant", "where", "is_null", "rows"];
-const OF_SOURCE: [&str; 11] =
-    ["table", "user", "tenant", "where", "is_null", "column", "field", "members", "decryptor", "iv", "tag"];
+const OF_SOURCE: [&str; 12] = [
+    "table", "user", "tenant", "where", "is_null", "column", "field", "members", "decryptor", "iv", "tag", "time",
+];
 /// Reserved members of `[columns]`. A field with one of these names goes into `[columns.fields]`.
 const OF_COLUMNS: [&str; 6] = ["config", "sync", "index", "sealed", "extra", "fields"];
 
@@ -183,6 +184,7 @@ fn read_source(layout: Layout, source: &Member<'_>) -> Result<Layout> {
                 .try_fold(made, |made, column| placed(made.is_null(column.text()?)))?,
             "iv" => placed(made.iv_column(member.text()?))?,
             "tag" => placed(made.tag_column(member.text()?))?,
+            "time" => placed(made.time_column(member.text()?))?,
             "field" => made.field(source_field(&layout, member, member.text()?)?),
             "members" => member.members()?.iter().try_fold(made, |made, path| {
                 // the path may be a secret in the wrong place
@@ -240,6 +242,7 @@ pub(crate) fn source_lines(source: &OldSource) -> Vec<String> {
     lines.push(member("decryptor", &text(source.decryptor)));
     lines.extend(source.iv_column.iter().map(|column| member("iv", &text(column))));
     lines.extend(source.tag_column.iter().map(|column| member("tag", &text(column))));
+    lines.extend(source.time_column.iter().map(|column| member("time", &text(column))));
     lines
 }
 

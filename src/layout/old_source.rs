@@ -32,6 +32,7 @@ pub struct OldSource {
     pub(crate) decryptor: &'static str,
     pub(crate) iv_column: Option<String>,
     pub(crate) tag_column: Option<String>,
+    pub(crate) time_column: Option<String>,
 }
 
 /// What the values of a source are.
@@ -73,6 +74,7 @@ impl OldSource {
             decryptor,
             iv_column: None,
             tag_column: None,
+            time_column: None,
         })
     }
 
@@ -143,6 +145,28 @@ impl OldSource {
     pub fn tag_column(mut self, name: &str) -> Result<Self> {
         self.tag_column = Some(column_name(name, "tag column")?);
         Ok(self)
+    }
+
+    /// The column of the time at which the value was stored: of type `timestamptz`, `timestamp` (in UTC), or `bigint` with
+    /// milliseconds since 1970. An imported record gets this time. Without it the time is the start of 1970, so that every save of the
+    /// vault is newer.
+    ///
+    /// # Errors
+    /// As those of [`OldSource::new`].
+    pub fn time_column(mut self, name: &str) -> Result<Self> {
+        self.time_column = Some(column_name(name, "time column")?);
+        Ok(self)
+    }
+
+    /// Whether both are columns of the same rows of one table, with the same columns of the owner.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        let owner = |source: &Self| (source.user_column.clone(), source.tenant_column.clone());
+        self.relation() == other.relation() && owner(self) == owner(other) && self.filter == other.filter
+    }
+
+    /// Schema and table.
+    pub(crate) fn relation(&self) -> (&str, &str) {
+        (&self.schema, &self.table)
     }
 
     /// The column as messages name it: `public.user_settings.retell_config`.

@@ -11,7 +11,8 @@ pub(crate) const MAX_NAME: usize = 40;
 /// Most fields in a record.
 pub(crate) const MAX_FIELDS: usize = 64;
 
-/// The name of one value of a record: `[a-z][a-z0-9_]{0,39}`, but not `record`. Names sort byte by byte.
+/// The name of one value of a record: `[a-z][a-z0-9_]{0,39}`, but not `record` or `imported_from`, which are the vault's own.
+/// Names sort byte by byte.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Field {
     /// The first eight bytes again: two names rarely share them, so one comparison distinguishes most names.
@@ -27,18 +28,24 @@ impl Field {
         None => panic!("it has the form of a name"),
     };
 
+    /// The reserved name of the mark of an imported record.
+    pub(crate) const IMPORTED_FROM: Self = match Self::parse(b"imported_from") {
+        Some(field) => field,
+        None => panic!("it has the form of a name"),
+    };
+
     /// A field name that is written in the source. In a `const`, an invalid name does not compile.
     ///
     /// # Panics
     /// When the name is not valid.
     pub const fn named(name: &str) -> Self {
         match Self::parse(name.as_bytes()) {
-            Some(field) if !field.is_record() => field,
-            _ => panic!("a field name is [a-z][a-z0-9_]{{0,39}}, and not `record`"),
+            Some(field) if !field.is_reserved() => field,
+            _ => panic!("a field name is [a-z][a-z0-9_]{{0,39}}, and not `record` or `imported_from`"),
         }
     }
 
-    /// Any name, including the reserved one.
+    /// Any name, including the reserved ones.
     pub(crate) const fn parse(name: &[u8]) -> Option<Self> {
         if name.is_empty() || name.len() > MAX_NAME || !name[0].is_ascii_lowercase() {
             return None;
@@ -59,6 +66,16 @@ impl Field {
     /// Whether it is the reserved name of the record token.
     pub(crate) const fn is_record(&self) -> bool {
         matches!(&self.bytes, [b'r', b'e', b'c', b'o', b'r', b'd', 0, ..])
+    }
+
+    /// Whether the vault keeps it beside the values, so that no kind of credentials can have it.
+    pub(crate) const fn is_reserved(&self) -> bool {
+        // the first byte after the name is zero
+        self.is_record()
+            || matches!(
+                &self.bytes,
+                [b'i', b'm', b'p', b'o', b'r', b't', b'e', b'd', b'_', b'f', b'r', b'o', b'm', 0, ..]
+            )
     }
 
     /// The name, as it appears in tokens, JSON and messages.
@@ -86,10 +103,9 @@ impl FromStr for Field {
     /// # Errors
     /// `InvalidInput`, which does not repeat the name: it may be a secret in the wrong place.
     fn from_str(name: &str) -> Result<Self> {
-        let field = Self::parse(name.as_bytes()).filter(|field| !field.is_record());
+        let field = Self::parse(name.as_bytes()).filter(|field| !field.is_reserved());
         field.ok_or_else(|| {
-            let message =
-                "a field name must be a lower-case letter and up to 39 of a-z 0-9 _, and not `record`";
+            let message = "a field name must be a lower-case letter and up to 39 of a-z 0-9 _, and not `record` or `imported_from`";
             Error::new(ErrorKind::InvalidInput, message)
         })
     }

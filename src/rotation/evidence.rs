@@ -339,7 +339,7 @@ impl<'a> Tally<'a> {
     }
 
     fn is_known(&self, field: Field) -> bool {
-        field.is_record() || self.core.fields.knows(field)
+        field.is_reserved() || self.core.fields.knows(field)
     }
 
     fn tokens(self) -> Vec<OutsideTokens> {

@@ -31,7 +31,7 @@ impl Throttle {
     }
 
     /// Waits until the rows that were written have had their time.
-    pub(super) async fn pace(&self, rows: usize) {
+    pub(crate) async fn pace(&self, rows: usize) {
         if let Some(over) = self.over(Instant::now(), rows) {
             tokio::time::sleep_until(over.into()).await;
         }

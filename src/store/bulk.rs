@@ -24,9 +24,9 @@ use crate::store::reload::{has_key_now, reload_keyring};
 use crate::store::store::store;
 
 /// How many owners are processed individually at the same time.
-const CONCURRENT: usize = 8;
+pub(super) const CONCURRENT: usize = 8;
 /// How many owners one statement of a bulk store writes.
-const PART: usize = 250;
+pub(super) const PART: usize = 250;
 /// How many of them are sealed before other tasks get a turn: about a tenth of a millisecond of work.
 const FEW: usize = 16;
 
@@ -179,7 +179,7 @@ fn is_incomplete(read: &Result<LoadedRecord>) -> bool {
 }
 
 /// Checked once for a bulk call: a thousand checks would cost more than the rest of it.
-fn nothing_pending(core: &Core) -> bool {
+pub(super) fn nothing_pending(core: &Core) -> bool {
     core.local.as_ref().is_none_or(LocalFile::nothing_pending)
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
+use zeroize::Zeroizing;
 
 use crate::crypto::aead::Scope;
 use crate::crypto::random;
@@ -52,6 +53,17 @@ pub(crate) struct StoreRequest<'a> {
     pub(crate) options: StoreOptions,
     /// Set if only some fields of the existing record change.
     pub(crate) change: Option<&'a Change>,
+    /// Set if the values come from a column in which the application keeps credentials.
+    pub(crate) import: Option<&'a ImportedRecord>,
+}
+
+/// What an import knows of a record that it stores.
+#[derive(Default)]
+pub(crate) struct ImportedRecord {
+    /// The time of its version: every later save is newer.
+    pub(crate) at: Millis,
+    /// The old texts in columns for tokens, which the record replaces: the name of each column and its text.
+    pub(crate) over: Vec<(String, Zeroizing<String>)>,
 }
 
 /// A change of some fields of a record.
@@ -64,7 +76,7 @@ pub(crate) struct Change {
 impl<'a> StoreRequest<'a> {
     /// A whole record that replaces the previous one.
     pub(crate) fn new(owner: &'a Owner, values: &'a Values, options: StoreOptions) -> Self {
-        Self { owner, values, vouched: None, options, change: None }
+        Self { owner, values, vouched: None, options, change: None, import: None }
     }
 
     pub(crate) fn is_tombstone(&self) -> bool {
@@ -96,7 +108,7 @@ pub(crate) struct LoadedRecord {
     /// A newer version that this process has opened or written.
     pub(crate) seen: Option<Version>,
     /// The record, when the database answered with it.
-    pub(super) record: Option<Record>,
+    pub(crate) record: Option<Record>,
 }
 
 pub(crate) type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
@@ -188,7 +200,8 @@ impl Core {
         in_the_clear: &[Field],
     ) -> Result<Record> {
         let (now, keyring) = (self.now(), self.keyring.for_sealing()?);
-        random::with_rng(|rng| {
+        let now = request.import.map_or(now, |import| import.at.min(now));
+        let record = random::with_rng(|rng| {
             let version = Version::next(now, seen, random_step(rng));
             let fields = (&self.fields, in_the_clear);
             let contents = match request.change {
@@ -199,7 +212,12 @@ impl Core {
             let sealed =
                 sealer::seal((request.values, &contents), scope, version, fields, keyring.primary(), rng);
             sealed.with_index(column_text(&keyring.subkeys, &self.fields, request.values, in_the_clear))
-        })
+        })?;
+        // the old text is gone once this is written
+        if request.import.is_some_and(|import| !import.over.is_empty()) {
+            self.verify(&record, request.owner)?;
+        }
+        Ok(record)
     }
 
     /// The same record with tokens for the plain fields that had their own column, under its own key.
@@ -348,7 +366,7 @@ impl Core {
 /// The error for tokens that do not open, or belong to no record, and name fields that these credentials do not have:
 /// another kind of credentials stored them.
 pub(crate) fn of_other_credentials(fields: &Fields, held: impl Iterator<Item = Field>) -> Option<Error> {
-    let unknown = held.filter(|field| !field.is_record() && !fields.knows(*field));
+    let unknown = held.filter(|field| !field.is_reserved() && !fields.knows(*field));
     let unknown: Vec<_> = unknown.map(|field| field.to_string()).collect();
     let message = || {
         let (namespace, unknown) = (fields.namespace, unknown.join(", "));

@@ -215,7 +215,7 @@ impl<'a> OwnersRows<'a> {
         if request.options.expected.is_some() || request.is_tombstone() {
             self.refuse_pending(there.map(|there| there.version)).await?;
         }
-        check_expected(request.options.expected, there)?;
+        check_expected(request, there)?;
         let is_nothing = there.is_none_or(|there| there.is_tombstone) && !is_kept;
         match request.is_tombstone() && is_nothing {
             true => Err(ErrorKind::NotFound.into()),

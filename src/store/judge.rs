@@ -10,10 +10,10 @@ use crate::postgres::statements::read::FoundRows;
 use crate::postgres::statements::write::OldRow;
 use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
-use crate::record::record::Record;
+use crate::record::record::{Record, SlotText, read_slot};
 use crate::record::token::{KeyId, MAX_SLOT, Token, claims_to_be_token};
 use crate::record::version::Version;
-use crate::store::core::Core;
+use crate::store::core::{Core, StoreRequest};
 use crate::store::fallback::keep;
 use crate::store::options::{Expected, StoreOptions};
 
@@ -38,7 +38,14 @@ pub(super) struct Newest {
 
 /// # Errors
 /// `Conflict` if the owner does not have what the caller expects.
-pub(super) fn check_expected(expected: Option<Expected>, newest: Option<Newest>) -> Result<()> {
+pub(super) fn check_expected(request: StoreRequest<'_>, newest: Option<Newest>) -> Result<()> {
+    let expected = request.options.expected;
+    if request.import.is_some() && newest.is_some_and(|newest| newest.is_tombstone) {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            "the record was deleted, so nothing is imported over it",
+        ));
+    }
     let there = newest.filter(|newest| !newest.is_tombstone).map(|newest| newest.version);
     let message = match (expected, there) {
         (None, _) | (Some(Expected::Absent), None) => return Ok(()),
@@ -52,6 +59,26 @@ pub(super) fn check_expected(expected: Option<Expected>, newest: Option<Newest>)
         (Some(Expected::Absent), Some(version)) => format!("a record already exists, with version {version}"),
     };
     Err(Error::new(ErrorKind::Conflict, message))
+}
+
+/// The options of a write. An import may replace text that the vault did not write if it has imported that text.
+pub(super) fn options_of(request: StoreRequest<'_>, plan: &Plan, found: &FoundRows) -> StoreOptions {
+    let Some(import) = request.import else { return request.options };
+    let is_imported = |column: &str, text: &str| {
+        import.over.iter().any(|(known, old)| known == column && old.as_str() == text)
+    };
+    let may_go = |row: &Row| {
+        plan.placement.slots.iter().zip(&row.slots).all(|(slot, text)| {
+            match read_slot(text.as_deref(), slot.json) {
+                SlotText::Unrecognised => is_imported(&slot.column, text.as_deref().unwrap_or_default()),
+                _ => true,
+            }
+        })
+    };
+    match found.rows.iter().all(may_go) {
+        true => request.options.replace_foreign(),
+        false => request.options,
+    }
 }
 
 /// Judges the rows of an owner for a write. `sent` is what may have arrived already.

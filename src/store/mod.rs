@@ -11,6 +11,7 @@ pub(crate) mod faults;
 pub(crate) mod find;
 pub(crate) mod host_note;
 pub(crate) mod hosts;
+pub(crate) mod imported;
 pub(crate) mod in_transaction;
 pub(crate) mod index_check;
 pub(crate) mod judge;

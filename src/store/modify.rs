@@ -171,7 +171,7 @@ fn merge(
     }
     // a newer program's plain field whose column was empty when it was sealed
     let unknown = record.tokens().iter().map(|token| token.field);
-    for field in unknown.filter(|field| !field.is_record() && !core.fields.knows(*field)) {
+    for field in unknown.filter(|field| !field.is_reserved() && !core.fields.knows(*field)) {
         if values.get(field).is_none() {
             values.put(field, Some("null".to_owned().into()));
         }

@@ -240,7 +240,7 @@ impl Renaming<'_> {
         }
         // a newer program's plain field whose column was empty when it was sealed
         for field in record.tokens().iter().map(|token| token.field) {
-            if !field.is_record() && !core.fields.knows(field) && values.get(field).is_none() {
+            if !field.is_reserved() && !core.fields.knows(field) && values.get(field).is_none() {
                 values.put(field, Some("null".to_owned().into()));
             }
         }

@@ -158,7 +158,7 @@ async fn store_expected_locally(core: &Core, request: StoreRequest<'_>) -> Resul
         }
         None => None,
     };
-    check_expected(request.options.expected, newest)?;
+    check_expected(request, newest)?;
     let version = newest.map(|newest| newest.version);
     let put = local_entry(core, request, &core.seal(request, version, &[])?, Base::Unknown);
     match local.put_over(version, &put).await? {

@@ -17,7 +17,7 @@ use crate::record::record::{Head, Record};
 use crate::record::version::Version;
 use crate::store::core::{Core, ROUNDS, StoreRequest, StoredRecord, keeps_changing, pause};
 use crate::store::fallback::{delete_pending, pending};
-use crate::store::judge::{Newest, Verdict, check_expected, judge, keep_tokens, with_vouched};
+use crate::store::judge::{Newest, Verdict, check_expected, judge, keep_tokens, options_of, with_vouched};
 use crate::store::keyring_check::require_own_keyring;
 use crate::store::options::Expected;
 
@@ -218,7 +218,7 @@ impl<'a> Write<'a> {
         let Some(there) = self.postgres.read_record(plan, owner).await? else { return Ok(false) };
         let Ok(contents) = self.core.verify(&there, owner) else { return Ok(false) };
         let newest = Newest { version: there.version, is_tombstone: contents.is_tombstone() };
-        check_expected(self.request.options.expected, Some(newest))?;
+        check_expected(self.request, Some(newest))?;
         self.seen = self.seen.max(Some(there.version));
         self.base = Base::Version(there.version);
         let vouched = sealer::vouched(&contents, &there, &self.core.fields);
@@ -265,7 +265,7 @@ impl<'a> Write<'a> {
 
     async fn create(&mut self, plan: &Plan) -> Result<Round, DatabaseError> {
         self.base = Base::NoRow;
-        check_expected(self.request.options.expected, None)?;
+        check_expected(self.request, None)?;
         self.seal_for(plan)?;
         if self.request.is_tombstone() {
             let deleted = delete_pending(self.core, self.request, self.sealed()).await?;
@@ -282,7 +282,7 @@ impl<'a> Write<'a> {
 
     /// The row exists, and holds something that this process has not seen.
     async fn decide(&mut self, plan: &Plan, found: &FoundRows) -> Result<Round, DatabaseError> {
-        let (owner, options) = (self.request.owner, self.request.options);
+        let (owner, options) = (self.request.owner, options_of(self.request, plan, found));
         // without a lost answer, nothing that was sent can be there
         let sent = self.record.as_ref().filter(|_| self.unknown.is_some());
         let (newest, keep) = match judge(self.core, plan, owner, sent, found, options)? {
@@ -293,7 +293,7 @@ impl<'a> Write<'a> {
             Verdict::Refuse { error, .. } => return Err(error.into()),
             Verdict::Overwrite { newest, keep } => (newest, keep),
         };
-        check_expected(options.expected, newest)?;
+        check_expected(self.request, newest)?;
         if let (Some(sent), Some(newest)) = (sent, newest)
             && newest.version > sent.version
         {

@@ -102,6 +102,8 @@ pub struct Loaded<C = RetellConfig> {
     /// Fields that this program does not know because a newer version stored them. They are not in `config`. A
     /// store replaces the whole record and loses them.
     pub unknown: Vec<Field>,
+    /// An import stored this record, and nothing was saved since.
+    pub imported: bool,
 }
 
 /// The credentials of a record; `None` for a tombstone.
@@ -137,6 +139,7 @@ impl<C: Credentials> TryFrom<LoadedRecord> for Loaded<C> {
         let config = credentials(opened.values, &opened.unknown)?.ok_or(ErrorKind::NotFound)?;
         let source = if local { Source::Local } else { Source::Database };
         let (ignored, changed_outside, unknown) = (opened.ignored, opened.changed_outside, opened.unknown);
-        Ok(Self { config, version, source, stale, seen, ignored, changed_outside, unknown })
+        let imported = opened.imported_from.is_some();
+        Ok(Self { config, version, source, stale, seen, ignored, changed_outside, unknown, imported })
     }
 }

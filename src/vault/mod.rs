@@ -5,6 +5,8 @@ pub(crate) mod admin;
 pub(crate) mod answers;
 pub(crate) mod builder;
 pub(crate) mod find;
+#[cfg(feature = "admin")]
+pub(crate) mod import;
 #[cfg(feature = "local-file")]
 pub(crate) mod in_memory;
 pub(crate) mod in_transaction;

@@ -11,6 +11,35 @@ use crate::support::TestDb;
 const PAGE: &str = include_str!("../../docs/CLI.md");
 type Names = BTreeSet<String>;
 
+/// A table of which an import has something in each list.
+const IMPORTED: &str = r#"CREATE TABLE records (user_id text PRIMARY KEY, encrypted_agent_config jsonb);
+    CREATE TABLE old (user_id text PRIMARY KEY, key text, agent text NOT NULL UNIQUE, config jsonb);
+    INSERT INTO old VALUES
+        ('user-1', 'a2V5X3Rlc3RfNGIwYzE3NDFiNGUwNTAwZjQ2YzU=:ZmFsbGJhY2staXY=:ZmFsbGJhY2stdGFn:1', 'agent_test_0001', '{"api_key": "key_test_0009"}'),
+        ('user-2', 'cbc:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=', 'agent_test_0002', '[]'),
+        ('user-3', 'AAAA:BBBB:CCCC:1', 'not an agent ü', NULL)"#;
+const IMPORTED_LAYOUT: &str = r#"
+[table]
+name = "records"
+[[source]]
+table = "old"
+user = "user_id"
+column = "key"
+field = "api_key"
+decryptor = "carexps"
+[[source]]
+table = "old"
+user = "user_id"
+column = "agent"
+field = "call_agent_id"
+decryptor = "plaintext"
+[[source]]
+table = "old"
+user = "user_id"
+column = "config"
+decryptor = "plaintext"
+"#;
+
 /// The text below a heading, up to the next one.
 fn section(heading: &str) -> &'static str {
     let (_, rest) = PAGE.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
@@ -310,6 +339,13 @@ async fn imports(members: &mut Members) {
     members.run(&home, "layout detect", &["--table", "user_profiles"], "");
     std::fs::write(home.path().join("layout.toml"), crate::import::LAYOUT).unwrap();
     members.run(&home, "import scan", &[], "");
+
+    let db = TestDb::create().await;
+    db.exec(IMPORTED).await;
+    let home = Home::over(&db.url);
+    std::fs::write(home.path().join("layout.toml"), IMPORTED_LAYOUT).unwrap();
+    members.run(&home, "import run", &["--clear-source"], "");
+    members.run(&home, "get", &["--user", "user-1"], "");
 }
 
 async fn index(members: &mut Members) {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use retell_vault::layout::OldSource;
+
 use super::runner::{FULL, Home, Ran, SECRETS};
+use super::support::faults::exec;
 use super::support::webhook::signed;
 use super::{Key, Stage};
 
@@ -123,6 +126,41 @@ impl Commands<'_> {
         std::fs::write(&file, SOURCES).unwrap();
         let ran = self.home.run(&["import", "scan", "--layout", file.to_str().unwrap()]);
         self.note(&["import", "scan"], ran, &[0]).await;
+        self.imports_one().await;
+    }
+
+    /// Of an owner without a record, from a column that is then cleared.
+    async fn imports_one(&mut self) {
+        let (kind, url) = (self.stage.kind, self.stage.role.url.clone());
+        let source = OldSource::new("user_profiles", "user_id", "full_name", "plaintext").unwrap();
+        let source = source.field("api_key".parse().unwrap());
+        let owner = kind.owner(9);
+        let (names, values, source) = match (kind.key, owner.tenant_id()) {
+            (Key::Both, Some(tenant)) => (
+                "tenant_id, user_id",
+                format!("'{tenant}', '{}'", owner.user_id()),
+                source.tenant_column("tenant_id").unwrap(),
+            ),
+            _ => ("user_id", format!("'{}'", owner.user_id()), source),
+        };
+        // beside the layout of the home
+        let file = self.home.path().join("layout.toml");
+        let layout = std::fs::read_to_string(&file).unwrap();
+        let sources = kind.layout().source(source).unwrap().to_toml();
+        let sources = &sources[sources.find("[[source]]").unwrap()..];
+        std::fs::write(&file, format!("{layout}\n{sources}")).unwrap();
+        exec(&url, "UPDATE public.user_profiles SET full_name = NULL").await;
+        let old = "key_test_0000000000000009";
+        exec(
+            &url,
+            &format!("INSERT INTO public.user_profiles ({names}, full_name) VALUES ({values}, '{old}')"),
+        )
+        .await;
+        let run = self.with_layout(&["import", "run", "--clear-source", "--json"]);
+        let ran = self.home.run_with(&run, &[], "");
+        assert!(ran.out.contains(r#""cleared":1"#), "{ran:?}");
+        std::fs::write(&file, layout).unwrap();
+        self.note(&["import", "run"], ran, &[0]).await;
     }
 
     async fn keyring(&mut self) {

@@ -20,6 +20,7 @@ mod list;
 mod print;
 mod progress;
 mod records;
+mod report_file;
 mod rotate;
 mod schema;
 mod secret;

@@ -245,9 +245,10 @@ fn config_json(config: &str, loaded: &Loaded) -> Zeroizing<String> {
     let (ignored, unknown) = (names(&loaded.ignored), names(&loaded.unknown));
     let changed = names(&loaded.changed_outside);
     let seen = seen_member(loaded.seen);
+    let imported = if loaded.imported { ",\"imported\":true" } else { "" };
     let rest = format!(
         ",\"source\":\"{source}\",\"version\":\"{version}\",\"stale\":{stale}{seen},\
-         \"ignored\":{ignored},\"changed_outside\":{changed},\"unknown\":{unknown}}}\n"
+         \"ignored\":{ignored},\"changed_outside\":{changed},\"unknown\":{unknown}{imported}}}\n"
     );
     joined(&["{\"config\":", config, &rest])
 }

@@ -18,7 +18,7 @@ impl IdKind {
     ///
     /// # Errors
     /// The reason why the type could confuse two owners, or split one.
-    pub(super) fn of(base: &str, is_deterministic: bool) -> Result<Self, &'static str> {
+    pub(in crate::postgres) fn of(base: &str, is_deterministic: bool) -> Result<Self, &'static str> {
         match base {
             "text" | "varchar" if is_deterministic => Ok(Self::Text),
             "uuid" => Ok(Self::Uuid),

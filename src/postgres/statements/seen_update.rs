@@ -170,7 +170,7 @@ impl Writer<'_> {
 
     /// A condition that every slot is empty, or holds the record that this process has seen, whose head is `head`. So a
     /// store never overwrites a record that this process has not opened.
-    fn holds_seen(&self, row: &str, head: &str) -> String {
+    pub(in crate::postgres) fn holds_seen(&self, row: &str, head: &str) -> String {
         let slots = self.placement.slots.iter().map(|slot| {
             let column = format!("{row}.{}", quote(&slot.column));
             match slot.json {

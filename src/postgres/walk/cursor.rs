@@ -55,15 +55,32 @@ impl Cursor {
         layout: &Layout,
         table: &Table,
     ) -> Result<Self, DatabaseError> {
+        let key = Self::best_key(database, &layout.schema, &layout.table).await?;
+        Ok(key.unwrap_or_else(|| Self::along_the_owner(layout, table)))
+    }
+
+    /// As [`find`](Self::find), for a table from which values are imported. Without a key it is walked along the texts of one
+    /// column. So is a view.
+    pub(in crate::postgres) async fn find_in(
+        database: &Database,
+        schema: &str,
+        table: &str,
+        column: &str,
+    ) -> Result<Self, DatabaseError> {
+        let along = || Self { columns: vec![(column.to_owned(), "text".to_owned())], unique: false };
+        Ok(Self::best_key(database, schema, table).await?.unwrap_or_else(along))
+    }
+
+    async fn best_key(database: &Database, schema: &str, table: &str) -> Result<Option<Self>, DatabaseError> {
         let mut arguments = PgArguments::default();
-        bind(&mut arguments, layout.schema.clone())?;
-        bind(&mut arguments, layout.table.clone())?;
+        bind(&mut arguments, schema.to_owned())?;
+        bind(&mut arguments, table.to_owned())?;
         let rows = database.inspect(Query { sql: Arc::from(KEY), arguments }).await?;
-        let Some(row) = rows.first() else { return Ok(Self::along_the_owner(layout, table)) };
+        let Some(row) = rows.first() else { return Ok(None) };
         let json: String = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Reading))?;
         let columns = serde_json::from_str(&json)
             .map_err(|_| Error::new(ErrorKind::Schema, "the catalogue's answer is not as expected"))?;
-        Ok(Self { columns, unique: true })
+        Ok(Some(Self { columns, unique: true }))
     }
 
     fn along_the_owner(layout: &Layout, table: &Table) -> Self {

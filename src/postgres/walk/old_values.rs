@@ -1,17 +1,38 @@
-//! Reads the columns in which an application keeps credentials today.
+//! Reads the columns in which an application keeps credentials today, owner by owner.
+
+use std::collections::BTreeMap;
 
 use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 use zeroize::Zeroizing;
 
+use crate::error::{Error, ErrorKind};
 use crate::layout::filter::{Filter, FilterValue};
 use crate::layout::old_source::OldSource;
+use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
-use crate::postgres::connection::pool::{Database, Query};
-use crate::postgres::sql::names::{literal, quote};
+use crate::postgres::connection::pool::{Database, Query, bind};
+use crate::postgres::sql::names::{EQ, literal, quote, text};
+use crate::postgres::walk::cursor::{Cursor, Position};
+use crate::record::version::Millis;
 
-/// One row of a source. The values are wiped when they are dropped.
-pub(crate) struct SourceRow {
+/// The longest text that is read. The rest of a longer one is not, so that it does not open.
+const LONGEST: usize = 1024 * 1024;
+
+/// Name, built-in type below a domain, whether it is never null, and whether a unique index has it. Parameters: schema, table.
+const COLUMNS: &str = "
+SELECT a.attname::text, CASE WHEN coalesce(b.typnamespace, t.typnamespace) = 'pg_catalog'::regnamespace
+    THEN coalesce(b.typname, t.typname)::text ELSE 'other' END,
+  a.attnotnull OR t.typnotnull,
+  EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisunique AND a.attnum = ANY (i.indkey::int2[]))
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_attribute AS a ON a.attrelid = c.oid
+JOIN pg_type AS t ON t.oid = a.atttypid LEFT JOIN pg_type AS b ON b.oid = t.typbasetype
+WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped";
+
+/// What one column of one row holds. The texts are wiped when they are dropped.
+pub(crate) struct OldText {
+    /// The number of the source in the layout.
+    pub(crate) source: usize,
     pub(crate) user: String,
     pub(crate) tenant: Option<String>,
     /// Of a column of type `bytea`: hex digits.
@@ -22,69 +43,297 @@ pub(crate) struct SourceRow {
     pub(crate) is_bytes: bool,
     pub(crate) iv: Option<Zeroizing<String>>,
     pub(crate) tag: Option<Zeroizing<String>>,
+    /// When it was stored, if there is a column for that.
+    pub(crate) time: Option<Millis>,
+}
+
+/// A column of a table with old values.
+#[derive(Debug, Clone)]
+pub(in crate::postgres) struct OldColumn {
+    /// The name of its built-in type, or `other`.
+    pub(in crate::postgres) base: String,
+    pub(in crate::postgres) not_null: bool,
+    pub(in crate::postgres) unique: bool,
+}
+
+/// A table, and the sources that are columns of it.
+pub(crate) struct OldTable {
+    /// Their numbers in the layout.
+    pub(crate) sources: Vec<usize>,
+    pub(in crate::postgres) relation: String,
+    pub(in crate::postgres) columns: BTreeMap<String, OldColumn>,
+    /// How the column of the user is compared.
+    pub(in crate::postgres) user: IdKind,
+    cursor: Cursor,
+    owners: [String; 2],
+    texts: String,
+    count: String,
+}
+
+/// The owners of one page of rows.
+pub(crate) struct OldOwners {
+    /// The user and the tenant of each row.
+    pub(crate) owners: Vec<(String, Option<String>)>,
+    /// The position of the last row. `None`: the table ends here.
+    pub(crate) last: Option<Position>,
 }
 
 impl Database {
-    /// The rows of a source with an owner and a value, by owner. Reads only.
-    pub(crate) async fn old_values(&self, source: &OldSource) -> Result<Vec<SourceRow>, DatabaseError> {
-        let relation = format!("{}.{}", quote(&source.schema), quote(&source.table));
-        let (user, column) = (quote(&source.user_column), quote(&source.column));
-        let tenant = match &source.tenant_column {
-            Some(name) => format!("{}::text", quote(name)),
-            None => "NULL::text".to_owned(),
+    /// Groups the sources of a layout by their tables, and looks at the columns.
+    ///
+    /// # Errors
+    /// `Schema`, naming the source, if a table or a column is missing, or the type of a column cannot be used; `AccessDenied`
+    /// if the role may not read one.
+    pub(crate) async fn old_tables(
+        &self,
+        sources: &[OldSource],
+        batch: u32,
+    ) -> Result<Vec<OldTable>, DatabaseError> {
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for (at, source) in sources.iter().enumerate() {
+            match groups.iter_mut().find(|group| sources[group[0]].is_beside(source)) {
+                Some(group) => group.push(at),
+                None => groups.push(vec![at]),
+            }
+        }
+        let mut tables = Vec::with_capacity(groups.len());
+        for group in groups {
+            let first = &sources[group[0]];
+            let about = |fault: DatabaseError| DatabaseError {
+                error: fault.error.about(format!("source {}", first.place())),
+                ..fault
+            };
+            tables.push(self.old_table(sources, group, batch).await.map_err(about)?);
+        }
+        Ok(tables)
+    }
+
+    async fn old_table(
+        &self,
+        sources: &[OldSource],
+        group: Vec<usize>,
+        batch: u32,
+    ) -> Result<OldTable, DatabaseError> {
+        let first = &sources[group[0]];
+        let columns = self.old_columns(first).await?;
+        for source in group.iter().map(|at| &sources[*at]) {
+            check_columns(source, &columns)?;
+        }
+        let (schema, table) = first.relation();
+        let relation = format!("{}.{}", quote(schema), quote(table));
+        let user = IdKind::of(&columns[&first.user_column].base, true).unwrap_or(IdKind::Text);
+        let cursor = Cursor::find_in(self, schema, table, &first.user_column).await?;
+        let selected: Vec<_> = group.iter().flat_map(|at| selected(&sources[*at], &columns)).collect();
+        let filled: Vec<_> =
+            group.iter().map(|at| format!("t.{} IS NOT NULL", quote(&sources[*at].column))).collect();
+        let (name, filled) = (format!("t.{}", quote(&first.user_column)), filled.join(" OR "));
+        let tenant = optional(first.tenant_column.as_deref(), &columns);
+        let filled = format!("({filled}){}", counts("t", &first.filter));
+        let page = |after: bool| {
+            let after = after.then(|| format!(" AND {}", cursor.compared(">", 1))).unwrap_or_default();
+            let limit = match cursor.unique {
+                true => format!("LIMIT {batch}"),
+                false => format!("FETCH FIRST {batch} ROWS WITH TIES"),
+            };
+            format!(
+                "SELECT {}, {name}::text, {tenant} FROM {relation} AS t WHERE {filled} AND {name} IS NOT NULL AND {}{after} ORDER BY {} {limit}",
+                cursor.selected(),
+                cursor.has_position(),
+                cursor.order()
+            )
         };
-        let part = |name: &Option<String>| {
-            name.as_ref().map_or("NULL::text".to_owned(), |name| text_or_hex(&quote(name)))
+        let made = OldTable {
+            owners: [page(false), page(true)],
+            texts: format!(
+                "SELECT {name}::text, {tenant}, {} FROM {relation} AS t WHERE {filled} AND {} = ANY ($1::text[]::{}[])",
+                selected.join(", "),
+                user.cast(&name),
+                user.sql()
+            ),
+            count: format!("SELECT count(*) FROM {relation} AS t WHERE {filled} AND {name} IS NOT NULL"),
+            sources: group,
+            relation,
+            columns,
+            user,
+            cursor,
         };
-        let (content, iv, tag) = (text_or_hex(&column), part(&source.iv_column), part(&source.tag_column));
-        let sql = format!(
-            "SELECT {user}::text, {tenant}, {content}, pg_typeof({column})::text IN ('json', 'jsonb'), {}, {iv}, {tag}
-            FROM {relation} WHERE {column} IS NOT NULL AND {user} IS NOT NULL{} ORDER BY 1, 2",
-            is_bytes(&column),
-            counts(&source.filter)
-        );
-        let query = Query { sql: sql.into(), arguments: PgArguments::default() };
-        let rows = self.inspect_as_owner(&relation, query).await?;
-        rows.iter()
-            .map(source_row)
-            .collect::<sqlx::Result<_>>()
-            .map_err(|error| DatabaseError::of(&error, Phase::Reading))
+        // a column that may not be read is refused before anything is written
+        self.old_texts(&made, sources, &[]).await?;
+        Ok(made)
+    }
+
+    async fn old_columns(&self, source: &OldSource) -> Result<BTreeMap<String, OldColumn>, DatabaseError> {
+        let (schema, table) = source.relation();
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, schema.to_owned())?;
+        bind(&mut arguments, table.to_owned())?;
+        let rows = self.inspect(Query { sql: COLUMNS.into(), arguments }).await?;
+        let column = |row: &PgRow| {
+            let column =
+                OldColumn { base: row.try_get(1)?, not_null: row.try_get(2)?, unique: row.try_get(3)? };
+            Ok((row.try_get(0)?, column))
+        };
+        let columns: BTreeMap<_, _> = parsed(&rows, column)?.into_iter().collect();
+        match columns.is_empty() {
+            true => {
+                Err(Error::new(ErrorKind::Schema, "there is no such table, or this role may not see it")
+                    .into())
+            }
+            false => Ok(columns),
+        }
+    }
+
+    /// How many rows hold something.
+    pub(crate) async fn count_old_rows(&self, table: &OldTable) -> Result<u64, DatabaseError> {
+        let query = Query { sql: table.count.as_str().into(), arguments: PgArguments::default() };
+        let rows = self.fetch_from_all_rows(&[&table.relation], query).await?;
+        let counts = parsed(&rows, |row| row.try_get::<i64, _>(0))?;
+        Ok(counts.first().map_or(0, |count| count.unsigned_abs()))
+    }
+
+    /// The owners of the next rows.
+    pub(crate) async fn old_owners(
+        &self,
+        table: &OldTable,
+        after: Option<&Position>,
+    ) -> Result<OldOwners, DatabaseError> {
+        let mut arguments = PgArguments::default();
+        after.into_iter().flatten().cloned().try_for_each(|text| bind(&mut arguments, text))?;
+        let sql = table.owners[usize::from(after.is_some())].as_str().into();
+        let rows = self.inspect_as_owner(&table.relation, Query { sql, arguments }).await?;
+        let last = rows.last().map(|row| table.cursor.position(row)).transpose()?;
+        let width = table.cursor.width();
+        let owners = parsed(&rows, |row| Ok((row.try_get(width)?, row.try_get(width + 1)?)))?;
+        Ok(OldOwners { owners, last })
+    }
+
+    /// Everything that the sources of a table hold of some users.
+    pub(crate) async fn old_texts(
+        &self,
+        table: &OldTable,
+        sources: &[OldSource],
+        users: &[&str],
+    ) -> Result<Vec<OldText>, DatabaseError> {
+        let is_valid = |user: &&&str| match table.user {
+            IdKind::Text => true,
+            IdKind::Uuid => sqlx::types::Uuid::try_parse(user).is_ok(),
+            IdKind::SmallInt => user.parse::<i16>().is_ok(),
+            IdKind::Integer => user.parse::<i32>().is_ok(),
+            IdKind::BigInt => user.parse::<i64>().is_ok(),
+        };
+        let users: Vec<&str> = users.iter().filter(is_valid).copied().collect();
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, users)?;
+        let query = Query { sql: table.texts.as_str().into(), arguments };
+        let rows = self.inspect_as_owner(&table.relation, query).await?;
+        let read = |row: &PgRow| {
+            let each = table.sources.iter().enumerate().map(|(nth, at)| {
+                old_text(row, *at, 2 + 4 * nth, &table.columns[&sources[*at].column])
+            });
+            each.collect::<sqlx::Result<Vec<_>>>()
+        };
+        Ok(parsed(&rows, read)?.into_iter().flatten().flatten().collect())
     }
 }
 
-fn is_bytes(column: &str) -> String {
-    format!("pg_typeof({column}) = 'bytea'::regtype")
+fn parsed<T>(rows: &[PgRow], read: impl Fn(&PgRow) -> sqlx::Result<T>) -> Result<Vec<T>, DatabaseError> {
+    let read: sqlx::Result<Vec<T>> = rows.iter().map(read).collect();
+    read.map_err(|error| DatabaseError::of(&error, Phase::Reading))
 }
 
-/// The text of a column, or the hex digits of its bytes. The setting `bytea_output` decides how bytes are printed as text, and both
-/// ways can be read back.
-fn text_or_hex(column: &str) -> String {
-    let is_bytes = is_bytes(column);
-    format!("CASE WHEN {is_bytes} THEN encode({column}::text::bytea, 'hex') ELSE {column}::text END")
+fn check_columns(source: &OldSource, columns: &BTreeMap<String, OldColumn>) -> Result<(), Error> {
+    let optional = [&source.tenant_column, &source.iv_column, &source.tag_column, &source.time_column];
+    let filter = source.filter.equals.iter().map(|(name, _)| name).chain(&source.filter.is_null);
+    let named = [&source.user_column, &source.column].into_iter().chain(optional.into_iter().flatten());
+    let mut named = named.chain(filter);
+    if let Some(missing) = named.find(|name| !columns.contains_key(*name)) {
+        return Err(
+            Error::new(ErrorKind::Schema, format!("the table has no column {missing}")).with_column(missing)
+        );
+    }
+    let time = source.time_column.iter().find(|name| time_of("", &columns[*name].base).is_none());
+    match time {
+        None => Ok(()),
+        Some(name) => Err(Error::new(ErrorKind::Schema, format!("column {name} holds no time"))
+            .with_hint("the time must be timestamptz, timestamp, or bigint with milliseconds since 1970")),
+    }
+}
+
+/// Value, nonce, tag and time of a source.
+fn selected(source: &OldSource, columns: &BTreeMap<String, OldColumn>) -> [String; 4] {
+    let time = source
+        .time_column
+        .as_ref()
+        .and_then(|name| time_of(&format!("t.{}", quote(name)), &columns[name].base));
+    [
+        format!("left({}, {LONGEST})", columns[&source.column].text_or_hex(&format!("t.{}", quote(&source.column)))),
+        optional(source.iv_column.as_deref(), columns),
+        optional(source.tag_column.as_deref(), columns),
+        time.unwrap_or_else(|| "NULL::int8".to_owned()),
+    ]
+}
+
+fn optional(name: Option<&str>, columns: &BTreeMap<String, OldColumn>) -> String {
+    name.map_or("NULL::text".to_owned(), |name| columns[name].text_or_hex(&format!("t.{}", quote(name))))
+}
+
+impl OldColumn {
+    pub(in crate::postgres) fn is_bytes(&self) -> bool {
+        self.base == "bytea"
+    }
+
+    /// The text of the column, or the hex digits of its bytes. What it reads is compared when the column is cleared.
+    pub(in crate::postgres) fn text_or_hex(&self, column: &str) -> String {
+        match self.is_bytes() {
+            true => format!("pg_catalog.encode({column}, 'hex'::pg_catalog.text)"),
+            false => text(column),
+        }
+    }
 }
 
 /// The conditions that a row of a source counts, each after an `AND`. Compared as text, a constant fits a column of any type.
-pub(crate) fn counts(filter: &Filter) -> String {
+pub(crate) fn counts(row: &str, filter: &Filter) -> String {
     let constant = |value: &FilterValue| match value {
         FilterValue::Text(text) => literal(text),
         FilterValue::Integer(number) => literal(&number.to_string()),
         FilterValue::Boolean(is_set) => literal(&is_set.to_string()),
     };
-    let equals =
-        filter.equals.iter().map(|(column, value)| format!("{}::text = {}", quote(column), constant(value)));
-    let is_null = filter.is_null.iter().map(|column| format!("{} IS NULL", quote(column)));
+    let column = |name: &str| format!("{row}.{}", quote(name));
+    let equals = filter
+        .equals
+        .iter()
+        .map(|(name, value)| format!("{} {EQ} {}", text(&column(name)), text(&constant(value))));
+    let is_null = filter.is_null.iter().map(|name| format!("{} IS NULL", column(name)));
     equals.chain(is_null).map(|condition| format!(" AND {condition}")).collect()
 }
 
-fn source_row(row: &PgRow) -> sqlx::Result<SourceRow> {
+/// Milliseconds since 1970, of a column of this type.
+fn time_of(column: &str, base: &str) -> Option<String> {
+    let of_time = |value: &str| {
+        format!("CASE WHEN isfinite({column}) THEN floor(extract(epoch FROM {value}) * 1000)::int8 END")
+    };
+    match base {
+        "timestamptz" => Some(of_time(column)),
+        "timestamp" => Some(of_time(&format!("({column} AT TIME ZONE 'UTC')"))),
+        "int8" => Some(column.to_owned()),
+        _ => None,
+    }
+}
+
+/// `None` if the column of the source is NULL.
+fn old_text(row: &PgRow, source: usize, first: usize, column: &OldColumn) -> sqlx::Result<Option<OldText>> {
     let part = |at: usize| Ok::<_, sqlx::Error>(row.try_get::<Option<String>, _>(at)?.map(Zeroizing::new));
-    Ok(SourceRow {
+    let Some(content) = part(first)? else { return Ok(None) };
+    let time: Option<i64> = row.try_get(first + 3)?;
+    Ok(Some(OldText {
+        source,
         user: row.try_get(0)?,
         tenant: row.try_get(1)?,
-        content: Zeroizing::new(row.try_get(2)?),
-        is_json: row.try_get(3)?,
-        is_bytes: row.try_get(4)?,
-        iv: part(5)?,
-        tag: part(6)?,
-    })
+        content,
+        is_json: ["json", "jsonb"].contains(&column.base.as_str()),
+        is_bytes: column.is_bytes(),
+        iv: part(first + 1)?,
+        tag: part(first + 2)?,
+        time: time.and_then(|time| time.try_into().ok()),
+    }))
 }

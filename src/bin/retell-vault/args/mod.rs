@@ -109,7 +109,7 @@ pub enum Command {
     /// Verify a webhook call of Retell
     #[command(subcommand)]
     Webhook(WebhookCommand),
-    /// Look at what an application stored before, for an import
+    /// Import what an application stored before
     #[command(subcommand)]
     Import(ImportCommand),
     /// Plan, apply, verify or roll back schema changes; move records to better columns
@@ -141,6 +141,7 @@ fn with_help(parent: &str, command: clap::Command) -> clap::Command {
         "write" => layout::WRITE_HELP,
         "detect" => layout::DETECT_HELP,
         "scan" => import::SCAN_HELP,
+        "run" => import::RUN_HELP,
         "adopt" => keys::ADOPT_HELP,
         "push" => keys::PUSH_HELP,
         "restore" => keys::RESTORE_HELP,

@@ -1,31 +1,23 @@
 //! `import scan`: what the sources of the layout hold.
 
-use std::env;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-
 use retell_vault::RetellConfig;
-use retell_vault::config::import::{FoundField, Passwords, ScanReport, ScannedPlace, scan};
+use retell_vault::config::import::{self, FoundField, Passwords, ScanReport, ScannedPlace};
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
 use crate::args::global::Global;
-use crate::args::import::{ImportCommand, ImportScanArgs, OldSecret, SecretPlace};
 use crate::failure::Failure;
 use crate::{layout_file, print};
 
 /// The most owners that the text names in one list. JSON has all.
 const SHOWN: usize = 20;
 
-/// Runs the command.
-pub async fn run(global: &Global, command: &ImportCommand) -> Result<(), Failure> {
-    let ImportCommand::Scan(args) = command;
+/// Scans.
+pub async fn scan(global: &Global, passwords: &Passwords) -> Result<(), Failure> {
     let url = global.database_url().ok_or_else(|| {
         Failure::usage("import scan needs a database", "name it with DATABASE_URL or --database-url")
     })?;
     let layout = layout_file::layout(global)?;
-    let passwords = passwords(args)?;
-    let report = scan::<RetellConfig>(url, global.pooler.into(), &layout, &passwords).await?;
+    let report = import::scan::<RetellConfig>(url, global.pooler.into(), &layout, passwords).await?;
     for place in report.places.iter().filter(|place| place.given_up > 0) {
         print::warning(&format!(
             "{}: none of the first values opens, so the other {} were left out; give the password or key with --secret",
@@ -39,48 +31,9 @@ pub async fn run(global: &Global, command: &ImportCommand) -> Result<(), Failure
     }
 }
 
-fn passwords(args: &ImportScanArgs) -> Result<Passwords, Failure> {
-    args.secrets.iter().try_fold(Passwords::new(), |all, secret| Ok(all.with(read(secret)?)))
-}
-
-/// The text of a secret. One end of line at the end of a file does not belong to it.
-fn read(OldSecret { name, from }: &OldSecret) -> Result<Zeroizing<String>, Failure> {
-    let failed = |why: &str| {
-        Failure::usage(format!("--secret {name}: {why}"), "set the variable, or name a private file of text")
-    };
-    let text = match from {
-        SecretPlace::Variable(variable) => Zeroizing::new(
-            env::var(variable).map_err(|_| failed("the variable is not set, or is not UTF-8 text"))?,
-        ),
-        SecretPlace::File(path) => {
-            let mode =
-                fs::metadata(path).map_err(|_| failed("the file cannot be read"))?.permissions().mode();
-            if mode & 0o077 != 0 {
-                return Err(failed("the file is open to group or others").with_hint("run `chmod 600` on it"));
-            }
-            let text = fs::read_to_string(path).map(Zeroizing::new);
-            let text = text.map_err(|_| failed("the file cannot be read, or is not UTF-8 text"))?;
-            let line = text.strip_suffix('\n').unwrap_or(&text);
-            Zeroizing::new(line.strip_suffix('\r').unwrap_or(line).to_owned())
-        }
-    };
-    match text.is_empty() {
-        true => Err(failed("it is empty")),
-        false => Ok(text),
-    }
-}
-
 fn as_json(report: &ScanReport) -> Value {
-    let owner = |found: &FoundField| {
-        json!({
-            "user": found.user,
-            "tenant": found.tenant,
-            "place": found.place,
-            "field": found.field.map(|field| field.to_string()),
-        })
-    };
     let lost = |found: &FoundField| {
-        let mut json = owner(found);
+        let mut json = owner_json(found);
         json["result"] = json!(found.result);
         json["shape"] = json!(found.shape);
         json["reason"] = json!(found.reason);
@@ -90,8 +43,18 @@ fn as_json(report: &ScanReport) -> Value {
         "places": report.places.iter().map(place_json).collect::<Vec<_>>(),
         "owners": report.owners,
         "lost": report.lost.iter().map(lost).collect::<Vec<_>>(),
-        "disagreed": report.disagreed.iter().map(owner).collect::<Vec<_>>(),
-        "replace_at_provider": report.exposed.iter().map(owner).collect::<Vec<_>>(),
+        "disagreed": report.disagreed.iter().map(owner_json).collect::<Vec<_>>(),
+        "replace_at_provider": report.exposed.iter().map(owner_json).collect::<Vec<_>>(),
+    })
+}
+
+/// The field of an owner in a place.
+pub fn owner_json(found: &FoundField) -> Value {
+    json!({
+        "user": found.user,
+        "tenant": found.tenant,
+        "place": found.place,
+        "field": found.field.map(|field| field.to_string()),
     })
 }
 
@@ -118,19 +81,21 @@ fn as_text(report: &ScanReport) -> String {
         ("differs from an earlier source", &report.disagreed),
         ("replace at the provider, because others may have read it", &report.exposed),
     ];
-    for (title, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
-        let mut lines: String =
-            list.iter().take(SHOWN).map(|found| print::indented(0, &found_text(found))).collect();
-        if list.len() > SHOWN {
-            lines.push_str(&print::indented(
-                0,
-                &format!("and {} more, which --json lists", list.len() - SHOWN),
-            ));
-        }
-        text.push('\n');
-        text.push_str(&print::titled(title, &lines));
+    text + &lists.map(|(title, list)| list_text(title, list)).concat()
+}
+
+/// A list of values below its title. Nothing if there are none.
+pub fn list_text(title: &str, list: &[FoundField]) -> String {
+    if list.is_empty() {
+        return String::new();
     }
-    text
+    let mut lines: String =
+        list.iter().take(SHOWN).map(|found| print::indented(0, &found_text(found))).collect();
+    if list.len() > SHOWN {
+        let more = format!("and {} more, which --json lists", list.len() - SHOWN);
+        lines.push_str(&print::indented(0, &more));
+    }
+    format!("\n{}", print::titled(title, &lines))
 }
 
 fn place_text(place: &ScannedPlace) -> String {

@@ -1,0 +1,331 @@
+//! Imports one page of owners: opens, stores, reads back, clears.
+
+use std::sync::{Arc, PoisonError};
+
+use zeroize::Zeroizing;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::import::candidate::{Announce, ImportCandidate, ImportRun, PageResult};
+use crate::import::decide::{Decision, Offer, ThereRecord, combine, decide};
+use crate::import::mark::ImportMark;
+use crate::import::sources::{ExaminedText, FoundField, OldOwner, OwnerPage};
+use crate::record::credentials::Credentials;
+use crate::record::field::Field;
+use crate::record::owner::Owner;
+use crate::record::values::Values;
+use crate::record::version::Millis;
+use crate::store::core::{ImportedRecord, LoadedRecord, StoreRequest};
+use crate::store::imported::{peek_many, stops_import, store_imported};
+use crate::store::load::load;
+use crate::store::options::{Expected, StoreOptions};
+
+/// How often an owner is judged again because another writer was faster.
+const ROUNDS: u32 = 4;
+/// The time of a record whose source has no time: every save is newer.
+const NO_TIME: Millis = 1;
+
+impl<C: Credentials> ImportRun<C> {
+    pub(super) async fn page(
+        self: &Arc<Self>,
+        owners: OwnerPage,
+        announce: &impl Announce,
+    ) -> Result<PageResult> {
+        let mut page = PageResult::default();
+        page.progress.visited = owners.rows;
+        let run = self.clone();
+        // deriving a key takes a while
+        let examined = tokio::task::spawn_blocking(move || run.examine(owners.owners)).await;
+        let examined =
+            examined.map_err(|_| Error::new(ErrorKind::Busy, "the program is shutting down"))??;
+        let mut candidates = Vec::with_capacity(examined.len());
+        for (owner, texts) in examined {
+            self.note_found(&texts, &mut page);
+            candidates.extend(self.candidate(&owner, texts, &mut page));
+        }
+        self.store(&mut candidates, announce, &mut page).await?;
+        self.read_back(&mut candidates, &mut page).await?;
+        if self.options.clear_source {
+            self.clear(&candidates, announce, &mut page).await?;
+        }
+        for candidate in candidates {
+            page.found.extend(candidate.offer.disagreed);
+        }
+        Ok(page)
+    }
+
+    /// # Errors
+    /// `Unsealable` if nothing of the first values of a source opens. Nothing of this page was stored then.
+    fn examine(&self, owners: Vec<OldOwner>) -> Result<Vec<(OldOwner, Vec<ExaminedText>)>> {
+        let mut examined = Vec::with_capacity(owners.len());
+        for mut owner in owners {
+            let texts = std::mem::take(&mut owner.texts).into_iter();
+            let texts: Vec<_> = texts.map(|text| self.sources.examine(text)).collect();
+            let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+            for text in &texts {
+                let source = text.text.source;
+                tally[source].note(text);
+                if tally[source].opens_nothing() {
+                    let place = self.sources.all()[source].place();
+                    let message = format!("source {place}: none of the first values opens");
+                    return Err(Error::new(ErrorKind::Unsealable, message).with_hint(
+                        "give the password or key with --secret; if these values are lost, remove the source from the layout",
+                    ));
+                }
+            }
+            examined.push((owner, texts));
+        }
+        Ok(examined)
+    }
+
+    fn note_found(&self, texts: &[ExaminedText], page: &mut PageResult) {
+        for text in texts {
+            page.found.extend(text.found.iter().filter(|found| found.result != "opened").cloned());
+            let exposed = text.found.iter().filter(|found| {
+                found.field.and_then(|field| text.fields.get(&field)).is_some_and(|value| value.is_exposed())
+            });
+            page.exposed.extend(exposed.cloned());
+        }
+    }
+
+    fn candidate(
+        &self,
+        old: &OldOwner,
+        texts: Vec<ExaminedText>,
+        page: &mut PageResult,
+    ) -> Option<ImportCandidate> {
+        if texts.iter().all(|text| text.fields.is_empty()) {
+            return None;
+        }
+        let made = self.owner(old).and_then(|owner| Ok((owner, combine::<C>(&texts, &self.sources.layout)?)));
+        match made {
+            Ok((owner, offer)) => {
+                let import = self.imported(&texts, &offer);
+                Some(ImportCandidate { owner, texts, offer, record: None, stored: false, head: None, import })
+            }
+            Err(error) => {
+                page.found.extend(not_stored(&texts, &error));
+                None
+            }
+        }
+    }
+
+    fn owner(&self, old: &OldOwner) -> Result<Owner> {
+        let owner = Owner::user(&old.user)?;
+        let owner = match &old.tenant {
+            Some(tenant) => owner.in_tenant(tenant)?,
+            None => owner,
+        };
+        if let Some(postgres) = &self.core.postgres {
+            postgres.check_owner(&owner)?;
+        }
+        Ok(owner)
+    }
+
+    fn imported(&self, texts: &[ExaminedText], offer: &Offer) -> ImportedRecord {
+        let giving = offer.givers.values().filter_map(|at| texts[*at].text.time);
+        let own = texts.iter().filter(|text| {
+            self.own.contains(&text.text.source) && text.is_whole() && !is_contradicted(text, offer, texts)
+        });
+        let over =
+            own.map(|text| (self.sources.all()[text.text.source].column.clone(), text.text.content.clone()));
+        ImportedRecord { at: giving.max().unwrap_or(NO_TIME).max(NO_TIME), over: over.collect() }
+    }
+
+    /// Stores what is to be stored. An owner whose record another writer changed meanwhile is judged again.
+    async fn store(
+        &self,
+        candidates: &mut [ImportCandidate],
+        announce: &impl Announce,
+        page: &mut PageResult,
+    ) -> Result<()> {
+        let mut open: Vec<usize> = (0..candidates.len()).collect();
+        for round in 0..ROUNDS {
+            let states = self.states(candidates, &open, round).await?;
+            let mut wanted: Vec<(usize, Values, StoreOptions)> = Vec::new();
+            for (at, state) in open.drain(..).zip(states) {
+                let candidate = &mut candidates[at];
+                let ImportCandidate { offer, texts, .. } = candidate;
+                let decided = match state {
+                    Err(error) if stops_import(&error) => return Err(error),
+                    state => state.and_then(|state| {
+                        let decision = decide::<C>(offer, texts, &state, &self.sources.layout)?;
+                        if let Decision::Store(values, _) = &decision {
+                            self.core.check(values, &[])?;
+                        }
+                        Ok(decision)
+                    }),
+                };
+                match decided {
+                    Ok(Decision::Already) => {
+                        page.progress.already += 1;
+                        candidate.record = Some(candidate.offer.values.clone());
+                    }
+                    Ok(Decision::Store(values, version)) => {
+                        let expected = version.map_or(Expected::Absent, Expected::Version);
+                        wanted.push((at, values, StoreOptions::new().expect(expected)));
+                    }
+                    Err(error) => page.found.extend(not_stored(&candidate.texts, &error)),
+                }
+            }
+            if self.options.dry_run {
+                page.progress.sealed += wanted.len() as u64;
+                return Ok(());
+            }
+            self.announce_own(candidates, &wanted, announce).await?;
+            open = self.store_wanted(candidates, wanted, page, round + 1 == ROUNDS).await?;
+            if open.is_empty() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Replacing a text in its own column is clearing it.
+    async fn announce_own(
+        &self,
+        candidates: &[ImportCandidate],
+        wanted: &[(usize, Values, StoreOptions)],
+        announce: &impl Announce,
+    ) -> Result<()> {
+        let own = wanted.iter().filter(|(at, ..)| !candidates[*at].import.over.is_empty());
+        let own = own.flat_map(|(at, ..)| &candidates[*at].texts);
+        let own = own.filter(|text| self.own.contains(&text.text.source));
+        let lines: Vec<FoundField> = own.flat_map(|text| text.found.clone()).collect();
+        if lines.is_empty() { Ok(()) } else { announce.clearing(lines).await }
+    }
+
+    /// Returns the owners that must be judged again.
+    async fn store_wanted(
+        &self,
+        candidates: &mut [ImportCandidate],
+        wanted: Vec<(usize, Values, StoreOptions)>,
+        page: &mut PageResult,
+        is_last: bool,
+    ) -> Result<Vec<usize>> {
+        let mut marked = Vec::with_capacity(wanted.len());
+        for (at, values, options) in wanted {
+            let mut with_mark = values.clone();
+            with_mark.put_text(Field::IMPORTED_FROM, Some(&self.mark(&candidates[at].texts)?));
+            marked.push((at, values, with_mark, options));
+        }
+        let requests: Vec<StoreRequest<'_>> = marked
+            .iter()
+            .map(|(at, _, values, options)| {
+                let candidate = &candidates[*at];
+                StoreRequest {
+                    import: Some(&candidate.import),
+                    ..StoreRequest::new(&candidate.owner, values, *options)
+                }
+            })
+            .collect();
+        let results = store_imported(&self.core, &requests).await?;
+        let mut again = Vec::new();
+        for ((at, values, ..), result) in marked.into_iter().zip(results) {
+            let candidate = &mut candidates[at];
+            match result {
+                Ok(_) => {
+                    page.progress.sealed += 1;
+                    page.progress.cleared += candidate.import.over.len() as u64;
+                    (candidate.record, candidate.stored) = (Some(values), true);
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Busy) && !is_last => {
+                    again.push(at);
+                }
+                Err(error) if stops_import(&error) => return Err(error),
+                Err(error) => page.found.extend(not_stored(&candidate.texts, &error)),
+            }
+        }
+        Ok(again)
+    }
+
+    /// The mark of a record from these texts. A text of which something did not open is not in it: with another password more
+    /// may open.
+    fn mark(&self, texts: &[ExaminedText]) -> Result<Zeroizing<String>> {
+        let whole = texts.iter().filter(|text| text.is_whole() && !text.found.is_empty());
+        let place = |text: &ExaminedText| self.sources.all()[text.text.source].place();
+        Ok(ImportMark::new(whole.map(|text| (place(text), &text.text)))?.print())
+    }
+
+    /// The records of these owners. In the first round an owner without an answer counts as one without a record: the store finds
+    /// out.
+    async fn states(
+        &self,
+        candidates: &[ImportCandidate],
+        open: &[usize],
+        round: u32,
+    ) -> Result<Vec<Result<ThereRecord>>> {
+        let owners: Vec<&Owner> = open.iter().map(|at| &candidates[*at].owner).collect();
+        let mut states = Vec::with_capacity(open.len());
+        for (at, peeked) in open.iter().zip(peek_many(&self.core, &owners).await?) {
+            let ImportCandidate { owner, import, .. } = &candidates[*at];
+            states.push(match peeked {
+                Some(loaded) => state(loaded),
+                None if round == 0 && !self.options.dry_run => Ok(ThereRecord::Absent),
+                None => match load(&self.core, owner).await {
+                    Ok(loaded) => state(loaded),
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(ThereRecord::Absent),
+                    Err(error) if error.kind() == ErrorKind::ForeignValue && !import.over.is_empty() => {
+                        Ok(ThereRecord::Absent)
+                    }
+                    Err(error) => Err(error),
+                },
+            });
+        }
+        Ok(states)
+    }
+
+    /// Reads back what was stored, and what was there already.
+    async fn read_back(&self, candidates: &mut [ImportCandidate], page: &mut PageResult) -> Result<()> {
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let open: Vec<usize> = (0..candidates.len()).filter(|at| candidates[*at].record.is_some()).collect();
+        let owners: Vec<&Owner> = open.iter().map(|at| &candidates[*at].owner).collect();
+        let peeked = peek_many(&self.core, &owners).await?;
+        for (at, peeked) in open.into_iter().zip(peeked) {
+            let candidate = &mut candidates[at];
+            let loaded = match peeked {
+                Some(loaded) => Some(loaded),
+                None => load(&self.core, &candidate.owner).await.ok(),
+            };
+            // of another writer's newer record nothing is known
+            let Some(loaded) = loaded.filter(|loaded| !loaded.local) else { continue };
+            let head = loaded.record.as_ref().map(|record| record.head());
+            let values = loaded.opened.values.unwrap_or_default();
+            let wanted = candidate.record.take().unwrap_or_default();
+            if candidate.stored && wanted == values {
+                page.progress.verified += 1;
+            }
+            (candidate.record, candidate.head) = (Some(values), head);
+        }
+        Ok(())
+    }
+}
+
+fn state(loaded: LoadedRecord) -> Result<ThereRecord> {
+    if loaded.local {
+        let message = "the record is pending in the local file, so nothing is imported";
+        return Err(Error::new(ErrorKind::Busy, message).with_hint("run `retell-vault sync` first"));
+    }
+    let mark = loaded.opened.imported_from.as_ref().and_then(|mark| ImportMark::parse(mark));
+    let has_unknown = !loaded.opened.unknown.is_empty();
+    Ok(match loaded.opened.values {
+        None => ThereRecord::Deleted,
+        Some(values) => ThereRecord::Stored { version: loaded.version, values, mark, has_unknown },
+    })
+}
+
+fn is_contradicted(text: &ExaminedText, offer: &Offer, texts: &[ExaminedText]) -> bool {
+    text.fields.iter().any(|(field, value)| {
+        offer.givers.get(field).is_none_or(|at| texts[*at].fields[field].text() != value.text())
+    })
+}
+
+fn not_stored(texts: &[ExaminedText], error: &Error) -> Vec<FoundField> {
+    let reason = error.to_string();
+    let each = |text: &ExaminedText| {
+        let fields = text.fields.keys();
+        fields.filter_map(|field| text.about(*field, "not_stored", &reason)).collect::<Vec<_>>()
+    };
+    texts.iter().flat_map(each).collect()
+}

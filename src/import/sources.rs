@@ -1,0 +1,354 @@
+//! The sources of a layout: reads their rows owner by owner, and opens the values.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::import::bytes;
+use crate::import::carexps::Carexps;
+use crate::import::fernet::Fernet;
+use crate::import::members::{Members, OpenedMembers};
+use crate::import::old_value::{Decryptor, OpenedValue, Opening, Refused, StoredForm, StoredValue};
+use crate::import::passwords::Passwords;
+use crate::import::plaintext::{Base64, Plaintext};
+use crate::import::raw_gcm::RawAesGcm;
+use crate::layout::layout::Layout;
+use crate::layout::old_source::{Held, OldSource};
+use crate::postgres::connection::pool::Database;
+use crate::postgres::walk::cursor::Position;
+use crate::postgres::walk::old_values::{OldTable, OldText};
+use crate::record::credentials::Credentials;
+use crate::record::field::{Field, ValueKind};
+use crate::record::token::claims_to_be_token;
+use crate::retell::json::wipe;
+
+/// After so many rows, a source of which nothing opened is given up.
+const FIRST: u64 = 100;
+
+/// One field of one owner in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FoundField {
+    /// The user id.
+    pub user: String,
+    /// The tenant id, if the source has a column for it.
+    pub tenant: Option<String>,
+    /// The field. `None`: the whole value.
+    pub field: Option<Field>,
+    /// Table and column.
+    pub place: String,
+    /// `opened`, `corrupt`, `unrecoverable`, `not_a_credential`, `unknown` or `beyond_limits`; of an import also `disagreed`,
+    /// `not_stored` or `not_cleared`.
+    pub result: &'static str,
+    /// The shape of the value.
+    pub shape: &'static str,
+    /// The reason, for people.
+    pub reason: String,
+}
+
+/// A value of a source, opened.
+pub(super) struct ExaminedText {
+    pub(super) text: OldText,
+    /// What opened, and is within the limits of the vault.
+    pub(super) fields: BTreeMap<Field, OpenedValue>,
+    /// Everything in it, with its result.
+    pub(super) found: Vec<FoundField>,
+    /// The paths of the members that hold each field.
+    pub(super) paths: Vec<(Field, String)>,
+}
+
+impl ExaminedText {
+    /// Whether everything in it opened.
+    pub(super) fn is_whole(&self) -> bool {
+        self.found.iter().all(|found| found.result == "opened")
+    }
+
+    /// What an import says about one of its fields.
+    pub(super) fn about(&self, field: Field, result: &'static str, reason: &str) -> Option<FoundField> {
+        let found = self.found.iter().find(|found| found.field == Some(field))?;
+        Some(FoundField { result, reason: reason.to_owned(), ..found.clone() })
+    }
+}
+
+/// The owners of some rows of the sources.
+pub(super) struct OwnerPage {
+    pub(super) rows: u64,
+    /// Those that no earlier page had.
+    pub(super) owners: Vec<OldOwner>,
+}
+
+/// Everything that the sources hold of one owner, in the order of the sources.
+pub(super) struct OldOwner {
+    pub(super) user: String,
+    pub(super) tenant: Option<String>,
+    pub(super) texts: Vec<OldText>,
+}
+
+struct Reader {
+    source: OldSource,
+    members: Members,
+    decryptor: Arc<dyn Decryptor>,
+}
+
+/// The sources of a layout, each with what opens it.
+pub(super) struct Sources<C> {
+    pub(super) layout: Layout,
+    readers: Vec<Reader>,
+    credentials: PhantomData<fn() -> C>,
+}
+
+impl<C: Credentials> Sources<C> {
+    /// # Errors
+    /// `Configuration` if the layout has no source; `InvalidInput` if a source needs a key and none of the texts is one.
+    pub(super) fn new(layout: &Layout, passwords: &Passwords) -> Result<Self> {
+        if layout.sources.is_empty() {
+            let error = Error::new(ErrorKind::Configuration, "the layout names no source to import from");
+            return Err(error.with_hint("add [[source]] parts to the layout file, as docs/LAYOUT.md shows"));
+        }
+        let mut decryptors: BTreeMap<&str, Arc<dyn Decryptor>> = BTreeMap::new();
+        let mut readers = Vec::with_capacity(layout.sources.len());
+        for source in &layout.sources {
+            // one of each kind, so that a key is derived once for all sources
+            let decryptor = match decryptors.get(source.decryptor) {
+                Some(made) => made.clone(),
+                None => decryptor(source.decryptor, passwords)?,
+            };
+            decryptors.insert(source.decryptor, decryptor.clone());
+            let members = match &source.held {
+                Held::Members(paths) => {
+                    let paths: Vec<_> = paths.iter().map(|(path, field)| (path.as_str(), *field)).collect();
+                    Members::only(layout, &paths)?
+                }
+                _ => Members::of(layout),
+            };
+            readers.push(Reader { source: source.clone(), members, decryptor });
+        }
+        Ok(Self { layout: layout.clone(), readers, credentials: PhantomData })
+    }
+
+    pub(super) fn all(&self) -> &[OldSource] {
+        &self.layout.sources
+    }
+
+    /// Opens what one column of one row holds. May take a while, because keys are derived.
+    pub(super) fn examine(&self, text: OldText) -> ExaminedText {
+        let reader = &self.readers[text.source];
+        let readable = text_of(&reader.source, &text);
+        let mut json = match &readable {
+            Some(content) if text.is_json => serde_json::from_str(content).unwrap_or(Value::Null),
+            Some(content) => Value::String(content.to_string()),
+            None => Value::Null,
+        };
+        // what the vault stored in the same column is not an old value
+        if let Value::Object(object) = &mut json
+            && let Some(mut ours) = object.remove(&self.layout.fields.member())
+        {
+            wipe(&mut ours);
+        }
+        let opened = match readable {
+            None => not_text(&reader.source),
+            Some(content) if claims_to_be_token(&content) => OpenedMembers::default(),
+            Some(_) => self.open(reader, &text, &json),
+        };
+        let paths = match reader.source.held {
+            Held::One(_) => Vec::new(),
+            _ => reader.members.filled(&json),
+        };
+        wipe(&mut json);
+        let found = self.findings(&text, &opened);
+        let is_usable =
+            |field: &Field| found.iter().any(|found| found.field == Some(*field) && found.result == "opened");
+        let fields = opened.fields.iter().filter_map(|(field, opening)| match opening {
+            Opening::Opened(value) if is_usable(field) => Some((*field, value.clone())),
+            _ => None,
+        });
+        ExaminedText { fields: fields.collect(), text, found, paths }
+    }
+
+    fn open(&self, reader: &Reader, text: &OldText, json: &Value) -> OpenedMembers {
+        let Reader { source, members, decryptor } = reader;
+        let Held::One(field) = source.held else { return members.open(&**decryptor, &text.user, json) };
+        let is_object = self.layout.fields.spec(field).is_some_and(|spec| spec.kind == ValueKind::Object);
+        if json.is_object() && is_object {
+            // a member of it may be a field of its own, such as the secret of a webhook
+            let mut whole = Value::Object(Map::from_iter([(field.to_string(), json.clone())]));
+            let opened = members.open(&**decryptor, &text.user, &whole);
+            wipe(&mut whole);
+            return opened;
+        }
+        let stored = |content| StoredValue {
+            content,
+            iv: text.iv.as_ref().map(|iv| iv.as_str()),
+            tag: text.tag.as_ref().map(|tag| tag.as_str()),
+            ..StoredValue::text(field, "").of(&text.user)
+        };
+        let opening = match json {
+            Value::Null => Opening::Unset,
+            Value::String(text) => decryptor.open(&stored(StoredForm::Text(text))),
+            Value::Object(object) if object.is_empty() => Opening::Unset,
+            Value::Object(object) => decryptor.open(&stored(StoredForm::Object(object))),
+            _ => Opening::not_a_credential("json", "neither a text nor an object"),
+        };
+        OpenedMembers { fields: BTreeMap::from([(field, opening)]), refused: None }
+    }
+
+    fn findings(&self, text: &OldText, opened: &OpenedMembers) -> Vec<FoundField> {
+        let found = |field, result, refused: Refused| FoundField {
+            user: text.user.clone(),
+            tenant: text.tenant.clone(),
+            field,
+            place: self.readers[text.source].source.place(),
+            result,
+            shape: refused.shape,
+            reason: refused.reason.to_owned(),
+        };
+        let mut all: Vec<FoundField> =
+            opened.refused.iter().map(|refused| found(None, "not_a_credential", *refused)).collect();
+        for (field, opening) in &opened.fields {
+            let (result, refused) = match opening {
+                Opening::Unset => continue,
+                Opening::Opened(value) if self.is_beyond_limits(*field, opened) => (
+                    "beyond_limits",
+                    Refused { shape: value.shape(), reason: "the vault does not take this value" },
+                ),
+                Opening::Opened(value) => ("opened", Refused { shape: value.shape(), reason: "" }),
+                Opening::NotMine => {
+                    ("unknown", Refused { shape: "unknown", reason: "no form that the decryptor knows" })
+                }
+                Opening::Unrecoverable(refused) => ("unrecoverable", *refused),
+                Opening::Corrupt(refused) => ("corrupt", *refused),
+                Opening::NotACredential(refused) => ("not_a_credential", *refused),
+            };
+            all.push(found(Some(*field), result, refused));
+        }
+        all
+    }
+
+    /// Whether the vault would refuse this one value.
+    fn is_beyond_limits(&self, field: Field, opened: &OpenedMembers) -> bool {
+        let one = opened.fields.get(&field).map(|opening| (field, opening.clone()));
+        let one = OpenedMembers { fields: one.into_iter().collect(), refused: None };
+        one.values(&self.layout).and_then(C::from_values).is_err()
+    }
+}
+
+/// The stored text. AES-GCM reads the hex digits of bytes; for other decryptors, bytes are the UTF-8 of a text.
+fn text_of(source: &OldSource, text: &OldText) -> Option<Zeroizing<String>> {
+    match text.is_bytes && source.decryptor != "aes-gcm" {
+        true => bytes::hex(&text.content).and_then(bytes::utf8),
+        false => Some(text.content.clone()),
+    }
+}
+
+/// The result for bytes that a decryptor of texts cannot read.
+fn not_text(source: &OldSource) -> OpenedMembers {
+    let refused = Refused { shape: "bytes", reason: "bytes that are not a text in UTF-8" };
+    match source.held {
+        Held::One(field) => {
+            OpenedMembers { fields: BTreeMap::from([(field, Opening::Corrupt(refused))]), refused: None }
+        }
+        _ => OpenedMembers { fields: BTreeMap::new(), refused: Some(refused) },
+    }
+}
+
+fn decryptor(name: &str, passwords: &Passwords) -> Result<Arc<dyn Decryptor>> {
+    let no_key = || {
+        let message = format!("a source has the decryptor {name}, and no secret is a key for it");
+        Error::new(ErrorKind::InvalidInput, message)
+            .with_hint("give the key with --secret: hex or base64 for aes-gcm, base64 of 32 bytes for fernet")
+    };
+    Ok(match name {
+        "plaintext" => Arc::new(Plaintext),
+        "base64" => Arc::new(Base64),
+        "carexps" => Arc::new(Carexps::new(passwords.clone())),
+        "aes-gcm" => {
+            Arc::new(Some(RawAesGcm::new(passwords)).filter(|made| !made.has_no_key()).ok_or_else(no_key)?)
+        }
+        _ => Arc::new(Some(Fernet::new(passwords)).filter(|made| !made.has_no_key()).ok_or_else(no_key)?),
+    })
+}
+
+/// How many rows of each source were opened, and whether any of them opened.
+pub(super) struct SourceTally {
+    rows: u64,
+    opened: bool,
+    corrupt: bool,
+}
+
+impl SourceTally {
+    pub(super) fn of_all(sources: &[OldSource]) -> Vec<Self> {
+        sources.iter().map(|_| Self { rows: 0, opened: false, corrupt: false }).collect()
+    }
+
+    pub(super) fn note(&mut self, examined: &ExaminedText) {
+        let has = |results: &[&str]| examined.found.iter().any(|found| results.contains(&found.result));
+        self.rows += 1;
+        self.opened |= has(&["opened", "beyond_limits"]);
+        self.corrupt |= has(&["corrupt"]);
+    }
+
+    /// Whether the first values are damaged, or no key fits, and none opened.
+    pub(super) fn opens_nothing(&self) -> bool {
+        self.rows >= FIRST && self.corrupt && !self.opened
+    }
+}
+
+/// Every owner of every source, once, page by page.
+pub(super) struct OwnerPages<'a> {
+    database: &'a Database,
+    sources: &'a [OldSource],
+    tables: &'a [OldTable],
+    /// The table that is walked now, and the position in it.
+    walked: usize,
+    after: Option<Position>,
+    /// The owners that were returned, as hashes: an owner of several tables is returned with the first.
+    seen: HashSet<[u64; 2]>,
+    hashers: [RandomState; 2],
+}
+
+impl<'a> OwnerPages<'a> {
+    pub(super) fn new(database: &'a Database, sources: &'a [OldSource], tables: &'a [OldTable]) -> Self {
+        let hashers = [RandomState::new(), RandomState::new()];
+        Self { database, sources, tables, walked: 0, after: None, seen: HashSet::new(), hashers }
+    }
+
+    /// The next owners. An empty page may be followed by others; `None` is the end.
+    pub(super) async fn next(&mut self) -> Result<Option<OwnerPage>> {
+        let Some(table) = self.tables.get(self.walked) else { return Ok(None) };
+        let page = self.database.old_owners(table, self.after.as_ref()).await;
+        let page = page.map_err(|fault| fault.error)?;
+        let rows = page.owners.len() as u64;
+        match page.last {
+            Some(last) => self.after = Some(last),
+            None => (self.walked, self.after) = (self.walked + 1, None),
+        }
+        let mut owners: BTreeMap<(Option<String>, String), Vec<OldText>> = BTreeMap::new();
+        for (user, tenant) in page.owners {
+            let hash = self.hashers.each_ref().map(|hasher| hasher.hash_one((&tenant, &user)));
+            if self.seen.insert(hash) {
+                owners.insert((tenant, user), Vec::new());
+            }
+        }
+        let users: Vec<String> = owners.keys().map(|(_, user)| user.clone()).collect();
+        let users: Vec<&str> = users.iter().map(String::as_str).collect();
+        // read again, also what the page is made of: an owner may have more rows
+        for table in self.tables.iter().filter(|_| !users.is_empty()) {
+            let texts = self.database.old_texts(table, self.sources, &users).await;
+            for text in texts.map_err(|fault| fault.error)? {
+                if let Some(texts) = owners.get_mut(&(text.tenant.clone(), text.user.clone())) {
+                    texts.push(text);
+                }
+            }
+        }
+        let owner = |((tenant, user), mut texts): ((Option<String>, String), Vec<OldText>)| {
+            texts.sort_by_key(|text| text.source);
+            OldOwner { user, tenant, texts }
+        };
+        Ok(Some(OwnerPage { rows, owners: owners.into_iter().map(owner).collect() }))
+    }
+}
