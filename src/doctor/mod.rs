@@ -23,6 +23,8 @@ mod frame;
 mod growth;
 mod host_files;
 mod keys;
+mod old_copies;
+mod old_places;
 pub(crate) mod options;
 mod orphans;
 mod outside;
@@ -109,6 +111,7 @@ async fn look_at_table(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Findi
         (Area::Schema, orphans.map(Vec::from_iter)),
         (Area::Operation, growth::look(&context)),
         (Area::Exposure, exposure),
+        (Area::Exposure, Ok(Box::pin(old_places::look(&context)).await)),
         (Area::Access, access::look(&context).await),
         (Area::Access, probe::look(&context).await),
     ];

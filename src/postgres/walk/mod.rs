@@ -2,6 +2,7 @@
 
 pub(crate) mod cursor;
 #[cfg(feature = "admin")]
+pub(crate) mod old_places;
 pub(crate) mod old_values;
 pub(crate) mod pages;
 pub(crate) mod rows;

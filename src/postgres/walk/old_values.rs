@@ -52,19 +52,19 @@ impl Database {
     }
 }
 
-fn is_bytes(column: &str) -> String {
+pub(super) fn is_bytes(column: &str) -> String {
     format!("pg_typeof({column}) = 'bytea'::regtype")
 }
 
 /// The text of a column, or the hex digits of its bytes. The setting `bytea_output` decides how bytes are printed as text, and both
 /// ways can be read back.
-fn text_or_hex(column: &str) -> String {
+pub(super) fn text_or_hex(column: &str) -> String {
     let is_bytes = is_bytes(column);
     format!("CASE WHEN {is_bytes} THEN encode({column}::text::bytea, 'hex') ELSE {column}::text END")
 }
 
 /// The conditions that a row of a source counts, each after an `AND`. Compared as text, a constant fits a column of any type.
-pub(crate) fn counts(filter: &Filter) -> String {
+pub(super) fn counts(filter: &Filter) -> String {
     let constant = |value: &FilterValue| match value {
         FilterValue::Text(text) => literal(text),
         FilterValue::Integer(number) => literal(&number.to_string()),
