@@ -34,12 +34,16 @@ const WHOLE_ROWS: [&str; 12] = [
     "record",
 ];
 
-/// Searches the tables that may hold copies of one source. What could not be read becomes a finding.
-pub(super) async fn look(
-    context: &TableContext<'_>,
-    source: &OldSource,
-    time: &OldPlacesTime,
-) -> Vec<Finding> {
+/// Searches the tables that may hold copies of a source of the layout. What could not be read becomes a finding.
+pub(super) async fn look(context: &TableContext<'_>, time: &OldPlacesTime) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for source in &context.layout.sources {
+        findings.extend(copies_of(context, source, time).await);
+    }
+    findings
+}
+
+async fn copies_of(context: &TableContext<'_>, source: &OldSource, time: &OldPlacesTime) -> Vec<Finding> {
     let places = match places(context, source).await {
         Ok(places) => places,
         Err(fault) => return vec![not_examined(format!("copies of {}", source.place()), &fault)],

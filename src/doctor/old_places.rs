@@ -8,7 +8,6 @@ use serde_json::Value;
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Area, Finding, Fix, Severity};
 use crate::doctor::finding_ids;
-use crate::doctor::old_copies;
 use crate::doctor::rows::text_class::{TextClass, classify};
 use crate::import::members::Members;
 use crate::layout::old_source::{Held, OldSource};
@@ -41,6 +40,10 @@ pub(super) struct OldPlacesTime {
 }
 
 impl OldPlacesTime {
+    pub(super) fn start(is_deep: bool) -> Self {
+        Self { started: Instant::now(), is_deep }
+    }
+
     /// `None`: the time is over.
     pub(super) fn next(&self) -> Option<Duration> {
         let (one, all) = if self.is_deep { (ONE_DEEP, ALL_DEEP) } else { (ONE, ALL) };
@@ -49,16 +52,14 @@ impl OldPlacesTime {
     }
 }
 
-/// Examines every source of the layout, and other tables that may hold copies of it. What could not be read becomes a finding.
-pub(super) async fn look(context: &TableContext<'_>) -> Vec<Finding> {
-    let time = OldPlacesTime { started: Instant::now(), is_deep: context.options.deep };
+/// Examines every source of the layout. What could not be read becomes a finding.
+pub(super) async fn look(context: &TableContext<'_>, time: &OldPlacesTime) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in &context.layout.sources {
-        match look_at(context, source, &time).await {
+        match look_at(context, source, time).await {
             Ok(found) => findings.extend(found),
             Err(fault) => findings.push(not_examined(format!("column {}", source.place()), &fault)),
         }
-        findings.extend(old_copies::look(context, source, &time).await);
     }
     findings
 }
@@ -244,7 +245,7 @@ fn is_secret(field: Option<Field>) -> bool {
 
 pub(super) fn what(class: TextClass) -> &'static str {
     match class {
-        TextClass::Plaintext => "plaintext",
+        TextClass::Plaintext => "unencrypted text",
         TextClass::Encoded => "base64 or hex of plaintext",
         TextClass::Ciphertext => "text that looks like ciphertext",
         TextClass::Malformed | TextClass::Tokens | TextClass::Empty => {

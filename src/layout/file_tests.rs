@@ -1,4 +1,6 @@
 use super::*;
+use crate::error::ErrorKind;
+use crate::layout::filter::Rows;
 use crate::record::field::FieldSpec;
 use crate::record::values::Values;
 use proptest::prelude::*;
@@ -397,7 +399,7 @@ fn any_layout<C: Credentials>(
             let source = OldSource::new(&joined_name(&[&table]), &user, &column, "aes-gcm").unwrap();
             let source = match iv {
                 Some(iv) => source.field(Field::named(fields[0])).iv_column(&iv).unwrap(),
-                None => source.member(&path, Field::named(fields[0])).unwrap(),
+                None => source.member(&path, Field::named(fields[0])).unwrap().where_equals(&user, true).unwrap(),
             };
             layout = layout.source(source).unwrap();
         }

@@ -95,7 +95,7 @@ async fn what_is_left_in_a_source_is_counted_by_what_it_is() {
         assert_eq!(clears, finding.id == "old_values_left", "{finding:?}");
     }
     let key = diagnosis.findings.iter().find(|found| found.object.ends_with("old.key")).unwrap();
-    assert!(key.meaning.contains("1 of plaintext, 1 of text that looks like ciphertext"), "{key:?}");
+    assert!(key.meaning.contains("1 of unencrypted text, 1 of text that looks like ciphertext"), "{key:?}");
 
     // tokens of the vault are no old values
     clinic
