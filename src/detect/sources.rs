@@ -67,6 +67,9 @@ struct SourceFinder<'a, 'b> {
     sources: Sources,
 }
 
+/// The paths of members, each with its field.
+type MemberPaths = Vec<(String, Field)>;
+
 /// What the values of a column or a member are, as a whole.
 enum ColumnVerdict {
     Nothing,
@@ -237,7 +240,7 @@ impl<'a, 'b> SourceFinder<'a, 'b> {
 
     fn members(&mut self, known: &Known<'a>, members: &OldMembers) {
         let column = known.column.name.clone();
-        let mut groups: BTreeMap<(Option<String>, &'static str), Vec<(String, Field)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(Option<String>, &'static str), MemberPaths> = BTreeMap::new();
         let mut fields: BTreeMap<Field, String> = BTreeMap::new();
         let by_name = Members::of(self.layout);
         let has_carexps = members.paths.values().any(|(_, forms)| forms.contains_key(&OldForm::Carexps));
