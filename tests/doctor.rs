@@ -12,6 +12,8 @@ mod growth;
 mod indexes;
 #[path = "doctor/names.rs"]
 mod names;
+#[path = "doctor/old_places.rs"]
+mod old_places;
 #[path = "doctor/operation.rs"]
 mod operation;
 #[path = "doctor/orphans.rs"]

@@ -210,3 +210,58 @@ fn two_members_for_one_field_must_agree() {
     let other = json!({ "api_key": "key_test_0001", "retell_api_key": "key_test_0002" });
     assert_eq!(open(other), json!({ "api_key": { "fate": "corrupt" } }));
 }
+
+/// The shapes of the browser application that have a ciphertext, each with a case that opens.
+#[test]
+fn a_wrong_password_an_altered_and_a_cut_off_value_are_told_apart() {
+    let values = values();
+    let cases = values["cases"].as_array().unwrap();
+    for shape in ["text4", "gcm_prefix", "object_as_text", "object_in_retell_config"] {
+        let opens = |case: &&Value| {
+            case["shape"] == shape
+                && !case["password"].is_null()
+                && case["expect"]["api_key"].is_string()
+                && case["lost"].is_null()
+        };
+        let case = cases.iter().find(opens).unwrap_or_else(|| panic!("{shape}"));
+        let stored = match &case["stored"] {
+            Value::String(text) => text.clone(),
+            json => json["api_key"].as_str().map_or_else(|| json["api_key"].to_string(), str::to_owned),
+        };
+        let open = |decryptor: &Carexps, text: &str| {
+            decryptor.open(&StoredValue::text(Field::named("api_key"), text))
+        };
+        let reason = |opening: Opening| match opening {
+            Opening::Corrupt(refused) => refused.reason,
+            other => panic!("{shape}: {other:?}"),
+        };
+        let right = carexps(case);
+        assert!(matches!(open(&right, &stored), Opening::Opened(_)), "{shape}");
+        let wrong = carexps(&json!({ "password": "not the password" }));
+        assert!(reason(open(&wrong, &stored)).starts_with("no password opens it"), "{shape}");
+        let (altered, cut) = match serde_json::from_str::<Map<String, Value>>(&stored) {
+            Ok(object) => {
+                let with = |member: &str, text: String| {
+                    let mut object = object.clone();
+                    object.insert(member.to_owned(), json!(text));
+                    Value::Object(object).to_string()
+                };
+                let of = |member: &str| object[member].as_str().unwrap();
+                (with("data", other_first(of("data"))), with("tag", of("tag")[..8].to_owned()))
+            }
+            Err(_) if shape == "gcm_prefix" => {
+                let at = stored.len() - 12;
+                (format!("{}{}", &stored[..at], other_first(&stored[at..])), stored[..40].to_owned())
+            }
+            Err(_) => (other_first(&stored), stored[..stored.len() / 2].to_owned()),
+        };
+        assert!(reason(open(&right, &altered)).starts_with("no password opens it"), "{shape}");
+        assert!(reason(open(&right, &cut)).contains("cut off"), "{shape}");
+    }
+}
+
+/// A text with another first character.
+fn other_first(text: &str) -> String {
+    let other = if text.starts_with('A') { 'B' } else { 'A' };
+    format!("{other}{}", &text[1..])
+}

@@ -4,13 +4,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
+use crate::detect::all_sources::for_chosen;
 use crate::detect::candidate::{LEAD, candidate};
 use crate::detect::names::{Meaning, Name};
 use crate::detect::provider_column;
 use crate::detect::providers::Class;
 use crate::detect::report::{Candidate, DetectOptions, Detection};
 use crate::detect::sampled::Sampled;
-use crate::detect::sources::for_chosen;
 use crate::detect::whose::of_interest;
 use crate::display::visible;
 use crate::error::{Error, ErrorKind, Result};

@@ -3,6 +3,7 @@
 //! Data flows one way: names of all tables, then the catalogue's description of the most likely ones, then a sample of
 //! their values, of which only shapes are kept; from these, the columns of the credentials, their owner, and a score.
 
+mod all_sources;
 mod candidate;
 mod columns;
 mod look;

@@ -85,8 +85,6 @@ const SEPARATORS: [char; 6] = [':', '.', ',', '|', '$', ';'];
 /// Shorter bytes have no room for a nonce, a tag and a text.
 const SHORTEST_SEALED: usize = 12 + TAG + 1;
 
-type Bytes = Zeroizing<Vec<u8>>;
-
 /// `says_encrypted`: the name of the column does, which decides about random text.
 pub(super) fn of_text(text: &str, says_encrypted: bool) -> OldForm {
     let text = text.trim();
@@ -157,7 +155,7 @@ pub(super) fn is_nonce(text: &str) -> bool {
         Some(digits) => bytes::hex(digits).into_iter().collect(),
         None => decodings(text),
     };
-    decoded.iter().any(|nonce| matches!(nonce.len(), 12 | 16))
+    decoded.iter().any(|nonce| is_nonce_length(nonce.len()))
 }
 
 fn of_json_text(text: &str) -> OldForm {
@@ -189,29 +187,41 @@ fn of_parts(text: &str) -> OldForm {
         return OldForm::Carexps;
     }
     let parts = &all[all.len().saturating_sub(3)..];
-    let lengths = |part: &&str| decodings(part).iter().map(|part| part.len()).collect::<Vec<_>>();
-    let lengths: Vec<Vec<usize>> = parts.iter().map(lengths).filter(|lengths| !lengths.is_empty()).collect();
-    let has = |lengths: &[usize], any: &[usize]| lengths.iter().any(|length| any.contains(length));
-    let in_any_order = |is: &dyn Fn(&[usize], &[usize]) -> bool| {
-        (0..lengths.len())
-            .any(|one| (0..lengths.len()).any(|other| one != other && is(&lengths[one], &lengths[other])))
+    // one writer encodes all parts in the same way; hex is base64 too
+    let encodings = [bytes::hex, bytes::base64, bytes::base64_url];
+    let last = parts.last().copied().unwrap_or_default();
+    let Some(decode) = encodings.into_iter().find(|decode| decode(last).is_some()) else {
+        return OldForm::Unopened(OTHER_CIPHERTEXT);
     };
-    match lengths.len() {
-        3 if in_any_order(&|iv, tag| has(iv, &[12, 16]) && has(tag, &[TAG])) => OldForm::AesGcm,
-        2 if in_any_order(&|iv, rest| has(iv, &[12]) && rest.iter().any(|length| *length > TAG)) => {
-            OldForm::AesGcm
+    let lengths: Vec<usize> = parts.iter().filter_map(|part| Some(decode(part)?.len())).collect();
+    match lengths.as_slice() {
+        [a, b, c] => {
+            let orders = [(a, b), (a, c), (b, a), (b, c), (c, a), (c, b)];
+            match orders.into_iter().any(|(iv, tag)| is_nonce_length(*iv) && *tag == TAG) {
+                true => OldForm::AesGcm,
+                false => OldForm::Unopened(OTHER_CIPHERTEXT),
+            }
         }
-        // a nonce of 16 bytes and whole blocks may be AES-CBC
-        2 if in_any_order(&|iv, rest| {
-            has(iv, &[16]) && rest.iter().any(|length| length % 16 != 0 && *length > TAG)
-        }) =>
-        {
-            OldForm::AesGcm
-        }
-        2 if in_any_order(&|iv, rest| has(iv, &[16]) && rest.iter().any(|length| *length > TAG)) => {
-            OldForm::PerhapsAesGcm
-        }
-        1 if lengths[0].iter().any(|length| *length >= SHORTEST_SEALED) => OldForm::PerhapsAesGcm,
+        [a, b] => [(*a, *b), (*b, *a)]
+            .map(|(iv, rest)| of_two(iv, rest))
+            .into_iter()
+            .min()
+            .unwrap_or(OldForm::Nothing),
+        [all] if *all >= SHORTEST_SEALED => OldForm::PerhapsAesGcm,
+        _ => OldForm::Unopened(OTHER_CIPHERTEXT),
+    }
+}
+
+fn is_nonce_length(length: usize) -> bool {
+    matches!(length, 12 | 16)
+}
+
+/// A nonce, and the rest. A nonce of 16 bytes and whole blocks may be AES-CBC.
+fn of_two(iv: usize, rest: usize) -> OldForm {
+    match (iv, rest) {
+        (12, rest) if rest > TAG => OldForm::AesGcm,
+        (16, rest) if rest > TAG && !rest.is_multiple_of(16) => OldForm::AesGcm,
+        (16, rest) if rest > TAG => OldForm::PerhapsAesGcm,
         _ => OldForm::Unopened(OTHER_CIPHERTEXT),
     }
 }
@@ -255,7 +265,7 @@ fn of_word(text: &str, says_encrypted: bool) -> OldForm {
     }
 }
 
-fn decodings(text: &str) -> Vec<Bytes> {
+fn decodings(text: &str) -> Vec<Zeroizing<Vec<u8>>> {
     let text = text.trim();
     [bytes::hex(text), bytes::base64(text), bytes::base64_url(text)].into_iter().flatten().collect()
 }

@@ -11,7 +11,7 @@ use crate::detect::shapes::{ValueShape, shape};
 use crate::record::field::Field;
 
 /// How many values have each form.
-pub(super) type Forms = BTreeMap<OldForm, usize>;
+pub(super) type FormCounts = BTreeMap<OldForm, usize>;
 
 /// Further words in the names of members. A name of other words may be an owner's id, or a secret, and is not shown.
 const WORDS: [&str; 46] = [
@@ -70,9 +70,9 @@ const DEEPEST: usize = 4;
 #[derive(Default)]
 pub(super) struct OldMembers {
     /// Of each path, its field, and how many values have each form.
-    pub(super) paths: BTreeMap<String, (Field, Forms)>,
+    pub(super) paths: BTreeMap<String, (Field, FormCounts)>,
     /// The forms of values that are encrypted as a whole.
-    pub(super) as_whole: Forms,
+    pub(super) as_whole: FormCounts,
     /// How many values are objects with members.
     pub(super) objects: usize,
     /// How many credentials have no path that a source can name: they are in a list, or the name of a member is not known.
@@ -138,7 +138,7 @@ impl OldMembers {
 
     fn put(&mut self, path: &str, field: Field, form: OldForm) {
         if form != OldForm::Nothing {
-            let (_, forms) = self.paths.entry(path.to_owned()).or_insert_with(|| (field, Forms::new()));
+            let (_, forms) = self.paths.entry(path.to_owned()).or_insert_with(|| (field, FormCounts::new()));
             *forms.entry(form).or_default() += 1;
         }
     }

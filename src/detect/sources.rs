@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::detect::columns::TableCredentials;
 use crate::detect::names::{Meaning, Name};
 use crate::detect::old_form::{self, OldForm};
-use crate::detect::old_members::{Forms, OldMembers};
+use crate::detect::old_members::{FormCounts, OldMembers};
 use crate::detect::owner::FoundOwner;
-use crate::detect::report::{Candidate, ProposedSource};
+use crate::detect::report::ProposedSource;
 use crate::detect::sampled::Sampled;
 use crate::detect::shapes::ValueShape;
 use crate::detect::whose::{FOR_CREDENTIALS, Known};
@@ -40,7 +40,7 @@ pub(super) fn find(
     };
     let constant = found.filter.as_ref().map(|(column, value)| (*column, value.as_str()));
     let layout = Layout::new();
-    let mut finder = Finder {
+    let mut finder = SourceFinder {
         sampled,
         found,
         user,
@@ -56,49 +56,7 @@ pub(super) fn find(
     finder.sources
 }
 
-/// The sources for a layout on one candidate: its own, and then those of other candidates.
-pub(super) fn for_chosen(chosen: &Candidate, others: &[&Candidate]) -> Sources {
-    let mut sources = Sources { proposed: chosen.sources.clone(), unopened: chosen.unopened.clone() };
-    for other in others.iter().filter(|other| other.table != chosen.table) {
-        let doubt = other_owners(chosen, other);
-        sources.proposed.extend(other.sources.iter().map(|source| {
-            let doubt = doubt.clone().or_else(|| source.doubt.clone());
-            ProposedSource { doubt, ..source.clone() }
-        }));
-        sources.unopened.extend(other.unopened.iter().cloned());
-    }
-    sources
-}
-
-/// Why the owners of another candidate may not be those of the chosen one.
-fn other_owners(chosen: &Candidate, other: &Candidate) -> Option<String> {
-    let is_same = |one: &str, other: &str| {
-        let ends = |long: &str, short: &str| long == short || long.ends_with(&format!("_{short}"));
-        ends(one, other) || ends(other, one)
-    };
-    let same_owner = chosen
-        .rows_of
-        .as_deref()
-        .zip(other.rows_of.as_deref())
-        .is_some_and(|(one, other)| is_same(one, other));
-    match (chosen.tenant.is_some(), other.tenant.is_some()) {
-        _ if other.is_record => Some(format!("{} looks like a table of events or copies", other.table)),
-        _ if !same_owner => Some(format!(
-            "nothing shows that {} of {} names the same owners as {} of {}",
-            other.user.as_deref().unwrap_or_default(),
-            other.table,
-            chosen.user.as_deref().unwrap_or_default(),
-            chosen.table
-        )),
-        (true, false) => Some(format!("{} has no column of the tenant", other.table)),
-        (false, true) => {
-            Some(format!("{} has a column of a tenant, and {} has none", other.table, chosen.table))
-        }
-        _ => None,
-    }
-}
-
-struct Finder<'a, 'b> {
+struct SourceFinder<'a, 'b> {
     sampled: &'b Sampled<'a>,
     found: &'b TableCredentials<'a>,
     user: &'b str,
@@ -109,14 +67,17 @@ struct Finder<'a, 'b> {
     sources: Sources,
 }
 
+/// The paths of members, each with its field.
+type MemberPaths = Vec<(String, Field)>;
+
 /// What the values of a column or a member are, as a whole.
-enum Verdict {
+enum ColumnVerdict {
     Nothing,
     Unopened(String),
     Opened { decryptor: &'static str, doubt: Option<String> },
 }
 
-impl<'a, 'b> Finder<'a, 'b> {
+impl<'a, 'b> SourceFinder<'a, 'b> {
     /// The columns of the fields, the key first, then other columns, and JSON last.
     fn in_order(&self) -> Vec<&'b Known<'a>> {
         let is_json = |known: &Known<'_>| matches!(known.column.kind, FoundKind::Json | FoundKind::Jsonb);
@@ -187,7 +148,7 @@ impl<'a, 'b> Finder<'a, 'b> {
         let column = &known.column.name;
         let is_plain = field.name() == "phone_number";
         let parts = if field.name() == "api_key" { self.parts(column) } else { None };
-        let mut forms = Forms::new();
+        let mut forms = FormCounts::new();
         for text in self.sampled.texts_where(column, self.constant) {
             let form = match known.column.kind {
                 FoundKind::Bytea => old_form::of_bytes(text),
@@ -204,9 +165,9 @@ impl<'a, 'b> Finder<'a, 'b> {
             *forms.entry(form).or_default() += 1;
         }
         match verdict(&forms) {
-            Verdict::Nothing => {}
-            Verdict::Unopened(what) => self.unopened(column, &what),
-            Verdict::Opened { decryptor, doubt: of_values } => {
+            ColumnVerdict::Nothing => {}
+            ColumnVerdict::Unopened(what) => self.unopened(column, &what),
+            ColumnVerdict::Opened { decryptor, doubt: of_values } => {
                 let made = self.source(column, decryptor).map(|source| source.field(field));
                 let made = made.and_then(|source| match &parts {
                     Some(parts) if decryptor == "aes-gcm" => parts.name(source),
@@ -218,11 +179,11 @@ impl<'a, 'b> Finder<'a, 'b> {
     }
 
     /// The columns of the nonce and of the tag, if the key has them.
-    fn parts(&self, column: &str) -> Option<Parts> {
+    fn parts(&self, column: &str) -> Option<SplitCiphertext> {
         let is_key = self.found.fields.get("api_key").is_some_and(|key| key.name == column);
         let iv = self.found.fields.get("iv").filter(|_| is_key)?;
         let mut nonces = self.sampled.texts_where(&iv.name, self.constant).filter(|text| !text.is_empty());
-        Some(Parts {
+        Some(SplitCiphertext {
             is_fitting: nonces.all(old_form::is_nonce),
             iv: iv.name.clone(),
             tag: self.found.fields.get("tag").map(|tag| tag.name.clone()),
@@ -244,7 +205,7 @@ impl<'a, 'b> Finder<'a, 'b> {
         {
             return;
         }
-        let (mut members, mut forms) = (OldMembers::default(), Forms::new());
+        let (mut members, mut forms) = (OldMembers::default(), FormCounts::new());
         for text in self.sampled.texts_where(&known.column.name, self.constant) {
             match text.trim_start().starts_with('{') {
                 true => members.add(text, is_theirs || is_default || is_webhook, is_webhook),
@@ -260,17 +221,17 @@ impl<'a, 'b> Finder<'a, 'b> {
     }
 
     /// Values that are encrypted with all their members.
-    fn as_whole(&mut self, known: &Known<'a>, forms: &Forms) {
+    fn as_whole(&mut self, known: &Known<'a>, forms: &FormCounts) {
         let column = &known.column.name;
         let is_key = matches!(known.name.meaning(), Meaning::Key(_));
         match verdict(forms) {
-            Verdict::Nothing => {}
-            Verdict::Unopened(what) => self.unopened(column, &what),
-            Verdict::Opened { decryptor, doubt } if is_key => {
+            ColumnVerdict::Nothing => {}
+            ColumnVerdict::Unopened(what) => self.unopened(column, &what),
+            ColumnVerdict::Opened { decryptor, doubt } if is_key => {
                 let made = self.source(column, decryptor);
                 self.propose(made.map(|source| source.field(Field::named("api_key"))), doubt);
             }
-            Verdict::Opened { .. } => self.unopened(
+            ColumnVerdict::Opened { .. } => self.unopened(
                 column,
                 "values that are encrypted as a whole, so that a source cannot name their members",
             ),
@@ -279,7 +240,7 @@ impl<'a, 'b> Finder<'a, 'b> {
 
     fn members(&mut self, known: &Known<'a>, members: &OldMembers) {
         let column = known.column.name.clone();
-        let mut groups: BTreeMap<(Option<String>, &'static str), Vec<(String, Field)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(Option<String>, &'static str), MemberPaths> = BTreeMap::new();
         let mut fields: BTreeMap<Field, String> = BTreeMap::new();
         let by_name = Members::of(self.layout);
         let has_carexps = members.paths.values().any(|(_, forms)| forms.contains_key(&OldForm::Carexps));
@@ -289,15 +250,15 @@ impl<'a, 'b> Finder<'a, 'b> {
             let another = is_another.map(|first| format!("{first} is the same field"));
             // it opens the plaintext and base64 beside its ciphertexts too
             let verdict = match verdict(&forms) {
-                Verdict::Opened { .. } if has_carexps => {
-                    Verdict::Opened { decryptor: "carexps", doubt: None }
+                ColumnVerdict::Opened { .. } if has_carexps => {
+                    ColumnVerdict::Opened { decryptor: "carexps", doubt: None }
                 }
                 verdict => verdict,
             };
             match verdict {
-                Verdict::Nothing => continue,
-                Verdict::Unopened(what) => self.unopened(&format!("{column}, member {path}"), &what),
-                Verdict::Opened { decryptor, doubt } => {
+                ColumnVerdict::Nothing => continue,
+                ColumnVerdict::Unopened(what) => self.unopened(&format!("{column}, member {path}"), &what),
+                ColumnVerdict::Opened { decryptor, doubt } => {
                     groups.entry((another.or(doubt), decryptor)).or_default().push((path.clone(), field));
                 }
             }
@@ -371,14 +332,14 @@ impl<'a, 'b> Finder<'a, 'b> {
 }
 
 /// The nonce, and perhaps the tag, in columns of their own.
-struct Parts {
+struct SplitCiphertext {
     iv: String,
     tag: Option<String>,
     /// Whether every nonce has a length of AES-GCM.
     is_fitting: bool,
 }
 
-impl Parts {
+impl SplitCiphertext {
     /// The form of a ciphertext with these parts.
     fn of(&self, form: OldForm) -> OldForm {
         match form {
@@ -403,15 +364,15 @@ impl Parts {
 }
 
 /// A plain field may have any text.
-fn for_field(field: Field, forms: &Forms) -> Forms {
+fn for_field(field: Field, forms: &FormCounts) -> FormCounts {
     match matches!(field.name(), "phone_number" | "webhook_config") {
-        true => Forms::from([(OldForm::Plaintext, forms.values().sum())]),
+        true => FormCounts::from([(OldForm::Plaintext, forms.values().sum())]),
         false => forms.clone(),
     }
 }
 
 /// One decryptor for all values, or the reason why there is none.
-fn verdict(forms: &Forms) -> Verdict {
+fn verdict(forms: &FormCounts) -> ColumnVerdict {
     use OldForm::*;
     let set: Vec<(OldForm, usize)> =
         forms.iter().filter(|(form, _)| **form != Nothing).map(|(form, number)| (*form, *number)).collect();
@@ -419,15 +380,19 @@ fn verdict(forms: &Forms) -> Verdict {
     words.dedup();
     let most = set.iter().filter(|(form, _)| form.decryptor().is_some()).max_by_key(|(_, number)| *number);
     let Some(decryptor) = most.and_then(|(form, _)| form.decryptor()) else {
-        return if set.is_empty() { Verdict::Nothing } else { Verdict::Unopened(words.join(" and ")) };
+        return if set.is_empty() {
+            ColumnVerdict::Nothing
+        } else {
+            ColumnVerdict::Unopened(words.join(" and "))
+        };
     };
     // the decryptor of CareXPS refuses what is not a value of that application
     if set.iter().any(|(form, _)| *form == Carexps) {
-        return Verdict::Opened { decryptor: "carexps", doubt: None };
+        return ColumnVerdict::Opened { decryptor: "carexps", doubt: None };
     }
     let doubt = match set.iter().all(|(form, _)| form.decryptor() == Some(decryptor)) {
         false => Some(format!("its values have several forms: {}", words.join(", "))),
         true => set.iter().find_map(|(form, _)| form.doubt()).map(str::to_owned),
     };
-    Verdict::Opened { decryptor, doubt }
+    ColumnVerdict::Opened { decryptor, doubt }
 }

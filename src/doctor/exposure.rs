@@ -18,7 +18,9 @@ use crate::postgres::sql::names::{quote, relation};
 
 /// What the rows and the defaults of their columns hold, as findings.
 pub(super) fn findings(rows: &ExaminedRows<'_>) -> Vec<Finding> {
+    // the values of a source are examined as such: they are imported before they are cleared
     let exposed = rows.counts.exposed.iter();
+    let exposed = exposed.filter(|((at, part, _), _)| *part != ColumnPart::Whole || !is_source(rows, *at));
     let exposed =
         exposed.map(|((at, part, class), occurrences)| finding(rows, *at, part, *class, occurrences));
     exposed.chain(in_defaults(rows)).chain(too_long(rows)).collect()
@@ -52,6 +54,15 @@ fn finding(
     let severity = if is_own { Severity::Notice } else { severity(role, class) };
     let finding = Finding::new(id, severity, object, meaning, fix);
     finding.of(occurrences.count, occurrences.owners.clone())
+}
+
+/// Whether the layout names a column as a source of old values.
+fn is_source(rows: &ExaminedRows<'_>, at: usize) -> bool {
+    let (layout, column) = (rows.context.layout, &rows.columns.watched[at].column);
+    let mut sources = layout.sources.iter();
+    sources.any(|source| {
+        (&source.schema, &source.table, &source.column) == (&layout.schema, &layout.table, column)
+    })
 }
 
 /// Whether the application makes the values of a column itself. Nobody can store them through the vault.

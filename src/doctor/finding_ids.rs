@@ -44,6 +44,9 @@ finding_ids! {
     FOREIGN_CIPHERTEXT = Exposure "foreign_ciphertext",
     MALFORMED_TOKEN = Exposure "malformed_token",
     SECRET_IN_WEBHOOK_CONFIG = Exposure "secret_in_webhook_config",
+    OLD_VALUES_LEFT = Exposure "old_values_left",
+    OLD_VALUES_NOT_IMPORTED = Exposure "old_values_not_imported",
+    OLD_VALUES_COPIED = Exposure "old_values_copied",
     // access
     ROW_SECURITY_OFF = Access "row_security_off",
     ROW_SECURITY_NOT_FORCED = Access "row_security_not_forced",

@@ -2,7 +2,7 @@
 
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::Fix;
-use crate::doctor::frame::{by_owner, to_every_row};
+use crate::doctor::frame::{by_owner, framed, to_every_row};
 use crate::doctor::rows::json_secrets::JsonPath;
 use crate::doctor::rows::text_class::EMPTY_VALUES;
 use crate::layout::placement::is_applications_key;
@@ -11,6 +11,8 @@ use crate::postgres::catalogue::table::{Index, placed};
 use crate::postgres::catalogue::table_column::TableColumn;
 use crate::postgres::sql::names::{in_schema, literal, quote};
 use crate::postgres::sql::token::{Kind, holds_unrecognised};
+use crate::postgres::walk::old_places::{CopyColumn, CopyPlace};
+use crate::schema::object_owner::without_force;
 
 /// No token is shorter.
 const SHORTEST_TOKEN: usize = 150;
@@ -117,6 +119,46 @@ pub(crate) fn remove_key(
     };
     let sql = format!("UPDATE {} SET {name} = {new}::{kind} WHERE {condition}{counts}", context.relation());
     Fix::Sql(to_every_row(context, &sql))
+}
+
+// --- Copies of old values in other tables ---
+
+/// The SQL that clears copies in a column, and runs as the owner of its table.
+pub(crate) fn clear_copies(place: &CopyPlace, column: &CopyColumn, member: &str) -> Fix {
+    let (relation, name) = (place.relation(), quote(&column.name));
+    let text = format!("{name}::text");
+    let update = match (place.kind, column.is_same, column.is_json()) {
+        ('m', ..) => return Fix::Sql(framed(None, &format!("REFRESH MATERIALIZED VIEW {relation}"))),
+        _ if column.generated => {
+            return Fix::Advice(format!("{name} is computed from other columns: remove the value there"));
+        }
+        (_, true, is_json) => {
+            let nothing = match (column.not_null, is_json) {
+                (false, _) => "NULL",
+                (true, true) => "'{}'",
+                (true, false) => "''",
+            };
+            let empty = EMPTY_VALUES.map(literal).join(", ");
+            let unrecognised = holds_unrecognised(&text, Kind::Text);
+            format!(
+                "UPDATE {relation} SET {name} = {nothing} WHERE {text} NOT IN ({empty}) \
+                 AND (pg_catalog.length({text}) < {SHORTEST_TOKEN} OR ({unrecognised}))"
+            )
+        }
+        (_, false, true) => {
+            let (key, kind) = (literal(member), &column.kind);
+            format!(
+                "UPDATE {relation} SET {name} = ({name}::jsonb - {key})::{kind} WHERE pg_catalog.jsonb_exists({name}::jsonb, {key})"
+            )
+        }
+        (_, false, false) => {
+            return Fix::Advice(format!(
+                "remove {member} from the JSON texts of {name}, or delete these rows"
+            ));
+        }
+    };
+    let statements = vec!["SET LOCAL row_security = off".to_owned(), update];
+    Fix::Sql(framed(Some(&place.owner), &without_force(&relation, place.forced, statements).join(";\n")))
 }
 
 // --- Policies ---

@@ -24,6 +24,8 @@ mod frame;
 mod growth;
 mod host_files;
 mod keys;
+mod old_copies;
+mod old_places;
 pub(crate) mod options;
 mod orphans;
 mod outside;
@@ -41,6 +43,7 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::future::join3;
 
 use crate::doctor::context::{HostContext, TableContext};
+use crate::doctor::old_places::OldPlacesTime;
 use crate::doctor::server::ServerState;
 use crate::error::{ErrorKind, Result};
 use crate::postgres::catalogue::statistics::take_statistics;
@@ -112,6 +115,7 @@ async fn look_at_table(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Findi
         (Area::Operation, growth::look(&context)),
         (Area::Exposure, exposure),
         (Area::Operation, find_index::look(&context).await),
+        (Area::Exposure, Ok(Box::pin(look_at_old_places(&context)).await)),
         (Area::Access, access::look(&context).await),
         (Area::Schema, vault_schema::look(&context).await),
         (Area::Access, probe::look(&context).await),
@@ -120,6 +124,14 @@ async fn look_at_table(host: &HostContext<'_>, postgres: &Postgres) -> Vec<Findi
         look.unwrap_or_else(|fault| vec![not_examined(postgres, area, &fault)])
     };
     looks.into_iter().flat_map(found).collect()
+}
+
+/// The sources of the layout, and copies of them.
+async fn look_at_old_places(context: &TableContext<'_>) -> Vec<Finding> {
+    let time = OldPlacesTime::start(context.options.deep);
+    let mut findings = old_places::look(context, &time).await;
+    findings.extend(old_copies::look(context, &time).await);
+    findings
 }
 
 /// Exposure and keys, from one read of the rows.

@@ -60,6 +60,11 @@ impl Members {
         self.paths.iter().any(|(known, of)| known == path && *of == field)
     }
 
+    /// The members of an object that are fields, as they are stored.
+    pub(crate) fn stored<'a>(&self, object: &'a Map<String, Value>) -> Vec<(Field, &'a Value)> {
+        self.paths.iter().filter_map(|(path, field)| Some((*field, at(object, path)?.0))).collect()
+    }
+
     /// Opens every member of a JSON value. Text that is JSON is read as JSON.
     pub fn open(&self, decryptor: &dyn Decryptor, owner: &str, json: &Value) -> OpenedMembers {
         let mut opened = OpenedMembers::default();

@@ -126,6 +126,12 @@ fn a_wrong_key_a_cut_off_value_and_another_form_are_told_apart() {
     let wrong = Fernet::new(&passwords(&[&STANDARD.encode([1; 32])]));
     assert!(reason(open(&wrong, FERNET)).starts_with("no key opens it"));
     assert!(reason(open(&fernet(), &FERNET[..FERNET.len() - 8])).contains("cut off"));
+    // the version, the time, the nonce, the ciphertext and the signature
+    for at in [8, 20, 40, 60, FERNET.len() - 10] {
+        let other = if FERNET.as_bytes()[at] == b'A' { "B" } else { "A" };
+        let altered = format!("{}{other}{}", &FERNET[..at], &FERNET[at + 1..]);
+        assert!(reason(open(&fernet(), &altered)).starts_with("no key opens it"), "{at}");
+    }
     assert_eq!(open(&fernet(), SECRET), Opening::NotMine);
     assert!(Fernet::new(&passwords(&["no key"])).has_no_key());
 
@@ -138,6 +144,62 @@ fn a_wrong_key_a_cut_off_value_and_another_form_are_told_apart() {
         assert!(reason(open(&carexps, &TEXT4[..end])).contains("cut off"), "{end}");
     }
     assert_eq!(open(&carexps, "something else"), Opening::NotMine);
+}
+
+/// How a ciphertext of AES-GCM may be stored: what a decryptor makes of its nonce, ciphertext and tag.
+type Stored = fn(&RawAesGcm, [&[u8]; 3]) -> Opening;
+
+const AES_GCM_FORMS: [(&str, Stored); 6] = [
+    ("one text", |raw, parts| open(raw, &to_hex(&parts.concat()))),
+    ("two parts", |raw, [iv, sealed, tag]| {
+        open(raw, &format!("{}.{}", STANDARD.encode(iv), STANDARD.encode([sealed, tag].concat())))
+    }),
+    ("three parts", |raw, parts| open(raw, &parts.map(to_hex).join(":"))),
+    ("an object", |raw, [iv, sealed, tag]| {
+        let object = json!({ "iv": to_hex(iv), "content": to_hex(sealed), "authTag": to_hex(tag) });
+        raw.open(&StoredValue::object(API_KEY, object.as_object().unwrap()))
+    }),
+    ("JSON as text", |raw, [iv, sealed, tag]| {
+        open(raw, &json!({ "nonce": to_hex(iv), "ct": to_hex(sealed), "tag": to_hex(tag) }).to_string())
+    }),
+    ("columns", |raw, [iv, sealed, tag]| {
+        raw.open(&StoredValue::text(API_KEY, &to_hex(sealed)).with_parts(&to_hex(iv), Some(&to_hex(tag))))
+    }),
+];
+
+#[test]
+fn a_wrong_key_an_altered_and_a_cut_off_part_are_told_apart_in_every_form_of_aes_gcm() {
+    let reason = |opening: Opening| match opening {
+        Opening::Corrupt(refused) => refused.reason,
+        other => panic!("{other:?}"),
+    };
+    let wrong = RawAesGcm::new(&passwords(&[&"ab".repeat(32)]));
+    let parts = seal(SECRET, 12);
+    for (form, stored) in AES_GCM_FORMS {
+        let with = |raw: &RawAesGcm, parts: &[Vec<u8>; 3]| stored(raw, parts.each_ref().map(Vec::as_slice));
+        assert!(matches!(with(&raw(), &parts), Opening::Opened(_)), "{form}");
+        assert!(reason(with(&wrong, &parts)).starts_with("no key opens it"), "{form}");
+        for at in 0..3 {
+            let mut altered = parts.clone();
+            altered[at][0] ^= 1;
+            assert!(reason(with(&raw(), &altered)).starts_with("no key opens it"), "{form}, part {at}");
+        }
+        // without separate parts, only a text that is too short is certainly cut off
+        let cut: &[usize] = match form {
+            "one text" => &[],
+            "two parts" => &[0],
+            _ => &[0, 2],
+        };
+        for at in cut {
+            let mut short = parts.clone();
+            short[*at].pop();
+            assert!(reason(with(&raw(), &short)).contains("cut off"), "{form}, part {at}");
+        }
+        let nothing = [parts[0].clone(), Vec::new(), parts[2][..4].to_vec()];
+        assert!(reason(with(&raw(), &nothing)).contains("cut off"), "{form}");
+    }
+    let json = json!({ "iv": "AAAA", "content": "AAAA" }).to_string();
+    assert!(reason(open(&raw(), &json[..json.len() - 1])).contains("cut off"));
 }
 
 /// A token whose signature holds and whose padding does not, which only its own key can make.

@@ -16,7 +16,18 @@ const MAX_FILE: usize = 64 * 1024;
 const SECTIONS: [&str; 3] = ["table", "columns", "source"];
 const OF_TABLE: [&str; 6] = ["name", "user", "tenant", "where", "is_null", "rows"];
 const OF_SOURCE: [&str; 12] = [
-    "table", "user", "tenant", "where", "is_null", "column", "field", "members", "decryptor", "iv", "tag", "time",
+    "table",
+    "user",
+    "tenant",
+    "where",
+    "is_null",
+    "column",
+    "field",
+    "members",
+    "decryptor",
+    "iv",
+    "tag",
+    "time",
 ];
 /// Reserved members of `[columns]`. A field with one of these names goes into `[columns.fields]`.
 const OF_COLUMNS: [&str; 6] = ["config", "sync", "index", "sealed", "extra", "fields"];

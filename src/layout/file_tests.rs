@@ -399,7 +399,7 @@ fn any_layout<C: Credentials>(
             let source = OldSource::new(&joined_name(&[&table]), &user, &column, "aes-gcm").unwrap();
             let source = match iv {
                 Some(iv) => source.field(Field::named(fields[0])).iv_column(&iv).unwrap(),
-                None => source.member(&path, Field::named(fields[0])).unwrap(),
+                None => source.member(&path, Field::named(fields[0])).unwrap().where_equals(&user, true).unwrap(),
             };
             layout = layout.source(source).unwrap();
         }

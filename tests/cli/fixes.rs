@@ -53,6 +53,9 @@ impl Stage {
     }
 }
 
+/// A layout with a source, from which other tables have copies.
+const SOURCES: &str = "[[source]]\ntable = \"old\"\nuser = \"user_id\"\ncolumn = \"key\"\nfield = \"api_key\"\ndecryptor = \"plaintext\"\n";
+
 /// Of the documented, those that are not planted here, and why.
 const UNREACHABLE: [(&str, &str); 2] = [
     (
@@ -142,6 +145,17 @@ const STAGES: &[Stage] = &[
             ),
         ],
     ),
+    Stage::new(
+        Who::Superuser,
+        &[(
+            "old_values_copied",
+            "CREATE TABLE old (user_id text, key text);
+             CREATE TABLE old_history AS SELECT 'anne' AS user_id, 'key_test_open' AS key;
+             CREATE TABLE old_audit AS SELECT jsonb_build_object('key', 'key_test_open') AS record;
+             ALTER TABLE old_audit ENABLE ROW LEVEL SECURITY; ALTER TABLE old_audit FORCE ROW LEVEL SECURITY",
+        )],
+    )
+    .options(&["--layout", "$HOME/sources.toml"]),
     Stage::new(
         Who::Superuser,
         &[
@@ -315,6 +329,7 @@ impl Ground {
             "drop_unique_indexes()",
             "SELECT format('DROP INDEX %s', indexrelid::regclass) FROM pg_index WHERE indrelid = 'user_profiles'::regclass AND indisunique",
         );
+        std::fs::write(ground.home.path().join("sources.toml"), SOURCES).unwrap();
         let parts = ALL_COLUMNS.split(';').next().unwrap().replace("user_profiles", "parts");
         ground
             .plant(&format!(
@@ -353,7 +368,10 @@ impl Ground {
 
     fn doctor(&mut self, who: Who, options: &[&str]) -> Ran {
         self.home.database = self.url(who).to_owned();
-        self.home.run(&[&["doctor"], options].concat())
+        let home = self.home.path().display().to_string();
+        let options: Vec<_> = options.iter().map(|option| option.replace("$HOME", &home)).collect();
+        let options: Vec<_> = options.iter().map(String::as_str).collect();
+        self.home.run(&[&["doctor"], &options[..]].concat())
     }
 
     fn findings(&mut self, who: Who, options: &[&str]) -> Vec<Value> {

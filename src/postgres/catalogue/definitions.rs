@@ -179,6 +179,13 @@ pub(crate) struct RowCopies {
     function: Option<String>,
 }
 
+impl RowCopies {
+    /// Its name, qualified and quoted.
+    pub(crate) fn relation(&self) -> &str {
+        &self.relation
+    }
+}
+
 impl fmt::Display for RowCopies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.function {

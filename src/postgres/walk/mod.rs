@@ -4,6 +4,8 @@ pub(crate) mod cursor;
 #[cfg(feature = "admin")]
 pub(crate) mod old_clearing;
 #[cfg(feature = "admin")]
+pub(crate) mod old_places;
+#[cfg(feature = "admin")]
 pub(crate) mod old_values;
 pub(crate) mod pages;
 pub(crate) mod rows;

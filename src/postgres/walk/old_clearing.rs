@@ -53,7 +53,9 @@ impl OldTable {
             },
             ClearedPart::Members(paths) => {
                 let json = match column.is_bytes() {
-                    true => format!("pg_catalog.convert_from({held}, 'UTF8'::pg_catalog.name)::pg_catalog.jsonb"),
+                    true => {
+                        format!("pg_catalog.convert_from({held}, 'UTF8'::pg_catalog.name)::pg_catalog.jsonb")
+                    }
                     false => format!("{}::pg_catalog.jsonb", text(&held)),
                 };
                 let without = paths.iter().fold(json, |json, path| {
@@ -63,7 +65,10 @@ impl OldTable {
                 match column.base.as_str() {
                     "json" | "jsonb" => cast(without),
                     "bytea" => {
-                        format!("pg_catalog.convert_to({}, 'UTF8'::pg_catalog.name)", text(&format!("({without})")))
+                        format!(
+                            "pg_catalog.convert_to({}, 'UTF8'::pg_catalog.name)",
+                            text(&format!("({without})"))
+                        )
                     }
                     _ => text(&format!("({without})")),
                 }

@@ -227,9 +227,11 @@ impl Database {
         let query = Query { sql: table.texts.as_str().into(), arguments };
         let rows = self.inspect_as_owner(&table.relation, query).await?;
         let read = |row: &PgRow| {
-            let each = table.sources.iter().enumerate().map(|(nth, at)| {
-                old_text(row, *at, 2 + 4 * nth, &table.columns[&sources[*at].column])
-            });
+            let each = table
+                .sources
+                .iter()
+                .enumerate()
+                .map(|(nth, at)| old_text(row, *at, 2 + 4 * nth, &table.columns[&sources[*at].column]));
             each.collect::<sqlx::Result<Vec<_>>>()
         };
         Ok(parsed(&rows, read)?.into_iter().flatten().flatten().collect())
@@ -266,7 +268,10 @@ fn selected(source: &OldSource, columns: &BTreeMap<String, OldColumn>) -> [Strin
         .as_ref()
         .and_then(|name| time_of(&format!("t.{}", quote(name)), &columns[name].base));
     [
-        format!("left({}, {LONGEST})", columns[&source.column].text_or_hex(&format!("t.{}", quote(&source.column)))),
+        format!(
+            "left({}, {LONGEST})",
+            columns[&source.column].text_or_hex(&format!("t.{}", quote(&source.column)))
+        ),
         optional(source.iv_column.as_deref(), columns),
         optional(source.tag_column.as_deref(), columns),
         time.unwrap_or_else(|| "NULL::int8".to_owned()),
