@@ -1,11 +1,11 @@
 //! The sources of all candidates, in the order of precedence that is proposed.
 
 use crate::detect::report::{Candidate, ProposedSource};
-use crate::detect::sources::Sources;
+use crate::detect::sources::TableSources;
 
 /// The sources for a layout on one candidate: its own, and then those of other candidates.
-pub(super) fn for_chosen(chosen: &Candidate, others: &[&Candidate]) -> Sources {
-    let mut sources = Sources { proposed: chosen.sources.clone(), unopened: chosen.unopened.clone() };
+pub(super) fn for_chosen(chosen: &Candidate, others: &[&Candidate]) -> TableSources {
+    let mut sources = TableSources { proposed: chosen.sources.clone(), unopened: chosen.unopened.clone() };
     for other in others.iter().filter(|other| other.table != chosen.table) {
         let doubt = other_owners(chosen, other);
         sources.proposed.extend(other.sources.iter().map(|source| {

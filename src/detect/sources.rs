@@ -21,7 +21,7 @@ use crate::record::field::Field;
 
 /// What a table has to import.
 #[derive(Default)]
-pub(super) struct Sources {
+pub(super) struct TableSources {
     /// The column of the key first.
     pub(super) proposed: Vec<ProposedSource>,
     /// What no decryptor opens, with its column.
@@ -34,9 +34,9 @@ pub(super) fn find(
     found: &TableCredentials<'_>,
     owner: &FoundOwner,
     filter: (&BTreeMap<String, FilterValue>, &[String]),
-) -> Sources {
+) -> TableSources {
     let Some(user) = owner.user.as_deref().filter(|_| found.whose.is_retell()) else {
-        return Sources::default();
+        return TableSources::default();
     };
     let constant = found.filter.as_ref().map(|(column, value)| (*column, value.as_str()));
     let layout = Layout::new();
@@ -48,7 +48,7 @@ pub(super) fn find(
         filter,
         constant,
         layout: &layout,
-        sources: Sources::default(),
+        sources: TableSources::default(),
     };
     for known in finder.in_order() {
         finder.column(known);
@@ -64,7 +64,7 @@ struct SourceFinder<'a, 'b> {
     filter: (&'b BTreeMap<String, FilterValue>, &'b [String]),
     constant: Option<(&'b str, &'b str)>,
     layout: &'b Layout,
-    sources: Sources,
+    sources: TableSources,
 }
 
 /// The paths of members, each with its field.

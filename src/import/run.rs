@@ -93,9 +93,9 @@ enum PageEvent {
     Done(PageResult),
 }
 
-struct Job(mpsc::Sender<PageEvent>);
+struct RunJob(mpsc::Sender<PageEvent>);
 
-impl Announce for Job {
+impl Announce for RunJob {
     async fn clearing(&self, values: Vec<FoundField>) -> Result<()> {
         let gone = || Error::new(ErrorKind::Busy, "the import was ended");
         let (answer, answered) = oneshot::channel();
@@ -120,7 +120,7 @@ async fn all_pages<C: Credentials>(
     for _ in 0..JOBS {
         let (run, pages, events, pace) = (run.clone(), pages.clone(), events.clone(), pace.clone());
         tasks.spawn(async move {
-            let job = Job(events.clone());
+            let job = RunJob(events.clone());
             loop {
                 let next = pages.lock().await.recv().await;
                 let Some(page) = next else { return Ok(()) };

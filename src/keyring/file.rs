@@ -368,8 +368,8 @@ pub(super) fn random_id() -> Result<KeyId> {
     Ok(KeyId(u32::from_be_bytes(random::system_bytes::<4>()?)))
 }
 
-/// The wall clock, which only marks when a key entered its state.
-pub(super) fn now() -> Millis {
+/// The wall clock. Of a keyring it only marks when a key entered its state.
+pub(crate) fn now() -> Millis {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since_epoch.map_or(0, |elapsed| elapsed.as_millis() as Millis)
 }

@@ -74,7 +74,7 @@ struct Renaming<'a> {
 }
 
 /// A record that opens, and what belongs to it.
-type Verified = (Record, Contents);
+type OpenedRecord = (Record, Contents);
 
 impl Renaming<'_> {
     async fn run(&self) -> Result<StoredRecord, DatabaseError> {
@@ -154,7 +154,7 @@ impl Renaming<'_> {
             return Err(conflict(to, there.version).into());
         }
         let is_moved = moved.is_some();
-        let mut sources: Vec<Verified> = [left, moved].into_iter().flatten().collect();
+        let mut sources: Vec<OpenedRecord> = [left, moved].into_iter().flatten().collect();
         sources.retain(|(_, contents)| !contents.is_tombstone());
         sources.sort_by_key(|(record, _)| record.version);
         let Some((record, before)) = sources.pop() else {
@@ -276,9 +276,9 @@ impl Renaming<'_> {
 #[derive(Default)]
 struct Look {
     /// A record of this owner.
-    own: Option<Verified>,
+    own: Option<OpenedRecord>,
     /// A record of the previous owner, which is to be renamed.
-    moved: Option<Verified>,
+    moved: Option<OpenedRecord>,
 }
 
 fn conflict(to: &Owner, version: Version) -> Error {

@@ -4,13 +4,12 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use sqlx::PgPool;
 
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::file::Keyring;
+use crate::keyring::file::{Keyring, now};
 use crate::keyring::keys::{KeyState, RootKey};
 use crate::layout::layout::Layout;
 use crate::local::file::LocalFile;
@@ -22,7 +21,6 @@ use crate::postgres::connection::pool::Database;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::credentials::Credentials;
 use crate::record::token::{KeyId, NONCE};
-use crate::record::version::Millis;
 use crate::retell::config::RetellConfig;
 use crate::store::breaker::Breaker;
 use crate::store::core::{Clock, Core, ROUNDS, ReloadedGeneration, pause};
@@ -82,7 +80,7 @@ impl<C: Credentials> VaultBuilder<C> {
             offline_reads: false,
             timeouts: Timeouts::default(),
             pooler: PoolerMode::default(),
-            clock: Arc::new(wall_clock),
+            clock: Arc::new(now),
             faults: None,
             short_lived: false,
             credentials: PhantomData,
@@ -281,10 +279,6 @@ pub(super) async fn finish<C>(core: Core) -> Result<Vault<C>> {
     let core = Arc::new(core);
     note_in_background(&core).await;
     Ok(Vault { core, credentials: PhantomData })
-}
-
-fn wall_clock() -> Millis {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as Millis)
 }
 
 /// Every key leaves a canary in the local file. One that the keyring cannot account for means that

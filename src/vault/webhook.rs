@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::owner::Owner;
 use crate::record::version::Millis;
-use crate::retell::config::{AGENT_INDEX, PHONE_INDEX, RetellConfig};
+use crate::retell::config::{AGENT_INDEX, PHONE_INDEX, RetellConfig, id_of, signing_key};
 use crate::retell::values::{AgentId, PhoneNumber};
 use crate::store::core::{Core, LoadedRecord};
 use crate::store::find::{OwnerRecord, candidates, is_complete, load_if_has};
@@ -179,7 +179,7 @@ impl UnverifiedCall<'_> {
     /// Looks the owner up by the agent, then by the number.
     async fn verify_found(self, core: &Core) -> Result<Verified> {
         let (agent, number) = (self.body.agent_id(), self.body.phone_number());
-        let agent = agent.as_ref().map(|agent| (AGENT_INDEX, agent.expose_secret()));
+        let agent = agent.as_ref().map(|agent| (AGENT_INDEX, id_of(agent)));
         let number = number.as_ref().map(|number| (PHONE_INDEX, number.as_str()));
         let named: Vec<_> = agent.into_iter().chain(number).collect();
         if !self.body.names_somebody() {
@@ -256,11 +256,8 @@ impl UnverifiedCall<'_> {
 
     /// The owner's key that signed the call, if one did.
     fn signed_by(&self, config: &RetellConfig) -> Option<SignedBy> {
-        let (key, by) = match (config.webhook_key(), config.api_key()) {
-            (Some(key), _) => (key.expose_secret(), SignedBy::WebhookKey),
-            (None, Some(key)) => (key.expose_secret(), SignedBy::ApiKey),
-            (None, None) => return None,
-        };
+        let (key, is_for_webhooks) = signing_key(config)?;
+        let by = if is_for_webhooks { SignedBy::WebhookKey } else { SignedBy::ApiKey };
         self.signature.is_of(self.raw, key).then_some(by)
     }
 

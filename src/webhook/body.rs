@@ -112,10 +112,10 @@ const OBJECTS: [&str; 4] = ["call", "chat", "call_inbound", "chat_inbound"];
 const MEMBERS: [&str; 6] = ["agent_id", "from_number", "to_number", "direction", "call_id", "chat_id"];
 
 /// The members in the order of [`MEMBERS`]. One that holds no text is as good as absent.
-type Members = [Option<Zeroizing<String>>; MEMBERS.len()];
+type MemberTexts = [Option<Zeroizing<String>>; MEMBERS.len()];
 
 impl WebhookBody {
-    fn new(event: Option<Zeroizing<String>>, members: Members) -> Self {
+    fn new(event: Option<Zeroizing<String>>, members: MemberTexts) -> Self {
         let [agent, from, to, direction, call_id, chat_id] = members;
         let calls_out = direction.is_some_and(|direction| *direction == "outbound");
         let number = if calls_out { from } else { to };
@@ -177,22 +177,22 @@ impl<'de> Visitor<'de> for BodyReader {
 struct ObjectReader;
 
 impl<'de> DeserializeSeed<'de> for ObjectReader {
-    type Value = Option<Members>;
+    type Value = Option<MemberTexts>;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Option<Members>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Option<MemberTexts>, D::Error> {
         json.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for ObjectReader {
-    type Value = Option<Members>;
+    type Value = Option<MemberTexts>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any value")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<Members>, A::Error> {
-        let (mut members, mut met) = (Members::default(), [false; MEMBERS.len()]);
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<MemberTexts>, A::Error> {
+        let (mut members, mut met) = (MemberTexts::default(), [false; MEMBERS.len()]);
         while let Some(name) = map.next_key::<Cow<'_, str>>()? {
             match first_time::<A::Error>(&MEMBERS, &mut met, &name)? {
                 Some(at) => members[at] = text(&mut map)?,
@@ -202,32 +202,32 @@ impl<'de> Visitor<'de> for ObjectReader {
         Ok(Some(members))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<Members>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<MemberTexts>, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(None)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Option<Members>, E> {
+    fn visit_str<E>(self, _: &str) -> Result<Option<MemberTexts>, E> {
         Ok(None)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Option<Members>, E> {
+    fn visit_bool<E>(self, _: bool) -> Result<Option<MemberTexts>, E> {
         Ok(None)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Option<Members>, E> {
+    fn visit_u64<E>(self, _: u64) -> Result<Option<MemberTexts>, E> {
         Ok(None)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Option<Members>, E> {
+    fn visit_i64<E>(self, _: i64) -> Result<Option<MemberTexts>, E> {
         Ok(None)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Option<Members>, E> {
+    fn visit_f64<E>(self, _: f64) -> Result<Option<MemberTexts>, E> {
         Ok(None)
     }
 
-    fn visit_unit<E>(self) -> Result<Option<Members>, E> {
+    fn visit_unit<E>(self) -> Result<Option<MemberTexts>, E> {
         Ok(None)
     }
 }
