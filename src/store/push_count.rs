@@ -48,6 +48,10 @@ pub(super) async fn count_push(core: &Core, postgres: &Postgres, local: &LocalFi
             },
             Err(fault) => fault,
         };
+        // the push finds out whether new sessions may write; what it writes is counted after it
+        if fault.outcome == Outcome::ReadOnly {
+            return Ok(CountedFile::Usable);
+        }
         if is_refusal(&fault) {
             warn(&fault.error.to_string());
             core.counting.note(false);
@@ -109,7 +113,7 @@ fn warn(reason: &str) {
 
 /// The server has answered, and would answer so again.
 fn is_refusal(fault: &DatabaseError) -> bool {
-    matches!(fault.outcome, Outcome::Reject | Outcome::Redetect | Outcome::ReadOnly | Outcome::Duplicate)
+    matches!(fault.outcome, Outcome::Reject | Outcome::Redetect | Outcome::Duplicate)
 }
 
 fn random_hex() -> Result<String> {

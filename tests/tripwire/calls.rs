@@ -11,7 +11,7 @@ use retell_vault::sync::Fallback;
 use retell_vault::{Error, ErrorKind, RetellConfig, Vault};
 use sqlx::{AssertSqlSafe, Connection};
 
-use super::support::faults::{DEAD_URL, QUICK, connect, exec};
+use super::support::faults::{DEAD_URL, QUICK, connect, exec, number};
 use super::support::rotation;
 use super::support::vaults::{full_config, wrapping_key};
 use super::{Key, Stage};
@@ -205,7 +205,7 @@ async fn schema(stage: &mut Stage, vault: &Vault) {
     let (kind, schema) = (stage.kind, vault.schema());
     let wanted = || {
         let wanted = Wanted::from(Profile::FullProfile).look_at_every_row().remove_duplicates();
-        wanted.row_security(RowSecurity::On)
+        wanted.row_security(RowSecurity::On).vault_schema()
     };
     let options = ApplyOptions::new();
     let Some(plan) = stage.watch("schema plan", schema.plan(wanted())).await else { return };
@@ -215,6 +215,7 @@ async fn schema(stage: &mut Stage, vault: &Vault) {
     index(stage).await;
     stage.watch("store (guarded)", vault.store(&kind.owner(0), &full_config(0))).await;
     stage.watch("store (guarded, new owner)", vault.store(&kind.owner(8), &full_config(8))).await;
+    counted_sync(stage).await;
     functions(stage).await;
     stage.inspect("schema apply").await;
     let (actor, other) = (kind.owner(0), kind.owner(1));
@@ -250,6 +251,26 @@ async fn index(stage: &mut Stage) {
     stage.watch("find_by_phone", vault.find_by_phone(&number)).await;
     stage.watch("rotate_index_key", vault.rotate_index_key(&Default::default(), |_| {})).await;
     vault.close().await;
+}
+
+/// A push that is counted in the schema `retell_vault`.
+async fn counted_sync(stage: &mut Stage) {
+    let builder = stage.hosts.host(0, DEAD_URL).layout(stage.kind.layout()).timeouts(QUICK);
+    let unplugged = builder.build().await.unwrap();
+    unplugged.store(&stage.kind.owner(5), &full_config(5)).await.unwrap();
+    unplugged.close().await;
+    // a vault believes for a minute that there is no such schema
+    let builder = stage.hosts.host(0, &stage.role.url).layout(stage.kind.layout());
+    let vault = builder.build().await.unwrap();
+    stage.counters.called().await;
+    let counted = async {
+        let report = vault.sync().await?;
+        if report.pushed == 1 { Ok(()) } else { Err(unexpected(report)) }
+    };
+    stage.watch("sync (counted)", counted).await;
+    vault.close().await;
+    let rows = "SELECT count(*) FROM retell_vault.local_files WHERE pushes = 2";
+    assert_eq!(number(&stage.quiet_url(), rows).await, 1, "before the push and after it");
 }
 
 /// What the full profile leaves in the database for the application: functions, behind which the guards fire.

@@ -87,8 +87,15 @@ impl Commands<'_> {
     }
 
     async fn schema(&mut self) {
-        let wanted =
-            ["--profile", "full-profile", "--row-security", "on", "--every-row", "--remove-duplicates"];
+        let wanted = [
+            "--profile",
+            "full-profile",
+            "--row-security",
+            "on",
+            "--every-row",
+            "--remove-duplicates",
+            "--vault-schema",
+        ];
         for command in ["plan", "apply", "verify"] {
             self.ok(&[&["schema", command][..], &wanted].concat()).await;
         }

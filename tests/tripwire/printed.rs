@@ -37,8 +37,12 @@ async fn what_is_printed_calls_nothing_that_was_planted() {
     let vault = hosts.host(0, &quiet).build().await.unwrap();
     let options = DoctorOptions::new().users_table("public.app_users", "id");
     let diagnosis = vault.doctor(&options, |_| {}).await.unwrap();
-    let script =
-        vault.schema().plan(Wanted::from(Profile::FullProfile).remove_duplicates()).await.unwrap().script();
+    let script = vault
+        .schema()
+        .plan(Wanted::from(Profile::FullProfile).remove_duplicates().vault_schema())
+        .await
+        .unwrap()
+        .script();
     vault.close().await;
     let mut counters = Counters::of(&db).await;
     let fixes = diagnosis.findings.iter().filter_map(|finding| match &finding.fix {
