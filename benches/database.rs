@@ -7,9 +7,10 @@
 mod fixture;
 mod support;
 
-use fixture::vaults::{ALL_COLUMNS, Hosts, full_config, named_table, owner};
+use fixture::vaults::{ALL_COLUMNS, Hosts, full_config, named_table, owner, wrapping_key};
 use fixture::{Cluster, TestDb};
-use retell_vault::{Layout, Owner, RetellConfig, Vault};
+use retell_vault::connection::KeyringTable;
+use retell_vault::{Layout, Owner, RetellConfig, Vault, VaultBuilder};
 use serde_json::Value;
 use sqlx::postgres::{PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Row};
@@ -133,7 +134,7 @@ impl Owners {
 }
 
 impl Bench {
-    async fn new(hosts: &Hosts, url: &str, options: PgPoolOptions, table: &str, of: Owners) -> Self {
+    async fn new(builder: VaultBuilder, url: &str, options: PgPoolOptions, table: &str, of: Owners) -> Self {
         let pool = options.connect(url).await.expect("the server answers");
         let exec = async |sql: &str| {
             let script = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await;
@@ -146,7 +147,7 @@ impl Bench {
                 .replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"),
         )
         .await;
-        let vault = hosts.offline(1).pool(pool.clone()).layout(of.layout(table)).build().await;
+        let vault = builder.pool(pool.clone()).layout(of.layout(table)).build().await;
         let vault = vault.expect("the vault is built");
 
         let users: Vec<String> = (0..OWNERS).map(|number| of.id(number)).collect();
@@ -238,6 +239,48 @@ impl Bench {
     }
 }
 
+/// The same statements with the keyring in the database, beside those with the same keyring in a file. Each vault has its own table.
+async fn compare_keyrings(hosts: &Hosts, url: &str, file: &Bench) {
+    const LIMIT: f64 = 1.05;
+    let keyring_table = KeyringTable::postgres(url).expect("the URL is valid");
+    keyring_table.create(&[]).await.expect("the schema is made");
+    let keyring = hosts.keyring();
+    keyring_table.push(&keyring).await.expect("the table is empty");
+    let keyring = keyring_table.open(&keyring.pin(), &wrapping_key()).await.expect("it was pushed");
+    let builder = Vault::builder(keyring).local_file(hosts.local_file(2));
+    let options = PgPoolOptions::new().max_connections(4);
+    let table = Bench::new(builder, url, options, "profiles_keyring", Owners::Texts).await;
+    let (mut ours, mut theirs) = ((0..OWNERS).cycle(), (0..OWNERS).cycle());
+    let load = async |bench: &Bench, at: usize| {
+        drop(bench.vault.load(&bench.owners[at]).await.expect("it is there"));
+    };
+    let comparison = Comparison::new("load, keyring in the database beside a file", LIMIT);
+    let in_table = async || load(&table, next(&mut ours)).await;
+    comparison.run_async(1000, 20, in_table, async || load(file, next(&mut theirs)).await).await;
+
+    let (mut ours, mut theirs) = ((0..OWNERS).cycle(), (0..OWNERS).cycle());
+    let store = async |bench: &Bench, at: usize| {
+        let (owner, config) = &bench.configs[at];
+        assert!(bench.vault.store(owner, config).await.expect("it is stored").degraded.is_none());
+    };
+    let comparison = Comparison::new("store, keyring in the database beside a file", LIMIT);
+    let in_table = async || store(&table, next(&mut ours)).await;
+    comparison.run_async(400, 20, in_table, async || store(file, next(&mut theirs)).await).await;
+
+    let load = async |bench: &Bench| {
+        assert!(bench.vault.load_many(&bench.owners).await.iter().all(Result::is_ok));
+    };
+    let comparison = Comparison::new("load_many(1000), keyring in the database beside a file", LIMIT);
+    comparison.run_async(100, 1, async || load(&table).await, async || load(file).await).await;
+
+    let store = async |bench: &Bench| {
+        let stored = bench.vault.store_many(&bench.configs).await.expect("no owner is there twice");
+        assert!(stored.iter().all(Result::is_ok));
+    };
+    let comparison = Comparison::new("store_many(1000), keyring in the database beside a file", LIMIT);
+    comparison.run_async(100, 1, async || store(&table).await, async || store(file).await).await;
+}
+
 fn next(numbers: &mut impl Iterator<Item = usize>) -> usize {
     numbers.next().expect("it goes round")
 }
@@ -255,7 +298,7 @@ fn leaked(sql: String) -> &'static str {
 async fn measure(url: &str) {
     let hosts = Hosts::new().await;
     let options = || PgPoolOptions::new().max_connections(4);
-    let bench = Bench::new(&hosts, url, options(), "profiles", Owners::Texts).await;
+    let bench = Bench::new(hosts.offline(1), url, options(), "profiles", Owners::Texts).await;
     let fsync: String =
         sqlx::query_scalar("SHOW fsync").fetch_one(&bench.pool).await.expect("a setting of every server");
     if std::env::args().any(|word| word == "unpinned") {
@@ -270,18 +313,19 @@ async fn measure(url: &str) {
     bench.store_unseen(&hosts, "profiles").await;
     bench.load_many("load_many(1000)", 1.50).await;
     bench.store_many("store_many(1000)").await;
+    compare_keyrings(&hosts, url, &bench).await;
 
     println!(
         "on a pool that does not test connections before it hands them out, so that the bare side is faster:"
     );
     let untested = options().test_before_acquire(false);
-    let bench = Bench::new(&hosts, url, untested, "profiles_untested", Owners::Texts).await;
+    let bench = Bench::new(hosts.offline(1), url, untested, "profiles_untested", Owners::Texts).await;
     bench.load("load, untested").await;
     bench.store("store, untested", f64::INFINITY).await;
 
     with_the_index(&hosts, url, &bench).await;
 
-    let bench = Bench::new(&hosts, url, options(), "profiles_numbered", Owners::Numbers).await;
+    let bench = Bench::new(hosts.offline(1), url, options(), "profiles_numbered", Owners::Numbers).await;
     bench.load("load, integer owner and filter").await;
     bench.store("store, integer owner and filter", 1.20).await;
     bench.load_many("load_many(1000), integer owner and filter", 1.50).await;

@@ -291,7 +291,7 @@ fn plain<T>(done: Result<T, DatabaseError>) -> Result<T> {
 fn may_not_change(error: Error) -> Error {
     match error.kind() {
         ErrorKind::AccessDenied => error.about(objects::KEYRING).with_hint(
-            "nothing was changed; run this as the owner of this table: a change of keys needs INSERT on it, and destroying a key or replacing the secret also needs DELETE",
+            "nothing was changed; run this as the owner of retell_vault.keyring: a change of keys needs INSERT on retell_vault.keyring, and destroying a key or replacing the secret also needs DELETE",
         ),
         _ => error,
     }
