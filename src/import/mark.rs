@@ -90,6 +90,7 @@ mod tests {
             user,
             tenant,
             content: part(content),
+            is_bytes: false,
             is_json: false,
             iv: iv.map(part),
             tag: None,
