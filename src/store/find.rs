@@ -133,10 +133,19 @@ pub(crate) async fn is_complete(core: &Core) -> Result<bool> {
     if core.index.is_complete(Instant::now()) {
         return Ok(true);
     }
-    let plan = postgres.plan_with_table().await.map_err(|fault| fault.error)?;
-    let is_complete = !postgres.has_unindexed(&plan).await.map_err(|fault| fault.error)?;
+    let is_complete = !has_unindexed(postgres).await.map_err(|fault| fault.error)?;
     core.index.note(is_complete, Instant::now());
     Ok(is_complete)
+}
+
+async fn has_unindexed(postgres: &Postgres) -> Result<bool, DatabaseError> {
+    let plan = postgres.plan_with_table().await?;
+    match postgres.has_unindexed(&plan).await {
+        Err(fault) if fault.outcome == Outcome::Redetect => {
+            postgres.has_unindexed(&*postgres.refresh().await?).await
+        }
+        asked => asked,
+    }
 }
 
 async fn rows(
