@@ -78,6 +78,7 @@ field = "voice_id"
 decryptor = "aes-gcm"
 iv = "key_iv"
 tag = "key_tag"
+time = "stored_at"
 [[source]]
 table = "public.user_settings"
 user = "user_id"
@@ -91,8 +92,10 @@ fn sources_are_read_in_their_order_and_printed() {
     let layout = Layout::from_toml(SOURCES).unwrap();
     let old = |table, user, column, decryptor| OldSource::new(table, user, column, decryptor).unwrap();
     let key = old("crm.\"old.keys\"", "id", "key", "aes-gcm").field(Field::named("voice_id"));
-    let key =
-        key.tenant_column("org").and_then(|key| key.iv_column("key_iv")?.tag_column("key_tag")).unwrap();
+    let key = key
+        .tenant_column("org")
+        .and_then(|key| key.iv_column("key_iv")?.tag_column("key_tag")?.time_column("stored_at"))
+        .unwrap();
     let settings = old("user_settings", "user_id", "settings", "plaintext");
     let settings = settings.member("voice.key", Field::named("api_key")).unwrap();
     let settings = settings.member("agent", Field::named("call_agent_id")).unwrap();
