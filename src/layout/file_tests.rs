@@ -82,6 +82,7 @@ field = "voice_id"
 decryptor = "aes-gcm"
 iv = "key_iv"
 tag = "key_tag"
+time = "stored_at"
 [[source]]
 table = "public.user_settings"
 user = "user_id"
@@ -97,8 +98,10 @@ fn sources_are_read_in_their_order_and_printed() {
     let key = old("crm.\"old.keys\"", "id", "key", "aes-gcm").field(Field::named("voice_id"));
     let key = key.where_equals("provider", "retell").and_then(|key| key.where_equals("live", true));
     let key = key.and_then(|key| key.is_null("deleted_at")).unwrap();
-    let key =
-        key.tenant_column("org").and_then(|key| key.iv_column("key_iv")?.tag_column("key_tag")).unwrap();
+    let key = key
+        .tenant_column("org")
+        .and_then(|key| key.iv_column("key_iv")?.tag_column("key_tag")?.time_column("stored_at"))
+        .unwrap();
     let settings = old("user_settings", "user_id", "settings", "plaintext");
     let settings = settings.member("voice.key", Field::named("api_key")).unwrap();
     let settings = settings.member("agent", Field::named("call_agent_id")).unwrap();

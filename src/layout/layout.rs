@@ -233,7 +233,7 @@ impl Layout {
         Ok(self)
     }
 
-    /// Adds a column in which the application keeps credentials today. The vault does not read or write it; `import scan` reads it.
+    /// Adds a column in which the application keeps credentials today. Only an import reads and clears it.
     /// Sources are in order of precedence.
     ///
     /// # Errors

@@ -395,12 +395,26 @@ mod tests {
         for good in ["a", "api_key", "x9_", &"x".repeat(40)] {
             assert_eq!(good.parse::<Field>().unwrap().name(), good);
         }
-        let bad = ["", "record", "Api_key", "9a", "_a", "a-b", "a b", "schlüssel", "a\0", &"x".repeat(41)];
+        let bad = [
+            "",
+            "record",
+            "imported_from",
+            "Api_key",
+            "9a",
+            "_a",
+            "a-b",
+            "a b",
+            "schlüssel",
+            "a\0",
+            &"x".repeat(41),
+        ];
         for bad in bad {
             let error = bad.parse::<Field>().unwrap_err();
             assert!(
                 error.kind() == ErrorKind::InvalidInput
-                    && (bad.len() < 2 || bad == "record" || !error.to_string().contains(bad))
+                    && (bad.len() < 2
+                        || ["record", "imported_from"].contains(&bad)
+                        || !error.to_string().contains(bad))
             );
         }
         let mut names = ["b", "a_b", "ab", "a", "a0"].map(|name| name.parse::<Field>().unwrap());

@@ -13,11 +13,9 @@ use crate::postgres::statements::bind;
 use crate::postgres::statements::fragments::{DURABLE, Forms, Writer};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::walk::old_values::{OldTable, OldText, counts};
+use crate::postgres::walk::rows::PATIENTLY;
 use crate::record::owner::Owner;
 use crate::record::record::Head;
-
-/// It waits this long for a locked row.
-const PATIENTLY: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '250ms'";
 
 /// An old value, and the record that holds it.
 #[derive(Clone, Copy)]

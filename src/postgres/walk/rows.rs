@@ -27,7 +27,8 @@ use crate::record::token::{KeyId, start_under};
 use crate::record::version::Millis;
 
 /// The start of an exchange. It waits this long for a locked row.
-const PATIENTLY: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '250ms'";
+pub(in crate::postgres) const PATIENTLY: &str =
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '250ms'";
 
 /// The replica lag, and whether the role may not read it.
 const LAG: &str = "SELECT coalesce(pg_catalog.max(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), replay_lsn)), 0)::pg_catalog.int8, \
