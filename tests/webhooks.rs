@@ -2,7 +2,11 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use retell_vault::config::{ApiKey, WebhookConfig};
+use retell_vault::rotation::IndexOptions;
 use retell_vault::webhooks::{SignedBy, Verified, WebhookOptions};
 use retell_vault::{Error, ErrorKind, Owner, RetellConfig, Vault};
 use serde_json::{Value, json};
@@ -437,12 +441,44 @@ async fn what_the_index_cannot_answer_is_told_as_such() {
         Err(ErrorKind::IndexIncomplete),
         "the owner who signed it may not be indexed yet"
     );
-    assert!(
-        !vault.build_index(&retell_vault::rotation::IndexOptions::new(), |_| {}).await.unwrap().rows.eq(&0)
-    );
+    assert!(!vault.build_index(&IndexOptions::new(), |_| {}).await.unwrap().rows.eq(&0));
     assert_eq!(owner_of(&vault, &key_of("bob"), &call_of("agent_test_bob")).await.as_deref(), Ok("bob"));
 
     db.exec("ALTER TABLE user_profiles DROP COLUMN retell_vault_index").await;
     vault.redetect().await.unwrap();
     assert_eq!(owner_of(&vault, &key_of("alice"), &call_of(AGENT)).await, Err(ErrorKind::NotIndexed));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_genuine_call_is_refused_while_the_key_of_the_index_is_replaced() {
+    const OWNERS: usize = 200;
+    let (db, hosts, vault) = stage().await;
+    let call = |n: usize| (format!("user-{n}"), format!("agent_test_rotated_{n}"));
+    let all: Vec<_> =
+        (0..OWNERS).map(call).map(|(user, agent)| (owner(&user), with_agent(&user, &agent))).collect();
+    vault.store_many(&all).await.unwrap().into_iter().for_each(|stored| drop(stored.unwrap()));
+    let other = hosts.host(1, &db.url).build().await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let callers = [vault.clone(), other].map(|vault| {
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            let mut verified = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let (user, agent) = call(verified * 7 % OWNERS);
+                let found = owner_of(&vault, &key_of(&user), &call_of(&agent)).await;
+                assert_eq!(found.as_deref(), Ok(user.as_str()), "after {verified} calls");
+                verified += 1;
+            }
+            verified
+        })
+    });
+    for _ in 0..2 {
+        let options = IndexOptions::new().batch(20).rate(200).other_hosts_synced();
+        assert!(vault.rotate_index_key(&options, |_| {}).await.unwrap().complete);
+    }
+    stop.store(true, Ordering::Relaxed);
+    for caller in callers {
+        let verified = caller.await.unwrap();
+        assert!(verified > 20, "only {verified} calls were made");
+    }
 }
