@@ -96,6 +96,14 @@ pub(crate) fn displayed<S: serde::Serializer>(
     serializer.collect_str(value)
 }
 
+/// The same for a text that contains names that others chose, and is not copied unless it has to be.
+pub(crate) fn one_line(text: String) -> String {
+    match visible(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(text) => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

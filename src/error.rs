@@ -1,11 +1,10 @@
 //! One error type for the whole crate: what went wrong, what to do about it, and never a secret.
 
-use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::display::visible;
+use crate::display::one_line;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -68,7 +67,7 @@ pub enum ErrorKind {
     Unsealable,
     /// A slot holds text that the vault did not write.
     ForeignValue,
-    /// The record is not the one that the caller expects: another writer changed it.
+    /// The record is not the one that the caller expects.
     Conflict,
     /// The database refuses the owner (a foreign key).
     UnknownOwner,
@@ -102,8 +101,7 @@ pub enum ErrorKind {
     KeyState,
     /// Stored values still name the root key.
     KeyInUse,
-    /// The keyring does not belong to this vault: the local file or the tokens of the table belong to another
-    /// one. Nothing was stored, not even locally.
+    /// The local file or the tokens of the table belong to another keyring. Nothing was stored, not even locally.
     WrongKeyring,
     /// The local file cannot be used.
     LocalStore,
@@ -115,12 +113,11 @@ pub enum ErrorKind {
     IndexIncomplete,
     /// The operating system gave no random bytes.
     Entropy,
-    /// A webhook call is not verified: no owner is known whose key signed it. An unknown agent and a wrong signature have this
-    /// same kind and message.
+    /// No owner is known whose key signed a webhook call. An unknown agent and a wrong signature are not told apart.
     Unverified,
     /// The signature of a webhook call is more than five minutes old, or that far in the future.
     Expired,
-    /// The keys of several owners verify a webhook call, so it is not known whose it is.
+    /// The keys of several owners verify a webhook call.
     Ambiguous,
 }
 
@@ -348,14 +345,6 @@ impl Error {
     /// What to do about the error, in one line.
     pub fn hint(&self) -> &str {
         self.inner.hint.as_deref().unwrap_or_else(|| self.inner.kind.default_hint())
-    }
-}
-
-/// Messages and hints contain names that others chose.
-fn one_line(text: String) -> String {
-    match visible(&text) {
-        Cow::Borrowed(_) => text,
-        Cow::Owned(text) => text,
     }
 }
 

@@ -39,7 +39,7 @@
 //! - [`keyring`]: root keys, and what unlocks the keyring file. [`rotation`]: replacing and destroying keys.
 //! - [`sync`]: outages, and what the local file keeps. [`status`]: the state of the database, the local file and the layout.
 //! - [`connection`]: time-outs and poolers.
-//! - [`layout`]: which table and columns the vault uses.
+//! - [`layout`]: which table and columns the vault uses. [`webhooks`]: whose webhook call it is, and whether it is genuine.
 //! - [`display`]: prints names that others chose, without control characters.
 #![cfg_attr(
     feature = "admin",
@@ -297,6 +297,10 @@ struct LayoutManual;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/FIND.md")]
 struct FindManual;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/WEBHOOKS.md")]
+struct WebhooksManual;
 
 #[cfg(all(doctest, feature = "local-file"))]
 #[doc = include_str!("../docs/TESTING-YOUR-SERVICE.md")]

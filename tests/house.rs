@@ -369,7 +369,9 @@ fn the_security_core_is_small() {
 
 #[test]
 fn secrets_are_exposed_only_where_they_must_be() {
-    let allowed = ["crypto/aead.rs", "keyring/wrapping.rs", "retell/config.rs", "retell/values.rs"];
+    // the command prints the agent id that the caller's own webhook call names
+    let command = "bin/retell-vault/webhook.rs";
+    let allowed = ["crypto/aead.rs", "keyring/wrapping.rs", "retell/config.rs", "retell/values.rs", command];
     for Source { path, text } in sources() {
         assert!(
             !text.contains("expose_secret") || allowed.contains(&path.as_str()),
