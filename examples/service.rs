@@ -282,7 +282,10 @@ fn code_of(kind: ErrorKind) -> StatusCode {
         ErrorKind::Conflict => StatusCode::PRECONDITION_FAILED,
         ErrorKind::Unverified | ErrorKind::Expired => StatusCode::UNAUTHORIZED,
         // Retell sends a webhook call again
-        ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::OutcomeUnknown | ErrorKind::IndexIncomplete => {
+        ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::OutcomeUnknown => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        ErrorKind::Ambiguous | ErrorKind::NotIndexed | ErrorKind::IndexIncomplete => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -92,6 +92,12 @@ async fn the_key_with_the_webhook_badge_signs_and_the_api_key_does_only_without_
     let verified = verify_for(&vault, "alice", other, &ended()).await.unwrap();
     assert_eq!((verified.key, verified.signed_at), (SignedBy::WebhookKey, NOW));
     assert_eq!(verified.idempotency_key(), Some(("call_test_1", "call_ended")));
+    let many =
+        json!({ "event": "transcript_updated", "call": { "agent_id": AGENT, "call_id": "call_test_1" } });
+    assert_eq!(verify_for(&vault, "alice", other, &many).await.unwrap().idempotency_key(), None);
+    let chat = json!({ "event": "chat_ended", "chat": { "agent_id": AGENT, "chat_id": "chat_test_1" } });
+    let chat = verify_for(&vault, "alice", other, &chat).await.unwrap();
+    assert_eq!(chat.idempotency_key(), Some(("chat_test_1", "chat_ended")));
     assert_eq!(verify_for(&vault, "alice", KEY, &ended()).await.err(), Some(ErrorKind::Unverified));
     assert_eq!(verify_for(&vault, "bob", other, &ended()).await.err(), Some(ErrorKind::Unverified));
 

@@ -48,11 +48,12 @@ pub struct Verified {
 
 impl Verified {
     /// The id of the call or chat, and the event. Retell repeats a delivery that was not answered in time, so a service
-    /// remembers this pair to handle an event once. `transcript_updated` comes many times for one call. `None` where the body
-    /// has no id or no event.
+    /// remembers this pair to handle an event once. `None` if the body has no id or no event, and for `transcript_updated`, which
+    /// comes many times for one call.
     pub fn idempotency_key(&self) -> Option<(&str, &str)> {
         let id = self.call_id.as_deref().or(self.chat_id.as_deref());
-        Some((id?, self.event.as_deref()?))
+        let event = self.event.as_deref().filter(|event| *event != "transcript_updated");
+        Some((id?, event?))
     }
 }
 

@@ -4,7 +4,7 @@ WITH here AS (
     CASE WHEN pg_has_role(t.relowner, 'USAGE') THEN pg_get_userbyid(t.relowner) ELSE current_user END AS actor
   FROM pg_class t LEFT JOIN pg_namespace n ON n.nspname = $3 WHERE t.oid = to_regclass($1)),
 wanted (relname, attname, kind) AS (VALUES
-  ('keyring', 'generation', 'bigint'), ('keyring', 'predecessor', 'text'), ('keyring', 'sealed', 'text'), ('keyring', 'at', 'timestamp with time zone'),
+  ('keyring', 'generation', 'bigint'), ('keyring', 'predecessor', 'text'), ('keyring', 'sealed', 'text'), ('keyring', 'voucher', 'text'), ('keyring', 'at', 'timestamp with time zone'),
   ('hosts', 'host', 'text'), ('hosts', 'generation', 'bigint'), ('hosts', 'at', 'timestamp with time zone'),
   ('local_files', 'id', 'text'), ('local_files', 'pushes', 'bigint'), ('local_files', 'mark', 'text'), ('local_files', 'at', 'timestamp with time zone')),
 allowed (relname, privilege) AS (VALUES
