@@ -108,7 +108,7 @@ pub struct Loaded<C = RetellConfig> {
     /// An import stored this record, and nothing was saved since.
     pub imported: bool,
     /// Why this load could not store what it imported. `config` then has the old values, and `version` the version that the
-    /// record would have. Set only with [`import_on_read`](crate::VaultBuilder::import_on_read).
+    /// record would have. Set only with `VaultBuilder::import_on_read`.
     pub not_stored: Option<Error>,
 }
 

@@ -210,9 +210,11 @@ impl<C: Credentials> VaultBuilder<C> {
         self.keyring.refuse_unsaved()?;
         #[cfg(feature = "admin")]
         let on_read = self.importer()?;
-        let vault = finish(self.core().await?).await?;
+        let core = self.core().await?;
+        // boxed: otherwise the future would fill the stack of a thread
+        let vault = Box::pin(finish(core)).await?;
         #[cfg(feature = "admin")]
-        let vault = vault.importing_on_read(on_read).await?;
+        let vault = Box::pin(vault.importing_on_read(on_read)).await?;
         Ok(vault)
     }
 
@@ -229,9 +231,9 @@ impl<C: Credentials> VaultBuilder<C> {
         let core = self.core().await?;
         refuse_rival(&core).await?;
         keyring.save_new().await?;
-        let vault = finish(core).await?;
+        let vault = Box::pin(finish(core)).await?;
         #[cfg(feature = "admin")]
-        let vault = vault.importing_on_read(on_read).await?;
+        let vault = Box::pin(vault.importing_on_read(on_read)).await?;
         Ok(vault)
     }
 

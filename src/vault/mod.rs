@@ -177,7 +177,7 @@ impl<C: Credentials> Vault<C> {
     /// and nothing is kept locally; `Incomplete` (which names the missing field), `Malformed`, `UnknownKey`, `Unsealable`,
     /// `ForeignValue` or `Configuration` when the newest record cannot be read; `WrongKeyring` when its key is unknown, as are
     /// those of all other records that were looked at; `Schema` when the table is missing. Never an older record instead.
-    /// With [`import_on_read`](crate::VaultBuilder::import_on_read), also those of reading the sources.
+    /// With `VaultBuilder::import_on_read`, also those of reading the sources.
     pub async fn load(&self, owner: &Owner) -> Result<Loaded<C>> {
         let load = async { self.load_or_import(owner).await.and_then(Loaded::try_from) };
         self.observed("load", load).await

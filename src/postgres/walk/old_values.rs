@@ -130,7 +130,7 @@ impl Database {
         let tenant = optional(first.tenant_column.as_deref(), &columns);
         let filled = format!("({filled}){}", counts("t", &first.filter));
         let page = |after: bool| {
-            let after = after.then(|| format!(" AND {}", cursor.compared(">", 1))).unwrap_or_default();
+            let after = if after { format!(" AND {}", cursor.compared(">", 1)) } else { String::new() };
             let limit = match cursor.unique {
                 true => format!("LIMIT {batch}"),
                 false => format!("FETCH FIRST {batch} ROWS WITH TIES"),
