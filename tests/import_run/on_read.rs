@@ -313,30 +313,35 @@ async fn many_loads_in_two_processes_make_one_record() {
     assert_eq!(scene.records().await, 10);
 }
 
-/// Wherever the load is when the other process saves and deletes.
+/// The loads found no record, and wait for the source. Meanwhile another process saves.
 #[tokio::test]
-async fn a_delete_during_a_load_stays() {
+async fn a_save_and_a_delete_during_a_load_win() {
     let scene = Scene::new(OLD, sources()).await;
+    scene.old("user-1", "key_test_old").await;
+    scene.old("user-2", "key_test_old").await;
     let vault = scene.importer(sources()).build().await.unwrap();
-    let users: Vec<String> = (0..40).map(|n| format!("user-{n}")).collect();
-    for user in &users {
-        scene.old(user, "key_test_old").await;
+    let pool = PgPool::connect(&scene.db.url).await.unwrap();
+    let mut lock = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE old IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+    let loads = ["user-1", "user-2"].map(|user| {
+        let vault = vault.clone();
+        tokio::spawn(async move { loaded_key(&vault, user).await })
+    });
+    let waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'old'::regclass AND NOT granted";
+    while value::<i64>(&scene.db, waiting).await < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let saved = RetellConfig::new("key_test_saved".parse().unwrap());
-    let others = join_all(users.iter().map(async |user| {
+    for user in ["user-1", "user-2"] {
         scene.vault.store(&owner(user), &saved).await.unwrap();
-        scene.vault.delete(&owner(user)).await.unwrap();
-    }));
-    let loads = join_all(users.iter().map(async |user| match loaded_key(&vault, user).await {
-        Ok(key) => assert!(["key_test_old", "key_test_saved"].contains(&key.as_str()), "{key}"),
-        Err(kind) => assert_eq!(kind, ErrorKind::NotFound),
-    }));
-    tokio::join!(loads, others);
-    let third = scene.hosts.host(2, &scene.db.url).layout(sources()).build().await.unwrap();
-    for user in &users {
-        assert_eq!(loaded_key(&third, user).await, Err(ErrorKind::NotFound), "{user}");
-        assert_eq!(loaded_key(&vault, user).await, Err(ErrorKind::NotFound), "{user}");
     }
+    scene.vault.delete(&owner("user-2")).await.unwrap();
+    let before = table(&scene.db, "records").await;
+    lock.rollback().await.unwrap();
+    let [first, second] = loads;
+    assert_eq!(first.await.unwrap().unwrap(), "key_test_saved");
+    assert_eq!(second.await.unwrap(), Err(ErrorKind::NotFound));
+    assert_eq!(table(&scene.db, "records").await, before);
 }
 
 #[tokio::test]
