@@ -195,13 +195,14 @@ struct Webhooks {
 
 /// The calls that were handled: Retell sends a call again if the answer is late. A real service notes them in its database, in the
 /// transaction that handles the call.
-type Handled = Mutex<HashSet<(String, String)>>;
+type Handled = Mutex<HashSet<(Owner, String, String)>>;
 
 /// The body is verified as it came: JSON that was parsed and printed again has another signature.
 async fn webhook(State(webhooks): State<Arc<Webhooks>>, headers: HeaderMap, body: Bytes) -> Answer {
     let header = headers.get("x-retell-signature").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let call = webhooks.vault.verify_webhook(&body, header).await?;
-    let key = call.idempotency_key().map(|(id, event)| (id.to_owned(), event.to_owned()));
+    let key = call.idempotency_key();
+    let key = key.map(|(owner, id, event)| (owner.clone(), id.to_owned(), event.to_owned()));
     let is_new = key.is_none_or(|key| webhooks.handled.lock().expect("nothing panics in it").insert(key));
     if call.is_wanted && is_new {
         println!("{} for {}", call.event.as_deref().unwrap_or("custom function"), call.owner);

@@ -5,6 +5,7 @@ mod import_run {
     pub mod clearing;
     pub mod commands;
     pub mod kills;
+    pub mod on_read;
     pub mod outcomes;
     pub mod shapes;
     pub mod support;

@@ -91,13 +91,13 @@ async fn the_key_with_the_webhook_badge_signs_and_the_api_key_does_only_without_
     vault.store(&owner("bob"), &RetellConfig::new(key("key_test_bob_000000000000"))).await.unwrap();
     let verified = verify_for(&vault, "alice", other, &ended()).await.unwrap();
     assert_eq!((verified.key, verified.signed_at), (SignedBy::WebhookKey, NOW));
-    assert_eq!(verified.idempotency_key(), Some(("call_test_1", "call_ended")));
+    assert_eq!(verified.idempotency_key(), Some((&owner("alice"), "call_test_1", "call_ended")));
     let many =
         json!({ "event": "transcript_updated", "call": { "agent_id": AGENT, "call_id": "call_test_1" } });
     assert_eq!(verify_for(&vault, "alice", other, &many).await.unwrap().idempotency_key(), None);
     let chat = json!({ "event": "chat_ended", "chat": { "agent_id": AGENT, "chat_id": "chat_test_1" } });
     let chat = verify_for(&vault, "alice", other, &chat).await.unwrap();
-    assert_eq!(chat.idempotency_key(), Some(("chat_test_1", "chat_ended")));
+    assert_eq!(chat.idempotency_key(), Some((&owner("alice"), "chat_test_1", "chat_ended")));
     assert_eq!(verify_for(&vault, "alice", KEY, &ended()).await.err(), Some(ErrorKind::Unverified));
     assert_eq!(verify_for(&vault, "bob", other, &ended()).await.err(), Some(ErrorKind::Unverified));
 
@@ -340,6 +340,8 @@ async fn nobody_crowds_an_owner_out_by_storing_their_agent() {
         }
     }
     assert!(verified >= 31 && told > 0, "{verified} {told}");
+    // and stays the first after others were verified
+    assert_eq!(owner_of(&vault, &key_of("victim"), &call_of(AGENT)).await.as_deref(), Ok("victim"));
     // a call that nobody signed is not told apart from one of an owner who was not tried
     assert_eq!(owner_of(&vault, "key_test_of_nobody", &call_of(AGENT)).await, Err(ErrorKind::Ambiguous));
 }

@@ -11,7 +11,10 @@ use crate::layout::layout::Layout;
 use crate::record::credentials::Credentials;
 use crate::record::field::Field;
 use crate::record::values::Values;
-use crate::record::version::Version;
+use crate::record::version::{Millis, Version};
+
+/// The time of a record whose source has no time: every save is newer.
+const NO_TIME: Millis = 1;
 
 const EARLIER: &str = "an earlier source has another value";
 const ROWS: &str = "several rows of this owner have different values";
@@ -135,6 +138,12 @@ pub(super) fn decide<C: Credentials>(
 }
 
 impl Offer {
+    /// When the texts that give the fields were stored. Without a time every save is newer.
+    pub(super) fn time(&self, texts: &[ExaminedText]) -> Millis {
+        let giving = self.givers.values().filter_map(|at| texts[*at].text.time);
+        giving.max().unwrap_or(NO_TIME).max(NO_TIME)
+    }
+
     /// Lists the offered fields of which the record has another value.
     fn contradict(&mut self, texts: &[ExaminedText], is_other: impl Fn(Field) -> bool, reason: &str) {
         let others = self.givers.iter().filter(|(field, _)| is_other(**field));

@@ -16,6 +16,8 @@ use zeroize::Zeroizing;
 
 use crate::crypto::random;
 use crate::error::Result;
+use crate::import::sources::ExaminedText;
+use crate::layout::layout::Layout;
 use crate::postgres::walk::old_values::OldText;
 
 const KEY: usize = 32;
@@ -30,8 +32,15 @@ pub(super) struct ImportMark {
 }
 
 impl ImportMark {
+    /// The mark of a record from these texts. A text of which something did not open is not in it: with another password more
+    /// may open.
+    pub(super) fn of(texts: &[ExaminedText], layout: &Layout) -> Result<Self> {
+        let whole = texts.iter().filter(|text| text.is_whole() && !text.found.is_empty());
+        Self::new(whole.map(|text| (layout.sources[text.text.source].place(), &text.text)))
+    }
+
     /// A mark of these places and texts.
-    pub(super) fn new<'a>(texts: impl Iterator<Item = (String, &'a OldText)>) -> Result<Self> {
+    fn new<'a>(texts: impl Iterator<Item = (String, &'a OldText)>) -> Result<Self> {
         let mut key = Zeroizing::new([0; KEY]);
         random::with_rng(|rng| rng.fill_bytes(&mut *key))?;
         let mut mark = Self { key, texts: BTreeSet::new() };
@@ -92,6 +101,7 @@ mod tests {
             content: part(content),
             is_bytes: false,
             is_json: false,
+            is_bytes: false,
             iv: iv.map(part),
             tag: None,
             time: None,

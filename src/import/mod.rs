@@ -9,6 +9,7 @@ pub(crate) mod fernet;
 pub(crate) mod mark;
 pub(crate) mod members;
 pub(crate) mod old_value;
+pub(crate) mod on_read;
 pub(crate) mod page;
 pub(crate) mod passwords;
 pub(crate) mod plaintext;

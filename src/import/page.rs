@@ -2,18 +2,15 @@
 
 use std::sync::{Arc, PoisonError};
 
-use zeroize::Zeroizing;
-
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::candidate::{Announce, ImportCandidate, ImportRun, PageResult};
 use crate::import::decide::{Decision, Offer, ThereRecord, combine, decide};
 use crate::import::mark::ImportMark;
-use crate::import::sources::{ExaminedText, FoundField, OldOwner, OwnerPage};
+use crate::import::sources::{ExaminedText, FoundField, OldOwner, OwnerPage, owner_of};
 use crate::record::credentials::Credentials;
 use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::record::values::Values;
-use crate::record::version::Millis;
 use crate::store::core::{ImportedRecord, LoadedRecord, StoreRequest};
 use crate::store::imported::{peek_many, stops_import, store_imported};
 use crate::store::load::load;
@@ -21,8 +18,6 @@ use crate::store::options::{Expected, StoreOptions};
 
 /// How often an owner is judged again because another writer was faster.
 const ROUNDS: u32 = 4;
-/// The time of a record whose source has no time: every save is newer.
-const NO_TIME: Millis = 1;
 
 impl<C: Credentials> ImportRun<C> {
     pub(super) async fn page(
@@ -80,10 +75,7 @@ impl<C: Credentials> ImportRun<C> {
     fn note_found(&self, texts: &[ExaminedText], page: &mut PageResult) {
         for text in texts {
             page.found.extend(text.found.iter().filter(|found| found.result != "opened").cloned());
-            let exposed = text.found.iter().filter(|found| {
-                found.field.and_then(|field| text.fields.get(&field)).is_some_and(|value| value.is_exposed())
-            });
-            page.exposed.extend(exposed.cloned());
+            page.exposed.extend(text.exposed().cloned());
         }
     }
 
@@ -110,11 +102,7 @@ impl<C: Credentials> ImportRun<C> {
     }
 
     fn owner(&self, old: &OldOwner) -> Result<Owner> {
-        let owner = Owner::user(&old.user)?;
-        let owner = match &old.tenant {
-            Some(tenant) => owner.in_tenant(tenant)?,
-            None => owner,
-        };
+        let owner = owner_of(&old.user, old.tenant.as_deref())?;
         if let Some(postgres) = &self.core.postgres {
             postgres.check_owner(&owner)?;
         }
@@ -122,13 +110,12 @@ impl<C: Credentials> ImportRun<C> {
     }
 
     fn imported(&self, texts: &[ExaminedText], offer: &Offer) -> ImportedRecord {
-        let giving = offer.givers.values().filter_map(|at| texts[*at].text.time);
         let own = texts.iter().filter(|text| {
             self.own.contains(&text.text.source) && text.is_whole() && !is_contradicted(text, offer, texts)
         });
         let over =
             own.map(|text| (self.sources.all()[text.text.source].column.clone(), text.text.content.clone()));
-        ImportedRecord { at: giving.max().unwrap_or(NO_TIME).max(NO_TIME), over: over.collect() }
+        ImportedRecord { at: offer.time(texts), over: over.collect() }
     }
 
     /// Stores what is to be stored. An owner whose record another writer changed meanwhile is judged again.
@@ -205,7 +192,8 @@ impl<C: Credentials> ImportRun<C> {
         let mut marked = Vec::with_capacity(wanted.len());
         for (at, values, options) in wanted {
             let mut with_mark = values.clone();
-            with_mark.put_text(Field::IMPORTED_FROM, Some(&self.mark(&candidates[at].texts)?));
+            let mark = ImportMark::of(&candidates[at].texts, &self.sources.layout)?;
+            with_mark.put_text(Field::IMPORTED_FROM, Some(&mark.print()));
             marked.push((at, values, with_mark, options));
         }
         let requests: Vec<StoreRequest<'_>> = marked
@@ -236,14 +224,6 @@ impl<C: Credentials> ImportRun<C> {
             }
         }
         Ok(again)
-    }
-
-    /// The mark of a record from these texts. A text of which something did not open is not in it: with another password more
-    /// may open.
-    fn mark(&self, texts: &[ExaminedText]) -> Result<Zeroizing<String>> {
-        let whole = texts.iter().filter(|text| text.is_whole() && !text.found.is_empty());
-        let place = |text: &ExaminedText| self.sources.all()[text.text.source].place();
-        Ok(ImportMark::new(whole.map(|text| (place(text), &text.text)))?.print())
     }
 
     /// The records of these owners. In the first round an owner without an answer counts as one without a record: the store finds

@@ -24,6 +24,7 @@ use crate::postgres::walk::cursor::Position;
 use crate::postgres::walk::old_values::{OldTable, OldText};
 use crate::record::credentials::Credentials;
 use crate::record::field::{Field, ValueKind};
+use crate::record::owner::Owner;
 use crate::record::token::claims_to_be_token;
 use crate::retell::json::wipe;
 
@@ -68,10 +69,26 @@ impl ExaminedText {
         self.found.iter().all(|found| found.result == "opened")
     }
 
+    /// What others may know: it was only encoded, or its password is public.
+    pub(super) fn exposed(&self) -> impl Iterator<Item = &FoundField> {
+        let is_exposed = |field: Field| self.fields.get(&field).is_some_and(|value| value.is_exposed());
+        self.found.iter().filter(move |found| found.field.is_some_and(is_exposed))
+    }
+
     /// What an import says about one of its fields.
     pub(super) fn about(&self, field: Field, result: &'static str, reason: &str) -> Option<FoundField> {
         let found = self.found.iter().find(|found| found.field == Some(field))?;
         Some(FoundField { result, reason: reason.to_owned(), ..found.clone() })
+    }
+}
+
+/// # Errors
+/// `InvalidInput` for an id that the vault does not take.
+pub(super) fn owner_of(user: &str, tenant: Option<&str>) -> Result<Owner> {
+    let owner = Owner::user(user)?;
+    match tenant {
+        Some(tenant) => owner.in_tenant(tenant),
+        None => Ok(owner),
     }
 }
 

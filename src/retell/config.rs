@@ -276,16 +276,8 @@ impl RetellConfig {
 
 /// The key that signs an owner's webhook calls, and whether it is the one for them.
 pub(crate) fn signing_key(config: &RetellConfig) -> Option<(&str, bool)> {
-    match (config.webhook_key(), config.api_key()) {
-        (Some(key), _) => Some((key.expose_secret(), true)),
-        (None, Some(key)) => Some((key.expose_secret(), false)),
-        (None, None) => None,
-    }
-}
-
-/// The text by which the index finds an agent.
-pub(crate) fn id_of(agent: &AgentId) -> &str {
-    agent.expose_secret()
+    let own = config.webhook_key().map(|key| (key.expose_secret(), true));
+    own.or_else(|| config.api_key().map(|key| (key.expose_secret(), false)))
 }
 
 /// The agents of all roles are of one kind: a webhook names the agent, but not its role.

@@ -117,6 +117,11 @@ fn is_agent_id(text: &str) -> bool {
     (1..=MAX_AGENT_ID).contains(&text.len()) && text.bytes().all(allowed)
 }
 
+/// The text by which the index finds an agent.
+pub(crate) fn id_of(agent: &AgentId) -> &str {
+    agent.expose_secret()
+}
+
 /// `key_0123456789abcdef` becomes `key_…cdef`. At least eight characters stay hidden.
 pub(crate) fn mask(secret: &str) -> String {
     let prefix = secret.find('_').map_or(0, |at| at + 1);

@@ -109,6 +109,8 @@ pub(crate) struct LoadedRecord {
     pub(crate) seen: Option<Version>,
     /// The record, when the database answered with it.
     pub(crate) record: Option<Record>,
+    /// Why there is no record: it could not be stored when it was imported.
+    pub(crate) not_stored: Option<Error>,
 }
 
 pub(crate) type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;

@@ -112,13 +112,29 @@ async fn look_again(
 fn read_local(core: &Core, owner: &Owner, record: &LocalRecord, stale: bool) -> Result<LoadedRecord> {
     let record = core.local_record(&record.text)?;
     let opened = core.open(&record, owner)?;
-    Ok(LoadedRecord { opened, version: record.version, local: true, stale, seen: None, record: None })
+    Ok(LoadedRecord {
+        opened,
+        version: record.version,
+        local: true,
+        stale,
+        seen: None,
+        record: None,
+        not_stored: None,
+    })
 }
 
 pub(super) fn read_database(core: &Core, owner: &Owner, record: Record) -> Result<LoadedRecord> {
     let opened = core.open(&record, owner)?;
     let version = record.version;
-    Ok(LoadedRecord { opened, version, local: false, stale: false, seen: None, record: Some(record) })
+    Ok(LoadedRecord {
+        opened,
+        version,
+        local: false,
+        stale: false,
+        seen: None,
+        record: Some(record),
+        not_stored: None,
+    })
 }
 
 /// The newer of the database's record and the pending one.

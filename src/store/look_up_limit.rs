@@ -65,9 +65,10 @@ impl LookUpLimit {
         }
     }
 
-    /// The value is known to belong to this owner.
+    /// The value is known to belong to this owner. The one who is remembered stays until they no longer have it, so another
+    /// owner who stores the same value takes nobody's place.
     pub(crate) fn remember(&self, value: &str, owner: &Owner) {
-        self.last.update(value, |_| owner.clone());
+        self.last.update(value, |before| before.unwrap_or_else(|| owner.clone()));
     }
 
     /// The value belongs to nobody now.

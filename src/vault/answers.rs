@@ -64,14 +64,17 @@ pub enum Source {
     Database,
     /// The local file.
     Local,
+    /// A source of the layout, because the record could not be stored: see [`Loaded::not_stored`].
+    OldPlace,
 }
 
 impl Source {
-    /// `database` or `local`.
+    /// `database`, `local` or `old_place`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Database => "database",
             Self::Local => "local",
+            Self::OldPlace => "old_place",
         }
     }
 }
@@ -104,6 +107,9 @@ pub struct Loaded<C = RetellConfig> {
     pub unknown: Vec<Field>,
     /// An import stored this record, and nothing was saved since.
     pub imported: bool,
+    /// Why this load could not store what it imported. `config` then has the old values, and `version` the version that the
+    /// record would have. Set only with `VaultBuilder::import_on_read`.
+    pub not_stored: Option<Error>,
 }
 
 /// The credentials of a record; `None` for a tombstone.
@@ -135,11 +141,26 @@ impl<C: Credentials> TryFrom<LoadedRecord> for Loaded<C> {
     type Error = Error;
 
     fn try_from(read: LoadedRecord) -> Result<Self> {
-        let LoadedRecord { opened, version, local, stale, seen, .. } = read;
+        let LoadedRecord { opened, version, local, stale, seen, not_stored, .. } = read;
         let config = credentials(opened.values, &opened.unknown)?.ok_or(ErrorKind::NotFound)?;
-        let source = if local { Source::Local } else { Source::Database };
+        let source = match (local, &not_stored) {
+            (true, _) => Source::Local,
+            (false, Some(_)) => Source::OldPlace,
+            (false, None) => Source::Database,
+        };
         let (ignored, changed_outside, unknown) = (opened.ignored, opened.changed_outside, opened.unknown);
         let imported = opened.imported_from.is_some();
-        Ok(Self { config, version, source, stale, seen, ignored, changed_outside, unknown, imported })
+        Ok(Self {
+            config,
+            version,
+            source,
+            stale,
+            seen,
+            ignored,
+            changed_outside,
+            unknown,
+            imported,
+            not_stored,
+        })
     }
 }

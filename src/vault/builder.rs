@@ -1,47 +1,47 @@
-//! Building a vault: defaults, and the checks before the first use.
+//! Building a vault: its settings, and their defaults.
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+#[cfg(feature = "admin")]
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use sqlx::PgPool;
 
-use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "admin")]
+use crate::import::on_read::ImportOnRead;
+#[cfg(feature = "admin")]
+use crate::import::passwords::Passwords;
 use crate::keyring::file::{Keyring, now};
-use crate::keyring::keys::{KeyState, RootKey};
 use crate::layout::layout::Layout;
 use crate::local::file::LocalFile;
-use crate::observe::metrics;
 use crate::observe::subject::Subject;
-use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::connection::options::{PoolerMode, Timeouts};
 use crate::postgres::connection::pool::Database;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::credentials::Credentials;
-use crate::record::token::{KeyId, NONCE};
+#[cfg(feature = "admin")]
+use crate::record::version::Millis;
 use crate::retell::config::RetellConfig;
 use crate::store::breaker::Breaker;
-use crate::store::core::{Clock, Core, ROUNDS, ReloadedGeneration, pause};
-use crate::store::database_identity::{identify, recall};
+use crate::store::core::{Clock, Core, ReloadedGeneration};
 use crate::store::faults::Faults;
 use crate::store::host_note::HostNote;
-use crate::store::hosts::note_in_background;
 use crate::store::index_check::IndexCheck;
-use crate::store::keyring_check::keys_of_table;
 use crate::store::look_up_limit::LookUpLimit;
 use crate::store::options::Fallback;
 use crate::store::push_counting::PushCounting;
-use crate::store::reload::reload_keyring_first;
 use crate::store::seen_records::SeenRecords;
 use crate::store::table_keyring::TableKeyring;
 use crate::vault::Vault;
+use crate::vault::start::{finish, refuse_rival};
 
 /// Settings of a [`Vault`].
 ///
 /// Defaults: no database and no local file; the default [`Layout`]; writes fall back to the local
-/// file; reads do not use it as a replica; [`Timeouts::default`]; poolers are detected.
+/// file; reads do not use it as a replica; [`Timeouts::default`]; poolers are detected; a load imports nothing.
 #[must_use = "call build"]
 pub struct VaultBuilder<C = RetellConfig> {
     keyring: Keyring,
@@ -57,6 +57,8 @@ pub struct VaultBuilder<C = RetellConfig> {
     /// Of a vault in memory.
     faults: Option<Faults>,
     short_lived: bool,
+    #[cfg(feature = "admin")]
+    on_read: Option<(Passwords, Millis)>,
     credentials: PhantomData<fn() -> C>,
 }
 
@@ -83,6 +85,8 @@ impl<C: Credentials> VaultBuilder<C> {
             clock: Arc::new(now),
             faults: None,
             short_lived: false,
+            #[cfg(feature = "admin")]
+            on_read: None,
             credentials: PhantomData,
         }
     }
@@ -108,6 +112,8 @@ impl<C: Credentials> VaultBuilder<C> {
             clock: self.clock,
             faults: self.faults,
             short_lived: self.short_lived,
+            #[cfg(feature = "admin")]
+            on_read: self.on_read,
             credentials: PhantomData,
         }
     }
@@ -176,6 +182,22 @@ impl<C: Credentials> VaultBuilder<C> {
         self
     }
 
+    /// Until this time, [`Vault::load`] imports an owner without a record: it opens what the [sources](Layout::source) of the layout
+    /// hold of this owner with these passwords and keys, stores it as [`Vault::import`] does, and returns it. Old values stay
+    /// where they are. The layout must have a source. The default is that a load imports nothing.
+    ///
+    /// An owner is not imported who has a record, a deleted record, or a record that this process has seen. If nothing could be
+    /// imported for an owner, the sources are read again after a minute. docs/IMPORT.md describes the rest.
+    ///
+    /// # Security
+    /// The passwords stay in the memory of the service until the vault is dropped, and whoever can write a source can give an owner
+    /// without a record any value. Choose a near end, and use [`Vault::import`] for everything else.
+    #[cfg(feature = "admin")]
+    pub fn import_on_read(mut self, passwords: Passwords, until: SystemTime) -> Self {
+        self.on_read = Some((passwords, millis(until)));
+        self
+    }
+
     /// Builds the vault: opens the local file, checks by a canary that the keyring is the right one, and
     /// checks the database. An unreachable database is not an error: the vault starts without it.
     ///
@@ -184,11 +206,18 @@ impl<C: Credentials> VaultBuilder<C> {
     /// [`init`](Self::init) for it), and for both a URL and a pool; `KeyringMissing` for one whose file is gone. `WrongKeyring`;
     /// `LocalStore`,
     /// `LocalCorrupt`; `Configuration` for a layout or a local file of another kind of credentials; `Configuration` and
-    /// `Schema` for a database that answers and cannot be used, since falling back would hide that for weeks.
+    /// `Schema` for a database that answers and cannot be used, since falling back would hide that for weeks; with
+    /// `import_on_read`, also `Configuration`, `InvalidInput`, `Schema` and `AccessDenied` for sources that cannot be read.
     pub async fn build(self) -> Result<Vault<C>> {
         self.keyring.refuse_unsaved()?;
+        #[cfg(feature = "admin")]
+        let on_read = self.importer()?;
         let core = self.core().await?;
-        finish(core).await
+        // boxed: otherwise the future would fill the stack of a thread
+        let vault = Box::pin(finish(core)).await?;
+        #[cfg(feature = "admin")]
+        let vault = Box::pin(vault.importing_on_read(on_read)).await?;
+        Ok(vault)
     }
 
     /// Saves a keyring that was just [prepared](Keyring::prepare), then builds the vault.
@@ -199,10 +228,26 @@ impl<C: Credentials> VaultBuilder<C> {
     /// Nothing was saved then. Else as [`build`](Self::build).
     pub async fn init(self) -> Result<Vault<C>> {
         let keyring = self.keyring.clone();
+        #[cfg(feature = "admin")]
+        let on_read = self.importer()?;
         let core = self.core().await?;
         refuse_rival(&core).await?;
         keyring.save_new().await?;
-        finish(core).await
+        let vault = Box::pin(finish(core)).await?;
+        #[cfg(feature = "admin")]
+        let vault = Box::pin(vault.importing_on_read(on_read)).await?;
+        Ok(vault)
+    }
+
+    /// `None` if loads import nothing, or no longer.
+    #[cfg(feature = "admin")]
+    fn importer(&self) -> Result<Option<ImportOnRead<C>>> {
+        match &self.on_read {
+            Some((passwords, until)) if (self.clock)() < *until => {
+                ImportOnRead::new(&self.layout, passwords, *until).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     pub(super) async fn core(self) -> Result<Core> {
@@ -268,131 +313,7 @@ impl<C: Credentials> VaultBuilder<C> {
     }
 }
 
-pub(super) async fn finish<C>(core: Core) -> Result<Vault<C>> {
-    metrics::describe();
-    if let Some(local) = &core.local {
-        local.claim(core.fields.namespace).await?;
-        check_canaries(local, &core.keyring).await?;
-    }
-    reload_keyring_first(&core).await?;
-    look_at_database(&core).await?;
-    let core = Arc::new(core);
-    note_in_background(&core).await;
-    Ok(Vault { core, credentials: PhantomData })
-}
-
-/// Every key leaves a canary in the local file. One that the keyring cannot account for means that
-/// the keyring is another one. If the file was used with a later generation of this one, it is an older copy.
-async fn check_canaries(local: &LocalFile, keyring: &Keyring) -> Result<()> {
-    let keys = keyring.current();
-    let canaries = local.canaries().await?;
-    let noted = local.keyring_generation().await?.unwrap_or_default();
-    let made = |(id, canary): &(KeyId, Vec<u8>)| {
-        keys.get(*id).is_some_and(|key| key.material.is_some() && key.made_canary(canary))
-    };
-    if noted > keys.generation && canaries.iter().any(made) {
-        keyring.require_generation(noted, &local.path().display().to_string());
-        return Ok(());
-    }
-    for (id, canary) in &canaries {
-        if !keys.get(*id).is_some_and(|key| key.made_canary(canary)) {
-            let message = format!(
-                "{} was used with key {id}, which keyring {} does not hold",
-                local.path().display(),
-                keyring.place()
-            );
-            return Err(Error::new(ErrorKind::WrongKeyring, message).with_key_number(id.0));
-        }
-    }
-    let is_new = |key: &&RootKey| {
-        key.info.state != KeyState::Destroyed && canaries.iter().all(|(id, _)| *id != key.info.id)
-    };
-    for key in keys.keys().iter().filter(is_new) {
-        if let Some(canary) = key.canary(&random::system_bytes::<NONCE>()?) {
-            local.put_canary(key.info.id, &canary).await?;
-        }
-    }
-    Ok(())
-}
-
-/// A second keyring could open none of the first keyring's tokens.
-async fn refuse_rival(core: &Core) -> Result<()> {
-    let exists = |place: String| {
-        Error::new(ErrorKind::KeyringExists, format!("{place} already holds tokens of another keyring"))
-            .with_hint("use that keyring; a new one would open none of them")
-    };
-    if let Some(local) = &core.local
-        && local.holds_tokens().await?
-    {
-        return Err(exists(local.path().display().to_string()));
-    }
-    if let Some(postgres) = &core.postgres {
-        match keys_of_table(postgres).await {
-            Ok(keys) if keys.as_ref().is_none_or(Vec::is_empty) => {}
-            Ok(_) => return Err(exists(format!("table {}", postgres.table_name()))),
-            Err(fault) if fault.error.kind() == ErrorKind::Unavailable => {
-                let hint = "start the database first: init checks whether it holds tokens of another keyring";
-                return Err(fault.error.with_hint(hint));
-            }
-            Err(fault) => return Err(fault.error),
-        }
-    }
-    Ok(())
-}
-
-/// Detects problems before the first request: a wrong password, a missing table, a pooler.
-async fn look_at_database(core: &Core) -> Result<()> {
-    let Some(postgres) = &core.postgres else { return Ok(()) };
-    recall(core).await?;
-    let tag = random::system_bytes::<16>()?;
-    let tag: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
-    let looked = ask(core, || async {
-        postgres.database.canary(&tag).await?;
-        postgres.plan().await?;
-        identify(core).await
-    });
-    match looked.await {
-        Ok(()) => note_used(core, postgres).await,
-        Err(fault) if fault.outcome == Outcome::Reject => Err(fault.error),
-        Err(fault) => {
-            core.note(&fault).await;
-            Ok(())
-        }
-    }
-}
-
-/// A token count without a table that the file belongs to would miss what lies there.
-async fn note_used(core: &Core, postgres: &Postgres) -> Result<()> {
-    let has_table = postgres.plan().await.is_ok_and(|plan| plan.has_table());
-    match &core.local {
-        Some(local) if has_table => {
-            local.note_used_since(core.now()).await?;
-            local.note_used_with(&postgres.place()).await
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Queries the database, and retries if the error is temporary.
-async fn ask<T, F>(core: &Core, question: impl Fn() -> F) -> Result<T, DatabaseError>
-where
-    F: Future<Output = Result<T, DatabaseError>>,
-{
-    let mut round = 0;
-    loop {
-        match question().await {
-            Err(fault) if matches!(fault.outcome, Outcome::Retry | Outcome::Pooler) && round < ROUNDS => {
-                pause(round).await
-            }
-            Err(fault) if fault.outcome == Outcome::Redetect => {
-                return Err(DatabaseError::new(Outcome::Reject, fault.error));
-            }
-            Ok(answer) => {
-                core.breaker.success();
-                return Ok(answer);
-            }
-            Err(fault) => return Err(fault),
-        }
-        round += 1;
-    }
+#[cfg(feature = "admin")]
+fn millis(time: SystemTime) -> Millis {
+    time.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as Millis)
 }

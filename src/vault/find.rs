@@ -3,8 +3,8 @@
 use crate::error::Result;
 use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
-use crate::retell::config::{AGENT_INDEX, PHONE_INDEX, RetellConfig, id_of};
-use crate::retell::values::{AgentId, PhoneNumber};
+use crate::retell::config::{AGENT_INDEX, PHONE_INDEX, RetellConfig};
+use crate::retell::values::{AgentId, PhoneNumber, id_of};
 use crate::store::find::{candidates, is_complete};
 use crate::vault::Vault;
 use crate::vault::answers::Loaded;
@@ -33,7 +33,7 @@ impl<C: Credentials> Vault<C> {
     /// does not cover every record. `Unavailable` in an outage. Without a database every record of the local file is
     /// read.
     pub async fn find(&self, kind: &str, value: &str) -> Result<FoundOwners<C>> {
-        self.observed("find", self.find_owners(kind, value)).await
+        self.observed("find", Box::pin(self.find_owners(kind, value))).await
     }
 
     async fn find_owners(&self, kind: &str, value: &str) -> Result<FoundOwners<C>> {

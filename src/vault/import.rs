@@ -1,6 +1,9 @@
 //! Import of what an application stored before.
 
+use std::sync::Arc;
+
 use crate::error::Result;
+use crate::import::on_read::ImportOnRead;
 use crate::import::passwords::Passwords;
 use crate::import::report::{ImportEvent, ImportOptions, ImportReport};
 use crate::import::run::import;
@@ -8,6 +11,14 @@ use crate::record::credentials::Credentials;
 use crate::vault::Vault;
 
 impl<C: Credentials> Vault<C> {
+    /// # Errors
+    /// `Configuration` without a database; those of sources that cannot be read, if the database answers.
+    pub(super) async fn importing_on_read(self, on_read: Option<ImportOnRead<C>>) -> Result<Self> {
+        let Some(on_read) = on_read else { return Ok(self) };
+        on_read.check(&self.core).await?;
+        Ok(Self { on_read: Some(Arc::new(on_read)), ..self })
+    }
+
     /// Imports what the [sources](crate::Layout::source) of the layout hold: opens the old values of each owner with these passwords
     /// and keys, seals them in one record, and reads the record back. With [`ImportOptions::clear_source`] it then clears the old values,
     /// each only where it is unchanged.

@@ -6,7 +6,8 @@ use crate::layout::layout::Layout;
 use crate::record::credentials::Credentials;
 use crate::store::faults::Faults;
 use crate::vault::Vault;
-use crate::vault::builder::{VaultBuilder, finish};
+use crate::vault::builder::VaultBuilder;
+use crate::vault::start::finish;
 
 impl Vault {
     /// A vault for tests of code that uses a vault. It is ready in milliseconds and needs no file, server or passphrase. It

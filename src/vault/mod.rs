@@ -16,6 +16,7 @@ pub(crate) mod layout_comparison;
 pub(crate) mod layout_report;
 pub(crate) mod maintenance;
 pub(crate) mod owner_list;
+pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod webhook;
 
@@ -25,6 +26,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "admin")]
+use crate::import::on_read::ImportOnRead;
 use crate::observe::metrics;
 use crate::observe::operation::observed;
 use crate::record::credentials::Credentials;
@@ -33,7 +36,7 @@ use crate::record::owner::Owner;
 use crate::record::values::Values;
 use crate::retell::config::RetellConfig;
 use crate::store::bulk::{load_many, store_many};
-use crate::store::core::{Core, StoreRequest};
+use crate::store::core::{Core, LoadedRecord, StoreRequest};
 use crate::store::hosts::end_note;
 use crate::store::load::load;
 use crate::store::modify::modify;
@@ -78,10 +81,21 @@ use crate::vault::status::Status;
 #[derive(Clone)]
 pub struct Vault<C = RetellConfig> {
     core: Arc<Core>,
+    #[cfg(feature = "admin")]
+    on_read: Option<Arc<ImportOnRead<C>>>,
     credentials: PhantomData<fn() -> C>,
 }
 
 impl<C: Credentials> Vault<C> {
+    fn new(core: Arc<Core>) -> Self {
+        Self {
+            core,
+            #[cfg(feature = "admin")]
+            on_read: None,
+            credentials: PhantomData,
+        }
+    }
+
     /// Stores a configuration in place of the owner's whole record. When it returns, the record is
     /// durable and sealed: in the database, or in the local file; `degraded` then holds the reason.
     ///
@@ -163,9 +177,18 @@ impl<C: Credentials> Vault<C> {
     /// and nothing is kept locally; `Incomplete` (which names the missing field), `Malformed`, `UnknownKey`, `Unsealable`,
     /// `ForeignValue` or `Configuration` when the newest record cannot be read; `WrongKeyring` when its key is unknown, as are
     /// those of all other records that were looked at; `Schema` when the table is missing. Never an older record instead.
+    /// With `VaultBuilder::import_on_read`, also those of reading the sources.
     pub async fn load(&self, owner: &Owner) -> Result<Loaded<C>> {
-        let load = async { load(&self.core, owner).await.and_then(Loaded::try_from) };
+        let load = async { self.load_or_import(owner).await.and_then(Loaded::try_from) };
         self.observed("load", load).await
+    }
+
+    async fn load_or_import(&self, owner: &Owner) -> Result<LoadedRecord> {
+        #[cfg(feature = "admin")]
+        if let Some(on_read) = &self.on_read {
+            return Box::pin(on_read.load(&self.core, owner)).await;
+        }
+        load(&self.core, owner).await
     }
 
     /// Loads many owners by one statement. Every owner gets its own result, in the order given.

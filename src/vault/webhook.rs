@@ -5,8 +5,8 @@ use std::time::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::owner::Owner;
 use crate::record::version::Millis;
-use crate::retell::config::{AGENT_INDEX, PHONE_INDEX, RetellConfig, id_of, signing_key};
-use crate::retell::values::{AgentId, PhoneNumber};
+use crate::retell::config::{AGENT_INDEX, PHONE_INDEX, RetellConfig, signing_key};
+use crate::retell::values::{AgentId, PhoneNumber, id_of};
 use crate::store::core::{Core, LoadedRecord};
 use crate::store::find::{OwnerRecord, candidates, is_complete, load_if_has};
 use crate::store::load::load;
@@ -47,13 +47,16 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// The id of the call or chat, and the event. Retell repeats a delivery that was not answered in time, so a service
+    /// The owner, the id of the call or chat, and the event. Retell repeats a delivery that was not answered in time, so a service
     /// remembers this pair to handle an event once. `None` if the body has no id or no event, and for `transcript_updated`, which
     /// comes many times for one call.
-    pub fn idempotency_key(&self) -> Option<(&str, &str)> {
+    ///
+    /// # Security
+    /// The owner is part of it: another owner can name the same call in a call that their own key signs.
+    pub fn idempotency_key(&self) -> Option<(&Owner, &str, &str)> {
         let id = self.call_id.as_deref().or(self.chat_id.as_deref());
         let event = self.event.as_deref().filter(|event| *event != "transcript_updated");
-        Some((id?, event?))
+        Some((&self.owner, id?, event?))
     }
 }
 
@@ -168,6 +171,8 @@ enum Tried {
         is_cut: bool,
     },
     Several,
+    /// Too many look-ups found nobody.
+    Refused,
 }
 
 impl UnverifiedCall<'_> {
@@ -190,6 +195,8 @@ impl UnverifiedCall<'_> {
         for (kind, value) in named {
             match self.try_owners_of(core, kind, value).await {
                 Ok(None) => {}
+                // the other value may find an owner who was verified before
+                Ok(Some(Tried::Refused)) => refused = refused.or_else(|| Some(too_many_unknown())),
                 Ok(Some(Tried::Several)) => return Err(ErrorKind::Ambiguous.into()),
                 Ok(Some(Tried::Nobody { is_cut })) => {
                     was_found = true;
@@ -214,15 +221,10 @@ impl UnverifiedCall<'_> {
     /// `None`: nobody has the value.
     async fn try_owners_of(&self, core: &Core, kind: &str, value: &str) -> Result<Option<Tried>> {
         let last = core.look_ups.last(value);
-        let permit =
-            core.look_ups.may_look_up(last.is_some(), Instant::now()).ok_or_else(too_many_unknown)?;
-        let found = match candidates(core, kind, value, MOST_TRIED + 1).await {
-            Ok(found) => found,
-            Err(error) => {
-                core.look_ups.forget(value);
-                return Err(error);
-            }
+        let Some(permit) = core.look_ups.may_look_up(last.is_some(), Instant::now()) else {
+            return Ok(Some(Tried::Refused));
         };
+        let found = candidates(core, kind, value, MOST_TRIED + 1).await?;
         if found.owners.is_empty() {
             core.look_ups.forget(value);
             return Ok(None);
@@ -290,11 +292,10 @@ async fn last_first(
 ) -> Result<()> {
     match tried.iter().position(|found| found.owner == last) {
         Some(at) => tried.swap(0, at),
-        None => {
-            if let Some(loaded) = load_if_has(core, &last, kind, value).await? {
-                tried.insert(0, OwnerRecord { owner: last, loaded });
-            }
-        }
+        None => match load_if_has(core, &last, kind, value).await? {
+            Some(loaded) => tried.insert(0, OwnerRecord { owner: last, loaded }),
+            None => core.look_ups.forget(value),
+        },
     }
     Ok(())
 }

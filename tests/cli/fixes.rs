@@ -260,7 +260,7 @@ const STAGES: &[Stage] = &[
             (
                 "vault_schema_incomplete",
                 "RESET ROLE; CREATE SCHEMA retell_vault AUTHORIZATION $OWNER; SET ROLE $OWNER;
-                 CREATE TABLE retell_vault.keyring (generation bigint PRIMARY KEY, predecessor text UNIQUE, sealed text NOT NULL,
+                 CREATE TABLE retell_vault.keyring (generation bigint PRIMARY KEY, predecessor text UNIQUE, sealed text NOT NULL, voucher text,
                    at timestamptz NOT NULL DEFAULT clock_timestamp());
                  CREATE UNLOGGED TABLE retell_vault.hosts (host text PRIMARY KEY, generation bigint NOT NULL,
                    at timestamptz NOT NULL DEFAULT clock_timestamp())",
