@@ -14,7 +14,7 @@ use sqlx::{ConnectOptions, Connection};
 use support::faults::*;
 use support::heard::Heard;
 use support::vaults::*;
-use support::webhook::{INDEX, signed};
+use support::webhook::signed;
 use support::*;
 
 /// In every URL of the vaults here.
@@ -69,7 +69,6 @@ impl Stage {
         tracing::subscriber::set_global_default(heard.clone()).unwrap();
         let (cluster, hosts) = (Cluster::start(&["-c", "fsync=off"]).await, Hosts::new().await);
         exec(cluster.url(), ALL_COLUMNS).await;
-        exec(cluster.url(), INDEX).await;
         let proxy = CutProxy::start(&with_password(cluster.url())).await;
         let builder = hosts.host(0, proxy.url()).timeouts(QUICK).offline_reads();
         let vault = builder.build().await.unwrap();
