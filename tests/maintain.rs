@@ -12,6 +12,7 @@ use support::faults::*;
 use support::in_table::*;
 use support::vaults::*;
 use support::{CutProxy, Mode, TestDb};
+use tokio::runtime::Runtime;
 
 fn often() -> Schedule {
     let pause = Duration::from_millis(50);
@@ -158,6 +159,26 @@ async fn the_host_is_noted_with_a_handle_and_without() {
     add().await;
     vault.close().await;
     assert_eq!(number(&stage.db.url, "SELECT count(*) FROM retell_vault.hosts").await, 0);
+}
+
+/// A program may build its vault on a runtime of its own and end that one before it serves.
+#[test]
+fn the_host_is_noted_after_the_runtime_that_built_the_vault_has_ended() {
+    for is_maintained in [false, true] {
+        let serving = Runtime::new().unwrap();
+        let stage = serving.block_on(Stage::new());
+        let building = Runtime::new().unwrap();
+        let vault = building.block_on(stage.replica());
+        let maintenance = is_maintained.then(|| building.block_on(async { vault.maintain(often()) }));
+        drop(building);
+        serving.block_on(async {
+            stage.open().await.unwrap().add_key().await.unwrap();
+            seal(&vault, "user-1").await.unwrap();
+            until(async || noted(&stage).await == 2).await;
+            vault.close().await;
+        });
+        drop(maintenance);
+    }
 }
 
 #[tokio::test]

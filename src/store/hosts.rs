@@ -20,8 +20,11 @@ const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// Notes the generation now, and in the background for as long as the vault lives.
 pub(crate) async fn note_in_background(core: &Arc<Core>) {
-    if host_of(core).is_some() {
+    if let Some(host) = host_of(core) {
         note_or_warn(core).await;
+        let weak = Arc::downgrade(core);
+        let start = move |runtime: &Handle| weak.upgrade().iter().for_each(|core| start_own(core, runtime));
+        host.start.get_or_init(|| Box::new(start));
         start_own(core, &Handle::current());
     }
 }
@@ -34,7 +37,8 @@ fn host_of(core: &Core) -> Option<&HostNote> {
 fn start_own(core: &Arc<Core>, runtime: &Handle) {
     let Some(host) = host_of(core) else { return };
     let mut writers = host.writers.lock().unwrap_or_else(PoisonError::into_inner);
-    if writers.others == 0 && writers.own.is_none() && !core.is_closed() {
+    let has_none = writers.own.is_none() || writers.own_has_ended();
+    if writers.others == 0 && has_none && !core.is_closed() {
         writers.own = Some(runtime.spawn(keep_noting(Arc::downgrade(core))).abort_handle());
     }
 }

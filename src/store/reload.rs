@@ -15,6 +15,9 @@ use crate::store::reencrypt_local::reencrypt_local;
 ///
 /// A key that another process destroyed stays in the memory of this process until the local file no longer needs it.
 pub(crate) async fn reload_keyring(core: &Core) {
+    if let Some(host) = &core.host {
+        host.restart_if_ended();
+    }
     if core.keyring.should_follow() {
         // boxed: otherwise an application's futures become too deep for the compiler
         Box::pin(follow_table(core)).await;
