@@ -482,3 +482,31 @@ fn the_root_exports_few_names() {
     assert!(names.contains("Vault") && names.contains("ErrorKind") && names.contains("schema"), "{names:?}");
     assert!(names.len() <= 25, "{} names: {names:?}", names.len());
 }
+
+/// The columns of the schema `retell_vault`, as `table column type`: as they are created, and as they are examined.
+#[test]
+fn the_vault_schema_is_examined_as_it_is_created() {
+    let read = |name: &str| {
+        fs::read_to_string(root().join("src/postgres/vault_schema").join(name)).unwrap().replace('\'', "")
+    };
+    let mut created = BTreeSet::new();
+    for table in read("objects.rs").split("CREATE TABLE IF NOT EXISTS retell_vault.").skip(1) {
+        let (name, rest) = table.split_once(" (\n").unwrap();
+        for line in rest.split("\",\n").next().unwrap().lines() {
+            let mut words = line.split([' ', ',', ')']).filter(|word| !word.is_empty());
+            let (column, kind) = (words.next().unwrap(), words.next().unwrap());
+            let kind = match kind.strip_prefix("pg_catalog.").unwrap() {
+                "int8" => "bigint",
+                "timestamptz" => "timestamp with time zone",
+                other => other,
+            };
+            created.insert(format!("{name} {column} {kind}"));
+        }
+    }
+    let state = read("state.sql");
+    let wanted = state.split_once("wanted (relname, attname, kind) AS (VALUES").unwrap().1;
+    let wanted = wanted.split_once("allowed (").unwrap().0;
+    let rows = wanted.split('(').skip(1).map(|row| row.split(')').next().unwrap().replace(',', ""));
+    assert_eq!(rows.collect::<BTreeSet<_>>(), created);
+    assert!(created.len() > 10, "{created:?}");
+}

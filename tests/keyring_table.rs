@@ -309,6 +309,29 @@ async fn a_key_is_not_destroyed_while_a_running_process_has_an_older_generation(
     assert_eq!(number(&stage.db.url, hosts).await, 0);
 }
 
+/// A role of the application may write such a note, which no clock of the server would ever make old.
+#[tokio::test]
+async fn a_note_from_the_future_keeps_no_key_and_is_removed() {
+    let stage = Stage::new().await;
+    let old = stage.open().await.unwrap().keys()[0].id;
+    stage.promote().await;
+    let planted = "INSERT INTO retell_vault.hosts VALUES ('forever', 1, 'infinity'), ('later', 1, now() + interval '1 hour'),
+        ('ahead', 3, now() + interval '1 minute')";
+    exec(&stage.db.url, planted).await;
+    let hosts = stage.table().hosts().await.unwrap();
+    assert_eq!(
+        hosts,
+        [("ahead".to_owned(), 3)],
+        "the clock of a standby that took over may be a little behind"
+    );
+    let operator = Vault::builder(stage.open().await.unwrap()).short_lived().postgres(&stage.db.url);
+    operator.build().await.unwrap().destroy_key(old, DestroyOptions::new().force()).await.unwrap();
+
+    stage.replica().await;
+    let left = "SELECT count(*) FROM retell_vault.hosts WHERE host IN ('forever', 'later')";
+    assert_eq!(number(&stage.db.url, left).await, 0);
+}
+
 #[tokio::test]
 async fn a_start_without_the_database_uses_the_copy_in_the_local_file() {
     let stage = Stage::new().await;
@@ -451,6 +474,40 @@ async fn a_rewrap_leaves_no_row_that_the_old_secret_opens() {
     assert!(error.hint().contains("new passphrase"), "{error:?}");
     running.load(&owner("user-1")).await.unwrap();
     stage.table().open(&stage.pin, &other).await.unwrap();
+}
+
+/// A rewrap that a replica has not loaded, and a replica with the old secret. The vouchers are copied beside the keyring.
+async fn rewrapped() -> (Stage, Vault) {
+    let stage = Stage::new().await;
+    let running = stage.replica().await;
+    let other = RawKey::from_base64(&format!("{}A=", "Q".repeat(42))).unwrap();
+    stage.open().await.unwrap().rewrap(&other).await.unwrap();
+    exec(&stage.db.url, "CREATE TABLE vouchers AS SELECT generation, voucher FROM retell_vault.keyring")
+        .await;
+    (stage, running)
+}
+
+#[tokio::test]
+async fn a_voucher_that_cannot_be_read_stops_sealing() {
+    let (stage, running) = rewrapped().await;
+    exec(&stage.db.url, "ALTER TABLE retell_vault.keyring DROP voucher").await;
+    for _ in 0..2 {
+        let error = seal(&running, "user-1").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Schema, "{error:?}");
+    }
+    assert_eq!(running.status().await.unwrap().keyring_problem.unwrap().kind(), ErrorKind::Schema);
+}
+
+#[tokio::test]
+async fn a_process_that_was_stopped_seals_again_after_a_vouched_row() {
+    let (stage, running) = rewrapped().await;
+    exec(&stage.db.url, "UPDATE retell_vault.keyring SET voucher = NULL").await;
+    let error = seal(&running, "user-1").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyringLocked, "{error:?}");
+    let vouch = "UPDATE retell_vault.keyring k SET voucher = v.voucher FROM vouchers v WHERE v.generation = k.generation";
+    exec(&stage.db.url, vouch).await;
+    seal(&running, "user-1").await.unwrap();
+    assert!(running.status().await.unwrap().keyring_problem.is_none());
 }
 
 /// The texts of the generations that hold a key which is destroyed now.

@@ -179,6 +179,33 @@ async fn in_table(db: &TestDb) -> (Keyring, Vault) {
     (keyring, vault)
 }
 
+/// What creates the schema and what examines it name the same columns, constraints and rights.
+#[tokio::test]
+async fn a_new_schema_has_no_finding_and_a_sync_is_counted_in_it() {
+    for is_planned in [false, true] {
+        let (db, hosts, vault) = stage().await;
+        if is_planned {
+            apply(&vault, asked()).await;
+        } else {
+            in_table(&db).await.1.close().await;
+        }
+        let found = diagnose(&vault).await.findings;
+        let about_it = |finding: &&Finding| {
+            finding.object.contains("retell_vault.") || finding.object == "schema retell_vault"
+        };
+        assert_eq!(found.iter().filter(about_it).count(), 0, "planned {is_planned}: {found:#?}");
+        vault.close().await;
+
+        let offline = hosts.offline(1).build().await.unwrap();
+        offline.store(&owner("user-1"), &small_config("user-1")).await.unwrap();
+        offline.close().await;
+        let vault = hosts.host(1, &db.url).build().await.unwrap();
+        assert_eq!(vault.sync().await.unwrap().pushed, 1);
+        let counted = "SELECT count(*) FROM retell_vault.local_files";
+        assert_eq!(number(&db.url, counted).await, 1, "planned {is_planned}");
+    }
+}
+
 #[tokio::test]
 async fn a_keyring_is_refused_where_its_table_would_run_code_of_others() {
     let function = "CREATE FUNCTION public.code(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1'";
@@ -226,6 +253,12 @@ async fn rows_of_the_keyring_and_the_hosts_are_examined() {
     db.exec("INSERT INTO retell_vault.hosts VALUES ('elsewhere', 7, now())").await;
     let found = with_id(&diagnose(&vault).await, "host_generation");
     assert!(found[0].meaning.contains("elsewhere has 7"), "{found:?}");
+    db.exec("INSERT INTO retell_vault.hosts VALUES ('forever', 1, 'infinity')").await;
+    let found = with_id(&diagnose(&vault).await, "host_notes_stale");
+    assert!(found[0].meaning.contains("in the future: forever"), "{found:?}");
+    let Fix::Sql(remove) = &found[0].fix else { panic!("{found:?}") };
+    psql(&db.url, remove).await;
+    assert_eq!(number(&db.url, "SELECT count(*) FROM retell_vault.hosts WHERE host = 'forever'").await, 0);
     db.exec("ALTER TABLE retell_vault.hosts ADD note text; ALTER TABLE retell_vault.local_files ALTER pushes TYPE text").await;
     let found = diagnose(&vault).await;
     assert!(matches!(with_id(&found, "vault_schema_planted")[0].fix, Fix::Advice(_)));

@@ -1,5 +1,6 @@
 //! The schema `retell_vault`: who owns it, who may use it, what else lies in it, and what its rows say.
 
+use crate::display::visible;
 use crate::doctor::context::TableContext;
 use crate::doctor::finding::{Finding, Fix, Severity};
 use crate::doctor::finding_ids;
@@ -258,8 +259,15 @@ async fn host_notes(
         findings.push(finding.of(behind.len() as u64, Vec::new()));
     }
     if !stale.is_empty() {
-        let meaning = "notes of processes that have not been renewed for five minutes: the processes were killed, or they \
-                       cannot write their notes";
+        let mut meaning = "notes of processes that have not been renewed for five minutes: the processes were killed, or they \
+                           cannot write their notes"
+            .to_owned();
+        let ahead = stale.iter().filter(|note| note.is_ahead).take(HOSTS);
+        let ahead: Vec<_> = ahead.map(|note| visible(&note.host)).collect();
+        if !ahead.is_empty() {
+            let named = ahead.join(", ");
+            meaning = format!("{meaning}; notes that no process wrote, with a time in the future: {named}");
+        }
         let fix = as_role(owner, &[hosts::remove_stale_sql()]);
         let finding =
             Finding::new(finding_ids::HOST_NOTES_STALE, Severity::Notice, table("hosts"), meaning, fix);

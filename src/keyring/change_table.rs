@@ -122,11 +122,17 @@ impl Keyring {
             && error.kind() == ErrorKind::KeyringLocked
             && self.is_next(found)
         {
-            let voucher = table.voucher(found.generation).await?;
-            if voucher.is_some_and(|voucher| self.current().vouched(&found.text, &voucher)) {
-                // its row may be the only one: the keys in memory are stored, under a secret that we do not have
-                tracing::warn!(%error, "the keys in memory are used until the keyring changes again");
-                loaded = Ok(());
+            match table.voucher(found.generation).await {
+                Ok(Some(voucher)) if self.current().vouched(&found.text, &voucher) => {
+                    // its row may be the only one: the keys in memory are stored, under a secret that we do not have
+                    tracing::warn!(%error, "the keys in memory are used until the keyring changes again");
+                    self.state_mut().resume(&self.inner.source);
+                    loaded = Ok(());
+                }
+                Ok(_) => {}
+                Err(error) if is_outage(&error) => return Err(error),
+                // without a voucher, the keys in memory may be stored nowhere
+                Err(error) => loaded = Err(error),
             }
         }
         if let Err(error) = loaded {

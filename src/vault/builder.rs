@@ -190,7 +190,7 @@ impl<C: Credentials> VaultBuilder<C> {
     /// imported for an owner, the sources are read again after a minute. docs/IMPORT.md describes the rest.
     ///
     /// # Security
-    /// The passwords stay in the memory of the service until the vault is dropped, and whoever can write a source can give an owner
+    /// The passwords stay in the memory of the service until the vault is dropped. A role that can write a source can give an owner
     /// without a record any value. Choose a near end, and use [`Vault::import`] for everything else.
     #[cfg(feature = "admin")]
     pub fn import_on_read(mut self, passwords: Passwords, until: SystemTime) -> Self {
@@ -199,7 +199,8 @@ impl<C: Credentials> VaultBuilder<C> {
     }
 
     /// Builds the vault: opens the local file, checks by a canary that the keyring is the right one, and
-    /// checks the database. An unreachable database is not an error: the vault starts without it.
+    /// checks the database. An unreachable database is not an error: the vault starts without it. Build it on the runtime that
+    /// uses it: its connections, and the task that notes its host, end with the runtime that built it.
     ///
     /// # Errors
     /// `Configuration` for a keyring that was [prepared](Keyring::prepare) and not saved (call

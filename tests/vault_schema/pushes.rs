@@ -235,7 +235,7 @@ async fn a_sync_does_without_the_count_where_it_may_not_be_used() {
     let grant = "GRANT USAGE ON SCHEMA public TO guest; GRANT ALL ON user_profiles TO guest";
     let may_count =
         "GRANT USAGE ON SCHEMA retell_vault TO guest; GRANT ALL ON retell_vault.local_files TO guest";
-    // runs as whoever counts
+    // runs with the rights of the role that counts
     let code = "CREATE TABLE ran (who text); GRANT ALL ON ran TO PUBLIC; CREATE FUNCTION retell_vault.code() RETURNS trigger LANGUAGE plpgsql
         AS 'BEGIN INSERT INTO public.ran VALUES (current_user); RETURN NEW; END';
         CREATE TRIGGER code BEFORE INSERT ON retell_vault.local_files FOR EACH ROW EXECUTE FUNCTION retell_vault.code()";
