@@ -7,6 +7,7 @@ mod import_run {
     pub mod kills;
     pub mod outcomes;
     pub mod shapes;
+    pub mod siblings;
     pub mod support;
     pub mod traffic;
 }

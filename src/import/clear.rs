@@ -19,6 +19,7 @@ use crate::record::values::Values;
 use crate::retell::json::wipe;
 
 const UNIQUE: &str = "the column is unique and NOT NULL, so nothing stands for an empty value";
+const PARTLY: &str = "another member that is this field, or a member of it, was not imported";
 const CHANGED: &str = "the old value or the record was changed meanwhile";
 
 /// An old value that is to be cleared, and what is said about it.
@@ -36,6 +37,7 @@ impl<C: Credentials> ImportRun<C> {
         let plan = postgres.plan().await.map_err(|fault| fault.error)?;
         let mut parts: BTreeMap<(usize, ClearedPart), Vec<ClearedLines<'_>>> = BTreeMap::new();
         for candidate in candidates {
+            self.note_stuck(candidate, &plan, page);
             for (source, part, cleared) in self.parts(candidate, &plan) {
                 parts.entry((source, part)).or_default().push(cleared);
             }
@@ -68,7 +70,14 @@ impl<C: Credentials> ImportRun<C> {
             let fields = held_fields(text, candidate, values);
             let Some(part) = self.part(text, &fields) else { continue };
             let place = |source: usize| self.sources.all()[source].place();
-            let lines = fields.iter().filter_map(|field| text.about(*field, "cleared", ""));
+            let goes = |field: &&Field| match &part {
+                ClearedPart::Everything => true,
+                ClearedPart::Members(paths) => {
+                    text.paths.iter().any(|(of, path)| of == *field && paths.contains(path))
+                }
+            };
+            let lines: Vec<_> =
+                fields.iter().filter(goes).filter_map(|field| text.about(*field, "cleared", "")).collect();
             let there = parts.iter_mut().find(|(source, _, (cleared, _))| {
                 place(*source) == place(text.text.source) && cleared.old.content == text.text.content
             });
@@ -83,7 +92,7 @@ impl<C: Credentials> ImportRun<C> {
                 (Some(_), _) => {}
                 (None, part) => {
                     let cleared = Cleared { old: &text.text, owner: &candidate.owner, head };
-                    parts.push((text.text.source, part, (cleared, lines.collect())));
+                    parts.push((text.text.source, part, (cleared, lines)));
                 }
             }
         }
@@ -126,6 +135,25 @@ impl<C: Credentials> ImportRun<C> {
         Ok(())
     }
 
+    /// Lists the members that the record holds and that cannot be removed.
+    fn note_stuck(&self, candidate: &ImportCandidate, plan: &Plan, page: &mut PageResult) {
+        let Some(values) = candidate.record.as_ref().filter(|_| candidate.head.is_some()) else { return };
+        for text in candidate.texts.iter().filter(|text| !self.stays(plan, text.text.source)) {
+            if matches!(self.sources.all()[text.text.source].held, Held::One(_)) {
+                continue;
+            }
+            let fields = held_fields(text, candidate, values);
+            let paths = removable(text, &fields);
+            for field in fields {
+                let stays = |(of, path): &&(Field, String)| *of == field && !paths.contains(path);
+                if text.filled.iter().any(|path| stays(&path)) {
+                    let reason = text.stuck.unwrap_or(PARTLY);
+                    page.found.extend(text.about(field, "not_cleared", reason));
+                }
+            }
+        }
+    }
+
     /// Whether a source is a column of the vault's own: its tokens have replaced the text, or it holds a plain value.
     fn stays(&self, plan: &Plan, source: usize) -> bool {
         let (layout, source_of) = (&self.sources.layout, &self.sources.all()[source]);
@@ -145,11 +173,27 @@ impl<C: Credentials> ImportRun<C> {
                 is_all.then_some(ClearedPart::Everything)
             }
             _ => {
-                let paths = text.paths.iter().filter(|(field, _)| fields.contains(field));
-                Some(ClearedPart::Members(paths.map(|(_, path)| path.clone()).collect()))
+                let paths = removable(text, fields);
+                (!paths.is_empty()).then_some(ClearedPart::Members(paths))
             }
         }
     }
+}
+
+/// The paths of these fields that can be removed. An object stays if a member of it is a field of its own that stays.
+fn removable(text: &ExaminedText, fields: &[Field]) -> Vec<String> {
+    if text.stuck.is_some() {
+        return Vec::new();
+    }
+    let is_held = |(field, path): &&(Field, String)| {
+        fields.contains(field) && text.paths.iter().any(|(of, known)| of == field && known == path)
+    };
+    let keeps_none = |(_, path): &&(Field, String)| {
+        let inner = format!("{path}.");
+        text.filled.iter().filter(|(_, other)| other.starts_with(&inner)).all(|other| is_held(&other))
+    };
+    let paths = text.paths.iter().filter(|path| is_held(path) && keeps_none(path));
+    paths.map(|(_, path)| path.clone()).collect()
 }
 
 /// The fields of a text that the record holds with the same value.

@@ -92,6 +92,7 @@ mod tests {
             content: part(content),
             is_bytes: false,
             is_json: false,
+            is_cut: false,
             iv: iv.map(part),
             tag: None,
             time: None,

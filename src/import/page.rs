@@ -124,7 +124,10 @@ impl<C: Credentials> ImportRun<C> {
     fn imported(&self, texts: &[ExaminedText], offer: &Offer) -> ImportedRecord {
         let giving = offer.givers.values().filter_map(|at| texts[*at].text.time);
         let own = texts.iter().filter(|text| {
-            self.own.contains(&text.text.source) && text.is_whole() && !is_contradicted(text, offer, texts)
+            self.own.contains(&text.text.source)
+                && text.is_whole()
+                && !text.has_others
+                && !is_contradicted(text, offer, texts)
         });
         let over =
             own.map(|text| (self.sources.all()[text.text.source].column.clone(), text.text.content.clone()));

@@ -17,7 +17,9 @@ use crate::record::record::{Head, Record};
 use crate::record::version::Version;
 use crate::store::core::{Core, ROUNDS, StoreRequest, StoredRecord, keeps_changing, pause};
 use crate::store::fallback::{delete_pending, pending};
-use crate::store::judge::{Newest, Verdict, check_expected, judge, keep_tokens, options_of, with_vouched};
+use crate::store::judge::{
+    Newest, Verdict, check_expected, judge, keep_plain, keep_tokens, options_of, with_vouched,
+};
 use crate::store::keyring_check::require_own_keyring;
 use crate::store::options::Expected;
 
@@ -310,6 +312,7 @@ impl<'a> Write<'a> {
             keep_tokens(self.core, owner, KeptKind::Replaced, &found.rows, reason).await?;
         }
         self.seal_for(plan)?;
+        keep_plain(self.request, newest, (plan, self.sealed()), found)?;
         let old = with_vouched(self.core, plan, owner, &found.rows);
         let written = Written { record: self.sealed(), vouched: None, only: self.only() };
         match self.postgres.replace(plan, owner, written, &old).await? {
