@@ -8,6 +8,7 @@ mod import_run {
     pub mod on_read;
     pub mod outcomes;
     pub mod shapes;
+    pub mod siblings;
     pub mod support;
     pub mod traffic;
 }

@@ -19,6 +19,8 @@ use crate::record::values::Values;
 use crate::retell::json::wipe;
 
 const UNIQUE: &str = "the column is unique and NOT NULL, so nothing stands for an empty value";
+const PARTLY: &str = "another member that is this field, or a member of it, was not imported";
+const LEFT_OUT: &str = "the vault does not keep every member of this object";
 const CHANGED: &str = "the old value or the record was changed meanwhile";
 
 /// An old value that is to be cleared, and what is said about it.
@@ -36,6 +38,7 @@ impl<C: Credentials> ImportRun<C> {
         let plan = postgres.plan().await.map_err(|fault| fault.error)?;
         let mut parts: BTreeMap<(usize, ClearedPart), Vec<ClearedLines<'_>>> = BTreeMap::new();
         for candidate in candidates {
+            self.note_stuck(candidate, &plan, page);
             for (source, part, cleared) in self.parts(candidate, &plan) {
                 parts.entry((source, part)).or_default().push(cleared);
             }
@@ -65,10 +68,17 @@ impl<C: Credentials> ImportRun<C> {
         let mut parts: Vec<(usize, ClearedPart, ClearedLines<'a>)> = Vec::new();
         let (Some(head), Some(values)) = (candidate.head, &candidate.record) else { return parts };
         for text in candidate.texts.iter().filter(|text| !self.stays(plan, text.text.source)) {
-            let fields = held_fields(text, candidate, values);
+            let fields = held_fields(text, candidate, values, is_whole_object);
             let Some(part) = self.part(text, &fields) else { continue };
             let place = |source: usize| self.sources.all()[source].place();
-            let lines = fields.iter().filter_map(|field| text.about(*field, "cleared", ""));
+            let goes = |field: &&Field| match &part {
+                ClearedPart::Everything => true,
+                ClearedPart::Members(paths) => {
+                    text.paths.iter().any(|(of, path)| of == *field && paths.contains(path))
+                }
+            };
+            let lines: Vec<_> =
+                fields.iter().filter(goes).filter_map(|field| text.about(*field, "cleared", "")).collect();
             let there = parts.iter_mut().find(|(source, _, (cleared, _))| {
                 place(*source) == place(text.text.source) && cleared.old.content == text.text.content
             });
@@ -83,7 +93,7 @@ impl<C: Credentials> ImportRun<C> {
                 (Some(_), _) => {}
                 (None, part) => {
                     let cleared = Cleared { old: &text.text, owner: &candidate.owner, head };
-                    parts.push((text.text.source, part, (cleared, lines.collect())));
+                    parts.push((text.text.source, part, (cleared, lines)));
                 }
             }
         }
@@ -126,6 +136,28 @@ impl<C: Credentials> ImportRun<C> {
         Ok(())
     }
 
+    /// Lists the members that the record holds and that cannot be removed.
+    fn note_stuck(&self, candidate: &ImportCandidate, plan: &Plan, page: &mut PageResult) {
+        let Some(values) = candidate.record.as_ref().filter(|_| candidate.head.is_some()) else { return };
+        for text in candidate.texts.iter().filter(|text| !self.stays(plan, text.text.source)) {
+            let left_out = held_fields(text, candidate, values, |old, kept| !is_whole_object(old, kept));
+            page.found
+                .extend(left_out.iter().filter_map(|field| text.about(*field, "not_cleared", LEFT_OUT)));
+            if matches!(self.sources.all()[text.text.source].held, Held::One(_)) {
+                continue;
+            }
+            let fields = held_fields(text, candidate, values, is_whole_object);
+            let paths = removable(text, &fields);
+            for field in fields {
+                let stays = |(of, path): &&(Field, String)| *of == field && !paths.contains(path);
+                if text.filled.iter().any(|path| stays(&path)) {
+                    let reason = text.stuck.unwrap_or(PARTLY);
+                    page.found.extend(text.about(field, "not_cleared", reason));
+                }
+            }
+        }
+    }
+
     /// Whether a source is a column of the vault's own: its tokens have replaced the text, or it holds a plain value.
     fn stays(&self, plan: &Plan, source: usize) -> bool {
         let (layout, source_of) = (&self.sources.layout, &self.sources.all()[source]);
@@ -145,15 +177,36 @@ impl<C: Credentials> ImportRun<C> {
                 is_all.then_some(ClearedPart::Everything)
             }
             _ => {
-                let paths = text.paths.iter().filter(|(field, _)| fields.contains(field));
-                Some(ClearedPart::Members(paths.map(|(_, path)| path.clone()).collect()))
+                let paths = removable(text, fields);
+                (!paths.is_empty()).then_some(ClearedPart::Members(paths))
             }
         }
     }
 }
 
-/// The fields of a text that the record holds with the same value.
-fn held_fields(text: &ExaminedText, candidate: &ImportCandidate, record: &Values) -> Vec<Field> {
+/// The paths of these fields that can be removed. An object stays if a member of it is a field of its own that stays.
+fn removable(text: &ExaminedText, fields: &[Field]) -> Vec<String> {
+    if text.stuck.is_some() {
+        return Vec::new();
+    }
+    let is_held = |(field, path): &&(Field, String)| {
+        fields.contains(field) && text.paths.iter().any(|(of, known)| of == field && known == path)
+    };
+    let keeps_none = |(_, path): &&(Field, String)| {
+        let inner = format!("{path}.");
+        text.filled.iter().filter(|(_, other)| other.starts_with(&inner)).all(|other| is_held(&other))
+    };
+    let paths = text.paths.iter().filter(|path| is_held(path) && keeps_none(path));
+    paths.map(|(_, path)| path.clone()).collect()
+}
+
+/// The fields of a text that the record holds, and whose stored form is as it is to be.
+fn held_fields(
+    text: &ExaminedText,
+    candidate: &ImportCandidate,
+    record: &Values,
+    is_wanted: fn(&OpenedValue, &str) -> bool,
+) -> Vec<Field> {
     let ImportCandidate { offer, texts, .. } = candidate;
     let is_held = |(field, value): &(&Field, &OpenedValue)| {
         let giver = offer.givers.get(field).map(|at| &texts[*at].fields[*field]);
@@ -161,7 +214,7 @@ fn held_fields(text: &ExaminedText, candidate: &ImportCandidate, record: &Values
             && offer
                 .values
                 .get(**field)
-                .is_some_and(|kept| record.get(**field) == Some(kept) && is_whole_object(value, kept))
+                .is_some_and(|kept| record.get(**field) == Some(kept) && is_wanted(value, kept))
     };
     text.fields.iter().filter(is_held).map(|(field, _)| *field).collect()
 }
@@ -170,7 +223,13 @@ fn held_fields(text: &ExaminedText, candidate: &ImportCandidate, record: &Values
 fn is_whole_object(old: &OpenedValue, kept: &str) -> bool {
     let parse = |text: &str| serde_json::from_str::<Value>(text).ok().filter(Value::is_object);
     let (old, kept) = (parse(old.text()), parse(kept));
-    let is_whole = old.is_none() || old == kept;
+    // what the vault adds, such as an empty list of events, takes nothing away
+    let is_whole = match (old.as_ref().and_then(Value::as_object), kept.as_ref().and_then(Value::as_object)) {
+        (Some(old), kept) => {
+            old.iter().all(|(name, value)| kept.and_then(|kept| kept.get(name)) == Some(value))
+        }
+        (None, _) => true,
+    };
     [old, kept].into_iter().flatten().for_each(|mut json| wipe(&mut json));
     is_whole
 }

@@ -101,7 +101,7 @@ mod tests {
             content: part(content),
             is_bytes: false,
             is_json: false,
-            is_bytes: false,
+            is_cut: false,
             iv: iv.map(part),
             tag: None,
             time: None,

@@ -67,12 +67,22 @@ impl Members {
 
     /// Opens every member of a JSON value. Text that is JSON is read as JSON.
     pub fn open(&self, decryptor: &dyn Decryptor, owner: &str, json: &Value) -> OpenedMembers {
-        let mut opened = OpenedMembers::default();
+        self.open_with_paths(decryptor, owner, json).0
+    }
+
+    /// The same, with the paths of the members that opened to the value of their field. Members of members come first.
+    pub(super) fn open_with_paths(
+        &self,
+        decryptor: &dyn Decryptor,
+        owner: &str,
+        json: &Value,
+    ) -> (OpenedMembers, Vec<(Field, String)>) {
+        let (mut each, mut opened) = (Vec::new(), OpenedMembers::default());
         match json {
-            Value::Object(object) => self.open_object(decryptor, owner, object, &mut opened),
+            Value::Object(object) => self.open_object(decryptor, owner, object, (&mut opened, &mut each)),
             Value::String(text) => match serde_json::from_str(text) {
                 Ok(Value::Object(object)) => {
-                    self.open_object(decryptor, owner, &object, &mut opened);
+                    self.open_object(decryptor, owner, &object, (&mut opened, &mut each));
                     wipe(&mut Value::Object(object));
                 }
                 _ if text.trim().is_empty() => {}
@@ -81,7 +91,14 @@ impl Members {
             Value::Null => {}
             _ => opened.refused = Some(NOT_AN_OBJECT),
         }
-        opened
+        let gives = |field: &Field, own: &Opening| match (own, opened.fields.get(field)) {
+            (Opening::Opened(own), Some(Opening::Opened(value))) => own.text() == value.text(),
+            _ => false,
+        };
+        let giving = each.into_iter().filter(|(field, _, own)| gives(field, own));
+        let mut paths: Vec<_> = giving.map(|(field, path, _)| (field, path)).collect();
+        paths.sort_by_key(|(_, path)| std::cmp::Reverse(path.matches('.').count()));
+        (opened, paths)
     }
 
     /// The members of a JSON value that are not empty: each field with the path of its member. Members of members come first.
@@ -112,7 +129,7 @@ impl Members {
         decryptor: &dyn Decryptor,
         owner: &str,
         object: &Map<String, Value>,
-        opened: &mut OpenedMembers,
+        (opened, each): (&mut OpenedMembers, &mut Vec<(Field, String, Opening)>),
     ) {
         let mut has_any = object.is_empty();
         for (path, field) in &self.paths {
@@ -140,7 +157,9 @@ impl Members {
                 }
                 _ => Opening::not_a_credential("json", "neither a text nor an object"),
             };
-            opened.put(*field, self.checked(*field, result));
+            let result = self.checked(*field, result);
+            each.push((*field, path.clone(), result.clone()));
+            opened.put(*field, result);
         }
         if !has_any {
             opened.refused = Some(NO_MEMBER);
@@ -176,6 +195,7 @@ impl Members {
 }
 
 const NOT_AN_OBJECT: Refused = Refused { shape: "json", reason: "JSON that is not an object" };
+const CONTRADICTION: &str = "two members of one value give this field different values";
 const NO_MEMBER: Refused = Refused { shape: "json", reason: "JSON without a member that is a field" };
 
 fn objects(layout: &Layout) -> Vec<Field> {
@@ -230,9 +250,9 @@ impl OpenedMembers {
             (Opening::Unset, _) => result,
             (_, Opening::Unset) => return,
             (Opening::Opened(known), Opening::Opened(new)) if known.text() == new.text() => return,
-            (Opening::Opened(_), Opening::Opened(new)) => {
-                Opening::corrupt(new.shape(), "two members of one value give this field different values")
-            }
+            (Opening::Opened(_), Opening::Opened(new)) => Opening::corrupt(new.shape(), CONTRADICTION),
+            // one that contradicts does not become right by a third
+            (Opening::Corrupt(refused), _) if refused.reason == CONTRADICTION => return,
             // what opened is better than what did not
             (_, Opening::Opened(_)) => result,
             _ => return,

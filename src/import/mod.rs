@@ -10,6 +10,7 @@ pub(crate) mod mark;
 pub(crate) mod members;
 pub(crate) mod old_value;
 pub(crate) mod on_read;
+pub(crate) mod owner_pages;
 pub(crate) mod page;
 pub(crate) mod passwords;
 pub(crate) mod plaintext;

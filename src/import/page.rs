@@ -6,7 +6,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::import::candidate::{Announce, ImportCandidate, ImportRun, PageResult};
 use crate::import::decide::{Decision, Offer, ThereRecord, combine, decide};
 use crate::import::mark::ImportMark;
-use crate::import::sources::{ExaminedText, FoundField, OldOwner, OwnerPage, owner_of};
+use crate::import::owner_pages::{OldOwner, OwnerPage, read_texts};
+use crate::import::sources::{ExaminedText, FoundField, owner_of};
+use crate::postgres::walk::old_values::OldText;
 use crate::record::credentials::Credentials;
 use crate::record::field::Field;
 use crate::record::owner::Owner;
@@ -15,6 +17,8 @@ use crate::store::core::{ImportedRecord, LoadedRecord, StoreRequest};
 use crate::store::imported::{peek_many, stops_import, store_imported};
 use crate::store::load::load;
 use crate::store::options::{Expected, StoreOptions};
+
+const CHANGED: &str = "the old value was changed while it was imported; run the import again";
 
 /// How often an owner is judged again because another writer was faster.
 const ROUNDS: u32 = 4;
@@ -111,7 +115,10 @@ impl<C: Credentials> ImportRun<C> {
 
     fn imported(&self, texts: &[ExaminedText], offer: &Offer) -> ImportedRecord {
         let own = texts.iter().filter(|text| {
-            self.own.contains(&text.text.source) && text.is_whole() && !is_contradicted(text, offer, texts)
+            self.own.contains(&text.text.source)
+                && text.is_whole()
+                && !text.has_others
+                && !is_contradicted(text, offer, texts)
         });
         let over =
             own.map(|text| (self.sources.all()[text.text.source].column.clone(), text.text.content.clone()));
@@ -158,6 +165,7 @@ impl<C: Credentials> ImportRun<C> {
                 page.progress.sealed += wanted.len() as u64;
                 return Ok(());
             }
+            let wanted = self.still_there(candidates, wanted, page).await?;
             self.announce_own(candidates, &wanted, announce).await?;
             open = self.store_wanted(candidates, wanted, page, round + 1 == ROUNDS).await?;
             if open.is_empty() {
@@ -165,6 +173,34 @@ impl<C: Credentials> ImportRun<C> {
             }
         }
         Ok(())
+    }
+
+    /// Of what replaces a record, what the sources still hold. The old values were read before the record was, so another import
+    /// may have stored it from later ones, and cleared them. They are read again now, after the record.
+    async fn still_there(
+        &self,
+        candidates: &[ImportCandidate],
+        wanted: Vec<(usize, Values, StoreOptions)>,
+        page: &mut PageResult,
+    ) -> Result<Vec<(usize, Values, StoreOptions)>> {
+        let replaces = |options: &StoreOptions| matches!(options.expected, Some(Expected::Version(_)));
+        let replacing = wanted.iter().filter(|(.., options)| replaces(options));
+        let mut users: Vec<&str> = replacing
+            .flat_map(|(at, ..)| candidates[*at].texts.iter().map(|text| text.text.user.as_str()))
+            .collect();
+        users.dedup();
+        let Some(postgres) = self.core.postgres.as_ref().filter(|_| !users.is_empty()) else {
+            return Ok(wanted);
+        };
+        let now = read_texts(&postgres.database, (self.sources.all(), &self.tables), &users).await?;
+        let (kept, changed): (Vec<_>, Vec<_>) = wanted
+            .into_iter()
+            .partition(|(at, _, options)| !replaces(options) || are_same(&candidates[*at].texts, &now));
+        for (at, ..) in changed {
+            let error = Error::new(ErrorKind::Conflict, CHANGED);
+            page.found.extend(not_stored(&candidates[at].texts, &error));
+        }
+        Ok(kept)
     }
 
     /// Replacing a text in its own column is clearing it.
@@ -299,6 +335,20 @@ fn is_contradicted(text: &ExaminedText, offer: &Offer, texts: &[ExaminedText]) -
     text.fields.iter().any(|(field, value)| {
         offer.givers.get(field).is_none_or(|at| texts[*at].fields[field].text() != value.text())
     })
+}
+
+/// Whether the sources hold what was read of an owner, and nothing else.
+fn are_same(texts: &[ExaminedText], now: &[OldText]) -> bool {
+    let Some(first) = texts.first().map(|text| &text.text) else { return true };
+    let is_of_owner = |text: &&OldText| text.user == first.user && text.tenant == first.tenant;
+    let texts = texts.iter().map(|text| &text.text);
+    sorted(texts) == sorted(now.iter().filter(is_of_owner))
+}
+
+fn sorted<'a>(texts: impl Iterator<Item = &'a OldText>) -> Vec<(usize, &'a str)> {
+    let mut texts: Vec<_> = texts.map(|text| (text.source, text.content.as_str())).collect();
+    texts.sort_unstable();
+    texts
 }
 
 fn not_stored(texts: &[ExaminedText], error: &Error) -> Vec<FoundField> {

@@ -10,9 +10,10 @@ use tokio::task::JoinSet;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::import::candidate::{Announce, ImportRun, PageResult};
+use crate::import::owner_pages::{OwnerPage, OwnerPages};
 use crate::import::passwords::Passwords;
 use crate::import::report::{ImportEvent, ImportOptions, ImportReport};
-use crate::import::sources::{FoundField, OwnerPage, OwnerPages, SourceTally, Sources};
+use crate::import::sources::{FoundField, SourceTally, Sources};
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::credentials::Credentials;

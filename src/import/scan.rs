@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::import::old_value::OpenedValue;
+use crate::import::owner_pages::{OldOwner, OwnerPages};
 use crate::import::passwords::Passwords;
-use crate::import::sources::{ExaminedText, FoundField, OldOwner, OwnerPages, SourceTally, Sources};
+use crate::import::sources::{ExaminedText, FoundField, SourceTally, Sources};
 use crate::layout::layout::Layout;
 use crate::postgres::connection::options::{PoolerMode, Timeouts};
 use crate::postgres::connection::pool::Database;

@@ -1,7 +1,6 @@
-//! The sources of a layout: reads their rows owner by owner, and opens the values.
+//! The sources of a layout: opens what they hold of an owner.
 
-use std::collections::{BTreeMap, HashSet};
-use std::hash::{BuildHasher as _, RandomState};
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -19,14 +18,13 @@ use crate::import::plaintext::{Base64, Plaintext};
 use crate::import::raw_gcm::RawAesGcm;
 use crate::layout::layout::Layout;
 use crate::layout::old_source::{Held, OldSource};
-use crate::postgres::connection::pool::Database;
-use crate::postgres::walk::cursor::Position;
-use crate::postgres::walk::old_values::{OldTable, OldText};
+use crate::postgres::walk::old_values::OldText;
 use crate::record::credentials::Credentials;
 use crate::record::field::{Field, ValueKind};
 use crate::record::owner::Owner;
 use crate::record::token::claims_to_be_token;
 use crate::retell::json::wipe;
+use crate::retell::members_twice::names_twice;
 
 /// After so many rows, a source of which nothing opened is given up.
 const FIRST: u64 = 100;
@@ -59,8 +57,14 @@ pub(super) struct ExaminedText {
     pub(super) fields: BTreeMap<Field, OpenedValue>,
     /// Everything in it, with its result.
     pub(super) found: Vec<FoundField>,
-    /// The paths of the members that hold each field.
+    /// The paths of the members that opened to the value of each field.
     pub(super) paths: Vec<(Field, String)>,
+    /// The paths of all members that are fields and not empty.
+    pub(super) filled: Vec<(Field, String)>,
+    /// Its JSON holds members beside `paths`.
+    pub(super) has_others: bool,
+    /// Why none of its members can be removed.
+    pub(super) stuck: Option<&'static str>,
 }
 
 impl ExaminedText {
@@ -90,20 +94,6 @@ pub(super) fn owner_of(user: &str, tenant: Option<&str>) -> Result<Owner> {
         Some(tenant) => owner.in_tenant(tenant),
         None => Ok(owner),
     }
-}
-
-/// The owners of some rows of the sources.
-pub(super) struct OwnerPage {
-    pub(super) rows: u64,
-    /// Those that no earlier page had.
-    pub(super) owners: Vec<OldOwner>,
-}
-
-/// Everything that the sources hold of one owner, in the order of the sources.
-pub(super) struct OldOwner {
-    pub(super) user: String,
-    pub(super) tenant: Option<String>,
-    pub(super) texts: Vec<OldText>,
 }
 
 struct Reader {
@@ -156,8 +146,15 @@ impl<C: Credentials> Sources<C> {
     pub(super) fn examine(&self, text: OldText) -> ExaminedText {
         let reader = &self.readers[text.source];
         let readable = text_of(&reader.source, &text);
+        let mut damaged = text.is_cut.then_some(TOO_LONG);
         let mut json = match &readable {
-            Some(content) if text.is_json => serde_json::from_str(content).unwrap_or(Value::Null),
+            Some(content) if text.is_json && !text.is_cut => match serde_json::from_str(content) {
+                Ok(json) => json,
+                Err(_) => {
+                    damaged = Some(UNREADABLE);
+                    Value::Null
+                }
+            },
             Some(content) => Value::String(content.to_string()),
             None => Value::Null,
         };
@@ -167,14 +164,19 @@ impl<C: Credentials> Sources<C> {
         {
             wipe(&mut ours);
         }
-        let opened = match readable {
-            None => not_text(&reader.source),
-            Some(content) if claims_to_be_token(&content) => OpenedMembers::default(),
+        let (opened, paths) = match &readable {
+            _ if let Some(refused) = damaged => (not_read(&reader.source, refused), Vec::new()),
+            None => (not_read(&reader.source, NOT_TEXT), Vec::new()),
+            Some(content) if claims_to_be_token(content) => (OpenedMembers::default(), Vec::new()),
             Some(_) => self.open(reader, &text, &json),
         };
-        let paths = match reader.source.held {
-            Held::One(_) => Vec::new(),
-            _ => reader.members.filled(&json),
+        let is_members = !matches!(reader.source.held, Held::One(_));
+        let filled = if is_members { reader.members.filled(&json) } else { Vec::new() };
+        let has_others = is_members && has_others(&json, &paths);
+        let stuck = match &readable {
+            Some(_) if text.is_json && json.is_string() => Some(NESTED),
+            Some(content) if !paths.is_empty() => stuck(content),
+            _ => None,
         };
         wipe(&mut json);
         let found = self.findings(&text, &opened);
@@ -184,19 +186,22 @@ impl<C: Credentials> Sources<C> {
             Opening::Opened(value) if is_usable(field) => Some((*field, value.clone())),
             _ => None,
         });
-        ExaminedText { fields: fields.collect(), text, found, paths }
+        ExaminedText { fields: fields.collect(), text, found, paths, filled, has_others, stuck }
     }
 
-    fn open(&self, reader: &Reader, text: &OldText, json: &Value) -> OpenedMembers {
+    /// With the paths of the members that opened.
+    fn open(&self, reader: &Reader, text: &OldText, json: &Value) -> (OpenedMembers, Vec<(Field, String)>) {
         let Reader { source, members, decryptor } = reader;
-        let Held::One(field) = source.held else { return members.open(&**decryptor, &text.user, json) };
+        let Held::One(field) = source.held else {
+            return members.open_with_paths(&**decryptor, &text.user, json);
+        };
         let is_object = self.layout.fields.spec(field).is_some_and(|spec| spec.kind == ValueKind::Object);
         if json.is_object() && is_object {
             // a member of it may be a field of its own, such as the secret of a webhook
             let mut whole = Value::Object(Map::from_iter([(field.to_string(), json.clone())]));
             let opened = members.open(&**decryptor, &text.user, &whole);
             wipe(&mut whole);
-            return opened;
+            return (opened, Vec::new());
         }
         let stored = |content| StoredValue {
             content,
@@ -211,7 +216,7 @@ impl<C: Credentials> Sources<C> {
             Value::Object(object) => decryptor.open(&stored(StoredForm::Object(object))),
             _ => Opening::not_a_credential("json", "neither a text nor an object"),
         };
-        OpenedMembers { fields: BTreeMap::from([(field, opening)]), refused: None }
+        (OpenedMembers { fields: BTreeMap::from([(field, opening)]), refused: None }, Vec::new())
     }
 
     fn findings(&self, text: &OldText, opened: &OpenedMembers) -> Vec<FoundField> {
@@ -225,7 +230,7 @@ impl<C: Credentials> Sources<C> {
             reason: refused.reason.to_owned(),
         };
         let mut all: Vec<FoundField> =
-            opened.refused.iter().map(|refused| found(None, "not_a_credential", *refused)).collect();
+            opened.refused.iter().map(|refused| found(None, result_of_whole(*refused), *refused)).collect();
         for (field, opening) in &opened.fields {
             let (result, refused) = match opening {
                 Opening::Unset => continue,
@@ -262,9 +267,58 @@ fn text_of(source: &OldSource, text: &OldText) -> Option<Zeroizing<String>> {
     }
 }
 
-/// The result for bytes that a decryptor of texts cannot read.
-fn not_text(source: &OldSource) -> OpenedMembers {
-    let refused = Refused { shape: "bytes", reason: "bytes that are not a text in UTF-8" };
+const NOT_TEXT: Refused = Refused { shape: "bytes", reason: "bytes that are not a text in UTF-8" };
+const UNREADABLE: Refused = Refused { shape: "json", reason: "JSON that cannot be read" };
+const TOO_LONG: Refused = Refused { shape: "text", reason: "longer than 1 MiB, so it is not read" };
+
+fn result_of_whole(refused: Refused) -> &'static str {
+    if [UNREADABLE, TOO_LONG].contains(&refused) { "corrupt" } else { "not_a_credential" }
+}
+
+const NESTED: &str = "the JSON is a text that holds JSON, of which no single member can be removed";
+const ESCAPED_ZERO: &str = "the JSON holds \\u0000, which Postgres does not convert";
+const TWICE: &str = "the JSON names a member twice, and one of them would be lost";
+
+/// Why Postgres cannot remove members of this JSON without a loss.
+fn stuck(json: &str) -> Option<&'static str> {
+    match json {
+        _ if json.contains("\\u0000") => Some(ESCAPED_ZERO),
+        _ if names_twice(json) => Some(TWICE),
+        _ => None,
+    }
+}
+
+/// Whether JSON holds members apart from these, whose paths come in the order of [`Members::open_with_paths`].
+fn has_others(json: &Value, paths: &[(Field, String)]) -> bool {
+    let mut rest = match json {
+        Value::String(text) => serde_json::from_str(text).unwrap_or(Value::Null),
+        json => json.clone(),
+    };
+    for (_, path) in paths {
+        remove(&mut rest, path);
+    }
+    let has_others = rest.as_object().is_some_and(|object| !object.is_empty());
+    wipe(&mut rest);
+    has_others
+}
+
+/// Removes a member, and the objects that are empty without it.
+fn remove(json: &mut Value, path: &str) {
+    let Some(object) = json.as_object_mut() else { return };
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    if let (Some(rest), Some(inner)) = (rest, object.get_mut(first)) {
+        remove(inner, rest);
+        if inner.as_object().is_none_or(|inner| !inner.is_empty()) {
+            return;
+        }
+    }
+    if let Some(mut removed) = object.remove(first) {
+        wipe(&mut removed);
+    }
+}
+
+/// The result for a value that cannot be read as a whole.
+fn not_read(source: &OldSource, refused: Refused) -> OpenedMembers {
     match source.held {
         Held::One(field) => {
             OpenedMembers { fields: BTreeMap::from([(field, Opening::Corrupt(refused))]), refused: None }
@@ -312,60 +366,5 @@ impl SourceTally {
     /// Whether the first values are damaged, or no key fits, and none opened.
     pub(super) fn opens_nothing(&self) -> bool {
         self.rows >= FIRST && self.corrupt && !self.opened
-    }
-}
-
-/// Every owner of every source, once, page by page.
-pub(super) struct OwnerPages<'a> {
-    database: &'a Database,
-    sources: &'a [OldSource],
-    tables: &'a [OldTable],
-    /// The table that is walked now, and the position in it.
-    walked: usize,
-    after: Option<Position>,
-    /// The owners that were returned, as hashes: an owner of several tables is returned with the first.
-    seen: HashSet<[u64; 2]>,
-    hashers: [RandomState; 2],
-}
-
-impl<'a> OwnerPages<'a> {
-    pub(super) fn new(database: &'a Database, sources: &'a [OldSource], tables: &'a [OldTable]) -> Self {
-        let hashers = [RandomState::new(), RandomState::new()];
-        Self { database, sources, tables, walked: 0, after: None, seen: HashSet::new(), hashers }
-    }
-
-    /// The next owners. An empty page may be followed by others; `None` is the end.
-    pub(super) async fn next(&mut self) -> Result<Option<OwnerPage>> {
-        let Some(table) = self.tables.get(self.walked) else { return Ok(None) };
-        let page = self.database.old_owners(table, self.after.as_ref()).await;
-        let page = page.map_err(|fault| fault.error)?;
-        let rows = page.owners.len() as u64;
-        match page.last {
-            Some(last) => self.after = Some(last),
-            None => (self.walked, self.after) = (self.walked + 1, None),
-        }
-        let mut owners: BTreeMap<(Option<String>, String), Vec<OldText>> = BTreeMap::new();
-        for (user, tenant) in page.owners {
-            let hash = self.hashers.each_ref().map(|hasher| hasher.hash_one((&tenant, &user)));
-            if self.seen.insert(hash) {
-                owners.insert((tenant, user), Vec::new());
-            }
-        }
-        let users: Vec<String> = owners.keys().map(|(_, user)| user.clone()).collect();
-        let users: Vec<&str> = users.iter().map(String::as_str).collect();
-        // read again, also what the page is made of: an owner may have more rows
-        for table in self.tables.iter().filter(|_| !users.is_empty()) {
-            let texts = self.database.old_texts(table, self.sources, &users).await;
-            for text in texts.map_err(|fault| fault.error)? {
-                if let Some(texts) = owners.get_mut(&(text.tenant.clone(), text.user.clone())) {
-                    texts.push(text);
-                }
-            }
-        }
-        let owner = |((tenant, user), mut texts): ((Option<String>, String), Vec<OldText>)| {
-            texts.sort_by_key(|text| text.source);
-            OldOwner { user, tenant, texts }
-        };
-        Ok(Some(OwnerPage { rows, owners: owners.into_iter().map(owner).collect() }))
     }
 }

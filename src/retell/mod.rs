@@ -3,4 +3,5 @@
 pub(crate) mod config;
 pub(crate) mod json;
 pub(crate) mod layout;
+pub(crate) mod members_twice;
 pub(crate) mod values;

@@ -102,7 +102,12 @@ async fn fill_empty_rows(
     }
     let owners: Vec<&Owner> = requests.iter().map(|request| request.owner).collect();
     let mut places = one_by_one(core, postgres, &plan, &owners).await?;
-    places.retain(|at| may_be_first(core, requests[*at]));
+    // a plain column that the application has filled is not overwritten, so its row is read first
+    let sets_plain = |at: usize| {
+        let mut plain = plan.placement.plain.iter();
+        plain.any(|plain| requests[at].values.get(plain.field).is_some())
+    };
+    places.retain(|at| may_be_first(core, requests[*at]) && !sets_plain(*at));
     if places.is_empty() {
         return Ok(());
     }

@@ -81,6 +81,30 @@ pub(super) fn options_of(request: StoreRequest<'_>, plan: &Plan, found: &FoundRo
     }
 }
 
+/// An import does not overwrite a plain column of a row that has no record: the value is the application's.
+///
+/// # Errors
+/// `ForeignValue`, naming the column.
+pub(super) fn keep_plain(
+    request: StoreRequest<'_>,
+    newest: Option<Newest>,
+    (plan, new): (&Plan, &Record),
+    found: &FoundRows,
+) -> Result<()> {
+    if request.import.is_none() || newest.is_some() {
+        return Ok(());
+    }
+    for plain in &plan.placement.plain {
+        let Some(new) = new.plain.text(plain.field) else { continue };
+        let is_other = |held: &str| !["", plain.unset, new].contains(&held);
+        if found.rows.iter().any(|row| row.plain.text(plain.field).is_some_and(is_other)) {
+            let message = format!("column {} has another value, and no record vouches for it", plain.column);
+            return Err(Error::new(ErrorKind::ForeignValue, message).with_column(&*plain.column));
+        }
+    }
+    Ok(())
+}
+
 /// Judges the rows of an owner for a write. `sent` is what may have arrived already.
 ///
 /// # Errors

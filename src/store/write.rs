@@ -17,14 +17,14 @@ use crate::record::record::{Head, Record};
 use crate::record::version::Version;
 use crate::store::core::{Core, ROUNDS, StoreRequest, StoredRecord, keeps_changing, pause};
 use crate::store::fallback::{delete_pending, pending};
-use crate::store::judge::{Newest, Verdict, check_expected, judge, keep_tokens, options_of, with_vouched};
+use crate::store::judge::{Newest, Verdict, check_expected, judge, keep_plain};
+use crate::store::judge::{keep_tokens, options_of, with_vouched};
 use crate::store::keyring_check::require_own_keyring;
 use crate::store::options::Expected;
 
-/// Why no row is created, without an error of the server.
+/// Why no row is created or changed, without an error of the server.
 pub(super) const NOT_CREATED: &str =
     "the row cannot be created: a row that this role cannot see conflicts with it, or a trigger drops it";
-/// The same for a row that exists.
 pub(super) const NOT_WRITTEN: &str = "the row exists, but a policy or a trigger prevents the write";
 
 pub(super) struct Write<'a> {
@@ -33,8 +33,7 @@ pub(super) struct Write<'a> {
     request: StoreRequest<'a>,
     /// The newest version of this owner that opened.
     seen: Option<Version>,
-    /// What was sent last. It is sent again unchanged while nothing newer turns up, so that a write that arrived is
-    /// recognised although its answer was lost.
+    /// What was sent last. It is sent again unchanged while nothing newer turns up, so that it is recognised after a lost answer.
     record: Option<Record>,
     /// What this write has read; `Unknown` before it has.
     base: Base,
@@ -310,6 +309,7 @@ impl<'a> Write<'a> {
             keep_tokens(self.core, owner, KeptKind::Replaced, &found.rows, reason).await?;
         }
         self.seal_for(plan)?;
+        keep_plain(self.request, newest, (plan, self.sealed()), found)?;
         let old = with_vouched(self.core, plan, owner, &found.rows);
         let written = Written { record: self.sealed(), vouched: None, only: self.only() };
         match self.postgres.replace(plan, owner, written, &old).await? {

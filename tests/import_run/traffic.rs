@@ -13,6 +13,7 @@ use retell_vault::{ErrorKind, Layout, RetellConfig, Vault};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::support::*;
+use crate::support::faults::{Lock, until_waiting};
 use crate::support::vaults::*;
 
 const WRITERS: usize = 4;
@@ -143,4 +144,31 @@ async fn while_others_write_nothing_is_lost_and_nothing_stale_wins() {
         }
     }
     assert!(saved > 20 && imported > 20, "{saved} {imported}");
+}
+
+/// The old values are read before the record. In between, another import may store a later value and clear it.
+#[tokio::test]
+async fn a_value_that_was_read_before_another_import_stored_a_later_one_does_not_win() {
+    let scene = Scene::new(
+        "CREATE TABLE old (user_id text PRIMARY KEY, key text, agent text); INSERT INTO old VALUES ('user-1', 'key_test_later')",
+        sources(),
+    )
+    .await;
+    scene.import_and_clear().await;
+    let later = "UPDATE records SET encrypted_agent_config = kept.encrypted_agent_config FROM kept";
+    scene.db.exec("CREATE TABLE kept AS SELECT * FROM records; DELETE FROM records").await;
+    scene.db.exec("INSERT INTO records VALUES ('user-1'); UPDATE old SET key = 'key_test_earlier'").await;
+
+    let lock = format!("BEGIN; LOCK records; UPDATE old SET key = NULL; {later}");
+    let vault = scene.vault.clone();
+    let lock = Lock::by(&scene.db.url, &lock).await;
+    let import = tokio::spawn(async move {
+        vault.import(&Passwords::new(), &ImportOptions::new(), |_| Ok(())).await.unwrap()
+    });
+    until_waiting(&scene.db.url, 1).await;
+    lock.release().await;
+    let report = import.await.unwrap();
+    assert_eq!(scene.loaded("user-1", "api_key").await.as_deref(), Some("key_test_later"), "{report:?}");
+    assert_eq!(report.progress.sealed, 0);
+    assert_eq!(named(&report.failed).len(), 1, "{report:?}");
 }

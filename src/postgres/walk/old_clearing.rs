@@ -73,6 +73,16 @@ impl OldTable {
             }
         }
     }
+
+    /// Whether a written row no longer holds what was to be cleared. Clearing it again would change nothing.
+    fn is_cleared(&self, source: &OldSource, part: &ClearedPart) -> String {
+        let (column, held) = (&self.columns[&source.column], format!("t.{}", quote(&source.column)));
+        let new = self.new_value(source, part);
+        match part {
+            ClearedPart::Everything if new == "NULL" => format!("{held} IS NULL"),
+            _ => format!("{} {EQ} {}", column.text_or_hex(&held), column.text_or_hex(&format!("({new})"))),
+        }
+    }
 }
 
 impl Postgres {
@@ -136,7 +146,7 @@ fn statement(
         .map(|name| format!(" AND coalesce({}, '') {EQ} coalesce(n.sw, '')", bytes_of(&column(name))));
     format!(
         "UPDATE {} AS t SET {} = {} FROM unnest({}) AS n ({}) WHERE {} {EQ} {}{}{} AND {} COLLATE pg_catalog.\"C\" {EQ} n.old \
-         AND EXISTS (SELECT FROM {} AS r WHERE {} AND {} AND NOT ({})) RETURNING n.ordinal, {DURABLE}",
+         AND EXISTS (SELECT FROM {} AS r WHERE {} AND {} AND NOT ({})) RETURNING CASE WHEN {} THEN n.ordinal ELSE -1 END, {DURABLE}",
         old_table.relation,
         quote(&source.column),
         old_table.new_value(source, part),
@@ -152,5 +162,7 @@ fn statement(
         writer.holds_seen("r", "n.head"),
         // the record is still there: the row is not empty
         writer.holds_seen("r", "'-'::pg_catalog.text"),
+        // a trigger may have put the old value back
+        old_table.is_cleared(source, part),
     )
 }

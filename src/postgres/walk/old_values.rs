@@ -16,7 +16,7 @@ use crate::postgres::sql::names::{EQ, literal, quote, text};
 use crate::postgres::walk::cursor::{Cursor, Position};
 use crate::record::version::Millis;
 
-/// The longest text that is read. The rest of a longer one is not, so that it does not open.
+/// The longest text that is read. Of a longer one, one more character is read.
 const LONGEST: usize = 1024 * 1024;
 
 /// Name, built-in type below a domain, whether it is never null, and whether a unique index has it. Parameters: schema, table.
@@ -39,6 +39,8 @@ pub(crate) struct OldText {
     pub(crate) content: Zeroizing<String>,
     /// The column is of type `json` or `jsonb`.
     pub(crate) is_json: bool,
+    /// It is longer than what is read.
+    pub(crate) is_cut: bool,
     /// The column is of type `bytea`.
     pub(crate) is_bytes: bool,
     pub(crate) iv: Option<Zeroizing<String>>,
@@ -269,7 +271,7 @@ fn selected(source: &OldSource, columns: &BTreeMap<String, OldColumn>) -> [Strin
         .and_then(|name| time_of(&format!("t.{}", quote(name)), &columns[name].base));
     [
         format!(
-            "left({}, {LONGEST})",
+            "left({}, {LONGEST} + 1)",
             columns[&source.column].text_or_hex(&format!("t.{}", quote(&source.column)))
         ),
         optional(source.iv_column.as_deref(), columns),
@@ -329,6 +331,7 @@ fn time_of(column: &str, base: &str) -> Option<String> {
 fn old_text(row: &PgRow, source: usize, first: usize, column: &OldColumn) -> sqlx::Result<Option<OldText>> {
     let part = |at: usize| Ok::<_, sqlx::Error>(row.try_get::<Option<String>, _>(at)?.map(Zeroizing::new));
     let Some(content) = part(first)? else { return Ok(None) };
+    let is_cut = content.len() > LONGEST && content.chars().count() > LONGEST;
     let time: Option<i64> = row.try_get(first + 3)?;
     Ok(Some(OldText {
         source,
@@ -337,6 +340,7 @@ fn old_text(row: &PgRow, source: usize, first: usize, column: &OldColumn) -> sql
         content,
         is_json: ["json", "jsonb"].contains(&column.base.as_str()),
         is_bytes: column.is_bytes(),
+        is_cut,
         iv: part(first + 1)?,
         tag: part(first + 2)?,
         time: time.and_then(|time| time.try_into().ok()),
