@@ -18,7 +18,6 @@ use crate::record::field::Field;
 use crate::record::values::Values;
 use crate::retell::json::wipe;
 
-const UNIQUE: &str = "the column is unique and NOT NULL, so nothing stands for an empty value";
 const PARTLY: &str = "another member that is this field, or a member of it, was not imported";
 const LEFT_OUT: &str = "the vault does not keep every member of this object";
 const CHANGED: &str = "the old value or the record was changed meanwhile";
@@ -46,8 +45,8 @@ impl<C: Credentials> ImportRun<C> {
         for ((source, part), mut all) in parts {
             let table = self.tables.iter().find(|table| table.sources.contains(&source));
             let old = (table.expect("every source has its table"), &self.sources.all()[source]);
-            if old.0.keeps(old.1, &part) {
-                page.found.extend(all.into_iter().flat_map(|(_, lines)| not_cleared(lines, UNIQUE)));
+            if let Some(reason) = old.0.why_kept(old.1, &part) {
+                page.found.extend(all.into_iter().flat_map(|(_, lines)| not_cleared(lines, reason)));
                 continue;
             }
             // two imports rarely wait for each other if both go in the order of the ids

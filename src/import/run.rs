@@ -45,7 +45,9 @@ pub(crate) async fn import<C: Credentials>(
     let sources = Sources::<C>::new(postgres.layout(), passwords)?;
     check_keyring(core).await?;
     let page = options.rate.map_or(PAGE, |rate| rate.div_ceil(20).min(PAGE));
-    let tables = postgres.database.old_tables(sources.all(), page).await.map_err(|fault| fault.error)?;
+    let database = &postgres.database;
+    let mut tables = database.old_tables(sources.all(), page).await.map_err(|fault| fault.error)?;
+    database.find_other_names(&mut tables, &postgres.relation()).await.map_err(|fault| fault.error)?;
     let own = own_columns(postgres, &sources, options, listener).await?;
     let mut report = ImportReport::default();
     for table in &tables {

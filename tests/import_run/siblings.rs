@@ -137,3 +137,32 @@ async fn a_value_that_a_trigger_restores_does_not_count_as_cleared() {
     assert_eq!(counts(&report), [1, 1, 0, 0], "{report:?}");
     assert_eq!(report.not_cleared.len(), 1);
 }
+
+/// What is cleared under another name of the vault's table may be the vault's own plain value.
+#[tokio::test]
+async fn nothing_is_cleared_through_a_view_or_a_partition_of_the_vaults_table() {
+    for place in ["shown", "people_1"] {
+        let sources = [column(place, "old_key", "api_key"), column(place, "phone_number", "phone_number")];
+        let layout =
+            Layout::new().table("people").unwrap().column(field("phone_number"), "phone_number").unwrap();
+        let layout = sources.into_iter().fold(layout, |layout, source| layout.source(source).unwrap());
+        let tables = "CREATE TABLE people (user_id text PRIMARY KEY, old_key text, phone_number text, encrypted_agent_config jsonb)
+                PARTITION BY RANGE (user_id);
+            CREATE TABLE people_1 PARTITION OF people DEFAULT;
+            CREATE VIEW inner_view AS SELECT * FROM people; CREATE VIEW shown AS SELECT * FROM inner_view;
+            INSERT INTO people VALUES ('user-1', 'key_test_0001', '+14155550100')";
+        let scene = Scene::new(tables, layout).await;
+        let report = scene.import_and_clear().await;
+        assert_eq!((report.progress.sealed, report.progress.cleared), (1, 0), "{place}: {report:?}");
+        let rows = table(&scene.db, "people").await;
+        assert_eq!(
+            (&rows[0]["old_key"], &rows[0]["phone_number"]),
+            (&json!("key_test_0001"), &json!("+14155550100"))
+        );
+        let reasons = named(&report.not_cleared);
+        assert!(
+            !reasons.is_empty() && reasons.iter().all(|(.., why)| why.contains("vault's own table")),
+            "{reasons:?}"
+        );
+    }
+}

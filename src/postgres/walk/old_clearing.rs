@@ -17,6 +17,10 @@ use crate::postgres::walk::rows::PATIENTLY;
 use crate::record::owner::Owner;
 use crate::record::record::Head;
 
+const UNIQUE: &str = "the column is unique and NOT NULL, so nothing stands for an empty value";
+const OTHER_NAME: &str =
+    "the source is a view or a partition of the vault's own table: name that table itself";
+
 /// An old value, and the record that holds it.
 #[derive(Clone, Copy)]
 pub(crate) struct Cleared<'a> {
@@ -34,10 +38,14 @@ pub(crate) enum ClearedPart {
 }
 
 impl OldTable {
-    /// Why a column cannot be cleared. Every row needs another value in it.
-    pub(crate) fn keeps(&self, source: &OldSource, part: &ClearedPart) -> bool {
+    /// Why a column cannot be cleared, if it cannot.
+    pub(crate) fn why_kept(&self, source: &OldSource, part: &ClearedPart) -> Option<&'static str> {
         let column = &self.columns[&source.column];
-        *part == ClearedPart::Everything && column.not_null && column.unique
+        let is_unique = *part == ClearedPart::Everything && column.not_null && column.unique;
+        match self.is_of_the_vault {
+            true => Some(OTHER_NAME),
+            false => is_unique.then_some(UNIQUE),
+        }
     }
 
     fn new_value(&self, source: &OldSource, part: &ClearedPart) -> String {

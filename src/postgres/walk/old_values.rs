@@ -29,6 +29,20 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_attr
 JOIN pg_type AS t ON t.oid = a.atttypid LEFT JOIN pg_type AS b ON b.oid = t.typbasetype
 WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped";
 
+/// Whether a relation shows or stores rows of another one: as a view of it, of any depth, as a partition, or as a child or a parent.
+/// Parameters: both relations.
+const IS_RELATED: &str = "
+WITH RECURSIVE related(oid) AS (
+  SELECT to_regclass($1)::oid
+  UNION
+  SELECT next.oid FROM related AS r CROSS JOIN LATERAL (
+    SELECT i.inhrelid AS oid FROM pg_inherits AS i WHERE i.inhparent = r.oid
+    UNION ALL SELECT i.inhparent FROM pg_inherits AS i WHERE i.inhrelid = r.oid
+    UNION ALL SELECT w.ev_class FROM pg_depend AS d JOIN pg_rewrite AS w ON w.oid = d.objid
+      WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid
+  ) AS next)
+SELECT to_regclass($1) <> to_regclass($2) AND to_regclass($2)::oid IN (SELECT oid FROM related)";
+
 /// What one column of one row holds. The texts are wiped when they are dropped.
 pub(crate) struct OldText {
     /// The number of the source in the layout.
@@ -66,6 +80,8 @@ pub(crate) struct OldTable {
     pub(in crate::postgres) columns: BTreeMap<String, OldColumn>,
     /// How the column of the user is compared.
     pub(in crate::postgres) user: IdKind,
+    /// A view, a partition or a parent of the vault's table: what is cleared in it may be the vault's own.
+    pub(in crate::postgres) is_of_the_vault: bool,
     cursor: Cursor,
     owners: [String; 2],
     texts: String,
@@ -157,6 +173,7 @@ impl Database {
             relation,
             columns,
             user,
+            is_of_the_vault: false,
             cursor,
         };
         // a column that may not be read is refused before anything is written
@@ -183,6 +200,23 @@ impl Database {
             }
             false => Ok(columns),
         }
+    }
+
+    /// Notes which tables are other names of the vault's table.
+    pub(crate) async fn find_other_names(
+        &self,
+        tables: &mut [OldTable],
+        vaults: &str,
+    ) -> Result<(), DatabaseError> {
+        for table in tables {
+            let mut arguments = PgArguments::default();
+            bind(&mut arguments, vaults.to_owned())?;
+            bind(&mut arguments, table.relation.clone())?;
+            let rows = self.inspect(Query { sql: IS_RELATED.into(), arguments }).await?;
+            let is_related = parsed(&rows, |row| row.try_get::<Option<bool>, _>(0))?;
+            table.is_of_the_vault = is_related.contains(&Some(true));
+        }
+        Ok(())
     }
 
     /// How many rows hold something.
