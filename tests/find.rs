@@ -331,6 +331,27 @@ async fn an_index_key_is_replaced_while_owners_are_found() {
     }
 }
 
+/// What a transaction wrote before the new key, and commits after the pass, has its entries too.
+#[tokio::test]
+async fn a_transaction_that_is_open_while_the_index_key_is_replaced_loses_nobody() {
+    let (db, _hosts, vault) = stage(SEALED).await;
+    vault.store(&owner("user-1"), &agent("one")).await.unwrap();
+    let mut transaction = db.pool().begin().await.unwrap();
+    vault.store_in(&mut transaction, &owner("user-2"), &agent("two")).await.unwrap();
+    let rotating = vault.clone();
+    let rotation = tokio::spawn(async move {
+        rotating.rotate_index_key(&IndexOptions::new().other_hosts_synced(), |_| {}).await.unwrap()
+    });
+    // without the transaction it takes five seconds: twice the time in which other processes reload the keyring
+    tokio::time::sleep(std::time::Duration::from_secs(7)).await;
+    assert!(!rotation.is_finished(), "it waits for the transaction");
+    transaction.commit().await.unwrap();
+    let report = rotation.await.unwrap();
+    assert_eq!((report.complete, report.earlier_keys), (true, 0));
+    assert_eq!(by_agent(&vault, "one").await, ["user-1"]);
+    assert_eq!(by_agent(&vault, "two").await, ["user-2"]);
+}
+
 /// A keyring of an earlier version has no key for the index: nothing is indexed until the build adds one.
 #[tokio::test]
 async fn a_keyring_from_before_gets_its_key_from_the_build() {

@@ -17,9 +17,12 @@ use crate::rotation::report::{IndexEvent, IndexProgress, IndexReport, RotateProg
 use crate::rotation::row_work::RowWork;
 use crate::rotation::stretch::PassEvent;
 use crate::store::core::Core;
+use crate::store::hosts::hosts_before;
 
 /// How long another process may go on without a key that was added: it looks at the keyring once a second.
 const RELOADED: Duration = Duration::from_millis(2500);
+/// How long transactions are waited for that began before a new key.
+const WRITERS_END: Duration = Duration::from_secs(60);
 
 /// Writes the entries of every record that lacks them. Adds an index key to a keyring that has none.
 pub(crate) async fn build_index(
@@ -47,13 +50,44 @@ pub(crate) async fn rotate_index_key(
     let postgres = indexed_table(core).await?;
     core.keyring.add_next_index_key().await?;
     tokio::time::sleep(RELOADED).await;
+    earlier_writers_ended(postgres).await?;
     let report = passes(core, postgres, options, listener).await?;
-    if !report.complete || !(options.other_hosts_synced || core.keyring.is_in_table()) {
+    if !report.complete || !(options.other_hosts_synced || every_host_has_the_keys(core).await?) {
         return Ok(report);
     }
     core.keyring.drop_earlier_index_keys().await?;
     tokio::time::sleep(RELOADED).await;
     passes(core, postgres, options, listener).await
+}
+
+/// Whether every running process has loaded the newest keyring, as its note in the database says. Of a keyring file nothing is
+/// known.
+async fn every_host_has_the_keys(core: &Core) -> Result<bool> {
+    let generation = core.keyring.current().generation;
+    Ok(core.keyring.is_in_table() && hosts_before(core, generation).await?.is_empty())
+}
+
+/// Waits for transactions that may have written entries under the earlier keys only, and have not committed them.
+///
+/// # Errors
+/// `Busy` if one goes on for a minute. The earlier key stays.
+async fn earlier_writers_ended(postgres: &Postgres) -> Result<()> {
+    let started = Instant::now();
+    let writers = async || postgres.writers().await.map_err(|fault| fault.error);
+    let mut earlier = writers().await?;
+    while !earlier.is_empty() {
+        if started.elapsed() > WRITERS_END {
+            let message =
+                "a transaction that began before the new key of the index still writes to the table";
+            return Err(Error::new(ErrorKind::Busy, message).with_hint(
+                "end this transaction, and run the command again: the earlier key stays until then",
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = writers().await?;
+        earlier.retain(|writer| now.contains(writer));
+    }
+    Ok(())
 }
 
 /// # Errors

@@ -130,12 +130,8 @@ fn holds(core: &Core, loaded: &LoadedRecord, kind: &str, value: &str) -> bool {
 /// Whether the index covers every record that has an entry to have.
 pub(crate) async fn is_complete(core: &Core) -> Result<bool> {
     let Some(postgres) = &core.postgres else { return Ok(true) };
-    if core.index.is_complete(Instant::now()) {
-        return Ok(true);
-    }
-    let is_complete = !has_unindexed(postgres).await.map_err(|fault| fault.error)?;
-    core.index.note(is_complete, Instant::now());
-    Ok(is_complete)
+    let ask = async { has_unindexed(postgres).await.map(|has_some| !has_some).map_err(|fault| fault.error) };
+    core.index.is_complete(ask).await
 }
 
 async fn has_unindexed(postgres: &Postgres) -> Result<bool, DatabaseError> {

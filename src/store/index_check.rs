@@ -1,39 +1,62 @@
 //! Whether the index covers every record, as the database said a moment ago.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Mutex;
+
+use crate::error::Result;
+
 /// How long the answer "complete" is used. Without it every look-up that finds nobody would ask again. Any other answer is
-/// never used again, because a build may have ended meanwhile.
+/// used only by calls that were waiting for it, because a build may have ended meanwhile.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
-/// When the database last said that the index is complete.
+/// What the database last said, and when it was asked. One call asks at a time: the question may read many rows that have no
+/// record, and many look-ups may find nobody at once.
 #[derive(Default)]
-pub(crate) struct IndexCheck(Mutex<Option<Instant>>);
+pub(crate) struct IndexCheck(Mutex<Option<(Instant, bool)>>);
 
 impl IndexCheck {
-    /// Whether it said so a moment ago.
-    pub(crate) fn is_complete(&self, now: Instant) -> bool {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|last| now.saturating_duration_since(last) < ASK_EVERY)
-    }
-
-    pub(crate) fn note(&self, is_complete: bool, now: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = is_complete.then_some(now);
+    pub(crate) async fn is_complete(&self, ask: impl Future<Output = Result<bool>>) -> Result<bool> {
+        let called = Instant::now();
+        let mut last = self.0.lock().await;
+        if let Some((asked, is_complete)) = *last
+            && (asked >= called || is_complete && called.saturating_duration_since(asked) < ASK_EVERY)
+        {
+            return Ok(is_complete);
+        }
+        let asked = Instant::now();
+        let is_complete = ask.await?;
+        *last = Some((asked, is_complete));
+        Ok(is_complete)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use futures_util::future::join_all;
+
     use super::*;
 
-    #[test]
-    fn only_a_good_answer_is_used_and_only_for_a_moment() {
-        let (check, now) = (IndexCheck::default(), Instant::now());
-        assert!(!check.is_complete(now));
-        check.note(true, now);
-        assert!(check.is_complete(now + ASK_EVERY / 2) && !check.is_complete(now + ASK_EVERY));
-        check.note(false, now);
-        assert!(!check.is_complete(now));
+    #[tokio::test]
+    async fn a_bad_answer_serves_those_who_waited_and_a_good_one_everybody_for_a_moment() {
+        let (check, times) = (IndexCheck::default(), AtomicU32::new(0));
+        let ask = async |answer: bool| {
+            let asked = async {
+                times.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                Ok(answer)
+            };
+            check.is_complete(asked).await.unwrap()
+        };
+        // the first asks; the others came before its answer, but after it had asked, so one of them asks for all
+        let answers = join_all((0..50).map(|_| ask(false))).await;
+        assert!(answers.iter().all(|answer| !answer));
+        assert!(times.load(Ordering::Relaxed) <= 2, "{times:?}");
+        assert!(ask(true).await, "a bad answer is not kept");
+        let asked = times.load(Ordering::Relaxed);
+        assert!(ask(false).await && ask(false).await, "a good answer is used for a moment");
+        assert_eq!(times.load(Ordering::Relaxed), asked);
     }
 }

@@ -154,7 +154,21 @@ impl TableWalk {
     }
 }
 
+/// The transactions that have written to a table and have not ended, also prepared ones. Parameter: the table.
+const WRITERS: &str = "SELECT DISTINCT l.virtualtransaction FROM pg_locks AS l
+    WHERE l.relation = to_regclass($1) AND l.mode = 'RowExclusiveLock' AND l.granted
+      AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())";
+
 impl Postgres {
+    /// The transactions that have written to the table and have not ended.
+    pub(crate) async fn writers(&self) -> Result<Vec<String>, DatabaseError> {
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, self.relation())?;
+        let rows = self.database.inspect(Query { sql: WRITERS.into(), arguments }).await?;
+        let names: sqlx::Result<_> = rows.iter().map(|row| row.try_get(0)).collect();
+        names.map_err(|error| DatabaseError::of(&error, Phase::Reading))
+    }
+
     /// Plans a walk over every existing slot that searches for text that is not under the primary key, with at most
     /// `batch` rows per page. `without` names a column to leave out, for a test of the token count.
     pub(crate) async fn walk(
