@@ -111,6 +111,8 @@ pub enum ErrorKind {
     NotIndexed,
     /// Nothing was found, but the index does not cover every record yet. `index build` completes it.
     IndexIncomplete,
+    /// The ledger was begun, and cannot take an entry: nothing is written without one.
+    LedgerUnavailable,
     /// The operating system gave no random bytes.
     Entropy,
     /// No owner is known whose key signed a webhook call. An unknown agent and a wrong signature are not told apart.
@@ -159,6 +161,7 @@ impl ErrorKind {
             Self::LocalCorrupt => "local_corrupt",
             Self::NotIndexed => "not_indexed",
             Self::IndexIncomplete => "index_incomplete",
+            Self::LedgerUnavailable => "ledger_unavailable",
             Self::Entropy => "entropy",
             Self::Unverified => "unverified",
             Self::Expired => "expired",
@@ -240,6 +243,7 @@ impl ErrorKind {
                 "name the column of the index in the layout (`index` in `[columns]`), run `retell-vault schema apply`, then `retell-vault index build`"
             }
             Self::IndexIncomplete => "run `retell-vault index build`",
+            Self::LedgerUnavailable => "run `retell-vault schema apply --ledger`, then `retell-vault ledger begin`",
             Self::Entropy => "the operating system's random source failed; nothing was written",
             Self::Unverified => {
                 "check that the owner is stored with the agent id or number of the call, and with the key that has the webhook badge at Retell; pass the body as it came"
@@ -445,6 +449,7 @@ mod tests {
             (LocalCorrupt, "local_corrupt"),
             (NotIndexed, "not_indexed"),
             (IndexIncomplete, "index_incomplete"),
+            (LedgerUnavailable, "ledger_unavailable"),
             (Entropy, "entropy"),
             (Unverified, "unverified"),
             (Expired, "expired"),

@@ -77,6 +77,7 @@ mod index;
 pub mod internals;
 pub mod keyring;
 pub mod layout;
+mod ledger;
 mod local;
 mod observe;
 mod postgres;

@@ -9,7 +9,7 @@ use crate::keyring::keys::{KeyInfo, RootKeys};
 use crate::keyring::life::Grace;
 use crate::keyring::material::Material;
 use crate::keyring::next_generation::{KeyringChange, NextGeneration};
-use crate::keyring::subkeys::{INDEX, Subkeys};
+use crate::keyring::subkeys::{INDEX, LEDGER, Subkeys};
 use crate::keyring::wrapping::WrappingKeyProvider;
 use crate::record::token::KeyId;
 
@@ -119,7 +119,7 @@ impl Keyring {
         if self.current().subkeys.newest(INDEX).is_some() {
             return Ok(false); // a keyring that is read-only here need not be changed
         }
-        self.change_index_keys(|subkeys| subkeys.newest(INDEX).is_none().then_some(Epochs::Add)).await
+        self.change_subkeys(INDEX, |subkeys| subkeys.newest(INDEX).is_none().then_some(Epochs::Add)).await
     }
 
     /// Adds a key of the next epoch for the index, unless there are several epochs already. Returns whether it did.
@@ -127,7 +127,7 @@ impl Keyring {
     /// # Errors
     /// As [`add_first_index_key`](Self::add_first_index_key).
     pub(crate) async fn add_next_index_key(&self) -> Result<bool> {
-        self.change_index_keys(|subkeys| (subkeys.of(INDEX).count() < 2).then_some(Epochs::Add)).await
+        self.change_subkeys(INDEX, |subkeys| (subkeys.of(INDEX).count() < 2).then_some(Epochs::Add)).await
     }
 
     /// Removes every key for the index but the newest. Returns whether it did.
@@ -135,19 +135,31 @@ impl Keyring {
     /// # Errors
     /// As [`add_first_index_key`](Self::add_first_index_key).
     pub(crate) async fn drop_earlier_index_keys(&self) -> Result<bool> {
-        self.change_index_keys(|subkeys| (subkeys.of(INDEX).count() > 1).then_some(Epochs::KeepNewest)).await
+        self.change_subkeys(INDEX, |subkeys| (subkeys.of(INDEX).count() > 1).then_some(Epochs::KeepNewest)).await
     }
 
-    async fn change_index_keys(
+    /// Adds the first key for the ledger, which begins it. Returns whether it did.
+    ///
+    /// # Errors
+    /// As [`add_first_index_key`](Self::add_first_index_key).
+    pub(crate) async fn add_ledger_key(&self) -> Result<bool> {
+        if self.current().subkeys.newest(LEDGER).is_some() {
+            return Ok(false); // as for the index
+        }
+        self.change_subkeys(LEDGER, |subkeys| subkeys.newest(LEDGER).is_none().then_some(Epochs::Add)).await
+    }
+
+    async fn change_subkeys(
         &self,
+        usage: &'static str,
         decide: impl FnOnce(&Subkeys) -> Option<Epochs> + Send,
     ) -> Result<bool> {
         let (material, mut is_changed) = (Material::random()?, false);
         let change = |found: &RootKeys, wrapped: &Arc<Wrapped>| {
             let subkeys = match decide(&found.subkeys) {
                 None => return Ok(KeyringChange::Nothing),
-                Some(Epochs::Add) => found.subkeys.with_next_epoch(INDEX, material),
-                Some(Epochs::KeepNewest) => found.subkeys.with_newest_only(INDEX),
+                Some(Epochs::Add) => found.subkeys.with_next_epoch(usage, material),
+                Some(Epochs::KeepNewest) => found.subkeys.with_newest_only(usage),
             };
             is_changed = true;
             Ok(save(wrapped, found.next().with_subkeys(subkeys)))

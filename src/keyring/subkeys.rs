@@ -6,6 +6,8 @@ use crate::record::field::Field;
 
 /// The use of the keys of the blind index.
 pub(crate) const INDEX: &str = "index";
+/// The use of the keys of the ledger. A keyring that has one belongs to a vault whose ledger was begun.
+pub(crate) const LEDGER: &str = "ledger";
 
 /// One key of one use. A later epoch replaces an earlier one; the keyring holds both until everything is under the later one.
 #[derive(Clone)]

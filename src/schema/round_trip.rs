@@ -176,7 +176,7 @@ impl RoundTrip<'_> {
 
     async fn stores_first(&mut self, values: &Values) -> Result<bool, DatabaseError> {
         let record = self.seal(values)?;
-        let written = Written { record: &record, vouched: None, only: None };
+        let written = Written { record: &record, vouched: None, only: None, entry: None };
         let insert = self.postgres.insert_query(&self.plan, &self.owner, written)?;
         let problem = "no row was created: a trigger dropped it, or it conflicts with a row that this role cannot \
                        see";
@@ -193,7 +193,7 @@ impl RoundTrip<'_> {
             return Ok(false);
         };
         let vouched = vouched(self.core, &self.plan, &self.owner, &found);
-        let written = Written { record: &record, vouched: Some(&vouched), only: None };
+        let written = Written { record: &record, vouched: Some(&vouched), only: None, entry: None };
         let replace = self.postgres.replace_query(&self.plan, &self.owner, written, row)?;
         self.writes(what, replace, "the row exists, but a policy or a trigger prevents the write").await
     }

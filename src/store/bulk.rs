@@ -19,6 +19,8 @@ use crate::record::version::{Millis, Version};
 use crate::store::core::{Core, LoadedRecord, StoreRequest, StoredRecord};
 use crate::store::fallback::{pending, remains_unknown, remember_stored};
 use crate::store::keyring_check::{require_own_keyring, wrong_keyring};
+use crate::store::ledger::require_ledger;
+use crate::store::ledger_writers::Noted;
 use crate::store::load::{Found, load, may_lie_elsewhere, newest, read_database, remember};
 use crate::store::reload::{has_key_now, reload_keyring};
 use crate::store::store::store;
@@ -261,6 +263,7 @@ async fn store_by_statements(
         return Ok(());
     }
     require_own_keyring(core, postgres).await?;
+    require_ledger(core, postgres).await?;
     look_at_unseen(core, postgres, &plan, &order.iter().map(|at| requests[*at].owner).collect::<Vec<_>>())
         .await?;
     // owners still not seen are stored individually, in the order of their ids, so that two bulk writers rarely wait for
@@ -274,10 +277,10 @@ async fn store_by_statements(
         seal_part(core, requests, part, &in_the_clear, &mut versions).await
     };
     let mut part = seal_next().await?;
-    while !part.is_empty() {
-        let (places, entries): (Vec<_>, Vec<_>) = part.into_iter().unzip();
+    while !part.places.is_empty() {
+        let SealedPart { places, entries, noted } = part;
         // while the server writes these, the next ones are sealed
-        let (done, next) = join(update_many(core, postgres, &plan, &entries), seal_next()).await;
+        let (done, next) = join(update_many(core, postgres, &plan, &entries, noted), seal_next()).await;
         let done = done.inspect_err(|fault| {
             if fault.outcome == Outcome::Ambiguous {
                 *unknown = Some(Unknown { places: places.clone(), error: fault.error.clone() });
@@ -299,15 +302,24 @@ async fn store_by_statements(
     Ok(())
 }
 
+/// Sealed requests of a bulk write.
+#[derive(Default)]
+struct SealedPart<'a, 'c> {
+    /// Their positions in the call.
+    places: Vec<usize>,
+    entries: Vec<BulkEntry<'a>>,
+    noted: Vec<Noted<'c>>,
+}
+
 /// Seals the requests at these positions, and yields to other tasks every few requests.
-async fn seal_part<'a>(
-    core: &Core,
+async fn seal_part<'a, 'c>(
+    core: &'c Core,
     requests: &[StoreRequest<'a>],
     part: &[usize],
     in_the_clear: &[Field],
     versions: &mut HashSet<Version>,
-) -> Result<Vec<(usize, BulkEntry<'a>)>> {
-    let mut sealed = Vec::with_capacity(part.len());
+) -> Result<SealedPart<'a, 'c>> {
+    let mut sealed = SealedPart::default();
     for few in part.chunks(FEW) {
         for at in few {
             let owner = requests[*at].owner;
@@ -317,7 +329,10 @@ async fn seal_part<'a>(
             while !versions.insert(record.version) {
                 record = core.seal(requests[*at], Some(record.version), in_the_clear)?;
             }
-            sealed.push((*at, BulkEntry { owner, record, seen }));
+            let noted = core.note_store(requests[*at], Some(seen.version), &record)?;
+            sealed.places.push(*at);
+            sealed.entries.push(BulkEntry { owner, record, seen, noted: noted.entry().cloned() });
+            sealed.noted.push(noted);
         }
         tokio::task::yield_now().await;
     }
@@ -357,9 +372,11 @@ async fn update_many(
     postgres: &Postgres,
     plan: &Plan,
     entries: &[BulkEntry<'_>],
+    noted: Vec<Noted<'_>>,
 ) -> Result<Option<Vec<bool>>, DatabaseError> {
     let started = Instant::now();
-    match postgres.update_many(plan, entries).await {
+    let done = postgres.update_many(plan, entries).await;
+    match Noted::settle_each(noted, done) {
         Ok(done) => {
             core.breaker.success();
             Ok(Some(done))

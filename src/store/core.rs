@@ -34,6 +34,7 @@ use crate::store::degraded::Degraded;
 use crate::store::faults::Faults;
 use crate::store::host_note::HostNote;
 use crate::store::index_check::IndexCheck;
+use crate::store::ledger_writers::Ledger;
 use crate::store::look_up_limit::LookUpLimit;
 use crate::store::options::{Fallback, StoreOptions};
 use crate::store::push_counting::PushCounting;
@@ -128,6 +129,7 @@ pub(crate) struct Core {
     pub(crate) seen: SeenRecords,
     pub(crate) look_ups: LookUpLimit,
     pub(crate) index: IndexCheck,
+    pub(crate) ledger: Ledger,
     pub(crate) clock: Clock,
     pub(crate) reloaded: ReloadedGeneration,
     pub(crate) table_keyring: TableKeyring,

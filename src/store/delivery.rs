@@ -5,6 +5,7 @@ use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::entries::column_text;
 use crate::keyring::keys::KeyState;
+use crate::ledger::entry::operation;
 use crate::local::entries::{Base, KeptKind, LocalRecord};
 use crate::local::file::LocalFile;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
@@ -18,6 +19,7 @@ use crate::store::core::{Core, ROUNDS, StoreRequest, pause};
 use crate::store::fallback::{forget_seen, keep};
 use crate::store::judge::{Verdict, judge, keep_tokens, with_vouched};
 use crate::store::keyring_check::require_own_keyring;
+use crate::store::ledger::require_ledger;
 use crate::store::options::StoreOptions;
 use crate::store::push_rule::{Push, There, Waiting, push};
 use crate::store::reload::has_key_now;
@@ -72,6 +74,7 @@ impl Delivery<'_> {
             return Ok(Settled::Blocked(Error::new(ErrorKind::Configuration, message)));
         }
         require_own_keyring(self.core, self.postgres).await?;
+        require_ledger(self.core, self.postgres).await?;
         let record = match self.record() {
             Ok(record) => record,
             Err(error) if error.kind() == ErrorKind::UnknownKey => return Err(error.into()),
@@ -238,8 +241,10 @@ impl Delivery<'_> {
             return Ok(Some(settled));
         }
         let record = &self.indexed(plan, record)?;
-        let written = Written { record, vouched: None, only: None };
-        match self.postgres.insert(plan, owner, written).await? {
+        let noted = self.core.note_change(operation::SYNC, owner, None, record)?;
+        let written = Written { record, vouched: None, only: None, entry: noted.entry() };
+        let done = self.postgres.insert(plan, owner, written).await;
+        match noted.settle(done, |created| *created)? {
             true => self.pushed(record, false).await.map(Some),
             false => Ok(None),
         }
@@ -280,8 +285,10 @@ impl Delivery<'_> {
         }
         let old = with_vouched(core, plan, owner, &found.rows);
         let record = &self.indexed(plan, record)?;
-        let written = Written { record, vouched: None, only: None };
-        match postgres.replace(plan, owner, written, &old).await? {
+        let noted = core.note_change(operation::SYNC, owner, newest.map(|newest| newest.version), record)?;
+        let written = Written { record, vouched: None, only: None, entry: noted.entry() };
+        let done = postgres.replace(plan, owner, written, &old).await;
+        match noted.settle(done, |replaced| *replaced)? {
             true => self.pushed(record, overwrote || keep.is_some()).await.map(Some),
             false => Ok(None),
         }

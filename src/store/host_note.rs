@@ -29,11 +29,18 @@ impl HostNote {
     /// # Errors
     /// `Entropy`.
     pub(crate) fn new() -> Result<Self> {
-        let system = rustix::system::uname();
-        let host = system.nodename().to_string_lossy();
-        let host: String = host.chars().filter(|char| char.is_ascii_graphic()).take(64).collect();
-        let random = u32::from_be_bytes(random::system_bytes::<4>()?);
-        let name = format!("{host}:{}:{random:08x}", process::id());
-        Ok(Self { name, noted: Mutex::default(), writers: std::sync::Mutex::default() })
+        Ok(Self { name: process_name()?, noted: Mutex::default(), writers: std::sync::Mutex::default() })
     }
+}
+
+/// The host, the process, and a random part.
+///
+/// # Errors
+/// `Entropy`.
+pub(crate) fn process_name() -> Result<String> {
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
+    let host: String = host.chars().filter(|char| char.is_ascii_graphic()).take(64).collect();
+    let random = u32::from_be_bytes(random::system_bytes::<4>()?);
+    Ok(format!("{host}:{}:{random:08x}", process::id()))
 }

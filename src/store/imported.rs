@@ -11,6 +11,8 @@ use crate::store::bulk::{CONCURRENT, PART, nothing_pending};
 use crate::store::core::{Core, LoadedRecord, StoreRequest, StoredRecord};
 use crate::store::fallback::pending;
 use crate::store::keyring_check::require_own_keyring;
+use crate::store::ledger::require_ledger;
+use crate::store::ledger_writers::Noted;
 use crate::store::load::read_database;
 use crate::store::options::Expected;
 use crate::store::reload::reload_keyring;
@@ -112,17 +114,22 @@ async fn fill_empty_rows(
         return Ok(());
     }
     require_own_keyring(core, postgres).await?;
+    require_ledger(core, postgres).await?;
     // two imports rarely wait for each other if both go in the order of the ids
     places.sort_by_key(|at| owners[*at]);
     let in_the_clear = plan.placement.in_the_clear();
     for part in places.chunks(PART) {
-        let mut entries = Vec::with_capacity(part.len());
+        let (mut entries, mut noted) = (Vec::with_capacity(part.len()), Vec::with_capacity(part.len()));
         for at in part {
             let record = core.seal(requests[*at], None, &in_the_clear)?;
             // no row holds this record yet, so only rows without any are written
-            entries.push(BulkEntry { owner: owners[*at], seen: record.head(), record });
+            let entry = core.note_store(requests[*at], None, &record)?;
+            let (seen, of_ledger) = (record.head(), entry.entry().cloned());
+            entries.push(BulkEntry { owner: owners[*at], seen, record, noted: of_ledger });
+            noted.push(entry);
         }
-        let done = match postgres.update_many(&plan, &entries).await {
+        let done = postgres.update_many(&plan, &entries).await;
+        let done = match Noted::settle_each(noted, done) {
             Err(fault) if fault.outcome == Outcome::Redetect => {
                 postgres.refresh().await?;
                 return Ok(());

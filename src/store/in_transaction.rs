@@ -23,6 +23,7 @@ use crate::store::core::{Core, LoadedRecord, ROUNDS, StoreRequest, StoredRecord,
 use crate::store::fallback::pending;
 use crate::store::judge::{Newest, Verdict, check_expected, judge, keep_tokens, with_vouched};
 use crate::store::keyring_check::{explain, require_own_keyring};
+use crate::store::ledger::require_ledger;
 use crate::store::load::{Found, newest};
 use crate::store::modify::{Changed, changed_record};
 use crate::store::options::StoreOptions;
@@ -134,6 +135,7 @@ impl<'a> OwnersRows<'a> {
     ) -> Result<Self> {
         let postgres = ready(core, owner).await?;
         require_own_keyring(core, postgres).await.map_err(|fault| fault.error)?;
+        require_ledger(core, postgres).await.map_err(|fault| fault.error)?;
         let plan = postgres.plan_for_caller_to_write().await.map_err(|fault| fault.error)?;
         Ok(Self::new(core, postgres, owner, plan, transaction))
     }
@@ -188,7 +190,8 @@ impl<'a> OwnersRows<'a> {
         let record =
             core.seal(request, self.newest_known(there).await?, &self.plan.placement.in_the_clear())?;
         let only = request.change.map(|change| change.plain.as_slice());
-        let written = Written { record: &record, vouched: None, only };
+        let noted = core.note_store(request, there.map(|there| there.version), &record)?;
+        let written = Written { record: &record, vouched: None, only, entry: noted.entry() };
         let done = match found.rows.is_empty() {
             true => self.postgres.insert_in(&mut self.transaction, &self.plan, owner, written).await,
             false => {
@@ -196,6 +199,13 @@ impl<'a> OwnersRows<'a> {
                 self.postgres.replace_in(&mut self.transaction, &self.plan, owner, written, &old).await
             }
         };
+        // an entry of this transaction counts once the caller commits, which the vault does not learn
+        let is_sent = matches!(done, Ok(true));
+        if is_sent {
+            noted.leave_open();
+        } else {
+            drop(noted.settle(Ok(()), |()| false));
+        }
         if !self.concluded(done).await? {
             self.tried = Some(found.rows);
             return Ok(None);

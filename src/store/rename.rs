@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::entry::operation;
 use crate::local::entries::KeptKind;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::bind::Written;
@@ -20,6 +21,7 @@ use crate::store::core::{Change, Core, ROUNDS, StoreRequest, StoredRecord, pause
 use crate::store::fallback::{keep, pending};
 use crate::store::judge::with_vouched;
 use crate::store::keyring_check::{explain, require_own_keyring};
+use crate::store::ledger::require_ledger;
 use crate::store::options::StoreOptions;
 use crate::store::reload::{has_key_now, reload_keyring};
 use crate::store::sync::sync_owner;
@@ -79,6 +81,7 @@ type OpenedRecord = (Record, Contents);
 impl Renaming<'_> {
     async fn run(&self) -> Result<StoredRecord, DatabaseError> {
         require_own_keyring(self.core, self.postgres).await?;
+        require_ledger(self.core, self.postgres).await?;
         self.sync_both().await?;
         let mut sent = None;
         let mut last: Option<DatabaseError> = None;
@@ -175,20 +178,24 @@ impl Renaming<'_> {
         let reason = format!("the record as it was before it was moved to {to}");
         keep(core, from, KeptKind::Superseded, &kept.packed(), &reason).await?;
         *sent = Some(moved.version);
+        let arrives = core.note_change(operation::RENAME, to, None, &moved)?;
+        let leaves = core.note_change(operation::RENAME, from, Some(kept.version), &tombstone)?;
         let moves = [
             Rewrite {
                 owner: to,
-                written: Written { record: &moved, vouched: None, only: None },
+                written: Written { record: &moved, vouched: None, only: None, entry: arrives.entry() },
                 // a value that moved with its row is vouched for by the previous owner's record
                 old: with_vouched(core, &plan, if is_moved { from } else { to }, &target.rows),
             },
             Rewrite {
                 owner: from,
-                written: Written { record: &tombstone, vouched: None, only: None },
+                written: Written { record: &tombstone, vouched: None, only: None, entry: leaves.entry() },
                 old: with_vouched(core, &plan, from, &theirs.rows),
             },
         ];
-        if !postgres.move_record(&plan, moves).await? {
+        let done = postgres.move_record(&plan, moves).await;
+        let done = arrives.settle(done, |is_done| *is_done);
+        if !leaves.settle(done, |is_done| *is_done)? {
             return Ok(None);
         }
         self.conclude(&moved, (!theirs.rows.is_empty()).then_some(&tombstone)).await?;

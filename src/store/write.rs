@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::entries::{Base, KeptKind};
-use crate::postgres::connection::errors::{DatabaseError, Outcome, standby};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::bind::Written;
 use crate::postgres::statements::found_records::Row;
 use crate::postgres::statements::plan::{Plan, Postgres};
@@ -20,7 +20,10 @@ use crate::store::fallback::{delete_pending, pending};
 use crate::store::judge::{Newest, Verdict, check_expected, judge, keep_plain};
 use crate::store::judge::{keep_tokens, options_of, with_vouched};
 use crate::store::keyring_check::require_own_keyring;
+use crate::store::ledger::require_ledger;
+use crate::store::ledger_writers::Noted;
 use crate::store::options::Expected;
+use crate::store::write_faults::still_unknown;
 
 /// Why no row is created or changed, without an error of the server.
 pub(super) const NOT_CREATED: &str =
@@ -28,9 +31,9 @@ pub(super) const NOT_CREATED: &str =
 pub(super) const NOT_WRITTEN: &str = "the row exists, but a policy or a trigger prevents the write";
 
 pub(super) struct Write<'a> {
-    core: &'a Core,
-    postgres: &'a Postgres,
-    request: StoreRequest<'a>,
+    pub(super) core: &'a Core,
+    pub(super) postgres: &'a Postgres,
+    pub(super) request: StoreRequest<'a>,
     /// The newest version of this owner that opened.
     seen: Option<Version>,
     /// What was sent last. It is sent again unchanged while nothing newer turns up, so that it is recognised after a lost answer.
@@ -38,21 +41,21 @@ pub(super) struct Write<'a> {
     /// What this write has read; `Unknown` before it has.
     base: Base,
     /// The row may hold a record that this process has not seen.
-    looks_first: bool,
+    pub(super) looks_first: bool,
     /// The rows that the last write did not change.
     tried: Option<Vec<Row>>,
     /// How often a write had no effect for no known reason.
     unexplained: u32,
     /// A unique constraint refused the row once.
-    was_duplicate: bool,
+    pub(super) was_duplicate: bool,
     /// The connection was lost once while the row was read.
-    was_cut: bool,
+    pub(super) was_cut: bool,
     /// A write whose answer was lost.
     unknown: Option<DatabaseError>,
     /// The table as the last round saw it.
-    plan: Option<Arc<Plan>>,
+    pub(super) plan: Option<Arc<Plan>>,
     /// New connections were opened after one that was read-only.
-    reconnected: bool,
+    pub(super) reconnected: bool,
     replaced: Vec<String>,
     /// How many rows were written.
     rows: u64,
@@ -119,6 +122,7 @@ impl<'a> Write<'a> {
     /// and reading back failed too; otherwise the error for the caller.
     pub(super) async fn run(&mut self) -> Result<StoredRecord, DatabaseError> {
         require_own_keyring(self.core, self.postgres).await?;
+        require_ledger(self.core, self.postgres).await?;
         let (started, limit) = (Instant::now(), self.postgres.database.patience());
         let (mut last, mut round) = (None, 0);
         while round < ROUNDS {
@@ -153,30 +157,6 @@ impl<'a> Write<'a> {
         }
     }
 
-    /// Does what makes another round worthwhile, and returns the fault.
-    ///
-    /// # Errors
-    /// The fault, if another round would meet it again.
-    async fn recover(&mut self, fault: DatabaseError, round: u32) -> Result<DatabaseError, DatabaseError> {
-        self.looks_first |= fault.outcome != Outcome::Redetect;
-        match fault.outcome {
-            Outcome::Reject if self.schema_moved(&fault.error).await => Ok(fault),
-            // another writer may have created the row
-            Outcome::Duplicate if !std::mem::replace(&mut self.was_duplicate, true) => Ok(fault),
-            Outcome::Fallback if fault.was_connected && !std::mem::replace(&mut self.was_cut, true) => {
-                Ok(fault)
-            }
-            Outcome::Fallback | Outcome::TakesNoWrites | Outcome::Reject | Outcome::Duplicate => Err(fault),
-            Outcome::ReadOnly => self.read_only(fault).await,
-            Outcome::Ambiguous => self.reconcile(fault).await,
-            Outcome::Redetect => self.postgres.refresh().await.map(|_| fault),
-            Outcome::Retry | Outcome::Pooler => {
-                pause(round).await;
-                Ok(fault)
-            }
-        }
-    }
-
     async fn round(&mut self) -> Result<Round, DatabaseError> {
         let plan = self.postgres.plan_with_room().await?;
         if !self.plan.as_ref().is_some_and(|before| Arc::ptr_eq(before, &plan)) {
@@ -193,8 +173,11 @@ impl<'a> Write<'a> {
             let nothing = PlainTexts::default();
             // a change of some fields clears nothing that it does not name
             let vouched = vouched.map(|(texts, _)| texts).or(self.request.change.map(|_| &nothing));
-            let written = Written { record: self.sealed(), vouched, only: self.only() };
-            self.rows = self.postgres.update(&plan, self.request.owner, written, seen).await?;
+            let noted = self.note(Some(seen.version))?;
+            let (only, entry) = (self.only(), noted.entry());
+            let written = Written { record: self.sealed(), vouched, only, entry };
+            let done = self.postgres.update(&plan, self.request.owner, written, seen).await;
+            self.rows = noted.settle(done, |rows| *rows > 0)?;
             if self.rows > 0 {
                 return Ok(Round::Done);
             }
@@ -222,8 +205,11 @@ impl<'a> Write<'a> {
         self.base = Base::Version(there.version);
         let vouched = sealer::vouched(&contents, &there, &self.core.fields);
         self.seal_for(plan)?;
-        let written = Written { record: self.sealed(), vouched: Some(&vouched), only: self.only() };
-        self.rows = self.postgres.update(plan, owner, written, there.head()).await?;
+        let noted = self.note(Some(there.version))?;
+        let (only, entry) = (self.only(), noted.entry());
+        let written = Written { record: self.sealed(), vouched: Some(&vouched), only, entry };
+        let done = self.postgres.update(plan, owner, written, there.head()).await;
+        self.rows = noted.settle(done, |rows| *rows > 0)?;
         Ok(self.rows > 0)
     }
 
@@ -257,6 +243,11 @@ impl<'a> Write<'a> {
         Ok(())
     }
 
+    /// The entry for what is sent, over the record of version `before`.
+    fn note(&self, before: Option<Version>) -> Result<Noted<'a>> {
+        self.core.note_store(self.request, before, self.sealed())
+    }
+
     /// What is sent.
     fn sealed(&self) -> &Record {
         self.record.as_ref().expect("sealed before it is sent")
@@ -270,8 +261,10 @@ impl<'a> Write<'a> {
             let deleted = delete_pending(self.core, self.request, self.sealed()).await?;
             return if deleted { Ok(Round::Done) } else { Err(Error::from(ErrorKind::NotFound).into()) };
         }
-        let written = Written { record: self.sealed(), vouched: None, only: None };
-        if self.postgres.insert(plan, self.request.owner, written).await? {
+        let noted = self.note(None)?;
+        let written = Written { record: self.sealed(), vouched: None, only: None, entry: noted.entry() };
+        let done = self.postgres.insert(plan, self.request.owner, written).await;
+        if noted.settle(done, |created| *created)? {
             self.rows = 1;
             return Ok(Round::Done);
         }
@@ -311,8 +304,11 @@ impl<'a> Write<'a> {
         self.seal_for(plan)?;
         keep_plain(self.request, newest, (plan, self.sealed()), found)?;
         let old = with_vouched(self.core, plan, owner, &found.rows);
-        let written = Written { record: self.sealed(), vouched: None, only: self.only() };
-        match self.postgres.replace(plan, owner, written, &old).await? {
+        let noted = self.note(newest.map(|newest| newest.version))?;
+        let (only, entry) = (self.only(), noted.entry());
+        let written = Written { record: self.sealed(), vouched: None, only, entry };
+        let done = self.postgres.replace(plan, owner, written, &old).await;
+        match noted.settle(done, |replaced| *replaced)? {
             true => {
                 self.replaced.extend(keep);
                 self.rows = found.rows.len() as u64;
@@ -334,42 +330,6 @@ impl<'a> Write<'a> {
         }
     }
 
-    /// After a write whose answer was lost: can the database be read at all? Then the same record is
-    /// sent again, which changes nothing if it is there already.
-    async fn reconcile(&self, fault: DatabaseError) -> Result<DatabaseError, DatabaseError> {
-        let Ok(plan) = self.postgres.plan().await else { return Err(fault) };
-        match self.postgres.read(&plan, self.request.owner).await {
-            Ok(_) => Ok(fault),
-            Err(reading)
-                if matches!(reading.outcome, Outcome::Redetect | Outcome::Retry | Outcome::Pooler) =>
-            {
-                Ok(fault)
-            }
-            Err(_) => Err(fault),
-        }
-    }
-
-    /// A standby, a role that may not write, or a connection from before a failover.
-    async fn read_only(&mut self, fault: DatabaseError) -> Result<DatabaseError, DatabaseError> {
-        match self.postgres.database.is_standby().await {
-            Ok(true) => Err(DatabaseError::new(Outcome::TakesNoWrites, standby())),
-            Ok(false) if !self.reconnected => {
-                self.reconnected = true;
-                self.postgres.database.rebuild();
-                Ok(fault)
-            }
-            _ => Err(DatabaseError::new(Outcome::Reject, fault.error)),
-        }
-    }
-
-    /// After a rejection: was the catalogue snapshot stale, so that another try may succeed? A column whose type has
-    /// changed shows itself like this.
-    async fn schema_moved(&self, error: &Error) -> bool {
-        let may_be = matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Schema);
-        let Some(before) = self.plan.as_ref().filter(|_| may_be) else { return false };
-        self.postgres.refresh().await.is_ok_and(|after| after.placement != before.placement)
-    }
-
     fn written(&mut self) -> StoredRecord {
         let version = self.record.as_ref().map(|record| record.version).expect("what was written was sealed");
         let plan = self.plan.as_ref().expect("what was written had a place");
@@ -380,21 +340,6 @@ impl<'a> Write<'a> {
             places,
             degraded: None,
             replaced: std::mem::take(&mut self.replaced),
-        }
-    }
-}
-
-/// A write that may have been applied stays uncertain, whatever fails later. The local file may take it all the same.
-fn still_unknown(fault: DatabaseError, unknown: Option<&DatabaseError>) -> DatabaseError {
-    match (unknown, fault.outcome) {
-        (None, _) | (_, Outcome::Ambiguous) => fault,
-        // another writer has replaced it since, or it never arrived
-        (Some(_), Outcome::Reject) if fault.error.kind() == ErrorKind::Conflict => fault,
-        (Some(unknown), Outcome::Fallback) => DatabaseError::new(Outcome::Ambiguous, unknown.error.clone()),
-        (Some(_), outcome) => {
-            let message = format!("{}; an earlier attempt may have been applied", fault.error);
-            let error = Error::new(ErrorKind::OutcomeUnknown, message);
-            DatabaseError::new(outcome, error.with_details_of(&fault.error))
         }
     }
 }

@@ -28,8 +28,9 @@ use crate::retell::config::RetellConfig;
 use crate::store::breaker::Breaker;
 use crate::store::core::{Clock, Core, ReloadedGeneration};
 use crate::store::faults::Faults;
-use crate::store::host_note::HostNote;
+use crate::store::host_note::{HostNote, process_name};
 use crate::store::index_check::IndexCheck;
+use crate::store::ledger_writers::Ledger;
 use crate::store::look_up_limit::LookUpLimit;
 use crate::store::options::Fallback;
 use crate::store::push_counting::PushCounting;
@@ -303,6 +304,7 @@ impl<C: Credentials> VaultBuilder<C> {
             seen: SeenRecords::default(),
             look_ups: LookUpLimit::default(),
             index: IndexCheck::default(),
+            ledger: Ledger::new(process_name()?),
             clock: self.clock,
             reloaded: ReloadedGeneration::default(),
             table_keyring: TableKeyring::default(),

@@ -54,11 +54,13 @@ pub(crate) struct DatabaseError {
     pub(crate) was_connected: bool,
     /// Whether a constraint of the database refused the write (class 23), and would refuse it again.
     pub(crate) is_for_good: bool,
+    /// Whether the number of an entry of the ledger is taken.
+    pub(crate) is_number_taken: bool,
 }
 
 impl DatabaseError {
     pub(crate) fn new(outcome: Outcome, error: Error) -> Self {
-        Self { outcome, error, was_connected: false, is_for_good: false }
+        Self { outcome, error, was_connected: false, is_for_good: false, is_number_taken: false }
     }
 
     /// The table of `docs/ARCHITECTURE.md`, section "When the database fails".
@@ -151,6 +153,9 @@ impl fmt::Display for Reduced {
 
 impl std::error::Error for Reduced {}
 
+/// The constraint that keeps a number of the ledger from being used twice.
+pub(crate) const NUMBER_OF_ENTRY: &str = "retell_vault_ledger_number";
+
 pub(crate) const URL_HINT: &str =
     "write it as postgres://USER:PASSWORD@HOST:PORT/DATABASE, with special characters percent-encoded";
 
@@ -192,6 +197,11 @@ fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> DatabaseErro
     if refusal.is_of_rule() || (is_raised && outcome != Outcome::Duplicate) {
         outcome = Outcome::Reject;
     }
+    // nothing was written, and the next attempt draws another number
+    let is_number_taken = code == "23505" && refusal.constraint.as_deref() == Some(NUMBER_OF_ENTRY);
+    if is_number_taken {
+        outcome = Outcome::Retry;
+    }
     if code == "53100" && !is_raised {
         tracing::error!("the database's disk is full");
     }
@@ -202,7 +212,8 @@ fn by_code(error: &dyn sqlx::error::DatabaseError, phase: Phase) -> DatabaseErro
     };
     let mut fault = DatabaseError::new(outcome, described);
     // a trigger may decide otherwise next time, from its own tables
-    fault.is_for_good = code.starts_with("23") && refusal.function.is_none();
+    fault.is_for_good = code.starts_with("23") && refusal.function.is_none() && !is_number_taken;
+    fault.is_number_taken = is_number_taken;
     let mut named = refusal.name(fault.error).with_sqlstate(&code);
     if let Some(column) = &refusal.column {
         named = named.with_column(column);

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
 use crate::layout::placement::{Placement, PlainColumn};
+use crate::ledger::entry::SealedEntry;
 use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::DatabaseError;
@@ -67,6 +68,8 @@ pub(crate) struct Written<'a> {
     pub(crate) vouched: Option<&'a PlainTexts>,
     /// The only plain fields whose columns are written, if not all.
     pub(crate) only: Option<&'a [Field]>,
+    /// The entry of the ledger that is written in the same statement.
+    pub(crate) entry: Option<&'a SealedEntry>,
 }
 
 impl Written<'_> {
@@ -270,6 +273,8 @@ pub(crate) struct BulkEntry<'a> {
     pub(crate) owner: &'a Owner,
     pub(crate) record: Record,
     pub(crate) seen: Head,
+    /// The entry of the ledger that is written in the same statement.
+    pub(crate) noted: Option<SealedEntry>,
 }
 
 /// An entry with its index among all, and the text of each slot.

@@ -9,4 +9,5 @@ pub(crate) mod plan;
 pub(crate) mod read;
 pub(crate) mod seen_update;
 pub(crate) mod texts;
+pub(crate) mod with_entry;
 pub(crate) mod write;

@@ -15,6 +15,7 @@ use crate::postgres::sql::names::{EQ, quote, text};
 use crate::postgres::sql::token;
 use crate::postgres::statements::fragments::{Bound, Forms, Writer, counter, same};
 use crate::postgres::statements::seen_update::{Reach, Shape};
+use crate::postgres::statements::with_entry::{with_entries, with_entry};
 use crate::record::field::Field;
 
 pub(crate) struct Statements {
@@ -45,6 +46,8 @@ pub(crate) struct Statements {
     pub(crate) forge: Vec<Arc<str>>,
     forms: Forms,
     updates: Mutex<HashMap<(Shape, Reach), Arc<str>>>,
+    /// Writes with the entry of the ledger, by the text without it.
+    noted: Mutex<HashMap<Arc<str>, Arc<str>>>,
 }
 
 /// The number of characters of an id that are listed. Longer ids that are equal up to here share one place in the list.
@@ -80,6 +83,7 @@ impl Statements {
             forge: placement.slots.iter().map(|slot| writer.forge(slot).into()).collect(),
             forms,
             updates: Mutex::default(),
+            noted: Mutex::default(),
         }
     }
 
@@ -102,6 +106,21 @@ impl Statements {
             }
         });
         made.clone()
+    }
+}
+
+impl Statements {
+    /// A write with the entry of the ledger. The parameters of the entry come after the `params` of the write.
+    pub(in crate::postgres) fn noted(&self, write: &Arc<str>, params: usize, reach: Reach) -> Arc<str> {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.len() >= MAX_SHAPES {
+            noted.clear();
+        }
+        let make = |write: &Arc<str>| match reach {
+            Reach::OneOwner => with_entry(write, params).into(),
+            Reach::ManyOwners => with_entries(write, params).into(),
+        };
+        noted.entry(write.clone()).or_insert_with_key(make).clone()
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row as _;
+use sqlx::{Arguments as _, Row as _};
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::filter::Rows;
 use crate::postgres::catalogue::table::Table;
+use crate::ledger::entry::SealedEntry;
 use crate::postgres::connection::callers_transaction::CallersTransaction;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};
@@ -18,6 +19,8 @@ use crate::postgres::statements::bind::{self, BulkEntry, PrintedEntry, Written};
 use crate::postgres::statements::found_records::Row;
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::seen_update::{Reach, Shape};
+use crate::postgres::statements::texts::Statements;
+use crate::postgres::statements::with_entry::{bind_entries, bind_entry};
 use crate::record::owner::Owner;
 use crate::record::plain::PlainTexts;
 use crate::record::record::Head;
@@ -37,6 +40,14 @@ pub(crate) struct Rewrite<'a> {
     pub(crate) owner: &'a Owner,
     pub(crate) written: Written<'a>,
     pub(crate) old: Vec<OldRow<'a>>,
+}
+
+/// The outcome of a bulk write.
+pub(crate) struct WrittenMany {
+    /// Which records were written.
+    pub(crate) written: Vec<bool>,
+    /// A later statement failed. Its records may be written too if its answer was lost.
+    pub(crate) is_cut: bool,
 }
 
 impl Postgres {
@@ -59,7 +70,8 @@ impl Postgres {
         bind::filled(&mut arguments, &plan.placement, &shape, &texts, written)?;
         bind_value(&mut arguments, seen.to_string())?;
         let sql = statements.update((&self.layout, table, &plan.placement), shape, Reach::OneOwner);
-        Ok(self.database.fetch(Query { sql, arguments }, Phase::Writing).await?.len() as u64)
+        let query = noted(statements, Query { sql, arguments }, written.entry)?;
+        Ok(self.database.fetch(query, Phase::Writing).await?.len() as u64)
     }
 
     /// Creates a row for an owner that has none. Returns false if there is one. Fails with `UnknownOwner` if the
@@ -148,7 +160,11 @@ impl Postgres {
             self.check_may_create(table)?;
             queries.extend([self.creation_lock(to.owner)?, self.insert_query(plan, to.owner, to.written)?]);
         }
-        queries.extend(self.replace_queries(plan, from.owner, from.written, &from.old)?);
+        match (from.old.is_empty(), from.written.entry) {
+            // the application has moved the row
+            (true, Some(_)) => queries.push(noted(statements, setting("SELECT 1"), from.written.entry)?),
+            _ => queries.extend(self.replace_queries(plan, from.owner, from.written, &from.old)?),
+        }
         let lock =
             |owner| Ok(Query { sql: statements.lock.clone(), arguments: bind::owner(self, table, owner)? });
         let locks = [to.owner, from.owner].into_iter().map(lock).collect::<Result<_, DatabaseError>>()?;
@@ -180,7 +196,7 @@ impl Postgres {
         let (table, statements) = plan.work_for(owner)?;
         let mut arguments = bind::owner(self, table, owner)?;
         bind::record(&mut arguments, &plan.placement, written)?;
-        Ok(Query { sql: statements.insert.clone(), arguments })
+        noted(statements, Query { sql: statements.insert.clone(), arguments }, written.entry)
     }
 
     /// Writes a text that is not a token into one slot of the owner's rows, as other code may do, to check whether the
@@ -260,7 +276,9 @@ impl Postgres {
             if !done.contains(row) {
                 // a row that does not hold the changed record gets all of its plain values
                 let only = written.only.filter(|_| *version == newest);
-                let written = Written { vouched: Some(vouched), only, ..written };
+                // all statements take effect or none, so the first one has the entry of all
+                let entry = written.entry.filter(|_| done.is_empty());
+                let written = Written { vouched: Some(vouched), only, entry, ..written };
                 queries.push(self.replace_query(plan, owner, written, row)?);
                 done.push(*row);
             }
@@ -280,7 +298,7 @@ impl Postgres {
         let mut arguments = bind::owner(self, table, owner)?;
         bind::record(&mut arguments, &plan.placement, written)?;
         bind::old_texts(&mut arguments, &plan.placement, old)?;
-        Ok(Query { sql: statements.replace.clone(), arguments })
+        noted(statements, Query { sql: statements.replace.clone(), arguments }, written.entry)
     }
 
     async fn write(&self, query: Query) -> Result<bool, DatabaseError> {
@@ -288,33 +306,34 @@ impl Postgres {
     }
 
     /// Writes many records, each over the record that was seen last. Uses one statement, unless the records set different
-    /// fields. Returns which records were written.
+    /// fields.
     ///
     /// On error nothing was written, unless the error says that the outcome is unknown.
     pub(crate) async fn update_many(
         &self,
         plan: &Plan,
         entries: &[BulkEntry<'_>],
-    ) -> Result<Vec<bool>, DatabaseError> {
+    ) -> Result<WrittenMany, DatabaseError> {
         let mut shapes: HashMap<Shape, Vec<PrintedEntry<'_, '_>>> = HashMap::new();
         for (at, entry) in entries.iter().enumerate() {
             let texts = plan.placement.texts(entry.record.tokens());
-            let written = Written { record: &entry.record, vouched: None, only: None };
+            let written = Written { record: &entry.record, vouched: None, only: None, entry: None };
             let shape = bind::shape(&plan.placement, &texts, written);
             shapes.entry(shape).or_default().push((at, entry, texts));
         }
-        let mut written = vec![false; entries.len()];
+        let (mut written, mut is_cut) = (vec![false; entries.len()], false);
         for (shape, entries) in shapes {
             match self.update_shape(plan, shape, &entries, &mut written).await {
                 // written records stay, and the others are stored one by one
                 Err(fault) if written.contains(&true) => {
                     tracing::debug!(error = %fault.error, "a part of the bulk store failed");
+                    is_cut = true;
                     break;
                 }
                 done => done?,
             }
         }
-        Ok(written)
+        Ok(WrittenMany { written, is_cut })
     }
 
     async fn update_shape(
@@ -325,8 +344,14 @@ impl Postgres {
         written: &mut [bool],
     ) -> Result<(), DatabaseError> {
         let (table, statements) = plan.work()?;
-        let arguments = bind::entries(table, &plan.placement, &shape, entries)?;
-        let sql = statements.update((&self.layout, table, &plan.placement), shape, Reach::ManyOwners);
+        let mut arguments = bind::entries(table, &plan.placement, &shape, entries)?;
+        let mut sql = statements.update((&self.layout, table, &plan.placement), shape, Reach::ManyOwners);
+        let of_ledger = entries.iter().filter_map(|(at, entry, _)| Some((*at as i32, entry.noted.as_ref()?)));
+        let of_ledger: Vec<_> = of_ledger.collect();
+        if !of_ledger.is_empty() {
+            sql = statements.noted(&sql, arguments.len(), Reach::ManyOwners);
+            bind_entries(&mut arguments, &of_ledger)?;
+        }
         for row in &self.database.fetch(Query { sql, arguments }, Phase::Writing).await? {
             let ordinal: i32 = row.try_get(0).map_err(|error| DatabaseError::of(&error, Phase::Writing))?;
             if let Some(written) = usize::try_from(ordinal).ok().and_then(|at| written.get_mut(at)) {
@@ -335,6 +360,19 @@ impl Postgres {
         }
         Ok(())
     }
+}
+
+/// A write with its entry of the ledger, if it has one.
+fn noted(
+    statements: &Statements,
+    mut query: Query,
+    entry: Option<&SealedEntry>,
+) -> Result<Query, DatabaseError> {
+    if let Some(entry) = entry {
+        query.sql = statements.noted(&query.sql, query.arguments.len(), Reach::OneOwner);
+        bind_entry(&mut query.arguments, entry)?;
+    }
+    Ok(query)
 }
 
 /// Whether the locked rows are these.

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::sql::names::{literal, quote};
+use crate::postgres::statements::with_entry::{LEDGER, column_names};
 
 pub(crate) const SCHEMA: &str = "retell_vault";
 /// The schema as messages name it.
@@ -16,7 +17,7 @@ pub(crate) const KEYRING: &str = "retell_vault.keyring";
 pub(in crate::postgres) const HOSTS: &str = "retell_vault.hosts";
 pub(in crate::postgres) const LOCAL_FILES: &str = "retell_vault.local_files";
 /// The tables of the schema.
-pub(crate) const TABLE_NAMES: [&str; 3] = ["keyring", "hosts", "local_files"];
+pub(crate) const TABLE_NAMES: [&str; 4] = ["keyring", "hosts", "local_files", "ledger"];
 
 /// Whether the schema is there, and a role owns it that this session may act as.
 const SCHEMA_OWNER: &str = "SELECT pg_catalog.pg_has_role(nspowner, 'USAGE'), pg_catalog.pg_get_userbyid(nspowner)::pg_catalog.text
@@ -34,11 +35,11 @@ const TABLES: &str = "SELECT c.relname::text, c.relkind = 'r' AND NOT EXISTS (SE
             OR d.classid = 'pg_attrdef'::regclass AND d.objid IN (SELECT oid FROM pg_attrdef WHERE adrelid = c.oid)
             OR d.classid = 'pg_constraint'::regclass AND d.objid IN (SELECT oid FROM pg_constraint WHERE conrelid = c.oid)))
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = 'retell_vault' AND c.relname = ANY (ARRAY['keyring', 'hosts', 'local_files'])";
+    WHERE n.nspname = 'retell_vault' AND c.relname = ANY (ARRAY['keyring', 'hosts', 'local_files', 'ledger'])";
 
 /// Only where there is no schema: it takes the right to create one, even if it exists.
 const CREATE_SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS retell_vault";
-const TABLE_STATEMENTS: [&str; 5] = [
+const TABLE_STATEMENTS: [&str; 9] = [
     "CREATE TABLE IF NOT EXISTS retell_vault.keyring (
     generation pg_catalog.int8 PRIMARY KEY CHECK (generation OPERATOR(pg_catalog.>) 0::pg_catalog.int8),
     predecessor pg_catalog.text UNIQUE,
@@ -54,8 +55,37 @@ const TABLE_STATEMENTS: [&str; 5] = [
     pushes pg_catalog.int8 NOT NULL,
     mark pg_catalog.text NOT NULL CHECK (pg_catalog.octet_length(mark) OPERATOR(pg_catalog.<=) 64),
     at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp())",
+    // no partitions: the primary key refuses a number that was used before, whenever that was
+    "CREATE TABLE IF NOT EXISTS retell_vault.ledger (
+    writer pg_catalog.uuid,
+    seq pg_catalog.int8 CHECK (seq OPERATOR(pg_catalog.>) 0::pg_catalog.int8),
+    epoch pg_catalog.int4 NOT NULL,
+    settled pg_catalog.int8 NOT NULL,
+    head pg_catalog.bytea NOT NULL CHECK (pg_catalog.octet_length(head) OPERATOR(pg_catalog.=) 32),
+    at_ms pg_catalog.int8 NOT NULL,
+    op pg_catalog.text NOT NULL CHECK (pg_catalog.octet_length(op) OPERATOR(pg_catalog.<=) 40),
+    place pg_catalog.text CHECK (pg_catalog.octet_length(place) OPERATOR(pg_catalog.<=) 2000),
+    usr pg_catalog.text CHECK (pg_catalog.octet_length(usr) OPERATOR(pg_catalog.<=) 255),
+    tenant pg_catalog.text CHECK (pg_catalog.octet_length(tenant) OPERATOR(pg_catalog.<=) 255),
+    before pg_catalog.text CHECK (pg_catalog.octet_length(before) OPERATOR(pg_catalog.=) 16),
+    after pg_catalog.text CHECK (pg_catalog.octet_length(after) OPERATOR(pg_catalog.=) 16),
+    digest pg_catalog.bytea CHECK (pg_catalog.octet_length(digest) OPERATOR(pg_catalog.=) 16),
+    outcome pg_catalog.text CHECK (pg_catalog.octet_length(outcome) OPERATOR(pg_catalog.<=) 40),
+    actor pg_catalog.text CHECK (pg_catalog.octet_length(actor) OPERATOR(pg_catalog.<=) 200),
+    reason pg_catalog.text CHECK (pg_catalog.octet_length(reason) OPERATOR(pg_catalog.<=) 1000),
+    request pg_catalog.text CHECK (pg_catalog.octet_length(request) OPERATOR(pg_catalog.<=) 200),
+    host pg_catalog.text CHECK (pg_catalog.octet_length(host) OPERATOR(pg_catalog.<=) 200),
+    release pg_catalog.text CHECK (pg_catalog.octet_length(release) OPERATOR(pg_catalog.<=) 40),
+    detail pg_catalog.text CHECK (pg_catalog.octet_length(detail) OPERATOR(pg_catalog.<=) 8000),
+    mac pg_catalog.bytea NOT NULL CHECK (pg_catalog.octet_length(mac) OPERATOR(pg_catalog.=) 32),
+    received pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    CONSTRAINT retell_vault_ledger_number PRIMARY KEY (writer, seq))",
+    "CREATE INDEX IF NOT EXISTS retell_vault_ledger_states ON retell_vault.ledger (place, usr COLLATE pg_catalog.\"C\",
+    tenant COLLATE pg_catalog.\"C\", after COLLATE pg_catalog.\"C\" DESC) WHERE after IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS retell_vault_ledger_received ON retell_vault.ledger USING brin (received)",
     "COMMENT ON TABLE retell_vault.keyring IS 'retell-vault: the sealed keyring, one row for each generation'",
     "COMMENT ON TABLE retell_vault.local_files IS 'retell-vault: how often each local file was pushed'",
+    "COMMENT ON TABLE retell_vault.ledger IS 'retell-vault: the ledger, to which entries are only added'",
 ];
 
 /// Takes the rights of everybody and of the clients of a hosted database away. These roles may come later, so the server
@@ -68,7 +98,7 @@ FOR client IN SELECT 'PUBLIC'::pg_catalog.text UNION ALL SELECT pg_catalog.quote
     WHERE rolname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY['anon', 'authenticated']::pg_catalog.text[])
 LOOP
     EXECUTE pg_catalog.format('REVOKE ALL ON SCHEMA retell_vault FROM %s CASCADE', client);
-    EXECUTE pg_catalog.format('REVOKE ALL ON retell_vault.keyring, retell_vault.hosts, retell_vault.local_files FROM %s CASCADE', client);
+    EXECUTE pg_catalog.format('REVOKE ALL ON retell_vault.keyring, retell_vault.hosts, retell_vault.local_files, retell_vault.ledger FROM %s CASCADE', client);
 END LOOP;
 END
 $vault$";
@@ -77,7 +107,7 @@ $vault$";
 const REMOVE_EMPTY: &str = "DO $vault$
 DECLARE ours pg_catalog.text; has_rows pg_catalog.bool;
 BEGIN
-FOREACH ours IN ARRAY ARRAY['keyring', 'hosts', 'local_files']::pg_catalog.text[] LOOP
+FOREACH ours IN ARRAY ARRAY['keyring', 'hosts', 'local_files', 'ledger']::pg_catalog.text[] LOOP
     IF EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
         WHERE n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) 'retell_vault'::pg_catalog.text
         AND c.relname::pg_catalog.text OPERATOR(pg_catalog.=) ours) THEN
@@ -103,7 +133,7 @@ pub(crate) enum Existing {
 }
 
 /// The statements that create what is missing and close it. Each can be repeated. `roles` are those of the application:
-/// they may read the keyring, write notes of hosts, and count the pushes of local files.
+/// they may read the keyring, write notes of hosts, count the pushes of local files, and add entries to the ledger.
 pub(crate) fn creation(existing: Existing, roles: &[String]) -> Vec<String> {
     let schema = (existing == Existing::Nothing).then_some(&CREATE_SCHEMA);
     let fixed = schema.into_iter().chain(&TABLE_STATEMENTS).chain([&CLOSE]).map(|&sql| sql.to_owned());
@@ -115,14 +145,15 @@ pub(crate) fn removal() -> String {
     REMOVE_EMPTY.to_owned()
 }
 
-/// The rights of a role of the application.
-fn grants(role: &str) -> [String; 4] {
+/// The rights of a role of the application. It adds entries to the ledger, and can neither read nor change them.
+fn grants(role: &str) -> [String; 5] {
     let role = quote(role);
     [
         format!("GRANT USAGE ON SCHEMA retell_vault TO {role}"),
         format!("GRANT SELECT ON {KEYRING} TO {role}"),
         format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {HOSTS} TO {role}"),
         format!("GRANT SELECT, INSERT, UPDATE ON {LOCAL_FILES} TO {role}"),
+        format!("GRANT INSERT ({}) ON {LEDGER} TO {role}", column_names()),
     ]
 }
 

@@ -6,13 +6,19 @@ WITH here AS (
 wanted (relname, attname, kind) AS (VALUES
   ('keyring', 'generation', 'bigint'), ('keyring', 'predecessor', 'text'), ('keyring', 'sealed', 'text'), ('keyring', 'voucher', 'text'), ('keyring', 'at', 'timestamp with time zone'),
   ('hosts', 'host', 'text'), ('hosts', 'generation', 'bigint'), ('hosts', 'at', 'timestamp with time zone'),
-  ('local_files', 'id', 'text'), ('local_files', 'pushes', 'bigint'), ('local_files', 'mark', 'text'), ('local_files', 'at', 'timestamp with time zone')),
+  ('local_files', 'id', 'text'), ('local_files', 'pushes', 'bigint'), ('local_files', 'mark', 'text'), ('local_files', 'at', 'timestamp with time zone'),
+  ('ledger', 'writer', 'uuid'), ('ledger', 'seq', 'bigint'), ('ledger', 'epoch', 'integer'), ('ledger', 'settled', 'bigint'), ('ledger', 'head', 'bytea'),
+  ('ledger', 'at_ms', 'bigint'), ('ledger', 'op', 'text'), ('ledger', 'place', 'text'), ('ledger', 'usr', 'text'), ('ledger', 'tenant', 'text'),
+  ('ledger', 'before', 'text'), ('ledger', 'after', 'text'), ('ledger', 'digest', 'bytea'), ('ledger', 'outcome', 'text'), ('ledger', 'actor', 'text'),
+  ('ledger', 'reason', 'text'), ('ledger', 'request', 'text'), ('ledger', 'host', 'text'), ('ledger', 'release', 'text'), ('ledger', 'detail', 'text'),
+  ('ledger', 'mac', 'bytea'), ('ledger', 'received', 'timestamp with time zone')),
 allowed (relname, privilege) AS (VALUES
   ('', 'USAGE'), ('keyring', 'SELECT'), ('keyring', 'INSERT'), ('keyring', 'DELETE'),
   ('hosts', 'SELECT'), ('hosts', 'INSERT'), ('hosts', 'UPDATE'), ('hosts', 'DELETE'),
-  ('local_files', 'SELECT'), ('local_files', 'INSERT'), ('local_files', 'UPDATE')),
+  ('local_files', 'SELECT'), ('local_files', 'INSERT'), ('local_files', 'UPDATE'),
+  ('ledger', 'INSERT'), ('ledger', 'SELECT'), ('ledger', 'DELETE')),
 needed (relname, privilege) AS (
-  SELECT * FROM allowed WHERE relname <> 'keyring' OR privilege = 'SELECT'),
+  SELECT * FROM allowed WHERE (relname, privilege) NOT IN (('keyring', 'INSERT'), ('keyring', 'DELETE'), ('ledger', 'SELECT'), ('ledger', 'DELETE'))),
 ours AS (
   SELECT c.* FROM pg_class c JOIN here ON c.relnamespace = here.oid
   WHERE c.relkind = 'r' AND c.relname IN (SELECT relname FROM wanted)),
@@ -45,16 +51,18 @@ planted (rank, what, drop) AS (
   UNION ALL SELECT 3, format('constraint %s of %s', conname, conrelid::regclass), format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname)
   FROM pg_constraint WHERE contype <> 'n' AND conparentid = 0 AND (confrelid IN (SELECT oid FROM ours) OR conrelid IN (SELECT oid FROM ours)
     AND conname NOT IN ('keyring_pkey', 'keyring_predecessor_key', 'keyring_generation_check', 'keyring_sealed_check',
-      'hosts_pkey', 'hosts_host_check', 'local_files_pkey', 'local_files_id_check', 'local_files_mark_check'))
+      'hosts_pkey', 'hosts_host_check', 'local_files_pkey', 'local_files_id_check', 'local_files_mark_check',
+      'retell_vault_ledger_number', 'ledger_seq_check', 'ledger_head_check', 'ledger_op_check', 'ledger_place_check', 'ledger_usr_check', 'ledger_tenant_check', 'ledger_before_check', 'ledger_after_check', 'ledger_digest_check', 'ledger_outcome_check', 'ledger_actor_check', 'ledger_reason_check', 'ledger_request_check', 'ledger_host_check', 'ledger_release_check', 'ledger_detail_check', 'ledger_mac_check'))
   UNION ALL SELECT 3, format('index %s', x.relname), format('DROP INDEX retell_vault.%I', x.relname)
   FROM pg_index i JOIN ours o ON o.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid
-  WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid AND conrelid = i.indrelid)
+  WHERE x.relname NOT IN ('retell_vault_ledger_states', 'retell_vault_ledger_received')
+    AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid AND conrelid = i.indrelid)
   UNION ALL SELECT 4, format('default of %s.%s', o.relname, a.attname), CASE WHEN a.attgenerated <> '' THEN NULL
-    WHEN a.attname = 'at' THEN format('ALTER TABLE retell_vault.%I ALTER COLUMN at SET DEFAULT pg_catalog.clock_timestamp()', o.relname)
+    WHEN a.attname IN ('at', 'received') THEN format('ALTER TABLE retell_vault.%I ALTER COLUMN %I SET DEFAULT pg_catalog.clock_timestamp()', o.relname, a.attname)
     ELSE format('ALTER TABLE retell_vault.%I ALTER COLUMN %I DROP DEFAULT', o.relname, a.attname) END
   FROM ours o JOIN wanted w ON w.relname = o.relname JOIN pg_attribute a ON a.attrelid = o.oid AND a.attname = w.attname
     LEFT JOIN pg_attrdef d ON d.adrelid = o.oid AND d.adnum = a.attnum
-  WHERE CASE a.attname WHEN 'at' THEN pg_get_expr(d.adbin, d.adrelid) IS DISTINCT FROM 'clock_timestamp()' ELSE d.oid IS NOT NULL END
+  WHERE CASE WHEN a.attname IN ('at', 'received') THEN pg_get_expr(d.adbin, d.adrelid) IS DISTINCT FROM 'clock_timestamp()' ELSE d.oid IS NOT NULL END
   UNION ALL SELECT 5, format('column %s of %s', a.attname, o.relname), NULL
   FROM ours o JOIN pg_attribute a ON a.attrelid = o.oid AND a.attnum > 0 AND NOT a.attisdropped
   WHERE (o.relname::text, a.attname::text) NOT IN (SELECT relname, attname FROM wanted)
@@ -89,9 +97,10 @@ SELECT json_build_object(
   'planted', (SELECT coalesce(json_agg(json_build_object('what', what, 'drop', drop) ORDER BY rank, what), '[]') FROM planted),
   'lacking', (SELECT coalesce(json_agg(json_build_object('table', n.relname, 'privilege', n.privilege) ORDER BY n.relname, n.privilege), '[]')
     FROM needed n LEFT JOIN ours o ON o.relname = n.relname
-    WHERE CASE n.relname WHEN '' THEN NOT has_schema_privilege(here.oid, n.privilege) ELSE NOT has_table_privilege(o.oid, n.privilege) END),
+    WHERE CASE n.relname WHEN '' THEN NOT has_schema_privilege(here.oid, n.privilege) WHEN 'ledger' THEN NOT has_any_column_privilege(o.oid, n.privilege) ELSE NOT has_table_privilege(o.oid, n.privilege) END),
   'ungranted', (SELECT coalesce(json_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles r
     WHERE r.rolname = ANY($2) AND EXISTS (SELECT FROM needed n LEFT JOIN ours o ON o.relname = n.relname
       WHERE CASE n.relname WHEN '' THEN here.oid IS NULL OR NOT has_schema_privilege(r.oid, here.oid, n.privilege)
+        WHEN 'ledger' THEN o.oid IS NULL OR NOT has_any_column_privilege(r.oid, o.oid, n.privilege)
         ELSE o.oid IS NULL OR NOT has_table_privilege(r.oid, o.oid, n.privilege) END)))::text
 FROM here, actable

@@ -1,0 +1,88 @@
+//! The table `retell_vault.ledger`: whether entries can be added, and entries that void a number.
+
+use sqlx::postgres::PgArguments;
+
+use crate::display::visible;
+use crate::ledger::entry::SealedEntry;
+use crate::postgres::connection::errors::{DatabaseError, NUMBER_OF_ENTRY, Outcome, Phase};
+use crate::postgres::connection::pool::{Database, Query};
+use crate::postgres::connection::transaction::local_setting;
+use crate::postgres::sql::names::literal;
+use crate::postgres::statements::with_entry::{COLUMNS, LEDGER, bind_entry, column_names};
+use crate::postgres::vault_schema::objects::{check_tables, column, statement};
+
+/// How long to wait for a statement that may still write the number.
+const PATIENCE: &str = "300ms";
+
+/// Why an entry cannot be added, if it cannot: the table is missing, is not as the vault made it, or this role may not write
+/// it.
+pub(crate) async fn problem(database: &Database) -> Result<Option<String>, DatabaseError> {
+    let names: Vec<_> = COLUMNS.iter().map(|(name, _)| literal(name)).collect();
+    let sql = format!(
+        "SELECT c.relkind = 'r' AND c.relpersistence = 'p', has_schema_privilege(n.oid, 'USAGE'),
+        (SELECT count(*) = {} FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
+            AND a.attname::text = ANY (ARRAY[{}])),
+        (SELECT string_agg(a.attname::text, ', ' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid
+            AND NOT a.attisdropped AND a.attname::text = ANY (ARRAY[{}])
+            AND NOT has_column_privilege(c.oid, a.attnum, 'INSERT')),
+        EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p' AND k.conname = {}),
+        row_security_active(c.oid)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'retell_vault' AND c.relname = 'ledger'",
+        names.len(),
+        names.join(", "),
+        names.join(", "),
+        literal(NUMBER_OF_ENTRY),
+    );
+    let rows = database.inspect(statement(sql)).await?;
+    let Some(row) = rows.first() else { return Ok(Some(format!("the table {LEDGER} does not exist"))) };
+    if !column::<bool>(row, 0)? || !column::<bool>(row, 4)? {
+        return Ok(Some(format!("{LEDGER} is not the table that the vault made")));
+    }
+    if !column::<bool>(row, 1)? {
+        return Ok(Some("this role lacks USAGE on the schema retell_vault".to_owned()));
+    }
+    if !column::<bool>(row, 2)? {
+        return Ok(Some(format!("{LEDGER} lacks a column")));
+    }
+    if let Some(columns) = column::<Option<String>>(row, 3)? {
+        return Ok(Some(format!("this role may not INSERT into {LEDGER} ({})", visible(&columns))));
+    }
+    if column::<bool>(row, 5)? {
+        return Ok(Some(format!("row level security of {LEDGER} is in force for this role")));
+    }
+    match check_tables(database).await {
+        Ok(()) => Ok(None),
+        Err(fault) if fault.outcome == Outcome::Reject => Ok(Some(fault.error.to_string())),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// What became of a number.
+pub(crate) enum Voided {
+    /// It holds the void entry: nothing else can take it any more.
+    Void,
+    /// It held an entry before.
+    Stands,
+    /// A statement that may still write it is under way.
+    AskLater,
+}
+
+/// Writes an entry under a number that may have been used.
+pub(crate) async fn void(database: &Database, sealed: &SealedEntry) -> Result<Voided, DatabaseError> {
+    let values: Vec<_> = COLUMNS
+        .iter()
+        .enumerate()
+        .map(|(at, (_, kind))| format!("${}::pg_catalog.{kind}", at + 1))
+        .collect();
+    let sql = format!("INSERT INTO {LEDGER} ({}) VALUES ({})", column_names(), values.join(", "));
+    let mut arguments = PgArguments::default();
+    bind_entry(&mut arguments, sealed)?;
+    let queries = vec![local_setting("lock_timeout", PATIENCE)?, Query { sql: sql.into(), arguments }];
+    match database.transaction(queries, Phase::Writing).await {
+        Ok(_) => Ok(Voided::Void),
+        Err(fault) if fault.is_number_taken => Ok(Voided::Stands),
+        Err(fault) if fault.outcome == Outcome::Retry => Ok(Voided::AskLater),
+        Err(fault) => Err(fault),
+    }
+}

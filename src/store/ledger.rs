@@ -1,0 +1,176 @@
+//! The entries of this process in the ledger: each belongs to the write that it is sent with.
+//!
+//! A vault has a ledger once its keyring has a key for it. From then on no record is written without an entry.
+
+use crate::crypto::sealer;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::subkeys::{LEDGER, Subkey};
+use crate::ledger::entry::{Event, digest, operation};
+use crate::postgres::connection::errors::{DatabaseError, Outcome};
+use crate::postgres::statements::plan::Postgres;
+use crate::postgres::vault_schema::ledger::{Voided, problem, void};
+use crate::record::contents::Contents;
+use crate::record::owner::{Owner, TenantId};
+use crate::record::record::Record;
+use crate::record::version::Version;
+use crate::store::core::{Core, StoreRequest};
+use crate::store::ledger_writers::Noted;
+
+impl Core {
+    /// The key under which entries are written, if the keyring has one.
+    pub(crate) fn ledger_key(&self) -> Option<Subkey> {
+        self.keyring.current().subkeys.of(LEDGER).next_back().cloned()
+    }
+
+    /// The entry for a record that is about to be written over the one of version `before`.
+    pub(crate) fn note_change(
+        &self,
+        operation: &'static str,
+        owner: &Owner,
+        before: Option<Version>,
+        record: &Record,
+    ) -> Result<Noted<'_>> {
+        let Some(key) = self.ledger_key() else { return Ok(Noted::nothing()) };
+        let keyring = self.keyring.holding(record.key);
+        let contents = sealer::contents(record, self.scope(owner), keyring.opener(record.key)?)?;
+        let event = Event { before: before.map(text), ..self.event(operation, owner) };
+        self.draw(&key, state_of(&key, owner, record.version, &contents, event))
+    }
+
+    /// The entry for what a request seals.
+    pub(crate) fn note_store(
+        &self,
+        request: StoreRequest<'_>,
+        before: Option<Version>,
+        record: &Record,
+    ) -> Result<Noted<'_>> {
+        let operation = match (request.is_tombstone(), request.change, request.import) {
+            (true, ..) => operation::DELETE,
+            (_, Some(_), _) => operation::MODIFY,
+            (_, _, Some(_)) => operation::IMPORT,
+            _ => operation::STORE,
+        };
+        self.note_change(operation, request.owner, before, record)
+    }
+
+    /// An entry for an owner without a change of the record.
+    pub(crate) fn event(&self, operation: &'static str, owner: &Owner) -> Event {
+        Event {
+            user: Some(owner.user_id().as_str().to_owned()),
+            tenant: owner.tenant_id().map(|tenant| TenantId::as_str(tenant).to_owned()),
+            ..self.event_of_place(operation)
+        }
+    }
+
+    /// An entry that is about no single owner.
+    pub(crate) fn event_of_place(&self, operation: &'static str) -> Event {
+        Event {
+            operation: operation.to_owned(),
+            place: self.ledger_place(),
+            host: Some(self.ledger.host.clone()),
+            release: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            ..Event::default()
+        }
+    }
+
+    /// The namespace and the table, as entries name them.
+    pub(crate) fn ledger_place(&self) -> Option<String> {
+        let postgres = self.postgres.as_ref()?;
+        Some(format!("{} {}", self.fields.namespace, postgres.layout().rows_name()))
+    }
+
+    pub(crate) fn draw(&self, key: &Subkey, event: Event) -> Result<Noted<'_>> {
+        let at_ms = i64::try_from(self.now()).unwrap_or(i64::MAX);
+        self.ledger.draw(key, at_ms, event)
+    }
+}
+
+/// What an entry says of the record that an owner has after it.
+pub(crate) fn state_of(
+    key: &Subkey,
+    owner: &Owner,
+    version: Version,
+    contents: &Contents,
+    event: Event,
+) -> Event {
+    let digest = digest(key, owner, version, contents).to_vec();
+    Event { after: Some(text(version)), digest: Some(digest), ..event }
+}
+
+fn text(version: Version) -> String {
+    version.to_string()
+}
+
+/// Makes sure that entries can be written, if there must be some.
+///
+/// # Errors
+/// `LedgerUnavailable`, as an outcome for which the local file may take the record; otherwise why the database cannot be
+/// asked.
+pub(crate) async fn require_ledger(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError> {
+    if core.ledger_key().is_none() {
+        return match postgres.layout().ledger_required {
+            true => Err(unavailable("the keyring has no key for it: the ledger was not begun").into()),
+            false => Ok(()),
+        };
+    }
+    if core.ledger.is_checked() {
+        return Ok(());
+    }
+    // boxed: otherwise an application's futures become too deep for the compiler
+    Box::pin(check_ledger(core, postgres)).await
+}
+
+async fn check_ledger(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError> {
+    match problem(&postgres.database).await? {
+        Some(problem) => {
+            Err(DatabaseError::new(Outcome::TakesNoWrites, unavailable(&problem)))
+        }
+        None => {
+            core.ledger.note_checked(true);
+            settle_doubtful(core, postgres).await;
+            Ok(())
+        }
+    }
+}
+
+fn unavailable(problem: &str) -> Error {
+    Error::new(ErrorKind::LedgerUnavailable, format!("the ledger cannot take an entry: {problem}"))
+        .with_hint("`retell-vault schema apply --ledger` makes the table, `ledger begin` the key")
+}
+
+/// A fault of a write that was sent with an entry: the table of the ledger may be the reason.
+pub(crate) async fn explained(core: &Core, postgres: &Postgres, fault: DatabaseError) -> DatabaseError {
+    let may_be = matches!(fault.outcome, Outcome::Redetect | Outcome::Reject);
+    if !may_be || core.ledger_key().is_none() {
+        return fault;
+    }
+    core.ledger.note_checked(false);
+    match check_ledger(core, postgres).await {
+        Err(why) if why.error.kind() == ErrorKind::LedgerUnavailable => why,
+        _ => fault,
+    }
+}
+
+/// Decides about numbers whose outcome is unknown, as far as the database can say now: a number that takes an entry without
+/// contents was never used, and never will be.
+pub(crate) async fn settle_doubtful(core: &Core, postgres: &Postgres) {
+    let Some(key) = core.ledger_key() else { return };
+    for (id, seq, link) in core.ledger.doubtful() {
+        let event = core.event_of_place(operation::VOID);
+        let at_ms = i64::try_from(core.now()).unwrap_or(i64::MAX);
+        let Some(sealed) = core.ledger.redraw((id, seq), &key, at_ms, event) else { continue };
+        match void(&postgres.database, &sealed).await {
+            Ok(Voided::Void) => core.ledger.decided((id, seq), sealed.link),
+            Ok(Voided::Stands) => core.ledger.decided((id, seq), link),
+            Ok(Voided::AskLater) => {}
+            Err(fault) => {
+                tracing::debug!(error = %fault.error, "the outcome of an entry cannot be decided now");
+                // if the answer of this statement was lost, the number may hold either entry
+                if fault.outcome == Outcome::Ambiguous {
+                    core.ledger.abandon(id);
+                }
+                return;
+            }
+        }
+    }
+}
