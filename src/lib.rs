@@ -62,6 +62,8 @@
 // Only schema and doctor read some parts of the catalogue and the connections. With both features, no warning is hidden.
 #![cfg_attr(not(all(feature = "admin", feature = "local-file")), allow(dead_code))]
 
+#[cfg(feature = "admin")]
+mod audit;
 mod crypto;
 #[cfg(feature = "admin")]
 mod detect;

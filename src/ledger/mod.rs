@@ -4,3 +4,4 @@
 pub(crate) mod chain_check;
 pub(crate) mod entry;
 pub(crate) mod numbers;
+pub(crate) mod owner_check;

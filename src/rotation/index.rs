@@ -71,7 +71,7 @@ async fn every_host_has_the_keys(core: &Core) -> Result<bool> {
 ///
 /// # Errors
 /// `Busy` if one goes on for a minute. The earlier key stays.
-async fn earlier_writers_ended(postgres: &Postgres) -> Result<()> {
+pub(crate) async fn earlier_writers_ended(postgres: &Postgres) -> Result<()> {
     let started = Instant::now();
     let writers = async || postgres.writers().await.map_err(|fault| fault.error);
     let mut earlier = writers().await?;

@@ -386,7 +386,7 @@ fn random_step(rng: &mut impl rand::Rng) -> u16 {
 }
 
 /// The error of a write that gives up.
-pub(super) fn keeps_changing() -> Error {
+pub(crate) fn keeps_changing() -> Error {
     Error::new(ErrorKind::Busy, "gave up after several attempts: other writers kept changing this record")
 }
 

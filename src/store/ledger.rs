@@ -120,7 +120,8 @@ pub(crate) async fn require_ledger(core: &Core, postgres: &Postgres) -> Result<(
     Box::pin(check_ledger(core, postgres)).await
 }
 
-async fn check_ledger(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError> {
+/// As [`require_ledger`], also without a key.
+pub(crate) async fn check_ledger(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError> {
     match problem(&postgres.database).await? {
         Some(problem) => {
             Err(DatabaseError::new(Outcome::TakesNoWrites, unavailable(&problem)))

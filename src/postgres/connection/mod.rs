@@ -8,5 +8,6 @@ pub(crate) mod options;
 pub(crate) mod pool;
 mod refusal;
 pub(crate) mod route;
+pub(crate) mod snapshot;
 pub(crate) mod transaction;
 pub(crate) mod watch;

@@ -17,7 +17,7 @@ use crate::postgres::connection::watch::SessionWatch;
 
 /// The start of a catalogue query. Its output must not depend on the role's settings, and must mean the same in another
 /// session.
-const INSPECTION: &str = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+pub(super) const INSPECTION: &str = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
     pg_catalog.set_config('transaction_read_only', 'on', true), pg_catalog.set_config('quote_all_identifiers', 'off', true),
     pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('datestyle', 'ISO', true)";
 
@@ -136,7 +136,7 @@ impl Database {
         mut each: impl FnMut(PgRow) -> Result<(), DatabaseError> + Send,
     ) -> Result<(), DatabaseError> {
         let mut busy = BusyConnection(Some(self.acquire().await?));
-        let connection = busy.0.as_deref_mut().expect("it was put there just now");
+        let connection = busy.connection();
         let (limit, persistent) = (self.timeouts.operation, !self.is_transactional());
         let answered = |fault: (DatabaseError, bool)| fault.0;
         let options = PgConnectOptions::clone(&self.pool().connect_options());
@@ -159,7 +159,7 @@ impl Database {
         drop(rows);
         let ended = timeout(limit, sqlx::raw_sql("COMMIT").execute(connection)).await;
         self.conclude(ended.ok(), Phase::Reading).map_err(answered)?;
-        drop(busy.0.take()); // it is fit for others
+        busy.give_back();
         Ok(())
     }
 
@@ -227,7 +227,18 @@ impl Database {
 }
 
 /// A connection inside a transaction. It does not return to the pool.
-struct BusyConnection(Option<PoolConnection<sqlx::Postgres>>);
+pub(super) struct BusyConnection(pub(super) Option<PoolConnection<sqlx::Postgres>>);
+
+impl BusyConnection {
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        self.0.as_deref_mut().expect("it is there until it is given back")
+    }
+
+    /// The transaction has ended: the connection is fit for others.
+    pub(super) fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
 
 impl Drop for BusyConnection {
     fn drop(&mut self) {

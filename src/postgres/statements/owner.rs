@@ -35,12 +35,17 @@ impl Writer<'_> {
 
     /// A condition that the row passes the filter and belongs to the owner in `u` and `w` of another relation.
     pub(in crate::postgres) fn is_owner_of(&self, row: &str, other: &str) -> String {
+        format!("{}{}", self.is_row_of(row, other), self.counts(row))
+    }
+
+    /// The same without the filter.
+    pub(in crate::postgres) fn is_row_of(&self, row: &str, other: &str) -> String {
         let column = |name: &str, kind: IdKind| kind.cast(&format!("{row}.{}", quote(name)));
         let user = format!("{} {EQ} {other}.u", column(&self.layout.user_column, self.table.user));
         let tenant = self.layout.tenant_column.as_ref().zip(self.table.tenant);
         let tenant = tenant.map(|(name, kind)| format!("{} {EQ} {other}.w", column(name, kind)));
         let owner: Vec<_> = [user].into_iter().chain(tenant).collect();
-        format!("{}{}", owner.join(" AND "), self.counts(row))
+        owner.join(" AND ")
     }
 
     /// A condition that the row passes the filter.

@@ -214,7 +214,7 @@ pub(super) fn statement(sql: String) -> Query {
     Query { sql: sql.into(), arguments: PgArguments::default() }
 }
 
-pub(super) fn column<'r, T>(row: &'r PgRow, at: usize) -> Result<T, DatabaseError>
+pub(in crate::postgres) fn column<'r, T>(row: &'r PgRow, at: usize) -> Result<T, DatabaseError>
 where
     T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
 {

@@ -2,6 +2,8 @@
 
 pub(crate) mod cursor;
 #[cfg(feature = "admin")]
+pub(crate) mod ledger;
+#[cfg(feature = "admin")]
 pub(crate) mod old_clearing;
 #[cfg(feature = "admin")]
 pub(crate) mod old_places;

@@ -1,0 +1,182 @@
+//! Every owner in turn: the last state that the ledger names, and what the table holds.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::crypto::sealer;
+use crate::ledger::chain_check::is_entry;
+use crate::ledger::entry::digest;
+use crate::ledger::owner_check::{Difference, HeldState, KnownState, difference};
+use crate::keyring::keys::RootKeys;
+use crate::keyring::subkeys::{LEDGER, Subkey};
+use crate::postgres::connection::errors::DatabaseError;
+use crate::postgres::statements::answer::{OwnerText, parse_owner};
+use crate::postgres::statements::found_records::FoundRecords;
+use crate::postgres::statements::plan::Plan;
+use crate::postgres::walk::ledger::{LedgerReading, OwnersRow, StoredEntry, in_order};
+use crate::record::contents::Contents;
+use crate::record::owner::Owner;
+use crate::record::record::Head;
+use crate::record::version::Version;
+use crate::store::core::Core;
+
+/// One owner of the ledger or of the table.
+pub(crate) struct ComparedOwner {
+    pub(crate) owner: Owner,
+    pub(crate) difference: Option<Difference>,
+    pub(crate) known: Option<KnownState>,
+    /// The newest record of the rows, if one opens.
+    pub(crate) held: Option<HeldRecord>,
+}
+
+/// A record that opens.
+pub(crate) struct HeldRecord {
+    pub(crate) head: Head,
+    pub(crate) contents: Contents,
+}
+
+/// Both results, owner by owner.
+pub(crate) struct Owners<'a> {
+    core: &'a Core,
+    plan: &'a Plan,
+    keys: Arc<RootKeys>,
+    states: VecDeque<StoredEntry>,
+    rows: VecDeque<OwnersRow>,
+    states_ended: bool,
+    rows_ended: bool,
+}
+
+impl<'a> Owners<'a> {
+    pub(crate) fn new(core: &'a Core, plan: &'a Plan) -> Self {
+        let keys = core.keyring.current();
+        let (states, rows) = (VecDeque::new(), VecDeque::new());
+        Self { core, plan, keys, states, rows, states_ended: false, rows_ended: false }
+    }
+
+    /// The next owner. Owners that the vault does not accept are passed over.
+    pub(crate) async fn next(
+        &mut self,
+        reading: &mut LedgerReading<'_>,
+    ) -> Result<Option<ComparedOwner>, DatabaseError> {
+        loop {
+            let state = self.state(reading).await?;
+            let row = self.row(reading).await?;
+            let next = match (state, row) {
+                (None, None) => return Ok(None),
+                (Some(state), None) => state,
+                (None, Some(row)) => row,
+                (Some(state), Some(row)) => match in_order(&state, &row) {
+                    Ordering::Greater => row,
+                    _ => state,
+                },
+            };
+            let (known, rows) = (self.known(reading, &next).await?, self.held(reading, &next).await?);
+            // the id as the row has it, so that the row is found again
+            let stored = rows.first().map_or(next, |row| row.stored.clone());
+            if let Some(owner) = parse_owner(stored) {
+                return Ok(Some(self.compare(owner, known.as_ref(), &rows)));
+            }
+        }
+    }
+
+    fn compare(&self, owner: Owner, known: Option<&StoredEntry>, rows: &[OwnersRow]) -> ComparedOwner {
+        let counts = rows.iter().any(|row| row.counts);
+        let held = self.newest(&owner, rows);
+        let known = known.and_then(|entry| self.state_of(&owner, entry));
+        let state = match &held {
+            None => None,
+            Some(None) => Some(HeldState::Unreadable),
+            Some(Some((record, key))) => Some(HeldState::Record {
+                version: record.head.version,
+                digest: digest(key, &owner, record.head.version, &record.contents).to_vec(),
+            }),
+        };
+        let difference = difference(known.as_ref(), state.as_ref(), counts);
+        ComparedOwner { owner, difference, known, held: held.flatten().map(|(record, _)| record) }
+    }
+
+    /// The newest record of the rows, with the key for its digest. `Some(None)`: nothing opens.
+    fn newest(&self, owner: &Owner, rows: &[OwnersRow]) -> Option<Option<(HeldRecord, Subkey)>> {
+        let now = rows.first()?.now;
+        let texts: Vec<_> = rows.iter().map(|row| row.row.clone()).collect();
+        let found = FoundRecords::of(&texts, &self.plan.placement.slots, now);
+        let Some(newest) = found.records.first() else {
+            return (!found.unrecognised.is_empty() || !found.parts.is_empty()).then_some(None);
+        };
+        let opened = newest.record.as_ref().ok().and_then(|record| {
+            let root = self.keys.opener(record.key).ok()?;
+            let contents = sealer::contents(record, self.core.scope(owner), root).ok()?;
+            let key = self.keys.subkeys.of(LEDGER).next_back()?.clone();
+            Some((HeldRecord { head: record.head(), contents }, key))
+        });
+        Some(opened)
+    }
+
+    /// `None` if the entry names no version.
+    fn state_of(&self, owner: &Owner, stored: &StoredEntry) -> Option<KnownState> {
+        let event = &stored.entry.event;
+        let after = Version::from_str(event.after.as_deref()?).ok()?;
+        let digest_held = event.digest.clone().unwrap_or_default();
+        let epoch = u32::try_from(stored.entry.epoch).ok()?;
+        let key = self.keys.subkeys.of(LEDGER).find(|key| key.epoch == epoch)?;
+        let deleted = digest(key, owner, after, &Contents::default());
+        let is_tombstone = deleted.as_slice() == digest_held.as_slice();
+        Some(KnownState { after, digest: digest_held, is_tombstone })
+    }
+
+    /// The owner of the next state.
+    async fn state(&mut self, reading: &mut LedgerReading<'_>) -> Result<Option<OwnerText>, DatabaseError> {
+        if self.states.is_empty() && !self.states_ended {
+            self.states.extend(reading.states().await?);
+            self.states_ended = self.states.is_empty();
+        }
+        Ok(self.states.front().map(owner_of))
+    }
+
+    async fn row(&mut self, reading: &mut LedgerReading<'_>) -> Result<Option<OwnerText>, DatabaseError> {
+        if self.rows.is_empty() && !self.rows_ended {
+            self.rows.extend(reading.rows(self.plan).await?);
+            self.rows_ended = self.rows.is_empty();
+        }
+        Ok(self.rows.front().map(|row| row.owner.clone()))
+    }
+
+    /// The newest authentic entry of an owner. Passes over all of this owner.
+    async fn known(
+        &mut self,
+        reading: &mut LedgerReading<'_>,
+        owner: &OwnerText,
+    ) -> Result<Option<StoredEntry>, DatabaseError> {
+        let mut known = None;
+        while self.state(reading).await?.is_some_and(|next| next == *owner) {
+            let Some(stored) = self.states.pop_front() else { break };
+            // anybody who may add entries could claim a later state
+            let is_ours =
+                || is_entry(&self.keys.subkeys, &stored.entry, &stored.entry.bytes(), &stored.mac);
+            if known.is_none() && is_ours() {
+                known = Some(stored);
+            }
+        }
+        Ok(known)
+    }
+
+    /// Every row of an owner.
+    async fn held(
+        &mut self,
+        reading: &mut LedgerReading<'_>,
+        owner: &OwnerText,
+    ) -> Result<Vec<OwnersRow>, DatabaseError> {
+        let mut rows = Vec::new();
+        while self.row(reading).await?.is_some_and(|next| next == *owner) {
+            rows.extend(self.rows.pop_front());
+        }
+        Ok(rows)
+    }
+}
+
+fn owner_of(stored: &StoredEntry) -> OwnerText {
+    let event = &stored.entry.event;
+    (event.tenant.clone(), event.user.clone().unwrap_or_default())
+}

@@ -1,0 +1,161 @@
+//! Verifies the ledger: every entry, every known head, and every owner.
+
+use crate::audit::owners::Owners;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::chain_check::{ChainCheck, Gap, KnownHead};
+use crate::ledger::owner_check::Difference;
+use crate::postgres::connection::errors::DatabaseError;
+use crate::postgres::statements::plan::Postgres;
+use crate::record::owner::Owner;
+use crate::record::version::Version;
+use crate::store::core::Core;
+
+/// Numbers of one writer of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LedgerGap {
+    /// The id of the writer, which is one run of a process.
+    pub writer: String,
+    /// The first number.
+    pub first: u64,
+    /// The last number.
+    pub last: u64,
+}
+
+/// An owner whose record is not the one that the ledger names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LedgerDifference {
+    /// The owner.
+    pub owner: Owner,
+    /// The version that the ledger names. `None`: it names none.
+    pub expected: Option<Version>,
+    /// The version in the table. `None`: there is no record, or it does not open.
+    pub found: Option<Version>,
+}
+
+/// The result of [`Vault::verify_ledger`](crate::Vault::verify_ledger).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct LedgerVerification {
+    /// How many entries there are.
+    pub entries: u64,
+    /// How many writers wrote them.
+    pub writers: u64,
+    /// How many owners were compared.
+    pub owners: u64,
+    /// Entries that were written and are gone.
+    pub missing: Vec<LedgerGap>,
+    /// Numbers that nobody knows to be written: work under way, or a process that was killed. No alarm.
+    pub open: Vec<LedgerGap>,
+    /// Entries that no key of this keyring made as they are.
+    pub altered: Vec<LedgerGap>,
+    /// Entries whose writer had written other entries before them than are there now.
+    pub replaced: Vec<LedgerGap>,
+    /// Owners with an older record than the ledger names.
+    pub went_back: Vec<LedgerDifference>,
+    /// Owners without the record that the ledger names.
+    pub vanished: Vec<LedgerDifference>,
+    /// Owners with a record that the ledger does not name.
+    pub appeared: Vec<LedgerDifference>,
+    /// Owners whose tokens do not open.
+    pub unreadable: Vec<LedgerDifference>,
+    /// Owners whose deleted record is gone with its row. No alarm.
+    pub removed: Vec<LedgerDifference>,
+    /// Owners with a record that is pending in the local file of this host. No alarm.
+    pub waiting: u64,
+    /// How many heads from outside of the database were compared.
+    pub anchors: u64,
+    /// Writers whose entries do not lead to the head that was known outside of the database: the ledger went back.
+    pub ledger_went_back: Vec<LedgerGap>,
+}
+
+impl LedgerVerification {
+    /// Whether nothing that was compared is an alarm. `open`, `removed` and `waiting` are none.
+    pub fn is_unbroken(&self) -> bool {
+        self.missing.is_empty()
+            && self.altered.is_empty()
+            && self.replaced.is_empty()
+            && self.went_back.is_empty()
+            && self.vanished.is_empty()
+            && self.appeared.is_empty()
+            && self.unreadable.is_empty()
+            && self.ledger_went_back.is_empty()
+    }
+
+    fn list(&mut self, difference: Difference, one: LedgerDifference) {
+        let list = match difference {
+            Difference::WentBack => &mut self.went_back,
+            Difference::Vanished => &mut self.vanished,
+            Difference::Appeared => &mut self.appeared,
+            Difference::Removed => &mut self.removed,
+            Difference::Unreadable => &mut self.unreadable,
+        };
+        list.push(one);
+    }
+}
+
+/// The database and the place of the ledger.
+///
+/// # Errors
+/// `Configuration` without a database; `LedgerUnavailable` if the ledger was not begun.
+pub(super) fn begun(core: &Core) -> Result<(&Postgres, String)> {
+    let (Some(postgres), Some(place)) = (&core.postgres, core.ledger_place()) else {
+        return Err(Error::new(ErrorKind::Configuration, "no database is configured, so there is no ledger")
+            .with_hint("configure a database (`--database-url`)"));
+    };
+    match core.ledger_key() {
+        Some(_) => Ok((postgres, place)),
+        None => Err(Error::new(ErrorKind::LedgerUnavailable, "the ledger was not begun: the keyring has no key for it")),
+    }
+}
+
+/// Verifies everything in one snapshot, so writers go on.
+pub(crate) async fn verify_ledger(core: &Core, known: Vec<KnownHead>) -> Result<LedgerVerification> {
+    verify_now(core, known).await.map_err(|fault| fault.error)
+}
+
+async fn verify_now(core: &Core, known: Vec<KnownHead>) -> Result<LedgerVerification, DatabaseError> {
+    let (postgres, place) = begun(core)?;
+    let plan = postgres.refresh().await?;
+    let mut reading = postgres.read_ledger(&plan, &place).await?;
+    let mut chain = ChainCheck::new(core.keyring.current().subkeys.clone(), known);
+    loop {
+        let page = reading.entries().await?;
+        if page.is_empty() {
+            break;
+        }
+        page.iter().for_each(|stored| chain.take(&stored.entry, &stored.mac));
+        tokio::task::yield_now().await;
+    }
+    let mut result = LedgerVerification::default();
+    let mut owners = Owners::new(core, &plan);
+    while let Some(compared) = owners.next(&mut reading).await? {
+        result.owners += 1;
+        if let Some(difference) = compared.difference {
+            let one = LedgerDifference {
+                owner: compared.owner,
+                expected: compared.known.map(|known| known.after),
+                found: compared.held.map(|held| held.head.version),
+            };
+            result.list(difference, one);
+        }
+    }
+    reading.end().await?;
+    let report = chain.end();
+    let at = |writer: uuid::Uuid, seq| gap(&Gap { writer, first: seq, last: seq });
+    result.entries = report.entries;
+    result.writers = report.writers;
+    result.missing = report.missing.iter().map(gap).collect();
+    result.open = report.open.iter().map(gap).collect();
+    result.altered = report.altered.iter().map(|entry| at(entry.writer, entry.seq)).collect();
+    result.replaced = report.replaced.iter().map(|entry| at(entry.writer, entry.seq)).collect();
+    result.anchors = report.anchors;
+    result.ledger_went_back = report.went_back.iter().map(|head| at(head.writer, head.settled)).collect();
+    Ok(result)
+}
+
+fn gap(gap: &Gap) -> LedgerGap {
+    let number = |number: i64| u64::try_from(number).unwrap_or_default();
+    LedgerGap { writer: gap.writer.to_string(), first: number(gap.first), last: number(gap.last) }
+}

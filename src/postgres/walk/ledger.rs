@@ -1,0 +1,239 @@
+//! Reads the ledger and the records of the table side by side, in one snapshot and in order, so that no list of owners is in
+//! memory.
+
+use std::cmp::Ordering;
+
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::types::Uuid;
+
+use crate::ledger::entry::{Event, LedgerEntry, SealedEntry};
+use crate::postgres::catalogue::id_kind::IdKind;
+use crate::postgres::connection::acting_owner::{Until, act_as_owner};
+use crate::postgres::connection::errors::{DatabaseError, Phase};
+use crate::postgres::connection::pool::{Query, bind};
+use crate::postgres::connection::snapshot::Snapshot;
+use crate::postgres::connection::transaction::setting;
+use crate::postgres::sql::names::quote;
+use crate::postgres::statements::answer::{Answer, OwnerText, owner_of};
+use crate::postgres::statements::bind::owners;
+use crate::postgres::statements::found_records::Row;
+use crate::postgres::statements::fragments::{DURABLE, Forms, Writer};
+use crate::postgres::statements::plan::{Plan, Postgres};
+use crate::postgres::statements::with_entry::{LEDGER, bind_entries, column_names, with_entries};
+use crate::postgres::vault_schema::objects::column;
+use crate::record::owner::Owner;
+use crate::record::record::Head;
+use crate::record::version::Millis;
+
+/// How many rows are read at once.
+const PAGE: usize = 2000;
+
+/// A UUID has one form, in lower case, as in entries.
+const IS_UUID: &str = "'^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$'";
+
+/// An entry as it is stored, and its MAC.
+pub(crate) struct StoredEntry {
+    pub(crate) entry: LedgerEntry,
+    pub(crate) mac: Vec<u8>,
+}
+
+/// A row of the table that holds text in a slot.
+pub(crate) struct OwnersRow {
+    /// The owner in the form that decides the order.
+    pub(crate) owner: OwnerText,
+    /// The owner as the row has it.
+    pub(crate) stored: OwnerText,
+    pub(crate) row: Row,
+    /// The database's clock.
+    pub(crate) now: Millis,
+    /// Whether the filter of the layout lets it count.
+    pub(crate) counts: bool,
+}
+
+/// The results that are read side by side.
+pub(crate) struct LedgerReading<'d> {
+    snapshot: Snapshot<'d>,
+}
+
+impl Postgres {
+    /// Opens the snapshot: every entry by writer and number, the states of this place by owner, and the rows by owner.
+    pub(crate) async fn read_ledger(
+        &self,
+        plan: &Plan,
+        place: &str,
+    ) -> Result<LedgerReading<'_>, DatabaseError> {
+        let (table, _) = plan.work()?;
+        let writer = Writer { layout: self.layout(), table, placement: &plan.placement, forms: Forms::One };
+        let mut snapshot = self.database.snapshot().await?;
+        let columns = column_names();
+        let entries =
+            format!("DECLARE entries NO SCROLL CURSOR FOR SELECT {columns} FROM {LEDGER} ORDER BY writer, seq");
+        snapshot.fetch(setting(&entries)).await?;
+        let states = format!(
+            "DECLARE states NO SCROLL CURSOR FOR SELECT {columns} FROM {LEDGER} WHERE place = $1 AND after IS NOT NULL
+            ORDER BY usr COLLATE \"C\", tenant COLLATE \"C\", after COLLATE \"C\" DESC"
+        );
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, place)?;
+        snapshot.fetch(Query { sql: states.into(), arguments }).await?;
+        // code on the table must not run with the rights of this role
+        snapshot.fetch(setting(&act_as_owner(&self.relation(), Until::TheTransactionEnds))).await?;
+        snapshot.fetch(setting(&writer.rows_in_order())).await?;
+        Ok(LedgerReading { snapshot })
+    }
+}
+
+/// A record that a row holds, and the entry that names it.
+pub(crate) struct NotedState {
+    pub(crate) owner: Owner,
+    pub(crate) head: Head,
+    pub(crate) entry: SealedEntry,
+}
+
+impl Postgres {
+    /// Adds entries that name records as they are, each only if a row of the owner still holds the record. Returns for which
+    /// this was so.
+    pub(crate) async fn note_states(
+        &self,
+        plan: &Plan,
+        states: &[NotedState],
+    ) -> Result<Vec<bool>, DatabaseError> {
+        let (table, _) = plan.work()?;
+        let writer = Writer { layout: self.layout(), table, placement: &plan.placement, forms: Forms::One };
+        let mut arguments = PgArguments::default();
+        let all: Vec<&Owner> = states.iter().map(|state| &state.owner).collect();
+        let places = owners(&mut arguments, table, &all)?;
+        let heads: Vec<String> = places.iter().map(|at| states[*at].head.to_string()).collect();
+        let ordinals: Vec<i32> = places.iter().map(|at| *at as i32).collect();
+        bind(&mut arguments, heads)?;
+        bind(&mut arguments, ordinals)?;
+        let (sql, params) = writer.rows_that_hold();
+        let entries: Vec<_> = states.iter().enumerate().map(|(at, state)| (at as i32, &state.entry)).collect();
+        bind_entries(&mut arguments, &entries)?;
+        let query = Query { sql: with_entries(&sql, params).into(), arguments };
+        let mut noted = vec![false; states.len()];
+        for row in &self.database.fetch(query, Phase::Writing).await? {
+            let ordinal: i32 = column(row, 0)?;
+            if let Some(noted) = usize::try_from(ordinal).ok().and_then(|at| noted.get_mut(at)) {
+                *noted = true;
+            }
+        }
+        Ok(noted)
+    }
+}
+
+impl Writer<'_> {
+    /// users[], tenants[], heads[], ordinals[]: the ordinals of the owners whose row holds only the record of the head, and the
+    /// number of these parameters.
+    fn rows_that_hold(&self) -> (String, usize) {
+        let (owner, mut names) = self.owner_arrays();
+        let kinds = owner.into_iter().chain(["pg_catalog._text".to_owned(), "pg_catalog._int4".to_owned()]);
+        let arrays: Vec<_> = kinds.enumerate().map(|(at, kind)| format!("${}::{kind}", at + 1)).collect();
+        names.extend(["head", "ordinal"]);
+        let sql = format!(
+            "SELECT DISTINCT n.ordinal, {DURABLE} FROM {} AS t JOIN unnest({}) AS n ({}) ON {} AND {} WHERE {}",
+            self.relation(),
+            arrays.join(", "),
+            names.join(", "),
+            self.is_row_of("t", "n"),
+            self.holds_seen("t", "n.head"),
+            self.is_as_planned("t"),
+        );
+        (sql, arrays.len())
+    }
+
+    fn rows_in_order(&self) -> String {
+        let id = |column: &str, kind: IdKind| {
+            let text = format!("t.{}::text", quote(column));
+            match kind {
+                IdKind::Text => format!(
+                    "(CASE WHEN octet_length({text}) = 36 AND {text} ~ {IS_UUID} THEN lower({text}) ELSE {text} END)"
+                ),
+                _ => text,
+            }
+        };
+        let user = id(&self.layout.user_column, self.table.user);
+        let stored_user = format!("t.{}::text", quote(&self.layout.user_column));
+        let (tenant, stored_tenant) = match (&self.layout.tenant_column, self.table.tenant) {
+            (Some(column), Some(kind)) => (id(column, kind), format!("t.{}::text", quote(column))),
+            _ => ("NULL::text".to_owned(), "NULL::text".to_owned()),
+        };
+        let filled: Vec<_> =
+            self.placement.slots.iter().map(|slot| format!("{} <> ''", self.slot_text("t", slot))).collect();
+        let counts: Vec<_> = self.table.filter.conditions("t").collect();
+        let counts = if counts.is_empty() { "true".to_owned() } else { counts.join(" AND ") };
+        format!(
+            "DECLARE held NO SCROLL CURSOR FOR SELECT {user}, {tenant}, {stored_user}, {stored_tenant},
+            ({counts}) IS TRUE, {} FROM {} AS t
+            WHERE ({}) AND {} ORDER BY 1 COLLATE \"C\", 2 COLLATE \"C\"",
+            self.read_columns("t"),
+            self.relation(),
+            filled.join(" OR "),
+            self.is_as_planned("t"),
+        )
+    }
+}
+
+impl LedgerReading<'_> {
+    /// The next entries by writer and number. Empty at the end.
+    pub(crate) async fn entries(&mut self) -> Result<Vec<StoredEntry>, DatabaseError> {
+        self.page("entries").await?.iter().map(stored_entry).collect()
+    }
+
+    /// The next entries that name a state of an owner, by owner, the newest version first.
+    pub(crate) async fn states(&mut self) -> Result<Vec<StoredEntry>, DatabaseError> {
+        self.page("states").await?.iter().map(stored_entry).collect()
+    }
+
+    /// The next rows with text in a slot, by owner.
+    pub(crate) async fn rows(&mut self, plan: &Plan) -> Result<Vec<OwnersRow>, DatabaseError> {
+        let read = |row: &PgRow| {
+            let answer = Answer { row, first: 5, placement: &plan.placement };
+            let (owner, stored) = (owner_of(row, 0)?, owner_of(row, 2)?);
+            Ok(OwnersRow { owner, stored, row: answer.read()?, now: answer.now()?, counts: column(row, 4)? })
+        };
+        self.page("held").await?.iter().map(read).collect()
+    }
+
+    async fn page(&mut self, cursor: &str) -> Result<Vec<PgRow>, DatabaseError> {
+        self.snapshot.fetch(setting(&format!("FETCH FORWARD {PAGE} FROM {cursor}"))).await
+    }
+
+    pub(crate) async fn end(self) -> Result<(), DatabaseError> {
+        self.snapshot.end().await
+    }
+}
+
+fn stored_entry(row: &PgRow) -> Result<StoredEntry, DatabaseError> {
+    let entry = LedgerEntry {
+        writer: column::<Uuid>(row, 0)?,
+        seq: column(row, 1)?,
+        epoch: column(row, 2)?,
+        settled: column(row, 3)?,
+        head: column(row, 4)?,
+        at_ms: column(row, 5)?,
+        event: Event {
+            operation: column(row, 6)?,
+            place: column(row, 7)?,
+            user: column(row, 8)?,
+            tenant: column(row, 9)?,
+            before: column(row, 10)?,
+            after: column(row, 11)?,
+            digest: column(row, 12)?,
+            outcome: column(row, 13)?,
+            actor: column(row, 14)?,
+            reason: column(row, 15)?,
+            request: column(row, 16)?,
+            host: column(row, 17)?,
+            release: column(row, 18)?,
+            detail: column(row, 19)?,
+        },
+    };
+    Ok(StoredEntry { entry, mac: column(row, 20)? })
+}
+
+/// The order of the owners in both results: by user, then by tenant. An absent tenant comes last.
+pub(crate) fn in_order(one: &OwnerText, other: &OwnerText) -> Ordering {
+    let tenant = |owner: &OwnerText| owner.0.clone().map_or((1, String::new()), |tenant| (0, tenant));
+    one.1.cmp(&other.1).then_with(|| tenant(one).cmp(&tenant(other)))
+}
