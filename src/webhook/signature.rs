@@ -218,7 +218,7 @@ mod tests {
         }
     }
 
-    /// The cases of the SDKs are in tests/webhooks.rs.
+    /// The cases of the SDKs are in tests/records/webhooks.rs.
     #[test]
     fn body_and_time_are_signed_with_nothing_between() {
         let header = "v=1795000000000,d=0000000000000000000000000000000000000000000000000000000000000000";
