@@ -10,7 +10,8 @@ mod support;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use retell_vault::{Keyring, Loaded, Owner, Passphrase, RetellConfig, Stored, Vault};
+use retell_vault::records::{Loaded, Stored};
+use retell_vault::{Keyring, Owner, Passphrase, RetellConfig, Vault};
 use sqlx::{Connection, PgConnection};
 use support::{Result, Server, ended, interrupted};
 

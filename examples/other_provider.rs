@@ -18,7 +18,8 @@ use std::{env, fmt, fs, io};
 use retell_vault::config::{Credentials, ExtraSecret, Field, FieldSpec, PhoneNumber, Values};
 use retell_vault::keyring::RawKey;
 use retell_vault::layout::Place;
-use retell_vault::{ErrorKind, Keyring, Owner, RetellConfig, Stored, Vault};
+use retell_vault::records::Stored;
+use retell_vault::{ErrorKind, Keyring, Owner, RetellConfig, Vault};
 use sqlx::{Connection, PgConnection};
 
 // --- What the vault must know of Twilio ---

@@ -18,7 +18,8 @@ use std::{env, io};
 use retell_vault::keyring::RawKey;
 use retell_vault::layout::Place;
 use retell_vault::records::Source;
-use retell_vault::{Keyring, Owner, RetellConfig, Stored, Vault};
+use retell_vault::records::Stored;
+use retell_vault::{Keyring, Owner, RetellConfig, Vault};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Row};
 

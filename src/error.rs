@@ -55,15 +55,13 @@ pub enum ErrorKind {
     NotFound,
     /// A stored record lacks its record token, or a field that the record token lists.
     Incomplete,
-    /// Stored text looks like a token but is not one, tokens do not belong together, or the JSON in a plain column cannot be
-    /// read.
+    /// Stored text looks like a token but is none, tokens do not belong together, or JSON in a plain column is unreadable.
     Malformed,
     /// A stored value has a format that a later version wrote.
     UnsupportedFormat,
     /// A token names a key that the keyring does not hold or no longer holds.
     UnknownKey,
-    /// A token did not open: wrong keyring, or the stored value was altered. From a store: the existing record does not open,
-    /// and was not overwritten.
+    /// A token did not open: wrong keyring, or an altered value. From a store: such a record is there, and stays.
     Unsealable,
     /// A slot holds text that the vault did not write.
     ForeignValue,
@@ -81,8 +79,7 @@ pub enum ErrorKind {
     StalePlan,
     /// The database refuses the operation and would refuse it again.
     Rejected,
-    /// The database is unreachable, and the vault may not use a local file instead. In a transaction of the caller also: a
-    /// newer record of the owner is pending in the local file.
+    /// The database is unreachable and no local file may be used, or, in a caller's transaction, a newer record is pending locally.
     Unavailable,
     /// The connection was lost after a write was sent: it may or may not have been applied.
     OutcomeUnknown,
@@ -94,8 +91,7 @@ pub enum ErrorKind {
     KeyringLocked,
     /// The file is not a keyring file that this version can read, or it cannot be read or saved.
     KeyringFile,
-    /// An older generation of the keyring took the place of the one that was in use, or a change was made to such an older
-    /// generation. Nothing is sealed; what is stored opens as far as the keys are there.
+    /// An older generation of the keyring is in place of the one in use. Nothing is sealed; what has its key here opens.
     KeyringRolledBack,
     /// The state of a root key does not allow the change.
     KeyState,
@@ -225,9 +221,7 @@ impl ErrorKind {
                 "check the passphrase or the wrapping key, or restore the file from its backup"
             }
             Self::KeyringFile => "restore the keyring file from its backup",
-            Self::KeyringRolledBack => {
-                "put the newest generation of the keyring back: nothing is sealed until then"
-            }
+            Self::KeyringRolledBack => "put the newest keyring back: nothing is sealed until then",
             Self::KeyState => {
                 "check the states with `retell-vault status`; a key goes from pending to primary, retired and destroyed, never back"
             }
@@ -243,7 +237,9 @@ impl ErrorKind {
                 "name the column of the index in the layout (`index` in `[columns]`), run `retell-vault schema apply`, then `retell-vault index build`"
             }
             Self::IndexIncomplete => "run `retell-vault index build`",
-            Self::LedgerUnavailable => "run `retell-vault schema apply --ledger`, then `retell-vault ledger begin`",
+            Self::LedgerUnavailable => {
+                "run `retell-vault schema apply --ledger`, then `retell-vault ledger begin`"
+            }
             Self::Entropy => "the operating system's random source failed; nothing was written",
             Self::Unverified => {
                 "check that the owner is stored with the agent id or number of the call, and with the key that has the webhook badge at Retell; pass the body as it came"

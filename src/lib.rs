@@ -62,8 +62,7 @@
 // Only schema and doctor read some parts of the catalogue and the connections. With both features, no warning is hidden.
 #![cfg_attr(not(all(feature = "admin", feature = "local-file")), allow(dead_code))]
 
-#[cfg(feature = "admin")]
-mod audit;
+mod chain;
 mod crypto;
 #[cfg(feature = "admin")]
 mod detect;
@@ -79,7 +78,8 @@ mod index;
 pub mod internals;
 pub mod keyring;
 pub mod layout;
-mod ledger;
+#[cfg(feature = "admin")]
+pub mod ledger;
 mod local;
 mod observe;
 mod postgres;
@@ -99,7 +99,6 @@ pub use layout::layout::Layout;
 pub use record::owner::Owner;
 pub use retell::config::RetellConfig;
 pub use vault::Vault;
-pub use vault::answers::{Loaded, Stored};
 pub use vault::builder::VaultBuilder;
 
 /// The values of a configuration, and credentials of other providers.
@@ -196,7 +195,7 @@ pub mod records {
     pub use crate::record::version::Version;
     pub use crate::store::degraded::Degraded;
     pub use crate::store::options::{Expected, StoreOptions};
-    pub use crate::vault::answers::{Source, Uncommitted};
+    pub use crate::vault::answers::{Loaded, Source, Stored, Uncommitted};
     pub use crate::vault::find::FoundOwners;
     pub use crate::vault::owner_list::{ListEntry, ListPage, ListPosition, ListedOwner, RecordState};
 }

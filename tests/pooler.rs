@@ -49,7 +49,7 @@ async fn caller(vault: Vault, number: usize, operations: usize) -> usize {
     operations
 }
 
-fn check(loaded: retell_vault::Result<retell_vault::Loaded>, expected: &Option<String>) {
+fn check(loaded: retell_vault::Result<retell_vault::records::Loaded>, expected: &Option<String>) {
     match expected {
         Some(mark) => assert_eq!(loaded.unwrap().config, small_config(mark)),
         None => assert_eq!(loaded.unwrap_err().kind(), ErrorKind::NotFound),

@@ -135,7 +135,8 @@ impl Keyring {
     /// # Errors
     /// As [`add_first_index_key`](Self::add_first_index_key).
     pub(crate) async fn drop_earlier_index_keys(&self) -> Result<bool> {
-        self.change_subkeys(INDEX, |subkeys| (subkeys.of(INDEX).count() > 1).then_some(Epochs::KeepNewest)).await
+        self.change_subkeys(INDEX, |subkeys| (subkeys.of(INDEX).count() > 1).then_some(Epochs::KeepNewest))
+            .await
     }
 
     /// Adds the first key for the ledger, which begins it. Returns whether it did.

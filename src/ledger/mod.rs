@@ -1,7 +1,17 @@
-//! The ledger: an authenticated entry for every change of a record, so that a missing entry and a record that went back are
-//! found.
+//! The ledger: an entry for every change of a record, which shows that a record went back or is gone. docs/LEDGER.md is the
+//! manual.
+//!
+//! ```no_run
+//! use retell_vault::{Error, Vault};
+//!
+//! async fn is_whole(vault: &Vault) -> Result<bool, Error> {
+//!     Ok(vault.verify_ledger().await?.is_unbroken())
+//! }
+//! ```
 
-pub(crate) mod chain_check;
-pub(crate) mod entry;
-pub(crate) mod numbers;
-pub(crate) mod owner_check;
+pub(crate) mod begin;
+pub(crate) mod owners;
+pub(crate) mod verify;
+
+pub use begin::LedgerBegun;
+pub use verify::{LedgerDifference, LedgerGap, LedgerVerification};

@@ -260,7 +260,7 @@ impl FieldSpec {
     }
 
     /// Decides whether a JSON text is a value of the field, because another program may put anything into a plain column. A
-    /// load leaves out what is not a value, and names the field in [`Loaded::ignored`](crate::Loaded::ignored).
+    /// load leaves out what is not a value, and names the field in [`Loaded::ignored`](crate::records::Loaded::ignored).
     pub const fn checked_by(mut self, is_valid: fn(&str) -> bool) -> Self {
         self.is_valid = is_valid;
         self

@@ -1,11 +1,11 @@
 //! Pushes one pending record to the database. What the row holds decides the outcome.
 
+use crate::chain::entry::operation;
 use crate::crypto::random;
 use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::entries::column_text;
 use crate::keyring::keys::KeyState;
-use crate::ledger::entry::operation;
 use crate::local::entries::{Base, KeptKind, LocalRecord};
 use crate::local::file::LocalFile;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};

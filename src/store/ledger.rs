@@ -2,10 +2,10 @@
 //!
 //! A vault has a ledger once its keyring has a key for it. From then on no record is written without an entry.
 
+use crate::chain::entry::{Event, digest, operation};
 use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::subkeys::{LEDGER, Subkey};
-use crate::ledger::entry::{Event, digest, operation};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::Postgres;
 use crate::postgres::vault_schema::ledger::{Voided, problem, void};
@@ -123,9 +123,7 @@ pub(crate) async fn require_ledger(core: &Core, postgres: &Postgres) -> Result<(
 /// As [`require_ledger`], also without a key.
 pub(crate) async fn check_ledger(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError> {
     match problem(&postgres.database).await? {
-        Some(problem) => {
-            Err(DatabaseError::new(Outcome::TakesNoWrites, unavailable(&problem)))
-        }
+        Some(problem) => Err(DatabaseError::new(Outcome::TakesNoWrites, unavailable(&problem))),
         None => {
             core.ledger.note_checked(true);
             settle_doubtful(core, postgres).await;

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::chain::entry::{Event, LedgerEntry, Link, SealedEntry};
+use crate::chain::numbers::Numbers;
 use crate::crypto::random;
 use crate::error::{ErrorKind, Result};
 use crate::keyring::subkeys::Subkey;
-use crate::ledger::entry::{Event, LedgerEntry, Link, SealedEntry};
-use crate::ledger::numbers::Numbers;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::write::WrittenMany;
 
@@ -22,12 +22,12 @@ const MAX_WRITERS: usize = 16;
 pub(crate) struct Ledger {
     /// The host and the process.
     pub(super) host: String,
-    writers: Mutex<Vec<Writer>>,
+    writers: Mutex<Vec<LedgerWriter>>,
     checked: Mutex<Option<Instant>>,
 }
 
 /// One writer of the ledger.
-struct Writer {
+struct LedgerWriter {
     id: Uuid,
     numbers: Numbers,
     /// What its next entry says about the writer before it.
@@ -48,7 +48,7 @@ impl Ledger {
         Self { host, writers: Mutex::default(), checked: Mutex::default() }
     }
 
-    fn writers(&self) -> MutexGuard<'_, Vec<Writer>> {
+    fn writers(&self) -> MutexGuard<'_, Vec<LedgerWriter>> {
         self.writers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -77,7 +77,7 @@ impl Ledger {
 
     /// The numbers whose outcome is unknown: of each its writer, and the link of the entry that was sent.
     pub(super) fn doubtful(&self) -> Vec<(Uuid, i64, Link)> {
-        let of = |writer: &Writer| {
+        let of = |writer: &LedgerWriter| {
             let id = writer.id;
             writer.numbers.doubtful().into_iter().map(move |(seq, link)| (id, seq, link))
         };
@@ -85,7 +85,13 @@ impl Ledger {
     }
 
     /// Another entry for a number of an earlier draw.
-    pub(super) fn redraw(&self, (id, seq): (Uuid, i64), key: &Subkey, at_ms: i64, event: Event) -> Option<SealedEntry> {
+    pub(super) fn redraw(
+        &self,
+        (id, seq): (Uuid, i64),
+        key: &Subkey,
+        at_ms: i64,
+        event: Event,
+    ) -> Option<SealedEntry> {
         self.of(id, |writer| entry(writer, seq, key, at_ms, event).sealed(key))
     }
 
@@ -105,7 +111,7 @@ impl Ledger {
         *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
-    fn of<T>(&self, id: Uuid, change: impl FnOnce(&mut Writer) -> T) -> Option<T> {
+    fn of<T>(&self, id: Uuid, change: impl FnOnce(&mut LedgerWriter) -> T) -> Option<T> {
         let mut writers = self.writers();
         let changed = writers.iter_mut().find(|writer| writer.id == id).map(change);
         // a writer that is over and has no open numbers is finished
@@ -119,14 +125,14 @@ impl Ledger {
     }
 }
 
-fn entry(writer: &Writer, seq: i64, key: &Subkey, at_ms: i64, event: Event) -> LedgerEntry {
+fn entry(writer: &LedgerWriter, seq: i64, key: &Subkey, at_ms: i64, event: Event) -> LedgerEntry {
     let (settled, head) = writer.numbers.settled();
     let epoch = i32::try_from(key.epoch).unwrap_or(i32::MAX);
     LedgerEntry { writer: writer.id, seq, epoch, settled, head: head.to_vec(), at_ms, event }
 }
 
 /// A new writer, which names the one before it.
-fn next_writer(writers: &mut Vec<Writer>) -> Result<(&mut Writer, i64)> {
+fn next_writer(writers: &mut Vec<LedgerWriter>) -> Result<(&mut LedgerWriter, i64)> {
     let id = Uuid::from_bytes(random::system_bytes()?);
     let continues = writers.last_mut().map(|before| {
         before.is_over = true;
@@ -139,7 +145,7 @@ fn next_writer(writers: &mut Vec<Writer>) -> Result<(&mut Writer, i64)> {
     }
     let mut numbers = Numbers::default();
     let seq = numbers.draw().expect("a new writer has free numbers");
-    writers.push(Writer { id, numbers, continues, is_over: false });
+    writers.push(LedgerWriter { id, numbers, continues, is_over: false });
     Ok((writers.last_mut().expect("it was put there just now"), seq))
 }
 
@@ -177,7 +183,10 @@ impl Noted<'_> {
     }
 
     /// The same for a bulk write.
-    pub(crate) fn settle_each(all: Vec<Self>, done: Result<WrittenMany, DatabaseError>) -> Result<Vec<bool>, DatabaseError> {
+    pub(crate) fn settle_each(
+        all: Vec<Self>,
+        done: Result<WrittenMany, DatabaseError>,
+    ) -> Result<Vec<bool>, DatabaseError> {
         let WrittenMany { written, is_cut } = match done {
             Ok(done) => done,
             Err(fault) => {

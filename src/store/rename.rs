@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use crate::chain::entry::operation;
 use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::entry::operation;
 use crate::local::entries::KeptKind;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::bind::Written;

@@ -11,7 +11,11 @@ impl Write<'_> {
     ///
     /// # Errors
     /// The fault, if another round would meet it again.
-    pub(super) async fn recover(&mut self, fault: DatabaseError, round: u32) -> Result<DatabaseError, DatabaseError> {
+    pub(super) async fn recover(
+        &mut self,
+        fault: DatabaseError,
+        round: u32,
+    ) -> Result<DatabaseError, DatabaseError> {
         self.looks_first |= fault.outcome != Outcome::Redetect;
         let fault = explained(self.core, self.postgres, fault).await;
         match fault.outcome {

@@ -14,6 +14,8 @@ pub(crate) mod kept;
 pub(crate) mod keys;
 pub(crate) mod layout_comparison;
 pub(crate) mod layout_report;
+#[cfg(feature = "admin")]
+pub(crate) mod ledger;
 pub(crate) mod maintenance;
 pub(crate) mod owner_list;
 pub(crate) mod start;

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use retell_vault::doctor::DoctorOptions;
 use retell_vault::records::StoreOptions;
 use retell_vault::records::{Expected, RecordState, Source, Version};
+use retell_vault::records::{Loaded, Stored};
 use retell_vault::rotation::{PromoteOptions, RotateOptions};
 use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions};
 use retell_vault::sync::KeptReason;
-use retell_vault::{Error, ErrorKind, Loaded, Stored};
+use retell_vault::{Error, ErrorKind};
 
 use super::operations::{Expect, OWNERS, Operation};
 use super::owners::{Id, Row};

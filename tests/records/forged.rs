@@ -4,7 +4,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use retell_vault::records::StoreOptions;
-use retell_vault::{ErrorKind, Owner, RetellConfig, Stored, Vault};
+use retell_vault::records::Stored;
+use retell_vault::{ErrorKind, Owner, RetellConfig, Vault};
 
 use crate::support::rows::*;
 use crate::support::vaults::*;

@@ -1,9 +1,10 @@
 //! Plain columns by consent: what is the application's own is neither written, nor cleared, nor shown.
 
 use retell_vault::config::{Field, IntegrationStatus};
+use retell_vault::records::Loaded;
 use retell_vault::records::Source;
 use retell_vault::schema::{ApplyOptions, Profile};
-use retell_vault::{ErrorKind, Layout, Loaded, Owner, RetellConfig, Vault};
+use retell_vault::{ErrorKind, Layout, Owner, RetellConfig, Vault};
 use serde_json::Value;
 
 use crate::support::faults::*;

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use retell_vault::records::Stored;
 use retell_vault::records::Version;
-use retell_vault::{Owner, RetellConfig, Stored, Vault};
+use retell_vault::{Owner, RetellConfig, Vault};
 use tokio::task::JoinSet;
 
 use crate::support::rows::*;
@@ -64,7 +65,10 @@ impl Acknowledged {
     }
 }
 
-async fn one_by_one(vault: &Vault, owners: &[Owner]) -> Vec<retell_vault::Result<retell_vault::Loaded>> {
+async fn one_by_one(
+    vault: &Vault,
+    owners: &[Owner],
+) -> Vec<retell_vault::Result<retell_vault::records::Loaded>> {
     let mut loaded = Vec::new();
     for owner in owners {
         loaded.push(vault.load(owner).await);

@@ -3,7 +3,8 @@
 use std::str::FromStr;
 
 use retell_vault::config::WebhookConfig;
-use retell_vault::{Error, ErrorKind, Owner, RetellConfig, Stored};
+use retell_vault::records::Stored;
+use retell_vault::{Error, ErrorKind, Owner, RetellConfig};
 
 use crate::args::global::Global;
 use crate::args::records::FieldArgs;

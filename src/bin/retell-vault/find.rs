@@ -1,7 +1,8 @@
 //! `find`: the owners of an agent or of a phone number.
 
+use retell_vault::records::Loaded;
 use retell_vault::records::{ListPosition, Version};
-use retell_vault::{ErrorKind, Loaded, Owner, RetellConfig, Vault};
+use retell_vault::{ErrorKind, Owner, RetellConfig, Vault};
 use serde_json::{Value, json};
 
 use crate::args::find::FindArgs;

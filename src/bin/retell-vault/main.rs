@@ -16,6 +16,7 @@ mod keyring_source;
 mod layout;
 mod layout_detect;
 mod layout_file;
+mod ledger;
 mod list;
 mod print;
 mod progress;
@@ -65,6 +66,7 @@ async fn run(Cli { global, command }: &Cli) -> Result<ExitCode, Failure> {
         Command::Key(command) => key::run(global, command).await,
         Command::Keyring(command) => keyring::run(global, command).await,
         Command::Rotate(rotate) => rotate::rotate(global, rotate).await,
+        Command::Ledger(command) => ledger::run(global, command).await,
         Command::Webhook(command) => webhook::run(global, command).await,
         Command::Import(command) => import::run(global, command).await,
         Command::Schema(command) => schema::run(global, command).await,

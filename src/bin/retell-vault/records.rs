@@ -1,10 +1,11 @@
 //! `put`, `get`, `move`, `delete`, `forget` and `sync`: the records of owners.
 
+use retell_vault::Owner;
 use retell_vault::config::Field;
 use retell_vault::layout::Place;
 use retell_vault::records::{Degraded, Version};
+use retell_vault::records::{Loaded, Stored};
 use retell_vault::sync::{Forgotten, SyncReport};
-use retell_vault::{Loaded, Owner, Stored};
 use serde_json::{Map, Value, json};
 use zeroize::{Zeroize, Zeroizing};
 

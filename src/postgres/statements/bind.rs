@@ -7,9 +7,9 @@ use sqlx::types::Json;
 use sqlx::{Encode, Type};
 use uuid::Uuid;
 
+use crate::chain::entry::SealedEntry;
 use crate::error::{Error, ErrorKind};
 use crate::layout::placement::{Placement, PlainColumn};
-use crate::ledger::entry::SealedEntry;
 use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::connection::errors::DatabaseError;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use sqlx::postgres::PgArguments;
 
-use crate::ledger::entry::SealedEntry;
+use crate::chain::entry::SealedEntry;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::bind;
 use crate::postgres::sql::names::EQ;

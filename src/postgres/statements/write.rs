@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use sqlx::{Arguments as _, Row as _};
 use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Arguments as _, Row as _};
 
+use crate::chain::entry::SealedEntry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::filter::Rows;
 use crate::postgres::catalogue::table::Table;
-use crate::ledger::entry::SealedEntry;
 use crate::postgres::connection::callers_transaction::CallersTransaction;
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind as bind_value};

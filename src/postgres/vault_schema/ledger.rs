@@ -2,14 +2,14 @@
 
 use sqlx::postgres::PgArguments;
 
+use crate::chain::entry::SealedEntry;
 use crate::display::visible;
-use crate::ledger::entry::SealedEntry;
 use crate::postgres::connection::errors::{DatabaseError, NUMBER_OF_ENTRY, Outcome, Phase};
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::connection::transaction::local_setting;
 use crate::postgres::sql::names::literal;
 use crate::postgres::statements::with_entry::{COLUMNS, LEDGER, bind_entry, column_names};
-use crate::postgres::vault_schema::objects::{check_tables, column, statement};
+use crate::postgres::vault_schema::objects::{SCHEMA, check_tables, column, statement};
 
 /// How long to wait for a statement that may still write the number.
 const PATIENCE: &str = "300ms";
@@ -28,11 +28,12 @@ pub(crate) async fn problem(database: &Database) -> Result<Option<String>, Datab
         EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p' AND k.conname = {}),
         row_security_active(c.oid)
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = 'retell_vault' AND c.relname = 'ledger'",
+        WHERE n.nspname = {} AND c.relname = 'ledger'",
         names.len(),
         names.join(", "),
         names.join(", "),
         literal(NUMBER_OF_ENTRY),
+        literal(SCHEMA),
     );
     let rows = database.inspect(statement(sql)).await?;
     let Some(row) = rows.first() else { return Ok(Some(format!("the table {LEDGER} does not exist"))) };
@@ -70,11 +71,8 @@ pub(crate) enum Voided {
 
 /// Writes an entry under a number that may have been used.
 pub(crate) async fn void(database: &Database, sealed: &SealedEntry) -> Result<Voided, DatabaseError> {
-    let values: Vec<_> = COLUMNS
-        .iter()
-        .enumerate()
-        .map(|(at, (_, kind))| format!("${}::pg_catalog.{kind}", at + 1))
-        .collect();
+    let values: Vec<_> =
+        COLUMNS.iter().enumerate().map(|(at, (_, kind))| format!("${}::pg_catalog.{kind}", at + 1)).collect();
     let sql = format!("INSERT INTO {LEDGER} ({}) VALUES ({})", column_names(), values.join(", "));
     let mut arguments = PgArguments::default();
     bind_entry(&mut arguments, sealed)?;

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::types::Uuid;
 
-use crate::ledger::entry::{Event, LedgerEntry, SealedEntry};
+use crate::chain::entry::{Event, LedgerEntry, SealedEntry};
 use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::connection::errors::{DatabaseError, Phase};
@@ -66,8 +66,9 @@ impl Postgres {
         let writer = Writer { layout: self.layout(), table, placement: &plan.placement, forms: Forms::One };
         let mut snapshot = self.database.snapshot().await?;
         let columns = column_names();
-        let entries =
-            format!("DECLARE entries NO SCROLL CURSOR FOR SELECT {columns} FROM {LEDGER} ORDER BY writer, seq");
+        let entries = format!(
+            "DECLARE entries NO SCROLL CURSOR FOR SELECT {columns} FROM {LEDGER} ORDER BY writer, seq"
+        );
         snapshot.fetch(setting(&entries)).await?;
         let states = format!(
             "DECLARE states NO SCROLL CURSOR FOR SELECT {columns} FROM {LEDGER} WHERE place = $1 AND after IS NOT NULL
@@ -108,7 +109,8 @@ impl Postgres {
         bind(&mut arguments, heads)?;
         bind(&mut arguments, ordinals)?;
         let (sql, params) = writer.rows_that_hold();
-        let entries: Vec<_> = states.iter().enumerate().map(|(at, state)| (at as i32, &state.entry)).collect();
+        let entries: Vec<_> =
+            states.iter().enumerate().map(|(at, state)| (at as i32, &state.entry)).collect();
         bind_entries(&mut arguments, &entries)?;
         let query = Query { sql: with_entries(&sql, params).into(), arguments };
         let mut noted = vec![false; states.len()];
@@ -165,7 +167,7 @@ impl Writer<'_> {
         format!(
             "DECLARE held NO SCROLL CURSOR FOR SELECT {user}, {tenant}, {stored_user}, {stored_tenant},
             ({counts}) IS TRUE, {} FROM {} AS t
-            WHERE ({}) AND {} ORDER BY 1 COLLATE \"C\", 2 COLLATE \"C\"",
+            WHERE ({}) AND {} ORDER BY {user} COLLATE \"C\", {tenant} COLLATE \"C\"",
             self.read_columns("t"),
             self.relation(),
             filled.join(" OR "),

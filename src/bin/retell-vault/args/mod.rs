@@ -6,6 +6,7 @@ pub mod global;
 pub mod import;
 pub mod keys;
 pub mod layout;
+pub mod ledger;
 pub mod records;
 pub mod schema;
 pub mod webhook;
@@ -22,6 +23,7 @@ use crate::args::global::Global;
 use crate::args::import::ImportCommand;
 use crate::args::keys::{InitArgs, KeyCommand, KeyringCommand, RotateArgs};
 use crate::args::layout::LayoutCommand;
+use crate::args::ledger::LedgerCommand;
 use crate::args::records::{
     DeleteArgs, FieldArgs, GetArgs, ListArgs, MOVE_HELP, MoveArgs, OwnerArgs, PUT_HELP, PutArgs, SET_HELP,
     SYNC_HELP, SyncArgs, UNSET_HELP,
@@ -106,6 +108,9 @@ pub enum Command {
     Keyring(KeyringCommand),
     /// Re-encrypt everything that is not under the primary key; fails if anything stays behind
     Rotate(RotateArgs),
+    /// Begin or verify the ledger of changes
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
     /// Verify a webhook call of Retell
     #[command(subcommand)]
     Webhook(WebhookCommand),
@@ -149,6 +154,8 @@ fn with_help(parent: &str, command: clap::Command) -> clap::Command {
         "plan" => schema::PLAN_HELP,
         "apply" => schema::APPLY_HELP,
         "verify" if parent == "webhook" => webhook::VERIFY_HELP,
+        "verify" if parent == "ledger" => ledger::VERIFY_HELP,
+        "begin" => ledger::BEGIN_HELP,
         "verify" => schema::VERIFY_HELP,
         "rollback" => schema::ROLLBACK_HELP,
         _ => "",

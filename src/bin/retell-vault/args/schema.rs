@@ -75,7 +75,7 @@ pub struct WantedArgs {
     /// Give the vault a column that may belong to the application, such as phone_number; may be repeated
     #[arg(long, value_name = "COLUMN")]
     adopt: Vec<String>,
-    /// Create the schema retell_vault, for a keyring in the database and for push counts
+    /// Create the schema retell_vault, for a keyring in the database, push counts and the ledger
     #[arg(long)]
     vault_schema: bool,
     /// Check every row even of a large table, however long it takes

@@ -57,12 +57,8 @@ pub(crate) mod operation {
     pub(crate) const SYNC: &str = "sync";
     /// The record was there when the ledger began.
     pub(crate) const BASELINE: &str = "baseline";
-    /// The operator accepted the record as it is.
-    pub(crate) const ACCEPT: &str = "accept";
     /// The number was never used.
     pub(crate) const VOID: &str = "void";
-    /// The writer ended, and writes no more.
-    pub(crate) const CLOSED: &str = "closed";
 }
 
 /// One entry: what a writer noted under one of its numbers.

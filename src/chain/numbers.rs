@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ledger::entry::{Hash, Link, NO_HEAD, chained};
+use crate::chain::entry::{Hash, Link, NO_HEAD, chained};
 
 /// A writer with more unsettled numbers than this ends, and a new one begins.
 pub(crate) const MAX_OPEN: usize = 1024;
@@ -114,7 +114,7 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::entry::link;
+    use crate::chain::entry::link;
 
     fn entry(text: &str) -> Link {
         link(text.as_bytes(), &[1; 32])

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use uuid::Uuid;
 
+use crate::chain::entry::{Hash, LedgerEntry, NO_HEAD, chained, is_authentic, link};
+use crate::chain::numbers::MAX_OPEN;
 use crate::keyring::subkeys::{LEDGER, Subkeys};
-use crate::ledger::entry::{Hash, LedgerEntry, NO_HEAD, chained, is_authentic, link};
-use crate::ledger::numbers::MAX_OPEN;
 
 /// What lies outside of the database and cannot go back with it: a writer had written all numbers up to `settled`, with this
 /// head.
@@ -215,10 +215,10 @@ fn list<T>(all: &mut Vec<T>, one: T) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::entry::tests::key;
+    use crate::chain::entry::{Event, SealedEntry, operation};
+    use crate::chain::numbers::Numbers;
     use crate::keyring::subkeys::Subkey;
-    use crate::ledger::entry::tests::key;
-    use crate::ledger::entry::{Event, SealedEntry, operation};
-    use crate::ledger::numbers::Numbers;
 
     /// A writer as a process has it.
     struct Process {
@@ -282,10 +282,7 @@ mod tests {
         }
     }
 
-    fn check<'a>(
-        entries: impl IntoIterator<Item = &'a SealedEntry>,
-        known: Vec<KnownHead>,
-    ) -> ChainReport {
+    fn check<'a>(entries: impl IntoIterator<Item = &'a SealedEntry>, known: Vec<KnownHead>) -> ChainReport {
         let subkeys = Subkeys::new(vec![key(1)]).unwrap();
         let mut check = ChainCheck::new(subkeys, known);
         entries.into_iter().for_each(|sealed| check.take(&sealed.entry, &sealed.mac));
@@ -306,7 +303,10 @@ mod tests {
             process.work(200, seed);
             let report = check(process.written.values(), vec![process.known_head()]);
             assert!(is_clean(&report) && report.open.is_empty(), "seed {seed}: {report:?}");
-            assert_eq!((report.entries, report.writers, report.anchors), (process.written.len() as u64, 1, 1));
+            assert_eq!(
+                (report.entries, report.writers, report.anchors),
+                (process.written.len() as u64, 1, 1)
+            );
         }
     }
 
@@ -321,10 +321,8 @@ mod tests {
             let left = process.written.values().filter(|sealed| sealed.entry.seq != seq);
             let report = check(left, Vec::new());
             // the last entry may be the only one that names the highest settled number
-            let is_known = process
-                .written
-                .values()
-                .any(|other| other.entry.seq != seq && other.entry.settled >= seq);
+            let is_known =
+                process.written.values().any(|other| other.entry.seq != seq && other.entry.settled >= seq);
             assert_eq!(!report.missing.is_empty(), is_known, "{seq}: {report:?}");
             let left = process.written.values().filter(|sealed| sealed.entry.seq != seq);
             let report = check(left, vec![process.known_head()]);

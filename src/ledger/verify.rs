@@ -1,9 +1,9 @@
 //! Verifies the ledger: every entry, every known head, and every owner.
 
-use crate::audit::owners::Owners;
+use crate::chain::chain_check::{ChainCheck, Gap, KnownHead};
+use crate::chain::owner_check::Difference;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::chain_check::{ChainCheck, Gap, KnownHead};
-use crate::ledger::owner_check::Difference;
+use crate::ledger::owners::Owners;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::owner::Owner;
@@ -106,7 +106,10 @@ pub(super) fn begun(core: &Core) -> Result<(&Postgres, String)> {
     };
     match core.ledger_key() {
         Some(_) => Ok((postgres, place)),
-        None => Err(Error::new(ErrorKind::LedgerUnavailable, "the ledger was not begun: the keyring has no key for it")),
+        None => Err(Error::new(
+            ErrorKind::LedgerUnavailable,
+            "the ledger was not begun: the keyring has no key for it",
+        )),
     }
 }
 

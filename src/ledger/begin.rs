@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::audit::owners::{ComparedOwner, Owners};
-use crate::audit::verify::begun;
+use crate::chain::entry::{Event, operation};
 use crate::error::Result;
 use crate::keyring::subkeys::Subkey;
-use crate::ledger::entry::{Event, operation};
+use crate::ledger::owners::{ComparedOwner, Owners};
+use crate::ledger::verify::begun;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::{Plan, Postgres};
 use crate::postgres::statements::write::WrittenMany;
@@ -120,12 +120,7 @@ pub(super) async fn note(
     }
 }
 
-fn event(
-    core: &Core,
-    key: &Subkey,
-    operation: &'static str,
-    compared: &ComparedOwner,
-) -> Option<Event> {
+fn event(core: &Core, key: &Subkey, operation: &'static str, compared: &ComparedOwner) -> Option<Event> {
     let held = compared.held.as_ref()?;
     let event = core.event(operation, &compared.owner);
     Some(state_of(key, &compared.owner, held.head.version, &held.contents, event))

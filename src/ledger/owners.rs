@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::chain::chain_check::is_entry;
+use crate::chain::entry::digest;
+use crate::chain::owner_check::{Difference, HeldState, KnownState, difference};
 use crate::crypto::sealer;
-use crate::ledger::chain_check::is_entry;
-use crate::ledger::entry::digest;
-use crate::ledger::owner_check::{Difference, HeldState, KnownState, difference};
 use crate::keyring::keys::RootKeys;
 use crate::keyring::subkeys::{LEDGER, Subkey};
 use crate::postgres::connection::errors::DatabaseError;
@@ -153,8 +153,7 @@ impl<'a> Owners<'a> {
         while self.state(reading).await?.is_some_and(|next| next == *owner) {
             let Some(stored) = self.states.pop_front() else { break };
             // anybody who may add entries could claim a later state
-            let is_ours =
-                || is_entry(&self.keys.subkeys, &stored.entry, &stored.entry.bytes(), &stored.mac);
+            let is_ours = || is_entry(&self.keys.subkeys, &stored.entry, &stored.entry.bytes(), &stored.mac);
             if known.is_none() && is_ours() {
                 known = Some(stored);
             }

@@ -1,0 +1,133 @@
+//! `ledger`: begins and verifies the ledger.
+
+use retell_vault::ledger::{LedgerBegun, LedgerDifference, LedgerGap, LedgerVerification};
+use retell_vault::records::Version;
+use serde_json::{Value, json};
+
+use crate::args::global::Global;
+use crate::args::ledger::LedgerCommand;
+use crate::failure::Failure;
+use crate::{print, session};
+
+/// Begins or verifies it.
+pub async fn run(global: &Global, command: &LedgerCommand) -> Result<(), Failure> {
+    match command {
+        LedgerCommand::Begin => begin(global).await,
+        LedgerCommand::Verify => verify(global).await,
+    }
+}
+
+async fn begin(global: &Global) -> Result<(), Failure> {
+    let keyring = session::keyring(global).await?;
+    let before = keyring.pin();
+    let vault = session::builder(global, keyring.clone())?.build().await?;
+    let done = vault.begin_ledger().await;
+    if keyring.pin() != before {
+        print::warning(&format!("{} has a key for the ledger now: back it up", keyring.place()));
+    }
+    let LedgerBegun { key_added, noted, unreadable, hosts_behind, .. } = done?;
+    match global.json {
+        true => print::json(&json!({
+            "key_added": key_added,
+            "noted": noted,
+            "unreadable": unreadable,
+            "hosts_behind": hosts_behind,
+        }))?,
+        false => print::line(&format!("noted in the ledger: {}", print::count(noted, "record")))?,
+    }
+    for host in &hosts_behind {
+        print::warning(&format!("{host} has not loaded the key yet, so it writes no entries"));
+    }
+    match unreadable {
+        0 => Ok(()),
+        _ => Err(Failure::new(
+            format!("{} could not be opened, and have no entry", print::count(unreadable, "owner")),
+            "find them with `retell-vault list`; fix them, then run the same command again",
+        )),
+    }
+}
+
+async fn verify(global: &Global) -> Result<(), Failure> {
+    let vault = session::vault(global).await?;
+    let found = vault.verify_ledger().await?;
+    match global.json {
+        true => print::json(&as_json(&found))?,
+        false => print::out(&as_text(&found))?,
+    }
+    match found.is_unbroken() {
+        true => Ok(()),
+        false => Err(Failure::new(
+            "the ledger and the records do not agree",
+            "docs/LEDGER.md says what each kind means; look for a restored backup first",
+        )),
+    }
+}
+
+fn as_json(found: &LedgerVerification) -> Value {
+    let gaps = |gaps: &[LedgerGap]| -> Vec<Value> {
+        let gap = |gap: &LedgerGap| json!({ "writer": gap.writer, "first": gap.first, "last": gap.last });
+        gaps.iter().map(gap).collect()
+    };
+    let owners = |owners: &[LedgerDifference]| -> Vec<Value> { owners.iter().map(owner_json).collect() };
+    json!({
+        "unbroken": found.is_unbroken(),
+        "entries": found.entries,
+        "writers": found.writers,
+        "owners": found.owners,
+        "missing": gaps(&found.missing),
+        "open": gaps(&found.open),
+        "altered": gaps(&found.altered),
+        "replaced": gaps(&found.replaced),
+        "went_back": owners(&found.went_back),
+        "vanished": owners(&found.vanished),
+        "appeared": owners(&found.appeared),
+        "unreadable": owners(&found.unreadable),
+        "removed": owners(&found.removed),
+    })
+}
+
+fn owner_json(one: &LedgerDifference) -> Value {
+    json!({
+        "user": one.owner.user_id().as_str(),
+        "tenant": one.owner.tenant_id().map(|tenant| tenant.as_str()),
+        "expected": one.expected.map(|version| version.to_string()),
+        "found": one.found.map(|version| version.to_string()),
+    })
+}
+
+fn as_text(found: &LedgerVerification) -> String {
+    let mut rows = vec![
+        ["entries".to_owned(), found.entries.to_string()],
+        ["writers".to_owned(), found.writers.to_string()],
+        ["owners".to_owned(), found.owners.to_string()],
+    ];
+    let gaps = [
+        ("missing", &found.missing),
+        ("open", &found.open),
+        ("altered", &found.altered),
+        ("replaced", &found.replaced),
+    ];
+    for (name, gaps) in gaps {
+        rows.extend(gaps.iter().map(|gap| {
+            [name.to_owned(), format!("entries {} to {} of writer {}", gap.first, gap.last, gap.writer)]
+        }));
+    }
+    let owners = [
+        ("went back", &found.went_back),
+        ("vanished", &found.vanished),
+        ("appeared", &found.appeared),
+        ("unreadable", &found.unreadable),
+        ("removed", &found.removed),
+    ];
+    for (name, owners) in owners {
+        rows.extend(owners.iter().map(|one| {
+            let version = |version: Option<Version>| version.map_or("none".to_owned(), |it| it.to_string());
+            let (expected, held) = (version(one.expected), version(one.found));
+            [
+                name.to_owned(),
+                format!("{}: the ledger names version {expected}, the table has {held}", one.owner),
+            ]
+        }));
+    }
+    print::table(&rows)
+}

@@ -1,0 +1,8 @@
+//! The chain of entries that each writer of the ledger leaves: their bytes, their numbers, and the checks. Pure functions.
+
+#[cfg(feature = "admin")]
+pub(crate) mod chain_check;
+pub(crate) mod entry;
+pub(crate) mod numbers;
+#[cfg(feature = "admin")]
+pub(crate) mod owner_check;

@@ -1,0 +1,42 @@
+//! The ledger of a vault: begin it, and verify it.
+
+use crate::error::Result;
+use crate::ledger::begin::{LedgerBegun, begin_ledger};
+use crate::ledger::verify::{LedgerVerification, verify_ledger};
+use crate::record::credentials::Credentials;
+use crate::store::keyring_check::check_keyring;
+use crate::vault::Vault;
+
+impl<C: Credentials> Vault<C> {
+    /// Begins the ledger: adds a key for it to the keyring, then an entry for every record that has none. From then on every
+    /// process with this keyring writes an entry with each change of a record, in the same statement, and no record without one.
+    /// Writers go on meanwhile. An interrupted call is continued by the next.
+    ///
+    /// The role must be allowed to read `retell_vault.ledger` and the whole table. A process whose keyring is a copy without the
+    /// new key writes no entries: give every host the new keyring first, then call it once more.
+    ///
+    /// # Errors
+    /// `LedgerUnavailable` if the table of the ledger is missing or cannot be used (`schema apply --vault-schema` makes it):
+    /// no key was added. `Configuration` without a database; `AccessDenied`; `Busy` if a transaction that began earlier does not
+    /// end within a minute; the errors of [`Keyring::add_key`](crate::Keyring::add_key). Finished work is kept.
+    pub async fn begin_ledger(&self) -> Result<LedgerBegun> {
+        let begin = async {
+            check_keyring(&self.core).await?;
+            Box::pin(begin_ledger(&self.core)).await
+        };
+        self.observed("begin_ledger", begin).await
+    }
+
+    /// Reads every entry of the ledger and every record of the table in one snapshot, and compares them. It changes nothing, and
+    /// writers go on.
+    ///
+    /// # Errors
+    /// `LedgerUnavailable` if the ledger was not begun; `Configuration` without a database; `AccessDenied` for a role that
+    /// may not read the ledger; other errors of the database. What was found is not an error.
+    ///
+    /// # Security
+    /// What lies in the database alone cannot show that the whole database went back to an earlier state.
+    pub async fn verify_ledger(&self) -> Result<LedgerVerification> {
+        self.observed("verify_ledger", Box::pin(verify_ledger(&self.core, Vec::new()))).await
+    }
+}

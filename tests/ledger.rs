@@ -1,0 +1,286 @@
+//! The ledger: every change has an entry in its own statement, and what is missing, altered or went back is found.
+
+mod support;
+
+use retell_vault::ledger::LedgerVerification;
+use retell_vault::records::Expected;
+use retell_vault::records::StoreOptions;
+use retell_vault::schema::{ApplyOptions, Profile, Wanted};
+use retell_vault::{Error, ErrorKind, Owner, Vault};
+use support::faults::number;
+use support::role::Role;
+use support::vaults::*;
+use support::{CutProxy, Mode, Request, TestDb};
+
+const ENTRIES: &str = "SELECT count(*) FROM retell_vault.ledger";
+
+struct Stage {
+    db: TestDb,
+    hosts: Hosts,
+    vault: Vault,
+}
+
+impl Stage {
+    /// A database with the table of the ledger.
+    async fn new() -> Self {
+        let (db, hosts) = (TestDb::create().await, Hosts::new().await);
+        db.exec(ALL_COLUMNS).await;
+        let vault = hosts.host(0, &db.url).build().await.unwrap();
+        let wanted = Wanted::from(Profile::Credentials).vault_schema();
+        let plan = vault.schema().plan(wanted).await.unwrap();
+        vault.schema().apply(&plan, &ApplyOptions::new(), |_| {}).await.unwrap();
+        Self { db, hosts, vault }
+    }
+
+    /// The same, once the ledger is begun.
+    async fn begun() -> Self {
+        let stage = Self::new().await;
+        stage.vault.begin_ledger().await.unwrap();
+        stage
+    }
+
+    async fn store(&self, id: &str) -> Owner {
+        let owner = owner(id);
+        self.vault.store(&owner, &full_config(id)).await.unwrap();
+        owner
+    }
+
+    async fn verify(&self) -> LedgerVerification {
+        self.vault.verify_ledger().await.unwrap()
+    }
+
+    async fn entries(&self) -> i64 {
+        number(&self.db.url, ENTRIES).await
+    }
+
+    /// How many entries of this operation there are.
+    async fn of(&self, operation: &str) -> i64 {
+        number(&self.db.url, &format!("{ENTRIES} WHERE op = '{operation}'")).await
+    }
+}
+
+#[tokio::test]
+async fn every_change_has_one_entry_and_nothing_of_it_is_an_alarm() {
+    let stage = Stage::begun().await;
+    let (vault, ann) = (&stage.vault, stage.store("ann").await);
+    assert_eq!(stage.of("store").await, 1);
+    vault.store(&ann, &full_config("again")).await.unwrap();
+    vault
+        .modify(&ann, |config| {
+            config.set_call_agent_id(None);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let expected = StoreOptions::new().expect(Expected::Absent);
+    vault.store_with(&owner("ben"), &full_config("ben"), expected).await.unwrap();
+    vault.delete(&ann).await.unwrap();
+    assert_eq!((stage.of("store").await, stage.of("modify").await, stage.of("delete").await), (3, 1, 1));
+    let many: Vec<_> = (0..50).map(|n| (owner(&format!("many-{n}")), full_config(n))).collect();
+    for _ in 0..2 {
+        vault.store_many(&many).await.unwrap().into_iter().for_each(|stored| drop(stored.unwrap()));
+    }
+    assert_eq!(stage.of("store").await, 103);
+    vault.rename_owner(&owner("ben"), &owner("benjamin")).await.unwrap();
+    assert_eq!(stage.of("rename").await, 2);
+
+    // a refused write has none
+    let before = stage.entries().await;
+    let refused = vault.store_with(&owner("benjamin"), &full_config("x"), expected).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(stage.entries().await, before);
+
+    // the caller's transaction decides about its entry
+    let pool = stage.db.pool();
+    for commits in [true, false] {
+        let mut transaction = pool.begin().await.unwrap();
+        vault.store_in(&mut transaction, &owner("many-1"), &full_config("in")).await.unwrap();
+        match commits {
+            true => transaction.commit().await.unwrap(),
+            false => transaction.rollback().await.unwrap(),
+        }
+    }
+    assert_eq!(stage.entries().await, before + 1);
+    stage.store("cid").await;
+    let found = stage.verify().await;
+    assert!(found.is_unbroken(), "{found:?}");
+    assert_eq!((found.owners, found.entries), (54, before as u64 + 2), "{found:?}");
+    assert!(found.open.len() <= 2, "{found:?}");
+    let others = stage.hosts.host(1, &stage.db.url).build().await.unwrap();
+    others.store(&owner("cid"), &full_config("other")).await.unwrap();
+    let found = stage.verify().await;
+    assert!(found.is_unbroken() && found.writers == 2, "{found:?}");
+    let text = "SELECT string_agg(l::text, ' ') FROM retell_vault.ledger AS l";
+    let text: String = sqlx::query_scalar(text).fetch_one(&pool).await.unwrap();
+    assert_no_secret(text.as_bytes(), "the ledger");
+}
+
+#[tokio::test]
+async fn a_begin_notes_what_is_there_and_can_be_repeated() {
+    let stage = Stage::new().await;
+    let error = stage.vault.verify_ledger().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LedgerUnavailable);
+    for n in 0..1200 {
+        if n % 100 == 0 {
+            stage.store(&format!("before-{n}")).await;
+        }
+    }
+    let many: Vec<_> = (0..1100).map(|n| (owner(&format!("many-{n}")), small_config(n))).collect();
+    stage.vault.store_many(&many).await.unwrap();
+    assert_eq!(stage.entries().await, 0, "the ledger was not begun");
+    let begun = stage.vault.begin_ledger().await.unwrap();
+    assert_eq!((begun.key_added, begun.noted, begun.unreadable), (true, 1112, 0));
+    let found = stage.verify().await;
+    assert!(found.is_unbroken() && found.owners == 1112, "{found:?}");
+    let again = stage.vault.begin_ledger().await.unwrap();
+    assert_eq!((again.key_added, again.noted), (false, 0));
+}
+
+#[tokio::test]
+async fn a_begin_while_others_write_leaves_no_record_without_an_entry() {
+    let stage = Stage::new().await;
+    for n in 0..40 {
+        stage.store(&format!("user-{n}")).await;
+    }
+    let writer = {
+        let vault = stage.vault.clone();
+        tokio::spawn(async move {
+            for round in 0..30 {
+                for n in 0..40 {
+                    vault.store(&owner(&format!("user-{n}")), &full_config(round)).await.unwrap();
+                }
+                vault.store(&owner(&format!("new-{round}")), &full_config(round)).await.unwrap();
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        })
+    };
+    stage.vault.begin_ledger().await.unwrap();
+    let during = stage.verify().await;
+    assert!(during.is_unbroken(), "{during:?}");
+    writer.await.unwrap();
+    let found = stage.verify().await;
+    assert!(found.is_unbroken() && found.owners == 70, "{found:?}");
+}
+
+/// One kind of tampering: the SQL, and whether the verification names it.
+type Tampering = (&'static str, fn(&LedgerVerification) -> bool);
+
+#[tokio::test]
+async fn what_was_done_to_rows_and_entries_is_found() {
+    let kinds: [Tampering; 9] = [
+        ("UPDATE user_profiles u SET encrypted_retell_api_key = o.encrypted_retell_api_key,
+            encrypted_call_agent_id = o.encrypted_call_agent_id, encrypted_sms_agent_id = o.encrypted_sms_agent_id,
+            encrypted_agent_config = o.encrypted_agent_config, phone_number = o.phone_number, webhook_config = o.webhook_config
+            FROM old_rows o WHERE u.user_id = 'ann' AND o.user_id = 'ann'", |found| found.went_back.len() == 1),
+        ("DELETE FROM user_profiles WHERE user_id = 'ann'", |found| found.vanished.len() == 1),
+        ("DELETE FROM user_profiles WHERE user_id = 'gone'", |found| found.removed.len() == 1 && found.is_unbroken()),
+        ("DELETE FROM retell_vault.ledger WHERE usr = 'ben'", |found| !found.missing.is_empty() && found.appeared.len() == 1),
+        ("UPDATE retell_vault.ledger SET actor = 'mallory' WHERE seq = 2", |found| found.altered.len() == 1),
+        ("UPDATE retell_vault.ledger SET at_ms = at_ms - 1 WHERE seq = 3", |found| found.altered.len() == 1),
+        ("UPDATE retell_vault.ledger SET seq = -seq + 100 WHERE seq IN (4, 5)", |found| found.altered.len() == 2),
+        ("INSERT INTO retell_vault.ledger SELECT gen_random_uuid(), 1, epoch, 0, head, at_ms, op, place, usr, tenant, before,
+            'ffffffffffffffff', digest, outcome, actor, reason, request, host, release, detail, mac
+            FROM retell_vault.ledger WHERE usr = 'ann' LIMIT 1", |found| found.altered.len() == 1 && found.went_back.is_empty()),
+        ("UPDATE user_profiles SET encrypted_retell_api_key = overlay(encrypted_retell_api_key PLACING 'AAAA' FROM 120) WHERE user_id = 'ann'",
+            |found| found.unreadable.len() == 1),
+    ];
+    let stage = Stage::begun().await;
+    stage.store("ann").await;
+    stage.db.exec("CREATE TABLE old_rows AS SELECT * FROM user_profiles").await;
+    for id in ["ann", "ben", "gone", "cid", "dan", "eve"] {
+        stage.store(id).await;
+    }
+    stage.vault.delete(&owner("gone")).await.unwrap();
+    stage.store("ann").await;
+    let clean = stage.verify().await;
+    assert!(clean.is_unbroken(), "{clean:?}");
+    stage.vault.close().await;
+    for (sql, is_named) in kinds {
+        let copy = stage.db.copy().await;
+        copy.exec(sql).await;
+        let vault = stage.hosts.host(1, &copy.url).build().await.unwrap();
+        let found = vault.verify_ledger().await.unwrap();
+        assert!(is_named(&found), "{sql}: {found:?}");
+        assert!(sql.contains("'gone'") || !found.is_unbroken(), "{sql}");
+        vault.close().await;
+    }
+}
+
+#[tokio::test]
+async fn without_its_table_nothing_is_written_without_an_entry() {
+    let stage = Stage::begun().await;
+    let ann = stage.store("ann").await;
+    stage.db.exec("ALTER TABLE retell_vault.ledger RENAME TO hidden").await;
+    let other = Vault::builder(stage.hosts.keyring()).postgres(&stage.db.url).build().await.unwrap();
+    let refused = other.store(&ann, &full_config("refused")).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::LedgerUnavailable, "{refused}");
+    assert!(refused.hint().contains("schema apply"), "{refused}");
+    let refused = other.delete(&ann).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::LedgerUnavailable, "{refused}");
+    assert_eq!(other.load(&ann).await.unwrap().config, full_config("ann"));
+    let mut transaction = stage.db.pool().begin().await.unwrap();
+    let refused = other.store_in(&mut transaction, &ann, &full_config("refused")).await.err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::LedgerUnavailable, "{refused}");
+    drop(transaction);
+
+    // with a local file the record waits there, and gets its entry when it is pushed
+    let stored = stage.vault.store(&ann, &full_config("waits")).await.unwrap();
+    assert!(stored.degraded.is_some());
+    stage.db.exec("ALTER TABLE retell_vault.hidden RENAME TO ledger").await;
+    let report = stage.vault.sync().await.unwrap();
+    assert_eq!((report.pushed, stage.of("sync").await), (1, 1), "{report:?}");
+    let found = stage.verify().await;
+    assert!(found.is_unbroken(), "{found:?}");
+    assert_eq!(stage.vault.load(&ann).await.unwrap().config, full_config("waits"));
+}
+
+#[tokio::test]
+async fn the_application_adds_entries_and_can_neither_read_nor_change_them() {
+    let stage = Stage::begun().await;
+    stage.store("ann").await;
+    let role = Role::create(&stage.db, "GRANT SELECT, INSERT, UPDATE ON user_profiles TO guest").await;
+    let vault = stage.hosts.host(1, &role.url).build().await.unwrap();
+    let refused: Result<_, Error> = Vault::builder(stage.hosts.keyring()).postgres(&role.url).build().await;
+    let refused = refused.unwrap().store(&owner("ann"), &full_config("x")).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::LedgerUnavailable, "the role has no right yet: {refused}");
+    let wanted = Wanted::from(Profile::Credentials).service_role(&role.name);
+    let plan = stage.vault.schema().plan(wanted).await.unwrap();
+    stage.vault.schema().apply(&plan, &ApplyOptions::new(), |_| {}).await.unwrap();
+    let stored = vault.store(&owner("ann"), &full_config("role")).await.unwrap();
+    assert!(stored.degraded.is_none(), "{stored:?}");
+    for sql in [
+        "SELECT count(*) FROM retell_vault.ledger",
+        "UPDATE retell_vault.ledger SET actor = 'x'",
+        "DELETE FROM retell_vault.ledger",
+        "INSERT INTO retell_vault.ledger (writer, seq, received) VALUES (gen_random_uuid(), 1, now())",
+    ] {
+        let refused = support::cluster::run_sql(&role.url, sql).await.unwrap_err();
+        let code = refused.as_database_error().unwrap().code().unwrap().into_owned();
+        assert_eq!(code, "42501", "{sql}");
+    }
+    let refused = vault.verify_ledger().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::AccessDenied, "{refused}");
+    let found = stage.verify().await;
+    assert!(found.is_unbroken() && found.writers >= 2, "{found:?}");
+}
+
+/// The connection ends after the statement arrived, before the answer: the write stands or not, and so does its entry.
+#[tokio::test]
+async fn a_lost_answer_is_no_alarm_and_its_number_is_decided() {
+    let stage = Stage::begun().await;
+    stage.store("ann").await;
+    let proxy = CutProxy::start(&stage.db.url).await;
+    let vault = stage.hosts.host(1, proxy.url()).build().await.unwrap();
+    for round in 0..5 {
+        vault.store(&owner("ann"), &full_config(round)).await.unwrap();
+        proxy.set(Mode::CutAfterRequest(Request::ExecutionOf(b"retell_vault.ledger"))).await;
+        let stored = vault.store(&owner("ann"), &full_config(format!("lost-{round}"))).await.unwrap();
+        proxy.set(Mode::Pass).await;
+        assert!(stored.degraded.is_none(), "{stored:?}");
+        let loaded = stage.vault.load(&owner("ann")).await.unwrap();
+        assert_eq!(loaded.config, full_config(format!("lost-{round}")));
+    }
+    assert!(proxy.cuts() >= 5);
+    let found = stage.verify().await;
+    assert!(found.is_unbroken(), "{found:?}");
+}
