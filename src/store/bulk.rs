@@ -133,7 +133,6 @@ async fn load_by_one_statement(
         }
         read => read?,
     }
-    // a UUID in upper and in lower case, or a missing constraint
     several.into_iter().for_each(|at| results[at] = None);
     core.breaker.success();
     rows.sort_by_key(|(at, _, _)| *at);
@@ -143,7 +142,6 @@ async fn load_by_one_statement(
         let found = FoundRecords::of(&group, &plan.placement.slots, now);
         results[at] = read_found(core, &owners[at], found);
     }
-    // owners with a pending record are loaded individually
     for ((owner, result), waits) in owners.iter().zip(results).zip(waiting) {
         if waits {
             *result = None;

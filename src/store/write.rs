@@ -23,7 +23,6 @@ use crate::store::keyring_check::require_own_keyring;
 use crate::store::ledger::require_ledger;
 use crate::store::ledger_writers::Noted;
 use crate::store::options::Expected;
-use crate::store::write_faults::still_unknown;
 
 /// Why no row is created or changed, without an error of the server.
 pub(super) const NOT_CREATED: &str =
@@ -340,6 +339,21 @@ impl<'a> Write<'a> {
             places,
             degraded: None,
             replaced: std::mem::take(&mut self.replaced),
+        }
+    }
+}
+
+/// A write that may have been applied stays uncertain, whatever fails later. The local file may take it all the same.
+fn still_unknown(fault: DatabaseError, unknown: Option<&DatabaseError>) -> DatabaseError {
+    match (unknown, fault.outcome) {
+        (None, _) | (_, Outcome::Ambiguous) => fault,
+        // another writer has replaced it since, or it never arrived
+        (Some(_), Outcome::Reject) if fault.error.kind() == ErrorKind::Conflict => fault,
+        (Some(unknown), Outcome::Fallback) => DatabaseError::new(Outcome::Ambiguous, unknown.error.clone()),
+        (Some(_), outcome) => {
+            let message = format!("{}; an earlier attempt may have been applied", fault.error);
+            let error = Error::new(ErrorKind::OutcomeUnknown, message);
+            DatabaseError::new(outcome, error.with_details_of(&fault.error))
         }
     }
 }

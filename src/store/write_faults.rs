@@ -72,18 +72,3 @@ impl Write<'_> {
         self.postgres.refresh().await.is_ok_and(|after| after.placement != before.placement)
     }
 }
-
-/// A write that may have been applied stays uncertain, whatever fails later. The local file may take it all the same.
-pub(super) fn still_unknown(fault: DatabaseError, unknown: Option<&DatabaseError>) -> DatabaseError {
-    match (unknown, fault.outcome) {
-        (None, _) | (_, Outcome::Ambiguous) => fault,
-        // another writer has replaced it since, or it never arrived
-        (Some(_), Outcome::Reject) if fault.error.kind() == ErrorKind::Conflict => fault,
-        (Some(unknown), Outcome::Fallback) => DatabaseError::new(Outcome::Ambiguous, unknown.error.clone()),
-        (Some(_), outcome) => {
-            let message = format!("{}; an earlier attempt may have been applied", fault.error);
-            let error = Error::new(ErrorKind::OutcomeUnknown, message);
-            DatabaseError::new(outcome, error.with_details_of(&fault.error))
-        }
-    }
-}

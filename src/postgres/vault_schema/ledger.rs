@@ -9,7 +9,7 @@ use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::connection::transaction::local_setting;
 use crate::postgres::sql::names::literal;
 use crate::postgres::statements::with_entry::{COLUMNS, LEDGER, bind_entry, column_names};
-use crate::postgres::vault_schema::objects::{SCHEMA, check_tables, column, statement};
+use crate::postgres::vault_schema::objects::{SCHEMA, SCHEMA_OBJECT, check_tables, column, statement};
 
 /// How long to wait for a statement that may still write the number.
 const PATIENCE: &str = "300ms";
@@ -41,7 +41,7 @@ pub(crate) async fn problem(database: &Database) -> Result<Option<String>, Datab
         return Ok(Some(format!("{LEDGER} is not the table that the vault made")));
     }
     if !column::<bool>(row, 1)? {
-        return Ok(Some("this role lacks USAGE on the schema retell_vault".to_owned()));
+        return Ok(Some(format!("this role lacks USAGE on the {SCHEMA_OBJECT}")));
     }
     if !column::<bool>(row, 2)? {
         return Ok(Some(format!("{LEDGER} lacks a column")));
