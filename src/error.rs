@@ -238,7 +238,7 @@ impl ErrorKind {
             }
             Self::IndexIncomplete => "run `retell-vault index build`",
             Self::LedgerUnavailable => {
-                "run `retell-vault schema apply --ledger`, then `retell-vault ledger begin`"
+                "run `retell-vault schema apply --vault-schema`, then `retell-vault ledger begin`"
             }
             Self::Entropy => "the operating system's random source failed; nothing was written",
             Self::Unverified => {

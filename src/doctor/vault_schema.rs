@@ -8,7 +8,7 @@ use crate::doctor::frame::framed;
 use crate::error::ErrorKind;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::sql::names::quote;
-use crate::postgres::vault_schema::objects::{Existing, SCHEMA, SCHEMA_OBJECT, creation};
+use crate::postgres::vault_schema::objects::{Existing, SCHEMA, SCHEMA_OBJECT, creation, ledger_grant};
 use crate::postgres::vault_schema::state::{self, VaultSchema, WiderGrant};
 use crate::postgres::vault_schema::{generations, hosts};
 use crate::store::keyring_table::sealed;
@@ -166,14 +166,15 @@ fn planted(found: &VaultSchema, owner: &str) -> Vec<Finding> {
     with_sql.into_iter().chain(without).collect()
 }
 
-/// Rights that the vault's own role needs: on the keyring and the hosts if its keyring lies there, and on the counts if it
-/// has a local file.
+/// Rights that the vault's own role needs: on the keyring and the hosts if its keyring lies there, on the counts if it
+/// has a local file, and on the ledger if it was begun.
 fn missing_grant(context: &TableContext<'_>, found: &VaultSchema, owner: &str) -> Option<Finding> {
     let core = context.core;
     let needs = |table: &str| match table {
         "keyring" | "hosts" => core.keyring.is_in_table(),
         "local_files" => core.local.is_some(),
-        _ => core.keyring.is_in_table() || core.local.is_some(),
+        "ledger" => core.ledger_key().is_some(),
+        _ => core.keyring.is_in_table() || core.local.is_some() || core.ledger_key().is_some(),
     };
     let role = &context.definitions.server.role;
     let lacking =
@@ -181,6 +182,7 @@ fn missing_grant(context: &TableContext<'_>, found: &VaultSchema, owner: &str) -
     let grants: Vec<String> = lacking
         .map(|right| match right.table.as_str() {
             "" => format!("GRANT {} ON SCHEMA {SCHEMA} TO {}", right.privilege, quote(role)),
+            "ledger" => ledger_grant(role),
             name => {
                 format!("GRANT {} ON TABLE retell_vault.{} TO {}", right.privilege, quote(name), quote(role))
             }

@@ -49,8 +49,6 @@ pub struct Layout {
     pub(crate) sync_column: String,
     /// The column of the blind index. It is used if it exists as `bytea[]`.
     pub(crate) index_column: String,
-    /// Whether nothing may be written without an entry in the ledger.
-    pub(crate) ledger_required: bool,
     /// Whether it was named: the schema planner then adds it.
     pub(crate) index_was_named: bool,
     /// Where credentials are today, in order of precedence.
@@ -76,7 +74,6 @@ impl Layout {
             config_column: DEFAULT_CONFIG_COLUMN.to_owned(),
             sync_column: format!("last_{}_sync", C::NAMESPACE),
             index_column: Fields::new(C::NAMESPACE, &[]).index_column(),
-            ledger_required: false,
             index_was_named: false,
             sources: Vec::new(),
         }

@@ -107,13 +107,7 @@ fn text(version: Version) -> String {
 /// `LedgerUnavailable`, as an outcome for which the local file may take the record; otherwise why the database cannot be
 /// asked.
 pub(crate) async fn require_ledger(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError> {
-    if core.ledger_key().is_none() {
-        return match postgres.layout().ledger_required {
-            true => Err(unavailable("the keyring has no key for it: the ledger was not begun").into()),
-            false => Ok(()),
-        };
-    }
-    if core.ledger.is_checked() {
+    if core.ledger_key().is_none() || core.ledger.is_checked() {
         return Ok(());
     }
     // boxed: otherwise an application's futures become too deep for the compiler
@@ -134,7 +128,7 @@ pub(crate) async fn check_ledger(core: &Core, postgres: &Postgres) -> Result<(),
 
 fn unavailable(problem: &str) -> Error {
     Error::new(ErrorKind::LedgerUnavailable, format!("the ledger cannot take an entry: {problem}"))
-        .with_hint("`retell-vault schema apply --ledger` makes the table, `ledger begin` the key")
+        .with_hint("`retell-vault schema apply --vault-schema` makes the table, `ledger begin` the key")
 }
 
 /// A fault of a write that was sent with an entry: the table of the ledger may be the reason.

@@ -146,15 +146,20 @@ pub(crate) fn removal() -> String {
 }
 
 /// The rights of a role of the application. It adds entries to the ledger, and can neither read nor change them.
-fn grants(role: &str) -> [String; 5] {
-    let role = quote(role);
+fn grants(role_name: &str) -> [String; 5] {
+    let role = quote(role_name);
     [
         format!("GRANT USAGE ON SCHEMA retell_vault TO {role}"),
         format!("GRANT SELECT ON {KEYRING} TO {role}"),
         format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {HOSTS} TO {role}"),
         format!("GRANT SELECT, INSERT, UPDATE ON {LOCAL_FILES} TO {role}"),
-        format!("GRANT INSERT ({}) ON {LEDGER} TO {role}", column_names()),
+        ledger_grant(role_name),
     ]
+}
+
+/// The right of a role of the application to add entries to the ledger. The database sets the time of arrival.
+pub(crate) fn ledger_grant(role: &str) -> String {
+    format!("GRANT INSERT ({}) ON {LEDGER} TO {}", column_names(), quote(role))
 }
 
 /// Creates what is missing, and takes the rights of others away.
