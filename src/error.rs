@@ -221,7 +221,7 @@ impl ErrorKind {
                 "check the passphrase or the wrapping key, or restore the file from its backup"
             }
             Self::KeyringFile => "restore the keyring file from its backup",
-            Self::KeyringRolledBack => "put the newest keyring back: nothing is sealed until then",
+            Self::KeyringRolledBack => "put the newest generation back: nothing is sealed until then",
             Self::KeyState => {
                 "check the states with `retell-vault status`; a key goes from pending to primary, retired and destroyed, never back"
             }

@@ -13,6 +13,7 @@ mod key_tokens;
 mod keyring;
 mod keys;
 mod layout;
+mod ledger;
 mod manual;
 mod others_code;
 mod refusals;

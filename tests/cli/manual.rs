@@ -248,6 +248,7 @@ async fn the_page_has_every_member_of_json_and_no_other() {
     imports(&mut members).await;
     schema(&mut members).await;
     index(&mut members).await;
+    ledger(&mut members).await;
     members.run(&home, "keyring adopt", &[], "");
     members.run(&home, "key rewrap", &[], "");
     keyrings(&mut members, &db).await;
@@ -358,6 +359,16 @@ async fn index(members: &mut Members) {
         members.run(&home, command, &[], "");
     }
     members.run(&home, "find", &["--agent", "agent_test_canary_call"], "");
+}
+
+async fn ledger(members: &mut Members) {
+    let db = TestDb::create().await;
+    db.exec(TABLE).await;
+    let home = Home::over(&db.url);
+    home.run(&["schema", "apply", "--vault-schema"]).ok();
+    for command in ["ledger begin", "ledger verify"] {
+        members.run(&home, command, &[], "");
+    }
 }
 
 async fn schema(members: &mut Members) {

@@ -1,0 +1,30 @@
+//! `ledger` as an operator uses it.
+
+use crate::support::TestDb;
+use crate::runner::*;
+
+const TABLE: &str = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text, encrypted_agent_config jsonb)";
+
+#[tokio::test]
+async fn a_ledger_is_begun_and_shows_a_record_that_went_back() {
+    let db = TestDb::create().await;
+    db.exec(TABLE).await;
+    let home = Home::over(&db.url);
+    home.put(&["--user", "ann"], SMALL).ok();
+    home.run(&["ledger", "verify"]).fails(1, "the ledger was not begun", "ledger begin");
+    home.run(&["ledger", "begin"]).fails(1, "retell_vault.ledger does not exist", "schema apply --vault-schema");
+    home.put(&["--user", "ann"], SMALL).ok();
+    home.run(&["schema", "apply", "--vault-schema"]).ok();
+    let begun = home.run(&["ledger", "begin"]).ok();
+    assert_eq!(begun.out, "noted in the ledger: 1 record\n");
+    assert!(begun.err.contains("back it up"), "{}", begun.err);
+    db.exec("CREATE TABLE earlier AS SELECT * FROM user_profiles").await;
+    home.put(&["--user", "ann"], SMALL).ok();
+    home.run(&["ledger", "verify"]).ok();
+    let back = "UPDATE user_profiles AS u SET encrypted_retell_api_key = e.encrypted_retell_api_key,
+        encrypted_agent_config = e.encrypted_agent_config FROM earlier AS e";
+    db.exec(back).await;
+    let found = home.run(&["ledger", "verify"]);
+    assert!(found.out.contains("went back  ann: the ledger names version"), "{}", found.out);
+    found.fails(1, "do not agree", "docs/LEDGER.md");
+}
