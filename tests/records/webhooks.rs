@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use retell_vault::config::{ApiKey, WebhookConfig};
+use retell_vault::connection::Timeouts;
 use retell_vault::rotation::IndexOptions;
 use retell_vault::webhooks::{SignedBy, Verified, WebhookOptions};
 use retell_vault::{Error, ErrorKind, Owner, RetellConfig, Vault};
 use serde_json::{Value, json};
 
 use crate::support::TestDb;
+use crate::support::faults::BOUND;
 use crate::support::vaults::Hosts;
 use crate::support::webhook::{INDEX, signed};
 
@@ -402,7 +404,10 @@ async fn a_changed_moved_or_deleted_record_verifies_as_it_is_now() {
 
 #[tokio::test]
 async fn made_up_agents_are_limited_and_do_not_stop_known_ones() {
-    let (_db, _hosts, vault) = stage().await;
+    let (db, hosts, _) = stage().await;
+    // on a busy machine some of so many calls wait for a connection for longer than by default
+    let patient = Timeouts { connect: BOUND, operation: BOUND };
+    let vault = hosts.host(1, &db.url).timeouts(patient).build().await.unwrap();
     for user in ["alice", "bob"] {
         vault.store(&owner(user), &with_agent(user, &format!("agent_test_{user}"))).await.unwrap();
     }

@@ -480,13 +480,19 @@ async fn a_search_through_a_pooler() {
     let vault = stage.vault_at(0, &stage.db.bouncer_url()).await;
     completes(&vault).await;
     let notes = "1 in column public.user_profiles.notes";
-    for _ in 0..4 {
+    let (mut given_up, mut ended) = (0, 0);
+    while given_up < 4 {
         let under_way = tokio::sync::Notify::new();
         tokio::select! {
             biased;
-            () = under_way.notified() => {}
-            done = vault.destroy_key_with(stage.old, at_once(), |_| under_way.notify_one()) => panic!("it ended: {done:?}"),
+            () = under_way.notified() => given_up += 1,
+            // on a busy machine all rows may have arrived when the first of them is counted
+            done = vault.destroy_key_with(stage.old, at_once(), |_| under_way.notify_one()) => {
+                assert_eq!(done.unwrap_err().kind(), ErrorKind::KeyInUse);
+                ended += 1;
+            }
         }
+        assert!(ended < 20, "{given_up} searches were given up, and {ended} ended");
     }
     refuses_to_destroy(&vault, stage.old, notes).await;
     stage.db.exec(&format!("{CLEARED} notes = NULL")).await;
