@@ -1,7 +1,7 @@
 //! `ledger` as an operator uses it.
 
-use crate::support::TestDb;
 use crate::runner::*;
+use crate::support::TestDb;
 
 const TABLE: &str = "CREATE TABLE user_profiles (user_id text PRIMARY KEY, encrypted_retell_api_key text, encrypted_agent_config jsonb)";
 
@@ -12,7 +12,11 @@ async fn a_ledger_is_begun_and_shows_a_record_that_went_back() {
     let home = Home::over(&db.url);
     home.put(&["--user", "ann"], SMALL).ok();
     home.run(&["ledger", "verify"]).fails(1, "the ledger was not begun", "ledger begin");
-    home.run(&["ledger", "begin"]).fails(1, "retell_vault.ledger does not exist", "schema apply --vault-schema");
+    home.run(&["ledger", "begin"]).fails(
+        1,
+        "retell_vault.ledger does not exist",
+        "schema apply --vault-schema",
+    );
     home.put(&["--user", "ann"], SMALL).ok();
     home.run(&["schema", "apply", "--vault-schema"]).ok();
     let begun = home.run(&["ledger", "begin"]).ok();
