@@ -4,7 +4,6 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use crate::keyring::subkeys::Subkey;
@@ -56,6 +55,7 @@ pub(crate) mod operation {
     pub(crate) const RENAME: &str = "rename";
     pub(crate) const SYNC: &str = "sync";
     /// The record was there when the ledger began.
+    #[cfg(feature = "admin")]
     pub(crate) const BASELINE: &str = "baseline";
     /// The number was never used.
     pub(crate) const VOID: &str = "void";
@@ -148,9 +148,10 @@ pub(crate) fn chained(head: &Hash, link: &Link) -> Hash {
 }
 
 /// Whether a MAC is that of these bytes under this key.
+#[cfg(any(feature = "admin", test))]
 pub(crate) fn is_authentic(key: &Subkey, bytes: &[u8], tag: &[u8]) -> bool {
     let ours: Hash = mac(key, bytes).finalize().into_bytes().into();
-    ours.as_slice().ct_eq(tag).into()
+    subtle::ConstantTimeEq::ct_eq(ours.as_slice(), tag).into()
 }
 
 /// The digest of a record: of the plaintext of its record token, so re-encryption does not change it.

@@ -9,7 +9,9 @@ use crate::keyring::keys::{KeyInfo, RootKeys};
 use crate::keyring::life::Grace;
 use crate::keyring::material::Material;
 use crate::keyring::next_generation::{KeyringChange, NextGeneration};
-use crate::keyring::subkeys::{INDEX, LEDGER, Subkeys};
+#[cfg(feature = "admin")]
+use crate::keyring::subkeys::LEDGER;
+use crate::keyring::subkeys::{INDEX, Subkeys};
 use crate::keyring::wrapping::WrappingKeyProvider;
 use crate::record::token::KeyId;
 
@@ -143,6 +145,7 @@ impl Keyring {
     ///
     /// # Errors
     /// As [`add_first_index_key`](Self::add_first_index_key).
+    #[cfg(feature = "admin")]
     pub(crate) async fn add_ledger_key(&self) -> Result<bool> {
         if self.current().subkeys.newest(LEDGER).is_some() {
             return Ok(false); // as for the index

@@ -8,6 +8,7 @@ pub(crate) mod options;
 pub(crate) mod pool;
 mod refusal;
 pub(crate) mod route;
+#[cfg(feature = "admin")]
 pub(crate) mod snapshot;
 pub(crate) mod transaction;
 pub(crate) mod watch;
