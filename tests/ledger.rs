@@ -284,3 +284,84 @@ async fn a_lost_answer_is_no_alarm_and_its_number_is_decided() {
     let found = stage.verify().await;
     assert!(found.is_unbroken(), "{found:?}");
 }
+
+/// Callers give up at any moment. Then many find out at once that the table must be looked at again, so all of them ask what
+/// became of the same numbers; some of these give up too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_are_given_up_are_no_alarm() {
+    let stage = Stage::begun().await;
+    let store = |number: u64, round: u64, patience: u64| {
+        let vault = stage.vault.clone();
+        async move {
+            let (owner, config) = (owner(&format!("user-{number}")), small_config(round));
+            let patience = std::time::Duration::from_micros(patience);
+            tokio::time::timeout(patience, vault.store(&owner, &config)).await.map(Result::unwrap).is_err()
+        }
+    };
+    let mut given_up = 0;
+    for round in 0..60 {
+        let hasty = (0..8).map(|number| tokio::spawn(store(number, round, 1_200 + 400 * number)));
+        for done in hasty.collect::<Vec<_>>() {
+            given_up += u32::from(done.await.unwrap());
+        }
+        let columns = match round % 2 {
+            0 => "ALTER TABLE user_profiles DROP COLUMN last_retell_sync",
+            _ => "ALTER TABLE user_profiles ADD COLUMN last_retell_sync timestamptz",
+        };
+        stage.db.exec(columns).await;
+        let all = (0..8).map(|number| {
+            let patience = if number % 4 == 3 { 20_000 + 3_000 * round } else { 60_000_000 };
+            tokio::spawn(store(number, 100 + round, patience))
+        });
+        for done in all.collect::<Vec<_>>() {
+            done.await.unwrap();
+        }
+    }
+    let found = stage.verify().await;
+    assert!(given_up > 20 && stage.of("void").await > 10, "{given_up} given up, {found:?}");
+    assert!(found.is_unbroken(), "{found:?}");
+}
+
+/// The whole database goes back: both parts agree, but a vault that was there before knows better.
+#[tokio::test]
+async fn a_vault_that_lives_through_a_restore_shows_it() {
+    let stage = Stage::begun().await;
+    for n in 0..4 {
+        stage.store(&format!("user-{n}")).await;
+    }
+    stage
+        .db
+        .exec("CREATE TABLE rows_then AS TABLE user_profiles; CREATE TABLE entries_then AS TABLE retell_vault.ledger")
+        .await;
+    for n in 2..6 {
+        stage.store(&format!("user-{n}")).await;
+    }
+    let found = stage.verify().await;
+    assert!(found.is_unbroken() && found.anchors > 0, "{found:?}");
+    let back = "TRUNCATE user_profiles, retell_vault.ledger; INSERT INTO user_profiles TABLE rows_then;
+        INSERT INTO retell_vault.ledger TABLE entries_then";
+    stage.db.exec(back).await;
+    let found = stage.verify().await;
+    assert!(!found.is_unbroken() && found.ledger_went_back.len() == 1, "{found:?}");
+    assert!(found.missing.iter().map(|gap| gap.last - gap.first + 1).sum::<u64>() == 4, "{found:?}");
+    let newcomer = stage.hosts.host(1, &stage.db.url).build().await.unwrap();
+    let found = newcomer.verify_ledger().await.unwrap();
+    assert!(found.is_unbroken() && found.anchors == 0, "the database alone cannot show it: {found:?}");
+}
+
+#[tokio::test]
+async fn code_of_others_in_place_of_the_table_is_not_run() {
+    let stage = Stage::begun().await;
+    stage.store("ann").await;
+    stage
+        .db
+        .exec(
+            "CREATE TABLE called (at timestamptz); ALTER TABLE retell_vault.ledger RENAME TO real;
+             CREATE FUNCTION note() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'called'; END $$;
+             CREATE VIEW retell_vault.ledger AS SELECT * FROM retell_vault.real WHERE note()",
+        )
+        .await;
+    let refused = stage.vault.verify_ledger().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::AccessDenied, "{refused}");
+    assert!(refused.to_string().contains("retell_vault.ledger is no plain table"), "{refused}");
+}

@@ -1,11 +1,12 @@
 //! Verifies the ledger: every entry, every known head, and every owner.
 
-use crate::chain::chain_check::{ChainCheck, Gap, KnownHead};
+use crate::chain::chain_check::{ChainCheck, Gap};
 use crate::chain::owner_check::Difference;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::owners::Owners;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
+use crate::postgres::vault_schema::objects::check_tables;
 use crate::record::owner::Owner;
 use crate::record::version::Version;
 use crate::store::core::Core;
@@ -62,16 +63,14 @@ pub struct LedgerVerification {
     pub unreadable: Vec<LedgerDifference>,
     /// Owners whose deleted record is gone with its row. No alarm.
     pub removed: Vec<LedgerDifference>,
-    /// Owners with a record that is pending in the local file of this host. No alarm.
-    pub waiting: u64,
-    /// How many heads from outside of the database were compared.
+    /// How many writers were compared with what this process remembers of them: only its own ones, so 0 in a new process.
     pub anchors: u64,
-    /// Writers whose entries do not lead to the head that was known outside of the database: the ledger went back.
+    /// Writers of this process whose entries are not those that it remembers: the whole ledger went back.
     pub ledger_went_back: Vec<LedgerGap>,
 }
 
 impl LedgerVerification {
-    /// Whether nothing that was compared is an alarm. `open`, `removed` and `waiting` are none.
+    /// Whether nothing that was compared is an alarm. `open` and `removed` are none.
     pub fn is_unbroken(&self) -> bool {
         self.missing.is_empty()
             && self.altered.is_empty()
@@ -114,12 +113,15 @@ pub(super) fn begun(core: &Core) -> Result<(&Postgres, String)> {
 }
 
 /// Verifies everything in one snapshot, so writers go on.
-pub(crate) async fn verify_ledger(core: &Core, known: Vec<KnownHead>) -> Result<LedgerVerification> {
-    verify_now(core, known).await.map_err(|fault| fault.error)
+pub(crate) async fn verify_ledger(core: &Core) -> Result<LedgerVerification> {
+    verify_now(core).await.map_err(|fault| fault.error)
 }
 
-async fn verify_now(core: &Core, known: Vec<KnownHead>) -> Result<LedgerVerification, DatabaseError> {
+async fn verify_now(core: &Core) -> Result<LedgerVerification, DatabaseError> {
     let (postgres, place) = begun(core)?;
+    check_tables(&postgres.database).await?;
+    // before the snapshot, which therefore has all of it
+    let known = core.ledger.known_heads();
     let plan = postgres.refresh().await?;
     let mut reading = postgres.read_ledger(&plan, &place).await?;
     let mut chain = ChainCheck::new(core.keyring.current().subkeys.clone(), known);

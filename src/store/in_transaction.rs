@@ -199,12 +199,10 @@ impl<'a> OwnersRows<'a> {
                 self.postgres.replace_in(&mut self.transaction, &self.plan, owner, written, &old).await
             }
         };
-        // an entry of this transaction counts once the caller commits, which the vault does not learn
-        let is_sent = matches!(done, Ok(true));
-        if is_sent {
-            noted.leave_open();
-        } else {
-            drop(noted.settle(Ok(()), |()| false));
+        // otherwise the entry counts once the caller commits, which the vault does not learn
+        match done {
+            Ok(false) => noted.unwritten(),
+            Ok(true) | Err(_) => noted.leave_open(),
         }
         if !self.concluded(done).await? {
             self.tried = Some(found.rows);

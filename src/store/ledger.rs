@@ -2,6 +2,8 @@
 //!
 //! A vault has a ledger once its keyring has a key for it. From then on no record is written without an entry.
 
+use std::time::{Duration, Instant};
+
 use crate::chain::entry::{Event, digest, operation};
 use crate::crypto::sealer;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,6 +17,9 @@ use crate::record::record::Record;
 use crate::record::version::Version;
 use crate::store::core::{Core, StoreRequest};
 use crate::store::ledger_writers::Noted;
+
+/// How long a store waits at most for decisions about numbers of earlier ones.
+const DECIDING: Duration = Duration::from_millis(500);
 
 impl Core {
     /// The key under which entries are written, if the keyring has one.
@@ -145,22 +150,29 @@ pub(crate) async fn explained(core: &Core, postgres: &Postgres, fault: DatabaseE
 }
 
 /// Decides about numbers whose outcome is unknown, as far as the database can say now: a number that takes an entry without
-/// contents was never used, and never will be.
+/// contents was never used, and never will be. A store waits for it, so it does not go on for long.
 pub(crate) async fn settle_doubtful(core: &Core, postgres: &Postgres) {
-    let Some(key) = core.ledger_key() else { return };
+    let (Some(key), Ok(_alone)) = (core.ledger_key(), core.ledger.deciding.try_lock()) else { return };
+    let started = Instant::now();
     for (id, seq, link) in core.ledger.doubtful() {
+        if started.elapsed() > DECIDING {
+            return;
+        }
         let event = core.event_of_place(operation::VOID);
         let at_ms = i64::try_from(core.now()).unwrap_or(i64::MAX);
-        let Some(sealed) = core.ledger.redraw((id, seq), &key, at_ms, event) else { continue };
-        match void(&postgres.database, &sealed).await {
-            Ok(Voided::Void) => core.ledger.decided((id, seq), sealed.link),
-            Ok(Voided::Stands) => core.ledger.decided((id, seq), link),
-            Ok(Voided::AskLater) => {}
+        let Some(deciding) = core.ledger.decide((id, seq), &key, at_ms, event) else { continue };
+        let done = void(&postgres.database, deciding.entry()).await;
+        match done {
+            Ok(Voided::Void) => {
+                let link = deciding.entry().link;
+                deciding.decided(Some(link));
+            }
+            Ok(Voided::Stands) => deciding.decided(Some(link)),
+            Ok(Voided::AskLater) => deciding.decided(None),
             Err(fault) => {
                 tracing::debug!(error = %fault.error, "the outcome of an entry cannot be decided now");
-                // if the answer of this statement was lost, the number may hold either entry
-                if fault.outcome == Outcome::Ambiguous {
-                    core.ledger.abandon(id);
+                if fault.outcome != Outcome::Ambiguous {
+                    deciding.decided(None);
                 }
                 return;
             }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+#[cfg(feature = "admin")]
+use crate::chain::chain_check::KnownHead;
 use crate::chain::entry::{Event, LedgerEntry, Link, SealedEntry};
 use crate::chain::numbers::Numbers;
 use crate::crypto::random;
@@ -15,6 +17,8 @@ use crate::postgres::statements::write::WrittenMany;
 
 /// How long the table of the ledger counts as usable after it was checked.
 const BELIEVED: Duration = Duration::from_secs(60);
+/// The same while the outcome of a number is unknown. Most statements have ended by then.
+const UNDECIDED: Duration = Duration::from_secs(2);
 /// Writers with open numbers that are kept. More only exist if the database does not decide about earlier ones for hours.
 const MAX_WRITERS: usize = 16;
 
@@ -23,6 +27,9 @@ pub(crate) struct Ledger {
     /// The host and the process.
     pub(super) host: String,
     writers: Mutex<Vec<LedgerWriter>>,
+    /// Held by the caller that decides about numbers whose outcome is unknown: two could take each other's entry for the
+    /// earlier one.
+    pub(super) deciding: tokio::sync::Mutex<()>,
     checked: Mutex<Option<Instant>>,
 }
 
@@ -45,7 +52,12 @@ pub(crate) struct Noted<'a> {
 
 impl Ledger {
     pub(crate) fn new(host: String) -> Self {
-        Self { host, writers: Mutex::default(), checked: Mutex::default() }
+        Self {
+            host,
+            writers: Mutex::default(),
+            deciding: tokio::sync::Mutex::default(),
+            checked: Mutex::default(),
+        }
     }
 
     fn writers(&self) -> MutexGuard<'_, Vec<LedgerWriter>> {
@@ -62,17 +74,11 @@ impl Ledger {
             },
             None => next_writer(&mut writers)?,
         };
-        event.detail = event.detail.or(writer.continues.take());
+        if seq == 1 {
+            event.detail = event.detail.or_else(|| writer.continues.clone());
+        }
         let sealed = entry(writer, seq, key, at_ms, event).sealed(key);
         Ok(Noted { drawn: Some((self, sealed)) })
-    }
-
-    /// Nothing more can be found out about the numbers of a writer. The next entry has another one.
-    pub(super) fn abandon(&self, id: Uuid) {
-        self.of(id, |writer| {
-            writer.is_over = true;
-            writer.numbers.give_up();
-        });
     }
 
     /// The numbers whose outcome is unknown: of each its writer, and the link of the entry that was sent.
@@ -84,26 +90,33 @@ impl Ledger {
         self.writers().iter().flat_map(of).collect()
     }
 
-    /// Another entry for a number of an earlier draw.
-    pub(super) fn redraw(
+    /// How far the writers of this process have come, as only its memory knows.
+    #[cfg(feature = "admin")]
+    pub(crate) fn known_heads(&self) -> Vec<KnownHead> {
+        let head = |writer: &LedgerWriter| {
+            let (settled, head) = writer.numbers.settled();
+            KnownHead { writer: writer.id, settled, head: *head }
+        };
+        self.writers().iter().map(head).collect()
+    }
+
+    /// Another entry for a number whose outcome is unknown.
+    pub(super) fn decide(
         &self,
         (id, seq): (Uuid, i64),
         key: &Subkey,
         at_ms: i64,
         event: Event,
-    ) -> Option<SealedEntry> {
-        self.of(id, |writer| entry(writer, seq, key, at_ms, event).sealed(key))
+    ) -> Option<Deciding<'_>> {
+        let sealed = self.of(id, |writer| entry(writer, seq, key, at_ms, event).sealed(key))?;
+        Some(Deciding { ledger: self, sealed, is_known: false })
     }
 
-    /// An entry is written under a number whose outcome was unknown.
-    pub(super) fn decided(&self, (id, seq): (Uuid, i64), link: Link) {
-        self.of(id, |writer| writer.numbers.written(seq, link));
-    }
-
-    /// Whether the table was found usable a moment ago.
+    /// Whether the table was found usable a moment ago, and no number waits for a decision.
     pub(super) fn is_checked(&self) -> bool {
         let checked = *self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        checked.is_some_and(|at| at.elapsed() < BELIEVED)
+        let believed = if self.doubtful().is_empty() { BELIEVED } else { UNDECIDED };
+        checked.is_some_and(|at| at.elapsed() < believed)
     }
 
     pub(super) fn note_checked(&self, is_usable: bool) {
@@ -122,6 +135,41 @@ impl Ledger {
             at > last || !writer.is_over || !writer.numbers.is_at_rest()
         });
         changed
+    }
+}
+
+/// An entry that is sent under a number which may hold one. Dropped without an outcome, as when the caller is cancelled, nobody
+/// can tell any more which of both the number holds: the writer draws no more numbers.
+#[must_use]
+pub(super) struct Deciding<'a> {
+    ledger: &'a Ledger,
+    sealed: SealedEntry,
+    is_known: bool,
+}
+
+impl Deciding<'_> {
+    pub(super) fn entry(&self) -> &SealedEntry {
+        &self.sealed
+    }
+
+    /// The number holds the entry with this link, or, with `None`, is as unknown as before: nothing was written.
+    pub(super) fn decided(mut self, link: Option<Link>) {
+        self.is_known = true;
+        let (id, seq) = (self.sealed.entry.writer, self.sealed.entry.seq);
+        if let Some(link) = link {
+            self.ledger.of(id, |writer| writer.numbers.written(seq, link));
+        }
+    }
+}
+
+impl Drop for Deciding<'_> {
+    fn drop(&mut self) {
+        if !self.is_known {
+            self.ledger.of(self.sealed.entry.writer, |writer| {
+                writer.is_over = true;
+                writer.numbers.give_up();
+            });
+        }
     }
 }
 
@@ -202,6 +250,11 @@ impl Noted<'_> {
             }
         }
         Ok(written)
+    }
+
+    /// The write certainly had no effect.
+    pub(super) fn unwritten(self) {
+        drop(self.settle(Ok(()), |()| false));
     }
 
     /// The write is part of a transaction whose outcome the vault does not learn.

@@ -11,8 +11,8 @@ use crate::postgres::sql::names::literal;
 use crate::postgres::statements::with_entry::{COLUMNS, LEDGER, bind_entry, column_names};
 use crate::postgres::vault_schema::objects::{SCHEMA, SCHEMA_OBJECT, check_tables, column, statement};
 
-/// How long to wait for a statement that may still write the number.
-const PATIENCE: &str = "300ms";
+/// How long to wait for a statement that may still write the number: a store waits meanwhile, and asks again later.
+const PATIENCE: &str = "50ms";
 
 /// Why an entry cannot be added, if it cannot: the table is missing, is not as the vault made it, or this role may not write
 /// it.
