@@ -160,6 +160,9 @@ fn may_be_first(core: &Core, request: StoreRequest<'_>) -> bool {
 
 /// Whether an import should stop: the next owners would meet the same.
 pub(crate) fn stops_import(error: &Error) -> bool {
-    use ErrorKind::{AccessDenied, OutcomeUnknown, Schema, Unavailable, WrongKeyring};
-    matches!(error.kind(), Unavailable | OutcomeUnknown | WrongKeyring | AccessDenied | Schema)
+    use ErrorKind::{AccessDenied, LedgerUnavailable, OutcomeUnknown, Schema, Unavailable, WrongKeyring};
+    matches!(
+        error.kind(),
+        Unavailable | OutcomeUnknown | WrongKeyring | AccessDenied | Schema | LedgerUnavailable
+    )
 }
