@@ -365,3 +365,41 @@ async fn code_of_others_in_place_of_the_table_is_not_run() {
     assert_eq!(refused.kind(), ErrorKind::AccessDenied, "{refused}");
     assert!(refused.to_string().contains("retell_vault.ledger is no plain table"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_table_without_a_place_for_tokens_cannot_be_compared() {
+    let stage = Stage::begun().await;
+    stage.db.exec("DROP TABLE user_profiles; CREATE TABLE user_profiles (user_id text PRIMARY KEY)").await;
+    let refused = stage.vault.verify_ledger().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Schema, "{refused}");
+    assert_eq!(stage.vault.begin_ledger().await.unwrap_err().kind(), ErrorKind::Schema);
+}
+
+/// Rows that do not count for a load may count again later, so their records have entries too.
+#[tokio::test]
+async fn rows_outside_of_the_filter_are_compared_and_may_leave_and_come_back() {
+    let stage = Stage::new().await;
+    stage
+        .db
+        .exec("ALTER TABLE user_profiles ADD provider text NOT NULL DEFAULT 'retell', ADD deleted_at timestamptz")
+        .await;
+    let layout = retell_vault::Layout::new()
+        .where_equals("provider", "retell")
+        .and_then(|layout| layout.is_null("deleted_at"))
+        .unwrap();
+    let vault = stage.hosts.host(1, &stage.db.url).layout(layout).build().await.unwrap();
+    for id in ["ann", "ben"] {
+        vault.store(&owner(id), &full_config(id)).await.unwrap();
+    }
+    stage.db.exec("UPDATE user_profiles SET deleted_at = now() WHERE user_id = 'ben'").await;
+    assert_eq!(vault.begin_ledger().await.unwrap().noted, 2);
+    vault.store(&owner("ann"), &full_config("again")).await.unwrap();
+    for change in [
+        "UPDATE user_profiles SET deleted_at = now() WHERE user_id = 'ann'",
+        "UPDATE user_profiles SET deleted_at = NULL",
+    ] {
+        stage.db.exec(change).await;
+        let found = vault.verify_ledger().await.unwrap();
+        assert!(found.is_unbroken() && found.owners == 2, "{change}: {found:?}");
+    }
+}

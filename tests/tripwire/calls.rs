@@ -66,6 +66,26 @@ pub async fn run(stage: &mut Stage) {
     keyring_table(stage).await;
 }
 
+/// From here on every change of a record has an entry.
+async fn ledger(stage: &mut Stage) {
+    let kind = stage.kind;
+    let builder = stage.hosts.host(0, &stage.role.url).layout(kind.layout());
+    let vault = builder.build().await.unwrap();
+    stage.counters.called().await;
+    stage.watch("begin_ledger", vault.begin_ledger()).await;
+    let (one, many) = (kind.owner(0), [1, 2].map(|number| (kind.owner(number), full_config(number))));
+    for time in ["first", "second"] {
+        stage.watch(&format!("store (ledger, {time})"), vault.store(&one, &full_config(time))).await;
+    }
+    stage.watch("store_many (ledger)", async { all(vault.store_many(&many).await?) }).await;
+    stage.watch("delete (ledger)", vault.delete(&one)).await;
+    stage.watch("verify_ledger", vault.verify_ledger()).await;
+    vault.close().await;
+    let entries = "SELECT count(*) FROM retell_vault.ledger WHERE op IN ('store', 'delete')";
+    let entries = number(&stage.quiet_url(), entries).await;
+    stage.watch("entries", async { if entries == 5 { Ok(()) } else { Err(unexpected(entries)) } }).await;
+}
+
 async fn records(stage: &mut Stage, vault: &Vault) {
     let kind = stage.kind;
     let owner = |number| kind.owner(number);
@@ -222,6 +242,7 @@ async fn schema(stage: &mut Stage, vault: &Vault) {
     stage.watch("doctor", vault.doctor(&DoctorOptions::new(), |_| {})).await;
     let deep = DoctorOptions::new().deep().users_table("public.app_users", "id").probe(actor, other);
     stage.watch("doctor (deep, with a probe)", vault.doctor(&deep, |_| {})).await;
+    ledger(stage).await;
     let options = RollBackOptions::new().allow_data_loss();
     stage.watch("schema roll_back", schema.roll_back(&options, |_| {})).await;
 }

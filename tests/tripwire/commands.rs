@@ -114,6 +114,7 @@ impl Commands<'_> {
         let [one, other] = [1, 2].map(|number| self.stage.kind.owner(number).to_string());
         let users = ["--users-table", "public.app_users", "--users-column", "id"];
         self.any(&[&["doctor", "--deep", "--probe", &one, &other][..], &users].concat()).await;
+        self.ledger().await;
         self.ok(&["schema", "rollback", "--allow-data-loss"]).await;
     }
 
@@ -177,6 +178,13 @@ impl Commands<'_> {
         let file = self.home.path().join("pulled.json");
         self.ok(&["keyring", "pull", file.to_str().unwrap()]).await;
         self.ok(&["key", "add"]).await;
+    }
+
+    /// From here on every change of a record has an entry.
+    async fn ledger(&mut self) {
+        self.ok(&["ledger", "begin"]).await;
+        self.of_owner(&["put"], 1, FULL).await;
+        self.any(&["ledger", "verify"]).await;
     }
 
     /// For one of the owners, with something on standard input.

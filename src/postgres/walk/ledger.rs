@@ -162,7 +162,7 @@ impl Writer<'_> {
         };
         let filled: Vec<_> =
             self.placement.slots.iter().map(|slot| format!("{} <> ''", self.slot_text("t", slot))).collect();
-        let counts: Vec<_> = self.table.filter.conditions("t").collect();
+        let counts: Vec<_> = self.table.filter.conditions("t.").collect();
         let counts = if counts.is_empty() { "true".to_owned() } else { counts.join(" AND ") };
         format!(
             "DECLARE held NO SCROLL CURSOR FOR SELECT {user}, {tenant}, {stored_user}, {stored_tenant},
