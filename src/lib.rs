@@ -78,7 +78,6 @@ mod index;
 pub mod internals;
 pub mod keyring;
 pub mod layout;
-#[cfg(feature = "admin")]
 pub mod ledger;
 mod local;
 mod observe;

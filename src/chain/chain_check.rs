@@ -2,22 +2,13 @@
 //!
 //! The entries come in the order of their writers and numbers. Memory does not grow with them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use uuid::Uuid;
 
 use crate::chain::entry::{Hash, LedgerEntry, NO_HEAD, chained, is_authentic, link};
-use crate::chain::numbers::MAX_OPEN;
+use crate::chain::numbers::{KnownHead, MAX_OPEN};
 use crate::keyring::subkeys::{LEDGER, Subkeys};
-
-/// What lies outside of the database and cannot go back with it: a writer had written all numbers up to `settled`, with this
-/// head.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct KnownHead {
-    pub(crate) writer: Uuid,
-    pub(crate) settled: i64,
-    pub(crate) head: Hash,
-}
 
 /// Some numbers of one writer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +32,9 @@ pub(crate) struct ChainReport {
     pub(crate) writers: u64,
     /// Entries that were written and are gone.
     pub(crate) missing: Vec<Gap>,
+    /// How many they are, and of how many of these there is a copy outside of the database.
+    pub(crate) missing_entries: u64,
+    pub(crate) missing_copied: u64,
     /// Numbers of which nobody knows whether they were written: work under way, or a crash.
     pub(crate) open: Vec<Gap>,
     /// Entries whose MAC does not fit.
@@ -60,6 +54,8 @@ const MAX_LISTED: usize = 10_000;
 pub(crate) struct ChainCheck {
     subkeys: Subkeys,
     known: BTreeMap<Uuid, Vec<KnownHead>>,
+    /// Entries of which a copy lies outside of the database.
+    copied: BTreeSet<(Uuid, i64)>,
     writer: Option<Progress>,
     report: ChainReport,
 }
@@ -93,10 +89,14 @@ impl Progress {
 }
 
 impl ChainCheck {
-    pub(crate) fn new(subkeys: Subkeys, known: Vec<KnownHead>) -> Self {
+    pub(crate) fn new(subkeys: Subkeys, known: Vec<KnownHead>, copied: BTreeSet<(Uuid, i64)>) -> Self {
         let mut by_writer: BTreeMap<Uuid, Vec<KnownHead>> = BTreeMap::new();
         known.into_iter().for_each(|head| by_writer.entry(head.writer).or_default().push(head));
-        Self { subkeys, known: by_writer, writer: None, report: ChainReport::default() }
+        // a writer of which only copies are left is looked for as well
+        for (writer, _) in &copied {
+            by_writer.entry(*writer).or_default();
+        }
+        Self { subkeys, known: by_writer, copied, writer: None, report: ChainReport::default() }
     }
 
     /// The next entry, with its MAC as it is stored.
@@ -160,16 +160,48 @@ impl ChainCheck {
         // whatever survives outside knows more than the entries that are left
         let known = self.known.remove(&writer.id).unwrap_or_default();
         let outside = known.iter().map(|known| known.settled).max().unwrap_or(0);
-        if outside > writer.last {
-            writer.gaps.push(Gap { writer: writer.id, first: writer.last + 1, last: outside });
+        let last = outside.max(self.last_copied(writer.id));
+        if last > writer.last {
+            writer.gaps.push(Gap { writer: writer.id, first: writer.last + 1, last });
         }
         self.lost(known);
-        let settled = writer.settled.max(outside);
-        for gap in writer.gaps {
+        self.end_gaps(writer.gaps, writer.settled.max(outside));
+    }
+
+    fn last_copied(&self, writer: Uuid) -> i64 {
+        let mut numbers = self.copied.range((writer, i64::MIN)..=(writer, i64::MAX));
+        numbers.next_back().map_or(0, |(_, number)| *number)
+    }
+
+    /// Up to the settled number everything was written, and above it that of which there is a copy.
+    fn end_gaps(&mut self, gaps: Vec<Gap>, settled: i64) {
+        for gap in gaps {
             let (missing, open) = split(&gap, settled);
-            missing.into_iter().for_each(|gap| list(&mut self.report.missing, gap));
-            open.into_iter().for_each(|gap| list(&mut self.report.open, gap));
+            if let Some(gap) = missing {
+                self.missing(gap);
+            }
+            let Some(mut open) = open else { continue };
+            let copied = self.copied.range((open.writer, open.first)..=(open.writer, open.last));
+            let copied: Vec<i64> = copied.map(|(_, number)| *number).collect();
+            for number in copied {
+                if number > open.first {
+                    list(&mut self.report.open, Gap { last: number - 1, ..open.clone() });
+                }
+                self.missing(Gap { first: number, last: number, ..open.clone() });
+                open.first = number + 1;
+            }
+            if open.first <= open.last {
+                list(&mut self.report.open, open);
+            }
         }
+    }
+
+    fn missing(&mut self, gap: Gap) {
+        let copied = self.copied.range((gap.writer, gap.first)..=(gap.writer, gap.last)).count();
+        let all = u64::try_from(gap.last - gap.first + 1).unwrap_or_default();
+        self.report.missing_entries += all;
+        self.report.missing_copied += copied as u64;
+        list(&mut self.report.missing, gap);
     }
 
     /// Known heads that no chain of entries led to.
@@ -184,8 +216,9 @@ impl ChainCheck {
         self.end_writer();
         for (id, known) in std::mem::take(&mut self.known) {
             let settled = known.iter().map(|known| known.settled).max().unwrap_or(0);
-            if settled > 0 {
-                list(&mut self.report.missing, Gap { writer: id, first: 1, last: settled });
+            let last = settled.max(self.last_copied(id));
+            if last > 0 {
+                self.end_gaps(vec![Gap { writer: id, first: 1, last }], settled);
             }
             self.lost(known);
         }
@@ -284,7 +317,7 @@ mod tests {
 
     fn check<'a>(entries: impl IntoIterator<Item = &'a SealedEntry>, known: Vec<KnownHead>) -> ChainReport {
         let subkeys = Subkeys::new(vec![key(1)]).unwrap();
-        let mut check = ChainCheck::new(subkeys, known);
+        let mut check = ChainCheck::new(subkeys, known, BTreeSet::new());
         entries.into_iter().for_each(|sealed| check.take(&sealed.entry, &sealed.mac));
         check.end()
     }

@@ -57,6 +57,8 @@ pub(crate) mod operation {
     /// The record was there when the ledger began.
     #[cfg(feature = "admin")]
     pub(crate) const BASELINE: &str = "baseline";
+    /// The writer ended, and writes no more.
+    pub(crate) const CLOSED: &str = "closed";
     /// The number was never used.
     pub(crate) const VOID: &str = "void";
 }
@@ -127,6 +129,19 @@ pub(crate) struct SealedEntry {
     pub(crate) link: Link,
 }
 
+/// An entry as it is stored, which may be anything, and its MAC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredEntry {
+    pub(crate) entry: LedgerEntry,
+    pub(crate) mac: Vec<u8>,
+}
+
+impl From<SealedEntry> for StoredEntry {
+    fn from(sealed: SealedEntry) -> Self {
+        Self { entry: sealed.entry, mac: sealed.mac.to_vec() }
+    }
+}
+
 /// What the chain takes of an entry: its hash, and its MAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Link {
@@ -188,7 +203,7 @@ pub(crate) mod tests {
         Subkey { usage: LEDGER.to_owned(), epoch: 1, key: Material::copied(&[byte; 32]) }
     }
 
-    fn entry() -> LedgerEntry {
+    pub(crate) fn entry() -> LedgerEntry {
         LedgerEntry {
             writer: Uuid::from_u128(7),
             seq: 3,

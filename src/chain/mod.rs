@@ -3,6 +3,7 @@
 #[cfg(feature = "admin")]
 pub(crate) mod chain_check;
 pub(crate) mod entry;
+pub(crate) mod line;
 pub(crate) mod numbers;
 #[cfg(feature = "admin")]
 pub(crate) mod owner_check;

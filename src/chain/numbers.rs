@@ -5,10 +5,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use uuid::Uuid;
+
 use crate::chain::entry::{Hash, Link, NO_HEAD, chained};
 
 /// A writer with more unsettled numbers than this ends, and a new one begins.
 pub(crate) const MAX_OPEN: usize = 1024;
+
+/// What lies outside of the database and cannot go back with it: a writer had written all numbers up to `settled`, with this
+/// head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KnownHead {
+    pub(crate) writer: Uuid,
+    pub(crate) settled: i64,
+    pub(crate) head: Hash,
+}
 
 /// What is known of a number that is not settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +27,7 @@ enum Open {
     /// Its statement is under way.
     Sent,
     /// The outcome of its statement is unknown.
-    Unknown(Link),
+    Unknown,
     /// It is written, and an earlier number is not.
     Written(Link),
 }
@@ -79,19 +90,10 @@ impl Numbers {
     }
 
     /// Nobody knows whether the entry is written.
-    pub(crate) fn unknown(&mut self, seq: i64, link: Link) {
+    pub(crate) fn unknown(&mut self, seq: i64) {
         if self.open.contains_key(&seq) {
-            self.open.insert(seq, Open::Unknown(link));
+            self.open.insert(seq, Open::Unknown);
         }
-    }
-
-    /// The numbers whose outcome is unknown, each with the link of its entry.
-    pub(crate) fn doubtful(&self) -> Vec<(i64, Link)> {
-        let unknown = self.open.iter().filter_map(|(seq, open)| match open {
-            Open::Unknown(link) => Some((*seq, *link)),
-            Open::Sent | Open::Written(_) => None,
-        });
-        unknown.collect()
     }
 
     /// Nothing more will be known of the open numbers.
@@ -158,15 +160,13 @@ mod tests {
     fn an_unknown_number_stays_open_until_it_is_decided() {
         let mut numbers = Numbers::default();
         let (first, second) = (numbers.draw().unwrap(), numbers.draw().unwrap());
-        numbers.unknown(first, entry("first"));
+        numbers.unknown(first);
         numbers.written(second, entry("second"));
-        assert_eq!(numbers.doubtful(), [(first, entry("first"))]);
         assert_eq!(numbers.draw(), Some(3), "it is not drawn again");
         numbers.written(first, entry("void"));
         assert_eq!(numbers.settled(), (2, &head(&["void", "second"])));
-        assert!(numbers.doubtful().is_empty());
         // a late answer changes nothing
-        numbers.unknown(first, entry("first"));
+        numbers.unknown(first);
         numbers.unwritten(first);
         numbers.written(first, entry("first"));
         assert_eq!(numbers.settled(), (2, &head(&["void", "second"])));

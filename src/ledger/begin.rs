@@ -1,5 +1,6 @@
 //! Begins the ledger: adds its key to the keyring, then an entry for every record that is there.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::chain::entry::{Event, operation};
@@ -67,7 +68,7 @@ async fn pass(core: &Core, result: &mut LedgerBegun) -> Result<(u64, u64), Datab
     require_ledger(core, postgres).await?;
     let plan = postgres.refresh().await?;
     let mut reading = postgres.read_ledger(&plan, &place).await?;
-    let mut owners = Owners::new(core, &plan);
+    let mut owners = Owners::new(core, &plan, VecDeque::new());
     let (mut noted, mut missed) = (0, 0);
     result.unreadable = 0;
     let mut batch: Vec<ComparedOwner> = Vec::new();

@@ -1,17 +1,32 @@
 //! The ledger: an entry for every change of a record, which shows that a record went back or is gone. docs/LEDGER.md is the
 //! manual.
 //!
-//! ```no_run
-//! use retell_vault::{Error, Vault};
+//! A service keeps copies of what it wrote outside of the database:
 //!
-//! async fn is_whole(vault: &Vault) -> Result<bool, Error> {
-//!     Ok(vault.verify_ledger().await?.is_unbroken())
+//! ```no_run
+//! use retell_vault::ledger::FolderSink;
+//! use retell_vault::{Error, Keyring, Vault};
+//!
+//! async fn build(keyring: Keyring, url: &str) -> Result<Vault, Error> {
+//!     Vault::builder(keyring).postgres(url).ledger_sink(FolderSink::new("/mnt/audit/ledger")).build().await
 //! }
 //! ```
+//!
+//! `Vault::begin_ledger` and `Vault::verify_ledger` need the feature `admin`.
 
+#[cfg(feature = "admin")]
 pub(crate) mod begin;
+#[cfg(feature = "admin")]
+pub(crate) mod copies;
+#[cfg(feature = "admin")]
 pub(crate) mod owners;
+#[cfg(feature = "admin")]
 pub(crate) mod verify;
 
+pub use crate::store::ledger_sink::{CheckpointSink, FolderSink, Put, WriterSink};
+#[cfg(feature = "admin")]
 pub use begin::LedgerBegun;
+#[cfg(feature = "admin")]
+pub use copies::LedgerCopies;
+#[cfg(feature = "admin")]
 pub use verify::{LedgerDifference, LedgerGap, LedgerVerification};

@@ -1,12 +1,11 @@
 //! Every owner in turn: the last state that the ledger names, and what the table holds.
 
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::chain::chain_check::is_entry;
-use crate::chain::entry::digest;
+use crate::chain::entry::{StoredEntry, digest};
 use crate::chain::owner_check::{Difference, HeldState, KnownState, difference};
 use crate::keyring::keys::RootKeys;
 use crate::keyring::subkeys::{LEDGER, Subkey};
@@ -14,7 +13,7 @@ use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::answer::{OwnerText, parse_owner};
 use crate::postgres::statements::found_records::FoundRecords;
 use crate::postgres::statements::plan::Plan;
-use crate::postgres::walk::ledger::{LedgerReading, OwnersRow, StoredEntry, in_order};
+use crate::postgres::walk::ledger::{LedgerReading, OwnersRow, in_order};
 use crate::record::contents::Contents;
 use crate::record::owner::Owner;
 use crate::record::record::Head;
@@ -41,6 +40,8 @@ pub(crate) struct Owners<'a> {
     core: &'a Core,
     plan: &'a Plan,
     keys: Arc<RootKeys>,
+    /// The states that copies outside of the database name.
+    copies: VecDeque<StoredEntry>,
     states: VecDeque<StoredEntry>,
     rows: VecDeque<OwnersRow>,
     states_ended: bool,
@@ -48,10 +49,11 @@ pub(crate) struct Owners<'a> {
 }
 
 impl<'a> Owners<'a> {
-    pub(crate) fn new(core: &'a Core, plan: &'a Plan) -> Self {
+    /// `copies` are in the order of the owners.
+    pub(crate) fn new(core: &'a Core, plan: &'a Plan, copies: VecDeque<StoredEntry>) -> Self {
         let keys = core.keyring.current();
         let (states, rows) = (VecDeque::new(), VecDeque::new());
-        Self { core, plan, keys, states, rows, states_ended: false, rows_ended: false }
+        Self { core, plan, keys, copies, states, rows, states_ended: false, rows_ended: false }
     }
 
     /// The next owner. Owners that the vault does not accept are passed over.
@@ -62,16 +64,12 @@ impl<'a> Owners<'a> {
         loop {
             let state = self.state(reading).await?;
             let row = self.row(reading).await?;
-            let next = match (state, row) {
-                (None, None) => return Ok(None),
-                (Some(state), None) => state,
-                (None, Some(row)) => row,
-                (Some(state), Some(row)) => match in_order(&state, &row) {
-                    Ordering::Greater => row,
-                    _ => state,
-                },
+            let copy = self.copies.front().map(owner_of);
+            let Some(next) = [state, row, copy].into_iter().flatten().min_by(in_order) else {
+                return Ok(None);
             };
-            let (known, rows) = (self.known(reading, &next).await?, self.held(reading, &next).await?);
+            let known = newer(self.known(reading, &next).await?, self.copied(&next));
+            let rows = self.held(reading, &next).await?;
             // the id as the row has it, so that the row is found again
             let stored = rows.first().map_or(next, |row| row.stored.clone());
             if let Some(owner) = parse_owner(stored) {
@@ -160,6 +158,14 @@ impl<'a> Owners<'a> {
         Ok(known)
     }
 
+    /// The newest state of an owner that a copy names. Passes over all of this owner.
+    fn copied(&mut self, owner: &OwnerText) -> Option<StoredEntry> {
+        let is_of_owner = |stored: &StoredEntry| owner_of(stored) == *owner;
+        let newest = self.copies.pop_front_if(|stored| is_of_owner(stored));
+        while self.copies.pop_front_if(|stored| is_of_owner(stored)).is_some() {}
+        newest
+    }
+
     /// Every row of an owner.
     async fn held(
         &mut self,
@@ -174,7 +180,13 @@ impl<'a> Owners<'a> {
     }
 }
 
-fn owner_of(stored: &StoredEntry) -> OwnerText {
+/// The one that names the newer version.
+fn newer(one: Option<StoredEntry>, other: Option<StoredEntry>) -> Option<StoredEntry> {
+    let after = |stored: &Option<StoredEntry>| stored.as_ref().and_then(|it| it.entry.event.after.clone());
+    if after(&other) > after(&one) { other } else { one }
+}
+
+pub(super) fn owner_of(stored: &StoredEntry) -> OwnerText {
     let event = &stored.entry.event;
     (event.tenant.clone(), event.user.clone().unwrap_or_default())
 }

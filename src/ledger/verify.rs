@@ -3,6 +3,7 @@
 use crate::chain::chain_check::{ChainCheck, Gap};
 use crate::chain::owner_check::Difference;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::copies::LedgerCopies;
 use crate::ledger::owners::Owners;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
@@ -10,6 +11,9 @@ use crate::postgres::vault_schema::objects::check_tables;
 use crate::record::owner::Owner;
 use crate::record::version::Version;
 use crate::store::core::Core;
+
+/// How many waiting records are read at once.
+const WAITING: u32 = 500;
 
 /// Numbers of one writer of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +49,10 @@ pub struct LedgerVerification {
     pub writers: u64,
     /// How many owners were compared.
     pub owners: u64,
-    /// Entries that were written and are gone.
+    /// Entries that were written and are gone. At most 10,000 gaps are listed.
     pub missing: Vec<LedgerGap>,
+    /// How many entries are missing.
+    pub missing_entries: u64,
     /// Numbers that nobody knows to be written: work under way, or a process that was killed. No alarm.
     pub open: Vec<LedgerGap>,
     /// Entries that no key of this keyring made as they are.
@@ -63,10 +69,14 @@ pub struct LedgerVerification {
     pub unreadable: Vec<LedgerDifference>,
     /// Owners whose deleted record is gone with its row. No alarm.
     pub removed: Vec<LedgerDifference>,
-    /// How many writers were compared with what this process remembers of them: only its own ones, so 0 in a new process.
+    /// Owners whose newest record waits in this host's local file. No alarm.
+    pub waiting: Vec<Owner>,
+    /// How many heads that lie outside of the database were compared with it.
     pub anchors: u64,
-    /// Writers of this process whose entries are not those that it remembers: the whole ledger went back.
+    /// Writers whose entries are not those that a head outside of the database covers: the whole ledger went back.
     pub ledger_went_back: Vec<LedgerGap>,
+    /// Whether a copy of every missing entry is at hand, so that the lists of owners name all that these entries were about.
+    pub names_complete: bool,
 }
 
 impl LedgerVerification {
@@ -113,18 +123,20 @@ pub(super) fn begun(core: &Core) -> Result<(&Postgres, String)> {
 }
 
 /// Verifies everything in one snapshot, so writers go on.
-pub(crate) async fn verify_ledger(core: &Core) -> Result<LedgerVerification> {
-    verify_now(core).await.map_err(|fault| fault.error)
+pub(crate) async fn verify_ledger(core: &Core, copies: &LedgerCopies) -> Result<LedgerVerification> {
+    verify_now(core, copies).await.map_err(|fault| fault.error)
 }
 
-async fn verify_now(core: &Core) -> Result<LedgerVerification, DatabaseError> {
+async fn verify_now(core: &Core, copies: &LedgerCopies) -> Result<LedgerVerification, DatabaseError> {
     let (postgres, place) = begun(core)?;
     check_tables(&postgres.database).await?;
     // before the snapshot, which therefore has all of it
-    let known = core.ledger.known_heads();
+    let copies = copies.with_own(core).await?;
+    let waiting = waiting(core).await?;
+    let subkeys = core.keyring.current().subkeys.clone();
     let plan = postgres.refresh().await?;
     let mut reading = postgres.read_ledger(&plan, &place).await?;
-    let mut chain = ChainCheck::new(core.keyring.current().subkeys.clone(), known);
+    let mut chain = ChainCheck::new(subkeys.clone(), copies.heads.clone(), copies.numbers(&subkeys));
     loop {
         let page = reading.entries().await?;
         if page.is_empty() {
@@ -133,8 +145,8 @@ async fn verify_now(core: &Core) -> Result<LedgerVerification, DatabaseError> {
         page.iter().for_each(|stored| chain.take(&stored.entry, &stored.mac));
         tokio::task::yield_now().await;
     }
-    let mut result = LedgerVerification::default();
-    let mut owners = Owners::new(core, &plan);
+    let mut result = LedgerVerification { waiting, ..LedgerVerification::default() };
+    let mut owners = Owners::new(core, &plan, copies.states(&subkeys, &place));
     while let Some(compared) = owners.next(&mut reading).await? {
         result.owners += 1;
         if let Some(difference) = compared.difference {
@@ -152,12 +164,26 @@ async fn verify_now(core: &Core) -> Result<LedgerVerification, DatabaseError> {
     result.entries = report.entries;
     result.writers = report.writers;
     result.missing = report.missing.iter().map(gap).collect();
+    result.missing_entries = report.missing_entries;
+    result.names_complete = report.missing_entries == report.missing_copied;
     result.open = report.open.iter().map(gap).collect();
     result.altered = report.altered.iter().map(|entry| at(entry.writer, entry.seq)).collect();
     result.replaced = report.replaced.iter().map(|entry| at(entry.writer, entry.seq)).collect();
     result.anchors = report.anchors;
     result.ledger_went_back = report.went_back.iter().map(|head| at(head.writer, head.settled)).collect();
     Ok(result)
+}
+
+/// The owners whose record waits in the local file.
+async fn waiting(core: &Core) -> Result<Vec<Owner>> {
+    let (mut owners, Some(local)) = (Vec::new(), &core.local) else { return Ok(Vec::new()) };
+    loop {
+        let page = local.pending_after(owners.last(), WAITING).await?;
+        if page.is_empty() {
+            return Ok(owners);
+        }
+        owners.extend(page.into_iter().map(|record| record.owner));
+    }
 }
 
 fn gap(gap: &Gap) -> LedgerGap {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::entries::{
-    Basis, Counts, Kept, KeptKind, LocalCount, LocalPlace, LocalRecord, LocalText, OwnerRows, PushNote,
-    PutPending, Swap,
+    Basis, Counts, Kept, KeptKind, LedgerLines, LocalCount, LocalPlace, LocalRecord, LocalText, OwnerRows,
+    PushNote, PutPending, Swap,
 };
 use crate::record::owner::Owner;
 use crate::record::token::KeyId;
@@ -241,6 +241,14 @@ impl LocalFile {
     }
 
     pub(crate) async fn note_adopted(&self, _place: &str) -> Result<()> {
+        match *self {}
+    }
+
+    pub(crate) async fn put_ledger_copies(&self, _copies: &LedgerLines, _now: Millis) -> Result<()> {
+        match *self {}
+    }
+
+    pub(crate) async fn ledger_lines(&self) -> Result<Vec<String>> {
         match *self {}
     }
 

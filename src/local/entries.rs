@@ -42,6 +42,25 @@ pub(crate) struct LocalRecord {
     pub(crate) rows: OwnerRows,
 }
 
+/// A line of the ledger that this host wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LedgerLine {
+    pub(crate) writer: String,
+    /// Of the entry, or the last one that a head covers.
+    pub(crate) number: i64,
+    /// Of the entry's owner; empty without one, as in a head.
+    pub(crate) tenant: String,
+    pub(crate) user: String,
+    pub(crate) line: String,
+}
+
+/// Lines of the ledger that this host wrote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LedgerLines {
+    pub(crate) heads: Vec<LedgerLine>,
+    pub(crate) entries: Vec<LedgerLine>,
+}
+
 /// What the local file notes of its pushes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PushNote {

@@ -20,6 +20,8 @@ pub(crate) mod journal;
 #[cfg(feature = "local-file")]
 pub(crate) mod kept;
 #[cfg(feature = "local-file")]
+pub(crate) mod ledger;
+#[cfg(feature = "local-file")]
 pub(crate) mod meta;
 #[cfg(feature = "local-file")]
 pub(crate) mod nothing_pending;

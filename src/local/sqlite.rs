@@ -18,12 +18,12 @@ const ACQUIRE: Duration = Duration::from_secs(10);
 const READERS: u32 = 3;
 
 /// Increases when an older program can no longer use the file.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// `tenant` is '' if there is none. `waits_for` names the rows that a pending record is for, `rows` those of a replica, and
 /// `database` the database that they are in: '' if that is unknown. `tries` counts how often the database refused it since
 /// `refused_at`. The last columns of `kept` are those of a record that was pending. Versions are 16 hex digits, which sort
-/// like the number. A record of 1 to 3 KB would overflow the pages of a table WITHOUT ROWID.
+/// like the number. The ledger's lines are its entries and heads, as exports hold them. A record of 1 to 3 KB would overflow the pages of a table WITHOUT ROWID.
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE pending (
@@ -42,7 +42,14 @@ CREATE TABLE kept (
 ) STRICT;
 CREATE INDEX kept_owner ON kept (tenant, user, kind);
 CREATE TABLE canary (key TEXT NOT NULL PRIMARY KEY, sealed BLOB NOT NULL) STRICT, WITHOUT ROWID;
-INSERT INTO meta VALUES ('schema', '3');
+CREATE TABLE ledger_head (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, writer TEXT NOT NULL UNIQUE, number INTEGER NOT NULL, line TEXT NOT NULL
+) STRICT;
+CREATE TABLE ledger_entry (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, writer TEXT NOT NULL, number INTEGER NOT NULL, tenant TEXT NOT NULL,
+    user TEXT NOT NULL, line TEXT NOT NULL, at INTEGER NOT NULL, UNIQUE (writer, number)
+) STRICT;
+INSERT INTO meta VALUES ('schema', '4');
 ";
 
 /// From version 1, which lacks these columns.
@@ -66,7 +73,18 @@ CREATE TABLE replica (
     tenant TEXT NOT NULL, user TEXT NOT NULL, rows TEXT NOT NULL, database TEXT NOT NULL, version TEXT NOT NULL,
     text TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (tenant, user, rows)
 ) STRICT;
-UPDATE meta SET value = '3' WHERE name = 'schema';
+";
+
+/// From version 3, which has no copies of the ledger.
+const TO_4: &str = "
+CREATE TABLE ledger_head (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, writer TEXT NOT NULL UNIQUE, number INTEGER NOT NULL, line TEXT NOT NULL
+) STRICT;
+CREATE TABLE ledger_entry (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, writer TEXT NOT NULL, number INTEGER NOT NULL, tenant TEXT NOT NULL,
+    user TEXT NOT NULL, line TEXT NOT NULL, at INTEGER NOT NULL, UNIQUE (writer, number)
+) STRICT;
+UPDATE meta SET value = '4' WHERE name = 'schema';
 ";
 
 /// The name under which SQLite keeps a database in memory: <https://sqlite.org/inmemorydb.html>.
@@ -136,8 +154,9 @@ pub(super) async fn memory(path: &Path, options: SqliteConnectOptions) -> Result
 pub(super) async fn make(path: &Path, connection: &mut SqliteConnection) -> Result<()> {
     let scripts: &[&str] = match version(path, connection).await? {
         Some(VERSION) => return Ok(()),
-        Some(1) => &[TO_2, TO_3],
-        Some(_) => &[TO_3],
+        Some(1) => &[TO_2, TO_3, TO_4],
+        Some(2) => &[TO_3, TO_4],
+        Some(_) => &[TO_4],
         None => &[TABLES],
     };
     let made = async {

@@ -154,7 +154,7 @@ pub(crate) async fn explained(core: &Core, postgres: &Postgres, fault: DatabaseE
 pub(crate) async fn settle_doubtful(core: &Core, postgres: &Postgres) {
     let (Some(key), Ok(_alone)) = (core.ledger_key(), core.ledger.deciding.try_lock()) else { return };
     let started = Instant::now();
-    for (id, seq, link) in core.ledger.doubtful() {
+    for (id, seq) in core.ledger.doubtful() {
         if started.elapsed() > DECIDING {
             return;
         }
@@ -163,16 +163,13 @@ pub(crate) async fn settle_doubtful(core: &Core, postgres: &Postgres) {
         let Some(deciding) = core.ledger.decide((id, seq), &key, at_ms, event) else { continue };
         let done = void(&postgres.database, deciding.entry()).await;
         match done {
-            Ok(Voided::Void) => {
-                let link = deciding.entry().link;
-                deciding.decided(Some(link));
-            }
-            Ok(Voided::Stands) => deciding.decided(Some(link)),
-            Ok(Voided::AskLater) => deciding.decided(None),
+            Ok(Voided::Void) => deciding.was_written(),
+            Ok(Voided::Stands) => deciding.was_taken(),
+            Ok(Voided::AskLater) => deciding.stays_unknown(),
             Err(fault) => {
                 tracing::debug!(error = %fault.error, "the outcome of an entry cannot be decided now");
                 if fault.outcome != Outcome::Ambiguous {
-                    deciding.decided(None);
+                    deciding.stays_unknown();
                 }
                 return;
             }

@@ -1,19 +1,19 @@
 //! The writers of this process in the ledger: each draws numbers for entries and learns what became of them.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-#[cfg(feature = "admin")]
-use crate::chain::chain_check::KnownHead;
-use crate::chain::entry::{Event, LedgerEntry, Link, SealedEntry};
-use crate::chain::numbers::Numbers;
+use crate::chain::entry::{Event, LedgerEntry, SealedEntry};
+use crate::chain::numbers::{KnownHead, Numbers};
 use crate::crypto::random;
 use crate::error::{ErrorKind, Result};
 use crate::keyring::subkeys::Subkey;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::write::WrittenMany;
+use crate::store::ledger_sink::CheckpointSink;
 
 /// How long the table of the ledger counts as usable after it was checked.
 const BELIEVED: Duration = Duration::from_secs(60);
@@ -21,12 +21,23 @@ const BELIEVED: Duration = Duration::from_secs(60);
 const UNDECIDED: Duration = Duration::from_secs(2);
 /// Writers with open numbers that are kept. More only exist if the database does not decide about earlier ones for hours.
 const MAX_WRITERS: usize = 16;
+/// How many written entries wait at most until copies of them are kept. Older ones are dropped.
+const MAX_UNSAVED: usize = 20_000;
+/// So many are copied at once, without waiting for the minute.
+const MANY_UNSAVED: usize = 5_000;
 
 /// The writers of this process. The last one is in use.
 pub(crate) struct Ledger {
     /// The host and the process.
     pub(super) host: String,
     writers: Mutex<Vec<LedgerWriter>>,
+    /// Entries that are written, and of which no copy lies outside of the database yet. Empty if nothing keeps copies.
+    unsaved: Mutex<VecDeque<SealedEntry>>,
+    /// Whether there is a local file.
+    has_local_file: bool,
+    pub(super) sink: Option<Arc<dyn CheckpointSink>>,
+    /// Told when many entries are unsaved.
+    pub(super) many_unsaved: Arc<tokio::sync::Notify>,
     /// Held by the caller that decides about numbers whose outcome is unknown: two could take each other's entry for the
     /// earlier one.
     pub(super) deciding: tokio::sync::Mutex<()>,
@@ -37,6 +48,8 @@ pub(crate) struct Ledger {
 struct LedgerWriter {
     id: Uuid,
     numbers: Numbers,
+    /// The entries whose outcome is unknown.
+    doubtful: BTreeMap<i64, SealedEntry>,
     /// What its next entry says about the writer before it.
     continues: Option<String>,
     /// It draws no more numbers.
@@ -51,10 +64,14 @@ pub(crate) struct Noted<'a> {
 }
 
 impl Ledger {
-    pub(crate) fn new(host: String) -> Self {
+    pub(crate) fn new(host: String, has_local_file: bool, sink: Option<Arc<dyn CheckpointSink>>) -> Self {
         Self {
             host,
             writers: Mutex::default(),
+            unsaved: Mutex::default(),
+            has_local_file,
+            sink,
+            many_unsaved: Arc::default(),
             deciding: tokio::sync::Mutex::default(),
             checked: Mutex::default(),
         }
@@ -81,17 +98,16 @@ impl Ledger {
         Ok(Noted { drawn: Some((self, sealed)) })
     }
 
-    /// The numbers whose outcome is unknown: of each its writer, and the link of the entry that was sent.
-    pub(super) fn doubtful(&self) -> Vec<(Uuid, i64, Link)> {
+    /// The numbers whose outcome is unknown, each with its writer.
+    pub(super) fn doubtful(&self) -> Vec<(Uuid, i64)> {
         let of = |writer: &LedgerWriter| {
             let id = writer.id;
-            writer.numbers.doubtful().into_iter().map(move |(seq, link)| (id, seq, link))
+            writer.doubtful.keys().map(move |seq| (id, *seq)).collect::<Vec<_>>()
         };
         self.writers().iter().flat_map(of).collect()
     }
 
     /// How far the writers of this process have come, as only its memory knows.
-    #[cfg(feature = "admin")]
     pub(crate) fn known_heads(&self) -> Vec<KnownHead> {
         let head = |writer: &LedgerWriter| {
             let (settled, head) = writer.numbers.settled();
@@ -124,6 +140,54 @@ impl Ledger {
         *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
+    /// Whether copies of what is written are kept outside of the database.
+    pub(super) fn keeps_copies(&self) -> bool {
+        self.has_local_file || self.sink.is_some()
+    }
+
+    /// Whether this process has written an entry.
+    pub(super) fn has_written(&self) -> bool {
+        self.writers().iter().any(|writer| writer.numbers.settled().0 > 0)
+    }
+
+    /// Takes what is written and not copied yet.
+    pub(super) fn take_unsaved(&self) -> Vec<SealedEntry> {
+        self.unsaved().drain(..).collect()
+    }
+
+    /// Gives back what could not be copied. It is in front of what was written since.
+    pub(super) fn put_back(&self, entries: Vec<SealedEntry>) {
+        let mut unsaved = self.unsaved();
+        let room = MAX_UNSAVED.saturating_sub(unsaved.len());
+        entries.into_iter().rev().take(room).for_each(|sealed| unsaved.push_front(sealed));
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, VecDeque<SealedEntry>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_written(&self, sealed: SealedEntry) {
+        self.of(sealed.entry.writer, |writer| writer.numbers.written(sealed.entry.seq, sealed.link));
+        if !self.keeps_copies() {
+            return;
+        }
+        let mut unsaved = self.unsaved();
+        if unsaved.len() >= MAX_UNSAVED {
+            unsaved.pop_front();
+        }
+        unsaved.push_back(sealed);
+        if unsaved.len() >= MANY_UNSAVED {
+            self.many_unsaved.notify_one();
+        }
+    }
+
+    fn note_unknown(&self, sealed: SealedEntry) {
+        self.of(sealed.entry.writer, |writer| {
+            writer.numbers.unknown(sealed.entry.seq);
+            writer.doubtful.insert(sealed.entry.seq, sealed);
+        });
+    }
+
     fn of<T>(&self, id: Uuid, change: impl FnOnce(&mut LedgerWriter) -> T) -> Option<T> {
         let mut writers = self.writers();
         let changed = writers.iter_mut().find(|writer| writer.id == id).map(change);
@@ -152,13 +216,29 @@ impl Deciding<'_> {
         &self.sealed
     }
 
-    /// The number holds the entry with this link, or, with `None`, is as unknown as before: nothing was written.
-    pub(super) fn decided(mut self, link: Option<Link>) {
+    /// The number holds this entry.
+    pub(super) fn was_written(mut self) {
         self.is_known = true;
-        let (id, seq) = (self.sealed.entry.writer, self.sealed.entry.seq);
-        if let Some(link) = link {
-            self.ledger.of(id, |writer| writer.numbers.written(seq, link));
+        self.earlier();
+        self.ledger.note_written(self.sealed.clone());
+    }
+
+    /// The number holds the entry that was sent before.
+    pub(super) fn was_taken(mut self) {
+        self.is_known = true;
+        if let Some(earlier) = self.earlier() {
+            self.ledger.note_written(earlier);
         }
+    }
+
+    /// The number is as unknown as before: nothing was written.
+    pub(super) fn stays_unknown(mut self) {
+        self.is_known = true;
+    }
+
+    fn earlier(&self) -> Option<SealedEntry> {
+        let (id, seq) = (self.sealed.entry.writer, self.sealed.entry.seq);
+        self.ledger.of(id, |writer| writer.doubtful.remove(&seq)).flatten()
     }
 }
 
@@ -168,6 +248,7 @@ impl Drop for Deciding<'_> {
             self.ledger.of(self.sealed.entry.writer, |writer| {
                 writer.is_over = true;
                 writer.numbers.give_up();
+                writer.doubtful.clear();
             });
         }
     }
@@ -193,7 +274,7 @@ fn next_writer(writers: &mut Vec<LedgerWriter>) -> Result<(&mut LedgerWriter, i6
     }
     let mut numbers = Numbers::default();
     let seq = numbers.draw().expect("a new writer has free numbers");
-    writers.push(LedgerWriter { id, numbers, continues, is_over: false });
+    writers.push(LedgerWriter { id, numbers, doubtful: BTreeMap::new(), continues, is_over: false });
     Ok((writers.last_mut().expect("it was put there just now"), seq))
 }
 
@@ -215,18 +296,18 @@ impl Noted<'_> {
         wrote: impl FnOnce(&T) -> bool,
     ) -> Result<T, DatabaseError> {
         let Some((ledger, sealed)) = self.drawn.take() else { return done };
-        let (id, seq, link) = (sealed.entry.writer, sealed.entry.seq, sealed.link);
-        ledger.of(id, |writer| match &done {
-            Ok(answer) if wrote(answer) => writer.numbers.written(seq, link),
-            Ok(_) => writer.numbers.unwritten(seq),
+        let (id, seq) = (sealed.entry.writer, sealed.entry.seq);
+        match &done {
+            Ok(answer) if wrote(answer) => ledger.note_written(sealed),
             // another one has written under this number: what this writer says can no longer be told from that
-            Err(fault) if fault.is_number_taken => writer.is_over = true,
-            Err(fault) if fault.outcome == Outcome::Ambiguous => writer.numbers.unknown(seq, link),
-            Err(fault) if fault.error.kind() == ErrorKind::OutcomeUnknown => {
-                writer.numbers.unknown(seq, link);
+            Err(fault) if fault.is_number_taken => {
+                ledger.of(id, |writer| writer.is_over = true);
             }
-            Err(_) => writer.numbers.unwritten(seq),
-        });
+            Err(fault) if is_unknown(fault) => ledger.note_unknown(sealed),
+            Ok(_) | Err(_) => {
+                ledger.of(id, |writer| writer.numbers.unwritten(seq));
+            }
+        }
         done
     }
 
@@ -264,9 +345,12 @@ impl Noted<'_> {
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
         if let Some((ledger, sealed)) = self.drawn.take() {
-            ledger.of(sealed.entry.writer, |writer| {
-                writer.numbers.unknown(sealed.entry.seq, sealed.link);
-            });
+            ledger.note_unknown(sealed);
         }
     }
+}
+
+/// Whether the statement may have taken effect.
+fn is_unknown(fault: &DatabaseError) -> bool {
+    fault.outcome == Outcome::Ambiguous || fault.error.kind() == ErrorKind::OutcomeUnknown
 }

@@ -18,6 +18,8 @@ pub(crate) mod judge;
 pub(crate) mod keyring_check;
 pub(crate) mod keyring_table;
 pub(crate) mod ledger;
+pub(crate) mod ledger_copies;
+pub(crate) mod ledger_sink;
 pub(crate) mod ledger_writers;
 pub(crate) mod load;
 pub(crate) mod look_up_limit;

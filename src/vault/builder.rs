@@ -30,6 +30,7 @@ use crate::store::core::{Clock, Core, ReloadedGeneration};
 use crate::store::faults::Faults;
 use crate::store::host_note::{HostNote, process_name};
 use crate::store::index_check::IndexCheck;
+use crate::store::ledger_sink::CheckpointSink;
 use crate::store::ledger_writers::Ledger;
 use crate::store::look_up_limit::LookUpLimit;
 use crate::store::options::Fallback;
@@ -58,6 +59,7 @@ pub struct VaultBuilder<C = RetellConfig> {
     /// Of a vault in memory.
     faults: Option<Faults>,
     short_lived: bool,
+    sink: Option<Arc<dyn CheckpointSink>>,
     #[cfg(feature = "admin")]
     on_read: Option<(Passwords, Millis)>,
     credentials: PhantomData<fn() -> C>,
@@ -86,6 +88,7 @@ impl<C: Credentials> VaultBuilder<C> {
             clock: Arc::new(now),
             faults: None,
             short_lived: false,
+            sink: None,
             #[cfg(feature = "admin")]
             on_read: None,
             credentials: PhantomData,
@@ -113,6 +116,7 @@ impl<C: Credentials> VaultBuilder<C> {
             clock: self.clock,
             faults: self.faults,
             short_lived: self.short_lived,
+            sink: self.sink,
             #[cfg(feature = "admin")]
             on_read: self.on_read,
             credentials: PhantomData,
@@ -177,9 +181,16 @@ impl<C: Credentials> VaultBuilder<C> {
     }
 
     /// Does not note this process in `retell_vault.hosts`. For commands that end within seconds: a note of theirs would keep a
-    /// key from being destroyed for five minutes. It matters only with a keyring in the database.
+    /// key from being destroyed for five minutes. Nor does it copy entries of the [ledger](crate::ledger) in the background: call
+    /// [`close`](Vault::close) at the end.
     pub fn short_lived(mut self) -> Self {
         self.short_lived = true;
+        self
+    }
+
+    /// Where copies of the [ledger](crate::ledger) go, besides the local file: once a minute, and when the vault is closed.
+    pub fn ledger_sink(mut self, sink: impl CheckpointSink + 'static) -> Self {
+        self.sink = Some(Arc::new(sink));
         self
     }
 
@@ -292,6 +303,7 @@ impl<C: Credentials> VaultBuilder<C> {
             namespace: fields.namespace,
         };
         let database = database.map(|database| database.measured_as(subject.clone()));
+        let ledger = Ledger::new(process_name()?, local.is_some(), self.sink);
         Ok(Core {
             postgres: database.map(|database| Postgres::new(database, self.layout)),
             local,
@@ -304,7 +316,7 @@ impl<C: Credentials> VaultBuilder<C> {
             seen: SeenRecords::default(),
             look_ups: LookUpLimit::default(),
             index: IndexCheck::default(),
-            ledger: Ledger::new(process_name()?),
+            ledger,
             clock: self.clock,
             reloaded: ReloadedGeneration::default(),
             table_keyring: TableKeyring::default(),

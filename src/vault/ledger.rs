@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::ledger::begin::{LedgerBegun, begin_ledger};
+use crate::ledger::copies::LedgerCopies;
 use crate::ledger::verify::{LedgerVerification, verify_ledger};
 use crate::record::credentials::Credentials;
 use crate::store::keyring_check::check_keyring;
@@ -27,17 +28,18 @@ impl<C: Credentials> Vault<C> {
         self.observed("begin_ledger", begin).await
     }
 
-    /// Reads every entry of the ledger and every record of the table in one snapshot, and compares them. It changes nothing, and
-    /// writers go on.
+    /// Reads every entry of the ledger and every record of the table in one snapshot, and compares them with each other and with
+    /// copies outside of the database: those given, and those of this vault's local file. It changes nothing, and writers go
+    /// on.
     ///
     /// # Errors
     /// `LedgerUnavailable` if the ledger was not begun; `Configuration` without a database; `AccessDenied` for a role that
-    /// may not read the ledger; other errors of the database. What was found is not an error.
+    /// may not read the ledger; `LocalCorrupt`; other errors of the database. What was found is not an error.
     ///
     /// # Security
-    /// What lies in the database alone cannot show that the whole database went back to an earlier state. A vault that wrote
-    /// entries before shows it, because it remembers how far it had come.
-    pub async fn verify_ledger(&self) -> Result<LedgerVerification> {
-        self.observed("verify_ledger", Box::pin(verify_ledger(&self.core))).await
+    /// What lies in the database alone cannot show that the whole database went back to an earlier state. Heads that lie outside
+    /// show it, and entries that lie outside show which owners it concerns.
+    pub async fn verify_ledger(&self, copies: &LedgerCopies) -> Result<LedgerVerification> {
+        self.observed("verify_ledger", Box::pin(verify_ledger(&self.core, copies))).await
     }
 }

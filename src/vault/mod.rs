@@ -40,6 +40,7 @@ use crate::retell::config::RetellConfig;
 use crate::store::bulk::{load_many, store_many};
 use crate::store::core::{Core, LoadedRecord, StoreRequest};
 use crate::store::hosts::end_note;
+use crate::store::ledger_copies::end_ledger;
 use crate::store::load::load;
 use crate::store::modify::modify;
 use crate::store::options::StoreOptions;
@@ -344,10 +345,11 @@ impl<C: Credentials> Vault<C> {
     }
 
     /// Closes the connections and the local file, for all clones of this vault. Later calls are
-    /// errors. Not needed for anything to be durable; it only leaves a tidy folder behind. A pool of
-    /// the service stays open.
+    /// errors. A pool of the service stays open. Not needed for any record to be durable. With a [ledger](crate::ledger) it
+    /// notes that this process writes no more, and keeps the last copies outside of the database, for at most some seconds.
     pub async fn close(&self) {
         if !self.core.closed.swap(true, Ordering::AcqRel) {
+            end_ledger(&self.core).await;
             end_note(&self.core).await;
         }
         self.core.close().await;

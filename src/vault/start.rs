@@ -16,6 +16,7 @@ use crate::store::core::{Core, ROUNDS, pause};
 use crate::store::database_identity::{identify, recall};
 use crate::store::hosts::note_in_background;
 use crate::store::keyring_check::keys_of_table;
+use crate::store::ledger_copies::copy_in_background;
 use crate::store::reload::reload_keyring_first;
 use crate::vault::Vault;
 
@@ -30,6 +31,7 @@ pub(super) async fn finish<C: Credentials>(core: Core) -> Result<Vault<C>> {
     look_at_database(&core).await?;
     let core = Arc::new(core);
     note_in_background(&core).await;
+    copy_in_background(&core);
     Ok(Vault::new(core))
 }
 

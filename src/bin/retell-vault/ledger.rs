@@ -1,6 +1,10 @@
 //! `ledger`: begins and verifies the ledger.
 
-use retell_vault::ledger::{LedgerBegun, LedgerDifference, LedgerGap, LedgerVerification};
+use std::fs;
+use std::path::PathBuf;
+
+use retell_vault::Owner;
+use retell_vault::ledger::{LedgerBegun, LedgerCopies, LedgerDifference, LedgerGap, LedgerVerification};
 use retell_vault::records::Version;
 use serde_json::{Value, json};
 
@@ -13,14 +17,14 @@ use crate::{print, session};
 pub async fn run(global: &Global, command: &LedgerCommand) -> Result<(), Failure> {
     match command {
         LedgerCommand::Begin => begin(global).await,
-        LedgerCommand::Verify => verify(global).await,
+        LedgerCommand::Verify { with } => verify(global, with).await,
     }
 }
 
 async fn begin(global: &Global) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     let before = keyring.pin();
-    let vault = session::builder(global, keyring.clone())?.build().await?;
+    let vault = session::open(session::builder(global, keyring.clone())?).await?;
     let done = vault.begin_ledger().await;
     if keyring.pin() != before {
         print::warning(&format!("{} has a key for the ledger now: back it up", keyring.place()));
@@ -47,9 +51,19 @@ async fn begin(global: &Global) -> Result<(), Failure> {
     }
 }
 
-async fn verify(global: &Global) -> Result<(), Failure> {
+async fn verify(global: &Global, with: &[PathBuf]) -> Result<(), Failure> {
+    let mut copies = LedgerCopies::new();
+    for file in with {
+        let text = fs::read_to_string(file).map_err(|error| {
+            Failure::new(
+                format!("cannot read {}: {error}", file.display()),
+                "name a file of a sink, or an export",
+            )
+        })?;
+        copies.add_lines(&text).map_err(|error| Failure::from(error).about(&file.display().to_string()))?;
+    }
     let vault = session::vault(global).await?;
-    let found = vault.verify_ledger().await?;
+    let found = vault.verify_ledger(&copies).await?;
     match global.json {
         true => print::json(&as_json(&found))?,
         false => print::out(&as_text(&found))?,
@@ -69,12 +83,14 @@ fn as_json(found: &LedgerVerification) -> Value {
         gaps.iter().map(gap).collect()
     };
     let owners = |owners: &[LedgerDifference]| -> Vec<Value> { owners.iter().map(owner_json).collect() };
+    let waiting: Vec<Value> = found.waiting.iter().map(name_json).collect();
     json!({
         "unbroken": found.is_unbroken(),
         "entries": found.entries,
         "writers": found.writers,
         "owners": found.owners,
         "missing": gaps(&found.missing),
+        "missing_entries": found.missing_entries,
         "open": gaps(&found.open),
         "altered": gaps(&found.altered),
         "replaced": gaps(&found.replaced),
@@ -83,16 +99,22 @@ fn as_json(found: &LedgerVerification) -> Value {
         "appeared": owners(&found.appeared),
         "unreadable": owners(&found.unreadable),
         "removed": owners(&found.removed),
+        "waiting": waiting,
+        "anchors": found.anchors,
+        "ledger_went_back": gaps(&found.ledger_went_back),
+        "names_complete": found.names_complete,
     })
 }
 
 fn owner_json(one: &LedgerDifference) -> Value {
-    json!({
-        "user": one.owner.user_id().as_str(),
-        "tenant": one.owner.tenant_id().map(|tenant| tenant.as_str()),
-        "expected": one.expected.map(|version| version.to_string()),
-        "found": one.found.map(|version| version.to_string()),
-    })
+    let mut value = name_json(&one.owner);
+    value["expected"] = one.expected.map(|version| version.to_string()).into();
+    value["found"] = one.found.map(|version| version.to_string()).into();
+    value
+}
+
+fn name_json(owner: &Owner) -> Value {
+    json!({ "user": owner.user_id().as_str(), "tenant": owner.tenant_id().map(|tenant| tenant.as_str()) })
 }
 
 fn as_text(found: &LedgerVerification) -> String {
@@ -100,7 +122,17 @@ fn as_text(found: &LedgerVerification) -> String {
         ["entries".to_owned(), found.entries.to_string()],
         ["writers".to_owned(), found.writers.to_string()],
         ["owners".to_owned(), found.owners.to_string()],
+        ["heads outside".to_owned(), found.anchors.to_string()],
     ];
+    rows.extend(found.ledger_went_back.iter().map(|head| {
+        let back =
+            format!("writer {} had written {} entries, which are not there now", head.writer, head.last);
+        ["ledger went back".to_owned(), back]
+    }));
+    if !found.names_complete {
+        let problem = format!("of {} missing entries, not all owners are known", found.missing_entries);
+        rows.push(["incomplete".to_owned(), problem]);
+    }
     let gaps = [
         ("missing", &found.missing),
         ("open", &found.open),
@@ -129,5 +161,10 @@ fn as_text(found: &LedgerVerification) -> String {
             ]
         }));
     }
+    rows.extend(
+        found.waiting.iter().map(|owner| {
+            ["waiting".to_owned(), format!("{owner}: a record waits in this host's local file")]
+        }),
+    );
     print::table(&rows)
 }

@@ -41,6 +41,7 @@ async fn main() -> ExitCode {
         Ok(cli) => run(&cli).await,
         Err(failure) => Err(failure),
     };
+    session::close().await;
     ended.unwrap_or_else(|failure| {
         print::failure(&failure);
         failure.exit_code()

@@ -1,5 +1,7 @@
 //! From the global options to a keyring, and to an open vault.
 
+use std::sync::{Mutex, PoisonError};
+
 use retell_vault::sync::Fallback;
 use retell_vault::{Keyring, Passphrase, Vault, VaultBuilder};
 
@@ -9,14 +11,32 @@ use crate::keyring_source::{self, KeyringPlace};
 use crate::layout_file;
 use crate::secret::{self, Purpose};
 
+/// The vaults that this command has opened.
+static OPENED: Mutex<Vec<Vault>> = Mutex::new(Vec::new());
+
+/// Builds a vault, which is closed at the end of the command.
+pub async fn open(builder: VaultBuilder) -> Result<Vault, Failure> {
+    let vault = builder.build().await?;
+    OPENED.lock().unwrap_or_else(PoisonError::into_inner).push(vault.clone());
+    Ok(vault)
+}
+
+/// Closes them all.
+pub async fn close() {
+    let opened = std::mem::take(&mut *OPENED.lock().unwrap_or_else(PoisonError::into_inner));
+    for vault in opened {
+        vault.close().await;
+    }
+}
+
 /// The vault of the home folder, over the database if one is named.
 pub async fn vault(global: &Global) -> Result<Vault, Failure> {
-    Ok(builder(global, keyring(global).await?)?.build().await?)
+    open(builder(global, keyring(global).await?)?).await
 }
 
 /// The same for a write.
 pub async fn vault_for_write(global: &Global, fallback: Fallback) -> Result<Vault, Failure> {
-    Ok(builder(global, keyring(global).await?)?.fallback(fallback).build().await?)
+    open(builder(global, keyring(global).await?)?.fallback(fallback)).await
 }
 
 /// Opens the keyring.

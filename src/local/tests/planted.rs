@@ -121,7 +121,7 @@ async fn files_of_another_user_are_refused() {
 #[tokio::test]
 async fn a_newer_schema_and_a_database_of_another_program_are_refused_unchanged() {
     for (sql, expected) in [
-        ("UPDATE meta SET value = '4' WHERE name = 'schema'", "schema version 4"),
+        ("UPDATE meta SET value = '5' WHERE name = 'schema'", "schema version 5"),
         ("DROP TABLE meta", "another program"),
         ("DELETE FROM meta", "another program"),
     ] {
@@ -165,6 +165,7 @@ async fn a_write_to_a_file_that_was_moved_is_not_acknowledged() {
 
 /// The file as an older program made it.
 async fn make_older(home: &Home, version: u32) {
+    const FROM_4_TO_3: &str = "DROP TABLE ledger_head; DROP TABLE ledger_entry";
     const FROM_3_TO_2: &str =
         "ALTER TABLE pending DROP COLUMN database; ALTER TABLE kept DROP COLUMN database;
         DROP TABLE replica; CREATE TABLE replica (
@@ -176,11 +177,11 @@ async fn make_older(home: &Home, version: u32) {
         ALTER TABLE pending DROP COLUMN refused_at; ALTER TABLE kept DROP COLUMN version;
         ALTER TABLE kept DROP COLUMN base; ALTER TABLE kept DROP COLUMN stored_at;
         ALTER TABLE kept DROP COLUMN waits_for";
-    let scripts = if version == 1 { vec![FROM_3_TO_2, FROM_2_TO_1] } else { vec![FROM_3_TO_2] };
+    let scripts = &[FROM_4_TO_3, FROM_3_TO_2, FROM_2_TO_1][..4 - version as usize];
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(home.path());
     let mut connection = options.connect().await.unwrap();
     for sql in scripts {
-        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        sqlx::raw_sql(*sql).execute(&mut connection).await.unwrap();
     }
     let noted = "UPDATE meta SET value = ?1 WHERE name = 'schema'";
     sqlx::query(noted).bind(version.to_string()).execute(&mut connection).await.unwrap();
@@ -190,7 +191,7 @@ async fn make_older(home: &Home, version: u32) {
 #[tokio::test]
 async fn a_file_of_an_older_version_keeps_what_waits_and_gets_its_columns() {
     let ann = user("user-1");
-    for older in [1, 2] {
+    for older in [1, 2, 3] {
         let home = Home::new();
         let file = home.open().await;
         file.put_pending(&record(&ann, 1), Basis::Remembered).await.unwrap();
@@ -201,6 +202,7 @@ async fn a_file_of_an_older_version_keeps_what_waits_and_gets_its_columns() {
             let file = home.open().await;
             assert_eq!(file.pending(&ann).await.unwrap(), Some(record(&ann, 1)), "from version {older}");
             let expected = Counts { pending: 1 + round, dead_letters: 1, ..Counts::default() };
+            assert!(file.ledger_lines().await.unwrap().is_empty());
             assert_eq!(file.counts().await.unwrap(), expected, "nobody knows of which table a replica was");
             assert_eq!(file.retry_dead_letters(None, None).await.unwrap(), 0);
             let rows = OwnerRows { table: "t".to_owned(), database: "d".to_owned() };

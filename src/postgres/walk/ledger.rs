@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::types::Uuid;
 
-use crate::chain::entry::{Event, LedgerEntry, SealedEntry};
+use crate::chain::entry::{Event, LedgerEntry, SealedEntry, StoredEntry};
 use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::connection::errors::{DatabaseError, Phase};
@@ -30,12 +30,6 @@ const PAGE: usize = 2000;
 
 /// A UUID has one form, in lower case, as in entries.
 const IS_UUID: &str = "'^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$'";
-
-/// An entry as it is stored, and its MAC.
-pub(crate) struct StoredEntry {
-    pub(crate) entry: LedgerEntry,
-    pub(crate) mac: Vec<u8>,
-}
 
 /// A row of the table that holds text in a slot.
 pub(crate) struct OwnersRow {

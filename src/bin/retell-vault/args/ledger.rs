@@ -1,5 +1,7 @@
 //! The options of `ledger`, and their help.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
 pub const BEGIN_HELP: &str = "\
@@ -12,7 +14,8 @@ the command again. The role must be allowed to read the table. The service can k
 ";
 pub const VERIFY_HELP: &str = "\
 Reads every entry and every record in one snapshot. The service can keep running. Exit code 1 if entries are missing or altered,
-or a record is not the one that the ledger names. The database alone cannot show that all of it went back to an earlier state.
+or a record is not the one that the ledger names. The database alone cannot show that all of it went back to an earlier state:
+that takes copies outside of it. Those in the local file of this host are always used.
 
 ";
 
@@ -22,5 +25,9 @@ pub enum LedgerCommand {
     /// Begin the ledger: add its key, and an entry for every record; see below
     Begin,
     /// Compare every entry and every record; see below
-    Verify,
+    Verify {
+        /// Copies of the ledger outside of the database: segments and heads of a sink, or exports
+        #[arg(long, value_name = "FILE", num_args = 1..)]
+        with: Vec<PathBuf>,
+    },
 }

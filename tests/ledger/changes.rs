@@ -1,63 +1,15 @@
-//! The ledger: every change has an entry in its own statement, and what is missing, altered or went back is found.
+//! Every change has an entry in its own statement, and what is missing, altered or went back is found.
 
-mod support;
-
-use retell_vault::ledger::LedgerVerification;
+use retell_vault::ledger::{LedgerCopies, LedgerVerification};
 use retell_vault::records::Expected;
 use retell_vault::records::StoreOptions;
 use retell_vault::schema::{ApplyOptions, Profile, Wanted};
-use retell_vault::{Error, ErrorKind, Owner, Vault};
-use support::faults::number;
-use support::role::Role;
-use support::vaults::*;
-use support::{CutProxy, Mode, Request, TestDb};
+use retell_vault::{Error, ErrorKind, Vault};
 
-const ENTRIES: &str = "SELECT count(*) FROM retell_vault.ledger";
-
-struct Stage {
-    db: TestDb,
-    hosts: Hosts,
-    vault: Vault,
-}
-
-impl Stage {
-    /// A database with the table of the ledger.
-    async fn new() -> Self {
-        let (db, hosts) = (TestDb::create().await, Hosts::new().await);
-        db.exec(ALL_COLUMNS).await;
-        let vault = hosts.host(0, &db.url).build().await.unwrap();
-        let wanted = Wanted::from(Profile::Credentials).vault_schema();
-        let plan = vault.schema().plan(wanted).await.unwrap();
-        vault.schema().apply(&plan, &ApplyOptions::new(), |_| {}).await.unwrap();
-        Self { db, hosts, vault }
-    }
-
-    /// The same, once the ledger is begun.
-    async fn begun() -> Self {
-        let stage = Self::new().await;
-        stage.vault.begin_ledger().await.unwrap();
-        stage
-    }
-
-    async fn store(&self, id: &str) -> Owner {
-        let owner = owner(id);
-        self.vault.store(&owner, &full_config(id)).await.unwrap();
-        owner
-    }
-
-    async fn verify(&self) -> LedgerVerification {
-        self.vault.verify_ledger().await.unwrap()
-    }
-
-    async fn entries(&self) -> i64 {
-        number(&self.db.url, ENTRIES).await
-    }
-
-    /// How many entries of this operation there are.
-    async fn of(&self, operation: &str) -> i64 {
-        number(&self.db.url, &format!("{ENTRIES} WHERE op = '{operation}'")).await
-    }
-}
+use crate::Stage;
+use crate::support::role::Role;
+use crate::support::vaults::*;
+use crate::support::{self, CutProxy, Mode, Request};
 
 #[tokio::test]
 async fn every_change_has_one_entry_and_nothing_of_it_is_an_alarm() {
@@ -118,7 +70,7 @@ async fn every_change_has_one_entry_and_nothing_of_it_is_an_alarm() {
 #[tokio::test]
 async fn a_begin_notes_what_is_there_and_can_be_repeated() {
     let stage = Stage::new().await;
-    let error = stage.vault.verify_ledger().await.unwrap_err();
+    let error = stage.vault.verify_ledger(&LedgerCopies::new()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LedgerUnavailable);
     for n in 0..1200 {
         if n % 100 == 0 {
@@ -199,7 +151,7 @@ async fn what_was_done_to_rows_and_entries_is_found() {
         let copy = stage.db.copy().await;
         copy.exec(sql).await;
         let vault = stage.hosts.host(1, &copy.url).build().await.unwrap();
-        let found = vault.verify_ledger().await.unwrap();
+        let found = vault.verify_ledger(&LedgerCopies::new()).await.unwrap();
         assert!(is_named(&found), "{sql}: {found:?}");
         assert!(sql.contains("'gone'") || !found.is_unbroken(), "{sql}");
         vault.close().await;
@@ -258,7 +210,7 @@ async fn the_application_adds_entries_and_can_neither_read_nor_change_them() {
         let code = refused.as_database_error().unwrap().code().unwrap().into_owned();
         assert_eq!(code, "42501", "{sql}");
     }
-    let refused = vault.verify_ledger().await.unwrap_err();
+    let refused = vault.verify_ledger(&LedgerCopies::new()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::AccessDenied, "{refused}");
     let found = stage.verify().await;
     assert!(found.is_unbroken() && found.writers >= 2, "{found:?}");
@@ -345,7 +297,7 @@ async fn a_vault_that_lives_through_a_restore_shows_it() {
     assert!(!found.is_unbroken() && found.ledger_went_back.len() == 1, "{found:?}");
     assert!(found.missing.iter().map(|gap| gap.last - gap.first + 1).sum::<u64>() == 4, "{found:?}");
     let newcomer = stage.hosts.host(1, &stage.db.url).build().await.unwrap();
-    let found = newcomer.verify_ledger().await.unwrap();
+    let found = newcomer.verify_ledger(&LedgerCopies::new()).await.unwrap();
     assert!(found.is_unbroken() && found.anchors == 0, "the database alone cannot show it: {found:?}");
 }
 
@@ -361,7 +313,7 @@ async fn code_of_others_in_place_of_the_table_is_not_run() {
              CREATE VIEW retell_vault.ledger AS SELECT * FROM retell_vault.real WHERE note()",
         )
         .await;
-    let refused = stage.vault.verify_ledger().await.unwrap_err();
+    let refused = stage.vault.verify_ledger(&LedgerCopies::new()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::AccessDenied, "{refused}");
     assert!(refused.to_string().contains("retell_vault.ledger is no plain table"), "{refused}");
 }
@@ -370,7 +322,7 @@ async fn code_of_others_in_place_of_the_table_is_not_run() {
 async fn a_table_without_a_place_for_tokens_cannot_be_compared() {
     let stage = Stage::begun().await;
     stage.db.exec("DROP TABLE user_profiles; CREATE TABLE user_profiles (user_id text PRIMARY KEY)").await;
-    let refused = stage.vault.verify_ledger().await.unwrap_err();
+    let refused = stage.vault.verify_ledger(&LedgerCopies::new()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Schema, "{refused}");
     assert_eq!(stage.vault.begin_ledger().await.unwrap_err().kind(), ErrorKind::Schema);
 }
@@ -399,7 +351,7 @@ async fn rows_outside_of_the_filter_are_compared_and_may_leave_and_come_back() {
         "UPDATE user_profiles SET deleted_at = NULL",
     ] {
         stage.db.exec(change).await;
-        let found = vault.verify_ledger().await.unwrap();
+        let found = vault.verify_ledger(&LedgerCopies::new()).await.unwrap();
         assert!(found.is_unbroken() && found.owners == 2, "{change}: {found:?}");
     }
 }

@@ -1,0 +1,101 @@
+//! Copies of the ledger that lie outside of the database: heads and entries.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::chain::chain_check::is_entry;
+use crate::chain::entry::StoredEntry;
+use crate::chain::line::{Line, parse};
+use crate::chain::numbers::KnownHead;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::subkeys::Subkeys;
+use crate::ledger::owners::owner_of;
+use crate::postgres::walk::ledger::in_order;
+use crate::store::core::Core;
+
+/// Copies that [`Vault::verify_ledger`](crate::Vault::verify_ledger) compares the ledger with. It adds those of the vault's own
+/// local file.
+#[derive(Clone, Default)]
+pub struct LedgerCopies {
+    pub(super) heads: Vec<KnownHead>,
+    pub(super) entries: Vec<StoredEntry>,
+}
+
+impl LedgerCopies {
+    /// None besides those of the local file.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds lines: those of a segment, of a head, or of an export.
+    ///
+    /// # Errors
+    /// `InvalidInput`, which names the first line that is none of them. Nothing was added.
+    pub fn add_lines(&mut self, text: &str) -> Result<()> {
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        let parsed: Result<Vec<Line>> =
+            lines.map(|(at, line)| parse(line).ok_or_else(|| no_line(at + 1))).collect();
+        for line in parsed? {
+            match line {
+                Line::Entry(entry) => self.entries.push(entry),
+                Line::Head(head) => self.heads.push(head),
+            }
+        }
+        Ok(())
+    }
+
+    /// With what this process and its local file know.
+    pub(super) async fn with_own(&self, core: &Core) -> Result<Self> {
+        let mut all = self.clone();
+        if let Some(local) = &core.local {
+            let lines = local.ledger_lines().await?;
+            let unreadable = || {
+                let problem = format!("{} holds a line of the ledger that is none", local.path().display());
+                Error::new(ErrorKind::LocalCorrupt, problem)
+            };
+            lines.iter().try_for_each(|line| all.add_lines(line)).map_err(|_| unreadable())?;
+        }
+        all.heads.extend(core.ledger.known_heads());
+        Ok(all)
+    }
+
+    /// The numbers of the entries that a key of the keyring made.
+    pub(super) fn numbers(&self, subkeys: &Subkeys) -> BTreeSet<(Uuid, i64)> {
+        self.authentic(subkeys).map(|stored| (stored.entry.writer, stored.entry.seq)).collect()
+    }
+
+    /// The authentic entries that name a state of an owner in this place, in the order of the owners, the newest state first.
+    pub(super) fn states(&self, subkeys: &Subkeys, place: &str) -> VecDeque<StoredEntry> {
+        let is_state = |stored: &&StoredEntry| {
+            let event = &stored.entry.event;
+            event.place.as_deref() == Some(place) && event.after.is_some()
+        };
+        let mut states: Vec<StoredEntry> = self.authentic(subkeys).filter(is_state).cloned().collect();
+        states.sort_by(|one, other| {
+            let owners = in_order(&owner_of(one), &owner_of(other));
+            owners.then_with(|| other.entry.event.after.cmp(&one.entry.event.after))
+        });
+        states.into()
+    }
+
+    fn authentic<'a>(&'a self, subkeys: &'a Subkeys) -> impl Iterator<Item = &'a StoredEntry> {
+        let is_ours =
+            |stored: &&StoredEntry| is_entry(subkeys, &stored.entry, &stored.entry.bytes(), &stored.mac);
+        self.entries.iter().filter(is_ours)
+    }
+}
+
+impl fmt::Debug for LedgerCopies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { heads, entries } = self;
+        f.debug_struct("LedgerCopies").field("heads", &heads.len()).field("entries", &entries.len()).finish()
+    }
+}
+
+fn no_line(number: usize) -> Error {
+    let problem = format!("line {number} is neither an entry nor a head of the ledger");
+    Error::new(ErrorKind::InvalidInput, problem)
+        .with_hint("give a segment or a head of a sink, or the output of `ledger export`")
+}
