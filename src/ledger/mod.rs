@@ -17,7 +17,11 @@
 #[cfg(feature = "admin")]
 pub(crate) mod begin;
 #[cfg(feature = "admin")]
+pub(crate) mod checkpoint;
+#[cfg(feature = "admin")]
 pub(crate) mod copies;
+#[cfg(feature = "admin")]
+pub(crate) mod note;
 #[cfg(feature = "admin")]
 pub(crate) mod owners;
 #[cfg(feature = "admin")]
@@ -27,6 +31,10 @@ pub use crate::store::ledger_sink::{CheckpointSink, FolderSink, Put, WriterSink}
 #[cfg(feature = "admin")]
 pub use begin::LedgerBegun;
 #[cfg(feature = "admin")]
+pub use checkpoint::LedgerCheckpoint;
+#[cfg(feature = "admin")]
 pub use copies::LedgerCopies;
+#[cfg(feature = "admin")]
+pub use note::LedgerSigningKey;
 #[cfg(feature = "admin")]
 pub use verify::{LedgerDifference, LedgerGap, LedgerVerification};

@@ -2,7 +2,9 @@
 
 use crate::error::Result;
 use crate::ledger::begin::{LedgerBegun, begin_ledger};
+use crate::ledger::checkpoint::{LedgerCheckpoint, checkpoint_ledger};
 use crate::ledger::copies::LedgerCopies;
+use crate::ledger::note::LedgerSigningKey;
 use crate::ledger::verify::{LedgerVerification, verify_ledger};
 use crate::record::credentials::Credentials;
 use crate::store::keyring_check::check_keyring;
@@ -41,5 +43,19 @@ impl<C: Credentials> Vault<C> {
     /// show it, and entries that lie outside show which owners it concerns.
     pub async fn verify_ledger(&self, copies: &LedgerCopies) -> Result<LedgerVerification> {
         self.observed("verify_ledger", Box::pin(verify_ledger(&self.core, copies))).await
+    }
+
+    /// Verifies the ledger, as [`verify_ledger`](Self::verify_ledger) does, and signs how far every writer had come. `copies` must
+    /// have every checkpoint before this one. Keep the new one outside of the database.
+    ///
+    /// # Errors
+    /// `LedgerBroken` if an entry is missing, altered or replaced, or a known head went back: nothing was signed. What differs
+    /// in records is none. Else as `verify_ledger`.
+    pub async fn checkpoint_ledger(
+        &self,
+        copies: &LedgerCopies,
+        key: &LedgerSigningKey,
+    ) -> Result<LedgerCheckpoint> {
+        self.observed("checkpoint_ledger", Box::pin(checkpoint_ledger(&self.core, copies, key))).await
     }
 }

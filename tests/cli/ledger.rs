@@ -29,6 +29,59 @@ async fn a_ledger_is_begun_and_shows_a_record_that_went_back() {
         encrypted_agent_config = e.encrypted_agent_config FROM earlier AS e";
     db.exec(back).await;
     let found = home.run(&["ledger", "verify"]);
-    assert!(found.out.contains("went back  ann: the ledger names version"), "{}", found.out);
+    assert!(found.out.contains("went back      ann: the ledger names version"), "{}", found.out);
     assert!(found.code == 1 && found.err.contains("do not agree"), "{found:?}");
+}
+
+fn at(home: &Home, name: &str) -> String {
+    home.path().join(name).to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn checkpoints_of_a_folder_show_that_the_database_went_back() {
+    let db = TestDb::create().await;
+    db.exec(TABLE).await;
+    let home = Home::over(&db.url);
+    home.run(&["schema", "apply", "--vault-schema"]).ok();
+    home.put(&["--user", "ann"], SMALL).ok();
+    home.run(&["ledger", "begin"]).ok();
+    let (key, sink) = (at(&home, "signing-key"), at(&home, "sink"));
+    let made = home.run(&["ledger", "signing-key", "init", &key]).ok();
+    assert_eq!(home.run(&["ledger", "signing-key", "show", &key]).ok().out, made.out);
+    home.run(&["ledger", "signing-key", "init", &key]).fails(1, "cannot create", "new file");
+    let secret = std::fs::read_to_string(&key).unwrap();
+    assert!(
+        secret.starts_with("PRIVATE+KEY+") && !made.out.contains(secret.trim().rsplit('+').next().unwrap())
+    );
+
+    let checkpoint = ["ledger", "checkpoint", "--signing-key", &key, "--to", &sink];
+    let first = home.run(&checkpoint).ok();
+    assert_eq!(first.out, "checkpoint 1: entries 2, writers 1\n");
+    home.put(&["--user", "ben"], SMALL).ok();
+    home.run(&checkpoint).ok();
+    let verifying = made.out.trim();
+    let verify = ["ledger", "verify", "--with", &sink, "--verifying-key", verifying];
+    home.run(&verify).ok();
+
+    // the copies of this host are gone, and so is what ben's process wrote
+    std::fs::remove_file(at(&home, "local.db")).unwrap();
+    db.exec(
+        "DELETE FROM user_profiles WHERE user_id = 'ben'; DELETE FROM retell_vault.ledger WHERE at_ms >
+        (SELECT max(at_ms) FROM retell_vault.ledger WHERE op = 'baseline')",
+    )
+    .await;
+    home.run(&["ledger", "verify"]).ok();
+    let found = home.run(&verify);
+    assert!(found.code == 1 && found.out.contains("ledger went back"), "{found:?}");
+    assert!(found.out.contains("not all owners are known"), "{}", found.out);
+    home.run(&checkpoint).fails(1, "no checkpoint of it was signed", "ledger verify");
+
+    // wrong input is named
+    let without_key = ["ledger", "verify", "--with", &sink];
+    home.run(&without_key).fails(2, "is a checkpoint", "--verifying-key");
+    let other_key = ["ledger", "verify", "--with", &sink, "--verifying-key", "no key"];
+    home.run(&other_key).fails(1, "not a key that verifies checkpoints", "signing-key show");
+    home.run(&["ledger", "verify", "--with", "nowhere"]).fails(1, "cannot read nowhere", "sink");
+    let wrong = ["ledger", "checkpoint", "--signing-key", "Cargo.toml", "--to", &sink];
+    home.run(&wrong).fails(1, "Cargo.toml: this is not a key that signs checkpoints", "signing-key init");
 }

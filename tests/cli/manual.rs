@@ -369,6 +369,11 @@ async fn ledger(members: &mut Members) {
     for command in ["ledger begin", "ledger verify"] {
         members.run(&home, command, &[], "");
     }
+    let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    let (key, sink) = (at("signing-key"), at("sink"));
+    members.run(&home, "ledger signing-key init", &[&key], "");
+    members.run(&home, "ledger signing-key show", &[&key], "");
+    members.run(&home, "ledger checkpoint", &["--signing-key", &key, "--to", &sink], "");
 }
 
 async fn schema(members: &mut Members) {

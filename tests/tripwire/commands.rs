@@ -185,6 +185,13 @@ impl Commands<'_> {
         self.ok(&["ledger", "begin"]).await;
         self.of_owner(&["put"], 1, FULL).await;
         self.any(&["ledger", "verify"]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let (key, sink) = (folder.path().join("signing-key"), folder.path().join("sink"));
+        let (key, sink) = (key.to_str().unwrap(), sink.to_str().unwrap());
+        for command in ["init", "show"] {
+            self.ok(&["ledger", "signing-key", command, key]).await;
+        }
+        self.any(&["ledger", "checkpoint", "--signing-key", key, "--to", sink]).await;
     }
 
     /// For one of the owners, with something on standard input.

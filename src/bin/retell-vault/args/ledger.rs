@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 pub const BEGIN_HELP: &str = "\
 Create the table first, with `schema apply --vault-schema`. The command adds a key for the ledger to the keyring, and then an
@@ -19,6 +19,13 @@ that takes copies outside of it. Those in the local file of this host are always
 
 ";
 
+pub const CHECKPOINT_HELP: &str = "\
+Run it where the ledger may be read, and where the application cannot: on a schedule, for example each hour. It refuses to sign if
+an entry is missing or altered, or if the ledger went back behind an earlier checkpoint or a head in the folder. A later `ledger
+verify --with FOLDER` compares the ledger with every checkpoint.
+
+";
+
 /// The ledger of changes.
 #[derive(Subcommand)]
 pub enum LedgerCommand {
@@ -26,8 +33,42 @@ pub enum LedgerCommand {
     Begin,
     /// Compare every entry and every record; see below
     Verify {
-        /// Copies of the ledger outside of the database: segments and heads of a sink, or exports
-        #[arg(long, value_name = "FILE", num_args = 1..)]
+        /// Copies of the ledger outside of the database: the folder of a sink, files of it, or exports
+        #[arg(long, value_name = "PATH", num_args = 1..)]
         with: Vec<PathBuf>,
+        /// The key that verifies checkpoints among these, as `ledger signing-key show` prints it
+        #[arg(long, value_name = "KEY")]
+        verifying_key: Option<String>,
+    },
+    /// Verify the ledger, and sign how far it goes; see below
+    Checkpoint(CheckpointArgs),
+    /// The key that signs checkpoints
+    #[command(subcommand)]
+    SigningKey(SigningKeyCommand),
+}
+
+/// Where a checkpoint goes, and who signs it.
+#[derive(Args)]
+pub struct CheckpointArgs {
+    /// The file of the key: `ledger signing-key init` creates one
+    #[arg(long, value_name = "FILE")]
+    pub signing_key: PathBuf,
+    /// The folder of the sink, with every earlier checkpoint
+    #[arg(long, value_name = "FOLDER")]
+    pub to: PathBuf,
+}
+
+/// The key that signs checkpoints.
+#[derive(Subcommand)]
+pub enum SigningKeyCommand {
+    /// Create a key in a new file, and print the text that verifies its signatures
+    Init {
+        /// The new file, which the application must not be able to read
+        file: PathBuf,
+    },
+    /// Print the text that verifies the signatures of a key
+    Show {
+        /// The file of the key
+        file: PathBuf,
     },
 }
