@@ -1,6 +1,7 @@
 //! The ledger of a vault: begin it, and verify it.
 
 use crate::error::Result;
+use crate::ledger::accept::{LedgerAccepted, accept_ledger};
 use crate::ledger::begin::{LedgerBegun, begin_ledger};
 use crate::ledger::checkpoint::{LedgerCheckpoint, checkpoint_ledger};
 use crate::ledger::copies::LedgerCopies;
@@ -43,6 +44,20 @@ impl<C: Credentials> Vault<C> {
     /// show it, and entries that lie outside show which owners it concerns.
     pub async fn verify_ledger(&self, copies: &LedgerCopies) -> Result<LedgerVerification> {
         self.observed("verify_ledger", Box::pin(verify_ledger(&self.core, copies))).await
+    }
+
+    /// Verifies the ledger, and makes what was found the new truth, after a restore for example: an entry names the numbers that are
+    /// missing, altered or replaced; every record that went back or appeared is stored again as it is, under a new version; and an
+    /// entry deletes every owner whose record is gone. The reason is in these entries. Writers go on meanwhile.
+    ///
+    /// Look at what [`verify_ledger`](Self::verify_ledger) finds first: accepted numbers are no alarm any more, and no head of their
+    /// writer is compared from there on.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the reason is empty; those of `verify_ledger`; those of a store that may succeed later. Finished work
+    /// is kept, so call it again.
+    pub async fn accept_ledger(&self, copies: &LedgerCopies, reason: &str) -> Result<LedgerAccepted> {
+        self.observed("accept_ledger", Box::pin(accept_ledger(&self.core, copies, reason))).await
     }
 
     /// Verifies the ledger, as [`verify_ledger`](Self::verify_ledger) does, and signs how far every writer had come. `copies` must

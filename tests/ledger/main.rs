@@ -1,5 +1,6 @@
 //! The ledger: every change has an entry, which can be verified.
 
+mod accept;
 mod changes;
 mod checkpoints;
 mod copies;

@@ -185,6 +185,7 @@ impl Commands<'_> {
         self.ok(&["ledger", "begin"]).await;
         self.of_owner(&["put"], 1, FULL).await;
         self.any(&["ledger", "verify"]).await;
+        self.any(&["ledger", "accept", "--reason", "a test"]).await;
         let folder = tempfile::tempdir().unwrap();
         let (key, sink) = (folder.path().join("signing-key"), folder.path().join("sink"));
         let (key, sink) = (key.to_str().unwrap(), sink.to_str().unwrap());

@@ -156,6 +156,7 @@ fn with_help(parent: &str, command: clap::Command) -> clap::Command {
         "verify" if parent == "webhook" => webhook::VERIFY_HELP,
         "verify" if parent == "ledger" => ledger::VERIFY_HELP,
         "begin" => ledger::BEGIN_HELP,
+        "accept" => ledger::ACCEPT_HELP,
         "checkpoint" => ledger::CHECKPOINT_HELP,
         "verify" => schema::VERIFY_HELP,
         "rollback" => schema::ROLLBACK_HELP,
