@@ -1,5 +1,6 @@
 //! The ledger: every change has an entry, which can be verified.
 
+mod actors;
 mod changes;
 mod copies;
 #[path = "../support/mod.rs"]

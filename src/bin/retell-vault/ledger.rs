@@ -24,7 +24,7 @@ pub async fn run(global: &Global, command: &LedgerCommand) -> Result<(), Failure
 async fn begin(global: &Global) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     let before = keyring.pin();
-    let vault = session::open(session::builder(global, keyring.clone())?).await?;
+    let vault = session::open(global, session::builder(global, keyring.clone())?).await?;
     let done = vault.begin_ledger().await;
     if keyring.pin() != before {
         print::warning(&format!("{} has a key for the ledger now: back it up", keyring.place()));
