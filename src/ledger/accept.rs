@@ -16,6 +16,7 @@ use crate::record::contents::Contents;
 use crate::record::owner::Owner;
 use crate::record::values::Values;
 use crate::record::version::Version;
+use crate::store::actor::acting_now;
 use crate::store::core::{Core, StoreRequest, keeps_changing};
 use crate::store::ledger::require_ledger;
 use crate::store::modify::{Changed, modify};
@@ -39,14 +40,12 @@ pub struct LedgerAccepted {
     pub left: Vec<Owner>,
 }
 
-pub(crate) async fn accept_ledger(
-    core: &Core,
-    copies: &LedgerCopies,
-    reason: &str,
-) -> Result<LedgerAccepted> {
-    if reason.trim().is_empty() {
-        return Err(Error::new(ErrorKind::InvalidInput, "the reason is empty")
-            .with_hint("say what happened, for example which backup was restored"));
+pub(crate) async fn accept_ledger(core: &Core, copies: &LedgerCopies) -> Result<LedgerAccepted> {
+    if acting_now().is_none_or(|actor| actor.reason().is_none()) {
+        return Err(Error::new(ErrorKind::InvalidInput, "the ledger is accepted without a reason")
+            .with_hint(
+                "say what happened, for example which backup was restored (`--reason`, `Vault::as_actor`)",
+            ));
     }
     let (postgres, _) = begun(core)?;
     require_ledger(core, postgres).await.map_err(|fault| fault.error)?;
@@ -60,25 +59,16 @@ pub(crate) async fn accept_ledger(
     done.ranges = ranges.len() as u64;
     for part in ranges.chunks(PART) {
         let detail = Some(Acceptance::of(part).print());
-        write(
-            core,
-            |core| Event { detail: detail.clone(), ..core.event_of_place(operation::ACCEPT) },
-            reason,
-        )
-        .await?;
+        write(core, |core| Event { detail: detail.clone(), ..core.event_of_place(operation::ACCEPT) })
+            .await?;
     }
-    accept_owners(core, &found, reason, &mut done).await?;
+    accept_owners(core, &found, &mut done).await?;
     // an owner whose entry is gone or altered, and of which only a copy names the state
-    accept_owners(core, &verify_alone(core).await?, reason, &mut done).await?;
+    accept_owners(core, &verify_alone(core).await?, &mut done).await?;
     Ok(done)
 }
 
-async fn accept_owners(
-    core: &Core,
-    found: &LedgerVerification,
-    reason: &str,
-    done: &mut LedgerAccepted,
-) -> Result<()> {
+async fn accept_owners(core: &Core, found: &LedgerVerification, done: &mut LedgerAccepted) -> Result<()> {
     for one in found.went_back.iter().chain(&found.appeared) {
         match store_again(core, &one.owner).await {
             Ok(()) => done.stored += 1,
@@ -87,7 +77,7 @@ async fn accept_owners(
         }
     }
     for one in &found.vanished {
-        note_gone(core, one, reason).await?;
+        note_gone(core, one).await?;
         done.gone += 1;
     }
     found.unreadable.iter().for_each(|one| done.leave(&one.owner));
@@ -116,7 +106,7 @@ async fn store_again(core: &Core, owner: &Owner) -> Result<()> {
 }
 
 /// An entry by which the owner's record was deleted.
-async fn note_gone(core: &Core, one: &LedgerDifference, reason: &str) -> Result<()> {
+async fn note_gone(core: &Core, one: &LedgerDifference) -> Result<()> {
     let random = u16::from_be_bytes(random::system_bytes()?);
     let after = Version::next(core.now(), one.expected, random);
     let gone = |core: &Core| {
@@ -129,14 +119,13 @@ async fn note_gone(core: &Core, one: &LedgerDifference, reason: &str) -> Result<
             ..core.event(operation::ACCEPT, &one.owner)
         }
     };
-    write(core, gone, reason).await
+    write(core, gone).await
 }
 
 /// Writes an entry of its own.
-async fn write(core: &Core, event: impl Fn(&Core) -> Event, reason: &str) -> Result<()> {
+async fn write(core: &Core, event: impl Fn(&Core) -> Event) -> Result<()> {
     let (Some(key), (postgres, _)) = (core.ledger_key(), begun(core)?) else { return Err(keeps_changing()) };
-    let event = Event { reason: Some(reason.to_owned()), ..event(core) };
-    let noted = core.draw(&key, event)?;
+    let noted = core.draw(&key, event(core))?;
     let entry = noted.entry().cloned().expect("there is a key");
     let done = noted.settle(void(&postgres.database, &entry).await, |done| matches!(done, Voided::Void));
     match done.map_err(|fault| fault.error)? {

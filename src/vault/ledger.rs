@@ -48,16 +48,16 @@ impl<C: Credentials> Vault<C> {
 
     /// Verifies the ledger, and makes what was found the new truth, after a restore for example: an entry names the numbers that are
     /// missing, altered or replaced; every record that went back or appeared is stored again as it is, under a new version; and an
-    /// entry deletes every owner whose record is gone. The reason is in these entries. Writers go on meanwhile.
+    /// entry deletes every owner whose record is gone. Call it on the handle of [`as_actor`](Self::as_actor), with the reason. Writers go on meanwhile.
     ///
     /// Look at what [`verify_ledger`](Self::verify_ledger) finds first: accepted numbers are no alarm any more, and no head of their
     /// writer is compared from there on.
     ///
     /// # Errors
-    /// `InvalidInput` if the reason is empty; those of `verify_ledger`; those of a store that may succeed later. Finished work
+    /// `InvalidInput` without a reason; those of `verify_ledger`; those of a store that may succeed later. Finished work
     /// is kept, so call it again.
-    pub async fn accept_ledger(&self, copies: &LedgerCopies, reason: &str) -> Result<LedgerAccepted> {
-        self.observed("accept_ledger", Box::pin(accept_ledger(&self.core, copies, reason))).await
+    pub async fn accept_ledger(&self, copies: &LedgerCopies) -> Result<LedgerAccepted> {
+        self.observed("accept_ledger", Box::pin(accept_ledger(&self.core, copies))).await
     }
 
     /// Verifies the ledger, as [`verify_ledger`](Self::verify_ledger) does, and signs how far every writer had come. `copies` must

@@ -31,9 +31,10 @@ async fn a_restored_backup_is_accepted_and_the_next_one_is_found_again() {
     let found = operator.verify_ledger(&none).await.unwrap();
     assert!(found.names_complete && found.missing_entries > 0, "{found:?}");
     assert_eq!((found.went_back.len(), found.vanished.len(), found.altered.len()), (3, 1, 1), "{found:?}");
-    let error = operator.accept_ledger(&none, " ").await.unwrap_err();
+    let error = operator.as_actor("ops", Some(" "), None).accept_ledger(&none).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    let done = operator.accept_ledger(&none, "the backup of noon was restored").await.unwrap();
+    let done =
+        operator.as_actor("ops", Some("a backup was restored"), None).accept_ledger(&none).await.unwrap();
     assert_eq!((done.stored, done.gone), (4, 1), "{done:?}");
     assert!(done.left.is_empty() && done.ranges >= 2, "{done:?}");
     let found = operator.verify_ledger(&none).await.unwrap();
@@ -72,7 +73,8 @@ async fn a_record_that_does_not_open_is_left() {
         "UPDATE user_profiles SET encrypted_call_agent_id = left(encrypted_call_agent_id, -6) || 'AAAAAA'";
     stage.store("ben").await;
     stage.db.exec(&format!("{tamper} WHERE user_id = 'ann'")).await;
-    let done = stage.vault.accept_ledger(&LedgerCopies::new(), "a test").await.unwrap();
+    let done =
+        stage.vault.as_actor("ops", Some("a test"), None).accept_ledger(&LedgerCopies::new()).await.unwrap();
     assert_eq!((done.left, done.stored, done.gone), (vec![owner("ann")], 0, 0));
     let found = stage.verify().await;
     assert_eq!((found.is_unbroken(), found.unreadable.len()), (false, 1), "{found:?}");

@@ -17,8 +17,8 @@ pub async fn run(global: &Global, command: &LedgerCommand) -> Result<(), Failure
         LedgerCommand::Verify { with, verifying_key } => {
             verify(global, &ledger_copies::read(with, verifying_key.as_deref())?).await
         }
-        LedgerCommand::Accept { reason, with, verifying_key } => {
-            accept(global, reason, &ledger_copies::read(with, verifying_key.as_deref())?).await
+        LedgerCommand::Accept { with, verifying_key } => {
+            accept(global, &ledger_copies::read(with, verifying_key.as_deref())?).await
         }
         LedgerCommand::Checkpoint(args) => ledger_checkpoint::checkpoint(global, args).await,
         LedgerCommand::SigningKey(command) => ledger_checkpoint::signing_key_command(global, command),
@@ -28,7 +28,7 @@ pub async fn run(global: &Global, command: &LedgerCommand) -> Result<(), Failure
 async fn begin(global: &Global) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     let before = keyring.pin();
-    let vault = session::open(session::builder(global, keyring.clone())?).await?;
+    let vault = session::open(global, session::builder(global, keyring.clone())?).await?;
     let done = vault.begin_ledger().await;
     if keyring.pin() != before {
         print::warning(&format!("{} has a key for the ledger now: back it up", keyring.place()));
@@ -71,9 +71,9 @@ async fn verify(global: &Global, copies: &LedgerCopies) -> Result<(), Failure> {
     }
 }
 
-async fn accept(global: &Global, reason: &str, copies: &LedgerCopies) -> Result<(), Failure> {
+async fn accept(global: &Global, copies: &LedgerCopies) -> Result<(), Failure> {
     let vault = session::vault(global).await?;
-    let done = vault.accept_ledger(copies, reason).await?;
+    let done = vault.accept_ledger(copies).await?;
     let left: Vec<Value> = done.left.iter().map(name_json).collect();
     match global.json {
         true => print::json(&json!({

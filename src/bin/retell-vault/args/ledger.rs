@@ -22,7 +22,7 @@ that takes copies outside of it. Those in the local file of this host are always
 pub const ACCEPT_HELP: &str = "\
 Look at what `ledger verify` finds first, with the same copies: this command makes it the new truth. Records that went back or
 appeared are stored again as they are, owners whose record is gone count as deleted, and missing, altered or replaced entries are
-no alarm any more. Restore first what should come back. The service can keep running.
+no alarm any more. `--reason` says what happened, and is noted. Restore first what should come back. The service can keep running.
 
 ";
 pub const CHECKPOINT_HELP: &str = "\
@@ -48,9 +48,6 @@ pub enum LedgerCommand {
     },
     /// Accept what `ledger verify` finds as the new truth; see below
     Accept {
-        /// What happened, for example which backup was restored; it is noted in the ledger
-        #[arg(long)]
-        reason: String,
         /// As of `ledger verify`
         #[arg(long, value_name = "PATH", num_args = 1..)]
         with: Vec<PathBuf>,

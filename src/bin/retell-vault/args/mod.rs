@@ -36,6 +36,7 @@ const ENVIRONMENT: &str = "\
 Environment:
   RETELL_VAULT_HOME          the same as --home
   RETELL_VAULT_LAYOUT        the same as --layout
+  RETELL_VAULT_ACTOR         the same as --actor
   DATABASE_URL               the same as --database-url, but not visible in the process list
   RETELL_VAULT_KEYRING       the pin of the keyring, as `key` commands print it; names a keyring in the database
   RETELL_VAULT_KEYRING_FILE  the same as --keyring-file
