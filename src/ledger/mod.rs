@@ -12,12 +12,16 @@
 //! }
 //! ```
 //!
-//! `Vault::begin_ledger` and `Vault::verify_ledger` need the feature `admin`.
+//! `Vault::begin_ledger`, `verify_ledger`, `list_ledger` and `export_ledger` need the feature `admin`.
 
 #[cfg(feature = "admin")]
 pub(crate) mod begin;
 #[cfg(feature = "admin")]
 pub(crate) mod copies;
+#[cfg(feature = "admin")]
+pub(crate) mod export;
+#[cfg(feature = "admin")]
+pub(crate) mod list;
 #[cfg(feature = "admin")]
 pub(crate) mod owners;
 #[cfg(feature = "admin")]
@@ -28,5 +32,9 @@ pub use crate::store::ledger_sink::{CheckpointSink, FolderSink, Put, WriterSink}
 pub use begin::LedgerBegun;
 #[cfg(feature = "admin")]
 pub use copies::LedgerCopies;
+#[cfg(feature = "admin")]
+pub use export::{LedgerExportOptions, LedgerExported};
+#[cfg(feature = "admin")]
+pub use list::{LedgerFilter, LedgerList, ListedEntry};
 #[cfg(feature = "admin")]
 pub use verify::{LedgerDifference, LedgerGap, LedgerVerification};

@@ -2,6 +2,8 @@
 
 mod changes;
 mod copies;
+mod export;
+mod list;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use retell_vault::connection::KeyringTable;
 use retell_vault::doctor::DoctorOptions;
-use retell_vault::ledger::LedgerCopies;
+use retell_vault::ledger::{LedgerCopies, LedgerExportOptions, LedgerFilter};
 use retell_vault::records::StoreOptions;
 use retell_vault::records::{Expected, ListPosition};
 use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions, RowSecurity, Wanted};
@@ -81,6 +81,14 @@ async fn ledger(stage: &mut Stage) {
     stage.watch("store_many (ledger)", async { all(vault.store_many(&many).await?) }).await;
     stage.watch("delete (ledger)", vault.delete(&one)).await;
     stage.watch("verify_ledger", vault.verify_ledger(&LedgerCopies::new())).await;
+    let filters =
+        [LedgerFilter::new(), LedgerFilter::new().user(one.user_id()).actor("a").operation("b").all_places()];
+    for filter in filters {
+        let filter = filter.since(std::time::UNIX_EPOCH);
+        stage.watch("list_ledger", vault.list_ledger(&filter)).await;
+    }
+    let export = LedgerExportOptions::new().since(std::time::UNIX_EPOCH);
+    stage.watch("export_ledger", vault.export_ledger(export, |_| Ok(()))).await;
     vault.close().await;
     let entries = "SELECT count(*) FROM retell_vault.ledger WHERE op IN ('store', 'delete')";
     let entries = number(&stage.quiet_url(), entries).await;

@@ -185,6 +185,8 @@ impl Commands<'_> {
         self.ok(&["ledger", "begin"]).await;
         self.of_owner(&["put"], 1, FULL).await;
         self.any(&["ledger", "verify"]).await;
+        self.ok(&["ledger", "list"]).await;
+        self.ok(&["ledger", "export"]).await;
     }
 
     /// For one of the owners, with something on standard input.

@@ -1,4 +1,4 @@
-//! `ledger`: begins and verifies the ledger.
+//! `ledger`: begins and verifies the ledger. Its entries are listed and exported elsewhere.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,13 +11,15 @@ use serde_json::{Value, json};
 use crate::args::global::Global;
 use crate::args::ledger::LedgerCommand;
 use crate::failure::Failure;
-use crate::{print, session};
+use crate::{ledger_export, ledger_list, print, session};
 
-/// Begins or verifies it.
+/// Begins, verifies, lists or exports it.
 pub async fn run(global: &Global, command: &LedgerCommand) -> Result<(), Failure> {
     match command {
         LedgerCommand::Begin => begin(global).await,
         LedgerCommand::Verify { with } => verify(global, with).await,
+        LedgerCommand::List(list) => ledger_list::list(global, list).await,
+        LedgerCommand::Export(export) => ledger_export::export(global, export).await,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod layout;
 pub mod ledger;
 pub mod records;
 pub mod schema;
+pub mod time;
 pub mod webhook;
 
 use std::env;
@@ -108,7 +109,7 @@ pub enum Command {
     Keyring(KeyringCommand),
     /// Re-encrypt everything that is not under the primary key; fails if anything stays behind
     Rotate(RotateArgs),
-    /// Begin or verify the ledger of changes
+    /// Begin, verify, list or export the ledger of changes
     #[command(subcommand)]
     Ledger(LedgerCommand),
     /// Verify a webhook call of Retell
@@ -156,6 +157,8 @@ fn with_help(parent: &str, command: clap::Command) -> clap::Command {
         "verify" if parent == "webhook" => webhook::VERIFY_HELP,
         "verify" if parent == "ledger" => ledger::VERIFY_HELP,
         "begin" => ledger::BEGIN_HELP,
+        "list" if parent == "ledger" => ledger::LIST_HELP,
+        "export" => ledger::EXPORT_HELP,
         "verify" => schema::VERIFY_HELP,
         "rollback" => schema::ROLLBACK_HELP,
         _ => "",
