@@ -109,6 +109,8 @@ pub enum ErrorKind {
     IndexIncomplete,
     /// The ledger was begun, and cannot take an entry: nothing is written without one.
     LedgerUnavailable,
+    /// The ledger is not whole, or a checkpoint of it is not genuine: no checkpoint was made or used.
+    LedgerBroken,
     /// The operating system gave no random bytes.
     Entropy,
     /// No owner is known whose key signed a webhook call. An unknown agent and a wrong signature are not told apart.
@@ -158,6 +160,7 @@ impl ErrorKind {
             Self::NotIndexed => "not_indexed",
             Self::IndexIncomplete => "index_incomplete",
             Self::LedgerUnavailable => "ledger_unavailable",
+            Self::LedgerBroken => "ledger_broken",
             Self::Entropy => "entropy",
             Self::Unverified => "unverified",
             Self::Expired => "expired",
@@ -204,9 +207,7 @@ impl ErrorKind {
             }
             Self::Conflict => "load the record again, and repeat the change",
             Self::UnknownOwner => "create the user first: the database has no such owner",
-            Self::AccessDenied => {
-                "check the grants and the row level security policies of the role that connects"
-            }
+            Self::AccessDenied => "check the grants and the row level security policies of this role",
             Self::Busy => "try again; if the error persists, look for long transactions that hold locks",
             Self::Schema => "check the table and column names of the layout against the database",
             Self::StalePlan => "make a new plan, check it, and apply it",
@@ -237,9 +238,8 @@ impl ErrorKind {
                 "name the column of the index in the layout (`index` in `[columns]`), run `retell-vault schema apply`, then `retell-vault index build`"
             }
             Self::IndexIncomplete => "run `retell-vault index build`",
-            Self::LedgerUnavailable => {
-                "run `retell-vault schema apply --vault-schema`, then `retell-vault ledger begin`"
-            }
+            Self::LedgerUnavailable => "run `retell-vault schema apply --vault-schema`, then `ledger begin`",
+            Self::LedgerBroken => "run `retell-vault ledger verify`, and look for a restored backup first",
             Self::Entropy => "the operating system's random source failed; nothing was written",
             Self::Unverified => {
                 "check that the owner is stored with the agent id or number of the call, and with the key that has the webhook badge at Retell; pass the body as it came"
@@ -446,6 +446,7 @@ mod tests {
             (NotIndexed, "not_indexed"),
             (IndexIncomplete, "index_incomplete"),
             (LedgerUnavailable, "ledger_unavailable"),
+            (LedgerBroken, "ledger_broken"),
             (Entropy, "entropy"),
             (Unverified, "unverified"),
             (Expired, "expired"),

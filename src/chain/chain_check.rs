@@ -41,6 +41,8 @@ pub(crate) struct ChainReport {
     pub(crate) altered: Vec<At>,
     /// Entries whose writer had another entry at or before the number that it named as settled.
     pub(crate) replaced: Vec<At>,
+    /// How far each writer's entries reach without a gap, and the head over them.
+    pub(crate) heads: Vec<KnownHead>,
     /// Known heads that were compared.
     pub(crate) anchors: u64,
     /// Known heads that do not fit.
@@ -157,6 +159,10 @@ impl ChainCheck {
 
     fn end_writer(&mut self) {
         let Some(mut writer) = self.writer.take() else { return };
+        let settled = writer.broken_at.map_or(writer.last, |at| at - 1);
+        if let Some(head) = writer.heads.back().filter(|_| settled > 0) {
+            self.report.heads.push(KnownHead { writer: writer.id, settled, head: *head });
+        }
         // whatever survives outside knows more than the entries that are left
         let known = self.known.remove(&writer.id).unwrap_or_default();
         let outside = known.iter().map(|known| known.settled).max().unwrap_or(0);

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "admin")]
 pub(crate) mod chain_check;
+#[cfg(feature = "admin")]
+pub(crate) mod checkpoint;
 pub(crate) mod entry;
 pub(crate) mod line;
 pub(crate) mod numbers;

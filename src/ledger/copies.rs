@@ -1,16 +1,19 @@
 //! Copies of the ledger that lie outside of the database: heads and entries.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::chain::chain_check::is_entry;
-use crate::chain::entry::StoredEntry;
+use crate::chain::checkpoint::Checkpoint;
+use crate::chain::entry::{Hash, StoredEntry};
 use crate::chain::line::{Line, parse};
 use crate::chain::numbers::KnownHead;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::subkeys::Subkeys;
+use crate::ledger::note::signed_text;
 use crate::ledger::owners::owner_of;
 use crate::postgres::walk::ledger::in_order;
 use crate::store::core::Core;
@@ -21,6 +24,15 @@ use crate::store::core::Core;
 pub struct LedgerCopies {
     pub(super) heads: Vec<KnownHead>,
     pub(super) entries: Vec<StoredEntry>,
+    pub(super) last: Option<LastCheckpoint>,
+}
+
+/// The newest checkpoint that was added, and the newest head of each writer in it and those before.
+#[derive(Clone, Default)]
+pub(super) struct LastCheckpoint {
+    pub(super) number: u64,
+    pub(super) hash: Hash,
+    pub(super) heads: BTreeMap<Uuid, KnownHead>,
 }
 
 impl LedgerCopies {
@@ -42,6 +54,31 @@ impl LedgerCopies {
                 Line::Entry(entry) => self.entries.push(entry),
                 Line::Head(head) => self.heads.push(head),
             }
+        }
+        Ok(())
+    }
+
+    /// Adds a checkpoint that the key signed. Add all of them, in their order: each names the one before it.
+    ///
+    /// # Errors
+    /// `LedgerBroken` if the key did not sign it, or one before it is missing; `InvalidInput` if it is no checkpoint, or
+    /// `verifying_text` no key. Nothing was added.
+    pub fn add_checkpoint(&mut self, note: &str, verifying_text: &str) -> Result<()> {
+        let text = signed_text(note, verifying_text)?;
+        let checkpoint = Checkpoint::parse(text).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidInput, "this text was signed, but is no checkpoint of a ledger")
+        })?;
+        let last = self.last.get_or_insert_default();
+        if checkpoint.number != last.number + 1 || checkpoint.previous != last.hash {
+            let problem =
+                format!("checkpoint {} does not follow checkpoint {}", checkpoint.number, last.number);
+            return Err(Error::new(ErrorKind::LedgerBroken, problem)
+                .with_hint("give every checkpoint from the first on, in order"));
+        }
+        (last.number, last.hash) = (checkpoint.number, Sha256::digest(note).into());
+        for head in checkpoint.heads {
+            self.heads.push(head.clone());
+            last.heads.insert(head.writer, head);
         }
         Ok(())
     }
@@ -89,8 +126,12 @@ impl LedgerCopies {
 
 impl fmt::Debug for LedgerCopies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { heads, entries } = self;
-        f.debug_struct("LedgerCopies").field("heads", &heads.len()).field("entries", &entries.len()).finish()
+        let Self { heads, entries, last } = self;
+        f.debug_struct("LedgerCopies")
+            .field("heads", &heads.len())
+            .field("entries", &entries.len())
+            .field("checkpoint", &last.as_ref().map(|last| last.number))
+            .finish()
     }
 }
 

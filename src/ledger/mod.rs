@@ -17,11 +17,15 @@
 #[cfg(feature = "admin")]
 pub(crate) mod begin;
 #[cfg(feature = "admin")]
+pub(crate) mod checkpoint;
+#[cfg(feature = "admin")]
 pub(crate) mod copies;
 #[cfg(feature = "admin")]
 pub(crate) mod export;
 #[cfg(feature = "admin")]
 pub(crate) mod list;
+#[cfg(feature = "admin")]
+pub(crate) mod note;
 #[cfg(feature = "admin")]
 pub(crate) mod owners;
 #[cfg(feature = "admin")]
@@ -31,10 +35,14 @@ pub use crate::store::ledger_sink::{CheckpointSink, FolderSink, Put, WriterSink}
 #[cfg(feature = "admin")]
 pub use begin::LedgerBegun;
 #[cfg(feature = "admin")]
+pub use checkpoint::LedgerCheckpoint;
+#[cfg(feature = "admin")]
 pub use copies::LedgerCopies;
 #[cfg(feature = "admin")]
 pub use export::{LedgerExportOptions, LedgerExported};
 #[cfg(feature = "admin")]
 pub use list::{LedgerFilter, LedgerList, ListedEntry};
+#[cfg(feature = "admin")]
+pub use note::LedgerSigningKey;
 #[cfg(feature = "admin")]
 pub use verify::{LedgerDifference, LedgerGap, LedgerVerification};

@@ -1,6 +1,7 @@
 //! Verifies the ledger: every entry, every known head, and every owner.
 
 use crate::chain::chain_check::{ChainCheck, Gap};
+use crate::chain::numbers::KnownHead;
 use crate::chain::owner_check::Difference;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::copies::LedgerCopies;
@@ -82,13 +83,18 @@ pub struct LedgerVerification {
 impl LedgerVerification {
     /// Whether nothing that was compared is an alarm. `open` and `removed` are none.
     pub fn is_unbroken(&self) -> bool {
-        self.missing.is_empty()
-            && self.altered.is_empty()
-            && self.replaced.is_empty()
+        self.has_every_entry()
             && self.went_back.is_empty()
             && self.vanished.is_empty()
             && self.appeared.is_empty()
             && self.unreadable.is_empty()
+    }
+
+    /// Whether no entry is missing, altered or replaced, whatever the records are.
+    pub fn has_every_entry(&self) -> bool {
+        self.missing.is_empty()
+            && self.altered.is_empty()
+            && self.replaced.is_empty()
             && self.ledger_went_back.is_empty()
     }
 
@@ -124,10 +130,21 @@ pub(super) fn begun(core: &Core) -> Result<(&Postgres, String)> {
 
 /// Verifies everything in one snapshot, so writers go on.
 pub(crate) async fn verify_ledger(core: &Core, copies: &LedgerCopies) -> Result<LedgerVerification> {
+    verify_with_heads(core, copies).await.map(|(found, _)| found)
+}
+
+/// Also returns the head of each writer.
+pub(super) async fn verify_with_heads(
+    core: &Core,
+    copies: &LedgerCopies,
+) -> Result<(LedgerVerification, Vec<KnownHead>)> {
     verify_now(core, copies).await.map_err(|fault| fault.error)
 }
 
-async fn verify_now(core: &Core, copies: &LedgerCopies) -> Result<LedgerVerification, DatabaseError> {
+async fn verify_now(
+    core: &Core,
+    copies: &LedgerCopies,
+) -> Result<(LedgerVerification, Vec<KnownHead>), DatabaseError> {
     let (postgres, place) = begun(core)?;
     check_tables(&postgres.database).await?;
     // before the snapshot, which therefore has all of it
@@ -171,7 +188,7 @@ async fn verify_now(core: &Core, copies: &LedgerCopies) -> Result<LedgerVerifica
     result.replaced = report.replaced.iter().map(|entry| at(entry.writer, entry.seq)).collect();
     result.anchors = report.anchors;
     result.ledger_went_back = report.went_back.iter().map(|head| at(head.writer, head.settled)).collect();
-    Ok(result)
+    Ok((result, report.heads))
 }
 
 /// The owners whose record waits in the local file.

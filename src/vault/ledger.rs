@@ -2,9 +2,11 @@
 
 use crate::error::Result;
 use crate::ledger::begin::{LedgerBegun, begin_ledger};
+use crate::ledger::checkpoint::{LedgerCheckpoint, checkpoint_ledger};
 use crate::ledger::copies::LedgerCopies;
 use crate::ledger::export::{LedgerExportOptions, LedgerExported, export_ledger};
 use crate::ledger::list::{LedgerFilter, LedgerList, list_ledger};
+use crate::ledger::note::LedgerSigningKey;
 use crate::ledger::verify::{LedgerVerification, verify_ledger};
 use crate::record::credentials::Credentials;
 use crate::store::keyring_check::check_keyring;
@@ -44,6 +46,7 @@ impl<C: Credentials> Vault<C> {
     pub async fn verify_ledger(&self, copies: &LedgerCopies) -> Result<LedgerVerification> {
         self.observed("verify_ledger", Box::pin(verify_ledger(&self.core, copies))).await
     }
+
     /// Lists entries of the ledger, the newest first by the clocks of their hosts. An entry that no key of the keyring made is
     /// listed too, as one that is not [authentic](crate::ledger::ListedEntry::authentic).
     ///
@@ -88,5 +91,19 @@ impl<C: Credentials> Vault<C> {
     ) -> Result<LedgerExported> {
         let export = Box::pin(export_ledger(&self.core, options, &mut listener));
         self.observed("export_ledger", export).await
+    }
+
+    /// Verifies the ledger, as [`verify_ledger`](Self::verify_ledger) does, and signs how far every writer had come. `copies` must
+    /// have every checkpoint before this one. Keep the new one outside of the database.
+    ///
+    /// # Errors
+    /// `LedgerBroken` if an entry is missing, altered or replaced, or a known head went back: nothing was signed. What differs
+    /// in records is none. Else as `verify_ledger`.
+    pub async fn checkpoint_ledger(
+        &self,
+        copies: &LedgerCopies,
+        key: &LedgerSigningKey,
+    ) -> Result<LedgerCheckpoint> {
+        self.observed("checkpoint_ledger", Box::pin(checkpoint_ledger(&self.core, copies, key))).await
     }
 }

@@ -1,8 +1,5 @@
 //! `ledger` as an operator uses it.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-
 use crate::runner::*;
 use crate::support::TestDb;
 
@@ -32,79 +29,59 @@ async fn a_ledger_is_begun_and_shows_a_record_that_went_back() {
         encrypted_agent_config = e.encrypted_agent_config FROM earlier AS e";
     db.exec(back).await;
     let found = home.run(&["ledger", "verify"]);
-    assert!(found.out.contains("went back  ann: the ledger names version"), "{}", found.out);
+    assert!(found.out.contains("went back      ann: the ledger names version"), "{}", found.out);
     assert!(found.code == 1 && found.err.contains("do not agree"), "{found:?}");
 }
 
-/// A home with a begun ledger and one entry for `ann`.
-async fn begun() -> (TestDb, Home) {
+fn at(home: &Home, name: &str) -> String {
+    home.path().join(name).to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn checkpoints_of_a_folder_show_that_the_database_went_back() {
     let db = TestDb::create().await;
     db.exec(TABLE).await;
     let home = Home::over(&db.url);
     home.run(&["schema", "apply", "--vault-schema"]).ok();
-    home.run(&["ledger", "begin"]).ok();
     home.put(&["--user", "ann"], SMALL).ok();
-    (db, home)
-}
+    home.run(&["ledger", "begin"]).ok();
+    let (key, sink) = (at(&home, "signing-key"), at(&home, "sink"));
+    let made = home.run(&["ledger", "signing-key", "init", &key]).ok();
+    assert_eq!(home.run(&["ledger", "signing-key", "show", &key]).ok().out, made.out);
+    home.run(&["ledger", "signing-key", "init", &key]).fails(1, "cannot create", "new file");
+    let secret = std::fs::read_to_string(&key).unwrap();
+    assert!(
+        secret.starts_with("PRIVATE+KEY+") && !made.out.contains(secret.trim().rsplit('+').next().unwrap())
+    );
 
-#[tokio::test]
-async fn entries_are_listed_and_no_text_of_them_steers_the_terminal() {
-    let (db, home) = begun().await;
-    let listed = home.run(&["ledger", "list", "--user", "ann"]).ok();
-    assert!(listed.out.contains("Z  store  ann  ") && listed.out.contains("  authentic  "), "{}", listed.out);
-    assert_eq!((listed.lines().count(), listed.err.as_str()), (1, ""));
-    assert_eq!(home.run(&["ledger", "list", "--until", "1h"]).ok().out, "no entries\n");
-    assert_eq!(home.run(&["ledger", "list", "--since", "1h", "--operation", "store"]).ok().out, listed.out);
-
+    let checkpoint = ["ledger", "checkpoint", "--signing-key", &key, "--to", &sink];
+    let first = home.run(&checkpoint).ok();
+    assert_eq!(first.out, "checkpoint 1: entries 2, writers 1\n");
     home.put(&["--user", "ben"], SMALL).ok();
-    let first = home.run(&["ledger", "list", "--operation", "store", "--limit", "1"]).ok();
-    assert!(first.out.contains("  ben  ") && first.err.contains("there are more"), "{first:?}");
-    db.exec("UPDATE retell_vault.ledger SET actor = E'\\x1b[2J\\nann', at_ms = -1 WHERE usr = 'ben'").await;
-    let forged = home.run(&["ledger", "list", "--user", "ben"]).ok();
-    assert!(
-        forged.out.contains("NOT AUTHENTIC") && forged.out.contains(r"\u{1b}[2J\u{a}ann"),
-        "{}",
-        forged.out
-    );
-    assert!(forged.out.starts_with("-1 ms  store  ben"), "{}", forged.out);
-    assert!(forged.err.contains("entries that no key of this keyring made as they are: 1"), "{}", forged.err);
-    let all = home.run(&["ledger", "list", "--all-places"]).ok();
-    assert!(all.out.contains("  retell public.user_profiles"), "{}", all.out);
-}
+    home.run(&checkpoint).ok();
+    let verifying = made.out.trim();
+    let verify = ["ledger", "verify", "--with", &sink, "--verifying-key", verifying];
+    home.run(&verify).ok();
 
-#[tokio::test]
-async fn a_time_that_is_none_is_refused_with_the_forms() {
-    let home = Home::new();
-    for option in ["--since", "--until"] {
-        home.run(&["ledger", "list", option, "last week"]).fails(2, option, "2026-01-31T23:59:59Z");
-    }
-    home.run(&["ledger", "export", "--since", "7y"]).fails(2, "--since", "7d");
-    home.run(&["ledger", "list", "--user", ""]).fails(2, "--user", "must not be empty");
-}
+    // the copies of this host are gone, and so is what ben's process wrote
+    std::fs::remove_file(at(&home, "local.db")).unwrap();
+    db.exec(
+        "DELETE FROM user_profiles WHERE user_id = 'ben'; DELETE FROM retell_vault.ledger WHERE at_ms >
+        (SELECT max(at_ms) FROM retell_vault.ledger WHERE op = 'baseline')",
+    )
+    .await;
+    home.run(&["ledger", "verify"]).ok();
+    let found = home.run(&verify);
+    assert!(found.code == 1 && found.out.contains("ledger went back"), "{found:?}");
+    assert!(found.out.contains("not all owners are known"), "{}", found.out);
+    home.run(&checkpoint).fails(1, "no checkpoint of it was signed", "ledger verify");
 
-#[tokio::test]
-async fn an_export_goes_to_standard_output_or_to_a_new_private_file() {
-    let (db, home) = begun().await;
-    let printed = home.run(&["ledger", "export"]).ok();
-    assert!(
-        printed.out.starts_with("{\"writer\":\"") && printed.out.contains("\"usr\":\"ann\""),
-        "{}",
-        printed.out
-    );
-    let file = home.path().join("ledger.jsonl");
-    let name = file.to_str().unwrap();
-    let wrote = home.run(&["ledger", "export", "--out", name]).ok();
-    assert!(wrote.out.starts_with(&format!("wrote {name}: entries ")), "{}", wrote.out);
-    assert_eq!(fs::read_to_string(&file).unwrap(), printed.out);
-    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    home.run(&["ledger", "verify", "--with", name]).ok();
-
-    // an existing file stays as it is, and so does the one that a failed export began
-    fs::write(&file, "mine").unwrap();
-    home.run(&["ledger", "export", "--out", name]).fails(1, "cannot write", "is not overwritten");
-    assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
-    let other = home.path().join("other.jsonl");
-    db.exec("ALTER TABLE retell_vault.ledger RENAME TO hidden").await;
-    let failed = home.run(&["ledger", "export", "--out", other.to_str().unwrap()]);
-    assert!(failed.code == 1 && !other.exists(), "{failed:?}");
+    // wrong input is named
+    let without_key = ["ledger", "verify", "--with", &sink];
+    home.run(&without_key).fails(2, "is a checkpoint", "--verifying-key");
+    let other_key = ["ledger", "verify", "--with", &sink, "--verifying-key", "no key"];
+    home.run(&other_key).fails(1, "not a key that verifies checkpoints", "signing-key show");
+    home.run(&["ledger", "verify", "--with", "nowhere"]).fails(1, "cannot read nowhere", "sink");
+    let wrong = ["ledger", "checkpoint", "--signing-key", "Cargo.toml", "--to", &sink];
+    home.run(&wrong).fails(1, "Cargo.toml: this is not a key that signs checkpoints", "signing-key init");
 }

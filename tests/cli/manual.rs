@@ -373,6 +373,11 @@ async fn ledger(members: &mut Members) {
     }
     let file = home.path().join("export");
     members.run(&home, "ledger export", &["--out", file.to_str().unwrap()], "");
+    let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    let (key, sink) = (at("signing-key"), at("sink"));
+    members.run(&home, "ledger signing-key init", &[&key], "");
+    members.run(&home, "ledger signing-key show", &[&key], "");
+    members.run(&home, "ledger checkpoint", &["--signing-key", &key, "--to", &sink], "");
 }
 
 async fn schema(members: &mut Members) {

@@ -1,6 +1,7 @@
 //! The ledger: every change has an entry, which can be verified.
 
 mod changes;
+mod checkpoints;
 mod copies;
 mod export;
 mod list;

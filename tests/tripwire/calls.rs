@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use retell_vault::connection::KeyringTable;
 use retell_vault::doctor::DoctorOptions;
-use retell_vault::ledger::{LedgerCopies, LedgerExportOptions, LedgerFilter};
+use retell_vault::ledger::{LedgerCopies, LedgerExportOptions, LedgerFilter, LedgerSigningKey};
 use retell_vault::records::StoreOptions;
 use retell_vault::records::{Expected, ListPosition};
 use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions, RowSecurity, Wanted};
@@ -89,6 +89,8 @@ async fn ledger(stage: &mut Stage) {
     }
     let export = LedgerExportOptions::new().since(std::time::UNIX_EPOCH);
     stage.watch("export_ledger", vault.export_ledger(export, |_| Ok(()))).await;
+    let key = LedgerSigningKey::generate().unwrap();
+    stage.watch("checkpoint_ledger", vault.checkpoint_ledger(&LedgerCopies::new(), &key)).await;
     vault.close().await;
     let entries = "SELECT count(*) FROM retell_vault.ledger WHERE op IN ('store', 'delete')";
     let entries = number(&stage.quiet_url(), entries).await;

@@ -187,6 +187,13 @@ impl Commands<'_> {
         self.any(&["ledger", "verify"]).await;
         self.ok(&["ledger", "list"]).await;
         self.ok(&["ledger", "export"]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let (key, sink) = (folder.path().join("signing-key"), folder.path().join("sink"));
+        let (key, sink) = (key.to_str().unwrap(), sink.to_str().unwrap());
+        for command in ["init", "show"] {
+            self.ok(&["ledger", "signing-key", command, key]).await;
+        }
+        self.any(&["ledger", "checkpoint", "--signing-key", key, "--to", sink]).await;
     }
 
     /// For one of the owners, with something on standard input.

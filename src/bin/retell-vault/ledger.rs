@@ -1,8 +1,5 @@
 //! `ledger`: begins and verifies the ledger. Its entries are listed and exported elsewhere.
 
-use std::fs;
-use std::path::PathBuf;
-
 use retell_vault::Owner;
 use retell_vault::ledger::{LedgerBegun, LedgerCopies, LedgerDifference, LedgerGap, LedgerVerification};
 use retell_vault::records::Version;
@@ -11,15 +8,19 @@ use serde_json::{Value, json};
 use crate::args::global::Global;
 use crate::args::ledger::LedgerCommand;
 use crate::failure::Failure;
-use crate::{ledger_export, ledger_list, print, session};
+use crate::{ledger_checkpoint, ledger_copies, ledger_export, ledger_list, print, session};
 
 /// Begins, verifies, lists or exports it.
 pub async fn run(global: &Global, command: &LedgerCommand) -> Result<(), Failure> {
     match command {
         LedgerCommand::Begin => begin(global).await,
-        LedgerCommand::Verify { with } => verify(global, with).await,
         LedgerCommand::List(list) => ledger_list::list(global, list).await,
         LedgerCommand::Export(export) => ledger_export::export(global, export).await,
+        LedgerCommand::Verify { with, verifying_key } => {
+            verify(global, &ledger_copies::read(with, verifying_key.as_deref())?).await
+        }
+        LedgerCommand::Checkpoint(args) => ledger_checkpoint::checkpoint(global, args).await,
+        LedgerCommand::SigningKey(command) => ledger_checkpoint::signing_key_command(global, command),
     }
 }
 
@@ -53,19 +54,9 @@ async fn begin(global: &Global) -> Result<(), Failure> {
     }
 }
 
-async fn verify(global: &Global, with: &[PathBuf]) -> Result<(), Failure> {
-    let mut copies = LedgerCopies::new();
-    for file in with {
-        let text = fs::read_to_string(file).map_err(|error| {
-            Failure::new(
-                format!("cannot read {}: {error}", file.display()),
-                "name a file of a sink, or an export",
-            )
-        })?;
-        copies.add_lines(&text).map_err(|error| Failure::from(error).about(&file.display().to_string()))?;
-    }
+async fn verify(global: &Global, copies: &LedgerCopies) -> Result<(), Failure> {
     let vault = session::vault(global).await?;
-    let found = vault.verify_ledger(&copies).await?;
+    let found = vault.verify_ledger(copies).await?;
     match global.json {
         true => print::json(&as_json(&found))?,
         false => print::out(&as_text(&found))?,

@@ -10,7 +10,7 @@ use retell_vault::ledger::LedgerExported;
 use serde_json::json;
 
 use crate::args::global::Global;
-use crate::args::ledger::LedgerExportArgs;
+use crate::args::ledger_entries::LedgerExportArgs;
 use crate::failure::Failure;
 use crate::{print, session};
 

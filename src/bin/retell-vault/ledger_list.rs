@@ -4,7 +4,7 @@ use retell_vault::ledger::{LedgerList, ListedEntry};
 use serde_json::{Value, json};
 
 use crate::args::global::Global;
-use crate::args::ledger::LedgerListArgs;
+use crate::args::ledger_entries::LedgerListArgs;
 use crate::failure::Failure;
 use crate::{print, session};
 

@@ -17,6 +17,8 @@ mod layout;
 mod layout_detect;
 mod layout_file;
 mod ledger;
+mod ledger_checkpoint;
+mod ledger_copies;
 mod ledger_export;
 mod ledger_list;
 mod list;

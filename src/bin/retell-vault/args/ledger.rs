@@ -1,13 +1,10 @@
 //! The options of `ledger`, and their help.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
 
-use clap::{Args, Subcommand, value_parser};
-use retell_vault::ledger::{LedgerExportOptions, LedgerFilter};
-use retell_vault::records::{TenantId, UserId};
+use clap::{Args, Subcommand};
 
-use crate::args::time::time;
+use crate::args::ledger_entries::{LedgerExportArgs, LedgerListArgs};
 
 pub const BEGIN_HELP: &str = "\
 Create the table first, with `schema apply --vault-schema`. The command adds a key for the ledger to the keyring, and then an
@@ -24,17 +21,10 @@ that takes copies outside of it. Those in the local file of this host are always
 
 ";
 
-pub const LIST_HELP: &str = "\
-A TIME is a date (2026-01-31, at 00:00 UTC), a time (2026-01-31T23:59:59Z or with +01:00), or how long ago it was (90s, 30m, 12h,
-7d, 4w). Times are those of the hosts that wrote the entries. An entry that no key of this keyring made is listed as not authentic.
-The role must be allowed to read the ledger.
-
-";
-pub const EXPORT_HELP: &str = "\
-Prints a line of JSON for every entry, of all tables, by writer and number, as docs/FORMAT.md defines it. The service can keep
-running. A TIME is as for `ledger list`. With --since, every writer that wrote an entry since then is exported with all its entries,
-because a chain is checked from its first entry. An export is whole only if the exit code is 0. The program
-examples/verify-ledger.mjs checks it without any secret. The role must be allowed to read the ledger.
+pub const CHECKPOINT_HELP: &str = "\
+Run it where the ledger may be read, and where the application cannot: on a schedule, for example each hour. It refuses to sign if
+an entry is missing or altered, or if the ledger went back behind an earlier checkpoint or a head in the folder. A later `ledger
+verify --with FOLDER` compares the ledger with every checkpoint.
 
 ";
 
@@ -45,83 +35,46 @@ pub enum LedgerCommand {
     Begin,
     /// Compare every entry and every record; see below
     Verify {
-        /// Copies of the ledger outside of the database: segments and heads of a sink, or exports
-        #[arg(long, value_name = "FILE", num_args = 1..)]
+        /// Copies of the ledger outside of the database: the folder of a sink, files of it, or exports
+        #[arg(long, value_name = "PATH", num_args = 1..)]
         with: Vec<PathBuf>,
+        /// The key that verifies checkpoints among these, as `ledger signing-key show` prints it
+        #[arg(long, value_name = "KEY")]
+        verifying_key: Option<String>,
     },
+    /// Verify the ledger, and sign how far it goes; see below
+    Checkpoint(CheckpointArgs),
     /// List entries, the newest first; see below
     List(LedgerListArgs),
     /// Print every entry as a line of JSON; see below
     Export(LedgerExportArgs),
+    /// The key that signs checkpoints
+    #[command(subcommand)]
+    SigningKey(SigningKeyCommand),
 }
 
+/// Where a checkpoint goes, and who signs it.
 #[derive(Args)]
-pub struct LedgerListArgs {
-    /// Only entries about this user, in any tenant unless --tenant names one
-    #[arg(long, value_name = "ID")]
-    user: Option<UserId>,
-    /// Only entries about users of this tenant
-    #[arg(long, value_name = "ID")]
-    tenant: Option<TenantId>,
-    /// Only entries of this actor
-    #[arg(long, value_name = "ACTOR")]
-    actor: Option<String>,
-    /// Only entries of this operation, such as store, modify or delete
-    #[arg(long, value_name = "OPERATION")]
-    operation: Option<String>,
-    /// Only entries from this time on
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    since: Option<SystemTime>,
-    /// Only entries before this time
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    until: Option<SystemTime>,
-    /// Maximum number of entries, 1 to 10000
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=i64::from(LedgerFilter::MAX_LIMIT)))]
-    pub limit: u32,
-    /// List also entries of other tables and other kinds of credentials
-    #[arg(long)]
-    pub all_places: bool,
-}
-
-impl LedgerListArgs {
-    /// Which entries to list.
-    pub fn filter(&self) -> LedgerFilter {
-        let mut filter = LedgerFilter::new().limit(self.limit);
-        if let Some(user) = &self.user {
-            filter = filter.user(user);
-        }
-        if let Some(tenant) = &self.tenant {
-            filter = filter.tenant(tenant);
-        }
-        if let Some(actor) = &self.actor {
-            filter = filter.actor(actor);
-        }
-        if let Some(operation) = &self.operation {
-            filter = filter.operation(operation);
-        }
-        if let Some(since) = self.since {
-            filter = filter.since(since);
-        }
-        if let Some(until) = self.until {
-            filter = filter.until(until);
-        }
-        if self.all_places { filter.all_places() } else { filter }
-    }
-}
-
-#[derive(Args)]
-pub struct LedgerExportArgs {
-    /// Only writers that wrote an entry from this time on
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    since: Option<SystemTime>,
-    /// A new file for the lines, which only you can read; an existing file is never overwritten [default: standard output]
+pub struct CheckpointArgs {
+    /// The file of the key: `ledger signing-key init` creates one
     #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
+    pub signing_key: PathBuf,
+    /// The folder of the sink, with every earlier checkpoint
+    #[arg(long, value_name = "FOLDER")]
+    pub to: PathBuf,
 }
 
-impl LedgerExportArgs {
-    /// What to export.
-    pub fn options(&self) -> LedgerExportOptions {
-        self.since.map_or_else(LedgerExportOptions::new, |since| LedgerExportOptions::new().since(since))
-    }
+/// The key that signs checkpoints.
+#[derive(Subcommand)]
+pub enum SigningKeyCommand {
+    /// Create a key in a new file, and print the text that verifies its signatures
+    Init {
+        /// The new file, which the application must not be able to read
+        file: PathBuf,
+    },
+    /// Print the text that verifies the signatures of a key
+    Show {
+        /// The file of the key
+        file: PathBuf,
+    },
 }
