@@ -12,7 +12,7 @@
 //! }
 //! ```
 //!
-//! `Vault::begin_ledger` and `Vault::verify_ledger` need the feature `admin`.
+//! `Vault::begin_ledger`, `verify_ledger`, `list_ledger` and `export_ledger` need the feature `admin`.
 
 #[cfg(feature = "admin")]
 pub(crate) mod accept;
@@ -22,6 +22,10 @@ pub(crate) mod begin;
 pub(crate) mod checkpoint;
 #[cfg(feature = "admin")]
 pub(crate) mod copies;
+#[cfg(feature = "admin")]
+pub(crate) mod export;
+#[cfg(feature = "admin")]
+pub(crate) mod list;
 #[cfg(feature = "admin")]
 pub(crate) mod note;
 #[cfg(feature = "admin")]
@@ -38,6 +42,10 @@ pub use begin::LedgerBegun;
 pub use checkpoint::LedgerCheckpoint;
 #[cfg(feature = "admin")]
 pub use copies::LedgerCopies;
+#[cfg(feature = "admin")]
+pub use export::{LedgerExportOptions, LedgerExported};
+#[cfg(feature = "admin")]
+pub use list::{LedgerFilter, LedgerList, ListedEntry};
 #[cfg(feature = "admin")]
 pub use note::LedgerSigningKey;
 #[cfg(feature = "admin")]

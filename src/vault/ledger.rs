@@ -1,10 +1,12 @@
-//! The ledger of a vault: begin it, and verify it.
+//! The ledger of a vault: begin it, verify it, and read it.
 
 use crate::error::Result;
 use crate::ledger::accept::{LedgerAccepted, accept_ledger};
 use crate::ledger::begin::{LedgerBegun, begin_ledger};
 use crate::ledger::checkpoint::{LedgerCheckpoint, checkpoint_ledger};
 use crate::ledger::copies::LedgerCopies;
+use crate::ledger::export::{LedgerExportOptions, LedgerExported, export_ledger};
+use crate::ledger::list::{LedgerFilter, LedgerList, list_ledger};
 use crate::ledger::note::LedgerSigningKey;
 use crate::ledger::verify::{LedgerVerification, verify_ledger};
 use crate::record::credentials::Credentials;
@@ -58,6 +60,52 @@ impl<C: Credentials> Vault<C> {
     /// is kept, so call it again.
     pub async fn accept_ledger(&self, copies: &LedgerCopies) -> Result<LedgerAccepted> {
         self.observed("accept_ledger", Box::pin(accept_ledger(&self.core, copies))).await
+    }
+
+    /// Lists entries of the ledger, the newest first by the clocks of their hosts. An entry that no key of the keyring made is
+    /// listed too, as one that is not [authentic](crate::ledger::ListedEntry::authentic).
+    ///
+    /// A filter by user reads an index, except with [`all_places`](LedgerFilter::all_places). Every other filter reads the whole
+    /// ledger, and memory does not grow with it.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a filter that no entry can pass; `LedgerUnavailable` if the ledger was not begun; `Configuration`
+    /// without a database; `AccessDenied` for a role that may not read the ledger; other errors of the database.
+    ///
+    /// # Security
+    /// Texts of an entry that is not authentic are of whoever may add entries. Print them with [`display`](crate::display).
+    pub async fn list_ledger(&self, filter: &LedgerFilter) -> Result<LedgerList> {
+        self.observed("list_ledger", Box::pin(list_ledger(&self.core, filter))).await
+    }
+
+    /// Calls `listener` with every entry of the ledger as one line of JSON, as docs/FORMAT.md defines it: in one snapshot, by
+    /// writer and number, for all tables and kinds of credentials. If `listener` returns an error, the export ends with it.
+    /// A line has no line break, and every character in it is visible.
+    ///
+    /// ```no_run
+    /// use retell_vault::ledger::LedgerExportOptions;
+    /// use retell_vault::{Error, Vault};
+    ///
+    /// async fn print(vault: &Vault) -> Result<(), Error> {
+    ///     let print = |line: &str| {
+    ///         println!("{line}");
+    ///         Ok(())
+    ///     };
+    ///     vault.export_ledger(LedgerExportOptions::new(), print).await.map(drop)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The lines before an error do not make a whole export. `LedgerUnavailable` if the ledger was not begun; `Configuration`
+    /// without a database; `AccessDenied` for a role that may not read the ledger; other errors of the database; the error of
+    /// `listener`.
+    pub async fn export_ledger(
+        &self,
+        options: LedgerExportOptions,
+        mut listener: impl FnMut(&str) -> Result<()> + Send,
+    ) -> Result<LedgerExported> {
+        let export = Box::pin(export_ledger(&self.core, options, &mut listener));
+        self.observed("export_ledger", export).await
     }
 
     /// Verifies the ledger, as [`verify_ledger`](Self::verify_ledger) does, and signs how far every writer had come. `copies` must

@@ -14,6 +14,7 @@ mod keyring;
 mod keys;
 mod layout;
 mod ledger;
+mod ledger_entries;
 mod manual;
 mod others_code;
 mod refusals;

@@ -366,9 +366,13 @@ async fn ledger(members: &mut Members) {
     db.exec(TABLE).await;
     let home = Home::over(&db.url);
     home.run(&["schema", "apply", "--vault-schema"]).ok();
-    for command in ["ledger begin", "ledger verify"] {
+    members.run(&home, "ledger begin", &[], "");
+    home.put(&["--user", "user-1"], FULL).ok();
+    for command in ["ledger verify", "ledger list"] {
         members.run(&home, command, &[], "");
     }
+    let file = home.path().join("export");
+    members.run(&home, "ledger export", &["--out", file.to_str().unwrap()], "");
     let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
     let (key, sink) = (at("signing-key"), at("sink"));
     members.run(&home, "ledger accept", &["--reason", "a test"], "");

@@ -5,6 +5,8 @@ mod actors;
 mod changes;
 mod checkpoints;
 mod copies;
+mod export;
+mod list;
 #[path = "../support/mod.rs"]
 mod support;
 

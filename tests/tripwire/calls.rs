@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use retell_vault::connection::KeyringTable;
 use retell_vault::doctor::DoctorOptions;
-use retell_vault::ledger::{LedgerCopies, LedgerSigningKey};
+use retell_vault::ledger::{LedgerCopies, LedgerExportOptions, LedgerFilter, LedgerSigningKey};
 use retell_vault::records::StoreOptions;
 use retell_vault::records::{Expected, ListPosition};
 use retell_vault::schema::{ApplyOptions, Profile, RollBackOptions, RowSecurity, Wanted};
@@ -87,6 +87,14 @@ async fn ledger(stage: &mut Stage) {
             vault.as_actor("ops", Some("a test"), None).accept_ledger(&LedgerCopies::new()),
         )
         .await;
+    let filters =
+        [LedgerFilter::new(), LedgerFilter::new().user(one.user_id()).actor("a").operation("b").all_places()];
+    for filter in filters {
+        let filter = filter.since(std::time::UNIX_EPOCH);
+        stage.watch("list_ledger", vault.list_ledger(&filter)).await;
+    }
+    let export = LedgerExportOptions::new().since(std::time::UNIX_EPOCH);
+    stage.watch("export_ledger", vault.export_ledger(export, |_| Ok(()))).await;
     let key = LedgerSigningKey::generate().unwrap();
     stage.watch("checkpoint_ledger", vault.checkpoint_ledger(&LedgerCopies::new(), &key)).await;
     vault.close().await;

@@ -186,6 +186,8 @@ impl Commands<'_> {
         self.of_owner(&["put"], 1, FULL).await;
         self.any(&["ledger", "verify"]).await;
         self.any(&["ledger", "accept", "--reason", "a test"]).await;
+        self.ok(&["ledger", "list"]).await;
+        self.ok(&["ledger", "export"]).await;
         let folder = tempfile::tempdir().unwrap();
         let (key, sink) = (folder.path().join("signing-key"), folder.path().join("sink"));
         let (key, sink) = (key.to_str().unwrap(), sink.to_str().unwrap());

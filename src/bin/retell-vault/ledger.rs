@@ -1,4 +1,4 @@
-//! `ledger`: begins and verifies the ledger.
+//! `ledger`: begins and verifies the ledger. Its entries are listed and exported elsewhere.
 
 use retell_vault::Owner;
 use retell_vault::ledger::{LedgerBegun, LedgerCopies, LedgerDifference, LedgerGap, LedgerVerification};
@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 use crate::args::global::Global;
 use crate::args::ledger::LedgerCommand;
 use crate::failure::Failure;
-use crate::{ledger_checkpoint, ledger_copies, print, session};
+use crate::{ledger_checkpoint, ledger_copies, ledger_export, ledger_list, print, session};
 
-/// Begins or verifies it.
+/// Begins, verifies, lists or exports it.
 pub async fn run(global: &Global, command: &LedgerCommand) -> Result<(), Failure> {
     match command {
         LedgerCommand::Begin => begin(global).await,
+        LedgerCommand::List(list) => ledger_list::list(global, list).await,
+        LedgerCommand::Export(export) => ledger_export::export(global, export).await,
         LedgerCommand::Verify { with, verifying_key } => {
             verify(global, &ledger_copies::read(with, verifying_key.as_deref())?).await
         }

@@ -19,6 +19,8 @@ mod layout_file;
 mod ledger;
 mod ledger_checkpoint;
 mod ledger_copies;
+mod ledger_export;
+mod ledger_list;
 mod list;
 mod print;
 mod progress;

@@ -35,6 +35,11 @@ pub fn json_text(json: &str) -> Result<(), Failure> {
     write(&visible_json(json))
 }
 
+/// Where a result goes that is too long for the memory. Its lines must consist of visible texts.
+pub fn lines() -> io::Stdout {
+    io::stdout()
+}
+
 /// A closed pipe, as after `head`, is not a failure.
 fn write(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();

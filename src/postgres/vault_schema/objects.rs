@@ -39,7 +39,7 @@ const TABLES: &str = "SELECT c.relname::text, c.relkind = 'r' AND NOT EXISTS (SE
 
 /// Only where there is no schema: it takes the right to create one, even if it exists.
 const CREATE_SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS retell_vault";
-const TABLE_STATEMENTS: [&str; 9] = [
+const TABLE_STATEMENTS: [&str; 10] = [
     "CREATE TABLE IF NOT EXISTS retell_vault.keyring (
     generation pg_catalog.int8 PRIMARY KEY CHECK (generation OPERATOR(pg_catalog.>) 0::pg_catalog.int8),
     predecessor pg_catalog.text UNIQUE,
@@ -82,6 +82,9 @@ const TABLE_STATEMENTS: [&str; 9] = [
     CONSTRAINT retell_vault_ledger_number PRIMARY KEY (writer, seq))",
     "CREATE INDEX IF NOT EXISTS retell_vault_ledger_states ON retell_vault.ledger (place, usr COLLATE pg_catalog.\"C\",
     tenant COLLATE pg_catalog.\"C\", after COLLATE pg_catalog.\"C\" DESC) WHERE after IS NOT NULL",
+    // for lists of what was done with an owner's record; a change of a record is in the index above
+    "CREATE INDEX IF NOT EXISTS retell_vault_ledger_others ON retell_vault.ledger (place, usr COLLATE pg_catalog.\"C\",
+    tenant COLLATE pg_catalog.\"C\", at_ms) WHERE after IS NULL AND usr IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS retell_vault_ledger_received ON retell_vault.ledger USING brin (received)",
     "COMMENT ON TABLE retell_vault.keyring IS 'retell-vault: the sealed keyring, one row for each generation'",
     "COMMENT ON TABLE retell_vault.local_files IS 'retell-vault: how often each local file was pushed'",

@@ -26,7 +26,7 @@ use crate::record::record::Head;
 use crate::record::version::Millis;
 
 /// How many rows are read at once.
-const PAGE: usize = 2000;
+pub(super) const PAGE: usize = 2000;
 
 /// A UUID has one form, in lower case, as in entries.
 const IS_UUID: &str = "'^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$'";
@@ -211,7 +211,7 @@ impl LedgerReading<'_> {
     }
 }
 
-fn stored_entry(row: &PgRow) -> Result<StoredEntry, DatabaseError> {
+pub(super) fn stored_entry(row: &PgRow) -> Result<StoredEntry, DatabaseError> {
     let entry = LedgerEntry {
         writer: column::<Uuid>(row, 0)?,
         seq: column(row, 1)?,

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::args::ledger_entries::{LedgerExportArgs, LedgerListArgs};
+
 pub const BEGIN_HELP: &str = "\
 Create the table first, with `schema apply --vault-schema`. The command adds a key for the ledger to the keyring, and then an
 entry for every record. From then on each change of a record is noted in the same statement, and nothing is written without an
@@ -57,6 +59,10 @@ pub enum LedgerCommand {
     },
     /// Verify the ledger, and sign how far it goes; see below
     Checkpoint(CheckpointArgs),
+    /// List entries, the newest first; see below
+    List(LedgerListArgs),
+    /// Print every entry as a line of JSON; see below
+    Export(LedgerExportArgs),
     /// The key that signs checkpoints
     #[command(subcommand)]
     SigningKey(SigningKeyCommand),

@@ -7,8 +7,10 @@ pub mod import;
 pub mod keys;
 pub mod layout;
 pub mod ledger;
+pub mod ledger_entries;
 pub mod records;
 pub mod schema;
+pub mod time;
 pub mod webhook;
 
 use std::env;
@@ -109,7 +111,7 @@ pub enum Command {
     Keyring(KeyringCommand),
     /// Re-encrypt everything that is not under the primary key; fails if anything stays behind
     Rotate(RotateArgs),
-    /// Begin or verify the ledger of changes
+    /// Begin, verify, sign, list or export the ledger of changes
     #[command(subcommand)]
     Ledger(LedgerCommand),
     /// Verify a webhook call of Retell
@@ -158,6 +160,8 @@ fn with_help(parent: &str, command: clap::Command) -> clap::Command {
         "verify" if parent == "ledger" => ledger::VERIFY_HELP,
         "begin" => ledger::BEGIN_HELP,
         "accept" => ledger::ACCEPT_HELP,
+        "list" if parent == "ledger" => ledger_entries::LIST_HELP,
+        "export" => ledger_entries::EXPORT_HELP,
         "checkpoint" => ledger::CHECKPOINT_HELP,
         "verify" => schema::VERIFY_HELP,
         "rollback" => schema::ROLLBACK_HELP,
