@@ -29,6 +29,11 @@ impl Acceptance {
         }
     }
 
+    /// How many ranges there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.ranges.values().map(|ranges| ranges.len() as u64).sum()
+    }
+
     /// Whether anything of this writer is accepted. Its chain cannot be followed beyond that.
     pub(crate) fn has(&self, writer: Uuid) -> bool {
         self.ranges.contains_key(&writer)

@@ -76,6 +76,9 @@ pub struct LedgerVerification {
     pub removed: Vec<LedgerDifference>,
     /// Owners whose newest record waits in this host's local file. No alarm.
     pub waiting: Vec<Owner>,
+    /// How many ranges of entries were accepted as missing, altered or replaced. No alarm, but nothing of these writers is compared
+    /// with a head any more: look at the entries of the operation `accept`, and at who made them.
+    pub accepted: u64,
     /// How many heads that lie outside of the database were compared with it.
     pub anchors: u64,
     /// Writers whose entries are not those that a head outside of the database covers: the whole ledger went back.
@@ -163,7 +166,7 @@ async fn verify_now(
     let plan = postgres.refresh().await?;
     let mut reading = postgres.read_ledger(&plan, &place).await?;
     let accepted = accepted(&mut reading, &subkeys).await?;
-    let numbers = copies.numbers(&subkeys);
+    let (numbers, ranges) = (copies.numbers(&subkeys), accepted.count());
     let mut chain = ChainCheck::new(subkeys.clone(), copies.heads.clone(), numbers, accepted);
     loop {
         let page = reading.entries().await?;
@@ -173,7 +176,7 @@ async fn verify_now(
         page.iter().for_each(|stored| chain.take(&stored.entry, &stored.mac));
         tokio::task::yield_now().await;
     }
-    let mut result = LedgerVerification { waiting, ..LedgerVerification::default() };
+    let mut result = LedgerVerification { waiting, accepted: ranges, ..LedgerVerification::default() };
     let mut owners = Owners::new(core, &plan, copies.states(&subkeys, &place));
     while let Some(compared) = owners.next(&mut reading).await? {
         result.owners += 1;

@@ -119,6 +119,7 @@ fn as_json(found: &LedgerVerification) -> Value {
         "unreadable": owners(&found.unreadable),
         "removed": owners(&found.removed),
         "waiting": waiting,
+        "accepted": found.accepted,
         "anchors": found.anchors,
         "ledger_went_back": gaps(&found.ledger_went_back),
         "names_complete": found.names_complete,
@@ -148,6 +149,11 @@ fn as_text(found: &LedgerVerification) -> String {
             format!("writer {} had written {} entries, which are not there now", head.writer, head.last);
         ["ledger went back".to_owned(), back]
     }));
+    if found.accepted > 0 {
+        let accepted =
+            format!("{}; see `ledger list --operation accept`", print::count(found.accepted, "range"));
+        rows.push(["accepted".to_owned(), accepted]);
+    }
     if !found.names_complete {
         let problem = format!("of {} missing entries, not all owners are known", found.missing_entries);
         rows.push(["incomplete".to_owned(), problem]);
