@@ -5,6 +5,7 @@ mod changes;
 mod copies;
 #[path = "../support/mod.rs"]
 mod support;
+mod work;
 
 use retell_vault::ledger::{LedgerCopies, LedgerVerification};
 use retell_vault::schema::{ApplyOptions, Profile, Wanted};
