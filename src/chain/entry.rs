@@ -54,6 +54,18 @@ pub(crate) mod operation {
     pub(crate) const IMPORT: &str = "import";
     pub(crate) const RENAME: &str = "rename";
     pub(crate) const SYNC: &str = "sync";
+    /// Work of an operator that changes no version. Its first entry says that it began, its last one how it ended.
+    pub(crate) const ROTATE: &str = "rotate";
+    pub(crate) const PROMOTE: &str = "promote";
+    pub(crate) const INDEX: &str = "index";
+    pub(crate) const KEY_ADD: &str = "key_add";
+    pub(crate) const KEY_PROMOTE: &str = "key_promote";
+    pub(crate) const KEY_RETIRE: &str = "key_retire";
+    pub(crate) const KEY_DESTROY: &str = "key_destroy";
+    #[cfg(feature = "admin")]
+    pub(crate) const SCHEMA_APPLY: &str = "schema_apply";
+    #[cfg(feature = "admin")]
+    pub(crate) const SCHEMA_ROLL_BACK: &str = "schema_roll_back";
     /// The record was there when the ledger began.
     #[cfg(feature = "admin")]
     pub(crate) const BASELINE: &str = "baseline";

@@ -9,13 +9,16 @@ use crate::keyring::keys::{KeyInfo, RootKeys};
 use crate::keyring::life::Grace;
 use crate::keyring::material::Material;
 use crate::keyring::next_generation::{KeyringChange, NextGeneration};
-#[cfg(feature = "admin")]
-use crate::keyring::subkeys::LEDGER;
-use crate::keyring::subkeys::{INDEX, Subkeys};
+use crate::keyring::subkeys::{INDEX, LEDGER, Subkeys};
 use crate::keyring::wrapping::WrappingKeyProvider;
 use crate::record::token::KeyId;
 
 impl Keyring {
+    /// Whether the [ledger](crate::ledger) was begun with this keyring.
+    pub fn has_ledger(&self) -> bool {
+        self.current().subkeys.newest(LEDGER).is_some()
+    }
+
     /// Adds a pending key. It opens, but does not seal until it is [promoted](Self::promote_key).
     ///
     /// Every process of every host must have the new generation first. A running one reloads a changed file by itself.

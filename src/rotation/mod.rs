@@ -22,6 +22,7 @@ pub(crate) mod destroy_key;
 pub(crate) mod evidence;
 pub(crate) mod index;
 pub(crate) mod index_row;
+pub(crate) mod key_life;
 pub(crate) mod new_key;
 pub(crate) mod options;
 pub(crate) mod passes;

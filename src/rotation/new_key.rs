@@ -1,9 +1,9 @@
 //! A rotation to a new key: which key everything goes under. Whatever interrupts it, keys do not heap up.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyring::file::Keyring;
 use crate::keyring::keys::{KeyInfo, KeyState};
 use crate::record::token::KeyId;
+use crate::rotation::key_life::{add_key, promote_key};
 use crate::rotation::options::RotateOptions;
 use crate::rotation::report::{NewKeyStep, RotateEvent};
 use crate::rotation::rotate::estimate_rotation;
@@ -42,8 +42,8 @@ pub(crate) async fn bring_in(
     listener: &mut (dyn FnMut(RotateEvent<'_>) + Send),
 ) -> Result<()> {
     let (step, primary) = next_step(core, options).await.map_err(|error| error.about("no key was made"))?;
-    let Some(key) = pending(&core.keyring, step, primary, listener).await? else { return Ok(()) };
-    core.keyring.promote_key(key).await?;
+    let Some(key) = pending(core, step, primary, listener).await? else { return Ok(()) };
+    promote_key(core, key).await?;
     listener(RotateEvent::NewKey(NewKeyStep::Promoted { key, retired: primary }));
     Ok(())
 }
@@ -69,14 +69,14 @@ fn refuse_unknown(keys: &[KeyInfo], token_counts: &TokenCounts) -> Result<()> {
 
 /// The key to promote, made where there is none. `None`: the primary key is the one.
 async fn pending(
-    keyring: &Keyring,
+    core: &Core,
     step: NextStep,
     primary: KeyId,
     listener: &mut (dyn FnMut(RotateEvent<'_>) + Send),
 ) -> Result<Option<KeyId>> {
     let (step, key) = match step {
         NextStep::Add => {
-            let key = keyring.add_key().await?.id;
+            let key = add_key(core).await?.id;
             (NewKeyStep::Added { key }, Some(key))
         }
         NextStep::Promote(key) => (NewKeyStep::ResumedPending { key }, Some(key)),

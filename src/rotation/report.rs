@@ -1,5 +1,7 @@
 //! What a rotation and a promotion tell while they run, and at their end.
 
+use serde_json::{Value, json};
+
 use crate::error::{Error, ErrorKind};
 use crate::record::token::KeyId;
 use crate::rotation::token_count::TokenCounts;
@@ -38,6 +40,37 @@ impl RotateProgress {
             ("changed", self.changed),
             ("unreadable", self.unreadable),
         ]
+    }
+}
+
+impl Rotation {
+    /// What the ledger is told.
+    pub(crate) fn counts(&self) -> Value {
+        let RotateProgress { rows, resealed, changed, unreadable, local, pass, .. } = self.progress;
+        json!({
+            "key": self.key.to_string(), "complete": self.complete, "passes": pass, "rows": rows,
+            "reencrypted": resealed, "changed": changed, "unreadable": unreadable, "local": local,
+        })
+    }
+}
+
+impl Promotion {
+    /// What the ledger is told.
+    pub(crate) fn counts(&self) -> Value {
+        json!({
+            "complete": self.complete, "passes": self.passes, "rows": self.rows,
+            "promoted": self.promoted, "changed": self.changed, "unreadable": self.unreadable,
+        })
+    }
+}
+
+impl IndexReport {
+    /// What the ledger is told.
+    pub(crate) fn counts(&self) -> Value {
+        json!({
+            "epoch": self.epoch, "complete": self.complete, "passes": self.passes, "rows": self.rows,
+            "indexed": self.indexed, "changed": self.changed, "unreadable": self.unreadable,
+        })
     }
 }
 

@@ -41,9 +41,14 @@ mod wanted_columns;
 
 use std::sync::Arc;
 
+use serde_json::json;
+
+use crate::chain::entry::operation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::statements::plan::Postgres;
+use crate::store::actor::{Attribution, acting};
 use crate::store::core::Core;
+use crate::store::ledger_work::{note_begin, note_end, noted_work};
 
 pub use crate::detect::{Candidate, DetectOptions, Detection, Holding, Proposal, ProposedSource};
 pub use crate::schema::check_results::{Check, CheckOutcome, Verification};
@@ -56,11 +61,12 @@ pub use crate::schema::wanted::{Profile, RowSecurity, Wanted};
 #[derive(Clone)]
 pub struct Schema {
     core: Arc<Core>,
+    actor: Option<Arc<Attribution>>,
 }
 
 impl Schema {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core }
+    pub(crate) fn new(core: Arc<Core>, actor: Option<Arc<Attribution>>) -> Self {
+        Self { core, actor }
     }
 
     /// Compares the table with the wanted schema: a [`Profile`], or [`Wanted`] for more options. Changes nothing.
@@ -82,7 +88,8 @@ impl Schema {
     /// # Errors
     /// Before any step was applied: `Schema` if the plan is blocked, or if a step rewrites the table and rewrites are not
     /// allowed; `StalePlan`; `AccessDenied`, which names the missing right; `Configuration` behind a transaction pooler;
-    /// `Busy` if another run does not end. At a step, which was then not applied: `Busy`, which names the sessions that
+    /// `Busy` if another run does not end; `LedgerUnavailable` if the ledger cannot take an entry and this plan does not make its
+    /// table. At a step, which was then not applied: `Busy`, which names the sessions that
     /// hold the lock; `Schema` if owners have several rows; `AccessDenied`; `OutcomeUnknown` if the connection was lost.
     /// The steps before it stay applied.
     pub async fn apply(
@@ -91,9 +98,21 @@ impl Schema {
         options: &ApplyOptions,
         mut listener: impl FnMut(SchemaEvent<'_>) + Send,
     ) -> Result<Applied> {
-        let postgres = self.postgres()?;
-        let applied = Box::pin(apply::apply(postgres, plan, options, &mut listener)).await;
-        applied.map_err(|fault| fault.error)
+        let (postgres, about) = (self.postgres()?, json!({ "steps": plan.steps.len() }));
+        // the table of the ledger may be what this plan makes
+        let mends = plan.steps.iter().any(|step| step.id == vault_schema::STEP);
+        let apply = async {
+            let begun = match note_begin(&self.core, operation::SCHEMA_APPLY, about).await {
+                Err(error) if mends && error.kind() == ErrorKind::LedgerUnavailable => None,
+                begun => begun?,
+            };
+            let done = Box::pin(apply::apply(postgres, plan, options, &mut listener)).await;
+            let applied = done.as_ref().map_or(0, |applied| applied.steps.len());
+            let (failed, told) = (done.as_ref().err().map(|fault| &fault.error), json!({ "steps": applied }));
+            note_end(&self.core, operation::SCHEMA_APPLY, begun, failed, told).await;
+            done.map_err(|fault| fault.error)
+        };
+        acting(self.actor.clone(), Box::pin(apply)).await
     }
 
     /// Reads the schema again and tests it. It stores, loads, stores again and deletes a configuration of a test owner
@@ -125,8 +144,13 @@ impl Schema {
         mut listener: impl FnMut(SchemaEvent<'_>) + Send,
     ) -> Result<RolledBack> {
         let postgres = self.postgres()?;
-        let undone = Box::pin(roll_back::roll_back(postgres, options, &mut listener)).await;
-        undone.map_err(|fault| fault.error)
+        let undo = async {
+            let undone = Box::pin(roll_back::roll_back(postgres, options, &mut listener)).await;
+            undone.map_err(|fault| fault.error)
+        };
+        let told = |undone: &RolledBack| json!({ "steps": undone.steps.len() });
+        let undo = noted_work(&self.core, operation::SCHEMA_ROLL_BACK, json!({}), undo, told);
+        acting(self.actor.clone(), Box::pin(undo)).await
     }
 
     fn postgres(&self) -> Result<&Postgres> {

@@ -11,6 +11,9 @@ use crate::schema::plan_input::{PlanDraft, PlanInput};
 use crate::schema::step::{LockLevel, Step};
 use crate::schema::wanted::VaultSchemaMode;
 
+/// The id of its step.
+pub(super) const STEP: &str = "vault_schema";
+
 pub(super) fn draft(input: &PlanInput<'_>, draft: &mut PlanDraft) {
     let (Some(found), mode) = (input.vault_schema, input.wanted.vault_schema) else { return };
     let is_asked_for = mode == VaultSchemaMode::Create;
@@ -72,7 +75,7 @@ fn step(input: &PlanInput<'_>, found: &VaultSchema, reason: String) -> Step {
     sql.push(schema_is_ours(input.layout, SCHEMA));
     sql.extend(TABLE_NAMES.map(|name| table_is_ours(input.layout, &format!("{SCHEMA}.{name}"))));
     Step {
-        id: "vault_schema".to_owned(),
+        id: STEP.to_owned(),
         object: SCHEMA_OBJECT.to_owned(),
         reason,
         sql,

@@ -92,7 +92,7 @@ impl Ledger {
             None => next_writer(&mut writers)?,
         };
         if seq == 1 {
-            event.detail = event.detail.or_else(|| writer.continues.clone());
+            event.detail = joined(event.detail, writer.continues.as_deref());
         }
         let sealed = entry(writer, seq, key, at_ms, event).sealed(key);
         Ok(Noted { drawn: Some((self, sealed)) })
@@ -258,6 +258,17 @@ fn entry(writer: &LedgerWriter, seq: i64, key: &Subkey, at_ms: i64, event: Event
     let (settled, head) = writer.numbers.settled();
     let epoch = i32::try_from(key.epoch).unwrap_or(i32::MAX);
     LedgerEntry { writer: writer.id, seq, epoch, settled, head: head.to_vec(), at_ms, event }
+}
+
+/// One JSON object of two.
+fn joined(one: Option<String>, other: Option<&str>) -> Option<String> {
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            let (one, other) = (one.trim_end_matches('}'), other.trim_start_matches('{'));
+            Some(format!("{one},{other}"))
+        }
+        (one, other) => one.or_else(|| other.map(str::to_owned)),
+    }
 }
 
 /// A new writer, which names the one before it.

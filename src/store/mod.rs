@@ -22,6 +22,7 @@ pub(crate) mod ledger;
 pub(crate) mod ledger_copies;
 pub(crate) mod ledger_reads;
 pub(crate) mod ledger_sink;
+pub(crate) mod ledger_work;
 pub(crate) mod ledger_writers;
 pub(crate) mod load;
 pub(crate) mod look_up_limit;

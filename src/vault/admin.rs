@@ -11,7 +11,7 @@ use crate::vault::Vault;
 impl<C: Credentials> Vault<C> {
     /// The schema of the table: plan, apply, verify and roll back changes.
     pub fn schema(&self) -> Schema {
-        Schema::new(self.core.clone())
+        Schema::new(self.core.clone(), self.actor.clone())
     }
 
     /// Finds problems that would leak or lose credentials: in the schema, in the access to the table, in the

@@ -1,5 +1,8 @@
 //! Methods for operators: rotation, promotion, the life of the keys.
 
+use serde_json::json;
+
+use crate::chain::entry::operation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyring::keys::KeyInfo;
 use crate::observe::metrics;
@@ -8,6 +11,7 @@ use crate::record::token::KeyId;
 use crate::rotation::destroy_key::{Destruction, destroy_key};
 use crate::rotation::evidence::CountProgress;
 use crate::rotation::index::{build_index, rotate_index_key};
+use crate::rotation::key_life::{add_key, promote_key, retire_key};
 use crate::rotation::new_key::bring_in;
 use crate::rotation::options::{DestroyOptions, IndexOptions, PromoteOptions, RotateOptions};
 use crate::rotation::promote::promote;
@@ -17,6 +21,7 @@ use crate::rotation::report::{
 use crate::rotation::rotate::{estimate_rotation, rotate};
 use crate::rotation::token_count::{TokenCounts, count_everywhere, count_tokens};
 use crate::store::keyring_check::{adopt, check_keyring};
+use crate::store::ledger_work::{noted_work, require_database_of_ledger};
 use crate::vault::Vault;
 
 impl<C: Credentials> Vault<C> {
@@ -49,12 +54,16 @@ impl<C: Credentials> Vault<C> {
             listener(event);
         };
         let rotate = async {
-            if options.new_key {
-                Box::pin(bring_in(&self.core, options, &mut listener)).await?;
-            }
-            check_keyring(&self.core).await?;
-            // the compiler follows futures in futures only so deep, and the caller nests this one further
-            Box::pin(rotate(&self.core, options, &mut listener)).await
+            let about = json!({ "new_key": options.new_key });
+            let rotate = async {
+                if options.new_key {
+                    Box::pin(bring_in(&self.core, options, &mut listener)).await?;
+                }
+                check_keyring(&self.core).await?;
+                // the compiler follows futures in futures only so deep, and the caller nests this one further
+                Box::pin(rotate(&self.core, options, &mut listener)).await
+            };
+            Box::pin(noted_work(&self.core, operation::ROTATE, about, rotate, Rotation::counts)).await
         };
         let rotation = self.observed("rotate", rotate).await?;
         self.note_tokens(&rotation.token_counts);
@@ -98,6 +107,34 @@ impl<C: Credentials> Vault<C> {
         Ok(counts)
     }
 
+    /// As [`Keyring::add_key`](crate::Keyring::add_key), with entries in the [ledger](crate::ledger). That call itself notes
+    /// nothing.
+    ///
+    /// # Errors
+    /// `LedgerUnavailable`, and `Unavailable` in an outage, if the ledger was begun and cannot take an entry: nothing was changed.
+    /// Otherwise those of [`Keyring::add_key`](crate::Keyring::add_key).
+    pub async fn add_key(&self) -> Result<KeyInfo> {
+        self.observed("add_key", Box::pin(add_key(&self.core))).await
+    }
+
+    /// As [`Keyring::promote_key`](crate::Keyring::promote_key), with entries in the [ledger](crate::ledger).
+    ///
+    /// # Errors
+    /// Those of [`add_key`](Self::add_key) about the ledger; otherwise those of
+    /// [`Keyring::promote_key`](crate::Keyring::promote_key).
+    pub async fn promote_key(&self, id: KeyId) -> Result<KeyInfo> {
+        self.observed("promote_key", Box::pin(promote_key(&self.core, id))).await
+    }
+
+    /// As [`Keyring::retire_key`](crate::Keyring::retire_key), with entries in the [ledger](crate::ledger).
+    ///
+    /// # Errors
+    /// Those of [`add_key`](Self::add_key) about the ledger; otherwise those of
+    /// [`Keyring::retire_key`](crate::Keyring::retire_key).
+    pub async fn retire_key(&self, id: KeyId) -> Result<KeyInfo> {
+        self.observed("retire_key", Box::pin(retire_key(&self.core, id))).await
+    }
+
     /// Destroys a retired key for good, here and in the generation of the keyring before, after counting
     /// that no token of any kind of credentials names it any more in a column of the layout, in the vault's own tables beside
     /// the table, or in the local file of this vault; and that no token in any other column of the table opens for the owner of
@@ -128,7 +165,12 @@ impl<C: Credentials> Vault<C> {
         options: DestroyOptions,
         mut listener: impl FnMut(&CountProgress) + Send,
     ) -> Result<Destruction> {
-        let destroy = Box::pin(destroy_key(&self.core, id, &options, &mut listener));
+        let about = json!({ "key": id.to_string() });
+        let destroy = async {
+            require_database_of_ledger(&self.core)?;
+            let destroy = Box::pin(destroy_key(&self.core, id, &options, &mut listener));
+            noted_work(&self.core, operation::KEY_DESTROY, about.clone(), destroy, |_| about).await
+        };
         self.observed("destroy_key", destroy).await
     }
 
@@ -150,7 +192,8 @@ impl<C: Credentials> Vault<C> {
     ) -> Result<Promotion> {
         let promote = async {
             check_keyring(&self.core).await?;
-            Box::pin(promote(&self.core, options, &mut listener)).await
+            let promote = Box::pin(promote(&self.core, options, &mut listener));
+            noted_work(&self.core, operation::PROMOTE, json!({}), promote, Promotion::counts).await
         };
         self.observed("promote", promote).await
     }
@@ -170,7 +213,8 @@ impl<C: Credentials> Vault<C> {
     ) -> Result<IndexReport> {
         let build = async {
             check_keyring(&self.core).await?;
-            Box::pin(build_index(&self.core, options, &mut listener)).await
+            let build = Box::pin(build_index(&self.core, options, &mut listener));
+            noted_work(&self.core, operation::INDEX, json!({}), build, IndexReport::counts).await
         };
         self.observed("build_index", build).await
     }
@@ -189,7 +233,9 @@ impl<C: Credentials> Vault<C> {
     ) -> Result<IndexReport> {
         let rotate = async {
             check_keyring(&self.core).await?;
-            Box::pin(rotate_index_key(&self.core, options, &mut listener)).await
+            let about = json!({ "new_key": true });
+            let rotate = Box::pin(rotate_index_key(&self.core, options, &mut listener));
+            noted_work(&self.core, operation::INDEX, about, rotate, IndexReport::counts).await
         };
         self.observed("rotate_index_key", rotate).await
     }

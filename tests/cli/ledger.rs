@@ -111,3 +111,33 @@ async fn entries_name_the_actor_of_a_command_and_its_reason() {
     let named: String = sqlx::query_scalar(sql).fetch_one(&db.pool()).await.unwrap();
     assert_eq!(named, "dave");
 }
+
+#[tokio::test]
+async fn keys_of_a_ledger_change_only_where_it_can_be_noted() {
+    let db = TestDb::create().await;
+    db.exec(TABLE).await;
+    let home = Home::over(&db.url);
+    home.run(&["key", "add"]).ok();
+    home.run(&["schema", "apply", "--vault-schema"]).ok();
+    home.run(&["ledger", "begin"]).ok();
+    let key = home.json(&["key", "add", "--actor", "alice"])["key"]["id"].as_str().unwrap().to_owned();
+    let away = [("DATABASE_URL", "")];
+    for args in [vec!["key", "add"], vec!["key", "promote", &key], vec!["key", "retire", &key]] {
+        home.run_with(&args, &away, "").fails(1, "no database is named", "--database-url");
+    }
+    home.run(&["key", "promote", &key, "--actor", "bob"]).ok();
+    home.run(&["rotate", "--actor", "carol", "--reason", "yearly"]).ok();
+    let sql = "SELECT concat_ws(' ', op, detail::jsonb ->> 'state', actor, reason) FROM retell_vault.ledger
+        WHERE actor IS NOT NULL AND detail IS NOT NULL ORDER BY received";
+    let noted: Vec<String> = sqlx::query_scalar(sql).fetch_all(&db.pool()).await.unwrap();
+    let expected = [
+        "key_add begun alice",
+        "key_add ended alice",
+        "key_promote begun bob",
+        "key_promote ended bob",
+        "rotate begun carol yearly",
+        "rotate ended carol yearly",
+    ];
+    assert_eq!(noted, expected);
+    home.run(&["ledger", "verify"]).ok();
+}

@@ -9,6 +9,7 @@ mod export;
 mod list;
 #[path = "../support/mod.rs"]
 mod support;
+mod work;
 
 use retell_vault::ledger::{LedgerCopies, LedgerVerification};
 use retell_vault::schema::{ApplyOptions, Profile, Wanted};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use retell_vault::connection::KeyringTable;
 use retell_vault::doctor::DoctorOptions;
+use retell_vault::keyring::KeyState;
 use retell_vault::ledger::{LedgerCopies, LedgerExportOptions, LedgerFilter, LedgerSigningKey};
 use retell_vault::records::StoreOptions;
 use retell_vault::records::{Expected, ListPosition};
@@ -80,6 +81,11 @@ async fn ledger(stage: &mut Stage) {
     }
     stage.watch("store_many (ledger)", async { all(vault.store_many(&many).await?) }).await;
     stage.watch("delete (ledger)", vault.delete(&one)).await;
+    if let Some(spare) = stage.watch("add_key (ledger)", vault.add_key()).await {
+        stage.watch("retire_key (ledger)", vault.retire_key(spare.id)).await;
+    }
+    let primary = vault.keys().into_iter().find(|key| key.state == KeyState::Primary).unwrap().id;
+    stage.watch("promote_key (ledger, again)", vault.promote_key(primary)).await;
     stage.watch("verify_ledger", vault.verify_ledger(&LedgerCopies::new())).await;
     stage
         .watch(

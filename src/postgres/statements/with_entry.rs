@@ -8,6 +8,7 @@ use crate::chain::entry::SealedEntry;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::connection::pool::bind;
 use crate::postgres::sql::names::EQ;
+use crate::postgres::statements::fragments::DURABLE;
 
 pub(in crate::postgres) const LEDGER: &str = "retell_vault.ledger";
 
@@ -67,6 +68,19 @@ pub(in crate::postgres) fn with_entries(write: &str, params: usize) -> String {
     format!(
         "WITH w AS ({write}), l AS (INSERT INTO {LEDGER} ({names}) SELECT {values} FROM unnest({arrays}) \
          AS e (ordinal, {names}) WHERE e.ordinal {EQ} ANY (SELECT w.ordinal FROM w)) SELECT * FROM w"
+    )
+}
+
+/// Entries without a write, bound as arrays after their ordinals. Their commit waits for the disk.
+pub(in crate::postgres) fn only_entries() -> String {
+    let mut arrays = "$1::pg_catalog._int4".to_owned();
+    for (at, (_, kind)) in COLUMNS.iter().enumerate() {
+        let _ = write!(arrays, ", ${}::pg_catalog._{kind}", at + 2);
+    }
+    let names = column_names();
+    let values = COLUMNS.map(|(name, _)| format!("e.{name}")).join(", ");
+    format!(
+        "INSERT INTO {LEDGER} ({names}) SELECT {values} FROM (SELECT {DURABLE}) AS d, unnest({arrays}) AS e (ordinal, {names})"
     )
 }
 

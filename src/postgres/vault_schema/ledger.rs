@@ -8,7 +8,9 @@ use crate::postgres::connection::errors::{DatabaseError, NUMBER_OF_ENTRY, Outcom
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::connection::transaction::local_setting;
 use crate::postgres::sql::names::literal;
-use crate::postgres::statements::with_entry::{COLUMNS, LEDGER, bind_entry, column_names};
+use crate::postgres::statements::with_entry::{
+    COLUMNS, LEDGER, bind_entries, bind_entry, column_names, only_entries,
+};
 use crate::postgres::vault_schema::objects::{SCHEMA, SCHEMA_OBJECT, check_tables, column, statement};
 
 /// How long to wait for a statement that may still write the number: a store waits meanwhile, and asks again later.
@@ -57,6 +59,15 @@ pub(crate) async fn problem(database: &Database) -> Result<Option<String>, Datab
         Err(fault) if fault.outcome == Outcome::Reject => Ok(Some(fault.error.to_string())),
         Err(fault) => Err(fault),
     }
+}
+
+/// Adds entries that belong to no write: all of them, or none.
+pub(crate) async fn add_entries(database: &Database, entries: &[&SealedEntry]) -> Result<(), DatabaseError> {
+    let numbered: Vec<_> = entries.iter().enumerate().map(|(at, sealed)| (at as i32, *sealed)).collect();
+    let mut arguments = PgArguments::default();
+    bind_entries(&mut arguments, &numbered)?;
+    let query = Query { sql: only_entries().into(), arguments };
+    database.fetch(query, Phase::Writing).await.map(drop)
 }
 
 /// What became of a number.

@@ -6,7 +6,7 @@ mod list;
 
 use retell_vault::keyring::{KeyId, KeyInfo, KeyState};
 use retell_vault::rotation::Destruction;
-use retell_vault::{Error, ErrorKind, Keyring};
+use retell_vault::{Error, ErrorKind, Keyring, Vault};
 use serde_json::json;
 
 use crate::args::global::Global;
@@ -31,7 +31,10 @@ pub async fn run(global: &Global, command: &KeyCommand) -> Result<(), Failure> {
 
 async fn add(global: &Global) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
-    let key = keyring.add_key().await?;
+    let key = match noting(global, &keyring).await? {
+        Some(vault) => vault.add_key().await?,
+        None => keyring.add_key().await?,
+    };
     keyring_source::note(global, &keyring).await?;
     let text = format!("added key {}: it is pending, so it opens but does not seal yet", key.id);
     let hints = [
@@ -46,7 +49,11 @@ async fn add(global: &Global) -> Result<(), Failure> {
 
 async fn promote(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
-    let key = keyring.promote_key(keyring.find_key(&key.id)?).await?;
+    let id = keyring.find_key(&key.id)?;
+    let key = match noting(global, &keyring).await? {
+        Some(vault) => vault.promote_key(id).await?,
+        None => keyring.promote_key(id).await?,
+    };
     keyring_source::note(global, &keyring).await?;
     let text = format!(
         "key {} is the primary key since {}: it seals everything stored from now on",
@@ -64,11 +71,23 @@ async fn retire(global: &Global, key: &KeyArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     let id = keyring.find_key(&key.id)?;
     refuse_sealing(global, &keyring, id).await?;
-    let key = keyring.retire_key(id).await?;
+    let key = match noting(global, &keyring).await? {
+        Some(vault) => vault.retire_key(id).await?,
+        None => keyring.retire_key(id).await?,
+    };
     keyring_source::note(global, &keyring).await?;
     let text =
         format!("key {} is retired since {}: it opens, but never seals", key.id, print::utc(key.state_since));
     report(global, &keyring, &key, &text, &[keyring_source::distribute(&keyring)])
+}
+
+/// The vault that notes the change of a key in the ledger. `None`: the ledger was not begun, so the command needs only the
+/// keyring.
+async fn noting(global: &Global, keyring: &Keyring) -> Result<Option<Vault>, Failure> {
+    match keyring.has_ledger() {
+        true => session::open(global, session::builder(global, keyring.clone())?).await.map(Some),
+        false => Ok(None),
+    }
 }
 
 /// Refuses a pending key that already seals: it was promoted on another host. Checks this only if a database is named;
