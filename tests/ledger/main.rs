@@ -9,6 +9,7 @@ mod export;
 mod list;
 #[path = "../support/mod.rs"]
 mod support;
+mod tampering;
 
 use retell_vault::ledger::{LedgerCopies, LedgerVerification};
 use retell_vault::schema::{ApplyOptions, Profile, Wanted};
@@ -80,4 +81,10 @@ impl Stage {
     pub(crate) async fn of(&self, operation: &str) -> i64 {
         number(&self.db.url, &format!("{ENTRIES} WHERE op = '{operation}'")).await
     }
+}
+
+/// The number in an environment variable, which makes a campaign longer.
+pub(crate) fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
