@@ -2,6 +2,7 @@
 
 mod accept;
 mod actors;
+mod campaign;
 mod changes;
 mod checkpoints;
 mod copies;
