@@ -19,11 +19,11 @@ use crate::{RESTORE, Stage, variable};
 
 /// How many processes write, and how often the database is saved between their writes.
 const WRITERS: usize = 4;
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 5;
 /// Of each writer in each round.
-const OPERATIONS: usize = 16;
+const OPERATIONS: usize = 12;
 /// Owners that one writer at a time writes.
-const GROUP: usize = 12;
+const GROUP: usize = 6;
 
 const SAVED: &str = "CREATE SCHEMA saved; CREATE TABLE saved.records (round int, record user_profiles);
     CREATE TABLE saved.numbers (round int, writer uuid, seq bigint)";
