@@ -18,7 +18,8 @@ fn owners(found: &LedgerVerification) -> BTreeSet<String> {
     names.collect()
 }
 
-fn copies_of(folder: &Path, prefix: &str) -> LedgerCopies {
+/// The texts in the folder of a sink whose names begin with this.
+pub(crate) fn copies_of(folder: &Path, prefix: &str) -> LedgerCopies {
     let mut copies = LedgerCopies::new();
     for file in fs::read_dir(folder).unwrap() {
         let file = file.unwrap();

@@ -2,6 +2,7 @@
 
 mod accept;
 mod actors;
+mod campaign;
 mod changes;
 mod checkpoints;
 mod copies;
@@ -10,6 +11,7 @@ mod list;
 #[path = "../support/mod.rs"]
 mod support;
 mod work;
+mod tampering;
 
 use retell_vault::ledger::{LedgerCopies, LedgerVerification};
 use retell_vault::schema::{ApplyOptions, Profile, Wanted};
@@ -81,4 +83,10 @@ impl Stage {
     pub(crate) async fn of(&self, operation: &str) -> i64 {
         number(&self.db.url, &format!("{ENTRIES} WHERE op = '{operation}'")).await
     }
+}
+
+/// The number in an environment variable, which makes a campaign longer.
+pub(crate) fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
