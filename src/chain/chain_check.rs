@@ -6,17 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use uuid::Uuid;
 
+use crate::chain::acceptance::Acceptance;
 use crate::chain::entry::{Hash, LedgerEntry, NO_HEAD, chained, is_authentic, link};
-use crate::chain::numbers::{KnownHead, MAX_OPEN};
+use crate::chain::numbers::{Gap, KnownHead, MAX_OPEN};
 use crate::keyring::subkeys::{LEDGER, Subkeys};
-
-/// Some numbers of one writer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Gap {
-    pub(crate) writer: Uuid,
-    pub(crate) first: i64,
-    pub(crate) last: i64,
-}
 
 /// One entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +51,7 @@ pub(crate) struct ChainCheck {
     known: BTreeMap<Uuid, Vec<KnownHead>>,
     /// Entries of which a copy lies outside of the database.
     copied: BTreeSet<(Uuid, i64)>,
+    accepted: Acceptance,
     writer: Option<Progress>,
     report: ChainReport,
 }
@@ -91,14 +85,19 @@ impl Progress {
 }
 
 impl ChainCheck {
-    pub(crate) fn new(subkeys: Subkeys, known: Vec<KnownHead>, copied: BTreeSet<(Uuid, i64)>) -> Self {
+    pub(crate) fn new(
+        subkeys: Subkeys,
+        known: Vec<KnownHead>,
+        copied: BTreeSet<(Uuid, i64)>,
+        accepted: Acceptance,
+    ) -> Self {
         let mut by_writer: BTreeMap<Uuid, Vec<KnownHead>> = BTreeMap::new();
         known.into_iter().for_each(|head| by_writer.entry(head.writer).or_default().push(head));
         // a writer of which only copies are left is looked for as well
         for (writer, _) in &copied {
             by_writer.entry(*writer).or_default();
         }
-        Self { subkeys, known: by_writer, copied, writer: None, report: ChainReport::default() }
+        Self { subkeys, known: by_writer, copied, accepted, writer: None, report: ChainReport::default() }
     }
 
     /// The next entry, with its MAC as it is stored.
@@ -117,7 +116,12 @@ impl ChainCheck {
         }
         let bytes = entry.bytes();
         let is_ours = is_entry(&self.subkeys, entry, &bytes, mac);
-        if !is_ours {
+        let is_accepted = self.accepted.covers(at.writer, at.seq, at.seq);
+        if is_accepted {
+            // what the writer says of its chain from here on cannot be followed
+            writer.broken_at.get_or_insert(at.seq);
+        }
+        if !is_ours && !is_accepted {
             list(&mut self.report.altered, at);
         }
         if is_ours {
@@ -149,7 +153,7 @@ impl ChainCheck {
             let is_here = known.settled == seq;
             if is_here {
                 self.report.anchors += 1;
-                if known.head != head {
+                if known.head != head && !self.accepted.has(id) {
                     list(&mut self.report.went_back, known.clone());
                 }
             }
@@ -203,6 +207,9 @@ impl ChainCheck {
     }
 
     fn missing(&mut self, gap: Gap) {
+        if self.accepted.covers(gap.writer, gap.first, gap.last) {
+            return;
+        }
         let copied = self.copied.range((gap.writer, gap.first)..=(gap.writer, gap.last)).count();
         let all = u64::try_from(gap.last - gap.first + 1).unwrap_or_default();
         self.report.missing_entries += all;
@@ -212,7 +219,7 @@ impl ChainCheck {
 
     /// Known heads that no chain of entries led to.
     fn lost(&mut self, known: Vec<KnownHead>) {
-        for head in known.into_iter().filter(|known| known.settled > 0) {
+        for head in known.into_iter().filter(|known| known.settled > 0 && !self.accepted.has(known.writer)) {
             self.report.anchors += 1;
             list(&mut self.report.went_back, head);
         }
@@ -323,7 +330,7 @@ mod tests {
 
     fn check<'a>(entries: impl IntoIterator<Item = &'a SealedEntry>, known: Vec<KnownHead>) -> ChainReport {
         let subkeys = Subkeys::new(vec![key(1)]).unwrap();
-        let mut check = ChainCheck::new(subkeys, known, BTreeSet::new());
+        let mut check = ChainCheck::new(subkeys, known, BTreeSet::new(), Acceptance::default());
         entries.into_iter().for_each(|sealed| check.take(&sealed.entry, &sealed.mac));
         check.end()
     }

@@ -57,6 +57,9 @@ pub(crate) mod operation {
     /// The record was there when the ledger began.
     #[cfg(feature = "admin")]
     pub(crate) const BASELINE: &str = "baseline";
+    /// An operator has accepted what a verification found.
+    #[cfg(feature = "admin")]
+    pub(crate) const ACCEPT: &str = "accept";
     /// The writer ended, and writes no more.
     pub(crate) const CLOSED: &str = "closed";
     /// The number was never used.

@@ -1,6 +1,8 @@
 //! The chain of entries that each writer of the ledger leaves: their bytes, their numbers, and the checks. Pure functions.
 
 #[cfg(feature = "admin")]
+pub(crate) mod acceptance;
+#[cfg(feature = "admin")]
 pub(crate) mod chain_check;
 #[cfg(feature = "admin")]
 pub(crate) mod checkpoint;

@@ -21,6 +21,14 @@ pub(crate) struct KnownHead {
     pub(crate) head: Hash,
 }
 
+/// Some numbers of one writer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) writer: Uuid,
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+}
+
 /// What is known of a number that is not settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Open {

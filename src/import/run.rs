@@ -19,6 +19,7 @@ use crate::postgres::statements::plan::Postgres;
 use crate::record::credentials::Credentials;
 use crate::rotation::options::RotateOptions;
 use crate::rotation::throttle::Throttle;
+use crate::store::actor::{acting, acting_now};
 use crate::store::core::Core;
 use crate::store::keyring_check::check_keyring;
 
@@ -122,7 +123,8 @@ async fn all_pages<C: Credentials>(
     tasks.spawn(read_pages(run.clone(), read));
     for _ in 0..JOBS {
         let (run, pages, events, pace) = (run.clone(), pages.clone(), events.clone(), pace.clone());
-        tasks.spawn(async move {
+        // a task does not know the actor of the one that spawned it
+        tasks.spawn(acting(acting_now(), async move {
             let job = RunJob(events.clone());
             loop {
                 let next = pages.lock().await.recv().await;
@@ -133,7 +135,7 @@ async fn all_pages<C: Credentials>(
                 events.send(PageEvent::Done(done)).await.ok();
                 pace.pace(owners).await;
             }
-        });
+        }));
     }
     drop(events);
     loop {

@@ -15,6 +15,8 @@
 //! `Vault::begin_ledger`, `verify_ledger`, `list_ledger` and `export_ledger` need the feature `admin`.
 
 #[cfg(feature = "admin")]
+pub(crate) mod accept;
+#[cfg(feature = "admin")]
 pub(crate) mod begin;
 #[cfg(feature = "admin")]
 pub(crate) mod checkpoint;
@@ -32,6 +34,8 @@ pub(crate) mod owners;
 pub(crate) mod verify;
 
 pub use crate::store::ledger_sink::{CheckpointSink, FolderSink, Put, WriterSink};
+#[cfg(feature = "admin")]
+pub use accept::LedgerAccepted;
 #[cfg(feature = "admin")]
 pub use begin::LedgerBegun;
 #[cfg(feature = "admin")]

@@ -1,14 +1,18 @@
 //! Verifies the ledger: every entry, every known head, and every owner.
 
-use crate::chain::chain_check::{ChainCheck, Gap};
-use crate::chain::numbers::KnownHead;
+use crate::chain::acceptance::Acceptance;
+use crate::chain::chain_check::{ChainCheck, is_entry};
+use crate::chain::entry::{StoredEntry, operation};
+use crate::chain::numbers::{Gap, KnownHead};
 use crate::chain::owner_check::Difference;
 use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::subkeys::Subkeys;
 use crate::ledger::copies::LedgerCopies;
 use crate::ledger::owners::Owners;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
 use crate::postgres::vault_schema::objects::check_tables;
+use crate::postgres::walk::ledger::LedgerReading;
 use crate::record::owner::Owner;
 use crate::record::version::Version;
 use crate::store::core::Core;
@@ -133,27 +137,34 @@ pub(crate) async fn verify_ledger(core: &Core, copies: &LedgerCopies) -> Result<
     verify_with_heads(core, copies).await.map(|(found, _)| found)
 }
 
-/// Also returns the head of each writer.
+/// Also returns the head of each writer. What this process knows is taken before the snapshot, which therefore has all of
+/// it.
 pub(super) async fn verify_with_heads(
     core: &Core,
     copies: &LedgerCopies,
 ) -> Result<(LedgerVerification, Vec<KnownHead>)> {
-    verify_now(core, copies).await.map_err(|fault| fault.error)
+    verify_now(core, copies.with_own(core).await?).await.map_err(|fault| fault.error)
+}
+
+/// Without any copy: what somebody finds who has the database alone.
+pub(super) async fn verify_alone(core: &Core) -> Result<LedgerVerification> {
+    let alone = verify_now(core, LedgerCopies::new()).await;
+    alone.map(|(found, _)| found).map_err(|fault| fault.error)
 }
 
 async fn verify_now(
     core: &Core,
-    copies: &LedgerCopies,
+    copies: LedgerCopies,
 ) -> Result<(LedgerVerification, Vec<KnownHead>), DatabaseError> {
     let (postgres, place) = begun(core)?;
     check_tables(&postgres.database).await?;
-    // before the snapshot, which therefore has all of it
-    let copies = copies.with_own(core).await?;
     let waiting = waiting(core).await?;
     let subkeys = core.keyring.current().subkeys.clone();
     let plan = postgres.refresh().await?;
     let mut reading = postgres.read_ledger(&plan, &place).await?;
-    let mut chain = ChainCheck::new(subkeys.clone(), copies.heads.clone(), copies.numbers(&subkeys));
+    let accepted = accepted(&mut reading, &subkeys).await?;
+    let numbers = copies.numbers(&subkeys);
+    let mut chain = ChainCheck::new(subkeys.clone(), copies.heads.clone(), numbers, accepted);
     loop {
         let page = reading.entries().await?;
         if page.is_empty() {
@@ -189,6 +200,17 @@ async fn verify_now(
     result.anchors = report.anchors;
     result.ledger_went_back = report.went_back.iter().map(|head| at(head.writer, head.settled)).collect();
     Ok((result, report.heads))
+}
+
+/// What authentic entries accept.
+async fn accepted(reading: &mut LedgerReading<'_>, subkeys: &Subkeys) -> Result<Acceptance, DatabaseError> {
+    let mut accepted = Acceptance::default();
+    for StoredEntry { entry, mac } in reading.accepting(operation::ACCEPT).await? {
+        if is_entry(subkeys, &entry, &entry.bytes(), &mac) {
+            accepted.extend(entry.event.detail.as_deref().and_then(Acceptance::parse).unwrap_or_default());
+        }
+    }
+    Ok(accepted)
 }
 
 /// The owners whose record waits in the local file.

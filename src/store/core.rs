@@ -29,6 +29,7 @@ use crate::record::record::{Record, read_packed};
 use crate::record::token::{KeyId, MAX_SLOT, MAX_TOKEN, token_len};
 use crate::record::values::Values;
 use crate::record::version::{Millis, Version};
+use crate::store::actor::refuse_secrets_in_actor;
 use crate::store::breaker::Breaker;
 use crate::store::degraded::Degraded;
 use crate::store::faults::Faults;
@@ -285,7 +286,7 @@ impl Core {
             return Err(invalid("the sealed record is longer than 256 KiB".to_owned()));
         }
         match values.fields().any(|field| !self.fields.is_plain(field)) {
-            true => Ok(()),
+            true => refuse_secrets_in_actor(&self.fields, values),
             false => Err(invalid("the record is empty: no secret field is set".to_owned())
                 .with_hint("set at least one secret field; to remove a record, delete it")),
         }

@@ -15,6 +15,7 @@ use crate::record::contents::Contents;
 use crate::record::owner::{Owner, TenantId};
 use crate::record::record::Record;
 use crate::record::version::Version;
+use crate::store::actor::acting_now;
 use crate::store::core::{Core, StoreRequest};
 use crate::store::ledger_writers::Noted;
 
@@ -69,9 +70,16 @@ impl Core {
 
     /// An entry that is about no single owner.
     pub(crate) fn event_of_place(&self, operation: &'static str) -> Event {
+        // what waited in a local file is pushed by whoever comes next
+        let is_own = matches!(operation, operation::SYNC | operation::CLOSED | operation::VOID);
+        let actor = acting_now().filter(|_| !is_own);
+        let text = |text: Option<&str>| text.map(str::to_owned);
         Event {
             operation: operation.to_owned(),
             place: self.ledger_place(),
+            actor: actor.as_deref().and_then(|actor| text(actor.actor())),
+            reason: actor.as_deref().and_then(|actor| text(actor.reason())),
+            request: actor.as_deref().and_then(|actor| text(actor.request())),
             host: Some(self.ledger.host.clone()),
             release: Some(env!("CARGO_PKG_VERSION").to_owned()),
             ..Event::default()

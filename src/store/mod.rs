@@ -1,5 +1,6 @@
 //! Store, load and sync: functions over one state.
 
+pub(crate) mod actor;
 pub(crate) mod breaker;
 pub(crate) mod bulk;
 pub(crate) mod core;
@@ -19,6 +20,7 @@ pub(crate) mod keyring_check;
 pub(crate) mod keyring_table;
 pub(crate) mod ledger;
 pub(crate) mod ledger_copies;
+pub(crate) mod ledger_reads;
 pub(crate) mod ledger_sink;
 pub(crate) mod ledger_writers;
 pub(crate) mod load;

@@ -12,6 +12,7 @@ use crate::record::plain::PlainTexts;
 use crate::record::record::Record;
 use crate::record::values::Values;
 use crate::record::version::Version;
+use crate::store::actor::refuse_secrets_in_actor;
 use crate::store::core::{Change, Core, StoreRequest, StoredRecord, pause};
 use crate::store::fallback::pending;
 use crate::store::faults::{Call, Way, unreachable};
@@ -93,6 +94,7 @@ pub(super) fn changed_record(
     change: &mut impl FnMut(Values, &[Field]) -> Result<Changed>,
 ) -> Result<ChangedRecord> {
     let values = opened.values.ok_or(ErrorKind::NotFound)?;
+    refuse_secrets_in_actor(&core.fields, &values)?;
     let changed = change(values.clone(), &opened.unknown)?;
     let keyring = core.keyring.holding(record.key);
     let (root, scope) = (keyring.opener(record.key)?, core.scope(owner));

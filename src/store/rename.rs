@@ -17,6 +17,7 @@ use crate::record::owner::Owner;
 use crate::record::record::Record;
 use crate::record::values::Values;
 use crate::record::version::Version;
+use crate::store::actor::refuse_secrets_in_actor;
 use crate::store::core::{Change, Core, ROUNDS, StoreRequest, StoredRecord, pause};
 use crate::store::fallback::{keep, pending};
 use crate::store::judge::with_vouched;
@@ -241,6 +242,7 @@ impl Renaming<'_> {
         sealer::check_whole(record, core.scope(self.from), keyring.opener(record.key)?, |_| false)?;
         let opened = core.open(record, self.from)?;
         let mut values = opened.values.ok_or(ErrorKind::NotFound)?;
+        refuse_secrets_in_actor(&core.fields, &values)?;
         // values that other programs put into plain columns do not belong to the record
         for field in opened.changed_outside.iter().filter(|field| !before.lists(**field)) {
             values.put(*field, None);

@@ -7,6 +7,7 @@ use crate::local::entries::Base;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::record::owner::Owner;
 use crate::record::values::Values;
+use crate::store::actor::refuse_secrets_in_actor;
 use crate::store::core::{Core, StoreRequest, StoredRecord};
 use crate::store::fallback::{
     fall_back, forget_seen, local_entry, local_file, remember_stored, store_locally, stored_locally,
@@ -184,8 +185,9 @@ async fn conclude(core: &Core, request: StoreRequest<'_>, write: Write<'_>) {
 /// `NotFound` if there is nothing to delete; otherwise as [`store`].
 pub(crate) async fn delete(core: &Core, owner: &Owner) -> Result<StoredRecord> {
     let vouched = match load(core, owner).await {
-        Ok(loaded) if loaded.opened.values.is_none() => return Err(ErrorKind::NotFound.into()),
         Ok(loaded) => {
+            let values = loaded.opened.values.as_ref().ok_or(ErrorKind::NotFound)?;
+            refuse_secrets_in_actor(&core.fields, values)?;
             let record = loaded.record;
             record.and_then(|record| Some((core.vouched(&record, owner).ok()?, record.version)))
         }

@@ -6,6 +6,7 @@ use crate::record::owner::Owner;
 use crate::retell::config::{AGENT_INDEX, PHONE_INDEX, RetellConfig};
 use crate::retell::values::{AgentId, PhoneNumber, id_of};
 use crate::store::find::{candidates, is_complete};
+use crate::store::ledger_reads::note_read;
 use crate::vault::Vault;
 use crate::vault::answers::Loaded;
 
@@ -38,7 +39,8 @@ impl<C: Credentials> Vault<C> {
 
     async fn find_owners(&self, kind: &str, value: &str) -> Result<FoundOwners<C>> {
         let found = candidates(&self.core, kind, value, FIND_LIMIT).await?;
-        let owners = found.owners.into_iter().map(|found| Ok((found.owner, found.loaded.try_into()?)));
+        let show = |read| note_read(&self.core, read).and_then(Loaded::try_from);
+        let owners = found.owners.into_iter().map(|found| Ok((found.owner, show(found.loaded)?)));
         let owners = owners.collect::<Result<Vec<_>>>()?;
         Ok(FoundOwners { owners, is_cut: found.is_cut, is_complete: is_complete(&self.core).await? })
     }

@@ -8,6 +8,7 @@ use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::store::core::StoreRequest;
 use crate::store::in_transaction::{delete_in, load_in, modify_in, store_in};
+use crate::store::ledger_reads::note_read;
 use crate::store::options::StoreOptions;
 use crate::vault::Vault;
 use crate::vault::answers::{Loaded, Uncommitted, change_credentials};
@@ -79,9 +80,10 @@ impl<C: Credentials> Vault<C> {
         options: StoreOptions,
     ) -> Result<Uncommitted> {
         let values = &config.to_values();
-        self.core.check(values, &[])?;
-        let request = StoreRequest::new(owner, values, options);
-        let store = Box::pin(store_in(&self.core, transaction, request));
+        let store = Box::pin(async {
+            self.core.check(values, &[])?;
+            store_in(&self.core, transaction, StoreRequest::new(owner, values, options)).await
+        });
         self.observed("store_in", store).await.map(Uncommitted::from)
     }
 
@@ -90,7 +92,7 @@ impl<C: Credentials> Vault<C> {
     /// # Errors
     /// As [`load`](Self::load), and as [`store_in`](Self::store_in) about the transaction.
     pub async fn load_in(&self, transaction: &mut PgTransaction<'_>, owner: &Owner) -> Result<Loaded<C>> {
-        let load = Box::pin(load_in(&self.core, transaction, owner));
+        let load = Box::pin(async { note_read(&self.core, load_in(&self.core, transaction, owner).await?) });
         self.observed("load_in", load).await.and_then(Loaded::try_from)
     }
 

@@ -6,6 +6,7 @@ use crate::local::file::LocalFile;
 use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
 use crate::retell::config::RetellConfig;
+use crate::store::actor::refuse_secrets_in_actor;
 use crate::store::core::Core;
 use crate::store::reload::learn_keys;
 use crate::vault::answers::credentials;
@@ -79,7 +80,10 @@ fn open_kept<C: Credentials>(core: &Core, kept: Kept) -> KeptRecord<C> {
         KeptKind::Replaced => KeptReason::Replaced,
         KeptKind::DeadLetter => KeptReason::DeadLetter,
     };
-    let config = opened.and_then(|opened| credentials(opened.values, &opened.unknown));
+    let config = opened.and_then(|opened| {
+        opened.values.iter().try_for_each(|values| refuse_secrets_in_actor(&core.fields, values))?;
+        credentials(opened.values, &opened.unknown)
+    });
     KeptRecord { id: kept.id, owner: kept.owner, why, reason: kept.reason, at: kept.at, config }
 }
 

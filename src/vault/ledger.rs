@@ -1,6 +1,7 @@
 //! The ledger of a vault: begin it, verify it, and read it.
 
 use crate::error::Result;
+use crate::ledger::accept::{LedgerAccepted, accept_ledger};
 use crate::ledger::begin::{LedgerBegun, begin_ledger};
 use crate::ledger::checkpoint::{LedgerCheckpoint, checkpoint_ledger};
 use crate::ledger::copies::LedgerCopies;
@@ -45,6 +46,20 @@ impl<C: Credentials> Vault<C> {
     /// show it, and entries that lie outside show which owners it concerns.
     pub async fn verify_ledger(&self, copies: &LedgerCopies) -> Result<LedgerVerification> {
         self.observed("verify_ledger", Box::pin(verify_ledger(&self.core, copies))).await
+    }
+
+    /// Verifies the ledger, and makes what was found the new truth, after a restore for example: an entry names the numbers that are
+    /// missing, altered or replaced; every record that went back or appeared is stored again as it is, under a new version; and an
+    /// entry deletes every owner whose record is gone. Call it on the handle of [`as_actor`](Self::as_actor), with the reason. Writers go on meanwhile.
+    ///
+    /// Look at what [`verify_ledger`](Self::verify_ledger) finds first: accepted numbers are no alarm any more, and no head of their
+    /// writer is compared from there on.
+    ///
+    /// # Errors
+    /// `InvalidInput` without a reason; those of `verify_ledger`; those of a store that may succeed later. Finished work
+    /// is kept, so call it again.
+    pub async fn accept_ledger(&self, copies: &LedgerCopies) -> Result<LedgerAccepted> {
+        self.observed("accept_ledger", Box::pin(accept_ledger(&self.core, copies))).await
     }
 
     /// Lists entries of the ledger, the newest first by the clocks of their hosts. An entry that no key of the keyring made is

@@ -1,5 +1,6 @@
 //! Methods for services: store, load, delete, sync, status.
 
+pub(crate) mod actor;
 #[cfg(feature = "admin")]
 pub(crate) mod admin;
 pub(crate) mod answers;
@@ -37,10 +38,12 @@ use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::record::values::Values;
 use crate::retell::config::RetellConfig;
+use crate::store::actor::{Attribution, acting};
 use crate::store::bulk::{load_many, store_many};
 use crate::store::core::{Core, LoadedRecord, StoreRequest};
 use crate::store::hosts::end_note;
 use crate::store::ledger_copies::end_ledger;
+use crate::store::ledger_reads::note_read;
 use crate::store::load::load;
 use crate::store::modify::modify;
 use crate::store::options::StoreOptions;
@@ -84,6 +87,8 @@ use crate::vault::status::Status;
 #[derive(Clone)]
 pub struct Vault<C = RetellConfig> {
     core: Arc<Core>,
+    /// Whom the entries of this handle name.
+    actor: Option<Arc<Attribution>>,
     #[cfg(feature = "admin")]
     on_read: Option<Arc<ImportOnRead<C>>>,
     credentials: PhantomData<fn() -> C>,
@@ -93,6 +98,7 @@ impl<C: Credentials> Vault<C> {
     fn new(core: Arc<Core>) -> Self {
         Self {
             core,
+            actor: None,
             #[cfg(feature = "admin")]
             on_read: None,
             credentials: PhantomData,
@@ -189,16 +195,17 @@ impl<C: Credentials> Vault<C> {
     async fn load_or_import(&self, owner: &Owner) -> Result<LoadedRecord> {
         #[cfg(feature = "admin")]
         if let Some(on_read) = &self.on_read {
-            return Box::pin(on_read.load(&self.core, owner)).await;
+            return note_read(&self.core, Box::pin(on_read.load(&self.core, owner)).await?);
         }
-        load(&self.core, owner).await
+        note_read(&self.core, load(&self.core, owner).await?)
     }
 
     /// Loads many owners by one statement. Every owner gets its own result, in the order given.
     pub async fn load_many(&self, owners: &[Owner]) -> Vec<Result<Loaded<C>>> {
         let load = async {
             let results = load_many(&self.core, owners).await;
-            Ok(results.into_iter().map(|result| result.and_then(Loaded::try_from)).collect())
+            let show = |read| note_read(&self.core, read).and_then(Loaded::try_from);
+            Ok(results.into_iter().map(|result| result.and_then(show)).collect())
         };
         // the call itself cannot fail
         let loaded: Vec<Result<Loaded<C>>> = self.observed("load_many", load).await.unwrap_or_default();
@@ -361,7 +368,7 @@ impl<C: Credentials> Vault<C> {
         operation: &'static str,
         call: impl Future<Output = Result<T>>,
     ) -> impl Future<Output = Result<T>> {
-        observed(&self.core.subject, operation, call)
+        acting(self.actor.clone(), observed(&self.core.subject, operation, call))
     }
 }
 

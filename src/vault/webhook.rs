@@ -3,10 +3,12 @@
 use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::credentials::Credentials;
 use crate::record::owner::Owner;
 use crate::record::version::Millis;
 use crate::retell::config::{AGENT_INDEX, PHONE_INDEX, RetellConfig, signing_key};
 use crate::retell::values::{AgentId, PhoneNumber, id_of};
+use crate::store::actor::refuse_secrets_in_actor;
 use crate::store::core::{Core, LoadedRecord};
 use crate::store::find::{OwnerRecord, candidates, is_complete, load_if_has};
 use crate::store::load::load;
@@ -179,7 +181,7 @@ impl UnverifiedCall<'_> {
     async fn verify_for(self, core: &Core, owner: Owner) -> Result<Verified> {
         let config = config_of(load(core, &owner).await)?.ok_or(ErrorKind::Unverified)?;
         let key = self.signed_by(&config).ok_or(ErrorKind::Unverified)?;
-        Ok(self.verified(owner, key, &config))
+        self.verified(core, owner, key, &config)
     }
 
     /// Looks the owner up by the agent, then by the number.
@@ -204,7 +206,7 @@ impl UnverifiedCall<'_> {
                 }
                 Ok(Some(Tried::Verified(found))) => {
                     let (owner, key, config) = *found;
-                    return Ok(self.verified(owner, key, &config));
+                    return self.verified(core, owner, key, &config);
                 }
                 // the index may lack the owner, or the other value finds them
                 Err(error) if is_of_index(&error) => refused = refused.or(Some(error)),
@@ -264,11 +266,12 @@ impl UnverifiedCall<'_> {
         self.signature.is_of(self.raw, key).then_some(by)
     }
 
-    fn verified(self, owner: Owner, key: SignedBy, config: &RetellConfig) -> Verified {
+    fn verified(self, core: &Core, owner: Owner, key: SignedBy, config: &RetellConfig) -> Result<Verified> {
+        refuse_secrets_in_actor(&core.fields, &config.to_values())?;
         let (signed_at, is_wanted) = (self.signature.signed_at(), is_wanted(&self.body, config));
         let (agent_id, phone_number) = (self.body.agent_id(), self.body.phone_number());
         let WebhookBody { event, call_id, chat_id, .. } = self.body;
-        Verified { owner, event, agent_id, phone_number, call_id, chat_id, signed_at, key, is_wanted }
+        Ok(Verified { owner, event, agent_id, phone_number, call_id, chat_id, signed_at, key, is_wanted })
     }
 }
 

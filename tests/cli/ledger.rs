@@ -85,3 +85,29 @@ async fn checkpoints_of_a_folder_show_that_the_database_went_back() {
     let wrong = ["ledger", "checkpoint", "--signing-key", "Cargo.toml", "--to", &sink];
     home.run(&wrong).fails(1, "Cargo.toml: this is not a key that signs checkpoints", "signing-key init");
 }
+
+#[tokio::test]
+async fn entries_name_the_actor_of_a_command_and_its_reason() {
+    let db = TestDb::create().await;
+    db.exec(TABLE).await;
+    let home = Home::over(&db.url);
+    home.run(&["schema", "apply", "--vault-schema"]).ok();
+    home.run(&["ledger", "begin"]).ok();
+    let put = |args: &[&str], variables: &[(&str, &str)]| {
+        home.run_with(&[&["put", "--user", "ann"], args].concat(), variables, SMALL)
+    };
+    put(&[], &[]).ok();
+    put(&[], &[("LOGNAME", "alice")]).ok();
+    put(&[], &[("LOGNAME", "alice"), ("RETELL_VAULT_ACTOR", "bob")]).ok();
+    put(&["--actor", "carol", "--reason", "ticket 7"], &[("RETELL_VAULT_ACTOR", "bob")]).ok();
+    let secret = put(&["--reason", "it is key_test_canary_4711"], &[]);
+    secret.fails(1, "the reason of the operation holds the value of api_key", "not its value");
+    let sql =
+        "SELECT concat_ws(' ', actor, reason) FROM retell_vault.ledger WHERE op = 'store' ORDER BY received";
+    let named: Vec<String> = sqlx::query_scalar(sql).fetch_all(&db.pool()).await.unwrap();
+    assert_eq!(named, ["", "alice", "bob", "carol ticket 7"]);
+    home.run_with(&["delete", "--user", "ann"], &[("USER", "dave")], "").ok();
+    let sql = "SELECT actor FROM retell_vault.ledger WHERE op = 'delete'";
+    let named: String = sqlx::query_scalar(sql).fetch_one(&db.pool()).await.unwrap();
+    assert_eq!(named, "dave");
+}

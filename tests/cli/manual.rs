@@ -375,6 +375,7 @@ async fn ledger(members: &mut Members) {
     members.run(&home, "ledger export", &["--out", file.to_str().unwrap()], "");
     let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
     let (key, sink) = (at("signing-key"), at("sink"));
+    members.run(&home, "ledger accept", &["--reason", "a test"], "");
     members.run(&home, "ledger signing-key init", &[&key], "");
     members.run(&home, "ledger signing-key show", &[&key], "");
     members.run(&home, "ledger checkpoint", &["--signing-key", &key, "--to", &sink], "");

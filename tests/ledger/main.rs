@@ -1,5 +1,7 @@
 //! The ledger: every change has an entry, which can be verified.
 
+mod accept;
+mod actors;
 mod changes;
 mod checkpoints;
 mod copies;

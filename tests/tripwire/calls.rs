@@ -81,6 +81,12 @@ async fn ledger(stage: &mut Stage) {
     stage.watch("store_many (ledger)", async { all(vault.store_many(&many).await?) }).await;
     stage.watch("delete (ledger)", vault.delete(&one)).await;
     stage.watch("verify_ledger", vault.verify_ledger(&LedgerCopies::new())).await;
+    stage
+        .watch(
+            "accept_ledger",
+            vault.as_actor("ops", Some("a test"), None).accept_ledger(&LedgerCopies::new()),
+        )
+        .await;
     let filters =
         [LedgerFilter::new(), LedgerFilter::new().user(one.user_id()).actor("a").operation("b").all_places()];
     for filter in filters {

@@ -185,6 +185,7 @@ impl Commands<'_> {
         self.ok(&["ledger", "begin"]).await;
         self.of_owner(&["put"], 1, FULL).await;
         self.any(&["ledger", "verify"]).await;
+        self.any(&["ledger", "accept", "--reason", "a test"]).await;
         self.ok(&["ledger", "list"]).await;
         self.ok(&["ledger", "export"]).await;
         let folder = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@ const NAMED: usize = 10;
 pub async fn run(global: &Global, command: &IndexCommand) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     let before = keyring.pin();
-    let vault = session::open(session::builder(global, keyring.clone())?).await?;
+    let vault = session::open(global, session::builder(global, keyring.clone())?).await?;
     let (mut shown, mut left) = (RowProgress::new(), Vec::new());
     let hear = |event: IndexEvent<'_>| match event {
         IndexEvent::Batch(progress) => shown.show(progress.visited, progress.rows),

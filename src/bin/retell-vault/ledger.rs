@@ -19,6 +19,9 @@ pub async fn run(global: &Global, command: &LedgerCommand) -> Result<(), Failure
         LedgerCommand::Verify { with, verifying_key } => {
             verify(global, &ledger_copies::read(with, verifying_key.as_deref())?).await
         }
+        LedgerCommand::Accept { with, verifying_key } => {
+            accept(global, &ledger_copies::read(with, verifying_key.as_deref())?).await
+        }
         LedgerCommand::Checkpoint(args) => ledger_checkpoint::checkpoint(global, args).await,
         LedgerCommand::SigningKey(command) => ledger_checkpoint::signing_key_command(global, command),
     }
@@ -27,7 +30,7 @@ pub async fn run(global: &Global, command: &LedgerCommand) -> Result<(), Failure
 async fn begin(global: &Global) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     let before = keyring.pin();
-    let vault = session::open(session::builder(global, keyring.clone())?).await?;
+    let vault = session::open(global, session::builder(global, keyring.clone())?).await?;
     let done = vault.begin_ledger().await;
     if keyring.pin() != before {
         print::warning(&format!("{} has a key for the ledger now: back it up", keyring.place()));
@@ -66,6 +69,29 @@ async fn verify(global: &Global, copies: &LedgerCopies) -> Result<(), Failure> {
         false => Err(Failure::new(
             "the ledger and the records do not agree",
             "docs/LEDGER.md says what each kind means; look for a restored backup first",
+        )),
+    }
+}
+
+async fn accept(global: &Global, copies: &LedgerCopies) -> Result<(), Failure> {
+    let vault = session::vault(global).await?;
+    let done = vault.accept_ledger(copies).await?;
+    let left: Vec<Value> = done.left.iter().map(name_json).collect();
+    match global.json {
+        true => print::json(&json!({
+            "ranges": done.ranges, "stored": done.stored, "gone": done.gone, "left": left,
+        }))?,
+        false => print::out(&print::table(&[
+            ["ranges of entries accepted".to_owned(), done.ranges.to_string()],
+            ["records stored again".to_owned(), done.stored.to_string()],
+            ["owners without a record".to_owned(), done.gone.to_string()],
+        ]))?,
+    }
+    match done.left.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new(
+            format!("{} could not be stored again", print::count(done.left.len() as u64, "record")),
+            "find them with `retell-vault ledger verify`; restore them, or store them with --replace-unreadable",
         )),
     }
 }

@@ -40,7 +40,7 @@ pub async fn list(global: &Global, list: &ListArgs) -> Result<(), Failure> {
 
 async fn page(global: &Global, after: Option<&ListPosition>, limit: u32) -> Result<Listed, Failure> {
     let keyring = session::keyring(global).await?;
-    let vault = session::open(session::builder(global, keyring.clone())?).await?;
+    let vault = session::open(global, session::builder(global, keyring.clone())?).await?;
     match vault.list(after, limit).await {
         Err(error) if error.kind() == ErrorKind::Unavailable => {
             print::warning(&format!("listing only the local file: {error}"));

@@ -14,11 +14,11 @@ use crate::secret::{self, Purpose};
 /// The vaults that this command has opened.
 static OPENED: Mutex<Vec<Vault>> = Mutex::new(Vec::new());
 
-/// Builds a vault, which is closed at the end of the command.
-pub async fn open(builder: VaultBuilder) -> Result<Vault, Failure> {
+/// Builds a vault, which is closed at the end of the command. Its entries in the ledger name the actor of the command.
+pub async fn open(global: &Global, builder: VaultBuilder) -> Result<Vault, Failure> {
     let vault = builder.build().await?;
     OPENED.lock().unwrap_or_else(PoisonError::into_inner).push(vault.clone());
-    Ok(vault)
+    Ok(vault.as_actor(&global.actor(), global.reason.as_deref(), None))
 }
 
 /// Closes them all.
@@ -31,12 +31,12 @@ pub async fn close() {
 
 /// The vault of the home folder, over the database if one is named.
 pub async fn vault(global: &Global) -> Result<Vault, Failure> {
-    open(builder(global, keyring(global).await?)?).await
+    open(global, builder(global, keyring(global).await?)?).await
 }
 
 /// The same for a write.
 pub async fn vault_for_write(global: &Global, fallback: Fallback) -> Result<Vault, Failure> {
-    open(builder(global, keyring(global).await?)?.fallback(fallback)).await
+    open(global, builder(global, keyring(global).await?)?.fallback(fallback)).await
 }
 
 /// Opens the keyring.

@@ -171,6 +171,17 @@ impl Writer<'_> {
 }
 
 impl LedgerReading<'_> {
+    /// The entries of one operation that have a detail.
+    pub(crate) async fn accepting(&mut self, operation: &str) -> Result<Vec<StoredEntry>, DatabaseError> {
+        let columns = column_names();
+        let sql = format!(
+            "SELECT {columns} FROM {LEDGER} WHERE op = $1 AND detail IS NOT NULL ORDER BY writer, seq"
+        );
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, operation)?;
+        self.snapshot.fetch(Query { sql: sql.into(), arguments }).await?.iter().map(stored_entry).collect()
+    }
+
     /// The next entries by writer and number. Empty at the end.
     pub(crate) async fn entries(&mut self) -> Result<Vec<StoredEntry>, DatabaseError> {
         self.page("entries").await?.iter().map(stored_entry).collect()

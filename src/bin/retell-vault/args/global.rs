@@ -1,5 +1,6 @@
 //! The options that every command has, and how ids and names on the command line are checked.
 
+use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,12 @@ pub struct Global {
     /// File with the passphrase of the keyring; must have mode 0600
     #[arg(long, global = true, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
+    /// Who runs the command, for the ledger [default: the name of the user of the operating system]
+    #[arg(long, global = true, value_name = "NAME", env = "RETELL_VAULT_ACTOR", hide_env_values = true)]
+    actor: Option<String>,
+    /// Why, for the ledger; must hold no secret
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub reason: Option<String>,
     /// Print the result as one line of JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -80,10 +87,22 @@ impl Global {
         self.home().join("layout.toml")
     }
 
+    /// Who runs the command. Empty if nobody says so.
+    pub fn actor(&self) -> String {
+        let given = self.actor.clone().filter(|actor| !actor.is_empty());
+        given.or_else(user_name).unwrap_or_default()
+    }
+
     /// The database, if one is named. An empty variable names none.
     pub fn database_url(&self) -> Option<&str> {
         self.database_url.as_deref().filter(|url| !url.is_empty())
     }
+}
+
+/// The name of the user, as the shell says it.
+fn user_name() -> Option<String> {
+    let mut named = ["LOGNAME", "USER", "USERNAME"].into_iter().filter_map(|name| env::var(name).ok());
+    named.find(|name| !name.is_empty())
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -21,6 +21,12 @@ that takes copies outside of it. Those in the local file of this host are always
 
 ";
 
+pub const ACCEPT_HELP: &str = "\
+Look at what `ledger verify` finds first, with the same copies: this command makes it the new truth. Records that went back or
+appeared are stored again as they are, owners whose record is gone count as deleted, and missing, altered or replaced entries are
+no alarm any more. `--reason` says what happened, and is noted. Restore first what should come back. The service can keep running.
+
+";
 pub const CHECKPOINT_HELP: &str = "\
 Run it where the ledger may be read, and where the application cannot: on a schedule, for example each hour. It refuses to sign if
 an entry is missing or altered, or if the ledger went back behind an earlier checkpoint or a head in the folder. A later `ledger
@@ -39,6 +45,15 @@ pub enum LedgerCommand {
         #[arg(long, value_name = "PATH", num_args = 1..)]
         with: Vec<PathBuf>,
         /// The key that verifies checkpoints among these, as `ledger signing-key show` prints it
+        #[arg(long, value_name = "KEY")]
+        verifying_key: Option<String>,
+    },
+    /// Accept what `ledger verify` finds as the new truth; see below
+    Accept {
+        /// As of `ledger verify`
+        #[arg(long, value_name = "PATH", num_args = 1..)]
+        with: Vec<PathBuf>,
+        /// As of `ledger verify`
         #[arg(long, value_name = "KEY")]
         verifying_key: Option<String>,
     },

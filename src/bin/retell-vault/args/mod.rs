@@ -38,6 +38,7 @@ const ENVIRONMENT: &str = "\
 Environment:
   RETELL_VAULT_HOME          the same as --home
   RETELL_VAULT_LAYOUT        the same as --layout
+  RETELL_VAULT_ACTOR         the same as --actor
   DATABASE_URL               the same as --database-url, but not visible in the process list
   RETELL_VAULT_KEYRING       the pin of the keyring, as `key` commands print it; names a keyring in the database
   RETELL_VAULT_KEYRING_FILE  the same as --keyring-file
@@ -158,6 +159,7 @@ fn with_help(parent: &str, command: clap::Command) -> clap::Command {
         "verify" if parent == "webhook" => webhook::VERIFY_HELP,
         "verify" if parent == "ledger" => ledger::VERIFY_HELP,
         "begin" => ledger::BEGIN_HELP,
+        "accept" => ledger::ACCEPT_HELP,
         "list" if parent == "ledger" => ledger_entries::LIST_HELP,
         "export" => ledger_entries::EXPORT_HELP,
         "checkpoint" => ledger::CHECKPOINT_HELP,

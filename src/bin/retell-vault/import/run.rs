@@ -26,7 +26,7 @@ pub async fn run(global: &Global, args: &ImportRunArgs, passwords: &Passwords) -
     }
     let keyring = session::keyring(global).await?;
     let log = args.report.as_deref().map(ImportLog::open).transpose()?;
-    let vault = session::builder(global, keyring)?.build().await?;
+    let vault = session::open(global, session::builder(global, keyring)?).await?;
     let mut listener = ImportHearing::new(global.json, log);
     let options = args.options();
     let done = unless_interrupted(vault.import(passwords, &options, |event| listener.hear(event))).await?;

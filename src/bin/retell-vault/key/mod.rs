@@ -96,7 +96,7 @@ async fn refuse_sealing(global: &Global, keyring: &Keyring, id: KeyId) -> Result
 async fn destroy(global: &Global, options: &DestroyArgs) -> Result<(), Failure> {
     let keyring = session::keyring(global).await?;
     let id = keyring.find_key(&options.key.id)?;
-    let vault = session::builder(global, keyring.clone())?.build().await?;
+    let vault = session::open(global, session::builder(global, keyring.clone())?).await?;
     let destroyed = {
         let mut progress = RowProgress::new();
         let search =

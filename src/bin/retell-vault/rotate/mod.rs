@@ -50,7 +50,7 @@ async fn carry_out(
     keyring: &Keyring,
     progress: &mut RotationProgress,
 ) -> Result<Rotation, Failure> {
-    let vault = session::builder(global, keyring.clone())?.build().await?;
+    let vault = session::open(global, session::builder(global, keyring.clone())?).await?;
     vault.rotate(&options.options(), |event| progress.hear(event)).await.map_err(outcome::stopped)
 }
 
