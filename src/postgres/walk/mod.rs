@@ -3,6 +3,7 @@
 pub(crate) mod cursor;
 #[cfg(feature = "admin")]
 pub(crate) mod ledger;
+#[cfg(feature = "admin")]
 pub(crate) mod ledger_entries;
 #[cfg(feature = "admin")]
 pub(crate) mod old_clearing;
