@@ -47,7 +47,7 @@ struct HeadLine {
 /// What a line holds.
 #[cfg(any(feature = "admin", test))]
 pub(crate) enum Line {
-    Entry(StoredEntry),
+    Entry(Box<StoredEntry>),
     Head(KnownHead),
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn head_line(known: &KnownHead) -> String {
 /// `None` if it is neither the line of an entry nor that of a head.
 #[cfg(any(feature = "admin", test))]
 pub(crate) fn parse(line: &str) -> Option<Line> {
-    entry(line).map(Line::Entry).or_else(|| head(line).map(Line::Head))
+    entry(line).map(|stored| Line::Entry(Box::new(stored))).or_else(|| head(line).map(Line::Head))
 }
 
 #[cfg(any(feature = "admin", test))]
@@ -151,7 +151,7 @@ mod tests {
         let sealed = an_entry().sealed(&key(1));
         let stored = StoredEntry { entry: sealed.entry, mac: sealed.mac.to_vec() };
         let Some(Line::Entry(read)) = parse(&entry_line(&stored)) else { panic!("it is an entry") };
-        assert_eq!(read, stored);
+        assert_eq!(*read, stored);
         let known = KnownHead { writer: Uuid::from_u128(7), settled: 3, head: [5; 32] };
         let Some(Line::Head(read)) = parse(&head_line(&known)) else { panic!("it is a head") };
         assert_eq!(read, known);

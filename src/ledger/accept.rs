@@ -11,14 +11,14 @@ use crate::ledger::copies::LedgerCopies;
 use crate::ledger::verify::{
     LedgerDifference, LedgerGap, LedgerVerification, begun, verify_alone, verify_ledger,
 };
-use crate::postgres::vault_schema::ledger::{Voided, void};
 use crate::record::contents::Contents;
 use crate::record::owner::Owner;
 use crate::record::values::Values;
 use crate::record::version::Version;
 use crate::store::actor::acting_now;
-use crate::store::core::{Core, StoreRequest, keeps_changing};
+use crate::store::core::{Core, StoreRequest};
 use crate::store::ledger::require_ledger;
+use crate::store::ledger_work::write_alone;
 use crate::store::modify::{Changed, modify};
 use crate::store::options::StoreOptions;
 use crate::store::store::store;
@@ -59,8 +59,7 @@ pub(crate) async fn accept_ledger(core: &Core, copies: &LedgerCopies) -> Result<
     done.ranges = ranges.len() as u64;
     for part in ranges.chunks(PART) {
         let detail = Some(Acceptance::of(part).print());
-        write(core, |core| Event { detail: detail.clone(), ..core.event_of_place(operation::ACCEPT) })
-            .await?;
+        write(core, Event { detail, ..core.event_of_place(operation::ACCEPT) }).await?;
     }
     accept_owners(core, &found, &mut done).await?;
     // an owner whose entry is gone or altered, and of which only a copy names the state
@@ -109,29 +108,14 @@ async fn store_again(core: &Core, owner: &Owner) -> Result<()> {
 async fn note_gone(core: &Core, one: &LedgerDifference) -> Result<()> {
     let random = u16::from_be_bytes(random::system_bytes()?);
     let after = Version::next(core.now(), one.expected, random);
-    let gone = |core: &Core| {
-        let key = core.ledger_key();
-        let digest = key.map(|key| digest(&key, &one.owner, after, &Contents::default()).to_vec());
-        Event {
-            before: one.expected.map(|version| version.to_string()),
-            after: Some(after.to_string()),
-            digest,
-            ..core.event(operation::ACCEPT, &one.owner)
-        }
-    };
-    write(core, gone).await
+    let digest = core.ledger_key().map(|key| digest(&key, &one.owner, after, &Contents::default()).to_vec());
+    let before = one.expected.map(|version| version.to_string());
+    let event = core.event(operation::ACCEPT, &one.owner);
+    write(core, Event { before, after: Some(after.to_string()), digest, ..event }).await
 }
 
-/// Writes an entry of its own.
-async fn write(core: &Core, event: impl Fn(&Core) -> Event) -> Result<()> {
-    let (Some(key), (postgres, _)) = (core.ledger_key(), begun(core)?) else { return Err(keeps_changing()) };
-    let noted = core.draw(&key, event(core))?;
-    let entry = noted.entry().cloned().expect("there is a key");
-    let done = noted.settle(void(&postgres.database, &entry).await, |done| matches!(done, Voided::Void));
-    match done.map_err(|fault| fault.error)? {
-        Voided::Void => Ok(()),
-        Voided::Stands | Voided::AskLater => Err(keeps_changing()),
-    }
+async fn write(core: &Core, event: Event) -> Result<()> {
+    write_alone(core, &event).await.map(drop).map_err(|fault| fault.error)
 }
 
 fn range(gap: &LedgerGap) -> Option<Gap> {

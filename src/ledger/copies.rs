@@ -51,7 +51,7 @@ impl LedgerCopies {
             lines.map(|(at, line)| parse(line).ok_or_else(|| no_line(at + 1))).collect();
         for line in parsed? {
             match line {
-                Line::Entry(entry) => self.entries.push(entry),
+                Line::Entry(entry) => self.entries.push(*entry),
                 Line::Head(head) => self.heads.push(head),
             }
         }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::chain::entry::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::plan::Postgres;
@@ -32,7 +33,7 @@ pub(crate) async fn noted_work<T>(
 /// Notes that work begins. Returns what the end refers to.
 pub(crate) async fn note_begin(core: &Core, operation: &'static str, about: Value) -> Result<Option<String>> {
     let detail = with(about, "state", "begun".into());
-    write_alone(core, operation, None, detail).await.map_err(|fault| fault.error)
+    write_alone(core, &event(core, operation, None, &detail)).await.map_err(|fault| fault.error)
 }
 
 /// Notes how work ended.
@@ -45,7 +46,7 @@ pub(crate) async fn note_end(
 ) {
     let detail = with(with(told, "state", "ended".into()), "begun", begun.into());
     let outcome = error.map(|error| error.kind().as_str());
-    if let Err(fault) = write_alone(core, operation, outcome, detail).await {
+    if let Err(fault) = write_alone(core, &event(core, operation, outcome, &detail)).await {
         tracing::warn!(operation, error = %fault.error, "the ledger could not take the end of an operation");
     }
 }
@@ -62,17 +63,18 @@ pub(crate) fn require_database_of_ledger(core: &Core) -> Result<()> {
     }
 }
 
-/// One entry, in a statement of its own. Returns its writer and number.
-async fn write_alone(
-    core: &Core,
-    operation: &'static str,
-    outcome: Option<&str>,
-    detail: Value,
-) -> Result<Option<String>, DatabaseError> {
+/// An entry about the work of an operator.
+fn event(core: &Core, operation: &'static str, outcome: Option<&str>, detail: &Value) -> Event {
+    let outcome = outcome.map(str::to_owned);
+    Event { outcome, detail: Some(detail.to_string()), ..core.event_of_place(operation) }
+}
+
+/// One entry, in a statement of its own. Returns its writer and number. `None`: there is no ledger.
+pub(crate) async fn write_alone(core: &Core, event: &Event) -> Result<Option<String>, DatabaseError> {
     let Some(postgres) = &core.postgres else { return Ok(None) };
     let mut round = 0;
     loop {
-        match write_once(core, postgres, operation, outcome, &detail).await {
+        match write_once(core, postgres, event).await {
             // an old connection may be dead while the server is fine
             Err(fault) if fault.outcome == Outcome::Fallback && round == 0 => {}
             Err(fault) if matches!(fault.outcome, Outcome::Retry | Outcome::Pooler) && round < ROUNDS => {
@@ -88,16 +90,11 @@ async fn write_alone(
 async fn write_once(
     core: &Core,
     postgres: &Postgres,
-    operation: &'static str,
-    outcome: Option<&str>,
-    detail: &Value,
+    event: &Event,
 ) -> Result<Option<String>, DatabaseError> {
     require_ledger(core, postgres).await?;
     let Some(key) = core.ledger_key() else { return Ok(None) };
-    let mut event = core.event_of_place(operation);
-    event.outcome = outcome.map(str::to_owned);
-    event.detail = Some(detail.to_string());
-    let noted = core.draw(&key, event)?;
+    let noted = core.draw(&key, event.clone())?;
     let sealed = noted.entry().expect("there is a key").clone();
     let done = add_entries(&postgres.database, &[&sealed]).await;
     noted.settle(done, |()| true)?;

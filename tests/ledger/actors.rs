@@ -25,7 +25,8 @@ async fn every_entry_names_the_actor_of_its_handle_and_no_other() {
     // two of them at the same time on one task
     let config = full_config(2);
     let (changed, stored) = tokio::join!(bob.modify(&ann, change), vault.store(&ben, &config));
-    (changed.unwrap(), stored.unwrap());
+    changed.unwrap();
+    stored.unwrap();
     let many: Vec<_> = ["ann", "ben"].map(|id| (owner(id), full_config("many"))).into();
     bob.store_many(&many).await.unwrap().into_iter().for_each(|stored| drop(stored.unwrap()));
     bob.rename_owner(&ben, &owner("benjamin")).await.unwrap();

@@ -49,8 +49,7 @@ async fn a_restored_database_is_found_with_the_names_of_those_whom_it_concerns()
 
     let vault = begin(1).await;
     let mut changed = BTreeSet::new();
-    for n in 0..200 {
-        let (owner, config) = &all[n];
+    for (owner, config) in &all[..200] {
         vault.store(owner, config).await.unwrap();
         changed.insert(owner.user_id().as_str().to_owned());
     }

@@ -10,8 +10,8 @@ mod export;
 mod list;
 #[path = "../support/mod.rs"]
 mod support;
-mod work;
 mod tampering;
+mod work;
 
 use retell_vault::ledger::{LedgerCopies, LedgerVerification};
 use retell_vault::schema::{ApplyOptions, Profile, Wanted};
