@@ -506,6 +506,15 @@ fn the_vault_schema_is_examined_as_it_is_created() {
         }
     }
     let state = read("state.sql");
+    let known = state.split_once("x.relname NOT IN (").unwrap().1.split_once(')').unwrap().0;
+    let objects = read("objects.rs");
+    let made =
+        objects.split("CREATE INDEX IF NOT EXISTS ").skip(1).map(|rest| rest.split(' ').next().unwrap());
+    assert_eq!(
+        made.collect::<BTreeSet<_>>(),
+        known.split(", ").collect(),
+        "an unknown index counts as planted"
+    );
     let wanted = state.split_once("wanted (relname, attname, kind) AS (VALUES").unwrap().1;
     let wanted = wanted.split_once("allowed (").unwrap().0;
     let rows = wanted.split('(').skip(1).map(|row| row.split(')').next().unwrap().replace(',', ""));

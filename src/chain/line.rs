@@ -3,9 +3,12 @@
 //! `docs/FORMAT.md` defines the members.
 
 use serde::{Deserialize, Serialize};
+#[cfg(any(feature = "admin", test))]
 use uuid::Uuid;
 
-use crate::chain::entry::{Event, Hash, LedgerEntry, StoredEntry};
+use crate::chain::entry::StoredEntry;
+#[cfg(any(feature = "admin", test))]
+use crate::chain::entry::{Event, Hash, LedgerEntry};
 use crate::chain::numbers::KnownHead;
 
 /// The members of an entry, named and ordered as the columns of the table.

@@ -55,7 +55,7 @@ planted (rank, what, drop) AS (
       'retell_vault_ledger_number', 'ledger_seq_check', 'ledger_head_check', 'ledger_op_check', 'ledger_place_check', 'ledger_usr_check', 'ledger_tenant_check', 'ledger_before_check', 'ledger_after_check', 'ledger_digest_check', 'ledger_outcome_check', 'ledger_actor_check', 'ledger_reason_check', 'ledger_request_check', 'ledger_host_check', 'ledger_release_check', 'ledger_detail_check', 'ledger_mac_check'))
   UNION ALL SELECT 3, format('index %s', x.relname), format('DROP INDEX retell_vault.%I', x.relname)
   FROM pg_index i JOIN ours o ON o.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid
-  WHERE x.relname NOT IN ('retell_vault_ledger_states', 'retell_vault_ledger_received')
+  WHERE x.relname NOT IN ('retell_vault_ledger_states', 'retell_vault_ledger_others', 'retell_vault_ledger_received')
     AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid AND conrelid = i.indrelid)
   UNION ALL SELECT 4, format('default of %s.%s', o.relname, a.attname), CASE WHEN a.attgenerated <> '' THEN NULL
     WHEN a.attname IN ('at', 'received') THEN format('ALTER TABLE retell_vault.%I ALTER COLUMN %I SET DEFAULT pg_catalog.clock_timestamp()', o.relname, a.attname)
