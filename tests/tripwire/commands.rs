@@ -239,7 +239,8 @@ impl Commands<'_> {
     }
 
     async fn note(&mut self, args: &[&str], ran: Ran, codes: &[i32]) -> Ran {
-        let names = args.iter().take_while(|arg| arg.bytes().all(|byte| byte.is_ascii_lowercase()));
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+        let names = args.iter().take_while(|arg| !arg.starts_with('-') && arg.bytes().all(is_name));
         let names = names.copied().collect::<Vec<_>>().join(" ");
         let options: Vec<_> = args.iter().filter(|arg| arg.starts_with("--")).copied().collect();
         let what = format!("command {names} {}", options.join(" "));
