@@ -8,7 +8,8 @@ const stop = (problem) => { throw new Error(problem); };
 const sha256 = (...parts) => createHash("sha256").update(Buffer.concat(parts)).digest();
 const text = (value) => (typeof value === "string" ? Buffer.from(value) : stop("a text is none"));
 const hex = (value) => (/^([0-9a-f]{2})*$/.test(value) ? Buffer.from(value, "hex") : stop("bytes are not hex"));
-const int = (value) => { const bytes = Buffer.alloc(8); bytes.writeBigInt64BE(BigInt(value)); return bytes; };
+const number = (value) => (Number.isInteger(value) ? BigInt(value) : stop("a number is none"));
+const int = (value) => { const bytes = Buffer.alloc(8); bytes.writeBigInt64BE(number(value)); return bytes; };
 const COLUMNS = { writer: (id) => hex(id.replaceAll("-", "")), seq: int, epoch: int, settled: int, head: hex, at_ms: int, op: text,
   place: text, usr: text, tenant: text, before: text, after: text, digest: hex, outcome: text, actor: text, reason: text,
   request: text, host: text, release: text, detail: text };
@@ -16,9 +17,9 @@ const part = (bytes) => (bytes === null ? Buffer.of(0) : Buffer.concat([Buffer.o
 const writers = new Map(), named = new Set(); // what was read of each writer, and the heads that checkpoints name
 let lines = 0, above = 0, place = "", writer, heads; // heads: of the writer, after each number
 const found = (problem) => { process.exitCode = 1; console.log(place + problem); return true; };
-process.on("uncaughtException", ({ message }) => { console.error(`error: ${place}${message}`); process.exit(2); });
-function takeEntry(entry) {
-  if (Object.keys(entry ?? {}).join() !== `${Object.keys(COLUMNS)},mac`) stop("this is not an entry of the ledger");
+process.on("uncaughtException", (e) => { console.error(`error: ${place}${e.message}`.replace(/\p{C}/gu, "?")); process.exit(2); });
+function takeEntry(entry, colons) { // one for each member: JSON may name a member twice, with two values
+  if (colons !== 21 || Object.keys(entry).join() !== `${Object.keys(COLUMNS)},mac`) stop("this is not an entry of the ledger");
   const parts = Object.entries(COLUMNS).map(([name, bytes]) => (entry[name] === null ? null : bytes(entry[name])));
   const bytes = Buffer.concat([text("retell-vault/ledger/v1"), ...parts].map(part)), { writer: id, seq, settled } = entry;
   if (id === writer?.id ? seq <= writer.last : writers.has(id)) return found(`entry ${seq} of writer ${id} is out of order`);
@@ -47,10 +48,9 @@ values.checkpoint.forEach((file) => takeCheckpoint(file, values.key));
 for (const file of positionals.length ? positionals : ["/dev/stdin"])
   for await (const line of createInterface({ input: createReadStream(file) })) {
     place = `${file}, line ${(lines += 1)}: `;
-    takeEntry(JSON.parse(line));
+    takeEntry(JSON.parse(line), line.replace(/\\./g, "").replace(/"[^"]*"/g, "").match(/:/g)?.length);
   }
-place = "";
-if (!lines) stop("there are no entries");
+place = lines ? "" : stop("there are no entries");
 for (const { id, last, settled, gaps } of writers.values()) { // every number up to `settled` was written
   for (const [from, to] of gaps.filter(([from]) => from <= settled)) found(`missing: ${from} to ${Math.min(to, settled)} of ${id}`);
   for (const [at, to] of gaps.filter(([, to]) => to > settled)) console.log(`open: ${Math.max(at, settled + 1)} to ${to} of ${id}`);

@@ -286,11 +286,18 @@ async fn the_program_names_wrong_input() {
     named(run(&["--mac-key", "00"], ""), "--mac-key");
     named(run(&[], ""), "there are no entries");
     named(run(&[], "null\n"), "/dev/stdin, line 1: this is not an entry");
+    let steering = run(&[], "\u{1b}[2J\n");
+    assert!(!steering.err.contains('\u{1b}'), "{steering:?}");
+    named(steering, "/dev/stdin, line 1: ");
     let mut lines = exported.lines.clone();
     for (wrong, problem) in [
         ("{}".to_owned(), "not an entry of the ledger"),
         ("key".to_owned(), "not valid JSON"),
         (lines[2].replacen("}", ",\"more\":1}", 1), "not an entry of the ledger"),
+        // a member named twice: a reader of the text may believe the other value
+        (lines[2].replacen("\"usr\":", "\"usr\":\"mallory\",\"usr\":", 1), "not an entry of the ledger"),
+        (lines[2].replacen("\"usr\":", "\"u\\u0073r\" : null,\"usr\":", 1), "not an entry of the ledger"),
+        (lines[2].replacen("\"epoch\":1", "\"epoch\":\"1\"", 1), "a number is none"),
         (lines[2].replacen("\"mac\":\"", "\"mac\":\"zz", 1), "bytes are not hex"),
     ] {
         lines[2] = wrong;
