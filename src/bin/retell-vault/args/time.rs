@@ -11,7 +11,7 @@ pub fn time(text: &str) -> Result<SystemTime, String> {
 
 fn time_at(text: &str, now: SystemTime) -> Result<SystemTime, String> {
     let time = ago(text).map_or_else(|| date_time(text), |ago| now.checked_sub(ago));
-    time.ok_or_else(|| FORMS.to_owned())
+    time.filter(|time| *time >= UNIX_EPOCH).ok_or_else(|| FORMS.to_owned())
 }
 
 fn ago(text: &str) -> Option<Duration> {
