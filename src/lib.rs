@@ -70,6 +70,7 @@ pub mod display;
 #[cfg(feature = "admin")]
 pub mod doctor;
 mod error;
+mod hex;
 #[cfg(feature = "admin")]
 mod import;
 mod index;

@@ -39,10 +39,27 @@ impl Acceptance {
         self.ranges.contains_key(&writer)
     }
 
-    /// Whether all of these numbers are accepted, in one range.
-    pub(crate) fn covers(&self, writer: Uuid, first: i64, last: i64) -> bool {
-        let covers = |range: &(i64, i64)| range.0 <= first && last <= range.1;
+    /// Whether this number is accepted.
+    pub(crate) fn covers(&self, writer: Uuid, seq: i64) -> bool {
+        let covers = |range: &(i64, i64)| (range.0..=range.1).contains(&seq);
         self.ranges.get(&writer).is_some_and(|ranges| ranges.iter().any(covers))
+    }
+
+    /// The parts of a gap that are not accepted.
+    pub(crate) fn rest(&self, gap: Gap) -> Vec<Gap> {
+        let mut rest = vec![gap];
+        for (first, last) in self.ranges.get(&rest[0].writer).into_iter().flatten() {
+            let outside = |gap: Gap| {
+                let before = Gap { last: gap.last.min(first - 1), ..gap.clone() };
+                let after = Gap { first: gap.first.max(last + 1), ..gap };
+                [before, after].into_iter().filter(|part| part.first <= part.last)
+            };
+            rest = rest.into_iter().flat_map(outside).collect();
+            if rest.is_empty() {
+                break;
+            }
+        }
+        rest
     }
 
     /// The text for the detail of an entry: JSON, `{"accepted":[["WRITER",FIRST,LAST],…]}`.
@@ -79,11 +96,29 @@ mod tests {
         let gap = |first, last| Gap { writer, first, last };
         let acceptance = Acceptance::of(&[gap(3, 5), gap(9, 9)]);
         assert_eq!(Acceptance::parse(&acceptance.print()), Some(acceptance.clone()));
-        let covered = [(3, 5), (4, 4), (9, 9)];
-        assert!(covered.into_iter().all(|(first, last)| acceptance.covers(writer, first, last)));
-        let others = [(2, 3), (5, 6), (3, 9), (6, 8)];
-        assert!(!others.into_iter().any(|(first, last)| acceptance.covers(writer, first, last)));
+        assert!([3, 4, 5, 9].into_iter().all(|seq| acceptance.covers(writer, seq)));
+        assert!(![2, 6, 8, 10].into_iter().any(|seq| acceptance.covers(writer, seq)));
         assert!(acceptance.has(writer) && !acceptance.has(Uuid::from_u128(8)));
         assert_eq!(Acceptance::parse("{}"), None);
+    }
+
+    #[test]
+    fn what_is_accepted_is_taken_out_of_a_gap() {
+        let writer = Uuid::from_u128(7);
+        let gap = |first, last| Gap { writer, first, last };
+        let acceptance = Acceptance::of(&[gap(3, 5), gap(9, 9), gap(6, 6), gap(20, 30)]);
+        let table = [
+            (gap(3, 6), vec![]),
+            (gap(4, 4), vec![]),
+            (gap(1, 9), vec![gap(1, 2), gap(7, 8)]),
+            (gap(7, 8), vec![gap(7, 8)]),
+            (gap(25, 40), vec![gap(31, 40)]),
+            (gap(1, 100), vec![gap(1, 2), gap(7, 8), gap(10, 19), gap(31, 100)]),
+        ];
+        for (all, rest) in table {
+            assert_eq!(acceptance.rest(all.clone()), rest, "{all:?}");
+        }
+        let other = Gap { writer: Uuid::from_u128(8), ..gap(3, 5) };
+        assert_eq!(acceptance.rest(other.clone()), [other]);
     }
 }

@@ -65,6 +65,8 @@ struct Progress {
     heads: VecDeque<Hash>,
     /// The first number that is not in the chain any more, after a gap.
     broken_at: Option<i64>,
+    /// Whether an entry is authentic.
+    is_ours: bool,
     /// The highest number that an authentic entry names as settled.
     settled: i64,
     gaps: Vec<Gap>,
@@ -73,7 +75,7 @@ struct Progress {
 impl Progress {
     fn new(id: Uuid) -> Self {
         let heads = VecDeque::from([NO_HEAD]);
-        Self { id, last: 0, heads, broken_at: None, settled: 0, gaps: Vec::new() }
+        Self { id, last: 0, heads, broken_at: None, is_ours: false, settled: 0, gaps: Vec::new() }
     }
 
     /// The head over all numbers up to this one, if it is still known.
@@ -116,7 +118,7 @@ impl ChainCheck {
         }
         let bytes = entry.bytes();
         let is_ours = is_entry(&self.subkeys, entry, &bytes, mac);
-        let is_accepted = self.accepted.covers(at.writer, at.seq, at.seq);
+        let is_accepted = self.accepted.covers(at.writer, at.seq);
         if is_accepted {
             // what the writer says of its chain from here on cannot be followed
             writer.broken_at.get_or_insert(at.seq);
@@ -125,6 +127,7 @@ impl ChainCheck {
             list(&mut self.report.altered, at);
         }
         if is_ours {
+            writer.is_ours = true;
             writer.settled = writer.settled.max(entry.settled);
             let fits = |head: &Hash| head.as_slice() == entry.head.as_slice();
             let is_before_gap = writer.broken_at.is_none_or(|broken| entry.settled < broken);
@@ -164,7 +167,8 @@ impl ChainCheck {
     fn end_writer(&mut self) {
         let Some(mut writer) = self.writer.take() else { return };
         let settled = writer.broken_at.map_or(writer.last, |at| at - 1);
-        if let Some(head) = writer.heads.back().filter(|_| settled > 0) {
+        // anyone who may add entries can add those of a writer that never was
+        if let Some(head) = writer.heads.back().filter(|_| settled > 0 && writer.is_ours) {
             self.report.heads.push(KnownHead { writer: writer.id, settled, head: *head });
         }
         // whatever survives outside knows more than the entries that are left
@@ -207,14 +211,13 @@ impl ChainCheck {
     }
 
     fn missing(&mut self, gap: Gap) {
-        if self.accepted.covers(gap.writer, gap.first, gap.last) {
-            return;
+        for gap in self.accepted.rest(gap) {
+            let copied = self.copied.range((gap.writer, gap.first)..=(gap.writer, gap.last)).count();
+            let all = u64::try_from(gap.last - gap.first + 1).unwrap_or_default();
+            self.report.missing_entries += all;
+            self.report.missing_copied += copied as u64;
+            list(&mut self.report.missing, gap);
         }
-        let copied = self.copied.range((gap.writer, gap.first)..=(gap.writer, gap.last)).count();
-        let all = u64::try_from(gap.last - gap.first + 1).unwrap_or_default();
-        self.report.missing_entries += all;
-        self.report.missing_copied += copied as u64;
-        list(&mut self.report.missing, gap);
     }
 
     /// Known heads that no chain of entries led to.

@@ -151,12 +151,6 @@ pub(crate) struct StoredEntry {
     pub(crate) mac: Vec<u8>,
 }
 
-impl From<SealedEntry> for StoredEntry {
-    fn from(sealed: SealedEntry) -> Self {
-        Self { entry: sealed.entry, mac: sealed.mac.to_vec() }
-    }
-}
-
 /// What the chain takes of an entry: its hash, and its MAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Link {

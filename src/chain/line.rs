@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 #[cfg(any(feature = "admin", test))]
 use uuid::Uuid;
 
-use crate::chain::entry::StoredEntry;
+use crate::chain::entry::LedgerEntry;
 #[cfg(any(feature = "admin", test))]
-use crate::chain::entry::{Event, Hash, LedgerEntry};
+use crate::chain::entry::{Event, Hash, StoredEntry};
 use crate::chain::numbers::KnownHead;
+#[cfg(any(feature = "admin", test))]
+use crate::hex::from_hex;
+use crate::hex::hex;
 
 /// The members of an entry, named and ordered as the columns of the table.
 #[derive(Serialize, Deserialize)]
@@ -55,7 +58,7 @@ pub(crate) enum Line {
 }
 
 /// The line of an entry, without a line break.
-pub(crate) fn entry_line(StoredEntry { entry, mac }: &StoredEntry) -> String {
+pub(crate) fn entry_line(entry: &LedgerEntry, mac: &[u8]) -> String {
     let event = entry.event.clone();
     let line = EntryLine {
         writer: entry.writer.to_string(),
@@ -128,22 +131,6 @@ fn head(line: &str) -> Option<KnownHead> {
     Some(KnownHead { writer: Uuid::parse_str(&line.writer).ok()?, settled: line.settled, head })
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Lower case only, so that a text has one form.
-#[cfg(any(feature = "admin", test))]
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: &u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,7 +140,9 @@ mod tests {
     fn a_line_is_read_as_what_it_was_made_of() {
         let sealed = an_entry().sealed(&key(1));
         let stored = StoredEntry { entry: sealed.entry, mac: sealed.mac.to_vec() };
-        let Some(Line::Entry(read)) = parse(&entry_line(&stored)) else { panic!("it is an entry") };
+        let Some(Line::Entry(read)) = parse(&entry_line(&stored.entry, &stored.mac)) else {
+            panic!("it is an entry")
+        };
         assert_eq!(*read, stored);
         let known = KnownHead { writer: Uuid::from_u128(7), settled: 3, head: [5; 32] };
         let Some(Line::Head(read)) = parse(&head_line(&known)) else { panic!("it is a head") };

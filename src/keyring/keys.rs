@@ -9,6 +9,7 @@ use crate::crypto::aead::{RootSecret, decrypt_file, encrypt_file};
 #[cfg(feature = "cli")]
 use crate::display::displayed;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hex::hex;
 use crate::keyring::material::Material;
 use crate::keyring::subkeys::Subkeys;
 use crate::record::token::{KeyId, NONCE};
@@ -139,10 +140,6 @@ impl RootKeys {
 
 fn vouch(secret: &RootSecret, text: &str) -> String {
     hex(&secret.derive::<32>(&[SUCCESSOR_LABEL, &Sha256::digest(text)])[..])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn fingerprint(secret: &RootSecret) -> String {

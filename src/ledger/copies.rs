@@ -68,7 +68,7 @@ impl LedgerCopies {
         let checkpoint = Checkpoint::parse(text).ok_or_else(|| {
             Error::new(ErrorKind::InvalidInput, "this text was signed, but is no checkpoint of a ledger")
         })?;
-        let last = self.last.get_or_insert_default();
+        let mut last = self.last.clone().unwrap_or_default();
         if checkpoint.number != last.number + 1 || checkpoint.previous != last.hash {
             let problem =
                 format!("checkpoint {} does not follow checkpoint {}", checkpoint.number, last.number);
@@ -80,6 +80,7 @@ impl LedgerCopies {
             self.heads.push(head.clone());
             last.heads.insert(head.writer, head);
         }
+        self.last = Some(last);
         Ok(())
     }
 
@@ -98,29 +99,29 @@ impl LedgerCopies {
         Ok(all)
     }
 
-    /// The numbers of the entries that a key of the keyring made.
-    pub(super) fn numbers(&self, subkeys: &Subkeys) -> BTreeSet<(Uuid, i64)> {
-        self.authentic(subkeys).map(|stored| (stored.entry.writer, stored.entry.seq)).collect()
+    /// Only the entries that a key of the keyring made.
+    pub(super) fn authentic(mut self, subkeys: &Subkeys) -> Self {
+        self.entries.retain(|stored| is_entry(subkeys, &stored.entry, &stored.entry.bytes(), &stored.mac));
+        self
     }
 
-    /// The authentic entries that name a state of an owner in this place, in the order of the owners, the newest state first.
-    pub(super) fn states(&self, subkeys: &Subkeys, place: &str) -> VecDeque<StoredEntry> {
+    /// The writers and numbers of the entries.
+    pub(super) fn numbers(&self) -> BTreeSet<(Uuid, i64)> {
+        self.entries.iter().map(|stored| (stored.entry.writer, stored.entry.seq)).collect()
+    }
+
+    /// The entries that name a state of an owner in this place, in the order of the owners, the newest state first.
+    pub(super) fn states(&self, place: &str) -> VecDeque<StoredEntry> {
         let is_state = |stored: &&StoredEntry| {
             let event = &stored.entry.event;
             event.place.as_deref() == Some(place) && event.after.is_some()
         };
-        let mut states: Vec<StoredEntry> = self.authentic(subkeys).filter(is_state).cloned().collect();
+        let mut states: Vec<StoredEntry> = self.entries.iter().filter(is_state).cloned().collect();
         states.sort_by(|one, other| {
             let owners = in_order(&owner_of(one), &owner_of(other));
             owners.then_with(|| other.entry.event.after.cmp(&one.entry.event.after))
         });
         states.into()
-    }
-
-    fn authentic<'a>(&'a self, subkeys: &'a Subkeys) -> impl Iterator<Item = &'a StoredEntry> {
-        let is_ours =
-            |stored: &&StoredEntry| is_entry(subkeys, &stored.entry, &stored.entry.bytes(), &stored.mac);
-        self.entries.iter().filter(is_ours)
     }
 }
 

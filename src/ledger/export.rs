@@ -68,7 +68,7 @@ async fn all_lines(
             break;
         }
         for stored in &page {
-            listener(&visible_json(&entry_line(stored)))?;
+            listener(&visible_json(&entry_line(&stored.entry, &stored.mac)))?;
             exported.entries += 1;
             exported.writers += u64::from(last.replace(stored.entry.writer) != Some(stored.entry.writer));
         }

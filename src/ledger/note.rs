@@ -1,6 +1,7 @@
 //! Signed notes: a text, and an Ed25519 signature of it, in the form of <https://c2sp.org/signed-note>.
 
 use std::fmt;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,16 +11,19 @@ use zeroize::Zeroizing;
 
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
+use crate::keyring::private_file::{read_private, write_new_private};
 
 /// The name of a key, in its texts and in the signatures by it.
 const NAME: &str = "retell-vault-ledger";
 /// Ed25519, as signed notes number algorithms.
 const ALGORITHM: u8 = 1;
+/// Longer than the file of a key.
+const MAX_FILE: u64 = 1024;
 const PRIVATE: &str = "PRIVATE+KEY+";
 /// In front of a signature.
 const DASH: &str = "— ";
 
-/// The key that signs checkpoints of the ledger. Keep it where the application cannot read it: whoever has it can sign a
+/// The key that signs checkpoints of the ledger. Keep it where the application cannot read it: anyone who has it can sign a
 /// checkpoint of a ledger that went back.
 pub struct LedgerSigningKey {
     key: SigningKey,
@@ -33,6 +37,35 @@ impl LedgerSigningKey {
     pub fn generate() -> Result<Self> {
         let seed = Zeroizing::new(random::system_bytes::<32>()?);
         Ok(Self { key: SigningKey::from_bytes(&seed) })
+    }
+
+    /// Creates one in a new private file.
+    ///
+    /// # Errors
+    /// `KeyringExists` if there is a file: nothing was changed; `Configuration` if it cannot be created; `Entropy`.
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        let key = Self::generate()?;
+        let text = Zeroizing::new(format!("{}\n", *key.secret_text()));
+        write_new_private(path.as_ref(), text.as_bytes(), ErrorKind::Configuration).map_err(|error| {
+            error.with_hint("name a new file, in a folder that the application cannot read")
+        })?;
+        Ok(key)
+    }
+
+    /// Reads the file of [`create`](Self::create). No other user may have access to it.
+    ///
+    /// # Errors
+    /// `Configuration` if there is no such file, or others can open it; `InvalidInput` if it holds no such key.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let content =
+            read_private(path, ErrorKind::Configuration, MAX_FILE).map_err(|error| match error.kind() {
+                ErrorKind::KeyringMissing => Error::new(ErrorKind::Configuration, error.to_string())
+                    .with_hint("`retell-vault ledger signing-key init` creates one"),
+                _ => error,
+            })?;
+        let text = std::str::from_utf8(&content).unwrap_or_default();
+        Self::from_text(text).map_err(|error| error.about(path.display()))
     }
 
     /// Reads the text of [`secret_text`](Self::secret_text).

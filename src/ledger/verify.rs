@@ -2,7 +2,7 @@
 
 use crate::chain::acceptance::Acceptance;
 use crate::chain::chain_check::{ChainCheck, is_entry};
-use crate::chain::entry::{StoredEntry, operation};
+use crate::chain::entry::StoredEntry;
 use crate::chain::numbers::{Gap, KnownHead};
 use crate::chain::owner_check::Difference;
 use crate::error::{Error, ErrorKind, Result};
@@ -163,10 +163,11 @@ async fn verify_now(
     check_tables(&postgres.database).await?;
     let waiting = waiting(core).await?;
     let subkeys = core.keyring.current().subkeys.clone();
+    let copies = copies.authentic(&subkeys);
     let plan = postgres.refresh().await?;
     let mut reading = postgres.read_ledger(&plan, &place).await?;
     let accepted = accepted(&mut reading, &subkeys).await?;
-    let (numbers, ranges) = (copies.numbers(&subkeys), accepted.count());
+    let (numbers, ranges) = (copies.numbers(), accepted.count());
     let mut chain = ChainCheck::new(subkeys.clone(), copies.heads.clone(), numbers, accepted);
     loop {
         let page = reading.entries().await?;
@@ -177,7 +178,7 @@ async fn verify_now(
         tokio::task::yield_now().await;
     }
     let mut result = LedgerVerification { waiting, accepted: ranges, ..LedgerVerification::default() };
-    let mut owners = Owners::new(core, &plan, copies.states(&subkeys, &place));
+    let mut owners = Owners::new(core, &plan, copies.states(&place));
     while let Some(compared) = owners.next(&mut reading).await? {
         result.owners += 1;
         if let Some(difference) = compared.difference {
@@ -208,12 +209,18 @@ async fn verify_now(
 /// What authentic entries accept.
 async fn accepted(reading: &mut LedgerReading<'_>, subkeys: &Subkeys) -> Result<Acceptance, DatabaseError> {
     let mut accepted = Acceptance::default();
-    for StoredEntry { entry, mac } in reading.accepting(operation::ACCEPT).await? {
-        if is_entry(subkeys, &entry, &entry.bytes(), &mac) {
-            accepted.extend(entry.event.detail.as_deref().and_then(Acceptance::parse).unwrap_or_default());
+    loop {
+        let page = reading.acceptances().await?;
+        if page.is_empty() {
+            return Ok(accepted);
+        }
+        for StoredEntry { entry, mac } in page {
+            if is_entry(subkeys, &entry, &entry.bytes(), &mac) {
+                accepted
+                    .extend(entry.event.detail.as_deref().and_then(Acceptance::parse).unwrap_or_default());
+            }
         }
     }
-    Ok(accepted)
 }
 
 /// The owners whose record waits in the local file.

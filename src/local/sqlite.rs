@@ -23,7 +23,7 @@ const VERSION: u32 = 4;
 /// `tenant` is '' if there is none. `waits_for` names the rows that a pending record is for, `rows` those of a replica, and
 /// `database` the database that they are in: '' if that is unknown. `tries` counts how often the database refused it since
 /// `refused_at`. The last columns of `kept` are those of a record that was pending. Versions are 16 hex digits, which sort
-/// like the number. The ledger's lines are its entries and heads, as exports hold them. A record of 1 to 3 KB would overflow the pages of a table WITHOUT ROWID.
+/// like the number. A record of 1 to 3 KB would overflow the pages of a table WITHOUT ROWID.
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE pending (
@@ -42,14 +42,7 @@ CREATE TABLE kept (
 ) STRICT;
 CREATE INDEX kept_owner ON kept (tenant, user, kind);
 CREATE TABLE canary (key TEXT NOT NULL PRIMARY KEY, sealed BLOB NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE ledger_head (
-    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, writer TEXT NOT NULL UNIQUE, number INTEGER NOT NULL, line TEXT NOT NULL
-) STRICT;
-CREATE TABLE ledger_entry (
-    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, writer TEXT NOT NULL, number INTEGER NOT NULL, tenant TEXT NOT NULL,
-    user TEXT NOT NULL, line TEXT NOT NULL, at INTEGER NOT NULL, UNIQUE (writer, number)
-) STRICT;
-INSERT INTO meta VALUES ('schema', '4');
+INSERT INTO meta VALUES ('schema', '3');
 ";
 
 /// From version 1, which lacks these columns.
@@ -75,7 +68,7 @@ CREATE TABLE replica (
 ) STRICT;
 ";
 
-/// From version 3, which has no copies of the ledger.
+/// From version 3, which has no copies of the ledger. The lines are its entries and heads, as exports hold them.
 const TO_4: &str = "
 CREATE TABLE ledger_head (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, writer TEXT NOT NULL UNIQUE, number INTEGER NOT NULL, line TEXT NOT NULL
@@ -157,7 +150,7 @@ pub(super) async fn make(path: &Path, connection: &mut SqliteConnection) -> Resu
         Some(1) => &[TO_2, TO_3, TO_4],
         Some(2) => &[TO_3, TO_4],
         Some(_) => &[TO_4],
-        None => &[TABLES],
+        None => &[TABLES, TO_4],
     };
     let made = async {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;

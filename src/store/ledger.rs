@@ -70,7 +70,7 @@ impl Core {
 
     /// An entry that is about no single owner.
     pub(crate) fn event_of_place(&self, operation: &'static str) -> Event {
-        // what waited in a local file is pushed by whoever comes next
+        // what waited in a local file is pushed by the process that comes next
         let is_own = matches!(operation, operation::SYNC | operation::CLOSED | operation::VOID);
         let actor = acting_now().filter(|_| !is_own);
         let text = |text: Option<&str>| text.map(str::to_owned);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::chain::entry::{SealedEntry, StoredEntry, operation};
+use crate::chain::entry::{SealedEntry, operation};
 use crate::chain::line::{entry_line, head_line};
 use crate::chain::numbers::KnownHead;
 use crate::error::Result;
@@ -84,7 +84,9 @@ async fn put(core: &Core, entries: &[SealedEntry], heads: &[KnownHead]) -> Resul
     }
     let Some(sink) = &core.ledger.sink else { return Ok(()) };
     let first = entries.first().expect("it is not empty");
-    let name = format!("segment-{}-{}-{}.jsonl", first.entry.at_ms, first.entry.writer, first.entry.seq);
+    let (at_ms, writer, seq, count) = (first.entry.at_ms, first.entry.writer, first.entry.seq, entries.len());
+    // the same name has the same text, also if it comes again
+    let name = format!("segment-{at_ms}-{writer}-{seq}-{count}.jsonl");
     sink.put(&name, &lines(&copies.entries)).await?;
     for head in &copies.heads {
         sink.put(&format!("head-{}.json", head.writer), &lines(std::slice::from_ref(head))).await?;
@@ -97,18 +99,15 @@ fn lines(copies: &[LedgerLine]) -> String {
 }
 
 fn copy_of_head(head: &KnownHead) -> LedgerLine {
-    let line = head_line(head);
-    LedgerLine { tenant: String::new(), user: String::new(), ..copy(head.writer, head.settled, line) }
+    copy(head.writer, head.settled, head_line(head))
 }
 
 fn copy_of_entry(sealed: &SealedEntry) -> LedgerLine {
-    let stored = StoredEntry::from(sealed.clone());
-    let line = entry_line(&stored);
-    let (entry, event) = (&stored.entry, &stored.entry.event);
+    let (entry, event) = (&sealed.entry, &sealed.entry.event);
     LedgerLine {
         tenant: event.tenant.clone().unwrap_or_default(),
         user: event.user.clone().unwrap_or_default(),
-        ..copy(entry.writer, entry.seq, line)
+        ..copy(entry.writer, entry.seq, entry_line(entry, &sealed.mac))
     }
 }
 

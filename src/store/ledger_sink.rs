@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ use crate::keyring::private_file::{self, Draft};
 pub type Put<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
 /// Where heads, segments and checkpoints of the ledger go. They show that the database went back, so they must not lie in it,
-/// and whoever may change the database should not be able to change them.
+/// and a person who may change the database should not be able to change them.
 ///
 /// A text holds ids of owners, and no value of a record. Its name consists of lower-case letters, digits, `-` and `.`:
 /// `head-WRITER.json` replaces the earlier text of the same name; `segment-….jsonl` and `checkpoint-….note` are put once, or again
@@ -45,15 +45,38 @@ impl CheckpointSink for FolderSink {
         Box::pin(async move {
             let write = move || {
                 private_file::private_folder(&folder, ErrorKind::LocalStore)?;
-                let place = folder.join(name);
-                Draft::remove_stale(&place, ErrorKind::LocalStore)?;
-                Draft::write(&place, text.as_bytes(), ErrorKind::LocalStore)?
-                    .put_in_place(ErrorKind::LocalStore)?;
-                private_file::sync_folder(&folder, ErrorKind::LocalStore)
+                let place = folder.join(&name);
+                match name.starts_with("head-") {
+                    true => replace(&folder, &place, text.as_bytes()),
+                    false => put_once(&place, text.as_bytes()),
+                }
             };
             let done = tokio::task::spawn_blocking(write).await;
             done.unwrap_or_else(|_| Err(Error::new(ErrorKind::LocalStore, "the write of a file did not end")))
         })
+    }
+}
+
+fn replace(folder: &Path, place: &Path, text: &[u8]) -> Result<()> {
+    Draft::remove_stale(place, ErrorKind::LocalStore)?;
+    Draft::write(place, text, ErrorKind::LocalStore)?.put_in_place(ErrorKind::LocalStore)?;
+    private_file::sync_folder(folder, ErrorKind::LocalStore)
+}
+
+/// What is evidence is never overwritten.
+fn put_once(place: &Path, text: &[u8]) -> Result<()> {
+    match private_file::write_new_private(place, text, ErrorKind::LocalStore) {
+        Err(error) if error.kind() == ErrorKind::KeyringExists => {
+            let limit = text.len() as u64;
+            let there = private_file::read_private(place, ErrorKind::LocalStore, limit);
+            if there.is_ok_and(|there| *there == text) {
+                return Ok(());
+            }
+            let problem = format!("{} exists with another text", place.display());
+            Err(Error::new(ErrorKind::LocalStore, problem)
+                .with_hint("another process put it there; nothing was overwritten: run the command again"))
+        }
+        written => written,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::chain::entry::{Event, LedgerEntry, SealedEntry};
 use crate::chain::numbers::{KnownHead, Numbers};
 use crate::crypto::random;
 use crate::error::{ErrorKind, Result};
+use crate::hex::hex;
 use crate::keyring::subkeys::Subkey;
 use crate::postgres::connection::errors::{DatabaseError, Outcome};
 use crate::postgres::statements::write::WrittenMany;
@@ -176,7 +177,8 @@ impl Ledger {
             unsaved.pop_front();
         }
         unsaved.push_back(sealed);
-        if unsaved.len() >= MANY_UNSAVED {
+        // once: a place that takes no copies is tried again each minute, and not at every write
+        if unsaved.len() == MANY_UNSAVED {
             self.many_unsaved.notify_one();
         }
     }
@@ -277,7 +279,7 @@ fn next_writer(writers: &mut Vec<LedgerWriter>) -> Result<(&mut LedgerWriter, i6
     let continues = writers.last_mut().map(|before| {
         before.is_over = true;
         let (settled, head) = before.numbers.settled();
-        let head: String = head.iter().map(|byte| format!("{byte:02x}")).collect();
+        let head = hex(head);
         format!(r#"{{"continues":"{}","settled":{settled},"head":"{head}"}}"#, before.id)
     });
     if writers.len() >= MAX_WRITERS {

@@ -73,7 +73,7 @@ impl<C: Credentials> Vault<C> {
     /// without a database; `AccessDenied` for a role that may not read the ledger; other errors of the database.
     ///
     /// # Security
-    /// Texts of an entry that is not authentic are of whoever may add entries. Print them with [`display`](crate::display).
+    /// Texts of an entry that is not authentic are of anyone who may add entries. Print them with [`display`](crate::display).
     pub async fn list_ledger(&self, filter: &LedgerFilter) -> Result<LedgerList> {
         self.observed("list_ledger", Box::pin(list_ledger(&self.core, filter))).await
     }

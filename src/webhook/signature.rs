@@ -13,6 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::hex::from_hex;
 use crate::record::version::Millis;
 
 /// How far the time of a signature may be from ours, both ways. Source: the official SDKs.
@@ -49,7 +50,7 @@ impl<'a> Signature<'a> {
             && time.bytes().all(|byte| byte.is_ascii_digit())
             && !time.starts_with('0');
         let signed_at = time.parse().ok().filter(|_| is_time)?;
-        Some(Self { time, signed_at, digest: from_hex(digest)? })
+        Some(Self { time, signed_at, digest: from_hex(digest)?.try_into().ok()? })
     }
 
     /// When Retell signed the call.
@@ -80,24 +81,6 @@ impl fmt::Debug for Signature<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Signature({})", self.signed_at)
     }
-}
-
-/// Only lower-case digits.
-fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let (digits, rest) = text.as_bytes().as_chunks::<2>();
-    let mut bytes = [0; 32];
-    if digits.len() != bytes.len() || !rest.is_empty() {
-        return None;
-    }
-    for (byte, [high, low]) in bytes.iter_mut().zip(digits) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

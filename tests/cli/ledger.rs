@@ -48,7 +48,7 @@ async fn checkpoints_of_a_folder_show_that_the_database_went_back() {
     let (key, sink) = (at(&home, "signing-key"), at(&home, "sink"));
     let made = home.run(&["ledger", "signing-key", "init", &key]).ok();
     assert_eq!(home.run(&["ledger", "signing-key", "show", &key]).ok().out, made.out);
-    home.run(&["ledger", "signing-key", "init", &key]).fails(1, "cannot create", "new file");
+    home.run(&["ledger", "signing-key", "init", &key]).fails(1, "already exists", "new file");
     let secret = std::fs::read_to_string(&key).unwrap();
     assert!(
         secret.starts_with("PRIVATE+KEY+") && !made.out.contains(secret.trim().rsplit('+').next().unwrap())
@@ -82,8 +82,12 @@ async fn checkpoints_of_a_folder_show_that_the_database_went_back() {
     let other_key = ["ledger", "verify", "--with", &sink, "--verifying-key", "no key"];
     home.run(&other_key).fails(1, "not a key that verifies checkpoints", "signing-key show");
     home.run(&["ledger", "verify", "--with", "nowhere"]).fails(1, "cannot read nowhere", "sink");
-    let wrong = ["ledger", "checkpoint", "--signing-key", "Cargo.toml", "--to", &sink];
-    home.run(&wrong).fails(1, "Cargo.toml: this is not a key that signs checkpoints", "signing-key init");
+    let (wrong, missing) = (at(&home, "keyring.json"), at(&home, "nowhere"));
+    let with_key = |key: &str| home.run(&["ledger", "checkpoint", "--signing-key", key, "--to", &sink]);
+    with_key(&wrong).fails(1, "keyring.json: this is not a key that signs checkpoints", "signing-key init");
+    with_key(&missing).fails(1, "nowhere does not exist", "signing-key init");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    with_key(&key).fails(1, "signing-key", "chmod");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use retell_vault::ErrorKind;
-use retell_vault::ledger::{FolderSink, LedgerCopies, LedgerDifference, LedgerVerification};
+use retell_vault::ledger::{CheckpointSink, FolderSink, LedgerCopies, LedgerDifference, LedgerVerification};
 
 use crate::Stage;
 use crate::support::vaults::*;
@@ -117,4 +117,22 @@ async fn other_texts_are_no_copies() {
     let error = LedgerCopies::new().add_lines("\n{\"writer\":1}\n").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("line 2"), "{error}");
+}
+
+/// Two checkpoints of one number, and a segment that comes again.
+#[tokio::test]
+async fn a_folder_keeps_the_first_text_of_a_name_except_for_heads() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = FolderSink::new(folder.path().join("sink"));
+    for text in ["one", "one"] {
+        sink.put("checkpoint-1.note", text).await.unwrap();
+    }
+    let error = sink.put("checkpoint-1.note", "other").await.unwrap_err();
+    assert!(error.to_string().contains("exists with another text"), "{error}");
+    let read = |name: &str| fs::read_to_string(folder.path().join("sink").join(name)).unwrap();
+    assert_eq!(read("checkpoint-1.note"), "one");
+    for text in ["one", "two"] {
+        sink.put("head-1.json", text).await.unwrap();
+    }
+    assert_eq!(read("head-1.json"), "two");
 }

@@ -1,14 +1,9 @@
 //! `ledger checkpoint` and `ledger signing-key`.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
 use std::slice;
 
 use retell_vault::ledger::{CheckpointSink as _, FolderSink, LedgerSigningKey};
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use crate::args::global::Global;
 use crate::args::ledger::{CheckpointArgs, SigningKeyCommand};
@@ -17,7 +12,7 @@ use crate::{ledger_copies, print, session};
 
 /// Verifies the ledger, and signs how far it goes.
 pub async fn checkpoint(global: &Global, args: &CheckpointArgs) -> Result<(), Failure> {
-    let key = signing_key(&args.signing_key)?;
+    let key = LedgerSigningKey::open(&args.signing_key)?;
     let earlier: &[_] = if args.to.exists() { slice::from_ref(&args.to) } else { &[] };
     let copies = ledger_copies::read(earlier, Some(&key.verifying_text()))?;
     let vault = session::vault(global).await?;
@@ -41,34 +36,11 @@ pub async fn checkpoint(global: &Global, args: &CheckpointArgs) -> Result<(), Fa
 /// Creates the key, or shows by which text others verify it.
 pub fn signing_key_command(global: &Global, command: &SigningKeyCommand) -> Result<(), Failure> {
     let key = match command {
-        SigningKeyCommand::Init { file } => create(file)?,
-        SigningKeyCommand::Show { file } => signing_key(file)?,
+        SigningKeyCommand::Init { file } => LedgerSigningKey::create(file)?,
+        SigningKeyCommand::Show { file } => LedgerSigningKey::open(file)?,
     };
     match global.json {
         true => print::json(&json!({ "verifying_key": key.verifying_text() })),
         false => print::line(&key.verifying_text()),
     }
-}
-
-fn create(file: &Path) -> Result<LedgerSigningKey, Failure> {
-    let key = LedgerSigningKey::generate()?;
-    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    let written = created.and_then(|mut created| {
-        created.write_all(key.secret_text().as_bytes())?;
-        created.write_all(b"\n")?;
-        created.sync_all()
-    });
-    written.map_err(|error| {
-        Failure::new(
-            format!("cannot create {}: {error}", file.display()),
-            "name a new file, outside of what the application can read",
-        )
-    })?;
-    Ok(key)
-}
-
-fn signing_key(file: &Path) -> Result<LedgerSigningKey, Failure> {
-    let text = Zeroizing::new(ledger_copies::text_of(file)?);
-    LedgerSigningKey::from_text(&text)
-        .map_err(|error| Failure::from(error).about(&file.display().to_string()))
 }

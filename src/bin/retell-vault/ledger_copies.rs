@@ -39,8 +39,7 @@ pub fn read(places: &[PathBuf], verifying_key: Option<&str>) -> Result<LedgerCop
     Ok(copies)
 }
 
-/// Reads a small text file.
-pub fn text_of(file: &Path) -> Result<String, Failure> {
+fn text_of(file: &Path) -> Result<String, Failure> {
     fs::read_to_string(file).map_err(|error| unreadable(file, &error))
 }
 

@@ -8,9 +8,7 @@ use crate::postgres::connection::errors::{DatabaseError, NUMBER_OF_ENTRY, Outcom
 use crate::postgres::connection::pool::{Database, Query};
 use crate::postgres::connection::transaction::local_setting;
 use crate::postgres::sql::names::literal;
-use crate::postgres::statements::with_entry::{
-    COLUMNS, LEDGER, bind_entries, bind_entry, column_names, only_entries,
-};
+use crate::postgres::statements::with_entry::{COLUMNS, LEDGER, bind_entries, only_entries};
 use crate::postgres::vault_schema::objects::{SCHEMA, SCHEMA_OBJECT, check_tables, column, statement};
 
 /// How long to wait for a statement that may still write the number: a store waits meanwhile, and asks again later.
@@ -63,11 +61,14 @@ pub(crate) async fn problem(database: &Database) -> Result<Option<String>, Datab
 
 /// Adds entries that belong to no write: all of them, or none.
 pub(crate) async fn add_entries(database: &Database, entries: &[&SealedEntry]) -> Result<(), DatabaseError> {
+    database.fetch(insert(entries)?, Phase::Writing).await.map(drop)
+}
+
+fn insert(entries: &[&SealedEntry]) -> Result<Query, DatabaseError> {
     let numbered: Vec<_> = entries.iter().enumerate().map(|(at, sealed)| (at as i32, *sealed)).collect();
     let mut arguments = PgArguments::default();
     bind_entries(&mut arguments, &numbered)?;
-    let query = Query { sql: only_entries().into(), arguments };
-    database.fetch(query, Phase::Writing).await.map(drop)
+    Ok(Query { sql: only_entries().into(), arguments })
 }
 
 /// What became of a number.
@@ -82,12 +83,7 @@ pub(crate) enum Voided {
 
 /// Writes an entry under a number that may have been used.
 pub(crate) async fn void(database: &Database, sealed: &SealedEntry) -> Result<Voided, DatabaseError> {
-    let values: Vec<_> =
-        COLUMNS.iter().enumerate().map(|(at, (_, kind))| format!("${}::pg_catalog.{kind}", at + 1)).collect();
-    let sql = format!("INSERT INTO {LEDGER} ({}) VALUES ({})", column_names(), values.join(", "));
-    let mut arguments = PgArguments::default();
-    bind_entry(&mut arguments, sealed)?;
-    let queries = vec![local_setting("lock_timeout", PATIENCE)?, Query { sql: sql.into(), arguments }];
+    let queries = vec![local_setting("lock_timeout", PATIENCE)?, insert(&[sealed])?];
     match database.transaction(queries, Phase::Writing).await {
         Ok(_) => Ok(Voided::Void),
         Err(fault) if fault.is_number_taken => Ok(Voided::Stands),

@@ -6,14 +6,14 @@ use std::cmp::Ordering;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::types::Uuid;
 
-use crate::chain::entry::{Event, LedgerEntry, SealedEntry, StoredEntry};
+use crate::chain::entry::{Event, LedgerEntry, SealedEntry, StoredEntry, operation};
 use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::connection::acting_owner::{Until, act_as_owner};
 use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Query, bind};
 use crate::postgres::connection::snapshot::Snapshot;
 use crate::postgres::connection::transaction::setting;
-use crate::postgres::sql::names::quote;
+use crate::postgres::sql::names::{literal, quote};
 use crate::postgres::statements::answer::{Answer, OwnerText, owner_of};
 use crate::postgres::statements::bind::owners;
 use crate::postgres::statements::found_records::Row;
@@ -64,6 +64,11 @@ impl Postgres {
             "DECLARE entries NO SCROLL CURSOR FOR SELECT {columns} FROM {LEDGER} ORDER BY writer, seq"
         );
         snapshot.fetch(setting(&entries)).await?;
+        let acceptances = format!(
+            "DECLARE acceptances NO SCROLL CURSOR FOR SELECT {columns} FROM {LEDGER} WHERE op = {} AND detail IS NOT NULL",
+            literal(operation::ACCEPT)
+        );
+        snapshot.fetch(setting(&acceptances)).await?;
         let states = format!(
             "DECLARE states NO SCROLL CURSOR FOR SELECT {columns} FROM {LEDGER} WHERE place = $1 AND after IS NOT NULL
             ORDER BY usr COLLATE \"C\", tenant COLLATE \"C\", after COLLATE \"C\" DESC"
@@ -171,15 +176,9 @@ impl Writer<'_> {
 }
 
 impl LedgerReading<'_> {
-    /// The entries of one operation that have a detail.
-    pub(crate) async fn accepting(&mut self, operation: &str) -> Result<Vec<StoredEntry>, DatabaseError> {
-        let columns = column_names();
-        let sql = format!(
-            "SELECT {columns} FROM {LEDGER} WHERE op = $1 AND detail IS NOT NULL ORDER BY writer, seq"
-        );
-        let mut arguments = PgArguments::default();
-        bind(&mut arguments, operation)?;
-        self.snapshot.fetch(Query { sql: sql.into(), arguments }).await?.iter().map(stored_entry).collect()
+    /// The next entries that accept numbers. Empty at the end.
+    pub(crate) async fn acceptances(&mut self) -> Result<Vec<StoredEntry>, DatabaseError> {
+        self.page("acceptances").await?.iter().map(stored_entry).collect()
     }
 
     /// The next entries by writer and number. Empty at the end.
