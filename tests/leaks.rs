@@ -6,6 +6,8 @@ use std::fmt::{Debug, Write as _};
 use std::path::PathBuf;
 
 use retell_vault::config::{AgentId, ApiKey, WebhookConfig};
+use retell_vault::connection::KeyringTable;
+use retell_vault::ledger::{FolderSink, LedgerCopies, LedgerExportOptions, LedgerFilter, LedgerSigningKey};
 use retell_vault::sync::Fallback;
 use retell_vault::webhooks::WebhookOptions;
 use retell_vault::{Error, ErrorKind, Owner, Result, RetellConfig, Vault};
@@ -207,6 +209,7 @@ async fn no_secret_is_found_anywhere() {
     outages(&stage).await;
     url_parameters(&stage).await;
     broken_records(&stage).await;
+    ledger(&stage).await;
     stage.search().await;
     // after the search, since these put secrets into the database themselves
     foreign_values(&stage).await;
@@ -235,6 +238,48 @@ async fn index(stage: &Stage) {
     assert_eq!(found.owners.len(), 1);
     heard.say(&found);
     heard.answer(vault.rotate_index_key(&Default::default(), |event| heard.say(&event)).await);
+}
+
+/// Entries, their copies outside of the database, and everything that reads them.
+async fn ledger(stage: &Stage) {
+    let (heard, folder) = (&stage.heard, tempfile::tempdir().unwrap());
+    let sink = folder.path().join("sink");
+    let builder = stage.hosts.host(4, stage.cluster.url()).ledger_sink(FolderSink::new(&sink));
+    let vault = builder.build().await.unwrap();
+    heard.answer(KeyringTable::postgres(stage.cluster.url()).unwrap().create(&[]).await);
+    heard.answer(vault.begin_ledger().await);
+    let (one, config) = (owner("noted"), full_config("noted"));
+    let alice = vault.as_actor("alice of the test", Some("a reason"), Some("req-1"));
+    assert_eq!(heard.answer(alice.store(&one, &config).await), None);
+    let agent = config.call_agent_id().unwrap().expose_secret();
+    for secret in
+        [config.api_key().unwrap().expose_secret(), config.webhook_key().unwrap().expose_secret(), agent]
+    {
+        let said = vault.as_actor(secret, Some(secret), Some(secret)).store(&one, &config).await;
+        assert_eq!(heard.answer(said), Some(ErrorKind::InvalidInput), "the actor is a secret of the record");
+        let said = vault.as_actor(secret, Some(secret), Some(secret)).load(&one).await;
+        assert_eq!(heard.answer(said), Some(ErrorKind::InvalidInput), "the actor is a secret of the record");
+    }
+    let mut lines = String::new();
+    let export = |line: &str| {
+        lines.push_str(line);
+        Ok(())
+    };
+    heard.answer(vault.export_ledger(LedgerExportOptions::new(), export).await);
+    heard.answer(vault.list_ledger(&LedgerFilter::new()).await);
+    heard.answer(vault.verify_ledger(&LedgerCopies::new()).await);
+    heard.answer(alice.accept_ledger(&LedgerCopies::new()).await);
+    let key = LedgerSigningKey::generate().unwrap();
+    heard.answer(vault.checkpoint_ledger(&LedgerCopies::new(), &key).await);
+    heard.say(&key);
+    vault.close().await;
+    for file in std::fs::read_dir(&sink).unwrap() {
+        lines.push_str(&std::fs::read_to_string(file.unwrap().path()).unwrap());
+    }
+    assert_no_secret(lines.as_bytes(), "the export and the sink");
+    assert!(lines.matches("alice of the test").count() > 1, "{lines}");
+    let signing = key.secret_text();
+    assert!(!heard.0.lock().unwrap().contains(signing.rsplit('+').next().unwrap()));
 }
 
 /// The row in the message, the detail, the hint; a value that has the wrong form; a constraint.

@@ -79,3 +79,22 @@ async fn a_record_that_does_not_open_is_left() {
     let found = stage.verify().await;
     assert_eq!((found.is_unbroken(), found.unreadable.len()), (false, 1), "{found:?}");
 }
+
+/// Anyone who may add entries can write one that accepts everything.
+#[tokio::test]
+async fn an_acceptance_that_no_key_made_accepts_nothing() {
+    let stage = Stage::begun().await;
+    for user in ["ann", "ben", "cid"] {
+        stage.store(user).await;
+    }
+    let forged =
+        "INSERT INTO retell_vault.ledger (writer, seq, epoch, settled, head, at_ms, op, place, detail, mac)
+        SELECT {WRITER}, {SEQ}, epoch, settled, head, at_ms, 'accept', place,
+        '{\"accepted\":[[\"' || writer || '\",1,100]]}', mac FROM retell_vault.ledger WHERE usr = 'cid'";
+    for (writer, seq) in [("gen_random_uuid()", "1"), ("writer", "seq + 1")] {
+        stage.db.exec(&forged.replace("{WRITER}", writer).replace("{SEQ}", seq)).await;
+    }
+    stage.db.exec("DELETE FROM retell_vault.ledger WHERE usr = 'ben'").await;
+    let found = stage.verify().await;
+    assert_eq!((found.accepted, found.missing_entries, found.altered.len()), (0, 1, 2), "{found:?}");
+}
