@@ -81,6 +81,12 @@ async fn checkpoints_of_a_folder_show_that_the_database_went_back() {
     home.run(&without_key).fails(2, "is a checkpoint", "--verifying-key");
     let other_key = ["ledger", "verify", "--with", &sink, "--verifying-key", "no key"];
     home.run(&other_key).fails(1, "not a key that verifies checkpoints", "signing-key show");
+    let (folder, file) = (at(&home, "empty"), at(&home, "empty.jsonl"));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(&file, "\n").unwrap();
+    for place in [&folder, &file] {
+        home.run(&["ledger", "verify", "--with", place]).fails(1, "holds no copy of the ledger", "sink");
+    }
     home.run(&["ledger", "verify", "--with", "nowhere"]).fails(1, "cannot read nowhere", "sink");
     let (wrong, missing) = (at(&home, "keyring.json"), at(&home, "nowhere"));
     let with_key = |key: &str| home.run(&["ledger", "checkpoint", "--signing-key", key, "--to", &sink]);

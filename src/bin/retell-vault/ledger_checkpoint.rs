@@ -1,7 +1,5 @@
 //! `ledger checkpoint` and `ledger signing-key`.
 
-use std::slice;
-
 use retell_vault::ledger::{CheckpointSink as _, FolderSink, LedgerSigningKey};
 use serde_json::json;
 
@@ -13,8 +11,11 @@ use crate::{ledger_copies, print, session};
 /// Verifies the ledger, and signs how far it goes.
 pub async fn checkpoint(global: &Global, args: &CheckpointArgs) -> Result<(), Failure> {
     let key = LedgerSigningKey::open(&args.signing_key)?;
-    let earlier: &[_] = if args.to.exists() { slice::from_ref(&args.to) } else { &[] };
-    let copies = ledger_copies::read(earlier, Some(&key.verifying_text()))?;
+    let earlier = match args.to.is_dir() {
+        true => ledger_copies::files_of_sink(&args.to)?,
+        false => Vec::new(),
+    };
+    let copies = ledger_copies::read(&earlier, Some(&key.verifying_text()))?;
     let vault = session::vault(global).await?;
     let made = vault.checkpoint_ledger(&copies, &key).await?;
     FolderSink::new(&args.to).put(&made.name(), &made.note).await?;

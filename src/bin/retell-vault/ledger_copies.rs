@@ -13,7 +13,10 @@ pub fn read(places: &[PathBuf], verifying_key: Option<&str>) -> Result<LedgerCop
     let mut files = Vec::new();
     for place in places {
         match place.is_dir() {
-            true => files.extend(files_of_sink(place)?),
+            true => match files_of_sink(place)? {
+                none if none.is_empty() => return Err(empty(place)),
+                found => files.extend(found),
+            },
             false => files.push(place.clone()),
         }
     }
@@ -40,10 +43,20 @@ pub fn read(places: &[PathBuf], verifying_key: Option<&str>) -> Result<LedgerCop
 }
 
 fn text_of(file: &Path) -> Result<String, Failure> {
-    fs::read_to_string(file).map_err(|error| unreadable(file, &error))
+    let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
+    if text.trim().is_empty() { Err(empty(file)) } else { Ok(text) }
 }
 
-fn files_of_sink(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+/// A comparison with nothing would look like one.
+fn empty(place: &Path) -> Failure {
+    Failure::new(
+        format!("{} holds no copy of the ledger", place.display()),
+        "name the folder or a file of a sink, or an export",
+    )
+}
+
+/// The files in a folder that a sink puts there.
+pub fn files_of_sink(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let entries = entries.map_err(|error| unreadable(folder, &error))?;
     let files = entries.into_iter().map(|entry| entry.path());
