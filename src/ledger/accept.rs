@@ -23,8 +23,8 @@ use crate::store::modify::{Changed, modify};
 use crate::store::options::StoreOptions;
 use crate::store::store::store;
 
-/// How many numbers one entry accepts, so that it stays small.
-const PART: usize = 500;
+/// How many ranges one entry accepts: the table takes a detail of at most 8,000 bytes, and a range has up to 81.
+const PART: usize = 90;
 
 /// The result of [`Vault::accept_ledger`](crate::Vault::accept_ledger).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -10,9 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::record::field::Fields;
 use crate::record::values::Values;
 
-/// How many characters of each text an entry holds.
+/// How many bytes of each text an entry holds, as the table limits them.
 const MAX_ACTOR: usize = 200;
-const MAX_REASON: usize = 500;
+const MAX_REASON: usize = 1000;
 const MAX_REQUEST: usize = 200;
 /// A shorter value is not looked for in the texts: it may be part of a word by chance.
 const SHORTEST: usize = 8;
@@ -76,7 +76,7 @@ struct CleanText {
 impl CleanText {
     fn of(text: &str, limit: usize) -> Option<Self> {
         let whole = in_one_line(text);
-        let end = whole.char_indices().nth(limit).map_or(whole.len(), |(at, _)| at);
+        let end = whole.floor_char_boundary(limit);
         (!whole.is_empty()).then_some(Self { whole, end })
     }
 
@@ -183,14 +183,15 @@ mod tests {
     fn texts_are_one_line_of_visible_characters_and_cut() {
         let cleaned = noted(" a\nb\t\u{1b}[31mc\u{202e}d\u{200b}\0 ", 200);
         assert_eq!(cleaned.as_deref(), Some("a b [31mcd"));
-        assert_eq!(noted("äöüß", 3).as_deref(), Some("äöü"));
+        assert_eq!(noted("äöüß", 3).as_deref(), Some("ä"));
+        assert_eq!(noted("äöüß", 4).as_deref(), Some("äö"));
         assert_eq!(noted(&"x".repeat(500), 500), Some("x".repeat(500)));
         for blank in ["", "  ", "\n\u{200b}"] {
             assert_eq!(noted(blank, 9), None);
         }
-        let actor = Attribution::new(&"a".repeat(201), Some(&"r".repeat(501)), Some(&"q".repeat(201)));
+        let actor = Attribution::new(&"a".repeat(201), Some(&"r".repeat(1001)), Some(&"q".repeat(201)));
         assert_eq!(actor.actor().map(str::len), Some(200));
-        assert_eq!(actor.reason().map(str::len), Some(500));
+        assert_eq!(actor.reason().map(str::len), Some(1000));
         assert_eq!(actor.request().map(str::len), Some(200));
     }
 
@@ -213,7 +214,7 @@ mod tests {
         ] {
             assert!(refused("it was key_secret before", json), "{json}");
             assert!(refused("it was key_\u{200b}secret before", json), "{json}");
-            assert!(refused(&format!("{}key_secret", "x".repeat(495)), json), "{json}: the cut divides it");
+            assert!(refused(&format!("{}key_secret", "x".repeat(995)), json), "{json}: the cut divides it");
             assert!(!refused("it was another before", json), "{json}");
         }
         assert!(refused("it is 12345678", r#"{"number":12345678}"#));

@@ -19,6 +19,8 @@ use crate::store::actor::acting_now;
 use crate::store::core::{Core, StoreRequest};
 use crate::store::ledger_writers::Noted;
 
+/// The most bytes of the table and its filter, as entries name them.
+const MAX_PLACE: usize = 2000;
 /// How long a store waits at most for decisions about numbers of earlier ones.
 const DECIDING: Duration = Duration::from_millis(500);
 
@@ -129,6 +131,11 @@ pub(crate) async fn require_ledger(core: &Core, postgres: &Postgres) -> Result<(
 
 /// As [`require_ledger`], also without a key.
 pub(crate) async fn check_ledger(core: &Core, postgres: &Postgres) -> Result<(), DatabaseError> {
+    if core.ledger_place().is_some_and(|place| place.len() > MAX_PLACE) {
+        let long = unavailable("the names and the filter of the layout are too long")
+            .with_hint("select the rows by fewer or shorter values, or through a generated column");
+        return Err(DatabaseError::new(Outcome::Reject, long));
+    }
     match problem(&postgres.database).await? {
         Some(problem) => Err(DatabaseError::new(Outcome::TakesNoWrites, unavailable(&problem))),
         None => {

@@ -10,7 +10,7 @@ impl<C: Credentials> Vault<C> {
     /// A handle on the same vault whose entries in the [ledger](crate::ledger) say who did the operation, why, and for which
     /// request. It shares everything with this vault, so make one for each request. A blank text counts as none.
     ///
-    /// An entry holds one line of each text without invisible characters: at most 200 characters of the actor, 500 of the reason
+    /// An entry holds one line of each text without invisible characters: at most 200 bytes of the actor, 1,000 of the reason
     /// and 200 of the request id. An operation fails with `InvalidInput`, and changes nothing, if one of the texts holds a secret
     /// value that the operation writes or opens, of at least 8 characters.
     ///

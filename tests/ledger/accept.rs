@@ -98,3 +98,17 @@ async fn an_acceptance_that_no_key_made_accepts_nothing() {
     let found = stage.verify().await;
     assert_eq!((found.accepted, found.missing_entries, found.altered.len()), (0, 1, 2), "{found:?}");
 }
+
+#[tokio::test]
+async fn many_gaps_are_accepted_at_once() {
+    let stage = Stage::begun().await;
+    let many: Vec<_> = (0..500).map(|n| (owner(&format!("user-{n}")), full_config(n))).collect();
+    stage.vault.store_many(&many).await.unwrap().into_iter().for_each(|stored| drop(stored.unwrap()));
+    stage.store("last").await;
+    stage.db.exec("DELETE FROM retell_vault.ledger WHERE seq % 2 = 0").await;
+    let ops = stage.vault.as_actor("ops", Some("a test"), None);
+    let done = ops.accept_ledger(&LedgerCopies::new()).await.unwrap();
+    assert!(done.ranges > 200, "{done:?}");
+    let found = stage.verify().await;
+    assert!(found.is_unbroken() && found.accepted == done.ranges, "{found:?}");
+}

@@ -3,6 +3,7 @@
 use retell_vault::{ErrorKind, Result, Vault};
 
 use crate::Stage;
+use crate::support::faults::number;
 use crate::support::vaults::*;
 
 /// The operation, actor, reason and request of every entry, in the order in which they were written.
@@ -43,7 +44,7 @@ async fn every_entry_names_the_actor_of_its_handle_and_no_other() {
 
     let mut noted = noted(&stage).await;
     let last = noted.pop().unwrap();
-    assert_eq!(last, format!("store alice bob[31m {} {}", "x".repeat(500), "x".repeat(200)));
+    assert_eq!(last, format!("store alice bob[31m {} {}", "x".repeat(1000), "x".repeat(200)));
     noted.sort();
     let expected = [
         "delete bob",
@@ -124,4 +125,19 @@ async fn a_text_that_holds_a_secret_is_refused() {
     assert_eq!(stage.vault.load(&new).await.unwrap_err().kind(), ErrorKind::NotFound);
     // another secret than those of the record is not known here
     vault.store(&ann, &small_config("other")).await.unwrap();
+}
+
+/// The table limits bytes, and a character may have four.
+#[tokio::test]
+async fn long_texts_of_any_alphabet_are_cut_and_stored() {
+    let stage = Stage::begun().await;
+    for char in ["x", "ä", "語", "🦀"] {
+        let long = char.repeat(2000);
+        let actor = stage.vault.as_actor(&long, Some(&long), Some(&long));
+        actor.store(&owner(char), &full_config(1)).await.unwrap();
+    }
+    let cut = "SELECT count(*) FROM retell_vault.ledger WHERE op = 'store' AND octet_length(actor) > 196
+        AND octet_length(reason) > 996 AND octet_length(request) > 196";
+    assert_eq!(number(&stage.db.url, cut).await, 4);
+    assert!(stage.verify().await.is_unbroken());
 }

@@ -355,3 +355,19 @@ async fn rows_outside_of_the_filter_are_compared_and_may_leave_and_come_back() {
         assert!(found.is_unbroken() && found.owners == 2, "{change}: {found:?}");
     }
 }
+
+/// The table of the ledger limits the name of a place, so nothing could be written once the ledger were begun.
+#[tokio::test]
+async fn a_filter_that_is_too_long_for_an_entry_is_refused_before_anything_begins() {
+    let stage = Stage::new().await;
+    let mut layout = named_table("user_profiles");
+    for n in 0..9 {
+        stage.db.exec(&format!("ALTER TABLE user_profiles ADD kind_{n} text")).await;
+        layout = layout.where_equals(&format!("kind_{n}"), "x".repeat(255).as_str()).unwrap();
+    }
+    let vault = stage.hosts.host(1, &stage.db.url).layout(layout).build().await.unwrap();
+    let refused = vault.begin_ledger().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::LedgerUnavailable, "{refused}");
+    assert!(refused.to_string().contains("filter of the layout") && !stage.hosts.keyring().has_ledger());
+    stage.store("ann").await;
+}
