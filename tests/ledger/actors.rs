@@ -39,7 +39,7 @@ async fn every_entry_names_the_actor_of_its_handle_and_no_other() {
     bob.delete(&ann).await.unwrap();
     stage.vault.store(&ann, &full_config("nobody")).await.unwrap();
     stage.vault.as_actor(" \n", Some(""), Some("\u{200b}")).store(&ann, &full_config(3)).await.unwrap();
-    let (long, lines) = ("x".repeat(600), "alice\nbob\u{1b}[31m");
+    let (long, lines) = ("x".repeat(1100), "alice\nbob\u{1b}[31m");
     vault.as_actor(lines, Some(&long), Some(&long)).store(&ann, &full_config(4)).await.unwrap();
 
     let mut noted = noted(&stage).await;
