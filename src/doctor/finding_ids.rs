@@ -38,6 +38,7 @@ finding_ids! {
     OWNER_SCANS = Schema "owner_scans",
     ORPHANS = Schema "orphans",
     VAULT_SCHEMA_INCOMPLETE = Schema "vault_schema_incomplete",
+    REMOVALS_NOT_NOTED = Schema "removals_not_noted",
     // exposure
     PLAINTEXT = Exposure "plaintext",
     ENCODED_PLAINTEXT = Exposure "encoded_plaintext",
@@ -71,6 +72,7 @@ finding_ids! {
     VAULT_SCHEMA_OWNER = Access "vault_schema_owner",
     VAULT_SCHEMA_OPEN = Access "vault_schema_open",
     VAULT_SCHEMA_PLANTED = Access "vault_schema_planted",
+    LEDGER_REWRITABLE = Access "ledger_rewritable",
     PROBE_READS = Access "probe_reads",
     PROBE_UPDATES = Access "probe_updates",
     PROBE_DELETES = Access "probe_deletes",

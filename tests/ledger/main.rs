@@ -8,6 +8,8 @@ mod checkpoints;
 mod copies;
 mod export;
 mod list;
+mod removed;
+mod rights;
 #[path = "../support/mod.rs"]
 mod support;
 mod tampering;
