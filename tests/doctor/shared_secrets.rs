@@ -106,12 +106,12 @@ async fn without_an_index_a_deep_look_finds_one_agent_of_two_owners() {
     };
     assert_eq!(shared(&vault, &DoctorOptions::new()).await, []);
     let owners = vec!["a".to_owned(), "c".to_owned()];
-    let values = ("shared_values", Severity::Notice, Some(1), owners);
-    assert_eq!(of_deep(&vault).await, [values.clone()]);
+    let values = [("shared_values", Severity::Notice, Some(1), owners)];
+    assert_eq!(of_deep(&vault).await, values);
 
     // with an index, its entries are compared, and each value is one finding
     db.exec("ALTER TABLE user_profiles ADD retell_vault_index bytea[]").await;
     let vault = hosts.host(1, &db.url).build().await.unwrap();
     vault.build_index(&IndexOptions::new(), |_| {}).await.unwrap();
-    assert_eq!(of_deep(&vault).await, [values]);
+    assert_eq!(of_deep(&vault).await, values);
 }
