@@ -257,7 +257,7 @@ pub mod testing {
 /// ```
 pub mod status {
     pub use crate::vault::layout_report::{Contradiction, FieldReport, LayoutReport};
-    pub use crate::vault::status::{DatabaseStatus, LeftAlone, LocalStatus, SlotStatus, Status};
+    pub use crate::vault::status::{DatabaseStatus, IndexStatus, LeftAlone, LocalStatus, SlotStatus, Status};
 }
 
 /// Webhook calls of Retell: whose call it is, and whether it is genuine. docs/WEBHOOKS.md is the manual.

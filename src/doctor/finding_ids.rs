@@ -120,6 +120,7 @@ finding_ids! {
     KEPT_RECORDS = Operation "kept_records",
     INDEX_INCOMPLETE = Operation "index_incomplete",
     SHARED_VALUES = Operation "shared_values",
+    SHARED_SECRETS = Operation "shared_secrets",
     LOCAL_FILE_DAMAGED = Operation "local_file_damaged",
     HOST_GENERATION = Operation "host_generation",
     HOST_NOTES_STALE = Operation "host_notes_stale",

@@ -139,6 +139,7 @@ async fn look_at_rows(context: &TableContext<'_>) -> Result<Vec<Finding>, Databa
     let rows = rows::examine(context).await?;
     let mut findings = exposure::findings(&rows);
     findings.extend(keys::of_rows(&rows));
+    findings.extend(find_index::of_rows(&rows));
     findings.extend(outside::look(context).await?);
     Ok(findings)
 }
