@@ -100,6 +100,10 @@ finding_ids! {
     KEYRING_ROW_LOCKED = Keys "keyring_row_locked",
     KEYRING_ROWS_MIXED = Keys "keyring_rows_mixed",
     // operation
+    RESTORE_UNKNOWN = Operation "restore_unknown",
+    LEDGER_WENT_BACK = Operation "ledger_went_back",
+    LEDGER_BROKEN = Operation "ledger_broken",
+    RECORDS_WENT_BACK = Operation "records_went_back",
     DATABASE_UNREACHABLE = Operation "database_unreachable",
     SERVER_TOO_OLD = Operation "server_too_old",
     TLS_OFF = Operation "tls_off",

@@ -2,6 +2,7 @@
 
 mod accept;
 mod actors;
+mod after_restore;
 mod campaign;
 mod changes;
 mod checkpoints;
