@@ -72,6 +72,8 @@ pub(crate) mod operation {
     /// An operator has accepted what a verification found.
     #[cfg(feature = "admin")]
     pub(crate) const ACCEPT: &str = "accept";
+    /// Entries of writers that ended long ago were removed, or the last entry of an owner was one of them.
+    pub(crate) const PRUNE: &str = "prune";
     /// The writer ended, and writes no more.
     pub(crate) const CLOSED: &str = "closed";
     /// The number was never used.

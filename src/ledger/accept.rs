@@ -24,7 +24,7 @@ use crate::store::options::StoreOptions;
 use crate::store::store::store;
 
 /// How many ranges one entry accepts: the table takes a detail of at most 8,000 bytes, and a range has up to 81.
-const PART: usize = 90;
+pub(super) const PART: usize = 90;
 
 /// The result of [`Vault::accept_ledger`](crate::Vault::accept_ledger).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,7 +76,7 @@ async fn accept_owners(core: &Core, found: &LedgerVerification, done: &mut Ledge
         }
     }
     for one in &found.vanished {
-        note_gone(core, one).await?;
+        note_gone(core, operation::ACCEPT, &one.owner, one.expected).await?;
         done.gone += 1;
     }
     found.unreadable.iter().for_each(|one| done.leave(&one.owner));
@@ -104,17 +104,22 @@ async fn store_again(core: &Core, owner: &Owner) -> Result<()> {
     }
 }
 
-/// An entry by which the owner's record was deleted.
-async fn note_gone(core: &Core, one: &LedgerDifference) -> Result<()> {
+/// An entry by which the owner's record was deleted after this version.
+pub(super) async fn note_gone(
+    core: &Core,
+    operation: &'static str,
+    owner: &Owner,
+    before: Option<Version>,
+) -> Result<()> {
     let random = u16::from_be_bytes(random::system_bytes()?);
-    let after = Version::next(core.now(), one.expected, random);
-    let digest = core.ledger_key().map(|key| digest(&key, &one.owner, after, &Contents::default()).to_vec());
-    let before = one.expected.map(|version| version.to_string());
-    let event = core.event(operation::ACCEPT, &one.owner);
+    let after = Version::next(core.now(), before, random);
+    let digest = core.ledger_key().map(|key| digest(&key, owner, after, &Contents::default()).to_vec());
+    let before = before.map(|version| version.to_string());
+    let event = core.event(operation, owner);
     write(core, Event { before, after: Some(after.to_string()), digest, ..event }).await
 }
 
-async fn write(core: &Core, event: Event) -> Result<()> {
+pub(super) async fn write(core: &Core, event: Event) -> Result<()> {
     write_alone(core, &event).await.map(drop).map_err(|fault| fault.error)
 }
 

@@ -31,6 +31,8 @@ pub(crate) mod note;
 #[cfg(feature = "admin")]
 pub(crate) mod owners;
 #[cfg(feature = "admin")]
+pub(crate) mod prune;
+#[cfg(feature = "admin")]
 pub(crate) mod verify;
 
 pub use crate::store::ledger_sink::{CheckpointSink, FolderSink, Put, WriterSink};
@@ -48,5 +50,7 @@ pub use export::{LedgerExportOptions, LedgerExported};
 pub use list::{LedgerFilter, LedgerList, ListedEntry};
 #[cfg(feature = "admin")]
 pub use note::LedgerSigningKey;
+#[cfg(feature = "admin")]
+pub use prune::LedgerPruned;
 #[cfg(feature = "admin")]
 pub use verify::{LedgerDifference, LedgerGap, LedgerVerification};

@@ -1,9 +1,11 @@
 //! Every owner in turn: the last state that the ledger names, and what the table holds.
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::str::FromStr;
 use std::sync::Arc;
+
+use uuid::Uuid;
 
 use crate::chain::chain_check::is_entry;
 use crate::chain::entry::{StoredEntry, digest};
@@ -43,6 +45,8 @@ pub(crate) struct Owners<'a> {
     keys: Arc<RootKeys>,
     /// The states that copies outside of the database name.
     copies: VecDeque<StoredEntry>,
+    /// Writers whose entries do not count.
+    left_out: BTreeSet<Uuid>,
     states: VecDeque<StoredEntry>,
     rows: VecDeque<OwnersRow>,
     /// Owners of rows whose removal was noted.
@@ -61,6 +65,7 @@ impl<'a> Owners<'a> {
             plan,
             keys,
             copies,
+            left_out: BTreeSet::new(),
             states: VecDeque::new(),
             rows: VecDeque::new(),
             removals: VecDeque::new(),
@@ -68,6 +73,11 @@ impl<'a> Owners<'a> {
             rows_ended: false,
             removals_ended: false,
         }
+    }
+
+    /// As if there were no entries of these writers.
+    pub(crate) fn without(self, writers: BTreeSet<Uuid>) -> Self {
+        Self { left_out: writers, ..self }
     }
 
     /// The next owner. Owners that the vault does not accept are passed over.
@@ -188,7 +198,7 @@ impl<'a> Owners<'a> {
             let Some(stored) = self.states.pop_front() else { break };
             // anybody who may add entries could claim a later state
             let is_ours = || is_entry(&self.keys.subkeys, &stored.entry, &stored.entry.bytes(), &stored.mac);
-            if known.is_none() && is_ours() {
+            if known.is_none() && !self.left_out.contains(&stored.entry.writer) && is_ours() {
                 known = Some(stored);
             }
         }

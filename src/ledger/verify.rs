@@ -2,7 +2,7 @@
 
 use crate::chain::acceptance::Acceptance;
 use crate::chain::chain_check::{ChainCheck, is_entry};
-use crate::chain::entry::StoredEntry;
+use crate::chain::entry::{StoredEntry, operation};
 use crate::chain::numbers::{Gap, KnownHead};
 use crate::chain::owner_check::Difference;
 use crate::error::{Error, ErrorKind, Result};
@@ -80,6 +80,8 @@ pub struct LedgerVerification {
     /// How many ranges of entries were accepted as missing, altered or replaced. No alarm, but nothing of these writers is compared
     /// with a head any more: look at the entries of the operation `accept`, and at who made them.
     pub accepted: u64,
+    /// How many times an entry says that the entries of a writer were [pruned](crate::Vault::prune_ledger). No alarm. Look at who did it.
+    pub pruned: u64,
     /// How many heads that lie outside of the database were compared with it.
     pub anchors: u64,
     /// Writers whose entries are not those that a head outside of the database covers: the whole ledger went back.
@@ -167,8 +169,9 @@ async fn verify_now(
     let copies = copies.authentic(&subkeys);
     let plan = postgres.refresh().await?;
     let mut reading = postgres.read_ledger(&plan, &place).await?;
-    let accepted = accepted(&mut reading, &subkeys).await?;
-    let (numbers, ranges) = (copies.numbers(), accepted.count());
+    let (mut accepted, removed) = accepted(&mut reading, &subkeys).await?;
+    let (numbers, ranges, pruned) = (copies.numbers(), accepted.count(), removed.count());
+    accepted.extend(removed);
     let mut chain = ChainCheck::new(subkeys.clone(), copies.heads.clone(), numbers, accepted);
     loop {
         let page = reading.entries().await?;
@@ -178,7 +181,8 @@ async fn verify_now(
         page.iter().for_each(|stored| chain.take(&stored.entry, &stored.mac));
         tokio::task::yield_now().await;
     }
-    let mut result = LedgerVerification { waiting, accepted: ranges, ..LedgerVerification::default() };
+    let mut result =
+        LedgerVerification { waiting, accepted: ranges, pruned, ..LedgerVerification::default() };
     let mut owners = Owners::new(core, &plan, copies.states(&place));
     while let Some(compared) = owners.next(&mut reading).await? {
         result.owners += 1;
@@ -207,18 +211,22 @@ async fn verify_now(
     Ok((result, report.heads))
 }
 
-/// What authentic entries accept.
-async fn accepted(reading: &mut LedgerReading<'_>, subkeys: &Subkeys) -> Result<Acceptance, DatabaseError> {
-    let mut accepted = Acceptance::default();
+/// What authentic entries accept, and what they say was pruned.
+async fn accepted(
+    reading: &mut LedgerReading<'_>,
+    subkeys: &Subkeys,
+) -> Result<(Acceptance, Acceptance), DatabaseError> {
+    let (mut accepted, mut pruned) = (Acceptance::default(), Acceptance::default());
     loop {
         let page = reading.acceptances().await?;
         if page.is_empty() {
-            return Ok(accepted);
+            return Ok((accepted, pruned));
         }
         for StoredEntry { entry, mac } in page {
             if is_entry(subkeys, &entry, &entry.bytes(), &mac) {
-                accepted
-                    .extend(entry.event.detail.as_deref().and_then(Acceptance::parse).unwrap_or_default());
+                let named = entry.event.detail.as_deref().and_then(Acceptance::parse).unwrap_or_default();
+                let is_prune = entry.event.operation == operation::PRUNE;
+                if is_prune { pruned.extend(named) } else { accepted.extend(named) }
             }
         }
     }

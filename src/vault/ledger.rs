@@ -1,5 +1,7 @@
 //! The ledger of a vault: begin it, verify it, and read it.
 
+use std::time::SystemTime;
+
 use crate::error::Result;
 use crate::ledger::accept::{LedgerAccepted, accept_ledger};
 use crate::ledger::begin::{LedgerBegun, begin_ledger};
@@ -8,6 +10,7 @@ use crate::ledger::copies::LedgerCopies;
 use crate::ledger::export::{LedgerExportOptions, LedgerExported, export_ledger};
 use crate::ledger::list::{LedgerFilter, LedgerList, list_ledger};
 use crate::ledger::note::LedgerSigningKey;
+use crate::ledger::prune::{LedgerPruned, prune_ledger};
 use crate::ledger::verify::{LedgerVerification, verify_ledger};
 use crate::record::credentials::Credentials;
 use crate::store::keyring_check::check_keyring;
@@ -60,6 +63,19 @@ impl<C: Credentials> Vault<C> {
     /// is kept, so call it again.
     pub async fn accept_ledger(&self, copies: &LedgerCopies) -> Result<LedgerAccepted> {
         self.observed("accept_ledger", Box::pin(accept_ledger(&self.core, copies))).await
+    }
+
+    /// Removes the entries of writers that wrote their last one before this time, by the database's clock, and that the newest checkpoint
+    /// among the copies covers. An owner whose record only these entries name gets a new entry first. Entries that accept or prune
+    /// something stay, and so do writers that wrote about another table too. Writers go on meanwhile.
+    ///
+    /// Export the ledger before: nothing brings the entries back. A [verification](Self::verify_ledger) counts what was pruned.
+    ///
+    /// # Errors
+    /// `InvalidInput` without a checkpoint; `LedgerBroken` if the verification finds anything; those of `verify_ledger`; `AccessDenied` if
+    /// the role may not delete entries; `Busy` if owners keep changing. A call that failed can be repeated.
+    pub async fn prune_ledger(&self, copies: &LedgerCopies, before: SystemTime) -> Result<LedgerPruned> {
+        self.observed("prune_ledger", Box::pin(prune_ledger(&self.core, copies, before))).await
     }
 
     /// Lists entries of the ledger, the newest first by the clocks of their hosts. An entry that no key of the keyring made is

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use retell_vault::ledger::LedgerSigningKey;
 use serde_json::Value;
 
 use crate::database::AWAY;
@@ -380,6 +381,13 @@ async fn ledger(members: &mut Members) {
     members.run(&home, "ledger signing-key init", &[&key], "");
     members.run(&home, "ledger signing-key show", &[&key], "");
     members.run(&home, "ledger checkpoint", &["--signing-key", &key, "--to", &sink], "");
+    let verifying = LedgerSigningKey::open(&key).unwrap().verifying_text();
+    members.run(
+        &home,
+        "ledger prune",
+        &["--with", &sink, "--verifying-key", &verifying, "--before", "0s"],
+        "",
+    );
 }
 
 async fn schema(members: &mut Members) {

@@ -9,6 +9,7 @@ mod checkpoints;
 mod copies;
 mod export;
 mod list;
+mod prune;
 mod removed;
 mod rights;
 #[path = "../support/mod.rs"]

@@ -102,7 +102,14 @@ async fn ledger(stage: &mut Stage) {
     let export = LedgerExportOptions::new().since(std::time::UNIX_EPOCH);
     stage.watch("export_ledger", vault.export_ledger(export, |_| Ok(()))).await;
     let key = LedgerSigningKey::generate().unwrap();
-    stage.watch("checkpoint_ledger", vault.checkpoint_ledger(&LedgerCopies::new(), &key)).await;
+    let made = stage.watch("checkpoint_ledger", vault.checkpoint_ledger(&LedgerCopies::new(), &key)).await;
+    let mut copies = LedgerCopies::new();
+    if let Some(made) = made {
+        copies.add_checkpoint(&made.note, &key.verifying_text()).unwrap();
+    }
+    // every writer but its own
+    let now = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    stage.watch("prune_ledger", vault.prune_ledger(&copies, now)).await;
     vault.close().await;
     let entries = "SELECT count(*) FROM retell_vault.ledger WHERE op IN ('store', 'delete')";
     let entries = number(&stage.quiet_url(), entries).await;

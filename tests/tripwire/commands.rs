@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use retell_vault::layout::OldSource;
+use retell_vault::ledger::LedgerSigningKey;
 
 use super::runner::{FULL, Home, Ran, SECRETS};
 use super::support::faults::exec;
@@ -195,6 +196,8 @@ impl Commands<'_> {
             self.ok(&["ledger", "signing-key", command, key]).await;
         }
         self.any(&["ledger", "checkpoint", "--signing-key", key, "--to", sink]).await;
+        let verifying = LedgerSigningKey::open(key).unwrap().verifying_text();
+        self.any(&["ledger", "prune", "--with", sink, "--verifying-key", &verifying, "--before", "0s"]).await;
     }
 
     /// For one of the owners, with something on standard input.

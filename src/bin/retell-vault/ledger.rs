@@ -1,5 +1,7 @@
 //! `ledger`: begins and verifies the ledger. Its entries are listed and exported elsewhere.
 
+use std::time::SystemTime;
+
 use retell_vault::Owner;
 use retell_vault::ledger::{LedgerBegun, LedgerCopies, LedgerDifference, LedgerGap, LedgerVerification};
 use retell_vault::records::Version;
@@ -21,6 +23,9 @@ pub async fn run(global: &Global, command: &LedgerCommand) -> Result<(), Failure
         }
         LedgerCommand::Accept { with, verifying_key } => {
             accept(global, &ledger_copies::read(with, verifying_key.as_deref())?).await
+        }
+        LedgerCommand::Prune { with, verifying_key, before } => {
+            prune(global, &ledger_copies::read(with, Some(verifying_key))?, *before).await
         }
         LedgerCommand::Checkpoint(args) => ledger_checkpoint::checkpoint(global, args).await,
         LedgerCommand::SigningKey(command) => ledger_checkpoint::signing_key_command(global, command),
@@ -100,6 +105,21 @@ async fn accept(global: &Global, copies: &LedgerCopies) -> Result<(), Failure> {
     }
 }
 
+async fn prune(global: &Global, copies: &LedgerCopies, before: SystemTime) -> Result<(), Failure> {
+    let vault = session::vault(global).await?;
+    let done = vault.prune_ledger(copies, before).await?;
+    match global.json {
+        true => print::json(&json!({
+            "writers": done.writers, "entries": done.entries, "noted": done.noted,
+        })),
+        false => print::out(&print::table(&[
+            ["writers pruned".to_owned(), done.writers.to_string()],
+            ["entries removed".to_owned(), done.entries.to_string()],
+            ["owners with a new entry".to_owned(), done.noted.to_string()],
+        ])),
+    }
+}
+
 fn as_json(found: &LedgerVerification) -> Value {
     let gaps = |gaps: &[LedgerGap]| -> Vec<Value> {
         let gap = |gap: &LedgerGap| json!({ "writer": gap.writer, "first": gap.first, "last": gap.last });
@@ -124,6 +144,7 @@ fn as_json(found: &LedgerVerification) -> Value {
         "removed": owners(&found.removed),
         "waiting": waiting,
         "accepted": found.accepted,
+        "pruned": found.pruned,
         "anchors": found.anchors,
         "ledger_went_back": gaps(&found.ledger_went_back),
         "names_complete": found.names_complete,
@@ -157,6 +178,10 @@ fn as_text(found: &LedgerVerification) -> String {
         let accepted =
             format!("{}; see `ledger list --operation accept`", print::count(found.accepted, "range"));
         rows.push(["accepted".to_owned(), accepted]);
+    }
+    if found.pruned > 0 {
+        let pruned = format!("{}; see `ledger list --operation prune`", print::count(found.pruned, "writer"));
+        rows.push(["pruned".to_owned(), pruned]);
     }
     if !found.names_complete {
         let problem = format!("of {} missing entries, not all owners are known", found.missing_entries);

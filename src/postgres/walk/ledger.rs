@@ -66,8 +66,9 @@ impl Postgres {
         );
         snapshot.fetch(setting(&entries)).await?;
         let acceptances = format!(
-            "DECLARE acceptances NO SCROLL CURSOR FOR SELECT {columns} FROM {LEDGER} WHERE op = {} AND detail IS NOT NULL",
-            literal(operation::ACCEPT)
+            "DECLARE acceptances NO SCROLL CURSOR FOR SELECT {columns} FROM {LEDGER} WHERE op IN ({}, {}) AND detail IS NOT NULL",
+            literal(operation::ACCEPT),
+            literal(operation::PRUNE)
         );
         snapshot.fetch(setting(&acceptances)).await?;
         let states = format!(

@@ -1,10 +1,12 @@
 //! The options of `ledger`, and their help.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 
 use crate::args::ledger_entries::{LedgerExportArgs, LedgerListArgs};
+use crate::args::time::time;
 
 pub const BEGIN_HELP: &str = "\
 Create the table first, with `schema apply --vault-schema`. The command adds a key for the ledger to the keyring, and then an
@@ -34,6 +36,14 @@ verify --with FOLDER` compares the ledger with every checkpoint.
 
 ";
 
+pub const PRUNE_HELP: &str = "\
+Export the ledger first: nothing brings the entries back. The command verifies the ledger and every record, and removes nothing if
+they do not agree. Then it removes the entries of every writer that wrote its last entry before the time of --before, and that the
+newest checkpoint covers: a writer is one run of a process. An owner whose record only these entries name gets a new entry. The
+role must be allowed to delete from the table. The service can keep running.
+
+";
+
 /// The ledger of changes.
 #[derive(Subcommand)]
 pub enum LedgerCommand {
@@ -59,6 +69,18 @@ pub enum LedgerCommand {
         /// As of `ledger verify`
         #[arg(long, value_name = "KEY")]
         verifying_key: Option<String>,
+    },
+    /// Remove the entries of processes that ended long ago; see below
+    Prune {
+        /// The folder of the checkpoints, and other copies as of `ledger verify`
+        #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+        with: Vec<PathBuf>,
+        /// The key that verifies the checkpoints, as `ledger signing-key show` prints it
+        #[arg(long, value_name = "KEY")]
+        verifying_key: String,
+        /// Up to when the last entry of a writer may have arrived: a date, a time, or a time ago. Six years by default
+        #[arg(long, value_name = "TIME", value_parser = time, default_value = "2190d")]
+        before: SystemTime,
     },
     /// Verify the ledger, and sign how far it goes; see below
     Checkpoint(CheckpointArgs),

@@ -160,6 +160,7 @@ fn with_help(parent: &str, command: clap::Command) -> clap::Command {
         "verify" if parent == "ledger" => ledger::VERIFY_HELP,
         "begin" => ledger::BEGIN_HELP,
         "accept" => ledger::ACCEPT_HELP,
+        "prune" => ledger::PRUNE_HELP,
         "list" if parent == "ledger" => ledger_entries::LIST_HELP,
         "export" => ledger_entries::EXPORT_HELP,
         "checkpoint" => ledger::CHECKPOINT_HELP,

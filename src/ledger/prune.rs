@@ -1,0 +1,130 @@
+//! Removes the entries of writers that ended long ago, below a signed checkpoint.
+
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+use uuid::Uuid;
+
+use crate::chain::acceptance::Acceptance;
+use crate::chain::entry::{Event, operation};
+use crate::chain::numbers::Gap;
+use crate::chain::owner_check::Difference;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::accept::{PART, note_gone, write};
+use crate::ledger::begin::note;
+use crate::ledger::copies::LedgerCopies;
+use crate::ledger::list::millis;
+use crate::ledger::owners::Owners;
+use crate::ledger::verify::{begun, verify_ledger};
+use crate::postgres::connection::errors::DatabaseError;
+use crate::postgres::vault_schema::ledger::{WriterEnd, ended_writers, remove_entries};
+use crate::store::core::{Core, keeps_changing};
+
+/// How many records get an entry in one statement.
+const BATCH: usize = 500;
+/// Owners that change meanwhile make a further pass necessary.
+const PASSES: u32 = 5;
+
+/// The result of [`Vault::prune_ledger`](crate::Vault::prune_ledger).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LedgerPruned {
+    /// Writers whose entries were removed.
+    pub writers: u64,
+    /// How many entries these were.
+    pub entries: u64,
+    /// Owners that got a new entry, because the last one that named their record was removed.
+    pub noted: u64,
+}
+
+/// Every step can be repeated: what a call that was killed has left is found again.
+pub(crate) async fn prune_ledger(
+    core: &Core,
+    copies: &LedgerCopies,
+    before: SystemTime,
+) -> Result<LedgerPruned> {
+    let checkpoint = copies.last.as_ref().ok_or_else(|| {
+        Error::new(ErrorKind::InvalidInput, "no signed checkpoint of the ledger was given").with_hint(
+            "give the folder of the checkpoints and the key that verifies them (`--with`, `--verifying-key`)",
+        )
+    })?;
+    if !verify_ledger(core, copies).await?.is_unbroken() {
+        let problem = "the ledger and the records do not agree, so nothing of the ledger was removed";
+        return Err(Error::new(ErrorKind::LedgerBroken, problem)
+            .with_hint("look at `ledger verify`; `ledger accept` makes what it finds the new truth"));
+    }
+    let (postgres, place) = begun(core)?;
+    let ended = ended_writers(&postgres.database, &place, millis(before)).await;
+    let own: BTreeSet<Uuid> = core.ledger.known_heads().iter().map(|head| head.writer).collect();
+    let covers = |end: &WriterEnd| {
+        let head = checkpoint.heads.get(&end.writer);
+        head.is_some_and(|head| head.settled >= end.last) && !own.contains(&end.writer)
+    };
+    let ended: Vec<_> = ended.map_err(|fault| fault.error)?.into_iter().filter(covers).collect();
+    let mut pruned = LedgerPruned::default();
+    if ended.is_empty() {
+        return Ok(pruned);
+    }
+    let writers: BTreeSet<Uuid> = ended.iter().map(|end| end.writer).collect();
+    pruned.noted = note_owners(core, &writers).await?;
+    let ranges: Vec<_> =
+        ended.iter().map(|end| Gap { writer: end.writer, first: 1, last: end.last }).collect();
+    for part in ranges.chunks(PART) {
+        let detail = Some(Acceptance::of(part).print());
+        write(core, Event { detail, ..core.event_of_place(operation::PRUNE) }).await?;
+    }
+    for end in &ended {
+        pruned.entries += remove_entries(&postgres.database, end).await.map_err(|fault| fault.error)?;
+        pruned.writers += 1;
+    }
+    Ok(pruned)
+}
+
+/// Adds an entry for every owner whose record only entries of these writers name.
+async fn note_owners(core: &Core, writers: &BTreeSet<Uuid>) -> Result<u64> {
+    let mut noted = 0;
+    for _ in 0..PASSES {
+        let (done, missed) = pass(core, writers).await.map_err(|fault| fault.error)?;
+        noted += done;
+        if missed == 0 {
+            return Ok(noted);
+        }
+    }
+    Err(keeps_changing())
+}
+
+/// Returns how many entries were added, and how many owners changed meanwhile.
+async fn pass(core: &Core, writers: &BTreeSet<Uuid>) -> Result<(u64, u64), DatabaseError> {
+    let (postgres, place) = begun(core)?;
+    let plan = postgres.refresh().await?;
+    let mut reading = postgres.read_ledger(&plan, &place).await?;
+    let mut owners = Owners::new(core, &plan, Default::default()).without(writers.clone());
+    let (mut noted, mut missed, mut batch) = (0, 0, Vec::new());
+    loop {
+        let next = owners.next(&mut reading).await?;
+        let is_last = next.is_none();
+        match next {
+            Some(gone) if gone.difference == Some(Difference::Vanished) => {
+                let before = gone.known.map(|known| known.after);
+                note_gone(core, operation::PRUNE, &gone.owner, before).await?;
+                noted += 1;
+            }
+            // a row that does not count now may count again later
+            Some(held) if held.held.is_some() && (held.known.is_none() || held.difference.is_some()) => {
+                batch.push(held);
+            }
+            _ => {}
+        }
+        if batch.len() >= BATCH || (is_last && !batch.is_empty()) {
+            let count = batch.len() as u64;
+            let done = note(core, postgres, &plan, operation::PRUNE, std::mem::take(&mut batch)).await?;
+            noted += done;
+            missed += count - done;
+        }
+        if is_last {
+            break;
+        }
+    }
+    reading.end().await?;
+    Ok((noted, missed))
+}
