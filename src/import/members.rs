@@ -86,6 +86,8 @@ impl Members {
                     wipe(&mut Value::Object(object));
                 }
                 _ if text.trim().is_empty() => {}
+                // it was an object before it was cut off or altered, and may have held a key
+                Err(_) if text.trim_start().starts_with('{') => opened.refused = Some(UNREADABLE),
                 _ => opened.refused = Some(NOT_AN_OBJECT),
             },
             Value::Null => {}
@@ -240,7 +242,7 @@ pub(super) fn put_opened(
 pub struct OpenedMembers {
     /// The result of each field that has a member.
     pub fields: BTreeMap<Field, Opening>,
-    /// Why the value as a whole is not a credential.
+    /// Why the value as a whole is not a credential, or cannot be read.
     pub refused: Option<Refused>,
 }
 
