@@ -1,12 +1,14 @@
 //! The owners of a page while they are imported, and what all pages share.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use crate::error::Result;
 use crate::import::decide::Offer;
 use crate::import::report::{ImportOptions, ImportProgress};
-use crate::import::sources::{ExaminedText, FoundField, SourceTally, Sources};
+use crate::import::sources::{ExaminedText, FoundField, Sources};
+use crate::import::tally::SourceTally;
 use crate::postgres::walk::old_values::OldTable;
 use crate::record::owner::Owner;
 use crate::record::record::Head;
@@ -22,6 +24,8 @@ pub(super) struct ImportRun<C> {
     /// The sources that are columns in which the vault seals.
     pub(super) own: BTreeSet<usize>,
     pub(super) tally: Mutex<Vec<SourceTally>>,
+    /// The rows of the last page were all without a record. The next are probably too, so they are filled without a look at them.
+    pub(super) rows_are_empty: AtomicBool,
 }
 
 /// The result of one page.

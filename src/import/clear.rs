@@ -207,15 +207,15 @@ fn held_fields(
     is_wanted: fn(&OpenedValue, &str) -> bool,
 ) -> Vec<Field> {
     let ImportCandidate { offer, texts, .. } = candidate;
-    let is_held = |(field, value): &(&Field, &OpenedValue)| {
-        let giver = offer.givers.get(field).map(|at| &texts[*at].fields[*field]);
+    let is_held = |(field, value): &(Field, &OpenedValue)| {
+        let giver = offer.givers.get(*field).map(|at| &texts[*at].fields[*field]);
         giver.is_some_and(|giver| giver.text() == value.text())
             && offer
                 .values
-                .get(**field)
-                .is_some_and(|kept| record.get(**field) == Some(kept) && is_wanted(value, kept))
+                .get(*field)
+                .is_some_and(|kept| record.get(*field) == Some(kept) && is_wanted(value, kept))
     };
-    text.fields.iter().filter(is_held).map(|(field, _)| *field).collect()
+    text.fields.iter().filter(is_held).map(|(field, _)| field).collect()
 }
 
 /// Whether nothing of an object was left out.

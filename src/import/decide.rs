@@ -1,11 +1,11 @@
 //! Decides what an import does with one owner: a pure function of the old values and of the record.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::error::Result;
+use crate::import::by_field::ByField;
 use crate::import::mark::ImportMark;
-use crate::import::members::OpenedMembers;
-use crate::import::old_value::Opening;
+use crate::import::members::put_opened;
 use crate::import::sources::{ExaminedText, FoundField};
 use crate::layout::layout::Layout;
 use crate::record::credentials::Credentials;
@@ -27,7 +27,7 @@ pub(super) struct Offer {
     /// As the credentials print them.
     pub(super) values: Values,
     /// The text that gives each field.
-    pub(super) givers: BTreeMap<Field, usize>,
+    pub(super) givers: ByField<usize>,
     /// What the order of the sources decides against.
     pub(super) disagreed: Vec<FoundField>,
 }
@@ -52,25 +52,25 @@ pub(super) enum Decision {
 /// # Errors
 /// Those of values that the credentials do not take together.
 pub(super) fn combine<C: Credentials>(texts: &[ExaminedText], layout: &Layout) -> Result<Offer> {
-    let mut givers: BTreeMap<Field, usize> = BTreeMap::new();
+    let mut givers: ByField<usize> = ByField::new();
     let (mut blocked, mut disagreed) = (BTreeSet::new(), Vec::new());
     for (at, text) in texts.iter().enumerate() {
-        for (field, value) in &text.fields {
-            let giver = *givers.entry(*field).or_insert(at);
+        for (field, value) in text.fields.iter() {
+            let giver = *givers.get_or_insert(field, at);
             if texts[giver].fields[field].text() == value.text() {
                 continue;
             }
             let is_same_source = texts[giver].text.source == text.text.source;
             let reason = if is_same_source { ROWS } else { EARLIER };
-            disagreed.extend(text.about(*field, "disagreed", reason));
-            if is_same_source && blocked.insert(*field) {
-                disagreed.extend(texts[giver].about(*field, "disagreed", ROWS));
+            disagreed.extend(text.about(field, "disagreed", reason));
+            if is_same_source && blocked.insert(field) {
+                disagreed.extend(texts[giver].about(field, "disagreed", ROWS));
             }
         }
     }
     // nothing says which row of one source is right, and a later source is no better
-    givers.retain(|field, _| !blocked.contains(field));
-    let values = given::<C>(givers.iter().map(|(field, at)| (*field, &texts[*at])), layout)?;
+    givers.retain(|field| !blocked.contains(&field));
+    let values = given::<C>(givers.iter().map(|(field, at)| (field, &texts[*at])), layout)?;
     Ok(Offer { values, givers, disagreed })
 }
 
@@ -78,12 +78,13 @@ fn given<'a, C: Credentials>(
     fields: impl Iterator<Item = (Field, &'a ExaminedText)>,
     layout: &Layout,
 ) -> Result<Values> {
-    let fields: BTreeMap<_, _> =
-        fields.map(|(field, text)| (field, Opening::Opened(text.fields[&field].clone()))).collect();
-    if fields.is_empty() {
-        return Ok(Values::new());
+    let mut values = Values::new();
+    for (field, text) in fields {
+        put_opened(&mut values, field, &text.fields[field], layout)?;
     }
-    let values = OpenedMembers { fields, refused: None }.values(layout)?;
+    if values.fields().next().is_none() {
+        return Ok(values);
+    }
     C::from_values(values).map(|config| config.to_values())
 }
 
@@ -116,15 +117,15 @@ pub(super) fn decide<C: Credentials>(
     let mut merged = stored.clone();
     if sources.has_changed {
         let values = offer.values.clone();
-        for (field, at) in &offer.givers {
-            let is_other = stored.get(*field).is_some_and(|stored| Some(stored) != values.get(*field));
+        for (field, at) in offer.givers.iter() {
+            let is_other = stored.get(field).is_some_and(|stored| Some(stored) != values.get(field));
             if !(is_other && sources.gone_before(texts[*at].text.source)) {
-                merged.put(*field, values.get(*field).map(|json| json.to_owned().into()));
+                merged.put(field, values.get(field).map(|json| json.to_owned().into()));
             }
         }
         if sources.are_complete {
             let gone: Vec<Field> =
-                stored.fields().filter(|field| !offer.givers.contains_key(field)).collect();
+                stored.fields().filter(|field| offer.givers.get(*field).is_none()).collect();
             gone.into_iter().for_each(|field| merged.put(field, None));
         }
     }
@@ -140,14 +141,14 @@ pub(super) fn decide<C: Credentials>(
 impl Offer {
     /// When the texts that give the fields were stored. Without a time every save is newer.
     pub(super) fn time(&self, texts: &[ExaminedText]) -> Millis {
-        let giving = self.givers.values().filter_map(|at| texts[*at].text.time);
+        let giving = self.givers.iter().filter_map(|(_, at)| texts[*at].text.time);
         giving.max().unwrap_or(NO_TIME).max(NO_TIME)
     }
 
     /// Lists the offered fields of which the record has another value.
     fn contradict(&mut self, texts: &[ExaminedText], is_other: impl Fn(Field) -> bool, reason: &str) {
-        let others = self.givers.iter().filter(|(field, _)| is_other(**field));
-        let others = others.filter_map(|(field, at)| texts[*at].about(*field, "disagreed", reason));
+        let others = self.givers.iter().filter(|(field, _)| is_other(*field));
+        let others = others.filter_map(|(field, at)| texts[*at].about(field, "disagreed", reason));
         self.disagreed.extend(others.collect::<Vec<_>>());
     }
 }

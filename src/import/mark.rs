@@ -4,13 +4,11 @@
 //! who reads the table can test guesses of an old text. A rotation re-encrypts the mark and does not change it: the
 //! hashes compare after every rotation, and after the root key is destroyed.
 
-use std::collections::BTreeSet;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use rand::Rng as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
@@ -19,6 +17,7 @@ use crate::error::Result;
 use crate::import::sources::ExaminedText;
 use crate::layout::layout::Layout;
 use crate::postgres::walk::old_values::OldText;
+use crate::record::values::quoted;
 
 const KEY: usize = 32;
 /// The bytes of a hash. They only distinguish the texts of one place over time.
@@ -27,8 +26,8 @@ const HASH: usize = 16;
 /// The texts that a record came from.
 pub(super) struct ImportMark {
     key: Zeroizing<[u8; KEY]>,
-    /// Each place with the hash of its text.
-    texts: BTreeSet<(String, String)>,
+    /// Each place with the hash of its text, in order and once.
+    texts: Vec<(String, String)>,
 }
 
 impl ImportMark {
@@ -43,11 +42,13 @@ impl ImportMark {
     fn new<'a>(texts: impl Iterator<Item = (String, &'a OldText)>) -> Result<Self> {
         let mut key = Zeroizing::new([0; KEY]);
         random::with_rng(|rng| rng.fill_bytes(&mut *key))?;
-        let mut mark = Self { key, texts: BTreeSet::new() };
+        let mut mark = Self { key, texts: Vec::with_capacity(1) };
         for (place, text) in texts {
             let hash = mark.hash(&place, text);
-            mark.texts.insert((place, hash));
+            mark.texts.push((place, hash));
         }
+        mark.texts.sort_unstable();
+        mark.texts.dedup();
         Ok(mark)
     }
 
@@ -63,12 +64,28 @@ impl ImportMark {
 
     pub(super) fn print(&self) -> Zeroizing<String> {
         let key = Zeroizing::new(URL_SAFE_NO_PAD.encode(*self.key));
-        Zeroizing::new(json!({ "key": *key, "texts": self.texts }).to_string())
+        let texts: Vec<_> = self.texts.iter().map(|(place, hash)| (quoted(place), hash)).collect();
+        let room = texts.iter().map(|(place, hash)| place.len() + hash.len() + 6).sum::<usize>();
+        // it never grows, and leaves no copy of the key behind
+        let mut json = Zeroizing::new(String::with_capacity(32 + key.len() + room));
+        json.push_str("{\"key\":\"");
+        json.push_str(&key);
+        json.push_str("\",\"texts\":[");
+        for (at, (place, hash)) in texts.iter().enumerate() {
+            json.push_str(if at > 0 { ",[" } else { "[" });
+            json.push_str(place);
+            json.push_str(",\"");
+            json.push_str(hash);
+            json.push_str("\"]");
+        }
+        json.push_str("]}");
+        json
     }
 
     /// Whether the record came from this text.
     pub(super) fn holds(&self, place: &str, text: &OldText) -> bool {
-        self.texts.contains(&(place.to_owned(), self.hash(place, text)))
+        let hash = self.hash(place, text);
+        self.texts.iter().any(|(of, known)| of == place && *known == hash)
     }
 
     /// The places that took part.

@@ -86,6 +86,8 @@ impl Members {
                     wipe(&mut Value::Object(object));
                 }
                 _ if text.trim().is_empty() => {}
+                // it was an object before it was cut off or altered, and may have held a key
+                Err(_) if text.trim_start().starts_with('{') => opened.refused = Some(UNREADABLE),
                 _ => opened.refused = Some(NOT_AN_OBJECT),
             },
             Value::Null => {}
@@ -194,6 +196,8 @@ impl Members {
     }
 }
 
+/// The value is damaged: it may have held a credential.
+pub(super) const UNREADABLE: Refused = Refused { shape: "json", reason: "JSON that cannot be read" };
 const NOT_AN_OBJECT: Refused = Refused { shape: "json", reason: "JSON that is not an object" };
 const CONTRADICTION: &str = "two members of one value give this field different values";
 const NO_MEMBER: Refused = Refused { shape: "json", reason: "JSON without a member that is a field" };
@@ -211,12 +215,34 @@ fn at<'a>(object: &'a Map<String, Value>, path: &str) -> Option<(&'a Value, &'a 
     }
 }
 
+/// Sets a field to a value that opened.
+///
+/// # Errors
+/// `InvalidInput` if the value should be JSON and is not.
+pub(super) fn put_opened(
+    values: &mut Values,
+    field: Field,
+    value: &OpenedValue,
+    layout: &Layout,
+) -> Result<()> {
+    if layout.fields.spec(field).is_none_or(|spec| spec.kind != ValueKind::Object) {
+        values.put_text(field, Some(value.text()));
+        return Ok(());
+    }
+    let json = serde_json::from_str(value.text());
+    let mut json =
+        json.map_err(|_| Error::new(ErrorKind::InvalidInput, format!("{field}: the old value is not JSON")))?;
+    values.put_json(field, Some(&json));
+    wipe(&mut json);
+    Ok(())
+}
+
 /// What the members of one JSON value opened to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenedMembers {
     /// The result of each field that has a member.
     pub fields: BTreeMap<Field, Opening>,
-    /// Why the value as a whole is not a credential.
+    /// Why the value as a whole is not a credential, or cannot be read.
     pub refused: Option<Refused>,
 }
 
@@ -227,19 +253,11 @@ impl OpenedMembers {
     /// # Errors
     /// `InvalidInput` if a value that should be JSON is not. The error does not repeat it.
     pub fn values(&self, layout: &Layout) -> Result<Values> {
-        let (objects, mut values) = (objects(layout), Values::new());
+        let mut values = Values::new();
         for (field, result) in &self.fields {
-            let Opening::Opened(value) = result else { continue };
-            if !objects.contains(field) {
-                values.put_text(*field, Some(value.text()));
-                continue;
+            if let Opening::Opened(value) = result {
+                put_opened(&mut values, *field, value, layout)?;
             }
-            let json = serde_json::from_str(value.text());
-            let mut json = json.map_err(|_| {
-                Error::new(ErrorKind::InvalidInput, format!("{field}: the old value is not JSON"))
-            })?;
-            values.put_json(*field, Some(&json));
-            wipe(&mut json);
         }
         Ok(values)
     }

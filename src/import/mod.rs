@@ -1,5 +1,6 @@
 //! Opens what an application stored before, and imports it.
 
+pub(crate) mod by_field;
 pub(crate) mod bytes;
 pub(crate) mod candidate;
 pub(crate) mod carexps;
@@ -19,5 +20,6 @@ pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod scan;
 pub(crate) mod sources;
+pub(crate) mod tally;
 #[cfg(test)]
 mod tests;

@@ -23,10 +23,10 @@ pub(super) struct OldOwner {
     pub(super) texts: Vec<OldText>,
 }
 
-/// Everything that all sources hold of some users.
+/// Everything that the sources in some tables hold of some users.
 pub(super) async fn read_texts(
     database: &Database,
-    (sources, tables): (&[OldSource], &[OldTable]),
+    (sources, tables): (&[OldSource], &[&OldTable]),
     users: &[&str],
 ) -> Result<Vec<OldText>> {
     let mut all = Vec::new();
@@ -58,9 +58,9 @@ impl<'a> OwnerPages<'a> {
     /// The next owners. An empty page may be followed by others; `None` is the end.
     pub(super) async fn next(&mut self) -> Result<Option<OwnerPage>> {
         let Some(table) = self.tables.get(self.walked) else { return Ok(None) };
-        let page = self.database.old_owners(table, self.after.as_ref()).await;
+        let page = self.database.old_owners(table, self.sources, self.after.as_ref()).await;
         let page = page.map_err(|fault| fault.error)?;
-        let rows = page.owners.len() as u64;
+        let (rows, walked) = (page.owners.len() as u64, self.walked);
         match page.last {
             Some(last) => self.after = Some(last),
             None => (self.walked, self.after) = (self.walked + 1, None),
@@ -74,8 +74,13 @@ impl<'a> OwnerPages<'a> {
         }
         let users: Vec<String> = owners.keys().map(|(_, user)| user.clone()).collect();
         let users: Vec<&str> = users.iter().map(String::as_str).collect();
-        // read again, also what the page is made of: an owner may have more rows
-        for text in read_texts(self.database, (self.sources, self.tables), &users).await? {
+        // unless the page has them all, its own texts are read again too: an owner may have more rows
+        let mut unread: Vec<&OldTable> = self.tables.iter().collect();
+        if page.texts.is_some() {
+            unread.remove(walked);
+        }
+        let others = read_texts(self.database, (self.sources, &unread), &users).await?;
+        for text in page.texts.into_iter().flatten().chain(others) {
             if let Some(texts) = owners.get_mut(&(text.tenant.clone(), text.user.clone())) {
                 texts.push(text);
             }

@@ -1,5 +1,6 @@
 //! Imports one page of owners: opens, stores, reads back, clears.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -8,20 +9,34 @@ use crate::import::decide::{Decision, Offer, ThereRecord, combine, decide};
 use crate::import::mark::ImportMark;
 use crate::import::owner_pages::{OldOwner, OwnerPage, read_texts};
 use crate::import::sources::{ExaminedText, FoundField, owner_of};
-use crate::postgres::walk::old_values::OldText;
+use crate::postgres::walk::old_values::{OldTable, OldText};
 use crate::record::credentials::Credentials;
 use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::record::values::Values;
 use crate::store::core::{ImportedRecord, LoadedRecord, StoreRequest};
-use crate::store::imported::{peek_many, stops_import, store_imported};
+use crate::store::imported::{fill_rows, peek_many, stops_import, store_open};
 use crate::store::load::load;
 use crate::store::options::{Expected, StoreOptions};
 
 const CHANGED: &str = "the old value was changed while it was imported; run the import again";
 
-/// How often an owner is judged again because another writer was faster.
-const ROUNDS: u32 = 4;
+/// How the owners of a page are judged. In a later round only those are, to which another writer was faster.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ImportRound {
+    /// As if there were no records. Rows that hold one stay as they are, and their owners are judged in the first round.
+    Guessed,
+    First,
+    Later,
+    Last,
+}
+
+impl ImportRound {
+    fn and_next(self) -> impl Iterator<Item = Self> {
+        let all = [Self::Guessed, Self::First, Self::Later, Self::Later, Self::Last];
+        all.into_iter().skip_while(move |round| *round != self)
+    }
+}
 
 impl<C: Credentials> ImportRun<C> {
     pub(super) async fn page(
@@ -133,7 +148,9 @@ impl<C: Credentials> ImportRun<C> {
         page: &mut PageResult,
     ) -> Result<()> {
         let mut open: Vec<usize> = (0..candidates.len()).collect();
-        for round in 0..ROUNDS {
+        let is_guessed = self.rows_are_empty.load(Ordering::Relaxed) && !self.options.dry_run;
+        let first = if is_guessed { ImportRound::Guessed } else { ImportRound::First };
+        for round in first.and_next() {
             let states = self.states(candidates, &open, round).await?;
             let mut wanted: Vec<(usize, Values, StoreOptions)> = Vec::new();
             for (at, state) in open.drain(..).zip(states) {
@@ -167,7 +184,7 @@ impl<C: Credentials> ImportRun<C> {
             }
             let wanted = self.still_there(candidates, wanted, page).await?;
             self.announce_own(candidates, &wanted, announce).await?;
-            open = self.store_wanted(candidates, wanted, page, round + 1 == ROUNDS).await?;
+            open = self.store_wanted(candidates, wanted, page, round).await?;
             if open.is_empty() {
                 return Ok(());
             }
@@ -192,7 +209,8 @@ impl<C: Credentials> ImportRun<C> {
         let Some(postgres) = self.core.postgres.as_ref().filter(|_| !users.is_empty()) else {
             return Ok(wanted);
         };
-        let now = read_texts(&postgres.database, (self.sources.all(), &self.tables), &users).await?;
+        let tables: Vec<&OldTable> = self.tables.iter().collect();
+        let now = read_texts(&postgres.database, (self.sources.all(), &tables), &users).await?;
         let (kept, changed): (Vec<_>, Vec<_>) = wanted
             .into_iter()
             .partition(|(at, _, options)| !replaces(options) || are_same(&candidates[*at].texts, &now));
@@ -223,7 +241,7 @@ impl<C: Credentials> ImportRun<C> {
         candidates: &mut [ImportCandidate],
         wanted: Vec<(usize, Values, StoreOptions)>,
         page: &mut PageResult,
-        is_last: bool,
+        round: ImportRound,
     ) -> Result<Vec<usize>> {
         let mut marked = Vec::with_capacity(wanted.len());
         for (at, values, options) in wanted {
@@ -242,17 +260,31 @@ impl<C: Credentials> ImportRun<C> {
                 }
             })
             .collect();
-        let results = store_imported(&self.core, &requests).await?;
+        let mut results = fill_rows(&self.core, &requests).await?;
+        if matches!(round, ImportRound::Guessed | ImportRound::First) {
+            let were_empty = !results.is_empty() && results.iter().all(Option::is_some);
+            self.rows_are_empty.store(were_empty, Ordering::Relaxed);
+        }
+        if round != ImportRound::Guessed {
+            store_open(&self.core, &requests, &mut results).await;
+        }
         let mut again = Vec::new();
         for ((at, values, ..), result) in marked.into_iter().zip(results) {
             let candidate = &mut candidates[at];
+            let Some(result) = result else {
+                again.push(at);
+                continue;
+            };
             match result {
                 Ok(_) => {
                     page.progress.sealed += 1;
                     page.progress.cleared += candidate.import.over.len() as u64;
                     (candidate.record, candidate.stored) = (Some(values), true);
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Busy) && !is_last => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Busy)
+                        && round != ImportRound::Last =>
+                {
                     again.push(at);
                 }
                 Err(error) if stops_import(&error) => return Err(error),
@@ -268,15 +300,18 @@ impl<C: Credentials> ImportRun<C> {
         &self,
         candidates: &[ImportCandidate],
         open: &[usize],
-        round: u32,
+        round: ImportRound,
     ) -> Result<Vec<Result<ThereRecord>>> {
+        if round == ImportRound::Guessed {
+            return Ok(open.iter().map(|_| Ok(ThereRecord::Absent)).collect());
+        }
         let owners: Vec<&Owner> = open.iter().map(|at| &candidates[*at].owner).collect();
         let mut states = Vec::with_capacity(open.len());
         for (at, peeked) in open.iter().zip(peek_many(&self.core, &owners).await?) {
             let ImportCandidate { owner, import, .. } = &candidates[*at];
             states.push(match peeked {
                 Some(loaded) => state(loaded),
-                None if round == 0 && !self.options.dry_run => Ok(ThereRecord::Absent),
+                None if round == ImportRound::First && !self.options.dry_run => Ok(ThereRecord::Absent),
                 None => match load(&self.core, owner).await {
                     Ok(loaded) => state(loaded),
                     Err(error) if error.kind() == ErrorKind::NotFound => Ok(ThereRecord::Absent),
@@ -354,8 +389,8 @@ fn sorted<'a>(texts: impl Iterator<Item = &'a OldText>) -> Vec<(usize, &'a str)>
 fn not_stored(texts: &[ExaminedText], error: &Error) -> Vec<FoundField> {
     let reason = error.to_string();
     let each = |text: &ExaminedText| {
-        let fields = text.fields.keys();
-        fields.filter_map(|field| text.about(*field, "not_stored", &reason)).collect::<Vec<_>>()
+        let fields = text.fields.fields();
+        fields.filter_map(|field| text.about(field, "not_stored", &reason)).collect::<Vec<_>>()
     };
     texts.iter().flat_map(each).collect()
 }

@@ -3,6 +3,7 @@
 //! The state of an import is in the records: see `mark.rs`. So it may end at any moment, run again, and run twice at once.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
@@ -13,7 +14,8 @@ use crate::import::candidate::{Announce, ImportRun, PageResult};
 use crate::import::owner_pages::{OwnerPage, OwnerPages};
 use crate::import::passwords::Passwords;
 use crate::import::report::{ImportEvent, ImportOptions, ImportReport};
-use crate::import::sources::{FoundField, SourceTally, Sources};
+use crate::import::sources::{FoundField, Sources};
+use crate::import::tally::SourceTally;
 use crate::postgres::connection::errors::DatabaseError;
 use crate::postgres::statements::plan::Postgres;
 use crate::record::credentials::Credentials;
@@ -55,7 +57,8 @@ pub(crate) async fn import<C: Credentials>(
         report.progress.rows += postgres.database.count_old_rows(table).await.map_err(|fault| fault.error)?;
     }
     let tally = Mutex::new(SourceTally::of_all(sources.all()));
-    let run = ImportRun { core: core.clone(), sources, tables, options: options.clone(), own, tally };
+    let (core, options, rows_are_empty) = (core.clone(), options.clone(), AtomicBool::new(false));
+    let run = ImportRun { core, sources, tables, options, own, tally, rows_are_empty };
     all_pages(&Arc::new(run), &mut report, listener).await?;
     Ok(report)
 }

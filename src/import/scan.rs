@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::import::old_value::OpenedValue;
 use crate::import::owner_pages::{OldOwner, OwnerPages};
 use crate::import::passwords::Passwords;
-use crate::import::sources::{ExaminedText, FoundField, SourceTally, Sources};
+use crate::import::sources::{ExaminedText, FoundField, Sources};
+use crate::import::tally::SourceTally;
 use crate::layout::layout::Layout;
 use crate::postgres::connection::options::{PoolerMode, Timeouts};
 use crate::postgres::connection::pool::Database;
@@ -121,14 +122,14 @@ impl<C: Credentials> SourceScan<C> {
         let ScanReport { places, lost, disagreed, exposed, .. } = &mut self.report;
         for found in &examined.found {
             *places[at].counts.entry((found.result, found.shape)).or_default() += 1;
-            let Some((field, value)) = found.field.and_then(|field| examined.fields.get_key_value(&field))
-            else {
+            let opened = found.field.and_then(|field| Some((field, examined.fields.get(field)?)));
+            let Some((field, value)) = opened else {
                 lost.push(found.clone());
                 continue;
             };
             places[at].sample.get_or_insert_with(|| masked(value));
             exposed.extend(value.is_exposed().then(|| found.clone()));
-            let known = first.entry(*field).or_insert_with(|| value.clone());
+            let known = first.entry(field).or_insert_with(|| value.clone());
             disagreed.extend((known.text() != value.text()).then(|| found.clone()));
         }
     }

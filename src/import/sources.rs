@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::import::by_field::ByField;
 use crate::import::bytes;
 use crate::import::carexps::Carexps;
 use crate::import::fernet::Fernet;
-use crate::import::members::{Members, OpenedMembers};
+use crate::import::members::{Members, OpenedMembers, UNREADABLE, put_opened};
 use crate::import::old_value::{Decryptor, OpenedValue, Opening, Refused, StoredForm, StoredValue};
 use crate::import::passwords::Passwords;
 use crate::import::plaintext::{Base64, Plaintext};
@@ -23,11 +24,9 @@ use crate::record::credentials::Credentials;
 use crate::record::field::{Field, ValueKind};
 use crate::record::owner::Owner;
 use crate::record::token::claims_to_be_token;
+use crate::record::values::Values;
 use crate::retell::json::wipe;
 use crate::retell::members_twice::names_twice;
-
-/// After so many rows, a source of which nothing opened is given up.
-const FIRST: u64 = 100;
 
 /// One field of one owner in one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +53,7 @@ pub struct FoundField {
 pub(super) struct ExaminedText {
     pub(super) text: OldText,
     /// What opened, and is within the limits of the vault.
-    pub(super) fields: BTreeMap<Field, OpenedValue>,
+    pub(super) fields: ByField<OpenedValue>,
     /// Everything in it, with its result.
     pub(super) found: Vec<FoundField>,
     /// The paths of the members that opened to the value of each field.
@@ -75,7 +74,7 @@ impl ExaminedText {
 
     /// What others may know: it was only encoded, or its password is public.
     pub(super) fn exposed(&self) -> impl Iterator<Item = &FoundField> {
-        let is_exposed = |field: Field| self.fields.get(&field).is_some_and(|value| value.is_exposed());
+        let is_exposed = |field: Field| self.fields.get(field).is_some_and(|value| value.is_exposed());
         self.found.iter().filter(move |found| found.field.is_some_and(is_exposed))
     }
 
@@ -98,6 +97,7 @@ pub(super) fn owner_of(user: &str, tenant: Option<&str>) -> Result<Owner> {
 
 struct Reader {
     source: OldSource,
+    place: String,
     members: Members,
     decryptor: Arc<dyn Decryptor>,
 }
@@ -133,7 +133,7 @@ impl<C: Credentials> Sources<C> {
                 }
                 _ => Members::of(layout),
             };
-            readers.push(Reader { source: source.clone(), members, decryptor });
+            readers.push(Reader { source: source.clone(), place: source.place(), members, decryptor });
         }
         Ok(Self { layout: layout.clone(), readers, credentials: PhantomData })
     }
@@ -145,6 +145,13 @@ impl<C: Credentials> Sources<C> {
     /// Opens what one column of one row holds. May take a while, because keys are derived.
     pub(super) fn examine(&self, text: OldText) -> ExaminedText {
         let reader = &self.readers[text.source];
+        // nothing to take apart, and no copy of the text is needed: the most frequent case
+        if let Held::One(field) = reader.source.held
+            && !(text.is_json || text.is_cut || text.is_bytes || claims_to_be_token(&text.content))
+        {
+            let opening = reader.decryptor.open(&stored(&text, field, StoredForm::Text(&text.content)));
+            return self.examined(text, OpenedText::one(field, opening));
+        }
         let readable = text_of(&reader.source, &text);
         let mut damaged = text.is_cut.then_some(TOO_LONG);
         let mut json = match &readable {
@@ -167,7 +174,7 @@ impl<C: Credentials> Sources<C> {
         let (opened, paths) = match &readable {
             _ if let Some(refused) = damaged => (not_read(&reader.source, refused), Vec::new()),
             None => (not_read(&reader.source, NOT_TEXT), Vec::new()),
-            Some(content) if claims_to_be_token(content) => (OpenedMembers::default(), Vec::new()),
+            Some(content) if claims_to_be_token(content) => (OpenedText::default(), Vec::new()),
             Some(_) => self.open(reader, &text, &json),
         };
         let is_members = !matches!(reader.source.held, Held::One(_));
@@ -179,21 +186,28 @@ impl<C: Credentials> Sources<C> {
             _ => None,
         };
         wipe(&mut json);
+        ExaminedText { paths, filled, has_others, stuck, ..self.examined(text, opened) }
+    }
+
+    fn examined(&self, text: OldText, opened: OpenedText) -> ExaminedText {
         let found = self.findings(&text, &opened);
         let is_usable =
-            |field: &Field| found.iter().any(|found| found.field == Some(*field) && found.result == "opened");
-        let fields = opened.fields.iter().filter_map(|(field, opening)| match opening {
-            Opening::Opened(value) if is_usable(field) => Some((*field, value.clone())),
+            |field: Field| found.iter().any(|found| found.field == Some(field) && found.result == "opened");
+        let fields = opened.fields.into_iter().filter_map(|(field, opening)| match opening {
+            Opening::Opened(value) if is_usable(field) => Some((field, value)),
             _ => None,
         });
-        ExaminedText { fields: fields.collect(), text, found, paths, filled, has_others, stuck }
+        let fields = fields.collect();
+        let (paths, filled, has_others, stuck) = (Vec::new(), Vec::new(), false, None);
+        ExaminedText { fields, text, found, paths, filled, has_others, stuck }
     }
 
     /// With the paths of the members that opened.
-    fn open(&self, reader: &Reader, text: &OldText, json: &Value) -> (OpenedMembers, Vec<(Field, String)>) {
-        let Reader { source, members, decryptor } = reader;
+    fn open(&self, reader: &Reader, text: &OldText, json: &Value) -> (OpenedText, Vec<(Field, String)>) {
+        let Reader { source, members, decryptor, .. } = reader;
         let Held::One(field) = source.held else {
-            return members.open_with_paths(&**decryptor, &text.user, json);
+            let (opened, paths) = members.open_with_paths(&**decryptor, &text.user, json);
+            return (opened.into(), paths);
         };
         let is_object = self.layout.fields.spec(field).is_some_and(|spec| spec.kind == ValueKind::Object);
         if json.is_object() && is_object {
@@ -201,14 +215,9 @@ impl<C: Credentials> Sources<C> {
             let mut whole = Value::Object(Map::from_iter([(field.to_string(), json.clone())]));
             let opened = members.open(&**decryptor, &text.user, &whole);
             wipe(&mut whole);
-            return (opened, Vec::new());
+            return (opened.into(), Vec::new());
         }
-        let stored = |content| StoredValue {
-            content,
-            iv: text.iv.as_ref().map(|iv| iv.as_str()),
-            tag: text.tag.as_ref().map(|tag| tag.as_str()),
-            ..StoredValue::text(field, "").of(&text.user)
-        };
+        let stored = |content| stored(text, field, content);
         let opening = match json {
             Value::Null => Opening::Unset,
             Value::String(text) => decryptor.open(&stored(StoredForm::Text(text))),
@@ -216,25 +225,25 @@ impl<C: Credentials> Sources<C> {
             Value::Object(object) => decryptor.open(&stored(StoredForm::Object(object))),
             _ => Opening::not_a_credential("json", "neither a text nor an object"),
         };
-        (OpenedMembers { fields: BTreeMap::from([(field, opening)]), refused: None }, Vec::new())
+        (OpenedText::one(field, opening), Vec::new())
     }
 
-    fn findings(&self, text: &OldText, opened: &OpenedMembers) -> Vec<FoundField> {
+    fn findings(&self, text: &OldText, opened: &OpenedText) -> Vec<FoundField> {
         let found = |field, result, refused: Refused| FoundField {
             user: text.user.clone(),
             tenant: text.tenant.clone(),
             field,
-            place: self.readers[text.source].source.place(),
+            place: self.readers[text.source].place.clone(),
             result,
             shape: refused.shape,
             reason: refused.reason.to_owned(),
         };
         let mut all: Vec<FoundField> =
             opened.refused.iter().map(|refused| found(None, result_of_whole(*refused), *refused)).collect();
-        for (field, opening) in &opened.fields {
+        for (field, opening) in opened.fields.iter() {
             let (result, refused) = match opening {
                 Opening::Unset => continue,
-                Opening::Opened(value) if self.is_beyond_limits(*field, opened) => (
+                Opening::Opened(value) if self.is_beyond_limits(field, value) => (
                     "beyond_limits",
                     Refused { shape: value.shape(), reason: "the vault does not take this value" },
                 ),
@@ -246,16 +255,45 @@ impl<C: Credentials> Sources<C> {
                 Opening::Corrupt(refused) => ("corrupt", *refused),
                 Opening::NotACredential(refused) => ("not_a_credential", *refused),
             };
-            all.push(found(Some(*field), result, refused));
+            all.push(found(Some(field), result, refused));
         }
         all
     }
 
     /// Whether the vault would refuse this one value.
-    fn is_beyond_limits(&self, field: Field, opened: &OpenedMembers) -> bool {
-        let one = opened.fields.get(&field).map(|opening| (field, opening.clone()));
-        let one = OpenedMembers { fields: one.into_iter().collect(), refused: None };
-        one.values(&self.layout).and_then(C::from_values).is_err()
+    fn is_beyond_limits(&self, field: Field, value: &OpenedValue) -> bool {
+        let mut one = Values::new();
+        put_opened(&mut one, field, value, &self.layout).and_then(|()| C::from_values(one)).is_err()
+    }
+}
+
+/// What one column of one row opened to.
+#[derive(Default)]
+struct OpenedText {
+    fields: ByField<Opening>,
+    /// Why nothing can be taken from it.
+    refused: Option<Refused>,
+}
+
+impl OpenedText {
+    fn one(field: Field, opening: Opening) -> Self {
+        Self { fields: [(field, opening)].into_iter().collect(), refused: None }
+    }
+}
+
+impl From<OpenedMembers> for OpenedText {
+    fn from(opened: OpenedMembers) -> Self {
+        Self { fields: opened.fields.into_iter().collect(), refused: opened.refused }
+    }
+}
+
+/// A text with its nonce and tag, for a decryptor.
+fn stored<'a>(text: &'a OldText, field: Field, content: StoredForm<'a>) -> StoredValue<'a> {
+    StoredValue {
+        content,
+        iv: text.iv.as_ref().map(|iv| iv.as_str()),
+        tag: text.tag.as_ref().map(|tag| tag.as_str()),
+        ..StoredValue::text(field, "").of(&text.user)
     }
 }
 
@@ -268,7 +306,6 @@ fn text_of(source: &OldSource, text: &OldText) -> Option<Zeroizing<String>> {
 }
 
 const NOT_TEXT: Refused = Refused { shape: "bytes", reason: "bytes that are not a text in UTF-8" };
-const UNREADABLE: Refused = Refused { shape: "json", reason: "JSON that cannot be read" };
 const TOO_LONG: Refused = Refused { shape: "text", reason: "longer than 1 MiB, so it is not read" };
 
 fn result_of_whole(refused: Refused) -> &'static str {
@@ -318,12 +355,10 @@ fn remove(json: &mut Value, path: &str) {
 }
 
 /// The result for a value that cannot be read as a whole.
-fn not_read(source: &OldSource, refused: Refused) -> OpenedMembers {
+fn not_read(source: &OldSource, refused: Refused) -> OpenedText {
     match source.held {
-        Held::One(field) => {
-            OpenedMembers { fields: BTreeMap::from([(field, Opening::Corrupt(refused))]), refused: None }
-        }
-        _ => OpenedMembers { fields: BTreeMap::new(), refused: Some(refused) },
+        Held::One(field) => OpenedText::one(field, Opening::Corrupt(refused)),
+        _ => OpenedText { refused: Some(refused), ..OpenedText::default() },
     }
 }
 
@@ -342,29 +377,4 @@ fn decryptor(name: &str, passwords: &Passwords) -> Result<Arc<dyn Decryptor>> {
         }
         _ => Arc::new(Some(Fernet::new(passwords)).filter(|made| !made.has_no_key()).ok_or_else(no_key)?),
     })
-}
-
-/// How many rows of each source were opened, and whether any of them opened.
-pub(super) struct SourceTally {
-    rows: u64,
-    opened: bool,
-    corrupt: bool,
-}
-
-impl SourceTally {
-    pub(super) fn of_all(sources: &[OldSource]) -> Vec<Self> {
-        sources.iter().map(|_| Self { rows: 0, opened: false, corrupt: false }).collect()
-    }
-
-    pub(super) fn note(&mut self, examined: &ExaminedText) {
-        let has = |results: &[&str]| examined.found.iter().any(|found| results.contains(&found.result));
-        self.rows += 1;
-        self.opened |= has(&["opened", "beyond_limits"]);
-        self.corrupt |= has(&["corrupt"]);
-    }
-
-    /// Whether the first values are damaged, or no key fits, and none opened.
-    pub(super) fn opens_nothing(&self) -> bool {
-        self.rows >= FIRST && self.corrupt && !self.opened
-    }
 }

@@ -63,16 +63,16 @@ async fn one_by_one(core: &Core, postgres: &Postgres, plan: &Plan, owners: &[&Ow
     Ok(places)
 }
 
-/// Stores each record as its options expect. The rows that are empty are filled with one statement for many.
+/// What became of each request. `None`: it was not stored yet.
+pub(crate) type StoreResults = Vec<Option<Result<StoredRecord>>>;
+
+/// Fills the rows that hold no record, with one statement for many. The others stay open.
 ///
 /// # Errors
-/// `WrongKeyring`, and those of an outage; what was written until then stays.
-pub(crate) async fn store_imported(
-    core: &Core,
-    requests: &[StoreRequest<'_>],
-) -> Result<Vec<Result<StoredRecord>>> {
+/// `WrongKeyring`; what was written until then stays.
+pub(crate) async fn fill_rows(core: &Core, requests: &[StoreRequest<'_>]) -> Result<StoreResults> {
     reload_keyring(core).await;
-    let mut results: Vec<Option<Result<StoredRecord>>> = requests.iter().map(|_| None).collect();
+    let mut results: StoreResults = requests.iter().map(|_| None).collect();
     if let Some(postgres) = &core.postgres
         && let Err(fault) = fill_empty_rows(core, postgres, requests, &mut results).await
     {
@@ -83,20 +83,24 @@ pub(crate) async fn store_imported(
         // each is stored individually below, and meets the same fault if it lasts
         tracing::debug!(error = %fault.error, "a statement of the import failed");
     }
+    Ok(results)
+}
+
+/// Stores each request that is still open, as its options expect.
+pub(crate) async fn store_open(core: &Core, requests: &[StoreRequest<'_>], results: &mut StoreResults) {
     let open: Vec<usize> = (0..results.len()).filter(|at| results[*at].is_none()).collect();
     let single: Vec<_> = open.iter().map(|at| store_expected(core, requests[*at])).collect();
     let single: Vec<_> = futures_util::stream::iter(single).buffered(CONCURRENT).collect().await;
     for (at, result) in open.into_iter().zip(single) {
         results[at] = Some(result.map_err(|not_stored| not_stored.error));
     }
-    Ok(results.into_iter().map(|result| result.expect("every request has a result")).collect())
 }
 
 async fn fill_empty_rows(
     core: &Core,
     postgres: &Postgres,
     requests: &[StoreRequest<'_>],
-    results: &mut [Option<Result<StoredRecord>>],
+    results: &mut StoreResults,
 ) -> Result<(), DatabaseError> {
     let plan = postgres.plan_with_room().await?;
     if postgres.check_writable(&plan).is_err() {

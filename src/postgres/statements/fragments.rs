@@ -314,6 +314,12 @@ pub(in crate::postgres) fn counter(first: usize) -> impl FnMut(Bound) -> String 
     }
 }
 
+/// A bound array that stands for rows. A subquery hides its length from the planner, which would otherwise scan the whole table
+/// the first times that a connection runs the statement, and look the rows up in the index only afterwards.
+pub(in crate::postgres) fn hidden(number: usize, kind: &str) -> String {
+    format!("(SELECT ${number}::{kind})")
+}
+
 /// A condition that is never NULL: both are equal, or both are empty.
 pub(in crate::postgres) fn same(one: &str, other: &str, nothing: &str) -> String {
     format!("coalesce({one}, {nothing}) {EQ} coalesce({other}, {nothing})")

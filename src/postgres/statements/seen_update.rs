@@ -5,7 +5,7 @@ use crate::layout::placement::{ColumnType, Slot};
 use crate::postgres::sql::names::{EQ, bytes_of, literal, quote, text};
 use crate::postgres::sql::token;
 use crate::postgres::statements::fragments::{
-    Bound, DURABLE, Forms, Writer, same, to_column, to_entries, unset,
+    Bound, DURABLE, Forms, Writer, hidden, same, to_column, to_entries, unset,
 };
 
 /// What a write does to a plain column.
@@ -69,7 +69,7 @@ impl Writer<'_> {
         let (owner, owner_names) = self.owner_arrays();
         let kinds = owner.iter().map(String::as_str).chain(parts.bound.iter().copied());
         let kinds = kinds.chain([Bound::Text.array(), "pg_catalog._int4"]);
-        let arrays: Vec<_> = kinds.enumerate().map(|(at, kind)| format!("${}::{kind}", at + 1)).collect();
+        let arrays: Vec<_> = kinds.enumerate().map(|(at, kind)| hidden(at + 1, kind)).collect();
         let mut names: Vec<_> = owner_names.into_iter().map(str::to_owned).collect();
         names.extend((0..parts.bound.len()).map(|at| format!("v{at}")));
         names.extend(["head".to_owned(), "ordinal".to_owned()]);

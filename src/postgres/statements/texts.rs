@@ -13,7 +13,7 @@ use crate::postgres::catalogue::id_kind::IdKind;
 use crate::postgres::catalogue::table::Table;
 use crate::postgres::sql::names::{EQ, quote, text};
 use crate::postgres::sql::token;
-use crate::postgres::statements::fragments::{Bound, Forms, Writer, counter, same};
+use crate::postgres::statements::fragments::{Bound, Forms, Writer, counter, hidden, same};
 use crate::postgres::statements::seen_update::{Reach, Shape};
 use crate::postgres::statements::with_entry::{with_entries, with_entry};
 use crate::record::field::Field;
@@ -219,8 +219,7 @@ impl Writer<'_> {
         let (arrays, names) = self.owner_arrays();
         // unnest of several arrays is syntax, and is never looked up on the search path
         let unnest = if names.len() == 1 { "pg_catalog.unnest" } else { "unnest" };
-        let arrays: Vec<_> =
-            arrays.iter().enumerate().map(|(at, kind)| format!("${}::{kind}", at + 1)).collect();
+        let arrays: Vec<_> = arrays.iter().enumerate().map(|(at, kind)| hidden(at + 1, kind)).collect();
         let (columns, is_short) = match self.table.unique {
             true => (self.short_columns("t"), format!("{} AND ", self.is_short("t"))),
             false => (self.read_columns("t"), String::new()),

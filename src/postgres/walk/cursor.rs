@@ -89,6 +89,11 @@ impl Cursor {
         Self { columns: tenant.into_iter().chain([user]).collect(), unique: false }
     }
 
+    /// Whether it follows this one column, whose values are unique.
+    pub(in crate::postgres) fn is_unique_column(&self, column: &str) -> bool {
+        self.unique && matches!(self.columns.as_slice(), [(name, _)] if name == column)
+    }
+
     /// The number of texts in a position.
     pub(in crate::postgres) fn width(&self) -> usize {
         self.columns.len()

@@ -14,6 +14,7 @@ use crate::postgres::connection::errors::{DatabaseError, Phase};
 use crate::postgres::connection::pool::{Database, Query, bind};
 use crate::postgres::sql::names::{EQ, literal, quote, text};
 use crate::postgres::walk::cursor::{Cursor, Position};
+use crate::postgres::walk::old_column::{OldColumn, check_columns, time_of};
 use crate::record::version::Millis;
 
 /// The longest text that is read. Of a longer one, one more character is read.
@@ -63,15 +64,6 @@ pub(crate) struct OldText {
     pub(crate) time: Option<Millis>,
 }
 
-/// A column of a table with old values.
-#[derive(Debug, Clone)]
-pub(in crate::postgres) struct OldColumn {
-    /// The name of its built-in type, or `other`.
-    pub(in crate::postgres) base: String,
-    pub(in crate::postgres) not_null: bool,
-    pub(in crate::postgres) unique: bool,
-}
-
 /// A table, and the sources that are columns of it.
 pub(crate) struct OldTable {
     /// Their numbers in the layout.
@@ -83,6 +75,8 @@ pub(crate) struct OldTable {
     /// A view, a partition or a parent of the vault's table: what is cleared in it may be the vault's own.
     pub(in crate::postgres) is_of_the_vault: bool,
     cursor: Cursor,
+    /// No user has several rows. Then the pages hold the texts too.
+    has_one_row: bool,
     owners: [String; 2],
     texts: String,
     count: String,
@@ -92,6 +86,8 @@ pub(crate) struct OldTable {
 pub(crate) struct OldOwners {
     /// The user and the tenant of each row.
     pub(crate) owners: Vec<(String, Option<String>)>,
+    /// Everything that the sources of the table hold of them. `None`: they may have more rows, so that it must be read.
+    pub(crate) texts: Option<Vec<OldText>>,
     /// The position of the last row. `None`: the table ends here.
     pub(crate) last: Option<Position>,
 }
@@ -141,7 +137,9 @@ impl Database {
         let relation = format!("{}.{}", quote(schema), quote(table));
         let user = IdKind::of(&columns[&first.user_column].base, true).unwrap_or(IdKind::Text);
         let cursor = Cursor::find_in(self, schema, table, &first.user_column).await?;
+        let has_one_row = cursor.is_unique_column(&first.user_column);
         let selected: Vec<_> = group.iter().flat_map(|at| selected(&sources[*at], &columns)).collect();
+        let selected = selected.join(", ");
         let filled: Vec<_> =
             group.iter().map(|at| format!("t.{} IS NOT NULL", quote(&sources[*at].column))).collect();
         let (name, filled) = (format!("t.{}", quote(&first.user_column)), filled.join(" OR "));
@@ -153,8 +151,9 @@ impl Database {
                 true => format!("LIMIT {batch}"),
                 false => format!("FETCH FIRST {batch} ROWS WITH TIES"),
             };
+            let texts = if has_one_row { format!(", {selected}") } else { String::new() };
             format!(
-                "SELECT {}, {name}::text, {tenant} FROM {relation} AS t WHERE {filled} AND {name} IS NOT NULL AND {}{after} ORDER BY {} {limit}",
+                "SELECT {}, {name}::text, {tenant}{texts} FROM {relation} AS t WHERE {filled} AND {name} IS NOT NULL AND {}{after} ORDER BY {} {limit}",
                 cursor.selected(),
                 cursor.has_position(),
                 cursor.order()
@@ -162,9 +161,9 @@ impl Database {
         };
         let made = OldTable {
             owners: [page(false), page(true)],
+            // the subquery hides the number of users from the planner, as in the statements of the hot path
             texts: format!(
-                "SELECT {name}::text, {tenant}, {} FROM {relation} AS t WHERE {filled} AND {} = ANY ($1::text[]::{}[])",
-                selected.join(", "),
+                "SELECT {name}::text, {tenant}, {selected} FROM {relation} AS t WHERE {filled} AND {} = ANY ((SELECT $1::text[])::{}[])",
                 user.cast(&name),
                 user.sql()
             ),
@@ -175,6 +174,7 @@ impl Database {
             user,
             is_of_the_vault: false,
             cursor,
+            has_one_row,
         };
         // a column that may not be read is refused before anything is written
         self.old_texts(&made, sources, &[]).await?;
@@ -231,6 +231,7 @@ impl Database {
     pub(crate) async fn old_owners(
         &self,
         table: &OldTable,
+        sources: &[OldSource],
         after: Option<&Position>,
     ) -> Result<OldOwners, DatabaseError> {
         let mut arguments = PgArguments::default();
@@ -240,7 +241,8 @@ impl Database {
         let last = rows.last().map(|row| table.cursor.position(row)).transpose()?;
         let width = table.cursor.width();
         let owners = parsed(&rows, |row| Ok((row.try_get(width)?, row.try_get(width + 1)?)))?;
-        Ok(OldOwners { owners, last })
+        let texts = table.has_one_row.then(|| table.texts_of(sources, &rows, width)).transpose()?;
+        Ok(OldOwners { owners, texts, last })
     }
 
     /// Everything that the sources of a table hold of some users.
@@ -262,39 +264,31 @@ impl Database {
         bind(&mut arguments, users)?;
         let query = Query { sql: table.texts.as_str().into(), arguments };
         let rows = self.inspect_as_owner(&table.relation, query).await?;
-        let read = |row: &PgRow| {
-            let each = table
-                .sources
-                .iter()
-                .enumerate()
-                .map(|(nth, at)| old_text(row, *at, 2 + 4 * nth, &table.columns[&sources[*at].column]));
-            each.collect::<sqlx::Result<Vec<_>>>()
-        };
-        Ok(parsed(&rows, read)?.into_iter().flatten().flatten().collect())
+        table.texts_of(sources, &rows, 0)
+    }
+}
+
+impl OldTable {
+    /// The texts of some rows, whose column `user` is the user, followed by the tenant and what `selected` names for each source.
+    fn texts_of(
+        &self,
+        sources: &[OldSource],
+        rows: &[PgRow],
+        user: usize,
+    ) -> Result<Vec<OldText>, DatabaseError> {
+        let mut texts = Vec::with_capacity(rows.len() * self.sources.len());
+        for (nth, at) in self.sources.iter().enumerate() {
+            let (first, column) = (user + 2 + 4 * nth, &self.columns[&sources[*at].column]);
+            let read = parsed(rows, |row| old_text(row, *at, [user, first], column))?;
+            texts.extend(read.into_iter().flatten());
+        }
+        Ok(texts)
     }
 }
 
 fn parsed<T>(rows: &[PgRow], read: impl Fn(&PgRow) -> sqlx::Result<T>) -> Result<Vec<T>, DatabaseError> {
     let read: sqlx::Result<Vec<T>> = rows.iter().map(read).collect();
     read.map_err(|error| DatabaseError::of(&error, Phase::Reading))
-}
-
-fn check_columns(source: &OldSource, columns: &BTreeMap<String, OldColumn>) -> Result<(), Error> {
-    let optional = [&source.tenant_column, &source.iv_column, &source.tag_column, &source.time_column];
-    let filter = source.filter.equals.iter().map(|(name, _)| name).chain(&source.filter.is_null);
-    let named = [&source.user_column, &source.column].into_iter().chain(optional.into_iter().flatten());
-    let mut named = named.chain(filter);
-    if let Some(missing) = named.find(|name| !columns.contains_key(*name)) {
-        return Err(
-            Error::new(ErrorKind::Schema, format!("the table has no column {missing}")).with_column(missing)
-        );
-    }
-    let time = source.time_column.iter().find(|name| time_of("", &columns[*name].base).is_none());
-    match time {
-        None => Ok(()),
-        Some(name) => Err(Error::new(ErrorKind::Schema, format!("column {name} holds no time"))
-            .with_hint("the time must be timestamptz, timestamp, or bigint with milliseconds since 1970")),
-    }
 }
 
 /// Value, nonce, tag and time of a source.
@@ -318,20 +312,6 @@ fn optional(name: Option<&str>, columns: &BTreeMap<String, OldColumn>) -> String
     name.map_or("NULL::text".to_owned(), |name| columns[name].text_or_hex(&format!("t.{}", quote(name))))
 }
 
-impl OldColumn {
-    pub(in crate::postgres) fn is_bytes(&self) -> bool {
-        self.base == "bytea"
-    }
-
-    /// The text of the column, or the hex digits of its bytes. What it reads is compared when the column is cleared.
-    pub(in crate::postgres) fn text_or_hex(&self, column: &str) -> String {
-        match self.is_bytes() {
-            true => format!("pg_catalog.encode({column}, 'hex'::pg_catalog.text)"),
-            false => text(column),
-        }
-    }
-}
-
 /// The conditions that a row of a source counts, each after an `AND`. Compared as text, a constant fits a column of any type.
 pub(crate) fn counts(row: &str, filter: &Filter) -> String {
     let constant = |value: &FilterValue| match value {
@@ -348,29 +328,21 @@ pub(crate) fn counts(row: &str, filter: &Filter) -> String {
     equals.chain(is_null).map(|condition| format!(" AND {condition}")).collect()
 }
 
-/// Milliseconds since 1970, of a column of this type.
-fn time_of(column: &str, base: &str) -> Option<String> {
-    let of_time = |value: &str| {
-        format!("CASE WHEN isfinite({column}) THEN floor(extract(epoch FROM {value}) * 1000)::int8 END")
-    };
-    match base {
-        "timestamptz" => Some(of_time(column)),
-        "timestamp" => Some(of_time(&format!("({column} AT TIME ZONE 'UTC')"))),
-        "int8" => Some(column.to_owned()),
-        _ => None,
-    }
-}
-
 /// `None` if the column of the source is NULL.
-fn old_text(row: &PgRow, source: usize, first: usize, column: &OldColumn) -> sqlx::Result<Option<OldText>> {
+fn old_text(
+    row: &PgRow,
+    source: usize,
+    [user, first]: [usize; 2],
+    column: &OldColumn,
+) -> sqlx::Result<Option<OldText>> {
     let part = |at: usize| Ok::<_, sqlx::Error>(row.try_get::<Option<String>, _>(at)?.map(Zeroizing::new));
     let Some(content) = part(first)? else { return Ok(None) };
     let is_cut = content.len() > LONGEST && content.chars().count() > LONGEST;
     let time: Option<i64> = row.try_get(first + 3)?;
     Ok(Some(OldText {
         source,
-        user: row.try_get(0)?,
-        tenant: row.try_get(1)?,
+        user: row.try_get(user)?,
+        tenant: row.try_get(user + 1)?,
         content,
         is_json: ["json", "jsonb"].contains(&column.base.as_str()),
         is_bytes: column.is_bytes(),

@@ -98,14 +98,20 @@ async fn json_that_cannot_be_read_and_texts_that_are_cut_are_listed() {
         r#"('user-1', '{"api_key": "key_test_0001", "n": 1e400}', NULL, NULL),
         ('user-2', NULL, (repeat('[', 200) || repeat(']', 200))::json, NULL),
         ('user-3', ('{"api_key": "key_test_0003", "x": "' || repeat('x', 1100000) || '"}')::jsonb, NULL, NULL),
-        ('user-4', NULL, NULL, '{"api_key": "key_test_0004", "x": "' || repeat('x', 1100000) || '"}')"#,
+        ('user-4', NULL, NULL, '{"api_key": "key_test_0004", "x": "' || repeat('x', 1100000) || '"}'),
+        ('user-5', NULL, NULL, ' {"api_key": "key_test_0005'), ('user-6', NULL, NULL, 'nothing {')"#,
     )
     .await;
+    let others: Vec<_> = report.not_credentials.iter().map(|found| found.user.as_str()).collect();
+    assert_eq!(others, ["user-6"], "{report:?}");
     let mut why: Vec<_> =
         report.corrupt.iter().map(|found| (found.user.as_str(), found.reason.as_str())).collect();
     why.sort_unstable();
     let (unread, long) = ("JSON that cannot be read", "longer than 1 MiB, so it is not read");
-    assert_eq!(why, [("user-1", unread), ("user-2", unread), ("user-3", long), ("user-4", long)]);
+    assert_eq!(
+        why,
+        [("user-1", unread), ("user-2", unread), ("user-3", long), ("user-4", long), ("user-5", unread)]
+    );
 }
 
 #[tokio::test]
