@@ -115,7 +115,7 @@ async fn note_gone(core: &Core, one: &LedgerDifference) -> Result<()> {
 }
 
 async fn write(core: &Core, event: Event) -> Result<()> {
-    write_alone(core, &event).await.map(drop).map_err(|fault| fault.error)
+    write_alone(core, &[(core.now_ms(), event)]).await.map(drop).map_err(|fault| fault.error)
 }
 
 fn range(gap: &LedgerGap) -> Option<Gap> {

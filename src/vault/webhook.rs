@@ -2,15 +2,18 @@
 
 use std::time::Instant;
 
+use crate::chain::entry::operation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::credentials::Credentials;
+use crate::record::field::Field;
 use crate::record::owner::Owner;
 use crate::record::version::Millis;
-use crate::retell::config::{AGENT_INDEX, PHONE_INDEX, RetellConfig, signing_key};
+use crate::retell::config::{AGENT_INDEX, API_KEY, PHONE_INDEX, RetellConfig, WEBHOOK_KEY, signing_key};
 use crate::retell::values::{AgentId, PhoneNumber, id_of};
 use crate::store::actor::refuse_secrets_in_actor;
 use crate::store::core::{Core, LoadedRecord};
 use crate::store::find::{OwnerRecord, candidates, is_complete, load_if_has};
+use crate::store::ledger_reads::{note_reads, noting_refusal};
 use crate::store::load::load;
 use crate::vault::Vault;
 use crate::vault::answers::Loaded;
@@ -46,6 +49,9 @@ pub struct Verified {
     /// # Security
     /// `webhook_config` may lie in a plain column, which any role that can write the table can change.
     pub is_wanted: bool,
+    /// Why the [ledger](crate::ledger) could not take this read of the key before it was served. Set only with
+    /// [`IfNotNoted::ServeAndSay`](crate::ledger::IfNotNoted::ServeAndSay).
+    pub not_noted: Option<Error>,
 }
 
 impl Verified {
@@ -73,6 +79,13 @@ pub enum SignedBy {
 }
 
 impl SignedBy {
+    fn field(self) -> Field {
+        match self {
+            Self::WebhookKey => WEBHOOK_KEY,
+            Self::ApiKey => API_KEY,
+        }
+    }
+
     /// `webhook_key` or `api_key`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -179,9 +192,10 @@ enum Tried {
 
 impl UnverifiedCall<'_> {
     async fn verify_for(self, core: &Core, owner: Owner) -> Result<Verified> {
-        let config = config_of(load(core, &owner).await)?.ok_or(ErrorKind::Unverified)?;
+        let loaded = noting_refusal(core, operation::READ, &owner, load(core, &owner)).await;
+        let config = config_of(loaded)?.ok_or(ErrorKind::Unverified)?;
         let key = self.signed_by(&config).ok_or(ErrorKind::Unverified)?;
-        self.verified(core, owner, key, &config)
+        self.verified(core, owner, key, &config).await
     }
 
     /// Looks the owner up by the agent, then by the number.
@@ -206,7 +220,7 @@ impl UnverifiedCall<'_> {
                 }
                 Ok(Some(Tried::Verified(found))) => {
                     let (owner, key, config) = *found;
-                    return self.verified(core, owner, key, &config);
+                    return self.verified(core, owner, key, &config).await;
                 }
                 // the index may lack the owner, or the other value finds them
                 Err(error) if is_of_index(&error) => refused = refused.or(Some(error)),
@@ -266,12 +280,31 @@ impl UnverifiedCall<'_> {
         self.signature.is_of(self.raw, key).then_some(by)
     }
 
-    fn verified(self, core: &Core, owner: Owner, key: SignedBy, config: &RetellConfig) -> Result<Verified> {
+    /// The caller learns that the owner's key signed the call: that counts as a read of the key.
+    async fn verified(
+        self,
+        core: &Core,
+        owner: Owner,
+        key: SignedBy,
+        config: &RetellConfig,
+    ) -> Result<Verified> {
         refuse_secrets_in_actor(&core.fields, &config.to_values())?;
+        let not_noted = note_reads(core, vec![(&owner, vec![key.field()])]).await?;
         let (signed_at, is_wanted) = (self.signature.signed_at(), is_wanted(&self.body, config));
         let (agent_id, phone_number) = (self.body.agent_id(), self.body.phone_number());
         let WebhookBody { event, call_id, chat_id, .. } = self.body;
-        Ok(Verified { owner, event, agent_id, phone_number, call_id, chat_id, signed_at, key, is_wanted })
+        Ok(Verified {
+            owner,
+            event,
+            agent_id,
+            phone_number,
+            call_id,
+            chat_id,
+            signed_at,
+            key,
+            is_wanted,
+            not_noted,
+        })
     }
 }
 

@@ -8,6 +8,7 @@ mod checkpoints;
 mod copies;
 mod export;
 mod list;
+mod reads;
 #[path = "../support/mod.rs"]
 mod support;
 mod tampering;
